@@ -11,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 from opq_plugins.policy_section import PluginRules
-from opq_plugins.sdk.analysis import DEFAULT_NOMINAL
+from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.config import Field, section
 from opq_proto.decision import Nominal
 from opq_proto.errors import ConfigError

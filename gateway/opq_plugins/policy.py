@@ -9,12 +9,12 @@ from zlib import crc32
 
 MIB = 1 << 20
 UIDS = (61184, 65519)
-"""Of the workers when the server is root: the range that systemd keeps for users made on the fly."""
+"""The users of workers when the server is root: the range that systemd keeps for users made on the fly."""
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Of one worker process. The memory includes what Python itself maps (about 200 MiB with NumPy)."""
+class ProcessLimits:
+    """One worker's process. The memory includes what Python itself maps (about 200 MiB with NumPy)."""
 
     memory_bytes: int = 512 * MIB
     cpu_s: int = 0
@@ -24,7 +24,7 @@ class Limits:
     processes: int = 64
     """Threads count as well: 10 of its own, one per open source."""
     call_s: float = 5.0
-    """One call into the plug-in; longer, and its process is killed and started anew."""
+    """One call into the plug-in; longer, and its process is killed and started again."""
     function_s: float = 1.0
     """The same of a function: all rules stand still meanwhile."""
     start_s: float = 30.0
@@ -60,18 +60,16 @@ class Policy:
     """So long an instance may take to finish its current record at a replacement."""
     keep_versions: int = 3
     """On disk, of each plug-in: the current one, the one before, and older ones."""
-    run_install_script: bool = False
-    """Run a zip's install.sh, as the server's user. Off: the script is not run, and the status says so."""
     worker_uid: int | None = None
     """Started as root: the user of every worker. None: one of 61184..65519, made from the plug-in's name."""
     allow_root: bool = False
     """Run workers as root where the interpreter cannot be read by another user."""
     writable: tuple[Path, ...] = ()
     """Folders where workers may make and remove files, as far as their user may."""
-    limits: Limits = field(default_factory=Limits)
+    limits: ProcessLimits = field(default_factory=ProcessLimits)
 
 
 def worker_uid(name: str) -> int:
-    """User of this plug-in's process where the server is root and is told no other."""
+    """User of this plug-in's process where the server is root and its policy names no other."""
     low, high = UIDS
     return low + crc32(name.encode()) % (high - low + 1)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from opq_plugins.policy import Limits, Policy
+from opq_plugins.policy import Policy, ProcessLimits
 from opq_proto.config import section
 
 
@@ -42,5 +42,7 @@ def policy_of(rules: PluginRules, on_loopback: bool) -> Policy:
         allow_private_addresses=rules.allow_private_addresses,
         writable=rules.writable,
         server_on_loopback=on_loopback,
-        limits=Limits(memory_bytes=rules.memory_mb << 20, call_s=rules.call_s, function_s=rules.function_s),
+        limits=ProcessLimits(
+            memory_bytes=rules.memory_mb << 20, call_s=rules.call_s, function_s=rules.function_s
+        ),
     )

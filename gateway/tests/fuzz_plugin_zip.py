@@ -19,7 +19,7 @@ import atheris
 
 with atheris.instrument_imports():
     from opq_plugins.package.install import Installer
-    from opq_plugins.package.package_manifest import FOLDERS
+    from opq_plugins.package.manifest import FOLDERS
     from opq_plugins.package.properties import fill, read_properties
     from opq_plugins.policy import Policy
     from opq_proto.errors import PluginError

@@ -12,7 +12,7 @@ from plugin_zips import FUNCTION, Whose, plugin_zip, stored
 from waiting import wait_for
 
 from opq_plugins.host.plugins import Plugins
-from opq_plugins.policy import Limits, Policy
+from opq_plugins.policy import Policy, ProcessLimits
 from opq_rules.errors import RowError
 
 CODE = """
@@ -59,7 +59,7 @@ Ask = Callable[[str], Any]
 
 @pytest.fixture(scope="module")
 def plugins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plugins]:
-    policy = Policy(limits=Limits(function_s=20.0))
+    policy = Policy(limits=ProcessLimits(function_s=20.0))
     made = Plugins(tmp_path_factory.mktemp("attacks") / "data", policy)
     made.create("function", "f", stored(made.uploads, plugin_zip("f", kind="function", code=CODE)))
     yield made
@@ -135,7 +135,7 @@ def test_sockets_without_a_file_and_processes_of_others_are_out_of_reach(plugins
 @pytest.fixture
 def fresh(tmp_path: Path) -> Iterator[Plugins]:
     """Of a test that ends its process."""
-    made = Plugins(tmp_path / "data", Policy(limits=Limits(memory_bytes=300 << 20, function_s=20.0)))
+    made = Plugins(tmp_path / "data", Policy(limits=ProcessLimits(memory_bytes=300 << 20, function_s=20.0)))
     made.create("function", "f", stored(made.uploads, plugin_zip("f", kind="function", code=CODE)))
     yield made
     made.close()
@@ -206,7 +206,7 @@ def test_a_batch_that_is_none_ends_the_source_s_process(tmp_path: Path, batch: s
 def test_a_process_that_lies_of_its_protections_is_not_asked(fresh: Plugins) -> None:
     real = fresh.status("f")["protections"]
     lying = CODE + (
-        "\nfrom opq_plugins.worker import instances\nserver = instances._Server\n"
+        "\nfrom opq_plugins.worker.server import WorkerServer as server\n"
         "class Lying(server):\n"
         "    def __init__(self, wire, symbols):\n"
         "        super().__init__(wire, symbols)\n"

@@ -9,7 +9,7 @@ import pytest
 from plugin_zips import Whose, manifest, stored, zipped
 from waiting import wait_for
 
-from opq_plugins.policy import Limits, Policy
+from opq_plugins.policy import Policy, ProcessLimits
 from opq_proto.errors import PluginError
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import RuleError
@@ -76,7 +76,7 @@ def version_of(plugins: RulePlugins, number: int) -> str:
 
 @pytest.fixture
 def plugins(tmp_path: Path) -> Iterator[RulePlugins]:
-    made = RulePlugins(tmp_path / "data", Policy(limits=Limits(call_s=30.0, function_s=30.0)))
+    made = RulePlugins(tmp_path / "data", Policy(limits=ProcessLimits(call_s=30.0, function_s=30.0)))
     yield made
     made.close()
 

@@ -76,24 +76,24 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
 
 
 def test_what_the_other_host_has_is_taken_over_replaced_rolled_back_and_deleted(pair: Pair) -> None:
-    pair.following.look()
+    pair.following.poll()
     assert pair.following.types("function") == []
     pair.install("1.0.0")
-    pair.following.look()
+    pair.following.poll()
     call = pair.use()
     assert call() == ["1.0.0", 1]
     pair.install("1.0.1")
     assert call() == ["1.0.0", 2]
-    pair.following.look()
+    pair.following.poll()
     assert call() == ["1.0.1", 3], "with the state of the old one"
     pair.host.rollback("f")
-    pair.following.look()
+    pair.following.poll()
     assert call() == ["1.0.0", 4]
     pair.install("1.0.2")
-    pair.following.look()
+    pair.following.poll()
     assert sorted(pair.following.status("f")["versions"]) == ["1.0.0", "1.0.2"]
     pair.host.delete("function", "f")
-    pair.following.look()
+    pair.following.poll()
     with pytest.raises(RowError, match="not installed"):
         call()
     assert pair.following.types("function") == []
@@ -105,83 +105,83 @@ def test_one_that_starts_later_finds_all_that_is_there(pair: Pair) -> None:
     pair.install("1.0.0")
     pair.install("1.0.1")
     pair.install("2.0.0", name="g")
-    pair.following.look()
+    pair.following.poll()
     assert (pair.use("f")(), pair.use("g")()) == (["1.0.1", 1], ["2.0.0", 1])
 
 
 def test_plugins_of_other_kinds_are_not_started(pair: Pair) -> None:
     pair.host.create("sink", "s", stored(pair.host.uploads, plugin_zip("s")))
-    pair.following.look()
+    pair.following.poll()
     assert pair.following.list("portable") == []
     assert pair.following.troubles() == {}
 
 
 def test_a_version_that_does_not_run_here_leaves_the_old_one_and_is_tried_again(pair: Pair) -> None:
     pair.install("1.0.0")
-    pair.following.look()
+    pair.following.poll()
     call = pair.use()
     pair.install("1.0.1")
     file = pair.folder / "plugins" / "f" / "1.0.1" / "plugin.json"
     good = file.read_text()
     file.write_text("{}")
-    pair.following.look()
+    pair.following.poll()
     assert call() == ["1.0.0", 1]
     (told,) = pair.following.troubles().values()
     assert told.startswith("f 1.0.1 does not run: ")
     assert told.endswith("; 1.0.0 goes on")
     file.write_text(good)
-    pair.following.look()
+    pair.following.poll()
     assert call() == ["1.0.0", 2], "not before its time"
     pair.now_s = AGAIN_S
-    pair.following.look()
+    pair.following.poll()
     assert call() == ["1.0.1", 3]
     assert pair.following.troubles() == {}
 
 
 def test_a_refused_version_is_forgotten_when_the_other_host_takes_it_back(pair: Pair) -> None:
     pair.install("1.0.0")
-    pair.following.look()
+    pair.following.poll()
     pair.install("1.0.1")
     (pair.folder / "plugins" / "f" / "1.0.1" / "plugin.json").write_text("{}")
-    pair.following.look()
+    pair.following.poll()
     assert list(pair.following.troubles()) == ["f"]
     pair.host.rollback("f")
-    pair.following.look()
+    pair.following.poll()
     assert pair.following.troubles() == {}
     assert pair.use()() == ["1.0.0", 1]
 
 
 def test_a_version_that_fails_on_trial_is_taken_back_here_and_stays_away(pair: Pair) -> None:
     pair.install("1.0.0")
-    pair.following.look()
+    pair.following.poll()
     call = pair.use()
     pair.install("1.0.1", CODE.replace('return ["VERSION", self.calls]', "raise KeyError('x')"))
-    pair.following.look()
+    pair.following.poll()
     for _ in range(2):
         with pytest.raises(KeyError):
             call()
     wait_for(lambda: pair.following.status("f")["version"] == "1.0.0")
-    pair.following.look()
+    pair.following.poll()
     assert call()[0] == "1.0.0"
     wait_for(lambda: "taken back to 1.0.0" in pair.following.troubles()["f"])
     pair.host.rollback("f")
-    pair.following.look()
+    pair.following.poll()
     assert pair.following.troubles() == {}
     assert call()[0] == "1.0.0"
 
 
 def test_deleted_and_installed_anew_under_the_same_number_is_another_code(pair: Pair) -> None:
     pair.install("1.0.0")
-    pair.following.look()
+    pair.following.poll()
     pair.host.delete("function", "f")
     pair.install("1.0.0", CODE.replace("VERSION", "other"))
-    pair.following.look()
+    pair.following.poll()
     assert pair.use()() == ["other", 1]
 
 
 def test_a_book_that_cannot_be_read_changes_nothing_and_is_told(pair: Pair) -> None:
     pair.install("1.0.0")
-    pair.following.look()
+    pair.following.poll()
     call = pair.use()
     book = pair.folder / "plugins" / "installed.sqlite"
     kept = book.with_name("kept")
@@ -189,17 +189,17 @@ def test_a_book_that_cannot_be_read_changes_nothing_and_is_told(pair: Pair) -> N
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     db.close()
     book.rename(kept)
-    pair.following.look()
+    pair.following.poll()
     assert "is not there any more" in pair.following.problem
     assert pair.following.lacking() == []
     book.write_bytes(b"garbage " * 1000)
-    pair.following.look()
+    pair.following.poll()
     assert "cannot be read" in pair.following.problem
     assert pair.following.unreadable == 2
     assert call() == ["1.0.0", 1]
     shutil.copy(kept, book.with_name("new"))
     book.with_name("new").rename(book)
-    pair.following.look()
+    pair.following.poll()
     assert (pair.following.problem, call()) == ("", ["1.0.0", 2])
 
 
@@ -213,7 +213,7 @@ def test_a_book_with_strange_names_leads_to_no_other_folder(pair: Pair, column: 
             db.execute(f"UPDATE version SET {column} = ?", (value,))
             db.execute(f"UPDATE current SET {column} = ?", (value,))
     db.close()
-    pair.following.look()
+    pair.following.poll()
     assert pair.following.problem
     assert pair.following.lacking() == ["installed.sqlite"]
     assert pair.following.types("function") == []
@@ -221,10 +221,10 @@ def test_a_book_with_strange_names_leads_to_no_other_folder(pair: Pair, column: 
 
 def test_nothing_is_exchanged_while_the_owner_holds_the_boundary(pair: Pair) -> None:
     pair.install("1.0.0")
-    pair.following.look()
+    pair.following.poll()
     call = pair.use()
     pair.install("1.0.1")
-    looking = threading.Thread(target=pair.following.look)
+    looking = threading.Thread(target=pair.following.poll)
     with pair.between:
         looking.start()
         seen = {str(call()[0]) for _ in range(1000)}
@@ -238,7 +238,7 @@ def test_nothing_is_installed_or_written_by_the_one_that_follows(pair: Pair) -> 
     pair.install("1.0.0")
     before = sorted(path for path in pair.folder.rglob("*") if path.suffix != ".pyc")
     other = Following(pair.folder, {"function"}, POLICY)
-    other.look()
+    other.poll()
     with pytest.raises(PluginError, match="are installed at the host that is followed"):
         other.create("function", "h", "file:///h.zip")
     other.close()
@@ -251,12 +251,12 @@ def test_nothing_is_installed_or_written_by_the_one_that_follows(pair: Pair) -> 
 def test_who_is_trusted_is_said_by_our_own_policy(pair: Pair) -> None:
     pair.install("1.0.0")
     strict = Following(pair.folder, {"function"}, Policy(require_signature=True))
-    strict.look()
+    strict.poll()
     assert "signed by none of the allowed keys" in strict.troubles()["f"]
     assert strict.lacking() == []
     strict.close()
     careful = Following(pair.folder, {"function"}, Policy())
-    careful.look()
+    careful.poll()
     told = careful.status_of("function", "f")
     assert (told["version"], told["mode"], told["trouble"]) == ("1.0.0", "process", "")
     assert careful.status_of("function", "g") == {}

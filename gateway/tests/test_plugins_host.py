@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from opq_plugins.host.guard import PAUSES_S, Guard
-from opq_plugins.host.one_file import available, load
+from opq_plugins.host.guard import PAUSES_S, CrashGuard
+from opq_plugins.package.built_in import available, load
 from opq_proto.errors import PluginError
 
 GOOD = '''
@@ -124,7 +124,7 @@ def test_an_unknown_kind_is_told(folder: Path) -> None:
 
 def test_the_host_imports_nothing_of_the_rules_extra() -> None:
     code = (
-        "import sys, opq_plugins.host.one_file, opq_plugins.host.guard\n"
+        "import sys, opq_plugins.package.built_in, opq_plugins.host.guard\n"
         "print([m for m in ('pydantic', 'structlog', 'msgspec', 'sqlglot', 'zmq') if m in sys.modules])"
     )
     done = subprocess.run(
@@ -136,7 +136,7 @@ def test_the_host_imports_nothing_of_the_rules_extra() -> None:
 def test_a_crash_is_told_and_answered_with_a_longer_and_longer_pause() -> None:
     now = [0.0]
     told: list[float] = []
-    guard = Guard(lambda error, pause_s: told.append(pause_s), lambda: now[0])
+    guard = CrashGuard(lambda error, pause_s: told.append(pause_s), lambda: now[0])
 
     def crash() -> None:
         raise RuntimeError("foreign")

@@ -13,10 +13,10 @@ from plugin_zips import FUNCTION, SINK, Whose, manifest, plugin_zip, stored, zip
 from waiting import wait_for
 
 from opq_plugins.package.fetch import fetch
-from opq_plugins.package.package_manifest import parse_manifest
+from opq_plugins.package.manifest import parse_manifest
 from opq_plugins.package.properties import MOST_BYTES, parse_properties
 from opq_plugins.policy import Policy
-from opq_plugins.sdk.emission import MOST_MS
+from opq_plugins.sdk import MOST_MS
 from opq_plugins.worker.python_code import package_name
 from opq_proto.errors import PluginError
 from opq_rules.engine.engine import Engine
@@ -209,14 +209,14 @@ def test_who_asks_while_it_is_deleted_is_told_that_it_is_not_there(
 ) -> None:
     """The books are closed one after the other, and readers do not wait for an installation."""
     install(plugins, "f", "function", FUNCTION)
-    store, register = plugins._store, plugins._register
+    store, symbols = plugins._store, plugins._symbols
     with monkeypatch.context() as patched:
         patched.setattr(store, "versions", lambda name: {})
         with pytest.raises(RuleError, match="not found"):
             plugins.status("f")
     with monkeypatch.context() as patched:
         patched.setattr(plugins, "_owner", lambda kind, name: name)
-        patched.setattr(register, "manifests", {})
+        patched.setattr(symbols, "manifests", {})
         patched.setattr(store, "currents", lambda: {})
         assert plugins.properties("function", "f") == {}
         with pytest.raises(RuleError, match="not found"):
@@ -254,8 +254,8 @@ def test_nothing_is_started_by_a_host_that_has_ended(tmp_path: Path) -> None:
 
         late = threading.Thread(target=create)
         late.start()
-        plugins._active.ended = True
+        plugins._running_plugins.ended = True
     late.join(20)
-    active = plugins._active.get("m")
+    active = plugins._running_plugins.get("m")
     assert "has ended" in refused[0] and (active is None or active.runtime is None)
     plugins.close()

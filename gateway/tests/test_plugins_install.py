@@ -247,20 +247,12 @@ def test_a_new_version_that_fails_in_its_trial_is_taken_back(plugins: RulePlugin
     assert "taken back to 1.0.0" in wait_for(lambda: plugins.status("m")["errMsg"])
 
 
-def test_a_scripts_output_is_told_and_it_runs_only_when_allowed(tmp_path: Path) -> None:
-    files = {
-        "plugin.json": manifest("m"),
-        "sinks/m.py": SINK,
-        "install.sh": f"touch {tmp_path}/ran; echo no; exit 3",
-    }
-    quiet = RulePlugins(tmp_path / "a")
-    quiet.create("sink", "m", stored(quiet.uploads, zipped(files)))
-    assert not (tmp_path / "ran").exists()
-    quiet.close()
-    allowed = RulePlugins(tmp_path / "b", Policy(run_install_script=True))
-    told = refusal(allowed.create, "sink", "m", stored(allowed.uploads, zipped(files)))
-    assert "exit code 3: no" in told and (tmp_path / "ran").exists() and allowed.list("sink") == []
-    allowed.close()
+def test_an_install_script_is_not_run(tmp_path: Path) -> None:
+    files = {"plugin.json": manifest("m"), "sinks/m.py": SINK, "install.sh": f"touch {tmp_path}/ran"}
+    plugins = RulePlugins(tmp_path / "a")
+    plugins.create("sink", "m", stored(plugins.uploads, zipped(files)))
+    assert not (tmp_path / "ran").exists() and plugins.list("sink") == ["m"]
+    plugins.close()
 
 
 def test_the_door_needs_no_numpy_and_no_database_driver() -> None:

@@ -12,14 +12,13 @@ from judging_plugins import HANDING_ON, TRIGGER, analysis_zip, heard, measured, 
 from plugin_zips import manifest, stored, zipped
 from waiting import wait_for
 
-from opq_plugins.host import remote_judging
-from opq_plugins.host.judging import PluginTrigger
 from opq_plugins.host.plugins import Plugins
+from opq_plugins.host.proxy import PluginTrigger
 from opq_plugins.policy import Policy
 from opq_plugins.sdk import nouns
 from opq_proto.decision import Decision, Nominal
 from opq_proto.errors import PluginError
-from opq_proto.messages import Finding
+from opq_proto.messages import Event, Finding, Measurement
 
 NOMINAL = Nominal(120.0, 60.0)
 MODES = ("process", "inproc")
@@ -263,10 +262,14 @@ NAMES = st.sampled_from(
 )
 
 
+def findings(plain: Any) -> tuple[Finding, ...]:
+    return nouns.findings_from(plain, heard())
+
+
 @settings(max_examples=150, deadline=None)
 @given(ANYTHING | st.dictionaries(NAMES, ANYTHING, max_size=9))
 def test_whatever_a_worker_sends_is_a_good_answer_or_a_value_error(plain: Any) -> None:
-    for believe, kind in ((remote_judging._decision, Decision), (remote_judging._findings, Finding)):
+    for believe, kind in ((nouns.decision_from, Decision), (findings, Finding)):
         try:
             answer = believe(plain)
         except ValueError:
@@ -284,10 +287,10 @@ def test_a_span_that_no_box_can_be_asked_for_is_none(span: tuple[int, int]) -> N
 
 def test_events_and_measurements_cross_whole() -> None:
     event = heard()
-    again = nouns.event_of(nouns.plain_event(event))
+    again = nouns.from_plain(nouns.to_plain(event), Event)
     assert again.missing == event.missing and again.waveforms[0].gaps == event.waveforms[0].gaps
     assert (again.waveforms[0].counts == event.waveforms[0].counts).all()
-    assert nouns.measurement_of(nouns.plain_measurement(measured(do_span=2.0))) == measured(do_span=2.0)
+    assert nouns.from_plain(nouns.to_plain(measured(do_span=2.0)), Measurement) == measured(do_span=2.0)
 
 
 def test_the_examples_of_the_guide_work(plugins: Plugins) -> None:

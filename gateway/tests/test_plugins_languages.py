@@ -13,7 +13,7 @@ from plugin_zips import Whose, manifest, stored, zipped
 from waiting import wait_for
 
 from opq_plugins.host.plugins import Plugins
-from opq_plugins.policy import Limits, Policy
+from opq_plugins.policy import Policy, ProcessLimits
 from opq_plugins.sdk import RowError
 from opq_proto.errors import PluginError
 
@@ -23,7 +23,7 @@ HEADER = Path(__file__).parents[1] / "opq_plugins/sdk/opq_plugin.h"
 @pytest.fixture
 def plugins(tmp_path: Path) -> Iterator[Plugins]:
     made = Plugins(
-        tmp_path / "data", Policy(limits=Limits(lua_instructions=1_000_000, lua_memory_bytes=8 << 20))
+        tmp_path / "data", Policy(limits=ProcessLimits(lua_instructions=1_000_000, lua_memory_bytes=8 << 20))
     )
     yield made
     made.close()

@@ -13,7 +13,7 @@ from plugin_zips import Whose, manifest, stored, zipped
 from waiting import wait_for
 
 from opq_plugins.package.packing import pack
-from opq_plugins.policy import Limits, Policy
+from opq_plugins.policy import Policy, ProcessLimits
 from opq_proto.errors import PluginError
 from opq_rules.rule_plugins import RulePlugins
 
@@ -30,7 +30,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MariaDb]:
 
 @pytest.fixture
 def plugins(tmp_path: Path) -> Iterator[RulePlugins]:
-    made = RulePlugins(tmp_path / "data", Policy(limits=Limits(call_s=30.0, function_s=30.0)))
+    made = RulePlugins(tmp_path / "data", Policy(limits=ProcessLimits(call_s=30.0, function_s=30.0)))
     yield made
     made.close()
 

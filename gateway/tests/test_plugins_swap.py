@@ -17,7 +17,7 @@ from plugin_zips import SINK, SOURCE, Whose, manifest, stored, zipped
 from waiting import wait_for
 
 from opq_plugins.host.plugins import Plugins
-from opq_plugins.policy import Limits, Policy
+from opq_plugins.policy import Policy, ProcessLimits
 
 FUNCTION = """
 from opq_plugins import sdk
@@ -172,7 +172,9 @@ def swapped_under_load(plugins: Plugins, path: Path, mode: str, swaps: int) -> d
 @pytest.fixture
 def plugins(tmp_path: Path) -> Iterator[Plugins]:
     policy = Policy(
-        trusted=frozenset({"chain"}), limits=Limits(call_s=30.0, function_s=30.0, start_s=60.0), drain_s=60.0
+        trusted=frozenset({"chain"}),
+        limits=ProcessLimits(call_s=30.0, function_s=30.0, start_s=60.0),
+        drain_s=60.0,
     )
     made = Plugins(tmp_path / "data", policy)
     yield made

@@ -13,13 +13,13 @@ import pytest
 from plugin_zips import FUNCTION, SINK, SOURCE, Whose, plugin_zip, stored
 from waiting import wait_for
 
-from opq_plugins.host import circuit
+from opq_plugins.host import guard
 from opq_plugins.host.plugins import Plugins
-from opq_plugins.policy import Limits, Policy
+from opq_plugins.policy import Policy, ProcessLimits
 from opq_plugins.sdk import RowError
 from opq_proto.errors import PluginError
 
-QUICK = Policy(limits=Limits(call_s=2.0, processes=64, memory_bytes=400 << 20))
+QUICK = Policy(limits=ProcessLimits(call_s=2.0, processes=64, memory_bytes=400 << 20))
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: another user and name spaces")
 
 
@@ -184,7 +184,7 @@ def test_a_plugin_that_ends_at_its_start_is_not_installed(plugins: Plugins) -> N
 
 
 def test_a_plugin_that_hangs_at_its_start_is_given_up(tmp_path: Path) -> None:
-    plugins = Plugins(tmp_path, Policy(limits=Limits(start_s=2.0)))
+    plugins = Plugins(tmp_path, Policy(limits=ProcessLimits(start_s=2.0)))
     url = stored(plugins.uploads, plugin_zip("m", code="import time; time.sleep(1000)"))
     with pytest.raises(PluginError, match="no handshake within 2 s"):
         plugins.create("sink", "m", url)
@@ -261,8 +261,8 @@ def test_a_function_goes_on_after_a_crash_and_a_bad_row_is_an_error(plugins: Plu
 def test_a_function_that_hangs_stops_the_rules_twice_and_then_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(circuit, "PAUSES_S", (30.0,))
-    plugins = Plugins(tmp_path, Policy(limits=Limits(function_s=0.3)))
+    monkeypatch.setattr(guard, "PAUSES_S", (0.0, 30.0))
+    plugins = Plugins(tmp_path, Policy(limits=ProcessLimits(function_s=0.3)))
     code = FUNCTION.replace("return args", "__import__('time').sleep(args[0])\n        return args")
     plugins.create("function", "f", stored(plugins.uploads, plugin_zip("f", kind="function", code=code)))
     made = plugins.function("f")
@@ -271,29 +271,29 @@ def test_a_function_that_hangs_stops_the_rules_twice_and_then_no_more(
     for _ in range(2):
         with pytest.raises(RowError, match=r"exec took longer than 0\.3 s"):
             function.exec([1000], Whose())
+        wait_for(lambda: plugins.status("f")["status"] == "running")
     for _ in range(1000):
         with pytest.raises(RowError, match=r"not asked for another .* exec took longer"):
             function.exec([1000], Whose())
-    wait_for(lambda: plugins.status("f")["status"] == "running")
     assert plugins.status("f")["crashes"] == 2
     plugins.close()
 
 
 def test_an_open_circuit_lets_one_try_and_waits_longer_each_time() -> None:
     now_s = 0.0
-    of = circuit.Circuit(lambda: now_s)
-    of.failed()
+    of = guard.Circuit(lambda: now_s)
+    of.record_failure()
     assert (of.wait_s(), of.tripped) == (0.0, False)
-    of.worked()
+    of.record_success()
     waited = []
     for _ in range(9):
-        of.failed()
+        of.record_failure()
         waited.append(of.wait_s())
         now_s += waited[-1]
         assert of.wait_s() == 0.0
     assert waited == [0.0, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 60.0, 60.0]
     assert of.refused == 8
-    of.worked()
+    of.record_success()
     assert not of.tripped
 
 

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 import opq_plugins.sdk
-from opq_plugins.package.signature import signature_bytes
+from opq_plugins.package.packing import signature_bytes
 from opq_proto.signing import firmware_public_key, new_key
 from opq_tools.plugin import command
 

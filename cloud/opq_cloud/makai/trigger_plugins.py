@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from opq_cloud.service import HealthReport, ServiceCounters
-from opq_plugins.host.guard import Guard
-from opq_plugins.sdk.trigger_module import TriggerModule
+from opq_plugins.host.guard import CrashGuard
+from opq_plugins.sdk.modules import TriggerModule
 from opq_proto.decision import Decision, Nominal
 from opq_proto.log import Log
 from opq_proto.messages import Measurement
 from opq_proto.rate_limit import RateLimitedLog
 
 if TYPE_CHECKING:  # the host comes with the extra "rules"
-    from opq_plugins.host.judging import PluginTrigger
+    from opq_plugins.host.proxy import PluginTrigger
 
 BUILT_IN = Path(__file__).parent / "triggers"
 SHOWN_AGAIN_S = 600.0
@@ -54,7 +54,7 @@ class TriggerPlugin:
         self._trigger = trigger
         self._counters = counters
         self._log = log.bind(plugin=name)
-        self._guard = Guard(self._crashed)
+        self._guard = CrashGuard(self._crashed)
         self._now = monotonic_s
         self._lost = False
         """What it remembered, by a failure; it has judged nothing since."""
@@ -209,7 +209,7 @@ class InstalledTrigger(TriggerPlugin):
         """What the version before did wrong does not pause another one."""
         version = self._installed.version
         if version != self._version:
-            self._version, self._guard = version, Guard(self._crashed)
+            self._version, self._guard = version, CrashGuard(self._crashed)
             self._share = TimeShare()
 
     def _call(self, measurement: Measurement, nominal: Nominal) -> tuple[bool, Decision | None]:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from opq_cloud.config import PluginEntry, TriggeringServiceSection
 from opq_cloud.makai.trigger_plugins import BUILT_IN, InstalledTrigger, TriggerPlugin
 from opq_cloud.service import HealthReport, ServiceCounters
-from opq_plugins.host.one_file import available, load
-from opq_plugins.sdk.trigger_module import TriggerModule
+from opq_plugins.package.built_in import available, load
+from opq_plugins.sdk.modules import TriggerModule
 from opq_proto.errors import ConfigError, OpqError, PluginError
 from opq_proto.log import Log
 

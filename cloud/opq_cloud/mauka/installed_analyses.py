@@ -16,8 +16,8 @@ from typing import Any
 from opq_cloud.service import HealthReport, ServiceCounters
 from opq_plugins.host.following import LACKING_AGAIN_S, Following
 from opq_plugins.host.guard import PAUSES_S
-from opq_plugins.host.judging import PluginAnalysis
-from opq_plugins.host.report import Report
+from opq_plugins.host.proxy import PluginAnalysis
+from opq_plugins.host.report import FollowerReport
 from opq_plugins.policy import Policy
 from opq_proto import log as logs
 from opq_proto.decision import Nominal
@@ -135,7 +135,7 @@ class InstalledAnalyses:
         self.lacking: frozenset[str] = frozenset()
         self._new_since_ms: int | None = None
         self._data_dir, self._policy = data_dir, policy
-        self._report = Report(data_dir / "plugins")
+        self._report = FollowerReport(data_dir / "plugins")
         self._unreported = ""
         self._settings, self._built_in = settings, frozenset(built_in)
         self._check_s, self._now = check_s, monotonic_s
@@ -231,7 +231,7 @@ class InstalledAnalyses:
     # -- the service's own thread
 
     def _check(self, following: Following) -> None:
-        following.look()
+        following.poll()
         known = set(following.types(KIND)) - self._built_in
         for name in sorted(known - self._in_use.keys()):
             if name not in self._wrong or self._now() >= self._wrong[name][1]:

@@ -21,7 +21,7 @@ from opq_cloud.mauka.messages import LAHA_GC, MAKAI_EVENT, gc_update
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.mauka.publisher import Stop
 from opq_cloud.store.store import CloudStore
-from opq_plugins.sdk.analysis import DEFAULT_NOMINAL, Analysis
+from opq_plugins.sdk.modules import DEFAULT_NOMINAL, Analysis
 from opq_proto import log as logs
 from opq_proto.decision import Nominal
 from opq_proto.mauka_pb2 import INCIDENTS, MaukaMessage

@@ -15,9 +15,9 @@ from opq_cloud.mauka.plugin import HEARTBEAT_KEY, PUB_KEY, SUB_KEY, PluginConfig
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.status import StatusPlugin
 from opq_cloud.service import CloudContext, CloudService
-from opq_plugins.host.one_file import available, load
-from opq_plugins.policy import Limits, Policy
-from opq_plugins.sdk.analysis import Analysis
+from opq_plugins.package.built_in import available, load
+from opq_plugins.policy import Policy, ProcessLimits
+from opq_plugins.sdk.modules import Analysis
 from opq_proto.config import default_data_dir
 from opq_proto.errors import ConfigError, PluginError
 from opq_proto.messages import Event, Finding
@@ -45,7 +45,7 @@ def policy_of(section: InstalledAnalysesSection) -> Policy:
         keys=section.keys,
         trusted=frozenset(section.trusted),
         trial_s=TRIAL_S,
-        limits=Limits(memory_bytes=section.memory_mb << 20, call_s=section.call_s),
+        limits=ProcessLimits(memory_bytes=section.memory_mb << 20, call_s=section.call_s),
     )
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store.store import BoxRecord, CloudStore
 from opq_cloud.view.live import LiveHub
-from opq_plugins.sdk.analysis import DEFAULT_NOMINAL
+from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.decision import Nominal
 from opq_proto.messages import Incident
 

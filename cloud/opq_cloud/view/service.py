@@ -17,7 +17,7 @@ from opq_cloud.view.context import ViewContext
 from opq_cloud.view.guard import ViewGuard
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.live_reader import LiveReader
-from opq_plugins.sdk.analysis import DEFAULT_NOMINAL
+from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.decision import Nominal
 from opq_proto.errors import ConfigError, PortBusyError
 from opq_proto.origin_guard import LOOPBACK_NAMES

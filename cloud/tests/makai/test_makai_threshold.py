@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 import opq_cloud.makai as makai_room
-from opq_plugins.host.one_file import Plugin, load
+from opq_plugins.package.built_in import Plugin, load
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.errors import PluginError
 from opq_proto.messages import Measurement, Metric

@@ -18,7 +18,7 @@ from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_cloud.store.store import BoxRecord
 from opq_plugins.host.plugins import Plugins
-from opq_plugins.policy import Limits, Policy
+from opq_plugins.policy import Policy, ProcessLimits
 from opq_proto.errors import ConfigError, PluginError
 from opq_proto.messages import TimeSource, Trigger, Waveform
 
@@ -231,7 +231,7 @@ SECOND = f"if wave.start_ns == {START_NS + MINUTE_NS}:"
 def test_what_crashes_or_hangs_is_ended_counted_and_shown_and_holds_up_no_other_event(
     house, mauka, until, line, why
 ):
-    follower, runner = mauka(limits=Limits(call_s=0.5))
+    follower, runner = mauka(limits=ProcessLimits(call_s=0.5))
     house.install("1.0.0", code("one", line))
     assert until(follower.status)
     house.event()

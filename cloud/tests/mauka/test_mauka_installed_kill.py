@@ -21,18 +21,18 @@ from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.store import open_store
 from opq_proto import log
-from opq_plugins.host.active import Active
+from opq_plugins.host.running import RunningPlugin
 from opq_plugins.policy import Policy
 log.configure("mauka")
 folder = Path(sys.argv[1])
 store = open_store(None, folder)
-exchange = Active._exchange
+exchange = RunningPlugin._exchange
 def told(*arguments):
     print("exchange", flush=True)
     done = exchange(*arguments)
     print("exchanged", flush=True)
     return done
-Active._exchange = told
+RunningPlugin._exchange = told
 follower = InstalledAnalyses(folder / "rules", Policy(), {}, (), check_s=0.01)
 nobody = "tcp://127.0.0.1:9"  # no bus is needed
 runner = AnalysisRunner({PUB_KEY: nobody, SUB_KEY: nobody}, lambda: store, [], installed=follower)

@@ -16,7 +16,7 @@ import sys, threading, time
 from pathlib import Path
 from opq_cloud.mauka.service import load_analyses
 from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
-from opq_plugins.sdk.analysis import Analysis
+from opq_plugins.sdk.modules import Analysis
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.store import open_store
 from opq_proto import log

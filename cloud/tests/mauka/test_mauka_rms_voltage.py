@@ -5,7 +5,7 @@ import pytest
 
 from opq_cloud.mauka.service import load_analyses
 from opq_measure.events.disturbances import Limits, find_disturbances
-from opq_plugins.sdk.analysis import DEFAULT_NOMINAL
+from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.decision import Nominal
 from opq_proto.errors import PluginError
 from opq_proto.messages import Event, Gap, TimeSource, Waveform

@@ -19,7 +19,7 @@ from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_cloud.store.store import BoxRecord
 from opq_measure.events.disturbances import Limits, find_disturbances
-from opq_plugins.sdk.analysis import Analysis
+from opq_plugins.sdk.modules import Analysis
 from opq_proto.mauka_pb2 import ADC_SAMPLES, INCIDENTS, VOLTAGE_RAW, VOLTAGE_RMS_WINDOWED, MaukaMessage
 from opq_proto.messages import Finding, TimeSource, Trigger, Waveform
 

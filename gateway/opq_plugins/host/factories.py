@@ -1,22 +1,19 @@
-"""By type name to a factory: of what is built in, and of what is installed and started by its first use."""
+"""From the name of a type to its factory: which plug-in has the symbol, started by its first use."""
 
 import functools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from opq_plugins import sdk
-from opq_plugins.host.active import Active
-from opq_plugins.host.actives import Actives
-from opq_plugins.host.judging import PluginAnalysis, PluginTrigger
-from opq_plugins.host.register import Register
+from opq_plugins.host.proxy import PluginAnalysis, PluginTrigger
+from opq_plugins.host.running import RunningPlugin, RunningPlugins
 from opq_plugins.host.runtime import Runtime
-from opq_plugins.host.source_proxy import Maker
-from opq_plugins.package.package_manifest import FOLDERS
+from opq_plugins.host.source_proxy import SourceFactory
+from opq_plugins.package.manifest import FOLDERS, PackageManifest
 from opq_plugins.package.properties import read_properties
-from opq_plugins.package.shelf import Shelf
-from opq_plugins.package.store import Store
+from opq_plugins.package.releases import ReleaseFolder, ReleaseStore
 from opq_proto.errors import PluginError
 
 
@@ -32,11 +29,69 @@ class NotInstalledError(PluginError):
     """There is no plug-in of this name."""
 
 
+class SymbolTable:
+    """Read by any thread, changed by one at a time. `manifests`: by name, of current versions."""
+
+    def __init__(self) -> None:
+        self.manifests: dict[str, PackageManifest] = {}
+        self._owners: dict[tuple[str, str], str] = {}
+
+    def put(self, manifest: PackageManifest) -> None:
+        """New, or another version."""
+        others = {symbol: owner for symbol, owner in self._owners.items() if owner != manifest.name}
+        self._owners = others | dict.fromkeys(manifest.symbols, manifest.name)
+        self.manifests[manifest.name] = manifest
+
+    def drop(self, name: str) -> None:
+        self.manifests.pop(name, None)
+        self._owners = {symbol: owner for symbol, owner in self._owners.items() if owner != name}
+
+    def owner(self, kind: str, symbol: str) -> str | None:
+        """The plug-in that has it."""
+        return self._owners.get((kind, symbol))
+
+    def function(self, name: str) -> tuple[str, str] | None:
+        """Owner and symbol of a function of this SQL name (any case)."""
+        for (kind, symbol), owner in self._owners.items():
+            if kind == "function" and symbol.casefold() == name.casefold():
+                return owner, symbol
+        return None
+
+    def symbols(self, kind: str) -> dict[str, str]:
+        """Symbol -> its owner, by name."""
+        return {symbol: owner for (its, symbol), owner in sorted(self._owners.items()) if its == kind}
+
+    def check(
+        self,
+        kind: str,
+        manifest: PackageManifest,
+        functions: Sequence[str],
+        reserved: Collection[tuple[str, str]],
+    ) -> None:
+        """PluginError: it lacks what was asked for, or has what is another's. `kind` "portable": any."""
+        if kind != "portable" and not manifest.of_kind(kind):
+            has = ", ".join(f"{its} {symbol}" for its, symbol in manifest.symbols)
+            raise PluginError(f"{manifest.name} has no {kind}; its symbols: {has}")
+        missing = sorted(set(functions) - set(manifest.of_kind("function")))
+        if missing:
+            raise PluginError(f"{manifest.name} has no function {', '.join(missing)}")
+        for its, symbol in manifest.symbols:
+            if (its, symbol) in reserved:
+                raise PluginError(f"{its} {symbol!r} is built in; give yours another name")
+            owner = self._owners.get((its, symbol), manifest.name)
+            if its == "function":  # SQL calls it in any case
+                owner, _ = self.function(symbol) or (owner, symbol)
+            if owner != manifest.name:
+                raise PluginError(f"{its} {symbol!r} is of plug-in {owner!r} already")
+
+
 class Factories:
     """What the engine, Makai and Mauka ask. `_changing` is held by whoever starts or exchanges anything."""
 
-    def __init__(self, store: Store, shelf: Shelf, register: Register, active: Actives) -> None:
-        self._store, self._shelf, self._register, self._active = store, shelf, register, active
+    def __init__(
+        self, store: ReleaseStore, shelf: ReleaseFolder, register: SymbolTable, active: RunningPlugins
+    ) -> None:
+        self._store, self._releases, self._symbols, self._running_plugins = store, shelf, register, active
         self._changing = threading.RLock()
 
     def source(self, type_name: str) -> Callable[[], sdk.Source]:
@@ -51,7 +106,7 @@ class Factories:
 
     def function(self, name: str) -> Callable[[], sdk.Function] | None:
         """Makes functions of this SQL name (any case), or None: no plug-in has it."""
-        if (found := self._register.function(name)) is None:
+        if (found := self._symbols.function(name)) is None:
             return None
         owner, symbol = found
         return functools.partial(self._make, owner, "function", symbol)
@@ -68,25 +123,25 @@ class Factories:
 
     def types(self, kind: str) -> list[str]:
         """Every type (for functions: name) of `kind`, sorted."""
-        return [*self._register.symbols(kind)]
+        return [*self._symbols.symbols(kind)]
 
     def functions(self) -> dict[str, str]:
         """SQL function -> the plug-in that has it (GET /plugins/udfs)."""
-        return self._register.symbols("function")
+        return self._symbols.symbols("function")
 
     def properties(self, kind: str, type_name: str) -> dict[str, Any]:
         """Property -> {"type", "default", "required", "help"} as far as the plug-in says."""
-        manifest = self._register.manifests.get(self._register.owner(kind, type_name) or "")
+        manifest = self._symbols.manifests.get(self._symbols.owner(kind, type_name) or "")
         if manifest is None:
             return {}
-        folder = self._shelf.folder(manifest.name, str(manifest.version))
+        folder = self._releases.folder(manifest.name, str(manifest.version))
         with self._refusing():
             return read_properties(folder, FOLDERS[kind], type_name)
 
     # -- how
 
     def _factory(self, kind: str, type_name: str) -> Any:
-        owner = self._register.owner(kind, type_name)
+        owner = self._symbols.owner(kind, type_name)
         if owner is None:
             known = ", ".join(self.types(kind)) or "none"
             raise self.refused(
@@ -97,23 +152,23 @@ class Factories:
             return make
         with self._refusing(), self._changing:
             _, runtime = self._running(owner, kind)
-            return Maker(make, runtime.replays(type_name))
+            return SourceFactory(make, runtime.replays(type_name))
 
     def _make(self, owner: str, kind: str, symbol: str) -> Any:
         with self._refusing(), self._changing:
             active, _ = self._running(owner, kind)
             return active.make(kind, symbol)
 
-    def _running(self, owner: str, kind: str) -> tuple[Active, Runtime]:
+    def _running(self, owner: str, kind: str) -> tuple[RunningPlugin, Runtime]:
         """Started by its first use after a start of the server."""
-        active = self._active.of(owner)
+        active = self._running_plugins.of(owner)
         if active.runtime is not None:
             return active, active.runtime
-        manifest = self._register.manifests.get(owner)
+        manifest = self._symbols.manifests.get(owner)
         if manifest is None:
             raise NotInstalledError(f"{kind} plug-in {owner!r} is not found")
         installed = self._store.versions(owner)[str(manifest.version)]
-        return active, self._active.start(manifest, installed)
+        return active, self._running_plugins.start(manifest, installed)
 
     def refused(self, error: PluginError) -> Exception:
         """What is raised for it: a service around this host may have errors of its own."""

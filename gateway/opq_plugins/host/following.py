@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from opq_plugins.host.plugins import Plugins
-from opq_plugins.package.book import Book
-from opq_plugins.package.package_manifest import PackageManifest
-from opq_plugins.package.shelf import Shelf
-from opq_plugins.package.signature import signer
-from opq_plugins.package.store import Installed, Store
+from opq_plugins.package.manifest import PackageManifest
+from opq_plugins.package.packing import signer
+from opq_plugins.package.releases import Release, ReleaseFolder, ReleaseIndex, ReleaseStore
 from opq_plugins.policy import Policy
 from opq_proto.errors import OpqError, PluginError
 
@@ -31,7 +29,7 @@ class NotAllowedError(PluginError):
 
 
 class Following(Plugins):
-    """`kinds`: only plug-ins with symbols of these are taken. Call `look` about once a second, in one thread.
+    """`kinds`: only plug-ins with symbols of these are taken. Call `poll` about once a second, in one thread.
 
     `between`: re-entrant; held while versions are exchanged or taken away, not while one is started.
     """
@@ -49,10 +47,10 @@ class Following(Plugins):
         self._kinds = frozenset(kinds)
         self._between = between or nullcontext()
         self._now = monotonic_s
-        self._book = Book(data_dir / "plugins" / "installed.sqlite")
-        self._told: dict[str, Installed] = {}
+        self._index = ReleaseIndex(data_dir / "plugins" / "installed.sqlite")
+        self._taken: dict[str, Release] = {}
         """What the other host has, as far as it was taken, or is none of ours."""
-        self._refused: dict[str, tuple[Installed, float]] = {}
+        self._refused: dict[str, tuple[Release, float]] = {}
         self._barred: set[str] = set()
         self._never_read = True
         self.unreadable = 0
@@ -61,18 +59,18 @@ class Following(Plugins):
         """Why the last look could not read it."""
         super().__init__(data_dir, policy, on_change=on_change, between=self._between)
 
-    def look(self) -> None:
+    def poll(self) -> None:
         """Take over what the other host has changed. What fails is in `troubles`, and tried again."""
-        told, wrong = self._book.read()
+        found, wrong = self._index.read()
         self.problem = wrong
         self.unreadable += bool(wrong)
-        if told is None:
+        if found is None:
             return
         self._never_read = False
-        for name in [known for known in self._told | self._refused if known not in told]:
+        for name in [known for known in self._taken | self._refused if known not in found]:
             self._give_up(name)
-        for name, installed in told.items():
-            if self._told.get(name) == installed:
+        for name, installed in found.items():
+            if self._taken.get(name) == installed:
                 if self._refused.pop(name, None):  # the other host is back at what runs here
                     self._trouble.pop(name, None)
             elif self._due(name, installed):
@@ -83,39 +81,39 @@ class Following(Plugins):
         return dict(self._trouble)
 
     def lacking(self) -> list[str]:
-        """Plug-ins of which no version runs here, though one should; the book where nothing is known yet."""
-        refused = [name for name in self._refused if name not in self._register.manifests]
-        unknown = [self._book.name] if self.problem and self._never_read else []
+        """Plug-ins of which no version runs here, though one should; the index where nothing is known yet."""
+        refused = [name for name in self._refused if name not in self._symbols.manifests]
+        unknown = [self._index.name] if self.problem and self._never_read else []
         return unknown + [name for name in refused if name not in self._barred]
 
     def status_of(self, kind: str, symbol: str) -> dict[str, Any]:
-        """Of the plug-in that has the symbol: version, installed_ms, mode, calls, crashes, trouble.
+        """The plug-in that has the symbol: version, installed_ms, mode, calls, crashes, trouble.
 
         Empty: it does not run. Also after `close`.
         """
-        owner = self._register.owner(kind, symbol)
-        manifest, active = self._register.manifests.get(owner or ""), self._active.get(owner or "")
+        owner = self._symbols.owner(kind, symbol)
+        manifest, active = self._symbols.manifests.get(owner or ""), self._running_plugins.get(owner or "")
         runtime = active.runtime if active is not None else None
         if owner is None or manifest is None or active is None or runtime is None:
             return {}
-        told = runtime.status()
+        found = runtime.status()
         return {
             "version": str(manifest.version),
-            "installed_ms": self._told[owner].installed_ms if owner in self._told else 0,
+            "installed_ms": self._taken[owner].installed_ms if owner in self._taken else 0,
             "mode": runtime.mode,
             "calls": active.calls,
-            "crashes": told["crashes"],
-            "trouble": self._trouble.get(owner) or told["errMsg"],
+            "crashes": found["crashes"],
+            "trouble": self._trouble.get(owner) or found["errMsg"],
         }
 
     def close(self) -> None:
         super().close()
-        self._book.close()
+        self._index.close()
 
     # -- how
 
-    def _opened(self, folder: Path) -> tuple[Store, Shelf]:
-        return Store(Path(":memory:")), Shelf(folder)
+    def _opened(self, folder: Path) -> tuple[ReleaseStore, ReleaseFolder]:
+        return ReleaseStore(Path(":memory:")), ReleaseFolder(folder)
 
     def _lost_trial(self, name: str, why: str) -> None:
         try:
@@ -123,17 +121,17 @@ class Following(Plugins):
         except OSError as error:  # the other host has pruned it
             self._trouble[name] = f"fails ({why}), and the old version is not there any more: {error}"
 
-    def _due(self, name: str, installed: Installed) -> bool:
+    def _due(self, name: str, installed: Release) -> bool:
         refused = self._refused.get(name)
         return refused is None or refused[0] != installed or self._now() >= refused[1]
 
-    def _follow(self, name: str, installed: Installed) -> None:
+    def _follow(self, name: str, installed: Release) -> None:
         try:
             manifest = self._manifest_of(installed)
             if self._kinds.isdisjoint(kind for kind, _ in manifest.symbols):
                 self._give_up(name)
             else:
-                self._take(manifest, installed)
+                self._take_over(manifest, installed)
         except (OpqError, OSError, ValueError) as error:
             (self._barred.add if isinstance(error, NotAllowedError) else self._barred.discard)(name)
             running = self._store.currents().get(name)
@@ -142,35 +140,35 @@ class Following(Plugins):
             self._trouble[name] = f"{name} {installed.version} does not run: {error}{rest}"
         else:
             self._refused.pop(name, None)
-            self._told[name] = installed
+            self._taken[name] = installed
 
-    def _manifest_of(self, installed: Installed) -> PackageManifest:
-        manifest = self._shelf.manifest(installed)
+    def _manifest_of(self, installed: Release) -> PackageManifest:
+        manifest = self._releases.manifest(installed)
         if (manifest.name, str(manifest.version)) != (installed.name, installed.version):
             raise PluginError(f"its manifest is of {manifest.name} {manifest.version}")
         return manifest
 
-    def _vouched(self, installed: Installed) -> Installed:
+    def _checked_release(self, installed: Release) -> Release:
         """Signed by a key of our own policy, not of the other host's. NotAllowedError: ours wants one."""
         signed_by = signer(
-            self._shelf.raw_manifest(installed), self._shelf.signature(installed), self._policy.keys
+            self._releases.raw_manifest(installed), self._releases.signature(installed), self._policy.keys
         )
         if signed_by is None and self._policy.require_signature:
             raise NotAllowedError("it is signed by none of the allowed keys, and the policy wants one")
         return replace(installed, signed_by=signed_by)
 
-    def _take(self, manifest: PackageManifest, installed: Installed) -> None:
+    def _take_over(self, manifest: PackageManifest, installed: Release) -> None:
         with self._changing:
             name = manifest.name
-            vouched = self._vouched(installed)
-            self._register.check("portable", manifest, (), self.reserved)
+            vouched = self._checked_release(installed)
+            self._symbols.check("portable", manifest, (), self.reserved)
             current = self._store.currents().get(name, (None, None))[0]
             same = self._store.versions(name).get(installed.version)
             if current == installed.version and same is not None:
                 if same.sha256 == installed.sha256:  # it was taken back here, and now there too
                     self._trouble.pop(name, None)
                     return
-                self._give_up(name)  # deleted there and installed anew: another code of the same number
+                self._give_up(name)  # deleted there and installed again: another code of the same number
                 current = None
             self._store.add(vouched)
             try:
@@ -182,14 +180,14 @@ class Following(Plugins):
             self._store.switch(name, installed.version, current)
             for version in self._store.versions(name).keys() - {installed.version, current}:
                 self._store.drop_version(name, version)
-        self._tell(manifest)
+        self._notify(manifest)
 
     def _give_up(self, name: str) -> None:
-        """Deleted there. Who is told of it holds `between` from before it stops until he knows."""
-        self._told.pop(name, None)
+        """Deleted there. Who is notified of it holds `between` from before it stops until he knows."""
+        self._taken.pop(name, None)
         self._refused.pop(name, None)
         with self._changing, self._between:
             self._trouble.pop(name, None)
-            if name in self._register.manifests:
+            if name in self._symbols.manifests:
                 self.delete("portable", name, force=True)
-                self._active.forget(name)
+                self._running_plugins.forget(name)

@@ -1,20 +1,19 @@
-"""Calls into triggers and analyses: what they throw is contained here, counted, and answered with a pause.
-
-A plug-in is foreign code and may raise anything.
-"""
+"""Pauses after failures: of a trigger or analysis that raises, and of a function whose process fails."""
 
 import time
 from collections.abc import Callable
 from typing import Any
 
+from opq_proto.backoff import Backoff
+
 PAUSES_S = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
-"""After the first, second, ... crash in a row; the last one stays."""
+"""After the first, second, ... failure in a row; the last one stays."""
 STEADY_S = 60.0
-"""So long after a crash without another, the pauses start anew."""
+"""So long after a crash without another, the pauses begin again."""
 
 
-class Guard:
-    """One plug-in's calls. `on_crash(error, pause_s)` is told of each crash."""
+class CrashGuard:
+    """Contains and counts what one plug-in's calls raise; `on_crash(error, pause_s)` is called each time."""
 
     def __init__(
         self,
@@ -26,31 +25,55 @@ class Guard:
         """Calls not made because the plug-in is paused."""
         self._on_crash = on_crash
         self._now = monotonic_s
-        self._in_row = 0
-        self._paused_until = 0.0
-        self._last_crash = 0.0
+        self._backoff = Backoff(PAUSES_S, steady_s=STEADY_S)
+        self._paused_until_s = self._last_crash_s = float("-inf")
 
     @property
     def paused(self) -> bool:
-        return self._in_row > 0 and self._now() < self._paused_until
+        return self._now() < self._paused_until_s
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> tuple[bool, Any]:
         """(True, what `function` returned), or (False, None): it crashed or is paused."""
-        if self._in_row:
-            now = self._now()
-            if now < self._paused_until:
-                self.skipped += 1
-                return False, None
-            if now - self._last_crash > STEADY_S:
-                self._in_row = 0
+        if self.paused:
+            self.skipped += 1
+            return False, None
         try:
             return True, function(*arguments)
-        except Exception as error:
+        except Exception as error:  # foreign code
             self.crashes += 1
-            now = self._now()
-            pause_s = PAUSES_S[min(self._in_row, len(PAUSES_S) - 1)]
-            self._in_row += 1
-            self._last_crash = now
-            self._paused_until = now + pause_s
+            now_s = self._now()
+            pause_s = self._backoff.record_failure(now_s - self._last_crash_s)
+            self._last_crash_s, self._paused_until_s = now_s, now_s + pause_s
             self._on_crash(error, pause_s)
             return False, None
+
+
+class Circuit:
+    """After the second failure in a row calls fail at once, for longer each time; then one may try.
+
+    For what is called on the engine's thread: each failure is a second in which all rules stand still.
+    """
+
+    def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+        self.refused = 0
+        """Calls that failed at once."""
+        self._now = monotonic_s
+        self._backoff = Backoff(PAUSES_S)
+        self._until_s = 0.0
+
+    @property
+    def tripped(self) -> bool:
+        """The next failure opens it again: nobody should wait for anything."""
+        return self._backoff.failures >= 2
+
+    def wait_s(self) -> float:
+        """How long calls still fail at once; 0.0: one may be made. Counts the refused."""
+        left_s = self._until_s - self._now() if self.tripped else 0.0
+        self.refused += left_s > 0
+        return max(0.0, left_s)
+
+    def record_success(self) -> None:
+        self._backoff.record_success()
+
+    def record_failure(self) -> None:
+        self._until_s = self._now() + self._backoff.record_failure()

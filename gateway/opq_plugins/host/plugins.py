@@ -12,17 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from opq_plugins.host.active import Pauses, Replaced
-from opq_plugins.host.actives import Actives, close_all
-from opq_plugins.host.factories import Factories, NotInstalledError
-from opq_plugins.host.particulars import Particulars
-from opq_plugins.host.register import Register
-from opq_plugins.host.report import Report
+from opq_plugins.host.factories import Factories, NotInstalledError, SymbolTable
+from opq_plugins.host.report import Descriptions, FollowerReport
+from opq_plugins.host.running import Pauses, Replaced, RunningPlugins, close_all
 from opq_plugins.package.fetch import fetch
 from opq_plugins.package.install import Installer, check_version
-from opq_plugins.package.package_manifest import NAME, PackageManifest
-from opq_plugins.package.shelf import Shelf
-from opq_plugins.package.store import Installed, Store
+from opq_plugins.package.manifest import NAME, PackageManifest
+from opq_plugins.package.releases import Release, ReleaseFolder, ReleaseStore
 from opq_plugins.policy import Policy, worker_uid
 from opq_proto.errors import OpqError, PluginError
 
@@ -53,15 +49,15 @@ class Plugins(Factories):
         """file:// is read below it."""
         self._policy = policy or Policy()
         store, shelf = self._opened(data_dir / "plugins")
-        active = Actives(shelf, self._policy, self._lost_trial, between)
-        super().__init__(store, shelf, Register(), active)
+        active = RunningPlugins(shelf, self._policy, self._lost_trial, between)
+        super().__init__(store, shelf, SymbolTable(), active)
         self._trouble: dict[str, str] = {}
-        report = Report(data_dir / "plugins")
-        self._particulars = Particulars(store, self._register, active, report, self._trouble)
+        report = FollowerReport(data_dir / "plugins")
+        self._particulars = Descriptions(store, self._symbols, active, report, self._trouble)
         for name, (version, _) in self._store.currents().items():
             installed = self._store.versions(name)[version]
             try:
-                self._register.put(self._shelf.manifest(installed))
+                self._symbols.put(self._releases.manifest(installed))
             except (OSError, PluginError) as error:
                 self._trouble[name] = f"{name} {version} cannot be read: {error}"
 
@@ -74,7 +70,6 @@ class Plugins(Factories):
         file: str,
         *,
         functions: Sequence[str] = (),
-        shell_parameters: Sequence[str] = (),
         downgrade: bool = False,
     ) -> Replaced | None:
         """Install from a URL (http, https, file). A higher version of what is there replaces it live.
@@ -91,9 +86,9 @@ class Plugins(Factories):
             with self._changing:
                 current = self._store.currents().get(name, (None, None))[0]
                 check_version(manifest, current, downgrade)
-                self._register.check(kind, manifest, functions, self.reserved)
+                self._symbols.check(kind, manifest, functions, self.reserved)
                 former = self._store.versions(name).get(str(manifest.version))
-                installed = installer.unpack(package, signed_by, shell_parameters)
+                installed = installer.unpack(package, signed_by)
                 self._store.add(installed)
                 try:
                     pauses = self._switch(manifest, installed)
@@ -104,13 +99,13 @@ class Plugins(Factories):
                         self._store.add(former)
                     raise
                 installer.keep()
-                self._active.park(manifest)
+                self._running_plugins.park(manifest)
                 self._store.switch(name, installed.version, current)
                 for version in installer.prune(
                     name, list(self._store.versions(name)), {installed.version, current or ""}
                 ):
                     self._store.drop_version(name, version)
-        self._tell(manifest)
+        self._notify(manifest)
         if current is None:
             return None
         rules = self._rules_with(manifest, pauses)
@@ -129,38 +124,38 @@ class Plugins(Factories):
             old = self._store.versions(name).get(previous or "")
             if old is None:
                 raise PluginError(f"plug-in {name!r}: there is no version before {current}")
-            manifest = self._shelf.manifest(old)
+            manifest = self._releases.manifest(old)
             pauses = self._switch(manifest, old, on_trial=False)
             self._store.switch(name, old.version, None)
-        self._tell(manifest)
+        self._notify(manifest)
         rules = self._rules_with(manifest, pauses)
         return Replaced(name, current, old.version, rules, pauses.p50_ms, pauses.max_ms)
 
     def delete(self, kind: str, name: str, *, force: bool = False) -> None:
         """All versions. PluginError that names the rules which use it, unless `force`."""
         name = self._owner(kind, name)
-        manifest = self._register.manifests.get(name)
+        manifest = self._symbols.manifests.get(name)
         # asked without our lock: the engine has its own, and asks us for types while it holds it
         users = {user for symbol in (manifest.symbols if manifest else ()) for user in self.used_by(*symbol)}
         with self._refusing(), self._changing:
-            active = self._active.get(name)
+            active = self._running_plugins.get(name)
             users |= set(active.references()) if active else set()
             if users and not force:
                 raise PluginError(
                     f"plug-in {name!r} is used by {', '.join(sorted(users)[:10])}; force=true deletes it"
                 )
-            self._active.stop(name)
+            self._running_plugins.stop(name)
             self._store.drop(name)
-            if isinstance(self._shelf, Installer):
-                self._shelf.remove(name)
-            self._register.drop(name)
+            if isinstance(self._releases, Installer):
+                self._releases.remove(name)
+            self._symbols.drop(name)
             self._trouble.pop(name, None)
         if manifest is not None:
-            self._tell(manifest)
+            self._notify(manifest)
 
     def list(self, kind: str) -> Sequence[Any]:
         """Names of what is installed; for "portable" their manifests as JSON."""
-        manifests = sorted(self._register.manifests.items())
+        manifests = sorted(self._symbols.manifests.items())
         if kind == "portable":
             return [manifest.as_json() for _, manifest in manifests]
         return [name for name, manifest in manifests if manifest.of_kind(kind)]
@@ -168,23 +163,23 @@ class Plugins(Factories):
     def describe(self, kind: str, name: str) -> dict[str, Any]:
         """`{"name", "version"}` as the tutorial shows it.
 
-        Of an analysis, `version` is what was installed last; `running`, `status`, `errMsg` are Mauka's.
+        The `version` of an analysis is what was installed last; `running`, `status`, `errMsg` are Mauka's.
         """
-        told = self._particulars.description(kind, self._owner(kind, name), name)
-        if told is None:
+        facts = self._particulars.description(kind, self._owner(kind, name), name)
+        if facts is None:
             raise self._unknown(kind, name)
-        return told
+        return facts
 
     def status(self, name: str) -> dict[str, Any]:
         """`{"refCount", "status", "errMsg", "pid"}`; ours: version, versions, mode, protections, counters.
 
-        An analysis is asked by nobody here: `running`, `status` and `errMsg` are what Mauka has told of it.
-        `status` installed: Mauka has told nothing.
+        An analysis is asked by nobody here: `running`, `status` and `errMsg` are what Mauka has reported.
+        `status` installed: Mauka has reported nothing.
         """
-        told = self._particulars.status(name, self.used_by)
-        if told is None:
+        facts = self._particulars.status(name, self.used_by)
+        if facts is None:
             raise self._unknown("portable", name)
-        return told
+        return facts
 
     def fetched(self, url: str, most_bytes: int) -> bytes:
         """A file by http, https or file, from where packages come too. PluginError: it cannot be had."""
@@ -200,35 +195,35 @@ class Plugins(Factories):
             return set()
         if self._policy.worker_uid is not None:
             return {self._policy.worker_uid}
-        return {worker_uid(name) for name in [*self._register.manifests, *self._active.names()]}
+        return {worker_uid(name) for name in [*self._symbols.manifests, *self._running_plugins.names()]}
 
     def close(self) -> None:
         """End every worker, all at once, within 2 s."""
         with self._changing:
-            running = self._active.end()
+            running = self._running_plugins.end()
         close_all(running)
         self._store.close()
 
     # -- how
 
-    def _opened(self, folder: Path) -> tuple[Store, Shelf]:
+    def _opened(self, folder: Path) -> tuple[ReleaseStore, ReleaseFolder]:
         installer = Installer(folder, self.uploads, self._policy)
-        return Store(folder / "installed.sqlite"), installer
+        return ReleaseStore(folder / "installed.sqlite"), installer
 
     def _installer(self) -> Installer:
-        if not isinstance(self._shelf, Installer):
+        if not isinstance(self._releases, Installer):
             raise PluginError("plug-ins are installed at the host that is followed")
-        return self._shelf
+        return self._releases
 
-    def _switch(self, manifest: PackageManifest, to: Installed, on_trial: bool = True) -> Pauses:
-        """What runs, and then what is told of it. PluginError: all is as it was."""
-        pauses = self._active.switch(manifest, to, on_trial)
+    def _switch(self, manifest: PackageManifest, to: Release, on_trial: bool = True) -> Pauses:
+        """What runs, and then what is said of it. PluginError: all is as it was."""
+        pauses = self._running_plugins.switch(manifest, to, on_trial)
         self._trouble.pop(manifest.name, None)
-        self._register.put(manifest)
+        self._symbols.put(manifest)
         return pauses
 
     def _lost_trial(self, name: str, why: str) -> None:
-        if self._active.ended:
+        if self._running_plugins.ended:
             return
         try:
             back = self.rollback(name)
@@ -242,7 +237,7 @@ class Plugins(Factories):
         users = {user for symbol in manifest.symbols for user in self.used_by(*symbol)}
         return max(pauses.rules, len(users))
 
-    def _tell(self, manifest: PackageManifest) -> None:
+    def _notify(self, manifest: PackageManifest) -> None:
         for kind, symbol in manifest.symbols:
             self.on_change(kind, symbol)
 
@@ -251,10 +246,10 @@ class Plugins(Factories):
 
     def _owner(self, kind: str, name: str) -> str:
         """The plug-in called `name`, or that has the symbol."""
-        manifest = self._register.manifests.get(name)
+        manifest = self._symbols.manifests.get(name)
         if manifest is not None and (kind == "portable" or manifest.of_kind(kind)):
             return name
-        owner = self._register.owner(kind, name) or (name if name in self._trouble else None)
+        owner = self._symbols.owner(kind, name) or (name if name in self._trouble else None)
         if owner is None or (manifest is None and owner not in self._store.currents()):
             raise self._unknown(kind, name)
         return owner

@@ -1,16 +1,21 @@
-"""What a host that follows another one (Mauka's) tells it of how analyses run: one small file in its folder.
+"""What REST says of an installed plug-in, and what the host of Mauka reports of its analyses for that.
 
-Written by the one that follows, whole or not at all; read by the other for its answers.
+The report is one small file in the folder of the host that is followed: written by the one that follows,
+all or nothing, and read by the other for its answers.
 """
 
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from opq_plugins.package.package_manifest import PackageManifest
+from opq_plugins.host.factories import SymbolTable
+from opq_plugins.host.running import RunningPlugins
+from opq_plugins.package.manifest import PackageManifest
+from opq_plugins.package.releases import ReleaseStore
+from opq_plugins.worker.python_code import JUDGING
 
 FILE = "follower.json"
 """In `plugins/`; no plug-in can be called so."""
@@ -21,7 +26,7 @@ LONGEST = 2_000
 """Characters of a trouble."""
 
 
-class Report:
+class FollowerReport:
     """`folder`: plugins/ of the host that is followed. One thread writes."""
 
     def __init__(
@@ -65,11 +70,11 @@ class Report:
         `status` running, error (another version runs, or none, or with trouble), or installed: nothing is
         known of it; `errMsg` says why it is not running.
         """
-        told, why = self._read()
-        if told is None:
+        facts, why = self._read()
+        if facts is None:
             return {"running": None, "status": "installed", "errMsg": why}
         names = manifest.of_kind("analysis")
-        versions, troubles = told
+        versions, troubles = facts
         running = next((versions[name] for name in names if name in versions), None)
         wrong = [troubles[name] for name in dict.fromkeys([manifest.name, *names]) if name in troubles]
         if wrong:
@@ -83,8 +88,8 @@ class Report:
             with open(os.open(self._path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123
                 age_s = self._time() - os.fstat(file.fileno()).st_mtime
                 raw = file.read(MOST_BYTES)
-            told = json.loads(raw)
-            versions, troubles = told["versions"], told["troubles"]
+            facts = json.loads(raw)
+            versions, troubles = facts["versions"], facts["troubles"]
         except FileNotFoundError:
             return None, "it runs nowhere: no Mauka follows this folder"
         except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -96,5 +101,68 @@ class Report:
         return (versions, troubles), ""
 
 
-def _texts(told: object) -> bool:
-    return isinstance(told, dict) and all(isinstance(value, str) for value in told.values())
+def _texts(facts: object) -> bool:
+    return isinstance(facts, dict) and all(isinstance(value, str) for value in facts.values())
+
+
+class Descriptions:
+    """`trouble`: plug-in -> what is wrong with it. Readers do not wait for an installation."""
+
+    def __init__(
+        self,
+        store: ReleaseStore,
+        register: SymbolTable,
+        active: RunningPlugins,
+        report: FollowerReport,
+        trouble: Mapping[str, str],
+    ) -> None:
+        self._store, self._symbols, self._running_plugins = store, register, active
+        self._report, self._trouble = report, trouble
+
+    def description(self, kind: str, owner: str, name: str) -> dict[str, Any] | None:
+        """Of `owner`'s symbol `name`, or for "portable" of itself. None: it is not there."""
+        manifest = self._symbols.manifests.get(owner)
+        if manifest is None:
+            current = self._store.currents().get(owner)
+            return None if current is None else {"name": owner, "version": current[0]}
+        if kind == "portable":
+            return manifest.as_json()
+        facts: dict[str, Any] = {"name": name, "version": str(manifest.version)}
+        if kind == "analysis":
+            facts |= self._report.of(manifest)
+        return facts
+
+    def status(self, name: str, used_by: Callable[[str, str], Sequence[str]]) -> dict[str, Any] | None:
+        """None: it is not there. `used_by`: as `Plugins` has it."""
+        current, versions = self._store.currents().get(name), self._store.versions(name)
+        if current is None or current[0] not in versions:  # it may be just being deleted
+            return None
+        active = self._running_plugins.get(name)
+        runtime = active.runtime if active else None
+        manifest = self._symbols.manifests.get(name)
+        symbols = manifest.symbols if manifest else ()
+        elsewhere = manifest is not None and all(kind in JUDGING for kind, _ in symbols)
+        idle = {"status": "installed" if elsewhere else "initializing", "errMsg": "", "pid": 0}
+        facts: dict[str, Any] = runtime.status() if runtime is not None else idle
+        # also those whose sink has had nothing to do yet
+        rules = {user: 1 for kind, symbol in symbols if kind != "source" for user in used_by(kind, symbol)}
+        facts |= {
+            "refCount": rules | (active.references() if active else {}),
+            "name": name,
+            "version": current[0],
+            "previous": current[1],
+            "versions": list(versions),
+            "signed_by": versions[current[0]].signed_by,
+            "mode": runtime.mode if runtime is not None else None,
+            "calls": active.calls if active else 0,
+            "failures": active.failures if active else 0,
+        }
+        if manifest is not None and manifest.of_kind("analysis"):
+            there = self._report.of(manifest)
+            facts |= there if runtime is None else {"running": there["running"]}
+            if there["status"] == "error":  # else the rest of it runs, where there is no Mauka
+                facts["errMsg"] = facts["errMsg"] or there["errMsg"]
+        if trouble := self._trouble.get(name):
+            facts["errMsg"] = trouble
+            facts["status"] = facts["status"] if runtime is not None else "error"
+        return facts

@@ -3,44 +3,32 @@
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from opq_plugins.host.process import PluginProcess
-from opq_plugins.host.remote import Remote, RemoteFunction, RemoteSink
+from opq_plugins.host.remote import Remote, RemoteAnalysis, RemoteFunction, RemoteSink, RemoteTrigger
 from opq_plugins.host.remote_source import RemoteSource
-from opq_plugins.package.package_manifest import FOLDERS, PackageManifest
+from opq_plugins.host.supervisor import WorkerSupervisor
+from opq_plugins.package.manifest import FOLDERS, PackageManifest
 from opq_plugins.package.properties import Properties, fill, read_properties
-from opq_plugins.policy import Limits, Policy
+from opq_plugins.policy import Policy, ProcessLimits
 from opq_plugins.worker import python_code
-from opq_plugins.worker.instances import replays
+from opq_plugins.worker.server import replays
 from opq_proto.errors import OpqError, PluginError
 
-REMOTES: dict[str, type[Remote]] = {each.kind: each for each in (RemoteSource, RemoteSink, RemoteFunction)}
+REMOTES: dict[str, type[Remote]] = {
+    "source": RemoteSource,
+    "sink": RemoteSink,
+    "function": RemoteFunction,
+    "trigger": RemoteTrigger,
+    "analysis": RemoteAnalysis,
+}
 
 
-class Runtime(Protocol):
+class Runtime:
     """Started; `close` ends it."""
 
-    manifest: PackageManifest
-    mode: str
+    mode = ""
 
-    def make(self, kind: str, symbol: str) -> Any:
-        """An sdk Source, Sink or Function, a trigger or analysis, not yet configured."""
-        ...
-
-    def filled(self, kind: str, symbol: str, properties: Mapping[str, Any]) -> dict[str, Any]:
-        """With the symbol's defaults; ValueError for what is missing or of a wrong type."""
-        ...
-
-    def replays(self, symbol: str) -> bool:
-        """Whether this source can go on behind an offset."""
-        ...
-
-    def status(self) -> dict[str, Any]: ...
-    def close(self) -> None: ...
-
-
-class _Described:
     def __init__(self, folder: Path, manifest: PackageManifest) -> None:
         self.manifest = manifest
         self._properties: dict[tuple[str, str], Properties] = {
@@ -48,11 +36,31 @@ class _Described:
             for kind, symbol in manifest.symbols
         }
 
+    def make(self, kind: str, symbol: str) -> Any:
+        """An sdk Source, Sink or Function, a trigger or analysis, not yet configured."""
+        if (kind, symbol) not in self.manifest.symbols:
+            raise PluginError(f"{self.manifest.name} {self.manifest.version} has no {kind} {symbol!r}")
+        return self._made(kind, symbol)
+
     def filled(self, kind: str, symbol: str, properties: Mapping[str, Any]) -> dict[str, Any]:
+        """With the symbol's defaults; ValueError for what is missing or of a wrong type."""
         return fill(self._properties.get((kind, symbol), {}), properties)
 
+    def replays(self, symbol: str) -> bool:
+        """Whether this source can go on after an offset."""
+        raise NotImplementedError
 
-class ProcessRuntime(_Described):
+    def status(self) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def _made(self, kind: str, symbol: str) -> Any:
+        raise NotImplementedError
+
+
+class ProcessRuntime(Runtime):
     """In a confined process of its own."""
 
     mode = "process"
@@ -66,38 +74,24 @@ class ProcessRuntime(_Described):
         on_crash: Callable[[str], None],
     ) -> None:
         super().__init__(folder, manifest)
-        self.process = PluginProcess(
-            manifest.name,
-            folder,
-            manifest_name,
-            narrowed(policy.limits, manifest.limits),
-            policy.worker_uid,
-            policy.allow_root,
-            on_crash,
-            policy.writable,
-        )
-        self.process.start()
+        limits = narrowed(policy.limits, manifest.limits)
+        self.supervisor = WorkerSupervisor(manifest.name, folder, manifest_name, limits, policy, on_crash)
+        self.supervisor.start()
 
-    def make(self, kind: str, symbol: str) -> Any:
-        if (kind, symbol) not in self.manifest.symbols:
-            raise PluginError(f"{self.manifest.name} {self.manifest.version} has no {kind} {symbol!r}")
-        if kind not in REMOTES:
-            from opq_plugins.host.remote_judging import JUDGING  # and NumPy with it
-
-            REMOTES.update(JUDGING)
-        return REMOTES[kind](self.process, symbol)
+    def _made(self, kind: str, symbol: str) -> Any:
+        return REMOTES[kind](self.supervisor, kind, symbol)
 
     def replays(self, symbol: str) -> bool:
-        return symbol in self.process.facts.get("replay", ())
+        return symbol in self.supervisor.facts.get("replay", ())
 
     def status(self) -> dict[str, Any]:
-        return self.process.status()
+        return self.supervisor.status()
 
     def close(self) -> None:
-        self.process.close()
+        self.supervisor.close()
 
 
-class InProcessRuntime(_Described):
+class InProcessRuntime(Runtime):
     """In the server's process: no wall around it, no cost either. For what the policy trusts."""
 
     mode = "inproc"
@@ -109,11 +103,8 @@ class InProcessRuntime(_Described):
         self._folder = folder
         self._factories = python_code.load_python(folder, manifest)
 
-    def make(self, kind: str, symbol: str) -> Any:
-        factory = self._factories.get((kind, symbol))
-        if factory is None:
-            raise PluginError(f"{self.manifest.name} {self.manifest.version} has no {kind} {symbol!r}")
-        return factory()
+    def _made(self, kind: str, symbol: str) -> Any:
+        return self._factories[kind, symbol]()
 
     def replays(self, symbol: str) -> bool:
         return ("source", symbol) in self._factories and replays(self._factories["source", symbol])
@@ -130,9 +121,9 @@ def rehearse(runtime: Runtime) -> None:
     for kind, symbol in runtime.manifest.symbols:
         if kind not in python_code.JUDGING:
             continue
-        live = runtime.make(kind, symbol)
+        inside = runtime.make(kind, symbol)
         try:
-            live.configure(runtime.filled(kind, symbol, {}))
+            inside.configure(runtime.filled(kind, symbol, {}))
         except ValueError:  # it wants settings
             continue
         except (OpqError, OSError) as error:
@@ -140,10 +131,11 @@ def rehearse(runtime: Runtime) -> None:
         except Exception as error:  # foreign code
             raise PluginError(f"{kind} {symbol!r}: {type(error).__name__}: {error}") from error
         finally:
-            live.release()
+            if isinstance(inside, Remote):
+                inside.release()
 
 
-def narrowed(limits: Limits, wanted: Mapping[str, int | float]) -> Limits:
+def narrowed(limits: ProcessLimits, wanted: Mapping[str, int | float]) -> ProcessLimits:
     """The manifest may take less than the policy gives, never more."""
     allowed = {each.name: getattr(limits, each.name) for each in fields(limits)}
     less = {key: min(value, allowed[key]) if allowed[key] else value for key, value in wanted.items()}

@@ -1,6 +1,6 @@
 """Fetches a plug-in's zip by http, https or file, within limits of size, time, redirects and addresses.
 
-The address that was checked is the one that is connected to: a name that resolves anew between the
+The address that was checked is the one that is connected to: a name that resolves again between the
 two (DNS rebinding) leads nowhere else.
 """
 

@@ -4,7 +4,6 @@ import importlib.metadata
 import io
 import re
 import shutil
-import subprocess
 import tempfile
 import threading
 import time
@@ -14,31 +13,31 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from opq_plugins.package.fetch import fetch
-from opq_plugins.package.package import (
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion
+
+from opq_plugins.package.archive import (
     UNREADABLE,
-    Package,
+    PluginPackage,
     check_directory,
     contents,
     read_package,
     write_files,
 )
-from opq_plugins.package.package_manifest import PackageManifest
-from opq_plugins.package.shelf import Shelf
-from opq_plugins.package.signature import signer
-from opq_plugins.package.store import Installed
-from opq_plugins.package.version import parse_version
+from opq_plugins.package.fetch import fetch
+from opq_plugins.package.manifest import PackageManifest, parse_version
+from opq_plugins.package.packing import signer
+from opq_plugins.package.releases import Release, ReleaseFolder
 from opq_plugins.policy import Policy
 from opq_proto.errors import PluginError
 
-SCRIPT_S = 60.0
 MOST_AT_ONCE = 4
 """Zips that are being fetched and read: each may take a minute, and 256 MiB."""
-REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:(>=|==|>)\s*([0-9][0-9.]*))?\s*")
 
 
-class Installer(Shelf):
-    """Fills and clears its shelf; `.staging/` is for what is under way."""
+class Installer(ReleaseFolder):
+    """Adds and removes versions; `.staging/` is for what is under way."""
 
     def __init__(self, folder: Path, uploads: Path, policy: Policy) -> None:
         super().__init__(folder)
@@ -56,7 +55,7 @@ class Installer(Shelf):
         self._staging.mkdir(parents=True, mode=0o755)
         self._folder.chmod(0o755)
 
-    def fetch(self, url: str, name: str | None) -> tuple[Package, str | None]:
+    def fetch(self, url: str, name: str | None) -> tuple[PluginPackage, str | None]:
         """The checked package and who signed it. Raises PluginError; nothing is left."""
         if not self._fetching.acquire(blocking=False):
             raise PluginError(
@@ -67,7 +66,7 @@ class Installer(Shelf):
         finally:
             self._fetching.release()
 
-    def _fetch(self, url: str, name: str | None) -> tuple[Package, str | None]:
+    def _fetch(self, url: str, name: str | None) -> tuple[PluginPackage, str | None]:
         with tempfile.TemporaryDirectory(dir=self._staging) as here:
             target = Path(here) / "plugin.zip"
             try:
@@ -83,7 +82,7 @@ class Installer(Shelf):
             )
         return package, signed_by
 
-    def unpack(self, package: Package, signed_by: str | None, parameters: Sequence[str]) -> Installed:
+    def unpack(self, package: PluginPackage, signed_by: str | None) -> Release:
         """Into its version's folder; what stood there is put aside until `keep` or `take_back`.
 
         Raises PluginError; nothing is left.
@@ -101,7 +100,6 @@ class Installer(Shelf):
                     )
                 write_files(libraries, staged / "lib")
             _check_requirements(manifest, libraries)
-            self._run_script(package, staged, parameters)
             target = self.folder(manifest.name, version)
             target.parent.mkdir(mode=0o755, exist_ok=True)
             target.parent.chmod(0o755)
@@ -112,19 +110,19 @@ class Installer(Shelf):
             shutil.rmtree(staged.parent, ignore_errors=True)
         manifest_name = "plugin.json" if "plugin.json" in package.files else f"{manifest.name}.json"
         now_ms = time.time_ns() // 1_000_000
-        return Installed(manifest.name, version, manifest_name, package.sha256, signed_by, now_ms)
+        return Release(manifest.name, version, manifest_name, package.sha256, signed_by, now_ms)
 
     def keep(self) -> None:
         """What was unpacked last; what had stood there goes."""
         shutil.rmtree(self._aside, ignore_errors=True)
 
-    def take_back(self, installed: Installed) -> None:
+    def take_back(self, release: Release) -> None:
         """What was unpacked last; what had stood there is there again."""
-        self.remove(installed.name, installed.version)
+        self.remove(release.name, release.version)
         if self._aside.exists():
-            self._aside.rename(self.folder(installed.name, installed.version))
+            self._aside.rename(self.folder(release.name, release.version))
         with suppress(OSError):  # other versions are there
-            (self._folder / installed.name).rmdir()
+            (self._folder / release.name).rmdir()
 
     def _exchange(self, staged: Path, target: Path) -> None:
         """Where there is a version that was replaced or taken back, or what a crash has left."""
@@ -153,24 +151,6 @@ class Installer(Shelf):
         for version in spare[:excess]:
             self.remove(name, version)
         return spare[:excess]
-
-    def _run_script(self, package: Package, folder: Path, parameters: Sequence[str]) -> None:
-        if "install.sh" not in package.files or not self._policy.run_install_script:
-            return
-        try:
-            done = subprocess.run(
-                ["/bin/sh", "install.sh", *parameters],
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=SCRIPT_S,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise PluginError(f"install.sh takes longer than {SCRIPT_S:g} s") from None
-        if done.returncode:
-            said = (done.stdout + done.stderr)[-500:].decode("utf-8", "replace")
-            raise PluginError(f"install.sh ended with exit code {done.returncode}: {said}")
 
 
 def _wheels(files: Mapping[str, bytes], policy: Policy) -> dict[str, bytes]:
@@ -204,37 +184,34 @@ def _check_requirements(manifest: PackageManifest, libraries: Mapping[str, bytes
     bundled: dict[str, str] = {}
     for path in libraries:
         if match := re.fullmatch(r"([^/]+)-([^/-]+)\.dist-info/METADATA", path):
-            bundled[_folded(match[1])] = match[2]
+            bundled[canonicalize_name(match[1])] = match[2]
     problems = []
-    for wanted in manifest.requires:
-        match = REQUIREMENT.fullmatch(wanted)
-        if match is None:
-            problems.append(f"{wanted!r}: want a name, or name>=1.0, name==1.0")
+    for text in manifest.requires:
+        try:
+            wanted = Requirement(text)
+            if wanted.url:
+                raise InvalidRequirement(text)
+        except InvalidRequirement:
+            problems.append(f"{text!r}: want a name, or name>=1.0, name==1.0")
             continue
-        name, sign, least = match.groups()
-        have = bundled.get(_folded(name))
+        have = bundled.get(canonicalize_name(wanted.name))
         if have is None:
             try:
-                have = importlib.metadata.version(name)
+                have = importlib.metadata.version(wanted.name)
             except importlib.metadata.PackageNotFoundError:
-                problems.append(f"{wanted} is not installed; pip install it, or put its wheel into wheels/")
+                problems.append(f"{text} is not installed; pip install it, or put its wheel into wheels/")
                 continue
-        if sign and not _fits(have, sign, least):
-            problems.append(f"{wanted}: {have} is installed")
+        if not _is_within(have, wanted):
+            problems.append(f"{text}: {have} is installed")
     if problems:
         raise PluginError(f"{manifest.name} requires what is not here: {'; '.join(problems)}")
 
 
-def _fits(have: str, sign: str, least: str) -> bool:
-    mine, wanted = ([int(part) for part in re.findall(r"\d+", text)[:4]] for text in (have, least))
-    length = max(len(mine), len(wanted))
-    mine += [0] * (length - len(mine))
-    wanted += [0] * (length - len(wanted))
-    return mine == wanted if sign == "==" else mine > wanted if sign == ">" else mine >= wanted
-
-
-def _folded(name: str) -> str:
-    return re.sub(r"[-_.]+", "_", name).casefold()
+def _is_within(have: str, wanted: Requirement) -> bool:
+    try:
+        return wanted.specifier.contains(have, prereleases=True)
+    except InvalidVersion:  # of what is installed
+        return not wanted.specifier
 
 
 def check_version(manifest: PackageManifest, current: str | None, downgrade: bool) -> None:

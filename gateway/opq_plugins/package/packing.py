@@ -1,13 +1,19 @@
-"""A folder -> a plug-in's zip: the same bytes each time, with the SHA-256 of each file in the manifest."""
+"""A folder becomes a plug-in's zip: the same bytes each time, with the SHA-256 of each file in the manifest.
 
+`plugin.json.sig` is an Ed25519 signature over the manifest's bytes, raw (64 bytes) or as base64, which is
+what `opq-tools sign` writes.
+"""
+
+import base64
+import binascii
 import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from opq_plugins.package.package_manifest import parse_manifest
+from opq_plugins.package.manifest import parse_manifest
 from opq_proto.errors import PluginError
 
 LEFT_OUT = {"tests", "__pycache__", "Dockerfile", "node_modules", "venv"}
@@ -15,6 +21,8 @@ LEFT_OUT = {"tests", "__pycache__", "Dockerfile", "node_modules", "venv"}
 PRIVATE_KEY = b"PRIVATE KEY" + b"-----"
 """In each PEM of one."""
 NO_DATE = (1980, 1, 1, 0, 0, 0)
+RAW_BYTES = 64
+"""The length of a signature."""
 
 
 def pack(folder: Path, sign: Callable[[bytes], bytes] | None = None) -> tuple[str, bytes]:
@@ -40,9 +48,9 @@ def pack(folder: Path, sign: Callable[[bytes], bytes] | None = None) -> tuple[st
             f"{secret} holds a private key, and the zip goes to others; move it out of {folder}"
         )
     manifest = parse_manifest(manifest_path.read_bytes(), manifest_path.name)
-    told = json.loads(manifest_path.read_bytes())
-    told["sha256"] = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
-    raw = json.dumps(told, indent=1, ensure_ascii=False).encode() + b"\n"
+    facts = json.loads(manifest_path.read_bytes())
+    facts["sha256"] = {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}
+    raw = json.dumps(facts, indent=1, ensure_ascii=False).encode() + b"\n"
     content = {manifest_path.name: raw}
     if sign is not None:
         content[manifest_path.name + ".sig"] = sign(raw)
@@ -54,6 +62,36 @@ def pack(folder: Path, sign: Callable[[bytes], bytes] | None = None) -> tuple[st
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, data)
     return f"{manifest.name}-{manifest.version}.zip", buffer.getvalue()
+
+
+def signer(manifest: bytes, signature: bytes | None, keys: Sequence[Path]) -> str | None:
+    """The fingerprint of the key that signed; None: not signed, or by nobody that is known."""
+    if signature is None or not keys:
+        return None
+    from opq_proto.signing import SigningError, firmware_public_key  # extra "rules" brings cryptography
+
+    raw = signature_bytes(signature)
+    if raw is None:
+        return None
+    for path in keys:
+        try:
+            key = firmware_public_key(path)
+        except SigningError as error:
+            raise PluginError(f"key for plug-ins: {error}") from None
+        if key.is_signed(raw, manifest):
+            return key.fingerprint
+    return None
+
+
+def signature_bytes(file: bytes) -> bytes | None:
+    """The signature in the file beside the manifest, or None: it holds none."""
+    if len(file) == RAW_BYTES:
+        return file
+    try:
+        raw = base64.b64decode(b"".join(file.split()), validate=True)
+    except binascii.Error:
+        return None
+    return raw if len(raw) == RAW_BYTES else None
 
 
 def _belongs(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""What a symbol's file says of its properties: defaults are filled in, types and missing ones are told.
+"""What a symbol's file says of its properties: defaults are filled in, types and missing ones are document.
 
 Three forms of `sinks/<symbol>.json` (or .yaml): ours, `{"properties": {"url": {"type": "string", "required":
 true}}}`; eKuiper's for its user interface, `{"properties": [{"name": "url", "default": ""}]}`; and eKuiper's
@@ -47,12 +47,12 @@ def read_properties(folder: Path, kind_folder: str, symbol: str) -> Properties:
 
 def parse_properties(raw: bytes, file_name: str) -> Properties:
     """Raises PluginError for what is none of the three forms."""
-    told = _load(raw, file_name)
-    if told is None:
+    document = _load(raw, file_name)
+    if document is None:
         return {}
-    if not isinstance(told, dict):
+    if not isinstance(document, dict):
         raise PluginError(f"{file_name}: want an object")
-    given = told.get("properties", {})
+    given = document.get("properties", {})
     found: Properties = {}
     if isinstance(given, dict):
         for name, about in given.items():
@@ -65,7 +65,7 @@ def parse_properties(raw: bytes, file_name: str) -> Properties:
             found[about["name"]] = kept | ({"required": True} if about.get("optional") is False else {})
     else:
         raise PluginError(f"{file_name}: properties: want an object or a list")
-    defaults = told.get("default")
+    defaults = document.get("default")
     if isinstance(defaults, dict):
         found |= {str(name): {"default": value} for name, value in defaults.items()}
     return found
@@ -103,17 +103,17 @@ def _load(raw: bytes, file_name: str) -> Any:
     except ModuleNotFoundError:
         raise PluginError(f"{file_name}: YAML needs `pip install pyyaml`; or write it as JSON") from None
     try:
-        told = yaml.safe_load(raw)
+        document = yaml.safe_load(raw)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError):
         raise PluginError(f"{file_name} is no YAML") from None
-    if _is_endless(told):
+    if _is_endless(document):
         raise PluginError(f"{file_name} has more than {MOST_VALUES} values")
-    return told
+    return document
 
 
-def _is_endless(told: Any) -> bool:
+def _is_endless(document: Any) -> bool:
     """What YAML names twice counts twice: it would be written out so."""
-    waiting, seen = [told], 0
+    waiting, seen = [document], 0
     while waiting:
         value = waiting.pop()
         seen += 1

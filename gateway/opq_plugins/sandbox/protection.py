@@ -32,22 +32,22 @@ def own_name_spaces() -> str:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        told = _enter_name_spaces()
-        if told == "on":
-            told = own_scratch(1 << 20).partition(":")[0]
-        os.write(writing, told.encode())
+        state = _enter_name_spaces()
+        if state == "on":
+            state = own_scratch(1 << 20).partition(":")[0]
+        os.write(writing, state.encode())
         os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as pipe:
-        told = pipe.read()
+        state = pipe.read()
     os.waitpid(child, 0)
-    return _enter_name_spaces() if told == "on" else f"{told or 'off'}; needs root"
+    return _enter_name_spaces() if state == "on" else f"{state or 'off'}; needs root"
 
 
 def _enter_name_spaces() -> str:
     uid, gid = os.geteuid(), os.getegid()
     if LIBC.unshare(CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | (CLONE_NEWUSER if uid else 0)):
-        return _why("unshare")
+        return why_off("unshare")
     if uid:
         own = Path("/proc/self")
         try:
@@ -57,7 +57,7 @@ def _enter_name_spaces() -> str:
         except OSError as error:
             return f"off: {error.filename}: {error.strerror}"
     if _mount("none", "/", None, MS_REC | MS_PRIVATE):
-        return _why("mount")
+        return why_off("mount")
     return "on"
 
 
@@ -101,7 +101,7 @@ def open_ways(uid: int, wanted: Sequence[Path], hidden: Sequence[Path], writable
         if not cover.is_dir():
             continue  # below one that is covered already
         if _mount("tmpfs", str(cover), "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755,size=1m"):
-            return _why(f"mount on {cover}")
+            return why_off(f"mount on {cover}")
         for path, handle in handles.items():
             if cover in path.parents and (why := _bind(handle, path, path not in kept_open)):
                 return why
@@ -121,10 +121,10 @@ def _bind(handle: int, path: Path, read_only: bool) -> str:
     except OSError:
         pass  # below a folder that is bound already
     if _mount(f"/proc/self/fd/{handle}", str(path), None, MS_BIND):
-        return _why(f"bind {path}")
+        return why_off(f"bind {path}")
     flags = MS_BIND | MS_REMOUNT | MS_NOSUID | MS_NODEV | (MS_RDONLY if read_only else 0)
     if _mount("none", str(path), None, flags) and _mount("none", str(path), None, flags | MS_NOEXEC):
-        return _why(f"remount {path}")
+        return why_off(f"remount {path}")
     return ""
 
 
@@ -134,7 +134,7 @@ def own_scratch(size_bytes: int) -> str:
         return f"off: there is no {SCRATCH}"
     data = f"mode=1777,size={size_bytes},nr_inodes=4096"
     if _mount("tmpfs", str(SCRATCH), "tmpfs", MS_NOSUID | MS_NODEV, data):
-        return _why(f"mount on {SCRATCH}")
+        return why_off(f"mount on {SCRATCH}")
     _mount("/dev/null", "/dev/ptmx", None, MS_BIND)  # terminals are few, and everybody's
     return f"on: {size_bytes >> 20} MiB"
 
@@ -142,14 +142,16 @@ def own_scratch(size_bytes: int) -> str:
 def own_proc() -> str:
     """In the first process of the name space: /proc shows its own processes and no others."""
     if LIBC.unshare(CLONE_NEWNS):  # the keeper goes on with the /proc that shows all
-        return _why("unshare")
-    return _why("mount /proc") if _mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC) else "on"
+        return why_off("unshare")
+    return (
+        why_off("mount /proc") if _mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC) else "on"
+    )
 
 
 def give_up_capabilities() -> str:
     """Those that a name space of users has given."""
     header, none = struct.pack("=Ii", 0x20080522, 0), bytes(24)  # _LINUX_CAPABILITY_VERSION_3
-    return _why("capset") if LIBC.capset(header, none) else f"uid {os.geteuid()}, as the server"
+    return why_off("capset") if LIBC.capset(header, none) else f"uid {os.geteuid()}, as the server"
 
 
 def become(uid: int) -> str:
@@ -180,11 +182,11 @@ def limit(memory_bytes: int, cpu_s: int, file_bytes: int, open_files: int, proce
 
 def no_new_privileges() -> str:
     """No set-uid program gives rights back; needed for the filter as well."""
-    return _why("prctl") if LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) else "on"
+    return why_off("prctl") if LIBC.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) else "on"
 
 
 def adopt_orphans() -> None:
-    """What our children have started and left behind becomes our child, and not that of the first process."""
+    """What our children have started and left becomes our child, and not that of the first process."""
     LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
@@ -213,5 +215,5 @@ def _mount(source: str, target: str, kind: str | None, flags: int, data: str | N
     return failed
 
 
-def _why(what: str) -> str:
+def why_off(what: str) -> str:
     return f"off: {what}: {os.strerror(ctypes.get_errno())}"

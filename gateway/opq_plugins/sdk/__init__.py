@@ -1,7 +1,7 @@
 """What a plug-in of the rule engine is written against: Source, Sink, Function and their contexts.
 
 The shapes are those of eKuiper's portable plug-ins (reference/rules.md, E.4): a plug-in written
-for them comes over with a change of import. Types only: no I/O, importable without any extra.
+for them runs after a change of its import. No I/O; importable without any extra.
 """
 
 from abc import ABC, abstractmethod
@@ -9,6 +9,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from opq_proto.errors import OpqError
+
+MOST_MS = 253_402_300_800_000
+"""The year 10,000, which every time of a record is before. A rule's clock follows what arrives: after a time
+from beyond, all else would be late for ever."""
 
 
 class RowError(OpqError):
@@ -74,7 +78,7 @@ class Source(ABC):
         """Raises ValueError naming each wrong property and what is allowed."""
 
     def rewind(self, offset: Any) -> None:
-        """Before `open`: go on behind `offset`, which this source once emitted. For replayable sources."""
+        """Before `open`: go on after `offset`, which this source once emitted. For replayable sources."""
         raise NotImplementedError
 
     @abstractmethod
@@ -104,7 +108,7 @@ class LookupSource(ABC):
 class SinkContext(Context, Protocol):
     @property
     def row_id(self) -> str:
-        """Of the emission being collected: the same when it is sent again, so that it can be stored once."""
+        """Names the emission being collected: the same when it is sent again, so that it is stored once."""
         ...
 
     @property
@@ -148,3 +152,42 @@ class Function(ABC):
 
     def is_aggregate(self) -> bool:
         return False
+
+
+def check_emission(count: int, meta: Any, arrived_ms: Any) -> None:
+    """What stands beside messages: as many as they are, and of the right kind. Rules rely on it.
+
+    Raises:
+        ValueError: `meta` or `arrived_ms` does not fit `count` messages.
+    """
+    if meta is not None:
+        if not isinstance(meta, Sequence) or len(meta) != count:
+            raise ValueError(f"meta: want a list, one for each of the {count} messages")
+        if not all(each is None or isinstance(each, Mapping) for each in meta):
+            raise ValueError("meta: want a dict or None for each message")
+    if arrived_ms is None:
+        return
+    times = arrived_ms if isinstance(arrived_ms, Sequence) else [arrived_ms] * bool(count)
+    if isinstance(arrived_ms, Sequence) and len(times) != count:
+        raise ValueError(f"arrived_ms: want one, or one for each of the {count} messages")
+    whole = all(isinstance(each, int) and not isinstance(each, bool) for each in times)
+    if not whole or not all(0 <= each < MOST_MS for each in times):
+        raise ValueError("arrived_ms: want whole milliseconds since 1970, before the year 10,000")
+
+
+class BatchEmitter(ABC):
+    """A source's context whose `emit` is an `emit_many` of one message."""
+
+    @abstractmethod
+    def emit_many(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        meta: Sequence[Mapping[str, Any] | None] | None = None,
+        offset: Any = None,
+        arrived_ms: int | Sequence[int] | None = None,
+    ) -> bool: ...
+
+    def emit(
+        self, message: Mapping[str, Any], meta: Mapping[str, Any] | None = None, offset: Any = None
+    ) -> bool:
+        return self.emit_many([message], None if meta is None else [meta], offset)

@@ -1,88 +1,59 @@
-"""Measurements, Events, Decisions and Findings on their way between host and worker, as plain MessagePack.
+"""Measurements, Events, Decisions and Findings as plain values and back; the check of what a plug-in gives.
 
-A worker is not believed: what it sends is checked field by field, type and bounds. Never pickle.
+A worker is not believed: its answers are converted by type and checked by bounds. Never pickle.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from math import isfinite
-from typing import Any
+from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
 
-from opq_proto.decision import Decision, Nominal
-from opq_proto.messages import Event, Finding, Gap, Measurement, Metric, TimeSource, Waveform
+from opq_proto.decision import Decision
+from opq_proto.messages import Event, Finding
 
 COUNTS = np.dtype("<i2")
 INT64 = range(-(2**63), 2**63)
 MOST_NS = 2**62
-"""So that what is asked for around a span has its place in 64 bits too."""
+"""So that what is asked for around a span fits into 64 bits too."""
 LONGEST_NS = 3600 * 10**9
 MAX_FINDINGS = 10_000
-"""Of one event."""
+"""In one event."""
 MAX_NAME, MAX_TEXT = 64, 2000
 """Characters of a name (metric, kind, class) and of a sentence."""
 MEASUREMENT_TYPES = ("VOLTAGE", "FREQUENCY", "THD", "TRANSIENT", "HEALTH")
 
-
-def plain_measurement(measurement: Measurement) -> dict[str, Any]:
-    """Its fields; metric -> [min, max, average]."""
-    metrics = {key: [each.min, each.max, each.average] for key, each in measurement.metrics.items()}
-    fields = {name: getattr(measurement, name) for name in measurement.__slots__ if name != "metrics"}
-    return {**fields, "source": int(measurement.source), "metrics": metrics}
+Noun = TypeVar("Noun")
 
 
-def measurement_of(plain: Mapping[str, Any]) -> Measurement:
-    metrics = {key: Metric(*each) for key, each in plain["metrics"].items()}
-    return Measurement(**{**plain, "metrics": metrics, "source": TimeSource(plain["source"])})
+def to_plain(value: Any) -> Any:
+    """Dicts, lists, numbers, text; a waveform's counts as bytes, int16, little-endian. Raises TypeError."""
+    return msgspec.to_builtins(value, builtin_types=(bytes,), enc_hook=_plain_number)
 
 
-def plain_nominal(nominal: Nominal) -> list[float]:
-    return [nominal.volts, nominal.hz]
+def from_plain(plain: Any, noun: type[Noun]) -> Noun:
+    """The noun that `to_plain` was given. Raises msgspec.ValidationError, a ValueError: it is none."""
+    return msgspec.convert(plain, noun, dec_hook=_counts)
 
 
-def plain_event(event: Event) -> dict[str, Any]:
-    """Counts as bytes: int16, little-endian."""
-    waves = []
-    for wave in event.waveforms:
-        fields = {name: getattr(wave, name) for name in wave.__slots__}
-        fields["source"] = int(wave.source)
-        fields["counts"] = np.ascontiguousarray(wave.counts, COUNTS).tobytes()
-        fields["gaps"] = [[gap.first_sample, gap.samples, gap.reason] for gap in wave.gaps]
-        waves.append(fields)
-    return {
-        "event_id": event.event_id,
-        "start_ns": event.start_ns,
-        "end_ns": event.end_ns,
-        "missing": dict(event.missing),
-        "waveforms": waves,
-    }
+def decision_from(plain: Any) -> Decision | None:
+    """What a worker answered, checked. Raises ValueError."""
+    if plain is not None and not isinstance(plain, dict):
+        raise ValueError(f"decide() gave {type(plain).__name__}; want a Decision or None")
+    try:
+        return checked_decision(None if plain is None else from_plain(plain, Decision))
+    except msgspec.ValidationError as error:
+        raise ValueError(f"gave no Decision: {error}") from None
 
 
-def event_of(plain: Mapping[str, Any]) -> Event:
-    waves = tuple(
-        Waveform(
-            **{
-                **fields,
-                "source": TimeSource(fields["source"]),
-                "counts": np.frombuffer(fields["counts"], COUNTS),
-                "gaps": tuple(Gap(*each) for each in fields["gaps"]),
-            }
-        )
-        for fields in plain["waveforms"]
-    )
-    return Event(**{**plain, "waveforms": waves})
-
-
-def plain_decision(decision: Decision | None) -> dict[str, Any] | None:
-    return None if decision is None else asdict(decision)
-
-
-def plain_findings(findings: Iterable[Finding]) -> list[dict[str, Any]]:
-    return [
-        {key: value.item() if isinstance(value, np.generic) else value for key, value in asdict(each).items()}
-        for each in findings
-    ]
+def findings_from(plain: Any, event: Event) -> tuple[Finding, ...]:
+    """What a worker answered, checked. Raises ValueError."""
+    try:
+        return checked_findings(from_plain(plain, list[Finding]), event)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"gave no Findings: {error}") from None
 
 
 def checked_decision(decision: Any) -> Decision | None:
@@ -91,49 +62,67 @@ def checked_decision(decision: Any) -> Decision | None:
         return None
     if not isinstance(decision, Decision):
         raise TypeError(f"decide() gave {type(decision).__name__}; want a Decision or None")
-    _finite(decision, ("value", "limit"))
-    _short(decision, {"metric": MAX_NAME, "because": MAX_TEXT})
+    _check_finite(decision, ("value", "limit"))
+    _check_length(decision, {"metric": MAX_NAME, "because": MAX_TEXT})
     span_ns = None
     if decision.span_ns is not None:
         start_ns, end_ns = span_ns = int(decision.span_ns[0]), int(decision.span_ns[1])
         if not 0 <= start_ns <= end_ns < MOST_NS or end_ns - start_ns > LONGEST_NS:
             raise ValueError(f"gave a Decision with span_ns {span_ns}; want start before end, at most 1 h")
-    value, limit = float(decision.value), float(decision.limit)
-    return replace(decision, value=value, limit=limit, span_ns=span_ns)
+    return replace(decision, value=float(decision.value), limit=float(decision.limit), span_ns=span_ns)
 
 
-def checked_findings(findings: list[Finding]) -> tuple[Finding, ...]:
-    """As a tuple. Raises TypeError, ValueError: too many, or one with a field out of its bounds."""
-    if len(findings) > MAX_FINDINGS:
-        raise ValueError(f"gave {len(findings)} findings of one event; at most {MAX_FINDINGS}")
-    for finding in findings:
-        _finite(finding, ("residual_v", "residual_percent", "duration_cycles", "confidence"))
-        short = dict.fromkeys(("kind", "box_id", "ieee1159", "itic", "semi_f47"), MAX_NAME)
-        _short(finding, short | {"because": MAX_TEXT})
+def checked_findings(findings: Iterable[Any], event: Event) -> tuple[Finding, ...]:
+    """Findings of Boxes of this event. Raises TypeError, ValueError: too many, a field out of its bounds."""
+    found = tuple(findings)
+    if len(found) > MAX_FINDINGS:
+        raise ValueError(f"gave {len(found)} findings of one event; at most {MAX_FINDINGS}")
+    boxes = {wave.box_id for wave in event.waveforms}
+    names = dict.fromkeys(("kind", "box_id", "ieee1159", "itic", "semi_f47"), MAX_NAME)
+    for finding in found:
+        if not isinstance(finding, Finding):
+            raise TypeError(f"it gave a {type(finding).__name__}; want Finding")
+        _check_length(finding, names | {"because": MAX_TEXT})
+        if finding.box_id not in boxes:
+            raise ValueError(
+                f"it gave a finding of Box {finding.box_id!r}, which has no waveform in the event"
+            )
+        _check_finite(finding, ("residual_v", "residual_percent", "duration_cycles", "confidence"))
         for name in ("start_ns", "end_ns", "uncertainty_ns"):
             if getattr(finding, name) not in INT64:
                 raise ValueError(f"gave a finding with {name} {getattr(finding, name)}; want 64 bits")
+        if finding.start_ns > finding.end_ns:
+            late_ns = finding.start_ns - finding.end_ns
+            raise ValueError(f"it gave a finding that ends {late_ns} ns before its start")
         if finding.measurement_type not in MEASUREMENT_TYPES:
-            want = ", ".join(MEASUREMENT_TYPES)
-            raise ValueError(
-                f"gave a finding of measurement_type {finding.measurement_type[:80]!r}; want {want}"
-            )
-    return tuple(findings)
+            kind, want = finding.measurement_type[:80], ", ".join(MEASUREMENT_TYPES)
+            raise ValueError(f"gave a finding of measurement_type {kind!r}; want {want}")
+    return found
 
 
-def _finite(given: Any, names: Iterable[str]) -> None:
+def _plain_number(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return np.ascontiguousarray(value, COUNTS).tobytes()
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"gave a {type(value).__name__}; want what the contract says")
+
+
+def _counts(kind: Any, value: Any) -> Any:
+    return np.frombuffer(value, COUNTS)
+
+
+def _check_finite(given: Any, names: Iterable[str]) -> None:
     for name in names:
         value = getattr(given, name)
         if value is not None and not isfinite(value):
             raise ValueError(f"gave a {type(given).__name__} with {name} {value}; want a number")
 
 
-def _short(given: Any, most: Mapping[str, int]) -> None:
+def _check_length(given: Any, most: Mapping[str, int]) -> None:
     for name, length in most.items():
-        text = getattr(given, name)
+        text, what = getattr(given, name), f"gave a {type(given).__name__} with {name}"
         if text is not None and not isinstance(text, str):
-            raise TypeError(f"gave a {type(given).__name__} with {name} {type(text).__name__}; want text")
+            raise TypeError(f"{what} {type(text).__name__}; want text")
         if text is not None and len(text) > length:
-            raise ValueError(
-                f"gave a {type(given).__name__} with {name} of {len(text)} characters; at most {length}"
-            )
+            raise ValueError(f"{what} of {len(text)} characters; at most {length}")

@@ -1,4 +1,4 @@
-"""The process of one version of one plug-in: `python -m opq_plugins.worker`, started by `process.py`.
+"""The process of one version of one plug-in: `python -m opq_plugins.worker`, started by `WorkerProcess`.
 
 It begins as a keeper, which does nothing but wait: for its child, the worker proper, and for its own stdin,
 which ends when the host ends. The keeper keeps its rights, so that a plug-in cannot reach it; the worker
@@ -17,8 +17,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from opq_plugins.sandbox import landlock, protection, system_calls
-from opq_plugins.sandbox.offspring import offspring, resident_bytes, space_of
+from opq_plugins.sandbox import filters, protection
+from opq_plugins.sandbox.process_tree import resident_bytes, space_of, started_by
 
 LAST_MS = 500
 LOOK_MS = 250
@@ -66,7 +66,7 @@ def main() -> None:
         _confine(facts, uid, protections, writable)
         _report(report_fd, {"protections": protections})  # by us, and not by a plug-in that may lie
         os.close(report_fd)
-        from opq_plugins.worker.instances import serve  # now as the other user
+        from opq_plugins.worker.server import serve  # now as the other user
 
         serve(socket.socket(fileno=wire_fd), facts, protections)
         os._exit(0)
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def _home() -> Path:
-    """Of the server's user; a worker that is the same user has no business there."""
+    """The home of the server's user; a worker that is the same user has no business there."""
     try:
         home = Path(pwd.getpwuid(os.geteuid()).pw_dir)
     except KeyError:
@@ -132,8 +132,8 @@ def _confine(
     if protections.get("own folder in memory", "").startswith("on"):
         writable = [protection.SCRATCH, *writable]
         os.environ["TMPDIR"] = str(protection.SCRATCH)
-    protections["new files, signals"] = landlock.stay_below(writable, own_user=uid is None)
-    protections["system calls"] = system_calls.filter_system_calls()
+    protections["new files, signals"] = filters.stay_below(writable, own_user=uid is None)
+    protections["system calls"] = filters.filter_system_calls()
 
 
 def _keep(child: int, report_fd: int, copy: Path | None, memory_bytes: int) -> None:
@@ -155,7 +155,7 @@ def _keep(child: int, report_fd: int, copy: Path | None, memory_bytes: int) -> N
         if handle in ready:
             break
         _bury(child)
-        others = offspring(child, space if own_space else None)
+        others = started_by(child, space if own_space else None)
         if others and (held := resident_bytes([child, *others], memory_bytes)) > memory_bytes:
             ended = f"its {len(others) + 1} processes have {held >> 20} MiB of {memory_bytes >> 20}"
             break
@@ -165,12 +165,12 @@ def _keep(child: int, report_fd: int, copy: Path | None, memory_bytes: int) -> N
             poll.unregister(0)  # the wire or the host has ended: the worker, too, if it is well
             poll.poll(LAST_MS)
             break
-    survivors = offspring(child, space if own_space else None)
+    survivors = started_by(child, space if own_space else None)
     for pid in (child, *survivors):
         _kill(pid)
     _, status = os.waitpid(child, 0)
     for _ in range(50):  # a fork bomb without a name space of its own runs ahead of us
-        left = [] if own_space else offspring(child, None)
+        left = [] if own_space else started_by(child, None)
         if not left:
             break
         survivors += [pid for pid in left if pid not in survivors]

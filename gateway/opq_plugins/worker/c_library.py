@@ -6,8 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from opq_plugins.package.manifest import API_VERSION
-from opq_plugins.package.package_manifest import PackageManifest
+from opq_plugins.package.manifest import API_VERSION, PackageManifest
 from opq_proto.errors import PluginError
 
 ERROR_BYTES = 4096
@@ -19,58 +18,50 @@ Library = Any
 """ctypes.CDLL; its functions are found by name."""
 
 
-class Instance:
-    """What `opq_open` gave."""
+class LibrarySymbol:
+    """One instance: what `opq_open` gave."""
 
-    def __init__(self, library: Library, kind: str, symbol: str) -> None:
-        self._library, self._kind, self._symbol = library, kind, symbol
-        self.handle: int | None = None
+    kind = ""
 
-    def open(self, properties: Mapping[str, Any]) -> None:
-        error = ctypes.create_string_buffer(ERROR_BYTES)
-        self.handle = self._library.opq_open(
-            self._kind.encode(), self._symbol.encode(), json.dumps(properties).encode(), error, ERROR_BYTES
-        )
-        if not self.handle:
-            raise ValueError(_text(error) or f"{self._symbol}: opq_open gave NULL and no reason")
-
-    def close(self) -> None:
-        if self.handle and hasattr(self._library, "opq_close"):
-            self._library.opq_close(self.handle)
-        self.handle = None
-
-
-class CSink:
     def __init__(self, library: Library, symbol: str) -> None:
-        self._library = library
-        self._instance = Instance(library, "sink", symbol)
+        self._library, self._symbol = library, symbol
+        self._handle: int | None = None
 
     def configure(self, properties: Mapping[str, Any]) -> None:
-        self._instance.open(properties)
+        error = ctypes.create_string_buffer(ERROR_BYTES)
+        names = self.kind.encode(), self._symbol.encode()
+        self._handle = self._library.opq_open(*names, json.dumps(properties).encode(), error, ERROR_BYTES)
+        if not self._handle:
+            raise ValueError(_text(error) or f"{self._symbol}: opq_open gave NULL and no reason")
 
     def open(self, context: Any) -> None:
         return
 
+    def close(self, context: Any) -> None:
+        if self._handle and hasattr(self._library, "opq_close"):
+            self._library.opq_close(self._handle)
+        self._handle = None
+
+
+class LibrarySink(LibrarySymbol):
+    kind = "sink"
+
     def collect(self, context: Any, data: Any) -> None:
         raw = data if isinstance(data, bytes) else json.dumps(data).encode()
-        error = ctypes.create_string_buffer(ERROR_BYTES)
-        status = self._library.opq_sink_collect(
-            self._instance.handle, raw, len(raw), context.row_id.encode(), error, ERROR_BYTES
-        )
+        error, row_id = ctypes.create_string_buffer(ERROR_BYTES), context.row_id.encode()
+        status = self._library.opq_sink_collect(self._handle, raw, len(raw), row_id, error, ERROR_BYTES)
         if status == AGAIN:
             raise ConnectionError(_text(error) or "try again")
         if status != OK:
             raise ValueError(_text(error) or f"opq_sink_collect gave {status}")
 
-    def close(self, context: Any) -> None:
-        self._instance.close()
 
+class LibraryFunction(LibrarySymbol):
+    kind = "function"
 
-class CFunction:
     def __init__(self, library: Library, symbol: str) -> None:
-        self._library = library
-        self._instance = Instance(library, "function", symbol)
-        self._instance.open({})
+        super().__init__(library, symbol)
+        self.configure({})
         self._answer = ctypes.create_string_buffer(ANSWER_BYTES)
 
     def validate(self, args: Sequence[Any]) -> str:
@@ -78,9 +69,7 @@ class CFunction:
 
     def exec(self, args: Sequence[Any], context: Any) -> Any:
         raw = json.dumps(list(args)).encode()
-        size = self._library.opq_function_exec(
-            self._instance.handle, raw, len(raw), self._answer, ANSWER_BYTES
-        )
+        size = self._library.opq_function_exec(self._handle, raw, len(raw), self._answer, ANSWER_BYTES)
         if size < 0:
             raise ValueError(_text(self._answer) or f"opq_function_exec gave {size}")
         return _json(self._answer, size, "opq_function_exec")
@@ -89,18 +78,16 @@ class CFunction:
         return False
 
 
-class CSource:
-    def __init__(self, library: Library, symbol: str) -> None:
-        self._library = library
-        self._instance = Instance(library, "source", symbol)
+class LibrarySource(LibrarySymbol):
+    kind = "source"
 
-    def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:
-        self._instance.open({"datasource": datasource, **properties})
+    def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:  # type: ignore[override]
+        super().configure({"datasource": datasource, **properties})
 
     def open(self, context: Any) -> None:
         message = ctypes.create_string_buffer(ANSWER_BYTES)
         while not context.stopped:
-            size = self._library.opq_source_next(self._instance.handle, message, ANSWER_BYTES, WAIT_MS)
+            size = self._library.opq_source_next(self._handle, message, ANSWER_BYTES, WAIT_MS)
             if size < 0:
                 context.emit_error(_text(message) or f"opq_source_next gave {size}")
                 context.wait(1.0)
@@ -108,18 +95,17 @@ class CSource:
                 rows = _json(message, size, "opq_source_next")
                 context.emit_many(rows if isinstance(rows, list) else [rows])
 
-    def close(self, context: Any) -> None:
-        self._instance.close()
-
 
 KINDS: dict[str, tuple[Callable[[Library, str], Any], str]] = {
-    "sink": (CSink, "opq_sink_collect"),
-    "function": (CFunction, "opq_function_exec"),
-    "source": (CSource, "opq_source_next"),
+    "sink": (LibrarySink, "opq_sink_collect"),
+    "function": (LibraryFunction, "opq_function_exec"),
+    "source": (LibrarySource, "opq_source_next"),
 }
 
 
-def load_library(folder: Path, manifest: PackageManifest) -> dict[tuple[str, str], Callable[[], Any]]:
+def load_library(
+    folder: Path, manifest: PackageManifest, limits: Mapping[str, Any]
+) -> dict[tuple[str, str], Callable[[], Any]]:
     """(kind, name) -> factory. Raises PluginError."""
     path = (folder / manifest.executable).resolve()
     if not path.is_relative_to(folder.resolve()) or not path.is_file():

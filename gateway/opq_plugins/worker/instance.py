@@ -1,34 +1,134 @@
 """In the worker: one source, sink, function, trigger or analysis, and the calls that come for it."""
 
 import collections
+import inspect
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from typing import Any
+from functools import cache
+from typing import Any, get_type_hints
 
+from opq_plugins import sdk
 from opq_plugins.sdk import portable
-from opq_plugins.sdk.portable import PortableContext
-from opq_plugins.worker.wire import Wire
-from opq_plugins.worker.worker_context import WorkerContext
+from opq_plugins.worker.wire import WorkerWire
+
+BATCHES_AHEAD = 8
+"""Batches a source may emit before the host has accepted the first."""
+MODULES = ("trigger", "analysis")
+"""Kinds whose arguments and answers are nouns of `opq_proto.messages`."""
+_CLASSES: dict[str, type] = {"source": sdk.Source, "sink": sdk.Sink, "function": sdk.Function}
 
 
-class Instance:
+@cache
+def context_at(kind: str, method: str) -> int | None:
+    """Which argument of this method of the sdk is the context: it stays on its side of the wire."""
+    function = getattr(_CLASSES.get(kind), method, None)
+    names = list(inspect.signature(function).parameters)[1:] if function is not None else []
+    return names.index("context") if "context" in names else None
+
+
+class WorkerContext(sdk.BatchEmitter):
+    """sdk.Context, SourceContext and SinkContext over the wire. `ask(key)`: what the engine has kept."""
+
+    def __init__(self, wire: WorkerWire, number: int, ask: Callable[[str], Any]) -> None:
+        self._wire, self._number, self._ask = wire, number, ask
+        self.rule_id, self.op_id, self.instance_id = "", "", 0
+        self.row_ids: list[str] = []
+        self.credits = threading.Semaphore(BATCHES_AHEAD)
+        self._changed: dict[str, Any] = {}
+        self._state: dict[str, Any] = {}
+        self._stopped = threading.Event()
+
+    @property
+    def row_id(self) -> str:
+        return self.row_ids[0] if self.row_ids else ""
+
+    @property
+    def stopped(self) -> bool:
+        return self._stopped.is_set()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self.credits.release()
+
+    def wait(self, seconds: float) -> bool:
+        return self._stopped.wait(seconds)
+
+    def log(self, event: str, **facts: Any) -> None:
+        self.report("log", event=event, facts=facts)
+
+    def get_state(self, key: str) -> Any:
+        if key not in self._state:
+            self._state[key] = self._ask(key)
+        return self._state[key]
+
+    def put_state(self, key: str, value: Any) -> None:
+        self._state[key] = self._changed[key] = value
+
+    def changed_state(self) -> dict[str, Any]:
+        """What was put since it was asked last."""
+        changed, self._changed = self._changed, {}
+        return changed
+
+    def emit_many(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        meta: Sequence[Mapping[str, Any] | None] | None = None,
+        offset: Any = None,
+        arrived_ms: Any = None,
+    ) -> bool:
+        for row in messages:
+            if not isinstance(row, Mapping):
+                raise TypeError(f"emitted a {type(row).__name__}; want a mapping")
+        return self._emit("rows", [dict(row) for row in messages], meta, offset, arrived_ms)
+
+    def emit_bytes(
+        self,
+        payloads: Sequence[bytes],
+        meta: Sequence[Mapping[str, Any] | None] | None = None,
+        offset: Any = None,
+    ) -> bool:
+        return self._emit("bytes", list(payloads), meta, offset, None)
+
+    def emit_error(self, text: str) -> None:
+        self.report("error", text=str(text)[:2000])
+
+    def connected(self, up: bool, why: str = "") -> None:
+        self.report("connected", up=bool(up), why=str(why)[:2000])
+
+    def report(self, what: str, **facts: Any) -> None:
+        self._wire.send(["tell", self._number, what, facts])
+
+    def _emit(self, form: str, rows: list[Any], meta: Any, offset: Any, arrived_ms: Any) -> bool:
+        if self._stopped.is_set():
+            return False  # nothing of it went: after a rewind it comes again
+        sdk.check_emission(len(rows), meta, arrived_ms)
+        self.credits.acquire()
+        if self._stopped.is_set():
+            return False
+        given_meta = None if meta is None else list(meta)
+        arrived = list(arrived_ms) if isinstance(arrived_ms, Sequence) else arrived_ms
+        self._wire.send(["emit", self._number, form, rows, given_meta, offset, arrived])
+        return True
+
+
+class WorkerInstance:
     """Made by the call "make". `context`: what it sees of the engine; `on_end(number)`: it was closed."""
 
     def __init__(
         self,
-        wire: Wire,
+        wire: WorkerWire,
         threads: Executor,
-        symbols: Mapping[tuple[str, str], Callable[[], Any]],
+        make: Callable[[], Any],
         context: WorkerContext,
         number: int,
         kind: str,
         on_end: Callable[[int], object],
     ) -> None:
-        self.kind = kind
         self.context = context
-        self._wire, self._threads, self._symbols = wire, threads, symbols
+        self._kind, self._make = kind, make
+        self._wire, self._threads = wire, threads
         self._number, self._on_end = number, on_end
         self._made: Any = None
         self._portable = False
@@ -38,10 +138,7 @@ class Instance:
         self._lock = threading.Lock()
         self._busy = False
 
-    def stop(self) -> None:
-        self.context.stop()
-
-    def take(self, message: list[Any]) -> None:
+    def accept_call(self, message: list[Any]) -> None:
         with self._lock:
             self._calls.append(message)
             if self._busy:
@@ -56,142 +153,115 @@ class Instance:
                     self._busy = False
                     return
                 message = self._calls.popleft()
-            self.answer(message)
+            self._answer(*message[1:])
 
-    def answer(self, message: list[Any]) -> None:
-        _, call, number, method, body = message
-        wire, ends = self._wire, method == "close"
+    def _answer(self, call: int, number: int, method: str, arguments: list[Any], whose: Any) -> None:
+        wire, ends, context = self._wire, method == "close", self.context
+        if whose is not None:
+            context.rule_id, context.op_id, context.instance_id, context.row_ids = whose
         try:
-            value = getattr(self, "_do_" + method)(body)
-            wire.send(["done", call, value, self.context.taken_changes()])
+            own = getattr(self, f"_{method}_instance", None)
+            value = own(*arguments) if own is not None else self._forward(method, arguments)
+            wire.send(["done", call, value, context.changed_state()])
         except OSError as error:
             text = str(error) if type(error) is ConnectionError else _text(error)  # the host makes it one
-            wire.send(["failed", call, "again", text, self.context.taken_changes()])
+            wire.send(["failed", call, "again", text, context.changed_state()])
         except BaseException as error:  # foreign code: all that it raises is its answer, SystemExit too
             kinds = {ValueError: "value", NotImplementedError: "cannot"}
             kind = next((kind for its, kind in kinds.items() if isinstance(error, its)), "other")
-            wire.send(["failed", call, kind, _text(error), self.context.taken_changes()])
+            wire.send(["failed", call, kind, _text(error), context.changed_state()])
             ends |= method == "make"
         if ends:
             self._on_end(number)
-            self.stop()
+            context.stop()
 
-    # -- the calls
+    # -- calls that are not the method of the same name
 
-    def _do_make(self, body: list[Any]) -> None:
-        kind, symbol, datasource, properties = body
-        self._made = self._symbols[kind, symbol]()
-        self._portable = not hasattr(type(self._made), "__abstractmethods__") and _is_portable(self._made)
-        if kind == "source":
-            self._made.configure(datasource, properties)
-        elif kind != "function":
-            self._made.configure(properties)
+    def _make_instance(self, configuration: list[Any]) -> None:
+        self._made = self._make()
+        self._portable = not hasattr(type(self._made), "__abstractmethods__") and isinstance(
+            self._made, portable.Source | portable.Sink | portable.Function
+        )
+        if self._kind != "function":
+            self._made.configure(*configuration)
 
-    def _do_open(self, body: list[Any]) -> None:
-        context = self.context
-        context.rule_id, context.op_id, context.instance_id = body[:3]
-        if self.kind == "sink":
-            self._made.open(self._given())
-        elif self.kind == "source":
-            if body[3] is not None:
-                self._made.rewind(body[3])
-            self._run = threading.Thread(target=self._run_source, name=f"source-{self._number}", daemon=True)
-            self._run.start()
-
-    def _do_rewind(self, offset: Any) -> None:
-        self._made.rewind(offset)
+    def _open_instance(self, offset: Any = None) -> None:
+        if self._kind == "sink":
+            self._made.open(self._own_context())
+            return
+        if offset is not None:
+            self._made.rewind(offset)
+        self._run = threading.Thread(target=self._run_source, name=f"source-{self._number}", daemon=True)
+        self._run.start()
 
     def _run_source(self) -> None:
-        told: dict[str, Any] = {"text": ""}
+        text = ""
         try:
-            self._made.open(self._given())
+            self._made.open(self._own_context())
         except SystemExit:
             pass
         except BaseException as error:
-            told["text"] = _text(error)
+            text = _text(error)
             traceback.print_exc()
-        self._wire.send(["tell", self._number, "ended", told])
+        self.context.report("ended", text=text)
 
-    def _do_collect(self, body: list[Any]) -> None:
-        self.context.row_ids, data = body
-        given = self._given()
-        self._made.collect(given, data)
-        if isinstance(given, PortableContext) and given.acknowledged:
-            raise ConnectionError(given.acknowledged)
+    def _collect_instance(self, data: Any) -> None:
+        context = self._own_context()
+        self._made.collect(context, data)
+        if isinstance(context, portable.PortableContext) and context.acknowledged:
+            raise ConnectionError(context.acknowledged)
 
-    def _do_validate(self, args: list[Any]) -> str:
-        told = self._made.validate(args)
-        if not isinstance(told, str):
-            raise TypeError(f"validate gave {type(told).__name__}; want text")
-        return told
+    def _exec_instance(self, args: list[Any]) -> list[Any]:
+        """[value, None], or [None, text]: what a function raises is the row's error and not its process'."""
+        try:
+            return [_plain(self._made.exec(args, self._own_context()), 0), None]
+        except Exception as error:
+            return [None, _text(error)]
 
-    def _do_exec(self, many: list[Any]) -> list[Any]:
-        """Each: [args, rule_id]. [value, None], or [None, text]."""
-        results: list[Any] = []
-        for args, rule_id in many:
-            self.context.rule_id = rule_id
-            try:
-                results.append([_plain(self._made.exec(args, self._given()), 0), None])
-            except Exception as error:
-                results.append([None, _text(error)])
-        return results
-
-    def _do_is_aggregate(self, body: Any) -> bool:
-        return bool(self._made.is_aggregate())
-
-    def _do_decide(self, body: list[Any]) -> Any:
-        return self._made.decide_plain(body)
-
-    def _do_forget(self, body: Any) -> None:
-        self._made.forget()
-
-    def _do_analyse(self, body: list[Any]) -> Any:
-        return self._made.analyse_plain(body)
-
-    def _do_alone(self, body: Any) -> bool:
-        return bool(self._made.alone())
-
-    def _do_take_state(self, body: list[Any]) -> bool:
-        return bool(self._made.take_state(body[0], body[1]))
-
-    def _do_stop(self, body: Any) -> bool:
+    def _stop_instance(self, limit_s: float) -> bool:
         """Waits for the source's thread. False: it does not end."""
         self.context.stop()
         if self._portable:
-            self._made.close(self._given())  # eKuiper's sources learn by this alone that they have to end
+            self._made.close(
+                self._own_context()
+            )  # eKuiper's sources learn by this alone that they have to end
         if self._run is not None:
-            self._run.join(float(body))
+            self._run.join(float(limit_s))
             return not self._run.is_alive()
         return True
 
-    def _do_close(self, body: Any) -> None:
-        if (
-            self._made is not None
-            and hasattr(self._made, "close")
-            and not (self._portable and self.kind == "source")
-        ):
-            self._made.close(self._given())
+    def _close_instance(self) -> None:
+        closed_by_stop = self._portable and self._kind == "source"
+        if hasattr(self._made, "close") and not closed_by_stop:
+            self._made.close(self._own_context())
 
-    def _do_export_state(self, body: Any) -> Any:
-        return _plain(self._made.export_state(), 0) if hasattr(self._made, "export_state") else None
+    # -- all others
 
-    def _do_import_state(self, body: list[Any]) -> None:
-        if hasattr(self._made, "import_state"):
-            self._made.import_state(body[0], body[1])
+    def _forward(self, method: str, arguments: list[Any]) -> Any:
+        """The sdk's method; of those that may be left out, None is the answer then."""
+        if method in ("export_state", "import_state", "selftest") and not hasattr(self._made, method):
+            return None
+        function = getattr(self._made, method)
+        if (at := context_at(self._kind, method)) is not None:
+            arguments.insert(at, self._own_context())
+        if self._kind in MODULES and method in ("decide", "analyse"):
+            return _call_with_nouns(function, arguments)
+        return _plain(function(*arguments), 0)
 
-    def _do_selftest(self, body: Any) -> str:
-        return str(self._made.selftest() or "") if hasattr(self._made, "selftest") else ""
-
-    def _given(self) -> Any:
-        return PortableContext(self.context) if self._portable else self.context
+    def _own_context(self) -> Any:
+        return portable.PortableContext(self.context) if self._portable else self.context
 
 
-def _is_portable(made: Any) -> bool:
-    return isinstance(made, portable.Source | portable.Sink | portable.Function)
+def _call_with_nouns(function: Any, arguments: list[Any]) -> Any:
+    from opq_plugins.sdk import nouns  # and NumPy with it
+
+    types = [kind for name, kind in get_type_hints(function).items() if name != "return"]
+    given = [nouns.from_plain(each, kind) for each, kind in zip(arguments, types, strict=True)]
+    return nouns.to_plain(function(*given))
 
 
 def _plain(value: Any, depth: int) -> Any:
-    """What JSON has; anything else is a wrong type, and said so."""
+    """What JSON has; anything else is a wrong type, and the error says so."""
     if value is None or isinstance(value, bool | int | float | str | bytes):
         return value
     if depth < 64 and isinstance(value, Mapping):

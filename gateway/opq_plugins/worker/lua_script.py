@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from opq_plugins.package.package_manifest import FOLDERS, PackageManifest
+from opq_plugins.package.manifest import FOLDERS, PackageManifest
 from opq_proto.errors import PluginError
 
 SANDBOX = """
@@ -47,9 +47,10 @@ class Script:
     """One instance: a Lua state of its own. Python values go in and come out as copies."""
 
     def __init__(self, source: str, memory_bytes: int, instructions: int, where: str) -> None:
-        lupa = (
-            importlib.import_module("lupa.lua54") if _has("lupa.lua54") else importlib.import_module("lupa")
-        )
+        try:
+            lupa = importlib.import_module("lupa.lua54")
+        except ModuleNotFoundError:
+            lupa = importlib.import_module("lupa")
         self._where = where
         self._errors = (lupa.LuaError, lupa.LuaMemoryError, MemoryError)
         self._lua = lupa.LuaRuntime(
@@ -106,10 +107,20 @@ class Script:
         return {str(key): self._to_python(value[key], depth + 1) for key in keys}
 
 
-class LuaFunction:
+class LuaSymbol:
+    """The sdk's methods as functions of a script; what is the same for all kinds."""
+
     def __init__(self, make: Callable[[], Script]) -> None:
+        self._make = make
         self._script = make()
 
+    def configure(self, properties: Mapping[str, Any]) -> None:
+        self._settings = dict(properties)
+        if self._script.has("configure"):
+            self._script.call("configure", self._settings)
+
+
+class LuaFunction(LuaSymbol):
     def validate(self, args: Sequence[Any]) -> str:
         return str(self._script.call("validate", list(args)) or "") if self._script.has("validate") else ""
 
@@ -120,33 +131,19 @@ class LuaFunction:
         return bool(self._script.call("is_aggregate")) if self._script.has("is_aggregate") else False
 
 
-class LuaSink:
-    def __init__(self, make: Callable[[], Script]) -> None:
-        self._script = make()
-
-    def configure(self, properties: Mapping[str, Any]) -> None:
-        if self._script.has("configure"):
-            self._script.call("configure", dict(properties))
-
+class LuaSink(LuaSymbol):
     def open(self, context: Any) -> None:
         return
 
     def collect(self, context: Any, data: Any) -> None:
         self._script.call("collect", data)
 
-    def close(self, context: Any) -> None:
-        return
 
-
-class LuaSource:
+class LuaSource(LuaSymbol):
     IDLE_S = 0.05
 
-    def __init__(self, make: Callable[[], Script]) -> None:
-        self._script = make()
-
-    def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:
-        if self._script.has("configure"):
-            self._script.call("configure", {"datasource": datasource, **properties})
+    def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:  # type: ignore[override]
+        super().configure({"datasource": datasource, **properties})
 
     def open(self, context: Any) -> None:
         while not context.stopped:
@@ -156,40 +153,19 @@ class LuaSource:
             elif context.wait(self.IDLE_S):
                 return
 
-    def close(self, context: Any) -> None:
-        return
 
+class LuaTrigger(LuaSymbol):
+    """Measurement and Nominal are plain here; a table with metric, value, limit, because is a Decision."""
 
-class LuaTrigger:
-    """In a worker only, where all is plain: see `trigger_module`."""
-
-    def __init__(self, make: Callable[[], Script]) -> None:
-        self._make = make
-        self._script = make()
-        self._settings: dict[str, Any] = {}
-
-    def configure(self, settings: Mapping[str, Any]) -> None:
-        self._settings = dict(settings)
-        if self._script.has("configure"):
-            self._script.call("configure", self._settings)
-
-    def decide_plain(self, body: Any) -> Any:
-        """A table with metric, value, limit, because is a Decision; nil or false: none."""
-        measurement, (volts, hz) = body
-        metrics = {
-            key: {"min": low, "max": high, "average": mean}
-            for key, (low, high, mean) in measurement["metrics"].items()
-        }
-        nominal = {"volts": volts, "hz": hz}
-        told = self._script.call("decide", {**measurement, "metrics": metrics}, nominal)
-        return None if told in (None, False) else told
+    def decide(self, measurement: Any, nominal: Any) -> Any:
+        return self._script.call("decide", measurement, nominal) or None
 
     def forget(self) -> None:
         self._script = self._make()
         self.configure(self._settings)
 
     def take_state(self, version: str, data: Any) -> bool:
-        """It begins anew."""
+        """It begins again."""
         return False
 
 
@@ -202,7 +178,7 @@ KINDS: dict[str, Callable[[Callable[[], Script]], Any]] = {
 
 
 def load_lua(
-    folder: Path, manifest: PackageManifest, memory_bytes: int, instructions: int
+    folder: Path, manifest: PackageManifest, limits: Mapping[str, Any]
 ) -> dict[tuple[str, str], Callable[[], Any]]:
     """(kind, name) -> factory. Raises PluginError."""
     found: dict[tuple[str, str], Callable[[], Any]] = {}
@@ -215,19 +191,11 @@ def load_lua(
         source = path.read_text(encoding="utf-8")
 
         def make(source: str = source, where: str = f"{manifest.name}/{name}") -> Script:
-            return Script(source, memory_bytes, instructions, where)
+            return Script(source, limits["lua_memory_bytes"], limits["lua_instructions"], where)
 
-        make()  # what does not load is told now
+        make()  # what does not load is refused now
         found[kind, name] = lambda kind=kind, make=make: KINDS[kind](make)  # type: ignore[misc]
     return found
-
-
-def _has(module: str) -> bool:
-    try:
-        importlib.import_module(module)
-    except ModuleNotFoundError:
-        return False
-    return True
 
 
 def _no_attribute(owner: Any, name: Any, is_setting: bool) -> str:

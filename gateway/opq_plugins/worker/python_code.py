@@ -9,23 +9,20 @@ import importlib
 import re
 import runpy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from opq_plugins.package.manifest import manifest_of
-from opq_plugins.package.package_manifest import FOLDERS, PackageManifest
+from opq_plugins.package.built_in import manifest_of
+from opq_plugins.package.manifest import FOLDERS, PackageManifest
 from opq_plugins.sdk import portable
 from opq_proto.errors import PluginError
 
 Factory = Callable[[], Any]
 CLASSES = {"source": "Source", "sink": "Sink", "function": "Function"}
-JUDGING = {
-    "trigger": ("opq_plugins.sdk.trigger_module", "TriggerModule"),
-    "analysis": ("opq_plugins.sdk.analysis_module", "AnalysisModule"),
-}
-"""Kinds that are a module, and what makes the host's object of it; NumPy comes with them."""
+JUDGING = {"trigger": "TriggerModule", "analysis": "AnalysisModule"}
+"""Kinds that are a module, and the class in `sdk.modules` that holds it; NumPy comes with them."""
 
 
 def package_name(manifest: PackageManifest) -> str:
@@ -33,13 +30,15 @@ def package_name(manifest: PackageManifest) -> str:
     return f"opq_plugin_{manifest.name}@{manifest.version}".replace(".", "_")
 
 
-def load_python(folder: Path, manifest: PackageManifest) -> dict[tuple[str, str], Factory]:
-    """(kind, name) -> factory of every symbol. Raises PluginError."""
+def load_python(
+    folder: Path, manifest: PackageManifest, limits: Mapping[str, Any] | None = None
+) -> dict[tuple[str, str], Factory]:
+    """(kind, name) -> factory of every symbol; `limits`: in a worker. Raises PluginError."""
     if manifest.portable:
         return _portable(folder, manifest)
     try:
         return {
-            (kind, name): _target(folder, manifest, kind, name, target)
+            (kind, name): _target(folder, manifest, kind, name, target, limits is not None)
             for (kind, name), target in manifest.symbols.items()
         }
     except PluginError:
@@ -56,7 +55,9 @@ def forget(folder: Path, manifest: PackageManifest) -> None:
         sys.path_importer_cache.pop(path, None)
 
 
-def _target(folder: Path, manifest: PackageManifest, kind: str, name: str, target: str) -> Factory:
+def _target(
+    folder: Path, manifest: PackageManifest, kind: str, name: str, target: str, in_worker: bool
+) -> Factory:
     module_name, _, class_name = target.partition(":")
     module_name = module_name or f"{FOLDERS[kind]}.{name}"
     where = f"{manifest.name} {manifest.version}: {kind} {name!r}"
@@ -71,7 +72,7 @@ def _target(folder: Path, manifest: PackageManifest, kind: str, name: str, targe
     except (Exception, SystemExit) as error:  # foreign code: whatever it raises is its own failure to load
         raise PluginError(f"{where} does not load: {type(error).__name__}: {error}") from error
     if kind in JUDGING:
-        return _judging(module, kind, name, where)
+        return _judging(module, kind, name, where, in_worker)
     factory = getattr(module, class_name or CLASSES[kind], None)
     if not callable(factory):
         raise PluginError(f"{where}: {module_name} has no class {class_name or CLASSES[kind]}")
@@ -79,7 +80,7 @@ def _target(folder: Path, manifest: PackageManifest, kind: str, name: str, targe
     return made
 
 
-def _judging(module: ModuleType, kind: str, name: str, where: str) -> Factory:
+def _judging(module: ModuleType, kind: str, name: str, where: str, in_worker: bool) -> Factory:
     _, problems = manifest_of(module, kind, Path(f"{name}.py"))
     if kind == "analysis" and not problems:
         nouns = importlib.import_module("opq_proto.messages")
@@ -87,12 +88,17 @@ def _judging(module: ModuleType, kind: str, name: str, where: str) -> Factory:
             problems = [f"it takes {module.takes!r} and gives {module.gives!r}; want Event and Finding"]
     if problems:
         raise PluginError(f"{where}: {'; '.join(problems)}")
-    made_by, class_name = JUDGING[kind]
-    return functools.partial(getattr(importlib.import_module(made_by), class_name), module)
+    made_by = importlib.import_module("opq_plugins.sdk.modules")
+    unchecked = {"check": _as_it_is} if in_worker and kind == "trigger" else {}  # the host checks it
+    return functools.partial(getattr(made_by, JUDGING[kind]), module, **unchecked)
+
+
+def _as_it_is(decision: Any) -> Any:
+    return decision
 
 
 def _portable(folder: Path, manifest: PackageManifest) -> dict[tuple[str, str], Factory]:
-    """Runs the executable, which tells its symbols by `plugin.start`."""
+    """Runs the executable, which names its symbols by `plugin.start`."""
     path = (folder / manifest.executable).resolve()
     if not path.is_relative_to(folder.resolve()) or not path.is_file():
         raise PluginError(f"{manifest.name}: executable {manifest.executable!r} is not in the plug-in")

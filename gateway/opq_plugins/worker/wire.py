@@ -1,7 +1,7 @@
-"""Messages between host and worker: MessagePack lists, each behind its length, over a socket pair.
+"""Messages between host and worker: MessagePack lists, each after its length, over a socket pair.
 
-host -> worker   ["call", id, instance, method, body]   ["ping", n]   ["credit", instance, batches]
-                 ["answer", id, value]
+host -> worker   ["call", id, instance, method, arguments, whose]   ["ping", n]   ["answer", id, value]
+                 ["credit", instance, batches]   ["stop", instance]   ["forget", instance]
 worker -> host   ["ready", facts]   ["pong", n]   ["done", id, value, state]
                      ["failed", id, kind, text, state]
                  ["emit", instance, form, rows, meta, offset, arrived_ms]   ["tell", instance, what, facts]
@@ -17,16 +17,25 @@ from typing import Any
 
 import msgspec
 
-from opq_plugins.worker import unpacking
-
 LENGTH = struct.Struct("!I")
 MAX_MESSAGE_BYTES = 64 << 20
 MAX_OF_WORKER_BYTES = 16 << 20
 """What the host takes: a worker is not to be believed."""
 READ_BYTES = 1 << 18
+MOST_CONTAINERS = 500_000
+"""Lists and maps in one message: a batch of 2,000 rows has 250 in each."""
+MOST_VALUES = 4_000_000
+"""Looked at where there may be more containers than that."""
+_CONTAINERS = bytes([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF])
+_OTHERS = bytes(set(range(256)) - set(_CONTAINERS))
+_SIZES = {0xCA: 4, 0xCB: 8, 0xCC: 1, 0xCD: 2, 0xCE: 4, 0xCF: 8, 0xD0: 1, 0xD1: 2, 0xD2: 4, 0xD3: 8}
+_FIXED_EXTENSIONS = {0xD4: 2, 0xD5: 3, 0xD6: 5, 0xD7: 9, 0xD8: 17}
+_LENGTHS = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4, 0xC7: 1, 0xC8: 2, 0xC9: 4}
+_EXTENSIONS = (0xC7, 0xC8, 0xC9)
+_COUNTS = {0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4}
 
 
-class Wire:
+class WorkerWire:
     """One end. Any thread sends; one thread receives. ConnectionError when the other end is gone."""
 
     def __init__(self, end: socket.socket, *, of_host: bool = False) -> None:
@@ -85,7 +94,7 @@ class Wire:
             at += LENGTH.size
             body = bytes(memoryview(self._in)[at : at + size])
             if self._of_host:
-                unpacking.check(body)
+                check_containers(body)
             try:
                 message = self._decoder.decode(body)
             except (msgspec.DecodeError, RecursionError, MemoryError) as error:
@@ -109,3 +118,30 @@ class Wire:
 
     def close(self) -> None:
         self._end.close()
+
+
+def check_containers(body: bytes) -> None:
+    """Raises ValueError: more lists and maps than any message has.
+
+    One byte of MessagePack may be an empty list, which takes 64 in memory: 16 MiB of them take a gigabyte.
+    """
+    if len(body) <= MOST_CONTAINERS or len(body.translate(None, _OTHERS)) <= MOST_CONTAINERS:
+        return  # bytes that look like one are more than there are
+    at = containers = values = 0
+    end = len(body)
+    while at < end:
+        byte = body[at]
+        at += 1
+        values += 1
+        if 0xA0 <= byte < 0xC0:
+            at += byte & 0x1F
+        elif 0x80 <= byte < 0xA0 or byte in _COUNTS:
+            containers += 1
+            at += _COUNTS.get(byte, 0)
+        elif byte in _LENGTHS:
+            width = _LENGTHS[byte]
+            at += width + int.from_bytes(body[at : at + width], "big") + (byte in _EXTENSIONS)
+        else:
+            at += _SIZES.get(byte) or _FIXED_EXTENSIONS.get(byte, 0)
+        if containers > MOST_CONTAINERS or values > MOST_VALUES:
+            raise ValueError(f"a message of more than {MOST_CONTAINERS} lists and maps")

@@ -45,9 +45,7 @@ def router(plugins: Plugins) -> APIRouter:
     @routes.post("/{kinds}", status_code=201)
     def create(kinds: str, body: Package) -> Response:
         kind = _kind(kinds)
-        done = plugins.create(
-            kind, body.name, body.file, functions=body.functions, shell_parameters=body.shellParas
-        )
+        done = plugins.create(kind, body.name, body.file, functions=body.functions)
         if done is None:
             return PlainTextResponse(f"{kind} plugin {body.name} is created", 201)
         return JSONResponse(done.as_json(), 201)

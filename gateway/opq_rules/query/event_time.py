@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
 from typing import Any
 
-from opq_plugins.sdk.emission import MOST_MS
+from opq_plugins.sdk import MOST_MS
 from opq_rules.errors import SQL_PLAN, RowError, RuleError
 from opq_rules.expressions.closures import lookup
 from opq_rules.expressions.values import shown, time_of_text

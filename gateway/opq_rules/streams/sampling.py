@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from opq_plugins.sdk import Context, Source, SourceContext
-from opq_plugins.sdk.emission import OneOfMany
+from opq_plugins.sdk import BatchEmitter, Context, Source, SourceContext
 from opq_proto.settings import milliseconds
 from opq_rules.batch import JsonObject, Metas, Row
 from opq_rules.built_in import module_of
@@ -87,7 +86,7 @@ class SampledSource(Source):
         self._source.close(context)
 
 
-class _Held(OneOfMany):
+class _Held(BatchEmitter):
     """The context that the source sees: it keeps the last, and gives it on when it is released."""
 
     def __init__(self, context: SourceContext, sampling: Sampling, read: ReadOne) -> None:

@@ -194,6 +194,6 @@ def _samples(given: Path | None, folder: Path) -> dict[str, Any]:
 
 
 def _name_of(zipped: Path) -> str:
-    from opq_plugins.package.package import read_package
+    from opq_plugins.package.archive import read_package
 
     return read_package(zipped, None, Policy()).manifest.name

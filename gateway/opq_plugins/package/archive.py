@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from opq_plugins.package.package_manifest import PackageManifest, parse_manifest
+from opq_plugins.package.manifest import PackageManifest, parse_manifest
 from opq_plugins.policy import Policy
 from opq_proto.errors import PluginError
 
@@ -30,7 +30,7 @@ UNREADABLE = (
     zipfile.BadZipFile,
     zlib.error,
     lzma.LZMAError,
-    MemoryError,  # what LZMA asks for is told by the zip
+    MemoryError,  # the zip says how much LZMA asks for
     EOFError,
     OSError,
     ValueError,
@@ -41,7 +41,7 @@ UNREADABLE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Package:
+class PluginPackage:
     """The content of a checked zip. `files`: name -> bytes, with the manifest and its signature."""
 
     manifest: PackageManifest
@@ -49,10 +49,10 @@ class Package:
     signature: bytes | None
     files: Mapping[str, bytes]
     sha256: str
-    """Of the zip itself."""
+    """The sum of the zip itself."""
 
 
-def read_package(path: Path, name: str | None, policy: Policy) -> Package:
+def read_package(path: Path, name: str | None, policy: Policy) -> PluginPackage:
     """`name`: what it must be called, or None: what the manifest says.
 
     Raises:
@@ -78,7 +78,7 @@ def read_package(path: Path, name: str | None, policy: Policy) -> Package:
         raise PluginError(f"the zip is of plug-in {manifest.name!r}, not {name!r}")
     signature = files.get(manifest_name + ".sig")
     _check_sums(manifest, files, {manifest_name, manifest_name + ".sig"}, policy)
-    return Package(manifest, raw, signature, files, hashlib.sha256(path.read_bytes()).hexdigest())
+    return PluginPackage(manifest, raw, signature, files, hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def write_files(files: Mapping[str, bytes], folder: Path) -> None:
@@ -100,7 +100,7 @@ def write_files(files: Mapping[str, bytes], folder: Path) -> None:
 def check_directory(raw: bytes | mmap.mmap, policy: Policy) -> None:
     """Raises PluginError for too many entries before zipfile makes 400 bytes of each: 64 MiB hold a million.
 
-    Counted by their marks, since the number that a zip tells may be a lie.
+    Counted by their marks, since the number in a zip may be a lie.
     """
     at, found = -1, 0
     while (at := raw.find(b"PK\x01\x02", at + 1)) >= 0:
@@ -189,9 +189,9 @@ def _check_sums(
     unlisted = sorted(content.keys() - manifest.sha256.keys())
     missing = sorted(manifest.sha256.keys() - content.keys())
     if unlisted or missing:
-        told = [f"{name} is not in the manifest" for name in unlisted[:3]]
-        told += [f"{name} is not in the zip" for name in missing[:3]]
-        raise PluginError(f"sha256: {'; '.join(told)}")
+        wrong = [f"{name} is not in the manifest" for name in unlisted[:3]]
+        wrong += [f"{name} is not in the zip" for name in missing[:3]]
+        raise PluginError(f"sha256: {'; '.join(wrong)}")
     for name, data in content.items():
         if hashlib.sha256(data).hexdigest() != manifest.sha256[name]:
             raise PluginError(f"sha256: {name} is not what the manifest lists")

@@ -1,12 +1,26 @@
-"""The system calls that no plug-in has a reason for, and the seccomp filter that refuses them. Linux only."""
+"""Two filters that a worker sets for itself and its children: Landlock over files, seccomp over system calls.
+
+Landlock (Linux 5.13, where it is switched on) says where it may make and remove files, and since 6.12 whom it
+may signal and to which sockets without a file it may connect. seccomp refuses the calls that no plug-in has a
+reason for. Neither needs rights. Source: linux/landlock.h, linux/audit.h, asm/unistd_64.h, asm-generic/.
+"""
 
 import ctypes
 import os
 import platform
 import struct
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 
-from opq_plugins.sandbox.protection import LIBC
+from opq_plugins.sandbox.protection import LIBC, why_off
+
+CREATE_RULESET, ADD_RULE, RESTRICT_SELF = 444, 445, 446
+VERSION_ONLY, PATH_BENEATH = 1, 1
+WRITE_FILE, REMOVE, MAKE, REFER, TRUNCATE = 1 << 1, 0b11 << 4, 0b1111111 << 6, 1 << 13, 1 << 14
+ABSTRACT_SOCKET, SIGNAL = 1, 2
+SCOPED = 6
+"""The version that knows sockets and signals."""
 
 PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
 SECCOMP_ALLOW, SECCOMP_ERRNO, SECCOMP_KILL = 0x7FFF0000, 0x00050000, 0x80000000
@@ -53,7 +67,6 @@ FORBIDDEN: dict[str, tuple[int, dict[str, int]]] = {
 """Machine -> its audit number, and the system calls that no plug-in has a reason for. They answer EPERM.
 
 Memory that has no address (memfd, System V) is among them: the limit of addresses does not count it.
-Source: linux/audit.h, asm/unistd_64.h, asm-generic/unistd.h.
 """
 CLONE = {"x86_64": 56, "aarch64": 220}
 CLONE3 = 435
@@ -62,6 +75,46 @@ FAMILIES = (1, 2, 10, 16, 29)
 """Sockets that a plug-in may have: of files, IPv4, IPv6, netlink (names are looked up by it), CAN."""
 NEW_SPACES = 0x7E020000
 """The flags of clone that make name spaces; one of users would give back every right within it."""
+
+
+def stay_below(writable: Sequence[Path], *, own_user: bool) -> str:
+    """From now on this thread and its children make, rename and remove files below `writable` only.
+
+    `own_user`: they also write there only (and to devices); else another user's rights see to that.
+    After `protection.no_new_privileges`, while there is one thread.
+    """
+    version = LIBC.syscall(CREATE_RULESET, None, 0, VERSION_ONLY)
+    if version < 1:
+        return why_off("landlock")
+    handled = REMOVE | MAKE
+    if version >= 2:
+        handled |= REFER
+    if own_user:
+        handled |= WRITE_FILE | (TRUNCATE if version >= 3 else 0)
+    scope = ABSTRACT_SOCKET | SIGNAL if version >= SCOPED else 0
+    wanted = struct.pack("=QQQ", handled, 0, scope)[: 24 if version >= SCOPED else 8]
+    rules = LIBC.syscall(CREATE_RULESET, wanted, len(wanted), 0)
+    if rules < 0:
+        return why_off("landlock")
+    try:
+        allowed = [(path, handled) for path in writable]
+        if own_user:
+            allowed.append((Path("/dev"), handled & (WRITE_FILE | TRUNCATE)))
+        for path, rights in allowed:
+            folder = os.open(path, os.O_PATH | os.O_CLOEXEC)
+            try:
+                if LIBC.syscall(ADD_RULE, rules, PATH_BENEATH, struct.pack("=Qi", rights, folder), 0):
+                    return why_off(f"landlock: {path}")
+            finally:
+                os.close(folder)
+        if LIBC.syscall(RESTRICT_SELF, rules, 0):
+            return why_off("landlock")
+    except OSError as error:
+        return f"off: {error.filename} of `writable`: {error.strerror}"
+    finally:
+        os.close(rules)
+    where = ", ".join(map(str, writable)) or "nowhere"
+    return f"on: below {where}" + ("" if scope else "; signals and abstract sockets are open: Linux 6.12")
 
 
 def filter_system_calls() -> str:

@@ -1,7 +1,7 @@
 """Between a source of a plug-in and the engine: remembers the offset, and asks the source to end for a swap.
 
-False from `emit` means: not taken. After a swap was asked for nothing is taken from the source any more; only
-what a worker had accepted before that (`late`) still is.
+False from `emit` means: not accepted. Once a swap is asked for, nothing is accepted from the source any more;
+only what a worker had accepted before that (`late`) still is.
 """
 
 import threading
@@ -10,12 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from opq_plugins import sdk
-from opq_plugins.sdk.emission import OneOfMany, check_emission
 
 SLICE_S = 0.1
 
 
-class Gate(OneOfMany):
+class SourceGate(sdk.BatchEmitter):
     """A SourceContext around the engine's. One per opening of a source."""
 
     def __init__(self, context: sdk.SourceContext) -> None:
@@ -34,17 +33,9 @@ class Gate(OneOfMany):
     def ending(self) -> bool:
         return self._ending.is_set()
 
-    @property
-    def rule_id(self) -> str:
-        return self._context.rule_id
-
-    @property
-    def op_id(self) -> str:
-        return self._context.op_id
-
-    @property
-    def instance_id(self) -> int:
-        return self._context.instance_id
+    def __getattr__(self, name: str) -> Any:
+        """`rule_id`, `log`, `get_state`, `emit_error` and all else that it does not change."""
+        return getattr(self._context, name)
 
     @property
     def stopped(self) -> bool:
@@ -60,15 +51,6 @@ class Gate(OneOfMany):
                 return True
         return True
 
-    def log(self, event: str, **facts: Any) -> None:
-        self._context.log(event, **facts)
-
-    def get_state(self, key: str) -> Any:
-        return self._context.get_state(key)
-
-    def put_state(self, key: str, value: Any) -> None:
-        self._context.put_state(key, value)
-
     def emit_many(
         self,
         messages: Sequence[Mapping[str, Any]],
@@ -81,7 +63,7 @@ class Gate(OneOfMany):
         if not late:  # what a worker has sent is checked where it is heard
             if self.ending:
                 return False
-            check_emission(len(messages), meta, arrived_ms)
+            sdk.check_emission(len(messages), meta, arrived_ms)
         return self._took(self._context.emit_many(messages, meta, offset, arrived_ms), len(messages), offset)
 
     def emit_bytes(
@@ -95,14 +77,8 @@ class Gate(OneOfMany):
         if not late:
             if self.ending:
                 return False
-            check_emission(len(payloads), meta, None)
+            sdk.check_emission(len(payloads), meta, None)
         return self._took(self._context.emit_bytes(payloads, meta, offset), len(payloads), offset)
-
-    def emit_error(self, text: str) -> None:
-        self._context.emit_error(text)
-
-    def connected(self, up: bool, why: str = "") -> None:
-        self._context.connected(up, why)
 
     def _took(self, taken: bool, count: int, offset: Any) -> bool:
         if taken:

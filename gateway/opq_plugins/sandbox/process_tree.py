@@ -29,7 +29,7 @@ def resident_bytes(pids: list[int], enough_bytes: int) -> int:
     return shared_once
 
 
-def offspring(child: int, space: str | None) -> list[int]:
+def started_by(child: int, space: str | None) -> list[int]:
     """What the worker has started and is still there: of its name space, else its descendants and ours."""
     if space is None:
         return _descendants(os.getpid(), child)
@@ -48,16 +48,16 @@ def offspring(child: int, space: str | None) -> list[int]:
 
 
 def _descendants(ours: int, child: int) -> list[int]:
-    """Of us but for `child`; orphans are adopted, so that none gets away by a double fork."""
+    """Our descendants except `child`; orphans are adopted, so that none escapes by a double fork."""
     parents: dict[int, int] = {}
     for entry in os.listdir("/proc"):  # noqa: PTH208 - names only, and it races with the bomb
         if entry.isdigit():
             try:
-                told = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
+                fields = Path(f"/proc/{entry}/stat").read_text().rpartition(")")[2].split()
             except OSError:
                 continue
-            if told[0] not in "ZX":
-                parents[int(entry)] = int(told[1])
+            if fields[0] not in "ZX":
+                parents[int(entry)] = int(fields[1])
     found = []
     for pid in parents:
         above = pid

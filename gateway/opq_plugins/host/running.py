@@ -1,23 +1,27 @@
-"""An installed plug-in that is in use: its runtime, and the proxies that others hold of it.
+"""Installed plug-ins that are in use: their runtimes, and the proxies that others hold of them.
 
-`replace` is the live swap: nothing is lost, nothing doubled, and any failure leaves all as it was.
+`RunningPlugin.replace` is the live swap: nothing is lost or doubled, and any failure leaves all as it was.
+`RunningPlugins` starts each plug-in by its first use, switches, parks and ends it.
 """
 
+import functools
 import statistics
 import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from opq_plugins.host.judging import PluginAnalysis, PluginTrigger
-from opq_plugins.host.proxy import PluginFunction, PluginSink, Proxy
-from opq_plugins.host.runtime import Runtime
+from opq_plugins.host.proxy import PluginAnalysis, PluginFunction, PluginSink, PluginTrigger, Proxy
+from opq_plugins.host.runtime import InProcessRuntime, ProcessRuntime, Runtime, rehearse
 from opq_plugins.host.source_proxy import PluginSource
+from opq_plugins.package.manifest import PackageManifest
+from opq_plugins.package.releases import Release, ReleaseFolder
 from opq_plugins.policy import Policy
+from opq_plugins.worker.python_code import JUDGING
 from opq_proto.errors import OpqError, PluginError
 
 PROXIES: dict[str, type[Proxy]] = {
@@ -56,7 +60,7 @@ class Replaced:
         }
 
 
-class Active:
+class RunningPlugin:
     """`on_trial_lost(why)`: a version that is on trial fails; called from any thread, once per trial.
 
     `between`: held while insides are exchanged; who holds it has one version for several calls.
@@ -83,7 +87,7 @@ class Active:
     def make(self, kind: str, symbol: str) -> Any:
         """A proxy, not yet configured."""
         with self._lock:
-            proxy = PROXIES[kind](symbol, self.runtime, self._result, self._policy.drain_s)
+            proxy = PROXIES[kind](symbol, self.runtime, self._count_call, self._policy.drain_s)
             self._proxies.add(proxy)
         return proxy
 
@@ -162,7 +166,7 @@ class Active:
             pauses.append(pause_s * 1e3)
         return done, pauses
 
-    def _result(self, failed: bool) -> None:
+    def _count_call(self, failed: bool) -> None:
         self.calls += 1
         self.failures += failed
         if self._trial_until_s and self._on_trial():
@@ -186,3 +190,105 @@ def _release(proxy: Proxy, live: Any) -> None:
         proxy.release(live)
     except Exception:
         return
+
+
+class RunningPlugins:
+    """Read by any thread, changed by one at a time.
+
+    `on_trial_lost(name, why)`, `between`: as `RunningPlugin` has them.
+    """
+
+    def __init__(
+        self,
+        shelf: ReleaseFolder,
+        policy: Policy,
+        on_trial_lost: Callable[[str, str], None],
+        between: AbstractContextManager[Any] | None = None,
+    ) -> None:
+        self._releases = shelf
+        self._policy = policy
+        self._on_trial_lost = on_trial_lost
+        self._between = between
+        self._by_name: dict[str, RunningPlugin] = {}
+        self.ended = False
+        """Nothing is started any more."""
+
+    def get(self, name: str) -> RunningPlugin | None:
+        """None: it was never used."""
+        return self._by_name.get(name)
+
+    def names(self) -> list[str]:
+        return list(self._by_name)
+
+    def of(self, name: str) -> RunningPlugin:
+        if name not in self._by_name:
+            lost = functools.partial(self._on_trial_lost, name)
+            self._by_name[name] = RunningPlugin(name, self._policy, lost, self._between)
+        return self._by_name[name]
+
+    def start(self, manifest: PackageManifest, installed: Release) -> Runtime:
+        """What has no runtime. PluginError: it does not start."""
+        active = self.of(manifest.name)
+        active.replace(runtime := self._started(manifest, installed, active))
+        return runtime
+
+    def switch(self, manifest: PackageManifest, to: Release, on_trial: bool) -> Pauses:
+        """Start it, let all take over, end the old one. PluginError: all is as it was."""
+        active = self.of(manifest.name)
+        old = active.runtime
+        runtime = self._started(manifest, to, active)
+        try:
+            if old is None:
+                rehearse(runtime)
+            pauses = active.replace(runtime)
+        except BaseException:
+            runtime.close()
+            raise
+        if old is not None:
+            if on_trial:
+                active.try_out()
+            old.close()
+        return pauses
+
+    def park(self, manifest: PackageManifest) -> None:
+        """What only judges and is asked by nobody here (Mauka has a host of its own) needs no process."""
+        active = self._by_name[manifest.name]
+        if active.runtime is None or active.proxies():
+            return
+        if all(kind in JUDGING for kind, _ in manifest.symbols):
+            self.stop(manifest.name)
+
+    def stop(self, name: str) -> None:
+        """Its proxies have no inside until it is started or switched again."""
+        active = self._by_name.get(name)
+        if active is not None and active.runtime is not None:
+            runtime = active.runtime
+            active.replace(None)
+            runtime.close()
+
+    def forget(self, name: str) -> None:
+        """With its counters and proxies; what comes later by this name begins again."""
+        self._by_name.pop(name, None)
+
+    def end(self) -> list[Runtime]:
+        """From now on nothing is started. What runs is still to be closed: `close_all`."""
+        self.ended = True
+        return [active.runtime for active in self._by_name.values() if active.runtime is not None]
+
+    def _started(self, manifest: PackageManifest, installed: Release, active: RunningPlugin) -> Runtime:
+        if self.ended:
+            raise PluginError(f"{installed.name} is not started: the host of plug-ins has ended")
+        folder = self._releases.folder(installed.name, installed.version)
+        trusted = installed.signed_by is not None or installed.name in self._policy.trusted
+        if manifest.in_process and trusted:
+            return InProcessRuntime(folder, manifest)
+        return ProcessRuntime(folder, manifest, installed.manifest, self._policy, active.crashed)
+
+
+def close_all(runtimes: Iterable[Runtime]) -> None:
+    """All at once, within 2 s."""
+    enders = [threading.Thread(target=runtime.close) for runtime in runtimes]
+    for ender in enders:
+        ender.start()
+    for ender in enders:
+        ender.join()

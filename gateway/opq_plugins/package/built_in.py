@@ -1,7 +1,7 @@
-"""Loads plug-ins by name: finds the file, reads its manifest, checks its settings.
+"""Built-in plug-ins: one Python file in a folder, trusted, in the caller's process.
 
-The smallest host: built-ins, trusted, in the caller's process. Nothing here imports more than
-the standard library. Zips, signatures, subprocesses and live replacement build on this.
+The manifest is read from the module: `name` (or the file's name), `version` (default "0"), the first line of
+the docstring. Nothing here imports more than the standard library.
 """
 
 import difflib
@@ -14,12 +14,32 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from opq_plugins.package.manifest import KINDS, Manifest, manifest_of
+from opq_plugins.package.manifest import API_VERSION
 from opq_proto.errors import PluginError
 from opq_proto.settings import configure
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 """File names of plug-ins; also keeps a name from the config inside the folder."""
+KINDS: dict[str, tuple[str, ...]] = {
+    "trigger": ("Config", "begin", "decide"),
+    "analysis": ("Config", "takes", "gives", "analyse"),
+    "source": ("Config",),
+    "sink": ("Config",),
+    "function": ("Config",),
+}
+"""Kind -> names that its module must have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Name, kind, version, one line of help, and where the code is."""
+
+    name: str
+    kind: str
+    version: str
+    api: int
+    help: str
+    path: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +110,20 @@ def _module(kind: str, name: str, path: Path) -> ModuleType:
             f"{kind} plug-in {name!r}: {path} does not load: {type(error).__name__}: {error}"
         ) from error
     return module
+
+
+def manifest_of(module: ModuleType, kind: str, path: Path) -> tuple[Manifest, list[str]]:
+    """The manifest of a one-file plug-in, and what is wrong with it (empty: nothing)."""
+    problems = [f"no `{need}`; a {kind} plug-in has one" for need in KINDS[kind] if not hasattr(module, need)]
+    name = getattr(module, "name", path.stem)
+    if name != path.stem:
+        problems.append(f"its `name` is {name!r}; want {path.stem!r}, the name of its file")
+    declared = getattr(module, "kind", kind)
+    if declared != kind:
+        problems.append(f"its `kind` is {declared!r}; want {kind!r}")
+    api = getattr(module, "api", API_VERSION)
+    if api != API_VERSION:
+        problems.append(f"its `api` is {api!r}; this host speaks {API_VERSION}")
+    first_line = (module.__doc__ or "").strip().partition("\n")[0]
+    version = str(getattr(module, "version", "0"))
+    return Manifest(str(name), kind, version, API_VERSION, first_line, path), problems

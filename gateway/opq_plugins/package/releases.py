@@ -1,0 +1,149 @@
+"""The versions that are installed: their folders, and one SQLite file that says which one is current.
+
+The folder of a version is complete before its row is written; the switch is one transaction.
+"""
+
+import sqlite3
+from dataclasses import astuple, dataclass
+from pathlib import Path
+
+from opq_plugins.package.manifest import NAME, PackageManifest, parse_manifest, parse_version
+from opq_proto.errors import PluginError
+from opq_proto.sqlite_file import SqliteFile
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS version (
+  name TEXT NOT NULL, version TEXT NOT NULL, manifest TEXT NOT NULL, sha256 TEXT NOT NULL,
+  signed_by TEXT, installed_ms INTEGER NOT NULL, PRIMARY KEY (name, version)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS current (
+  name TEXT PRIMARY KEY, version TEXT NOT NULL, previous TEXT) WITHOUT ROWID;
+"""
+CURRENT = """
+SELECT current.name, current.version, manifest, sha256, signed_by, installed_ms
+FROM current LEFT JOIN version USING (name, version) ORDER BY current.name"""
+WAIT_S = 1.0
+"""At most, while the other host writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One version. `manifest`: the name of its manifest's file; `signed_by`: a key's fingerprint."""
+
+    name: str
+    version: str
+    manifest: str
+    sha256: str
+    signed_by: str | None
+    installed_ms: int
+
+
+class ReleaseFolder:
+    """`<name>/<version>/` side by side in one folder `plugins/`, maybe another host's: nothing is written."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def folder(self, name: str, version: str) -> Path:
+        return self._folder / name / version
+
+    def manifest(self, release: Release) -> PackageManifest:
+        """Raises OSError, PluginError: it is not there, or none."""
+        return parse_manifest(self.raw_manifest(release), release.manifest)
+
+    def raw_manifest(self, release: Release) -> bytes:
+        return (self.folder(release.name, release.version) / release.manifest).read_bytes()
+
+    def signature(self, release: Release) -> bytes | None:
+        path = self.folder(release.name, release.version) / f"{release.manifest}.sig"
+        return path.read_bytes() if path.is_file() else None
+
+
+class ReleaseStore:
+    """Thread-safe."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = SqliteFile(path, ())  # user_version stays 0, as in files of before
+        self._file.connection.executescript(SCHEMA)
+
+    def currents(self) -> dict[str, tuple[str, str | None]]:
+        """Name -> (current version, the one before)."""
+        rows = self._file.query("SELECT name, version, previous FROM current ORDER BY name")
+        return {name: (version, previous) for name, version, previous in rows}
+
+    def versions(self, name: str) -> dict[str, Release]:
+        """In the order of their installation."""
+        rows = self._file.query("SELECT * FROM version WHERE name = ? ORDER BY installed_ms", (name,))
+        return {row[1]: Release(*row) for row in rows}
+
+    def add(self, release: Release) -> None:
+        """A version that is on disk; nobody uses it yet."""
+        self._file.execute("INSERT OR REPLACE INTO version VALUES (?, ?, ?, ?, ?, ?)", astuple(release))
+
+    def switch(self, name: str, version: str, previous: str | None) -> None:
+        self._file.execute("INSERT OR REPLACE INTO current VALUES (?, ?, ?)", (name, version, previous))
+
+    def drop_version(self, name: str, version: str) -> None:
+        self._file.execute("DELETE FROM version WHERE name = ? AND version = ?", (name, version))
+
+    def drop(self, name: str) -> None:
+        with self._file.transaction() as connection:
+            connection.execute("DELETE FROM current WHERE name = ?", (name,))
+            connection.execute("DELETE FROM version WHERE name = ?", (name,))
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class ReleaseIndex:
+    """The current versions in another host's file, read while that host writes there, never written.
+
+    One connection, held; opened again when the file is another one, or could not be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.name = path.name
+        self._path = path
+        self._db: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
+
+    def read(self) -> tuple[dict[str, Release] | None, str]:
+        """Name -> its current version, and what is wrong. None: not known, all stays as it is.
+
+        No file, and never one: empty. About 20 us where nothing has changed.
+        """
+        try:
+            found = self._path.stat()
+            if self._db is None or self._file != (found.st_dev, found.st_ino):
+                self.close()
+                uri = f"{self._path.absolute().as_uri()}?mode=ro"
+                self._db = sqlite3.connect(uri, uri=True, timeout=WAIT_S, check_same_thread=False)
+                self._file = (found.st_dev, found.st_ino)
+            rows = self._db.execute(CURRENT).fetchall()
+            return {row[0]: _checked(row) for row in rows}, ""
+        except FileNotFoundError:
+            if self._file is None:
+                return {}, ""
+            return None, f"{self._path} is not there any more"
+        except (sqlite3.Error, OSError, PluginError) as error:
+            self.close()
+            return None, f"{self._path} cannot be read: {error}"
+
+    def close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+        self._db = None
+
+
+def _checked(row: tuple[object, ...]) -> Release:
+    """Names and versions are parts of paths. PluginError: they are none."""
+    name, version, manifest, sha256, signed_by, installed_ms = row
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise PluginError(f"a plug-in is called {str(name)[:80]!r}")
+    if not isinstance(version, str) or str(parse_version(version)) != version:
+        raise PluginError(f"{name} has the version {str(version)[:80]!r}")
+    if not isinstance(manifest, str) or manifest not in ("plugin.json", f"{name}.json"):
+        raise PluginError(f"{name} {version} has the manifest {str(manifest)[:80]!r}")
+    if not isinstance(sha256, str) or not isinstance(installed_ms, int):
+        raise PluginError(f"{name} {version} has no sum or no time")
+    signer = signed_by if isinstance(signed_by, str) else None
+    return Release(name, version, manifest, sha256, signer, installed_ms)

@@ -1,0 +1,179 @@
+"""A trigger's or an analysis' module with its settings and its state; the same in a service and in a worker.
+
+trigger   name, Config, begin(config) -> state
+          decide(measurement, nominal, config, state) -> (Decision or None, state)
+          problems(state) -> (how many things it could not judge so far, the last reason)    optional
+analysis  name, Config, takes, gives, analyse(event, config) -> findings
+          with begin(config) -> state: analyse(event, config, state) -> (findings, state)
+both      export_state(state) -> what JSON has; import_state(version, data, config) -> state   optional
+          selftest() -> "" or what is wrong                                                  optional
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from types import ModuleType
+from typing import Any
+
+from opq_plugins.sdk.nouns import checked_decision, checked_findings
+from opq_proto.decision import Decision, Nominal
+from opq_proto.messages import Event, Finding, Measurement
+from opq_proto.settings import configured
+
+DEFAULT_NOMINAL = Nominal(120.0, 60.0)
+
+
+class TriggerModule:
+    """What it raises costs it its memory: it begins again with the next Measurement."""
+
+    def __init__(
+        self,
+        module: ModuleType,
+        config: Any = None,
+        check: Callable[[Any], Decision | None] = checked_decision,
+    ) -> None:
+        """`check`: of each decision; a worker leaves it to its host."""
+        self._module, self._config, self._check = module, config, check
+        self._state: Any = None
+        self._begun = False
+
+    def configure(self, settings: Mapping[str, Any]) -> None:
+        """Raises ValueError with all that is wrong; whatever its `begin` raises."""
+        self._config = configured(self._module.Config, settings)
+        self._begin()
+
+    def decide(self, measurement: Measurement, nominal: Nominal) -> Decision | None:
+        if not self._begun:
+            self._begin()
+        self._begun = False
+        decision, state = self._module.decide(measurement, nominal, self._config, self._state)
+        checked = self._check(decision)
+        self._state, self._begun = state, True
+        return checked
+
+    def forget(self) -> None:
+        """Begin again with the next Measurement."""
+        self._begun = False
+
+    def problems(self) -> tuple[int, str]:
+        """What it could not judge without failing, since it began; (0, "") where it does not say."""
+        problems = getattr(self._module, "problems", None)
+        count, why = (0, "") if problems is None or not self._begun else problems(self._state)
+        return int(count), str(why)
+
+    def export_state(self) -> Any:
+        """None: it hands nothing on."""
+        export = getattr(self._module, "export_state", None)
+        return export(self._state) if export is not None and self._begun else None
+
+    def take_state(self, version: str, data: Any) -> bool:
+        """False: it takes nothing over."""
+        take = getattr(self._module, "import_state", None)
+        if take is None:
+            return False
+        self._state, self._begun = take(version, data, self._config), True
+        return True
+
+    def selftest(self) -> str:
+        return _selftest(self._module)
+
+    def _begin(self) -> None:
+        self._state = self._module.begin(self._config)
+        self._begun = True
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """A pure analysis with its settings: live, by hand and over stored history the call is `look`."""
+
+    name: str
+    analyse: Callable[..., Any]
+    config: Any
+    fixed: frozenset[str] = frozenset()
+    """Fields of `config` that its user set: a Box's own nominal values do not replace them."""
+    begin: Callable[[Any], Any] | None = None
+    """The first state of an analysis with memory."""
+
+    @property
+    def rest_s(self) -> float:
+        """It may always be asked."""
+        return 0.0
+
+    @property
+    def alone(self) -> bool:
+        """Whether it may be asked of one Box of an event: for one with memory that is an event more."""
+        return self.begin is None
+
+    def for_nominal(self, nominal: Nominal) -> Any:
+        """Its Config for Boxes of these nominal values, where it has such fields."""
+        known = {item.name for item in fields(self.config)} - self.fixed
+        values = {"nominal_v": nominal.volts, "nominal_hz": nominal.hz}
+        return replace(self.config, **{name: value for name, value in values.items() if name in known})
+
+    def look(self, event: Event, nominal: Nominal, states: dict[Any, Any]) -> tuple[Finding, ...]:
+        """Its findings in `event`; the state of one with memory is kept in `states`, per nominal.
+
+        Raises whatever the analysis raises, and TypeError or ValueError when what it gives are no
+        findings of this event.
+        """
+        config = self.for_nominal(nominal)
+        if self.begin is None:
+            return checked_findings(self.analyse(event, config), event)
+        key = (self.name, nominal)
+        state = states[key] if key in states else self.begin(config)
+        findings, state = self.analyse(event, config, state)
+        found = checked_findings(findings, event)
+        states[key] = state
+        return found
+
+
+class AnalysisModule:
+    """An installed analysis, and what it remembers per nominal values of the mains."""
+
+    def __init__(self, module: ModuleType) -> None:
+        self._module = module
+        self._analysis: Analysis | None = None
+        self._states: dict[Any, Any] = {}
+
+    def configure(self, settings: Mapping[str, Any]) -> None:
+        """Raises ValueError with all that is wrong."""
+        module, config = self._module, configured(self._module.Config, settings)
+        begin = getattr(module, "begin", None)
+        self._analysis = Analysis(module.name, module.analyse, config, frozenset(settings), begin)
+
+    def analyse(self, event: Event, nominal_v: float, nominal_hz: float) -> tuple[Finding, ...]:
+        return self._configured().look(event, Nominal(nominal_v, nominal_hz), self._states)
+
+    def alone(self) -> bool:
+        """Whether it may be asked of one Box of an event: it has no memory."""
+        return self._configured().alone
+
+    def export_state(self) -> Any:
+        """[nominal volts, nominal hertz, state] of each. None: it hands nothing on."""
+        export = getattr(self._module, "export_state", None)
+        if export is None:
+            return None
+        return [[nominal.volts, nominal.hz, export(state)] for (_, nominal), state in self._states.items()]
+
+    def take_state(self, version: str, data: Any) -> bool:
+        """False: it takes nothing over."""
+        take = getattr(self._module, "import_state", None)
+        if take is None:
+            return False
+        analysis = self._configured()
+        self._states = {
+            (analysis.name, nominal): take(version, state, analysis.for_nominal(nominal))
+            for nominal, state in ((Nominal(volts, hz), state) for volts, hz, state in data)
+        }
+        return True
+
+    def selftest(self) -> str:
+        return _selftest(self._module)
+
+    def _configured(self) -> Analysis:
+        if self._analysis is None:
+            raise ValueError("not configured")
+        return self._analysis
+
+
+def _selftest(module: ModuleType) -> str:
+    return str(module.selftest() or "") if hasattr(module, "selftest") else ""

@@ -10,7 +10,7 @@ import pytest
 
 from opq_hil.backends.firmware import Firmware
 from opq_hil.suites.scenario import Bench
-from opq_hil.world.world import NS, Power, Sine, World
+from opq_hil.world.world import NS, PowerScript, Sine, World
 from opq_proto import link, log_codes
 from opq_proto.errors import OpqError
 from opq_proto.link_messages import (
@@ -126,7 +126,7 @@ def test_an_empty_battery_stops_in_order_a_falling_vdd_at_once_and_both_begin_an
         (SUPPLY, at(14), count(5.0)),
         (BATTERY, at(14), count(3.7)),
     )
-    power = Power(adc=adc, pvd=((at(19), True), (at(20), False)))
+    power = PowerScript(adc=adc, pvd=((at(19), True), (at(20), False)))
     run = hil_bench.run(World(at(22), gps=None, power=power))
     log = events(run)
     wanted = ["on_battery", "supply_back", "on_battery", "battery_low", "stopped", "converter_started"]

@@ -12,11 +12,11 @@ import pytest
 from boot_on_pc import BOOT, KEY, PRIVATE
 from host_library import DEVICE
 
-from opq_hil.backends.backend import BackendError, Image, Run
+from opq_hil.backends.backend import BackendError, FirmwareRun, Image
 from opq_hil.backends.debian_source import SourceError
 from opq_hil.backends.monocypher_source import monocypher
 from opq_hil.backends.qemu import Qemu
-from opq_hil.world.world import EXTERNAL, Power, World
+from opq_hil.world.world import EXTERNAL, PowerScript, World
 from opq_proto.firmware_image import HEADER_BYTES, SLOT_BYTES, STATUS_BYTES, Slot, Verdict, make_image
 from opq_proto.link_messages import (
     Acknowledgement,
@@ -36,7 +36,7 @@ PIECE_BYTES = 1024
 ERASE_NS = 7 * S
 """Three sectors of 128 KB at 2 s (DS8626 table 46, longest)."""
 Place = Callable[..., bytes]
-Play = Callable[..., Run]
+Play = Callable[..., FirmwareRun]
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def play(tmp_path: Path) -> Play:
         cut: int | None = None,
         recovery: bool = False,
         seed: int = 1,
-    ) -> Run:
+    ) -> FirmwareRun:
         source = tmp_path / f"{name}.bin"
         source.write_bytes(flash)
         folder = tmp_path / name
@@ -124,7 +124,7 @@ def play(tmp_path: Path) -> Play:
             round(seconds * S),
             mains=None,
             gps=None,
-            power=Power(cut_after=cut),
+            power=PowerScript(cut_after=cut),
             said=said,
             pins=(("C8", 0, not recovery), ("C9", 0, True)),
             seed=seed,
@@ -137,7 +137,7 @@ def play(tmp_path: Path) -> Play:
     return run
 
 
-def names(run: Run) -> list[str]:
+def names(run: FirmwareRun) -> list[str]:
     """What the images said of themselves, in order."""
     text = b"".join(data for _, data in run.capture.entries())
     return [name.decode() for name in re.findall(rb"([a-z]+)\n", text)]

@@ -22,7 +22,7 @@ from opq_gateway import config
 from opq_gateway.gateway import Gateway
 from opq_gateway.ring.ring import Ring
 from opq_hil.box.box import Box
-from opq_hil.box.faults import Faults
+from opq_hil.box.faults import LineFaults
 from opq_hil.box.host import BoxHost
 from opq_hil.mains.generator import Generator
 from opq_hil.suites.gateway_process import Kills, asked_again_ns
@@ -129,7 +129,7 @@ def test_another_box_on_the_port_is_not_taken_for_the_configured_one(tmp_path: P
 
 
 def test_one_wrong_byte_in_ten_thousand_loses_nothing(tmp_path: Path, makai: Any) -> None:
-    host = BoxHost([Box("1")], faults=Faults(baud=921_600, chunk_bytes=(1, 64), corruption=1e-4))
+    host = BoxHost([Box("1")], faults=LineFaults(baud=921_600, chunk_bytes=(1, 64), corruption=1e-4))
     with host, running(written(tmp_path, makai, host.ports)) as gateway:
         wait_for(lambda: gateway.counters["1"]["samples_recovered"] >= 600)
         wait_for(lambda: len(makai.measurements) >= 6)

@@ -22,7 +22,7 @@ from waiting import wait_for
 from opq_gateway import config
 from opq_gateway.gateway import Gateway
 from opq_hil.box.box import Box
-from opq_hil.box.faults import HARDWARE, Faults
+from opq_hil.box.faults import HARDWARE, LineFaults
 from opq_hil.box.host import BoxHost
 from opq_hil.mains.generator import Generator
 from opq_proto.keys import KeyFolder, read_key_file
@@ -96,7 +96,7 @@ def assert_true_samples(wave: Waveform) -> None:
 
 @pytest.mark.parametrize("wire", WIRES)
 def test_measurements_and_samples_arrive_whole_over_the_wire(
-    wire: Faults | None, tmp_path: Path, makai: Any, keys: KeyFolder
+    wire: LineFaults | None, tmp_path: Path, makai: Any, keys: KeyFolder
 ) -> None:
     host = BoxHost([Box("1"), Box("2")], faults=wire)
     with host, running(configured(tmp_path, makai, host.ports)) as gateway:

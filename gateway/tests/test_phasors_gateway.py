@@ -15,9 +15,9 @@ from pmu_client import Client, Config, Reading, data_of
 
 from opq_hil.box.box import Box
 from opq_hil.box.host import BoxHost
-from opq_hil.box.port import Port
+from opq_hil.box.port import PtyPort
 from opq_hil.box.source import RunClock
-from opq_hil.mains.generator import Generator, Signal
+from opq_hil.mains.generator import Generator, MainsSignal
 from opq_hil.mains.grid import Grid
 from opq_proto.keys import KeyFolder
 from opq_proto.messages import TimeSource
@@ -31,15 +31,15 @@ WANTED = 25
 class GpsBox(Box):
     """Stamps as a Box that is locked to GPS."""
 
-    def start(self, port: Port, clock: RunClock) -> None:
+    def start(self, port: PtyPort, clock: RunClock) -> None:
         super().start(port, replace(clock, source=TimeSource.GPS, uncertainty_ns=100))
 
 
 def boxes() -> list[Box]:
     lagging = replace(GRID, phase_cycles=GRID.phase_cycles - LAG_CYCLES)
     return [
-        GpsBox("1", Generator(Signal(fundamental_v=120.0), GRID, seed=1)),
-        GpsBox("4", Generator(Signal(fundamental_v=120.0 * SHARE), lagging, seed=4)),
+        GpsBox("1", Generator(MainsSignal(fundamental_v=120.0), GRID, seed=1)),
+        GpsBox("4", Generator(MainsSignal(fundamental_v=120.0 * SHARE), lagging, seed=4)),
     ]
 
 

@@ -22,7 +22,7 @@ from opq_gateway.phasors.server import KEEPALIVE, PhasorServer
 from opq_gateway.phasors.stream import stream_of
 from opq_gateway.status import BoxStatus
 from opq_hil.box.box import Box
-from opq_hil.mains.generator import Generator, Signal
+from opq_hil.mains.generator import Generator, MainsSignal
 from opq_hil.mains.grid import Grid
 from opq_hil.mains.sampling import SampleClock
 from opq_hil.mains.voltage import Mains, pieces
@@ -269,7 +269,7 @@ def test_a_client_whose_machine_is_gone_gives_its_place_back() -> None:
 def test_a_box_at_50_hz_changes_the_configuration_and_that_is_told() -> None:
     with serving() as served, Client(served.port, 7734) as client:
         before = client.config()
-        hello = Box("4", Generator(Signal(nominal_hz=50.0))).hello()
+        hello = Box("4", Generator(MainsSignal(nominal_hz=50.0))).hello()
         served.statuses["4"].hello = hello
         wait_for(lambda: client.config().pmus[1].nominal_hz == 50)
         after = client.config()

@@ -12,7 +12,7 @@ import pytest
 from opq_hil.backends.backend import Backend
 from opq_hil.backends.firmware import Firmware
 from opq_hil.suites.catalogue import SCENARIOS, play_all
-from opq_hil.suites.scenario import Verdict
+from opq_hil.suites.scenario import ScenarioVerdict
 from opq_proto.errors import OpqError
 
 
@@ -33,7 +33,7 @@ def verdicts(
     hil_backend: Backend,
     hil_firmware: Mapping[str, Firmware],
     hil_folder: Path,
-) -> Mapping[str, Verdict]:
+) -> Mapping[str, ScenarioVerdict]:
     """How every scenario of this session went."""
     # of this folder only: other rooms have parameters of these names, too
     ours = (item for item in request.session.items if item.path.is_relative_to(Path(__file__).parent))
@@ -48,7 +48,7 @@ def verdicts(
         if terminal:
             terminal.write_line(f"hil: {line}")
 
-    def told(verdict: Verdict) -> None:
+    def told(verdict: ScenarioVerdict) -> None:
         line = f"{verdict.outcome} {verdict.scenario.name}, {verdict.wall_s:.1f} s"
         if verdict.virtual_s:
             line += f" for {verdict.virtual_s:.0f} s virtual"

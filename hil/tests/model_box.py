@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from opq_hil.backends.backend import BackendError, Image, Run
+from opq_hil.backends.backend import BackendError, FirmwareRun, Image
 from opq_hil.backends.firmware import BOARDS
 from opq_hil.suites.ticks import TICKS_PER_SAMPLE, ns_of, tick_of
 from opq_hil.world.capture import Capture
@@ -63,7 +63,7 @@ class ModelBox:
 
     def run(
         self, image: Image, world: World, folder: Path, *, flash: Path | None = None, wall_limit_s: float
-    ) -> Run:
+    ) -> FirmwareRun:
         self.runs += 1
         log = []
         for sequence, (t_ns, message) in enumerate(
@@ -72,7 +72,7 @@ class ModelBox:
             log.append((t_ns, link.encode(message, sequence)))
         kept = folder / "flash.bin"
         kept.write_bytes(b"")
-        return Run(world, folder, Capture(log), {"end": "end"}, kept, 0.1)
+        return FirmwareRun(world, folder, Capture(log), {"end": "end"}, kept, 0.1)
 
     @contextmanager
     def live(self, image: Image, world: World, folder: Path, *, flash: Path | None = None) -> Iterator[Path]:

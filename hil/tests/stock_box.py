@@ -18,7 +18,7 @@ from types import MappingProxyType
 import pytest
 
 from opq_hil.backends.debian_source import cache_folder
-from opq_hil.world.capture import Heard
+from opq_hil.world.capture import TimedMessage
 from opq_proto import link
 from opq_proto.errors import OpqError
 from opq_proto.link_messages import LinkMessage
@@ -101,7 +101,7 @@ class StockBox:
     def __init__(self, line: socket.socket, process: "subprocess.Popen[bytes]") -> None:
         self.process = process
         self.data = b""
-        self.heard: list[Heard] = []
+        self.heard: list[TimedMessage] = []
         self._line = line
         self._decoder = link.Decoder()
         self._sequence = 0
@@ -121,7 +121,9 @@ class StockBox:
                 raise AssertionError(f"not within {timeout_s:g} s; QEMU {self.process.poll()}; said {said!r}")
             now_ns = time.monotonic_ns() - self._began_ns
             self.data += data
-            self.heard += [Heard(now_ns, number, message) for number, message in self._decoder.feed(data)]
+            self.heard += [
+                TimedMessage(now_ns, number, message) for number, message in self._decoder.feed(data)
+            ]
 
     def tell(self, message: LinkMessage) -> None:
         """One frame into the Box."""

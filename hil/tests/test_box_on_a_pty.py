@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_hil.box.box import Box
-from opq_hil.box.faults import HARDWARE, Faults
+from opq_hil.box.faults import HARDWARE, LineFaults
 from opq_hil.box.host import BoxHost
-from opq_hil.box.port import Port
+from opq_hil.box.port import PtyPort
 from opq_hil.box.source import RunClock
 from opq_hil.mains.events import disturbance
-from opq_hil.mains.generator import Generator, Harmonic, Signal
+from opq_hil.mains.generator import Generator, Harmonic, MainsSignal
 from opq_hil.mains.grid import Grid
 from opq_proto import link
 from opq_proto.clock import system_clock
@@ -140,7 +140,7 @@ def test_what_nobody_reads_is_lost_and_counted_and_the_ring_serves_the_hole():
 
 
 def test_the_wire_as_bad_as_hardware_is_slow_cut_and_corrupted_and_resend_heals_it():
-    faults = Faults(HARDWARE.baud, HARDWARE.chunk_bytes, corruption=3e-4, seed=5)
+    faults = LineFaults(HARDWARE.baud, HARDWARE.chunk_bytes, corruption=3e-4, seed=5)
     with BoxHost([Box("1")], faults=faults) as host:
         reader = Reader(host.ports["1"])
         reader.read(2.0)
@@ -206,7 +206,7 @@ def test_crossings_are_told_once_limits_are_set():
 
 
 def test_the_box_measures_what_it_sends():
-    with BoxHost([Box("1", Generator(Signal(118.0, (Harmonic(5, 4.0),)), Grid(60.05)))]) as host:
+    with BoxHost([Box("1", Generator(MainsSignal(118.0, (Harmonic(5, 4.0),)), Grid(60.05)))]) as host:
         reader = Reader(host.ports["1"])
         reader.read(3.0, lambda: bool(reader.of(BoxMeasurement)))
         os.close(reader.fd)
@@ -238,7 +238,7 @@ RESENDS = st.builds(Resend, st.integers(0, 2**64 - 1), st.integers(0, 2**32 - 1)
 @given(st.lists(st.binary(max_size=80) | COMMANDS | RESENDS, max_size=30))
 @settings(max_examples=60, deadline=None)
 def test_whatever_comes_the_box_answers_each_command_once_and_goes_on(things: list):
-    box, port = Box("1"), Port()
+    box, port = Box("1"), PtyPort()
     try:
         box.start(port, RunClock(0, 10**18, 0, TimeSource.FREE))
         box.tick(10**9)

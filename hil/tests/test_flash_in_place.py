@@ -12,7 +12,7 @@ import pytest
 
 from opq_hil.backends.backend import Backend
 from opq_hil.backends.firmware import Firmware
-from opq_hil.world.world import NS, Noise, World
+from opq_hil.world.world import NS, BitNoise, World
 from opq_proto.firmware_image import Slot, read_bundle
 
 pytestmark = pytest.mark.timeout(600)
@@ -60,7 +60,7 @@ def test_a_line_that_flips_bits_costs_time_only(
     hil_backend: Backend, hil_firmware: Mapping[str, Firmware], tmp_path: Path
 ) -> None:
     firmware = hil_firmware["opqbox"]
-    world = World(LONG_NS, noise=(Noise(1e-4, False, 5), Noise(1e-4, True, 6)))
+    world = World(LONG_NS, noise=(BitNoise(1e-4, False, 5), BitNoise(1e-4, True, 6)))
     found = flashed(hil_backend, firmware, tmp_path, world)
     assert found["retries"] > 0
     slot_b(tmp_path, firmware)

@@ -16,13 +16,13 @@ from opq_gateway.ring.lost import BEFORE_HEARD
 from opq_hil.gateway_faults import accounts
 from opq_hil.gateway_faults.boxes import Cable
 from opq_hil.gateway_faults.child import put_step_ns
-from opq_hil.gateway_faults.gauges import Reading, Serving
+from opq_hil.gateway_faults.gauges import GatewayReading, SampleFlow
 from opq_hil.gateway_faults.places import free_offset
 from opq_hil.gateway_faults.runner import line, play_all, tally
-from opq_hil.gateway_faults.schedule import LAST_END_S, SPANS_S, Fault, Schedule, draw
-from opq_hil.gateway_faults.service import Service
+from opq_hil.gateway_faults.schedule import LAST_END_S, SPANS_S, Fault, FaultSchedule, draw
+from opq_hil.gateway_faults.service import ServiceProcess
 from opq_hil.gateway_faults.verdict import play, unexcused
-from opq_hil.gateway_faults.wire import Wire
+from opq_hil.gateway_faults.wire import FaultyRelay
 from opq_hil.gateway_faults.world import BOX_IDS
 from opq_proto.messages import Gap, Measurement, TimeSource
 
@@ -87,10 +87,10 @@ def test_a_wrong_count_and_a_block_kept_twice_are_told() -> None:
 
 def test_a_gap_whose_samples_the_box_could_have_sent_again_needs_an_excuse() -> None:
     lived = {BEFORE_HEARD: 800, "lost": 200}
-    assert "200 samples" in unexcused(Schedule(1, ()), lived, 0.0)[0]
-    assert not unexcused(Schedule(1, (Fault("disk_full", 2.0, 3.0),)), lived, 0.0)
-    assert not unexcused(Schedule(1, ()), lived, 12.0)
-    assert "400000 samples" in unexcused(Schedule(1, ()), {BEFORE_HEARD: 400_000}, 0.0)[0]
+    assert "200 samples" in unexcused(FaultSchedule(1, ()), lived, 0.0)[0]
+    assert not unexcused(FaultSchedule(1, (Fault("disk_full", 2.0, 3.0),)), lived, 0.0)
+    assert not unexcused(FaultSchedule(1, ()), lived, 12.0)
+    assert "400000 samples" in unexcused(FaultSchedule(1, ()), {BEFORE_HEARD: 400_000}, 0.0)[0]
 
 
 def test_a_stamp_that_is_not_the_boxs_own_or_was_revised_is_told() -> None:
@@ -174,7 +174,7 @@ def test_a_process_reads_a_clock_that_is_stepped_under_it(tmp_path: Path) -> Non
 
 def test_a_wire_that_is_cut_refuses_and_one_that_is_silent_delivers_later() -> None:
     near, far = (offset + 9880 for offset in free_offset(3))
-    with socket.create_server(("127.0.0.1", far)) as server, Wire({"a": far}, {"a": near}, 1) as wire:
+    with socket.create_server(("127.0.0.1", far)) as server, FaultyRelay({"a": far}, {"a": near}, 1) as wire:
         client = socket.create_connection(("127.0.0.1", near), 5)
         peer, _ = server.accept()
         client.settimeout(5)
@@ -203,7 +203,7 @@ def test_a_wire_that_is_cut_refuses_and_one_that_is_silent_delivers_later() -> N
 def test_a_lossy_wire_is_late_and_loses_nothing() -> None:
     near, far = (offset + 9880 for offset in free_offset(4))
     data = bytes(range(256)) * 40
-    with socket.create_server(("127.0.0.1", far)) as server, Wire({"a": far}, {"a": near}, 1) as wire:
+    with socket.create_server(("127.0.0.1", far)) as server, FaultyRelay({"a": far}, {"a": near}, 1) as wire:
         wire.lossy = True
         with socket.create_connection(("127.0.0.1", near), 5) as client:
             peer, _ = server.accept()
@@ -223,7 +223,7 @@ def test_a_service_is_started_again_and_says_how_long_nobody_was_heard(tmp_path:
         'print(\'{"event": "serial.opened", "box_id": "1"}\', \'last words\', sep=\'\\n\', file=sys.stderr)\n'
         "time.sleep(60)\n"
     )
-    service = Service("talks", ["talks"], tmp_path / "clock", tmp_path / "log")
+    service = ServiceProcess("talks", ["talks"], tmp_path / "clock", tmp_path / "log")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
         service.start()
@@ -237,16 +237,16 @@ def test_a_service_is_started_again_and_says_how_long_nobody_was_heard(tmp_path:
     assert (service.starts, service.deaf_s("2") > 0, service.complaints) == (2, True, [])
 
 
-def reading(**counts: int) -> Reading:
+def reading(**counts: int) -> GatewayReading:
     boxes = {name.removeprefix("box"): float(count) for name, count in counts.items()}
-    return Reading(
+    return GatewayReading(
         {box_id: {"sampling": True} for box_id in boxes},
         {("samples", box_id): count for box_id, count in boxes.items()},
     )
 
 
 def test_a_gateway_serves_when_samples_of_every_box_came_since_and_not_while_it_still_says_so() -> None:
-    serving = Serving(("1", "10"))
+    serving = SampleFlow(("1", "10"))
     assert serving.objection(None) == "it does not answer"
     assert serving.objection(reading(box1=200, box10=400)) == "no samples of Boxes 1, 10"
     assert serving.objection(reading(box1=400, box10=400)) == "no samples of Boxes 10"  # unplugged < 5 s ago
@@ -269,7 +269,7 @@ def test_the_tally_names_seeds_that_failed_and_the_line_what_was_wrong() -> None
 
 
 def test_without_faults_everything_is_accounted_for(tmp_path: Path) -> None:
-    verdict = play(Schedule(0, (), length_s=3.0), tmp_path, mounted=False)
+    verdict = play(FaultSchedule(0, (), length_s=3.0), tmp_path, mounted=False)
     assert verdict.ok, verdict.problems
     figures = verdict.figures
     assert int(figures["samples_in_ring"]) + int(figures["samples_in_gaps"]) == figures["samples_sent"]
@@ -279,7 +279,7 @@ def test_without_faults_everything_is_accounted_for(tmp_path: Path) -> None:
 
 def test_a_plug_that_is_out_until_the_end_of_a_schedule_costs_no_sample(tmp_path: Path) -> None:
     unplugged = Fault("unplugged", 1.6, 3.95, "10")
-    verdict = play(Schedule(0, (unplugged,), length_s=5.6), tmp_path, mounted=False)
+    verdict = play(FaultSchedule(0, (unplugged,), length_s=5.6), tmp_path, mounted=False)
     assert verdict.ok, verdict.problems
 
 

@@ -8,12 +8,12 @@ from collections.abc import Mapping
 import pytest
 
 from opq_hil.suites.catalogue import SCENARIOS
-from opq_hil.suites.scenario import Scenario, Verdict
+from opq_hil.suites.scenario import FirmwareScenario, ScenarioVerdict
 
 pytestmark = pytest.mark.timeout(3600)
 
 
-def marks_of(scenario: Scenario) -> list[pytest.MarkDecorator]:
+def marks_of(scenario: FirmwareScenario) -> list[pytest.MarkDecorator]:
     return [
         mark
         for mark, holds in ((pytest.mark.slow, scenario.slow), (pytest.mark.soak, scenario.soak))
@@ -25,7 +25,7 @@ ALL = [pytest.param(name, marks=marks_of(scenario), id=name) for name, scenario 
 
 
 @pytest.mark.parametrize("scenario", ALL)
-def test_the_binary_shows(scenario: str, verdicts: Mapping[str, Verdict]) -> None:
+def test_the_binary_shows(scenario: str, verdicts: Mapping[str, ScenarioVerdict]) -> None:
     verdict = verdicts[scenario]
     if verdict.outcome == "skipped":
         pytest.skip(verdict.reason)

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from opq_hil.backends.backend import Backend
-from opq_hil.backends.board import Board
+from opq_hil.backends.board import BoardBackend
 from opq_hil.backends.firmware import Firmware, board_firmware
 from opq_hil.suites.catalogue import play_all
 from opq_hil.suites.sampling import SCENARIOS
-from opq_hil.suites.scenario import Scenario
+from opq_hil.suites.scenario import FirmwareScenario
 from opq_hil.world.world import NS, Sine, World
 
 
@@ -23,7 +23,7 @@ def test_a_board_on_a_bench_boots_alone_and_the_other_is_not_asked_for(
     world = World(600 * NS, mains=Sine())
     with hil_backend.live(hil_firmware["opqbox"].image, world, tmp_path / "live") as port:
         flashed = {"opqbox": board_firmware(Path(), "opqbox")}
-        bench = Board(str(port))
+        bench = BoardBackend(str(port))
         (verdict,) = play_all([boots], bench, flashed, tmp_path / "bench")
         (other,) = play_all([wanting("pyboard_f405")], bench, flashed, tmp_path / "bench")
     assert verdict.outcome == "passed", verdict.reason
@@ -31,5 +31,7 @@ def test_a_board_on_a_bench_boots_alone_and_the_other_is_not_asked_for(
     assert other.outcome == "skipped" and "on the bench is opqbox" in other.reason
 
 
-def wanting(board: str) -> Scenario:
-    return Scenario("wanting", "any board", lambda bench: {"ran": str(bench.run(World(NS), board).folder)})
+def wanting(board: str) -> FirmwareScenario:
+    return FirmwareScenario(
+        "wanting", "any board", lambda bench: {"ran": str(bench.run(World(NS), board).folder)}
+    )

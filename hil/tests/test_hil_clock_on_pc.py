@@ -13,9 +13,9 @@ from fractions import Fraction
 import pytest
 from clock_on_pc import ClockOnPc
 
-from opq_hil.backends.backend import Run
+from opq_hil.backends.backend import FirmwareRun
 from opq_hil.suites import timekeeping
-from opq_hil.suites.scenario import Verdict
+from opq_hil.suites.scenario import ScenarioVerdict
 from opq_hil.suites.ticks import TICK_HZ, TICKS_PER_SAMPLE, moments, settle, tick_of
 from opq_proto.link_messages import GpsStatus, Health, Samples
 from opq_proto.messages import TimeSource
@@ -36,7 +36,7 @@ class Moment:
     what: object
 
 
-def story(run: Run) -> list[Moment]:
+def story(run: FirmwareRun) -> list[Moment]:
     """All of it in the order in which the Box met it."""
     found = list(_heard(run))
     gps = run.world.gps
@@ -52,7 +52,7 @@ def story(run: Run) -> list[Moment]:
     return sorted(found, key=lambda moment: (moment.t_ns, moment.order))
 
 
-def _heard(run: Run) -> Iterator[Moment]:
+def _heard(run: FirmwareRun) -> Iterator[Moment]:
     healths = run.capture.timed(Health)
     for t_ns, status in run.capture.timed(GpsStatus):
         _, health = min(healths, key=lambda timed: abs(timed[0] - t_ns))  # of the same second
@@ -82,7 +82,7 @@ def thought_at(told_ns: int, ticks: Sequence[int], blocks: Sequence[Samples], gu
     ],
 )
 def test_the_pc_s_clock_and_the_box_s_give_the_same_stamps(
-    scenario: str, verdicts: Mapping[str, Verdict]
+    scenario: str, verdicts: Mapping[str, ScenarioVerdict]
 ) -> None:
     verdict = verdicts[scenario]
     if verdict.outcome == "skipped":

@@ -8,16 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_hil.mains import mains
-from opq_hil.mains.disturbance import Disturbance
+from opq_hil.mains.disturbance import MainsDisturbance
 from opq_hil.mains.grid import Grid
-from opq_hil.mains.phase_events import FrequencyDeviation, PhaseJump
+from opq_hil.mains.phase_events import FrequencyDeviation, PhaseJumpEvent
 from opq_hil.mains.pollution import (
     DcOffset,
-    Flicker,
+    FlickerEvent,
     HarmonicDistortion,
     Interharmonics,
     MainsSignalling,
-    Noise,
+    NoiseBurst,
     flicker_of,
     pst_of,
 )
@@ -39,7 +39,7 @@ CONTRACT = (
     "periodic_notching harmonics interharmonics flicker frequency_deviation phase_jump dc_offset noise "
     "rapid_voltage_change"
 )
-KINDS: tuple[type[Disturbance], ...] = (
+KINDS: tuple[type[MainsDisturbance], ...] = (
     Sag,
     Swell,
     Interruption,
@@ -51,15 +51,15 @@ KINDS: tuple[type[Disturbance], ...] = (
     PeriodicNotching,
     HarmonicDistortion,
     Interharmonics,
-    Flicker,
+    FlickerEvent,
     FrequencyDeviation,
-    PhaseJump,
+    PhaseJumpEvent,
     DcOffset,
-    Noise,
+    NoiseBurst,
 )
 
 
-def added_v(event: Disturbance, seconds: float = 0.5, rate_hz: float = 12_000.0) -> np.ndarray:
+def added_v(event: MainsDisturbance, seconds: float = 0.5, rate_hz: float = 12_000.0) -> np.ndarray:
     """What a disturbance puts on top of 120 V."""
     return mains(seconds, rate_hz, disturbances=[event])[0] - mains(seconds, rate_hz)[0]
 
@@ -77,7 +77,7 @@ def test_disturbances_together_have_their_names_joined() -> None:
 
 
 @given(
-    st.sampled_from([kind for kind in KINDS if kind not in (FrequencyDeviation, PhaseJump)]),
+    st.sampled_from([kind for kind in KINDS if kind not in (FrequencyDeviation, PhaseJumpEvent)]),
     st.floats(0.05, 0.2),
     st.floats(0.0, 359.0),
     st.floats(1.0, 6.0),
@@ -172,13 +172,13 @@ def test_interharmonics_dc_and_noise_are_as_large_as_asked() -> None:
     assert np.argmax(lines) * 5 == 190
     assert np.ptp(added_v(DcOffset(dc_v=3.5, start_s=0.1, seconds=0.2))[1200:3600]) < 1e-12
     assert added_v(DcOffset(dc_v=3.5, start_s=0.1, seconds=0.2))[2000] == pytest.approx(3.5)
-    noise = added_v(Noise(noise_db=30.0, start_s=1.0, seconds=5.0), 7.0)
+    noise = added_v(NoiseBurst(noise_db=30.0, start_s=1.0, seconds=5.0), 7.0)
     assert np.std(noise[12_000:72_000]) == pytest.approx(120 / 10**1.5, rel=0.02)
     assert not noise[:12_000].any() and not noise[72_000:].any()
 
 
 def test_rectangular_flicker_spends_its_duty_at_the_upper_level() -> None:
-    event = Flicker(
+    event = FlickerEvent(
         form="rectangular", modulation_hz=2.0, change_percent=4.0, duty=0.2, start_s=0.0, seconds=9
     )
     volts, truth = mains(2.0, disturbances=[event])
@@ -195,7 +195,7 @@ def test_a_sag_with_a_phase_jump_turns_and_comes_back() -> None:
     t_s = np.array([0.09, 0.15, placed.stop_s - 1e-6, placed.stop_s + 1e-3])
     turned = truth.grid.cycles(t_s) - 60 * t_s
     assert turned * 360 == pytest.approx([0.0, -30.0, -30.0, 0.0], abs=1e-6)
-    later = PhaseJump(degrees=10.0, start_s=0.15, angle_deg=45.0)
+    later = PhaseJumpEvent(degrees=10.0, start_s=0.15, angle_deg=45.0)
     _, both = mains(0.4, disturbances=[event, later])
     start_s = both.disturbances[1].start_s
     assert both.grid.cycles(np.array([start_s - 1e-7]))[0] % 1 * 360 == pytest.approx(45.0, abs=0.01)
@@ -219,8 +219,8 @@ def test_pst_is_in_proportion_to_the_rows_of_the_standards_table() -> None:
     flicker = flicker_of(2.5, 39, "230V 50Hz", 60.0)
     assert (flicker.change_percent, flicker.modulation_hz) == pytest.approx((2.5 * 0.894, 39 / 120))
     assert pst_of(flicker, "230V 50Hz") == pytest.approx(2.5)
-    assert pst_of(Flicker(modulation_hz=8.8), "230V 50Hz") is None
-    assert pst_of(Flicker(form="rectangular", modulation_hz=8.8), "120V 60Hz") is None
+    assert pst_of(FlickerEvent(modulation_hz=8.8), "230V 50Hz") is None
+    assert pst_of(FlickerEvent(form="rectangular", modulation_hz=8.8), "120V 60Hz") is None
     with pytest.raises(ValueError, match="table 5"):
         flicker_of(1.0, 38, "230V 50Hz", 60.0)
     share = mains(120.0, 1200.0, disturbances=[flicker_of(1.0, 7, "120V 60Hz", 120.0)])[1].mains.share(

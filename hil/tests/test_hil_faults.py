@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_hil.box.faults import HARDWARE, Faults, Line, for_box
-from opq_hil.box.port import BUFFER_BYTES, Port
+from opq_hil.box.faults import HARDWARE, FaultyLine, LineFaults, for_box
+from opq_hil.box.port import BUFFER_BYTES, PtyPort
 
 
-def carried(line: Line, data: bytes, sizes: list[int]) -> bytes:
+def carried(line: FaultyLine, data: bytes, sizes: list[int]) -> bytes:
     parts, at = [], 0
     for size in [*sizes, len(data)]:
         parts.append(line.carry(data[at : at + size]))
@@ -23,34 +23,34 @@ def carried(line: Line, data: bytes, sizes: list[int]) -> bytes:
 @given(st.lists(st.integers(1, 300), max_size=20), st.integers(0, 5))
 @settings(max_examples=50, deadline=None)
 def test_which_bytes_are_hit_does_not_depend_on_how_the_stream_is_cut(sizes: list[int], seed: int):
-    faults = Faults(corruption=0.02, dropping=0.01, seed=seed)
+    faults = LineFaults(corruption=0.02, dropping=0.01, seed=seed)
     data = bytes(range(256)) * 12
-    assert carried(Line(faults), data, sizes) == Line(faults).carry(data)
+    assert carried(FaultyLine(faults), data, sizes) == FaultyLine(faults).carry(data)
 
 
 def test_bytes_are_corrupted_and_dropped_as_often_as_asked():
     count = 400_000
-    corrupting = Line(Faults(corruption=1e-3))
+    corrupting = FaultyLine(LineFaults(corruption=1e-3))
     arrived = corrupting.carry(bytes(count))
     hits = int(np.count_nonzero(np.frombuffer(arrived, np.uint8)))
     assert len(arrived) == count
     assert hits == corrupting.corrupted_bytes
     assert 300 < hits < 500  # 400 expected, 5 sigma = 100
-    dropping = Line(Faults(dropping=1e-3))
+    dropping = FaultyLine(LineFaults(dropping=1e-3))
     assert len(dropping.carry(bytes(count))) == count - dropping.dropped_bytes
     assert 300 < dropping.dropped_bytes < 500
 
 
 def test_a_perfect_wire_changes_nothing_and_seeds_and_directions_differ():
     data = bytes(range(256)) * 40
-    assert Line(Faults()).carry(data) == data
-    faults = Faults(corruption=0.01)
-    assert Line(faults, 0).carry(data) != Line(faults, 1).carry(data)
-    assert Line(for_box(faults, 1)).carry(data) != Line(for_box(faults, 2)).carry(data)
+    assert FaultyLine(LineFaults()).carry(data) == data
+    faults = LineFaults(corruption=0.01)
+    assert FaultyLine(faults, 0).carry(data) != FaultyLine(faults, 1).carry(data)
+    assert FaultyLine(for_box(faults, 1)).carry(data) != FaultyLine(for_box(faults, 2)).carry(data)
 
 
 def test_the_wire_carries_no_more_than_its_baud_rate_and_in_pieces():
-    port = Port(HARDWARE)
+    port = PtyPort(HARDWARE)
     try:
         reader = os.open(port.path, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
         port.send(bytes(range(1, 251)) * 40)
@@ -72,7 +72,7 @@ def test_the_wire_carries_no_more_than_its_baud_rate_and_in_pieces():
 
 
 def test_a_port_nobody_reads_keeps_whole_frames_within_its_buffer_and_counts_the_rest():
-    port = Port()
+    port = PtyPort()
     try:
         for _ in range(400):
             port.send(b"x" * 400)
@@ -91,4 +91,4 @@ def test_a_port_nobody_reads_keeps_whole_frames_within_its_buffer_and_counts_the
 )
 def test_an_impossible_wire_is_refused(wrong: dict):
     with pytest.raises(ValueError, match=r"want|probabilities"):
-        Faults(**wrong)
+        LineFaults(**wrong)

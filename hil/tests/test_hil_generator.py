@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_hil.mains.events import KINDS, GridEvent, Recurring, disturbance, first_below, steps
-from opq_hil.mains.generator import Generator, Harmonic, Signal
-from opq_hil.mains.grid import Excursion, Grid
+from opq_hil.mains.generator import Generator, Harmonic, MainsSignal
+from opq_hil.mains.grid import Grid, GridExcursion
 from opq_measure.events.disturbances import find_disturbances
 from opq_measure.frequency.per_window import window_frequency_hz
 
@@ -19,14 +19,14 @@ def volts_of(generator: Generator, first: int, count: int) -> np.ndarray:
 
 
 def test_a_pure_sine_has_the_rms_and_frequency_asked_for():
-    generator = Generator(Signal(fundamental_v=230.0, noise_v=0.0, v_per_lsb=0.02), Grid(50.0))
+    generator = Generator(MainsSignal(fundamental_v=230.0, noise_v=0.0, v_per_lsb=0.02), Grid(50.0))
     volts = volts_of(generator, 0, 12_000)
     assert math.sqrt(np.mean(volts**2)) == pytest.approx(230.0, rel=1e-5)
     assert np.mean(window_frequency_hz(volts, 12_000.0, 50.0)) == pytest.approx(50.0, abs=1e-4)
 
 
 def test_harmonics_noise_and_dc_are_in_the_signal_as_told():
-    signal = Signal(120.0, (Harmonic(3, 5.0, 20.0), Harmonic(7, 2.0, 90.0)), dc_v=0.5, noise_v=0.2)
+    signal = MainsSignal(120.0, (Harmonic(3, 5.0, 20.0), Harmonic(7, 2.0, 90.0)), dc_v=0.5, noise_v=0.2)
     generator = Generator(signal, Grid(60.0), seed=4)
     volts = volts_of(generator, 0, 12_000)
     lines = np.abs(np.fft.rfft(volts)) / 6000 / math.sqrt(2)  # volts rms, 1 Hz apart
@@ -61,7 +61,10 @@ def test_another_seed_is_another_noise():
 
 def test_the_phase_is_the_integral_of_the_frequency():
     grid = Grid(
-        60.0, wander_hz=0.1, wander_s=5.0, excursions=(Excursion(1.0, 4.0, ((0, 0.0), (0.5, 0.3), (2, 0.0))),)
+        60.0,
+        wander_hz=0.1,
+        wander_s=5.0,
+        excursions=(GridExcursion(1.0, 4.0, ((0, 0.0), (0.5, 0.3), (2, 0.0))),),
     )
     t_s = np.arange(0, 12, 1e-4)
     numeric = np.concatenate(([0.0], np.cumsum((grid.hz(t_s)[1:] + grid.hz(t_s)[:-1]) / 2 * 1e-4)))
@@ -72,7 +75,7 @@ def test_the_phase_is_the_integral_of_the_frequency():
 
 @pytest.mark.parametrize(("depth", "cycles"), [(0.3, 10), (0.6, 2), (0.15, 30)])
 def test_a_sag_on_demand_has_the_residual_and_length_asked_for(depth: float, cycles: int):
-    generator = Generator(Signal(noise_v=0.0), Grid(60.0))
+    generator = Generator(MainsSignal(noise_v=0.0), Grid(60.0))
     generator.counts(0, 6000)
     placed = generator.add(disturbance("sag", depth=depth, cycles=cycles))
     volts = volts_of(generator, 0, 24_000)
@@ -86,7 +89,7 @@ def test_a_sag_on_demand_has_the_residual_and_length_asked_for(depth: float, cyc
 
 
 def test_an_interruption_a_swell_and_a_shallow_sag_are_what_they_are_called():
-    generator = Generator(Signal(noise_v=0.0), Grid(60.0))
+    generator = Generator(MainsSignal(noise_v=0.0), Grid(60.0))
     for kind, start, depth in (("interruption", 40, 1.0), ("swell", 80, 0.2), ("sag", 120, 0.05)):
         event = disturbance(kind, depth=depth, cycles=5)
         generator.add(GridEvent(kind, float(start), event.shape, mark_cycles=event.mark_cycles))
@@ -96,7 +99,7 @@ def test_an_interruption_a_swell_and_a_shallow_sag_are_what_they_are_called():
 
 
 def test_a_sag_begins_at_the_point_on_wave_asked_for():
-    generator = Generator(Signal(noise_v=0.0), Grid(60.0))
+    generator = Generator(MainsSignal(noise_v=0.0), Grid(60.0))
     generator.add(disturbance("sag", depth=0.5, cycles=4, angle_deg=90))
     share = generator.truth(0, 2000).share
     first = int(np.flatnonzero(share < 1)[0])
@@ -105,9 +108,9 @@ def test_a_sag_begins_at_the_point_on_wave_asked_for():
 
 def test_an_oscillating_transient_is_added_once_and_decays():
     event = GridEvent("transient", 10.25, impulse=0.3, impulse_hz=900.0)
-    generator = Generator(Signal(noise_v=0.0), Grid(60.0))
+    generator = Generator(MainsSignal(noise_v=0.0), Grid(60.0))
     generator.add(event)
-    clean = Generator(Signal(noise_v=0.0), Grid(60.0))
+    clean = Generator(MainsSignal(noise_v=0.0), Grid(60.0))
     added = volts_of(generator, 0, 4000) - volts_of(clean, 0, 4000)
     assert int(np.argmax(np.abs(added))) == 2050
     assert np.abs(added).max() == pytest.approx(36.0, abs=0.02)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from opq_hil.mains import MIX_3_PERCENT, mains
 from opq_hil.mains.courses import Modulation, Ramp, Wander
-from opq_hil.mains.phase_events import FrequencyDeviation, PhaseJump
-from opq_hil.mains.pollution import Flicker, Noise
+from opq_hil.mains.phase_events import FrequencyDeviation, PhaseJumpEvent
+from opq_hil.mains.pollution import FlickerEvent, NoiseBurst
 from opq_hil.mains.rms_events import Sag
 from opq_hil.mains.sampling import Converter, SampleClock
 from opq_hil.mains.transients import OscillatoryTransient, PeriodicNotching
@@ -24,12 +24,12 @@ def everything(seed: int) -> Mains:
         wave=Wave(230.0, (Harmonic(3, 2.0, 40.0), Harmonic(50, 1.0)), (Tone(184.0, 0.5),), 0.7),
         disturbances=(
             Sag(depth=0.4, start_s=0.1, cycles=3.25, phase_jump_deg=20.0, edge_s=0.002),
-            PhaseJump(degrees=-35.0, start_s=0.3, angle_deg=70.0),
+            PhaseJumpEvent(degrees=-35.0, start_s=0.3, angle_deg=70.0),
             FrequencyDeviation(offset_hz=0.7, start_s=0.35, seconds=0.3, ramp_s=0.1),
-            Flicker(start_s=0.2, seconds=0.5, form="rectangular", duty=0.2),
+            FlickerEvent(start_s=0.2, seconds=0.5, form="rectangular", duty=0.2),
             OscillatoryTransient(start_s=0.42),
             PeriodicNotching(start_s=0.5, cycles=4),
-            Noise(start_s=0.6, seconds=0.1),
+            NoiseBurst(start_s=0.6, seconds=0.1),
         ),
         noise_v=0.2,
         pink_v=0.1,
@@ -144,8 +144,8 @@ def test_stamps_are_off_as_told_and_missing_samples_end_a_run() -> None:
         lambda: Sag(cycles=1, seconds=1),
         lambda: Sag(cycles=0),
         lambda: Sag(start_s=-1),
-        lambda: PhaseJump(degrees=200),
-        lambda: Flicker(duty=1.0),
+        lambda: PhaseJumpEvent(degrees=200),
+        lambda: FlickerEvent(duty=1.0),
         lambda: PeriodicNotching(width_s=0.01),
         lambda: mains(1, disturbances=[PeriodicNotching(width_s=0.0026)], frequency_hz=65.0),
         lambda: Converter(17),

@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_hil.mains.generator import Generator, Signal
+from opq_hil.mains.generator import Generator, MainsSignal
 from opq_hil.mains.grid import Grid
-from opq_hil.mains.on_demand import KINDS, Numbers, numbers_for, on_demand, words
-from opq_hil.mains.phase_events import PhaseJump
+from opq_hil.mains.on_demand import KINDS, EventNumbers, numbers_for, on_demand, words
+from opq_hil.mains.phase_events import PhaseJumpEvent
 from opq_hil.mains.scenario import EventConfig, generators, load_scenario
 
-QUIET = Signal(noise_v=0.0, v_per_lsb=0.02)
+QUIET = MainsSignal(noise_v=0.0, v_per_lsb=0.02)
 
 
 def live(kind: str, told: dict[str, float] | None = None) -> tuple[Generator, int]:
@@ -108,7 +108,7 @@ def test_a_block_is_the_same_whatever_the_block_size_while_disturbed(sizes, kind
 def test_the_phase_of_jumps_long_over_is_not_forgotten() -> None:
     generator = Generator(QUIET, Grid(60.0))
     for _ in range(3):
-        generator.add(PhaseJump(degrees=25.0))
+        generator.add(PhaseJumpEvent(degrees=25.0))
     generator.add(
         on_demand("frequency_deviation", numbers_for("frequency_deviation", {"hz": 0.3}), 120.0, 60.0)
     )
@@ -136,4 +136,4 @@ def test_what_cannot_be_done_is_refused_with_what_is_wanted(kind: str, told: dic
     with pytest.raises(ValueError, match="want"):
         numbers_for(kind, told)
     with pytest.raises(ValueError, match="want"):
-        on_demand("quake", Numbers(), 120.0, 60.0)
+        on_demand("quake", EventNumbers(), 120.0, 60.0)

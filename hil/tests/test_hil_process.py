@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opq_hil.box.control import ask
+from opq_hil.box.control import request_control
 from opq_hil.box.fleet import plan_fleet
 from opq_proto.errors import ConfigError, OpqError, RecordingError
 
@@ -68,8 +68,10 @@ def test_the_default_run_hosts_boxes_1_4_and_2_logs_their_dip_and_leaves_nothing
 def test_an_event_on_demand_goes_to_the_box_named_and_nonsense_is_counted_and_answered(tmp_path: Path):
     with running(tmp_path, "--sim", "2") as process:
         wait_for(tmp_path / "box2")
-        assert set(ask(tmp_path, {"do": "list"})["boxes"]) == {"1", "2"}
-        answer = ask(tmp_path, {"do": "event", "box": "2", "kind": "sag", "depth": 0.7, "cycles": 10})
+        assert set(request_control(tmp_path, {"do": "list"})["boxes"]) == {"1", "2"}
+        answer = request_control(
+            tmp_path, {"do": "event", "box": "2", "kind": "sag", "depth": 0.7, "cycles": 10}
+        )
         assert (answer["box"], answer["depth"]) == ("2", 0.7)
         wrong = [
             {"do": "event", "box": "9", "kind": "sag"},
@@ -80,12 +82,12 @@ def test_an_event_on_demand_goes_to_the_box_named_and_nonsense_is_counted_and_an
         ]
         for request in wrong:
             with pytest.raises(OpqError):
-                ask(tmp_path, request)
+                request_control(tmp_path, request)
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(tmp_path / "control"))
             connection.sendall(b"\xff\xfe no json\n[[[[\n" + b"x" * 10_000)
             assert b'"ok": false' in connection.recv(4096)
-        assert ask(tmp_path, {"do": "list"})["ok"]
+        assert request_control(tmp_path, {"do": "list"})["ok"]
         time.sleep(0.2)
         lines = lines_of(process)
     assert process.returncode == 0
@@ -118,7 +120,7 @@ def test_what_a_killed_process_left_behind_is_taken_over(tmp_path: Path):
         answer = None
         while answer is None and time.monotonic() < end:
             try:
-                answer = ask(tmp_path, {"do": "list"})["boxes"].get("1")
+                answer = request_control(tmp_path, {"do": "list"})["boxes"].get("1")
             except OpqError:
                 time.sleep(0.05)
         assert answer == str((tmp_path / "box1").readlink())
@@ -128,7 +130,7 @@ def test_a_folder_deeper_than_a_socket_name_may_be_works(tmp_path: Path):
     deep = tmp_path / ("d" * 60) / ("e" * 60)
     with running(deep, "--sim", "1"):
         wait_for(deep / "box1")
-        assert ask(deep, {"do": "list"})["ok"]
+        assert request_control(deep, {"do": "list"})["ok"]
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from opq_hil.backends.backend import BackendError, Image
-from opq_hil.backends.board import Board
+from opq_hil.backends.board import BoardBackend
 from opq_hil.box.box import Box
 from opq_hil.box.host import BoxHost
 from opq_hil.gps.receiver import Gps
-from opq_hil.world.capture import Heard
-from opq_hil.world.line import BoxLine, NoAnswerError
+from opq_hil.world.capture import TimedMessage
+from opq_hil.world.line import BenchLine, NoAnswerError
 from opq_hil.world.strategy import NotReachedError, reach, when
-from opq_hil.world.world import NS, Noise, Power, Sine, World
+from opq_hil.world.world import NS, BitNoise, PowerScript, Sine, World
 from opq_proto.link_messages import (
     Acknowledgement,
     Command,
@@ -26,12 +26,12 @@ from opq_proto.link_messages import (
 )
 
 
-def status(t_ns: int, state: GpsState) -> Heard:
-    return Heard(t_ns, 0, GpsStatus(state, 8, 0, 0, 0, 0, 0, 0, 18))
+def status(t_ns: int, state: GpsState) -> TimedMessage:
+    return TimedMessage(t_ns, 0, GpsStatus(state, 8, 0, 0, 0, 0, 0, 0, 18))
 
 
-def block(t_ns: int) -> Heard:
-    return Heard(t_ns, 0, Samples(0, 0, 0, 3, 12_000_000, 0, []))  # type: ignore[arg-type]
+def block(t_ns: int) -> TimedMessage:
+    return TimedMessage(t_ns, 0, Samples(0, 0, 0, 3, 12_000_000, 0, []))  # type: ignore[arg-type]
 
 
 def test_a_state_is_reached_when_all_its_parts_hold_together() -> None:
@@ -49,15 +49,15 @@ def test_a_state_that_was_not_reached_says_what_was_missing() -> None:
 
 
 def test_a_box_on_a_line_is_brought_to_sampling_and_answers() -> None:
-    with BoxHost([Box("1")]) as host, BoxLine(host.ports["1"]) as line:
+    with BoxHost([Box("1")]) as host, BenchLine(host.ports["1"]) as line:
         reach(line, "sampling", 10)
-        assert line.ask(Operation.GET_SETTINGS).status is Status.DONE
+        assert line.send_command(Operation.GET_SETTINGS).status is Status.DONE
         with pytest.raises(NoAnswerError, match=r"no Log within 0.2 s; came: .*Samples"):
             line.wait_for(Log, 0.2)
 
 
 def test_a_silent_port_is_one_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(NoAnswerError, match=r"none: "), BoxLine(tmp_path / "none"):
+    with pytest.raises(NoAnswerError, match=r"none: "), BenchLine(tmp_path / "none"):
         pass
 
 
@@ -67,12 +67,12 @@ def test_a_silent_port_is_one_clear_error(tmp_path: Path) -> None:
         (World(NS), None),
         (World(NS, Sine(dips=((1, 2, 0.5),))), "waveform"),
         (World(NS, gps=Gps(missing=(3,))), "GPS"),
-        (World(NS, power=Power(cut_ns=5)), "power"),
-        (World(NS, noise=(Noise(1e-4, True),)), "noise"),
+        (World(NS, power=PowerScript(cut_ns=5)), "power"),
+        (World(NS, noise=(BitNoise(1e-4, True),)), "noise"),
     ],
 )
 def test_a_board_refuses_what_nobody_can_do_to_it_from_here(world: World, why: str | None) -> None:
-    found = Board("/dev/none").why_not(world)
+    found = BoardBackend("/dev/none").why_not(world)
     assert (found is None) if why is None else (found is not None and why in found)
 
 
@@ -80,11 +80,11 @@ def test_a_scenario_plays_on_a_port_as_on_an_emulator(tmp_path: Path) -> None:
     ask = ((NS // 2, Command(7, Operation.GET_SETTINGS)),)
     with BoxHost([Box("1")]) as host:
         image = Image("opqbox", tmp_path / "none", "spi2")
-        run = Board(host.ports["1"]).run(image, World(NS, said=ask), tmp_path / "run", wall_limit_s=5)
+        run = BoardBackend(host.ports["1"]).run(image, World(NS, said=ask), tmp_path / "run", wall_limit_s=5)
     assert run.ended == "end" and run.capture.of(Samples)
     (settings,) = run.capture.of(Settings)
     (answer,) = run.capture.of(Acknowledgement)
     assert settings.values and answer.command_id == 7
     assert (tmp_path / "run" / "uart1.log").read_text()
     with pytest.raises(BackendError, match="power"):
-        Board("x").run(image, World(NS, power=Power(cut_ns=1)), tmp_path, wall_limit_s=1)
+        BoardBackend("x").run(image, World(NS, power=PowerScript(cut_ns=1)), tmp_path, wall_limit_s=1)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_hil.mains.generator import Generator, Signal
+from opq_hil.mains.generator import Generator, MainsSignal
 from opq_hil.mains.grid import Grid
 from opq_hil.mains.rms_events import Sag
 from opq_hil.mains.sampling import Converter, SampleClock
@@ -76,7 +76,7 @@ def test_a_box_sees_live_what_mains_are_as_a_whole() -> None:
     )
     grid, wave = Grid(59.8, wander_hz=0.1, wander_s=3.0), Wave(120.0, (Harmonic(3, 2.0, 30.0),), (), 0.4)
     converter = Converter(16, 400.0)
-    live = Generator(Signal(120.0, wave.harmonics, 0.4, 0.0, converter.v_per_lsb), grid)
+    live = Generator(MainsSignal(120.0, wave.harmonics, 0.4, 0.0, converter.v_per_lsb), grid)
     for event in events:
         live.add(event)
     whole = Mains(grid=grid, wave=wave, disturbances=events, converter=converter).counts(0, 12_000)

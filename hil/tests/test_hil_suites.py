@@ -15,7 +15,7 @@ from opq_hil.backends.backend import Image
 from opq_hil.backends.firmware import Firmware
 from opq_hil.suites import recordings, ticks
 from opq_hil.suites.catalogue import SCENARIOS, chosen, play_all
-from opq_hil.suites.scenario import NotShownError, Scenario, Verdict, play
+from opq_hil.suites.scenario import FirmwareScenario, NotShownError, ScenarioVerdict, play
 from opq_hil.suites.supervision import heap_marks
 from opq_hil.world.world import NS, Played, World
 from opq_proto.errors import ConfigError
@@ -30,7 +30,7 @@ def firmware(folder: Path) -> dict[str, Firmware]:
     }
 
 
-def verdict(name: str, box: ModelBox, folder: Path) -> Verdict:
+def verdict(name: str, box: ModelBox, folder: Path) -> ScenarioVerdict:
     return play(SCENARIOS[name], box, firmware(folder), folder, time.monotonic)
 
 
@@ -117,7 +117,7 @@ def test_soaks_are_left_out_until_asked_for_and_unknown_names_are_told() -> None
 
 def test_names_are_words_and_lines_are_lines() -> None:
     for name, scenario in SCENARIOS.items():
-        assert isinstance(scenario, Scenario) and name.isidentifier()
+        assert isinstance(scenario, FirmwareScenario) and name.isidentifier()
         assert 10 < len(scenario.line) < 100 and "\n" not in scenario.line
 
 

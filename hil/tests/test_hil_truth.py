@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from opq_hil.mains import MIX_3_PERCENT, mains
 from opq_hil.mains.courses import FrequencyStep, Modulation, PhaseStep, Ramp, Wander
-from opq_hil.mains.disturbance import Disturbance
+from opq_hil.mains.disturbance import MainsDisturbance
 from opq_hil.mains.on_demand import ON_DEMAND, numbers_for, on_demand
-from opq_hil.mains.phase_events import FrequencyDeviation, PhaseJump
-from opq_hil.mains.pollution import Flicker, HarmonicDistortion
+from opq_hil.mains.phase_events import FrequencyDeviation, PhaseJumpEvent
+from opq_hil.mains.pollution import FlickerEvent, HarmonicDistortion
 from opq_hil.mains.rms_events import Interruption, Profile, RapidVoltageChange, Sag, Swell
 from opq_hil.mains.sampling import SampleClock
 from opq_hil.mains.transients import ImpulsiveTransient, OscillatoryTransient, PeriodicNotching
@@ -98,7 +98,7 @@ def test_edges_of_a_ramp_solve_its_quadratic() -> None:
 
 
 def test_a_phase_jump_moves_all_later_edges_and_leaves_the_frequency() -> None:
-    _, truth = mains(0.5, disturbances=[PhaseJump(degrees=-45.0, start_s=0.2, angle_deg=60.0)])
+    _, truth = mains(0.5, disturbances=[PhaseJumpEvent(degrees=-45.0, start_s=0.2, angle_deg=60.0)])
     jump = 12_000 * (12 + 60 / 360) / 60
     assert truth.span_samples() == pytest.approx((jump, jump))
     edges = truth.edges()
@@ -189,7 +189,7 @@ def test_a_slope_of_the_amplitude_has_the_rms_of_its_integral() -> None:
 
 def test_flicker_swings_the_voltage_by_its_change() -> None:
     for form in ("sine", "rectangular"):
-        flicker = Flicker(modulation_hz=0.5, change_percent=4.0, form=form, start_s=0.0, seconds=2.0)
+        flicker = FlickerEvent(modulation_hz=0.5, change_percent=4.0, form=form, start_s=0.0, seconds=2.0)
         volts, truth = mains(2.0, disturbances=[flicker])
         rms_v = truth.half_cycle_rms_v()
         assert np.ptp(rms_v) == pytest.approx(120 * 0.04, rel=1e-3)
@@ -209,7 +209,7 @@ def test_a_burst_of_harmonics_adds_its_power_and_nothing_elsewhere() -> None:
 
 def test_phasors_are_those_of_the_standards_test_signals() -> None:
     courses = [Modulation(2.0, 0.1, 180.0)]  # 120 sqrt(2) (1 + 0.1 sin) cos(w0 t + 0.1 cos(wm t - pi) - 0.4)
-    amplitude = Flicker(modulation_hz=2.0, change_percent=20.0, start_s=0.0, seconds=100.0)
+    amplitude = FlickerEvent(modulation_hz=2.0, change_percent=20.0, start_s=0.0, seconds=100.0)
     _, truth = mains(
         1.0, frequency_hz=60.0, phase_deg=90 - math.degrees(0.4), courses=courses, disturbances=[amplitude]
     )
@@ -285,7 +285,7 @@ def test_rms_under_any_disturbances_is_that_of_dense_samples(kinds, start_s, ang
         for kind in kinds
         if kind != "noise"
     ]
-    wanted = [replace(one, start_s=start_s) for one in made if isinstance(one, Disturbance)]
+    wanted = [replace(one, start_s=start_s) for one in made if isinstance(one, MainsDisturbance)]
     rate_hz = 600_000.0
     volts, truth = mains(0.4, rate_hz, disturbances=wanted)
     edges = truth.edges(2)

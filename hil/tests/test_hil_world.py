@@ -11,7 +11,7 @@ import pytest
 from opq_hil.gps.oscillator import Oscillator
 from opq_hil.gps.receiver import NS, START_UTC_S, Gps
 from opq_hil.gps.text import nmea_sentence, ubx_message
-from opq_hil.world.world import INTERNAL, Noise, Played, Power, Sine, World
+from opq_hil.world.world import INTERNAL, BitNoise, Played, PowerScript, Sine, World
 from opq_proto import link
 from opq_proto.link_messages import Command, Operation
 
@@ -124,9 +124,9 @@ def test_the_file_of_a_world_has_a_line_for_everything_in_it(tmp_path: Path) -> 
         end_ns=2 * NS,
         mains=Sine(INTERNAL, 50.0, 1500, 2048, 0.5, dips=((10**9, 1_100_000_000, 0.4),)),
         gps=Gps(utc_start_ns=START_UTC_S * NS),
-        power=Power(adc=((8, 0, 2000),), pvd=((5, True),), cut_ns=1_500_000_000),
+        power=PowerScript(adc=((8, 0, 2000),), pvd=((5, True),), cut_ns=1_500_000_000),
         said=((700, b"\1\2"), (500, hello)),
-        noise=(Noise(1e-4, True, 3),),
+        noise=(BitNoise(1e-4, True, 3),),
         pins=(("B2", 0, True),),
         seed=7,
     )

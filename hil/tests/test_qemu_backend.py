@@ -16,7 +16,7 @@ from opq_hil.backends import qemu_build
 from opq_hil.backends.backend import BackendError, Image, WallLimitError
 from opq_hil.backends.qemu import Qemu
 from opq_hil.backends.qemu_build import BuildError, QemuBinary
-from opq_hil.world.world import NS, Power, World
+from opq_hil.world.world import NS, PowerScript, World
 
 pytestmark = pytest.mark.timeout(900)  # the first test of a machine builds QEMU: 3 min on 2 cores
 QUIET = {"mains": None, "gps": None}
@@ -58,7 +58,7 @@ def test_the_same_world_gives_the_same_bytes(backend: Qemu, image: Image, tmp_pa
 
 
 def test_a_cut_ends_the_run(backend: Qemu, image: Image, tmp_path: Path) -> None:
-    world = World(NS, power=Power(cut_ns=NS // 50), **QUIET)
+    world = World(NS, power=PowerScript(cut_ns=NS // 50), **QUIET)
     run = backend.run(image, world, tmp_path / "run", wall_limit_s=30)
     assert (run.ended, run.report["virtual_ns"]) == ("cut", pytest.approx(NS // 50, abs=10))
 

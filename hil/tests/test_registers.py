@@ -5,7 +5,7 @@ import re
 import pytest
 
 from opq_hil.backends import registers
-from opq_hil.backends.registers import Block, Register
+from opq_hil.backends.registers import ChipRegister, RegisterBlock
 
 
 def test_no_register_that_the_firmware_uses_is_missing_anywhere() -> None:
@@ -64,9 +64,9 @@ def test_uses_are_found_however_they_are_written() -> None:
 
 
 def test_a_register_that_no_model_has_is_told() -> None:
-    foreign = Register("TIM9", "CR1", 0x4001_4000, 0x4001_4000)
+    foreign = ChipRegister("TIM9", "CR1", 0x4001_4000, 0x4001_4000)
     assert registers.renode().has(foreign) == "" and registers.qemu().has(foreign) == ""
-    assert registers.renode().has(Register("RCC", "CR", 0x4002_3800, 0x4002_3800)) == "yes"
+    assert registers.renode().has(ChipRegister("RCC", "CR", 0x4002_3800, 0x4002_3800)) == "yes"
 
 
 def test_every_block_of_the_header_is_a_block_of_both_emulators() -> None:
@@ -75,7 +75,7 @@ def test_every_block_of_the_header_is_a_block_of_both_emulators() -> None:
         f"{block.name} in {where}"
         for block in registers.blocks().values()
         for where, models in (("renode", registers.renode()), ("qemu", registers.qemu()))
-        if not models.has(Register(block.name, "", block.base, block.base))
+        if not models.has(ChipRegister(block.name, "", block.base, block.base))
     ]
     assert lacking == []
-    assert isinstance(registers.blocks()["RCC"], Block)
+    assert isinstance(registers.blocks()["RCC"], RegisterBlock)

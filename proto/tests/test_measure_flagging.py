@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from opq_hil.mains import mains
 from opq_hil.mains.courses import Wander
-from opq_hil.mains.disturbance import Disturbance
+from opq_hil.mains.disturbance import MainsDisturbance
 from opq_hil.mains.rms_events import Interruption, RapidVoltageChange, Sag, Swell
 from opq_measure.aggregation.aggregate import Quantity
 from opq_measure.aggregation.aggregator import Aggregator
@@ -23,7 +23,7 @@ RATE_HZ = 12_000.0
 
 
 def flagged(
-    disturbances: list[Disturbance], seconds: float = 4.0, nominal_hz: float = 60.0, hz: float = 59.9
+    disturbances: list[MainsDisturbance], seconds: float = 4.0, nominal_hz: float = 60.0, hz: float = 59.9
 ) -> tuple[list[tuple[Window, bool]], list[tuple[float, float]]]:
     volts, truth = mains(
         seconds, RATE_HZ, frequency_hz=hz, disturbances=disturbances, courses=[Wander(0.01)], noise_db=60

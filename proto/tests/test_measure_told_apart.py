@@ -5,15 +5,15 @@ from collections import Counter
 import pytest
 
 from opq_hil.mains import MIX_3_PERCENT, mains
-from opq_hil.mains.disturbance import Disturbance
-from opq_hil.mains.phase_events import FrequencyDeviation, PhaseJump
+from opq_hil.mains.disturbance import MainsDisturbance
+from opq_hil.mains.phase_events import FrequencyDeviation, PhaseJumpEvent
 from opq_hil.mains.pollution import (
     DcOffset,
-    Flicker,
+    FlickerEvent,
     HarmonicDistortion,
     Interharmonics,
     MainsSignalling,
-    Noise,
+    NoiseBurst,
 )
 from opq_hil.mains.rms_events import Interruption, Sag, Swell
 from opq_hil.mains.transients import ImpulsiveTransient, OscillatoryTransient, PeriodicNotching
@@ -25,7 +25,7 @@ from opq_measure.waveform.phase_jump import phase_jumps_in
 from opq_measure.waveform.transients import transients_in
 
 
-def told(disturbances: list[Disturbance], seed: int) -> Counter[str]:
+def told(disturbances: list[MainsDisturbance], seed: int) -> Counter[str]:
     """How often each primitive finds something in 1.6 s."""
     volts, _ = mains(
         1.6,
@@ -53,7 +53,7 @@ def told(disturbances: list[Disturbance], seed: int) -> Counter[str]:
     [
         (ImpulsiveTransient(start_s=0.6), {"impulsive": 1}),
         (OscillatoryTransient(start_s=0.6), {"oscillatory": 1}),
-        (PhaseJump(start_s=0.6), {"jump": 1, "change": 1}),
+        (PhaseJumpEvent(start_s=0.6), {"jump": 1, "change": 1}),
         (Sag(start_s=0.6), {"change": 2}),
         (Swell(start_s=0.6), {"change": 2}),
         (Interruption(start_s=0.6), {"change": 2}),
@@ -61,14 +61,14 @@ def told(disturbances: list[Disturbance], seed: int) -> Counter[str]:
         (HarmonicDistortion(start_s=0.6, seconds=0.6), {}),
         (Interharmonics(start_s=0.6, seconds=0.6), {}),
         (MainsSignalling(start_s=0.6, seconds=0.6), {}),
-        (Flicker(start_s=0.6, seconds=0.6), {}),
+        (FlickerEvent(start_s=0.6, seconds=0.6), {}),
         (DcOffset(start_s=0.6, seconds=0.6), {}),
-        (Noise(start_s=0.6, seconds=0.6), {}),
+        (NoiseBurst(start_s=0.6, seconds=0.6), {}),
     ],
-    ids=lambda value: value.kind if isinstance(value, Disturbance) else "",
+    ids=lambda value: value.kind if isinstance(value, MainsDisturbance) else "",
 )
 def test_each_kind_is_told_by_its_own_primitive_alone(
-    kind: Disturbance, expected: dict[str, int], seed: int
+    kind: MainsDisturbance, expected: dict[str, int], seed: int
 ) -> None:
     assert told([kind], seed) == expected
 
@@ -83,7 +83,7 @@ def test_notching_is_told_in_each_of_its_windows(seed: int) -> None:
 
 def test_of_three_at_once_each_has_its_own() -> None:
     found = told(
-        [PhaseJump(start_s=0.4), OscillatoryTransient(start_s=0.8), Sag(start_s=1.1, cycles=5.0)],
+        [PhaseJumpEvent(start_s=0.4), OscillatoryTransient(start_s=0.8), Sag(start_s=1.1, cycles=5.0)],
         seed=1,
     )
     assert found == {"jump": 1, "change": 3, "oscillatory": 1}

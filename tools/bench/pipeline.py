@@ -21,7 +21,7 @@ import psutil
 import zmq
 
 from bench.result import Baseline, BenchCase, BenchResult, case, percentile
-from opq_hil.box.control import ask
+from opq_hil.box.control import request_control
 from opq_hil.box.fleet import plan_fleet
 from opq_proto.errors import OpqError
 from opq_proto.ports import PORTS
@@ -81,7 +81,9 @@ def latencies(sags: int) -> dict[str, list[float]]:
         done: set[int] = set()
         for number in range(sags):
             began = time.monotonic()
-            ask(plan.ports_dir, {"do": "event", "box": "1", "kind": "sag", "depth": 0.4, "cycles": 6})
+            request_control(
+                plan.ports_dir, {"do": "event", "box": "1", "kind": "sag", "depth": 0.4, "cycles": 6}
+            )
             way = None
             while way is None:
                 if time.monotonic() - began > INCIDENT_S:

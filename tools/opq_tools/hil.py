@@ -10,7 +10,7 @@ import click
 from opq_hil.backends.backend import BACKENDS, BackendError, backend
 from opq_hil.backends.firmware import BOARDS, board_firmware
 from opq_hil.suites.catalogue import SCENARIOS, chosen, play_all
-from opq_hil.suites.scenario import Verdict
+from opq_hil.suites.scenario import ScenarioVerdict
 from opq_tools import gateway_faults
 from opq_tools.built_firmware import firmware_for
 
@@ -129,7 +129,7 @@ def _made(folder: Path) -> Path:
     return folder.absolute()
 
 
-def told(verdict: Verdict) -> None:
+def told(verdict: ScenarioVerdict) -> None:
     """One line as a scenario ends."""
     speed = f", {verdict.virtual_s / verdict.wall_s:.1f} x real time" if verdict.virtual_s else ""
     what = verdict.reason or ", ".join(f"{name} {_short(value)}" for name, value in verdict.figures.items())

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from opq_hil.box.box import Box
-from opq_hil.box.control import ask, serve
+from opq_hil.box.control import request_control, serve
 from opq_hil.box.fleet import Fleet, plan_fleet
 from opq_hil.box.host import BoxHost
 from opq_hil.mains.on_demand import KINDS
@@ -121,7 +121,7 @@ def event(
     numbers = {"depth": depth, "cycles": cycles, "angle_deg": angle_deg, "hz": hz, "degrees": degrees}
     told = {name: value for name, value in numbers.items() if value is not None}
     request = {"do": "event", "box": box_id, "kind": kind, **told}
-    answer = ask(ports_folder(data_dir, ports_dir), request)
+    answer = request_control(ports_folder(data_dir, ports_dir), request)
     click.echo(f"box {box_id}: {answer['words']}")
 
 

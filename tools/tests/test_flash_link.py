@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 from flash_under_test import bundle, image
 from updating_box import UpdatingBox
 
-from opq_hil.box.faults import Faults
+from opq_hil.box.faults import LineFaults
 from opq_proto.errors import OpqError
 from opq_proto.firmware_image import Slot, pack_bundle
 from opq_proto.link_messages import Operation
@@ -40,7 +40,7 @@ def test_lost_and_corrupted_frames_cost_time_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(in_place, "ANSWER_S", 0.15)
-    with UpdatingBox(faults=Faults(corruption=1e-4, dropping=1e-4, seed=3)) as box:
+    with UpdatingBox(faults=LineFaults(corruption=1e-4, dropping=1e-4, seed=3)) as box:
         result = flash(tmp_path, box, bundle(size=20_000), "--json")
     found = json.loads(result.output)
     assert found["done"] and found["retries"] > 0

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from opq_hil.box.f405_memory import F405Memory
-from opq_hil.box.faults import Faults
-from opq_hil.box.rom_boot_loader import EXTENDED_ERASE, WRITE, Moods, RomBootLoader
+from opq_hil.box.faults import LineFaults
+from opq_hil.box.rom_boot_loader import EXTENDED_ERASE, WRITE, BootLoaderFaults, RomBootLoader
 from opq_tools.flash.chip import Chip
 from opq_tools.flash.errors import FlashError, HalfWrittenError, LineError
 from opq_tools.flash.image import ImagePart
@@ -92,7 +92,7 @@ def test_the_first_bytes_of_a_part_are_written_last(chip: RomBootLoader) -> None
 
 @pytest.mark.parametrize("seed", range(2))
 def test_lost_and_flipped_bytes_cost_time_and_nothing_else(seed: int) -> None:
-    faults = Faults(corruption=4e-4, dropping=4e-4, seed=seed)
+    faults = LineFaults(corruption=4e-4, dropping=4e-4, seed=seed)
     data = some_bytes(8_000, seed)
     with RomBootLoader(faults=faults) as chip:
         loader = connected(chip)
@@ -109,7 +109,7 @@ def test_lost_and_flipped_bytes_cost_time_and_nothing_else(seed: int) -> None:
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", range(20))
 def test_a_whole_slot_over_a_bad_line(seed: int) -> None:
-    faults = Faults(corruption=1e-4, dropping=1e-4, seed=seed)
+    faults = LineFaults(corruption=1e-4, dropping=1e-4, seed=seed)
     data = some_bytes(200_000, seed)
     with RomBootLoader(faults=faults) as chip:
         loader = connected(chip)
@@ -119,7 +119,7 @@ def test_a_whole_slot_over_a_bad_line(seed: int) -> None:
 
 
 def test_refused_commands_are_asked_again() -> None:
-    with RomBootLoader(moods=Moods(refuses_every=5)) as chip:
+    with RomBootLoader(moods=BootLoaderFaults(refuses_every=5)) as chip:
         loader = connected(chip)
         write_parts(
             loader, loader.chip(), [ImagePart("image", SLOT_A, some_bytes(3000))], FlashProgress(None)
@@ -128,7 +128,7 @@ def test_refused_commands_are_asked_again() -> None:
 
 
 def test_late_answers_do_not_put_the_loader_out_of_step() -> None:
-    with RomBootLoader(moods=Moods(late_every=9, late_s=0.2)) as chip:
+    with RomBootLoader(moods=BootLoaderFaults(late_every=9, late_s=0.2)) as chip:
         loader = connected(chip)
         write_parts(
             loader, loader.chip(), [ImagePart("image", SLOT_A, some_bytes(1200))], FlashProgress(None)
@@ -177,7 +177,7 @@ def test_a_port_that_somebody_uses_says_so(chip: RomBootLoader) -> None:
 def test_power_gone_in_the_middle_says_half_written_and_how_to_go_on_and_going_on_works() -> None:
     memory = F405Memory()
     data = some_bytes(5000)
-    with RomBootLoader(memory, moods=Moods(dies_in_write=7)) as chip:
+    with RomBootLoader(memory, moods=BootLoaderFaults(dies_in_write=7)) as chip:
         loader = connected(chip)
         with pytest.raises(HalfWrittenError, match=r"half-written: sectors 5 .*run the same command again"):
             write_parts(loader, loader.chip(), [ImagePart("image", SLOT_A, data)], FlashProgress(None))

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from flash_under_test import key
 
-from opq_hil.box.faults import Faults
-from opq_hil.box.port import Port
+from opq_hil.box.faults import LineFaults
+from opq_hil.box.port import PtyPort
 from opq_proto.firmware_image import Slot, Verdict, judge, read_header, version_number, version_text
 from opq_proto.link import Decoder, encode
 from opq_proto.link_messages import (
@@ -37,7 +37,7 @@ class UpdatingBox:
 
     firmware: str = "1.0.0"
     hardware: str = "opqbox external"
-    faults: Faults = field(default_factory=Faults)
+    faults: LineFaults = field(default_factory=LineFaults)
     healthy: bool = True
     in_recovery: bool = False
     erase_answers: int = 2
@@ -46,7 +46,7 @@ class UpdatingBox:
     asked: list[tuple[int, str]] = field(default_factory=list)
 
     def __enter__(self) -> "UpdatingBox":
-        self._port = Port(self.faults)
+        self._port = PtyPort(self.faults)
         self.path = self._port.path
         self._decoder = Decoder()
         self._sequence = 0

@@ -37,7 +37,7 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class FirmwareRun:
     """One whole run and everything that it left."""
 
     world: World
@@ -83,7 +83,7 @@ class Backend(Protocol):
 
     def run(
         self, image: Image, world: World, folder: Path, *, flash: Path | None = None, wall_limit_s: float
-    ) -> Run:
+    ) -> FirmwareRun:
         """Play `world` to its end; `flash` goes on from an earlier run instead of the image.
 
         Raises:

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from opq_hil.backends.backend import BackendError, Image, Run
+from opq_hil.backends.backend import BackendError, FirmwareRun, Image
 from opq_hil.gps.oscillator import Oscillator
 from opq_hil.gps.receiver import Gps
-from opq_hil.world.capture import Capture, Heard
-from opq_hil.world.line import BoxLine, NoAnswerError
-from opq_hil.world.world import Played, Power, World
+from opq_hil.world.capture import Capture, TimedMessage
+from opq_hil.world.line import BenchLine, NoAnswerError
+from opq_hil.world.world import Played, PowerScript, World
 from opq_proto import link
 from opq_proto.link_messages import Acknowledgement, Health, Hello, Operation
 
@@ -27,7 +27,7 @@ UP_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Board:
+class BoardBackend:
     """A Box on `port`, flashed beforehand (`opq-tools flash`); `board` is which."""
 
     port: str
@@ -56,7 +56,7 @@ class Board:
             asked.append("faults of the GPS receiver")
         if world.oscillator != Oscillator():
             asked.append("a bad oscillator")
-        if world.power != Power():
+        if world.power != PowerScript():
             asked.append("power faults")
         if world.noise:
             asked.append("noise on the link")
@@ -66,7 +66,7 @@ class Board:
 
     def run(
         self, image: Image, world: World, folder: Path, *, flash: Path | None = None, wall_limit_s: float
-    ) -> Run:
+    ) -> FirmwareRun:
         """Reset it, then listen for as long as the world lasts, saying what it says at its times.
 
         Raises:
@@ -76,7 +76,7 @@ class Board:
         if why or flash is not None:
             raise BackendError(why or "a board's flash is not put back from a file")
         folder.mkdir(parents=True, exist_ok=True)
-        with BoxLine(self.port) as line:
+        with BenchLine(self.port) as line:
             started = _reset(line)
             began = time.monotonic()
             for sequence, (at_ns, said) in enumerate(sorted(world.said, key=lambda entry: entry[0])):
@@ -87,7 +87,7 @@ class Board:
         capture = Capture(entries)
         log = "".join(f"{at} {data.hex()}\n" for at, data in entries)
         (folder / "uart1.log").write_text(log, encoding="ascii")
-        return Run(world, folder, capture, {}, None, time.monotonic() - began)
+        return FirmwareRun(world, folder, capture, {}, None, time.monotonic() - began)
 
     @contextmanager
     def live(self, image: Image, world: World, folder: Path, *, flash: Path | None = None) -> Iterator[Path]:
@@ -98,17 +98,17 @@ class Board:
         yield Path(self.port)
 
 
-def _reset(line: BoxLine) -> int:
+def _reset(line: BenchLine) -> int:
     """Start the Box anew; how many bytes of the line's log are of its last life: those before its hello."""
 
-    def hello() -> Heard | None:
+    def hello() -> TimedMessage | None:
         answers = (at for at, heard in enumerate(line.heard) if isinstance(heard.message, Acknowledgement))
         behind = line.heard[next(answers, len(line.heard)) :]
         return next((heard for heard in behind if isinstance(heard.message, Hello)), None)
 
     line.read(UP_S, lambda: any(isinstance(heard.message, Health) for heard in line.heard))
     try:
-        line.ask(Operation.RESET, timeout_s=RESET_S)
+        line.send_command(Operation.RESET, timeout_s=RESET_S)
     except NoAnswerError as error:
         raise BackendError(f"no reset: {error}") from error
     line.read(RESET_S, lambda: hello() is not None)

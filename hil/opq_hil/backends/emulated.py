@@ -15,7 +15,7 @@ import click
 import numpy as np
 
 from opq_hil.backends.backend import Image, backend
-from opq_hil.backends.firmware import BOARDS, Board
+from opq_hil.backends.firmware import BOARDS, BoardInput
 from opq_hil.gps.receiver import Gps
 from opq_hil.world.world import NS, Played, World
 from opq_proto import log
@@ -34,7 +34,7 @@ LATE_NS = 150_000_000
 """From here to the emulator's virtual 0, measured; the Box's GPS is off by what is left of it."""
 
 
-def world(board: Board, utc_ns: int, lead_s: float, every_s: int) -> World:
+def world(board: BoardInput, utc_ns: int, lead_s: float, every_s: int) -> World:
     """Nominal mains with a dip to 70 % of 10 cycles at `lead_s` and every `every_s` from then on."""
     at_s = np.arange(every_s * RATE_HZ) / RATE_HZ
     volts = NOMINAL_V * math.sqrt(2) * np.sin(2 * math.pi * NOMINAL_HZ * at_s)

@@ -14,7 +14,7 @@ from opq_proto.errors import OpqError
 
 
 @dataclass(frozen=True, slots=True)
-class Board:
+class BoardInput:
     """What of a board the world has to fit."""
 
     converter: str
@@ -27,9 +27,9 @@ class Board:
     """The converter's count at 0 V."""
 
 
-BOARDS: Mapping[str, Board] = {
-    "opqbox": Board(EXTERNAL, 0.015844, 1, 0),
-    "pyboard_f405": Board(INTERNAL, 0.015956, 16, 2048),
+BOARDS: Mapping[str, BoardInput] = {
+    "opqbox": BoardInput(EXTERNAL, 0.015844, 1, 0),
+    "pyboard_f405": BoardInput(INTERNAL, 0.015956, 16, 2048),
 }
 VARIABLE, KEY_VARIABLE = "OPQ_FIRMWARE_DIR", "OPQ_FIRMWARE_KEY"
 FLASH, UPDATE = "flash.bin", "firmware.opqfw"

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from opq_hil.backends.backend import BackendError, Image, Run, WallLimitError
+from opq_hil.backends.backend import BackendError, FirmwareRun, Image, WallLimitError
 from opq_hil.backends.firmware import BOARDS
 from opq_hil.backends.qemu_build import MACHINE, QemuBinary, find
 from opq_hil.world.capture import read_log
@@ -71,7 +71,7 @@ class Qemu:
 
     def run(
         self, image: Image, world: World, folder: Path, *, flash: Path | None = None, wall_limit_s: float
-    ) -> Run:
+    ) -> FirmwareRun:
         """Play `world` to its end or to the cut in it.
 
         Raises:
@@ -91,7 +91,9 @@ class Qemu:
         report = read_report(files["report"])
         if report["end"] == STOPPED:
             raise BackendError(f"QEMU was ended from outside at {report['virtual_ns'] / 1e9:.3f} s virtual")
-        return Run(world, folder, read_log(files["uart1-log"]), report, files["flash"], wall_s, command)
+        return FirmwareRun(
+            world, folder, read_log(files["uart1-log"]), report, files["flash"], wall_s, command
+        )
 
     @contextmanager
     def live(self, image: Image, world: World, folder: Path, *, flash: Path | None = None) -> Iterator[Path]:

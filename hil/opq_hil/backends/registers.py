@@ -24,7 +24,7 @@ SIZES = {"uint8_t": 1, "uint16_t": 2, "uint32_t": 4}
 
 
 @dataclass(frozen=True, slots=True)
-class Register:
+class ChipRegister:
     """One register of one block."""
 
     block: str
@@ -34,7 +34,7 @@ class Register:
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class RegisterBlock:
     """An instance of a register struct."""
 
     name: str
@@ -68,14 +68,14 @@ def _size(members: Mapping[str, tuple[int, int, str]]) -> int:
 
 
 @cache
-def blocks() -> Mapping[str, Block]:
+def blocks() -> Mapping[str, RegisterBlock]:
     """Instances by name: RCC, TIM5, DMA2 …"""
     found = {}
     for header in HEADERS:
         for name, kind, base in re.findall(
             r"#define (\w+) OPQ_AT\((opq_\w+_t), (0x[0-9A-Fa-f]+)\)", header.read_text()
         ):
-            found[name] = Block(name, kind, int(base, 16))
+            found[name] = RegisterBlock(name, kind, int(base, 16))
     return found
 
 
@@ -97,9 +97,9 @@ def sources() -> Iterator[Path]:
             yield path
 
 
-def used() -> Mapping[Register, tuple[str, ...]]:
+def used() -> Mapping[ChipRegister, tuple[str, ...]]:
     """Registers that the firmware touches, each with the files that do; by address."""
-    found: dict[Register, set[str]] = {}
+    found: dict[ChipRegister, set[str]] = {}
     for path in (HEADERS[1], *sources()):
         text = _without_comments(path.read_text(encoding="utf-8"))
         for register in _used_in(text):
@@ -107,7 +107,7 @@ def used() -> Mapping[Register, tuple[str, ...]]:
     return {register: tuple(sorted(found[register])) for register in sorted(found, key=lambda r: r.address)}
 
 
-def _used_in(text: str) -> Iterator[Register]:
+def _used_in(text: str) -> Iterator[ChipRegister]:
     for name, block in blocks().items():
         for member, index, inner in re.findall(rf"\b{name}\s*->\s*(\w+)(?:\[([^\]]*)\])?(?:\.(\w+))?", text):
             yield from _registers(block, member, index, inner, text)
@@ -127,10 +127,12 @@ def _used_in(text: str) -> Iterator[Register]:
                 yield from _registers(block, member, index, inner, text)
     for name, address in words().items():
         if re.search(rf"\b{name}\b", text):
-            yield Register("", name, address, address)
+            yield ChipRegister("", name, address, address)
 
 
-def _registers(block: Block, member: str, index: str, inner: str, text: str) -> Iterator[Register]:
+def _registers(
+    block: RegisterBlock, member: str, index: str, inner: str, text: str
+) -> Iterator[ChipRegister]:
     """One, or as many as an index that only the chip knows may mean."""
     members = structs()[block.kind]
     if member not in members:
@@ -141,16 +143,16 @@ def _registers(block: Block, member: str, index: str, inner: str, text: str) -> 
         numbers = [index] if index.isdecimal() else re.findall(rf"\b{block.name}->{member}\[(\d+)\]", text)
         for number in sorted({int(each) for each in numbers}):
             at = offset + number * _size(structs()[kind]) + inner_offset
-            yield Register(block.name, f"S{number}{inner}", block.base + at, block.base)
+            yield ChipRegister(block.name, f"S{number}{inner}", block.base + at, block.base)
     elif index.isdecimal() and SIZES[kind] == 4:
         at = offset + 4 * int(index)
-        yield Register(block.name, f"{member}[{index}]", block.base + at, block.base)
+        yield ChipRegister(block.name, f"{member}[{index}]", block.base + at, block.base)
     elif length > 1 and not index.isdecimal():
         name = f"{member}[0..{length - 1}]"
-        yield Register(block.name, name, block.base + offset, block.base)
+        yield ChipRegister(block.name, name, block.base + offset, block.base)
     else:
         at = offset + SIZES[kind] * int(index or 0)
-        yield Register(block.name, member + (f"[{index}]" if index else ""), block.base + at, block.base)
+        yield ChipRegister(block.name, member + (f"[{index}]" if index else ""), block.base + at, block.base)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,7 @@ class Models:
     addresses: frozenset[int]
     ranges: tuple[range, ...]
 
-    def has(self, register: Register) -> str:
+    def has(self, register: ChipRegister) -> str:
         """ "yes", "memory or stock part", or empty."""
         if register.address & ~3 in self.addresses:
             return "yes"

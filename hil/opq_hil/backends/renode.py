@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from opq_hil.backends.backend import BackendError, Image, Run, WallLimitError
+from opq_hil.backends.backend import BackendError, FirmwareRun, Image, WallLimitError
 from opq_hil.backends.firmware import BOARDS
 from opq_hil.world.capture import read_log
 from opq_hil.world.world import NS, World
@@ -70,7 +70,7 @@ class Renode:
 
     def run(
         self, image: Image, world: World, folder: Path, *, flash: Path | None = None, wall_limit_s: float
-    ) -> Run:
+    ) -> FirmwareRun:
         """Play `world` to its end or to the cut in it.
 
         Raises:
@@ -81,15 +81,15 @@ class Renode:
         began = time.monotonic()
         with _session(folder, world, flash or image.flash) as session:
             at_ns = 0
-            while at_ns < world.end_ns and not session.ask("sysbus.world Ended"):
+            while at_ns < world.end_ns and not session.run_command("sysbus.world Ended"):
                 if time.monotonic() - began > wall_limit_s:
                     raise WallLimitError(f"Renode ran longer than {wall_limit_s:g} s; see {folder}")
                 step_ns = min(SLICE_NS, world.end_ns - at_ns)
-                session.ask(f'emulation RunFor "{seconds(step_ns)}"')
+                session.run_command(f'emulation RunFor "{seconds(step_ns)}"')
                 at_ns += step_ns
-            session.ask(f'sysbus.world Save "{folder}"')
+            session.run_command(f'sysbus.world Save "{folder}"')
         wall_s = time.monotonic() - began
-        return Run(
+        return FirmwareRun(
             world,
             folder,
             read_log(folder / "uart1.log"),
@@ -109,24 +109,24 @@ class Renode:
         folder = folder.absolute()
         with _session(folder, world, flash or image.flash) as session:
             port = folder / "usart1"
-            session.ask(f'emulation CreateUartPtyTerminal "gateway" "{port}" true')
-            session.ask("connector Connect sysbus.usart1 gateway")
-            session.ask("start")
+            session.run_command(f'emulation CreateUartPtyTerminal "gateway" "{port}" true')
+            session.run_command("connector Connect sysbus.usart1 gateway")
+            session.run_command("start")
             try:
                 yield port
             finally:
-                session.ask("pause")
-                session.ask(f'sysbus.world Save "{folder}"')
+                session.run_command("pause")
+                session.run_command(f'sysbus.world Save "{folder}"')
 
 
 @dataclass(slots=True)
-class Session:
+class RenodeSession:
     """One Renode process with the Box in it, paused. `said`: the commands, to type them again by hand."""
 
     server: xmlrpc.client.ServerProxy
     said: list[str]
 
-    def ask(self, command: str) -> str:
+    def run_command(self, command: str) -> str:
         """A monitor command's output, stripped.
 
         Raises:
@@ -159,7 +159,7 @@ def read_report(folder: Path) -> Mapping[str, Any]:
 
 
 @contextmanager
-def _session(folder: Path, world: World, flash: Path) -> Iterator[Session]:
+def _session(folder: Path, world: World, flash: Path) -> Iterator[RenodeSession]:
     """Renode started, the world loaded; ended however the block ends."""
     binary = find()
     if binary is None:
@@ -174,11 +174,11 @@ def _session(folder: Path, world: World, flash: Path) -> Iterator[Session]:
             command, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
         )
         try:
-            session = Session(_server(process, port, folder), [])
-            session.ask(f"logFile @{folder / 'renode.log'}")
-            session.ask(f"$world=@{world.write(folder)}")
-            session.ask(f"$firmware=@{flash.absolute()}")
-            session.ask(f"include @{SCRIPT}")
+            session = RenodeSession(_server(process, port, folder), [])
+            session.run_command(f"logFile @{folder / 'renode.log'}")
+            session.run_command(f"$world=@{world.write(folder)}")
+            session.run_command(f"$firmware=@{flash.absolute()}")
+            session.run_command(f"include @{SCRIPT}")
             yield session
             with contextlib.suppress(OSError, xmlrpc.client.Error):  # it may be gone before it answers
                 session.server.stop_remote_server()

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_hil.box import commands
-from opq_hil.box.commands import Crossings
-from opq_hil.box.port import Port
-from opq_hil.box.ring import Ring
-from opq_hil.box.source import RunClock, Source
-from opq_hil.mains.disturbance import Disturbance, Placed
+from opq_hil.box.commands import BoxCrossings
+from opq_hil.box.port import PtyPort
+from opq_hil.box.ring import BoxRing
+from opq_hil.box.source import RunClock, SampleSource
+from opq_hil.mains.disturbance import MainsDisturbance, PlacedDisturbance
 from opq_hil.mains.events import GridEvent
 from opq_hil.mains.generator import Generator
 from opq_proto import link, log
@@ -67,7 +67,7 @@ class Box:
     def __init__(
         self,
         box_id: str,
-        source: Source | None = None,
+        source: SampleSource | None = None,
         *,
         hardware: str = "opq-hil simulated",
         measurements: bool = True,
@@ -77,10 +77,10 @@ class Box:
         if not (box_id.isdecimal() and 0 < int(box_id) <= 0xFFFF_FFFF):
             raise ValueError(f"box id is {box_id!r}; want a whole number from 1 to 4294967295")
         self.box_id = box_id
-        self.source: Source = source if source is not None else Generator(seed=int(box_id))
+        self.source: SampleSource = source if source is not None else Generator(seed=int(box_id))
         self.hardware = hardware
-        self.settings = commands.Settings(measurements="on" if measurements else "off")
-        self.crossings = Crossings()
+        self.settings = commands.BoxSettings(measurements="on" if measurements else "off")
+        self.crossings = BoxCrossings()
         self.decoder = link.Decoder()
         self.overruns = 0
         self.missing_samples = 0
@@ -92,12 +92,12 @@ class Box:
         self._sequence = 0
         self._zero = 0  # stream index of the Box's sample 0; moves at a reset
         self._next = 0  # stream index of the next block
-        self.ring = Ring(ring_samples // BLOCK_SAMPLES, BLOCK_SAMPLES)
+        self.ring = BoxRing(ring_samples // BLOCK_SAMPLES, BLOCK_SAMPLES)
         self._commanded = False
         self._hello_due_ns = 0
         self._second = 0
 
-    def start(self, port: Port, clock: RunClock) -> None:
+    def start(self, port: PtyPort, clock: RunClock) -> None:
         """Go online on `port`; sample 0 is taken at the clock's start."""
         self.port = port
         self.clock = clock
@@ -131,14 +131,14 @@ class Box:
                 self._commanded = True
                 commands.answer(self, message)
             elif isinstance(message, Resend):
-                self.ring.ask(message)
+                self.ring.accept_resend(message)
 
     def send(self, message: LinkMessage) -> None:
         """Frame a message and queue it on the port."""
         self.port.send(link.encode(message, self._sequence))
         self._sequence += 1
 
-    def add_event(self, event: GridEvent | Disturbance) -> GridEvent | Placed:
+    def add_event(self, event: GridEvent | MainsDisturbance) -> GridEvent | PlacedDisturbance:
         """Put a disturbance into a simulated signal, as soon as possible.
 
         Raises:
@@ -220,7 +220,7 @@ class Box:
         self.ring.append(samples)
         self.send(samples)
         if self.crossings.limits:
-            self._look_at(samples)
+            self._check_crossings(samples)
         self._next += BLOCK_SAMPLES
         for mark in self.source.marks(first, BLOCK_SAMPLES):
             self._event_sent(mark)
@@ -233,12 +233,12 @@ class Box:
             return counts
         return np.clip(counts.astype(np.int32) - offset_lsb, -32768, 32767).astype(np.int16)
 
-    def _look_at(self, newest: Samples) -> None:
+    def _check_crossings(self, newest: Samples) -> None:
         """Tell crossings of the last nominal cycle's rms."""
         source = self.source
         cycle = round(source.rate_millihz / 1000 / source.nominal_hz)
         rms_v = float(np.sqrt(np.mean(self.ring.newest(cycle) ** 2))) * self.v_per_lsb
-        for kind, entering, share in self.crossings.look(rms_v / source.nominal_v):
+        for kind, entering, share in self.crossings.crossed_by(rms_v / source.nominal_v):
             self.send(
                 Crossing(
                     sample=newest.first_sample + len(newest.counts) - cycle,
@@ -262,7 +262,7 @@ class Box:
         for _ in range(RESENT_PER_TICK):
             if self.port.waiting_bytes > RESEND_WAITING_BYTES:
                 return
-            samples = self.ring.again()
+            samples = self.ring.next_resent()
             if samples is None:
                 return
             self.send(samples)

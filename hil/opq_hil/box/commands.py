@@ -45,14 +45,14 @@ def parse_limits(argument: str) -> dict[CrossingKind, float]:
     return limits
 
 
-class Crossings:
+class BoxCrossings:
     """Which limits the rms is beyond."""
 
     def __init__(self, limits: dict[CrossingKind, float] | None = None) -> None:
         self.limits = limits or {}
         self._beyond: set[CrossingKind] = set()
 
-    def look(self, share: float) -> Iterator[tuple[CrossingKind, bool, float]]:
+    def crossed_by(self, share: float) -> Iterator[tuple[CrossingKind, bool, float]]:
         """(kind, entering, limit as a share) of every limit that an rms of `share` of nominal crosses now."""
         for kind, limit in self.limits.items():
             sign = 1 if kind == CrossingKind.SWELL else -1
@@ -72,7 +72,7 @@ CALIBRATION = {"gain": (1.0, 0.5, 2.0), "offset_lsb": (0.0, -32768, 32767), "pha
 """Setting -> value of a new Box, least, most: as in the firmware's table."""
 
 
-class Settings:
+class BoxSettings:
     """Settings of a simulated Box, kept as long as it lives; `sequence` counts changes."""
 
     def __init__(self, **values: str) -> None:
@@ -89,7 +89,7 @@ class Settings:
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter(sorted(self._values.items()))
 
-    def put(self, assignment: str) -> None:
+    def assign(self, assignment: str) -> None:
         """Take `key=value`.
 
         Raises:
@@ -110,11 +110,11 @@ class Settings:
         self.sequence += 1
 
 
-class Commanded(Protocol):
+class CommandedBox(Protocol):
     """What a command may ask of a Box."""
 
-    settings: Settings
-    crossings: Crossings
+    settings: BoxSettings
+    crossings: BoxCrossings
 
     def send(self, message: LinkMessage) -> None: ...
 
@@ -123,7 +123,7 @@ class Commanded(Protocol):
     def reset(self) -> None: ...
 
 
-def answer(box: Commanded, command: Command) -> None:
+def answer(box: CommandedBox, command: Command) -> None:
     """Acknowledge a command and do it."""
 
     def acknowledge(status: Status, detail: str = "") -> None:
@@ -138,7 +138,7 @@ def answer(box: Commanded, command: Command) -> None:
             box.send(link_messages.Settings(box.settings.sequence, tuple(box.settings)))
         case Operation.PUT_SETTING:
             try:
-                box.settings.put(command.argument)
+                box.settings.assign(command.argument)
             except ValueError as error:
                 acknowledge(Status.BAD_ARGUMENT, str(error))
             else:
@@ -150,7 +150,7 @@ def answer(box: Commanded, command: Command) -> None:
             acknowledge(Status.DONE, "kept: this Box's clock never jumps")
         case Operation.CROSSING_LIMITS:
             try:
-                box.crossings = Crossings(parse_limits(command.argument))
+                box.crossings = BoxCrossings(parse_limits(command.argument))
             except ValueError as error:
                 acknowledge(Status.BAD_ARGUMENT, str(error))
             else:

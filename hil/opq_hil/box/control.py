@@ -175,7 +175,7 @@ def _short(folder: Path) -> Iterator[str]:
         os.close(descriptor)
 
 
-def ask(folder: Path, request: Mapping[str, Any], timeout_s: float = 5.0) -> dict[str, Any]:
+def request_control(folder: Path, request: Mapping[str, Any], timeout_s: float = 5.0) -> dict[str, Any]:
     """Ask the Boxes that run in `folder`; their answer.
 
     Raises:

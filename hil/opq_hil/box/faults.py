@@ -13,7 +13,7 @@ BITS_PER_BYTE = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Faults:
+class LineFaults:
     """What is wrong with a wire; the default is a perfect one."""
 
     baud: int = 0
@@ -35,18 +35,18 @@ class Faults:
             raise ValueError(f"chunk_bytes is {self.chunk_bytes}; want smallest and largest, from 1")
 
 
-HARDWARE = Faults(baud=921_600, chunk_bytes=(1, 64), corruption=1e-5)
+HARDWARE = LineFaults(baud=921_600, chunk_bytes=(1, 64), corruption=1e-5)
 """As bad as a real UART with a long cable may be: the gateway's suite has to pass with it."""
 
 
-class Line:
+class FaultyLine:
     """One direction of a faulty wire.
 
     Attributes:
         corrupted_bytes, dropped_bytes: what it did so far.
     """
 
-    def __init__(self, faults: Faults, direction: int = 0) -> None:
+    def __init__(self, faults: LineFaults, direction: int = 0) -> None:
         self._faults = faults
         self._seen = 0  # bytes of this direction so far
         self._corrupt = _Hits(faults.corruption, np.random.default_rng((faults.seed, direction, 0)))
@@ -104,6 +104,6 @@ class _Hits:
         return int(self._rng.geometric(self._probability)) if self._probability > 0 else 1 << 62
 
 
-def for_box(faults: Faults, number: int) -> Faults:
+def for_box(faults: LineFaults, number: int) -> LineFaults:
     """The same wire with a seed of its own for the Box `number` of a run."""
     return replace(faults, seed=faults.seed * 1000 + number)

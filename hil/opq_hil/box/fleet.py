@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from opq_hil.box.box import Box
-from opq_hil.box.source import Source
+from opq_hil.box.source import SampleSource
 from opq_hil.mains.grid import Grid
 from opq_hil.mains.recording import Recording, read_recording
 from opq_hil.mains.replay import EVERY_S, LEAD_S, Replay, replays
-from opq_hil.mains.scenario import DEFAULT, Scenario, generators, grid_of, load_scenario, plain_generator
+from opq_hil.mains.scenario import DEFAULT, MainsScenario, generators, grid_of, load_scenario, plain_generator
 from opq_proto.errors import ConfigError
 
 SIMULATED = "opq-hil simulated"
@@ -30,7 +30,7 @@ class Fleet:
     replayed: tuple[tuple[str, Path, Recording], ...]
     """(box id, file, recording)."""
     scenario: str | None
-    told: Scenario | None
+    told: MainsScenario | None
     scenario_box_ids: tuple[str, ...]
     plain_box_ids: tuple[str, ...]
     every_s: float | None
@@ -77,7 +77,7 @@ class Fleet:
         Raises:
             RecordingError: a recording has no steady cycles to repeat.
         """
-        sources: dict[str, tuple[str, Source]] = {}
+        sources: dict[str, tuple[str, SampleSource]] = {}
         for (box_id, path, _), source in zip(self.replayed, self._replays(), strict=True):
             sources[box_id] = (f"replay of {path.name}", source)
         if self.told is not None:

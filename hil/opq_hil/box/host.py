@@ -12,10 +12,10 @@ from pathlib import Path
 from types import TracebackType
 
 from opq_hil.box.box import Box
-from opq_hil.box.faults import Faults, for_box
-from opq_hil.box.port import Port
+from opq_hil.box.faults import LineFaults, for_box
+from opq_hil.box.port import PtyPort
 from opq_hil.box.source import RunClock
-from opq_hil.mains.disturbance import Disturbance, Placed
+from opq_hil.mains.disturbance import MainsDisturbance, PlacedDisturbance
 from opq_hil.mains.events import GridEvent
 from opq_proto import log
 
@@ -37,7 +37,7 @@ class BoxHost:
     """
 
     def __init__(
-        self, boxes: Sequence[Box], faults: Faults | None = None, ports_dir: Path | str | None = None
+        self, boxes: Sequence[Box], faults: LineFaults | None = None, ports_dir: Path | str | None = None
     ) -> None:
         ids = [box.box_id for box in boxes]
         if len(set(ids)) != len(ids):
@@ -47,7 +47,7 @@ class BoxHost:
         """Called once, when every port is there."""
         self._faults = faults
         self._ports_dir = Path(ports_dir) if ports_dir is not None else None
-        self._ports: dict[str, Port] = {}
+        self._ports: dict[str, PtyPort] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -62,7 +62,7 @@ class BoxHost:
         """Bytes that Box could not send because nobody read them."""
         return self._ports[box_id].lost_bytes
 
-    def add_event(self, box_id: str, event: GridEvent | Disturbance) -> GridEvent | Placed:
+    def add_event(self, box_id: str, event: GridEvent | MainsDisturbance) -> GridEvent | PlacedDisturbance:
         """Put a disturbance into one Box's signal, as soon as possible; from any thread.
 
         Raises:
@@ -99,7 +99,7 @@ class BoxHost:
     def _open(self) -> None:
         clock = RunClock.now()
         for number, (box_id, box) in enumerate(self.boxes.items()):
-            port = Port(for_box(self._faults, number) if self._faults else None)
+            port = PtyPort(for_box(self._faults, number) if self._faults else None)
             self._ports[box_id] = port
             box.start(port, clock)
             if self._ports_dir is not None:

@@ -10,7 +10,7 @@ import tty
 from collections import deque
 from pathlib import Path
 
-from opq_hil.box.faults import Faults, Line
+from opq_hil.box.faults import FaultyLine, LineFaults
 
 BUFFER_BYTES = 16_384
 """What waits for a slow reader: 0.6 s of samples."""
@@ -19,7 +19,7 @@ CATCH_UP_NS = 50_000_000
 """A wire goes on while this process waits for a core: what it would have carried meanwhile goes at once."""
 
 
-class Port:
+class PtyPort:
     """One pty; not for use by several threads.
 
     Attributes:
@@ -27,10 +27,10 @@ class Port:
         sent_bytes, lost_bytes: handed to the pty; lost because nobody read them in time.
     """
 
-    def __init__(self, faults: Faults | None = None) -> None:
-        self._faults = faults or Faults()
-        self.out = Line(self._faults, 0)
-        self.back = Line(self._faults, 1)
+    def __init__(self, faults: LineFaults | None = None) -> None:
+        self._faults = faults or LineFaults()
+        self.out = FaultyLine(self._faults, 0)
+        self.back = FaultyLine(self._faults, 1)
         self._master, self._slave = os.openpty()
         tty.setraw(self._slave)
         os.set_blocking(self._master, False)

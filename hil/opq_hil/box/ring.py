@@ -15,7 +15,7 @@ FIGURES_S = 0.5
 """Two windows of 10/12 cycles; a whole second would double the cost."""
 
 
-class Ring:
+class BoxRing:
     """The last blocks, oldest dropped first.
 
     Attributes:
@@ -42,7 +42,7 @@ class Ring:
         """How many it holds at most."""
         return (self._held.maxlen or 0) * self._block
 
-    def ask(self, resend: Resend) -> None:
+    def accept_resend(self, resend: Resend) -> None:
         """Note which whole blocks a Resend covers, as far as they are here."""
         wanted = set(self._asked)
         held = {samples.first_sample for samples in self._held}
@@ -56,7 +56,7 @@ class Ring:
             elif first not in wanted:
                 self._asked.append(first)
 
-    def again(self) -> Samples | None:
+    def next_resent(self) -> Samples | None:
         """The next block to send again, flagged; None when nothing is asked for."""
         while self._asked:
             first = self._asked.popleft()

@@ -15,7 +15,7 @@ from functools import reduce
 from operator import xor
 
 from opq_hil.box.f405_memory import DEV_ID, F405Memory
-from opq_hil.box.faults import Faults, Line
+from opq_hil.box.faults import FaultyLine, LineFaults
 
 ACK, NACK = 0x79, 0x1F
 SYNC = 0x7F
@@ -45,7 +45,7 @@ Reading = Generator[bytes, int, None]
 
 
 @dataclass(frozen=True, slots=True)
-class Moods:
+class BootLoaderFaults:
     """How the boot loader itself misbehaves; the default is not at all. Commands count from 1."""
 
     refuses_every: int = 0
@@ -79,8 +79,8 @@ class RomBootLoader:
         *,
         chip_id: int = DEV_ID,
         readout_protected: bool = False,
-        faults: Faults | None = None,
-        moods: Moods | None = None,
+        faults: LineFaults | None = None,
+        moods: BootLoaderFaults | None = None,
         old_erase: bool = False,
     ) -> None:
         self.memory = memory or F405Memory()
@@ -88,8 +88,8 @@ class RomBootLoader:
         self.started_at: int | None = None
         self.commands: dict[int, int] = {}
         self._chip_id = chip_id
-        self._moods = moods or Moods()
-        self._into, self._back = (Line(faults or Faults(), direction) for direction in (0, 1))
+        self._moods = moods or BootLoaderFaults()
+        self._into, self._back = (FaultyLine(faults or LineFaults(), direction) for direction in (0, 1))
         self._known = (*COMMANDS[:6], ERASE, *COMMANDS[7:]) if old_erase else COMMANDS
         self._master, self._slave = os.openpty()
         tty.setraw(self._slave)

@@ -16,7 +16,7 @@ from opq_proto.clock import system_clock
 from opq_proto.messages import TimeSource
 
 
-class Source(Protocol):
+class SampleSource(Protocol):
     """Where a Box has its samples from: a generator or a replayed recording."""
 
     @property

@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_hil.box.box import Box
-from opq_hil.box.faults import Faults, Line
-from opq_hil.box.port import Port
+from opq_hil.box.faults import FaultyLine, LineFaults
+from opq_hil.box.port import PtyPort
 from opq_hil.box.source import RunClock
 from opq_hil.mains.generator import Generator
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
-CLEAN = Faults()
+CLEAN = LineFaults()
 
 
-class Cable(Port):
+class Cable(PtyPort):
     """A Port behind a stable path, out at first; not for use by several threads.
 
     Attributes:
@@ -32,7 +32,7 @@ class Cable(Port):
         self.unplugged_bytes = 0
         self._path = path
         self._noise = CLEAN
-        self._lines: list[Line] = []
+        self._lines: list[FaultyLine] = []
 
     @property
     def corrupted_bytes(self) -> int:
@@ -42,7 +42,7 @@ class Cable(Port):
     def plug(self) -> None:
         """A new pty behind the path."""
         if not self.plugged:
-            Port.__init__(self)
+            PtyPort.__init__(self)
             self.link_as(self._path)
             self.plugged = True
             self.disturb(self._noise)
@@ -53,10 +53,10 @@ class Cable(Port):
             self.plugged = False
             self.close()
 
-    def disturb(self, noise: Faults) -> None:
+    def disturb(self, noise: LineFaults) -> None:
         """From now on the wire does this to bytes, both ways."""
         self._noise = noise
-        self.out, self.back = Line(noise, 0), Line(noise, 1)
+        self.out, self.back = FaultyLine(noise, 0), FaultyLine(noise, 1)
         self._lines += [self.out, self.back]
 
     def send(self, frame: bytes) -> None:
@@ -101,7 +101,7 @@ class WatchedBox(Box):
         return Generator(seed=int(self.box_id)).counts(first, count)
 
 
-class Boxes:
+class CabledBoxes:
     """Boxes of a world for the `with` block; the first one has GPS, the others do not know the time.
 
     Every other Box without GPS does not even know the year: its stamps begin in 1970.
@@ -115,7 +115,7 @@ class Boxes:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="boxes", daemon=True)
 
-    def __enter__(self) -> "Boxes":
+    def __enter__(self) -> "CabledBoxes":
         monotonic_ns, now_ns = time.monotonic_ns(), time.time_ns()
         for number, (box_id, box) in enumerate(self.boxes.items()):
             start_ns = 10**9 if number % 2 else now_ns
@@ -145,7 +145,9 @@ class Boxes:
     def disturb(self, box_id: str, seed: int | None) -> None:
         """One byte in 10,000 arrives changed; without a seed none."""
         with self._lock:
-            self.cables[box_id].disturb(CLEAN if seed is None else Faults(corruption=CORRUPTION, seed=seed))
+            self.cables[box_id].disturb(
+                CLEAN if seed is None else LineFaults(corruption=CORRUPTION, seed=seed)
+            )
 
     def end(self) -> None:
         """No sample more; what the gateway lacks can still be asked for."""

@@ -11,13 +11,13 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from opq_hil.gateway_faults.service import Service
+from opq_hil.gateway_faults.service import ServiceProcess
 
 SIZE_BYTES = 384 << 20
 TRIES = 20
 
 
-class Disk:
+class FillableDisk:
     """The folder, a file system of its own when `mounted`."""
 
     def __init__(self, folder: Path, mounted: bool) -> None:
@@ -31,7 +31,7 @@ class Disk:
     def words(self) -> str:
         return "a file system of its own (ENOSPC)" if self.mounted else "a limit of file size (EFBIG)"
 
-    def fill(self, gateway: Service, full: bool) -> None:
+    def fill(self, gateway: ServiceProcess, full: bool) -> None:
         """Full, or as large as before."""
         if not self.mounted:
             gateway.limit_files(0 if full else None)

@@ -22,7 +22,7 @@ ALL_NS = (0, int(np.iinfo(np.int64).max))
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class RingContents:
     """Blocks in the order they were written, and the losses that are recorded between them."""
 
     blocks: list[SampleBlock]
@@ -35,12 +35,12 @@ def newest_ns(data_dir: Path, box_id: str) -> int:
     return 0 if newest is None else newest.end_ns
 
 
-def kept(data_dir: Path, box_id: str) -> Kept:
+def ring_contents(data_dir: Path, box_id: str) -> RingContents:
     """Everything in the ring now; its writer, if there is one, is not disturbed."""
     ring = _ring(data_dir, box_id)
     blocks = ring.read_blocks(*ALL_NS)
     gaps = [Gap(lost.first_sample, lost.samples, lost.reason) for lost in ring.read_lost(*ALL_NS)]
-    return Kept(blocks, gaps)
+    return RingContents(blocks, gaps)
 
 
 def _ring(data_dir: Path, box_id: str) -> Ring:
@@ -48,11 +48,11 @@ def _ring(data_dir: Path, box_id: str) -> Ring:
 
 
 @dataclass(slots=True)
-class Lived:
+class Evidence:
     """What a schedule left behind."""
 
     sent: dict[str, int] = field(default_factory=dict)
-    ring: dict[str, Kept] = field(default_factory=dict)
+    ring: dict[str, RingContents] = field(default_factory=dict)
     early: dict[str, list[SampleBlock]] = field(default_factory=dict)
     """Blocks that the ring held at the first kill."""
     deaf_s: dict[str, float] = field(default_factory=dict)

@@ -14,7 +14,7 @@ TIMEOUT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class GatewayReading:
     """One look; `counts` by (counter, Box)."""
 
     boxes: dict[str, dict[str, Any]]
@@ -25,7 +25,7 @@ class Reading:
         return round(sum(value for (counter, _), value in self.counts.items() if counter == name))
 
 
-def read(port: int) -> Reading | None:
+def read(port: int) -> GatewayReading | None:
     """What the gateway on `port` says now; None when it does not answer."""
     try:
         health = json.loads(_get(f"http://127.0.0.1:{port}/"))
@@ -33,7 +33,7 @@ def read(port: int) -> Reading | None:
     except (OSError, ValueError):
         return None
     boxes = {str(part["name"]): part for part in health.get("subcomponents") or ()}
-    return Reading(boxes, _counts(metrics))
+    return GatewayReading(boxes, _counts(metrics))
 
 
 def _get(url: str) -> bytes:
@@ -55,14 +55,14 @@ def _counts(text: str) -> dict[tuple[str, str], float]:
 COUNTER = "samples"
 
 
-class Serving:
+class SampleFlow:
     """From the first look on every Box's counter of samples has to rise."""
 
     def __init__(self, box_ids: Sequence[str]) -> None:
         self._lowest: dict[str, float] = {}
         self._box_ids = box_ids
 
-    def objection(self, reading: Reading | None) -> str | None:
+    def objection(self, reading: GatewayReading | None) -> str | None:
         """What is missing still; None: samples of all Boxes came since the first look."""
         if reading is None:
             return "it does not answer"

@@ -56,7 +56,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
+class FaultSchedule:
     """Faults in the order of their start; none begins before CALM_BEFORE_S or lasts beyond LAST_END_S."""
 
     seed: int
@@ -69,7 +69,7 @@ class Schedule:
         return {"seed": self.seed, "faults": [asdict(fault) for fault in self.faults]}
 
 
-def draw(seed: int, box_ids: tuple[str, ...], kinds: tuple[str, ...] = tuple(SPANS_S)) -> Schedule:
+def draw(seed: int, box_ids: tuple[str, ...], kinds: tuple[str, ...] = tuple(SPANS_S)) -> FaultSchedule:
     """The schedule of a seed; the same one whenever and wherever it is drawn."""
     chance = random.Random(seed)
     faults = []
@@ -80,7 +80,7 @@ def draw(seed: int, box_ids: tuple[str, ...], kinds: tuple[str, ...] = tuple(SPA
             fault = _one(chance, kind, at_s, (LAST_END_S - at_s) / left, box_ids)
             faults.append(fault)
             at_s = fault.end_s + 0.5
-    return Schedule(seed, tuple(sorted(faults, key=lambda fault: fault.at_s)))
+    return FaultSchedule(seed, tuple(sorted(faults, key=lambda fault: fault.at_s)))
 
 
 def _one(chance: random.Random, kind: str, from_s: float, room_s: float, box_ids: tuple[str, ...]) -> Fault:

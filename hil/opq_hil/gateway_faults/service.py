@@ -24,7 +24,7 @@ class ServiceError(OpqError):
     """A service did not come up, or not down."""
 
 
-class Service:
+class ServiceProcess:
     """One module as a process; all calls from one thread.
 
     Attributes:

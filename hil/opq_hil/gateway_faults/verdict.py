@@ -9,9 +9,9 @@ from pathlib import Path
 from opq_gateway.ring.lost import BEFORE_HEARD
 from opq_hil.box.box import RING_SAMPLES
 from opq_hil.gateway_faults import accounts
-from opq_hil.gateway_faults.evidence import Lived
-from opq_hil.gateway_faults.schedule import Schedule
-from opq_hil.gateway_faults.world import BOX_IDS, UNMEASURED_NS, World
+from opq_hil.gateway_faults.evidence import Evidence
+from opq_hil.gateway_faults.schedule import FaultSchedule
+from opq_hil.gateway_faults.world import BOX_IDS, UNMEASURED_NS, FaultWorld
 from opq_proto.errors import OpqError
 
 GUESSED_NS = 60_000_000
@@ -29,10 +29,10 @@ RESENT_S = RING_SAMPLES / 12_000 - 0.5
 
 
 @dataclass(slots=True)
-class Verdict:
+class ScheduleVerdict:
     """`problems` is empty when all is accounted for."""
 
-    schedule: Schedule
+    schedule: FaultSchedule
     problems: list[str] = field(default_factory=list)
     figures: dict[str, float | int | str] = field(default_factory=dict)
 
@@ -45,12 +45,12 @@ class Verdict:
         return {**self.schedule.document(), "ok": self.ok, "problems": self.problems, "figures": self.figures}
 
 
-def play(schedule: Schedule, folder: Path, mounted: bool) -> Verdict:
+def play(schedule: FaultSchedule, folder: Path, mounted: bool) -> ScheduleVerdict:
     """Live through a schedule; what the gateway does never raises."""
     begin_s = time.monotonic()
-    verdict = Verdict(schedule)
+    verdict = ScheduleVerdict(schedule)
     try:
-        with World(schedule, folder, mounted) as world:
+        with FaultWorld(schedule, folder, mounted) as world:
             lived = world.live()
             _judge(verdict, world, lived)
             if not verdict.ok and mounted:  # the file system ends with this process
@@ -61,7 +61,7 @@ def play(schedule: Schedule, folder: Path, mounted: bool) -> Verdict:
     return verdict
 
 
-def _judge(verdict: Verdict, world: World, lived: Lived) -> None:
+def _judge(verdict: ScheduleVerdict, world: FaultWorld, lived: Evidence) -> None:
     problems, figures = verdict.problems, verdict.figures
     problems += lived.problems
     figures |= lived.figures
@@ -100,7 +100,7 @@ def _judge(verdict: Verdict, world: World, lived: Lived) -> None:
     }
 
 
-def unexcused(schedule: Schedule, in_gaps: Mapping[str, int], deaf_s: float) -> list[str]:
+def unexcused(schedule: FaultSchedule, in_gaps: Mapping[str, int], deaf_s: float) -> list[str]:
     """Gaps that no fault explains: whatever is shorter than the Box's own ring can be sent again.
 
     Args:

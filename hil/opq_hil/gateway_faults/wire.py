@@ -23,7 +23,7 @@ LINGER_NONE = b"\x01\0\0\0\0\0\0\0"  # struct linger{1, 0}: close() resets, as a
 
 
 @dataclass(slots=True, eq=False)
-class Way:
+class RelayDirection:
     """One direction of a connection: bytes and when each piece arrives."""
 
     source: socket.socket
@@ -34,7 +34,7 @@ class Way:
     ended: bool = False
 
 
-class Wire:
+class FaultyRelay:
     """Relays ports of loopback for the `with` block; its faults are set from any thread.
 
     Attributes:
@@ -52,13 +52,13 @@ class Wire:
         self.connections = 0
         self._targets = {listen[name]: target for name, target in targets.items()}
         self._chance = random.Random(seed)
-        self._ways: list[Way] = []
+        self._ways: list[RelayDirection] = []
         self._listeners: list[socket.socket] = []
         self._selector = selectors.DefaultSelector()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="wire", daemon=True)
 
-    def __enter__(self) -> "Wire":
+    def __enter__(self) -> "FaultyRelay":
         self._listen()
         self._thread.start()
         return self
@@ -119,13 +119,13 @@ class Wire:
         for source, sink in ((near, far), (far, near)):
             source.setblocking(False)
             source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            way = Way(source, sink)
+            way = RelayDirection(source, sink)
             if self.lossy:
                 way.clear_s = time.monotonic() + self._late_s()
             self._ways.append(way)
             self._selector.register(source, selectors.EVENT_READ, way)
 
-    def _read(self, way: Way) -> None:
+    def _read(self, way: RelayDirection) -> None:
         if way.waiting_bytes > WAITING_BYTES or way.ended:
             self._stop.wait(0.001)
             return
@@ -174,7 +174,7 @@ class Wire:
             if way.ended and not way.pieces and way in self._ways:
                 self._drop(way)
 
-    def _drop(self, way: Way) -> None:
+    def _drop(self, way: RelayDirection) -> None:
         """End a connection, both ways."""
         both = [other for other in self._ways if other.source in (way.source, way.sink)]
         for each in both:

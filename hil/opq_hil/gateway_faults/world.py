@@ -11,15 +11,22 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from opq_hil.gateway_faults import gauges, places
-from opq_hil.gateway_faults.boxes import Boxes
+from opq_hil.gateway_faults.boxes import CabledBoxes
+from opq_hil.gateway_faults.broker_listener import BrokerListener
 from opq_hil.gateway_faults.child import put_step_ns
-from opq_hil.gateway_faults.disk import Disk
-from opq_hil.gateway_faults.ear import Ear
-from opq_hil.gateway_faults.evidence import Lived, backlog, exported, kept, newest_ns, queued_to_ns
-from opq_hil.gateway_faults.gauges import Serving
-from opq_hil.gateway_faults.schedule import CALM_AFTER_S, Fault, Schedule
-from opq_hil.gateway_faults.service import Service, ServiceError
-from opq_hil.gateway_faults.wire import Wire
+from opq_hil.gateway_faults.disk import FillableDisk
+from opq_hil.gateway_faults.evidence import (
+    Evidence,
+    backlog,
+    exported,
+    newest_ns,
+    queued_to_ns,
+    ring_contents,
+)
+from opq_hil.gateway_faults.gauges import SampleFlow
+from opq_hil.gateway_faults.schedule import CALM_AFTER_S, Fault, FaultSchedule
+from opq_hil.gateway_faults.service import ServiceError, ServiceProcess
+from opq_hil.gateway_faults.wire import FaultyRelay
 from opq_proto import ports
 from opq_proto.keys import KeyFolder, read_key_file, read_secret_file
 
@@ -36,22 +43,22 @@ TICK_S = 0.02
 """In steps of this faults begin and end."""
 
 
-class World:
+class FaultWorld:
     """Everything of one schedule, for the `with` block.
 
     Raises:
         ServiceError: gateway or cloud did not come up.
     """
 
-    def __init__(self, schedule: Schedule, folder: Path, mounted: bool) -> None:
+    def __init__(self, schedule: FaultSchedule, folder: Path, mounted: bool) -> None:
         self._schedule = schedule
         self._folder = folder
-        self._lived = Lived()
+        self._lived = Evidence()
         self._opened = ExitStack()
         folder.mkdir(parents=True, exist_ok=True)
         cloud_offset, gateway_offset = places.free_offset(schedule.seed)
         self._health_port = ports.with_offset("gateway_health", gateway_offset)
-        self._disk = Disk(folder / "disk", mounted)
+        self._disk = FillableDisk(folder / "disk", mounted)
         keys = KeyFolder(folder / "curve")
         keys.create(True, list(BOX_IDS))
         self._keys = keys
@@ -60,9 +67,9 @@ class World:
         put_step_ns(steady, 0)
         listen = {name: ports.with_offset(name, gateway_offset) for name in places.RELAYED}
         targets = {name: ports.with_offset(name, cloud_offset) for name in places.RELAYED}
-        self._wire = Wire(targets, listen, schedule.seed)
-        self._boxes = Boxes(BOX_IDS, folder / "ports")
-        self._ear = Ear(
+        self._wire = FaultyRelay(targets, listen, schedule.seed)
+        self._boxes = CabledBoxes(BOX_IDS, folder / "ports")
+        self._ear = BrokerListener(
             ports.endpoint("triggering_backend", cloud_offset),
             ports.endpoint("triggering_box", cloud_offset),
             ports.endpoint("command_box", cloud_offset),
@@ -72,10 +79,10 @@ class World:
             folder / "gateway.toml", self._disk.folder, keys.root, gateway_offset, self._boxes.paths
         )
         cloud = places.write_cloud(folder / "cloud.toml", folder / "cloud", keys.root, cloud_offset)
-        self.gateway = Service("gateway", gateway, self._clock, folder / "gateway.log")
-        self.cloud = Service("cloud", cloud, steady, folder / "cloud.log")
+        self.gateway = ServiceProcess("gateway", gateway, self._clock, folder / "gateway.log")
+        self.cloud = ServiceProcess("cloud", cloud, steady, folder / "cloud.log")
 
-    def __enter__(self) -> "World":
+    def __enter__(self) -> "FaultWorld":
         with ExitStack() as opening:
             for service in (self.cloud, self.gateway):
                 opening.callback(service.kill)
@@ -84,18 +91,18 @@ class World:
             opening.enter_context(self._ear)
             self._wait(self._up, UP_S, "the gateway is up")
             opening.enter_context(self._boxes)
-            self._wait(self._met, UP_S, "Boxes, gateway and brokers have met")
+            self._wait(self._met, UP_S, "CabledBoxes, gateway and brokers have met")
             self._opened = opening.pop_all()
         return self
 
     def __exit__(self, *what: object) -> None:
         self._opened.close()
 
-    def live(self) -> Lived:
+    def live(self) -> Evidence:
         """The schedule, then quiet, then an orderly end; what is left is read from disk and store."""
         lived = self._lived
         self._play()
-        serving = Serving(BOX_IDS)
+        serving = SampleFlow(BOX_IDS)
         try:
             self._wait(
                 lambda: serving.objection(gauges.read(self._health_port)),
@@ -122,17 +129,17 @@ class World:
             lived.problems += service.complaints
         lived.deaf_s = {box_id: self.gateway.deaf_s(box_id) for box_id in BOX_IDS}
         lived.figures["longest_deaf_s"] = round(max(lived.deaf_s.values()), 1)
-        lived.ring = {box_id: kept(self._disk.folder, box_id) for box_id in BOX_IDS}
+        lived.ring = {box_id: ring_contents(self._disk.folder, box_id) for box_id in BOX_IDS}
         lived.queued |= backlog(self._disk.folder) or set()
         lived.stored = exported(self._folder / "cloud")
         return lived
 
     @property
-    def ear(self) -> Ear:
+    def ear(self) -> BrokerListener:
         return self._ear
 
     @property
-    def boxes(self) -> Boxes:
+    def boxes(self) -> CabledBoxes:
         return self._boxes
 
     def _play(self) -> None:
@@ -191,10 +198,12 @@ class World:
     def _look(self) -> None:
         """What a killed gateway has on its disk, for later."""
         if not self._lived.early:
-            self._lived.early = {box_id: kept(self._disk.folder, box_id).blocks for box_id in BOX_IDS}
+            self._lived.early = {
+                box_id: ring_contents(self._disk.folder, box_id).blocks for box_id in BOX_IDS
+            }
         self._lived.queued |= backlog(self._disk.folder) or set()
 
-    def _killed(self, service: Service, begins: bool) -> None:
+    def _killed(self, service: ServiceProcess, begins: bool) -> None:
         if begins:
             service.kill()
         else:

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from opq_hil.mains.courses import Course, FloatArray
-from opq_hil.mains.disturbance import Disturbance
+from opq_hil.mains.courses import FloatArray, FrequencyCourse
+from opq_hil.mains.disturbance import MainsDisturbance
 from opq_hil.mains.grid import Grid
 from opq_hil.mains.sampling import TRUE, Converter, SampleClock
 from opq_hil.mains.truth import Truth
@@ -31,8 +31,8 @@ def mains(
     harmonics: Mapping[int, float | tuple[float, float]] | Iterable[Harmonic] = (),
     tones: Iterable[Tone] = (),
     dc_v: float = 0.0,
-    courses: Iterable[Course] = (),
-    disturbances: Iterable[Disturbance] = (),
+    courses: Iterable[FrequencyCourse] = (),
+    disturbances: Iterable[MainsDisturbance] = (),
     noise_db: float | None = None,
     pink_db: float | None = None,
     converter: Converter | None = None,

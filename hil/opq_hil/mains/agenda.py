@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from opq_hil.mains.courses import FloatArray
-from opq_hil.mains.disturbance import Disturbance, Placed, turned
+from opq_hil.mains.disturbance import MainsDisturbance, PlacedDisturbance, turned
 from opq_hil.mains.events import GridEvent, Recurring, not_before
 from opq_hil.mains.grid import Grid
 
@@ -16,7 +16,7 @@ KEPT_S = 60.0
 
 
 class Agenda:
-    """Events of the common grid (`GridEvent`) and disturbances of this Box alone (`Disturbance`).
+    """Events of the common grid (`GridEvent`) and disturbances of this Box alone (`MainsDisturbance`).
 
     Attributes:
         events: those of the grid, placed in its phase.
@@ -28,14 +28,14 @@ class Agenda:
         self.grid = grid
         self.own = grid
         self.events: list[GridEvent] = []
-        self.placed: list[Placed] = []
+        self.placed: list[PlacedDisturbance] = []
         self._rate_hz = rate_hz
         self._marks: list[int] = []  # samples at which events begin to count
         self._recurring = recurring
         self._plays = [0] * len(recurring)  # how many of each are placed
         self._looked = 0  # recurring events are placed up to here
 
-    def add(self, event: GridEvent | Disturbance, horizon: int) -> GridEvent | Placed:
+    def add(self, event: GridEvent | MainsDisturbance, horizon: int) -> GridEvent | PlacedDisturbance:
         """Place an event at the first possible point not before its own and not before sample `horizon`."""
         soon_s = horizon / self._rate_hz
         if isinstance(event, GridEvent):
@@ -65,7 +65,7 @@ class Agenda:
             if len(cycles) and event.start_cycles <= cycles[-1] and event.stop_cycles >= cycles[0]:
                 yield event
 
-    def _put(self, event: GridEvent | Disturbance) -> GridEvent | Placed:
+    def _put(self, event: GridEvent | MainsDisturbance) -> GridEvent | PlacedDisturbance:
         if isinstance(event, GridEvent):
             self.events.append(event)
             if event.mark_cycles is not None:

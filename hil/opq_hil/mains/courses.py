@@ -18,7 +18,7 @@ EDGE_S = 1e-9
 """A sample this near before a step is on it: 1e-5 of a sample, far above the rounding of times."""
 
 
-class Course(Protocol):
+class FrequencyCourse(Protocol):
     """A change of the frequency in time; all arrays (n,), seconds after sample 0."""
 
     def hz(self, t_s: FloatArray) -> FloatArray:

@@ -1,6 +1,6 @@
 """What a disturbance of the voltage is: a span of time, and what happens to phase, size and sum in it.
 
-A `Disturbance` is a wish (when, how long, how large); `placed` on a grid it has exact times and phases.
+A `MainsDisturbance` is a wish (when, how long, how large); `placed` on a grid it has exact times and phases.
 It acts in up to four ways, each a closed form: `courses` turn the phase, `share` is a factor on
 the voltage, `added` are volts on top, `noise_v` is noise on top.
 """
@@ -12,13 +12,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from opq_hil.mains.courses import EDGE_S, Course, FloatArray
+from opq_hil.mains.courses import EDGE_S, FloatArray, FrequencyCourse
 from opq_hil.mains.grid import Grid
 from opq_hil.mains.wave import Wave
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class DisturbanceSpan:
     """Where a disturbance lies, half open; seconds and cycles count from sample 0."""
 
     start_s: float
@@ -43,7 +43,7 @@ class Instants:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Disturbance:
+class MainsDisturbance:
     """The wish: from `start_s` on, for `cycles` or `seconds` (give one; neither: the kind's own length).
 
     With `angle_deg` it starts at the first such point on wave not before `start_s`; 0 is the rising zero
@@ -77,7 +77,7 @@ class Disturbance:
         if length is not None and not length > 0:
             raise ValueError(f"{self.kind}: lasts {length}; want more than 0")
 
-    def placed(self, grid: Grid) -> "Placed":
+    def placed(self, grid: Grid) -> "PlacedDisturbance":
         """The wish with its exact place, on a grid that holds all that turned the phase before."""
         start_s = self.start_s
         start_cycles = grid.cycles_at(start_s)
@@ -91,21 +91,21 @@ class Disturbance:
         else:
             stop_cycles = start_cycles + self.cycles
             stop_s = self._moment_s(grid, stop_cycles, start_s)
-        return Placed(self, Span(start_s, stop_s, start_cycles, stop_cycles))
+        return PlacedDisturbance(self, DisturbanceSpan(start_s, stop_s, start_cycles, stop_cycles))
 
     def tail_s(self) -> float:
         """How long after its span something of it is left."""
         return 0.0
 
-    def courses(self, span: Span) -> tuple[Course, ...]:
+    def courses(self, span: DisturbanceSpan) -> tuple[FrequencyCourse, ...]:
         """What it does to the phase, for ever."""
         return ()
 
-    def share(self, at: Instants, span: Span, wave: Wave) -> FloatArray | None:
+    def share(self, at: Instants, span: DisturbanceSpan, wave: Wave) -> FloatArray | None:
         """(n,) factor on the alternating voltage, for moments within the span and its tail; None: 1."""
         return None
 
-    def added(self, at: Instants, span: Span, wave: Wave) -> FloatArray | None:
+    def added(self, at: Instants, span: DisturbanceSpan, wave: Wave) -> FloatArray | None:
         """(n,) volts on top, for moments within the span and its tail; None: 0."""
         return None
 
@@ -117,7 +117,7 @@ class Disturbance:
         """Highest frequency of what it puts on top."""
         return 0.0
 
-    def breaks_s(self, span: Span, grid: Grid) -> FloatArray:
+    def breaks_s(self, span: DisturbanceSpan, grid: Grid) -> FloatArray:
         """Moments at which the voltage or its slope is not smooth."""
         tail_s = self.tail_s()
         return np.array([span.start_s, span.stop_s, *((span.stop_s + tail_s,) if tail_s else ())])
@@ -132,11 +132,11 @@ class Disturbance:
 
 
 @dataclass(frozen=True, slots=True)
-class Placed:
+class PlacedDisturbance:
     """A disturbance in its place."""
 
-    disturbance: Disturbance
-    span: Span
+    disturbance: MainsDisturbance
+    span: DisturbanceSpan
 
     @property
     def kind(self) -> str:
@@ -186,7 +186,9 @@ class Placed:
         return inside if inside.any() else None
 
 
-def place_all(disturbances: Iterable[Disturbance], grid: Grid) -> tuple[tuple[Placed, ...], Grid]:
+def place_all(
+    disturbances: Iterable[MainsDisturbance], grid: Grid
+) -> tuple[tuple[PlacedDisturbance, ...], Grid]:
     """All of them in time order, each on the phase that those before it left; and the grid so turned."""
     placed = []
     for disturbance in sorted(disturbances, key=lambda each: each.start_s):
@@ -196,7 +198,7 @@ def place_all(disturbances: Iterable[Disturbance], grid: Grid) -> tuple[tuple[Pl
     return tuple(placed), grid
 
 
-def turned(grid: Grid, placed: Placed) -> Grid:
+def turned(grid: Grid, placed: PlacedDisturbance) -> Grid:
     """A grid with what a disturbance does to the phase."""
     courses = placed.disturbance.courses(placed.span)
     if not courses:
@@ -204,6 +206,6 @@ def turned(grid: Grid, placed: Placed) -> Grid:
     return replace(grid, courses=(*grid.courses, *courses))
 
 
-def combined_kind(placed: Iterable[Placed]) -> str:
+def combined_kind(placed: Iterable[PlacedDisturbance]) -> str:
     """The contract's name of disturbances that are there together: in alphabetical order, joined by `+`."""
     return "+".join(sorted({one.kind for one in placed}))

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from opq_hil.mains.disturbance import Disturbance
+from opq_hil.mains.disturbance import MainsDisturbance
 from opq_hil.mains.grid import FloatArray, Grid
 
 Shape = tuple[tuple[float, float], ...]
@@ -82,11 +82,11 @@ class Recurring:
     Each time it starts at the first phase of its own point on wave at or after that moment.
     """
 
-    event: GridEvent | Disturbance
+    event: GridEvent | MainsDisturbance
     first_s: float
     every_s: float
 
-    def placed(self, index: int, grid: Grid) -> GridEvent | Disturbance:
+    def placed(self, index: int, grid: Grid) -> GridEvent | MainsDisturbance:
         """The event of play `index` (from 0), with its start."""
         start_s = self.first_s + index * self.every_s
         if isinstance(self.event, GridEvent):

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_hil.mains.agenda import Agenda
-from opq_hil.mains.disturbance import Disturbance, Instants, Placed
+from opq_hil.mains.disturbance import Instants, MainsDisturbance, PlacedDisturbance
 from opq_hil.mains.events import GridEvent, Recurring
 from opq_hil.mains.grid import FloatArray, Grid
 from opq_hil.mains.wave import Harmonic, Tone, Wave
 
-__all__ = ["Generator", "Harmonic", "Made", "Signal"]
+__all__ = ["Generator", "Harmonic", "MadeSamples", "MainsSignal"]
 
 CHUNK_SAMPLES = 200
 NOISE_CHUNK_SAMPLES = 2400
@@ -25,7 +25,7 @@ KEPT_CHUNKS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Signal:
+class MainsSignal:
     """What one Box sees of the grid, and its converter."""
 
     fundamental_v: float = 120.0
@@ -58,7 +58,7 @@ class Signal:
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class MadeSamples:
     """What was put in: (n,) arrays for n samples."""
 
     phase_cycles: FloatArray
@@ -79,12 +79,12 @@ class Generator:
 
     def __init__(
         self,
-        signal: Signal | None = None,
+        signal: MainsSignal | None = None,
         grid: Grid | None = None,
         seed: int = 1,
         recurring: tuple[Recurring, ...] = (),
     ) -> None:
-        self.signal = signal or Signal()
+        self.signal = signal or MainsSignal()
         self.grid = grid or Grid(self.signal.nominal_hz)
         self.seed = seed
         self._wave = self.signal.wave
@@ -114,7 +114,7 @@ class Generator:
     def effective_bits(self) -> float:
         return self.signal.effective_bits
 
-    def add(self, event: GridEvent | Disturbance) -> GridEvent | Placed:
+    def add(self, event: GridEvent | MainsDisturbance) -> GridEvent | PlacedDisturbance:
         """Put an event in at the first possible cycle not before its own; returns it as placed."""
         return self._agenda.add(event, self._horizon)
 
@@ -127,13 +127,13 @@ class Generator:
             parts.append(counts[max(0, first - start) : first + count - start])
         return np.concatenate(parts) if parts else np.empty(0, np.int16)
 
-    def truth(self, first: int, count: int) -> Made:
+    def truth(self, first: int, count: int) -> MadeSamples:
         """What samples first .. first + count - 1 were made of."""
         t_s = np.arange(first, first + count) / self._rate_hz
         at = Instants(t_s, self._agenda.own.cycles(t_s))
         share = np.ones(count)
         self._scale(share, at)
-        return Made(at.cycles, self._agenda.own.hz(t_s), share, self._volts(t_s))
+        return MadeSamples(at.cycles, self._agenda.own.hz(t_s), share, self._volts(t_s))
 
     def marks(self, first: int, count: int) -> tuple[int, ...]:
         """Samples in the span at which an event begins to count (`GridEvent.mark_cycles`)."""

@@ -10,9 +10,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from opq_hil.mains.courses import EDGE_S, Course, FloatArray, PhaseStep
+from opq_hil.mains.courses import EDGE_S, FloatArray, FrequencyCourse, PhaseStep
 
-__all__ = ["Excursion", "FloatArray", "Grid"]
+__all__ = ["FloatArray", "Grid", "GridExcursion"]
 
 NEWTON_STEPS = 6
 CLOSE_CYCLES = 1e-11
@@ -22,7 +22,7 @@ TABLE_PER_CYCLE = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Excursion:
+class GridExcursion:
     """A frequency profile added to the steady one, played every `every_s` from `first_s`.
 
     `points` are (seconds after the start, Hz above steady), joined by straight lines; before the
@@ -82,8 +82,8 @@ class Grid:
     wander_s: float = 60.0
     phase_cycles: float = 0.0
     """Phase at sample 0; a rising zero crossing is a whole number."""
-    excursions: tuple[Excursion, ...] = ()
-    courses: tuple[Course, ...] = ()
+    excursions: tuple[GridExcursion, ...] = ()
+    courses: tuple[FrequencyCourse, ...] = ()
 
     def cycles(self, t_s: FloatArray) -> FloatArray:
         """(n,) phase in cycles at `t_s`, (n,) seconds after sample 0; exact up to rounding."""

@@ -8,16 +8,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from opq_hil.mains import events
-from opq_hil.mains.disturbance import Disturbance
+from opq_hil.mains.disturbance import MainsDisturbance
 from opq_hil.mains.events import GridEvent
-from opq_hil.mains.phase_events import FrequencyDeviation, PhaseJump
+from opq_hil.mains.phase_events import FrequencyDeviation, PhaseJumpEvent
 from opq_hil.mains.pollution import (
     DcOffset,
-    Flicker,
+    FlickerEvent,
     HarmonicDistortion,
     Interharmonics,
     MainsSignalling,
-    Noise,
+    NoiseBurst,
 )
 from opq_hil.mains.rms_events import Overvoltage, RapidVoltageChange, Undervoltage
 from opq_hil.mains.transients import ImpulsiveTransient, OscillatoryTransient, PeriodicNotching
@@ -30,7 +30,7 @@ DISTANT_SHARE = 0.6
 
 
 @dataclass(frozen=True, slots=True)
-class Numbers:
+class EventNumbers:
     """What an event is asked with; not every kind uses all of them.
 
     `depth` is the share of the voltage that is lost or added; `cycles` how long; `angle_deg` the point on
@@ -45,118 +45,126 @@ class Numbers:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class EventKind:
     """One kind: its usual numbers, what it is in words, and how it is made for a rms and a frequency."""
 
-    usual: Numbers
+    usual: EventNumbers
     words: str
-    make: Callable[[Numbers, float, float], GridEvent | Disturbance]
+    make: Callable[[EventNumbers, float, float], GridEvent | MainsDisturbance]
     most_depth: float = 10.0
 
 
-def _simple(kind: str) -> Callable[[Numbers, float, float], GridEvent | Disturbance]:
+def _simple(kind: str) -> Callable[[EventNumbers, float, float], GridEvent | MainsDisturbance]:
     return lambda n, _v, _hz: events.disturbance(kind, n.depth, n.cycles, n.angle_deg)
 
 
-ON_DEMAND: dict[str, Kind] = {
-    "sag": Kind(Numbers(), "sag to {left:.4g} of its voltage for {n.cycles:g} cycles", _simple("sag"), 1.0),
-    "swell": Kind(Numbers(), "swell to {more:.4g} of its voltage for {n.cycles:g} cycles", _simple("swell")),
-    "interruption": Kind(Numbers(), "interruption for {n.cycles:g} cycles", _simple("interruption"), 1.0),
-    "transient": Kind(Numbers(), "transient of {n.depth:g} of its rms voltage", _simple("transient")),
-    "undervoltage": Kind(
-        Numbers(0.15, 3660.0),
+ON_DEMAND: dict[str, EventKind] = {
+    "sag": EventKind(
+        EventNumbers(), "sag to {left:.4g} of its voltage for {n.cycles:g} cycles", _simple("sag"), 1.0
+    ),
+    "swell": EventKind(
+        EventNumbers(), "swell to {more:.4g} of its voltage for {n.cycles:g} cycles", _simple("swell")
+    ),
+    "interruption": EventKind(
+        EventNumbers(), "interruption for {n.cycles:g} cycles", _simple("interruption"), 1.0
+    ),
+    "transient": EventKind(
+        EventNumbers(), "transient of {n.depth:g} of its rms voltage", _simple("transient")
+    ),
+    "undervoltage": EventKind(
+        EventNumbers(0.15, 3660.0),
         "undervoltage, {left:.4g} of its voltage for {n.cycles:g} cycles",
         lambda n, _v, _hz: Undervoltage(depth=n.depth, cycles=n.cycles, angle_deg=n.angle_deg),
         1.0,
     ),
-    "overvoltage": Kind(
-        Numbers(0.15, 3660.0),
+    "overvoltage": EventKind(
+        EventNumbers(0.15, 3660.0),
         "overvoltage, {more:.4g} of its voltage for {n.cycles:g} cycles",
         lambda n, _v, _hz: Overvoltage(rise=n.depth, cycles=n.cycles, angle_deg=n.angle_deg),
     ),
-    "rapid_voltage_change": Kind(
-        Numbers(0.06, 180.0),
+    "rapid_voltage_change": EventKind(
+        EventNumbers(0.06, 180.0),
         "rapid voltage change to {left:.4g} of its voltage for {n.cycles:g} cycles",
         lambda n, _v, _hz: RapidVoltageChange(change=-n.depth, cycles=n.cycles, angle_deg=n.angle_deg),
         1.0,
     ),
-    "impulsive_transient": Kind(
-        Numbers(0.5, angle_deg=90.0),
+    "impulsive_transient": EventKind(
+        EventNumbers(0.5, angle_deg=90.0),
         "impulse of {n.depth:g} of its peak voltage",
         lambda n, _v, _hz: ImpulsiveTransient(peak_pu=n.depth, angle_deg=n.angle_deg),
     ),
-    "oscillatory_transient": Kind(
-        Numbers(0.5, angle_deg=90.0, hz=900.0),
+    "oscillatory_transient": EventKind(
+        EventNumbers(0.5, angle_deg=90.0, hz=900.0),
         "oscillation of {n.hz:g} Hz from {n.depth:g} of its peak voltage",
         lambda n, _v, _hz: OscillatoryTransient(peak_pu=n.depth, ring_hz=n.hz, angle_deg=n.angle_deg),
     ),
-    "periodic_notching": Kind(
-        Numbers(0.3, 120.0),
+    "periodic_notching": EventKind(
+        EventNumbers(0.3, 120.0),
         "six notches per cycle, {n.depth:g} deep, for {n.cycles:g} cycles",
         lambda n, _v, hz: PeriodicNotching(
             depth=n.depth, cycles=n.cycles, angle_deg=n.angle_deg, grid_hz=hz, width_s=0.03 / hz
         ),
         1.0,
     ),
-    "harmonics": Kind(
-        Numbers(0.08, 600.0),
+    "harmonics": EventKind(
+        EventNumbers(0.08, 600.0),
         "harmonics 5 and 7, {n.depth:g} of its voltage, for {n.cycles:g} cycles",
         lambda n, _v, _hz: HarmonicDistortion(
             harmonics=_fifth_and_seventh(n.depth), cycles=n.cycles, angle_deg=n.angle_deg
         ),
         1.0,
     ),
-    "interharmonics": Kind(
-        Numbers(0.02, 600.0, hz=185.0),
+    "interharmonics": EventKind(
+        EventNumbers(0.02, 600.0, hz=185.0),
         "tone of {n.hz:g} Hz, {n.depth:g} of its voltage, for {n.cycles:g} cycles",
         lambda n, _v, _hz: Interharmonics(
             tones=(Tone(n.hz, 100 * n.depth),), cycles=n.cycles, angle_deg=n.angle_deg
         ),
         1.0,
     ),
-    "mains_signalling": Kind(
-        Numbers(0.02, 600.0, hz=316.67),
+    "mains_signalling": EventKind(
+        EventNumbers(0.02, 600.0, hz=316.67),
         "signalling on {n.hz:g} Hz, {n.depth:g} of its voltage, for {n.cycles:g} cycles",
         lambda n, _v, hz: MainsSignalling(
             signal_hz=n.hz, percent=100 * n.depth, cycles=n.cycles, bits="1101001", bit_s=n.cycles / hz / 7
         ),
         1.0,
     ),
-    "flicker": Kind(
-        Numbers(0.01, 3600.0, hz=8.8),
+    "flicker": EventKind(
+        EventNumbers(0.01, 3600.0, hz=8.8),
         "flicker of {n.hz:g} Hz, {n.depth:g} of its voltage from peak to peak, for {n.cycles:g} cycles",
-        lambda n, _v, _hz: Flicker(
+        lambda n, _v, _hz: FlickerEvent(
             change_percent=100 * n.depth, modulation_hz=n.hz, cycles=n.cycles, angle_deg=n.angle_deg
         ),
         1.0,
     ),
-    "frequency_deviation": Kind(
-        Numbers(cycles=300.0, hz=-0.5),
+    "frequency_deviation": EventKind(
+        EventNumbers(cycles=300.0, hz=-0.5),
         "frequency {n.hz:+g} Hz for {n.cycles:g} cycles",
         lambda n, _v, _hz: FrequencyDeviation(offset_hz=n.hz, cycles=n.cycles),
     ),
-    "phase_jump": Kind(
-        Numbers(degrees=30.0),
+    "phase_jump": EventKind(
+        EventNumbers(degrees=30.0),
         "phase jump of {n.degrees:g} degrees",
-        lambda n, _v, _hz: PhaseJump(degrees=n.degrees, angle_deg=n.angle_deg),
+        lambda n, _v, _hz: PhaseJumpEvent(degrees=n.degrees, angle_deg=n.angle_deg),
     ),
-    "dc_offset": Kind(
-        Numbers(0.02, 600.0),
+    "dc_offset": EventKind(
+        EventNumbers(0.02, 600.0),
         "direct voltage of {n.depth:g} of its rms for {n.cycles:g} cycles",
         lambda n, v, _hz: DcOffset(dc_v=n.depth * v, cycles=n.cycles, angle_deg=n.angle_deg),
         1.0,
     ),
-    "noise": Kind(
-        Numbers(0.03, 600.0),
+    "noise": EventKind(
+        EventNumbers(0.03, 600.0),
         "noise of {n.depth:g} of its rms for {n.cycles:g} cycles",
-        lambda n, _v, _hz: Noise(noise_db=-20 * math.log10(n.depth), cycles=n.cycles),
+        lambda n, _v, _hz: NoiseBurst(noise_db=-20 * math.log10(n.depth), cycles=n.cycles),
         1.0,
     ),
 }
 KINDS = tuple(ON_DEMAND)
 
 
-def numbers_for(kind: str, told: dict[str, float]) -> Numbers:
+def numbers_for(kind: str, told: dict[str, float]) -> EventNumbers:
     """The kind's usual numbers, with those that were told.
 
     Raises:
@@ -181,7 +189,9 @@ def numbers_for(kind: str, told: dict[str, float]) -> Numbers:
     return numbers
 
 
-def on_demand(kind: str, numbers: Numbers, rms_v: float, nominal_hz: float) -> GridEvent | Disturbance:
+def on_demand(
+    kind: str, numbers: EventNumbers, rms_v: float, nominal_hz: float
+) -> GridEvent | MainsDisturbance:
     """An event by its name, for a Box with a rms voltage and a nominal frequency.
 
     Raises:
@@ -192,7 +202,7 @@ def on_demand(kind: str, numbers: Numbers, rms_v: float, nominal_hz: float) -> G
     return ON_DEMAND[kind].make(numbers, rms_v, nominal_hz)
 
 
-def words(kind: str, numbers: Numbers) -> str:
+def words(kind: str, numbers: EventNumbers) -> str:
     """What will be seen, in a line."""
     return ON_DEMAND[kind].words.format(n=numbers, left=1 - numbers.depth, more=1 + numbers.depth)
 

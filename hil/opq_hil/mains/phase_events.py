@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from opq_hil.mains.courses import Course, FloatArray, FrequencyStep, PhaseStep, Ramp
-from opq_hil.mains.disturbance import Disturbance, Span
+from opq_hil.mains.courses import FloatArray, FrequencyCourse, FrequencyStep, PhaseStep, Ramp
+from opq_hil.mains.disturbance import DisturbanceSpan, MainsDisturbance
 from opq_hil.mains.grid import Grid
 
 SHORTEST_RAMP_S = 1e-4
@@ -15,7 +15,7 @@ SHORTEST_RAMP_S = 1e-4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PhaseJump(Disturbance):
+class PhaseJumpEvent(MainsDisturbance):
     """The phase jumps ahead by `degrees` (negative: back) and stays there. It has no length."""
 
     kind: ClassVar[str] = "phase_jump"
@@ -23,18 +23,18 @@ class PhaseJump(Disturbance):
     degrees: float = 30.0
 
     def check(self) -> None:
-        Disturbance.check(self)
+        MainsDisturbance.check(self)
         if not (math.isfinite(self.degrees) and abs(self.degrees) <= 180):
             raise ValueError(f"degrees is {self.degrees}; want -180 to 180")
         if self.cycles is not None or self.seconds is not None:
             raise ValueError("phase_jump: has no length; jump back with a second one")
 
-    def courses(self, span: Span) -> tuple[Course, ...]:
+    def courses(self, span: DisturbanceSpan) -> tuple[FrequencyCourse, ...]:
         return (PhaseStep(self.degrees, span.start_s),)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FrequencyDeviation(Disturbance):
+class FrequencyDeviation(MainsDisturbance):
     """The frequency is off by `offset_hz`, reached along ramps of `ramp_s` that begin at start and stop.
 
     Its `cycles` are those that would pass without it.
@@ -46,7 +46,7 @@ class FrequencyDeviation(Disturbance):
     ramp_s: float = 0.5
 
     def check(self) -> None:
-        Disturbance.check(self)
+        MainsDisturbance.check(self)
         if not math.isfinite(self.offset_hz):
             raise ValueError(f"offset_hz is {self.offset_hz}; want a number")
         if not (math.isfinite(self.ramp_s) and self.ramp_s >= 0):
@@ -55,7 +55,7 @@ class FrequencyDeviation(Disturbance):
     def tail_s(self) -> float:
         return self.ramp_s
 
-    def courses(self, span: Span) -> tuple[Course, ...]:
+    def courses(self, span: DisturbanceSpan) -> tuple[FrequencyCourse, ...]:
         if self.ramp_s < SHORTEST_RAMP_S:
             return (
                 FrequencyStep(self.offset_hz, span.start_s),
@@ -67,6 +67,6 @@ class FrequencyDeviation(Disturbance):
             Ramp(-slope, span.stop_s, span.stop_s + self.ramp_s),
         )
 
-    def breaks_s(self, span: Span, grid: Grid) -> FloatArray:
+    def breaks_s(self, span: DisturbanceSpan, grid: Grid) -> FloatArray:
         edges = (span.start_s, span.stop_s)
         return np.array([*edges, *(at + self.ramp_s for at in edges)])

@@ -7,13 +7,13 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from opq_hil.mains.courses import EDGE_S, FloatArray
-from opq_hil.mains.disturbance import Disturbance, Instants, Span
+from opq_hil.mains.disturbance import DisturbanceSpan, Instants, MainsDisturbance
 from opq_hil.mains.grid import Grid
 from opq_hil.mains.wave import Harmonic, Tone, Wave, shape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HarmonicDistortion(Disturbance):
+class HarmonicDistortion(MainsDisturbance):
     """More harmonics for a while, on top of the steady ones."""
 
     kind: ClassVar[str] = "harmonics"
@@ -23,12 +23,12 @@ class HarmonicDistortion(Disturbance):
     def highest_hz(self, grid_hz: float) -> float:
         return grid_hz * max((harmonic.order for harmonic in self.harmonics), default=0)
 
-    def added(self, at: Instants, span: Span, wave: Wave) -> FloatArray | None:
+    def added(self, at: Instants, span: DisturbanceSpan, wave: Wave) -> FloatArray | None:
         return np.asarray(wave.peak_v * shape(self.harmonics, at.cycles, fundamental=False))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Interharmonics(Disturbance):
+class Interharmonics(MainsDisturbance):
     """Tones between the harmonics for a while."""
 
     kind: ClassVar[str] = "interharmonics"
@@ -38,12 +38,12 @@ class Interharmonics(Disturbance):
     def highest_hz(self, grid_hz: float) -> float:
         return max((abs(tone.hz) for tone in self.tones), default=0.0)
 
-    def added(self, at: Instants, span: Span, wave: Wave) -> FloatArray | None:
+    def added(self, at: Instants, span: DisturbanceSpan, wave: Wave) -> FloatArray | None:
         return np.asarray(wave.peak_v * sum(tone.shape(at.t_s) for tone in self.tones))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MainsSignalling(Disturbance):
+class MainsSignalling(MainsDisturbance):
     """A ripple-control telegram: a tone, on during the ones of `bits` (all of the time without bits)."""
 
     kind: ClassVar[str] = "mains_signalling"
@@ -55,14 +55,14 @@ class MainsSignalling(Disturbance):
     bit_s: float = 1.0
 
     def check(self) -> None:
-        Disturbance.check(self)
+        MainsDisturbance.check(self)
         if set(self.bits) - {"0", "1"} or not self.bit_s > 0:
             raise ValueError(f"bits is {self.bits!r} of {self.bit_s} s; want zeros and ones, longer than 0 s")
 
     def highest_hz(self, grid_hz: float) -> float:
         return abs(self.signal_hz)
 
-    def added(self, at: Instants, span: Span, wave: Wave) -> FloatArray | None:
+    def added(self, at: Instants, span: DisturbanceSpan, wave: Wave) -> FloatArray | None:
         tone = wave.peak_v * Tone(self.signal_hz, self.percent).shape(at.t_s - span.start_s)
         if not self.bits:
             return np.asarray(tone)
@@ -70,13 +70,13 @@ class MainsSignalling(Disturbance):
         on = np.array([bit == "1" for bit in self.bits] + [False])
         return np.where(on[np.clip(number, 0, len(self.bits))], tone, 0.0)
 
-    def breaks_s(self, span: Span, grid: Grid) -> FloatArray:
+    def breaks_s(self, span: DisturbanceSpan, grid: Grid) -> FloatArray:
         edges = span.start_s + self.bit_s * np.arange(len(self.bits) + 1)
         return np.concatenate(([span.start_s, span.stop_s], edges[edges < span.stop_s]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Flicker(Disturbance):
+class FlickerEvent(MainsDisturbance):
     """The amplitude modulated: u (1 + change/2 s(2 pi f t)), s a sine or its sign.
 
     `change_percent` is dV/V, peak to peak, as in the tables of IEC 61000-4-15:2010; a rectangular modulation
@@ -92,20 +92,20 @@ class Flicker(Disturbance):
     """Rectangular: part of the period at the upper level."""
 
     def check(self) -> None:
-        Disturbance.check(self)
+        MainsDisturbance.check(self)
         if self.form not in ("sine", "rectangular"):
             raise ValueError(f"form is {self.form!r}; want sine or rectangular")
         if not (self.modulation_hz > 0 and 0 < self.change_percent < 200 and 0 < self.duty < 1):
             raise ValueError(f"{self}; want modulation_hz above 0, change_percent below 200, duty in 0 .. 1")
 
-    def share(self, at: Instants, span: Span, wave: Wave) -> FloatArray | None:
+    def share(self, at: Instants, span: DisturbanceSpan, wave: Wave) -> FloatArray | None:
         periods = self.modulation_hz * (at.t_s - span.start_s)
         if self.form == "sine":
             return np.asarray(1 + self.change_percent / 200 * np.sin(2 * math.pi * periods))
         place = np.mod(periods + EDGE_S * self.modulation_hz, 1.0)
         return np.asarray(1 + self.change_percent / 200 * np.where(place < self.duty, 1.0, -1.0))
 
-    def breaks_s(self, span: Span, grid: Grid) -> FloatArray:
+    def breaks_s(self, span: DisturbanceSpan, grid: Grid) -> FloatArray:
         if self.form == "sine":
             return np.array([span.start_s, span.stop_s])
         periods = np.arange(math.ceil((span.stop_s - span.start_s) * self.modulation_hz))
@@ -114,19 +114,19 @@ class Flicker(Disturbance):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DcOffset(Disturbance):
+class DcOffset(MainsDisturbance):
     """A direct voltage on top."""
 
     kind: ClassVar[str] = "dc_offset"
     usual_s: ClassVar[float] = 1.0
     dc_v: float = 2.0
 
-    def added(self, at: Instants, span: Span, wave: Wave) -> FloatArray | None:
+    def added(self, at: Instants, span: DisturbanceSpan, wave: Wave) -> FloatArray | None:
         return np.full(len(at), self.dc_v)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Noise(Disturbance):
+class NoiseBurst(MainsDisturbance):
     """White noise on top, `noise_db` under the fundamental."""
 
     kind: ClassVar[str] = "noise"
@@ -150,7 +150,7 @@ IEC 61000-4-15:2010, table 5; Pst is in proportion to the change. From memory of
 """
 
 
-def flicker_of(pst: float, changes_per_minute: float, lamp: Lamp, seconds: float) -> Flicker:
+def flicker_of(pst: float, changes_per_minute: float, lamp: Lamp, seconds: float) -> FlickerEvent:
     """The rectangular modulation of a row of the table that makes `pst`, from sample 0 on.
 
     Raises:
@@ -159,7 +159,7 @@ def flicker_of(pst: float, changes_per_minute: float, lamp: Lamp, seconds: float
     rows = PST_ONE_PERCENT.get(lamp, {})
     if changes_per_minute not in rows:
         raise ValueError(f"{changes_per_minute} changes per minute for {lamp}; want a row of table 5: {rows}")
-    return Flicker(
+    return FlickerEvent(
         form="rectangular",
         modulation_hz=changes_per_minute / 120,
         change_percent=pst * rows[changes_per_minute],
@@ -167,7 +167,7 @@ def flicker_of(pst: float, changes_per_minute: float, lamp: Lamp, seconds: float
     )
 
 
-def pst_of(flicker: Flicker, lamp: Lamp) -> float | None:
+def pst_of(flicker: FlickerEvent, lamp: Lamp) -> float | None:
     """Pst of a rectangular modulation with equal halves; None where the table has no such row."""
     if flicker.form != "rectangular" or flicker.duty != 0.5:
         return None

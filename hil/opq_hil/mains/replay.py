@@ -16,20 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_hil.mains.recording import Recording
-from opq_hil.mains.steady import Steady, find_steady
+from opq_hil.mains.steady import SteadyLoop, find_steady
 from opq_measure.events.disturbances import find_disturbances
 
 LEAD_S = 10.0
 EVERY_S = 60.0
 
 
-class Schedule:
+class PlaySchedule:
     """When plays start, for all recordings of one axis: stream sample of play 0, 1, ...
 
     The first Box decides, so that whole cycles of its own loop fit; the others follow.
     """
 
-    def __init__(self, recording: Recording, steady: Steady, lead_s: float, every_s: float) -> None:
+    def __init__(self, recording: Recording, steady: SteadyLoop, lead_s: float, every_s: float) -> None:
         rate_hz = recording.rate_hz
         self._steady = steady
         self._length = len(recording.counts)
@@ -51,7 +51,9 @@ class Schedule:
 class Replay:
     """One recording as an endless stream of counts; a `Source`."""
 
-    def __init__(self, recording: Recording, steady: Steady, schedule: Schedule, axis_samples: float) -> None:
+    def __init__(
+        self, recording: Recording, steady: SteadyLoop, schedule: PlaySchedule, axis_samples: float
+    ) -> None:
         self.recording = recording
         self.steady = steady
         self._schedule = schedule
@@ -170,10 +172,10 @@ def replays(
         if recording.axis_samples is not None and recording.rate_millihz == recordings[0].rate_millihz
     ]
     zero = min((recording.axis_samples or 0.0 for recording in on_axis), default=0.0)
-    common: Schedule | None = None
+    common: PlaySchedule | None = None
     made = []
     for recording, steady in zip(recordings, steadies, strict=True):
-        schedule = Schedule(recording, steady, lead_s, every_s)
+        schedule = PlaySchedule(recording, steady, lead_s, every_s)
         axis = 0.0
         if any(recording is other for other in on_axis):
             common = common or schedule

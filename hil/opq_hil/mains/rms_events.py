@@ -9,14 +9,14 @@ from typing import ClassVar
 
 import numpy as np
 
-from opq_hil.mains.courses import Course, FloatArray, PhaseStep
-from opq_hil.mains.disturbance import Disturbance, Instants, Span
+from opq_hil.mains.courses import FloatArray, FrequencyCourse, PhaseStep
+from opq_hil.mains.disturbance import DisturbanceSpan, Instants, MainsDisturbance
 from opq_hil.mains.grid import Grid
 from opq_hil.mains.wave import Wave
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Level(Disturbance):
+class Level(MainsDisturbance):
     """The voltage at another level, reached along straight lines of `edge_s` that begin at start and stop."""
 
     edge_s: float = 0.0
@@ -28,7 +28,7 @@ class Level(Disturbance):
         return 1.0
 
     def check(self) -> None:
-        Disturbance.check(self)
+        MainsDisturbance.check(self)
         if not (math.isfinite(self.edge_s) and self.edge_s >= 0):
             raise ValueError(f"edge_s is {self.edge_s}; want a number from 0")
         if not (math.isfinite(self.level()) and self.level() >= 0):
@@ -37,7 +37,7 @@ class Level(Disturbance):
     def tail_s(self) -> float:
         return self.edge_s
 
-    def courses(self, span: Span) -> tuple[Course, ...]:
+    def courses(self, span: DisturbanceSpan) -> tuple[FrequencyCourse, ...]:
         if not self.phase_jump_deg:
             return ()
         return (
@@ -45,7 +45,7 @@ class Level(Disturbance):
             PhaseStep(-self.phase_jump_deg, span.stop_s),
         )
 
-    def share(self, at: Instants, span: Span, wave: Wave) -> FloatArray | None:
+    def share(self, at: Instants, span: DisturbanceSpan, wave: Wave) -> FloatArray | None:
         level = self.level()
         if not self.edge_s:
             return np.full(len(at), level)
@@ -53,7 +53,7 @@ class Level(Disturbance):
         out = np.clip((at.t_s - span.stop_s) / self.edge_s, 0.0, 1.0)
         return np.asarray(1 + (level - 1) * (into - out))
 
-    def breaks_s(self, span: Span, grid: Grid) -> FloatArray:
+    def breaks_s(self, span: DisturbanceSpan, grid: Grid) -> FloatArray:
         edges = (span.start_s, span.stop_s)
         return np.array([*edges, *(at + self.edge_s for at in edges)])
 
@@ -135,7 +135,7 @@ class Profile(Level):
     def tail_s(self) -> float:
         return 0.0
 
-    def share(self, at: Instants, span: Span, wave: Wave) -> FloatArray | None:
+    def share(self, at: Instants, span: DisturbanceSpan, wave: Wave) -> FloatArray | None:
         times = np.array([point[0] for point in self.points])
         shares = np.array([point[1] for point in self.points])
         since = at.t_s - span.start_s + 1e-9
@@ -145,5 +145,5 @@ class Profile(Level):
         into = np.clip((since - 1e-9 - times[k]) / length, 0.0, 1.0)
         return np.asarray(shares[k] + (shares[after] - shares[k]) * into)
 
-    def breaks_s(self, span: Span, grid: Grid) -> FloatArray:
+    def breaks_s(self, span: DisturbanceSpan, grid: Grid) -> FloatArray:
         return np.array([span.start_s, span.stop_s, *(span.start_s + at for at, _ in self.points)])

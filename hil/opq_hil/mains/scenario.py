@@ -14,11 +14,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from opq_hil.mains.disturbance import Disturbance
+from opq_hil.mains.disturbance import MainsDisturbance
 from opq_hil.mains.events import GridEvent, Recurring, first_below, steps
-from opq_hil.mains.generator import Generator, Harmonic, Signal
-from opq_hil.mains.grid import Excursion, Grid
-from opq_hil.mains.on_demand import Numbers, numbers_for, on_demand
+from opq_hil.mains.generator import Generator, Harmonic, MainsSignal
+from opq_hil.mains.grid import Grid, GridExcursion
+from opq_hil.mains.on_demand import EventNumbers, numbers_for, on_demand
 from opq_proto.config import Field, load, section
 from opq_proto.errors import ConfigError
 
@@ -102,7 +102,7 @@ class GridConfig:
 
 
 @section
-class Scenario:
+class MainsScenario:
     """A whole scenario file."""
 
     title: str = Field(default="", description="one line")
@@ -114,7 +114,7 @@ class Scenario:
     box: tuple[BoxConfig, ...] = Field(default=(), description="the Boxes")
 
 
-def load_scenario(name: str | Path = DEFAULT, overrides: Mapping[str, Any] | None = None) -> Scenario:
+def load_scenario(name: str | Path = DEFAULT, overrides: Mapping[str, Any] | None = None) -> MainsScenario:
     """A scenario from a file, or a shipped one by its bare name.
 
     Raises:
@@ -127,21 +127,21 @@ def load_scenario(name: str | Path = DEFAULT, overrides: Mapping[str, Any] | Non
             raise ConfigError(
                 f"scenario {name!r}: no such file, and none of that name is shipped; try {DEFAULT}"
             )
-    scenario = load(Scenario, path, overrides)
+    scenario = load(MainsScenario, path, overrides)
     problem = _problem(scenario)
     if problem:
         raise ConfigError(f"{path.name}: {problem}, nothing was started")
     return scenario
 
 
-def grid_of(scenario: Scenario) -> Grid:
+def grid_of(scenario: MainsScenario) -> Grid:
     """The grid that all Boxes of a scenario share."""
     told = scenario.grid
-    excursions = (Excursion(scenario.lead_s, scenario.every_s, told.excursion),) if told.excursion else ()
+    excursions = (GridExcursion(scenario.lead_s, scenario.every_s, told.excursion),) if told.excursion else ()
     return Grid(told.frequency_hz, told.wander_hz, told.wander_s, excursions=excursions)
 
 
-def generators(scenario: Scenario, seed: int = 1) -> dict[str, Generator]:
+def generators(scenario: MainsScenario, seed: int = 1) -> dict[str, Generator]:
     """One generator per Box of the scenario, by Box id."""
     grid = grid_of(scenario)
     return {box.id: _generator(scenario, box, grid, seed) for box in scenario.box}
@@ -154,7 +154,7 @@ def plain_generator(box_id: str, grid: Grid, nominal_v: float, nominal_hz: float
         Harmonic(order, float(percent * chance.uniform(0.5, 1.5)), float(chance.uniform(0, 360)))
         for order, percent in ((3, 1.5), (5, 1.5), (7, 0.6), (9, 0.4))
     )
-    signal = Signal(
+    signal = MainsSignal(
         fundamental_v=float(nominal_v * chance.uniform(0.99, 1.02)),
         harmonics=harmonics,
         noise_v=0.014,
@@ -166,8 +166,8 @@ def plain_generator(box_id: str, grid: Grid, nominal_v: float, nominal_hz: float
     return Generator(signal, grid, seed=seed * 1_000_003 + int(box_id))
 
 
-def _generator(scenario: Scenario, box: BoxConfig, grid: Grid, seed: int) -> Generator:
-    signal = Signal(
+def _generator(scenario: MainsScenario, box: BoxConfig, grid: Grid, seed: int) -> Generator:
+    signal = MainsSignal(
         fundamental_v=box.fundamental_v,
         harmonics=tuple(Harmonic(*harmonic) for harmonic in box.harmonics),
         dc_v=box.dc_v,
@@ -184,12 +184,12 @@ def _generator(scenario: Scenario, box: BoxConfig, grid: Grid, seed: int) -> Gen
     return Generator(signal, grid, seed=seed * 1_000_003 + int(box.id), recurring=recurring)
 
 
-def _numbers(told: EventConfig) -> Numbers:
+def _numbers(told: EventConfig) -> EventNumbers:
     given = {name: getattr(told, name) for name in ("depth", "cycles", "angle_deg", "hz", "degrees")}
     return numbers_for(told.kind, {name: value for name, value in given.items() if value is not None})
 
 
-def _event(told: EventConfig, signal: Signal) -> GridEvent | Disturbance:
+def _event(told: EventConfig, signal: MainsSignal) -> GridEvent | MainsDisturbance:
     dip_share = DIP_SHARE * signal.nominal_v / signal.rms_v
     if told.kind != "profile":
         event = on_demand(told.kind, _numbers(told), signal.rms_v, signal.nominal_hz)
@@ -204,7 +204,7 @@ def _event(told: EventConfig, signal: Signal) -> GridEvent | Disturbance:
     return replace(event, mark_cycles=first_below(shape, dip_share))
 
 
-def _problem(scenario: Scenario) -> str:
+def _problem(scenario: MainsScenario) -> str:
     """What the field types cannot say; empty when all is well."""
     ids = [box.id for box in scenario.box]
     if len(set(ids)) != len(ids):
@@ -227,7 +227,9 @@ def _problem(scenario: Scenario) -> str:
                 return f"box {box.id}: recovery wants rising cycles from 0"
             try:
                 if event.kind != "profile":
-                    _event(event, Signal(fundamental_v=box.fundamental_v, nominal_hz=scenario.nominal_hz))
+                    _event(
+                        event, MainsSignal(fundamental_v=box.fundamental_v, nominal_hz=scenario.nominal_hz)
+                    )
             except ValueError as error:
                 return f"box {box.id}: {event.kind}: {error}"
     return ""

@@ -28,7 +28,7 @@ SPREAD_CYCLES = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Steady:
+class SteadyLoop:
     """The loop of one recording.
 
     `edges` are its rising zero crossings, fractional samples of the recording.
@@ -98,7 +98,7 @@ class Steady:
         return EVEN[0] * self.end <= samples / count <= EVEN[1] * self.end
 
 
-def find_steady(recording: Recording) -> Steady:
+def find_steady(recording: Recording) -> SteadyLoop:
     """The loop in front of a recording's event; the whole recording when it holds none.
 
     Raises:
@@ -119,9 +119,9 @@ def find_steady(recording: Recording) -> Steady:
             f"{recording.name}: {max(0, found)} steady cycles at its beginning; "
             f"a replay wants {FEWEST_CYCLES} to repeat"
         )
-    whole = Steady(edges, len(volts))
+    whole = SteadyLoop(edges, len(volts))
     start = whole.cycles(0)
     last = int(np.floor(whole.cycles(until) - start))
     ends = np.array([whole.position(start + n) for n in range(max(FEWEST_CYCLES, last // 2), last + 1)])
     best = int(np.argmin(np.abs(ends - np.rint(ends))))
-    return Steady(edges, round(float(ends[best])))
+    return SteadyLoop(edges, round(float(ends[best])))

@@ -5,7 +5,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from opq_hil.mains.disturbance import Disturbance
+from opq_hil.mains.disturbance import MainsDisturbance
 from opq_hil.mains.voltage import Mains
 
 TURN = cmath.exp(2j * math.pi / 3)
@@ -38,7 +38,7 @@ def three_phase(
     base: Mains,
     negative: complex = 0,
     zero: complex = 0,
-    disturbances: Sequence[Iterable[Disturbance]] = ((), (), ()),
+    disturbances: Sequence[Iterable[MainsDisturbance]] = ((), (), ()),
 ) -> ThreePhase:
     """The grid of `base`, whose voltage is the positive sequence and phase a's angle.
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from opq_hil.mains.courses import EDGE_S, FloatArray
-from opq_hil.mains.disturbance import Disturbance, Instants, Placed, Span
+from opq_hil.mains.disturbance import DisturbanceSpan, Instants, MainsDisturbance, PlacedDisturbance
 from opq_hil.mains.grid import Grid
 from opq_hil.mains.wave import Wave
 
@@ -16,7 +16,7 @@ TAIL = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ImpulsiveTransient(Disturbance):
+class ImpulsiveTransient(MainsDisturbance):
     """A surge: two exponentials whose largest value is `peak_pu` of the fundamental's peak.
 
     It rises with `rise_s` (0: at once) and decays with `decay_s`; IEEE 1159-2019, 4.4.1.1 (from memory). It
@@ -30,14 +30,14 @@ class ImpulsiveTransient(Disturbance):
     decay_s: float = 0.0003
 
     def check(self) -> None:
-        Disturbance.check(self)
+        MainsDisturbance.check(self)
         if not (math.isfinite(self.peak_pu) and 0 <= self.rise_s < self.decay_s < math.inf):
             raise ValueError(f"{self}; want a finite peak_pu and 0 <= rise_s < decay_s")
 
     def tail_s(self) -> float:
         return TAIL * self.decay_s
 
-    def breaks_s(self, span: Span, grid: Grid) -> FloatArray:
+    def breaks_s(self, span: DisturbanceSpan, grid: Grid) -> FloatArray:
         """Also where the exponentials have fallen, for an integral's parts."""
         falls = np.array([0.0, 1.0, 3.0, 8.0, 16.0])
         return span.start_s + np.concatenate((self.rise_s * falls, self.decay_s * falls, [self.tail_s()]))
@@ -46,7 +46,7 @@ class ImpulsiveTransient(Disturbance):
         """The largest value of what is added, with its sign."""
         return self.peak_pu * wave.peak_v
 
-    def added(self, at: Instants, span: Span, wave: Wave) -> FloatArray | None:
+    def added(self, at: Instants, span: DisturbanceSpan, wave: Wave) -> FloatArray | None:
         since = np.maximum(at.t_s - span.start_s, 0.0)
         surge = np.exp(-since / self.decay_s)
         if not self.rise_s:
@@ -68,7 +68,7 @@ class ImpulsiveTransient(Disturbance):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OscillatoryTransient(Disturbance):
+class OscillatoryTransient(MainsDisturbance):
     """A decaying oscillation: `peak_pu * exp(-t / decay_s) * sin(2 pi ring_hz t + phase_deg)`.
 
     `peak_pu` (of the fundamental's peak) is its envelope at the start; IEEE 1159-2019, 4.4.1.2.
@@ -83,7 +83,7 @@ class OscillatoryTransient(Disturbance):
     """Of a sine: 90 begins with its peak, 0 without a step."""
 
     def check(self) -> None:
-        Disturbance.check(self)
+        MainsDisturbance.check(self)
         if not (math.isfinite(self.peak_pu + self.phase_deg) and self.ring_hz > 0 and self.decay_s > 0):
             raise ValueError(f"{self}; want finite numbers, ring_hz and decay_s above 0")
 
@@ -93,7 +93,7 @@ class OscillatoryTransient(Disturbance):
     def highest_hz(self, grid_hz: float) -> float:
         return self.ring_hz
 
-    def breaks_s(self, span: Span, grid: Grid) -> FloatArray:
+    def breaks_s(self, span: DisturbanceSpan, grid: Grid) -> FloatArray:
         """Also where the envelope has fallen, for an integral's parts."""
         return np.asarray(span.start_s + self.decay_s * np.array([0.0, 1.0, 3.0, 8.0, 16.0, TAIL]))
 
@@ -101,7 +101,7 @@ class OscillatoryTransient(Disturbance):
         """The envelope at the start."""
         return self.peak_pu * wave.peak_v
 
-    def added(self, at: Instants, span: Span, wave: Wave) -> FloatArray | None:
+    def added(self, at: Instants, span: DisturbanceSpan, wave: Wave) -> FloatArray | None:
         since = np.maximum(at.t_s - span.start_s, 0.0)
         turn = 2 * math.pi * self.ring_hz * since + math.radians(self.phase_deg)
         return np.asarray(self.peak_v(wave) * np.exp(-since / self.decay_s) * np.sin(turn))
@@ -115,7 +115,7 @@ class OscillatoryTransient(Disturbance):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PeriodicNotching(Disturbance):
+class PeriodicNotching(MainsDisturbance):
     """Commutation notches: `per_cycle` of them, evenly spread, the first at `first_deg` of the fundamental.
 
     In a notch the voltage is nearer to zero by `depth` of itself (1: shorted) for `width_s`, at the grid's
@@ -132,26 +132,26 @@ class PeriodicNotching(Disturbance):
     """The frequency at which the width is meant; once it is placed that of the grid."""
 
     def check(self) -> None:
-        Disturbance.check(self)
+        MainsDisturbance.check(self)
         if not (0 < self.depth <= 2 and self.per_cycle >= 1 and math.isfinite(self.first_deg)):
             raise ValueError(f"{self}; want a depth above 0, to 2, and at least one notch per cycle")
         if not 0 < self.width_cycles < 1 / self.per_cycle:
             raise ValueError(f"width_s is {self.width_s}; want above 0, below the distance of the notches")
 
-    def placed(self, grid: Grid) -> Placed:
+    def placed(self, grid: Grid) -> PlacedDisturbance:
         """As every disturbance; and its notches are `width_s` wide at the grid's frequency.
 
         Raises:
             ValueError: there they would touch each other.
         """
-        return Disturbance.placed(replace(self, grid_hz=grid.frequency_hz), grid)
+        return MainsDisturbance.placed(replace(self, grid_hz=grid.frequency_hz), grid)
 
     @property
     def width_cycles(self) -> float:
         """Part of a cycle that one notch takes."""
         return self.width_s * self.grid_hz
 
-    def share(self, at: Instants, span: Span, wave: Wave) -> FloatArray | None:
+    def share(self, at: Instants, span: DisturbanceSpan, wave: Wave) -> FloatArray | None:
         edge = EDGE_S * self.grid_hz
         place = np.mod(at.cycles - self.first_deg / 360 + edge, 1 / self.per_cycle)
         return np.where(place < self.width_cycles, 1 - self.depth, 1.0)
@@ -164,7 +164,7 @@ class PeriodicNotching(Disturbance):
             self.depth * wave.peak_v / (2 * math.pi * self.grid_hz) * (_folded(stops) - _folded(starts))
         )
 
-    def breaks_s(self, span: Span, grid: Grid) -> FloatArray:
+    def breaks_s(self, span: DisturbanceSpan, grid: Grid) -> FloatArray:
         first = math.ceil((span.start_cycles - self.first_deg / 360) * self.per_cycle - 1)
         last = math.floor((span.stop_cycles - self.first_deg / 360) * self.per_cycle)
         starts = self.first_deg / 360 + np.arange(first, last + 1) / self.per_cycle

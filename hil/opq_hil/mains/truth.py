@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_hil.mains.courses import FloatArray
-from opq_hil.mains.disturbance import Placed, combined_kind
+from opq_hil.mains.disturbance import PlacedDisturbance, combined_kind
 from opq_hil.mains.grid import Grid
 from opq_hil.mains.voltage import Mains
 from opq_hil.mains.wave import ORDERS
@@ -39,7 +39,7 @@ class Truth:
         return self.mains.turned_grid
 
     @property
-    def disturbances(self) -> tuple[Placed, ...]:
+    def disturbances(self) -> tuple[PlacedDisturbance, ...]:
         """In time order, with exact starts and stops."""
         return self.mains.placed
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_hil.mains.courses import FloatArray
-from opq_hil.mains.disturbance import Disturbance, Instants, Placed, place_all
+from opq_hil.mains.disturbance import Instants, MainsDisturbance, PlacedDisturbance, place_all
 from opq_hil.mains.grid import Grid
 from opq_hil.mains.sampling import TRUE, Converter, SampleClock, pink, white
 from opq_hil.mains.wave import Wave
@@ -39,7 +39,7 @@ class Mains:
     rate_hz: float = 12_000.0
     grid: Grid = field(default_factory=Grid)
     wave: Wave = field(default_factory=Wave)
-    disturbances: tuple[Disturbance, ...] = ()
+    disturbances: tuple[MainsDisturbance, ...] = ()
     noise_v: float = 0.0
     """rms, white."""
     pink_v: float = 0.0
@@ -47,7 +47,7 @@ class Mains:
     converter: Converter | None = None
     clock: SampleClock = TRUE
     seed: int = 0
-    placed: tuple[Placed, ...] = field(init=False, repr=False, compare=False)
+    placed: tuple[PlacedDisturbance, ...] = field(init=False, repr=False, compare=False)
     turned_grid: Grid = field(init=False, repr=False, compare=False)
     """The grid with all that disturbances do to the phase."""
     _kept: dict[int, FloatArray] = field(init=False, repr=False, compare=False)

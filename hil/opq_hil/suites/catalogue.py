@@ -12,10 +12,10 @@ import psutil
 from opq_hil.backends.backend import Backend
 from opq_hil.backends.firmware import Firmware
 from opq_hil.suites import cuts, faults, live, recordings, sampling, supervision, timekeeping, updates
-from opq_hil.suites.scenario import Scenario, Verdict, play
+from opq_hil.suites.scenario import FirmwareScenario, ScenarioVerdict, play
 from opq_proto.errors import ConfigError
 
-SCENARIOS: Mapping[str, Scenario] = {
+SCENARIOS: Mapping[str, FirmwareScenario] = {
     scenario.name: scenario
     for module in (sampling, recordings, timekeeping, faults, supervision, updates, cuts, live)
     for scenario in module.SCENARIOS
@@ -24,7 +24,9 @@ EMULATORS = 2
 """Side by side: one per core of a small machine."""
 
 
-def chosen(names: Sequence[str], suite: str | None = None, soaks: bool = False) -> tuple[Scenario, ...]:
+def chosen(
+    names: Sequence[str], suite: str | None = None, soaks: bool = False
+) -> tuple[FirmwareScenario, ...]:
     """Scenarios by name; without names all of a suite (both), soaks only when asked for.
 
     Raises:
@@ -43,12 +45,12 @@ def chosen(names: Sequence[str], suite: str | None = None, soaks: bool = False) 
 
 
 def play_all(
-    scenarios: Sequence[Scenario],
+    scenarios: Sequence[FirmwareScenario],
     backend: Backend,
     firmware: Mapping[str, Firmware],
     folder: Path,
-    told: Callable[[Verdict], None] = lambda _: None,
-) -> list[Verdict]:
+    told: Callable[[ScenarioVerdict], None] = lambda _: None,
+) -> list[ScenarioVerdict]:
     """Play scenarios, EMULATORS of suite A at a time, those of suite B one by one behind them.
 
     `told` is called as each ends, one call at a time, from any thread. An interrupt (Ctrl-C) ends what runs.
@@ -56,7 +58,7 @@ def play_all(
     lock = threading.Lock()
     interrupted = threading.Event()
 
-    def one(scenario: Scenario) -> Verdict:
+    def one(scenario: FirmwareScenario) -> ScenarioVerdict:
         verdict = play(scenario, backend, firmware, folder, time.monotonic)
         with lock:
             if not interrupted.is_set():
@@ -76,8 +78,10 @@ def play_all(
 
 
 def _side_by_side(
-    one: Callable[[Scenario], Verdict], scenarios: Sequence[Scenario], interrupted: threading.Event
-) -> dict[str, Verdict]:
+    one: Callable[[FirmwareScenario], ScenarioVerdict],
+    scenarios: Sequence[FirmwareScenario],
+    interrupted: threading.Event,
+) -> dict[str, ScenarioVerdict]:
     with ThreadPoolExecutor(EMULATORS) as pool:
         futures = {scenario.name: pool.submit(one, scenario) for scenario in scenarios}
         try:

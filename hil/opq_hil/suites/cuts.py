@@ -6,12 +6,12 @@ The n-th program or erase of a run is torn; the next run starts from that flash 
 from collections.abc import Iterator
 from pathlib import Path
 
-from opq_hil.backends.backend import Run
+from opq_hil.backends.backend import FirmwareRun
 from opq_hil.suites.faults import logged
-from opq_hil.suites.scenario import Bench, Figures, Scenario, SkippedError, require
-from opq_hil.suites.updates import BOARD, BOOT_NS, Said, Versions, confirmed, tell
+from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, SkippedError, require
+from opq_hil.suites.updates import BOARD, BOOT_NS, Said, Versions, confirmed, update_script
 from opq_hil.world.strategy import NotReachedError, when
-from opq_hil.world.world import NS, Power, World
+from opq_hil.world.world import NS, PowerScript, World
 from opq_proto.firmware_image import Slot
 from opq_proto.link_messages import Command, Operation, Settings
 
@@ -23,7 +23,7 @@ SOAK_CUTS = 250
 LOOK_NS = 5 * NS // 2
 
 
-def operations(run: Run) -> int:
+def operations(run: FirmwareRun) -> int:
     """Programs and erases of a run."""
     return int(run.report["flash"]["operations"])
 
@@ -36,7 +36,7 @@ def spread(first: int, last: int, count: int) -> Iterator[tuple[int, int]]:
         yield at, 1 + number
 
 
-def looked_at(bench: Bench, flash: Path, what: str) -> tuple[Run, dict[str, str]]:
+def looked_at(bench: Bench, flash: Path, what: str) -> tuple[FirmwareRun, dict[str, str]]:
     """Start from a torn flash: it samples, and answers with its settings."""
     ask: Said = ((BOOT_NS, Command(9, Operation.GET_SETTINGS)),)
     run = bench.run(World(LOOK_NS, gps=None, said=ask), BOARD, name="after", flash=flash)
@@ -60,7 +60,7 @@ def _settings(bench: Bench, cuts: int) -> Figures:
     old = new = 0
     for operation, seed in spread(first, last, cuts):
         what = f"a cut in operation {operation} of a save (seed {seed})"
-        world = World(LOOK_NS, gps=None, said=put, power=Power(cut_after=operation), seed=seed)
+        world = World(LOOK_NS, gps=None, said=put, power=PowerScript(cut_after=operation), seed=seed)
         torn = bench.run(world, BOARD, name="cut", flash=flash)
         require(torn.ended == "cut" and torn.flash is not None, f"{what} did not happen: {torn.ended}")
         assert torn.flash is not None
@@ -76,7 +76,7 @@ def _settings(bench: Bench, cuts: int) -> Figures:
 
 def _update(bench: Bench, cuts: int) -> Figures:
     flash = confirmed(bench)
-    update = tell(Versions(bench.firmware(BOARD)).image(Slot.B, step=1), BOOT_NS, 10)
+    update = update_script(Versions(bench.firmware(BOARD)).image(Slot.B, step=1), BOOT_NS, 10)
     whole = bench.run(World(update.end_ns + NS, gps=None, said=update.said), BOARD, name="whole", flash=flash)
     idle, before = looked_at(bench, flash, "nothing")
     first, last = operations(idle) + 1, operations(whole)
@@ -88,7 +88,7 @@ def _update(bench: Bench, cuts: int) -> Figures:
     for operation, seed in places:
         what = f"a cut in operation {operation} of an update (seed {seed})"
         world = World(
-            update.end_ns + NS, gps=None, said=update.said, power=Power(cut_after=operation), seed=seed
+            update.end_ns + NS, gps=None, said=update.said, power=PowerScript(cut_after=operation), seed=seed
         )
         torn = bench.run(world, BOARD, name="cut", flash=flash)
         require(torn.ended == "cut" and torn.flash is not None, f"{what} did not happen: {torn.ended}")
@@ -133,14 +133,18 @@ def _both(bench: Bench, cuts: int) -> Figures:
 
 
 SCENARIOS = (
-    Scenario("few_cuts", "8 power cuts, in a save of settings and in an update", few_cuts, virtual_s=140),
-    Scenario(
+    FirmwareScenario(
+        "few_cuts", "8 power cuts, in a save of settings and in an update", few_cuts, virtual_s=140
+    ),
+    FirmwareScenario(
         "cuts_settings",
         "40 power cuts spread over a save of settings",
         cuts_settings,
         slow=True,
         virtual_s=205,
     ),
-    Scenario("cuts_update", "20 power cuts spread over an update", cuts_update, slow=True, virtual_s=390),
-    Scenario("many_cuts", "500 power cuts", many_cuts, virtual_s=6000, soak=True),
+    FirmwareScenario(
+        "cuts_update", "20 power cuts spread over an update", cuts_update, slow=True, virtual_s=390
+    ),
+    FirmwareScenario("many_cuts", "500 power cuts", many_cuts, virtual_s=6000, soak=True),
 )

@@ -2,11 +2,11 @@
 
 from itertools import pairwise
 
-from opq_hil.backends.backend import Run
+from opq_hil.backends.backend import FirmwareRun
 from opq_hil.suites.sampling import nothing_missed
-from opq_hil.suites.scenario import Bench, Figures, Scenario, require
+from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, require
 from opq_hil.world.capture import waveform
-from opq_hil.world.world import BATTERY, NS, SUPPLY, Noise, Power, World, voltage_readings
+from opq_hil.world.world import BATTERY, NS, SUPPLY, BitNoise, PowerScript, World, voltage_readings
 from opq_proto import log_codes
 from opq_proto.link_messages import (
     Acknowledgement,
@@ -24,7 +24,7 @@ RATE_HZ = 12_000
 EVENT_OF = {code.event: number for number, code in log_codes.CODES.items()}
 
 
-def logged(run: Run, event: str) -> list[Log]:
+def logged(run: FirmwareRun, event: str) -> list[Log]:
     """Log lines of one event (`box.on_battery`, ...), in order."""
     return [line for line in run.capture.of(Log) if line.code == EVENT_OF[event]]
 
@@ -44,7 +44,7 @@ def corrupted_line(bench: Bench) -> Figures:
         ]
         newest = second * RATE_HZ - RATE_HZ // 2  # sampling begins 0.14 s after power-on
         said += [(second * NS, Resend(newest - age * RATE_HZ, RATE_HZ)) for age in (2, 1)]
-    noise = (Noise(1e-4, False, 5), Noise(1e-4, True, 6))
+    noise = (BitNoise(1e-4, False, 5), BitNoise(1e-4, True, 6))
     run = bench.run(World(seconds * NS, said=tuple(said), noise=noise))
     asked_for = range(4 * RATE_HZ, (seconds - 5) * RATE_HZ)
     blocks = [block for block in run.capture.of(Samples) if block.first_sample in asked_for]
@@ -75,7 +75,7 @@ def corrupted_line(bench: Bench) -> Figures:
     }
 
 
-def frames_lost(run: Run) -> int:
+def frames_lost(run: FirmwareRun) -> int:
     """Frames that the numbering knows and nobody could read."""
     numbers = [heard.sequence for heard in run.capture.heard]
     return sum((after - before - 1) & 0xFFFF for before, after in pairwise(numbers))
@@ -110,7 +110,7 @@ def battery(bench: Bench) -> Figures:
     """Supply gone at 8 s, back at 16 s, gone again at 22 s and the battery empty at 28 s."""
     supply = voltage_readings(SUPPLY, ((0, 5.0), (8, 0.0), (16, 5.0), (22, 0.0)))
     cell = voltage_readings(BATTERY, ((0, 4.0), (28, 3.2)))
-    run = bench.run(World(36 * NS, power=Power(adc=supply + cell)))
+    run = bench.run(World(36 * NS, power=PowerScript(adc=supply + cell)))
     for event, count in (("box.on_battery", 2), ("box.supply_back", 1), ("box.battery_low", 1)):
         lines = logged(run, event)
         require(len(lines) == count, f"{event}: {len(lines)} times; want {count}")
@@ -122,15 +122,17 @@ def battery(bench: Bench) -> Figures:
 
 def brown_out(bench: Bench) -> Figures:
     """The detector sees the supply sink below its threshold for 100 ms: told, and it goes on sampling."""
-    run = bench.run(World(16 * NS, power=Power(pvd=((8 * NS, True), (8 * NS + NS // 10, False)))))
+    run = bench.run(World(16 * NS, power=PowerScript(pvd=((8 * NS, True), (8 * NS + NS // 10, False)))))
     last = run.capture.timed(Samples)[-1][0] / NS
     require(last > 15.0, f"the last samples came at {last:.1f} s; want sampling again after the sag")
     return {"log_lines": len(run.capture.of(Log))}
 
 
 SCENARIOS = (
-    Scenario("corrupted_line", "1e-4 of the bytes damaged, both ways: delivered or counted", corrupted_line),
-    Scenario("silent_minute", "the gateway is silent for a minute", silent_minute),
-    Scenario("battery", "on battery, back, and empty: an orderly stop", battery),
-    Scenario("brown_out", "the supply sinks below the detector's threshold", brown_out),
+    FirmwareScenario(
+        "corrupted_line", "1e-4 of the bytes damaged, both ways: delivered or counted", corrupted_line
+    ),
+    FirmwareScenario("silent_minute", "the gateway is silent for a minute", silent_minute),
+    FirmwareScenario("battery", "on battery, back, and empty: an orderly stop", battery),
+    FirmwareScenario("brown_out", "the supply sinks below the detector's threshold", brown_out),
 )

@@ -11,10 +11,10 @@ import numpy as np
 from opq_hil.gps.receiver import Gps
 from opq_hil.suites.gateway_process import GatewayProcess
 from opq_hil.suites.recordings import RATE_HZ, place, played, real_dip
-from opq_hil.suites.scenario import Bench, Figures, Scenario, require
-from opq_hil.world.line import BoxLine
+from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, require
+from opq_hil.world.line import BenchLine
 from opq_hil.world.strategy import reach
-from opq_hil.world.world import NS, Noise, Sine, World
+from opq_hil.world.world import NS, BitNoise, Sine, World
 from opq_proto.link_messages import Operation, Status
 from opq_proto.messages import TimeSource
 
@@ -53,7 +53,7 @@ def gateway(bench: Bench) -> Figures:
 def corrupted(bench: Bench) -> Figures:
     """1e-4 of the bytes damaged both ways, 20 s, a real gateway asks again: no sample missing in its ring."""
     flash = bench.prepared(box_id="1")
-    noise = (Noise(1e-4, False, 5), Noise(1e-4, True, 6))
+    noise = (BitNoise(1e-4, False, 5), BitNoise(1e-4, True, 6))
     with (
         bench.live(World(LONG_NS, mains=Sine(), gps=Gps(), noise=noise), flash=flash) as port,
         GatewayProcess({"1": port}, bench.folder / "gateway") as running,
@@ -87,23 +87,23 @@ def often_killed(bench: Bench) -> Figures:
 
 def commands(bench: Bench) -> Figures:
     """A Box on a line is brought to sampling, takes a setting, refuses a wrong one, and starts anew."""
-    with bench.live(World(LONG_NS)) as port, BoxLine(port) as line:
+    with bench.live(World(LONG_NS)) as port, BenchLine(port) as line:
         reach(line, "sampling", 30)
         for argument, status in (("nominal_hz=50", Status.DONE), ("nominal_hz=5000", Status.BAD_ARGUMENT)):
-            answer = line.ask(Operation.PUT_SETTING, argument)
+            answer = line.send_command(Operation.PUT_SETTING, argument)
             require(answer.status is status, f"{argument} ended as {answer.status.name}: {answer.detail}")
         began = time.monotonic()
-        line.ask(Operation.RESET)
+        line.send_command(Operation.RESET)
         reach(line, "sampling", 30)
         return {"reset_to_sampling_s": time.monotonic() - began}
 
 
 SCENARIOS = (
-    Scenario("live_commands", "reached, set, reset on a line in real time", commands, suite="B"),
-    Scenario("live_gateway", "a recorded dip into the ring of a real gateway", gateway, suite="B"),
-    Scenario(
+    FirmwareScenario("live_commands", "reached, set, reset on a line in real time", commands, suite="B"),
+    FirmwareScenario("live_gateway", "a recorded dip into the ring of a real gateway", gateway, suite="B"),
+    FirmwareScenario(
         "live_corrupted", "a damaged line and a real gateway that asks again", corrupted, suite="B", slow=True
     ),
-    Scenario("live_killed", "a gateway killed 3 times, restarted as by systemd", killed, suite="B"),
-    Scenario("often_killed", "the same 100 times", often_killed, suite="B", soak=True),
+    FirmwareScenario("live_killed", "a gateway killed 3 times, restarted as by systemd", killed, suite="B"),
+    FirmwareScenario("often_killed", "the same 100 times", often_killed, suite="B", soak=True),
 )

@@ -14,7 +14,7 @@ from opq_hil.gps.receiver import Gps
 from opq_hil.mains.recording import read_recording
 from opq_hil.suites.gateway_process import GatewayProcess
 from opq_hil.suites.sampling import nothing_missed
-from opq_hil.suites.scenario import Bench, Figures, Scenario, SkippedError, require
+from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, SkippedError, require
 from opq_hil.world.capture import waveform
 from opq_hil.world.world import NS, Played, World
 from opq_proto.link_messages import Samples
@@ -127,4 +127,6 @@ def _tell(master: int, data: bytes) -> None:
             sent += os.write(master, data[sent : sent + 4096])
 
 
-SCENARIOS = (Scenario("dip", "the recorded dip, bit for bit in a real gateway's ring, at its UTC", dip),)
+SCENARIOS = (
+    FirmwareScenario("dip", "the recorded dip, bit for bit in a real gateway's ring, at its UTC", dip),
+)

@@ -6,7 +6,7 @@ import numpy as np
 
 from opq_hil.backends.firmware import BOARDS
 from opq_hil.gps.receiver import Gps
-from opq_hil.suites.scenario import Bench, Figures, Scenario, require
+from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, require
 from opq_hil.world.capture import Capture, holes, overruns, waveform
 from opq_hil.world.strategy import when
 from opq_hil.world.world import NS, Sine, World
@@ -120,16 +120,18 @@ def rms_lsb(counts: "np.typing.NDArray[np.int16]") -> float:
 
 
 SCENARIOS = (
-    Scenario("boots", "every board comes up sampling, with the same bytes each time", boots),
-    Scenario("half_minute", "30 s of sampling by index and by TIM5, none missed", half_minute, virtual_s=35),
-    Scenario(
+    FirmwareScenario("boots", "every board comes up sampling, with the same bytes each time", boots),
+    FirmwareScenario(
+        "half_minute", "30 s of sampling by index and by TIM5, none missed", half_minute, virtual_s=35
+    ),
+    FirmwareScenario(
         "five_minutes",
         "5 min of sampling by index and by TIM5, none missed",
         five_minutes,
         slow=True,
         virtual_s=305,
     ),
-    Scenario(
+    FirmwareScenario(
         "one_hour", "1 h of sampling, none missed", one_hour, virtual_s=3605, soak=True, wall_limit_s=3600
     ),
 )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from opq_hil.backends.backend import Backend, BackendError, Run
+from opq_hil.backends.backend import Backend, BackendError, FirmwareRun
 from opq_hil.backends.firmware import Firmware
 from opq_hil.world.world import NS, World
 from opq_proto.errors import OpqError
@@ -48,7 +48,7 @@ class Bench:
     ) -> None:
         self.backend = backend
         self.folder = folder
-        self.runs: list[Run] = []
+        self.runs: list[FirmwareRun] = []
         self.virtual_ns = 0
         self._firmware = firmware
         self._limit_s = limit_s
@@ -74,7 +74,7 @@ class Bench:
         name: str = "run",
         flash: Path | None = None,
         wall_limit_s: float | None = None,
-    ) -> Run:
+    ) -> FirmwareRun:
         """Play a world in a folder of its own, `<name>` with a number when there is one already.
 
         Raises:
@@ -94,7 +94,7 @@ class Bench:
         require(run.ended != "hang", f"the processor hung; see {run.folder}")
         return run
 
-    def forget(self, *runs: Run) -> None:
+    def forget(self, *runs: FirmwareRun) -> None:
         """Runs that showed what they should: of hundreds only those that did not are kept."""
         for run in runs:
             with self._lock:
@@ -165,7 +165,7 @@ class Bench:
 
 
 @dataclass(frozen=True, slots=True)
-class Scenario:
+class FirmwareScenario:
     """One thing to show."""
 
     name: str
@@ -185,17 +185,17 @@ class Scenario:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ScenarioVerdict:
     """How a scenario went: `passed`, `failed` or `skipped`, with figures or the reason."""
 
-    scenario: Scenario
+    scenario: FirmwareScenario
     outcome: str
     figures: Figures
     reason: str
     folder: Path
     wall_s: float
     virtual_s: float
-    runs: tuple[Run, ...] = field(default=(), repr=False)
+    runs: tuple[FirmwareRun, ...] = field(default=(), repr=False)
 
     def document(self) -> dict[str, Any]:
         """For --json and for `verdict.json` beside the runs."""
@@ -211,12 +211,12 @@ class Verdict:
 
 
 def play(
-    scenario: Scenario,
+    scenario: FirmwareScenario,
     backend: Backend,
     firmware: Mapping[str, Firmware],
     folder: Path,
     now: Callable[[], float],
-) -> Verdict:
+) -> ScenarioVerdict:
     """Play one scenario; what it leaves, its verdict too, stays in `folder / name`. Raises no OpqError."""
     place = folder / scenario.name
     bench = Bench(backend, firmware, place, scenario.wall_limit_s)
@@ -233,7 +233,7 @@ def play(
         outcome, reason = "failed", str(error)
     virtual_s = bench.virtual_ns / 1e9
     wall_s = now() - began
-    verdict = Verdict(scenario, outcome, figures, reason, place, wall_s, virtual_s, tuple(bench.runs))
+    verdict = ScenarioVerdict(scenario, outcome, figures, reason, place, wall_s, virtual_s, tuple(bench.runs))
     place.mkdir(parents=True, exist_ok=True)
     (place / "verdict.json").write_text(json.dumps(verdict.document(), indent=2) + "\n", encoding="utf-8")
     return verdict

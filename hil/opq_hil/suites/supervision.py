@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from opq_hil.suites.faults import logged
 from opq_hil.suites.sampling import nothing_missed
-from opq_hil.suites.scenario import Bench, Figures, Scenario, require
+from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, require
 from opq_hil.world.capture import Capture, overruns
 from opq_hil.world.line import typed
 from opq_hil.world.strategy import when
@@ -66,6 +66,8 @@ def heap_marks(marks: Sequence[int]) -> Figures:
 
 
 SCENARIOS = (
-    Scenario("watchdog", "a forced hang ends in a reset by the watchdog, and it says so", watchdog),
-    Scenario("hours", "6 h of sampling, the heap's low-water mark flat", hours, virtual_s=21600, soak=True),
+    FirmwareScenario("watchdog", "a forced hang ends in a reset by the watchdog, and it says so", watchdog),
+    FirmwareScenario(
+        "hours", "6 h of sampling, the heap's low-water mark flat", hours, virtual_s=21600, soak=True
+    ),
 )

@@ -35,7 +35,7 @@ def saw() -> Played:
 
 
 @dataclass(frozen=True, slots=True)
-class Moments:
+class SampleTicks:
     """At which tick each sample of a run was taken: `zero + 7000 * index`."""
 
     zero: int
@@ -52,7 +52,7 @@ class Moments:
         return (block.t_ns - true_ns) - (virtual_ns - whole)
 
 
-def moments(blocks: Sequence[Samples], heard_ns: Sequence[int]) -> Moments:
+def moments(blocks: Sequence[Samples], heard_ns: Sequence[int]) -> SampleTicks:
     """Read the ticks out of the counts.
 
     The low 16 bits of sample 0's tick are in every sample; they have to agree. The high ones follow from when
@@ -67,13 +67,13 @@ def moments(blocks: Sequence[Samples], heard_ns: Sequence[int]) -> Moments:
         tick_of(heard) - TICKS_PER_SAMPLE * (block.first_sample + len(block.counts) - 1)
         for block, heard in zip(blocks, heard_ns, strict=True)
     )
-    return Moments(latest - (latest - low.pop()) % TURN)
+    return SampleTicks(latest - (latest - low.pop()) % TURN)
 
 
-def settle(found: Moments, world: World, blocks: Sequence[Samples]) -> Moments:
+def settle(found: SampleTicks, world: World, blocks: Sequence[Samples]) -> SampleTicks:
     """Choose the turn that lies nearest to the stamps of locked blocks, at most 60 ms before the hearing."""
     return min(
-        (Moments(found.zero - turn * TURN) for turn in range(77)),
+        (SampleTicks(found.zero - turn * TURN) for turn in range(77)),
         key=lambda moment: abs(moment.late_ns(blocks[-1], world)),
     )
 

@@ -10,14 +10,14 @@ from itertools import pairwise
 
 import numpy as np
 
-from opq_hil.backends.backend import Run
+from opq_hil.backends.backend import FirmwareRun
 from opq_hil.gps.oscillator import Oscillator
 from opq_hil.gps.receiver import START_UTC_S, Gps
 from opq_hil.suites import ticks
 from opq_hil.suites.sampling import nothing_missed
-from opq_hil.suites.scenario import Bench, Figures, Scenario, require
+from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, require
 from opq_hil.world.strategy import when
-from opq_hil.world.world import NS, Power, World, temperature_readings
+from opq_hil.world.world import NS, PowerScript, World, temperature_readings
 from opq_proto.link_messages import GpsState, GpsStatus, Samples
 from opq_proto.messages import TimeSource
 
@@ -30,10 +30,10 @@ MIDNIGHT_S = int(datetime(2027, 1, 1, tzinfo=UTC).timestamp())
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class StampErrors:
     """A run with the error of every stamp."""
 
-    run: Run
+    run: FirmwareRun
     blocks: tuple[Samples, ...]
     error_ns: "np.typing.NDArray[np.float64]"
     virtual_s: "np.typing.NDArray[np.float64]"
@@ -46,7 +46,7 @@ class Told:
         return self.error_ns[chosen & (self.virtual_s >= since_s) & (self.virtual_s < until_s)]
 
 
-def told(bench: Bench, world: World) -> Told:
+def stamp_errors(bench: Bench, world: World) -> StampErrors:
     """Play a world on an external converter without oversampling and hold every block to the truth."""
     flash = bench.prepared(oversampling="1", gps=world.gps.form if world.gps else "none")
     run = bench.run(replace(world, mains=ticks.saw()), flash=flash)
@@ -58,14 +58,14 @@ def told(bench: Bench, world: World) -> Told:
     found = ticks.settle(found, world, locked or blocks)
     errors = np.array([found.late_ns(block, world) for block in blocks])
     virtual_s = np.array([found.virtual_ns(block.first_sample) / 1e9 for block in blocks])
-    return Told(run, blocks, errors, virtual_s)
+    return StampErrors(run, blocks, errors, virtual_s)
 
 
 def held(
     bench: Bench, world: World, states: tuple[GpsState, ...]
-) -> tuple[Told, dict[str, float | int | str]]:
+) -> tuple[StampErrors, dict[str, float | int | str]]:
     """What all scenarios ask: the states in their order, locked stamps true, bounds honest, no time twice."""
-    found = told(bench, world)
+    found = stamp_errors(bench, world)
     seen = [status.state for status in found.run.capture.of(GpsStatus)]
     passed = [state for number, state in enumerate(seen) if number == 0 or state is not seen[number - 1]]
     if passed and passed[0] is GpsState.FREE and states[0] is not GpsState.FREE:
@@ -90,7 +90,7 @@ def held(
     return found, figures
 
 
-def inside(found: Told) -> float:
+def inside(found: StampErrors) -> float:
     """Share of the stamps with a stated bound whose error is inside it."""
     stated = np.array([float(block.uncertainty_ns) for block in found.blocks])
     known = stated != UNKNOWN
@@ -155,7 +155,7 @@ def leap_second(bench: Bench) -> Figures:
 
 def _leap(bench: Bench, world: World) -> Figures:
     """As `held`, but around midnight only the stated bound counts: POSIX time has one second twice."""
-    found = told(bench, world)
+    found = stamp_errors(bench, world)
     locked_s = when(found.run.capture.heard, "locked") / NS
     midnight_s = 39.7  # virtual, where 23:59:60 begins
     around = (found.virtual_s > midnight_s - 1) & (found.virtual_s < midnight_s + 2)
@@ -195,7 +195,7 @@ def temperature_ramp(bench: Bench) -> Figures:
     """5 K within 60 s on a TCXO of 0.1 ppm/K, the sensor with its lag and noise."""
     oscillator = Oscillator(300, 100, ((0.0, 25.0), (30.0, 25.0), (90.0, 30.0)))
     end_ns = 95 * NS
-    power = Power(adc=temperature_readings(oscillator, end_ns))
+    power = PowerScript(adc=temperature_readings(oscillator, end_ns))
     return held(bench, World(end_ns, gps=GPS, oscillator=oscillator, power=power), ACQUIRED)[1]
 
 
@@ -207,7 +207,7 @@ def holdover_hour(bench: Bench) -> Figures:
         end_ns,
         gps=replace(GPS, outages=((1200.0, 4800.0),)),
         oscillator=oscillator,
-        power=Power(adc=temperature_readings(oscillator, end_ns)),
+        power=PowerScript(adc=temperature_readings(oscillator, end_ns)),
     )
     found, figures = held(bench, world, (*ACQUIRED, GpsState.HOLDOVER))
     most = float(np.max(np.abs(found.of(TimeSource.HOLDOVER))))
@@ -227,20 +227,22 @@ def without_gps(bench: Bench) -> Figures:
 
 
 CLOCK = (
-    Scenario("cold_start", "no sky at first: free, acquiring, locked", cold_start, slow=True),
-    Scenario("loss_and_return", "25 s without sky: holdover inside its bound, locked again", loss_and_return),
-    Scenario("bad_pulses", "glitches, late and missing pulses", bad_pulses, slow=True),
-    Scenario("wrong_label", "seconds named wrongly by one", wrong_label, slow=True),
-    Scenario("leap_second", "23:59:60 while locked", leap_second),
-    Scenario("fast", "an oscillator 50 ppm fast", fast, slow=True),
-    Scenario("slow", "an oscillator 50 ppm slow", slow, slow=True),
-    Scenario("temperature_ramp", "5 K within a minute", temperature_ramp, slow=True),
+    FirmwareScenario("cold_start", "no sky at first: free, acquiring, locked", cold_start, slow=True),
+    FirmwareScenario(
+        "loss_and_return", "25 s without sky: holdover inside its bound, locked again", loss_and_return
+    ),
+    FirmwareScenario("bad_pulses", "glitches, late and missing pulses", bad_pulses, slow=True),
+    FirmwareScenario("wrong_label", "seconds named wrongly by one", wrong_label, slow=True),
+    FirmwareScenario("leap_second", "23:59:60 while locked", leap_second),
+    FirmwareScenario("fast", "an oscillator 50 ppm fast", fast, slow=True),
+    FirmwareScenario("slow", "an oscillator 50 ppm slow", slow, slow=True),
+    FirmwareScenario("temperature_ramp", "5 K within a minute", temperature_ramp, slow=True),
 )
 """Played once each; device/tests plays thousands of seeds of the same on the PC."""
 SCENARIOS = (
     *CLOCK,
-    Scenario("without_gps", "no receiver: runs, and says so", without_gps),
-    Scenario(
+    FirmwareScenario("without_gps", "no receiver: runs, and says so", without_gps),
+    FirmwareScenario(
         "holdover_hour",
         "1 h without sky under 5 K",
         holdover_hour,

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from opq_hil.backends.backend import Run
+from opq_hil.backends.backend import FirmwareRun
 from opq_hil.backends.firmware import Firmware
 from opq_hil.suites.faults import logged
 from opq_hil.suites.sampling import RATE_HZ
-from opq_hil.suites.scenario import Bench, Figures, Scenario, SkippedError, require
+from opq_hil.suites.scenario import Bench, Figures, FirmwareScenario, SkippedError, require
 from opq_hil.world.capture import waveform
 from opq_hil.world.strategy import when
 from opq_hil.world.world import NS, World
@@ -48,14 +48,14 @@ Said = tuple[tuple[int, LinkMessage | bytes], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Telling:
+class UpdateScript:
     """An update as the gateway's script, and when it is over."""
 
     said: Said
     end_ns: int
 
 
-def tell(image: bytes, start_ns: int, first_id: int, send_bytes: int | None = None) -> Telling:
+def update_script(image: bytes, start_ns: int, first_id: int, send_bytes: int | None = None) -> UpdateScript:
     """Begin, the header, one piece that sets off the erasure, a wait, all pieces, end; whatever is answered.
 
     While it erases the Box sends nothing: what it sampled is asked for again, each second for the two
@@ -75,7 +75,7 @@ def tell(image: bytes, start_ns: int, first_id: int, send_bytes: int | None = No
         said.append((at_ns, UpdateData(first_id + 1, offset, body[offset : offset + PIECE_BYTES])))
         at_ns += PIECE_NS
     said.append((at_ns + NS // 4, Command(first_id + 2, Operation.UPDATE_END)))
-    return Telling(tuple(said), at_ns + NS // 2)
+    return UpdateScript(tuple(said), at_ns + NS // 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def good_update(bench: Bench) -> Figures:
     """A newer image goes into slot B, starts, is confirmed; the older one is then refused."""
     versions = Versions(bench.firmware(BOARD))
     flash = confirmed(bench)
-    newer = tell(versions.image(Slot.B, step=1), BOOT_NS, 10)
+    newer = update_script(versions.image(Slot.B, step=1), BOOT_NS, 10)
     older_ns = newer.end_ns + (CONFIRM_S + 1) * NS
     older = versions.image(Slot.A)
     said = (
@@ -144,7 +144,7 @@ def good_update(bench: Bench) -> Figures:
     }
 
 
-def refused(run: Run, command_id: int, verdict: Verdict) -> None:
+def refused(run: FirmwareRun, command_id: int, verdict: Verdict) -> None:
     """The last acknowledgement of this command says that verdict."""
     said = [answer for answer in run.capture.of(Acknowledgement) if answer.command_id == command_id]
     want = f"verdict {int(verdict)}"
@@ -173,8 +173,8 @@ def bad_updates(bench: Bench) -> Figures:
         said.append((at_ns, Command(100 + 2 * number, Operation.UPDATE_BEGIN, str(len(image)))))
         said.append((at_ns + NS // 10, UpdateData(101 + 2 * number, 0, image[:PIECE_BYTES])))
         at_ns += NS
-    cut_off = tell(good, at_ns, 200, send_bytes=len(good) // 2)
-    changed = tell(flipped(good, len(good) // 2), cut_off.end_ns + NS, 300)
+    cut_off = update_script(good, at_ns, 200, send_bytes=len(good) // 2)
+    changed = update_script(flipped(good, len(good) // 2), cut_off.end_ns + NS, 300)
     said += [*cut_off.said, *changed.said]
     run = bench.run(World(changed.end_ns + NS, said=tuple(said)), BOARD, flash=confirmed(bench))
     for number, (verdict, _) in enumerate(heads):
@@ -194,6 +194,8 @@ def bad_updates(bench: Bench) -> Figures:
 
 
 SCENARIOS = (
-    Scenario("good_update", "a newer image is taken, tried, confirmed; the older one refused", good_update),
-    Scenario("bad_updates", "bad, truncated, downgraded, unsigned images refused", bad_updates),
+    FirmwareScenario(
+        "good_update", "a newer image is taken, tried, confirmed; the older one refused", good_update
+    ),
+    FirmwareScenario("bad_updates", "bad, truncated, downgraded, unsigned images refused", bad_updates),
 )

@@ -19,7 +19,7 @@ COUNTERS = ("frames", "crc_errors", "malformed", "oversize", "bytes_skipped", "s
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class TimedMessage:
     """One good frame."""
 
     t_ns: int
@@ -29,7 +29,7 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
-class Waveform:
+class CapturedWaveform:
     """Samples put together by their index; where none came, `have` is False and `counts` is 0."""
 
     first_sample: int
@@ -50,7 +50,7 @@ class Capture:
         self._log = log
         decoder = link.Decoder()
         self.heard = tuple(
-            Heard(t_ns, sequence, message)
+            TimedMessage(t_ns, sequence, message)
             for t_ns, data in self.entries()
             for sequence, message in decoder.feed(data)
         )
@@ -99,7 +99,7 @@ def read_log(path: Path) -> Capture:
     return Capture(path)
 
 
-def waveform(blocks: Iterable[Samples]) -> Waveform:
+def waveform(blocks: Iterable[Samples]) -> CapturedWaveform:
     """Blocks of one start of the Box, in any order and doubled or not, as one row of samples.
 
     Raises:
@@ -118,7 +118,7 @@ def waveform(blocks: Iterable[Samples]) -> Waveform:
         conflicts += int(np.count_nonzero(have[span] & (counts[span] != block.counts)))
         counts[span] = block.counts
         have[span] = True
-    return Waveform(first, counts, have, conflicts)
+    return CapturedWaveform(first, counts, have, conflicts)
 
 
 def holes(blocks: Iterable[Samples]) -> list[tuple[int, int]]:

@@ -12,8 +12,8 @@ from typing import TypeVar
 
 import serial
 
-from opq_hil.backends.backend import Run
-from opq_hil.world.capture import Capture, Heard
+from opq_hil.backends.backend import FirmwareRun
+from opq_hil.world.capture import Capture, TimedMessage
 from opq_hil.world.world import NS
 from opq_proto import link
 from opq_proto.errors import OpqError
@@ -29,18 +29,18 @@ class NoAnswerError(OpqError):
     """A Box did not say in time what was waited for."""
 
 
-class BoxLine:
+class BenchLine:
     """A port that is open for the `with` block; times are ns of the monotonic clock since it was opened."""
 
     def __init__(self, port: str | Path) -> None:
         self.port = str(port)
-        self.heard: list[Heard] = []
+        self.heard: list[TimedMessage] = []
         self.log: list[tuple[int, bytes]] = []
         self._decoder = link.Decoder()
         self._sequence = 0
         self._command_id = 0
 
-    def __enter__(self) -> "BoxLine":
+    def __enter__(self) -> "BenchLine":
         try:
             self._serial = serial.serial_for_url(self.port, baudrate=BAUD, timeout=READ_S)
         except (OSError, ValueError) as error:
@@ -69,7 +69,9 @@ class BoxLine:
             if data:
                 t_ns = time.monotonic_ns() - self._start_ns
                 self.log.append((t_ns, data))
-                self.heard += [Heard(t_ns, number, message) for number, message in self._decoder.feed(data)]
+                self.heard += [
+                    TimedMessage(t_ns, number, message) for number, message in self._decoder.feed(data)
+                ]
 
     def wait_for(
         self, kind: type[Kind], timeout_s: float, such: Callable[[Kind], bool] = lambda _: True
@@ -95,7 +97,9 @@ class BoxLine:
             )
         return message
 
-    def ask(self, operation: Operation, argument: str = "", timeout_s: float = 2.0) -> Acknowledgement:
+    def send_command(
+        self, operation: Operation, argument: str = "", timeout_s: float = 2.0
+    ) -> Acknowledgement:
         """Send a command and give its acknowledgement."""
         self._command_id = self._command_id % 0xFFFF + 1
         ours = self._command_id
@@ -120,7 +124,7 @@ def typed(start_ns: int, lines: Sequence[str]) -> tuple[tuple[int, LinkMessage |
     return (ask, *keys)
 
 
-def printed(run: Run, mark: str) -> list[str]:
+def printed(run: FirmwareRun, mark: str) -> list[str]:
     """What stood behind `mark` on lines that the prompt printed (not on those that were typed)."""
     lines = run.capture.data.decode("latin-1").splitlines()
     return [line.removeprefix(mark) for line in lines if line.startswith(mark)]

@@ -8,13 +8,13 @@ what time it was reached; on a live line `reach` does what is needed and waits. 
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from opq_hil.world.capture import Heard
-from opq_hil.world.line import BoxLine, NoAnswerError
+from opq_hil.world.capture import TimedMessage
+from opq_hil.world.line import BenchLine, NoAnswerError
 from opq_proto.errors import OpqError
 from opq_proto.link_messages import GpsState, GpsStatus, Hello, Operation, Samples
 
 ASK_AGAIN_S = 1.0
-Condition = Callable[[Heard], bool | None]
+Condition = Callable[[TimedMessage], bool | None]
 
 
 class NotReachedError(OpqError):
@@ -22,7 +22,7 @@ class NotReachedError(OpqError):
 
 
 def _clock(state: GpsState) -> Condition:
-    def condition(heard: Heard) -> bool | None:
+    def condition(heard: TimedMessage) -> bool | None:
         return heard.message.state is state if isinstance(heard.message, GpsStatus) else None
 
     return condition
@@ -56,7 +56,7 @@ def named(state: str) -> tuple[str, ...]:
     return parts
 
 
-def when(heard: Sequence[Heard], state: str, after_ns: int = 0) -> int:
+def when(heard: Sequence[TimedMessage], state: str, after_ns: int = 0) -> int:
     """Virtual time at which all parts of a state first held together.
 
     Raises:
@@ -82,7 +82,7 @@ def when(heard: Sequence[Heard], state: str, after_ns: int = 0) -> int:
     )
 
 
-def reach(line: BoxLine, state: str, timeout_s: float = 60.0) -> None:
+def reach(line: BenchLine, state: str, timeout_s: float = 60.0) -> None:
     """Get a live Box into a state: ask who it is, wake it if it is silent, wait for the rest.
 
     Raises:
@@ -100,12 +100,12 @@ def reach(line: BoxLine, state: str, timeout_s: float = 60.0) -> None:
         )
 
 
-def _wake(line: BoxLine, timeout_s: float) -> None:
+def _wake(line: BenchLine, timeout_s: float) -> None:
     """Ask who it is until it answers: what is said before it has started is lost."""
     end = time.monotonic() + timeout_s
     while True:
         try:
-            line.ask(Operation.HELLO, timeout_s=ASK_AGAIN_S)
+            line.send_command(Operation.HELLO, timeout_s=ASK_AGAIN_S)
             return
         except NoAnswerError:
             if time.monotonic() > end:

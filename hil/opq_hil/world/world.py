@@ -64,7 +64,7 @@ class Played:
 
 
 @dataclass(frozen=True, slots=True)
-class Noise:
+class BitNoise:
     """Bits of the link's bytes that flip: `per_byte` is the probability that a byte has one."""
 
     per_byte: float
@@ -77,7 +77,7 @@ class Noise:
 
 
 @dataclass(frozen=True, slots=True)
-class Power:
+class PowerScript:
     """What becomes of the supply: cuts end the run, the rest is seen by the firmware."""
 
     adc: tuple[tuple[int, int, int], ...] = ()
@@ -106,10 +106,10 @@ class World:
     gps: Gps | None = field(default_factory=Gps)
     """None: no receiver is fitted."""
     oscillator: Oscillator = field(default_factory=Oscillator)
-    power: Power = field(default_factory=Power)
+    power: PowerScript = field(default_factory=PowerScript)
     said: tuple[tuple[int, LinkMessage | bytes], ...] = ()
     """(ns, what the gateway sends); numbered in order of time."""
-    noise: tuple[Noise, ...] = ()
+    noise: tuple[BitNoise, ...] = ()
     pins: tuple[tuple[str, int, bool], ...] = ()
     """("B2", ns, level)."""
     seed: int = 1
@@ -164,7 +164,7 @@ def divided_count(volts: float) -> int:
 def temperature_readings(
     oscillator: Oscillator, end_ns: int, noise_k: float = 0.5, lag_s: float = 60.0, seed: int = 1
 ) -> tuple[tuple[int, int, int], ...]:
-    """One reading a second, for `Power.adc`: the chip follows the oscillator by `lag_s`, with noise."""
+    """One reading a second, for `PowerScript.adc`: the chip follows the oscillator by `lag_s`, with noise."""
     chance = random.Random(seed)
     chip_c = oscillator.celsius(0.0)
     found = []

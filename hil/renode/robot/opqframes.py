@@ -16,10 +16,10 @@ for room in ("proto", "gateway", "hil"):  # renode-test runs in its own environm
 from opq_hil.gps.oscillator import Oscillator  # noqa: E402
 from opq_hil.gps.receiver import Gps  # noqa: E402
 from opq_hil.suites.sampling import nothing_missed, stamp_steps  # noqa: E402
-from opq_hil.suites.updates import flipped, tell  # noqa: E402
+from opq_hil.suites.updates import flipped, update_script  # noqa: E402
 from opq_hil.world.capture import Capture, read_log  # noqa: E402
 from opq_hil.world.strategy import when  # noqa: E402
-from opq_hil.world.world import NS, Noise, Power, Sine, World  # noqa: E402
+from opq_hil.world.world import NS, BitNoise, PowerScript, Sine, World  # noqa: E402
 from opq_proto.firmware_image import Slot, read_bundle  # noqa: E402
 from opq_proto.link_messages import Acknowledgement, Command, Hello, Log, Operation, Samples  # noqa: E402
 
@@ -63,8 +63,8 @@ def write_world(
             mains=Sine(),
             gps=receiver,
             oscillator=Oscillator(offset_ppb=float(ppb)),
-            power=Power(cut_after=int(cut_after) or None),
-            noise=(Noise(float(noise), False, 5), Noise(float(noise), True, 6)) if float(noise) else (),
+            power=PowerScript(cut_after=int(cut_after) or None),
+            noise=(BitNoise(float(noise), False, 5), BitNoise(float(noise), True, 6)) if float(noise) else (),
             said=tuple(said),
         ),
     )
@@ -74,7 +74,7 @@ def write_update_world(folder: str, update: str, flip: int = -1, send_bytes: int
     """A world in which the gateway sends the image for slot B; its path and seconds. `flip`: in this byte."""
     image = read_bundle(Path(update).read_bytes())[Slot.B]
     sent = image if int(flip) < 0 else flipped(image, int(flip))
-    telling = tell(sent, UPDATE_AT_S * NS, 200, int(send_bytes) or None)
+    telling = update_script(sent, UPDATE_AT_S * NS, 200, int(send_bytes) or None)
     end_ns = telling.end_ns + 20 * NS
     return _written(folder, World(end_ns, said=telling.said)), f"{end_ns / NS:.3f}"
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from bench.class_a.states import RATE_HZ, STATES, SYSTEMS, SupplySystem, TestingState, TestPoint, voltage
 from opq_hil.mains.courses import FloatArray
-from opq_hil.mains.disturbance import Disturbance
+from opq_hil.mains.disturbance import MainsDisturbance
 from opq_hil.mains.rms_events import Interruption, Profile, Sag, Swell
 from opq_measure.events.detector import Detector
 from opq_measure.events.disturbances import find_disturbances
@@ -39,21 +39,23 @@ def events() -> Iterator[TestPoint]:
                 yield TestPoint(clause, f"{quantity}, duration", where, cycles, 1.0, "cycles")
 
 
-def _dip(k: int) -> Disturbance:
+def _dip(k: int) -> MainsDisturbance:
     return Sag(depth=DIPS[k], start_s=1 + APART_S * k, angle_deg=ANGLES_DEG[k], cycles=LENGTHS_CYCLES[k])
 
 
-def _swell(k: int) -> Disturbance:
+def _swell(k: int) -> MainsDisturbance:
     return Swell(rise=SWELLS[k], start_s=1 + APART_S * k, angle_deg=ANGLES_DEG[k], cycles=LENGTHS_CYCLES[k])
 
 
-def _interruption(k: int) -> Disturbance:
+def _interruption(k: int) -> MainsDisturbance:
     return Interruption(
         residual=INTERRUPTIONS[k], start_s=1 + APART_S * k, angle_deg=ANGLES_DEG[k], cycles=LENGTHS_CYCLES[k]
     )
 
 
-def _worst(system: SupplySystem, state: TestingState, series: Sequence[Disturbance]) -> tuple[float, float]:
+def _worst(
+    system: SupplySystem, state: TestingState, series: Sequence[MainsDisturbance]
+) -> tuple[float, float]:
     """Largest error of residual, % of Udin, and of duration in cycles; infinite when one is missed."""
     volts, truth = voltage(system, state, 1 + APART_S * len(series), disturbances=series)
     found = find_disturbances(volts, RATE_HZ, system.declared_v, system.nominal_hz)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from opq_hil.mains import mains
 from opq_hil.mains.courses import FloatArray
-from opq_hil.mains.disturbance import Disturbance
-from opq_hil.mains.pollution import Flicker
+from opq_hil.mains.disturbance import MainsDisturbance
+from opq_hil.mains.pollution import FlickerEvent
 from opq_hil.mains.sampling import TRUE, Converter, SampleClock
 from opq_hil.mains.truth import Truth
 from opq_hil.mains.wave import Tone
@@ -79,7 +79,7 @@ def voltage(
     seconds: float,
     percent: float = 100.0,
     hz: float | None = None,
-    disturbances: Iterable[Disturbance] = (),
+    disturbances: Iterable[MainsDisturbance] = (),
     harmonics: dict[int, float] | None = None,
     tones: Iterable[Tone] = (),
     flicker: bool = True,
@@ -98,7 +98,7 @@ def voltage(
     if flicker and state.changes_per_minute:
         change = system.pst_1_percent if state.changes_per_minute == 39.0 else system.pst_4_percent
         wanted.append(
-            Flicker(
+            FlickerEvent(
                 modulation_hz=state.changes_per_minute / 120,
                 change_percent=change,
                 form="rectangular",

@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 
 from opq_hil.box.box import BLOCK_SAMPLES, HELLO_S, RING_SAMPLES, Box
 from opq_hil.box.host import BoxHost
-from opq_hil.box.port import Port
-from opq_hil.box.source import RunClock, Source
+from opq_hil.box.port import PtyPort
+from opq_hil.box.source import RunClock, SampleSource
 from opq_hil.mains import MIX_3_PERCENT
 from opq_hil.mains.voltage import Mains
 from opq_hil.mains.wave import Wave, harmonics_of
@@ -58,7 +58,7 @@ DEPTH_LEFT, SAG_CYCLES = 0.6, 12
 
 
 class RepeatedSource:
-    """One second of mains, over and over; a `Source`. A sag is laid on it where nobody has read yet."""
+    """One second of mains, over and over; a `SampleSource`. A sag is laid on it where nobody has read yet."""
 
     offset_ns = 0
     v_per_lsb = V_PER_LSB
@@ -124,8 +124,8 @@ PACE_S = 0.01
 class PlainBox:
     """One Box on its pty."""
 
-    def __init__(self, box_id: int, source: Source, clock: RunClock) -> None:
-        self.port = Port()
+    def __init__(self, box_id: int, source: SampleSource, clock: RunClock) -> None:
+        self.port = PtyPort()
         self._box_id, self._source, self._clock = box_id, source, clock
         self._decoder = link.Decoder()
         self._sequence = 0
@@ -215,7 +215,7 @@ class PlainBox:
         )
 
 
-def serve(sources: Sequence[Source], ports_dir: Path, stop: threading.Event) -> None:
+def serve(sources: Sequence[SampleSource], ports_dir: Path, stop: threading.Event) -> None:
     """A PlainBox per source, ids from 1, until `stop`."""
     clock = RunClock.now()
     boxes = [PlainBox(number, source, clock) for number, source in enumerate(sources, start=1)]

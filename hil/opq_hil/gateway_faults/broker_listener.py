@@ -17,7 +17,7 @@ from opq_proto.wire import measurement_from_wire
 POLL_MS = 50
 
 
-class Ear:
+class BrokerListener:
     """Listens in a thread of its own for the `with` block.
 
     Attributes:
@@ -39,7 +39,7 @@ class Ear:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ear", daemon=True)
 
-    def __enter__(self) -> "Ear":
+    def __enter__(self) -> "BrokerListener":
         self._thread.start()
         return self
 

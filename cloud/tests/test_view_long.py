@@ -28,7 +28,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
 def fetched(scene: demo.Scene, path: str) -> tuple[str, float]:
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     begun = time.perf_counter()
-    with opener.open(scene.url + path, timeout=10) as answer:
+    with opener.open(scene.url + path, timeout=60) as answer:
         return answer.read().decode(), time.perf_counter() - begun
 
 

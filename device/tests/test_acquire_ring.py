@@ -114,7 +114,9 @@ TestTheRingIsItsModel = RingModel.TestCase
 
 def test_a_reader_interrupted_anywhere_never_gets_an_overwritten_sample() -> None:
     preempted = program("ring_preempted", [*SOURCES[:-1], HERE / "ring_preempted.c"])
-    done = subprocess.run([str(preempted), "400000"], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [str(preempted), "400000"], capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     facts: dict[str, Any] = {
         name: int(count) for name, count in (line.split() for line in done.stdout.split("\n") if line)

@@ -24,7 +24,7 @@ TARGET_FLAGS = (
 
 def on_pc(optimise: str) -> str:
     built = program("clock_bits", [*CLOCK_SOURCES, BITS], "-ffp-contract=off", optimise=optimise)
-    done = subprocess.run([str(built)], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([str(built)], capture_output=True, text=True, timeout=120, check=True)
     return done.stdout
 
 

@@ -89,6 +89,6 @@ def test_a_record_longer_than_the_readers_room_is_taken_away_and_the_next_one_is
 
 def test_two_threads_hand_records_over_whole_and_in_order() -> None:
     built = program("queue_threads", [DEVICE / "tests" / "queue_threads.c", LINK / "queue.c"], "-pthread")
-    run = subprocess.run([built], capture_output=True, text=True, timeout=60, check=False)
+    run = subprocess.run([built], capture_output=True, text=True, timeout=120, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     assert run.stdout == "200000 records, 0 wrong\n"

@@ -233,7 +233,7 @@ def run_cuts(seeds: int, timeout_s: int) -> dict[str, int]:
 
 
 def test_the_power_goes_at_every_write_of_a_save_and_old_or_new_values_hold() -> None:
-    figures = run_cuts(seeds=60, timeout_s=60)
+    figures = run_cuts(seeds=60, timeout_s=250)
     assert figures["cuts"] >= 6_000
     assert figures["corrupt"] == figures["bricked"] == 0
     assert figures["old"] > 0

@@ -101,7 +101,7 @@ def test_sigpwr_ends_a_real_gateway_in_order_and_runs_the_command(tmp_path: Path
             assert process.poll() is None and time.monotonic() < until, log_file.read_text()
             time.sleep(0.02)
         process.send_signal(signal.SIGPWR)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()

@@ -56,15 +56,15 @@ def test_a_service_tells_it_lives_serves_its_page_and_ends_for_new_settings(tmp_
         heard = heard_until(manager, "WATCHDOG=1", process)
         assert heard[0] == "READY=1" and any(line.startswith("STATUS=Box 1: port not open") for line in heard)
         address = f"http://127.0.0.1:{page}"
-        ssids = json.load(urllib.request.urlopen(f"{address}/ssids", timeout=10))
+        ssids = json.load(urllib.request.urlopen(f"{address}/ssids", timeout=60))
         assert ssids == {"ssids": [["plant", 60, "WPA2", False]]}
-        told = json.load(urllib.request.urlopen(f"{address}/box_config", timeout=10))["box_config"]
+        told = json.load(urllib.request.urlopen(f"{address}/box_config", timeout=60))["box_config"]
         told["trg_push_ep"] = "tcp://makai.example:9880"
         body = json.dumps({"box_config": json.dumps(told)}).encode()
         request = urllib.request.Request(f"{address}/box_config", body, {"Content-Type": "application/json"})
-        assert json.load(urllib.request.urlopen(request, timeout=10)) == {"saved": True, "restarts": True}
+        assert json.load(urllib.request.urlopen(request, timeout=60)) == {"saved": True, "restarts": True}
         heard_until(manager, "STOPPING", process)
-        assert process.wait(10) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.wait()

@@ -159,7 +159,7 @@ def test_a_library_behind_the_c_abi(plugins: Plugins, tmp_path: Path) -> None:
         "libc1.so",
         "c.c",
     ]
-    subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=120)
     library = (tmp_path / "libc1.so").read_bytes()
     symbols = {"functions": ["c"], "sinks": ["c"], "sources": ["c"]}
     told = manifest("c", language="c", executable="libc1.so", symbols=symbols)

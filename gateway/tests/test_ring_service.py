@@ -55,7 +55,7 @@ def test_an_old_segment_is_sealed_and_the_child_ends_with_the_gateway(
             (child,) = wait_for(lambda: children(gateway.pid), 30.0)
         finally:
             gateway.send_signal(end)
-            assert gateway.wait(20) == (0 if end == signal.SIGTERM else -signal.SIGKILL)
+            assert gateway.wait(60) == (0 if end == signal.SIGTERM else -signal.SIGKILL)
     wait_for(lambda: not alive(child), 30.0)
     assert not (folder / "000000000002.sealing").exists()
     again = Ring(folder, "1", 1.0)

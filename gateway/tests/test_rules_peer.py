@@ -22,7 +22,7 @@ import urllib.error, urllib.request
 def asked(address):
     body = b'{"sql": "CREATE STREAM s () WITH (TYPE=\\\\"memory\\\\", DATASOURCE=\\\\"t\\\\")"}'
     try:
-        with urllib.request.urlopen(urllib.request.Request(address, data=body), timeout=5) as answer:
+        with urllib.request.urlopen(urllib.request.Request(address, data=body), timeout=60) as answer:
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code
@@ -74,5 +74,5 @@ def test_a_worker_may_not_ask_for_a_stream_or_rule(service: Service) -> None:
     assert make is not None
     function, address = make(), f"http://127.0.0.1:{service.port}"
     assert function.exec([f"{address}/streams"], Whose()) == 403
-    with urllib.request.urlopen(f"{address}/streams", timeout=5) as answer:
+    with urllib.request.urlopen(f"{address}/streams", timeout=60) as answer:
         assert json.load(answer) == []

@@ -53,7 +53,7 @@ def test_an_interrupt_ends_a_long_scenario_at_once_and_its_emulator_with_it(
     try:
         until((tmp_path / "f/one_hour/run/uart1.log").is_file, 60, "the emulator's log")
         hil.send_signal(signal.SIGINT)
-        said, _ = hil.communicate(timeout=20)
+        said, _ = hil.communicate(timeout=120)
     finally:
         hil.kill()
         hil.wait()

@@ -44,7 +44,7 @@ def wait_for(path: Path) -> None:
 
 def lines_of(process: subprocess.Popen[str]) -> list[dict]:
     process.terminate()
-    _, text = process.communicate(timeout=5)
+    _, text = process.communicate(timeout=120)
     return [json.loads(line) for line in text.splitlines()]
 
 
@@ -102,7 +102,7 @@ def test_a_second_process_in_the_same_folder_is_refused_and_the_first_goes_on(tm
         wait_for(tmp_path / "box1")
         target = str((tmp_path / "box1").readlink())
         command = [sys.executable, "-m", "opq_hil.box", "--ports-dir", str(tmp_path), "--sim", "1"]
-        second = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+        second = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
         assert second.returncode == 1
         assert len(second.stderr.splitlines()) == 1
         assert "in use" in second.stderr
@@ -146,7 +146,7 @@ def test_what_cannot_be_started_ends_with_a_clear_line_and_no_traceback(
     tmp_path: Path, options: tuple[str, ...], code: int, wanted: str
 ):
     command = [sys.executable, "-m", "opq_hil.box", "--ports-dir", str(tmp_path / "ports"), *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == code
     assert wanted in done.stderr
     assert "Traceback" not in done.stderr

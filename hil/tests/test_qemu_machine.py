@@ -360,7 +360,7 @@ def test_three_runs_give_the_same_bytes(run: Callable[..., Ran], tmp_path: Path)
 def test_a_bad_line_of_a_world_is_one_clear_error(qemu: Path, tmp_path: Path, line: str, said: str) -> None:
     (tmp_path / "world.txt").write_text(f"seed 1\n{line}\n")
     command = [str(qemu), "-M", "opqbox,world=world.txt", "-display", "none", "-monitor", "none"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=20, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1
     assert said in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -27,7 +27,7 @@ def test_the_generated_code_is_what_the_sources_give(tmp_path: Path) -> None:
         f"--python_out={tmp_path}",
         f"--pyi_out={tmp_path}",
     ]
-    subprocess.run([*command, *(f"{name}.proto" for name in NAMES)], cwd=PROTO, check=True, timeout=60)
+    subprocess.run([*command, *(f"{name}.proto" for name in NAMES)], cwd=PROTO, check=True, timeout=120)
     for made in sorted(tmp_path.iterdir()):
         assert made.read_bytes() == (PROTO / "opq_proto" / made.name).read_bytes(), made.name
     assert len(list(tmp_path.iterdir())) == 2 * len(NAMES)
@@ -45,7 +45,7 @@ def test_the_generated_code_was_made_for_the_oldest_allowed_runtime() -> None:
 
 def test_it_loads_with_every_warning_an_error() -> None:
     code = "from opq_proto import opqbox3_pb2, mauka_pb2, opq_pb2"
-    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)
 
 
 def test_the_base_install_needs_no_package_of_the_extras() -> None:
@@ -62,4 +62,4 @@ class Refuse(MetaPathFinder):
 sys.meta_path.insert(0, Refuse())
 from opq_proto import channel, clock, errors, keys, messages, ports, wire
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

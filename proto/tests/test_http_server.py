@@ -30,7 +30,7 @@ def serving(handler: type[ReplyHandler] = Well, **options: object) -> Iterator[H
 def test_a_request_is_answered_with_type_length_and_more_headers() -> None:
     with (
         serving() as server,
-        urllib.request.urlopen(f"http://127.0.0.1:{server.port}/", timeout=10) as answer,
+        urllib.request.urlopen(f"http://127.0.0.1:{server.port}/", timeout=60) as answer,
     ):
         assert (answer.status, answer.read()) == (200, b"well")
         assert answer.headers["Content-Length"] == "4"
@@ -78,7 +78,7 @@ def test_an_answer_may_take_long_once_the_request_is_whole() -> None:
     with serving(Slow, longest_s=0.1) as server:
         timer = threading.Timer(0.5, go_on.set)
         timer.start()
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/", timeout=60) as answer:
             assert answer.read() == b"late"
         timer.join()
 
@@ -127,7 +127,7 @@ def test_ipv6_is_served_where_there_is_any() -> None:
         pytest.skip("this machine has no IPv6")
     server.start()
     try:
-        with urllib.request.urlopen(f"http://[::1]:{server.port}/", timeout=10) as answer:
+        with urllib.request.urlopen(f"http://[::1]:{server.port}/", timeout=60) as answer:
             assert answer.read() == b"well"
     finally:
         server.end()

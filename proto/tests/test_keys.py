@@ -244,7 +244,7 @@ os.open = watched
 keys.KeyFolder(sys.argv[1]).create(True, ["1"])
 assert seen and all(mode == 0o600 for mode in seen), seen
 """
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "curve")], check=True, timeout=30)
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "curve")], check=True, timeout=120)
     folder = keys.KeyFolder(tmp_path / "curve")
     assert {mode(path) for path in folder.private_keys.iterdir()} == {0o600}
     assert {mode(path) for path in folder.public_keys.iterdir()} == {0o644}

@@ -163,7 +163,7 @@ def test_lines_of_many_threads_stay_whole() -> None:
 def test_on_a_terminal_lines_are_for_people() -> None:
     master, slave = pty.openpty()
     code = "from opq_proto import log; log.configure('x'); log.get().info('box.hello', box_id='1')"
-    subprocess.run([sys.executable, "-c", code], stderr=slave, timeout=30, check=True)
+    subprocess.run([sys.executable, "-c", code], stderr=slave, timeout=120, check=True)
     os.close(slave)
     text = os.read(master, 4096).decode()
     os.close(master)
@@ -184,7 +184,7 @@ try:
 except ZeroDivisionError:
     log.get().exception("thread.failed")
 """
-    subprocess.run([sys.executable, "-c", code], stderr=slave, timeout=30, check=True)
+    subprocess.run([sys.executable, "-c", code], stderr=slave, timeout=120, check=True)
     os.close(slave)
     text = os.read(master, 65_536).decode()
     os.close(master)

@@ -118,7 +118,7 @@ def get_json(url: str) -> Any:
     import urllib.request
 
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(url, timeout=10) as answer:
+    with opener.open(url, timeout=60) as answer:
         return json.load(answer)
 
 

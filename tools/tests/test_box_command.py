@@ -25,7 +25,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 def box(house: House, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "opq_tools.cli", "box", "--port-offset", str(house.offset), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_info_says_who_it_is(house: House) -> None:
@@ -71,5 +71,5 @@ def test_nobody_there_is_one_clear_line(house: House) -> None:
     silent = box(house, "--timeout-s", "0.5", "info", "77")
     assert silent.returncode == 1 and "Box 77 does not answer" in silent.stderr
     command = [sys.executable, "-m", "opq_tools.cli", "box", "--port-offset", str(free_offset()), "info", "1"]
-    away = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    away = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert away.returncode == 1 and "is Makai running?" in away.stderr

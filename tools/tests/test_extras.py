@@ -46,7 +46,7 @@ def modules_of(extras: tuple[str, ...]) -> set[str]:
 def help_without(command: str, lacking: set[str]) -> subprocess.CompletedProcess[str]:
     program = WITHOUT.format(lacking=lacking, command=command)
     return subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False
     )
 
 

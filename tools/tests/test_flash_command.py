@@ -179,11 +179,11 @@ def test_a_pipe_gets_no_progress_and_a_terminal_gets_a_bar(tmp_path: Path) -> No
     path.write_bytes(bundle(size=60_000))
     line = [sys.executable, "-m", "opq_tools.cli", "flash", str(path), "--port"]
     with RomBootLoader(memory(BOX)) as rom:
-        quiet = subprocess.run([*line, rom.path], capture_output=True, text=True, timeout=60, check=True)
+        quiet = subprocess.run([*line, rom.path], capture_output=True, text=True, timeout=120, check=True)
     assert "\x1b" not in quiet.stdout + quiet.stderr
     ours, theirs = pty.openpty()
     with RomBootLoader(memory(BOX)) as rom:
-        subprocess.run([*line, rom.path], stdout=subprocess.DEVNULL, stderr=theirs, timeout=60, check=True)
+        subprocess.run([*line, rom.path], stdout=subprocess.DEVNULL, stderr=theirs, timeout=120, check=True)
     import os
 
     assert b"writing slot A" in os.read(ours, 1 << 16)

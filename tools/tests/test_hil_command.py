@@ -62,7 +62,7 @@ def test_a_folder_that_cannot_be_made_is_told_before_anything_runs(tmp_path: Pat
 )
 def test_help_of_a_module_builds_nothing_and_has_an_example(module: str) -> None:
     line = [sys.executable, "-m", module]
-    told = subprocess.run([*line, "--help"], capture_output=True, text=True, timeout=60, check=True).stdout
+    told = subprocess.run([*line, "--help"], capture_output=True, text=True, timeout=120, check=True).stdout
     assert f"Example: python -m {module}" in told
-    wrong = subprocess.run([*line, "--nonsense"], capture_output=True, text=True, timeout=60, check=False)
+    wrong = subprocess.run([*line, "--nonsense"], capture_output=True, text=True, timeout=120, check=False)
     assert wrong.returncode == 2

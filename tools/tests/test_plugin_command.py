@@ -126,7 +126,7 @@ def test_the_mysql_example_is_as_the_guide_says() -> None:
 def test_the_example_in_c_builds_and_passes(tmp_path: Path) -> None:
     folder = shutil.copytree(EXAMPLES / "clip-c", tmp_path / "clip")
     header = Path(opq_plugins.sdk.__file__).parent
-    subprocess.run(["make", f"INCLUDE={header}"], cwd=folder, check=True, timeout=60)
+    subprocess.run(["make", f"INCLUDE={header}"], cwd=folder, check=True, timeout=120)
     code, said = run("test", folder)
     assert code == 0 and said.count("function clip") == 4, said
 

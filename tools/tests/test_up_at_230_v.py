@@ -76,6 +76,6 @@ def test_a_recording_of_230_v_and_50_hz_is_replayed_against_its_own_nominal(tmp_
 def text_of(url: str) -> str:
     """What a page says, without its tags."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(url, timeout=10) as answer:
+    with opener.open(url, timeout=60) as answer:
         page = answer.read().decode()
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page)).replace("\u202f", " ")

@@ -61,7 +61,7 @@ def test_the_real_recordings_give_the_residual_that_analyze_says(tmp_path: Path)
     assert done.returncode == 0, done.stderr
     found = contract(done.stdout)
     command = [sys.executable, "-m", "opq_tools.cli", "analyze", str(BOX1), "--json"]
-    said = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=60).stdout)
+    said = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=120).stdout)
     (dip,) = said["events"]
     assert found["incident"]["class"] == dip["class"] == "sag"
     assert found["incident"]["residual_percent"] == pytest.approx(dip["residual_percent"], rel=0.01)

@@ -19,7 +19,7 @@ CYCLES = 300
 def disturbed(up: House, kind: str, *more: str) -> None:
     where = ["--box", "1", "--cycles", str(CYCLES), "--data-dir", str(up.data_dir), *more]
     command = [sys.executable, "-m", "opq_tools.cli", "sim", "event", kind, *where]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
 
 

@@ -23,7 +23,7 @@ def test_a_rule_asks_for_a_waveform_that_no_trigger_asked_for(tmp_path: Path) ->
 
         def tool(*words: str) -> "subprocess.CompletedProcess[str]":
             command = [sys.executable, "-m", "opq_tools.cli", *words, "--url", url]
-            return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+            return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
         stream = ("boxes", '() WITH (DATASOURCE="*", TYPE="opqbox", SHARED="true")')
         until(lambda: tool("stream", "create", *stream).returncode == 0, 60, "the rules of Makai")

@@ -194,7 +194,7 @@ def test_the_address_moves_with_the_port_offset_and_nothing_is_imported_unless_e
     assert with_port_offset(CloudConfig(), 100).triggering_service.rules.http_endpoint == "127.0.0.1:9181"
     code = "import sys; import opq_cloud.makai.triggering_service; print('opq_rules.api' in sys.modules)"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120
     )
     assert done.stdout.strip() == "False"
 

@@ -137,7 +137,7 @@ def test_kills_while_versions_take_over_lose_and_double_nothing(tmp_path):
                 process.stdout.readline()
             process.stdin.close()
             process.stdout.read()
-            assert process.wait(10) == 0, (tmp_path / "stderr").read_text()[-2000:]
+            assert process.wait(60) == 0, (tmp_path / "stderr").read_text()[-2000:]
         finally:
             end(process)
     finally:

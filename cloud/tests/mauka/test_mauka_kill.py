@@ -75,7 +75,7 @@ def finish(folder, store):
         while store.unanalysed_events() and time.monotonic() < end_s:
             time.sleep(0.05)
         process.stdin.close()
-        assert process.wait(10) == 0, (folder / "stderr").read_text()[-3000:]
+        assert process.wait(60) == 0, (folder / "stderr").read_text()[-3000:]
     finally:
         process.kill()
         process.wait()

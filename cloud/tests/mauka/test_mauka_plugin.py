@@ -79,7 +79,7 @@ def test_a_plugin_of_the_original_form_sees_makai_events_in_its_own_process(bus,
         assert MaukaMessage.FromString(seen.recv_multipart()[1]).makai_event.event_id == 17
         assert process.stdout.readline() == "MakaiEvent 17 makai_event_bridge\n"
         os.kill(process.pid, signal.SIGTERM)
-        assert process.wait(5) == 0
+        assert process.wait(60) == 0
     finally:
         process.kill()
         process.communicate()

@@ -326,7 +326,7 @@ store.close()
 
 def test_a_disk_that_takes_no_more_is_one_line_and_loses_nothing_stored(path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", FILL, str(path)], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", FILL, str(path)], capture_output=True, text=True, timeout=120, check=False
     )
     assert done.returncode == 0, done.stderr
     error, stored, samples = done.stdout.splitlines()

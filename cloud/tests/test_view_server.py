@@ -265,7 +265,7 @@ def test_view_can_be_run_again_after_it_ended(tmp_path: Path) -> None:
         thread.start()
         assert ready.wait(5)
         stop.set()
-        thread.join(5)
+        thread.join(60)
         assert not thread.is_alive()
     store.close()
 

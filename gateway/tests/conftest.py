@@ -48,7 +48,7 @@ class Makai:
     def stop(self) -> None:
         self._stop.set()
         if self._thread is not None:
-            self._thread.join(5)
+            self._thread.join(60)
             assert not self._thread.is_alive()
 
     def command(self, topic: bytes, body: bytes) -> None:

@@ -50,7 +50,7 @@ def running(path: Path) -> Iterator[Gateway]:
         yield gateway
     finally:
         stop.set()
-        thread.join(30)
+        thread.join(60)
         assert not thread.is_alive()
 
 
@@ -280,7 +280,7 @@ def bridged(device: str) -> Iterator[str]:
         yield f"socket://127.0.0.1:{server.getsockname()[1]}"
     finally:
         stop.set()
-        thread.join(5)
+        thread.join(60)
         server.close()
         os.close(pty)
 

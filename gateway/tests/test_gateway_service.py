@@ -62,7 +62,7 @@ def running(configuration: config.Config) -> Iterator[Gateway]:
         yield gateway
     finally:
         stop.set()
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
 
 

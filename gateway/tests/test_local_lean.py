@@ -61,7 +61,7 @@ def test_a_module_that_stands_in_is_taken_by_many_threads_at_once(monkeypatch: p
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert len(found) == 8 and len(set(map(id, found))) == 1
     assert sys.modules[name].__file__ is not None
     with pytest.raises(AttributeError):

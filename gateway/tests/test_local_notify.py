@@ -133,5 +133,5 @@ def test_a_loop_that_runs_in_a_thread_beats_until_it_is_stopped(tmp_path: Path, 
     while heard.count("WATCHDOG=1") < 3:
         heard += manager.heard()
     stop.set()
-    thread.join(2)
+    thread.join(60)
     assert not thread.is_alive()

@@ -96,7 +96,7 @@ def test_sigpwr_ends_a_real_gateway_in_order_and_runs_the_command(tmp_path: Path
     with log_file.open("w") as log:
         process = subprocess.Popen(command, stderr=log, env={**os.environ, "NOTIFY_SOCKET": ""})
     try:
-        until = time.monotonic() + 30
+        until = time.monotonic() + 60
         while "gateway.started" not in log_file.read_text():
             assert process.poll() is None and time.monotonic() < until, log_file.read_text()
             time.sleep(0.02)

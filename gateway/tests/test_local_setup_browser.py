@@ -55,7 +55,7 @@ def address(tmp_path: Path, world: World) -> Iterator[str]:
     thread.start()
     yield f"http://127.0.0.1:{server.port}/"
     stop.set()
-    thread.join(5)
+    thread.join(60)
     server.close()
 
 
@@ -74,7 +74,7 @@ def test_a_network_is_joined_from_a_phone_and_the_page_is_readable_by_all(addres
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         page.get_by_label("Password").fill("right horse")
         page.get_by_role("button", name="Join").click()
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while not world.read()["up"] and time.monotonic() < until:
             page.wait_for_timeout(50)
         page.get_by_text("On line").wait_for()

@@ -19,7 +19,7 @@ from opq_proto.keys import KeyFolder
 def heard_until(manager: socket.socket, wanted: str, process: "subprocess.Popen[bytes]") -> list[str]:
     """What the manager hears, up to and with a line that begins so."""
     heard: list[str] = []
-    until = time.monotonic() + 40
+    until = time.monotonic() + 60
     while not any(line.startswith(wanted) for line in heard):
         assert time.monotonic() < until and (process.poll() is None or wanted == "STOPPING"), heard
         try:

@@ -137,7 +137,7 @@ class House:
     def end(self) -> float:
         began_s = time.monotonic()
         self.stop.set()
-        self.thread.join(5)
+        self.thread.join(60)
         assert not self.thread.is_alive() and not self.failed, self.failed
         return time.monotonic() - began_s
 

@@ -95,7 +95,7 @@ def _read(port: int) -> dict[float, list[Reading]]:
 
 def _connected(port: int) -> Client:
 
-    until = time.monotonic() + 30
+    until = time.monotonic() + 60
     while True:
         try:
             return Client(port, 7734)

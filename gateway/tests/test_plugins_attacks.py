@@ -199,7 +199,7 @@ def test_a_batch_that_is_none_ends_the_source_s_process(tmp_path: Path, batch: s
     assert "a batch that is none" in made.status("s")["last_error"] and whose.rows == []
     whose.end.set()
     made.close()
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
 
 

@@ -105,7 +105,7 @@ def test_what_does_not_fit_its_rows_ends_the_process_that_sent_it(plugins: RuleP
     status = wait_for(lambda: (told := plugins.status("s"))["crashes"] and told, 20)
     whose.end.set()
     plugins.delete("source", "s", force=True)
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive() and whose.rows == []
     assert "sends garbage: meta: want" in status["last_error"] or "arrived_ms: want" in status["last_error"]
 
@@ -201,7 +201,7 @@ def test_a_handshake_of_tls_byte_by_byte_is_given_up(tmp_path: Path) -> None:
         with pytest.raises(PluginError, match="https://127"):
             fetch(url, tmp_path / "x", Policy(download_s=0.5), [])
         given_up.set()
-        thread.join(10)
+        thread.join(60)
 
 
 def test_who_asks_while_it_is_deleted_is_told_that_it_is_not_there(

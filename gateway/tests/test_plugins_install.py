@@ -298,6 +298,6 @@ def test_a_server_that_drips_keeps_four_waiting_and_the_others_are_told(tmp_path
         for connection in connections:
             connection.close()
         for thread in waiting:
-            thread.join(20)
+            thread.join(60)
     assert len(told) == 4 and not any("being fetched" in each for each in told)
     plugins.close()

@@ -42,7 +42,7 @@ def source_gives(plugins: Plugins, name: str, count: int, **properties: Any) -> 
     thread.start()
     wait_for(lambda: len(whose.rows) >= count)
     whose.end.set()
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
     source.close(whose)
     return whose.rows[:count]

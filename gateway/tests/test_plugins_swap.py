@@ -121,7 +121,7 @@ class Chain(Whose):
 
     def stop(self) -> None:
         self.end.set()
-        self._thread.join(30)
+        self._thread.join(60)
         assert not self._thread.is_alive() and self.failure is None, self.failure
         self._source.close(self)
         self._sink.close(self)

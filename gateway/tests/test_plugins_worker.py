@@ -227,7 +227,7 @@ def test_a_source_goes_on_behind_the_last_record_when_its_process_dies(plugins: 
             os.kill(plugins.status("s")["pid"], signal.SIGKILL)
             wait_for(lambda: plugins.status("s")["crashes"] == 1)
     whose.end.set()
-    thread.join(20)
+    thread.join(60)
     assert not thread.is_alive()
     assert [row["n"] for row in whose.rows] == list(range(len(whose.rows))) and plugins.status("s")[
         "crashes"

@@ -232,7 +232,7 @@ def test_what_is_read_while_a_sealed_file_takes_the_raw_ones_place_is_whole(tmp_
         made = seal(segment.path)
         assert made is not None and ring.replace(segment, made)
     stop.set()
-    reader.join(10)
+    reader.join(60)
     assert not reader.is_alive() and rounds[0] > 1 and not wrong
 
 
@@ -252,11 +252,11 @@ class Sealing:
 
     def __exit__(self, *_: object) -> None:
         self.stop.set()
-        self.thread.join(30)
+        self.thread.join(60)
         assert not self.thread.is_alive()
 
     def wait(self, what: Callable[[], bool]) -> None:
-        until = time.monotonic() + 30
+        until = time.monotonic() + 60
         while not what():
             assert time.monotonic() < until
             time.sleep(0.01)
@@ -365,7 +365,7 @@ def test_the_child_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
         child = int(process.stdout.readline())
         os.kill(process.pid, signal.SIGKILL)
 
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while Path(f"/proc/{child}").exists() and _state(child) != "Z":
         assert time.monotonic() < until
         time.sleep(0.02)

@@ -48,7 +48,7 @@ def test_few_rings_are_synced_by_themselves_and_many_by_their_file_system(
     thread = threading.Thread(target=work.run, args=(stop,))
     thread.start()
     stop.set()
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
     assert len(asked) >= 1 if count == 6 else not asked
     assert any(ring.sync() for ring in found.values()) == (count == 6)

@@ -47,7 +47,7 @@ def opened(source: Any) -> Iterator[Whose]:
         yield whose
     finally:
         whose.end.set()
-        thread.join(10)
+        thread.join(60)
         assert not thread.is_alive()
 
 

@@ -222,7 +222,7 @@ def test_a_rule_of_qos_1_makes_the_shared_source_wait(tmp_path: Path) -> None:
         thread.start()
         wait_for(lambda: engine._lifecycle.streams.by_key["feed  s"].runner.held)
         hands.gate.set()
-        thread.join(30.0)
+        thread.join(60)
         wait_for(lambda: engine.settled() and len(hands.rows) >= 5000)
         assert [row for row in hands.rows if "v" in row] == [{"v": v} for v in range(5000)]
         assert engine.views.totals()["records_dropped_total"] == 0
@@ -591,7 +591,7 @@ def test_replacements_under_load_lose_and_double_nothing(tmp_path: Path, shared:
             with pytest.raises(RuleError):
                 engine.replace_rule("r", rule("r", "SELECT nosuch(v) FROM s", qos=qos))
         done.set()
-        thread.join(10.0)
+        thread.join(60)
         wait_for(lambda: len(hands.got) >= given[0] and engine.settled())
         assert hands.contexts == [source]  # the source ran on
         rows = [row for data in dict(hands.got).values() for row in data]  # qos 1: once per id

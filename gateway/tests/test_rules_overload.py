@@ -49,7 +49,7 @@ def test_a_source_that_waits_waits_for_room_in_bytes(monkeypatch: pytest.MonkeyP
         wait_for(lambda: made.waiting > 0)
         assert made.waiting <= 2
         taken += len(made.take(1))
-    sender.join(20)
+    sender.join(60)
     assert not sender.is_alive() and made.dropped == 0
 
 

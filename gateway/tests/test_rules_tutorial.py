@@ -50,7 +50,7 @@ def shelf(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     yield folder, f"http://127.0.0.1:{server.server_port}/plugins/sinks"
     server.shutdown()
     server.server_close()
-    thread.join(10)
+    thread.join(60)
 
 
 class _Quiet(SimpleHTTPRequestHandler):

@@ -141,7 +141,7 @@ class Gateway:
 
     def __exit__(self, *_: object) -> None:
         self.stop.set()
-        self.thread.join(3)
+        self.thread.join(60)
         assert not self.thread.is_alive()
 
 
@@ -360,7 +360,7 @@ def test_a_port_without_a_descriptor_is_carried_by_a_pump() -> None:
     got = b""
     for frame in sent:
         assert port.send(frame)
-        until = time.monotonic() + 5
+        until = time.monotonic() + 60
         while len(got) < sum(len(each) for each in sent[: sent.index(frame) + 1]):
             with contextlib.suppress(BlockingIOError):
                 got += port.read()

@@ -40,7 +40,7 @@ def test_a_sag_is_up_as_a_crossing_before_its_window_is_over_and_once_more_when_
             recovered = wait_for(lambda: [m for m in makai.decoded() if m.crossing][1:])[0]
         finally:
             stop.set()
-            thread.join(10)
+            thread.join(60)
     assert not thread.is_alive()
     low_v = dip.metrics["rms"].min
     assert (

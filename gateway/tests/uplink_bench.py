@@ -97,7 +97,7 @@ class Bench:
             yield self
         finally:
             stop.set()
-            thread.join(30)
+            thread.join(60)
             assert not thread.is_alive()
 
     @property

@@ -96,7 +96,7 @@ def test_a_run_that_somebody_ended_is_no_verdict_on_the_box(
     killer.start()
     with pytest.raises(BackendError, match=r"ended (from outside|with -15)"):  # -15: it had not begun yet
         backend.run(busy, World(3600 * NS, **QUIET), tmp_path / "run", wall_limit_s=60)
-    killer.join(10)
+    killer.join(60)
 
 
 def test_a_bad_world_is_told_with_its_line(backend: Qemu, image: Image, tmp_path: Path) -> None:

@@ -95,5 +95,5 @@ def test_many_threads_lose_nothing_uncounted() -> None:
     for thread in (reader, *senders):
         thread.start()
     for thread in (*senders, reader):
-        thread.join(20)
+        thread.join(60)
     assert len(taken) + channel.dropped == channel.offered == 8000

@@ -96,7 +96,7 @@ class House:
         except subprocess.TimeoutExpired:
             self.process.kill()
             code = self.process.wait()
-        self._reader.join(5)
+        self._reader.join(60)
         if self.process.stdout:
             self.process.stdout.close()
         return code

@@ -195,7 +195,7 @@ class ForeignBox:
 
     def close(self) -> None:
         self._stop.set()
-        self._thread.join(5)
+        self._thread.join(60)
         self.context.destroy(linger=0)
 
 

@@ -61,7 +61,7 @@ class UpdatingBox:
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join(5)
+        self._thread.join(60)
         self._port.close()
 
     def _serve(self) -> None:

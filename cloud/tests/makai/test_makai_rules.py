@@ -46,7 +46,7 @@ def told(box: Any, thd: float, **more: Any) -> list[bytes]:
 
 
 def data_command(box: Any) -> Any:
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while time.monotonic() < until:
         command = box.command(timeout_ms=100)
         if command is not None and command.WhichOneof("command") == "data_command":

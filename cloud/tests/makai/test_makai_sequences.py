@@ -107,7 +107,7 @@ def test_after_a_restart_the_cloud_asks_for_what_its_killed_one_never_stored(
         makai.wait_for(lambda: counters.total("measurements_stored") == 20)
     finally:
         stop.set()
-        thread.join(5)
+        thread.join(60)
     store.close()
     assert told[-1] == "282,283-284"
 

@@ -41,7 +41,7 @@ def test_a_minute_that_was_backfilled_has_the_mean_of_all_of_it(
         makai.wait_for(lambda: counters.total("trends_corrected") > 0)
     finally:
         stop.set()
-        thread.join(5)
+        thread.join(60)
     (trend,) = store.trends("1", 0, 200_000)
     store.close()
     assert trend.metrics["rms"] == (89.0, 121.0, pytest.approx(110.0))

@@ -33,7 +33,7 @@ class Running:
     def end(self) -> None:
         for stop, thread in reversed(self.threads):  # plug-ins before the bus that takes their last word
             stop.set()
-            thread.join(3)
+            thread.join(60)
             assert not thread.is_alive(), f"{thread.name} did not end"
 
 
@@ -90,7 +90,7 @@ class Wire:
         made.setsockopt(zmq.SUBSCRIBE, b"joined?")
         made.connect(bus.pub)
         writer = self.publisher(bus.sub)
-        end_s = time.monotonic() + 30
+        end_s = time.monotonic() + 60
         while not made.poll(20):
             assert time.monotonic() < end_s, "the bus does not answer"
             writer.send_multipart([b"joined?", b""])

@@ -122,7 +122,7 @@ def test_kills_while_versions_take_over_lose_and_double_nothing(tmp_path):
             process = start(tmp_path)
             try:
                 left = len(store.unanalysed_events())
-                until_s = time.monotonic() + 30
+                until_s = time.monotonic() + 60
                 while len(store.unanalysed_events()) > left - 5 and time.monotonic() < until_s:
                     time.sleep(0.005)
                 while process.stdout.readline() != said:

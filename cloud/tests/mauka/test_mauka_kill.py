@@ -70,7 +70,7 @@ def start(folder, mode="normal"):
 def finish(folder, store):
     """Run a healthy Mauka until nothing is left to do."""
     process = start(folder)
-    end_s = time.monotonic() + 30
+    end_s = time.monotonic() + 60
     try:
         while store.unanalysed_events() and time.monotonic() < end_s:
             time.sleep(0.05)
@@ -125,7 +125,7 @@ def test_kills_at_random_moments_lose_and_double_nothing(tmp_path):
     for _ in range(4):
         left = len(store.unanalysed_events())
         process = start(tmp_path)
-        end_s = time.monotonic() + 20
+        end_s = time.monotonic() + 60
         while len(store.unanalysed_events()) == left and left and time.monotonic() < end_s:
             time.sleep(0.002)
         time.sleep(moments.uniform(0, 0.05))

@@ -91,7 +91,7 @@ def test_the_control_message_ends_a_plugin(bus, running, wire, until):
     writer = wire.publisher(bus.sub)
     thread = running.threads[-1][1]
     writer.send_multipart([b"Listener", b"EXIT"])
-    thread.join(5)
+    thread.join(60)
     assert not thread.is_alive()
 
 
@@ -205,7 +205,7 @@ def test_run_plugin_returns_when_its_event_is_set(bus):
     thread = threading.Thread(target=run_plugin, args=(Listener, bus.settings, stop))
     thread.start()
     stop.set()
-    thread.join(3)
+    thread.join(60)
     assert not thread.is_alive()
 
 

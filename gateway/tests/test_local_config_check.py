@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from opq_gateway.__main__ import main
 from opq_proto.keys import KeyFolder
-from opq_tools.config_check import command
+from opq_tools.config import command
 
 
 def check(*arguments: object) -> Result:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from opq_hil.backends import qemu_build
 from opq_hil.backends.debian_source import cache_folder
 from opq_hil.backends.firmware import BOARDS, VARIABLE, Firmware, board_firmware, read_firmware
 from opq_proto.errors import OpqError
@@ -29,7 +30,7 @@ def firmware_for(
     # imported here: who names a folder needs neither compiler nor pyelftools
     from opq_proto.signing import development_key
     from opq_tools.firmware import build, toolchain
-    from opq_tools.firmware.version import tree_version
+    from opq_tools.firmware.toolchain import tree_version
 
     tools = toolchain.find()
     out = cache_folder() / "firmware"
@@ -63,3 +64,18 @@ def main() -> int:
 
 if __name__ == "__main__":
     sys.exit(main())
+
+
+BOARD = "opqbox"
+
+
+def prepare(say: Callable[[str], None]) -> Path:
+    """Contents of the chip's flash; minutes at first use (`say` tells), two seconds later.
+
+    Raises:
+        OpqError: one of both cannot be built here; the text has the apt line.
+    """
+    binary = qemu_build.find(say)
+    if binary is None or binary.kind != qemu_build.MACHINE:
+        qemu_build.make(say)  # says why, and what to install
+    return firmware_for(boards=(BOARD,), say=say)[BOARD].image.flash

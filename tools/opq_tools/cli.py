@@ -26,7 +26,7 @@ COMMANDS = {
     "firmware": ("opq_tools.firmware", "Build the Box's firmware, reproducible and held to budgets."),
     "calibrate": ("opq_tools.calibrate", "Gain, offset and phase of a Box against a reference."),
     "sign": ("opq_tools.sign", "Sign firmware, or any file in the original's form."),
-    "verify": ("opq_tools.verify", "Check a signature of firmware or of any file."),
+    "verify": ("opq_tools.sign:verify_command", "Check a signature of firmware or of any file."),
     "flash": ("opq_tools.flash", "Firmware onto a chip or a Box: ROM, USB, probe, or in place."),
     "box": ("opq_tools.box", "Ask a Box: info, settings, reset, time, measurement rate, firmware."),
     "hil": ("opq_tools.hil", "The real firmware in an emulator or on a board, scenario by scenario."),
@@ -38,7 +38,7 @@ COMMANDS = {
     "ruleset": ("opq_tools.rules.ruleset", "All streams, tables and rules, into a file and back."),
     "plugin": ("opq_tools.plugin", "Plug-ins of the rule engine: write, test, pack, install, replace."),
     "bench": ("opq_tools.bench", "Measure speed and memory, beside a baseline."),
-    "config": ("opq_tools.config_check", "Is a configuration file right? All problems at once."),
+    "config": ("opq_tools.config", "Is a configuration file right? All problems at once."),
 }
 """Name -> the module whose `command` it is, and its line in the list."""
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,10 +10,14 @@ import click
 
 from opq_hil.backends.backend import BACKENDS, BackendError, backend
 from opq_hil.backends.firmware import BOARDS, board_firmware
+from opq_hil.gateway_faults.runner import Document, line, tally
+from opq_hil.gateway_faults.runner import play_all as play_schedules
 from opq_hil.suites.catalogue import SCENARIOS, chosen, play_all
 from opq_hil.suites.scenario import ScenarioVerdict
-from opq_tools import gateway_faults
 from opq_tools.built_firmware import firmware_for
+
+GATEWAY_FAULTS = "gateway-faults"
+SHOWS = "Faults by seed at a real gateway: each sample in ring or gap, each Measurement stored once."
 
 
 @click.group("hil", context_settings={"help_option_names": ["-h", "--help"]})
@@ -35,13 +40,13 @@ def list_scenarios(as_json: bool) -> None:
             {"name": name, "suite": scenario.suite, "soak": scenario.soak, "shows": scenario.line}
             for name, scenario in SCENARIOS.items()
         ]
-        rows.append({"name": gateway_faults.NAME, "suite": "", "soak": True, "shows": gateway_faults.SHOWS})
+        rows.append({"name": GATEWAY_FAULTS, "suite": "", "soak": True, "shows": SHOWS})
         click.echo(json.dumps(rows, indent=1))
         return
     for name, scenario in SCENARIOS.items():
         kind = f"{scenario.suite}{' soak' if scenario.soak else ''}"
         click.echo(f"{name:<20} {kind:<7} {scenario.line}")
-    click.echo(f"{gateway_faults.NAME:<20} {'':<7} {gateway_faults.SHOWS}")
+    click.echo(f"{GATEWAY_FAULTS:<20} {'':<7} {SHOWS}")
 
 
 @command.command("run")
@@ -88,13 +93,15 @@ def run(
 
     Example: opq-tools hil run --backend board --port /dev/ttyUSB0 live_commands
     """
-    if gateway_faults.NAME in names:
+    if GATEWAY_FAULTS in names:
         if len(names) > 1:
-            raise click.UsageError(f"{gateway_faults.NAME} is played alone")
+            raise click.UsageError(f"{GATEWAY_FAULTS} is played alone")
         folder = _made(out or _dated())
-        sys.exit(0 if gateway_faults.run(seeds or 12, 1 if first is None else first, folder, as_json) else 1)
+        sys.exit(
+            0 if _play_gateway_faults(seeds or 12, 1 if first is None else first, folder, as_json) else 1
+        )
     if seeds is not None or first is not None:
-        raise click.UsageError(f"--seeds and --first are of {gateway_faults.NAME}")
+        raise click.UsageError(f"--seeds and --first are of {GATEWAY_FAULTS}")
     scenarios = chosen(names, suite, soak)
     if backend_name == "board" and not port:
         raise click.UsageError("--backend board: at which --port is it?")
@@ -140,3 +147,25 @@ def told(verdict: ScenarioVerdict) -> None:
 
 def _short(value: float | int | str) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _play_gateway_faults(seeds: int, first: int, folder: Path, as_json: bool) -> bool:
+    """Play `seeds` schedules from seed `first` on; True when all is accounted for."""
+    begin_s = time.monotonic()
+    documents = play_schedules(range(first, first + seeds), folder, _told)
+    all_of_it = {**tally(documents), "elapsed_s": round(time.monotonic() - begin_s, 1)}
+    if as_json:
+        click.echo(json.dumps({"tally": all_of_it, "schedules": documents}, indent=1))
+    for name, value in all_of_it.items():
+        click.echo(f"{name:<16} {value}", err=True)
+    failed = all_of_it["failed_seeds"]
+    if failed:
+        again = f"opq-tools hil run {GATEWAY_FAULTS} --seeds 1 --first {failed[0]}"
+        click.echo(
+            f"{len(failed)} of {seeds} failed; what they left is in {folder}. Again: {again}", err=True
+        )
+    return not failed
+
+
+def _told(document: Document) -> None:
+    click.echo(line(document), err=True)

@@ -1,12 +1,43 @@
-"""`opq-tools sign`: an Ed25519 signature into a firmware file, or any key's beside any file."""
+"""`opq-tools sign` and `verify`: an Ed25519 signature in a firmware file, or any key's beside any file.
 
+Beside a file it has the original's form: FILE.sig is base64 in lines of 64 columns. RSA, EC and DSA keys sign
+as `openssl dgst -sha256 -sign KEY` does (opq-interop F.2); Ed25519 keys sign the file itself (RFC 8032), as
+`openssl pkeyutl -sign -rawin` does. Either side reads what the other wrote.
+"""
+
+import base64
+import binascii
+import json
+import sys
+import textwrap
 from pathlib import Path
 
 import click
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes, PublicKeyTypes
+from cryptography.hazmat.primitives.hashes import SHA256
 
-from opq_proto.firmware_image import ImageError, pack_bundle, read_bundle, sign_image
-from opq_proto.signing import SigningError, firmware_key, new_key, public_of, read_private
-from opq_tools.detached import sign, to_text
+from opq_proto.firmware_image import (
+    VERDICT_WORDS,
+    ImageError,
+    Verdict,
+    judge,
+    pack_bundle,
+    read_bundle,
+    read_header,
+    sign_image,
+    version_text,
+)
+from opq_proto.signing import (
+    SigningError,
+    firmware_key,
+    firmware_public_key,
+    new_key,
+    public_of,
+    read_private,
+    read_public,
+)
 
 FIRMWARE = (b"OPQF", b"OPQW")
 """How an image and a .opqfw file begin."""
@@ -67,3 +98,111 @@ def _write(path: Path, data: bytes) -> None:
     except OSError as error:
         raise SigningError(f"{path}: {error.strerror}") from None
     click.echo(path)
+
+
+@click.command("verify")
+@click.argument("pubkey", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("sig", type=click.Path(path_type=Path), required=False)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def verify_command(pubkey: Path, file: Path, sig: Path | None, as_json: bool) -> None:
+    """Check the signature of FILE by PUBKEY (PEM; a private key's file will do).
+
+    Firmware is checked as a Box would: header, Ed25519 signature, SHA-256, vectors, for each slot. With SIG,
+    and for any other file, it is the signature in SIG (default FILE.sig), as openssl or opq-sign.sh made it.
+    Exit code 1: it is not good.
+
+    Example: opq-tools verify release.pem.pub firmware.opqfw
+    """
+    data = _read(file)
+    if data.startswith(FIRMWARE) and sig is None:
+        try:
+            verdicts = _of_firmware(pubkey, data)
+        except ImageError as error:
+            raise SigningError(f"{file}: {error}") from None
+    else:
+        verdicts = {str(file): _beside(pubkey, file, data, sig)}
+    good = all(verdict == VERDICT_WORDS[Verdict.GOOD] for verdict in verdicts.values())
+    if as_json:
+        click.echo(json.dumps({"good": good, "verdicts": verdicts}, indent=1))
+    else:
+        for what, verdict in verdicts.items():
+            click.echo(f"{what}: {verdict}")
+    sys.exit(0 if good else 1)
+
+
+def _of_firmware(pubkey: Path, data: bytes) -> dict[str, str]:
+    """Each image, by its slot."""
+    key = firmware_public_key(pubkey)
+    verdicts = {}
+    for slot, image in read_bundle(data).items():
+        header = read_header(image)
+        verdict = judge(image, slot=slot, hardware=header.hardware, floor_version=0, check=key.is_signed)
+        version = version_text(header.version)
+        label = "" if header.label == version else f" {header.label}".rstrip()
+        verdicts[f"slot {slot.name}: {header.hardware} {version}{label}"] = VERDICT_WORDS[verdict]
+    return verdicts
+
+
+def _beside(pubkey: Path, file: Path, data: bytes, sig: Path | None) -> str:
+    """By the signature in a file of its own."""
+    beside = sig or file.with_name(file.name + ".sig")
+    if sig is None and not beside.exists():
+        raise SigningError(f"{file} is no firmware file, and no signature of it is beside it ({beside.name})")
+    good = is_signed(read_public(pubkey), data, from_text(_read(beside)))
+    return VERDICT_WORDS[Verdict.GOOD] if good else f"NOT signed by {pubkey}, or changed since"
+
+
+COLUMNS = 64
+
+
+def sign(key: PrivateKeyTypes, data: bytes) -> bytes:
+    """The signature's bytes.
+
+    Raises:
+        SigningError: a kind of key that does not sign.
+    """
+    if isinstance(key, ed25519.Ed25519PrivateKey):
+        return key.sign(data)
+    if isinstance(key, rsa.RSAPrivateKey):
+        return key.sign(data, padding.PKCS1v15(), SHA256())  # what openssl dgst does unless told otherwise
+    if isinstance(key, ec.EllipticCurvePrivateKey):
+        return key.sign(data, ec.ECDSA(SHA256()))
+    if isinstance(key, dsa.DSAPrivateKey):
+        return key.sign(data, SHA256())
+    raise SigningError("this kind of key signs nothing here; want Ed25519, RSA, EC or DSA")
+
+
+def is_signed(key: PublicKeyTypes, data: bytes, signature: bytes) -> bool:
+    """Whether the signature is of this data, by this key's other half.
+
+    Raises:
+        SigningError: a kind of key that does not sign.
+    """
+    try:
+        if isinstance(key, ed25519.Ed25519PublicKey):
+            key.verify(signature, data)
+        elif isinstance(key, rsa.RSAPublicKey):
+            key.verify(signature, data, padding.PKCS1v15(), SHA256())
+        elif isinstance(key, ec.EllipticCurvePublicKey):
+            key.verify(signature, data, ec.ECDSA(SHA256()))
+        elif isinstance(key, dsa.DSAPublicKey):
+            key.verify(signature, data, SHA256())
+        else:
+            raise SigningError("this kind of key signs nothing here; want Ed25519, RSA, EC or DSA")
+    except InvalidSignature:
+        return False
+    return True
+
+
+def to_text(signature: bytes) -> str:
+    """As `openssl base64` writes it."""
+    return "\n".join(textwrap.wrap(base64.b64encode(signature).decode(), COLUMNS)) + "\n"
+
+
+def from_text(data: bytes) -> bytes:
+    """The signature in a .sig file; bytes that are no base64 are taken for the signature itself."""
+    try:
+        return base64.b64decode(b"".join(data.split()), validate=True)
+    except binascii.Error:
+        return data

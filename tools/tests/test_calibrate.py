@@ -15,9 +15,9 @@ from opq_hil.box.box import Box
 from opq_hil.box.host import BoxHost
 from opq_proto.link_messages import FLAG_CLIPPED, Hello, Samples
 from opq_proto.messages import TimeSource
-from opq_tools import calibrate, calibration
-from opq_tools.calibrate import command
-from opq_tools.calibration import CalibrationError, Correction
+from opq_tools.calibrate import calibration
+from opq_tools.calibrate.calibration import CalibrationError, Correction
+from opq_tools.calibrate.command import CalibrationLink, command
 
 T0_NS = 1_700_000_000_000_000_000
 HELLO = Hello(1, 7, 5, 12_000_000, 0.01, 120.0, 60.0, 15.0, 200, 38_400, "test", "1")
@@ -163,7 +163,7 @@ def test_an_interrupt_before_the_second_reading_puts_the_old_settings_back(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     box = steady_box()
-    measured, taken = calibrate.CalibrationLink.samples, []
+    measured, taken = CalibrationLink.samples, []
 
     def samples(*arguments: Any) -> list[Samples]:
         if taken:
@@ -171,7 +171,7 @@ def test_an_interrupt_before_the_second_reading_puts_the_old_settings_back(
         taken.append(arguments)
         return measured(*arguments)
 
-    monkeypatch.setattr(calibrate.CalibrationLink, "samples", samples)
+    monkeypatch.setattr(CalibrationLink, "samples", samples)
     with box_on_a_pty(box) as port:
         done = run(port, "--reference-v", "118.7", "--seconds", "1", "--yes")
     assert str(done.exception).startswith("interrupted. The old settings are back")

@@ -10,7 +10,7 @@ from opq_hil.backends.firmware import BOARDS, Firmware
 from opq_hil.suites.scenario import Bench
 from opq_hil.world.world import NS, Sine, World
 from opq_proto.errors import OpqError
-from opq_tools.calibrate import command
+from opq_tools.calibrate.command import command
 
 AMPLITUDE_LSB, OFFSET_LSB = 10_711, 37
 

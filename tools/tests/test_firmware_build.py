@@ -18,9 +18,8 @@ from opq_tools.firmware import sealed, stack, toolchain
 from opq_tools.firmware.build import DEVICE, Built, boards, build
 from opq_tools.firmware.command import command
 from opq_tools.firmware.elf import ElfBinary, ElfFunction
-from opq_tools.firmware.errors import BudgetError, FirmwareBuildError
 from opq_tools.firmware.images import lay_out
-from opq_tools.firmware.version import tree_version
+from opq_tools.firmware.toolchain import BudgetError, FirmwareBuildError, tree_version
 
 BOARD = "opqbox"
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from opq_proto.errors import OpqError
 from opq_tools import recordings_get
-from opq_tools.recordings import read_recording
+from opq_tools.analyze.recordings import read_recording
 from opq_tools.recordings_get import BASE_URL, COMMIT, RECORDINGS, DownloadError, command, fetch
 
 

@@ -15,7 +15,7 @@ from opq_hil.backends.backend import Backend
 from opq_hil.backends.emulated import DIP_SHARE
 from opq_hil.suites.gateway_process import Kills, asked_again_ns
 from opq_proto.errors import OpqError
-from opq_tools.emulator import prepare
+from opq_tools.built_firmware import prepare
 
 pytestmark = pytest.mark.timeout(900)
 

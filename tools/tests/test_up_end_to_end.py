@@ -22,8 +22,8 @@ from house_under_test import (
 )
 
 from opq_proto.ports import PORTS
-from opq_tools.stages import LATENCIES
-from opq_tools.up import NOT_OF_UP
+from opq_tools.up.command import NOT_OF_UP
+from opq_tools.up.stages import LATENCIES
 
 pytestmark = pytest.mark.timeout(600)
 with_recordings = pytest.mark.skipif(not BOX1.exists(), reason=NO_RECORDINGS)

@@ -14,13 +14,11 @@ import click
 import pytest
 
 from opq_proto.errors import ConfigError, PortBusyError
-from opq_tools.children import Child, ChildLine, end_all
 from opq_tools.keygen import box_ids
-from opq_tools.log_file import LogFile
-from opq_tools.plan import HardwareBox, UpPlan, hardware, merged, read_config
-from opq_tools.preflight import require_free
-from opq_tools.stages import trouble
-from opq_tools.up import InUseError, claimed
+from opq_tools.up.children import Child, ChildLine, LogFile, end_all
+from opq_tools.up.command import InUseError, claimed
+from opq_tools.up.plan import HardwareBox, UpPlan, hardware, merged, read_config, require_free
+from opq_tools.up.stages import trouble
 
 
 def child(tmp_path: Path, code: str) -> tuple[Child, "queue.Queue[ChildLine]"]:
@@ -131,7 +129,7 @@ def test_a_child_does_not_outlive_a_parent_that_is_killed(tmp_path: Path) -> Non
     code = f"""
 import queue, sys, time
 from pathlib import Path
-from opq_tools.children import Child
+from opq_tools.up.children import Child
 sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
 it = Child("it", sleep, Path({str(tmp_path / "it.log")!r}), queue.Queue(9))
 it.start()

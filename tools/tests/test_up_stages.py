@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from opq_tools.children import ChildLine
-from opq_tools.stages import KEPT, LATENCIES, IncidentTrace, Newest, told
+from opq_tools.up.children import ChildLine
+from opq_tools.up.stages import KEPT, LATENCIES, IncidentTrace, Newest, told
 
 MS = 1_000_000
 

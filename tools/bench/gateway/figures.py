@@ -27,7 +27,7 @@ from bench.result import Baseline, BenchCase, BenchResult, case, percentile
 from opq_proto.ports import endpoint
 from opq_proto.wire import data_command
 from opq_tools.box.command_client import CommandClient
-from opq_tools.children import ChildLine
+from opq_tools.up.children import ChildLine
 
 BOXES, QUICK_BOXES = (1, 4, 16, 64), (1, 16)
 SETTLE_S, WATCH_S, QUICK_WATCH_S = 8.0, 30.0, 10.0

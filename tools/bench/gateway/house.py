@@ -23,9 +23,8 @@ import tomli_w
 from opq_proto.errors import OpqError
 from opq_proto.keys import KeyFolder
 from opq_proto.ports import PORTS
-from opq_tools.children import Child, ChildLine, end_all
-from opq_tools.plan import merged
-from opq_tools.preflight import free_offset
+from opq_tools.up.children import Child, ChildLine, end_all
+from opq_tools.up.plan import free_offset, merged
 
 START_S = 60.0
 LINES = 100_000

@@ -24,9 +24,8 @@ from pathlib import Path
 from opq_proto.firmware_image import version_number
 from opq_proto.signing import development_key, firmware_key, public_of
 from opq_tools.firmware.checks import BuildFigures, check
-from opq_tools.firmware.errors import BudgetError, FirmwareBuildError
 from opq_tools.firmware.images import Images, lay_out, replace
-from opq_tools.firmware.toolchain import Toolchain
+from opq_tools.firmware.toolchain import BudgetError, FirmwareBuildError, Toolchain
 
 DEVICE = Path(__file__).resolve().parents[3] / "device"
 EPOCH = "1744675200"

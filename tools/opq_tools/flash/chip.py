@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from opq_tools.flash.errors import FlashError
+from opq_proto.errors import OpqError
 
 DEV_ID = 0x413
 """RM0090 38.6.1: STM32F405xx/07xx and F415xx/17xx; also what the ROM boot loader answers to Get ID."""
@@ -15,6 +15,18 @@ SECTOR_KIB = (16, 16, 16, 16, 64, 128, 128, 128, 128, 128, 128, 128)
 """RM0090 table 5."""
 ERASE_S_PER_KIB = 4.0 / 128
 """DS8626 table 40, byte-wide programming, which works at any supply: a 128 KB sector takes 4 s at most."""
+
+
+class FlashError(OpqError):
+    """The firmware is not on the chip; the text says whether anything was changed."""
+
+
+class HalfWrittenError(FlashError):
+    """The chip holds neither the old nor the new firmware; the text says how to go on."""
+
+
+class LineError(Exception):
+    """An answer is missing or wrong: worth another try."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,8 @@ from pathlib import Path
 import click
 
 from opq_tools.flash import in_place, progress
+from opq_tools.flash.chip import FlashError
 from opq_tools.flash.dfu import Dfu
-from opq_tools.flash.errors import FlashError
 from opq_tools.flash.image import FlashImage, read_firmware
 from opq_tools.flash.judgement import Allowed
 from opq_tools.flash.probe import open_probe

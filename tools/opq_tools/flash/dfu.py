@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from opq_tools.flash import programs
-from opq_tools.flash.chip import DEV_ID, FLASH, Chip
-from opq_tools.flash.errors import FlashError
+from opq_tools.flash.chip import DEV_ID, FLASH, Chip, FlashError
 from opq_tools.flash.image import ImagePart
 from opq_tools.flash.progress import FlashProgress
 

@@ -1,5 +1,6 @@
 """What is to be written: the parts of a firmware file, where each goes, and what it says of itself."""
 
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +13,39 @@ from opq_proto.firmware_image import (
     read_bundle,
     read_header,
 )
-from opq_tools.flash.boot_info import BOOT_BYTES, BootInfo, find_boot_info
-from opq_tools.flash.chip import FLASH
-from opq_tools.flash.elf import load_segments
-from opq_tools.flash.errors import FlashError
+from opq_tools.flash.chip import FLASH, FlashError
 
 RAM = (0x2000_0000, 0x2002_0000)
 CCM = (0x1000_0000, 0x1001_0000)
+
+
+BOOT_BYTES = 0x8000
+INFO_ADDRESS = FLASH + BOOT_BYTES - 128
+INFO_BYTES = 128
+_INFO = struct.Struct("<4sI16s32s")
+_MAGIC = (0x4951504F).to_bytes(4, "little")
+
+
+@dataclass(frozen=True, slots=True)
+class BootInfo:
+    """Version, board, and the only key whose firmware it starts."""
+
+    version: int
+    hardware: str
+    public_key: bytes
+
+
+def read_boot_info(data: bytes) -> BootInfo | None:
+    """Of the 128 bytes; None: no boot loader of ours."""
+    if len(data) < _INFO.size or data[:4] != _MAGIC:
+        return None
+    _, version, hardware, key = _INFO.unpack_from(data)
+    return BootInfo(version, hardware.split(b"\0")[0].decode(errors="replace"), key)
+
+
+def find_boot_info(flash: bytes) -> BootInfo | None:
+    """Of a copy of the flash from its beginning."""
+    return read_boot_info(flash[BOOT_BYTES - INFO_BYTES : BOOT_BYTES])
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,3 +177,43 @@ def check_vectors(name: str, data: bytes) -> None:
 
 def _in_ram(address: int) -> bool:
     return any(low <= address < high for low, high in (RAM, CCM))
+
+
+_HEADER = struct.Struct("<16sHHIIIIIHHHHHH")
+_SEGMENT = struct.Struct("<IIIIIIII")
+PT_LOAD = 1
+EM_ARM = 40
+
+
+def load_segments(name: str, data: bytes) -> list[tuple[int, bytes]]:
+    """(address, bytes) by rising address; where two touch or nearly do, they are one, filled with 0xFF.
+
+    Raises:
+        FlashError: no 32-bit little-endian ARM ELF, or a damaged one.
+    """
+    try:
+        ident, _, machine, _, _, at, _, _, _, size, count, *_ = _HEADER.unpack_from(data)
+        if ident[:6] != b"\x7fELF\x01\x01" or machine != EM_ARM:
+            raise FlashError(f"{name} is an ELF file, but not for ARM with 32 bits")
+        found = []
+        for number in range(count):
+            kind, offset, _, address, in_file, *_ = _SEGMENT.unpack_from(data, at + number * size)
+            if kind == PT_LOAD and in_file:
+                if offset + in_file > len(data):
+                    raise FlashError(f"{name} is cut short: a segment ends behind its end")
+                found.append((address, data[offset : offset + in_file]))
+    except struct.error as error:
+        raise FlashError(f"{name} is no whole ELF file: {error}") from error
+    return joined(sorted(found))
+
+
+def joined(segments: list[tuple[int, bytes]], gap: int = 0x4000) -> list[tuple[int, bytes]]:
+    """Neighbours at most `gap` bytes apart as one: a flash sector is written by one of them only."""
+    found: list[tuple[int, bytes]] = []
+    for address, data in segments:
+        if found and 0 <= address - (found[-1][0] + len(found[-1][1])) <= gap:
+            start, before = found.pop()
+            found.append((start, before + b"\xff" * (address - start - len(before)) + data))
+        else:
+            found.append((address, data))
+    return found

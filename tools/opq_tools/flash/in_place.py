@@ -23,7 +23,7 @@ from opq_proto.link_messages import (
     Status,
     UpdateData,
 )
-from opq_tools.flash.errors import FlashError, LineError
+from opq_tools.flash.chip import FlashError, LineError
 from opq_tools.flash.progress import FlashProgress
 from opq_tools.flash.serial_line import SerialLine
 

@@ -17,9 +17,8 @@ from opq_proto.firmware_image import (
     read_header,
     version_text,
 )
-from opq_tools.flash.boot_info import INFO_ADDRESS, INFO_BYTES, BootInfo, read_boot_info
-from opq_tools.flash.errors import FlashError
-from opq_tools.flash.image import FlashImage
+from opq_tools.flash.chip import FlashError
+from opq_tools.flash.image import INFO_ADDRESS, INFO_BYTES, BootInfo, FlashImage, read_boot_info
 
 
 @dataclass(frozen=True, slots=True)

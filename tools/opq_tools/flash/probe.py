@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from opq_tools.flash import programs
-from opq_tools.flash.chip import FLASH_SIZE, UID, Chip, check_dev_id
-from opq_tools.flash.errors import FlashError
+from opq_tools.flash.chip import FLASH_SIZE, UID, Chip, FlashError, check_dev_id
 from opq_tools.flash.image import ImagePart
 from opq_tools.flash.progress import FlashProgress
 

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from opq_tools.flash.errors import FlashError, HalfWrittenError
+from opq_tools.flash.chip import FlashError, HalfWrittenError
 from opq_tools.flash.image import ImagePart
 from opq_tools.flash.progress import FlashProgress
 

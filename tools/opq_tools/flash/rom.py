@@ -14,8 +14,17 @@ from typing import TypeVar
 import serial
 from stm32loader.bootloader import CommandError, Stm32Bootloader
 
-from opq_tools.flash.chip import DEVICE_PAGE, ERASE_S_PER_KIB, FLASH_SIZE, UID, Chip, Sector, check_dev_id
-from opq_tools.flash.errors import FlashError, LineError
+from opq_tools.flash.chip import (
+    DEVICE_PAGE,
+    ERASE_S_PER_KIB,
+    FLASH_SIZE,
+    UID,
+    Chip,
+    FlashError,
+    LineError,
+    Sector,
+    check_dev_id,
+)
 from opq_tools.flash.serial_line import SerialLine
 
 BAUD = 115_200

@@ -5,8 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from opq_proto.firmware_image import ImageError, Slot, version_number, version_text
-from opq_tools.flash.chip import FLASH, Chip, check_fits
-from opq_tools.flash.errors import FlashError, LineError
+from opq_tools.flash.chip import FLASH, Chip, FlashError, LineError, check_fits
 from opq_tools.flash.image import FlashImage, ImagePart
 from opq_tools.flash.in_place import BoxLink, update
 from opq_tools.flash.judgement import Allowed, InstalledFirmware, check, read_installed

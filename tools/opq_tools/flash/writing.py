@@ -9,8 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from opq_tools.flash.chip import Chip, Sector
-from opq_tools.flash.errors import FlashError, HalfWrittenError, LineError
+from opq_tools.flash.chip import Chip, FlashError, HalfWrittenError, LineError, Sector
 from opq_tools.flash.image import ImagePart
 from opq_tools.flash.progress import FlashProgress
 

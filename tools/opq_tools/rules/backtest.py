@@ -27,8 +27,8 @@ from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.decoding import StreamDecoder
 from opq_rules.streams.definition import definition_of
+from opq_tools.analyze.recordings import RecordingFacts, RecordingFile, read_recording
 from opq_tools.inject import moment
-from opq_tools.recordings import RecordingFacts, RecordingFile, read_recording
 from opq_tools.rules.server import RuleServer, ServerRefusedError, asks
 
 NS_PER_S = 1_000_000_000
@@ -153,7 +153,7 @@ def fired(rule: BacktestRule, rows: Iterable[Row], counted: Counters) -> Iterato
 
 def measurements_of(recording: RecordingFile) -> Iterator[Measurement]:
     """One of each 10/12-cycle window, as the gateway makes them."""
-    from opq_tools.analyze import measured
+    from opq_tools.analyze.command import measured
 
     analysis = measured(recording, Limits())
     start_ns = recording.start_ns or 0

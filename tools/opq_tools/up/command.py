@@ -17,9 +17,8 @@ from opq_proto.config import default_data_dir
 from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import OpqError
 from opq_proto.ports import PORTS
-from opq_tools.plan import UpPlan, hardware, read_config
-from opq_tools.preflight import require_free
-from opq_tools.run import UpOutcome, UpRun
+from opq_tools.up.plan import UpPlan, hardware, read_config, require_free
+from opq_tools.up.run import UpOutcome, UpRun
 
 NOT_OF_UP = {
     "acquisition_broker_health",  # in `opq-cloud all` mauka_health answers for all services
@@ -129,7 +128,7 @@ def command(
     with claimed(where):  # before the ports: run twice, it is the other one that holds them
         require_free(ports, port_offset, typed_command())
         if any(box.emulated for box in real):
-            from opq_tools.emulator import prepare  # minutes at first use: behind what may be refused
+            from opq_tools.built_firmware import prepare  # minutes at first use: behind what may be refused
 
             plan = replace(plan, flash=prepare(lambda text: click.echo(text, err=True)))
         plan.prepare()

@@ -16,8 +16,8 @@ from opq_measure.analysis.analyser import BLOCK, Analyser
 from opq_measure.events.limits import Limits
 from opq_measure.signal import Samples
 from opq_proto.errors import OpqError, RecordingError
+from opq_tools.analyze.recordings import RecordingFacts, RecordingFile, read_recording, utc_ns
 from opq_tools.progress import shown_progress
-from opq_tools.recordings import RecordingFacts, RecordingFile, read_recording, utc_ns
 
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
@@ -106,13 +106,13 @@ def command(
     except KeyboardInterrupt as error:
         raise StoppedError(f"{file}: stopped before the end, nothing is said of it") from error
     if plot is not None:
-        from opq_tools.figure import save_figure
+        from opq_tools.analyze.figure import save_figure
 
         save_figure(plot, recording, analysis, limits)
     if as_json:
         _print_json(analysis, str(file))
         return
-    from opq_tools.report import print_report
+    from opq_tools.analyze.report import print_report
 
     print_report(recording, analysis)
     if plot is not None:

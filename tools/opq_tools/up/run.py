@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from opq_hil.backends.emulated import EVERY_S, LEAD_S
-from opq_tools.children import ChildLine
-from opq_tools.plan import UpPlan
-from opq_tools.session import PAGE, UpSession
-from opq_tools.stages import Newest, SeenIncident, told, trouble
+from opq_tools.up.children import ChildLine
+from opq_tools.up.plan import UpPlan
+from opq_tools.up.session import PAGE, UpSession
+from opq_tools.up.stages import Newest, SeenIncident, told, trouble
 
 START_S = 15.0
 """A process that ends by itself so soon has said why; it is not started again."""

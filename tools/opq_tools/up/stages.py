@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from opq_tools.children import ChildLine
+from opq_tools.up.children import ChildLine
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")

@@ -28,7 +28,7 @@ from opq_proto.link_messages import (
     Status,
 )
 from opq_proto.port_trouble import why_not_opened
-from opq_tools.calibration import CalibrationError, CalibrationReading, Correction, correct, read
+from opq_tools.calibrate.calibration import CalibrationError, CalibrationReading, Correction, correct, read
 
 BAUD = 921_600
 ANSWER_S = 2.0

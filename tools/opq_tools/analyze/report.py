@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -15,8 +16,7 @@ from opq_measure.analysis.analysed import Analysis
 from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.timebase.tracker import HIGHEST, LOWEST
-from opq_tools import terminal_plot
-from opq_tools.recordings import RecordingFile
+from opq_tools.analyze.recordings import RecordingFile
 
 _Event = TypeVar("_Event")
 PLOT_HEIGHT = 7
@@ -56,9 +56,7 @@ def print_report(recording: RecordingFile, analysis: Analysis) -> None:
     if missing := missing_fundamental(analysis):
         console.print(missing, soft_wrap=True)
     if console.encoding.startswith("utf"):  # else there is no Braille to draw with
-        _print_plots(
-            console, recording, analysis, max(30, min(shown_width, 110) - terminal_plot.LABEL_WIDTH - 2)
-        )
+        _print_plots(console, recording, analysis, max(30, min(shown_width, 110) - LABEL_WIDTH - 2))
     tens = [each for each in analysis.aggregates if each.kind == "10_min"]
     if any(each.coverage == 1.0 for each in tens):
         console.print()
@@ -236,7 +234,7 @@ def _print_plot(
     end_s: float,
 ) -> None:
     console.print(Text(f"{title}, V", style="bold"))
-    for line in terminal_plot.lines(values, width, PLOT_HEIGHT, "V", f"{start_s:.3f} s", f"{end_s:.3f} s"):
+    for line in plot_lines(values, width, PLOT_HEIGHT, "V", f"{start_s:.3f} s", f"{end_s:.3f} s"):
         console.print(Text(line), no_wrap=True, crop=True)
 
 
@@ -280,3 +278,45 @@ def _flicker(found: Mapping[str, float | None], utc: bool) -> str:
 def _ordinal(order: int) -> str:
     ending = "th" if 10 < order % 100 < 14 else {1: "st", 2: "nd", 3: "rd"}.get(order % 10, "th")
     return f"{order}{ending}"
+
+
+DOTS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
+"""Bit of the dot in row, column of a Braille cell; U+2800 and up."""
+LABEL_WIDTH = 8
+
+
+def plot_lines(
+    values: NDArray[np.float64], width: int, height: int, unit: str, x_from: str, x_to: str
+) -> list[str]:
+    """The plot of evenly spaced values as text lines; each column shows minimum to maximum of its share.
+
+    Args:
+        values: (n,) finite, n >= 1.
+        width, height: of the dots in characters; labels take 9 more columns and one more line.
+    """
+    low, high = float(values.min()), float(values.max())
+    margin = (high - low) * 0.02 or abs(high) * 0.01 or 1.0
+    low, high = low - margin, high + margin
+    rows, columns = 4 * height, 2 * width
+    at = np.linspace(0, len(values), columns + 1).astype(int)
+    canvas = np.zeros((rows, columns), dtype=bool)
+    before: tuple[int, int] | None = None
+    for column in range(columns):
+        part = values[at[column] : max(at[column] + 1, at[column + 1])]
+        top, bottom = (
+            round((high - value) / (high - low) * (rows - 1)) for value in (part.max(), part.min())
+        )
+        shown = (top, bottom)
+        if before is not None:  # no holes between neighbouring columns
+            top, bottom = min(top, before[1]), max(bottom, before[0])
+        canvas[top : bottom + 1, column] = True
+        before = shown
+    cells = (canvas.reshape(height, 4, width, 2) * DOTS[None, :, None, :]).sum(axis=(1, 3))
+    text = ["".join(chr(0x2800 + int(cell)) for cell in row) for row in cells]
+    labels = [""] * height
+    labels[0], labels[-1] = f"{high:.4g}", f"{low:.4g}"
+    labels[height // 2] = unit
+    axis = x_from + x_to.rjust(max(0, width - len(x_from)))
+    return [f"{label:>{LABEL_WIDTH}} {row}" for label, row in zip(labels, text, strict=True)] + [
+        " " * (LABEL_WIDTH + 1) + axis
+    ]

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_proto.errors import RecordingError
-from opq_tools.csv_file import check_finite, read_columns
+from opq_tools.analyze.csv_file import check_finite, read_columns
 
 DEFAULT_NOMINAL_V, DEFAULT_NOMINAL_HZ = 120.0, 60.0
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -238,7 +238,7 @@ def _read_csv(path: Path, _channel: str | None) -> _Content:
 
 
 def _read_comtrade(path: Path, channel: str | None) -> _Content:
-    from opq_tools.comtrade_file import read_channel
+    from opq_tools.analyze.comtrade_file import read_channel
 
     found = read_channel(path, channel)
     check_finite(path, found.volts)

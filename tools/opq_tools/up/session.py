@@ -4,10 +4,10 @@ import queue
 from collections.abc import Mapping
 from typing import Any
 
-from opq_tools.children import Child, ChildLine, end_all
-from opq_tools.live import LiveFeed
-from opq_tools.plan import UpPlan
-from opq_tools.stages import IncidentTrace, Newest, SeenIncident
+from opq_tools.up.children import Child, ChildLine, end_all
+from opq_tools.up.live import LiveFeed
+from opq_tools.up.plan import UpPlan
+from opq_tools.up.stages import IncidentTrace, Newest, SeenIncident
 
 LINES_LIMIT = 10_000
 PAGE = "page"

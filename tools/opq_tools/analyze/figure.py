@@ -17,8 +17,8 @@ from opq_measure.events.disturbance import Disturbance
 from opq_measure.events.limits import Limits
 from opq_measure.signal import FloatArray
 from opq_proto.errors import RecordingError
-from opq_tools.recordings import RecordingFile
-from opq_tools.report import VERDICTS, excerpt, missing_fundamental, worst
+from opq_tools.analyze.recordings import RecordingFile
+from opq_tools.analyze.report import VERDICTS, excerpt, missing_fundamental, worst
 
 MOST_POINTS = 2000
 """Across the picture, about two for each of its pixels; of more values their extremes are drawn."""

@@ -1,0 +1,225 @@
+"""`opq-tools config`: is a configuration file right, before anything is started with it.
+
+Files of the toolkit and of the original are known by their keys, and loaded as their services load them.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from opq_gateway.local.surroundings import Found
+from opq_proto import log
+from opq_proto.config import read_document
+from opq_proto.config_fields import fields_of
+from opq_proto.config_sample import sample_toml
+from opq_proto.errors import ConfigError
+
+ORIGINAL_BOX = {
+    "box_id": "box.id",
+    "trg_push_ep": "uplink.trigger_endpoint",
+    "cmd_sub_ep": "uplink.command_endpoint",
+    "cmd_push_ep": "uplink.response_endpoint",
+    "windows_per_measurements": "measurement_cycles",
+    "windows_per_measurement": "measurement_cycles",
+    "windows_in_storage_buffer": "ring_hours",
+}
+"""Keys of the original's triggering.json / opqbox_config.json (opq-interop G.1) -> ours."""
+ELSEWHERE = {
+    "calibration": "counts per volt; here each Box tells its gain: opq-tools calibrate",
+    "device_path": "a kernel device of the original's SPI line; here box.port, a serial port",
+    "server_public_key": "a key in text; here a file: curve/public_keys/opqserver.key",
+    "box_secret_key": "a key in text; here a file: curve/private_keys/opqbox<ID>_secret",
+    "box_public_key": "a key in text; here a file: curve/public_keys/opqbox<ID>.key",
+    "plugins": "shared libraries; here the features are the measurement core's",
+    "updates_ep": "here firmware comes signed, over the uplink or by opq-tools flash",
+    "sse_interface": "here [mqtt], and /measured on the health address",
+}
+CYCLE_HOURS = 1 / 60 / 3600
+"""Of a window of the original: 200 samples."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a file is, and everything found: problems end a start, notes do not."""
+
+    kind: str
+    problems: tuple[Found, ...] = ()
+    notes: tuple[Found, ...] = ()
+
+
+def kind_of(document: Mapping[str, Any]) -> str:
+    """`gateway`, `cloud`, `rules`, `original Box`, or `original <service>`."""
+    if {"trg_push_ep", "cmd_sub_ep", "cmd_push_ep"} & document.keys():
+        return "original Box"
+    from opq_cloud.config import CloudConfig
+    from opq_cloud import original_config
+    from opq_gateway.config import Config
+    from opq_rules.api.config import Config as RulesConfig
+
+    original = original_config.kind_of(document)
+    if original is not None:
+        return f"original {original.replace('_', ' ')}"
+    scores = {
+        name: len(document.keys() & fields_of(cls).keys())
+        for name, cls in (("gateway", Config), ("cloud", CloudConfig), ("rules", RulesConfig))
+    }
+    return max(scores, key=lambda name: scores[name])  # the gateway where none is known
+
+
+def check(path: Path, document: Mapping[str, Any], kind: str, data_dir: Path | None) -> Checked:
+    """Load it as its service does, and look around.
+
+    Raises:
+        ConfigError: it is wrong; the text has every problem.
+    """
+    if kind == "original Box":
+        return Checked(kind, notes=box_of_original(document))
+    if kind == "rules":
+        from opq_rules.api.config import load
+
+        load(path, data_dir)
+        return Checked(kind)
+    if kind != "gateway":
+        from opq_cloud.original_config import read_config
+
+        read_config([path], None if data_dir is None else {"data_dir": str(data_dir)})
+        return Checked(kind)
+    from opq_gateway import config
+    from opq_gateway.local.surroundings import look
+
+    found = look(config.load(path, data_dir))
+    return Checked(
+        kind, tuple(item for item in found if item.fatal), tuple(item for item in found if not item.fatal)
+    )
+
+
+def box_of_original(document: Mapping[str, Any]) -> tuple[Found, ...]:
+    """What of an original Box's file has a place in `gateway.toml`; no value of a key is shown."""
+    notes = []
+    for key, value in document.items():
+        if key == "windows_in_storage_buffer" and isinstance(value, int | float):
+            text = f"{value * CYCLE_HOURS:.3g} h would be the same; the default is 24 h"
+            notes.append(Found(key, f"-> ring_hours: {text}", False))
+        elif key in ORIGINAL_BOX:
+            shown = f'"{value}"' if key == "box_id" else repr(value).replace("'", '"')
+            notes.append(Found(key, f"-> {ORIGINAL_BOX[key]} = {shown}", False))
+        elif key in ELSEWHERE:
+            notes.append(Found(key, ELSEWHERE[key], False))
+        else:
+            notes.append(Found(key, "not known, and not needed here", False))
+    return tuple(notes)
+
+
+SAMPLES = ("gateway", "cloud", "rules")
+
+
+@click.group("config")
+def command() -> None:
+    """Configuration files of gateway, cloud and rule engine.
+
+    Example: opq-tools config check gateway.toml
+    """
+
+
+@command.command("check", short_help="Say everything that is wrong with a file; nothing is started.")
+@click.argument("file", type=click.Path(path_type=Path), required=False)
+@click.option("--kind", type=click.Choice(SAMPLES), help="Whose file it is; default: known by its keys.")
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="As its service will get it."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@click.option(
+    "--sample",
+    type=click.Choice(SAMPLES),
+    is_flag=False,
+    flag_value="gateway",
+    help="Print a file with every key, its meaning, range and default: gateway, cloud or rules.",
+)
+def check_command(
+    file: Path | None, kind: str | None, data_dir: Path | None, as_json: bool, sample: str | None
+) -> None:
+    """Say everything that is wrong with FILE (TOML or JSON, ours or the original's), and start nothing.
+
+    Looks at keys and values, and at what the machine must have: key files, ports, a folder to write
+    in. Exit code 0: fine; 1: right in itself, but this machine lacks something; 2: wrong.
+
+    Example: opq-tools config check gateway.toml; opq-tools config check --sample > gateway.toml
+    """
+    log.configure("opq-tools")
+    if sample is not None:
+        click.echo(_sample(sample), nl=False)
+        return
+    if file is None:
+        raise click.UsageError("FILE is missing; an example: opq-tools config check gateway.toml")
+    try:
+        document = read_document(file)
+        checked = check(file, document, kind or kind_of(document), data_dir)
+    except ConfigError as error:
+        _tell_error(file, error, as_json)
+        sys.exit(error.exit_code)
+    if as_json:
+        click.echo(json.dumps(_document(file, checked.kind, checked.problems, checked.notes)))
+    else:
+        _tell(file, checked)
+    sys.exit(1 if checked.problems else 0)
+
+
+def _sample(which: str) -> str:
+    if which == "cloud":
+        from opq_cloud.config import CloudConfig
+
+        return sample_toml(CloudConfig)
+    if which == "rules":
+        from opq_rules.api.config import Config as RulesConfig
+
+        return sample_toml(RulesConfig)
+    from opq_gateway.config import Config
+
+    return sample_toml(Config)
+
+
+def _tell(file: Path, checked: Checked) -> None:
+    if checked.problems:
+        count = "1 problem" if len(checked.problems) == 1 else f"{len(checked.problems)} problems"
+        click.echo(f"{file}: {count} ({checked.kind})")
+    else:
+        click.echo(f"{file}: fine ({checked.kind})")
+    found = [*checked.problems, *checked.notes]
+    width = max((len(item.key) for item in found), default=0) + 2
+    for item in checked.problems:
+        click.echo(f"  {item.key.ljust(width)}{item.text}")
+    for item in checked.notes:
+        click.echo(f"  {item.key.ljust(width)}{item.text}")
+
+
+def _tell_error(file: Path, error: ConfigError, as_json: bool) -> None:
+    if not as_json:
+        click.echo(f"opq-tools: {error}", err=True)
+        return
+    head, *lines = str(error).splitlines()
+    problems = []
+    for line in lines or [head]:
+        key, _, text = re.sub(r"\s{2,}", "\t", line.strip()).partition("\t")
+        problems.append(Found(key if text else "", text or key, True))
+    click.echo(json.dumps(_document(file, None, tuple(problems), ())))
+
+
+def _document(
+    file: Path, kind: str | None, problems: tuple[Found, ...], notes: tuple[Found, ...]
+) -> dict[str, Any]:
+    def listed(items: tuple[Found, ...]) -> list[dict[str, str]]:
+        return [{"key": item.key, "text": item.text} for item in items]
+
+    return {
+        "file": str(file),
+        "kind": kind,
+        "ok": not problems,
+        "problems": listed(problems),
+        "notes": listed(notes),
+    }

@@ -12,7 +12,7 @@ from opq_measure.aggregation.aggregate import Aggregate, Quantity
 from opq_measure.aggregation.aggregator import Aggregator
 from opq_measure.rms import cycle_rms_v
 from opq_measure.signal import Samples
-from opq_measure.timebase.window_time import WindowTime
+from opq_measure.timebase.window import WindowTime
 from opq_measure.timebase.windows import Window, Windows, windows_of
 
 NS = 10**9

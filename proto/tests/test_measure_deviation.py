@@ -7,10 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_measure.aggregation.aggregate import Quantity
+from opq_measure.aggregation.aggregate import (
+    Quantity,
+    over_v,
+    overdeviation_percent,
+    under_v,
+    underdeviation_percent,
+)
 from opq_measure.aggregation.aggregator import Aggregator
-from opq_measure.aggregation.deviation import over_v, overdeviation_percent, under_v, underdeviation_percent
-from opq_measure.timebase.window_time import WindowTime
+from opq_measure.timebase.window import WindowTime
 
 
 def test_half_the_windows_ten_percent_low_is_five_percent_under_and_nothing_over() -> None:

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from opq_measure.events.detector import Detector, Notice, Onset
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.events.disturbances import Limits, find_disturbances
+from opq_measure.events.limits import SlidingReference
 from opq_measure.events.rapid_change import RapidChange, RapidLimits
-from opq_measure.events.reference import SlidingReference
 from opq_measure.signal import Samples
 from opq_measure.timebase.tracker import Tracker
 from opq_measure.timebase.windows import Windows

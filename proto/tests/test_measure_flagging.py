@@ -16,7 +16,7 @@ from opq_measure.events.flagging import Flagging
 from opq_measure.frequency.ten_seconds import TenSecondFrequency
 from opq_measure.rms import cycle_rms_v
 from opq_measure.signal import Samples
-from opq_measure.timebase.window_time import WindowTime
+from opq_measure.timebase.window import WindowTime
 from opq_measure.timebase.windows import Window, Windows, windows_of
 
 RATE_HZ = 12_000.0

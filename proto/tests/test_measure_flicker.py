@@ -20,9 +20,8 @@ from opq_measure.flicker.lamps import (
     Lamp,
     lamp_for,
 )
-from opq_measure.flicker.meter import FlickerInterval, Flickermeter, flicker
+from opq_measure.flicker.meter import FlickerInterval, Flickermeter, flicker, long_term_severity, severity
 from opq_measure.flicker.sensation import Sensation, instantaneous
-from opq_measure.flicker.severity import long_term_severity, severity
 from opq_measure.signal import Samples
 
 RATE_HZ = 12_000.0

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from opq_measure.frequency.bound import bound_hz
-from opq_measure.frequency.gram import gram_of
-from opq_measure.frequency.harmonic_fit import fit_harmonics
+from opq_measure.frequency.harmonic_fit import fit_harmonics, gram_of
 from opq_measure.frequency.one_second import coarse_hz, one_second_hz
 from opq_measure.frequency.short import short_frequencies_hz, short_hz
 

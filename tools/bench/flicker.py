@@ -18,9 +18,8 @@ from bench.flicker_tables import CHANGES, DISTORTION, PERFORMANCE, RECTANGLE, SI
 from bench.peer import NoPeerError, peer_pst
 from bench.result import Baseline, BenchCase, BenchResult, case
 from opq_measure.flicker.lamps import LAMP_120V, LAMP_230V, LAMPS, Lamp
-from opq_measure.flicker.meter import Flickermeter
+from opq_measure.flicker.meter import PST_S, Flickermeter
 from opq_measure.flicker.sensation import instantaneous
-from opq_measure.flicker.severity import PST_S
 from opq_measure.signal import FloatArray, Samples
 
 RATE_HZ = 12_000.0

@@ -57,8 +57,8 @@ def kind_of(document: Mapping[str, Any]) -> str:
     """`gateway`, `cloud`, `rules`, `original Box`, or `original <service>`."""
     if {"trg_push_ep", "cmd_sub_ep", "cmd_push_ep"} & document.keys():
         return "original Box"
-    from opq_cloud.config import CloudConfig
     from opq_cloud import original_config
+    from opq_cloud.config import CloudConfig
     from opq_gateway.config import Config
     from opq_rules.api.config import Config as RulesConfig
 

@@ -12,8 +12,7 @@ from opq_gateway.measuring.intervals import KIND, known_of
 from opq_measure.aggregation import unbalance
 from opq_measure.aggregation.aggregate import Quantity
 from opq_measure.aggregation.aggregator import Aggregator
-from opq_measure.timebase.window import Window
-from opq_measure.timebase.window_time import WindowTime
+from opq_measure.timebase.window import Window, WindowTime
 from opq_proto.messages import TimeSource
 
 QUANTITIES = (Quantity("u2_ratio"), Quantity("u0_ratio"), Quantity("positive_v"))

@@ -10,13 +10,17 @@ import numpy as np
 
 from opq_gateway.measuring.feed import Values
 from opq_gateway.measuring.figures import HARMONICS, INTERHARMONICS, QUANTITIES, WindowFigures
-from opq_measure.aggregation.aggregate import Aggregate, Statistics
+from opq_measure.aggregation.aggregate import (
+    Aggregate,
+    Statistics,
+    overdeviation_percent,
+    underdeviation_percent,
+)
 from opq_measure.aggregation.aggregator import Aggregator
-from opq_measure.aggregation.deviation import overdeviation_percent, underdeviation_percent
 from opq_measure.flicker.meter import FlickerInterval
 from opq_measure.frequency.ten_seconds import TenSecondFrequency, TenSeconds
 from opq_measure.signal import FloatArray
-from opq_measure.timebase.window_time import WindowTime
+from opq_measure.timebase.window import WindowTime
 from opq_proto.messages import TimeSource
 
 KIND = {"10_min": "10min", "2_h": "2h"}

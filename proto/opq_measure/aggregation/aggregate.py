@@ -89,3 +89,31 @@ def _known(value: Value) -> float | list[float | None] | None:
     if isinstance(value, np.ndarray):
         return [each if math.isfinite(each) else None for each in value.tolist()]
     return float(value) if math.isfinite(value) else None
+
+
+def under_v(rms_v: FloatArray, declared_v: float) -> FloatArray:
+    """(w,) 10/12-cycle rms, at most the declared voltage; to be aggregated quadratically. NaN stays NaN."""
+    found: FloatArray = np.minimum(rms_v, _checked(declared_v))
+    return found
+
+
+def over_v(rms_v: FloatArray, declared_v: float) -> FloatArray:
+    """(w,) 10/12-cycle rms, at least the declared voltage; to be aggregated quadratically. NaN stays NaN."""
+    found: FloatArray = np.maximum(rms_v, _checked(declared_v))
+    return found
+
+
+def underdeviation_percent(mean_v: float, declared_v: float) -> float:
+    """Of the declared voltage, from 0; `mean_v` is the aggregate of `under_v`."""
+    return 100 * (_checked(declared_v) - mean_v) / declared_v
+
+
+def overdeviation_percent(mean_v: float, declared_v: float) -> float:
+    """Of the declared voltage, from 0; `mean_v` is the aggregate of `over_v`."""
+    return 100 * (mean_v - _checked(declared_v)) / declared_v
+
+
+def _checked(declared_v: float) -> float:
+    if not (math.isfinite(declared_v) and declared_v > 0):
+        raise ValueError(f"declared_v is {declared_v}, want a positive number")
+    return declared_v

@@ -20,7 +20,7 @@ from opq_measure.aggregation.aggregate import Aggregate, Quantity
 from opq_measure.aggregation.interval import TEN_MINUTES_NS, Interval, Row
 from opq_measure.frequency.per_window import WINDOW_S, cycles_per_window
 from opq_measure.signal import BoolArray, FloatArray
-from opq_measure.timebase.window_time import WindowTime
+from opq_measure.timebase.window import WindowTime
 
 WINDOWS = 15
 """10/12-cycle windows in 150/180 cycles; 4-30:2015, 4.5."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from opq_measure.signal import BoolArray, FloatArray
-from opq_measure.timebase.window_time import WindowTime
+from opq_measure.timebase.window import WindowTime
 
 TEN_MINUTES_NS = 600 * 10**9
 """4-30:2015, 4.5."""

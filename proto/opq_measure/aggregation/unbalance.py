@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_measure.signal import FloatArray, SignalArray
-from opq_measure.timebase.window_time import WindowTime
+from opq_measure.timebase.window import WindowTime
 from opq_measure.timebase.windows import Window
 
 Rotation = Literal["abc", "acb"]

@@ -14,11 +14,9 @@ from dataclasses import replace
 from opq_measure.aggregation.aggregate import Aggregate
 from opq_measure.analysis.analysed import Analysis, Gap
 from opq_measure.analysis.conditions import conditions_in, flicker_of
-from opq_measure.analysis.cycle_course import CycleCourse
-from opq_measure.analysis.flicker_course import FlickerCourse
+from opq_measure.analysis.courses import CycleCourse, FlickerCourse, WindowCourse
 from opq_measure.analysis.occurrence import ON_FIRST_SAMPLES, Occurrence, confidence_of
 from opq_measure.analysis.sudden import Sudden
-from opq_measure.analysis.window_course import WindowCourse
 from opq_measure.events.detector import Detector, Notice
 from opq_measure.events.disturbance import RMS_SIGMA_PERCENT, Disturbance
 from opq_measure.events.flagging import Flagging

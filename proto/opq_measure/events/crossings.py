@@ -13,8 +13,7 @@ import numpy as np
 
 from opq_measure.events.curves import LINE_PERCENT
 from opq_measure.events.ends import SHORT_WINDOWS
-from opq_measure.events.limits import Limits
-from opq_measure.events.reference import SlidingReference
+from opq_measure.events.limits import Limits, SlidingReference
 from opq_measure.signal import BoolArray, FloatArray
 from opq_measure.timebase.cycles import cycles_per_window
 

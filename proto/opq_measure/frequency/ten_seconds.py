@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_measure.signal import BoolArray, SignalArray
-from opq_measure.timebase.window_time import WindowTime
+from opq_measure.timebase.window import WindowTime
 from opq_measure.timebase.windows import Window, windows_of
 
 TEN_SECONDS_NS = 10 * 10**9

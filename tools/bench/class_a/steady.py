@@ -18,9 +18,14 @@ from bench.class_a.states import (
 from opq_hil.mains.courses import FloatArray
 from opq_hil.mains.sampling import SampleClock
 from opq_hil.mains.wave import Tone
-from opq_measure.aggregation.aggregate import Quantity
+from opq_measure.aggregation.aggregate import (
+    Quantity,
+    over_v,
+    overdeviation_percent,
+    under_v,
+    underdeviation_percent,
+)
 from opq_measure.aggregation.aggregator import Aggregator
-from opq_measure.aggregation.deviation import over_v, overdeviation_percent, under_v, underdeviation_percent
 from opq_measure.aggregation.unbalance import Group, PhaseWindow, Unbalance
 from opq_measure.flicker.lamps import lamp_for
 from opq_measure.flicker.meter import flicker as measured
@@ -29,7 +34,7 @@ from opq_measure.harmonics.interharmonics import interharmonic_subgroups
 from opq_measure.harmonics.signalling import signalling_v
 from opq_measure.harmonics.spectrum import spectrum_of
 from opq_measure.rms import cycle_rms_v
-from opq_measure.timebase.window_time import WindowTime
+from opq_measure.timebase.window import WindowTime
 from opq_measure.timebase.windows import Window, windows_of
 
 MAGNITUDES_PERCENT = (10.0, 45.0, 80.0, 115.0, 150.0)

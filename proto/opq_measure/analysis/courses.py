@@ -1,19 +1,22 @@
 """The quantities of every 10/12-cycle window of a signal, in time order, and their means over all of it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from opq_measure.aggregation.aggregate import Aggregate, Quantity
 from opq_measure.aggregation.aggregator import Aggregator
 from opq_measure.analysis.conditions import Course
-from opq_measure.analysis.growing import Growing
+from opq_measure.flicker.lamps import lamp_for
+from opq_measure.flicker.meter import LEAST_RATE, MIN_S, Flicker, FlickerInterval, Flickermeter
+from opq_measure.frequency.per_window import cycle_frequency_hz
 from opq_measure.harmonics.interharmonics import interharmonic_subgroups, noise_floor, strongest_interharmonic
 from opq_measure.harmonics.spectrum import ORDERS, Spectrum, spectrum_of
-from opq_measure.rms import cycle_rms_v
-from opq_measure.signal import BoolArray, FloatArray
+from opq_measure.rms import cycle_rms_v, half_cycle_rms_v
+from opq_measure.signal import BoolArray, FloatArray, Samples
 from opq_measure.timebase.cycles import cycles_per_window
-from opq_measure.timebase.window_time import WindowTime
+from opq_measure.timebase.window import WindowTime
 from opq_measure.timebase.windows import Window
 from opq_measure.waveform.notches import notching_in
 
@@ -26,6 +29,35 @@ SHARP = 0.002
 SHARP_ORDER = 14
 NOISY = 2.0
 """Times the power that noise has in these orders: chance is a tenth."""
+
+
+class Growing:
+    """(n,) float64; room is doubled when it is full."""
+
+    def __init__(self) -> None:
+        self._room = np.empty(1024)
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, values: FloatArray) -> None:
+        """Behind what is there."""
+        needed = self._count + len(values)
+        if needed > len(self._room):
+            room = np.empty(max(needed, 2 * len(self._room)))
+            room[: self._count] = self._room[: self._count]
+            self._room = room
+        self._room[self._count : needed] = values
+        self._count = needed
+
+    def array(self) -> FloatArray:
+        """A view of what is there now."""
+        return self._room[: self._count]
+
+
+APART = 1 / 8
+"""Of a cycle: an edge nearer to the last one is the same, of two windows that overlap at a tick."""
 
 
 class WindowCourse:
@@ -185,3 +217,73 @@ def _notches(window: Window) -> tuple[float, float]:
         return 0.0, 0.0
     most = max(found, key=lambda each: each.deepest.depth_v)
     return most.deepest.depth_v / float(np.median(window.track.amplitude)), float(most.per_cycle)
+
+
+class CycleCourse:
+    """Windows in, in order; their cycles one behind the other. A cycle is Urms(1/2) of its first half."""
+
+    def __init__(self) -> None:
+        self.starts, self.rms_v, self.frequency_hz = Growing(), Growing(), Growing()
+        """Per cycle, (c,); starts are samples on the Box's axis."""
+        self.half_starts, self.half_rms_v = Growing(), Growing()
+        """Urms(1/2), (h,)."""
+        self._last = -np.inf
+
+    def push(self, window: Window) -> None:
+        """The next window, or what is left of a run behind its last one."""
+        halves = window.half_edges
+        if np.isfinite(window.next_half):
+            halves = np.append(halves, window.next_half)
+        rms_v = half_cycle_rms_v(window.volts, halves)
+        starts = window.first_sample + halves[: len(rms_v)]
+        cycles = len(window.edges) - 1
+        hz = cycle_frequency_hz(window.edges, window.rate_hz)
+        hz[~window.track.known_between(window.edges[:-1], window.edges[1:])] = np.nan
+        new = int(np.searchsorted(starts, self._last + APART * window.rate_hz / window.nominal_hz))
+        self.half_starts.add(starts[new:])
+        self.half_rms_v.add(rms_v[new:])
+        first = (new + 1) // 2
+        self.starts.add(starts[::2][first:cycles])
+        self.rms_v.add(rms_v[::2][first:cycles])
+        self.frequency_hz.add(hz[first:])
+        if len(starts):
+            self._last = float(starts[-1])
+
+
+class FlickerCourse:
+    """Samples in; intervals of ten minutes when all is over."""
+
+    def __init__(self, nominal_v: float, nominal_hz: float) -> None:
+        self._lamp = lamp_for(nominal_v, nominal_hz)
+        self._meter: Flickermeter | None = None
+        self._waiting: list[Samples] = []
+        self._samples_waiting = 0
+        self._intervals: list[FlickerInterval] = []
+
+    def push(self, samples: Samples) -> None:
+        """The piece that comes next; kept until there are 5 s."""
+        if self._meter is not None:
+            self._intervals += self._meter.push(samples)
+            return
+        if samples.rate_hz < LEAST_RATE * self._lamp.nominal_hz:
+            return
+        self._samples_waiting += len(samples.volts)  # whole numbers, whatever the blocks
+        if self._samples_waiting < MIN_S * samples.rate_hz:
+            self._waiting.append(replace(samples, volts=np.array(samples.volts)))
+            return
+        self._meter = Flickermeter(self._lamp)
+        for each in (*self._waiting, samples):
+            self._intervals += self._meter.push(each)
+        self._waiting.clear()
+
+    def end(self) -> list[FlickerInterval]:
+        """All ten minutes, or what there is of them."""
+        if self._meter is not None:
+            self._intervals += self._meter.end()
+        return self._intervals
+
+    def found(self) -> Flicker:
+        """The largest, after `end`."""
+        peaks = [each.pinst_max for each in self._intervals if np.isfinite(each.pinst_max)]
+        psts = [each.pst for each in self._intervals if np.isfinite(each.pst)]
+        return Flicker(max(peaks) if peaks else None, max(psts) if psts else None)

@@ -25,7 +25,7 @@ class Samples:
     """A piece of one signal: its place on the Box's axis, its measured rate, and its time if known.
 
     Pieces follow each other when `first_sample` goes on where the last ended, with the same gain and a
-    rate within 1000 ppm (it is measured against PPS anew with every piece). Anything else is a gap.
+    rate within 1000 ppm (it is measured against PPS again with every piece). Anything else is a gap.
     """
 
     volts: SignalArray
@@ -48,7 +48,7 @@ class Samples:
 def like_rate_hz(rate_hz: float) -> float:
     """A rate to four digits: what is made for it (weights, filters) serves all Boxes of a kind.
 
-    Each has its own crystal, and measures its rate anew each second.
+    Each has its own crystal, and measures its rate again each second.
     """
     return float(f"{rate_hz:.4g}")
 

@@ -33,7 +33,7 @@ FOLDERS = (Path("recordings"), Path(__file__).parents[2].parent / "shared" / "da
 OVER_NOISE_BITS = 0.3
 RECORDED_RATIO = 19.0
 ENCODE_S_PER_MB = 1.0
-NO_LIMIT = "no limit told for noise below a count"
+NO_LIMIT = "no limit for noise below a count"
 PEER = "FLAC, strongest"
 
 

@@ -71,7 +71,7 @@ def stages(bench: Bench, board: str) -> tuple[dict[str, StageInstructions], floa
         name, (calls, least, mean, most) = ast.literal_eval(text)
         found[name] = StageInstructions(calls, *(instructions(cycles) for cycles in (least, mean, most)))
     if set(found) != set(STAGES):
-        raise OpqError(f"{board}: the prompt told of {', '.join(found) or 'no stage'}; see {run.folder}")
+        raise OpqError(f"{board}: the prompt named {', '.join(found) or 'no stage'}; see {run.folder}")
     sent = sum(len(data) for t_ns, data in run.capture.entries() if FROM_S * NS <= t_ns < TO_S * NS)
     return found, sent / (TO_S - FROM_S)
 

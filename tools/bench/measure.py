@@ -32,7 +32,7 @@ RATE_HZ, NOMINAL_HZ = 12_000.0, 60.0
 BANDS = ((57.0, 63.0), (42.5, 69.0))
 NOISES_DB = (60.0, 78.0, None)
 SIGNALS, QUICK_SIGNALS = 40, 4
-"""Per band and noise, each of SECONDS behind the peer's settling."""
+"""Per band and noise, each of SECONDS after the peer's settling."""
 SECONDS = 10
 CPU_S, CPU_RUNS = 20, 5
 BLOCK = 2400
@@ -216,7 +216,7 @@ SHORT_PER_SECOND = 4
 
 
 def errors_of(volts: FloatArray, truth: Truth, rate_hz: float, nominal_hz: float) -> Mapping[str, FloatArray]:
-    """Errors by quantity, behind the peer's settling: `_hz` in Hz, `_v`, `thd` and `orders` as ratios."""
+    """Errors by quantity, after the peer's settling: `_hz` in Hz, `_v`, `thd` and `orders` as ratios."""
     start = round(SETTLE_S * rate_hz)
     windows = [w for w in windows_of(volts, rate_hz, nominal_hz) if w.first_sample + w.edges[0] >= start]
     cycles = len(windows[0].edges) - 1

@@ -31,7 +31,7 @@ class NoPeerError(OpqError):
 
 @dataclass(frozen=True, slots=True)
 class PeerFigures:
-    """What the peer says of a signal behind SETTLE_S, and what it cost.
+    """What the peer says of a signal after SETTLE_S, and what it cost.
 
     `cycle_hz` (c,), `cycle_v` (c,), `half_v` (2 c,) rms of single half cycles, `window_v` (w,),
     `thd_percent` (w,), `orders_v` (w, 51) rms by order.
@@ -151,7 +151,7 @@ NOMINAL_HZ = 50.0
 def peer_pst(
     blocks: Iterable[FloatArray], rate_hz: float, nominal_v: float, run_in_s: float
 ) -> tuple[float, float]:
-    """Pst behind the run-in, and CPU seconds; a block is some whole cycles of 50 Hz.
+    """Pst after the run-in, and CPU seconds; a block is some whole cycles of 50 Hz.
 
     Raises:
         NoPeerError: it is not installed.

@@ -44,7 +44,7 @@ class Baseline:
 
 @dataclass(frozen=True, slots=True)
 class BenchResult:
-    """What a benchmark gives; `ratio` is said of the case that the baseline's name tells."""
+    """What a benchmark gives; `ratio` is that of the case which the baseline's name says."""
 
     results: tuple[BenchCase, ...]
     baseline: Baseline

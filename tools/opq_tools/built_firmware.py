@@ -20,7 +20,7 @@ def firmware_for(
     boards: Sequence[str] = tuple(BOARDS),
     say: Callable[[str], None] = lambda _: None,
 ) -> Mapping[str, Firmware]:
-    """Every board's firmware: from `folder` or `OPQ_FIRMWARE_DIR` when told, else built (20 s, then 2 s).
+    """Every board's firmware: from `folder` or `OPQ_FIRMWARE_DIR` when given, else built (20 s, then 2 s).
 
     Raises:
         OpqError: there is none, or it cannot be built here: with the line to type.
@@ -70,7 +70,7 @@ BOARD = "opqbox"
 
 
 def prepare(say: Callable[[str], None]) -> Path:
-    """Contents of the chip's flash; minutes at first use (`say` tells), two seconds later.
+    """Contents of the chip's flash; minutes at first use (`say` reports), two seconds later.
 
     Raises:
         OpqError: one of both cannot be built here; the text has the apt line.

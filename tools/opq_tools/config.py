@@ -31,7 +31,7 @@ ORIGINAL_BOX = {
 }
 """Keys of the original's triggering.json / opqbox_config.json (opq-interop G.1) -> ours."""
 ELSEWHERE = {
-    "calibration": "counts per volt; here each Box tells its gain: opq-tools calibrate",
+    "calibration": "counts per volt; here each Box reports its gain: opq-tools calibrate",
     "device_path": "a kernel device of the original's SPI line; here box.port, a serial port",
     "server_public_key": "a key in text; here a file: curve/public_keys/opqserver.key",
     "box_secret_key": "a key in text; here a file: curve/private_keys/opqbox<ID>_secret",

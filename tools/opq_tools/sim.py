@@ -26,7 +26,7 @@ class SimGroup(click.Group):
 
 
 def ports_folder(data_dir: Path | None, ports_dir: Path | None) -> Path:
-    """Where links and the control socket are: as told, else `ports` in the data folder, as with `up`."""
+    """Where links and the control socket are: as given, else `ports` in the data folder, as with `up`."""
     return ports_dir or (data_dir or default_data_dir()) / "ports"
 
 

@@ -8,7 +8,7 @@ that two of them overlap. Flagged values are aggregated like all others and flag
 Without UTC ten minutes count from the first window on, and the aggregates say so (`utc` False).
 
 Source: IEC 61000-4-30:2015, 4.4, 4.5 (intervals, square root of the mean of squares) and 4.7 (flagging);
-clauses from memory. Which windows complete the pending 150/180 cycles behind a tick the standard's
+clauses from memory. Which windows complete the pending 150/180 cycles after a tick the standard's
 text leaves open: here the new ones.
 """
 
@@ -45,7 +45,7 @@ class Aggregator:
             raise ValueError(f"quantities are {names}, want at least one, each once, of width 1 or more")
         self.quantities = tuple(quantities)
         self._kind = f"{WINDOWS * cycles_per_window(nominal_hz)}_cycles"
-        self._slack_ns = round(1.5e9 / nominal_hz)  # a window behind a tick begins within a cycle of it
+        self._slack_ns = round(1.5e9 / nominal_hz)  # a window after a tick begins within a cycle of it
         self._gap_ns = round(0.5e9 / nominal_hz)  # a gap loses whole cycles; neighbours join to rounding
         self._square: BoolArray = np.repeat(
             [each.mean == "quadratic" for each in quantities], [each.width for each in quantities]
@@ -76,9 +76,9 @@ class Aggregator:
         Raises:
             ValueError: the window ends before it begins, or a value or row has another width.
 
-        A window that does not begin behind the one before comes of a clock that was set back. Within the ten
+        A window that does not begin after the one before comes of a clock that was set back. Within the ten
         minutes under way (a leap second) they go on; from further back what was under way ends, with the
-        coverage it has, and counting begins anew.
+        coverage it has, and counting begins again.
         """
         if time.end_ns <= time.start_ns:
             raise ValueError(f"window {time.start_ns} .. {time.end_ns} ns ends before it begins")

@@ -177,7 +177,7 @@ def _turned_sum(volts: FloatArray, step: float, begin: float) -> complex:
 class Group:
     """Three Boxes, joined on UTC: windows in, as they come from each, and unbalance out, in time order.
 
-    The windows that lie nearest to each other are joined: behind a tick they are a cycle apart at most, but
+    The windows that lie nearest to each other are joined: after a tick they are a cycle apart at most, but
     of Boxes that have just begun up to two thirds of a window. `unmatched` counts those without a partner.
     """
 
@@ -188,7 +188,7 @@ class Group:
     def push(self, phase: int, window: PhaseWindow) -> list[Unbalance]:
         """What a window of phase 0, 1 or 2 (a, b, c) completes; the order between phases does not matter.
 
-        A window that is not behind the one before, of a clock that was set back, begins its phase anew.
+        A window that is not after the one before, of a clock that was set back, begins its phase again.
 
         Raises:
             ValueError: another phase.

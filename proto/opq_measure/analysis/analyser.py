@@ -219,7 +219,7 @@ def analyze(
 def _parted(
     disturbances: tuple[Disturbance, ...], suddens: list[Occurrence], cycle: float
 ) -> tuple[tuple[tuple[Occurrence, ...], ...], list[Occurrence]]:
-    """What came with each disturbance, from a cycle before to a cycle behind it, and what came alone."""
+    """What came with each disturbance, from a cycle before to a cycle after it, and what came alone."""
     details = tuple(
         tuple(
             each

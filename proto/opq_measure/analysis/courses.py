@@ -220,7 +220,7 @@ def _notches(window: Window) -> tuple[float, float]:
 
 
 class CycleCourse:
-    """Windows in, in order; their cycles one behind the other. A cycle is Urms(1/2) of its first half."""
+    """Windows in, in order; their cycles one after the other. A cycle is Urms(1/2) of its first half."""
 
     def __init__(self) -> None:
         self.starts, self.rms_v, self.frequency_hz = Growing(), Growing(), Growing()

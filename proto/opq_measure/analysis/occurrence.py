@@ -42,7 +42,7 @@ class Occurrence:
         return (self.end_sample - self.start_sample) / self.rate_hz
 
     def within(self) -> "Occurrence":
-        """With no position before sample 0, nor a rounding behind it."""
+        """With no position before sample 0, nor a rounding after it."""
         return replace(
             self, start_sample=from_sample_0(self.start_sample), end_sample=from_sample_0(self.end_sample)
         )

@@ -19,7 +19,7 @@ from opq_measure.waveform.transients import LEAST_PU as LEAST_TRANSIENT_PU
 from opq_measure.waveform.transients import Transient, transients_in
 
 LEAST_JUMP_DEGREES = 6.0
-"""Least phase jump told; switching of large loads turns the voltage by less."""
+"""Least phase jump that is reported; switching of large loads turns the voltage by less."""
 SCREEN = 0.6
 """Of the least transient: `transients` itself finds from there on what it then measures."""
 SIGMAS = 4.6

@@ -6,7 +6,7 @@ riser too; so that 0.7 * 120 V for exactly 0.5 s, as measured, is on the line, t
 
     ITIC, lower    >= 0 % to 20 ms, >= 70 % to 0.5 s, >= 80 % to 10 s, >= 90 % on; else no_damage
     ITIC, upper    <= 120 % to 0.5 s, <= 110 % on; else prohibited
-    F47-0706       >= 50 % to 0.2 s, >= 70 % to 0.5 s, >= 80 % to 1 s; else fail; no line behind 1 s
+    F47-0706       >= 50 % to 0.2 s, >= 70 % to 0.5 s, >= 80 % to 1 s; else fail; no line after 1 s
     IEEE 1159      interruption < 10 %, sag 10 .. 90 %, swell >= 110 %; 0.5 cycle to 30 cycles instantaneous,
                    to 3 s momentary, to 60 s temporary, then sustained or under-/overvoltage
 

@@ -30,7 +30,7 @@ LEAST_EDGES = 8
 
 @dataclass(frozen=True, slots=True)
 class Onset:
-    """A dip or swell has begun at `start_sample`, good to a cycle; its Disturbance tells it finer.
+    """A dip or swell has begun at `start_sample`, good to a cycle; its Disturbance says it finer.
 
     `percent` is the first Urms(1/2) beyond the threshold, of the reference.
     """
@@ -52,12 +52,12 @@ class Detector:
         nominal_v: Udin, the declared voltage to which `limits` refer.
         v_per_lsb: volts per count, when the samples are counts.
         sliding: thresholds follow the sliding reference (4-30, 5.4.4) instead of Udin; its 10/12 cycles are
-            counted from the run's beginning and not begun anew at ten minutes.
+            counted from the run's beginning and not begun again at ten minutes.
         rapid_change: look for rapid voltage changes, too.
     Raises:
         ValueError: `nominal_v`, `rate_hz`, `nominal_hz` or `v_per_lsb` is not a positive number.
 
-    Latency: 5 cycles behind the newest half edge for an Onset, 8 for the Disturbance after its end.
+    Latency: 5 cycles after the newest half edge for an Onset, 8 for the Disturbance after its end.
 
     Error: rectangular dips and swells from 1.6 cycles on, 45 to 66 Hz, 3 % of harmonics, noise 55 dB or more
     below: residual 0.03 % of nominal (0.3 % at 40 dB: the lowest of noisy values), start and end 0.13 ms
@@ -101,14 +101,14 @@ class Detector:
         return self._crossings.reference_v
 
     def push(self, volts: SignalArray, half_edges: FloatArray) -> list[Notice]:
-        """The samples that follow, and the half-cycle edges that became final; what they tell.
+        """The samples that follow, and the half-cycle edges that became final; what they show.
 
         Args:
             volts: (n,) the next samples of the run; may be empty.
             half_edges: (m,) rising, fractional sample positions, counted from the run's first sample, that
                 follow those of the last call; they may lie well before the newest sample.
         Raises:
-            ValueError: edges do not rise or lie behind the samples; the run has ended.
+            ValueError: edges do not rise or lie after the samples; the run has ended.
         """
         if self._ended:
             raise ValueError("the run has ended; a new run wants a new Detector")
@@ -119,7 +119,7 @@ class Detector:
         """The window of 10/12 cycles that follows (instead of `push`), in volts; it may overlap the last.
 
         The first window of a run ends the run before it: a gap. Positions then count on the Box's
-        axis, and what lies behind the last whole window of a run is not seen.
+        axis, and what lies after the last whole window of a run is not seen.
 
         `extent`, where the caller has it: while a window stays so far within the thresholds that no
         Urms(1/2) can be beyond, none is looked at.
@@ -157,7 +157,7 @@ class Detector:
         return not (follows or self._waiting or self._ended)
 
     def end(self) -> list[Notice]:
-        """The run ends here: what was still waiting; an event under way is told as open."""
+        """The run ends here: what was still waiting; an event under way is reported as open."""
         if self._ended:
             return []
         self._ended = True
@@ -203,7 +203,7 @@ class Detector:
         return Onset(event.number, kind, float((start + stop) / 2), event.first_percent)
 
     def _settle(self) -> list[Notice]:
-        """Give the events, in order, whose ends have enough behind them."""
+        """Give the events, in order, whose ends have enough after them."""
         found: list[Notice] = []
         while self._waiting:
             event = self._waiting[0]
@@ -253,7 +253,7 @@ class Detector:
         event.start_sample = begin + around.passing(level, event.sign, 0)
 
     def _find_end(self, event: Crossing, stop: int) -> tuple[float, float]:
-        """Position of the end, and samples per cycle behind it."""
+        """Position of the end, and samples per cycle after it."""
         around, begin = self._surroundings(stop - 1, stop, stop)
         level = self._level(event, self._limits.back_percent(event.sign))
         return begin + around.passing(level, event.sign, -1), around.cycle
@@ -267,7 +267,7 @@ class Detector:
     def _surroundings(self, window: int, last: int, change: int) -> tuple[Surroundings, int]:
         """The stretch around the half edges `window` .. `last`, and its first sample.
 
-        A cycle is as long as outside the event: before its start, or behind its end.
+        A cycle is as long as outside the event: before its start, or after its end.
         """
         volts, edges, begin, half = self._recent.around(window - REACH, last + REACH)
         outside = edges[: change - half + 1] if change == window else edges[change - half :]

@@ -35,7 +35,7 @@ class Disturbance:
     `residual_*` is the lowest Urms(1/2) of a dip, the highest of a swell. While `open` at the end of the
     signal, `end_s` is None and durations are those seen so far. `open_at_start`: it had begun
     before the first cycle, so that its true start is not known. `duration_cycles` counts cycles as long as
-    those before and behind it.
+    those before and after it.
     """
 
     kind: str

@@ -19,7 +19,7 @@ SHORT_WINDOWS = 5
 """A span of so few Urms(1/2) may be an event below 1.5 cycles, too short for a cycle beside its step; of a
 shallow event it may be 3.5 cycles."""
 REACH = 16
-"""Half edges before and behind an end that are looked at: for DC, for the length of a cycle."""
+"""Half edges before and after an end that are looked at: for DC, for the length of a cycle."""
 
 
 @dataclass(frozen=True, slots=True)

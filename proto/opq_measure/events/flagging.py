@@ -1,7 +1,7 @@
 """Which windows a dip, swell or interruption touches: their values are kept, used and flagged.
 
-The beginning of an event is told some cycles late, its end later; so a window waits until everything that may
-touch it has been told, one window of 10/12 cycles. Rapid voltage changes do not flag.
+The beginning of an event is reported some cycles late, its end later; so a window waits until everything
+that may touch it has been reported, one window of 10/12 cycles. Rapid voltage changes do not flag.
 
 Source: IEC 61000-4-30:2015, 4.7.
 """
@@ -16,7 +16,7 @@ from opq_measure.events.disturbance import Disturbance
 from opq_measure.timebase.windows import Window
 
 LATEST_CYCLES = 9
-"""The Detector tells an event's end 8 cycles after it at the latest, its beginning before."""
+"""The Detector reports an event's end 8 cycles after it at the latest, its beginning before."""
 
 
 @dataclass(slots=True)
@@ -39,11 +39,11 @@ class Flagging:
 
         Args:
             window: the next; `index` 0 begins a new run, before which everything is certain.
-            notices: what `Detector.push_window` told of this same window.
+            notices: what `Detector.push_window` reported of this same window.
         """
         told = list(notices)
         found: list[tuple[Window, bool]] = []
-        if window.index == 0:  # the detector has told the end of the run before in the same breath
+        if window.index == 0:  # the detector has reported the end of the run before in the same breath
             end = window.first_sample + len(window.volts)  # the Box may have counted from 0 again
             new = [window.first_sample <= notice.start_sample < end for notice in told]
             found = self.end(notice for notice, is_new in zip(told, new, strict=True) if not is_new)
@@ -55,7 +55,7 @@ class Flagging:
         return found
 
     def end(self, notices: Iterable[Notice] = ()) -> list[tuple[Window, bool]]:
-        """The windows left at the end of a run, with what `Detector.end` told."""
+        """The windows left at the end of a run, with what `Detector.end` reported."""
         if self._waiting:
             self._take(notices, self._waiting[-1])
         found = [self._next() for _ in range(len(self._waiting))]

@@ -13,7 +13,7 @@ import numpy as np
 from opq_measure.signal import FloatArray
 
 AROUND = 8
-"""Half cycles before and behind that a cycle's length is the median of: a jump touches 7 of the 17."""
+"""Half cycles before and after that a cycle's length is the median of: a jump touches 7 of the 17."""
 
 
 def cycle_lengths(half_edges: FloatArray, first: int, stop: int) -> FloatArray:

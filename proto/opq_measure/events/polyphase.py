@@ -45,7 +45,7 @@ def group_events(events: Iterable[ChannelEvent], channels: Sequence[str]) -> tup
     Returns:
         Dips and swells apart. A dip is called an interruption when each channel has one and the three
         have a time in common; it then lasts from the first beginning of a dip to the last end, for the
-        depth within a channel's event is not told.
+        depth within a channel's event is not reported.
     Raises:
         ValueError: no channel, or an event ends before it begins.
     """

@@ -113,7 +113,7 @@ class RapidChanges:
             if self._mean is not None:
                 self._age += 1
                 self._spoilt |= bool(spoilt[at])
-                if self._age >= self._count:  # the oldest of the second lies behind the beginning
+                if self._age >= self._count:  # the oldest of the second lies after the beginning
                     self._far(float(values[at]))
             if spread[at] <= (back if self._mean is not None else within):
                 if self._mean is not None and not self._spoilt:

@@ -55,7 +55,7 @@ class Recent:
         """The samples and edges that follow.
 
         Raises:
-            ValueError: edges do not rise, or lie behind the samples.
+            ValueError: edges do not rise, or lie after the samples.
         """
         self._join()
         if len(volts):
@@ -67,7 +67,7 @@ class Recent:
         if not (edges[1:] > edges[:-1]).all():
             raise ValueError("half_edges do not rise")
         if edges[-1] > self.stop_sample:
-            raise ValueError(f"half edge {edges[-1]:g} lies behind the last sample, {self.stop_sample}")
+            raise ValueError(f"half edge {edges[-1]:g} lies after the last sample, {self.stop_sample}")
         self._edges = edges
         self.stop_edge = self._first_edge + len(edges)
         self.last_edge = float(edges[-1])

@@ -1,7 +1,7 @@
 """Where a waveform changes into another one: a step or a short ramp, to a fraction of a millisecond.
 
-The cycle before the change, carried on, and the cycle behind it, carried back, are the two waveforms; the
-change is where the signal leaves the one for the other. All that differs tells where: amplitude, phase,
+The cycle before the change, carried on, and the cycle after it, carried back, are the two waveforms; the
+change is where the signal leaves the one for the other. All that differs shows where: amplitude, phase,
 harmonics. Rms alone sees little of a step beside a zero crossing, and takes a phase jump for a dip.
 
 Source: maximum likelihood of a change point between two known waveforms in white noise (Basseville and
@@ -17,7 +17,7 @@ MISFIT = 0.06
 STEP_MODEL, RAMP_MODEL, NOISE = 0.02, 0.0007, 3.0
 """What a step or a ramp may leave: such a share of the difference, and so often what two cycles differ by."""
 SHARP = 0.25
-"""A ramp of so many cycles counts as a step: what comes behind it need not be steady."""
+"""A ramp of so many cycles counts as a step: what comes after it need not be steady."""
 CLEARLY = 0.5
 """A longer ramp is believed when it leaves less than this share of what a shorter one leaves."""
 REACHES = (
@@ -26,7 +26,7 @@ REACHES = (
 )
 """How far around the change is looked, and lengths of ramps that are tried beside the step, in cycles."""
 LEAST_CYCLES, MOST_CYCLES = 0.3, 3.6
-"""Length of a dip that `dip_between` looks for; a shallow one of 3.5 has but five Urms(1/2) that tell it."""
+"""Length of a dip that `dip_between` looks for; a shallow one of 3.5 has but five Urms(1/2) that show it."""
 
 
 def change_at(volts: FloatArray, near: float, cycle: float, level: float) -> float | None:
@@ -36,7 +36,7 @@ def change_at(volts: FloatArray, near: float, cycle: float, level: float) -> flo
         volts: (n,) float64.
         near: position within half a cycle of which the change lies.
         cycle: samples per cycle.
-        level: rms, in the unit of `volts`; of a step only the middle is told.
+        level: rms, in the unit of `volts`; of a step only the middle is reported.
     Returns:
         A position in `volts`, between two samples; None where no such change explains the signal.
     """

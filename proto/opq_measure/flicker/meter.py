@@ -36,7 +36,7 @@ SLACK_NS = 1_000_000
 """A tick counts from 1 ms before, so that a block which begins on it, give or take rounding, begins the new
 ten minutes: three hundred times less than what Pinst smooths over."""
 ON_SAMPLE = 0.01
-"""Samples; a tick as little behind one is on it: nanoseconds are rounded, and that differs by block."""
+"""Samples; a tick as little after one is on it: nanoseconds are rounded, and that differs by block."""
 LEAST_RATE = 20.0
 """Samples per cycle of the lamp's mains; see `signal.check_signal`."""
 MOST_PPM = 1000.0
@@ -112,7 +112,7 @@ class Flickermeter:
     """Blocks 1 to 5, streaming; any blocks give the numbers of one call, bit for bit.
 
     A run ends where `first_sample` jumps or the rate (by more than 1000 ppm) or the gain changes: the
-    filters begin anew, Pinst of the first two seconds is left out, the ten minutes go on.
+    filters begin again, Pinst of the first two seconds is left out, the ten minutes go on.
 
     Raises:
         ValueError: from `push`, see `signal.check_signal`.
@@ -135,7 +135,7 @@ class Flickermeter:
         self._psts: list[tuple[int, float]] = []
 
     def push(self, samples: Samples) -> list[FlickerInterval]:
-        """The intervals that are over now; Pinst runs up to two seconds behind the samples."""
+        """The intervals that are over now; Pinst runs up to two seconds after the samples."""
         found = []
         if self._sensation is None or not self._goes_on(samples):
             found += self._end_run(samples.start_ns is not None)
@@ -174,7 +174,7 @@ class Flickermeter:
         run_first = self._run[0]
         if samples.start_ns is not None:
             self._told = (samples.first_sample, samples.start_ns)
-        timed = self._told is not None  # a piece that does not tell the time goes on in that of the last
+        timed = self._told is not None  # a piece without a time goes on in that of the last
         since, told_ns = self._told or (run_first, 0)
         start_ns = told_ns + round((samples.first_sample - since) / samples.rate_hz * 1e9) + SLACK_NS
         end_ns = start_ns + round(len(samples.volts) / samples.rate_hz * 1e9)

@@ -28,7 +28,7 @@ class _AtOnce:
     from_state: FloatArray
     """(d, block): what was remembered to output."""
     to_state: FloatArray
-    """(block, d): samples to what is remembered behind them."""
+    """(block, d): samples to what is remembered after them."""
     onward: FloatArray
     """(d, d): what was remembered to what is left of it a block later."""
 

@@ -2,7 +2,7 @@
 
 Blocks 1 to 4 of the flickermeter, streaming. The voltage without its DC is squared (block 2), thinned to some
 4 kHz and low-passed (35 or 42 Hz, of block 3), divided by the square of its own rms of 27.3 s (block 1),
-weighted by lamp and eye (block 3), squared and smoothed with 300 ms (block 4). The division comes behind the
+weighted by lamp and eye (block 3), squared and smoothed with 300 ms (block 4). The division comes after the
 low pass because there is an rms without the ripple of the mains, whatever their frequency; it is so slow that
 the filter does not see it. All filters keep their state, and what is computed together are always the same
 two seconds of the run, so that any blocks give the numbers of one call, bit for bit.

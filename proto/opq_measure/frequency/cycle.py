@@ -59,7 +59,7 @@ class _Harmonics:
 
 
 class CycleFrequency:
-    """The frequency of each cycle of windows as they come; a gap begins anew."""
+    """The frequency of each cycle of windows as they come; after a gap it starts again."""
 
     def __init__(self) -> None:
         self._before: deque[_Harmonics] = deque(maxlen=WINDOWS)

@@ -1,7 +1,7 @@
 """Power frequency over 10 s: whole cycles that lie within ten seconds of UTC, over their duration.
 
 A cycle that runs over the border belongs to neither side. Cycles that the signal lost, or in which no
-fundamental was seen, are in neither count nor duration; `coverage` tells.
+fundamental was seen, are in neither count nor duration; `coverage` says so.
 
 Source: IEC 61000-4-30:2015, 5.1 (class A: 10 mHz from 42.5 to 57.5 and 51 to 69 Hz), from memory.
 """
@@ -54,7 +54,7 @@ class TenSecondFrequency:
         """The ten seconds that this window finishes.
 
         Args:
-            window: the next; a window over a 10-minute tick and the one behind it share cycles.
+            window: the next; a window over a 10-minute tick and the one after it share cycles.
             flagged: a dip, swell or interruption touches it.
             time: its own, where the caller has it.
         """
@@ -67,7 +67,7 @@ class TenSecondFrequency:
             origin_ns = time.start_ns // TEN_SECONDS_NS * TEN_SECONDS_NS if time.utc else time.start_ns
             self._begin(origin_ns, time.utc)
             self._reached_ns = time.start_ns
-        elif time.start_ns <= self._last_ns:  # set back, but not behind the start: a leap second
+        elif time.start_ns <= self._last_ns:  # set back, but not after the start: a leap second
             self._reached_ns = time.start_ns
         self._last_ns = time.start_ns
         if self._goes_in_whole(window, time):
@@ -83,7 +83,7 @@ class TenSecondFrequency:
             found += self._finished()
             on_border = len(inside) > 0 and inside[-1] == border_ns
             edges_ns, seen = edges_ns[len(inside) - on_border :], seen[len(inside) - on_border :]
-            passed = (int(edges_ns[0]) - border_ns) // TEN_SECONDS_NS  # more than 0 behind a gap
+            passed = (int(edges_ns[0]) - border_ns) // TEN_SECONDS_NS  # more than 0 after a gap
             self._begin(border_ns + passed * TEN_SECONDS_NS, self._utc)
         self._reached_ns = time.end_ns
         return found

@@ -1,6 +1,6 @@
 """The samples of a run that are still needed, and where UTC instants fall among them.
 
-The run's clock is that of its first piece, and is set anew by a piece whose time differs from it by more than
+The run's clock is that of its first piece, and a piece sets it again whose time differs from it by more than
 its own rounding: so the cutting into pieces leaves no trace, and a crystal's drift is followed.
 """
 
@@ -10,7 +10,7 @@ from opq_measure.signal import FloatArray, Samples
 
 SECOND_NS = 1_000_000_000
 SLIP_NS = 100
-"""A piece whose time is this far from the run's clock sets it anew: 0.04 mrad at 60 Hz."""
+"""A piece whose time is this far from the run's clock sets it again: 0.04 mrad at 60 Hz."""
 DRIFT = 1e-3
 """Largest relative step of the rate that is a better measurement and not another signal."""
 
@@ -64,7 +64,7 @@ class UtcRun:
         return self._sample + since_ns * self.rate_hz / SECOND_NS
 
     def count_from(self, position: int, per_s: int = 1) -> int:
-        """The first `count` whose instant is at or behind a position."""
+        """The first `count` whose instant is at or after a position."""
         since_ns = round((position - self._sample) * SECOND_NS / self.rate_hz)
         return -(-((self._time_ns or 0) + since_ns) * per_s // SECOND_NS)
 

@@ -8,7 +8,7 @@ themselves: six taps, whose response sinc(f / rate)^6 is exact and is taken out 
 images fall above order 50, or are weaker than 0.15 % of the harmonic, of order 30 or more, that they mirror.
 
 Chosen over two others by measurement, at 12 kS/s and 42.5 to 69 Hz: a tracked DFT, a matrix of 600
-frequencies by 2,400 samples, takes 1.1 ms per window, and 40 ms to build it anew for each frequency; a DFT of
+frequencies by 2,400 samples, takes 1.1 ms per window, and 40 ms to build for each frequency; a DFT of
 whole samples with the fundamental fitted and taken out, which this replaces, took 0.3 ms and lost 3 % of
 order 50, at a drift of 1 Hz/s 36 % of it. This takes 0.07 ms and loses 0.006 %, drifting or not.
 
@@ -29,7 +29,7 @@ ComplexArray = NDArray[np.complex128]
 
 DEGREE: Final = 5
 REACH: Final = 2
-"""Samples before the one at or before a point that the spline takes in; behind it one more."""
+"""Samples before the one at or before a point that the spline takes in; after it one more."""
 USABLE: Final = 0.49
 """Of the rate: above, the spline passes too little to be taken out, and no converter passes anything."""
 FINE: Final = 0.3
@@ -157,7 +157,7 @@ def _gains(near: int, points: int) -> tuple[FloatArray, FloatArray, FloatArray]:
 
 
 def _block(volts: SignalArray, first: int, stop: int) -> FloatArray:
-    """volts[first:stop] in float64, carried on where it begins before the signal or ends behind it."""
+    """volts[first:stop] in float64, carried on where it begins before the signal or ends after it."""
     held = np.ascontiguousarray(volts[max(first, 0) : min(stop, len(volts))], dtype=np.float64)
     if len(held) == stop - first:
         return held

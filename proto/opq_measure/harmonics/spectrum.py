@@ -228,7 +228,7 @@ def _alike(counts: list[int]) -> Iterator[slice]:
 
 
 def _distortion(power: FloatArray) -> FloatArray:
-    """(w,) root of what is behind the first column against it; orders that are not known count as none."""
+    """(w,) root of what is after the first column against it; orders that are not known count as none."""
     harmonic = power[:, 1:].sum(axis=1)
     if math.isnan(harmonic.sum()):
         harmonic = np.nansum(power[:, 1:], axis=1)

@@ -56,7 +56,7 @@ class Pmu:
     def __init__(self, nominal_hz: float, reports_per_s: int, pmu_class: PmuClass = PmuClass.P) -> None:
         """
         Args:
-            nominal_hz: 50 or 60; whole, since the reference is a cosine that begins anew each second.
+            nominal_hz: 50 or 60; whole, since the reference is a cosine that begins again each second.
             reports_per_s: whole, from 1 to four times `nominal_hz`.
         Raises:
             ValueError: either is not so.

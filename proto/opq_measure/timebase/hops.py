@@ -100,7 +100,7 @@ def straightened(
 def beside(count: int) -> tuple[IndexArray, IndexArray, FloatArray, FloatArray, FloatArray]:
     """For each of `count` hops the ones a cycle before and after, as far as there are any, and in hops:
 
-    how far apart they are, how far behind their middle the hop is, and how far apart their own middles are.
+    how far apart they are, how far after their middle the hop is, and how far apart their own middles are.
     """
     index = np.arange(count)
     low, high = np.maximum(index - AROUND, 0), np.minimum(index + AROUND, count - 1)

@@ -68,7 +68,7 @@ class Track:
         seen = np.concatenate(([0.0], np.cumsum(self.known)))
         first = np.searchsorted(self.positions, starts)
         last = np.searchsorted(self.positions, stops)
-        empty = last <= first  # before the first or behind the last window: believe the nearest
+        empty = last <= first  # before the first or after the last window: believe the nearest
         first = np.where(empty, np.clip(first - 1, 0, len(self.positions) - 1), first)
         last = np.where(empty, first + 1, last)
         known: BoolArray = seen[last] - seen[first] >= 0.5 * (last - first)

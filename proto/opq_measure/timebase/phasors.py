@@ -28,7 +28,7 @@ class Kernel:
     """Window for one tuned frequency, samples -half .. half around a hop.
 
     `folded` (2 pieces, hop): cosine and minus sine of its first hop of samples, of its second, and
-    so on; zeros behind its end.
+    so on; zeros after its end.
     """
 
     half: int

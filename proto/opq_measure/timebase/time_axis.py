@@ -14,7 +14,7 @@ ROUNDING_NS = 1
 
 
 class TimeMark(NamedTuple):
-    """What is told at a sample: the time, None where it is not known, and the rate from there on."""
+    """What is known at a sample: the time, None where it is not known, and the rate from there on."""
 
     first_sample: int
     rate_hz: float
@@ -22,9 +22,9 @@ class TimeMark(NamedTuple):
 
 
 class TimeAxis:
-    """Positions of a run, counted from its first sample, to UTC: by the last mark that told the time anew.
+    """Positions of a run, counted from its first sample, to UTC: by the last mark that gave the time.
 
-    A mark at the same rate whose time differs only by the rounding to nanoseconds tells nothing anew: so the
+    A mark at the same rate whose time differs only by the rounding to nanoseconds says nothing new: so the
     cutting into pieces leaves no trace.
     """
 
@@ -51,7 +51,7 @@ class TimeAxis:
         return self._told[max(0, bisect_right(self._begins, position) - 1)][0]
 
     def time_ns(self, position: float) -> int | None:
-        """None as long as no mark has told the time."""
+        """None as long as no mark has given the time."""
         index = max(0, bisect_right(self._begins, position) - 1)
         rate_hz, start_ns = self._told[index]
         if start_ns is None:

@@ -82,12 +82,12 @@ class Tracker:
         self._hz = self._tuned_hz = nominal_hz
         self._usual = 0.0  # size of the fundamental
         self._looked = np.empty((5, 0))  # position, angle, size, seen, tuned (rad per sample)
-        self._told = 0  # how many of _looked have been told
-        self._anchor: tuple[float, float] | None = None  # position and phase of the hop told last
+        self._told = 0  # how many of _looked have been reported
+        self._anchor: tuple[float, float] | None = None  # position and phase of the hop reported last
         self._highest_rad = -np.inf
         self._begun = False
-        self._believed = np.empty((3, 0))  # position, raw phase, tuned: a chunk of steady hops told before
-        self._lead = np.empty((4, 0))  # hops told before, the context of the next piece
+        self._believed = np.empty((3, 0))  # position, raw phase, tuned: a chunk of hops reported before
+        self._lead = np.empty((4, 0))  # hops reported before, the context of the next piece
 
     def push(self, volts: SignalArray) -> Track:
         """The piece of the track that is final now; without positions when there is none."""
@@ -285,7 +285,7 @@ class Tracker:
         return phase + per_sample * (position - since), np.empty(0)
 
     def _corrected(self, believed: FloatArray, per_sample: float) -> tuple[FloatArray, FloatArray]:
-        """`hops.corrected`, with those told before beside them."""
+        """`hops.corrected`, with those reported before beside them."""
         joined = np.concatenate((self._believed, believed), axis=1)
         before = min(self._believed.shape[1], CONTEXT)
         position, raw, tuned = joined[:, self._believed.shape[1] - before :]

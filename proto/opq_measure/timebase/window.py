@@ -25,7 +25,7 @@ class Window:
     """(2 cycles + 1,) half-cycle edges."""
     half_before: float
     """The half-cycle edge before the start, so that Urms(1/2) goes on over the joint; NaN for a run's first
-    window and behind a tick, where it begins anew."""
+    window and after a tick, where it begins again."""
     next_half: float
     """The half-cycle edge after the end, so that Urms(1/2) goes on over the joint; NaN at the run's end."""
     rate_hz: float
@@ -38,7 +38,7 @@ class Window:
     known: bool
     """The fundamental was seen in at least half of the window."""
     tick: bool
-    """The first behind a 10-minute tick."""
+    """The first after a 10-minute tick."""
     overlap: bool
     """Runs over a 10-minute tick; complete, and overlapped by the next (4-30:2015, 4.5)."""
     track: Track

@@ -1,12 +1,12 @@
-"""Windows of 10/12 cycles, gapless from cycle edge to cycle edge, begun anew at every UTC 10-minute tick.
+"""Windows of 10/12 cycles, gapless from cycle edge to cycle edge, begun again at every UTC 10-minute tick.
 
-The window that is under way at a tick is completed; the next begins at the first cycle edge at or behind
+The window that is under way at a tick is completed; the next begins at the first cycle edge at or after
 the tick and overlaps it. A gap in the samples ends a run: its last window, incomplete, is dropped and
 counted, and nothing is closed up. Where there is no fundamental the windows go on at the last known
 length, or the nominal one, with `known` False.
 
 Streaming and batch are the same code, and what is looked at depends on sample indices alone: any
-blocks give the same bits (test_measure_stream.py). A window is told as soon as its context is tracked,
+blocks give the same bits (test_measure_stream.py). A window is given as soon as its context is tracked,
 0.1 to 0.3 s after its end.
 
 Source: IEC 61000-4-30:2015, 4.4 (10/12-cycle windows) and 4.5 (resynchronisation at the 10-minute tick).
@@ -46,7 +46,7 @@ class Windows:
 
     Raises:
         ValueError: see `signal.check_signal`. A piece that is refused leaves no trace: it may be sent again,
-            mended; else what comes behind it is behind a gap.
+            mended; else what comes after it is after a gap.
     """
 
     def __init__(self, nominal_hz: float) -> None:
@@ -65,7 +65,7 @@ class Windows:
     def push(self, samples: Samples, clock: Sequence[TimeMark] = ()) -> list[Window]:
         """Take in the piece that comes next; every window that is complete now, in order.
 
-        `clock`: where within the piece the time is told anew, rising.
+        `clock`: where within the piece the time is given again, rising.
         """
         return push_all([self], [samples], [clock])[0]
 
@@ -155,7 +155,7 @@ class _Run:
         self._axis = TimeAxis(first.first_sample)
         self._index = 0
         self._cycle: int | None = None  # phase, in turns, at which the next window begins
-        self._tick = False  # whether that is the first behind a tick
+        self._tick = False  # whether that is the first after a tick
 
     def volts_of(self, samples: Samples) -> FloatArray:
         """Checked and in volts."""
@@ -247,7 +247,7 @@ class _Run:
         return found
 
     def _window(self, whole: Track, halves: FloatArray, first: int, last: int, goes_on: bool) -> Window:
-        """From a half edge before the window's first to one behind its last."""
+        """From a half edge before the window's first to one after its last."""
         start, end = float(halves[1]), float(halves[-2])
         rate_hz = self._axis.rate_hz(start)
         low, begin, stop, high = whole.positions.searchsorted((first, start, end, last)).tolist()
@@ -287,7 +287,7 @@ class _Run:
         )
 
     def _follow(self, window: Window, cycle: int) -> tuple[int, bool]:
-        """Where the next window begins, in turns, and whether behind a tick."""
+        """Where the next window begins, in turns, and whether after a tick."""
         tick_ns = tick_within(window.start_ns, window.end_ns, window.rate_hz) if window.overlap else None
         if tick_ns is None or window.start_ns is None or window.end_ns is None:
             return cycle + self._cycles, behind_tick(window.end_ns, window.end_ns, window.rate_hz)

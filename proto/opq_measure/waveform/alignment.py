@@ -78,7 +78,7 @@ def lag_between(
     lags, similarity = _similarity(*news, round(least_overlap_s * rate_hz))
     if len(lags) == 0 or not (best := float(similarity.max())) >= LEAST_SIMILAR:
         raise ValueError(
-            f"the two have nothing in common by which the cycle could be told (want a correlation of "
+            f"the two have nothing in common that shows which cycle it is (want a correlation of "
             f"{LEAST_SIMILAR:g}): record a dip or a step that both have seen"
         )
     coarse = int(lags[np.argmax(similarity)])

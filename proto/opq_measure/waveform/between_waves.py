@@ -1,4 +1,4 @@
-"""What lies between two steady waves: the wave before carried on, the one behind carried back.
+"""What lies between two steady waves: the wave before carried on, the one after carried back.
 
 Around a transient both are fitted where nothing else happens, and taken off. Where they differ, as at the
 edge of a dip, the one is switched to the other; with a ringing on the edge the instant that leaves
@@ -18,7 +18,7 @@ from opq_measure.waveform.steady import Steady
 CYCLES = 6.0
 """Stretch fitted on either side."""
 STEP = 0.02
-"""Change of the fundamental from which the waves before and behind are not blended but switched."""
+"""Change of the fundamental from which the waves before and after are not blended but switched."""
 GRAIN = 3
 """Samples around a switch in which a sampler's filter rings: only beyond both waves counts."""
 RINGS = 0.3
@@ -26,7 +26,7 @@ RINGS = 0.3
 CARRIED_CYCLES = 4.0
 """How far the wave before is carried on: 0.01 Hz of wander leaves 0.4 % of the fundamental."""
 CLEAR_CYCLES, BEHIND_CYCLES = 0.1, 0.5
-"""Left out before and behind a transient when the waves are fitted."""
+"""Left out before and after a transient when the waves are fitted."""
 ONSET_SIGMAS = 6.0
 
 
@@ -67,7 +67,7 @@ def residuals_between(
 ) -> list[FloatArray]:
     """(stop - first,) samples `first` .. `stop` - 1 without both waves; at a step, for two instants of it.
 
-    Without a step the wave before is carried on, over long stretches blended into the one behind.
+    Without a step the wave before is carried on, over long stretches blended into the one after.
     """
     part = np.asarray(volts[first:stop], dtype=np.float64)
     if before is None or behind is None:
@@ -78,7 +78,7 @@ def residuals_between(
     turn = cmath.exp(1j * (behind.phase_rad(middle) - before.phase_rad(middle)))
     if abs(behind.amplitude * turn - before.amplitude) < STEP * max(before.amplitude, behind.amplitude):
         if (stop - first) * before.hz < CARRIED_CYCLES * before.rate_hz:
-            return [part - early]  # the wave behind may hold the tail of a ringing
+            return [part - early]  # the wave after may hold the tail of a ringing
         share = np.linspace(0.0, 1.0, stop - first)
         return [part - (1 - share) * early - share * late]
     position = round(change_between(volts, before, behind, first, stop)[0] + 0.5) - first

@@ -35,7 +35,7 @@ PASSES = 4
 EXPLAINED = 2.0
 """Rest of a stretch over the noise beside it up to which it holds nothing else."""
 TWO_STEPS = 0.35
-"""A difference from the cycle before lasts a cycle behind a step; when longer by this, there were two."""
+"""A difference from the cycle before lasts a cycle after a step; when longer by this, there were two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Change:
 
     @property
     def step(self) -> complex:
-        """Fundamental behind the instant over that before: size and angle."""
+        """Fundamental after the instant over that before: size and angle."""
         turn = self.after.phase_rad(self.position) - self.before.phase_rad(self.position)
         if self.before.amplitude <= 0:
             return complex(math.nan, math.nan)
@@ -108,7 +108,7 @@ def change_near(
     if not first < near < stop:
         return None
     low, high = max(near - reach * period, first), min(near + reach * period, stop)
-    if stop - near < 2 * LEAST_CYCLES * period:  # little behind: look for the instant closer
+    if stop - near < 2 * LEAST_CYCLES * period:  # little after: look for the instant closer
         high = min(high, near + 0.4 * (stop - near))
     if near - first < 2 * LEAST_CYCLES * period:
         low = max(low, near - 0.4 * (near - first))
@@ -200,7 +200,7 @@ def _apart(found: list[Change], least: float) -> tuple[Change, ...]:
 def _around(
     volts: SignalArray, tracked: Track, first: float, low: float, high: float, stop: float, reach: float
 ) -> tuple[Steady, Steady] | None:
-    """The waves fitted before `low` and behind `high`, either from the other where it is short of a cycle."""
+    """The waves fitted before `low` and after `high`, either from the other where it is short of a cycle."""
     ahead = _fitted(volts, tracked, max(first, low - reach), low)
     behind = _fitted(volts, tracked, high, min(stop, high + reach))
     if ahead is None and behind is None:

@@ -1,6 +1,6 @@
 """What is fast in the voltage: a high pass, and its peak.
 
-The original Box reports as `trans` the largest magnitude behind a 125-tap FIR high pass of 400 Hz at
+The original Box reports as `trans` the largest magnitude after a 125-tap FIR high pass of 400 Hz at
 12 kS/s; this is the same with taps of our own. Fundamental and third harmonic are down by 60 dB.
 """
 
@@ -79,8 +79,8 @@ def transient_peak_v(volts: SignalArray, rate_hz: float) -> float | None:
 def _peaks_v(parts: list[SignalArray], starts: IndexArray, size: int, rate_hz: float) -> FloatArray:
     """(w, c) of windows that share an FFT of `size` points, which is longer than any.
 
-    `starts` (w, c): where cycles begin behind the filter. Of its first `tap_count - 1` values, which are of
-    the end of the part too, nothing is told.
+    `starts` (w, c): where cycles begin after the filter. Of its first `tap_count - 1` values, which are of
+    the end of the part too, nothing is reported.
     """
     rows = np.zeros((len(parts), size))
     for row, part in zip(rows, parts, strict=True):

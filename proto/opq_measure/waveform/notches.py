@@ -2,7 +2,7 @@
 
 The wave without notches is fitted to the samples outside of them: DC and low harmonics, by least squares in
 which a sample counts the less the farther it is off, and those between two jumps not at all. What is off by
-more than noise is a notch; only places that have one in most cycles are told. So neither a transient is
+more than noise is a notch; only places that have one in most cycles are reported. So neither a transient is
 one, which does not come again, nor a harmonic, which is nowhere near zero for long.
 
 Source: IEEE 519-2022, 3 and 5.4 (notch depth d and area width x depth; the limits are of 519-2014, table 3);
@@ -26,7 +26,7 @@ RIDGE = 1e-7
 BIWEIGHT = 4.7
 """In sigma; Tukey's constant for 95 % efficiency in normal noise."""
 LEAST = 0.03
-"""Least depth told, of the fundamental's peak."""
+"""Least depth that is reported, of the fundamental's peak."""
 SIGMAS = 6.0
 """Least depth, of the noise between the notches."""
 NORMAL = 4.5

@@ -18,7 +18,7 @@ from opq_measure.waveform.change import Change, changes_in
 from opq_measure.waveform.steady import Steady
 
 LEAST_DEGREES = 3.0
-"""Least jump told by default; below it, distant switching does as much all day."""
+"""Least jump reported by default; below it, distant switching does as much all day."""
 
 SIGNIFICANT = 4.0
 """Standard uncertainties that a jump has to have: of noise alone there is no phase."""
@@ -48,7 +48,7 @@ def phase_jumps_in(
     """Every jump of the phase by `least_degrees` and more, in time order.
 
     Args:
-        volts: (n,) counts or volts, the waveform of an event with some cycles before and behind.
+        volts: (n,) counts or volts, the waveform of an event with some cycles before and after.
         tracked: `cycles.track` of it.
         least_degrees: 1 .. 180.
     Raises:

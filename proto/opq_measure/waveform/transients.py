@@ -1,8 +1,8 @@
-"""Transients: what is short and fast, and does not come again in the cycle before or behind.
+"""Transients: what is short and fast, and does not come again in the cycle before or after.
 
 Found above 240 Hz, where a sample differs from the same place in the cycle before and from that in the cycle
-behind: so harmonics and periodic notches are none, whatever their size. Measured on the residual after the
-steady wave before, carried over, and the one behind, carried back; a dip's edge between the two is none.
+after: so harmonics and periodic notches are none, whatever their size. Measured on the residual after the
+steady wave before, carried over, and the one after, carried back; a dip's edge between the two is none.
 
 Source: IEEE 1159-2019, 4.2 (impulsive and oscillatory transients, spectral content and duration).
 """
@@ -131,7 +131,7 @@ def _tail(before: Transient, measured: Transient) -> bool:
 
 
 def _unlike_neighbours(volts: SignalArray, tracked: Track, least: float) -> BoolArray:
-    """(n,) where the fast part is unlike that of the cycle before and that of the cycle behind."""
+    """(n,) where the fast part is unlike that of the cycle before and that of the cycle after."""
     rate_hz = tracked.rate_hz
     fast = high_pass(volts, rate_hz, CUTOFF_HZ)
     first = tap_count(rate_hz) // 2

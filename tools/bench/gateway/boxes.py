@@ -4,7 +4,7 @@
 
 Each speaks at its real-time rate, by a crystal of its own; its waveform is one second of mains with harmonics
 and noise of 2 LSB, made once and repeated. Every SAG_EVERY_S the next Box's voltage drops to 60 % for 12
-cycles; the Box, a simulated one, sees that by itself and tells it, and the moment is logged. With 0 there is
+cycles; the Box, a simulated one, reports it by itself, and the moment is logged. With 0 there is
 no sag, and the Boxes are plain ones.
 
 A plain Box says what a Box says in its steady life, for a third of a simulated Box's CPU, so that 64 keep

@@ -4,9 +4,9 @@ CPU and memory: the gateway's own process over a while with 1, 4, 16 and 64 Boxe
 a real cloud that takes and acknowledges its Measurements over CURVE; windows, harmonics, 10 s frequency,
 events, values on disk and ring on; flicker, phasors and background compression off, each one's cost stated
 beside. The slope is the least-squares line over the numbers of Boxes; what it does not hold (Python, ZeroMQ,
-timers) is "CPU at no Box". Samples that were lost, or never came because the Boxes had no CPU, are told: with
-them the figure is too good. On a machine whose cores are busy with other work the same work takes up to twice
-the CPU time (shared caches, two threads on a core).
+timers) is "CPU at no Box". Samples that were lost, or never came because the Boxes had no CPU, are counted:
+with them the figure is too good. On a machine whose cores are busy with other work the same work takes up to
+twice the CPU time (shared caches, two threads on a core).
 
 Baseline: one bare CurveZMQ hop of a Measurement's size in the same run, the floor under a crossing's way.
 """

@@ -224,7 +224,7 @@ def house(
 
     Args:
         sag_every_s: a sag at the next Box so often; 0: none.
-        debug: the gateway tells commands and answers in its log.
+        debug: the gateway logs commands and answers in its log.
         metered: the uplink's bytes are counted.
         config: laid over the gateway's.
     """

@@ -21,8 +21,8 @@ from opq_measure.synchrophasor.pmu import Pmu
 RATES: dict[int, tuple[int, ...]] = {50: (10, 25, 50, 100), 60: (10, 30, 60, 120)}
 QUICK_RATES: dict[int, tuple[int, ...]] = {50: (50,), 60: (10, 60)}
 SHIFTS, QUICK_SHIFTS = 20, 8
-SUSPENDED = "told without a limit: suspended by C37.118.1a-2014"
-NOT_REQUIRED = "told without a limit: a rate that the standard does not require"
+SUSPENDED = "no limit: suspended by C37.118.1a-2014"
+NOT_REQUIRED = "no limit: a rate that the standard does not require"
 
 
 def rows_of(name: str, errors: PhasorErrors, limit: PhasorLimit) -> list[BenchCase]:

@@ -2,7 +2,7 @@
 
 Not verified here: all figures. Where the two differ, or memory does, the stricter one that is known to be
 reachable stands; a limit that the amendment suspended (ROCOF of class M with harmonics and
-out-of-band interference) is None: the error is told without a verdict.
+out-of-band interference) is None: the error is reported without a verdict.
 """
 
 from dataclasses import dataclass

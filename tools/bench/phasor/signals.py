@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 EPOCH_NS = 1_700_000_000 * 1_000_000_000
 RATE_HZ = 12_000.37
 OFF_GRID_NS = 31_234
-"""The first sample lies this much behind the instant that was asked for."""
+"""The first sample lies this much after the instant that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)

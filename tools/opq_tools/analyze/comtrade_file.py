@@ -46,7 +46,7 @@ class ComtradeChannel:
     rate_hz: float
     nominal_hz: float | None
     start: datetime | None
-    """UTC of the first sample, to a microsecond; before revision 2013 no zone is told, and UTC is taken."""
+    """UTC of the first sample, to a microsecond; before revision 2013 no zone is given, and UTC is taken."""
 
 
 def read_channel(path: Path, channel: str | None) -> ComtradeChannel:

@@ -102,7 +102,7 @@ class _Column:
 
 
 def check_finite(path: Path, values: NDArray[Any], before: int = 0) -> None:
-    """Refuse values, one row per sample behind the `before` ones, that are not all finite.
+    """Refuse values, one row per sample after the `before` ones, that are not all finite.
 
     Raises:
         RecordingError: names the first sample that is none.

@@ -32,7 +32,7 @@ from opq_tools.analyze.csv_file import check_finite, read_columns
 DEFAULT_NOMINAL_V, DEFAULT_NOMINAL_HZ = 120.0, 60.0
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MOST_START_NS = 2**62
-"""The year 2116; so that times behind it are whole numbers of 64 bits, too."""
+"""The year 2116; so that times after it are whole numbers of 64 bits, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def utc_ns(time: datetime) -> int:
     """Nanoseconds since 1970, exact; a time without a zone is UTC.
 
     Raises:
-        ValueError: before 1970 or behind 2115.
+        ValueError: before 1970 or after 2115.
     """
     utc = time if time.tzinfo is not None else time.replace(tzinfo=UTC)
     found = 1000 * ((utc - EPOCH) // timedelta(microseconds=1))

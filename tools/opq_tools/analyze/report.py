@@ -26,7 +26,7 @@ MOST_CYCLES_BEFORE = 4.0
 MOST_EVENTS = 40
 """Of all classes together, so that the report stays a page; half of them are kept for either table."""
 WHOLE = 0.98
-"""Share of ten seconds from which their frequency is told: two cycles at the borders may be missing."""
+"""Share of ten seconds from which their frequency is reported: two cycles at the borders may be missing."""
 SUDDEN = ("impulsive_transient", "oscillatory_transient", "phase_jump")
 VERDICTS = {
     "no_interruption_in_function": "inside",

@@ -12,7 +12,7 @@ from opq_proto.wire import Response, command_from_wire, response_from_wire
 
 CONNECT_S = 5.0
 SETTLE_S = 0.2
-"""For the subscription to arrive behind the handshake: an answer that comes before it is not heard."""
+"""For the subscription to arrive after the handshake: an answer that comes before it is not heard."""
 
 
 class UnansweredError(OpqError):

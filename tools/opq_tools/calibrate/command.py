@@ -75,7 +75,7 @@ class CalibrationLink:
             for message in self._messages(ANSWER_S):
                 if isinstance(message, Settings):
                     return dict(message.values)
-        raise CalibrationError("the Box does not tell its settings")
+        raise CalibrationError("the Box does not report its settings")
 
     def put(self, key: str, value: str) -> None:
         """Raises CalibrationError when the Box refuses, or does not answer."""
@@ -92,7 +92,7 @@ class CalibrationLink:
         raise CalibrationError(f"the Box does not answer to {key}={value}")
 
     def samples(self, seconds: float, progress: Callable[[float], None]) -> list[Samples]:
-        """Blocks that follow each other; a hole begins anew.
+        """Blocks that follow each other; after a hole they start again.
 
         Raises:
             CalibrationError: too many holes, or nothing comes.

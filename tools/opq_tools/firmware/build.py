@@ -159,7 +159,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _forget_if_other(objects: Path, device: Path, tools: Toolchain) -> None:
-    """MicroPython's lists of names and modules only grow: with another configuration they begin anew."""
+    """MicroPython's lists of names and modules only grow: with another configuration they begin again."""
     port = device / "port"
     rooms = sorted(path.parent.name for path in device.glob("cmodules/*/micropython.mk"))
     facts = [str(tools.micropython.path), tools.compiler, str(tools.mpy_cross), *rooms]

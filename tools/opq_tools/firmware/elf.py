@@ -3,7 +3,7 @@
 Calls are read from the disassembly; so is a call through a register with a literal in it (the compiler's
 `long_call`). Calls through any other register are counted as `ElfFunction.indirect`: their targets cannot be
 seen, and whoever needs the whole truth names them by hand. Literals come from the relocations that the linker
-was told to keep.
+was asked to keep.
 """
 
 import bisect

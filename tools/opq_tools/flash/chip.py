@@ -49,7 +49,7 @@ class Chip:
     dev_id: int
     flash_kib: int
     uid: str
-    """24 hex digits; empty when the way to the chip does not tell it."""
+    """24 hex digits; empty when the way to the chip does not report it."""
 
     @property
     def sectors(self) -> tuple[Sector, ...]:

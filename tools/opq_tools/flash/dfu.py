@@ -13,7 +13,7 @@ from opq_tools.flash.progress import FlashProgress
 USB_ID = "0483:df11"
 """AN2606: ST's DFU boot loaders."""
 LAYOUTS = {"04*016Kg,01*064Kg,07*128Kg": 1024, "04*016Kg,01*064Kg,03*128Kg": 512}
-"""What the F405's ROM says of its flash. DFU tells no device id; no other layout is an F405."""
+"""What the F405's ROM says of its flash. DFU reports no device id; no other layout is an F405."""
 WAY_OUT = "its DFU loader is in ROM and is whole: set BOOT0 high, press reset and run the same command again"
 _FOUND = re.compile(
     rf'\[{USB_ID}\].*alt=(\d+), name="@Internal Flash\s*/0x08000000/([^"]+?)\s*"(?:, serial="([^"]*)")?'

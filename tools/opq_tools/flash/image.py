@@ -200,7 +200,7 @@ def load_segments(name: str, data: bytes) -> list[tuple[int, bytes]]:
             kind, offset, _, address, in_file, *_ = _SEGMENT.unpack_from(data, at + number * size)
             if kind == PT_LOAD and in_file:
                 if offset + in_file > len(data):
-                    raise FlashError(f"{name} is cut short: a segment ends behind its end")
+                    raise FlashError(f"{name} is cut short: a segment ends after the file does")
                 found.append((address, data[offset : offset + in_file]))
     except struct.error as error:
         raise FlashError(f"{name} is no whole ELF file: {error}") from error

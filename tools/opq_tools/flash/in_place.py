@@ -234,7 +234,7 @@ def _version(hello: Hello) -> int | None:
 
 
 def _end(box: BoxLink) -> Acknowledgement | None:
-    """None: the answer was lost; the Box's next start tells."""
+    """None: the answer was lost; the Box's next start shows it."""
     try:
         return box.command(Operation.UPDATE_END, within_s=3 * ANSWER_S)
     except LineError:

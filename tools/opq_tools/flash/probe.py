@@ -37,7 +37,7 @@ class Probe(ABC):
             kib = words[FLASH_SIZE & ~3] >> 16  # 0x1FFF7A22 is the upper half of its word
             uid = b"".join(words[UID + 4 * at].to_bytes(4, "little") for at in range(3)).hex()
         except KeyError as error:
-            raise FlashError(f"{self.name} did not tell who the chip is. Nothing was written") from error
+            raise FlashError(f"{self.name} did not report which chip it is. Nothing was written") from error
         if kib not in (512, 1024):
             raise FlashError(
                 f"the chip says {kib} KiB of flash; an F405 has 512 or 1024. Nothing was written"

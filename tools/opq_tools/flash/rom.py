@@ -1,7 +1,7 @@
 """The ROM boot loader over a serial port (ST AN3155), by stm32loader, on a line that may lose bytes.
 
 stm32loader knows the commands; here is what it leaves to its caller: finding the place again after
-a lost, wrong or late byte, and asking anew. Every command that is repeated does the same twice.
+a lost, wrong or late byte, and asking again. Every command that is repeated does the same twice.
 """
 
 import contextlib

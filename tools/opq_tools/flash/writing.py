@@ -1,7 +1,7 @@
 """Sectors onto a chip so that it holds the firmware or says that it does not.
 
 A sector is erased, written and read back; what differs is asked again, then written again, then the
-sector is begun anew. The first bytes of a part (a slot's header, or the stack pointer and the reset
+sector is begun again. The first bytes of a part (a slot's header, or the stack pointer and the reset
 vector) go last: until then a boot loader sees no firmware there, rather than half of one.
 """
 

@@ -21,7 +21,7 @@ RESTART_S = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Waits before the first, second, ... restart in a row; the last one stays. The first is systemd's for a
 gateway, which has to read again before a Box overwrites what it sampled meanwhile."""
 STEADY_S = 5.0
-"""After so long without a fault the waits start anew."""
+"""After so long without a fault the waits start again."""
 LAST_WORDS = 20
 """Lines of a child that are kept to say why it ended."""
 

@@ -128,7 +128,7 @@ def command(
     with claimed(where):  # before the ports: run twice, it is the other one that holds them
         require_free(ports, port_offset, typed_command())
         if any(box.emulated for box in real):
-            from opq_tools.built_firmware import prepare  # minutes at first use: behind what may be refused
+            from opq_tools.built_firmware import prepare  # minutes at first use: after what may be refused
 
             plan = replace(plan, flash=prepare(lambda text: click.echo(text, err=True)))
         plan.prepare()

@@ -203,7 +203,9 @@ def hardware(urls: Sequence[str], taken: Sequence[str]) -> tuple[HardwareBox, ..
         emulated = url.startswith(QEMU)
         if emulated:
             if name:
-                raise ConfigError(f"--box {text}: the id of an emulated Box stands behind: {QEMU}{name}")
+                raise ConfigError(
+                    f"--box {text}: write the id of an emulated Box after the colon: {QEMU}{name}"
+                )
             name = url.removeprefix(QEMU)
         if not url:
             raise ConfigError(

@@ -1,4 +1,4 @@
-"""One run of `up`: tells each stage as it happens, until it is stopped, done or out of time."""
+"""One run of `up`: reports each stage as it happens, until it is stopped, done or out of time."""
 
 import threading
 import time

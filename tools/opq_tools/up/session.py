@@ -63,7 +63,7 @@ class UpSession:
 
     @property
     def lost_lines(self) -> int:
-        """Lines that were not told or not written: a queue, or the disk, was full."""
+        """Lines that were not reported or not written: a queue, or the disk, was full."""
         return self._dropped_pages + sum(child.lost_lines for child in self.children)
 
     @property

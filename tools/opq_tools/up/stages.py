@@ -70,7 +70,7 @@ class IncidentTrace:
         self._incidents: Newest[int, tuple[tuple[int, ...], int]] = Newest()
 
     def take(self, line: ChildLine) -> None:
-        """Note the moment that a log line tells; lines of other kinds are passed over."""
+        """Note the moment that a log line reports; lines of other kinds are passed over."""
         facts = line.facts
         moment = facts.get("monotonic_ns")
         if not isinstance(moment, int):
@@ -119,7 +119,7 @@ def told(line: ChildLine) -> tuple[str, str] | None:
     box = f"Box {facts.get('box_id')}"
     match facts.get("event"):
         case "box.started":
-            port = facts.get("port")  # without one: the Box's own word, behind a reset
+            port = facts.get("port")  # without one: the Box's own word, after a reset
             return box, f"on {port}" if port else "has started again"
         case "box.sampling":
             return "gateway", f"{box} is sampling"

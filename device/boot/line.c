@@ -1,6 +1,7 @@
 #include "line.h"
 
 #include "board.h"
+#include "link.h"
 #include "power.h"
 #include "watchdog.h"
 
@@ -8,7 +9,6 @@ void USART1_IRQHandler(void);
 void SysTick_Handler(void);
 
 enum {
-    BAUD = 921600,
     WAIT_LOOPS = 100000,  // a byte takes 11 us: a wait this long means a dead transmitter
     RING = 4096,          // two of the longest frames; a power of two
 };
@@ -48,7 +48,7 @@ void opq_line_start(void) {
     RCC->APB2ENR |= RCC_APB2ENR_USART1EN;
     (void)RCC->APB2ENR;  // two cycles until the clock is there (RM0090 7.2.14)
     USART1->CR1 = 0;
-    USART1->BRR = (opq_power_pclk2_hz() + BAUD / 2) / BAUD;  // RM0090 30.3.4, OVER8 = 0
+    USART1->BRR = (opq_power_pclk2_hz() + OPQ_LINK_BAUD / 2) / OPQ_LINK_BAUD;  // RM0090 30.3.4, OVER8 = 0
     USART1->CR1 = USART_CR1_UE | USART_CR1_TE | USART_CR1_RE | USART_CR1_RXNEIE;
     opq_gpio_configure(OPQ_BOARD_LINK_TX, OPQ_GPIO_ALTERNATE, OPQ_GPIO_NO_PULL, 7);
     opq_gpio_configure(OPQ_BOARD_LINK_RX, OPQ_GPIO_ALTERNATE, OPQ_GPIO_PULL_UP, 7);

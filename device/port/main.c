@@ -27,7 +27,6 @@ extern uint8_t opq_heap_start[], opq_heap_end[], opq_stack_limit[], opq_stack_to
 int main(void);
 
 enum {
-    LINK_BAUD = 921600,
     STACK_RESERVE = 6400, // below Python's limit: both stack budgets of boards/*/budget.toml, and 1 KB of its own
 };
 
@@ -75,7 +74,7 @@ int main(void) {
     opq_tick_start();
     opq_pipeline_init(&pipeline);
     opq_interrupts_start();
-    opq_uart_start(OPQ_UART_LINK, LINK_BAUD, opq_pipeline_tx(), opq_pipeline_rx(), &events);
+    opq_uart_start(OPQ_UART_LINK, OPQ_LINK_BAUD, opq_pipeline_tx(), opq_pipeline_rx(), &events);
 
     mp_stack_set_top(opq_stack_top);
     mp_stack_set_limit((mp_uint_t)(opq_stack_top - opq_stack_limit) - STACK_RESERVE);

@@ -31,7 +31,7 @@ void opq_console_take_line(void) {
     while (opq_queue_take_byte(in) >= 0) { // what was meant for the link
     }
     has_line = true;
-    opq_uart_start(OPQ_UART_LINK, 921600, &out, in, &events);
+    opq_uart_start(OPQ_UART_LINK, OPQ_LINK_BAUD, &out, in, &events);
     opq_uart_send(OPQ_UART_LINK); // what was printed before
     opq_interrupts_feed(true);
 }

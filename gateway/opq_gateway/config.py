@@ -10,6 +10,7 @@ from opq_proto import config as configuration
 from opq_proto import ports
 from opq_proto.errors import ConfigError
 from opq_proto.keys import KeyFolder
+from opq_proto.link_messages import LINK_BAUD
 
 MAKAI = r"^(tcp://[^\s/]+:\d{1,5}|ipc://\S+)$"
 """What libzmq cannot connect to would end the uplink, and nobody would see why."""
@@ -233,7 +234,7 @@ class BoxSection:
         str,
         Field(description="e.g. /dev/serial/by-id/usb-OPQ_Box_3-if00 or socket://host:port", min_length=1),
     ]
-    baud: Annotated[int, Field(ge=9600, le=12_000_000, description="speed of a real serial line")] = 921_600
+    baud: Annotated[int, Field(ge=9600, le=12_000_000, description="speed of a real serial line")] = LINK_BAUD
 
 
 @configuration.section

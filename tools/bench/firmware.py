@@ -24,6 +24,7 @@ from opq_hil.suites.scenario import Bench
 from opq_hil.world.line import printed, typed
 from opq_hil.world.world import INTERNAL, NS, Sine, World
 from opq_proto.errors import OpqError
+from opq_proto.link_messages import LINK_BAUD
 from opq_tools.built_firmware import firmware_for
 
 STAGES = ("decimate", "stamp", "frame", "features", "receive", "resend", "total")
@@ -33,7 +34,7 @@ CLOCK_HZ = 168_000_000
 CYCLES = 1.5
 HALVES_PER_BLOCK = 5
 BLOCKS_PER_S = 60
-LINE_BYTES_PER_S = 92_160
+LINE_BYTES_PER_S = LINK_BAUD / 10
 LIMIT_PERCENT = 30.0
 FROM_S, TO_S = 3, 8
 ROM_BAUD, ROM_BITS = 115_200, 11
@@ -120,7 +121,7 @@ def link_s(bench: Bench, board: str) -> float:
     flash = bench.prepared(board, seconds=CONFIRM_S, oversampling="1")
     images = {slot: Versions(bench.firmware(board)).image(slot) for slot in Slot}
     world = World(600 * NS + BOOT_NS, gps=None)
-    with bench.live(world, board, flash=flash) as port, closing(SerialLine(str(port), 921_600)) as line:
+    with bench.live(world, board, flash=flash) as port, closing(SerialLine(str(port), LINK_BAUD)) as line:
         box = BoxLink(line)
         outcome = update(box, images, read_header(images[Slot.A]).version, box.hello(), FlashProgress(None))
     return outcome.seconds

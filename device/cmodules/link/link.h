@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 enum {
+    OPQ_LINK_BAUD = 921600,                             // 8N1
     OPQ_LINK_MAX_FRAME = 2048,                          // with the closing zero
     OPQ_LINK_HEAD = 3,                                  // type and sequence
     OPQ_LINK_CRC = 4,

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from opq_proto.link_messages import LINK_BAUD
+
 BITS_PER_BYTE = 10
 """8N1: start bit, eight data bits, stop bit."""
 
@@ -35,7 +37,7 @@ class LineFaults:
             raise ValueError(f"chunk_bytes is {self.chunk_bytes}; want smallest and largest, from 1")
 
 
-HARDWARE = LineFaults(baud=921_600, chunk_bytes=(1, 64), corruption=1e-5)
+HARDWARE = LineFaults(baud=LINK_BAUD, chunk_bytes=(1, 64), corruption=1e-5)
 """As bad as a real UART with a long cable may be: the gateway's suite has to pass with it."""
 
 

@@ -17,11 +17,10 @@ from opq_hil.world.capture import Capture, TimedMessage
 from opq_hil.world.world import NS
 from opq_proto import link
 from opq_proto.errors import OpqError
-from opq_proto.link_messages import Acknowledgement, Command, LinkMessage, Operation
+from opq_proto.link_messages import LINK_BAUD, Acknowledgement, Command, LinkMessage, Operation
 from opq_proto.port_trouble import why_not_opened
 
 Kind = TypeVar("Kind")
-BAUD = 921_600
 READ_S = 0.02
 
 
@@ -42,7 +41,7 @@ class BenchLine:
 
     def __enter__(self) -> "BenchLine":
         try:
-            self._serial = serial.serial_for_url(self.port, baudrate=BAUD, timeout=READ_S)
+            self._serial = serial.serial_for_url(self.port, baudrate=LINK_BAUD, timeout=READ_S)
         except (OSError, ValueError) as error:
             raise NoAnswerError(f"cannot open {self.port}: {why_not_opened(error)}") from error
         self._start_ns = time.monotonic_ns()

@@ -18,6 +18,7 @@ import serial
 from opq_proto.errors import OpqError
 from opq_proto.link import Decoder, encode
 from opq_proto.link_messages import (
+    LINK_BAUD,
     Acknowledgement,
     Command,
     Hello,
@@ -30,7 +31,6 @@ from opq_proto.link_messages import (
 from opq_proto.port_trouble import why_not_opened
 from opq_tools.calibrate.calibration import CalibrationError, CalibrationReading, Correction, correct, read
 
-BAUD = 921_600
 ANSWER_S = 2.0
 TRIES = 3
 CHECK_SHARE = 0.001
@@ -49,7 +49,7 @@ class CalibrationLink:
 
     def __init__(self, port: str) -> None:
         try:
-            self._port = serial.serial_for_url(port, baudrate=BAUD, timeout=0.05, exclusive=True)
+            self._port = serial.serial_for_url(port, baudrate=LINK_BAUD, timeout=0.05, exclusive=True)
         except (OSError, ValueError) as error:
             raise CalibrationError(f"cannot open {port}: {why_not_opened(error)}") from error
         self._name = port

@@ -103,7 +103,9 @@ def command(
         return by_program(found.name, found, firmware, allowed, not no_start, steps)
 
     def over_link(steps: FlashProgress) -> FlashResult:
-        line = SerialLine(link or "", baud or in_place.BAUD)
+        from opq_proto.link_messages import LINK_BAUD
+
+        line = SerialLine(link or "", baud or LINK_BAUD)
         try:
             return by_link(in_place.BoxLink(line), firmware, allowed, steps)
         finally:

@@ -27,7 +27,6 @@ from opq_tools.flash.chip import FlashError, LineError
 from opq_tools.flash.progress import FlashProgress
 from opq_tools.flash.serial_line import SerialLine
 
-BAUD = 921_600
 PIECE_BYTES = 1024
 """The most that UpdateData holds."""
 ANSWER_S = 1.0

@@ -13,7 +13,7 @@ from opq_measure.events.disturbances import find_disturbances
 RATE_HZ, NOMINAL_HZ, NOMINAL_V = 12_000.0, 60.0, 120.0
 DIPS, QUICK_DIPS = 60, 10
 ENTER, HYSTERESIS = 0.9, 0.02
-"""Of nominal, 61000-4-30:2015, 5.4."""
+"""Shares of nominal, 61000-4-30:2015, 5.4."""
 ROWS = (
     ("dip: residual, largest error", "% of Udin", 0.1),
     ("dip: start, largest error", "ms", 1.0),

@@ -144,7 +144,7 @@ def _blocks(lamp: Lamp, changes_per_minute: float, percent: float) -> Iterator[F
 
 
 def _pst(blocks: Iterator[FloatArray], lamp: Lamp) -> float:
-    """Of the ten minutes after the run-in, by a stream."""
+    """Pst of the ten minutes after the run-in, by a stream."""
     meter, found, first = Flickermeter(lamp), [], 0
     for block in blocks:
         start_ns = TICK_NS - round(RUN_IN_S * 1e9) + round(first / RATE_HZ * 1e9)

@@ -114,7 +114,7 @@ class Performance:
     """Combined changes: 4 s of nominal voltage 0.25 Hz below nominal, 4 s of this 0.25 Hz above, and so on:
     Pinst,max = 1.00."""
     side_band_percent: float
-    """Of each of harmonic and interharmonic, 10 Hz apart: Pinst,max = 1.00."""
+    """Harmonic and interharmonic each, 10 Hz apart: Pinst,max = 1.00."""
     jump_pst: dict[float, float]
     """Degrees of each of five phase jumps (1, 3, 5, 7, 9 min, at rising zero crossings) -> Pst within 5 %."""
 

@@ -41,7 +41,7 @@ ELSEWHERE = {
     "sse_interface": "here [mqtt], and /measured on the health address",
 }
 CYCLE_HOURS = 1 / 60 / 3600
-"""Of a window of the original: 200 samples."""
+"""The length of one window of the original: 200 samples."""
 
 
 @dataclass(frozen=True, slots=True)

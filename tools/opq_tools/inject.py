@@ -12,7 +12,7 @@ from opq_proto.config import default_data_dir
 from opq_proto.ports import with_offset
 
 MOST_EVENTS = 100_000
-"""Of one range; the bus takes that many at once."""
+"""In one range; the bus takes that many at once."""
 
 
 def moment(ctx: click.Context, param: click.Parameter, text: str | None) -> datetime | None:

@@ -29,7 +29,7 @@ class Quantity:
 
 
 class Statistics(NamedTuple):
-    """Of one quantity over an interval: numbers, or arrays (width,); NaN where no window had a value."""
+    """One quantity over an interval: numbers, or arrays (width,); NaN where no window had a value."""
 
     mean: Value
     min: Value
@@ -104,12 +104,12 @@ def over_v(rms_v: FloatArray, declared_v: float) -> FloatArray:
 
 
 def underdeviation_percent(mean_v: float, declared_v: float) -> float:
-    """Of the declared voltage, from 0; `mean_v` is the aggregate of `under_v`."""
+    """Percent of the declared voltage, from 0; `mean_v` is the aggregate of `under_v`."""
     return 100 * (_checked(declared_v) - mean_v) / declared_v
 
 
 def overdeviation_percent(mean_v: float, declared_v: float) -> float:
-    """Of the declared voltage, from 0; `mean_v` is the aggregate of `over_v`."""
+    """Percent of the declared voltage, from 0; `mean_v` is the aggregate of `over_v`."""
     return 100 * (mean_v - _checked(declared_v)) / declared_v
 
 

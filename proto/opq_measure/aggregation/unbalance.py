@@ -30,7 +30,7 @@ FAINT = 0.05
 ROW = 64
 """Samples that share their exponentials, about the root of a window."""
 BETTER = 0.05
-"""Of a window: so much nearer to each other other windows must lie to be joined instead."""
+"""A share of a window: so much nearer to each other other windows must lie to be joined instead."""
 WAITING = 64
 """Windows of a Box that wait for the other two, 13 s; longer, and the other is not coming."""
 
@@ -50,7 +50,7 @@ class PhaseWindow:
 
     @classmethod
     def of(cls, window: Window, uncertainty_ns: float = 0.0) -> "PhaseWindow":
-        """Of a window as `windows` cuts it; an unknown fundamental is NaN.
+        """The phasor of a window as `windows` cuts it; an unknown fundamental is NaN.
 
         Raises:
             ValueError: the window has no UTC.
@@ -71,7 +71,7 @@ class PhaseWindow:
 
 @dataclass(frozen=True, slots=True)
 class Unbalance:
-    """Of one window; NaN and None where a phase is unknown or no field rotates.
+    """Unbalance of one window; NaN and None where a phase is unknown or no field rotates.
 
     `rotation` as the phases were numbered: with `acb` two are swapped, and the percentages are those
     of the system as it rotates. `*_v` rms of the positive, negative and zero sequence. `clock_percent`:

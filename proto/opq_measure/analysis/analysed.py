@@ -15,7 +15,7 @@ from opq_measure.frequency.ten_seconds import TenSeconds
 from opq_measure.signal import BoolArray, FloatArray
 
 ROWS_AT_ONCE = 1 << 12
-"""Of cycles that are turned into objects together."""
+"""Cycles that are turned into objects together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Analysis:
 
     @property
     def events(self) -> tuple[Disturbance | Occurrence, ...]:
-        """Of all classes, in time order."""
+        """Events of all classes, in time order."""
         return tuple(sorted((*self.disturbances, *self.occurrences), key=lambda each: each.start_sample))
 
     @property

@@ -19,13 +19,13 @@ from opq_measure.timebase.cycles import WINDOW_S
 MOST_THD_PERCENT = 8.0
 """EN 50160:2010, 4.2.5: of the 10-minute values; here of each window, for `LEAST_S`."""
 MOST_INTERHARMONIC_PERCENT = 1.0
-"""Of the fundamental, the strongest line; EN 50160 has no limit. Flicker of 2 % at 10 Hz is such a line."""
+"""The strongest line, percent of the fundamental; EN 50160 has no limit. Flicker of 2 % at 10 Hz is one."""
 MOST_DEVIATION_PERCENT = 1.0
 """EN 50160:2010, 4.2.1: 1 % of nominal for 99.5 % of a year, there over 10 s."""
 MOST_PST = 1.0
 """IEC 61000-3-3:2013, clause 5: Pst 1."""
 BACK = 0.9
-"""Of a threshold: the condition is over."""
+"""A share of a threshold: the condition is over."""
 LEAST_S = 3.0
 """A condition lasts so long at least, as long as the 150/180 cycles of class A's very short values."""
 LEAST_CALM_S = 1.0

@@ -25,7 +25,7 @@ QUANTITIES = (Quantity("rms_v"), Quantity("frequency_hz", mean="arithmetic"), Qu
 LOOK_EVERY = 4
 """Windows; for notches and for the noise one of them is looked at, which says as much."""
 SHARP = 0.002
-"""Of the fundamental: notches of 3 % leave more than this in the orders that their search does not fit."""
+"""Share of the fundamental that notches of 3 % exceed in the orders which their search does not fit."""
 SHARP_ORDER = 14
 NOISY = 2.0
 """Times the power that noise has in these orders: chance is a tenth."""
@@ -57,7 +57,7 @@ class Growing:
 
 
 APART = 1 / 8
-"""Of a cycle: an edge nearer to the last one is the same, of two windows that overlap at a tick."""
+"""A share of a cycle: an edge nearer to the last one is the same, of two windows that overlap at a tick."""
 
 
 class WindowCourse:
@@ -169,7 +169,7 @@ class WindowCourse:
         self._interharmonic_hz.add(hz)
 
     def _look(self, windows: Sequence[Window], spectrum: Spectrum) -> None:
-        """Of one window in four: its noise and its notches."""
+        """For one window in four: its noise and its notches."""
         looked = slice(None, None, LOOK_EVERY)
         part = Spectrum(
             spectrum.cycles, spectrum.bin_hz[looked], spectrum.lines[looked], spectrum.power[looked]

@@ -21,9 +21,9 @@ from opq_measure.waveform.transients import Transient, transients_in
 LEAST_JUMP_DEGREES = 6.0
 """Least phase jump that is reported; switching of large loads turns the voltage by less."""
 SCREEN = 0.6
-"""Of the least transient: `transients` itself finds from there on what it then measures."""
+"""A share of the least transient: `transients` itself finds from there on what it then measures."""
 SIGMAS = 4.6
-"""Of the difference's noise: the six of the signal's own that a transient needs, and seldom chance."""
+"""Times the difference's noise: the six of the signal's own that a transient needs, and seldom chance."""
 SAME_S = 0.002
 """Found twice, at the joint of two stretches."""
 

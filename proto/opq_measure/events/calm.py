@@ -16,7 +16,7 @@ from opq_measure.events.limits import Limits
 from opq_measure.signal import FloatArray
 
 MARGIN = 1e-3
-"""Of the value: interpolation at both ends (1e-5, see `one_cycle` and `rms`), with room."""
+"""A share of the value: interpolation at both ends (1e-5, see `one_cycle` and `rms`), with room."""
 
 
 class Extent(NamedTuple):
@@ -26,7 +26,7 @@ class Extent(NamedTuple):
     most_v: float
     last_v: float
     peak_v: float
-    """Of all samples, context and all."""
+    """Over all samples, context and all."""
     shortest: float
     longest: float
     """Cycle from any half edge on, samples."""
@@ -47,7 +47,7 @@ class Calm:
 
 
 def extents_of(urms_v: FloatArray, peaks_v: FloatArray, half_edges: FloatArray) -> list[Extent]:
-    """Of some windows.
+    """Extents of some windows.
 
     Args:
         urms_v: (w, n) `rms.half_cycle_rms_v` of their half edges; NaN is unknown.

@@ -115,7 +115,7 @@ def _level(steps: tuple[tuple[float, float], ...], duration_s: float) -> float:
 
 
 def _at_least(value: float, limit: float) -> bool:
-    """Of durations."""
+    """Whether a duration reaches a limit, give or take the width of a line."""
     return value >= limit - LINE_WIDTH * max(abs(limit) if math.isfinite(limit) else 0.0, 1e-3)
 
 

@@ -56,7 +56,7 @@ class Disturbance:
     """0.5 .. 1: the probability that the residual is truly beyond the threshold, at class A uncertainty."""
     because: str
     number: int = 0
-    """Of its run, from 0: that of its `Onset`."""
+    """Its number within the run, from 0: that of its `Onset`."""
 
     def entry(self) -> dict[str, object]:
         """The JSON object of the analyze contract's `events`, and a little more."""

@@ -84,7 +84,7 @@ class Recent:
         self.last_edge = window.first_sample + float(window.half_edges[-1])
 
     def positions(self, first: int, stop: int) -> FloatArray:
-        """Of the half edges `first` .. `stop`, which must be there."""
+        """Positions of the half edges `first` .. `stop`, which must be there."""
         return self.edges[first - self.first_edge : stop - self.first_edge]
 
     def around(self, first: int, last: int) -> tuple[FloatArray, FloatArray, int, int]:

@@ -21,7 +21,7 @@ ComplexArray = NDArray[np.complexfloating[Any, Any]]
 LOW_CORNER_HZ = 0.05
 """First-order high pass; IEC 61000-4-15:2010, 5.5.1."""
 ORDER = 6
-"""Of the Butterworth low pass; IEC 61000-4-15:2010, 5.5.1."""
+"""Order of the Butterworth low pass; IEC 61000-4-15:2010, 5.5.1."""
 FEELING_HZ = 8.8
 """Frequency at which a fluctuation is felt most; IEC 61000-4-15:2010, tables 1a and 1b."""
 SMOOTH_S = 0.3
@@ -68,7 +68,7 @@ class Lamp:
         return found
 
     def scale(self) -> float:
-        """Of the squared output of block 3: the fluctuation that is just felt shall peak at Pinst = 1.
+        """Scale of block 3's squared output: the fluctuation that is just felt shall peak at Pinst = 1.
 
         Its ripple of 17.6 Hz, as far as block 4 leaves it, is part of the peak.
         """

@@ -20,13 +20,13 @@ from opq_measure.signal import BLOCK_SAMPLES, FloatArray, Samples, SignalArray, 
 MIN_S = 5.0
 """Shorter signals have no value: after the 2 s that the filters need too little would be left."""
 LEAST_SHARE = 0.95
-"""Of ten minutes: with less of them seen there is no Pst. The two seconds after a gap count as not seen."""
+"""Share of ten minutes: with less seen there is no Pst. The two seconds after a gap count as not seen."""
 PST_S = 600.0
 """Observation time of Pst; IEC 61000-4-15:2010, 5.7.1."""
 PSTS_PER_PLT = 12
 """Two hours; IEC 61000-4-15:2010, 5.8."""
 WEIGHTS = (0.0314, 0.0525, 0.0657, 0.28, 0.08)
-"""Of P0.1, P1s, P3s, P10s, P50s."""
+"""Weights of P0.1, P1s, P3s, P10s, P50s."""
 EXCEEDED = ((0.1,), (0.7, 1.0, 1.5), (2.2, 3.0, 4.0), (6.0, 8.0, 10.0, 13.0, 17.0), (30.0, 50.0, 80.0))
 """Percent of the time that each level is exceeded for; the levels of a group are averaged ("s", smoothed)."""
 KEPT_HZ = 300.0

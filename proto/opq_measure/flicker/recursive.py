@@ -107,7 +107,7 @@ def low_pass(order: int, corner_hz: float, rate_hz: float) -> list[Section]:
 
 
 def high_pass(corner_hz: float, rate_hz: float) -> list[Section]:
-    """Of first order; bilinear, true at its corner."""
+    """A filter of first order; bilinear, true at its corner."""
     k = math.tan(math.pi * corner_hz / rate_hz)
     return [(1 / (1 + k), -1 / (1 + k), 0.0, (k - 1) / (k + 1), 0.0)]
 
@@ -115,7 +115,7 @@ def high_pass(corner_hz: float, rate_hz: float) -> list[Section]:
 def bilinear(
     zeros: Sequence[complex], poles: Sequence[complex], gain: float, hz: float, rate_hz: float
 ) -> list[Section]:
-    """Of an analogue filter in rad/s, true at `hz`; poles and zeros in pairs that are real together, an even
+    """An analogue filter in rad/s, true at `hz`; poles and zeros in pairs that are real together, an even
     number of poles, as many zeros or fewer."""
     stretch = 2 * math.pi * hz / math.tan(math.pi * hz / rate_hz)
     there = [(stretch + zero) / (stretch - zero) for zero in zeros]

@@ -26,7 +26,7 @@ WINDOWS = 5
 MISFIT = 1.3
 """Rest of a cycle over the noise from which the harmonics no longer fit; six sigma for 200 samples."""
 FLOOR = 1e-6
-"""Of the fundamental: a rest that is no misfit whatever the noise was, rounding for one."""
+"""A share of the fundamental: a rest that is no misfit whatever the noise was, rounding for one."""
 SIGNIFICANT = 4.0
 """An order enters when it is so much larger than the noise makes it."""
 BROKEN = 0.05

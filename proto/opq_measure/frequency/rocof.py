@@ -25,7 +25,7 @@ from opq_measure.timebase.windows import Window
 LEAST = 6
 """Known phases of a window; a parabola needs three."""
 SHARE = 0.75
-"""Of its phases a window must have known."""
+"""Share of its phases that a window must have known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def _part_of(window: Window, begin: float, end: float) -> _Part | None:
 
 
 def _joined_hz_s(parts: Sequence[_Part], start: float, rate_hz: float) -> float:
-    """Of all hops from `start` on."""
+    """Rate of change over all hops from `start` on."""
     phase_rad = np.concatenate([part.phase_rad for part in parts])
     if all(part.whole for part in parts) and len(parts[0].positions) > 1:  # the usual case
         first, step = parts[0].first, float(parts[0].positions[1] - parts[0].positions[0])
@@ -142,7 +142,7 @@ def _curvature_hz_s(positions: FloatArray, phase_rad: FloatArray, known: BoolArr
 
 
 def _even_hz_s(phase_rad: FloatArray, step: float, rate_hz: float) -> float:
-    """Of known phases `step` samples apart."""
+    """Rate of change by known phases `step` samples apart."""
     curvature = float(_weights(len(phase_rad)) @ (phase_rad - phase_rad[0]))
     return curvature * (rate_hz / step) ** 2 / (2 * np.pi)
 

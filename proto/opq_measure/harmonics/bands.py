@@ -24,7 +24,7 @@ TOP_HZ: Final = 9000.0
 CENTRES_HZ: Final = np.arange(LOWEST_HZ + BAND_HZ / 2, TOP_HZ, BAND_HZ)
 """(35,) middle of each band."""
 ON_EDGE: Final = 1e-6
-"""Of a bin: one this near to a band's edge is on it; rounding, not frequency."""
+"""A share of a bin: one this near to a band's edge is on it; rounding, not frequency."""
 
 
 def bands_of(windows: Sequence[Locked], cycles: int) -> FloatArray:

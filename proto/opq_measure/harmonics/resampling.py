@@ -31,9 +31,9 @@ DEGREE: Final = 5
 REACH: Final = 2
 """Samples before the one at or before a point that the spline takes in; after it one more."""
 USABLE: Final = 0.49
-"""Of the rate: above, the spline passes too little to be taken out, and no converter passes anything."""
+"""Share of the rate: above, the spline passes too little to be taken out, and no converter passes any."""
 FINE: Final = 0.3
-"""Of the rate: bins above need more points, so that images of low frequencies stay out of them."""
+"""A share of the rate: bins above need more points, so that images of low frequencies stay out of them."""
 POINTS_PER_SAMPLE: Final = 1.05
 FINE_POINTS_PER_SAMPLE: Final = 1.5
 FAST: Final = (8, 9, 10, 12)
@@ -43,7 +43,7 @@ BLOCK_POINTS: Final = 2560
 GAIN_STEP: Final = 1 / 256
 """Relative step of window lengths for which the gain is kept; between them it is a parabola."""
 MOST_WARP: Final = 0.1
-"""Of the window: edges bent more than this are no drift of a frequency."""
+"""A share of the window: edges bent more than this are no drift of a frequency."""
 BUBBLES: Final = 2
 """Shapes of drift: frequency that runs evenly, and its change."""
 
@@ -146,7 +146,7 @@ def _gain(length: float, bins: int, points: int) -> FloatArray:
 
 @lru_cache(maxsize=64)
 def _gains(near: int, points: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Of all bins: the gain, its slope and its curve over the window's relative length, exact to 1e-6."""
+    """For all bins: the gain, its slope and its curve over the window's relative length, exact to 1e-6."""
     lengths = math.exp(near * GAIN_STEP) * np.array((1 - GAIN_STEP / 2, 1.0, 1 + GAIN_STEP / 2))
     angle = np.pi * np.arange(1, points // 2 + 1) / lengths[:, None]
     gain = np.empty((3, points // 2 + 1))

@@ -74,12 +74,12 @@ class Filter:
         return products
 
     def power(self, frame: FloatArray) -> float:
-        """Of all that is in the filter's span, without DC."""
+        """Power of all that is in the filter's span, without DC."""
         weighted = frame * self.weights
         return float(np.einsum("i,i->", weighted, frame)) - float(weighted.sum()) ** 2
 
     def gain(self, off: float) -> float:
-        """Of a steady sine `off` rad per sample beside `omega`."""
+        """Gain for a steady sine `off` rad per sample beside `omega`."""
         if abs(off) * self.half < NEAR:
             return 1 - off * off * self.spread / 2
         turns = np.cos(off * np.arange(-self.half, self.half + 1))

@@ -21,12 +21,12 @@ AROUND = HOPS_PER_CYCLE
 WIDEST = 0.1
 """Mistuning up to which the mirror image is taken out; beyond, the phase is turning, not mistuned."""
 MOST_BEND = 0.06
-"""Of the phase, rad per square of a cycle: 35 Hz/s; more is a jump, and a slope over it says nothing."""
+"""Curvature, rad per square of a cycle: 35 Hz/s; more is a jump, and a slope over it says nothing."""
 FEWEST = 2 * AROUND + 1
 """Hops from which a bend of the phase is seen."""
 TURN = 2 * np.pi
 SECOND_MOMENT = WINDOW_CYCLES**2 * (1 / 12 - 2 / TURN**2)
-"""Of the Hann window, in squares of its cycles."""
+"""Variance of the Hann window, in squares of its cycles."""
 
 
 def is_steady(size: FloatArray, seen: BoolArray) -> BoolArray:

@@ -11,7 +11,7 @@ from opq_measure.timebase.hops import HOPS_PER_CYCLE, MOST_BEND, TURN
 REACH = 4 * HOPS_PER_CYCLE
 """Hops by which the phase is carried on to the ends of the signal, a cycle away."""
 SLACK = 1e-6
-"""Of a step of phase: an edge as little outside the signal is rounding, and on its first or last sample."""
+"""Share of a step of phase: an edge so little outside the signal is on its first or last sample."""
 
 
 @dataclass(slots=True)

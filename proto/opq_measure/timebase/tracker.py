@@ -39,7 +39,7 @@ from opq_measure.timebase.phasors import Kernel, hops_of, kernel, phasors
 WINDOW_S = 0.2
 """Nominal length of the 10/12-cycle window; IEC 61000-4-30:2015, 4.4. A chunk is as long."""
 LOWEST, HIGHEST = 0.65, 1.45
-"""Of nominal: what is followed."""
+"""Shares of nominal: what is followed."""
 BIN = 0.002
 """Share of nominal between the frequencies a kernel is tuned to."""
 MISTUNED = 0.0025

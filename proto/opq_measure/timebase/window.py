@@ -14,7 +14,7 @@ class Window:
     """
 
     index: int
-    """Of the run, from 0."""
+    """Its number within the run, from 0."""
     first_sample: int
     """Index of `volts[0]` on the Box's axis."""
     volts: FloatArray
@@ -64,7 +64,7 @@ class WindowTime:
 
     @classmethod
     def of(cls, window: Window) -> "WindowTime":
-        """Of a window as `windows` cuts it; without UTC its time counts from the Box's sample 0.
+        """The time of a window as `windows` cuts it; without UTC its time counts from the Box's sample 0.
 
         A clock that was set within the window (a leap second, the first fix) is taken as it is at its end.
         """

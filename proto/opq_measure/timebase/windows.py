@@ -57,7 +57,7 @@ class Windows:
         """Runs begun; the gaps are one less."""
         self.rest: Window | None = None
         """What is left of a run behind its last window, for whoever looks at cycles: fewer cycles, and maybe
-        a half one, whose edge is the last of `half_edges`. Of the run that ended last, None without any."""
+        a half one, whose edge is the last of `half_edges`. It belongs to the run that ended last."""
         self._nominal_hz = nominal_hz
         self._run: _Run | None = None
         self._last: Samples | None = None

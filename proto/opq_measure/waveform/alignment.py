@@ -27,7 +27,7 @@ ORDERS = 25
 CALM = 0.02
 """Rest of a stretch's fit, of the fundamental's peak, up to which it counts as steady: 37 dB of noise."""
 EVENT_SHARE = 0.2
-"""Of the largest rms over a cycle of what happens: what is above is the event."""
+"""A share of the largest rms over a cycle of what happens: what is above is the event."""
 LEAST_SIMILAR = 0.5
 """Correlation of what happens once, from which the choice of the cycle is believed."""
 

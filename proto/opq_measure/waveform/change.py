@@ -159,7 +159,7 @@ def _real(change: Change, least: float) -> bool:
 
 
 def _without_doubles(volts: SignalArray, tracked: Track, near: list[float]) -> list[float]:
-    """Of two close together only the first where one change explains all: a jump with a step of frequency."""
+    """Where one change explains two close together, only the first: a jump with a step of frequency."""
     period = tracked.rate_hz / tracked.nominal_hz
     kept: list[float] = []
     for index, at in enumerate(near):

@@ -12,7 +12,7 @@ import numpy as np
 from opq_measure.signal import BoolArray, FloatArray, SignalArray
 
 WIDTH = 1e-3
-"""Of the extreme value: what counts as on the top; above the noise of 60 dB, below any curvature seen."""
+"""Share of the extreme value that counts as the top: above the noise of 60 dB, below any curvature."""
 TIMES_A_SINE = 3.0
 """A sine is within 0.1 % of its peak for 1.4 % of a cycle; flat tops of harmonics for up to twice that."""
 

@@ -32,9 +32,9 @@ SIGMAS = 6.0
 NORMAL = 4.5
 """Sigma of normal noise that one window in fifty exceeds; it is then looked at in full."""
 JUMP = 0.3
-"""Of the least depth: a jump within one sample that begins or ends a notch."""
+"""A multiple of the least depth: a jump within one sample that begins or ends a notch."""
 MOST_SHARE = 0.4
-"""Of the time; notches that fill more of it are another form of wave."""
+"""A share of the time; notches that fill more of it are another form of wave."""
 MOST_DEGREES = 30.0
 """Width of one notch; six of them are a half of the cycle."""
 APART_DEGREES = 4.0
@@ -49,7 +49,7 @@ class NotchPlace:
     """The notches at one angle of the cycle; means over the cycles that have one there."""
 
     phase_degrees: float
-    """Of the middle, 0 at the rising zero crossing of the fundamental."""
+    """Angle of the middle, 0 at the rising zero crossing of the fundamental."""
     jitter_degrees: float
     """Standard deviation of the angle; a sample's grain is 0.5 at 60 Hz and 12 kS/s."""
     width_us: float
@@ -57,11 +57,11 @@ class NotchPlace:
     depth_v: float
     """Mean depth below (or above) the wave without notches, area / width, in the signal's unit."""
     depth_percent: float
-    """Of that wave's value at the middle; above 100 the voltage changes its sign."""
+    """Percent of that wave's value at the middle; above 100 the voltage changes its sign."""
     area_v_us: float
     toward_zero: bool
     share: float
-    """Of the cycles that have it."""
+    """Share of the cycles that have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ class Notching:
 
     @property
     def area_v_us(self) -> float:
-        """Of one cycle, all notches."""
+        """In one cycle, all notches."""
         return sum(place.area_v_us for place in self.places)
 
 

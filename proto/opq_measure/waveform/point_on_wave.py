@@ -21,9 +21,9 @@ class PointOnWave:
     position: float
     time_s: float
     degrees_before: float
-    """Of the fundamental before, carried on: what counts for a beginning."""
+    """Angle of the fundamental before, carried on: what counts for a beginning."""
     degrees_after: float
-    """Of the fundamental after, carried back: what counts for an end."""
+    """Angle of the fundamental after, carried back: what counts for an end."""
     uncertainty_degrees: float
 
 

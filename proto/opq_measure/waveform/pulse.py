@@ -14,13 +14,13 @@ from opq_measure.signal import BoolArray, FloatArray
 from opq_measure.waveform.oscillation import Oscillation, oscillation
 
 END = 0.1
-"""Of the peak: where a pulse begins and ends."""
+"""A share of the peak: where a pulse begins and ends."""
 SIGMAS = 4.0
-"""Of the noise: what counts as part of the pulse at least."""
+"""A multiple of the noise: what counts as part of the pulse at least."""
 GAP_S = 0.002
 """Between two half waves above `END`: half a period of 250 Hz."""
 LOBE = 0.2
-"""Of the peak: a half wave of a ringing; a filter's ripple beside an impulse is smaller."""
+"""A share of the peak: a half wave of a ringing; a filter's ripple beside an impulse is smaller."""
 CLEAN = 0.95
 """Share of the energy in one ringing, from which its peak is taken between samples."""
 LEAST_HALF_WAVES = 3
@@ -34,7 +34,7 @@ class Pulse:
     start: float
     stop: float
     place: float
-    """Of the peak."""
+    """Position of the peak."""
     peak: float
     rise_samples: float
     """From 10 to 90 % of the first half wave's extreme."""

@@ -24,7 +24,7 @@ ComplexArray = NDArray[np.complex128]
 ORDERS = 50
 """Highest order; as IEC 61000-4-30:2015, 5.8."""
 BAND = 0.45
-"""Of the rate: harmonics above are left in the signal, there a sampler's filter has its edge."""
+"""A share of the rate: harmonics above are left in the signal, there a sampler's filter has its edge."""
 LEAST_CYCLES = 1.05
 """Below one cycle DC and fundamental can't be told apart."""
 FREE_CYCLES = 1.4

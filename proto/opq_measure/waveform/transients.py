@@ -53,12 +53,12 @@ class Transient:
     """From 10 to 90 % of the first half wave's extreme."""
     energy_v2s: float
     half_waves: int
-    """Of at least 20 % of the peak, of alternating sign."""
+    """Those of at least 20 % of the peak, of alternating sign."""
     frequency_hz: float
     damping_s: float
     ringing: float
     point_on_wave_degrees: float
-    """Of the fundamental at `start`, 0 at the rising zero crossing."""
+    """Angle of the fundamental at `start`, 0 at the rising zero crossing."""
     first_sample: int
     waveform: FloatArray = field(repr=False, compare=False)
     """(m,) the residual from `first_sample` on, some milliseconds more than the transient."""

@@ -18,7 +18,7 @@ from opq_hil.mains.wave import Tone
 
 RATE_HZ = 12_000.0
 FULL_SCALE = 2.5
-"""Of Udin's peak: holds 150 % of Udin with state 3's harmonics."""
+"""A multiple of Udin's peak: holds 150 % of Udin with state 3's harmonics."""
 NOISE_DB = 75.0
 """Under Udin: about 1.5 of the converter's steps."""
 PHASE_DEG = 77.7
@@ -62,7 +62,7 @@ class TestingState:
     offset_hz: float = 0.0
     harmonics: tuple[tuple[int, tuple[float, float]], ...] = ()
     interharmonic: tuple[float, float] | None = None
-    """Of the fundamental frequency, and percent."""
+    """A multiple of the fundamental frequency, and percent."""
     changes_per_minute: float = 0.0
 
 

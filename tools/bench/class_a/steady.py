@@ -38,16 +38,16 @@ from opq_measure.timebase.window import WindowTime
 from opq_measure.timebase.windows import Window, windows_of
 
 MAGNITUDES_PERCENT = (10.0, 45.0, 80.0, 115.0, 150.0)
-"""Of Udin: the measuring range of 5.2 and three points between; IEC 62586-2, table 3."""
+"""Percent of Udin: the measuring range of 5.2 and three points between; IEC 62586-2, table 3."""
 SECONDS, AGGREGATED_S, TEN_SECONDS_S = 2.0, 3.8, 10.5
 CLASS_3 = {2: 3.0, 3: 6.0, 4: 1.5, 5: 8.0, 7: 7.0, 9: 2.5, 11: 5.0, 13: 4.5, 17: 4.0, 25: 3.5, 49: 1.06}
 """Order -> percent: compatibility levels of IEC 61000-2-4:2002, class 3, to which 5.8 refers its range."""
 HARMONIC_SHARES = (0.1, 1.0, 2.0)
-"""Of the class 3 levels; 5.8: 10 to 200 %."""
+"""Shares of the class 3 levels; 5.8: 10 to 200 %."""
 BETWEEN = {1.5: 0.5, 3.5: 5.0, 7.5: 1.0, 20.5: 0.1, 42.5: 2.0}
 """Interharmonics: of the fundamental frequency, and percent."""
 READING_FROM_PERCENT = 1.0
-"""Of Unom, from which 61000-4-7 class I is a share of the reading; below it is one of Unom."""
+"""Percent of Unom, from which 61000-4-7 class I is a share of the reading; below it is one of Unom."""
 
 
 def windows(volts: FloatArray, system: SupplySystem) -> list[Window]:
@@ -56,7 +56,7 @@ def windows(volts: FloatArray, system: SupplySystem) -> list[Window]:
 
 
 def frequency() -> Iterator[TestPoint]:
-    """Of one whole ten seconds."""
+    """Over one whole ten seconds."""
     for system in SYSTEMS:
         for state in STATES:
             for name, range_hz in (("range", system.range_hz), ("near nominal", (system.nominal_hz + 0.05,))):
@@ -95,12 +95,12 @@ def _magnitude_error(system: SupplySystem, state: TestingState, percent: float, 
 
 
 def rms_v(window: Window) -> float:
-    """Of the 10/12 cycles."""
+    """Over the 10/12 cycles."""
     return float(cycle_rms_v(window.volts, window.edges[[0, -1]])[0])
 
 
 def deviation() -> Iterator[TestPoint]:
-    """Of 150/180 cycles at four levels."""
+    """Over 150/180 cycles at four levels."""
     for system in SYSTEMS:
         for state in STATES:
             worst = 0.0
@@ -172,7 +172,7 @@ def _class_1(found: FloatArray, true: FloatArray) -> tuple[float, float]:
 CARRIERS_HZ = {50.0: (175.0, 216.67, 316.67, 425.0), 60.0: (151.7, 211.3, 331.2, 448.9)}
 """10 Hz and more from every harmonic, also at 1 Hz off nominal: nearer, nobody could tell them apart."""
 LEVELS_PERCENT = (1.0, 2.0, 3.0, 9.0, 15.0)
-"""Of Udin; class A has no limit below 1 %."""
+"""Percent of Udin; class A has no limit below 1 %."""
 SIGNALLING_READING_PERCENT = 3.0
 
 
@@ -214,7 +214,7 @@ def _worst(system: SupplySystem, offset_hz: float, restored: bool) -> tuple[floa
 
 
 UNBALANCED_PERCENT = ((100.0, 100.0, 100.0), (73.0, 80.0, 87.0), (152.0, 140.0, 128.0))
-"""Of Udin, 120 degrees apart: the unbalance of testing states 1 to 3."""
+"""Percent of Udin, 120 degrees apart: the unbalance of testing states 1 to 3."""
 CLOCKS_PPM = (0.0, 31.0, -17.0)
 START_NS = 1_800_000_000_123_456_789
 

@@ -56,7 +56,7 @@ class RingFigures:
     seal_ms_per_s: float
     """CPU of the child per second of signal."""
     ratio: float
-    """Of the sealed file, heads and times and all."""
+    """Raw bytes to those of the sealed file, heads and times and all."""
 
 
 def noisy(seconds: int, noise_lsb: float) -> NDArray[np.int16]:

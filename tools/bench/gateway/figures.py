@@ -37,7 +37,7 @@ REQUESTS, QUICK_REQUESTS = 300, 40
 SAGS, QUICK_SAGS = 50, 5
 UPLINK_S, QUICK_UPLINK_S = 60.0, 30.0
 HEARTBEAT_S = 60.0
-"""Of the idle mode (config.Idle): its bytes are counted over whole heartbeats."""
+"""The idle mode's (config.Idle): its bytes are counted over whole heartbeats."""
 IDLE_S, QUICK_IDLE_S = 4 * HEARTBEAT_S, 2 * HEARTBEAT_S
 DISK_S, QUICK_DISK_S, LOOKS = 300, 60, 200
 SLOPE_MS = 2.5
@@ -48,7 +48,7 @@ REQUEST_MS, CROSSING_MS, ACCESS_MS = 20.0, 100.0, 5.0
 USUAL: dict[str, Any] = {"ring": {"compress": False}}
 PLAIN: dict[str, Any] = {**USUAL, "measuring": {"flicker": False}}
 PACE = 0.99
-"""Of 12,000 samples per Box and second: fewer, and the Boxes did not keep pace."""
+"""A share of 12,000 samples per Box and second: fewer, and the Boxes did not keep pace."""
 
 
 def run(quick: bool) -> BenchResult:
@@ -109,7 +109,7 @@ def _costs(quick: bool) -> list[BenchCase]:
 
 
 def _samples(up: BenchHouse) -> tuple[float, float]:
-    """Of all Boxes since the start: that came, and that were lost or not measured."""
+    """Samples of all Boxes since the start: that came, and that were lost or not measured."""
     return up.counted("samples"), up.counted("missing_samples") + up.counted("unmeasured_samples")
 
 

@@ -112,12 +112,12 @@ class MeteredRelay:
 
 @dataclass(frozen=True, slots=True)
 class GatewayCost:
-    """Of the gateway over a while."""
+    """What the gateway took over a while."""
 
     cpu_ms_per_s: float
-    """Of its own process."""
+    """CPU of its own process."""
     children_ms_per_s: float
-    """Of its children: background compression."""
+    """CPU of its children: background compression."""
     resident_bytes: float
 
 

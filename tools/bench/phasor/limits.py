@@ -91,7 +91,7 @@ class PhasorLimits:
 
     @property
     def overshoot_percent(self) -> float:
-        """Of the step."""
+        """Percent of the step."""
         return 5.0 if self.protects else 10.0
 
     @property

@@ -37,7 +37,7 @@ def windowed(count: int) -> list[dict[str, Any]]:
 
 
 def plain_loop_us(given: Sequence[bytes]) -> float:
-    """Of one event: msgspec, an if, msgspec."""
+    """The time of one event: msgspec, an if, msgspec."""
     decode, encode = msgspec.json.Decoder().decode, msgspec.json.Encoder().encode
     sent = []
     began_s = time.process_time()
@@ -90,7 +90,7 @@ def birth_rows(count: int) -> list[BenchCase]:
 
 
 def bytes_of(warm: Sequence[dict[str, Any]], bodies: Sequence[dict[str, Any]]) -> float:
-    """Of one of `bodies`, idle, beside those of `warm`."""
+    """Memory of one of `bodies`, idle, on top of those of `warm`."""
     with engine(lambda: PayloadSource(PayloadLoad((), 0)), lambda: CountingSink([0])) as made:
         made.create_rules([{**each, "id": f"warm{k}"} for k, each in enumerate(warm)])
         gc.collect()

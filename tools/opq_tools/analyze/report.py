@@ -24,7 +24,7 @@ TABLE_WIDTH = 110
 """Room for the widest row: on a narrow terminal it goes on in the next line, but no figure is cut."""
 MOST_CYCLES_BEFORE = 4.0
 MOST_EVENTS = 40
-"""Of all classes together, so that the report stays a page; half of them are kept for either table."""
+"""All classes together, so that the report stays a page; half of them are kept for either table."""
 WHOLE = 0.98
 """Share of ten seconds from which their frequency is reported: two cycles at the borders may be missing."""
 SUDDEN = ("impulsive_transient", "oscillatory_transient", "phase_jump")

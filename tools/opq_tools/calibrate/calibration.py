@@ -30,7 +30,7 @@ NEAR = 0.1
 WHOLE_HZ = 0.002
 """A source locked to GPS at a whole number of Hz is seen this near to it."""
 ANGLE_UNCERTAINTY_NS = 20_000
-"""Of the Box's time: 0.4 degrees at 60 Hz."""
+"""The Box's time may be off by so much: 0.4 degrees at 60 Hz."""
 
 
 class CalibrationError(OpqError):
@@ -43,7 +43,7 @@ class CalibrationReading:
 
     seconds: float
     rms_v: float
-    """Of the alternating part: mean of the 10/12-cycle windows."""
+    """The alternating part: mean of the 10/12-cycle windows."""
     spread_v: float
     """Largest less smallest window."""
     offset_lsb: float
@@ -126,7 +126,7 @@ def correct(
 def _angle_deg(
     blocks: Sequence[Samples], volts: NDArray[np.float64], rate_hz: float, f_hz: float
 ) -> float | None:
-    """Of the fundamental at whole seconds, by least squares over all samples."""
+    """Angle of the fundamental at whole seconds, by least squares over all samples."""
     sources = {block.source for block in blocks}
     uncertain_ns = max(block.uncertainty_ns for block in blocks)
     known = sources <= {TimeSource.GPS, TimeSource.HOLDOVER} and uncertain_ns != UNKNOWN_UNCERTAINTY_NS

@@ -54,7 +54,7 @@ class BuildFigures:
 
 
 def check(folder: Path, objects: Path, port: Path, board: str) -> BuildFigures:
-    """Of slot A's image (B differs in addresses only); kept beside the binary while nothing changes."""
+    """Figures of slot A's image (B differs in addresses only); kept with the binary while nothing changes."""
     budget_file, pointer_file = port / "boards" / board / "budget.toml", port / "stack.toml"
     inputs = [
         folder / "firmware_a.elf",

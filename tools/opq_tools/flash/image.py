@@ -36,7 +36,7 @@ class BootInfo:
 
 
 def read_boot_info(data: bytes) -> BootInfo | None:
-    """Of the 128 bytes; None: no boot loader of ours."""
+    """What the 128 bytes say; None: no boot loader of ours."""
     if len(data) < _INFO.size or data[:4] != _MAGIC:
         return None
     _, version, hardware, key = _INFO.unpack_from(data)
@@ -44,7 +44,7 @@ def read_boot_info(data: bytes) -> BootInfo | None:
 
 
 def find_boot_info(flash: bytes) -> BootInfo | None:
-    """Of a copy of the flash from its beginning."""
+    """What a copy of the flash from its beginning says."""
     return read_boot_info(flash[BOOT_BYTES - INFO_BYTES : BOOT_BYTES])
 
 
@@ -73,11 +73,11 @@ class FlashImage:
     images: dict[Slot, bytes]
     """Header and body per slot; empty for a bare .bin or .elf."""
     boot: BootInfo | None = None
-    """Of the boot loader that is part of the file."""
+    """The boot loader that is part of the file."""
 
     @property
     def header(self) -> Header | None:
-        """Of its first image."""
+        """The version of its first image."""
         return read_header(self.images[min(self.images)]) if self.images else None
 
     @property

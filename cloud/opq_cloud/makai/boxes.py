@@ -57,7 +57,7 @@ class BoxRegister:
             for record in records
         }
 
-    def nominal(self, measurement: Measurement) -> Nominal:
+    def nominal_of(self, measurement: Measurement) -> Nominal:
         """What it is to be compared with: what it says itself, else the store, else the configuration."""
         known = self._nominal.get(measurement.box_id, self._default)
         volts = measurement.nominal_v or known.volts

@@ -103,7 +103,7 @@ class SequenceTracker:
 
 
 class MeasurementWriter:
-    """Stores what comes through `channel`; calls `acknowledge(box_id, message)` in its own thread."""
+    """Stores what it accepts; calls `acknowledge(box_id, message)` in its own thread."""
 
     def __init__(
         self,
@@ -113,7 +113,7 @@ class MeasurementWriter:
         log: Log,
         acknowledge: Callable[[str, str], None],
     ) -> None:
-        self.channel: Channel[Measurement] = Channel("measurements", config.queue_rows)
+        self._channel: Channel[Measurement] = Channel("measurements", config.queue_rows)
         self._store = store
         self._config = config
         self._counters = counters
@@ -128,6 +128,10 @@ class MeasurementWriter:
         self.problem: str | None = None
         """Why the store takes nothing; what comes waits meanwhile."""
 
+    def accept_measurement(self, measurement: Measurement) -> None:
+        """Never blocks; from any thread."""
+        self._channel.offer(measurement)
+
     def run(self, stop: threading.Event) -> None:
         """Until `stop`; then what waits is stored and the open minutes too."""
         next_acknowledgement = time.monotonic() + self._config.ack_interval_s
@@ -141,7 +145,7 @@ class MeasurementWriter:
                 self._put_trends(now)
             if not stored:
                 stop.wait(RETRY_S)
-        self._batch += self.channel.take_all()
+        self._batch += self._channel.take_all()
         if self._flush():
             self._put_trends(time.monotonic(), everything=True)
             self._acknowledge_all()
@@ -152,11 +156,11 @@ class MeasurementWriter:
             left = until - time.monotonic()
             if left <= 0:
                 return
-            self._batch += self.channel.take_all(self._config.batch_rows - len(self._batch), min(left, 0.1))
+            self._batch += self._channel.take_all(self._config.batch_rows - len(self._batch), min(left, 0.1))
 
     def _flush(self) -> bool:
         """Store the batch; False when the store refused it and it is kept."""
-        self._counters.set("measurements_dropped", self.channel.dropped)
+        self._counters.set("measurements_dropped", self._channel.dropped)
         if not self._batch:
             return True
         try:

@@ -54,7 +54,7 @@ class RecentEvents:
     def __init__(self, limit: int, spans: Iterable[EventSpan] = ()) -> None:
         self._spans = deque(spans, maxlen=limit)
 
-    def add(self, span: EventSpan) -> None:
+    def add_event(self, span: EventSpan) -> None:
         self._spans.append(span)
 
     def covering(self, box_id: str, start_ns: int, end_ns: int) -> EventSpan | None:
@@ -97,7 +97,7 @@ class Completions:
         if decision.span_ns is None or self._recent.covering(box_id, *decision.span_ns) is not None:
             return
         start_ns, end_ns = decision.span_ns
-        if self.covers(box_id, start_ns, end_ns):
+        if self.will_ask(box_id, start_ns, end_ns):
             return
         for place, known in enumerate(self._waiting):
             if max(abs(start_ns - known.start_ns), abs(end_ns - known.end_ns)) <= tolerance_ns:
@@ -110,7 +110,7 @@ class Completions:
                 return
         self._waiting.append(_OverSpan(start_ns, end_ns, (box_id,), decision, due_s))
 
-    def covers(self, box_id: str, start_ns: int, end_ns: int) -> bool:
+    def will_ask(self, box_id: str, start_ns: int, end_ns: int) -> bool:
         """Whether one that waits will ask this Box for all of [start_ns, end_ns)."""
         return any(
             box_id in over.box_ids
@@ -207,7 +207,7 @@ class EventOpenings:
         self._counters.add("decisions", label=decision.metric)
         start_ns, end_ns = window_ns(measurement)
         box_id = measurement.box_id
-        if self._completions.covers(box_id, start_ns, end_ns):  # sent again, or the next dip close after
+        if self._completions.will_ask(box_id, start_ns, end_ns):  # sent again, or the next dip close after
             self._counters.add("triggers_merged", label=box_id)
             return None
         there = self._recent.covering(box_id, start_ns, end_ns)
@@ -242,7 +242,9 @@ class EventOpenings:
             return
         if measurement is not None:
             self._accept(measurement)
-        self._recent.add(EventSpan(event_id, trigger.start_ns, trigger.end_ns, frozenset(trigger.box_ids)))
+        self._recent.add_event(
+            EventSpan(event_id, trigger.start_ns, trigger.end_ns, frozenset(trigger.box_ids))
+        )
         onset = decision.span_ns is None
         self._log.info(
             "trigger.decided" if onset else "trigger.completes",

@@ -77,7 +77,7 @@ class RuleHost:
             self.close()
             raise
 
-    def offer(self, measurement: Measurement) -> None:
+    def offer_measurement(self, measurement: Measurement) -> None:
         """Never blocks."""
         self._feed.offer(measurement)
 

@@ -127,7 +127,7 @@ class TriggeringService:
                 self._log,
                 lambda box_id, text: self._acknowledge(acknowledgements, box_id, text),
             )
-            self._openings.begin(store, requests, writer.channel.offer)
+            self._openings.begin(store, requests, writer.accept_measurement)
             writer_stop = threading.Event()
             thread = threading.Thread(target=writer.run, args=(writer_stop,), name="measurement-writer")
             thread.start()
@@ -200,15 +200,15 @@ class TriggeringService:
             if not measurement.crossing:
                 self._boxes.note_window(measurement.box_id, window_ns(measurement))
         if self._rules is not None:
-            self._rules.offer(measurement)
+            self._rules.offer_measurement(measurement)
         onset = self._judge(measurement)
         self._minutes.add_measurement(measurement)
         if onset is None or not self._openings.open_at_onset(measurement, onset, stored=True):
-            writer.channel.offer(measurement)
+            writer.accept_measurement(measurement)
 
     def _judge(self, measurement: Measurement) -> Decision | None:
         """The first onset that a trigger sees in it; what is over is noted."""
-        nominal = self._boxes.nominal(measurement)
+        nominal = self._boxes.nominal_of(measurement)
         onset: Decision | None = None
         for plugin in self._triggers.all:
             decision = plugin.decide(measurement, nominal)
@@ -233,7 +233,7 @@ class TriggeringService:
             plugin.begin_again()
         for row in self._minutes.rows(self._store):
             for plugin in plugins:
-                decision = plugin.see_again(row, self._boxes.nominal(row))
+                decision = plugin.see_again(row, self._boxes.nominal_of(row))
                 if decision is not None and decision.span_ns is not None:
                     self._openings.note_end(row.box_id, decision, time.monotonic())
 

@@ -18,8 +18,7 @@ from opq_cloud.store.store import CloudStore
 from opq_proto import mauka_pb2
 from opq_proto.mauka_pb2 import MaukaMessage
 from opq_proto.messages import Waveform
-
-WINDOW_SAMPLES = 200  # opq-interop B.1, Cycle: nominal cycles, not measured ones
+from opq_proto.wire import CYCLE_SAMPLES
 
 
 class MakaiEventPlugin(MaukaPlugin):
@@ -55,7 +54,7 @@ class MakaiEventPlugin(MaukaPlugin):
 
 def window_rms_v(volts: NDArray[np.float64]) -> NDArray[np.float64]:
     """(ceil(n / 200),) float64, volts: rms per fixed 200 samples, the last of what is left."""
-    starts = np.arange(0, len(volts), WINDOW_SAMPLES)
+    starts = np.arange(0, len(volts), CYCLE_SAMPLES)
     sums = np.add.reduceat(volts * volts, starts) if len(starts) else np.zeros(0)
     lengths = np.diff(np.append(starts, len(volts)))
     return np.asarray(np.sqrt(sums / lengths), dtype=np.float64)

@@ -18,6 +18,7 @@ from opq_proto.decision import NS_PER_MS
 from opq_proto.messages import (
     NOMINAL_HZ,
     NOMINAL_V,
+    UNKNOWN_UNCERTAINTY_NS,
     Finding,
     Gap,
     Incident,
@@ -142,7 +143,7 @@ def waveform_from_document(document: Document, data: bytes, calibration_constant
     return Waveform(
         box_id=str(document["box_id"]),
         start_ns=int(document.get("start_ns", start_ms * NS_PER_MS)),
-        uncertainty_ns=int(document.get("uncertainty_ns", 0xFFFF_FFFF)),
+        uncertainty_ns=int(document.get("uncertainty_ns", UNKNOWN_UNCERTAINTY_NS)),
         source=TimeSource(int(document.get("time_source", 0))),
         rate_millihz=int(document.get("rate_millihz", 12_000_000)),
         v_per_lsb=float(v_per_lsb),

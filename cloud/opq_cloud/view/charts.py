@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from opq_measure.rms import half_cycle_rms_v
 from opq_measure.timebase.cycles import half_cycle_edges
+from opq_proto.decision import NS_PER_MS, ORIGINAL_WINDOW_MS
 from opq_proto.messages import Measurement, Metric, Waveform
+from opq_proto.wire import MAX_WINDOW_NS
 
 FloatArray = NDArray[np.float64]
 Spread = tuple[float, float, float]
@@ -23,9 +25,7 @@ MAX_POINTS = 20_000
 MAX_ENVELOPE_POINTS = 4000
 LEAST_SAMPLES_PER_CYCLE = 20
 """What `opq_measure` takes."""
-UNKNOWN_LENGTH_MS = 1000.0
-"""The length of an original Box's window, which it does not state (opq-interop A.3)."""
-LONGEST_MS = 120_000.0
+LONGEST_MS = MAX_WINDOW_NS / NS_PER_MS
 """No Measurement on the wire is longer; a stored one that says so must not fill the chart."""
 SPARK_POINTS = 150
 SPARK_WIDTH, SPARK_HEIGHT = 240, 48
@@ -202,7 +202,7 @@ def buckets(measurements: Sequence[Measurement], width_ms: int) -> tuple[Bucket,
 def _shares(item: Measurement, width_ms: int) -> list[tuple[int, float]]:
     """(bucket, milliseconds in it) of a Measurement."""
     end_ms = item.timestamp_ms
-    length_ms = UNKNOWN_LENGTH_MS
+    length_ms = float(ORIGINAL_WINDOW_MS)
     if item.start_ns is not None and item.end_ns is not None and item.end_ns > item.start_ns:
         length_ms = (item.end_ns - item.start_ns) / 1e6
     last = end_ms // width_ms * width_ms

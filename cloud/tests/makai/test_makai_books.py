@@ -126,7 +126,7 @@ def test_a_window_inside_an_event_that_asked_the_box_is_covered() -> None:
 def test_recent_events_are_bounded() -> None:
     recent = RecentEvents(2)
     for k in range(3):
-        recent.add(EventSpan(k, k, k + 1, frozenset({"1"})))
+        recent.add_event(EventSpan(k, k, k + 1, frozenset({"1"})))
     assert recent.covering("1", 0, 1) is None
     assert recent.covering("1", 2, 3) is not None
 
@@ -203,8 +203,8 @@ def test_boxes_are_alive_for_a_while_and_have_their_nominal() -> None:
     clock.now_s = 12
     assert boxes.alive(10) == ("2",)
     boxes.read_nominals([BoxRecord("2", "Two", nominal_v=230, nominal_hz=50)])
-    assert boxes.nominal(Measurement("2", 0, {})) == Nominal(230, 50)
-    assert boxes.nominal(Measurement("10", 0, {})) == Nominal(120, 60)
+    assert boxes.nominal_of(Measurement("2", 0, {})) == Nominal(230, 50)
+    assert boxes.nominal_of(Measurement("10", 0, {})) == Nominal(120, 60)
     clock.now_s = 30
     assert [(part.name, part.ok, part.timestamp_s) for part in boxes.health()] == [
         ("2", False, 6),

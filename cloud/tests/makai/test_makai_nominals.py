@@ -75,8 +75,8 @@ def test_a_gain_learned_leaves_the_nominal_values_alone(store: CloudStore) -> No
 def test_the_measurement_is_believed_first_then_the_store_then_the_configuration() -> None:
     boxes = BoxRegister(Nominal(120.0, 60.0))
     boxes.read_nominals([BoxRecord("1", "One", nominal_v=230.0, nominal_hz=50.0), BoxRecord("2", "Two")])
-    assert boxes.nominal(says(400.0, 50.0)) == Nominal(400.0, 50.0)
-    assert boxes.nominal(says(None, 60.0)) == Nominal(230.0, 60.0)
-    assert boxes.nominal(says(None, None)) == Nominal(230.0, 50.0)
-    assert boxes.nominal(says(None, None, "2")) == Nominal(120.0, 60.0)
-    assert boxes.nominal(says(None, None, "3")) == Nominal(120.0, 60.0)
+    assert boxes.nominal_of(says(400.0, 50.0)) == Nominal(400.0, 50.0)
+    assert boxes.nominal_of(says(None, 60.0)) == Nominal(230.0, 60.0)
+    assert boxes.nominal_of(says(None, None)) == Nominal(230.0, 50.0)
+    assert boxes.nominal_of(says(None, None, "2")) == Nominal(120.0, 60.0)
+    assert boxes.nominal_of(says(None, None, "3")) == Nominal(120.0, 60.0)

@@ -103,7 +103,7 @@ def test_after_a_restart_the_cloud_asks_for_what_its_killed_one_never_stored(
     thread.start()
     try:
         for number in range(263, 283):
-            writer.channel.offer(measured(number))
+            writer.accept_measurement(measured(number))
         makai.wait_for(lambda: counters.total("measurements_stored") == 20)
     finally:
         stop.set()

@@ -36,7 +36,7 @@ def test_a_minute_that_was_backfilled_has_the_mean_of_all_of_it(
     thread.start()
     try:
         for second in range(40, 60):
-            writer.channel.offer(measured(second, 90.0, True))
+            writer.accept_measurement(measured(second, 90.0, True))
         makai.wait_for(lambda: counters.total("measurements_stored") == 20)
         makai.wait_for(lambda: counters.total("trends_corrected") > 0)
     finally:

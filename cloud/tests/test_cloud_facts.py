@@ -1,0 +1,69 @@
+"""Facts that stand in two places say the same: Python, pages, scripts, READMEs."""
+
+import re
+from pathlib import Path
+
+import opq_cloud
+from opq_cloud.config import CloudConfig
+from opq_cloud.makai.event_service import FIRST_ASK_S
+from opq_cloud.makai.triggers.threshold import Config as ThresholdConfig
+from opq_cloud.mauka.installed_analyses import PATIENCE
+from opq_cloud.mauka.runner import CHECK_S, FIRST_RETRY_S, LONGEST_RETRY_S, UNFINISHED_S
+from opq_cloud.mauka.service import TRIAL_S
+from opq_cloud.runner import RESTART_S
+from opq_cloud.store.measurement_log import SEAL_ROWS, SEAL_ROWS_PER_BOX
+from opq_cloud.store.mongo_server import LEASE_S
+from opq_cloud.store.store import JOIN_NS
+from opq_cloud.view.app import HEARTBEAT_S
+from opq_cloud.view.charts import SPARK_HEIGHT, SPARK_WIDTH
+from opq_cloud.view.live import INCIDENTS_WAITING, MEASUREMENTS_WAITING, SUBSCRIBERS
+from opq_cloud.view.recent import FRESH_MS, RECENT_MS
+from opq_plugins.host.guard import PAUSES_S
+
+ROOM = Path(opq_cloud.__file__).parent
+CONFIG = CloudConfig()
+
+
+def text_of(path: Path) -> str:
+    """Its words, with single blanks."""
+    return " ".join(path.read_text().split())
+
+
+def test_the_pages_scripts_and_templates_have_the_figures_of_python() -> None:
+    script = (ROOM / "view" / "static" / "live.js").read_text()
+    figures = dict(re.findall(r"^const (\w+_MS) = ([\d_]+);", script, re.M))
+    assert (int(figures["FRESH_MS"]), int(figures["SPARK_MS"])) == (FRESH_MS, RECENT_MS)
+    template = (ROOM / "view" / "templates" / "parts.html").read_text()
+    assert f'data-spark viewBox="0 0 {SPARK_WIDTH} {SPARK_HEIGHT}"' in template
+
+
+def test_the_readme_of_the_cloud_has_the_figures_of_the_code() -> None:
+    readme, makai = text_of(ROOM.parent / "README.md"), CONFIG.triggering_service
+    assert f"after {RESTART_S[0]} s, {RESTART_S[1]} s, ... {RESTART_S[-1]:g} s" in readme
+    assert f"asks again {FIRST_ASK_S} s after a restart" in readme
+    assert f"{CONFIG.event_service.ask_again_s:g} s, until each Box has answered" in readme
+    assert f"or {CONFIG.event_service.answer_timeout_s:g} s are over" in readme
+    assert f"({CONFIG.nominal_v:g} V, {CONFIG.nominal_hz:g} Hz: for Boxes of the original" in readme
+    assert f"the last {makai.see_again_s / 60:g} minutes of stored measurements again" in readme
+    assert f"(or after `max_event_s`, {ThresholdConfig().max_event_s:g} s, while it is not)" in readme
+
+
+def test_the_readme_of_mauka_has_the_figures_of_the_code() -> None:
+    readme, installed = text_of(ROOM / "mauka" / "README.md"), CONFIG.mauka.plugins
+    assert f"the store is read every {CHECK_S:g} s" in readme
+    assert f"after {FIRST_RETRY_S:g}, {2 * FIRST_RETRY_S:g}, … {LONGEST_RETRY_S:g} s" in readme
+    assert f"waited for, {UNFINISHED_S:g} s" in readme
+    assert f"fails in its first {TRIAL_S / 60:g} minutes is taken back" in readme
+    rests = [f"{pause:g}" for pause in PAUSES_S]
+    assert f"rests for {', '.join(rests[1:4])}, … {rests[-1]} s, and at least {PATIENCE:g} times" in readme
+    assert f"| `memory_mb`, `call_s` | {installed.memory_mb}, {installed.call_s:g} |" in readme
+
+
+def test_the_readmes_of_store_and_view_have_the_figures_of_the_code() -> None:
+    store, view = text_of(ROOM / "store" / "README.md"), text_of(ROOM / "view" / "README.md")
+    assert f"From {SEAL_ROWS:,} rows (or {SEAL_ROWS_PER_BOX} per Box) on" in store
+    assert f"the same beat for {LEASE_S:g} s on its own monotonic clock" in store
+    assert f"by gaps of at most {JOIN_NS // 10**6} ms plus both uncertainties" in store
+    assert f"after every {HEARTBEAT_S:g} s of silence" in view
+    assert f"({MEASUREMENTS_WAITING} measurements, {INCIDENTS_WAITING} incidents)" in view
+    assert f"{SUBSCRIBERS} pages at once" in view

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 @section
-class KeysSection:
+class CloudKeysSection:
     """CURVE keys (contracts.md, "Keys")."""
 
     folder: Annotated[
@@ -76,7 +76,7 @@ class PluginEntry:
 
 
 @section
-class RulesSection:
+class CloudRulesSection:
     """Stream rules over all Measurements, in the triggering service (extra "rules")."""
 
     enabled: Annotated[bool, Field(description="rules, and REST for them")] = False
@@ -99,7 +99,7 @@ class TriggeringServiceSection:
     request_endpoint: str = "tcp://127.0.0.1:9884"
     identity: Annotated[str | None, Field(pattern="^[^_]+$", description="instance; none: random")] = None
     plugins: tuple[PluginEntry, ...] = (PluginEntry(name="threshold"), PluginEntry(name="edge_rule"))
-    rules: RulesSection = Field(default_factory=RulesSection)
+    rules: CloudRulesSection = Field(default_factory=CloudRulesSection)
     plugin_folders: Annotated[
         tuple[Path, ...], Field(description="your own plug-ins; they win over built-in ones of the same name")
     ] = ()
@@ -217,7 +217,7 @@ class CloudConfig:
         DEFAULT_NOMINAL.volts
     )
     nominal_hz: Annotated[float, Field(gt=0, le=1000)] = DEFAULT_NOMINAL.hz
-    keys: KeysSection = Field(default_factory=KeysSection)
+    keys: CloudKeysSection = Field(default_factory=CloudKeysSection)
     store: StoreSection = Field(default_factory=StoreSection)
     triggering_broker: TriggeringBrokerSection = Field(default_factory=TriggeringBrokerSection)
     acquisition_broker: AcquisitionBrokerSection = Field(default_factory=AcquisitionBrokerSection)
@@ -236,7 +236,7 @@ class CloudConfig:
 class CloudKeys(KeyFolder):
     """contracts.md's key tree, with the server's file or the Boxes' folder elsewhere where configured."""
 
-    def __init__(self, config: KeysSection, data_dir: Path) -> None:
+    def __init__(self, config: CloudKeysSection, data_dir: Path) -> None:
         super().__init__(config.folder or data_dir / "curve")
         self._config = config
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from opq_cloud.config import RulesSection
+from opq_cloud.config import CloudRulesSection
 from opq_cloud.makai.triggers_in_use import TriggersInUse
 from opq_cloud.service import HealthReport, ServiceCounters
 from opq_proto.channel import Channel
@@ -41,7 +41,11 @@ class RuleHost:
     """Runs from its making until `close`."""
 
     def __init__(
-        self, config: RulesSection, data_dir: Path | None, counters: ServiceCounters, triggers: TriggersInUse
+        self,
+        config: CloudRulesSection,
+        data_dir: Path | None,
+        counters: ServiceCounters,
+        triggers: TriggersInUse,
     ) -> None:
         """`triggers` has what is installed in the engine's plug-in host until `close`.
 

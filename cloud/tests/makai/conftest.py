@@ -14,7 +14,7 @@ import zmq
 from free_ports import free_endpoint, free_port
 
 from opq_cloud.config import AcquisitionBrokerSection as AcquisitionConfig
-from opq_cloud.config import PluginEntry, RulesSection
+from opq_cloud.config import CloudRulesSection, PluginEntry
 from opq_cloud.config import TriggeringBrokerSection as TriggeringBrokerConfig
 from opq_cloud.config import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.makai.acquisition_broker import AcquisitionBroker
@@ -238,7 +238,7 @@ class House:
             measurement_endpoint=self.brokers.triggering_config.backend_endpoint,
             request_endpoint=self.brokers.acquisition_config.request_endpoint,
             plugins=plugins,
-            rules=RulesSection(
+            rules=CloudRulesSection(
                 enabled=True, http_endpoint=f"127.0.0.1:{self.port}", plugins=PluginRules(**host)
             ),
             batch_ms=20,

@@ -14,7 +14,7 @@ import pytest
 from judging_plugins import TRIGGER, measured, trigger_zip
 from plugin_zips import manifest, stored, zipped
 
-from opq_cloud.config import PluginEntry, RulesSection, TriggeringServiceSection
+from opq_cloud.config import CloudRulesSection, PluginEntry, TriggeringServiceSection
 from opq_cloud.makai import trigger_plugins, triggers
 from opq_cloud.makai.trigger_plugins import SHOWN_AGAIN_S, InstalledTrigger, TimeShare, TriggerPlugin
 from opq_cloud.makai.triggering_service import TriggeringService
@@ -390,7 +390,7 @@ def test_what_is_neither_built_in_nor_installed_is_told_at_the_start(tmp_path: P
         shared = CloudContext(lambda: open_store(None, tmp_path / "store"))
         config = TriggeringServiceSection(
             plugins=(PluginEntry(name="lound"),),
-            rules=RulesSection(enabled=enabled, http_endpoint="127.0.0.1:0"),
+            rules=CloudRulesSection(enabled=enabled, http_endpoint="127.0.0.1:0"),
         )
         with pytest.raises(ConfigError, match=why):
             TriggeringService(config, shared, Nominal(120.0, 60.0), tmp_path).run(threading.Event())

@@ -15,8 +15,8 @@ import structlog
 
 from opq_cloud.config import (
     CloudConfig,
+    CloudRulesSection,
     PluginEntry,
-    RulesSection,
     TriggeringServiceSection,
     with_port_offset,
 )
@@ -106,7 +106,7 @@ def test_what_comes_while_the_rules_are_opened_is_taken(makai: Any, tmp_path: Pa
 
     config = TriggeringServiceSection(
         measurement_endpoint=brokers.triggering_config.backend_endpoint,
-        rules=RulesSection(enabled=True, http_endpoint=f"127.0.0.1:{makai.free_port()}"),
+        rules=CloudRulesSection(enabled=True, http_endpoint=f"127.0.0.1:{makai.free_port()}"),
     )
     service = Slow(config, shared, NOMINAL, tmp_path)
     with makai.running(brokers.triggering), makai.running(service):
@@ -201,7 +201,7 @@ def test_the_address_moves_with_the_port_offset_and_nothing_is_imported_unless_e
 
 def test_an_address_beyond_loopback_needs_tokens(makai: Any, tmp_path: Path) -> None:
     shared = CloudContext(lambda: open_store(None, tmp_path / "store"))
-    rules = RulesSection(enabled=True, http_endpoint="0.0.0.0:0")
+    rules = CloudRulesSection(enabled=True, http_endpoint="0.0.0.0:0")
     service = TriggeringService(TriggeringServiceSection(rules=rules), shared, NOMINAL, tmp_path)
     with pytest.raises(ConfigError, match="token_file"):
         service.run(threading.Event())

@@ -1,6 +1,6 @@
 """Pipeline: one action of one rule, on its sink's thread.
 
-Batches, transforms, sends; an OSError of the sink keeps the parcel, everything behind it waits, and all
+Batches, transforms, sends; an OSError of the sink keeps the parcel, everything after it waits, and all
 is sent again in order. So does a sink that cannot be opened, whatever it raises: that is no fault of the
 parcel. Any other error drops that parcel, counted: sending it again would not help.
 """

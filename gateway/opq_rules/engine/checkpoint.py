@@ -23,7 +23,7 @@ SHARE = 2
 MOST_STAGED = 20_000
 """Emissions that wait for a commit; more, and it is done at once."""
 MOST_WAITING = 100_000
-"""Emissions in the outbox of one sink; more, and the sources behind it wait."""
+"""Emissions in the outbox of one sink; more, and the sources that feed it wait."""
 PAGE = 1024
 AGAIN_S = 1.0
 
@@ -122,7 +122,7 @@ class Checkpoint:
         runner.spilled = runner.spilled or len(rows) == PAGE
 
     def reset(self, rule_id: str, input_key: str, offset: object) -> None:
-        """The rule forgets, and its source goes on behind `offset`."""
+        """The rule forgets, and its source goes on after `offset`."""
         self._outbox.commit({input_key: {"offset": offset, "state": {}}, f"rule {rule_id}": None}, (), ())
 
     def forget(self, rule_id: str) -> None:

@@ -288,7 +288,7 @@ class Engine:
         return {"sources": [origin.stream for origin in planned.origins], "valid": True}
 
     def reset_state(self, rule_id: str, stream: str, offset: object) -> str:
-        """Go on behind `offset` of a source, None: at its beginning; what the rule remembers is forgotten."""
+        """Go on after `offset` of a source, None: at its beginning; what the rule remembers is forgotten."""
         with self._store.changing():
             made = self._store.rule(rule_id)
             found = self._catalogue.one(stream, "stream")

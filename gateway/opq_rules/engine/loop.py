@@ -288,9 +288,9 @@ class EngineLoop:
         for batch in found.batches(entries, self._deliver_error):
             for unit in tuple(found.units):
                 self._feed(unit, batch)
-            if not found.direct:  # a memory topic that is behind has room for a batch, not for all of them
+            if not found.direct:  # a memory topic that lags has room for a batch, not for all of them
                 self._pass_on()
-                self._waits = runner.blocks  # again: those behind a topic had their own
+                self._waits = runner.blocks  # again: those after a topic had their own
         for unit in found.units:
             if unit.due_ms is None:
                 self._timers.set(unit)
@@ -304,7 +304,7 @@ class EngineLoop:
             self.checkpoint.add_unit(rule.unit)
 
     def _pass_on(self) -> None:
-        """To rules behind topics of memory what has just been given to these."""
+        """To rules that read topics of memory what has just been given to these."""
         for _ in range(HOPS):
             if not self._direct:
                 return

@@ -1,6 +1,6 @@
 """Outbox: what of qos >= 1 survives a kill. Offsets of sources, states of queries, emissions not yet sent.
 
-One transaction moves all three (`commit`), so that after a kill the source goes on behind exactly those
+One transaction moves all three (`commit`), so that after a kill the source goes on after exactly those
 records whose effect is stored. An emission is a row here from its commit until its sink has taken it, under
 the id that the sink is given: what is sent again is sent with the same id.
 """
@@ -73,7 +73,7 @@ class Outbox:
         return state
 
     def waiting(self, sink: str, after: int, most: int) -> list[Posted]:
-        """The next `most` emissions of a sink behind row `after`, in order."""
+        """The next `most` emissions of a sink after row `after`, in order."""
         rows = self._file.query(
             "SELECT n, rule, sequence, body FROM outbox WHERE outlet = ? AND n > ? ORDER BY n LIMIT ?",
             (sink, after, most),
@@ -86,7 +86,7 @@ class Outbox:
         return int(found[0]) if found else 0
 
     def readdress(self, rule: str, sinks: Sequence[str]) -> int:
-        """What waits for sinks that the rule has no more goes to its first one, behind all that is there."""
+        """What waits for sinks that the rule has no more goes to its first one, after all that is there."""
         marks = ", ".join("?" * len(sinks))
         with self._file.transaction() as database:
             rows = database.execute(

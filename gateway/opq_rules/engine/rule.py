@@ -109,7 +109,7 @@ class UnitFollower(Protocol):
 
 
 class RuleFaults(NamedTuple):
-    """Of one rule, since it came; `late`: records behind the watermark."""
+    """Of one rule, since it came; `late`: records that came after the watermark."""
 
     errors: int
     last_error: str

@@ -1,7 +1,7 @@
 """SourceRunner: one running source and the bounded queue between it and the engine.
 
 What does not fit: with `blocks` the source waits, else the oldest records go, counted. A source that
-ends with an error is opened again, waiting longer each time, behind the last record it gave.
+ends with an error is opened again, waiting longer each time, after the last record it gave.
 """
 
 import threading
@@ -78,7 +78,7 @@ class SourceRunner:
         self.own_time = False
         """Records carry times of arrival of their own: a replay."""
         self.offset: object = None
-        """Behind the last record that the engine has taken."""
+        """After the last record that the engine has taken."""
         self.state: JsonObject = {}
         self.held = False
         """The engine does not take from it, because a sink behind it is full."""
@@ -99,7 +99,7 @@ class SourceRunner:
     # -- the engine's side
 
     def start(self, offset: object = None) -> None:
-        """Run the source in a thread of its own, behind `offset` where it can be rewound."""
+        """Run the source in a thread of its own, after `offset` where it can be rewound."""
         self.started = True
         self.offset = self._emitted_offset = offset
         source: Any = self._make()

@@ -32,10 +32,10 @@ class StreamInput:
         self.direct = direct
         self.units: list[QueryUnit] = []
         self.durable = 0
-        """Rules of qos >= 1 behind it."""
+        """Rules of qos >= 1 that it feeds."""
         self.sinks: dict[SinkRunner, int] = {}
         self.pinned = 0
-        """A rule behind it is being replaced: records wait, and it stays although nobody takes from it."""
+        """A rule that it feeds is being replaced: records wait, and it stays though nobody takes from it."""
         self._waits, self._limit = waits, runner.limit
 
     def enter(self, unit: QueryUnit, sinks: Sequence[SinkRunner], durable: bool) -> None:

@@ -47,7 +47,7 @@ class TraceSpan:
 
 
 class RuleTrace:
-    """`spans` follow each other; sinks stand beside each other behind the last step."""
+    """`spans` follow each other; sinks stand beside each other after the last step."""
 
     __slots__ = ("id", "of_window", "records", "rule_id", "spans", "time_ms")
 

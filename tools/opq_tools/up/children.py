@@ -15,13 +15,15 @@ from itertools import takewhile
 from pathlib import Path
 from typing import IO, Any
 
+from opq_proto.backoff import Backoff
+
 STOP_S = 5.0
 """A child that has not ended so long after SIGTERM is killed."""
 RESTART_S = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 """Waits before the first, second, ... restart in a row; the last one stays. The first is systemd's for a
 gateway, which has to read again before a Box overwrites what it sampled meanwhile."""
 STEADY_S = 5.0
-"""After so long without a fault the waits start again."""
+"""After so long without a fault the waits start again with the first."""
 LAST_WORDS = 20
 """Lines of a child that are kept to say why it ended."""
 
@@ -45,7 +47,7 @@ class Child:
         self._log = log
         self._lines = lines
         self._last: list[str] = []
-        self._faults = 0
+        self._waits = Backoff(RESTART_S, steady_s=STEADY_S)
         self._started = 0.0
         self._restart_at: float | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -87,10 +89,7 @@ class Child:
             return None
         now = time.monotonic()
         if self._restart_at is None:
-            if now - self._started > STEADY_S:
-                self._faults = 0
-            wait = RESTART_S[min(self._faults, len(RESTART_S) - 1)]
-            self._faults += 1
+            wait = self._waits.record_failure(ran_s=now - self._started)
             self._restart_at = now + wait
             return f"{self.name} ended ({ending(code)}); it starts again in {wait:g} s"
         if now < self._restart_at:

@@ -1,7 +1,7 @@
 """Block: a run of neighbouring samples of one Box, with the time of the first and the gain.
 
 What the serial side makes of a Samples message and a Hello, what the ring records and what
-windows are cut from. `boot_id` names the index axis: it changes when the Box starts anew.
+windows are cut from. `boot_id` names the index axis: it changes when the Box starts again.
 """
 
 from dataclasses import dataclass, replace

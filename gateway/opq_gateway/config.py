@@ -1,4 +1,4 @@
-"""Configuration of the gateway: TOML or JSON into frozen sections, all problems told at once."""
+"""Configuration of the gateway: TOML or JSON into frozen sections, all problems reported at once."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,8 @@ from opq_proto.link_messages import LINK_BAUD
 
 MAKAI = r"^(tcp://[^\s/]+:\d{1,5}|ipc://\S+)$"
 """What libzmq cannot connect to would end the uplink, and nobody would see why."""
+LEAST_CYCLES, MOST_CYCLES = 1, 600
+"""Of mains per Measurement."""
 MOST_ID = 2**31 - 1
 """A Box's number is an int32 on the original's wire."""
 
@@ -248,7 +250,9 @@ class Config:
     ring_hours: Annotated[
         float, Field(gt=0, le=8784, description="raw samples kept; 97 MB per Box and hour")
     ] = 24.0
-    measurement_cycles: Annotated[int, Field(ge=1, le=600, description="cycles per Measurement")] = 60
+    measurement_cycles: Annotated[
+        int, Field(ge=LEAST_CYCLES, le=MOST_CYCLES, description="cycles per Measurement")
+    ] = 60
     longest_request_s: Annotated[
         float, Field(gt=0, le=3600, description="a data request is answered with so much at most")
     ] = 120.0

@@ -123,7 +123,7 @@ class Gateway:
             self.config, self.statuses, self.counters, uplink, self.feed, rings, queue.last_end_ns
         )
         rules = self._rules(uplink)
-        outputs_of_serial: Outputs = measuring if rules is None else rules.beside(measuring)
+        outputs_of_serial: Outputs = measuring if rules is None else rules.with_samples_from(measuring)
         reader = SerialReader()
         clock_watch = ClockWatch()
         clocks = Clocks(system=clock_watch.state)
@@ -131,7 +131,7 @@ class Gateway:
             self._box(box, uplink, measuring, outputs_of_serial, commands, reader, rings, clocks)
             for box in self.config.box
         ]
-        measuring_stop = threading.Event()  # behind the reader, so that what is read still is measured
+        measuring_stop = threading.Event()  # after the reader, so that what is read still is measured
         outputs_stop = threading.Event()  # the uplink ends last, so that what is measured still leaves
         first = self.config.box[0].id
         serial = [self._thread("reader", first, reader.run, stop)]
@@ -188,7 +188,7 @@ class Gateway:
         from opq_gateway.rules.edge_rules import EdgeRules  # FastAPI and all that: only where wanted
 
         first = self.counters[self.config.box[0].id]
-        return EdgeRules(self.config, self.feed, self.statuses, first, uplink.at_once)
+        return EdgeRules(self.config, self.feed, self.statuses, first, uplink.publish_at_once)
 
     def _ring(self, box_id: str) -> Ring:
         folder = box_folder(self.config, box_id)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from opq_proto.link_messages import GpsStatus, Health, Hello
 from opq_proto.messages import TimeSource
 
+ORDINARY_RATE_HZ = 12_000.0
+
 
 @dataclass(slots=True)
 class BoxStatus:
@@ -53,6 +55,11 @@ class BoxStatus:
     """The oldest that is not acknowledged, and the next; None: nothing is held. Uplink."""
     queue_problem: str = ""
     """Why the disk takes no Measurements; uplink."""
+
+    @property
+    def rate_hz(self) -> float:
+        """Samples per second, as the Box says; before its hello ORDINARY_RATE_HZ."""
+        return ORDINARY_RATE_HZ if self.hello is None else self.hello.rate_millihz / 1000
 
     def problem(self, now_monotonic_s: float, silent_s: float = 5.0) -> str | None:
         """What is wrong in one line; None: all is well."""

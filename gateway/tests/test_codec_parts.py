@@ -63,7 +63,7 @@ def test_a_prediction_is_the_one_of_whole_numbers(
     setup = PredictorSetup(period, 2, *shifts)
     course = PredictorCourse(setup)
     for _ in range(cycles - 1):
-        course.told(0)
+        course.advance(0)
     ahead = course.ahead
     samples = setup.opening_samples + cycles * setup.stretch_samples
     chance = np.random.default_rng(seed)
@@ -109,7 +109,7 @@ def test_a_steered_period_never_reaches_what_is_not_decoded_yet(period: int, pus
     predictor = Predictor([setup], stretches)
     course = PredictorCourse(setup)
     for _ in range(stretches - 1):
-        course.told(push)
+        course.advance(push)
     periods, lags = np.array(course.periods)[:, None], np.array(course.lags)[:, None]
     assert (lags >= 1).all()
     for first, end in groups(stretches):
@@ -132,7 +132,7 @@ def test_a_course_counts_the_stretches_of_its_group_as_groups_do() -> None:
     for first, end in groups(50):
         for index in range(first, end):
             assert course.ahead == index - first
-            course.told(0)
+            course.advance(0)
 
 
 def decoded(data: bytes, centres: list[int], most: int) -> list[Integers]:

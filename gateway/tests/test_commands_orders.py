@@ -35,7 +35,7 @@ class Box:
     busy: int = 0
     refuse: BoxAnswer | None = None
 
-    def ask(self, operation: Operation, argument: str, timeout_s: float, done: Done) -> bool:
+    def send_command(self, operation: Operation, argument: str, timeout_s: float, done: Done) -> bool:
         self.said.append((operation, argument))
         if self.open:
             done(self.refuse or self._answer(operation, argument))
@@ -50,7 +50,7 @@ class Box:
             return BoxAnswer(Status.BAD_ARGUMENT, "no setting no")
         return BoxAnswer(Status.DONE)
 
-    def ask_data(self, offset: int, data: bytes, timeout_s: float, done: Done) -> bool:
+    def send_update_data(self, offset: int, data: bytes, timeout_s: float, done: Done) -> bool:
         if not self.open:
             return False
         if self.silent:
@@ -91,7 +91,7 @@ class Bench:
 
     def order(self, plugin: str, message: str = "") -> tuple[bool, str]:
         replies: list[tuple[bool, str]] = []
-        assert self.orders.take(plugin, message, lambda ok, detail: replies.append((ok, detail)))
+        assert self.orders.execute(plugin, message, lambda ok, detail: replies.append((ok, detail)))
         self.turn(0.25)
         [reply] = replies
         return reply
@@ -139,7 +139,7 @@ def test_a_refusal_says_what_the_box_said() -> None:
 
 
 def test_another_plugins_name_is_no_order() -> None:
-    assert not Bench(Box()).orders.take("VRMS Plugin", "", lambda ok, detail: None)
+    assert not Bench(Box()).orders.execute("VRMS Plugin", "", lambda ok, detail: None)
 
 
 def test_the_image_of_the_slot_that_the_box_wants_reaches_it_whole() -> None:
@@ -227,7 +227,7 @@ def test_a_cancelled_update_takes_no_late_answer() -> None:
     bench = Bench(box)
     late: list[Done] = []
     bench.collect(pack_bundle(IMAGES))
-    box.ask = lambda operation, argument, timeout_s, done: late.append(done) or True  # type: ignore[method-assign]
+    box.send_command = lambda operation, argument, timeout_s, done: late.append(done) or True  # type: ignore[method-assign]
     bench.order("opq-update", "install")
     assert bench.order("opq-update", "cancel") == (True, "cancelled")
     late[0](BoxAnswer(Status.DONE, "A"))

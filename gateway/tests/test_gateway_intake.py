@@ -55,7 +55,7 @@ class Behind:
     def restart(self, box_id: str, hello: Hello) -> None:
         self.restarts.append(hello)
 
-    def push_all(self, box_id: str, blocks: Sequence[SampleBlock]) -> None:
+    def accept_blocks(self, box_id: str, blocks: Sequence[SampleBlock]) -> None:
         self.blocks += blocks
 
     def gap(self, box_id: str, gap: Gap) -> None:
@@ -89,7 +89,7 @@ class Bench:
     def feed(self, first: int, end: int, **changes: object) -> None:
         """Blocks of 200 from the generator, with time passing."""
         for at in range(first, end, 200):
-            self.intake.take(replace(samples(at), **changes))  # type: ignore[arg-type]
+            self.intake.accept_message(replace(samples(at), **changes))  # type: ignore[arg-type]
             self.now_s += 200 / 12_000
             self.intake.tick()
 
@@ -112,13 +112,13 @@ def test_samples_before_the_hello_are_dropped_and_the_hello_is_asked_for(bench: 
     bench.now_s += 1.0
     bench.intake.tick()
     assert bench.sent[-1] == Command(2, Operation.HELLO)
-    bench.intake.take(HELLO)
+    bench.intake.accept_message(HELLO)
     bench.feed(1000, 30_000)
     assert bench.counters["samples"] == 29_000
 
 
 def test_a_hole_is_asked_for_and_then_a_gap_that_is_never_closed_up(bench: Bench) -> None:
-    bench.intake.take(HELLO)
+    bench.intake.accept_message(HELLO)
     bench.feed(0, 6000)
     bench.feed(6400, 40_000, flags=0)
     assert Resend(6000, 400) in bench.sent
@@ -130,9 +130,9 @@ def test_a_hole_is_asked_for_and_then_a_gap_that_is_never_closed_up(bench: Bench
 
 
 def test_an_overrun_of_the_box_is_named_as_the_reason(bench: Bench) -> None:
-    bench.intake.take(HELLO)
+    bench.intake.accept_message(HELLO)
     bench.feed(0, 2000)
-    bench.intake.take(replace(samples(3000), flags=FLAG_OVERRUN_BEFORE))
+    bench.intake.accept_message(replace(samples(3000), flags=FLAG_OVERRUN_BEFORE))
     bench.feed(3200, 10_000)
     wave = bench.ring.read(0, 2**62)
     assert wave is not None and "overran" in wave.gaps[0].reason
@@ -140,19 +140,19 @@ def test_an_overrun_of_the_box_is_named_as_the_reason(bench: Bench) -> None:
 
 
 def test_a_new_boot_is_a_new_stream(bench: Bench) -> None:
-    bench.intake.take(HELLO)
+    bench.intake.accept_message(HELLO)
     bench.feed(0, 24_400)
-    bench.intake.take(replace(HELLO, boot_id=6))
+    bench.intake.accept_message(replace(HELLO, boot_id=6))
     bench.feed(0, 24_400, t_ns=T0_NS + 10**10)
     assert bench.counters["restarts"] == 1 and bench.counters["missing_samples"] == 0
     assert bench.counters["samples"] == 48_800
 
 
 def test_indices_that_begin_anew_without_a_hello_are_noticed(bench: Bench) -> None:
-    bench.intake.take(HELLO)
+    bench.intake.accept_message(HELLO)
     bench.feed(20_000, 30_000)
     for at in range(0, 10_000, 200):
-        bench.intake.take(replace(samples(at), t_ns=samples(30_000 + at).t_ns))
+        bench.intake.accept_message(replace(samples(at), t_ns=samples(30_000 + at).t_ns))
     assert bench.counters["restarts"] == 1
     assert bench.counters["samples"] == 10_000 + 10_000 - 2 * 200  # two blocks went before it was sure
     assert Command(1, Operation.HELLO) in bench.sent
@@ -160,17 +160,17 @@ def test_indices_that_begin_anew_without_a_hello_are_noticed(bench: Bench) -> No
 
 def test_after_a_restart_the_stream_goes_on_where_the_ring_ends(tmp_path: Path) -> None:
     before = Bench(tmp_path)
-    before.intake.take(HELLO)
+    before.intake.accept_message(HELLO)
     before.feed(0, 5000)
     after = Bench(tmp_path)  # the one before was killed: nothing was closed
     after.now_s += 2.0
-    after.intake.take(HELLO)
+    after.intake.accept_message(HELLO)
     for at in (4000, 8000):  # still in the line: sent again for the gateway before
-        after.intake.take(replace(samples(at), flags=FLAG_RESENT))
-    after.intake.take(samples(9000))
+        after.intake.accept_message(replace(samples(at), flags=FLAG_RESENT))
+    after.intake.accept_message(samples(9000))
     assert after.sent == [Resend(5000, 3000), Resend(8200, 800)]
     for at in [*range(5000, 8000, 200), *range(8200, 9000, 200)]:
-        after.intake.take(replace(samples(at), flags=FLAG_RESENT))
+        after.intake.accept_message(replace(samples(at), flags=FLAG_RESENT))
     wave = after.ring.read(0, 2**62)
     assert wave is not None and not wave.gaps and len(wave.counts) == 9200
     assert np.array_equal(wave.counts, Generator(seed=1).counts(0, 9200))
@@ -178,25 +178,25 @@ def test_after_a_restart_the_stream_goes_on_where_the_ring_ends(tmp_path: Path) 
 
 def test_the_ring_of_another_run_is_not_gone_on_with(tmp_path: Path) -> None:
     before = Bench(tmp_path)
-    before.intake.take(HELLO)
+    before.intake.accept_message(HELLO)
     before.feed(0, 5000)
     after = Bench(tmp_path)
-    after.intake.take(HELLO)  # the same boot id, but the time says that it is another run
-    after.intake.take(replace(samples(7000), t_ns=samples(7000).t_ns + 10**12))
+    after.intake.accept_message(HELLO)  # the same boot id, but the time says that it is another run
+    after.intake.accept_message(replace(samples(7000), t_ns=samples(7000).t_ns + 10**12))
     assert after.sent == [] and after.counters["samples"] == 200
 
 
 def test_another_box_on_the_port_is_left_out(bench: Bench) -> None:
-    bench.intake.take(replace(HELLO, box_id=9))
+    bench.intake.accept_message(replace(HELLO, box_id=9))
     bench.feed(0, 2000)
     assert bench.counters["samples"] == 0 and bench.status.foreign_box == 9
-    bench.intake.take(HELLO)
+    bench.intake.accept_message(HELLO)
     bench.feed(2000, 4000)
     assert bench.counters["samples"] == 2000 and bench.status.foreign_box == 0
 
 
 def test_a_box_without_a_number_is_the_configured_one(bench: Bench) -> None:
-    bench.intake.take(replace(HELLO, box_id=0))
+    bench.intake.accept_message(replace(HELLO, box_id=0))
     bench.feed(0, 2000)
     assert bench.counters["samples"] == 2000
 
@@ -208,17 +208,17 @@ def test_a_box_without_time_is_asked_for_what_the_ring_lacks_though_the_clock_wa
     tmp_path: Path,
 ) -> None:
     before = Bench(tmp_path)
-    before.intake.take(HELLO)
+    before.intake.accept_message(HELLO)
     before.feed(0, 36_000, **UNKNOWN)
     after = Bench(tmp_path)
     after.now_s, after.off_ns = before.now_s + 2.0, 3600 * 10**9
-    after.intake.take(HELLO)
+    after.intake.accept_message(HELLO)
     after.feed(60_000, 96_000, **UNKNOWN)
     assert after.sent[0] == Resend(36_000, 8000)
 
 
 def test_a_box_without_time_gets_the_systems_once_two_seconds_have_shown_it(bench: Bench) -> None:
-    bench.intake.take(HELLO)
+    bench.intake.accept_message(HELLO)
     bench.feed(0, 23_800, **UNKNOWN)
     assert bench.counters["samples"] == 0  # what stood in a buffer came late: the first arrivals say little
     bench.feed(23_800, 48_000, **UNKNOWN)
@@ -231,7 +231,7 @@ def test_a_box_without_time_gets_the_systems_once_two_seconds_have_shown_it(benc
 
 
 def test_what_waits_for_its_time_is_kept_when_the_gateway_ends(bench: Bench) -> None:
-    bench.intake.take(HELLO)
+    bench.intake.accept_message(HELLO)
     bench.feed(0, 2000, **UNKNOWN)
     bench.intake.close()
     assert bench.counters["samples"] == 2000
@@ -239,34 +239,34 @@ def test_what_waits_for_its_time_is_kept_when_the_gateway_ends(bench: Bench) -> 
 
 def test_after_a_restart_a_box_without_time_is_asked_at_once_for_what_was_missed(tmp_path: Path) -> None:
     before = Bench(tmp_path)
-    before.intake.take(HELLO)
+    before.intake.accept_message(HELLO)
     before.feed(0, 48_000, **UNKNOWN)
     after = Bench(tmp_path)
     after.now_s = before.now_s + 1.0
-    after.intake.take(HELLO)
-    after.intake.take(replace(samples(60_000), **UNKNOWN))  # type: ignore[arg-type]
+    after.intake.accept_message(HELLO)
+    after.intake.accept_message(replace(samples(60_000), **UNKNOWN))  # type: ignore[arg-type]
     assert after.sent == [Resend(48_000, 8000)]
     for at in range(48_000, 60_000, 200):
-        after.intake.take(replace(samples(at), flags=FLAG_RESENT, **UNKNOWN))  # type: ignore[arg-type]
+        after.intake.accept_message(replace(samples(at), flags=FLAG_RESENT, **UNKNOWN))  # type: ignore[arg-type]
     wave = after.ring.read(0, 2**62)
     assert wave is not None and not wave.gaps and len(wave.counts) == 60_200
 
 
 def test_a_crossing_of_a_box_without_time_gets_its_blocks_time(bench: Bench) -> None:
-    bench.intake.take(HELLO)
+    bench.intake.accept_message(HELLO)
     bench.feed(0, 48_000, **UNKNOWN)
     free = Crossing(40_000, 0, UNKNOWN_UNCERTAINTY_NS, TimeSource.FREE, CrossingKind.DIP, True, 90.0, 108.0)
-    bench.intake.take(free)
-    bench.intake.take(replace(free, t_ns=T0_NS, uncertainty_ns=200, source=TimeSource.GPS))
+    bench.intake.accept_message(free)
+    bench.intake.accept_message(replace(free, t_ns=T0_NS, uncertainty_ns=200, source=TimeSource.GPS))
     ours, theirs = bench.behind.crossings
     assert abs(ours.t_ns - T0_NS - 40_000 * 10**12 // 12_000_000) < 30_000_000
     assert ours.source is TimeSource.NTP and theirs.t_ns == T0_NS
 
 
 def test_a_free_stamp_near_the_present_is_kept(bench: Bench) -> None:
-    bench.intake.take(HELLO)
+    bench.intake.accept_message(HELLO)
     free = replace(samples(600), uncertainty_ns=UNKNOWN_UNCERTAINTY_NS, source=TimeSource.FREE)
-    bench.intake.take(free)
+    bench.intake.accept_message(free)
     block = bench.ring.read_blocks(0, 2**62)[0]
     assert (block.t_ns, block.source, block.uncertainty_ns) == (
         free.t_ns,
@@ -280,11 +280,11 @@ def test_a_free_stamp_that_goes_on_where_the_ring_ends_is_kept_though_the_clock_
 ) -> None:
     free = {"uncertainty_ns": UNKNOWN_UNCERTAINTY_NS, "source": TimeSource.FREE}
     before = Bench(tmp_path)
-    before.intake.take(HELLO)
+    before.intake.accept_message(HELLO)
     before.feed(0, 5000, **free)
     after = Bench(tmp_path)
     after.off_ns = 3600 * 10**9
-    after.intake.take(HELLO)
+    after.intake.accept_message(HELLO)
     after.feed(5000, 8000, **free)
     wave = after.ring.read(0, 2**62)
     assert wave is not None and len(wave.counts) == 8000
@@ -296,7 +296,7 @@ def test_a_disk_that_takes_nothing_stops_nothing_behind(
     def full(_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    bench.intake.take(HELLO)
+    bench.intake.accept_message(HELLO)
     bench.status.serial_open = bench.status.connected = True
     monkeypatch.setattr(bench.ring, "append_all", full)
     bench.feed(0, 30_000)
@@ -309,9 +309,9 @@ def test_a_disk_that_takes_nothing_stops_nothing_behind(
 
 
 def test_the_boxs_own_figures_are_handed_on(bench: Bench) -> None:
-    bench.intake.take(HELLO)
+    bench.intake.accept_message(HELLO)
     figures = BoxMeasurement(1000, 5000, 120.0, 60.0, 0.001, None)
-    bench.intake.take(figures)
+    bench.intake.accept_message(figures)
     assert bench.behind.figures_ == [figures]
 
 
@@ -328,13 +328,13 @@ def test_the_boxs_own_figures_are_handed_on(bench: Bench) -> None:
 def test_a_hello_that_cannot_be_true_is_refused_until_a_better_one(
     bench: Bench, wrong: dict[str, float]
 ) -> None:
-    bench.intake.take(HELLO)
+    bench.intake.accept_message(HELLO)
     bench.feed(0, 2000)
-    bench.intake.take(replace(HELLO, **wrong))  # type: ignore[arg-type]
+    bench.intake.accept_message(replace(HELLO, **wrong))  # type: ignore[arg-type]
     bench.feed(2000, 3000)
     assert bench.counters["hello_refused"] == 1 and bench.counters["samples"] == 2000
-    bench.intake.take(HELLO)
-    bench.intake.take(samples(3000))
+    bench.intake.accept_message(HELLO)
+    bench.intake.accept_message(samples(3000))
     assert Resend(2000, 1000) in bench.sent  # what was dropped meanwhile
     bench.feed(2000, 3000, flags=FLAG_RESENT)
     assert bench.counters["samples"] == 3200
@@ -343,22 +343,22 @@ def test_a_hello_that_cannot_be_true_is_refused_until_a_better_one(
 def test_a_boot_loaders_hello_is_refused_as_what_it_is_until_firmware_runs(bench: Bench) -> None:
     waiting = replace(HELLO, firmware="boot 1.0.0: no good image", v_per_lsb=float("nan"))
     with capture_logs() as lines:
-        bench.intake.take(waiting)
-        bench.intake.take(waiting)
+        bench.intake.accept_message(waiting)
+        bench.intake.accept_message(waiting)
     [line] = [line for line in lines if line["event"] == "box.in_recovery"]
     assert line["firmware"] == "boot 1.0.0: no good image"
     assert not [line for line in lines if line["event"] == "hello.refused"]
     assert bench.counters["hello_refused"] == 2
     bench.status.serial_open = True
     assert bench.status.problem(0.0) == "Box is in its boot loader's recovery"
-    bench.intake.take(HELLO)
+    bench.intake.accept_message(HELLO)
     assert bench.status.problem(0.0) == "no samples yet"
 
 
 def test_other_nominal_hertz_begin_anew_and_other_volts_do_not(bench: Bench) -> None:
     fifty = replace(HELLO, nominal_v=230.0, nominal_hz=50.0)
     for hello in (fifty, replace(fifty, nominal_v=400.0), replace(fifty, nominal_hz=60.0)):
-        bench.intake.take(hello)
+        bench.intake.accept_message(hello)
     assert [hello.nominal_hz for hello in bench.behind.restarts] == [50.0, 60.0]
     assert bench.status.hello is not None and bench.status.hello.nominal_hz == 60.0
     assert bench.counters["restarts"] == 0
@@ -375,9 +375,9 @@ def test_other_nominal_hertz_begin_anew_and_other_volts_do_not(bench: Bench) -> 
     ],
 )
 def test_samples_that_cannot_be_true_are_left_out(bench: Bench, wrong: dict[str, int]) -> None:
-    bench.intake.take(HELLO)
+    bench.intake.accept_message(HELLO)
     bench.feed(0, 1000)
-    bench.intake.take(replace(samples(1000), **wrong))
+    bench.intake.accept_message(replace(samples(1000), **wrong))
     bench.feed(1000, 2000)
     assert bench.counters["samples_refused"] == 1 and bench.counters["samples"] == 2000
 
@@ -385,9 +385,9 @@ def test_samples_that_cannot_be_true_are_left_out(bench: Bench, wrong: dict[str,
 def test_a_boxs_log_codes_get_words_and_a_flood_of_them_is_cut(bench: Bench) -> None:
     with capture_logs() as lines:
         for number in range(100):
-            bench.intake.take(Log(40, 3100, number, 5))
+            bench.intake.accept_message(Log(40, 3100, number, 5))
         bench.now_s += 10.0
-        bench.intake.take(Log(1, 7, 5, 5))
+        bench.intake.accept_message(Log(1, 7, 5, 5))
     assert [line["event"] for line in lines] == ["box.on_battery"] * 20 + ["box.started"]
     assert (lines[0]["supply_mv"], lines[0]["log_level"]) == (3100, "warning")
     assert lines[-1]["reset_cause"] == "watchdog"
@@ -427,8 +427,8 @@ def test_what_comes_together_is_taken_as_if_it_came_one_by_one(
         alone, together = Bench(Path(folder) / "alone"), Bench(Path(folder) / "together")
         for begin, end in pairwise(cuts):
             for message in stream[begin:end]:
-                alone.intake.take(message)
-            together.intake.take_all([(0, message) for message in stream[begin:end]])
+                alone.intake.accept_message(message)
+            together.intake.accept_messages([(0, message) for message in stream[begin:end]])
             for bench in (alone, together):
                 bench.now_s += 0.05
                 bench.intake.tick()

@@ -30,43 +30,43 @@ def spans(out: list[object]) -> list[tuple[int, int]]:
 
 def test_blocks_in_order_pass_at_once() -> None:
     line = Reassembly(120_000)
-    assert spans(line.push(block(400), 0.0)) == [(400, 600)]
-    assert spans(line.push(block(600), 0.0)) == [(600, 800)]
+    assert spans(line.accept_block(block(400), 0.0)) == [(400, 600)]
+    assert spans(line.accept_block(block(600), 0.0)) == [(600, 800)]
     assert line.expected == 800
 
 
 def test_a_hole_is_asked_for_at_once_and_filled_in_order() -> None:
     line = Reassembly(120_000)
-    line.push(block(0), 0.0)
-    assert line.push(block(600), 0.1) == [ResendRequest(200, 400)]
-    assert line.push(block(800), 0.12) == []
-    assert spans(line.push(block(200), 0.15)) == [(200, 400)]
-    assert spans(line.push(block(400), 0.16)) == [(400, 600), (600, 800), (800, 1000)]
+    line.accept_block(block(0), 0.0)
+    assert line.accept_block(block(600), 0.1) == [ResendRequest(200, 400)]
+    assert line.accept_block(block(800), 0.12) == []
+    assert spans(line.accept_block(block(200), 0.15)) == [(200, 400)]
+    assert spans(line.accept_block(block(400), 0.16)) == [(400, 600), (600, 800), (800, 1000)]
     assert line.recovered == 400
 
 
 def test_filling_a_hole_step_by_step_does_not_ask_again() -> None:
     line = Reassembly(120_000)
-    line.push(block(0), 0.0)
-    line.push(block(2000), 0.0)
+    line.accept_block(block(0), 0.0)
+    line.accept_block(block(2000), 0.0)
     for k in range(1, 9):
-        out = line.push(block(200 * k), 0.1 * k)
+        out = line.accept_block(block(200 * k), 0.1 * k)
         assert not [item for item in out if isinstance(item, ResendRequest)]
-    assert spans(line.push(block(1800), 0.9)) == [(1800, 2000), (2000, 2200)]
+    assert spans(line.accept_block(block(1800), 0.9)) == [(1800, 2000), (2000, 2200)]
 
 
 def live(line: Reassembly, first: int, start_s: float, end_s: float) -> list[object]:
     """Blocks of 200 from `first` on, 60 a second: what comes out while they arrive."""
     out: list[object] = []
     for k in range(round((end_s - start_s) * 60)):
-        out += line.push(block(first + 200 * k), start_s + k / 60)
+        out += line.accept_block(block(first + 200 * k), start_s + k / 60)
     return out
 
 
 def test_an_unanswered_request_is_repeated_and_then_the_gap_is_marked() -> None:
     line = Reassembly(120_000)
-    line.push(block(0), 0.0)
-    assert line.push(block(400), 1.0) == [ResendRequest(200, 200)]
+    line.accept_block(block(0), 0.0)
+    assert line.accept_block(block(400), 1.0) == [ResendRequest(200, 200)]
     assert line.tick(1.14) == []
     out = live(line, 600, 1.0, 1.14)
     assert out == []
@@ -80,8 +80,8 @@ def test_an_unanswered_request_is_repeated_and_then_the_gap_is_marked() -> None:
 
 def test_a_line_that_says_nothing_at_all_is_not_asked_again_and_gives_up_late() -> None:
     line = Reassembly(120_000)
-    line.push(block(0), 0.0)
-    line.push(block(400), 1.0)
+    line.accept_block(block(0), 0.0)
+    line.accept_block(block(400), 1.0)
     for k in range(189):
         assert line.tick(1.0 + 0.1 * k) == []
     out = line.tick(21.0)
@@ -90,19 +90,19 @@ def test_a_line_that_says_nothing_at_all_is_not_asked_again_and_gives_up_late() 
 
 def test_a_gap_that_the_box_announced_says_so_and_is_given_up_sooner() -> None:
     line = Reassembly(120_000)
-    line.push(block(0), 0.0)
-    line.push(block(400, overrun=True), 0.0)
+    line.accept_block(block(0), 0.0)
+    line.accept_block(block(400, overrun=True), 0.0)
     out = live(line, 600, 0.0, 0.6)
     assert [item for item in out if isinstance(item, Gap)] == [Gap(200, 200, OVERRUN)]
 
 
 def test_a_block_that_comes_tells_that_those_asked_before_it_were_lost() -> None:
     line = Reassembly(120_000)
-    line.push(block(0), 0.0)
-    assert line.push(block(400), 0.0) == [ResendRequest(200, 200)]
-    assert line.push(block(800), 0.05) == [ResendRequest(600, 200)]
-    assert line.push(block(600), 0.07) == [ResendRequest(200, 200)]  # at once, not after ASK_AGAIN_S
-    assert spans(line.push(block(200), 0.1)) == [(200, 400), (400, 600), (600, 800), (800, 1000)]
+    line.accept_block(block(0), 0.0)
+    assert line.accept_block(block(400), 0.0) == [ResendRequest(200, 200)]
+    assert line.accept_block(block(800), 0.05) == [ResendRequest(600, 200)]
+    assert line.accept_block(block(600), 0.07) == [ResendRequest(200, 200)]  # at once, not after ASK_AGAIN_S
+    assert spans(line.accept_block(block(200), 0.1)) == [(200, 400), (400, 600), (600, 800), (800, 1000)]
 
 
 def test_a_box_that_never_answers_is_waited_for_once_and_then_less() -> None:
@@ -112,7 +112,7 @@ def test_a_box_that_never_answers_is_waited_for_once_and_then_less() -> None:
     late_s = []
     for k in range(3600):
         if k % 10 != 5:
-            out += [(k / 60, item) for item in line.push(block(200 * k), k / 60)]
+            out += [(k / 60, item) for item in line.accept_block(block(200 * k), k / 60)]
         if line.expected is not None:
             late_s.append((200 * k - line.expected) / 12_000)
     gaps = [item for _, item in out if isinstance(item, Gap)]
@@ -122,12 +122,12 @@ def test_a_box_that_never_answers_is_waited_for_once_and_then_less() -> None:
 
 def test_a_long_outage_is_asked_for_piece_by_piece_oldest_first() -> None:
     line = Reassembly(120_000)
-    line.push(block(0), 0.0)
-    asked = [item for item in line.push(block(96_000), 8.0) if isinstance(item, ResendRequest)]
+    line.accept_block(block(0), 0.0)
+    asked = [item for item in line.accept_block(block(96_000), 8.0) if isinstance(item, ResendRequest)]
     assert asked == [ResendRequest(200, MOST_AHEAD)]
     at = 200
     while at < 96_000:
-        for item in line.push(block(at), 8.0 + at / 28_000):
+        for item in line.accept_block(block(at), 8.0 + at / 28_000):
             if isinstance(item, ResendRequest):
                 assert item.first_sample == asked[-1].first_sample + asked[-1].count
                 asked.append(item)
@@ -137,38 +137,38 @@ def test_a_long_outage_is_asked_for_piece_by_piece_oldest_first() -> None:
 
 def test_what_the_box_holds_no_longer_is_given_up_at_once() -> None:
     line = Reassembly(1000)
-    line.push(block(0), 0.0)
-    assert line.push(block(5000), 0.0) == [ResendRequest(4000, 1000)]
-    out = list(itertools.chain(*(line.push(block(at), 0.1) for at in range(4000, 5000, 200))))
+    line.accept_block(block(0), 0.0)
+    assert line.accept_block(block(5000), 0.0) == [ResendRequest(4000, 1000)]
+    out = list(itertools.chain(*(line.accept_block(block(at), 0.1) for at in range(4000, 5000, 200))))
     assert out[0] == Gap(200, 3800, NOT_RESENT)
     assert spans(out)[0] == (4000, 4200)
 
 
 def test_what_comes_twice_is_dropped_and_counted() -> None:
     line = Reassembly(120_000)
-    line.push(block(0), 0.0)
-    assert line.push(block(0), 0.0) == []
-    assert spans(line.push(block(100), 0.0)) == [(200, 300)]
+    line.accept_block(block(0), 0.0)
+    assert line.accept_block(block(0), 0.0) == []
+    assert spans(line.accept_block(block(100), 0.0)) == [(200, 300)]
     assert line.duplicates == 300
 
 
 def test_only_what_the_box_still_has_is_asked_for() -> None:
     line = Reassembly(1000)
-    line.push(block(0), 0.0)
-    assert line.push(block(5000), 0.0) == [ResendRequest(4000, 1000)]
+    line.accept_block(block(0), 0.0)
+    assert line.accept_block(block(5000), 0.0) == [ResendRequest(4000, 1000)]
 
 
 def test_after_a_restart_of_the_gateway_the_missed_samples_are_asked_for() -> None:
     line = Reassembly(120_000)
     line.expect(1000)
-    assert line.push(block(2000), 0.0) == [ResendRequest(1000, 1000)]
+    assert line.accept_block(block(2000), 0.0) == [ResendRequest(1000, 1000)]
 
 
 def test_flush_gives_up_all_holes() -> None:
     line = Reassembly(120_000)
-    line.push(block(0), 0.0)
-    line.push(block(400), 0.0)
-    line.push(block(800), 0.0)
+    line.accept_block(block(0), 0.0)
+    line.accept_block(block(400), 0.0)
+    line.accept_block(block(800), 0.0)
     out = line.flush()
     assert [g.first_sample for g in out if isinstance(g, Gap)] == [200, 600]
     assert spans(out) == [(400, 600), (800, 1000)]
@@ -188,7 +188,7 @@ def test_every_sample_comes_out_once_in_order_or_in_a_gap(data: st.DataObject) -
     now_s = 0.0
     for item in order:
         now_s += data.draw(st.floats(0.0, 0.4))
-        out += line.push(item, now_s)
+        out += line.accept_block(item, now_s)
     out += line.flush()
     position = 0
     for item in out:

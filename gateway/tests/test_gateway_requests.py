@@ -150,8 +150,8 @@ class Bench:
 
 def test_a_request_into_the_future_is_waited_for_and_never_beyond_a_minute(tmp_path: Path) -> None:
     bench = Bench(filled(tmp_path, [(0, 2000)]))
-    bench.commands.take("1", data_command("1", T0_NS, T0_NS + 9 * 10**9, "i"))
-    bench.commands.take("1", data_command("1", T0_NS + 3600 * 10**9, T0_NS + 3601 * 10**9, "i"))
+    bench.commands.handle_command("1", data_command("1", T0_NS, T0_NS + 9 * 10**9, "i"))
+    bench.commands.handle_command("1", data_command("1", T0_NS + 3600 * 10**9, T0_NS + 3601 * 10**9, "i"))
     bench.now_s = 13.9
     bench.commands.serve_waiting()
     assert bench.answers == []
@@ -176,7 +176,7 @@ def test_a_request_is_answered_soon_after_its_end_is_there_though_the_ring_is_se
         return real()
 
     monkeypatch.setattr(ring, "span", span)
-    bench.commands.take("1", data_command("1", T0_NS, T0_NS + 4 * 10**9, "i"))
+    bench.commands.handle_command("1", data_command("1", T0_NS, T0_NS + 4 * 10**9, "i"))
     for first in range(2000, 60_000, 200):
         ring.append(
             SampleBlock(7, 0.01, first, ns(first), 1000, TimeSource.GPS, 12_000_000, pattern(first, 200))
@@ -192,7 +192,7 @@ def test_a_request_is_answered_soon_after_its_end_is_there_though_the_ring_is_se
 def test_of_too_many_requests_that_wait_the_next_are_answered_at_once(tmp_path: Path) -> None:
     bench = Bench(filled(tmp_path, [(0, 2000)]))
     for _ in range(WAITING + 2):
-        bench.commands.take("1", data_command("1", T0_NS, T0_NS + 9 * 10**9, "i"))
+        bench.commands.handle_command("1", data_command("1", T0_NS, T0_NS + 9 * 10**9, "i"))
     assert [len(frames) for frames in bench.answers] == [11, 11]
     assert bench.counters["requests_unwaited"] == 2
 
@@ -208,7 +208,7 @@ def test_the_end_does_not_wait_for_long_answers(tmp_path: Path) -> None:
 
     bench.add(respond)
     for _ in range(20):
-        bench.commands.take("1", data_command("1", T0_NS, T0_NS + 9 * 10**9, "i"))  # waits
+        bench.commands.handle_command("1", data_command("1", T0_NS, T0_NS + 9 * 10**9, "i"))  # waits
         bench.commands.offer("1", data_command("1", T0_NS, T0_NS + 10**8, "i", wait=False))
     bench.commands.run(stop)
     assert len(bench.answers) == 1 + 3
@@ -219,7 +219,7 @@ def test_a_long_request_is_cut_and_says_so(tmp_path: Path) -> None:
     ring = filled(tmp_path, [(0, 200_000)])
     bench = Bench(ring)
     bench.now_s = 100.0
-    bench.commands.take("1", data_command("1", T0_NS, T0_NS + 16 * 10**9, "i"))
+    bench.commands.handle_command("1", data_command("1", T0_NS, T0_NS + 16 * 10**9, "i"))
     header = response_from_wire(bench.answers[0][0]).get_data_response
     assert len(bench.answers[0]) == 1 + 600  # 10 s
     assert header.gap[-1].reason == "the request is longer than one answer may be"
@@ -230,7 +230,7 @@ def test_a_long_request_that_begins_before_the_ring_gets_its_oldest_samples(tmp_
     bench = Bench(filled(tmp_path, [(24_000, 200_000)]))
     bench.now_s = 100.0
     for start_ns, end_ns in ((0, 2**62), (T0_NS - 3600 * 10**9, T0_NS + 5 * 10**9)):
-        bench.commands.take("1", data_command("1", start_ns, end_ns, "i", wait=False))
+        bench.commands.handle_command("1", data_command("1", start_ns, end_ns, "i", wait=False))
     first, second = (waveform_from_frames(frames[0], frames[1:]) for frames in bench.answers)
     assert first[1].first_sample == 24_000 and len(first[1].counts) == 120_000  # 10 s
     reasons = [gap.reason for gap in first[0].get_data_response.gap]
@@ -245,15 +245,15 @@ def test_no_bytes_of_a_peer_bring_the_desk_down(
     tmp_path_factory: pytest.TempPathFactory, data: bytes
 ) -> None:
     bench = Bench(Ring(tmp_path_factory.mktemp("ring"), "1", 1.0))
-    bench.commands.take("1", data)
+    bench.commands.handle_command("1", data)
     bench.commands.serve_waiting()
 
 
 def test_an_acknowledgement_goes_to_the_uplink_and_is_not_answered(tmp_path: Path) -> None:
     bench = Bench(Ring(tmp_path, "1", 1.0))
     bench.now_s = 5.0
-    bench.commands.take("1", plugin_command("1", "opq-ack", "17,19-23", "i"))
-    bench.commands.take("1", plugin_command("1", "opq-ack", "17,19", "i"))
+    bench.commands.handle_command("1", plugin_command("1", "opq-ack", "17,19-23", "i"))
+    bench.commands.handle_command("1", plugin_command("1", "opq-ack", "17,19", "i"))
     assert bench.told == [CloudAcknowledgement(17, ((19, 23),))]
     assert bench.status.acknowledged_sequence == 17 and bench.status.acknowledged_monotonic_s == 5.0
     assert bench.counters["acknowledgements"] == bench.counters["commands_malformed"] == 1

@@ -1,5 +1,6 @@
 """docs/gateway.md says what the code does: every counter, gauge, section and route."""
 
+import inspect
 import os
 import re
 from pathlib import Path
@@ -7,11 +8,20 @@ from pathlib import Path
 import pytest
 
 from opq_gateway import counters
-from opq_gateway.config import Config
+from opq_gateway.commands.command_handler import WAIT_S
+from opq_gateway.config import LEAST_CYCLES, MOST_CYCLES, Config
 from opq_gateway.local.metrics import GAUGES
+from opq_gateway.mqtt.mqtt import MqttPublisher
+from opq_gateway.phasors.alignment import AXIS_NS
+from opq_gateway.serial_side.system_time import SETTLED_S
+from opq_gateway.setup.guard import CHANGE_S, GUESS_S, MOST_BODY_BYTES
+from opq_gateway.setup.wifi import PATIENCE_S
+from opq_gateway.uplink.queue import HOLD_S
 from opq_proto.config_fields import fields_of, item_of, table_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "gateway.md"
+README = Path(__file__).parents[1] / "README.md"
+UNIT = Path(__file__).parents[1] / "systemd" / "opq-gateway.service"
 BEGIN, END = "<!-- counters -->\n", "<!-- end of counters -->"
 
 
@@ -55,3 +65,36 @@ def test_every_section_of_the_configuration_stands_in_the_page() -> None:
             assert f"| `[[{name}]]` |" in text, name
         else:
             assert f"`{name}`" in text, name
+
+
+def default(name: str) -> float:
+    """Of a key of the configuration's top level."""
+    value = fields_of(Config)[name].default
+    assert isinstance(value, int | float)
+    return value
+
+
+def test_figures_in_prose_are_those_of_code_and_unit() -> None:
+    watchdog = re.search(r"^WatchdogSec=(\d+)$", UNIT.read_text(), re.M)
+    assert watchdog is not None
+    first_s, longest_s = inspect.signature(MqttPublisher.__init__).parameters["waits_s"].default
+    in_page = (
+        f"`ring_hours` ({default('ring_hours'):g}), `measurement_cycles` ({default('measurement_cycles')})",
+        f"when it hears nothing for {watchdog[1]} s",
+        f"the watchdog starves at {int(watchdog[1]) // 2} |",
+        f"looked for again after {first_s:g} s, doubling up to {longest_s:g} s",
+        f"(± 1 h) is not followed until it has stayed there, synchronised, for {SETTLED_S / 60:g} minutes",
+        f"A gateway that has been off line for {PATIENCE_S:g} s becomes",
+        f"then one per {GUESS_S:g} s and address",
+        f"at most {MOST_BODY_BYTES >> 10} kB and one a second",
+        f"A Box more than {AXIS_NS // 10**9} s beside the one with the best",
+    )
+    in_readme = (
+        f"waits for its end at most {WAIT_S:g} s, covers {default('longest_request_s'):g} s at most",
+        f"a kill after more than {HOLD_S:g} s of a disk that takes nothing",
+    )
+    page, readme = (" ".join(path.read_text().split()) for path in (PAGE, README))
+    assert [text for text in in_page if text not in page] == []
+    assert [text for text in in_readme if text not in readme] == []
+    assert CHANGE_S == 1.0
+    assert f"{LEAST_CYCLES} to {MOST_CYCLES} cycles" in counters.MEANING["rate_refused"]

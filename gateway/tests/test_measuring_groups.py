@@ -42,7 +42,7 @@ class Place:
 
     def feed(self, box_id: str, volts: np.ndarray, first: int = 0) -> None:
         for block in blocks_of(volts, first=first):
-            self.measuring.push(box_id, block)
+            self.measuring.accept_block(box_id, block)
         self.measuring.round(everything=True)
 
     def unbalance(self) -> list[Values]:

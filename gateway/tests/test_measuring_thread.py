@@ -80,7 +80,7 @@ class Bench:
     def feed(self, blocks: list[SampleBlock], at_once: int = 60) -> "Bench":
         for first in range(0, len(blocks), at_once):
             for block in blocks[first : first + at_once]:
-                self.measuring.push("1", block)
+                self.measuring.accept_block("1", block)
             self.now_s += 0.5
             self.measuring.round()
         self.now_s += 2.0
@@ -277,7 +277,7 @@ def test_what_comes_before_the_hello_is_counted() -> None:
     feed = MeasuredFeed()
     measuring = Measuring(lambda *_: None, lambda *_: None, feed, piece_s=0.0)
     measuring.add(MeasuringPlan("1", 1.0, 10.0), bench.counters, bench.status, None)
-    measuring.push("1", blocks_of(np.zeros(400))[0])
+    measuring.accept_block("1", blocks_of(np.zeros(400))[0])
     measuring.round()
     assert bench.counters["unmeasured_samples"] == 200
 
@@ -302,7 +302,7 @@ def test_the_thread_ends_at_once_and_measures_what_waits() -> None:
     thread.start()
     volts, _ = mains(3, RATE_HZ)
     for block in blocks_of(volts):
-        bench.measuring.push("1", block)
+        bench.measuring.accept_block("1", block)
     stop.set()
     thread.join(60)
     assert not thread.is_alive() and len(bench.measurements) == 2

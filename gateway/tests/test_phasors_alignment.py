@@ -33,7 +33,7 @@ class Line:
         uncertainty_ns: int = 100,
     ) -> None:
         t_ns = START_NS + round(number * TENTH_NS)
-        self.alignment.push(
+        self.alignment.accept_phasor(
             PhasorReport(box_id, t_ns, 1 + 0j, 60.0, 0.0, uncertainty_ns, source, True), now_s
         )
 

@@ -35,7 +35,7 @@ class Bench:
         self.commands.opened()
 
     def ask(self, operation: Operation, argument: str = "", timeout_s: float = 2.0) -> bool:
-        return self.commands.ask(operation, argument, timeout_s, self.answers.append)
+        return self.commands.send_command(operation, argument, timeout_s, self.answers.append)
 
     def passes(self, seconds: float) -> None:
         for _ in range(round(seconds * 50)):
@@ -45,7 +45,7 @@ class Bench:
     def acknowledge(self, status: Status = Status.DONE, detail: str = "") -> None:
         last = self.sent[-1]
         assert isinstance(last, Command | UpdateData)
-        self.commands.take(Acknowledgement(last.command_id, status, detail))
+        self.commands.accept_answer(Acknowledgement(last.command_id, status, detail))
 
 
 @pytest.fixture
@@ -67,10 +67,10 @@ def test_commands_go_one_after_another_and_each_gets_its_answer(bench: Bench) ->
 def test_settings_are_answered_when_they_have_come(bench: Bench) -> None:
     bench.ask(Operation.GET_SETTINGS)
     bench.commands.tick()
-    bench.commands.take(Settings(1, (("old", "1"),)))  # somebody else's
+    bench.commands.accept_answer(Settings(1, (("old", "1"),)))  # somebody else's
     bench.acknowledge()
     assert not bench.answers
-    bench.commands.take(Settings(2, (("gain", "1"),)))
+    bench.commands.accept_answer(Settings(2, (("gain", "1"),)))
     assert bench.answers == [BoxAnswer(Status.DONE, "", (("gain", "1"),))]
 
 
@@ -80,7 +80,7 @@ def test_what_is_not_answered_is_repeated_once_and_then_given_up(bench: Bench) -
     assert bench.sent == [Command(1, Operation.GET_SETTINGS)] * 2
     bench.passes(0.6)
     assert [answer.status for answer in bench.answers] == [None] and len(bench.sent) == 2
-    bench.commands.take(Acknowledgement(1, Status.DONE))  # too late: nobody's
+    bench.commands.accept_answer(Acknowledgement(1, Status.DONE))  # too late: nobody's
     assert len(bench.answers) == 1
 
 
@@ -92,7 +92,7 @@ def test_what_starts_the_box_anew_or_is_late_is_sent_once(bench: Bench, operatio
 
 
 def test_pieces_of_an_image_are_acknowledged_like_commands(bench: Bench) -> None:
-    assert bench.commands.ask_data(1024, b"x" * 1024, 1.0, bench.answers.append)
+    assert bench.commands.send_update_data(1024, b"x" * 1024, 1.0, bench.answers.append)
     bench.commands.tick()
     assert bench.sent == [UpdateData(1, 1024, b"x" * 1024)]
     bench.acknowledge(Status.BUSY, "1024")
@@ -114,7 +114,7 @@ def test_no_more_than_a_few_wait(bench: Bench) -> None:
 def test_an_acknowledgement_of_another_command_is_nobodys(bench: Bench) -> None:
     bench.ask(Operation.RESET)
     bench.commands.tick()
-    bench.commands.take(Acknowledgement(99, Status.DONE))
+    bench.commands.accept_answer(Acknowledgement(99, Status.DONE))
     assert not bench.answers
 
 

@@ -69,7 +69,7 @@ class Nobody:
 
     def restart(self, *_: object) -> None: ...
 
-    def push_all(self, box_id: str, blocks: Sequence[SampleBlock]) -> None: ...
+    def accept_blocks(self, box_id: str, blocks: Sequence[SampleBlock]) -> None: ...
 
     def gap(self, *_: object) -> None: ...
 
@@ -84,12 +84,12 @@ def test_a_box_whose_clock_jumps_with_each_block_is_told_seldom_and_counted_alwa
     counters = BoxCounters()
     outputs = cast(Outputs, Nobody())
     intake = Intake(BoxStatus("1", 60), Ring(tmp_path, "1", 1.0), counters, lambda _: None, outputs)
-    intake.take(HELLO)
+    intake.accept_message(HELLO)
     with capture_logs() as lines:
         for at in range(300):
-            intake.take(replace(BLOCK, first_sample=200 * at, t_ns=10**18 + (at % 2) * 10**12 + at))
+            intake.accept_message(replace(BLOCK, first_sample=200 * at, t_ns=10**18 + (at % 2) * 10**12 + at))
             if at % 10 == 9:
-                intake.take(HELLO)
+                intake.accept_message(HELLO)
     assert counters["time_steps"] >= 298
     assert [line["event"] for line in lines].count("time.stepped") == 1
 
@@ -108,27 +108,27 @@ def test_a_box_that_boots_with_each_hello_is_left_out_for_a_while_and_then_heard
     with capture_logs() as lines:
         for boot in range(1000):
             clock[0] += 0.01
-            intake.take(replace(HELLO, boot_id=boot))
-            intake.take(replace(BLOCK, t_ns=10**18 + boot * 10**9))
+            intake.accept_message(replace(HELLO, boot_id=boot))
+            intake.accept_message(replace(BLOCK, t_ns=10**18 + boot * 10**9))
     assert counters["restarts"] == MOST_RESTARTS == counters["ring_blocks"] - 1
     assert counters["hello_refused"] == 1000 - 1 - MOST_RESTARTS == counters["samples_before_hello"]
     assert len(lines) < 20 and "box.unsteady" in [line["event"] for line in lines]
     clock[0] += RESTARTS_S
-    intake.take(replace(HELLO, boot_id=2000))
-    intake.take(BLOCK)
+    intake.accept_message(replace(HELLO, boot_id=2000))
+    intake.accept_message(BLOCK)
     assert counters["ring_blocks"] == MOST_RESTARTS + 2
 
 
 def test_a_rate_that_no_crystal_has_is_refused(tmp_path: Path) -> None:
     counters, clock = BoxCounters(), [0.0]
     intake = intake_of(tmp_path, counters, clock)
-    intake.take(replace(HELLO, rate_millihz=2**32 - 1))
+    intake.accept_message(replace(HELLO, rate_millihz=2**32 - 1))
     assert counters["hello_refused"] == 1
-    intake.take(HELLO)
+    intake.accept_message(HELLO)
     for rate_millihz in (0, 1_300_000, 11_800_000, 12_200_000, 2**32 - 1):
-        intake.take(replace(BLOCK, rate_millihz=rate_millihz))
+        intake.accept_message(replace(BLOCK, rate_millihz=rate_millihz))
     assert counters["samples_refused"] == 5 and counters["ring_blocks"] == 0
-    intake.take(replace(BLOCK, rate_millihz=12_000_600))
+    intake.accept_message(replace(BLOCK, rate_millihz=12_000_600))
     assert counters["ring_blocks"] == 1
 
 

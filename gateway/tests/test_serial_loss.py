@@ -54,7 +54,7 @@ class Line:
                 while arriving:
                     first = arriving.popleft()
                     block = SampleBlock(7, 0.01, first, first, 0, TimeSource.NTP, 12_000_000, COUNTS)
-                    self.take(self.reassembly.push(block, self.now_s))
+                    self.take(self.reassembly.accept_block(block, self.now_s))
                 self.take(self.reassembly.tick(self.now_s))
                 self.furthest = max(self.furthest, self.next - (self.reassembly.expected or 0))
 

@@ -94,7 +94,7 @@ class Behind:
     def restart(self, box_id: str, hello: Hello) -> None:
         self.blocks.setdefault(box_id, [])
 
-    def push_all(self, box_id: str, blocks: Sequence[SampleBlock]) -> None:
+    def accept_blocks(self, box_id: str, blocks: Sequence[SampleBlock]) -> None:
         if self.throw == box_id:
             self.throw = ""
             raise RuntimeError("a defect behind the serial side")

@@ -29,7 +29,7 @@ def window(number: int, low_v: float = 119.9, high_v: float = 120.1, f_hz: float
 
 def sent(windows: list[Measurement], heartbeat_s: float = 60.0) -> list[Measurement]:
     bands = DeadBands(IdleSection(heartbeat_s=heartbeat_s))
-    return [m for each in windows for m in bands.take(each)] + bands.flush()
+    return [m for each in windows for m in bands.accept_measurement(each)] + bands.flush()
 
 
 def test_at_rest_the_first_goes_and_then_one_a_minute_over_all_of_it() -> None:
@@ -53,7 +53,7 @@ def test_a_change_goes_at_once_alone_and_what_was_kept_back_goes_before_it() -> 
     windows = [window(k) for k in range(10)]
     windows[5] = window(5, low_v=80.0)
     bands = DeadBands(IdleSection())
-    out = [bands.take(each) for each in windows]
+    out = [bands.accept_measurement(each) for each in windows]
     assert [len(each) for each in out[:7]] == [1, 0, 0, 0, 0, 2, 1]
     before, change = out[5]
     assert change is windows[5] and (before.start_ns, before.end_ns) == (
@@ -84,9 +84,9 @@ def test_a_gap_another_time_source_or_metric_is_not_joined() -> None:
 def test_a_crossing_passes_and_changes_nothing() -> None:
     bands = DeadBands(IdleSection())
     crossing = replace(window(2), crossing=True, metrics={"rms": Metric(70.0, 70.0, 70.0)})
-    assert bands.take(window(0)) and not bands.take(window(1))
-    assert bands.take(crossing) == [crossing]
-    assert not bands.take(window(2))
+    assert bands.accept_measurement(window(0)) and not bands.accept_measurement(window(1))
+    assert bands.accept_measurement(crossing) == [crossing]
+    assert not bands.accept_measurement(window(2))
 
 
 def test_every_heartbeat_fits_the_wire_and_covers_all_that_was_measured() -> None:

@@ -45,7 +45,7 @@ class Bench:
         )
 
     def put(self, box_id: str, *numbers: int) -> list[int | None]:
-        return [q.sequence for q in self.queue.put([(box_id, measurement(box_id, n)) for n in numbers])]
+        return [q.sequence for q in self.queue.store([(box_id, measurement(box_id, n)) for n in numbers])]
 
     def held(self, box_id: str) -> list[int]:
         return [sequence for sequence, _ in self.queue.read(box_id, 0, 2**62, 10**6)]
@@ -83,7 +83,7 @@ def test_what_comes_out_is_what_went_in_and_acknowledged_ones_go(tmp_path: Path)
 def test_a_crossing_has_a_number_and_does_not_move_where_measuring_goes_on(tmp_path: Path) -> None:
     bench = Bench(tmp_path)
     bench.put("1", 0)
-    (queued,) = bench.queue.put([("1", measurement("1", 9, crossing=True))])
+    (queued,) = bench.queue.store([("1", measurement("1", 9, crossing=True))])
     assert queued.measurement.crossing and queued.sequence == 1001
     assert bench.queue.last_end_ns("1") == T0_NS + SECOND_NS and bench.queue.last_end_ns("10") is None
     bench.queue.close()

@@ -1,4 +1,4 @@
-"""What this machine's system clock rests on, as the kernel tells it.
+"""What this machine's system clock rests on, as the kernel says.
 
 The kernel's own word is asked (Linux `adjtimex`, read only): it says whether some time daemon
 disciplines the clock, and how far off the clock may be. Elsewhere, or when the call fails, the

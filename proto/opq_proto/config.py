@@ -1,6 +1,6 @@
 """Configuration: TOML or the original JSON into nested frozen pydantic dataclasses.
 
-Everything that is wrong is told at once, in one ConfigError, before anything starts. Values are
+Everything that is wrong is reported at once, in one ConfigError, before anything starts. Values are
 taken strictly: text is no number and true is no 1. A field carries its default, its range and
 one line of help; `opq_proto.config_sample` prints the sample file from them.
 

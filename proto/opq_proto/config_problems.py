@@ -1,4 +1,4 @@
-"""The text of everything that is wrong with a configuration, told at once.
+"""The text of everything that is wrong with a configuration, reported at once.
 
 gateway.toml: 2 problems, nothing was started
   uplink.endpont           unknown key; did you mean "endpoint"?

@@ -1,4 +1,4 @@
-"""What a trigger is told beside a Measurement (an analysis, beside an event), and what it answers."""
+"""What a trigger gets beside a Measurement (an analysis, beside an event), and what it answers."""
 
 from dataclasses import dataclass
 

@@ -81,7 +81,7 @@ class Hello:
     box_id: int
     """0: not set."""
     boot_id: int
-    """Random or counted per start: a change means that sample indices began anew."""
+    """Random or counted per start: a change means that sample indices began again."""
     rate_millihz: int
     v_per_lsb: float
     nominal_v: float

@@ -1,6 +1,6 @@
 """What chrony or systemd-timesyncd says of the system's clock, beyond what the kernel knows of them.
 
-chrony without `rtcsync` leaves the kernel saying "not synchronised"; timesyncd tells the kernel an
+chrony without `rtcsync` leaves the kernel saying "not synchronised"; timesyncd gives the kernel an
 error of 0 at each poll. So the daemon itself is asked where there is one. Each answer is parsed by
 a pure function; asking runs a program, for at most ASK_S.
 """
@@ -16,7 +16,7 @@ from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 ASK_S = 2.0
 TIMESYNC = Path("/run/systemd/timesync")
 WAY_NS = 50_000_000
-"""Half of the way to a server and back, which timesyncd does not tell: a tenth of a second is a bad line."""
+"""Half of the way to a server and back, which timesyncd does not say: a tenth of a second is a bad line."""
 UNSYNCHRONISED = ClockState(TimeSource.FREE, UNKNOWN_UNCERTAINTY_NS)
 _UNITS_NS = {"us": 1e3, "ms": 1e6, "s": 1e9, "min": 60e9, "h": 3600e9}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|min|h)\b")

@@ -111,7 +111,7 @@ _DATAPOINTS = bytes([Cycle.DATAPOINTS_FIELD_NUMBER << 3 | 2])
 def waveform_from_frames(
     header: bytes, cycles: Sequence[bytes], v_per_lsb_fallback: float | None = None
 ) -> tuple[Response, Waveform | None]:
-    """The Response and the samples behind it; None when it has none (or answers something else).
+    """The Response and the samples after it; None when it has none (or answers something else).
 
     From our Boxes the time is the first Cycle's, with the largest uncertainty of all, and holes
     between Cycles are gaps with the header's reason; Cycles that came twice count once. From an
@@ -119,7 +119,7 @@ def waveform_from_frames(
     the source is FREE with unknown uncertainty, the rate 12 kS/s.
 
     Args:
-        v_per_lsb_fallback: gain of a Box that does not tell its own, or tells one that cannot be true.
+        v_per_lsb_fallback: gain of a Box that does not say its own, or says one that cannot be true.
     Raises:
         FrameError: a frame is no Response or no Cycle, a sample is outside int16, our time
             fields are on some Cycles only, a time, rate or index is impossible, or the gain is

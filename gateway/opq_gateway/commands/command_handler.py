@@ -24,8 +24,8 @@ from pathlib import Path
 
 from opq_gateway.commands.orders import BoxOrders
 from opq_gateway.commands.requests import MOST_FRAMES, DataRequest, answer, limited, ready
+from opq_gateway.config import LEAST_CYCLES, MOST_CYCLES
 from opq_gateway.counters import BoxCounters
-from opq_gateway.measuring.measurements import LEAST_CYCLES, MOST_CYCLES
 from opq_gateway.ring.ring import Ring
 from opq_gateway.serial_side.box_commands import BoxCommandLink
 from opq_gateway.status import BoxStatus
@@ -106,7 +106,7 @@ class CommandHandler:
 
     def offer(self, box_id: str, data: bytes) -> None:
         """A command frame that came on this Box's connection."""
-        self._later(box_id, partial(self.take, box_id, data))
+        self._later(box_id, partial(self.handle_command, box_id, data))
 
     def _later(self, box_id: str, what: Callable[[], None]) -> bool:
         """From any thread: done by the desk's; False and counted when too much waits."""
@@ -128,7 +128,7 @@ class CommandHandler:
             wait_s = 0.0 if served else POLL_S if self._waiting or any(busy) else 0.2
         self._end()
 
-    def take(self, box_id: str, data: bytes) -> None:
+    def handle_command(self, box_id: str, data: bytes) -> None:
         """Look at one command, and answer it or let it wait."""
         desk = self._desks[box_id]
         try:
@@ -177,8 +177,7 @@ class CommandHandler:
     def _data(self, desk: CommandedBox, command: Command) -> None:
         asked = command.data_command
         start_ns, end_ns = asked.start_ms * 1_000_000, asked.end_ms * 1_000_000
-        hello = desk.status.hello
-        rate_hz = hello.rate_millihz / 1000 if hello is not None else 12_000.0
+        rate_hz = desk.status.rate_hz
         longest_ns = min(self._longest_ns, round(MOST_FRAMES * CYCLE_SAMPLES / rate_hz * 1e9))
         whole = DataRequest(desk.status.box_id, command.seq, start_ns, end_ns)
         request = limited(whole, desk.ring.span(), longest_ns)
@@ -254,7 +253,7 @@ class CommandHandler:
             desk.respond([response.SerializeToString()])
 
         orders = self._orders.get(desk.status.box_id)
-        if orders is None or not orders.take(sent.plugin_name, sent.message, reply):
+        if orders is None or not orders.execute(sent.plugin_name, sent.message, reply):
             reply(False, f"there is no plug-in {sent.plugin_name[:40]!r} here")
 
     def _response(self, desk: CommandedBox, command: Command) -> Response:

@@ -34,7 +34,7 @@ class BoxOrders:
         self._now_ns = now_ns
         self.update = FirmwareUpdate(line, later)
 
-    def take(self, plugin: str, message: str, reply: Reply) -> bool:
+    def execute(self, plugin: str, message: str, reply: Reply) -> bool:
         """Do it; False: there is no such order."""
         match plugin:
             case "opq-reset":
@@ -44,7 +44,7 @@ class BoxOrders:
             case "opq-settings":
                 self._settings(message, reply)
             case "opq-update":
-                reply(*self.update.take(message))
+                reply(*self.update.execute(message))
             case _:
                 return False
         return True
@@ -72,7 +72,7 @@ class BoxOrders:
         def done(answer: BoxAnswer) -> None:
             self._later(partial(reply, *words(answer)))
 
-        if not self._line.ask(operation, argument, ANSWER_S, done):
+        if not self._line.send_command(operation, argument, ANSWER_S, done):
             reply(False, "the Box's port is not open, or too much is asked of it already")
 
 

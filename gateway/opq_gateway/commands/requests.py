@@ -1,7 +1,7 @@
 """Data requests: the samples of a span of time, out of the ring, in whole Cycles of 200.
 
 Pure but for reading the ring. An answer says what it does not have, and why: a gap before, in
-or behind the samples. Samples beside a gap that fill no whole Cycle belong to the gap.
+or after the samples. Samples beside a gap that fill no whole Cycle belong to the gap.
 """
 
 from dataclasses import dataclass, replace
@@ -121,7 +121,7 @@ def _cycle_ns(ring: Ring) -> int:
 def _outer_gaps(
     wave: Waveform, request: DataRequest, span: RingSpan | None
 ) -> tuple[tuple[Gap, ...], tuple[Gap, ...]]:
-    """What of the request lies before and behind the waveform; indices below 0 do not exist."""
+    """What of the request lies before and after the waveform; indices below 0 do not exist."""
     before: tuple[Gap, ...] = ()
     behind: tuple[Gap, ...] = ()
     start = max(0, _sample_at(wave, request.start_ns))

@@ -64,7 +64,7 @@ class FirmwareUpdate:
         """The Box is being written."""
         return self.state in ("erasing", "sending", "verifying")
 
-    def take(self, message: str) -> tuple[bool, str]:
+    def execute(self, message: str) -> tuple[bool, str]:
         """One of the messages above; whether it was done, and the answer."""
         word, _, rest = message.partition(" ")
         match word:
@@ -109,7 +109,7 @@ class FirmwareUpdate:
         if self.state != "collecting":
             return False, "begin first"
         if offset != str(len(self._file)):
-            return True, str(len(self._file))  # a piece that came twice, or one behind a lost one
+            return True, str(len(self._file))  # a piece that came twice, or one after a lost one
         try:
             piece = base64.b64decode(text, validate=True)
         except binascii.Error as error:
@@ -143,14 +143,14 @@ class FirmwareUpdate:
             case "erasing":
                 largest = max(len(image) for image in self._images.values())
                 limit_s = ERASE_S
-                taken = self._line.ask(Operation.UPDATE_BEGIN, str(largest), limit_s, done)
+                taken = self._line.send_command(Operation.UPDATE_BEGIN, str(largest), limit_s, done)
             case "sending":
                 piece = self._image[self._offset : self._offset + PIECE_BYTES]
                 limit_s = ANSWER_S
-                taken = self._line.ask_data(self._offset, piece, limit_s, done)
+                taken = self._line.send_update_data(self._offset, piece, limit_s, done)
             case "verifying":
                 limit_s = 3 * ANSWER_S
-                taken = self._line.ask(Operation.UPDATE_END, "", limit_s, done)
+                taken = self._line.send_command(Operation.UPDATE_END, "", limit_s, done)
             case _:
                 return
         self._lost_s = self._now_s + limit_s + LOST_S

@@ -45,6 +45,6 @@ class FeedReaders:
             self.runs["mqtt"] = MqttPublisher(config.mqtt, statuses, groups, feed, first).run
 
     def close(self) -> None:
-        """Free the addresses; behind the end of the threads."""
+        """Free the addresses; after the end of the threads."""
         for close in self._closes:
             close()

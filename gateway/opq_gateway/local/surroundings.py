@@ -44,7 +44,7 @@ def look(config: Config) -> tuple[Found, ...]:
 
 
 def refuse(config: Config) -> None:
-    """Before a start: tell what is odd in the log, and end where the gateway would serve nobody.
+    """Before a start: log what is odd, and end where the gateway would serve nobody.
 
     Key files and the data folder are left out: the gateway itself says what to do about them.
 

@@ -32,7 +32,7 @@ class RingBacklog:
     """One Box's; `next` until it is `done`."""
 
     def __init__(self, ring: Blocks, since_ns: int, segments: Sequence[Segment]) -> None:
-        """`segments` in the order they were written; behind the last of them that holds `since_ns`, or behind
+        """`segments` in the order they were written; after the last of them that holds `since_ns`, or after
         those that end before it, nothing was measured."""
         self.since_ns = since_ns
         self._ring = ring
@@ -91,7 +91,7 @@ class RingBacklog:
 
 
 def _holding(segments: Sequence[Segment], since_ns: int) -> int:
-    """The last that holds a moment; where none does the first that ends behind it."""
+    """The last that holds a moment; where none does the first that ends after it."""
     holding = [
         at
         for at, one in enumerate(segments)

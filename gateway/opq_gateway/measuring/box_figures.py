@@ -30,13 +30,13 @@ class Fallback:
         self._before: Measured | None = None
         self._hole: tuple[Measured, Measured] | None = None
 
-    def figures(self, figures: BoxMeasurement) -> list[Measurement]:
-        """The Box's own; they may come behind the gap that they are of."""
+    def accept_figures(self, figures: BoxMeasurement) -> list[Measurement]:
+        """The Box's own; they may come after the gap that they are of."""
         self._figures.append(figures)
         return self._filled()
 
-    def ours(self, measured: Measured) -> list[Measurement]:
-        """A Measurement of samples; it ends the hole behind the one before."""
+    def accept_measured(self, measured: Measured) -> list[Measurement]:
+        """A Measurement of samples; it ends the hole after the one before."""
         before, self._before = self._before, measured
         if before is not None and measured.first_sample > before.end_sample + 1:
             self._hole = before, measured
@@ -45,7 +45,7 @@ class Fallback:
         return self._filled()
 
     def restart(self) -> None:
-        """Sample indices begin anew."""
+        """Sample indices begin again."""
         self._figures.clear()
         self._before = self._hole = None
 
@@ -115,18 +115,18 @@ class CrossCheck:
         self._ours: deque[tuple[float, float, Mapping[str, Metric]]] = deque(maxlen=CHECKED)
         self._theirs: deque[BoxMeasurement] = deque(maxlen=CHECKED)
 
-    def ours(self, window: Spanned, metrics: Mapping[str, Metric]) -> None:
+    def accept_window(self, window: Spanned, metrics: Mapping[str, Metric]) -> None:
         """A window of ours with its metrics."""
         self._ours.append((window.first_sample, window.end_sample, metrics))
         self._compare()
 
-    def theirs(self, figures: BoxMeasurement) -> None:
+    def accept_figures(self, figures: BoxMeasurement) -> None:
         """Figures of the Box; they may come before or after ours."""
         self._theirs.append(figures)
         self._compare()
 
     def restart(self) -> None:
-        """Sample indices begin anew."""
+        """Sample indices begin again."""
         self._ours.clear()
         self._theirs.clear()
 

@@ -35,7 +35,7 @@ from opq_proto import log
 from opq_proto.messages import TimeSource
 
 FLICKER_BEHIND_NS = 5 * 10**9
-"""Pst is told up to two seconds behind its ten minutes; so the Measurement that has it is always the same."""
+"""Pst is known up to two seconds after its ten minutes; so the Measurement that has it is always the same."""
 CLOCK_STEP_NS = 1_000_000
 """A time that is off by more from what the index says was set: a Measurement over it would last an hour, or
 less than nothing. As the ring has it."""
@@ -72,7 +72,7 @@ class Sinks:
 
 @dataclass(slots=True)
 class RunEnd:
-    """A run of samples is over; `rest` of it are the cycles behind its last window."""
+    """A run of samples is over; `rest` of it are the cycles after its last window."""
 
     rest: Window | None
 
@@ -82,7 +82,7 @@ Step = Window | RunEnd
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Samples of one run, and where within them the time is told anew."""
+    """Samples of one run, and where within them the time is set."""
 
     samples: Samples
     clock: Sequence[TimeMark]
@@ -118,7 +118,7 @@ class BoxMeter:
         for block in blocks:
             if not len(block.counts):
                 continue
-            off_ns, told = self._clock_line.take(block)
+            off_ns, told = self._clock_line.accept_block(block)
             if self._last is not None and not _follows(self._last, block, off_ns):
                 self._wait(run, clock)
                 run, clock = [], []
@@ -131,7 +131,7 @@ class BoxMeter:
         self._wait(run, clock)
 
     def gap(self) -> None:
-        """Samples are missing behind what was pushed last."""
+        """Samples are missing after what was pushed last."""
         if self._last is not None:
             self._waiting.append(None)
             self._last = None
@@ -150,7 +150,7 @@ class BoxMeter:
                 self._window(next(figures))
 
     def end(self) -> None:
-        """After `gap`, `cut` and `finish`: the Box begins anew, what is under way is told as it is."""
+        """After `gap`, `cut` and `finish`: the Box begins again, what is under way is reported as it is."""
         clock = self._clock_line.over(-np.inf, np.inf)
         if self._flicker is not None:
             for interval in self._flicker.end():
@@ -160,7 +160,7 @@ class BoxMeter:
             self._sinks.values(values)
 
     def _wait(self, blocks: Sequence[SampleBlock], clock: Sequence[TimeMark]) -> None:
-        """Blocks that follow each other, and where among them the time is told; it is at the first."""
+        """Blocks that follow each other, and where among them the time is set; it is at the first."""
         if not blocks:
             return
         counts = [block.counts for block in blocks]
@@ -186,12 +186,12 @@ class BoxMeter:
             return
         clock = self._clock_line.over(piece.first_sample, piece.end_sample)
         if self._phasors is not None:
-            for phasor in self._phasors.push(piece, clock):
+            for phasor in self._phasors.reports_of(piece, clock):
                 self._sinks.phasor(phasor)
         if self._flicker is not None:
             for interval in self._flicker.push(piece):
                 if interval.end_ns is not None:
-                    self.measurements.beside("pst", interval.pst, interval.end_ns + FLICKER_BEHIND_NS)
+                    self.measurements.add_value("pst", interval.pst, interval.end_ns + FLICKER_BEHIND_NS)
                 for values in self._intervals.flicker(interval, clock):
                     self._sinks.values(values)
 
@@ -205,12 +205,12 @@ class BoxMeter:
         start, end = (window.first_sample + float(window.edges[at]) for at in (0, -1))
         clock = self._clock_line.over(start, end)
         rocof = self._rocof.push(window).hz_s
-        for measured in self.measurements.push(figures, rocof):
+        for measured in self.measurements.accept_window(figures, rocof):
             self._sinks.measured(measured)
         self._sinks.window(window, *clock)
         self._previous = window
         self._unsettled.append((figures, rocof, clock))
-        self._tell(*self._disturbances.push(window, figures.extent, clock))
+        self._tell(*self._disturbances.accept_window(window, figures.extent, clock))
 
     def _end_run(self, rest: Window | None) -> None:
         figures = None if rest is None else rest_figures(rest)
@@ -231,7 +231,7 @@ class BoxMeter:
         for window, flagged in settled:
             figures, rocof, clock = self._unsettled.popleft()
             assert figures.window is window
-            for values in self._intervals.push(figures, rocof, flagged, clock):
+            for values in self._intervals.accept_window(figures, rocof, flagged, clock):
                 self._sinks.values(values)
         if self._unsettled and self._previous is not None:
             self._clock_line.forget(self._oldest())

@@ -11,7 +11,7 @@ from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
 ROUNDING_NS = 1
 FINE = 1000
-"""A time that is off by less than this part of its uncertainty is told by the line: a clock that is steered
+"""A time that is off by less than this part of its uncertainty stays on the line: a clock that is steered
 is off by some hundred ns per block."""
 COARSEST_NS = 10_000
 
@@ -22,10 +22,10 @@ class ClockLine:
     def __init__(self) -> None:
         self._begins: list[int] = []  # first samples
         self._known: list[tuple[int, TimeSource]] = []  # uncertainty and source from there on
-        self._last: SampleBlock | None = None  # that told the time anew
+        self._last: SampleBlock | None = None  # that set the time
         self._uncertainty_ns = self._slack_ns = 0  # of the entry that was added last
 
-    def take(self, block: SampleBlock) -> tuple[int, bool]:
+    def accept_block(self, block: SampleBlock) -> tuple[int, bool]:
         """The block that follows: by how many ns it is off the line, and whether that is news."""
         last = self._last
         if last is None:

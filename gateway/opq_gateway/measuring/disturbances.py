@@ -3,7 +3,7 @@
     windows -> Detector (dips, swells) -> Flagging -> windows with their flags, one window later
                                        -> Told, at once
 
-An interruption is a dip below the interruption threshold: it is told apart while the dip lasts.
+An interruption is a dip below the interruption threshold: it is reported apart while the dip lasts.
 """
 
 from collections.abc import Iterable
@@ -31,7 +31,7 @@ class Disturbances:
         self._flagging = Flagging()
         self._open: set[str] = set()
 
-    def push(
+    def accept_window(
         self, window: Window, extent: Extent, clock: tuple[int, TimeSource]
     ) -> tuple[list[DisturbanceNotice], list[tuple[Window, bool]]]:
         """The window that follows."""
@@ -44,7 +44,7 @@ class Disturbances:
     def end(
         self, rest: Window | None, last: Window | None, clock: tuple[int, TimeSource]
     ) -> tuple[list[DisturbanceNotice], list[tuple[Window, bool]]]:
-        """The run ends; what is under way is told as over, for nobody sees how it goes on."""
+        """The run ends; what is under way is reported as over, for nobody sees how it goes on."""
         notices: list[Notice] = []
         if rest is not None:
             notices += self._detector.push_window(rest)

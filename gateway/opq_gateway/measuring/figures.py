@@ -82,7 +82,7 @@ def figures_of(windows: Sequence[Window], nominals_v: Sequence[float]) -> list[W
 
 
 def rest_figures(window: Window) -> WindowFigures | None:
-    """Of what is left of a run behind its last window: some cycles, no spectrum; None of less than one."""
+    """Of what is left of a run after its last window: some cycles, no spectrum; None of less than one."""
     if len(window.edges) < 2:
         return None
     urms_v, _, extents, trans_v = _in_time([window], np.array([window.half_edges]))

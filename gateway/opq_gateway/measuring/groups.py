@@ -29,7 +29,9 @@ class GroupMeter:
         self._uncertain_ns = [0] * 3
         self._touched: list[tuple[int, int]] = []
 
-    def push(self, phase: int, window: Window, uncertainty_ns: int, source: TimeSource) -> list[Values]:
+    def accept_window(
+        self, phase: int, window: Window, uncertainty_ns: int, source: TimeSource
+    ) -> list[Values]:
         """A window of phase 0, 1 or 2; the Values of what it completes."""
         self._sources[phase], self._uncertain_ns[phase] = source, uncertainty_ns
         if window.start_ns is None or window.end_ns is None:
@@ -85,13 +87,13 @@ class GroupMeters:
             for phase, box_id in enumerate(group.boxes):
                 self._phases.setdefault(box_id, []).append((group, phase))
 
-    def push(self, box_id: str, window: Window, uncertainty_ns: int, source: TimeSource) -> None:
+    def accept_window(self, box_id: str, window: Window, uncertainty_ns: int, source: TimeSource) -> None:
         """A window of any Box."""
         for group, phase in self._phases.get(box_id, ()):
             place = self._places.get(group.name)
             if place is None:
                 place = self._places[group.name] = GroupMeter(group, window.nominal_hz)
-            for values in place.push(phase, window, uncertainty_ns, source):
+            for values in place.accept_window(phase, window, uncertainty_ns, source):
                 self._values(values)
                 u2 = values.values.get("u2_ratio")
                 if values.kind == "window" and isinstance(u2, float):

@@ -21,7 +21,7 @@ MOST_ITEMS = 20_000
 
 @dataclass(frozen=True, slots=True)
 class StreamRestart:
-    """Sample indices begin anew, or the Box's nominal values changed."""
+    """Sample indices begin again, or the Box's nominal values changed."""
 
     hello: Hello
 

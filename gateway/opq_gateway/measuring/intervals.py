@@ -35,7 +35,7 @@ class Intervals:
         self._aggregator = Aggregator(QUANTITIES, nominal_hz)
         self._ten_seconds = TenSecondFrequency()
 
-    def push(
+    def accept_window(
         self, figures: WindowFigures, rocof_hz_s: float, flagged: bool, clock: tuple[int, TimeSource]
     ) -> list[Values]:
         """The Values of a window, and of every interval that it finishes."""
@@ -66,7 +66,7 @@ class Intervals:
         return [values for values in found if values.values]
 
     def end(self, clock: tuple[int, TimeSource]) -> list[Values]:
-        """The Box begins anew: what is under way, with the coverage that it has."""
+        """The Box begins again: what is under way, with the coverage that it has."""
         found = [self._aggregated(each, clock) for each in self._aggregator.end()]
         return found + [self._ten(each, clock) for each in self._ten_seconds.end()]
 
@@ -105,7 +105,7 @@ def known_of(told: Mapping[str, float | FloatArray]) -> dict[str, float | tuple[
 
 
 def _of_row(row: list[float]) -> dict[str, float | tuple[float, ...]]:
-    """What is told of a window of `figures.QUANTITIES`; for whoever aggregates are `under_v` and `over_v`."""
+    """Quantities of a window of `figures.QUANTITIES`; for aggregates there are `under_v`, `over_v`."""
     found: dict[str, float | tuple[float, ...]] = dict(zip(_TOLD, row, strict=False))
     if not math.isfinite(sum(row)):
         found = {name: value for name, value in zip(_TOLD, row, strict=False) if math.isfinite(value)}

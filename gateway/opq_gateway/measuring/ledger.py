@@ -35,7 +35,7 @@ MAGIC = 0x4C51
 LENGTH_NS = {"w": 3600 * 10**9, "v": 86_400 * 10**9}
 """A file of windows holds an hour, one of longer intervals a day."""
 LONGEST_NS = 10**13
-"""Of one row, generously: how far behind its beginning its end may lie."""
+"""Of one row, generously: how far after its beginning its end may lie."""
 MOST_WAITING = 10_000
 """Rows of a Box that wait for a slow disk: half an hour of windows, some 15 MB."""
 _pack = msgspec.msgpack.Encoder().encode
@@ -63,7 +63,7 @@ class Ledger:
 
     @property
     def dropped(self) -> int:
-        """Rows that found no room behind those which wait for the disk; the oldest went."""
+        """Rows that found no room after those which wait for the disk; the oldest went."""
         return self._waiting.dropped
 
     @property
@@ -131,7 +131,7 @@ class Ledger:
         finally:
             os.close(fd)
         if written != len(data):
-            del self._open[series]  # nothing goes behind a torn record
+            del self._open[series]  # nothing goes after a torn record
             raise OSError(f"{path}: {written} of {len(data)} bytes written; is the disk full?")
 
     def _begin(self, series: str, start_ns: int) -> Path:

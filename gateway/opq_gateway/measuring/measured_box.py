@@ -28,7 +28,7 @@ from opq_proto.messages import Measurement, TimeSource
 BACKLOG_INBOX_S = 300.0
 """Of live samples wait at most while the ring's are measured: 7 MB."""
 BESIDE_NS = 1_000_000
-"""Rows that begin so little before the newest on disk are behind it."""
+"""Rows that begin so little before the newest on disk are after it."""
 
 
 @dataclass(slots=True)
@@ -99,10 +99,10 @@ class MeasuredBox:
         if meter is not None:
             meter.measurements.cycles = cycles
 
-    def beside(self, name: str, value: float, since_ns: int) -> None:
+    def add_value(self, name: str, value: float, since_ns: int) -> None:
         """A value of more than this Box, for its Measurements."""
         if self._meter is not None:
-            self._meter.measurements.beside(name, value, since_ns)
+            self._meter.measurements.add_value(name, value, since_ns)
 
     def gather(self) -> list[Job]:
         """What waits, handed to its meters."""
@@ -130,15 +130,15 @@ class MeasuredBox:
         if job.over:
             job.meter.end()
 
-    def begin_anew(self) -> None:
+    def restart(self) -> None:
         """After a failure; what it was reading is let go."""
         self._backlog = None
         self._begin_meter([])
 
     def _other(self, item: Item, jobs: list[Job]) -> None:
         if isinstance(item, BoxMeasurement):
-            self._crosscheck.theirs(item)
-            self._publish_fallback(self._fallback.figures(item))
+            self._crosscheck.accept_figures(item)
+            self._publish_fallback(self._fallback.accept_figures(item))
             return
         if isinstance(item, StreamRestart):
             self._restart(item.hello, jobs)
@@ -221,8 +221,8 @@ class MeasuredBox:
             elif self._backlog is None:
                 self._backfilled = None
                 self._kept_ns = {}
-        self._publish_fallback(self._fallback.ours(measured))
-        self._crosscheck.ours(measured, measurement.metrics)
+        self._publish_fallback(self._fallback.accept_measured(measured))
+        self._crosscheck.accept_window(measured, measurement.metrics)
         self.counters.set("box_figures_checked", self._crosscheck.checked)
         self.counters.set("box_figures_differ", self._crosscheck.differing)
         self.counters.add("measurements")

@@ -6,12 +6,12 @@
     trans  V      per cycle, the largest magnitude above 400 Hz (the original's definition)
     h2..   ratio  subgroup of an order to the fundamental, per 10/12-cycle window
     rocof  Hz/s   over half a second, with every 10/12-cycle window
-    pst, unbalance: told once, in the first Measurement behind them
+    pst, unbalance: reported once, in the first Measurement after them
 
 Each as minimum, maximum and mean. A Measurement has N cycles from edge to edge and goes on where the last
 ended; its f and thd are those of the 10/12-cycle windows in which its cycles lie, weighted by how many: a
 window that two Measurements share, where N is no multiple of 10 or 12, counts in both. At a UTC tick of ten
-minutes the windows begin anew (61000-4-30, 4.5) and Measurements with them: the one before the tick is
+minutes the windows begin again (61000-4-30, 4.5) and Measurements with them: the one before the tick is
 shorter, as is the last before a gap. Pure.
 """
 
@@ -27,8 +27,6 @@ from opq_measure.signal import FloatArray
 from opq_measure.timebase.window import Window
 from opq_proto.messages import Measurement, Metric, TimeSource
 
-LEAST_CYCLES, MOST_CYCLES = 1, 600
-"""Range of the original's measurement rate."""
 METRICS = frozenset(
     (
         "rms",
@@ -101,14 +99,14 @@ class Measurements:
         self._ended: tuple[float, int] | None = None  # sample and time at which the last one ended
         self._beside: deque[tuple[int, str, float]] = deque()
         self.not_before_ns: int | None = None
-        """Cycles that begin before this were measured before; the first behind it goes on from there."""
+        """Cycles that begin before this were measured before; the first after it goes on from there."""
 
     @property
     def begins(self) -> float | None:
         """First sample of the Measurement under way."""
         return None if self._under_way is None else self._under_way.first_sample
 
-    def push(self, figures: WindowFigures, rocof_hz_s: float = np.nan) -> list[Measured]:
+    def accept_window(self, figures: WindowFigures, rocof_hz_s: float = np.nan) -> list[Measured]:
         """The window that follows in the run; every Measurement that is complete now."""
         found: list[Measured] = []
         window = figures.window
@@ -138,8 +136,8 @@ class Measurements:
         self._ended = self.not_before_ns = None
         return found
 
-    def beside(self, name: str, value: float, since_ns: int) -> None:
-        """A value that is told once: in the first Measurement that begins at or behind `since_ns`."""
+    def add_value(self, name: str, value: float, since_ns: int) -> None:
+        """A value that is reported once: in the first Measurement that begins at or after `since_ns`."""
         if name in self._send and np.isfinite(value):
             self._beside.append((since_ns, name, value))
 

@@ -6,7 +6,7 @@
     ledger's thread: LedgerWriter -> disk
 
 A round takes the Boxes of which a piece of samples waits: a window of one Box, a second of
-fifty or more, so that few Boxes are told soon and many are measured cheaply.
+fifty or more, so that few Boxes are reported soon and many are measured cheaply.
 """
 
 import threading
@@ -79,7 +79,7 @@ class Measuring:
         self._feed = feed
         self._places = places
         self._groups = GroupMeters(groups, self._of_group, self._unbalanced)
-        self._outside = Outside(publish, feed, self._groups.push, backlog)
+        self._outside = Outside(publish, feed, self._groups.accept_window, backlog)
         self._piece_s = piece_s
         self._monotonic_s = monotonic_s
         self._boxes: dict[str, MeasuredBox] = {}
@@ -98,20 +98,20 @@ class Measuring:
             self.ledgers.add(counters, ledger)
         self._boxes[plan.box_id] = box
 
-    def push(self, box_id: str, block: SampleBlock) -> None:
+    def accept_block(self, box_id: str, block: SampleBlock) -> None:
         """The block that follows."""
         self._boxes[box_id].inbox.offer(block)
 
-    def push_all(self, box_id: str, blocks: Sequence[SampleBlock]) -> None:
+    def accept_blocks(self, box_id: str, blocks: Sequence[SampleBlock]) -> None:
         """Blocks that follow, without a hole between them."""
         self._boxes[box_id].inbox.offer_all(blocks)
 
     def gap(self, box_id: str, gap: Gap) -> None:
-        """Samples are missing behind the last block."""
+        """Samples are missing after the last block."""
         self._boxes[box_id].inbox.offer(gap)
 
     def restart(self, box_id: str, hello: Hello) -> None:
-        """Sample indices begin anew, with these nominal values."""
+        """Sample indices begin again, with these nominal values."""
         self._boxes[box_id].inbox.offer(StreamRestart(hello))
 
     def figures(self, box_id: str, figures: BoxMeasurement) -> None:
@@ -167,13 +167,13 @@ class Measuring:
             self._guarded(box, _finish, job, mine)
 
     def _guarded(self, box: MeasuredBox, work: Callable[..., None], *arguments: object) -> None:
-        """What one Box's samples make fail is counted, told, and begins anew; the others go on."""
+        """What one Box's samples make fail is counted, told, and begins again; the others go on."""
         try:
             work(box, *arguments)
         except Exception:
             box.counters.add("failures")
             self._log.exception("measuring.failed", box_id=box.plan.box_id)
-            box.begin_anew()
+            box.restart()
 
     def _of_group(self, values: Values) -> None:
         self._feed.offer(values)
@@ -184,7 +184,7 @@ class Measuring:
     def _unbalanced(self, box_id: str, u2_ratio: float, end_ns: int) -> None:
         box = self._boxes.get(box_id)
         if box is not None:
-            box.beside("unbalance", u2_ratio, end_ns)
+            box.add_value("unbalance", u2_ratio, end_ns)
 
 
 def _is_due(box: MeasuredBox, piece_s: float, now_s: float) -> bool:
@@ -195,9 +195,7 @@ def _is_due(box: MeasuredBox, piece_s: float, now_s: float) -> bool:
 
 def _waiting_s(box: MeasuredBox) -> float:
     """Seconds of signal that a round has to measure of it."""
-    hello = box.status.hello
-    rate_hz = 12_000.0 if hello is None else hello.rate_millihz / 1000
-    return box.inbox.samples / rate_hz + (SLICE_NS / 1e9 if box.has_backlog else 0.0)
+    return box.inbox.samples / box.status.rate_hz + (SLICE_NS / 1e9 if box.has_backlog else 0.0)
 
 
 def _gather(box: MeasuredBox, jobs: list[_Job]) -> None:

@@ -33,7 +33,7 @@ class PhasorSource:
         self._box_id, self._wanted = box_id, wanted
         self._pmu = Pmu(nominal_hz, plan.reports_per_s, plan.pmu_class)
 
-    def push(self, piece: Samples, clock: tuple[int, TimeSource]) -> list[PhasorReport]:
+    def reports_of(self, piece: Samples, clock: tuple[int, TimeSource]) -> list[PhasorReport]:
         """The reports that a piece completes; none while nobody reads them."""
         if not self._wanted():
             return []

@@ -69,7 +69,7 @@ class MqttTopics:
         self._ongoing: dict[str, set[str]] = {}
         self._statuses: dict[str, bytes] = {}
 
-    def take(self, items: Iterable[Item], connected: bool) -> None:
+    def accept_items(self, items: Iterable[Item], connected: bool) -> None:
         """What the feed gave."""
         for item in items:
             if isinstance(item, DisturbanceNotice):
@@ -92,8 +92,8 @@ class MqttTopics:
             self._told.popleft()
             self.dropped += 1
 
-    def again(self) -> None:
-        """A broker that knows nothing: everything is published anew."""
+    def repeat_all(self) -> None:
+        """A broker that knows nothing: everything is published again."""
         self._statuses.clear()
         waiting = {message.topic for message in self._told}
         self._told.extend(message for topic, message in self._last.items() if topic not in waiting)

@@ -86,7 +86,7 @@ class Discovery:
         self._boxes, self._groups = boxes, groups
         self._sent: dict[str, Hello | None] = {}
 
-    def again(self) -> None:
+    def repeat_all(self) -> None:
         """A broker, or a Home Assistant, that knows nothing."""
         self._sent.clear()
 

@@ -82,7 +82,7 @@ class MqttPublisher:
                     stop.wait(min(LOOK_S, max(0.0, until_s - time.monotonic())))
 
     def _gather(self) -> None:
-        self._board.take(self._channel.take_all(), self._connected)
+        self._board.accept_items(self._channel.take_all(), self._connected)
         dropped = self._channel.dropped + self._board.dropped
         if dropped > self._dropped:
             self._counters.add("mqtt_dropped", dropped - self._dropped)
@@ -127,8 +127,8 @@ class MqttPublisher:
             self._problem = ""
             self._counters.add("mqtt_connected")
             self._log.info("mqtt.connected", host=section.host, port=section.port)
-            self._board.again()
-            self._discovery.again()
+            self._board.repeat_all()
+            self._discovery.repeat_all()
             if section.discovery:
                 broker.subscribe(f"{section.discovery}/status")
             self._publish(broker, stop)
@@ -143,7 +143,7 @@ class MqttPublisher:
             self._gather()
             broker.is_connected()
             if broker.was_told(ONLINE):  # a Home Assistant that starts learns of its devices again
-                self._discovery.again()
+                self._discovery.repeat_all()
             self._send(broker, self._discovery.due(), stop)
             self._send(broker, self._board.due(time.monotonic()), stop)
 

@@ -44,7 +44,7 @@ class _Heard:
 
 
 class Alignment:
-    """`count(name, box_id)` is told of what is left out: `phasors_late`, `phasors_off_axis`,
+    """`count(name, box_id)` counts what is left out: `phasors_late`, `phasors_off_axis`,
     `phasors_absent`."""
 
     def __init__(self, box_ids: Sequence[str], wait_s: float, count: Callable[[str, str], None]) -> None:
@@ -57,7 +57,7 @@ class Alignment:
         self._pending: dict[int, _Pending] = {}
         self._left_ns: int | None = None
 
-    def push(self, phasor: PhasorReport, now_s: float) -> None:
+    def accept_phasor(self, phasor: PhasorReport, now_s: float) -> None:
         """Take in a phasor; `now_s` is monotonic."""
         box_id = phasor.box_id
         if box_id not in self._known:

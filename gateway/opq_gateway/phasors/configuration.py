@@ -1,4 +1,4 @@
-"""What a stream holds: its PMUs (one per Box) and the configuration frames that tell a client.
+"""What a stream holds: its PMUs (one per Box) and the configuration frames that describe them.
 
 Each PMU has one phasor, its voltage, frequency and ROCOF, all in floating point. Every Box is there from the
 beginning, heard or not, so that the layout of data frames never changes.

@@ -20,7 +20,7 @@ _UNLOCKED_S = (10.0, 100.0, 1000.0)
 
 
 class PhasorTrigger(IntEnum):
-    """Why a PMU tells of a disturbance; bits 3-0 of STAT."""
+    """Why a PMU reports a disturbance; bits 3-0 of STAT."""
 
     MANUAL = 0
     MAGNITUDE_LOW = 1
@@ -29,7 +29,7 @@ class PhasorTrigger(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class PmuStatus:
-    """What STAT tells of one PMU."""
+    """What STAT says of one PMU."""
 
     there: bool
     """False: the numbers are fill, not to be used."""
@@ -68,7 +68,7 @@ def data_quality(uncertainty_ns: int) -> int:
 def message_quality(in_sync: bool, uncertainty_ns: int) -> int:
     """Bits 3-0 of FRACSEC's first byte: 0 in sync, n within 10**(n - 10) s, 15 not known.
 
-    Bits 6-4 tell of leap seconds and stay 0: nobody announces one to the gateway.
+    Bits 6-4 announce leap seconds and stay 0: nobody announces one to the gateway.
     """
     if in_sync:
         return 0

@@ -44,7 +44,7 @@ class _Client:
 
 
 class PhasorServer:
-    """Serves one `PhasorStream`; `run` until told to stop."""
+    """Serves one `PhasorStream`; `run` until its stop event is set."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class PhasorServer:
         if missed > self._missed:
             self._counters.add("phasors_missed", missed - self._missed)
             self._missed = missed
-        for frame in self._stream.push(items, now_s):
+        for frame in self._stream.accept_items(items, now_s):
             self._counters.add("phasor_frames")
             for client in list(self._clients):
                 if self._clients[client].wants_data:

@@ -20,7 +20,7 @@ from opq_proto.errors import ConfigError
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS
 
 CHANGE_TOLD_S = 60.0
-"""For so long STAT tells that the configuration changed."""
+"""For so long STAT says that the configuration changed."""
 TRIGGERS = {
     "dip": PhasorTrigger.MAGNITUDE_LOW,
     "interruption": PhasorTrigger.MAGNITUDE_LOW,
@@ -65,7 +65,7 @@ class PhasorStream:
     """One C37.118 stream of all Boxes.
 
     `nominal_hz(box_id)` is asked for what the Boxes declared (None: not heard yet); `count(name, box_id)`
-    is told of what is left out.
+    counts what is left out.
     """
 
     def __init__(
@@ -85,12 +85,12 @@ class PhasorStream:
         self._changed_s = -math.inf
         self._next_look_s = -math.inf
 
-    def push(self, items: Sequence[Item], now_s: float) -> list[bytes]:
+    def accept_items(self, items: Sequence[Item], now_s: float) -> list[bytes]:
         """Take in what the feed gave; the data frames that leave now, in order of time."""
         self._look_for_change(now_s)
         for item in items:
             if isinstance(item, PhasorReport):
-                self._alignment.push(item, now_s)
+                self._alignment.accept_phasor(item, now_s)
             elif isinstance(item, DisturbanceNotice):
                 self._tell(item)
         return [encode(self._data(instant, now_s)) for instant in self._alignment.due(now_s)]

@@ -12,7 +12,7 @@
 | sealed.py, columns.py | a sealed file; its stamps in few bytes |
 | codec/ | its samples in few bytes |
 | first_format.py | files of gateways before this one, read only |
-| lost.py, pending.py | a loss with its reason; losses that wait for the block behind them |
+| lost.py, pending.py | a loss with its reason; losses that wait for the block after them |
 | waveform.py | a Waveform, or the holes, of records in columns |
 | sealing.py, sealer.py | the child that seals; the thread that keeps it at work |
 | syncing.py | the disk itself has it, every `ring.sync_s` |

@@ -44,7 +44,7 @@ class SegmentCatalogue:
     def held(self, start_ns: int | None = None, end_ns: int | None = None) -> list[Segment]:
         """Segments with samples, those that touch [start_ns, end_ns) where given.
 
-        The one behind the span belongs to them: a loss at its beginning may lie in the span.
+        The one after the span belongs to them: a loss at its beginning may lie in the span.
         """
         with self._lock:
             if self._number is None:
@@ -216,7 +216,7 @@ def _dropped_unwritten(path: Path) -> bool:
 
 
 MOST_FILES, LASTING_NS = 4_000, 600 * 10**9
-"""At most, beside four for each ten minutes kept: a Box that starts anew all the time fills no disk, no start
+"""At most, beside four for each ten minutes kept: a Box that always starts again fills no disk, no start
 opens tens of thousands of files, and no read looks through them (0.2 ms for so many)."""
 
 
@@ -225,7 +225,7 @@ def due(
 ) -> list[Segment]:
     """Those to be deleted, of all in the order of their names.
 
-    From the oldest on while those behind hold the time, or while all are too many or too much.
+    From the oldest on while those after hold the time, or while all are too many or too much.
     """
     files, taken = len(segments), sum(one.file_bytes for one in segments) + coming_bytes
     kept_ns = sum(one.span_ns for one in segments)

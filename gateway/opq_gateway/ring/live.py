@@ -76,7 +76,7 @@ class LiveSegment:
         return self.records - self.segment.records
 
     def fits(self, block: SampleBlock) -> bool:
-        """Whether the block may stand behind what is written: same boot and gain, a later index and time."""
+        """Whether the block may stand after what is written: same boot and gain, a later index and time."""
         segment = self.segment
         return (
             segment.boot_id == block.boot_id
@@ -120,7 +120,7 @@ class LiveSegment:
         return count
 
     def write(self, lost: Sequence[Lost], blocks: Sequence[SampleBlock]) -> None:
-        """Put losses, then blocks that follow each other, behind what is written; there is room for all.
+        """Put losses, then blocks that follow each other, after what is written; there is room for all.
 
         Raises:
             OSError: the disk refuses; nothing of them counts as written, and the segment must be ended.
@@ -160,13 +160,13 @@ class LiveSegment:
         return True
 
     def end(self) -> None:
-        """Give back the room behind the last record and close; the file goes when it has none."""
+        """Give back the room after the last record and close; the file goes when it has none."""
         with self._lock:
             fd, self._fd = self._fd, -1
         if fd < 0:
             return
         self.segment.file_bytes = raw.HEAD_BYTES + self.segment.records * self._stride
-        with contextlib.suppress(OSError):  # a failing disk: what lies behind the end is skipped as unwritten
+        with contextlib.suppress(OSError):  # a failing disk: what lies after the end is skipped as unwritten
             os.ftruncate(fd, self.segment.file_bytes)
         os.close(fd)
         if not self.segment.records:

@@ -1,6 +1,6 @@
 """Pending losses: what is lost already and stands in no file yet.
 
-A loss is written together with the block behind it, so that its time is known and it costs no write of
+A loss is written together with the block after it, so that its time is known and it costs no write of
 its own. While the disk refuses, losses join up here.
 """
 
@@ -30,13 +30,13 @@ class PendingLosses:
     """The losses of one ring; from its writing thread."""
 
     def __init__(self, newest: Segment | None) -> None:
-        """Go on behind the newest segment."""
+        """Go on after the newest segment."""
         self._told: list[Gap] = []
         self._lost: list[Lost] = []
         self._fresh = True
         self._at: Segment | _Position | None = newest
 
-    def told(self, gap: Gap) -> None:
+    def accept_gap(self, gap: Gap) -> None:
         """Samples before the next block are given up."""
         self._told.append(gap)
 
@@ -78,7 +78,7 @@ class PendingLosses:
             self._lost.append(lost)
 
     def _hole(self, block: SampleBlock) -> list[Lost]:
-        """What lies between the position and `block`, with the reasons told or guessed."""
+        """What lies between the position and `block`, with the reasons given or guessed."""
         at = self._at
         if at is not None and at.boot_id == block.boot_id:
             position, start_ns = at.end_sample, at.end_ns

@@ -25,9 +25,9 @@ MAGIC: Final = b"OPQRING2"
 HEAD_BYTES: Final = 64
 MOST_CAPACITY: Final = 1 << 16
 LOOK_AHEAD_BYTES: Final = 1 << 20
-"""A power cut may leave written records behind unwritten ones: so far (40 s) is looked for them."""
+"""A power cut may leave written records after unwritten ones: so far (40 s) is looked for them."""
 LOSSES_BEHIND: Final = 4
-"""Records read behind a span, for a loss that begins in it is told with the block behind it."""
+"""Records read after a span, for a loss that begins in it is recorded with the block after it."""
 _HEAD = struct.Struct("<8sIIIId24s")
 
 
@@ -60,7 +60,7 @@ def box_id(data: bytes) -> str:
 
 
 def layout(data: bytes) -> RawLayout | None:
-    """The layout that the first 64 bytes of a file tell; None: this is no raw segment."""
+    """The layout that the first 64 bytes of a file say; None: this is no raw segment."""
     if len(data) < HEAD_BYTES:
         return None
     if data.startswith(first_format.MAGIC):

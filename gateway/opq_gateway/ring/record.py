@@ -3,9 +3,9 @@
     record  = crc32 u32 over the rest, count u16, source u8, flags u8, first_sample u64, t_ns i64,
               uncertainty_ns u32, rate_millihz u32, payload (zero padded)         all little endian
     payload = int16[count]; of a loss (flag 4, count 0): boot_id u32, samples u64, start_ns i64, end_ns i64,
-              length u16 of the reason, reason as UTF-8; `t_ns` is then that of the block behind it
+              length u16 of the reason, reason as UTF-8; `t_ns` is then that of the block after it
 
-The crc begins not with 0 but with `seed(epoch, index)`: the epoch is drawn anew for each file, so that
+The crc begins not with 0 but with `seed(epoch, index)`: the epoch is drawn again for each file, so that
 what an older file left in the same place of the disk, or a record in another place, is none. A CRC-32 of
 one length differs for certain when its start value does.
 """
@@ -62,7 +62,7 @@ def of_block(block: SampleBlock, capacity: int, crc_seed: int) -> bytes:
 
 
 def of_lost(lost: Lost, t_ns: int, capacity: int, crc_seed: int) -> bytes:
-    """One loss; `t_ns` is that of the block behind it, so that times rise from record to record."""
+    """One loss; `t_ns` is that of the block after it, so that times rise from record to record."""
     rest = _FACTS.pack(0, 0, FLAG_LOST, lost.first_sample, t_ns, _UNKNOWN, 1)
     rest += losses.to_bytes(lost, 2 * capacity)
     rest = rest.ljust(_FACTS.size + 2 * capacity, b"\0")

@@ -4,7 +4,7 @@
 
 One writer; any number of readers, in this process or another, read by time while it writes. Nothing that
 is written is ever changed: a start begins a new segment, so does another boot, gain or a step of time
-backwards. The oldest segment is deleted when those behind it hold the wanted hours, or when all take more
+backwards. The oldest segment is deleted when those after it hold the wanted hours, or when all take more
 than the wanted bytes (`retention.py`).
 
 Every sample is in the ring or in a recorded loss with its reason (`read_lost`). Survives kill -9 at any byte
@@ -119,11 +119,11 @@ class Ring:
         return self._catalogue.unreadable()
 
     def append(self, block: SampleBlock) -> None:
-        """Write a block behind the last one; see `append_all`."""
+        """Write a block after the last one; see `append_all`."""
         self.append_all((block,))
 
     def append_all(self, blocks: Sequence[SampleBlock]) -> None:
-        """Write blocks behind the last one, those that follow each other with one write.
+        """Write blocks after the last one, those that follow each other with one write.
 
         Raises:
             OSError: the disk is full or gone, or the Box changes too often. What was not taken is a loss,
@@ -144,7 +144,7 @@ class Ring:
 
     def gap(self, gap: Gap) -> None:
         """The samples right before the next block are given up, for this reason."""
-        self._losses().told(gap)
+        self._losses().accept_gap(gap)
 
     def _losses(self) -> PendingLosses:
         if self._pending is None:
@@ -273,7 +273,7 @@ class Ring:
         """
         holes = Holes()
         for stretch in self.stretches(start_ns, end_ns, counts=False):
-            holes.take(stretch)
+            holes.accept_records(stretch)
         return holes.found
 
     def stretches(self, start_ns: int, end_ns: int, counts: bool = True) -> Iterator[RecordColumns]:

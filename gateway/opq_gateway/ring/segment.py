@@ -32,7 +32,7 @@ class Segment:
     end_sample: int = 0
     file_bytes: int = 0
     written_bytes: int = 0
-    """Of these; what lies behind is preallocated room."""
+    """Of these; what lies after is preallocated room."""
     may_seal: bool = False
     """A raw segment of the format that is written today."""
 
@@ -42,7 +42,7 @@ class Segment:
         return self.end_ns - self.start_ns
 
     def added(self, blocks: Sequence[SampleBlock], losses: int) -> None:
-        """Account for what was written behind the rest; `blocks` follow each other."""
+        """Account for what was written after the rest; `blocks` follow each other."""
         first, last = blocks[0], blocks[-1]
         if not self.end_ns:
             self.start_ns, self.first_sample = first.t_ns, first.first_sample
@@ -84,12 +84,12 @@ class RecordColumns:
 
     @property
     def ends(self) -> NDArray[np.int64]:
-        """Index behind each row's last sample."""
+        """Index after each row's last sample."""
         return np.asarray(self.rows["first_sample"] + self.rows["count"], np.int64)
 
     @property
     def ends_ns(self) -> NDArray[np.int64]:
-        """UTC behind each row's last sample, as `Block.end_ns` says it."""
+        """UTC after each row's last sample, as `Block.end_ns` says it."""
         lasting = self.rows["count"].astype(np.int64) * 10**12 // self.rows["rate_millihz"].astype(np.int64)
         return np.asarray(self.rows["t_ns"] + lasting, np.int64)
 

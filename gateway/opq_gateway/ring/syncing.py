@@ -71,7 +71,7 @@ class Syncing:
 def sync_file_system(folder: Path) -> bool:
     """Have the disk hold all that was written to the file system of `folder`; False: it did not.
 
-    Linux' syncfs(2), which Python does not have; it tells of errors since Linux 5.8.
+    Linux' syncfs(2), which Python does not have; it reports errors since Linux 5.8.
     """
     syncfs = getattr(ctypes.CDLL(None), "syncfs", None)
     if syncfs is None:

@@ -109,7 +109,7 @@ class Holes:
     _before: Lost | None = None
     """Where the last stretch ended, as a loss of no samples."""
 
-    def take(self, stretch: RecordColumns) -> None:
+    def accept_records(self, stretch: RecordColumns) -> None:
         """Its recorded losses, and the holes that nobody recorded."""
         self.found += stretch.lost
         if not len(stretch.rows):

@@ -81,7 +81,7 @@ class EdgeRules:
         self.port = self._service.port
         self._service.start()
 
-    def beside(self, outputs: Outputs) -> Outputs:
+    def with_samples_from(self, outputs: Outputs) -> Outputs:
         """The same; raw samples come here too."""
         return SampleTap(outputs, self._waves)
 

@@ -32,8 +32,8 @@ class SampleTap:
     def __init__(self, behind: Outputs, waves: LocalFeed[WavePiece]) -> None:
         self._behind, self._waves = behind, waves
 
-    def push_all(self, box_id: str, blocks: Sequence[SampleBlock]) -> None:
-        self._behind.push_all(box_id, blocks)
+    def accept_blocks(self, box_id: str, blocks: Sequence[SampleBlock]) -> None:
+        self._behind.accept_blocks(box_id, blocks)
         if self._waves.wanted:
             for block in blocks:
                 self._waves.offer(piece_of(box_id, block))

@@ -1,7 +1,7 @@
 """Axis: one run of sample indices of a Box, from its start to its next.
 
 Gives each block its time, finds where the run begins (after a restart of the gateway: where the
-ring ends) and notices when the indices begin anew. Pure; the clocks are handed in.
+ring ends) and notices when the indices begin again. Pure; the clocks are handed in.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
 BACKWARD_BLOCKS = 3
 """A line keeps the order: so many live blocks in a row from before what was expected mean that the
-indices began anew, even if the hello was lost or the boot id is the same."""
+indices began again, even if the hello was lost or the boot id is the same."""
 SAME_AXIS_NS = 1_000_000_000
 """A restarted gateway goes on with the ring's axis when a block's time agrees so well with its index."""
 HELD_BLOCKS = 1024
@@ -83,8 +83,8 @@ class Axis:
             line.passed(expected, now_s)
         return blocks
 
-    def take(self, samples: Samples, hello: Hello) -> list[Output] | None:
-        """What is in order now and what to ask for; None: the indices began anew, elsewhere."""
+    def accept_samples(self, samples: Samples, hello: Hello) -> list[Output] | None:
+        """What is in order now and what to ask for; None: the indices began again, elsewhere."""
         now_s = self._clocks.monotonic_s()
         self._hello = hello
         live = not samples.flags & FLAG_RESENT
@@ -150,7 +150,7 @@ class Axis:
             self._backward = self._backward + 1 if block.end_sample <= expected else 0
             if self._backward >= BACKWARD_BLOCKS:
                 return None
-        return line.push(block, now_s)
+        return line.accept_block(block, now_s)
 
     def _block(self, samples: Samples, stamp: SampleTime | Samples) -> SampleBlock:
         flags = samples.flags

@@ -38,11 +38,11 @@ Done = Callable[[BoxAnswer], None]
 class BoxCommandLink(Protocol):
     """Commands with acknowledgement; `done` is called once for each that was taken, from another thread."""
 
-    def ask(self, operation: Operation, argument: str, timeout_s: float, done: Done) -> bool:
+    def send_command(self, operation: Operation, argument: str, timeout_s: float, done: Done) -> bool:
         """False: the port is not open, or too many commands wait."""
         ...
 
-    def ask_data(self, offset: int, data: bytes, timeout_s: float, done: Done) -> bool:
+    def send_update_data(self, offset: int, data: bytes, timeout_s: float, done: Done) -> bool:
         """A piece of a firmware image."""
         ...
 
@@ -52,7 +52,7 @@ WAITING = 16
 AGAIN_S = 1.0
 """Without an answer for so long, or half of the time-out, it is sent once more."""
 ONCE = (Operation.RESET, Operation.UPDATE_END, Operation.REPL, Operation.SYNC_TIME)
-"""What starts the Box anew, and a time that would be a second old."""
+"""What starts the Box again, and a time that would be a second old."""
 
 
 @dataclass(slots=True)
@@ -85,15 +85,15 @@ class BoxCommands:
         self.on_setting: Callable[[], None] = lambda: None
         """Called (reader's thread) when a setting of the Box was changed."""
 
-    def ask(self, operation: Operation, argument: str, timeout_s: float, done: Done) -> bool:
+    def send_command(self, operation: Operation, argument: str, timeout_s: float, done: Done) -> bool:
         """False: the port is not open, or too many commands wait."""
-        return self._put(_Asked(operation, argument, 0, b"", timeout_s, done))
+        return self._queue_command(_Asked(operation, argument, 0, b"", timeout_s, done))
 
-    def ask_data(self, offset: int, data: bytes, timeout_s: float, done: Done) -> bool:
+    def send_update_data(self, offset: int, data: bytes, timeout_s: float, done: Done) -> bool:
         """A piece of a firmware image; False as above."""
-        return self._put(_Asked(None, "", offset, data, timeout_s, done))
+        return self._queue_command(_Asked(None, "", offset, data, timeout_s, done))
 
-    def tell(self, operation: Operation) -> None:
+    def send_unanswered(self, operation: Operation) -> None:
         """Send a command at once and wait for nothing; reader's thread."""
         self._to_box(Command(self._next_id(), operation))
 
@@ -114,7 +114,7 @@ class BoxCommands:
         for asked in left:
             asked.done(BoxAnswer(None, "the port was lost"))
 
-    def take(self, message: Acknowledgement | Settings) -> None:
+    def accept_answer(self, message: Acknowledgement | Settings) -> None:
         """What the Box answers; what was not asked here, or too late, is nobody's."""
         current = self._current
         if current is None:
@@ -144,7 +144,7 @@ class BoxCommands:
             if current.operation not in ONCE:
                 self._send(current)
 
-    def _put(self, asked: _Asked) -> bool:
+    def _queue_command(self, asked: _Asked) -> bool:
         with self._lock:
             if not self._open or len(self._waiting) >= WAITING:
                 return False

@@ -46,7 +46,7 @@ class CrossingLimits:
         commands.on_setting = self.forget
 
     def forget(self) -> None:
-        """They may be others now; the next hello tells the Box again."""
+        """They may be others now; after the next hello the Box gets them again."""
         self._known_boot = None
 
     def lost(self) -> None:
@@ -54,7 +54,7 @@ class CrossingLimits:
         self._known_boot = None
 
     def hello(self, hello: Hello) -> None:
-        """The Box said who it is: tell it, unless it knows."""
+        """The Box said who it is: send them, unless it has them."""
         if not self._argument or self._asked or self._known_boot == hello.boot_id:
             return
 
@@ -66,7 +66,9 @@ class CrossingLimits:
             if answer.status is not Status.DONE:
                 self._refused(f"{answer.status.name.lower()} {answer.detail}".strip())
 
-        self._asked = self._commands.ask(Operation.CROSSING_LIMITS, self._argument, LIMITS_TIMEOUT_S, done)
+        self._asked = self._commands.send_command(
+            Operation.CROSSING_LIMITS, self._argument, LIMITS_TIMEOUT_S, done
+        )
 
 
 ON_THE_WAY_NS = 30_000_000
@@ -88,7 +90,7 @@ class TimeForGps:
         self._settled = False
 
     def gps(self, status: GpsStatus) -> None:
-        """The Box told of its receiver; each second."""
+        """The Box reports its receiver's state, each second."""
         if self._settled or status.state is not GpsState.ACQUIRING:
             return
         system = self._clocks.system()
@@ -96,7 +98,7 @@ class TimeForGps:
         if system.source is TimeSource.FREE or uncertainty_ns > GOOD_NS:
             return
         argument = f"{self._clocks.now_ns()},{uncertainty_ns}"
-        self._settled = self._commands.ask(Operation.SYNC_TIME, argument, TIME_TIMEOUT_S, self._done)
+        self._settled = self._commands.send_command(Operation.SYNC_TIME, argument, TIME_TIMEOUT_S, self._done)
 
     def _done(self, answer: BoxAnswer) -> None:
         self._settled = answer.status is Status.DONE or answer.status is Status.UNKNOWN

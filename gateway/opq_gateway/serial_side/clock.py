@@ -1,4 +1,4 @@
-"""Clock: the time of a block, as the Box told it; by the system's clock where the Box has none.
+"""Clock: the time of a block, as the Box says it; by the system's clock where the Box has none.
 
     the Box knows (GPS, holdover, NTP)    its stamps pass through, with their uncertainty
     it knew, and says FREE now            held over from its last stamp, at the rate that it had
@@ -10,7 +10,7 @@
 
 Once given, a stamp is never revised: what is learnt later is approached by slewing (steering.py). Only a
 better clock than there was (GPS after none, a system's clock that became synchronised) makes a step:
-counted, and told with its reason. One Clock per run of sample indices. Pure: the clocks are handed in.
+counted, and logged with its reason. One Clock per run of sample indices. Pure: the clocks are handed in.
 
 Leap seconds: times are Unix time, UTC without a number for 23:59:60. With GPS the Box gives the leap
 second the numbers of the second before it (device/cmodules/clock): stamps stand still for a second at
@@ -175,7 +175,7 @@ class BoxClock:
     def _aim(self, sample: int, only_as_before: bool = False) -> None:
         """Look where the truth is, and steer there from `sample` on."""
         assert self._arrivals is not None and self._system is not None
-        fit, bearing = self._arrivals.fit(), self._system.look()
+        fit, bearing = self._arrivals.fit(), self._system.read_clocks()
         if fit is None:
             return
         bound_ns = None

@@ -155,7 +155,7 @@ def early_ports(config: Path) -> EarlyPorts:
 def in_arrears(messages: Sequence[tuple[int, "LinkMessage"]]) -> list[tuple[int, "LinkMessage"]]:
     """What an early port brought, for an intake: the hello first; no block's arrival says when it was sent.
 
-    A hello after which the indices begin anew is a new start of the Box; it stays in its place.
+    A hello after which the indices begin again is a new start of the Box; it stays in its place.
     """
     from opq_proto.link_messages import FLAG_RESENT, Hello, Samples
 

@@ -43,16 +43,16 @@ class Greeting:
     def opened(self) -> None:
         """The port was opened: ask who is there."""
         self._asked_s = None
-        self.ask()
+        self.request_hello()
 
-    def ask(self) -> None:
+    def request_hello(self) -> None:
         """Ask for a hello, at most each ASK_HELLO_S."""
         now_s = self._monotonic_s()
         if self._asked_s is None or now_s - self._asked_s >= ASK_HELLO_S:
             self._asked_s = now_s
             self._ask()
 
-    def take(self, hello: Hello) -> bool:
+    def accept_hello(self, hello: Hello) -> bool:
         """A hello came; whether it is the configured Box's and can be true."""
         self._counters.add("hello")
         if hello.box_id and str(hello.box_id) != self._status.box_id:
@@ -109,7 +109,7 @@ class BoxLog:
         self._lines = lines
         self._told = 0
 
-    def take(self, message: Log) -> None:
+    def write_line(self, message: Log) -> None:
         """A line of the Box."""
         self._counters.add("log_lines")
         if self._lines.due("log lines of the Box"):

@@ -47,7 +47,7 @@ LATEST_SAMPLE = 2**62
 RATE_SHARE = 100
 """A rate further from the hello's than a hundredth of it is no crystal's."""
 MOST_RESTARTS, RESTARTS_S = 60, 60.0
-"""A Box that begins anew more often is not heard for a while: each time costs a file and new filters."""
+"""A Box that begins again more often is not heard for a while: each time costs a file and new filters."""
 
 
 class Intake:
@@ -80,7 +80,7 @@ class Intake:
             counters,
             self._lines,
             monotonic_s,
-            lambda: self.commands.tell(Operation.HELLO),
+            lambda: self.commands.send_unanswered(Operation.HELLO),
         )
         self._limits = CrossingLimits(limits, self.commands, self._limits_refused)
         self._time_for_gps = TimeForGps(self.commands, self._clocks)
@@ -102,11 +102,11 @@ class Intake:
         self.commands.lost()
         self._limits.lost()
 
-    def take(self, message: LinkMessage) -> None:
+    def accept_message(self, message: LinkMessage) -> None:
         """Take in one message of the Box."""
-        self.take_all([(0, message)])
+        self.accept_messages([(0, message)])
 
-    def take_all(self, messages: list[tuple[int, LinkMessage]]) -> None:
+    def accept_messages(self, messages: list[tuple[int, LinkMessage]]) -> None:
         """Take in what came at once: (sequence, message)."""
         run: list[Samples] = []
         for _, message in messages:
@@ -129,7 +129,7 @@ class Intake:
                 self._count_axis()
                 self._hand_on()
         elif self._greeting.hello is None:
-            self._greeting.ask()
+            self._greeting.request_hello()
         self.commands.tick()
 
     @property
@@ -138,7 +138,7 @@ class Intake:
         return self._axis is not None and self._axis.line.waiting > 0
 
     def close(self) -> None:
-        """The gateway ends: what waits behind a hole still goes to the ring."""
+        """The gateway ends: what waits after a hole still goes to the ring."""
         if self._axis is not None:
             self._handle(self._axis.flush(ENDED))
             self._hand_on()
@@ -154,17 +154,17 @@ class Intake:
         elif isinstance(message, Crossing):
             self._crossing(message)
         elif isinstance(message, Acknowledgement | Settings):
-            self.commands.take(message)
+            self.commands.accept_answer(message)
         elif isinstance(message, GpsStatus):
             self._status.gps = message
             self._time_for_gps.gps(message)
         elif isinstance(message, Health):
             self._status.health = message
         elif isinstance(message, Log):
-            self._box_log.take(message)
+            self._box_log.write_line(message)
 
     def _hello(self, hello: Hello) -> None:
-        if not self._greeting.take(hello):
+        if not self._greeting.accept_hello(hello):
             return
         before = self._axis_of
         if before is not None and before.boot_id != hello.boot_id and self._too_often():
@@ -184,7 +184,7 @@ class Intake:
         self._restart(hello)
 
     def _restart(self, hello: Hello) -> None:
-        """Sample indices begin anew; after a restart of the gateway they go on from the ring."""
+        """Sample indices begin again; after a restart of the gateway they go on from the ring."""
         newest = None
         if self._axis is not None:
             self._handle(self._axis.flush())
@@ -198,7 +198,7 @@ class Intake:
         self._outputs.restart(self._status.box_id, hello)
 
     def _too_often(self) -> bool:
-        """Whether the Box may not begin anew now; counts that it does."""
+        """Whether the Box may not begin again now; counts that it does."""
         now_s = self._clocks.monotonic_s()
         if len(self._restarts_s) == MOST_RESTARTS and now_s - self._restarts_s[0] < RESTARTS_S:
             self._lines.error("box.unsteady", restarts=MOST_RESTARTS, within_s=RESTARTS_S)
@@ -218,7 +218,7 @@ class Intake:
             self._counters.add(
                 "foreign_box" if self._status.foreign_box else "samples_before_hello", len(run)
             )
-            self._greeting.ask()
+            self._greeting.request_hello()
             return
         off_millihz = hello.rate_millihz // RATE_SHARE
         least, most = hello.rate_millihz - off_millihz, hello.rate_millihz + off_millihz
@@ -244,16 +244,16 @@ class Intake:
         if samples.flags:
             self._counters.add("box_overruns", bool(samples.flags & FLAG_OVERRUN_BEFORE))
             self._counters.add("clipped_blocks", bool(samples.flags & FLAG_CLIPPED))
-        outputs = axis.take(samples, hello)
+        outputs = axis.accept_samples(samples, hello)
         if outputs is None and self._too_often():
             self._counters.add("samples_refused")
             return
         if outputs is None:
             self._counters.add("restarts")
             self._lines.warning("box.restarted", reason="sample indices began again without a hello")
-            self._greeting.ask()
+            self._greeting.request_hello()
             self._restart(hello)
-            outputs = (self._axis.take(samples, hello) if self._axis is not None else None) or []
+            outputs = (self._axis.accept_samples(samples, hello) if self._axis is not None else None) or []
         self._handle(outputs)
         self._count_axis()
 
@@ -282,7 +282,7 @@ class Intake:
         status.sample_uncertainty_ns, status.sample_source = blocks[-1].uncertainty_ns, blocks[-1].source
         self._counters.add("samples", blocks[-1].end_sample - blocks[0].first_sample)  # without a hole
         self._ring_writer.keep(blocks)
-        self._outputs.push_all(status.box_id, blocks)
+        self._outputs.accept_blocks(status.box_id, blocks)
 
     def _gap(self, gap: Gap) -> None:
         self._counters.add("gaps")

@@ -1,4 +1,4 @@
-"""Where one Box's samples go: first into the ring (RingWriter), then to the rooms behind (Outputs).
+"""Where one Box's samples go: first into the ring (RingWriter), then to the other rooms (Outputs).
 
 All of it in the reader's thread. No Output may wait: what one cannot take at once it puts into a Channel, or
 drops and counts. The ring is written before, so what is dropped there is not lost.
@@ -20,10 +20,10 @@ class Outputs(Protocol):
     """Of all Boxes; per Box in the order of its sample indices."""
 
     def restart(self, box_id: str, hello: Hello) -> None:
-        """Sample indices begin anew, or the nominal values are others; blocks follow."""
+        """Sample indices begin again, or the nominal values are others; blocks follow."""
         ...
 
-    def push_all(self, box_id: str, blocks: Sequence[SampleBlock]) -> None:
+    def accept_blocks(self, box_id: str, blocks: Sequence[SampleBlock]) -> None:
         """The next blocks in order, without a hole between them, stamped."""
         ...
 

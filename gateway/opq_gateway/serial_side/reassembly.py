@@ -4,7 +4,7 @@ A hole in the sample indices is asked for by Resend and waited for; a hole that 
 marked as a gap, never closed up. Pure: the caller hands in a monotonic time and carries out
 what is returned. One Reassembly per Box and index axis.
 
-The Box serves what it was asked in the order asked, so a block that comes tells that those asked
+The Box serves what it was asked in the order asked, so a block that comes shows that those asked
 before it were sent and lost on the line: they are asked for again at once. At 921,600 baud and one wrong
 byte in a thousand every third frame is lost, and each is still had within a second.
 """
@@ -25,14 +25,14 @@ with 0.38: 0.38 ** 16 = 2e-7."""
 OVERRUN_TRIES = 3
 """The same where the Box says that it lost samples itself, or never answered a request."""
 LONGEST_WAIT_S = 20.0
-"""A hole is given up after this even if the Box still fills it: what waits behind is live."""
+"""A hole is given up after this even if the Box still fills it: what waits after is live."""
 WAITING_BLOCKS = 4096
-"""Blocks held behind a hole: 20 s of 200-sample blocks at 12 kS/s, and some."""
+"""Blocks held after a hole: 20 s of 200-sample blocks at 12 kS/s, and some."""
 MOST_ASKS = 16
 """Requests at once; a Box keeps a list of 32 (device/cmodules/pipeline/resends.h)."""
 MOST_AHEAD = 8000
 """Samples asked for and not here yet: 0.3 s of a line's room. More, and what is lost again would wait
-behind all of it until the Box has it no longer."""
+after all of it until the Box has it no longer."""
 OVERRUN = "the Box's converter overran"
 NOT_RESENT = "lost between Box and gateway; the Box did not send them again"
 ENDED = "lost between Box and gateway, which ended before the Box had sent them again"
@@ -84,7 +84,7 @@ class Reassembly:
 
     @property
     def waiting(self) -> int:
-        """Blocks held behind a hole."""
+        """Blocks held after a hole."""
         return len(self._waiting)
 
     def expect(self, first_sample: int) -> None:
@@ -96,7 +96,7 @@ class Reassembly:
         self._expected = end_sample
         self._heard_s = now_s
 
-    def push(self, block: SampleBlock, now_s: float) -> list[Output]:
+    def accept_block(self, block: SampleBlock, now_s: float) -> list[Output]:
         """Take in a block; returns what is in order now, and what to ask for."""
         if not len(block.counts):
             return []
@@ -119,7 +119,7 @@ class Reassembly:
         return self.tick(now_s)
 
     def _wait(self, block: SampleBlock, now_s: float) -> None:
-        """A block behind a hole, or one that fills some of it."""
+        """A block after a hole, or one that fills some of it."""
         order, first = self._order, block.first_sample
         if order and first < order[-1]:
             self.recovered += len(block.counts)
@@ -224,7 +224,7 @@ class Reassembly:
                 if start == first:
                     self._tries[begin] = self._tries.get(begin, 0) + 1
             if self._look:
-                break  # the holes behind have time
+                break  # the holes after have time
         self._look = self._look or samples < 0
         if len(self._tries) > WAITING_BLOCKS and self._expected is not None:
             self._tries = {begin: tries for begin, tries in self._tries.items() if begin >= self._expected}

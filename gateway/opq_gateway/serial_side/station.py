@@ -29,7 +29,7 @@ ABSENT_TRIES = BACKOFF_S.index(1.0)
 a Box can send again what it sampled in the last 3.2 s (Hello.ring_samples)."""
 SILENT_S = 20.0
 """A Box says hello every 5 s at least. So long without a byte: a TCP peer that vanished without a word,
-or an adapter that hangs; the port is opened anew."""
+or an adapter that hangs; the port is opened again."""
 ARREARS_PER_ROUND = 200
 """Messages of an early port that are handled at once: 10 ms of CPU; more, and the port would not be read."""
 LOOK_S = 1.0
@@ -45,7 +45,7 @@ class StationListener(Protocol):
 
     def opened(self) -> None: ...
 
-    def take_all(self, messages: list[tuple[int, LinkMessage]]) -> None: ...
+    def accept_messages(self, messages: list[tuple[int, LinkMessage]]) -> None: ...
 
     def tick(self) -> None: ...
 
@@ -164,7 +164,7 @@ class BoxStation:
             messages = self._arrears[:ARREARS_PER_ROUND]
             del self._arrears[:ARREARS_PER_ROUND]
         if messages:
-            self._intake.take_all(messages)
+            self._intake.accept_messages(messages)
             self._waits.record_success()  # only now: one whose handling always throws waits ever longer
 
     def _look(self, now_s: float) -> None:

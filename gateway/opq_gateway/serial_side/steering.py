@@ -29,7 +29,7 @@ class Aim:
     """How fast the truth may move away until the next aim, relative."""
     source: TimeSource
     rate_millihz: int
-    """What is told beside the stamps."""
+    """What is reported beside the stamps."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ class SystemTime:
         self._known_ns = UNKNOWN_UNCERTAINTY_NS
         self._apart_s: float | None = None  # since when it is somewhere else, synchronised
 
-    def look(self) -> Bearing:
+    def read_clocks(self) -> Bearing:
         """The bearing now."""
         offset_ns, now_s = self._read()
         state = self._system()

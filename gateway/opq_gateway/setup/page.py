@@ -46,8 +46,8 @@ class SetupPage:
         save: Callable[[Mapping[str, Any]], bool],
         update: Callable[[], str] | None = None,
     ) -> None:
-        """`save` keeps settings, and tells whether the gateway starts again by itself; raises OpqError,
-        OSError. `update` starts a firmware update and tells what it does."""
+        """`save` keeps settings, and returns whether the gateway starts again by itself; raises OpqError,
+        OSError. `update` starts a firmware update and returns what it does."""
         folder = resources.files("opq_gateway.setup")
         self._page = (folder / "page.html").read_bytes()
         self._icon = (folder / "opq.ico").read_bytes()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from opq_gateway import config as gateway_config
-from opq_gateway.config import Config, data_folder
+from opq_gateway.config import LEAST_CYCLES, MOST_CYCLES, Config, data_folder
 from opq_proto import config as configuration
 from opq_proto import log
 from opq_proto.errors import ConfigError
@@ -42,7 +42,7 @@ def settings_of(config: Config) -> dict[str, str | int]:
 
 
 def load(path: Path | None, data_dir: Path | None = None, port_offset: int = 0) -> Config:
-    """As `config.load`, with what was saved on top; a saved file that is broken is told and left aside.
+    """As `config.load`, with what was saved on top; a saved file that is broken is logged and left aside.
 
     Raises:
         ConfigError: as there.
@@ -100,7 +100,9 @@ def with_settings(config: Config, document: Mapping[str, Any]) -> Config:
     ours = {NAMES[key]: value for key, value in document.items() if key in NAMES}
     uplink = configuration.build(gateway_config.UplinkSection, ours, "box_config")
     cycles = document.get(CYCLES, config.measurement_cycles)
-    if not isinstance(cycles, int) or isinstance(cycles, bool) or not 1 <= cycles <= 600:
-        raise ConfigError(f"box_config: {CYCLES} is {cycles!r}; want a whole number from 1 to 600")
+    if not isinstance(cycles, int) or isinstance(cycles, bool) or not LEAST_CYCLES <= cycles <= MOST_CYCLES:
+        raise ConfigError(
+            f"box_config: {CYCLES} is {cycles!r}; want a whole number from {LEAST_CYCLES} to {MOST_CYCLES}"
+        )
     given = {name: value for name in ours if (value := getattr(uplink, name)) is not None}
     return replace(config, uplink=replace(config.uplink, **given), measurement_cycles=cycles)

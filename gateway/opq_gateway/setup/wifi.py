@@ -72,7 +72,7 @@ class Wifi:
         self._used_s = self._monotonic_s()
 
     def join(self, ssid: bytes, password: Secret | None) -> str | None:
-        """Ask to join; the reason why not, or None: `state` and `problem` tell what becomes of it."""
+        """Ask to join; the reason why not, or None: `state` and `problem` say what becomes of it."""
         if not 1 <= len(ssid) <= 32:
             return "a network's name has 1 to 32 bytes"
         reason = why_not(self._known(ssid), password)

@@ -138,7 +138,7 @@ class BoxUplink:
         self._waits_since_s = None
         self.backlog.lost()
 
-    def hear(self, now_s: float) -> None:
+    def apply_acknowledgement(self, now_s: float) -> None:
         """Look at what the cloud acknowledged."""
         told, self.told = self.told, None
         if told is None:

@@ -4,7 +4,7 @@
     SUB  <- acquisition broker (8194)     commands, topic = the unpadded id
     PUSH -> acquisition broker (8196)     answers
 
-An original Box publishes with PUB; XPUB is the same on the wire and tells when somebody
+An original Box publishes with PUB; XPUB is the same on the wire and shows when somebody
 listens, so that what nobody heard is counted. All of it belongs to the uplink's thread.
 """
 
@@ -126,7 +126,7 @@ class UplinkConnection:
         return [int(socket.getsockopt(zmq.FD)) for socket in heard]
 
     def service(self, on_command: Callable[[bytes], None], on_malformed: Callable[[], None]) -> None:
-        """Drain commands, subscriptions and monitor events: all of it, for a descriptor tells only once."""
+        """Drain commands, subscriptions and monitor events: all, for a descriptor shows them only once."""
         for name, monitor in self.monitors.items():
             for frames in waiting_messages(monitor):
                 self._happened(name, MONITORED.unpack(frames[0])[0])

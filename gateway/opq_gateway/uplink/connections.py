@@ -26,7 +26,7 @@ class UplinkPoller:
         self._lock = threading.Lock()
 
     def wake(self) -> None:
-        """End the wait, now or the next one; cheap when that is told already."""
+        """End the wait, now or the next one; cheap when that is known already."""
         with self._lock:
             if self._awake:
                 return
@@ -65,7 +65,7 @@ class UplinkPoller:
 
 
 SWEEP_S = 5.0
-"""Every socket is looked at so often, should a descriptor have told nothing."""
+"""Every socket is looked at so often, should a descriptor have shown nothing."""
 FILES_PER_BOX, SPARE_FILES = 16, 256
 """libzmq has twelve descriptors for the three sockets, their monitors and connections."""
 WAITING_S = 10.0

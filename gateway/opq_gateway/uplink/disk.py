@@ -1,7 +1,7 @@
 """Disk: the queue's file as far as the disk lets us have it.
 
-A question that fails closes the file, is told once and counted; the file is opened again after a
-while. One that is no database any more is renamed, for whoever wants to look into it, and begun anew.
+A question that fails closes the file, is logged once and counted; the file is opened again after a
+while. One that is no database any more is renamed, for whoever wants to look into it, and begun again.
 """
 
 import sqlite3
@@ -47,7 +47,7 @@ class QueueDisk:
         self.refused_s: float | None = None
         self._open()
 
-    def ask(self, question: Callable[[QueueFile], Answer]) -> Answer | None:
+    def query(self, question: Callable[[QueueFile], Answer]) -> Answer | None:
         """The file's answer; None: it cannot be had now."""
         if self._file is None:
             if self._monotonic_s() < self._retry_s:
@@ -65,7 +65,7 @@ class QueueDisk:
         """The next question asks the disk, whatever it said last."""
         self._retry_s = self._monotonic_s()
 
-    def well(self) -> None:
+    def record_success(self) -> None:
         """Something was written."""
         if self.problem:
             self._log.info("queue.recovered")

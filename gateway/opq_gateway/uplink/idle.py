@@ -36,7 +36,7 @@ class DeadBands:
         self._sent: Measurement | None = None
         self._kept: _Sum | None = None
 
-    def take(self, measurement: Measurement) -> list[Measurement]:
+    def accept_measurement(self, measurement: Measurement) -> list[Measurement]:
         """What is to be sent now, in order."""
         if measurement.crossing:
             return [measurement]

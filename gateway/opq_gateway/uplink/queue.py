@@ -7,7 +7,7 @@ acknowledged, so that after kill -9 none is lost, doubled or measured again. Whe
 nothing (full, read-only) Measurements wait in memory, bounded and counted; for HOLD_S they are not
 sent, for a disk that stumbles is no reason to have some twice, then they are: who watches the mains
 has more of them than of an exact count. (A kill in that state is the one case of doubling.) A file
-that is no database any more is renamed, told and begun anew. One thread; `last_end_ns` from any.
+that is no database any more is renamed, logged and begun again. One thread; `last_end_ns` from any.
 """
 
 import time
@@ -56,7 +56,7 @@ class Queue:
         hold_s: float = HOLD_S,
         before: Mapping[str, int] | None = None,
     ) -> None:
-        """Open, or begin anew where there is nothing that can be read: at `now_ms`, ms since 1970.
+        """Open, or begin again where there is nothing that can be read: at `now_ms`, ms since 1970.
 
         `before`: numbers that a gateway without this queue reserved, by Box; none below is used again.
         """
@@ -115,7 +115,7 @@ class Queue:
             row.acknowledging, row.settled, row.unsent = acknowledging, settled, unsent
             held.changed = True
 
-    def put(self, measurements: list[tuple[str, Measurement]]) -> list[Queued]:
+    def store(self, measurements: list[tuple[str, Measurement]]) -> list[Queued]:
         """Number them and commit them together; those that fit no wire are counted and left out."""
         queued: list[Queued] = []
         new: list[tuple[HeldMeasurements, Stored]] = []
@@ -127,7 +127,7 @@ class Queue:
                 log.get(service="gateway").error("measurement.unfit", box_id=box_id, reason=str(error))
                 continue
             held = self._boxes.get(box_id)
-            sequence = None if held is None else self._taking.take(held, self._disk)
+            sequence = None if held is None else self._taking.next_number(held, self._disk)
             if held is None or sequence is None:
                 self._counters[box_id].add("sequences_failed")
             else:
@@ -148,7 +148,7 @@ class Queue:
     def read(self, box_id: str, first: int, last: int, limit: int) -> list[tuple[int, bytes]]:
         """(sequence, body) of first .. last that are held, the lowest `limit` of them, in order."""
         held = self._boxes[box_id]
-        rows = self._disk.ask(lambda file: file.read(held.row.box, first, last, limit)) or []
+        rows = self._disk.query(lambda file: file.read(held.row.box, first, last, limit)) or []
         if held.unsaved:
             rows += [(n, stored.body) for n, stored in held.unsaved.items() if first <= n <= last]
             rows.sort()
@@ -161,7 +161,7 @@ class Queue:
             self._forget(held, min(upto, held.next - 1))
 
     def skip(self, box_id: str, to: int) -> bool:
-        """Numbers below `to` are used already, as the cloud says: a Box that began anew goes on there, once.
+        """Numbers below `to` are used already, as the cloud says: a Box that began again goes on there, once.
 
         One that has its file does not: those numbers are another gateway's, and would be again.
         """
@@ -183,7 +183,7 @@ class Queue:
             self.write()
         if now_s - self._tended_s >= TEND_S:
             self._tended_s = now_s
-            self._disk.ask(self._expire)
+            self._disk.query(self._expire)
             self.write()
 
     def checkpoint(self) -> None:
@@ -198,7 +198,7 @@ class Queue:
         """Write what is left and give unused numbers back."""
         self._disk.retry()
         self._write([])
-        self._disk.ask(lambda file: file.reserve({h.row.box: h.next for h in self._boxes.values()}))
+        self._disk.query(lambda file: file.reserve({h.row.box: h.next for h in self._boxes.values()}))
         self._disk.close()
 
     def _numbers(self) -> dict[str, int]:
@@ -234,12 +234,12 @@ class Queue:
             file.write([*unsaved, *rows], [held.row for held in boxes if held.changed], upto)
             return True
 
-        if not self._disk.ask(wrote):
+        if not self._disk.query(wrote):
             return False
         self._wrote_s = self._monotonic_s()
         for held in self._boxes.values():
             held.written()
-        self._disk.well()
+        self._disk.record_success()
         return True
 
     def _bound_unsaved(self) -> None:
@@ -253,7 +253,7 @@ class Queue:
     def _forget(self, held: HeldMeasurements, upto: int) -> None:
         """Everything up to there is gone from the Box's queue."""
         held.forget(upto)
-        ends = self._disk.ask(lambda file: file.ends(held.row.box, upto))
+        ends = self._disk.query(lambda file: file.ends(held.row.box, upto))
         # where the disk does not say, the Box may still hold the next: the cloud must not give it up
         unknown = upto + 1 if upto + 1 < held.next else None
         held.oldest = held.lowest(unknown if ends is None else ends[0])

@@ -52,7 +52,7 @@ class Stored:
     box: int
     sequence: int
     end_ns: int
-    """Its end, as long as no clock was set: its place on the queue's own axis of age (held.py)."""
+    """Its end, as long as no clock was set: its place on the queue's axis of age (HeldMeasurements.age)."""
     body: bytes
 
 

@@ -6,8 +6,8 @@ gives the rest back, a kill or a power cut skips it. A Box begins at the time of
 1970), so that even a lost file makes it use no number again.
 
 A disk that is full takes no new reservation, but lets a file go. So while it refuses, numbers go on into a
-long stretch behind the reserved ones once the marker file is gone; a start that does not find it begins
-behind that stretch.
+long stretch after the reserved ones once the marker file is gone; a start that does not find it begins
+after that stretch.
 """
 
 import os
@@ -137,7 +137,7 @@ class SequenceNumbers:
         reserved = row.reserved if new or self._marker.is_set() else row.reserved + STRETCH
         return max(reserved, 0 if newest is None else newest + 1)
 
-    def take(self, held: HeldMeasurements, disk: QueueDisk) -> int | None:
+    def next_number(self, held: HeldMeasurements, disk: QueueDisk) -> int | None:
         """The next; None: the disk lets us reserve none."""
         if held.next >= held.row.reserved and not self._reserve(disk):
             beyond = held.next - held.row.reserved
@@ -150,7 +150,7 @@ class SequenceNumbers:
         """For every Box that will need it soon: the disk is waited for once."""
         low = [held for held in self._boxes.values() if held.row.reserved - held.next < CHUNK // 2]
         numbers = {held.row.box: held.next + CHUNK for held in low}
-        if not disk.ask(lambda file: file.reserve(numbers)):
+        if not disk.query(lambda file: file.reserve(numbers)):
             return False
         for held in low:
             held.row.reserved = held.next + CHUNK

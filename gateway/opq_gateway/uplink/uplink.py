@@ -98,7 +98,7 @@ class Uplink:
     def publish(self, box_id: str, measurement: Measurement) -> None:
         """Hand in a Measurement, without numbers, from one thread; the oldest goes when too many wait."""
         line = self._lines[box_id]
-        out = [measurement] if line.dead_bands is None else line.dead_bands.take(measurement)
+        out = [measurement] if line.dead_bands is None else line.dead_bands.accept_measurement(measurement)
         if not out:
             line.counters.add("measurements_idle")
             return
@@ -113,9 +113,9 @@ class Uplink:
         if measurement is None:
             line.counters.add("crossings_unsent")
             return
-        self.at_once(box_id, measurement)
+        self.publish_at_once(box_id, measurement)
 
-    def at_once(self, box_id: str, measurement: Measurement) -> None:
+    def publish_at_once(self, box_id: str, measurement: Measurement) -> None:
         """Hand in a Measurement, without numbers, that leaves at once; from any thread."""
         line = self._lines[box_id]
         before = line.measurements.dropped
@@ -200,7 +200,7 @@ class Uplink:
         """What other threads handed in."""
         for _ in range(len(self._due)):
             line = self._lines[self._due.popleft()]
-            line.hear(time.monotonic())
+            line.apply_acknowledgement(time.monotonic())
             self._taken += ((line.box_id, measurement) for measurement in line.measurements.take_all())
             for frames in line.answers.take_all():
                 line.taken_bytes += sum(map(len, frames))
@@ -218,7 +218,7 @@ class Uplink:
         taken, self._taken = sorted(self._taken, key=lambda each: not each[1].crossing), []
         for box_id in {box_id for box_id, _ in taken}:
             self._lines[box_id].remember()
-        for queued in self._queue.put(taken):
+        for queued in self._queue.store(taken):
             line = self._lines[queued.box_id]
             if not line.send(queued, now_s):
                 self._keep(line, queued.measurement)

@@ -6,7 +6,7 @@
 | file | noun |
 |---|---|
 | chunk.py | a chunk's bytes; the method that is shortest; samples without mains |
-| cycles.py | mains: what earlier cycles do not tell of it |
+| cycles.py | mains: what earlier cycles do not predict of it |
 | predictor.py | the period; stretches from twelve cycles before them, exact on every machine |
 | residuals.py | what predictions leave, in runs of one kind |
 | entropy.py | runs of small integers as bytes |

@@ -8,9 +8,9 @@
              (`entropy.py`), the order-th differences of value - base; noise has order 0, what drifts 1
 
 A chunk stands alone. `pack` keeps the shortest; raw is one of them, so nothing gets longer than HEAD_BYTES
-over its samples. What is decoded is whole numbers by exact arithmetic (see `predictor.py`): a chunk packed
-on one machine gives the same samples on every other. Mains at 12 kS/s comes to within 0.3 bit a sample of
-the entropy of its noise from 1.5 s a chunk on; 1 s costs 0.05 bit more, for a cycle and tables are told anew.
+over its samples. What is decoded is whole numbers by exact arithmetic (see `predictor.py`): a chunk packed on
+one machine gives the same samples on every other. Mains at 12 kS/s comes to within 0.3 bit a sample of the
+entropy of its noise from 1.5 s a chunk on; 1 s costs 0.05 bit more, for a cycle and tables are coded again.
 """
 
 import struct

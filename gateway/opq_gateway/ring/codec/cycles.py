@@ -1,4 +1,4 @@
-"""Cycles: samples of mains as what earlier cycles (`predictor.py`) do not tell of them.
+"""Cycles: samples of mains as what earlier cycles (`predictor.py`) do not predict of them.
 
     body = period u32 (1/65536 sample), parts u8 | DELAY_STEPS | GAIN_STEPS, delay_shift u8, gain_shift u8,
            classes u8 | order << 4, levels u8, then runs (`entropy.py`): opening, delays, delay slopes,
@@ -50,9 +50,9 @@ _HEAD: Final = struct.Struct("<IBBBBB")
 _BEFORE_RESIDUALS: Final = 6
 DELAY_STEPS, GAIN_STEPS = 0x10, 0x20
 STEP: Final = 0.4
-"""Of the noise: told delays and gains are this coarse. Half of it costs as much as it saves."""
+"""Of the noise: coded delays and gains are this coarse. Half of it costs as much as it saves."""
 FINE_BELOW: Final = 1.0
-"""Counts of noise below which stretches are told in two parts, and residuals by class."""
+"""Counts of noise below which stretches are coded in two parts, and residuals by class."""
 
 
 def encode(values: Integers) -> bytes | None:
@@ -153,12 +153,12 @@ class _Read:
 
     @property
     def asked(self) -> list[int]:
-        """The delay that each stretch told to steer by."""
+        """The delay that each stretch codes to steer by."""
         found: list[int] = self._told[0].sum(axis=1).tolist()
         return found
 
     def spread(self, delays: Floats, gains: Floats) -> None:
-        """Spread told numbers over the samples of stretches, (stretches, samples), by exact products."""
+        """Spread coded numbers over the samples of stretches, (stretches, samples), by exact products."""
         setup = self.setup
         ramp = ramps(setup.stretch_samples, setup.parts)
         for out, run, shift in ((delays, 0, setup.delay_shift), (gains, 2, setup.gain_shift)):
@@ -209,7 +209,7 @@ def _courses(chunks: Sequence[_Read]) -> tuple[Integers, Integers]:
         if one.stretches:
             course = PredictorCourse(one.setup)
             for delay in one.asked[:-1]:
-                course.told(delay)
+                course.advance(delay)
             periods[: one.stretches, row], lags[: one.stretches, row] = course.periods, course.lags
     return periods, lags
 
@@ -258,7 +258,7 @@ def _centres(kinds: Kinds) -> list[int]:
 
 
 def _told(values: Integers, setup: PredictorSetup) -> tuple[Floats, list[Integers]]:
-    """Predictions behind the opening, Q12, and what has to be told: level and slope of delay and gain."""
+    """Predictions after the opening, Q12, and what has to be coded: level and slope of delay and gain."""
     predictor = Predictor([setup], setup.stretches(len(values)))
     predictor.history[0, : len(values)] = values
     predicted = []
@@ -281,7 +281,7 @@ def _told(values: Integers, setup: PredictorSetup) -> tuple[Floats, list[Integer
         predicted.append(corrected(cycles, delay @ told_by * delay_scale, gain @ told_by * gain_scale))
         for run, part in zip(told, (delay[::2], delay[1::2], gain[::2], gain[1::2]), strict=True):
             run.append(part.astype(np.int64))
-        course.told(int(told[0][-1].sum()))
+        course.advance(int(told[0][-1].sum()))
     return np.concatenate(predicted), [np.concatenate(run) for run in told]
 
 
@@ -291,7 +291,7 @@ def _noise(values: Integers) -> float:
 
 
 def _shift(rms: float, noise: float) -> int:
-    """So that a step of what is told moves the prediction by STEP of the noise."""
+    """So that a step of what is coded moves the prediction by STEP of the noise."""
     return max(0, round(math.log2(max(1.0, RAMP * rms / (STEP * noise)))))
 
 

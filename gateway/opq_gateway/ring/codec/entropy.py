@@ -127,7 +127,7 @@ def _coarsened(heads: list[SymbolRun]) -> list[SymbolRun]:
 class CodedRuns:
     """What `encode` gave.
 
-    `centres` as they were told to `encode`; `most` values may all runs hold together.
+    `centres` as they were given to `encode`; `most` values may all runs hold together.
     """
 
     data: bytes

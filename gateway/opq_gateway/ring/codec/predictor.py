@@ -86,7 +86,7 @@ def groups(stretches: int) -> list[tuple[int, int]]:
 
 
 class PredictorCourse:
-    """Period and number of lags of each stretch of a chunk, as the told delays of those before steer them."""
+    """Period and number of lags of each stretch of a chunk, steered by the coded delays of those before."""
 
     def __init__(self, setup: PredictorSetup) -> None:
         self._setup = setup
@@ -101,8 +101,8 @@ class PredictorCourse:
         """Stretches of its group before the one that is next."""
         return self._ahead
 
-    def told(self, delay: int) -> None:
-        """Go on by a stretch that told this delay, the sum of its parts."""
+    def advance(self, delay: int) -> None:
+        """Go on by a stretch with this coded delay, the sum of its parts."""
         most, gain = _STEER
         setup = self._setup
         # a delay of 1 is 2 * RAMP / 2**delay_shift samples, for the slope is taken over two; the cycles
@@ -147,7 +147,7 @@ class Predictor:
             periods: (stretches, chunks) as in `Course`; `lags` too, 0 where a chunk has ended.
             ahead: stretches of their group that lie before `first`.
         Returns:
-            (stretches, chunks, longest stretch + 2) Q12; behind a chunk's own stretch is nothing of meaning.
+            (stretches, chunks, longest stretch + 2) Q12; after a chunk's own stretch is nothing of meaning.
         """
         stretches, chunks = periods.shape
         back = _MULTIPLES[ahead : ahead + stretches] * periods[:, :, None]
@@ -210,7 +210,7 @@ def taps(lags: int) -> Floats:
 
 @cache
 def all_taps() -> Floats:
-    """`taps` of 0 .. LAGS lags one behind the other, (13 * LAGS * 256, 4), of absent lags 0."""
+    """`taps` of 0 .. LAGS lags one after the other, (13 * LAGS * 256, 4), of absent lags 0."""
     table = np.zeros((LAGS + 1, LAGS * _PHASES, _POINTS))
     for lags in range(1, LAGS + 1):
         table[lags, : lags * _PHASES] = taps(lags)
@@ -219,7 +219,7 @@ def all_taps() -> Floats:
 
 @lru_cache(maxsize=8)
 def ramps(samples: int, parts: int) -> Floats:
-    """What each told number does to the samples, (2 * parts, samples): level and slope by part."""
+    """What each coded number does to the samples, (2 * parts, samples): level and slope by part."""
     out = np.zeros((2 * parts, samples))
     for part in range(parts):
         first, end = samples * part // parts, samples * (part + 1) // parts
@@ -235,7 +235,7 @@ _LOOKED_AT = 1 << 14
 _NEAR_BEST = 0.9
 """Two and three periods are as good as one, within noise: the first that comes near the best is it."""
 _LEAST_ALIKE = 0.2
-"""Correlation below which the past tells nothing worth its noise."""
+"""Correlation below which the past says nothing worth its noise."""
 
 
 def period_samples(values: NDArray[np.int64], least: float, most: float) -> float | None:

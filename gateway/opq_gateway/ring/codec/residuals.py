@@ -77,7 +77,7 @@ class Residuals:
         self.kinds = kinds
 
     def in_order(self, stretch: int) -> Counts:
-        """Where there is one class, which no prediction has to tell: of all samples.
+        """Where there is one class, which no prediction has to choose: of all samples.
 
         Raises:
             ValueError: the levels do not fit the runs.
@@ -93,7 +93,7 @@ class Residuals:
 
 
 class Classified:
-    """Residuals of chunks side by side, read from the front of each run as predictions tell the classes."""
+    """Residuals of chunks side by side, read from the front of each run as predictions give the classes."""
 
     def __init__(self, chunks: Sequence[Residuals], classes: int, sizes: Integers) -> None:
         """`sizes` of the stretches, (stretches, chunks), in samples."""
@@ -111,7 +111,7 @@ class Classified:
 
     def added(self, predicted: Floats, first: int) -> Counts:
         """The values of stretches from `first` on of the first chunks, (stretches, chunks, samples), from
-        their predictions; behind a stretch's end is nothing of meaning."""
+        their predictions; after a stretch's end is nothing of meaning."""
         stretches, chunks, samples = predicted.shape
         nearest, turned, kinds = _split(predicted, self._classes)
         keys = kinds + self._keys[first : first + stretches, :chunks]

@@ -1,4 +1,4 @@
-"""What the server allows plug-ins: where they come from, how large, who may vouch, what they may use.
+"""What the server allows plug-ins: where they come from, how large, who may sign, what they may use.
 
 Handed in from the configuration; nothing here is looked up.
 """

@@ -205,13 +205,16 @@ def test_requirements_are_checked_and_wheels_unpacked(plugins: RulePlugins, tmp_
 
     assert "not installed" in refusal(plugins.create, "sink", "w", url(["little-library>=1.0"]))
     assert "1.2 is installed" in refusal(plugins.create, "sink", "w", url(["little-library>=1.3"], a=wheel))
+    assert "1.2 is installed" in refusal(plugins.create, "sink", "w", url(["little-library>1,<1.2"], a=wheel))
     assert "want a name" in refusal(plugins.create, "sink", "w", url(["git+https://x"]))
+    assert "want a name" in refusal(plugins.create, "sink", "w", url(["x @ https://x/x.whl"]))
     assert "no wheel" in refusal(plugins.create, "sink", "w", url([], a=b"no"))
     evil = zipped({"../../evil.py": ""})
     assert "folder" in refusal(plugins.create, "sink", "w", url([], a=evil))
     for own in ("lib", "lib/own.py"):
         assert "files in lib/" in refusal(plugins.create, "sink", "w", url([], own, a=wheel))
-    plugins.create("sink", "w", url(["little-library>=1.0", "msgspec"], a=wheel))
+    taken = ["Little.Library ~= 1.1, != 1.1.5", "msgspec", "no-such-thing; python_version < '3'"]
+    plugins.create("sink", "w", url(taken, a=wheel))
     plugins.sink("w")().configure({})
     lib = tmp_path / "data/plugins/w/1.0.0/lib"
     assert (lib / "little_library.py").is_file() and not list(lib.rglob("run"))

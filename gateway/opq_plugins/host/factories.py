@@ -86,12 +86,12 @@ class SymbolTable:
 
 
 class Factories:
-    """What the engine, Makai and Mauka ask. `_changing` is held by whoever starts or exchanges anything."""
+    """For the engine, Makai and Mauka. `_changing` is held by whoever starts or exchanges anything."""
 
     def __init__(
-        self, store: ReleaseStore, shelf: ReleaseFolder, register: SymbolTable, active: RunningPlugins
+        self, store: ReleaseStore, releases: ReleaseFolder, symbols: SymbolTable, running: RunningPlugins
     ) -> None:
-        self._store, self._releases, self._symbols, self._running_plugins = store, shelf, register, active
+        self._store, self._releases, self._symbols, self._running_plugins = store, releases, symbols, running
         self._changing = threading.RLock()
 
     def source(self, type_name: str) -> Callable[[], sdk.Source]:
@@ -156,19 +156,19 @@ class Factories:
 
     def _make(self, owner: str, kind: str, symbol: str) -> Any:
         with self._refusing(), self._changing:
-            active, _ = self._running(owner, kind)
-            return active.make(kind, symbol)
+            running, _ = self._running(owner, kind)
+            return running.make(kind, symbol)
 
     def _running(self, owner: str, kind: str) -> tuple[RunningPlugin, Runtime]:
         """Started by its first use after a start of the server."""
-        active = self._running_plugins.of(owner)
-        if active.runtime is not None:
-            return active, active.runtime
+        running = self._running_plugins.of(owner)
+        if running.runtime is not None:
+            return running, running.runtime
         manifest = self._symbols.manifests.get(owner)
         if manifest is None:
             raise NotInstalledError(f"{kind} plug-in {owner!r} is not found")
         installed = self._store.versions(owner)[str(manifest.version)]
-        return active, self._running_plugins.start(manifest, installed)
+        return running, self._running_plugins.start(manifest, installed)
 
     def refused(self, error: PluginError) -> Exception:
         """What is raised for it: a service around this host may have errors of its own."""

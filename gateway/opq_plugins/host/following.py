@@ -1,7 +1,7 @@
 """A host that follows another one: what that one has switched to is taken over here, live.
 
 The other host may be in this process or in any other; both read the same folder. This one installs nothing
-and writes nothing there: its own books are in memory, and say what it runs.
+and writes nothing there: its own release store is in memory, and says what it runs.
 """
 
 import time
@@ -54,7 +54,7 @@ class Following(Plugins):
         self._barred: set[str] = set()
         self._never_read = True
         self.unreadable = 0
-        """Looks that found a book they could not read."""
+        """Polls that could not read the other host's file."""
         self.problem = ""
         """Why the last look could not read it."""
         super().__init__(data_dir, policy, on_change=on_change, between=self._between)
@@ -92,16 +92,16 @@ class Following(Plugins):
         Empty: it does not run. Also after `close`.
         """
         owner = self._symbols.owner(kind, symbol)
-        manifest, active = self._symbols.manifests.get(owner or ""), self._running_plugins.get(owner or "")
-        runtime = active.runtime if active is not None else None
-        if owner is None or manifest is None or active is None or runtime is None:
+        manifest, running = self._symbols.manifests.get(owner or ""), self._running_plugins.get(owner or "")
+        runtime = running.runtime if running is not None else None
+        if owner is None or manifest is None or running is None or runtime is None:
             return {}
         found = runtime.status()
         return {
             "version": str(manifest.version),
             "installed_ms": self._taken[owner].installed_ms if owner in self._taken else 0,
             "mode": runtime.mode,
-            "calls": active.calls,
+            "calls": running.calls,
             "crashes": found["crashes"],
             "trouble": self._trouble.get(owner) or found["errMsg"],
         }
@@ -160,7 +160,7 @@ class Following(Plugins):
     def _take_over(self, manifest: PackageManifest, installed: Release) -> None:
         with self._changing:
             name = manifest.name
-            vouched = self._checked_release(installed)
+            checked = self._checked_release(installed)
             self._symbols.check("portable", manifest, (), self.reserved)
             current = self._store.currents().get(name, (None, None))[0]
             same = self._store.versions(name).get(installed.version)
@@ -170,9 +170,9 @@ class Following(Plugins):
                     return
                 self._give_up(name)  # deleted there and installed again: another code of the same number
                 current = None
-            self._store.add(vouched)
+            self._store.add(checked)
             try:
-                self._switch(manifest, vouched)
+                self._switch(manifest, checked)
             except BaseException:
                 if installed.version != current:
                     self._store.drop_version(name, installed.version)

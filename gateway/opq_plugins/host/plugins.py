@@ -1,4 +1,4 @@
-"""The one door to plug-ins: by type name to a factory; install, replace, delete, describe while all runs.
+"""The plug-in host: install, replace, roll back, delete, describe, while everything runs.
 
 `kind` is "source", "sink", "function", "trigger" or "analysis"; "portable" means any.
 Errors are PluginErrors; NotInstalledError where a name is unknown.
@@ -24,7 +24,7 @@ from opq_proto.errors import OpqError, PluginError
 
 
 class Plugins(Factories):
-    """Built-ins, and what is installed below `data_dir`/plugins.
+    """What is installed below `data_dir`/plugins.
 
     `used_by(kind, symbol)`: ids of the rules and streams that use it, asked before a delete.
     `on_change(kind, symbol)`: a type came, went or has a new version.
@@ -48,12 +48,12 @@ class Plugins(Factories):
         self.uploads = data_dir / "uploads"
         """file:// is read below it."""
         self._policy = policy or Policy()
-        store, shelf = self._opened(data_dir / "plugins")
-        active = RunningPlugins(shelf, self._policy, self._lost_trial, between)
-        super().__init__(store, shelf, SymbolTable(), active)
+        store, releases = self._opened(data_dir / "plugins")
+        running = RunningPlugins(releases, self._policy, self._lost_trial, between)
+        super().__init__(store, releases, SymbolTable(), running)
         self._trouble: dict[str, str] = {}
         report = FollowerReport(data_dir / "plugins")
-        self._particulars = Descriptions(store, self._symbols, active, report, self._trouble)
+        self._descriptions = Descriptions(store, self._symbols, running, report, self._trouble)
         for name, (version, _) in self._store.currents().items():
             installed = self._store.versions(name)[version]
             try:
@@ -61,7 +61,7 @@ class Plugins(Factories):
             except (OSError, PluginError) as error:
                 self._trouble[name] = f"{name} {version} cannot be read: {error}"
 
-    # -- what REST and CLI ask
+    # -- for REST and CLI
 
     def create(
         self,
@@ -135,11 +135,11 @@ class Plugins(Factories):
         """All versions. PluginError that names the rules which use it, unless `force`."""
         name = self._owner(kind, name)
         manifest = self._symbols.manifests.get(name)
-        # asked without our lock: the engine has its own, and asks us for types while it holds it
+        # without our lock: the engine has its own, and asks us for types while it holds it
         users = {user for symbol in (manifest.symbols if manifest else ()) for user in self.used_by(*symbol)}
         with self._refusing(), self._changing:
-            active = self._running_plugins.get(name)
-            users |= set(active.references()) if active else set()
+            running = self._running_plugins.get(name)
+            users |= set(running.references()) if running else set()
             if users and not force:
                 raise PluginError(
                     f"plug-in {name!r} is used by {', '.join(sorted(users)[:10])}; force=true deletes it"
@@ -165,7 +165,7 @@ class Plugins(Factories):
 
         The `version` of an analysis is what was installed last; `running`, `status`, `errMsg` are Mauka's.
         """
-        facts = self._particulars.description(kind, self._owner(kind, name), name)
+        facts = self._descriptions.description(kind, self._owner(kind, name), name)
         if facts is None:
             raise self._unknown(kind, name)
         return facts
@@ -173,10 +173,10 @@ class Plugins(Factories):
     def status(self, name: str) -> dict[str, Any]:
         """`{"refCount", "status", "errMsg", "pid"}`; ours: version, versions, mode, protections, counters.
 
-        An analysis is asked by nobody here: `running`, `status` and `errMsg` are what Mauka has reported.
+        No analysis runs here: `running`, `status` and `errMsg` are what Mauka has reported.
         `status` installed: Mauka has reported nothing.
         """
-        facts = self._particulars.status(name, self.used_by)
+        facts = self._descriptions.status(name, self.used_by)
         if facts is None:
             raise self._unknown("portable", name)
         return facts

@@ -111,12 +111,12 @@ class Descriptions:
     def __init__(
         self,
         store: ReleaseStore,
-        register: SymbolTable,
-        active: RunningPlugins,
+        symbols: SymbolTable,
+        running: RunningPlugins,
         report: FollowerReport,
         trouble: Mapping[str, str],
     ) -> None:
-        self._store, self._symbols, self._running_plugins = store, register, active
+        self._store, self._symbols, self._running_plugins = store, symbols, running
         self._report, self._trouble = report, trouble
 
     def description(self, kind: str, owner: str, name: str) -> dict[str, Any] | None:
@@ -137,8 +137,8 @@ class Descriptions:
         current, versions = self._store.currents().get(name), self._store.versions(name)
         if current is None or current[0] not in versions:  # it may be just being deleted
             return None
-        active = self._running_plugins.get(name)
-        runtime = active.runtime if active else None
+        running = self._running_plugins.get(name)
+        runtime = running.runtime if running else None
         manifest = self._symbols.manifests.get(name)
         symbols = manifest.symbols if manifest else ()
         elsewhere = manifest is not None and all(kind in JUDGING for kind, _ in symbols)
@@ -147,15 +147,15 @@ class Descriptions:
         # also those whose sink has had nothing to do yet
         rules = {user: 1 for kind, symbol in symbols if kind != "source" for user in used_by(kind, symbol)}
         facts |= {
-            "refCount": rules | (active.references() if active else {}),
+            "refCount": rules | (running.references() if running else {}),
             "name": name,
             "version": current[0],
             "previous": current[1],
             "versions": list(versions),
             "signed_by": versions[current[0]].signed_by,
             "mode": runtime.mode if runtime is not None else None,
-            "calls": active.calls if active else 0,
-            "failures": active.failures if active else 0,
+            "calls": running.calls if running else 0,
+            "failures": running.failures if running else 0,
         }
         if manifest is not None and manifest.of_kind("analysis"):
             there = self._report.of(manifest)

@@ -148,10 +148,10 @@ class RunningPlugin:
         version = "" if runtime is None else str(runtime.manifest.version)
         done: list[tuple[Proxy, Any, str]] = []
         pauses: list[float] = []
-        for proxy, live in prepared:
+        for proxy, inside in prepared:
             before = proxy.version
             try:
-                old, pause_s = proxy.swap(live, version)
+                old, pause_s = proxy.swap(inside, version)
             except Exception as error:  # foreign code; what was done is undone
                 for other, former, its in reversed(done):
                     undone, _ = other.swap(former, its)
@@ -184,10 +184,10 @@ class RunningPlugin:
         threading.Thread(target=self._on_trial_lost, args=(why,), name=f"rollback-{self.name}").start()
 
 
-def _release(proxy: Proxy, live: Any) -> None:
+def _release(proxy: Proxy, inside: Any) -> None:
     """What closing throws is the old inside's own matter; the take-over has been done."""
     try:
-        proxy.release(live)
+        proxy.release(inside)
     except Exception:
         return
 
@@ -200,12 +200,12 @@ class RunningPlugins:
 
     def __init__(
         self,
-        shelf: ReleaseFolder,
+        releases: ReleaseFolder,
         policy: Policy,
         on_trial_lost: Callable[[str, str], None],
         between: AbstractContextManager[Any] | None = None,
     ) -> None:
-        self._releases = shelf
+        self._releases = releases
         self._policy = policy
         self._on_trial_lost = on_trial_lost
         self._between = between
@@ -228,42 +228,42 @@ class RunningPlugins:
 
     def start(self, manifest: PackageManifest, installed: Release) -> Runtime:
         """What has no runtime. PluginError: it does not start."""
-        active = self.of(manifest.name)
-        active.replace(runtime := self._started(manifest, installed, active))
+        running = self.of(manifest.name)
+        running.replace(runtime := self._started(manifest, installed, running))
         return runtime
 
     def switch(self, manifest: PackageManifest, to: Release, on_trial: bool) -> Pauses:
         """Start it, let all take over, end the old one. PluginError: all is as it was."""
-        active = self.of(manifest.name)
-        old = active.runtime
-        runtime = self._started(manifest, to, active)
+        running = self.of(manifest.name)
+        old = running.runtime
+        runtime = self._started(manifest, to, running)
         try:
             if old is None:
                 rehearse(runtime)
-            pauses = active.replace(runtime)
+            pauses = running.replace(runtime)
         except BaseException:
             runtime.close()
             raise
         if old is not None:
             if on_trial:
-                active.try_out()
+                running.try_out()
             old.close()
         return pauses
 
     def park(self, manifest: PackageManifest) -> None:
-        """What only judges and is asked by nobody here (Mauka has a host of its own) needs no process."""
-        active = self._by_name[manifest.name]
-        if active.runtime is None or active.proxies():
+        """Triggers and analyses that nobody here uses (Mauka has a host of its own) need no process."""
+        running = self._by_name[manifest.name]
+        if running.runtime is None or running.proxies():
             return
         if all(kind in JUDGING for kind, _ in manifest.symbols):
             self.stop(manifest.name)
 
     def stop(self, name: str) -> None:
         """Its proxies have no inside until it is started or switched again."""
-        active = self._by_name.get(name)
-        if active is not None and active.runtime is not None:
-            runtime = active.runtime
-            active.replace(None)
+        running = self._by_name.get(name)
+        if running is not None and running.runtime is not None:
+            runtime = running.runtime
+            running.replace(None)
             runtime.close()
 
     def forget(self, name: str) -> None:
@@ -273,16 +273,16 @@ class RunningPlugins:
     def end(self) -> list[Runtime]:
         """From now on nothing is started. What runs is still to be closed: `close_all`."""
         self.ended = True
-        return [active.runtime for active in self._by_name.values() if active.runtime is not None]
+        return [running.runtime for running in self._by_name.values() if running.runtime is not None]
 
-    def _started(self, manifest: PackageManifest, installed: Release, active: RunningPlugin) -> Runtime:
+    def _started(self, manifest: PackageManifest, installed: Release, running: RunningPlugin) -> Runtime:
         if self.ended:
             raise PluginError(f"{installed.name} is not started: the host of plug-ins has ended")
         folder = self._releases.folder(installed.name, installed.version)
         trusted = installed.signed_by is not None or installed.name in self._policy.trusted
         if manifest.in_process and trusted:
             return InProcessRuntime(folder, manifest)
-        return ProcessRuntime(folder, manifest, installed.manifest, self._policy, active.crashed)
+        return ProcessRuntime(folder, manifest, installed.manifest, self._policy, running.crashed)
 
 
 def close_all(runtimes: Iterable[Runtime]) -> None:

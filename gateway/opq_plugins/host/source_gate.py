@@ -1,4 +1,4 @@
-"""Between a source of a plug-in and the engine: remembers the offset, and asks the source to end for a swap.
+"""Between a source of a plug-in and the engine: remembers the offset, and makes the source end for a swap.
 
 False from `emit` means: not accepted. Once a swap is asked for, nothing is accepted from the source any more;
 only what a worker had accepted before that (`late`) still is.
@@ -21,7 +21,6 @@ class SourceGate(sdk.BatchEmitter):
         self._context = context
         self._ending = threading.Event()
         self.offset: Any = None
-        self.taken = 0
 
     def end(self) -> None:
         self._ending.set()
@@ -64,7 +63,7 @@ class SourceGate(sdk.BatchEmitter):
             if self.ending:
                 return False
             sdk.check_emission(len(messages), meta, arrived_ms)
-        return self._took(self._context.emit_many(messages, meta, offset, arrived_ms), len(messages), offset)
+        return self._accepted(self._context.emit_many(messages, meta, offset, arrived_ms), offset)
 
     def emit_bytes(
         self,
@@ -78,11 +77,9 @@ class SourceGate(sdk.BatchEmitter):
             if self.ending:
                 return False
             sdk.check_emission(len(payloads), meta, None)
-        return self._took(self._context.emit_bytes(payloads, meta, offset), len(payloads), offset)
+        return self._accepted(self._context.emit_bytes(payloads, meta, offset), offset)
 
-    def _took(self, taken: bool, count: int, offset: Any) -> bool:
-        if taken:
-            self.taken += count
-            if offset is not None:
-                self.offset = offset
-        return taken
+    def _accepted(self, accepted: bool, offset: Any) -> bool:
+        if accepted and offset is not None:
+            self.offset = offset
+        return accepted

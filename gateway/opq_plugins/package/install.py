@@ -194,6 +194,8 @@ def _check_requirements(manifest: PackageManifest, libraries: Mapping[str, bytes
         except InvalidRequirement:
             problems.append(f"{text!r}: want a name, or name>=1.0, name==1.0")
             continue
+        if wanted.marker is not None and not wanted.marker.evaluate():
+            continue  # it is for another Python or another system
         have = bundled.get(canonicalize_name(wanted.name))
         if have is None:
             try:

@@ -26,45 +26,19 @@ PR_SET_SECCOMP, SECCOMP_MODE_FILTER = 22, 2
 SECCOMP_ALLOW, SECCOMP_ERRNO, SECCOMP_KILL = 0x7FFF0000, 0x00050000, 0x80000000
 EPERM, ENOSYS = 1, 38
 
-NEWER = {
-    **{"open_tree": 428, "move_mount": 429, "fsopen": 430, "fsconfig": 431, "fsmount": 432, "fspick": 433},
-    **{"pidfd_getfd": 438, "mount_setattr": 442},
-}
-"""Mounts in their new form, and handles of other processes: numbers that all machines share."""
-FORBIDDEN: dict[str, tuple[int, dict[str, int]]] = {
-    "x86_64": (
-        0xC000003E,
-        {
-            **{"ptrace": 101, "pivot_root": 155, "chroot": 161, "acct": 163, "mount": 165, "umount2": 166},
-            **{"swapon": 167, "reboot": 169, "sethostname": 170, "init_module": 175, "delete_module": 176},
-            **{"add_key": 248, "request_key": 249, "keyctl": 250, "unshare": 272, "perf_event_open": 298},
-            **{"open_by_handle_at": 304, "setns": 308, "process_vm_readv": 310, "process_vm_writev": 311},
-            **{"finit_module": 313, "kexec_load": 246, "bpf": 321, "userfaultfd": 323, "io_uring_setup": 425},
-            **{
-                "kcmp": 312,
-                "memfd_create": 319,
-                "memfd_secret": 447,
-                "shmget": 29,
-                "msgget": 68,
-                "semget": 64,
-            },
-            **NEWER,
-        },
-    ),
-    "aarch64": (
-        0xC00000B7,
-        {
-            **{"ptrace": 117, "pivot_root": 41, "chroot": 51, "acct": 89, "mount": 40, "umount2": 39},
-            **{"swapon": 224, "reboot": 142, "sethostname": 161, "init_module": 105, "delete_module": 106},
-            **{"add_key": 217, "request_key": 218, "keyctl": 219, "unshare": 97, "perf_event_open": 241},
-            **{"open_by_handle_at": 265, "setns": 268, "process_vm_readv": 270, "process_vm_writev": 271},
-            **{"finit_module": 273, "kexec_load": 104, "bpf": 280, "userfaultfd": 282, "io_uring_setup": 425},
-            **{"kcmp": 272, "memfd_create": 279, "memfd_secret": 447, "shmget": 194, "msgget": 186},
-            **{"semget": 190, **NEWER},
-        },
-    ),
-}
-"""Machine -> its audit number, and the system calls that no plug-in has a reason for. They answer EPERM.
+AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+"""Machine -> its number in seccomp_data.arch."""
+FORBIDDEN = """
+ptrace 101 117, pivot_root 155 41, chroot 161 51, acct 163 89, mount 165 40, umount2 166 39,
+swapon 167 224, reboot 169 142, sethostname 170 161, init_module 175 105, delete_module 176 106,
+add_key 248 217, request_key 249 218, keyctl 250 219, unshare 272 97, perf_event_open 298 241,
+open_by_handle_at 304 265, setns 308 268, process_vm_readv 310 270, process_vm_writev 311 271,
+finit_module 313 273, kexec_load 246 104, bpf 321 280, userfaultfd 323 282, io_uring_setup 425 425,
+kcmp 312 272, memfd_create 319 279, memfd_secret 447 447, shmget 29 194, msgget 68 186,
+semget 64 190, open_tree 428 428, move_mount 429 429, fsopen 430 430, fsconfig 431 431,
+fsmount 432 432, fspick 433 433, pidfd_getfd 438 438, mount_setattr 442 442
+"""
+"""System calls that no plug-in has a reason for, with their numbers on x86_64 and aarch64. They answer EPERM.
 
 Memory that has no address (memfd, System V) is among them: the limit of addresses does not count it.
 """
@@ -117,18 +91,23 @@ def stay_below(writable: Sequence[Path], *, own_user: bool) -> str:
     return f"on: below {where}" + ("" if scope else "; signals and abstract sockets are open: Linux 6.12")
 
 
+def forbidden(machine: str) -> list[int]:
+    """The numbers of FORBIDDEN on one of AUDIT's machines."""
+    column = 1 + list(AUDIT).index(machine)
+    return sorted(int(each.split()[column]) for each in FORBIDDEN.split(","))
+
+
 def filter_system_calls() -> str:
     """A seccomp filter that refuses FORBIDDEN, in this and every later thread and child."""
     machine = platform.machine()
-    if machine not in FORBIDDEN or sys.maxsize < 2**32:
+    if machine not in AUDIT or sys.maxsize < 2**32:
         return f"off: no table for {machine}"
-    audit, calls = FORBIDDEN[machine]
     load, equal, give = 0x20, 0x15, 0x06
-    numbers = sorted(calls.values())
+    numbers = forbidden(machine)
     any_bit, no = 0x45, (give, 0, 0, SECCOMP_ERRNO | EPERM)
     code = [
         (load, 0, 0, 4),  # seccomp_data.arch
-        (equal, 1, 0, audit),
+        (equal, 1, 0, AUDIT[machine]),
         (give, 0, 0, SECCOMP_KILL),
         (load, 0, 0, 0),  # seccomp_data.nr
     ]

@@ -255,9 +255,14 @@ class WorkerInstance:
 def _call_with_nouns(function: Any, arguments: list[Any]) -> Any:
     from opq_plugins.sdk import nouns  # and NumPy with it
 
-    types = [kind for name, kind in get_type_hints(function).items() if name != "return"]
+    types = _argument_types(function.__func__)
     given = [nouns.from_plain(each, kind) for each, kind in zip(arguments, types, strict=True)]
     return nouns.to_plain(function(*given))
+
+
+@cache
+def _argument_types(function: Any) -> list[Any]:
+    return [kind for name, kind in get_type_hints(function).items() if name != "return"]
 
 
 def _plain(value: Any, depth: int) -> Any:

@@ -76,7 +76,7 @@ def hil_bench(
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Say loudly what did not run because there is no emulator: a skip is easily overlooked.
 
-    On stock QEMU the smoke suite runs (hil/README.md): how it went is told too, and that it is not the rest.
+    On stock QEMU the smoke suite runs (hil/README.md): the run reports how, and that it is not the rest.
     """
     why = config.stash.get(_absent, "")
     reasons = (why, *ABSENT) if why else ABSENT

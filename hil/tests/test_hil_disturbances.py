@@ -31,7 +31,7 @@ from opq_hil.mains.rms_events import (
     Undervoltage,
 )
 from opq_hil.mains.transients import ImpulsiveTransient, OscillatoryTransient, PeriodicNotching
-from opq_hil.mains.wave import Tone, Wave
+from opq_hil.mains.wave import MainsTone, Wave
 
 PEAK_V = 120.0 * math.sqrt(2)
 CONTRACT = (
@@ -166,7 +166,7 @@ def test_a_telegram_is_on_during_its_ones() -> None:
 
 
 def test_interharmonics_dc_and_noise_are_as_large_as_asked() -> None:
-    tone = added_v(Interharmonics(tones=(Tone(190.0, 4.0),), start_s=0.1, seconds=0.2))[1200:3600]
+    tone = added_v(Interharmonics(tones=(MainsTone(190.0, 4.0),), start_s=0.1, seconds=0.2))[1200:3600]
     assert np.std(tone) == pytest.approx(4.8, rel=1e-6)
     lines = np.abs(np.fft.rfft(tone))
     assert np.argmax(lines) * 5 == 190

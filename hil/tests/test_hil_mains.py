@@ -15,13 +15,13 @@ from opq_hil.mains.rms_events import Sag
 from opq_hil.mains.sampling import Converter, SampleClock
 from opq_hil.mains.transients import OscillatoryTransient, PeriodicNotching
 from opq_hil.mains.voltage import CHUNK, Mains
-from opq_hil.mains.wave import Harmonic, Tone, Wave
+from opq_hil.mains.wave import Harmonic, MainsTone, Wave
 
 
 def everything(seed: int) -> Mains:
     """Mains with one of each way to disturb, on a clock that is off."""
     return Mains(
-        wave=Wave(230.0, (Harmonic(3, 2.0, 40.0), Harmonic(50, 1.0)), (Tone(184.0, 0.5),), 0.7),
+        wave=Wave(230.0, (Harmonic(3, 2.0, 40.0), Harmonic(50, 1.0)), (MainsTone(184.0, 0.5),), 0.7),
         disturbances=(
             Sag(depth=0.4, start_s=0.1, cycles=3.25, phase_jump_deg=20.0, edge_s=0.002),
             PhaseJumpEvent(degrees=-35.0, start_s=0.3, angle_deg=70.0),
@@ -138,7 +138,7 @@ def test_stamps_are_off_as_told_and_missing_samples_end_a_run() -> None:
         lambda: mains(1, pink_db=-math.inf),
         lambda: mains(1, harmonics={101: 1.0}),
         lambda: mains(1, harmonics={1: 1.0}),
-        lambda: mains(1, tones=[Tone(7000.0, 1.0)]),
+        lambda: mains(1, tones=[MainsTone(7000.0, 1.0)]),
         lambda: mains(1, disturbances=[OscillatoryTransient(ring_hz=6500.0)]),
         lambda: Sag(depth=1.2),
         lambda: Sag(cycles=1, seconds=1),

@@ -17,7 +17,7 @@ from opq_hil.mains.pollution import FlickerEvent, HarmonicDistortion
 from opq_hil.mains.rms_events import Interruption, Profile, RapidVoltageChange, Sag, Swell
 from opq_hil.mains.sampling import SampleClock
 from opq_hil.mains.transients import ImpulsiveTransient, OscillatoryTransient, PeriodicNotching
-from opq_hil.mains.wave import Harmonic, Tone
+from opq_hil.mains.wave import Harmonic, MainsTone
 
 PEAK_V = 120.0 * math.sqrt(2)
 
@@ -61,7 +61,7 @@ def test_a_half_cycle_that_a_sag_begins_in_has_the_rms_of_its_two_parts(depth, h
 
 
 def test_the_rms_of_a_voltage_with_a_tone_is_known_over_any_span() -> None:
-    _, truth = mains(0.5, tones=[Tone(187.3, 10.0, 33.0)])
+    _, truth = mains(0.5, tones=[MainsTone(187.3, 10.0, 33.0)])
     start, stop = np.array([612.4]), np.array([1755.9])
     ends = (start[0] / 12_000, stop[0] / 12_000)
 
@@ -301,7 +301,7 @@ def test_rms_under_any_disturbances_is_that_of_dense_samples(kinds, start_s, ang
 
 @pytest.mark.parametrize("hz", [59.5, 2950.0, 5900.0])
 def test_the_rms_of_a_tone_up_to_half_the_rate_is_exact(hz: float) -> None:
-    _, truth = mains(1.0, voltage_v=1e-10, tones=[Tone(hz, 1e12)])  # nothing but the tone, 1 V rms
+    _, truth = mains(1.0, voltage_v=1e-10, tones=[MainsTone(hz, 1e12)])  # nothing but the tone, 1 V rms
     starts = np.array([0.0, 317.3, 5000.1])
     stops = np.array([12_000.0, 411.9, 5003.7])
     turns = 4 * math.pi * hz / 12_000

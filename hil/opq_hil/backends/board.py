@@ -1,4 +1,4 @@
-"""Real hardware on a serial port: the same scenarios, as far as a board can be told what to live through.
+"""Real hardware on a serial port: the same scenarios, as far as a board can play them.
 
 Nobody can command its mains, its sky or its supply from here, so a world is played only in what the gateway
 says; worlds that need more are refused with the reason. A world begins at power-on: a board is reset
@@ -70,7 +70,7 @@ class BoardBackend:
         """Reset it, then listen for as long as the world lasts, saying what it says at its times.
 
         Raises:
-            BackendError: the world asks too much of a board; nothing answers, or says no hello anew.
+            BackendError: the world asks too much of a board; nothing answers, or sends no new hello.
         """
         why = self.why_not(world)
         if why or flash is not None:
@@ -99,7 +99,7 @@ class BoardBackend:
 
 
 def _reset(line: BenchLine) -> int:
-    """Start the Box anew; how many bytes of the line's log are of its last life: those before its hello."""
+    """Restart the Box; how many bytes of the line's log came before its new hello."""
 
     def hello() -> TimedMessage | None:
         answers = (at for at, heard in enumerate(line.heard) if isinstance(heard.message, Acknowledgement))

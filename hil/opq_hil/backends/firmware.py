@@ -20,7 +20,7 @@ class BoardInput:
     converter: str
     """Where mains comes in."""
     v_per_lsb: float
-    """Of a sample, as its hello says (device/WIRING.md); scenario `boots` holds the firmware to it."""
+    """As its hello says (device/WIRING.md); scenario `boots` holds the firmware to it."""
     counts_per_lsb: int
     """Samples have 16 bits; the internal converter's counts are 16 of them."""
     zero: int

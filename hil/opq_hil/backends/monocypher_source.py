@@ -1,6 +1,6 @@
 """Monocypher's source, for the boot loader's Ed25519: out of a Python package's source archive, by pip.
 
-No suite of Debian's mirrors holds its package `monocypher`. Of what can be had, `pymonocypher` brings the one
+No suite of Debian's mirrors holds its package `monocypher`. `pymonocypher` brings the one
 C file of Monocypher 4.0.3, and pip fetches it wherever pip works, pinned by its SHA-256. (Debian's libsodium
 was the alternative: 40 files behind a configure script for the same answer.) `MONOCYPHER_DIR` names a folder
 with monocypher.c and monocypher.h instead.
@@ -19,7 +19,7 @@ from opq_hil.backends.debian_source import SourceError, SourceTree, cache_folder
 
 PACKAGE, VERSION, MONOCYPHER_VERSION = "pymonocypher", "4.0.3.4", "4.0.3"
 SHA256 = "5e56e3d3eb770a53e0b9f6274146663c11a11f3d0de5cd48e3be0428d1b07a4a"
-"""Of pymonocypher-4.0.3.4.tar.gz."""
+"""Checksum of pymonocypher-4.0.3.4.tar.gz."""
 VARIABLE = "MONOCYPHER_DIR"
 FILES = ("monocypher.c", "monocypher.h", "LICENSE.txt")
 TIMEOUT_S = 300

@@ -135,7 +135,7 @@ def read_report(path: Path) -> Mapping[str, Any]:
 
 
 def _tethered(command: tuple[str, ...]) -> tuple[str, ...]:
-    """The command, ended when whoever runs it dies, even by kill -9 (util-linux; else it stays behind)."""
+    """The command, ended when whoever runs it dies, even by kill -9 (util-linux; else it stays)."""
     tether = shutil.which("setpriv")
     return (tether, "--pdeathsig", "TERM", *command) if tether else command
 

@@ -4,7 +4,7 @@
     hil/qemu/*.c  --into hw/opq, one line more in two files--^      |
                                                                     +--> cache/opq/qemu-…/qemu-system-arm
 
-The binary's folder is named after everything that went into it, so a change of ours builds anew (seconds: the
+The binary's folder is named after everything that went into it, so a change of ours builds it again (the
 build tree stays) and nothing else does. `python -m opq_hil.backends.qemu_build` does it with progress.
 """
 

@@ -273,7 +273,7 @@ def main() -> None:
     """Write the table; exit 1 when something is missing."""
     argparse.ArgumentParser(
         prog="python -m opq_hil.backends.registers",
-        description="Write hil/REGISTERS.md anew from this tree; exit code 1 when a register has no model.",
+        description="Write hil/REGISTERS.md from this tree; exit code 1 when a register has no model.",
         epilog="Example: python -m opq_hil.backends.registers && git diff hil/REGISTERS.md",
     ).parse_args()
     TABLE.write_text(table(), encoding="utf-8")

@@ -39,7 +39,7 @@ BLOCK_SAMPLES = 200
 RING_SAMPLES = 38_400
 """What the firmware holds: OPQ_RING_SAMPLES of device/cmodules/acquire/acquire.h (test_one_fact.py)."""
 STALL_S = 10
-"""Of its process; what a longer one keeps from being sampled is missing."""
+"""So long its process may stand still; what is not sampled in a longer time is missing."""
 HELLO_S = 5
 """A gateway that restarts learns who is there within this time, even if its own hello is lost."""
 BLOCKS_PER_TICK = 12
@@ -59,7 +59,7 @@ class Box:
     Attributes:
         box_id: decimal number as text, as everywhere.
         source: where its samples come from.
-        overruns, missing_samples, clipped_samples: what Health tells.
+        overruns, missing_samples, clipped_samples: what Health reports.
         ring: what can be sent again; counts what could not.
         events_sent: monotonic ns at which the frame with an event's first sample was written.
     """
@@ -108,7 +108,7 @@ class Box:
         return self.clock.due_ns(self._next + BLOCK_SAMPLES, self.source.rate_millihz)
 
     def tick(self, now_ns: int) -> None:
-        """Send the blocks whose samples have been taken by now, then what is due beside them."""
+        """Send the blocks whose samples have been taken by now, then what else is due."""
         overrun = self._skip_what_is_too_old(now_ns)
         for _ in range(BLOCKS_PER_TICK):
             if self.due_ns() > now_ns:
@@ -172,7 +172,7 @@ class Box:
         )
 
     def reset(self) -> None:
-        """Start anew as after a reset: new boot id, sample 0 is the next one, empty ring."""
+        """Start as after a reset: new boot id, sample 0 is the next one, empty ring."""
         self._boot_id = (self._boot_id + 1) & 0xFFFF_FFFF
         self._reset_cause = RESET_COMMAND
         self._zero = self._next

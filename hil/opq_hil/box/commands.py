@@ -110,7 +110,7 @@ class BoxSettings:
         self.sequence += 1
 
 
-class CommandedBox(Protocol):
+class CommandTarget(Protocol):
     """What a command may ask of a Box."""
 
     settings: BoxSettings
@@ -123,7 +123,7 @@ class CommandedBox(Protocol):
     def reset(self) -> None: ...
 
 
-def answer(box: CommandedBox, command: Command) -> None:
+def answer(box: CommandTarget, command: Command) -> None:
     """Acknowledge a command and do it."""
 
     def acknowledge(status: Status, detail: str = "") -> None:

@@ -111,7 +111,7 @@ class RomBootLoader:
         os.close(self._slave)
 
     def reset(self) -> None:
-        """Reset with BOOT0 high: it waits for the first 0x7F anew."""
+        """Reset with BOOT0 high: it waits for the first 0x7F again."""
         self._reset.set()
 
     def _serve(self) -> None:

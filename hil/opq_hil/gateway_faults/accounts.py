@@ -20,7 +20,7 @@ SAME_AXIS_NS = 1_000
 JUMP_NS = 1_000_000
 """Per block; a fit that slews moves it by microseconds."""
 SHOWN = 3
-"""Of one kind of trouble so many are named."""
+"""So many of one kind of trouble are named."""
 
 Truth = Callable[[int, int], NDArray[np.int16]]
 

@@ -19,7 +19,7 @@ CLEAN = LineFaults()
 
 
 class Cable(PtyPort):
-    """A Port behind a stable path, out at first; not for use by several threads.
+    """A Port with a stable path, unplugged at first; not for use by several threads.
 
     Attributes:
         unplugged_bytes: that the Box sent into the air.
@@ -40,7 +40,7 @@ class Cable(PtyPort):
         return sum(line.corrupted_bytes for line in self._lines)
 
     def plug(self) -> None:
-        """A new pty behind the path."""
+        """A new pty at the path."""
         if not self.plugged:
             PtyPort.__init__(self)
             self.link_as(self._path)
@@ -80,7 +80,7 @@ GPS_UNCERTAINTY_NS = 100
 
 
 class WatchedBox(Box):
-    """A Box that can be told to sample no more, and still answers."""
+    """A Box that can stop sampling and still answers."""
 
     ended = False
 

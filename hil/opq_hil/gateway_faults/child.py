@@ -3,7 +3,7 @@
     python -m opq_hil.gateway_faults.child PARENT_PID CLOCK_FILE MODULE [ARGUMENT]...
 
 CLOCK_FILE holds nanoseconds (int64, little endian), added to whatever `time.time` and `time.time_ns`
-tell in this process: the system's own clock belongs to everybody on the machine. Python's clocks are
+read in this process: the system's own clock belongs to everybody on the machine. Python's clocks are
 what our programs read; a library in C and child processes see the true one.
 """
 

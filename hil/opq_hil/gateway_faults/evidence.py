@@ -7,8 +7,10 @@ import json
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -96,30 +98,22 @@ LAST_END = "SELECT last_end_ns FROM boxes WHERE box_id = ?"
 
 
 def backlog(data_dir: Path) -> set[tuple[str, int]] | None:
-    """(Box, sequence) of every Measurement that is not acknowledged; None: the file cannot be read now.
-
-    Read only: a killed gateway's file is left to the next one as it is.
-    """
-    path = data_dir / "gateway" / "queue.sqlite"
-    try:
-        file = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=TIMEOUT_S)
-        try:
-            return {(str(box_id), int(sequence)) for box_id, sequence in file.execute(QUERY)}
-        finally:
-            file.close()
-    except sqlite3.Error:
-        return None
+    """(Box, sequence) of every Measurement that is not acknowledged; None: the file cannot be read now."""
+    rows = _queue_rows(data_dir, QUERY)
+    return None if rows is None else {(str(box_id), int(sequence)) for box_id, sequence in rows}
 
 
 def queued_to_ns(data_dir: Path, box_id: str) -> int:
     """UTC up to which the Box's Measurements were queued; 0: none, or the file cannot be read now."""
-    path = data_dir / "gateway" / "queue.sqlite"
+    rows = _queue_rows(data_dir, LAST_END, box_id)
+    return int(rows[0][0] or 0) if rows else 0
+
+
+def _queue_rows(data_dir: Path, query: str, *values: str) -> list[tuple[Any, ...]] | None:
+    """Read only: a killed gateway's file is left to the next one as it is."""
     try:
-        file = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=TIMEOUT_S)
-        try:
-            row = file.execute(LAST_END, (box_id,)).fetchone()
-        finally:
-            file.close()
+        place = f"file:{data_dir / 'gateway' / 'queue.sqlite'}?mode=ro"
+        with closing(sqlite3.connect(place, uri=True, timeout=TIMEOUT_S)) as file:
+            return file.execute(query, values).fetchall()
     except sqlite3.Error:
-        return 0
-    return int(row[0] or 0) if row else 0
+        return None

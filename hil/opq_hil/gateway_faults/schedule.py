@@ -13,9 +13,9 @@ CALM_BEFORE_S = 1.5
 """Everybody has met before the first fault."""
 LAST_END_S = 9.0
 CALM_AFTER_S = 1.5
-"""Clean time behind the last fault: a hole at the very end of a stream is seen by nobody."""
+"""Clean time after the last fault: a hole at the very end of a stream is seen by nobody."""
 SHARE = 0.6
-"""Of the kinds, so many come in a schedule; a kill of the gateway always does."""
+"""So much of the kinds comes in a schedule; a kill of the gateway always does."""
 
 SPANS_S = {
     "broker_down": (BROKER_DOWN_S, BROKER_DOWN_S),
@@ -29,7 +29,7 @@ SPANS_S = {
     "clock_stepped": (0.5, 6.0),
     "gateway_killed": (0.05, 1.5),
 }
-"""Kind -> shortest and longest span. Of a kill: until the process is started again."""
+"""Kind -> shortest and longest span. A kill lasts until the process is started again."""
 PER_BOX = ("unplugged", "corruption", "duplicate")
 STEP_S = 3600
 

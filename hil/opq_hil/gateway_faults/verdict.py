@@ -19,7 +19,7 @@ GUESSED_NS = 60_000_000
 
 
 BETWEEN_NS = 120_000_000
-"""A Measurement of 6 cycles: those before and behind a restart do not meet in the cycle."""
+"""A Measurement of 6 cycles: those before and after a restart do not meet in the cycle."""
 CONTACT_SAMPLES = 72_000
 """Three Boxes, two seconds each: what was said before the gateway first opened a port was said to nobody, and
 a port that is not there yet is looked for once a second by then."""

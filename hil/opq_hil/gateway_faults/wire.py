@@ -2,7 +2,7 @@
 
 30 % packet loss is modelled as what TCP makes of it, for netem is not to be had everywhere: a lost
 segment is sent again after the retransmission time-out (200 ms, doubled each time: RFC 6298 as Linux
-does it), and all that comes behind it waits. Each direction loses on its own, also at the start.
+does it), and all that follows it waits. Each direction loses on its own, also at the start.
 """
 
 import random

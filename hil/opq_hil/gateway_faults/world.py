@@ -31,7 +31,7 @@ from opq_proto import ports
 from opq_proto.keys import KeyFolder, read_key_file, read_secret_file
 
 BOX_IDS = ("1", "10", "12")
-"""Each a prefix of, or beside, another: ZeroMQ subscriptions are prefixes."""
+"""Some are prefixes of others, as ZeroMQ subscriptions are."""
 UP_S = 120.0
 SETTLE_S = 240.0
 """Ends what hangs: an idle machine needs a tenth of either."""

@@ -1,4 +1,4 @@
-"""The Box's oscillator: its own seconds beside the true ones.
+"""The Box's oscillator: its own seconds against the true ones.
 
 An emulator's virtual time is what the Box's oscillator counts, so a bad oscillator is played by moving the
 world instead: with +50 ppm a true second takes 1.00005 virtual seconds, and everything outside the chip
@@ -19,7 +19,7 @@ class Oscillator:
     offset_ppb: float = 0.0
     ppb_per_k: float = 0.0
     temperature: tuple[tuple[float, float], ...] = ((0.0, REFERENCE_C),)
-    """(true seconds, Celsius), straight lines between, constant before and behind."""
+    """(true seconds, Celsius), straight lines between, constant before and after."""
 
     def __post_init__(self) -> None:
         times = [at for at, _ in self.temperature]

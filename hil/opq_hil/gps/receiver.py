@@ -44,7 +44,7 @@ class Gps:
     wrong_labels: tuple[tuple[int, int], ...] = ()
     """(second, seconds added to its name)."""
     leap_after_utc_s: int | None = None
-    """Unix second that starts right behind an inserted 23:59:60."""
+    """Unix second that starts right after an inserted 23:59:60."""
     leap_seconds: int = 18
     """GPS less UTC before it."""
     jitter_ns: float = 0.0

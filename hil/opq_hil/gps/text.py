@@ -80,7 +80,7 @@ def nmea_sentence(body: str) -> bytes:
 def nmea_second(
     moment: datetime, in_leap: bool, valid: bool, satellites: int, leap: tuple[int, int | None]
 ) -> bytes:
-    """RMC, GGA and ZDA of one second; `leap` has no place in NMEA and is not told."""
+    """RMC, GGA and ZDA of one second; `leap` has no place in NMEA and is left out."""
     seconds = 60 if in_leap else moment.second
     clock = f"{moment:%H%M}{seconds:02d}.00"
     where = f"{LATITUDE},{LONGITUDE}" if valid else ",,,"

@@ -15,7 +15,7 @@ from opq_hil.mains.grid import Grid
 from opq_hil.mains.sampling import TRUE, Converter, SampleClock
 from opq_hil.mains.truth import Truth
 from opq_hil.mains.voltage import Mains
-from opq_hil.mains.wave import Harmonic, Tone, Wave, harmonics_of
+from opq_hil.mains.wave import Harmonic, MainsTone, Wave, harmonics_of
 
 MIX_3_PERCENT = {3: 2.0, 5: 2.0, 7: 0.88, 9: 0.5}
 """Percent by order, 3 % in all: the mix of the benchmarks."""
@@ -29,7 +29,7 @@ def mains(
     frequency_hz: float = 60.0,
     phase_deg: float = 0.0,
     harmonics: Mapping[int, float | tuple[float, float]] | Iterable[Harmonic] = (),
-    tones: Iterable[Tone] = (),
+    tones: Iterable[MainsTone] = (),
     dc_v: float = 0.0,
     courses: Iterable[FrequencyCourse] = (),
     disturbances: Iterable[MainsDisturbance] = (),

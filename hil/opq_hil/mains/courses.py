@@ -1,4 +1,4 @@
-"""Courses of the frequency beside the steady one: ramp, steps, modulation, random wander.
+"""How the frequency leaves the steady one: ramp, steps, modulation, random wander.
 
 Each is a closed form of time: `hz`, its integral `cycles` (0 at t = 0 or before its start) and its
 derivative `rocof_hz_per_s`, so that phase, frequency and ROCOF of a signal are known exactly.

@@ -14,7 +14,7 @@ from opq_hil.mains.agenda import Agenda
 from opq_hil.mains.disturbance import Instants, MainsDisturbance, PlacedDisturbance
 from opq_hil.mains.events import GridEvent, Recurring
 from opq_hil.mains.grid import FloatArray, Grid
-from opq_hil.mains.wave import Harmonic, Tone, Wave
+from opq_hil.mains.wave import Harmonic, MainsTone, Wave
 
 __all__ = ["Generator", "Harmonic", "MadeSamples", "MainsSignal"]
 
@@ -39,7 +39,7 @@ class MainsSignal:
     nominal_v: float = 120.0
     nominal_hz: float = 60.0
     effective_bits: float = 15.0
-    tones: tuple[Tone, ...] = ()
+    tones: tuple[MainsTone, ...] = ()
 
     @property
     def wave(self) -> Wave:
@@ -64,7 +64,7 @@ class MadeSamples:
     phase_cycles: FloatArray
     frequency_hz: FloatArray
     share: FloatArray
-    """Of the steady voltage."""
+    """Relative to the steady voltage."""
     volts: FloatArray
     """Before noise and the converter."""
 

@@ -21,12 +21,12 @@ from opq_hil.mains.pollution import (
 )
 from opq_hil.mains.rms_events import Overvoltage, RapidVoltageChange, Undervoltage
 from opq_hil.mains.transients import ImpulsiveTransient, OscillatoryTransient, PeriodicNotching
-from opq_hil.mains.wave import Harmonic, Tone
+from opq_hil.mains.wave import Harmonic, MainsTone
 
 MOST_CYCLES = 36_000.0
 MOST_HZ = 5_000.0
 DISTANT_SHARE = 0.6
-"""Size of the 7th harmonic beside the 5th of a six-pulse rectifier."""
+"""Size of the 7th harmonic relative to the 5th of a six-pulse rectifier."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +118,7 @@ ON_DEMAND: dict[str, EventKind] = {
         EventNumbers(0.02, 600.0, hz=185.0),
         "tone of {n.hz:g} Hz, {n.depth:g} of its voltage, for {n.cycles:g} cycles",
         lambda n, _v, _hz: Interharmonics(
-            tones=(Tone(n.hz, 100 * n.depth),), cycles=n.cycles, angle_deg=n.angle_deg
+            tones=(MainsTone(n.hz, 100 * n.depth),), cycles=n.cycles, angle_deg=n.angle_deg
         ),
         1.0,
     ),

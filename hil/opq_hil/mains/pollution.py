@@ -9,7 +9,7 @@ import numpy as np
 from opq_hil.mains.courses import EDGE_S, FloatArray
 from opq_hil.mains.disturbance import DisturbanceSpan, Instants, MainsDisturbance
 from opq_hil.mains.grid import Grid
-from opq_hil.mains.wave import Harmonic, Tone, Wave, shape
+from opq_hil.mains.wave import Harmonic, MainsTone, Wave, shape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ class Interharmonics(MainsDisturbance):
 
     kind: ClassVar[str] = "interharmonics"
     usual_s: ClassVar[float] = 1.0
-    tones: tuple[Tone, ...] = (Tone(175.0, 2.0),)
+    tones: tuple[MainsTone, ...] = (MainsTone(175.0, 2.0),)
 
     def highest_hz(self, grid_hz: float) -> float:
         return max((abs(tone.hz) for tone in self.tones), default=0.0)
@@ -50,7 +50,7 @@ class MainsSignalling(MainsDisturbance):
     usual_s: ClassVar[float] = 1.0
     signal_hz: float = 316.67
     percent: float = 2.0
-    """Of the fundamental."""
+    """Share of the fundamental."""
     bits: str = ""
     bit_s: float = 1.0
 
@@ -63,7 +63,7 @@ class MainsSignalling(MainsDisturbance):
         return abs(self.signal_hz)
 
     def added(self, at: Instants, span: DisturbanceSpan, wave: Wave) -> FloatArray | None:
-        tone = wave.peak_v * Tone(self.signal_hz, self.percent).shape(at.t_s - span.start_s)
+        tone = wave.peak_v * MainsTone(self.signal_hz, self.percent).shape(at.t_s - span.start_s)
         if not self.bits:
             return np.asarray(tone)
         number = np.floor((at.t_s - span.start_s + EDGE_S) / self.bit_s).astype(np.int64)

@@ -67,7 +67,7 @@ class Replay:
         ]
         self._starts: list[int] = []  # stream samples at which segments start
         self._from: list[int] = []  # recording samples at which they start
-        self._end = 0  # stream sample behind the last segment
+        self._end = 0  # stream sample after the last segment
         self._play = 0
         self._plays: list[int] = []
         self._lead_in()

@@ -25,7 +25,7 @@ PINK_KEY = 1000
 def white(seed: int, first: int, count: int, stream: int = 0) -> FloatArray:
     """(count,) Gaussian noise of unit variance, samples `first` and on.
 
-    `stream` tells independent noises of one seed apart.
+    `stream` separates independent noises of one seed.
     """
     return _from_chunks(lambda chunk: _drawn(seed, stream, chunk), first, count)
 
@@ -104,7 +104,7 @@ class SampleClock:
     jitter_ns: float = 0.0
     """rms, white, of each sample's moment."""
     stamp_error_ns: int = 0
-    """Of every time stamp."""
+    """Added to every time stamp."""
     stamp_noise_ns: float = 0.0
     """rms, of each stamp by itself."""
     missing: tuple[tuple[int, int], ...] = ()
@@ -142,7 +142,7 @@ class SampleClock:
         return start_ns + seconds * 10**9 + round((true_s - seconds) * 1e9 + off_ns) + self.stamp_error_ns
 
     def runs(self, count: int) -> tuple[tuple[int, int], ...]:
-        """(first, behind last) of the samples that do arrive, of `count`."""
+        """[first, end) of the samples among `count` that do arrive."""
         found, at = [], 0
         for first, missing in sorted(self.missing):
             if at < min(first, count):

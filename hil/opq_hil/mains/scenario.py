@@ -24,7 +24,7 @@ from opq_proto.errors import ConfigError
 
 DEFAULT = "lightning_dip"
 DIP_SHARE = 0.9
-"""Of nominal: below it a dip begins (contracts.md, default)."""
+"""Share of nominal; below it a dip begins (contracts.md, default)."""
 
 
 @section
@@ -82,7 +82,7 @@ class BoxConfig:
     fundamental_v: float = Field(default=120.0, ge=0.0, le=1000.0, description="rms of the fundamental")
     dc_v: float = Field(default=0.0, ge=-100.0, le=100.0, description="DC offset")
     noise_v: float = Field(default=0.014, ge=0.0, le=100.0, description="rms of white noise")
-    effective_bits: float = Field(default=14.0, gt=0.0, le=16.0, description="what hello tells")
+    effective_bits: float = Field(default=14.0, gt=0.0, le=16.0, description="what hello says")
     harmonics: tuple[tuple[int, float, float], ...] = Field(
         default=(), description="(order, percent of the fundamental, phase in degrees)"
     )

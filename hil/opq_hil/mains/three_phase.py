@@ -45,7 +45,7 @@ def three_phase(
     Args:
         base: with what all phases share: rate, harmonics, disturbances, converter, clock.
         negative, zero: complex ratios to the positive sequence.
-        disturbances: what each phase has for itself, beside those of `base`.
+        disturbances: what each phase has for itself, in addition to those of `base`.
     Raises:
         ValueError: not three phases' disturbances, or a ratio that leaves no positive sequence.
     """

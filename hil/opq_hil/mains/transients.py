@@ -80,7 +80,7 @@ class OscillatoryTransient(MainsDisturbance):
     ring_hz: float = 900.0
     decay_s: float = 0.002
     phase_deg: float = 90.0
-    """Of a sine: 90 begins with its peak, 0 without a step."""
+    """Angle of a sine: 90 begins with its peak, 0 without a step."""
 
     def check(self) -> None:
         MainsDisturbance.check(self)

@@ -30,7 +30,7 @@ class Truth:
 
     @property
     def rate_hz(self) -> float:
-        """The rate that users are told; the clock's errors come on top."""
+        """The stated rate; the clock's errors come on top."""
         return self.mains.rate_hz
 
     @property
@@ -194,7 +194,7 @@ class Truth:
 
 NODES = 96
 TURNS = 24.0
-"""Of an integrand's highest frequency under the nodes: k turns want pi k nodes, and some 20 more."""
+"""Turns of an integrand's highest frequency under the nodes; k turns want pi k nodes, and some 20 more."""
 NODES_AT_ONCE = 1 << 16
 
 

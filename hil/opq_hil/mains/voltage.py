@@ -74,7 +74,7 @@ class Mains:
 
     @property
     def highest_hz(self) -> float:
-        """Of harmonics, tones and what disturbances put on top; steps have no highest."""
+        """Highest frequency of harmonics, tones and what disturbances put on top; steps have none."""
         orders = [1, *(harmonic.order for harmonic in self.wave.harmonics)]
         tones_hz = [abs(tone.hz) for tone in self.wave.tones]
         on_top_hz = [each.highest_hz(self.grid.frequency_hz) for each in self.disturbances]
@@ -156,7 +156,7 @@ def pieces(
     Args:
         start_ns: true UTC of sample 0; None: pieces carry no time.
         sizes: of the pieces, over and over; a gap cuts a piece short.
-        measured: each piece carries the clock's true rate at its start, as PPS tells; else the nominal.
+        measured: each piece carries the clock's true rate at its start, as PPS shows it; else the nominal.
     Returns:
         Counts with their gain where the mains have a converter, else volts.
     Raises:

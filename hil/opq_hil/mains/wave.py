@@ -19,17 +19,17 @@ class Harmonic:
 
     order: int
     percent: float
-    """Of the fundamental."""
+    """Relative to the fundamental."""
     phase_deg: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
-class Tone:
+class MainsTone:
     """A steady tone that is no multiple of the fundamental: sin(2 pi hz t + phase_deg), t from sample 0."""
 
     hz: float
     percent: float
-    """Of the fundamental."""
+    """Relative to the fundamental."""
     phase_deg: float = 0.0
 
     def shape(self, t_s: FloatArray) -> FloatArray:
@@ -45,12 +45,12 @@ class Wave:
     fundamental_v: float = 120.0
     """rms."""
     harmonics: tuple[Harmonic, ...] = ()
-    tones: tuple[Tone, ...] = ()
+    tones: tuple[MainsTone, ...] = ()
     dc_v: float = 0.0
 
     @property
     def peak_v(self) -> float:
-        """Of the fundamental."""
+        """Relative to the fundamental."""
         return self.fundamental_v * math.sqrt(2)
 
     @property

@@ -51,7 +51,7 @@ def play_all(
     folder: Path,
     told: Callable[[ScenarioVerdict], None] = lambda _: None,
 ) -> list[ScenarioVerdict]:
-    """Play scenarios, EMULATORS of suite A at a time, those of suite B one by one behind them.
+    """Play scenarios, EMULATORS of suite A at a time, then those of suite B one by one.
 
     `told` is called as each ends, one call at a time, from any thread. An interrupt (Ctrl-C) ends what runs.
     """
@@ -97,7 +97,7 @@ def _side_by_side(
 
 
 def _end_children() -> None:
-    """Emulators, and gateways beside them; again until their scenario has given up."""
+    """End emulators and gateways, repeatedly, until their scenario has given up."""
     for child in psutil.Process().children(recursive=True):
         with contextlib.suppress(psutil.NoSuchProcess):
             child.terminate()

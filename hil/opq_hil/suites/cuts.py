@@ -16,7 +16,7 @@ from opq_proto.firmware_image import Slot
 from opq_proto.link_messages import Command, Operation, Settings
 
 FEW_CUTS = 4
-"""Of each kind, in a run of minutes."""
+"""Cuts of each kind in a run of minutes."""
 SAVE_CUTS, UPDATE_CUTS = 40, 20
 """In a normal run, 60 in all (an update takes 15 s each time); 1e5 cuts are device/tests'."""
 SOAK_CUTS = 250

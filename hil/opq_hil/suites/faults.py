@@ -1,4 +1,4 @@
-"""Faults of line and power that a Box has to live with, and tell of."""
+"""Faults of line and power that a Box has to survive and report."""
 
 from itertools import pairwise
 
@@ -33,7 +33,7 @@ def corrupted_line(bench: Bench) -> Figures:
     """One byte in 10,000 has a flipped bit, both ways: every sample arrives or is counted, none is wrong.
 
     The gateway is a script: each second it asks for what is half a second and 1.5 s old, whether it
-    misses it or not. That is resending at twice the real rate, beside the fresh samples.
+    misses it or not. So it resends at twice the real rate while it sends the fresh samples.
     """
     seconds = 40
     said: list[tuple[int, LinkMessage | bytes]] = []
@@ -115,13 +115,15 @@ def battery(bench: Bench) -> Figures:
         lines = logged(run, event)
         require(len(lines) == count, f"{event}: {len(lines)} times; want {count}")
     switched_ms = logged(run, "box.on_battery")[0].uptime_ms
-    require(7000 <= switched_ms <= 10_500, f"on battery was told at {switched_ms} ms; the supply fell at 8 s")
+    require(
+        7000 <= switched_ms <= 10_500, f"on battery: reported at {switched_ms} ms; the supply fell at 8 s"
+    )
     require(bool(logged(run, "box.stopped")), "an empty battery did not end in an orderly stop")
     return {"told_after_ms": switched_ms - 8000}
 
 
 def brown_out(bench: Bench) -> Figures:
-    """The detector sees the supply sink below its threshold for 100 ms: told, and it goes on sampling."""
+    """The supply sinks below the detector's threshold for 100 ms: the Box reports it and goes on sampling."""
     run = bench.run(World(16 * NS, power=PowerScript(pvd=((8 * NS, True), (8 * NS + NS // 10, False)))))
     last = run.capture.timed(Samples)[-1][0] / NS
     require(last > 15.0, f"the last samples came at {last:.1f} s; want sampling again after the sag")

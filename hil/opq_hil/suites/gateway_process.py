@@ -46,7 +46,7 @@ class Kills:
 
     @property
     def excused_samples(self) -> int:
-        """Of each Box: what it no longer held when it was asked, for the machine was too busy; else 0."""
+        """Samples per Box that it no longer held when a busy machine asked for them; else 0."""
         return sum(max(0, round((deaf_s - HELD_S) * RATE_HZ)) for deaf_s in self.deaf_s)
 
 

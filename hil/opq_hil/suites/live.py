@@ -46,7 +46,7 @@ def gateway(bench: Bench) -> Figures:
         for before, after in itertools.pairwise(locked)
     ]
     worst = max(map(abs, steps), default=0)
-    require(worst < STAMP_NS, f"stamps step by {worst} ns beside their rate; want < {STAMP_NS}")
+    require(worst < STAMP_NS, f"stamps step by {worst} ns off their rate; want < {STAMP_NS}")
     return {"samples": len(row), "worst_step_ns": worst}
 
 
@@ -86,7 +86,7 @@ def often_killed(bench: Bench) -> Figures:
 
 
 def commands(bench: Bench) -> Figures:
-    """A Box on a line is brought to sampling, takes a setting, refuses a wrong one, and starts anew."""
+    """A Box on a line is brought to sampling, takes a setting, refuses a wrong one, and starts again."""
     with bench.live(World(LONG_NS)) as port, BenchLine(port) as line:
         reach(line, "sampling", 30)
         for argument, status in (("nominal_hz=50", Status.DONE), ("nominal_hz=5000", Status.BAD_ARGUMENT)):

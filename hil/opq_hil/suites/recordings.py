@@ -97,7 +97,7 @@ def utc_error_ns(kept: list[SampleBlock], start: int, true_ns: int) -> float:
 
 
 def through_gateway(folder: Path, data: bytes, blocks: int) -> list[SampleBlock]:
-    """What a real gateway keeps of a captured line, told on a pty as fast as it reads."""
+    """What a real gateway keeps of a captured line, written to a pty as fast as it reads."""
     master, slave = os.openpty()
     tty.setraw(slave)
     try:

@@ -51,7 +51,7 @@ def half_minute(bench: Bench) -> Figures:
 
 
 def five_minutes(bench: Bench) -> Figures:
-    """300 s of sampling: none missed by index, none by the ticks of TIM5 that stand behind the stamps."""
+    """300 s of sampling: none missed by index, none by the ticks of TIM5 from which the stamps are made."""
     return _long(bench, 300)
 
 
@@ -110,7 +110,7 @@ def stamp_steps(capture: Capture, gps: Gps | None) -> int:
         samples = after.first_sample - before.first_sample
         step = samples * 10**12 // before.rate_millihz
         worst = max(worst, abs(after.t_ns - before.t_ns - step))
-    require(gps is None or worst < 20_000, f"stamps step by {worst} ns beside their rate")
+    require(gps is None or worst < 20_000, f"stamps step by {worst} ns off their rate")
     return worst
 
 

@@ -37,7 +37,7 @@ def watchdog(bench: Bench) -> Figures:
     started = logged(run, "box.started")
     require(
         len(started) == 2 and started[-1].b == WATCHDOG,
-        f"starts told: {[(line.a, line.b) for line in started]}; want two, the last by cause {WATCHDOG}",
+        f"starts reported: {[(line.a, line.b) for line in started]}; want two, the last by cause {WATCHDOG}",
     )
     causes = {health.reset_cause for health in run.capture.of(Health, after_ns=after_ns)}
     require(causes == {WATCHDOG}, f"reset causes in Health: {causes}")

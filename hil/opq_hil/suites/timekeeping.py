@@ -69,7 +69,7 @@ def held(
     seen = [status.state for status in found.run.capture.of(GpsStatus)]
     passed = [state for number, state in enumerate(seen) if number == 0 or state is not seen[number - 1]]
     if passed and passed[0] is GpsState.FREE and states[0] is not GpsState.FREE:
-        passed = passed[1:]  # the first second may or may not be told before the first pulse
+        passed = passed[1:]  # the first second may or may not be reported before the first pulse
     names = " ".join(state.name.lower() for state in passed)
     require(tuple(passed) == states, f"states were: {names}")
     figures: dict[str, float | int | str] = {"states": names}

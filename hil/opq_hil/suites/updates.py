@@ -1,4 +1,4 @@
-"""Updates over the link, told by a script: good ones run, bad ones leave everything as it was."""
+"""Updates over the link, sent by a script: good ones run, bad ones leave everything as it was."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

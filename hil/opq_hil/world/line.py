@@ -124,6 +124,6 @@ def typed(start_ns: int, lines: Sequence[str]) -> tuple[tuple[int, LinkMessage |
 
 
 def printed(run: FirmwareRun, mark: str) -> list[str]:
-    """What stood behind `mark` on lines that the prompt printed (not on those that were typed)."""
+    """What followed `mark` on lines that the prompt printed (not on those that were typed)."""
     lines = run.capture.data.decode("latin-1").splitlines()
     return [line.removeprefix(mark) for line in lines if line.startswith(mark)]

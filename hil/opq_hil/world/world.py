@@ -144,7 +144,7 @@ class World:
 TEMPERATURE, REFERENCE = 16, 17
 """Channels of ADC1 inside the chip."""
 SUPPLY, BATTERY = 11, 12
-"""Channels that both boards use, behind dividers by 2."""
+"""Channels that both boards use, with dividers by 2."""
 FULL = 4095
 VDDA_V = 3.3
 V25_V, V_PER_K = 0.76, 0.0025
@@ -157,7 +157,7 @@ def temperature_count(celsius: float) -> int:
 
 
 def divided_count(volts: float) -> int:
-    """Reading behind a divider by 2."""
+    """Reading of a channel with a divider by 2."""
     return round(min(volts / DIVIDER, VDDA_V) / VDDA_V * FULL)
 
 

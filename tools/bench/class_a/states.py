@@ -14,7 +14,7 @@ from opq_hil.mains.disturbance import MainsDisturbance
 from opq_hil.mains.pollution import FlickerEvent
 from opq_hil.mains.sampling import TRUE, Converter, SampleClock
 from opq_hil.mains.truth import Truth
-from opq_hil.mains.wave import Tone
+from opq_hil.mains.wave import MainsTone
 
 RATE_HZ = 12_000.0
 FULL_SCALE = 2.5
@@ -81,7 +81,7 @@ def voltage(
     hz: float | None = None,
     disturbances: Iterable[MainsDisturbance] = (),
     harmonics: dict[int, float] | None = None,
-    tones: Iterable[Tone] = (),
+    tones: Iterable[MainsTone] = (),
     flicker: bool = True,
     phase_deg: float = PHASE_DEG,
     clock: SampleClock = TRUE,
@@ -108,7 +108,7 @@ def voltage(
     between = (
         ()
         if state.interharmonic is None
-        else (Tone(state.interharmonic[0] * frequency_hz, state.interharmonic[1]),)
+        else (MainsTone(state.interharmonic[0] * frequency_hz, state.interharmonic[1]),)
     )
     return mains(
         seconds,

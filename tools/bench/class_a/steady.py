@@ -17,7 +17,7 @@ from bench.class_a.states import (
 )
 from opq_hil.mains.courses import FloatArray
 from opq_hil.mains.sampling import SampleClock
-from opq_hil.mains.wave import Tone
+from opq_hil.mains.wave import MainsTone
 from opq_measure.aggregation.aggregate import (
     Quantity,
     over_v,
@@ -134,7 +134,7 @@ def harmonics() -> Iterator[TestPoint]:
             large, small = 0.0, 0.0
             for share in HARMONIC_SHARES:
                 percent = {order: share * level for order, level in CLASS_3.items()}
-                tones = (Tone(7.5 * hz, 1.0),)
+                tones = (MainsTone(7.5 * hz, 1.0),)
                 volts, _ = voltage(system, STATES[0], SECONDS, hz=hz, harmonics=percent, tones=tones)
                 found = spectrum_of(windows(volts, system), system.cycles).subgroups()[:, 1:]
                 true = np.array([percent.get(order, 0.0) for order in range(2, 51)])
@@ -149,7 +149,7 @@ def interharmonics() -> Iterator[TestPoint]:
     """Centred subgroups 1 .. 49 with five tones, beside the class 3 harmonics."""
     for system in SYSTEMS:
         for hz in (*system.range_hz, system.nominal_hz + 0.13):
-            tones = [Tone(ratio * hz, percent, 17.0 * ratio) for ratio, percent in BETWEEN.items()]
+            tones = [MainsTone(ratio * hz, percent, 17.0 * ratio) for ratio, percent in BETWEEN.items()]
             volts, _ = voltage(system, STATES[0], SECONDS, hz=hz, harmonics=CLASS_3, tones=tones)
             found = interharmonic_subgroups(spectrum_of(windows(volts, system), system.cycles))[:, 1:]
             true = np.array([BETWEEN.get(order + 0.5, 0.0) for order in range(1, 50)])
@@ -201,7 +201,7 @@ def _worst(system: SupplySystem, offset_hz: float, restored: bool) -> tuple[floa
                 SECONDS,
                 hz=system.nominal_hz + offset_hz,
                 harmonics={3: 3.0, 5: 4.0, 7: 2.0},
-                tones=(Tone(carrier_hz, percent, 33.0),),
+                tones=(MainsTone(carrier_hz, percent, 33.0),),
             )
             spectrum = spectrum_of(windows(volts, system), system.cycles)
             level_v = signalling_v(spectrum, carrier_hz, restored=restored)

@@ -89,7 +89,7 @@ def _run(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
 
 def _serve(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
     lean()  # before the imports that bring it all, and before a first thread gets a heap of its own
-    early = early_ports(config_path)  # before the imports, which take longer than a Box can wait
+    early = early_ports(config_path, data_dir)  # the imports take longer than a Box can wait
     try:
         from opq_proto import link  # noqa: F401
 

@@ -50,7 +50,7 @@ def test_a_box_is_asked_who_it_is_and_for_what_it_sampled_before_its_first_block
     line: tuple[int, str],
 ) -> None:
     master, path = line
-    ports = EarlyPorts([(path, 921_600)])
+    ports = EarlyPorts([(path, 921_600, None)])
     sent = link.encode(block(200_000), 0)
     wait_for(lambda: os.write(master, sent) and path in ports._open)
     assert heard(master) == []  # before `ask` nobody can read the link's messages
@@ -65,10 +65,35 @@ def test_a_box_is_asked_who_it_is_and_for_what_it_sampled_before_its_first_block
     taken.device.close()
 
 
+@pytest.mark.parametrize(
+    ("written_s", "least", "most"), [(None, 0, 0), (0.0, 6_000, 18_000), (-3.0, 42_000, 54_000)]
+)
+def test_a_box_is_asked_for_what_the_ring_lacks(
+    tmp_path: Path, line: tuple[int, str], written_s: float | None, least: int, most: int
+) -> None:
+    master, path = line
+    ring = tmp_path / "ring"
+    if written_s is not None:
+        ring.mkdir()
+        (ring / "000000000001.seg").touch()
+        os.utime(ring / "000000000001.seg", (0, time.time() + written_s))
+    ports = EarlyPorts([(path, 921_600, ring)])
+    ports.ask()
+    wait_for(lambda: path in ports._open)
+    os.write(master, link.encode(block(90_000, FLAG_RESENT), 0) + link.encode(block(200_000), 1))
+    found: list[LinkMessage] = []
+    taken = ports._open[path]
+    wait_for(lambda: taken.asked_s is not None)
+    found += heard(master)
+    asked = sum(one.count for one in found if isinstance(one, Resend))
+    assert least <= asked <= most
+    assert all(one.first_sample + one.count == 200_000 for one in found if isinstance(one, Resend))
+
+
 def test_a_port_that_hangs_up_is_left_to_the_station(tmp_path: Path) -> None:
     master, slave = os.openpty()
     path = os.ttyname(slave)
-    ports = EarlyPorts([(path, 921_600), (str(tmp_path / "absent"), 921_600), ("socket://x:1", 921_600)])
+    ports = EarlyPorts([(name, 921_600, None) for name in (path, str(tmp_path / "absent"), "socket://x:1")])
     wait_for(lambda: path in ports._open)
     os.close(slave)
     os.close(master)

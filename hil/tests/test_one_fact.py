@@ -83,8 +83,7 @@ def test_a_hello_comes_as_often_as_others_count_on() -> None:
 
 def test_the_line_has_one_speed() -> None:
     speeds = {
-        constant("boot/line.c", "BAUD"),
-        constant("port/main.c", "LINK_BAUD"),
+        constant("cmodules/link/link.h", "OPQ_LINK_BAUD"),
         config.BoxSection(id="1", port="/dev/ttyUSB0").baud,
         early_ports.DEFAULT_BAUD,
         faults.HARDWARE.baud,
@@ -93,7 +92,6 @@ def test_the_line_has_one_speed() -> None:
         in_place.BAUD,
     }
     assert speeds == {921_600}
-    assert "opq_uart_start(OPQ_UART_LINK, 921600," in (ROOT / "device/port/mphalport.c").read_text()
 
 
 def test_the_world_samples_as_the_firmware_does() -> None:

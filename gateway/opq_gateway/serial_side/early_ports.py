@@ -2,8 +2,8 @@
 
 A Box sends again what it sampled in the last 3.2 s (Hello.ring_samples). On a small machine a gateway needs
 longer than that to import what it is made of. So a start first opens the ports and keeps what comes, in one
-thread. As soon as the link's messages are imported, each Box is asked who it is and for all that it holds;
-what the gateway's ring has of it is left out later. A Station takes its port over, with the bytes.
+thread. As soon as the link's messages are imported, each Box is asked who it is and for what it sampled since
+something was last written to the gateway's ring. A Station takes its port over, with the bytes.
 
 Nothing is imported here at the top that takes longer than a few milliseconds.
 """
@@ -31,6 +31,8 @@ MOST_BYTES = 8 << 20
 POLL_MS = 20
 REACH_SAMPLES = 120_000
 """10 s: what any Box holds; it sends what of it is there."""
+MARGIN_S = 0.5
+"""Samples from before the ring was last written that are asked for again."""
 COMMAND_ID = 0xFFFF
 DEFAULT_BAUD = 921_600
 
@@ -38,8 +40,10 @@ DEFAULT_BAUD = 921_600
 class EarlyPort:
     """One open port and what came from it so far."""
 
-    def __init__(self, device: serial.SerialBase) -> None:
+    def __init__(self, device: serial.SerialBase, ring: Path | None) -> None:
+        """`ring`: the folder of the Box's ring on disk; None: it is not known."""
         self.device = device
+        self._ring = ring
         self.data = bytearray()
         self.asked_s: float | None = None
         """Monotonic; None: not yet."""
@@ -47,9 +51,9 @@ class EarlyPort:
         self._decoder: Decoder | None = None
 
     def ask(self) -> None:
-        """Ask for a hello, and after the first block that comes for all that was sampled before it."""
+        """Ask for a hello, and after the first live block for what was sampled before it."""
         from opq_proto import link
-        from opq_proto.link_messages import Command, Operation, Resend, Samples
+        from opq_proto.link_messages import FLAG_RESENT, Command, Operation, Resend, Samples
 
         if self._decoder is None:
             self._decoder = link.Decoder()
@@ -57,10 +61,27 @@ class EarlyPort:
         messages = self._decoder.feed(bytes(self.data[self._read_to :]))
         self._read_to = len(self.data)
         blocks = [message for _, message in messages if isinstance(message, Samples)]
-        if blocks:
-            first = max(0, blocks[0].first_sample - REACH_SAMPLES)
-            self._write(link.encode(Resend(first, blocks[0].first_sample - first), 1))
+        live = next((block for block in blocks if not block.flags & FLAG_RESENT), None)
+        if live is not None:
+            first = max(0, live.first_sample - self._unwritten_samples(live.rate_millihz / 1000))
+            if first < live.first_sample:
+                self._write(link.encode(Resend(first, live.first_sample - first), 1))
             self.asked_s = time.monotonic()
+
+    def _unwritten_samples(self, rate_hz: float) -> int:
+        """What was sampled since the ring was written; all that a Box may hold where nobody knows."""
+        if self._ring is None:
+            return REACH_SAMPLES
+        try:
+            written_s = max((file.stat().st_mtime for file in self._ring.iterdir()), default=None)
+        except FileNotFoundError:
+            written_s = None
+        except OSError:
+            return REACH_SAMPLES
+        if written_s is None:
+            return 0
+        since_s = time.time() - written_s
+        return min(REACH_SAMPLES, round((since_s + MARGIN_S) * rate_hz)) if since_s >= 0 else REACH_SAMPLES
 
     def _write(self, frame: bytes) -> None:
         with suppress(OSError):  # what the line does not take the intake asks for again
@@ -70,9 +91,9 @@ class EarlyPort:
 class EarlyPorts:
     """The ttys among the ports of a configuration; any of them may be taken over at any time."""
 
-    def __init__(self, ports: Sequence[tuple[str, int]]) -> None:
-        """`ports`: (path, baud)."""
-        self._wanted = [(path, baud) for path, baud in ports if path.startswith("/")]
+    def __init__(self, ports: Sequence[tuple[str, int, Path | None]]) -> None:
+        """`ports`: (path, baud, folder of the Box's ring)."""
+        self._wanted = [one for one in ports if one[0].startswith("/")]
         self._open: dict[str, EarlyPort] = {}
         self._lock = threading.Lock()
         self._may_ask = False
@@ -90,17 +111,18 @@ class EarlyPorts:
             return self._open.pop(path, None)
 
     def _run(self) -> None:
-        for path, baud in list(self._wanted):
+        for wanted in list(self._wanted):
+            path, baud, ring = wanted
             try:
                 device = serial.Serial(path, baudrate=baud, timeout=0, write_timeout=1.0, exclusive=True)
             except (serial.SerialException, OSError, ValueError):
                 continue  # the Station opens it, and says why it cannot
             with self._lock:
-                if (path, baud) not in self._wanted:
+                if wanted not in self._wanted:
                     device.close()
                     continue
                 os.set_blocking(device.fileno(), False)
-                self._open[path] = EarlyPort(device)
+                self._open[path] = EarlyPort(device, ring)
             self._round(0)
         while self._round(POLL_MS):
             pass
@@ -130,24 +152,31 @@ def _read(port: EarlyPort) -> bool:
     """False: the port went away."""
     try:
         data = os.read(port.device.fileno(), READ_BYTES)
+        came = bool(data)  # poll said that something is there
+        while data:
+            if len(port.data) < MOST_BYTES:
+                port.data += data
+            data = os.read(port.device.fileno(), READ_BYTES) if len(data) == READ_BYTES else b""
     except BlockingIOError:
         return True
     except OSError:
         return False
-    if len(port.data) < MOST_BYTES:
-        port.data += data
-    return bool(data)
+    return came
 
 
-def early_ports(config: Path) -> EarlyPorts:
+def early_ports(config: Path, data_dir: Path | None = None) -> EarlyPorts:
     """The ports of a configuration file, as far as it can be read; what is wrong with it is said later."""
     try:
         if not config.is_file():  # a pipe can be read once
             return EarlyPorts(())
         text = config.read_bytes().decode("utf-8-sig")
         document = json.loads(text) if text.lstrip().startswith("{") else tomllib.loads(text)
-        boxes = document.get("box", ())
-        return EarlyPorts([(str(box["port"]), int(box.get("baud", DEFAULT_BAUD))) for box in boxes])
+        place = data_dir or (Path(document["data_dir"]) if "data_dir" in document else None)
+        ports = []
+        for box in document.get("box", ()):
+            ring = None if place is None else place / "gateway" / f"box{box['id']}" / "ring"
+            ports.append((str(box["port"]), int(box.get("baud", DEFAULT_BAUD)), ring))
+        return EarlyPorts(ports)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return EarlyPorts(())
 

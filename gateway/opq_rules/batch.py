@@ -6,9 +6,17 @@ cost of queues and locks is shared by many records.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
-Row = dict[str, Any]
+Value: TypeAlias = Any
+"""A value of SQL: None, bool, int, float, str, bytes, datetime, list, dict, a source's array.
+
+Its kind is known where a record is computed, and not before; so functions look at it themselves.
+"""
+State: TypeAlias = Any
+"""What a window or an aggregate keeps, as JSON has it; whoever wrote it reads it."""
+
+Row = dict[str, Value]
 """A record: column -> value."""
 
 JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]

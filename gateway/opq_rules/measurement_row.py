@@ -9,6 +9,12 @@ from opq_proto.messages import Measurement
 from opq_rules.batch import Row
 
 NS_PER_MS = 1_000_000
+WHOLE_COLUMNS = frozenset({"timestamp_ms", "start_ms", "end_ms", "start_ns", "uncertainty_ns"}) | {
+    "sequence",
+    "first_sample",
+    "samples",
+}
+"""Columns of opqbox, opqwave and recording that are BIGINT; all their other numbers are FLOAT."""
 
 
 def row_of(measurement: Measurement) -> Row:

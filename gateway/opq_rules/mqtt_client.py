@@ -39,7 +39,7 @@ class Login:
         except ValueError:  # `tcp://[`, and ports above 65535
             good = False
         if not good:
-            raise ValueError(f"server  is {self.server!r}; want tcp://host:1883 or ssl://host:8883")
+            raise ValueError(f"server is {self.server!r}; want tcp://host:1883 or ssl://host:8883")
 
 
 class Client:
@@ -106,16 +106,16 @@ class Client:
         """Raises ConnectionError or TimeoutError: it may have to be sent again."""
         if not self._client.is_connected():
             raise ConnectionError(f"no connection to {self._server}")
-        told = self._client.publish(topic, payload, qos, retain)
-        if told.rc == paho.MQTT_ERR_QUEUE_SIZE:
+        sent = self._client.publish(topic, payload, qos, retain)
+        if sent.rc == paho.MQTT_ERR_QUEUE_SIZE:
             raise ConnectionError(f"{self._server} has not confirmed the message before")
-        if told.rc not in (paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_NO_CONN):
-            raise ConnectionError(f"{self._server}: {paho.error_string(told.rc)}")
+        if sent.rc not in (paho.MQTT_ERR_SUCCESS, paho.MQTT_ERR_NO_CONN):
+            raise ConnectionError(f"{self._server}: {paho.error_string(sent.rc)}")
         try:
-            told.wait_for_publish(timeout_s)
+            sent.wait_for_publish(timeout_s)
         except (RuntimeError, ValueError) as error:
             raise ConnectionError(str(error)) from error
-        if not told.is_published():
+        if not sent.is_published():
             raise TimeoutError(f"{self._server} did not confirm within {timeout_s:g} s")
 
     def stop(self) -> None:

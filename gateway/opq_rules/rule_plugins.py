@@ -14,7 +14,7 @@ from opq_rules.built_in import CLASSES, PACKAGES, module_of, types_of
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RULE, STREAM, UNDEFINED, RuleError
 
 CODES = {"sink": RULE, "source": STREAM}
-"""Of an unknown type."""
+"""The codes of an unknown type."""
 
 
 class RulePlugins(Plugins):

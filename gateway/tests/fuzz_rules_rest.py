@@ -24,7 +24,7 @@ with atheris.instrument_imports(include=["opq_rules"]):
     from opq_plugins.policy import Policy
     from opq_rules.api import trials
     from opq_rules.api.app import create_app
-    from opq_rules.api.guard import Guard
+    from opq_rules.api.guard import RequestGuard
     from opq_rules.built_in import types_of
     from opq_rules.engine.engine import Engine
     from opq_rules.engine.types import OwnTypes
@@ -134,7 +134,7 @@ class Rest:
         self.plugins = RulePlugins(FOLDER, Policy(server_on_loopback=False))
         self.engine = Engine(FOLDER, OwnTypes(own, self.plugins))
         self.engine.start()
-        self.app = Guard(create_app(self.engine, self.plugins), [], 1 << 20)
+        self.app = RequestGuard(create_app(self.engine, self.plugins), [], 1 << 20)
         self.loop = asyncio.new_event_loop()
         self.asked = 0
 

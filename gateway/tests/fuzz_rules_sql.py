@@ -6,8 +6,7 @@ import atheris
 
 with atheris.instrument_imports():
     from opq_rules.errors import RuleError
-    from opq_rules.sql.parse import parse
-    from opq_rules.sql.shape import shape
+    from opq_rules.sql.parse import parse, shape
     from opq_rules.sql.syntax import Create, Select
     from opq_rules.sql.text import sql
     from opq_rules.streams.decoding import StreamDecoder

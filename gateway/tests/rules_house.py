@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from opq_rules.api import config as configuration
-from opq_rules.api.service import Service
+from opq_rules.api.service import RulesService
 
 
 class House:
@@ -16,7 +16,7 @@ class House:
     def __init__(self, folder: Path, alone: bool = False, **config: Any) -> None:
         self.config = configuration.Config(data_dir=folder, endpoint="127.0.0.1:0", **config)
         self.ended = threading.Event()
-        self.service = Service(self.config, self.ended.set if alone else None)
+        self.service = RulesService(self.config, self.ended.set if alone else None)
         self.service.start()
         self.url = f"http://127.0.0.1:{self.service.port}"
         self.http = httpx.Client(base_url=self.url, timeout=30, trust_env=False)

@@ -7,7 +7,7 @@ from typing import Any
 from opq_rules.expressions.closures import Evaluate
 from opq_rules.expressions.compile import compile_expression
 from opq_rules.sql.parse import parse_expression
-from opq_rules.sql.syntax import Call, Column
+from opq_rules.sql.syntax import Column, FunctionCall
 
 
 @dataclass
@@ -35,7 +35,7 @@ class OneRecord:
     def key(self, node: Column) -> str | None:
         return node.name if self._fast else None
 
-    def call(self, node: Call) -> Evaluate | None:
+    def call(self, node: FunctionCall) -> Evaluate | None:
         return None
 
 

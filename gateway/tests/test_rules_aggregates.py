@@ -13,13 +13,13 @@ from hypothesis import example, given
 from hypothesis import strategies as some
 
 from opq_rules.errors import RowError
-from opq_rules.functions.exact import Line, Sum
-from opq_rules.functions.registry import UNKNOWN, Accumulator, Aggregate, built_in, find
+from opq_rules.functions.exact import SlopeSums, Sum
+from opq_rules.functions.registry import UNKNOWN, Accumulator, AggregateFunction, built_in, find
 
 
-def aggregate(name: str) -> Aggregate:
+def aggregate(name: str) -> AggregateFunction:
     found = find(name)
-    assert isinstance(found, Aggregate)
+    assert isinstance(found, AggregateFunction)
     return found
 
 
@@ -102,7 +102,7 @@ def test_an_aggregate_has_the_value_found_by_hand(
 
 
 def test_every_aggregate_is_in_the_table_above() -> None:
-    assert {name for name, found in built_in().items() if isinstance(found, Aggregate)} == {
+    assert {name for name, found in built_in().items() if isinstance(found, AggregateFunction)} == {
         name for name, *_ in CASES
     }
 
@@ -259,7 +259,7 @@ def test_variance_and_median_are_those_of_the_standard_library(values: list[floa
 
 @given(some.lists(some.tuples(some.integers(0, 2**41), some.floats(-1e3, 1e3)), max_size=8))
 def test_a_slope_is_that_of_exact_least_squares(pairs: list[tuple[int, float]]) -> None:
-    line = Line()
+    line = SlopeSums()
     for x, y in pairs:
         line.add_pair(x, y)
     xs, ys, count = [Fraction(x) for x, _ in pairs], [Fraction(y) for _, y in pairs], len(pairs)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as some
 
 from opq_rules.errors import RowError
-from opq_rules.functions.registry import UNKNOWN, Analysis, Analytic, built_in, find
+from opq_rules.functions.registry import UNKNOWN, Analytic, AnalyticState, built_in, find
 
 HELD_NOT = object()
 """In front of a record's arguments: WHEN did not hold."""
@@ -20,7 +20,7 @@ def analytic(name: str) -> Analytic:
     return found
 
 
-def answers(name: str, records: list[tuple[Any, ...]], analysis: Analysis | None = None) -> list[Any]:
+def answers(name: str, records: list[tuple[Any, ...]], analysis: AnalyticState | None = None) -> list[Any]:
     """Of each record in turn; the state is handed to a fresh object before each."""
     analysis = analysis or analytic(name).start()
     found = []

@@ -17,7 +17,7 @@ from waiting import wait_for
 from opq_proto.errors import ConfigError, PortBusyError
 from opq_rules.api import config as configuration
 from opq_rules.api import server
-from opq_rules.api.service import Service
+from opq_rules.api.service import RulesService
 from opq_rules.errors import RuleError
 
 DEMO = 'CREATE STREAM demo () WITH (DATASOURCE="demo", TYPE="memory")'
@@ -409,9 +409,9 @@ def test_an_address_beyond_loopback_needs_tokens(tmp_path: Path) -> None:
 def test_an_address_or_a_folder_in_use_is_told(house: House, tmp_path: Path) -> None:
     taken = configuration.Config(data_dir=tmp_path / "x", endpoint=f"127.0.0.1:{house.service.port}")
     with pytest.raises(PortBusyError, match=str(house.service.port)):
-        Service(taken)
+        RulesService(taken)
     with pytest.raises(RuleError, match="another rule engine"):
-        Service(configuration.Config(data_dir=house.config.data_dir, endpoint="127.0.0.1:0"))
+        RulesService(configuration.Config(data_dir=house.config.data_dir, endpoint="127.0.0.1:0"))
 
 
 JSON = st.recursive(

@@ -21,7 +21,7 @@ from opq_proto.keys import KeyFolder, read_secret_file
 from opq_proto.messages import Measurement, Metric
 from opq_proto.wire import measurement_to_wire, topic
 from opq_rules.api import config as rules_config
-from opq_rules.api.service import Service
+from opq_rules.api.service import RulesService
 from opq_rules.local_feed import LocalFeed
 from opq_rules.sinks import request_waveform
 from opq_rules.sinks.request_waveform import Config as Asks
@@ -298,7 +298,7 @@ def test_a_rule_over_a_recording_goes_on_after_a_restart_and_doubles_nothing(tmp
             json.loads(line)["first_sample"] for line in text.splitlines(keepends=True) if line[-1] == "\n"
         ]
 
-    first = Service(config)
+    first = RulesService(config)
     first.start()
     first.engine.ready.wait(20)
     first.engine.configurations.put("sources", "recording", "slow", {"windowMs": 10, "speed": 0.5})
@@ -306,7 +306,7 @@ def test_a_rule_over_a_recording_goes_on_after_a_restart_and_doubles_nothing(tmp
     first.engine.create_rule(rule)
     wait_for(lambda: len(lines()) > 20, 60)
     assert first.stop() == []
-    second = Service(config)
+    second = RulesService(config)
     second.start()
     try:
         wait_for(lambda: len(lines()) >= 200, 60)

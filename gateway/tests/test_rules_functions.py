@@ -17,7 +17,7 @@ from opq_rules.errors import RowError, RuleError
 from opq_rules.expressions.values import identity
 from opq_rules.functions.dates import duration
 from opq_rules.functions.patterns import Pattern
-from opq_rules.functions.registry import Aggregate, Analytic, Scalar, built_in, find, near
+from opq_rules.functions.registry import AggregateFunction, Analytic, Scalar, built_in, find, near
 
 ROW: dict[str, Any] = {
     "i": 7,
@@ -180,7 +180,7 @@ JSON = [
     ('json_path_query(friends, "$[? @.age>60].name")', ["Roger"]),
     ('json_path_query(o, "$.z.k")', [1, 2]),
     ('json_path_query(o, "$.none.k")', None),
-    ('json_path_query(text, "$.a.b[1]")', 20),
+    ('json_path_query(text, "$.a.b[1]")', 20.0),
     ('json_path_query_first(friends, "$[*].age")', 44),
     ('json_path_query_first(o, "$.z.k")', 1),
     ('json_path_exists(friends, "$[? @.age>60]")', True),
@@ -441,7 +441,7 @@ def test_every_definition_says_how_many_arguments_it_takes_and_has_its_own_name(
     for name, found in built_in().items():
         assert name == found.name == name.lower()
         assert 0 <= found.least <= found.most
-        if isinstance(found, Aggregate):
+        if isinstance(found, AggregateFunction):
             assert found.constants <= found.most - found.whole_row
         if isinstance(found, Scalar) and not found.context:
             assert callable(found.run)

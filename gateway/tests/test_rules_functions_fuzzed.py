@@ -11,7 +11,7 @@ from sql_evaluation import Facts, OneRecord
 from opq_rules.errors import RowError, RuleError
 from opq_rules.expressions.calls import FUNCTION_ERRORS
 from opq_rules.expressions.compile import compile_expression
-from opq_rules.functions.registry import Accumulator, Aggregate, Analytic, Scalar, built_in
+from opq_rules.functions.registry import Accumulator, AggregateFunction, Analytic, Scalar, built_in
 from opq_rules.sql.parse import parse_expression
 
 WORDS = ["", "zlib", "base64", "bigint", "$.a[*]", "1h", "(a+", "yyyy-MM-dd", "abs", "en_US", "UTC"]
@@ -61,10 +61,12 @@ def test_a_scalar_gives_a_value_or_an_error_of_the_record(name: str, data: some.
 
 @settings(max_examples=15, deadline=None)
 @given(some.data())
-@pytest.mark.parametrize("name", [name for name, found in built_in().items() if isinstance(found, Aggregate)])
+@pytest.mark.parametrize(
+    "name", [name for name, found in built_in().items() if isinstance(found, AggregateFunction)]
+)
 def test_an_aggregate_takes_a_value_or_tells_why_not(name: str, data: some.DataObject) -> None:
     found = built_in()[name]
-    assert isinstance(found, Aggregate)
+    assert isinstance(found, AggregateFunction)
     constants = {"histogram": (0, 1, 2), "deduplicate": (True,), "last_value": (False,)}.get(
         name, (0.5,) if found.constants and found.least > 1 else ()
     )
@@ -90,7 +92,7 @@ def _answer_of(accumulator: Accumulator) -> str:
 
 def test_a_variance_too_large_for_a_float_is_the_error_of_its_window() -> None:
     found = built_in()["var"]
-    assert isinstance(found, Aggregate)
+    assert isinstance(found, AggregateFunction)
     accumulator = found.start()
     for value in (0, 2.7e154):
         accumulator.add(value)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rules_house import House
 from waiting import wait_for
 
-from opq_rules.api import exchange, sections, sets, tasks, yaml_text
+from opq_rules.api import exchange, sections, sets, tasks
 from opq_rules.errors import IO_ERROR, RuleError
 
 DEMO = 'CREATE STREAM demo () WITH (DATASOURCE="demo", TYPE="memory")'
@@ -203,7 +203,7 @@ def test_a_set_goes_out_and_in_as_yaml(house: House, tmp_path: Path) -> None:
         ("- a", "want an object"),
         ("nonsense: {a: 1}", "nonsense"),
         ("content: a\nfile: b", "one of them"),
-        ("x" * (yaml_text.LONGEST + 1), "longer"),
+        ("x" * (sections.MOST_YAML + 1), "longer"),
     ],
 )
 def test_yaml_that_is_none_or_too_much_is_refused(text: str, part: str) -> None:
@@ -222,14 +222,14 @@ JSON = st.recursive(
 @settings(max_examples=100)
 @given(document=JSON)
 def test_what_is_written_as_yaml_is_read_as_it_was(document: Any) -> None:
-    assert json.loads(yaml_text.as_json(yaml_text.written(document))) == document
+    assert json.loads(sections.json_of_yaml(sections.yaml_of(document))) == document
 
 
 @settings(max_examples=100)
 @given(text=st.text(alphabet=st.sampled_from("ab:-?{}[]&*!|>%@`'\"#,\n \t0.<"), max_size=40))
 def test_whatever_text_is_yaml_or_refused(text: str) -> None:
     with contextlib.suppress(RuleError):
-        yaml_text.as_json(text)
+        sections.json_of_yaml(text)
 
 
 def test_an_import_as_a_task_is_told_of(house: House) -> None:

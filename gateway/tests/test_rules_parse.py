@@ -9,21 +9,21 @@ from hypothesis import strategies as st
 from opq_rules.errors import SQL_SYNTAX, RuleError
 from opq_rules.sql.parse import parse, parse_expression
 from opq_rules.sql.syntax import (
-    Binary,
-    Call,
-    Case,
+    BinaryOperation,
+    CaseExpression,
     Column,
     Create,
-    Index,
+    ElementAt,
+    FunctionCall,
     Literal,
-    Member,
+    MemberOf,
     Named,
-    Place,
     Select,
     Show,
     Slice,
     Star,
     Statement,
+    TextPlace,
     Unary,
 )
 from opq_rules.sql.text import expression_sql
@@ -52,9 +52,9 @@ def refused(text: str) -> RuleError:
 def test_a_filter_rule_is_read_with_places() -> None:
     found = select("SELECT box, v\nFROM demo\nWHERE v > 126.5")
     assert [item.text for item in found.items] == ["box", "v"]
-    assert found.source.name == "demo" and found.source.at == Place(2, 6)
-    assert found.where == Binary(
-        ">", Column("v", None, Place(3, 7)), Literal(126.5, 0, Place(3, 11)), Place(3, 9)
+    assert found.source.name == "demo" and found.source.at == TextPlace(2, 6)
+    assert found.where == BinaryOperation(
+        ">", Column("v", None, TextPlace(3, 7)), Literal(126.5, 0, TextPlace(3, 11)), TextPlace(3, 9)
     )
     assert found.window is None and found.limit is None
 
@@ -88,8 +88,8 @@ def test_a_dotted_name_is_a_column_of_a_known_stream_else_a_member() -> None:
     found = select("SELECT d.x, a.b.c, d.e->f FROM demo AS d")
     column, member, deep = (item.expression for item in found.items)
     assert isinstance(column, Column) and (column.stream, column.name) == ("d", "x")
-    assert isinstance(member, Member) and isinstance(member.of, Member) and member.name == "c"
-    assert isinstance(deep, Member) and isinstance(deep.of, Column) and deep.of.stream == "d"
+    assert isinstance(member, MemberOf) and isinstance(member.of, MemberOf) and member.name == "c"
+    assert isinstance(deep, MemberOf) and isinstance(deep.of, Column) and deep.of.stream == "d"
 
 
 def test_a_stream_with_an_alias_keeps_its_own_name_where_that_is_clear() -> None:
@@ -97,13 +97,13 @@ def test_a_stream_with_an_alias_keeps_its_own_name_where_that_is_clear() -> None
     assert isinstance(own, Column) and own.stream == "d"
     assert isinstance(star, Star) and star.stream == "d"
     twice = select("SELECT s.x FROM s AS a CROSS JOIN s AS b").items[0].expression
-    assert isinstance(twice, Member)
+    assert isinstance(twice, MemberOf)
     taken = select("SELECT s.x FROM s AS t CROSS JOIN t AS s").items[0].expression
     assert isinstance(taken, Column) and taken.stream == "s"
 
 
 def test_arrays_are_indexed_and_sliced_with_open_ends() -> None:
-    assert isinstance(parse_expression("a[-1]"), Index)
+    assert isinstance(parse_expression("a[-1]"), ElementAt)
     ends = [parse_expression(text) for text in ("a[1:2]", "a[:2]", "a[1:]", "a[:]", "a[n - 1:n]")]
     assert all(isinstance(each, Slice) for each in ends)
     assert [(each.start is None, each.end is None) for each in ends if isinstance(each, Slice)] == [
@@ -149,11 +149,13 @@ def test_whole_and_fractional_numbers_stay_apart() -> None:
 
 def test_a_minus_belongs_to_its_number_only_right_behind_a_comparison() -> None:
     behind = parse_expression("v > - 5")
-    assert isinstance(behind, Binary) and isinstance(behind.right, Literal) and behind.right.value == -5
+    assert (
+        isinstance(behind, BinaryOperation) and isinstance(behind.right, Literal) and behind.right.value == -5
+    )
     elsewhere = parse_expression("v - 5 > w")
     assert (
-        isinstance(elsewhere, Binary)
-        and isinstance(elsewhere.left, Binary)
+        isinstance(elsewhere, BinaryOperation)
+        and isinstance(elsewhere.left, BinaryOperation)
         and elsewhere.left.operator == "-"
     )
     assert isinstance(parse_expression("-5"), Unary)
@@ -163,7 +165,7 @@ def test_comments_are_blanks() -> None:
     plain = select("SELECT a FROM s WHERE a > 1")
     commented = select("SELECT /* b, */ a -- c\nFROM s /**/ WHERE a > /* - */ 1 -- end")
     assert commented.items[0].text == plain.items[0].text
-    assert expression_sql(commented.where or Star(None, (), (), Place(1, 1))) == "a > 1"
+    assert expression_sql(commented.where or Star(None, (), (), TextPlace(1, 1))) == "a > 1"
 
 
 def test_items_have_aliases_and_may_be_invisible() -> None:
@@ -184,10 +186,14 @@ def test_a_star_leaves_out_and_replaces() -> None:
 
 def test_calls_keep_the_written_name_and_take_filter_and_over() -> None:
     found = parse_expression("Lag(v, 1) OVER (PARTITION BY box, phase WHEN v > 0)")
-    assert isinstance(found, Call) and (found.name, found.written) == ("lag", "Lag")
+    assert isinstance(found, FunctionCall) and (found.name, found.written) == ("lag", "Lag")
     assert found.over is not None and len(found.over.partition_by) == 2 and found.over.when is not None
     counted = parse_expression("count(*) FILTER (WHERE v > 0)")
-    assert isinstance(counted, Call) and isinstance(counted.arguments[0], Star) and counted.filter is not None
+    assert (
+        isinstance(counted, FunctionCall)
+        and isinstance(counted.arguments[0], Star)
+        and counted.filter is not None
+    )
 
 
 def test_case_has_both_forms() -> None:
@@ -195,14 +201,14 @@ def test_case_has_both_forms() -> None:
         parse_expression("CASE WHEN a THEN 1 ELSE 2 END"),
         parse_expression("CASE a WHEN 1 THEN 'x' WHEN 2 THEN 'y' END"),
     )
-    assert isinstance(searched, Case) and searched.of is None and searched.otherwise is not None
-    assert isinstance(compared, Case) and len(compared.whens) == 2 and compared.otherwise is None
+    assert isinstance(searched, CaseExpression) and searched.of is None and searched.otherwise is not None
+    assert isinstance(compared, CaseExpression) and len(compared.whens) == 2 and compared.otherwise is None
 
 
 def test_reserved_words_are_names_in_backticks_and_behind_a_dot() -> None:
     found = select("SELECT `from`, a->end, limit, filter, right FROM s")
     assert isinstance(found.items[0].expression, Column) and found.items[0].expression.name == "from"
-    assert isinstance(found.items[1].expression, Member) and found.items[1].expression.name == "end"
+    assert isinstance(found.items[1].expression, MemberOf) and found.items[1].expression.name == "end"
     assert [item.text for item in found.items[2:]] == ["limit", "filter", "right"]
 
 
@@ -222,7 +228,7 @@ def test_joins_of_every_kind() -> None:
         ("INNER", "g h"),
     ]
     on = found.joins[0].on
-    assert isinstance(on, Binary) and isinstance(on.left, Column) and on.left.stream == "a"
+    assert isinstance(on, BinaryOperation) and isinstance(on.left, Column) and on.left.stream == "a"
 
 
 @pytest.mark.parametrize(
@@ -327,7 +333,7 @@ def test_the_small_statements() -> None:
         ("SELECT a FROM s x", 1, 17, "found x, want AS, JOIN"),
         ("SELECT a FROM s, t", 1, 16, "found a comma, want JOIN"),
         ("SELECT a FROM s CROSS JOIN t ON a = b", 1, 30, "ON cannot follow CROSS JOIN"),
-        ("SELECT a FROM s INNER JOIN t", 1, 29, "ON behind INNER JOIN"),
+        ("SELECT a FROM s INNER JOIN t", 1, 29, "ON after INNER JOIN"),
         ("SELECT a FROM s INNER JOIN s ON TRUE", 1, 28, "s stands twice"),
         ("SELECT a FROM s LIMIT -1", 1, 23, "a whole number of at least 0"),
         ("SELECT a FROM s LIMIT 1.5", 1, 23, "found 1.5"),
@@ -337,7 +343,7 @@ def test_the_small_statements() -> None:
         ("SELECT a FROM s WHERE a IN ()", 1, 29, "found ), want a column"),
         ("SELECT a FROM s WHERE a IN -0", 1, 28, "( and values, or a column that is an array"),
         ("SELECT a FROM s WHERE a IN 'x'", 1, 28, "( and values, or a column that is an array"),
-        ("SELECT a FROM s WHERE a NOT b", 1, 29, "IN, BETWEEN or LIKE behind NOT"),
+        ("SELECT a FROM s WHERE a NOT b", 1, 29, "IN, BETWEEN or LIKE after NOT"),
         ("SELECT a FROM s WHERE a BETWEEN 1", 1, 34, "AND; it is BETWEEN low AND high"),
         ("SELECT a[] FROM s", 1, 10, "found ], want a column"),
         ("SELECT a-> FROM s WHERE", 1, 17, "found s, want"),
@@ -367,12 +373,12 @@ def test_the_small_statements() -> None:
         ("SELECT a FROM s GROUP BY STATEWINDOW()", 1, 38, "a condition"),
         ("SELECT a FROM s GROUP BY CYCLEWINDOW(11)", 1, 38, "want 10, 12, 150, 180 cycles"),
         ("SELECT a FROM s GROUP BY COUNTWINDOW(3), COUNTWINDOW(4)", 1, 42, "a second window"),
-        ("SELECT a FROM s GROUP BY COUNTWINDOW(3) OVER (WHEN a)", 1, 41, "only behind SLIDINGWINDOW"),
+        ("SELECT a FROM s GROUP BY COUNTWINDOW(3) OVER (WHEN a)", 1, 41, "only after SLIDINGWINDOW"),
         (
             "SELECT a FROM s GROUP BY SLIDINGWINDOW(ss, 3) OVER (PARTITION BY a)",
             1,
             47,
-            "only behind STATEWINDOW",
+            "only after STATEWINDOW",
         ),
         ("SELECT TUMBLINGWINDOW(ss, 10) FROM s", 1, 8, "TUMBLINGWINDOW stands only in GROUP BY"),
         ("SELECT a FROM s WHERE 1 + COUNTWINDOW(3) > 1", 1, 27, "COUNTWINDOW stands only in GROUP BY"),
@@ -381,14 +387,14 @@ def test_the_small_statements() -> None:
         ('CREATE STREAM s (a STRNG) WITH (A="b")', 1, 20, "did you mean STRING"),
         ('CREATE STREAM s (a ARRAY) WITH (A="b")', 1, 25, "ARRAY(FLOAT)"),
         ('CREATE STREAM s (a BIGINT, A FLOAT) WITH (A="b")', 1, 28, "column A stands twice"),
-        ('CREATE STREAM s (a BIGINT DEFAULT "x") WITH (A="b")', 1, 35, "a BIGINT constant behind DEFAULT"),
+        ('CREATE STREAM s (a BIGINT DEFAULT "x") WITH (A="b")', 1, 35, "a BIGINT constant after DEFAULT"),
         ('CREATE STREAM s (a BIGINT DEFAULT 1.5) WITH (A="b")', 1, 35, "a BIGINT constant"),
         ('CREATE STREAM s (a BOOLEAN DEFAULT -true) WITH (A="b")', 1, 37, "a BOOLEAN constant"),
         ('CREATE STREAM s (a BYTEA DEFAULT "x") WITH (A="b")', 1, 34, "takes no DEFAULT"),
         ("CREATE STREAM s (a BIGINT", 1, 26, "DEFAULT, a comma or )"),
         ("CREATE STREAM s (a BIGINT)", 1, 27, "WITH"),
         ("CREATE STREAM s () WITH (A=b)", 1, 28, "a text in quotes"),
-        ('CREATE STREAM s () WITH (A "b")', 1, 28, '= behind A; it is A="value"'),
+        ('CREATE STREAM s () WITH (A "b")', 1, 28, '= after A; it is A="value"'),
         ('CREATE STREAM s () WITH (A="b", a="c")', 1, 33, "option A stands twice"),
         ("SHOW RULES", 1, 6, "STREAMS or TABLES"),
         ("DROP STREAM", 1, 12, "the name of the stream"),

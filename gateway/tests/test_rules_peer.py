@@ -12,8 +12,8 @@ import pytest
 from plugin_zips import FUNCTION, Whose, plugin_zip, stored
 
 from opq_rules.api import config as rules_config
-from opq_rules.api.peer import of_users, uid_of
-from opq_rules.api.service import Service
+from opq_rules.api.guard import connection_of_users, uid_of
+from opq_rules.api.service import RulesService
 
 ASK = """
 import urllib.error, urllib.request
@@ -53,21 +53,21 @@ def test_the_user_of_a_connection_is_told(family: int, listens: str, asks: str) 
             with closing(taken):
                 ends = client.getsockname()[:2], (asks, server.getsockname()[1])
                 assert uid_of(*ends) == os.getuid()
-                assert of_users(lambda: [os.getuid()])(*ends)
-                assert not of_users(lambda: [os.getuid() + 1])(*ends)
+                assert connection_of_users(lambda: [os.getuid()])(*ends)
+                assert not connection_of_users(lambda: [os.getuid() + 1])(*ends)
     assert uid_of(("192.0.2.1", 4), ("192.0.2.2", 5)) is None and uid_of(("no address", 4), ("", 5)) is None
 
 
 @pytest.fixture
-def service(tmp_path: Path) -> Iterator[Service]:
-    made = Service(rules_config.Config(data_dir=tmp_path / "data", endpoint="127.0.0.1:0"))
+def service(tmp_path: Path) -> Iterator[RulesService]:
+    made = RulesService(rules_config.Config(data_dir=tmp_path / "data", endpoint="127.0.0.1:0"))
     made.start()
     yield made
     made.stop()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a worker has a user of its own only where the server is root")
-def test_a_worker_may_not_ask_for_a_stream_or_rule(service: Service) -> None:
+def test_a_worker_may_not_ask_for_a_stream_or_rule(service: RulesService) -> None:
     plugins = service.plugins
     plugins.create("function", "f", stored(plugins.uploads, plugin_zip("f", kind="function", code=ASK)))
     make = plugins.function("f")

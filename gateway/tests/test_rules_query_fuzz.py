@@ -7,7 +7,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_rules.functions.registry import Aggregate, Analytic, Planned, Scalar, built_in
+from opq_rules.functions.registry import AggregateFunction, Analytic, Planned, Scalar, built_in
 from opq_rules.query.trying import try_case
 
 DDL = [
@@ -17,7 +17,9 @@ DDL = [
 ]
 FUNCTIONS = built_in()
 ORDINARY = sorted(name for name, found in FUNCTIONS.items() if isinstance(found, Scalar | Analytic))
-AGGREGATES = sorted(name for name, found in FUNCTIONS.items() if isinstance(found, Aggregate | Planned))
+AGGREGATES = sorted(
+    name for name, found in FUNCTIONS.items() if isinstance(found, AggregateFunction | Planned)
+)
 
 columns = st.sampled_from(["a", "b", "c", "s.a", "A", "c->x", "c[0]", "x", "t"])
 numbers = st.sampled_from(["1", "0", "-3", "2.5", "10000000000000000000"])
@@ -33,7 +35,7 @@ def calls(draw: st.DrawFn, names: list[str], inner: st.SearchStrategy[str]) -> s
     behind = ""
     if isinstance(found, Analytic):
         behind = draw(st.sampled_from(["", " OVER (PARTITION BY b)", " OVER (WHEN a > 1)"]))
-    elif isinstance(found, Aggregate):
+    elif isinstance(found, AggregateFunction):
         behind = draw(st.sampled_from(["", "", " FILTER (WHERE a > 1)"]))
     return f"{name}({', '.join(given)}){behind}"
 

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 
 from opq_rules.batch import Batch
 from opq_rules.expressions.values import moment
-from opq_rules.query.frozen import frozen, thawed
 from opq_rules.query.plan import plan
 from opq_rules.query.query import Query
-from opq_rules.query.run import Facts
+from opq_rules.query.run import RuleFacts, frozen, thawed
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.definition import definition_of
@@ -84,7 +83,7 @@ def made(sql: str, event_time: bool) -> Query:
         streams[create.name] = definition_of(create)
     select = parse(sql)
     assert isinstance(select, Select)
-    facts = Facts("r", BASE, event_time=event_time, late_tolerance_ms=100, send_error=True)
+    facts = RuleFacts("r", BASE, event_time=event_time, late_tolerance_ms=100, send_error=True)
     return Query(plan(select, streams), facts)
 
 

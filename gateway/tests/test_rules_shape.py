@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_rules.errors import RuleError
-from opq_rules.sql.parse import parse
-from opq_rules.sql.shape import shape
+from opq_rules.sql.parse import parse, shape
 from opq_rules.sql.syntax import Literal, Select
 from opq_rules.sql.text import sql
 from opq_rules.sql.tokens import MAX_CHARS, Tokens

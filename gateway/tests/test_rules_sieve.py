@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from opq_rules.batch import Batch, Emission
 from opq_rules.query.plan import plan
 from opq_rules.query.query import Query
-from opq_rules.query.run import Facts
-from opq_rules.query.sieve import sieve_of
+from opq_rules.query.run import RuleFacts
+from opq_rules.query.where import sieve_of
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.definition import definition_of
@@ -55,7 +55,7 @@ def query(where: str) -> Query:
     create = parse('CREATE STREAM s () WITH (DATASOURCE="x")')
     assert isinstance(create, Create)
     planned = plan(select(where), {"s": definition_of(create)}, typed=False)
-    return Query(planned, Facts.of("rule", 0, {"sendError": True}))
+    return Query(planned, RuleFacts.of("rule", 0, {"sendError": True}))
 
 
 @settings(max_examples=150)
@@ -66,7 +66,7 @@ def test_a_batch_gives_what_its_records_give_one_by_one(
     where = first + behind
     assert sieve_of(select(where)) is not None
     whole = query(where)
-    with patch("opq_rules.query.plain.sieve_of", return_value=None):
+    with patch("opq_rules.query.emitting.sieve_of", return_value=None):
         single = query(where)
     times = list(range(1, len(rows) + 1)) if own_times else [1] * len(rows)
     metas = [{"topic": f"t{k}"} for k in range(len(rows))] if told else [None] * len(rows)

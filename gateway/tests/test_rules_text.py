@@ -9,35 +9,35 @@ from hypothesis import strategies as st
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import (
     Between,
-    Binary,
-    Call,
-    Case,
+    BinaryOperation,
+    CaseExpression,
     Column,
     Create,
+    ElementAt,
     Expression,
     Field,
+    FromItem,
+    FunctionCall,
     In,
-    Index,
     Item,
     Join,
     Like,
     Literal,
-    Member,
+    MemberOf,
     OrderKey,
     Over,
-    Place,
     Select,
     Slice,
-    Source,
     Star,
+    TextPlace,
     Type,
     Unary,
-    Window,
+    WindowClause,
 )
 from opq_rules.sql.text import sql
 from opq_rules.sql.windows import CYCLES
 
-AT = Place(1, 1)
+AT = TextPlace(1, 1)
 WORDS = st.sampled_from(
     ["a", "b2", "_x", "Größe", "limit", "filter", "replace", "as", "select", "end", "odd name", "x.y", "1"]
 )
@@ -72,28 +72,28 @@ def _over(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Over]:
     return st.one_of(keyed, st.builds(Over, st.just(()), inner, HERE))
 
 
-def _calls(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Call]:
+def _calls(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[FunctionCall]:
     arguments = st.one_of(
         _some(inner, 0), st.just((Star(None, (), (), AT),)), st.just((Star("s", (), (), AT),))
     )
     parts = st.tuples(FUNCTIONS, arguments, _maybe(inner), _maybe(_over(inner)))
-    return parts.map(lambda part: Call(part[0].lower(), part[1], part[2], part[3], part[0], AT))
+    return parts.map(lambda part: FunctionCall(part[0].lower(), part[1], part[2], part[3], part[0], AT))
 
 
 def _larger(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     pairs = st.lists(st.tuples(inner, inner), min_size=1, max_size=3).map(tuple)
     behind_in = st.one_of(COLUMNS, _calls(inner))
     return st.one_of(
-        st.builds(Member, inner, WORDS, HERE),
-        st.builds(Index, inner, inner, HERE),
+        st.builds(MemberOf, inner, WORDS, HERE),
+        st.builds(ElementAt, inner, inner, HERE),
         st.builds(Slice, inner, _maybe(inner), _maybe(inner), HERE),
         st.builds(Unary, st.sampled_from(["-", "NOT"]), inner, HERE),
-        st.builds(Binary, OPERATORS, inner, inner, HERE),
+        st.builds(BinaryOperation, OPERATORS, inner, inner, HERE),
         st.builds(In, inner, _some(inner), st.just(False), st.booleans(), HERE),
         st.builds(In, inner, behind_in.map(lambda one: (one,)), st.just(True), st.booleans(), HERE),
         st.builds(Between, inner, inner, inner, st.booleans(), HERE),
         st.builds(Like, inner, inner, st.booleans(), HERE),
-        st.builds(Case, _maybe(inner), pairs, _maybe(inner), HERE),
+        st.builds(CaseExpression, _maybe(inner), pairs, _maybe(inner), HERE),
         _calls(inner),
     )
 
@@ -110,14 +110,18 @@ MS = st.integers(1, 10**9)
 FILTERED = {"filter": _maybe(EXPRESSIONS), "at": HERE}
 TIMED = {"unit": st.just("MS"), "length_ms": MS, **FILTERED}
 WINDOWS = st.one_of(
-    st.builds(Window, kind=st.just("tumbling"), **TIMED),
-    st.builds(Window, kind=st.just("hopping"), hop_ms=MS, **TIMED),
-    st.builds(Window, kind=st.just("sliding"), delay_ms=st.integers(0, 9), when=_maybe(EXPRESSIONS), **TIMED),
-    st.builds(Window, kind=st.just("session"), timeout_ms=MS, **TIMED),
-    st.builds(Window, kind=st.just("count"), count=st.integers(5, 9), every=st.integers(1, 5), **FILTERED),
-    st.builds(Window, kind=st.just("cycle"), count=st.sampled_from(CYCLES), **FILTERED),
+    st.builds(WindowClause, kind=st.just("tumbling"), **TIMED),
+    st.builds(WindowClause, kind=st.just("hopping"), hop_ms=MS, **TIMED),
     st.builds(
-        Window,
+        WindowClause, kind=st.just("sliding"), delay_ms=st.integers(0, 9), when=_maybe(EXPRESSIONS), **TIMED
+    ),
+    st.builds(WindowClause, kind=st.just("session"), timeout_ms=MS, **TIMED),
+    st.builds(
+        WindowClause, kind=st.just("count"), count=st.integers(5, 9), every=st.integers(1, 5), **FILTERED
+    ),
+    st.builds(WindowClause, kind=st.just("cycle"), count=st.sampled_from(CYCLES), **FILTERED),
+    st.builds(
+        WindowClause,
         kind=st.just("state"),
         begin=EXPRESSIONS,
         end=_maybe(EXPRESSIONS),
@@ -129,17 +133,17 @@ JOINS = st.one_of(
     st.builds(
         Join,
         st.sampled_from(["INNER", "LEFT", "RIGHT", "FULL"]),
-        st.just(Source("t", "old/style", AT)),
+        st.just(FromItem("t", "old/style", AT)),
         EXPRESSIONS,
         HERE,
     ),
-    st.builds(Join, st.just("CROSS"), st.just(Source("t/u", "old/style", AT)), st.none(), HERE),
+    st.builds(Join, st.just("CROSS"), st.just(FromItem("t/u", "old/style", AT)), st.none(), HERE),
 )
-LAST_JOIN = st.just(Join("CROSS", Source("odd one", None, AT), None, AT))
+LAST_JOIN = st.just(Join("CROSS", FromItem("odd one", None, AT), None, AT))
 SELECTS = st.builds(
     Select,
     _some(ITEMS),
-    st.just(Source("demo", "s", AT)),
+    st.just(FromItem("demo", "s", AT)),
     st.tuples(JOINS, LAST_JOIN),
     _maybe(EXPRESSIONS),
     _some(EXPRESSIONS, 0),
@@ -155,8 +159,8 @@ def bare(node: Any) -> Any:
     """`node` without what the writer does not promise: places, slots, texts as they were written."""
     if isinstance(node, tuple):
         return tuple(map(bare, node))
-    if not dataclasses.is_dataclass(node) or isinstance(node, type | Place):
-        return None if isinstance(node, Place) else node
+    if not dataclasses.is_dataclass(node) or isinstance(node, type | TextPlace):
+        return None if isinstance(node, TextPlace) else node
     kept = {
         field.name: bare(getattr(node, field.name))
         for field in dataclasses.fields(node)

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 
 from opq_rules.engine.threshold_index import SortedThresholds
 from opq_rules.engine.thresholds import Comparison, split
-from opq_rules.sql.parse import parse
-from opq_rules.sql.shape import shape
+from opq_rules.sql.parse import parse, shape
 from opq_rules.sql.syntax import Select
 
 HOLDS = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge, "=": operator.eq}

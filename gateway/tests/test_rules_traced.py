@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from opq_rules.batch import Batch, Emission
 from opq_rules.query.plan import plan
 from opq_rules.query.query import Query
-from opq_rules.query.run import Facts
+from opq_rules.query.run import RuleFacts
 from opq_rules.query.traced import Traced
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Select
@@ -85,7 +85,7 @@ def query_of(sql: str, event_time: bool) -> Query:
     select = parse(sql)
     assert isinstance(select, Select)
     options = {"isEventTime": event_time, "lateTolerance": 5, "sendError": True}
-    return Query(plan(select, definitions), Facts.of("r", 0, options))
+    return Query(plan(select, definitions), RuleFacts.of("r", 0, options))
 
 
 @settings(max_examples=100, deadline=None)

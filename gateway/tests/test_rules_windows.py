@@ -14,7 +14,7 @@ from opq_rules.batch import Batch
 from opq_rules.query.calendar import DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS, Ends
 from opq_rules.query.plan import plan
 from opq_rules.query.query import Query
-from opq_rules.query.run import Facts
+from opq_rules.query.run import RuleFacts
 from opq_rules.query.windows.window import MOST_EMPTY
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Select
@@ -30,7 +30,7 @@ Naive = Callable[[Sequence[Told], int], list[tuple[int, int, list[Told]]]]
 def query(sql: str, event_time: bool = True, tolerance_ms: int = 0, **facts_more: Any) -> Query:
     create, select = parse(DDL), parse(sql)
     assert isinstance(create, Create) and isinstance(select, Select)
-    facts = Facts("r", BASE, event_time=event_time, late_tolerance_ms=tolerance_ms, **facts_more)
+    facts = RuleFacts("r", BASE, event_time=event_time, late_tolerance_ms=tolerance_ms, **facts_more)
     return Query(plan(select, {"s": definition_of(create)}), facts)
 
 
@@ -205,7 +205,7 @@ def compare(window: str, kind: str, records: list[Told], tolerance: int) -> None
 @given(records=records_of, tolerance=st.sampled_from([0, 100, 1_000]), block=st.integers(1, 5))
 def test_blocks_of_a_sliding_window_change_nothing(records: list[Told], tolerance: int, block: int) -> None:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("opq_rules.query.windows.sliding_blocks.BLOCK", block)
+        patched.setattr("opq_rules.query.windows.sliding.BLOCK", block)
         for window in ("SLIDINGWINDOW(ms, 300)", "SLIDINGWINDOW(ms, 300, 200)"):
             compare(window, "incremental", records, tolerance)
 

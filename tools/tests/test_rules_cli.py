@@ -207,6 +207,7 @@ def test_a_rule_set_leaves_and_comes_back(engine: Engine, tmp_path: Path) -> Non
     assert file.stat().st_mode & 0o077 == 0
     engine.tools("rule", "delete", "deep")
     engine.tools("stream", "delete", "demo")
+    file.write_text(file.read_text() + " " * (2 << 20))  # uploaded first
     assert engine.tools("ruleset", "import", "-f", str(file)) == "1 streams, 0 tables, 1 rules\n"
     assert engine.tools("rule", "list") == "deep  running\n"
     engine.tools("ruleset", "export", "--data", str(file))

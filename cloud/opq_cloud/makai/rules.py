@@ -20,7 +20,7 @@ from opq_proto.messages import Measurement
 
 try:
     from opq_rules.api import config as rules_config
-    from opq_rules.api.service import Service
+    from opq_rules.api.service import RulesService
     from opq_rules.batch import Row
     from opq_rules.local_feed import LocalFeed
     from opq_rules.measurement_row import row_of
@@ -67,7 +67,7 @@ class RuleHost:
             ("source", "opqbox"): partial(Source, self._feed, _rows),
             ("sink", "request_waveform"): partial(Sink, self._requests.offer),
         }
-        self._service = Service(settings, own=own)
+        self._service = RulesService(settings, own=own)
         self.port = self._service.port
         self._triggers = triggers
         plugins, engine = self._service.plugins, self._service.engine

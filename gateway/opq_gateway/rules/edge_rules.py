@@ -20,7 +20,7 @@ from opq_proto.messages import Measurement, Metric, TimeSource
 try:
     from opq_gateway.rules.streams import SampleTap, WavePublisher, rows_of
     from opq_rules.api import config as rules_config
-    from opq_rules.api.service import Service
+    from opq_rules.api.service import RulesService
     from opq_rules.local_feed import LocalFeed
     from opq_rules.sinks.request_waveform import Request, Sink
     from opq_rules.sources.opqbox import Source
@@ -77,7 +77,7 @@ class EdgeRules:
             ("source", "opqwave"): partial(WaveSource, self._waves),
             ("sink", "request_waveform"): partial(Sink, self._ask),
         }
-        self._service = Service(settings, own=own)
+        self._service = RulesService(settings, own=own)
         self.port = self._service.port
         self._service.start()
 

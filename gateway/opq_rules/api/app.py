@@ -1,48 +1,46 @@
-"""The application: all routes over one engine and one plug-in host, without its guard."""
+"""The application: all routes over one engine and one plug-in host, without its guard.
 
+Every refusal is `{"error": code, "message": text}`, with line and column for SQL (reference/rules.md, A.0).
+"""
+
+import time
 from collections.abc import Callable
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
 
 from opq_plugins.host.plugins import Plugins
-from opq_rules.api import (
-    configs,
-    configurations,
-    connections,
-    queries,
-    rules,
-    schemas,
-    server,
-    sets,
-    streams,
-    trials,
-    uploads,
-)
+from opq_proto import log
+from opq_rules.api import configurations, queries, rules, schemas, server, sets, streams, trials, uploads
 from opq_rules.api import plugins as plugin_routes
-from opq_rules.api.errors import add_errors
-from opq_rules.api.json_bodies import JsonBodies
-from opq_rules.api.patience import Edge
-from opq_rules.api.request_lines import RequestLines
+from opq_rules.api.guard import App, Message, Receive, Send, TooLongError
 from opq_rules.engine.engine import Engine
+from opq_rules.errors import CONFIGURATION, ENCODING, NOT_FOUND, UNDEFINED, RuleError
+
+_OTHERS = {
+    400: (ENCODING, "the body cannot be read as JSON"),
+    404: (NOT_FOUND, "there is nothing at this path"),
+}
 
 
 def create_app(
     engine: Engine,
     plugins: Plugins,
     stop: Callable[[], None] | None = None,
-    edge: Edge | None = None,
+    refused: Callable[[], int] = lambda: 0,
 ) -> FastAPI:
-    """`stop`: what POST /stop does; None: it is refused. `edge`: what /metrics tells of refused requests."""
+    """`stop`: what POST /stop does; None: it is refused. `refused`: how many requests were."""
     app = FastAPI(title="OPQ stream rules", docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     add_errors(app)
     app.add_middleware(JsonBodies)
-    app.add_middleware(RequestLines)
-    app.include_router(server.router(app, engine, stop, edge or Edge()))
-    app.include_router(configs.router(own_process=stop is not None))
+    app.add_middleware(RequestLog)
+    app.include_router(server.router(app, engine, stop, refused))
     app.include_router(streams.router(engine))
     app.include_router(rules.router(engine))
     app.include_router(queries.router(engine))
-    app.include_router(connections.router(engine))
+    app.include_router(configurations.connection_routes(engine))
     app.include_router(schemas.router(engine, plugins))
     app.include_router(plugin_routes.router(plugins))
     app.include_router(sets.router(engine, plugins))
@@ -50,3 +48,89 @@ def create_app(
     app.include_router(configurations.router(engine, plugins))
     app.include_router(trials.router(trials.Trials(engine)))
     return app
+
+
+def add_errors(app: FastAPI) -> None:
+    """Handlers for what the engine refuses, for bodies that are none, and for our own faults."""
+    telling = log.get(service="rules-api")
+
+    def on_rule(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RuleError)
+        return JSONResponse(error.as_json(), error.http)
+
+    def on_body(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        place = ".".join(str(each) for each in first["loc"] if each != "body") or "body"
+        if first["type"] == "json_invalid":
+            why = first.get("ctx", {}).get("error", first["msg"])
+            text = f"the body is no JSON: {why} at character {place}"
+            return JSONResponse({"error": ENCODING, "message": text}, 400)
+        found = f"; found {str(first.get('input'))[:100]!r}" if first["type"] != "missing" else ""
+        return JSONResponse({"error": CONFIGURATION, "message": f"{place}: {first['msg']}{found}"}, 400)
+
+    def on_http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        code, text = _OTHERS.get(error.status_code, (UNDEFINED, str(error.detail)))
+        refusal = {"error": code, "message": f"{request.method} {request.url.path[:200]}: {text}"}
+        return JSONResponse(refusal, error.status_code, error.headers)
+
+    def on_fault(request: Request, error: Exception) -> Response:
+        if isinstance(error, TooLongError):
+            return Response(status_code=413)
+        telling.error("request.failed", method=request.method, path=request.url.path[:200], exc_info=error)
+        return JSONResponse({"error": UNDEFINED, "message": "a fault of ours; the log has it"}, 500)
+
+    app.add_exception_handler(RuleError, on_rule)
+    app.add_exception_handler(RequestValidationError, on_body)
+    app.add_exception_handler(HTTPException, on_http)
+    app.add_exception_handler(Exception, on_fault)
+
+
+class JsonBodies:
+    """Every body is JSON, whatever the request calls it: `curl -d` says form data, as eKuiper's users do.
+
+    A form of several parts stays one: a file of POST /config/uploads. What a page in a browser could send so
+    is refused before, by the Guard.
+    """
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            headers = [(name, value) for name, value in scope["headers"] if name.lower() != b"content-type"]
+            kind = next((v for name, v in scope["headers"] if name.lower() == b"content-type"), b"")
+            if not kind.lower().startswith(b"multipart/"):
+                kind = b"application/json"
+            scope = {**scope, "headers": [*headers, (b"content-type", kind)]}
+        await self._app(scope, receive, send)
+
+
+class RequestLog:
+    """A line of the log for each request, at level debug."""
+
+    def __init__(self, app: App) -> None:
+        self._app, self._log = app, log.get(service="rules-api")
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status, began_s = 0, time.monotonic()
+
+        async def send_noted(message: Message) -> None:
+            nonlocal status
+            status = message.get("status", status)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noted)
+        finally:
+            self._log.debug(
+                "request.done",
+                method=scope["method"],
+                path=scope["path"][:200],
+                status=status,
+                took_ms=round((time.monotonic() - began_s) * 1000, 1),
+            )

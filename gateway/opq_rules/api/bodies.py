@@ -17,8 +17,8 @@ class _Body(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Running:
-    """Of PATCH /configs; None: not said."""
+class ProcessSettings:
+    """The body of PATCH /configs; None: not given."""
 
     debug: bool | None = None
     consoleLog: bool | None = None
@@ -30,7 +30,7 @@ class Statement(_Body):
     sql: Annotated[str, Field(examples=['CREATE STREAM demo () WITH (DATASOURCE="demo", TYPE="mqtt")'])]
 
 
-class Single(_Body):
+class SingleRequest(_Body):
     """One request of a batch; `body` is text."""
 
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -42,11 +42,11 @@ class Tags(_Body):
     tags: list[str]
 
 
-class Keys(_Body):
+class TagKeys(_Body):
     keys: list[str]
 
 
-class State(_Body):
+class ResetState(_Body):
     """`params`: `{"streamName", "input": {offset}}`."""
 
     type: int = 1
@@ -57,7 +57,7 @@ class Strategy(_Body):
     strategy: Literal["always", "head"] = "always"
 
 
-class Package(_Body):
+class PackagePlace(_Body):
     """`file`: http(s)://... or file:///<uploads>/x.zip."""
 
     name: str
@@ -70,16 +70,16 @@ class FunctionNames(_Body):
     functions: Annotated[list[str], Field(min_length=1)]
 
 
-class Upload(_Body):
-    """`content` is text; `file` as in Package."""
+class UploadText(_Body):
+    """`content` is text; `file` as in PackagePlace."""
 
     name: str
     content: str | None = None
     file: str | None = None
 
 
-class Connection(_Body):
-    """Of PUT: the path has the id, and the type does not change."""
+class ConnectionProps(_Body):
+    """The body of PUT: the path has the id, and the type does not change."""
 
     id: str | None = None
     typ: str | None = None
@@ -93,7 +93,7 @@ class NewConnection(_Body):
 
 
 class Schema(_Body):
-    """Of PUT: `content` is .proto text or a descriptor set in base64, `file` as in Package."""
+    """The body of PUT: `content` is .proto text or a descriptor set in base64, `file` as in PackagePlace."""
 
     name: str | None = None
     content: str | None = None
@@ -117,7 +117,7 @@ class Ids(_Body):
     rules: list[str] = []
 
 
-class Query(_Body):
+class QueryText(_Body):
     sql: str
 
 

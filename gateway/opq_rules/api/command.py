@@ -11,7 +11,7 @@ from opq_proto import log
 from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import OpqError
 from opq_rules.api import config as configuration
-from opq_rules.api.service import Service
+from opq_rules.api.service import RulesService
 
 
 @click.command()
@@ -37,7 +37,7 @@ def run(
     try:
         config = configuration.load(path, data_dir, host, port)
         with stopped_by_signals(stop):
-            service = Service(config, stop.set)
+            service = RulesService(config, stop.set)
             gc.freeze()  # what the imports brought stays: no collection looks through it, 40 ms each time
             gc.set_threshold(10_000, 20, 20)  # as in the gateway: records and rows are no cycles
             service.start()

@@ -11,7 +11,7 @@ from opq_plugins.policy import Policy
 from opq_plugins.policy_section import PluginRules, policy_of
 from opq_proto import config as configuration
 from opq_proto.errors import ConfigError
-from opq_rules.foreign_pages import is_loopback
+from opq_proto.origin_guard import is_loopback
 
 DEFAULT_PORT = 9081
 _HASH = re.compile(r"[0-9a-fA-F]{64}")
@@ -31,7 +31,7 @@ class Config:
     token_file: Annotated[
         Path | None, Field(description="SHA-256 of a token in each line, hexadecimal; # begins a comment")
     ] = None
-    most_body_mb: Annotated[int, Field(ge=1, le=1024, description="of one request")] = 64
+    most_body_mb: Annotated[int, Field(ge=1, le=1024, description="of a form; others: 4 MiB")] = 64
     plugins: PluginRules = PluginRules()
 
 
@@ -53,10 +53,10 @@ def checked(config: Config) -> Config:
     """The same. Raises ConfigError: no such port; beyond loopback without tokens."""
     _, port = address(config)
     if port > 65_535:
-        raise ConfigError(f"endpoint  has port {port}; want 0 to 65535")
+        raise ConfigError(f"endpoint has port {port}; want 0 to 65535")
     if not _on_loopback(config) and not tokens(config):
         raise ConfigError(
-            f"endpoint  is {config.endpoint}, beyond loopback; that needs token_file with a token's SHA-256"
+            f"endpoint is {config.endpoint}, beyond loopback; that needs token_file with a token's SHA-256"
             " (printf %s TOKEN | sha256sum)"
         )
     return config
@@ -95,5 +95,5 @@ def policy(config: Config) -> Policy:
 
 
 def folder(config: Config) -> Path:
-    """Absolute: what /config/uploads answers goes back behind `file://`."""
+    """Absolute: what /config/uploads answers goes back after `file://`."""
     return (config.data_dir or configuration.default_data_dir()).absolute() / "rules"

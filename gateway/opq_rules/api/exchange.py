@@ -1,24 +1,26 @@
-"""Whole sets of streams, tables, rules and configurations into an engine.
+"""Whole sets of streams, tables, rules and configurations into an engine, and what some rules need of one.
 
 An import is read (sections.py), then rehearsed: every statement planned, every source and sink configured
 against the set as it will be. What fails there leaves all that runs alone. Should the disk refuse later, it
 is undone. Source: reference/rules.md, A.5.
 """
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
 from opq_plugins.host.plugins import Plugins
 from opq_rules.api.sections import CONFIGURED, DEFINED, Sections, body, everything, rule_set
+from opq_rules.batch import JsonObject
 from opq_rules.engine.configurations import CONNECTIONS
 from opq_rules.engine.definition import definition
 from opq_rules.engine.engine import Engine
 from opq_rules.engine.schemas import content_of
 from opq_rules.errors import CONFIGURATION, RuleError
 from opq_rules.sql.parse import parse
-from opq_rules.sql.syntax import Create
-from opq_rules.streams.definition import definition_of
+from opq_rules.sql.syntax import Create, Select
+from opq_rules.streams.definition import StreamDefinition, definition_of
 
 
 def merge(engine: Engine, sections: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
@@ -136,8 +138,8 @@ def _rehearse(
     for rule_id, text in new["rules"].items():
         tried(f"rules.{rule_id}", partial(rehearsal.rule, definition(body(rule_id, text))))
     if problems:
-        told = "; ".join(problems[:20]) + (f"; and {len(problems) - 20} more" if len(problems) > 20 else "")
-        raise RuleError(f"nothing was imported: {told}")
+        text = "; ".join(problems[:20]) + (f"; and {len(problems) - 20} more" if len(problems) > 20 else "")
+        raise RuleError(f"nothing was imported: {text}")
 
 
 def _made(engine: Engine, new: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
@@ -148,8 +150,8 @@ def _made(engine: Engine, new: Mapping[str, Mapping[str, Any]]) -> dict[str, int
                 engine.execute(sql, what.removesuffix("s"))
         problems = engine.create_rules([body(rule_id, text) for rule_id, text in new["rules"].items()])
         if problems:
-            told = "; ".join(f"rules.{rule_id}: {why}" for rule_id, why in list(problems.items())[:20])
-            raise RuleError(f"nothing was imported, {len(problems)} rules are refused: {told}")
+            text = "; ".join(f"rules.{rule_id}: {why}" for rule_id, why in list(problems.items())[:20])
+            raise RuleError(f"nothing was imported, {len(problems)} rules are refused: {text}")
     except RuleError:
         came = rule_set(engine)
         _wipe(engine, {what: [name for name in names if name in came[what]] for what, names in new.items()})
@@ -196,3 +198,66 @@ def _wipe(engine: Engine, there: Mapping[str, Collection[str]]) -> None:
     for what in ("streams", "tables"):
         for name in there[what]:
             engine.drop_stream(name, what.removesuffix("s"), force=True)
+
+
+def needed(found: Sections, engine: Engine, plugins: Plugins, ids: Collection[str]) -> Sections:
+    """`found`: everything. Streams that rules read by way of topics of memory are not followed."""
+    rules = [definition(body(rule_id, text)) for rule_id, text in _of(found["rules"], ids).items()]
+    read = {name for rule in rules for name in _streams(rule.sql)}
+    definitions = {name: sql for what in ("streams", "tables") for name, sql in found[what].items()}
+    streams = [_defined(definitions[name]) for name in read & definitions.keys()]
+    users = {f"rule {rule.id}" for rule in rules} | {f"{each.what} {each.name}" for each in streams}
+    actions = [action for rule in rules for action in rule.actions]
+    sources, sinks = {each.type for each in streams}, {each.type for each in actions}
+    return {
+        "streams": _of(found["streams"], read),
+        "tables": _of(found["tables"], read),
+        "rules": _of(found["rules"], ids),
+        "connectionConfig": _sets(
+            found["connectionConfig"],
+            {(each["typ"], each["id"]) for each in engine.connections.all() if users & {*each["users"]}},
+        ),
+        "sourceConfig": _sets(found["sourceConfig"], {(each.type, each.conf_key) for each in streams}),
+        "sinkConfig": _sets(found["sinkConfig"], {(each.type, each.resource) for each in actions}),
+        "Schema": _of(
+            found["Schema"],
+            {name for name in found["Schema"] if users & {*engine.schemas.one(name)["users"]}},
+        ),
+        "portablePlugins": _of(
+            found["portablePlugins"],
+            {
+                each["name"]
+                for each in plugins.list("portable")
+                if sources & {*each["sources"]}
+                or sinks & {*each["sinks"]}
+                or any(_names(rule.sql, function) for rule in rules for function in each["functions"])
+            },
+        ),
+    }
+
+
+def _streams(sql: str) -> set[str]:
+    select = parse(sql)
+    assert isinstance(select, Select)  # or it were no rule
+    return {select.source.stream, *(join.source.stream for join in select.joins)}
+
+
+def _defined(sql: str) -> StreamDefinition:
+    statement = parse(sql)
+    assert isinstance(statement, Create)
+    return definition_of(statement)
+
+
+def _names(sql: str, function: str) -> bool:
+    """Also as a text: array_map("name", a)."""
+    return re.search(rf"\b{re.escape(function)}\b", sql, re.IGNORECASE) is not None
+
+
+def _of(every: Mapping[str, Any], names: Collection[str]) -> JsonObject:
+    return {name: value for name, value in every.items() if name in names}
+
+
+def _sets(every: Mapping[str, Any], named: Collection[tuple[str, str]]) -> JsonObject:
+    """By type, without those that are empty."""
+    kept = {kind: _of(sets, {name for of, name in named if of == kind}) for kind, sets in every.items()}
+    return {kind: sets for kind, sets in kept.items() if sets}

@@ -1,34 +1,42 @@
 """Who may ask: tokens, no writing by foreign web pages, no body without bound. A plain ASGI wrapper.
 
-Beyond loopback every request needs a token. On loopback none is needed, but a page in a browser is not
-to write there ([opq_rules.foreign_pages]), and a plug-in's worker is not to ask at all
-([opq_rules.api.peer]): it would leave its walls by a rule that writes where the server may.
+Beyond loopback every request needs a token. On loopback none is needed, but a page in a browser may not write
+there (`opq_proto.origin_guard`), and a plug-in's worker may not ask at all: a rule could write where only the
+server may. The kernel's table of sockets says whose a connection is.
 """
 
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+import ipaddress
+import struct
+from collections.abc import Awaitable, Callable, Collection, MutableMapping, Sequence
 from contextlib import suppress
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import msgspec
 
-from opq_rules.api import marks
-from opq_rules.api.patience import Edge
-from opq_rules.api.peer import Address
+from opq_proto.origin_guard import page_refusal
 from opq_rules.errors import CONFIGURATION, UNDEFINED
-from opq_rules.foreign_pages import page_refusal
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Message: TypeAlias = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+Address = Sequence[object]
+"""Host and port, as ASGI's `client` and `server` have them."""
+IsWorker = Callable[[Address | None, Address | None], bool]
+"""(client, server) -> whether a plug-in's process has this connection."""
 
 OPEN = ("/ping", "/health")
 """Answered to anybody: they say that the service lives, and no more."""
+MOST_JSON_BYTES = 4 << 20
+"""A body that is decoded; 4 MiB of `[],` are 200 MiB of lists. A form brings larger files."""
+_LOCAL, _REMOTE, _UID = 1, 2, 7
+PROC = Path("/proc/net")
 
 
-class Guard:
+class RequestGuard:
     """`hashes`: SHA-256 of the allowed tokens, hexadecimal; none: loopback only."""
 
     def __init__(
@@ -36,71 +44,67 @@ class Guard:
         app: App,
         hashes: Sequence[str],
         most_bytes: int,
-        edge: Edge | None = None,
-        is_worker: Callable[[Address | None, Address | None], bool] = lambda client, server: False,
+        is_worker: IsWorker = lambda client, server: False,
     ) -> None:
-        """`is_worker(client, server)`: whether a plug-in's process has this connection."""
+        """`most_bytes`: of a form; other bodies have at most MOST_JSON_BYTES."""
         self._is_worker = is_worker
-        self._edge = edge or Edge()
-        self._app, self._most_bytes = app, most_bytes
+        self.refused = 0
+        self._app, self._most_form_bytes = app, most_bytes
         self._hashes = [each.lower() for each in hashes]
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = {name.lower(): value.decode("latin-1") for name, value in reversed(scope["headers"])}
+        is_form = headers.get(b"content-type", "").lower().startswith("multipart/")
+        most_bytes = self._most_form_bytes if is_form else min(MOST_JSON_BYTES, self._most_form_bytes)
+        too_long = (
+            f"the body is longer than {most_bytes} bytes; a larger file goes to /config/uploads as a form"
+        )
         refusal = self._refusal(scope, headers)
+        length = headers.get(b"content-length", "0")
+        if not length.isdigit() or int(length) > most_bytes:
+            refusal = 413, CONFIGURATION, too_long
         if refusal is not None:
-            self._edge.refused += 1
+            self.refused += 1
             await _answer(send, *refusal)
             return
-        is_form = headers.get(b"content-type", "").lower().startswith("multipart/")
-        taken, counted, too_long = 0, marks.Marks(), ""
+        received_bytes = 0
 
-        async def bounded() -> MutableMapping[str, Any]:
-            nonlocal taken, too_long
+        async def receive_bounded() -> Message:
+            nonlocal received_bytes
             message = await receive()
-            body = message.get("body", b"")
-            taken += len(body)
-            if not is_form:
-                counted.take(body)
-            if taken > self._most_bytes:
-                too_long = f"the body is longer than {self._most_bytes} bytes"
-            elif counted.found > marks.MOST_MARKS:
-                too_long = marks.told()
-            if too_long:
+            received_bytes += len(message.get("body", b""))
+            if received_bytes > most_bytes:
                 raise TooLongError
             return message
 
-        async def unless_too_long(message: MutableMapping[str, Any]) -> None:
-            if not too_long:  # else the application calls it unreadable, and we say why
+        async def send_unless_too_long(message: Message) -> None:
+            if received_bytes <= most_bytes:  # else the application calls it unreadable, and we say why
                 await send(message)
 
         with suppress(TooLongError):
-            await self._app(scope, bounded, unless_too_long)
-        if too_long:
-            self._edge.refused += 1
+            await self._app(scope, receive_bounded, send_unless_too_long)
+        if received_bytes > most_bytes:
+            self.refused += 1
             await _answer(send, 413, CONFIGURATION, too_long)
 
-    def _refusal(self, scope: Scope, headers: dict[bytes, str]) -> tuple[int, int, str] | None:
-        length = headers.get(b"content-length", "0")
-        if not length.isdigit() or int(length) > self._most_bytes:
-            return 413, CONFIGURATION, f"the body is longer than {self._most_bytes} bytes"
+    def _refusal(self, scope: Message, headers: dict[bytes, str]) -> tuple[int, int, str] | None:
         if self._hashes:
             if scope["path"] in OPEN or self._knows(headers.get(b"authorization", "")):
                 return None
             return 401, UNDEFINED, "Authorization: want one of the tokens of token_file"
         if scope["path"] not in OPEN and self._is_worker(scope.get("client"), scope.get("server")):
             return 403, UNDEFINED, "a plug-in's process may not ask here; token_file and a token allow it"
-        told = {name.decode("latin-1"): value for name, value in headers.items()}
-        foreign = page_refusal(told, on_loopback=True)
+        by_name = {name.decode("latin-1"): value for name, value in headers.items()}
+        foreign = page_refusal(by_name, on_loopback=True)
         return None if foreign is None else (403, UNDEFINED, foreign)
 
     def _knows(self, header: str) -> bool:
         token = (header[7:] if header[:7].lower() == "bearer " else header).strip()
-        told = hashlib.sha256(token.encode()).hexdigest()
-        return sum(hmac.compare_digest(told, each) for each in self._hashes) > 0  # all: no time tells which
+        digest = hashlib.sha256(token.encode()).hexdigest()
+        return sum(hmac.compare_digest(digest, each) for each in self._hashes) > 0  # all: no time tells which
 
 
 class TooLongError(Exception):
@@ -114,3 +118,45 @@ async def _answer(send: Send, status: int, code: int, text: str) -> None:
         headers.append((b"www-authenticate", b"Bearer"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def uid_of(client: Address, server: Address, proc: Path = PROC) -> int | None:
+    """User of the socket at `client` that is connected to `server`; None where it is not of this machine."""
+    for name in ("tcp", "tcp6"):
+        ends = _end(client, name == "tcp6"), _end(server, name == "tcp6")
+        if None in ends:
+            continue
+        try:
+            lines = (proc / name).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            words = line.split()
+            if len(words) > _UID and (words[_LOCAL], words[_REMOTE]) == ends:
+                return int(words[_UID])
+    return None
+
+
+def connection_of_users(uids: Callable[[], Collection[int]]) -> IsWorker:
+    """Whether a connection belongs to one of these users; without users nothing is read."""
+
+    def is_one(client: Address | None, server: Address | None) -> bool:
+        wanted = uids()
+        return bool(wanted and client and server) and uid_of(client or (), server or ()) in wanted
+
+    return is_one
+
+
+def _end(address: Address, wide: bool) -> str | None:
+    """As the table writes it: words of 32 bits as the machine reads them, and the port."""
+    host, port = str(address[0]), int(str(address[1]))
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    if wide and ip.version == 4:
+        ip = ipaddress.IPv6Address(f"::ffff:{ip}")  # a socket of both worlds
+    if (ip.version == 6) is not wide:
+        return None
+    words = struct.unpack(f"={len(ip.packed) // 4}I", ip.packed)
+    return f"{''.join(f'{each:08X}' for each in words)}:{port:04X}"

@@ -6,7 +6,8 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from opq_plugins.host.plugins import Plugins
-from opq_rules.api.bodies import FunctionNames, Package
+from opq_rules.api.bodies import FunctionNames, PackagePlace
+from opq_rules.batch import JsonObject
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
 
 KINDS = {
@@ -43,7 +44,7 @@ def router(plugins: Plugins) -> APIRouter:
         return PlainTextResponse(f"functions of {name} are registered, as its manifest says")
 
     @routes.post("/{kinds}", status_code=201)
-    def create(kinds: str, body: Package) -> Response:
+    def create(kinds: str, body: PackagePlace) -> Response:
         kind = _kind(kinds)
         done = plugins.create(kind, body.name, body.file, functions=body.functions)
         if done is None:
@@ -51,7 +52,7 @@ def router(plugins: Plugins) -> APIRouter:
         return JSONResponse(done.as_json(), 201)
 
     @routes.put("/{kinds}/{name}")
-    def replace(kinds: str, name: str, body: Package, downgrade: bool = False) -> Response:
+    def replace(kinds: str, name: str, body: PackagePlace, downgrade: bool = False) -> Response:
         if body.name != name:
             raise RuleError(f"the path says {name[:80]!r}, the body {body.name[:80]!r}", CONFIGURATION)
         kind = _kind(kinds)
@@ -61,7 +62,7 @@ def router(plugins: Plugins) -> APIRouter:
         return JSONResponse(done.as_json())
 
     @routes.post("/{kinds}/{name}/rollback")
-    def rollback(kinds: str, name: str) -> dict[str, Any]:
+    def rollback(kinds: str, name: str) -> JsonObject:
         plugins.describe(_kind(kinds), name)
         return plugins.rollback(name).as_json()
 
@@ -70,11 +71,11 @@ def router(plugins: Plugins) -> APIRouter:
         return list(plugins.list(_kind(kinds)))
 
     @routes.get("/{kinds}/{name}")
-    def one(kinds: str, name: str) -> dict[str, Any]:
+    def one(kinds: str, name: str) -> JsonObject:
         return plugins.describe(_kind(kinds), name)
 
     @routes.get("/{kinds}/{name}/status")
-    def status(kinds: str, name: str) -> dict[str, Any]:
+    def status(kinds: str, name: str) -> JsonObject:
         plugins.describe(_kind(kinds), name)
         return plugins.status(name)
 

@@ -9,16 +9,16 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 
-import msgspec
 from anyio import CancelScope, to_thread
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from opq_rules.api.bodies import Query
+from opq_rules.api.bodies import QueryText
 from opq_rules.batch import Row
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import RuleError
+from opq_rules.json_numbers import json_text
 
 MOST_WAITING = 10_000
 """Rows for a client that is slow; the oldest go, and it is told how many."""
@@ -50,7 +50,7 @@ class _Rows:
             with suppress(RuntimeError):  # the server has ended
                 wake()
 
-    async def told(self) -> AsyncIterator[str]:
+    async def events(self) -> AsyncIterator[str]:
         """Server-sent events, without end."""
         loop, some = asyncio.get_running_loop(), asyncio.Event()
         told_dropped = 0
@@ -83,7 +83,7 @@ def router(engine: Engine) -> APIRouter:
     routes = APIRouter(tags=["rules"])
 
     @routes.post("/query")
-    def query(body: Query) -> StreamingResponse:
+    def query(body: QueryText) -> StreamingResponse:
         rule_id = f"query_{uuid.uuid4().hex[:12]}"
         rows = _Rows()
         engine.topics.listen(rule_id, rows.heard)
@@ -101,7 +101,7 @@ def router(engine: Engine) -> APIRouter:
             engine.topics.leave(rows.heard)
             engine.delete_rule(rule_id)
 
-        return _Events(rows.told(), end)
+        return _Events(rows.events(), end)
 
     return routes
 
@@ -122,4 +122,4 @@ class _Events(StreamingResponse):
 
 
 def _event(row: Row) -> str:
-    return f"data: {msgspec.json.encode(row).decode()}\n\n"
+    return f"data: {json_text(row)}\n\n"

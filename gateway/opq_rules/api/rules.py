@@ -5,9 +5,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body
 from fastapi.responses import PlainTextResponse
 
-from opq_rules.api.bodies import Free, Keys, State, Strategy, Tags
+from opq_rules.api.bodies import Free, ResetState, Strategy, TagKeys, Tags
+from opq_rules.batch import JsonObject
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import CONFIGURATION, RuleError
+from opq_rules.json_numbers import plain
 
 Rule = Annotated[
     Free,
@@ -42,37 +44,37 @@ def _whole(routes: APIRouter, engine: Engine) -> None:
         return PlainTextResponse(f"Rule {rule_id} was created successfully.", 201)
 
     @routes.get("/rules")
-    def rules() -> list[dict[str, Any]]:
+    def rules() -> list[JsonObject]:
         return engine.views.rules()
 
     @routes.post("/rules/validate")
-    def validate(body: Rule) -> dict[str, Any]:
+    def validate(body: Rule) -> JsonObject:
         return engine.validate(body)
 
     @routes.get("/rules/status/all")
-    def all_status() -> dict[str, dict[str, Any]]:
+    def all_status() -> dict[str, JsonObject]:
         return engine.views.all_status()
 
     @routes.get("/rules/usage/cpu")
-    def usage() -> dict[str, dict[str, Any]]:
+    def usage() -> dict[str, JsonObject]:
         return engine.views.usage()
 
     @routes.get("/rules/tags/match")
-    def tagged(body: Keys) -> list[str]:
+    def tagged(body: TagKeys) -> list[str]:
         return engine.views.tagged(body.keys)
 
     @routes.post("/rules/bulkstart")
-    def bulk_start(body: Tags) -> list[dict[str, Any]]:
+    def bulk_start(body: Tags) -> list[JsonObject]:
         return [_tried(engine.start_rule, rule_id) for rule_id in engine.views.tagged(body.tags)]
 
     @routes.post("/rules/bulkstop")
-    def bulk_stop(body: Tags) -> list[dict[str, Any]]:
+    def bulk_stop(body: Tags) -> list[JsonObject]:
         return [_tried(engine.stop_rule, rule_id) for rule_id in engine.views.tagged(body.tags)]
 
 
 def _one(routes: APIRouter, engine: Engine) -> None:
     @routes.get("/rules/{rule_id}")
-    def rule(rule_id: str) -> dict[str, Any]:
+    def rule(rule_id: str) -> JsonObject:
         return engine.views.rule(rule_id)
 
     @routes.put("/rules/{rule_id}")
@@ -97,21 +99,21 @@ def _one(routes: APIRouter, engine: Engine) -> None:
         return PlainTextResponse(engine.restart_rule(rule_id))
 
     @routes.put("/rules/{rule_id}/reset_state")
-    def reset(rule_id: str, body: State) -> PlainTextResponse:
+    def reset(rule_id: str, body: ResetState) -> PlainTextResponse:
         stream = body.params.get("streamName")
         if not isinstance(stream, str) or "input" not in body.params:
-            raise RuleError("params: want streamName and input, the offset to go on behind", CONFIGURATION)
+            raise RuleError("params: want streamName and input, the offset to go on after", CONFIGURATION)
         return PlainTextResponse(engine.reset_state(rule_id, stream, body.params["input"]))
 
 
 def _look(routes: APIRouter, engine: Engine) -> None:
     @routes.get("/rules/{rule_id}/status")
     @routes.get("/v2/rules/{rule_id}/status")
-    def status(rule_id: str) -> dict[str, Any]:
+    def status(rule_id: str) -> JsonObject:
         return engine.views.rule_status(rule_id)
 
     @routes.get("/rules/{rule_id}/topo")
-    def topo(rule_id: str) -> dict[str, Any]:
+    def topo(rule_id: str) -> JsonObject:
         return engine.views.topo(rule_id)
 
     @routes.get("/rules/{rule_id}/explain")
@@ -119,12 +121,12 @@ def _look(routes: APIRouter, engine: Engine) -> None:
         return PlainTextResponse(engine.views.explain(rule_id))
 
     @routes.get("/rules/{rule_id}/schema")
-    def schema(rule_id: str) -> dict[str, Any]:
+    def schema(rule_id: str) -> JsonObject:
         return engine.views.schema(rule_id)
 
     @routes.get("/rules/{rule_id}/scantables")
-    def scan_tables(rule_id: str) -> dict[str, Any]:
-        return engine.views.scan_tables(rule_id)
+    def scan_tables(rule_id: str) -> JsonObject:
+        return {name: plain(rows) for name, rows in engine.views.scan_tables(rule_id).items()}
 
     @routes.post("/rules/{rule_id}/trace/start")
     def trace(rule_id: str, body: Strategy | None = None) -> PlainTextResponse:
@@ -141,8 +143,9 @@ def _look(routes: APIRouter, engine: Engine) -> None:
         return engine.views.traces(rule_id)
 
     @routes.get("/trace/{trace_id}")
-    def one_trace(trace_id: str) -> dict[str, Any]:
-        return engine.views.trace(trace_id)
+    def one_trace(trace_id: str) -> JsonObject:
+        shown: JsonObject = plain(engine.views.trace(trace_id))
+        return shown
 
 
 def _tagged(routes: APIRouter, engine: Engine) -> None:
@@ -157,12 +160,12 @@ def _tagged(routes: APIRouter, engine: Engine) -> None:
         return PlainTextResponse("success")
 
     @routes.delete("/rules/{rule_id}/tags")
-    def fewer(rule_id: str, body: Keys) -> PlainTextResponse:
+    def fewer(rule_id: str, body: TagKeys) -> PlainTextResponse:
         engine.set_tags(rule_id, (), body.keys)
         return PlainTextResponse("success")
 
 
-def _tried(do: Any, rule_id: str) -> dict[str, Any]:
+def _tried(do: Any, rule_id: str) -> JsonObject:
     try:
         do(rule_id)
     except RuleError as error:

@@ -4,14 +4,15 @@ Source: reference/rules.md, A.5.
 """
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import PlainTextResponse
 
 from opq_plugins.host.plugins import Plugins
 from opq_rules.api.bodies import NewSchema, Schema
-from opq_rules.api.uploading import of_form
+from opq_rules.api.uploads import of_form
+from opq_rules.batch import JsonObject
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import CONFIGURATION, RuleError
 from opq_rules.streams import schema_content
@@ -42,7 +43,7 @@ def router(engine: Engine, plugins: Plugins) -> APIRouter:
         return engine.schemas.names()
 
     @routes.get("/{kind}/{name}")
-    def one(kind: Kind, name: str) -> dict[str, Any]:
+    def one(kind: Kind, name: str) -> JsonObject:
         return engine.schemas.one(name)
 
     @routes.put("/{kind}/{name}")

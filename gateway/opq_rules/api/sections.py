@@ -1,15 +1,19 @@
-"""A whole set of streams, tables, rules and properties as JSON: written, and read with all that is wrong.
+"""A whole set of streams, tables, rules and properties: written, and read with all that is wrong with it.
+
+JSON, or YAML without Python's tags, not too deep and without aliases (an alias lets a few lines stand for a
+great document).
 
 Source: reference/rules.md, A.5.
 """
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
 from opq_plugins.host.plugins import Plugins
-from opq_rules.api.marks import check_text
+from opq_rules.batch import JsonObject
 from opq_rules.engine.configurations import CONNECTIONS, SINKS, SOURCES
 from opq_rules.engine.definition import definition
 from opq_rules.engine.engine import Engine
@@ -32,7 +36,10 @@ CONFIGURED = {
 DEFINED = ("streams", "tables", "rules")
 JSON_TEXTS = frozenset({*CONFIGURED, "Schema"})
 
-Sections = dict[str, dict[str, Any]]
+Sections = dict[str, JsonObject]
+MOST_YAML = 8 << 20
+"""Characters."""
+DEEPEST = 50
 
 
 def rule_set(engine: Engine) -> Sections:
@@ -53,7 +60,6 @@ def everything(engine: Engine, plugins: Plugins) -> Sections:
 
 def read(text: str | bytes) -> Sections:
     """Raises RuleError with every problem: no JSON, unknown sections, statements that do not parse."""
-    check_text(text)
     try:
         document = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
@@ -85,8 +91,8 @@ def read(text: str | bytes) -> Sections:
     return sections
 
 
-def body(rule_id: str, text: Any) -> dict[str, Any]:
-    """Of a rule that stands there as JSON text, as eKuiper has it, or as an object."""
+def body(rule_id: str, text: Any) -> JsonObject:
+    """The body of a rule that stands there as JSON text, as eKuiper has it, or as an object."""
     read = msgspec.json.decode(text) if isinstance(text, str) else text
     return {**read, "id": rule_id}
 
@@ -139,3 +145,31 @@ _CHECKS: dict[str, Callable[[str, Any], str]] = {
     "sourceConfig": _properties,
     "sinkConfig": _properties,
 }
+
+
+def json_of_yaml(text: str) -> bytes:
+    """Raises RuleError: no YAML, or one of the above."""
+    if len(text) > MOST_YAML:
+        raise RuleError(f"content is longer than {MOST_YAML} characters", ENCODING)
+    yaml = importlib.import_module("yaml")
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        depth = 0
+        for event in yaml.parse(text, Loader=loader):
+            if isinstance(event, yaml.AliasEvent):
+                line = event.start_mark.line + 1
+                raise RuleError(f"content: line {line}: *{event.anchor} stands for something else", ENCODING)
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                raise RuleError(f"content: more than {DEEPEST} objects in each other", ENCODING)
+        return msgspec.json.encode(yaml.load(text, Loader=loader))
+    except (yaml.YAMLError, OverflowError, RecursionError, TypeError, ValueError) as error:
+        raise RuleError(f"content is no YAML: {' '.join(str(error).split())[:300]}", ENCODING) from None
+
+
+def yaml_of(document: Any) -> str:
+    """`document`: JSON, decoded."""
+    yaml = importlib.import_module("yaml")
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    text: str = yaml.dump(document, Dumper=dumper, sort_keys=False, allow_unicode=True)
+    return text

@@ -1,4 +1,8 @@
-"""/, /ping, /stop, /batch/req, /metrics, /health: of the service itself. Source: reference/rules.md, A.1."""
+"""/, /ping, /stop, /configs, /batch/req, /metrics, /health: of the service itself.
+
+Log and time zone, which PATCH /configs changes until the end, are of the whole process; where the engine is
+part of another service they are set there. Source: reference/rules.md, A.1.
+"""
 
 import importlib.metadata
 import os
@@ -6,9 +10,10 @@ import platform
 import resource
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import httpx
 from fastapi import APIRouter, FastAPI, Request
@@ -16,9 +21,10 @@ from fastapi.responses import PlainTextResponse, Response
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from opq_rules.api.bodies import Single
-from opq_rules.api.marks import check_text
-from opq_rules.api.patience import Edge
+from opq_proto import log
+from opq_proto.settings import configured
+from opq_rules.api.bodies import Free, ProcessSettings, SingleRequest
+from opq_rules.batch import JsonObject
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import CONFIGURATION, RuleError
 
@@ -29,14 +35,16 @@ _NOT_IN_BATCH = ("batch", "stop", "test", "query")
 """Batches in batches, the end of the server, and answers that take minutes or do not end."""
 
 
-def router(app: FastAPI, engine: Engine, stop: Callable[[], None] | None, edge: Edge) -> APIRouter:
+def router(
+    app: FastAPI, engine: Engine, stop: Callable[[], None] | None, refused: Callable[[], int]
+) -> APIRouter:
     """`stop`: ends the service; None where it is not the caller's to end (embedded)."""
     routes = APIRouter(tags=["server"])
     began_s = time.monotonic()
 
     @routes.get("/")
     @routes.post("/")
-    def about() -> dict[str, Any]:
+    def about() -> JsonObject:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         return {
             "version": importlib.metadata.version("opq-toolkit"),
@@ -59,52 +67,66 @@ def router(app: FastAPI, engine: Engine, stop: Callable[[], None] | None, edge: 
         stop()
         return PlainTextResponse("the server is stopping")
 
+    @routes.patch("/configs", status_code=204)
+    def change(body: Free) -> Response:
+        wanted = _process_settings(body)
+        if body and stop is None:
+            text = f"{', '.join(body)}: of the service that this engine is part of; set it there"
+            raise RuleError(text, CONFIGURATION)
+        if wanted.timezone is not None:
+            _set_zone(wanted.timezone)
+        if wanted.debug is not None:
+            log.configure("rules", "debug" if wanted.debug else None)
+        return Response(status_code=204)
+
     @routes.post("/batch/req")
-    async def batch(body: list[Single], request: Request) -> list[dict[str, Any]]:
+    async def batch(body: list[SingleRequest], request: Request) -> list[JsonObject]:
         if len(body) > MOST_IN_BATCH:
             raise RuleError(f"{len(body)} requests; want at most {MOST_IN_BATCH}", CONFIGURATION)
-        answers: list[dict[str, Any]] = []
-        told = 0
+        answers: list[JsonObject] = []
+        characters = 0
         inside = httpx.ASGITransport(app=app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=inside, base_url="http://127.0.0.1") as client:
             for each in body:
-                if told > MOST_ANSWERED:
-                    answers.append({"code": 413, "response": f"the answers have {told} characters already"})
+                if characters > MOST_ANSWERED:
+                    answers.append(
+                        {
+                            "code": 413,
+                            "response": f"the answers have {characters} characters already",
+                        }
+                    )
                     continue
                 answers.append(await _one_of_batch(client, each))
-                told += len(answers[-1]["response"])
+                characters += len(answers[-1]["response"])
         return answers
 
     @routes.get("/metrics")
     def metrics() -> Response:
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Totals(engine, edge))
+        registry.register(_Totals(engine, refused))
         return Response(generate_latest(registry), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     @routes.get("/health")
-    def health() -> dict[str, Any]:
+    def health() -> JsonObject:
         return told_health(engine)
 
     return routes
 
 
-async def _one_of_batch(client: httpx.AsyncClient, single: Single) -> dict[str, Any]:
+async def _one_of_batch(client: httpx.AsyncClient, single: SingleRequest) -> JsonObject:
     """Its path is looked at as the routes will see it: decoded, without dots."""
     try:
-        check_text(single.body or "")
         content = single.body.encode() if single.body else None
         request = client.build_request(single.method, "/" + single.path.lstrip("/"), content=content)
     except (httpx.InvalidURL, UnicodeError) as error:
         return {"code": 400, "response": f"path: {error}"}
-    except RuleError as error:
-        return {"code": error.http, "response": str(error)}
     if request.url.path.split("/")[1] in _NOT_IN_BATCH:
         return {"code": 400, "response": f"{request.url.path[:200]} is not for a batch"}
-    told = await client.send(request)
-    return {"code": told.status_code, "response": told.text}
+    response = await client.send(request)
+    return {"code": response.status_code, "response": response.text}
 
 
-def told_health(engine: Engine) -> dict[str, Any]:
+def told_health(engine: Engine) -> JsonObject:
     """As contracts.md has it; not ok while rules load, where one has failed, or the disk refuses."""
     now_s = time.time()
     names = [f"rule {each['id']}" for each in engine.views.rules() if each["status"] == "stopped by error"]
@@ -121,15 +143,50 @@ def told_health(engine: Engine) -> dict[str, Any]:
 
 
 class _Totals:
-    def __init__(self, engine: Engine, edge: Edge) -> None:
-        self._engine, self._edge = engine, edge
+    def __init__(self, engine: Engine, refused: Callable[[], int]) -> None:
+        self._engine, self._refused = engine, refused
 
     def collect(self) -> Any:
-        told = {f"rest_{name}_total": value for name, value in asdict(self._edge).items()}
-        for name, value in (self._engine.views.totals() | told).items():
+        totals = self._engine.views.totals() | {"rest_refused_total": self._refused()}
+        for name, value in totals.items():
             make = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
             yield make(f"opq_rules_{name.removesuffix('_total')}", name.replace("_", " "), value=value)
 
 
 def _resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _process_settings(body: Free) -> ProcessSettings:
+    """Raises RuleError with every problem."""
+    try:
+        wanted: ProcessSettings = configured(ProcessSettings, body)
+    except ValueError as error:
+        raise RuleError(str(error), CONFIGURATION) from error
+    if wanted.consoleLog is False or wanted.fileLog is True:
+        text = "consoleLog, fileLog: want true and false; the log goes to stderr, and on from there"
+        raise RuleError(text, CONFIGURATION)
+    return wanted
+
+
+def _set_zone(name: str) -> None:
+    """Raises RuleError where there is no such zone, or the C library does not find it."""
+    try:
+        zone = ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        text = f"timezone is {name[:80]!r}; want one of the machine's, such as UTC or Pacific/Honolulu"
+        raise RuleError(text, CONFIGURATION) from None
+    before = os.environ.get("TZ")
+    _use(name)
+    now_s = time.time()
+    if time.localtime(now_s).tm_gmtoff != datetime.fromtimestamp(now_s, zone).utcoffset().total_seconds():  # type: ignore[union-attr]
+        _use(before)
+        raise RuleError(f"timezone is {name!r}, which is not installed here (tzdata)", CONFIGURATION)
+
+
+def _use(name: str | None) -> None:
+    if name is None:
+        os.environ.pop("TZ", None)
+    else:
+        os.environ["TZ"] = name
+    time.tzset()

@@ -14,9 +14,7 @@ import uvicorn
 from opq_proto.errors import PortBusyError
 from opq_rules.api.app import create_app
 from opq_rules.api.config import Config, address, folder, policy, tokens
-from opq_rules.api.guard import Guard
-from opq_rules.api.patience import AT_ONCE, Edge, patient
-from opq_rules.api.peer import of_users
+from opq_rules.api.guard import RequestGuard, connection_of_users
 from opq_rules.engine.engine import Engine
 from opq_rules.engine.types import OwnTypes
 from opq_rules.rule_plugins import RulePlugins
@@ -24,7 +22,7 @@ from opq_rules.rule_plugins import RulePlugins
 _STOP_S = 2.0
 
 
-class Service:
+class RulesService:
     """Attributes: `engine`, `plugins`, `port` (the real one, where 0 was asked for)."""
 
     def __init__(
@@ -54,14 +52,11 @@ class Service:
             raise
         self.plugins.used_by = self.engine.users_of
         self.plugins.on_change = self.engine.plugin_changed
-        edge = Edge()
-        app = create_app(self.engine, self.plugins, stop, edge)
-        is_worker = of_users(self.plugins.worker_uids)
-        guarded = Guard(app, hashes, config.most_body_mb << 20, edge, is_worker)
+        app = create_app(self.engine, self.plugins, stop, lambda: guard.refused)
+        is_worker = connection_of_users(self.plugins.worker_uids)
+        guard = RequestGuard(app, hashes, config.most_body_mb << 20, is_worker)
         settings = uvicorn.Config(
-            guarded,
-            http=patient(edge),
-            backlog=AT_ONCE,
+            guard,
             log_config=None,
             access_log=False,
             lifespan="off",

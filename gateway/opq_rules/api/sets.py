@@ -15,15 +15,17 @@ from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic import ValidationError
 
 from opq_plugins.host.plugins import Plugins
-from opq_rules.api import exchange, sections, yaml_text
+from opq_rules.api import exchange, sections
 from opq_rules.api.bodies import Ids, RuleSet
-from opq_rules.api.needed import needed
 from opq_rules.api.sections import Sections
 from opq_rules.api.tasks import Tasks
+from opq_rules.batch import JsonObject
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import CONFIGURATION, ENCODING, IO_ERROR, RuleError
 
 Flag = Annotated[bool, Query()]
+MOST_FILE_BYTES = 16 << 20
+"""A set that was uploaded."""
 
 
 def router(engine: Engine, plugins: Plugins) -> APIRouter:
@@ -41,7 +43,7 @@ class _Importer:
 
     def __init__(self, engine: Engine, plugins: Plugins) -> None:
         self.uploads = plugins.uploads
-        self.last: dict[str, Any] = {}
+        self.last: JsonObject = {}
         self._engine, self._plugins = engine, plugins
         self._one_at_a_time = threading.Lock()
 
@@ -52,7 +54,7 @@ class _Importer:
             return found
         for rule_id in wanted:
             self._engine.views.rule(rule_id)
-        return needed(found, self._engine, self._plugins, wanted)
+        return exchange.needed(found, self._engine, self._plugins, wanted)
 
     def imported(
         self,
@@ -98,7 +100,7 @@ def _data(routes: APIRouter, importer: _Importer) -> None:
         return importer.imported(lambda: sections.read(_content(body, importer.uploads)), partial, dry)
 
     @routes.get("/data/import/status")
-    def import_status() -> dict[str, Any]:
+    def import_status() -> JsonObject:
         return importer.last
 
 
@@ -129,7 +131,7 @@ def _tasks(routes: APIRouter, importer: _Importer, tasks: Tasks) -> None:
         return {"id": tasks.add(work)}
 
     @routes.get("/async/task/{name}")
-    def one(name: str) -> dict[str, Any]:
+    def one(name: str) -> JsonObject:
         return tasks.one(name)
 
     @routes.post("/async/task/{name}/cancel")
@@ -148,19 +150,19 @@ def _of_yaml(raw: bytes, uploads: Path) -> Sections:
         text = raw.decode()
     except UnicodeError as error:
         raise RuleError(f"content is no UTF-8: {error}", ENCODING) from None
-    read = yaml_text.as_json(text)
+    read = sections.json_of_yaml(text)
     document = msgspec.json.decode(read)
     if isinstance(document, dict) and document and set(document) <= {"content", "file"}:
         try:
             body = RuleSet.model_validate(document)
         except ValidationError as error:
             raise RequestValidationError(error.errors()) from error
-        read = yaml_text.as_json(_content(body, uploads))
+        read = sections.json_of_yaml(_content(body, uploads))
     return sections.read(read)
 
 
 def _content(body: RuleSet, uploads: Path) -> str:
-    """Of the body, or of an uploaded file."""
+    """The text in the body, or in an uploaded file."""
     if (body.content is None) == (body.file is None):
         raise RuleError("want content or file, and one of them", CONFIGURATION)
     if body.content is not None:
@@ -169,6 +171,8 @@ def _content(body: RuleSet, uploads: Path) -> str:
     if not (body.file or "").startswith("file://") or path.parent != uploads:
         raise RuleError(f"file: want file://{uploads}/NAME, which POST /config/uploads makes", CONFIGURATION)
     try:
+        if path.stat().st_size > MOST_FILE_BYTES:
+            raise RuleError(f"{path.name} is longer than {MOST_FILE_BYTES} bytes", CONFIGURATION, 413)
         return path.read_text()
     except (OSError, UnicodeError) as error:
         raise RuleError(f"{path.name} cannot be read: {error}", IO_ERROR) from error
@@ -181,7 +185,7 @@ def _ids(body: Ids | list[str]) -> list[str]:
 def _readable(found: Sections) -> Response:
     """Rules as objects, not as text."""
     rules = {name: msgspec.json.decode(text) for name, text in found["rules"].items()}
-    text = yaml_text.written({**found, "rules": rules})
+    text = sections.yaml_of({**found, "rules": rules})
     headers = {"Content-Disposition": 'attachment; filename="data.yaml"'}
     return Response(text, media_type="application/yaml", headers=headers)
 

@@ -1,13 +1,13 @@
 """/streams and /tables: one shape for both. Source: reference/rules.md, A.2."""
 
 from enum import Enum
-from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.convertors import Convertor, register_url_convertor
 
 from opq_rules.api.bodies import Statement
+from opq_rules.batch import JsonObject
 from opq_rules.engine.engine import Engine
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create
@@ -56,11 +56,11 @@ def _family(routes: APIRouter, engine: Engine, what: str) -> None:
         return engine.stream_details(what, kind)
 
     @routes.get(path + "/{name:name}/schema", tags=tags, name=f"columns of a {what}")
-    def schema(name: str) -> dict[str, Any]:
+    def schema(name: str) -> JsonObject:
         return engine.stream_schema(name, what)
 
     @routes.get(path + "/{name:name}", tags=tags, name=f"a {what}")
-    def one(name: str) -> dict[str, Any]:
+    def one(name: str) -> JsonObject:
         return engine.stream(name, what)
 
     @routes.put(path + "/{name:name}", tags=tags, name=f"define a {what} anew")

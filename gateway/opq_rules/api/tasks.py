@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from opq_proto import log
+from opq_rules.batch import JsonObject
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
 
 MOST_WAITING = 10
@@ -50,7 +51,7 @@ class Tasks:
                 threading.Thread(target=self._run, name="rules-tasks", daemon=True).start()
         return task.id
 
-    def one(self, name: str) -> dict[str, Any]:
+    def one(self, name: str) -> JsonObject:
         """`{"id", "status", "message", "result"}`: pending, running, finished, failed or cancelled."""
         with self._lock:
             task = self._one(name)

@@ -8,12 +8,16 @@ import resource
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
-from opq_rules.api.trial_sink import shape_of, shaped
+from opq_rules.batch import JsonObject
+from opq_rules.delivery.properties import SinkProperties, divided
+from opq_rules.delivery.transform import transformer
 from opq_rules.errors import CONFIGURATION, RuleError
+from opq_rules.json_numbers import json_bytes
 from opq_rules.query.trying import try_case
 
 CPU_S = 10
@@ -21,12 +25,14 @@ WALL_S = 20.0
 """With the second that Python needs to start, or three on a small computer."""
 MEMORY_BYTES = 1 << 30
 MOST_BYTES = 16 << 20
-"""Of the answer."""
+"""Bytes of the answer."""
 AT_A_TIME = 4
 QUEUE_S = 2.0
 """For room; whoever waits holds one of REST's threads."""
 _ROOM = threading.BoundedSemaphore(AT_A_TIME)
 _NO_MEMORY = 3
+SHAPING = ("sendSingle", "omitIfEmpty", "dataTemplate", "dataField", "fields")
+"""SinkProperties of a sink that shape what a trial gives (`sinkProps`)."""
 
 
 class _Error(msgspec.Struct):
@@ -63,8 +69,8 @@ def run_apart(case: object) -> list[bytes]:
     if done.returncode < 0:  # SIGXCPU, or the kernel had no memory left
         raise _too_long()
     if done.returncode == _NO_MEMORY:
-        told = f"{MEMORY_BYTES >> 20} MiB of memory, or {MOST_BYTES >> 20} MiB of answer"
-        raise RuleError(f"the trial wants more than {told}", CONFIGURATION)
+        limits = f"{MEMORY_BYTES >> 20} MiB of memory, or {MOST_BYTES >> 20} MiB of answer"
+        raise RuleError(f"the trial wants more than {limits}", CONFIGURATION)
     if done.returncode:
         last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
         raise RuleError(f"the trial failed: {''.join(last)[:300]}", CONFIGURATION)
@@ -75,17 +81,50 @@ def run_apart(case: object) -> list[bytes]:
 
 
 def _too_long() -> RuleError:
-    told = f"the trial took more than {CPU_S} s; give it fewer records, or a shorter time"
-    return RuleError(told, CONFIGURATION)
+    text = f"the trial took more than {CPU_S} s; give it fewer records, or a shorter time"
+    return RuleError(text, CONFIGURATION)
 
 
-def tried(case: dict[str, Any]) -> bytes:
+def shape_of(sink_props: Mapping[str, Any]) -> SinkProperties:
+    """Raises RuleError: what does not shape rows, or cannot be."""
+    if other := [key for key in sink_props if key not in SHAPING]:
+        raise RuleError(
+            f"sinkProps: {', '.join(other)[:200]}; a trial has {', '.join(SHAPING)}", CONFIGURATION
+        )
+    try:
+        shape, _ = divided(sink_props)
+        transformer(shape)
+    except ValueError as error:
+        raise RuleError(f"sinkProps: {error}", CONFIGURATION) from error
+    return shape
+
+
+def shaped(emissions: list[Any], shape: SinkProperties) -> Iterator[Any]:
+    """JSON, or the text of a template that writes something else. A row that fails is told as an error."""
+    transform = transformer(shape)
+    for emission in emissions:
+        for data in emission if shape.sendSingle else [emission] if emission or not shape.omitIfEmpty else []:
+            try:
+                made = transform(data)
+            except Exception as error:  # of a template, whatever it raises
+                made = {"error": f"{type(error).__name__}: {error}"}
+            yield _read(made) if isinstance(made, str) else made
+
+
+def _read(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+
+
+def tried(case: JsonObject) -> bytes:
     """As of `rule try`; `sinkProps` of the case shape what it gives."""
     shape = shape_of(case.pop("sinkProps", {}))
-    told = try_case(case)
-    if "emissions" in told:
-        told["emissions"] = list(shaped(told["emissions"], shape))
-    return msgspec.json.encode(told)
+    answer = try_case(case)
+    if "emissions" in answer:
+        answer["emissions"] = list(shaped(answer["emissions"], shape))
+    return json_bytes(answer)
 
 
 def main() -> int:

@@ -8,15 +8,14 @@ import threading
 import time
 import uuid
 from collections.abc import AsyncIterator
-from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 
 from opq_rules.api.bodies import Trial
-from opq_rules.api.trial_process import run_apart
-from opq_rules.api.trial_sink import shape_of
+from opq_rules.api.trial_process import run_apart, shape_of
+from opq_rules.batch import JsonObject
 from opq_rules.engine.engine import Engine
 from opq_rules.engine.ids import checked_id
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
@@ -30,7 +29,7 @@ _LOOK_S = 0.1
 _LOOPED = 10_000
 """Records that a `loop` is played for."""
 MOST_RECORDS = 200_000
-"""Of all streams of a trial; they are made here, before its own process has them."""
+"""Records of all streams of a trial; they are made here, before its own process has them."""
 
 
 class Trials:
@@ -71,12 +70,12 @@ class Trials:
         """The emissions as a JSON array, at once, under a virtual clock."""
         return b"[" + b",".join(run_apart(self._case(body))) + b"]"
 
-    def _case(self, body: Trial) -> dict[str, Any]:
+    def _case(self, body: Trial) -> JsonObject:
         """Records that are given replace the stream's source; other streams have none."""
         shape_of(body.sinkProps)
         exported = self._engine.views.exported()
         known = {**exported["streams"], **exported["tables"]}
-        records: list[dict[str, Any]] = []
+        records: list[JsonObject] = []
         for stream, mock in body.mockSource.items():
             rounds = max(1, _LOOPED // max(1, len(mock.data))) if mock.loop else 1
             if len(records) + rounds * len(mock.data) > MOST_RECORDS:
@@ -96,12 +95,12 @@ class Trials:
 
 
 class _Trial:
-    def __init__(self, case: dict[str, Any]) -> None:
+    def __init__(self, case: JsonObject) -> None:
         self.case = case
         self.until_s = time.monotonic() + LONGEST_S
         self.started, self.ended = threading.Event(), threading.Event()
 
-    async def told(self) -> AsyncIterator[str]:
+    async def events(self) -> AsyncIterator[str]:
         """Server-sent events, one per emission, as soon as it is started: its clock is virtual.
 
         No thread waits for the start: those of REST are 40, and as many listeners would have them all.
@@ -129,7 +128,7 @@ def router(trials: Trials) -> APIRouter:
     routes = APIRouter(tags=["trials"])
 
     @routes.post("/ruletest")
-    def add(body: Trial, request: Request) -> dict[str, Any]:
+    def add(body: Trial, request: Request) -> JsonObject:
         return {"id": trials.add(body), "port": request.url.port or 80}
 
     @routes.post("/ruletest/run")
@@ -148,6 +147,6 @@ def router(trials: Trials) -> APIRouter:
 
     @routes.get("/test/{name}")
     def events(name: str) -> StreamingResponse:
-        return StreamingResponse(trials.one(name).told(), media_type="text/event-stream")
+        return StreamingResponse(trials.one(name).events(), media_type="text/event-stream")
 
     return routes

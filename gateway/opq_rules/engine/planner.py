@@ -15,12 +15,11 @@ from opq_rules.errors import RULE, SQL_PLAN, SQL_SYNTAX, RuleError
 from opq_rules.functions.registry import Functions
 from opq_rules.query.event_time import event_times
 from opq_rules.query.joins import Lookup
-from opq_rules.query.plan import Plan, plan
+from opq_rules.query.plan import QueryPlan, plan
 from opq_rules.query.query import Query
-from opq_rules.query.run import Facts
+from opq_rules.query.run import RuleFacts
 from opq_rules.query.typing_pass import Described, described
-from opq_rules.sql.parse import parse
-from opq_rules.sql.shape import Shape, shape
+from opq_rules.sql.parse import StatementShape, parse, shape
 from opq_rules.sql.syntax import Select
 from opq_rules.streams.definition import StreamDefinition
 
@@ -89,11 +88,11 @@ class Planner:
             self._shapes[found.key] = self._learned(self.select(rule.sql), found)
         return self._alone(rule, planned, may_share)
 
-    def plan(self, sql: str, typed: bool = True) -> Plan:
+    def plan(self, sql: str, typed: bool = True) -> QueryPlan:
         """`typed`: whether types are looked at; of a shape once is enough, but for the kind in a cast."""
         return plan(self.select(sql), self.streams, self._functions(), typed=typed)
 
-    def described(self, planned: Plan) -> Described:
+    def described(self, planned: QueryPlan) -> Described:
         """Its columns with their types, if all values come as declared."""
         return described(planned.select, planned.origins, self._functions())
 
@@ -107,7 +106,7 @@ class Planner:
             raise RuleError("a rule's sql is a SELECT", SQL_SYNTAX, line=1, column=1)
         return statement
 
-    def _learned(self, select: Select, found: Shape) -> _KnownShape | None:
+    def _learned(self, select: Select, found: StatementShape) -> _KnownShape | None:
         parts = split(select)
         definition = self.streams[select.source.stream]
         if parts is None or not definition.shared or definition.kind != "stream":
@@ -115,7 +114,7 @@ class Planner:
         fixed = tuple(k for k in range(len(found.literals)) if k not in parts.slots)
         return _KnownShape(_in_schema(parts.free, definition), select.source.stream, fixed)
 
-    def _indexed(self, rule: RuleDefinition, found: Shape, known: _KnownShape) -> Choice | None:
+    def _indexed(self, rule: RuleDefinition, found: StatementShape, known: _KnownShape) -> Choice | None:
         constants = tuple([each.constant(found.literals) for each in known.free])
         if None in constants:
             return None
@@ -128,13 +127,13 @@ class Planner:
             parts = split(self.select(rule.sql))
             assert parts is not None
             planned = plan(parts.rest, self.streams, self._functions())
-            facts = Facts.of(rule.id, now_ms, rule.options.for_query())
+            facts = RuleFacts.of(rule.id, now_ms, rule.options.for_query())
             statement = SplitStatement(known.free, parts.rest)
             return ThresholdIndex(key, inputs, partial(Query, planned, facts), planned, statement)
 
         return Choice(key, (known.stream,), constants[0] if len(constants) == 1 else constants, build)
 
-    def _alone(self, rule: RuleDefinition, planned: Plan, may_share: bool) -> Choice:
+    def _alone(self, rule: RuleDefinition, planned: QueryPlan, may_share: bool) -> Choice:
         streams = tuple(planned.streams)
         shares = may_share and all(self.streams[name].shared for name in streams)
         key: tuple[Hashable, ...] = ("alone", rule.id)
@@ -142,7 +141,7 @@ class Planner:
             key = ("alone", self._epoch, rule.sql, _options_key(rule), rule.options.qos > 0)
 
         def build(inputs: Mapping[str, str], now_ms: int) -> QueryUnit:
-            facts = Facts.of(rule.id, now_ms, rule.options.for_query())
+            facts = RuleFacts.of(rule.id, now_ms, rule.options.for_query())
             lookups = {
                 each.index: self._lookup(each.stream) for each in planned.origins if each.kind == "lookup"
             }
@@ -151,7 +150,7 @@ class Planner:
         return Choice(key, streams, None, build)
 
 
-def _check_event_time(planned: Plan) -> None:
+def _check_event_time(planned: QueryPlan) -> None:
     for origin in planned.origins:
         if origin.kind == "stream" and origin.definition.timestamp is None:
             wanted = "isEventTime wants the option TIMESTAMP, the column with the time"
@@ -159,7 +158,7 @@ def _check_event_time(planned: Plan) -> None:
     event_times(planned.origins, planned.joined)
 
 
-def _shareable(planned: Plan) -> bool:
+def _shareable(planned: QueryPlan) -> bool:
     """Whether a rule that comes later may join: it remembers nothing, or only the open window of a join."""
     if planned.analytics or planned.uses_hits or planned.uses_kept:
         return False

@@ -12,7 +12,7 @@ from opq_rules.batch import Batch, Emission, JsonObject, Row
 from opq_rules.engine.options import Options
 from opq_rules.engine.sink_runner import SinkRunner
 from opq_rules.engine.traces import Traces
-from opq_rules.query.plan import Plan
+from opq_rules.query.plan import QueryPlan
 from opq_rules.query.query import Query
 
 LOADED, RUNNING, STOPPED = "loaded", "running", "stopped"
@@ -128,7 +128,7 @@ class QueryUnit:
     """It has state to keep."""
 
     def __init__(
-        self, key: Hashable, inputs: Mapping[str, str], make: Callable[[], Query], plan: Plan
+        self, key: Hashable, inputs: Mapping[str, str], make: Callable[[], Query], plan: QueryPlan
     ) -> None:
         self.key, self.inputs, self.plan = key, dict(inputs), plan
         self.query, self._make = make(), make

@@ -13,7 +13,7 @@ from opq_rules.batch import Batch, Emission, Row
 from opq_rules.engine.rule import Deliver, QueryUnit, Rule
 from opq_rules.engine.thresholds import HOLDS, Comparison, SplitStatement
 from opq_rules.expressions.closures import lookup
-from opq_rules.query.plan import Plan
+from opq_rules.query.plan import QueryPlan
 from opq_rules.query.query import Query
 
 _NUMBERS = frozenset({int, float})
@@ -104,7 +104,7 @@ class ThresholdIndex(QueryUnit):
         key: Hashable,
         inputs: Mapping[str, str],
         make: Callable[[], Query],
-        plan: Plan,
+        plan: QueryPlan,
         split: SplitStatement,
     ) -> None:
         super().__init__(key, inputs, make, plan)

@@ -13,7 +13,16 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from opq_rules.functions.registry import Scalar, find
-from opq_rules.sql.syntax import Binary, Call, Column, Expression, Item, Literal, Select, Unary
+from opq_rules.sql.syntax import (
+    BinaryOperation,
+    Column,
+    Expression,
+    FunctionCall,
+    Item,
+    Literal,
+    Select,
+    Unary,
+)
 
 Constant = int | float | str
 NUMBERS = (int, float)
@@ -81,7 +90,7 @@ def split(select: Select) -> SplitStatement | None:
     free.sort(key=lambda each: each.operator != "=")  # equality first: it leaves fewest
     where: Expression | None = None
     for conjunct in kept:
-        where = conjunct if where is None else Binary("AND", where, conjunct, conjunct.at)
+        where = conjunct if where is None else BinaryOperation("AND", where, conjunct, conjunct.at)
     return SplitStatement(tuple(free), replace(select, where=where))
 
 
@@ -89,14 +98,14 @@ def _conjuncts(node: Expression) -> Iterator[Expression]:
     waiting = [node]
     while waiting:
         each = waiting.pop()
-        if isinstance(each, Binary) and each.operator == "AND":
+        if isinstance(each, BinaryOperation) and each.operator == "AND":
             waiting += [each.right, each.left]
         else:
             yield each
 
 
 def _free(node: Expression, source: str) -> Comparison | None:
-    if not isinstance(node, Binary) or node.operator not in MIRRORED:
+    if not isinstance(node, BinaryOperation) or node.operator not in MIRRORED:
         return None
     left, right, sign = node.left, node.right, node.operator
     if isinstance(right, Column):
@@ -114,9 +123,9 @@ def _free(node: Expression, source: str) -> Comparison | None:
     return None
 
 
-def calls(node: object) -> Iterator[Call]:
+def calls(node: object) -> Iterator[FunctionCall]:
     """Every call in a statement, or a part of one."""
-    return (each for each in nodes(node) if isinstance(each, Call))
+    return (each for each in nodes(node) if isinstance(each, FunctionCall))
 
 
 def nodes(node: object) -> Iterator[object]:
@@ -132,5 +141,5 @@ def nodes(node: object) -> Iterator[object]:
             yield from nodes(getattr(node, field.name))
 
 
-def _has_no_memory(call: Call) -> bool:
+def _has_no_memory(call: FunctionCall) -> bool:
     return call.over is None and isinstance(find(call.name), Scalar) and call.name not in OF_ITS_RULE

@@ -10,13 +10,14 @@ from opq_rules.errors import RowError, RuleError
 from opq_rules.functions.registry import (
     MANY,
     UNKNOWN,
-    Aggregate,
+    AggregateFunction,
     Definition,
     Functions,
     RunContext,
     Scalar,
     built_in,
 )
+from opq_rules.json_numbers import plain_number
 
 
 class TypeRegistry(Protocol):
@@ -121,7 +122,7 @@ def _definition(name: str, function: Function) -> Definition:
         return function.validate([None if each is UNKNOWN else each for each in constants])
 
     if function.is_aggregate():
-        return Aggregate(name, lambda *_: _PluginAggregate(function, name), 0, MANY, check=check)
+        return AggregateFunction(name, lambda *_: _PluginAggregate(function, name), 0, MANY, check=check)
     contexts: dict[str, CallContext] = {}
 
     def run(context: RunContext, *arguments: object) -> object:
@@ -135,6 +136,6 @@ def _definition(name: str, function: Function) -> Definition:
 
 def _called(function: Function, arguments: Sequence[object], context: CallContext) -> object:
     try:
-        return function.exec(arguments, context)
+        return function.exec([plain_number(each) for each in arguments], context)
     except Exception as error:  # a plug-in's function: foreign code, it may raise anything
         raise RowError(f"{context.op_id}: {type(error).__name__}: {error}"[:500]) from error

@@ -7,47 +7,47 @@ Source: reference/rules.md, D.4.
 import math
 import operator
 from collections.abc import Callable
-from typing import Any
 
+from opq_rules.batch import Value
 from opq_rules.errors import RowError
-from opq_rules.expressions.values import NUMBERS, shown
+from opq_rules.expressions.values import NUMBERS, shown, whole
 
 
-def add(left: Any, right: Any) -> Any:
+def add(left: Value, right: Value) -> Value:
     return _numeric("+", operator.add, left, right)
 
 
-def subtract(left: Any, right: Any) -> Any:
+def subtract(left: Value, right: Value) -> Value:
     return _numeric("-", operator.sub, left, right)
 
 
-def multiply(left: Any, right: Any) -> Any:
+def multiply(left: Value, right: Value) -> Value:
     return _numeric("*", operator.mul, left, right)
 
 
-def divide(left: Any, right: Any) -> Any:
-    """Of two ints the int towards zero: 7/2 = 3, -7/2 = -3."""
+def divide(left: Value, right: Value) -> Value:
+    """The quotient; that of two ints is cut towards zero: 7/2 = 3, -7/2 = -3."""
     return _numeric("/", _quotient, left, right)
 
 
-def modulo(left: Any, right: Any) -> Any:
+def modulo(left: Value, right: Value) -> Value:
     """With the sign of `left`: -7 % 2 = -1."""
     return _numeric("%", _remainder, left, right)
 
 
-def bit_and(left: Any, right: Any) -> Any:
+def bit_and(left: Value, right: Value) -> Value:
     return _bitwise("&", operator.and_, left, right)
 
 
-def bit_or(left: Any, right: Any) -> Any:
+def bit_or(left: Value, right: Value) -> Value:
     return _bitwise("|", operator.or_, left, right)
 
 
-def bit_xor(left: Any, right: Any) -> Any:
+def bit_xor(left: Value, right: Value) -> Value:
     return _bitwise("^", operator.xor, left, right)
 
 
-ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
+ARITHMETIC: dict[str, Callable[[Value, Value], Value]] = {
     "+": add,
     "-": subtract,
     "*": multiply,
@@ -59,7 +59,7 @@ ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-def negate(value: Any) -> Any:
+def negate(value: Value) -> Value:
     if value is None:
         return None
     if type(value) not in NUMBERS:
@@ -67,7 +67,7 @@ def negate(value: Any) -> Any:
     return -value
 
 
-def _numeric(sign: str, work: Callable[[Any, Any], Any], left: Any, right: Any) -> Any:
+def _numeric(sign: str, work: Callable[[Value, Value], Value], left: Value, right: Value) -> Value:
     if left is None or right is None:
         return None
     if type(left) not in NUMBERS or type(right) not in NUMBERS:
@@ -80,14 +80,14 @@ def _numeric(sign: str, work: Callable[[Any, Any], Any], left: Any, right: Any) 
         raise RowError(f"{shown(left)} {sign} {shown(right)}: {error}") from None
 
 
-def _quotient(left: Any, right: Any) -> Any:
+def _quotient(left: Value, right: Value) -> Value:
     if type(left) is int and type(right) is int:
         quotient = abs(left) // abs(right)
         return quotient if (left < 0) == (right < 0) else -quotient
     return left / right
 
 
-def _remainder(left: Any, right: Any) -> Any:
+def _remainder(left: Value, right: Value) -> Value:
     if right == 0:
         raise ZeroDivisionError
     if type(left) is int and type(right) is int:
@@ -96,9 +96,10 @@ def _remainder(left: Any, right: Any) -> Any:
     return math.fmod(left, right)
 
 
-def _bitwise(sign: str, work: Callable[[Any, Any], Any], left: Any, right: Any) -> Any:
+def _bitwise(sign: str, work: Callable[[Value, Value], Value], left: Value, right: Value) -> Value:
     if left is None or right is None:
         return None
+    left, right = whole(left), whole(right)
     if type(left) is not type(right) or type(left) not in (int, bool):
         raise RowError(f"{shown(left)} {sign} {shown(right)}: want whole numbers")
     return work(left, right)

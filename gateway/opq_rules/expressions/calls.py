@@ -1,8 +1,8 @@
 """A call of an ordinary function, compiled: checked when the rule is made, null and errors as declared."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
+from opq_rules.batch import Value
 from opq_rules.errors import RowError
 from opq_rules.expressions.closures import Evaluate
 from opq_rules.expressions.compiled import Compiled, folded, refused
@@ -10,7 +10,7 @@ from opq_rules.expressions.values import shown
 from opq_rules.functions.registry import (
     MANY,
     UNKNOWN,
-    Aggregate,
+    AggregateFunction,
     Analytic,
     Definition,
     Functions,
@@ -19,14 +19,14 @@ from opq_rules.functions.registry import (
     find,
     near,
 )
-from opq_rules.sql.syntax import Call, Column, Expression, Literal, Member, Star
+from opq_rules.sql.syntax import Column, Expression, FunctionCall, Literal, MemberOf, Star
 
 FUNCTION_ERRORS = (RowError, ValueError, TypeError, ArithmeticError, RecursionError)
 """What a function may raise; `failed` makes the RowError of it."""
 
 
 def compile_call(
-    node: Call, compile_argument: Callable[[Expression], Compiled], functions: Functions | None
+    node: FunctionCall, compile_argument: Callable[[Expression], Compiled], functions: Functions | None
 ) -> Compiled:
     """Raises RuleError: no such function, wrong count, constants that are wrong, no place for it here."""
     function = _scalar(node, checked_definition(node, functions))
@@ -42,7 +42,7 @@ def compile_call(
     return folded(evaluate, node.at, *(known for _, known in arguments))
 
 
-def checked_definition(node: Call, functions: Functions | None = None) -> Definition:
+def checked_definition(node: FunctionCall, functions: Functions | None = None) -> Definition:
     """What is called, with the right count of arguments. Raises RuleError with the place of the call."""
     found = find(node.name, functions)
     if found is None:
@@ -53,7 +53,9 @@ def checked_definition(node: Call, functions: Functions | None = None) -> Defini
     return found
 
 
-def check_constants(node: Call, found: Scalar | Aggregate | Analytic, constants: Sequence[Any]) -> None:
+def check_constants(
+    node: FunctionCall, found: Scalar | AggregateFunction | Analytic, constants: Sequence[Value]
+) -> None:
     """Asks the definition's `check`. Raises RuleError naming the function."""
     wrong = found.check(constants) if found.check else ""
     if wrong:
@@ -69,20 +71,20 @@ def _counted(found: Definition) -> str:
     return f"{least} to {most} arguments"
 
 
-def _scalar(node: Call, found: Definition) -> Scalar:
+def _scalar(node: FunctionCall, found: Definition) -> Scalar:
     name = node.written
-    if isinstance(found, Aggregate) and found.scalar is not None and node.filter is None:
+    if isinstance(found, AggregateFunction) and found.scalar is not None and node.filter is None:
         found = found.scalar
-    if isinstance(found, Aggregate):
+    if isinstance(found, AggregateFunction):
         raise refused(node.at, f"aggregate {name} is not allowed here", "it belongs into SELECT or HAVING")
     if isinstance(found, Analytic | Planned):
         raise refused(node.at, f"{name} is not allowed here")
     if found.spread is not None:
         raise refused(node.at, f"{name} is not allowed here", "it stands by itself in SELECT")
     if node.filter is not None:
-        raise refused(node.at, f"FILTER behind {name}", "FILTER belongs to aggregates")
+        raise refused(node.at, f"FILTER after {name}", "FILTER belongs to aggregates")
     if node.over is not None:
-        raise refused(node.at, f"OVER behind {name}", "OVER belongs to analytic functions")
+        raise refused(node.at, f"OVER after {name}", "OVER belongs to analytic functions")
     for argument in node.arguments:
         if isinstance(argument, Star):
             raise refused(argument.at, f"{name}(*): want a value, not *")
@@ -92,7 +94,7 @@ def _scalar(node: Call, found: Definition) -> Scalar:
 def _path(node: Expression) -> Compiled:
     """`key`, `stream.key`, `key->key` or `"key"`: as (stream or None, key, ...)."""
     names: list[str] = []
-    while isinstance(node, Member):
+    while isinstance(node, MemberOf):
         names.insert(0, node.name)
         node = node.of
     if isinstance(node, Column):
@@ -113,7 +115,7 @@ def _evaluating(written: str, function: Scalar, arguments: Sequence[Evaluate]) -
     if len(arguments) == 2:
         return _of_two(written, run, strict, *arguments)
 
-    def evaluate(row: Any, context: Any) -> Any:
+    def evaluate(row: Value, context: Value) -> Value:
         given = [argument(row, context) for argument in arguments]
         if strict:
             for value in given:  # not `in`: a waveform would compare sample by sample
@@ -127,8 +129,8 @@ def _evaluating(written: str, function: Scalar, arguments: Sequence[Evaluate]) -
     return evaluate
 
 
-def _of_one(written: str, run: Callable[..., Any], strict: bool, argument: Evaluate) -> Evaluate:
-    def evaluate(row: Any, context: Any) -> Any:
+def _of_one(written: str, run: Callable[..., Value], strict: bool, argument: Evaluate) -> Evaluate:
+    def evaluate(row: Value, context: Value) -> Value:
         value = argument(row, context)
         if value is None and strict:
             return None
@@ -141,9 +143,9 @@ def _of_one(written: str, run: Callable[..., Any], strict: bool, argument: Evalu
 
 
 def _of_two(
-    written: str, run: Callable[..., Any], strict: bool, first: Evaluate, second: Evaluate
+    written: str, run: Callable[..., Value], strict: bool, first: Evaluate, second: Evaluate
 ) -> Evaluate:
-    def evaluate(row: Any, context: Any) -> Any:
+    def evaluate(row: Value, context: Value) -> Value:
         a = first(row, context)
         b = second(row, context)
         if strict and (a is None or b is None):
@@ -157,9 +159,9 @@ def _of_two(
 
 
 def _with_context(
-    written: str, run: Callable[..., Any], strict: bool, arguments: Sequence[Evaluate]
+    written: str, run: Callable[..., Value], strict: bool, arguments: Sequence[Evaluate]
 ) -> Evaluate:
-    def evaluate(row: Any, context: Any) -> Any:
+    def evaluate(row: Value, context: Value) -> Value:
         given = [argument(row, context) for argument in arguments]
         if strict:
             for value in given:  # not `in`: a waveform would compare sample by sample
@@ -173,7 +175,7 @@ def _with_context(
     return evaluate
 
 
-def failed(written: str, given: Sequence[Any], error: BaseException) -> RowError:
+def failed(written: str, given: Sequence[Value], error: BaseException) -> RowError:
     """`round(string "abc"): want a number ...`."""
     shown_given = ", ".join(shown(value) for value in given)
     return RowError(f"{written}({shown_given}): {error}")

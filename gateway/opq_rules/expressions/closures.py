@@ -5,16 +5,16 @@ a call. Numbers go the fast way, everything else (null, text, kinds that clash) 
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
+from opq_rules.batch import Value
 from opq_rules.expressions.arithmetic import ARITHMETIC
 from opq_rules.expressions.values import COMPARISONS, compare
 
-Evaluate = Callable[[Any, Any], Any]
+Evaluate = Callable[[Value, Value], Value]
 """`f(row, context)`: the value of an expression."""
 
 
-def lookup(row: Mapping[str, Any], key: str) -> Any:
+def lookup(row: Mapping[str, Value], key: str) -> Value:
     """The column whatever the case of its letters; None where there is none."""
     try:
         return row[key]
@@ -73,13 +73,13 @@ def make(left, right, other):
 _SIGNS = {"=": "==", "!=": "!=", "<": "<", "<=": "<=", ">": ">", ">=": ">=", "+": "+", "-": "-", "*": "*"}
 _MIRRORED = {"=": "=", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<=", "+": "+", "*": "*"}
 
-Make = Callable[[Any, Any, Callable[[Any, Any], Any]], Evaluate]
+Make = Callable[[Value, Value, Callable[[Value, Value], Value]], Evaluate]
 
 
 def _made(template: str) -> dict[str, Make]:
     made: dict[str, Make] = {}
     for sign, python in _SIGNS.items():
-        names: dict[str, Any] = {"lookup": lookup}
+        names: dict[str, Value] = {"lookup": lookup}
         exec(template.format(sign=python), names)  # templates and signs are the constants above
         made[sign] = names["make"]
     return made
@@ -90,11 +90,13 @@ _BY_KEY_AND_TEXT = _made(_KEY_AND_TEXT)
 _BY_TWO = _made(_TWO)
 
 
-def _comparing(sign: str) -> Callable[[Any, Any], Any]:
+def _comparing(sign: str) -> Callable[[Value, Value], Value]:
     return lambda left, right: compare(sign, left, right)
 
 
-_OTHERS: dict[str, Callable[[Any, Any], Any]] = ARITHMETIC | {sign: _comparing(sign) for sign in COMPARISONS}
+_OTHERS: dict[str, Callable[[Value, Value], Value]] = ARITHMETIC | {
+    sign: _comparing(sign) for sign in COMPARISONS
+}
 
 
 def of_two(sign: str, left: Evaluate, right: Evaluate) -> Evaluate:
@@ -105,7 +107,7 @@ def of_two(sign: str, left: Evaluate, right: Evaluate) -> Evaluate:
     return lambda row, context: work(left(row, context), right(row, context))
 
 
-def of_key(sign: str, key: str, constant: Any) -> Evaluate | None:
+def of_key(sign: str, key: str, constant: Value) -> Evaluate | None:
     """`row[key] sign constant`; None where there is no fast form of it."""
     if type(constant) in (int, float) and sign in _SIGNS:
         return _BY_KEY_AND_NUMBER[sign](key, constant, _OTHERS[sign])

@@ -6,8 +6,9 @@ and plain functions (`functions`). Source: reference/rules.md, D.4 and D.5.
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
+from opq_rules.batch import Value
 from opq_rules.errors import RowError
 from opq_rules.expressions import arithmetic, closures, conditions, values
 from opq_rules.expressions.calls import compile_call
@@ -16,24 +17,24 @@ from opq_rules.expressions.compiled import Compiled, constant, folded, refused
 from opq_rules.functions.registry import UNKNOWN, Functions
 from opq_rules.sql.syntax import (
     Between,
-    Binary,
-    Call,
-    Case,
+    BinaryOperation,
+    CaseExpression,
     Column,
+    ElementAt,
     Expression,
+    FunctionCall,
     In,
-    Index,
     Like,
     Literal,
-    Member,
-    Place,
+    MemberOf,
     Slice,
     Star,
+    TextPlace,
     Unary,
 )
 
 MAX_DEPTH = 250
-"""Of nested expressions; a chain of AND or OR counts as one."""
+"""Levels of nested expressions; a chain of AND or OR counts as one."""
 
 
 class Resolver(Protocol):
@@ -47,7 +48,7 @@ class Resolver(Protocol):
         """The key where `row` is a dict and the column is just `row.get(key)`; None: ask `column`."""
         ...
 
-    def call(self, node: Call) -> Evaluate | None:
+    def call(self, node: FunctionCall) -> Evaluate | None:
         """Aggregates, analytic calls, functions of plug-ins with state; None: an ordinary function."""
         ...
 
@@ -64,14 +65,14 @@ def compile_condition(node: Expression, resolver: Resolver, functions: Functions
     """For WHERE and the like: the closure gives True or False, null counts as false. Raises as above."""
     evaluate, value = _Compiler(resolver, functions).compile(node)
     if value is not UNKNOWN and type(value) not in (bool, type(None)):
-        raise refused(node.at, f"{values.shown(value)} is no condition")
+        raise refused(node.at, *values.no_condition(value))
     if isinstance(node, In | Between | Like) or _always_boolean(node):
         return evaluate
     condition = values.condition
     return lambda row, context: condition(evaluate(row, context))
 
 
-def constant_value(node: Expression, functions: Functions | None = None) -> Any:
+def constant_value(node: Expression, functions: Functions | None = None) -> Value:
     """The value of an expression without columns, or UNKNOWN."""
 
     class Nothing:
@@ -81,14 +82,14 @@ def constant_value(node: Expression, functions: Functions | None = None) -> Any:
         def key(self, node: Column) -> str | None:
             return None
 
-        def call(self, node: Call) -> Evaluate | None:
+        def call(self, node: FunctionCall) -> Evaluate | None:
             return None
 
     return _Compiler(Nothing(), functions).compile(node)[1]
 
 
 def _always_boolean(node: Expression) -> bool:
-    return isinstance(node, Binary) and (
+    return isinstance(node, BinaryOperation) and (
         node.operator in values.COMPARISONS or node.operator in ("AND", "OR")
     )
 
@@ -114,12 +115,12 @@ class _Compiler:
     def column(self, node: Column) -> Compiled:
         return self._resolver.column(node), UNKNOWN
 
-    def member(self, node: Member) -> Compiled:
+    def member(self, node: MemberOf) -> Compiled:
         of, known = self.compile(node.of)
         name, member = node.name, values.member
         return folded(lambda row, context: member(of(row, context), name), node.at, known)
 
-    def index(self, node: Index) -> Compiled:
+    def index(self, node: ElementAt) -> Compiled:
         of, known = self.compile(node.of)
         at, at_known = self.compile(node.index)
         index = values.index
@@ -146,7 +147,7 @@ class _Compiler:
         work = arithmetic.negate if node.operator == "-" else _inverted
         return folded(lambda row, context: work(operand(row, context)), node.at, known)
 
-    def binary(self, node: Binary) -> Compiled:
+    def binary(self, node: BinaryOperation) -> Compiled:
         if node.operator in ("AND", "OR"):
             return self._chain(node)
         left, left_known = self.compile(node.left)
@@ -156,7 +157,7 @@ class _Compiler:
             evaluate or closures.of_two(node.operator, left, right), node.at, left_known, right_known
         )
 
-    def _fast(self, node: Binary, left_known: Any, right_known: Any) -> Evaluate | None:
+    def _fast(self, node: BinaryOperation, left_known: Value, right_known: Value) -> Evaluate | None:
         """`column sign constant`, either way round."""
         if isinstance(node.left, Column) and right_known is not UNKNOWN:
             key = self._resolver.key(node.left)
@@ -166,11 +167,11 @@ class _Compiler:
             return None if key is None else closures.of_number(node.operator, left_known, key)
         return None
 
-    def _chain(self, node: Binary) -> Compiled:
+    def _chain(self, node: BinaryOperation) -> Compiled:
         """`a AND b AND c`, or the same of OR: from the left, until it is decided."""
         parts: list[Expression] = []
         rest: Expression = node
-        while isinstance(rest, Binary) and rest.operator == node.operator:
+        while isinstance(rest, BinaryOperation) and rest.operator == node.operator:
             parts.append(rest.right)
             rest = rest.left
         compiled = [self.compile(part) for part in (rest, *reversed(parts))]
@@ -179,7 +180,7 @@ class _Compiler:
         chained = conditions.chain(evaluates, decided)
         for part, (_, known) in zip((rest, *reversed(parts)), compiled, strict=True):
             if known is not UNKNOWN and type(known) not in (bool, type(None)):
-                raise refused(part.at, f"{values.shown(known)} is no condition")
+                raise refused(part.at, *values.no_condition(known))
         return folded(chained, node.at, *(known for _, known in compiled))
 
     def one_of(self, node: In) -> Compiled:
@@ -217,7 +218,7 @@ class _Compiler:
             return folded(conditions.like_constant(of, pattern_known, negated), node.at, known, pattern_known)
         return folded(conditions.like(of, pattern, negated), node.at, known, pattern_known)
 
-    def case(self, node: Case) -> Compiled:
+    def case(self, node: CaseExpression) -> Compiled:
         if not node.whens:
             raise refused(node.at, "CASE without WHEN")
         otherwise, otherwise_known = self.compile(node.otherwise) if node.otherwise else constant(None)
@@ -235,31 +236,31 @@ class _Compiler:
     def star(self, node: Star) -> Compiled:
         raise refused(node.at, "* stands alone in SELECT, or in count(*), collect(*) and the like")
 
-    def call(self, node: Call) -> Compiled:
+    def call(self, node: FunctionCall) -> Compiled:
         answered = self._resolver.call(node)
         if answered is not None:
             return answered, UNKNOWN
         return compile_call(node, self.compile, self._functions)
 
 
-_KINDS: dict[type, Callable[[_Compiler, Any], Compiled]] = {
+_KINDS: dict[type, Callable[[_Compiler, Value], Compiled]] = {
     Literal: _Compiler.literal,
     Column: _Compiler.column,
-    Member: _Compiler.member,
-    Index: _Compiler.index,
+    MemberOf: _Compiler.member,
+    ElementAt: _Compiler.index,
     Slice: _Compiler.slice,
     Unary: _Compiler.unary,
-    Binary: _Compiler.binary,
+    BinaryOperation: _Compiler.binary,
     In: _Compiler.one_of,
     Between: _Compiler.between,
     Like: _Compiler.like,
-    Case: _Compiler.case,
+    CaseExpression: _Compiler.case,
     Star: _Compiler.star,
-    Call: _Compiler.call,
+    FunctionCall: _Compiler.call,
 }
 
 
-def _inverted(value: Any) -> bool | None:
+def _inverted(value: Value) -> bool | None:
     if value is None:
         return None
     if type(value) is not bool:
@@ -267,7 +268,7 @@ def _inverted(value: Any) -> bool | None:
     return not value
 
 
-def _check_slice(at: Place, start: Any, end: Any) -> None:
+def _check_slice(at: TextPlace, start: Value, end: Value) -> None:
     for bound in (start, end):
         if bound is not UNKNOWN and type(bound) not in (int, type(None)):
             raise refused(at, f"[{values.shown(bound)}]: want whole numbers in a slice")

@@ -4,8 +4,8 @@ Source: reference/rules.md, D.4: comparisons with null are false, also NOT IN wi
 """
 
 from collections.abc import Sequence
-from typing import Any
 
+from opq_rules.batch import Value
 from opq_rules.errors import RowError
 from opq_rules.expressions import values
 from opq_rules.expressions.closures import Evaluate
@@ -19,7 +19,7 @@ def chain(parts: Sequence[Evaluate], decided: bool) -> Evaluate:
 def _pair(left: Evaluate, right: Evaluate, decided: bool) -> Evaluate:
     condition = values.condition
 
-    def evaluate(row: Any, context: Any) -> bool:
+    def evaluate(row: Value, context: Value) -> bool:
         value = left(row, context)
         if value is not True and value is not False:
             value = condition(value)
@@ -34,7 +34,7 @@ def _pair(left: Evaluate, right: Evaluate, decided: bool) -> Evaluate:
 def _many(parts: Sequence[Evaluate], decided: bool) -> Evaluate:
     condition = values.condition
 
-    def evaluate(row: Any, context: Any) -> bool:
+    def evaluate(row: Value, context: Value) -> bool:
         for part in parts:
             value = part(row, context)
             if value is not True and value is not False:
@@ -49,7 +49,7 @@ def _many(parts: Sequence[Evaluate], decided: bool) -> Evaluate:
 def between(of: Evaluate, low: Evaluate, high: Evaluate, negated: bool) -> Evaluate:
     compare = values.compare
 
-    def evaluate(row: Any, context: Any) -> bool:
+    def evaluate(row: Value, context: Value) -> bool:
         value, least, most = of(row, context), low(row, context), high(row, context)
         if value is None or least is None or most is None:
             return False
@@ -58,11 +58,11 @@ def between(of: Evaluate, low: Evaluate, high: Evaluate, negated: bool) -> Evalu
     return evaluate
 
 
-def between_numbers(of: Evaluate, low: Any, high: Any, negated: bool) -> Evaluate:
+def between_numbers(of: Evaluate, low: Value, high: Value, negated: bool) -> Evaluate:
     """`of BETWEEN low AND high` of two numbers that are known."""
     compare = values.compare
 
-    def evaluate(row: Any, context: Any) -> bool:
+    def evaluate(row: Value, context: Value) -> bool:
         value = of(row, context)
         kind = type(value)
         if kind is float or kind is int:
@@ -74,11 +74,11 @@ def between_numbers(of: Evaluate, low: Any, high: Any, negated: bool) -> Evaluat
     return evaluate
 
 
-def in_set(of: Evaluate, constants: Sequence[Any], kinds: frozenset[type], negated: bool) -> Evaluate:
+def in_set(of: Evaluate, constants: Sequence[Value], kinds: frozenset[type], negated: bool) -> Evaluate:
     """`of IN (...)` of constants that are all of `kinds`."""
     found = frozenset(constants)
 
-    def evaluate(row: Any, context: Any) -> bool:
+    def evaluate(row: Value, context: Value) -> bool:
         value = of(row, context)
         if type(value) in kinds:
             return (value in found) is not negated
@@ -92,7 +92,7 @@ def in_set(of: Evaluate, constants: Sequence[Any], kinds: frozenset[type], negat
 def in_list(of: Evaluate, choices: Sequence[Evaluate], negated: bool) -> Evaluate:
     compare = values.compare
 
-    def evaluate(row: Any, context: Any) -> bool:
+    def evaluate(row: Value, context: Value) -> bool:
         value = of(row, context)
         if value is None:
             return False
@@ -104,7 +104,7 @@ def in_list(of: Evaluate, choices: Sequence[Evaluate], negated: bool) -> Evaluat
 def in_array(of: Evaluate, array: Evaluate, negated: bool) -> Evaluate:
     compare = values.compare
 
-    def evaluate(row: Any, context: Any) -> bool:
+    def evaluate(row: Value, context: Value) -> bool:
         value, choices = of(row, context), array(row, context)
         if value is None:
             return False
@@ -120,7 +120,7 @@ def in_array(of: Evaluate, array: Evaluate, negated: bool) -> Evaluate:
 def like(of: Evaluate, pattern: Evaluate, negated: bool) -> Evaluate:
     match = values.like
 
-    def evaluate(row: Any, context: Any) -> bool:
+    def evaluate(row: Value, context: Value) -> bool:
         value, wanted = of(row, context), pattern(row, context)
         return value is not None and wanted is not None and match(value, wanted) is not negated
 
@@ -130,7 +130,7 @@ def like(of: Evaluate, pattern: Evaluate, negated: bool) -> Evaluate:
 def like_constant(of: Evaluate, pattern: str, negated: bool) -> Evaluate:
     match = values.like_pattern(pattern).fullmatch
 
-    def evaluate(row: Any, context: Any) -> bool:
+    def evaluate(row: Value, context: Value) -> bool:
         value = of(row, context)
         if type(value) is str:
             return (match(value) is not None) is not negated
@@ -143,7 +143,7 @@ def case_of_conditions(branches: Sequence[tuple[Evaluate, Evaluate]], otherwise:
     """`CASE WHEN ...`"""
     condition = values.condition
 
-    def evaluate(row: Any, context: Any) -> Any:
+    def evaluate(row: Value, context: Value) -> Value:
         for when, then in branches:
             if condition(when(row, context)):
                 return then(row, context)
@@ -157,7 +157,7 @@ def case_of_value(
 ) -> Evaluate:
     compare = values.compare
 
-    def evaluate(row: Any, context: Any) -> Any:
+    def evaluate(row: Value, context: Value) -> Value:
         value = of(row, context)
         for when, then in branches:
             if compare("=", value, when(row, context)):

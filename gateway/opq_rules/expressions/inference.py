@@ -1,14 +1,15 @@
 """The type of an expression, before any record: what no record could compute is a clash.
 
-A clash is refused where it is always computed. Where a record may pass it by (behind AND and OR, in the
+A clash is refused where it is always computed. Where a record may pass it by (after AND and OR, in the
 branches of CASE, in a FILTER's aggregate) it is noted, and left to the records that meet it.
 Source: reference/rules.md, D.4; arguments of functions: `functions.signatures`.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Protocol
 
+from opq_rules.batch import Value
 from opq_rules.errors import RuleError
 from opq_rules.expressions.compiled import refused
 from opq_rules.expressions.types import (
@@ -28,40 +29,40 @@ from opq_rules.functions.registry import Functions, Scalar, find
 from opq_rules.functions.signatures import Signature, arithmetic, signature
 from opq_rules.sql.syntax import (
     Between,
-    Binary,
-    Call,
-    Case,
+    BinaryOperation,
+    CaseExpression,
     Column,
+    ElementAt,
     Expression,
+    FunctionCall,
     In,
-    Index,
     Like,
     Literal,
-    Member,
-    Place,
+    MemberOf,
     Slice,
     Star,
+    TextPlace,
     Unary,
 )
 
 _TIMES = NUMBER.kinds | {"datetime"}
 _EQUAL = ("=", "!=")
 _CAST = 'cast(x, "float") makes a number of a text'
-_COMPARE = "compare it, as in v > 0 or name = 'x'"
+_COMPARE = "write a comparison such as v > 0 or name = 'x'"
 
 
 class Scope(Protocol):
     """Where names of one clause lead."""
 
     def column(self, node: Column, inference: "Inference") -> ValueType:
-        """Of a column, or of what its alias stands for."""
+        """The type of a column, or of what its alias stands for."""
         ...
 
-    def within(self, node: Call) -> "Scope":
+    def within(self, node: FunctionCall) -> "Scope":
         """That of the arguments of a call, and of its OVER."""
         ...
 
-    def filtering(self, node: Call) -> "Scope":
+    def filtering(self, node: FunctionCall) -> "Scope":
         """That of the call's FILTER."""
         ...
 
@@ -78,7 +79,7 @@ class Inference:
         return _KINDS[type(node)](self, node, scope)
 
     def condition(self, node: Expression, scope: Scope) -> None:
-        """Of WHERE and the like. Raises as above."""
+        """Check a condition (WHERE and the like). Raises as above."""
         _want_condition(self.type_of(node, scope), node.at)
 
     @contextmanager
@@ -90,7 +91,7 @@ class Inference:
             self.passed_by.append(error)
 
     def later(self, node: Expression, scope: Scope) -> ValueType:
-        """Of what a record may pass by; unknown where it clashes."""
+        """The type of what a record may pass by; unknown where it clashes."""
         with self.left_to_records():
             return self.type_of(node, scope)
         return UNKNOWN_TYPE
@@ -104,14 +105,14 @@ class Inference:
     def _star(self, node: Star, scope: Scope) -> ValueType:
         return STRUCT
 
-    def _member(self, node: Member, scope: Scope) -> ValueType:
+    def _member(self, node: MemberOf, scope: Scope) -> ValueType:
         return self.type_of(node.of, scope).member(node.name)
 
-    def _index(self, node: Index, scope: Scope) -> ValueType:
+    def _index(self, node: ElementAt, scope: Scope) -> ValueType:
         of, at = self.type_of(node.of, scope), self.type_of(node.index, scope)
         if of.kinds and at.kinds:
             _want_array(of, node.at)
-            if not at.can_be(BIGINT.kinds):
+            if not at.can_be(NUMBER.kinds):
                 raise refused(node.at, f"array[{at}]: want a whole number")
         return of.element
 
@@ -120,7 +121,7 @@ class Inference:
         bounds = [self.type_of(each, scope) for each in (node.start, node.end) if each is not None]
         _want_array(of, node.at)
         for bound in bounds if of.kinds else ():
-            if not bound.can_be(BIGINT.kinds):
+            if not bound.can_be(NUMBER.kinds):
                 raise refused(node.at, f"array[{bound} in a slice]: want whole numbers")
         return of.narrowed(ARRAY.kinds)
 
@@ -134,7 +135,7 @@ class Inference:
             raise refused(node.at, f"NOT {of}: want a condition", _COMPARE)
         return of.narrowed(BOOLEAN.kinds)
 
-    def _binary(self, node: Binary, scope: Scope) -> ValueType:
+    def _binary(self, node: BinaryOperation, scope: Scope) -> ValueType:
         sign = node.operator
         if sign in ("AND", "OR"):
             return self._chain(node, scope)
@@ -145,7 +146,9 @@ class Inference:
         if not left.kinds or not right.kinds:
             return NULL
         if sign in "&|^":
-            shared = left.kinds & right.kinds & (BIGINT.kinds | BOOLEAN.kinds)
+            shared = left.kinds & right.kinds & BOOLEAN.kinds
+            if left.can_be(NUMBER.kinds) and right.can_be(NUMBER.kinds):
+                shared |= BIGINT.kinds
             if not shared:
                 raise refused(node.at, f"{left} {sign} {right}: want whole numbers")
             return ValueType(shared)
@@ -155,11 +158,11 @@ class Inference:
             raise refused(node.at, f"{left} {sign} {right}: want numbers", hint)
         return arithmetic([left.narrowed(NUMBER.kinds), right.narrowed(NUMBER.kinds)])
 
-    def _chain(self, node: Binary, scope: Scope) -> ValueType:
-        """`a AND b AND c` without recursion; behind the first, all may be passed by."""
+    def _chain(self, node: BinaryOperation, scope: Scope) -> ValueType:
+        """`a AND b AND c` without recursion; after the first, all may be passed by."""
         parts: list[Expression] = []
         rest: Expression = node
-        while isinstance(rest, Binary) and rest.operator == node.operator:
+        while isinstance(rest, BinaryOperation) and rest.operator == node.operator:
             parts.append(rest.right)
             rest = rest.left
         self.condition(rest, scope)
@@ -195,7 +198,7 @@ class Inference:
             raise refused(node.at, f"{of} LIKE {pattern}: want texts", 'cast(x, "string") makes one')
         return BOOLEAN
 
-    def _case(self, node: Case, scope: Scope) -> ValueType:
+    def _case(self, node: CaseExpression, scope: Scope) -> ValueType:
         """What the first WHEN says is always computed."""
         first, *others = (when for when, _ in node.whens)
         if node.of is None:
@@ -212,7 +215,7 @@ class Inference:
         branches = [then for _, then in node.whens] + ([node.otherwise] if node.otherwise else [])
         return joined([self.later(each, scope) for each in branches])
 
-    def _call(self, node: Call, scope: Scope) -> ValueType:
+    def _call(self, node: FunctionCall, scope: Scope) -> ValueType:
         found = find(node.name, self._functions)
         known = signature(node.name, len(node.arguments))
         inner = scope.within(node)
@@ -239,7 +242,7 @@ class Inference:
         return known.answer(given, arguments)
 
 
-def _want_arguments(node: Call, known: Signature, given: Sequence[ValueType]) -> None:
+def _want_arguments(node: FunctionCall, known: Signature, given: Sequence[ValueType]) -> None:
     if not all(each.kinds for each in given):
         return  # with a null no argument need be looked at
     for place, each in enumerate(given):
@@ -249,12 +252,12 @@ def _want_arguments(node: Call, known: Signature, given: Sequence[ValueType]) ->
             raise refused(node.at, message, _CAST if each == STRING and "number" in words else None)
 
 
-def _want_condition(found: ValueType, at: Place) -> None:
+def _want_condition(found: ValueType, at: TextPlace) -> None:
     if not found.can_be(BOOLEAN.kinds):
-        raise refused(at, f"{found} is no condition", _COMPARE)
+        raise refused(at, f"{found} is not a condition", _COMPARE)
 
 
-def _want_array(found: ValueType, at: Place) -> None:
+def _want_array(found: ValueType, at: TextPlace) -> None:
     if not found.can_be(ARRAY.kinds):
         raise refused(at, f"({found})[ ]: want an array before [ ]")
 
@@ -262,7 +265,7 @@ def _want_array(found: ValueType, at: Place) -> None:
 _COMPARED = frozenset({*_EQUAL, "<", "<=", ">", ">="})
 
 
-def _want_comparable(sign: str, left: ValueType, right: ValueType, at: Place) -> None:
+def _want_comparable(sign: str, left: ValueType, right: ValueType, at: TextPlace) -> None:
     a, b = left.kinds, right.kinds
     if not a or not b:
         return
@@ -275,18 +278,18 @@ def _want_comparable(sign: str, left: ValueType, right: ValueType, at: Place) ->
     raise refused(at, f"{left} {sign} {right}: these do not compare", hint)
 
 
-_KINDS: dict[type, Callable[[Inference, Any, Scope], ValueType]] = {
+_KINDS: dict[type, Callable[[Inference, Value, Scope], ValueType]] = {
     Literal: Inference._literal,
     Column: Inference._column,
-    Member: Inference._member,
-    Index: Inference._index,
+    MemberOf: Inference._member,
+    ElementAt: Inference._index,
     Slice: Inference._slice,
     Unary: Inference._unary,
-    Binary: Inference._binary,
+    BinaryOperation: Inference._binary,
     In: Inference._in,
     Between: Inference._between,
     Like: Inference._like,
-    Case: Inference._case,
+    CaseExpression: Inference._case,
     Star: Inference._star,
-    Call: Inference._call,
+    FunctionCall: Inference._call,
 }

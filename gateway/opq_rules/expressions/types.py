@@ -7,8 +7,8 @@ intersection. Null is in every type and in none of the sets: the type of NULL is
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
+from opq_rules.batch import Value
 from opq_rules.sql.syntax import Type
 
 _ORDER = ("bigint", "float", "string", "boolean", "datetime", "bytea", "array", "struct")
@@ -33,7 +33,7 @@ class ValueType:
         return UNKNOWN_TYPE if self.of is None else self.of
 
     def member(self, name: str) -> "ValueType":
-        """Of `value->name`, which is null where the value is no struct."""
+        """The type of `value->name`, which is null where the value is no struct."""
         if "struct" not in self.kinds and _OTHER not in self.kinds:
             return NULL
         return dict(self.fields).get(name, UNKNOWN_TYPE)
@@ -61,7 +61,7 @@ class ValueType:
             return f"struct({', '.join(f'{name} {each}' for name, each in self.fields)})"
         return kind
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Value]:
         """`{"type", "items"?, "properties"?}` as of GET /streams/{name}/schema; {} where it is unknown."""
         if self == UNKNOWN_TYPE:
             return {}
@@ -89,7 +89,7 @@ def array_of(element: ValueType) -> ValueType:
 
 
 def joined(types: Iterable[ValueType]) -> ValueType:
-    """Of a value that is one of these."""
+    """The type of a value that is one of these."""
     found = NULL
     for each in types:
         found = each if found is NULL else _either(found, each)
@@ -109,7 +109,7 @@ def _either(left: ValueType, right: ValueType) -> ValueType:
     return ValueType(left.kinds | right.kinds, of if arrays else None, fields)
 
 
-def of_literal(value: Any) -> ValueType:
+def of_literal(value: Value) -> ValueType:
     return NULL if value is None else _BY_NAME[_OF_LITERALS[type(value)]]
 
 

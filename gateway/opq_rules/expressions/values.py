@@ -10,8 +10,8 @@ import operator
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
+from opq_rules.batch import Value
 from opq_rules.errors import RowError
 
 NUMBERS = frozenset({int, float})
@@ -31,7 +31,7 @@ _KINDS: dict[type, str] = {
 
 _SHOWN_CHARACTERS = 40  # of a value in an error's text
 
-COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
+COMPARISONS: dict[str, Callable[[Value, Value], Value]] = {
     "=": operator.eq,
     "!=": operator.ne,
     "<": operator.lt,
@@ -41,12 +41,12 @@ COMPARISONS: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
-def kind_of(value: Any) -> str:
+def kind_of(value: Value) -> str:
     """As users know it: bigint, float, string, boolean, bytea, datetime, array, struct, null."""
     return _KINDS.get(type(value), type(value).__name__)
 
 
-def shown(value: Any) -> str:
+def shown(value: Value) -> str:
     """Kind and value, short: `string "abc"`."""
     if value is None:
         return "null"
@@ -56,7 +56,7 @@ def shown(value: Any) -> str:
     return f"{kind_of(value)} {text}"
 
 
-def compare(sign: str, left: Any, right: Any) -> bool:
+def compare(sign: str, left: Value, right: Value) -> bool:
     """`left sign right`; false where one is null."""
     if left is None or right is None:
         return False
@@ -72,7 +72,7 @@ def compare(sign: str, left: Any, right: Any) -> bool:
     raise RowError(f"{shown(left)} {sign} {shown(right)}: these do not compare")
 
 
-def identity(value: Any) -> Any:
+def identity(value: Value) -> Value:
     """Hashable, and equal for values that are the same: 1 and 1.0 are, 1 and true are not."""
     if isinstance(value, list):
         return ("array", *[identity(each) for each in value])
@@ -81,7 +81,7 @@ def identity(value: Any) -> Any:
     return (bool, value) if type(value) is bool else value
 
 
-def moment(value: Any) -> datetime:
+def moment(value: Value) -> datetime:
     """The time of Unix ms, or of a text. Raises TypeError, ValueError."""
     if type(value) in NUMBERS:
         try:
@@ -98,7 +98,7 @@ def unix_ms(value: datetime) -> int:
     return (value - _EPOCH) // timedelta(milliseconds=1)
 
 
-def _as_times(sign: str, left: Any, right: Any) -> tuple[float, float]:
+def _as_times(sign: str, left: Value, right: Value) -> tuple[float, float]:
     """Unix ms of both; text only where it stands right of a datetime."""
     found = []
     for value in (left, right):
@@ -149,28 +149,35 @@ def time_of_text(text: str) -> datetime:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def member(of: Any, name: str) -> Any:
+def whole(value: Value) -> Value:
+    """A float without a fraction as the int that it is: JSON's numbers are floats. Anything else as it is."""
+    return int(value) if type(value) is float and value.is_integer() else value
+
+
+def member(of: Value, name: str) -> Value:
     """`of->name`; null where `of` is no object or has no such key."""
     return of.get(name) if isinstance(of, dict) else None
 
 
-def index(of: Any, at: Any) -> Any:
+def index(of: Value, at: Value) -> Value:
     """`of[at]`, negative from the end; out of range is null."""
     if of is None or at is None:
         return None
     if not isinstance(of, list):
         raise RowError(f"({shown(of)})[{shown(at)}]: want an array before [ ]")
+    at = whole(at)
     if type(at) is not int:
         raise RowError(f"array[{shown(at)}]: want a whole number")
     return of[at] if -len(of) <= at < len(of) else None
 
 
-def cut(of: Any, start: Any, end: Any) -> Any:
+def cut(of: Value, start: Value, end: Value) -> Value:
     """`of[start:end]`, half open, negative from the end; what lies outside is not there."""
     if of is None:
         return None
     if not isinstance(of, list):
         raise RowError(f"({shown(of)})[:]: want an array before [ ]")
+    start, end = whole(start), whole(end)
     for bound in (start, end):
         if bound is not None and type(bound) is not int:
             raise RowError(f"array[{shown(start)}:{shown(end)}]: want whole numbers")
@@ -203,7 +210,7 @@ def like_pattern(pattern: str) -> re.Pattern[str]:
     return re.compile(f"{first}{between}.*{last}", re.DOTALL)
 
 
-def like(of: Any, pattern: Any) -> bool:
+def like(of: Value, pattern: Value) -> bool:
     """`of LIKE pattern`; false where one is null."""
     if of is None or pattern is None:
         return False
@@ -212,10 +219,16 @@ def like(of: Any, pattern: Any) -> bool:
     return like_pattern(pattern).fullmatch(of) is not None
 
 
-def condition(value: Any) -> bool:
-    """Of WHERE, AND, OR, NOT, WHEN: null counts as false, anything but true and false is an error."""
+def no_condition(value: Value) -> tuple[str, str]:
+    """What is wrong with a constant where a condition has to stand, and what to write."""
+    number = value if type(value) in NUMBERS else 0
+    return f"{shown(value)} is not a condition", f"write a comparison such as rms > {number}"
+
+
+def condition(value: Value) -> bool:
+    """The value of a condition: null counts as false, anything but true and false is an error."""
     if value is True:
         return True
     if value is False or value is None:
         return False
-    raise RowError(f"{shown(value)} is no condition")
+    raise RowError(f"{shown(value)} is not a condition")

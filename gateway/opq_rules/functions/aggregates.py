@@ -7,58 +7,58 @@ Source: reference/rules.md, D.5, Aggregate.
 
 import math
 from collections.abc import Callable
-from typing import Any
 
+from opq_rules.batch import State, Value
 from opq_rules.expressions.values import COMPARISONS, NUMBERS, compare
 from opq_rules.functions.arguments import want
-from opq_rules.functions.exact import Moments, Sum
-from opq_rules.functions.registry import Accumulator, Aggregate, Definition, merged
+from opq_rules.functions.exact import ExactMoments, Sum
+from opq_rules.functions.registry import Accumulator, AggregateFunction, Definition, merged
 
 
-class Count:
-    """Of what is not null; of `*` every record."""
+class CountAccumulator:
+    """Counts what is not null; with `*` every record."""
 
     __slots__ = ("count",)
 
     def __init__(self) -> None:
         self.count = 0
 
-    def add(self, value: Any) -> None:
+    def add(self, value: Value) -> None:
         if value is not None:
             self.count += 1
 
-    def remove(self, value: Any) -> None:
+    def remove(self, value: Value) -> None:
         if value is not None:
             self.count -= 1
 
-    def merge(self, other: "Count") -> None:
+    def merge(self, other: "CountAccumulator") -> None:
         self.count += other.count
 
     def value(self) -> int:
         return self.count
 
-    def state(self) -> Any:
+    def state(self) -> State:
         return self.count
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: State) -> None:
         self.count = state
 
 
 class Total(Sum):
     __slots__ = ()
 
-    def value(self) -> Any:
+    def value(self) -> Value:
         return self.total()
 
 
 class Mean(Sum):
     __slots__ = ()
 
-    def value(self) -> Any:
+    def value(self) -> Value:
         return self.mean()
 
 
-class Spread(Moments):
+class Spread(ExactMoments):
     """Variance or standard deviation, of the population or of a sample."""
 
     __slots__ = ("_root", "_sample")
@@ -80,9 +80,9 @@ class Extreme:
     def __init__(self, sign: str) -> None:
         self._sign = sign
         self._beats = COMPARISONS[sign]
-        self._best: Any = None
+        self._best: Value = None
 
-    def add(self, value: Any) -> None:
+    def add(self, value: Value) -> None:
         best = self._best
         if type(value) in NUMBERS and type(best) in NUMBERS:
             if self._beats(value, best):
@@ -98,13 +98,13 @@ class Extreme:
     def merge(self, other: "Extreme") -> None:
         self.add(other._best)
 
-    def value(self) -> Any:
+    def value(self) -> Value:
         return self._best
 
-    def state(self) -> Any:
+    def state(self) -> State:
         return self._best
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: State) -> None:
         self._best = state
 
 
@@ -115,9 +115,9 @@ class ExtremeAt:
 
     def __init__(self, sign: str) -> None:
         self._best = Extreme(sign)
-        self._at: Any = None
+        self._at: Value = None
 
-    def add(self, at: Any, value: Any) -> None:
+    def add(self, at: Value, value: Value) -> None:
         before = self._best.value()
         self._best.add(value)
         if self._best.value() is not before:
@@ -126,31 +126,31 @@ class ExtremeAt:
     def merge(self, other: "ExtremeAt") -> None:
         self.add(other._at, other._best.value())
 
-    def value(self) -> Any:
+    def value(self) -> Value:
         return self._at
 
-    def state(self) -> Any:
+    def state(self) -> State:
         return [self._at, self._best.state()]
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: State) -> None:
         self._at = state[0]
         self._best.restore(state[1])
 
 
-def _of_numbers(name: str, start: Callable[..., Accumulator]) -> Aggregate:
-    return Aggregate(name, start, 1, 1, merge=merged, remove=True, check=want("number"))
+def _of_numbers(name: str, start: Callable[..., Accumulator]) -> AggregateFunction:
+    return AggregateFunction(name, start, 1, 1, merge=merged, remove=True, check=want("number"))
 
 
 FUNCTIONS: tuple[Definition, ...] = (
-    Aggregate("count", Count, 1, 1, merge=merged, remove=True, star=True),
+    AggregateFunction("count", CountAccumulator, 1, 1, merge=merged, remove=True, star=True),
     _of_numbers("sum", Total),
     _of_numbers("avg", Mean),
-    Aggregate("max", lambda: Extreme(">"), 1, 1, merge=merged),
-    Aggregate("min", lambda: Extreme("<"), 1, 1, merge=merged),
+    AggregateFunction("max", lambda: Extreme(">"), 1, 1, merge=merged),
+    AggregateFunction("min", lambda: Extreme("<"), 1, 1, merge=merged),
     _of_numbers("stddev", lambda: Spread(sample=False, root=True)),
     _of_numbers("stddevs", lambda: Spread(sample=True, root=True)),
     _of_numbers("var", lambda: Spread(sample=False, root=False)),
     _of_numbers("vars", lambda: Spread(sample=True, root=False)),
-    Aggregate("argmax", lambda: ExtremeAt(">"), 2, 2, merge=merged),
-    Aggregate("argmin", lambda: ExtremeAt("<"), 2, 2, merge=merged),
+    AggregateFunction("argmax", lambda: ExtremeAt(">"), 2, 2, merge=merged),
+    AggregateFunction("argmin", lambda: ExtremeAt("<"), 2, 2, merge=merged),
 )

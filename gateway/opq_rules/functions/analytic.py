@@ -5,27 +5,27 @@ of the state and without changing it. Source: reference/rules.md, D.5, Analytic.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from opq_rules.expressions.values import condition, shown
-from opq_rules.functions.aggregates import Count, Extreme
+from opq_rules.batch import State, Value
+from opq_rules.expressions.values import condition, shown, whole
+from opq_rules.functions.aggregates import CountAccumulator, Extreme
 from opq_rules.functions.arguments import both, want
 from opq_rules.functions.changes import checked_flag
 from opq_rules.functions.exact import Sum
-from opq_rules.functions.registry import Analysis, Analytic, Definition
+from opq_rules.functions.registry import Analytic, AnalyticState, Definition
 
 _LAG_MOST = 10_000
 
 
-class Lag:
+class LagValue:
     """lag(e, offset = 1, default = null, ignore_null = true)."""
 
     __slots__ = ("_kept",)
 
     def __init__(self) -> None:
-        self._kept: list[Any] | None = None
+        self._kept: list[Value] | None = None
 
-    def update(self, *values: Any) -> Any:
+    def update(self, *values: Value) -> Value:
         value, offset, default, ignore_null = self._arguments(*values)
         if offset == 0:
             return value
@@ -36,22 +36,23 @@ class Lag:
             self._kept = [*self._kept[1:], value]
         return former
 
-    def last(self, *values: Any) -> Any:
+    def last(self, *values: Value) -> Value:
         """The value that the next record would look back on."""
         _, _, default, _ = self._arguments(*values)
         return self._kept[0] if self._kept else default
 
     def _arguments(
-        self, value: Any, offset: Any = 1, default: Any = None, ignore_null: Any = True
-    ) -> tuple[Any, int, Any, bool]:
-        if type(offset) is not int or not 0 <= offset <= _LAG_MOST:
+        self, value: Value, offset: Value = 1, default: Value = None, ignore_null: Value = True
+    ) -> tuple[Value, int, Value, bool]:
+        back = whole(offset)
+        if type(back) is not int or not 0 <= back <= _LAG_MOST:
             raise ValueError(f"offset {shown(offset)}; want 0 to {_LAG_MOST}")
-        return value, offset, default, condition(ignore_null)
+        return value, back, default, condition(ignore_null)
 
-    def state(self) -> Any:
+    def state(self) -> State:
         return self._kept
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: State) -> None:
         self._kept = None if state is None else list(state)
 
 
@@ -61,24 +62,24 @@ class Latest:
     __slots__ = ("_value",)
 
     def __init__(self) -> None:
-        self._value: Any = None
+        self._value: Value = None
 
-    def update(self, value: Any, default: Any = None) -> Any:
+    def update(self, value: Value, default: Value = None) -> Value:
         if value is not None:
             self._value = value
         return self._value if self._value is not None else default
 
-    def last(self, value: Any, default: Any = None) -> Any:
+    def last(self, value: Value, default: Value = None) -> Value:
         return self._value if self._value is not None else default
 
-    def state(self) -> Any:
+    def state(self) -> State:
         return self._value
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: State) -> None:
         self._value = state
 
 
-class Running:
+class RunningValue:
     """acc_x(e[, begin, reset]): over all records; or from one where `begin` holds to one where `reset` does.
 
     Both of these count. Between a reset and the next begin the answer is that of nothing.
@@ -86,12 +87,12 @@ class Running:
 
     __slots__ = ("_begun", "_kept", "_start", "_value")
 
-    def __init__(self, start: Callable[[], Any], value: Callable[[Any], Any]) -> None:
+    def __init__(self, start: Callable[[], Value], value: Callable[[Value], Value]) -> None:
         self._start, self._value = start, value
         self._kept = start()
         self._begun = False
 
-    def update(self, value: Any, *when: Any) -> Any:
+    def update(self, value: Value, *when: Value) -> Value:
         if not when:
             self._kept.add(value)
             return self._value(self._kept)
@@ -105,13 +106,13 @@ class Running:
         self._begun = self._begun and not reset
         return answer
 
-    def last(self, value: Any, *when: Any) -> Any:
+    def last(self, value: Value, *when: Value) -> Value:
         return self._value(self._kept)
 
-    def state(self) -> Any:
+    def state(self) -> State:
         return [self._begun, self._kept.state()]
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: State) -> None:
         self._begun = state[0]
         self._kept.restore(state[1])
 
@@ -124,17 +125,17 @@ class ConsecutiveCount:
     def __init__(self) -> None:
         self._count = 0
 
-    def update(self, holds: Any) -> int:
+    def update(self, holds: Value) -> int:
         self._count = self._count + 1 if condition(holds) else 0
         return self._count
 
-    def last(self, holds: Any) -> int:
+    def last(self, holds: Value) -> int:
         return self._count
 
-    def state(self) -> Any:
+    def state(self) -> State:
         return self._count
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: State) -> None:
         self._count = state
 
 
@@ -146,37 +147,37 @@ class ConsecutiveStart:
     def __init__(self) -> None:
         self._begun, self._value = False, None
 
-    def update(self, holds: Any, value: Any) -> Any:
+    def update(self, holds: Value, value: Value) -> Value:
         if not condition(holds):
             self._begun, self._value = False, None
         elif not self._begun:
             self._begun, self._value = True, value
         return self._value
 
-    def last(self, holds: Any, value: Any) -> Any:
+    def last(self, holds: Value, value: Value) -> Value:
         return self._value
 
-    def state(self) -> Any:
+    def state(self) -> State:
         return [self._begun, self._value]
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: State) -> None:
         self._begun, self._value = state
 
 
-def _running(name: str, start: Callable[[], Any], value: Callable[[Any], Any]) -> Analytic:
-    def begin() -> Analysis:
-        return Running(start, value)
+def _running(name: str, start: Callable[[], Value], value: Callable[[Value], Value]) -> Analytic:
+    def begin() -> AnalyticState:
+        return RunningValue(start, value)
 
     return Analytic(f"acc_{name}", begin, 1, 3, check=_check_running)
 
 
-def _check_running(constants: Sequence[Any]) -> str:
+def _check_running(constants: Sequence[Value]) -> str:
     if len(constants) == 2:
         return "want one argument, or three: what, where it begins, where it is reset"
     return want("any", "boolean", "boolean")(constants)
 
 
-def _check_offset(constants: Sequence[Any]) -> str:
+def _check_offset(constants: Sequence[Value]) -> str:
     offset = constants[1] if len(constants) > 1 else 1
     if type(offset) is int and 0 <= offset <= _LAG_MOST:
         return ""
@@ -188,13 +189,13 @@ def _real_mean(kept: Sum) -> float | None:
 
 
 FUNCTIONS: tuple[Definition, ...] = (
-    Analytic("lag", Lag, 1, 4, check=both(_check_offset, checked_flag(3))),
+    Analytic("lag", LagValue, 1, 4, check=both(_check_offset, checked_flag(3))),
     Analytic("latest", Latest, 1, 2),
     _running("sum", Sum, lambda kept: kept.total() or 0),
     _running("avg", Sum, _real_mean),
     _running("min", lambda: Extreme("<"), lambda kept: kept.value()),
     _running("max", lambda: Extreme(">"), lambda kept: kept.value()),
-    _running("count", Count, lambda kept: kept.value()),
+    _running("count", CountAccumulator, lambda kept: kept.value()),
     Analytic("consecutive_count", ConsecutiveCount, 1, 1),
     Analytic("consecutive_start", ConsecutiveStart, 2, 2),
 )

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
 
+from opq_rules.batch import Value
 from opq_rules.expressions.values import NUMBERS, moment, shown
 from opq_rules.functions.registry import UNKNOWN
 
@@ -21,44 +21,47 @@ def bounded(characters: int) -> None:
         raise ValueError(f"gives {characters} characters; want at most {MAX_TEXT}")
 
 
-def number(value: Any) -> Any:
+def number(value: Value) -> Value:
     if type(value) not in NUMBERS:
         raise TypeError(f"want a number, not {shown(value)}")
     return value
 
 
-def whole(value: Any) -> int:
+def whole(value: Value) -> int:
+    """A float without a fraction is one too: JSON's numbers are floats."""
+    if type(value) is float and value.is_integer():
+        return int(value)
     if type(value) is not int:
         raise TypeError(f"want a whole number, not {shown(value)}")
     return value
 
 
-def counted(value: Any) -> int:
+def counted(value: Value) -> int:
     """From 0 to MAX_MADE."""
     if not 0 <= whole(value) <= MAX_MADE:
         raise ValueError(f"want a number from 0 to {MAX_MADE}, not {value}")
     return int(value)
 
 
-def array(value: Any) -> list[Any]:
+def array(value: Value) -> list[Value]:
     if not isinstance(value, list):
         raise TypeError(f"want an array, not {shown(value)}")
     return value
 
 
-def struct(value: Any) -> dict[str, Any]:
+def struct(value: Value) -> dict[str, Value]:
     if not isinstance(value, dict):
         raise TypeError(f"want an object, not {shown(value)}")
     return value
 
 
-def boolean(value: Any) -> bool:
+def boolean(value: Value) -> bool:
     if type(value) is not bool:
         raise TypeError(f"want true or false, not {shown(value)}")
     return value
 
 
-def text(value: Any) -> str:
+def text(value: Value) -> str:
     """As cast to string: 12.0 is `12`, true is `true`; an array, an object has none."""
     if type(value) is str:
         return value
@@ -75,16 +78,16 @@ def text(value: Any) -> str:
     raise TypeError(f"want a text, not {shown(value)}")
 
 
-def time(value: Any) -> datetime:
+def time(value: Value) -> datetime:
     """A datetime, Unix ms, or a text that is a time; UTC where it names no zone."""
     if type(value) is datetime:
         return value if value.tzinfo else value.replace(tzinfo=UTC)
     return moment(value)
 
 
-Check = Callable[[Sequence[Any]], str]
+Check = Callable[[Sequence[Value]], str]
 
-_WANTED: dict[str, tuple[Callable[[Any], bool], str]] = {
+_WANTED: dict[str, tuple[Callable[[Value], bool], str]] = {
     "number": (lambda value: type(value) in NUMBERS, "a number"),
     "whole": (lambda value: type(value) is int, "a whole number"),
     "text": (lambda value: type(value) is str, "a text"),
@@ -97,7 +100,7 @@ _WANTED: dict[str, tuple[Callable[[Any], bool], str]] = {
 def want(*kinds: str, rest: str | None = None) -> Check:
     """A check of constants: one of number, whole, text, boolean, array, any per argument, `rest` for more."""
 
-    def check(constants: Sequence[Any]) -> str:
+    def check(constants: Sequence[Value]) -> str:
         for place, value in enumerate(constants):
             kind = kinds[place] if place < len(kinds) else rest or "any"
             fits, words = _WANTED[kind]
@@ -111,7 +114,7 @@ def want(*kinds: str, rest: str | None = None) -> Check:
 def one_of(place: int, *allowed: str) -> Check:
     """A check: the constant at `place` (from 0) is one of these texts, any case."""
 
-    def check(constants: Sequence[Any]) -> str:
+    def check(constants: Sequence[Value]) -> str:
         value = constants[place] if place < len(constants) else UNKNOWN
         if value is UNKNOWN or (isinstance(value, str) and value.lower() in allowed):
             return ""

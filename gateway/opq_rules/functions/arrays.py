@@ -5,8 +5,8 @@ No function changes the array that it is given. Source: reference/rules.md, D.5,
 
 import random
 from collections.abc import Sequence
-from typing import Any
 
+from opq_rules.batch import Value
 from opq_rules.expressions.values import compare, identity, index, shown
 from opq_rules.functions.arguments import (
     MAX_MADE,
@@ -25,71 +25,71 @@ from opq_rules.functions.registry import MANY, Definition, Scalar, find, near
 _ORDER = {bool: 1, int: 2, float: 2, str: 3}
 
 
-def _element_at(of: Any, at: Any) -> Any:
-    """Of an array by its place, of an object by its key."""
+def _element_at(of: Value, at: Value) -> Value:
+    """An element of an array by its place, of an object by its key."""
     return of.get(text(at)) if isinstance(of, dict) else index(array(of), whole(at))
 
 
-def _position(of: Any, value: Any) -> int:
+def _position(of: Value, value: Value) -> int:
     wanted = identity(value)
     places = (place for place, each in enumerate(of or ()) if identity(each) == wanted)
     return next(places, -1)
 
 
-def _last_position(of: Any, value: Any) -> int:
+def _last_position(of: Value, value: Value) -> int:
     back = _position(list(reversed(of or ())), value)
     return -1 if back < 0 else len(of) - 1 - back
 
 
-def _contains(of: Any, value: Any) -> bool | None:
+def _contains(of: Value, value: Value) -> bool | None:
     return None if of is None else _position(array(of), value) >= 0
 
 
-def _contains_any(left: Any, right: Any) -> bool:
+def _contains_any(left: Value, right: Value) -> bool:
     if left is None or right is None:
         return False
     return not _identities(left).isdisjoint(_identities(right))
 
 
-def _identities(of: Any) -> set[Any]:
+def _identities(of: Value) -> set[Value]:
     return {identity(each) for each in array(of)}
 
 
-def _remove(of: Any, value: Any) -> list[Any] | None:
+def _remove(of: Value, value: Value) -> list[Value] | None:
     if of is None:
         return None
     wanted = identity(value)
     return [each for each in array(of) if identity(each) != wanted]
 
 
-def _distinct(of: Sequence[Any]) -> list[Any]:
+def _distinct(of: Sequence[Value]) -> list[Value]:
     """The first of each, in order."""
-    seen: dict[Any, Any] = {}
+    seen: dict[Value, Value] = {}
     for each in of:
         seen.setdefault(identity(each), each)
     return list(seen.values())
 
 
-def _intersect(left: Any, right: Any) -> list[Any]:
+def _intersect(left: Value, right: Value) -> list[Value]:
     other = _identities(right)
     return [each for each in _distinct(array(left)) if identity(each) in other]
 
 
-def _union(left: Any, right: Any) -> list[Any] | None:
+def _union(left: Value, right: Value) -> list[Value] | None:
     if left is None and right is None:
         return None
     return _distinct([*array(left or []), *array(right or [])])
 
 
-def _except(left: Any, right: Any) -> list[Any] | None:
+def _except(left: Value, right: Value) -> list[Value] | None:
     if left is None:
         return None
     other = _identities(right or [])
     return [each for each in _distinct(array(left)) if identity(each) not in other]
 
 
-def _extreme(sign: str, of: Any) -> Any:
-    """Of what compares: numbers, or texts; null elements are left out."""
+def _extreme(sign: str, of: Value) -> Value:
+    """The extreme of numbers, or of texts; null elements are left out."""
     best = None
     for each in array(of):
         if each is not None and (best is None or compare(sign, each, best)):
@@ -97,14 +97,14 @@ def _extreme(sign: str, of: Any) -> Any:
     return best
 
 
-def _average(of: Any) -> float | None:
+def _average(of: Value) -> float | None:
     values = [number(each) for each in array(of) if each is not None]
     return sum(values) / len(values) if values else None
 
 
-def _flatten(of: Any) -> list[Any]:
+def _flatten(of: Value) -> list[Value]:
     """By one level."""
-    flat: list[Any] = []
+    flat: list[Value] = []
     for each in array(of):
         if isinstance(each, list):
             flat.extend(each)
@@ -115,7 +115,7 @@ def _flatten(of: Any) -> list[Any]:
     return flat
 
 
-def _map(name: Any, of: Any) -> list[Any]:
+def _map(name: Value, of: Value) -> list[Value]:
     function = find(text(name))
     wrong = _cannot_map(text(name))
     if wrong or not isinstance(function, Scalar):
@@ -135,11 +135,11 @@ def _cannot_map(name: str) -> str:
     return ""
 
 
-def _check_map(constants: Sequence[Any]) -> str:
+def _check_map(constants: Sequence[Value]) -> str:
     return _cannot_map(constants[0]) if type(constants[0]) is str else want("text")(constants)
 
 
-def _join(of: Any, delimiter: Any, instead: Any = None) -> str | None:
+def _join(of: Value, delimiter: Value, instead: Value = None) -> str | None:
     """Null elements are left out, or written as `instead`."""
     if of is None or delimiter is None:
         return None
@@ -149,10 +149,10 @@ def _join(of: Any, delimiter: Any, instead: Any = None) -> str | None:
     return between.join(texts)
 
 
-def _sort(of: Any) -> list[Any]:
+def _sort(of: Value) -> list[Value]:
     """Null, then false and true, numbers, texts; nothing else sorts."""
 
-    def place(value: Any) -> tuple[int, Any]:
+    def place(value: Value) -> tuple[int, Value]:
         if value is None:
             return 0, 0
         if type(value) not in _ORDER:
@@ -162,14 +162,14 @@ def _sort(of: Any) -> list[Any]:
     return sorted(array(of), key=place)
 
 
-def _repeat(value: Any, count: Any) -> list[Any]:
+def _repeat(value: Value, count: Value) -> list[Value]:
     count, size = counted(count), _size(value, MAX_TEXT)
     if count * size > MAX_TEXT:
         raise ValueError(f"{count} of {size} characters or elements; want at most {MAX_TEXT} together")
     return [value] * count
 
 
-def _size(value: Any, most: int) -> int:
+def _size(value: Value, most: int) -> int:
     """Characters and elements, also of what is inside; no further than `most`."""
     if isinstance(value, str | bytes):
         return max(1, len(value))
@@ -182,7 +182,7 @@ def _size(value: Any, most: int) -> int:
     return size
 
 
-def _sequence(start: Any, stop: Any, step: Any = None) -> list[int]:
+def _sequence(start: Value, stop: Value, step: Value = None) -> list[int]:
     """Both ends included; without `step` by 1, downwards by -1."""
     step = whole(step) if step is not None else (1 if whole(stop) >= whole(start) else -1)
     if step == 0:
@@ -193,12 +193,12 @@ def _sequence(start: Any, stop: Any, step: Any = None) -> list[int]:
     return list(found)
 
 
-def _shuffle(of: Any) -> list[Any]:
+def _shuffle(of: Value) -> list[Value]:
     return random.sample(array(of), len(of))
 
 
-def _to_object(of: Any) -> dict[str, Any]:
-    """Of `{"key": k, "value": v}` each."""
+def _to_object(of: Value) -> dict[str, Value]:
+    """An object out of `{"key": k, "value": v}` each."""
     found = {}
     for each in array(of):
         pair = struct(each)
@@ -208,15 +208,15 @@ def _to_object(of: Any) -> dict[str, Any]:
     return found
 
 
-def _concat(*arrays: Any) -> list[Any]:
+def _concat(*arrays: Value) -> list[Value]:
     return [each for of in arrays if of is not None for each in array(of)]
 
 
-def _cardinality(of: Any) -> int:
+def _cardinality(of: Value) -> int:
     return len(of) if isinstance(of, list) else 0
 
 
-def _loose(name: str, run: Any, least: int, most: int) -> Scalar:
+def _loose(name: str, run: Value, least: int, most: int) -> Scalar:
     """One that sees null."""
     return Scalar(name, run, least, most, null_in_null_out=False)
 

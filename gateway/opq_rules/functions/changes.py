@@ -4,8 +4,8 @@ Source: reference/rules.md, D.5, Analytic.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
+from opq_rules.batch import State, Value
 from opq_rules.expressions.values import condition, identity
 from opq_rules.functions.arguments import both, want
 from opq_rules.functions.registry import MANY, UNKNOWN, Analytic, Definition
@@ -17,9 +17,9 @@ class Changed:
     __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        self._known: dict[str, Any] = {}
+        self._known: dict[str, Value] = {}
 
-    def changed(self, named: dict[str, Any], ignore_null: bool) -> dict[str, Any]:
+    def changed(self, named: dict[str, Value], ignore_null: bool) -> dict[str, Value]:
         """Those of `named` that changed, and takes them over; what is or was not there is null."""
         found = {}
         for name, value in (dict.fromkeys(self._known) | named).items():
@@ -29,10 +29,10 @@ class Changed:
                 found[name] = self._known[name] = value
         return found
 
-    def state(self) -> Any:
+    def state(self) -> State:
         return dict(self._known)
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: State) -> None:
         self._known = dict(state)
 
 
@@ -41,10 +41,10 @@ class ChangedCol(Changed):
 
     __slots__ = ()
 
-    def update(self, ignore_null: Any, value: Any) -> Any:
+    def update(self, ignore_null: Value, value: Value) -> Value:
         return self.changed({"": value}, condition(ignore_null)).get("")
 
-    def last(self, ignore_null: Any, value: Any) -> Any:
+    def last(self, ignore_null: Value, value: Value) -> Value:
         return None
 
 
@@ -57,9 +57,9 @@ class HadChanged(Changed):
         super().__init__()
         self._begun = False
 
-    def update(self, ignore_null: Any, *values: Any) -> bool:
+    def update(self, ignore_null: Value, *values: Value) -> bool:
         ignored = condition(ignore_null)
-        named: dict[str, Any] = {}
+        named: dict[str, Value] = {}
         for place, value in enumerate(values):
             if isinstance(value, dict):
                 named |= {f"{place}.{key}": each for key, each in value.items()}
@@ -70,13 +70,13 @@ class HadChanged(Changed):
         self._begun = self._begun or first
         return changed or first
 
-    def last(self, ignore_null: Any, *values: Any) -> bool:
+    def last(self, ignore_null: Value, *values: Value) -> bool:
         return False
 
-    def state(self) -> Any:
+    def state(self) -> State:
         return [self._begun, super().state()]
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: State) -> None:
         self._begun = state[0]
         super().restore(state[1])
 
@@ -86,11 +86,11 @@ class ChangedCols(Changed):
 
     __slots__ = ()
 
-    def update(self, prefix: Any, ignore_null: Any, named: dict[str, Any]) -> dict[str, Any]:
+    def update(self, prefix: Value, ignore_null: Value, named: dict[str, Value]) -> dict[str, Value]:
         found = self.changed(named, condition(ignore_null))
         return {f"{prefix}{name}": value for name, value in found.items()}
 
-    def last(self, prefix: Any, ignore_null: Any, named: dict[str, Any]) -> dict[str, Any]:
+    def last(self, prefix: Value, ignore_null: Value, named: dict[str, Value]) -> dict[str, Value]:
         return {}
 
 
@@ -100,22 +100,22 @@ class ChangeTo:
     __slots__ = ("_known",)
 
     def __init__(self) -> None:
-        self._known: list[Any] = []
+        self._known: list[Value] = []
 
-    def update(self, value: Any, target: Any, ignore_null: Any = False) -> bool:
+    def update(self, value: Value, target: Value, ignore_null: Value = False) -> bool:
         if value is None and condition(ignore_null):
             return False
         changed = not self._known or identity(self._known[0]) != identity(value)
         self._known = [value]
         return changed and bool(identity(value) == identity(target))
 
-    def last(self, value: Any, target: Any, ignore_null: Any = False) -> bool:
+    def last(self, value: Value, target: Value, ignore_null: Value = False) -> bool:
         return False
 
-    def state(self) -> Any:
+    def state(self) -> State:
         return list(self._known)
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: State) -> None:
         self._known = list(state)
 
 
@@ -126,28 +126,28 @@ class ChangeCapture:
 
     def __init__(self) -> None:
         self._change = ChangeTo()
-        self._kept: Any = None
+        self._kept: Value = None
 
-    def update(self, kept: Any, value: Any, target: Any, ignore_null: Any = False) -> Any:
+    def update(self, kept: Value, value: Value, target: Value, ignore_null: Value = False) -> Value:
         if self._change.update(value, target, ignore_null):
             self._kept = kept
         return self._kept
 
-    def last(self, *values: Any) -> Any:
+    def last(self, *values: Value) -> Value:
         return self._kept
 
-    def state(self) -> Any:
+    def state(self) -> State:
         return [self._kept, self._change.state()]
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: State) -> None:
         self._kept = state[0]
         self._change.restore(state[1])
 
 
-def checked_flag(place: int) -> Callable[[Sequence[Any]], str]:
+def checked_flag(place: int) -> Callable[[Sequence[Value]], str]:
     """A check: the constant at `place` (from 0), where there is one, is true or false."""
 
-    def check(constants: Sequence[Any]) -> str:
+    def check(constants: Sequence[Value]) -> str:
         flag = constants[place] if place < len(constants) else False
         if type(flag) is bool or flag is UNKNOWN:
             return ""

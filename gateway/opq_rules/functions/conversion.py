@@ -10,9 +10,9 @@ import zlib
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import ROUND_DOWN, Decimal
-from typing import Any
 from zoneinfo import ZoneInfo
 
+from opq_rules.batch import Value
 from opq_rules.expressions.values import NUMBERS, shown, unix_ms
 from opq_rules.functions.arguments import both, number, one_of, text, time, want, whole
 from opq_rules.functions.registry import UNKNOWN, Definition, Scalar
@@ -27,7 +27,7 @@ _TRUE = frozenset({"1", "t", "true"})
 _FALSE = frozenset({"0", "f", "false"})
 
 
-def _to_bigint(value: Any) -> int:
+def _to_bigint(value: Value) -> int:
     """Fractions are cut off; a datetime is Unix ms."""
     if type(value) is datetime:
         return unix_ms(time(value))
@@ -40,7 +40,7 @@ def _to_bigint(value: Any) -> int:
     raise TypeError(f"{shown(value)} is no bigint{hint}")
 
 
-def _to_float(value: Any) -> float:
+def _to_float(value: Value) -> float:
     if type(value) is datetime:
         return float(unix_ms(time(value)))
     if type(value) is bool or type(value) in NUMBERS:
@@ -52,7 +52,7 @@ def _to_float(value: Any) -> float:
     raise TypeError(f"{shown(value)} is no float")
 
 
-def _to_boolean(value: Any) -> bool:
+def _to_boolean(value: Value) -> bool:
     if type(value) is bool or type(value) in NUMBERS:
         return bool(value)
     if type(value) is str and value.lower() in _TRUE | _FALSE:
@@ -60,8 +60,8 @@ def _to_boolean(value: Any) -> bool:
     raise TypeError(f"{shown(value)} is no boolean")
 
 
-def _to_bytea(value: Any) -> bytes:
-    """Of a text that is base 64, as bytea is written in JSON."""
+def _to_bytea(value: Value) -> bytes:
+    """The bytes of a text that is base 64, as bytea is written in JSON."""
     if type(value) is bytes:
         return value
     if type(value) is str:
@@ -69,7 +69,7 @@ def _to_bytea(value: Any) -> bytes:
     raise TypeError(f"{shown(value)} is no bytea")
 
 
-_CASTS: dict[str, Callable[[Any], Any]] = {
+_CASTS: dict[str, Callable[[Value], Value]] = {
     "bigint": _to_bigint,
     "float": _to_float,
     "string": text,
@@ -79,14 +79,14 @@ _CASTS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def _cast(value: Any, kind: Any) -> Any:
+def _cast(value: Value, kind: Value) -> Value:
     work = _CASTS.get(text(kind).lower())
     if work is None:
         raise ValueError(f"type {kind!r}; want one of {', '.join(_CASTS)}")
     return work(value)
 
 
-def _chr(value: Any) -> str:
+def _chr(value: Value) -> str:
     """The character of a code; a text of one character is itself."""
     if type(value) is str:
         if len(value) != 1:
@@ -95,18 +95,19 @@ def _chr(value: Any) -> str:
     return chr(int(number(value)))
 
 
-def _dec2hex(value: Any) -> str:
-    return f"0x{value:x}" if whole(value) >= 0 else f"-0x{-value:x}"
+def _dec2hex(value: Value) -> str:
+    given = whole(value)
+    return f"0x{given:x}" if given >= 0 else f"-0x{-given:x}"
 
 
-def _hex2dec(value: Any) -> int:
+def _hex2dec(value: Value) -> int:
     digits = text(value)
     if not _HEXADECIMAL.fullmatch(digits):
         raise ValueError(f"{shown(value)} is no hexadecimal number")
     return int(digits, 16)
 
 
-def _trunc(value: Any, places: Any) -> Any:
+def _trunc(value: Value, places: Value) -> Value:
     """Cut to 0 .. 34 decimal places, towards zero."""
     if type(number(value)) is int:
         return value
@@ -117,12 +118,12 @@ def _trunc(value: Any, places: Any) -> Any:
     return float(exact.quantize(step, rounding=ROUND_DOWN))
 
 
-def _encode(value: Any, form: Any) -> str:
+def _encode(value: Value, form: Value) -> str:
     _base64_alone(form)
     return base64.b64encode(_as_bytes(value)).decode()
 
 
-def _decode(value: Any, form: Any) -> bytes:
+def _decode(value: Value, form: Value) -> bytes:
     _base64_alone(form)
     return _of_base64(text(value))
 
@@ -134,22 +135,22 @@ def _of_base64(value: str) -> bytes:
         raise ValueError(f"{shown(value)} is no base 64: {error}") from None
 
 
-def _base64_alone(form: Any) -> None:
+def _base64_alone(form: Value) -> None:
     if text(form).lower() != "base64":
         raise ValueError(f"encoding {form!r}; want base64")
 
 
-def _as_bytes(value: Any) -> bytes:
+def _as_bytes(value: Value) -> bytes:
     return value if type(value) is bytes else text(value).encode()
 
 
-def _zstd() -> Any:
+def _zstd() -> Value:
     import zstandard  # only rules that use it need it
 
     return zstandard
 
 
-def _compress(value: Any, method: Any) -> bytes:
+def _compress(value: Value, method: Value) -> bytes:
     packed = _as_bytes(value)
     name = text(method).lower()
     if name == "gzip":
@@ -160,7 +161,7 @@ def _compress(value: Any, method: Any) -> bytes:
     return deflate.compress(packed) + deflate.flush()
 
 
-def _decompress(value: Any, method: Any) -> bytes:
+def _decompress(value: Value, method: Value) -> bytes:
     """At most MAX_UNPACKED_BYTES. Bytes, or the text that is base 64 of them."""
     packed = _to_bytea(value)
     name = text(method).lower()
@@ -185,25 +186,25 @@ def _decompress(value: Any, method: Any) -> bytes:
 
 
 def _window_bits(name: str) -> int:
-    """Of zlib: with its header, or raw (flate)."""
+    """For zlib: with its header, or raw (flate)."""
     bits = {"zlib": 15, "flate": -15}.get(name)
     if bits is None:
         raise ValueError(f"method {name!r}; want zlib, gzip, flate or zstd")
     return bits
 
 
-def _convert_tz(value: Any, zone: Any) -> datetime:
+def _convert_tz(value: Value, zone: Value) -> datetime:
     return time(value).astimezone(_zone(zone))
 
 
-def _zone(name: Any) -> ZoneInfo:
+def _zone(name: Value) -> ZoneInfo:
     try:
         return ZoneInfo(text(name))
     except (KeyError, OSError, ValueError):
         raise ValueError(f"{shown(name)} is no time zone; want for example Pacific/Honolulu") from None
 
 
-def _check_zone(constants: Sequence[Any]) -> str:
+def _check_zone(constants: Sequence[Value]) -> str:
     if constants[1] is UNKNOWN or constants[1] is None:
         return ""
     try:

@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
 from functools import lru_cache
-from typing import Any
 
+from opq_rules.batch import Value
 from opq_rules.expressions.values import moment
 from opq_rules.functions.arguments import number, text, time, want, whole
 from opq_rules.functions.registry import UNKNOWN, Definition, RunContext, Scalar, renamed
@@ -97,12 +97,12 @@ def _fraction(digits: int) -> _Written:
     return lambda at: f"{at.microsecond * 1_000:09d}"[:digits]
 
 
-def _format_time(value: Any, pattern: Any) -> str:
+def _format_time(value: Value, pattern: Value) -> str:
     at = time(value)
     return "".join(part if isinstance(part, str) else part(at) for part in _compiled(text(pattern)))
 
 
-def _check_pattern(constants: Sequence[Any]) -> str:
+def _check_pattern(constants: Sequence[Value]) -> str:
     if type(constants[1]) is not str:
         return want("any", "text")(constants)
     try:
@@ -112,7 +112,7 @@ def _check_pattern(constants: Sequence[Any]) -> str:
     return ""
 
 
-def _check_duration(constants: Sequence[Any]) -> str:
+def _check_duration(constants: Sequence[Value]) -> str:
     if type(constants[1]) is not str:
         return want("any", "text")(constants)
     try:
@@ -127,11 +127,11 @@ def _written(at: datetime, places: int = 0) -> str:
     return at.strftime("%Y-%m-%d %H:%M:%S") + fraction
 
 
-def _now(context: RunContext, places: Any = 0) -> str:
+def _now(context: RunContext, places: Value = 0) -> str:
     return _written(moment(context.now_ms), _places(places))
 
 
-def _cur_time(context: RunContext, places: Any = 0) -> str:
+def _cur_time(context: RunContext, places: Value = 0) -> str:
     return _written(moment(context.now_ms), _places(places))[11:]
 
 
@@ -139,48 +139,48 @@ def _cur_date(context: RunContext) -> str:
     return _written(moment(context.now_ms))[:10]
 
 
-def _places(value: Any) -> int:
+def _places(value: Value) -> int:
     if not 0 <= whole(value) <= 6:
         raise ValueError(f"{value} places; want 0 to 6")
     return int(value)
 
 
-def _check_places(constants: Sequence[Any]) -> str:
+def _check_places(constants: Sequence[Value]) -> str:
     value = constants[0] if constants else UNKNOWN
     if value is UNKNOWN or (type(value) is int and 0 <= value <= 6):
         return ""
     return f"places are {value}; want a whole number from 0 to 6"
 
 
-def _date_calc(value: Any, words: Any) -> str:
+def _date_calc(value: Value, words: Value) -> str:
     return _written(time(value) + duration(text(words)))
 
 
-def _date_diff(first: Any, second: Any) -> int:
+def _date_diff(first: Value, second: Value) -> int:
     """Whole days from the first to the second, towards zero."""
     apart = time(second) - time(first)
     return int(apart / timedelta(days=1))
 
 
-def _last_day(value: Any) -> str:
+def _last_day(value: Value) -> str:
     at = time(value)
     return date(at.year, at.month, calendar.monthrange(at.year, at.month)[1]).isoformat()
 
 
-def _from_days(value: Any) -> str:
+def _from_days(value: Value) -> str:
     """Day 1 is 1970-01-01."""
     return (date(1970, 1, 1) + timedelta(days=whole(value) - 1)).isoformat()
 
 
-def _from_unix_time(value: Any) -> str:
+def _from_unix_time(value: Value) -> str:
     return _written(moment(number(value) * 1_000))
 
 
-def _of(name: str, run: Callable[[datetime], Any]) -> Scalar:
+def _of(name: str, run: Callable[[datetime], Value]) -> Scalar:
     return Scalar(name, lambda value: run(time(value)), 1, 1)
 
 
-def _clock(name: str, run: Callable[..., Any], most: int = 1) -> Scalar:
+def _clock(name: str, run: Callable[..., Value], most: int = 1) -> Scalar:
     return Scalar(name, run, 0, most, context=True, check=_check_places)
 
 

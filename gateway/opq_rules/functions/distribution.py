@@ -6,11 +6,11 @@ Source: reference/rules.md, D.5, Aggregate (percentile_cont as the SQL standard 
 import bisect
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
+from opq_rules.batch import State, Value
 from opq_rules.functions.arguments import number, want, whole
-from opq_rules.functions.exact import Line
-from opq_rules.functions.registry import UNKNOWN, Accumulator, Aggregate, Definition, merged, renamed
+from opq_rules.functions.exact import SlopeSums
+from opq_rules.functions.registry import UNKNOWN, Accumulator, AggregateFunction, Definition, merged, renamed
 
 
 class Ranked:
@@ -18,15 +18,15 @@ class Ranked:
 
     __slots__ = ("_pick", "_values")
 
-    def __init__(self, pick: Callable[[list[Any]], Any]) -> None:
+    def __init__(self, pick: Callable[[list[Value]], Value]) -> None:
         self._pick = pick
-        self._values: list[Any] = []
+        self._values: list[Value] = []
 
-    def add(self, value: Any) -> None:
+    def add(self, value: Value) -> None:
         if value is not None:
             self._values.append(number(value))
 
-    def remove(self, value: Any) -> None:
+    def remove(self, value: Value) -> None:
         if value is not None:
             self._values.sort()
             del self._values[bisect.bisect_left(self._values, value)]
@@ -34,18 +34,18 @@ class Ranked:
     def merge(self, other: "Ranked") -> None:
         self._values += other._values
 
-    def value(self) -> Any:
+    def value(self) -> Value:
         self._values.sort()
         return self._pick(self._values) if self._values else None
 
-    def state(self) -> Any:
+    def state(self) -> State:
         return list(self._values)
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: State) -> None:
         self._values = list(state)
 
 
-def _between(values: list[Any], share: float) -> float:
+def _between(values: list[Value], share: float) -> float:
     """Linear between neighbours: the continuous percentile of the SQL standard."""
     place = share * (len(values) - 1)
     low = math.floor(place)
@@ -53,28 +53,28 @@ def _between(values: list[Any], share: float) -> float:
     return float(values[low] + (values[high] - values[low]) * (place - low))
 
 
-def _median(values: list[Any]) -> float:
+def _median(values: list[Value]) -> float:
     return _between(values, 0.5)
 
 
-def _percentile_cont(share: Any) -> Ranked:
+def _percentile_cont(share: Value) -> Ranked:
     exact_share = _share(share)
     return Ranked(lambda values: _between(values, exact_share))
 
 
-def _percentile_disc(share: Any) -> Ranked:
+def _percentile_disc(share: Value) -> Ranked:
     """A value that is there: the first at whose place the share is reached."""
     exact_share = _share(share)
     return Ranked(lambda values: values[max(0, math.ceil(exact_share * len(values)) - 1)])
 
 
-def _share(value: Any) -> float:
+def _share(value: Value) -> float:
     if not 0 <= number(value) <= 1:
         raise ValueError(f"percentile {value}; want 0.0 to 1.0")
     return float(value)
 
 
-def _check_percentile(constants: Sequence[Any]) -> str:
+def _check_percentile(constants: Sequence[Value]) -> str:
     if constants[1] is UNKNOWN:
         return "argument 2 is the percentile: a constant from 0.0 to 1.0"
     try:
@@ -89,20 +89,21 @@ class Histogram:
 
     __slots__ = ("_above", "_below", "_bins", "_high", "_low")
 
-    def __init__(self, low: Any, high: Any, bins: Any) -> None:
+    def __init__(self, low: Value, high: Value, bins: Value) -> None:
         self._low, self._high = float(number(low)), float(number(high))
-        if not self._low < self._high or not 1 <= whole(bins) <= 1_000:
+        count = whole(bins)
+        if not self._low < self._high or not 1 <= count <= 1_000:
             raise ValueError(f"{low} .. {high} in {bins} bins; want low < high and 1 to 1000 bins")
-        self._bins = [0] * bins
+        self._bins = [0] * count
         self._below = self._above = 0
 
-    def add(self, value: Any) -> None:
+    def add(self, value: Value) -> None:
         self._count(value, 1)
 
-    def remove(self, value: Any) -> None:
+    def remove(self, value: Value) -> None:
         self._count(value, -1)
 
-    def _count(self, value: Any, by: int) -> None:
+    def _count(self, value: Value, by: int) -> None:
         if value is None:
             return
         if number(value) < self._low:
@@ -118,18 +119,18 @@ class Histogram:
         self._below += other._below
         self._above += other._above
 
-    def value(self) -> dict[str, Any]:
+    def value(self) -> dict[str, Value]:
         return {"counts": list(self._bins), "below": self._below, "above": self._above}
 
-    def state(self) -> Any:
+    def state(self) -> State:
         return [list(self._bins), self._below, self._above]
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: State) -> None:
         bins, self._below, self._above = state
         self._bins = list(bins)
 
 
-def _check_histogram(constants: Sequence[Any]) -> str:
+def _check_histogram(constants: Sequence[Value]) -> str:
     if UNKNOWN in constants[1:]:
         return "low, high and the number of bins are constants"
     try:
@@ -145,10 +146,10 @@ class Slope:
     __slots__ = ("_line", "_records")
 
     def __init__(self) -> None:
-        self._line = Line()
+        self._line = SlopeSums()
         self._records = 0
 
-    def add(self, y: Any, *x: Any) -> None:
+    def add(self, y: Value, *x: Value) -> None:
         at = x[0] if x else self._records
         if y is not None and at is not None:
             self._line.add_pair(at, y)
@@ -157,22 +158,24 @@ class Slope:
     def value(self) -> float | None:
         return self._line.slope()
 
-    def state(self) -> Any:
+    def state(self) -> State:
         return [self._records, self._line.state()]
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: State) -> None:
         self._records = state[0]
         self._line.restore(state[1])
 
 
-def _percentile(name: str, start: Callable[..., Accumulator]) -> Aggregate:
-    return Aggregate(name, start, 2, 2, 1, merge=merged, remove=True, check=_check_percentile)
+def _percentile(name: str, start: Callable[..., Accumulator]) -> AggregateFunction:
+    return AggregateFunction(name, start, 2, 2, 1, merge=merged, remove=True, check=_check_percentile)
 
 
 FUNCTIONS: tuple[Definition, ...] = (
-    Aggregate("median", lambda: Ranked(_median), 1, 1, merge=merged, remove=True, check=want("number")),
+    AggregateFunction(
+        "median", lambda: Ranked(_median), 1, 1, merge=merged, remove=True, check=want("number")
+    ),
     *renamed(_percentile("percentile_cont", _percentile_cont), "percentile"),
     _percentile("percentile_disc", _percentile_disc),
-    Aggregate("histogram", Histogram, 4, 4, 3, merge=merged, remove=True, check=_check_histogram),
-    Aggregate("slope", Slope, 1, 2),
+    AggregateFunction("histogram", Histogram, 4, 4, 3, merge=merged, remove=True, check=_check_histogram),
+    AggregateFunction("slope", Slope, 1, 2),
 )

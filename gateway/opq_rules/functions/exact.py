@@ -1,19 +1,18 @@
 """Sums of numbers without rounding, so that what a window adds it can take away again.
 
 A float is a whole number of 2**-60, or at worst of 2**-1074; summed as whole numbers, the order does not
-matter, panes can be joined, a record that leaves a sliding window leaves nothing behind, and a rule that
+matter, panes can be joined, a record that leaves a sliding window leaves nothing after, and a rule that
 was restarted goes on to the last bit. The result is rounded once, when it is asked for.
 """
 
-from typing import Any
-
+from opq_rules.batch import State, Value
 from opq_rules.expressions.values import shown
 
 _COARSE, _FINE = 60, 1074
-"""Bits behind the point: 60 hold every float from 0.004 up and many below; 1074 every float."""
+"""Bits after the point: 60 hold every float from 0.004 up and many below; 1074 every float."""
 _SCALE = 2.0**_COARSE
 _LEAST, _MOST = 2.0 ** (52 - _COARSE), 2.0 ** (1023 - _COARSE)
-"""Between them a float has no bit behind the coarse ones, and its product with the scale is finite."""
+"""Between them a float has no bit after the coarse ones, and its product with the scale is finite."""
 
 
 class Sum:
@@ -27,7 +26,7 @@ class Sum:
         self.count = 0
         self.reals = 0  # how many of `count` are floats
 
-    def add(self, value: Any) -> None:
+    def add(self, value: Value) -> None:
         if (
             type(value) is float  # the usual case, without a call
             and self._bits == _COARSE
@@ -43,7 +42,7 @@ class Sum:
             self.count += 1
             self.reals += type(value) is float
 
-    def remove(self, value: Any) -> None:
+    def remove(self, value: Value) -> None:
         if value is not None:
             units = self._units(value)  # first: it may refine the total
             self._total -= units
@@ -74,14 +73,14 @@ class Sum:
             return quotient if whole >= 0 else -quotient
         return self._total / (self.count << self._bits)
 
-    def state(self) -> Any:
+    def state(self) -> State:
         return [self._bits, hex(self._total), self.count, self.reals]
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: State) -> None:
         self._bits, total, self.count, self.reals = state
         self._total = int(total, 16)
 
-    def _units(self, value: Any) -> int:
+    def _units(self, value: Value) -> int:
         """Raises TypeError, and of what is not finite OverflowError or ValueError."""
         if type(value) is int:
             return value << self._bits
@@ -98,7 +97,7 @@ class Sum:
             self._bits = bits
 
 
-class Moments(Sum):
+class ExactMoments(Sum):
     """With the sum of squares, as exact: mean square and variance."""
 
     __slots__ = ("_squares",)
@@ -107,14 +106,14 @@ class Moments(Sum):
         super().__init__()
         self._squares = 0  # in units of 2**(-2 bits)
 
-    def add(self, value: Any) -> None:
+    def add(self, value: Value) -> None:
         if value is not None:
             units = self._units(value)
             self._total += units
             self._squares += units * units
             self.count += 1
 
-    def remove(self, value: Any) -> None:
+    def remove(self, value: Value) -> None:
         if value is not None:
             units = self._units(value)
             self._total -= units
@@ -123,11 +122,11 @@ class Moments(Sum):
 
     def merge(self, other: "Sum") -> None:
         super().merge(other)
-        if isinstance(other, Moments):
+        if isinstance(other, ExactMoments):
             self._squares += other._squares << 2 * (self._bits - other._bits)
 
     def variance(self, sample: bool) -> float | None:
-        """Of all there is, or (`sample`) of what it is a sample of: then of two values at least.
+        """The variance of all there is, or (`sample`) of what it is a sample of: then of two values at least.
 
         Raises OverflowError.
         """
@@ -139,10 +138,10 @@ class Moments(Sum):
         except OverflowError:
             raise OverflowError("the variance is too large for a float") from None
 
-    def state(self) -> Any:
+    def state(self) -> State:
         return [*super().state(), hex(self._squares)]
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: State) -> None:
         super().restore(state[:4])
         self._squares = int(state[4], 16)
 
@@ -152,7 +151,7 @@ class Moments(Sum):
         super()._refine(bits)
 
 
-class Line(Moments):
+class SlopeSums(ExactMoments):
     """Pairs x, y: the slope of the straight line nearest to them, as exact. x is what `Moments` holds."""
 
     __slots__ = ("_products", "_ys")
@@ -162,7 +161,7 @@ class Line(Moments):
         self._ys = 0
         self._products = 0  # in units of 2**(-2 bits)
 
-    def add_pair(self, x: Any, y: Any) -> None:
+    def add_pair(self, x: Value, y: Value) -> None:
         """Raises TypeError; then nothing was added."""
         self._units(x)  # may refine; then both count in the same units
         y_units = self._units(y)
@@ -178,10 +177,10 @@ class Line(Moments):
             return None
         return (self.count * self._products - self._total * self._ys) / spread
 
-    def state(self) -> Any:
+    def state(self) -> State:
         return [*super().state(), hex(self._ys), hex(self._products)]
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: State) -> None:
         super().restore(state[:5])
         self._ys, self._products = int(state[5], 16), int(state[6], 16)
 

@@ -4,10 +4,10 @@ Source: reference/rules.md, D.5, Aggregate.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
+from opq_rules.batch import State, Value
 from opq_rules.expressions.values import identity
-from opq_rules.functions.registry import Accumulator, Aggregate, Definition, merged
+from opq_rules.functions.registry import Accumulator, AggregateFunction, Definition, merged
 
 
 class Collection:
@@ -16,34 +16,34 @@ class Collection:
     __slots__ = ("_values",)
 
     def __init__(self) -> None:
-        self._values: list[Any] = []
+        self._values: list[Value] = []
 
-    def add(self, value: Any) -> None:
+    def add(self, value: Value) -> None:
         if value is not None:
             self._values.append(value)
 
     def merge(self, other: "Collection") -> None:
         self._values += other._values
 
-    def value(self) -> list[Any] | None:
+    def value(self) -> list[Value] | None:
         return list(self._values) or None
 
-    def state(self) -> Any:
+    def state(self) -> State:
         return list(self._values)
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: State) -> None:
         self._values = list(state)
 
 
 class Merged:
-    """merge_agg: one object of the keys of all; a later one wins. Of what is no object: empty."""
+    """merge_agg: one object of the keys of all; a later one wins. What is no object adds nothing."""
 
     __slots__ = ("_found",)
 
     def __init__(self) -> None:
-        self._found: dict[str, Any] | None = None
+        self._found: dict[str, Value] | None = None
 
-    def add(self, value: Any) -> None:
+    def add(self, value: Value) -> None:
         if value is not None:
             self._found = self._found or {}
             if isinstance(value, dict):
@@ -52,13 +52,13 @@ class Merged:
     def merge(self, other: "Merged") -> None:
         self.add(other._found)
 
-    def value(self) -> dict[str, Any] | None:
+    def value(self) -> dict[str, Value] | None:
         return None if self._found is None else dict(self._found)
 
-    def state(self) -> Any:
+    def state(self) -> State:
         return self.value()
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: State) -> None:
         self._found = None if state is None else dict(state)
 
 
@@ -70,9 +70,9 @@ class OneValue:
     def __init__(self, first: bool, ignore_null: bool) -> None:
         self._first, self._ignore_null = first, ignore_null
         self._seen = False
-        self._value: Any = None
+        self._value: Value = None
 
-    def add(self, value: Any) -> None:
+    def add(self, value: Value) -> None:
         if (value is None and self._ignore_null) or (self._first and self._seen):
             return
         self._seen, self._value = True, value
@@ -81,13 +81,13 @@ class OneValue:
         if other._seen:
             self.add(other._value)
 
-    def value(self) -> Any:
+    def value(self) -> Value:
         return self._value
 
-    def state(self) -> Any:
+    def state(self) -> State:
         return [self._seen, self._value]
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: State) -> None:
         self._seen, self._value = state
 
 
@@ -98,10 +98,10 @@ class Distinct:
 
     def __init__(self, every: bool) -> None:
         self._all = every
-        self._rows: dict[Any, Any] = {}
-        self._latest: Any = None
+        self._rows: dict[Value, Value] = {}
+        self._latest: Value = None
 
-    def add(self, row: Any, key: Any) -> None:
+    def add(self, row: Value, key: Value) -> None:
         if key is None:
             self._latest = None
             return
@@ -109,35 +109,35 @@ class Distinct:
         self._latest = None if known in self._rows else row
         self._rows.setdefault(known, (key, row))
 
-    def value(self) -> Any:
+    def value(self) -> Value:
         if self._all:
             return [row for _, row in self._rows.values()] or None
         return self._latest
 
-    def state(self) -> Any:
+    def state(self) -> State:
         return [[list(pair) for pair in self._rows.values()], self._latest]
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: State) -> None:
         self._rows = {identity(key): (key, row) for key, row in state[0]}
         self._latest = state[1]
 
 
-def _check_ignore(constants: Sequence[Any]) -> str:
+def _check_ignore(constants: Sequence[Value]) -> str:
     flag = constants[1] if len(constants) > 1 else True
     return "" if type(flag) is bool else "argument 2 is whether to ignore null: true or false, a constant"
 
 
-def _one_value(name: str, first: bool) -> Aggregate:
+def _one_value(name: str, first: bool) -> AggregateFunction:
     def start(ignore_null: bool = True) -> Accumulator:
         return OneValue(first, ignore_null)
 
-    return Aggregate(name, start, 1, 2, 1, merge=merged, check=_check_ignore)
+    return AggregateFunction(name, start, 1, 2, 1, merge=merged, check=_check_ignore)
 
 
 FUNCTIONS: tuple[Definition, ...] = (
-    Aggregate("collect", Collection, 1, 1, merge=merged, star=True),
-    Aggregate("merge_agg", Merged, 1, 1, merge=merged, star=True),
+    AggregateFunction("collect", Collection, 1, 1, merge=merged, star=True),
+    AggregateFunction("merge_agg", Merged, 1, 1, merge=merged, star=True),
     _one_value("last_value", first=False),
     _one_value("first_value", first=True),
-    Aggregate("deduplicate", Distinct, 2, 2, 1, check=_check_ignore, whole_row=True),
+    AggregateFunction("deduplicate", Distinct, 2, 2, 1, check=_check_ignore, whole_row=True),
 )

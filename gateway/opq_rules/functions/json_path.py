@@ -6,17 +6,18 @@ value, any other the array of all. Source: reference/rules.md, D.5, JSON.
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from typing import Any
 
 import msgspec
 
+from opq_rules.batch import Value
 from opq_rules.expressions.values import shown
 from opq_rules.functions.arguments import text
 from opq_rules.functions.registry import Definition, Scalar
+from opq_rules.json_numbers import as_floats, json_text
 
 
 @lru_cache(maxsize=512)
-def _path(path: str) -> tuple[Callable[[Any], list[Any]], bool]:
+def _path(path: str) -> tuple[Callable[[Value], list[Value]], bool]:
     """The search, and whether it can find one place alone."""
     import jsonpath  # 0.1 s, which rules without paths need not wait for
 
@@ -27,7 +28,7 @@ def _path(path: str) -> tuple[Callable[[Any], list[Any]], bool]:
     if not isinstance(compiled, jsonpath.JSONPath):
         raise ValueError(f"path {path!r}: one path, without | and &")
 
-    def search(data: Any) -> list[Any]:
+    def search(data: Value) -> list[Value]:
         try:
             return list(compiled.findall(data))
         except jsonpath.JSONPathError as error:
@@ -36,7 +37,7 @@ def _path(path: str) -> tuple[Callable[[Any], list[Any]], bool]:
     return search, compiled.singular_query()
 
 
-def _data(value: Any) -> Any:
+def _data(value: Value) -> Value:
     if value is None:
         raise ValueError("want an object, an array or a JSON text, not null")
     found = _parse(value) if isinstance(value, str | bytes) else value
@@ -45,7 +46,7 @@ def _data(value: Any) -> Any:
     return found
 
 
-def _query(value: Any, path: Any) -> Any:
+def _query(value: Value, path: Value) -> Value:
     search, singular = _path(text(path))
     found = search(_data(value))
     if singular:
@@ -53,7 +54,7 @@ def _query(value: Any, path: Any) -> Any:
     return found
 
 
-def _query_first(value: Any, path: Any) -> Any:
+def _query_first(value: Value, path: Value) -> Value:
     """The first of all; of an array that the path names, its first element."""
     search, singular = _path(text(path))
     found = search(_data(value))
@@ -62,24 +63,20 @@ def _query_first(value: Any, path: Any) -> Any:
     return found[0] if found else None
 
 
-def _exists(value: Any, path: Any) -> bool:
+def _exists(value: Value, path: Value) -> bool:
     search, _ = _path(text(path))
     return any(found is not None for found in search(_data(value)))
 
 
-def _parse(value: Any) -> Any:
+def _parse(value: Value) -> Value:
     """The value of a JSON text."""
     try:
-        return msgspec.json.decode(value if type(value) is bytes else text(value).encode())
+        return as_floats(msgspec.json.decode(value if type(value) is bytes else text(value).encode()))
     except msgspec.MsgspecError as error:
         raise ValueError(f"no JSON: {error}") from None
 
 
-def _to_json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
-
-
-def _check_path(constants: Sequence[Any]) -> str:
+def _check_path(constants: Sequence[Value]) -> str:
     if type(constants[1]) is str:
         try:
             _path(constants[1])
@@ -89,7 +86,7 @@ def _check_path(constants: Sequence[Any]) -> str:
 
 
 FUNCTIONS: tuple[Definition, ...] = (
-    Scalar("to_json", _to_json, 1, 1),
+    Scalar("to_json", json_text, 1, 1),
     Scalar("parse_json", _parse, 1, 1),
     Scalar("json_path_query", _query, 2, 2, null_in_null_out=False, check=_check_path),
     Scalar("json_path_query_first", _query_first, 2, 2, null_in_null_out=False, check=_check_path),

@@ -6,21 +6,22 @@ Source: reference/rules.md, D.5, Math.
 import math
 import random
 from collections.abc import Callable
-from typing import Any
 
+from opq_rules.batch import Value
 from opq_rules.expressions.arithmetic import bit_and, bit_or, bit_xor, modulo
 from opq_rules.expressions.values import shown
 from opq_rules.functions.arguments import both, number, want, whole
 from opq_rules.functions.registry import UNKNOWN, Definition, Scalar, renamed
+from opq_rules.json_numbers import plain_number
 
-_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _MOST_DIGITS = 1_000
 
 
 def _real(work: Callable[..., float]) -> Callable[..., float | None]:
     """`work` of numbers, null outside its domain."""
 
-    def run(*values: Any) -> float | None:
+    def run(*values: Value) -> float | None:
         for value in values:
             number(value)
         try:
@@ -38,7 +39,7 @@ def _cot(value: float) -> float:
     return 1 / tangent
 
 
-def _log(*values: Any) -> float:
+def _log(*values: Value) -> float:
     """log(x) to the base 10, log(base, x)."""
     if len(values) == 1:
         return math.log10(values[0])
@@ -48,7 +49,7 @@ def _log(*values: Any) -> float:
     return math.log(value) / math.log(base)
 
 
-def rounded(value: Any, places: Any = 0) -> Any:
+def rounded(value: Value, places: Value = 0) -> Value:
     """Half away from zero, as in SQL; a bigint stays one."""
     places = whole(places)
     if type(number(value)) is int and places >= 0:
@@ -65,17 +66,18 @@ def rounded(value: Any, places: Any = 0) -> Any:
     return int(found) if type(value) is int else found
 
 
-def _towards(work: Callable[[float], int]) -> Callable[[Any], Any]:
+def _towards(work: Callable[[float], int]) -> Callable[[Value], Value]:
     """ceil, floor: a bigint stays one, a float stays a float."""
     return lambda value: value if type(number(value)) is int else float(work(value))
 
 
-def _conv(value: Any, source: Any, target: Any) -> str:
-    """A number's digits from one base into another: conv("ff", 16, 10) = "255"."""
+def _conv(value: Value, source: Value, target: Value) -> str:
+    """A number's digits from one base into another: conv(255, 10, 16) = "FF"."""
+    source, target = whole(source), whole(target)
     for base in (source, target):
-        if not 2 <= whole(base) <= 36:
+        if not 2 <= base <= 36:
             raise ValueError(f"base is {base}; want 2 to 36")
-    written = str(value)
+    written = str(plain_number(value))
     if len(written) > _MOST_DIGITS:
         raise ValueError(f"{len(written)} digits; want at most {_MOST_DIGITS}")
     try:
@@ -90,20 +92,20 @@ def _conv(value: Any, source: Any, target: Any) -> str:
     return f"-{digits}" if left < 0 else digits
 
 
-def _check_round(constants: Any) -> str:
+def _check_round(constants: Value) -> str:
     places = constants[1] if len(constants) > 1 else UNKNOWN
     return "" if type(places) is not int or abs(places) <= 300 else f"places is {places}; want -300 to 300"
 
 
-def _sign(value: Any) -> int:
+def _sign(value: Value) -> int:
     return int(number(value) > 0) - int(value < 0)
 
 
-def _of_numbers(name: str, run: Callable[..., Any], count: int = 1) -> Scalar:
+def _of_numbers(name: str, run: Callable[..., Value], count: int = 1) -> Scalar:
     return Scalar(name, run, count, count, check=want(*["number"] * count))
 
 
-def _of_wholes(name: str, run: Callable[..., Any], count: int = 2) -> Scalar:
+def _of_wholes(name: str, run: Callable[..., Value], count: int = 2) -> Scalar:
     return Scalar(name, run, count, count, check=want(*["whole"] * count))
 
 

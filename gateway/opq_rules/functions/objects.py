@@ -4,74 +4,92 @@ Source: reference/rules.md, D.5, Object.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
+from opq_rules.batch import Value
 from opq_rules.expressions.values import shown
 from opq_rules.functions.arguments import array, struct
 from opq_rules.functions.registry import MANY, Definition, Scalar
 
 
-def _key(value: Any) -> str:
+def _key(value: Value) -> str:
     if type(value) is not str:
         raise TypeError(f"key {shown(value)}; want a text")
     return value
 
 
-def _object(keys: Any, values: Any) -> dict[str, Any]:
+def _object(keys: Value, values: Value) -> dict[str, Value]:
     if len(array(keys)) != len(array(values)):
         raise ValueError(f"{len(keys)} keys, {len(values)} values")
     return {_key(key): value for key, value in zip(keys, values, strict=True)}
 
 
-def _construct(*pairs: Any) -> dict[str, Any]:
+def _construct(*pairs: Value) -> dict[str, Value]:
     """A pair whose value is null is left out."""
     named = zip(pairs[::2], pairs[1::2], strict=True)
     return {_key(key): value for key, value in named if value is not None}
 
 
-def _check_pairs(constants: Sequence[Any]) -> str:
+def _check_pairs(constants: Sequence[Value]) -> str:
     return "" if len(constants) % 2 == 0 else f"{len(constants)} arguments; want pairs of key and value"
 
 
-def _concat(*objects: Any) -> dict[str, Any]:
-    """Of keys that are in several, the last."""
-    found: dict[str, Any] = {}
+def _concat(*objects: Value) -> dict[str, Value]:
+    """A key that several have takes the value of the last."""
+    found: dict[str, Value] = {}
     for each in objects:
         if each is not None:
             found.update(struct(each))
     return found
 
 
-def _names(values: Sequence[Any]) -> set[str]:
+def _names(values: Sequence[Value]) -> set[str]:
     """Texts, and arrays of texts."""
     flat = [name for value in values for name in (value if isinstance(value, list) else [value])]
     return {_key(name) for name in flat if name is not None}
 
 
-def _pick(of: Any, *names: Any) -> dict[str, Any] | None:
+def _pick(of: Value, *names: Value) -> dict[str, Value] | None:
+    """A name is a key, or a path of keys to what is nested: `k1.temp`."""
     kept = _names(names)
-    return None if of is None else {key: value for key, value in struct(of).items() if key in kept}
+    return None if of is None else _picked(struct(of), kept)
 
 
-def _erase(of: Any, *names: Any) -> dict[str, Any] | None:
+def _picked(of: dict[str, Value], kept: set[str]) -> dict[str, Value]:
+    below: dict[str, set[str]] = {}
+    for name in kept:
+        key, point, rest = name.partition(".")
+        if point:
+            below.setdefault(key, set()).add(rest)
+    found = {}
+    for key, value in of.items():
+        if key in kept:
+            found[key] = value
+        elif key in below and isinstance(value, dict):
+            found[key] = _picked(value, below[key])
+    return found
+
+
+def _erase(of: Value, *names: Value) -> dict[str, Value] | None:
     gone = _names(names)
     return None if of is None else {key: value for key, value in struct(of).items() if key not in gone}
 
 
-def _zip(of: Any) -> dict[str, Any]:
+def _zip(of: Value) -> dict[str, Value]:
     found = {}
     for pair in array(of):
+        if pair is None:
+            continue
         if not isinstance(pair, list) or len(pair) != 2:
             raise ValueError(f"{shown(pair)}; want [key, value]")
         found[_key(pair[0])] = pair[1]
     return found
 
 
-def _items(of: Any) -> list[list[Any]]:
+def _items(of: Value) -> list[list[Value]]:
     return [[key, value] for key, value in struct(of).items()]
 
 
-def _pairs(of: Any) -> list[dict[str, Any]]:
+def _pairs(of: Value) -> list[dict[str, Value]]:
     return [{"key": key, "value": value} for key, value in struct(of).items()]
 
 

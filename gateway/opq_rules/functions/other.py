@@ -1,27 +1,39 @@
-"""Null, identifiers, and what the record and its rule are: meta, times of event, window and rule.
+"""Null, identifiers, digests, and what the record and its rule are: meta, times of event, window and rule.
 
-Source: reference/rules.md, D.5, Other.
+Digests are of texts (as cast to string) or bytes, in lower-case hexadecimal.
+Source: reference/rules.md, D.5, Hash and Other.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+import hashlib
+import zlib
+from collections.abc import Callable, Mapping, Sequence
 from uuid import uuid4
 
-from opq_rules.functions.arguments import boolean, number, text, time, whole
+from opq_rules.batch import Value
+from opq_rules.functions.arguments import boolean, number, text, time, want, whole
 from opq_rules.functions.registry import MANY, UNKNOWN, Definition, Planned, RunContext, Scalar
+
+
+def _bytes(value: Value) -> bytes:
+    return value if type(value) is bytes else text(value).encode()
+
+
+def _digest(name: str) -> Callable[[Value], str]:
+    return lambda value: hashlib.new(name, _bytes(value), usedforsecurity=False).hexdigest()
+
 
 _MQTT = ("topic", "messageid")
 _STATE_KINDS = {"bigint": whole, "float": number, "string": text, "boolean": boolean, "datetime": time}
 
 
-def _coalesce(*values: Any) -> Any:
+def _coalesce(*values: Value) -> Value:
     return next((value for value in values if value is not None), None)
 
 
-def _meta(context: RunContext, path: tuple[str | None, ...]) -> Any:
+def _meta(context: RunContext, path: tuple[str | None, ...]) -> Value:
     """In a join, what the stream in front of the name brought; its meta are then under its name."""
     stream, *names = path
-    value: Any = context.meta
+    value: Value = context.meta
     if stream is not None and isinstance(value, Mapping):
         of_stream = value.get(stream)
         value = of_stream if isinstance(of_stream, Mapping) else value
@@ -30,26 +42,26 @@ def _meta(context: RunContext, path: tuple[str | None, ...]) -> Any:
     return value
 
 
-def _check_mqtt(constants: Sequence[Any]) -> str:
+def _check_mqtt(constants: Sequence[Value]) -> str:
     names = constants[0][1:]
     if len(names) == 1 and names[0].lower() in _MQTT:
         return ""
     return f"{'->'.join(names)}; want {' or '.join(_MQTT)}"
 
 
-def _mqtt(context: RunContext, path: tuple[str | None, ...]) -> Any:
+def _mqtt(context: RunContext, path: tuple[str | None, ...]) -> Value:
     stream, name = path
     return _meta(context, (stream, str(name).lower()))
 
 
-def _keyed_state(context: RunContext, key: Any, kind: Any, default: Any) -> Any:
+def _keyed_state(context: RunContext, key: Value, kind: Value, default: Value) -> Value:
     """What others put under this key; the default where there is nothing, or no store."""
     store = getattr(context, "keyed_state", None)
     value = store.get(text(key)) if isinstance(store, Mapping) else None
     return default if value is None else _STATE_KINDS[text(kind).lower()](value)
 
 
-def _check_state(constants: Sequence[Any]) -> str:
+def _check_state(constants: Sequence[Value]) -> str:
     kind = constants[1]
     if kind is UNKNOWN or (isinstance(kind, str) and kind.lower() in _STATE_KINDS):
         return ""
@@ -57,6 +69,11 @@ def _check_state(constants: Sequence[Any]) -> str:
 
 
 FUNCTIONS: tuple[Definition, ...] = (
+    *[
+        Scalar(name, _digest(name), 1, 1, check=want("text"))
+        for name in ("md5", "sha1", "sha256", "sha384", "sha512")
+    ],
+    Scalar("crc32", lambda value: f"{zlib.crc32(_bytes(value)):x}", 1, 1, check=want("text")),
     Scalar("isnull", lambda value: value is None, 1, 1, null_in_null_out=False),
     Scalar("coalesce", _coalesce, 1, MANY, null_in_null_out=False),
     Scalar("newuuid", lambda: str(uuid4()), 0, 0, volatile=True),

@@ -9,15 +9,16 @@ there is no limit.
 import re
 from functools import lru_cache
 from importlib import import_module
-from typing import Any
+
+from opq_rules.batch import Value
 
 MOST_S = 0.25
-"""Of the engine's one thread, for one record."""
+"""Seconds of the engine's one thread, for one record."""
 LONG_CHARACTERS = 4_096
 """One `.*` alone takes the square of the length."""
 
 MOST_PARTS = 100_000
-"""Of an expression, each `{n}` written out: `regex` writes it out, and has no time limit there."""
+"""Characters of an expression, each `{n}` written out: `regex` writes it out, and has no time limit there."""
 
 _QUANTIFIED = re.compile(
     r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|\(\?|(\)(?:[*+?]|\{\d*,?\d*\}))|((?:[*+?]|\{\d*,\d*\})[?+]?|\|)",
@@ -39,7 +40,7 @@ class Pattern:
             raise ValueError(f"regular expression {expression[:80]!r}: more than {MOST_PARTS} parts")
         try:
             self._quick = re.compile(expression)
-            self._limited: Any = None if package is None else package.compile(expression)
+            self._limited: Value = None if package is None else package.compile(expression)
         except _errors() as error:
             raise ValueError(f"regular expression {expression[:80]!r}: {error}") from None
         self._always_limited = self._limited is not None and _may_backtrack(expression)
@@ -101,7 +102,7 @@ def _parts(expression: str) -> int:
 
 
 @lru_cache(maxsize=1)
-def _package() -> Any:
+def _package() -> Value:
     try:
         return import_module("regex")
     except ImportError:

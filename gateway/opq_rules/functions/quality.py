@@ -9,12 +9,13 @@ NumPy and `opq_measure` are loaded by the first call: rules without power qualit
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from opq_rules.batch import State, Value
 from opq_rules.expressions.values import NUMBERS, shown
 from opq_rules.functions.arguments import array, number, want, whole
 from opq_rules.functions.exact import Sum
-from opq_rules.functions.registry import Aggregate, Definition, Scalar, merged
+from opq_rules.functions.registry import AggregateFunction, Definition, Scalar, merged
 
 if TYPE_CHECKING:
     from opq_measure.harmonics.spectrum import Spectrum
@@ -36,13 +37,13 @@ class Rms:
         self._count = 0
         self._squares = Sum()
 
-    def add(self, value: Any) -> None:
+    def add(self, value: Value) -> None:
         if value is not None:
             count, squares = _energy(value)
             self._squares.add(squares)
             self._count += count
 
-    def remove(self, value: Any) -> None:
+    def remove(self, value: Value) -> None:
         if value is not None:
             count, squares = _energy(value)
             self._squares.remove(squares)
@@ -56,15 +57,15 @@ class Rms:
         total = self._squares.total()
         return math.sqrt(total / self._count) if self._count and total is not None else None
 
-    def state(self) -> Any:
+    def state(self) -> State:
         return [self._count, self._squares.state()]
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: State) -> None:
         self._count = state[0]
         self._squares.restore(state[1])
 
 
-def _energy(value: Any) -> tuple[int, float]:
+def _energy(value: Value) -> tuple[int, float]:
     """How many samples, and the sum of their squares; the same for the same value, whenever it is asked."""
     if type(value) in NUMBERS:
         return 1, float(value) * float(value)
@@ -72,17 +73,17 @@ def _energy(value: Any) -> tuple[int, float]:
     return len(samples), math.fsum(number(each) * float(each) for each in samples)
 
 
-def _listed(value: Any) -> list[Any]:
+def _listed(value: Value) -> list[Value]:
     """A list, also of an array of NumPy."""
     return array(value.tolist() if hasattr(value, "tolist") else value)
 
 
-def _rms(value: Any) -> float | None:
+def _rms(value: Value) -> float | None:
     count, squares = _energy(_listed(value))
     return math.sqrt(squares / count) if count else None
 
 
-def _signal(value: Any) -> "FloatArray":
+def _signal(value: Value) -> "FloatArray":
     import numpy as np
 
     try:
@@ -94,8 +95,8 @@ def _signal(value: Any) -> "FloatArray":
     return found
 
 
-def _spectrum(value: Any, rate_hz: Any, nominal_hz: Any) -> "Spectrum | None":
-    """Of each whole 10/12-cycle window from the first sample on; of less, of what whole cycles there are."""
+def _spectrum(value: Value, rate_hz: Value, nominal_hz: Value) -> "Spectrum | None":
+    """For each whole 10/12-cycle window from the first sample on; with fewer samples for the whole cycles."""
     import numpy as np
 
     from opq_measure.harmonics.spectrum import Stretch, spectrum_of
@@ -115,13 +116,13 @@ def _spectrum(value: Any, rate_hz: Any, nominal_hz: Any) -> "Spectrum | None":
     return spectrum_of([Stretch(volts, each, float(rate_hz)) for each in edges], cycles)
 
 
-def _thd(value: Any, rate_hz: Any = RATE_HZ, nominal_hz: Any = MAINS_HZ) -> float | None:
+def _thd(value: Value, rate_hz: Value = RATE_HZ, nominal_hz: Value = MAINS_HZ) -> float | None:
     """Subgroups 2 .. 50 against the first (61000-4-7), mean over the windows."""
     spectrum = _spectrum(value, number(rate_hz), number(nominal_hz))
     return None if spectrum is None else _known(spectrum.thd().mean())
 
 
-def _harmonics(value: Any, rate_hz: Any = RATE_HZ, nominal_hz: Any = MAINS_HZ) -> list[Any] | None:
+def _harmonics(value: Value, rate_hz: Value = RATE_HZ, nominal_hz: Value = MAINS_HZ) -> list[Value] | None:
     """Subgroups 1 .. 50 against the first; null above the usable band."""
     spectrum = _spectrum(value, number(rate_hz), number(nominal_hz))
     if spectrum is None:
@@ -131,21 +132,24 @@ def _harmonics(value: Any, rate_hz: Any = RATE_HZ, nominal_hz: Any = MAINS_HZ) -
     return [_known(each / fundamental) for each in subgroups] if fundamental > 0 else None
 
 
-def _harmonic(value: Any, order: Any, rate_hz: Any = RATE_HZ, nominal_hz: Any = MAINS_HZ) -> float | None:
-    if not 1 <= whole(order) <= ORDERS:
+def _harmonic(
+    value: Value, order: Value, rate_hz: Value = RATE_HZ, nominal_hz: Value = MAINS_HZ
+) -> float | None:
+    order = whole(order)
+    if not 1 <= order <= ORDERS:
         raise ValueError(f"order {order}; want 1 to {ORDERS}")
     orders = _harmonics(value, rate_hz, nominal_hz)
     return None if orders is None else orders[order - 1]
 
 
-def _check_order(constants: Sequence[Any]) -> str:
+def _check_order(constants: Sequence[Value]) -> str:
     order = constants[1]
     if type(order) is int and not 1 <= order <= ORDERS:
         return f"order {order}; want 1 to {ORDERS}"
     return want("array", "whole", "number", "number")(constants)
 
 
-def _frequency(value: Any, rate_hz: Any = RATE_HZ, nominal_hz: Any = MAINS_HZ) -> float | None:
+def _frequency(value: Value, rate_hz: Value = RATE_HZ, nominal_hz: Value = MAINS_HZ) -> float | None:
     from opq_measure.frequency.one_second import one_second_hz
 
     volts = _signal(value)
@@ -154,8 +158,8 @@ def _frequency(value: Any, rate_hz: Any = RATE_HZ, nominal_hz: Any = MAINS_HZ) -
     return _known(one_second_hz(volts, rate_hz, nominal_hz))
 
 
-def _phasor(value: Any, rate_hz: Any, hz: Any) -> dict[str, float] | None:
-    """Of the share at `hz`: its rms, and the angle of its cosine at the first sample.
+def _phasor(value: Value, rate_hz: Value, hz: Value) -> dict[str, float] | None:
+    """The share at `hz`: its rms, and the angle of its cosine at the first sample.
 
     DC and the orders up to 7 are fitted with it, so that they do not leak into it.
     """
@@ -179,7 +183,7 @@ def _phasor(value: Any, rate_hz: Any, hz: Any) -> dict[str, float] | None:
     }
 
 
-def _pst(value: Any, rate_hz: Any, nominal_v: Any = 120, nominal_hz: Any = None) -> float | None:
+def _pst(value: Value, rate_hz: Value, nominal_v: Value = 120, nominal_hz: Value = None) -> float | None:
     """Short-term flicker severity, the largest of the ten-minute spans (61000-4-15)."""
     from opq_measure.flicker.lamps import lamp_for
     from opq_measure.flicker.meter import flicker
@@ -189,33 +193,33 @@ def _pst(value: Any, rate_hz: Any, nominal_v: Any = 120, nominal_hz: Any = None)
     return None if found is None else _known(found)
 
 
-def _itic(residual_percent: Any, duration_s: Any) -> str:
+def _itic(residual_percent: Value, duration_s: Value) -> str:
     from opq_measure.events.curves import itic
 
     return str(itic(number(residual_percent), number(duration_s)))
 
 
-def _f47(residual_percent: Any, duration_s: Any) -> str:
+def _f47(residual_percent: Value, duration_s: Value) -> str:
     from opq_measure.events.curves import semi_f47
 
     return str(semi_f47(number(residual_percent), number(duration_s)))
 
 
-def _sag_depth(residual: Any, nominal: Any) -> float:
+def _sag_depth(residual: Value, nominal: Value) -> float:
     """Percent of nominal that is missing; below 0 it is a swell."""
     if number(nominal) <= 0:
         raise ValueError(f"nominal is {nominal}; want more than 0")
     return float(100.0 * (nominal - number(residual)) / nominal)
 
 
-def _known(value: Any) -> float | None:
+def _known(value: Value) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
 _SIGNAL = want("array", "number", "number")
 
 FUNCTIONS: tuple[Definition, ...] = (
-    Aggregate("rms", Rms, 1, 1, merge=merged, remove=True, scalar=Scalar("rms", _rms, 1, 1)),
+    AggregateFunction("rms", Rms, 1, 1, merge=merged, remove=True, scalar=Scalar("rms", _rms, 1, 1)),
     Scalar("thd", _thd, 1, 3, check=_SIGNAL),
     Scalar("frequency", _frequency, 1, 3, check=_SIGNAL),
     Scalar("harmonic", _harmonic, 2, 4, check=_check_order),

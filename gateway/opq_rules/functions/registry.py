@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
+
+from opq_rules.batch import State, Value
 
 T = TypeVar("T")
-D = TypeVar("D", bound="Scalar | Aggregate | Analytic")
+D = TypeVar("D", bound="Scalar | AggregateFunction | Analytic")
 
 MANY = 1_000
 """Arguments: without limit."""
@@ -31,7 +33,7 @@ class RunContext(Protocol):
     @property
     def window_end_ms(self) -> int: ...
     @property
-    def meta(self) -> Any: ...
+    def meta(self) -> Value: ...
     @property
     def rule_id(self) -> str: ...
     @property
@@ -54,12 +56,12 @@ class Scalar:
     """
 
     name: str
-    run: Callable[..., Any]
+    run: Callable[..., Value]
     least: int
     most: int
     null_in_null_out: bool = True
     context: bool = False
-    check: Callable[[Sequence[Any]], str] | None = None
+    check: Callable[[Sequence[Value]], str] | None = None
     volatile: bool = False
     path: bool = False
     spread: Literal["rows", "columns"] | None = None
@@ -68,15 +70,15 @@ class Scalar:
 class Accumulator(Protocol):
     """One group's aggregate. `state` is JSON; `restore(state)` of a fresh one continues it."""
 
-    def add(self, *values: Any) -> None: ...
-    def value(self) -> Any: ...
-    def state(self) -> Any: ...
-    def restore(self, state: Any) -> None: ...
+    def add(self, *values: Value) -> None: ...
+    def value(self) -> Value: ...
+    def state(self) -> State: ...
+    def restore(self, state: State) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
-class Aggregate:
-    """`start()` gives a fresh Accumulator; with `constants` > 0 `start(*constants)`: what stands behind the
+class AggregateFunction:
+    """`start()` gives a fresh Accumulator; with `constants` > 0 `start(*constants)`: what stands after the
     first `most - constants` arguments is constant (percentile_cont(c, 0.5)), and `split` parts them.
 
     `merge(a, b)`: b into a; None where panes of a hopping window cannot be joined.
@@ -93,10 +95,10 @@ class Aggregate:
     least: int
     most: int
     constants: int = 0
-    merge: Callable[[Any, Any], None] | None = None
+    merge: Callable[[Value, Value], None] | None = None
     remove: bool = False
     star: bool = False
-    check: Callable[[Sequence[Any]], str] | None = None
+    check: Callable[[Sequence[Value]], str] | None = None
     whole_row: bool = False
     scalar: Scalar | None = None
 
@@ -106,36 +108,36 @@ class Aggregate:
         return arguments[:taken], arguments[taken:]
 
 
-class Analysis(Protocol):
+class AnalyticState(Protocol):
     """State of one analytic call in one partition."""
 
-    def update(self, *values: Any) -> Any:
+    def update(self, *values: Value) -> Value:
         """Takes a record's arguments (WHEN held) and gives the value."""
         ...
 
-    def last(self, *values: Any) -> Any:
+    def last(self, *values: Value) -> Value:
         """The value where WHEN did not hold: state unchanged."""
         ...
 
-    def state(self) -> Any: ...
-    def restore(self, state: Any) -> None: ...
+    def state(self) -> State: ...
+    def restore(self, state: State) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Analytic:
     """`update` gets all arguments, constants too.
 
-    `spread`: gives a row of columns (changed_cols) instead of a value; SELECT only. Its arguments behind
+    `spread`: gives a row of columns (changed_cols) instead of a value; SELECT only. Its arguments after
     the second are handed over as one dict of name -> value; `*` as the whole row.
     `star`: takes `*` among its arguments: the whole row there (had_changed(true, *)).
     """
 
     name: str
-    start: Callable[[], Analysis]
+    start: Callable[[], AnalyticState]
     least: int
     most: int
     spread: bool = False
-    check: Callable[[Sequence[Any]], str] | None = None
+    check: Callable[[Sequence[Value]], str] | None = None
     star: bool = False
 
 
@@ -157,7 +159,7 @@ class Unknown:
 
 UNKNOWN = Unknown()
 
-Definition = Scalar | Aggregate | Analytic | Planned
+Definition = Scalar | AggregateFunction | Analytic | Planned
 
 Functions = Mapping[str, Definition]
 """By name in lower case; an alias is a name of its own."""
@@ -166,7 +168,6 @@ _GROUPS = (
     "mathematics",
     "text",
     "conversion",
-    "hashing",
     "json_path",
     "arrays",
     "objects",
@@ -200,7 +201,7 @@ def near(name: str, functions: Functions | None = None) -> str:
     return f'did you mean "{found[0]}"?' if found else ""
 
 
-def merged(into: Any, other: Any) -> None:
+def merged(into: Value, other: Value) -> None:
     """`Aggregate.merge` of accumulators that have `merge`."""
     into.merge(other)
 

@@ -35,7 +35,7 @@ _TEXT = frozenset({"string", "boolean", "bigint", "float", "datetime", "bytea"})
 _KINDS: dict[str, tuple[Kinds, str]] = {
     "any": (UNKNOWN_TYPE.kinds, "anything"),
     "number": (NUMBER.kinds, "a number"),
-    "whole": (BIGINT.kinds, "a whole number"),
+    "whole": (NUMBER.kinds, "a whole number"),
     "text": (_TEXT, "a text"),
     "boolean": (BOOLEAN.kinds, "a condition"),
     "array": (ARRAY.kinds, "an array"),
@@ -59,7 +59,7 @@ class Signature:
     gives: ValueType | Give
 
     def wants(self, place: int) -> tuple[Kinds, str]:
-        """Of the argument at `place`, from 0."""
+        """What the argument at `place` (from 0) may be."""
         return self.takes[min(place, len(self.takes) - 1)] if self.takes else _KINDS["any"]
 
     def answer(self, given: Sequence[ValueType], arguments: Sequence[Expression]) -> ValueType:
@@ -69,7 +69,7 @@ class Signature:
 
 
 def signature(name: str, count: int) -> Signature | None:
-    """Of the toolkit's function of this name, called with `count` arguments; None: nothing is known."""
+    """Our function of this name, called with `count` arguments; None: nothing is known."""
     table = _table()
     return table.get(f"{name}/{count}", table.get(name)) if name.startswith("acc_") else table.get(name)
 
@@ -103,7 +103,7 @@ def _array_of_first(given: Sequence[ValueType], arguments: Sequence[Expression])
 
 
 def arithmetic(given: Sequence[ValueType], arguments: Sequence[Expression] = ()) -> ValueType:
-    """Of + - * / %: two bigints give one, a float makes it a float."""
+    """The type of + - * / %: two bigints give one, a float makes it a float."""
     if any(not each.kinds for each in given):
         return types.NULL
     if all(each.kinds <= BIGINT.kinds for each in given):

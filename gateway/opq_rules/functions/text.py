@@ -7,8 +7,8 @@ Source: reference/rules.md, D.5, Text (null rules, lpad, substring as told there
 import math
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
 
+from opq_rules.batch import Value
 from opq_rules.functions.arguments import MAX_MADE, array, both, bounded, counted, number, text, want, whole
 from opq_rules.functions.mathematics import rounded
 from opq_rules.functions.patterns import pattern
@@ -18,7 +18,7 @@ _LOCALES = {"en_us": (",", "."), "de_de": (".", ","), "fr_fr": (" ", ","), "de_c
 _PLACES_MOST = 30
 
 
-def _concat(*values: Any) -> Any:
+def _concat(*values: Value) -> Value:
     """Texts, or arrays; null is skipped."""
     given = [value for value in values if value is not None]
     if given and all(isinstance(value, list) for value in given):
@@ -30,8 +30,9 @@ def _concat(*values: Any) -> Any:
     return "".join(texts)
 
 
-def _format(value: Any, places: Any, locale: Any = None) -> str:
-    if not 0 <= whole(places) <= _PLACES_MOST:
+def _format(value: Value, places: Value, locale: Value = None) -> str:
+    places = whole(places)
+    if not 0 <= places <= _PLACES_MOST:
         raise ValueError(f"places is {places}; want 0 to {_PLACES_MOST}")
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
@@ -45,16 +46,17 @@ def _format(value: Any, places: Any, locale: Any = None) -> str:
     return f"{exact:,.{places}f}".replace(",", "\0").replace(".", point).replace("\0", thousands)
 
 
-def _substring(value: Any, start: Any, end: Any = None) -> str:
+def _substring(value: Value, start: Value, end: Value = None) -> str:
     """From `start`, before `end`."""
-    if whole(start) < 0:
+    begin, stop = whole(start), None if end is None else whole(end)
+    if begin < 0:
         raise ValueError(f"start is {start}; want a number from 0")
-    if end is not None and whole(end) < start:
+    if stop is not None and stop < begin:
         raise ValueError(f"end {end} is before start {start}")
-    return text(value)[start:end]
+    return text(value)[begin:stop]
 
 
-def _check_substring(constants: Sequence[Any]) -> str:
+def _check_substring(constants: Sequence[Value]) -> str:
     start, end = constants[1], constants[2] if len(constants) > 2 else UNKNOWN
     if type(start) is int and start < 0:
         return f"start is {start}; want a number from 0"
@@ -63,20 +65,20 @@ def _check_substring(constants: Sequence[Any]) -> str:
     return ""
 
 
-def _split_value(value: Any, separator: Any, place: Any) -> str:
+def _split_value(value: Value, separator: Value, place: Value) -> str:
     parts = text(value).split(text(separator))
     if not -len(parts) <= whole(place) < len(parts):
         raise ValueError(f"part {place} of {len(parts)}")
     return parts[int(place)]
 
 
-def _length(value: Any) -> int:
+def _length(value: Value) -> int:
     if value is None:
         return 0
     return len(value) if isinstance(value, list | dict | bytes) else len(text(value))
 
 
-def _check_pattern(constants: Sequence[Any]) -> str:
+def _check_pattern(constants: Sequence[Value]) -> str:
     if type(constants[1]) is str:
         try:
             pattern(constants[1])
@@ -85,32 +87,32 @@ def _check_pattern(constants: Sequence[Any]) -> str:
     return ""
 
 
-def _replace(value: Any, expression: Any, replacement: Any) -> str:
+def _replace(value: Value, expression: Value, replacement: Value) -> str:
     given, instead = text(value), text(replacement)
     bounded(len(given) + (len(given) + 1) * len(instead))  # each character may be a match
     return pattern(text(expression)).replaced(given, instead)
 
 
-def _first(value: Any, expression: Any) -> str:
+def _first(value: Value, expression: Value) -> str:
     """The first match; empty where there is none."""
     return pattern(text(expression)).first(text(value)) or ""
 
 
-def _matches(value: Any, expression: Any) -> bool:
+def _matches(value: Value, expression: Value) -> bool:
     if value is None or expression is None:
         return False
     return pattern(text(expression)).first(text(value)) is not None
 
 
-def _ends(value: Any, end: Any) -> bool:
+def _ends(value: Value, end: Value) -> bool:
     return value is not None and end is not None and text(value).endswith(text(end))
 
 
-def _starts(value: Any, start: Any) -> bool:
+def _starts(value: Value, start: Value) -> bool:
     return value is not None and start is not None and text(value).startswith(text(start))
 
 
-def _indexof(value: Any, part: Any) -> int:
+def _indexof(value: Value, part: Value) -> int:
     if value is None or part is None:
         return -1
     return array(value).index(part) if isinstance(value, list) else text(value).find(text(part))

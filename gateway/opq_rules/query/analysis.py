@@ -6,20 +6,20 @@ computed for every group instead, before HAVING.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from opq_rules.batch import State, Value
 from opq_rules.errors import RowError
 from opq_rules.expressions.calls import FUNCTION_ERRORS
 from opq_rules.expressions.closures import Evaluate
-from opq_rules.functions.registry import Analysis, Analytic
+from opq_rules.functions.registry import Analytic, AnalyticState
 from opq_rules.query.groups import hashable
-from opq_rules.query.run import Run
+from opq_rules.query.run import QueryContext
 
 MARK = "\0"
 """First character of the keys of values that are not columns."""
 
 MOST_PARTITIONS = 100_000
-"""Of one call: above, the one that began first is forgotten, and counted."""
+"""Partitions of one call: above, the one that began first is forgotten, and counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +39,12 @@ class AnalyticCall:
     when: Evaluate | None
     late: bool = False
 
-    def given(self, row: Any, own: dict[str, Any], context: Run) -> list[Any]:
+    def given(self, row: Value, own: dict[str, Value], context: QueryContext) -> list[Value]:
         values = [argument(row, context) for argument in self.arguments]
         if not self.names:
             return values
         plain = len(values) - len(self.names)
-        spread: dict[str, Any] = {}
+        spread: dict[str, Value] = {}
         for name, value in zip(self.names, values[plain:], strict=True):
             if name is None:
                 spread.update((key, each) for key, each in own.items() if key[:1] != MARK)
@@ -58,10 +58,10 @@ class Analyses:
 
     def __init__(self, calls: Sequence[AnalyticCall]) -> None:
         self._calls = calls
-        self._partitions: list[dict[Any, Analysis]] = [{} for _ in calls]
+        self._partitions: list[dict[Value, AnalyticState]] = [{} for _ in calls]
         self.forgotten = 0
 
-    def compute(self, row: Any, own: dict[str, Any], context: Run) -> None:
+    def compute(self, row: Value, own: dict[str, Value], context: QueryContext) -> None:
         """Puts each call's value into `own`, the dict of this source within `row`. Raises RowError."""
         for call, partitions in zip(self._calls, self._partitions, strict=True):
             try:
@@ -78,13 +78,13 @@ class Analyses:
             except FUNCTION_ERRORS as error:
                 raise RowError(f"{call.written}: {error}") from None
 
-    def state(self) -> Any:
+    def state(self) -> State:
         return [
             [[key, analysis.state()] for key, analysis in partitions.items()]
             for partitions in self._partitions
         ]
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: State) -> None:
         for call, partitions, kept in zip(self._calls, self._partitions, state, strict=True):
             partitions.clear()
             for key, each in kept:

@@ -16,7 +16,7 @@ _LEAST_MS, _MOST_MS = -62_000_000_000_000, 253_000_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """Boundaries every `length_ms`, counted anew at each multiple of `unit_ms`; Unix ms.
+    """Boundaries every `length_ms`, counted again at each multiple of `unit_ms`; Unix ms.
 
     `zone`: whose midnight; None is the machine's.
     """

@@ -1,17 +1,49 @@
-"""What a window, or one record, gives: join, group, HAVING, SELECT, ORDER BY, LIMIT."""
+"""What a window, or one record, gives: join, group, HAVING, SELECT, ORDER BY, LIMIT.
+
+In ORDER BY null comes last, ascending or not. Source: reference/rules.md, D.1.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import cmp_to_key
+from itertools import compress
+from typing import TypeVar
 
-from opq_rules.batch import Row
+from opq_rules.batch import Batch, Emission, Row, Value
 from opq_rules.errors import RowError
+from opq_rules.expressions.closures import Evaluate
+from opq_rules.expressions.values import compare
 from opq_rules.query.analysis import Analyses
-from opq_rules.query.groups import Group, Groups
+from opq_rules.query.groups import RecordGroup, RecordGroups
 from opq_rules.query.joins import Lookup, join
-from opq_rules.query.ordering import ordered
-from opq_rules.query.plan import Plan
-from opq_rules.query.run import Facts, Run
-from opq_rules.query.windows.window import Cut, Kept, Record
+from opq_rules.query.plan import QueryPlan
+from opq_rules.query.run import QueryContext, QueryErrors, RuleFacts, placed
+from opq_rules.query.where import sieve_of
+from opq_rules.query.windows.window import Cut, KeptRecords, Record
+
+Put = TypeVar("Put")
+
+
+def ordered(rows: Sequence[tuple[list[Value], Put]], descending: Sequence[bool]) -> list[Put]:
+    """The rows of (keys, row). Raises RowError where keys do not compare."""
+
+    def by_keys(left: tuple[list[Value], Put], right: tuple[list[Value], Put]) -> int:
+        for a, b, down in zip(left[0], right[0], descending, strict=True):
+            if a is None or b is None:
+                if a is not b:
+                    return 1 if a is None else -1
+                continue
+            if type(a) is bool and type(b) is bool:
+                a, b = int(a), int(b)
+            try:
+                if compare("<", a, b):
+                    return 1 if down else -1
+                if compare(">", a, b):
+                    return -1 if down else 1
+            except RowError as error:
+                raise RowError(f"Order By: {error}") from None
+        return 0
+
+    return [row for _, row in sorted(rows, key=cmp_to_key(by_keys))]
 
 
 class Emitter:
@@ -21,10 +53,10 @@ class Emitter:
 
     def __init__(
         self,
-        plan: Plan,
-        facts: Facts,
-        context: Run,
-        fresh: Callable[[], Groups],
+        plan: QueryPlan,
+        facts: RuleFacts,
+        context: QueryContext,
+        fresh: Callable[[], RecordGroups],
         scans: Mapping[int, Sequence[Row]],
         lookups: Mapping[int, Lookup],
         late: Analyses | None,
@@ -43,10 +75,10 @@ class Emitter:
     def rows(self, cut: Cut) -> list[Row]:
         """Raises RowError where it cannot be computed."""
         self._context.cut(cut.start_ms, cut.end_ms, cut.trigger_ms)
-        if isinstance(cut.content, Groups):
+        if isinstance(cut.content, RecordGroups):
             found = self._put_groups(cut, cut.content)
         else:
-            assert isinstance(cut.content, Kept)
+            assert isinstance(cut.content, KeptRecords)
             records = cut.content.records
             if self._plan.joined:
                 records = self._joined(records, cut.end_ms if self._windowed else None)
@@ -67,7 +99,7 @@ class Emitter:
 
     def _joined(self, records: Sequence[Record], end_ms: int | None) -> list[Record]:
         by_origin: dict[int, list[Row]] = {origin.index: [] for origin in self._plan.origins}
-        metas: dict[int, Any] = {}
+        metas: dict[int, Value] = {}
         for record in records:
             own = record.row[record.source]
             by_origin[record.source].append(own)
@@ -101,7 +133,7 @@ class Emitter:
 
     def _put_records(self, cut: Cut, records: Sequence[Record]) -> list[Row]:
         context = self._context
-        put: list[tuple[list[Any], list[Row]]] = []
+        put: list[tuple[list[Value], list[Row]]] = []
         for number, record in enumerate(records, 1):
             context.event_ms = cut.end_ms if self._windowed else record.ms
             context.meta = record.meta
@@ -111,9 +143,9 @@ class Emitter:
             put.extend(self._put(record))
         return self._in_order(put)
 
-    def _put_groups(self, cut: Cut, groups: Groups) -> list[Row]:
+    def _put_groups(self, cut: Cut, groups: RecordGroups) -> list[Row]:
         context = self._context
-        put: list[tuple[list[Any], list[Row]]] = []
+        put: list[tuple[list[Value], list[Row]]] = []
         context.row_number = 1
         for group in groups.each():
             if not self._lets_through(cut, groups, group):
@@ -122,7 +154,7 @@ class Emitter:
             context.row_number += 1
         return self._in_order(put)
 
-    def _lets_through(self, cut: Cut, groups: Groups, group: Group) -> bool:
+    def _lets_through(self, cut: Cut, groups: RecordGroups, group: RecordGroup) -> bool:
         """Computes the group's values, and HAVING."""
         plan, context = self._plan, self._context
         assert plan.grouping is not None
@@ -138,7 +170,7 @@ class Emitter:
         except RowError as error:
             raise RowError(f"Having: {error}") from None
 
-    def _put(self, record: Record) -> list[tuple[list[Any], list[Row]]]:
+    def _put(self, record: Record) -> list[tuple[list[Value], list[Row]]]:
         """The rows of one record or group, each with what it is ordered by."""
         plan, context, row = self._plan, self._context, record.row
         rows = [self.project(row, context)] if self._spread is None else self._spread(row, context)
@@ -158,9 +190,51 @@ class Emitter:
             found.append((keys, [each]))
         return found
 
-    def _in_order(self, put: list[tuple[list[Any], list[Row]]]) -> list[Row]:
+    def _in_order(self, put: list[tuple[list[Value], list[Row]]]) -> list[Row]:
         if self._plan.order_by:
             groups = ordered(put, [descending for _, _, descending in self._plan.order_by])
         else:
             groups = [rows for _, rows in put]
         return [row for rows in groups for row in rows]
+
+
+class Plain:
+    """`project(row, context)`: the row that SELECT makes. The context's time is that of the last record."""
+
+    def __init__(
+        self, plan: QueryPlan, project: Evaluate, context: QueryContext, faults: QueryErrors
+    ) -> None:
+        self._where = plan.before.get(0)
+        self._project = project
+        self._context = context
+        self._faults = faults
+        self._sieve = sieve_of(plan.select)
+
+    def feed(self, batch: Batch) -> list[Emission]:
+        """The emissions of these records, in order."""
+        where, project, context, sieve = self._where, self._project, self._context, self._sieve
+        out: list[Emission] = []
+        rows, arrived = batch.rows, batch.arrived_ms
+        if isinstance(arrived, int):
+            context.now_ms = context.event_ms = arrived
+            if batch.meta is None:
+                context.meta = None
+                for row in rows if sieve is None else compress(rows, sieve(rows)):
+                    try:
+                        if where is None or where(row, context):
+                            out.append([project(row, context)])
+                    except RowError as error:
+                        self._faults.report(placed(error), out)
+                return out
+        records = batch.each()
+        for row, now_ms, meta in records if sieve is None else compress(records, sieve(rows)):
+            context.now_ms = context.event_ms = now_ms
+            context.meta = meta
+            try:
+                if where is None or where(row, context):
+                    out.append([project(row, context)])
+            except RowError as error:
+                self._faults.report(placed(error), out)
+        if not isinstance(arrived, int) and arrived:
+            context.now_ms = arrived[-1]
+        return out

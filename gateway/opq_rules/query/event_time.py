@@ -1,19 +1,25 @@
-"""The time of a record from its TIMESTAMP column: a number of Unix ms, a datetime, or text in a format.
+"""Event time: the time of a record from its TIMESTAMP column, and the watermark.
 
-Formats are those of format_time (yyyy-MM-dd HH:mm:ss.SSS XXX); without one, ISO 8601. No zone means UTC.
+TIMESTAMP is a number of Unix ms, a datetime, or text in a format of format_time (yyyy-MM-dd HH:mm:ss.SSS
+XXX); without one, ISO 8601. No zone means UTC. Records wait until the watermark has passed them, and leave in
+the order of their time. It is the smallest over the streams of (largest time seen - tolerance), and only
+rises. A record older than it is late: dropped and counted; one that is equal is kept. With an idle timeout a
+stream that was silent for so long does not hold the others back.
 """
 
 import re
+from bisect import insort_right
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta, timezone
 from functools import lru_cache
-from typing import Any
 
 from opq_plugins.sdk import MOST_MS
+from opq_rules.batch import State, Value
 from opq_rules.errors import SQL_PLAN, RowError, RuleError
 from opq_rules.expressions.closures import lookup
 from opq_rules.expressions.values import shown, time_of_text
 from opq_rules.query.origin import Origin
+from opq_rules.query.windows.window import Record, records_of
 
 _FIELDS = {
     "y": ("year", r"\d{4}"),
@@ -35,12 +41,12 @@ _PIECE = re.compile(r"'([^']*)'|([A-Za-z])\2*|([^A-Za-z']+)")
 
 def event_times(
     origins: Sequence[Origin], joined: bool
-) -> tuple[dict[int, Callable[[Any], int]], dict[int, int]]:
+) -> tuple[dict[int, Callable[[Value], int]], dict[int, int]]:
     """How each stream tells its time, and its number among the streams that move the watermark.
 
     Both by number in FROM. Raises RuleError (SQL_PLAN) for a stream without TIMESTAMP, or in no form.
     """
-    times: dict[int, Callable[[Any], int]] = {}
+    times: dict[int, Callable[[Value], int]] = {}
     numbers: dict[int, int] = {}
     for origin in origins:
         if origin.kind == "stream" or not joined:
@@ -59,11 +65,11 @@ def event_times(
     return times, numbers
 
 
-def event_time_of(column: str, pattern: str | None) -> Callable[[Any], int]:
+def event_time_of(column: str, pattern: str | None) -> Callable[[Value], int]:
     """A function row -> Unix ms. It raises RowError for a record without a time; ValueError for `pattern`."""
     read = _reader(pattern) if pattern else None
 
-    def event_time_ms(row: Any) -> int:
+    def event_time_ms(row: Value) -> int:
         try:
             value = row[column]
         except KeyError:
@@ -130,3 +136,78 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 def _unix_ms(value: datetime) -> int:
     since = (value if value.tzinfo else value.replace(tzinfo=UTC)) - _EPOCH
     return (since.days * 86_400 + since.seconds) * 1_000 + since.microseconds // 1_000
+
+
+_NEVER_MS = -(2**62)
+
+MOST_WAITING = 200_000
+"""Records that a stream which is silent can hold back; further ones are refused, and counted as late."""
+
+
+class Watermark:
+    """`arrived_ms` is the time of arrival, which only the idle timeout looks at."""
+
+    def __init__(self, sources: int, tolerance_ms: int, idle_ms: int = 0) -> None:
+        self._largest_ms = [_NEVER_MS] * sources
+        self._heard_ms: list[int | None] = [None] * sources
+        self._tolerance_ms = tolerance_ms
+        self._idle_ms = idle_ms
+        self._waiting: list[Record] = []
+        """In the order of time; equal times in the order of arrival."""
+        self.ms: int = _NEVER_MS
+        self._looked_ms = _NEVER_MS
+
+    def offer(self, record: Record, arrived_ms: int) -> bool:
+        """False: it is late, or too many wait."""
+        self._heard_ms[record.source] = arrived_ms
+        if record.ms < self.ms or len(self._waiting) >= MOST_WAITING:
+            return False
+        if record.ms > self._largest_ms[record.source]:
+            self._largest_ms[record.source] = record.ms
+        waiting = self._waiting
+        if not waiting or waiting[-1].ms <= record.ms:
+            waiting.append(record)
+        else:
+            insort_right(waiting, record, key=lambda each: each.ms)
+        return True
+
+    def release(self, arrived_ms: int) -> list[Record]:
+        """Lets the watermark rise; the records that it has reached, in order."""
+        least_ms = min(self._largest_ms)
+        self._looked_ms = arrived_ms
+        if self._idle_ms and len(self._largest_ms) > 1:
+            awake = [
+                largest_ms
+                for largest_ms, heard_ms in zip(self._largest_ms, self._heard_ms, strict=True)
+                if heard_ms is not None and arrived_ms - heard_ms < self._idle_ms
+            ]
+            least_ms = min(awake) if awake else least_ms
+        if least_ms != _NEVER_MS and least_ms - self._tolerance_ms > self.ms:
+            self.ms = least_ms - self._tolerance_ms
+        count = 0
+        for record in self._waiting:
+            if record.ms > self.ms:
+                break
+            count += 1
+        released = self._waiting[:count]
+        del self._waiting[:count]
+        return released
+
+    def next_idle_ms(self) -> int | None:
+        """When the next stream becomes idle."""
+        if not self._idle_ms or len(self._largest_ms) < 2:
+            return None
+        dues = (heard + self._idle_ms for heard in self._heard_ms if heard is not None)
+        return min((due_ms for due_ms in dues if due_ms > self._looked_ms), default=None)
+
+    def state(self) -> State:
+        return {
+            "largest_ms": self._largest_ms,
+            "heard_ms": self._heard_ms,
+            "waiting": [list(record) for record in self._waiting],
+            "ms": self.ms,
+        }
+
+    def restore(self, state: State) -> None:
+        self._largest_ms, self._heard_ms = list(state["largest_ms"]), list(state["heard_ms"])
+        self._waiting, self.ms = records_of(state["waiting"]), state["ms"]

@@ -7,28 +7,28 @@ A column that is not aggregated has the value of the group's first record. What 
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from opq_rules.batch import State, Value
 from opq_rules.errors import RowError
 from opq_rules.expressions.calls import FUNCTION_ERRORS
 from opq_rules.expressions.closures import Evaluate
-from opq_rules.functions.registry import Accumulator, Aggregate
-from opq_rules.query.run import Run
-from opq_rules.query.windows.window import Content, Record
+from opq_rules.functions.registry import Accumulator, AggregateFunction
+from opq_rules.query.run import QueryContext
+from opq_rules.query.windows.window import Record, WindowContent
 
-Give = Callable[[Any, Any, Run], None]
+Give = Callable[[Value, Value, QueryContext], None]
 """`give(accumulator, row, context)`: the record's arguments into the aggregate."""
 
 
-Take = Callable[[Any, Run], list[Any] | None]
+Take = Callable[[Value, QueryContext], list[Value] | None]
 """`take(row, context)`: those arguments; None where FILTER refuses the record."""
 
 
 @dataclass(frozen=True, slots=True)
 class AggregateCall:
     written: str
-    definition: Aggregate
-    constants: tuple[Any, ...]
+    definition: AggregateFunction
+    constants: tuple[Value, ...]
     give: Give
     take: Take
 
@@ -43,7 +43,7 @@ Failing = dict[int, str]
 """What one record could not be given to: number of the aggregate -> why."""
 
 
-class Group:
+class RecordGroup:
     """`failures`: in the order of their records."""
 
     __slots__ = ("accumulators", "failures", "first")
@@ -79,16 +79,16 @@ class Grouping:
         return all(call.definition.remove for call in self.calls)
 
 
-class Groups:
+class RecordGroups:
     """`report(error)` takes the error of a record that has no group; the record is left out."""
 
     __slots__ = ("_context", "_grouping", "_report", "by_key")
 
-    def __init__(self, grouping: Grouping, context: Run, report: Callable[[RowError], None]) -> None:
+    def __init__(self, grouping: Grouping, context: QueryContext, report: Callable[[RowError], None]) -> None:
         self._grouping = grouping
         self._context = context
         self._report = report
-        self.by_key: dict[Any, Group] = {}
+        self.by_key: dict[Value, RecordGroup] = {}
         """In the order in which the groups came."""
 
     @property
@@ -102,7 +102,7 @@ class Groups:
             return
         group = self.by_key.get(key)
         if group is None:
-            group = Group(record, [call.start() for call in grouping.calls])
+            group = RecordGroup(record, [call.start() for call in grouping.calls])
             self.by_key[key] = group
         failing: Failing | None = None
         for call, accumulator in zip(grouping.calls, group.accumulators, strict=True):
@@ -110,12 +110,12 @@ class Groups:
                 call.give(accumulator, row, context)
             except FUNCTION_ERRORS as error:
                 failing = failing or {}
-                failing[number_of(call, grouping.calls)] = told(call.written, error)
+                failing[number_of(call, grouping.calls)] = error_text(call.written, error)
         if failing is not None:
             group.failed(failing)
 
-    def key_of(self, record: Record) -> Any:
-        """Of its group, or NO_GROUP."""
+    def key_of(self, record: Record) -> Value:
+        """The key of its group, or NO_GROUP."""
         context = self._context
         context.event_ms = record.ms
         context.meta = record.meta
@@ -127,19 +127,19 @@ class Groups:
             if len(keys) == 1:
                 value = keys[0](row, context)
                 kind = type(value)
-                return value if kind is str or kind is int else hashable(value)
+                return value if kind is str or kind is float or kind is int else hashable(value)
             return tuple([hashable(key(row, context)) for key in keys])
         except RowError as error:
             self._report(RowError(f"Group By: {error}"))
             return NO_GROUP
 
-    def merge(self, other: "Groups") -> None:
+    def merge(self, other: "RecordGroups") -> None:
         """`other`, which is later and stays as it is, into this one."""
         calls = self._grouping.calls
         for key, theirs in other.by_key.items():
             group = self.by_key.get(key)
             if group is None:
-                group = Group(theirs.first, [call.start() for call in calls])
+                group = RecordGroup(theirs.first, [call.start() for call in calls])
                 self.by_key[key] = group
             for failing in theirs.failures:
                 group.failed(failing)
@@ -147,15 +147,15 @@ class Groups:
                 assert call.definition.merge is not None
                 call.definition.merge(ours, added)
 
-    def each(self) -> Iterator[Group]:
+    def each(self) -> Iterator[RecordGroup]:
         """The groups, in the order in which they came."""
         return iter(self.by_key.values())
 
-    def values(self, group: Group) -> list[Any]:
+    def values(self, group: RecordGroup) -> list[Value]:
         """Values of the aggregates of a group, in their order. Raises RowError where one of them failed."""
         for failing in group.failures:
             raise RowError(next(iter(failing.values())))
-        found: list[Any] = []
+        found: list[Value] = []
         for call, accumulator in zip(self._grouping.calls, group.accumulators, strict=True):
             try:
                 found.append(accumulator.value())
@@ -163,7 +163,7 @@ class Groups:
                 raise RowError(f"{call.written}: {error}") from error
         return found
 
-    def state(self) -> Any:
+    def state(self) -> State:
         return [
             [
                 key,
@@ -174,11 +174,11 @@ class Groups:
             for key, group in self.by_key.items()
         ]
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: State) -> None:
         self.by_key = {}
         for key, (ms, source, row, meta), kept, failure in state:
             first = Record(ms, source, tuple(row) if isinstance(row, list) else row, meta)
-            group = Group(first, [call.start() for call in self._grouping.calls])
+            group = RecordGroup(first, [call.start() for call in self._grouping.calls])
             if failure is not None:
                 group.failures = (dict.fromkeys(range(len(group.accumulators)), failure),)
             for accumulator, each in zip(group.accumulators, kept, strict=True):
@@ -190,21 +190,21 @@ def number_of(call: AggregateCall, calls: Sequence[AggregateCall]) -> int:
     return next(number for number, each in enumerate(calls) if each is call)
 
 
-def merged(contents: Sequence[Content], fresh: Callable[[], Groups]) -> Groups:
+def merged(contents: Sequence[WindowContent], fresh: Callable[[], RecordGroups]) -> RecordGroups:
     """One of all panes, oldest first."""
     whole = fresh()
     for content in contents:
-        assert isinstance(content, Groups)
+        assert isinstance(content, RecordGroups)
         whole.merge(content)
     return whole
 
 
-def told(written: str, error: BaseException) -> str:
+def error_text(written: str, error: BaseException) -> str:
     text = str(error)
     return text if text.startswith(written) else f"{written}: {text}"
 
 
-def hashable(value: Any) -> Any:
+def hashable(value: Value) -> Value:
     """What a dict tells apart as SQL does: `value` itself, or a pair that stands for it (true is not 1)."""
     kind = type(value)
     if kind is str or kind is int or kind is float or value is None:
@@ -222,5 +222,5 @@ def hashable(value: Any) -> Any:
     return value
 
 
-def _thawed_key(key: Any) -> Any:
+def _thawed_key(key: Value) -> Value:
     return tuple(_thawed_key(each) for each in key) if isinstance(key, list) else key

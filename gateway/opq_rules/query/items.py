@@ -1,17 +1,20 @@
-"""Items of SELECT, compiled: stars, named values, and calls that spread as columns or rows."""
+"""Items of SELECT, compiled, and which columns of its streams a statement reads.
+
+An item is a star, a named value, or a call that spreads as columns or rows.
+"""
 
 from collections import ChainMap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
 
+from opq_rules.batch import Value
 from opq_rules.expressions.closures import Evaluate
 from opq_rules.expressions.compiled import refused
 from opq_rules.functions.registry import Analytic, Functions, Scalar, built_in, find
-from opq_rules.query.names import ORDER_BY, SELECT
+from opq_rules.query.names import ORDER_BY, SELECT, Names
 from opq_rules.query.projection import Projection, StarItem, titles
 from opq_rules.query.resolver import Compiler
-from opq_rules.sql.syntax import Call, Column, Expression, Item, Star
+from opq_rules.sql.syntax import Column, Expression, FunctionCall, Item, Select, Star
 from opq_rules.sql.walk import walk
 
 
@@ -52,7 +55,7 @@ def projection_of(items: Sequence[Item], names: Compiler) -> tuple[Projection, t
 
 def _spreads(node: Expression, names: Compiler) -> str | None:
     """How an item that is a call spreads: "rows", "columns", or None."""
-    if not isinstance(node, Call):
+    if not isinstance(node, FunctionCall):
         return None
     found = find(node.name, names.functions)
     if isinstance(found, Analytic):
@@ -63,12 +66,12 @@ def _spreads(node: Expression, names: Compiler) -> str | None:
 def _as_ordinary(node: Expression, names: Compiler) -> Functions:
     """The functions, with the one that `node` calls allowed to stand; its arguments may not call it."""
     functions = built_in() if names.functions is None else names.functions
-    assert isinstance(node, Call)
+    assert isinstance(node, FunctionCall)
     found = find(node.name, functions)
     if not isinstance(found, Scalar):
         return functions
     for each in (each for argument in node.arguments for each in walk(argument)):
-        if isinstance(each, Call) and each.name == node.name:
+        if isinstance(each, FunctionCall) and each.name == node.name:
             raise refused(each.at, f"{each.written} within {node.written}")
     return ChainMap({node.name: replace(found, spread=None)}, functions)  # type: ignore[arg-type]  # read only
 
@@ -84,5 +87,37 @@ def ordered_by(node: Expression, names: Compiler) -> tuple[Evaluate, str | None]
     return names.expression(node, ORDER_BY), None
 
 
-def _null(row: Any, context: Any) -> None:
+def _null(row: Value, context: Value) -> None:
     return None
+
+
+def used_columns(select: Select, names: Names) -> dict[str, frozenset[str] | None]:
+    """By stream, in lower case; None: all of them. What could be of several streams is read of each."""
+    found: dict[str, set[str]] = {origin.stream: set() for origin in names.origins}
+    whole: set[str] = set()
+    for expression in _expressions(select):
+        counted = {
+            id(argument)
+            for each in walk(expression)
+            if isinstance(each, FunctionCall) and each.name == "count"
+            for argument in each.arguments
+        }
+        for each in walk(expression):
+            if isinstance(each, Star) and id(each) not in counted:
+                whole |= {o.stream for o in names.origins if each.stream in (None, o.name)}
+            elif isinstance(each, Column):
+                for origin in names.origins:
+                    if each.stream in (None, origin.name) and origin.has(each.name):
+                        found[origin.stream].add(each.name.lower())
+    return {stream: None if stream in whole else frozenset(read) for stream, read in found.items()}
+
+
+def _expressions(select: Select) -> Iterator[Expression]:
+    yield from (item.expression for item in select.items)
+    yield from (join.on for join in select.joins if join.on is not None)
+    yield from select.group_by
+    yield from (key.expression for key in select.order_by)
+    window = select.window
+    conditions = (window.filter, window.when, window.begin, window.end) if window else ()
+    yield from (each for each in (select.where, select.having, *conditions) if each is not None)
+    yield from window.partition_by if window else ()

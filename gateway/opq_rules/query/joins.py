@@ -5,21 +5,28 @@ the right; FULL gives the left rows first, then what is unmatched on the right.
 Source: reference/rules.md, D.3.
 """
 
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from opq_rules.batch import Row
+from opq_rules.batch import Row, State, Value
 from opq_rules.errors import RowError
 from opq_rules.expressions.closures import Evaluate
-from opq_rules.query.run import Run
+from opq_rules.expressions.compiled import refused
+from opq_rules.query.names import Clause
+from opq_rules.query.origin import Origin
+from opq_rules.query.resolver import Compiler
+from opq_rules.query.run import QueryContext
+from opq_rules.query.where import conjuncts, is_certain
+from opq_rules.sql.syntax import BinaryOperation, Column, Expression, Select
 
-Lookup = Callable[[Sequence[str], Sequence[str], Sequence[Any]], list[Row]]
+Lookup = Callable[[Sequence[str], Sequence[str], Sequence[Value]], list[Row]]
 """`lookup(columns, keys, values)`: the rows of a lookup table whose keys have these values."""
 
 MOST_PAIRS = 10_000_000
 MOST_JOINED = 1_000_000
-"""Of one step: CROSS of three streams with 1,000 records each would be 10^9 rows."""
+"""Rows of one step: CROSS of three streams with 1,000 records each would be 10^9 rows."""
 
 JoinKind = Literal["INNER", "LEFT", "RIGHT", "FULL", "CROSS"]
 Joined = tuple[Row | None, ...]
@@ -45,9 +52,9 @@ def join(
     steps: Sequence[JoinStep],
     rows_of: Callable[[int], Sequence[Row]],
     lookups: Mapping[int, Lookup],
-    context: Run,
+    context: QueryContext,
 ) -> list[Joined]:
-    """All steps, one behind the other. Raises RowError where ON cannot be computed."""
+    """All steps, one after the other. Raises RowError where ON cannot be computed."""
     nothing: list[Row | None] = [None] * width
     found: list[Joined] = [(row, *nothing[1:]) for row in first]
     for step in steps:
@@ -63,7 +70,11 @@ def join(
 
 
 def _joined(
-    lefts: Sequence[Joined], step: JoinStep, rights: Sequence[Row], nothing: list[Row | None], context: Run
+    lefts: Sequence[Joined],
+    step: JoinStep,
+    rights: Sequence[Row],
+    nothing: list[Row | None],
+    context: QueryContext,
 ) -> list[Joined]:
     index, on = step.index, step.on
     candidates = _candidates(lefts, rights, step, nothing, context)
@@ -74,8 +85,8 @@ def _joined(
         asked += len(numbers)
         if asked > MOST_PAIRS or made > MOST_JOINED:
             raise RowError(f"more than {MOST_PAIRS} pairs, or {MOST_JOINED} rows of them, in one window")
-        before, behind = left[:index], left[index + 1 :]
-        of_left = [(number, (*before, rights[number], *behind)) for number in numbers]
+        before, following = left[:index], left[index + 1 :]
+        of_left = [(number, (*before, rights[number], *following)) for number in numbers]
         if on is not None:
             of_left = [pair for pair in of_left if on(pair[1], context)]
         pairs.append(of_left)
@@ -103,7 +114,11 @@ def _joined(
 
 
 def _candidates(
-    lefts: Sequence[Joined], rights: Sequence[Row], step: JoinStep, nothing: list[Row | None], context: Run
+    lefts: Sequence[Joined],
+    rights: Sequence[Row],
+    step: JoinStep,
+    nothing: list[Row | None],
+    context: QueryContext,
 ) -> Iterable[Collection[int]]:
     """Per left row the numbers of the rights for which ON has to be computed: all, or those of equal value.
 
@@ -121,7 +136,7 @@ def _candidates(
         value != value for value in (*left_values, *right_values)
     ):
         return everything
-    numbers: dict[Any, list[int]] = {}
+    numbers: dict[Value, list[int]] = {}
     for number, value in enumerate(right_values):
         if value is not None:
             numbers.setdefault(value, []).append(number)
@@ -132,7 +147,9 @@ _WORTH_IT = 64
 """Pairs, from which on a table of values is quicker than asking all of them."""
 
 
-def _looked_up(lefts: Sequence[Joined], step: JoinStep, lookup: Lookup, context: Run) -> list[Joined]:
+def _looked_up(
+    lefts: Sequence[Joined], step: JoinStep, lookup: Lookup, context: QueryContext
+) -> list[Joined]:
     """Asked per row; a null key never matches. ON is computed for what was found, whatever else it says."""
     index, on = step.index, step.on
     keys = [key for key, _ in step.keys]
@@ -146,3 +163,85 @@ def _looked_up(lefts: Sequence[Joined], step: JoinStep, lookup: Lookup, context:
         if not matched and step.kind == "LEFT":
             found.append(left)
     return found
+
+
+ON = Clause("ON")
+
+
+def join_step(select: Select, number: int, names: Compiler) -> JoinStep:
+    join = select.joins[number]
+    origin = names.origins[number + 1]
+    on = None if join.on is None else names.condition(join.on, ON)
+    keys: list[tuple[str, Evaluate]] = []
+    if origin.kind == "lookup":
+        for part in conjuncts(join.on) if join.on is not None else ():
+            if isinstance(part, BinaryOperation) and part.operator == "=":
+                for ours, theirs in ((part.left, part.right), (part.right, part.left)):
+                    if isinstance(ours, Column) and ours.stream == origin.name:
+                        if origin.index not in names.origins_of(theirs):
+                            keys.append((ours.name, names.expression(theirs, ON)))
+                        break
+        if not keys:
+            raise refused(
+                join.at, f"lookup table {origin.name} wants ON {origin.name}.column = a value of the stream"
+            )
+    equal = None if join.on is None or keys else _equality(conjuncts(join.on)[0], origin, names)
+    return JoinStep(join.kind, origin.index, on, tuple(keys), equal)
+
+
+def _equality(node: Expression, right: Origin, names: Compiler) -> tuple[Evaluate, Evaluate] | None:
+    """`left = right` where one side is of the joined origin alone, the other of those before it."""
+    if not isinstance(node, BinaryOperation) or node.operator != "=":
+        return None
+    before = {origin.index for origin in names.origins[: right.index]}
+    for ours, theirs in ((node.right, node.left), (node.left, node.right)):
+        read, known = names.origins_of(ours), names.origins_of(theirs)
+        if read != {right.index} or not known or not known <= before:
+            continue
+        if all(is_certain(side, own, names) for side, of in ((ours, read), (theirs, known)) for own in of):
+            return names.expression(theirs, ON), names.expression(ours, ON)
+    return None
+
+
+BATCH_TYPES = ("file", "mock", "simulator")
+"""Sources that end: a scan table of theirs holds all rows, of others the last."""
+MOST_ROWS = 1_000_000
+"""Rows of such a table."""
+
+
+class Scans:
+    """`rows`: by number in FROM. `retain`: how many a table keeps, by name, whatever its definition says."""
+
+    def __init__(self, tables: Iterable[Origin], retain: Mapping[str, int]) -> None:
+        self._tables = {table.index: table for table in tables}
+        self.rows = {
+            index: deque[Row](maxlen=retain.get(table.stream, _kept_rows(table)))
+            for index, table in self._tables.items()
+        }
+
+    def take(self, stream: str, rows: Sequence[Row]) -> bool:
+        """Whether `stream` is a table of these; then it has the rows, under each of its names."""
+        taken = False
+        for index, table in self._tables.items():
+            if table.stream == stream:
+                self.rows[index].extend(rows)
+                taken = True
+        return taken
+
+    def by_name(self) -> dict[str, list[Row]]:
+        return {self._tables[index].name: list(rows) for index, rows in self.rows.items()}
+
+    def state(self) -> State:
+        return {str(index): list(rows) for index, rows in self.rows.items()}
+
+    def restore(self, state: State) -> None:
+        for index, rows in self.rows.items():
+            rows.clear()
+            rows.extend(state[str(index)])
+
+
+def _kept_rows(table: Origin) -> int:
+    asked = table.definition.retain_size
+    if asked is not None:
+        return asked
+    return MOST_ROWS if table.definition.type in BATCH_TYPES else 1

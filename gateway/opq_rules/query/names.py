@@ -1,26 +1,27 @@
 """What names mean in each clause: columns, aliases, aggregates, analytic calls (expressions.Resolver).
 
 An alias may be used anywhere and in any order; within the item that defines it, its name is the column.
-Source: reference/rules.md, D.1.
+HAVING takes aggregates, functions of them, and what GROUP BY names. Source: reference/rules.md, D.1.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from opq_rules.batch import Value
 from opq_rules.expressions.closures import Evaluate
 from opq_rules.expressions.compiled import refused
 from opq_rules.functions.registry import (
-    Aggregate,
+    AggregateFunction,
     Functions,
+    Planned,
     Scalar,
     find,
 )
 from opq_rules.query.analysis import MARK, AnalyticCall
 from opq_rules.query.groups import AggregateCall
 from opq_rules.query.origin import Origin, found_among, whole_row
-from opq_rules.sql.syntax import Call, Column, Expression, Item
-from opq_rules.sql.walk import children, walk
+from opq_rules.sql.syntax import Column, Expression, FunctionCall, Item, Select
+from opq_rules.sql.walk import children, tree_key, walk
 
 MOST_EXPANSIONS = 2_000
 
@@ -43,7 +44,7 @@ IN_WINDOW = Clause("the window's condition")
 
 
 class Names:
-    """Of one SELECT. Collects the aggregates and analytic calls that its clauses use."""
+    """The names of one SELECT. Collects the aggregates and analytic calls that its clauses use."""
 
     def __init__(
         self,
@@ -59,11 +60,11 @@ class Names:
         self.aliases = {item.alias.lower(): item for item in items if item.alias is not None}
         self.aggregates: list[AggregateCall] = []
         self.analytics: list[AnalyticCall] = []
-        self.hit_calls: list[Call] = []
+        self.hit_calls: list[FunctionCall] = []
         self.uses_kept = False
-        self._known: dict[Any, int] = {}
+        self._known: dict[Value, int] = {}
         """Aggregates by what they compute, so that HAVING and SELECT share one."""
-        self._known_analytic: dict[Any, AnalyticCall] = {}
+        self._known_analytic: dict[Value, AnalyticCall] = {}
         self._slots = 0
         self._alias_origins: dict[str, set[int]] = {}
         self._alias_calls: dict[tuple[str, type], bool] = {}
@@ -81,7 +82,7 @@ class Names:
                 return self._alias_origins[name]
             return {found_among(self.star_order, node)[0].index}
         inner = children(node)
-        if isinstance(node, Call):
+        if isinstance(node, FunctionCall):
             definition = find(node.name, self.functions)
             if isinstance(definition, Scalar) and definition.path:
                 inner = node.arguments[1:]
@@ -90,7 +91,7 @@ class Names:
     def calls(self, node: Expression, kind: type, seen: tuple[str, ...] = ()) -> bool:
         """Whether it calls a function of `kind`, through aliases too."""
         for each in walk(node):
-            if isinstance(each, Call) and isinstance(find(each.name, self.functions), kind):
+            if isinstance(each, FunctionCall) and isinstance(find(each.name, self.functions), kind):
                 return True
             if not isinstance(each, Column) or each.stream is not None:
                 continue
@@ -133,7 +134,7 @@ class Names:
         name = item.alias.lower()
         reads = (each for each in walk(item.expression) if isinstance(each, Column))
         return any(each.name.lower() == name for each in reads) and self.calls(
-            item.expression, Aggregate, (name,)
+            item.expression, AggregateFunction, (name,)
         )
 
     def reads_alias(self, node: Expression) -> bool:
@@ -146,14 +147,14 @@ class Names:
     def whole(self, stream: str | None) -> Evaluate:
         return whole_row(self.star_order, self.joined, stream)
 
-    def known_aggregate(self, key: Any, make: Any) -> int:
+    def known_aggregate(self, key: Value, make: Value) -> int:
         found = self._known.get(key)
         if found is None:
             self.aggregates.append(make())
             found = self._known[key] = len(self.aggregates) - 1
         return found
 
-    def known_analytic(self, key: Any, make: Any) -> AnalyticCall:
+    def known_analytic(self, key: Value, make: Value) -> AnalyticCall:
         found = self._known_analytic.get(key)
         if found is None:
             self._slots += 1  # before its arguments take theirs
@@ -161,3 +162,31 @@ class Names:
             self.analytics.append(made)
             found = self._known_analytic[key] = made
         return found
+
+
+def check_having(node: Expression, select: Select, names: Names) -> None:
+    """HAVING takes aggregates, and what GROUP BY names."""
+    keys = {_key_signature(each) for each in select.group_by}
+
+    def check(each: Expression, seen: tuple[str, ...]) -> bool:
+        """Whether an aggregate is in it."""
+        if isinstance(each, FunctionCall):
+            found = find(each.name, names.functions)
+            if isinstance(found, AggregateFunction) or (isinstance(found, Planned) and "agg" in each.name):
+                return True
+        if _key_signature(each) in keys:
+            return False
+        if isinstance(each, Column):
+            item = names.aliases.get(each.name.lower()) if each.stream is None else None
+            if item is not None and each.name.lower() not in seen:
+                return check(item.expression, (*seen, each.name.lower()))
+            raise refused(each.at, f"HAVING takes aggregates, {each.name} is none", "WHERE filters records")
+        inner = [check(below, seen) for below in children(each)]  # all of them are checked
+        return any(inner)
+
+    if not check(node, ()):
+        raise refused(node.at, "HAVING takes aggregates, there is none", "WHERE filters records")
+
+
+def _key_signature(node: Expression) -> object:
+    return ("column", node.name.lower()) if isinstance(node, Column) else tree_key(node)

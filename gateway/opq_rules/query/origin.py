@@ -3,13 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
+from opq_rules.batch import Value
 from opq_rules.expressions.closures import Evaluate
 from opq_rules.expressions.closures import lookup as lookup
 from opq_rules.expressions.compiled import refused
 from opq_rules.query.analysis import MARK
-from opq_rules.sql.syntax import Column, Field, Source
+from opq_rules.sql.syntax import Column, Field, FromItem
 
 Kind = Literal["stream", "scan", "lookup"]
 
@@ -47,7 +48,7 @@ class Origin:
     definition: Definition
 
     @classmethod
-    def of(cls, index: int, source: Source, definition: Definition) -> "Origin":
+    def of(cls, index: int, source: FromItem, definition: Definition) -> "Origin":
         fields = definition.fields
         columns = None if fields is None else {field.name.lower(): field.name for field in fields}
         return cls(index, source.name, source.stream, definition.kind, columns, definition)
@@ -81,9 +82,9 @@ def found_among(origins: Sequence[Origin], node: Column) -> list[Origin]:
 
 
 def column_of_row(key: str) -> Evaluate:
-    """Of rules with one origin: `row` is its dict."""
+    """A column in rules with one origin: `row` is its dict."""
 
-    def evaluate(row: Any, context: Any) -> Any:
+    def evaluate(row: Value, context: Value) -> Value:
         try:
             return row[key]
         except KeyError:
@@ -93,17 +94,17 @@ def column_of_row(key: str) -> Evaluate:
 
 
 def column_of_joined(key: str, indices: Sequence[int]) -> Evaluate:
-    """Of joins: `row` has a dict or None per origin. The first of `indices` that has the column."""
+    """A column in joins: `row` has a dict or None per origin. The first of `indices` that has the column."""
     if len(indices) == 1:
         (index,) = indices
 
-        def of_one(row: Any, context: Any) -> Any:
+        def of_one(row: Value, context: Value) -> Value:
             own = row[index]
             return None if own is None else lookup(own, key)
 
         return of_one
 
-    def of_any(row: Any, context: Any) -> Any:
+    def of_any(row: Value, context: Value) -> Value:
         for index in indices:
             own = row[index]
             if own is not None:
@@ -128,8 +129,8 @@ def whole_row(origins: Sequence[Origin], joined: bool, stream: str | None) -> Ev
             return lambda row, context: {name: lookup(row, name) for name in columns}
         return lambda row, context: {key: each for key, each in row.items() if key[:1] != MARK}
 
-    def evaluate(row: Any, context: Any) -> Any:
-        found: dict[str, Any] = {}
+    def evaluate(row: Value, context: Value) -> Value:
+        found: dict[str, Value] = {}
         for index, columns in reversed(declared):
             own = row[index]
             if own is None:

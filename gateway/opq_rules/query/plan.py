@@ -12,23 +12,20 @@ from opq_rules.expressions.compiled import refused
 from opq_rules.functions.registry import Functions
 from opq_rules.query.analysis import AnalyticCall
 from opq_rules.query.groups import Grouping
-from opq_rules.query.having import check_having
-from opq_rules.query.items import ordered_by, projection_of
-from opq_rules.query.join_step import join_step
-from opq_rules.query.joins import JoinStep
-from opq_rules.query.names import GROUP_BY, HAVING, IN_WINDOW
+from opq_rules.query.items import ordered_by, projection_of, used_columns
+from opq_rules.query.joins import JoinStep, join_step
+from opq_rules.query.names import GROUP_BY, HAVING, IN_WINDOW, check_having
 from opq_rules.query.origin import Definition, Origin
 from opq_rules.query.projection import Projection
 from opq_rules.query.resolver import Compiler
 from opq_rules.query.typing_pass import check_types
-from opq_rules.query.used import used_columns
 from opq_rules.query.where import split_where
-from opq_rules.sql.syntax import Expression, Select, Window
+from opq_rules.sql.syntax import Expression, Select, WindowClause
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """`before`: per origin what its records alone decide of WHERE; `after`: the rest, behind the join."""
+class QueryPlan:
+    """`before`: per origin what its records alone decide of WHERE; `after`: the rest, after the join."""
 
     select: Select
     origins: tuple[Origin, ...]
@@ -36,7 +33,7 @@ class Plan:
     steps: tuple[JoinStep, ...]
     before: Mapping[int, Evaluate]
     after: Evaluate | None
-    window: Window | None
+    window: WindowClause | None
     filter: Evaluate | None
     when: Evaluate | None
     begin: Evaluate | None
@@ -54,9 +51,9 @@ class Plan:
     uses_hits: bool
     uses_kept: bool
     used: Mapping[str, frozenset[str] | None]
-    """Of each stream and table, the columns that are read, in lower case; None: all, by `*`."""
+    """For each stream and table the columns that are read, in lower case; None: all, by `*`."""
     columns: tuple[str, ...]
-    """Of the output, in order; `*` and `s.*` where they are not known beforehand."""
+    """Columns of the output, in order; `*` and `s.*` where they are not known beforehand."""
     zone: tzinfo | None
 
     @property
@@ -116,7 +113,7 @@ def plan(
     functions: Functions | None = None,
     zone: tzinfo | None = None,
     typed: bool = True,
-) -> Plan:
+) -> QueryPlan:
     """Raises RuleError (SQL_PLAN, with line and column) for what can never run.
 
     `functions`: all that there are, those of plug-ins too; None: those of the toolkit. `zone`: of hours and
@@ -134,7 +131,7 @@ def _plan(
     functions: Functions | None,
     zone: tzinfo | None,
     typed: bool,
-) -> Plan:
+) -> QueryPlan:
     origins = _origins(select, streams)
     _check_kinds(select, origins)
     star_order = _star_order(select, origins)
@@ -169,7 +166,7 @@ def _plan(
             raise refused(call.at, f"{call.written} is not allowed here", f"this rule can use {which}")
     if typed:
         check_types(select, names)
-    return Plan(
+    return QueryPlan(
         select=select,
         origins=origins,
         joined=names.joined,

@@ -2,17 +2,16 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from opq_rules.batch import Row
+from opq_rules.batch import Row, Value
 from opq_rules.errors import RowError
 from opq_rules.expressions.closures import Evaluate
 from opq_rules.expressions.values import shown
 from opq_rules.query.analysis import MARK
-from opq_rules.sql.syntax import Call, Column, Item, Star
+from opq_rules.sql.syntax import Column, FunctionCall, Item, Star
 
-Project = Callable[[Any, Any], Row]
-Spread = Callable[[Any, Any], list[Row]]
+Project = Callable[[Value, Value], Row]
+Spread = Callable[[Value, Value], list[Row]]
 
 
 def titles(items: Sequence[Item]) -> list[str]:
@@ -23,7 +22,7 @@ def titles(items: Sequence[Item]) -> list[str]:
         node, name = item.expression, item.alias
         if isinstance(node, Star):
             name = "*" if node.stream is None else f"{node.stream}.*"
-        elif name is None and isinstance(node, Column | Call):
+        elif name is None and isinstance(node, Column | FunctionCall):
             name = node.name if isinstance(node, Column) else node.written
         if name is None:
             name, unnamed = f"kuiper_field_{unnamed}", unnamed + 1
@@ -42,7 +41,7 @@ class StarItem:
     """Lower case."""
     replace: tuple[tuple[str, Evaluate], ...]
 
-    def columns(self, row: Any, context: Any) -> Row:
+    def columns(self, row: Value, context: Value) -> Row:
         found: Row = self.whole(row, context)
         if self.leave_out:
             found = {name: value for name, value in found.items() if name.lower() not in self.leave_out}
@@ -72,7 +71,7 @@ class Projection:
         if not self.stars and not self.columns:
             return _named_alone(self.named, send_nil)
 
-        def project(row: Any, context: Any) -> Row:
+        def project(row: Value, context: Value) -> Row:
             found: Row = {}
             for star in self.stars:
                 found.update(star.columns(row, context))
@@ -95,7 +94,7 @@ class Projection:
         assert self.rows is not None
         project, (name, array) = self.project(send_nil), self.rows
 
-        def spread(row: Any, context: Any) -> list[Row]:
+        def spread(row: Value, context: Value) -> list[Row]:
             plain = project(row, context)
             try:
                 elements = array(row, context)
@@ -117,7 +116,7 @@ class Projection:
 
     @property
     def names(self) -> list[str]:
-        """Of the columns known beforehand."""
+        """The types of the columns known beforehand."""
         return [name for name, _ in self.named]
 
 
@@ -130,14 +129,14 @@ def _star_alone(star: StarItem, send_nil: bool) -> Project:
             name: value for name, value in row.items() if value is not None and name[:1] != MARK
         }
 
-    def project(row: Any, context: Any) -> Row:
+    def project(row: Value, context: Value) -> Row:
         return {name: value for name, value in star.columns(row, context).items() if value is not None}
 
     return project
 
 
 def _named_alone(named: Sequence[tuple[str, Evaluate]], send_nil: bool) -> Project:
-    def project(row: Any, context: Any) -> Row:
+    def project(row: Value, context: Value) -> Row:
         found: Row = {}
         name = ""
         try:
@@ -152,7 +151,7 @@ def _named_alone(named: Sequence[tuple[str, Evaluate]], send_nil: bool) -> Proje
     return project
 
 
-def _object(value: Any) -> Row:
+def _object(value: Value) -> Row:
     if value is None:
         return {}
     if not isinstance(value, dict):

@@ -4,25 +4,18 @@ No I/O, no clock, no thread. What cannot be computed is counted and told, and th
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
 
-from opq_rules.batch import Batch, Emission, Row
+from opq_rules.batch import Batch, Emission, Row, State, Value
 from opq_rules.errors import RowError
 from opq_rules.query.analysis import Analyses
-from opq_rules.query.counters import Counters
-from opq_rules.query.emitting import Emitter
-from opq_rules.query.event_time import event_times
-from opq_rules.query.faults import Faults, placed
-from opq_rules.query.frozen import frozen, thawed
-from opq_rules.query.groups import Groups
-from opq_rules.query.joins import Lookup
+from opq_rules.query.emitting import Emitter, Plain
+from opq_rules.query.event_time import Watermark, event_times
+from opq_rules.query.groups import RecordGroups
+from opq_rules.query.joins import Lookup, Scans
 from opq_rules.query.opening import opened
-from opq_rules.query.plain import Plain
-from opq_rules.query.plan import Plan
-from opq_rules.query.run import Facts, Run
-from opq_rules.query.scans import Scans
-from opq_rules.query.watermark import Watermark
-from opq_rules.query.windows.window import Cut, Kept, Record
+from opq_rules.query.plan import QueryPlan
+from opq_rules.query.run import QueryContext, QueryCounters, QueryErrors, RuleFacts, frozen, placed, thawed
+from opq_rules.query.windows.window import Cut, KeptRecords, Record
 
 
 class Query:
@@ -31,15 +24,15 @@ class Query:
 
     def __init__(
         self,
-        plan: Plan,
-        facts: Facts,
+        plan: QueryPlan,
+        facts: RuleFacts,
         lookups: Mapping[int, Lookup] | None = None,
         retain: Mapping[str, int] | None = None,
     ) -> None:
         self.plan = plan
         self.facts = facts
-        self.counters = Counters()
-        self._context = Run(facts.rule_id, facts.start_ms)
+        self.counters = QueryCounters()
+        self._context = QueryContext(facts.rule_id, facts.start_ms)
         self._origins = {
             stream: tuple(origin.index for origin in plan.origins if origin.stream == stream)
             for stream in plan.streams
@@ -54,13 +47,13 @@ class Query:
             for source in dict.fromkeys(call.source for call in early)
         }
         self._late = Analyses(late) if late else None
-        self._faults = Faults(self.counters, self._context, facts.send_error)
+        self._faults = QueryErrors(self.counters, self._context, facts.send_error)
         self._emitter = Emitter(
             plan, facts, self._context, self._groups, self._scans.rows, self._lookups, self._late
         )
         self._window = opened(plan, facts, self._context, self._faults)
         self._watermark: Watermark | None = None
-        self._time_of: dict[int, Callable[[Any], int]] = {}
+        self._time_of: dict[int, Callable[[Value], int]] = {}
         if facts.event_time:
             self._time_of, numbers = event_times(plan.origins, plan.joined)
             self._numbers = numbers
@@ -94,7 +87,7 @@ class Query:
         """A record that was none: counted, told at once where errors are sent; windows do not see it."""
         out: list[Emission] = []
         self._context.now_ms = max(self._context.now_ms, now_ms)
-        self._faults.tell(RowError(why), out)
+        self._faults.report(RowError(why), out)
         return self._counted(out)
 
     @property
@@ -118,7 +111,7 @@ class Query:
         late = 0 if self._late is None else self._late.forgotten
         return late + sum(each.forgotten for each in self._analyses.values())
 
-    def state(self) -> Any:
+    def state(self) -> State:
         """JSON: windows, watermark, analytic calls, tables, counters."""
         return frozen(
             {
@@ -133,7 +126,7 @@ class Query:
             }
         )
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: State) -> None:
         """Goes on where `state` was taken from a query of the same plan and options."""
         state = thawed(state)
         self._context.now_ms = state["now_ms"]
@@ -184,7 +177,7 @@ class Query:
                     if not where(row, context):
                         continue
                 except RowError as error:
-                    self._faults.tell(placed(error), out)
+                    self._faults.report(placed(error), out)
                     continue
             cuts = window.add((Record(now_ms, 0, row, meta),))
             self._faults.flush(out)
@@ -206,7 +199,7 @@ class Query:
                 try:
                     ms = self._time_of[index](row)
                 except RowError as error:
-                    self._faults.tell(error, out)
+                    self._faults.report(error, out)
                     continue
                 if not watermark.offer(Record(ms, self._numbers[index], (index, row), meta), context.now_ms):
                     self.counters.late += 1
@@ -233,7 +226,7 @@ class Query:
         if self._watermark.ms != before_ms:
             self._advance_window(self._watermark.ms, out)
 
-    def _placed(self, index: int, row: Row) -> Any:
+    def _placed(self, index: int, row: Row) -> Value:
         """As expressions see it: in joins in its place among the others."""
         if not self.plan.joined:
             return row
@@ -246,7 +239,7 @@ class Query:
             return
         if self._window is None:
             for record in let_in:
-                self._finish(Cut(Kept([record]), 0, 0), out)
+                self._finish(Cut(KeptRecords([record]), 0, 0), out)
             return
         cuts = self._window.add(let_in)
         self._faults.flush(out)
@@ -276,7 +269,7 @@ class Query:
             if plan.filter is not None and not plan.filter(record.row, context):
                 return None
         except RowError as error:
-            self._faults.tell(error, out)
+            self._faults.report(error, out)
             return None
         return record
 
@@ -290,9 +283,9 @@ class Query:
         analyses.compute(row, own, self._context)
         return record._replace(row=row)
 
-    def _groups(self) -> Groups:
+    def _groups(self) -> RecordGroups:
         assert self.plan.grouping is not None
-        return Groups(self.plan.grouping, self._context, self._faults.keep)
+        return RecordGroups(self.plan.grouping, self._context, self._faults.keep)
 
     def _advance_window(self, ms: int, out: list[Emission]) -> None:
         if self._window is None:
@@ -306,7 +299,7 @@ class Query:
             rows = self._emitter.rows(cut)
         except RowError as error:
             self._faults.flush(out)
-            self._faults.tell(error, out)
+            self._faults.report(error, out)
             return
         self._faults.flush(out)
         if rows or (self.facts.send_empty_window and cut.content.is_empty):

@@ -1,24 +1,31 @@
 """Expressions of each clause, compiled: aliases, aggregates and analytic calls (expressions.Resolver)."""
 
 from collections.abc import Sequence
-from typing import Any
 
+from opq_rules.batch import Value
 from opq_rules.expressions.calls import check_constants, checked_definition
 from opq_rules.expressions.closures import Evaluate
 from opq_rules.expressions.compile import compile_condition, compile_expression, constant_value
 from opq_rules.expressions.compiled import refused
-from opq_rules.functions.registry import UNKNOWN, Aggregate, Analytic, Functions, Planned, Scalar, find
+from opq_rules.functions.registry import (
+    UNKNOWN,
+    AggregateFunction,
+    Analytic,
+    Functions,
+    Planned,
+    Scalar,
+    find,
+)
 from opq_rules.query.analysis import AnalyticCall
 from opq_rules.query.groups import AggregateCall, Give, Take
 from opq_rules.query.names import Clause, Names
 from opq_rules.query.origin import column_of_joined, column_of_row, found_among
-from opq_rules.query.signature import signature
-from opq_rules.sql.syntax import Call, Column, Expression, Item, Literal, Member, Star
-from opq_rules.sql.walk import walk
+from opq_rules.sql.syntax import Column, Expression, FunctionCall, Item, Literal, MemberOf, Star
+from opq_rules.sql.walk import tree_key, walk
 
 
 class Compiler(Names):
-    """Of one SELECT: its names, and expressions in which they stand."""
+    """One SELECT: its names, and expressions in which they stand."""
 
     def expression(self, node: Expression, clause: Clause) -> Evaluate:
         return compile_expression(node, _Resolver(self, clause), self.functions)
@@ -95,15 +102,15 @@ class _Resolver:
 
     def _is_volatile(self, node: Expression) -> bool:
         for each in walk(node):
-            if isinstance(each, Call):
+            if isinstance(each, FunctionCall):
                 found = find(each.name, self._names.functions)
                 if isinstance(found, Scalar) and found.volatile:
                     return True
         return False
 
-    def call(self, node: Call) -> Evaluate | None:
+    def call(self, node: FunctionCall) -> Evaluate | None:
         found = checked_definition(node, self._names.functions)
-        if isinstance(found, Aggregate):
+        if isinstance(found, AggregateFunction):
             return self._aggregate(node, found)
         if isinstance(found, Analytic):
             return self._analytic(node, found)
@@ -111,7 +118,7 @@ class _Resolver:
             return self._planned(node)
         return None
 
-    def _aggregate(self, node: Call, found: Aggregate) -> Evaluate | None:
+    def _aggregate(self, node: FunctionCall, found: AggregateFunction) -> Evaluate | None:
         if self._inside or not self._clause.aggregates:
             if found.scalar is not None and node.filter is None:
                 return None
@@ -119,13 +126,13 @@ class _Resolver:
                 raise refused(node.at, f"aggregate {node.written} within aggregate {self._inside}")
             raise refused(node.at, f"aggregate {node.written} is not allowed in {self._clause.title}")
         if node.over is not None:
-            raise refused(node.at, f"OVER behind {node.written}", "OVER belongs to analytic functions")
+            raise refused(node.at, f"OVER after {node.written}", "OVER belongs to analytic functions")
         defining = self._defining[-1:] if self._names.reads_alias(node) else ()
-        key = (signature(node), defining)
+        key = (tree_key(node), defining)
         number = self._names.known_aggregate(key, lambda: self._aggregate_call(node, found))
         return lambda row, context: context.values[number]
 
-    def _aggregate_call(self, node: Call, found: Aggregate) -> AggregateCall:
+    def _aggregate_call(self, node: FunctionCall, found: AggregateFunction) -> AggregateCall:
         names = self._names
         known = [_constant(argument, names.functions) for argument in node.arguments]
         check_constants(node, found, known)
@@ -154,15 +161,15 @@ class _Resolver:
         give, take = _giving(evaluates, condition), _taking(evaluates, condition)
         return AggregateCall(node.written, found, values, give, take)
 
-    def _analytic(self, node: Call, found: Analytic) -> Evaluate | None:
+    def _analytic(self, node: FunctionCall, found: Analytic) -> Evaluate | None:
         names = self._names
         if found.spread and not self._spreads:
             raise refused(node.at, f"{node.written} is not allowed here", "it stands by itself in SELECT")
         if not self._clause.analytic:
             raise refused(node.at, f"{node.written} is not allowed in {self._clause.title}")
         if node.filter is not None:
-            raise refused(node.at, f"FILTER behind {node.written}", "FILTER belongs to aggregates")
-        key = (signature(node), self._defining[-1:])
+            raise refused(node.at, f"FILTER after {node.written}", "FILTER belongs to aggregates")
+        key = (tree_key(node), self._defining[-1:])
         call = names.known_analytic(key, lambda slot: self._analytic_call(node, found, slot))
         slot, source = call.key, call.source
         if call.late:
@@ -170,13 +177,13 @@ class _Resolver:
         if not names.joined:
             return lambda row, context: row.get(slot)
 
-        def evaluate(row: Any, context: Any) -> Any:
+        def evaluate(row: Value, context: Value) -> Value:
             own = row[source]
             return None if own is None else own.get(slot)
 
         return evaluate
 
-    def _analytic_call(self, node: Call, found: Analytic, slot: str) -> AnalyticCall:
+    def _analytic_call(self, node: FunctionCall, found: Analytic, slot: str) -> AnalyticCall:
         names = self._names
         known = [_constant(argument, names.functions) for argument in node.arguments]
         check_constants(node, found, known)
@@ -190,7 +197,7 @@ class _Resolver:
         late = (
             self._clause.aggregates
             and not self._inside
-            and any(names.calls(each, Aggregate, self._defining[-1:]) for each in node.arguments)
+            and any(names.calls(each, AggregateFunction, self._defining[-1:]) for each in node.arguments)
         )
         inner = _Resolver(names, Clause(node.written, aggregates=late), self._defining)
 
@@ -217,7 +224,7 @@ class _Resolver:
             late,
         )
 
-    def _planned(self, node: Call) -> Evaluate:
+    def _planned(self, node: FunctionCall) -> Evaluate:
         names, name = self._names, node.name
         if name == "window_trigger":
             return lambda row, context: context.window_trigger_ms
@@ -244,12 +251,13 @@ _HITS = {
 }
 
 
-def _constant(node: Expression, functions: Functions | None) -> Any:
+def _constant(node: Expression, functions: Functions | None) -> Value:
     """Its value, or UNKNOWN where it reads a row."""
     if any(isinstance(each, Column | Star) for each in walk(node)):
         return UNKNOWN
     if any(
-        isinstance(each, Call) and not isinstance(find(each.name, functions), Scalar) for each in walk(node)
+        isinstance(each, FunctionCall) and not isinstance(find(each.name, functions), Scalar)
+        for each in walk(node)
     ):
         return UNKNOWN
     return constant_value(node, functions)
@@ -258,9 +266,9 @@ def _constant(node: Expression, functions: Functions | None) -> Any:
 def _spread_name(node: Expression) -> str | None:
     if isinstance(node, Star):
         return None
-    if isinstance(node, Column | Member):
+    if isinstance(node, Column | MemberOf):
         return node.name
-    if isinstance(node, Call):
+    if isinstance(node, FunctionCall):
         return node.written
     if isinstance(node, Literal):
         return str(node.value)
@@ -272,17 +280,17 @@ def _giving(evaluates: Sequence[Evaluate], condition: Evaluate | None) -> Give:
     if len(evaluates) == 1:
         (argument,) = evaluates
 
-        def give(accumulator: Any, row: Any, context: Any) -> None:
+        def give(accumulator: Value, row: Value, context: Value) -> None:
             accumulator.add(argument(row, context))
     else:
 
-        def give(accumulator: Any, row: Any, context: Any) -> None:
+        def give(accumulator: Value, row: Value, context: Value) -> None:
             accumulator.add(*[argument(row, context) for argument in evaluates])
 
     if condition is None:
         return give
 
-    def give_where(accumulator: Any, row: Any, context: Any) -> None:
+    def give_where(accumulator: Value, row: Value, context: Value) -> None:
         if condition(row, context):
             give(accumulator, row, context)
 
@@ -292,7 +300,7 @@ def _giving(evaluates: Sequence[Evaluate], condition: Evaluate | None) -> Give:
 def _taking(evaluates: Sequence[Evaluate], condition: Evaluate | None) -> Take:
     """The same arguments by themselves."""
 
-    def take(row: Any, context: Any) -> list[Any] | None:
+    def take(row: Value, context: Value) -> list[Value] | None:
         if condition is not None and not condition(row, context):
             return None
         return [argument(row, context) for argument in evaluates]
@@ -301,9 +309,9 @@ def _taking(evaluates: Sequence[Evaluate], condition: Evaluate | None) -> Take:
 
 
 def _once_per_row(alias: str, evaluate: Evaluate) -> Evaluate:
-    """Of a volatile alias (rand() AS r): one value per row, wherever it is used."""
+    """A volatile alias (rand() AS r) has one value per row, wherever it is used."""
 
-    def once(row: Any, context: Any) -> Any:
+    def once(row: Value, context: Value) -> Value:
         kept = context.kept
         if alias not in kept:
             kept[alias] = evaluate(row, context)

@@ -1,13 +1,20 @@
-"""What an expression may know beside its row: the record's time and metadata, its window, its rule."""
+"""What a query has while it runs: rule and options, the record at hand, counters, errors, state as JSON."""
 
+from base64 import b64decode, b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+import msgspec
+import numpy as np
+
+from opq_rules.batch import Emission, Value
+from opq_rules.errors import RowError
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """Of the rule that runs, and those of its options that change what a query gives. Times in ms."""
+class RuleFacts:
+    """The rule that runs, and those of its options that change what a query gives. Times in ms."""
 
     rule_id: str = ""
     start_ms: int = 0
@@ -20,7 +27,7 @@ class Facts:
     send_empty_window: bool = False
 
     @classmethod
-    def of(cls, rule_id: str, start_ms: int, options: dict[str, Any]) -> "Facts":
+    def of(cls, rule_id: str, start_ms: int, options: dict[str, Value]) -> "RuleFacts":
         """From `Options.for_query()`: names as users write them; what is not there has its default."""
         named = {field: options[key] for key, field in _OPTIONS.items() if key in options}
         return cls(rule_id, start_ms, **named)
@@ -37,7 +44,7 @@ _OPTIONS = {
 }
 
 
-class Run:
+class QueryContext:
     """The context of every closure (functions.registry.RunContext). One per query, set before each call.
 
     `meta` is the record's; in joins one mapping per name in FROM. `values` are those of a group's aggregates.
@@ -71,14 +78,14 @@ class Run:
         self.window_start_ms = 0
         self.window_end_ms = 0
         self.window_trigger_ms = 0
-        """Of a sliding window: the time of the record that triggered it."""
-        self.meta: Any = None
-        self.values: list[Any] = []
+        """The time of the record that triggered a sliding window."""
+        self.meta: Value = None
+        self.values: list[Value] = []
         self.row_number = 1
-        self.late: dict[str, Any] = {}
-        """Of the group in work: the analytic calls over its aggregates."""
-        self.keyed_state: dict[str, Any] = {}
-        self.kept: dict[str, Any] = {}
+        self.late: dict[str, Value] = {}
+        """The analytic calls over the aggregates of the group in work."""
+        self.keyed_state: dict[str, Value] = {}
+        self.kept: dict[str, Value] = {}
         """Values of volatile aliases for the row in work."""
         self.hit_count = 0
         """Rows put out so far, and the time of the last."""
@@ -98,3 +105,98 @@ class Run:
 
     def restore_hits(self, hits: Sequence[int]) -> None:
         self.hit_count, self.hit_ms, self.where_hit_count, self.where_hit_ms = hits
+
+
+@dataclass(slots=True)
+class QueryCounters:
+    """`records_in`: of all streams; `late`: dropped after the watermark; `errors`: not computable."""
+
+    records_in: int = 0
+    emissions: int = 0
+    late: int = 0
+    errors: int = 0
+    last_error: str = ""
+    last_error_ms: int = 0
+
+    def state(self) -> dict[str, Value]:
+        return asdict(self)
+
+    def restore(self, state: dict[str, Value]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+
+
+class QueryErrors:
+    def __init__(self, counters: QueryCounters, context: QueryContext, send: bool) -> None:
+        self._counters = counters
+        self._context = context
+        self._send = send
+        self._kept: list[Emission] = []
+
+    def report(self, error: RowError, out: list[Emission]) -> None:
+        self._counters.errors += 1
+        self._counters.last_error = str(error)
+        self._counters.last_error_ms = self._context.now_ms
+        if self._send:
+            out.append([{"error": str(error)}])
+
+    def keep(self, error: RowError) -> None:
+        """From inside a window: `flush` tells it before what comes next."""
+        self.report(error, self._kept)
+
+    def flush(self, out: list[Emission]) -> None:
+        if self._kept:
+            out.extend(self._kept)
+            self._kept.clear()
+
+
+def placed(error: RowError) -> RowError:
+    """What SELECT raises says so; the rest of a plain rule is WHERE."""
+    return error if str(error).startswith("Select ") else RowError(f"Where: {error}")
+
+
+_MARK = "\0kind"
+
+
+_DEEPEST = 100
+"""Levels that are walked; what lies deeper goes as JSON text, for Python's stack is short."""
+
+
+def frozen(value: Value, level: int = 0) -> Value:
+    """JSON alone: bytes, datetimes and arrays of samples are marked; tuples become lists."""
+    kind = type(value)
+    if level > _DEEPEST and isinstance(value, dict | list | tuple):
+        return {_MARK: "text", "json": msgspec.json.encode(value).decode()}
+    if kind is dict:
+        return {key: frozen(each, level + 1) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [frozen(each, level + 1) for each in value]
+    if kind is bytes:
+        return {_MARK: "bytes", "base64": b64encode(value).decode()}
+    if isinstance(value, datetime):
+        return {_MARK: "datetime", "iso": value.isoformat()}
+    if isinstance(value, np.ndarray):
+        data = b64encode(np.ascontiguousarray(value).tobytes()).decode()
+        return {_MARK: "array", "dtype": value.dtype.str, "shape": list(value.shape), "base64": data}
+    if isinstance(value, np.generic):
+        return value.item()
+    return value
+
+
+def thawed(value: Value) -> Value:
+    """The inverse; tuples stay lists."""
+    if isinstance(value, list):
+        return [thawed(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    kind = value.get(_MARK)
+    if kind == "text":
+        return msgspec.json.decode(value["json"])
+    if kind == "bytes":
+        return b64decode(value["base64"])
+    if kind == "datetime":
+        return datetime.fromisoformat(value["iso"])
+    if kind == "array":
+        data = np.frombuffer(b64decode(value["base64"]), value["dtype"])
+        return data.reshape(value["shape"]).copy()
+    return {key: thawed(each) for key, each in value.items()}

@@ -1,11 +1,11 @@
-"""Groups of a sliding window whose aggregates can take a record out again: no window is computed anew."""
+"""Groups of a sliding window whose aggregates can take a record out again: no window is computed again."""
 
 from collections import deque
 from itertools import pairwise
-from typing import Any
 
+from opq_rules.batch import Value
 from opq_rules.expressions.calls import FUNCTION_ERRORS
-from opq_rules.query.groups import NO_GROUP, Failing, Group, Groups, number_of, told
+from opq_rules.query.groups import NO_GROUP, Failing, RecordGroup, RecordGroups, error_text, number_of
 from opq_rules.query.windows.window import Record
 
 
@@ -14,31 +14,31 @@ class Entry:
 
     __slots__ = ("failing", "given", "group", "key", "number", "record")
 
-    def __init__(self, number: int, record: Record, key: Any, group: "RunningGroup") -> None:
+    def __init__(self, number: int, record: Record, key: Value, group: "RunningGroup") -> None:
         self.number = number
         self.record = record
         self.key = key
         self.group = group
-        self.given: list[list[Any] | None] = []
+        self.given: list[list[Value] | None] = []
         self.failing: Failing = {}
 
 
-class RunningGroup(Group):
+class RunningGroup(RecordGroup):
     __slots__ = ("entries",)
     failures: deque[Failing]
 
-    def __init__(self, first: Record, accumulators: list[Any]) -> None:
+    def __init__(self, first: Record, accumulators: list[Value]) -> None:
         super().__init__(first, accumulators)
         self.entries: deque[Entry] = deque()
         self.failures = deque[Failing]()
 
 
-class RunningGroups(Groups):
+class RunningGroups(RecordGroups):
     """First in, first out."""
 
     __slots__ = ("_count",)
 
-    def __init__(self, *args: Any) -> None:
+    def __init__(self, *args: Value) -> None:
         super().__init__(*args)
         self._count = 0
 
@@ -61,7 +61,7 @@ class RunningGroups(Groups):
                     accumulator.add(*given)
             except FUNCTION_ERRORS as error:
                 given = None
-                entry.failing[number_of(call, calls)] = told(call.written, error)
+                entry.failing[number_of(call, calls)] = error_text(call.written, error)
             entry.given.append(given)
         group.entries.append(entry)
         if entry.failing:
@@ -83,7 +83,7 @@ class RunningGroups(Groups):
             group.failures.popleft()
 
     def put_in_order(self) -> None:
-        """Groups by their first records, as a window computed anew would have them."""
+        """Groups by their first records, as a window computed again would have them."""
         firsts = [
             group.entries[0].number for group in self.by_key.values() if isinstance(group, RunningGroup)
         ]

@@ -5,24 +5,24 @@ pays nothing.
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
-from opq_rules.batch import Batch, Emission
+from opq_rules.batch import Batch, Emission, Value
 from opq_rules.query.analysis import Analyses
 from opq_rules.query.query import Query
-from opq_rules.query.windows.window import Cut, Kept, Record
+from opq_rules.query.windows.window import Cut, KeptRecords, Record
 
 
-class Steps(Protocol):
+class TracedSteps(Protocol):
     """Who listens. `row`: the record's own, as it came in; names of steps as in `Plan.operators`."""
 
     def now_ns(self) -> int: ...
-    def became(self, row: Any, changed: Any) -> None:
+    def became(self, row: Value, changed: Value) -> None:
         """From here on the record is another object."""
         ...
 
-    def passed(self, row: Any, name: str, began_ns: int, given: int, error: str) -> None: ...
-    def entered(self, row: Any, ms: int) -> None:
+    def passed(self, row: Value, name: str, began_ns: int, given: int, error: str) -> None: ...
+    def entered(self, row: Value, ms: int) -> None:
         """It goes into the window; `in_window` says that it is there."""
         ...
 
@@ -32,7 +32,7 @@ class Steps(Protocol):
         ...
 
     def gave(
-        self, row: Any, began_ns: int, taken: int, emission: Emission | None, count: int, error: str
+        self, row: Value, began_ns: int, taken: int, emission: Emission | None, count: int, error: str
     ) -> None:
         """`row` None: of the window that was cut."""
         ...
@@ -41,11 +41,11 @@ class Steps(Protocol):
 class Traced(Query):
     """Made by `begin` only."""
 
-    _steps: Steps
-    _short: Any
+    _steps: TracedSteps
+    _short: Value
 
     @staticmethod
-    def begin(query: Query, steps: Steps) -> None:
+    def begin(query: Query, steps: TracedSteps) -> None:
         query.__class__ = Traced
         assert isinstance(query, Traced)
         query._steps, query._short = steps, query._work
@@ -53,7 +53,7 @@ class Traced(Query):
 
     @staticmethod
     def end(query: Query) -> None:
-        traced: Any = query
+        traced: Value = query
         traced._work = traced._short
         del traced._steps, traced._short
         query.__class__ = Query
@@ -89,7 +89,7 @@ class Traced(Query):
         steps, counters = self._steps, self.counters
         steps.in_window()
         row = None
-        kept = cut.content.records if isinstance(cut.content, Kept) else None
+        kept = cut.content.records if isinstance(cut.content, KeptRecords) else None
         if self._window is None and kept:
             row = _own(kept[0])
         else:
@@ -103,6 +103,6 @@ class Traced(Query):
         steps.gave(row, began_ns, taken, emission, len(emission or ()), error)
 
 
-def _own(record: Record) -> Any:
+def _own(record: Record) -> Value:
     """In joins a record's row is a tuple, in which it fills one place."""
     return record.row[record.source] if isinstance(record.row, tuple) else record.row

@@ -5,21 +5,21 @@ Source: contracts.md, `opq-tools rule try`.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
-from opq_rules.batch import Batch, Emission, Row
+from opq_rules.batch import Batch, Emission, Row, Value
 from opq_rules.engine.options import options
 from opq_rules.errors import CONFIGURATION, ENCODING, SQL_SYNTAX, STREAM, RowError, RuleError
 from opq_rules.expressions.values import compare
 from opq_rules.functions.registry import Functions
+from opq_rules.json_numbers import as_floats, json_bytes
 from opq_rules.query.joins import Lookup
-from opq_rules.query.plan import Plan, plan
+from opq_rules.query.plan import QueryPlan, plan
 from opq_rules.query.query import Query
-from opq_rules.query.run import Facts
+from opq_rules.query.run import RuleFacts
 from opq_rules.sql.parse import parse
-from opq_rules.sql.syntax import Create, Place, Select
+from opq_rules.sql.syntax import Create, Select, TextPlace
 from opq_rules.streams.decoding import StreamDecoder
 from opq_rules.streams.definition import StreamDefinition, definition_of
 
@@ -34,7 +34,7 @@ class Given:
     stream: str
     ms: int
     row: Row
-    meta: Mapping[str, Any] | None
+    meta: Mapping[str, Value] | None
 
 
 def try_text(text: str | bytes, functions: Functions | None = None) -> bytes:
@@ -43,27 +43,27 @@ def try_text(text: str | bytes, functions: Functions | None = None) -> bytes:
         cases = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise RuleError(f"cases are no JSON: {error}", ENCODING) from None
-    return msgspec.json.encode(try_cases(cases, functions))
+    return json_bytes(try_cases(cases, functions))
 
 
-def try_cases(cases: Any, functions: Functions | None = None) -> Any:
+def try_cases(cases: Value, functions: Functions | None = None) -> Value:
     """The answer of one case, or of each of an array of them."""
     if isinstance(cases, list):
         return [try_case(case, functions) for case in cases]
     return try_case(cases, functions)
 
 
-def try_case(case: Any, functions: Functions | None = None) -> dict[str, Any]:
+def try_case(case: Value, functions: Functions | None = None) -> dict[str, Value]:
     """`{"name", "emissions"}`, or `{"name", "error": {"http", "code", "message", ...}}`."""
     name = case.get("name", "") if isinstance(case, Mapping) else ""
     try:
         return {"name": name, "emissions": run_case(case, functions)}
     except RuleError as error:
-        told = error.as_json()
-        return {"name": name, "error": {"http": error.http, "code": told.pop("error"), **told}}
+        answer = error.as_json()
+        return {"name": name, "error": {"http": error.http, "code": answer.pop("error"), **answer}}
 
 
-def run_case(case: Any, functions: Functions | None = None) -> list[Emission]:
+def run_case(case: Value, functions: Functions | None = None) -> list[Emission]:
     """Raises RuleError for a case or a rule that cannot be run."""
     if not isinstance(case, Mapping):
         raise RuleError("a case is an object with stream_ddl, sql and input", CONFIGURATION)
@@ -77,21 +77,26 @@ def run_case(case: Any, functions: Functions | None = None) -> list[Emission]:
     read = options({key: value for key, value in given_options.items() if key != "end_ms"})
     ddl = case.get("stream_ddl")
     streams = _streams([ddl] if isinstance(ddl, str) else _typed(case, "stream_ddl", list, []))
-    tables = _typed(case, "tables", dict, {})
+    tables = as_floats(_typed(case, "tables", dict, {}))
     for table in tables:  # one without a statement is held
         if table not in streams:
-            streams[table] = definition_of(Create("table", table, None, (("TYPE", "mock", Place(1, 1)),), ""))
+            streams[table] = definition_of(
+                Create("table", table, None, (("TYPE", "mock", TextPlace(1, 1)),), "")
+            )
     planned = plan(_select(_typed(case, "sql", str, "")), streams, functions)
     records = [_record(each, number, streams) for number, each in enumerate(_typed(case, "input", list, []))]
     step_ms = SECOND_MS if end_after_ms is None else 10 * SECOND_MS
     start_ms = records[0].ms // step_ms * step_ms if records else 0
     end_ms = None if end_after_ms is None else start_ms + end_after_ms
-    query = _query(planned, Facts.of(str(case.get("name", "")), start_ms, read.for_query()), tables)
-    decoders = {name: StreamDecoder(streams[name], _used(planned, streams[name])) for name in planned.streams}
+    query = _query(planned, RuleFacts.of(str(case.get("name", "")), start_ms, read.for_query()), tables)
+    decoders = {
+        name: StreamDecoder(streams[name], _used(planned, streams[name]), from_json=True)
+        for name in planned.streams
+    }
     return _run(query, records, decoders, end_ms)
 
 
-def _used(planned: Plan, definition: StreamDefinition) -> Collection[str] | None:
+def _used(planned: QueryPlan, definition: StreamDefinition) -> Collection[str] | None:
     read = planned.used[definition.name]
     return read if read is None or definition.timestamp is None else read | {definition.timestamp}
 
@@ -118,7 +123,7 @@ def _run(
     return out
 
 
-def _query(planned: Plan, facts: Facts, tables: Mapping[str, Any]) -> Query:
+def _query(planned: QueryPlan, facts: RuleFacts, tables: Mapping[str, Value]) -> Query:
     lookups: dict[int, Lookup] = {}
     retain: dict[str, int] = {}
     for name, rows in tables.items():
@@ -139,19 +144,19 @@ def _query(planned: Plan, facts: Facts, tables: Mapping[str, Any]) -> Query:
 def lookup_in(rows: Sequence[Row]) -> Lookup:
     """A lookup table of given rows."""
 
-    def same(row: Row, keys: Sequence[str], values: Sequence[Any]) -> bool:
+    def same(row: Row, keys: Sequence[str], values: Sequence[Value]) -> bool:
         try:
             return all(compare("=", row.get(key), value) for key, value in zip(keys, values, strict=True))
         except RowError:
             return False
 
-    def lookup(columns: Sequence[str], keys: Sequence[str], values: Sequence[Any]) -> list[Row]:
+    def lookup(columns: Sequence[str], keys: Sequence[str], values: Sequence[Value]) -> list[Row]:
         return [row for row in rows if same(row, keys, values)]
 
     return lookup
 
 
-def _streams(ddl: Sequence[Any]) -> dict[str, StreamDefinition]:
+def _streams(ddl: Sequence[Value]) -> dict[str, StreamDefinition]:
     found: dict[str, StreamDefinition] = {}
     for text in ddl:
         statement = parse(text) if isinstance(text, str) else None
@@ -170,7 +175,7 @@ def _select(sql: str) -> Select:
     return statement
 
 
-def _record(each: Any, number: int, streams: Mapping[str, Any]) -> Given:
+def _record(each: Value, number: int, streams: Mapping[str, Value]) -> Given:
     where = f"input[{number}]"
     if not isinstance(each, Mapping):
         raise RuleError(f"{where}: want an object with stream, ts and data", CONFIGURATION)
@@ -187,7 +192,7 @@ def _record(each: Any, number: int, streams: Mapping[str, Any]) -> Given:
     return Given(stream, ms, row, meta)
 
 
-def _typed(case: Mapping[str, Any], key: str, kind: type, default: Any) -> Any:
+def _typed(case: Mapping[str, Value], key: str, kind: type, default: Value) -> Value:
     value = case.get(key)
     if value is None:
         value = default

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from opq_rules.errors import RuleError
 from opq_rules.expressions.inference import Inference
 from opq_rules.expressions.types import UNKNOWN_TYPE, ValueType, joined, of_column
-from opq_rules.functions.registry import Aggregate, Analytic, Functions, Scalar, find
-from opq_rules.query.join_step import ON
+from opq_rules.functions.registry import AggregateFunction, Analytic, Functions, Scalar, find
+from opq_rules.query.joins import ON
 from opq_rules.query.names import GROUP_BY, HAVING, IN_WINDOW, ORDER_BY, SELECT, Clause, Names
 from opq_rules.query.origin import Origin, found_among
 from opq_rules.query.projection import titles
 from opq_rules.query.where import WHERE
-from opq_rules.sql.syntax import Call, Column, Expression, Field, Item, Select, Star
+from opq_rules.sql.syntax import Column, Expression, Field, FunctionCall, Item, Select, Star
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Described:
 
 
 def check_types(select: Select, names: Names) -> None:
-    """Raises RuleError (SQL_PLAN) for what no record could compute. Of a statement that compiles."""
+    """Raises RuleError (SQL_PLAN) for what no record could compute. The statement compiles."""
     try:
         _TypingPass(select, names, trusting=False).check()
     except RecursionError:
@@ -69,20 +69,20 @@ class _TypingPass:
                 self._item(item)
 
     def described(self) -> Described:
-        told = self._inference
+        inference = self._inference
         for node, clause in self._conditions():
-            with told.left_to_records():
-                told.condition(node, self._scope(clause))
+            with inference.left_to_records():
+                inference.condition(node, self._scope(clause))
         for node, clause in self._values():
-            told.later(node, self._scope(clause))
+            inference.later(node, self._scope(clause))
         columns: dict[str, list[ValueType]] = {}
         for item, name in zip(self._select.items, titles(self._select.items), strict=True):
             found = UNKNOWN_TYPE
-            with told.left_to_records():
+            with inference.left_to_records():
                 found = self._item(item)
             if not (item.invisible or isinstance(item.expression, Star) or self._spreads(item.expression)):
                 columns.setdefault(name, []).append(found)
-        clashes = {(each.line, each.column, each.message): each for each in told.passed_by}
+        clashes = {(each.line, each.column, each.message): each for each in inference.passed_by}
         return Described({name: joined(each) for name, each in columns.items()}, tuple(clashes.values()))
 
     def _conditions(self) -> list[tuple[Expression, Clause]]:
@@ -116,7 +116,7 @@ class _TypingPass:
         return _Scope(self._names, self._fields, clause)
 
     def _spreads(self, node: Expression) -> bool:
-        found = find(node.name, self._names.functions) if isinstance(node, Call) else None
+        found = find(node.name, self._names.functions) if isinstance(node, FunctionCall) else None
         return isinstance(found, Scalar | Analytic) and bool(found.spread)
 
 
@@ -151,17 +151,17 @@ class _Scope:
         found = (of_column(field.type) for field in fields if field.name.lower() == name)
         return next(found, UNKNOWN_TYPE)
 
-    def within(self, node: Call) -> "_Scope":
+    def within(self, node: FunctionCall) -> "_Scope":
         found = find(node.name, self._names.functions)
-        if isinstance(found, Aggregate) and not self._inside and self._clause.aggregates:
+        if isinstance(found, AggregateFunction) and not self._inside and self._clause.aggregates:
             return _Scope(self._names, self._fields, self._clause, self._defining, node.written)
         if isinstance(found, Analytic):
             late = self._clause.aggregates and not self._inside
             late = late and any(
-                self._names.calls(each, Aggregate, self._defining[-1:]) for each in node.arguments
+                self._names.calls(each, AggregateFunction, self._defining[-1:]) for each in node.arguments
             )
             return _Scope(self._names, self._fields, Clause(node.written, aggregates=late), self._defining)
         return self
 
-    def filtering(self, node: Call) -> "_Scope":
+    def filtering(self, node: FunctionCall) -> "_Scope":
         return _Scope(self._names, self._fields, Clause(f"FILTER of {node.written}"), self._defining)

@@ -1,18 +1,26 @@
-"""WHERE in two: what one stream's columns decide, before window and join, and the rest behind."""
+"""WHERE in two: what one stream decides before window and join, and the rest after them.
 
-from collections.abc import Sequence
+The sieve marks the records of a batch for which the first comparison of WHERE is not false. Few of very many
+records pass; those are evaluated one by one, one comprehension finds them. What stands left in an AND is
+decided first, so where it is false nothing after it is computed, nor can fail. What the comparison alone does
+not decide (null, no such column, another kind of value) is left to WHERE.
+"""
 
+from collections.abc import Callable, Sequence
+
+from opq_rules.batch import Row, Value
 from opq_rules.expressions.closures import Evaluate
+from opq_rules.expressions.values import COMPARISONS
 from opq_rules.query.names import Clause
 from opq_rules.query.resolver import Compiler
-from opq_rules.sql.syntax import Binary, Column, Expression, Select
+from opq_rules.sql.syntax import BinaryOperation, Column, Expression, Literal, Select, Unary
 from opq_rules.sql.walk import walk
 
 WHERE = Clause("WHERE")
 
 
 def split_where(select: Select, names: Compiler) -> tuple[dict[int, Evaluate], Evaluate | None]:
-    """What a stream's own columns decide is asked before window and join, the rest behind the join."""
+    """What a stream's own columns decide is asked before window and join, the rest after the join."""
     if select.where is None:
         return {}, None
     if not names.joined:
@@ -46,7 +54,7 @@ def is_certain(node: Expression, own: int, names: Compiler) -> bool:
 def conjuncts(node: Expression) -> list[Expression]:
     """The parts of `a AND b AND c`, in order."""
     found: list[Expression] = []
-    while isinstance(node, Binary) and node.operator == "AND":
+    while isinstance(node, BinaryOperation) and node.operator == "AND":
         found.append(node.right)
         node = node.left
     return [node, *reversed(found)]
@@ -55,5 +63,56 @@ def conjuncts(node: Expression) -> list[Expression]:
 def _together(parts: Sequence[Expression]) -> Expression:
     whole = parts[0]
     for part in parts[1:]:
-        whole = Binary("AND", whole, part, part.at)
+        whole = BinaryOperation("AND", whole, part, part.at)
     return whole
+
+
+Sieve = Callable[[Sequence[Row]], list[bool]]
+"""For each row, whether WHERE is to be computed."""
+
+_SIEVE = """
+def make(key, constant):
+    def sieve(rows):
+        return [(value := row.get(key)).__class__ not in kinds or value {sign} constant for row in rows]
+    return sieve
+"""
+_NUMBERS, _TEXT = frozenset({int, float}), frozenset({str})
+_MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "!=": "!="}
+
+
+def _made(kinds: frozenset[type]) -> dict[str, Callable[[str, Value], Sieve]]:
+    made = {}
+    for sign in COMPARISONS:
+        names: dict[str, Value] = {"kinds": kinds}
+        exec(_SIEVE.format(sign="==" if sign == "=" else sign), names)  # the template above, a sign of ours
+        made[sign] = names["make"]
+    return made
+
+
+_OF_NUMBERS, _OF_TEXT = _made(_NUMBERS), _made(_TEXT)
+
+
+def sieve_of(select: Select) -> Sieve | None:
+    """None: WHERE does not begin with a column beside a number or text."""
+    if select.where is None or select.joins:
+        return None
+    first = conjuncts(select.where)[0]
+    if not isinstance(first, BinaryOperation) or first.operator not in _MIRRORED:
+        return None
+    column, other, sign = first.left, first.right, first.operator
+    if isinstance(other, Column):
+        column, other, sign = other, column, _MIRRORED[sign]
+    aliases = {item.alias.lower() for item in select.items if item.alias}
+    if not isinstance(column, Column) or column.name.lower() in aliases:
+        return None
+    constant = _constant(other)
+    if type(constant) is str:
+        return _OF_TEXT[sign](column.name, constant)
+    return _OF_NUMBERS[sign](column.name, constant) if type(constant) in _NUMBERS else None
+
+
+def _constant(node: Expression) -> Value:
+    if isinstance(node, Unary) and node.operator == "-":
+        value = _constant(node.operand)
+        return -value if type(value) in _NUMBERS else None
+    return node.value if isinstance(node, Literal) else None

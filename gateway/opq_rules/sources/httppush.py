@@ -1,7 +1,7 @@
 """httppush: takes POST or PUT at a path; the body is one record or an array, in the stream's FORMAT.
 
 All streams with the same `server` share one HTTP server. The answer comes when the records are in
-the stream's queue, so that a sender feels back pressure. A web page may not push: [opq_rules.foreign_pages].
+the stream's queue, so that a sender feels back pressure. A web page may not push: `opq_proto.origin_guard`.
 """
 
 import socket
@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
+from opq_proto.origin_guard import is_loopback, page_refusal
 from opq_proto.settings import configured
-from opq_rules.foreign_pages import is_loopback, page_refusal
 
 _LARGEST_BYTES = 16 << 20
 _READ_TIMEOUT_S = 10.0

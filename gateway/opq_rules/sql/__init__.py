@@ -8,7 +8,7 @@
 A parser of ours, not a dialect of sqlglot. Tried 2026-11-20 with sqlglot 30.30 on 33 statements of
 reference/rules.md. What a dialect would have to override:
 
-- no parse: INVISIBLE behind AS, OVER (WHEN c), OVER (PARTITION BY k WHEN c), names with slashes,
+- no parse: INVISIBLE after AS, OVER (WHEN c), OVER (PARTITION BY k WHEN c), names with slashes,
   DESCRIBE STREAM;
 - CREATE STREAM, SHOW STREAMS and EXPLAIN come back as one opaque Command: DDL would be ours in any case;
 - read as something else: `a INVISIBLE` as an alias, "text" as a column, `a->b` as JSON_EXTRACT, mod(a, b) as

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, NoReturn
 
 from opq_rules.errors import SQL_SYNTAX, RuleError
-from opq_rules.sql.syntax import Place
+from opq_rules.sql.syntax import TextPlace
 from opq_rules.sql.tokens import RESERVED, Tokens
 
 NOT_OURS = {
@@ -17,7 +17,7 @@ NOT_OURS = {
     "DELETE": "a rule's actions say where its rows go",
     "MERGE": "a rule's actions say where its rows go",
     "ALTER": "replace the stream by a whole new definition",
-    "TRUNCATE": "drop the table and create it anew",
+    "TRUNCATE": "drop the table and create it again",
     "DISTINCT": "use deduplicate(column, false) over a window",
     "EXISTS": "join the streams in one window",
     "OFFSET": "only LIMIT n",
@@ -53,11 +53,11 @@ class Cursor:
         self.depth = 0
         self.streams: dict[str, str] = {name: name for name in streams}
 
-    def at(self) -> Place:
+    def at(self) -> TextPlace:
         return self.tokens.place(self.index)
 
     def take(self, kind: str) -> bool:
-        """Whether the next token is `kind`; if so it is behind us."""
+        """Whether the next token is `kind`; if so it is taken."""
         if self.kinds[self.index] != kind:
             return False
         self.index += 1
@@ -143,6 +143,6 @@ class Cursor:
         near = difflib.get_close_matches(found.upper(), words, n=1)
         return f"did you mean {near[0]} for {found}?" if near else None
 
-    def fail(self, message: str, hint: str | None = None, at: Place | None = None) -> NoReturn:
+    def fail(self, message: str, hint: str | None = None, at: TextPlace | None = None) -> NoReturn:
         at = at or self.at()
         raise RuleError(message, SQL_SYNTAX, line=at.line, column=at.column, hint=hint)

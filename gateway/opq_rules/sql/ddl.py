@@ -4,7 +4,7 @@ import difflib
 from typing import get_args
 
 from opq_rules.sql.cursor import Cursor
-from opq_rules.sql.syntax import ColumnType, Create, Field, Place, Type
+from opq_rules.sql.syntax import ColumnType, Create, Field, TextPlace, Type
 
 TYPES = get_args(ColumnType)
 _DEFAULTS: dict[str, tuple[type, ...]] = {
@@ -25,11 +25,11 @@ def create(cursor: Cursor) -> Create:
     fields: tuple[Field, ...] | None = None
     if cursor.take("("):
         fields = _fields(cursor, 0) or None
-        cursor.want_word("WITH", 'WITH (OPTION="value", ...) behind the columns')
+        cursor.want_word("WITH", 'WITH (OPTION="value", ...) after the columns')
     else:
         cursor.want_word("WITH", "( and columns, or WITH")
     options = _options(cursor)
-    cursor.rest_is_empty("the end behind the options")
+    cursor.rest_is_empty("the end after the options")
     return Create(what, name, fields, options, cursor.tokens.text.strip())  # type: ignore[arg-type]
 
 
@@ -41,7 +41,7 @@ def stream_or_table(cursor: Cursor) -> str:
 
 
 def _fields(cursor: Cursor, nesting: int) -> tuple[Field, ...]:
-    """`name TYPE [DEFAULT v], ...)`, the opening one is behind us; a comma at the end is no harm."""
+    """`name TYPE [DEFAULT v], ...)`, the opening one is taken; a comma at the end is no harm."""
     fields: list[Field] = []
     names: set[str] = set()
     while not cursor.take(")"):
@@ -75,7 +75,7 @@ def _type(cursor: Cursor, nesting: int) -> Type:
     if name == "array":
         cursor.want("(", "( and the type of its elements, such as ARRAY(FLOAT)")
         of = _type(cursor, nesting + 1)
-        cursor.want(")", ") behind the type of its elements")
+        cursor.want(")", ") after the type of its elements")
         return Type("array", of)
     if name == "struct":
         cursor.want("(", "( and its columns, such as STRUCT(a FLOAT)")
@@ -98,16 +98,16 @@ def _default(cursor: Cursor, column: str, kind: Type) -> bool | int | float | st
     elif token != "number" and (token != "text" or minus):
         value = None
     if type(value) not in _DEFAULTS[kind.name]:
-        cursor.unexpected(f"a {kind.name.upper()} constant behind DEFAULT")
+        cursor.unexpected(f"a {kind.name.upper()} constant after DEFAULT")
     cursor.index += 1
     value = -value if minus else value
     return float(value) if kind.name == "float" else value
 
 
-def _options(cursor: Cursor) -> tuple[tuple[str, str, Place], ...]:
+def _options(cursor: Cursor) -> tuple[tuple[str, str, TextPlace], ...]:
     """`(NAME="value", ...)`; numbers, true and false may stand bare."""
-    cursor.want("(", "( behind WITH")
-    options: list[tuple[str, str, Place]] = []
+    cursor.want("(", "( after WITH")
+    options: list[tuple[str, str, TextPlace]] = []
     names: set[str] = set()
     while not cursor.take(")"):
         at = cursor.at()
@@ -115,7 +115,7 @@ def _options(cursor: Cursor) -> tuple[tuple[str, str, Place], ...]:
         if name in names:
             cursor.fail(f"option {name} stands twice", at=at)
         names.add(name)
-        cursor.want("=", f'= behind {name}; it is {name}="value"')
+        cursor.want("=", f'= after {name}; it is {name}="value"')
         kind = cursor.kinds[cursor.index]
         if kind == "text":
             value = str(cursor.values[cursor.index])

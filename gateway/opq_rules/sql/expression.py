@@ -9,20 +9,20 @@ from typing import get_args
 from opq_rules.sql.cursor import Cursor
 from opq_rules.sql.syntax import (
     Between,
-    Binary,
-    Call,
-    Case,
+    BinaryOperation,
+    CaseExpression,
     Column,
+    ElementAt,
     Expression,
+    FunctionCall,
     In,
-    Index,
     Like,
     Literal,
-    Member,
+    MemberOf,
     Over,
-    Place,
     Slice,
     Star,
+    TextPlace,
     Unary,
     WindowKind,
 )
@@ -30,9 +30,9 @@ from opq_rules.sql.tokens import RESERVED
 from opq_rules.sql.walk import depth
 
 MAX_DEPTH = 100
-"""Of parentheses, arguments and signs in each other: an error, where Python's own stack would end."""
+"""Levels of parentheses, arguments and signs: more are an error, where Python's own stack would end."""
 MAX_HEIGHT = 200
-"""Of the whole tree: a chain of so many operators. Whoever compiles it recurses."""
+"""Height of the whole tree, a chain of so many operators: the compiler recurses."""
 
 NOT_POWER, COMPARISON, SUM, PRODUCT, SIGN, PATH = 3, 4, 5, 6, 7, 8
 POWER = (
@@ -62,7 +62,7 @@ def expression(cursor: Cursor) -> Expression:
 
 
 def parenthesised(cursor: Cursor, allowed: str) -> tuple[Expression, ...]:
-    """`a, b, ...)`, the opening one is behind us; at least one."""
+    """`a, b, ...)`, the opening one is taken; at least one."""
     found = [_expression(cursor, 0)]
     while cursor.take(","):
         found.append(_expression(cursor, 0))
@@ -74,7 +74,7 @@ def partition(cursor: Cursor) -> tuple[Expression, ...]:
     """`PARTITION BY a, b`, or nothing."""
     if not cursor.take("PARTITION"):
         return ()
-    cursor.want("BY", "BY behind PARTITION")
+    cursor.want("BY", "BY after PARTITION")
     keys = [_expression(cursor, 0)]
     while cursor.take(","):
         keys.append(_expression(cursor, 0))
@@ -88,7 +88,7 @@ def filtered(cursor: Cursor) -> Expression | None:
     cursor.index += 2
     cursor.want("WHERE", "WHERE; it is FILTER (WHERE condition)")
     condition = _expression(cursor, 0)
-    cursor.want(")", "an operator or ) behind FILTER's condition")
+    cursor.want(")", "an operator or ) after FILTER's condition")
     return condition
 
 
@@ -97,14 +97,12 @@ def over(cursor: Cursor) -> Over | None:
     at = cursor.at()
     if not cursor.take("OVER"):
         return None
-    cursor.want("(", "( behind OVER")
+    cursor.want("(", "( after OVER")
     keys = partition(cursor)
     when = _expression(cursor, 0) if cursor.take("WHEN") else None
     if not keys and when is None:
         cursor.unexpected("PARTITION BY or WHEN")
-    cursor.want(
-        ")", "an operator or ) behind OVER's condition" if when else "an operator, a comma, WHEN or )"
-    )
+    cursor.want(")", "an operator or ) after OVER's condition" if when else "an operator, a comma, WHEN or )")
     return Over(keys, when, at)
 
 
@@ -127,13 +125,13 @@ def _expression(cursor: Cursor, least: int) -> Expression:
             cursor.index += 1
             kind = kinds[cursor.index]
             if kind not in ("IN", "BETWEEN", "LIKE"):
-                cursor.unexpected("IN, BETWEEN or LIKE behind NOT")
+                cursor.unexpected("IN, BETWEEN or LIKE after NOT")
             left = _tested(cursor, left, kind, True, at)
         elif kind in ("IN", "BETWEEN", "LIKE"):
             left = _tested(cursor, left, kind, False, at)
         else:
             cursor.index += 1
-            left = Binary(kind, left, _expression(cursor, power), at)
+            left = BinaryOperation(kind, left, _expression(cursor, power), at)
     cursor.depth -= 1
     return left
 
@@ -170,7 +168,7 @@ def _operand(cursor: Cursor) -> Expression:
     return cursor.unexpected(WANT_VALUE)
 
 
-def _named(cursor: Cursor, at: Place) -> Expression:
+def _named(cursor: Cursor, at: TextPlace) -> Expression:
     """A column, `stream.column`, `stream.*` or a call."""
     index = cursor.index
     name = cursor.values[index]
@@ -197,10 +195,10 @@ def _member_name(cursor: Cursor) -> str:
     return cursor.unexpected("a name")
 
 
-def _path(cursor: Cursor, of: Expression, kind: str, at: Place) -> Expression:
+def _path(cursor: Cursor, of: Expression, kind: str, at: TextPlace) -> Expression:
     cursor.index += 1
     if kind != "[":
-        return Member(of, _member_name(cursor), at)
+        return MemberOf(of, _member_name(cursor), at)
     start = None if cursor.kinds[cursor.index] == ":" else _expression(cursor, 0)
     if cursor.take(":"):
         end = None if cursor.kinds[cursor.index] == "]" else _expression(cursor, 0)
@@ -209,10 +207,10 @@ def _path(cursor: Cursor, of: Expression, kind: str, at: Place) -> Expression:
     cursor.want("]", "an operator, : or ]")
     if start is None:  # pragma: no cover: `:` was seen
         return cursor.unexpected("an index")
-    return Index(of, start, at)
+    return ElementAt(of, start, at)
 
 
-def _tested(cursor: Cursor, of: Expression, kind: str, negated: bool, at: Place) -> Expression:
+def _tested(cursor: Cursor, of: Expression, kind: str, negated: bool, at: TextPlace) -> Expression:
     """`IN`, `BETWEEN`, `LIKE`: the next token."""
     cursor.index += 1
     if kind == "LIKE":
@@ -230,7 +228,7 @@ def _tested(cursor: Cursor, of: Expression, kind: str, negated: bool, at: Place)
     return In(of, parenthesised(cursor, "an operator, a comma or )"), False, negated, at)
 
 
-def _case(cursor: Cursor, at: Place) -> Case:
+def _case(cursor: Cursor, at: TextPlace) -> CaseExpression:
     cursor.index += 1
     of = None if cursor.kinds[cursor.index] == "WHEN" else _expression(cursor, 0)
     whens = []
@@ -242,10 +240,10 @@ def _case(cursor: Cursor, at: Place) -> Case:
         cursor.unexpected("WHEN; a CASE has at least one")
     otherwise = _expression(cursor, 0) if cursor.take("ELSE") else None
     cursor.want("END", "an operator or END" if otherwise is not None else "an operator, WHEN, ELSE or END")
-    return Case(of, tuple(whens), otherwise, at)
+    return CaseExpression(of, tuple(whens), otherwise, at)
 
 
-def _call(cursor: Cursor, written: str, at: Place) -> Call:
+def _call(cursor: Cursor, written: str, at: TextPlace) -> FunctionCall:
     if written.lower() in WINDOWS:
         cursor.index -= 1
         cursor.fail(f"{written.upper()} stands only in GROUP BY, alone between commas")
@@ -258,7 +256,7 @@ def _call(cursor: Cursor, written: str, at: Place) -> Call:
         if cursor.is_word("AS") and written.upper() == "CAST":
             cursor.fail("CAST(x AS type) is not supported", 'write cast(x, "bigint")')
         cursor.want(")", "an operator, a comma or )")
-    return Call(written.lower(), tuple(arguments), filtered(cursor), over(cursor), written, at)
+    return FunctionCall(written.lower(), tuple(arguments), filtered(cursor), over(cursor), written, at)
 
 
 def _argument(cursor: Cursor) -> Expression:

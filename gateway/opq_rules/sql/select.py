@@ -7,7 +7,17 @@ from collections import Counter
 
 from opq_rules.sql.cursor import Cursor
 from opq_rules.sql.expression import expression, stream_star
-from opq_rules.sql.syntax import Expression, Item, Join, OrderKey, Place, Select, Source, Star, Window
+from opq_rules.sql.syntax import (
+    Expression,
+    FromItem,
+    Item,
+    Join,
+    OrderKey,
+    Select,
+    Star,
+    TextPlace,
+    WindowClause,
+)
 from opq_rules.sql.windows import is_window, window
 
 _JOINS = ("INNER", "LEFT", "RIGHT", "FULL", "CROSS")
@@ -42,7 +52,7 @@ def select(cursor: Cursor) -> Select:
     limit = None
     if cursor.take_word("LIMIT"):
         limit = cursor.whole_number("the number of rows", 0)
-        after = "the end behind LIMIT"
+        after = "the end after LIMIT"
     cursor.rest_is_empty(after)
     text = cursor.tokens.text.strip()
     return Select(tuple(items), source, joins, where, group_by, found, having, order_by, limit, text)
@@ -85,23 +95,23 @@ def _item(cursor: Cursor) -> Item:
         if cursor.is_word("AS") or cursor.is_word("INVISIBLE"):
             cursor.fail(f"* cannot be followed by {cursor.values[cursor.index].upper()}: it is many columns")
         return Item(found, None, False, text, at)
-    alias = cursor.name("a name behind AS") if cursor.take_word("AS") else None
+    alias = cursor.name("a name after AS") if cursor.take_word("AS") else None
     return Item(found, alias, cursor.take_word("INVISIBLE"), text, at)
 
 
-def _star(cursor: Cursor, stream: str | None, at: Place) -> Star:
-    """`*` is behind us; `EXCEPT (a, b)`, `REPLACE (e AS a, ...)` may follow, in any order."""
+def _star(cursor: Cursor, stream: str | None, at: TextPlace) -> Star:
+    """`*` is taken; `EXCEPT (a, b)`, `REPLACE (e AS a, ...)` may follow, in any order."""
     leave_out: list[str] = []
     replaced: list[tuple[Expression, str]] = []
     while True:
         if not leave_out and cursor.take_word("EXCEPT"):
-            cursor.want("(", "( behind EXCEPT")
+            cursor.want("(", "( after EXCEPT")
             leave_out.append(cursor.name("a column"))
             while cursor.take(","):
                 leave_out.append(cursor.name("a column"))
             cursor.want(")", "a comma or )")
         elif not replaced and cursor.take_word("REPLACE"):
-            cursor.want("(", "( behind REPLACE")
+            cursor.want("(", "( after REPLACE")
             replaced.append(_replacement(cursor))
             while cursor.take(","):
                 replaced.append(_replacement(cursor))
@@ -116,16 +126,16 @@ def _replacement(cursor: Cursor) -> tuple[Expression, str]:
     return found, cursor.name("a column")
 
 
-def _source(cursor: Cursor) -> Source:
+def _source(cursor: Cursor) -> FromItem:
     at = cursor.at()
     if cursor.kinds[cursor.index] == "(":
         cursor.fail("a SELECT within a SELECT is not supported", "chain rules over memory topics")
     stream = cursor.stream_name("the name of a stream or table")
-    alias = cursor.name("a name behind AS") if cursor.take_word("AS") else None
-    return Source(stream, alias, at)
+    alias = cursor.name("a name after AS") if cursor.take_word("AS") else None
+    return FromItem(stream, alias, at)
 
 
-def _joins(cursor: Cursor, first: Source) -> tuple[Join, ...]:
+def _joins(cursor: Cursor, first: FromItem) -> tuple[Join, ...]:
     joins: list[Join] = []
     names = {first.name}
     while True:
@@ -150,17 +160,17 @@ def _joins(cursor: Cursor, first: Source) -> tuple[Join, ...]:
             if cursor.kinds[cursor.index] == "ON":
                 cursor.fail("ON cannot follow CROSS JOIN", "write INNER JOIN ... ON")
         else:
-            cursor.want("ON", f"AS or ON behind {kind} JOIN")
+            cursor.want("ON", f"AS or ON after {kind} JOIN")
             on = expression(cursor)
         joins.append(Join(kind, source, on, at))  # type: ignore[arg-type]  # of _JOINS
 
 
-def _grouping(cursor: Cursor) -> tuple[tuple[Expression, ...], Window | None]:
+def _grouping(cursor: Cursor) -> tuple[tuple[Expression, ...], WindowClause | None]:
     if not cursor.take("GROUP"):
         return (), None
-    cursor.want("BY", "BY behind GROUP")
+    cursor.want("BY", "BY after GROUP")
     dimensions: list[Expression] = []
-    found: Window | None = None
+    found: WindowClause | None = None
     while True:
         if not is_window(cursor):
             dimensions.append(expression(cursor))
@@ -175,7 +185,7 @@ def _grouping(cursor: Cursor) -> tuple[tuple[Expression, ...], Window | None]:
 def _order(cursor: Cursor) -> tuple[OrderKey, ...]:
     if not cursor.take("ORDER"):
         return ()
-    cursor.want("BY", "BY behind ORDER")
+    cursor.want("BY", "BY after ORDER")
     keys: list[OrderKey] = []
     while True:
         at = cursor.at()

@@ -9,7 +9,7 @@ from typing import Literal as OneOf
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TextPlace:
     """Where in the statement: both from 1."""
 
     line: int
@@ -22,7 +22,7 @@ class Literal:
 
     value: bool | int | float | str | None
     slot: int | None
-    at: Place
+    at: TextPlace
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,25 +31,25 @@ class Column:
 
     name: str
     stream: str | None
-    at: Place
+    at: TextPlace
 
 
 @dataclass(frozen=True, slots=True)
-class Member:
+class MemberOf:
     """`of->name`, or `of.name` where `of` is no stream."""
 
     of: "Expression"
     name: str
-    at: Place
+    at: TextPlace
 
 
 @dataclass(frozen=True, slots=True)
-class Index:
+class ElementAt:
     """`of[index]`, from 0; negative from the end."""
 
     of: "Expression"
     index: "Expression"
-    at: Place
+    at: TextPlace
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Slice:
     of: "Expression"
     start: "Expression | None"
     end: "Expression | None"
-    at: Place
+    at: TextPlace
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,17 +68,17 @@ class Unary:
 
     operator: OneOf["-", "NOT"]
     operand: "Expression"
-    at: Place
+    at: TextPlace
 
 
 @dataclass(frozen=True, slots=True)
-class Binary:
+class BinaryOperation:
     """`left operator right`: + - * / % & | ^ = != < <= > >= AND OR, in upper case (`<>` is `!=`). D.4."""
 
     operator: str
     left: "Expression"
     right: "Expression"
-    at: Place
+    at: TextPlace
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class In:
     choices: tuple["Expression", ...]
     array: bool
     negated: bool
-    at: Place
+    at: TextPlace
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,7 @@ class Between:
     low: "Expression"
     high: "Expression"
     negated: bool
-    at: Place
+    at: TextPlace
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,17 +110,17 @@ class Like:
     of: "Expression"
     pattern: "Expression"
     negated: bool
-    at: Place
+    at: TextPlace
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class CaseExpression:
     """`CASE [of] WHEN a THEN b ... [ELSE c] END`."""
 
     of: "Expression | None"
     whens: tuple[tuple["Expression", "Expression"], ...]
     otherwise: "Expression | None"
-    at: Place
+    at: TextPlace
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,20 +130,20 @@ class Star:
     stream: str | None
     leave_out: tuple[str, ...]
     replace: tuple[tuple["Expression", str], ...]
-    at: Place
+    at: TextPlace
 
 
 @dataclass(frozen=True, slots=True)
 class Over:
-    """`OVER ([PARTITION BY k, ...] [WHEN c])` behind a call of an analytic function."""
+    """`OVER ([PARTITION BY k, ...] [WHEN c])` after a call of an analytic function."""
 
     partition_by: tuple["Expression", ...]
     when: "Expression | None"
-    at: Place
+    at: TextPlace
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class FunctionCall:
     """`name(arguments) [FILTER (WHERE c)] [OVER (...)]`; `name` in lower case, `written` as in the text."""
 
     name: str
@@ -151,11 +151,23 @@ class Call:
     filter: "Expression | None"
     over: Over | None
     written: str
-    at: Place
+    at: TextPlace
 
 
 Expression = (
-    Literal | Column | Member | Index | Slice | Unary | Binary | In | Between | Like | Case | Star | Call
+    Literal
+    | Column
+    | MemberOf
+    | ElementAt
+    | Slice
+    | Unary
+    | BinaryOperation
+    | In
+    | Between
+    | Like
+    | CaseExpression
+    | Star
+    | FunctionCall
 )
 
 
@@ -167,16 +179,16 @@ class Item:
     alias: str | None
     invisible: bool
     text: str
-    at: Place
+    at: TextPlace
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class FromItem:
     """`stream [AS alias]`; `name` is what columns are qualified with."""
 
     stream: str
     alias: str | None
-    at: Place
+    at: TextPlace
 
     @property
     def name(self) -> str:
@@ -186,16 +198,16 @@ class Source:
 @dataclass(frozen=True, slots=True)
 class Join:
     kind: OneOf["INNER", "LEFT", "RIGHT", "FULL", "CROSS"]
-    source: Source
+    source: FromItem
     on: Expression | None
-    at: Place
+    at: TextPlace
 
 
 WindowKind = OneOf["tumbling", "hopping", "sliding", "session", "count", "state", "cycle"]
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class WindowClause:
     """A window of GROUP BY (D.2). Times in ms; what a kind does not have is None.
 
     tumbling: length. hopping: length, hop. sliding: length, delay (0: at once).
@@ -204,7 +216,7 @@ class Window:
     """
 
     kind: WindowKind
-    at: Place
+    at: TextPlace
     length_ms: int | None = None
     hop_ms: int | None = None
     delay_ms: int | None = None
@@ -223,17 +235,17 @@ class Window:
 class OrderKey:
     expression: Expression
     descending: bool
-    at: Place
+    at: TextPlace
 
 
 @dataclass(frozen=True, slots=True)
 class Select:
     items: tuple[Item, ...]
-    source: Source
+    source: FromItem
     joins: tuple[Join, ...]
     where: Expression | None
     group_by: tuple[Expression, ...]
-    window: Window | None
+    window: WindowClause | None
     having: Expression | None
     order_by: tuple[OrderKey, ...]
     limit: int | None
@@ -266,7 +278,7 @@ class Create:
     what: OneOf["stream", "table"]
     name: str
     fields: tuple[Field, ...] | None
-    options: tuple[tuple[str, str, Place], ...]
+    options: tuple[tuple[str, str, TextPlace], ...]
     text: str
 
 

@@ -5,30 +5,30 @@ import re
 from opq_rules.sql.expression import COMPARISON, NOT_POWER, PATH, POWER, SIGN
 from opq_rules.sql.syntax import (
     Between,
-    Binary,
-    Call,
-    Case,
+    BinaryOperation,
+    CaseExpression,
     Column,
     Create,
+    ElementAt,
     Expression,
     Field,
+    FromItem,
+    FunctionCall,
     In,
-    Index,
     Item,
     Join,
     Like,
     Literal,
-    Member,
+    MemberOf,
     Named,
     Select,
     Show,
     Slice,
-    Source,
     Star,
     Statement,
     Type,
     Unary,
-    Window,
+    WindowClause,
 )
 from opq_rules.sql.tokens import RESERVED
 
@@ -56,7 +56,7 @@ def expression_sql(node: Expression) -> str:
     return _written(node, 0)
 
 
-def window_sql(found: Window) -> str:
+def window_sql(found: WindowClause) -> str:
     """A window with FILTER and OVER, its times in ms."""
     times = (found.length_ms, found.hop_ms, found.delay_ms or None, found.timeout_ms)
     match found.kind:
@@ -66,10 +66,10 @@ def window_sql(found: Window) -> str:
             arguments = [expression_sql(each) for each in (found.begin, found.end) if each is not None]
         case _:
             arguments = ["ms", *(str(each) for each in times if each is not None)]
-    behind = "" if found.filter is None else f" FILTER (WHERE {expression_sql(found.filter)})"
+    following = "" if found.filter is None else f" FILTER (WHERE {expression_sql(found.filter)})"
     if found.when is not None or found.partition_by:
-        behind += _over(found.partition_by, found.when)
-    return f"{found.kind.upper()}WINDOW({', '.join(arguments)}){behind}"
+        following += _over(found.partition_by, found.when)
+    return f"{found.kind.upper()}WINDOW({', '.join(arguments)}){following}"
 
 
 def _select(found: Select) -> str:
@@ -98,7 +98,7 @@ def _item(item: Item) -> str:
     return expression_sql(item.expression) + alias + (" INVISIBLE" if item.invisible else "")
 
 
-def _source(source: Source) -> str:
+def _source(source: FromItem) -> str:
     return _path(source.stream) + ("" if source.alias is None else f" AS {_name(source.alias)}")
 
 
@@ -133,37 +133,37 @@ def _parts(node: Expression) -> tuple[int, str]:
             return _ATOM, _constant(node.value)
         case Column():
             return _ATOM, ("" if node.stream is None else _name(node.stream) + ".") + _name(node.name)
-        case Member():
+        case MemberOf():
             return PATH, f"{_written(node.of, PATH)}->{_name(node.name)}"
-        case Index():
+        case ElementAt():
             return PATH, f"{_written(node.of, PATH)}[{_written(node.index, 0)}]"
         case Slice():
             start, end = ("" if each is None else _written(each, 0) for each in (node.start, node.end))
             return PATH, f"{_written(node.of, PATH)}[{start}:{end}]"
         case Unary():
             return _unary(node)
-        case Binary():
+        case BinaryOperation():
             power = POWER[node.operator]
             return power, f"{_written(node.left, power)} {node.operator} {_written(node.right, power + 1)}"
         case In() | Between() | Like():
             return COMPARISON, _tested(node)
-        case Case():
+        case CaseExpression():
             return _ATOM, _case(node)
         case Star():
             return _ATOM, _star(node)
-        case Call():
+        case FunctionCall():
             arguments = ", ".join(_written(each, 0) for each in node.arguments)
-            behind = "" if node.filter is None else f" FILTER (WHERE {_written(node.filter, 0)})"
+            following = "" if node.filter is None else f" FILTER (WHERE {_written(node.filter, 0)})"
             if node.over is not None:
-                behind += _over(node.over.partition_by, node.over.when)
-            return _ATOM, f"{node.written}({arguments}){behind}"
+                following += _over(node.over.partition_by, node.over.when)
+            return _ATOM, f"{node.written}({arguments}){following}"
 
 
 def _unary(node: Unary) -> tuple[int, str]:
     if node.operator == "NOT":
         return NOT_POWER, f"NOT {_written(node.operand, NOT_POWER)}"
     operand = _written(node.operand, SIGN)
-    if operand[0] in ".0123456789":  # bare behind a comparison, the minus would be the number's
+    if operand[0] in ".0123456789":  # bare after a comparison, the minus would be the number's
         return _ATOM, f"(-{operand})"
     return SIGN, f"- {operand}" if operand[0] == "-" else f"-{operand}"
 
@@ -181,7 +181,7 @@ def _tested(node: In | Between | Like) -> str:
     return f"{of} {no}IN ({', '.join(_written(each, 0) for each in node.choices)})"
 
 
-def _case(node: Case) -> str:
+def _case(node: CaseExpression) -> str:
     of = "" if node.of is None else f" {_written(node.of, 0)}"
     whens = "".join(f" WHEN {_written(each, 0)} THEN {_written(then, 0)}" for each, then in node.whens)
     otherwise = "" if node.otherwise is None else f" ELSE {_written(node.otherwise, 0)}"

@@ -1,6 +1,6 @@
 """Text -> tokens, by one regular expression. `shape` is built of the same pieces, so that both agree.
 
-A minus right behind `=`, `<` or `>` belongs to its number: `v > -5` differs from `v > 5` in a constant only.
+A minus right after `=`, `<` or `>` belongs to its number: `v > -5` differs from `v > 5` in a constant only.
 `--` begins a comment up to the end of the line, as in all SQL.
 """
 
@@ -10,10 +10,10 @@ from math import isinf
 from typing import Any
 
 from opq_rules.errors import SQL_SYNTAX, RuleError
-from opq_rules.sql.syntax import Place
+from opq_rules.sql.syntax import TextPlace
 
 MAX_CHARS = 100_000
-"""Of one statement; the longest of eKuiper's documentation has some 500."""
+"""Of characters in a statement; the longest of eKuiper's documentation has some 500."""
 
 _DIGITS = r"(?:(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[0-9]+[eE][+-]?[0-9]+|[0-9]+)(?!\w)"
 NUMBER = rf"(?:(?<=[=<>])\s*-\s*{_DIGITS}|(?<![\w.]){_DIGITS})"
@@ -99,16 +99,16 @@ class Tokens:
         add_end(len(self.text))
         add_slot(None)
 
-    def place(self, index: int) -> Place:
+    def place(self, index: int) -> TextPlace:
         """Line and column of token `index`."""
         return self._place_of(self.starts[index])
 
-    def _place_of(self, offset: int) -> Place:
+    def _place_of(self, offset: int) -> TextPlace:
         lines = self._lines
         if not lines:
-            return Place(1, offset + 1)
+            return TextPlace(1, offset + 1)
         line = bisect_right(lines, offset - 1)
-        return Place(line + 1, offset - (lines[line - 1] if line else -1))
+        return TextPlace(line + 1, offset - (lines[line - 1] if line else -1))
 
     def found(self, index: int) -> str:
         """Token `index` as errors name it."""

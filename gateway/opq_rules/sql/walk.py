@@ -1,17 +1,20 @@
 """The expressions within an expression."""
 
 from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
 
 from opq_rules.sql.syntax import (
     Between,
-    Binary,
-    Call,
-    Case,
+    BinaryOperation,
+    CaseExpression,
+    ElementAt,
     Expression,
+    FunctionCall,
     In,
-    Index,
     Like,
-    Member,
+    Literal,
+    MemberOf,
     Slice,
     Star,
     Unary,
@@ -21,19 +24,19 @@ from opq_rules.sql.syntax import (
 def children(node: Expression) -> tuple[Expression, ...]:
     """Those one step below, in the order of the text."""
     match node:
-        case Binary():
+        case BinaryOperation():
             return (node.left, node.right)
         case Unary():
             return (node.operand,)
-        case Call():
+        case FunctionCall():
             over = node.over
-            behind: tuple[Expression, ...] = () if node.filter is None else (node.filter,)
+            following: tuple[Expression, ...] = () if node.filter is None else (node.filter,)
             if over is not None:
-                behind += over.partition_by + (() if over.when is None else (over.when,))
-            return node.arguments + behind
-        case Member():
+                following += over.partition_by + (() if over.when is None else (over.when,))
+            return node.arguments + following
+        case MemberOf():
             return (node.of,)
-        case Index():
+        case ElementAt():
             return (node.of, node.index)
         case Slice():
             return (node.of, *(end for end in (node.start, node.end) if end is not None))
@@ -43,7 +46,7 @@ def children(node: Expression) -> tuple[Expression, ...]:
             return (node.of, node.low, node.high)
         case Like():
             return (node.of, node.pattern)
-        case Case():
+        case CaseExpression():
             pairs = tuple(each for pair in node.whens for each in pair)
             before = () if node.of is None else (node.of,)
             return before + pairs + (() if node.otherwise is None else (node.otherwise,))
@@ -69,3 +72,18 @@ def depth(node: Expression) -> int:
         deepest += 1
         level = [below for each in level for below in children(each)]
     return deepest
+
+
+_PLACES = ("at", "slot", "written")
+
+
+def tree_key(node: Any) -> Any:
+    """Equal for equal expressions: the tree without its places."""
+    if isinstance(node, tuple):
+        return tuple(tree_key(each) for each in node)
+    if not is_dataclass(node):
+        return node
+    if isinstance(node, Literal):
+        return (type(node.value), node.value)
+    names = (field.name for field in fields(node))
+    return (type(node), *[tree_key(getattr(node, name)) for name in names if name not in _PLACES])

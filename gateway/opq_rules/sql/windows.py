@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from opq_rules.sql.cursor import Cursor
 from opq_rules.sql.expression import WINDOWS, expression, filtered, over
-from opq_rules.sql.syntax import Place, Window, WindowKind
+from opq_rules.sql.syntax import TextPlace, WindowClause, WindowKind
 
 UNITS_MS = {"DD": 86_400_000, "HH": 3_600_000, "MI": 60_000, "SS": 1_000, "MS": 1}
 CYCLES = (10, 12, 150, 180)
@@ -30,18 +30,18 @@ def is_window(cursor: Cursor) -> bool:
     )
 
 
-def window(cursor: Cursor) -> Window:
+def window(cursor: Cursor) -> WindowClause:
     """A whole window, with FILTER and OVER."""
     at = cursor.at()
     kind = WINDOWS[cursor.values[cursor.index].lower()]
     cursor.index += 2
-    found = _READERS[kind](cursor, Window(kind=kind, at=at), kind)
+    found = _READERS[kind](cursor, WindowClause(kind=kind, at=at), kind)
     close = f"); it is {_FORMS[kind]}"
     cursor.want(")", close)
     return _behind(cursor, found)
 
 
-def _timed(cursor: Cursor, found: Window, kind: WindowKind) -> Window:
+def _timed(cursor: Cursor, found: WindowClause, kind: WindowKind) -> WindowClause:
     """(unit, length [, second])."""
     form = _FORMS[kind]
     at = cursor.index
@@ -65,7 +65,7 @@ def _timed(cursor: Cursor, found: Window, kind: WindowKind) -> Window:
     return replace(found, hop_ms=value_ms) if kind == "hopping" else replace(found, timeout_ms=value_ms)
 
 
-def _count(cursor: Cursor, found: Window, kind: WindowKind) -> Window:
+def _count(cursor: Cursor, found: WindowClause, kind: WindowKind) -> WindowClause:
     count = cursor.whole_number("the number of records")
     every = count
     if cursor.take(","):
@@ -76,14 +76,14 @@ def _count(cursor: Cursor, found: Window, kind: WindowKind) -> Window:
     return replace(found, count=count, every=every)
 
 
-def _state(cursor: Cursor, found: Window, kind: WindowKind) -> Window:
+def _state(cursor: Cursor, found: WindowClause, kind: WindowKind) -> WindowClause:
     if cursor.kinds[cursor.index] == ")":
         cursor.unexpected(f"a condition; it is {_FORMS[kind]}")
     begin = expression(cursor)
     return replace(found, begin=begin, end=expression(cursor) if cursor.take(",") else None)
 
 
-def _cycle(cursor: Cursor, found: Window, kind: WindowKind) -> Window:
+def _cycle(cursor: Cursor, found: WindowClause, kind: WindowKind) -> WindowClause:
     at = cursor.at()
     count = cursor.whole_number("the number of cycles")
     if count not in CYCLES:
@@ -102,19 +102,19 @@ _READERS = {
 }
 
 
-def _behind(cursor: Cursor, found: Window) -> Window:
+def _behind(cursor: Cursor, found: WindowClause) -> WindowClause:
     """FILTER of all, OVER (WHEN c) of the sliding, OVER (PARTITION BY k) of the state window."""
     found = replace(found, filter=filtered(cursor))
     at = cursor.at()
-    behind = over(cursor)
-    if behind is None:
+    following = over(cursor)
+    if following is None:
         return found
-    if behind.when is not None and found.kind != "sliding":
+    if following.when is not None and found.kind != "sliding":
         _refuse(cursor, at, "OVER (WHEN ...)", "SLIDINGWINDOW")
-    if behind.partition_by and found.kind != "state":
+    if following.partition_by and found.kind != "state":
         _refuse(cursor, at, "OVER (PARTITION BY ...)", "STATEWINDOW")
-    return replace(found, when=behind.when, partition_by=behind.partition_by)
+    return replace(found, when=following.when, partition_by=following.partition_by)
 
 
-def _refuse(cursor: Cursor, at: Place, what: str, only: str) -> None:
-    cursor.fail(f"{what} stands only behind {only}", at=at)
+def _refuse(cursor: Cursor, at: TextPlace, what: str, only: str) -> None:
+    cursor.fail(f"{what} stands only after {only}", at=at)

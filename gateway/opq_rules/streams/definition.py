@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from opq_rules.errors import STREAM, RuleError
-from opq_rules.sql.syntax import Create, Field, Place
+from opq_rules.sql.syntax import Create, Field, TextPlace
 from opq_rules.streams import options as option
 
 Kind = Literal["stream", "scan", "lookup"]
@@ -103,7 +103,7 @@ def check_replacement(old: StreamDefinition, new: StreamDefinition) -> None:
         raise RuleError(f"{old.what} {old.name}: {wanted}", STREAM)
 
 
-def _timestamp(create: Create, found: Mapping[str, object], places: Mapping[str, Place]) -> str | None:
+def _timestamp(create: Create, found: Mapping[str, object], places: Mapping[str, TextPlace]) -> str | None:
     """The column of event time as it is declared."""
     name = found.get("timestamp")
     if not isinstance(name, str):
@@ -122,7 +122,7 @@ def _timestamp(create: Create, found: Mapping[str, object], places: Mapping[str,
     return column.name
 
 
-def _go_together(found: StreamDefinition, places: Mapping[str, Place]) -> None:
+def _go_together(found: StreamDefinition, places: Mapping[str, TextPlace]) -> None:
     if "datasource" not in found.written and found.type not in option.WITHOUT_DATASOURCE:
         raise option.refused(
             "option DATASOURCE is missing", None, f"it says where {found.type} finds {found.name}"

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from opq_rules.batch import Row
+from opq_rules.json_numbers import as_floats
 from opq_rules.streams.definition import StreamDefinition
 from opq_rules.streams.protobuf import reader as protobuf_reader
 from opq_rules.streams.schemas import Schemas
@@ -19,7 +20,7 @@ SELF = "self"
 MOST_FIELDS = 10_000
 """Of one urlencoded payload."""
 
-decode_json: Callable[[bytes], Any] = msgspec.json.Decoder().decode
+_decode_json: Callable[[bytes], Any] = msgspec.json.Decoder().decode
 decode_object: Callable[[bytes], Row] = msgspec.json.Decoder(dict).decode
 """The same, of an object; anything else is one of `JSON_ERRORS`."""
 JSON_ERRORS = (msgspec.MsgspecError, UnicodeError, RecursionError)
@@ -51,9 +52,9 @@ def reader(
 
 
 def _json(payload: bytes) -> list[Row]:
-    """An object, or an array of objects."""
+    """An object, or an array of objects; all numbers are floats."""
     try:
-        found = decode_json(payload)
+        found = as_floats(_decode_json(payload))
     except JSON_ERRORS as error:
         raise ValueError(f"no JSON: {error}") from None
     rows = found if type(found) is list else [found]

@@ -10,7 +10,7 @@ import msgspec
 
 from opq_rules.batch import JsonObject
 from opq_rules.errors import SQL_SYNTAX, RuleError
-from opq_rules.sql.syntax import Create, Place
+from opq_rules.sql.syntax import Create, TextPlace
 
 FORMATS = ("json", "binary", "delimited", "urlencoded", "protobuf")
 DEFAULT_TYPE, DEFAULT_FORMAT, DEFAULT_CONF_KEY = "mqtt", "json", "default"
@@ -34,7 +34,7 @@ def read(create: Create) -> JsonObject:
     return found
 
 
-def refused(message: str, at: Place | None, hint: str | None = None) -> RuleError:
+def refused(message: str, at: TextPlace | None, hint: str | None = None) -> RuleError:
     line, column = (at.line, at.column) if at is not None else (None, None)
     return RuleError(message, SQL_SYNTAX, line=line, column=column, hint=hint)
 

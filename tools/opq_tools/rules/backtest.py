@@ -18,11 +18,11 @@ from opq_proto.messages import Measurement, Metric
 from opq_rules.batch import Batch, Emission, Row
 from opq_rules.engine.options import options
 from opq_rules.errors import RuleError
+from opq_rules.json_numbers import json_text
 from opq_rules.measurement_row import row_of
-from opq_rules.query.counters import Counters
 from opq_rules.query.plan import plan
 from opq_rules.query.query import Query
-from opq_rules.query.run import Facts
+from opq_rules.query.run import QueryCounters, RuleFacts
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.decoding import StreamDecoder
@@ -93,7 +93,7 @@ def command(
         measured = _history(box_ids, first, last, data_dir, mongo_uri)
     rows = [row_of(each) for each in measured if first <= each.timestamp_ms < last]
     rows.sort(key=lambda row: int(row["timestamp_ms"]))
-    counted = Counters()
+    counted = QueryCounters()
     try:
         found = list(fired(wanted, rows, counted))
     except RuleError as error:
@@ -101,12 +101,11 @@ def command(
     if as_json:
         told = [{"timestamp_ms": ms, "rows": emission} for ms, emission in found]
         failed = {"late": counted.late, "errors": counted.errors, "last_error": counted.last_error}
-        click.echo(json.dumps({"records": len(rows), "emissions": told, **failed}))
+        click.echo(json_text({"records": len(rows), "emissions": told, **failed}))
         return
     for ms, emission in found:
         click.echo(
-            f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3]
-            + f"  {json.dumps(emission)}"
+            f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3] + f"  {json_text(emission)}"
         )
     text = f"{len(found)} emissions of {len(rows)} records"
     text += f"; {counted.late} were late" if counted.late else ""
@@ -114,7 +113,7 @@ def command(
     click.echo(text, err=True)
 
 
-def fired(rule: BacktestRule, rows: Iterable[Row], counted: Counters) -> Iterator[tuple[int, Emission]]:
+def fired(rule: BacktestRule, rows: Iterable[Row], counted: QueryCounters) -> Iterator[tuple[int, Emission]]:
     """When (Unix ms of the record or timer) and what; `counted` has at the end what the query has counted.
 
     Raises RuleError: it cannot be planned.
@@ -123,7 +122,8 @@ def fired(rule: BacktestRule, rows: Iterable[Row], counted: Counters) -> Iterato
     if not isinstance(select, Select) or select.joins:
         raise RuleError("a backtest takes a SELECT FROM one stream of Measurements")
     stream = select.source.stream
-    created = parse(f'CREATE STREAM `{stream}` () WITH (TYPE="mock", TIMESTAMP="timestamp_ms")')
+    stream_options = 'DATASOURCE="*", TYPE="opqbox", TIMESTAMP="timestamp_ms"'
+    created = parse(f"CREATE STREAM `{stream}` () WITH ({stream_options})")
     assert isinstance(created, Create)
     definition = definition_of(created)
     planned = plan(select, {stream: definition})
@@ -135,7 +135,7 @@ def fired(rule: BacktestRule, rows: Iterable[Row], counted: Counters) -> Iterato
         if query is None:
             query = Query(
                 planned,
-                Facts.of("backtest", now_ms // 1000 * 1000, options(rule.options).for_query()),
+                RuleFacts.of("backtest", now_ms // 1000 * 1000, options(rule.options).for_query()),
             )
         while query.next_due_ms is not None and query.next_due_ms <= now_ms:
             due_ms = query.next_due_ms

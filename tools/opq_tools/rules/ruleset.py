@@ -1,11 +1,15 @@
 """`opq-tools ruleset`: all streams, tables and rules of an engine, into a file and back."""
 
 import json
+import uuid
 from pathlib import Path
 
 import click
 
 from opq_tools.rules.server import RuleServer, ServerRefusedError, asks, text_of
+
+_MOST_IN_BODY = 1 << 20
+"""Characters; what is longer is uploaded, for a request's body has at most 4 MiB."""
 
 
 @click.group("ruleset")
@@ -65,9 +69,17 @@ def take(server: RuleServer, file: str, data: bool, partial: bool, dry: bool) ->
     """
     if (partial or dry) and not data:
         raise click.UsageError("--partial and --dry go with --data")
-    body = {"content": text_of(None, file, "the rule set")}
+    text = text_of(None, file, "the rule set")
     path = f"/data/import?partial={partial}&dry={dry}" if data else "/ruleset/import"
-    counts = server.ask("POST", path, body)
+    if len(text) <= _MOST_IN_BODY:
+        counts = server.ask("POST", path, {"content": text})
+    else:
+        name = f"ruleset_{uuid.uuid4().hex}"
+        place = server.upload_bytes(text.encode(), name)
+        try:
+            counts = server.ask("POST", path, {"file": f"file://{place}"})
+        finally:
+            server.ask("DELETE", f"/config/uploads/{name}")
     click.echo(", ".join(f"{count} {name}" for name, count in counts.items()))
 
 

@@ -42,6 +42,10 @@ class RuleServer:
             content = file.read_bytes()
         except OSError as error:
             raise ServerRefusedError(f"{file} cannot be read: {error.strerror}") from error
+        return self.upload_bytes(content, name)
+
+    def upload_bytes(self, content: bytes, name: str) -> str:
+        """As `upload`."""
         given = {"files": {"uploadFile": (name, content)}}
         return str(self._asked("POST", "/config/uploads", given, None))
 

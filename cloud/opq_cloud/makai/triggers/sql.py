@@ -12,9 +12,9 @@ from opq_proto.messages import Measurement
 from opq_rules.batch import Batch
 from opq_rules.errors import RuleError
 from opq_rules.measurement_row import row_of
-from opq_rules.query.plan import Plan, plan
+from opq_rules.query.plan import QueryPlan, plan
 from opq_rules.query.query import Query
-from opq_rules.query.run import Facts
+from opq_rules.query.run import RuleFacts
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.definition import definition_of
@@ -39,7 +39,7 @@ class Config:
             raise ValueError(f"sql  {error}") from error
 
 
-def planned(sql: str) -> Plan:
+def planned(sql: str) -> QueryPlan:
     """Raises RuleError: no SELECT, or one that cannot run."""
     stream = parse(f'CREATE STREAM {STREAM} () WITH (TYPE="mock")')
     select = parse(sql)
@@ -61,7 +61,7 @@ def decide(
     if measurement.backfilled:
         return None, state
     now_ms = measurement.timestamp_ms
-    query = state or Query(planned(config.sql), Facts.of(name, now_ms, {}))
+    query = state or Query(planned(config.sql), RuleFacts.of(name, now_ms, {}))
     emissions = query.advance(now_ms)
     emissions += query.feed(Batch(STREAM, [row_of(measurement)], now_ms))
     row = next((row for emission in emissions for row in emission), None)

@@ -6,17 +6,17 @@ merger of its panes; else records are kept. A hop above the length is a sample: 
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
 
+from opq_rules.batch import State
 from opq_rules.query.calendar import Ends
 from opq_rules.query.windows.window import (
     MOST_EMPTY,
-    Content,
     Cut,
     Fresh,
-    Kept,
+    KeptRecords,
     LeftOut,
     Record,
+    WindowContent,
     records_of,
     untold,
 )
@@ -56,7 +56,7 @@ class Hopping:
             held = [record for record in self._records if record.ms < end_ms]
             empty += not held
             if held or self._empty:
-                cuts.append(Cut(Kept(held), start_ms, end_ms))
+                cuts.append(Cut(KeptRecords(held), start_ms, end_ms))
             too_many = empty > MOST_EMPTY and not self._records
             self.next_due_ms = self._ends.after(end_ms)
             if too_many and self.next_due_ms <= ms:
@@ -68,10 +68,10 @@ class Hopping:
                 self.next_due_ms = None
         return cuts
 
-    def state(self) -> Any:
+    def state(self) -> State:
         return {"records": [list(record) for record in self._records], "end_ms": self.next_due_ms}
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: State) -> None:
         self._records = deque(records_of(state["records"]))
         self.next_due_ms = state["end_ms"]
 
@@ -84,7 +84,7 @@ class Panes:
         ends: Ends,
         length_ms: int,
         fresh: Fresh,
-        merged: Callable[[Sequence[Content]], Content],
+        merged: Callable[[Sequence[WindowContent]], WindowContent],
         empty: bool = False,
     ) -> None:
         self._ends = ends
@@ -92,10 +92,10 @@ class Panes:
         self._fresh = fresh
         self._merged = merged
         self._empty = empty
-        self._panes: deque[tuple[int, Content]] = deque()
+        self._panes: deque[tuple[int, WindowContent]] = deque()
         """(time of the first record, content)"""
         self._until_ms: int | None = None
-        """The boundary behind the newest pane; None: the next record begins a pane."""
+        """The boundary after the newest pane; None: the next record begins a pane."""
         self.left_out: LeftOut = untold
         self.next_due_ms: int | None = None
 
@@ -143,11 +143,11 @@ class Panes:
         while self._panes and self._panes[0][0] < ms:
             self._panes.popleft()
 
-    def state(self) -> Any:
+    def state(self) -> State:
         panes = [[first_ms, content.state()] for first_ms, content in self._panes]
         return {"panes": panes, "until_ms": self._until_ms, "end_ms": self.next_due_ms}
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: State) -> None:
         self._panes = deque()
         for first_ms, kept in state["panes"]:
             content = self._fresh()

@@ -1,10 +1,10 @@
-"""Tumbling and mains-cycle windows: [start, end), one behind the other, ends by the calendar."""
+"""Tumbling and mains-cycle windows: [start, end), one after the other, ends by the calendar."""
 
 from collections.abc import Sequence
-from typing import Any
 
+from opq_rules.batch import State
 from opq_rules.query.calendar import Ends
-from opq_rules.query.windows.window import MOST_EMPTY, Content, Cut, Fresh, LeftOut, Record, untold
+from opq_rules.query.windows.window import MOST_EMPTY, Cut, Fresh, LeftOut, Record, WindowContent, untold
 
 
 class Tumbling:
@@ -14,7 +14,7 @@ class Tumbling:
         self._ends = ends
         self._fresh = fresh
         self._empty = empty
-        self._content: Content | None = None
+        self._content: WindowContent | None = None
         self._start_ms = 0
         self.left_out: LeftOut = untold
         self.next_due_ms: int | None = None
@@ -47,11 +47,11 @@ class Tumbling:
                 self.open(end_ms)
         return cuts
 
-    def state(self) -> Any:
+    def state(self) -> State:
         content = None if self._content is None else self._content.state()
         return {"content": content, "start_ms": self._start_ms, "end_ms": self.next_due_ms}
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: State) -> None:
         self._start_ms, self.next_due_ms = state["start_ms"], state["end_ms"]
         self._content = None
         if state["content"] is not None:

@@ -7,7 +7,9 @@ records, which the watermark brings in order.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
+
+from opq_rules.batch import State, Value
 
 MOST_EMPTY = 10_000
 """Windows without a record that are cut at once. More are of a clock that was set, or of a long silence."""
@@ -28,21 +30,21 @@ class Record(NamedTuple):
 
     ms: int
     source: int
-    row: Any
-    meta: Any = None
+    row: Value
+    meta: Value = None
 
 
-class Content(Protocol):
+class WindowContent(Protocol):
     """What lies in a window: the records themselves (`Kept`), or groups of aggregates (`Groups`)."""
 
     @property
     def is_empty(self) -> bool: ...
     def add(self, record: Record) -> None: ...
-    def state(self) -> Any: ...
-    def restore(self, state: Any) -> None: ...
+    def state(self) -> State: ...
+    def restore(self, state: State) -> None: ...
 
 
-class Kept:
+class KeptRecords:
     """Records as they came."""
 
     __slots__ = ("records",)
@@ -57,14 +59,14 @@ class Kept:
     def add(self, record: Record) -> None:
         self.records.append(record)
 
-    def state(self) -> Any:
+    def state(self) -> State:
         return [list(record) for record in self.records]
 
-    def restore(self, state: Any) -> None:
+    def restore(self, state: State) -> None:
         self.records = records_of(state)
 
 
-Fresh = Callable[[], Content]
+Fresh = Callable[[], WindowContent]
 """Gives a content that is still empty."""
 
 
@@ -72,13 +74,13 @@ Fresh = Callable[[], Content]
 class Cut:
     """A window that ended: `content` is what it holds. `trigger_ms`: of a sliding one, else its end."""
 
-    content: Content
+    content: WindowContent
     start_ms: int
     end_ms: int
     trigger_ms: int | None = None
 
 
-class Window(Protocol):
+class QueryWindow(Protocol):
     def add(self, records: Sequence[Record]) -> list[Cut]: ...
     def advance(self, ms: int) -> list[Cut]: ...
     @property
@@ -86,11 +88,11 @@ class Window(Protocol):
         """When `advance` has something to cut, as far as is known."""
         ...
 
-    def state(self) -> Any: ...
-    def restore(self, state: Any) -> None: ...
+    def state(self) -> State: ...
+    def restore(self, state: State) -> None: ...
 
 
-def records_of(state: Any) -> list[Record]:
+def records_of(state: State) -> list[Record]:
     """Records from their state; JSON has made lists of a join's tuples."""
     return [
         Record(ms, source, tuple(row) if isinstance(row, list) else row, meta)

@@ -1,0 +1,196 @@
+"""Windows that records begin and end: count, state and session windows.
+
+Count: the last n records, every so many records, once there are n. WHERE comes after the window was filled: a
+record that it refuses takes a place, but is no content. State: from a record that begins to one that ends,
+per partition; with one condition each record for which it holds ends a window and begins the next, with two
+both the first and the last record are content. Session: from the first record until none has come for the
+timeout (the end is last + timeout), or until the first aligned tick at which the window is at least `longest`
+old; the next window starts at that tick if the session goes on.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from opq_rules.batch import State
+from opq_rules.query.calendar import Ends
+from opq_rules.query.windows.window import Cut, Fresh, KeptRecords, Record, WindowContent, records_of
+
+
+class CountWindow:
+    """`holds(record)`: WHERE. With every = n no record is in two windows, and content need not keep it."""
+
+    def __init__(self, size: int, every: int, fresh: Fresh, holds: Callable[[Record], bool]) -> None:
+        self._size = size
+        self._every = every
+        self._fresh = fresh
+        self._holds = holds
+        self._seen = 0
+        self._content = fresh()
+        self._first_ms = 0
+        self._overlapping: deque[tuple[Record, bool]] = deque(maxlen=size)
+        self.next_due_ms: int | None = None
+
+    def add(self, records: Sequence[Record]) -> list[Cut]:
+        add = self._add_once if self._every == self._size else self._add_overlapping
+        return [cut for record in records if (cut := add(record)) is not None]
+
+    def _add_once(self, record: Record) -> Cut | None:
+        if self._seen == 0:
+            self._first_ms = record.ms
+        self._seen += 1
+        if self._holds(record):
+            self._content.add(record)
+        if self._seen < self._size:
+            return None
+        cut = Cut(self._content, self._first_ms, record.ms)
+        self._seen, self._content = 0, self._fresh()
+        return cut
+
+    def _add_overlapping(self, record: Record) -> Cut | None:
+        self._overlapping.append((record, self._holds(record)))
+        self._seen += 1
+        if self._seen < self._every:
+            return None
+        self._seen = 0
+        if len(self._overlapping) < self._size:
+            return None
+        held = [each for each, holds in self._overlapping if holds]
+        return Cut(KeptRecords(held), self._overlapping[0][0].ms, record.ms)
+
+    def advance(self, ms: int) -> list[Cut]:
+        return []
+
+    def state(self) -> State:
+        return {
+            "seen": self._seen,
+            "first_ms": self._first_ms,
+            "content": self._content.state(),
+            "records": [list(record) for record, _ in self._overlapping],
+            "holds": [holds for _, holds in self._overlapping],
+        }
+
+    def restore(self, state: State) -> None:
+        self._seen, self._first_ms = state["seen"], state["first_ms"]
+        self._content = self._fresh()
+        self._content.restore(state["content"])
+        pairs = zip(records_of(state["records"]), state["holds"], strict=True)
+        self._overlapping = deque(pairs, maxlen=self._size)
+
+
+class StateWindow:
+    """`end` None: one condition. `partition(record)` gives a text."""
+
+    def __init__(
+        self,
+        begin: Callable[[Record], bool],
+        end: Callable[[Record], bool] | None,
+        partition: Callable[[Record], str],
+        fresh: Fresh,
+    ) -> None:
+        self._begin = begin
+        self._end = end
+        self._partition = partition
+        self._fresh = fresh
+        self._open: dict[str, tuple[int, WindowContent]] = {}
+        """Partition: (time of the first record, content)."""
+        self.next_due_ms: int | None = None
+
+    def add(self, records: Sequence[Record]) -> list[Cut]:
+        cuts: list[Cut] = []
+        for record in records:
+            key = self._partition(record)
+            found = self._open.get(key)
+            if found is None:
+                if self._begin(record):
+                    self._begin_with(key, record)
+                continue
+            start_ms, content = found
+            if self._end is None:
+                if self._begin(record):
+                    cuts.append(Cut(content, start_ms, record.ms))
+                    self._begin_with(key, record)
+                else:
+                    content.add(record)
+                continue
+            content.add(record)
+            if self._end(record):
+                cuts.append(Cut(content, start_ms, record.ms))
+                del self._open[key]
+        return cuts
+
+    def _begin_with(self, key: str, record: Record) -> None:
+        content = self._fresh()
+        content.add(record)
+        self._open[key] = (record.ms, content)
+
+    def advance(self, ms: int) -> list[Cut]:
+        return []
+
+    def state(self) -> State:
+        return {key: [start_ms, content.state()] for key, (start_ms, content) in self._open.items()}
+
+    def restore(self, state: State) -> None:
+        self._open = {}
+        for key, (start_ms, kept) in state.items():
+            content = self._fresh()
+            content.restore(kept)
+            self._open[key] = (start_ms, content)
+
+
+class SessionWindow:
+    def __init__(self, ticks: Ends, timeout_ms: int, fresh: Fresh) -> None:
+        self._ticks = ticks
+        self._timeout_ms = timeout_ms
+        self._fresh = fresh
+        self._content: WindowContent | None = None
+        self._start_ms = 0
+        self._quiet_ms = 0
+        """When the session ends unless a record comes."""
+        self._tick_ms = 0
+        self._carried_ms: int | None = None
+        """The tick that cut a session which may go on."""
+
+    @property
+    def next_due_ms(self) -> int | None:
+        return None if self._content is None else min(self._quiet_ms, self._tick_ms)
+
+    def add(self, records: Sequence[Record]) -> list[Cut]:
+        for record in records:
+            if self._content is None:
+                goes_on = self._carried_ms is not None and record.ms < self._quiet_ms
+                self._start_ms = self._carried_ms if goes_on and self._carried_ms is not None else record.ms
+                self._carried_ms = None
+                self._content = self._fresh()
+                oldest_ms = self._start_ms + self._ticks.length_ms
+                self._tick_ms = self._ticks.after(oldest_ms - 1)
+            self._content.add(record)
+            self._quiet_ms = record.ms + self._timeout_ms
+        return []
+
+    def advance(self, ms: int) -> list[Cut]:
+        due_ms = self.next_due_ms
+        if due_ms is None or due_ms > ms:
+            return []
+        assert self._content is not None
+        cut = Cut(self._content, self._start_ms, due_ms)
+        self._content = None
+        self._carried_ms = due_ms if due_ms < self._quiet_ms else None
+        return [cut]
+
+    def state(self) -> State:
+        content = None if self._content is None else self._content.state()
+        return {
+            "content": content,
+            "start_ms": self._start_ms,
+            "quiet_ms": self._quiet_ms,
+            "tick_ms": self._tick_ms,
+            "carried_ms": self._carried_ms,
+        }
+
+    def restore(self, state: State) -> None:
+        self._start_ms, self._quiet_ms = state["start_ms"], state["quiet_ms"]
+        self._tick_ms, self._carried_ms = state["tick_ms"], state["carried_ms"]
+        self._content = None
+        if state["content"] is not None:
+            self._content = self._fresh()
+            self._content.restore(state["content"])

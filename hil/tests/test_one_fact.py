@@ -11,10 +11,8 @@ from opq_gateway.serial_side import intake as gateway_intake
 from opq_hil.backends.firmware import BOARDS
 from opq_hil.box import box, commands, faults
 from opq_hil.suites import gateway_process
-from opq_hil.world import line, world
-from opq_proto import link, link_payloads
-from opq_tools import calibrate
-from opq_tools.flash import in_place
+from opq_hil.world import world
+from opq_proto import link, link_messages, link_payloads
 
 ROOT = Path(__file__).resolve().parents[2]
 UNIT = (ROOT / "gateway/systemd/opq-gateway.service").read_text()
@@ -87,9 +85,7 @@ def test_the_line_has_one_speed() -> None:
         config.BoxSection(id="1", port="/dev/ttyUSB0").baud,
         early_ports.DEFAULT_BAUD,
         faults.HARDWARE.baud,
-        line.BAUD,
-        calibrate.BAUD,
-        in_place.BAUD,
+        link_messages.LINK_BAUD,
     }
     assert speeds == {921_600}
 

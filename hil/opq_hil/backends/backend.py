@@ -106,7 +106,7 @@ class Backend(Protocol):
 BACKENDS: Mapping[str, tuple[str, str]] = {
     "qemu": ("opq_hil.backends.qemu", "Qemu"),
     "renode": ("opq_hil.backends.renode", "Renode"),
-    "board": ("opq_hil.backends.board", "Board"),
+    "board": ("opq_hil.backends.board", "BoardBackend"),
 }
 """Name -> module and class. Imported when asked for: what one needs, the others do not."""
 

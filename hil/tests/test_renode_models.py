@@ -8,12 +8,33 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from renode_models import drive, driver
+from renode_models import MODELS, STUBS, compiler, drive, driver, members_of_renode
 
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return driver(tmp_path_factory.mktemp("renode"))
+
+
+def test_every_member_of_renode_that_the_models_use_stands_in_its_sources(tmp_path: Path) -> None:
+    listed = [
+        line
+        for line in (STUBS / "members.txt").read_text(encoding="utf-8").splitlines()
+        if line and line[0] not in "#["
+    ]
+    assert members_of_renode(tmp_path, sorted(MODELS.glob("*.cs"))) == sorted(listed)
+
+
+def test_the_stubs_refuse_a_bus_for_what_is_on_no_bus(tmp_path: Path) -> None:
+    """`Chain` asked for the bus with itself, which is no IBusPeripheral: Renode said CS1503, the stubs of then did not."""
+    chain = (MODELS / "Chain.cs").read_text(encoding="utf-8")
+    wrong = tmp_path / "Chain.cs"
+    wrong.write_text(chain.replace("machine.SystemBus.", "machine.GetSystemBus(this)."), encoding="utf-8")
+    assert wrong.read_text(encoding="utf-8") != chain
+    others = [path for path in sorted(MODELS.glob("*.cs")) if path.name != "Chain.cs"]
+    compiler()
+    with pytest.raises(AssertionError, match="CS1503"):
+        members_of_renode(tmp_path, [*others, wrong])
 
 
 def test_the_rate_is_exact_and_nothing_is_missed(program: Path, tmp_path: Path) -> None:

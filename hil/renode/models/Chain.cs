@@ -53,7 +53,7 @@ namespace Antmicro.Renode.Peripherals.Opq
         public long NowNs(bool inAccess)
         {
             ICPU cpu;
-            if(inAccess && machine.GetSystemBus(this).TryGetCurrentCPU(out cpu))
+            if(inAccess && machine.SystemBus.TryGetCurrentCPU(out cpu))
             {
                 cpu.SyncTime();
             }

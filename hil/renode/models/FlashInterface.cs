@@ -4,9 +4,12 @@
 // Not here: fetches that stall while BSY (the firmware waits in RAM), write protection, the option bytes' effects.
 using System;
 using System.Collections.Generic;
+using Antmicro.Migrant;
 using Antmicro.Renode.Core;
 using Antmicro.Renode.Peripherals.Bus;
 using Antmicro.Renode.Peripherals.Memory;
+using Antmicro.Renode.Peripherals.Timers;
+using Antmicro.Renode.Time;
 
 namespace Antmicro.Renode.Peripherals.Opq
 {
@@ -16,6 +19,9 @@ namespace Antmicro.Renode.Peripherals.Opq
         public FlashInterface(IMachine machine, Chain chain, MappedMemory flash) : base(machine, chain, 0x400)
         {
             this.flash = flash;
+            busyTimer = new LimitTimer(machine.ClockSource, 1000000000, this, "flash busy", UInt64.MaxValue,
+                direction: Direction.Ascending, eventEnabled: true, workMode: WorkMode.OneShot);
+            busyTimer.LimitReached += delegate { busy = false; };
             Define((long)Registers.ACR, 0x0, 0x00001F07);
             Define((long)Registers.KEYR, 0x0, 0x00000000);
             Define((long)Registers.OPTKEYR, 0x0, 0x00000000);
@@ -40,8 +46,8 @@ namespace Antmicro.Renode.Peripherals.Opq
             {
                 return;
             }
-            Settle();
-            if(chain.NowNs(false) < busyUntilNs && under != null)
+            Settle(true);
+            if(busy && under != null)
             {
                 Tear();
             }
@@ -53,10 +59,14 @@ namespace Antmicro.Renode.Peripherals.Opq
         {
             if(!dead)
             {
-                Settle();
+                Settle(true);
             }
             return shadow ?? flash.ReadBytes(0, FlashBytes);
         }
+
+        // Power went in the middle of an operation, as `cut_after` wanted.
+        [field: Transient]
+        public event Action CutInOperation;
 
         public ulong Programs { get; private set; }
 
@@ -84,6 +94,11 @@ namespace Antmicro.Renode.Peripherals.Opq
             }
         }
 
+        protected override bool OnChain
+        {
+            get { return false; }
+        }
+
         protected override void OnReset()
         {
             keyStep = optionKeyStep = 0;
@@ -95,8 +110,11 @@ namespace Antmicro.Renode.Peripherals.Opq
             switch((Registers)offset)
             {
             case Registers.SR:
-                Settle();
-                return this[offset] | (chain.NowNs(true) < busyUntilNs ? Bsy : 0);
+                if(!busy)
+                {
+                    Settle(false); // a store while BSY would stall: nothing new can be found then
+                }
+                return this[offset] | (busy ? Bsy : 0);
             case Registers.KEYR:
             case Registers.OPTKEYR:
                 return 0;
@@ -126,7 +144,7 @@ namespace Antmicro.Renode.Peripherals.Opq
                 }
                 break;
             case Registers.SR:
-                Settle();
+                Settle(true);
                 this[offset] &= ~(value & 0xF3);
                 break;
             case Registers.CR:
@@ -138,7 +156,7 @@ namespace Antmicro.Renode.Peripherals.Opq
                     this[offset] = value & 0x0FFFFFED;
                     if((value & 2) != 0) // OPTSTRT
                     {
-                        busyUntilNs = chain.NowNs(true) + 64000;
+                        Busy(64000);
                     }
                 }
                 break;
@@ -147,14 +165,15 @@ namespace Antmicro.Renode.Peripherals.Opq
 
         private void WrittenControl(uint value)
         {
-            Settle();
+            Settle(true);
+            sought = true;
             var offset = (long)Registers.CR;
             if((this[offset] & Lock) != 0)
             {
                 Violation("FLASH_CR written while locked");
                 return;
             }
-            if(chain.NowNs(true) < busyUntilNs)
+            if(busy)
             {
                 Violation("FLASH_CR written while BSY");
                 return;
@@ -206,28 +225,56 @@ namespace Antmicro.Renode.Peripherals.Opq
             CountCut();
         }
 
-        // Finds what the CPU has stored since the last time and lays the rules of flash over it.
-        private void Settle()
+        // Finds what the CPU has stored since the last time and lays the rules of flash over it. Stores come one after
+        // the other, so with PG set the next words are looked at first, and all of it only for the first word since CR
+        // was written. A store without PG is a fault that a look at all of it finds, which costs a millisecond of the
+        // host's time: `faults` asks for one, and it is made once in a millisecond of the Box's at most.
+        private void Settle(bool faults)
         {
             if(shadow == null || dead)
             {
                 return;
             }
-            var control = this[(long)Registers.CR];
-            if((control & Pg) == 0 && (control & Lock) != 0)
+            if((this[(long)Registers.CR] & Pg) == 0)
             {
-                return; // a store into locked flash is found with the next operation
-            }
-            if(!SettleBlock(lastBlock))
-            {
-                for(var block = 0; block < FlashBytes / BlockBytes; block++)
+                var now = chain.NowNs(true);
+                if(faults && now >= nextLookNs)
                 {
-                    if(SettleBlock(block))
-                    {
-                        lastBlock = block;
-                    }
+                    nextLookNs = now + 1000000;
+                    SettleAll();
+                }
+                return;
+            }
+            if(SettleNext() || (sought && SettleAll()))
+            {
+                sought = false;
+            }
+        }
+
+        private bool SettleNext()
+        {
+            var found = false;
+            for(var at = lastWord; at < Math.Min(FlashBytes, lastWord + 32) && !dead; at += 4)
+            {
+                var stored = flash.ReadDoubleWord(at);
+                if(stored != BitConverter.ToUInt32(shadow, at))
+                {
+                    Program(at, BitConverter.GetBytes(stored));
+                    lastWord = at;
+                    found = true;
                 }
             }
+            return found;
+        }
+
+        private bool SettleAll()
+        {
+            var found = false;
+            for(var block = 0; block < FlashBytes / BlockBytes && !dead; block++)
+            {
+                found |= SettleBlock(block);
+            }
+            return found;
         }
 
         private bool SettleBlock(int block)
@@ -243,6 +290,7 @@ namespace Antmicro.Renode.Peripherals.Opq
                     continue;
                 }
                 found = true;
+                lastWord = begin + at;
                 Program(begin + at, new[] { now[at], now[at + 1], now[at + 2], now[at + 3] });
                 if(dead)
                 {
@@ -288,8 +336,17 @@ namespace Antmicro.Renode.Peripherals.Opq
             underOffset = offset;
             under = new byte[size];
             Array.Copy(shadow ?? flash.ReadBytes(0, FlashBytes), offset, under, 0, size);
-            busyUntilNs = chain.NowNs(true) + takesNs;
+            Busy(takesNs);
             operations++;
+        }
+
+        private void Busy(long takesNs)
+        {
+            chain.NowNs(true);
+            busy = true;
+            busyTimer.Value = 0;
+            busyTimer.Limit = (ulong)takesNs;
+            busyTimer.Enabled = true;
         }
 
         private void CountCut()
@@ -298,6 +355,11 @@ namespace Antmicro.Renode.Peripherals.Opq
             {
                 Tear();
                 dead = true;
+                var handler = CutInOperation;
+                if(handler != null)
+                {
+                    handler();
+                }
             }
         }
 
@@ -361,11 +423,14 @@ namespace Antmicro.Renode.Peripherals.Opq
         private bool shut;
         private bool optionShut;
         private bool dead;
-        private int lastBlock;
+        private int lastWord;
+        private bool sought; // no store has been found since CR was written
+        private long nextLookNs; // for stores without PG
         private int underOffset;
         private byte[] under;
         private byte[] shadow;
-        private long busyUntilNs;
+        private bool busy;
+        private readonly LimitTimer busyTimer;
         private ulong operations;
         private ulong cutAfter;
         private ulong seed;

@@ -19,6 +19,17 @@ namespace Antmicro.Renode.Peripherals.Opq
             timer = new LimitTimer(machine.ClockSource, 1000000000, this, "watchdog", UInt64.MaxValue,
                 direction: Direction.Ascending, eventEnabled: true);
             timer.LimitReached += Expired;
+            // Firmware that waits for flash reloads millions of times a second: within a grain the last one counts, at its end.
+            grain = new LimitTimer(machine.ClockSource, 1000000000, this, "watchdog grain", GrainNs,
+                direction: Direction.Ascending, eventEnabled: true, workMode: WorkMode.OneShot);
+            grain.LimitReached += delegate
+            {
+                settled = true;
+                if(owed)
+                {
+                    Reload();
+                }
+            };
             Define((long)Registers.KR, 0x0, 0x00000000);
             Define((long)Registers.PR, 0x0, 0x00000000);
             Define((long)Registers.RLR, 0xFFF, 0x00000000);
@@ -39,10 +50,17 @@ namespace Antmicro.Renode.Peripherals.Opq
             }
         }
 
+        protected override bool OnChain
+        {
+            get { return false; }
+        }
+
         protected override void OnReset()
         {
             timer.Enabled = false;
-            open = running = false;
+            grain.Enabled = false;
+            settled = true;
+            open = running = owed = false;
         }
 
         protected override void OnWrite(long offset, uint before, uint value)
@@ -78,11 +96,22 @@ namespace Antmicro.Renode.Peripherals.Opq
 
         private void Reload()
         {
+            if(!settled && timer.Enabled)
+            {
+                owed = true;
+                return;
+            }
+            owed = settled = false;
+            grain.Value = 0;
+            grain.Enabled = true;
             var periods = ((ulong)this[(long)Registers.RLR] + 1) << (2 + (int)Math.Min(this[(long)Registers.PR], 6u));
-            timer.Enabled = false;
             timer.Value = 0;
-            timer.Limit = periods * 1000000000UL / LsiHz;
-            timer.Enabled = true;
+            var limit = periods * 1000000000UL / LsiHz;
+            if(!timer.Enabled || timer.Limit != limit)
+            {
+                timer.Limit = limit;
+                timer.Enabled = true;
+            }
         }
 
         private void Expired()
@@ -95,9 +124,13 @@ namespace Antmicro.Renode.Peripherals.Opq
         }
 
         private const ulong LsiHz = 32000;
+        private const ulong GrainNs = 100000;
 
         private bool open;
         private bool running;
+        private bool settled = true;
+        private bool owed;
+        private readonly LimitTimer grain;
         private readonly Rcc rcc;
         private readonly LimitTimer timer;
 

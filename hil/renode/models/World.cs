@@ -29,6 +29,11 @@ namespace Antmicro.Renode.Peripherals.Opq
             this.gps = gps;
             this.pwr = pwr;
             this.flashInterface = flashInterface;
+            flashInterface.CutInOperation += delegate
+            {
+                link.Silence();
+                Ended = "cut";
+            };
             this.flash = flash;
             this.sram = sram;
             this.ccm = ccm;

@@ -5,6 +5,7 @@ Test Timeout     20 minutes
 
 *** Test Cases ***
 Should Count What Is Lost While It Stands Still
+    [Documentation]           50 ms are 600 samples, and a block is lost whole: 609 in the runs of 2026-11-21.
     [Tags]                    fault
     ${folder}=                Boot Box    14.0
     Run Box                   6.0
@@ -15,7 +16,7 @@ Should Count What Is Lost While It Stands Still
     Should Be True            ${unserviced} > 0
     Run Box                   6.0
     Save Box                  ${folder}
-    No Sample Is Missing      ${folder}    7    12
+    One Hole Is Reported      ${folder}    600    700
 
 Should Reset By Its Watchdog And Say So
     [Tags]                    fault

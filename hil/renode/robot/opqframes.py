@@ -17,11 +17,11 @@ from opq_hil.gps.oscillator import Oscillator  # noqa: E402
 from opq_hil.gps.receiver import Gps  # noqa: E402
 from opq_hil.suites.sampling import nothing_missed, stamp_steps  # noqa: E402
 from opq_hil.suites.updates import flipped, update_script  # noqa: E402
-from opq_hil.world.capture import Capture, read_log  # noqa: E402
+from opq_hil.world.capture import Capture, holes, read_log  # noqa: E402
 from opq_hil.world.strategy import when  # noqa: E402
 from opq_hil.world.world import NS, BitNoise, PowerScript, Sine, World  # noqa: E402
 from opq_proto.firmware_image import Slot, read_bundle  # noqa: E402
-from opq_proto.link_messages import Acknowledgement, Command, Hello, Log, Operation, Samples  # noqa: E402
+from opq_proto.link_messages import Acknowledgement, Command, Health, Hello, Log, Operation, Samples  # noqa: E402
 
 ROBOT_LIBRARY_SCOPE = "TEST"
 UPDATE_AT_S = 15
@@ -145,3 +145,12 @@ def flash_differs_outside_slot_b(before: str, after: str) -> bool:
         return data[:0x8000] + data[0x10000:0x20000] + data[0x20000 : 0x80000 - 1024] + data[0xE0000:]
 
     return rest(before) != rest(after)
+
+
+def one_hole_is_reported(folder: str, least: str, most: str) -> None:
+    """One hole of so many samples, and the Box's own account of it is the same."""
+    capture = _capture(folder)
+    gaps = holes(capture.fresh)
+    assert len(gaps) == 1 and int(least) <= gaps[0][1] <= int(most), gaps
+    health = capture.of(Health)[-1]
+    assert (health.missing_samples, health.overruns) == (gaps[0][1], 1), health

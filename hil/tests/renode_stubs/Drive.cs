@@ -322,10 +322,10 @@ public class Box
     public Box()
     {
         Machine = new Machine();
-        Clock = Machine.ClockSource;
+        Clock = Machine.Clock;
         Chain = new Chain(Machine);
         var mains = new Mains(Machine);
-        memory = new MappedMemory(0x100000);
+        memory = new MappedMemory(Machine, 0x100000);
         Rcc = new Rcc(Machine, Chain);
         Tim3 = new Tim(Machine, Chain, 3);
         Tim5 = new Tim(Machine, Chain, 5);
@@ -344,7 +344,7 @@ public class Box
         new Syscfg(Machine, Chain);
         new Dbgmcu(Machine, Chain);
         World = new World(Machine, Chain, mains, Adc, Spi, Tim5, Tim3, Link, gps, GpioA, new Gpio(Machine, Chain), GpioC, Pwr, Rcc,
-            Iwdg, Dma1, Dma2, FlashInterface, memory, new MappedMemory(0x20000), new MappedMemory(0x10000), new MappedMemory(0x8000));
+            Iwdg, Dma1, Dma2, FlashInterface, memory, new MappedMemory(Machine, 0x20000), new MappedMemory(Machine, 0x10000), new MappedMemory(Machine, 0x8000));
     }
 
     public void Load(string world)

@@ -2,6 +2,7 @@
 // without a CPU. Time is a clock that a test moves; memory is an array. None of this is Renode's code.
 using System;
 using System.Collections.Generic;
+using System.IO;
 
 namespace Antmicro.Migrant
 {
@@ -22,19 +23,31 @@ namespace Antmicro.Renode.Exceptions
 
 namespace Antmicro.Renode.Utilities
 {
-    public class ReadFilePath
+    public class FilePath
     {
-        public static implicit operator string(ReadFilePath path)
+        public FilePath(string path, FileAccess fileAccess, bool validate = true)
         {
-            return path.path;
+            this.path = path;
+        }
+
+        public static implicit operator string(FilePath fp)
+        {
+            return fp.path;
+        }
+
+        private readonly string path;
+    }
+
+    public class ReadFilePath : FilePath
+    {
+        public ReadFilePath(string path) : base(path, FileAccess.Read)
+        {
         }
 
         public static implicit operator ReadFilePath(string path)
         {
-            return new ReadFilePath { path = path };
+            return new ReadFilePath(path);
         }
-
-        private string path;
     }
 }
 
@@ -43,13 +56,13 @@ namespace Antmicro.Renode.Logging
     using Antmicro.Renode.Core;
     using Antmicro.Renode.Peripherals;
 
-    public class LogLevel
+    public sealed class LogLevel
     {
-        public static readonly LogLevel Noisy = new LogLevel("NOISY");
-        public static readonly LogLevel Debug = new LogLevel("DEBUG");
-        public static readonly LogLevel Info = new LogLevel("INFO");
-        public static readonly LogLevel Warning = new LogLevel("WARNING");
-        public static readonly LogLevel Error = new LogLevel("ERROR");
+        public static LogLevel Noisy = new LogLevel("NOISY");
+        public static LogLevel Debug = new LogLevel("DEBUG");
+        public static LogLevel Info = new LogLevel("INFO");
+        public static LogLevel Warning = new LogLevel("WARNING");
+        public static LogLevel Error = new LogLevel("ERROR");
 
         private LogLevel(string name)
         {
@@ -61,9 +74,29 @@ namespace Antmicro.Renode.Logging
 
     public static class Logger
     {
-        public static void Log(this IEmulationElement element, LogLevel level, string message, params object[] arguments)
+        public static void Log(this IEmulationElement e, LogLevel type, string message, params object[] args)
         {
-            Console.WriteLine("log " + level.Name + " " + element.GetType().Name + ": " + String.Format(message, arguments));
+            Console.WriteLine("log " + type.Name + " " + e.GetType().Name + ": " + String.Format(message, args));
+        }
+
+        public static void Log(this IEmulationElement e, LogLevel type, string message)
+        {
+            Log(e, type, message, new object[0]);
+        }
+
+        public static void Log(this IEmulationElement e, LogLevel type, string message, object arg1)
+        {
+            Log(e, type, message, new[] { arg1 });
+        }
+
+        public static void Log(this IEmulationElement e, LogLevel type, string message, object arg1, object arg2)
+        {
+            Log(e, type, message, new[] { arg1, arg2 });
+        }
+
+        public static void Log(this IEmulationElement e, LogLevel type, string message, object arg1, object arg2, object arg3)
+        {
+            Log(e, type, message, new[] { arg1, arg2, arg3 });
         }
     }
 }
@@ -72,12 +105,22 @@ namespace Antmicro.Renode.Time
 {
     public struct TimeInterval
     {
-        public TimeInterval(ulong ticks)
+        private TimeInterval(ulong ticks)
         {
-            Ticks = ticks;
+            this.ticks = ticks;
         }
 
-        public readonly ulong Ticks;
+        public static TimeInterval FromNanoseconds(ulong v)
+        {
+            return new TimeInterval(v);
+        }
+
+        public ulong Ticks
+        {
+            get { return ticks; }
+        }
+
+        private readonly ulong ticks;
     }
 
     public enum Direction
@@ -88,16 +131,21 @@ namespace Antmicro.Renode.Time
 
     public enum WorkMode
     {
-        Periodic,
-        OneShot
+        Periodic = 1,
+        OneShot = 0
+    }
+
+    public interface IClockSource
+    {
+        TimeInterval CurrentValue { get; }
     }
 
     // Handlers of due timers run in order of their times; each may arm itself or others again.
-    public class ClockSource
+    public class ClockSource : IClockSource
     {
         public TimeInterval CurrentValue
         {
-            get { return new TimeInterval(now); }
+            get { return TimeInterval.FromNanoseconds(now); }
         }
 
         public void RunFor(ulong ns)
@@ -127,10 +175,6 @@ namespace Antmicro.Renode.Time
 
         private ulong now;
     }
-
-    public interface IClockSource
-    {
-    }
 }
 
 namespace Antmicro.Renode.Core
@@ -149,7 +193,7 @@ namespace Antmicro.Renode.Core
         bool IsSet { get; }
     }
 
-    public class GPIO : IGPIO
+    public sealed class GPIO : IGPIO
     {
         public void Set(bool value)
         {
@@ -180,8 +224,9 @@ namespace Antmicro.Renode.Core
 
     public interface IMachine : IEmulationElement
     {
-        ClockSource ClockSource { get; }
-        IBusController GetSystemBus(IPeripheral peripheral);
+        IClockSource ClockSource { get; }
+        IBusController SystemBus { get; }
+        IBusController GetSystemBus(IBusPeripheral peripheral);
         void RequestReset();
     }
 
@@ -189,13 +234,23 @@ namespace Antmicro.Renode.Core
     {
         public Machine()
         {
-            ClockSource = new ClockSource();
+            Clock = new ClockSource();
             Bus = new BusController();
         }
 
-        public IBusController GetSystemBus(IPeripheral peripheral)
+        public IBusController GetSystemBus(IBusPeripheral peripheral)
         {
             return Bus;
+        }
+
+        public IBusController SystemBus
+        {
+            get { return Bus; }
+        }
+
+        public IClockSource ClockSource
+        {
+            get { return Clock; }
         }
 
         public void RequestReset()
@@ -203,7 +258,7 @@ namespace Antmicro.Renode.Core
             ResetsAsked++;
         }
 
-        public ClockSource ClockSource { get; private set; }
+        public ClockSource Clock { get; private set; }
 
         public BusController Bus { get; private set; }
 
@@ -213,8 +268,12 @@ namespace Antmicro.Renode.Core
 
 namespace Antmicro.Renode.Core.Structure.Registers
 {
-    public class DoubleWordRegisterCollection
+    public sealed class DoubleWordRegisterCollection
     {
+        public DoubleWordRegisterCollection(Antmicro.Renode.Peripherals.IPeripheral parent)
+        {
+        }
+
         public void Reset()
         {
         }
@@ -243,9 +302,9 @@ namespace Antmicro.Renode.Peripherals.Timers
 {
     using Antmicro.Renode.Time;
 
-    public class LimitTimer
+    public class LimitTimer : IPeripheral
     {
-        public LimitTimer(ClockSource clockSource, ulong frequency, IPeripheral owner, string localName, ulong limit = UInt64.MaxValue,
+        public LimitTimer(IClockSource clockSource, ulong frequency, IPeripheral owner, string localName, ulong limit = UInt64.MaxValue,
             Direction direction = Direction.Descending, bool enabled = false, WorkMode workMode = WorkMode.Periodic,
             bool eventEnabled = false, bool autoUpdate = false, ulong divider = 1)
         {
@@ -253,15 +312,28 @@ namespace Antmicro.Renode.Peripherals.Timers
             {
                 throw new ArgumentException("the stub knows ascending timers of 1 GHz with events on");
             }
-            clock = clockSource;
+            clock = (ClockSource)clockSource;
+            this.workMode = workMode;
             initialLimit = limit;
             this.limit = limit;
             clock.Timers.Add(this);
         }
 
+        public void Reset()
+        {
+            limit = initialLimit;
+            enabled = false;
+            held = 0;
+        }
+
         public void Reached()
         {
-            start = clock.CurrentValue.Ticks; // periodic
+            start = clock.CurrentValue.Ticks;
+            if(workMode == WorkMode.OneShot)
+            {
+                enabled = false;
+                held = 0;
+            }
             if(LimitReached != null)
             {
                 LimitReached();
@@ -324,6 +396,7 @@ namespace Antmicro.Renode.Peripherals.Timers
         private ulong start;
         private ulong limit;
         private readonly ulong initialLimit;
+        private readonly WorkMode workMode;
         private readonly ClockSource clock;
     }
 }
@@ -346,26 +419,39 @@ namespace Antmicro.Renode.Peripherals.UART
         None,
         Forced1,
         Forced0,
-        Multidrop
+        Multidrop,
+        Unsupported
     }
 
-    public interface IUART : IPeripheral
+    public interface IUART<T> : IPeripheral
     {
-        event Action<byte> CharReceived;
-        void WriteChar(byte value);
+        event Action<T> CharReceived;
+        void WriteChar(T value);
         uint BaudRate { get; }
         Bits StopBits { get; }
         Parity ParityBit { get; }
+    }
+
+    public interface IUART : IUART<byte>
+    {
     }
 }
 
 namespace Antmicro.Renode.Peripherals.Memory
 {
-    public class MappedMemory : IPeripheral
+    using Antmicro.Renode.Core;
+    using Antmicro.Renode.Peripherals.Bus;
+
+    public sealed class MappedMemory : IDoubleWordPeripheral, IKnownSize
     {
-        public MappedMemory(int size)
+        public MappedMemory(IMachine machine, long size, int? segmentSize = null, string sharedMemoryFileRoot = null)
         {
             cells = new byte[size];
+        }
+
+        public long Size
+        {
+            get { return cells.Length; }
         }
 
         public void Reset()
@@ -384,6 +470,16 @@ namespace Antmicro.Renode.Peripherals.Memory
             Array.Copy(array, startingIndex, cells, (int)offset, count);
         }
 
+        public uint ReadDoubleWord(long offset)
+        {
+            return BitConverter.ToUInt32(cells, (int)offset);
+        }
+
+        public void WriteDoubleWord(long offset, uint value)
+        {
+            BitConverter.GetBytes(value).CopyTo(cells, (int)offset);
+        }
+
         public readonly byte[] cells;
     }
 }
@@ -397,23 +493,27 @@ namespace Antmicro.Renode.Peripherals.Bus
     [Flags]
     public enum AllowedTranslation
     {
-        ByteToDoubleWord = 1,
-        WordToDoubleWord = 2
+        ByteToDoubleWord = 1 << 1,
+        WordToDoubleWord = 1 << 4
     }
 
     public class AllowedTranslationsAttribute : Attribute
     {
-        public AllowedTranslationsAttribute(AllowedTranslation allowed)
+        public AllowedTranslationsAttribute(AllowedTranslation allowedTranslations)
         {
         }
     }
 
-    public interface IKnownSize : IPeripheral
+    public interface IBusPeripheral : IPeripheral
+    {
+    }
+
+    public interface IKnownSize : IBusPeripheral
     {
         long Size { get; }
     }
 
-    public interface IDoubleWordPeripheral : IPeripheral
+    public interface IDoubleWordPeripheral : IBusPeripheral
     {
         uint ReadDoubleWord(long offset);
         void WriteDoubleWord(long offset, uint value);
@@ -421,44 +521,44 @@ namespace Antmicro.Renode.Peripherals.Bus
 
     public interface IBusController
     {
-        byte ReadByte(ulong address, IPeripheral context = null);
-        ushort ReadWord(ulong address, IPeripheral context = null);
-        uint ReadDoubleWord(ulong address, IPeripheral context = null);
-        void WriteByte(ulong address, byte value, IPeripheral context = null);
-        void WriteWord(ulong address, ushort value, IPeripheral context = null);
-        void WriteDoubleWord(ulong address, uint value, IPeripheral context = null);
+        byte ReadByte(ulong address, IPeripheral context = null, ulong? cpuState = null);
+        ushort ReadWord(ulong address, IPeripheral context = null, ulong? cpuState = null);
+        uint ReadDoubleWord(ulong address, IPeripheral context = null, ulong? cpuState = null);
+        void WriteByte(ulong address, byte value, IPeripheral context = null, ulong? cpuState = null);
+        void WriteWord(ulong address, ushort value, IPeripheral context = null, ulong? cpuState = null);
+        void WriteDoubleWord(ulong address, uint value, IPeripheral context = null, ulong? cpuState = null);
         bool TryGetCurrentCPU(out ICPU cpu);
     }
 
     // SRAM and nothing else.
     public class BusController : IBusController
     {
-        public byte ReadByte(ulong address, IPeripheral context = null)
+        public byte ReadByte(ulong address, IPeripheral context = null, ulong? cpuState = null)
         {
             return Sram[address - 0x20000000];
         }
 
-        public ushort ReadWord(ulong address, IPeripheral context = null)
+        public ushort ReadWord(ulong address, IPeripheral context = null, ulong? cpuState = null)
         {
             return BitConverter.ToUInt16(Sram, (int)(address - 0x20000000));
         }
 
-        public uint ReadDoubleWord(ulong address, IPeripheral context = null)
+        public uint ReadDoubleWord(ulong address, IPeripheral context = null, ulong? cpuState = null)
         {
             return BitConverter.ToUInt32(Sram, (int)(address - 0x20000000));
         }
 
-        public void WriteByte(ulong address, byte value, IPeripheral context = null)
+        public void WriteByte(ulong address, byte value, IPeripheral context = null, ulong? cpuState = null)
         {
             Sram[address - 0x20000000] = value;
         }
 
-        public void WriteWord(ulong address, ushort value, IPeripheral context = null)
+        public void WriteWord(ulong address, ushort value, IPeripheral context = null, ulong? cpuState = null)
         {
             BitConverter.GetBytes(value).CopyTo(Sram, (int)(address - 0x20000000));
         }
 
-        public void WriteDoubleWord(ulong address, uint value, IPeripheral context = null)
+        public void WriteDoubleWord(ulong address, uint value, IPeripheral context = null, ulong? cpuState = null)
         {
             BitConverter.GetBytes(value).CopyTo(Sram, (int)(address - 0x20000000));
         }
@@ -471,14 +571,21 @@ namespace Antmicro.Renode.Peripherals.Bus
 
         public readonly byte[] Sram = new byte[0x20000];
     }
+}
+
+namespace Antmicro.Renode.Peripherals
+{
+    using Antmicro.Renode.Core;
+    using Antmicro.Renode.Core.Structure.Registers;
+    using Antmicro.Renode.Peripherals.Bus;
 
     public abstract class BasicDoubleWordPeripheral : IDoubleWordPeripheral
     {
-        protected BasicDoubleWordPeripheral(IMachine machine)
+        public BasicDoubleWordPeripheral(IMachine machine)
         {
             this.machine = machine;
             sysbus = machine.GetSystemBus(this);
-            RegistersCollection = new DoubleWordRegisterCollection();
+            RegistersCollection = new DoubleWordRegisterCollection(this);
         }
 
         public virtual void Reset()
@@ -495,8 +602,9 @@ namespace Antmicro.Renode.Peripherals.Bus
         {
         }
 
+        public DoubleWordRegisterCollection RegistersCollection { get; private set; }
+
         protected readonly IMachine machine;
         protected readonly IBusController sysbus;
-        protected readonly DoubleWordRegisterCollection RegistersCollection;
     }
 }

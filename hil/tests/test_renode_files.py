@@ -266,7 +266,7 @@ def test_the_lock_names_a_renode_and_the_workflow_takes_it_from_there() -> None:
     import tomllib
 
     lock = tomllib.loads((HIL / "renode.lock").read_text())
-    assert lock["url"].endswith(f"renode-{lock['version']}.linux-portable.tar.gz")
+    assert lock["url"].endswith(f"renode-{lock['version']}.linux-portable-dotnet.tar.gz")
     assert lock["sha256"] == "" or re.fullmatch(r"[0-9a-f]{64}", lock["sha256"])
     workflow = (HIL.parent / ".github" / "workflows" / "hil.yml").read_text()
     assert "hil/renode.lock" in workflow and lock["url"] not in workflow

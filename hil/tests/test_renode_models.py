@@ -126,6 +126,13 @@ def test_a_line_that_is_none_is_named_with_its_number(
     assert f"{tmp_path}/world:2: " in refused and words in refused
 
 
+def test_a_missing_file_is_named_with_what_makes_it(program: Path, tmp_path: Path) -> None:
+    (tmp_path / "world").write_text("")
+    found = drive(program, "missing", str(tmp_path / "world"))
+    assert found["firmware"].startswith(f"there is no firmware {tmp_path}/world.flash: `opq-tools")
+    assert found["world"].startswith(f"there is no world file {tmp_path}/world.world: set it first")
+
+
 def test_flash_clears_bits_only_wants_its_keys_and_is_torn_by_a_cut(program: Path, tmp_path: Path) -> None:
     (tmp_path / "world").write_text("seed 3\ncut_after 8\n")  # the eighth: sixth word after two and an erase
     found = drive(program, "flash", str(tmp_path / "world"))

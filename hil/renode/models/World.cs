@@ -11,7 +11,6 @@ using Antmicro.Renode.Peripherals;
 using Antmicro.Renode.Peripherals.Memory;
 using Antmicro.Renode.Peripherals.Timers;
 using Antmicro.Renode.Time;
-using Antmicro.Renode.Utilities;
 
 namespace Antmicro.Renode.Peripherals.Opq
 {
@@ -75,13 +74,22 @@ namespace Antmicro.Renode.Peripherals.Opq
         }
 
         // Before `start`: the world file, and the flash's contents (up to 1 MB) from another.
-        public void Load(ReadFilePath worldFile, ReadFilePath flashFile)
+        // Texts, not ReadFilePath: for a file that is missing the monitor says only that parameters do not match.
+        public void Load(string world, string flashFile)
         {
-            string world = worldFile;
+            if(!File.Exists(world))
+            {
+                throw new RecoverableException("there is no world file " + world + ": set it first, e.g. $world=@/path/to/quiet.world");
+            }
+            if(!File.Exists(flashFile))
+            {
+                throw new RecoverableException("there is no firmware " + flashFile
+                    + ": `opq-tools firmware build` makes one; set it first, e.g. $firmware=@/path/to/firmware/opqbox/flash.bin");
+            }
             var contents = File.ReadAllBytes(flashFile);
             if(contents.Length > FlashBytes)
             {
-                throw new RecoverableException((string)flashFile + " is larger than 1 MB");
+                throw new RecoverableException(flashFile + " is larger than 1 MB");
             }
             var filled = new byte[FlashBytes];
             for(var at = 0; at < FlashBytes; at++)

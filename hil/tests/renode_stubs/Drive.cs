@@ -35,6 +35,9 @@ public static class Drive
         case "flash":
             Flash(box, arguments[1]);
             break;
+        case "missing":
+            Missing(box, arguments[1]);
+            break;
         default:
             return 2;
         }
@@ -308,6 +311,22 @@ public static class Drive
         Print("programs", box.FlashInterface.Programs);
         Print("erases", box.FlashInterface.Erases);
         Print("cut", box.FlashInterface.IsCut ? 1UL : 0UL);
+    }
+
+    // What a first try by hand meets: nothing is where $firmware or $world say.
+    private static void Missing(Box box, string world)
+    {
+        foreach(var pair in new[] { new[] { world, world + ".flash" }, new[] { world + ".world", world } })
+        {
+            try
+            {
+                box.World.Load(pair[0], pair[1]);
+            }
+            catch(Antmicro.Renode.Exceptions.RecoverableException error)
+            {
+                Console.WriteLine((pair[0] == world ? "firmware " : "world ") + error.Message);
+            }
+        }
     }
 
     private static void Print(string name, ulong value)

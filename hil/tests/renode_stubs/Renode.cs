@@ -2,7 +2,6 @@
 // without a CPU. Time is a clock that a test moves; memory is an array. None of this is Renode's code.
 using System;
 using System.Collections.Generic;
-using System.IO;
 
 namespace Antmicro.Migrant
 {
@@ -17,36 +16,6 @@ namespace Antmicro.Renode.Exceptions
     {
         public RecoverableException(string message) : base(message)
         {
-        }
-    }
-}
-
-namespace Antmicro.Renode.Utilities
-{
-    public class FilePath
-    {
-        public FilePath(string path, FileAccess fileAccess, bool validate = true)
-        {
-            this.path = path;
-        }
-
-        public static implicit operator string(FilePath fp)
-        {
-            return fp.path;
-        }
-
-        private readonly string path;
-    }
-
-    public class ReadFilePath : FilePath
-    {
-        public ReadFilePath(string path) : base(path, FileAccess.Read)
-        {
-        }
-
-        public static implicit operator ReadFilePath(string path)
-        {
-            return new ReadFilePath(path);
         }
     }
 }

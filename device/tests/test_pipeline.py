@@ -244,7 +244,7 @@ def test_on_a_line_that_corrupts_bytes_every_sample_arrives(c: Any, per_byte: fl
         world.feed(counts[at : at + 400])
         now_s = at / 12_000
         for block in world.of(m.Samples):
-            found = reassembly.push(as_block(block), now_s)
+            found = reassembly.accept_block(as_block(block), now_s)
             for out in found:
                 if isinstance(out, ResendRequest):
                     world.say(m.Resend(out.first_sample, out.count))

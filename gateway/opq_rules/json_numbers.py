@@ -11,7 +11,6 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from opq_rules.batch import Row, Value
 
@@ -56,6 +55,8 @@ def read_rows(payloads: Sequence[bytes]) -> list[Row]:
 def _may_hold_large(text: bytes) -> bool:
     """False: no number in it begins with 16 digits."""
     if len(text) >= _MANY_BYTES:
+        import numpy as np  # 20 MB, for those alone whose bodies are that large
+
         run = (np.frombuffer(text, np.uint8) - ord("0")) < 10
         for length in (1, 2, 4, 8):  # of 2, 4, 8 and 16 digits in a row
             run = run[:-length] & run[length:]

@@ -26,7 +26,7 @@ heavy += ["google.protobuf.text_format"]
 found = [name for name in heavy if sys.modules.get(name) is not None]
 found += [line.split()[-1] for line in open("/proc/self/maps") if "libcrypto" in line]
 import asyncio, html, secrets, ssl
-from opq_gateway.mqtt.mqtt import Mqtt
+from opq_gateway.mqtt.mqtt import MqttPublisher
 from google.protobuf.internal import python_message
 async def told():
     return html.escape("<")

@@ -105,12 +105,12 @@ def test_every_analytic_function_is_in_the_table_above() -> None:
     ("name", "record", "words"),
     [
         ("lag", (1, -1), "offset"),
-        ("lag", (1, 1, None, "yes"), "is no condition"),
-        ("changed_col", (3, 1), "is no condition"),
+        ("lag", (1, 1, None, "yes"), "is not a condition"),
+        ("changed_col", (3, 1), "is not a condition"),
         ("acc_sum", ("x",), "want a number"),
         ("acc_max", (True,), "do not compare"),
-        ("acc_sum", (1, 5, True), "is no condition"),
-        ("consecutive_count", (7,), "is no condition"),
+        ("acc_sum", (1, 5, True), "is not a condition"),
+        ("consecutive_count", (7,), "is not a condition"),
     ],
 )
 def test_what_cannot_be_computed_is_told_and_the_state_stays(

@@ -153,8 +153,8 @@ ROW_ERRORS = [
     ("s LIKE i", "want texts"),
     ("NOT i", "want a condition"),
     ("yes AND i", "bigint 7 is not a condition"),
-    ("i OR no", "is no condition"),
-    ("CASE WHEN i THEN 1 END", "is no condition"),
+    ("i OR no", "is not a condition"),
+    ("CASE WHEN i THEN 1 END", "is not a condition"),
     ("s[0]", "want an array"),
     ("a[f]", "want a whole number"),
     ("a[s:]", "want whole numbers"),
@@ -219,9 +219,9 @@ def test_constants_are_computed_when_the_rule_is_made_and_what_changes_is_not() 
 def test_a_condition_gives_true_or_false_and_null_counts_as_false() -> None:
     assert compile_condition(parse_expression("flag"), OneRecord())({}, None) is False
     assert compile_condition(parse_expression("flag"), OneRecord())({"flag": True}, None) is True
-    with pytest.raises(RowError, match="is no condition"):
+    with pytest.raises(RowError, match="is not a condition"):
         compile_condition(parse_expression("flag"), OneRecord())({"flag": 1}, None)
-    with pytest.raises(RuleError, match="is no condition"):
+    with pytest.raises(RuleError, match="is not a condition"):
         compile_condition(parse_expression("3 + 4"), OneRecord())
 
 

@@ -371,7 +371,7 @@ def test_what_cannot_be_is_refused() -> None:
     detector = Detector(RATE_HZ)
     with pytest.raises(ValueError, match="rise"):
         detector.push(np.zeros(100), np.array([3.0, 2.0]))
-    with pytest.raises(ValueError, match="behind the last sample"):
+    with pytest.raises(ValueError, match="after the last sample"):
         detector.push(np.zeros(100), np.array([500.0]))
     detector.end()
     assert detector.end() == []

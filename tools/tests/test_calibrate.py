@@ -121,7 +121,7 @@ def steady_box() -> Box:
 
 def test_a_box_on_a_pty_reads_the_reference_afterwards_and_says_so_as_json() -> None:
     box = steady_box()
-    box.settings.put("offset_lsb=-25")
+    box.settings.assign("offset_lsb=-25")
     with box_on_a_pty(box) as port:
         done = run(port, "--reference-v", "118.7", "--seconds", "2", "--yes", "--json")
     assert done.exit_code == 0, done.output
@@ -180,15 +180,15 @@ def test_an_interrupt_before_the_second_reading_puts_the_old_settings_back(
 
 def test_a_setting_that_is_refused_takes_the_others_back(monkeypatch: pytest.MonkeyPatch) -> None:
     box = steady_box()
-    box.settings.put("offset_lsb=-25")
-    put = box.settings.put
+    box.settings.assign("offset_lsb=-25")
+    assign = box.settings.assign
 
     def stubborn(assignment: str) -> None:
         if assignment.startswith("offset_lsb=") and assignment != "offset_lsb=-25":
             raise ValueError("not today")
-        put(assignment)
+        assign(assignment)
 
-    monkeypatch.setattr(box.settings, "put", stubborn)
+    monkeypatch.setattr(box.settings, "assign", stubborn)
     with box_on_a_pty(box) as port:
         done = run(port, "--reference-v", "118.7", "--seconds", "1", "--yes")
     assert "the Box refuses offset_lsb" in str(done.exception)

@@ -57,7 +57,7 @@ def connection_routes(engine: Engine) -> APIRouter:
     @routes.post("/connections")
     def create(body: NewConnection) -> PlainTextResponse:
         connections.create(body.typ, body.id, body.props)
-        return PlainTextResponse(f"ConnectionProps {body.id} is created.", 201)
+        return PlainTextResponse(f"Connection {body.id} is created.", 201)
 
     @routes.get("/connections")
     def every() -> list[JsonObject]:
@@ -73,12 +73,12 @@ def connection_routes(engine: Engine) -> APIRouter:
         if body.id not in (None, name):
             raise RuleError(f"the path says connection {name!r}, the body {body.id!r}", CONFIGURATION)
         connections.replace(name, body.props, body.typ)
-        return PlainTextResponse(f"ConnectionProps {name} is replaced.")
+        return PlainTextResponse(f"Connection {name} is replaced.")
 
     @routes.delete("/connections/{name}")
     def delete(name: str) -> PlainTextResponse:
         connections.delete(checked_id("connection", name, CONFIGURATION))
-        return PlainTextResponse(f"ConnectionProps {name} is deleted.")
+        return PlainTextResponse(f"Connection {name} is deleted.")
 
     @routes.post("/metadata/{kinds}/connection/{type_name}")
     def reach(kinds: Kinds, type_name: str, body: Annotated[Free, Body()]) -> PlainTextResponse:

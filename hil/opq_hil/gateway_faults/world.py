@@ -91,7 +91,7 @@ class FaultWorld:
             opening.enter_context(self._ear)
             self._wait(self._up, UP_S, "the gateway is up")
             opening.enter_context(self._boxes)
-            self._wait(self._met, UP_S, "CabledBoxes, gateway and brokers have met")
+            self._wait(self._met, UP_S, "Boxes, gateway and brokers have met")
             self._opened = opening.pop_all()
         return self
 

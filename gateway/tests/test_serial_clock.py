@@ -256,6 +256,35 @@ def test_a_restarted_gateway_goes_on_with_the_rings_time() -> None:
     assert jumps_ns(more).max() < 3000
 
 
+@pytest.mark.parametrize("off_s", [-3600, 3600])
+def test_a_clock_that_was_set_while_the_gateway_was_away_does_not_move_the_rings_time(off_s: int) -> None:
+    first = World(delay_ns=1e6, state=FREE)
+    first.run(60)
+    end_ns = round(first.truth_ns(first.next))
+    second = World(
+        delay_ns=1e6,
+        state=FREE,
+        off_ns=off_s * 10**9,
+        before=(first.next, end_ns),
+        now_ns=first.now_ns + 2.5e9,  # half a second waits in a buffer
+        next=first.next + 24_000,
+    )
+    more = second.run(60)
+    assert len(more) == 3600  # no wait
+    assert np.abs(second.errors_ns(more)).max() < 12e6  # a round of the reader
+    assert jumps_ns(more).max() < 3000
+    assert {stamp.uncertainty_ns for _, stamp in more} == {UNKNOWN_UNCERTAINTY_NS}
+    second.off_ns = 0  # set back, and synchronised: believed at once
+    second.state = NTP
+    assert np.abs(second.errors_ns(second.run(60)[-600:])).max() < 12e6
+
+
+def test_a_synchronised_clock_is_believed_over_the_rings_time() -> None:
+    world = World(off_ns=-3600 * 10**9, before=(0, T0_NS), now_ns=T0_NS + 2e9, next=24_000)
+    stamps = world.run(10)
+    assert np.abs(world.errors_ns(stamps) + 3600e9).max() < 60e6
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(AIMS, min_size=1, max_size=8))
 def test_wherever_the_truth_is_seen_time_goes_on_without_a_jump_and_is_never_revised(

@@ -41,6 +41,8 @@ class Fit:
     """The same for its rate, relative."""
     fitted: bool
     """The rate is fitted, not the Box's own."""
+    buckets: int
+    """Made from so many, the one that is being filled included."""
 
     def arrival_ns(self, sample: int) -> float:
         """When the block that ends with `sample` arrives at the earliest."""
@@ -102,6 +104,7 @@ class Arrivals:
             bound_ns=NEAR_NS + 2 * rms_ns + slope_bound * float(x[-1] - x[0]) / 2,
             slope_bound=slope_bound,
             fitted=True,
+            buckets=len(points),
         )
 
     def _flat(self, sample: int, x: NDArray[np.float64], y: NDArray[np.float64]) -> Fit:
@@ -115,6 +118,7 @@ class Arrivals:
             bound_ns=NEAR_NS + FIRST_NS / len(x) + CRYSTAL * lasting_ns,
             slope_bound=CRYSTAL,
             fitted=False,
+            buckets=len(x),
         )
 
 

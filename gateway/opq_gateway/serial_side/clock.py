@@ -6,7 +6,9 @@
     it never knew, but is near (60 s),    somebody set it: kept as it is, FREE, so that Boxes that
     or goes on where the ring ends        share a clock stay on one axis
     it never knew                         arrivals over minutes (arrivals.py) on the system's clock
-                                          (system_time.py): source NTP where that is synchronised, else FREE
+                                          (system_time.py): source NTP where that is synchronised, else FREE.
+                                          After a restart it goes on where the ring ends; also when somebody
+                                          set an unsynchronised clock meanwhile, as under a running gateway
 
 Once given, a stamp is never revised: what is learnt later is approached by slewing (steering.py). Only a
 better clock than there was (GPS after none, a system's clock that became synchronised) makes a step:
@@ -26,9 +28,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from opq_gateway.serial_side.arrivals import Arrivals
+from opq_gateway.serial_side.arrivals import CRYSTAL, Arrivals, Fit
 from opq_gateway.serial_side.steering import Aim, Steering
-from opq_gateway.serial_side.system_time import SystemTime
+from opq_gateway.serial_side.system_time import Bearing, SystemTime
 from opq_proto.clock import ClockState, system_clock
 from opq_proto.link_messages import Samples
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
@@ -47,6 +49,8 @@ STEP_NS = 1_000_000
 """What readers of the ring take for another axis (ring.CLOCK_STEP_NS)."""
 GO_ON_NS = 1_000_000_000
 """A restarted gateway goes on with the ring's time if it agrees so well."""
+KEPT_NS = GO_ON_NS / CRYSTAL
+"""Nearly three hours: for so long the ring's time, counted on in samples, is right to GO_ON_NS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +86,8 @@ class BoxClock:
         self.step_reason = ""
         self._clocks = clocks
         self._before = before
+        self._kept = False
+        """The ring's time goes on, though the system's clock says another."""
         self._believed: bool | None = None
         self._told: Samples | None = None  # the last live block whose time the Box knew
         self._gps: deque[tuple[int, int]] = deque()  # (sample, UTC) a second and more apart
@@ -175,9 +181,10 @@ class BoxClock:
     def _aim(self, sample: int, only_as_before: bool = False) -> None:
         """Look where the truth is, and steer there from `sample` on."""
         assert self._arrivals is not None and self._system is not None
-        fit, bearing = self._arrivals.fit(), self._system.read_clocks()
+        fit = self._arrivals.fit()
         if fit is None:
             return
+        bearing = self._bearing(fit, sample)
         bound_ns = None
         if bearing.source is not TimeSource.FREE:
             bound_ns = bearing.bound_ns + DELAY_NS / 2 + fit.bound_ns
@@ -199,6 +206,25 @@ class BoxClock:
         by_ns = self._steering.go(aim, step)
         if step:
             self._stepped(by_ns, bearing.step)
+
+    def _bearing(self, fit: Fit, sample: int) -> Bearing:
+        """The system's clock; the ring's time where nobody vouches for it and it was set meanwhile.
+
+        The first arrival may be late, so the earliest of the first bucket counts again.
+        """
+        assert self._system is not None
+        bearing = self._system.read_clocks()
+        if self._before is None or bearing.source is not TimeSource.FREE or fit.buckets > 1:
+            return bearing
+        before, before_ns = self._before
+        elapsed_ns = (sample - before) * fit.period_ns
+        if not 0 <= elapsed_ns <= KEPT_NS or (self._steering.begun and not self._kept):
+            return bearing
+        offset_ns = round(before_ns + elapsed_ns + DELAY_NS / 2 - fit.arrival_ns(sample))
+        if not self._kept and abs(offset_ns - bearing.offset_ns) < GO_ON_NS:
+            return bearing
+        self._kept = True
+        return self._system.keep_offset(offset_ns)
 
     def _holds_over(self, told: Samples, sample: int, other_bound_ns: float | None) -> bool:
         """By the Box's last stamp, unless the system's clock is twice as good by now."""

@@ -80,6 +80,11 @@ class SystemTime:
                 return Bearing(offset_ns, state.source, state.uncertainty_ns, step)
         return self._held_over(now_s, off_ns if synchronised else 0)
 
+    def keep_offset(self, offset_ns: int) -> Bearing:
+        """What was known before this run goes on, as if the clock had been set under it."""
+        self._offset_ns = offset_ns
+        return self.read_clocks()
+
     def _moved(self, off_ns: int, synchronised: bool, now_s: float) -> str:
         """Somebody set the clock: why to step to it; empty: not."""
         if not synchronised:

@@ -74,6 +74,16 @@ def test_what_a_backend_cannot_do_is_no_failure_of_the_box(tmp_path: Path) -> No
     assert absent.outcome == "skipped" and "firmware build --board opqbox" in absent.reason
 
 
+def test_boots_has_a_verdict_per_board(tmp_path: Path) -> None:
+    both = firmware(tmp_path)
+    alone = play(SCENARIOS["boots"], ModelBox(), {"opqbox": both["opqbox"]}, tmp_path / "a", time.monotonic)
+    assert alone.outcome == "passed", alone.reason
+    assert alone.figures["opqbox"] == "passed" and "opqbox_sampling_s" in alone.figures
+    assert str(alone.figures["pyboard_f405"]).startswith("skipped: no firmware for pyboard_f405")
+    torn = play(SCENARIOS["boots"], broken(unsteady=True), both, tmp_path / "b", time.monotonic)
+    assert torn.reason == "opqbox failed: the same world gave other bytes; pyboard_f405 passed"
+
+
 def test_scenarios_run_two_at_a_time_and_come_back_in_order(tmp_path: Path) -> None:
     told: list[str] = []
     names = ["cold_start", "without_gps", "boots"]

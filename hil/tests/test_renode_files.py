@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from opq_hil.backends import registers
+from opq_proto import link
+from opq_proto.link_messages import Command, Operation, Settings
 
 HIL = Path(__file__).resolve().parents[1]
 FOLDER = HIL / "renode"
@@ -323,3 +325,16 @@ def test_the_robot_library_writes_worlds_and_reads_logs(tmp_path: Path) -> None:
     assert "pps" not in quiet
     (tmp_path / "uart1.log").write_text("44332 01020300\n")
     assert opqframes.bad_frames_of(str(tmp_path)) == 1 and opqframes.blocks_of(str(tmp_path)) == 0
+    asked = opqframes.write_world(str(tmp_path / "ask"), 5.0, gps="none", get_settings=True)
+    assert link.encode(Command(99, Operation.GET_SETTINGS), 0).hex() in Path(asked).read_text()
+    with pytest.raises(AssertionError, match="no settings"):
+        opqframes.settings_of(str(tmp_path))
+    old = {"nominal_hz": "60", "gain": "1"}
+    (tmp_path / "uart1.log").write_text(f"5 {link.encode(Settings(99, tuple(old.items())), 0).hex()}\n")
+    assert opqframes.settings_of(str(tmp_path)) == old
+    opqframes.one_setting_changed(old, {**old, "nominal_hz": "50"}, "nominal_hz", "50")
+    for torn in (old, {**old, "nominal_hz": "50", "gain": "2"}, {"nominal_hz": "50"}):
+        with pytest.raises(AssertionError):
+            opqframes.one_setting_changed(old, torn, "nominal_hz", "50")
+    (tmp_path / "report.json").write_text('{"flash": {"operations": 11}}')
+    assert opqframes.flash_operations_of(str(tmp_path)) == 11

@@ -42,23 +42,46 @@ Should Live With A Bad Line
     Should Be True            ${blocks} > 800
 
 Should Keep Its Settings Through A Cut At Any Write
-    [Documentation]           A few writes of one save; the scenario `cuts_settings` has all of them.
+    [Documentation]           Cuts in the first, an early, a late and the last flash operation of one save; the cut
+    ...                       after all of them never comes. The scenario `cuts_settings` has every operation.
     [Tags]                    fault
-    [Template]                Survives A Cut At Operation
-    1
-    2
-    9
-    30
+    ${flash}=                 Confirmed Flash
+    ${old}=                   Settings After    ${flash}
+    ${whole}=                 Save A Setting    ${flash}    30    end
+    ${new}=                   Settings After    ${whole}/flash.bin
+    One Setting Changed       ${old}    ${new}    nominal_hz    50
+    ${last}=                  Flash Operations Of    ${whole}
+    Should Be True            9 < ${last} < 30
+    FOR    ${operation}    IN    1    2    9    ${last}
+        ${torn}=              Save A Setting    ${flash}    ${operation}    cut
+        ${found}=             Settings After    ${torn}/flash.bin
+        Should Be True        $found in ($old, $new)    operation ${operation}: ${found}
+    END
 
 *** Keywords ***
-Survives A Cut At Operation
-    [Arguments]               ${operation}
+Confirmed Flash
+    [Documentation]           After its first start the Box writes nothing by itself: what is cut is the save.
+    ${folder}=                Play Box    14.0    gps=none
+    RETURN                    ${folder}/flash.bin
+
+Save A Setting
+    [Documentation]           From a flash; power goes in this flash operation, counted from 1. Gives the run's folder.
+    [Arguments]               ${flash}    ${operation}    ${ended}
     Reset Emulation
-    ${folder}=                Play Box    6.0    put=gain=1.5    cut_after=${operation}
-    ${again}=                 Make Folder
-    ${world}=                 Write World    ${again}    8.0
+    ${folder}=                Boot From    ${flash}    5.0    gps=none    put=nominal_hz=50    cut_after=${operation}
+    Run Box                   5.01
+    ${found}=                 Execute Command    sysbus.world Ended
+    Should Be Equal           ${found.strip()}    ${ended}    operation ${operation}
+    Save Box                  ${folder}
+    RETURN                    ${folder}
+
+Settings After
+    [Documentation]           What a Box with this flash answers; it samples without a hole.
+    [Arguments]               ${flash}
     Reset Emulation
-    Start Box                 ${world}    ${folder}/flash.bin
+    ${folder}=                Boot From    ${flash}    8.0    gps=none    get_settings=True
     Run Box                   8.0
-    Save Box                  ${again}
-    No Sample Is Missing      ${again}    6    8
+    Save Box                  ${folder}
+    No Sample Is Missing      ${folder}    6    8
+    ${settings}=              Settings Of    ${folder}
+    RETURN                    ${settings}

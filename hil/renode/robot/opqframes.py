@@ -4,6 +4,7 @@ Plain Python on opq_hil and opq_proto; it knows nothing of Renode, and tests/tes
 without one. Folders hold no spaces: Renode's commands take none.
 """
 
+import json
 import sys
 import tempfile
 from collections.abc import Iterable
@@ -21,7 +22,16 @@ from opq_hil.world.capture import Capture, holes, read_log  # noqa: E402
 from opq_hil.world.strategy import when  # noqa: E402
 from opq_hil.world.world import NS, BitNoise, PowerScript, Sine, World  # noqa: E402
 from opq_proto.firmware_image import Slot, read_bundle  # noqa: E402
-from opq_proto.link_messages import Acknowledgement, Command, Health, Hello, Log, Operation, Samples  # noqa: E402
+from opq_proto.link_messages import (  # noqa: E402
+    Acknowledgement,
+    Command,
+    Health,
+    Hello,
+    Log,
+    Operation,
+    Samples,
+    Settings,
+)
 
 ROBOT_LIBRARY_SCOPE = "TEST"
 UPDATE_AT_S = 15
@@ -42,11 +52,12 @@ def write_world(
     cut_after: int = 0,
     noise: float = 0.0,
     put: str = "",
+    get_settings: bool = False,
 ) -> str:
     """Write a world file; its path.
 
     `gps`: good or none; `outage`: "30-60", seconds without sky; `put`: settings such as oversampling=1,
-    separated by commas, told at 3 s.
+    separated by commas, told at 3 s; `get_settings`: asked for at 3 s.
     """
     receiver = None
     if gps != "none":
@@ -56,6 +67,8 @@ def write_world(
         (3 * NS + 50_000_000 * number, Command(100 + number, Operation.PUT_SETTING, setting))
         for number, setting in enumerate(filter(None, put.split(",")))
     ]
+    if get_settings:
+        said.append((3 * NS, Command(99, Operation.GET_SETTINGS)))
     return _written(
         folder,
         World(
@@ -130,6 +143,23 @@ def answers_to(folder: str, command_id: int) -> list[str]:
 def blocks_of(folder: str) -> int:
     """Blocks of samples that arrived."""
     return len(_capture(folder).of(Samples))
+
+
+def settings_of(folder: str) -> dict[str, str]:
+    """The last answer to `get_settings`; fails when there is none."""
+    answers = _capture(folder).of(Settings)
+    assert answers, f"no settings in {folder}"
+    return dict(answers[-1].values)
+
+
+def one_setting_changed(old: dict[str, str], new: dict[str, str], key: str, value: str) -> None:
+    """`key` has another value now, this one; all others are as before."""
+    assert old != new and {**old, key: value} == new, (old, new)
+
+
+def flash_operations_of(folder: str) -> int:
+    """Programs and erases of a run, as the report counts them."""
+    return int(json.loads((Path(folder) / "report.json").read_text())["flash"]["operations"])
 
 
 def bad_frames_of(folder: str) -> int:

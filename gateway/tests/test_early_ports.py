@@ -92,6 +92,25 @@ def test_a_box_is_asked_for_what_the_ring_lacks(
     assert all(one.first_sample + one.count == 200_000 for one in found if isinstance(one, Resend))
 
 
+def test_what_a_bad_line_has_lost_is_asked_for_again(line: tuple[int, str]) -> None:
+    """Not what the Box, which sends again in order, has still to send."""
+    master, path = line
+    ports = EarlyPorts([(path, 921_600, None)])
+    ports.ask()
+    wait_for(lambda: path in ports._open)
+    blocks = [block(200_000)] + [block(first, FLAG_RESENT) for first in (161_600, 161_800, 162_400)]
+    os.write(master, b"".join(link.encode(each, at) for at, each in enumerate([*blocks, block(200_400)])))
+    found: list[LinkMessage] = []
+    wait_for(lambda: found.extend(heard(master)) or len(found) >= 4)
+    assert found[1:4] == [Resend(80_000, 120_000), Resend(162_000, 400), Resend(200_200, 200)]
+    os.write(
+        master,
+        b"".join(link.encode(block(first, FLAG_RESENT), 9) for first in (162_000, 162_200, 200_200, 162_600)),
+    )
+    wait_for(lambda: ports._open[path]._arrived == [(161_600, 162_800), (200_000, 200_600)])
+    assert not ports._open[path]._holes()
+
+
 def test_a_port_that_hangs_up_is_left_to_the_station(tmp_path: Path) -> None:
     master, slave = os.openpty()
     path = os.ttyname(slave)

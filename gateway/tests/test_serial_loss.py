@@ -1,7 +1,7 @@
 """What a bad line costs: a Box, 921,600 baud and a gateway's reassembly, simulated to the frame.
 
-The Box keeps what the board keeps, 3.2 s, and sends again in the order asked while fewer than four frames wait; both
-directions lose each frame that has a wrong byte.
+The Box keeps what the board keeps, 3.2 s, and sends again in the order asked while fewer than four frames
+wait; both directions lose each frame that has a wrong byte.
 """
 
 import random
@@ -86,7 +86,7 @@ def test_wrong_bytes_lose_nothing_though_every_third_frame_is_lost(per_byte: flo
 
 
 @pytest.mark.parametrize(("per_byte", "dead_s"), [(0.0, 3.0), (1e-4, 2.5), (1e-3, 2.0)])
-def test_a_line_that_is_dead_for_less_than_the_box_keeps_costs_nothing(per_byte: float, dead_s: float) -> None:
+def test_a_line_dead_for_less_than_the_box_keeps_costs_nothing(per_byte: float, dead_s: float) -> None:
     """What comes back of a bad line has to be asked for more than once while the Box still has it."""
     line = Line(per_byte, seed=2, dead=(3.0, 3.0 + dead_s))
     line.run(30.0)

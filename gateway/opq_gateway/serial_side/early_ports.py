@@ -2,8 +2,9 @@
 
 A Box sends again what it sampled in the last 3.2 s (Hello.ring_samples). On a small machine a gateway needs
 longer than that to import what it is made of. So a start first opens the ports and keeps what comes, in one
-thread. As soon as the link's messages are imported, each Box is asked who it is and for what it sampled since
-something was last written to the gateway's ring. A Station takes its port over, with the bytes.
+thread. As soon as the link's messages are imported, each Box is asked who it is, for what it sampled since
+something was last written to the gateway's ring, and again for what a bad line has lost of that. A Station
+takes its port over, with the bytes.
 
 Nothing is imported here at the top that takes longer than a few milliseconds.
 """
@@ -16,6 +17,7 @@ import time
 import tomllib
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +25,7 @@ import serial
 
 if TYPE_CHECKING:
     from opq_proto.link import Decoder
-    from opq_proto.link_messages import LinkMessage
+    from opq_proto.link_messages import LinkMessage, Samples
 
 READ_BYTES = 4096
 MOST_BYTES = 8 << 20
@@ -33,6 +35,9 @@ REACH_SAMPLES = 120_000
 """10 s: what any Box holds; it sends what of it is there."""
 MARGIN_S = 0.5
 """Samples from before the ring was last written that are asked for again."""
+AGAIN_S = 0.5
+"""So often a Box is asked again for what a bad line has lost meanwhile."""
+MOST_HOLES = 32
 COMMAND_ID = 0xFFFF
 DEFAULT_BAUD = 921_600
 
@@ -49,9 +54,13 @@ class EarlyPort:
         """Monotonic; None: not yet."""
         self._read_to = 0
         self._decoder: Decoder | None = None
+        self._live_sample = 0
+        self._arrived: list[tuple[int, int]] = []
+        """[first, end) of samples, apart from each other."""
+        self._asked_again_s = 0.0
 
     def ask(self) -> None:
-        """Ask for a hello, and after the first live block for what was sampled before it."""
+        """Ask for a hello, for what was sampled before the first live block, and for what was lost."""
         from opq_proto import link
         from opq_proto.link_messages import FLAG_RESENT, Command, Operation, Resend, Samples
 
@@ -61,12 +70,36 @@ class EarlyPort:
         messages = self._decoder.feed(bytes(self.data[self._read_to :]))
         self._read_to = len(self.data)
         blocks = [message for _, message in messages if isinstance(message, Samples)]
-        live = next((block for block in blocks if not block.flags & FLAG_RESENT), None)
-        if live is not None:
+        now_s = time.monotonic()
+        if self.asked_s is None:
+            live = next((block for block in blocks if not block.flags & FLAG_RESENT), None)
+            if live is None:
+                return
+            self._live_sample = live.first_sample
             first = max(0, live.first_sample - self._unwritten_samples(live.rate_millihz / 1000))
             if first < live.first_sample:
                 self._write(link.encode(Resend(first, live.first_sample - first), 1))
-            self.asked_s = time.monotonic()
+            self.asked_s = self._asked_again_s = now_s
+        self._arrive(blocks)
+        if now_s - self._asked_again_s >= AGAIN_S:
+            self._asked_again_s = now_s
+            for sequence, (first, end) in enumerate(self._holes(), start=2):
+                self._write(link.encode(Resend(first, end - first), sequence))
+
+    def _arrive(self, blocks: "list[Samples]") -> None:
+        spans = [(block.first_sample, block.first_sample + len(block.counts)) for block in blocks]
+        apart: list[tuple[int, int]] = []
+        for first, end in sorted(self._arrived + spans):
+            if apart and first <= apart[-1][1]:
+                apart[-1] = (apart[-1][0], max(end, apart[-1][1]))
+            else:
+                apart.append((first, end))
+        self._arrived = apart
+
+    def _holes(self) -> list[tuple[int, int]]:
+        """What a line has lost; not what a Box, which sends again in order, has still to send."""
+        holes = [(end, first) for (_, end), (first, _) in pairwise(self._arrived)]
+        return [hole for hole in holes if hole[1] != self._live_sample][:MOST_HOLES]
 
     def _unwritten_samples(self, rate_hz: float) -> int:
         """What was sampled since the ring was written; all that a Box may hold where nobody knows."""
@@ -143,8 +176,7 @@ class EarlyPorts:
                     del self._open[open_now[fd]]
             if self._may_ask:
                 for port in self._open.values():
-                    if port.asked_s is None:
-                        port.ask()
+                    port.ask()
             return bool(self._open)
 
 

@@ -246,7 +246,8 @@ def test_what_fails_within_a_dip_is_shown_it_again(makai_with: Callable[..., Any
     for k in range(200_012, 200_016):
         box.pub.send_multipart(told(box, k))
     house.wait_for(lambda: counters.total("completions") == 1)
-    assert counters.total("triggers") == 1 and counters.total("not_judged") <= 1
+    on_their_way = 6 if how == "is killed" else 1  # Measurements, when the process went
+    assert counters.total("triggers") == 1 and counters.total("not_judged") <= on_their_way
 
 
 class Restarting:

@@ -6,9 +6,13 @@
 
 #define FLASH_ERRORS (FLASH_SR_OPERR | FLASH_SR_WRPERR | FLASH_SR_PGAERR | FLASH_SR_PGPERR | FLASH_SR_PGSERR)
 
-// A loop of `work` takes at least 10 cycles from SRAM: this is 4 s or more, twice the longest erase of a 128 KB
-// sector (DS8626 table 46, x32: 2 s). A program of a word takes 100 us at most.
-enum { BUSY_LOOPS = 67200000 };
+// Erasing takes up to 2 s for a sector of 128 KB (DS8626 table 46, x32), option bytes less: it is looked at every
+// PAUSE_TURNS turns of two instructions in SRAM. A turn is 3 cycles or more (Cortex-M4 TRM 3.3.1: SUBS 1, a taken B 1 + 1
+// to 3, and what the fetches wait), so a pause is 20 us or somewhat more at 168 MHz, 210 us at 16 MHz; interrupts of
+// priority 0 to 2 come in between. Counted and not timed, because a loop that reads a counter is as dear to an emulator
+// as one that reads SR. A program of a word takes 100 us at most and is looked at without a pause (10 cycles or more).
+// Both limits are 4 s or more, twice the longest erase.
+enum { PAUSE_TURNS = 1120, ERASE_LOOKS = 200000, PROGRAM_LOOKS = 67200000 };
 
 // Interrupts at priority 3 and below (SysTick, PVD, PendSV) live in flash: held off, or their first fetch would stall
 // the processor and with it the acquisition (priorities 0 to 2, in RAM).
@@ -31,20 +35,39 @@ static inline void release_interrupts(uint32_t before) {
 #endif
 }
 
+OPQ_RAMINLINE void pause(void) {
+#ifdef __arm__
+    uint32_t turns = PAUSE_TURNS;
+    __asm volatile("1:\tsubs %0, %0, #1\n\tbne 1b" : "+l"(turns)::"cc");
+#endif
+}
+
+// Waits for the controller. False: it never ended; whoever asked reports it, and the next try waits again.
+OPQ_RAMINLINE bool wait_until_idle(bool erasing) {
+    uint32_t looks = erasing ? ERASE_LOOKS : PROGRAM_LOOKS;
+    while ((FLASH->SR & FLASH_SR_BSY) != 0) {
+        if (looks-- == 0) {
+            return false;
+        }
+        IWDG->KR = IWDG_KR_RELOAD; // a wait with an end of its own is no hang
+        if (erasing) {
+            pause();
+        }
+    }
+    return true;
+}
+
 // Starts what CR (and, for a program, the store) asks for and waits for its end. In RAM, and inlines nothing of flash.
-OPQ_RAMFUNC static opq_nor_status_t work(volatile uint32_t *where, uint32_t word, uint32_t control, bool start) {
+OPQ_RAMFUNC static opq_nor_status_t work(volatile uint32_t *where, uint32_t word, uint32_t control, bool erasing) {
     FLASH->CR = control;
-    if (start) {
+    if (erasing) {
         FLASH->CR = control | FLASH_CR_STRT;
     } else {
         *where = word;
     }
     opq_dsb();
-    for (uint32_t loop = 0; (FLASH->SR & FLASH_SR_BSY) != 0; loop++) {
-        if (loop == BUSY_LOOPS) {
-            return OPQ_NOR_TIMEOUT; // a controller that never ends: whoever asked reports it; the next try waits again
-        }
-        IWDG->KR = IWDG_KR_RELOAD; // a wait with an end of its own is no hang
+    if (!wait_until_idle(erasing)) {
+        return OPQ_NOR_TIMEOUT;
     }
     return (FLASH->SR & FLASH_ERRORS) != 0 ? OPQ_NOR_FAILED : OPQ_NOR_OK;
 }
@@ -54,11 +77,7 @@ OPQ_RAMFUNC static bool start_option_bytes(void) {
     uint32_t before = hold_flash_interrupts();
     FLASH->OPTCR |= FLASH_OPTCR_OPTSTRT;
     opq_dsb();
-    bool done = false;
-    for (uint32_t loop = 0; !done && loop < BUSY_LOOPS; loop++) {
-        done = (FLASH->SR & FLASH_SR_BSY) == 0;
-        IWDG->KR = IWDG_KR_RELOAD;
-    }
+    bool done = wait_until_idle(true);
     release_interrupts(before);
     return done;
 }
@@ -88,7 +107,7 @@ static void drop_caches(void) {
     FLASH->ACR = acr;
 }
 
-static opq_nor_status_t run(volatile uint32_t *where, uint32_t word, uint32_t control, bool start) {
+static opq_nor_status_t run(volatile uint32_t *where, uint32_t word, uint32_t control, bool erasing) {
     if (opq_power_is_low()) {
         return OPQ_NOR_LOW_POWER;
     }
@@ -98,7 +117,7 @@ static opq_nor_status_t run(volatile uint32_t *where, uint32_t word, uint32_t co
     }
     uint32_t before = hold_flash_interrupts();
     FLASH->SR = FLASH_ERRORS | FLASH_SR_EOP;
-    opq_nor_status_t status = work(where, word, control, start);
+    opq_nor_status_t status = work(where, word, control, erasing);
     FLASH->CR = FLASH_CR_LOCK;
     drop_caches();
     release_interrupts(before);

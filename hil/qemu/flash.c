@@ -6,7 +6,7 @@
  */
 #include "flash.h"
 
-#define POLL_NS 20000
+#define POLL_NS 1000000
 
 static uint32_t sector_start(int n) { return n < 4 ? n * 0x4000u : n == 4 ? 0x10000u : (n - 4) * 0x20000u; }
 static uint32_t sector_size(int n) { return n < 4 ? 0x4000 : n == 4 ? 0x10000 : 0x20000; }
@@ -81,7 +81,7 @@ uint32_t opq_flash_read(OpqBox *box, int index, uint32_t offset)
     case 0x04: case 0x08: return 0;
     case 0x0C:
         status = flash->sr | (opq_flash_busy(box) ? 0x10000 : 0);
-        if (status & 0x10000) { /* whoever polls an erase does so 20 million times a second */
+        if (status & 0x10000) { /* a wait by polling: in steps that let live runs keep their pace */
             opq_pass_time(box, MIN(flash->busy_until_ns, opq_now_ns() + POLL_NS), true);
         }
         return status;

@@ -26,6 +26,10 @@ BENCHMARKS = {
         "bench.firmware",
         "Instructions per block of each stage, flash and RAM, link, time to flash; emulated, not silicon.",
     ),
+    "hil": (
+        "bench.hil",
+        "CPU of the emulator while flash is erased, also beside OPQ_BASELINE_FIRMWARE_DIR, in one run.",
+    ),
     "class_a": (
         "bench.class_a.figures",
         "Error at the test points and influence quantities of 61000-4-30 class A, beside each limit.",

@@ -1,0 +1,88 @@
+"""What an emulator pays for flash: CPU while three sectors are erased, and while none is.
+
+The firmware is that of this tree. With OPQ_BASELINE_FIRMWARE_DIR (a folder as `opq-tools firmware build
+--out` makes it, e.g. from an earlier commit) each turn plays that one too: its figures are the peer's. Turns
+interleave the two, so that other work of the machine meets both; the least of all turns is quoted. OPQ_QEMU
+chooses another emulator. Without a second firmware the baseline is the same span without an erase.
+"""
+
+import os
+import resource
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.result import Baseline, BenchResult, case
+from opq_hil.backends.firmware import Firmware, read_firmware
+from opq_hil.backends.qemu import Qemu
+from opq_hil.suites.scenario import Bench
+from opq_hil.suites.updates import BOARD, BOOT_NS, PIECE_BYTES, confirmed, update_script
+from opq_hil.world.world import NS, World
+from opq_proto.errors import OpqError
+from opq_proto.firmware_image import Slot, read_bundle
+from opq_proto.link_messages import Resend
+from opq_tools.built_firmware import firmware_for
+
+VARIABLE = "OPQ_BASELINE_FIRMWARE_DIR"
+END_NS = BOOT_NS + 7 * NS
+"""Three erasures take 3 s of it by the model's clock (typical, DS8626)."""
+ERASES = 3
+TURNS, QUICK_TURNS = 7, 2
+
+
+@dataclass(frozen=True, slots=True)
+class EraseCpu:
+    """CPU seconds of the emulator, one entry per turn."""
+
+    with_erases: list[float] = field(default_factory=list)
+    without: list[float] = field(default_factory=list)
+
+
+def _cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _turn(bench: Bench, found: EraseCpu) -> None:
+    flash = confirmed(bench)
+    image = read_bundle(bench.firmware(BOARD).update.read_bytes())[Slot.B]
+    script = update_script(image, BOOT_NS, 10, send_bytes=PIECE_BYTES).said
+    begun = tuple((at, said) for at, said in script if not isinstance(said, Resend))
+    for said, figures in ((begun, found.with_erases), ((), found.without)):
+        before = _cpu_s()
+        run = bench.run(World(END_NS, gps=None, said=said), BOARD, flash=flash)
+        figures.append(_cpu_s() - before)
+        erased = run.report["flash"]["erases"]
+        if erased != (ERASES if said else 0):
+            raise OpqError(f"{erased} sectors were erased; see {run.folder}")
+        bench.forget(run)
+
+
+def run(quick: bool) -> BenchResult:
+    """Both firmwares, interleaved."""
+    built: dict[str, Mapping[str, Firmware]] = {"ours": firmware_for(boards=(BOARD,))}
+    named = os.environ.get(VARIABLE)
+    if named:
+        built["baseline"] = read_firmware(Path(named))
+    found = {name: EraseCpu() for name in built}
+    emulator = Qemu(quiet=True)
+    with tempfile.TemporaryDirectory(prefix="opq-bench-") as folder:
+        benches = {
+            name: Bench(emulator, firmware, Path(folder) / name / "bench", 600.0)
+            for name, firmware in built.items()
+        }
+        for _ in range(QUICK_TURNS if quick else TURNS):
+            for name, bench in benches.items():
+                _turn(bench, found[name])
+    ours, peer = found["ours"], found.get("baseline")
+    span = f"{END_NS / NS:g} s of the Box"
+    rows = (
+        case(f"{span}, {ERASES} erases of 128 KB in it", "CPU s", ours.with_erases, min(ours.with_erases),
+             peer=min(peer.with_erases) if peer else None),
+        case(f"{span}, no erase", "CPU s", ours.without, min(ours.without),
+             peer=min(peer.without) if peer else None),
+    )  # fmt: skip
+    base = Baseline(f"with erases, {VARIABLE}", min(peer.with_erases), "CPU s") if peer else None
+    base = base or Baseline(rows[1].case, rows[1].value, "CPU s")
+    return BenchResult(rows, base, rows[0].value / base.value)

@@ -14,7 +14,7 @@ WHOLE_COLUMNS = frozenset({"timestamp_ms", "start_ms", "end_ms", "start_ns", "un
     "first_sample",
     "samples",
 }
-"""Columns of opqbox, opqwave and recording that are BIGINT; all their other numbers are FLOAT."""
+"""Columns of opqbox, opqwave and recording that are BIGINT; their other numbers are FLOAT."""
 
 
 def row_of(measurement: Measurement) -> Row:

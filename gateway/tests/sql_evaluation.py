@@ -7,7 +7,7 @@ from typing import Any
 from opq_rules.expressions.closures import Evaluate
 from opq_rules.expressions.compile import compile_expression
 from opq_rules.sql.parse import parse_expression
-from opq_rules.sql.syntax import Column, FunctionCall
+from opq_rules.sql.syntax import Column, Expression, FunctionCall
 
 
 @dataclass
@@ -37,6 +37,9 @@ class OneRecord:
 
     def call(self, node: FunctionCall) -> Evaluate | None:
         return None
+
+    def is_whole(self, node: Expression) -> bool:
+        return True
 
 
 def evaluated(text: str, row: Mapping[str, Any] | None = None, facts: Facts | None = None) -> Any:

@@ -302,7 +302,7 @@ VALUES: list[tuple[str, dict[str, Any], Any]] = [
     ("1 IN a", {}, False),
     ("1 NOT IN a", {}, True),
     ("a LIKE 'x\\_z'", {"a": "xyz"}, False),
-    ("a[-1]", {"a": [1, 2]}, 2.0),
+    ("a[-1]", {"a": [1, 2]}, 2),
     ("a[5]", {"a": [1, 2]}, None),
     ("a[-1:]", {"a": [1, 2]}, [2]),
     ("a->b.c", {"a": 5}, None),

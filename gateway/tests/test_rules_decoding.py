@@ -34,7 +34,7 @@ def one(found: Decoded) -> Any:
 def test_json_objects_and_arrays_of_objects_become_records() -> None:
     found = decoder().decode([b'{"a":1}', b'[{"a":2},{"a":3.0}]', b"[]", b' {"a":{"b":[null]}} '])
     assert found == ([{"a": 1}, {"a": 2}, {"a": 3.0}, {"a": {"b": [None]}}], None, 0, "")
-    assert type(found.rows[0]["a"]) is float and type(found.rows[2]["a"]) is float
+    assert type(found.rows[0]["a"]) is int and type(found.rows[2]["a"]) is float
 
 
 def test_integers_of_any_size_stay_whole() -> None:

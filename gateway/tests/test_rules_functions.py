@@ -180,7 +180,7 @@ JSON = [
     ('json_path_query(friends, "$[? @.age>60].name")', ["Roger"]),
     ('json_path_query(o, "$.z.k")', [1, 2]),
     ('json_path_query(o, "$.none.k")', None),
-    ('json_path_query(text, "$.a.b[1]")', 20.0),
+    ('json_path_query(text, "$.a.b[1]")', 20),
     ('json_path_query_first(friends, "$[*].age")', 44),
     ('json_path_query_first(o, "$.z.k")', 1),
     ('json_path_exists(friends, "$[? @.age>60]")', True),

@@ -1,18 +1,21 @@
-"""Whole numbers of JSON: floats where no column is declared, and written without a point."""
+"""Whole numbers: cut where they are declared; results have no point; what passes through stays."""
 
 import json
 from typing import Any
 
 import pytest
 
-from opq_rules.delivery.template import compiled
-from opq_rules.delivery.transform import encoded
-from opq_rules.json_numbers import EXACT, as_floats, json_bytes, read_rows
+from opq_rules.batch import Batch, Row
+from opq_rules.engine.options import options
+from opq_rules.expressions.values import EXACT, put_out
+from opq_rules.query.plan import plan
+from opq_rules.query.query import Query
+from opq_rules.query.run import RuleFacts
 from opq_rules.query.trying import try_text
 from opq_rules.sql.parse import parse
-from opq_rules.sql.syntax import Create
+from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.decoding import StreamDecoder
-from opq_rules.streams.definition import definition_of
+from opq_rules.streams.definition import StreamDefinition, definition_of
 
 BARE = 'CREATE STREAM s () WITH (DATASOURCE="s", TYPE="mock")'
 DECLARED = 'CREATE STREAM s (a BIGINT, b BIGINT) WITH (DATASOURCE="s", TYPE="mock")'
@@ -47,7 +50,39 @@ def test_columns_that_are_declared_bigint_are_cut() -> None:
     assert rows("SELECT 7 / 2 AS q FROM s", {}) == [{"q": 3}]  # literals are bigint
 
 
-def test_what_is_nested_and_what_is_parsed_are_floats_too() -> None:
+@pytest.mark.parametrize(
+    ("select", "answer"),
+    [
+        ("i / 2 AS r", 2.5),
+        ("i AS r, r / 2 AS q", 2.5),
+        ("-i / 2 AS q", -2.5),
+        ("(i * 3) / 2 AS q", 7.5),
+        ("abs(i) / 2 AS q", 2.5),
+        ("coalesce(n, i) / 2 AS q", 2.5),
+        ("CASE WHEN i > 4 THEN i END / 2 AS q", 2.5),
+        ("lag(i) / 2 AS q, latest(i) / 2 AS r", 2.5),
+        ("array_create(i)[0] / 2 AS q", 2.5),
+        ("object_construct('k', i)->k / 2 AS q", 2.5),
+        ("i / length(t) AS q", 2.5),
+        ("i % 2 AS q", 1),
+        ("length(t) / 4 AS q", 0),
+        ("cardinality(o) / 2 AS q", 0),
+    ],
+)
+def test_a_number_that_no_stream_declares_stays_so_on_its_way(select: str, answer: Any) -> None:
+    found = rows(f"SELECT {select} FROM s", {"i": 5, "t": "ab", "o": [1]})
+    assert repr(list(found[0].values())[-1]) == repr(answer)
+
+
+def test_aggregates_of_whole_numbers_are_not_cut_afterwards() -> None:
+    select = "SELECT sum(v) / count(*) AS a, max(v) / 2 AS b, avg(v) / 2 AS c, count(*) / 3 AS d FROM s"
+    found = rows(f"{select} GROUP BY COUNTWINDOW(4)", *({"v": v} for v in (119, 120, 120, 120)))
+    assert found == [{"a": 119.75, "b": 60, "c": 59.875, "d": 1}]
+    declared = rows(f"{select} GROUP BY COUNTWINDOW(4)".replace("v)", "a)"), *[{"a": 119}] * 4, ddl=DECLARED)
+    assert declared == [{"a": 119, "b": 59, "c": 59, "d": 1}]
+
+
+def test_what_is_nested_and_what_is_parsed_is_not_cut() -> None:
     record = {"o": {"k": [1, {"n": 3}]}, "t": '{"x": 7}'}
     select = "SELECT o->k[0] / 2 AS a, o->k[1]->n / 2 AS b, parse_json(t)->x / 2 AS c FROM s"
     assert rows(select, record) == [{"a": 0.5, "b": 1.5, "c": 3.5}]
@@ -78,54 +113,103 @@ def test_a_float_without_a_fraction_serves_where_a_whole_number_is_wanted(select
 
 
 def test_a_time_in_ns_keeps_its_last_digits() -> None:
-    found = rows("SELECT t_ns, t_ns - u_ns AS d FROM s", {"t_ns": NS, "u_ns": NS - 7})
-    assert found == [{"t_ns": NS, "d": 7}]
-    for value in (EXACT, -EXACT):
-        assert type(as_floats(value)) is float and type(as_floats(value * 2)) is int
+    select = "SELECT t_ns, t_ns - u_ns AS d, sum(t_ns) AS s, avg(t_ns) AS m FROM s GROUP BY COUNTWINDOW(1)"
+    found = rows(select, {"t_ns": NS, "u_ns": NS - 7})
+    assert found == [{"t_ns": NS, "d": 7, "s": NS, "m": NS}]
+    assert rows("SELECT t_ns / 10 AS a, (t_ns - u_ns) / 2 AS b FROM s", {"t_ns": NS, "u_ns": NS - 7}) == [
+        {"a": NS // 10, "b": 3.5}
+    ]
 
 
-@pytest.mark.parametrize("row", [{"t": NS, "v": 1}, {"t": -NS}, {"t": [NS], "v": 1}, {"v": 1, "t": 3}])
-def test_payloads_are_read_as_their_records_are(row: dict[str, Any]) -> None:
-    for text in (json.dumps(row).encode(), json.dumps(row, indent=1).encode()):
-        (found,) = read_rows([text])
-        assert repr(found) == repr(as_floats(row))
-
-
-def test_what_is_nested_deep_in_a_payload_is_read_as_well() -> None:
-    (found,) = read_rows([b'{"a":[[[[[{"b":[1,{"c":2}]}]]]]],"n":null,"t":true}'])
-    assert repr(found) == repr({"a": [[[[[{"b": [1.0, {"c": 2.0}]}]]]]], "n": None, "t": True})
-
-
-def decoder(ddl: str, **more: Any) -> StreamDecoder:
+def defined(ddl: str) -> StreamDefinition:
     statement = parse(ddl)
     assert isinstance(statement, Create)
-    return StreamDecoder(definition_of(statement), **more)
+    return definition_of(statement)
 
 
-@pytest.mark.parametrize("kind", ["memory", "opqbox", "opqwave"])
-def test_our_own_sources_give_their_own_kinds(kind: str) -> None:
-    ddl = f'CREATE STREAM s () WITH (DATASOURCE="1", TYPE="{kind}")'
-    row = {"box": "1", "end_ms": 5, "rms": 120.0}
-    assert repr(decoder(ddl).conform([row]).rows) == repr([row])
-    told = {"end_ms": 5, "rms": 120}  # a trial's record is JSON
-    wanted = {"end_ms": 5.0 if kind == "memory" else 5, "rms": 120.0}
-    assert repr(decoder(ddl, from_json=True).conform([told]).rows) == repr([wanted])
+def live(select: str, ddl: str, row: Row) -> Row:
+    """What the rule puts out, before any sink writes it."""
+    statement, definition = parse(select), defined(ddl)
+    assert isinstance(statement, Select)
+    query = Query(plan(statement, {"s": definition}), RuleFacts.of("r", 0, options({}).for_query()))
+    ((found,),) = query.feed(Batch("s", [row], 0))
+    return found
 
 
-def test_undeclared_columns_of_a_declared_stream_are_floats_and_the_record_stays() -> None:
-    given = {"a": 1, "c": 2, "o": {"k": 3}}
-    found = decoder(DECLARED).conform([given]).rows
-    assert repr(found) == repr([{"a": 1, "c": 2.0, "o": {"k": 3.0}}]) and given["c"] is not found[0]["c"]
-    payload = decoder(DECLARED).decode([json.dumps(given).encode()]).rows
-    assert repr(payload) == repr(found)
-
-
-def test_whole_results_are_written_without_a_point() -> None:
-    row = {"a": 5.0, "b": [1.0, 2.5], "c": {"k": -0.0}, "d": "x.0,", "e": 1e15, "f": None, "g": True}
-    written = b'{"a":5,"b":[1,2.5],"c":{"k":0},"d":"x.0,","e":1000000000000000,"f":null,"g":true}'
-    assert json_bytes(row) == encoded(row) == written
-    assert json_bytes(5.0) == b"5" and json_bytes([0.5]) == b"[0.5]"
-    assert (
-        compiled("{{.a}} {{json .b}} {{ row.a }} {{ row | tojson }}")(row)
-        == f"5 [1,2.5] 5 {written.decode()}"
+def test_what_passes_through_is_the_same_object_and_whole_results_are_ints() -> None:
+    payload = b'{"a":5,"b":5.0,"c":{"k":[1,2.0]},"t":1765792486010000123}'
+    (row,) = StreamDecoder(defined(BARE)).decode([payload]).rows
+    assert repr(row) == "{'a': 5, 'b': 5.0, 'c': {'k': [1, 2.0]}, 't': 1765792486010000123}"
+    assert repr(live("SELECT * FROM s", BARE, row)) == repr(row)
+    found = live(
+        "SELECT a, b, c, b * 2 AS d, a / 2 AS e, sqrt(a - 1) AS f, array_create(b) AS g FROM s", BARE, row
     )
+    assert repr(found) == "{'a': 5, 'b': 5.0, 'c': {'k': [1, 2.0]}, 'd': 10, 'e': 2.5, 'f': 2, 'g': [5]}"
+    assert found["c"] is row["c"]
+
+
+def test_an_alias_of_what_is_computed_is_computed() -> None:
+    assert repr(live("SELECT b * 2 AS d, d AS e FROM s", BARE, {"b": 2.5})) == "{'d': 5, 'e': 5}"
+    assert repr(live("SELECT * REPLACE (b * 2 AS b) FROM s", BARE, {"b": 2.5})) == "{'b': 5}"
+
+
+@pytest.mark.parametrize(
+    ("with_options", "answer"),
+    [
+        ('DATASOURCE="1", TYPE="opqbox"', {"a": 2, "b": 60.5}),
+        ('DATASOURCE="1", TYPE="opqwave"', {"a": 2, "b": 60.5}),
+        ('DATASOURCE="1", TYPE="memory"', {"a": 2.5, "b": 60.5}),
+        ('DATASOURCE="1", FORMAT="protobuf", SCHEMAID="opqbox3.Measurement"', {"a": 2, "b": 60}),
+    ],
+)
+def test_whole_columns_of_boxes_and_of_protobuf_are_bigints(with_options: str, answer: Row) -> None:
+    ddl = f"CREATE STREAM s () WITH ({with_options})"
+    assert live("SELECT end_ms / 2 AS a, rms / 2 AS b FROM s", ddl, {"end_ms": 5, "rms": 121}) == answer
+
+
+def test_numbers_in_objects_and_arrays_of_protobuf_are_bigints() -> None:
+    ddl = 'CREATE STREAM s () WITH (DATASOURCE="1", FORMAT="protobuf", SCHEMAID="opqbox3.Measurement")'
+    assert live("SELECT o->k / 2 AS a, l[0] / 2 AS b FROM s", ddl, {"o": {"k": 5}, "l": [5]}) == {
+        "a": 2,
+        "b": 2,
+    }
+
+
+def test_undeclared_columns_of_a_declared_stream_stay_and_a_float_column_is_not_cut() -> None:
+    given = {"a": 1, "c": 2, "o": {"k": 3}}
+    decoder = StreamDecoder(defined(DECLARED))
+    assert decoder.conform([given]).rows[0] is given
+    assert decoder.decode([json.dumps(given).encode()]).rows == [given]
+    floats = DECLARED.replace("BIGINT", "FLOAT")
+    assert rows("SELECT a / b AS q FROM s", {"a": 7, "b": 2}, ddl=floats) == [{"q": 3.5}]
+
+
+def test_results_are_put_out_without_a_point() -> None:
+    row = {
+        "a": 5.0,
+        "b": [1.0, 2.5],
+        "c": {"k": -0.0},
+        "d": "x.0,",
+        "e": 1e15,
+        "f": None,
+        "g": True,
+        "h": 1e300,
+    }
+    wanted = {
+        "a": 5,
+        "b": [1, 2.5],
+        "c": {"k": 0},
+        "d": "x.0,",
+        "e": 10**15,
+        "f": None,
+        "g": True,
+        "h": 1e300,
+    }
+    assert repr(put_out(row)) == repr(wanted)
+    assert put_out(wanted) is wanted and type(put_out(float(EXACT))) is int
+    assert type(put_out(float("inf"))) is type(put_out(float("nan"))) is float
+    assert put_out(1e300) == 1e300
+    deep: Any = 1.0
+    for _ in range(100_000):
+        deep = [deep]
+    assert put_out(deep) is not None

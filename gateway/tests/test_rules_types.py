@@ -77,15 +77,18 @@ class OneTyped:
         return self
 
 
-def is_of(value: Any, found: ValueType) -> bool:
-    """Whether a value, if it is not null, is what its type says."""
+def is_of(value: Any, found: ValueType, put_out: bool = False) -> bool:
+    """Whether a value, if it is not null, is what its type says. `put_out`: a whole float is an int there."""
     if value is None or found == UNKNOWN_TYPE:
         return True
-    if kind_of(value) not in found.kinds:
+    kind = "float" if put_out and type(value) is int and "float" in found.kinds else kind_of(value)
+    if kind not in found.kinds:
         return False
     if isinstance(value, list):
-        return all(is_of(each, found.element) for each in value)
-    return not isinstance(value, dict) or all(is_of(value.get(name), each) for name, each in found.fields)
+        return all(is_of(each, found.element, put_out) for each in value)
+    return not isinstance(value, dict) or all(
+        is_of(value.get(name), each, put_out) for name, each in found.fields
+    )
 
 
 LEAVES = {
@@ -260,7 +263,11 @@ def test_a_function_that_is_refused_never_works_and_gives_what_it_is_said_to_giv
         else:
             told = columns(sql).get("r", UNKNOWN_TYPE)
             rows = [row for emission in strict["emissions"] for row in emission]
-            assert all("error" in row or is_of(row.get("r"), told) for row in rows), (sql, str(told), rows)
+            assert all("error" in row or is_of(row.get("r"), told, put_out=True) for row in rows), (
+                sql,
+                str(told),
+                rows,
+            )
 
 
 def test_every_function_has_its_types() -> None:

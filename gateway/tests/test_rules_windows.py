@@ -160,8 +160,7 @@ def aggregated(held: Sequence[Told], with_median: bool) -> list[Told]:
         row: Told = {"k": key, "c": len(own), "n": own[0]["n"], "vs": found}
         if found:
             total = sum(found)
-            mean = abs(total) // len(found) * (1 if total >= 0 else -1)  # of ints: towards zero
-            row |= {"t": total, "lo": min(found), "hi": max(found), "m": mean}
+            row |= {"t": total, "lo": min(found), "hi": max(found), "m": total / len(found)}
         if found and with_median:
             middle = sorted(found)
             half = len(middle) // 2

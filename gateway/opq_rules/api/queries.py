@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 
+import msgspec
 from anyio import CancelScope, to_thread
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
@@ -18,7 +19,6 @@ from opq_rules.api.bodies import QueryText
 from opq_rules.batch import Row
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import RuleError
-from opq_rules.json_numbers import json_text
 
 MOST_WAITING = 10_000
 """Rows for a client that is slow; the oldest go, and it is told how many."""
@@ -122,4 +122,4 @@ class _Events(StreamingResponse):
 
 
 def _event(row: Row) -> str:
-    return f"data: {json_text(row)}\n\n"
+    return f"data: {msgspec.json.encode(row).decode()}\n\n"

@@ -9,7 +9,6 @@ from opq_rules.api.bodies import Free, ResetState, Strategy, TagKeys, Tags
 from opq_rules.batch import JsonObject
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import CONFIGURATION, RuleError
-from opq_rules.json_numbers import plain
 
 Rule = Annotated[
     Free,
@@ -126,7 +125,7 @@ def _look(routes: APIRouter, engine: Engine) -> None:
 
     @routes.get("/rules/{rule_id}/scantables")
     def scan_tables(rule_id: str) -> JsonObject:
-        return {name: plain(rows) for name, rows in engine.views.scan_tables(rule_id).items()}
+        return engine.views.scan_tables(rule_id)
 
     @routes.post("/rules/{rule_id}/trace/start")
     def trace(rule_id: str, body: Strategy | None = None) -> PlainTextResponse:
@@ -144,8 +143,7 @@ def _look(routes: APIRouter, engine: Engine) -> None:
 
     @routes.get("/trace/{trace_id}")
     def one_trace(trace_id: str) -> JsonObject:
-        shown: JsonObject = plain(engine.views.trace(trace_id))
-        return shown
+        return engine.views.trace(trace_id)
 
 
 def _tagged(routes: APIRouter, engine: Engine) -> None:

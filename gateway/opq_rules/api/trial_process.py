@@ -17,7 +17,6 @@ from opq_rules.batch import JsonObject
 from opq_rules.delivery.properties import SinkProperties, divided
 from opq_rules.delivery.transform import transformer
 from opq_rules.errors import CONFIGURATION, RuleError
-from opq_rules.json_numbers import json_bytes
 from opq_rules.query.trying import try_case
 
 CPU_S = 10
@@ -124,7 +123,7 @@ def tried(case: JsonObject) -> bytes:
     answer = try_case(case)
     if "emissions" in answer:
         answer["emissions"] = list(shaped(answer["emissions"], shape))
-    return json_bytes(answer)
+    return msgspec.json.encode(answer)
 
 
 def main() -> int:

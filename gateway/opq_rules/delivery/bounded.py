@@ -10,8 +10,6 @@ from jinja2 import nodes, pass_context
 from jinja2.filters import do_round
 from jinja2.runtime import Context
 
-from opq_rules.json_numbers import plain_number
-
 LONGEST = 1_000_000
 """Characters that a template may give."""
 
@@ -92,11 +90,10 @@ def numbered(
 
 def join(values: Iterable[object], separator: object = "", attribute: str | None = None) -> str:
     """Jinja's, which has no bound."""
-    found = [
-        each.get(attribute, "") if attribute is not None and isinstance(each, Mapping) else each
+    texts = [
+        str(each.get(attribute, "") if attribute is not None and isinstance(each, Mapping) else each)
         for each in values
     ]
-    texts = [str(plain_number(each)) for each in found]
     between = str(separator)
     if sum(map(len, texts)) + len(between) * len(texts) > LONGEST:
         raise ValueError(f"dataTemplate: join gives more than {LONGEST} characters")

@@ -9,6 +9,7 @@ Source: reference/rules.md, E.3; Jinja2's documentation of its sandbox.
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
 from jinja2 import ChainableUndefined, Template, TemplateError
 from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -26,7 +27,6 @@ from opq_rules.delivery.bounded import (
     rounds,
 )
 from opq_rules.delivery.go_template import as_jinja
-from opq_rules.json_numbers import json_text, plain_number
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
@@ -43,7 +43,7 @@ def _written(value: object) -> object:
     """As in JSON and Go; null, as a missing column, writes nothing."""
     if isinstance(value, bool):
         return "true" if value else "false"
-    return "" if value is None else plain_number(value)
+    return "" if value is None else value
 
 
 _SANDBOX = _Sandbox(undefined=ChainableUndefined, autoescape=False, finalize=_written)
@@ -53,7 +53,7 @@ _SANDBOX.filters = {name: each for name, each in _SANDBOX.filters.items() if nam
     "round": rounded,
     "rounds": rounds,
 }
-_SANDBOX.filters["json"] = json_text
+_SANDBOX.filters["json"] = lambda value: msgspec.json.encode(value).decode()
 _SANDBOX.filters["tojson"] = _SANDBOX.filters["json"]
 for _name in ("lipsum", "range"):  # text and loops out of nothing; loops go over the data
     _SANDBOX.globals.pop(_name, None)

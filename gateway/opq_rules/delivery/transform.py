@@ -17,9 +17,9 @@ from opq_rules.batch import Row
 from opq_rules.delivery.properties import SinkProperties
 from opq_rules.delivery.protobuf import writer
 from opq_rules.delivery.template import compiled
-from opq_rules.json_numbers import json_bytes, plain_number
 from opq_rules.streams.schemas import Schemas
 
+_ENCODE = msgspec.json.Encoder().encode
 NONCE_BYTES = 12
 _KEY_SIZES = (16, 24, 32)
 
@@ -63,7 +63,7 @@ def encoded(data: object) -> bytes:
     """Bytes of a payload: bytes and text as they are, anything else as JSON."""
     if isinstance(data, bytes):
         return data
-    return data.encode() if isinstance(data, str) else json_bytes(data)
+    return data.encode() if isinstance(data, str) else _ENCODE(data)
 
 
 def delimited(data: object, delimiter: str, columns: Sequence[str]) -> str:
@@ -73,7 +73,7 @@ def delimited(data: object, delimiter: str, columns: Sequence[str]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, delimiter=delimiter or ",", lineterminator="\n")
     for row in rows:
-        writer.writerow([plain_number(row.get(name)) for name in names])
+        writer.writerow([row.get(name) for name in names])
     return text.getvalue().removesuffix("\n")
 
 

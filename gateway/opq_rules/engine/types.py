@@ -17,7 +17,6 @@ from opq_rules.functions.registry import (
     Scalar,
     built_in,
 )
-from opq_rules.json_numbers import plain_number
 
 
 class TypeRegistry(Protocol):
@@ -136,6 +135,6 @@ def _definition(name: str, function: Function) -> Definition:
 
 def _called(function: Function, arguments: Sequence[object], context: CallContext) -> object:
     try:
-        return function.exec([plain_number(each) for each in arguments], context)
+        return function.exec(arguments, context)
     except Exception as error:  # a plug-in's function: foreign code, it may raise anything
         raise RowError(f"{context.op_id}: {type(error).__name__}: {error}"[:500]) from error

@@ -1,6 +1,7 @@
 """Operators of SQL that compute: + - * / % & | ^ and the sign. With null they are null.
 
-int and float stay apart (7/2 = 3, cut towards zero); a bool is no number, but & | ^ take two of them.
+The quotient of two bigints is cut (7/2 = 3); `divide_uncut` is for values that are not declared bigint.
+A bool is no number, but & | ^ take two of them.
 Source: reference/rules.md, D.4.
 """
 
@@ -10,7 +11,7 @@ from collections.abc import Callable
 
 from opq_rules.batch import Value
 from opq_rules.errors import RowError
-from opq_rules.expressions.values import NUMBERS, shown, whole
+from opq_rules.expressions.values import EXACT, NUMBERS, shown, whole
 
 
 def add(left: Value, right: Value) -> Value:
@@ -28,6 +29,11 @@ def multiply(left: Value, right: Value) -> Value:
 def divide(left: Value, right: Value) -> Value:
     """The quotient; that of two ints is cut towards zero: 7/2 = 3, -7/2 = -3."""
     return _numeric("/", _quotient, left, right)
+
+
+def divide_uncut(left: Value, right: Value) -> Value:
+    """The quotient, with its fraction where a float has room for one: 7/2 = 3.5."""
+    return _numeric("/", _fraction, left, right)
 
 
 def modulo(left: Value, right: Value) -> Value:
@@ -85,6 +91,11 @@ def _quotient(left: Value, right: Value) -> Value:
         quotient = abs(left) // abs(right)
         return quotient if (left < 0) == (right < 0) else -quotient
     return left / right
+
+
+def _fraction(left: Value, right: Value) -> Value:
+    found = left / right
+    return found if -EXACT < found < EXACT else _quotient(left, right)
 
 
 def _remainder(left: Value, right: Value) -> Value:

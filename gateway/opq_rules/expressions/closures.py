@@ -7,8 +7,8 @@ a call. Numbers go the fast way, everything else (null, text, kinds that clash) 
 from collections.abc import Callable, Mapping
 
 from opq_rules.batch import Value
-from opq_rules.expressions.arithmetic import ARITHMETIC
-from opq_rules.expressions.values import COMPARISONS, compare
+from opq_rules.expressions.arithmetic import ARITHMETIC, divide_uncut
+from opq_rules.expressions.values import COMPARISONS, EXACT, compare
 
 Evaluate = Callable[[Value, Value], Value]
 """`f(row, context)`: the value of an expression."""
@@ -105,6 +105,24 @@ def of_two(sign: str, left: Evaluate, right: Evaluate) -> Evaluate:
     if sign in _SIGNS:
         return _BY_TWO[sign](left, right, work)
     return lambda row, context: work(left(row, context), right(row, context))
+
+
+def quotient(left: Evaluate, right: Evaluate) -> Evaluate:
+    """`left / right`, not cut."""
+
+    def evaluate(row: Value, context: Value) -> Value:
+        a = left(row, context)
+        b = right(row, context)
+        kind = type(a)
+        if (kind is float or kind is int) and b:
+            kind = type(b)
+            if kind is float or kind is int:
+                found = a / b
+                if -EXACT < found < EXACT:
+                    return found
+        return divide_uncut(a, b)
+
+    return evaluate
 
 
 def of_key(sign: str, key: str, constant: Value) -> Evaluate | None:

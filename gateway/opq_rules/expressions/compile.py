@@ -52,6 +52,10 @@ class Resolver(Protocol):
         """Aggregates, analytic calls, functions of plug-ins with state; None: an ordinary function."""
         ...
 
+    def is_whole(self, node: Expression) -> bool:
+        """No value of it is a float: what it reads is declared BIGINT, or it counts."""
+        ...
+
 
 def compile_expression(node: Expression, resolver: Resolver, functions: Functions | None = None) -> Evaluate:
     """The closure; it raises RowError alone. Raises RuleError (SQL_PLAN) for what can never be computed.
@@ -84,6 +88,9 @@ def constant_value(node: Expression, functions: Functions | None = None) -> Valu
 
         def call(self, node: FunctionCall) -> Evaluate | None:
             return None
+
+        def is_whole(self, node: Expression) -> bool:
+            return True
 
     return _Compiler(Nothing(), functions).compile(node)[1]
 
@@ -152,10 +159,12 @@ class _Compiler:
             return self._chain(node)
         left, left_known = self.compile(node.left)
         right, right_known = self.compile(node.right)
-        evaluate = self._fast(node, left_known, right_known)
-        return folded(
-            evaluate or closures.of_two(node.operator, left, right), node.at, left_known, right_known
-        )
+        if node.operator == "/" and not all(map(self._resolver.is_whole, (node.left, node.right))):
+            evaluate = closures.quotient(left, right)
+        else:
+            fast = self._fast(node, left_known, right_known)
+            evaluate = fast or closures.of_two(node.operator, left, right)
+        return folded(evaluate, node.at, left_known, right_known)
 
     def _fast(self, node: BinaryOperation, left_known: Value, right_known: Value) -> Evaluate | None:
         """`column sign constant`, either way round."""

@@ -14,6 +14,8 @@ from datetime import UTC, datetime, timedelta
 from opq_rules.batch import Value
 from opq_rules.errors import RowError
 
+EXACT = 2**53
+"""Up to here a float holds every whole number."""
 NUMBERS = frozenset({int, float})
 """Types that compute; `type(x) in NUMBERS` leaves bool out."""
 
@@ -150,8 +152,28 @@ def time_of_text(text: str) -> datetime:
 
 
 def whole(value: Value) -> Value:
-    """A float without a fraction as the int that it is: JSON's numbers are floats. Anything else as it is."""
+    """A float without a fraction as the int that it is; anything else as it is."""
     return int(value) if type(value) is float and value.is_integer() else value
+
+
+def put_out(value: Value) -> Value:
+    """A result as rules put it out: 5.0 is 5, also in arrays and objects.
+
+    The same object where nothing changes, and of what is nested deeper than Python's stack.
+    """
+    kind = type(value)
+    if kind is float:
+        return int(value) if value.is_integer() and -EXACT <= value <= EXACT else value
+    try:
+        if kind is list:
+            items = [put_out(each) for each in value]
+            return value if all(a is b for a, b in zip(value, items, strict=True)) else items
+        if kind is dict:
+            changed = {key: found for key, each in value.items() if (found := put_out(each)) is not each}
+            return {**value, **changed} if changed else value
+    except RecursionError:
+        pass
+    return value
 
 
 def member(of: Value, name: str) -> Value:

@@ -7,6 +7,7 @@ Source: reference/rules.md, D.5, Aggregate.
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 from opq_rules.batch import State, Value
 from opq_rules.expressions.values import COMPARISONS, NUMBERS, compare
@@ -56,6 +57,13 @@ class Mean(Sum):
 
     def value(self) -> Value:
         return self.mean()
+
+
+class UncutMean(Sum):
+    __slots__ = ()
+
+    def value(self) -> Value:
+        return self.mean(cut=False)
 
 
 class Spread(ExactMoments):
@@ -144,7 +152,7 @@ def _of_numbers(name: str, start: Callable[..., Accumulator]) -> AggregateFuncti
 FUNCTIONS: tuple[Definition, ...] = (
     AggregateFunction("count", CountAccumulator, 1, 1, merge=merged, remove=True, star=True),
     _of_numbers("sum", Total),
-    _of_numbers("avg", Mean),
+    replace(_of_numbers("avg", Mean), uncut=UncutMean),
     AggregateFunction("max", lambda: Extreme(">"), 1, 1, merge=merged),
     AggregateFunction("min", lambda: Extreme("<"), 1, 1, merge=merged),
     _of_numbers("stddev", lambda: Spread(sample=False, root=True)),

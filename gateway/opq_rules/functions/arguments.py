@@ -28,7 +28,7 @@ def number(value: Value) -> Value:
 
 
 def whole(value: Value) -> int:
-    """A float without a fraction is one too: JSON's numbers are floats."""
+    """A float without a fraction is one too."""
     if type(value) is float and value.is_integer():
         return int(value)
     if type(value) is not int:

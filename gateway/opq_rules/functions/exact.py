@@ -6,7 +6,7 @@ was restarted goes on to the last bit. The result is rounded once, when it is as
 """
 
 from opq_rules.batch import State, Value
-from opq_rules.expressions.values import shown
+from opq_rules.expressions.values import EXACT, shown
 
 _COARSE, _FINE = 60, 1074
 """Bits after the point: 60 hold every float from 0.004 up and many below; 1074 every float."""
@@ -63,15 +63,17 @@ class Sum:
             return self._total >> self._bits
         return self._total / (1 << self._bits)
 
-    def mean(self) -> int | float | None:
-        """None of nothing; of bigints alone a bigint, cut towards zero."""
+    def mean(self, cut: bool = True) -> int | float | None:
+        """None of nothing; `cut`: of bigints alone a bigint, cut towards zero."""
         if self.count == 0:
             return None
-        if self.reals == 0:
-            whole = self._total >> self._bits
-            quotient = abs(whole) // self.count
-            return quotient if whole >= 0 else -quotient
-        return self._total / (self.count << self._bits)
+        if self.reals or not cut:
+            found = self._total / (self.count << self._bits)
+            if self.reals or -EXACT < found < EXACT:  # beyond, a float has no room for a fraction
+                return found
+        whole = self._total >> self._bits
+        quotient = abs(whole) // self.count
+        return quotient if whole >= 0 else -quotient
 
     def state(self) -> State:
         return [self._bits, hex(self._total), self.count, self.reals]

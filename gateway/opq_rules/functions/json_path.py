@@ -10,10 +10,9 @@ from functools import lru_cache
 import msgspec
 
 from opq_rules.batch import Value
-from opq_rules.expressions.values import shown
+from opq_rules.expressions.values import put_out, shown
 from opq_rules.functions.arguments import text
 from opq_rules.functions.registry import Definition, Scalar
-from opq_rules.json_numbers import as_floats, json_text
 
 
 @lru_cache(maxsize=512)
@@ -71,7 +70,7 @@ def _exists(value: Value, path: Value) -> bool:
 def _parse(value: Value) -> Value:
     """The value of a JSON text."""
     try:
-        return as_floats(msgspec.json.decode(value if type(value) is bytes else text(value).encode()))
+        return msgspec.json.decode(value if type(value) is bytes else text(value).encode())
     except msgspec.MsgspecError as error:
         raise ValueError(f"no JSON: {error}") from None
 
@@ -86,7 +85,7 @@ def _check_path(constants: Sequence[Value]) -> str:
 
 
 FUNCTIONS: tuple[Definition, ...] = (
-    Scalar("to_json", json_text, 1, 1),
+    Scalar("to_json", lambda value: msgspec.json.encode(put_out(value)).decode(), 1, 1),
     Scalar("parse_json", _parse, 1, 1),
     Scalar("json_path_query", _query, 2, 2, null_in_null_out=False, check=_check_path),
     Scalar("json_path_query_first", _query_first, 2, 2, null_in_null_out=False, check=_check_path),

@@ -8,11 +8,11 @@ import random
 from collections.abc import Callable
 
 from opq_rules.batch import Value
+from opq_rules.expressions import values
 from opq_rules.expressions.arithmetic import bit_and, bit_or, bit_xor, modulo
 from opq_rules.expressions.values import shown
 from opq_rules.functions.arguments import both, number, want, whole
 from opq_rules.functions.registry import UNKNOWN, Definition, Scalar, renamed
-from opq_rules.json_numbers import plain_number
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _MOST_DIGITS = 1_000
@@ -77,7 +77,7 @@ def _conv(value: Value, source: Value, target: Value) -> str:
     for base in (source, target):
         if not 2 <= base <= 36:
             raise ValueError(f"base is {base}; want 2 to 36")
-    written = str(plain_number(value))
+    written = str(values.whole(value))
     if len(written) > _MOST_DIGITS:
         raise ValueError(f"{len(written)} digits; want at most {_MOST_DIGITS}")
     try:

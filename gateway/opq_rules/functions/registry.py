@@ -86,6 +86,7 @@ class AggregateFunction:
     use it (count, sums of integers).
     `star`: takes whole rows for `*`: `add(row)`.
     `whole_row`: `add(row, *values)`: the whole row goes before the arguments (deduplicate).
+    `uncut`: `start` where the values are not declared BIGINT: then no quotient is cut.
     `scalar`: the same over an array of one record, where an aggregate cannot stand: in WHERE, ON, FILTER,
     WHEN, and inside another aggregate (max(rms(samples))).
     """
@@ -100,6 +101,7 @@ class AggregateFunction:
     star: bool = False
     check: Callable[[Sequence[Value]], str] | None = None
     whole_row: bool = False
+    uncut: Callable[..., Accumulator] | None = None
     scalar: Scalar | None = None
 
     def split(self, arguments: Sequence[T]) -> tuple[Sequence[T], Sequence[T]]:

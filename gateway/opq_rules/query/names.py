@@ -4,14 +4,17 @@ An alias may be used anywhere and in any order; within the item that defines it,
 HAVING takes aggregates, functions of them, and what GROUP BY names. Source: reference/rules.md, D.1.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from opq_rules.batch import Value
 from opq_rules.expressions.closures import Evaluate
 from opq_rules.expressions.compiled import refused
+from opq_rules.expressions.inference import Inference
+from opq_rules.expressions.types import ValueType, joined
 from opq_rules.functions.registry import (
     AggregateFunction,
+    Analytic,
     Functions,
     Planned,
     Scalar,
@@ -144,6 +147,13 @@ class Names:
             for each in walk(node)
         )
 
+    def is_column(self, item: Item) -> bool:
+        """Whether it is a column as it came, and not computed."""
+        node = item.expression
+        if not isinstance(node, Column):
+            return False
+        return node.stream is not None or self.aliases.get(node.name.lower(), item) is item
+
     def whole(self, stream: str | None) -> Evaluate:
         return whole_row(self.star_order, self.joined, stream)
 
@@ -162,6 +172,49 @@ class Names:
             self.analytics.append(made)
             found = self._known_analytic[key] = made
         return found
+
+
+class NameScope:
+    """inference.Scope of one clause; names lead where the compiler's lead (`query.resolver`).
+
+    `types`: of a column of an origin.
+    """
+
+    def __init__(
+        self,
+        names: Names,
+        types: Callable[[Origin, str], ValueType],
+        clause: Clause,
+        defining: tuple[str, ...] = (),
+        inside: str = "",
+    ) -> None:
+        self._names, self._types = names, types
+        self._clause, self._defining, self._inside = clause, defining, inside
+
+    def column(self, node: Column, inference: Inference) -> ValueType:
+        item = self._names.alias_of(node, self._clause, self._defining, self._inside)
+        if item is None:
+            found = found_among(self._names.star_order, node)
+            return joined([self._types(each, node.name) for each in found])
+        inner = NameScope(
+            self._names, self._types, self._clause, (*self._defining, node.name.lower()), self._inside
+        )
+        return inference.type_of(item.expression, inner)
+
+    def within(self, node: FunctionCall) -> "NameScope":
+        found = find(node.name, self._names.functions)
+        if isinstance(found, AggregateFunction) and not self._inside and self._clause.aggregates:
+            return NameScope(self._names, self._types, self._clause, self._defining, node.written)
+        if isinstance(found, Analytic):
+            late = self._clause.aggregates and not self._inside
+            late = late and any(
+                self._names.calls(each, AggregateFunction, self._defining[-1:]) for each in node.arguments
+            )
+            return NameScope(self._names, self._types, Clause(node.written, aggregates=late), self._defining)
+        return self
+
+    def filtering(self, node: FunctionCall) -> "NameScope":
+        return NameScope(self._names, self._types, Clause(f"FILTER of {node.written}"), self._defining)
 
 
 def check_having(node: Expression, select: Select, names: Names) -> None:

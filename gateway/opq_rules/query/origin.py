@@ -9,6 +9,7 @@ from opq_rules.batch import Value
 from opq_rules.expressions.closures import Evaluate
 from opq_rules.expressions.closures import lookup as lookup
 from opq_rules.expressions.compiled import refused
+from opq_rules.expressions.types import BIGINT, UNKNOWN_TYPE, WITHOUT_FRACTION, ValueType, of_column
 from opq_rules.query.analysis import MARK
 from opq_rules.sql.syntax import Column, Field, FromItem
 
@@ -34,6 +35,8 @@ class Definition(Protocol):
     def timestamp_format(self) -> str | None: ...
     @property
     def strict_validation(self) -> bool: ...
+    @property
+    def whole_columns(self) -> frozenset[str] | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,25 @@ class Origin:
     def is_strict(self) -> bool:
         """Whether its columns hold what they are declared as, and nothing else."""
         return self.kind == "stream" and self.definition.strict_validation
+
+    def declared(self, name: str) -> ValueType:
+        """The type that CREATE gives the column."""
+        fields = self.definition.fields or ()
+        found = (of_column(field.type) for field in fields if field.name.lower() == name.lower())
+        return next(found, UNKNOWN_TYPE)
+
+    def held(self, name: str) -> ValueType:
+        """The type that it is declared as if all its values are held to it."""
+        return self.declared(name) if self.is_strict else UNKNOWN_TYPE
+
+    def computed(self, name: str) -> ValueType:
+        """The type that it is computed as: bigint where it is declared so, or known to be."""
+        if self.columns is not None:
+            return self.declared(name)
+        whole = self.definition.whole_columns
+        if whole is None:
+            return WITHOUT_FRACTION
+        return BIGINT if name.lower() in whole else UNKNOWN_TYPE
 
     def has(self, name: str) -> bool:
         """Whether it can have the column."""

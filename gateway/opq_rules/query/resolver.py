@@ -1,12 +1,14 @@
 """Expressions of each clause, compiled: aliases, aggregates and analytic calls (expressions.Resolver)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from opq_rules.batch import Value
 from opq_rules.expressions.calls import check_constants, checked_definition
 from opq_rules.expressions.closures import Evaluate
 from opq_rules.expressions.compile import compile_condition, compile_expression, constant_value
 from opq_rules.expressions.compiled import refused
+from opq_rules.expressions.inference import Inference
 from opq_rules.functions.registry import (
     UNKNOWN,
     AggregateFunction,
@@ -18,8 +20,8 @@ from opq_rules.functions.registry import (
 )
 from opq_rules.query.analysis import AnalyticCall
 from opq_rules.query.groups import AggregateCall, Give, Take
-from opq_rules.query.names import Clause, Names
-from opq_rules.query.origin import column_of_joined, column_of_row, found_among
+from opq_rules.query.names import Clause, Names, NameScope
+from opq_rules.query.origin import Origin, column_of_joined, column_of_row, found_among
 from opq_rules.sql.syntax import Column, Expression, FunctionCall, Item, Literal, MemberOf, Star
 from opq_rules.sql.walk import tree_key, walk
 
@@ -118,6 +120,11 @@ class _Resolver:
             return self._planned(node)
         return None
 
+    def is_whole(self, node: Expression) -> bool:
+        names = self._names
+        scope = NameScope(names, Origin.computed, self._clause, self._defining, self._inside)
+        return "float" not in Inference(names.functions).later(node, scope).kinds
+
     def _aggregate(self, node: FunctionCall, found: AggregateFunction) -> Evaluate | None:
         if self._inside or not self._clause.aggregates:
             if found.scalar is not None and node.filter is None:
@@ -158,6 +165,8 @@ class _Resolver:
                 node.filter, _Resolver(names, filtered, self._defining), names.functions
             )
         values = tuple(_constant(argument, names.functions) for argument in constants)
+        if found.uncut is not None and not all(map(inner.is_whole, taken)):
+            found = replace(found, start=found.uncut)
         give, take = _giving(evaluates, condition), _taking(evaluates, condition)
         return AggregateCall(node.written, found, values, give, take)
 

@@ -11,9 +11,8 @@ import msgspec
 from opq_rules.batch import Batch, Emission, Row, Value
 from opq_rules.engine.options import options
 from opq_rules.errors import CONFIGURATION, ENCODING, SQL_SYNTAX, STREAM, RowError, RuleError
-from opq_rules.expressions.values import compare
+from opq_rules.expressions.values import compare, put_out
 from opq_rules.functions.registry import Functions
-from opq_rules.json_numbers import as_floats, json_bytes
 from opq_rules.query.joins import Lookup
 from opq_rules.query.plan import QueryPlan, plan
 from opq_rules.query.query import Query
@@ -43,7 +42,7 @@ def try_text(text: str | bytes, functions: Functions | None = None) -> bytes:
         cases = msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise RuleError(f"cases are no JSON: {error}", ENCODING) from None
-    return json_bytes(try_cases(cases, functions))
+    return msgspec.json.encode(try_cases(cases, functions))
 
 
 def try_cases(cases: Value, functions: Functions | None = None) -> Value:
@@ -54,10 +53,13 @@ def try_cases(cases: Value, functions: Functions | None = None) -> Value:
 
 
 def try_case(case: Value, functions: Functions | None = None) -> dict[str, Value]:
-    """`{"name", "emissions"}`, or `{"name", "error": {"http", "code", "message", ...}}`."""
+    """`{"name", "emissions"}`, or `{"name", "error": {"http", "code", "message", ...}}`.
+
+    Whole numbers are written without a point, those that only pass through too.
+    """
     name = case.get("name", "") if isinstance(case, Mapping) else ""
     try:
-        return {"name": name, "emissions": run_case(case, functions)}
+        return {"name": name, "emissions": put_out(run_case(case, functions))}
     except RuleError as error:
         answer = error.as_json()
         return {"name": name, "error": {"http": error.http, "code": answer.pop("error"), **answer}}
@@ -77,7 +79,7 @@ def run_case(case: Value, functions: Functions | None = None) -> list[Emission]:
     read = options({key: value for key, value in given_options.items() if key != "end_ms"})
     ddl = case.get("stream_ddl")
     streams = _streams([ddl] if isinstance(ddl, str) else _typed(case, "stream_ddl", list, []))
-    tables = as_floats(_typed(case, "tables", dict, {}))
+    tables = _typed(case, "tables", dict, {})
     for table in tables:  # one without a statement is held
         if table not in streams:
             streams[table] = definition_of(
@@ -89,10 +91,7 @@ def run_case(case: Value, functions: Functions | None = None) -> list[Emission]:
     start_ms = records[0].ms // step_ms * step_ms if records else 0
     end_ms = None if end_after_ms is None else start_ms + end_after_ms
     query = _query(planned, RuleFacts.of(str(case.get("name", "")), start_ms, read.for_query()), tables)
-    decoders = {
-        name: StreamDecoder(streams[name], _used(planned, streams[name]), from_json=True)
-        for name in planned.streams
-    }
+    decoders = {name: StreamDecoder(streams[name], _used(planned, streams[name])) for name in planned.streams}
     return _run(query, records, decoders, end_ms)
 
 

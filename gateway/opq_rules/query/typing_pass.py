@@ -5,19 +5,19 @@ STRICT_VALIDATION. Elsewhere a value that does not convert stays as it came, so 
 would clash if all came as declared is told by `explain` alone.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from opq_rules.errors import RuleError
 from opq_rules.expressions.inference import Inference
-from opq_rules.expressions.types import UNKNOWN_TYPE, ValueType, joined, of_column
-from opq_rules.functions.registry import AggregateFunction, Analytic, Functions, Scalar, find
+from opq_rules.expressions.types import UNKNOWN_TYPE, ValueType, joined
+from opq_rules.functions.registry import Analytic, Functions, Scalar, find
 from opq_rules.query.joins import ON
-from opq_rules.query.names import GROUP_BY, HAVING, IN_WINDOW, ORDER_BY, SELECT, Clause, Names
-from opq_rules.query.origin import Origin, found_among
+from opq_rules.query.names import GROUP_BY, HAVING, IN_WINDOW, ORDER_BY, SELECT, Clause, Names, NameScope
+from opq_rules.query.origin import Origin
 from opq_rules.query.projection import titles
 from opq_rules.query.where import WHERE
-from opq_rules.sql.syntax import Column, Expression, Field, FunctionCall, Item, Select, Star
+from opq_rules.sql.syntax import Expression, FunctionCall, Item, Select, Star
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +51,7 @@ class _TypingPass:
     def __init__(self, select: Select, names: Names, trusting: bool) -> None:
         self._select, self._names = select, names
         self._inference = Inference(names.functions)
-        self._fields = {
-            origin.index: origin.definition.fields or ()
-            for origin in names.origins
-            if trusting or origin.is_strict
-        }
+        self._types = Origin.declared if trusting else Origin.held
 
     def check(self) -> None:
         for node, clause in self._conditions():
@@ -106,62 +102,15 @@ class _TypingPass:
                 self._inference.type_of(each, scope)
         return self._inference.type_of(node, scope)
 
-    def _item_scope(self, item: Item) -> "_Scope":
+    def _item_scope(self, item: Item) -> NameScope:
         """Within an item its alias is the column."""
         name = "" if item.alias is None else item.alias.lower()
         own = self._names.aliases.get(name) is item or self._spreads(item.expression)
-        return _Scope(self._names, self._fields, SELECT, (name,) if name and own else ())
+        return NameScope(self._names, self._types, SELECT, (name,) if name and own else ())
 
-    def _scope(self, clause: Clause) -> "_Scope":
-        return _Scope(self._names, self._fields, clause)
+    def _scope(self, clause: Clause) -> NameScope:
+        return NameScope(self._names, self._types, clause)
 
     def _spreads(self, node: Expression) -> bool:
         found = find(node.name, self._names.functions) if isinstance(node, FunctionCall) else None
         return isinstance(found, Scalar | Analytic) and bool(found.spread)
-
-
-class _Scope:
-    """inference.Scope of one clause; names lead where the compiler's lead (`query.resolver`)."""
-
-    def __init__(
-        self,
-        names: Names,
-        fields: Mapping[int, Sequence[Field]],
-        clause: Clause,
-        defining: tuple[str, ...] = (),
-        inside: str = "",
-    ) -> None:
-        self._names, self._fields = names, fields
-        self._clause, self._defining, self._inside = clause, defining, inside
-
-    def column(self, node: Column, inference: Inference) -> ValueType:
-        item = self._names.alias_of(node, self._clause, self._defining, self._inside)
-        if item is None:
-            if not self._fields:
-                return UNKNOWN_TYPE
-            found = found_among(self._names.star_order, node)
-            return joined([self._declared(each.index, node.name.lower()) for each in found])
-        inner = _Scope(
-            self._names, self._fields, self._clause, (*self._defining, node.name.lower()), self._inside
-        )
-        return inference.type_of(item.expression, inner)
-
-    def _declared(self, index: int, name: str) -> ValueType:
-        fields = self._fields.get(index, ())
-        found = (of_column(field.type) for field in fields if field.name.lower() == name)
-        return next(found, UNKNOWN_TYPE)
-
-    def within(self, node: FunctionCall) -> "_Scope":
-        found = find(node.name, self._names.functions)
-        if isinstance(found, AggregateFunction) and not self._inside and self._clause.aggregates:
-            return _Scope(self._names, self._fields, self._clause, self._defining, node.written)
-        if isinstance(found, Analytic):
-            late = self._clause.aggregates and not self._inside
-            late = late and any(
-                self._names.calls(each, AggregateFunction, self._defining[-1:]) for each in node.arguments
-            )
-            return _Scope(self._names, self._fields, Clause(node.written, aggregates=late), self._defining)
-        return self
-
-    def filtering(self, node: FunctionCall) -> "_Scope":
-        return _Scope(self._names, self._fields, Clause(f"FILTER of {node.written}"), self._defining)

@@ -22,7 +22,6 @@ from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_proto.settings import configured
 from opq_rules.delivery.transform import encoded
-from opq_rules.json_numbers import plain_number
 
 _TAIL_BYTES = 1 << 20
 """Of a file's end, read for the ids that it holds."""
@@ -122,7 +121,7 @@ class Sink(SinkOfSdk):
         for row in rows:
             if not isinstance(row, dict):
                 raise ValueError(f"csv wants rows, not {type(row).__name__}; leave out dataTemplate")
-            writer.writerow([plain_number(row.get(name)) for name in self._columns])
+            writer.writerow([row.get(name) for name in self._columns])
         return text.getvalue().encode()
 
     def _is_due(self) -> bool:

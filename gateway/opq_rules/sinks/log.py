@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_plugins.sdk import SinkContext
 from opq_proto.settings import configured
-from opq_rules.json_numbers import plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,4 +18,4 @@ class Sink(SinkOfSdk):
         configured(Config, properties)
 
     def collect(self, context: SinkContext, data: object) -> None:
-        context.log("rule.emitted", row_id=context.row_id, rows=plain(data))
+        context.log("rule.emitted", row_id=context.row_id, rows=data)

@@ -15,7 +15,6 @@ from opq_proto.settings import configured
 from opq_rules.batch import JsonObject
 from opq_rules.delivery.template import per_row
 from opq_rules.delivery.transform import encoded
-from opq_rules.json_numbers import plain_number
 
 _TYPES = {
     "json": "application/json",
@@ -58,7 +57,7 @@ class Sink(SinkOfSdk):
         config = self._config
         body: JsonObject = {}
         if config.bodyType == "form" and isinstance(data, dict):
-            body["data"] = {key: str(plain_number(value)) for key, value in data.items()}
+            body["data"] = {key: str(value) for key, value in data.items()}
         elif config.bodyType != "none" and config.method not in ("GET", "HEAD"):
             body = {"content": encoded(data), "headers": {"Content-Type": _TYPES[config.bodyType]}}
         try:

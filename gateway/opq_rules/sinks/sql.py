@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import sqlalchemy
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
@@ -18,7 +19,6 @@ from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_proto.settings import configured
 from opq_rules.batch import JsonObject, Row
-from opq_rules.json_numbers import json_text, plain_number
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _GO_MYSQL = re.compile(r"(?:(?P<user>[^:@/]*)(?::(?P<word>[^@]*))?@)?tcp\((?P<at>[^)]+)\)/(?P<base>[^?]*)")
@@ -163,7 +163,7 @@ def _checked(what: str, name: str) -> None:
 
 def _plain(value: object) -> Any:
     """Lists and objects as JSON text."""
-    return json_text(value) if isinstance(value, list | dict) else plain_number(value)
+    return msgspec.json.encode(value).decode() if isinstance(value, list | dict) else value
 
 
 def _numbers(row_id: str) -> tuple[str, int, int]:

@@ -4,8 +4,6 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from opq_rules.batch import Metas, Row
-from opq_rules.json_numbers import read_rows
-from opq_rules.measurement_row import WHOLE_COLUMNS
 from opq_rules.streams.definition import StreamDefinition
 from opq_rules.streams.formats import JSON_ERRORS, decode_object, reader_of
 from opq_rules.streams.payload import Unpack
@@ -13,9 +11,6 @@ from opq_rules.streams.schema import Conform, conforming
 from opq_rules.streams.schemas import Schemas
 
 _SHOWN_BYTES = 60
-_OWN = frozenset({"opqbox", "opqwave", "recording"})
-_TYPED = _OWN | {"memory"}
-"""Source types whose records have SQL's values already, not JSON's."""
 
 
 class Decoded(NamedTuple):
@@ -34,7 +29,7 @@ class StreamDecoder:
     column holds joins its record.
     """
 
-    __slots__ = ("_conform", "_fields", "_json", "_name", "_read", "_unpack", "_whole", "strict")
+    __slots__ = ("_conform", "_fields", "_json", "_name", "_read", "_unpack", "strict")
 
     def __init__(
         self,
@@ -42,31 +37,23 @@ class StreamDecoder:
         used: Collection[str] | None = None,
         schemas: Schemas | None = None,
         unpack: Unpack | None = None,
-        from_json: bool = False,
     ) -> None:
         self._name = definition.name
         self._json = definition.format == "json"
         self._read = reader_of(definition, schemas or Schemas())
         self._fields, self.strict = definition.fields, definition.strict_validation
         self._unpack = unpack
-        self._whole: Collection[str] | None = ()
-        if from_json and definition.type in _OWN:
-            self._whole = WHOLE_COLUMNS
-        elif not from_json and (definition.type in _TYPED or not self._json):
-            self._whole = None
         self._conform: Conform | None
         self.look_at(used)
 
     def look_at(self, used: Collection[str] | None) -> None:
         """The rules changed: from now on they read these columns."""
-        self._conform = conforming(self._fields, self.strict, used, self._whole)
+        self._conform = conforming(self._fields, self.strict, used)
 
     def decode(self, payloads: Sequence[bytes], metas: Metas = None) -> Decoded:
         """Payloads as they came over the wire."""
         if self._json:
             try:
-                if self._fields is None and self._unpack is None:
-                    return Decoded(read_rows(payloads), metas, 0, "")
                 rows = list(map(decode_object, payloads))
             except JSON_ERRORS:  # or an array of objects
                 return self._one_by_one(payloads, metas)

@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from opq_rules.errors import STREAM, RuleError
+from opq_rules.measurement_row import WHOLE_COLUMNS
 from opq_rules.sql.syntax import Create, Field, TextPlace
 from opq_rules.streams import options as option
 
 Kind = Literal["stream", "scan", "lookup"]
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,128}(?:/[A-Za-z0-9_-]{1,128}){0,15}")
+_OF_BOXES = frozenset({"opqbox", "opqwave", "recording"})
+"""Source types whose whole columns are known."""
 _TIMES = ("bigint", "float", "datetime", "string")
 """Types that a column of event time can have."""
 
@@ -47,6 +50,13 @@ class StreamDefinition:
     buffer_full_policy: Literal["block", "dropOldest"] | None
     written: Mapping[str, object]
     text: str
+
+    @property
+    def whole_columns(self) -> frozenset[str] | None:
+        """Columns that are BIGINT though they are not declared; None: all that hold whole numbers."""
+        if self.format == "protobuf":  # its schema declares them
+            return None
+        return WHOLE_COLUMNS if self.type in _OF_BOXES else frozenset()
 
     @property
     def what(self) -> Literal["stream", "table"]:

@@ -9,7 +9,6 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from opq_rules.batch import Row
-from opq_rules.json_numbers import as_floats
 from opq_rules.streams.definition import StreamDefinition
 from opq_rules.streams.protobuf import reader as protobuf_reader
 from opq_rules.streams.schemas import Schemas
@@ -52,9 +51,9 @@ def reader(
 
 
 def _json(payload: bytes) -> list[Row]:
-    """An object, or an array of objects; all numbers are floats."""
+    """An object, or an array of objects."""
     try:
-        found = as_floats(_decode_json(payload))
+        found = _decode_json(payload)
     except JSON_ERRORS as error:
         raise ValueError(f"no JSON: {error}") from None
     rows = found if type(found) is list else [found]

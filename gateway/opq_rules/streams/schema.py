@@ -2,8 +2,8 @@
 
 A value that converts without a guess is converted: 5 in a FLOAT column is 5.0, base64 text in BYTEA is bytes,
 Unix ms or text in DATETIME a datetime, "5" in BIGINT 5. What does not convert stays as it came; with
-STRICT_VALIDATION it makes the record an error, as a missing column without DEFAULT does. Numbers of columns
-that are not declared are floats (`json_numbers`).
+STRICT_VALIDATION it makes the record an error, as a missing column without DEFAULT does. Columns that are not
+declared stay.
 Records are never changed, for they may be another rule's too: where something converts a new one is made.
 """
 
@@ -18,7 +18,6 @@ import msgspec
 
 from opq_rules.batch import Row
 from opq_rules.expressions.values import moment, shown
-from opq_rules.json_numbers import as_floats
 from opq_rules.sql.syntax import Field, Type
 from opq_rules.streams.describe import type_text
 
@@ -31,25 +30,17 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,40}\.?[0-9]{0,40}|\.[0-9]{1,40})(?:[eE][+
 
 
 def conforming(
-    fields: tuple[Field, ...] | None,
-    strict: bool = False,
-    used: Collection[str] | None = None,
-    whole: Collection[str] | None = (),
+    fields: tuple[Field, ...] | None, strict: bool = False, used: Collection[str] | None = None
 ) -> Conform | None:
     """A function of one record, or None: every record is right. Strict ones raise ValueError.
 
     `used`: columns that rules read, in any case of letters; the others are not looked at. None: all are read.
-    `whole`: columns that are not declared and keep whole numbers. None: all of them do.
     """
     names = None if used is None else {name.lower() for name in used}
     looked_at = [field for field in fields or () if names is None or field.name.lower() in names]
     columns = [(field.name, _EXACT.get(field.type.name), _Column(field, strict)) for field in looked_at]
-    others: Conform | None = None
-    if whole is not None:
-        known = frozenset(whole).union(field.name for field in fields or ())
-        others = _others(known) if known else as_floats
     if not columns:
-        return others
+        return None
 
     def conform(row: Row) -> Row:
         made = row
@@ -68,20 +59,7 @@ def conforming(
                 if made is row:
                     made = row.copy()
                 made[name] = converted
-        return made if others is None else others(made)
-
-    return conform
-
-
-def _others(known: frozenset[str]) -> Conform:
-    """Numbers of columns that are not `known` become floats."""
-
-    def conform(row: Row) -> Row:
-        if known.issuperset(row):
-            return row
-        found = {key: each for key, each in row.items() if key not in known}
-        floats = as_floats(found)
-        return row if floats is found else {**row, **floats}
+        return made
 
     return conform
 

@@ -18,7 +18,6 @@ from opq_proto.messages import Measurement, Metric
 from opq_rules.batch import Batch, Emission, Row
 from opq_rules.engine.options import options
 from opq_rules.errors import RuleError
-from opq_rules.json_numbers import json_text
 from opq_rules.measurement_row import row_of
 from opq_rules.query.plan import plan
 from opq_rules.query.query import Query
@@ -101,11 +100,12 @@ def command(
     if as_json:
         told = [{"timestamp_ms": ms, "rows": emission} for ms, emission in found]
         failed = {"late": counted.late, "errors": counted.errors, "last_error": counted.last_error}
-        click.echo(json_text({"records": len(rows), "emissions": told, **failed}))
+        click.echo(json.dumps({"records": len(rows), "emissions": told, **failed}))
         return
     for ms, emission in found:
         click.echo(
-            f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3] + f"  {json_text(emission)}"
+            f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3]
+            + f"  {json.dumps(emission)}"
         )
     text = f"{len(found)} emissions of {len(rows)} records"
     text += f"; {counted.late} were late" if counted.late else ""

@@ -41,7 +41,7 @@ class Config:
 
 def planned(sql: str) -> QueryPlan:
     """Raises RuleError: no SELECT, or one that cannot run."""
-    stream = parse(f'CREATE STREAM {STREAM} () WITH (TYPE="mock")')
+    stream = parse(f'CREATE STREAM {STREAM} () WITH (DATASOURCE="*", TYPE="opqbox")')
     select = parse(sql)
     assert isinstance(stream, Create)
     if not isinstance(select, Select):

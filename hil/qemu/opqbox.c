@@ -6,6 +6,7 @@
  */
 #include "opqbox.h"
 #include "qapi/error.h"
+#include "qapi/visitor.h"
 #include "qemu/error-report.h"
 #include "exec/address-spaces.h"
 #include "hw/arm/boot.h"
@@ -176,6 +177,14 @@ FILE_PROPERTY(report_file)
 FILE_PROPERTY(uart1_log)
 FILE_PROPERTY(uid)
 
+/* For who waits for a live Box: in its time, not in the host's. */
+static void get_virtual_ns(Object *object, Visitor *visitor, const char *name, void *opaque, Error **errp)
+{
+    int64_t now = opq_now_ns();
+
+    visit_type_int64(visitor, name, &now, errp);
+}
+
 static void opqbox_instance_init(Object *object)
 {
     OpqBox *box = OPQBOX_MACHINE(object);
@@ -205,6 +214,7 @@ static void opqbox_class_init(ObjectClass *class, void *data)
     object_class_property_add_str(class, "uart1-log", get_uart1_log, set_uart1_log);
     object_class_property_add_bool(class, "live", get_live, set_live);
     object_class_property_add_str(class, "uid", get_uid, set_uid);
+    object_class_property_add(class, "virtual-ns", "int", get_virtual_ns, NULL, NULL, NULL);
 }
 
 static const TypeInfo opqbox_type = {

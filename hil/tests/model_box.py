@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from opq_hil.backends.backend import BackendError, FirmwareRun, Image
+from opq_hil.backends.backend import BackendError, FirmwareRun, Image, LiveBox
 from opq_hil.backends.firmware import BOARDS
 from opq_hil.suites.ticks import TICKS_PER_SAMPLE, ns_of, tick_of
 from opq_hil.world.capture import Capture
@@ -54,6 +54,8 @@ class ModelBox:
     refuses: bool = False
     name: str = "model"
     deterministic: bool = True
+    wall_factor: float = 1.0
+    start_s: float = 0.0
     version: str = "model"
     boards: tuple[str, ...] = tuple(BOARDS)
     runs: int = field(default=0)
@@ -75,9 +77,11 @@ class ModelBox:
         return FirmwareRun(world, folder, Capture(log), {"end": "end"}, kept, 0.1)
 
     @contextmanager
-    def live(self, image: Image, world: World, folder: Path, *, flash: Path | None = None) -> Iterator[Path]:
+    def live(
+        self, image: Image, world: World, folder: Path, *, flash: Path | None = None
+    ) -> Iterator[LiveBox]:
         raise BackendError("a model has no port")
-        yield folder
+        yield LiveBox(folder)
 
     def _says(self, world: World, image: Image) -> Iterator[tuple[int, LinkMessage]]:
         first_tick = tick_of(START_NS)

@@ -1,13 +1,23 @@
-"""Stands in for Renode: its robot server's three methods, commands recorded, canned files at `Save`.
+"""Stands in for Renode as it was seen to behave, and is never kinder.
 
-It shows how we talk to Renode and nothing of what Renode answers. OPQ_STAND_IN names a folder; a file
-`refuses` in it holds a word: commands with that word fail.
+Its robot server has three methods, does one thing at a time, and records the commands. Its pty is not raw
+(Renode copies the terminal settings of its standard input, and /dev/null has none) and stays open at both
+ends; writes to it block, and with them virtual time. At SIGTERM it waits for the world, for ever when that is
+blocked. Virtual time begins slowly and goes at half of real time. The Box in it is the simulated one, which
+answers to a setting after the erase of a sector.
+
+OPQ_STAND_IN names a folder; files in it: `refuses` holds a word, commands with it fail; `hangs` a word,
+commands with it never end and SIGTERM does nothing; `speed`, `start_s` numbers. It writes `said.jsonl` and
+`environment.json`.
 """
 
 import json
 import os
 import re
+import signal
 import sys
+import termios
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -15,38 +25,181 @@ from xmlrpc.server import SimpleXMLRPCServer
 
 FOLDER = Path(os.environ["OPQ_STAND_IN"])
 REPORT = {"end": "end", "virtual_ns": 1, "spi2": {"conversions": 12000}, "unmodelled": [], "violations": []}
+NS = 10**9
+STEP_NS = 5_000_000
+COLD_NS, COLD = 250_000_000, 2
+"""The beginning costs a multiple, as by tiered compilation."""
+SAMPLING_NS = 170_000_000
+ERASE_NS = 1_300_000_000
+
+
+def told(name: str, default: float) -> float:
+    path = FOLDER / name
+    return float(path.read_text()) if path.exists() else default
+
+
+SPEED = told("speed", 0.5)
+
+
+class Wire:
+    """What the simulated Box takes for its port."""
+
+    waiting_bytes = lost_bytes = 0
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+
+    def send(self, frame: bytes) -> None:
+        self.frames.append(frame)
+
+    def flush(self, now_ns: int) -> None:
+        """Bytes leave in `World`."""
+
+
+class World:
+    """Virtual time, in a thread of its own once it was started."""
+
+    def __init__(self) -> None:
+        self.now_ns = 0
+        self.running = False
+        self.master = self.slave = -1
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def open_pty(self, link: Path) -> None:
+        self.master, self.slave = os.openpty()
+        settings = termios.tcgetattr(self.slave)
+        settings[0], settings[1] = termios.ICRNL | termios.IXON, termios.OPOST | termios.ONLCR
+        settings[3] = termios.ECHO | termios.ICANON | termios.ISIG
+        termios.tcsetattr(self.slave, termios.TCSANOW, settings)
+        link.symlink_to(os.ttyname(self.slave))
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def start(self) -> None:
+        from opq_hil.box.box import Box  # here: --version is asked for often
+        from opq_hil.box.source import RunClock
+        from opq_proto import link
+        from opq_proto.link_messages import Command, Operation
+        from opq_proto.messages import TimeSource
+
+        self._is_put = lambda data: any(
+            isinstance(found, Command) and found.operation is Operation.PUT_SETTING
+            for _, found in link.Decoder().feed(data)
+        )
+        self._incoming: list[bytes] = []
+        self._wire = Wire()
+        self._box = Box("1", measurements=False)
+        self._box.start(self._wire, RunClock(SAMPLING_NS, 0, 0xFFFF_FFFF, TimeSource.FREE))  # type: ignore[arg-type]
+        self.running = True
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Wait for the step that is being done: for ever, when it is blocked."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        self.running = False
+
+    def _listen(self) -> None:
+        while True:
+            data = os.read(self.master, 4096)
+            if self.running:
+                self._incoming.append(data)
+
+    def _run(self) -> None:
+        busy_until_ns, waiting = 0, b""
+        while not self._stop.is_set():
+            time.sleep(STEP_NS / NS / SPEED * (COLD if self.now_ns < COLD_NS else 1))
+            self.now_ns += STEP_NS
+            if self.now_ns < SAMPLING_NS:
+                self._incoming.clear()
+                continue
+            self._box.tick(self.now_ns)
+            while self._wire.frames:
+                frame = self._wire.frames.pop(0)
+                for at in range(0, len(frame), 32):  # Renode writes each byte by itself
+                    os.write(self.master, frame[at : at + 32])
+            if not waiting and self._incoming:
+                waiting = self._incoming.pop(0)
+                busy_until_ns = self.now_ns + (ERASE_NS if self._is_put(waiting) else 0)
+            if waiting and self.now_ns >= busy_until_ns:
+                self._box.receive(waiting)
+                waiting = b""
+
+
+world = World()
 
 
 def run_keyword(name: str, arguments: list[str]) -> dict[str, Any]:
     """ExecuteCommand alone."""
     text = arguments[0]
+    if "GetTimeSourceInfo" in text:
+        return _done(text)
     with (FOLDER / "said.jsonl").open("a") as said:
         said.write(json.dumps([name, *arguments]) + "\n")
-    refuses = FOLDER / "refuses"
-    if refuses.exists() and refuses.read_text() in text:
-        return {"status": "FAIL", "error": f"There was an error executing command '{text}'", "traceback": ""}
+    for what in ("refuses", "hangs"):
+        path = FOLDER / what
+        if path.exists() and path.read_text() in text:
+            if what == "hangs":
+                threading.Event().wait()
+            return _failed(f"There was an error executing command '{text}'")
+    return _done(text)
+
+
+def _failed(error: str) -> dict[str, Any]:
+    return {"status": "FAIL", "error": error, "traceback": ""}
+
+
+def _done(text: str) -> dict[str, Any]:
+    answer = ""
     if text.startswith("logFile @"):
         Path(text[9:]).write_text("[WARNING] sysbus: ReadByte from non existing peripheral at 0x40014000.\n")
-    if "RunFor" in text:
-        time.sleep(0.02)
-    if found := re.fullmatch(r'sysbus\.world Save "(.*)"', text):
+    elif found := re.fullmatch(r'emulation RunFor "([\d.]+)"', text):
+        if world.running:
+            return _failed("This action is not available when emulation is already started")
+        time.sleep(float(found[1]) / SPEED)
+        world.now_ns += round(float(found[1]) * NS)
+    elif found := re.fullmatch(r'emulation CreateUartPtyTerminal "gateway" "(.*)" true', text):
+        world.open_pty(Path(found[1]))
+    elif text == "start":
+        world.start()
+    elif text == "pause":
+        world.stop()
+    elif text == "emulation GetTimeSourceInfo":
+        seconds, ns = divmod(world.now_ns, NS)
+        clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{ns:09}"
+        answer = f"Elapsed Virtual Time: {clock}\nElapsed Host Time: 00:00:09.000000000\nState: Idle"
+    elif found := re.fullmatch(r'sysbus\.world Save "(.*)"', text):
         place = Path(found[1])
-        (place / "report.json").write_text(json.dumps(REPORT))
+        (place / "report.json").write_text(json.dumps({**REPORT, "virtual_ns": world.now_ns}))
         (place / "uart1.log").write_text("44332 01020300\n")
         (place / "flash.bin").write_bytes(b"\xff" * 16)
-    return {"status": "PASS", "return": "\n" if "Ended" in text else ""}
+    elif text == "sysbus.world Ended":
+        answer = "\n"
+    elif not text.startswith(("$", "include @", "connector Connect sysbus.usart1 gateway")):
+        return _failed(f"No such command or device: {text}")
+    return {"status": "PASS", "return": answer}
 
 
 def main() -> None:
     if "--version" in sys.argv:
         print("Renode v0.0 (stand-in)")
         return
+    (FOLDER / "environment.json").write_text(json.dumps(dict(os.environ)))
+    deaf = (FOLDER / "hangs").exists()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if deaf else lambda *_: (world.stop(), os._exit(0)))
+    time.sleep(told("start_s", 0.3))
     port = int(sys.argv[sys.argv.index("--robot-server-port") + 1])
     server = SimpleXMLRPCServer(("127.0.0.1", port), logRequests=False, allow_none=True)
     server.register_function(lambda: ["ExecuteCommand"], "get_keyword_names")
     server.register_function(run_keyword, "run_keyword")
-    server.register_function(lambda: True, "stop_remote_server")
-    server.serve_forever()
+    server.register_function(
+        lambda: threading.Thread(target=server.shutdown).start() or True, "stop_remote_server"
+    )
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()  # signals come to the main thread, as .NET has one for them
+    thread.join()
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ LONG_NS = 3600 * NS
 
 def flashed(backend: Backend, firmware: Firmware, folder: Path, world: World) -> Mapping[str, Any]:
     """The command's JSON; the Box's flash is in `folder` afterwards."""
-    with backend.live(firmware.image, world, folder) as port:
+    with backend.live(firmware.image, world, folder) as box:
         time.sleep(1.0)
         line = [
             sys.executable,
@@ -30,7 +30,7 @@ def flashed(backend: Backend, firmware: Firmware, folder: Path, world: World) ->
             "flash",
             str(firmware.update),
             "--link",
-            str(port),
+            str(box.port),
             "--json",
         ]
         done = subprocess.run(line, capture_output=True, text=True, timeout=200, check=False)

@@ -21,9 +21,9 @@ def test_a_board_on_a_bench_boots_alone_and_the_other_is_not_asked_for(
         pytest.skip("needs an emulator to stand in for a bench")
     boots = next(scenario for scenario in SCENARIOS if scenario.name == "boots")
     world = World(600 * NS, mains=Sine())
-    with hil_backend.live(hil_firmware["opqbox"].image, world, tmp_path / "live") as port:
+    with hil_backend.live(hil_firmware["opqbox"].image, world, tmp_path / "live") as box:
         flashed = {"opqbox": board_firmware(Path(), "opqbox")}
-        bench = BoardBackend(str(port))
+        bench = BoardBackend(str(box.port))
         (verdict,) = play_all([boots], bench, flashed, tmp_path / "bench")
         (other,) = play_all([wanting("pyboard_f405")], bench, flashed, tmp_path / "bench")
     assert verdict.outcome == "passed", verdict.reason

@@ -1,33 +1,70 @@
-"""The Renode backend and the robot runner, against a stand-in that records what it is told.
+"""The Renode backend and the robot runner, against a stand-in that behaves as Renode was seen to behave.
 
 With a real Renode (RENODE, or on PATH) and OPQ_FIRMWARE_DIR the last test boots the Box in it.
 """
 
+import contextlib
 import json
 import os
+import signal
+import subprocess
 import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
-from opq_hil.backends import renode, renode_robot
-from opq_hil.backends.backend import BackendError, Image, WallLimitError
+from opq_hil.backends import processes, pty_relay, renode, renode_robot
+from opq_hil.backends.backend import (
+    BackendError,
+    BoxClock,
+    Image,
+    LiveBox,
+    StandsStillError,
+    WallLimitError,
+)
+from opq_hil.backends.firmware import Firmware
 from opq_hil.backends.renode import Renode, seconds
 from opq_hil.suites.sampling import nothing_missed
+from opq_hil.suites.scenario import Bench
+from opq_hil.world.line import BenchLine
+from opq_hil.world.strategy import reach
 from opq_hil.world.world import NS, World
+from opq_proto.link_messages import Operation, Samples, Status
 
 STAND_IN = Path(__file__).with_name("stand_in_renode.py")
+LONG = World(3600 * NS, gps=None)
+LATE_S = 60
+"""A wait that is longer has failed; none of these is for a fact that takes more than two seconds."""
+pytestmark = pytest.mark.timeout(120)
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    program = tmp_path / "renode"
-    program.write_text(f"#!{sys.executable}\n" + STAND_IN.read_text())
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of a stand-in; no process of it is left afterwards."""
+    program = tmp_path / "renode"  # as Renode's own: a script that waits for another process
+    program.write_text(f'#!/bin/sh\n{sys.executable} {STAND_IN} "$@"\n')
     program.chmod(0o755)
     (tmp_path / "flash.bin").write_bytes(b"\xff")
     monkeypatch.setenv("RENODE", str(program))
     monkeypatch.setenv("OPQ_STAND_IN", str(tmp_path))
-    return tmp_path
+    monkeypatch.setattr(processes, "END_LIMIT_S", 0.5)
+    monkeypatch.setattr(renode, "END_ANSWER_LIMIT_S", 1.0)
+    yield tmp_path
+    until(lambda: processes_of(tmp_path) == [], "no process is left")  # what was killed takes a moment to go
+
+
+def processes_of(bench: Path) -> list[psutil.Process]:
+    """The script, and the stand-in behind it: whatever runs in the folder of a run."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.cwd().startswith(f"{bench}/"):
+                found.append(process)
+    return found
 
 
 def said(bench: Path) -> list[str]:
@@ -38,7 +75,19 @@ def image(bench: Path) -> Image:
     return Image("opqbox", bench / "flash.bin", "spi2")
 
 
+def until(condition: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + LATE_S
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(0.02)
+
+
+def live_box(bench: Path) -> contextlib.AbstractContextManager[LiveBox]:
+    return Renode().live(image(bench), LONG, bench / "run")
+
+
 def test_a_world_is_played_in_slices_and_its_files_are_read(bench: Path) -> None:
+    (bench / "speed").write_text("50")
     run = Renode().run(image(bench), World(2 * NS + 7, gps=None), bench / "run", wall_limit_s=30)
     log, world, flash, include, *played = said(bench)
     assert log == f"logFile @{bench}/run/renode.log"
@@ -52,24 +101,147 @@ def test_a_world_is_played_in_slices_and_its_files_are_read(bench: Path) -> None
     assert run.flash == bench / "run" / "flash.bin"
 
 
-def test_what_renode_refuses_is_told_in_its_own_words(bench: Path) -> None:
+def test_what_renode_refuses_is_told_in_its_own_words_and_tiered_compilation_is_off(
+    bench: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(renode.TIERED, raising=False)
     (bench / "refuses").write_text("include")
     with pytest.raises(BackendError, match="There was an error executing command"):
         Renode().run(image(bench), World(NS, gps=None), bench / "run", wall_limit_s=30)
+    assert json.loads((bench / "environment.json").read_text())[renode.TIERED] == "0"
+    monkeypatch.setenv(renode.TIERED, "1")  # by the user
+    assert renode.environment() == dict(os.environ)
 
 
-def test_a_run_that_takes_too_long_is_ended(bench: Path) -> None:
-    with pytest.raises(WallLimitError):
-        Renode().run(image(bench), World(3600 * NS, gps=None), bench / "run", wall_limit_s=0.5)
+def test_a_run_that_takes_too_long_says_how_far_it_came(bench: Path) -> None:
+    (bench / "speed").write_text("20")
+    told = r"^Renode ran longer than 1.5 s: [\d.]+ of 3600 s virtual, [\d.]+ x real time; see .*/run$"
+    with pytest.raises(WallLimitError, match=told):
+        Renode().run(image(bench), LONG, bench / "run", wall_limit_s=1.5)
 
 
-def test_a_live_box_is_a_pty_that_renode_makes(bench: Path) -> None:
-    with Renode().live(image(bench), World(NS, gps=None), bench / "run") as port:
-        assert port == bench / "run" / "usart1"
-    *_, terminal, connect, start, pause, save = said(bench)
-    assert terminal == f'emulation CreateUartPtyTerminal "gateway" "{port}" true'
+def test_limits_of_real_time_are_six_times_those_of_qemu(bench: Path) -> None:
+    (bench / "hangs").write_text("RunFor")  # and ignores SIGTERM
+    firmware = {"opqbox": Firmware(image(bench), bench / "update")}
+    with pytest.raises(WallLimitError, match=r"longer than 1.5 s: 0.000 of 3600 s virtual, 0.00 x real time"):
+        Bench(Renode(), firmware, bench / "bench", 0.25).run(LONG)
+    assert Renode().wall_factor == 6.0
+
+
+def test_a_live_box_is_a_pty_of_ours_and_renodes_is_raw_before_anything_is_sent(bench: Path) -> None:
+    with live_box(bench) as box:
+        terminal = bench / "run" / "usart1"
+        assert box.port != terminal.readlink() and box.port.is_char_device()
+        for path in (box.port, terminal):
+            with path.open("rb", buffering=0) as port:
+                iflag, oflag, _, lflag, *_ = termios.tcgetattr(port)
+                assert (iflag, oflag, lflag) == (0, 0, 0), path
+    *_, create, connect, start, pause, save = said(bench)
+    assert create == f'emulation CreateUartPtyTerminal "gateway" "{terminal}" true'
     assert connect == "connector Connect sysbus.usart1 gateway"
     assert (start, pause, save) == ("start", "pause", f'sysbus.world Save "{bench}/run"')
+
+
+def test_without_the_relay_a_pty_that_nobody_reads_stops_the_world_and_sigterm_is_ignored(
+    bench: Path,
+) -> None:
+    (bench / "speed").write_text("2")
+    with (
+        pytest.raises(StandsStillError, match=r"virtual time stands still at [\d.]+ s, for 1 s now"),
+        renode._session(bench / "run", LONG, bench / "flash.bin") as session,
+    ):
+        session.run_command(f'emulation CreateUartPtyTerminal "gateway" "{bench}/run/usart1" true')
+        with (bench / "run" / "usart1").open("rb", buffering=0) as port:
+            pty_relay.set_raw(port.fileno())
+        session.run_command("start")
+        clock = BoxClock(session.read_virtual_s, still_limit_s=0.8)
+        with contextlib.suppress(StandsStillError):
+            until(lambda: clock() > 3600, "the world stops")
+        for process in processes_of(bench):
+            if "stand_in" in " ".join(process.cmdline()):
+                process.terminate()
+        time.sleep(0.2)
+        assert any("stand_in" in " ".join(process.cmdline()) for process in processes_of(bench))
+        clock()
+
+
+def test_without_a_reader_the_world_goes_on_and_what_nobody_takes_is_counted(bench: Path) -> None:
+    (bench / "speed").write_text("3")
+    with live_box(bench) as box:
+        until(lambda: box.now_s() > 2.2, "two seconds without a reader: twice what a pty holds")
+        counters = dict(box.counters())
+    assert counters["dropped_bytes"] == counters["from_box_bytes"] > 40_000
+    kept = json.loads((bench / "run" / "report.json").read_text())["relay"]
+    assert kept["dropped_bytes"] >= counters["dropped_bytes"] and kept["to_box_bytes"] == 0
+
+
+def test_a_gateway_that_was_killed_reads_on_after_its_next_start(bench: Path) -> None:
+    (bench / "speed").write_text("2")
+    program = "import sys; port = open(sys.argv[1], 'rb', 0); print(port.read(1) != b'', flush=True)"
+    reads = f"{program}\nwhile True: port.read(9999)"
+    with live_box(bench) as box:
+        for _ in range(2):
+            line = [sys.executable, "-I", "-S", "-c", reads, str(box.port)]
+            with subprocess.Popen(line, stdout=subprocess.PIPE) as gateway:
+                assert gateway.stdout is not None and gateway.stdout.readline() == b"True\n"
+                gateway.send_signal(signal.SIGKILL)
+            before = box.counters()["dropped_bytes"]
+            until(lambda before=before: box.counters()["dropped_bytes"] > before + 5000, "bytes are lost")
+        with BenchLine(box.port, box.now_s) as again:
+            first = again.wait_for(Samples, 10).first_sample
+            assert again.wait_for(Samples, 10).first_sample > first
+            lost = box.counters()["dropped_bytes"]
+            again.wait_for(Samples, 10)
+            assert box.counters()["dropped_bytes"] == lost
+
+
+def test_commands_and_states_wait_in_the_boxs_time(bench: Path) -> None:
+    # cold, 0.5 x real time, an answer after an erase of 1.3 s: 2.6 s of ours, more than a command's 2 s
+    with live_box(bench) as box, BenchLine(box.port, box.now_s) as line:
+        reach(line, "sampling", 10)
+        began_s, began = box.now_s(), time.monotonic()
+        assert line.send_command(Operation.PUT_SETTING, "nominal_hz=50").status is Status.DONE
+        assert 1.2 < box.now_s() - began_s < 2.0 < time.monotonic() - began
+        line.send_command(Operation.RESET)
+        reach(line, "sampling", 10)
+
+
+def test_a_renode_that_hangs_while_a_box_is_live_is_one_error_and_nothing_is_left(bench: Path) -> None:
+    (bench / "hangs").write_text("pause")
+    with pytest.raises(BackendError, match="Renode: pause: no answer within 1 s"), live_box(bench):
+        pass
+    (bench / "run" / "usart1").unlink()
+    with pytest.raises(KeyError, match="first"), live_box(bench):  # what went wrong first says more
+        raise KeyError("first")
+
+
+def test_whoever_is_killed_takes_renode_along(bench: Path) -> None:
+    program = (
+        "import sys, time; from pathlib import Path; from opq_hil.backends.backend import Image; "
+        "from opq_hil.backends.renode import Renode; from opq_hil.world.world import World\n"
+        "folder = Path(sys.argv[1])\n"
+        "with Renode().live(Image('opqbox', folder / 'flash.bin', 'spi2'), World(10**12, gps=None), "
+        "folder / 'run'): print('live', flush=True); time.sleep(100)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(bench)], stdout=subprocess.PIPE) as user:
+        assert user.stdout is not None and user.stdout.readline() == b"live\n"
+        assert len(processes_of(bench)) == 2
+        user.kill()
+    until(lambda: processes_of(bench) == [], "no process is left")
+
+
+def test_the_emulated_box_of_up_reports_dips_and_lost_bytes_and_ends_with_its_world(bench: Path) -> None:
+    (bench / "speed").write_text("1")
+    told = {"backend": "renode", "box-id": 1, "flash": bench / "flash.bin", "port": bench / "ports" / "box1"}
+    words = [f"--{name}={value}" for name, value in {**told, "folder": bench / "f", "lead-s": 0.4}.items()]
+    program = "from opq_hil.backends import emulated; emulated.LONGEST_NS = 12 * 10**8; emulated.main()"
+    line = [sys.executable, "-c", program, *words]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=LATE_S, check=True)
+    events = [json.loads(text) for text in done.stderr.splitlines()]
+    started, *others = events
+    assert (started["event"], started["emulator"]) == ("box.started", "Renode v0.0 (stand-in)")
+    assert {each["event"] for each in others} == {"box.event_sent", "box.bytes_dropped"}
+    assert not (bench / "ports" / "box1").is_symlink()
 
 
 def test_no_renode_is_a_reason_and_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,7 +121,10 @@ def link_s(bench: Bench, board: str) -> float:
     flash = bench.prepared(board, seconds=CONFIRM_S, oversampling="1")
     images = {slot: Versions(bench.firmware(board)).image(slot) for slot in Slot}
     world = World(600 * NS + BOOT_NS, gps=None)
-    with bench.live(world, board, flash=flash) as port, closing(SerialLine(str(port), LINK_BAUD)) as line:
+    with (
+        bench.live(world, board, flash=flash) as live,
+        closing(SerialLine(str(live.port), LINK_BAUD)) as line,
+    ):
         box = BoxLink(line)
         outcome = update(box, images, read_header(images[Slot.A]).version, box.hello(), FlashProgress(None))
     return outcome.seconds

@@ -6,10 +6,11 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from opq_hil.backends import qemu_build
+from opq_hil.backends.backend import backend
 from opq_hil.backends.debian_source import cache_folder
 from opq_hil.backends.firmware import BOARDS, VARIABLE, Firmware, board_firmware, read_firmware
 from opq_proto.errors import OpqError
@@ -69,13 +70,16 @@ if __name__ == "__main__":
 BOARD = "opqbox"
 
 
-def prepare(say: Callable[[str], None]) -> Path:
+def prepare(say: Callable[[str], None], emulators: Collection[str] = ("qemu",)) -> Path:
     """Contents of the chip's flash; minutes at first use (`say` reports), two seconds later.
 
     Raises:
-        OpqError: one of both cannot be built here; the text has the apt line.
+        OpqError: an emulator is not here, or something cannot be built; the text has the apt line.
     """
-    binary = qemu_build.find(say)
-    if binary is None or binary.kind != qemu_build.MACHINE:
-        qemu_build.make(say)  # says why, and what to install
+    for name in sorted(set(emulators) - {"qemu"}):
+        backend(name)  # ours to find, not to build
+    if "qemu" in emulators:
+        binary = qemu_build.find(say)
+        if binary is None or binary.kind != qemu_build.MACHINE:
+            qemu_build.make(say)  # says why, and what to install
     return firmware_for(boards=(BOARD,), say=say)[BOARD].image.flash

@@ -29,9 +29,9 @@ def hil_firmware(request: pytest.FixtureRequest) -> Mapping[str, Firmware]:
 @pytest.mark.timeout(600)
 def test_the_real_firmware_reads_the_reference_after_a_calibration(hil_bench: Bench) -> None:
     mains = Sine(amplitude_lsb=AMPLITUDE_LSB, offset_lsb=OFFSET_LSB)
-    with hil_bench.live(World(300 * NS, mains=mains)) as port:
+    with hil_bench.live(World(300 * NS, mains=mains)) as box:
         options = ["--reference-v", "118.0", "--seconds", "2", "--yes", "--json"]
-        done = CliRunner().invoke(command, [str(port), *options])
+        done = CliRunner().invoke(command, [str(box.port), *options])
     assert done.exit_code == 0, done.output + str(done.exception)
     facts = json.loads(done.stdout)
     true_v = AMPLITUDE_LSB / 2**0.5 * BOARDS["opqbox"].v_per_lsb

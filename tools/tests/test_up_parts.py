@@ -12,11 +12,14 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
+from free_ports import free_offset
 
+from opq_hil.backends.backend import BackendError
 from opq_proto.errors import ConfigError, PortBusyError
 from opq_tools.keygen import box_ids
 from opq_tools.up.children import Child, ChildLine, LogFile, end_all
-from opq_tools.up.command import InUseError, claimed
+from opq_tools.up.command import InUseError, claimed, command
 from opq_tools.up.plan import HardwareBox, UpPlan, hardware, merged, read_config, require_free
 from opq_tools.up.stages import trouble
 
@@ -171,18 +174,31 @@ def test_boxes_without_an_id_get_the_next_free_one() -> None:
     ]
 
 
-def test_an_emulated_box_has_the_id_behind_qemu_and_a_port_of_our_own(tmp_path: Path) -> None:
-    (box,) = hardware(["qemu:7"], taken=["1"])
-    assert (box.box_id, box.emulated) == ("7", True)
+@pytest.mark.parametrize("emulator", ["qemu", "renode"])
+def test_an_emulated_box_has_the_id_behind_the_colon_and_a_port_of_our_own(
+    tmp_path: Path, emulator: str
+) -> None:
+    (box,) = hardware([f"{emulator}:7"], taken=["1"])
+    assert (box.box_id, box.emulator, box.emulated) == ("7", emulator, True)
     plan = UpPlan(tmp_path, 0, None, (box,), {}, trace=False, flash=tmp_path / "flash.bin")
     assert [(found.box_id, found.port) for found in plan.boxes] == [("7", str(tmp_path / "ports" / "box7"))]
     command = plan.commands()["box7"]
     assert command[1:3] == ["-m", "opq_hil.backends.emulated"]
-    assert f"--port={tmp_path / 'ports' / 'box7'}" in command
+    assert {f"--port={tmp_path / 'ports' / 'box7'}", f"--backend={emulator}"} < set(command)
+
+
+def test_a_box_in_renode_without_renode_is_one_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RENODE", str(tmp_path / "none"))
+    words = ["--box", "renode:1", "--data-dir", str(tmp_path / "up"), "--port-offset", str(free_offset())]
+    done = CliRunner().invoke(command, words)
+    assert isinstance(done.exception, BackendError)
+    assert str(done.exception).startswith("backend renode cannot run here: no Renode here (RENODE, or")
 
 
 @pytest.mark.parametrize(
-    "url", ["qemu:1", "qemu:", "qemu:0", "3=qemu:3", "x=/dev/a", "0=/dev/a", "1=/dev/a", "3="]
+    "url", ["qemu:1", "qemu:", "renode:0", "3=renode:3", "x=/dev/a", "0=/dev/a", "1=/dev/a", "3="]
 )
 def test_a_box_that_cannot_be_is_refused_in_one_line(url: str) -> None:
     with pytest.raises(ConfigError, match=f"^--box .*{url}"):

@@ -1,19 +1,21 @@
 """What a HIL scenario may ask of whatever runs the firmware, and the backends by name.
 
 Two kinds of runs: `run` plays a whole world and gives what was heard (suite A: the same world gives the same
-bytes on an emulator); `live` is a Box on a serial port in real time (suite B, and real boards). A new backend
-is a module with a class like `Backend`, and a line in BACKENDS.
+bytes on an emulator); `live` is a Box on a serial port in real time (suite B, and real boards), or slower:
+who waits for a Box, waits in its time (`LiveBox.now_s`). A new backend is a module with a class like
+`Backend`, and a line in BACKENDS.
 """
 
 import importlib
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from opq_hil.world.capture import Capture
-from opq_hil.world.world import World
+from opq_hil.world.world import NS, World
 from opq_proto.errors import OpqError
 
 
@@ -22,7 +24,67 @@ class BackendError(OpqError):
 
 
 class WallLimitError(BackendError):
-    """The emulator ran longer than its limit of real time."""
+    """The emulator ran longer than its limit of real time; the text says how far it came."""
+
+    def __init__(
+        self, name: str, limit_s: float, reached_ns: int, end_ns: int, wall_s: float, folder: Path
+    ) -> None:
+        reached_s = reached_ns / NS
+        super().__init__(
+            f"{name} ran longer than {limit_s:g} s: {reached_s:.3f} of {end_ns / NS:g} s virtual, "
+            f"{reached_s / max(wall_s, 1e-9):.2f} x real time; see {folder}"
+        )
+
+
+class StandsStillError(BackendError):
+    """Virtual time does not go on."""
+
+
+ASK_S = 0.05
+STILL_S = 30.0
+"""Renode's slowest: an erase of 128 kB takes it seconds in which time goes on in steps of 1 ms."""
+
+
+class BoxClock:
+    """Seconds since power-on in an emulator, asked for at most each ASK_S of the host's time."""
+
+    def __init__(self, ask_s: Callable[[], float], still_limit_s: float = STILL_S) -> None:
+        self._ask_s = ask_s
+        self._still_limit_s = still_limit_s
+        self._now_s = -1.0
+        self._asked_s = self._moved_s = float("-inf")
+
+    def __call__(self) -> float:
+        """What time it is in there.
+
+        Raises:
+            StandsStillError: it was the same for `still_limit_s`.
+            BackendError: the emulator does not answer.
+        """
+        host_s = time.monotonic()
+        if host_s - self._asked_s < ASK_S:
+            return self._now_s
+        found_s = self._ask_s()
+        self._asked_s = time.monotonic()
+        if found_s != self._now_s:
+            self._now_s, self._moved_s = found_s, self._asked_s
+        elif self._asked_s - self._moved_s > self._still_limit_s:
+            raise StandsStillError(
+                f"virtual time stands still at {found_s:.3f} s, for {self._asked_s - self._moved_s:.0f} s now"
+            )
+        return found_s
+
+
+@dataclass(frozen=True, slots=True)
+class LiveBox:
+    """A Box that runs while the block of `live` does."""
+
+    port: Path
+    """What a gateway opens."""
+    now_s: Callable[[], float] = time.monotonic
+    """The Box's time: seconds since a moment of its own. May raise BackendError."""
+    counters: Callable[[], Mapping[str, int]] = dict
+    """Of the line between emulator and gateway, where the backend carries it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +130,16 @@ class Backend(Protocol):
     def deterministic(self) -> bool: ...
 
     @property
+    def wall_factor(self) -> float:
+        """Limits of real time are written for QEMU; here they are so many times as long."""
+        ...
+
+    @property
+    def start_s(self) -> float:
+        """About how long it takes from `live` to virtual 0."""
+        ...
+
+    @property
     def boards(self) -> tuple[str, ...]:
         """Which boards it can be: all on an emulator, one on a bench."""
         ...
@@ -94,8 +166,8 @@ class Backend(Protocol):
 
     def live(
         self, image: Image, world: World, folder: Path, *, flash: Path | None = None
-    ) -> AbstractContextManager[Path]:
-        """A Box in real time for the block; the serial port that a gateway opens.
+    ) -> AbstractContextManager[LiveBox]:
+        """A Box in real time, or slower, for the block.
 
         Raises:
             BackendError: it did not start.

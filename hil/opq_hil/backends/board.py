@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from opq_hil.backends.backend import BackendError, FirmwareRun, Image
+from opq_hil.backends.backend import BackendError, FirmwareRun, Image, LiveBox
 from opq_hil.gps.oscillator import Oscillator
 from opq_hil.gps.receiver import Gps
 from opq_hil.world.capture import Capture, TimedMessage
@@ -34,6 +34,8 @@ class BoardBackend:
     board: str = "opqbox"
     name: str = "board"
     deterministic: bool = False
+    wall_factor: float = 1.0
+    start_s: float = 0.0
 
     @property
     def boards(self) -> tuple[str, ...]:
@@ -90,12 +92,14 @@ class BoardBackend:
         return FirmwareRun(world, folder, capture, {}, None, time.monotonic() - began)
 
     @contextmanager
-    def live(self, image: Image, world: World, folder: Path, *, flash: Path | None = None) -> Iterator[Path]:
+    def live(
+        self, image: Image, world: World, folder: Path, *, flash: Path | None = None
+    ) -> Iterator[LiveBox]:
         """The board's port; it runs already."""
         why = self.why_not(world)
         if why:
             raise BackendError(why)
-        yield Path(self.port)
+        yield LiveBox(Path(self.port))
 
 
 def _reset(line: BenchLine) -> int:

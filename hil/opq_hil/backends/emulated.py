@@ -14,13 +14,14 @@ from pathlib import Path
 import click
 import numpy as np
 
-from opq_hil.backends.backend import Image, backend
+from opq_hil.backends.backend import Image, LiveBox, backend
 from opq_hil.backends.firmware import BOARDS, BoardInput
 from opq_hil.gps.receiver import Gps
 from opq_hil.world.world import NS, Played, World
 from opq_proto import log
 from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import OpqError
+from opq_proto.rate_limit import RateLimitedLog
 
 LEAD_S, EVERY_S = 30, 60
 """First dip after power-on (the clock is locked by then), and from dip to dip."""
@@ -30,8 +31,8 @@ RATE_HZ = 12_000
 DIP_SHARE = 0.7
 DIP_CYCLES = 10
 NOMINAL_V, NOMINAL_HZ = 120.0, 60.0
-LATE_NS = 150_000_000
-"""From here to the emulator's virtual 0, measured; the Box's GPS is off by what is left of it."""
+EMULATORS = ("qemu", "renode")
+TICK_S = 0.1
 
 
 def world(board: BoardInput, utc_ns: int, lead_s: float, every_s: int) -> World:
@@ -61,6 +62,7 @@ def linked(path: Path, port: Path) -> Iterator[None]:
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--box-id", required=True, help="For the log.")
+@click.option("--backend", "name", type=click.Choice(EMULATORS), default="qemu", show_default=True)
 @click.option("--board", type=click.Choice(sorted(BOARDS)), default="opqbox", show_default=True)
 @click.option(
     "--flash", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The chip's flash."
@@ -73,6 +75,7 @@ def linked(path: Path, port: Path) -> Iterator[None]:
 )
 def main(
     box_id: str,
+    name: str,
     board: str,
     flash: Path,
     port: Path,
@@ -86,28 +89,34 @@ def main(
     stop = threading.Event()
     try:
         with stopped_by_signals(stop):
-            found = backend("qemu")
-            told = world(BOARDS[board], time.time_ns() + LATE_NS, lead_s, every_s)
-            first_ns = time.monotonic_ns() + LATE_NS + round(lead_s % every_s * NS)
+            found = backend(name)
+            # the Box's GPS is off by what is left of this, and by what a slow emulator falls behind
+            told = world(BOARDS[board], time.time_ns() + round(found.start_s * NS), lead_s, every_s)
             image = Image(board, flash, BOARDS[board].converter)
             kept = folder / "flash.bin"
             with (
-                found.live(image, told, folder, flash=kept if kept.exists() else None) as pty,
-                linked(port, pty),
+                found.live(image, told, folder, flash=kept if kept.exists() else None) as box,
+                linked(port, box.port),
             ):
                 logger.info("box.started", port=str(port), emulator=found.version)
-                serve(stop, first_ns, every_s, logger)
+                serve(stop, box, lead_s % every_s, every_s, logger)
     except (OpqError, OSError) as error:
         click.echo(f"box {box_id}: {error}", err=True)
         sys.exit(getattr(error, "exit_code", 1))
 
 
-def serve(stop: threading.Event, first_ns: int, every_s: int, logger: log.Log) -> None:
-    """Wait for the end, telling each dip when it begins (monotonic ns)."""
-    at_ns = first_ns
-    while not stop.wait(max(0.0, (at_ns - time.monotonic_ns()) / NS)):
-        logger.info("box.event_sent", monotonic_ns=at_ns)
-        at_ns += every_s * NS
+def serve(stop: threading.Event, box: LiveBox, first_s: float, every_s: int, logger: log.Log) -> None:
+    """Wait for the end; report each dip when it begins in the Box, and bytes that no gateway took."""
+    lines = RateLimitedLog(logger)
+    at_s, dropped = first_s, 0
+    while not stop.wait(TICK_S) and (now_s := box.now_s()) < LONGEST_NS / NS:
+        late_s = now_s - at_s
+        if late_s >= 0:
+            logger.info("box.event_sent", monotonic_ns=time.monotonic_ns() - round(late_s * NS))
+            at_s += every_s
+        more = box.counters().get("dropped_bytes", 0)
+        if more > dropped and lines.info("box.bytes_dropped", dropped_bytes=more):
+            dropped = more
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The firmware on our QEMU machine: a world in virtual time (suite A), or a Box on a pty (suite B).
 
 Instructions are counted (`-icount shift=3,sleep=off`: 8 ns each): the same flash and world give the same
-bytes. A live run does the same and waits for the wall clock at each millisecond.
+bytes. A live run does the same and waits for the wall clock at each millisecond; QMP says what time it is in
+there.
 """
 
 import json
@@ -9,7 +10,7 @@ import os
 import re
 import selectors
 import shutil
-import signal
+import socket
 import subprocess
 import sys
 import time
@@ -19,16 +20,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from opq_hil.backends.backend import BackendError, FirmwareRun, Image, WallLimitError
+from opq_hil.backends.backend import (
+    BackendError,
+    BoxClock,
+    FirmwareRun,
+    Image,
+    LiveBox,
+    WallLimitError,
+)
 from opq_hil.backends.firmware import BOARDS
+from opq_hil.backends.processes import end_group, tethered
 from opq_hil.backends.qemu_build import MACHINE, QemuBinary, find
 from opq_hil.world.capture import read_log
-from opq_hil.world.world import World
+from opq_hil.world.world import NS, World
 
 FLASH_BYTES = 1 << 20
 ICOUNT = "shift=3,sleep=off"
 START_LIMIT_S = 20.0
-END_LIMIT_S = 10.0
+ANSWER_LIMIT_S = 10.0
+CLOCK = "virtual-ns"
+"""Property of our machine: its time."""
 STOPPED = "stopped"
 """How a report ends when neither the world nor the firmware ended the run: somebody's signal."""
 ABSENT = ("there is no QEMU", "without our machine", "our QEMU is not here")
@@ -42,6 +53,8 @@ class Qemu:
 
     name: str = "qemu"
     deterministic: bool = True
+    wall_factor: float = 1.0
+    start_s: float = 0.15
     quiet: bool = False
     _found: list[QemuBinary | None] = field(default_factory=list)
 
@@ -85,6 +98,9 @@ class Qemu:
         began = time.monotonic()
         said, code = _played(command, folder, wall_limit_s)
         wall_s = time.monotonic() - began
+        if code is None:
+            reached_ns = int(read_report(files["report"])["virtual_ns"]) if files["report"].exists() else 0
+            raise WallLimitError("QEMU", wall_limit_s, reached_ns, world.end_ns, wall_s, folder)
         locked_up = "fatal: Lockup" in said  # ARMv7-M B1.5.15: a fault in a fault; the report says "hang"
         if (code and not locked_up) or not files["report"].exists():
             raise BackendError(f"QEMU ended with {code}: {_last(said)}")
@@ -96,8 +112,10 @@ class Qemu:
         )
 
     @contextmanager
-    def live(self, image: Image, world: World, folder: Path, *, flash: Path | None = None) -> Iterator[Path]:
-        """A Box in real time; yields the pty that a gateway opens. The report is there afterwards.
+    def live(
+        self, image: Image, world: World, folder: Path, *, flash: Path | None = None
+    ) -> Iterator[LiveBox]:
+        """A Box in real time, on a pty. The report is there afterwards.
 
         Raises:
             BackendError: QEMU did not start.
@@ -105,19 +123,23 @@ class Qemu:
         binary = self._needed()
         folder = folder.absolute()
         files = _files(folder, world, flash or image.flash)
-        command = (*_command(binary, files, ",live=on"), "-serial", "pty", "-serial", "null")
-        with (folder / "qemu.log").open("w") as errors:
+        ours, theirs = socket.socketpair()
+        control = ("-chardev", f"socket,id=control,fd={theirs.fileno()}", "-mon", "control,mode=control")
+        command = (*_command(binary, files, ",live=on"), "-serial", "pty", "-serial", "null", *control)
+        with ours, theirs, (folder / "qemu.log").open("w") as errors:
             process = subprocess.Popen(
-                _tethered(command),
+                tethered(command),
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
                 start_new_session=True,
+                pass_fds=(theirs.fileno(),),
             )
+            theirs.close()
             try:
-                yield _pty(process, folder / "qemu.log")
+                yield LiveBox(_pty(process, folder / "qemu.log"), BoxClock(QmpClock(ours).read_s))
             finally:
                 _end(process)
 
@@ -134,10 +156,51 @@ def read_report(path: Path) -> Mapping[str, Any]:
     return report
 
 
-def _tethered(command: tuple[str, ...]) -> tuple[str, ...]:
-    """The command, ended when whoever runs it dies, even by kill -9 (util-linux; else it stays)."""
-    tether = shutil.which("setpriv")
-    return (tether, "--pdeathsig", "TERM", *command) if tether else command
+class QmpClock:
+    """The machine's time, asked for at a QMP socket (QEMU's control protocol: a line of JSON each way)."""
+
+    def __init__(self, line: socket.socket) -> None:
+        line.settimeout(ANSWER_LIMIT_S)
+        self._line = line
+        self._heard = b""
+        self._ready = False
+
+    def read_s(self) -> float:
+        """Seconds since power-on.
+
+        Raises:
+            BackendError: it does not answer, or it is a QEMU with an older machine.
+        """
+        try:
+            if not self._ready:
+                self._ask("qmp_capabilities")
+                self._ready = True
+            answer = self._ask("qom-get", path="/machine", property=CLOCK)
+        except (OSError, ValueError) as error:
+            raise BackendError(f"QEMU does not say what time it is: {error}") from error
+        if not isinstance(answer.get("return"), int):
+            why = answer.get("error", answer)
+            raise BackendError(
+                f"QEMU does not say what time it is: {why}; if its machine is an older one, "
+                "build it again: python -m opq_hil.backends.qemu_build"
+            )
+        return int(answer["return"]) / NS
+
+    def _ask(self, command: str, **arguments: str) -> Mapping[str, Any]:
+        line = {"execute": command, **({"arguments": arguments} if arguments else {})}
+        self._line.sendall(json.dumps(line).encode() + b"\n")
+        while True:
+            head, newline, rest = self._heard.partition(b"\n")
+            if newline:
+                self._heard = rest
+                answer: Mapping[str, Any] = json.loads(head)
+                if "return" in answer or "error" in answer:  # neither greeting nor event
+                    return answer
+            else:
+                more = self._line.recv(65_536)
+                if not more:
+                    raise ConnectionError("it has ended")
+                self._heard += more
 
 
 def _tell(text: str) -> None:
@@ -173,10 +236,10 @@ def _command(binary: QemuBinary, files: Mapping[str, Path], options: str = "") -
     return (*head, "-display", "none", "-monitor", "none", "-nodefaults")
 
 
-def _played(command: tuple[str, ...], folder: Path, wall_limit_s: float) -> tuple[str, int]:
-    """What QEMU said and its exit code."""
+def _played(command: tuple[str, ...], folder: Path, wall_limit_s: float) -> tuple[str, int | None]:
+    """What QEMU said and its exit code; None: it was ended at the limit."""
     process = subprocess.Popen(
-        _tethered(command),
+        tethered(command),
         cwd=folder,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -187,7 +250,7 @@ def _played(command: tuple[str, ...], folder: Path, wall_limit_s: float) -> tupl
     try:
         said, _ = process.communicate(timeout=wall_limit_s)
     except subprocess.TimeoutExpired:
-        raise WallLimitError(f"QEMU ran longer than {wall_limit_s:g} s; see {folder}") from None
+        return "", None
     finally:
         _end(process)
     return said, process.returncode
@@ -213,13 +276,7 @@ def _pty(process: subprocess.Popen[str], errors: Path) -> Path:
 
 def _end(process: subprocess.Popen[str]) -> None:
     """Ask first: QEMU then writes flash and report."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if process.poll() is None:
-            process.send_signal(number)
-            try:
-                process.wait(END_LIMIT_S)
-            except subprocess.TimeoutExpired:
-                continue
+    end_group(process)
     if process.stdout is not None:
         process.stdout.close()
 

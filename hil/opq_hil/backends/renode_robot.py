@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from opq_hil.backends.renode import environment
+
 ROBOT = Path(__file__).resolve().parents[2] / "renode" / "robot"
 SUITES = ("boot", "timing", "clock", "faults", "update", "soak")
 NO_RENODE = 3
@@ -68,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--firmware: want the folder that `opq-tools firmware build` makes")
     suites = told.suites or (SUITES if "soak" in told.include else SUITES[:-1])
     line = command(program, told.firmware.absolute(), told.results.absolute(), suites, told.include)
-    return subprocess.run(line, check=False).returncode
+    return subprocess.run(line, env=environment(), check=False).returncode
 
 
 if __name__ == "__main__":

@@ -54,10 +54,16 @@ class Kills:
 
 
 class GatewayProcess:
-    """`opq-gateway run` for the `with` block; `ports` by Box id."""
+    """`opq-gateway run` for the `with` block; `ports` by Box id; `now_s`: those Boxes' time, to wait in."""
 
-    def __init__(self, ports: Mapping[str, str | Path], folder: Path) -> None:
+    def __init__(
+        self,
+        ports: Mapping[str, str | Path],
+        folder: Path,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.folder = folder
+        self._now_s = now_s
         self._ports = {box_id: str(port) for box_id, port in ports.items()}
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -106,18 +112,31 @@ class GatewayProcess:
         self._log.close()
 
     def wait_until(self, condition: Callable[[], bool], timeout_s: float, what: str) -> None:
-        """Wait for something that it should bring about.
+        """Wait for something that it should bring about, in the Boxes' time.
 
         Raises:
             GatewayFailedError: it ended, or the time is over.
+            BackendError: the Boxes' time stands still.
         """
-        end = time.monotonic() + timeout_s
+        end = self._now_s() + timeout_s
         while not condition():
             assert self._process is not None
-            if self._process.poll() is not None or time.monotonic() > end:
+            if self._process.poll() is not None or self._now_s() > end:
                 words = (self.folder / "gateway.log").read_text(errors="replace").splitlines()[-3:]
                 raise GatewayFailedError(f"not within {timeout_s:g} s: {what}; gateway: {' | '.join(words)}")
             time.sleep(0.1)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let it work for so long, in its own time and in that of the Boxes; it must not end.
+
+        In both: an emulator that was behind catches up faster than real time.
+        """
+        end, box_end = time.monotonic() + seconds, self._now_s() + seconds
+        self.wait_until(
+            lambda: time.monotonic() >= end and self._now_s() >= box_end,
+            float("inf"),
+            f"{seconds:g} s of work",
+        )
 
     def blocks(self, box_id: str = "1") -> list[SampleBlock]:
         """Everything in the ring of a Box now, in the order it was written."""
@@ -149,7 +168,7 @@ class GatewayProcess:
         self._wait_for_more()
         deaf_s = []
         for _ in range(kills):
-            time.sleep(chance.uniform(CAUGHT_UP_S, CAUGHT_UP_S + 1.0))
+            self.pass_time(chance.uniform(CAUGHT_UP_S, CAUGHT_UP_S + 1.0))
             self.kill()
             killed_ns = time.monotonic_ns()
             time.sleep(RESTART_S)

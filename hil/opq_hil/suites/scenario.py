@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from opq_hil.backends.backend import Backend, BackendError, FirmwareRun
+from opq_hil.backends.backend import Backend, BackendError, FirmwareRun, LiveBox
 from opq_hil.backends.firmware import Firmware
 from opq_hil.world.world import NS, World
 from opq_proto.errors import OpqError
@@ -85,9 +85,8 @@ class Bench:
         if why:
             raise SkippedError(why)
         image = self.firmware(board).image
-        run = self.backend.run(
-            image, world, self._fresh(name), flash=flash, wall_limit_s=wall_limit_s or self._limit_s
-        )
+        limit_s = (wall_limit_s or self._limit_s) * self.backend.wall_factor
+        run = self.backend.run(image, world, self._fresh(name), flash=flash, wall_limit_s=limit_s)
         with self._lock:
             self.runs.append(run)
             self.virtual_ns += world.end_ns
@@ -144,14 +143,14 @@ class Bench:
         return run.flash
 
     @contextmanager
-    def live(self, world: World, board: str = "opqbox", *, flash: Path | None = None) -> Iterator[Path]:
-        """A Box in real time: its serial port."""
+    def live(self, world: World, board: str = "opqbox", *, flash: Path | None = None) -> Iterator[LiveBox]:
+        """A Box in real time, or slower: its serial port and what time it is in there."""
         why = self.backend.why_not(world)
         if why:
             raise SkippedError(why)
         image = self.firmware(board).image
-        with self.backend.live(image, world, self._fresh("live"), flash=flash) as port:
-            yield port
+        with self.backend.live(image, world, self._fresh("live"), flash=flash) as box:
+            yield box
 
     def _fresh(self, name: str) -> Path:
         with self._lock:
@@ -179,7 +178,8 @@ class FirmwareScenario:
     slow: bool = False
     """A minute of a core and more: pytest plays it only with `-m slow`, a shorter one shows the same."""
     wall_limit_s: float = 900.0
-    """Ends an emulator that hangs; no verdict on speed, for on a busy machine a good run takes minutes."""
+    """Of QEMU, others have their factor. Ends an emulator that hangs; no verdict on speed, for on a busy
+    machine a good run takes minutes."""
     virtual_s: int = 60
     """About how long it is in all: the longest are begun first."""
 

@@ -29,10 +29,14 @@ class NoAnswerError(OpqError):
 
 
 class BenchLine:
-    """A port that is open for the `with` block; times are ns of the monotonic clock since it was opened."""
+    """A port that is open for the `with` block; times are ns of `now_s` since it was opened.
 
-    def __init__(self, port: str | Path) -> None:
+    `now_s`: the Box's time (`LiveBox.now_s`). All waiting is in it: an emulator may be slower than its host.
+    """
+
+    def __init__(self, port: str | Path, now_s: Callable[[], float] = time.monotonic) -> None:
         self.port = str(port)
+        self.now_s = now_s
         self.heard: list[TimedMessage] = []
         self.log: list[tuple[int, bytes]] = []
         self._decoder = link.Decoder()
@@ -44,7 +48,7 @@ class BenchLine:
             self._serial = serial.serial_for_url(self.port, baudrate=LINK_BAUD, timeout=READ_S)
         except (OSError, ValueError) as error:
             raise NoAnswerError(f"cannot open {self.port}: {why_not_opened(error)}") from error
-        self._start_ns = time.monotonic_ns()
+        self._start_s = self.now_s()
         return self
 
     def __exit__(
@@ -61,12 +65,16 @@ class BenchLine:
         self._serial.write(data)
 
     def read(self, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
-        """Take in what comes, for so long or until something is true."""
-        end = time.monotonic() + seconds
-        while not until() and time.monotonic() < end:
+        """Take in what comes, for so long or until something is true.
+
+        Raises:
+            BackendError: the Box's time stands still.
+        """
+        end = self.now_s() + seconds
+        while not until() and self.now_s() < end:
             data = self._serial.read(max(1, self._serial.in_waiting))
             if data:
-                t_ns = time.monotonic_ns() - self._start_ns
+                t_ns = round((self.now_s() - self._start_s) * NS)
                 self.log.append((t_ns, data))
                 self.heard += [
                     TimedMessage(t_ns, number, message) for number, message in self._decoder.feed(data)

@@ -5,7 +5,6 @@ what time it was reached; on a live line `reach` does what is needed and waits. 
 "sampling, locked" is both.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 
 from opq_hil.world.capture import TimedMessage
@@ -83,7 +82,7 @@ def when(heard: Sequence[TimedMessage], state: str, after_ns: int = 0) -> int:
 
 
 def reach(line: BenchLine, state: str, timeout_s: float = 60.0) -> None:
-    """Get a live Box into a state: ask who it is, wake it if it is silent, wait for the rest.
+    """Get a live Box into a state: ask who it is, wake it if it is silent, wait for the rest, in its time.
 
     Raises:
         NotReachedError, NoAnswerError: it did not come.
@@ -102,11 +101,11 @@ def reach(line: BenchLine, state: str, timeout_s: float = 60.0) -> None:
 
 def _wake(line: BenchLine, timeout_s: float) -> None:
     """Ask who it is until it answers: what is said before it has started is lost."""
-    end = time.monotonic() + timeout_s
+    end = line.now_s() + timeout_s
     while True:
         try:
             line.send_command(Operation.HELLO, timeout_s=ASK_AGAIN_S)
             return
         except NoAnswerError:
-            if time.monotonic() > end:
+            if line.now_s() > end:
                 raise

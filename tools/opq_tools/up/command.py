@@ -43,7 +43,7 @@ class InUseError(OpqError):
     "boxes",
     multiple=True,
     metavar="[ID=]URL",
-    help="A real Box: /dev/serial/by-id/…, socket://host:port; or qemu:ID, the firmware in an emulator.",
+    help="A real Box: /dev/serial/by-id/…, socket://host:port; in an emulator: qemu:ID, renode:ID.",
 )
 @click.option(
     "--replay",
@@ -127,10 +127,11 @@ def command(
     ports = {name: port for name, port in PORTS.items() if name not in NOT_OF_UP}
     with claimed(where):  # before the ports: run twice, it is the other one that holds them
         require_free(ports, port_offset, typed_command())
-        if any(box.emulated for box in real):
+        emulators = {box.emulator for box in real if box.emulator}
+        if emulators:
             from opq_tools.built_firmware import prepare  # minutes at first use: after what may be refused
 
-            plan = replace(plan, flash=prepare(lambda text: click.echo(text, err=True)))
+            plan = replace(plan, flash=prepare(lambda text: click.echo(text, err=True), emulators))
         plan.prepare()
         if config:
             plan.check()

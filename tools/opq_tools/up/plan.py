@@ -23,8 +23,8 @@ ROOMS = ("gateway", "cloud")
 
 OF_RULES = ("cronsim", "fastapi", "jinja2", "msgspec", "uvicorn")
 """What the rule engine imports at its start; without the extra `rules` Makai runs without it."""
-QEMU = "qemu:"
-"""A Box given as qemu:ID runs its firmware in an emulator."""
+EMULATORS = ("qemu", "renode")
+"""A Box given as qemu:ID or renode:ID runs its firmware in an emulator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,13 @@ class HardwareBox:
 
     box_id: str
     port: str
-    emulated: bool = False
-    """`port` is then a link to the emulator's pty, made when it runs."""
+    emulator: str = ""
+    """One of EMULATORS; `port` is then a link to the emulator's pty, made when it runs."""
+
+    @property
+    def emulated(self) -> bool:
+        """Whether its firmware runs in an emulator."""
+        return bool(self.emulator)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +150,13 @@ class UpPlan:
 
     def _emulator(self, box: HardwareBox) -> list[str]:
         folder = self.data_dir / "emulated" / f"box{box.box_id}"
-        told = {"box-id": box.box_id, "flash": self.flash, "port": self._link(box.box_id), "folder": folder}
+        told = {
+            "backend": box.emulator,
+            "box-id": box.box_id,
+            "flash": self.flash,
+            "port": self._link(box.box_id),
+            "folder": folder,
+        }
         words = [f"--{name}={value}" for name, value in told.items()]
         return [sys.executable, "-m", "opq_hil.backends.emulated", *words]
 
@@ -200,18 +211,19 @@ def hardware(urls: Sequence[str], taken: Sequence[str]) -> tuple[HardwareBox, ..
         name, equals, url = text.partition("=")
         if not equals or "/" in name or ":" in name:
             name, url = "", text
-        emulated = url.startswith(QEMU)
-        if emulated:
+        kind, colon, box_id = url.partition(":")
+        emulator = kind if colon and kind in EMULATORS else ""
+        if emulator:
             if name:
                 raise ConfigError(
-                    f"--box {text}: write the id of an emulated Box after the colon: {QEMU}{name}"
+                    f"--box {text}: write the id of an emulated Box after the colon: {emulator}:{name}"
                 )
-            name = url.removeprefix(QEMU)
+            name = box_id
         if not url:
             raise ConfigError(
                 f"--box {text!r}: want [ID=]URL, e.g. 7=/dev/serial/by-id/usb-OPQ_Box or socket://host:4001"
             )
-        if name or emulated:
+        if name or emulator:
             if not _is_box_id(name):
                 raise ConfigError(f"--box {text}: {name!r} is no Box id; want a whole number from 1")
         else:
@@ -221,7 +233,7 @@ def hardware(urls: Sequence[str], taken: Sequence[str]) -> tuple[HardwareBox, ..
                 f"--box {text}: Box {name} is there already; give another id, e.g. --box 9={url}"
             )
         used.append(name)
-        found.append(HardwareBox(name, url, emulated))
+        found.append(HardwareBox(name, url, emulator))
     return tuple(found)
 
 

@@ -1,0 +1,129 @@
+"""Between an emulator's pty and a gateway: a wire on which nobody's absence stops the world.
+
+Renode writes to its pty and waits until somebody reads: without a reader virtual time stands still, and the
+process no longer ends. A Box's bytes are lost on the wire instead. So one thread reads Renode's end always,
+offers the gateway a pty of its own, and drops and counts what that does not take.
+"""
+
+import errno
+import os
+import select
+import termios
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+READ_BYTES = 65_536
+PENDING_BYTES = 4096
+"""Of a gateway that is faster than the emulator: beyond it the gateway waits."""
+LISTEN_S = 0.05
+"""Between two looks whether a gateway has opened its end; what it sends until then waits in its pty."""
+
+
+def set_raw(fd: int) -> None:
+    """Raw, whatever it was: an emulator without a terminal leaves its pty with what was in memory."""
+    controls = termios.tcgetattr(fd)[6]
+    controls[termios.VMIN], controls[termios.VTIME] = 1, 0
+    flags = termios.CREAD | termios.CS8 | termios.CLOCAL
+    speed = termios.B38400  # a pty has none
+    termios.tcsetattr(fd, termios.TCSANOW, [0, 0, flags, 0, speed, speed, controls])
+
+
+class PtyRelay:
+    """The gateway's pty for the `with` block; `theirs` is the emulator's.
+
+    Attributes:
+        path: what the gateway opens; it may come and go.
+    """
+
+    def __init__(self, theirs: Path) -> None:
+        self._theirs = os.open(theirs, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        set_raw(self._theirs)
+        termios.tcflush(self._theirs, termios.TCIOFLUSH)
+        self._master, slave = os.openpty()
+        set_raw(slave)
+        self.path = Path(os.ttyname(slave))
+        os.close(slave)  # from here on the master says whether somebody has it open
+        os.set_blocking(self._master, False)
+        self._wake, self._waker = os.pipe()
+        self._from_box = self._to_box = self._dropped = 0
+        self._thread = threading.Thread(target=self._carry, name="pty relay", daemon=True)
+
+    def counters(self) -> Mapping[str, int]:
+        """Bytes so far. What a gateway left unread in its pty, some kB, counts as taken."""
+        return {
+            "from_box_bytes": self._from_box,
+            "dropped_bytes": self._dropped,
+            "to_box_bytes": self._to_box,
+        }
+
+    def __enter__(self) -> "PtyRelay":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.write(self._waker, b"\0")
+        self._thread.join()
+        for fd in (self._theirs, self._wake, self._waker):
+            os.close(fd)
+
+    def _carry(self) -> None:
+        poll = select.poll()
+        poll.register(self._wake, select.POLLIN)
+        pending = b""
+        try:
+            while True:
+                listening = self._somebody()
+                poll.register(self._theirs, select.POLLIN | (select.POLLOUT if pending else 0))
+                poll.register(self._master, select.POLLIN if listening and not pending else 0)
+                if not listening:
+                    poll.unregister(self._master)  # it would report the hang-up without end
+                events = dict(poll.poll(LISTEN_S * 1000))
+                if self._wake in events:
+                    return
+                if events.get(self._theirs, 0) & (select.POLLIN | select.POLLHUP):
+                    data = os.read(self._theirs, READ_BYTES)
+                    if not data:
+                        return
+                    self._from_box += len(data)
+                    self._dropped += len(data) - self._offer(data)
+                if events.get(self._master, 0) & select.POLLIN:
+                    pending = self._read_gateway()
+                if pending:
+                    pending = pending[self._send(pending) :]
+        except OSError as error:
+            if error.errno != errno.EIO:  # EIO: the emulator's end is gone
+                raise
+        finally:
+            os.close(self._master)  # the gateway's port hangs up, as when a plug is pulled
+
+    def _somebody(self) -> bool:
+        ask = select.poll()
+        ask.register(self._master, 0)
+        return not any(events & select.POLLHUP for _, events in ask.poll(0))
+
+    def _offer(self, data: bytes) -> int:
+        """How much of it the gateway's pty takes now."""
+        try:
+            return os.write(self._master, data) if self._somebody() else 0
+        except BlockingIOError:
+            return 0
+
+    def _read_gateway(self) -> bytes:
+        try:
+            return os.read(self._master, PENDING_BYTES)
+        except OSError as error:
+            if error.errno in (errno.EIO, errno.EAGAIN):  # it has just closed its end
+                return b""
+            raise
+
+    def _send(self, data: bytes) -> int:
+        try:
+            sent = os.write(self._theirs, data)
+        except BlockingIOError:
+            return 0
+        self._to_box += sent
+        return sent

@@ -158,11 +158,13 @@ def ended_by(plugins: Plugins, text: str) -> str:
     ("sent", "told"),
     [
         ("struct.pack('!I', 17 << 20)", "a message of 17825792 bytes"),
-        ("framed(b'\\x91' * 200_000 + b'\\xc0')", "recursion"),
+        ("framed(b'\\x94\\xa6answer\\x01' + b'\\x91' * 200_000 + b'\\xc0\\x80')", "recursion"),
         ("framed(b'\\xdd' + struct.pack('!I', 15 << 20) + b'\\x90' * (15 << 20))", "lists and maps"),
-        ("framed(msgspec.msgpack.encode(['pong', 1])) * 5_000", "answers to calls that nobody made"),
-        ("framed(msgspec.msgpack.encode(['ready', {'protections': {}}]))", "message ['ready'"),
-        ("framed(msgspec.msgpack.encode(['tell', 1, 'log', 5]))", "not subscriptable"),
+        ("framed(msgspec.msgpack.encode(['heartbeat'])) * 5_000", "answers to calls that nobody made"),
+        ("framed(msgspec.msgpack.encode(['ready', ['x'], '']))", "a second handshake"),
+        ("framed(msgspec.msgpack.encode(['log', 1, 'event', 5]))", "Expected `object`, got `int`"),
+        ("framed(msgspec.msgpack.encode(['call', 1, 1, 'exec', []]))", "Invalid value 'call'"),
+        ("framed(msgspec.msgpack.encode(['answer', 1]))", "of at least length 4"),
     ],
 )
 def test_what_is_no_message_ends_the_process_and_not_the_host(fresh: Plugins, sent: str, told: str) -> None:
@@ -174,19 +176,26 @@ def test_answers_that_are_none_are_an_error_of_the_row(fresh: Plugins) -> None:
     assert made is not None
     function = made()
     for told in ("5", "[]", "[[1, 2, 3]]", "[[1, None], [2, None]]", "{'a': 1}"):
-        every = f"b''.join(framed(msgspec.msgpack.encode(['done', n, {told}, {{}}])) for n in range(100))"
+        every = f"b''.join(framed(msgspec.msgpack.encode(['answer', n, {told}, {{}}])) for n in range(100))"
         with pytest.raises(RowError, match="nonsense"):
             function.exec([f"raw({every})"], Whose())
     assert fresh.status("f")["crashes"] == 0
 
 
-@pytest.mark.parametrize("batch", ["'rows', [5]", "'rows', [{1: 2}]"])
-def test_a_batch_that_is_none_ends_the_source_s_process(tmp_path: Path, batch: str) -> None:
+@pytest.mark.parametrize(
+    ("batch", "told"),
+    [
+        ("[5], None", "got `int`"),
+        ("[{1: 2}], None", "got `int`"),
+        ("[{'a': 2}], []", "one for each of the 1"),
+    ],
+)
+def test_a_batch_that_is_none_ends_the_source_s_process(tmp_path: Path, batch: str, told: str) -> None:
     code = CODE.replace("class Function(sdk.Function)", "class Other") + (
         "\nclass Source(sdk.Source):\n"
         "    def configure(self, datasource, properties): pass\n"
         "    def open(self, context):\n"
-        f"        raw(framed(msgspec.msgpack.encode(['emit', 1, {batch}, None, None, None][:7])))\n"
+        f"        raw(framed(msgspec.msgpack.encode(['rows', 1, {batch}, None, None])))\n"
         "        context.wait(60)\n"
     )
     made = Plugins(tmp_path / "data")
@@ -196,7 +205,7 @@ def test_a_batch_that_is_none_ends_the_source_s_process(tmp_path: Path, batch: s
     thread = threading.Thread(target=source.open, args=(whose,))
     thread.start()
     wait_for(lambda: made.status("s")["crashes"])
-    assert "a batch that is none" in made.status("s")["last_error"] and whose.rows == []
+    assert told in made.status("s")["last_error"] and whose.rows == []
     whose.end.set()
     made.close()
     thread.join(60)
@@ -222,7 +231,7 @@ def test_a_process_that_lies_of_its_protections_is_not_asked(fresh: Plugins) -> 
 def test_lines_for_the_log_are_counted_beyond_a_rate(fresh: Plugins) -> None:
     made = fresh.function("f")
     assert made is not None
-    told = "framed(msgspec.msgpack.encode(['tell', 1, 'log', {'event': 'x', 'facts': {}}]))"
+    told = "framed(msgspec.msgpack.encode(['log', 1, 'x', {}]))"
     whose = Whose()
     assert made().exec([f"raw({told} * 5_000) or 1"], whose) == 1
     assert len(whose.errors) <= 2_000 and fresh.status("f")["tells_dropped"] > 2_000

@@ -86,10 +86,12 @@ def test_a_missing_or_wrong_manifest_says_what_is_wanted(tmp_path: Path) -> None
     told = refused(
         tmp_path, zipped({"plugin.json": '{"name": "a b", "version": "1", "language": "go", "x": 1}'})
     )
-    for each in ("'x' is unknown", "name is 'a b'", "version '1'", "language is 'go'"):
+    for each in ("'x' is unknown", "name  is 'a b'", "version  is '1'", "language  is 'go'"):
         assert each in told
-    assert "api is 2" in refused(tmp_path, plugin_zip("m", api=2))
-    assert "no symbol" in refused(tmp_path, zipped({"plugin.json": '{"name":"m","version":"1.0.0"}'}))
+    assert "api  is 2" in refused(tmp_path, plugin_zip("m", api=2))
+    assert "want at least one source" in refused(
+        tmp_path, zipped({"plugin.json": '{"name":"m","version":"1.0.0"}'})
+    )
 
 
 def test_a_sum_that_does_not_fit_is_refused_and_one_can_be_required(tmp_path: Path) -> None:

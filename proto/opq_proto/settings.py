@@ -4,7 +4,8 @@ It reads plain dataclasses with the standard library alone, so that a worker pro
 `opq_proto.config` reads a service's whole file, with pydantic. All problems are found before any is
 reported. A field may narrow its range by its metadata:
 `field(default=0.9, metadata={"minimum": 0.0, "maximum": 1.0, "help": "..."})`. A whole number with
-`"ms": True` there may be given as a duration, `"10s"`; words of a choice in any case.
+`"ms": True` there may be given as a duration, `"10s"`; words of a choice in any case. `"read"` there is a
+function from what was given to the value; its ValueError says what is wanted.
 """
 
 import re
@@ -15,6 +16,8 @@ from math import isfinite
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 UNITS_MS = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
+LONGEST_SHOWN = 100
+"""Characters of a wrong value in a problem."""
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _WHOLE = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+", re.ASCII)
 DURATION_WANTED = 'want ms as a whole number, or text such as "500ms", "10s", "1h30m"'
@@ -54,7 +57,7 @@ def configure(config_class: type[Config], settings: Mapping[str, Any]) -> tuple[
             value, problem = _read(settings[name], hints[name], item)
             problem = problem or _out_of_range(value, item)
             if problem:
-                problems.append(f"{name}  is {settings[name]!r}; {problem}")
+                problems.append(f"{name}  is {_shown(settings[name])}; {problem}")
             values[name] = value
         elif item.default is MISSING and item.default_factory is MISSING:
             problems.append(f"{name}  missing{_help(item)}")
@@ -84,6 +87,11 @@ def unknown_key(key: str, known: Mapping[str, object]) -> str:
     return f"unknown key; it has {', '.join(known) or 'none'}"
 
 
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
+
+
 def _help(item: "Field[Any]") -> str:
     text = item.metadata.get("help")
     return f": {text}" if text else ""
@@ -101,11 +109,12 @@ def _out_of_range(value: Any, item: "Field[Any]") -> str | None:
 
 
 def _read(value: Any, kind: Any, item: "Field[Any]") -> tuple[Any, str | None]:
-    """As `_checked`, for a field, which may hold a duration."""
-    if not item.metadata.get("ms"):
+    """As `_checked`, for a field, which may hold a duration or have a reader of its own."""
+    read = milliseconds if item.metadata.get("ms") else item.metadata.get("read")
+    if read is None:
         return _checked(value, kind)
     try:
-        return milliseconds(value), None
+        return read(value), None
     except ValueError as error:
         return value, str(error).removeprefix(f"is {value!r}; ")
 

@@ -6,16 +6,16 @@ and writes nothing there: its own release store is in memory, and says what it r
 
 import time
 from collections.abc import Callable, Collection, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from opq_plugins.host.plugins import Plugins
+from opq_plugins.host.host import PluginHost
 from opq_plugins.package.manifest import PackageManifest
 from opq_plugins.package.packing import signer
 from opq_plugins.package.releases import Release, ReleaseFolder, ReleaseIndex, ReleaseStore
 from opq_plugins.policy import Policy
+from opq_plugins.sdk import Value
 from opq_proto.errors import OpqError, PluginError
 
 AGAIN_S = 60.0
@@ -28,7 +28,7 @@ class NotAllowedError(PluginError):
     """Our own policy does not let it run."""
 
 
-class Following(Plugins):
+class Following(PluginHost):
     """`kinds`: only plug-ins with symbols of these are taken. Call `poll` about once a second, in one thread.
 
     `between`: re-entrant; held while versions are exchanged or taken away, not while one is started.
@@ -40,14 +40,16 @@ class Following(Plugins):
         kinds: Collection[str],
         policy: Policy | None = None,
         *,
-        between: AbstractContextManager[Any] | None = None,
+        between: AbstractContextManager[object] | None = None,
         on_change: Callable[[str, str], None] = lambda kind, symbol: None,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
+        folder = data_dir / "plugins"
+        store = ReleaseStore(Path(":memory:"))
+        super().__init__(store, ReleaseFolder(folder), policy or Policy(), on_change, between)
         self._kinds = frozenset(kinds)
-        self._between = between or nullcontext()
         self._now = monotonic_s
-        self._index = ReleaseIndex(data_dir / "plugins" / "installed.sqlite")
+        self._index = ReleaseIndex(folder / "installed.sqlite")
         self._taken: dict[str, Release] = {}
         """What the other host has, as far as it was taken, or is none of ours."""
         self._refused: dict[str, tuple[Release, float]] = {}
@@ -56,8 +58,7 @@ class Following(Plugins):
         self.unreadable = 0
         """Polls that could not read the other host's file."""
         self.problem = ""
-        """Why the last look could not read it."""
-        super().__init__(data_dir, policy, on_change=on_change, between=self._between)
+        """Why the last poll could not read it."""
 
     def poll(self) -> None:
         """Take over what the other host has changed. What fails is in `troubles`, and tried again."""
@@ -86,13 +87,13 @@ class Following(Plugins):
         unknown = [self._index.name] if self.problem and self._never_read else []
         return unknown + [name for name in refused if name not in self._barred]
 
-    def status_of(self, kind: str, symbol: str) -> dict[str, Any]:
+    def status_of(self, kind: str, symbol: str) -> dict[str, Value]:
         """The plug-in that has the symbol: version, installed_ms, mode, calls, crashes, trouble.
 
         Empty: it does not run. Also after `close`.
         """
         owner = self._symbols.owner(kind, symbol)
-        manifest, running = self._symbols.manifests.get(owner or ""), self._running_plugins.get(owner or "")
+        manifest, running = self._symbols.manifests.get(owner or ""), self._running.get(owner or "")
         runtime = running.runtime if running is not None else None
         if owner is None or manifest is None or running is None or runtime is None:
             return {}
@@ -111,15 +112,6 @@ class Following(Plugins):
         self._index.close()
 
     # -- how
-
-    def _opened(self, folder: Path) -> tuple[ReleaseStore, ReleaseFolder]:
-        return ReleaseStore(Path(":memory:")), ReleaseFolder(folder)
-
-    def _lost_trial(self, name: str, why: str) -> None:
-        try:
-            super()._lost_trial(name, why)
-        except OSError as error:  # the other host has pruned it
-            self._trouble[name] = f"fails ({why}), and the old version is not there any more: {error}"
 
     def _due(self, name: str, installed: Release) -> bool:
         refused = self._refused.get(name)
@@ -188,6 +180,7 @@ class Following(Plugins):
         self._refused.pop(name, None)
         with self._changing, self._between:
             self._trouble.pop(name, None)
-            if name in self._symbols.manifests:
-                self.delete("portable", name, force=True)
-                self._running_plugins.forget(name)
+            if (manifest := self._symbols.manifests.get(name)) is not None:
+                self._drop(name)
+                self._notify(manifest)
+                self._running.pop(name, None)  # what comes later by this name begins again

@@ -12,24 +12,23 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from opq_plugins.host.factories import Factories, NotInstalledError, SymbolTable
-from opq_plugins.host.report import Descriptions, FollowerReport
-from opq_plugins.host.running import Pauses, Replaced, RunningPlugins, close_all
+from opq_plugins.host.host import NotInstalledError, PluginHost, refusing
+from opq_plugins.host.report import FollowerReport
+from opq_plugins.host.running import Replaced
 from opq_plugins.package.fetch import fetch
 from opq_plugins.package.install import Installer, check_version
 from opq_plugins.package.manifest import NAME, PackageManifest
-from opq_plugins.package.releases import Release, ReleaseFolder, ReleaseStore
+from opq_plugins.package.releases import ReleaseStore
 from opq_plugins.policy import Policy, worker_uid
-from opq_proto.errors import OpqError, PluginError
+from opq_plugins.sdk import Value
+from opq_plugins.worker.python_code import JUDGING
+from opq_proto.errors import PluginError
 
 
-class Plugins(Factories):
+class Plugins(PluginHost):
     """What is installed below `data_dir`/plugins.
 
     `used_by(kind, symbol)`: ids of the rules and streams that use it, asked before a delete.
-    `on_change(kind, symbol)`: a type came, went or has a new version.
-    `between`: held while the versions of a plug-in are exchanged.
-    Thread-safe. `close` ends every worker process.
     """
 
     def __init__(
@@ -39,30 +38,23 @@ class Plugins(Factories):
         *,
         used_by: Callable[[str, str], Sequence[str]] = lambda kind, symbol: (),
         on_change: Callable[[str, str], None] = lambda kind, symbol: None,
-        between: AbstractContextManager[Any] | None = None,
+        between: AbstractContextManager[object] | None = None,
     ) -> None:
         self.used_by = used_by
-        self.on_change = on_change
-        self.reserved: frozenset[tuple[str, str]] = frozenset()
-        """(kind, symbol) that the service around us has itself."""
         self.uploads = data_dir / "uploads"
         """file:// is read below it."""
-        self._policy = policy or Policy()
-        store, releases = self._opened(data_dir / "plugins")
-        running = RunningPlugins(releases, self._policy, self._lost_trial, between)
-        super().__init__(store, releases, SymbolTable(), running)
-        self._trouble: dict[str, str] = {}
-        report = FollowerReport(data_dir / "plugins")
-        self._descriptions = Descriptions(store, self._symbols, running, report, self._trouble)
-        for name, (version, _) in self._store.currents().items():
-            installed = self._store.versions(name)[version]
+        folder, policy = data_dir / "plugins", policy or Policy()
+        self._installer = Installer(folder, self.uploads, policy)
+        store = ReleaseStore(folder / "installed.sqlite")
+        super().__init__(store, self._installer, policy, on_change, between)
+        self._report = FollowerReport(folder)
+        for name, (version, _) in store.currents().items():
             try:
-                self._symbols.put(self._releases.manifest(installed))
+                self._symbols.put(self._releases.manifest(store.versions(name)[version]))
             except (OSError, PluginError) as error:
                 self._trouble[name] = f"{name} {version} cannot be read: {error}"
 
-    # -- for REST and CLI
-
+    @refusing
     def create(
         self,
         kind: str,
@@ -77,79 +69,54 @@ class Plugins(Factories):
         None: it is new. PluginError: all that is wrong; nothing changed then.
         """
         if not NAME.fullmatch(name):
-            wrong = PluginError(f"plug-in {name[:80]!r}: want letters, digits, _ and - only")
-            raise self.refused(wrong)
-        with self._refusing():
-            installer = self._installer()
-            package, signed_by = installer.fetch(file, name)
-            manifest = package.manifest
-            with self._changing:
-                current = self._store.currents().get(name, (None, None))[0]
-                check_version(manifest, current, downgrade)
-                self._symbols.check(kind, manifest, functions, self.reserved)
-                former = self._store.versions(name).get(str(manifest.version))
-                installed = installer.unpack(package, signed_by)
-                self._store.add(installed)
-                try:
-                    pauses = self._switch(manifest, installed)
-                except BaseException:
-                    installer.take_back(installed)
-                    self._store.drop_version(name, installed.version)
-                    if former is not None:
-                        self._store.add(former)
-                    raise
-                installer.keep()
-                self._running_plugins.park(manifest)
-                self._store.switch(name, installed.version, current)
-                for version in installer.prune(
-                    name, list(self._store.versions(name)), {installed.version, current or ""}
-                ):
-                    self._store.drop_version(name, version)
+            raise PluginError(f"plug-in {name[:80]!r}: want letters, digits, _ and - only")
+        package, signed_by = self._installer.fetch(file, name)
+        manifest = package.manifest
+        with self._changing:
+            current = self._store.currents().get(name, (None, None))[0]
+            check_version(manifest, current, downgrade)
+            self._symbols.check(kind, manifest, functions, self.reserved)
+            former = self._store.versions(name).get(str(manifest.version))
+            installed = self._installer.unpack(package, signed_by)
+            self._store.add(installed)
+            try:
+                pauses = self._switch(manifest, installed)
+            except BaseException:
+                self._installer.take_back(installed)
+                self._store.drop_version(name, installed.version)
+                if former is not None:
+                    self._store.add(former)
+                raise
+            self._installer.keep()
+            if all(symbol[0] in JUDGING for symbol in manifest.symbols):
+                self._running[name].park()
+            self._store.switch(name, installed.version, current)
+            kept = {installed.version, current or ""}
+            for version in self._installer.prune(name, list(self._store.versions(name)), kept):
+                self._store.drop_version(name, version)
         self._notify(manifest)
-        if current is None:
-            return None
-        rules = self._rules_with(manifest, pauses)
-        return Replaced(name, current, installed.version, rules, pauses.p50_ms, pauses.max_ms)
+        return None if current is None else self._replaced(manifest, current, pauses)
 
     def replace(self, kind: str, name: str, file: str, *, downgrade: bool = False) -> Replaced | None:
         """As `create`; PUT in eKuiper's API. Installs where there is none."""
         return self.create(kind, name, file, downgrade=downgrade)
 
-    def rollback(self, name: str) -> Replaced:
-        """Back to the version before the current one, live."""
-        with self._refusing(), self._changing:
-            current, previous = self._store.currents().get(name, ("", None))
-            if not current:
-                raise NotInstalledError(f"portable plug-in {name!r} is not found")
-            old = self._store.versions(name).get(previous or "")
-            if old is None:
-                raise PluginError(f"plug-in {name!r}: there is no version before {current}")
-            manifest = self._releases.manifest(old)
-            pauses = self._switch(manifest, old, on_trial=False)
-            self._store.switch(name, old.version, None)
-        self._notify(manifest)
-        rules = self._rules_with(manifest, pauses)
-        return Replaced(name, current, old.version, rules, pauses.p50_ms, pauses.max_ms)
-
+    @refusing
     def delete(self, kind: str, name: str, *, force: bool = False) -> None:
         """All versions. PluginError that names the rules which use it, unless `force`."""
         name = self._owner(kind, name)
         manifest = self._symbols.manifests.get(name)
         # without our lock: the engine has its own, and asks us for types while it holds it
-        users = {user for symbol in (manifest.symbols if manifest else ()) for user in self.used_by(*symbol)}
-        with self._refusing(), self._changing:
-            running = self._running_plugins.get(name)
+        users = self._users(manifest) if manifest else set()
+        with self._changing:
+            running = self._running.get(name)
             users |= set(running.references()) if running else set()
             if users and not force:
                 raise PluginError(
                     f"plug-in {name!r} is used by {', '.join(sorted(users)[:10])}; force=true deletes it"
                 )
-            self._running_plugins.stop(name)
-            self._store.drop(name)
-            if isinstance(self._releases, Installer):
-                self._releases.remove(name)
-            self._symbols.drop(name)
-            self._trouble.pop(name, None)
+            self._drop(name)
+            self._installer.remove(name)
         if manifest is not None:
             self._notify(manifest)
 
@@ -160,31 +127,70 @@ class Plugins(Factories):
             return [manifest.as_json() for _, manifest in manifests]
         return [name for name, manifest in manifests if manifest.of_kind(kind)]
 
-    def describe(self, kind: str, name: str) -> dict[str, Any]:
+    @refusing
+    def describe(self, kind: str, name: str) -> dict[str, Value]:
         """`{"name", "version"}` as the tutorial shows it.
 
         The `version` of an analysis is what was installed last; `running`, `status`, `errMsg` are Mauka's.
         """
-        facts = self._descriptions.description(kind, self._owner(kind, name), name)
-        if facts is None:
-            raise self._unknown(kind, name)
-        return facts
+        owner = self._owner(kind, name)
+        manifest = self._symbols.manifests.get(owner)
+        if manifest is None:
+            current = self._store.currents().get(owner)
+            if current is None:
+                raise _not_found(kind, name)
+            return {"name": owner, "version": current[0]}
+        if kind == "portable":
+            return manifest.as_json()
+        facts: dict[str, Value] = {"name": name, "version": str(manifest.version)}
+        return facts | self._report.of(manifest) if kind == "analysis" else facts
 
-    def status(self, name: str) -> dict[str, Any]:
+    @refusing
+    def status(self, name: str) -> dict[str, Value]:
         """`{"refCount", "status", "errMsg", "pid"}`; ours: version, versions, mode, protections, counters.
 
         No analysis runs here: `running`, `status` and `errMsg` are what Mauka has reported.
-        `status` installed: Mauka has reported nothing.
+        `status` installed: Mauka has reported nothing. Readers do not wait for an installation.
         """
-        facts = self._descriptions.status(name, self.used_by)
-        if facts is None:
-            raise self._unknown("portable", name)
+        current, versions = self._store.currents().get(name), self._store.versions(name)
+        if current is None or current[0] not in versions:  # it may be just being deleted
+            raise _not_found("portable", name)
+        running, manifest = self._running.get(name), self._symbols.manifests.get(name)
+        runtime = running.runtime if running else None
+        symbols = manifest.symbols if manifest else ()
+        elsewhere = manifest is not None and all(kind in JUDGING for kind, _ in symbols)
+        idle = {"status": "installed" if elsewhere else "initializing", "errMsg": "", "pid": 0}
+        # also those whose sink has had nothing to do yet
+        rules = {
+            user: 1 for kind, symbol in symbols if kind != "source" for user in self.used_by(kind, symbol)
+        }
+        facts: dict[str, Value] = {
+            **(runtime.status() if runtime is not None else idle),
+            "refCount": rules | (running.references() if running else {}),
+            "name": name,
+            "version": current[0],
+            "previous": current[1],
+            "versions": list(versions),
+            "signed_by": versions[current[0]].signed_by,
+            "mode": runtime.mode if runtime is not None else None,
+            "calls": running.calls if running else 0,
+            "failures": running.failures if running else 0,
+        }
+        if manifest is not None and manifest.of_kind("analysis"):
+            there = self._report.of(manifest)
+            facts |= there if runtime is None else {"running": there["running"]}
+            if there["status"] == "error":  # else the rest of it runs, where there is no Mauka
+                facts["errMsg"] = facts["errMsg"] or there["errMsg"]
+        if trouble := self._trouble.get(name):
+            facts["errMsg"] = trouble
+            facts["status"] = facts["status"] if runtime is not None else "error"
         return facts
 
+    @refusing
     def fetched(self, url: str, most_bytes: int) -> bytes:
         """A file by http, https or file, from where packages come too. PluginError: it cannot be had."""
         policy = replace(self._policy, max_zip_bytes=min(most_bytes, self._policy.max_zip_bytes))
-        with self._refusing(), tempfile.TemporaryDirectory(prefix="opq-fetched-") as folder:
+        with tempfile.TemporaryDirectory(prefix="opq-fetched-") as folder:
             target = Path(folder) / "file"
             fetch(url, target, policy, [self.uploads, *policy.file_roots])
             return target.read_bytes()
@@ -195,54 +201,10 @@ class Plugins(Factories):
             return set()
         if self._policy.worker_uid is not None:
             return {self._policy.worker_uid}
-        return {worker_uid(name) for name in [*self._symbols.manifests, *self._running_plugins.names()]}
+        return {worker_uid(name) for name in [*self._symbols.manifests, *self._running]}
 
-    def close(self) -> None:
-        """End every worker, all at once, within 2 s."""
-        with self._changing:
-            running = self._running_plugins.end()
-        close_all(running)
-        self._store.close()
-
-    # -- how
-
-    def _opened(self, folder: Path) -> tuple[ReleaseStore, ReleaseFolder]:
-        installer = Installer(folder, self.uploads, self._policy)
-        return ReleaseStore(folder / "installed.sqlite"), installer
-
-    def _installer(self) -> Installer:
-        if not isinstance(self._releases, Installer):
-            raise PluginError("plug-ins are installed at the host that is followed")
-        return self._releases
-
-    def _switch(self, manifest: PackageManifest, to: Release, on_trial: bool = True) -> Pauses:
-        """What runs, and then what is said of it. PluginError: all is as it was."""
-        pauses = self._running_plugins.switch(manifest, to, on_trial)
-        self._trouble.pop(manifest.name, None)
-        self._symbols.put(manifest)
-        return pauses
-
-    def _lost_trial(self, name: str, why: str) -> None:
-        if self._running_plugins.ended:
-            return
-        try:
-            back = self.rollback(name)
-        except OpqError as error:
-            self._trouble[name] = f"fails ({why}), and the old version does not take over: {error}"
-        else:
-            self._trouble[name] = f"{back.old} was taken back to {back.new}: {why}"
-
-    def _rules_with(self, manifest: PackageManifest, pauses: Pauses) -> int:
-        """Rules that share an instance have none of their own: the engine knows them all."""
-        users = {user for symbol in manifest.symbols for user in self.used_by(*symbol)}
-        return max(pauses.rules, len(users))
-
-    def _notify(self, manifest: PackageManifest) -> None:
-        for kind, symbol in manifest.symbols:
-            self.on_change(kind, symbol)
-
-    def _unknown(self, kind: str, name: str) -> Exception:
-        return self.refused(NotInstalledError(f"{kind} plug-in {name!r} is not found"))
+    def _users(self, manifest: PackageManifest) -> set[str]:
+        return {user for symbol in manifest.symbols for user in self.used_by(*symbol)}
 
     def _owner(self, kind: str, name: str) -> str:
         """The plug-in called `name`, or that has the symbol."""
@@ -251,5 +213,9 @@ class Plugins(Factories):
             return name
         owner = self._symbols.owner(kind, name) or (name if name in self._trouble else None)
         if owner is None or (manifest is None and owner not in self._store.currents()):
-            raise self._unknown(kind, name)
+            raise _not_found(kind, name)
         return owner
+
+
+def _not_found(kind: str, name: str) -> NotInstalledError:
+    return NotInstalledError(f"{kind} plug-in {name!r} is not found")

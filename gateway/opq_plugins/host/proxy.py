@@ -7,15 +7,21 @@ and takes over; if any of that fails, the old one goes on.
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from opq_plugins import sdk
 from opq_plugins.host.runtime import Runtime
+from opq_plugins.host.supervisor import WorkerEndedError, WorkerTimeoutError
+from opq_plugins.sdk import Row, Value
 from opq_proto.errors import OpqError, PluginError
 
 if TYPE_CHECKING:  # NumPy comes with them; a host of sinks and functions needs none
     from opq_proto.decision import Decision, Nominal
     from opq_proto.messages import Event, Finding, Measurement
+
+Inside: TypeAlias = Any
+"""The plug-in's own object, its module, or a Remote; None: there is none."""
+CRASHES_PER_ROW = 3
 
 
 class Proxy:
@@ -27,38 +33,41 @@ class Proxy:
         self, symbol: str, runtime: Runtime | None, on_result: Callable[[bool], None], drain_s: float
     ) -> None:
         self.symbol = symbol
-        self.version = "" if runtime is None else str(runtime.manifest.version)
         self.closed = False
         self._on_result = on_result
         self._drain_s = drain_s
         self._runtime = runtime
-        self._inside: Any = None
+        self._inside: Inside = None
         self._lock = threading.Lock()
-        self._context: Any = None
-        self._datasource: tuple[str, ...] = ()
-        """A source has one, before its properties."""
-        self._properties: dict[str, Any] = {}
-        self._configured = False
+        self._context: sdk.Context | None = None
+        self._configuration: tuple[Value, ...] = ()
+        """As `configure` has them: the properties are the last."""
+
+    @property
+    def version(self) -> str:
+        """ "" when it was deleted."""
+        return "" if self._runtime is None else str(self._runtime.manifest.version)
 
     @property
     def rule_id(self) -> str:
         return "" if self._context is None else str(self._context.rule_id)
 
-    def prepare(self, runtime: Runtime) -> Any:
+    def prepare(self, runtime: Runtime) -> Inside:
         """An inside of this version with our properties, tested; nothing has changed yet. None: we have no
         properties yet, and make it when we do. Raises ValueError and PluginError: what it does not take."""
-        if not self._configured and self.kind != "function":
+        if not self._configuration and self.kind != "function":
             return None
         inside = runtime.make(self.kind, self.symbol)
-        if self._configured:
-            filled = runtime.filled(self.kind, self.symbol, self._properties)
-            inside.configure(*self._datasource, filled)
+        if self._configuration:
+            self._configure_inside(runtime, inside, self._configuration)
         if callable(getattr(inside, "selftest", None)) and (wrong := inside.selftest()):
             raise PluginError(f"{self.kind} {self.symbol!r}: its selftest says: {wrong}")
         return inside
 
-    def swap(self, inside: Any, version: str) -> tuple[Any, float]:
-        """Take over by `inside`. Gives the old inside, which still has to be released, and the pause in s.
+    def swap(self, inside: Inside, runtime: Runtime | None) -> tuple[Inside, Runtime | None, float]:
+        """Take over by `inside`, which `runtime` has made, as all later ones; None, None: it is deleted.
+
+        Gives the old ones, of which the inside still has to be released, and the pause in s.
 
         Raises whatever `inside` does not manage; the old one goes on then. TimeoutError: no record boundary.
         """
@@ -69,12 +78,13 @@ class Proxy:
             self._hand_over(self._inside, inside)
             if self.kind == "sink" and self._context is not None and inside is not None:
                 inside.open(self._context)
-            old, self._inside, self.version = self._inside, inside, version
-            return old, time.perf_counter() - began_s
+            old = self._inside, self._runtime
+            self._inside, self._runtime = inside, runtime
+            return *old, time.perf_counter() - began_s
         finally:
             self._lock.release()
 
-    def release(self, inside: Any) -> None:
+    def release(self, inside: Inside) -> None:
         """Close an inside that is not used any more."""
         if callable(release := getattr(inside, "release", None)):
             release()
@@ -88,26 +98,26 @@ class Proxy:
         if callable(getattr(inside, "discard", None)):
             inside.discard()
 
-    def bind(self, runtime: Runtime | None) -> None:
-        """Later insides are made of `runtime`; None: deleted."""
-        self._runtime = runtime
-
     # -- for the kinds
 
-    def _configure(self, properties: Mapping[str, Any], *datasource: str) -> None:
+    def _configure(self, *configuration: Value) -> None:
         """Raises ValueError: properties that it does not take; PluginError, OSError: it does not start."""
         inside = self._ready()
         assert self._runtime is not None
         try:
-            inside.configure(*datasource, self._runtime.filled(self.kind, self.symbol, properties))
+            self._configure_inside(self._runtime, inside, configuration)
         except (OpqError, ValueError, OSError):
             raise
         except Exception as error:  # foreign code
             what = f"{self.kind} {self.symbol!r}: {type(error).__name__}: {error}"
             raise PluginError(what) from error
-        self._datasource, self._properties, self._configured = datasource, dict(properties), True
+        self._configuration = (*configuration[:-1], dict(configuration[-1]))
 
-    def _call(self, method: str, *arguments: Any) -> Any:
+    def _configure_inside(self, runtime: Runtime, inside: Inside, configuration: tuple[Value, ...]) -> None:
+        *others, properties = configuration
+        inside.configure(*others, runtime.filled(self.kind, self.symbol, properties))
+
+    def _call(self, method: str, *arguments: object) -> Any:
         """A call whose failure counts, unless its process is gone: that is counted there."""
         with self._lock:
             try:
@@ -126,17 +136,18 @@ class Proxy:
             self.closed, self._runtime = True, None
             self.release(inside)
 
-    def _hand_over(self, old: Any, new: Any) -> None:
+    def _hand_over(self, old: Inside, new: Inside) -> bool:
+        """Whether `new` goes on with the state of `old`."""
         export, take = getattr(old, "export_state", None), getattr(new, "import_state", None)
-        if callable(export) and callable(take):
-            try:
-                state = export()
-            except OSError:  # the old one is dead: the new one begins with what `get_state` has
-                return
-            if state is not None:
-                take(self.version, state)
+        if not callable(export) or not callable(take):
+            return False
+        try:
+            state = export()
+        except OSError:  # the old one is dead: the new one begins with what `get_state` has
+            return False
+        return state is not None and take(self.version, state) is not False
 
-    def _ready(self) -> Any:
+    def _ready(self) -> Inside:
         """Inside of our own, made on first use. ConnectionError: the plug-in was deleted."""
         if self._inside is None:
             if self._runtime is None:
@@ -146,9 +157,13 @@ class Proxy:
 
 
 class PluginSink(Proxy, sdk.Sink):
-    kind = "sink"
+    """What ends its process again and again is refused."""
 
-    def configure(self, properties: Mapping[str, Any]) -> None:
+    kind = "sink"
+    _suspect: object = None
+    _deaths = 0
+
+    def configure(self, properties: Row) -> None:
         self._configure(properties)
 
     def open(self, context: sdk.Context) -> None:
@@ -156,8 +171,20 @@ class PluginSink(Proxy, sdk.Sink):
             self._context = context
             self._ready().open(context)
 
-    def collect(self, context: sdk.SinkContext, data: Any) -> None:
-        self._call("collect", context, data)
+    def collect(self, context: sdk.SinkContext, data: Value) -> None:
+        try:
+            self._call("collect", context, data)
+        except (WorkerEndedError, WorkerTimeoutError) as error:
+            key = self.version, list(context.row_ids) or repr(data)[:500]
+            self._deaths = self._deaths + 1 if key == self._suspect else 1
+            self._suspect = key
+            if self._deaths < CRASHES_PER_ROW:
+                raise
+            self._suspect, self._deaths = None, 0
+            self._on_result(True)
+            times = f"refused: it ended the plug-in's process {CRASHES_PER_ROW} times"
+            raise PluginError(f"{times}: {error}") from None
+        self._suspect, self._deaths = None, 0
 
     def close(self, context: sdk.Context) -> None:
         self._end()
@@ -166,11 +193,11 @@ class PluginSink(Proxy, sdk.Sink):
 class PluginFunction(Proxy, sdk.Function):
     kind = "function"
 
-    def validate(self, args: Sequence[Any]) -> str:
+    def validate(self, args: Sequence[Value]) -> str:
         with self._lock:
             return str(self._ready().validate(args))
 
-    def exec(self, args: Sequence[Any], context: sdk.Context) -> Any:
+    def exec(self, args: Sequence[Value], context: sdk.Context) -> Value:
         self._context = context
         try:
             return self._call("exec", args, context)
@@ -201,7 +228,7 @@ class PluginModule(Proxy):
         """process or inproc; "" when it was deleted."""
         return "" if self._runtime is None else self._runtime.mode
 
-    def configure(self, settings: Mapping[str, Any]) -> None:
+    def configure(self, settings: Mapping[str, object]) -> None:
         """Raises ValueError: settings that it does not take; PluginError, OSError: it does not start."""
         with self._lock:
             self._configure(settings)
@@ -210,16 +237,10 @@ class PluginModule(Proxy):
     def close(self) -> None:
         self._end()
 
-    def _hand_over(self, old: Any, new: Any) -> None:
-        self.anew = True
-        if old is None or new is None:
-            return
-        try:
-            state = old.export_state()
-        except OSError:  # the old one is dead
-            return
-        if state is not None:
-            self.anew = not new.take_state(self.version, state)
+    def _hand_over(self, old: Inside, new: Inside) -> bool:
+        self.anew = True  # also where it fails
+        self.anew = not super()._hand_over(old, new)
+        return not self.anew
 
 
 class PluginTrigger(PluginModule):

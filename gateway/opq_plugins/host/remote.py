@@ -1,26 +1,23 @@
 """The host's half of what is in a worker: each method of the sdk's classes becomes a call over the wire.
 
 After a crash it is made again by its next call, with the properties and the state that it had; what was not
-acknowledged is sent again, and what has crashed the process three times is refused.
+acknowledged is sent again, and a source goes on after its last offset.
 """
 
 import contextlib
 import functools
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from opq_plugins import sdk
 from opq_plugins.host.guard import Circuit
 from opq_plugins.host.supervisor import WorkerSupervisor
 from opq_plugins.host.worker_process import WorkerProcess
-from opq_plugins.worker.instance import context_at
+from opq_plugins.sdk import Value
+from opq_plugins.worker import wire as frames
+from opq_plugins.worker.context import context_at
 from opq_proto.errors import PluginError
 
-if TYPE_CHECKING:  # NumPy comes with them; a host of sinks and functions needs none
-    from opq_proto.decision import Decision, Nominal
-    from opq_proto.messages import Event, Finding, Measurement
-
-CRASHES_PER_ROW = 3
 RESTART_S = 1.0
 """So long a call of a function waits, once per crash, for the process to be there again."""
 DECIDE_S = 2.0
@@ -41,16 +38,16 @@ class Remote:
         self.kind, self._symbol = kind, symbol
         self._number = supervisor.add(self)
         self._process: WorkerProcess | None = None
-        self._configuration: list[Any] = []
-        self._context: Any = None
-        self._import: list[Any] | None = None
+        self._configuration: list[Value] = []
+        self._context: sdk.Context | None = None
+        self._import: list[Value] | None = None
 
-    def __getattr__(self, method: str) -> Any:
+    def __getattr__(self, method: str) -> Callable[..., Any]:
         if method.startswith("_"):
             raise AttributeError(method)
         return functools.partial(self.call, method)
 
-    def configure(self, *configuration: Any) -> None:
+    def configure(self, *configuration: Value) -> None:
         """Raises ValueError: properties that it does not take; PluginError."""
         self._configuration = [*configuration[:-1], dict(configuration[-1])]
         self._make_first()
@@ -63,12 +60,40 @@ class Remote:
             self._context = given.pop(at)
         return self._send(self._made(), method, given, at is not None)
 
-    def import_state(self, version: str, state: Any) -> None:
-        self.call("import_state", version, state)
-        self._import = [version, state]
+    def decide(self, *arguments: Any) -> Any:
+        """Of a trigger: what it decides, checked."""
+        from opq_plugins.sdk import nouns  # and NumPy with it
 
-    def selftest(self) -> str:
-        return str(self.call("selftest") or "")
+        answer = self.call("decide", *map(nouns.to_plain, arguments))
+        try:
+            return nouns.decision_from(answer)
+        except (TypeError, ValueError):
+            self.call("forget")  # as a module that raises: it begins again with the next Measurement
+            raise
+
+    def analyse(self, *arguments: Any) -> Any:
+        """Of an analysis: what it finds, checked."""
+        from opq_plugins.sdk import nouns
+
+        return nouns.findings_from(self.call("analyse", *map(nouns.to_plain, arguments)), arguments[0])
+
+    def import_state(self, version: str, state: Value) -> bool:
+        """False: it takes nothing over; a trigger or analysis may say so."""
+        taken = self.call("import_state", version, state) is not False
+        if self.kind not in ("trigger", "analysis"):  # those have a state of their own by the next crash
+            self._import = [version, state]
+        return taken
+
+    @property
+    def up(self) -> bool:
+        """Whether its process is there, or is just being started again."""
+        return self._supervisor.process is not None
+
+    @property
+    def forgot(self) -> bool:
+        """Its process is another one than when it was asked last; the next call makes it again."""
+        running = self._supervisor.process
+        return running is not None and self._process is not None and running is not self._process
 
     def release(self) -> None:
         """The other half is closed and forgotten."""
@@ -82,19 +107,22 @@ class Remote:
         """Made to see whether it can be, the other half is forgotten: `close` is for what was open."""
         process, self._process = self._process, None
         if process is not None:
-            self._supervisor.send(process, ["forget", self._number])
+            self._supervisor.send(process, frames.Signal(self._number, "forget"))
         self._supervisor.remove(self._number)
 
     # -- what the worker sends on its own account: supervisor.HostHalf
 
-    def accept_message(self, message: list[Any]) -> None:
-        if message[0] == "tell" and message[2] == "log" and self._context is not None:
-            self._context.log(str(message[3]["event"]), **dict(message[3]["facts"]))
+    def accept_frame(self, frame: frames.OfSource | frames.LogLine) -> None:
+        if isinstance(frame, frames.LogLine) and self._context is not None:
+            self._context.log(frame.event, **frame.facts)
 
-    def kept_state(self, key: str) -> Any:
+    def accept_end(self, why: str) -> None:
+        """Its next call makes it again."""
+
+    def kept_state(self, key: str) -> Value:
         return None if self._context is None else self._context.get_state(key)
 
-    def accept_state(self, state: dict[str, Any]) -> None:
+    def accept_state(self, state: dict[str, Value]) -> None:
         for key, value in state.items():
             if self._context is not None:
                 self._context.put_state(key, value)
@@ -102,19 +130,26 @@ class Remote:
     # -- how
 
     def _made(self) -> WorkerProcess:
-        """The process in which this instance is made. ConnectionError while there is none."""
+        """The process in which this instance is made. OSError: there is none, or it is not made in time."""
         process = self._supervisor.running()
         if process is self._process:
             return process
-        limit_s = self._first_s if self._process is None else self._again_s
-        make = [self.kind, self._symbol, self._configuration]
-        self._supervisor.call(process, self._number, "make", make, limit_s)
-        if self._import is not None:
-            self._supervisor.call(process, self._number, "import_state", list(self._import), limit_s)
-        if self._context is not None and self.kind == "sink":
-            self._supervisor.call(process, self._number, "open", [], limit_s, self._whose())
+        limit_s = self._limit_s("make")
+        try:
+            self._make_again(functools.partial(self._supervisor.call, process, self._number, wait_s=limit_s))
+        except TimeoutError as error:  # plain ones: it is not the fault of a row
+            raise TimeoutError(str(error)) from None
+        except ConnectionError as error:
+            raise ConnectionError(str(error)) from None
         self._process = process
         return process
+
+    def _make_again(self, call: Callable[..., Value]) -> None:
+        call("make", [self.kind, self._symbol, self._configuration])
+        if self._import is not None:
+            call("import_state", list(self._import))
+        if self._context is not None and self.kind == "sink":
+            call("open", [], caller=self._caller())
 
     def _make_first(self) -> None:
         """Waits a little for a process that is just being started again. Raises ValueError, PluginError."""
@@ -124,97 +159,58 @@ class Remote:
         except OSError as error:
             raise PluginError(str(error)) from None
 
-    def _send(self, process: WorkerProcess, method: str, arguments: list[Any], owned: bool = False) -> Any:
-        whose = self._whose() if owned else None
+    def _send(self, process: WorkerProcess, method: str, arguments: list[Value], owned: bool = False) -> Any:
+        caller = self._caller() if owned else None
         limit_s = self._limit_s(method)
-        return self._supervisor.call(process, self._number, method, arguments, limit_s, whose)
+        return self._supervisor.call(process, self._number, method, arguments, limit_s, caller)
 
-    def _whose(self) -> list[Any]:
+    def _caller(self) -> frames.Caller | None:
         context = self._context
+        if context is None:
+            return None
         row_ids = list(getattr(context, "row_ids", ()))
-        return [context.rule_id, context.op_id, context.instance_id, row_ids]
-
-    @property
-    def _first_s(self) -> float:
-        """So long making it may take; making it in the next process: `_again_s`."""
-        return self._supervisor.limits.start_s
-
-    @property
-    def _again_s(self) -> float:
-        return self._first_s
+        return frames.Caller(context.rule_id, context.op_id, context.instance_id, row_ids)
 
     def _limit_s(self, method: str) -> float:
         limits = self._supervisor.limits
-        return limits.start_s if method in ("open", "selftest") else limits.call_s
-
-
-class RemoteSink(Remote):
-    def __init__(self, supervisor: WorkerSupervisor, kind: str, symbol: str) -> None:
-        super().__init__(supervisor, kind, symbol)
-        self._suspect: Any = None
-        self._deaths = 0
-        self.refused = 0
-        """Emissions that crashed the process each time, and were given up."""
-
-    def collect(self, context: sdk.SinkContext, data: Any) -> None:
-        self._context = context
-        process = self._made()
-        try:
-            self._send(process, "collect", [data], True)
-        except OSError as error:
-            if not self._supervisor.has_ended(process):
-                raise
-            key = list(context.row_ids) or repr(data)[:500]
-            self._deaths = self._deaths + 1 if key == self._suspect else 1
-            self._suspect = key
-            if self._deaths < CRASHES_PER_ROW:
-                raise
-            self.refused += 1
-            self._suspect, self._deaths = None, 0
-            times = f"refused: it ended the plug-in's process {CRASHES_PER_ROW} times"
-            raise PluginError(f"{times}: {error}") from None
-        self._suspect, self._deaths = None, 0
+        if self.kind == "trigger" and method != "selftest":
+            begins = method == "make" and self._process is None
+            return min(BEGIN_S, limits.start_s) if begins else min(DECIDE_S, limits.call_s)
+        if self.kind == "function" and method == "exec":
+            return limits.function_s
+        return limits.start_s if method in ("make", "open", "selftest") else limits.call_s
 
 
 class RemoteFunction(Remote):
+    """Of a process that fails it is not asked for a while: all rules stand still meanwhile."""
+
     def __init__(self, supervisor: WorkerSupervisor, kind: str, symbol: str) -> None:
         super().__init__(supervisor, kind, symbol)
-        self._aggregate: bool | None = None
         self._waited_for = -1
-        self.circuit = Circuit()
+        self._circuit = Circuit()
 
-    def validate(self, args: Sequence[Any]) -> str:
+    def validate(self, args: Sequence[Value]) -> str:
         try:
             self._make_first()
             found = self.call("validate", list(args))
         except (OSError, PluginError) as error:
             return str(error)
-        if not isinstance(found, str):
-            return f"TypeError: validate gave {type(found).__name__}; want text"
-        return found
+        wrong = f"TypeError: validate gave {type(found).__name__}; want text"
+        return found if isinstance(found, str) else wrong
 
-    def exec(self, args: Sequence[Any], context: sdk.Context) -> Any:
+    def exec(self, args: Sequence[Value], context: sdk.Context) -> Value:
         """Raises RowError, also while the circuit is open."""
-        supervisor = self._supervisor
-        if wait_s := self.circuit.wait_s():
-            why = supervisor.last_error or "it failed twice in a row"
+        if wait_s := self._circuit.wait_s():
+            why = self._supervisor.last_error or "it failed twice in a row"
             raise sdk.RowError(f"{self._symbol}: not asked for another {wait_s:.1f} s: {why}")
         try:
-            try:
-                answer = self.call("exec", list(args), context)
-            except ConnectionError:
-                if self._waited_for == supervisor.crashes or self.circuit.tripped:
-                    raise
-                # once per crash: the rule's thread stands still meanwhile
-                self._waited_for = supervisor.crashes
-                supervisor.wait_up(RESTART_S)
-                answer = self.call("exec", list(args), context)
+            answer = self._asked(list(args), context)
         except OSError as error:
-            self.circuit.record_failure()
+            self._circuit.record_failure()
             raise sdk.RowError(f"{self._symbol}: {error}") from None
         except PluginError as error:
             raise sdk.RowError(f"{self._symbol}: {error}") from None
-        self.circuit.record_success()
+        self._circuit.record_success()
         match answer:
             case [value, None]:
                 return value
@@ -223,68 +219,17 @@ class RemoteFunction(Remote):
         raise sdk.RowError(f"{self._symbol}: the plug-in's process answers nonsense")
 
     def is_aggregate(self) -> bool:
-        if self._aggregate is None:
-            self._make_first()
-            self._aggregate = bool(self.call("is_aggregate"))
-        return self._aggregate
+        self._make_first()
+        return bool(self.call("is_aggregate"))
 
-    def _limit_s(self, method: str) -> float:
-        return self._supervisor.limits.function_s if method == "exec" else super()._limit_s(method)
-
-
-class RemoteTrigger(Remote):
-    def decide(self, measurement: "Measurement", nominal: "Nominal") -> "Decision | None":
-        """Raises OSError: its process is gone, or was ended since it took longer than `DECIDE_S`."""
-        from opq_plugins.sdk import nouns
-
-        answer = self.call("decide", nouns.to_plain(measurement), nouns.to_plain(nominal))
+    def _asked(self, args: list[Value], context: sdk.Context) -> Value:
+        """Once per crash it waits for the next process."""
         try:
-            return nouns.decision_from(answer)
-        except (TypeError, ValueError):
-            self.call("forget")  # as a module that raises: it begins again with the next Measurement
-            raise
-
-    def take_state(self, version: str, state: Any) -> bool:
-        return self.call("take_state", version, state) is True
-
-    @property
-    def up(self) -> bool:
-        """Whether its process is there, or is just being started again."""
-        try:
-            self._supervisor.running()
+            return self.call("exec", args, context)
         except ConnectionError:
-            return False
-        return True
-
-    @property
-    def forgot(self) -> bool:
-        """Its process is another one than when it was asked last; the next call makes it again."""
-        try:
-            return self._supervisor.running() is not self._process is not None
-        except ConnectionError:
-            return False
-
-    @property
-    def _first_s(self) -> float:
-        return min(BEGIN_S, self._supervisor.limits.start_s)
-
-    @property
-    def _again_s(self) -> float:
-        return min(DECIDE_S, self._supervisor.limits.call_s)
-
-    def _limit_s(self, method: str) -> float:
-        return self._supervisor.limits.start_s if method == "selftest" else self._again_s
-
-
-class RemoteAnalysis(Remote):
-    def analyse(self, event: "Event", nominal_v: float, nominal_hz: float) -> "tuple[Finding, ...]":
-        """Raises OSError: its process is gone, or was ended since it took longer than `call_s`."""
-        from opq_plugins.sdk import nouns
-
-        return nouns.findings_from(self.call("analyse", nouns.to_plain(event), nominal_v, nominal_hz), event)
-
-    def alone(self) -> bool:
-        return self.call("alone") is True
-
-    def take_state(self, version: str, state: Any) -> bool:
-        return self.call("take_state", version, state) is True
+            crashes = self._supervisor.crashes
+            if self._waited_for == crashes or self._circuit.tripped:
+                raise
+            self._waited_for = crashes
+        self._supervisor.wait_up(RESTART_S)
+        return self.call("exec", args, context)

@@ -1,18 +1,90 @@
-"""A source whose other half is in a worker; opened again after its last offset when its process was lost."""
+"""A source between its worker and the engine; opened again after its last offset when its process was lost.
 
+False from `emit` means: not accepted. Once a swap is asked for, nothing is accepted from the source any more;
+only what a worker had sent before that still is.
+"""
+
+import contextlib
 import queue
 import threading
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from opq_plugins import sdk
 from opq_plugins.host.remote import Remote
-from opq_plugins.host.source_gate import SourceGate
 from opq_plugins.host.supervisor import WorkerSupervisor
 from opq_plugins.host.worker_process import WorkerProcess
-from opq_plugins.worker.instance import BATCHES_AHEAD
+from opq_plugins.sdk import Metas, Row, Value
+from opq_plugins.worker import wire as frames
+from opq_plugins.worker.context import BATCHES_AHEAD
 from opq_proto.errors import PluginError
 
-POLL_S = 0.1
+SLICE_S = POLL_S = 0.1
+
+
+class SourceGate(sdk.BatchEmitter):
+    """A SourceContext around the engine's. One per opening of a source."""
+
+    def __init__(self, context: sdk.SourceContext) -> None:
+        self._context = context
+        self._ending = threading.Event()
+        self.offset: Value = None
+
+    def end(self) -> None:
+        self._ending.set()
+
+    def go_on(self) -> None:
+        self._ending.clear()
+
+    def __getattr__(self, name: str) -> Any:
+        """`rule_id`, `log`, `get_state`, `emit_error` and all else that it does not change."""
+        return getattr(self._context, name)
+
+    @property
+    def stopped(self) -> bool:
+        return self._ending.is_set() or self._context.stopped
+
+    def wait(self, seconds: float) -> bool:
+        end_s = time.monotonic() + seconds
+        while not self.stopped:
+            left_s = end_s - time.monotonic()
+            if left_s <= 0:
+                return False
+            if self._context.wait(min(left_s, SLICE_S)):
+                return True
+        return True
+
+    def emit_many(
+        self,
+        messages: Sequence[Row],
+        meta: Metas = None,
+        offset: Value = None,
+        arrived_ms: int | Sequence[int] | None = None,
+    ) -> bool:
+        if self._ending.is_set():
+            return False
+        sdk.check_emission(len(messages), meta, arrived_ms)
+        return self._noted(self._context.emit_many(messages, meta, offset, arrived_ms), offset)
+
+    def emit_bytes(self, payloads: Sequence[bytes], meta: Metas = None, offset: Value = None) -> bool:
+        if self._ending.is_set():
+            return False
+        sdk.check_emission(len(payloads), meta, None)
+        return self._noted(self._context.emit_bytes(payloads, meta, offset), offset)
+
+    def deliver(self, batch: frames.Rows | frames.Payloads) -> None:
+        """What a worker has sent, and the host has checked; also after `end`."""
+        if isinstance(batch, frames.Rows):
+            accepted = self._context.emit_many(batch.rows, batch.meta, batch.offset, batch.arrived_ms)
+        else:
+            accepted = self._context.emit_bytes(batch.payloads, batch.meta, batch.offset)
+        self._noted(accepted, batch.offset)
+
+    def _noted(self, accepted: bool, offset: Value) -> bool:
+        if accepted and offset is not None:
+            self.offset = offset
+        return accepted
 
 
 class RemoteSource(Remote):
@@ -20,88 +92,88 @@ class RemoteSource(Remote):
 
     def __init__(self, supervisor: WorkerSupervisor, kind: str, symbol: str) -> None:
         super().__init__(supervisor, kind, symbol)
-        self._received: queue.Queue[list[Any]] = queue.Queue()  # bounded by credits: BATCHES_AHEAD batches
-        self._offset: Any = None
+        self._received: queue.Queue[frames.OfSource | str] = queue.Queue()
+        """Bounded by credits: BATCHES_AHEAD batches. A text: why its process has ended."""
+        self._offset: Value = None
         self._opened = False
-        self._rewound: WorkerProcess | None = None
-        self.dropped = 0
-        """Texts of errors beyond what the queue holds."""
 
-    def rewind(self, offset: Any) -> None:
+    def rewind(self, offset: Value) -> None:
         """At once, so that a version which cannot says so before it takes over."""
-        self._offset = offset
-        if self._opened:
-            self._opened, self._process = False, None
+        self._offset, self._process, self._opened = None, None, False
         process = self._made()
         self._send(process, "rewind", [offset])
-        self._rewound = process
+        self._offset = offset
 
-    def open(self, context: sdk.SourceContext) -> None:
-        self._context = context
-        if self._opened:
-            self._process = None  # a source is opened once: the worker makes another
-        while not context.stopped:
+    def open(self, gate: SourceGate) -> None:
+        self._context = gate
+        while not gate.stopped:
             try:
+                if self._opened:  # a source is opened once: the worker makes another
+                    self._process = None
                 process = self._made()
                 self._opened = True
-                self._drain()
-                offset = None if self._rewound is process else self._offset
-                self._rewound = None
-                self._send(process, "open", [offset], True)
+                while not self._received.empty():
+                    self._received.get_nowait()
+                self._send(process, "open", [], True)
             except OSError as error:
-                context.connected(False, str(error))
-                if context.wait(POLL_S):
+                gate.connected(False, str(error))
+                if gate.wait(POLL_S):
                     return
                 self._supervisor.wait_up(1.0)
                 continue
-            if self._hand_on(process, context):
+            if self._hand_on(process, gate):
                 return
 
-    def accept_message(self, message: list[Any]) -> None:
-        if message[0] == "tell" and message[2] == "log":
-            super().accept_message(message)
+    def accept_frame(self, frame: frames.OfSource | frames.LogLine) -> None:
+        if isinstance(frame, frames.LogLine):
+            super().accept_frame(frame)
             return
-        if message[0] == "emit":
-            _check_batch(message)
-        if self._received.qsize() < 4 * BATCHES_AHEAD or message[0] == "gone":
-            self._received.put(message)
-        elif message[0] == "emit":
+        match frame:
+            case frames.Rows():
+                sdk.check_emission(len(frame.rows), frame.meta, frame.arrived_ms)
+            case frames.Payloads():
+                sdk.check_emission(len(frame.payloads), frame.meta, None)
+        if self._received.qsize() < 4 * BATCHES_AHEAD:
+            self._received.put(frame)
+        elif not isinstance(frame, frames.Notice):  # of errors without end, some are enough
             raise ValueError("a source emits without credit")
-        else:
-            self.dropped += 1
 
-    def _hand_on(self, process: WorkerProcess, context: sdk.SourceContext) -> bool:
+    def accept_end(self, why: str) -> None:
+        self._received.put(why)
+
+    def _make_again(self, call: Callable[..., Value]) -> None:
+        super()._make_again(call)
+        if self._offset is not None:
+            with contextlib.suppress(NotImplementedError):  # it gives offsets, and cannot go back to one
+                call("rewind", [self._offset])
+
+    def _hand_on(self, process: WorkerProcess, gate: SourceGate) -> bool:
         """True: it has ended, or was stopped; False: its process has gone."""
         stopping = False
         while True:
-            if context.stopped and not stopping:
+            if gate.stopped and not stopping:
                 stopping = True
-                self._supervisor.send(process, ["stop", self._number])
+                self._supervisor.send(process, frames.Signal(self._number, "stop"))
                 threading.Thread(target=self._stop, args=(process,), daemon=True).start()
             try:
-                message = self._received.get(timeout=POLL_S)
+                frame = self._received.get(timeout=POLL_S)
             except queue.Empty:
                 continue
-            match message:
-                case ["emit", _, form, rows, meta, offset, arrived_ms]:
-                    late = {"late": True} if isinstance(context, SourceGate) else {}
-                    if form == "bytes":
-                        context.emit_bytes(rows, meta, offset, **late)
-                    else:
-                        context.emit_many(rows, meta, offset, arrived_ms, **late)
-                    if offset is not None:
-                        self._offset = offset
-                    self._supervisor.send(process, ["credit", self._number, 1])
-                case ["tell", _, "error", facts]:
-                    context.emit_error(str(facts["text"]))
-                case ["tell", _, "connected", facts]:
-                    context.connected(bool(facts["up"]), str(facts["why"]))
-                case ["tell", _, "ended", facts]:
-                    if facts["text"] and not stopping:
-                        raise PluginError(str(facts["text"]))
+            match frame:
+                case frames.Rows() | frames.Payloads():
+                    gate.deliver(frame)
+                    self._offset = self._offset if frame.offset is None else frame.offset
+                    self._supervisor.send(process, frames.Signal(self._number, "credit"))
+                case frames.Notice(_, "error", text):
+                    gate.emit_error(text)
+                case frames.Notice(_, "ended", text):
+                    if text and not stopping:
+                        raise PluginError(text)
                     return True
-                case ["gone", _, why]:
-                    context.connected(False, str(why))
+                case frames.Notice(_, what, text):
+                    gate.connected(what == "connected", text)
+                case str() as why:
+                    gate.connected(False, why)
                     return stopping
 
     def _stop(self, process: WorkerProcess) -> None:
@@ -112,21 +184,3 @@ class RemoteSource(Remote):
                 process.end(f"source {self._symbol} does not end within {limit_s:g} s")
         except (OSError, ValueError, PluginError):
             return
-
-    def _drain(self) -> None:
-        while not self._received.empty():
-            self._received.get_nowait()
-
-
-def _check_batch(message: list[Any]) -> None:
-    """Rows with names, or bytes; what belongs to each is a list. Raises ValueError."""
-    match message:
-        case ["emit", _, "rows", list() as rows, meta, _, arrived_ms]:
-            good = all(type(row) is dict and all(type(name) is str for name in row) for row in rows)
-        case ["emit", _, "bytes", list() as rows, meta, _, arrived_ms]:
-            good = all(type(row) is bytes for row in rows)
-        case _:
-            raise ValueError("a batch that is none")
-    if not good:
-        raise ValueError("a batch that is none")
-    sdk.check_emission(len(rows), meta, arrived_ms)

@@ -1,21 +1,16 @@
-"""What REST says of an installed plug-in, and what the host of Mauka reports of its analyses for that.
+"""What the host of Mauka reports of its analyses, for the answers of the REST where they were installed.
 
-The report is one small file in the folder of the host that is followed: written by the one that follows,
+It is one small file in the folder of the host that is followed: written by the one that follows,
 all or nothing, and read by the other for its answers.
 """
 
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
-from opq_plugins.host.factories import SymbolTable
-from opq_plugins.host.running import RunningPlugins
 from opq_plugins.package.manifest import PackageManifest
-from opq_plugins.package.releases import ReleaseStore
-from opq_plugins.worker.python_code import JUDGING
 
 FILE = "follower.json"
 """In `plugins/`; no plug-in can be called so."""
@@ -64,7 +59,7 @@ class FollowerReport:
 
     # -- of the one that is followed
 
-    def of(self, manifest: PackageManifest) -> dict[str, Any]:
+    def of(self, manifest: PackageManifest) -> dict[str, str | None]:
         """`running`: the version of this plug-in's analyses that runs; None: none that is known.
 
         `status` running, error (another version runs, or none, or with trouble), or installed: nothing is
@@ -103,66 +98,3 @@ class FollowerReport:
 
 def _texts(facts: object) -> bool:
     return isinstance(facts, dict) and all(isinstance(value, str) for value in facts.values())
-
-
-class Descriptions:
-    """`trouble`: plug-in -> what is wrong with it. Readers do not wait for an installation."""
-
-    def __init__(
-        self,
-        store: ReleaseStore,
-        symbols: SymbolTable,
-        running: RunningPlugins,
-        report: FollowerReport,
-        trouble: Mapping[str, str],
-    ) -> None:
-        self._store, self._symbols, self._running_plugins = store, symbols, running
-        self._report, self._trouble = report, trouble
-
-    def description(self, kind: str, owner: str, name: str) -> dict[str, Any] | None:
-        """Of `owner`'s symbol `name`, or for "portable" of itself. None: it is not there."""
-        manifest = self._symbols.manifests.get(owner)
-        if manifest is None:
-            current = self._store.currents().get(owner)
-            return None if current is None else {"name": owner, "version": current[0]}
-        if kind == "portable":
-            return manifest.as_json()
-        facts: dict[str, Any] = {"name": name, "version": str(manifest.version)}
-        if kind == "analysis":
-            facts |= self._report.of(manifest)
-        return facts
-
-    def status(self, name: str, used_by: Callable[[str, str], Sequence[str]]) -> dict[str, Any] | None:
-        """None: it is not there. `used_by`: as `Plugins` has it."""
-        current, versions = self._store.currents().get(name), self._store.versions(name)
-        if current is None or current[0] not in versions:  # it may be just being deleted
-            return None
-        running = self._running_plugins.get(name)
-        runtime = running.runtime if running else None
-        manifest = self._symbols.manifests.get(name)
-        symbols = manifest.symbols if manifest else ()
-        elsewhere = manifest is not None and all(kind in JUDGING for kind, _ in symbols)
-        idle = {"status": "installed" if elsewhere else "initializing", "errMsg": "", "pid": 0}
-        facts: dict[str, Any] = runtime.status() if runtime is not None else idle
-        # also those whose sink has had nothing to do yet
-        rules = {user: 1 for kind, symbol in symbols if kind != "source" for user in used_by(kind, symbol)}
-        facts |= {
-            "refCount": rules | (running.references() if running else {}),
-            "name": name,
-            "version": current[0],
-            "previous": current[1],
-            "versions": list(versions),
-            "signed_by": versions[current[0]].signed_by,
-            "mode": runtime.mode if runtime is not None else None,
-            "calls": running.calls if running else 0,
-            "failures": running.failures if running else 0,
-        }
-        if manifest is not None and manifest.of_kind("analysis"):
-            there = self._report.of(manifest)
-            facts |= there if runtime is None else {"running": there["running"]}
-            if there["status"] == "error":  # else the rest of it runs, where there is no Mauka
-                facts["errMsg"] = facts["errMsg"] or there["errMsg"]
-        if trouble := self._trouble.get(name):
-            facts["errMsg"] = trouble
-            facts["status"] = facts["status"] if runtime is not None else "error"
-        return facts

@@ -1,27 +1,22 @@
 """Installed plug-ins that are in use: their runtimes, and the proxies that others hold of them.
 
 `RunningPlugin.replace` is the live swap: nothing is lost or doubled, and any failure leaves all as it was.
-`RunningPlugins` starts each plug-in by its first use, switches, parks and ends it.
 """
 
-import functools
 import statistics
 import threading
 import time
 import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any
 
-from opq_plugins.host.proxy import PluginAnalysis, PluginFunction, PluginSink, PluginTrigger, Proxy
-from opq_plugins.host.runtime import InProcessRuntime, ProcessRuntime, Runtime, rehearse
+from opq_plugins.host.proxy import Inside, PluginAnalysis, PluginFunction, PluginSink, PluginTrigger, Proxy
+from opq_plugins.host.runtime import Runtime, rehearse
 from opq_plugins.host.source_proxy import PluginSource
-from opq_plugins.package.manifest import PackageManifest
-from opq_plugins.package.releases import Release, ReleaseFolder
 from opq_plugins.policy import Policy
-from opq_plugins.worker.python_code import JUDGING
+from opq_plugins.sdk import Value
 from opq_proto.errors import OpqError, PluginError
 
 PROXIES: dict[str, type[Proxy]] = {
@@ -49,7 +44,7 @@ class Replaced:
     pause_p50_ms: float
     pause_max_ms: float
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Value]:
         """`{"name", "from", "to", "rules", "pause_ms": {"p50", "max"}}`."""
         return {
             "name": self.name,
@@ -71,10 +66,10 @@ class RunningPlugin:
         name: str,
         policy: Policy,
         on_trial_lost: Callable[[str], None],
-        between: AbstractContextManager[Any] | None = None,
+        between: AbstractContextManager[object],
     ) -> None:
         self.name = name
-        self._between = between or nullcontext()
+        self._between = between
         self.runtime: Runtime | None = None
         self.calls = self.failures = 0
         self._policy = policy
@@ -84,8 +79,8 @@ class RunningPlugin:
         self._trial_until_s = 0.0
         self._trial_calls = self._trial_failures = self._trial_crashes = 0
 
-    def make(self, kind: str, symbol: str) -> Any:
-        """A proxy, not yet configured."""
+    def make(self, kind: str, symbol: str) -> Proxy:
+        """Not yet configured."""
         with self._lock:
             proxy = PROXIES[kind](symbol, self.runtime, self._count_call, self._policy.drain_s)
             self._proxies.add(proxy)
@@ -109,7 +104,6 @@ class RunningPlugin:
             with self._between:
                 done, pauses = self._exchange(prepared, runtime)
             for proxy, old, _ in done:
-                proxy.bind(runtime)
                 _release(proxy, old)
             self.runtime = runtime
             rules = len({proxy.rule_id for proxy in proxies if proxy.rule_id})
@@ -117,10 +111,37 @@ class RunningPlugin:
             return Pauses(rules, 0.0, 0.0)
         return Pauses(rules, round(statistics.median(pauses), 3), round(max(pauses), 3))
 
-    def try_out(self) -> None:
-        """From now on, for the policy's time, failures bring the old version back."""
-        self._trial_calls = self._trial_failures = self._trial_crashes = 0
-        self._trial_until_s = time.monotonic() + self._policy.trial_s
+    def switch(self, runtime: Runtime, on_trial: bool) -> Pauses:
+        """All take over to it, and the old one ends. PluginError: all is as it was, and `runtime` has ended.
+
+        `on_trial`: for the policy's time failures bring the old version back.
+        """
+        old = self.runtime
+        try:
+            if old is None:
+                rehearse(runtime)
+            pauses = self.replace(runtime)
+        except BaseException:
+            runtime.close()
+            raise
+        if old is not None:
+            if on_trial:
+                self._trial_calls = self._trial_failures = self._trial_crashes = 0
+                self._trial_until_s = time.monotonic() + self._policy.trial_s
+            old.close()
+        return pauses
+
+    def stop(self) -> None:
+        """Its proxies have no inside until it is started or switched again."""
+        runtime = self.runtime
+        if runtime is not None:
+            self.replace(None)
+            runtime.close()
+
+    def park(self) -> None:
+        """What nobody here uses needs no process."""
+        if not self.proxies():
+            self.stop()
 
     def crashed(self, why: str) -> None:
         """The worker's process has ended by itself."""
@@ -129,8 +150,8 @@ class RunningPlugin:
             if self._trial_crashes >= self._policy.trial_crashes:
                 self._lose(f"{self._trial_crashes} crashes: {why}")
 
-    def _prepare(self, proxies: list[Proxy], runtime: Runtime | None) -> list[tuple[Proxy, Any]]:
-        prepared: list[tuple[Proxy, Any]] = []
+    def _prepare(self, proxies: list[Proxy], runtime: Runtime | None) -> list[tuple[Proxy, Inside]]:
+        prepared: list[tuple[Proxy, Inside]] = []
         for proxy in proxies:
             try:
                 prepared.append((proxy, None if runtime is None else proxy.prepare(runtime)))
@@ -142,23 +163,21 @@ class RunningPlugin:
         return prepared
 
     def _exchange(
-        self, prepared: list[tuple[Proxy, Any]], runtime: Runtime | None
-    ) -> tuple[list[tuple[Proxy, Any, str]], list[float]]:
-        """Proxies with their old insides and versions; the pauses in ms. PluginError: none has changed."""
-        version = "" if runtime is None else str(runtime.manifest.version)
-        done: list[tuple[Proxy, Any, str]] = []
+        self, prepared: list[tuple[Proxy, Inside]], runtime: Runtime | None
+    ) -> tuple[list[tuple[Proxy, Inside, Runtime | None]], list[float]]:
+        """Proxies with their old insides and runtimes; the pauses in ms. PluginError: none has changed."""
+        done: list[tuple[Proxy, Inside, Runtime | None]] = []
         pauses: list[float] = []
         for proxy, inside in prepared:
-            before = proxy.version
             try:
-                old, pause_s = proxy.swap(inside, version)
+                old, before, pause_s = proxy.swap(inside, runtime)
             except Exception as error:  # foreign code; what was done is undone
                 for other, former, its in reversed(done):
-                    undone, _ = other.swap(former, its)
+                    undone, *_ = other.swap(former, its)
                     other.release(undone)
                 for owner, unused in prepared[len(done) :]:
                     _release(owner, unused)
-                what = "" if runtime is None else f" {version}"
+                what = "" if runtime is None else f" {runtime.manifest.version}"
                 raise PluginError(
                     f"{self.name}{what}: {proxy.kind} {proxy.symbol!r} does not take over: {error}"
                 ) from error
@@ -184,111 +203,9 @@ class RunningPlugin:
         threading.Thread(target=self._on_trial_lost, args=(why,), name=f"rollback-{self.name}").start()
 
 
-def _release(proxy: Proxy, inside: Any) -> None:
+def _release(proxy: Proxy, inside: Inside) -> None:
     """What closing throws is the old inside's own matter; the take-over has been done."""
     try:
         proxy.release(inside)
     except Exception:
         return
-
-
-class RunningPlugins:
-    """Read by any thread, changed by one at a time.
-
-    `on_trial_lost(name, why)`, `between`: as `RunningPlugin` has them.
-    """
-
-    def __init__(
-        self,
-        releases: ReleaseFolder,
-        policy: Policy,
-        on_trial_lost: Callable[[str, str], None],
-        between: AbstractContextManager[Any] | None = None,
-    ) -> None:
-        self._releases = releases
-        self._policy = policy
-        self._on_trial_lost = on_trial_lost
-        self._between = between
-        self._by_name: dict[str, RunningPlugin] = {}
-        self.ended = False
-        """Nothing is started any more."""
-
-    def get(self, name: str) -> RunningPlugin | None:
-        """None: it was never used."""
-        return self._by_name.get(name)
-
-    def names(self) -> list[str]:
-        return list(self._by_name)
-
-    def of(self, name: str) -> RunningPlugin:
-        if name not in self._by_name:
-            lost = functools.partial(self._on_trial_lost, name)
-            self._by_name[name] = RunningPlugin(name, self._policy, lost, self._between)
-        return self._by_name[name]
-
-    def start(self, manifest: PackageManifest, installed: Release) -> Runtime:
-        """What has no runtime. PluginError: it does not start."""
-        running = self.of(manifest.name)
-        running.replace(runtime := self._started(manifest, installed, running))
-        return runtime
-
-    def switch(self, manifest: PackageManifest, to: Release, on_trial: bool) -> Pauses:
-        """Start it, let all take over, end the old one. PluginError: all is as it was."""
-        running = self.of(manifest.name)
-        old = running.runtime
-        runtime = self._started(manifest, to, running)
-        try:
-            if old is None:
-                rehearse(runtime)
-            pauses = running.replace(runtime)
-        except BaseException:
-            runtime.close()
-            raise
-        if old is not None:
-            if on_trial:
-                running.try_out()
-            old.close()
-        return pauses
-
-    def park(self, manifest: PackageManifest) -> None:
-        """Triggers and analyses that nobody here uses (Mauka has a host of its own) need no process."""
-        running = self._by_name[manifest.name]
-        if running.runtime is None or running.proxies():
-            return
-        if all(kind in JUDGING for kind, _ in manifest.symbols):
-            self.stop(manifest.name)
-
-    def stop(self, name: str) -> None:
-        """Its proxies have no inside until it is started or switched again."""
-        running = self._by_name.get(name)
-        if running is not None and running.runtime is not None:
-            runtime = running.runtime
-            running.replace(None)
-            runtime.close()
-
-    def forget(self, name: str) -> None:
-        """With its counters and proxies; what comes later by this name begins again."""
-        self._by_name.pop(name, None)
-
-    def end(self) -> list[Runtime]:
-        """From now on nothing is started. What runs is still to be closed: `close_all`."""
-        self.ended = True
-        return [running.runtime for running in self._by_name.values() if running.runtime is not None]
-
-    def _started(self, manifest: PackageManifest, installed: Release, running: RunningPlugin) -> Runtime:
-        if self.ended:
-            raise PluginError(f"{installed.name} is not started: the host of plug-ins has ended")
-        folder = self._releases.folder(installed.name, installed.version)
-        trusted = installed.signed_by is not None or installed.name in self._policy.trusted
-        if manifest.in_process and trusted:
-            return InProcessRuntime(folder, manifest)
-        return ProcessRuntime(folder, manifest, installed.manifest, self._policy, running.crashed)
-
-
-def close_all(runtimes: Iterable[Runtime]) -> None:
-    """All at once, within 2 s."""
-    enders = [threading.Thread(target=runtime.close) for runtime in runtimes]
-    for ender in enders:
-        ender.start()
-    for ender in enders:
-        ender.join()

@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from opq_plugins.host.remote import Remote, RemoteAnalysis, RemoteFunction, RemoteSink, RemoteTrigger
+from opq_plugins.host.remote import Remote, RemoteFunction
 from opq_plugins.host.remote_source import RemoteSource
 from opq_plugins.host.supervisor import WorkerSupervisor
 from opq_plugins.package.manifest import FOLDERS, PackageManifest
@@ -15,13 +15,8 @@ from opq_plugins.worker import python_code
 from opq_plugins.worker.server import replays
 from opq_proto.errors import OpqError, PluginError
 
-REMOTES: dict[str, type[Remote]] = {
-    "source": RemoteSource,
-    "sink": RemoteSink,
-    "function": RemoteFunction,
-    "trigger": RemoteTrigger,
-    "analysis": RemoteAnalysis,
-}
+REMOTES: dict[str, type[Remote]] = {"source": RemoteSource, "function": RemoteFunction}
+"""Of all other kinds it is a Remote."""
 
 
 class Runtime:
@@ -79,10 +74,10 @@ class ProcessRuntime(Runtime):
         self.supervisor.start()
 
     def _made(self, kind: str, symbol: str) -> Any:
-        return REMOTES[kind](self.supervisor, kind, symbol)
+        return REMOTES.get(kind, Remote)(self.supervisor, kind, symbol)
 
     def replays(self, symbol: str) -> bool:
-        return symbol in self.supervisor.facts.get("replay", ())
+        return symbol in self.supervisor.replaying
 
     def status(self) -> dict[str, Any]:
         return self.supervisor.status()

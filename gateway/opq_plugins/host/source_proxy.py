@@ -3,13 +3,13 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 from opq_plugins import sdk
-from opq_plugins.host.proxy import Proxy
+from opq_plugins.host.proxy import Inside, Proxy
+from opq_plugins.host.remote_source import SourceGate
 from opq_plugins.host.runtime import Runtime
-from opq_plugins.host.source_gate import SourceGate
+from opq_plugins.sdk import Row, Value
 
 IDLE_S = 0.1
 
@@ -24,17 +24,17 @@ class PluginSource(Proxy, sdk.Source):
     ) -> None:
         super().__init__(symbol, runtime, on_result, drain_s)
         self._gate: SourceGate | None = None
-        self._offset: Any = None
-        self._next: Any = None
+        self._offset: Value = None
+        self._next: tuple[Inside, Runtime | None] | None = None
         self._swapped = threading.Event()
         self._failure: Exception | None = None
         self._pause_s = 0.0
         self._swapping = threading.Lock()
 
-    def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:
-        self._configure(properties, datasource)
+    def configure(self, datasource: str, properties: Row) -> None:
+        self._configure(datasource, properties)
 
-    def rewind(self, offset: Any) -> None:
+    def rewind(self, offset: Value) -> None:
         self._ready().rewind(offset)
         self._offset = offset
 
@@ -73,18 +73,18 @@ class PluginSource(Proxy, sdk.Source):
         with self._lock:
             self._gate = None
 
-    def swap(self, inside: Any, version: str) -> tuple[Any, float]:
+    def swap(self, inside: Inside, runtime: Runtime | None) -> tuple[Inside, Runtime | None, float]:
         with self._swapping:
             with self._lock:
-                gate = self._gate
+                gate, old = self._gate, (self._inside, self._runtime)
                 if gate is None:  # not open: nobody reads from it
                     self._hand_over(self._inside, inside)
-                    old, self._inside, self.version = self._inside, inside, version
+                    self._inside, self._runtime = inside, runtime
                     self._rewind(inside)
-                    return old, 0.0
+                    return *old, 0.0
                 self._swapped.clear()
                 self._failure = None
-                old, self._next = self._inside, (inside, version)
+                self._next = inside, runtime
                 gate.end()
             if not self._swapped.wait(self._drain_s):
                 with self._lock:
@@ -95,14 +95,14 @@ class PluginSource(Proxy, sdk.Source):
                         raise TimeoutError(f"source {self.symbol!r} does not end within {self._drain_s:g} s")
             if self._failure is not None:
                 raise self._failure
-            return old, self._pause_s
+            return *old, self._pause_s
 
     def close(self, context: sdk.Context) -> None:
         inside, self._inside = self._inside, None  # without the lock, which `open` takes
         self.closed, self._runtime = True, None
         self.release(inside)
 
-    def _rewind(self, inside: Any) -> None:
+    def _rewind(self, inside: Inside) -> None:
         if self._offset is None or inside is None:
             return
         with contextlib.suppress(NotImplementedError):  # it gives offsets, and cannot go back to one
@@ -116,8 +116,8 @@ class PluginSource(Proxy, sdk.Source):
         """In the source's thread: the old one has ended."""
         began_s = time.perf_counter()
         with self._lock:
-            inside, version = self._next
-            self._next = None
+            assert self._next is not None
+            (inside, runtime), self._next = self._next, None
             try:
                 self._hand_over(self._inside, inside)
                 self._rewind(inside)
@@ -125,7 +125,7 @@ class PluginSource(Proxy, sdk.Source):
                 self._failure = error
                 self._rewind(self._inside)
             else:
-                self._inside, self.version = inside, version
+                self._inside, self._runtime = inside, runtime
             self._pause_s = time.perf_counter() - began_s
             self._swapped.set()
 
@@ -133,10 +133,10 @@ class PluginSource(Proxy, sdk.Source):
 class SourceFactory:
     """Makes proxies of one source. It has `rewind`, as a class has, where the source can go back."""
 
-    def __init__(self, make: Callable[[], Any], replays: bool) -> None:
+    def __init__(self, make: Callable[[], sdk.Source], replays: bool) -> None:
         self._make = make
         if replays:
             self.rewind = PluginSource.rewind
 
-    def __call__(self) -> Any:
+    def __call__(self) -> sdk.Source:
         return self._make()

@@ -11,32 +11,45 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import wait
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from opq_plugins.host.guard import PAUSES_S, STEADY_S
 from opq_plugins.host.worker_process import END_S, PendingCall, PrintedOutput, WorkerLimits, WorkerProcess
 from opq_plugins.policy import Policy, ProcessLimits, worker_uid
 from opq_plugins.sandbox.process_tree import TOKEN
+from opq_plugins.sdk import Value
+from opq_plugins.worker import wire as frames
 from opq_proto.backoff import Backoff
 from opq_proto.errors import PluginError
 
 FAILURES: dict[str, type[Exception]] = {
     "again": ConnectionError,
-    "gone": ConnectionError,
     "value": ValueError,
     "cannot": NotImplementedError,
 }
 """What a worker says of a call that failed; anything else is a PluginError."""
 
 
+class WorkerEndedError(ConnectionError):
+    """Its process is not there, or has ended during the call."""
+
+
+class WorkerTimeoutError(TimeoutError):
+    """The call took too long: its process was ended."""
+
+
 class HostHalf(Protocol):
     """An instance on the host's side: accepts what its half in the worker sends on its own account."""
 
-    def accept_message(self, message: list[Any]) -> None: ...
-    def kept_state(self, key: str) -> Any: ...
-    def accept_state(self, state: dict[str, Any]) -> None: ...
+    def accept_frame(self, frame: frames.OfSource | frames.LogLine) -> None: ...
+    def accept_end(self, why: str) -> None:
+        """Its process has ended."""
+
+    def kept_state(self, key: str) -> Value: ...
+    def accept_state(self, state: dict[str, Value]) -> None: ...
 
 
 class WorkerSupervisor:
@@ -69,8 +82,11 @@ class WorkerSupervisor:
         }
         self._lock = threading.Lock()
         self._up = threading.Condition(self._lock)
-        self._running: WorkerProcess | None = None
-        self._last_facts: dict[str, Any] = {}
+        self.process: WorkerProcess | None = None
+        """Which runs, after its handshake."""
+        self.replaying: frozenset[str] = frozenset()
+        """Sources that can go on after an offset."""
+        self._protections: dict[str, str] = {}
         self._output = PrintedOutput()
         self._halves: dict[int, HostHalf] = {}
         self._numbers = itertools.count(1)
@@ -85,24 +101,21 @@ class WorkerSupervisor:
         """Until the handshake. Raises PluginError: it did not come up, with what it printed."""
         self._thread.start()
         self._started.wait(self.limits.start_s + END_S + 10)
-        if self._first_failure or self._running is None:
+        if self._first_failure or self.process is None:
             why = self._first_failure or f"no handshake within {self.limits.start_s:g} s"
             self.close()
             raise PluginError(f"plug-in {self.name} does not start: {why}")
 
     def running(self) -> WorkerProcess:
         """Raises ConnectionError while there is none."""
-        process = self._running
+        process = self.process
         if process is None:
             raise ConnectionError(f"plug-in {self.name}: {self.last_error or 'not running'}")
         return process
 
-    def has_ended(self, process: WorkerProcess | None) -> bool:
-        return process is not None and (process is not self._running or bool(process.why))
-
     def wait_up(self, seconds: float) -> bool:
         with self._up:
-            return self._up.wait_for(lambda: self._running is not None or self._closing.is_set(), seconds)
+            return self._up.wait_for(lambda: self.process is not None or self._closing.is_set(), seconds)
 
     def add(self, half: HostHalf) -> int:
         number = next(self._numbers)
@@ -116,52 +129,46 @@ class WorkerSupervisor:
     def call(
         self,
         process: WorkerProcess,
-        number: int,
+        instance: int,
         method: str,
-        arguments: list[Any],
+        arguments: list[Value],
         wait_s: float,
-        whose: list[Any] | None = None,
-    ) -> Any:
-        """Raises ConnectionError, TimeoutError (its process is ended then), ValueError, PluginError.
-
-        `whose`: rule, operation and instance that the call is for, and the ids of its rows.
-        """
-        call, waiting = next(self._numbers), PendingCall(number)
+        caller: frames.Caller | None = None,
+    ) -> Value:
+        """Raises WorkerEndedError, WorkerTimeoutError, ConnectionError (again), ValueError, PluginError."""
+        number, pending = next(self._numbers), PendingCall(instance)
         with self._lock:
-            if process is not self._running:
-                raise ConnectionError(f"plug-in {self.name}: {self.last_error or 'is another process now'}")
-            process.calls[call] = waiting
+            if process is not self.process:
+                raise WorkerEndedError(f"plug-in {self.name}: {self.last_error or 'is another process now'}")
+            process.calls[number] = pending
         try:
-            process.wire.send(["call", call, number, method, arguments, whose], wait_s)
+            process.wire.send(frames.Call(number, instance, method, arguments, caller), wait_s)
         except TimeoutError:
             process.end(f"takes no calls for {wait_s:g} s")
         except OSError:
             process.end("its wire is broken")
         except (TypeError, ValueError, OverflowError) as error:
-            with self._lock:
-                process.calls.pop(call, None)
+            process.calls.pop(number, None)
             raise PluginError(f"plug-in {self.name}: {error}") from None
-        if not waiting.done.wait(wait_s):
+        try:
+            return pending.answer.result(wait_s)
+        except TimeoutError:
             process.end(f"{method} took longer than {wait_s:g} s")
-            if not waiting.done.wait(END_S):
-                with self._lock:
-                    process.calls.pop(call, None)
-            raise TimeoutError(f"plug-in {self.name}: {method} took longer than {wait_s:g} s")
-        if waiting.failure is not None:
-            raise waiting.failure
-        return waiting.value
+            wait([pending.answer], END_S)
+            process.calls.pop(number, None)
+        raise WorkerTimeoutError(f"plug-in {self.name}: {method} took longer than {wait_s:g} s")
 
-    def send(self, process: WorkerProcess, message: list[Any]) -> None:
+    def send(self, process: WorkerProcess, frame: frames.Frame) -> None:
         """Without an answer. Lost when the process has ended."""
         try:
-            process.wire.send(message, self.limits.call_s)
+            process.wire.send(frame, self.limits.call_s)
         except OSError:
             process.end("takes no messages")
 
     def close(self) -> None:
         """End it, within 2 s; its callers get ConnectionError."""
         self._closing.set()
-        process = self._running
+        process = self.process
         if process is not None:
             process.end("closed")
         with self._up:
@@ -169,28 +176,23 @@ class WorkerSupervisor:
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             self._thread.join(END_S + 10)
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What the worker said of itself at its handshake."""
-        process = self._running
-        return process.facts if process is not None else self._last_facts
-
-    def status(self) -> dict[str, Any]:
-        process = self._running
-        facts = self.facts
-        state = (
-            "running" if process is not None else "initializing" if not self._started.is_set() else "error"
-        )
-        heard_s = None if process is None else round(time.monotonic() - process.heard_s, 3)
+    def status(self) -> dict[str, Value]:
+        process = self.process
+        if self._closing.is_set():
+            state = "stop"
+        elif process is not None:
+            state = "running"
+        else:
+            state = "error" if self._started.is_set() else "initializing"
         return {
-            "status": "stop" if self._closing.is_set() else state,
+            "status": state,
             "errMsg": "" if process is not None else self.last_error,
             "pid": process.process.pid if process is not None else 0,
             "last_error": self.last_error,
-            "protections": facts.get("protections", {}),
+            "protections": self._protections,
             "crashes": self.crashes,
             "survivors_killed": self.survivors,
-            "heartbeat_age_s": heard_s,
+            "heartbeat_age_s": None if process is None else round(time.monotonic() - process.heard_s, 3),
             "tells_dropped": self._sending.dropped,
             "output_bytes": self._output.bytes,
             "output_dropped_bytes": self._output.dropped_bytes,
@@ -236,68 +238,62 @@ class WorkerSupervisor:
         except OSError as error:
             return f"cannot start a process: {error}"
         try:
-            process.read_until_end(self._output, self.limits.start_s, self._closing, self._accept_message)
+            process.read_until_end(self._output, self.limits.start_s, self._closing, self._accept_frame)
         finally:
             with self._lock:
-                self._running = None
+                self.process = None
                 calls, process.calls = process.calls, {}
             self._output.read(process.output)
             report = process.close()
-            self.survivors += int(report.get("survivors", 0))
+            self.survivors += report.survivors
             why = process.cause(report, self._output.tail())
-            for waiting in calls.values():
-                waiting.failure = ConnectionError(f"plug-in {self.name}: {why}")
-                waiting.done.set()
+            for pending in calls.values():
+                pending.answer.set_exception(WorkerEndedError(f"plug-in {self.name}: {why}"))
             self.last_error = why
-            self._last_facts = process.facts or self._last_facts
-            for number, half in list(self._halves.items()):
-                half.accept_message(["gone", number, why])
+            for half in list(self._halves.values()):
+                half.accept_end(why)
         return why
 
-    def _accept_message(self, process: WorkerProcess, message: list[Any]) -> None:
-        match message:
-            case ["done", call, value, state]:
-                self._finish(process, call, state, value, None)
-            case ["failed", call, kind, text, state]:
-                self._finish(process, call, state, None, FAILURES.get(kind, PluginError)(str(text)))
-            case ["tell", _, "log" | "error", _] if not self._sending.may_report():
+    def _accept_frame(self, process: WorkerProcess, frame: frames.OfWorker) -> None:
+        match frame:
+            case frames.Answer():
+                self._finish(process, frame)
+            case frames.LogLine() | frames.Notice(what="error") if not self._sending.may_report():
                 pass
-            case ["emit" | "tell", number, *_]:
-                if (half := self._halves.get(number)) is not None:
-                    half.accept_message(message)
-            case ["ask", int() as call, int() as number, str() as key]:
-                half = self._halves.get(number)
-                self.send(process, ["answer", call, half.kept_state(key) if half else None])
-            case ["ready", dict() as facts] if not process.facts:
-                if "error" in facts:
-                    process.why = str(facts["error"])
-                    return
-                if not isinstance(facts.get("replay", []), list):
-                    raise ValueError("a handshake that is none")
-                process.facts = {**facts, "protections": process.keeper_facts().get("protections", {})}
-                with self._up:
-                    self._running = process
-                    self._up.notify_all()
-                self._started.set()
-            case ["pong", _]:
+            case frames.LogLine() | frames.Rows() | frames.Payloads() | frames.Notice():
+                if (half := self._halves.get(frame.instance)) is not None:
+                    half.accept_frame(frame)
+            case frames.StateQuestion(number, instance, key):
+                half = self._halves.get(instance)
+                self.send(process, frames.KeptState(number, half.kept_state(key) if half else None))
+            case frames.Ready() if process.ready is None:
+                self._accept_handshake(process, frame)
+            case frames.Heartbeat():
                 self._sending.count_unasked()  # ten a second are nothing
             case _:
-                raise ValueError(f"message {str(message)[:80]}")
+                raise ValueError("a second handshake")
 
-    def _finish(
-        self, process: WorkerProcess, call: int, state: Any, value: Any, failure: Exception | None
-    ) -> None:
-        with self._lock:
-            waiting = process.calls.pop(call, None)
-        if waiting is None:
+    def _accept_handshake(self, process: WorkerProcess, ready: frames.Ready) -> None:
+        if ready.error:
+            process.why = ready.error
+            return
+        process.ready, self.replaying = ready, frozenset(ready.replaying)
+        self._protections = process.keeper_report().protections
+        with self._up:
+            self.process = process
+            self._up.notify_all()
+        self._started.set()
+
+    def _finish(self, process: WorkerProcess, frame: frames.Answer) -> None:
+        pending = process.calls.get(frame.number)
+        if pending is None:
             self._sending.count_unasked()
             return
-        if state and (half := self._halves.get(waiting.instance)) is not None:
-            try:
-                half.accept_state(self._sending.checked_state(waiting.instance, state))
-            except Exception:
-                with self._lock:
-                    process.calls[call] = waiting  # fails with the process, which ends by this
-                raise
-        waiting.value, waiting.failure = value, failure
-        waiting.done.set()
+        if frame.state and (half := self._halves.get(pending.instance)) is not None:
+            self._sending.check_state(pending.instance, frame.state)  # else the call fails with its process
+            half.accept_state(frame.state)
+        process.calls.pop(frame.number, None)
+        if frame.failure:
+            pending.answer.set_exception(FAILURES.get(frame.failure, PluginError)(frame.text))
+        else:
+            pending.answer.set_result(frame.value)

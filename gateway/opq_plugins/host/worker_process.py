@@ -1,6 +1,5 @@
 """One process of a worker from start to end: its wire, its heartbeat, what it prints, why it ended."""
 
-import collections
 import contextlib
 import json
 import os
@@ -10,11 +9,14 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import IO, Any
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import IO
 
 import msgspec
 
-from opq_plugins.worker.wire import WorkerWire
+from opq_plugins.sdk import Value
+from opq_plugins.worker.wire import TO_HOST, Heartbeat, OfWorker, Ready, Wire
 from opq_proto.rate_limit import TokenBuckets
 
 END_S = 2.0
@@ -34,16 +36,12 @@ MOST_STATE_BYTES = 16 << 20
 SIGNALS = {6: "SIGABRT", 9: "SIGKILL", 11: "SIGSEGV", 24: "SIGXCPU (its CPU time)", 25: "SIGXFSZ (file size)"}
 
 
+@dataclass(frozen=True, slots=True)
 class PendingCall:
     """What waits for an answer."""
 
-    __slots__ = ("done", "failure", "instance", "value")
-
-    def __init__(self, instance: int) -> None:
-        self.instance = instance
-        self.done = threading.Event()
-        self.value: Any = None
-        self.failure: Exception | None = None
+    instance: int
+    answer: Future[Value] = field(default_factory=Future)
 
 
 class PrintedOutput:
@@ -54,15 +52,14 @@ class PrintedOutput:
 
     def __init__(self) -> None:
         self.bytes = 0
-        self._chunks: collections.deque[bytes] = collections.deque()
-        self._kept = 0
+        self._kept = b""
 
     @property
     def dropped_bytes(self) -> int:
-        return max(0, self.bytes - self._kept)
+        return max(0, self.bytes - len(self._kept))
 
     def tail(self) -> str:
-        return b"".join(list(self._chunks)).decode("utf-8", "replace")
+        return self._kept.decode("utf-8", "replace")
 
     def read(self, pipe: IO[bytes]) -> int:
         """Bytes read; -1: its end."""
@@ -75,10 +72,7 @@ class PrintedOutput:
         if not chunk:
             return -1
         self.bytes += len(chunk)
-        self._chunks.append(chunk[-KEPT_BYTES:])
-        self._kept = sum(map(len, self._chunks))
-        while self._kept - len(self._chunks[0]) >= KEPT_BYTES:
-            self._kept -= len(self._chunks.popleft())
+        self._kept = (self._kept + chunk)[-KEPT_BYTES:]
         return len(chunk)
 
 
@@ -103,25 +97,32 @@ class WorkerLimits:
         self.dropped += not may
         return may
 
-    def checked_state(self, instance: int, changed: Mapping[str, Any]) -> dict[str, Any]:
-        """What it put. Raises ValueError: keys that are no text, or too many bytes in all."""
+    def check_state(self, instance: int, changed: Mapping[str, Value]) -> None:
+        """What it put. Raises ValueError: too many bytes in all."""
         held = self._state_bytes.setdefault(instance, {})
-        for key, value in changed.items():
-            if not isinstance(key, str):
-                raise ValueError(f"a state named {str(key)[:40]!r}; want text")
-            held[key] = len(key) + len(self._encoder.encode(value))
+        held |= {key: len(key) + len(self._encoder.encode(value)) for key, value in changed.items()}
         if sum(held.values()) > MOST_STATE_BYTES:
             raise ValueError(f"more than {MOST_STATE_BYTES >> 20} MiB of state")
-        return dict(changed)
 
     def forget(self, instance: int) -> None:
         self._state_bytes.pop(instance, None)
 
 
+@dataclass(frozen=True, slots=True)
+class KeeperReport:
+    """`refused`: why it was not started; `ended`: why the keeper ended it; `survivors`: left by it."""
+
+    protections: dict[str, str] = field(default_factory=dict)
+    refused: str = ""
+    ended: str = ""
+    code: int | None = None
+    survivors: int = 0
+
+
 class WorkerProcess:
     """The keeper and its worker. `why`: why it has to end; "": it lives."""
 
-    def __init__(self, command: list[str], environment: dict[str, str], facts: dict[str, Any]) -> None:
+    def __init__(self, command: list[str], environment: dict[str, str], facts: Mapping[str, object]) -> None:
         ours, theirs = socket.socketpair()
         self._report, report = os.pipe()
         with theirs:
@@ -143,9 +144,11 @@ class WorkerProcess:
         with contextlib.suppress(OSError):
             self.process.stdin.write(json.dumps(facts).encode() + b"\n")
             self.process.stdin.flush()
-        self.wire = WorkerWire(ours, of_host=True)
+        self.wire = Wire(ours, TO_HOST)
         self.calls: dict[int, PendingCall] = {}
-        self.facts: dict[str, Any] = {}
+        self.ready: Ready | None = None
+        """Its handshake."""
+        self.protections: dict[str, str] = {}
         self.heard_s = self.started_s = time.monotonic()
         self.why = ""
 
@@ -154,7 +157,7 @@ class WorkerProcess:
         output: PrintedOutput,
         start_s: float,
         closing: threading.Event,
-        accept_message: Callable[["WorkerProcess", list[Any]], None],
+        accept_message: Callable[["WorkerProcess", OfWorker], None],
     ) -> None:
         """Returns when `why` says why it has to end. `start_s`: until its handshake; whatever
         `accept_message` raises ends the process."""
@@ -166,10 +169,10 @@ class WorkerProcess:
             if closing.is_set():
                 self.why = "closed"
                 return
-            if now_s - pinged_s >= PING_S and self.facts:
+            if now_s - pinged_s >= PING_S and self.ready:
                 pinged_s = now_s
                 with contextlib.suppress(OSError):
-                    self.wire.send(["ping", int(now_s)], 0.0)
+                    self.wire.send(Heartbeat(), 0.0)
             if late := self._is_late(now_s, start_s):
                 self.why = self.why or late
                 return
@@ -195,15 +198,16 @@ class WorkerProcess:
                 self.process.stdin.write(b"k")  # at once; an end alone lets it end by itself
             self.process.stdin.close()
 
-    def keeper_facts(self) -> dict[str, Any]:
+    def keeper_report(self) -> KeeperReport:
         """What the keeper has reported since; the plug-in has no hand in it."""
-        facts: dict[str, Any] = {}
         with contextlib.suppress(OSError, ValueError):
-            for line in os.read(self._report, 1 << 16).splitlines():
-                facts |= json.loads(line)
-        return facts
+            lines = os.read(self._report, 1 << 16).splitlines()
+            return msgspec.convert(
+                {k: v for line in lines for k, v in json.loads(line).items()}, KeeperReport
+            )
+        return KeeperReport()
 
-    def close(self) -> dict[str, Any]:
+    def close(self) -> KeeperReport:
         """Waits for the keeper and gives its report."""
         self.end("closed")
         try:
@@ -211,32 +215,32 @@ class WorkerProcess:
         except subprocess.TimeoutExpired:
             self.process.kill()  # the worker follows: PR_SET_PDEATHSIG
             self.process.wait()
-        facts = self.keeper_facts()
+        report = self.keeper_report()
         os.close(self._report)
         self.output.close()
         self.wire.close()
-        return facts
+        return report
 
-    def cause(self, report: dict[str, Any], said: str) -> str:
+    def cause(self, report: KeeperReport, said: str) -> str:
         """Why it ended. `report`: what `close` gave; `said`: the last of its output."""
-        if known := report.get("refused") or report.get("ended"):
-            return str(known)
-        code = report.get("code", self.process.returncode)
+        if report.refused or report.ended:
+            return report.refused or report.ended
+        code = self.process.returncode if report.code is None else report.code
         why = self.why if self.why and self.why != GONE else f"ended with {_meaning(code)}"
-        if not self.facts and (tail := said.strip()):
+        if not self.ready and (tail := said.strip()):
             why += f"; it said: {tail[-600:]}"
-        if report.get("survivors"):
-            why += f"; {report['survivors']} processes that it had started were ended"
+        if report.survivors:
+            why += f"; {report.survivors} processes that it had started were ended"
         return why
 
     def _is_late(self, now_s: float, start_s: float) -> str:
-        if not self.facts and now_s - self.started_s > start_s:
+        if not self.ready and now_s - self.started_s > start_s:
             return f"no handshake within {start_s:g} s"
-        if now_s - self.heard_s > SILENCE_S + (0 if self.facts else start_s):
+        if now_s - self.heard_s > SILENCE_S + (0 if self.ready else start_s):
             return f"no sign of life for {SILENCE_S:g} s"
         return ""
 
-    def _read_wire(self, accept_message: Callable[["WorkerProcess", list[Any]], None]) -> None:
+    def _read_wire(self, accept_message: Callable[["WorkerProcess", OfWorker], None]) -> None:
         try:
             messages = self.wire.receive_ready()
         except ValueError as error:

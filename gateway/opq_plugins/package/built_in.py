@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from opq_plugins.package.manifest import API_VERSION
+from opq_plugins.sdk import API_VERSION
 from opq_proto.errors import PluginError
 from opq_proto.settings import configure
 

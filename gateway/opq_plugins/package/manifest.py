@@ -6,12 +6,14 @@ Source: reference/rules.md, F.2 and F.4.
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import total_ordering
-from typing import Any
+from typing import Literal
 
 from opq_plugins.policy import ProcessLimits
+from opq_plugins.sdk import API_VERSION, Value
 from opq_proto.errors import PluginError
+from opq_proto.settings import configure
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 SYMBOL = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
@@ -25,15 +27,9 @@ FOLDERS = {
 """Kind -> the key in `symbols`, and the folder with its files."""
 HIGHEST_LIMIT = 1 << 40
 MOST_SYMBOLS, MOST_REQUIREMENTS, LONGEST_REQUIREMENT, MOST_TOLD = 500, 200, 200, 20
-LANGUAGES = ("python", "c", "lua")
-KNOWN = {
-    *("name", "version", "kind", "api", "language", "executable", "module", "symbols", "requires", "limits"),
-    *("sha256", "mode", "help", "sources", "sinks", "functions"),
-    *("virtualEnvType", "env", "author", "license"),
-}
-API_VERSION = 1
-"""The version of the contract between host and plug-in; a plug-in with another major is refused."""
 FORM = re.compile(r"v?(\d{1,9})\.(\d{1,9})\.(\d{1,9})(?:-([0-9A-Za-z.-]{1,64}))?(?:\+[0-9A-Za-z.-]{1,64})?")
+Symbols = Mapping[tuple[str, str], str]
+"""(kind, symbol) -> `module:Class`, or "": the file of that name in the kind's folder."""
 
 
 @total_ordering
@@ -50,7 +46,7 @@ class Version:
     def __lt__(self, other: "Version") -> bool:
         return self._rank() < other._rank()
 
-    def _rank(self) -> tuple[Any, ...]:
+    def _rank(self) -> tuple[object, ...]:
         parts = tuple((not p.isdigit(), int(p) if p.isdigit() else 0, p) for p in self.pre)
         return self.numbers, not self.pre, parts
 
@@ -64,30 +60,106 @@ def parse_version(text: str) -> Version:
     return Version((int(match[1]), int(match[2]), int(match[3])), tuple(pre.split(".")) if pre else ())
 
 
-@dataclass(frozen=True, slots=True)
-class PackageManifest:
-    """`symbols`: (kind, name) -> `module:Class`, or "": the file of that name in the kind's folder.
+def _read_version(value: Value) -> Version:
+    try:
+        return parse_version(str(value))
+    except PluginError:
+        raise ValueError("want three numbers as in 1.0.0") from None
 
-    `in_process`: it asks to run in the server's process; whether it may is the policy's.
-    `portable`: has the form of eKuiper; `executable` registers the symbols when it is run.
-    """
 
-    name: str
-    version: Version
-    language: str
-    executable: str
-    symbols: Mapping[tuple[str, str], str]
-    requires: tuple[str, ...]
-    limits: Mapping[str, int | float]
-    sha256: Mapping[str, str]
-    in_process: bool
+def _read_name(value: Value) -> str:
+    if not isinstance(value, str) or not NAME.fullmatch(value):
+        raise ValueError("want 1 to 64 letters, digits, _ and -")
+    return value
+
+
+def _read_api(value: Value) -> int:
+    if value != API_VERSION or isinstance(value, bool):
+        raise ValueError(f"this host speaks {API_VERSION}")
+    return API_VERSION
+
+
+def _read_symbols(given: Value) -> Symbols:
+    kinds = {folder: kind for kind, folder in FOLDERS.items()}
+    found: dict[tuple[str, str], str] = {}
+    for folder, names in given.items() if isinstance(given, dict) else [("", None)]:
+        if folder not in kinds or not isinstance(names, list | dict):
+            raise ValueError(f"want lists of names under {', '.join(kinds)}")
+        for symbol in names:
+            target = names[symbol] if isinstance(names, dict) else ""
+            if not isinstance(symbol, str) or not SYMBOL.fullmatch(symbol) or not isinstance(target, str):
+                raise ValueError(f"{symbol!r} of {folder}: want a name of letters, digits, _ and -")
+            found[kinds[folder], symbol] = target
+    if not found:
+        raise ValueError("want at least one source, sink, function, trigger or analysis")
+    if len(found) > MOST_SYMBOLS:
+        raise ValueError(f"{len(found)} symbols; want at most {MOST_SYMBOLS}")
+    return found
+
+
+def _read_requirements(value: Value) -> tuple[str, ...]:
+    texts = isinstance(value, list) and all(isinstance(each, str) for each in value)
+    if not texts or len(value) > MOST_REQUIREMENTS or any(len(each) > LONGEST_REQUIREMENT for each in value):
+        most = f"at most {MOST_REQUIREMENTS} texts of at most {LONGEST_REQUIREMENT} characters"
+        raise ValueError(f"want a list of {most}")
+    return tuple(value)
+
+
+def _read_limits(value: Value) -> dict[str, int | float]:
+    """Whole numbers where ours are: a half would become 0, which is no limit at all."""
+    known = {each.name: type(each.default) for each in fields(ProcessLimits)}
+    for key, limit in value.items() if isinstance(value, dict) else [("", None)]:
+        kinds = {int: (int,), float: (int, float)}.get(known.get(key, str), ())
+        if not isinstance(limit, kinds) or isinstance(limit, bool) or not 0 < limit < HIGHEST_LIMIT:
+            names = ", ".join(sorted(known))
+            raise ValueError(f"limits.{key}: there are {names}, above 0, all but those in s whole numbers")
+    return dict(value)
+
+
+def _read_sums(value: Value) -> dict[str, str]:
+    digits = re.compile("[0-9a-f]{64}")
+    good = isinstance(value, dict) and all(
+        isinstance(each, str) and digits.fullmatch(each) for each in value.values()
+    )
+    if not good:
+        raise ValueError("want an object of file names with 64 hex digits each")
+    return dict(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Written:
+    """The keys of the file. `kind`, `module`: of a plug-in with one symbol, of its own name."""
+
+    name: str = field(metadata={"read": _read_name})
+    version: Version = field(metadata={"read": _read_version})
+    api: int = field(default=API_VERSION, metadata={"read": _read_api})
+    kind: Literal["source", "sink", "function", "trigger", "analysis"] | None = None
+    language: Literal["python", "c", "lua"] = "python"
+    executable: str = ""
+    module: str = ""
+    symbols: Symbols = field(metadata={"read": _read_symbols})
+    requires: tuple[str, ...] = field(default=(), metadata={"read": _read_requirements})
+    limits: Mapping[str, int | float] = field(default_factory=dict, metadata={"read": _read_limits})
+    sha256: Mapping[str, str] = field(default_factory=dict, metadata={"read": _read_sums})
+    mode: Literal["process", "inproc"] = "process"
+    """inproc: it asks to run in the server's process; whether it may is the policy's."""
+    help: str = ""
+    author: object = None
+    license: object = None
+    env: object = None
+    virtualEnvType: object = None  # noqa: N815 - eKuiper's
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackageManifest(_Written):
+    """`portable`: has the form of eKuiper; `executable` registers the symbols when it is run."""
+
     portable: bool
-    help: str
 
     def of_kind(self, kind: str) -> list[str]:
         return [name for its, name in self.symbols if its == kind]
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Value]:
         """As GET /plugins/portables shows it."""
         always = ("source", "sink", "function")
         names = {
@@ -103,138 +175,38 @@ def parse_manifest(raw: bytes, file_name: str) -> PackageManifest:
     Raises:
         PluginError: every problem.
     """
+    portable, own = file_name != "plugin.json", file_name.removesuffix(".json")
     try:
         facts = json.loads(raw)
+        if not isinstance(facts, dict):
+            raise PluginError(f"{file_name} is {type(facts).__name__}; want an object")
+        written, problems = configure(_Written, _known({"name": own} | facts if portable else facts))
     except (ValueError, RecursionError):
         raise PluginError(f"{file_name} is no JSON") from None
-    if not isinstance(facts, dict):
-        raise PluginError(f"{file_name} is {type(facts).__name__}; want an object")
-    portable = file_name != "plugin.json"
-    problems: list[str] = []
-    if not portable:
-        problems += [f"{key!r} is unknown" for key in facts if key not in KNOWN]
-    name = _text(facts, "name", file_name.removesuffix(".json") if portable else None, problems)
-    if not NAME.fullmatch(name):
-        problems.append(f"name is {name[:80]!r}; want letters, digits, _ and - only")
-    elif portable and name != file_name.removesuffix(".json"):
-        problems.append(f"name is {name!r}; want {file_name.removesuffix('.json')!r}, the name of the file")
-    version = Version((0, 0, 0))
-    try:
-        version = parse_version(_text(facts, "version", None, problems))
-    except PluginError as error:
-        problems.append(str(error))
-    language = _text(facts, "language", "python", problems)
-    if language not in LANGUAGES:
-        why = " (a Go plug-in is a program of eKuiper's; write it in Python or against the C ABI)"
-        problems.append(
-            f"language is {language[:80]!r}{why if language == 'go' else ''}; want {', '.join(LANGUAGES)}"
-        )
-    api = facts.get("api", API_VERSION)
-    if not isinstance(api, int) or isinstance(api, bool) or api != API_VERSION:
-        problems.append(f"api is {api!r}; this host speaks {API_VERSION}")
-    executable = _text(facts, "executable", "", problems)
-    if portable and not executable:
-        problems.append("executable is missing: the Python file that calls plugin.start")
-    manifest = PackageManifest(
-        name=name,
-        version=version,
-        language=language,
-        executable=executable,
-        symbols=_symbols(facts, name, problems),
-        requires=_requirements(facts, problems),
-        limits=_limits(facts.get("limits", {}), problems),
-        sha256=_hashes(facts.get("sha256", {}), problems),
-        in_process=facts.get("mode", "process") == "inproc",
-        portable=portable,
-        help=_text(facts, "help", "", problems),
-    )
-    if facts.get("mode", "process") not in ("process", "inproc"):
-        problems.append(f"mode is {facts['mode']!r}; want process or inproc")
-    if problems:
+    if portable:
+        if facts.get("name", own) != own:
+            problems.append(f"name  is {facts['name']!r}; want {own!r}, the name of the file")
+        if not facts.get("executable"):
+            problems.append("executable  missing: the Python file that calls plugin.start")
+    else:
+        problems += [f"{key!r} is unknown" for key in facts if key not in _KEYS]
+    if facts.get("language") == "go":
+        problems.append("a Go plug-in is a program of eKuiper's; write it in Python or against the C ABI")
+    if problems or written is None:
         more = f"; and {len(problems) - MOST_TOLD} more" if len(problems) > MOST_TOLD else ""
-        told_of = "; ".join(problem[:300] for problem in problems[:MOST_TOLD])
-        raise PluginError(f"{file_name}: {told_of}{more}")
-    return manifest
+        shown = "; ".join(problem[:300] for problem in problems[:MOST_TOLD])
+        raise PluginError(f"{file_name}: {shown}{more}")
+    return PackageManifest(**vars(written), portable=portable)
 
 
-def _symbols(facts: Mapping[str, Any], name: str, problems: list[str]) -> dict[tuple[str, str], str]:
-    given = facts.get("symbols")
-    kind = facts.get("kind")
-    if kind is not None and (not isinstance(kind, str) or kind not in FOLDERS):
-        problems.append(f"kind is {kind!r}; want one of {', '.join(FOLDERS)}")
-        return {}
-    if given is None:
-        given = {key: facts[key] for key in FOLDERS.values() if key in facts}
-    if not given and isinstance(kind, str):
-        given = {FOLDERS[kind]: {name: _text(facts, "module", "", problems)}}
-    if not isinstance(given, dict):
-        problems.append("symbols: want an object of kinds, e.g. {'sinks': ['mysql']}")
-        return {}
-    found: dict[tuple[str, str], str] = {}
-    kinds = {folder: kind for kind, folder in FOLDERS.items()}
-    for folder, names in given.items():
-        if folder not in kinds or not isinstance(names, list | dict):
-            problems.append(f"symbols.{folder}: want a list of names under one of {', '.join(kinds)}")
-            continue
-        for symbol in names:
-            target = names[symbol] if isinstance(names, dict) else ""
-            if not isinstance(symbol, str) or not SYMBOL.fullmatch(symbol) or not isinstance(target, str):
-                problems.append(f"symbols.{folder}: {symbol!r} is no name of letters, digits, _ and -")
-            else:
-                found[kinds[folder], symbol] = target
-    if len(found) > MOST_SYMBOLS:
-        problems.append(f"{len(found)} symbols; want at most {MOST_SYMBOLS}")
-    if not found and not problems:
-        problems.append("no symbol; want at least one source, sink, function, trigger or analysis")
-    return found
+def _known(facts: Mapping[str, Value]) -> dict[str, Value]:
+    """What `_Written` has of them, with the `symbols` where they are not in a table of that name."""
+    given = {each.name: facts[each.name] for each in fields(_Written) if each.name in facts}
+    lists = {folder: facts[folder] for folder in FOLDERS.values() if folder in facts}
+    kind = given.get("kind")
+    if not lists and isinstance(kind, str) and kind in FOLDERS:
+        lists = {FOLDERS[kind]: {str(given.get("name")): given.get("module", "")}}
+    return {"symbols": lists, **given}
 
 
-def _limits(facts: Any, problems: list[str]) -> dict[str, int | float]:
-    """Whole numbers where ours are: a half would become 0, which is no limit at all."""
-    known = {each.name: type(each.default) for each in fields(ProcessLimits)}
-    good: dict[str, int | float] = {}
-    for key, value in facts.items() if isinstance(facts, dict) else [("limits", facts)]:
-        kinds = {int: (int,), float: (int, float)}.get(known.get(key, str), ())
-        if isinstance(value, kinds) and not isinstance(value, bool) and 0 < value < HIGHEST_LIMIT:
-            good[key] = value
-        else:
-            problems.append(
-                f"limits.{key} is {str(value)[:80]}; there are {', '.join(sorted(known))}, above 0, and all"
-                " but those in s are whole numbers"
-            )
-    return good
-
-
-def _hashes(facts: Any, problems: list[str]) -> dict[str, str]:
-    if isinstance(facts, dict) and all(
-        isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) for value in facts.values()
-    ):
-        return dict(facts)
-    problems.append("sha256: want an object of file names with 64 hex digits each")
-    return {}
-
-
-def _text(facts: Mapping[str, Any], key: str, default: str | None, problems: list[str]) -> str:
-    value = facts.get(key, default)
-    if isinstance(value, str):
-        return value
-    problems.append(f"{key} is missing" if value is None else f"{key} is {value!r}; want text")
-    return ""
-
-
-def _requirements(facts: Mapping[str, Any], problems: list[str]) -> tuple[str, ...]:
-    found = _texts(facts, "requires", problems)
-    if len(found) > MOST_REQUIREMENTS or any(len(each) > LONGEST_REQUIREMENT for each in found):
-        problems.append(
-            f"requires: want at most {MOST_REQUIREMENTS}, each of at most {LONGEST_REQUIREMENT} characters"
-        )
-        return ()
-    return found
-
-
-def _texts(facts: Mapping[str, Any], key: str, problems: list[str]) -> tuple[str, ...]:
-    value = facts.get(key, [])
-    if isinstance(value, list) and all(isinstance(each, str) for each in value):
-        return tuple(value)
-    problems.append(f"{key}: want a list of texts")
-    return ()
+_KEYS = {each.name for each in fields(_Written)} | set(FOLDERS.values())

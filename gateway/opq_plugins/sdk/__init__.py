@@ -6,9 +6,17 @@ for them runs after a change of its import. No I/O; importable without any extra
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from opq_proto.errors import OpqError
+
+API_VERSION = 1
+"""The version of the contract between host and plug-in; a plug-in with another major is refused."""
+Value: TypeAlias = Any
+"""What JSON has, or bytes."""
+Row: TypeAlias = Mapping[str, Value]
+Metas: TypeAlias = Sequence[Row | None] | None
+"""What stands beside messages, one for each: a topic, a time, a key."""
 
 MOST_MS = 253_402_300_800_000
 """The year 10,000, which every time of a record is before. A rule's clock follows what arrives: after a time
@@ -28,9 +36,9 @@ class Context(Protocol):
     def op_id(self) -> str: ...
     @property
     def instance_id(self) -> int: ...
-    def log(self, event: str, **facts: Any) -> None: ...
-    def get_state(self, key: str) -> Any: ...
-    def put_state(self, key: str, value: Any) -> None: ...
+    def log(self, event: str, **facts: Value) -> None: ...
+    def get_state(self, key: str) -> Value: ...
+    def put_state(self, key: str, value: Value) -> None: ...
 
 
 class SourceContext(Context, Protocol):
@@ -42,14 +50,12 @@ class SourceContext(Context, Protocol):
         """Sleep, or True at once when the source has to end."""
         ...
 
-    def emit(
-        self, message: Mapping[str, Any], meta: Mapping[str, Any] | None = None, offset: Any = None
-    ) -> bool: ...
+    def emit(self, message: Row, meta: Row | None = None, offset: Value = None) -> bool: ...
     def emit_many(
         self,
-        messages: Sequence[Mapping[str, Any]],
-        meta: Sequence[Mapping[str, Any] | None] | None = None,
-        offset: Any = None,
+        messages: Sequence[Row],
+        meta: Metas = None,
+        offset: Value = None,
         arrived_ms: int | Sequence[int] | None = None,
     ) -> bool:
         """Many at once; `offset`: where to go on after the last; `arrived_ms`: Unix ms, a replay's own."""
@@ -58,8 +64,8 @@ class SourceContext(Context, Protocol):
     def emit_bytes(
         self,
         payloads: Sequence[bytes],
-        meta: Sequence[Mapping[str, Any] | None] | None = None,
-        offset: Any = None,
+        meta: Metas = None,
+        offset: Value = None,
     ) -> bool:
         """As they came over the wire; decoded by the stream's FORMAT, what does not decode is counted."""
         ...
@@ -74,10 +80,10 @@ class Source(ABC):
     """Records into a stream. `open` runs in a thread of its own until `context.stopped`."""
 
     @abstractmethod
-    def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:
+    def configure(self, datasource: str, properties: Row) -> None:
         """Raises ValueError naming each wrong property and what is allowed."""
 
-    def rewind(self, offset: Any) -> None:
+    def rewind(self, offset: Value) -> None:
         """Before `open`: go on after `offset`, which this source once emitted. For replayable sources."""
         raise NotImplementedError
 
@@ -93,14 +99,14 @@ class LookupSource(ABC):
     """A table that is asked per record: `lookup` gives the rows whose `keys` have these `values`."""
 
     @abstractmethod
-    def configure(self, datasource: str, properties: Mapping[str, Any]) -> None: ...
+    def configure(self, datasource: str, properties: Row) -> None: ...
     def open(self, context: Context) -> None:
         return
 
     @abstractmethod
     def lookup(
-        self, context: Context, columns: Sequence[str], keys: Sequence[str], values: Sequence[Any]
-    ) -> list[dict[str, Any]]: ...
+        self, context: Context, columns: Sequence[str], keys: Sequence[str], values: Sequence[Value]
+    ) -> list[dict[str, Value]]: ...
     def close(self, context: Context) -> None:
         return
 
@@ -125,14 +131,14 @@ class Sink(ABC):
     """
 
     @abstractmethod
-    def configure(self, properties: Mapping[str, Any]) -> None:
+    def configure(self, properties: Row) -> None:
         """Raises ValueError naming each wrong property and what is allowed."""
 
     def open(self, context: Context) -> None:
         return
 
     @abstractmethod
-    def collect(self, context: SinkContext, data: Any) -> None:
+    def collect(self, context: SinkContext, data: Value) -> None:
         """`data`: a list of rows; one row with sendSingle; text or bytes with dataTemplate or format."""
 
     def close(self, context: Context) -> None:
@@ -142,19 +148,19 @@ class Sink(ABC):
 class Function(ABC):
     """A function of SQL."""
 
-    def validate(self, args: Sequence[Any]) -> str:
+    def validate(self, args: Sequence[Value]) -> str:
         """ "" when the arguments (constants, or None where unknown) are fine, else what is wrong."""
         return ""
 
     @abstractmethod
-    def exec(self, args: Sequence[Any], context: Context) -> Any:
+    def exec(self, args: Sequence[Value], context: Context) -> Value:
         """The value; an aggregate gets a list of all rows' values for each argument."""
 
     def is_aggregate(self) -> bool:
         return False
 
 
-def check_emission(count: int, meta: Any, arrived_ms: Any) -> None:
+def check_emission(count: int, meta: object, arrived_ms: Value) -> None:
     """What stands beside messages: as many as they are, and of the right kind. Rules rely on it.
 
     Raises:
@@ -181,13 +187,11 @@ class BatchEmitter(ABC):
     @abstractmethod
     def emit_many(
         self,
-        messages: Sequence[Mapping[str, Any]],
-        meta: Sequence[Mapping[str, Any] | None] | None = None,
-        offset: Any = None,
+        messages: Sequence[Row],
+        meta: Metas = None,
+        offset: Value = None,
         arrived_ms: int | Sequence[int] | None = None,
     ) -> bool: ...
 
-    def emit(
-        self, message: Mapping[str, Any], meta: Mapping[str, Any] | None = None, offset: Any = None
-    ) -> bool:
+    def emit(self, message: Row, meta: Row | None = None, offset: Value = None) -> bool:
         return self.emit_many([message], None if meta is None else [meta], offset)

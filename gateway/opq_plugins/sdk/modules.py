@@ -65,7 +65,7 @@ class TriggerModule:
         export = getattr(self._module, "export_state", None)
         return export(self._state) if export is not None and self._begun else None
 
-    def take_state(self, version: str, data: Any) -> bool:
+    def import_state(self, version: str, data: Any) -> bool:
         """False: it takes nothing over."""
         take = getattr(self._module, "import_state", None)
         if take is None:
@@ -154,7 +154,7 @@ class AnalysisModule:
             return None
         return [[nominal.volts, nominal.hz, export(state)] for (_, nominal), state in self._states.items()]
 
-    def take_state(self, version: str, data: Any) -> bool:
+    def import_state(self, version: str, data: Any) -> bool:
         """False: it takes nothing over."""
         take = getattr(self._module, "import_state", None)
         if take is None:

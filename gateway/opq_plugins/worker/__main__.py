@@ -68,7 +68,7 @@ def main() -> None:
         os.close(report_fd)
         from opq_plugins.worker.server import serve  # now as the other user
 
-        serve(socket.socket(fileno=wire_fd), facts, protections)
+        serve(socket.socket(fileno=wire_fd), Path(facts["folder"]), facts["manifest"], facts["limits"])
         os._exit(0)
     os.close(wire_fd)
     _keep(child, report_fd, copy, facts["limits"]["memory_bytes"])

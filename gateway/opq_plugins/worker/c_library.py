@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from opq_plugins.package.manifest import API_VERSION, PackageManifest
+from opq_plugins.package.manifest import PackageManifest
+from opq_plugins.sdk import API_VERSION
 from opq_proto.errors import PluginError
 
 ERROR_BYTES = 4096

@@ -164,7 +164,7 @@ class LuaTrigger(LuaSymbol):
         self._script = self._make()
         self.configure(self._settings)
 
-    def take_state(self, version: str, data: Any) -> bool:
+    def import_state(self, version: str, data: Any) -> bool:
         """It begins again."""
         return False
 

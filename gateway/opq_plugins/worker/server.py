@@ -1,37 +1,45 @@
-"""In the worker: the instances of a plug-in's symbols, and the messages that come for them.
+"""In the worker: the instances of a plug-in's symbols, and the frames that come for them.
 
 Calls of one instance come one after another, those of several at once, by a few threads; the main thread only
 reads the wire, so that a heartbeat is answered while a call runs. A source that is open has its own thread.
 """
 
+import collections
 import importlib
-import os
 import queue
 import socket
 import sys
+import threading
+import traceback
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from opq_plugins.package.manifest import PackageManifest, parse_manifest
-from opq_plugins.sdk import Source
-from opq_plugins.worker.instance import WorkerContext, WorkerInstance
-from opq_plugins.worker.wire import WorkerWire
+from opq_plugins.sdk import Source, Value, portable
+from opq_plugins.worker import wire as frames
+from opq_plugins.worker.context import LONGEST_TEXT, WorkerContext, context_at
 from opq_proto.errors import OpqError
 
 Symbols = dict[tuple[str, str], Callable[[], Any]]
+"""(kind, name) -> what makes one."""
 THREADS = 8
+NOUNS = ("decide", "analyse")
+"""Methods whose arguments and answers are nouns of `opq_proto.messages`."""
+LOADERS = {
+    "python": ("python_code", "load_python"),
+    "lua": ("lua_script", "load_lua"),
+    "c": ("c_library", "load_library"),
+}
+FAILURES = {OSError: "again", ValueError: "value", NotImplementedError: "cannot"}
+"""What a method raises -> what the host is told of it."""
 
 
-def load_symbols(folder: Path, manifest: PackageManifest, limits: Mapping[str, Any]) -> Symbols:
-    """(kind, name) -> factory, in the plug-in's language. Raises PluginError."""
-    module, function = {
-        "python": ("python_code", "load_python"),
-        "lua": ("lua_script", "load_lua"),
-        "c": ("c_library", "load_library"),
-    }[manifest.language]
+def load_symbols(folder: Path, manifest: PackageManifest, limits: Mapping[str, int]) -> Symbols:
+    """In the plug-in's language. Raises PluginError."""
+    module, function = LOADERS[manifest.language]
     load = getattr(importlib.import_module(f"opq_plugins.worker.{module}"), function)
     found: Symbols = load(folder, manifest, limits)
     return found
@@ -42,90 +50,231 @@ def replays(factory: Callable[[], Any]) -> bool:
     return getattr(factory, "rewind", Source.rewind) is not Source.rewind
 
 
-def serve(end: socket.socket, facts: Mapping[str, Any], protections: Mapping[str, str]) -> None:
+def serve(end: socket.socket, folder: Path, manifest_name: str, limits: Mapping[str, int]) -> None:
     """Until the host closes the wire."""
-    wire = WorkerWire(end)
-    folder = Path(facts["folder"])
+    wire = frames.Wire(end, frames.TO_WORKER)
     for path in (folder / "lib", folder):
         sys.path.insert(0, str(path))
-    manifest = parse_manifest((folder / facts["manifest"]).read_bytes(), facts["manifest"])
+    manifest = parse_manifest((folder / manifest_name).read_bytes(), manifest_name)
     try:
-        symbols = load_symbols(folder, manifest, facts["limits"])
+        symbols = load_symbols(folder, manifest, limits)
     except OpqError as error:
-        wire.send(["ready", {"error": str(error)}])
+        wire.send(frames.Ready(error=str(error)))
         return
     sources = [(name, factory) for (kind, name), factory in symbols.items() if kind == "source"]
-    replaying = [name for name, factory in sources if replays(factory)]
-    wire.send(["ready", {"pid": os.getpid(), "protections": dict(protections), "replay": replaying}])
+    wire.send(frames.Ready([name for name, factory in sources if replays(factory)]))
     WorkerServer(wire, symbols).run()
 
 
 class WorkerServer:
-    def __init__(self, wire: WorkerWire, symbols: Symbols) -> None:
-        self.wire = wire
-        self.symbols = symbols
-        self.instances: dict[int, WorkerInstance] = {}
-        self.threads = ThreadPoolExecutor(THREADS, "calls")
-        self.answers: dict[int, queue.Queue[Any]] = {}
-        self._asked = 0
+    def __init__(self, wire: frames.Wire[frames.OfHost], symbols: Symbols) -> None:
+        self.wire, self._symbols = wire, symbols
+        self._instances: dict[int, WorkerInstance] = {}
+        self._threads = ThreadPoolExecutor(THREADS, "calls")
+        self._questions: dict[int, queue.Queue[Value]] = {}
 
     def run(self) -> None:
         while True:
             try:
-                messages = self.wire.receive()
+                received = self.wire.receive()
             except (ConnectionError, ValueError):
                 break
-            for message in messages:
-                self._accept_message(message)
-        for instance in list(self.instances.values()):
+            for frame in received:
+                self._accept_frame(frame)
+        for instance in list(self._instances.values()):
             instance.context.stop()
 
-    def ask_host(self, instance: int, key: str) -> Any:
+    def submit(self, work: Callable[[], None]) -> None:
+        """Run it in one of our threads."""
+        self._threads.submit(work)
+
+    def make(self, kind: str, symbol: str) -> Any:
+        return self._symbols[kind, symbol]()
+
+    def kept_state(self, instance: int, key: str) -> Value:
         """What the engine has kept under `key`."""
-        self._asked += 1
-        number = self._asked * 1_000_003 + instance
-        answer: queue.Queue[Any] = queue.Queue(1)
-        self.answers[number] = answer
-        self.wire.send(["ask", number, instance, key])
+        answer: queue.Queue[Value] = queue.Queue(1)
+        number = id(answer)
+        self._questions[number] = answer
+        self.wire.send(frames.StateQuestion(number, instance, key))
         return answer.get()
 
-    def _accept_message(self, message: list[Any]) -> None:
-        match message:
-            case ["ping", number]:
-                self.wire.send(["pong", number])
-            case ["call", _, number, "make", [kind, symbol, configuration], _]:
-                if (former := self.instances.get(number)) is not None:
-                    former.context.stop()
-                message[4] = [configuration]
-                self.instances[number] = self._instance(number, kind, symbol)
-                self.instances[number].accept_call(message)
-            case ["call", call, number, *_]:
-                held = self.instances.get(number)
+    def drop(self, number: int) -> None:
+        """An instance that is not needed any more; what it has open ends."""
+        if (unused := self._instances.pop(number, None)) is not None:
+            unused.context.stop()
+
+    def _accept_frame(self, frame: frames.OfHost) -> None:
+        match frame:
+            case frames.Heartbeat():
+                self.wire.send(frame)
+            case frames.KeptState(number, value):
+                self._questions.pop(number).put(value)
+            case frames.Signal(number, "forget"):
+                self.drop(number)
+            case frames.Signal(number, "stop") if number in self._instances:
+                self._instances[number].context.stop()
+            case frames.Signal(number, "credit") if number in self._instances:
+                self._instances[number].context.credits.release()
+            case frames.Call(call, number, method):
+                if method == "make":
+                    self.drop(number)
+                    self._instances[number] = WorkerInstance(self, number)
+                held = self._instances.get(number)
                 if held is None:
-                    self.wire.send(["failed", call, "gone", f"no instance {number}", {}])
+                    self.wire.send(frames.Answer(call, None, {}, "again", f"no instance {number}"))
                 else:
-                    held.accept_call(message)
-            case ["credit", number, count]:
-                if number in self.instances:
-                    self.instances[number].context.credits.release(count)
-            case ["forget", number]:
-                if (unused := self.instances.pop(number, None)) is not None:
-                    unused.context.stop()
-            case ["stop", number]:
-                if number in self.instances:
-                    self.instances[number].context.stop()
-            case ["answer", number, value]:
-                if (waiting := self.answers.pop(number, None)) is not None:
-                    waiting.put(value)
+                    held.accept_call(frame)
 
-    def _instance(self, number: int, kind: str, symbol: str) -> WorkerInstance:
-        context = WorkerContext(self.wire, number, partial(self.ask_host, number))
-        return WorkerInstance(
-            self.wire, self.threads, partial(self._make, kind, symbol), context, number, kind, self._forget
-        )
 
-    def _make(self, kind: str, symbol: str) -> Any:
-        return self.symbols[kind, symbol]()
+class WorkerInstance:
+    """Made by the call "make"; gone when its `close` was called."""
 
-    def _forget(self, number: int) -> None:
-        self.instances.pop(number, None)
+    def __init__(self, server: WorkerServer, number: int) -> None:
+        self.context = WorkerContext(server.wire, number, server.kept_state)
+        self._server, self._number = server, number
+        self._kind = ""
+        self._made: Any = None
+        self._portable = False
+        self._run: threading.Thread | None = None
+        self._calls: collections.deque[frames.Call] = collections.deque()
+        """Bounded by the host, where each caller waits for its answer."""
+        self._lock = threading.Lock()
+        self._busy = False
+
+    def accept_call(self, call: frames.Call) -> None:
+        with self._lock:
+            self._calls.append(call)
+            if self._busy:
+                return
+            self._busy = True
+        self._server.submit(self._work)
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._calls:
+                    self._busy = False
+                    return
+                call = self._calls.popleft()
+            self._answer(call)
+
+    def _answer(self, call: frames.Call) -> None:
+        wire, context, ends = self._server.wire, self.context, call.method == "close"
+        if call.caller is not None:
+            context.caller = call.caller
+        try:
+            own = getattr(self, f"_{call.method}_instance", None)
+            value = own(*call.arguments) if own is not None else self._forward(call.method, call.arguments)
+            wire.send(frames.Answer(call.number, value, context.changed_state()))
+        except BaseException as error:  # foreign code: all that it raises is its answer, SystemExit too
+            kind = next((kind for its, kind in FAILURES.items() if isinstance(error, its)), "other")
+            text = str(error) if type(error) is ConnectionError else _text(error)  # the host makes it one
+            wire.send(frames.Answer(call.number, None, context.changed_state(), kind, text))
+            ends |= call.method == "make" and kind != "again"
+        if ends:
+            self._server.drop(self._number)
+
+    # -- calls that are not the method of the same name
+
+    def _make_instance(self, kind: str, symbol: str, configuration: list[Value]) -> None:
+        made = self._server.make(kind, symbol)
+        self._kind, self._made = kind, made
+        of_ekuiper = portable.Source | portable.Sink | portable.Function
+        self._portable = not hasattr(type(made), "__abstractmethods__") and isinstance(made, of_ekuiper)
+        if kind != "function":
+            made.configure(*configuration)
+
+    def _open_instance(self) -> None:
+        if self._kind == "sink":
+            self._made.open(self._own_context())
+            return
+        self._run = threading.Thread(target=self._run_source, name=f"source-{self._number}", daemon=True)
+        self._run.start()
+
+    def _run_source(self) -> None:
+        text = ""
+        try:
+            self._made.open(self._own_context())
+        except SystemExit:
+            pass
+        except BaseException as error:
+            text = _text(error)
+            traceback.print_exc()
+        self.context.report("ended", text)
+
+    def _collect_instance(self, data: Value) -> None:
+        context = self._own_context()
+        self._made.collect(context, data)
+        if isinstance(context, portable.PortableContext) and context.acknowledged:
+            raise ConnectionError(context.acknowledged)
+
+    def _exec_instance(self, args: list[Value]) -> list[Value]:
+        """[value, None], or [None, text]: what a function raises is the row's error and not its process'."""
+        try:
+            return [_plain(self._made.exec(args, self._own_context()), 0), None]
+        except Exception as error:
+            return [None, _text(error)]
+
+    def _stop_instance(self, limit_s: float) -> bool:
+        """Waits for the source's thread. False: it does not end."""
+        self.context.stop()
+        if self._portable:  # eKuiper's sources learn by this alone that they have to end
+            self._made.close(self._own_context())
+        if self._run is not None:
+            self._run.join(float(limit_s))
+            return not self._run.is_alive()
+        return True
+
+    def _close_instance(self) -> None:
+        closed_by_stop = self._portable and self._kind == "source"
+        if hasattr(self._made, "close") and not closed_by_stop:
+            self._made.close(self._own_context())
+
+    # -- all others
+
+    def _forward(self, method: str, arguments: list[Value]) -> Value:
+        """The sdk's method; of those that may be left out, None is the answer then."""
+        if method in ("export_state", "import_state", "selftest") and not hasattr(self._made, method):
+            return None
+        function = getattr(self._made, method)
+        if (at := context_at(self._kind, method)) is not None:
+            arguments.insert(at, self._own_context())
+        if method in NOUNS:
+            return _call_with_nouns(function, arguments)
+        return _plain(function(*arguments), 0)
+
+    def _own_context(self) -> WorkerContext | portable.PortableContext:
+        return portable.PortableContext(self.context) if self._portable else self.context
+
+
+def _call_with_nouns(function: Callable[..., Any], arguments: list[Value]) -> Value:
+    from opq_plugins.sdk import nouns  # and NumPy with it
+
+    types = _argument_types(getattr(function, "__func__", function))
+    given = [nouns.from_plain(each, kind) for each, kind in zip(arguments, types, strict=True)]
+    return nouns.to_plain(function(*given))
+
+
+@cache
+def _argument_types(function: Callable[..., Any]) -> list[Any]:
+    return [kind for name, kind in get_type_hints(function).items() if name != "return"]
+
+
+def _plain(value: object, depth: int) -> Value:
+    """What JSON has; anything else is a wrong type, and the error says so."""
+    if value is None or isinstance(value, bool | int | float | str | bytes):
+        return value
+    if depth < 64 and isinstance(value, Mapping):
+        return {str(key): _plain(each, depth + 1) for key, each in value.items()}
+    if depth < 64 and isinstance(value, list | tuple):
+        return [_plain(each, depth + 1) for each in value]
+    if type(value).__module__ == "numpy" and hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"gave a {type(value).__name__}; want what JSON has")
+
+
+def _text(error: BaseException) -> str:
+    return (str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}")[
+        :LONGEST_TEXT
+    ]

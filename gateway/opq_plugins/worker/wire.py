@@ -1,11 +1,7 @@
-"""Messages between host and worker: MessagePack lists, each after its length, over a socket pair.
+"""Frames between host and worker: MessagePack arrays that begin with their tag, each after its length.
 
-host -> worker   ["call", id, instance, method, arguments, whose]   ["ping", n]   ["answer", id, value]
-                 ["credit", instance, batches]   ["stop", instance]   ["forget", instance]
-worker -> host   ["ready", facts]   ["pong", n]   ["done", id, value, state]
-                     ["failed", id, kind, text, state]
-                 ["emit", instance, form, rows, meta, offset, arrived_ms]   ["tell", instance, what, facts]
-                 ["ask", id, instance, key]
+They go over a socket pair. A frame that has not the fields of its type, in their types, is none: the host
+believes no worker.
 """
 
 import select
@@ -13,9 +9,11 @@ import socket
 import struct
 import threading
 import time
-from typing import Any
+from typing import Generic, Literal, TypeVar
 
 import msgspec
+
+from opq_plugins.sdk import Value
 
 LENGTH = struct.Struct("!I")
 MAX_MESSAGE_BYTES = 64 << 20
@@ -23,7 +21,7 @@ MAX_OF_WORKER_BYTES = 16 << 20
 """What the host takes: a worker is not to be believed."""
 READ_BYTES = 1 << 18
 MOST_CONTAINERS = 500_000
-"""Lists and maps in one message: a batch of 2,000 rows has 250 in each."""
+"""Lists and maps in one frame: a batch of 2,000 rows has 250 in each."""
 MOST_VALUES = 4_000_000
 """Looked at where there may be more containers than that."""
 _CONTAINERS = bytes([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF])
@@ -35,26 +33,132 @@ _EXTENSIONS = (0xC7, 0xC8, 0xC9)
 _COUNTS = {0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4}
 
 
-class WorkerWire:
+class Frame(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """`number`: of a call or question, for its answer; `instance`: of which source, sink or other symbol."""
+
+
+class Caller(Frame):
+    """For whom a method is called, and the ids of its rows."""
+
+    rule_id: str
+    op_id: str
+    instance_id: int
+    row_ids: list[str]
+
+
+class Call(Frame, tag="call"):
+    number: int
+    instance: int
+    method: str
+    arguments: list[Value]
+    caller: Caller | None = None
+
+
+class Heartbeat(Frame, tag="heartbeat"):
+    """Asked for, and given back."""
+
+
+class KeptState(Frame, tag="kept"):
+    """Answers a StateQuestion."""
+
+    number: int
+    value: Value
+
+
+class Signal(Frame, tag="signal"):
+    """A source may emit one batch more, or has to end; an instance is not needed any more."""
+
+    instance: int
+    what: Literal["credit", "stop", "forget"]
+
+
+class Ready(Frame, tag="ready"):
+    """`replaying`: sources that can go on after an offset; `error`: why it cannot work at all."""
+
+    replaying: list[str] = []
+    error: str = ""
+
+
+class Answer(Frame, tag="answer"):
+    """`state`: what the call has put; `failure`: "", a key of the supervisor's FAILURES, or "other"."""
+
+    number: int
+    value: Value
+    state: dict[str, Value]
+    failure: str = ""
+    text: str = ""
+
+
+class Rows(Frame, tag="rows"):
+    instance: int
+    rows: list[dict[str, Value]]
+    meta: list[dict[str, Value] | None] | None
+    offset: Value
+    arrived_ms: int | list[int] | None
+
+
+class Payloads(Frame, tag="payloads"):
+    """Rows as they came over the wire, not decoded."""
+
+    instance: int
+    payloads: list[bytes]
+    meta: list[dict[str, Value] | None] | None
+    offset: Value
+
+
+class LogLine(Frame, tag="log"):
+    instance: int
+    event: str
+    facts: dict[str, Value]
+
+
+NoticeKind = Literal["error", "connected", "disconnected", "ended"]
+
+
+class Notice(Frame, tag="notice"):
+    """What a source says of itself. `text`: the error, why it is disconnected, what its `open` has raised."""
+
+    instance: int
+    what: NoticeKind
+    text: str
+
+
+class StateQuestion(Frame, tag="state"):
+    """What has the engine kept under `key`?"""
+
+    number: int
+    instance: int
+    key: str
+
+
+OfSource = Rows | Payloads | Notice
+OfHost = Call | Heartbeat | KeptState | Signal
+OfWorker = Ready | Heartbeat | Answer | LogLine | StateQuestion | OfSource
+TO_WORKER: msgspec.msgpack.Decoder[OfHost] = msgspec.msgpack.Decoder(OfHost)
+TO_HOST: msgspec.msgpack.Decoder[OfWorker] = msgspec.msgpack.Decoder(OfWorker)
+Incoming = TypeVar("Incoming")
+
+
+class Wire(Generic[Incoming]):
     """One end. Any thread sends; one thread receives. ConnectionError when the other end is gone."""
 
-    def __init__(self, end: socket.socket, *, of_host: bool = False) -> None:
-        self._of_host = of_host
-        self._most_out = MAX_MESSAGE_BYTES if of_host else MAX_OF_WORKER_BYTES
-        self._most_in = MAX_OF_WORKER_BYTES if of_host else MAX_MESSAGE_BYTES
+    def __init__(self, end: socket.socket, decoder: msgspec.msgpack.Decoder[Incoming]) -> None:
+        """`decoder`: TO_HOST or TO_WORKER."""
+        self._of_host = decoder is TO_HOST
+        limits = MAX_MESSAGE_BYTES, MAX_OF_WORKER_BYTES
+        self._most_out, self._most_in = limits if self._of_host else limits[::-1]
         end.setblocking(False)
         self._end = end
         self._sending = threading.Lock()
         self._in = bytearray()
-        self._encoder = msgspec.msgpack.Encoder()
-        self._decoder = msgspec.msgpack.Decoder()
+        self._encoder, self._decoder = msgspec.msgpack.Encoder(), decoder
 
     def fileno(self) -> int:
         return self._end.fileno()
 
-    def send(self, message: list[Any], timeout_s: float | None = None) -> None:
+    def send(self, frame: Frame, timeout_s: float | None = None) -> None:
         """Raises TypeError for what MessagePack has no form for, TimeoutError while the other end is full."""
-        body = self._encoder.encode(message)
+        body = self._encoder.encode(frame)
         if len(body) > self._most_out:
             raise TypeError(f"a message of {len(body)} bytes; the limit is {self._most_out}")
         view = memoryview(LENGTH.pack(len(body)) + body)
@@ -66,17 +170,17 @@ class WorkerWire:
                 try:
                     view = view[self._end.send(view) :]
                 except BlockingIOError:
-                    left_s = None if end_s is None else max(0.0, end_s - time.monotonic())
+                    left_ms = None if end_s is None else max(0.0, end_s - time.monotonic()) * 1e3
                     poll = select.poll()
                     poll.register(self._end, select.POLLOUT)
-                    if not poll.poll(None if left_s is None else left_s * 1e3):
+                    if not poll.poll(left_ms):
                         # half a message may be on its way: this wire is of no use any more
                         raise TimeoutError("the other end takes nothing") from None
         finally:
             self._sending.release()
 
-    def receive_ready(self) -> list[Any]:
-        """Every message that is complete. Raises ConnectionError at the end, ValueError for garbage."""
+    def receive_ready(self) -> list[Incoming]:
+        """Every frame that is complete. Raises ConnectionError at the end, ValueError for garbage."""
         try:
             chunk = self._end.recv(READ_BYTES)
         except BlockingIOError:
@@ -96,18 +200,15 @@ class WorkerWire:
             if self._of_host:
                 check_containers(body)
             try:
-                message = self._decoder.decode(body)
-            except (msgspec.DecodeError, RecursionError, MemoryError) as error:
+                found.append(self._decoder.decode(body))
+            except (RecursionError, MemoryError) as error:
                 raise ValueError(str(error)) from None
-            if not isinstance(message, list) or not message:
-                raise ValueError("a message that is no list")
-            found.append(message)
             at += size
         if at:
             del self._in[:at]
         return found
 
-    def receive(self) -> list[Any]:
+    def receive(self) -> list[Incoming]:
         """Waits until there is something."""
         while True:
             poll = select.poll()

@@ -1,0 +1,295 @@
+"""What is installed in one folder and runs here: factories by the name of a type, and live exchange."""
+
+import functools
+import threading
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from opq_plugins import sdk
+from opq_plugins.host.proxy import PluginAnalysis, PluginTrigger
+from opq_plugins.host.running import Pauses, Replaced, RunningPlugin
+from opq_plugins.host.runtime import InProcessRuntime, ProcessRuntime, Runtime
+from opq_plugins.host.source_proxy import SourceFactory
+from opq_plugins.package.manifest import FOLDERS, PackageManifest
+from opq_plugins.package.properties import Properties, read_properties
+from opq_plugins.package.releases import Release, ReleaseFolder, ReleaseStore
+from opq_plugins.policy import Policy
+from opq_proto.errors import OpqError, PluginError
+
+
+class UnknownTypeError(PluginError):
+    """No plug-in has a symbol of this `kind` and name."""
+
+    def __init__(self, text: str, kind: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+class NotInstalledError(PluginError):
+    """There is no plug-in of this name."""
+
+
+class SymbolTable:
+    """Read by any thread, changed by one at a time. `manifests`: by name, of current versions."""
+
+    def __init__(self) -> None:
+        self.manifests: dict[str, PackageManifest] = {}
+        self._owners: dict[tuple[str, str], str] = {}
+
+    def put(self, manifest: PackageManifest) -> None:
+        """New, or another version."""
+        others = {symbol: owner for symbol, owner in self._owners.items() if owner != manifest.name}
+        self._owners = others | dict.fromkeys(manifest.symbols, manifest.name)
+        self.manifests[manifest.name] = manifest
+
+    def drop(self, name: str) -> None:
+        self.manifests.pop(name, None)
+        self._owners = {symbol: owner for symbol, owner in self._owners.items() if owner != name}
+
+    def owner(self, kind: str, symbol: str) -> str | None:
+        """The plug-in that has it."""
+        return self._owners.get((kind, symbol))
+
+    def function(self, name: str) -> tuple[str, str] | None:
+        """Owner and symbol of a function of this SQL name (any case)."""
+        for (kind, symbol), owner in self._owners.items():
+            if kind == "function" and symbol.casefold() == name.casefold():
+                return owner, symbol
+        return None
+
+    def symbols(self, kind: str) -> dict[str, str]:
+        """Symbol -> its owner, by name."""
+        return {symbol: owner for (its, symbol), owner in sorted(self._owners.items()) if its == kind}
+
+    def check(
+        self,
+        kind: str,
+        manifest: PackageManifest,
+        functions: Sequence[str],
+        reserved: Collection[tuple[str, str]],
+    ) -> None:
+        """PluginError: it lacks what was asked for, or has what is another's. `kind` "portable": any."""
+        if kind != "portable" and not manifest.of_kind(kind):
+            has = ", ".join(f"{its} {symbol}" for its, symbol in manifest.symbols)
+            raise PluginError(f"{manifest.name} has no {kind}; its symbols: {has}")
+        missing = sorted(set(functions) - set(manifest.of_kind("function")))
+        if missing:
+            raise PluginError(f"{manifest.name} has no function {', '.join(missing)}")
+        for its, symbol in manifest.symbols:
+            if (its, symbol) in reserved:
+                raise PluginError(f"{its} {symbol!r} is built in; give yours another name")
+            owner = self._owners.get((its, symbol), manifest.name)
+            if its == "function":  # SQL calls it in any case
+                owner, _ = self.function(symbol) or (owner, symbol)
+            if owner != manifest.name:
+                raise PluginError(f"{its} {symbol!r} is of plug-in {owner!r} already")
+
+
+Answer = TypeVar("Answer")
+Arguments = ParamSpec("Arguments")
+Host = TypeVar("Host", bound="PluginHost")
+
+
+def refusing(
+    method: Callable[Concatenate[Host, Arguments], Answer],
+) -> Callable[Concatenate[Host, Arguments], Answer]:
+    """A service around this host may have errors of its own: a PluginError is raised as `refused` has it."""
+
+    @functools.wraps(method)
+    def called(host: Host, /, *arguments: Arguments.args, **named: Arguments.kwargs) -> Answer:
+        try:
+            return method(host, *arguments, **named)
+        except PluginError as error:
+            refused = host.refused(error)
+            if refused is error:
+                raise
+            raise refused from error
+
+    return called
+
+
+class PluginHost:
+    """For the engine, Makai and Mauka. Thread-safe. `close` ends every worker process.
+
+    `on_change(kind, symbol)`: a type came, went or has a new version. `between`: held while the versions of a
+    plug-in are exchanged; who holds it has one version for several calls.
+    """
+
+    def __init__(
+        self,
+        store: ReleaseStore,
+        releases: ReleaseFolder,
+        policy: Policy,
+        on_change: Callable[[str, str], None],
+        between: AbstractContextManager[object] | None,
+    ) -> None:
+        self.on_change = on_change
+        self.reserved: frozenset[tuple[str, str]] = frozenset()
+        """(kind, symbol) that the service around us has itself."""
+        self._store, self._releases, self._policy = store, releases, policy
+        self._between = between or nullcontext()
+        self._symbols = SymbolTable()
+        self._running: dict[str, RunningPlugin] = {}
+        """Those that were ever used."""
+        self._trouble: dict[str, str] = {}
+        self._changing = threading.RLock()
+        """Held by whoever starts or exchanges anything."""
+        self._ended = False
+
+    def source(self, type_name: str) -> Callable[[], sdk.Source]:
+        """Makes sources of this type. UnknownTypeError that lists the types where there is none."""
+        return self._factory("source", type_name)
+
+    def sink(self, type_name: str) -> Callable[[], sdk.Sink]:
+        """Makes sinks of this type. UnknownTypeError that lists the types where there is none."""
+        return self._factory("sink", type_name)
+
+    def function(self, name: str) -> Callable[[], sdk.Function] | None:
+        """Makes functions of this SQL name (any case), or None: no plug-in has it."""
+        found = self._symbols.function(name)
+        return None if found is None else functools.partial(self._make, found[0], "function", found[1])
+
+    def trigger(self, symbol: str) -> Callable[[], PluginTrigger]:
+        """Makes triggers of this name, for Makai. UnknownTypeError: there is none."""
+        return self._factory("trigger", symbol)
+
+    def analysis(self, symbol: str) -> Callable[[], PluginAnalysis]:
+        """Makes analyses of this name, for Mauka. UnknownTypeError: there is none."""
+        return self._factory("analysis", symbol)
+
+    def types(self, kind: str) -> list[str]:
+        """Every type (for functions: name) of `kind`, sorted."""
+        return [*self._symbols.symbols(kind)]
+
+    def functions(self) -> dict[str, str]:
+        """SQL function -> the plug-in that has it (GET /plugins/udfs)."""
+        return self._symbols.symbols("function")
+
+    @refusing
+    def properties(self, kind: str, type_name: str) -> Properties:
+        """Property -> {"type", "default", "required", "help"} as far as the plug-in says."""
+        manifest = self._symbols.manifests.get(self._symbols.owner(kind, type_name) or "")
+        if manifest is None:
+            return {}
+        folder = self._releases.folder(manifest.name, str(manifest.version))
+        return read_properties(folder, FOLDERS[kind], type_name)
+
+    @refusing
+    def rollback(self, name: str) -> Replaced:
+        """Back to the version before the current one, live."""
+        with self._changing:
+            current, previous = self._store.currents().get(name, ("", None))
+            if not current:
+                raise NotInstalledError(f"portable plug-in {name!r} is not found")
+            old = self._store.versions(name).get(previous or "")
+            if old is None:
+                raise PluginError(f"plug-in {name!r}: there is no version before {current}")
+            manifest = self._releases.manifest(old)
+            pauses = self._switch(manifest, old, on_trial=False)
+            self._store.switch(name, old.version, None)
+        self._notify(manifest)
+        return self._replaced(manifest, current, pauses)
+
+    def refused(self, error: PluginError) -> Exception:
+        """What is raised for it: a service around this host may have errors of its own."""
+        return error
+
+    def close(self) -> None:
+        """End every worker, all at once, within 2 s. Nothing is started any more."""
+        with self._changing:
+            self._ended = True
+            runtimes = [running.runtime for running in self._running.values() if running.runtime is not None]
+        enders = [threading.Thread(target=runtime.close) for runtime in runtimes]
+        for ender in enders:
+            ender.start()
+        for ender in enders:
+            ender.join()
+        self._store.close()
+
+    # -- for those who install or follow; they hold `_changing`
+
+    def _switch(self, manifest: PackageManifest, to: Release, on_trial: bool = True) -> Pauses:
+        """Start it, let all take over, and then say of it what runs. PluginError: all is as it was."""
+        running = self._running_plugin(manifest.name)
+        pauses = running.switch(self._started(manifest, to, running), on_trial)
+        self._trouble.pop(manifest.name, None)
+        self._symbols.put(manifest)
+        return pauses
+
+    def _drop(self, name: str) -> None:
+        """Its proxies have no inside until it is installed again."""
+        if (running := self._running.get(name)) is not None:
+            running.stop()
+        self._store.drop(name)
+        self._symbols.drop(name)
+        self._trouble.pop(name, None)
+
+    def _users(self, manifest: PackageManifest) -> set[str]:
+        """Of its symbols, as the engine knows them: those that share an instance have none of their own."""
+        return set()
+
+    def _replaced(self, manifest: PackageManifest, old: str, pauses: Pauses) -> Replaced:
+        rules = max(pauses.rules, len(self._users(manifest)))
+        return Replaced(manifest.name, old, str(manifest.version), rules, pauses.p50_ms, pauses.max_ms)
+
+    def _notify(self, manifest: PackageManifest) -> None:
+        for kind, symbol in manifest.symbols:
+            self.on_change(kind, symbol)
+
+    def _lost_trial(self, name: str, why: str) -> None:
+        if self._ended:
+            return
+        try:
+            back = self.rollback(name)
+        except (OpqError, OSError) as error:  # where it is another host's, it may have been pruned
+            self._trouble[name] = f"fails ({why}), and the old version does not take over: {error}"
+        else:
+            self._trouble[name] = f"{back.old} was taken back to {back.new}: {why}"
+
+    # -- how
+
+    @refusing
+    def _factory(self, kind: str, type_name: str) -> Callable[[], Any]:
+        owner = self._symbols.owner(kind, type_name)
+        if owner is None:
+            known = ", ".join(self._symbols.symbols(kind)) or "none"
+            raise UnknownTypeError(f"{kind} type {type_name!r} is not known; there are: {known}", kind)
+        make = functools.partial(self._make, owner, kind, type_name)
+        if kind != "source":
+            return make
+        with self._changing:
+            return SourceFactory(make, self._runtime(owner, kind).replays(type_name))
+
+    @refusing
+    def _make(self, owner: str, kind: str, symbol: str) -> Any:
+        with self._changing:
+            self._runtime(owner, kind)
+            return self._running[owner].make(kind, symbol)
+
+    def _running_plugin(self, name: str) -> RunningPlugin:
+        if name not in self._running:
+            lost = functools.partial(self._lost_trial, name)
+            self._running[name] = RunningPlugin(name, self._policy, lost, self._between)
+        return self._running[name]
+
+    def _runtime(self, owner: str, kind: str) -> Runtime:
+        """Started by its first use after a start of the server."""
+        running = self._running_plugin(owner)
+        if running.runtime is None:
+            manifest = self._symbols.manifests.get(owner)
+            if manifest is None:
+                raise NotInstalledError(f"{kind} plug-in {owner!r} is not found")
+            installed = self._store.versions(owner)[str(manifest.version)]
+            running.replace(self._started(manifest, installed, running))
+        assert running.runtime is not None
+        return running.runtime
+
+    def _started(self, manifest: PackageManifest, installed: Release, running: RunningPlugin) -> Runtime:
+        if self._ended:
+            raise PluginError(f"{installed.name} is not started: the host of plug-ins has ended")
+        folder = self._releases.folder(installed.name, installed.version)
+        trusted = installed.signed_by is not None or installed.name in self._policy.trusted
+        if manifest.mode == "inproc" and trusted:
+            return InProcessRuntime(folder, manifest)
+        return ProcessRuntime(folder, manifest, installed.manifest, self._policy, running.crashed)

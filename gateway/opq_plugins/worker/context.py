@@ -1,0 +1,123 @@
+"""In the worker: what a source, sink or function sees of the engine, over the wire."""
+
+import inspect
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+
+from opq_plugins import sdk
+from opq_plugins.sdk import Metas, Row, Value
+from opq_plugins.worker.wire import Caller, LogLine, Notice, NoticeKind, OfHost, Payloads, Rows, Wire
+
+BATCHES_AHEAD = 8
+"""Batches a source may emit before the host has accepted the first."""
+LONGEST_TEXT = 2_000
+_CLASSES: dict[str, type] = {"source": sdk.Source, "sink": sdk.Sink, "function": sdk.Function}
+
+
+@cache
+def context_at(kind: str, method: str) -> int | None:
+    """Which argument of this method of the sdk is the context: it stays on its side of the wire."""
+    function = getattr(_CLASSES.get(kind), method, None)
+    names = list(inspect.signature(function).parameters)[1:] if function is not None else []
+    return names.index("context") if "context" in names else None
+
+
+class WorkerContext(sdk.BatchEmitter):
+    """sdk.Context, SourceContext and SinkContext. `ask(instance, key)`: what the engine has kept."""
+
+    def __init__(self, wire: Wire[OfHost], number: int, ask: Callable[[int, str], Value]) -> None:
+        self._wire, self._number, self._ask = wire, number, ask
+        self.caller = Caller("", "", 0, [])
+        self.credits = threading.Semaphore(BATCHES_AHEAD)
+        self._changed: dict[str, Value] = {}
+        self._state: dict[str, Value] = {}
+        self._stopped = threading.Event()
+
+    @property
+    def rule_id(self) -> str:
+        return self.caller.rule_id
+
+    @property
+    def op_id(self) -> str:
+        return self.caller.op_id
+
+    @property
+    def instance_id(self) -> int:
+        return self.caller.instance_id
+
+    @property
+    def row_ids(self) -> list[str]:
+        return self.caller.row_ids
+
+    @property
+    def row_id(self) -> str:
+        return self.row_ids[0] if self.row_ids else ""
+
+    @property
+    def stopped(self) -> bool:
+        return self._stopped.is_set()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self.credits.release()
+
+    def wait(self, seconds: float) -> bool:
+        return self._stopped.wait(seconds)
+
+    def log(self, event: str, **facts: Value) -> None:
+        self._wire.send(LogLine(self._number, event, facts))
+
+    def get_state(self, key: str) -> Value:
+        if key not in self._state:
+            self._state[key] = self._ask(self._number, key)
+        return self._state[key]
+
+    def put_state(self, key: str, value: Value) -> None:
+        self._state[key] = self._changed[key] = value
+
+    def changed_state(self) -> dict[str, Value]:
+        """What was put since it was asked last."""
+        changed, self._changed = self._changed, {}
+        return changed
+
+    def emit_many(
+        self,
+        messages: Sequence[Row],
+        meta: Metas = None,
+        offset: Value = None,
+        arrived_ms: int | Sequence[int] | None = None,
+    ) -> bool:
+        for row in messages:
+            if not isinstance(row, Mapping):
+                raise TypeError(f"emitted a {type(row).__name__}; want a mapping")
+        sdk.check_emission(len(messages), meta, arrived_ms)
+        arrived = list(arrived_ms) if isinstance(arrived_ms, Sequence) else arrived_ms
+        return self._emit(Rows(self._number, [dict(row) for row in messages], _dicts(meta), offset, arrived))
+
+    def emit_bytes(self, payloads: Sequence[bytes], meta: Metas = None, offset: Value = None) -> bool:
+        sdk.check_emission(len(payloads), meta, None)
+        return self._emit(Payloads(self._number, list(payloads), _dicts(meta), offset))
+
+    def emit_error(self, text: str) -> None:
+        self.report("error", text)
+
+    def connected(self, up: bool, why: str = "") -> None:
+        self.report("connected" if up else "disconnected", why)
+
+    def report(self, what: NoticeKind, text: str) -> None:
+        self._wire.send(Notice(self._number, what, str(text)[:LONGEST_TEXT]))
+
+    def _emit(self, batch: Rows | Payloads) -> bool:
+        """False: nothing of it went; after a rewind it comes again."""
+        if self._stopped.is_set():
+            return False
+        self.credits.acquire()
+        if self._stopped.is_set():
+            return False
+        self._wire.send(batch)
+        return True
+
+
+def _dicts(meta: Metas) -> list[dict[str, Value] | None] | None:
+    return None if meta is None else [None if each is None else dict(each) for each in meta]

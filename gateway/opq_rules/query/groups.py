@@ -82,10 +82,11 @@ class Grouping:
 class RecordGroups:
     """`report(error)` takes the error of a record that has no group; the record is left out."""
 
-    __slots__ = ("_context", "_grouping", "_report", "by_key")
+    __slots__ = ("_calls", "_context", "_grouping", "_report", "by_key")
 
     def __init__(self, grouping: Grouping, context: QueryContext, report: Callable[[RowError], None]) -> None:
         self._grouping = grouping
+        self._calls = tuple(enumerate(grouping.calls))
         self._context = context
         self._report = report
         self.by_key: dict[Value, RecordGroup] = {}
@@ -96,21 +97,21 @@ class RecordGroups:
         return not self.by_key
 
     def add(self, record: Record) -> None:
-        row, context, grouping = record.row, self._context, self._grouping
         key = self.key_of(record)
         if key is NO_GROUP:
             return
         group = self.by_key.get(key)
         if group is None:
-            group = RecordGroup(record, [call.start() for call in grouping.calls])
+            group = RecordGroup(record, [call.start() for call in self._grouping.calls])
             self.by_key[key] = group
+        row, context, accumulators = record.row, self._context, group.accumulators
         failing: Failing | None = None
-        for call, accumulator in zip(grouping.calls, group.accumulators, strict=True):
+        for number, call in self._calls:
             try:
-                call.give(accumulator, row, context)
+                call.give(accumulators[number], row, context)
             except FUNCTION_ERRORS as error:
                 failing = failing or {}
-                failing[number_of(call, grouping.calls)] = error_text(call.written, error)
+                failing[number] = error_text(call.written, error)
         if failing is not None:
             group.failed(failing)
 

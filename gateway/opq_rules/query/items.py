@@ -8,12 +8,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from opq_rules.batch import Value
-from opq_rules.expressions import values
 from opq_rules.expressions.closures import Evaluate
 from opq_rules.expressions.compiled import refused
 from opq_rules.functions.registry import Analytic, Functions, Scalar, built_in, find
 from opq_rules.query.names import ORDER_BY, SELECT, Names
-from opq_rules.query.projection import Projection, StarItem, titles
+from opq_rules.query.projection import NamedItem, Projection, StarItem, titles
 from opq_rules.query.resolver import Compiler
 from opq_rules.sql.syntax import Column, Expression, FunctionCall, Item, Select, Star
 from opq_rules.sql.walk import walk
@@ -22,16 +21,14 @@ from opq_rules.sql.walk import walk
 def projection_of(items: Sequence[Item], names: Compiler) -> tuple[Projection, tuple[str, ...]]:
     """With the names of the columns put out. Raises RuleError."""
     stars: list[StarItem] = []
-    named: list[tuple[str, Evaluate]] = []
+    named: list[NamedItem] = []
     columns: list[tuple[str, Evaluate]] = []
     rows: tuple[str, Evaluate] | None = None
     shown: list[str] = []
     for item, name in zip(items, titles(items), strict=True):
         node = item.expression
         if isinstance(node, Star):
-            replaced = tuple(
-                (column, _put_out(names.expression(each, SELECT))) for each, column in node.replace
-            )
+            replaced = tuple((column, names.expression(each, SELECT)) for each, column in node.replace)
             leave_out = frozenset(column.lower() for column in node.leave_out) - {
                 column.lower() for column, _ in replaced
             }
@@ -42,10 +39,8 @@ def projection_of(items: Sequence[Item], names: Compiler) -> tuple[Projection, t
         spreads = _spreads(node, names)
         if spreads is None:
             evaluate = names.item(item, SELECT)
-            if not names.is_column(item):
-                evaluate = _put_out(evaluate)
         else:
-            evaluate = _put_out(names.spread(item, SELECT, _as_ordinary(node, names)))
+            evaluate = names.spread(item, SELECT, _as_ordinary(node, names))
         if item.invisible:
             continue
         if spreads == "rows":
@@ -53,20 +48,12 @@ def projection_of(items: Sequence[Item], names: Compiler) -> tuple[Projection, t
                 raise refused(item.at, "a second unnest; a SELECT has one")
             rows = (name, evaluate)
         else:
-            (named if spreads is None else columns).append((name, evaluate))
+            if spreads is None:
+                named.append((name, evaluate, not names.is_column(item)))
+            else:
+                columns.append((name, evaluate))
         shown.append(name)
     return Projection(tuple(stars), tuple(named), tuple(columns), rows), tuple(dict.fromkeys(shown))
-
-
-def _put_out(evaluate: Evaluate) -> Evaluate:
-    """A computed value: written without a point where it is whole."""
-
-    def put_out(row: Value, context: Value) -> Value:
-        value = evaluate(row, context)
-        kind = type(value)
-        return values.put_out(value) if kind is float or kind is list or kind is dict else value
-
-    return put_out
 
 
 def _spreads(node: Expression, names: Compiler) -> str | None:

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from opq_rules.batch import Row, Value
 from opq_rules.errors import RowError
 from opq_rules.expressions.closures import Evaluate
-from opq_rules.expressions.values import shown
+from opq_rules.expressions.values import put_out, shown
 from opq_rules.query.analysis import MARK
 from opq_rules.sql.syntax import Column, FunctionCall, Item, Star
 
 Project = Callable[[Value, Value], Row]
 Spread = Callable[[Value, Value], list[Row]]
+NamedItem = tuple[str, Evaluate, bool]
+"""Name, value, and whether that is computed: then a whole one is put out without a point."""
 
 
 def titles(items: Sequence[Item]) -> list[str]:
@@ -49,7 +51,7 @@ class StarItem:
             lower = name.lower()
             written = next((each for each in found if each.lower() == lower), name)
             try:
-                found[written] = evaluate(row, context)
+                found[written] = put_out(evaluate(row, context))
             except RowError as error:
                 raise RowError(f"Select {name}: {error}") from None
         return found
@@ -57,10 +59,10 @@ class StarItem:
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """`named`: (name, value); `columns`: objects whose keys are columns; `rows`: (name, array), unnest."""
+    """`columns`: objects whose keys are columns; `rows`: (name, array), unnest."""
 
     stars: tuple[StarItem, ...]
-    named: tuple[tuple[str, Evaluate], ...]
+    named: tuple[NamedItem, ...]
     columns: tuple[tuple[str, Evaluate], ...]
     rows: tuple[str, Evaluate] | None
 
@@ -77,12 +79,13 @@ class Projection:
                 found.update(star.columns(row, context))
             for name, evaluate in self.columns:
                 try:
-                    found.update(_object(evaluate(row, context)))
+                    found.update(put_out(_object(evaluate(row, context))))
                 except RowError as error:
                     raise RowError(f"Select {name}: {error}") from None
-            for name, evaluate in self.named:
+            for name, evaluate, computed in self.named:
                 try:
-                    found[name] = evaluate(row, context)
+                    value = evaluate(row, context)
+                    found[name] = put_out(value) if computed else value
                 except RowError as error:
                     raise RowError(f"Select {name}: {error}") from None
             return found if send_nil else {name: value for name, value in found.items() if value is not None}
@@ -97,7 +100,7 @@ class Projection:
         def spread(row: Value, context: Value) -> list[Row]:
             plain = project(row, context)
             try:
-                elements = array(row, context)
+                elements = put_out(array(row, context))
             except RowError as error:
                 raise RowError(f"Select {name}: {error}") from None
             if elements is None:
@@ -117,7 +120,7 @@ class Projection:
     @property
     def names(self) -> list[str]:
         """The types of the columns known beforehand."""
-        return [name for name, _ in self.named]
+        return [name for name, _, _ in self.named]
 
 
 def _star_alone(star: StarItem, send_nil: bool) -> Project:
@@ -135,13 +138,17 @@ def _star_alone(star: StarItem, send_nil: bool) -> Project:
     return project
 
 
-def _named_alone(named: Sequence[tuple[str, Evaluate]], send_nil: bool) -> Project:
+def _named_alone(named: Sequence[NamedItem], send_nil: bool) -> Project:
     def project(row: Value, context: Value) -> Row:
         found: Row = {}
         name = ""
         try:
-            for name, evaluate in named:
+            for name, evaluate, computed in named:
                 value = evaluate(row, context)
+                if computed:
+                    kind = type(value)
+                    if value.is_integer() if kind is float else kind is list or kind is dict:
+                        value = put_out(value)
                 if value is not None or send_nil:
                     found[name] = value
         except RowError as error:

@@ -3,7 +3,8 @@
 No I/O, no clock, no thread. What cannot be computed is counted and told, and the query goes on.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from opq_rules.batch import Batch, Emission, Row, State, Value
 from opq_rules.errors import RowError
@@ -15,6 +16,8 @@ from opq_rules.query.joins import Lookup, Scans
 from opq_rules.query.opening import opened
 from opq_rules.query.plan import QueryPlan
 from opq_rules.query.run import QueryContext, QueryCounters, QueryErrors, RuleFacts, frozen, placed, thawed
+from opq_rules.query.windows.hopping import Hopping, Panes
+from opq_rules.query.windows.tumbling import Tumbling
 from opq_rules.query.windows.window import Cut, KeptRecords, Record
 
 
@@ -162,6 +165,13 @@ class Query:
     def _feed_window(self, batch: Batch) -> list[Emission]:
         """In the time of arrival, one stream, nothing but WHERE before its window."""
         out: list[Emission] = []
+        if isinstance(batch.arrived_ms, int) and isinstance(self._window, Tumbling | Hopping | Panes):
+            self._context.now_ms = now_ms = max(self._context.now_ms, batch.arrived_ms)
+            if self._window.next_due_ms is not None and self._window.next_due_ms <= now_ms:
+                self._advance_window(now_ms, out)
+            self._window.add(self._let_in(batch, now_ms))
+            self._faults.flush(out)
+            return out
         where, window, context = self.plan.before.get(0), self._window, self._context
         assert window is not None
         for row, arrived_ms, meta in batch.each():
@@ -184,6 +194,21 @@ class Query:
             for cut in cuts:
                 self._finish(cut, out)
         return out
+
+    def _let_in(self, batch: Batch, now_ms: int) -> Iterator[Record]:
+        """The records of one moment that WHERE lets through."""
+        where, context, faults = self.plan.before.get(0), self._context, self._faults
+        metas = itertools.repeat(None, len(batch.rows)) if batch.meta is None else batch.meta
+        for row, meta in zip(batch.rows, metas, strict=True):
+            if where is not None:
+                context.event_ms, context.meta = now_ms, meta
+                try:
+                    if not where(row, context):
+                        continue
+                except RowError as error:
+                    faults.keep(placed(error))
+                    continue
+            yield Record(now_ms, 0, row, meta)
 
     def _feed_event_time(self, batch: Batch) -> list[Emission]:
         out: list[Emission] = []

@@ -5,7 +5,7 @@ merger of its panes; else records are kept. A hop above the length is a sample: 
 """
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from opq_rules.batch import State
 from opq_rules.query.calendar import Ends
@@ -37,7 +37,7 @@ class Hopping:
         """The rule begins."""
         self.next_due_ms = self._ends.after(ms)
 
-    def add(self, records: Sequence[Record]) -> list[Cut]:
+    def add(self, records: Iterable[Record]) -> list[Cut]:
         for record in records:
             if self.next_due_ms is None:
                 self.open(record.ms)
@@ -103,7 +103,7 @@ class Panes:
         """The rule begins."""
         self.next_due_ms = self._ends.after(ms)
 
-    def add(self, records: Sequence[Record]) -> list[Cut]:
+    def add(self, records: Iterable[Record]) -> list[Cut]:
         for record in records:
             if self.next_due_ms is None:
                 self.open(record.ms)

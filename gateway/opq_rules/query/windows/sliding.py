@@ -5,7 +5,7 @@ window of n records costs some n / 32 + 32 steps instead of n.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from opq_rules.batch import State, Value
@@ -30,13 +30,13 @@ class Sliding:
     def add(self, records: Sequence[Record]) -> list[Cut]:
         now_ms = records[0].ms
         self._forget_before((self._waiting[0] if self._waiting else now_ms) - self._length_ms)
-        self._records.extend(records)
+        self._keep(records)
         triggers = self._triggers
         times = [record.ms for record in records if triggers is None or triggers(record)]
         if self._delay_ms:
             self._waiting.extend(times)
             return []
-        return [Cut(KeptRecords(self._records), ms - self._length_ms, ms, ms) for ms in times]
+        return [Cut(self._content(None), ms - self._length_ms, ms, ms) for ms in times]
 
     def advance(self, ms: int) -> list[Cut]:
         cuts: list[Cut] = []
@@ -44,20 +44,35 @@ class Sliding:
             trigger_ms = self._waiting.popleft()
             start_ms, end_ms = trigger_ms - self._length_ms, trigger_ms + self._delay_ms
             self._forget_before(start_ms)
-            held = KeptRecords([each for each in self._records if each.ms < end_ms])
-            cuts.append(Cut(held, start_ms, end_ms, trigger_ms))
+            cuts.append(Cut(self._content(end_ms), start_ms, end_ms, trigger_ms))
         return cuts
+
+    def state(self) -> State:
+        return {"records": [list(record) for record in self._kept()], "waiting_ms": list(self._waiting)}
+
+    def restore(self, state: State) -> None:
+        self._forget_all()
+        self._keep(records_of(state["records"]))
+        self._waiting = deque(state["waiting_ms"])
+
+    def _keep(self, records: Sequence[Record]) -> None:
+        self._records.extend(records)
+
+    def _kept(self) -> Iterable[Record]:
+        return self._records
+
+    def _content(self, end_ms: int | None) -> WindowContent:
+        """What lies before `end_ms`; None: all."""
+        if end_ms is None:
+            return KeptRecords(self._records)
+        return KeptRecords([each for each in self._records if each.ms < end_ms])
 
     def _forget_before(self, ms: int) -> None:
         while self._records and self._records[0].ms < ms:
             self._records.popleft()
 
-    def state(self) -> State:
-        return {"records": [list(record) for record in self._records], "waiting_ms": list(self._waiting)}
-
-    def restore(self, state: State) -> None:
-        self._records = deque(records_of(state["records"]))
-        self._waiting = deque(state["waiting_ms"])
+    def _forget_all(self) -> None:
+        self._records.clear()
 
 
 class RemovableGroups(WindowContent, Protocol):
@@ -120,8 +135,8 @@ class RecordBlock:
         self.content = content
 
 
-class SlidingBlocks:
-    """As `Sliding`. `merged` gives the content of a window from those of its parts, oldest first.
+class SlidingBlocks(Sliding):
+    """Keeps blocks. `merged` gives the content of a window from those of its parts, oldest first.
 
     `again`: as `fresh`, for records that were in one already: it tells no error twice.
     """
@@ -135,41 +150,11 @@ class SlidingBlocks:
         again: Fresh,
         merged: Callable[[Sequence[WindowContent]], WindowContent],
     ) -> None:
-        self._again = again
-        self._length_ms = length_ms
-        self._delay_ms = delay_ms
-        self._triggers = triggers
-        self._fresh = fresh
-        self._merged = merged
+        super().__init__(length_ms, delay_ms, triggers)
+        self._fresh, self._again, self._merged = fresh, again, merged
         self._blocks: deque[RecordBlock] = deque()
-        self._waiting: deque[int] = deque()
-        """Times of records that trigger when their delay is over."""
 
-    @property
-    def next_due_ms(self) -> int | None:
-        return self._waiting[0] + self._delay_ms if self._waiting else None
-
-    def add(self, records: Sequence[Record]) -> list[Cut]:
-        now_ms = records[0].ms
-        self._forget_before((self._waiting[0] if self._waiting else now_ms) - self._length_ms)
-        self._put(records)
-        triggers = self._triggers
-        times = [record.ms for record in records if triggers is None or triggers(record)]
-        if self._delay_ms:
-            self._waiting.extend(times)
-            return []
-        return [Cut(self._held(None), ms - self._length_ms, ms, ms) for ms in times]
-
-    def advance(self, ms: int) -> list[Cut]:
-        cuts: list[Cut] = []
-        while self._waiting and self._waiting[0] + self._delay_ms <= ms:
-            trigger_ms = self._waiting.popleft()
-            start_ms, end_ms = trigger_ms - self._length_ms, trigger_ms + self._delay_ms
-            self._forget_before(start_ms)
-            cuts.append(Cut(self._held(end_ms), start_ms, end_ms, trigger_ms))
-        return cuts
-
-    def _put(self, records: Sequence[Record]) -> None:
+    def _keep(self, records: Sequence[Record]) -> None:
         for record in records:
             if not self._blocks or len(self._blocks[-1].records) >= BLOCK:
                 self._blocks.append(RecordBlock(self._fresh()))
@@ -177,8 +162,11 @@ class SlidingBlocks:
             block.records.append(record)
             block.content.add(record)
 
-    def _held(self, end_ms: int | None) -> WindowContent:
-        """What lies before `end_ms`; None: all."""
+    def _kept(self) -> Iterator[Record]:
+        for block in self._blocks:
+            yield from block.records[block.begin :]
+
+    def _content(self, end_ms: int | None) -> WindowContent:
         parts: list[WindowContent] = []
         for block in self._blocks:
             whole = end_ms is None or block.records[-1].ms < end_ms
@@ -201,14 +189,5 @@ class SlidingBlocks:
                 return
             self._blocks.popleft()
 
-    def _records(self) -> Iterator[Record]:
-        for block in self._blocks:
-            yield from block.records[block.begin :]
-
-    def state(self) -> State:
-        return {"records": [list(record) for record in self._records()], "waiting_ms": list(self._waiting)}
-
-    def restore(self, state: State) -> None:
-        self._blocks = deque()
-        self._put(records_of(state["records"]))
-        self._waiting = deque(state["waiting_ms"])
+    def _forget_all(self) -> None:
+        self._blocks.clear()

@@ -1,6 +1,6 @@
 """Tumbling and mains-cycle windows: [start, end), one after the other, ends by the calendar."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from opq_rules.batch import State
 from opq_rules.query.calendar import Ends
@@ -25,7 +25,7 @@ class Tumbling:
         self.next_due_ms = self._ends.after(ms)
         self._content = self._fresh()
 
-    def add(self, records: Sequence[Record]) -> list[Cut]:
+    def add(self, records: Iterable[Record]) -> list[Cut]:
         for record in records:
             if self._content is None:
                 self.open(record.ms)

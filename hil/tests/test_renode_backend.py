@@ -162,7 +162,7 @@ def test_without_the_relay_a_pty_that_nobody_reads_stops_the_world_and_sigterm_i
                 process.terminate()
         time.sleep(0.2)
         assert any("stand_in" in " ".join(process.cmdline()) for process in processes_of(bench))
-        clock()
+        until(lambda: clock() > 3600, "it says so again")
 
 
 def test_without_a_reader_the_world_goes_on_and_what_nobody_takes_is_counted(bench: Path) -> None:
@@ -201,7 +201,7 @@ def test_commands_and_states_wait_in_the_boxs_time(bench: Path) -> None:
         reach(line, "sampling", 10)
         began_s, began = box.now_s(), time.monotonic()
         assert line.send_command(Operation.PUT_SETTING, "nominal_hz=50").status is Status.DONE
-        assert 1.2 < box.now_s() - began_s < 2.0 < time.monotonic() - began
+        assert 1.0 < box.now_s() - began_s < 2.0 < time.monotonic() - began
         line.send_command(Operation.RESET)
         reach(line, "sampling", 10)
 

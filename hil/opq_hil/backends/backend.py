@@ -40,7 +40,8 @@ class StandsStillError(BackendError):
     """Virtual time does not go on."""
 
 
-ASK_S = 0.05
+ASK_S = 0.25
+"""An answer costs a QEMU 8 ms of a core that it needs for its pace (20 a second, on a busy machine)."""
 STILL_S = 30.0
 """Renode's slowest: an erase of 128 kB takes it seconds in which time goes on in steps of 1 ms."""
 

@@ -46,11 +46,7 @@ def problems(folder: Path, name: str = "good", kind: str = "trigger", **settings
 
 def test_a_file_in_a_folder_is_a_plug_in(folder: Path) -> None:
     plugin = load("trigger", "good", {"limit": 5, "boxes": ["1", "4"]}, [folder])
-    assert (plugin.name, plugin.manifest.version, plugin.manifest.help) == (
-        "good",
-        "1.2",
-        "Says yes. More text.",
-    )
+    assert (plugin.name, plugin.module.version) == ("good", "1.2")
     assert (plugin.config.limit, plugin.config.boxes, plugin.config.count) == (5.0, ("1", "4"), 3)
     assert isinstance(plugin.config.limit, float)
 
@@ -58,7 +54,7 @@ def test_a_file_in_a_folder_is_a_plug_in(folder: Path) -> None:
 def test_the_first_folder_wins(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     other = tmp_path_factory.mktemp("own")
     (other / "good.py").write_text(GOOD.replace("1.2", "9"))
-    assert load("trigger", "good", {"limit": 5}, [other, folder]).manifest.version == "9"
+    assert load("trigger", "good", {"limit": 5}, [other, folder]).module.version == "9"
 
 
 def test_all_wrong_settings_are_told_at_once(folder: Path) -> None:

@@ -19,8 +19,7 @@ from opq_plugins.package.built_in import available, load
 from opq_plugins.policy import Policy, ProcessLimits
 from opq_plugins.sdk.modules import Analysis
 from opq_proto.config import default_data_dir
-from opq_proto.errors import ConfigError, PluginError
-from opq_proto.messages import Event, Finding
+from opq_proto.errors import ConfigError
 
 BUILT_IN = Path(__file__).parent / "analyses"
 TRIAL_S = 300.0
@@ -102,18 +101,5 @@ def load_analyses(
     loaded = []
     for name, settings in wanted:
         plugin = load("analysis", name, settings, folders)
-        if (plugin.module.takes, plugin.module.gives) != (Event, Finding):
-            raise PluginError(
-                f"analysis plug-in {name!r} takes {plugin.module.takes!r} and gives {plugin.module.gives!r}; "
-                "want Event and Finding of opq_proto.messages"
-            )
-        loaded.append(
-            Analysis(
-                name=plugin.name,
-                analyse=plugin.module.analyse,
-                config=plugin.config,
-                fixed=frozenset(settings),
-                begin=getattr(plugin.module, "begin", None),
-            )
-        )
+        loaded.append(Analysis.of(plugin.module, plugin.config, settings))
     return loaded

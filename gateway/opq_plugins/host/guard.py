@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import ParamSpec, TypeVar
 
 from opq_proto.backoff import Backoff
 
@@ -10,6 +10,8 @@ PAUSES_S = (0.0, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 """After the first, second, ... failure in a row; the last one stays."""
 STEADY_S = 60.0
 """So long after a crash without another, the pauses begin again."""
+Answer = TypeVar("Answer")
+Arguments = ParamSpec("Arguments")
 
 
 class CrashGuard:
@@ -32,13 +34,15 @@ class CrashGuard:
     def paused(self) -> bool:
         return self._now() < self._paused_until_s
 
-    def call(self, function: Callable[..., Any], *arguments: Any) -> tuple[bool, Any]:
+    def call(
+        self, function: Callable[Arguments, Answer], *arguments: Arguments.args, **named: Arguments.kwargs
+    ) -> tuple[bool, Answer | None]:
         """(True, what `function` returned), or (False, None): it crashed or is paused."""
         if self.paused:
             self.skipped += 1
             return False, None
         try:
-            return True, function(*arguments)
+            return True, function(*arguments, **named)
         except Exception as error:  # foreign code
             self.crashes += 1
             now_s = self._now()

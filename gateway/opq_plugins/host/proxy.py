@@ -7,10 +7,10 @@ and takes over; if any of that fails, the old one goes on.
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from opq_plugins import sdk
-from opq_plugins.host.runtime import Runtime
+from opq_plugins.host.runtime import Inside, Runtime
 from opq_plugins.host.supervisor import WorkerEndedError, WorkerTimeoutError
 from opq_plugins.sdk import Row, Value
 from opq_proto.errors import OpqError, PluginError
@@ -19,8 +19,6 @@ if TYPE_CHECKING:  # NumPy comes with them; a host of sinks and functions needs 
     from opq_proto.decision import Decision, Nominal
     from opq_proto.messages import Event, Finding, Measurement
 
-Inside: TypeAlias = Any
-"""The plug-in's own object, its module, or a Remote; None: there is none."""
 CRASHES_PER_ROW = 3
 
 

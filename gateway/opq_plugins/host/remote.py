@@ -7,7 +7,7 @@ acknowledged is sent again, and a source goes on after its last offset.
 import contextlib
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from opq_plugins import sdk
 from opq_plugins.host.guard import Circuit
@@ -17,6 +17,9 @@ from opq_plugins.sdk import Value
 from opq_plugins.worker import wire as frames
 from opq_plugins.worker.context import context_at
 from opq_proto.errors import PluginError
+
+if TYPE_CHECKING:  # NumPy comes with it
+    from opq_proto.messages import Event
 
 RESTART_S = 1.0
 """So long a call of a function waits, once per crash, for the process to be there again."""
@@ -42,7 +45,7 @@ class Remote:
         self._context: sdk.Context | None = None
         self._import: list[Value] | None = None
 
-    def __getattr__(self, method: str) -> Callable[..., Any]:
+    def __getattr__(self, method: str) -> Callable[..., Value]:
         if method.startswith("_"):
             raise AttributeError(method)
         return functools.partial(self.call, method)
@@ -52,7 +55,7 @@ class Remote:
         self._configuration = [*configuration[:-1], dict(configuration[-1])]
         self._make_first()
 
-    def call(self, method: str, *arguments: Any) -> Any:
+    def call(self, method: str, *arguments: Any) -> Value:
         """Raises OSError: its process is gone, or took too long; ValueError, PluginError: what it raised."""
         at = context_at(self.kind, method)
         given = list(arguments)
@@ -60,7 +63,7 @@ class Remote:
             self._context = given.pop(at)
         return self._send(self._made(), method, given, at is not None)
 
-    def decide(self, *arguments: Any) -> Any:
+    def decide(self, *arguments: object) -> object:
         """Of a trigger: what it decides, checked."""
         from opq_plugins.sdk import nouns  # and NumPy with it
 
@@ -71,11 +74,11 @@ class Remote:
             self.call("forget")  # as a module that raises: it begins again with the next Measurement
             raise
 
-    def analyse(self, *arguments: Any) -> Any:
+    def analyse(self, event: "Event", *nominal: float) -> object:
         """Of an analysis: what it finds, checked."""
         from opq_plugins.sdk import nouns
 
-        return nouns.findings_from(self.call("analyse", *map(nouns.to_plain, arguments)), arguments[0])
+        return nouns.findings_from(self.call("analyse", nouns.to_plain(event), *nominal), event)
 
     def import_state(self, version: str, state: Value) -> bool:
         """False: it takes nothing over; a trigger or analysis may say so."""
@@ -159,7 +162,9 @@ class Remote:
         except OSError as error:
             raise PluginError(str(error)) from None
 
-    def _send(self, process: WorkerProcess, method: str, arguments: list[Value], owned: bool = False) -> Any:
+    def _send(
+        self, process: WorkerProcess, method: str, arguments: list[Value], owned: bool = False
+    ) -> Value:
         caller = self._caller() if owned else None
         limit_s = self._limit_s(method)
         return self._supervisor.call(process, self._number, method, arguments, limit_s, caller)

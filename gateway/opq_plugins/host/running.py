@@ -12,8 +12,8 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-from opq_plugins.host.proxy import Inside, PluginAnalysis, PluginFunction, PluginSink, PluginTrigger, Proxy
-from opq_plugins.host.runtime import Runtime, rehearse
+from opq_plugins.host.proxy import PluginAnalysis, PluginFunction, PluginSink, PluginTrigger, Proxy
+from opq_plugins.host.runtime import Inside, Runtime, rehearse
 from opq_plugins.host.source_proxy import PluginSource
 from opq_plugins.policy import Policy
 from opq_plugins.sdk import Value

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from opq_plugins.host.remote import Remote, RemoteFunction
 from opq_plugins.host.remote_source import RemoteSource
@@ -11,10 +11,13 @@ from opq_plugins.host.supervisor import WorkerSupervisor
 from opq_plugins.package.manifest import FOLDERS, PackageManifest
 from opq_plugins.package.properties import Properties, fill, read_properties
 from opq_plugins.policy import Policy, ProcessLimits
+from opq_plugins.sdk import Row, Value
 from opq_plugins.worker import python_code
 from opq_plugins.worker.server import replays
 from opq_proto.errors import OpqError, PluginError
 
+Inside: TypeAlias = Any
+"""What a proxy holds: the plug-in's own object, its module, or a Remote; None: there is none."""
 REMOTES: dict[str, type[Remote]] = {"source": RemoteSource, "function": RemoteFunction}
 """Of all other kinds it is a Remote."""
 
@@ -31,13 +34,13 @@ class Runtime:
             for kind, symbol in manifest.symbols
         }
 
-    def make(self, kind: str, symbol: str) -> Any:
+    def make(self, kind: str, symbol: str) -> Inside:
         """An sdk Source, Sink or Function, a trigger or analysis, not yet configured."""
         if (kind, symbol) not in self.manifest.symbols:
             raise PluginError(f"{self.manifest.name} {self.manifest.version} has no {kind} {symbol!r}")
         return self._made(kind, symbol)
 
-    def filled(self, kind: str, symbol: str, properties: Mapping[str, Any]) -> dict[str, Any]:
+    def filled(self, kind: str, symbol: str, properties: Row) -> dict[str, Value]:
         """With the symbol's defaults; ValueError for what is missing or of a wrong type."""
         return fill(self._properties.get((kind, symbol), {}), properties)
 
@@ -45,13 +48,13 @@ class Runtime:
         """Whether this source can go on after an offset."""
         raise NotImplementedError
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> dict[str, Value]:
         raise NotImplementedError
 
     def close(self) -> None:
         raise NotImplementedError
 
-    def _made(self, kind: str, symbol: str) -> Any:
+    def _made(self, kind: str, symbol: str) -> Inside:
         raise NotImplementedError
 
 
@@ -73,13 +76,13 @@ class ProcessRuntime(Runtime):
         self.supervisor = WorkerSupervisor(manifest.name, folder, manifest_name, limits, policy, on_crash)
         self.supervisor.start()
 
-    def _made(self, kind: str, symbol: str) -> Any:
+    def _made(self, kind: str, symbol: str) -> Inside:
         return REMOTES.get(kind, Remote)(self.supervisor, kind, symbol)
 
     def replays(self, symbol: str) -> bool:
         return symbol in self.supervisor.replaying
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> dict[str, Value]:
         return self.supervisor.status()
 
     def close(self) -> None:
@@ -98,13 +101,13 @@ class InProcessRuntime(Runtime):
         self._folder = folder
         self._factories = python_code.load_python(folder, manifest)
 
-    def _made(self, kind: str, symbol: str) -> Any:
+    def _made(self, kind: str, symbol: str) -> Inside:
         return self._factories[kind, symbol]()
 
     def replays(self, symbol: str) -> bool:
         return ("source", symbol) in self._factories and replays(self._factories["source", symbol])
 
-    def status(self) -> dict[str, Any]:
+    def status(self) -> dict[str, Value]:
         return {"status": "running", "errMsg": "", "pid": 0, "protections": {}, "crashes": 0}
 
     def close(self) -> None:

@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable
 
 from opq_plugins import sdk
-from opq_plugins.host.proxy import Inside, Proxy
+from opq_plugins.host.proxy import Proxy
 from opq_plugins.host.remote_source import SourceGate
-from opq_plugins.host.runtime import Runtime
+from opq_plugins.host.runtime import Inside, Runtime
 from opq_plugins.sdk import Row, Value
 
 IDLE_S = 0.1

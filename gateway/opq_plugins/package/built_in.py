@@ -1,10 +1,10 @@
-"""Built-in plug-ins: one Python file in a folder, trusted, in the caller's process.
+"""Built-in plug-ins: one Python file in a folder, trusted, in the caller's process; called as the file is.
 
-The manifest is read from the module: `name` (or the file's name), `version` (default "0"), the first line of
-the docstring. Nothing here imports more than the standard library.
+Nothing here imports more than the standard library, and NumPy for an analysis.
 """
 
 import difflib
+import importlib
 import importlib.util
 import re
 import sys
@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from opq_plugins.sdk import API_VERSION
+from opq_plugins.sdk import API_VERSION, Value
 from opq_proto.errors import PluginError
 from opq_proto.settings import configure
 
@@ -23,36 +23,17 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 KINDS: dict[str, tuple[str, ...]] = {
     "trigger": ("Config", "begin", "decide"),
     "analysis": ("Config", "takes", "gives", "analyse"),
-    "source": ("Config",),
-    "sink": ("Config",),
-    "function": ("Config",),
 }
 """Kind -> names that its module must have."""
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
-    """Name, kind, version, one line of help, and where the code is."""
+class Plugin:
+    """A loaded plug-in: the name, the module, its checked Config."""
 
     name: str
-    kind: str
-    version: str
-    api: int
-    help: str
-    path: Path
-
-
-@dataclass(frozen=True, slots=True)
-class Plugin:
-    """A loaded plug-in: its manifest, its module's names, its checked Config."""
-
-    manifest: Manifest
     module: ModuleType
     config: Any
-
-    @property
-    def name(self) -> str:
-        return self.manifest.name
 
 
 def available(folders: Sequence[Path]) -> dict[str, Path]:
@@ -65,7 +46,7 @@ def available(folders: Sequence[Path]) -> dict[str, Path]:
     return found
 
 
-def load(kind: str, name: str, settings: Mapping[str, Any], folders: Sequence[Path]) -> Plugin:
+def load(kind: str, name: str, settings: Mapping[str, Value], folders: Sequence[Path]) -> Plugin:
     """The plug-in `name` of `kind` from the first of `folders` that has it.
 
     Raises PluginError, with every problem: unknown name, code that does not load, a contract
@@ -80,8 +61,8 @@ def load(kind: str, name: str, settings: Mapping[str, Any], folders: Sequence[Pa
         hint = f'did you mean "{near[0]}"?' if near else f"there are: {', '.join(files) or 'none'}"
         raise PluginError(f"{kind} plug-in {name!r} not found in {', '.join(map(str, folders))}; {hint}")
     module = _module(kind, name, path)
-    manifest, problems = manifest_of(module, kind, path)
-    config: Any = None
+    problems = problems_of(module, kind, name)
+    config = None
     if hasattr(module, "Config"):
         try:
             config, wrong = configure(module.Config, settings)
@@ -92,7 +73,7 @@ def load(kind: str, name: str, settings: Mapping[str, Any], folders: Sequence[Pa
         count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
         lines = "".join(f"\n  {problem}" for problem in problems)
         raise PluginError(f"{kind} plug-in {name!r}: {count}, it was not started{lines}")
-    return Plugin(manifest, module, config)
+    return Plugin(name, module, config)
 
 
 def _module(kind: str, name: str, path: Path) -> ModuleType:
@@ -112,18 +93,14 @@ def _module(kind: str, name: str, path: Path) -> ModuleType:
     return module
 
 
-def manifest_of(module: ModuleType, kind: str, path: Path) -> tuple[Manifest, list[str]]:
-    """The manifest of a one-file plug-in, and what is wrong with it (empty: nothing)."""
+def problems_of(module: ModuleType, kind: str, name: str) -> list[str]:
+    """What keeps this module from being the trigger or analysis `name`."""
     problems = [f"no `{need}`; a {kind} plug-in has one" for need in KINDS[kind] if not hasattr(module, need)]
-    name = getattr(module, "name", path.stem)
-    if name != path.stem:
-        problems.append(f"its `name` is {name!r}; want {path.stem!r}, the name of its file")
-    declared = getattr(module, "kind", kind)
-    if declared != kind:
-        problems.append(f"its `kind` is {declared!r}; want {kind!r}")
-    api = getattr(module, "api", API_VERSION)
-    if api != API_VERSION:
-        problems.append(f"its `api` is {api!r}; this host speaks {API_VERSION}")
-    first_line = (module.__doc__ or "").strip().partition("\n")[0]
-    version = str(getattr(module, "version", "0"))
-    return Manifest(str(name), kind, version, API_VERSION, first_line, path), problems
+    for key, want in (("name", name), ("kind", kind), ("api", API_VERSION)):
+        if (given := getattr(module, key, want)) != want:
+            problems.append(f"its `{key}` is {given!r}; want {want!r}")
+    if kind == "analysis" and not problems:
+        nouns = importlib.import_module("opq_proto.messages")
+        if (module.takes, module.gives) != (nouns.Event, nouns.Finding):
+            problems = [f"it takes {module.takes!r} and gives {module.gives!r}; want Event and Finding"]
+    return problems

@@ -7,10 +7,9 @@ for sources, `default:` with the values themselves.
 
 import importlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from opq_plugins.sdk import Row, Value
 from opq_proto.errors import PluginError
 
 TYPES: dict[str, tuple[type, ...]] = {
@@ -28,7 +27,7 @@ TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,),
 }
 
-Properties = dict[str, dict[str, Any]]
+Properties = dict[str, dict[str, Value]]
 MOST_BYTES = 1 << 18
 MOST_VALUES = 10_000
 """In all: nine lines of YAML can name a thousand million."""
@@ -71,7 +70,7 @@ def parse_properties(raw: bytes, file_name: str) -> Properties:
     return found
 
 
-def fill(properties: Properties, given: Mapping[str, Any]) -> dict[str, Any]:
+def fill(properties: Properties, given: Row) -> dict[str, Value]:
     """`given` with defaults. Raises ValueError naming every missing one and every wrong type."""
     filled = {
         name: about["default"] for name, about in properties.items() if about.get("default") is not None
@@ -92,7 +91,7 @@ def fill(properties: Properties, given: Mapping[str, Any]) -> dict[str, Any]:
     return filled
 
 
-def _load(raw: bytes, file_name: str) -> Any:
+def _load(raw: bytes, file_name: str) -> Value:
     if file_name.endswith(".json"):
         try:
             return json.loads(raw)
@@ -111,7 +110,7 @@ def _load(raw: bytes, file_name: str) -> Any:
     return document
 
 
-def _is_endless(document: Any) -> bool:
+def _is_endless(document: Value) -> bool:
     """What YAML names twice counts twice: it would be written out so."""
     waiting, seen = [document], 0
     while waiting:

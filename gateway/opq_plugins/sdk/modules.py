@@ -12,14 +12,19 @@ both      export_state(state) -> what JSON has; import_state(version, data, conf
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from types import ModuleType
-from typing import Any
+from typing import Any, TypeAlias
 
+from opq_plugins.sdk import Value
 from opq_plugins.sdk.nouns import checked_decision, checked_findings
 from opq_proto.decision import Decision, Nominal
 from opq_proto.messages import Event, Finding, Measurement
 from opq_proto.settings import configured
 
 DEFAULT_NOMINAL = Nominal(120.0, 60.0)
+Config: TypeAlias = Any
+"""A frozen dataclass of the module's own."""
+State: TypeAlias = Any
+"""Whatever its `begin` gives."""
 
 
 class TriggerModule:
@@ -28,15 +33,15 @@ class TriggerModule:
     def __init__(
         self,
         module: ModuleType,
-        config: Any = None,
-        check: Callable[[Any], Decision | None] = checked_decision,
+        config: Config = None,
+        check: Callable[[object], Decision | None] = checked_decision,
     ) -> None:
         """`check`: of each decision; a worker leaves it to its host."""
         self._module, self._config, self._check = module, config, check
-        self._state: Any = None
+        self._state: State = None
         self._begun = False
 
-    def configure(self, settings: Mapping[str, Any]) -> None:
+    def configure(self, settings: Mapping[str, Value]) -> None:
         """Raises ValueError with all that is wrong; whatever its `begin` raises."""
         self._config = configured(self._module.Config, settings)
         self._begin()
@@ -60,12 +65,12 @@ class TriggerModule:
         count, why = (0, "") if problems is None or not self._begun else problems(self._state)
         return int(count), str(why)
 
-    def export_state(self) -> Any:
+    def export_state(self) -> Value:
         """None: it hands nothing on."""
         export = getattr(self._module, "export_state", None)
         return export(self._state) if export is not None and self._begun else None
 
-    def import_state(self, version: str, data: Any) -> bool:
+    def import_state(self, version: str, data: Value) -> bool:
         """False: it takes nothing over."""
         take = getattr(self._module, "import_state", None)
         if take is None:
@@ -87,11 +92,17 @@ class Analysis:
 
     name: str
     analyse: Callable[..., Any]
-    config: Any
+    config: Config
     fixed: frozenset[str] = frozenset()
     """Fields of `config` that its user set: a Box's own nominal values do not replace them."""
-    begin: Callable[[Any], Any] | None = None
+    begin: Callable[[Config], State] | None = None
     """The first state of an analysis with memory."""
+
+    @classmethod
+    def of(cls, module: ModuleType, config: Config, settings: Mapping[str, Value]) -> "Analysis":
+        """`settings`: of the user, from which `config` was made."""
+        begin = getattr(module, "begin", None)
+        return cls(module.name, module.analyse, config, frozenset(settings), begin)
 
     @property
     def rest_s(self) -> float:
@@ -103,13 +114,13 @@ class Analysis:
         """Whether it may be asked of one Box of an event: for one with memory that is an event more."""
         return self.begin is None
 
-    def for_nominal(self, nominal: Nominal) -> Any:
+    def for_nominal(self, nominal: Nominal) -> Config:
         """Its Config for Boxes of these nominal values, where it has such fields."""
         known = {item.name for item in fields(self.config)} - self.fixed
         values = {"nominal_v": nominal.volts, "nominal_hz": nominal.hz}
         return replace(self.config, **{name: value for name, value in values.items() if name in known})
 
-    def look(self, event: Event, nominal: Nominal, states: dict[Any, Any]) -> tuple[Finding, ...]:
+    def look(self, event: Event, nominal: Nominal, states: dict[Any, State]) -> tuple[Finding, ...]:
         """Its findings in `event`; the state of one with memory is kept in `states`, per nominal.
 
         Raises whatever the analysis raises, and TypeError or ValueError when what it gives are no
@@ -132,13 +143,11 @@ class AnalysisModule:
     def __init__(self, module: ModuleType) -> None:
         self._module = module
         self._analysis: Analysis | None = None
-        self._states: dict[Any, Any] = {}
+        self._states: dict[tuple[str, Nominal], State] = {}
 
-    def configure(self, settings: Mapping[str, Any]) -> None:
+    def configure(self, settings: Mapping[str, Value]) -> None:
         """Raises ValueError with all that is wrong."""
-        module, config = self._module, configured(self._module.Config, settings)
-        begin = getattr(module, "begin", None)
-        self._analysis = Analysis(module.name, module.analyse, config, frozenset(settings), begin)
+        self._analysis = Analysis.of(self._module, configured(self._module.Config, settings), settings)
 
     def analyse(self, event: Event, nominal_v: float, nominal_hz: float) -> tuple[Finding, ...]:
         return self._configured().look(event, Nominal(nominal_v, nominal_hz), self._states)
@@ -147,23 +156,22 @@ class AnalysisModule:
         """Whether it may be asked of one Box of an event: it has no memory."""
         return self._configured().alone
 
-    def export_state(self) -> Any:
+    def export_state(self) -> Value:
         """[nominal volts, nominal hertz, state] of each. None: it hands nothing on."""
         export = getattr(self._module, "export_state", None)
         if export is None:
             return None
         return [[nominal.volts, nominal.hz, export(state)] for (_, nominal), state in self._states.items()]
 
-    def import_state(self, version: str, data: Any) -> bool:
+    def import_state(self, version: str, data: Value) -> bool:
         """False: it takes nothing over."""
         take = getattr(self._module, "import_state", None)
         if take is None:
             return False
         analysis = self._configured()
-        self._states = {
-            (analysis.name, nominal): take(version, state, analysis.for_nominal(nominal))
-            for nominal, state in ((Nominal(volts, hz), state) for volts, hz, state in data)
-        }
+        for volts, hz, state in data:
+            nominal = Nominal(volts, hz)
+            self._states[analysis.name, nominal] = take(version, state, analysis.for_nominal(nominal))
         return True
 
     def selftest(self) -> str:

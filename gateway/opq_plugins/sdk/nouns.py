@@ -6,11 +6,12 @@ A worker is not believed: its answers are converted by type and checked by bound
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from math import isfinite
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 import numpy as np
 
+from opq_plugins.sdk import Value
 from opq_proto.decision import Decision
 from opq_proto.messages import Event, Finding
 
@@ -28,17 +29,17 @@ MEASUREMENT_TYPES = ("VOLTAGE", "FREQUENCY", "THD", "TRANSIENT", "HEALTH")
 Noun = TypeVar("Noun")
 
 
-def to_plain(value: Any) -> Any:
+def to_plain(value: object) -> Value:
     """Dicts, lists, numbers, text; a waveform's counts as bytes, int16, little-endian. Raises TypeError."""
     return msgspec.to_builtins(value, builtin_types=(bytes,), enc_hook=_plain_number)
 
 
-def from_plain(plain: Any, noun: type[Noun]) -> Noun:
+def from_plain(plain: Value, noun: type[Noun]) -> Noun:
     """The noun that `to_plain` was given. Raises msgspec.ValidationError, a ValueError: it is none."""
     return msgspec.convert(plain, noun, dec_hook=_counts)
 
 
-def decision_from(plain: Any) -> Decision | None:
+def decision_from(plain: Value) -> Decision | None:
     """What a worker answered, checked. Raises ValueError."""
     if plain is not None and not isinstance(plain, dict):
         raise ValueError(f"decide() gave {type(plain).__name__}; want a Decision or None")
@@ -48,7 +49,7 @@ def decision_from(plain: Any) -> Decision | None:
         raise ValueError(f"gave no Decision: {error}") from None
 
 
-def findings_from(plain: Any, event: Event) -> tuple[Finding, ...]:
+def findings_from(plain: Value, event: Event) -> tuple[Finding, ...]:
     """What a worker answered, checked. Raises ValueError."""
     try:
         return checked_findings(from_plain(plain, list[Finding]), event)
@@ -56,7 +57,7 @@ def findings_from(plain: Any, event: Event) -> tuple[Finding, ...]:
         raise ValueError(f"gave no Findings: {error}") from None
 
 
-def checked_decision(decision: Any) -> Decision | None:
+def checked_decision(decision: object) -> Decision | None:
     """The same in plain numbers. Raises TypeError, ValueError: none, or a field out of its bounds."""
     if decision is None:
         return None
@@ -72,14 +73,15 @@ def checked_decision(decision: Any) -> Decision | None:
     return replace(decision, value=float(decision.value), limit=float(decision.limit), span_ns=span_ns)
 
 
-def checked_findings(findings: Iterable[Any], event: Event) -> tuple[Finding, ...]:
+def checked_findings(findings: Iterable[object], event: Event) -> tuple[Finding, ...]:
     """Findings of Boxes of this event. Raises TypeError, ValueError: too many, a field out of its bounds."""
-    found = tuple(findings)
-    if len(found) > MAX_FINDINGS:
-        raise ValueError(f"gave {len(found)} findings of one event; at most {MAX_FINDINGS}")
+    found: list[Finding] = []
+    findings = list(findings)
+    if len(findings) > MAX_FINDINGS:
+        raise ValueError(f"gave {len(findings)} findings of one event; at most {MAX_FINDINGS}")
     boxes = {wave.box_id for wave in event.waveforms}
     names = dict.fromkeys(("kind", "box_id", "ieee1159", "itic", "semi_f47"), MAX_NAME)
-    for finding in found:
+    for finding in findings:
         if not isinstance(finding, Finding):
             raise TypeError(f"it gave a {type(finding).__name__}; want Finding")
         _check_length(finding, names | {"because": MAX_TEXT})
@@ -97,10 +99,11 @@ def checked_findings(findings: Iterable[Any], event: Event) -> tuple[Finding, ..
         if finding.measurement_type not in MEASUREMENT_TYPES:
             kind, want = finding.measurement_type[:80], ", ".join(MEASUREMENT_TYPES)
             raise ValueError(f"gave a finding of measurement_type {kind!r}; want {want}")
-    return found
+        found.append(finding)
+    return tuple(found)
 
 
-def _plain_number(value: Any) -> Any:
+def _plain_number(value: object) -> Value:
     if isinstance(value, np.ndarray):
         return np.ascontiguousarray(value, COUNTS).tobytes()
     if isinstance(value, np.generic):
@@ -108,18 +111,18 @@ def _plain_number(value: Any) -> Any:
     raise TypeError(f"gave a {type(value).__name__}; want what the contract says")
 
 
-def _counts(kind: Any, value: Any) -> Any:
+def _counts(kind: type, value: bytes) -> object:
     return np.frombuffer(value, COUNTS)
 
 
-def _check_finite(given: Any, names: Iterable[str]) -> None:
+def _check_finite(given: object, names: Iterable[str]) -> None:
     for name in names:
         value = getattr(given, name)
         if value is not None and not isfinite(value):
             raise ValueError(f"gave a {type(given).__name__} with {name} {value}; want a number")
 
 
-def _check_length(given: Any, most: Mapping[str, int]) -> None:
+def _check_length(given: object, most: Mapping[str, int]) -> None:
     for name, length in most.items():
         text, what = getattr(given, name), f"gave a {type(given).__name__} with {name}"
         if text is not None and not isinstance(text, str):

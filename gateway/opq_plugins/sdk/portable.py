@@ -10,45 +10,48 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeAlias
+
+from opq_plugins.sdk import Row, SourceContext, Value
+
+Symbols: TypeAlias = Mapping[str, Callable[[], "Source | Sink | Function"]]
+"""Symbol -> what makes one."""
 
 
 class Source:
     """`configure(datasource, conf)`, `open(ctx)` that emits until it is closed, `close(ctx)`."""
 
-    def configure(self, datasource: str, conf: dict[str, Any]) -> None: ...
-    def open(self, ctx: Any) -> None: ...
-    def close(self, ctx: Any) -> None: ...
+    def configure(self, datasource: str, conf: dict[str, Value]) -> None: ...
+    def open(self, ctx: "PortableContext") -> None: ...
+    def close(self, ctx: "PortableContext") -> None: ...
 
 
 class Sink:
     """`configure(conf)`, `open(ctx)`, `collect(ctx, data)`, `close(ctx)`."""
 
-    def configure(self, conf: dict[str, Any]) -> None: ...
-    def open(self, ctx: Any) -> None: ...
-    def collect(self, ctx: Any, data: Any) -> None: ...
-    def close(self, ctx: Any) -> None: ...
+    def configure(self, conf: dict[str, Value]) -> None: ...
+    def open(self, ctx: "PortableContext") -> None: ...
+    def collect(self, ctx: "PortableContext", data: Value) -> None: ...
+    def close(self, ctx: "PortableContext") -> None: ...
 
 
 class Function:
     """`validate(args)` -> "" or what is wrong, `exec(args, ctx)`, `is_aggregate()`."""
 
-    def validate(self, args: list[Any]) -> str:
+    def validate(self, args: list[Value]) -> str:
         return ""
 
-    def exec(self, args: list[Any], ctx: Any) -> Any: ...
+    def exec(self, args: list[Value], ctx: "PortableContext") -> Value: ...
     def is_aggregate(self) -> bool:
         return False
 
 
 @dataclass
 class PluginConfig:
-    """Symbol -> what makes one."""
-
     name: str
-    sources: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
-    sinks: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
-    functions: Mapping[str, Callable[[], Any]] = field(default_factory=dict)
+    sources: Symbols = field(default_factory=dict)
+    sinks: Symbols = field(default_factory=dict)
+    functions: Symbols = field(default_factory=dict)
 
 
 started: list[PluginConfig] = []
@@ -65,7 +68,7 @@ plugin = SimpleNamespace(start=start)
 class PortableContext:
     """eKuiper's names of the context, around ours."""
 
-    def __init__(self, context: Any) -> None:
+    def __init__(self, context: SourceContext) -> None:
         self._context = context
         self.acknowledged: str | None = None
         """What ack_error said, "" after ack_ok; None: neither was called."""
@@ -82,7 +85,7 @@ class PortableContext:
     def get_logger(self) -> logging.Logger:
         return logging.getLogger("opq.plugin")
 
-    def emit(self, message: Mapping[str, Any], meta: Mapping[str, Any] | None = None) -> None:
+    def emit(self, message: Row, meta: Row | None = None) -> None:
         """Raises SystemExit when the source has to end: eKuiper's sources loop for ever."""
         if not self._context.emit(message, meta):
             raise SystemExit(0)

@@ -14,11 +14,12 @@ import signal
 import socket
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from opq_plugins.sandbox import filters, protection
 from opq_plugins.sandbox.process_tree import resident_bytes, space_of, started_by
+from opq_plugins.sdk import Value
 
 LAST_MS = 500
 LOOK_MS = 250
@@ -27,7 +28,7 @@ LOOK_MS = 250
 def main() -> None:
     """`worker WIRE REPORT`: file descriptors of the wire and of the keeper's report; the facts on stdin."""
     wire_fd, report_fd = int(sys.argv[1]), int(sys.argv[2])
-    facts: dict[str, Any] = json.loads(sys.stdin.buffer.readline())
+    facts: dict[str, Value] = json.loads(sys.stdin.buffer.readline())
     protections: dict[str, str] = {}
     writable = [Path(each) for each in facts["writable"]]
     uid: int | None = facts["uid"] if os.geteuid() == 0 else None
@@ -110,7 +111,7 @@ def _reap(wire_fd: int, report_fd: int) -> None:
 
 
 def _confine(
-    facts: dict[str, Any], uid: int | None, protections: dict[str, str], writable: list[Path]
+    facts: dict[str, Value], uid: int | None, protections: dict[str, str], writable: list[Path]
 ) -> None:
     limits = facts["limits"]
     os.setsid()
@@ -216,7 +217,7 @@ def _kill(pid: int) -> None:
         return
 
 
-def _report(report_fd: int, facts: dict[str, Any]) -> None:
+def _report(report_fd: int, facts: Mapping[str, object]) -> None:
     try:
         os.write(report_fd, json.dumps(facts).encode() + b"\n")
     except OSError:

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from opq_plugins import sdk
 from opq_plugins.package.manifest import PackageManifest
-from opq_plugins.sdk import API_VERSION
+from opq_plugins.sdk import API_VERSION, Row, Value
 from opq_proto.errors import PluginError
 
 ERROR_BYTES = 4096
@@ -28,17 +29,17 @@ class LibrarySymbol:
         self._library, self._symbol = library, symbol
         self._handle: int | None = None
 
-    def configure(self, properties: Mapping[str, Any]) -> None:
+    def configure(self, properties: Row) -> None:
         error = ctypes.create_string_buffer(ERROR_BYTES)
         names = self.kind.encode(), self._symbol.encode()
         self._handle = self._library.opq_open(*names, json.dumps(properties).encode(), error, ERROR_BYTES)
         if not self._handle:
             raise ValueError(_text(error) or f"{self._symbol}: opq_open gave NULL and no reason")
 
-    def open(self, context: Any) -> None:
+    def open(self, context: sdk.Context) -> None:
         return
 
-    def close(self, context: Any) -> None:
+    def close(self, context: sdk.Context) -> None:
         if self._handle and hasattr(self._library, "opq_close"):
             self._library.opq_close(self._handle)
         self._handle = None
@@ -47,7 +48,7 @@ class LibrarySymbol:
 class LibrarySink(LibrarySymbol):
     kind = "sink"
 
-    def collect(self, context: Any, data: Any) -> None:
+    def collect(self, context: sdk.SinkContext, data: Value) -> None:
         raw = data if isinstance(data, bytes) else json.dumps(data).encode()
         error, row_id = ctypes.create_string_buffer(ERROR_BYTES), context.row_id.encode()
         status = self._library.opq_sink_collect(self._handle, raw, len(raw), row_id, error, ERROR_BYTES)
@@ -65,10 +66,10 @@ class LibraryFunction(LibrarySymbol):
         self.configure({})
         self._answer = ctypes.create_string_buffer(ANSWER_BYTES)
 
-    def validate(self, args: Sequence[Any]) -> str:
+    def validate(self, args: Sequence[Value]) -> str:
         return ""
 
-    def exec(self, args: Sequence[Any], context: Any) -> Any:
+    def exec(self, args: Sequence[Value], context: sdk.Context) -> Value:
         raw = json.dumps(list(args)).encode()
         size = self._library.opq_function_exec(self._handle, raw, len(raw), self._answer, ANSWER_BYTES)
         if size < 0:
@@ -82,10 +83,10 @@ class LibraryFunction(LibrarySymbol):
 class LibrarySource(LibrarySymbol):
     kind = "source"
 
-    def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:  # type: ignore[override]
+    def configure(self, datasource: str, properties: Row) -> None:  # type: ignore[override]
         super().configure({"datasource": datasource, **properties})
 
-    def open(self, context: Any) -> None:
+    def open(self, context: sdk.SourceContext) -> None:  # type: ignore[override]
         message = ctypes.create_string_buffer(ANSWER_BYTES)
         while not context.stopped:
             size = self._library.opq_source_next(self._handle, message, ANSWER_BYTES, WAIT_MS)
@@ -97,7 +98,7 @@ class LibrarySource(LibrarySymbol):
                 context.emit_many(rows if isinstance(rows, list) else [rows])
 
 
-KINDS: dict[str, tuple[Callable[[Library, str], Any], str]] = {
+KINDS: dict[str, tuple[Callable[[Library, str], LibrarySymbol], str]] = {
     "sink": (LibrarySink, "opq_sink_collect"),
     "function": (LibraryFunction, "opq_function_exec"),
     "source": (LibrarySource, "opq_source_next"),
@@ -105,8 +106,8 @@ KINDS: dict[str, tuple[Callable[[Library, str], Any], str]] = {
 
 
 def load_library(
-    folder: Path, manifest: PackageManifest, limits: Mapping[str, Any]
-) -> dict[tuple[str, str], Callable[[], Any]]:
+    folder: Path, manifest: PackageManifest, limits: Mapping[str, int]
+) -> dict[tuple[str, str], Callable[[], LibrarySymbol]]:
     """(kind, name) -> factory. Raises PluginError."""
     path = (folder / manifest.executable).resolve()
     if not path.is_relative_to(folder.resolve()) or not path.is_file():
@@ -121,7 +122,7 @@ def load_library(
         raise PluginError(f"{manifest.name}: built for plug-in API {api}; this host speaks {API_VERSION}")
     pointer, text, size = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_size_t
     library.opq_open.argtypes = [text, text, text, text, size]
-    arguments: dict[str, list[Any]] = {
+    arguments: dict[str, list[type]] = {
         "opq_sink_collect": [pointer, text, size, text, text, size],
         "opq_function_exec": [pointer, text, size, text, size],
         "opq_source_next": [pointer, text, size, ctypes.c_int32],
@@ -132,7 +133,7 @@ def load_library(
             function = getattr(library, name)
             function.argtypes = types
             function.restype = ctypes.c_int32 if name == "opq_sink_collect" else ctypes.c_int64
-    found: dict[tuple[str, str], Callable[[], Any]] = {}
+    found: dict[tuple[str, str], Callable[[], LibrarySymbol]] = {}
     for kind, symbol in manifest.symbols:
         made, needed = KINDS.get(kind, (None, ""))
         if made is None or not hasattr(library, needed):
@@ -143,11 +144,11 @@ def load_library(
     return found
 
 
-def _text(buffer: Any) -> str:
+def _text(buffer: ctypes.Array[ctypes.c_char]) -> str:
     return bytes(buffer.value).decode("utf-8", "replace")
 
 
-def _json(buffer: Any, size: int, what: str) -> Any:
+def _json(buffer: ctypes.Array[ctypes.c_char], size: int, what: str) -> Value:
     if size > ANSWER_BYTES:
         raise ValueError(f"{what} says {size} bytes; there is room for {ANSWER_BYTES}")
     try:

@@ -14,7 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from opq_plugins import sdk
 from opq_plugins.package.manifest import FOLDERS, PackageManifest
+from opq_plugins.sdk import Row, Value
 from opq_proto.errors import PluginError
 
 SANDBOX = """
@@ -72,7 +74,7 @@ class Script:
     def has(self, name: str) -> bool:
         return bool(self._table_type(self._lua.globals()[name]) == "function")
 
-    def call(self, name: str, *arguments: Any) -> Any:
+    def call(self, name: str, *arguments: Value) -> Value:
         """Raises ValueError with Lua's text: an error, the budget, or the memory limit."""
         try:
             values = [self._to_lua(each, 0) for each in arguments]
@@ -83,7 +85,7 @@ class Script:
         except self._errors as error:
             raise ValueError(f"{self._where}: {str(error) or 'more memory than its limit'}") from None
 
-    def _to_lua(self, value: Any, depth: int) -> Any:
+    def _to_lua(self, value: Value, depth: int) -> object:
         if depth > ARRAYS_DEEP:
             raise ValueError(f"{self._where}: nested deeper than {ARRAYS_DEEP}")
         if isinstance(value, Mapping):
@@ -94,7 +96,7 @@ class Script:
             return self._lua.table_from([self._to_lua(each, depth + 1) for each in value])
         return str(value)
 
-    def _to_python(self, value: Any, depth: int) -> Any:
+    def _to_python(self, value: Any, depth: int) -> Value:
         if self._table_type(value) is None:
             return value
         if self._table_type(value) != "table" or depth > ARRAYS_DEEP:
@@ -114,17 +116,17 @@ class LuaSymbol:
         self._make = make
         self._script = make()
 
-    def configure(self, properties: Mapping[str, Any]) -> None:
+    def configure(self, properties: Row) -> None:
         self._settings = dict(properties)
         if self._script.has("configure"):
             self._script.call("configure", self._settings)
 
 
 class LuaFunction(LuaSymbol):
-    def validate(self, args: Sequence[Any]) -> str:
+    def validate(self, args: Sequence[Value]) -> str:
         return str(self._script.call("validate", list(args)) or "") if self._script.has("validate") else ""
 
-    def exec(self, args: Sequence[Any], context: Any) -> Any:
+    def exec(self, args: Sequence[Value], context: sdk.Context) -> Value:
         return self._script.call("exec", *args)
 
     def is_aggregate(self) -> bool:
@@ -132,20 +134,20 @@ class LuaFunction(LuaSymbol):
 
 
 class LuaSink(LuaSymbol):
-    def open(self, context: Any) -> None:
+    def open(self, context: sdk.Context) -> None:
         return
 
-    def collect(self, context: Any, data: Any) -> None:
+    def collect(self, context: sdk.SinkContext, data: Value) -> None:
         self._script.call("collect", data)
 
 
 class LuaSource(LuaSymbol):
     IDLE_S = 0.05
 
-    def configure(self, datasource: str, properties: Mapping[str, Any]) -> None:  # type: ignore[override]
+    def configure(self, datasource: str, properties: Row) -> None:  # type: ignore[override]
         super().configure({"datasource": datasource, **properties})
 
-    def open(self, context: Any) -> None:
+    def open(self, context: sdk.SourceContext) -> None:
         while not context.stopped:
             row = self._script.call("next")
             if isinstance(row, dict):
@@ -157,19 +159,19 @@ class LuaSource(LuaSymbol):
 class LuaTrigger(LuaSymbol):
     """Measurement and Nominal are plain here; a table with metric, value, limit, because is a Decision."""
 
-    def decide(self, measurement: Any, nominal: Any) -> Any:
+    def decide(self, measurement: Value, nominal: Value) -> Value:
         return self._script.call("decide", measurement, nominal) or None
 
     def forget(self) -> None:
         self._script = self._make()
         self.configure(self._settings)
 
-    def import_state(self, version: str, data: Any) -> bool:
+    def import_state(self, version: str, data: Value) -> bool:
         """It begins again."""
         return False
 
 
-KINDS: dict[str, Callable[[Callable[[], Script]], Any]] = {
+KINDS: dict[str, Callable[[Callable[[], Script]], LuaSymbol]] = {
     "function": LuaFunction,
     "sink": LuaSink,
     "source": LuaSource,
@@ -178,10 +180,10 @@ KINDS: dict[str, Callable[[Callable[[], Script]], Any]] = {
 
 
 def load_lua(
-    folder: Path, manifest: PackageManifest, limits: Mapping[str, Any]
-) -> dict[tuple[str, str], Callable[[], Any]]:
+    folder: Path, manifest: PackageManifest, limits: Mapping[str, int]
+) -> dict[tuple[str, str], Callable[[], LuaSymbol]]:
     """(kind, name) -> factory. Raises PluginError."""
-    found: dict[tuple[str, str], Callable[[], Any]] = {}
+    found: dict[tuple[str, str], Callable[[], LuaSymbol]] = {}
     for (kind, name), target in manifest.symbols.items():
         if kind not in KINDS:
             raise PluginError(f"{manifest.name}: {kind} {name!r} cannot be in Lua; write it in Python")
@@ -198,5 +200,5 @@ def load_lua(
     return found
 
 
-def _no_attribute(owner: Any, name: Any, is_setting: bool) -> str:
+def _no_attribute(owner: object, name: str, is_setting: bool) -> str:
     raise AttributeError("Python's objects are closed to Lua")

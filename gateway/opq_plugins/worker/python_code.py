@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from opq_plugins.package.built_in import manifest_of
+from opq_plugins.package.built_in import problems_of
 from opq_plugins.package.manifest import FOLDERS, PackageManifest
 from opq_plugins.sdk import portable
 from opq_proto.errors import PluginError
@@ -31,7 +31,7 @@ def package_name(manifest: PackageManifest) -> str:
 
 
 def load_python(
-    folder: Path, manifest: PackageManifest, limits: Mapping[str, Any] | None = None
+    folder: Path, manifest: PackageManifest, limits: Mapping[str, int] | None = None
 ) -> dict[tuple[str, str], Factory]:
     """(kind, name) -> factory of every symbol; `limits`: in a worker. Raises PluginError."""
     if manifest.portable:
@@ -81,19 +81,14 @@ def _target(
 
 
 def _judging(module: ModuleType, kind: str, name: str, where: str, in_worker: bool) -> Factory:
-    _, problems = manifest_of(module, kind, Path(f"{name}.py"))
-    if kind == "analysis" and not problems:
-        nouns = importlib.import_module("opq_proto.messages")
-        if (module.takes, module.gives) != (nouns.Event, nouns.Finding):
-            problems = [f"it takes {module.takes!r} and gives {module.gives!r}; want Event and Finding"]
-    if problems:
+    if problems := problems_of(module, kind, name):
         raise PluginError(f"{where}: {'; '.join(problems)}")
     made_by = importlib.import_module("opq_plugins.sdk.modules")
     unchecked = {"check": _as_it_is} if in_worker and kind == "trigger" else {}  # the host checks it
     return functools.partial(getattr(made_by, JUDGING[kind]), module, **unchecked)
 
 
-def _as_it_is(decision: Any) -> Any:
+def _as_it_is(decision: object) -> object:
     return decision
 
 

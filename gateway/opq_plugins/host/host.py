@@ -259,7 +259,7 @@ class PluginHost:
         if kind != "source":
             return make
         with self._changing:
-            return SourceFactory(make, self._runtime(owner, kind).replays(type_name))
+            return SourceFactory(make, type_name in self._runtime(owner, kind).replaying)
 
     @refusing
     def _make(self, owner: str, kind: str, symbol: str) -> Any:

@@ -213,15 +213,12 @@ class RemoteFunction(Remote):
         except OSError as error:
             self._circuit.record_failure()
             raise sdk.RowError(f"{self._symbol}: {error}") from None
-        except PluginError as error:
+        except (sdk.RowError, PluginError) as error:
+            if isinstance(error, sdk.RowError):  # its process is well
+                self._circuit.record_success()
             raise sdk.RowError(f"{self._symbol}: {error}") from None
         self._circuit.record_success()
-        match answer:
-            case [value, None]:
-                return value
-            case [_, str() as text]:
-                raise sdk.RowError(f"{self._symbol}: {text}")
-        raise sdk.RowError(f"{self._symbol}: the plug-in's process answers nonsense")
+        return answer
 
     def is_aggregate(self) -> bool:
         self._make_first()

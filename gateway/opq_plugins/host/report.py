@@ -4,11 +4,12 @@ It is one small file in the folder of the host that is followed: written by the 
 all or nothing, and read by the other for its answers.
 """
 
-import json
 import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+
+import msgspec
 
 from opq_plugins.package.manifest import PackageManifest
 
@@ -19,6 +20,13 @@ RENEWED_S, STALE_S = 5.0, 30.0
 MOST_BYTES = 1 << 20
 LONGEST = 2_000
 """Characters of a trouble."""
+
+
+class _Report(msgspec.Struct):
+    """Analysis -> the version that runs; plug-in or analysis -> what is wrong with it."""
+
+    versions: dict[str, str]
+    troubles: dict[str, str]
 
 
 class FollowerReport:
@@ -33,7 +41,7 @@ class FollowerReport:
     ) -> None:
         self._path = folder / FILE
         self._now, self._time = monotonic_s, time_s
-        self._written = ""
+        self._written = b""
         self._written_s = 0.0
 
     # -- of the one that follows
@@ -41,20 +49,20 @@ class FollowerReport:
     def write(self, versions: Mapping[str, str], troubles: Mapping[str, str]) -> None:
         """Analysis -> the version that runs; plug-in or analysis -> what is wrong with it. Raises OSError."""
         cut = {name: why[:LONGEST] for name, why in troubles.items()}
-        text = json.dumps({"versions": dict(versions), "troubles": cut})
+        text = msgspec.json.encode(_Report(dict(versions), cut))
         now_s = self._now()
         if text == self._written and now_s - self._written_s < RENEWED_S:
             return
         if not self._path.parent.is_dir():  # nothing was ever installed there
             return
         new = self._path.with_suffix(".new")
-        new.write_text(text)
+        new.write_bytes(text)
         new.replace(self._path)
         self._written, self._written_s = text, now_s
 
     def withdraw(self) -> None:
         """It follows no more."""
-        self._written = ""
+        self._written = b""
         self._path.unlink(missing_ok=True)
 
     # -- of the one that is followed
@@ -65,11 +73,10 @@ class FollowerReport:
         `status` running, error (another version runs, or none, or with trouble), or installed: nothing is
         known of it; `errMsg` says why it is not running.
         """
-        facts, why = self._read()
-        if facts is None:
-            return {"running": None, "status": "installed", "errMsg": why}
-        names = manifest.of_kind("analysis")
-        versions, troubles = facts
+        report = self._read()
+        if isinstance(report, str):
+            return {"running": None, "status": "installed", "errMsg": report}
+        names, versions, troubles = manifest.of_kind("analysis"), report.versions, report.troubles
         running = next((versions[name] for name in names if name in versions), None)
         wrong = [troubles[name] for name in dict.fromkeys([manifest.name, *names]) if name in troubles]
         if wrong:
@@ -78,23 +85,17 @@ class FollowerReport:
             return {"running": running, "status": "installed", "errMsg": "Mauka has not taken it over yet"}
         return {"running": running, "status": "running", "errMsg": ""}
 
-    def _read(self) -> tuple[tuple[dict[str, str], dict[str, str]] | None, str]:
+    def _read(self) -> "_Report | str":
+        """The report, or why there is none to be believed."""
+        unknown = "whether it runs is not known"
         try:
             with open(os.open(self._path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123
                 age_s = self._time() - os.fstat(file.fileno()).st_mtime
-                raw = file.read(MOST_BYTES)
-            facts = json.loads(raw)
-            versions, troubles = facts["versions"], facts["troubles"]
+                report = msgspec.json.decode(file.read(MOST_BYTES), type=_Report)
         except FileNotFoundError:
-            return None, "it runs nowhere: no Mauka follows this folder"
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            return None, f"whether it runs is not known: {self._path.name} cannot be read: {error}"
-        if not _texts(versions) or not _texts(troubles):
-            return None, f"whether it runs is not known: {self._path.name} is no report"
+            return "it runs nowhere: no Mauka follows this folder"
+        except (OSError, ValueError, RecursionError) as error:
+            return f"{unknown}: {self._path.name} cannot be read: {error}"
         if abs(age_s) > STALE_S:  # of the future: a clock was set back
-            return None, f"whether it runs is not known: Mauka has told nothing for {age_s:.0f} s"
-        return (versions, troubles), ""
-
-
-def _texts(facts: object) -> bool:
-    return isinstance(facts, dict) and all(isinstance(value, str) for value in facts.values())
+            return f"{unknown}: Mauka has told nothing for {age_s:.0f} s"
+        return report

@@ -1,6 +1,8 @@
 """One version of a plug-in, ready to make its symbols: in a worker, or in this process."""
 
-from collections.abc import Callable, Mapping
+import functools
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -13,7 +15,7 @@ from opq_plugins.package.properties import Properties, fill, read_properties
 from opq_plugins.policy import Policy, ProcessLimits
 from opq_plugins.sdk import Row, Value
 from opq_plugins.worker import python_code
-from opq_plugins.worker.server import replays
+from opq_plugins.worker.server import Symbols, replaying
 from opq_proto.errors import OpqError, PluginError
 
 Inside: TypeAlias = Any
@@ -22,13 +24,16 @@ REMOTES: dict[str, type[Remote]] = {"source": RemoteSource, "function": RemoteFu
 """Of all other kinds it is a Remote."""
 
 
-class Runtime:
+class Runtime(ABC):
     """Started; `close` ends it."""
 
     mode = ""
 
     def __init__(self, folder: Path, manifest: PackageManifest) -> None:
         self.manifest = manifest
+        self.replaying: Collection[str] = ()
+        """Sources that can go on after an offset."""
+        self._factories: Symbols = {}
         self._properties: dict[tuple[str, str], Properties] = {
             (kind, symbol): read_properties(folder, FOLDERS[kind], symbol)
             for kind, symbol in manifest.symbols
@@ -36,26 +41,18 @@ class Runtime:
 
     def make(self, kind: str, symbol: str) -> Inside:
         """An sdk Source, Sink or Function, a trigger or analysis, not yet configured."""
-        if (kind, symbol) not in self.manifest.symbols:
+        if (kind, symbol) not in self._factories:
             raise PluginError(f"{self.manifest.name} {self.manifest.version} has no {kind} {symbol!r}")
-        return self._made(kind, symbol)
+        return self._factories[kind, symbol]()
 
     def filled(self, kind: str, symbol: str, properties: Row) -> dict[str, Value]:
         """With the symbol's defaults; ValueError for what is missing or of a wrong type."""
         return fill(self._properties.get((kind, symbol), {}), properties)
 
-    def replays(self, symbol: str) -> bool:
-        """Whether this source can go on after an offset."""
-        raise NotImplementedError
-
-    def status(self) -> dict[str, Value]:
-        raise NotImplementedError
-
-    def close(self) -> None:
-        raise NotImplementedError
-
-    def _made(self, kind: str, symbol: str) -> Inside:
-        raise NotImplementedError
+    @abstractmethod
+    def status(self) -> dict[str, Value]: ...
+    @abstractmethod
+    def close(self) -> None: ...
 
 
 class ProcessRuntime(Runtime):
@@ -73,14 +70,13 @@ class ProcessRuntime(Runtime):
     ) -> None:
         super().__init__(folder, manifest)
         limits = narrowed(policy.limits, manifest.limits)
-        self.supervisor = WorkerSupervisor(manifest.name, folder, manifest_name, limits, policy, on_crash)
-        self.supervisor.start()
-
-    def _made(self, kind: str, symbol: str) -> Inside:
-        return REMOTES.get(kind, Remote)(self.supervisor, kind, symbol)
-
-    def replays(self, symbol: str) -> bool:
-        return symbol in self.supervisor.replaying
+        supervisor = WorkerSupervisor(manifest.name, folder, manifest_name, limits, policy, on_crash)
+        supervisor.start()
+        self.supervisor, self.replaying = supervisor, supervisor.replaying
+        self._factories = {
+            (kind, symbol): functools.partial(REMOTES.get(kind, Remote), supervisor, kind, symbol)
+            for kind, symbol in manifest.symbols
+        }
 
     def status(self) -> dict[str, Value]:
         return self.supervisor.status()
@@ -100,12 +96,7 @@ class InProcessRuntime(Runtime):
         super().__init__(folder, manifest)
         self._folder = folder
         self._factories = python_code.load_python(folder, manifest)
-
-    def _made(self, kind: str, symbol: str) -> Inside:
-        return self._factories[kind, symbol]()
-
-    def replays(self, symbol: str) -> bool:
-        return ("source", symbol) in self._factories and replays(self._factories["source", symbol])
+        self.replaying = replaying(self._factories)
 
     def status(self) -> dict[str, Value]:
         return {"status": "running", "errMsg": "", "pid": 0, "protections": {}, "crashes": 0}

@@ -4,6 +4,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 
 from opq_plugins import sdk
 from opq_plugins.host.proxy import Proxy
@@ -25,10 +26,8 @@ class PluginSource(Proxy, sdk.Source):
         super().__init__(symbol, runtime, on_result, drain_s)
         self._gate: SourceGate | None = None
         self._offset: Value = None
-        self._next: tuple[Inside, Runtime | None] | None = None
-        self._swapped = threading.Event()
-        self._failure: Exception | None = None
-        self._pause_s = 0.0
+        self._next: tuple[Inside, Runtime | None, Future[float]] | None = None
+        """What takes over when the old one has ended; the pause in s, or what it did not manage."""
         self._swapping = threading.Lock()
 
     def configure(self, datasource: str, properties: Row) -> None:
@@ -82,20 +81,20 @@ class PluginSource(Proxy, sdk.Source):
                     self._inside, self._runtime = inside, runtime
                     self._rewind(inside)
                     return *old, 0.0
-                self._swapped.clear()
-                self._failure = None
-                self._next = inside, runtime
+                done: Future[float] = Future()
+                self._next = inside, runtime, done
                 gate.end()
-            if not self._swapped.wait(self._drain_s):
+            try:
+                return *old, done.result(self._drain_s)
+            except TimeoutError:
                 with self._lock:
-                    if not self._swapped.is_set():
+                    if not done.done():
                         self._next = None
                         if self._gate is not None:
                             self._gate.go_on()
-                        raise TimeoutError(f"source {self.symbol!r} does not end within {self._drain_s:g} s")
-            if self._failure is not None:
-                raise self._failure
-            return *old, self._pause_s
+                        late = f"source {self.symbol!r} does not end within {self._drain_s:g} s"
+                        raise TimeoutError(late) from None
+                return *old, done.result()
 
     def close(self, context: sdk.Context) -> None:
         inside, self._inside = self._inside, None  # without the lock, which `open` takes
@@ -116,18 +115,18 @@ class PluginSource(Proxy, sdk.Source):
         """In the source's thread: the old one has ended."""
         began_s = time.perf_counter()
         with self._lock:
-            assert self._next is not None
-            (inside, runtime), self._next = self._next, None
+            if self._next is None:  # given up meanwhile: the old one goes on
+                return
+            (inside, runtime, done), self._next = self._next, None
             try:
                 self._hand_over(self._inside, inside)
                 self._rewind(inside)
             except Exception as error:  # foreign code: the old one goes on where it was
-                self._failure = error
+                done.set_exception(error)
                 self._rewind(self._inside)
             else:
                 self._inside, self._runtime = inside, runtime
-            self._pause_s = time.perf_counter() - began_s
-            self._swapped.set()
+                done.set_result(time.perf_counter() - began_s)
 
 
 class SourceFactory:

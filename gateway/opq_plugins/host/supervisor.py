@@ -20,7 +20,7 @@ from opq_plugins.host.guard import PAUSES_S, STEADY_S
 from opq_plugins.host.worker_process import END_S, PendingCall, PrintedOutput, WorkerLimits, WorkerProcess
 from opq_plugins.policy import Policy, ProcessLimits, worker_uid
 from opq_plugins.sandbox.process_tree import TOKEN
-from opq_plugins.sdk import Value
+from opq_plugins.sdk import RowError, Value
 from opq_plugins.worker import wire as frames
 from opq_proto.backoff import Backoff
 from opq_proto.errors import PluginError
@@ -29,6 +29,7 @@ FAILURES: dict[str, type[Exception]] = {
     "again": ConnectionError,
     "value": ValueError,
     "cannot": NotImplementedError,
+    "row": RowError,
 }
 """What a worker says of a call that failed; anything else is a PluginError."""
 

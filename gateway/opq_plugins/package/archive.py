@@ -5,8 +5,8 @@ not list (where it lists), a wrong sum. Nothing in a zip is run when it is insta
 """
 
 import hashlib
+import io
 import lzma
-import mmap
 import os
 import re
 import stat
@@ -61,14 +61,8 @@ def read_package(path: Path, name: str | None, policy: Policy) -> PluginPackage:
     size = path.stat().st_size
     if size > policy.max_zip_bytes:
         raise PluginError(f"the zip has {size} bytes; the limit is {policy.max_zip_bytes}")
-    if size:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as raw_zip:
-            check_directory(raw_zip, policy)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            files = contents(archive, policy)
-    except UNREADABLE as e:
-        raise PluginError(f"no readable zip: {e}") from None
+    zipped = path.read_bytes()
+    files = zip_contents(zipped, policy, "no readable zip")
     manifest_name = _manifest_name(files, name)
     raw = files[manifest_name]
     if len(raw) > MAX_MANIFEST_BYTES:
@@ -78,7 +72,7 @@ def read_package(path: Path, name: str | None, policy: Policy) -> PluginPackage:
         raise PluginError(f"the zip is of plug-in {manifest.name!r}, not {name!r}")
     signature = files.get(manifest_name + ".sig")
     _check_sums(manifest, files, {manifest_name, manifest_name + ".sig"}, policy)
-    return PluginPackage(manifest, raw, signature, files, hashlib.sha256(path.read_bytes()).hexdigest())
+    return PluginPackage(manifest, raw, signature, files, hashlib.sha256(zipped).hexdigest())
 
 
 def write_files(files: Mapping[str, bytes], folder: Path) -> None:
@@ -97,19 +91,21 @@ def write_files(files: Mapping[str, bytes], folder: Path) -> None:
         target.chmod(0o755 if name.endswith(".so") else 0o644)
 
 
-def check_directory(raw: bytes | mmap.mmap, policy: Policy) -> None:
-    """Raises PluginError for too many entries before zipfile makes 400 bytes of each: 64 MiB hold a million.
-
-    Counted by their marks, since the number in a zip may be a lie.
-    """
-    at, found = -1, 0
-    while (at := raw.find(b"PK\x01\x02", at + 1)) >= 0:
+def zip_contents(zipped: bytes, policy: Policy, unreadable: str) -> dict[str, bytes]:
+    """Name -> bytes of every file. PluginError: more than the policy allows, or `unreadable` and why."""
+    at, found = -1, 0  # 64 MiB hold a million entries, and zipfile makes 400 bytes of each before it counts
+    while (at := zipped.find(b"PK\x01\x02", at + 1)) >= 0:  # by their marks: the number may be a lie
         found += 1
         if found > 2 * policy.max_files:  # a zip in a zip has marks as well
             raise PluginError(f"the zip has more than {policy.max_files} entries")
+    try:
+        with zipfile.ZipFile(io.BytesIO(zipped)) as archive:
+            return _contents(archive, policy)
+    except UNREADABLE as error:
+        raise PluginError(f"{unreadable}: {error}") from None
 
 
-def contents(archive: zipfile.ZipFile, policy: Policy) -> dict[str, bytes]:
+def _contents(archive: zipfile.ZipFile, policy: Policy) -> dict[str, bytes]:
     entries = archive.infolist()
     if len(entries) > policy.max_files:
         raise PluginError(f"the zip has {len(entries)} entries; the limit is {policy.max_files}")

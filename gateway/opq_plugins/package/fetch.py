@@ -30,13 +30,13 @@ def fetch(url: str, target: Path, policy: Policy, roots: Sequence[Path]) -> None
     Raises:
         PluginError: the address is refused, or the file cannot be had, is too large, takes too long.
     """
-    end = time.monotonic() + policy.download_s
+    download = _Download(target, policy)
     for _ in range(policy.max_redirects + 1):
         parts = _split(url)
         if parts.scheme == "file":
             _copy(parts, target, policy, roots)
             return
-        further = _get(parts, url, target, policy, end)
+        further = download.get(parts, url)
         if further is None:
             return
         if urlsplit(further).scheme not in ("http", "https"):
@@ -79,46 +79,70 @@ def _copy(parts: SplitResult, target: Path, policy: Policy, roots: Sequence[Path
     shutil.copyfile(path, target)
 
 
-def _get(parts: SplitResult, url: str, target: Path, policy: Policy, end: float) -> str | None:
-    """Downloads, or gives the URL that the answer redirects to."""
-    host = parts.hostname or ""
-    plain = _connect(parts, host, policy, end)
-    connection = http.client.HTTPConnection(host, _port(parts))
-    connection.sock = plain
-    with plain.dup() as handle:
-        ending = threading.Timer(max(0.0, end - time.monotonic()), _end, (handle,))
-        ending.daemon = True
-        ending.start()  # for a handshake or headers byte by byte, and 100 Continue without end
+class _Download:
+    """By http or https, over all redirects within one time."""
+
+    def __init__(self, target: Path, policy: Policy) -> None:
+        self._target, self._policy = target, policy
+        self._end_s = time.monotonic() + policy.download_s
+
+    def get(self, parts: SplitResult, url: str) -> str | None:
+        """Downloads, or gives the URL that the answer redirects to."""
+        host = parts.hostname or ""
+        plain = self._connected(parts, host)
+        connection = http.client.HTTPConnection(host, _port(parts))
+        connection.sock = plain
+        with plain.dup() as handle:
+            ending = threading.Timer(max(0.0, self._end_s - time.monotonic()), _end, (handle,))
+            ending.daemon = True
+            ending.start()  # for a handshake or headers byte by byte, and 100 Continue without end
+            try:
+                if parts.scheme == "https":
+                    connection.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=host)
+                path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+                connection.request("GET", path, headers={"Host": parts.netloc, "Accept": "*/*"})
+                return self._received(connection.getresponse(), url)
+            except (OSError, http.client.HTTPException, ValueError) as error:
+                raise PluginError(f"{url}: {error or type(error).__name__}") from None
+            finally:
+                ending.cancel()
+                connection.close()
+
+    def _received(self, answer: http.client.HTTPResponse, url: str) -> str | None:
+        most_bytes, total = self._policy.max_zip_bytes, 0
+        if answer.status in REDIRECTS:
+            return urljoin(url, answer.headers.get("Location", ""))
+        if answer.status != http.HTTPStatus.OK:
+            raise PluginError(f"{url}: {answer.status} {answer.reason}")
+        if (answer.length or 0) > most_bytes:
+            raise PluginError(f"{url}: {answer.length} bytes; the limit is {most_bytes}")
+        with self._target.open("wb") as file:
+            while chunk := answer.read1(CHUNK_BYTES):
+                total += len(chunk)
+                if total > most_bytes:
+                    raise PluginError(f"{url}: more than {most_bytes} bytes")
+                if time.monotonic() > self._end_s:
+                    raise PluginError(f"{url}: not done within {self._policy.download_s:g} s")
+                file.write(chunk)
+        if answer.length:
+            raise PluginError(f"{url}: ended {answer.length} bytes early")
+        return None
+
+    def _connected(self, parts: SplitResult, host: str) -> socket.socket:
         try:
-            if parts.scheme == "https":
-                connection.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=host)
-            return _answered(connection, parts, url, target, policy, end)
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise PluginError(f"{url}: {error or type(error).__name__}") from None
-        finally:
-            ending.cancel()
-            connection.close()
-
-
-def _answered(
-    connection: http.client.HTTPConnection,
-    parts: SplitResult,
-    url: str,
-    target: Path,
-    policy: Policy,
-    end: float,
-) -> str | None:
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    connection.request("GET", path, headers={"Host": parts.netloc, "Accept": "*/*"})
-    answer = connection.getresponse()
-    if answer.status in REDIRECTS:
-        return urljoin(url, answer.headers.get("Location", ""))
-    if answer.status != http.HTTPStatus.OK:
-        raise PluginError(f"{url}: {answer.status} {answer.reason}")
-    if (answer.length or 0) > policy.max_zip_bytes:
-        raise PluginError(f"{url}: {answer.length} bytes; the limit is {policy.max_zip_bytes}")
-    _receive(answer, url, target, policy, end)
-    return None
+            found = socket.getaddrinfo(host, _port(parts), type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError) as error:
+            raise PluginError(f"{host}: {error}") from None
+        for *_, address in found:
+            refuse_private(str(address[0]), host, self._policy)
+        last: OSError | None = None
+        for *_, address in found:
+            wait_s = max(0.1, min(CONNECT_S, self._end_s - time.monotonic()))
+            try:
+                return socket.create_connection((str(address[0]), _port(parts)), wait_s)
+            except OSError as error:
+                last = error
+        raise PluginError(f"{parts.scheme}://{parts.netloc}: {last}")
 
 
 def _end(sock: socket.socket) -> None:
@@ -126,39 +150,8 @@ def _end(sock: socket.socket) -> None:
         sock.shutdown(socket.SHUT_RDWR)
 
 
-def _receive(answer: http.client.HTTPResponse, url: str, target: Path, policy: Policy, end: float) -> None:
-    total = 0
-    with target.open("wb") as file:
-        while chunk := answer.read1(CHUNK_BYTES):
-            total += len(chunk)
-            if total > policy.max_zip_bytes:
-                raise PluginError(f"{url}: more than {policy.max_zip_bytes} bytes")
-            if time.monotonic() > end:
-                raise PluginError(f"{url}: not done within {policy.download_s:g} s")
-            file.write(chunk)
-    if answer.length:
-        raise PluginError(f"{url}: ended {answer.length} bytes early")
-
-
 def _port(parts: SplitResult) -> int:
     return parts.port or (443 if parts.scheme == "https" else 80)
-
-
-def _connect(parts: SplitResult, host: str, policy: Policy, end: float) -> socket.socket:
-    try:
-        found = socket.getaddrinfo(host, _port(parts), type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise PluginError(f"{host}: {error}") from None
-    for *_, address in found:
-        refuse_private(str(address[0]), host, policy)
-    last: OSError | None = None
-    for *_, address in found:
-        wait_s = max(0.1, min(CONNECT_S, end - time.monotonic()))
-        try:
-            return socket.create_connection((str(address[0]), _port(parts)), wait_s)
-        except OSError as error:
-            last = error
-    raise PluginError(f"{parts.scheme}://{parts.netloc}: {last}")
 
 
 def refuse_private(address: str, host: str, policy: Policy) -> None:

@@ -1,13 +1,11 @@
 """From a URL to a version's folder: fetched and checked in a staging folder, then renamed in one step."""
 
 import importlib.metadata
-import io
 import re
 import shutil
 import tempfile
 import threading
 import time
-import zipfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -17,14 +15,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion
 
-from opq_plugins.package.archive import (
-    UNREADABLE,
-    PluginPackage,
-    check_directory,
-    contents,
-    read_package,
-    write_files,
-)
+from opq_plugins.package.archive import PluginPackage, read_package, write_files, zip_contents
 from opq_plugins.package.fetch import fetch
 from opq_plugins.package.manifest import PackageManifest, parse_version
 from opq_plugins.package.packing import signer
@@ -160,12 +151,7 @@ def _wheels(files: Mapping[str, bytes], policy: Policy) -> dict[str, bytes]:
         if not name.startswith("wheels/") or not name.endswith(".whl"):
             continue
         left = policy.max_unpacked_bytes - sum(map(len, found.values()))
-        try:
-            check_directory(data, policy)
-            with zipfile.ZipFile(io.BytesIO(data)) as wheel:
-                inside = contents(wheel, replace(policy, max_unpacked_bytes=left))
-        except UNREADABLE as error:
-            raise PluginError(f"{name} is no wheel: {error}") from None
+        inside = zip_contents(data, replace(policy, max_unpacked_bytes=left), f"{name} is no wheel")
         for path, content in inside.items():
             head, _, rest = path.partition("/")
             if head.endswith(".data"):  # its scripts and data are left out

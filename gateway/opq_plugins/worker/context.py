@@ -28,27 +28,16 @@ class WorkerContext(sdk.BatchEmitter):
 
     def __init__(self, wire: Wire[OfHost], number: int, ask: Callable[[int, str], Value]) -> None:
         self._wire, self._number, self._ask = wire, number, ask
-        self.caller = Caller("", "", 0, [])
+        self.rule_id, self.op_id, self.instance_id = "", "", 0
+        self.row_ids: list[str] = []
         self.credits = threading.Semaphore(BATCHES_AHEAD)
         self._changed: dict[str, Value] = {}
         self._state: dict[str, Value] = {}
         self._stopped = threading.Event()
 
-    @property
-    def rule_id(self) -> str:
-        return self.caller.rule_id
-
-    @property
-    def op_id(self) -> str:
-        return self.caller.op_id
-
-    @property
-    def instance_id(self) -> int:
-        return self.caller.instance_id
-
-    @property
-    def row_ids(self) -> list[str]:
-        return self.caller.row_ids
+    def set_caller(self, caller: Caller) -> None:
+        self.rule_id, self.op_id, self.instance_id = caller.rule_id, caller.op_id, caller.instance_id
+        self.row_ids = caller.row_ids
 
     @property
     def row_id(self) -> str:

@@ -45,9 +45,14 @@ def load_symbols(folder: Path, manifest: PackageManifest, limits: Mapping[str, i
     return found
 
 
-def replays(factory: Callable[[], Any]) -> bool:
-    """Whether a source's class has a `rewind` of its own."""
-    return getattr(factory, "rewind", Source.rewind) is not Source.rewind
+def replaying(symbols: Symbols) -> list[str]:
+    """The sources whose class has a `rewind` of its own: they can go on after an offset."""
+    rewinds = {
+        name: getattr(make, "rewind", Source.rewind)
+        for (kind, name), make in symbols.items()
+        if kind == "source"
+    }
+    return [name for name, rewind in rewinds.items() if rewind is not Source.rewind]
 
 
 def serve(end: socket.socket, folder: Path, manifest_name: str, limits: Mapping[str, int]) -> None:
@@ -61,8 +66,7 @@ def serve(end: socket.socket, folder: Path, manifest_name: str, limits: Mapping[
     except OpqError as error:
         wire.send(frames.Ready(error=str(error)))
         return
-    sources = [(name, factory) for (kind, name), factory in symbols.items() if kind == "source"]
-    wire.send(frames.Ready([name for name, factory in sources if replays(factory)]))
+    wire.send(frames.Ready(replaying(symbols)))
     WorkerServer(wire, symbols).run()
 
 
@@ -162,14 +166,16 @@ class WorkerInstance:
     def _answer(self, call: frames.Call) -> None:
         wire, context, ends = self._server.wire, self.context, call.method == "close"
         if call.caller is not None:
-            context.caller = call.caller
+            context.set_caller(call.caller)
         try:
             own = getattr(self, f"_{call.method}_instance", None)
             value = own(*call.arguments) if own is not None else self._forward(call.method, call.arguments)
             wire.send(frames.Answer(call.number, value, context.changed_state()))
         except BaseException as error:  # foreign code: all that it raises is its answer, SystemExit too
-            kind = next((kind for its, kind in FAILURES.items() if isinstance(error, its)), "other")
-            text = str(error) if type(error) is ConnectionError else _text(error)  # the host makes it one
+            kind, text = "row", _text(error)
+            if call.method != "exec":  # what a function raises is the row's error and not its process'
+                kind = next((kind for its, kind in FAILURES.items() if isinstance(error, its)), "other")
+                text = str(error) if type(error) is ConnectionError else text  # the host makes it one
             wire.send(frames.Answer(call.number, None, context.changed_state(), kind, text))
             ends |= call.method == "make" and kind != "again"
         if ends:
@@ -208,13 +214,6 @@ class WorkerInstance:
         self._made.collect(context, data)
         if isinstance(context, portable.PortableContext) and context.acknowledged:
             raise ConnectionError(context.acknowledged)
-
-    def _exec_instance(self, args: list[Value]) -> list[Value]:
-        """[value, None], or [None, text]: what a function raises is the row's error and not its process'."""
-        try:
-            return [_plain(self._made.exec(args, self._own_context()), 0), None]
-        except Exception as error:
-            return [None, _text(error)]
 
     def _stop_instance(self, limit_s: float) -> bool:
         """Waits for the source's thread. False: it does not end."""

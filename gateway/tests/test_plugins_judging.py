@@ -73,15 +73,15 @@ def test_a_new_version_takes_over_and_rolls_back_with_the_settings_and_the_state
     plugins: Plugins, mode: str
 ) -> None:
     trigger = installed(plugins, {"limit": 100}, mode=mode, more=HANDING_ON)
-    trigger.anew = False
+    trigger.begins_again = False
     trigger.decide(measured(), NOMINAL)
     plugins.create(
         "trigger", "loud", trigger_zip(plugins.uploads, "1.0.1", mode=mode, metric="two", more=HANDING_ON)
     )
-    assert trigger.version == "1.0.1" and not trigger.anew
+    assert trigger.version == "1.0.1" and not trigger.begins_again
     assert trigger.decide(measured(), NOMINAL) == Decision("two", 120.0, 100.0, "1 before, 120 V")
     plugins.create("trigger", "loud", trigger_zip(plugins.uploads, "1.0.2", mode=mode))
-    assert trigger.anew  # nothing of the state was taken
+    assert trigger.begins_again  # nothing of the state was taken
     assert trigger.decide(measured(), NOMINAL) == Decision("rms", 120.0, 100.0, "0 before, 120 V")
     assert plugins.rollback("loud").new == "1.0.1" == trigger.version
 

@@ -27,7 +27,7 @@ def test_a_report_is_renewed_goes_stale_and_is_withdrawn(tmp_path: Path) -> None
     later_s = path.stat().st_mtime + STALE_S + 1
     told = FollowerReport(tmp_path, time_s=lambda: later_s).of(PEAK)
     assert (told["running"], told["status"]) == (None, "installed")
-    assert "Mauka has told nothing for 31 s" in told["errMsg"]
+    assert "Mauka has reported nothing for 31 s" in told["errMsg"]
     writer.withdraw()
     writer.withdraw()
     assert "no Mauka follows" in FollowerReport(tmp_path).of(PEAK)["errMsg"]

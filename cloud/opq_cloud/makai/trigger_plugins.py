@@ -182,7 +182,7 @@ class InstalledTrigger(TriggerPlugin):
     @property
     def begins(self) -> bool:
         there = bool(self._installed.version) and self._installed.up and self._share.left
-        return there and (self._installed.anew or super().begins)
+        return there and (self._installed.begins_again or super().begins)
 
     def decide(self, measurement: Measurement, nominal: Nominal) -> Decision | None:
         self._note_version()
@@ -195,7 +195,7 @@ class InstalledTrigger(TriggerPlugin):
 
     def begin_again(self) -> None:
         self._note_version()
-        self._installed.anew = False
+        self._installed.begins_again = False
         super().begin_again()
 
     def note_idle(self, seconds: float) -> None:

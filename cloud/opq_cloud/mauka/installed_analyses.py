@@ -69,7 +69,7 @@ class InstalledAnalysis:
         except (OSError, ValueError, PluginError):
             return False
 
-    def look(self, event: Event, nominal: Nominal, states: dict[Any, Any]) -> tuple[Finding, ...]:
+    def findings_in(self, event: Event, nominal: Nominal, states: dict[Any, Any]) -> tuple[Finding, ...]:
         """Its findings. Raises ConnectionError while it rests; else whatever it raises."""
         if rest_s := self.rest_s:
             raise ConnectionError(f"not asked for {rest_s:.1f} s more: {self.trouble}")

@@ -251,7 +251,7 @@ class AnalysisRunner(MaukaPlugin):
         def ask(event: Event) -> bool:
             return self.guard(
                 what,
-                lambda: findings.extend(analysis.look(event, nominal, self._states)),
+                lambda: findings.extend(analysis.findings_in(event, nominal, self._states)),
                 event_id=event.event_id,
                 box_ids=[wave.box_id for wave in event.waveforms],
             )

@@ -253,7 +253,7 @@ def test_what_fails_within_a_dip_is_shown_it_again(makai_with: Callable[..., Any
 class Restarting:
     """A trigger in a worker, seen from Makai: a threshold at 100 V, and a process that may be away."""
 
-    symbol, version, mode, up, anew, forgot = "t", "1.0.0", "process", True, False, False
+    symbol, version, mode, up, begins_again, forgot = "t", "1.0.0", "process", True, False, False
     dies = low = False
 
     def decide(self, measurement: Measurement, nominal: Nominal) -> Decision | None:

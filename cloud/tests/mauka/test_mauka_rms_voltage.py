@@ -41,7 +41,7 @@ def analysis():
 
 
 def look(analysis, *waves, nominal=DEFAULT_NOMINAL):
-    return analysis.look(event(*waves), nominal, {})
+    return analysis.findings_in(event(*waves), nominal, {})
 
 
 def test_a_clean_waveform_gives_nothing(analysis):
@@ -126,7 +126,7 @@ def test_the_numbers_are_those_of_the_measurement_core(analysis):
 
 def test_limits_come_from_the_settings_and_impossible_ones_are_told():
     (strict,) = load_analyses([("rms_voltage", {"sag_percent": 95.0, "nominal_v": 127.0})])
-    assert [one.kind for one in strict.look(event(wave()), Nominal(120.0, 60.0), {})] == [
+    assert [one.kind for one in strict.findings_in(event(wave()), Nominal(120.0, 60.0), {})] == [
         "sag"
     ]  # 120 / 127 = 94.5 %
     with pytest.raises(PluginError, match="did you mean"):

@@ -2,7 +2,7 @@
 
 import functools
 import threading
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -31,36 +31,33 @@ class NotInstalledError(PluginError):
 
 
 class SymbolTable:
-    """Read by any thread, changed by one at a time. `manifests`: by name, of current versions."""
+    """Of current versions, by name. `manifests` is exchanged whole: any thread may read it."""
 
     def __init__(self) -> None:
-        self.manifests: dict[str, PackageManifest] = {}
-        self._owners: dict[tuple[str, str], str] = {}
+        self.manifests: Mapping[str, PackageManifest] = {}
 
     def put(self, manifest: PackageManifest) -> None:
         """New, or another version."""
-        others = {symbol: owner for symbol, owner in self._owners.items() if owner != manifest.name}
-        self._owners = others | dict.fromkeys(manifest.symbols, manifest.name)
-        self.manifests[manifest.name] = manifest
+        self.manifests = {**self.manifests, manifest.name: manifest}
 
     def drop(self, name: str) -> None:
-        self.manifests.pop(name, None)
-        self._owners = {symbol: owner for symbol, owner in self._owners.items() if owner != name}
+        self.manifests = {its: each for its, each in self.manifests.items() if its != name}
+
+    def symbols(self, kind: str) -> dict[str, str]:
+        """Symbol -> the plug-in that has it, by name."""
+        found = {symbol: name for name, each in self.manifests.items() for symbol in each.of_kind(kind)}
+        return dict(sorted(found.items()))
 
     def owner(self, kind: str, symbol: str) -> str | None:
         """The plug-in that has it."""
-        return self._owners.get((kind, symbol))
+        return self.symbols(kind).get(symbol)
 
     def function(self, name: str) -> tuple[str, str] | None:
         """Owner and symbol of a function of this SQL name (any case)."""
-        for (kind, symbol), owner in self._owners.items():
-            if kind == "function" and symbol.casefold() == name.casefold():
+        for symbol, owner in self.symbols("function").items():
+            if symbol.casefold() == name.casefold():
                 return owner, symbol
         return None
-
-    def symbols(self, kind: str) -> dict[str, str]:
-        """Symbol -> its owner, by name."""
-        return {symbol: owner for (its, symbol), owner in sorted(self._owners.items()) if its == kind}
 
     def check(
         self,
@@ -79,7 +76,7 @@ class SymbolTable:
         for its, symbol in manifest.symbols:
             if (its, symbol) in reserved:
                 raise PluginError(f"{its} {symbol!r} is built in; give yours another name")
-            owner = self._owners.get((its, symbol), manifest.name)
+            owner = self.owner(its, symbol) or manifest.name
             if its == "function":  # SQL calls it in any case
                 owner, _ = self.function(symbol) or (owner, symbol)
             if owner != manifest.name:

@@ -211,11 +211,12 @@ class PluginModule(Proxy):
     """What a trigger and an analysis have in common.
 
     `named_by`: whose configuration names it; it is not deleted without force then.
-    `anew`: an inside has taken over that knows nothing of what came before; who has seen to that clears it.
+    `begins_again`: an inside has taken over that knows nothing of what came before; who has shown it the past
+    clears this.
     """
 
     named_by = ""
-    anew = False
+    begins_again = False
 
     @property
     def rule_id(self) -> str:
@@ -230,15 +231,15 @@ class PluginModule(Proxy):
         """Raises ValueError: settings that it does not take; PluginError, OSError: it does not start."""
         with self._lock:
             self._configure(settings)
-            self.anew = True
+            self.begins_again = True
 
     def close(self) -> None:
         self._end()
 
     def _hand_over(self, old: Inside, new: Inside) -> bool:
-        self.anew = True  # also where it fails
-        self.anew = not super()._hand_over(old, new)
-        return not self.anew
+        self.begins_again = True  # also where it fails
+        self.begins_again = not super()._hand_over(old, new)
+        return not self.begins_again
 
 
 class PluginTrigger(PluginModule):

@@ -110,7 +110,7 @@ class Remote:
         """Made to see whether it can be, the other half is forgotten: `close` is for what was open."""
         process, self._process = self._process, None
         if process is not None:
-            self._supervisor.send(process, frames.Signal(self._number, "forget"))
+            self._supervisor.send(process, frames.InstanceSignal(self._number, "forget"))
         self._supervisor.remove(self._number)
 
     # -- what the worker sends on its own account: supervisor.HostHalf

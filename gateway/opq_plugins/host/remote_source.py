@@ -153,7 +153,7 @@ class RemoteSource(Remote):
         while True:
             if gate.stopped and not stopping:
                 stopping = True
-                self._supervisor.send(process, frames.Signal(self._number, "stop"))
+                self._supervisor.send(process, frames.InstanceSignal(self._number, "stop"))
                 threading.Thread(target=self._stop, args=(process,), daemon=True).start()
             try:
                 frame = self._received.get(timeout=POLL_S)
@@ -163,7 +163,7 @@ class RemoteSource(Remote):
                 case frames.Rows() | frames.Payloads():
                     gate.deliver(frame)
                     self._offset = self._offset if frame.offset is None else frame.offset
-                    self._supervisor.send(process, frames.Signal(self._number, "credit"))
+                    self._supervisor.send(process, frames.InstanceSignal(self._number, "credit"))
                 case frames.Notice(_, "error", text):
                     gate.emit_error(text)
                 case frames.Notice(_, "ended", text):

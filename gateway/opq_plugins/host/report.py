@@ -97,5 +97,5 @@ class FollowerReport:
         except (OSError, ValueError, RecursionError) as error:
             return f"{unknown}: {self._path.name} cannot be read: {error}"
         if abs(age_s) > STALE_S:  # of the future: a clock was set back
-            return f"{unknown}: Mauka has told nothing for {age_s:.0f} s"
+            return f"{unknown}: Mauka has reported nothing for {age_s:.0f} s"
         return report

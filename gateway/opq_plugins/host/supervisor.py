@@ -145,7 +145,7 @@ class WorkerSupervisor:
         try:
             process.wire.send(frames.Call(number, instance, method, arguments, caller), wait_s)
         except TimeoutError:
-            process.end(f"takes no calls for {wait_s:g} s")
+            process.end(f"accepts no calls for {wait_s:g} s")
         except OSError:
             process.end("its wire is broken")
         except (TypeError, ValueError, OverflowError) as error:
@@ -159,12 +159,12 @@ class WorkerSupervisor:
             process.calls.pop(number, None)
         raise WorkerTimeoutError(f"plug-in {self.name}: {method} took longer than {wait_s:g} s")
 
-    def send(self, process: WorkerProcess, frame: frames.Frame) -> None:
+    def send(self, process: WorkerProcess, frame: frames.WireFrame) -> None:
         """Without an answer. Lost when the process has ended."""
         try:
             process.wire.send(frame, self.limits.call_s)
         except OSError:
-            process.end("takes no messages")
+            process.end("accepts no messages")
 
     def close(self) -> None:
         """End it, within 2 s; its callers get ConnectionError."""

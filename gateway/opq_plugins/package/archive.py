@@ -175,13 +175,13 @@ def _manifest_name(files: Mapping[str, bytes], name: str | None) -> str:
 
 
 def _check_sums(
-    manifest: PackageManifest, files: Mapping[str, bytes], apart: set[str], policy: Policy
+    manifest: PackageManifest, files: Mapping[str, bytes], exempt: set[str], policy: Policy
 ) -> None:
     if not manifest.sha256:
         if policy.require_sha256 or policy.require_signature:
             raise PluginError("the manifest has no sha256 of the files; opq-tools plugin pack writes them")
         return
-    content = {name: data for name, data in files.items() if name not in apart}
+    content = {name: data for name, data in files.items() if name not in exempt}
     unlisted = sorted(content.keys() - manifest.sha256.keys())
     missing = sorted(manifest.sha256.keys() - content.keys())
     if unlisted or missing:

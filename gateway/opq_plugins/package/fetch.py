@@ -56,7 +56,7 @@ def _split(url: str) -> SplitResult:
     if not url.isascii():
         raise PluginError(f"{url[:120]!r}: want ASCII only, others as %XX")
     if parts.username is not None or port == 0:
-        raise PluginError("a URL with a user name or port 0 is not taken")
+        raise PluginError("a URL with a user name or port 0 is refused; write the host alone")
     return parts
 
 
@@ -64,7 +64,7 @@ def _copy(parts: SplitResult, target: Path, policy: Policy, roots: Sequence[Path
     if parts.netloc not in ("", "localhost"):
         raise PluginError(f"file://{parts.netloc}…: want file:/// and a path of this machine")
     if "\x00" in (text := unquote(parts.path)):
-        raise PluginError("a path with a zero byte is not taken")
+        raise PluginError("a path with a zero byte is refused")
     try:
         path = Path(text).resolve(strict=True)
     except (OSError, RuntimeError, UnicodeError):

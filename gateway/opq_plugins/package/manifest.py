@@ -26,7 +26,7 @@ FOLDERS = {
 }
 """Kind -> the key in `symbols`, and the folder with its files."""
 HIGHEST_LIMIT = 1 << 40
-MOST_SYMBOLS, MOST_REQUIREMENTS, LONGEST_REQUIREMENT, MOST_TOLD = 500, 200, 200, 20
+MOST_SYMBOLS, MOST_REQUIREMENTS, LONGEST_REQUIREMENT, MOST_SHOWN = 500, 200, 200, 20
 FORM = re.compile(r"v?(\d{1,9})\.(\d{1,9})\.(\d{1,9})(?:-([0-9A-Za-z.-]{1,64}))?(?:\+[0-9A-Za-z.-]{1,64})?")
 Symbols = Mapping[tuple[str, str], str]
 """(kind, symbol) -> `module:Class`, or "": the file of that name in the kind's folder."""
@@ -193,8 +193,8 @@ def parse_manifest(raw: bytes, file_name: str) -> PackageManifest:
     if facts.get("language") == "go":
         problems.append("a Go plug-in is a program of eKuiper's; write it in Python or against the C ABI")
     if problems or written is None:
-        more = f"; and {len(problems) - MOST_TOLD} more" if len(problems) > MOST_TOLD else ""
-        shown = "; ".join(problem[:300] for problem in problems[:MOST_TOLD])
+        more = f"; and {len(problems) - MOST_SHOWN} more" if len(problems) > MOST_SHOWN else ""
+        shown = "; ".join(problem[:300] for problem in problems[:MOST_SHOWN])
         raise PluginError(f"{file_name}: {shown}{more}")
     return PackageManifest(**vars(written), portable=portable)
 

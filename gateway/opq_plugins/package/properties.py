@@ -1,4 +1,4 @@
-"""What a symbol's file says of its properties: defaults are filled in, types and missing ones are document.
+"""What a symbol's file says of its properties: defaults are filled in, wrong types and missing ones reported.
 
 Three forms of `sinks/<symbol>.json` (or .yaml): ours, `{"properties": {"url": {"type": "string", "required":
 true}}}`; eKuiper's for its user interface, `{"properties": [{"name": "url", "default": ""}]}`; and eKuiper's

@@ -88,7 +88,7 @@ class TriggerModule:
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """A pure analysis with its settings: live, by hand and over stored history the call is `look`."""
+    """A pure analysis with its settings: live, by hand and over stored history the call is `findings_in`."""
 
     name: str
     analyse: Callable[..., Any]
@@ -120,7 +120,7 @@ class Analysis:
         values = {"nominal_v": nominal.volts, "nominal_hz": nominal.hz}
         return replace(self.config, **{name: value for name, value in values.items() if name in known})
 
-    def look(self, event: Event, nominal: Nominal, states: dict[Any, State]) -> tuple[Finding, ...]:
+    def findings_in(self, event: Event, nominal: Nominal, states: dict[Any, State]) -> tuple[Finding, ...]:
         """Its findings in `event`; the state of one with memory is kept in `states`, per nominal.
 
         Raises whatever the analysis raises, and TypeError or ValueError when what it gives are no
@@ -150,7 +150,7 @@ class AnalysisModule:
         self._analysis = Analysis.of(self._module, configured(self._module.Config, settings), settings)
 
     def analyse(self, event: Event, nominal_v: float, nominal_hz: float) -> tuple[Finding, ...]:
-        return self._configured().look(event, Nominal(nominal_v, nominal_hz), self._states)
+        return self._configured().findings_in(event, Nominal(nominal_v, nominal_hz), self._states)
 
     def alone(self) -> bool:
         """Whether it may be asked of one Box of an event: it has no memory."""

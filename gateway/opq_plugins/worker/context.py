@@ -24,10 +24,10 @@ def context_at(kind: str, method: str) -> int | None:
 
 
 class WorkerContext(sdk.BatchEmitter):
-    """sdk.Context, SourceContext and SinkContext. `ask(instance, key)`: what the engine has kept."""
+    """sdk.Context, SourceContext and SinkContext. `kept_state(instance, key)`: what the engine has kept."""
 
-    def __init__(self, wire: Wire[OfHost], number: int, ask: Callable[[int, str], Value]) -> None:
-        self._wire, self._number, self._ask = wire, number, ask
+    def __init__(self, wire: Wire[OfHost], number: int, kept_state: Callable[[int, str], Value]) -> None:
+        self._wire, self._number, self._kept_state = wire, number, kept_state
         self.rule_id, self.op_id, self.instance_id = "", "", 0
         self.row_ids: list[str] = []
         self.credits = threading.Semaphore(BATCHES_AHEAD)
@@ -59,14 +59,14 @@ class WorkerContext(sdk.BatchEmitter):
 
     def get_state(self, key: str) -> Value:
         if key not in self._state:
-            self._state[key] = self._ask(self._number, key)
+            self._state[key] = self._kept_state(self._number, key)
         return self._state[key]
 
     def put_state(self, key: str, value: Value) -> None:
         self._state[key] = self._changed[key] = value
 
     def changed_state(self) -> dict[str, Value]:
-        """What was put since it was asked last."""
+        """What was put since the last call of this."""
         changed, self._changed = self._changed, {}
         return changed
 

@@ -34,7 +34,7 @@ LOADERS = {
     "c": ("c_library", "load_library"),
 }
 FAILURES = {OSError: "again", ValueError: "value", NotImplementedError: "cannot"}
-"""What a method raises -> what the host is told of it."""
+"""What a method raises -> `failure` of its Answer."""
 
 
 def load_symbols(folder: Path, manifest: PackageManifest, limits: Mapping[str, int]) -> Symbols:
@@ -114,11 +114,11 @@ class WorkerServer:
                 self.wire.send(frame)
             case frames.KeptState(number, value):
                 self._questions.pop(number).put(value)
-            case frames.Signal(number, "forget"):
+            case frames.InstanceSignal(number, "forget"):
                 self.drop(number)
-            case frames.Signal(number, "stop") if number in self._instances:
+            case frames.InstanceSignal(number, "stop") if number in self._instances:
                 self._instances[number].context.stop()
-            case frames.Signal(number, "credit") if number in self._instances:
+            case frames.InstanceSignal(number, "credit") if number in self._instances:
                 self._instances[number].context.credits.release()
             case frames.Call(call, number, method):
                 if method == "make":

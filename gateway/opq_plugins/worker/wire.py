@@ -18,7 +18,7 @@ from opq_plugins.sdk import Value
 LENGTH = struct.Struct("!I")
 MAX_MESSAGE_BYTES = 64 << 20
 MAX_OF_WORKER_BYTES = 16 << 20
-"""What the host takes: a worker is not to be believed."""
+"""What the host accepts: a worker is not to be believed."""
 READ_BYTES = 1 << 18
 MOST_CONTAINERS = 500_000
 """Lists and maps in one frame: a batch of 2,000 rows has 250 in each."""
@@ -33,11 +33,11 @@ _EXTENSIONS = (0xC7, 0xC8, 0xC9)
 _COUNTS = {0xDC: 2, 0xDD: 4, 0xDE: 2, 0xDF: 4}
 
 
-class Frame(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+class WireFrame(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
     """`number`: of a call or question, for its answer; `instance`: of which source, sink or other symbol."""
 
 
-class Caller(Frame):
+class Caller(WireFrame):
     """For whom a method is called, and the ids of its rows."""
 
     rule_id: str
@@ -46,7 +46,7 @@ class Caller(Frame):
     row_ids: list[str]
 
 
-class Call(Frame, tag="call"):
+class Call(WireFrame, tag="call"):
     number: int
     instance: int
     method: str
@@ -54,32 +54,32 @@ class Call(Frame, tag="call"):
     caller: Caller | None = None
 
 
-class Heartbeat(Frame, tag="heartbeat"):
+class Heartbeat(WireFrame, tag="heartbeat"):
     """Asked for, and given back."""
 
 
-class KeptState(Frame, tag="kept"):
+class KeptState(WireFrame, tag="kept"):
     """Answers a StateQuestion."""
 
     number: int
     value: Value
 
 
-class Signal(Frame, tag="signal"):
+class InstanceSignal(WireFrame, tag="signal"):
     """A source may emit one batch more, or has to end; an instance is not needed any more."""
 
     instance: int
     what: Literal["credit", "stop", "forget"]
 
 
-class Ready(Frame, tag="ready"):
+class Ready(WireFrame, tag="ready"):
     """`replaying`: sources that can go on after an offset; `error`: why it cannot work at all."""
 
     replaying: list[str] = []
     error: str = ""
 
 
-class Answer(Frame, tag="answer"):
+class Answer(WireFrame, tag="answer"):
     """`state`: what the call has put; `failure`: "", a key of the supervisor's FAILURES, or "other"."""
 
     number: int
@@ -89,7 +89,7 @@ class Answer(Frame, tag="answer"):
     text: str = ""
 
 
-class Rows(Frame, tag="rows"):
+class Rows(WireFrame, tag="rows"):
     instance: int
     rows: list[dict[str, Value]]
     meta: list[dict[str, Value] | None] | None
@@ -97,7 +97,7 @@ class Rows(Frame, tag="rows"):
     arrived_ms: int | list[int] | None
 
 
-class Payloads(Frame, tag="payloads"):
+class Payloads(WireFrame, tag="payloads"):
     """Rows as they came over the wire, not decoded."""
 
     instance: int
@@ -106,7 +106,7 @@ class Payloads(Frame, tag="payloads"):
     offset: Value
 
 
-class LogLine(Frame, tag="log"):
+class LogLine(WireFrame, tag="log"):
     instance: int
     event: str
     facts: dict[str, Value]
@@ -115,7 +115,7 @@ class LogLine(Frame, tag="log"):
 NoticeKind = Literal["error", "connected", "disconnected", "ended"]
 
 
-class Notice(Frame, tag="notice"):
+class Notice(WireFrame, tag="notice"):
     """What a source says of itself. `text`: the error, why it is disconnected, what its `open` has raised."""
 
     instance: int
@@ -123,7 +123,7 @@ class Notice(Frame, tag="notice"):
     text: str
 
 
-class StateQuestion(Frame, tag="state"):
+class StateQuestion(WireFrame, tag="state"):
     """What has the engine kept under `key`?"""
 
     number: int
@@ -132,7 +132,7 @@ class StateQuestion(Frame, tag="state"):
 
 
 OfSource = Rows | Payloads | Notice
-OfHost = Call | Heartbeat | KeptState | Signal
+OfHost = Call | Heartbeat | KeptState | InstanceSignal
 OfWorker = Ready | Heartbeat | Answer | LogLine | StateQuestion | OfSource
 TO_WORKER: msgspec.msgpack.Decoder[OfHost] = msgspec.msgpack.Decoder(OfHost)
 TO_HOST: msgspec.msgpack.Decoder[OfWorker] = msgspec.msgpack.Decoder(OfWorker)
@@ -156,7 +156,7 @@ class Wire(Generic[Incoming]):
     def fileno(self) -> int:
         return self._end.fileno()
 
-    def send(self, frame: Frame, timeout_s: float | None = None) -> None:
+    def send(self, frame: WireFrame, timeout_s: float | None = None) -> None:
         """Raises TypeError for what MessagePack has no form for, TimeoutError while the other end is full."""
         body = self._encoder.encode(frame)
         if len(body) > self._most_out:
@@ -164,7 +164,7 @@ class Wire(Generic[Incoming]):
         view = memoryview(LENGTH.pack(len(body)) + body)
         end_s = None if timeout_s is None else time.monotonic() + timeout_s
         if not self._sending.acquire(timeout=-1 if timeout_s is None else timeout_s):
-            raise TimeoutError("the other end takes nothing")
+            raise TimeoutError("the other end accepts nothing")
         try:
             while view:
                 try:
@@ -175,7 +175,7 @@ class Wire(Generic[Incoming]):
                     poll.register(self._end, select.POLLOUT)
                     if not poll.poll(left_ms):
                         # half a message may be on its way: this wire is of no use any more
-                        raise TimeoutError("the other end takes nothing") from None
+                        raise TimeoutError("the other end accepts nothing") from None
         finally:
             self._sending.release()
 

@@ -139,6 +139,19 @@ def test_a_source_that_errs_is_told_and_no_rule_stops(
         engine.stop()
 
 
+def test_a_careless_line_for_the_log_and_a_number_as_a_name_cost_no_process(plugins: RulePlugins) -> None:
+    code = CARELESS.replace("context.SENT", "context.log(5); context.emit({'n': 1}, {2: 'topic'})")
+    install(plugins, "s", "source", code)
+    source, whose = plugins.source("s")(), Whose()
+    source.configure("", {})
+    thread = threading.Thread(target=source.open, args=(whose,))
+    thread.start()
+    wait_for(lambda: whose.rows, 20)
+    whose.end.set()
+    thread.join(60)
+    assert whose.errors == ["log 5"] and plugins.status("s")["crashes"] == 0
+
+
 def test_a_handshake_with_a_lie_of_another_type_is_none(plugins: RulePlugins) -> None:
     lie = "\nraw(['ready', 5, ''])\n"
     with pytest.raises(RuleError, match="sends garbage: Expected `array`"):

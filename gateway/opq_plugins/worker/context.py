@@ -55,7 +55,7 @@ class WorkerContext(sdk.BatchEmitter):
         return self._stopped.wait(seconds)
 
     def log(self, event: str, **facts: Value) -> None:
-        self._wire.send(LogLine(self._number, event, facts))
+        self._wire.send(LogLine(self._number, str(event), facts))
 
     def get_state(self, key: str) -> Value:
         if key not in self._state:
@@ -109,4 +109,7 @@ class WorkerContext(sdk.BatchEmitter):
 
 
 def _dicts(meta: Metas) -> list[dict[str, Value] | None] | None:
-    return None if meta is None else [None if each is None else dict(each) for each in meta]
+    """With names that are text, as the host wants them."""
+    if meta is None:
+        return None
+    return [None if each is None else {str(name): value for name, value in each.items()} for each in meta]

@@ -26,8 +26,8 @@ with atheris.instrument_imports(include=["opq_rules"]):
     from opq_rules.api.app import create_app
     from opq_rules.api.guard import RequestGuard
     from opq_rules.built_in import types_of
+    from opq_rules.engine.endpoints import OwnTypes
     from opq_rules.engine.engine import Engine
-    from opq_rules.engine.types import OwnTypes
     from opq_rules.query.trying import run_case
     from opq_rules.rule_plugins import RulePlugins
 

@@ -16,8 +16,8 @@ from opq_rules.api.server import told_health
 from opq_rules.engine.checkpoint import PAGE
 from opq_rules.engine.outbox import Outbox, packed, unpacked
 from opq_rules.engine.rule_store import RuleStore
-from opq_rules.engine.topics import Topics, matches
 from opq_rules.errors import RuleError
+from opq_rules.sources.memory import Topics, matches
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.just(74),

@@ -16,8 +16,7 @@ from opq_proto.settings import configured, milliseconds
 from opq_rules.delivery.properties import divided
 from opq_rules.engine.definition import KEYS, definition
 from opq_rules.engine.lifecycle import RuleLifecycle
-from opq_rules.engine.options import IDLE, Options, options
-from opq_rules.engine.restart import RestartStrategy
+from opq_rules.engine.options import IDLE, Options, RestartStrategy, options
 from opq_rules.engine.rule import Rule
 from opq_rules.engine.schedule import NEVER_MS, RuleSchedule
 from opq_rules.errors import RuleError

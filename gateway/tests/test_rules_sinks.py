@@ -22,10 +22,10 @@ from rules_engine import running, stream
 from waiting import wait_for
 
 from opq_plugins.sdk import Sink
-from opq_rules.engine.topics import Topics
 from opq_rules.errors import RuleError
 from opq_rules.sinks import file, memory, mqtt, rest, sql
 from opq_rules.sinks import zmq as zmq_sink
+from opq_rules.sources.memory import Topics
 
 
 class Context:

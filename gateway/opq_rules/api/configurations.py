@@ -11,9 +11,9 @@ from fastapi.responses import PlainTextResponse
 from opq_plugins.host.plugins import Plugins
 from opq_rules.api.bodies import ConnectionProps, Free, NewConnection
 from opq_rules.batch import JsonObject
-from opq_rules.engine.configurations import CONNECTIONS
+from opq_rules.engine.connections import CONNECTIONS
+from opq_rules.engine.definition import checked_id
 from opq_rules.engine.engine import Engine
-from opq_rules.engine.ids import checked_id
 from opq_rules.errors import CONFIGURATION, RuleError
 
 Kinds = Literal["sources", "sinks", "connections"]

@@ -13,7 +13,7 @@ from typing import Any
 from opq_plugins.host.plugins import Plugins
 from opq_rules.api.sections import CONFIGURED, DEFINED, Sections, body, everything, rule_set
 from opq_rules.batch import JsonObject
-from opq_rules.engine.configurations import CONNECTIONS
+from opq_rules.engine.connections import CONNECTIONS
 from opq_rules.engine.definition import definition
 from opq_rules.engine.engine import Engine
 from opq_rules.engine.schemas import content_of

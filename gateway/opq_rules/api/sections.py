@@ -14,7 +14,7 @@ import msgspec
 
 from opq_plugins.host.plugins import Plugins
 from opq_rules.batch import JsonObject
-from opq_rules.engine.configurations import CONNECTIONS, SINKS, SOURCES
+from opq_rules.engine.connections import CONNECTIONS, SINKS, SOURCES
 from opq_rules.engine.definition import definition
 from opq_rules.engine.engine import Engine
 from opq_rules.engine.schemas import content_of

@@ -15,8 +15,8 @@ from opq_proto.errors import PortBusyError
 from opq_rules.api.app import create_app
 from opq_rules.api.config import Config, address, folder, policy, tokens
 from opq_rules.api.guard import RequestGuard, connection_of_users
+from opq_rules.engine.endpoints import OwnTypes
 from opq_rules.engine.engine import Engine
-from opq_rules.engine.types import OwnTypes
 from opq_rules.rule_plugins import RulePlugins
 
 _STOP_S = 2.0

@@ -16,8 +16,8 @@ from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 from opq_rules.api.bodies import Trial
 from opq_rules.api.trial_process import run_apart, shape_of
 from opq_rules.batch import JsonObject
+from opq_rules.engine.definition import checked_id
 from opq_rules.engine.engine import Engine
-from opq_rules.engine.ids import checked_id
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
 from opq_rules.query.trying import run_case
 

@@ -1,11 +1,20 @@
-"""StreamCatalogue: the streams and tables that are defined, and the statements that change them."""
+"""StreamCatalogue: the streams and tables that are defined, and the statements that change them.
 
-from collections.abc import Callable
+UsageGraph: which rules and streams use a stream, a type, a connection or a schema.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import msgspec
 
 from opq_proto import log
 from opq_rules.batch import JsonObject, JsonValue
+from opq_rules.engine.connections import SELECTOR, SINKS, SOURCES, Connections
+from opq_rules.engine.definition import Action, definition
 from opq_rules.engine.endpoints import EndpointFactory
-from opq_rules.engine.rule_store import ObjectStore
+from opq_rules.engine.planner import Planner
+from opq_rules.engine.rule_store import ObjectStore, RuleStore
 from opq_rules.errors import NOT_FOUND, STREAM, RuleError
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Named, Show
@@ -104,3 +113,116 @@ class StreamCatalogue:
         if not isinstance(statement, Create):
             raise RuleError("want CREATE STREAM or CREATE TABLE", STREAM)
         return statement
+
+
+SHOWN = 5
+
+
+@dataclass(slots=True)
+class ConnectionUsers:
+    """Of one connection: streams and tables, and actions with the rules that say them."""
+
+    streams: list[StreamDefinition] = field(default_factory=list)
+    actions: dict[Action, list[str]] = field(default_factory=dict)
+
+    @property
+    def names(self) -> list[str]:
+        rules = dict.fromkeys(rule_id for each in self.actions.values() for rule_id in each)
+        return [f"{each.what} {each.name}" for each in self.streams] + [f"rule {each}" for each in rules]
+
+
+class UsageGraph:
+    """From any thread; what is read belongs together under the engine's lock."""
+
+    def __init__(
+        self,
+        store: RuleStore,
+        catalogue: StreamCatalogue,
+        planner: Planner,
+        connections: Connections,
+        factory: EndpointFactory,
+    ) -> None:
+        self._store, self._catalogue, self._planner = store, catalogue, planner
+        self._connections, self._factory = connections, factory
+
+    def of_stream(self, name: str) -> list[str]:
+        """Ids of the rules whose statement names it."""
+        with self._store.changing():
+            rules = self._store.rules().items()
+            return [rule_id for rule_id, text in rules if name in text and name in self._streams_of(text)]
+
+    def of_type(self, kind: str, symbol: str) -> list[str]:
+        """Ids of the rules that have a sink or call a function; names of the streams that have a source."""
+        if kind == "source":
+            return [name for name, each in self._catalogue.definitions.items() if each.type == symbol]
+        found = []
+        with self._store.changing():
+            for rule_id, text in self._store.rules().items():
+                try:
+                    made = definition(msgspec.json.decode(text))
+                    uses = any(action.type == symbol for action in made.actions)
+                    if kind == "function":
+                        uses = self._planner.calls(made.sql, symbol)
+                except RuleError:  # written by another version
+                    continue
+                if uses:
+                    found.append(rule_id)
+        return found
+
+    def rules_of_type(self, kind: str, symbol: str) -> list[str]:
+        """As `of_type`, and of a source the rules on its streams."""
+        users = self.of_type(kind, symbol)
+        if kind != "source":
+            return users
+        return list(dict.fromkeys(rule_id for name in users for rule_id in self.of_stream(name)))
+
+    def of_connections(self) -> dict[str, ConnectionUsers]:
+        """By id of the connection, in one pass over all definitions."""
+        found: dict[str, ConnectionUsers] = {}
+        for each in self._catalogue.definitions.values():
+            selected = self._selected(SOURCES, each.type, each.conf_key, each.extra)
+            if selected is not None:
+                found.setdefault(selected, ConnectionUsers()).streams.append(each)
+        for rule_id, action in self._actions(SELECTOR):
+            selected = self._selected(SINKS, action.type, action.resource, action.properties)
+            if selected is not None:
+                found.setdefault(selected, ConnectionUsers()).actions.setdefault(action, []).append(rule_id)
+        return found
+
+    def of_schema(self, name: str) -> Iterator[tuple[str, str]]:
+        """Who, and the message."""
+        for each in self._catalogue.definitions.values():
+            if each.format == "protobuf" and (each.schema_id or "").startswith(f"{name}."):
+                yield f"{each.what} {each.name}", (each.schema_id or "").removeprefix(f"{name}.")
+        for rule_id, action in self._actions("schemaId"):
+            try:
+                used = self._factory.check_sink(action).schemaId
+            except RuleError:  # its plug-in, or its set of properties, went since
+                continue
+            if used.startswith(f"{name}."):
+                yield f"rule {rule_id}", used.removeprefix(f"{name}.")
+
+    def _actions(self, key: str) -> Iterator[tuple[str, Action]]:
+        """Those of rules that can have this property at all: said by the rule, or in a named set."""
+        for rule_id, text in self._store.rules().items():
+            if key in text or "resourceId" in text:
+                for action in definition(msgspec.json.decode(text)).actions:
+                    yield rule_id, action
+
+    def _selected(self, kind: str, type_name: str, named: str, own: Mapping[str, object]) -> str | None:
+        try:
+            return self._connections.selected(kind, type_name, named, own)
+        except RuleError:  # a set of properties that went since
+            return None
+
+    def _streams_of(self, text: str) -> set[str]:
+        try:
+            select = self._planner.select(msgspec.json.decode(text)["sql"])
+        except RuleError:
+            return set()
+        return {select.source.stream, *(join.source.stream for join in select.joins)}
+
+
+def shown(users: list[str]) -> str:
+    """The first ones, for people."""
+    return ", ".join(users[:SHOWN]) + (" ..." if len(users) > SHOWN else "")

@@ -2,6 +2,7 @@
 
 A connection is changed only where all of its users take the new properties; those that run then close what
 they have and connect again, and what waits in their queues waits for that.
+Rehearsal: whether streams and rules could run with definitions that are not made yet.
 """
 
 import threading
@@ -12,15 +13,70 @@ from types import ModuleType
 from opq_rules.batch import JsonObject
 from opq_rules.built_in import module_of
 from opq_rules.delivery.properties import NAMES
-from opq_rules.engine.configurations import CONNECTIONS, SINKS
-from opq_rules.engine.connections import Connections, check_properties, connection_module, connections_of
-from opq_rules.engine.rehearsal import Rehearsal
-from opq_rules.engine.rule_store import RuleStore
+from opq_rules.engine.catalogue import ConnectionUsers, UsageGraph, shown
+from opq_rules.engine.connections import (
+    CONNECTIONS,
+    SINKS,
+    Configurations,
+    Connections,
+    check_properties,
+    connection_module,
+    connections_of,
+)
+from opq_rules.engine.definition import Action, RuleDefinition
+from opq_rules.engine.endpoints import EndpointFactory, TypeRegistry
+from opq_rules.engine.planner import Planner
+from opq_rules.engine.rule_store import Draft, ObjectStore, RuleStore
+from opq_rules.engine.schemas import schemas_in
 from opq_rules.engine.sinks import SinkPool
 from opq_rules.engine.streams import StreamInputs
-from opq_rules.engine.usage import ConnectionUsers, UsageGraph, shown
 from opq_rules.errors import CONFIGURATION, IO_ERROR, NOT_FOUND, RuleError
+from opq_rules.functions.registry import Functions
+from opq_rules.query.joins import Lookup
 from opq_rules.secrets import without_password
+from opq_rules.sources.memory import Topics
+from opq_rules.streams.definition import StreamDefinition
+
+
+class Rehearsal:
+    """Attributes: `configurations`, `connections`, `schemas`, to be changed at will: of those that are there
+    nothing is written.
+
+    Each method raises the RuleError with which the engine would refuse it.
+    """
+
+    def __init__(
+        self,
+        types: TypeRegistry,
+        below: ObjectStore,
+        streams: Mapping[str, StreamDefinition],
+        functions: Callable[[], Functions],
+    ) -> None:
+        """`below`: where the engine keeps things; `streams`: those that are there."""
+        self.configurations = Configurations(Draft(below))
+        self.connections = Connections(self.configurations)
+        self.schemas = schemas_in(below)
+        self._streams = dict(streams)
+        self._factory = EndpointFactory(types, self.connections, Topics(), self.schemas)
+        self._planner = Planner(self._streams, functions, _no_lookup)
+
+    def stream(self, definition: StreamDefinition) -> None:
+        """A stream or table, which then is there."""
+        self._factory.check_stream(definition)
+        self._streams[definition.name] = definition
+
+    def rule(self, definition: RuleDefinition) -> None:
+        self._planner.choose(definition)
+        for action in definition.actions:
+            self.action(action)
+
+    def action(self, action: Action) -> None:
+        self._factory.check_sink(action)
+
+
+def _no_lookup(name: str) -> Lookup:
+    raise RuleError(f"table {name} cannot be asked in a rehearsal")
+
 
 TRIAL_S = 5.0
 MOST_TRIALS = 10

@@ -1,19 +1,74 @@
-"""Connections: where servers are and who we are there, by id.
+"""Named sets of properties, and connections: where servers are and who we are there, by id.
 
-A source or sink has one by `connectionSelector`. Kept as named sets of properties, one kind beside those of
-sources and sinks: /metadata shows the same.
+A stream refers to a set by CONF_KEY, a sink by resourceId, both to connections by `connectionSelector`.
+Connections are a third kind of such sets: /metadata shows the same.
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import ModuleType
+
+import msgspec
 
 from opq_proto.settings import configured
 from opq_rules.batch import JsonObject
 from opq_rules.built_in import module_of, types_of
-from opq_rules.engine.configurations import CONNECTIONS, SINKS, SOURCES, Configurations
-from opq_rules.engine.ids import checked_id
+from opq_rules.engine.definition import checked_id
+from opq_rules.engine.rule_store import ObjectStore
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
+from opq_rules.secrets import with_secrets, without_secrets
+
+SOURCES, SINKS, CONNECTIONS = "sources", "sinks", "connections"
+
+
+class Configurations:
+    """`kind` is one of the three above. `changed()` follows each change; what runs keeps what it has."""
+
+    def __init__(self, store: ObjectStore, changed: Callable[[], None] = lambda: None) -> None:
+        self._store, self._changed = store, changed
+
+    def all(self, kind: str, type_name: str, secrets: bool = False) -> dict[str, JsonObject]:
+        """Name -> properties, secrets as `******` unless asked for."""
+        read = {
+            name: msgspec.json.decode(body) for name, body in self._store.all(f"{kind} {type_name}").items()
+        }
+        return read if secrets else {name: without_secrets(properties) for name, properties in read.items()}
+
+    def put(self, kind: str, type_name: str, name: str, properties: Mapping[str, object]) -> None:
+        checked_id("configuration", name, CONFIGURATION)
+        checked_id("type", type_name, CONFIGURATION)
+        try:
+            text = msgspec.json.encode(self.kept(kind, type_name, name, properties)).decode()
+        except (OverflowError, RecursionError, UnicodeError) as error:
+            raise RuleError(f"{kind} {type_name}: configuration {name!r}: {error}", CONFIGURATION) from None
+        self._store.put(f"{kind} {type_name}", name, text)
+        self._changed()
+
+    def kept(self, kind: str, type_name: str, name: str, properties: Mapping[str, object]) -> JsonObject:
+        """`properties` as they will be kept: with the secrets that are there where they have `******`."""
+        stored = self._store.get(f"{kind} {type_name}", name)
+        found: JsonObject = with_secrets(properties, msgspec.json.decode(stored) if stored else None)
+        return found
+
+    def has(self, kind: str, type_name: str, name: str) -> bool:
+        return self._store.get(f"{kind} {type_name}", name) is not None
+
+    def delete(self, kind: str, type_name: str, name: str) -> None:
+        if self._store.get(f"{kind} {type_name}", name) is None:
+            raise RuleError(f"{kind} {type_name}: configuration {name!r} is not found", NOT_FOUND, 404)
+        self._store.delete(f"{kind} {type_name}", [name])
+        self._changed()
+
+    def named(self, kind: str, type_name: str, name: str) -> JsonObject:
+        """For use. Streams have CONF_KEY "default" without one: nothing then."""
+        body = self._store.get(f"{kind} {type_name}", name)
+        if body is None:
+            if kind == SINKS or name != "default":
+                raise RuleError(f"{kind} {type_name}: configuration {name!r} is not found", CONFIGURATION)
+            return {}
+        read: JsonObject = msgspec.json.decode(body)
+        return read
+
 
 SELECTOR = "connectionSelector"
 

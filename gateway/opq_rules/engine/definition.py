@@ -1,8 +1,9 @@
-"""A rule as users write it: `{"id", "sql", "actions", "options", "triggered", "tags", ...}`, checked.
+"""A rule as users write it, checked: `{"id", "sql", "actions", "options", "triggered", ...}`; and ids.
 
 Source: reference/rules.md, C.2.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,9 +11,20 @@ from functools import lru_cache
 import msgspec
 
 from opq_rules.batch import JsonObject
-from opq_rules.engine.ids import checked_id
 from opq_rules.engine.options import Options, options
-from opq_rules.errors import NOT_FOUND, RULE, RuleError
+from opq_rules.errors import NOT_FOUND, RULE, UNDEFINED, RuleError
+
+LONGEST = 128
+_ID = re.compile(rf"[A-Za-z0-9_-]{{1,{LONGEST}}}", re.ASCII)
+
+
+def checked_id(what: str, name: object, code: int = UNDEFINED) -> str:
+    """`name`, or RuleError 400."""
+    if isinstance(name, str) and _ID.fullmatch(name):
+        return name
+    wanted = f"want 1 to {LONGEST} letters, digits, '_' or '-'"
+    raise RuleError(f"{what} id {str(name)[:LONGEST]!r} cannot be used: {wanted}", code)
+
 
 KEYS = ("id", "name", "sql", "actions", "options", "triggered", "tags", "temp", "version", "graph")
 

@@ -10,31 +10,26 @@ import msgspec
 
 from opq_proto import log
 from opq_rules.batch import JsonObject, JsonValue
-from opq_rules.engine.catalogue import StreamCatalogue
+from opq_rules.engine.catalogue import StreamCatalogue, UsageGraph, shown
 from opq_rules.engine.checkpoint import Checkpoint
 from opq_rules.engine.clock import DelayedCalls, RuleClock, SystemClock
-from opq_rules.engine.configurations import Configurations
-from opq_rules.engine.connection_admin import ConnectionAdmin
-from opq_rules.engine.connections import Connections
+from opq_rules.engine.connection_admin import ConnectionAdmin, Rehearsal
+from opq_rules.engine.connections import Configurations, Connections
 from opq_rules.engine.definition import RuleDefinition, definition, no_rule
-from opq_rules.engine.endpoints import EndpointFactory
+from opq_rules.engine.endpoints import EndpointFactory, PluginFunctions, TypeRegistry, has_type
 from opq_rules.engine.lifecycle import RuleLifecycle
 from opq_rules.engine.loop import EngineLoop
 from opq_rules.engine.outbox import Outbox
 from opq_rules.engine.planner import Planner
-from opq_rules.engine.rehearsal import Rehearsal
 from opq_rules.engine.rule import FAILED, Rule
 from opq_rules.engine.rule_store import RuleStore, lock_folder
 from opq_rules.engine.schemas import SchemaAdmin, schemas_in
 from opq_rules.engine.sinks import SinkPool
-from opq_rules.engine.streams import StreamInputs
-from opq_rules.engine.tables import LookupTables
-from opq_rules.engine.topics import Topics
-from opq_rules.engine.types import PluginFunctions, TypeRegistry, has_type
-from opq_rules.engine.usage import UsageGraph, shown
+from opq_rules.engine.streams import LookupTables, StreamInputs
 from opq_rules.engine.views import RuleViews
 from opq_rules.errors import RULE, RuleError
 from opq_rules.secrets import with_secrets
+from opq_rules.sources.memory import Topics
 
 MOST_TRACED = 100
 """Rules at a time."""

@@ -13,11 +13,11 @@ from functools import partial
 
 from opq_proto import log
 from opq_rules.engine import tracing
-from opq_rules.engine.clock import DelayedCalls
+from opq_rules.engine.clock import DelayedCalls, RuleClock
 from opq_rules.engine.definition import RuleDefinition
 from opq_rules.engine.loop import EngineLoop
+from opq_rules.engine.options import RestartStrategy
 from opq_rules.engine.planner import Choice, Planner
-from opq_rules.engine.restart import RestartPolicy
 from opq_rules.engine.rule import FAILED, LOADED, RUNNING, STOPPED, WAITING, QueryUnit, Rule, RuleSinks
 from opq_rules.engine.rule_store import RuleStore
 from opq_rules.engine.schedule import NEVER_MS
@@ -27,6 +27,30 @@ from opq_rules.engine.stream_input import StreamInput
 from opq_rules.engine.streams import StreamInputs
 from opq_rules.engine.traces import Traces
 from opq_rules.errors import IO_ERROR, RuleError
+
+STEADY_S = 60.0
+"""After so long without a failure, failures count from the beginning."""
+
+
+class RestartPolicy:
+    """Counts the failures in a row of each rule, and says when the rule starts again."""
+
+    def __init__(self, clock: RuleClock) -> None:
+        self._clock = clock
+        self._failed: dict[str, tuple[int, float]] = {}
+        """Rule -> failures in a row, and when the last one was."""
+
+    def wait_s(self, rule_id: str, strategy: RestartStrategy) -> float | None:
+        """The rule has failed: seconds until it starts again. None: it stays stopped."""
+        now_s = self._clock.monotonic_s()
+        count, last_s = self._failed.get(rule_id, (0, now_s))
+        count = 1 if now_s - last_s > STEADY_S else count + 1
+        self._failed[rule_id] = count, now_s
+        return strategy.wait_ms(count, random.random) / 1000 if count <= strategy.attempts else None
+
+    def forget(self, rule_id: str) -> None:
+        self._failed.pop(rule_id, None)
+
 
 _ENDED = frozenset({STOPPED, FAILED, WAITING})
 TRANSITIONS: Mapping[str, frozenset[str]] = {

@@ -4,7 +4,7 @@ Names and defaults as eKuiper's (reference/rules.md, C.2). Options that we read 
 here are in `IDLE`: rules written for eKuiper are taken as they are.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal
@@ -13,9 +13,25 @@ import msgspec
 
 from opq_proto.settings import configure, milliseconds
 from opq_rules.batch import JsonObject
-from opq_rules.engine.restart import RestartStrategy
 from opq_rules.engine.schedule import RuleSchedule
 from opq_rules.errors import RULE, RuleError
+
+
+@dataclass(frozen=True, slots=True)
+class RestartStrategy:
+    """`attempts` in a row, 0: none; the waits grow by `multiplier` up to `maxDelay`, each +- jitterFactor."""
+
+    attempts: int = field(default=0, metadata={"minimum": 0, "maximum": 1_000_000})
+    delay: int = field(default=1000, metadata={"minimum": 1, "maximum": 86_400_000, "ms": True})
+    multiplier: float = field(default=2.0, metadata={"minimum": 1.0, "maximum": 100.0})
+    maxDelay: int = field(default=30_000, metadata={"minimum": 1, "maximum": 86_400_000, "ms": True})
+    jitterFactor: float = field(default=0.1, metadata={"minimum": 0.0, "maximum": 0.99})
+
+    def wait_ms(self, failed: int, random: Callable[[], float]) -> float:
+        """After `failed` failures in a row (from 1); `random` gives 0 .. 1."""
+        grown = self.delay * self.multiplier ** min(failed - 1, 64)
+        return min(grown, float(self.maxDelay)) * (1 + self.jitterFactor * (2 * random() - 1))
+
 
 DURATIONS = ("lateTolerance", "checkpointInterval", "idleTimeout", "forceExitTimeout")
 IDLE = ("concurrency", "debug", "logFilename", "enableRuleTracer", "notifySub", "forceExitTimeout",

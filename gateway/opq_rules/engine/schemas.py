@@ -11,10 +11,10 @@ import msgspec
 
 from opq_proto import log
 from opq_rules.batch import JsonObject
+from opq_rules.engine.catalogue import UsageGraph, shown
+from opq_rules.engine.definition import checked_id
 from opq_rules.engine.endpoints import EndpointFactory
-from opq_rules.engine.ids import checked_id
 from opq_rules.engine.rule_store import ObjectStore, RuleStore
-from opq_rules.engine.usage import UsageGraph, shown
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
 from opq_rules.streams.descriptors import messages_of
 from opq_rules.streams.schema_content import SchemaContent, of_kept, of_text

@@ -10,7 +10,7 @@ from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_plugins.sdk import SinkContext
 from opq_proto.settings import configured
 from opq_rules.delivery.template import compiled
-from opq_rules.engine.topics import Topics
+from opq_rules.sources.memory import Topics
 
 
 @dataclass(frozen=True, slots=True)

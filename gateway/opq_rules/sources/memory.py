@@ -1,18 +1,67 @@
 """memory: what other rules send to a topic of memory, without encoding; + and # as in MQTT.
 
-Metadata: `topic`. As a lookup table it keeps the last row of each KEY that came.
+Topics: rules feed rules. Metadata: `topic`. As a lookup table it keeps the last row of each KEY that came.
 """
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from opq_plugins.sdk import Context, SourceContext
 from opq_plugins.sdk import LookupSource as LookupSourceOfSdk
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_proto.settings import configured
 from opq_rules.batch import JsonObject, Row
-from opq_rules.engine.topics import Topics
+
+
+class TopicListener(Protocol):
+    def __call__(self, topic: str, rows: Sequence[Row]) -> None: ...
+
+
+class Topics:
+    """Thread-safe. A listener must not block; who comes later does not get what was."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._listeners: list[tuple[str, TopicListener]] = []
+        self._found: dict[str, tuple[TopicListener, ...]] = {}
+
+    def listen(self, pattern: str, listener: TopicListener) -> None:
+        with self._lock:
+            self._listeners.append((pattern, listener))
+            self._found = {}
+
+    def leave(self, listener: TopicListener) -> None:
+        with self._lock:
+            self._listeners = [each for each in self._listeners if each[1] != listener]
+            self._found = {}
+
+    def publish(self, topic: str, rows: Sequence[Row]) -> int:
+        """How many listen."""
+        found = self._found.get(topic)
+        if found is None:
+            with self._lock:
+                found = tuple(each for pattern, each in self._listeners if matches(pattern, topic))
+                if len(self._found) < 10_000:
+                    self._found[topic] = found
+        for listener in found:
+            listener(topic, rows)
+        return len(found)
+
+
+def matches(pattern: str, topic: str) -> bool:
+    """Whether a topic is one of a pattern's."""
+    if pattern == topic:
+        return True
+    wanted, there = pattern.split("/"), topic.split("/")
+    for k, part in enumerate(wanted):
+        if part == "#":
+            return True
+        if k >= len(there) or part not in ("+", there[k]):
+            return False
+    return len(wanted) == len(there)
+
 
 MOST_KEPT = 1_000_000
 """Rows of a lookup table; more, and the oldest goes."""

@@ -4,11 +4,13 @@
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
 from opq_hil.suites.catalogue import SCENARIOS
-from opq_hil.suites.scenario import FirmwareScenario, ScenarioVerdict
+from opq_hil.suites.digests import WORLDS, read_digests, scenarios
+from opq_hil.suites.scenario import Bench, FirmwareScenario, ScenarioVerdict
 
 pytestmark = pytest.mark.timeout(3600)
 
@@ -30,3 +32,15 @@ def test_the_binary_shows(scenario: str, verdicts: Mapping[str, ScenarioVerdict]
     if verdict.outcome == "skipped":
         pytest.skip(verdict.reason)
     assert verdict.outcome == "passed", f"{verdict.reason}; worlds, logs and reports in {verdict.folder}"
+
+
+DIGESTS = Path(__file__).parents[1] / "digests" / "qemu.json"
+QUICK_WORLD = "line_noise"
+
+
+@pytest.mark.parametrize(
+    "world", [pytest.param(name, marks=[] if name == QUICK_WORLD else [pytest.mark.slow]) for name in WORLDS]
+)
+def test_a_short_world_comes_to_what_was_kept(world: str, hil_bench: Bench) -> None:
+    (scenario,) = scenarios([world], read_digests(DIGESTS)["worlds"], {})
+    scenario.play(hil_bench)

@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +14,12 @@ from opq_hil.backends.firmware import BOARDS, board_firmware
 from opq_hil.gateway_faults.runner import Document, line, tally
 from opq_hil.gateway_faults.runner import play_all as play_schedules
 from opq_hil.suites.catalogue import SCENARIOS, chosen, play_all
+from opq_hil.suites.comparison import compare, read_kept
+from opq_hil.suites.digests import digest_document, digest_text, firmware_identity, read_digests
+from opq_hil.suites.digests import scenarios as digest_scenarios
+from opq_hil.suites.run_digest import Digest
 from opq_hil.suites.scenario import ScenarioVerdict
+from opq_hil.suites.updates import BOARD
 from opq_tools.built_firmware import firmware_for
 
 GATEWAY_FAULTS = "gateway-faults"
@@ -70,6 +76,18 @@ def list_scenarios(as_json: bool) -> None:
     type=click.Path(path_type=Path, file_okay=False),
     help="Keep worlds, logs, reports here. [./hil-DATE]",
 )
+@click.option(
+    "--keep-digests",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Play the eight short worlds and write what their runs come to.",
+)
+@click.option(
+    "--digests",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Play them and hold them to this file, e.g. hil/digests/qemu.json.",
+)
 @click.option("--seeds", type=click.IntRange(1), help="gateway-faults: so many schedules.  [default: 12]")
 @click.option("--first", type=click.IntRange(0), help="gateway-faults: from this seed on.  [default: 1]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
@@ -82,6 +100,8 @@ def run(
     soak: bool,
     firmware_dir: Path | None,
     out: Path | None,
+    keep_digests: Path | None,
+    digests: Path | None,
     seeds: int | None,
     first: int | None,
     as_json: bool,
@@ -89,6 +109,7 @@ def run(
 ) -> None:
     """Play scenarios; without names all but the soaks. Exit code 1 when one failed.
 
+    With --digests or --keep-digests the names are those of the short worlds (hil/README.md).
     `gateway-faults`, alone, plays schedules of faults at a real gateway and cloud, without firmware.
 
     Example: opq-tools hil run --backend board --port /dev/ttyUSB0 live_commands
@@ -102,7 +123,16 @@ def run(
         )
     if seeds is not None or first is not None:
         raise click.UsageError(f"--seeds and --first are of {GATEWAY_FAULTS}")
-    scenarios = chosen(names, suite, soak)
+    by_digest = keep_digests is not None or digests is not None
+    if by_digest and (backend_name == "board" or suite or soak):
+        raise click.UsageError("digests are of runs in an emulator; neither board nor --suite nor --soak")
+    kept = read_digests(digests) if digests else None
+    found_digests: dict[str, Digest] = {}
+    scenarios = (
+        digest_scenarios(names, kept["worlds"] if kept else None, found_digests)
+        if by_digest
+        else chosen(names, suite, soak)
+    )
     if backend_name == "board" and not port:
         raise click.UsageError("--backend board: at which --port is it?")
     found = backend(backend_name, port, board)
@@ -112,16 +142,53 @@ def run(
         firmware = {board: board_firmware(Path(), board)}
     else:
         firmware = dict(firmware_for(firmware_dir, say=lambda text: click.echo(text, err=True)))
+    if by_digest and BOARD not in firmware:
+        raise click.UsageError(f"digests are of {BOARD}; build it: opq-tools firmware build --board {BOARD}")
+    if kept and kept["firmware"] != firmware_identity(firmware[BOARD]):
+        click.echo(
+            f"{digests}: made with another firmware ({kept['firmware']['image_sha256'][:12]}; this is "
+            f"{firmware_identity(firmware[BOARD])['image_sha256'][:12]}): a difference may be the firmware's",
+            err=True,
+        )
     verdicts = play_all(scenarios, found, firmware, folder, told)
     if as_json:
         document = {"backend": found.version, "verdicts": [verdict.document() for verdict in verdicts]}
         click.echo(json.dumps(document, indent=2))
     failed = sum(verdict.outcome == "failed" for verdict in verdicts)
+    if keep_digests and not failed:
+        content = digest_document(found_digests, found.version, firmware[BOARD])
+        _write(keep_digests, digest_text(content))
     skipped = sum(verdict.outcome == "skipped" for verdict in verdicts)
     passed = len(verdicts) - failed - skipped
     click.echo(f"{passed} passed, {failed} failed, {skipped} skipped; all of it is in {folder}", err=True)
     if failed:
         sys.exit(1)
+
+
+@command.command("compare")
+@click.argument("run_a", type=click.Path(path_type=Path, file_okay=False))
+@click.argument("run_b", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def compare_runs(run_a: Path, run_b: Path, as_json: bool) -> None:
+    """What two kept runs of one world differ in; exit code 1 when they do.
+
+    Example: opq-tools hil compare a/cold_start/run b/cold_start/run
+    """
+    rows = compare(read_kept(run_a), read_kept(run_b))
+    if as_json:
+        click.echo(json.dumps([asdict(row) for row in rows], indent=1))
+    else:
+        for row in rows:
+            click.echo(f"{row.what:<10}{'equal' if row.equal else 'DIFFERS':<9}{row.text}")
+    if not all(row.equal for row in rows):
+        sys.exit(1)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise BackendError(f"--keep-digests {path}: {error.strerror}") from None
 
 
 def _dated() -> Path:

@@ -250,7 +250,7 @@ def test_who_is_trusted_is_said_by_our_own_policy(pair: Pair) -> None:
     pair.install("1.0.0")
     strict = Following(pair.folder, {"function"}, Policy(require_signature=True))
     strict.poll()
-    assert "signed by none of the allowed keys" in strict.troubles()["f"]
+    assert "has no signature, and the policy wants one" in strict.troubles()["f"]
     assert strict.lacking() == []
     strict.close()
     careful = Following(pair.folder, {"function"}, Policy())

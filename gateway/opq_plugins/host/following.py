@@ -12,7 +12,7 @@ from pathlib import Path
 
 from opq_plugins.host.host import PluginHost
 from opq_plugins.package.manifest import PackageManifest
-from opq_plugins.package.packing import signer
+from opq_plugins.package.packing import NotAllowedError, allowed_signer
 from opq_plugins.package.releases import Release, ReleaseFolder, ReleaseIndex, ReleaseStore
 from opq_plugins.policy import Policy
 from opq_plugins.sdk import Value
@@ -22,10 +22,6 @@ AGAIN_S = 60.0
 """A version that did not take over is tried again after this, or at once when the other host has another."""
 LACKING_AGAIN_S = 10.0
 """The same where there is no old version that goes on."""
-
-
-class NotAllowedError(PluginError):
-    """Our own policy does not let it run."""
 
 
 class Following(PluginHost):
@@ -142,12 +138,8 @@ class Following(PluginHost):
 
     def _checked_release(self, installed: Release) -> Release:
         """Signed by a key of our own policy, not of the other host's. NotAllowedError: ours wants one."""
-        signed_by = signer(
-            self._releases.raw_manifest(installed), self._releases.signature(installed), self._policy.keys
-        )
-        if signed_by is None and self._policy.require_signature:
-            raise NotAllowedError("it is signed by none of the allowed keys, and the policy wants one")
-        return replace(installed, signed_by=signed_by)
+        raw, signature = self._releases.raw_manifest(installed), self._releases.signature(installed)
+        return replace(installed, signed_by=allowed_signer(raw, signature, self._policy))
 
     def _take_over(self, manifest: PackageManifest, installed: Release) -> None:
         with self._changing:

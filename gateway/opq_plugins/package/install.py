@@ -18,7 +18,7 @@ from packaging.version import InvalidVersion
 from opq_plugins.package.archive import PluginPackage, read_package, write_files, zip_contents
 from opq_plugins.package.fetch import fetch
 from opq_plugins.package.manifest import PackageManifest, parse_version
-from opq_plugins.package.packing import signer
+from opq_plugins.package.packing import allowed_signer
 from opq_plugins.package.releases import Release, ReleaseFolder
 from opq_plugins.policy import Policy
 from opq_proto.errors import PluginError
@@ -65,13 +65,7 @@ class Installer(ReleaseFolder):
                 package = read_package(target, name, self._policy)
             except OSError as error:
                 raise PluginError(f"{url}: {error.strerror or error}") from None
-        signed_by = signer(package.raw_manifest, package.signature, self._policy.keys)
-        if signed_by is None and self._policy.require_signature:
-            why = "has no signature" if package.signature is None else "is signed by none of the allowed keys"
-            raise PluginError(
-                f"{package.manifest.name} {package.manifest.version} {why}; the policy wants one"
-            )
-        return package, signed_by
+        return package, allowed_signer(package.raw_manifest, package.signature, self._policy)
 
     def unpack(self, package: PluginPackage, signed_by: str | None) -> Release:
         """Into its version's folder; what stood there is put aside until `keep` or `take_back`.

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from opq_plugins.package.manifest import parse_manifest
+from opq_plugins.policy import Policy
 from opq_proto.errors import PluginError
 
 LEFT_OUT = {"tests", "__pycache__", "Dockerfile", "node_modules", "venv"}
@@ -62,6 +63,19 @@ def pack(folder: Path, sign: Callable[[bytes], bytes] | None = None) -> tuple[st
             entry.compress_type = zipfile.ZIP_DEFLATED
             archive.writestr(entry, data)
     return f"{manifest.name}-{manifest.version}.zip", buffer.getvalue()
+
+
+class NotAllowedError(PluginError):
+    """The policy does not let it run."""
+
+
+def allowed_signer(manifest: bytes, signature: bytes | None, policy: Policy) -> str | None:
+    """As `signer`, by the policy's keys. NotAllowedError: the policy wants one, and there is none."""
+    signed_by = signer(manifest, signature, policy.keys)
+    if signed_by is None and policy.require_signature:
+        why = "has no signature" if signature is None else "is signed by none of the allowed keys"
+        raise NotAllowedError(f"the plug-in {why}, and the policy wants one")
+    return signed_by
 
 
 def signer(manifest: bytes, signature: bytes | None, keys: Sequence[Path]) -> str | None:

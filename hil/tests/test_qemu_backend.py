@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import socket
 import subprocess
 import threading
 import time
@@ -13,8 +14,15 @@ import serial
 from qemu_bare import compiler, our_qemu
 
 from opq_hil.backends import qemu_build
-from opq_hil.backends.backend import BackendError, Image, WallLimitError
-from opq_hil.backends.qemu import Qemu
+from opq_hil.backends.backend import (
+    ASK_S,
+    BackendError,
+    BoxClock,
+    Image,
+    StandsStillError,
+    WallLimitError,
+)
+from opq_hil.backends.qemu import Qemu, QmpClock
 from opq_hil.backends.qemu_build import BuildError, QemuBinary
 from opq_hil.world.world import NS, PowerScript, World
 
@@ -123,18 +131,50 @@ def test_a_live_box_answers_on_its_pty_and_keeps_to_the_wall_clock(
         backend.live(image, World(3600 * NS, **QUIET), tmp_path / "run") as box,
         serial.Serial(str(box.port), 921_600, timeout=0.5) as port,
     ):
-        time.sleep(0.2)
+        opened_s = box.now_s()
+        time.sleep(0.3)
         began = time.monotonic()
         port.write(text)
         heard = b""
         while len(heard) < len(text) and time.monotonic() - began < 20:
             heard += port.read(len(text) - len(heard))
         took_s = time.monotonic() - began
+        while box.now_s() == opened_s:  # raises when it stands still
+            time.sleep(0.05)
+        assert 0 <= opened_s < box.now_s() < took_s + 60
     assert heard == text
     assert took_s > 0.8 * len(text) * 10 / 921_600  # no faster than the line
     report = json.loads((tmp_path / "run" / "report.json").read_text())
     assert report["end"] == "stopped"
     assert report["usart1"]["overruns"] == report["usart1"]["lost"] == 0
+
+
+def test_the_time_of_a_qemu_is_read_between_its_events_and_an_older_machine_is_told() -> None:
+    ours, qemus = socket.socketpair()
+    with ours, qemus:
+        clock = QmpClock(ours)
+        event = b'{"event": "RESET"}\n'
+        qemus.sendall(b'{"QMP": {}}\n{"return": {}}\n' + event + b'{"return": 1500000000}\n')
+        assert clock.read_s() == 1.5
+        asked = [json.loads(line) for line in qemus.recv(9999).splitlines()]
+        assert [each["execute"] for each in asked] == ["qmp_capabilities", "qom-get"]
+        qemus.sendall(b'{"error": {"desc": "Property \'machine.virtual-ns\' not found"}}\n')
+        with pytest.raises(BackendError, match=r"virtual-ns' not found.*build it again"):
+            clock.read_s()
+        qemus.close()
+        with pytest.raises(BackendError, match="QEMU does not say what time it is: "):
+            clock.read_s()
+
+
+def test_time_that_stands_still_is_an_error_only_when_it_has_stood_for_long() -> None:
+    times = iter([1.0, 1.0, 2.0, *[2.0] * 99])
+    clock = BoxClock(lambda: next(times), still_limit_s=3 * ASK_S)
+    assert clock() == clock() == 1.0  # the second is not asked for
+    with pytest.raises(StandsStillError, match=r"stands still at 2\.000 s"):
+        while True:
+            clock()
+            time.sleep(ASK_S / 2)
+    assert next(times) == 2.0  # the 2.0 after two of 1.0 was no standing still
 
 
 def test_a_live_box_ends_when_nobody_listens(backend: Qemu, image: Image, tmp_path: Path) -> None:

@@ -129,6 +129,13 @@ class World:
 
 
 world = World()
+log: list[Path] = []
+
+
+def flush_log() -> None:
+    """Renode's is flushed every 5 s, and when it ends."""
+    for path in log:
+        path.write_text("[WARNING] sysbus: ReadByte from non existing peripheral at 0x40014000.\n")
 
 
 def run_keyword(name: str, arguments: list[str]) -> dict[str, Any]:
@@ -154,7 +161,7 @@ def _failed(error: str) -> dict[str, Any]:
 def _done(text: str) -> dict[str, Any]:
     answer = ""
     if text.startswith("logFile @"):
-        Path(text[9:]).write_text("[WARNING] sysbus: ReadByte from non existing peripheral at 0x40014000.\n")
+        log.append(Path(text[9:]))
     elif found := re.fullmatch(r'emulation RunFor "([\d.]+)"', text):
         if world.running:
             return _failed("This action is not available when emulation is already started")
@@ -188,7 +195,9 @@ def main() -> None:
         return
     (FOLDER / "environment.json").write_text(json.dumps(dict(os.environ)))
     deaf = (FOLDER / "hangs").exists()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN if deaf else lambda *_: (world.stop(), os._exit(0)))
+    signal.signal(
+        signal.SIGTERM, signal.SIG_IGN if deaf else lambda *_: (world.stop(), flush_log(), os._exit(0))
+    )
     time.sleep(told("start_s", 0.3))
     port = int(sys.argv[sys.argv.index("--robot-server-port") + 1])
     server = SimpleXMLRPCServer(("127.0.0.1", port), logRequests=False, allow_none=True)
@@ -200,6 +209,7 @@ def main() -> None:
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()  # signals come to the main thread, as .NET has one for them
     thread.join()
+    flush_log()
 
 
 if __name__ == "__main__":

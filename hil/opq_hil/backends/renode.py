@@ -124,7 +124,6 @@ class Renode:
                     ) from None
                 at_ns += step_ns
             session.run_command(f'sysbus.world Save "{folder}"')
-            session.stop()
         wall_s = time.monotonic() - began
         return FirmwareRun(
             world,
@@ -287,6 +286,9 @@ def _session(folder: Path, world: World, flash: Path) -> Iterator[RenodeSession]
                 session.run_command(f"$firmware=@{flash.absolute()}")
                 session.run_command(f"include @{SCRIPT}", LOAD_LIMIT_S)
                 yield session
+                session.stop()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(END_ANSWER_LIMIT_S)  # its log is written every 5 s, and when it ends
         finally:
             end_group(process)
 
@@ -311,7 +313,6 @@ def _end_live(session: RenodeSession, folder: Path, relay: PtyRelay) -> None:
     path = folder / "report.json"
     report = {**json.loads(path.read_text(encoding="utf-8")), "relay": relay.counters()}
     path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    session.stop()
 
 
 def _free_port() -> int:

@@ -47,6 +47,8 @@ ANSWER_LIMIT_S = 30.0
 """For a command that does not wait for virtual time."""
 END_ANSWER_LIMIT_S = 10.0
 """The same at the end of a run, when a Renode that hangs is no reason to stay."""
+STOP_LIMIT_S = 10.0
+"""From its server's end to its own."""
 WALL_FACTOR = 6.0
 """Measured on 2 cores: two at a time run at 0.6 x real time (QEMU: 2.3), and 1.3 s of erase take 16 s."""
 TIERED = "DOTNET_TieredCompilation"
@@ -288,7 +290,7 @@ def _session(folder: Path, world: World, flash: Path) -> Iterator[RenodeSession]
                 yield session
                 session.stop()
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(END_ANSWER_LIMIT_S)  # its log is written every 5 s, and when it ends
+                    process.wait(STOP_LIMIT_S)  # its log is written every 5 s, and when it ends
         finally:
             end_group(process)
 

@@ -442,7 +442,7 @@ def test_an_unknown_name_is_an_error_where_nothing_was_ever_installed(tmp_path, 
 def test_signed_ones_only_means_those_of_our_keys(house, mauka, until):
     house.install("1.0.0", code("one"))
     follower, _ = mauka(require_signature=True)
-    assert until(lambda: "signed by none" in follower.troubles().get("marks", ""))
+    assert until(lambda: "has no signature" in follower.troubles().get("marks", ""))
     assert follower.status() == []
     house.event()
     assert until(house.done), "it is not to be run: nothing waits for it"

@@ -21,6 +21,7 @@ from opq_tools.keygen import box_ids
 from opq_tools.up.children import Child, ChildLine, LogFile, end_all
 from opq_tools.up.command import InUseError, claimed, command
 from opq_tools.up.plan import HardwareBox, UpPlan, hardware, merged, read_config, require_free
+from opq_tools.up.session import OPEN_NS, SETTLE_NS, UpSession
 from opq_tools.up.stages import trouble
 
 
@@ -185,6 +186,22 @@ def test_an_emulated_box_has_the_id_behind_the_colon_and_a_port_of_our_own(
     command = plan.commands()["box7"]
     assert command[1:3] == ["-m", "opq_hil.backends.emulated"]
     assert {f"--port={tmp_path / 'ports' / 'box7'}", f"--backend={emulator}"} < set(command)
+
+
+def test_an_incident_that_reached_the_page_while_it_lasted_is_reported_with_its_end(tmp_path: Path) -> None:
+    session = UpSession(UpPlan(tmp_path, 0, None, (), {}, trace=False), "http://127.0.0.1:1")
+    facts = {"box_id": "1", "event_id": 7, "event_ids": [7], "incident_id": 3, "monotonic_ns": 5}
+    for event in ("trigger.decided", "incident.stored"):
+        session.lines.put(ChildLine("cloud", {**facts, "event": event}))
+    session._from_page("incident", {"id": 3, "end_ms": None}, 10)
+    while session.next_line(0):
+        pass
+    assert session.seen(3, 10 + SETTLE_NS + 1) is None
+    assert session.seen(3, 10 + OPEN_NS + 1) is not None  # as it is
+    session._from_page("incident", {"id": 3, "end_ms": 99}, 20)
+    session.next_line(0)
+    found = session.seen(3, 10 + SETTLE_NS + 1)
+    assert found is not None and found.incident["end_ms"] == 99 and found.moments[-1] == 10
 
 
 def test_a_box_in_renode_without_renode_is_one_clear_error(

@@ -80,7 +80,7 @@ class InUseError(OpqError):
     show_default=True,
     help="Time from one play to the next.",
 )
-@click.option("--until-incident", is_flag=True, help="End when the first incident is on the page.")
+@click.option("--until-incident", is_flag=True, help="End when the first incident is on the page and over.")
 @click.option(
     "--timeout-s",
     type=click.FloatRange(min=1.0),

@@ -14,6 +14,8 @@ PAGE = "page"
 """Stands as the child's name on what the page's live feed delivered."""
 SETTLE_NS = 1_000_000_000
 """An incident on the page waits so long for the log lines of its way."""
+OPEN_NS = 10_000_000_000
+"""And so long for its end, when it reached the page before."""
 
 
 class UpSession:
@@ -46,20 +48,22 @@ class UpSession:
         except queue.Empty:
             return None
         if line.child == PAGE:
-            incident = line.facts["incident"]
-            if incident["id"] not in self._pages:
-                self._pages.put(incident["id"], (incident, line.facts["monotonic_ns"]))
+            incident = line.facts["incident"]  # its newest version, and when the first was there
+            _, first_ns = self._pages.get(incident["id"], (None, line.facts["monotonic_ns"]))
+            self._pages.put(incident["id"], (incident, first_ns))
         else:
             self.trace.take(line)
         return line
 
     def seen(self, incident_id: int, now_ns: int) -> SeenIncident | None:
-        """The way of an incident that is on the page, once it is known or has settled."""
+        """The way of an incident that is on the page, once both are whole or have had their time."""
         if incident_id not in self._pages:
             return None
-        seen = self.trace.seen(*self._pages[incident_id])
-        page_ns = self._pages[incident_id][1]
-        return seen if seen and (seen.complete or now_ns - page_ns > SETTLE_NS) else None
+        incident, page_ns = self._pages[incident_id]
+        seen = self.trace.seen(incident, page_ns)
+        known = seen is not None and (seen.complete or now_ns - page_ns > SETTLE_NS)
+        ended = incident.get("end_ms") is not None or now_ns - page_ns > OPEN_NS
+        return seen if known and ended else None
 
     @property
     def lost_lines(self) -> int:

@@ -201,7 +201,7 @@ def test_an_incident_that_reached_the_page_while_it_lasted_is_reported_with_its_
     session._from_page("incident", {"id": 3, "end_ms": 99}, 20)
     session.next_line(0)
     found = session.seen(3, 10 + SETTLE_NS + 1)
-    assert found is not None and found.incident["end_ms"] == 99 and found.moments[-1] == 10
+    assert found is not None and found.incident["end_ms"] == 99 and found.moments_ns[-1] == 10
 
 
 def test_a_box_in_renode_without_renode_is_one_clear_error(

@@ -8,7 +8,7 @@ read from there when this has gone.
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Final, Protocol
 
 from opq_plugins.sdk import Sink
 from opq_proto import log
@@ -37,14 +37,10 @@ class EmissionSender(Protocol):
     dropped: int
 
 
-class _Chunk(NamedTuple):
-    """Of one rule: `rows` of the outbox (qos 0: none), `turn` of the engine in which it came."""
-
-    sender: EmissionSender
-    first: int
-    emissions: Sequence[Emission]
-    rows: Sequence[int]
-    turn: int
+_Chunk = tuple[EmissionSender, int, Sequence[Emission], Sequence[int], int]
+"""Of one rule: the rule, number of the first emission, emissions, rows of the outbox (qos 0: none), turn of
+the engine. A plain tuple, for one with names takes five times as long to make."""
+_TURN: Final = 4
 
 
 class EmissionGiver(Protocol):
@@ -91,7 +87,9 @@ class SinkRunner:
         self._rows: dict[str, int] = {}
         self._state: dict[str, object] = {}
         self._watched: dict[str, tuple[Callable[[str, bool], None], int, int]] = {}
-        self._change = threading.Condition()
+        self._lock = threading.RLock()
+        """That of `_change`; by itself it is entered without a call, which counts for each emission."""
+        self._change = threading.Condition(self._lock)
         self._stopping = False
         self._thread: threading.Thread | None = None
         self._log = log.get(service="rules", sink=self.kind)
@@ -144,15 +142,15 @@ class SinkRunner:
         What one turn of the engine gives is never too much: the sink had no chance yet.
         """
         turn = self._giver.turns
-        with self._change:
-            if self._waiting > self.limit and not waits and self._queue and self._queue[0].turn == FOREVER:
+        with self._lock:
+            if self._waiting > self.limit and not waits and self._queue and self._queue[0][_TURN] == FOREVER:
                 self._drop(sender, len(emissions))
                 return
-            self._append(_Chunk(sender, first, emissions, (), FOREVER if waits else turn))
-            while self._waiting > self.limit and self._queue[0].turn < turn:
-                gone = self._queue.popleft()
-                self._waiting -= len(gone.emissions)
-                self._drop(gone.sender, len(gone.emissions))
+            self._append((sender, first, emissions, (), FOREVER if waits else turn))
+            while self._waiting > self.limit and self._queue[0][_TURN] < turn:
+                gone_sender, _, gone, _, _ = self._queue.popleft()
+                self._waiting -= len(gone)
+                self._drop(gone_sender, len(gone))
 
     def post(self, rule_id: str, first: int, emissions: Sequence[Emission], rows: Sequence[int]) -> None:
         """At qos >= 1, after the commit; in order of the rows."""
@@ -160,14 +158,16 @@ class SinkRunner:
             self.spilled = True
             return
         self.last_row = rows[-1]
-        with self._change:
-            self._append(_Chunk(_NamedSender(rule_id), first, emissions, rows, FOREVER))
+        with self._lock:
+            self._append((_NamedSender(rule_id), first, emissions, rows, FOREVER))
 
     def _append(self, chunk: _Chunk) -> None:
-        self._start()
+        if self._thread is None:
+            self._start()
+        if not self._queue:  # with something in it the thread does not wait for more
+            self._change.notify()
         self._queue.append(chunk)
-        self._waiting += len(chunk.emissions)
-        self._change.notify()
+        self._waiting += len(chunk[2])
 
     def _drop(self, sender: EmissionSender, count: int) -> None:
         self.dropped += count
@@ -216,15 +216,16 @@ class SinkRunner:
             pipeline.close()
 
     def _send(self, pipeline: Pipeline, chunk: _Chunk) -> None:
-        for k, emission in enumerate(chunk.emissions):
-            emission_id = f"{chunk.sender.id}:{chunk.first + k}"
-            if chunk.rows:
-                self._rows[emission_id] = chunk.rows[k]
+        sender, first, emissions, rows, _ = chunk
+        for k, emission in enumerate(emissions):
+            emission_id = f"{sender.id}:{first + k}"
+            if rows:
+                self._rows[emission_id] = rows[k]
             pipeline.send(emission, emission_id)
         self.last_ms = self._giver.clock.now_ms()
-        with self._change:
+        with self._lock:
             was_full = self.full
-            self._waiting -= len(chunk.emissions)
+            self._waiting -= len(emissions)
             has_room = (was_full or not self._waiting) and self._waiting <= self.limit // 2
         if has_room:
             self._giver.record_room(self)

@@ -93,7 +93,7 @@ def _serve(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
     try:
         from opq_proto import link  # noqa: F401
 
-        early.ask()
+        early.allow_requests()
         from opq_gateway.gateway import Gateway
         from opq_gateway.local.surroundings import refuse
         from opq_gateway.setup import saved

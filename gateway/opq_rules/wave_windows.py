@@ -97,7 +97,7 @@ class WaveWindows:
         self._ms, self._volts = window_ms, volts
         self._under_way: dict[str, list[WavePiece]] = {}
 
-    def push(self, piece: WavePiece) -> list[Row]:
+    def push_piece(self, piece: WavePiece) -> list[Row]:
         """Windows that this piece completes, in order."""
         rows = []
         waiting = self._under_way.get(piece.box_id)

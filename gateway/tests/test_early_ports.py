@@ -54,15 +54,15 @@ def test_a_box_is_asked_who_it_is_and_for_what_it_sampled_before_its_first_block
     sent = link.encode(block(200_000), 0)
     wait_for(lambda: path in ports._open)
     os.write(master, sent)  # what a port holds before it is opened may be dropped with its old settings
-    assert heard(master) == []  # before `ask` nobody can read the link's messages
-    ports.ask()
+    assert heard(master) == []  # before `allow_requests` nobody can read the link's messages
+    ports.allow_requests()
     found: list[LinkMessage] = []
     wait_for(lambda: found.extend(heard(master)) or len(found) >= 2)
     assert found == [Command(0xFFFF, Operation.HELLO), Resend(80_000, 120_000)]
-    taken = ports.take(path)
+    taken = ports.take_port(path)
     assert taken is not None and sent in bytes(taken.data)
     assert taken.asked_s is not None and taken.asked_s <= time.monotonic()
-    assert ports.take(path) is None
+    assert ports.take_port(path) is None
     taken.device.close()
 
 
@@ -79,7 +79,7 @@ def test_a_box_is_asked_for_what_the_ring_lacks(
         (ring / "000000000001.seg").touch()
         os.utime(ring / "000000000001.seg", (0, time.time() + written_s))
     ports = EarlyPorts([(path, 921_600, ring)])
-    ports.ask()
+    ports.allow_requests()
     wait_for(lambda: path in ports._open)
     os.write(master, link.encode(block(90_000, FLAG_RESENT), 0) + link.encode(block(200_000), 1))
     found: list[LinkMessage] = []
@@ -96,7 +96,7 @@ def test_what_a_bad_line_has_lost_is_asked_for_again(line: tuple[int, str]) -> N
     """Not what the Box, which sends again in order, has still to send."""
     master, path = line
     ports = EarlyPorts([(path, 921_600, None)])
-    ports.ask()
+    ports.allow_requests()
     wait_for(lambda: path in ports._open)
     blocks = [block(200_000)] + [block(first, FLAG_RESENT) for first in (161_600, 161_800, 162_400)]
     os.write(master, b"".join(link.encode(each, at) for at, each in enumerate([*blocks, block(200_400)])))
@@ -119,7 +119,7 @@ def test_a_port_that_hangs_up_is_left_to_the_station(tmp_path: Path) -> None:
     os.close(slave)
     os.close(master)
     wait_for(lambda: path not in ports._open)
-    assert ports.take(path) is None and ports.take(str(tmp_path / "absent")) is None
+    assert ports.take_port(path) is None and ports.take_port(str(tmp_path / "absent")) is None
 
 
 @pytest.mark.parametrize("text", ['{"box": 3}', "[[box]]\nid = 1", "nonsense", '{"box": [3]}', ""])

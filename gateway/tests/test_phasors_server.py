@@ -105,7 +105,7 @@ def test_two_boxes_on_one_gps_axis_are_read_as_they_were_made() -> None:
         reports[box_id] = [
             report
             for piece in pieces(mains_of(box_id), 3 * 12_000, SAMPLED_NS, (1200,))
-            for report in pmu.push(piece)
+            for report in pmu.push_samples(piece)
         ]
     read = {}
     with serving() as served, Client(served.port, 7734) as client:

@@ -56,7 +56,7 @@ def test_windows_are_the_same_however_the_samples_come(sizes: list[int], window_
     counts = list(range(sum(sizes)))
     windows, rows, at = WaveWindows(window_ms, volts=False), [], 0
     for size in sizes:
-        rows += windows.push(piece(at, counts[at : at + size]))
+        rows += windows.push_piece(piece(at, counts[at : at + size]))
         at += size
     rows += windows.rest()
     wide = 12 * window_ms
@@ -68,11 +68,11 @@ def test_windows_are_the_same_however_the_samples_come(sizes: list[int], window_
 
 def test_a_hole_ends_a_window_early_and_boxes_do_not_mix() -> None:
     windows = WaveWindows(1, volts=True)
-    assert windows.push(piece(0, [2] * 5)) == []
-    assert windows.push(piece(0, [4] * 5, box="2")) == []
-    (row,) = windows.push(piece(6, [6] * 5))  # sample 5 is missing
+    assert windows.push_piece(piece(0, [2] * 5)) == []
+    assert windows.push_piece(piece(0, [4] * 5, box="2")) == []
+    (row,) = windows.push_piece(piece(6, [6] * 5))  # sample 5 is missing
     assert (row["box"], row["samples"], row["volts_per_lsb"]) == ("1", [1.0] * 5, 0.5)
-    (row,) = windows.push(piece(11, [8] * 3, axis=8))  # the Box began anew
+    (row,) = windows.push_piece(piece(11, [8] * 3, axis=8))  # the Box began anew
     assert row["samples"] == [3.0] * 5
     assert [row["samples"] for row in windows.rest()] == [[4.0] * 3, [2.0] * 5]
 

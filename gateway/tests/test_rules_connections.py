@@ -252,7 +252,7 @@ def test_a_source_that_is_opened_anew_while_it_waits_for_room_loses_no_record() 
     got: list[int] = []
 
     def take(most: int) -> None:
-        got.extend(row["v"] for entry in feed.take(most) for row in entry.rows or ())
+        got.extend(row["v"] for entry in feed.take_entries(most) for row in entry.rows or ())
 
     for opened in range(1, 4):
         wait_for(lambda: source.opened == opened and feed.waiting == 2)  # noqa: B023

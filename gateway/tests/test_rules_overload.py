@@ -34,7 +34,7 @@ def test_payloads_are_bounded_in_bytes_and_the_oldest_go(monkeypatch: pytest.Mon
     for k in range(5):
         assert made.emit_bytes([b"%d" % k * 1_000])
     assert (made.waiting, made.dropped) == (2, 3)
-    assert [each.payloads[0][:1] for each in made.take(10) if each.payloads] == [b"3", b"4"]
+    assert [each.payloads[0][:1] for each in made.take_entries(10) if each.payloads] == [b"3", b"4"]
     assert made.emit_bytes([b"x" * 10_000])  # one alone may be as large as its source lets it
     assert (made.waiting, made.dropped) == (1, 3)
 
@@ -48,7 +48,7 @@ def test_a_source_that_waits_waits_for_room_in_bytes(monkeypatch: pytest.MonkeyP
     while taken < 6:
         wait_for(lambda: made.waiting > 0)
         assert made.waiting <= 2
-        taken += len(made.take(1))
+        taken += len(made.take_entries(1))
     sender.join(60)
     assert not sender.is_alive() and made.dropped == 0
 

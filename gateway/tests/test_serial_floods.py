@@ -143,4 +143,4 @@ def test_what_waits_to_be_measured_of_a_box_that_floods_is_bounded() -> None:
         inbox.offer(Gap(2 * at, 1, "lost"))
         inbox.offer(replace(one, first_sample=2 * at + 1))
     assert len(inbox) <= 102 and counters["unmeasured_samples"] == 450
-    assert sum(isinstance(item, SampleBlock) for item in inbox.take()) == 50
+    assert sum(isinstance(item, SampleBlock) for item in inbox.take_items()) == 50

@@ -55,7 +55,7 @@ class Channel(Generic[Item]):
             self._changed.notify()
             return True
 
-    def take(self, timeout_s: float = 0.0) -> Item | None:
+    def take_item(self, timeout_s: float = 0.0) -> Item | None:
         """The oldest item, waiting at most `timeout_s`; None when there was none."""
         with self._changed:
             self._wait(timeout_s)

@@ -27,7 +27,7 @@ def test_a_full_refusing_channel_keeps_what_it_has() -> None:
 def test_taking_from_an_empty_channel_ends_after_its_time() -> None:
     channel: Channel[int] = Channel("empty", 1)
     start = time.monotonic()
-    assert channel.take(0.05) is None
+    assert channel.take_item(0.05) is None
     assert 0.04 < time.monotonic() - start < 30.0
     assert channel.take_all() == []
 
@@ -36,7 +36,7 @@ def test_a_waiter_gets_what_another_thread_offers() -> None:
     channel: Channel[str] = Channel("threads", 1)
     timer = threading.Timer(0.05, channel.offer, ("late",))
     timer.start()
-    assert channel.take(5.0) == "late"
+    assert channel.take_item(5.0) == "late"
     timer.join()
 
 
@@ -46,9 +46,9 @@ def test_closing_wakes_waiters_refuses_new_items_and_keeps_the_old() -> None:
     channel.close()
     assert channel.closed
     assert not channel.offer(2)
-    assert channel.take() == 1
+    assert channel.take_item() == 1
     start = time.monotonic()
-    assert channel.take(60.0) is None
+    assert channel.take_item(60.0) is None
     assert time.monotonic() - start < 30.0
     assert channel.dropped == 1
 
@@ -76,7 +76,7 @@ def test_nothing_is_lost_uncounted(limit: int, steps: list[int]) -> None:
         for number, takes in enumerate(steps):
             channel.offer(number)
             assert len(channel) <= limit
-            taken += [item for item in (channel.take() for _ in range(takes)) if item is not None]
+            taken += [item for item in (channel.take_item() for _ in range(takes)) if item is not None]
         taken += channel.take_all()
         assert taken == sorted(taken)
         assert len(taken) + channel.dropped == channel.offered == len(steps)
@@ -88,7 +88,7 @@ def test_many_threads_lose_nothing_uncounted() -> None:
     senders = [threading.Thread(target=lambda: [channel.offer(n) for n in range(2000)]) for _ in range(4)]
 
     def read() -> None:
-        while (item := channel.take(0.2)) is not None:
+        while (item := channel.take_item(0.2)) is not None:
             taken.append(item)
 
     reader = threading.Thread(target=read)

@@ -45,7 +45,7 @@ def aggregate(given: Timed, flags: frozenset[int] = frozenset(), end: bool = Tru
     aggregator = Aggregator(QUANTITIES)
     found = []
     for k, (span, rms_v) in enumerate(given):
-        found += aggregator.push(span, {"rms_v": rms_v, "frequency_hz": 60.0}, flagged=k in flags)
+        found += aggregator.push_values(span, {"rms_v": rms_v, "frequency_hz": 60.0}, flagged=k in flags)
     return found + (aggregator.end() if end else [])
 
 
@@ -67,7 +67,7 @@ def test_frequency_has_an_arithmetic_mean() -> None:
     aggregator = Aggregator(QUANTITIES)
     found = []
     for k, (span, _) in enumerate(windows(TICK_NS, 15)):
-        found += aggregator.push(span, {"frequency_hz": 50.0 + k})
+        found += aggregator.push_values(span, {"frequency_hz": 50.0 + k})
     assert found[0].values()["frequency_hz"].mean == pytest.approx(57.0, rel=1e-14)
     assert math.isnan(float(found[0].values()["rms_v"].mean))
 
@@ -75,7 +75,7 @@ def test_frequency_has_an_arithmetic_mean() -> None:
 def test_at_50_hz_it_is_150_cycles() -> None:
     aggregator = Aggregator(QUANTITIES, nominal_hz=50.0)
     spans = [WindowTime(k * NS // 5, (k + 1) * NS // 5) for k in range(15)]
-    assert [each.kind for span in spans for each in aggregator.push(span, {})] == ["150_cycles"]
+    assert [each.kind for span in spans for each in aggregator.push_values(span, {})] == ["150_cycles"]
 
 
 def test_ten_minutes_come_from_windows_and_carry_the_time_of_their_end() -> None:
@@ -186,7 +186,7 @@ def test_unknown_values_are_left_out() -> None:
     found = []
     for k, (span, _) in enumerate(windows(TICK_NS, 15)):
         row = {"thd": math.nan if k else 0.05, "harmonics_v": np.array([1.0, math.nan, k])}
-        found += aggregator.push(span, row)
+        found += aggregator.push_values(span, row)
     values = found[0].values()
     assert values["thd"] == (0.05, 0.05, 0.05)
     mean, least, most = values["harmonics_v"]
@@ -203,11 +203,11 @@ def test_what_cannot_be_aggregated_is_refused() -> None:
         Aggregator(())
     aggregator = Aggregator((Quantity("harmonics_v", 50),))
     with pytest.raises(ValueError, match="has 49 values, want 50"):
-        aggregator.push(WindowTime(0, 5), {"harmonics_v": np.zeros(49)})
+        aggregator.push_values(WindowTime(0, 5), {"harmonics_v": np.zeros(49)})
     with pytest.raises(ValueError, match="has 1 values, want 50"):
-        aggregator.push(WindowTime(0, 5), {"harmonics_v": 5.0})
+        aggregator.push_values(WindowTime(0, 5), {"harmonics_v": 5.0})
     with pytest.raises(ValueError, match="ends before it begins"):
-        aggregator.push(WindowTime(10, 10), {})
+        aggregator.push_values(WindowTime(10, 10), {})
 
 
 def test_a_clock_that_is_set_back_ends_what_was_under_way() -> None:
@@ -231,11 +231,11 @@ def test_a_clock_that_is_set_within_a_window_loses_no_window_and_covers_no_gap(
     set_ns = start_ns + round(cut * NS / rate_hz) + round(step_s * NS)
     cutter, aggregator, found = Windows(60.0), Aggregator(QUANTITIES), []
     pieces = [Samples(volts[:cut], 0, rate_hz, start_ns), Samples(volts[cut:], cut, rate_hz, set_ns)]
-    windows = [window for piece in pieces for window in cutter.push(piece)] + cutter.end()
+    windows = [window for piece in pieces for window in cutter.push_samples(piece)] + cutter.end()
     for window in windows:
         time = WindowTime.of(window)
         assert time.end_ns - time.start_ns == pytest.approx(NS / 5, rel=1e-3)
-        found += aggregator.push(time, {"rms_v": 1.0})
+        found += aggregator.push_values(time, {"rms_v": 1.0})
     found += aggregator.end()
     tens = of("10_min", found)
     assert sum(each.count for each in tens) == len(windows) == 40
@@ -256,8 +256,10 @@ def test_a_window_on_a_tick_belongs_behind_it_also_when_its_time_is_rounded_to_b
     tick_ns = TICK_NS + 600 * NS
     before = WindowTime(tick_ns - NS // 5, tick_ns - 700)
     aggregator = Aggregator(QUANTITIES)
-    aggregator.push(before, {"rms_v": 100.0})
-    (ten, *_) = aggregator.push(WindowTime(tick_ns - 700, tick_ns + NS // 5, tick=True), {"rms_v": 200.0})
+    aggregator.push_values(before, {"rms_v": 100.0})
+    (ten, *_) = aggregator.push_values(
+        WindowTime(tick_ns - 700, tick_ns + NS // 5, tick=True), {"rms_v": 200.0}
+    )
     assert (ten.kind, ten.end_ns, ten.count) == ("10_min", tick_ns, 1)
 
 
@@ -281,8 +283,8 @@ def test_a_gap_of_a_single_cycle_is_a_gap(lost_cycles: int) -> None:
 def test_as_json_unknown_is_null() -> None:
     aggregator = Aggregator((Quantity("thd"), Quantity("harmonics_v", 2)))
     for time, _ in windows(TICK_NS, 14):
-        aggregator.push(time, {"harmonics_v": np.array([1.0, math.nan])})
-    (found,) = aggregator.push(windows(TICK_NS, 15)[-1][0], {"harmonics_v": np.array([1.0, math.nan])})
+        aggregator.push_values(time, {"harmonics_v": np.array([1.0, math.nan])})
+    (found,) = aggregator.push_values(windows(TICK_NS, 15)[-1][0], {"harmonics_v": np.array([1.0, math.nan])})
     assert json.loads(json.dumps(found.entry(), allow_nan=False)) == {
         "kind": "180_cycles",
         "start_ns": TICK_NS,
@@ -310,7 +312,7 @@ def test_windows_of_a_signal_give_the_same_aggregates_from_any_blocks() -> None:
             for first in range(*run, size):
                 part = volts[first : min(first + size, run[1])]
                 start_ns = begin_ns + round(first * NS / rate_hz)
-                for window in cutter.push(Samples(part, first, rate_hz, start_ns)):
+                for window in cutter.push_samples(Samples(part, first, rate_hz, start_ns)):
                     found += into(aggregator, window)
         for window in cutter.end():
             found += into(aggregator, window)
@@ -318,7 +320,9 @@ def test_windows_of_a_signal_give_the_same_aggregates_from_any_blocks() -> None:
 
     def into(aggregator: Aggregator, window: Window) -> list[Aggregate]:
         rms_v = float(cycle_rms_v(window.volts, window.edges[[0, -1]])[0])
-        return aggregator.push(WindowTime.of(window), {"rms_v": rms_v, "frequency_hz": window.frequency_hz})
+        return aggregator.push_values(
+            WindowTime.of(window), {"rms_v": rms_v, "frequency_hz": window.frequency_hz}
+        )
 
     once, pieces = from_blocks(200_000), from_blocks(997)
     assert [each.values() for each in once] == [each.values() for each in pieces]
@@ -342,7 +346,7 @@ def test_ten_minutes_of_samples_from_tick_to_tick() -> None:
     for window in windows_of(volts, rate_hz, 60.0, TICK_NS - 8 * NS):
         rms_v = float(cycle_rms_v(window.volts, window.edges[[0, -1]])[0])
         values = {"rms_v": rms_v, "frequency_hz": window.frequency_hz}
-        found += aggregator.push(WindowTime.of(window), values)
+        found += aggregator.push_values(WindowTime.of(window), values)
     before, whole, behind = of("10_min", found + aggregator.end())
     assert (whole.start_ns, whole.end_ns, whole.coverage) == (TICK_NS, TICK_NS + 600 * NS, 1.0)
     assert whole.count == math.ceil(600 * hz / 12)  # the window over the tick is its last

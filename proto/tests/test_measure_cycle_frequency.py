@@ -36,7 +36,7 @@ def steady(hz: float, length_s: float) -> Floats:
 
 def followed(volts: Floats) -> list[CycleFrequencies]:
     estimator = CycleFrequency()
-    return [estimator.push(window) for window in windows_of(volts, RATE_HZ, 60.0)]
+    return [estimator.push_window(window) for window in windows_of(volts, RATE_HZ, 60.0)]
 
 
 @pytest.mark.parametrize(("decibels", "most_hz"), [(60.0, 3.3e-3), (78.0, 0.4e-3)])
@@ -110,7 +110,7 @@ def test_a_wandering_frequency_is_followed_cycle_by_cycle() -> None:
     for window in list(windows_of(volts, RATE_HZ, 60.0))[1:]:
         middle = (window.edges[:-1] + window.edges[1:]) / 2 + window.first_sample
         true = 60.0 + 0.2 * np.sin(2 * np.pi * 0.5 * middle / RATE_HZ)
-        worst = max(worst, float(np.max(np.abs(estimator.push(window).hz - true))))
+        worst = max(worst, float(np.max(np.abs(estimator.push_window(window).hz - true))))
     assert worst < 3e-3
 
 

@@ -23,7 +23,7 @@ def test_half_the_windows_ten_percent_low_is_five_percent_under_and_nothing_over
     aggregator = Aggregator((Quantity("under_v"), Quantity("over_v")))
     found = []
     for k, (under, over) in enumerate(zip(under_v(rms_v, 120.0), over_v(rms_v, 120.0), strict=True)):
-        found += aggregator.push(WindowTime(k * 10, k * 10 + 10), {"under_v": under, "over_v": over})
+        found += aggregator.push_values(WindowTime(k * 10, k * 10 + 10), {"under_v": under, "over_v": over})
     values = found[0].values()
     mean_v = math.sqrt((5 * 108.0**2 + 10 * 120.0**2) / 15)
     assert underdeviation_percent(float(values["under_v"].mean), 120.0) == pytest.approx(

@@ -75,9 +75,9 @@ def streamed(volts: Floats, sizes: list[int]) -> list[Notice]:
     notices, at, turn = [], 0, 0
     while at < len(volts):
         block = volts[at : at + sizes[turn % len(sizes)]]
-        notices += detector.push(block, tracker.push(block).edges(2))
+        notices += detector.push_volts(block, tracker.push_volts(block).edges(2))
         at, turn = at + len(block), turn + 1
-    return notices + detector.push(volts[:0], tracker.end().edges(2)) + detector.end()
+    return notices + detector.push_volts(volts[:0], tracker.end().edges(2)) + detector.end()
 
 
 @cache
@@ -104,7 +104,9 @@ def test_an_event_is_told_when_it_begins_and_when_it_is_over() -> None:
     told: list[tuple[float, Notice]] = []
     for first in range(0, len(volts), 100):
         block = volts[first : first + 100]
-        told += [(first / RATE_HZ, each) for each in detector.push(block, tracker.push(block).edges(2))]
+        told += [
+            (first / RATE_HZ, each) for each in detector.push_volts(block, tracker.push_volts(block).edges(2))
+        ]
     (began_s, onset), (ended_s, event) = told
     assert isinstance(onset, Onset) and isinstance(event, Disturbance)
     assert onset.kind == "sag" and onset.number == event.number == 0
@@ -119,9 +121,9 @@ def test_an_event_of_any_length_takes_no_more_memory() -> None:
     detector = Detector(1000.0, nominal_hz=50.0)
     t = np.arange(10_000) / 1000.0
     block = 30.0 * math.sqrt(2) * np.sin(2 * np.pi * 50 * t)
-    detector.push(4 * block, np.arange(0, 10_000, 10.0))
+    detector.push_volts(4 * block, np.arange(0, 10_000, 10.0))
     for turn in range(1, 31):
-        detector.push(block, turn * 10_000 + np.arange(0, 10_000, 10.0))
+        detector.push_volts(block, turn * 10_000 + np.arange(0, 10_000, 10.0))
         assert len(detector._recent.volts) < 1000 and len(detector._waiting) == 1
     (event,) = detector.end()
     assert isinstance(event, Disturbance) and event.open and event.kind == "undervoltage"
@@ -228,9 +230,9 @@ def test_a_ramp_begins_and_ends_where_the_amplitude_passes_the_thresholds(
 def test_the_sliding_reference_follows_the_standards_recursion() -> None:
     reference = SlidingReference(230.0)
     for _ in range(300):  # a minute of 10/12-cycle values
-        reference.take(207.0, flagged=False)
+        reference.push_window_rms(207.0, flagged=False)
     assert reference.volts == pytest.approx(207 + 23 * 0.9967**300, rel=1e-12)
-    reference.take(0.0, flagged=True)
+    reference.push_window_rms(0.0, flagged=True)
     assert reference.volts == pytest.approx(207 + 23 * 0.9967**300, rel=1e-12)
 
 
@@ -241,16 +243,16 @@ def test_a_sliding_reference_makes_no_dip_of_a_voltage_that_is_always_low() -> N
     volts = 120 * math.sqrt(2) * np.sin(2 * np.pi * 60 * t) * np.where(t < 65, 0.95, 0.89)
     edges = np.arange(0, len(volts) - 1, 25.0)
     fixed, sliding = (Detector(rate_hz, sliding=kind) for kind in (False, True))
-    assert any(isinstance(each, Onset) for each in fixed.push(volts, edges))
-    assert not sliding.push(volts[: len(volts) // 2], edges[: len(edges) // 2])
-    assert not sliding.push(volts[len(volts) // 2 :], edges[len(edges) // 2 :])
+    assert any(isinstance(each, Onset) for each in fixed.push_volts(volts, edges))
+    assert not sliding.push_volts(volts[: len(volts) // 2], edges[: len(edges) // 2])
+    assert not sliding.push_volts(volts[len(volts) // 2 :], edges[len(edges) // 2 :])
     windows = 65 * 5  # then 5 s of 89 %, no event, less 5 cycles not yet decided
     before_v = 114 + 6 * 0.9967**windows
     assert sliding.reference_v == pytest.approx(106.8 + (before_v - 106.8) * 0.9967**24, abs=0.02)
     deep = Detector(rate_hz, sliding=True)
-    deep.push(volts, edges)
+    deep.push_volts(volts, edges)
     dip = np.concatenate((0.5 * volts[-3000:], volts[-3000:]))
-    _, event = deep.push(dip, len(volts) + np.arange(0, 6000 - 1, 25.0)) + deep.end()
+    _, event = deep.push_volts(dip, len(volts) + np.arange(0, 6000 - 1, 25.0)) + deep.end()
     assert isinstance(event, Disturbance)
     assert event.residual_percent == pytest.approx(
         100 * 53.4 / (106.8 + (before_v - 106.8) * 0.9967**25), abs=0.05
@@ -262,8 +264,8 @@ def test_windows_give_the_same_events_and_a_gap_begins_a_new_run() -> None:
     volts = eventful()
     samples = len(volts)
     windows = Windows(60.0)
-    cut = windows.push(Samples(volts, 0, RATE_HZ, None)) + windows.end()
-    later = windows.push(Samples(volts, samples + 777, RATE_HZ, None)) + windows.end()
+    cut = windows.push_samples(Samples(volts, 0, RATE_HZ, None)) + windows.end()
+    later = windows.push_samples(Samples(volts, samples + 777, RATE_HZ, None)) + windows.end()
     detector = Detector(RATE_HZ)
     notices = [notice for window in cut + later for notice in detector.push_window(window)] + detector.end()
     found = [each for each in notices if isinstance(each, Disturbance)]
@@ -280,7 +282,7 @@ def test_a_window_that_overlaps_the_one_before_is_counted_once() -> None:
     """Samples 10 s before a UTC ten minutes: its window is completed, the next begins at the tick."""
     volts = eventful()
     windows = Windows(60.0)
-    cut = windows.push(Samples(volts, 0, RATE_HZ, 600 * 10**9 * 7 - 10_080_000_000)) + windows.end()
+    cut = windows.push_samples(Samples(volts, 0, RATE_HZ, 600 * 10**9 * 7 - 10_080_000_000)) + windows.end()
     assert any(window.overlap for window in cut)
     detector = Detector(RATE_HZ)
     notices = [notice for window in cut for notice in detector.push_window(window)] + detector.end()
@@ -370,18 +372,18 @@ def test_what_cannot_be_is_refused() -> None:
             Detector(**{"rate_hz": RATE_HZ} | wrong)
     detector = Detector(RATE_HZ)
     with pytest.raises(ValueError, match="rise"):
-        detector.push(np.zeros(100), np.array([3.0, 2.0]))
+        detector.push_volts(np.zeros(100), np.array([3.0, 2.0]))
     with pytest.raises(ValueError, match="after the last sample"):
-        detector.push(np.zeros(100), np.array([500.0]))
+        detector.push_volts(np.zeros(100), np.array([500.0]))
     detector.end()
     assert detector.end() == []
     with pytest.raises(ValueError, match="ended"):
-        detector.push(np.zeros(1), np.empty(0))
+        detector.push_volts(np.zeros(1), np.empty(0))
 
 
 def test_windows_may_begin_within_a_run_and_one_that_is_missing_is_told() -> None:
     cut = Windows(60.0)
-    windows = cut.push(Samples(eventful(), 5_000, RATE_HZ, None)) + cut.end()
+    windows = cut.push_samples(Samples(eventful(), 5_000, RATE_HZ, None)) + cut.end()
     detector = Detector(RATE_HZ)
     notices = [notice for window in windows[20:] for notice in detector.push_window(window)] + detector.end()
     found = [each for each in notices if isinstance(each, Disturbance)]

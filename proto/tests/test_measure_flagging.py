@@ -30,8 +30,8 @@ def flagged(
     )
     cutter, detector, flagging = Windows(nominal_hz), Detector(RATE_HZ, 120.0, nominal_hz), Flagging()
     found = []
-    for window in cutter.push(Samples(volts, 0, RATE_HZ)) + cutter.end():
-        found += flagging.push(window, detector.push_window(window))
+    for window in cutter.push_samples(Samples(volts, 0, RATE_HZ)) + cutter.end():
+        found += flagging.push_window(window, detector.push_window(window))
     found += flagging.end(detector.end())
     return found, [truth.span_samples(number) for number in range(len(truth.disturbances))]
 
@@ -73,7 +73,7 @@ def test_an_onset_is_good_to_a_cycle_and_flags_the_window_that_it_may_have_begun
     onset = Onset(1, "sag", bounds(windows[2])[1] + cycles * 200, 80.0)
     flagging, found = Flagging(), []
     for window in windows:
-        found += flagging.push(window, [onset] if window.index == 3 else [])
+        found += flagging.push_window(window, [onset] if window.index == 3 else [])
     flags = [flag for _, flag in found + flagging.end()]
     assert flags == [index >= first for index in range(len(windows))]
 
@@ -89,10 +89,10 @@ def test_an_event_that_is_open_at_the_end_of_a_run_flags_to_its_end_and_nothing_
     cutter, detector, flagging = Windows(60.0), Detector(RATE_HZ, 120.0, 60.0), Flagging()
     found = []
     for piece in (Samples(volts, 0, RATE_HZ), Samples(steady, 60_000, RATE_HZ)):
-        for window in cutter.push(piece):
-            found += flagging.push(window, detector.push_window(window))
+        for window in cutter.push_samples(piece):
+            found += flagging.push_window(window, detector.push_window(window))
     for window in cutter.end():
-        found += flagging.push(window, detector.push_window(window))
+        found += flagging.push_window(window, detector.push_window(window))
     found += flagging.end(detector.end())
     for window, flag in found:
         begin, end = bounds(window)
@@ -107,10 +107,10 @@ def test_a_box_that_counts_its_samples_from_0_again_takes_no_event_along() -> No
     runs: list[list[bool]] = []
     found = []
     for piece in (Samples(sagging, 10_000, RATE_HZ), Samples(early, 0, RATE_HZ)):
-        for window in cutter.push(piece):
-            found += flagging.push(window, detector.push_window(window))
+        for window in cutter.push_samples(piece):
+            found += flagging.push_window(window, detector.push_window(window))
     for window in cutter.end():
-        found += flagging.push(window, detector.push_window(window))
+        found += flagging.push_window(window, detector.push_window(window))
     for window, flag in found + flagging.end(detector.end()):
         if window.index == 0:
             runs.append([])
@@ -134,12 +134,12 @@ def test_a_dip_is_in_every_aggregate_that_holds_it_and_flags_it() -> None:
         nonlocal aggregates, frequencies, flags
         for window, flag in decided:
             rms_v = float(cycle_rms_v(window.volts, window.edges[[0, -1]])[0])
-            aggregates += aggregator.push(WindowTime.of(window), {"rms_v": rms_v}, flag)
-            frequencies += meter.push(window, flag)
+            aggregates += aggregator.push_values(WindowTime.of(window), {"rms_v": rms_v}, flag)
+            frequencies += meter.push_window(window, flag)
             flags += flag
 
-    for window in cutter.push(samples) + cutter.end():
-        take(flagging.push(window, detector.push_window(window)))
+    for window in cutter.push_samples(samples) + cutter.end():
+        take(flagging.push_window(window, detector.push_window(window)))
     take(flagging.end(detector.end()))
     aggregates += aggregator.end()
     frequencies += meter.end()

@@ -52,8 +52,8 @@ def events_of(nominal_hz: float, seconds: int, seed: int) -> list[Notice]:
     )
     found: list[Notice] = []
     for volts in clean_mains(nominal_hz, seconds, seed, nominal_v):
-        edges = tracker.push(volts).edges(2)
-        found += fixed.push(volts, edges) + sliding.push(volts, edges)
+        edges = tracker.push_volts(volts).edges(2)
+        found += fixed.push_volts(volts, edges) + sliding.push_volts(volts, edges)
     return found + fixed.end() + sliding.end()
 
 

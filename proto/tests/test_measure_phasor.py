@@ -80,7 +80,7 @@ def test_any_cutting_into_pieces_gives_the_same_bits(
     stretch = replace(stretch, volts=stretch.volts + random.normal(scale=0.01, size=len(stretch.volts)))
     whole = phasors(stretch, 60, 60, pmu_class)
     pmu = Pmu(60, 60, pmu_class)
-    pieces = [report for piece in cut(stretch, bounds) for report in pmu.push(piece)]
+    pieces = [report for piece in cut(stretch, bounds) for report in pmu.push_samples(piece)]
     assert pieces == whole and len(whole) > 40
 
 
@@ -97,7 +97,7 @@ def test_no_report_spans_a_gap_and_after_it_the_clock_is_the_new_one() -> None:
     before, after = signal.samples(0.0, 0.5), signal.samples(0.9, 1.4)
     after = replace(after, first_sample=before.first_sample + 10_800)
     pmu = Pmu(60, 60, PmuClass.P)
-    found = pmu.push(before) + pmu.push(after)
+    found = pmu.push_samples(before) + pmu.push_samples(after)
     at_s = np.array([report.time_ns - EPOCH_NS for report in found]) / 1e9
     assert 0.46 < at_s[at_s < 0.6].max() < 0.5 and 0.9 < at_s[at_s > 0.6].min() < 0.94
     assert max(abs(report.angle_rad) for report in found) < 1e-5
@@ -109,8 +109,8 @@ def test_a_clock_that_is_set_while_the_samples_go_on_is_followed() -> None:
     assert second.start_ns is not None
     late = replace(second, start_ns=second.start_ns + 1_000_000)
     pmu = Pmu(60, 60, PmuClass.P)
-    pmu.push(first)
-    angles = [report.angle_rad for report in pmu.push(late)]
+    pmu.push_samples(first)
+    angles = [report.angle_rad for report in pmu.push_samples(late)]
     assert angles[-1] == pytest.approx(-2 * math.pi * 60 * 1e-3, abs=1e-4)
 
 
@@ -120,7 +120,7 @@ def test_latency_is_half_the_longest_filter_and_is_kept() -> None:
         pmu = Pmu(60, 60, pmu_class)
         assert least < pmu.latency_s < most
         stretch = signal.samples(0.0, 1.0)
-        last = pmu.push(stretch)[-1]
+        last = pmu.push_samples(stretch)[-1]
         end_ns = stretch.time_ns(len(stretch.volts) - 1)
         assert end_ns is not None
         assert 0 <= (end_ns - last.time_ns) / 1e9 - pmu.latency_s < 1 / 60 + 2e-4
@@ -157,6 +157,6 @@ def test_what_cannot_be_reported_is_refused_with_the_reason() -> None:
     with pytest.raises(ValueError, match="reports_per_s"):
         Pmu(60, 0)
     with pytest.raises(ValueError, match="start_ns"):
-        Pmu(60, 60).push(Samples(np.zeros(600), 0, RATE_HZ))
-    assert Pmu(60, 60).push(Samples(np.zeros(0), 0, RATE_HZ, EPOCH_NS)) == []
+        Pmu(60, 60).push_samples(Samples(np.zeros(600), 0, RATE_HZ))
+    assert Pmu(60, 60).push_samples(Samples(np.zeros(0), 0, RATE_HZ, EPOCH_NS)) == []
     assert isinstance(phasors(step(60, 9.0, 0.0, 0.0).samples(0.0, 0.3), 60, 10, PmuClass.P)[0], Phasor)

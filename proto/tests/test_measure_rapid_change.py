@@ -18,13 +18,13 @@ def changes(
 ) -> list[RapidChange]:
     """Of Urms(1/2) in percent, one each 1/100 s: positions are their indices."""
     beyond = np.zeros(len(percent), dtype=np.bool_) if beyond is None else beyond
-    whole = RapidChanges(limits, 50.0).push(percent, np.arange(float(len(percent))), beyond)
+    whole = RapidChanges(limits, 50.0).push_percent(percent, np.arange(float(len(percent))), beyond)
     for size in (1, 7, 100, 119):
         parts = RapidChanges(limits, 50.0)
         found = []
         for first in range(0, len(percent), size):
             part = slice(first, first + size)
-            found += parts.push(percent[part], np.arange(float(len(percent)))[part], beyond[part])
+            found += parts.push_percent(percent[part], np.arange(float(len(percent)))[part], beyond[part])
         assert found == whole
     return whole
 
@@ -87,7 +87,7 @@ def test_the_detector_finds_it_in_the_waveform_and_a_dip_is_none() -> None:
     share = np.where((t > 3) & (t < 6), 0.95, 1.0) * np.where((t > 8) & (t < 8.2), 0.5, 1.0)
     volts = 230 * math.sqrt(2) * np.sin(2 * np.pi * 50 * t) * share
     detector = Detector(rate_hz, 230.0, 50.0, rapid_change=LIMITS)
-    notices = detector.push(volts, np.arange(0, len(volts) - 1, 60.0)) + detector.end()
+    notices = detector.push_volts(volts, np.arange(0, len(volts) - 1, 60.0)) + detector.end()
     down, up = (each for each in notices if isinstance(each, RapidChange))
     assert down.start_sample / rate_hz == pytest.approx(3.0, abs=0.01)
     assert up.start_sample / rate_hz == pytest.approx(6.0, abs=0.01)

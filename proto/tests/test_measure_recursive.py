@@ -56,7 +56,7 @@ def test_a_gateway_that_measures_flicker_imports_no_scipy() -> None:
         "import sys, numpy, opq_gateway.gateway\n"
         "from opq_measure.flicker.lamps import LAMP_120V\n"
         "from opq_measure.flicker.sensation import Sensation\n"
-        "Sensation(12000.0, LAMP_120V).push(numpy.ones(24000))\n"
+        "Sensation(12000.0, LAMP_120V).push_volts(numpy.ones(24000))\n"
         "print('scipy' in sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

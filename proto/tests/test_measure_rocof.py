@@ -65,7 +65,9 @@ def test_noise_leaves_little_more_than_the_bound(span_s: float) -> None:
 
 def test_windows_of_a_stream_tell_it_over_the_stated_span() -> None:
     estimator = Rocof(0.5)
-    told = [estimator.push(window) for window in windows_of(chirp(59.0, 0.8, 4.0, 70.0), RATE_HZ, 60.0)]
+    told = [
+        estimator.push_window(window) for window in windows_of(chirp(59.0, 0.8, 4.0, 70.0), RATE_HZ, 60.0)
+    ]
     assert [math.isnan(each.hz_s) for each in told[:3]] == [True, True, False]
     assert [each.hz_s for each in told[3:]] == pytest.approx([0.8] * len(told[3:]), abs=0.02)
 
@@ -75,7 +77,7 @@ def test_an_interruption_is_no_change_of_frequency() -> None:
     volts[12_000:18_000] = 0.0
     assert math.isnan(rocof_hz_s(track(volts, RATE_HZ, 60.0), 11_000, 17_000))
     estimator = Rocof(0.5)
-    told = [estimator.push(window).hz_s for window in windows_of(volts, RATE_HZ, 60.0)]
+    told = [estimator.push_window(window).hz_s for window in windows_of(volts, RATE_HZ, 60.0)]
     assert any(math.isnan(hz_s) for hz_s in told[4:])
     assert abs(told[-1]) < 0.05
 
@@ -88,5 +90,5 @@ def test_a_span_of_a_few_cycles_is_refused() -> None:
 def test_a_hop_on_the_edge_of_two_windows_counts_once() -> None:
     t = np.arange(36_000) / 12_000
     rocof = Rocof()
-    found = [rocof.push(window).hz_s for window in windows_of(np.sin(2 * np.pi * 60 * t), 12_000.0)]
+    found = [rocof.push_window(window).hz_s for window in windows_of(np.sin(2 * np.pi * 60 * t), 12_000.0)]
     assert max(abs(each) for each in found[2:]) < 1e-6

@@ -37,8 +37,8 @@ def test_seconds_of_a_stream_are_the_same_bits_for_any_cutting(bounds: list[int]
         piece = replace(
             signal, volts=signal.volts[first:last], first_sample=5_000 + first, start_ns=signal.time_ns(first)
         )
-        found += seconds.push(piece)
-    assert found == Seconds(60.0).push(signal)
+        found += seconds.push_samples(piece)
+    assert found == Seconds(60.0).push_samples(signal)
     assert len(found) >= 2 and all(each.start_ns % 10**9 == 0 for each in found)
     assert [each.hz for each in found] == pytest.approx([59.7] * len(found), abs=3e-5)
 
@@ -47,7 +47,7 @@ def test_a_second_with_a_gap_is_left_out() -> None:
     signal = mains(60.0, 4.0, 60.0, EPOCH_NS)
     late = replace(signal, volts=signal.volts[18_500:], first_sample=23_500, start_ns=signal.time_ns(18_500))
     seconds = Seconds(60.0)
-    found = seconds.push(replace(signal, volts=signal.volts[:18_000])) + seconds.push(late)
+    found = seconds.push_samples(replace(signal, volts=signal.volts[:18_000])) + seconds.push_samples(late)
     assert [each.start_ns - EPOCH_NS for each in found] == [0, 2 * 10**9, 3 * 10**9]
     with pytest.raises(ValueError, match="start_ns"):
-        Seconds(60.0).push(replace(signal, start_ns=None))
+        Seconds(60.0).push_samples(replace(signal, start_ns=None))

@@ -82,7 +82,7 @@ def test_a_telegram_is_recorded_from_its_first_pulse_for_the_time_asked_for() ->
     telegrams, found = Telegrams(1.0, record_s=2.0), []
     pulses = [0.1, math.nan, 3.0, 3.0, 0.1, 0.1, 3.0, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 2.0]
     for k, level in enumerate(pulses):
-        found += telegrams.push(k * 200_000_000, (k + 1) * 200_000_000, level)
+        found += telegrams.push_level(k * 200_000_000, (k + 1) * 200_000_000, level)
     assert [(each.start_ns, each.end_ns, each.complete) for each in found] == [
         (400_000_000, 2_400_000_000, True)
     ]
@@ -94,8 +94,8 @@ def test_a_telegram_is_recorded_from_its_first_pulse_for_the_time_asked_for() ->
 
 def test_a_clock_that_is_set_back_ends_a_telegram() -> None:
     telegrams = Telegrams(1.0)
-    assert telegrams.push(1000, 1200, 3.0) == []
-    (found,) = telegrams.push(200, 400, 4.0)
+    assert telegrams.push_level(1000, 1200, 3.0) == []
+    (found,) = telegrams.push_level(200, 400, 4.0)
     assert (found.start_ns, found.end_ns, found.levels.tolist(), found.complete) == (1000, 1200, [3.0], False)
     (rest,) = telegrams.end()
     assert (rest.start_ns, rest.end_ns, rest.levels.tolist()) == (200, 400, [4.0])

@@ -23,10 +23,10 @@ RATE_HZ = 6250.0  # 160 us, a whole number of ns
 def streamed(pieces: list[Samples], nominal_hz: float = 60.0) -> list[TenSeconds]:
     cutter, meter, found = Windows(nominal_hz), TenSecondFrequency(), []
     for piece in pieces:
-        for window in cutter.push(piece):
-            found += meter.push(window)
+        for window in cutter.push_samples(piece):
+            found += meter.push_window(window)
     for window in cutter.end():
-        found += meter.push(window)
+        found += meter.push_window(window)
     return found + meter.end()
 
 
@@ -100,8 +100,8 @@ def test_cycles_of_an_interruption_are_left_out_one_by_one(missing_s: float) -> 
 def test_a_flag_is_kept_and_so_is_time_without_utc() -> None:
     volts, _ = mains(21.0, RATE_HZ)
     cutter, meter, found = Windows(60.0), TenSecondFrequency(), []
-    for window in [*cutter.push(Samples(volts, 0, RATE_HZ)), *cutter.end()]:
-        found += meter.push(window, flagged=window.index == 60)
+    for window in [*cutter.push_samples(Samples(volts, 0, RATE_HZ)), *cutter.end()]:
+        found += meter.push_window(window, flagged=window.index == 60)
     found += meter.end()
     assert [each.flagged for each in found] == [False, True, False]
     assert [each.utc for each in found] == [False] * 3

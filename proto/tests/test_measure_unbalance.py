@@ -132,7 +132,7 @@ def test_three_sample_clocks_are_joined_to_one_unbalance(hz: float) -> None:
     found: list[Unbalance] = []
     for trio in zip(*given, strict=True):
         for phase, window in enumerate(trio):
-            found += group.push(phase, window)
+            found += group.push_window(phase, window)
     assert len(found) == 5 and group.unmatched == 0
     for each in found:
         assert each.rotation == "abc"
@@ -157,7 +157,7 @@ def test_windows_that_cannot_be_are_refused() -> None:
         fundamental(np.zeros(100), 0.0, 90.0, 12)
     group = Group()
     with pytest.raises(ValueError, match="want 0, 1 or 2"):
-        group.push(3, PhaseWindow(0, 1, 60.0, 1 + 0j))
+        group.push_window(3, PhaseWindow(0, 1, 60.0, 1 + 0j))
 
 
 def a_window(k: int, shift_ns: int = 0, phasor: complex = 1 + 0j) -> PhaseWindow:
@@ -168,7 +168,7 @@ def test_windows_join_whatever_the_order_between_the_boxes() -> None:
     group, found = Group(), []
     for phase in (2, 0, 1):
         for k in range(10):
-            found += group.push(phase, a_window(k, 3_000_000 * phase))
+            found += group.push_window(phase, a_window(k, 3_000_000 * phase))
     assert [each.start_ns for each in found] == [k * NS // 5 for k in range(10)]
     assert group.unmatched == 0
 
@@ -178,7 +178,7 @@ def test_what_one_box_lost_is_left_out_and_counted() -> None:
     for k in range(10):
         for phase in range(3):
             if not (phase == 1 and k in (3, 4)):
-                found += group.push(phase, a_window(k))
+                found += group.push_window(phase, a_window(k))
     assert len(found) == 8
     assert group.unmatched == 4
 
@@ -194,7 +194,7 @@ def test_boxes_whose_windows_began_anywhere_are_joined_with_the_nearest(
     """Before the first tick: three points on a circle never need more than two thirds of it."""
     group, found, count = Group(), [], [0, 0, 0]
     for phase in order:
-        found += group.push(phase, a_window(count[phase], round(shares[phase] * NS / 5)))
+        found += group.push_window(phase, a_window(count[phase], round(shares[phase] * NS / 5)))
         count[phase] += 1
     assert len(found) >= 9 and group.unmatched <= 2
     for each in found:
@@ -204,7 +204,7 @@ def test_boxes_whose_windows_began_anywhere_are_joined_with_the_nearest(
 def test_a_box_that_never_speaks_does_not_fill_the_memory() -> None:
     group = Group()
     for k in range(1000):
-        assert group.push(0, a_window(k)) == []
+        assert group.push_window(0, a_window(k)) == []
     assert group.unmatched == 1000 - 64
 
 
@@ -223,10 +223,10 @@ def test_a_window_without_utc_joins_nobody_and_an_unknown_fundamental_is_unknown
 def test_a_clock_that_is_set_back_begins_its_phase_anew() -> None:
     group, found = Group(), []
     for k in (10, 11, 3, 4):
-        found += group.push(0, a_window(k))
+        found += group.push_window(0, a_window(k))
     for phase in (1, 2):
         for k in (3, 4):
-            found += group.push(phase, a_window(k))
+            found += group.push_window(phase, a_window(k))
     assert [each.start_ns for each in found] == [3 * NS // 5, 4 * NS // 5]
     assert group.unmatched == 2
 
@@ -236,7 +236,7 @@ def test_a_clock_that_is_late_shows_as_unbalance_of_the_size_that_is_told() -> N
     late_s = 10e-6
     for phase, phasor in enumerate(phases(1, cmath.exp(2j * np.pi * 60 * late_s), 1)):
         told_ns = 10_000.0 if phase == 1 else 0.0
-        found += group.push(phase, PhaseWindow(0, NS // 5, 60.0, complex(phasor), told_ns))
+        found += group.push_window(phase, PhaseWindow(0, NS // 5, 60.0, complex(phasor), told_ns))
     by_hand = 100 / 3 * 2 * math.sin(np.pi * 60 * late_s)  # a third of the chord
     assert found[0].u2_percent == pytest.approx(by_hand, rel=1e-3)
     assert found[0].clock_percent == pytest.approx(by_hand, rel=1e-3) == pytest.approx(0.1257, abs=1e-4)

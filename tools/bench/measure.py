@@ -167,7 +167,7 @@ def standard_set_ms(volts: FloatArray) -> float:
     windows = Windows(NOMINAL_HZ)
     began = time.process_time()
     for first in range(0, len(volts), BLOCK):
-        for window in windows.push(Samples(volts[first : first + BLOCK], first, RATE_HZ)):
+        for window in windows.push_samples(Samples(volts[first : first + BLOCK], first, RATE_HZ)):
             half_cycle_rms_v(window.volts, window.half_edges)
             found = spectrum_of([window], len(window.edges) - 1)
             found.subgroups()
@@ -239,7 +239,7 @@ def errors_of(volts: FloatArray, truth: Truth, rate_hz: float, nominal_hz: float
 def _cycles_hz(windows: list[Window]) -> FloatArray:
     """Behind the first second, whose harmonics are carried over."""
     cycles = CycleFrequency()
-    return np.concatenate([cycles.push(window).hz for window in windows][WINDOWS:])
+    return np.concatenate([cycles.push_window(window).hz for window in windows][WINDOWS:])
 
 
 def _rms_v(stretches: list[tuple[FloatArray, FloatArray]]) -> FloatArray:

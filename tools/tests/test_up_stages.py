@@ -14,13 +14,13 @@ def line(event: str, moment_ms: float, **facts: Any) -> ChildLine:
 
 def a_way() -> IncidentTrace:
     trace = IncidentTrace()
-    trace.take(line("box.event_sent", 100, box_id="1", first_sample=7))
+    trace.read_line(line("box.event_sent", 100, box_id="1", first_sample=7))
     for sequence, moment in ((1, 90), (2, 600)):
-        trace.take(line("measurement.received", moment, box_id="1", sequence=sequence))
-    trace.take(line("trigger.decided", 601.5, box_id="1", sequence=2, event_id=9))
-    trace.take(line("event.waveform_stored", 1700, event_id=9, box_id="4"))
-    trace.take(line("event.waveform_stored", 1750, event_id=9, box_id="1"))
-    trace.take(line("incident.stored", 1800, incident_id=3, event_ids=[9]))
+        trace.read_line(line("measurement.received", moment, box_id="1", sequence=sequence))
+    trace.read_line(line("trigger.decided", 601.5, box_id="1", sequence=2, event_id=9))
+    trace.read_line(line("event.waveform_stored", 1700, event_id=9, box_id="4"))
+    trace.read_line(line("event.waveform_stored", 1750, event_id=9, box_id="1"))
+    trace.read_line(line("incident.stored", 1800, incident_id=3, event_ids=[9]))
     return trace
 
 
@@ -45,8 +45,8 @@ def test_an_incident_without_a_trigger_of_this_run_has_no_way() -> None:
 
 def test_what_was_not_seen_is_null_and_never_a_guess() -> None:
     trace = IncidentTrace()
-    trace.take(line("trigger.decided", 10, box_id="7", sequence=2, event_id=1))
-    trace.take(line("incident.stored", 30, incident_id=1, event_ids=[1]))
+    trace.read_line(line("trigger.decided", 10, box_id="7", sequence=2, event_id=1))
+    trace.read_line(line("incident.stored", 30, incident_id=1, event_ids=[1]))
     seen = trace.seen({"id": 1}, 40 * MS)
     assert seen is not None and not seen.complete
     assert seen.latency_ms()["total"] is None
@@ -55,15 +55,15 @@ def test_what_was_not_seen_is_null_and_never_a_guess() -> None:
 
 def test_a_later_play_of_the_box_is_not_taken_for_the_sample_of_an_earlier_incident() -> None:
     trace = a_way()
-    trace.take(line("box.event_sent", 60_000, box_id="1"))
+    trace.read_line(line("box.event_sent", 60_000, box_id="1"))
     seen = trace.seen({"id": 3}, 1820 * MS)
     assert seen is not None and seen.latency_ms()["sample_to_measurement"] == 500.0
 
 
 def test_lines_without_a_moment_or_a_known_name_are_passed_over() -> None:
     trace = IncidentTrace()
-    trace.take(ChildLine("cloud", {"text": "a traceback"}))
-    trace.take(line("something.else", 1))
+    trace.read_line(ChildLine("cloud", {"text": "a traceback"}))
+    trace.read_line(line("something.else", 1))
     assert trace.seen({"id": 1}, 1) is None
 
 

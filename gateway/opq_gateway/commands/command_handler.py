@@ -119,7 +119,7 @@ class CommandHandler:
         """Answer until `stop`; what still waits then is answered with what is there."""
         wait_s = 0.0
         while not stop.is_set():
-            do = self._channel.take(timeout_s=wait_s)
+            do = self._channel.take_item(timeout_s=wait_s)
             if do is not None:  # one at a time: the end cannot wait for 250 long answers
                 do()
             served = self.serve_waiting()

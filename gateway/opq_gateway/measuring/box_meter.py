@@ -4,9 +4,9 @@
                      -> Flickermeter, Pmu                                           -> Disturbances -> Told
                                                                                     -> Intervals    -> Values
 
-`push`, `cut_all`, `figures_of` and `finish` are calls of their own, so that the pieces and windows of all
-Boxes go together. What comes out depends on the samples and their stamps alone, not on how they were handed
-in. Pure but for its sinks.
+`push_blocks`, `cut_all`, `figures_of` and `finish` are calls of their own, so that the pieces and windows of
+all Boxes go together. What comes out depends on the samples and their stamps alone, not on how they were
+handed in. Pure but for its sinks.
 """
 
 from collections import deque
@@ -30,7 +30,7 @@ from opq_measure.frequency.rocof import Rocof
 from opq_measure.signal import Samples
 from opq_measure.timebase.time_axis import TimeMark
 from opq_measure.timebase.window import Window
-from opq_measure.timebase.windows import Windows, push_all
+from opq_measure.timebase.windows import Windows, push_samples_of_all
 from opq_proto import log
 from opq_proto.messages import TimeSource
 
@@ -111,7 +111,7 @@ class BoxMeter:
         self._previous: Window | None = None
         self._unsettled: deque[tuple[WindowFigures, float, tuple[int, TimeSource]]] = deque()
 
-    def push(self, blocks: Sequence[SampleBlock]) -> None:
+    def push_blocks(self, blocks: Sequence[SampleBlock]) -> None:
         """Take in the blocks that follow; where they do not, a run ends. They wait for `cut_all`."""
         run: list[SampleBlock] = []
         clock: list[TimeMark] = []
@@ -189,7 +189,7 @@ class BoxMeter:
             for phasor in self._phasors.reports_of(piece, clock):
                 self._sinks.phasor(phasor)
         if self._flicker is not None:
-            for interval in self._flicker.push(piece):
+            for interval in self._flicker.push_samples(piece):
                 if interval.end_ns is not None:
                     self.measurements.add_value("pst", interval.pst, interval.end_ns + FLICKER_BEHIND_NS)
                 for values in self._intervals.flicker(interval, clock):
@@ -204,7 +204,7 @@ class BoxMeter:
             )
         start, end = (window.first_sample + float(window.edges[at]) for at in (0, -1))
         clock = self._clock_line.over(start, end)
-        rocof = self._rocof.push(window).hz_s
+        rocof = self._rocof.push_window(window).hz_s
         for measured in self.measurements.accept_window(figures, rocof):
             self._sinks.measured(measured)
         self._sinks.window(window, *clock)
@@ -250,7 +250,7 @@ def cut_all(meters: Sequence[BoxMeter]) -> None:
         if not pieces:
             return
         busy = [meter for meter, _ in pieces]
-        found = push_all(
+        found = push_samples_of_all(
             [meter.cutter for meter in busy],
             [piece.samples for _, piece in pieces],
             [piece.clock for _, piece in pieces],

@@ -39,7 +39,7 @@ class Disturbances:
         told = self._notices_told(notices, window, clock)
         if "dip" in self._open:
             told += self._interruption(window, extent, clock)
-        return told, self._flagging.push(window, notices)
+        return told, self._flagging.push_window(window, notices)
 
     def end(
         self, rest: Window | None, last: Window | None, clock: tuple[int, TimeSource]

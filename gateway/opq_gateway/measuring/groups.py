@@ -38,7 +38,7 @@ class GroupMeter:
             return []
         clock = max(self._uncertain_ns), min(self._sources)
         found = []
-        for each in self._joined.push(phase, unbalance.PhaseWindow.of(window, uncertainty_ns)):
+        for each in self._joined.push_window(phase, unbalance.PhaseWindow.of(window, uncertainty_ns)):
             told = {
                 "u2_ratio": each.u2_percent / 100,
                 "u0_ratio": each.u0_percent / 100,
@@ -50,7 +50,7 @@ class GroupMeter:
             name = self.group.name
             found.append(Values(name, "window", each.start_ns, each.end_ns, *clock, False, known_of(told)))
             time = WindowTime(each.start_ns, each.end_ns, window.tick, window.overlap)
-            for aggregate in self._aggregator.push(time, {key: told[key] for key in _NAMES}):
+            for aggregate in self._aggregator.push_values(time, {key: told[key] for key in _NAMES}):
                 means = {key: value.mean for key, value in aggregate.values().items()}
                 found.append(
                     Values(

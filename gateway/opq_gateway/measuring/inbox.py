@@ -76,7 +76,7 @@ class Inbox:
         for block in blocks:
             self.offer(block)
 
-    def take(self) -> list[Item]:
+    def take_items(self) -> list[Item]:
         """Everything that waits, oldest first."""
         found = [self._items.popleft() for _ in range(len(self._items))]
         self._out += sum([len(item.counts) for item in found if isinstance(item, SampleBlock)])

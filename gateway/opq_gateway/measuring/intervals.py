@@ -47,9 +47,9 @@ class Intervals:
         if math.isfinite(rocof_hz_s):
             values["rocof_hz_per_s"] = rocof_hz_s
         found = [Values(self._box_id, "window", time.start_ns, time.end_ns, *clock, flagged, values)]
-        for each in self._aggregator.push(time, row, flagged):
+        for each in self._aggregator.push_values(time, row, flagged):
             found.append(self._aggregated(each, clock))
-        for ten in self._ten_seconds.push(window, flagged, time):
+        for ten in self._ten_seconds.push_window(window, flagged, time):
             found.append(self._ten(ten, clock))
         return found
 

@@ -107,7 +107,7 @@ class MeasuredBox:
     def gather(self) -> list[Job]:
         """What waits, handed to its meters."""
         jobs: list[Job] = []
-        self._items.extend(self.inbox.take())
+        self._items.extend(self.inbox.take_items())
         if self._backlog is not None and self.has_backlog:
             self._measure_backlog(self._backlog, jobs)
         blocks: list[SampleBlock] = []
@@ -153,7 +153,7 @@ class MeasuredBox:
             if self._boot_id not in (None, boot_id):  # in the ring there are no hellos
                 self._begin_meter(jobs)
             self._boot_id = boot_id
-            self._meter.push(list(part))
+            self._meter.push_blocks(list(part))
 
     def _restart(self, hello: Hello, jobs: list[Job]) -> None:
         self.plan = replace(

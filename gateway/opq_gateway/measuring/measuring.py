@@ -1,6 +1,6 @@
 """Measuring: one thread for all Boxes, from blocks to Measurements, Values and Told.
 
-    reader's thread: push, gap, restart, figures -> Inbox per Box
+    reader's thread: accept_blocks, gap, restart, figures -> Inbox per Box
     measuring thread: due Boxes -> cut -> figures_of all their windows at once -> finish
                                 -> publish (uplink), Feed (MQTT, C37.118, page), Ledger
     ledger's thread: LedgerWriter -> disk
@@ -50,7 +50,7 @@ _Job = tuple[MeasuredBox, Job]
 
 
 class Measuring:
-    """`push`, `gap`, `restart`, `figures` from the reader's thread, `set_cycles` from any; `run` in one.
+    """`accept_blocks`, `gap`, `restart`, `figures` in the reader's thread, `set_cycles` in any; `run` in one.
 
     `ledgers` writes what is measured; it has its own `run`, which ends after this one.
     """

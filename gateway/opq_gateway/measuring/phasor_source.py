@@ -47,5 +47,5 @@ class PhasorSource:
                 *clock,
                 math.isfinite(each.angle_rad),
             )
-            for each in self._pmu.push(piece)
+            for each in self._pmu.push_samples(piece)
         ]

@@ -96,7 +96,7 @@ class PhasorStream:
         return [encode(self._data(instant, now_s)) for instant in self._alignment.due(now_s)]
 
     def next_s(self) -> float | None:
-        """When `push` must be called again though nothing comes; monotonic."""
+        """When `accept_items` must be called again though nothing comes; monotonic."""
         return self._alignment.next_s()
 
     def answer(self, order: int) -> bytes | None:

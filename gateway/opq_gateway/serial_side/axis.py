@@ -49,7 +49,7 @@ class Axis:
     def straight(self, run: Sequence[Samples], hello: Hello) -> list[SampleBlock]:
         """The first of `run`, as far as they are what nearly all are: live, the next, and nothing waits.
 
-        What is left of it goes through `take`, one by one.
+        What is left of it goes through `accept_samples`, one by one.
         """
         line, stamp = self.line, self.clock.stamp
         expected = line.expected

@@ -1,7 +1,7 @@
 """Commands to one Box, each with its acknowledgement: sent one after another, timed out, repeated once.
 
-`ask` and `ask_data` from any thread; the rest belongs to the reader's. Some are not repeated (ONCE):
-their acknowledgement may be what was lost.
+`send_command` and `send_update_data` from any thread; the rest belongs to the reader's. Some are not
+repeated (ONCE): their acknowledgement may be what was lost.
 """
 
 import threading

@@ -59,7 +59,7 @@ class EarlyPort:
         """[first, end) of samples, apart from each other."""
         self._asked_again_s = 0.0
 
-    def ask(self) -> None:
+    def request_samples(self) -> None:
         """Ask for a hello, for what was sampled before the first live block, and for what was lost."""
         from opq_proto import link
         from opq_proto.link_messages import FLAG_RESENT, Command, Operation, Resend, Samples
@@ -133,11 +133,11 @@ class EarlyPorts:
         if self._wanted:
             threading.Thread(target=self._run, name="early ports", daemon=True).start()
 
-    def ask(self) -> None:
+    def allow_requests(self) -> None:
         """From now on the Boxes may be asked: the link's messages are imported."""
         self._may_ask = True
 
-    def take(self, path: str) -> EarlyPort | None:
+    def take_port(self, path: str) -> EarlyPort | None:
         """An open port with what came from it, now the caller's; None: it is not open here."""
         with self._lock:
             self._wanted = [one for one in self._wanted if one[0] != path]
@@ -176,7 +176,7 @@ class EarlyPorts:
                     del self._open[open_now[fd]]
             if self._may_ask:
                 for port in self._open.values():
-                    port.ask()
+                    port.request_samples()
             return bool(self._open)
 
 

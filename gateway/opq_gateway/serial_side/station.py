@@ -189,7 +189,7 @@ class BoxStation:
 
     def _take_over(self, early: EarlyPorts, now_s: float) -> bool:
         """The port, where the start opened it, with what came since."""
-        found = early.take(self.box.port)
+        found = early.take_port(self.box.port)
         if found is None:
             return False
         self._opened(SerialPort(found.device), now_s, 0.0 if found.asked_s is None else now_s - found.asked_s)

@@ -99,7 +99,7 @@ class Wifi:
         while not stop.is_set():
             until_s = self._monotonic_s() + self.turn()
             while not stop.is_set() and self._monotonic_s() < until_s:
-                wanted = self._wanted.take(timeout_s=0.2)
+                wanted = self._wanted.take_item(timeout_s=0.2)
                 if wanted is not None:
                     self._join(*wanted)
                     break

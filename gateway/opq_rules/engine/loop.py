@@ -269,10 +269,10 @@ class EngineLoop:
     def _give_some(self, found: StreamInput) -> None:
         runner = found.runner
         if found.direct:  # these are emptied
-            self._give(found, runner.take(TAKE))
+            self._give(found, runner.take_entries(TAKE))
             return
         until_s, most, left = self.clock.monotonic_s() + DRAIN_S, FIRST, TAKE
-        while left > 0 and (entries := runner.take(min(most, left), MOST_BYTES_AT_ONCE)):
+        while left > 0 and (entries := runner.take_entries(min(most, left), MOST_BYTES_AT_ONCE)):
             self._give(found, entries)
             left -= sum(entry.count for entry in entries)
             most = min(2 * most, MOST)

@@ -136,7 +136,7 @@ class SourceRunner:
         """Records in the queue."""
         return self._records
 
-    def take(self, most: int, most_bytes: int = MOST_BYTES) -> list[SourceEntry]:
+    def take_entries(self, most: int, most_bytes: int = MOST_BYTES) -> list[SourceEntry]:
         """Entries of about `most` records, the oldest first. `rest` is to follow."""
         taken: list[SourceEntry] = []
         count = size = 0

@@ -219,7 +219,7 @@ class Scans:
             for index, table in self._tables.items()
         }
 
-    def take(self, stream: str, rows: Sequence[Row]) -> bool:
+    def add_rows(self, stream: str, rows: Sequence[Row]) -> bool:
         """Whether `stream` is a table of these; then it has the rows, under each of its names."""
         taken = False
         for index, table in self._tables.items():

@@ -102,7 +102,7 @@ class Query:
 
     def fill(self, table: str, rows: Iterable[Row]) -> None:
         """Rows of a scan table, without a batch."""
-        self._scans.take(table, list(rows))
+        self._scans.add_rows(table, list(rows))
 
     def scanned(self) -> dict[str, list[Row]]:
         """The rows that scan tables hold."""
@@ -148,7 +148,7 @@ class Query:
     def _feed_now(self, batch: Batch) -> list[Emission]:
         """In the time of arrival, which never goes back."""
         out: list[Emission] = []
-        if self._scans.take(batch.stream, batch.rows):
+        if self._scans.add_rows(batch.stream, batch.rows):
             return out
         indices = self._origins[batch.stream]
         window, context = self._window, self._context
@@ -212,7 +212,7 @@ class Query:
 
     def _feed_event_time(self, batch: Batch) -> list[Emission]:
         out: list[Emission] = []
-        if self._scans.take(batch.stream, batch.rows):
+        if self._scans.add_rows(batch.stream, batch.rows):
             return out
         indices = self._origins[batch.stream]
         assert self._watermark is not None

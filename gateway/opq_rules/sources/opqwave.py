@@ -46,7 +46,7 @@ class Source(SourceOfSdk):
 
         def rows(pieces: Sequence[WavePiece]) -> list[Row]:
             mine = [each for each in pieces if self._boxes is None or each.box_id in self._boxes]
-            return [row for piece in mine for row in windows.push(piece)]
+            return [row for piece in mine for row in windows.push_piece(piece)]
 
         if self._local is not None and not self._config.url:
             read_here(self._local, rows, None, context)

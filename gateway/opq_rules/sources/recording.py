@@ -44,7 +44,7 @@ class Source(SourceOfSdk):
         context.connected(True)
         while self._from < len(whole.counts):
             end = min(self._from + size, len(whole.counts))
-            rows = windows.push(whole.part(self._from, end)) or windows.rest()
+            rows = windows.push_piece(whole.part(self._from, end)) or windows.rest()
             self._from = end
             if not context.emit_many(rows, offset=end, arrived_ms=rows[-1]["end_ms"]):
                 return

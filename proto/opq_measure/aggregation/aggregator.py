@@ -61,7 +61,7 @@ class Aggregator:
         self._ten: Interval | None = None
         self._two: Interval | None = None
 
-    def push(
+    def push_values(
         self,
         time: WindowTime,
         values: Mapping[str, float | FloatArray] | FloatArray,

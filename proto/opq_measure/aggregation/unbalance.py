@@ -185,7 +185,7 @@ class Group:
         self._waiting: tuple[deque[PhaseWindow], ...] = (deque(), deque(), deque())
         self.unmatched = 0
 
-    def push(self, phase: int, window: PhaseWindow) -> list[Unbalance]:
+    def push_window(self, phase: int, window: PhaseWindow) -> list[Unbalance]:
         """What a window of phase 0, 1 or 2 (a, b, c) completes; the order between phases does not matter.
 
         A window that is not after the one before, of a clock that was set back, begins its phase again.

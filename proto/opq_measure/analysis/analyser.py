@@ -33,7 +33,7 @@ AT_ONCE = 8
 
 
 class Analyser:
-    """All quantities and disturbances of a stream: `push` what comes, `end` when it ends.
+    """All quantities and disturbances of a stream: `push_samples` as they come, `end` when it ends.
 
     Args:
         nominal_v: Udin, the declared voltage to which `limits` refer.
@@ -65,7 +65,7 @@ class Analyser:
         self._tens: list[TenSeconds] = []
         self._aggregates: list[Aggregate] = []
 
-    def push(self, samples: Samples) -> None:
+    def push_samples(self, samples: Samples) -> None:
         """The piece that comes next; where its `first_sample` jumps on there is a gap."""
         if self._first is None or self._detector is None:
             check_signal(samples.volts[:0], samples.rate_hz, self._nominal_hz)
@@ -83,13 +83,13 @@ class Analyser:
             self._gaps.append(Gap(self._end, piece.first_sample - self._end))
         self._end = piece.end_sample
         runs = self._cutter.runs
-        found = self._cutter.push(piece)
+        found = self._cutter.push_samples(piece)
         if 0 < runs < self._cutter.runs:
             before = [window for window in found if window.first_sample < piece.first_sample]
             self._end_run(before)
             found = found[len(before) :]
         self._take(found)
-        self._flicker.push(piece)
+        self._flicker.push_samples(piece)
 
     def end(self) -> Analysis:
         """The signal is over: what there is to say of it.
@@ -155,10 +155,10 @@ class Analyser:
     def _take(self, windows: Iterable[Window]) -> None:
         assert self._detector is not None
         for window in windows:
-            self._cycles.push(window)
+            self._cycles.push_window(window)
             notices = self._detector.push_window(window)
             self._note(notices)
-            self._measure(self._flagging.push(window, notices))
+            self._measure(self._flagging.push_window(window, notices))
 
     def _end_run(self, last: Iterable[Window]) -> None:
         """The last windows of a run, what is left behind them, and whatever waited for them."""
@@ -166,7 +166,7 @@ class Analyser:
         assert self._detector is not None
         notices: list[Notice] = []
         if self._cutter.rest is not None:
-            self._cycles.push(self._cutter.rest)
+            self._cycles.push_window(self._cutter.rest)
             notices += self._detector.push_window(self._cutter.rest)
         notices += self._detector.end()
         self._note(notices)
@@ -184,10 +184,10 @@ class Analyser:
         self._settled += settled
         while len(self._settled) >= AT_ONCE or (flush and self._settled):
             part, self._settled = self._settled[:AT_ONCE], self._settled[AT_ONCE:]
-            self._aggregates += self._windows.push(part)
+            self._aggregates += self._windows.push_windows(part)
             for window, flagged in part:
-                self._tens += self._ten_seconds.push(window, flagged)
-            self._suddens += self._sudden.push([window for window, _ in part])
+                self._tens += self._ten_seconds.push_window(window, flagged)
+            self._suddens += self._sudden.push_windows([window for window, _ in part])
 
 
 def analyze(
@@ -212,7 +212,7 @@ def analyze(
     whole = Samples(signal, 0, rate_hz, start_ns)
     for first in range(0, max(1, len(signal)), BLOCK):
         part = signal[first : first + BLOCK]
-        analyser.push(Samples(part, first, rate_hz, whole.time_ns(first), v_per_lsb))
+        analyser.push_samples(Samples(part, first, rate_hz, whole.time_ns(first), v_per_lsb))
     return analyser.end()
 
 

@@ -76,7 +76,7 @@ class WindowCourse:
         self._sums = np.zeros((2, 2 * ORDERS + 1))  # of windows unflagged and flagged: ratios and DC
         self._counts = np.zeros((2, 2))  # windows with a fundamental, and all
 
-    def push(self, settled: Sequence[tuple[Window, bool]]) -> list[Aggregate]:
+    def push_windows(self, settled: Sequence[tuple[Window, bool]]) -> list[Aggregate]:
         """The next windows with their flags; the intervals that they finish."""
         windows = [window for window, _ in settled]
         flagged = np.array([flag for _, flag in settled])
@@ -196,7 +196,7 @@ class WindowCourse:
             "frequency_hz": window.frequency_hz,
             "thd_percent": 100 * thd,
         }
-        return self._aggregator.push(WindowTime.of(window), values, flagged)
+        return self._aggregator.push_values(WindowTime.of(window), values, flagged)
 
     def _row(self) -> int:
         """Unflagged windows, where there are any."""
@@ -229,7 +229,7 @@ class CycleCourse:
         """Urms(1/2), (h,)."""
         self._last = -np.inf
 
-    def push(self, window: Window) -> None:
+    def push_window(self, window: Window) -> None:
         """The next window, or what is left of a run behind its last one."""
         halves = window.half_edges
         if np.isfinite(window.next_half):
@@ -260,10 +260,10 @@ class FlickerCourse:
         self._samples_waiting = 0
         self._intervals: list[FlickerInterval] = []
 
-    def push(self, samples: Samples) -> None:
+    def push_samples(self, samples: Samples) -> None:
         """The piece that comes next; kept until there are 5 s."""
         if self._meter is not None:
-            self._intervals += self._meter.push(samples)
+            self._intervals += self._meter.push_samples(samples)
             return
         if samples.rate_hz < LEAST_RATE * self._lamp.nominal_hz:
             return
@@ -273,7 +273,7 @@ class FlickerCourse:
             return
         self._meter = Flickermeter(self._lamp)
         for each in (*self._waiting, samples):
-            self._intervals += self._meter.push(each)
+            self._intervals += self._meter.push_samples(each)
         self._waiting.clear()
 
     def end(self) -> list[FlickerInterval]:

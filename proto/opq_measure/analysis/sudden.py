@@ -37,7 +37,7 @@ class Sudden:
     def __init__(self) -> None:
         self._last = {"transient": -math.inf, "phase_jump": -math.inf}
 
-    def push(self, windows: Sequence[Window]) -> list[Occurrence]:
+    def push_windows(self, windows: Sequence[Window]) -> list[Occurrence]:
         """What begins in these windows of one run, in time order; positions on the Box's axis."""
         first = windows[0].first_sample
         volts, tracked = _joined(windows)

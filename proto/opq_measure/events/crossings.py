@@ -71,7 +71,7 @@ class Crossings:
         """Udin, or the sliding reference as it is now."""
         return self._reference.volts
 
-    def push(self, rms_v: FloatArray, first: int) -> tuple[list[Crossing], BoolArray]:
+    def push_rms(self, rms_v: FloatArray, first: int) -> tuple[list[Crossing], BoolArray]:
         """The crossings that begin in the values that follow, and which values (n,) lie in one.
 
         `first` is the index of rms_v[0]. A crossing that ends gets its `stop`.
@@ -128,5 +128,5 @@ class Crossings:
         self._touched |= flagged
         if (first + len(rms_v)) % self._group == 0:
             mean = math.fsum(value * value for value in self._group_rms) / len(self._group_rms)
-            self._reference.take(math.sqrt(mean), self._touched)
+            self._reference.push_window_rms(math.sqrt(mean), self._touched)
             self._group_rms, self._touched = [], False

@@ -100,7 +100,7 @@ class Detector:
         """What percents refer to now: Udin, or the sliding reference."""
         return self._crossings.reference_v
 
-    def push(self, volts: SignalArray, half_edges: FloatArray) -> list[Notice]:
+    def push_volts(self, volts: SignalArray, half_edges: FloatArray) -> list[Notice]:
         """The samples that follow, and the half-cycle edges that became final; what they show.
 
         Args:
@@ -116,7 +116,7 @@ class Detector:
         return self._advance()
 
     def push_window(self, window: Window, extent: Extent | None = None) -> list[Notice]:
-        """The window of 10/12 cycles that follows (instead of `push`), in volts; it may overlap the last.
+        """The 10/12-cycle window that follows (instead of `push_volts`), in volts; it may overlap the last.
 
         The first window of a run ends the run before it: a gap. Positions then count on the Box's
         axis, and what lies after the last whole window of a run is not seen.
@@ -148,7 +148,7 @@ class Detector:
         edges = window.first_sample + window.half_edges
         if recent.stop_edge:
             edges = edges[edges > recent.last_edge + self._rate_hz / self._nominal_hz / 8]
-        return notices + self.push(window.volts[known:], edges)
+        return notices + self.push_volts(window.volts[known:], edges)
 
     @property
     def _looks_ahead(self) -> bool:
@@ -188,13 +188,13 @@ class Detector:
 
     def _decide(self, rms_v: FloatArray, first: int) -> list[Notice]:
         """Onsets and rapid changes of the values that follow; what begins waits for its ends."""
-        begun, beyond = self._crossings.push(rms_v, first)
+        begun, beyond = self._crossings.push_rms(rms_v, first)
         self._waiting += begun
         notices: list[Notice] = [self._onset(each) for each in begun]
         if self._rapid is not None:
             stop = first + len(rms_v)
             middles = (self._recent.positions(first, stop) + self._recent.positions(first + 2, stop + 2)) / 2
-            notices += self._rapid.push(rms_v * (100 / self._nominal_v), middles, beyond)
+            notices += self._rapid.push_percent(rms_v * (100 / self._nominal_v), middles, beyond)
         return notices
 
     def _onset(self, event: Crossing) -> Onset:

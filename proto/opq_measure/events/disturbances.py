@@ -49,7 +49,7 @@ def disturbances_in(
     for first in range(0, len(half_edges), HALF_CYCLES_AT_ONCE):
         edges = half_edges[first : first + HALF_CYCLES_AT_ONCE]
         upto = int(np.ceil(edges[-1])) + 1 if first + len(edges) < len(half_edges) else len(volts)
-        notices += detector.push(volts[done:upto], edges)
+        notices += detector.push_volts(volts[done:upto], edges)
         done = min(upto, len(volts))
     notices += detector.end()
     return tuple(notice for notice in notices if isinstance(notice, Disturbance))

@@ -34,7 +34,7 @@ class Flagging:
         self._waiting: deque[Window] = deque()
         self._events: dict[int, _Touch] = {}
 
-    def push(self, window: Window, notices: Iterable[Notice]) -> list[tuple[Window, bool]]:
+    def push_window(self, window: Window, notices: Iterable[Notice]) -> list[tuple[Window, bool]]:
         """The windows whose flags are certain now.
 
         Args:

@@ -56,7 +56,7 @@ class SlidingReference:
 
     volts: float
 
-    def take(self, window_rms_v: float, flagged: bool) -> None:
+    def push_window_rms(self, window_rms_v: float, flagged: bool) -> None:
         """The 10/12-cycle rms that follows; one that is flagged leaves the reference as it is."""
         if not flagged:
             self.volts = KEEP * self.volts + TAKE * window_rms_v

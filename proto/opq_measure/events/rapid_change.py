@@ -69,7 +69,9 @@ class RapidChanges:
         self._age = 0  # values since the change began
         self._spoilt = False
 
-    def push(self, percent: FloatArray, positions: FloatArray, beyond: BoolArray) -> list[RapidChange]:
+    def push_percent(
+        self, percent: FloatArray, positions: FloatArray, beyond: BoolArray
+    ) -> list[RapidChange]:
         """The Urms(1/2) that follow.
 
         Args:

@@ -115,7 +115,7 @@ class Flickermeter:
     filters begin again, Pinst of the first two seconds is left out, the ten minutes go on.
 
     Raises:
-        ValueError: from `push`, see `signal.check_signal`.
+        ValueError: from `push_samples`, see `signal.check_signal`.
 
     Error: Pst within 0.5 % of table 5, all four lamps (`opq-tools bench flicker`, test_measure_flicker.py);
     noise of 60 dB alone has Pst 0.04. Some 0.3 ms CPU per second of signal at 12 kS/s, and 0.8 MB: Pinst
@@ -134,7 +134,7 @@ class Flickermeter:
         self._open: _Open | None = None
         self._psts: list[tuple[int, float]] = []
 
-    def push(self, samples: Samples) -> list[FlickerInterval]:
+    def push_samples(self, samples: Samples) -> list[FlickerInterval]:
         """The intervals that are over now; Pinst runs up to two seconds after the samples."""
         found = []
         if self._sensation is None or not self._goes_on(samples):
@@ -144,7 +144,7 @@ class Flickermeter:
             self._values = 0
             self._told = None
         self._mark(samples, self._sensation)
-        felt = self._sensation.push(samples.volts)
+        felt = self._sensation.push_volts(samples.volts)
         self._next_sample = samples.first_sample + len(samples.volts)
         return found + list(self._classified(felt, self._sensation))
 
@@ -273,7 +273,7 @@ def flicker(volts: SignalArray, rate_hz: float, lamp: Lamp) -> Flicker:
     meter = Flickermeter(lamp)
     found = []
     for first in range(0, len(volts), BLOCK_SAMPLES):
-        found += meter.push(Samples(volts[first : first + BLOCK_SAMPLES], first, rate_hz, None))
+        found += meter.push_samples(Samples(volts[first : first + BLOCK_SAMPLES], first, rate_hz, None))
     found += meter.end()
     psts = [interval.pst for interval in found if np.isfinite(interval.pst)]
     return Flicker(float(np.nanmax([interval.pinst_max for interval in found])), max(psts) if psts else None)

@@ -48,7 +48,7 @@ class Sensation:
     matter, its first two seconds are the first mean.
 
     Raises:
-        ValueError: from `push`, see `signal.check_signal`.
+        ValueError: from `push_volts`, see `signal.check_signal`.
 
     Error: against the analogue filters below 0.1 % of Pinst for fluctuations of 0.5 to 33 Hz at 12 kS/s;
     tables 1 and 2 within 1 %, four lamps (test_measure_flicker.py). Off nominal the low pass lets by
@@ -76,7 +76,7 @@ class Sensation:
         self._level = 0.0
         self._done = 0
 
-    def push(self, volts: SignalArray) -> FloatArray:
+    def push_volts(self, volts: SignalArray) -> FloatArray:
         """(k,) Pinst of what is whole now, some two seconds at a time; `volts` (n,) are the next samples."""
         check_signal(volts, self.rate_hz, self.lamp.nominal_hz)
         found = []
@@ -170,7 +170,7 @@ class Sensation:
 def instantaneous(volts: SignalArray, rate_hz: float, lamp: Lamp) -> tuple[FloatArray, float]:
     """Pinst of a whole signal, (k,) and its rate in Hz; `Sensation` in one call."""
     sensation = Sensation(rate_hz, lamp)
-    return np.concatenate((sensation.push(volts), sensation.end())), sensation.work_hz
+    return np.concatenate((sensation.push_volts(volts), sensation.end())), sensation.work_hz
 
 
 @lru_cache(maxsize=4)

@@ -66,7 +66,7 @@ class CycleFrequency:
         self._noise = np.inf
         self._strange = 0
 
-    def push(self, window: Window) -> CycleFrequencies:
+    def push_window(self, window: Window) -> CycleFrequencies:
         """The cycles of the next window.
 
         Error: sigma 2.3 mHz at 60 dB, 0.28 mHz at 78 dB, 42.5 to 69 Hz with harmonics of 3 %

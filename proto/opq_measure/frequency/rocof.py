@@ -65,7 +65,7 @@ class Rocof:
         self._parts: deque[_Part] = deque()
         self._seen = -np.inf
 
-    def push(self, window: Window) -> RocofValue:
+    def push_window(self, window: Window) -> RocofValue:
         """Take in the next window; NaN until a run is as long as the span."""
         if window.index == 0:
             self._parts.clear()

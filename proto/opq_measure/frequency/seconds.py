@@ -26,7 +26,7 @@ class Seconds:
         self._run = UtcRun()
         self._second = 0
 
-    def push(self, samples: Samples) -> list[SecondFrequency]:
+    def push_samples(self, samples: Samples) -> list[SecondFrequency]:
         """The seconds that these samples complete.
 
         Raises:
@@ -34,7 +34,7 @@ class Seconds:
         """
         check_signal(samples.volts, samples.rate_hz, self._nominal_hz)
         run = self._run
-        if run.push(samples):
+        if run.push_samples(samples):
             self._second = run.count_from(run.first)
         if run.rate_hz == 0.0:
             return []

@@ -50,7 +50,9 @@ class TenSecondFrequency:
         self._cycles, self._duration_ns = 0, 0
         self._flagged = False
 
-    def push(self, window: Window, flagged: bool = False, time: WindowTime | None = None) -> list[TenSeconds]:
+    def push_window(
+        self, window: Window, flagged: bool = False, time: WindowTime | None = None
+    ) -> list[TenSeconds]:
         """The ten seconds that this window finishes.
 
         Args:
@@ -149,5 +151,5 @@ def ten_seconds_of(
     """
     meter = TenSecondFrequency()
     for window in windows_of(volts, rate_hz, nominal_hz, start_ns):
-        yield from meter.push(window)
+        yield from meter.push_window(window)
     yield from meter.end()

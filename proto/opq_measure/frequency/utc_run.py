@@ -30,7 +30,7 @@ class UtcRun:
     def end(self) -> int:
         return self.first + len(self._held)
 
-    def push(self, samples: Samples) -> bool:
+    def push_samples(self, samples: Samples) -> bool:
         """Take in the next piece; True where it begins a new run.
 
         Raises:

@@ -94,7 +94,7 @@ class Telegrams:
         self._levels: list[float] = []
         self._start_ns = self._end_ns = 0
 
-    def push(self, start_ns: int, end_ns: int, level: float) -> list[Telegram]:
+    def push_level(self, start_ns: int, end_ns: int, level: float) -> list[Telegram]:
         """The record that this window finishes; a clock that was set back ends one, too."""
         found = self._close(False) if self._levels and end_ns <= self._end_ns else []
         if not self._levels and not level > self.threshold:  # also NaN

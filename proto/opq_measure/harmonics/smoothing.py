@@ -23,7 +23,7 @@ class Smoothing:
         self._time_constant_s = time_constant_s
         self._held: FloatArray | None = None
 
-    def push(self, values: FloatArray, step_s: float = 0.2) -> FloatArray:
+    def push_values(self, values: FloatArray, step_s: float = 0.2) -> FloatArray:
         """Smooth what has come since.
 
         Args:

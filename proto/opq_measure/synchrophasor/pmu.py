@@ -79,7 +79,7 @@ class Pmu:
         """From a report's instant to the last sample it needs: half of the longest filter."""
         return self._shape.cycles / 2 / (self.nominal_hz * (1 - TUNED))
 
-    def push(self, samples: Samples) -> list[Phasor]:
+    def push_samples(self, samples: Samples) -> list[Phasor]:
         """The reports that these samples complete.
 
         Raises:
@@ -87,7 +87,7 @@ class Pmu:
         """
         check_signal(samples.volts, samples.rate_hz, self.nominal_hz)
         run = self._run
-        if run.push(samples):
+        if run.push_samples(samples):
             self._report = run.count_from(run.first + self._margin(run.rate_hz), self.reports_per_s)
         if run.rate_hz == 0.0:
             return []
@@ -167,4 +167,4 @@ def _taken(frame: FloatArray, filter_: Filter) -> _Taken:
 
 def phasors(samples: Samples, nominal_hz: float, reports_per_s: int, pmu_class: PmuClass) -> list[Phasor]:
     """All reports of one piece: `Pmu` over the whole."""
-    return Pmu(nominal_hz, reports_per_s, pmu_class).push(samples)
+    return Pmu(nominal_hz, reports_per_s, pmu_class).push_samples(samples)

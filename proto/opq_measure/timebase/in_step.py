@@ -43,7 +43,7 @@ def feed_all(trackers: Sequence[Tracker], volts: Sequence[SignalArray]) -> list[
     """As `Tracker.feed` of each with its samples, which are checked already; no tracker twice."""
     told: list[list[FloatArray]] = [[] for _ in trackers]
     for tracker, part in zip(trackers, volts, strict=True):
-        tracker.take(part)
+        tracker.append_volts(part)
     waiting = [at for at, tracker in enumerate(trackers) if tracker.has_chunk]
     while waiting:
         together: dict[tuple[float, float, float], list[int]] = {}

@@ -63,7 +63,7 @@ def joined_hops(told: list[FloatArray]) -> FloatArray:
 
 
 class Tracker:
-    """Follows one run of samples: no gap, one gain. `push` what comes, `end` when it ends.
+    """Follows one run of samples: no gap, one gain. `push_volts` as they come, `end` when it ends.
 
     Positions count from the run's first sample. Raises and errors: see `cycles.track`, the same thing.
     """
@@ -89,7 +89,7 @@ class Tracker:
         self._believed = np.empty((3, 0))  # position, raw phase, tuned: a chunk of hops reported before
         self._lead = np.empty((4, 0))  # hops reported before, the context of the next piece
 
-    def push(self, volts: SignalArray) -> Track:
+    def push_volts(self, volts: SignalArray) -> Track:
         """The piece of the track that is final now; without positions when there is none."""
         return self._piece(self.feed(volts), ended=False)
 
@@ -100,13 +100,13 @@ class Tracker:
     def feed(self, volts: SignalArray) -> FloatArray:
         """(4, m) the hops that are final now: position, phase, amplitude, and 1 where known, else 0."""
         check_samples(volts)
-        self.take(volts)
+        self.append_volts(volts)
         told = []
         while self.has_chunk:
             told.append(self.step())
         return joined_hops(told)
 
-    def take(self, volts: SignalArray) -> None:
+    def append_volts(self, volts: SignalArray) -> None:
         """The samples that follow, checked already."""
         self._volts = np.concatenate((self._volts, volts))
         self._samples += len(volts)

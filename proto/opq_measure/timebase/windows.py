@@ -42,7 +42,7 @@ RATE_CHANGE = 1e-3
 
 
 class Windows:
-    """Cuts the windows of one signal out of its pieces: `push` what comes, `end` when it ends.
+    """Cuts the windows of one signal out of its pieces: `push_samples` as they come, `end` when it ends.
 
     Raises:
         ValueError: see `signal.check_signal`. A piece that is refused leaves no trace: it may be sent again,
@@ -62,12 +62,12 @@ class Windows:
         self._run: _Run | None = None
         self._last: Samples | None = None
 
-    def push(self, samples: Samples, clock: Sequence[TimeMark] = ()) -> list[Window]:
+    def push_samples(self, samples: Samples, clock: Sequence[TimeMark] = ()) -> list[Window]:
         """Take in the piece that comes next; every window that is complete now, in order.
 
         `clock`: where within the piece the time is given again, rising.
         """
-        return push_all([self], [samples], [clock])[0]
+        return push_samples_of_all([self], [samples], [clock])[0]
 
     def _begin(self, samples: Samples) -> tuple["_Run", FloatArray]:
         """The run that a piece belongs to, and its volts; nothing has changed yet."""
@@ -97,12 +97,12 @@ class Windows:
         return found
 
 
-def push_all(
+def push_samples_of_all(
     cutters: Sequence[Windows],
     pieces: Sequence[Samples],
     clocks: Sequence[Sequence[TimeMark]] | None = None,
 ) -> list[list[Window]]:
-    """As `Windows.push` of each with its piece, the same bits, for a third of the time; no cutter twice.
+    """As `push_samples` of each with its piece, the same bits, for a third of the time; no cutter twice.
 
     Raises:
         ValueError: one of the pieces is refused; none of them leaves a trace.
@@ -113,7 +113,7 @@ def push_all(
     hops = feed_all([run.tracker for run, _ in begun], [volts for _, volts in begun])
     for at, (run, volts), own in zip(filled, begun, hops, strict=True):
         clock = () if clocks is None else clocks[at]
-        found[at] = cutters[at]._take(pieces[at], run, run.push(pieces[at], volts, own, clock))
+        found[at] = cutters[at]._take(pieces[at], run, run.push_samples(pieces[at], volts, own, clock))
     return found
 
 
@@ -126,7 +126,7 @@ def windows_of(
     whole = Samples(volts, 0, rate_hz, start_ns)
     for first in range(0, len(volts), BLOCK_SAMPLES):
         part = volts[first : first + BLOCK_SAMPLES]
-        yield from cutter.push(Samples(part, first, rate_hz, whole.time_ns(first)))
+        yield from cutter.push_samples(Samples(part, first, rate_hz, whole.time_ns(first)))
     yield from cutter.end()
 
 
@@ -167,7 +167,7 @@ class _Run:
         check_samples(volts)
         return volts
 
-    def push(
+    def push_samples(
         self, samples: Samples, volts: FloatArray, hops: FloatArray, clock: Sequence[TimeMark]
     ) -> list[Window]:
         self._axis.add(samples.first_sample, samples.rate_hz, samples.start_ns)

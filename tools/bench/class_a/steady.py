@@ -119,7 +119,7 @@ def _deviations(volts: FloatArray, system: SupplySystem) -> tuple[float, float]:
     for window in windows(volts, system):
         rms = np.array(rms_v(window))
         values = {"under_v": under_v(rms, system.declared_v), "over_v": over_v(rms, system.declared_v)}
-        found += aggregator.push(WindowTime.of(window), values)
+        found += aggregator.push_values(WindowTime.of(window), values)
     values_of = found[0].values()
     return (
         underdeviation_percent(float(values_of["under_v"].mean), system.declared_v),
@@ -249,7 +249,7 @@ def _found(system: SupplySystem, state: TestingState, magnitudes: tuple[float, .
         )
         measured_hz = RATE_HZ * (1 + ppm * 1e-6)
         for window in windows_of(volts, measured_hz, system.nominal_hz, START_NS):
-            found += group.push(phase, PhaseWindow.of(window))
+            found += group.push_window(phase, PhaseWindow.of(window))
     return found
 
 

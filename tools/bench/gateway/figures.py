@@ -200,7 +200,9 @@ def requests_ms(asked: int) -> list[float]:
         with CommandClient(commands, answers) as asking:
             for _ in range(asked):
                 end_ns = time.time_ns() - 2 * 10**9
-                asking.ask(data_command("1", end_ns - REQUEST_S * 10**9, end_ns, asking.identity), 10.0)
+                asking.send_command(
+                    data_command("1", end_ns - REQUEST_S * 10**9, end_ns, asking.identity), 10.0
+                )
                 time.sleep(PAUSE_S)
         found: list[float] = []
         received, wanted = 0, False

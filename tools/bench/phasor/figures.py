@@ -68,7 +68,7 @@ def cpu_ms_per_s(unit: ReportingUnit) -> float:
     pmu = Pmu(unit.nominal_hz, unit.reports_per_s, unit.pmu_class)
     began, at = time.process_time(), 0
     for piece in pieces:
-        pmu.push(replace(piece, first_sample=at))
+        pmu.push_samples(replace(piece, first_sample=at))
         at += len(piece.volts)
     return (time.process_time() - began) * 1e3 / (len(whole) / 12_000)
 

@@ -49,7 +49,7 @@ class ReportingUnit:
         """Reports from `start_s` to `stop_s` and their times; the samples around them are made."""
         pmu = Pmu(self.nominal_hz, self.reports_per_s, self.pmu_class)
         spare_s = pmu.latency_s + 2 / self.reports_per_s
-        found = pmu.push(signal.samples(start_s - spare_s, stop_s + spare_s))
+        found = pmu.push_samples(signal.samples(start_s - spare_s, stop_s + spare_s))
         first = int(np.ceil(start_s * self.reports_per_s))
         last = int(np.floor(stop_s * self.reports_per_s))
         offset = round((found[0].time_ns - EPOCH_NS) * self.reports_per_s / 1e9)

@@ -133,7 +133,9 @@ def measured(recording: RecordingFile, limits: Limits) -> Analysis:
         with shown_progress(f"measuring {recording.path.name}", total) as show:
             for first in range(0, total, BLOCK):
                 part = samples[first : first + BLOCK]
-                analyser.push(Samples(part, first, rate_hz, whole.time_ns(first), recording.v_per_lsb))
+                analyser.push_samples(
+                    Samples(part, first, rate_hz, whole.time_ns(first), recording.v_per_lsb)
+                )
                 show(first + len(part))
         return analyser.end()
     except ValueError as error:

@@ -64,7 +64,7 @@ def info(connection: tuple[str, str, float], box_id: str, as_json: bool) -> None
     Example: opq-tools box info 1 --json
     """
     with _asking(connection) as (asking, timeout_s):
-        found = asking.ask(info_command(box_id, asking.identity), timeout_s).info_response
+        found = asking.send_command(info_command(box_id, asking.identity), timeout_s).info_response
     _tell({field.name: getattr(found, field.name) for field in found.DESCRIPTOR.fields}, as_json)
 
 
@@ -79,7 +79,7 @@ def rate(connection: tuple[str, str, float], box_id: str, cycles: int, as_json: 
     Example: opq-tools box rate 1 12
     """
     with _asking(connection) as (asking, timeout_s):
-        answer = asking.ask(rate_command(box_id, cycles, asking.identity), timeout_s)
+        answer = asking.send_command(rate_command(box_id, cycles, asking.identity), timeout_s)
     _tell({"old_cycles": answer.message_rate_reponse.old_rate_cycles, "cycles": cycles}, as_json)
 
 
@@ -161,7 +161,7 @@ def _asking(connection: tuple[str, str, float]) -> Iterator[tuple[CommandClient,
 
 def _order(connection: tuple[str, str, float], box_id: str, plugin: str, message: str) -> str:
     with _asking(connection) as (asking, timeout_s):
-        answer = asking.ask(plugin_command(box_id, plugin, message, asking.identity), timeout_s)
+        answer = asking.send_command(plugin_command(box_id, plugin, message, asking.identity), timeout_s)
     told = answer.command_to_plugin_response
     if not told.ok:
         raise BoxRefusedError(f"Box {box_id}: {told.detail or 'refused'}")

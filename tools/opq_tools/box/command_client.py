@@ -53,7 +53,7 @@ class CommandClient:
     ) -> None:
         self._context.destroy(linger=0)
 
-    def ask(self, command: bytes, timeout_s: float) -> Response:
+    def send_command(self, command: bytes, timeout_s: float) -> Response:
         """Send a Command (made with `identity`) and wait for its answer's header.
 
         Raises:

@@ -43,7 +43,9 @@ def update(asking: CommandClient, box_id: str, path: Path, timeout_s: float, sho
     def order(message: str) -> str:
         for left in reversed(range(TRIES)):
             try:
-                answer = asking.ask(plugin_command(box_id, "opq-update", message, asking.identity), timeout_s)
+                answer = asking.send_command(
+                    plugin_command(box_id, "opq-update", message, asking.identity), timeout_s
+                )
             except UnansweredError:
                 if not left:
                     raise

@@ -77,7 +77,7 @@ class CalibrationLink:
                     return dict(message.values)
         raise CalibrationError("the Box does not report its settings")
 
-    def put(self, key: str, value: str) -> None:
+    def write_setting(self, key: str, value: str) -> None:
         """Raises CalibrationError when the Box refuses, or does not answer."""
         for _ in range(TRIES):
             command_id = self._send(Operation.PUT_SETTING, f"{key}={value}")
@@ -250,7 +250,7 @@ def _put(talk: CalibrationLink, new: Correction, old: Correction) -> None:
     for key in KEYS:
         value, before = getattr(new, key), getattr(old, key)
         if value != before:
-            talk.put(key, f"{value:.7g}")
+            talk.write_setting(key, f"{value:.7g}")
 
 
 def _table(old: Correction, new: Correction, reading: CalibrationReading, reference_v: float) -> str:

@@ -216,7 +216,7 @@ def _rule(given: str, is_file: bool, server: RuleServer) -> BacktestRule:
     if text.lstrip().upper().startswith("SELECT"):
         return BacktestRule(text, {})
     try:
-        body = json.loads(text) if is_file else server.ask("GET", f"/rules/{given}")
+        body = json.loads(text) if is_file else server.request("GET", f"/rules/{given}")
         return BacktestRule(body["sql"], body.get("options") or {})
     except (ValueError, KeyError, TypeError) as error:
         raise ServerRefusedError(f"{given}: want a rule's JSON with sql, or a SELECT ({error})") from error

@@ -49,7 +49,7 @@ def family(what: str) -> click.Group:
         said = _NAME.match(sql)
         if name is not None and said is not None and said[1] != name:
             raise click.UsageError(f"the statement is of {said[1]!r}, not of {name!r}")
-        answer = server.ask("POST", path, {"sql": sql}, sql)
+        answer = server.request("POST", path, {"sql": sql}, sql)
         click.echo(f"{what} {name} created" if name else answer)
 
     @group.command(
@@ -61,13 +61,13 @@ def family(what: str) -> click.Group:
     @asks
     def update(server: RuleServer, name: str, definition: str | None, file: str | None) -> None:
         sql = statement(name, text_of(definition, file, "the definition"))
-        click.echo(server.ask("PUT", f"{path}/{name}", {"sql": sql}, sql))
+        click.echo(server.request("PUT", f"{path}/{name}", {"sql": sql}, sql))
 
     @group.command("list", help=told(f"Names of all {what}s.", "list"))
     @_JSON
     @asks
     def names(server: RuleServer, as_json: bool) -> None:
-        found = server.ask("GET", path)
+        found = server.request("GET", path)
         click.echo(json.dumps(found) if as_json else "\n".join(found) or f"no {what}s")
 
     @group.command("show", help=told(f"Columns and options of a {what}.", "show demo"))
@@ -76,16 +76,18 @@ def family(what: str) -> click.Group:
     @asks
     def show(server: RuleServer, name: str, as_json: bool) -> None:
         if as_json:
-            click.echo(json.dumps(server.ask("GET", f"{path}/{name}")))
+            click.echo(json.dumps(server.request("GET", f"{path}/{name}")))
             return
-        click.echo(_table(server.ask("GET", f"{path}/{name}/schema"), server.ask("GET", f"{path}/{name}")))
+        click.echo(
+            _table(server.request("GET", f"{path}/{name}/schema"), server.request("GET", f"{path}/{name}"))
+        )
 
     @group.command("delete", help=told(f"Drop a {what}; refused while rules use it.", "delete demo"))
     @click.argument("name")
     @click.option("--force", is_flag=True, help="Rules that use it stop.")
     @asks
     def delete(server: RuleServer, name: str, force: bool) -> None:
-        click.echo(server.ask("DELETE", f"{path}/{name}" + ("?force=true" if force else "")))
+        click.echo(server.request("DELETE", f"{path}/{name}" + ("?force=true" if force else "")))
 
     return group
 

@@ -35,7 +35,7 @@ def _package(
             yield {"name": name, "file": f"file://{uploaded}"}
         finally:
             with suppress(ServerRefusedError):
-                server.ask("DELETE", f"/config/uploads/{PurePath(uploaded).name}")
+                server.request("DELETE", f"/config/uploads/{PurePath(uploaded).name}")
         return
     if given is None or not given.lstrip().startswith("{"):
         yield {"name": name, "file": given}
@@ -72,7 +72,7 @@ def create(server: RuleServer, kind: str, name: str, package: str | None, zip_fi
       opq-tools plugin create sink mysql http://127.0.0.1:8000/mysqlSink.zip
     """
     with _package(server, name, package, zip_file) as body:
-        _say(server.ask("POST", f"/plugins/{KINDS[kind]}", body))
+        _say(server.request("POST", f"/plugins/{KINDS[kind]}", body))
 
 
 @click.command("update")
@@ -97,7 +97,7 @@ def update(
     """
     path = f"/plugins/{KINDS[kind]}/{name}" + ("?downgrade=true" if downgrade else "")
     with _package(server, name, package, zip_file) as body:
-        _say(server.ask("PUT", path, body))
+        _say(server.request("PUT", path, body))
 
 
 @click.command("list")
@@ -112,7 +112,7 @@ def names(server: RuleServer, kind: str) -> None:
       opq-tools plugin list udf
     """
     kinds = KINDS.get(kind, "udfs")
-    found = server.ask("GET", f"/plugins/{kinds}")
+    found = server.request("GET", f"/plugins/{kinds}")
     if found and kind == "portable":
         click.echo(json.dumps(found, indent=2))
     else:
@@ -128,7 +128,7 @@ def show(server: RuleServer, kind: str, name: str) -> None:
 
     Example: opq-tools plugin show sink mysql
     """
-    click.echo(json.dumps(server.ask("GET", f"/plugins/{KINDS.get(kind, 'udfs')}/{name}")))
+    click.echo(json.dumps(server.request("GET", f"/plugins/{KINDS.get(kind, 'udfs')}/{name}")))
 
 
 @click.command("register")
@@ -140,7 +140,7 @@ def register(server: RuleServer, name: str, functions: tuple[str, ...]) -> None:
 
     Example: opq-tools plugin register maths twice thrice
     """
-    _say(server.ask("POST", f"/plugins/functions/{name}/register", {"functions": list(functions)}))
+    _say(server.request("POST", f"/plugins/functions/{name}/register", {"functions": list(functions)}))
 
 
 @click.command("status")
@@ -152,7 +152,7 @@ def status(server: RuleServer, kind: str, name: str) -> None:
 
     Example: opq-tools plugin status sink mysql
     """
-    click.echo(json.dumps(server.ask("GET", f"/plugins/{KINDS[kind]}/{name}/status"), indent=2))
+    click.echo(json.dumps(server.request("GET", f"/plugins/{KINDS[kind]}/{name}/status"), indent=2))
 
 
 @click.command("rollback")
@@ -164,7 +164,7 @@ def rollback(server: RuleServer, kind: str, name: str) -> None:
 
     Example: opq-tools plugin rollback sink mysql
     """
-    _say(server.ask("POST", f"/plugins/{KINDS[kind]}/{name}/rollback"))
+    _say(server.request("POST", f"/plugins/{KINDS[kind]}/{name}/rollback"))
 
 
 @click.command("delete")
@@ -177,7 +177,7 @@ def delete(server: RuleServer, kind: str, name: str, force: bool) -> None:
 
     Example: opq-tools plugin delete sink mysql
     """
-    _say(server.ask("DELETE", f"/plugins/{KINDS[kind]}/{name}" + ("?force=true" if force else "")))
+    _say(server.request("DELETE", f"/plugins/{KINDS[kind]}/{name}" + ("?force=true" if force else "")))
 
 
 def _say(answer: object) -> None:

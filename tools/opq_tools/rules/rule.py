@@ -67,7 +67,7 @@ def create(
       opq-tools rule create ruleTest '{"sql":"SELECT * FROM demo","actions":[{"log":{}}]}'
     """
     body = _body(name, text_of(rule, file, "the rule"), actions, qos)
-    click.echo(server.ask("POST", "/rules", body, body.get("sql")))
+    click.echo(server.request("POST", "/rules", body, body.get("sql")))
 
 
 @command.command("update")
@@ -92,7 +92,7 @@ def update(
       opq-tools rule update deep "SELECT box, rms FROM boxes WHERE rms < 96"
     """
     body = _body(name, text_of(rule, file, "the rule"), actions, qos)
-    click.echo(server.ask("PUT", f"/rules/{name}", body, body.get("sql")))
+    click.echo(server.request("PUT", f"/rules/{name}", body, body.get("sql")))
 
 
 @command.command("validate")
@@ -106,7 +106,7 @@ def validate(server: RuleServer, name: str, rule: str | None, file: str | None) 
     Example: opq-tools rule validate deep "SELECT box FROM boxes"
     """
     body = _body(name, text_of(rule, file, "the rule"), (), None)
-    answer = server.ask("POST", "/rules/validate", body, body.get("sql"))
+    answer = server.request("POST", "/rules/validate", body, body.get("sql"))
     click.echo(f"The rule is valid; it reads {', '.join(answer['sources'])}.")
 
 
@@ -118,7 +118,7 @@ def rules(server: RuleServer, as_json: bool) -> None:
 
     Example: opq-tools rule list
     """
-    found = server.ask("GET", "/rules")
+    found = server.request("GET", "/rules")
     if as_json:
         click.echo(json.dumps(found))
         return
@@ -134,7 +134,7 @@ def show(server: RuleServer, name: str) -> None:
 
     Example: opq-tools rule show deep
     """
-    click.echo(json.dumps(server.ask("GET", f"/rules/{name}"), indent=2))
+    click.echo(json.dumps(server.request("GET", f"/rules/{name}"), indent=2))
 
 
 @command.command("status")
@@ -146,7 +146,7 @@ def status(server: RuleServer, name: str, as_json: bool) -> None:
 
     Example: opq-tools rule status deep
     """
-    found = server.ask("GET", f"/rules/{name}/status")
+    found = server.request("GET", f"/rules/{name}/status")
     if as_json:
         click.echo(json.dumps(found))
         return
@@ -162,7 +162,7 @@ def explain(server: RuleServer, name: str) -> None:
 
     Example: opq-tools rule explain deep
     """
-    click.echo(server.ask("GET", f"/rules/{name}/explain"))
+    click.echo(server.request("GET", f"/rules/{name}/explain"))
 
 
 @command.command("topo")
@@ -173,7 +173,7 @@ def topo(server: RuleServer, name: str) -> None:
 
     Example: opq-tools rule topo deep
     """
-    click.echo(json.dumps(server.ask("GET", f"/rules/{name}/topo"), indent=2))
+    click.echo(json.dumps(server.request("GET", f"/rules/{name}/topo"), indent=2))
 
 
 def _simple(verb: str, line: str, method: str, path: str) -> None:
@@ -181,7 +181,7 @@ def _simple(verb: str, line: str, method: str, path: str) -> None:
     @click.argument("name")
     @asks
     def run(server: RuleServer, name: str) -> None:
-        click.echo(server.ask(method, path.format(name=name)))
+        click.echo(server.request(method, path.format(name=name)))
 
 
 _simple("start", "Let a rule run.", "POST", "/rules/{name}/start")

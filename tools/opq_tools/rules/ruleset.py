@@ -39,9 +39,9 @@ def export(server: RuleServer, file: Path, data: bool, rules: tuple[str, ...]) -
     if rules and not data:
         raise click.UsageError("--rule goes with --data")
     if rules:
-        found = server.ask("POST", "/data/export", list(rules))
+        found = server.request("POST", "/data/export", list(rules))
     else:
-        found = server.ask("GET", "/data/export") if data else server.ask("POST", "/ruleset/export")
+        found = server.request("GET", "/data/export") if data else server.request("POST", "/ruleset/export")
     text = json.dumps(found, indent=2) + "\n"
     if str(file) == "-":
         click.echo(text, nl=False)
@@ -72,14 +72,14 @@ def take(server: RuleServer, file: str, data: bool, partial: bool, dry: bool) ->
     text = text_of(None, file, "the rule set")
     path = f"/data/import?partial={partial}&dry={dry}" if data else "/ruleset/import"
     if len(text) <= _MOST_IN_BODY:
-        counts = server.ask("POST", path, {"content": text})
+        counts = server.request("POST", path, {"content": text})
     else:
         name = f"ruleset_{uuid.uuid4().hex}"
         place = server.upload_bytes(text.encode(), name)
         try:
-            counts = server.ask("POST", path, {"file": f"file://{place}"})
+            counts = server.request("POST", path, {"file": f"file://{place}"})
         finally:
-            server.ask("DELETE", f"/config/uploads/{name}")
+            server.request("DELETE", f"/config/uploads/{name}")
     click.echo(", ".join(f"{count} {name}" for name, count in counts.items()))
 
 
@@ -90,4 +90,4 @@ def status(server: RuleServer) -> None:
 
     Example: opq-tools ruleset status
     """
-    click.echo(json.dumps(server.ask("GET", "/data/import/status")))
+    click.echo(json.dumps(server.request("GET", "/data/import/status")))

@@ -37,7 +37,7 @@ def create(server: RuleServer, name: str, file: Path, version: str) -> None:
       opq-tools schema create lab lab.desc
     """
     body = {"name": name, "content": _content(file), "version": version}
-    click.echo(server.ask("POST", "/schemas/protobuf", body))
+    click.echo(server.request("POST", "/schemas/protobuf", body))
 
 
 @command.command("update")
@@ -51,7 +51,7 @@ def update(server: RuleServer, name: str, file: Path, version: str) -> None:
     Example: opq-tools schema update lab lab.proto
     """
     body = {"content": _content(file), "version": version}
-    click.echo(server.ask("PUT", f"/schemas/protobuf/{name}", body))
+    click.echo(server.request("PUT", f"/schemas/protobuf/{name}", body))
 
 
 @command.command("list")
@@ -62,7 +62,7 @@ def names(server: RuleServer, as_json: bool) -> None:
 
     Example: opq-tools schema list
     """
-    found = server.ask("GET", "/schemas/protobuf")
+    found = server.request("GET", "/schemas/protobuf")
     click.echo(json.dumps(found) if as_json else "\n".join(found))
 
 
@@ -75,7 +75,7 @@ def show(server: RuleServer, name: str, as_json: bool) -> None:
 
     Example: opq-tools schema show lab
     """
-    found = server.ask("GET", f"/schemas/protobuf/{name}")
+    found = server.request("GET", f"/schemas/protobuf/{name}")
     if as_json:
         click.echo(json.dumps(found))
         return
@@ -91,7 +91,7 @@ def delete(server: RuleServer, name: str) -> None:
 
     Example: opq-tools schema delete lab
     """
-    click.echo(server.ask("DELETE", f"/schemas/protobuf/{name}"))
+    click.echo(server.request("DELETE", f"/schemas/protobuf/{name}"))
 
 
 def _content(file: Path) -> str:

@@ -31,7 +31,7 @@ class RuleServer:
                 raise ServerRefusedError(f"{token_file} cannot be read: {error.strerror}") from error
         self._http = httpx.Client(base_url=self._url, headers=headers, timeout=60.0, trust_env=False)
 
-    def ask(self, method: str, path: str, body: Any = None, sql: str | None = None) -> Any:
+    def request(self, method: str, path: str, body: Any = None, sql: str | None = None) -> Any:
         """JSON as objects, anything else as text. Raises RefusedError."""
         given = {} if body is None else {"json": body}
         return self._asked(method, path, given, sql)

@@ -35,12 +35,12 @@ def command(server: RuleServer, name: str, strategy: str, count: int, follow: bo
     Example:
       opq-tools rule trace deep --count 3
     """
-    seen = set(server.ask("GET", f"/trace/rule/{name}"))
-    server.ask("POST", f"/rules/{name}/trace/start", {"strategy": strategy})
+    seen = set(server.request("GET", f"/trace/rule/{name}"))
+    server.request("POST", f"/rules/{name}/trace/start", {"strategy": strategy})
     printed = 0
     try:
         while follow or printed < count:
-            for trace_id in server.ask("GET", f"/trace/rule/{name}"):
+            for trace_id in server.request("GET", f"/trace/rule/{name}"):
                 if trace_id in seen or (not follow and printed == count):
                     continue
                 seen.add(trace_id)
@@ -52,7 +52,7 @@ def command(server: RuleServer, name: str, strategy: str, count: int, follow: bo
     except KeyboardInterrupt:
         return
     finally:
-        server.ask("POST", f"/rules/{name}/trace/stop")
+        server.request("POST", f"/rules/{name}/trace/stop")
 
 
 def text(tree: dict[str, Any]) -> str:
@@ -82,7 +82,7 @@ def _settled(server: RuleServer, trace_id: str) -> dict[str, Any] | None:
     until = time.monotonic() + _SETTLE_S
     while True:
         try:
-            tree: dict[str, Any] = server.ask("GET", f"/trace/{trace_id}")
+            tree: dict[str, Any] = server.request("GET", f"/trace/{trace_id}")
         except ServerRefusedError:
             return None
         if _has_ended(tree["span"]) or time.monotonic() > until:

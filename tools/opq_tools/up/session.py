@@ -52,7 +52,7 @@ class UpSession:
             _, first_ns = self._pages.get(incident["id"], (None, line.facts["monotonic_ns"]))
             self._pages.put(incident["id"], (incident, first_ns))
         else:
-            self.trace.take(line)
+            self.trace.read_line(line)
         return line
 
     def seen(self, incident_id: int, now_ns: int) -> SeenIncident | None:

@@ -69,7 +69,7 @@ class IncidentTrace:
         self._waveforms: Newest[object, int] = Newest()
         self._incidents: Newest[int, tuple[tuple[int, ...], int]] = Newest()
 
-    def take(self, line: ChildLine) -> None:
+    def read_line(self, line: ChildLine) -> None:
         """Note the moment that a log line reports; lines of other kinds are passed over."""
         facts = line.facts
         moment = facts.get("monotonic_ns")

@@ -105,7 +105,7 @@ def decode(coded: Sequence[CodedCycles]) -> list[Integers]:
     """
     read = [_Read(one) for one in coded]
     for one, runs in zip(read, decode_runs([one.runs for one in read]), strict=True):
-        one.take(runs)
+        one.take_runs(runs)
     for classes in {one.kinds.classes for one in read}:
         alike = [one for one in read if one.kinds.classes == classes]
         _walk(sorted(alike, key=lambda one: -one.stretches), classes)
@@ -140,7 +140,7 @@ class _Read:
         self.runs = RunsCoded(coded.body[_HEAD.size :], _centres(self.kinds), 2 * samples + 64)
         self.values: Integers = np.zeros(0, np.int64)
 
-    def take(self, runs: list[Integers]) -> None:
+    def take_runs(self, runs: list[Integers]) -> None:
         """Take the runs as decoded."""
         _check(runs, self.setup, self.samples, self.kinds.levels)
         told = runs[1:5]
@@ -152,7 +152,7 @@ class _Read:
         self._told = [run.reshape(-1, self.setup.parts)[: self.stretches] for run in told]
 
     @property
-    def asked(self) -> list[int]:
+    def coded_delays(self) -> list[int]:
         """The delay that each stretch codes to steer by."""
         found: list[int] = self._told[0].sum(axis=1).tolist()
         return found
@@ -208,7 +208,7 @@ def _courses(chunks: Sequence[_Read]) -> tuple[Integers, Integers]:
     for row, one in enumerate(chunks):
         if one.stretches:
             course = PredictorCourse(one.setup)
-            for delay in one.asked[:-1]:
+            for delay in one.coded_delays[:-1]:
                 course.advance(delay)
             periods[: one.stretches, row], lags[: one.stretches, row] = course.periods, course.lags
     return periods, lags

@@ -250,7 +250,7 @@ class PluginHost:
     def _factory(self, kind: str, type_name: str) -> Callable[[], Any]:
         owner = self._symbols.owner(kind, type_name)
         if owner is None:
-            known = ", ".join(self._symbols.symbols(kind)) or "none"
+            known = ", ".join(self.types(kind)) or "none"
             raise UnknownTypeError(f"{kind} type {type_name!r} is not known; there are: {known}", kind)
         make = functools.partial(self._make, owner, kind, type_name)
         if kind != "source":

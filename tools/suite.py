@@ -22,8 +22,10 @@ import psutil
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = sys.executable
 CORES = min(4, max(2, os.cpu_count() or 2))
+WORKERS = CORES + 1
+"""A third of a run waits: for processes to start, for a Box's next second."""
 PYTEST = (
-    PYTHON, "-m", "pytest", "-n", str(CORES), "--dist", "loadfile", "--hypothesis-profile", "ci",
+    PYTHON, "-m", "pytest", "-n", str(WORKERS), "--dist", "loadfile", "--hypothesis-profile", "ci",
     "--durations", "20", "--durations-min", "1",
 )  # fmt: skip
 FAILED_STEPS = "OPQ_FAILED_STEPS"

@@ -45,7 +45,8 @@ def test_a_killed_gateway_loses_no_sample_of_the_emulated_box(tmp_path: Path, hi
             until(lambda before=before: end_sample() > before + 12_000, 40, "samples after the kill")
             asked_ns = asked_again_ns(tmp_path / "log" / "gateway.log", "1", killed_ns)
             deaf_s.append((asked_ns - killed_ns) / 1e9)
-    blocks = Ring(folder, "1", 24.0).read_blocks(0, 2**62)
+        end = end_sample()  # what waits behind a later hole is written when the house ends, the hole given up
+    blocks = [block for block in Ring(folder, "1", 24.0).read_blocks(0, 2**62) if block.end_sample <= end]
     missing = sum(after.first_sample - before.end_sample for before, after in itertools.pairwise(blocks))
     assert missing <= Kills(tuple(deaf_s)).excused_samples, f"the Box was asked again after {deaf_s} s"
 

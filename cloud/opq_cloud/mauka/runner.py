@@ -130,7 +130,7 @@ class AnalysisRunner(MaukaPlugin):
                 self._attempt(event_id, again=True)
 
     def run(self, stop: Stop, ready: threading.Event | None = None) -> None:
-        """The plug-in's loop; what a crash left behind is analysed first."""
+        """Analyse events until `stop`; first those that were not finished when the process crashed."""
         self._next_check_s = self._clock()
         self._backlog.clear()
         super().run(stop, ready)

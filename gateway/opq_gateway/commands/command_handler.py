@@ -152,7 +152,7 @@ class CommandHandler:
                 desk.counters.add("commands_malformed")
 
     def serve_waiting(self) -> bool:
-        """Answer one whose samples have come, or whose time is over; False when there is none."""
+        """Answer one waiting request whose samples have come or whose time is over; False: none is ready."""
         now_s = self._monotonic_s()
         for number, waiting in enumerate(self._waiting):
             if now_s < min(waiting.look_s, waiting.until_s):
@@ -273,7 +273,7 @@ def addresses() -> str:
 
 
 def mac_address() -> str:
-    """Of the first interface that has one, by name; empty when none has."""
+    """The MAC address of the first network interface, by name, that has one; empty when none has."""
     try:
         paths = sorted(NETWORK.glob("*/address"))
         macs = [path.read_text().strip() for path in paths]

@@ -28,7 +28,7 @@ KIND = {"10_min": "10min", "2_h": "2h"}
 
 
 class Intervals:
-    """Of one Box: windows in, whose flags are certain, and finished Values out, in time order."""
+    """Takes one Box's windows when their flags are certain, and returns finished Values in time order."""
 
     def __init__(self, box_id: str, nominal_v: float, nominal_hz: float) -> None:
         self._box_id, self._nominal_v = box_id, nominal_v

@@ -167,7 +167,7 @@ class Measuring:
             self._guarded(box, _finish, job, mine)
 
     def _guarded(self, box: MeasuredBox, work: Callable[..., None], *arguments: object) -> None:
-        """What one Box's samples make fail is counted, told, and begins again; the others go on."""
+        """When one Box's samples raise an error it is counted and logged, and that Box alone begins again."""
         try:
             work(box, *arguments)
         except Exception:

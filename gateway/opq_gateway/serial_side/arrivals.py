@@ -1,4 +1,4 @@
-"""Arrivals: which monotonic time a sample index stands for, told by the earliest arrivals over minutes.
+"""Arrivals: the monotonic time of a sample index, estimated from the earliest arrivals over minutes.
 
 A block arrives after its last sample: by the frame's time on the line, by up to a round of the reader,
 and by whatever a busy machine adds. All of that only ever delays, so the truth lies along the lower
@@ -50,7 +50,7 @@ class Fit:
 
 
 class Arrivals:
-    """Of one run of sample indices."""
+    """The arrivals of one run of sample indices."""
 
     def __init__(self, rate_millihz: int) -> None:
         self._period_ns = 1e12 / rate_millihz

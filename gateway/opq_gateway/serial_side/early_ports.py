@@ -38,6 +38,7 @@ MARGIN_S = 0.5
 AGAIN_S = 0.5
 """So often a Box is asked again for what a bad line has lost meanwhile."""
 MOST_HOLES = 32
+"""At most so many are asked for at once; the next round asks for the others."""
 COMMAND_ID = 0xFFFF
 DEFAULT_BAUD = 921_600
 
@@ -80,7 +81,8 @@ class EarlyPort:
             if first < live.first_sample:
                 self._write(link.encode(Resend(first, live.first_sample - first), 1))
             self.asked_s = self._asked_again_s = now_s
-        self._arrive(blocks)
+        if blocks:
+            self._arrive(blocks)
         if now_s - self._asked_again_s >= AGAIN_S:
             self._asked_again_s = now_s
             for sequence, (first, end) in enumerate(self._holes(), start=2):

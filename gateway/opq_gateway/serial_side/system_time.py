@@ -141,7 +141,7 @@ class ClockWatch:
         return self._state
 
     def run(self, stop: threading.Event) -> None:
-        """Ask until `stop`; a change of source is told."""
+        """Ask until `stop`; a change of the time source is logged."""
         while not stop.is_set():
             before, self._state = self._state, self._ask()
             if before.source is not self._state.source:

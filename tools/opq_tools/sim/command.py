@@ -1,0 +1,51 @@
+"""The group `sim`: one module per subcommand, and what they share: where a running `sim` or `up` is."""
+
+from pathlib import Path
+
+import click
+
+from opq_proto.config import default_data_dir
+from opq_tools.lazy_group import LazyGroup
+
+PLACES = {
+    "run": ("opq_tools.sim.run", "Run N Boxes, each on its own pty, until Ctrl-C."),
+    "event": ("opq_tools.sim.event", "Disturb one Box of a running `sim` or `up` now."),
+}
+"""Subcommand -> the module whose `command` it is, and its line in the list."""
+
+
+class SimGroup(LazyGroup):
+    """`sim N …` is `sim run N …`: what is no subcommand starts Boxes."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.list_commands(ctx) and args[0] not in ("-h", "--help"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+def ports_folder(data_dir: Path | None, ports_dir: Path | None) -> Path:
+    """Where links and the control socket are: as given, else `ports` in the data folder, as with `up`."""
+    return ports_dir or (data_dir or default_data_dir()) / "ports"
+
+
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    help="Data folder of `up`. [${XDG_DATA_HOME:-~/.local/share}/opq]",
+)
+ports_dir_option = click.option(
+    "--ports-dir",
+    type=click.Path(path_type=Path),
+    help="Folder of ports and control socket. [DATA_DIR/ports]",
+)
+
+
+@click.group("sim", cls=SimGroup, places=PLACES)
+def command() -> None:
+    """Simulated Boxes on a simulated grid, and disturbances on demand.
+
+    \b
+    Examples:
+      opq-tools sim 3 --scenario lightning_dip
+      opq-tools sim event sag --box 1 --depth 0.7 --cycles 10
+    """

@@ -20,7 +20,7 @@ from opq_hil.gateway_faults.gauges import GatewayReading, SampleFlow
 from opq_hil.gateway_faults.places import free_offset
 from opq_hil.gateway_faults.runner import line, play_all, tally
 from opq_hil.gateway_faults.schedule import LAST_END_S, SPANS_S, Fault, FaultSchedule, draw
-from opq_hil.gateway_faults.service import ServiceProcess
+from opq_hil.gateway_faults.service import ServiceProcess, longest_deaf_s
 from opq_hil.gateway_faults.verdict import play, unexcused
 from opq_hil.gateway_faults.wire import FaultyRelay
 from opq_hil.gateway_faults.world import BOX_IDS
@@ -235,6 +235,14 @@ def test_a_service_is_started_again_and_says_how_long_nobody_was_heard(tmp_path:
         service.start()
     service.kill()
     assert (service.starts, service.deaf_s("2") > 0, service.complaints) == (2, True, [])
+
+
+def test_a_box_whose_answer_was_not_written_before_the_next_kill_was_not_asked() -> None:
+    changes = [(4.5, "12", False), (7.1, "12", True), (8.1, "", False), (9.6, "12", True)]
+    assert longest_deaf_s(changes, {}, "12", 20.0) == pytest.approx(2.6)
+    assert longest_deaf_s(changes, {(8.1, "12"): 8.0}, "12", 20.0) == pytest.approx(2.6)
+    assert longest_deaf_s(changes, {(8.1, "12"): 4.5}, "12", 20.0) == pytest.approx(5.1)
+    assert longest_deaf_s(changes, {(8.1, "12"): 4.5}, "1", 20.0) == pytest.approx(11.9)
 
 
 def reading(**counts: int) -> GatewayReading:

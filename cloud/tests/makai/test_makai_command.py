@@ -227,6 +227,8 @@ def test_an_event_survives_a_kill_between_trigger_and_answer_and_is_one(
     store = open_store(None, data_dir)
     try:
         makai.wait_for(lambda: any(record.finished for record in store.events()), START_S)
+        # it is asked again out of the opening on disk, perhaps before anybody subscribes to Measurements
+        makai.wait_for(lambda: (dip(), store.measurements("1", 0, at_ms + 1))[1], START_S)
         assert len(store.events()) == 1
         assert [wave.box_id for wave in store.event(1).waveforms] == ["1"]
         assert len(store.measurements("1", 0, at_ms + 1)) == 1

@@ -37,6 +37,12 @@ def newest_ns(data_dir: Path, box_id: str) -> int:
     return 0 if newest is None else newest.end_ns
 
 
+def newest_sample(data_dir: Path, box_id: str) -> int:
+    """Samples up to the ring's end, by the Box's own index; 0: the ring is empty."""
+    newest = _ring(data_dir, box_id).newest()
+    return 0 if newest is None else newest.end_sample
+
+
 def ring_contents(data_dir: Path, box_id: str) -> RingContents:
     """Everything in the ring now; its writer, if there is one, is not disturbed."""
     ring = _ring(data_dir, box_id)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -39,6 +40,9 @@ class ServiceProcess:
         self.last_words = ""
         """Its last line that is no log line: why it ended."""
         self._deaf: list[tuple[float, str, bool]] = []  # (when, Box or "" for all, whether it is heard then)
+        self._written: dict[
+            tuple[float, str], float
+        ] = {}  # (kill, Box): when its newest sample on disk was taken
         self.file_limit: int | None = None
         """Largest file it may write, bytes; None: any."""
         self._arguments = arguments
@@ -72,13 +76,19 @@ class ServiceProcess:
             with contextlib.suppress(ProcessLookupError):
                 resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (soft, resource.RLIM_INFINITY))
 
-    def kill(self) -> None:
-        """SIGKILL; it stays down until `start`."""
+    def kill(self, unwritten_s: Callable[[], Mapping[str, float]] = dict) -> None:
+        """SIGKILL; it stays down until `start`.
+
+        Args:
+            unwritten_s: Box -> seconds of samples that it had taken and that are not on disk after the kill.
+        """
         if self._process is not None:
-            self._deaf.append((time.monotonic(), "", False))
+            at_s = time.monotonic()
+            self._deaf.append((at_s, "", False))
             self._process.kill()
             self._process.wait()
             self._process = None
+            self._written |= {(at_s, box_id): at_s - age_s for box_id, age_s in unwritten_s().items()}
 
     def tend(self, now_s: float) -> None:
         """Start it again when it ended by itself."""
@@ -113,13 +123,7 @@ class ServiceProcess:
 
     def deaf_s(self, box_id: str) -> float:
         """The longest time from a kill, several in a row, or a plug pulled, until the Box was asked again."""
-        longest_s, since_s = 0.0, None
-        for at_s, whose, heard in sorted(self._deaf):
-            if whose in ("", box_id) and not heard and since_s is None:
-                since_s = at_s
-            elif whose == box_id and heard and since_s is not None:
-                longest_s, since_s = max(longest_s, at_s - since_s), None
-        return longest_s if since_s is None else max(longest_s, time.monotonic() - since_s)
+        return longest_deaf_s(self._deaf, self._written, box_id, time.monotonic())
 
     def _read(self, stream: IO[bytes]) -> None:
         """Through a pipe, so that a full disk does not take the log too."""
@@ -136,6 +140,31 @@ class ServiceProcess:
                     self._deaf.append((at_s, str(facts["box_id"]), OPENED in text))
                 if any(bad in text for bad in BAD):
                     self.complaints.append(f"{self.name}: {_short(text)}")
+
+
+def longest_deaf_s(
+    changes: Sequence[tuple[float, str, bool]],
+    written: Mapping[tuple[float, str], float],
+    box_id: str,
+    now_s: float,
+) -> float:
+    """The longest time that nobody asked a Box for samples, seconds.
+
+    A Box whose answer was on no disk yet when the process was killed was not asked.
+
+    Args:
+        changes: (when, Box or "" for all, whether it is heard from then on).
+        written: (kill, Box) -> when the newest sample that was on disk then had been taken.
+    """
+    longest_s, since_s = 0.0, None
+    asked: tuple[float, float] | None = None  # (since when nobody had, when somebody did)
+    for at_s, whose, heard in sorted(changes):
+        if whose in ("", box_id) and not heard and since_s is None:
+            lost = asked is not None and written.get((at_s, box_id), at_s) <= asked[1]
+            since_s = asked[0] if asked is not None and lost else at_s
+        elif whose == box_id and heard and since_s is not None:
+            longest_s, asked, since_s = max(longest_s, at_s - since_s), (since_s, at_s), None
+    return longest_s if since_s is None else max(longest_s, now_s - since_s)
 
 
 def _short(text: str) -> str:

@@ -20,6 +20,7 @@ from opq_hil.gateway_faults.evidence import (
     backlog,
     exported,
     newest_ns,
+    newest_sample,
     queued_to_ns,
     ring_contents,
 )
@@ -178,10 +179,11 @@ class FaultWorld:
                 self._wire.lossy = begins
             case "cloud_killed":
                 self._killed(self.cloud, begins)
+            case "gateway_killed" if begins:
+                self.gateway.kill(self._unwritten_s)
+                self._look()
             case "gateway_killed":
-                self._killed(self.gateway, begins)
-                if begins:
-                    self._look()
+                self.gateway.start()
             case "disk_full":
                 self._disk.fill(self.gateway, begins)
             case "clock_stepped":
@@ -194,6 +196,13 @@ class FaultWorld:
                 box_id = fault.box_id or ""
                 pair = read_secret_file(self._keys.box_secret(box_id))
                 self._ear.duplicate = (box_id, pair) if begins else None
+
+    def _unwritten_s(self) -> dict[str, float]:
+        """Seconds of samples, per Box, that a killed gateway did not bring to its disk."""
+        return {
+            box_id: (box.samples - newest_sample(self._disk.folder, box_id)) * 1000 / box.source.rate_millihz
+            for box_id, box in self._boxes.boxes.items()
+        }
 
     def _look(self) -> None:
         """What a killed gateway has on its disk, for later."""

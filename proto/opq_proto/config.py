@@ -20,7 +20,7 @@ import dataclasses
 import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar, cast, dataclass_transform
@@ -35,6 +35,7 @@ from opq_proto.errors import ConfigError
 __all__ = ["Field", "build", "default_data_dir", "load", "read_document", "section"]
 
 Config = TypeVar("Config")
+CrossCheck = Callable[[Mapping[str, Any]], Iterable[Problem]]
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False, arbitrary_types_allowed=True)
 
@@ -58,17 +59,23 @@ def default_data_dir() -> Path:
 
 
 def load(
-    cls: type[Config], path: Path | str | None = None, overrides: Mapping[str, Any] | None = None
+    cls: type[Config],
+    path: Path | str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    cross_check: CrossCheck | None = None,
 ) -> Config:
     """A `cls` from a file (None: all defaults) with `overrides` on top.
 
     Args:
         overrides: nested, or with dotted keys (`uplink.endpoint`); None values count as not given.
+        cross_check: finds what the fields cannot see, such as a name that no other key defines. It gets the
+            document before its types are checked, so that its problems are reported together with theirs.
     Raises:
         ConfigError: the file cannot be read, or has problems; its text lists them all.
     """
     document = {} if path is None else read_document(path)
-    return build(cls, document, "configuration" if path is None else Path(path).name, overrides)
+    where = "configuration" if path is None else Path(path).name
+    return build(cls, document, where, overrides, cross_check)
 
 
 def read_document(path: Path | str) -> dict[str, Any]:
@@ -103,10 +110,13 @@ def build(
     document: Mapping[str, Any],
     where: str = "configuration",
     overrides: Mapping[str, Any] | None = None,
+    cross_check: CrossCheck | None = None,
 ) -> Config:
     """A `cls` from keys and values; `where` names their origin in the error. As `load`."""
     problems: list[Problem] = []
     known = _known(cls, _merge(document, _expand(overrides or {})), (), problems)
+    if cross_check is not None:
+        problems += cross_check(known)
     config: Config | None = None
     try:
         # through JSON: strict, and yet a list for a tuple and text for a path, as files have them

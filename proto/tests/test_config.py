@@ -2,6 +2,7 @@
 
 import math
 import tomllib
+from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from pydantic import field_validator
 from pydantic.dataclasses import dataclass as plain_pydantic
 
 from opq_proto.config import Field, build, load, section
+from opq_proto.config_problems import Problem
 from opq_proto.config_sample import sample_toml
 from opq_proto.errors import ConfigError
 
@@ -264,3 +266,17 @@ def test_the_sample_tells_default_range_and_help_and_loads_back(tmp_path: Path) 
     assert str(caught.value).count("\n") == 1  # only what is required is missing
     assert build(WithRange, tomllib.loads(sample_toml(WithRange))) == WithRange()
     assert build(Gateway, {**tomllib.loads(sample), **GOOD}) == build(Gateway, GOOD)
+
+
+def test_a_cross_check_reports_together_with_the_fields() -> None:
+    def no_zero(document: Mapping[str, Any]) -> list[Problem]:
+        return [Problem(("ring_hours",), f"is {document['ring_hours']}; box 1 wants two hours")]
+
+    document = GOOD | {"ring_hours": 1.0, "nominal_hz": 51, "rng_hours": 2}
+    with pytest.raises(ConfigError) as raised:
+        build(Gateway, document, cross_check=no_zero)
+    text = str(raised.value)
+    assert "3 problems" in text
+    assert "box 1 wants two hours" in text
+    with pytest.raises(ConfigError, match="box 1 wants"):
+        build(Gateway, GOOD | {"ring_hours": 1.0}, cross_check=no_zero)

@@ -13,7 +13,6 @@ from opq_cloud.config import TriggeringServiceSection
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.event_requests import new_token, request_identity
 from opq_cloud.service import ServiceCounters
-from opq_cloud.sockets import Socket
 from opq_cloud.store.store import CloudStore
 from opq_proto import log
 from opq_proto.decision import NS_PER_MS, Decision, window_ns
@@ -21,7 +20,6 @@ from opq_proto.errors import StoreError
 from opq_proto.messages import Measurement, Trigger
 from opq_proto.rate_limit import RateLimitedLog
 from opq_proto.wire import data_command
-from opq_proto.zmq_inbox import try_send
 
 RETRY_S = 1.0
 RETRIES_KEPT = 1000
@@ -165,10 +163,17 @@ class EventOpenings:
         self._refused: deque[tuple[Trigger, Measurement | None, Decision]] = deque(maxlen=RETRIES_KEPT)
         self._retry_s = 0.0
 
-    def begin(self, store: CloudStore, requests: Socket, accept: Callable[[Measurement], object]) -> None:
-        """At each start of the service. `accept` takes the Measurement whose event is on disk."""
+    def begin(
+        self, store: CloudStore, send: Callable[[bytes], bool], accept: Callable[[Measurement], object]
+    ) -> None:
+        """At each start of the service.
+
+        Args:
+            send: a command on its way to a Box; False when nobody takes it now.
+            accept: takes the Measurement whose event is on disk.
+        """
         config = self._config
-        self._store, self._requests, self._accept = store, requests, accept
+        self._store, self._send, self._accept = store, send, accept
         newest = store.events(limit=config.merge_events)
         self._recent = RecentEvents(
             config.merge_events,
@@ -262,7 +267,7 @@ class EventOpenings:
         identity = request_identity(trigger.token, self._instance)
         for box_id in trigger.box_ids:
             command = data_command(box_id, trigger.start_ns, trigger.end_ns, identity)
-            if not try_send(self._requests, [command]):
+            if not self._send(command):
                 # the acquisition broker is away for long; the event service asks again
                 self._counters.add("commands_dropped")
 

@@ -23,6 +23,7 @@ import zmq
 
 from opq_cloud.config import TriggeringServiceSection
 from opq_cloud.makai.boxes import BoxRegister
+from opq_cloud.makai.measurement_judge import MeasurementJudge
 from opq_cloud.makai.measurement_writer import MeasurementWriter
 from opq_cloud.makai.openings import EventOpenings
 from opq_cloud.makai.trigger_plugins import TriggerPlugin
@@ -31,7 +32,7 @@ from opq_cloud.service import CloudContext, HealthReport, ServiceCounters
 from opq_cloud.sockets import BURST, POLL_MS, Socket, connect, open_socket, service_context
 from opq_cloud.store.store import CloudStore
 from opq_proto import log
-from opq_proto.decision import Decision, Nominal, window_ns
+from opq_proto.decision import Nominal
 from opq_proto.errors import FrameError, StoreError
 from opq_proto.messages import Measurement
 from opq_proto.rate_limit import RateLimitedLog
@@ -96,6 +97,7 @@ class TriggeringService:
         self._triggers = TriggersInUse(config, self.counters, self._log)
         self._boxes = BoxRegister(nominal)
         self._openings = EventOpenings(config, self.instance, self._boxes, self.counters)
+        self._judge = MeasurementJudge(self._boxes, self._triggers, self._openings)
         self._writer: MeasurementWriter | None = None
         self._data_dir = data_dir
         self._rules: RuleHost | None = None
@@ -127,7 +129,9 @@ class TriggeringService:
                 self._log,
                 lambda box_id, text: self._acknowledge(acknowledgements, box_id, text),
             )
-            self._openings.begin(store, requests, writer.accept_measurement)
+            self._openings.begin(
+                store, lambda command: try_send(requests, [command]), writer.accept_measurement
+            )
             writer_stop = threading.Event()
             thread = threading.Thread(target=writer.run, args=(writer_stop,), name="measurement-writer")
             thread.start()
@@ -195,28 +199,12 @@ class TriggeringService:
             self.counters.add("malformed")
             self._limited.warning("measurement.malformed", error=str(error))
             return
-        if not measurement.backfilled:
-            self._boxes.note_heard(measurement.box_id, measurement.timestamp_ms)
-            if not measurement.crossing:
-                self._boxes.note_window(measurement.box_id, window_ns(measurement))
         if self._rules is not None:
             self._rules.offer_measurement(measurement)
-        onset = self._judge(measurement)
+        opened = self._judge.judge(measurement)
         self._minutes.add_measurement(measurement)
-        if onset is None or not self._openings.open_at_onset(measurement, onset, stored=True):
+        if not opened:
             writer.accept_measurement(measurement)
-
-    def _judge(self, measurement: Measurement) -> Decision | None:
-        """The first onset that a trigger sees in it; what is over is noted."""
-        nominal = self._boxes.nominal_of(measurement)
-        onset: Decision | None = None
-        for plugin in self._triggers.all:
-            decision = plugin.decide(measurement, nominal)
-            if decision is not None and decision.span_ns is not None:
-                self._openings.note_end(measurement.box_id, decision, time.monotonic())
-            elif onset is None:
-                onset = decision
-        return onset
 
     def _show_new_triggers(self) -> None:
         """A trigger that was installed, or a version that knows nothing of what came before."""

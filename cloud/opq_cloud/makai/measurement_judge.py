@@ -1,0 +1,50 @@
+"""What Makai does with one Measurement: its Box was heard, triggers judge it, an onset opens an event.
+
+Without sockets and with a clock that is handed in: the triggering service runs it live, a simulated history
+under a virtual clock.
+"""
+
+import time
+from collections.abc import Callable
+
+from opq_cloud.makai.boxes import BoxRegister
+from opq_cloud.makai.openings import EventOpenings
+from opq_cloud.makai.triggers_in_use import TriggersInUse
+from opq_proto.decision import window_ns
+from opq_proto.messages import Measurement
+
+
+class MeasurementJudge:
+    """Belongs to one loop, as what it is given does."""
+
+    def __init__(
+        self,
+        boxes: BoxRegister,
+        triggers: TriggersInUse,
+        openings: EventOpenings,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._boxes = boxes
+        self._triggers = triggers
+        self._openings = openings
+        self._now = monotonic_s
+
+    def judge(self, measurement: Measurement) -> bool:
+        """True: an event was opened for it, and whoever stores events accepts the Measurement with it.
+
+        The first onset that a trigger sees in it counts; what is over is noted.
+        """
+        box_id = measurement.box_id
+        if not measurement.backfilled:
+            self._boxes.note_heard(box_id, measurement.timestamp_ms)
+            if not measurement.crossing:
+                self._boxes.note_window(box_id, window_ns(measurement))
+        nominal = self._boxes.nominal_of(measurement)
+        onset = None
+        for plugin in self._triggers.all:
+            decision = plugin.decide(measurement, nominal)
+            if decision is not None and decision.span_ns is not None:
+                self._openings.note_end(box_id, decision, self._now())
+            elif onset is None:
+                onset = decision
+        return onset is not None and self._openings.open_at_onset(measurement, onset, stored=True)

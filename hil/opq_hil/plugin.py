@@ -5,10 +5,15 @@ pytest --hil-backend board --hil-port /dev/ttyUSB0 --hil-firmware DIR
 def test_my_idea(hil_bench):
     run = hil_bench.run(World(10 * NS))
     assert when(run.capture.heard, "sampling") < 2 * NS
+
+def test_my_broker(foreign_boxes):
+    foreign_boxes("cur", {"1": Generator(seed=1)}, KeyFolder(data_dir / "curve"), port_offset=100)
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
@@ -16,6 +21,11 @@ from opq_hil.backends.backend import BACKENDS, Backend, BackendError, backend
 from opq_hil.backends.firmware import BOARDS, VARIABLE, Firmware, FirmwareError, read_firmware
 from opq_hil.backends.qemu import ABSENT
 from opq_hil.suites.scenario import Bench
+
+if TYPE_CHECKING:  # loaded by the tests that use them
+    from opq_hil.box.source import SampleSource
+    from opq_hil.foreign.host import ForeignEndpoints, ForeignHost
+    from opq_proto.keys import KeyFolder
 
 WALL_LIMIT_S = 900.0
 SMOKE = "test_stock_qemu_smoke.py"
@@ -71,6 +81,31 @@ def hil_bench(
     folder = hil_folder / request.node.name
     print(f"HIL: {hil_backend.version}; worlds, logs and reports in {folder}")  # shown when the test fails
     return Bench(hil_backend, hil_firmware, folder, WALL_LIMIT_S)
+
+
+class ForeignBoxes(Protocol):
+    """What the fixture `foreign_boxes` gives."""
+
+    def __call__(
+        self,
+        generation: str,
+        sources: Mapping[str, "SampleSource"],
+        keys: "KeyFolder",
+        port_offset: int = 0,
+        endpoints: "ForeignEndpoints | None" = None,
+    ) -> "ForeignHost": ...
+
+
+@pytest.fixture
+def foreign_boxes() -> Iterator[ForeignBoxes]:
+    """Boxes of the original (generation `cur` or `leg`) on CURVE, until the test ends.
+
+    foreign_boxes("cur", {"1": Generator(seed=1)}, KeyFolder(data_dir / "curve"), port_offset=100)
+    """
+    from opq_hil.foreign.generations import foreign_host
+
+    with ExitStack() as running:
+        yield lambda *told, **named: running.enter_context(foreign_host(*told, **named))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

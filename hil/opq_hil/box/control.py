@@ -17,9 +17,11 @@ import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from opq_hil.box.host import BoxHost
+from opq_hil.box.source import SampleSource
+from opq_hil.mains.disturbance import MainsDisturbance, PlacedDisturbance
+from opq_hil.mains.events import GridEvent
 from opq_hil.mains.on_demand import numbers_for, on_demand, words
 from opq_proto import log
 from opq_proto.errors import OpqError, PortBusyError
@@ -31,14 +33,37 @@ NUMBER_KEYS = ("depth", "cycles", "angle_deg", "hz", "degrees")
 EVENT_KEYS = ("do", "box", "kind", *NUMBER_KEYS)
 
 
+class HostedBox(Protocol):
+    """A Box with samples of its own."""
+
+    @property
+    def source(self) -> SampleSource: ...
+
+
+class EventHost(Protocol):
+    """Who runs Boxes that can be disturbed: `BoxHost`, or one of Boxes without ptys."""
+
+    @property
+    def boxes(self) -> Mapping[str, HostedBox]: ...
+
+    @property
+    def ports(self) -> dict[str, str]: ...
+
+    def add_event(
+        self, box_id: str, event: GridEvent | MainsDisturbance
+    ) -> GridEvent | PlacedDisturbance: ...
+
+    def run(self, stop: threading.Event) -> None: ...
+
+
 class Control:
-    """Serves one `BoxHost`; `run` in a thread of its own.
+    """Serves one host of Boxes; `run` in a thread of its own.
 
     Attributes:
         malformed: requests that were not understood or not possible.
     """
 
-    def __init__(self, host: BoxHost, folder: Path) -> None:
+    def __init__(self, host: EventHost, folder: Path) -> None:
         self.malformed = 0
         self._host = host
         self._folder = folder
@@ -198,7 +223,7 @@ def request_control(folder: Path, request: Mapping[str, Any], timeout_s: float =
     return answer
 
 
-def serve(host: BoxHost, folder: Path | None, stop: threading.Event) -> None:
+def serve(host: EventHost, folder: Path | None, stop: threading.Event) -> None:
     """Host Boxes until `stop`, with a control socket in `folder`.
 
     Raises:

@@ -10,29 +10,52 @@ from opq_hil.box.control import serve
 from opq_hil.box.fleet import Fleet, plan_fleet
 from opq_hil.box.host import BoxHost
 from opq_proto import log
+from opq_proto.config import default_data_dir
 from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import ConfigError, OpqError
 from opq_tools.sim.command import data_dir_option, ports_dir_option, ports_folder
+from opq_tools.sim.foreign import run_foreign
 
 
 @click.command("run", short_help="Run N Boxes, each on its own pty, until Ctrl-C.")
 @click.argument("boxes", metavar="N", type=click.IntRange(1, 200))
 @click.option("--scenario", help="Scenario file, or the name of a shipped one, e.g. lightning_dip.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of all random numbers.")
+@click.option(
+    "--foreign",
+    type=click.Choice(["cur", "leg"]),
+    help="As Boxes of the original's Rust (cur) or C++ (leg) generation, on DATA_DIR's brokers; no ptys.",
+)
+@click.option("--first-id", type=click.IntRange(0), help="--foreign: ids from this one on. [as without it]")
+@click.option("--port-offset", type=int, default=0, help="--foreign: that of the brokers. [0]")
 @data_dir_option
 @ports_dir_option
 def command(
-    boxes: int, scenario: str | None, seed: int, data_dir: Path | None, ports_dir: Path | None
+    boxes: int,
+    scenario: str | None,
+    seed: int,
+    foreign: str | None,
+    first_id: int | None,
+    port_offset: int,
+    data_dir: Path | None,
+    ports_dir: Path | None,
 ) -> None:
     """Run N Boxes, each on its own pty, until Ctrl-C: the scenario's first, then undisturbed ones.
 
     Prints one line per Box, `box ID PATH`; PATH speaks the serial link of a Box.
 
-    Example: opq-tools sim 3 --scenario lightning_dip
+    \b
+    Examples:
+      opq-tools sim 3 --scenario lightning_dip
+      opq-tools sim 2 --foreign cur --first-id 101     # beside a running `up`
     """
     log.configure("boxes", "warning")
     folder = ports_folder(data_dir, ports_dir)
     hosted = _first(plan_fleet(scenario=scenario, sim=boxes, seed=seed), boxes)
+    if foreign is not None:
+        place = ports_dir or (data_dir or default_data_dir()) / "foreign"  # `up` has its own in `ports`
+        run_foreign(foreign, hosted, first_id, data_dir or default_data_dir(), port_offset, place)
+        return
     host = BoxHost(hosted, ports_dir=folder)
 
     def tell() -> None:

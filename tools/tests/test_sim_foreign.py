@@ -1,0 +1,124 @@
+"""`opq-tools sim N --foreign cur|leg`, and the pytest fixture, at a triggering broker on moved ports."""
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+from free_ports import free_offset
+
+from opq_cloud.config import TriggeringBrokerSection
+from opq_cloud.makai.triggering_broker import TriggeringBroker
+from opq_hil.mains.generator import Generator
+from opq_proto.errors import OpqError
+from opq_proto.keys import KeyFolder
+from opq_proto.opq_pb2 import TriggerMessage
+from opq_proto.opqbox3_pb2 import Measurement
+from opq_proto.ports import endpoint
+from opq_tools.sim import command
+
+TOOLS = [sys.executable, "-m", "opq_tools.cli", "sim"]
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[tuple[int, KeyFolder, Any]]:
+    """A port offset, the keys of the data folder `tmp_path`, a subscriber of what the broker passes on."""
+    offset, keys = free_offset(), KeyFolder(tmp_path / "curve")
+    keys.create(True, [])
+    section = TriggeringBrokerSection(
+        box_endpoint=endpoint("triggering_box", offset),
+        backend_endpoint=endpoint("triggering_backend", offset),
+    )
+    stop, ready = threading.Event(), threading.Event()
+    thread = threading.Thread(target=TriggeringBroker(section, keys).run, args=(stop, ready))
+    thread.start()
+    context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+    try:
+        assert ready.wait(60)
+        subscriber = context.socket(zmq.SUB)
+        subscriber.subscribe(b"")
+        subscriber.connect(section.backend_endpoint)
+        yield offset, keys, subscriber
+    finally:
+        context.destroy(linger=0)
+        stop.set()
+        thread.join(60)
+
+
+def test_sim_runs_boxes_of_the_original_under_keys_of_the_folder_until_ctrl_c(
+    broker: tuple[int, KeyFolder, Any], tmp_path: Path
+) -> None:
+    offset, keys, subscriber = broker
+    told = [
+        "2",
+        "--foreign",
+        "cur",
+        "--first-id",
+        "41",
+        "--data-dir",
+        str(tmp_path),
+        "--port-offset",
+        str(offset),
+    ]
+    process = subprocess.Popen([*TOOLS, *told], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        heard = set()
+        while heard != {41, 42}:
+            assert subscriber.poll(60_000), process.communicate(timeout=5)
+            topic, body = subscriber.recv_multipart()
+            found = Measurement.FromString(body)
+            assert topic == b"%04d" % found.box_id and not found.HasField("sequence")
+            heard.add(found.box_id)
+        event = ["event", "sag", "--box", "41", "--ports-dir", str(tmp_path / "foreign")]
+        done = subprocess.run([*TOOLS, *event], capture_output=True, text=True, timeout=120, check=False)
+        assert (done.returncode, done.stdout) == (0, "box 41: sag to 0.7 of its voltage for 10 cycles\n")
+        while found.box_id != 41 or found.metrics["rms"].min > 100:
+            assert subscriber.poll(60_000)
+            found = Measurement.FromString(subscriber.recv_multipart()[1])
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.communicate(timeout=60)
+    where = endpoint("triggering_box", offset)
+    assert (process.returncode, out, err) == (0, f"box 41 cur {where}\nbox 42 cur {where}\n", "")
+    assert keys.box_public("42").exists()
+
+
+def test_the_fixture_hosts_boxes_of_both_generations_until_the_test_ends(
+    broker: tuple[int, KeyFolder, Any], foreign_boxes: Any
+) -> None:
+    offset, keys, subscriber = broker
+    foreign_boxes("leg", {"7": Generator(seed=1)}, keys, port_offset=offset)
+    foreign_boxes("cur", {"8": Generator(seed=2)}, keys, port_offset=offset)
+    heard: dict[bytes, bytes] = {}
+    while set(heard) != {b"7", b"0008"}:
+        assert subscriber.poll(60_000)
+        topic, body = subscriber.recv_multipart()
+        heard[topic] = body
+    assert TriggerMessage.FromString(heard[b"7"]).rms == pytest.approx(120, rel=0.01)
+    assert Measurement.FromString(heard[b"0008"]).metrics["rms"].average == pytest.approx(120, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "wanted"),
+    [
+        (("1", "--foreign", "cur"), 1, "opqserver.key is missing: whose brokers?"),
+        (("1", "--foreign", "leg", "--first-id", "2147483648"), 2, "2147483647"),
+        (("2", "--foreign", "leg", "--scenario", "sag_230v_50hz"), 1, "230 V would be clipped"),
+        (("1", "--foreign", "cur", "--port-offset", "60000"), 2, "65535"),
+    ],
+)
+def test_what_cannot_be_is_an_error_that_says_why(
+    words: tuple[str, ...], code: int, wanted: str, tmp_path: Path
+) -> None:
+    if "missing" not in wanted:
+        KeyFolder(tmp_path / "curve").create(True, [])
+    with pytest.raises(OpqError, match=wanted) as raised:
+        command.main([*words, "--data-dir", str(tmp_path)], standalone_mode=False)
+    assert raised.value.exit_code == code

@@ -1,0 +1,174 @@
+"""What a cause sees of the network when it happens: the state before, and what follows from a change of it.
+
+A `Site` is made by the `PowerSystem` for one cause; its answers are per outlet, in the order of the Boxes.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_hil.mains.courses import FloatArray
+from opq_hil.power_system.disturbance_terms import ComplexArray, DisturbanceTerms
+from opq_hil.power_system.faults import ShortCircuit
+from opq_hil.power_system.network import PowerNetwork, SequenceImpedances
+from opq_hil.power_system.outlet_voltage import Outlet, SystemPhase
+from opq_hil.power_system.shunts import Shunt
+from opq_hil.power_system.switching import AS_CONFIGURED, Switching
+
+WAVE_KM_PER_S = 290_000.0
+"""Speed of a wave along overhead lines, 0.97 c; in cables it is half of it. Source: Greenwood, "Electrical
+Transients in Power Systems", chapter 9."""
+DEAD_PU = 1e-3
+"""Below this share of nominal an outlet is dead: what happens then is not seen there."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkState:
+    """What stands otherwise than in the file, for as long as nothing changes it again."""
+
+    switching: Switching = AS_CONFIGURED
+    shunts: tuple[Shunt, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class SolvedCause:
+    """What a cause comes to."""
+
+    terms: DisturbanceTerms
+    end_s: float
+    """When the disturbance is over at its place."""
+    words: str
+    """One line for people."""
+    place: str
+    """Where; a place of the network."""
+    state_after: NetworkState | None = None
+    """The network from then on; None: as before."""
+
+
+class Site:
+    """The network around a cause at `start_s`.
+
+    Args:
+        state: what earlier causes left for good.
+        chance: numbers of this cause alone, the same in every run of one seed.
+    """
+
+    def __init__(
+        self,
+        network: PowerNetwork,
+        outlets: Sequence[Outlet],
+        phase: SystemPhase,
+        state: NetworkState,
+        start_s: float,
+        chance: np.random.Generator,
+    ) -> None:
+        self.network = network
+        self.outlets = tuple(outlets)
+        self.phase = phase
+        self.state = state
+        self.start_s = start_s
+        self.chance = chance
+        self.nominal_hz = network.config.nominal_hz
+
+    @cached_property
+    def before_v(self) -> ComplexArray:
+        """(outlets,) phasors before, V rms."""
+        return self.volts_of(self.state)
+
+    @cached_property
+    def nominal_v(self) -> FloatArray:
+        """(outlets,) declared volts."""
+        return np.array([outlet.nominal_v for outlet in self.outlets])
+
+    @property
+    def alive(self) -> NDArray[np.bool_]:
+        """(outlets,) which have a voltage before."""
+        return np.abs(self.before_v) > DEAD_PU * self.nominal_v
+
+    def volts_of(
+        self,
+        state: NetworkState,
+        faults: Iterable[ShortCircuit] = (),
+        shunts: Iterable[Shunt] = (),
+    ) -> ComplexArray:
+        """(outlets,) phasors of a state of the network, with faults and shunts on top, V rms."""
+        solved = self.network.voltages((*state.shunts, *shunts), faults, state.switching)
+        return self._at_outlets(solved)
+
+    def changes(self, after_v: ComplexArray) -> ComplexArray:
+        """(outlets,) of the voltage before: after / before - 1; 0 at outlets that are dead."""
+        return self.changes_from(self.before_v, after_v)
+
+    def changes_from(self, before_v: ComplexArray, after_v: ComplexArray) -> ComplexArray:
+        """(outlets,) as `changes`, from another state than that before."""
+        safe = np.where(self.alive, before_v, 1.0)
+        return np.where(self.alive, after_v / safe - 1, 0.0)
+
+    def place_v(self, place: str) -> ComplexArray:
+        """(3,) phasors of phases a, b, c at a place before, V rms to neutral."""
+        network = self.network.with_places([place])
+        solved = network.voltages(self.state.shunts, (), self.state.switching)
+        return solved[network.node(place)]
+
+    def place_nominal_v(self, place: str) -> float:
+        """Nominal volts of a place, phase to neutral."""
+        return self.network.nominal_v(place)
+
+    def thevenin(self, place: str, order: int = 1, with_loads: bool = False) -> SequenceImpedances:
+        """Impedances of the network from a place, ohm, in the state before."""
+        return self.network.thevenin(place, order, with_loads, self.state.switching)
+
+    def injected_v(self, order: int, place: str, currents_a: ComplexArray) -> ComplexArray:
+        """(outlets,) volts rms of one order from (3,) amperes into phases a, b, c of a place."""
+        solved = self.network.harmonic_voltages(
+            order, {place: currents_a}, self.state.shunts, self.state.switching
+        )
+        return self._at_outlets(solved)
+
+    def injected_at(self, order: int, place: str, currents_a: ComplexArray) -> ComplexArray:
+        """(3,) volts rms at the place itself, as `injected_v`."""
+        solved = self.network.harmonic_voltages(
+            order, {place: currents_a}, self.state.shunts, self.state.switching
+        )
+        return solved[self.network.with_places([place]).node(place)]
+
+    def delays_s(self, place: str) -> FloatArray:
+        """(outlets,) seconds that a wave needs from a place."""
+        far = {bus: self.network.distance_km(place, bus) for bus in {each.bus for each in self.outlets}}
+        return np.array([far[each.bus] / WAVE_KM_PER_S for each in self.outlets])
+
+    def distances_km(self, place: str) -> FloatArray:
+        """(outlets,) kilometres of line from a place."""
+        return self.delays_s(place) * WAVE_KM_PER_S
+
+    def downstream(self, place: str) -> NDArray[np.bool_]:
+        """(outlets,) which are fed through a place, or are at it."""
+        buses = {each.bus for each in self.outlets}
+        network = self.network.with_places([place, *buses])
+        behind = {
+            bus: network.upstream(place, bus) or network.node(bus) == network.node(place) for bus in buses
+        }
+        return np.array([behind[each.bus] for each in self.outlets])
+
+    def moment_on_wave(self, place: str, phase: int, angle_deg: float) -> float:
+        """The first moment from `start_s` at which a phase of a place is at this angle; 0: zero, rising.
+
+        The grid's speed is taken as even over one cycle, which is true to a microsecond.
+        """
+        value = complex(self.place_v(place)[phase])
+        here = float(self.phase.cycles(np.array([self.start_s]))[0]) + float(np.angle(value)) / (2 * math.pi)
+        span = np.array([self.start_s, self.start_s + 1 / self.nominal_hz])
+        speed = float(np.diff(self.phase.cycles(span))[0]) * self.nominal_hz
+        return self.start_s + ((angle_deg / 360 - here) % 1.0) / speed
+
+    def turn(self, at_s: float) -> float:
+        """Phase of the grid at a moment, rad."""
+        return 2 * math.pi * (float(self.phase.cycles(np.array([at_s]))[0]) % 1.0)
+
+    def _at_outlets(self, solved: dict[str, ComplexArray]) -> ComplexArray:
+        node = self.network.node
+        return np.array([solved[node(each.bus)][each.phase] for each in self.outlets], dtype=np.complex128)

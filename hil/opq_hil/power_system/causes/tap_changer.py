@@ -1,0 +1,52 @@
+"""A tap changer under load: the voltage behind its transformer steps, one tap after the other.
+
+Steps of 1.25 to 1.67 % every 3 to 10 s; IEC 60214-1, and Kundur, "Power System Stability and Control", 11.2.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from opq_hil.power_system.causes.cause import Cause, limit
+from opq_hil.power_system.causes.site import Site, SolvedCause
+from opq_hil.power_system.disturbance_terms import DisturbanceTerms, FundamentalTerm
+from opq_hil.power_system.places import PlaceError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TapChange(Cause):
+    """Some taps up or down, for good; `at` is the transformer."""
+
+    name: ClassVar[str] = "tap_change"
+    words: ClassVar[str] = "a transformer's taps, one after the other"
+    steps: float = limit(1.0, -17.0, 17.0)
+    """Up (a higher voltage behind it) or, below 0, down."""
+    step_percent: float = limit(1.5, 0.1, 5.0)
+    every_s: float = limit(5.0, 0.1, 600.0)
+
+    def solved(self, site: Site) -> SolvedCause:
+        transformers = {each.id: each for each in site.network.config.transformer}
+        if self.at not in transformers:
+            known = ", ".join(transformers) or "none is defined"
+            raise PlaceError(f"{self.at!r} is no transformer of the network; want one of {known}")
+        count = round(abs(self.steps))
+        if not count:
+            raise ValueError("tap_change: steps is 0; want at least one up or down")
+        taps = dict(site.state.switching.taps_pu)
+        at_pu = taps.get(self.at, transformers[self.at].tap_pu)
+        state, before_v, terms = site.state, site.before_v, []
+        for number in range(count):
+            at_pu += math.copysign(self.step_percent / 100, self.steps)
+            taps[self.at] = at_pu
+            state = replace(state, switching=replace(state.switching, taps_pu=tuple(sorted(taps.items()))))
+            after_v = site.volts_of(state)
+            moment_s = site.start_s + number * self.every_s
+            terms.append(FundamentalTerm(moment_s, math.inf, site.changes_from(before_v, after_v)))
+            before_v = after_v
+        place = transformers[self.at].to_bus
+        end_s = site.start_s + (count - 1) * self.every_s + 1 / site.nominal_hz
+        way = "up" if self.steps > 0 else "down"
+        words = f"{self.at}: {count} tap{'s' * (count > 1)} {way}, now {at_pu:.4g} pu"
+        return SolvedCause(
+            DisturbanceTerms(site.start_s, site.delays_s(place), tuple(terms)), end_s, words, place, state
+        )

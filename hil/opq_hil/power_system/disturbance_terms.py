@@ -1,0 +1,296 @@
+"""What a solved cause does to voltages: factors on the fundamental, slip, and what is added.
+
+    v(t) = sqrt(2) |V0 prod f_k| shape(phase) + sum of what is added
+    phase = grid + angle(V0 prod f_k) / 2 pi + slip, in cycles
+
+Each term has one course in time, common to all outlets, and one complex size per outlet: a network is
+linear, so that what one source does differs between outlets by a number only. All are closed forms or
+fixed tables of the time since the term began, so any moment can be had without those before it.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_hil.mains.courses import FloatArray
+
+ComplexArray = NDArray[np.complex128]
+
+TAIL = 20.0
+"""Time constants after which a decay is nothing any more: 2e-9, below a microvolt at an outlet."""
+
+
+class TermCourse(Protocol):
+    """How a term goes on after it began."""
+
+    @property
+    def constant(self) -> bool:
+        """Whether it is 1 at any time."""
+        ...
+
+    def at(self, since_s: FloatArray) -> ComplexArray:
+        """(n,) its size, against the size per outlet, `since_s` (n,) seconds after it began."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ConstantCourse:
+    """1 for as long as the term lasts."""
+
+    constant: bool = True
+
+    def at(self, since_s: FloatArray) -> ComplexArray:
+        return np.ones(len(since_s), dtype=np.complex128)
+
+
+@dataclass(frozen=True, slots=True)
+class DecayCourse:
+    """exp(-t / decay_s), from 1."""
+
+    decay_s: float
+    constant: bool = False
+
+    def at(self, since_s: FloatArray) -> ComplexArray:
+        return np.exp(-since_s / self.decay_s).astype(np.complex128)
+
+
+@dataclass(frozen=True, slots=True)
+class TableCourse:
+    """Straight lines between points; before the first and after the last their values."""
+
+    seconds: FloatArray
+    """(m,) rising."""
+    values: ComplexArray
+    """(m,)."""
+    constant: bool = False
+
+    def at(self, since_s: FloatArray) -> ComplexArray:
+        real = np.interp(since_s, self.seconds, self.values.real)
+        return np.asarray(real + 1j * np.interp(since_s, self.seconds, self.values.imag))
+
+
+@dataclass(frozen=True, slots=True)
+class ModulationCourse:
+    """A mean and a sum of sines: what a load that fluctuates takes."""
+
+    mean: float
+    hz: FloatArray
+    peaks: FloatArray
+    starts_rad: FloatArray
+    constant: bool = False
+
+    def at(self, since_s: FloatArray) -> ComplexArray:
+        total = np.full(len(since_s), self.mean)
+        for hz, peak, start in zip(self.hz, self.peaks, self.starts_rad, strict=True):
+            total += peak * np.sin(2 * math.pi * np.mod(hz * since_s, 1.0) + start)
+        return total.astype(np.complex128)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedCourse:
+    """A telegram: 1 during the ones of `bits`, 0 else; IEC 61000-2-2:2002, 4.10 has the levels allowed."""
+
+    bits: str
+    bit_s: float
+    constant: bool = False
+
+    def at(self, since_s: FloatArray) -> ComplexArray:
+        number = np.floor(since_s / self.bit_s + 1e-9).astype(np.int64)
+        on = np.array([bit == "1" for bit in self.bits] + [False])
+        return on[np.clip(number, 0, len(self.bits))].astype(np.complex128)
+
+
+CONSTANT = ConstantCourse()
+
+
+@dataclass(frozen=True, slots=True)
+class FundamentalTerm:
+    """A factor 1 + changes * course on the fundamental of each outlet."""
+
+    start_s: float
+    end_s: float
+    changes: ComplexArray
+    """(outlets,) of the voltage there before."""
+    course: TermCourse = CONSTANT
+
+    def touches(self, index: int) -> bool:
+        """Whether an outlet gets anything of it."""
+        return bool(self.changes[index] != 0)
+
+    def factor(self, since_s: FloatArray, index: int) -> ComplexArray:
+        """(n,) by which the voltage of an outlet is multiplied."""
+        return np.asarray(1 + self.changes[index] * self.course.at(since_s))
+
+
+@dataclass(frozen=True, slots=True)
+class SlipTerm:
+    """A part of the network that turns at a speed of its own: cycles gained against the grid."""
+
+    start_s: float
+    end_s: float
+    seconds: FloatArray
+    """(m,) after the start, rising, from 0."""
+    gained_cycles: FloatArray
+    """(m,) at `seconds`, straight lines between."""
+    outlets: NDArray[np.bool_]
+    """(outlets,) which are in it."""
+
+    def touches(self, index: int) -> bool:
+        """Whether an outlet is in it."""
+        return bool(self.outlets[index])
+
+    def cycles(self, since_s: FloatArray) -> FloatArray:
+        """(n,) cycles gained."""
+        return np.interp(since_s, self.seconds, self.gained_cycles)
+
+
+class AddedTerm(Protocol):
+    """Volts on top of the fundamental."""
+
+    @property
+    def start_s(self) -> float: ...
+
+    @property
+    def end_s(self) -> float: ...
+
+    def touches(self, index: int) -> bool:
+        """Whether an outlet gets anything of it."""
+        ...
+
+    def volts_at(self, since_s: FloatArray, grid: FloatArray, index: int) -> FloatArray:
+        """(n,) instantaneous volts at an outlet, `since_s` after it began, at the grid's phase in cycles."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HarmonicTerm:
+    """A harmonic on top: sqrt(2) Im(volts course exp(2 pi j order cycles)), cycles those of the grid.
+
+    Order 0 is a direct voltage: Re(volts course).
+    """
+
+    start_s: float
+    end_s: float
+    order: int
+    volts: ComplexArray
+    """(outlets,) rms."""
+    course: TermCourse = CONSTANT
+
+    def touches(self, index: int) -> bool:
+        return bool(self.volts[index] != 0)
+
+    def volts_at(self, since_s: FloatArray, grid: FloatArray, index: int) -> FloatArray:
+        sized = self.volts[index] * self.course.at(since_s)
+        if self.order == 0:
+            return np.asarray(sized.real)
+        turn = np.exp(2j * math.pi * np.mod(self.order * grid, 1.0))
+        return np.asarray(math.sqrt(2) * (sized * turn).imag)
+
+
+@dataclass(frozen=True, slots=True)
+class ToneTerm:
+    """A tone of its own frequency on top: sqrt(2) Im(volts course exp(2 pi j hz t)), t since it began."""
+
+    start_s: float
+    end_s: float
+    hz: float
+    volts: ComplexArray
+    """(outlets,) rms."""
+    course: TermCourse = CONSTANT
+
+    def touches(self, index: int) -> bool:
+        return bool(self.volts[index] != 0)
+
+    def volts_at(self, since_s: FloatArray, grid: FloatArray, index: int) -> FloatArray:
+        turn = np.exp(2j * math.pi * np.mod(self.hz * since_s, 1.0))
+        return np.asarray(math.sqrt(2) * (self.volts[index] * self.course.at(since_s) * turn).imag)
+
+
+@dataclass(frozen=True, slots=True)
+class RingingTerm:
+    """A damped oscillation: Im(volts exp((-1 / decay_s + 2 pi j hz) t)), t since it began."""
+
+    start_s: float
+    hz: float
+    decay_s: float
+    volts: ComplexArray
+    """(outlets,) peak."""
+
+    @property
+    def end_s(self) -> float:
+        return self.start_s + TAIL * self.decay_s
+
+    def touches(self, index: int) -> bool:
+        return bool(self.volts[index] != 0)
+
+    def volts_at(self, since_s: FloatArray, grid: FloatArray, index: int) -> FloatArray:
+        speed = -1 / self.decay_s + 2j * math.pi * self.hz
+        return np.asarray((self.volts[index] * np.exp(speed * since_s)).imag)
+
+
+@dataclass(frozen=True, slots=True)
+class ImpulseTerm:
+    """A surge of two exponentials whose largest value is `volts`; rise_s below decay_s (time constants).
+
+    Source: the double exponential of IEC 60060-1:2010, annex B.
+    """
+
+    start_s: float
+    rise_s: float
+    decay_s: float
+    volts: FloatArray
+    """(outlets,) peak, with sign."""
+
+    @property
+    def end_s(self) -> float:
+        return self.start_s + TAIL * self.decay_s
+
+    @property
+    def top(self) -> float:
+        """Largest value of exp(-t / decay_s) - exp(-t / rise_s)."""
+        rise, decay = self.rise_s, self.decay_s
+        top_s = math.log(decay / rise) * rise * decay / (decay - rise)
+        return math.exp(-top_s / decay) - math.exp(-top_s / rise)
+
+    def touches(self, index: int) -> bool:
+        return bool(self.volts[index] != 0)
+
+    def volts_at(self, since_s: FloatArray, grid: FloatArray, index: int) -> FloatArray:
+        since = np.maximum(since_s, 0.0)
+        surge = np.exp(-since / self.decay_s) - np.exp(-since / self.rise_s)
+        return np.asarray(self.volts[index] / self.top * surge)
+
+
+@dataclass(frozen=True, slots=True)
+class DisturbanceTerms:
+    """All that one disturbance does; times are those at its place, an outlet sees them `delays_s` later."""
+
+    start_s: float
+    delays_s: FloatArray
+    """(outlets,) from its place to each outlet."""
+    fundamental: tuple[FundamentalTerm, ...] = ()
+    slips: tuple[SlipTerm, ...] = ()
+    added: tuple[AddedTerm, ...] = ()
+    last_s: float = field(init=False)
+    """When its last term is over at the furthest outlet; inf: never."""
+
+    def __post_init__(self) -> None:
+        ends = [self.start_s, *(term.end_s for term in self.terms)]
+        object.__setattr__(self, "last_s", max(ends) + float(self.delays_s.max(initial=0.0)))
+
+    @property
+    def terms(self) -> tuple[FundamentalTerm | SlipTerm | AddedTerm, ...]:
+        """All of them."""
+        return (*self.fundamental, *self.slips, *self.added)
+
+    def moments_s(self, index: int) -> tuple[float, ...]:
+        """Finite moments at an outlet at which one of its terms begins or ends, rising, each once."""
+        delay_s = float(self.delays_s[index])
+        found: set[float] = set()
+        for term in self.terms:
+            if term.touches(index):
+                found |= {term.start_s + delay_s, term.end_s + delay_s}
+        return tuple(sorted(moment for moment in found if math.isfinite(moment)))

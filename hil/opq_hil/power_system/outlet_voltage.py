@@ -1,0 +1,169 @@
+"""The voltage of one outlet: a steady state of the network, and what disturbances do to it.
+
+An `OutletVoltage` is the `BoxVoltage` of one outlet of a `PowerSystem`. Nothing is stepped: each moment is
+computed from the disturbances that are known of it, so any block gives the same numbers.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from opq_hil.mains.courses import EDGE_S, FloatArray
+from opq_hil.mains.wave import ORDERS, Harmonic, shape
+from opq_hil.power_system.box_voltage import SteadyVoltage
+from opq_hil.power_system.disturbance_terms import DisturbanceTerms, FundamentalTerm, HarmonicTerm, SlipTerm
+
+JITTER_S = 1e-3
+"""Moments of a block are rising but for jitter below this."""
+
+
+class SystemPhase(Protocol):
+    """The phase of the whole system, as `mains.grid.Grid` and `SystemFrequency` have it."""
+
+    def cycles(self, t_s: FloatArray) -> FloatArray: ...
+
+
+class DisturbanceRecord(Protocol):
+    """Where an outlet reads what happens: a `PowerSystem`."""
+
+    def before(self, end_s: float) -> Sequence[DisturbanceTerms]:
+        """All that is remembered and begins before `end_s`, in the order in which it began."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Outlet:
+    """Where a Box is plugged in, and what it sees while nothing happens."""
+
+    box_id: str
+    bus: str
+    phase: int
+    """0, 1, 2: a, b, c."""
+    nominal_v: float
+    nominal_hz: float
+    harmonics: tuple[Harmonic, ...] = ()
+    dc_v: float = 0.0
+
+
+class OutletVoltage:
+    """One outlet's voltage; a `BoxVoltage`.
+
+    Args:
+        index: which outlet of the terms' arrays.
+        base_v: its phasor in the undisturbed network, V rms; the angle is that of a sine at phase 0.
+    """
+
+    def __init__(
+        self, outlet: Outlet, index: int, base_v: complex, phase: SystemPhase, record: DisturbanceRecord
+    ) -> None:
+        self.outlet = outlet
+        self.nominal_v = outlet.nominal_v
+        self.nominal_hz = outlet.nominal_hz
+        self._index = index
+        self._base_v = base_v
+        self._phase = phase
+        self._record = record
+        self._ratios = np.zeros(ORDERS, dtype=np.complex128)
+        self._ratios[0] = 1.0
+        for each in outlet.harmonics:
+            turn = np.exp(1j * math.radians(each.phase_deg))
+            self._ratios[each.order - 1] += each.percent / 100 * turn
+
+    def volts(self, t_s: FloatArray) -> FloatArray:
+        """(n,) instantaneous volts at `t_s`, (n,) rising seconds after the run's start."""
+        if len(t_s) == 0:
+            return np.empty(0)
+        if len(t_s) == 1:  # NumPy multiplies a single complex number another way, a last bit off
+            return self.volts(np.repeat(t_s, 2))[:1]
+        grid = self._phase.cycles(t_s)
+        size_v, turned = self._fundamental(t_s)
+        total = size_v * shape(self.outlet.harmonics, grid + turned, fundamental=True)
+        total *= math.sqrt(2)
+        total += self.outlet.dc_v
+        for terms, delay_s in self._during(float(t_s[0]), float(t_s[-1])):
+            for term in terms.added:
+                span = _inside(t_s, term.start_s + delay_s, term.end_s + delay_s)
+                if span is not None and term.touches(self._index):
+                    since_s = t_s[span] - (term.start_s + delay_s)
+                    total[span] += term.volts_at(since_s, grid[span], self._index)
+        return np.asarray(total, dtype=np.float64)
+
+    def cycles(self, t_s: FloatArray) -> FloatArray:
+        """(n,) phase of its fundamental in cycles; it jumps where the fundamental's does."""
+        if len(t_s) == 0:
+            return np.empty(0)
+        return np.asarray(self._phase.cycles(t_s) + self._fundamental(t_s)[1])
+
+    def steady(self, start_s: float, end_s: float) -> SteadyVoltage | None:
+        """The voltage of [start_s, end_s); None: something begins, ends or goes on changing within it."""
+        value, dc_v, index = self._base_v, self.outlet.dc_v, self._index
+        added = np.zeros(ORDERS, dtype=np.complex128)
+        for terms, delay_s in self._during(start_s, end_s):
+            for term in terms.terms:
+                begin_s, stop_s = term.start_s + delay_s, term.end_s + delay_s
+                if stop_s <= start_s or begin_s >= end_s or not term.touches(index):
+                    continue
+                if begin_s > start_s or stop_s < end_s:
+                    return None
+                if isinstance(term, FundamentalTerm) and term.course.constant:
+                    value *= 1 + complex(term.changes[index])
+                elif isinstance(term, HarmonicTerm) and term.course.constant and term.order <= ORDERS:
+                    if term.order:
+                        added[term.order - 1] += term.volts[index]
+                    else:
+                        dc_v += float(term.volts[index].real)
+                else:
+                    return None
+        size_v = abs(value)
+        ratios = self._ratios.copy()
+        if size_v > 0:
+            ratios += added / size_v * np.exp(-1j * np.arange(1, ORDERS + 1) * np.angle(value))
+        return SteadyVoltage(size_v, ratios, dc_v)
+
+    def changes(self, start_s: float, end_s: float) -> tuple[float, ...]:
+        """Moments within [start_s, end_s), rising, at which a term of a disturbance begins or ends here."""
+        found: set[float] = set()
+        for terms, _ in self._during(start_s, end_s):
+            found |= set(terms.moments_s(self._index))
+        return tuple(sorted(moment for moment in found if start_s <= moment < end_s))
+
+    def _during(self, start_s: float, end_s: float) -> Iterator[tuple[DisturbanceTerms, float]]:
+        """What may touch a span here, with its delay."""
+        for terms in self._record.before(end_s + JITTER_S):
+            if terms.last_s > start_s - JITTER_S:
+                yield terms, float(terms.delays_s[self._index])
+
+    def _fundamental(self, t_s: FloatArray) -> tuple[FloatArray | float, FloatArray | float]:
+        """(n,) rms of the fundamental, and the cycles by which it is before the grid's phase."""
+        size: FloatArray | float = abs(self._base_v)
+        turned: FloatArray | float = float(np.angle(self._base_v)) / (2 * math.pi)
+        index = self._index
+        for terms, delay_s in self._during(float(t_s[0]), float(t_s[-1])):
+            turning: tuple[FundamentalTerm | SlipTerm, ...] = (*terms.fundamental, *terms.slips)
+            for term in turning:
+                span = _inside(t_s, term.start_s + delay_s, term.end_s + delay_s)
+                if span is None or not term.touches(index):
+                    continue
+                since_s = t_s[span] - (term.start_s + delay_s)
+                gained = np.zeros(len(t_s))
+                if isinstance(term, FundamentalTerm):
+                    factor = term.factor(since_s, index)
+                    sizes = np.ones(len(t_s))
+                    sizes[span] = np.abs(factor)
+                    size = size * sizes
+                    gained[span] = np.angle(factor) / (2 * math.pi)
+                else:
+                    gained[span] = term.cycles(since_s)
+                turned = turned + gained
+        return size, turned
+
+
+def _inside(t_s: FloatArray, start_s: float, end_s: float) -> np.ndarray | None:
+    """(n,) which moments lie in [start_s, end_s); None: none of them."""
+    if t_s[-1] < start_s - JITTER_S or t_s[0] >= end_s + JITTER_S:
+        return None
+    inside = (t_s >= start_s - EDGE_S) & (t_s < end_s - EDGE_S)
+    return inside if inside.any() else None

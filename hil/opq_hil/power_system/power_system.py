@@ -1,0 +1,158 @@
+"""A network with outlets, a frequency, and causes that happen in it: the one truth of a run.
+
+Causes are solved in the order in which they begin, each in the network as earlier ones left it, and not
+before somebody wants a moment after its beginning: so events can be added while it runs. Those that overlap
+in time multiply the fundamental (what is dead stays dead) and add the rest.
+"""
+
+import heapq
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from opq_hil.power_system.causes.cause import Cause
+from opq_hil.power_system.causes.site import NetworkState, Site, SolvedCause
+from opq_hil.power_system.disturbance_terms import DisturbanceTerms
+from opq_hil.power_system.network import PowerNetwork
+from opq_hil.power_system.outlet_voltage import Outlet, OutletVoltage, SystemPhase
+from opq_proto.errors import OpqError
+
+KEEP_S = 3600.0
+"""How long what is over is remembered: as long as a gateway may ask for old waveforms in one run."""
+MOST_WAITING = 10_000
+CAUSE_STREAM = 0x0CA5
+
+
+@dataclass(frozen=True, slots=True)
+class GridDisturbance:
+    """A cause that has happened, and what it came to."""
+
+    number: int
+    """From 1, in the order in which they were put in; stands in the truth."""
+    cause: Cause
+    solved: SolvedCause
+    system: "PowerSystem"
+
+    @property
+    def start_s(self) -> float:
+        """When it begins at its place."""
+        return self.solved.terms.start_s
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A cause of the schedule that could not happen, and why."""
+
+    number: int
+    cause: Cause
+    reason: str
+
+
+class PowerSystem:
+    """One network, many outlets.
+
+    Args:
+        scheduled: (seconds, cause) in rising order, endless if wanted; read as far as moments are asked for.
+
+    Attributes:
+        refused: causes that could not be solved when their time came.
+        on_disturbance: called with each disturbance, in order, as soon as it is solved.
+    """
+
+    def __init__(
+        self,
+        network: PowerNetwork,
+        phase: SystemPhase,
+        outlets: Sequence[Outlet],
+        seed: int = 1,
+        scheduled: Iterable[tuple[float, Cause]] = (),
+        keep_s: float = KEEP_S,
+    ) -> None:
+        self.network = network.with_places([outlet.bus for outlet in outlets])
+        self.phase = phase
+        self.outlets = tuple(outlets)
+        self.refused: list[Refusal] = []
+        self.on_disturbance: Callable[[GridDisturbance], None] | None = None
+        self._seed = seed
+        self._keep_s = keep_s
+        self._scheduled = iter(scheduled)
+        self._next = next(self._scheduled, None)
+        self._waiting: list[tuple[float, int, Cause]] = []
+        self._number = 0
+        self._state = NetworkState()
+        self._terms: tuple[DisturbanceTerms, ...] = ()
+        self._reached_s = 0.0
+        self._lock = threading.Lock()
+        base_v = self._site(0.0, 0).before_v
+        self.voltages = {
+            outlet.box_id: OutletVoltage(outlet, index, complex(base_v[index]), phase, self)
+            for index, outlet in enumerate(self.outlets)
+        }
+        """By Box id."""
+
+    @property
+    def reached_s(self) -> float:
+        """No cause can begin before this moment any more: somebody has read up to it."""
+        return self._reached_s
+
+    def add(self, cause: Cause, at_s: float = 0.0) -> float:
+        """Let a cause happen at `at_s`, or as soon as nobody has read that far; from any thread.
+
+        Returns:
+            the moment that it is planned for.
+        Raises:
+            PlaceError, ValueError: it cannot happen in this network.
+            OpqError: too many wait already.
+        """
+        with self._lock:
+            if len(self._waiting) >= MOST_WAITING:
+                raise OpqError(f"{MOST_WAITING} causes wait already; want fewer at once")
+            at_s = max(at_s, self._reached_s)
+            cause.solved(self._site(at_s, 0))  # what is wrong is said now
+            self._number += 1
+            heapq.heappush(self._waiting, (at_s, self._number, cause))
+            return at_s
+
+    def before(self, end_s: float) -> Sequence[DisturbanceTerms]:
+        """All terms that are remembered and may begin before `end_s`, in the order in which they began."""
+        if end_s > self._reached_s:
+            with self._lock:
+                self._solve_until(end_s)
+        return self._terms
+
+    def _solve_until(self, end_s: float) -> None:
+        while True:
+            planned_s = self._next[0] if self._next is not None else float("inf")
+            waiting_s = self._waiting[0][0] if self._waiting else float("inf")
+            if min(planned_s, waiting_s) >= end_s:
+                break
+            if self._next is not None and planned_s <= waiting_s:
+                self._number += 1
+                at_s, number, cause = planned_s, self._number, self._next[1]
+                self._next = next(self._scheduled, None)
+            else:
+                at_s, number, cause = heapq.heappop(self._waiting)
+            self._happen(at_s, number, cause)
+        self._reached_s = max(self._reached_s, end_s)
+
+    def _happen(self, at_s: float, number: int, cause: Cause) -> None:
+        try:
+            solved = cause.solved(self._site(at_s, number))
+        except (OpqError, ValueError) as error:
+            self.refused.append(Refusal(number, cause, str(error)))
+            return
+        self._forget(at_s - self._keep_s)
+        self._terms = (*self._terms, solved.terms)
+        if solved.state_after is not None:
+            self._state = solved.state_after
+        if self.on_disturbance is not None:
+            self.on_disturbance(GridDisturbance(number, cause, solved, self))
+
+    def _forget(self, before_s: float) -> None:
+        self._terms = tuple(terms for terms in self._terms if terms.last_s >= before_s)
+
+    def _site(self, at_s: float, number: int) -> Site:
+        chance = np.random.Generator(np.random.PCG64((self._seed, CAUSE_STREAM, number)))
+        return Site(self.network, self.outlets, self.phase, self._state, at_s, chance)

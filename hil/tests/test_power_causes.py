@@ -1,0 +1,186 @@
+"""Causes, each held to a closed form that does not come from it."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from power_system_under_test import NOMINAL_V, moments, rms_v, small_network, system_with
+
+from opq_hil.power_system.causes.capacitor_switching import CapacitorSwitching
+from opq_hil.power_system.causes.fault import Fault
+from opq_hil.power_system.causes.lightning import Lightning
+from opq_hil.power_system.causes.lost_neutral import LostNeutral
+from opq_hil.power_system.causes.motor_start import MotorStart
+from opq_hil.power_system.causes.site import WAVE_KM_PER_S
+from opq_hil.power_system.causes.tap_changer import TapChange
+from opq_hil.power_system.causes.transformer_energising import TransformerEnergising, pulse_series
+
+OMEGA = 2 * math.pi * 50
+
+
+def test_a_capacitor_bank_rings_at_one_over_two_pi_root_lc_from_an_empty_bank():
+    bank = CapacitorSwitching(at="mv", kvar=1200.0)
+    system = system_with(bank)
+    source = small_network().thevenin("mv").z1
+    capacitance = 1200e3 / (OMEGA * 20_000.0**2)
+    wanted_hz = 1 / (2 * math.pi * math.sqrt(source.imag / OMEGA * capacitance))
+    outlet = system.voltages["4"]
+    (start_s,) = outlet.changes(0.4, 0.55)[:1]
+    steady = outlet.steady(2.0, 2.02)
+    assert steady is not None
+    t_s = start_s + np.arange(2000) / 200_000
+    turn = 2 * math.pi * outlet.cycles(t_s)
+    free = outlet.volts(t_s) - math.sqrt(2) * steady.fundamental_v * np.sin(turn)
+    assert outlet.volts(np.array([start_s]))[0] == pytest.approx(0.0, abs=0.002 * 11_547)
+    rising = np.flatnonzero((free[:-1] < 0) & (free[1:] >= 0))
+    crossings = rising - free[rising] / (free[rising + 1] - free[rising])
+    found_hz = 200_000 * (len(crossings) - 1) / (crossings[-1] - crossings[0])
+    assert found_hz == pytest.approx(wanted_hz, rel=0.005)
+    tops = np.array([np.abs(free[a:b]).max() for a, b in pairwise(rising)])
+    falls = np.log(tops[:-1] / tops[1:]) * found_hz
+    damping = source.real / (2 * source.imag / OMEGA)
+    assert falls.std() < 0.03 * falls.mean()  # one exponential
+    assert falls.mean() > damping  # the loads damp too
+
+
+def test_a_starting_motor_takes_its_impedance_share_and_lets_go_when_it_runs():
+    system = system_with(MotorStart(at="lv2", kw=75.0, starting_pf=0.3))
+    source = small_network().thevenin("lv2", with_loads=True).z1
+    kva = 6.0 * 75.0 / 0.8
+    admittance = kva * 1e3 / 400.0**2 * complex(0.3, -math.sqrt(1 - 0.09))
+    before_v = rms_v(system, "3", 0.4)
+    wanted = 1 / abs(1 + source * admittance)
+    assert rms_v(system, "3", 0.5) / before_v == pytest.approx(wanted, rel=0.002)
+    running = rms_v(system, "3", 10.0) / before_v
+    assert 0.99 < running < 1.0
+    assert rms_v(system, "3", 25.0) == pytest.approx(before_v, rel=1e-9)
+    course = [rms_v(system, "3", at_s) for at_s in np.arange(0.5, 6.0, 0.1)]
+    assert np.all(np.diff(course) > -1e-3 * before_v)
+
+
+def test_a_heavier_motor_runs_up_for_longer():
+    ends = []
+    for inertia_s in (0.3, 0.6):
+        seen = []
+        system = system_with()
+        system.on_disturbance = seen.append
+        system.add(MotorStart(at="lv2", inertia_s=inertia_s), 0.5)
+        system.before(1.0)
+        ends.append(seen[0].solved.end_s - 0.5)
+    assert ends[1] == pytest.approx(2 * ends[0], rel=0.15)
+
+
+def test_the_series_of_an_inrush_pulse_is_that_of_the_pulse():
+    half = 1.1
+    x = 2 * math.pi * np.arange(1 << 16) / (1 << 16)
+    wrapped = np.minimum(x, 2 * math.pi - x)
+    pulse = np.where(wrapped < half, np.cos(wrapped) - math.cos(half), 0.0)
+    lines = np.fft.rfft(pulse).real / len(x) * np.array([1, *[2] * (len(x) // 2)])
+    assert pulse_series(half, (0, 1, 2, 3, 7)) == pytest.approx(lines[[0, 1, 2, 3, 7]], abs=1e-8)
+
+
+def test_inrush_has_a_second_harmonic_that_decays_and_an_rms_that_recovers():
+    system = system_with(TransformerEnergising(at="feeder1/2km", rating_kva=2000.0))
+    outlet = system.voltages["1"]
+    sizes = []
+    for start_s in np.arange(0.54, 1.4, 0.2):
+        volts = outlet.volts(start_s + np.arange(240) / 12_000)
+        sizes.append(abs(np.fft.rfft(volts)[2]) / 120)
+    assert sizes[0] > 0.005 * NOMINAL_V * math.sqrt(2)
+    assert np.all(np.diff(sizes) < 0)
+    assert sizes[-1] < sizes[0] / 5
+    assert rms_v(system, "1", 0.54) < 0.995 * rms_v(system, "1", 0.4)
+
+
+def test_a_stroke_beside_a_line_induces_what_rusck_says_and_reaches_outlets_by_distance():
+    stroke = Lightning(at="feeder2/3km", current_ka=20.0, distance_m=100.0, height_m=10.0)
+    assert stroke.surge_kv == pytest.approx(30 * 20 * 10 / 100 * (1 + 0.4 / math.sqrt(2 - 0.16)))
+    system = system_with(stroke)
+    at_s = {box: system.voltages[box].changes(0.4, 0.6)[0] for box in "1234"}
+    assert at_s["2"] - at_s["4"] == pytest.approx((5.0 - 3.0) / WAVE_KM_PER_S)
+    assert at_s["1"] - at_s["4"] == pytest.approx(5.0 / WAVE_KM_PER_S)
+    clean = system_with()
+    t_s = at_s["2"] + np.arange(200) * 1e-6
+    surge = system.voltages["2"].volts(t_s) - clean.voltages["2"].volts(t_s)
+    arriving_kv = stroke.surge_kv / (1 + 0.0002 * stroke.surge_kv * 5.0)
+    assert surge.max() == pytest.approx(10 * arriving_kv, rel=1e-3)
+
+
+def test_a_direct_stroke_flashes_over_and_the_breaker_clears_it():
+    system = system_with(Lightning(at="feeder2/3km", distance_m=0.0, breaker="feeder2", recloses=1.0))
+    start_s = system.voltages["2"].changes(0.4, 0.6)[0]
+    assert rms_v(system, "2", start_s + 0.2) < 1.0
+    assert rms_v(system, "2", start_s + 0.52) == pytest.approx(rms_v(system, "2", 0.4), rel=1e-6)
+    assert rms_v(system, "1", start_s + 0.2) == pytest.approx(rms_v(system, "1", 0.4), rel=0.01)
+
+
+def test_a_fault_that_stays_opens_the_breaker_again_and_leaves_the_feeder_dead():
+    fault = Fault(
+        at="feeder2/3.1km",
+        type="LLL",
+        clear_ms=80.0,
+        breaker="feeder2",
+        recloses=2.0,
+        permanent=True,
+        open_s=5.0,
+    )
+    system = system_with(fault)
+    outlet = system.voltages["2"]
+    at_s = outlet.changes(0.4, 20.0)
+    assert np.diff(at_s) == pytest.approx([0.08, 0.4, 0.08, 2.0, 0.08, 5.0])
+    dead = [outlet.steady(a + 1e-3, b - 1e-3) for a, b in zip(at_s[1::2], at_s[2::2], strict=False)]
+    assert [state is not None and state.fundamental_v < 1.0 for state in dead] == [True] * 3
+    other = system.voltages["4"].steady(at_s[0] + 0.01, at_s[0] + 0.05)
+    assert other is not None
+    network = small_network()
+    near, whole = network.thevenin("mv").z1, network.thevenin("feeder2/3.1km").z1
+    divider = abs(whole - near) / abs(whole)
+    assert other.fundamental_v / 11_547 == pytest.approx(divider, rel=0.01)
+
+
+def test_a_fault_begins_at_its_point_on_wave():
+    system = system_with(Fault(at="feeder2/3.1km", type="LG", angle_deg=90.0), hz=50.3)
+    first_s = system.voltages["4"].changes(0.4, 0.6)[0] - 3.1 / WAVE_KM_PER_S
+    clean = system_with(hz=50.3)
+    assert clean.voltages["4"].cycles(np.array([first_s]))[0] % 1.0 == pytest.approx(0.25, abs=1e-3)
+
+
+def test_taps_multiply_what_is_behind_and_stay():
+    system = system_with(TapChange(at="t0", steps=3.0, step_percent=1.5, every_s=0.5))
+    before_v = rms_v(system, "3", 0.4)
+    found = [rms_v(system, "3", at_s) / before_v for at_s in (0.6, 1.1, 1.6, 500.0)]
+    assert found == pytest.approx([1.015, 1.03, 1.045, 1.045], rel=1e-3)
+    refused = system_with(TapChange(at="t9"))
+    refused.before(1.0)
+    assert "t9" in refused.refused[0].reason
+
+
+def test_a_lost_neutral_raises_the_light_phase_and_lowers_the_heavy_one():
+    system = system_with(LostNeutral(at="lv2", seconds=2.0))
+    heavy, light = rms_v(system, "2", 1.0), rms_v(system, "3", 1.0)
+    assert heavy < 0.8 * NOMINAL_V < 1.1 * NOMINAL_V < light
+    assert rms_v(system, "1", 1.0) == pytest.approx(rms_v(system, "1", 0.4), rel=1e-4)
+    assert rms_v(system, "2", 3.0) == pytest.approx(rms_v(system, "2", 0.4), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("made", "words"),
+    [
+        (lambda: Fault(at="mv", clear_ms=0.0), "clear_ms is 0; want 1 to 600000"),
+        (lambda: MotorStart(at="mv", kw=float("nan")), "kw is nan"),
+        (lambda: Lightning(at="mv", current_ka=1000.0), "current_ka is 1000; want 1 to 300"),
+    ],
+)
+def test_a_number_out_of_range_is_refused_by_name(made, words):
+    with pytest.raises(ValueError, match=words):
+        made()
+
+
+def test_what_cannot_happen_in_this_network_is_refused_when_it_is_put_in():
+    system = system_with()
+    for cause in (Fault(at="feeder9/1km"), Fault(at="feeder2/80km"), Fault(at="mv", breaker="nothing")):
+        with pytest.raises(Exception, match=r"feeder9|80|nothing"):
+            system.add(cause)
+    assert not system.refused
+    assert len(moments(0.0, 0.1)) == 1200

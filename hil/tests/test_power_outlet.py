@@ -1,0 +1,77 @@
+"""The voltage of an outlet: any block, steady states, events while it runs, what is forgotten."""
+
+import numpy as np
+import pytest
+from power_system_under_test import OUTLETS, moments, rms_v, small_network, system_with
+
+from opq_hil.mains.grid import Grid
+from opq_hil.power_system.causes.capacitor_switching import CapacitorSwitching
+from opq_hil.power_system.causes.fault import Fault
+from opq_hil.power_system.causes.lightning import Lightning
+from opq_hil.power_system.causes.motor_start import MotorStart
+from opq_hil.power_system.causes.tap_changer import TapChange
+from opq_hil.power_system.causes.transformer_energising import TransformerEnergising
+from opq_hil.power_system.power_system import PowerSystem
+
+MANY = (
+    CapacitorSwitching(at="mv", kvar=900.0),
+    Lightning(at="feeder1/1.5km"),
+    MotorStart(at="lv2", kw=55.0),
+    TransformerEnergising(at="feeder1/2km", rating_kva=1600.0),
+    Fault(at="feeder2/3.1km", type="LL", breaker="feeder2", recloses=1.0),
+)
+
+
+@pytest.mark.parametrize("size", [1, 37, 4096])
+def test_any_block_size_gives_the_same_bits(size):
+    t_s = moments(0.49, 0.55 if size == 1 else 1.2)
+    for box_id in "123":
+        whole = system_with(*MANY).voltages[box_id]
+        pieces = system_with(*MANY).voltages[box_id]
+        parts = [pieces.volts(t_s[at : at + size]) for at in range(0, len(t_s), size)]
+        assert np.array_equal(whole.volts(t_s), np.concatenate(parts))
+
+
+def test_a_steady_state_is_what_the_samples_are():
+    system = system_with(TapChange(at="t0"), Fault(at="feeder2/3.1km", type="LL", clear_ms=400.0))
+    outlet = system.voltages["1"]
+    begun_s = outlet.changes(0.4, 0.6)[-1]
+    assert outlet.steady(0.4, 0.6) is None
+    steady = outlet.steady(begun_s + 0.3, begun_s + 0.38)
+    assert steady is not None
+    assert rms_v(system, "1", begun_s + 0.3, cycles=4) == pytest.approx(steady.rms_v, rel=1e-9)
+    assert steady.thd == pytest.approx(np.hypot(0.01, 0.015))
+
+
+def test_an_event_put_in_while_it_runs_comes_where_nobody_has_read():
+    system = system_with()
+    outlet = system.voltages["2"]
+    t_s = moments(0.0, 1.0)
+    before = outlet.volts(t_s)
+    at_s = system.add(Fault(at="feeder2/3.1km", type="LLL"))
+    assert at_s >= 1.0
+    assert np.array_equal(outlet.volts(t_s), before)
+    assert outlet.changes(1.0, 1.1)
+    assert rms_v(system, "2", at_s + 0.05) < 0.9 * rms_v(system, "2", 0.4)
+
+
+def test_what_is_long_over_is_forgotten_and_what_stays_is_not():
+    causes = ((float(at), Fault(at="feeder2/3.1km")) for at in range(1, 200))
+    system = PowerSystem(small_network(), Grid(50.0), OUTLETS, scheduled=causes, keep_s=20.0)
+    assert len(system.before(150.0)) <= 22
+    system = system_with(CapacitorSwitching(at="mv"))
+    late = rms_v(system, "4", 90_000.0)
+    assert late > 1.001 * rms_v(system, "4", 0.4)
+
+
+def test_an_outlet_follows_the_grid_and_turns_with_its_own_phasor():
+    system = system_with(hz=49.7)
+    t_s = moments(0.0, 0.2)
+    for box_id in "1234":
+        outlet = system.voltages[box_id]
+        cycles = outlet.cycles(t_s)
+        assert np.diff(cycles) == pytest.approx(49.7 / 12_000)
+        volts = outlet.volts(t_s)
+        rising = np.flatnonzero((volts[:-1] < 0) & (volts[1:] >= 0))
+        at = cycles[rising] % 1.0
+        assert np.minimum(at, 1 - at).max() < 0.01

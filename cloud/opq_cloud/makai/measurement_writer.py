@@ -7,7 +7,8 @@ what has no room was never acknowledged, and its Box sends it again.
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 
 from opq_cloud.config import TriggeringServiceSection
 from opq_cloud.makai.boxes import BoxNominals
@@ -212,9 +213,10 @@ class MeasurementWriter:
         self._to_acknowledge.clear()
 
     def _put_trends(self, now: float, everything: bool = False) -> None:
-        for trend, partial in self._trends.over(now, everything):
-            if self._put_trend(trend) and partial and len(self._halves) < HALVES_KEPT:
-                self._halves[trend.box_id, trend.start_ms] = None
+        over = self._trends.over(now, everything)
+        if over and self._stored_trends([trend for trend, _ in over]):
+            halves = ((trend.box_id, trend.start_ms) for trend, partial in over if partial)
+            self._halves |= dict.fromkeys(islice(halves, max(0, HALVES_KEPT - len(self._halves))))
         until = time.monotonic() + CORRECTING_S
         while self._halves and not everything and time.monotonic() < until:
             self._correct(*self._halves.popitem()[0])
@@ -226,15 +228,23 @@ class MeasurementWriter:
         except StoreError:  # what was put stands: the limits are right, the mean is of one part
             self._counters.add("store_errors")
             return
-        if self._put_trend(trend_of(box_id, start_ms, rows)):
+        if self._stored_trends([trend_of(box_id, start_ms, rows)]):
             self._counters.add("trends_corrected")
 
-    def _put_trend(self, trend: Trend) -> bool:
+    def _stored_trends(self, trends: Sequence[Trend]) -> bool:
+        """False: the store did not take them, and they are lost."""
         try:
-            self._store.put_trend(trend)
+            self._store.put_trends(trends)
         except StoreError as error:
-            self._counters.add("trends_lost")
-            self._log.error("trend.lost", box_id=trend.box_id, start_ms=trend.start_ms, error=str(error))
+            self._counters.add("trends_lost", len(trends))
+            first = trends[0]
+            self._log.error(
+                "trends.lost",
+                trends=len(trends),
+                box_id=first.box_id,
+                start_ms=first.start_ms,
+                error=str(error),
+            )
             return False
-        self._counters.add("trends_stored")
+        self._counters.add("trends_stored", len(trends))
         return True

@@ -5,6 +5,7 @@ Boxes and minute trends are kept here; measurements, events and findings are par
 
 import json
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
 
 from opq_cloud.store.documents import box_document, box_from_document
@@ -56,28 +57,15 @@ class EmbeddedStore(MeasurementLog, EmbeddedEvents, EmbeddedFindings):
             row = connection.execute("SELECT document FROM opq_boxes WHERE box_id = ?", (box_id,)).fetchone()
         return None if row is None else box_from_document(json.loads(row[0]))
 
-    def put_trend(self, trend: Trend, location: str | None = None) -> None:
-        def job(connection: sqlite3.Connection) -> None:
-            known = connection.execute(
-                f"SELECT start_ms, {', '.join(_COLUMNS)}, other FROM trends "
-                "WHERE box_id = ? AND start_ms = ?",
-                (trend.box_id, trend.start_ms),
-            ).fetchone()
-            metrics = (
-                widen_metrics(_trend(trend.box_id, known).metrics, trend.metrics) if known else trend.metrics
-            )
-            other = {key: three for key, three in metrics.items() if key not in METRIC_FIELDS}
-            values = [value for key in METRIC_FIELDS for value in metrics.get(key, (None, None, None))]
-            connection.execute(
-                f"INSERT OR REPLACE INTO trends (box_id, start_ms, location, {', '.join(_COLUMNS)}, other) "
-                f"VALUES ({', '.join('?' * (len(_COLUMNS) + 4))})",
-                (
-                    trend.box_id, trend.start_ms, location or "unknown", *values,
-                    json.dumps(other) if other else None,
-                ),
-            )  # fmt: skip
+    def put_trends(self, trends: Iterable[Trend], location: str | None = None) -> None:
+        rows = list(trends)
 
-        self._database.write(job)
+        def job(connection: sqlite3.Connection) -> None:
+            for row in rows:
+                _widen(connection, row, location)
+
+        if rows:
+            self._database.write(job)
 
     def trends(self, box_id: str, start_ms: int, end_ms: int) -> list[Trend]:
         with self._database.read() as connection:
@@ -107,6 +95,24 @@ class EmbeddedStore(MeasurementLog, EmbeddedEvents, EmbeddedFindings):
             for collection, table in _TABLES.items():
                 counts[collection] = int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
         return counts
+
+
+def _widen(connection: sqlite3.Connection, trend: Trend, location: str | None) -> None:
+    known = connection.execute(
+        f"SELECT start_ms, {', '.join(_COLUMNS)}, other FROM trends WHERE box_id = ? AND start_ms = ?",
+        (trend.box_id, trend.start_ms),
+    ).fetchone()
+    metrics = widen_metrics(_trend(trend.box_id, known).metrics, trend.metrics) if known else trend.metrics
+    other = {key: three for key, three in metrics.items() if key not in METRIC_FIELDS}
+    values = [value for key in METRIC_FIELDS for value in metrics.get(key, (None, None, None))]
+    connection.execute(
+        f"INSERT OR REPLACE INTO trends (box_id, start_ms, location, {', '.join(_COLUMNS)}, other) "
+        f"VALUES ({', '.join('?' * (len(_COLUMNS) + 4))})",
+        (
+            trend.box_id, trend.start_ms, location or "unknown", *values,
+            json.dumps(other) if other else None,
+        ),
+    )  # fmt: skip
 
 
 def widen_metrics(

@@ -100,8 +100,12 @@ class MongoStore(MongoFindings):
         return None if found is None else int(found["sequence"])
 
     @store_errors
-    def put_trend(self, trend: Trend, location: str | None = None) -> None:
+    def put_trends(self, trends: Iterable[Trend], location: str | None = None) -> None:
         """Widened by the server's own operators, so that two processes may put the same minute."""
+        for trend in trends:
+            self._put_trend(trend, location)
+
+    def _put_trend(self, trend: Trend, location: str | None) -> None:
         lowest, highest, mean = {}, {}, {}
         for key, (low, high, average) in trend.metrics.items():
             field = METRIC_FIELDS.get(key, f"other.{key}")

@@ -113,7 +113,7 @@ class CloudStore(Protocol):
 
     def highest_sequence(self, box_id: str) -> int | None: ...
 
-    def put_trend(self, trend: Trend, location: str | None = None) -> None:
+    def put_trends(self, trends: Iterable[Trend], location: str | None = None) -> None:
         """Upsert by (box_id, start_ms): an existing one is widened."""
 
     def trends(self, box_id: str, start_ms: int, end_ms: int) -> list[Trend]: ...

@@ -27,7 +27,7 @@ def test_a_minute_that_was_backfilled_has_the_mean_of_all_of_it(
     monkeypatch.setattr(trends, "SILENT_S", 0.0)
     store = open_store(None, tmp_path)
     store.append_measurements([measured(second, 120.0, False) for second in range(40)])
-    store.put_trend(Trend("1", 60_000, {"rms": (119.0, 121.0, 120.0)}))
+    store.put_trends([Trend("1", 60_000, {"rms": (119.0, 121.0, 120.0)})])
     counters = ServiceCounters()
     config = Config(batch_ms=20, ack_interval_s=0.1)
     writer = MeasurementWriter(store, config, counters, log.get(), lambda box_id, text: None)

@@ -146,7 +146,7 @@ def test_a_trend_put_twice_is_widened_not_doubled(store: CloudStore) -> None:
     first = Trend("1", minute_ms, {"rms": (119.0, 121.0, 120.0), "f": (59.9, 60.1, 60.0)})
     second = Trend("1", minute_ms, {"rms": (118.0, 120.5, 119.75), "thd": (0.01, 0.03, 0.02)})
     for trend in (first, second, second):
-        store.put_trend(trend, "oahu-1")
+        store.put_trends([trend], "oahu-1")
     widened = {"rms": (118.0, 121.0, 119.75), "f": (59.9, 60.1, 60.0), "thd": (0.01, 0.03, 0.02)}
     assert store.trends("1", minute_ms, minute_ms + 60_000) == [Trend("1", minute_ms, widened)]
     assert store.trends("1", minute_ms + 60_000, minute_ms + 120_000) == []
@@ -353,7 +353,7 @@ def test_what_is_due_goes_in_slices_and_trends_stay(store: CloudStore) -> None:
     event_id = store.open_event(TRIGGER, "x")
     store.put_waveform(event_id, wave())
     store.put_findings(event_id, [SAG])
-    store.put_trend(Trend("1", NOW_MS // 60_000 * 60_000, {"rms": (1.0, 3.0, 2.0)}))
+    store.put_trends([Trend("1", NOW_MS // 60_000 * 60_000, {"rms": (1.0, 3.0, 2.0)})])
     now_s = int(time.time())
     assert store.expire(now_s) == 0
     week_s = now_s + 7 * 86_400

@@ -188,7 +188,9 @@ def test_minutes_older_than_90_days_become_hours(path: Path) -> None:
     hour_ms = NOW_MS // 3_600_000 * 3_600_000
     for minute in range(120):
         value = float(minute)
-        store.put_trend(Trend("1", hour_ms + minute * 60_000, {"rms": (value, value + 2, value + 1)}), "oahu")
+        store.put_trends(
+            [Trend("1", hour_ms + minute * 60_000, {"rms": (value, value + 2, value + 1)})], "oahu"
+        )
     assert store.expire(hour_ms // 1000 + 80 * 86_400) == 0
     while store.expire(hour_ms // 1000 + 92 * 86_400):
         pass

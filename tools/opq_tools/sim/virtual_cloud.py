@@ -1,0 +1,129 @@
+"""VirtualCloud: Makai's and Mauka's own code over a store, under a clock that is handed in.
+
+    Measurements -> store, trends
+                 -> judge (triggers, openings) -> commands -> waveforms -> event -> analyses -> incident
+
+No socket and no thread: an event's Boxes answer once its span is over, and then it is analysed.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from opq_cloud.config import CloudConfig
+from opq_cloud.makai.boxes import BoxNominals, BoxRegister
+from opq_cloud.makai.measurement_judge import MeasurementJudge
+from opq_cloud.makai.openings import EventOpenings
+from opq_cloud.makai.trends import Trends
+from opq_cloud.makai.triggering_service import LastMinutes
+from opq_cloud.makai.triggers_in_use import TriggersInUse
+from opq_cloud.mauka.messages import MAKAI_EVENT, makai_event
+from opq_cloud.mauka.runner import AnalysisRunner
+from opq_cloud.mauka.service import built_in, load_analyses
+from opq_cloud.service import ServiceCounters
+from opq_cloud.store.store import CloudStore, EventRecord
+from opq_proto import log
+from opq_proto.errors import ConfigError
+from opq_proto.messages import Measurement, Waveform
+
+INSTANCE = "history"
+NOT_THERE = "no samples of this span"
+
+WaveformAnswer = Callable[[str, int, int], Waveform | None]
+"""(Box, start_ns, end_ns) -> its samples; None: it has none of this span."""
+
+
+class VirtualCloud:
+    """One loop owns it.
+
+    Attributes:
+        counters: what the services count.
+        runner: Mauka's analyses.
+    """
+
+    def __init__(self, config: CloudConfig, store: CloudStore, answer: WaveformAnswer) -> None:
+        """
+        Raises:
+            ConfigError: a trigger or an analysis is not built in, or its settings are wrong.
+        """
+        section = replace(
+            config.triggering_service, rules=replace(config.triggering_service.rules, enabled=False)
+        )
+        others = ", ".join(sorted({entry.name for entry in config.mauka.analyses} - built_in()))
+        if others:
+            known = ", ".join(sorted(built_in()))
+            raise ConfigError(f"mauka.analyses: {others}: a history runs built-in ones: {known}")
+        self.counters = ServiceCounters()
+        self._store = store
+        self._answer = answer
+        self._now_s = 0.0
+        self._logger = log.get(service="history")
+        self._boxes = BoxRegister(config.nominal, lambda: self._now_s)
+        self._boxes.read_nominals(store.boxes())
+        self._nominals = BoxNominals(store)
+        self._triggers = TriggersInUse(section, self.counters, self._logger)
+        self._openings = EventOpenings(section, INSTANCE, self._boxes, self.counters)
+        self._openings.begin(store, self._note_command, lambda measurement: None)
+        self._judge = MeasurementJudge(self._boxes, self._triggers, self._openings, lambda: self._now_s)
+        self._trends = Trends()
+        self._seen_again_s = section.see_again_s
+        analyses = load_analyses([(entry.name, entry.settings) for entry in config.mauka.analyses])
+        self.runner = AnalysisRunner({}, lambda: store, analyses, config.nominal, clock=lambda: self._now_s)
+        self._asked = False
+        self._open: list[EventRecord] = []
+
+    def resume(self, now_s: float) -> None:
+        """Go on where a history stopped: triggers see the last minutes again, open events are answered."""
+        self._now_s = now_s
+        for row in LastMinutes(self._seen_again_s).rows(self._store):
+            nominal = self._boxes.nominal_of(row)
+            for plugin in self._triggers.all:
+                decision = plugin.see_again(row, nominal)
+                if decision is not None and decision.span_ns is not None:
+                    self._openings.note_end(row.box_id, decision, now_s)
+        self._open = self._store.unfinished_events()
+
+    def accept_measurements(self, rows: Sequence[Measurement], now_s: float) -> None:
+        """Those that end at about `now_s` (monotonic seconds of the run), of all Boxes."""
+        self._now_s = now_s
+        for row in rows:
+            self._judge.judge(row)
+            self._trends.add(row, now_s)
+        self._openings.advance(now_s)
+
+    def store_measurements(self, rows: Sequence[Measurement]) -> None:
+        """A batch of them onto the disk, with the minutes that are over. Raises StoreError."""
+        self._nominals.read_measurements(rows)
+        self.counters.add("measurements_stored", self._store.append_measurements(rows))
+        self._store.put_trends(self._trends.due(self._now_s))
+
+    def answer_events(self, before_ns: int) -> None:
+        """Each event that ended before (UTC) gets its waveforms, is finished and analysed, oldest first."""
+        if self._asked:
+            self._asked = False
+            self._open = self._store.unfinished_events()
+        due = sorted(
+            (each for each in self._open if each.end_ns <= before_ns), key=lambda each: each.event_id
+        )
+        self._open = [each for each in self._open if each.end_ns > before_ns]
+        for record in due:
+            for box_id in record.boxes_triggered:
+                wave = self._answer(box_id, record.start_ns, record.end_ns)
+                if wave is None:
+                    self._store.mark_missing(record.event_id, box_id, NOT_THERE)
+                else:
+                    self._store.put_waveform(record.event_id, wave)
+                    self.counters.add("waveforms_stored")
+            self._store.finish_event(record.event_id)
+            self.counters.add("events")
+            self.runner.on_message(MAKAI_EVENT, makai_event(record.event_id))
+
+    def finish(self, now_s: float) -> None:
+        """The end of a history: what outlasted its event is asked for, all events are answered."""
+        self._now_s = now_s
+        self._openings.advance(float("inf"))
+        self.answer_events(1 << 62)
+        self._store.put_trends(self._trends.due(now_s, everything=True))
+
+    def _note_command(self, command: bytes) -> bool:
+        self._asked = True
+        return True

@@ -1,0 +1,138 @@
+"""The figures of a score, as contracts.md has them: recall and precision by class, splits, joins, errors."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import TypedDict
+
+import numpy as np
+
+from opq_hil.score.matching import ScoreMatch, match_incidents
+from opq_hil.score.records import FoundIncident, TrueDisturbance
+
+MISSED, NOTHING = "missed", "none"
+"""In the confusion: a disturbance without an incident; the row of incidents without a disturbance."""
+
+
+class ClassFigures(TypedDict):
+    """None where there is nothing to divide by."""
+
+    precision: float | None
+    recall: float | None
+    f1: float | None
+
+
+class StartError(TypedDict):
+    """Milliseconds between true and stored onset, without sign; None when nothing was found."""
+
+    median: float | None
+    p99: float | None
+
+
+class ScoreFigures(TypedDict):
+    truth: int
+    found: int
+    missed: int
+    incidents: int
+    false: int
+    split: int
+    joined: int
+    recall: float | None
+    precision: float | None
+    by_class: dict[str, ClassFigures]
+    confusion: dict[str, dict[str, int]]
+    start_error_ms: StartError
+    scope_right: float | None
+    place_error_km: None
+
+
+"""`truth`: disturbances; `found`: those with an incident, whatever its class; `false`: incidents without one;
+`split`: disturbances with several; `joined`: incidents of several. `scope_right`: of found ones whose
+incident has a scope. `place_error_km`: no stored incident has a place."""
+
+
+def score(truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident]) -> ScoreFigures:
+    """Compare a run's truth with what was stored."""
+    match = match_incidents(truth, found)
+    seen = sum(1 for each in match.of_truth if each)
+    false = sum(1 for each in match.of_found if not each)
+    errors_ms = _start_errors_ms(truth, found, match)
+    return {
+        "truth": len(truth),
+        "found": seen,
+        "missed": len(truth) - seen,
+        "incidents": len(found),
+        "false": false,
+        "split": sum(1 for each in match.of_truth if len(each) > 1),
+        "joined": sum(1 for each in match.of_found if len(each) > 1),
+        "recall": _share(seen, len(truth)),
+        "precision": _share(len(found) - false, len(found)),
+        "by_class": _by_class(truth, found, match),
+        "confusion": _confusion(truth, found, match),
+        "start_error_ms": {
+            "median": round(float(np.median(errors_ms)), 3) if errors_ms else None,
+            "p99": round(float(np.percentile(errors_ms, 99)), 3) if errors_ms else None,
+        },
+        "scope_right": _scope_right(truth, found, match),
+        "place_error_km": None,
+    }
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _by_class(
+    truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident], match: ScoreMatch
+) -> dict[str, ClassFigures]:
+    """Per class: true ones that have an incident of it, and incidents of it that belong to a true one."""
+    figures: dict[str, ClassFigures] = {}
+    true_ones, right_ones = Counter(each.kind for each in truth), Counter[str]()
+    stored_ones, rightly_stored = Counter(each.kind for each in found), Counter[str]()
+    for t, incidents in enumerate(match.of_truth):
+        right_ones[truth[t].kind] += any(found[f].kind == truth[t].kind for f in incidents)
+    for f, disturbances in enumerate(match.of_found):
+        rightly_stored[found[f].kind] += any(truth[t].kind == found[f].kind for t in disturbances)
+    for kind in sorted({*true_ones, *stored_ones}):
+        recall = _share(right_ones[kind], true_ones[kind])
+        precision = _share(rightly_stored[kind], stored_ones[kind])
+        f1 = None
+        if recall is not None:  # of a class that never was there is none
+            both = (precision or 0.0) + recall
+            f1 = 2 * (precision or 0.0) * recall / both if both else 0.0
+        figures[kind] = {"precision": precision, "recall": recall, "f1": f1}
+    return figures
+
+
+def _confusion(
+    truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident], match: ScoreMatch
+) -> dict[str, dict[str, int]]:
+    """True class -> class of its best incident -> how many."""
+    table: dict[str, Counter[str]] = defaultdict(Counter)
+    for t, incidents in enumerate(match.of_truth):
+        table[truth[t].kind][found[incidents[0]].kind if incidents else MISSED] += 1
+    for f, disturbances in enumerate(match.of_found):
+        if not disturbances:
+            table[NOTHING][found[f].kind] += 1
+    return {kind: dict(sorted(row.items())) for kind, row in sorted(table.items())}
+
+
+def _start_errors_ms(
+    truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident], match: ScoreMatch
+) -> list[float]:
+    """Of each found one: earliest stored onset against earliest arrival, on the Boxes that both have."""
+    errors = []
+    for t, incidents in enumerate(match.of_truth):
+        if incidents:
+            true, stored = truth[t].boxes, found[incidents[0]].boxes
+            shared = true.keys() & stored.keys()
+            first = min(true[box].start_ns for box in shared)
+            errors.append(abs(min(stored[box].start_ns for box in shared) - first) / 1e6)
+    return errors
+
+
+def _scope_right(
+    truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident], match: ScoreMatch
+) -> float | None:
+    pairs = [(truth[t].scope, found[each[0]].scope) for t, each in enumerate(match.of_truth) if each]
+    known = [(true, stored) for true, stored in pairs if true is not None and stored is not None]
+    return _share(sum(true == stored for true, stored in known), len(known))

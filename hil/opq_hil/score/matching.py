@@ -1,0 +1,109 @@
+"""Which stored incident is which true disturbance. Neither's order matters.
+
+An incident and a disturbance can belong together when they share a Box on which their spans meet, or their
+onsets are within the reach that incidents are joined by. Each incident belongs to the one that fits best:
+
+    1. spans meet, class of one family      2. onsets near, class of one family
+    3. spans meet, another class            4. onsets near, another class
+
+and of several the one with the nearest onset. A disturbance that is nobody's best, but lies under an
+incident of its own family, was joined with that incident's own.
+"""
+
+from bisect import bisect_right
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+from opq_hil.score.records import LONGEST_NS, BoxSpan, FoundIncident, TrueDisturbance
+
+MEET, NEAR, MEET_OTHER, NEAR_OTHER = range(4)
+Fit = tuple[int, int]
+"""(rank, distance of the onsets in ns): smaller is better."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreMatch:
+    """What belongs to what, by position in the two sequences.
+
+    `of_truth[t]` are the incidents of disturbance t, the best first; `of_found[f]` the disturbances of
+    incident f, its own first. Empty: missed; false.
+    """
+
+    of_truth: tuple[tuple[int, ...], ...]
+    of_found: tuple[tuple[int, ...], ...]
+
+
+def match_incidents(truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident]) -> ScoreMatch:
+    """Match all of them; some 10 us per pair of spans that lie near each other."""
+    index = _BoxIndex(truth)
+    fits = [index.fits(incident) for incident in found]
+    own = [
+        min(each, key=lambda t: (each[t], truth[t].number, t)) if each else None for each in fits
+    ]  # the number decides between equals, so that the order of the lines does not
+    of_truth: list[list[int]] = [[] for _ in truth]
+    for f, t in enumerate(own):
+        if t is not None:
+            of_truth[t].append(f)
+    of_found: list[list[int]] = [[t] if t is not None else [] for t in own]
+    covering: dict[int, list[int]] = defaultdict(list)
+    for f, each in enumerate(fits):
+        for t, (rank, _) in each.items():
+            if rank == MEET and not of_truth[t]:
+                covering[t].append(f)
+    for t, over in covering.items():
+        best = min(over, key=lambda f: (fits[f][t], found[f].number, f))
+        of_truth[t].append(best)
+        of_found[best].append(t)
+    return ScoreMatch(
+        tuple(
+            tuple(sorted(each, key=lambda f, t=t: (fits[f][t], found[f].number, f)))  # type: ignore[misc]
+            for t, each in enumerate(of_truth)
+        ),
+        tuple(tuple(each) for each in of_found),
+    )
+
+
+class _BoxIndex:
+    """The spans of all disturbances by Box, in the order of their starts."""
+
+    def __init__(self, truth: Sequence[TrueDisturbance]) -> None:
+        gathered: dict[str, list[tuple[int, int, BoxSpan]]] = defaultdict(list)
+        for t, disturbance in enumerate(truth):
+            for box_id, span in disturbance.boxes.items():
+                gathered[box_id].append((span.start_ns, t, span))
+        self._by_box = {}
+        for box_id, spans in gathered.items():
+            spans.sort(key=lambda each: each[:2])
+            latest_end = list(accumulate((span.end_ns for _, _, span in spans), max))
+            self._by_box[box_id] = (spans, [start for start, _, _ in spans], latest_end)
+
+    def fits(self, incident: FoundIncident) -> dict[int, Fit]:
+        """Disturbance -> how well it fits, the best over all Boxes."""
+        found: dict[int, Fit] = {}
+        for box_id, span in incident.boxes.items():
+            for t, fit in self._near(box_id, span):
+                if t not in found or fit < found[t]:
+                    found[t] = fit
+        return found
+
+    def _near(self, box_id: str, span: BoxSpan) -> Iterable[tuple[int, Fit]]:
+        spans, starts, latest_end = self._by_box.get(box_id, ([], [], []))
+        for at in range(bisect_right(starts, max(span.end_ns, span.start_ns + LONGEST_NS)) - 1, -1, -1):
+            if latest_end[at] < span.start_ns - LONGEST_NS:
+                return  # nor does any that began earlier last so long
+            fit = _fit(spans[at][2], span)
+            if fit is not None:
+                yield spans[at][1], fit
+
+
+def _fit(true: BoxSpan, found: BoxSpan) -> Fit | None:
+    distance_ns = abs(found.start_ns - true.start_ns)
+    meet = found.start_ns <= true.end_ns and true.start_ns <= found.end_ns
+    if not meet and distance_ns > found.reach_ns:
+        return None
+    family = bool(true.families & found.families)
+    if meet:
+        return (MEET if family else MEET_OTHER, distance_ns)
+    return (NEAR if family else NEAR_OTHER, distance_ns)

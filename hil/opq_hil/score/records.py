@@ -1,0 +1,52 @@
+"""What a score compares: a disturbance that was made, and an incident that was stored; both per Box."""
+
+from dataclasses import dataclass, field
+
+JOIN_NS = 200_000_000
+LONGEST_NS = 2_000_000_000
+"""Onsets of one disturbance differ by 200 ms and their uncertainty, 2 s at most (contracts.md, Findings)."""
+OPEN_NS = 2**62
+"""The end of what never ended."""
+FAMILIES = {"interruption": "sag", "undervoltage": "sag", "overvoltage": "swell"}
+"""Classes that are one thing at different depths and lengths."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoxSpan:
+    """Where it lies at one Box, and what it is there; `end_ns` may be the start."""
+
+    kind: str
+    start_ns: int
+    end_ns: int
+    uncertainty_ns: int = 0
+
+    @property
+    def families(self) -> frozenset[str]:
+        """Families of the parts of its class."""
+        return frozenset(FAMILIES.get(part, part) for part in self.kind.split("+"))
+
+    @property
+    def reach_ns(self) -> int:
+        """How far away the onset of the same disturbance may be."""
+        return min(LONGEST_NS, JOIN_NS + self.uncertainty_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class TrueDisturbance:
+    """One line of truth.jsonl."""
+
+    number: str
+    kind: str
+    scope: str | None
+    boxes: dict[str, BoxSpan] = field(hash=False)
+    cause: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FoundIncident:
+    """One stored incident; `scope` is None where the store does not know it."""
+
+    number: int
+    kind: str
+    scope: str | None
+    boxes: dict[str, BoxSpan] = field(hash=False)

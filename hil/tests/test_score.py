@@ -1,0 +1,226 @@
+"""Scores of made-up truths and stores: what must hold whatever they are, and cases worked out by hand."""
+
+import json
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opq_hil.score.figures import score
+from opq_hil.score.matching import match_incidents
+from opq_hil.score.records import OPEN_NS, BoxSpan, FoundIncident, TrueDisturbance
+from opq_hil.score.truth_file import TruthFileError, read_truth
+
+MS = 10**6
+Truths = list[TrueDisturbance]
+few = settings(max_examples=25, deadline=None)
+KINDS = ("sag", "swell", "interruption", "harmonics", "oscillatory_transient", "harmonics+sag")
+
+
+@st.composite
+def apart(draw: st.DrawFn) -> Truths:
+    """Disturbances of up to five Boxes that follow each other more than 2 s apart."""
+    found, at_ms = [], 1_000_000
+    for number in range(draw(st.integers(1, 8))):
+        kind = draw(st.sampled_from(KINDS))
+        at_ms += draw(st.integers(2_100, 60_000))
+        length_ms = draw(st.integers(0, 1000))
+        boxes = draw(st.sets(st.sampled_from("12345"), min_size=1))
+        late_ms = {box: draw(st.integers(0, 20)) for box in sorted(boxes)}
+        spans = {
+            box: BoxSpan(kind, (at_ms + late) * MS, (at_ms + late + length_ms) * MS)
+            for box, late in late_ms.items()
+        }
+        found.append(TrueDisturbance(str(number), kind, draw(st.sampled_from(["local", "feeder"])), spans))
+        at_ms += length_ms
+    return found
+
+
+def perfect(truth: Truths) -> list[FoundIncident]:
+    return [FoundIncident(n, each.kind, each.scope, each.boxes) for n, each in enumerate(truth, start=1)]
+
+
+@few
+@given(apart())
+def test_a_perfect_store_scores_1_throughout(truth: Truths) -> None:
+    told = score(truth, perfect(truth))
+    assert (told["found"], told["false"], told["split"], told["joined"]) == (len(truth), 0, 0, 0)
+    assert (told["recall"], told["precision"], told["scope_right"]) == (1.0, 1.0, 1.0)
+    assert told["start_error_ms"] == {"median": 0.0, "p99": 0.0}
+    assert all(row == {"precision": 1.0, "recall": 1.0, "f1": 1.0} for row in told["by_class"].values())
+    assert all(set(row) == {kind} for kind, row in told["confusion"].items())
+
+
+@few
+@given(apart(), st.data())
+def test_an_incident_less_is_one_found_less(truth: Truths, data: st.DataObject) -> None:
+    found = perfect(truth)
+    gone = found.pop(data.draw(st.integers(0, len(found) - 1)))
+    told = score(truth, found)
+    assert told["found"] == len(truth) - 1 and told["false"] == 0
+    assert told["recall"] == (len(truth) - 1) / len(truth)
+    recall = told["by_class"][gone.kind]["recall"]
+    assert recall is not None and recall < 1
+    assert told["confusion"][gone.kind]["missed"] == 1
+
+
+@few
+@given(apart(), st.data())
+def test_an_incident_twice_is_a_split_and_nothing_else(truth: Truths, data: st.DataObject) -> None:
+    found = perfect(truth)
+    twice = data.draw(st.sampled_from(found))
+    told = score(truth, [*found, replace(twice, number=99)])
+    assert (told["split"], told["false"], told["joined"], told["found"]) == (1, 0, 0, len(truth))
+    assert told["precision"] == 1.0
+
+
+@few
+@given(apart(), st.data())
+def test_an_incident_of_another_box_or_time_is_false(truth: Truths, data: st.DataObject) -> None:
+    found = perfect(truth)
+    one = data.draw(st.sampled_from(found))
+    span = next(iter(one.boxes.values()))
+    late = replace(span, start_ns=span.start_ns - 10**15, end_ns=span.end_ns - 10**15)
+    elsewhere = data.draw(st.sampled_from([{"9": span}, {next(iter(one.boxes)): late}]))
+    told = score(truth, [*found, replace(one, number=99, boxes=elsewhere)])
+    assert (told["false"], told["found"], told["split"]) == (1, len(truth), 0)
+    precision = told["by_class"][one.kind]["precision"]
+    assert precision is not None and precision < 1
+    assert told["confusion"]["none"] == {one.kind: 1}
+
+
+@few
+@given(apart(), apart(), st.randoms(use_true_random=False))
+def test_the_order_of_neither_matters(truth: Truths, other: Truths, chance: random.Random) -> None:
+    """Also where disturbances overlap: two runs at once, half of one of them stored."""
+    both = [*truth, *(replace(each, number=f"other {each.number}") for each in other)]
+    found = [*perfect(truth), *(replace(each, number=100 + each.number) for each in perfect(other)[::2])]
+    before = score(both, found)
+    chance.shuffle(both)
+    chance.shuffle(found)
+    assert score(both, found) == before
+
+
+@few
+@given(apart(), apart())
+def test_what_is_matched_is_matched_both_ways(truth: Truths, other: Truths) -> None:
+    match = match_incidents(truth, perfect(other))
+    pairs = {(t, f) for t, each in enumerate(match.of_truth) for f in each}
+    assert pairs == {(t, f) for f, each in enumerate(match.of_found) for t in each}
+
+
+def true(number: str, kind: str, start_ms: float, end_ms: float, *boxes: str) -> TrueDisturbance:
+    span = BoxSpan(kind, round(start_ms * MS), round(end_ms * MS))
+    return TrueDisturbance(number, kind, "local", dict.fromkeys(boxes, span))
+
+
+def stored(
+    number: int, kind: str, start_ms: float, end_ms: float, *boxes: str, unsure_ms: int = 0
+) -> FoundIncident:
+    span = BoxSpan(kind, round(start_ms * MS), round(end_ms * MS), unsure_ms * MS)
+    return FoundIncident(number, kind, None, dict.fromkeys(boxes, span))
+
+
+def test_two_disturbances_in_one_incident_are_joined_and_both_found() -> None:
+    truth = [true("a", "sag", 0, 100, "1"), true("b", "sag", 90, 300, "2")]
+    told = score(truth, [stored(1, "sag", 1, 300, "1", "2")])
+    assert (told["found"], told["joined"], told["split"], told["false"]) == (2, 1, 0, 0)
+
+
+def test_a_sag_within_harmonics_of_its_box_is_matched_by_class() -> None:
+    truth = [true("a", "harmonics", 0, 600_000, "1"), true("b", "sag", 5000, 5100, "1")]
+    told = score(truth, [stored(1, "harmonics", 900, 600_000, "1"), stored(2, "sag", 5004, 5110, "1")])
+    assert (told["found"], told["joined"], told["split"]) == (2, 0, 0)
+    assert told["start_error_ms"]["median"] == 452.0
+
+
+def test_a_transient_without_length_is_found_beside_a_long_one_although_its_stamp_is_late() -> None:
+    truth = [true("a", "flicker", 0, 60_000, "1"), true("b", "impulsive_transient", 5000, 5000, "1")]
+    told = score(
+        truth, [stored(1, "impulsive_transient", 5003, 5004, "1"), stored(2, "flicker", 100, 60_000, "1")]
+    )
+    assert (told["found"], told["joined"], told["split"]) == (2, 0, 0)
+    assert told["confusion"]["impulsive_transient"] == {"impulsive_transient": 1}
+
+
+def test_the_wrong_class_is_found_but_neither_recall_nor_precision_of_the_class() -> None:
+    told = score([true("a", "sag", 0, 100, "1")], [stored(1, "rapid_voltage_change", 0, 100, "1")])
+    assert (told["found"], told["false"], told["recall"]) == (1, 0, 1.0)
+    assert told["by_class"]["sag"] == {"precision": None, "recall": 0.0, "f1": 0.0}
+    assert told["by_class"]["rapid_voltage_change"] == {"precision": 0.0, "recall": None, "f1": None}
+    assert told["confusion"] == {"sag": {"rapid_voltage_change": 1}}
+
+
+def test_an_onset_counts_within_200_ms_and_its_uncertainty_but_never_beyond_2_s() -> None:
+    truth = [true("a", "sag", 10_000, 10_050, "1")]
+
+    def found(late_ms: int, unsure_ms: int) -> int:
+        start_ms = 10_000 + late_ms
+        return score(truth, [stored(1, "sag", start_ms, start_ms + 1, "1", unsure_ms=unsure_ms)])["found"]
+
+    assert [found(200, 0), found(201, 0), found(900, 700), found(901, 700)] == [1, 0, 1, 0]
+    assert [found(2000, 4294), found(2001, 4294), found(-2000, 4294), found(-2001, 4294)] == [1, 0, 1, 0]
+
+
+def test_nothing_at_all_has_no_shares() -> None:
+    told = score([], [])
+    assert (told["recall"], told["precision"], told["scope_right"], told["by_class"]) == (
+        None,
+        None,
+        None,
+        {},
+    )
+    assert told["start_error_ms"] == {"median": None, "p99": None}
+
+
+GOOD = {"id": 7, "cause": "fault", "class": "sag", "scope": "feeder", "start_ns": 1000, "end_ns": 2000}
+BOX = {
+    "class": "sag",
+    "residual_percent": 70.0,
+    "phase_jump_deg": -3.0,
+    "arrival_ns": 1005,
+    "side": "downstream",
+}
+
+
+def test_truth_is_read_as_the_contract_has_it(tmp_path: Path) -> None:
+    lines = [{**GOOD, "boxes": {"1": BOX, "4": {**BOX, "class": "interruption", "arrival_ns": None}}}]
+    lines += [{**GOOD, "id": 8, "end_ns": None, "boxes": {"1": BOX}}, {"class": "none", "file": "x.i16"}]
+    (tmp_path / "truth.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n\n")
+    told = read_truth(tmp_path)
+    first, second = told.disturbances
+    assert (first.number, first.kind, first.scope, first.cause) == ("7", "sag", "feeder", "fault")
+    assert first.boxes == {"1": BoxSpan("sag", 1005, 2005), "4": BoxSpan("interruption", 1000, 2000)}
+    assert second.boxes["1"].end_ns >= OPEN_NS
+    assert (told.problems, told.nothing) == ((), 1)
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("{", "Expecting"),
+        ("[1]", "no object"),
+        (json.dumps({**GOOD, "boxes": {}}), "want an object with one Box"),
+        (json.dumps({**GOOD, "boxes": {"1": 5}}), "boxes: '1' is 5"),
+        (json.dumps({**GOOD, "boxes": {"1": BOX}, "class": 3}), "class is 3"),
+        (json.dumps({**GOOD, "boxes": {"1": BOX}, "start_ns": 1.5}), "start_ns is 1.5"),
+        (json.dumps({**GOOD, "boxes": {"1": BOX}, "end_ns": 10}), "before start_ns"),
+        ("\ud800".encode("utf-8", "surrogatepass").decode("latin-1"), "Expecting"),
+        ("[" * 100_000, ""),
+    ],
+)
+def test_a_malformed_line_is_named_and_the_rest_is_read(line: str, why: str, tmp_path: Path) -> None:
+    good = json.dumps({**GOOD, "boxes": {"1": BOX}})
+    (tmp_path / "truth.jsonl").write_bytes(f"{good}\n{line}\n{good}\n".encode("latin-1"))
+    told = read_truth(tmp_path)
+    assert len(told.disturbances) == 2
+    [problem] = told.problems
+    assert problem.startswith(f"{tmp_path / 'truth.jsonl'}:2: ") and why in problem
+
+
+def test_without_the_file_there_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(TruthFileError, match=r"truth\.jsonl: No such file"):
+        read_truth(tmp_path)

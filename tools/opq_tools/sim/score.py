@@ -1,0 +1,133 @@
+"""`opq-tools sim score`: stored incidents against the truth of a run."""
+
+import json
+from datetime import datetime
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from opq_cloud.store import open_store
+from opq_hil.score.figures import ScoreFigures, score
+from opq_hil.score.records import OPEN_NS, BoxSpan, FoundIncident
+from opq_hil.score.truth_file import read_truth
+from opq_proto.config import default_data_dir
+from opq_proto.errors import ConfigError
+from opq_proto.messages import Incident
+from opq_tools.inject import moment
+
+BEFORE_NS = 60 * 10**9
+"""Incidents that began longer before the first true disturbance are of an earlier run."""
+MOST_INCIDENTS = 1_000_000
+
+
+@click.command("score", short_help="Stored incidents against the truth of a run.")
+@click.option(
+    "--truth", "folder", required=True, type=click.Path(path_type=Path), help="Folder with truth.jsonl."
+)
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Of the store. [that of `up`]")
+@click.option("--mongo-uri", help="The store, where it is a MongoDB.")
+@click.option("--from", "start", callback=moment, metavar="TIME", help="Incidents from this time on (UTC).")
+@click.option("--to", "end", callback=moment, metavar="TIME", help="Incidents before this time (UTC).")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+def command(
+    folder: Path,
+    data_dir: Path | None,
+    mongo_uri: str | None,
+    start: datetime | None,
+    end: datetime | None,
+    as_json: bool,
+) -> None:
+    """Compare stored incidents with the truth that `sim --truth DIR` wrote.
+
+    Without --from, incidents count from a minute before the first true disturbance on. A line of truth.jsonl
+    that is none is named on stderr and passed over.
+
+    Example: opq-tools sim score --truth /tmp/truth --json
+    """
+    if data_dir is not None and mongo_uri is not None:
+        raise ConfigError("--data-dir and --mongo-uri are both given; the store is one of them")
+    truth = read_truth(folder)
+    for problem in truth.problems:
+        click.echo(f"opq-tools: {problem}", err=True)
+    first_ns = min((span.start_ns for each in truth.disturbances for span in each.boxes.values()), default=0)
+    from_ns = max(0, first_ns - BEFORE_NS) if start is None else _ns(start)
+    stored = stored_incidents(mongo_uri, data_dir or default_data_dir())
+    to_ns = OPEN_NS if end is None else _ns(end)
+    counted = [each for each in stored if from_ns <= _onset_ns(each) < to_ns]
+    figures = score(truth.disturbances, counted)
+    if as_json:
+        notes = {"left_out": len(stored) - len(counted), "malformed": len(truth.problems)}
+        click.echo(json.dumps({**figures, **notes}, indent=1))
+    else:
+        _show(figures)
+
+
+def stored_incidents(mongo_uri: str | None, data_dir: Path) -> list[FoundIncident]:
+    """Every incident of a store.
+
+    Raises:
+        StoreError: it cannot be opened or read.
+        ConfigError: there is none in the folder; one is not made by looking.
+    """
+    if mongo_uri is None and not any(data_dir.glob("opq.db*")):
+        raise ConfigError(f"{data_dir}: no store in it; give --data-dir of the `up` that ran, or --mongo-uri")
+    store = open_store(mongo_uri, data_dir)
+    try:
+        return [found_incident(each) for each in store.incidents(limit=MOST_INCIDENTS)]
+    finally:
+        store.close()
+
+
+def found_incident(incident: Incident) -> FoundIncident:
+    """A stored incident with its findings by Box."""
+    boxes: dict[str, BoxSpan] = {}
+    for stored in incident.findings:
+        one = stored.finding
+        span = BoxSpan(one.kind, one.start_ns, max(one.start_ns, one.end_ns), one.uncertainty_ns)
+        boxes[one.box_id] = _together(boxes[one.box_id], span) if one.box_id in boxes else span
+    whole = BoxSpan(incident.kind, incident.start_ns, max(incident.start_ns, incident.end_ns))
+    for box_id in incident.box_ids:
+        boxes.setdefault(box_id, whole)  # whoever stored it named the Box without a finding
+    return FoundIncident(incident.incident_id, incident.kind, getattr(incident, "scope", None), boxes)
+
+
+def _together(first: BoxSpan, second: BoxSpan) -> BoxSpan:
+    """Two findings of one Box in one incident."""
+    kinds = sorted({*first.kind.split("+"), *second.kind.split("+")})
+    return BoxSpan(
+        "+".join(kinds),
+        min(first.start_ns, second.start_ns),
+        max(first.end_ns, second.end_ns),
+        max(first.uncertainty_ns, second.uncertainty_ns),
+    )
+
+
+def _onset_ns(incident: FoundIncident) -> int:
+    return min(span.start_ns for span in incident.boxes.values())
+
+
+def _ns(time: datetime) -> int:
+    return round(time.timestamp() * 1000) * 1_000_000
+
+
+def _show(figures: ScoreFigures) -> None:
+    console = Console()
+    console.print(
+        f"{figures['truth']} disturbances: {figures['found']} found, {figures['missed']} missed, "
+        f"{figures['split']} split; {figures['incidents']} incidents: {figures['false']} false, "
+        f"{figures['joined']} joined"
+    )
+    error = figures["start_error_ms"]
+    if error["median"] is not None:
+        console.print(f"start error: median {error['median']:g} ms, p99 {error['p99']:g} ms")
+    right = figures["scope_right"]
+    console.print(f"scope right: {'unknown' if right is None else f'{right:.0%}'}")
+    table = Table("class", "precision", "recall", "f1", "found as")
+    for kind in sorted({*figures["by_class"], *figures["confusion"]}):
+        row = figures["by_class"].get(kind, {"precision": None, "recall": None, "f1": None})
+        shares = ["-" if value is None else f"{value:.3f}" for value in row.values()]
+        seen = figures["confusion"].get(kind, {})
+        table.add_row(kind, *shares, ", ".join(f"{name} {count}" for name, count in seen.items()))
+    console.print(table)

@@ -1,0 +1,275 @@
+"""The frequency of a power system: load noise, and what the loss of a unit or a load does to it.
+
+Both parts are courses of `opq_hil.mains.grid.Grid`: phase, frequency and ROCOF are one function and its
+derivatives, at any moment and in blocks of any size. The swing equation is linear: its answers add up.
+"""
+
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from opq_hil.mains.courses import EDGE_S, FloatArray
+from opq_hil.mains.grid import Grid
+from opq_hil.power_system.swing_model import SwingModel
+
+NOISE_STEP_S = 0.5
+"""Load noise is joined by straight lines: its density is white within 8 % up to 0.4 Hz, and falls above."""
+NOISE_CHUNK = 4096
+"""Steps integrated at once."""
+CHUNKS_HELD = 8
+NOISE_STREAM = 0x5357
+PIECES_PER_TIME_CONSTANT = 10
+SETTLED_TIME_CONSTANTS = 30
+"""After so many of the slowest one an answer is over: e ** -30."""
+
+
+@dataclass(frozen=True, slots=True)
+class PowerStep:
+    """Generation that is lost at a moment; below 0: load that is lost."""
+
+    at_s: float
+    lost_mw: float
+
+
+def system_frequency(
+    model: SwingModel, seed: int = 1, steps: Iterable[PowerStep] = (), phase_cycles: float = 0.0
+) -> Grid:
+    """The fundamental of a whole power system, from `t_s` = 0 on.
+
+    It starts somewhere in its noise, as `seed` has it. Memory: eight chunks of 2048 s, 2 MB, and
+    some 150 bytes for each chunk before; a month is integrated in some 2 s when its end is asked first.
+    """
+    noise = (LoadNoise(model, seed),) if model.noise_hz else ()
+    answers = tuple(StepAnswer(model, step) for step in steps)
+    return Grid(model.nominal_hz, phase_cycles=phase_cycles, courses=(*noise, *answers))
+
+
+class _Pieces:
+    """Polynomials of fifth order between even moments that meet phase, frequency and ROCOF at both ends."""
+
+    def __init__(self, step_s: float, cycles: FloatArray, hz: FloatArray, rocof: FloatArray) -> None:
+        self.step_s = h = step_s
+        rise = cycles[1:] - cycles[:-1] - h * hz[:-1] - h**2 / 2 * rocof[:-1]
+        speed = h * (hz[1:] - hz[:-1] - h * rocof[:-1])
+        bend = h**2 * (rocof[1:] - rocof[:-1])
+        self._powers = np.array(
+            [
+                cycles[:-1],
+                hz[:-1],
+                rocof[:-1] / 2,
+                (10 * rise - 4 * speed + bend / 2) / h**3,
+                (-15 * rise + 7 * speed - bend) / h**4,
+                (6 * rise - 3 * speed + bend / 2) / h**5,
+            ]
+        )
+
+    def value(self, since_s: FloatArray, derivative: int) -> FloatArray:
+        """(n,) the phase in cycles or its first or second derivative, `since_s` after the first moment."""
+        last = self._powers.shape[1] - 1
+        piece = np.clip(np.floor(since_s / self.step_s), 0, last).astype(np.int64)
+        into = since_s - piece * self.step_s
+        powers = self._powers[:, piece[:1]] if (piece == piece[0]).all() else self._powers[:, piece]
+        for _ in range(derivative):
+            powers = powers[1:] * np.arange(1, len(powers))[:, None]
+        total = np.broadcast_to(powers[-1], into.shape)
+        for power in powers[-2::-1]:
+            total = total * into + power
+        return np.array(total)
+
+
+class StepAnswer:
+    """A `FrequencyCourse`: the answer of the swing equation to a power step, exact at even moments."""
+
+    def __init__(self, model: SwingModel, step: PowerStep) -> None:
+        self._answer = _unit_answer(model)
+        self._at_s, self._share = step.at_s, step.lost_mw / model.rating_mva
+
+    def hz(self, t_s: FloatArray) -> FloatArray:
+        return self._value(t_s, 1)
+
+    def cycles(self, t_s: FloatArray) -> FloatArray:
+        return self._value(t_s, 0)
+
+    def rocof_hz_per_s(self, t_s: FloatArray) -> FloatArray:
+        return self._value(t_s, 2)
+
+    def _value(self, t_s: FloatArray, derivative: int) -> FloatArray:
+        since = t_s - self._at_s
+        if not len(since) or (since < -EDGE_S).all():
+            return np.zeros(len(since))
+        unit = self._answer
+        inside = np.clip(since, 0.0, unit.over_s)
+        late = inside >= unit.late_s
+        if late.all():
+            answer = unit.late.value(inside - unit.late_s, derivative)
+        elif late.any():
+            early = unit.early.value(np.minimum(inside, unit.late_s), derivative)
+            answer = np.where(late, unit.late.value(np.maximum(inside - unit.late_s, 0.0), derivative), early)
+        else:
+            answer = unit.early.value(inside, derivative)
+        if derivative:
+            answer = np.where(since > unit.over_s, 0.0, answer)
+        return np.where(since < -EDGE_S, 0.0, self._share * answer)
+
+
+@dataclass(frozen=True, slots=True)
+class _UnitAnswer:
+    """What the loss of the whole rating does: small pieces while inertia and governor swing, then large."""
+
+    early: _Pieces
+    late_s: float
+    late: _Pieces
+    over_s: float
+
+
+@lru_cache(maxsize=16)
+def _unit_answer(model: SwingModel) -> _UnitAnswer:
+    inertia = 2 * model.inertia_s
+    matrix = np.array(
+        [
+            [-model.damping_pu / inertia, 1 / inertia, 1 / inertia],
+            [-1 / (model.droop_pu * model.governor_s), -1 / model.governor_s, 0.0],
+            [-model.secondary_per_s, 0.0, 0.0],
+        ]
+    )
+    rates, shapes = np.linalg.eig(matrix)
+    sizes = shapes[0] * np.linalg.solve(shapes, np.array([-model.nominal_hz / inertia, 0.0, 0.0]))
+
+    def pieces(start_s: float, step_s: float, count: int) -> _Pieces:
+        growth = np.exp(np.outer(start_s + step_s * np.arange(count + 1), rates))
+        # secondary control takes the frequency back to nominal, so that nothing grows with time
+        cycles, hz = (((growth - 1) @ (sizes / rates**power)).real for power in (2, 1))
+        return _Pieces(step_s, cycles, hz, (growth @ sizes).real)
+
+    slowest, second, _ = np.sort(-rates.real)
+    step_s = float(1 / (PIECES_PER_TIME_CONSTANT * np.abs(rates).max()))
+    count = math.ceil(SETTLED_TIME_CONSTANTS / second / step_s)
+    late_step_s = float(1 / (PIECES_PER_TIME_CONSTANT * slowest))
+    late_count = SETTLED_TIME_CONSTANTS * PIECES_PER_TIME_CONSTANT
+    late_s = count * step_s
+    late = pieces(late_s, late_step_s, late_count)
+    return _UnitAnswer(pieces(0.0, step_s, count), late_s, late, late_s + late_count * late_step_s)
+
+
+class LoadNoise:
+    """A `FrequencyCourse`: the wander of the frequency under load noise, by seed, from t = 0 on.
+
+    Integrated in chunks one after the other, each from the state at the end of the one before; before t = 0
+    the frequency is that of t = 0.
+    """
+
+    def __init__(self, model: SwingModel, seed: int) -> None:
+        self._model, self._seed = model, seed
+        self._step = _noise_step(model.noise_primary_per_s, model.noise_secondary_per_s2)
+        self._size = model.noise_hz / self._step.unit_hz
+        first = _normal(seed, -1)[:2] * model.noise_hz
+        self._states = [np.array([first[0] / model.noise_secondary_per_s2**0.5, first[1]])]
+        self._held: OrderedDict[int, _Pieces] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def hz(self, t_s: FloatArray) -> FloatArray:
+        return self._value(t_s, 1)
+
+    def cycles(self, t_s: FloatArray) -> FloatArray:
+        cycles, hz = (float(value) for value in self._states[0])
+        return np.where(t_s < 0, hz * t_s, self._value(t_s, 0) - cycles)
+
+    def rocof_hz_per_s(self, t_s: FloatArray) -> FloatArray:
+        return np.where(t_s < 0, 0.0, self._value(t_s, 2))
+
+    def _value(self, t_s: FloatArray, derivative: int) -> FloatArray:
+        if not len(t_s):
+            return np.zeros(0)
+        since = np.maximum(t_s, 0.0)
+        span_s = NOISE_CHUNK * NOISE_STEP_S
+        chunks = (since / span_s).astype(np.int64)
+        if chunks[0] == chunks[-1] and (chunks == chunks[0]).all():
+            return self._pieces(int(chunks[0])).value(since - chunks[0] * span_s, derivative)
+        values = np.empty(len(t_s))
+        for chunk in np.unique(chunks):
+            here = chunks == chunk
+            values[here] = self._pieces(int(chunk)).value(since[here] - chunk * span_s, derivative)
+        return values
+
+    def _pieces(self, chunk: int) -> _Pieces:
+        with self._lock:
+            while len(self._states) <= chunk + 1 and chunk not in self._held:
+                self._integrate(len(self._states) - 1)
+            if chunk not in self._held:
+                self._integrate(chunk)
+            self._held.move_to_end(chunk)
+            return self._held[chunk]
+
+    def _integrate(self, chunk: int) -> None:
+        """A chunk from the state before it: a prefix sum in which each doubling reaches twice as far back."""
+        step = self._step
+        forces = self._size * np.append(_normal(self._seed, chunk), _normal(self._seed, chunk + 1)[:1])
+        cycles = np.concatenate(
+            ([self._states[chunk][0]], step.now[0] * forces[:-1] + step.next[0] * forces[1:])
+        )
+        hz = np.concatenate(([self._states[chunk][1]], step.now[1] * forces[:-1] + step.next[1] * forces[1:]))
+        reach, power = 1, step.matrix
+        while reach < len(hz):
+            (a, b), (c, d) = power.tolist()
+            before_cycles, before_hz = cycles[:-reach].copy(), hz[:-reach].copy()
+            cycles[reach:] += a * before_cycles + b * before_hz
+            hz[reach:] += c * before_cycles + d * before_hz
+            reach, power = 2 * reach, _product(power, power)
+        rocof = forces - self._model.noise_primary_per_s * hz - self._model.noise_secondary_per_s2 * cycles
+        if len(self._states) == chunk + 1:
+            self._states.append(np.array([cycles[-1], hz[-1]]))
+        self._held[chunk] = _Pieces(NOISE_STEP_S, cycles, hz, rocof)
+        if len(self._held) > CHUNKS_HELD:
+            self._held.popitem(last=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _NoiseStep:
+    """One step of the state [cycles, Hz], while the force goes from one value to the next on a line."""
+
+    matrix: FloatArray
+    now: FloatArray
+    next: FloatArray
+    unit_hz: float
+    """Standard deviation of the frequency under forces of unit variance."""
+
+
+@lru_cache(maxsize=16)
+def _noise_step(primary_per_s: float, secondary_per_s2: float) -> _NoiseStep:
+    """The exact step: the matrix exponential, by its series, of the state with the force and its slope."""
+    h = NOISE_STEP_S
+    whole = np.zeros((4, 4))
+    whole[0, 1] = h
+    whole[1, :3] = -secondary_per_s2 * h, -primary_per_s * h, h
+    whole[2, 3] = 1.0
+    total, term = np.eye(4), np.eye(4)
+    for order in range(1, 25):
+        term = _product(term, whole) / order
+        total = total + term
+    matrix, following = total[:2, :2], total[:2, 3]
+    now = total[:2, 2] - following
+    variance, answer = following[1] ** 2, _product(matrix, following[:, None])[:, 0] + now
+    while True:
+        variance += answer[1] ** 2
+        answer = _product(matrix, answer[:, None])[:, 0]
+        if answer @ answer < 1e-12 * variance:
+            return _NoiseStep(matrix, now, following, float(variance**0.5))
+
+
+def _product(a: FloatArray, b: FloatArray) -> FloatArray:
+    """A matrix product whose sums have an order: a library's last bit may depend on the processor."""
+    total = a[:, :1] * b[:1, :]
+    for k in range(1, a.shape[1]):
+        total = total + a[:, k : k + 1] * b[k : k + 1, :]
+    return np.asarray(total)
+
+
+def _normal(seed: int, chunk: int) -> FloatArray:
+    """(NOISE_CHUNK,) unit normal values of a chunk."""
+    stream = np.random.SeedSequence((seed, NOISE_STREAM, chunk + 1))
+    return np.random.Generator(np.random.PCG64(stream)).standard_normal(NOISE_CHUNK)

@@ -1,0 +1,163 @@
+"""Power systems by their figures: inertia, damping, droop, control, and how their frequency wanders.
+
+A figure called "read" was read in a published implementation of its source; a "usual" one is of the order
+that the source named gives, from memory; the others are chosen here.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from opq_hil.mains.courses import FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class SwingModel:
+    """A synchronous system as one machine, per unit of its rating.
+
+    2H d(x)/dt = governor + secondary - step - D x,  x = (f - f0) / f0
+    lag d(governor)/dt = -x / droop - governor,  d(secondary)/dt = -secondary_per_s x
+
+    Source: P. Kundur, "Power System Stability and Control", chapter 11.1 (swing equation, damping, droop,
+    supplementary control).
+
+    Load noise is small and stays in the governors' dead band, so that it meets the weaker control of
+    `noise_primary_per_s` (c1) and `noise_secondary_per_s2` (c2):
+    d(f)/dt = -c1 (f - f0) - c2 (cycles gained) + white noise.
+    Source: L. Rydin Gorjao et al., "Data-Driven Model of the Power-Grid Frequency Dynamics", IEEE Access 8
+    (2020).
+    """
+
+    name: str
+    nominal_hz: float
+    rating_mva: float
+    inertia_s: float
+    """H: stored energy over rating."""
+    damping_pu: float
+    """D: relative load change over relative frequency change."""
+    droop_pu: float
+    """R of the whole system: relative frequency change over relative power change."""
+    governor_s: float
+    secondary_per_s: float
+    noise_hz: float
+    """Standard deviation of the frequency without any step; 0: no noise."""
+    noise_primary_per_s: float
+    noise_secondary_per_s2: float
+
+    def __post_init__(self) -> None:
+        positive = {
+            name: getattr(self, name)
+            for name in (
+                "nominal_hz",
+                "rating_mva",
+                "inertia_s",
+                "droop_pu",
+                "governor_s",
+                "secondary_per_s",
+                "noise_primary_per_s",
+                "noise_secondary_per_s2",
+            )
+        }
+        for name, value in positive.items():
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name} of {self.name} is {value}; want a number above 0")
+        for name, value in (("damping_pu", self.damping_pu), ("noise_hz", self.noise_hz)):
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} of {self.name} is {value}; want 0 or more")
+
+    def at_hz(self, nominal_hz: float) -> "SwingModel":
+        """The same system at another nominal frequency."""
+        return replace(self, nominal_hz=nominal_hz)
+
+    def initial_rocof_hz_per_s(self, lost_mw: float) -> float:
+        """Slope right after generation is lost: -P f0 / (2 H S)."""
+        return -lost_mw * self.nominal_hz / (2 * self.inertia_s * self.rating_mva)
+
+    def settled_hz(self, lost_mw: float) -> float:
+        """Where droop and damping hold the frequency, in Hz from nominal, before secondary control acts."""
+        return -lost_mw / self.rating_mva * self.nominal_hz / (self.damping_pu + 1 / self.droop_pu)
+
+    def noise_autocorrelation(self, lag_s: FloatArray) -> FloatArray:
+        """(n,) of the frequency under load noise, closed form: the velocity of a damped oscillator.
+
+        Source: S. Chandrasekhar, Reviews of Modern Physics 15 (1943), eqs. 185 to 201.
+        """
+        half = self.noise_primary_per_s / 2
+        turn = np.sqrt(complex(self.noise_secondary_per_s2 - half**2))
+        turn = turn if abs(turn) > 1e-9 else complex(1e-9)
+        lag = np.abs(lag_s)
+        ring = np.cos(turn * lag) - half / turn * np.sin(turn * lag)
+        return np.asarray(np.exp(-half * lag) * ring.real)
+
+    def noise_density_hz2_per_hz(self, at_hz: FloatArray) -> FloatArray:
+        """(n,) one-sided power spectral density of the frequency under load noise, closed form.
+
+        It has its top at sqrt(c2) / (2 pi) and falls with the square of the frequency from c1 / (2 pi) on.
+        """
+        speed = 2 * math.pi * at_hz
+        c1, c2 = self.noise_primary_per_s, self.noise_secondary_per_s2
+        white = 2 * c1 * self.noise_hz**2
+        return np.asarray(2 * white * speed**2 / ((speed**2 - c2) ** 2 + (c1 * speed) ** 2))
+
+
+PRESETS = {
+    # H: ENTSO-E, "Inertia and Rate of Change of Frequency" (2020), 5 to 6 s, usual. Droop, damping: 27 GW/Hz,
+    # load 1 %/Hz, UCTE Operation Handbook, policy 1, usual. Noise: 20 mHz, ENTSO-E annual
+    # load-frequency control reports, usual; c1, c2: Rydin Gorjao et al. 2020, Continental Europe, read in
+    # PIK-ICoNe/PowerGridNoise.
+    "continental_50": SwingModel(
+        name="continental_50",
+        nominal_hz=50.0,
+        rating_mva=300_000.0,
+        inertia_s=6.0,
+        damping_pu=0.5,
+        droop_pu=0.25,
+        governor_s=6.0,
+        secondary_per_s=0.0225,
+        noise_hz=0.020,
+        noise_primary_per_s=0.008311,
+        noise_secondary_per_s2=0.000030,
+    ),
+    # Droop, noise: NERC, "Frequency Response Annual Analysis", Eastern Interconnection, some 28 GW/Hz and
+    # 16 mHz, usual. H, lag, c1, c2 are chosen here.
+    "interconnection_60": SwingModel(
+        name="interconnection_60",
+        nominal_hz=60.0,
+        rating_mva=500_000.0,
+        inertia_s=5.0,
+        damping_pu=1.0,
+        droop_pu=0.42,
+        governor_s=5.0,
+        secondary_per_s=0.0135,
+        noise_hz=0.016,
+        noise_primary_per_s=0.005,
+        noise_secondary_per_s2=0.000010,
+    ),
+    # Noise: 40 mHz, as Ireland's ("Frequency Quality in Low-Inertia Power Systems", arXiv 2302.01630), usual.
+    # 1 GVA, droop of 5 %, H, lag, c1, c2 are chosen here.
+    "island": SwingModel(
+        name="island",
+        nominal_hz=60.0,
+        rating_mva=1_000.0,
+        inertia_s=4.0,
+        damping_pu=1.0,
+        droop_pu=0.05,
+        governor_s=0.5,
+        secondary_per_s=0.21,
+        noise_hz=0.040,
+        noise_primary_per_s=0.020,
+        noise_secondary_per_s2=0.000060,
+    ),
+}
+
+
+def swing_model(preset: str) -> SwingModel:
+    """A preset by its name.
+
+    Raises:
+        ValueError: no such preset.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"{preset!r} is no power system; want one of {', '.join(PRESETS)}")
+    return PRESETS[preset]

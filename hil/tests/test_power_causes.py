@@ -64,7 +64,7 @@ def test_a_heavier_motor_runs_up_for_longer():
     for inertia_s in (0.3, 0.6):
         seen = []
         system = system_with()
-        system.on_disturbance = seen.append
+        system.listen(seen.append)
         system.add(MotorStart(at="lv2", inertia_s=inertia_s), 0.5)
         system.before(1.0)
         ends.append(seen[0].solved.end_s - 0.5)

@@ -48,7 +48,7 @@ def test_an_event_put_in_while_it_runs_comes_where_nobody_has_read():
     outlet = system.voltages["2"]
     t_s = moments(0.0, 1.0)
     before = outlet.volts(t_s)
-    at_s = system.add(Fault(at="feeder2/3.1km", type="LLL"))
+    at_s = system.add(Fault(at="feeder2/3.1km", type="LLL")).at_s
     assert at_s >= 1.0
     assert np.array_equal(outlet.volts(t_s), before)
     assert outlet.changes(1.0, 1.1)

@@ -14,7 +14,23 @@ from opq_hil.box.source import SampleSource
 from opq_hil.mains.grid import Grid
 from opq_hil.mains.recording import Recording, read_recording
 from opq_hil.mains.replay import EVERY_S, LEAD_S, Replay, replays
-from opq_hil.mains.scenario import DEFAULT, MainsScenario, generators, grid_of, load_scenario, plain_generator
+from opq_hil.mains.scenario import (
+    DEFAULT,
+    MainsScenario,
+    generators,
+    grid_of,
+    load_scenario,
+    plain_generator,
+    scenario_path,
+)
+from opq_hil.power_system.power_scenario import (
+    PowerScenario,
+    grid_course,
+    has_network,
+    load_power_scenario,
+    power_system_of,
+)
+from opq_hil.power_system.power_source import power_sources
 from opq_proto.errors import ConfigError
 
 SIMULATED = "opq-hil simulated"
@@ -30,7 +46,7 @@ class Fleet:
     replayed: tuple[tuple[str, Path, Recording], ...]
     """(box id, file, recording)."""
     scenario: str | None
-    told: MainsScenario | None
+    told: MainsScenario | PowerScenario | None
     scenario_box_ids: tuple[str, ...]
     plain_box_ids: tuple[str, ...]
     every_s: float | None
@@ -66,9 +82,9 @@ class Fleet:
             parts.append(f"{_boxes(self.plain_box_ids)}: simulated, undisturbed")
         first_s, every_s = self._first_disturbance_s()
         if first_s is not None:
-            parts.append(
-                f"the first dip comes {first_s:.0f} s after the Boxes start, then every {every_s:g} s"
-            )
+            what = "disturbance" if isinstance(self.told, PowerScenario) else "dip"
+            again = f", then every {every_s:g} s" if every_s else ""
+            parts.append(f"the first {what} comes {first_s:.0f} s after the Boxes start{again}")
         return "; ".join(parts)
 
     def boxes(self) -> list[Box]:
@@ -80,12 +96,13 @@ class Fleet:
         sources: dict[str, tuple[str, SampleSource]] = {}
         for (box_id, path, _), source in zip(self.replayed, self._replays(), strict=True):
             sources[box_id] = (f"replay of {path.name}", source)
-        if self.told is not None:
-            for box_id, generator in generators(self.told, self.seed).items():
-                if box_id in self.scenario_box_ids:
-                    sources[box_id] = (SIMULATED, generator)
+        for box_id, made in self._scenario_sources().items():
+            if box_id in self.scenario_box_ids:
+                sources[box_id] = (SIMULATED, made)
         volts, hz = self._nominal()
-        grid = grid_of(self.told) if self.told else Grid(hz, wander_hz=0.01, wander_s=47.0)
+        grid = Grid(hz, wander_hz=0.01, wander_s=47.0)
+        if self.told is not None:
+            grid = grid_course(self.told) if isinstance(self.told, PowerScenario) else grid_of(self.told)
         for box_id in self.plain_box_ids:
             sources[box_id] = (SIMULATED, plain_generator(box_id, grid, volts, hz, self.seed))
         return [
@@ -101,11 +118,20 @@ class Fleet:
             return recording.nominal_v, recording.nominal_hz
         return 120.0, 60.0
 
+    def _scenario_sources(self) -> dict[str, SampleSource]:
+        """What the scenario's Boxes sample, by Box id."""
+        if isinstance(self.told, PowerScenario):
+            return dict(power_sources(self.told, power_system_of(self.told, self.seed), self.seed))
+        return dict(generators(self.told, self.seed)) if self.told is not None else {}
+
     def _first_disturbance_s(self) -> tuple[float | None, float]:
-        """Seconds after the start; None when there will be none. Then from one to the next."""
+        """Seconds after the start; None: none will come. Then from one to the next; 0: at no fixed times."""
         every_s = self.every_s or EVERY_S
         known = [source.first_disturbance_s for source in self._replays()]
-        if self.told is not None and any(box.event for box in self.told.box):
+        if isinstance(self.told, PowerScenario):
+            known += [each.at_s for each in self.told.cause]
+            every_s = every_s if self.replayed else 0.0
+        elif self.told is not None and any(box.event for box in self.told.box):
             known.append(self.told.lead_s)
             every_s = self.told.every_s
         return min((at for at in known if at is not None), default=None), every_s
@@ -135,7 +161,7 @@ def plan_fleet(
         scenario, sim = DEFAULT, 1
     recordings = [read_recording(path) for path in replays]
     named = [recording.box_id for recording in recordings if recording.box_id]
-    told = load_scenario(scenario, {"every_s": replay_every_s, "lead_s": lead_s}) if scenario else None
+    told = _read_scenario(scenario, replay_every_s, lead_s) if scenario else None
     named += [box.id for box in told.box] if told else []
     twice = sorted({box_id for box_id in named if named.count(box_id) > 1}, key=int)
     if twice:
@@ -157,6 +183,15 @@ def plan_fleet(
     )
     fleet.boxes()  # what cannot be played is said now
     return fleet
+
+
+def _read_scenario(
+    scenario: str | Path, every_s: float | None, lead_s: float | None
+) -> MainsScenario | PowerScenario:
+    path = scenario_path(scenario)
+    if has_network(path):
+        return load_power_scenario(path)
+    return load_scenario(path, {"every_s": every_s, "lead_s": lead_s})
 
 
 def _free_ids(taken: Sequence[str], count: int) -> list[str]:

@@ -114,11 +114,11 @@ class MainsScenario:
     box: tuple[BoxConfig, ...] = Field(default=(), description="the Boxes")
 
 
-def load_scenario(name: str | Path = DEFAULT, overrides: Mapping[str, Any] | None = None) -> MainsScenario:
-    """A scenario from a file, or a shipped one by its bare name.
+def scenario_path(name: str | Path) -> Path:
+    """The file of a scenario, or of a shipped one by its bare name.
 
     Raises:
-        ConfigError: no such file, or every problem in it at once.
+        ConfigError: there is none.
     """
     path = Path(name)
     if not path.suffix and not path.exists():
@@ -127,6 +127,16 @@ def load_scenario(name: str | Path = DEFAULT, overrides: Mapping[str, Any] | Non
             raise ConfigError(
                 f"scenario {name!r}: no such file, and none of that name is shipped; try {DEFAULT}"
             )
+    return path
+
+
+def load_scenario(name: str | Path = DEFAULT, overrides: Mapping[str, Any] | None = None) -> MainsScenario:
+    """A scenario from a file, or a shipped one by its bare name.
+
+    Raises:
+        ConfigError: no such file, or every problem in it at once.
+    """
+    path = scenario_path(name)
     scenario = load(MainsScenario, path, overrides)
     problem = _problem(scenario)
     if problem:

@@ -25,6 +25,8 @@ class SystemPhase(Protocol):
 
     def cycles(self, t_s: FloatArray) -> FloatArray: ...
 
+    def hz(self, t_s: FloatArray) -> FloatArray: ...
+
 
 class DisturbanceRecord(Protocol):
     """Where an outlet reads what happens: a `PowerSystem`."""
@@ -46,6 +48,11 @@ class Outlet:
     nominal_hz: float
     harmonics: tuple[Harmonic, ...] = ()
     dc_v: float = 0.0
+
+    @property
+    def harmonic_factor(self) -> float:
+        """True rms against that of the fundamental, without direct voltage."""
+        return math.sqrt(1 + sum((each.percent / 100) ** 2 for each in self.harmonics))
 
 
 class OutletVoltage:
@@ -128,6 +135,15 @@ class OutletVoltage:
         found: set[float] = set()
         for terms, _ in self._during(start_s, end_s):
             found |= set(terms.moments_s(self._index))
+        return tuple(sorted(moment for moment in found if start_s <= moment < end_s))
+
+    def onsets(self, start_s: float, end_s: float) -> tuple[float, ...]:
+        """Moments within [start_s, end_s), rising, at which a disturbance begins here."""
+        found = [
+            moments[0]
+            for terms, _ in self._during(start_s, end_s)
+            if (moments := terms.moments_s(self._index))
+        ]
         return tuple(sorted(moment for moment in found if start_s <= moment < end_s))
 
     def _during(self, start_s: float, end_s: float) -> Iterator[tuple[DisturbanceTerms, float]]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from opq_hil.power_system.causes.cause import Cause
 from opq_hil.power_system.causes.site import NetworkState, Site, SolvedCause
-from opq_hil.power_system.disturbance_terms import DisturbanceTerms
+from opq_hil.power_system.disturbance_terms import ComplexArray, DisturbanceTerms
 from opq_hil.power_system.network import PowerNetwork
 from opq_hil.power_system.outlet_voltage import Outlet, OutletVoltage, SystemPhase
 from opq_proto.errors import OpqError
@@ -33,6 +33,8 @@ class GridDisturbance:
     """From 1, in the order in which they were put in; stands in the truth."""
     cause: Cause
     solved: SolvedCause
+    before_v: ComplexArray
+    """(outlets,) phasors of the network before it, V rms."""
     system: "PowerSystem"
 
     @property
@@ -50,6 +52,15 @@ class Refusal:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class PlannedCause:
+    """A cause that was put in: its number, when, and what it would come to now."""
+
+    number: int
+    at_s: float
+    solved: SolvedCause
+
+
 class PowerSystem:
     """One network, many outlets.
 
@@ -58,7 +69,6 @@ class PowerSystem:
 
     Attributes:
         refused: causes that could not be solved when their time came.
-        on_disturbance: called with each disturbance, in order, as soon as it is solved.
     """
 
     def __init__(
@@ -74,7 +84,8 @@ class PowerSystem:
         self.phase = phase
         self.outlets = tuple(outlets)
         self.refused: list[Refusal] = []
-        self.on_disturbance: Callable[[GridDisturbance], None] | None = None
+        self._on_disturbance: Callable[[GridDisturbance], None] | None = None
+        self._on_time: Callable[[float], None] | None = None
         self._seed = seed
         self._keep_s = keep_s
         self._scheduled = iter(scheduled)
@@ -97,11 +108,39 @@ class PowerSystem:
         """No cause can begin before this moment any more: somebody has read up to it."""
         return self._reached_s
 
-    def add(self, cause: Cause, at_s: float = 0.0) -> float:
+    def listen(
+        self,
+        on_disturbance: Callable[[GridDisturbance], None] | None,
+        on_time: Callable[[float], None] | None = None,
+    ) -> None:
+        """Have each disturbance reported, in order, as soon as it is solved, and the moments reached."""
+        self._on_disturbance = on_disturbance
+        self._on_time = on_time
+
+    def feeds(self, place: str, bus: str) -> bool:
+        """Whether what is at `bus` is fed through a place, or is at it."""
+        network = self.network.with_places([place])
+        return network.upstream(place, bus) or network.node(place) == network.node(bus)
+
+    def feeder_of(self, bus: str) -> str | None:
+        """The first feeder on the way from the supply; None: there is none."""
+        topology = self.network.topology
+        way = set(topology.way_from_supply(bus))
+        begun = [each for each in topology.segments if {each.from_node, each.to_node} <= way]
+        nearest = min(begun, key=lambda each: len(topology.way_from_supply(each.from_node)), default=None)
+        return nearest.feeder.id if nearest is not None else None
+
+    def check(self, cause: Cause, at_s: float = 0.0) -> SolvedCause:
+        """What a cause would come to at `at_s`, in the network as it is now; nothing happens.
+
+        Raises:
+            PlaceError, ValueError: it cannot happen in this network.
+        """
+        return cause.solved(self._site(at_s, 0))
+
+    def add(self, cause: Cause, at_s: float = 0.0) -> "PlannedCause":
         """Let a cause happen at `at_s`, or as soon as nobody has read that far; from any thread.
 
-        Returns:
-            the moment that it is planned for.
         Raises:
             PlaceError, ValueError: it cannot happen in this network.
             OpqError: too many wait already.
@@ -110,10 +149,10 @@ class PowerSystem:
             if len(self._waiting) >= MOST_WAITING:
                 raise OpqError(f"{MOST_WAITING} causes wait already; want fewer at once")
             at_s = max(at_s, self._reached_s)
-            cause.solved(self._site(at_s, 0))  # what is wrong is said now
+            solved = self.check(cause, at_s)
             self._number += 1
             heapq.heappush(self._waiting, (at_s, self._number, cause))
-            return at_s
+            return PlannedCause(self._number, at_s, solved)
 
     def before(self, end_s: float) -> Sequence[DisturbanceTerms]:
         """All terms that are remembered and may begin before `end_s`, in the order in which they began."""
@@ -136,10 +175,13 @@ class PowerSystem:
                 at_s, number, cause = heapq.heappop(self._waiting)
             self._happen(at_s, number, cause)
         self._reached_s = max(self._reached_s, end_s)
+        if self._on_time is not None:
+            self._on_time(self._reached_s)
 
     def _happen(self, at_s: float, number: int, cause: Cause) -> None:
+        site = self._site(at_s, number)
         try:
-            solved = cause.solved(self._site(at_s, number))
+            solved = cause.solved(site)
         except (OpqError, ValueError) as error:
             self.refused.append(Refusal(number, cause, str(error)))
             return
@@ -147,8 +189,8 @@ class PowerSystem:
         self._terms = (*self._terms, solved.terms)
         if solved.state_after is not None:
             self._state = solved.state_after
-        if self.on_disturbance is not None:
-            self.on_disturbance(GridDisturbance(number, cause, solved, self))
+        if self._on_disturbance is not None:
+            self._on_disturbance(GridDisturbance(number, cause, solved, site.before_v, self))
 
     def _forget(self, before_s: float) -> None:
         self._terms = tuple(terms for terms in self._terms if terms.last_s >= before_s)

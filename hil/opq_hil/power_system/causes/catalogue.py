@@ -1,0 +1,66 @@
+"""Causes by name, as scenario files and `opq-tools sim event` ask for them."""
+
+import dataclasses
+import difflib
+import typing
+from collections.abc import Mapping
+
+from opq_hil.power_system.causes.capacitor_switching import CapacitorSwitching
+from opq_hil.power_system.causes.cause import Cause
+from opq_hil.power_system.causes.fault import Fault
+from opq_hil.power_system.causes.lightning import Lightning
+from opq_hil.power_system.causes.lost_neutral import LostNeutral
+from opq_hil.power_system.causes.motor_start import MotorStart
+from opq_hil.power_system.causes.tap_changer import TapChange
+from opq_hil.power_system.causes.transformer_energising import TransformerEnergising
+
+CauseValue = float | int | str | bool
+KINDS: tuple[type[Cause], ...] = (
+    Fault,
+    CapacitorSwitching,
+    MotorStart,
+    TransformerEnergising,
+    Lightning,
+    TapChange,
+    LostNeutral,
+)
+CAUSES: dict[str, type[Cause]] = {kind.name: kind for kind in KINDS}
+"""Name -> the kind."""
+
+
+def cause_of(name: str, at: str, values: Mapping[str, CauseValue]) -> Cause:
+    """A cause by its name, a place, and what is set of it.
+
+    Raises:
+        ValueError: no such cause, nothing of that name can be set, or a value is out of range.
+    """
+    kind = CAUSES.get(name)
+    if kind is None:
+        raise ValueError(f"{name!r} is no cause; want one of {', '.join(CAUSES)}")
+    types = typing.get_type_hints(kind)
+    settable = [each.name for each in dataclasses.fields(kind) if each.name != "at"]
+    checked: dict[str, CauseValue] = {}
+    for key, value in values.items():
+        if key not in settable:
+            near = difflib.get_close_matches(key, settable, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(settable)}"
+            raise ValueError(f"{name} has no {key!r}; {hint}")
+        checked[key] = _checked(name, key, types[key], value)
+    return kind(at=at, **checked)
+
+
+def _checked(name: str, key: str, wanted: object, value: CauseValue) -> CauseValue:
+    """A value of the field's type."""
+    if wanted is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if wanted is bool and isinstance(value, bool):
+        return value
+    if typing.get_origin(wanted) is typing.Literal:
+        choices = typing.get_args(wanted)
+        if value in choices:
+            return value
+        raise ValueError(f"{name}: {key} is {value!r}; want one of {', '.join(choices)}")
+    if wanted is str and isinstance(value, str):
+        return value
+    words = {float: "a number", bool: "true or false", str: "text"}
+    raise ValueError(f"{name}: {key} is {value!r}; want {words.get(wanted, 'something else')}")  # type: ignore[call-overload]

@@ -1,0 +1,240 @@
+"""What a Box ought to find of a disturbance: its class, residual, phase jump and arrival at one outlet.
+
+From the terms alone, whatever the cause: residual is the lowest (of a rise: the highest) rms of any one cycle
+of the disturbance's own factor on the fundamental. Limits are those of contracts and `opq_measure`.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_hil.mains.courses import FloatArray
+from opq_hil.power_system.disturbance_terms import (
+    ComplexArray,
+    DisturbanceTerms,
+    FundamentalTerm,
+    HarmonicTerm,
+    ImpulseTerm,
+    ModulationCourse,
+    RingingTerm,
+    ToneTerm,
+)
+from opq_measure.flicker.lamps import lamp_for
+
+SAG_PU, SWELL_PU, INTERRUPTION_PU = 0.9, 1.1, 0.1
+"""IEC 61000-4-30:2015, 5.4; IEEE 1159-2019, table 2."""
+RAPID_CHANGE_PU = 0.05
+"""Change between steady states within the limits above; IEC 61000-4-30:2015, 5.11."""
+LASTING_S = 60.0
+"""Longer: undervoltage, overvoltage; IEEE 1159-2019, table 2."""
+TRANSIENT_PU = 0.05
+"""Of nominal peak; `opq_measure.waveform.transients.LEAST_PU`."""
+JUMP_DEG = 6.0
+"""`opq_measure.analysis.sudden.LEAST_JUMP_DEGREES`."""
+THD_PU = 0.08
+"""IEC 61000-2-2:2002, 4.6."""
+THD_LEAST_S = 3.0
+SIGNAL_PU = 0.003
+"""The least level that a meter need find; IEC 61000-4-30:2015, 5.10."""
+DEVIATION_SHARE = 0.01
+"""Of nominal frequency; EN 50160:2010, 4.2.1."""
+PST = 1.0
+DEAD_PU = 1e-3
+STEPS_PER_CYCLE = 16
+PST_OF_PINST = 0.714
+"""Pst of a steady Pinst of 1: sqrt(0.5096); IEC 61000-4-15:2010, 5.7."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutletTruth:
+    """One Box's part of a disturbance."""
+
+    kind: str
+    """A class of the contract, or several joined by `+`."""
+    residual_pu: float | None
+    """Of nominal; None: the class has none."""
+    phase_jump_deg: float
+    """Of the fundamental when it begins; positive: ahead."""
+    arrival_s: float
+    downstream: bool
+    """Whether it is fed through the place of the cause."""
+
+
+def outlet_truth(
+    terms: DisturbanceTerms, index: int, before_v: float, nominal_v: float, hz: float, downstream: bool
+) -> OutletTruth | None:
+    """What an outlet sees of a disturbance; None: nothing that a Box would name.
+
+    Args:
+        before_v, nominal_v: rms at the outlet before, and declared.
+        hz: nominal frequency.
+    """
+    moments_s, before_pu = terms.moments_s(index), before_v / nominal_v
+    if not moments_s or before_pu < DEAD_PU:
+        return None
+    course = _Course.of(terms, index, nominal_v, hz)
+    kinds = set[str]()
+    residual_pu = None
+    if len(course.factors):
+        least, most = course.extremes(hz)
+        residual_pu = before_pu * (least if 1 - least >= most - 1 else most)
+        kind = _rms_kind(residual_pu, course.longest_beyond_s(before_pu))
+        if kind is None:
+            kind, residual_pu = _change_kind(course, before_pu), None
+        if kind:
+            kinds.add(kind)
+    jump_deg = course.jump_deg
+    if residual_pu is None and abs(jump_deg) >= JUMP_DEG:
+        kinds.add("phase_jump")
+    kinds |= _added_kinds(terms, index, nominal_v, hz)
+    if not kinds:
+        return None
+    return OutletTruth("+".join(sorted(kinds)), residual_pu, jump_deg, moments_s[0], downstream)
+
+
+def _rms_kind(residual_pu: float, seconds: float) -> str | None:
+    if residual_pu < INTERRUPTION_PU:
+        return "interruption"
+    if residual_pu < SAG_PU:
+        return "undervoltage" if seconds > LASTING_S else "sag"
+    if residual_pu > SWELL_PU:
+        return "overvoltage" if seconds > LASTING_S else "swell"
+    return None
+
+
+def _change_kind(course: "_Course", before_pu: float) -> str | None:
+    if course.pst >= PST:
+        return "flicker"
+    return "rapid_voltage_change" if before_pu * course.largest_step() >= RAPID_CHANGE_PU else None
+
+
+def _added_kinds(terms: DisturbanceTerms, index: int, nominal_v: float, hz: float) -> set[str]:
+    """Classes of what is on top of the fundamental, and of another frequency."""
+    kinds: set[str] = set()
+    distortion_v2 = 0.0
+    for term in terms.added:
+        if not term.touches(index):
+            continue
+        if (
+            isinstance(term, RingingTerm)
+            and abs(term.volts[index]) >= TRANSIENT_PU * math.sqrt(2) * nominal_v
+        ):
+            kinds.add("oscillatory_transient")
+        elif (
+            isinstance(term, ImpulseTerm)
+            and abs(term.volts[index]) >= TRANSIENT_PU * math.sqrt(2) * nominal_v
+        ):
+            kinds.add("impulsive_transient")
+        elif isinstance(term, ToneTerm) and abs(term.volts[index]) >= SIGNAL_PU * nominal_v:
+            kinds.add("mains_signalling")
+        elif (
+            isinstance(term, HarmonicTerm)
+            and term.course.constant
+            and term.end_s - term.start_s >= THD_LEAST_S
+        ):
+            distortion_v2 += abs(term.volts[index]) ** 2 if term.order > 1 else 0.0
+    if math.sqrt(distortion_v2) >= THD_PU * nominal_v:
+        kinds.add("harmonics")
+    for slip in terms.slips:
+        if slip.touches(index):
+            speed_hz = np.abs(np.diff(slip.gained_cycles) / np.diff(slip.seconds)).max()
+            if speed_hz >= DEVIATION_SHARE * hz:
+                kinds.add("frequency_deviation")
+            if abs(_wrapped(slip.gained_cycles[-1])) * 360 >= JUMP_DEG:
+                kinds.add("phase_jump")
+    return kinds
+
+
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """A disturbance's own factor on the fundamental at one outlet, in steps of `STEPS_PER_CYCLE`."""
+
+    factors: ComplexArray
+    seconds: FloatArray
+    """How long each lasts."""
+    pst: float
+
+    @classmethod
+    def of(cls, terms: DisturbanceTerms, index: int, nominal_v: float, hz: float) -> "_Course":
+        factors = [term for term in terms.fundamental if term.touches(index)]
+        pst = sum(_pst(term, index, nominal_v, hz) for term in factors)
+        moments_s = sorted({moment for term in factors for moment in (term.start_s, term.end_s)})
+        step_s = 1 / (STEPS_PER_CYCLE * hz)
+        parts: list[ComplexArray] = []
+        lengths: list[FloatArray] = []
+        for begin_s, end_s in pairwise(moments_s):
+            inside = [term for term in factors if term.start_s <= begin_s and term.end_s >= end_s]
+            length_s = end_s - begin_s
+            if all(term.course.constant for term in inside):
+                count = (
+                    min(2 * STEPS_PER_CYCLE, max(1, round(length_s / step_s))) if length_s < math.inf else 1
+                )
+            else:
+                count = max(1, min(round(length_s / step_s), 20_000))
+            each_s = length_s / count
+            spread_s = each_s if math.isfinite(each_s) else 0.0
+            at_s = np.asarray(begin_s + (np.arange(count) + 0.5) * spread_s, dtype=np.float64)
+            product = np.ones(count, dtype=np.complex128)
+            for term in inside:
+                product = product * term.factor(at_s - term.start_s, index)
+            parts.append(product)
+            lengths.append(np.full(count, each_s))
+        if not parts:
+            return cls(np.empty(0, np.complex128), np.empty(0), pst)
+        return cls(np.concatenate(parts), np.concatenate(lengths), pst)
+
+    def extremes(self, hz: float) -> tuple[float, float]:
+        """Least and most rms of any one cycle, of the voltage before."""
+        cycle_s = 1 / hz
+        squares = np.concatenate(([1.0], np.abs(self.factors) ** 2, [1.0]))
+        ends_s = np.concatenate(([cycle_s], cycle_s + np.cumsum(np.minimum(self.seconds, 10 * cycle_s))))
+        ends_s = np.append(ends_s, ends_s[-1] + cycle_s)
+        energy = np.concatenate(([0.0], np.cumsum(squares * np.diff(ends_s, prepend=0.0))))
+        at_s = np.concatenate(([0.0], ends_s))
+        stops_s = at_s[at_s >= cycle_s]
+        rms = np.sqrt(
+            (np.interp(stops_s, at_s, energy) - np.interp(stops_s - cycle_s, at_s, energy)) / cycle_s
+        )
+        return float(rms.min()), float(rms.max())
+
+    def longest_beyond_s(self, before_pu: float) -> float:
+        """Longest time in a row below or above the limits of sag and swell."""
+        sizes = before_pu * np.abs(self.factors)
+        return _longest((sizes < SAG_PU) | (sizes > SWELL_PU), self.seconds)
+
+    def largest_step(self) -> float:
+        """Largest distance between two of its states, or from before, of the voltage before."""
+        sizes = np.concatenate(([1.0], np.abs(self.factors)))
+        return float(sizes.max() - sizes.min())
+
+    @property
+    def jump_deg(self) -> float:
+        """Of the phase when it begins; 0 where nothing is left to have one."""
+        if not len(self.factors) or abs(self.factors[0]) < 0.01:
+            return 0.0
+        return math.degrees(float(np.angle(self.factors[0])))
+
+
+def _longest(which: NDArray[np.bool_], seconds: FloatArray) -> float:
+    longest = run_s = 0.0
+    for beyond, length_s in zip(which.tolist(), seconds.tolist(), strict=True):
+        run_s = run_s + length_s if beyond else 0.0
+        longest = max(longest, run_s)
+    return longest
+
+
+def _pst(term: FundamentalTerm, index: int, nominal_v: float, hz: float) -> float:
+    """Pst of a sum of sines from its mean Pinst: an estimate, for Pst ranks Pinst and does not average it."""
+    if not isinstance(term.course, ModulationCourse):
+        return 0.0
+    lamp = lamp_for(nominal_v, hz)
+    changes = 2 * term.course.peaks * abs(complex(term.changes[index]).real)
+    felt = changes**2 / 2 * np.abs(lamp.response(term.course.hz)) ** 2 * lamp.scale()
+    return PST_OF_PINST * math.sqrt(float(felt.sum()))
+
+
+def _wrapped(cycles: float) -> float:
+    return (cycles + 0.5) % 1.0 - 0.5

@@ -1,0 +1,271 @@
+"""Scenarios with a network: a TOML file that says what stands where, which Boxes are there, and what happens.
+
+    [network]  buses, transformers, feeders, loads      [[box]]  where a Box is plugged in
+    [[cause]]  at a time, once or again and again        [[process]]  at random, so many an hour
+
+A file with a table `network` is one of these; others are those of `mains.scenario`.
+"""
+
+import heapq
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from opq_hil.mains.grid import Grid
+from opq_hil.mains.scenario import GridConfig
+from opq_hil.mains.wave import ORDERS, Harmonic
+from opq_hil.power_system.causes.catalogue import CauseValue, cause_of
+from opq_hil.power_system.causes.cause import Cause
+from opq_hil.power_system.network import PowerNetwork
+from opq_hil.power_system.network_config import NetworkConfig, network_problems
+from opq_hil.power_system.outlet_voltage import Outlet, SystemPhase
+from opq_hil.power_system.power_system import PowerSystem
+from opq_proto.config import Field, load, read_document, section
+from opq_proto.config_problems import Problem
+from opq_proto.errors import ConfigError, OpqError
+
+PROCESS_STREAM = 0x9C0C
+BACKGROUND = ((3, 1.2), (5, 1.6), (7, 0.7), (9, 0.4), (11, 0.3))
+"""Percent of the usual harmonics of a low-voltage network; each outlet has 0.5 to 1.5 times of it."""
+
+
+@section
+class OutletConfig:
+    """A Box, where it is plugged in, and its converter and clock."""
+
+    id: str = Field(pattern=r"^[1-9][0-9]{0,8}$", description="Box id, a whole number")
+    at: str = Field(description="a place", examples=["lv1", "feeder1/2.5km"])
+    phase: str = Field(default="a", pattern=r"^[abc]$", description="a, b or c, to neutral")
+    nominal_v: float | None = Field(default=None, gt=0.0, le=100_000.0, description="else the scenario's")
+    v_per_lsb: float | None = Field(
+        default=None, gt=0.0, le=10.0, description="else twice nominal is full scale"
+    )
+    gain_error: float = Field(default=0.0, ge=-0.1, le=0.1, description="0.001 reads 0.1 % too high")
+    offset_v: float = Field(default=0.0, ge=-100.0, le=100.0, description="of the converter")
+    noise_v: float = Field(default=0.014, ge=0.0, le=100.0, description="rms of white noise")
+    effective_bits: float = Field(default=14.0, gt=0.0, le=16.0, description="what hello says")
+    clock_ppm: float = Field(default=0.0, ge=-500.0, le=500.0, description="how much too fast it samples")
+    drift_ppm_per_s: float = Field(default=0.0, ge=-1.0, le=1.0, description="of the clock")
+    jitter_ns: float = Field(default=0.0, ge=0.0, le=100_000.0, description="rms, of each sample's moment")
+    harmonics: tuple[tuple[int, float, float], ...] | None = Field(
+        default=None, description="(order, percent, degrees); else usual ones by seed and id"
+    )
+    dc_v: float = Field(default=0.0, ge=-100.0, le=100.0, description="DC offset of the outlet")
+
+
+@section
+class ScheduledCauseConfig:
+    """Something that happens at a known time."""
+
+    kind: str = Field(description="which cause", examples=["fault"])
+    at: str = Field(description="a place; for taps the transformer", examples=["feeder2/3.1km"])
+    at_s: float = Field(ge=0.0, le=1e9, description="seconds after the start", examples=[30.0])
+    every_s: float = Field(default=0.0, ge=0.0, le=1e9, description="and again; 0: once")
+    values: dict[str, float | str | bool] = Field(default_factory=dict, description="what is set of it")
+
+
+@section
+class RandomCauseConfig:
+    """Something that happens at random: a Poisson process, during some hours of the day."""
+
+    kind: str = Field(description="which cause", examples=["fault"])
+    at: tuple[str, ...] = Field(min_length=1, description="places, one of them by chance")
+    per_hour: float = Field(gt=0.0, le=3600.0, description="how often, while it may happen", examples=[2.0])
+    hours: tuple[float, float] = Field(default=(0.0, 24.0), description="from, to; 22 to 6 is the night")
+    seed: int = Field(default=0, ge=0, le=2**31, description="another course of chance")
+    values: dict[str, float | str | bool] = Field(default_factory=dict, description="what is set of it")
+    between: dict[str, tuple[float, float]] = Field(
+        default_factory=dict, description="numbers that are drawn between two"
+    )
+
+
+@section
+class PowerScenario:
+    """A whole scenario file with a network."""
+
+    title: str = Field(default="", description="one line")
+    nominal_v: float = Field(default=230.0, gt=0.0, le=100_000.0, description="declared voltage of the Boxes")
+    nominal_hz: float = Field(default=50.0, ge=50.0, le=60.0, description="50 or 60")
+    start_hour: float = Field(default=8.0, ge=0.0, lt=24.0, description="hour of the day at the start")
+    grid: GridConfig = Field(default=GridConfig(frequency_hz=50.0), description="the frequency")
+    network: NetworkConfig = Field(description="what stands where")
+    box: tuple[OutletConfig, ...] = Field(default=(), description="the Boxes")
+    cause: tuple[ScheduledCauseConfig, ...] = Field(default=(), description="what happens, and when")
+    process: tuple[RandomCauseConfig, ...] = Field(default=(), description="what happens at random")
+
+
+def has_network(path: Path) -> bool:
+    """Whether a scenario file is one of these."""
+    return "network" in read_document(path)
+
+
+def load_power_scenario(path: Path) -> PowerScenario:
+    """A scenario with a network.
+
+    Raises:
+        ConfigError: every problem in the file at once, with its key; or what does not fit the network.
+    """
+    scenario = load(PowerScenario, path, cross_check=_problems)
+    problems = list(_misplaced(scenario))
+    if problems:
+        count = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
+        raise ConfigError("\n  ".join([f"{path.name}: {count}, nothing was started", *problems]))
+    return scenario
+
+
+def _misplaced(scenario: PowerScenario) -> Iterator[str]:
+    """What does not fit the network: Boxes at places that it does not have, causes that cannot happen."""
+    network = PowerNetwork(scenario.network)
+    for index, box in enumerate(scenario.box):
+        try:
+            network.node(box.at)
+        except OpqError as error:
+            yield f"box[{index}].at  {error}"
+            return
+    system = PowerSystem(network, grid_course(scenario), outlets_of(scenario))
+    wanted = [
+        (f"cause[{index}]", each.kind, each.at, each.values) for index, each in enumerate(scenario.cause)
+    ]
+    for index, told in enumerate(scenario.process):
+        values = {**told.values, **{key: span[0] for key, span in told.between.items()}}
+        wanted += [(f"process[{index}]", told.kind, place, values) for place in told.at]
+    for where, kind, place, values in wanted:
+        try:
+            system.check(cause_of(kind, place, values))
+        except (OpqError, ValueError) as error:
+            yield f"{where}  {error}"
+
+
+def power_network(scenario: PowerScenario) -> PowerNetwork:
+    """The network of a scenario, with its Boxes' places."""
+    return PowerNetwork(scenario.network, [box.at for box in scenario.box])
+
+
+def outlets_of(scenario: PowerScenario, seed: int = 1) -> tuple[Outlet, ...]:
+    """Where its Boxes are plugged in, with what they see while nothing happens."""
+    return tuple(
+        Outlet(
+            box.id,
+            box.at,
+            "abc".index(box.phase),
+            box.nominal_v or scenario.nominal_v,
+            scenario.nominal_hz,
+            _harmonics(box, seed),
+            box.dc_v,
+        )
+        for box in scenario.box
+    )
+
+
+def power_system_of(scenario: PowerScenario, seed: int = 1, phase: SystemPhase | None = None) -> PowerSystem:
+    """The whole system of a scenario, with all that happens in it.
+
+    Args:
+        phase: of the system; None: that of the table `grid`.
+    """
+    course = phase or grid_course(scenario)
+    outlets = outlets_of(scenario, seed)
+    return PowerSystem(power_network(scenario), course, outlets, seed, schedule_of(scenario, seed))
+
+
+def grid_course(scenario: PowerScenario) -> Grid:
+    """The phase and frequency of a scenario's system, before anything happens."""
+    grid = scenario.grid
+    return Grid(grid.frequency_hz, grid.wander_hz, grid.wander_s)
+
+
+def schedule_of(scenario: PowerScenario, seed: int = 1) -> Iterator[tuple[float, Cause]]:
+    """All that happens, (seconds after the start, cause) in rising order; endless where something recurs."""
+    runs = [_scheduled(each) for each in scenario.cause]
+    runs += [
+        _random(
+            each,
+            np.random.Generator(np.random.PCG64((seed, PROCESS_STREAM, each.seed, number))),
+            scenario.start_hour,
+        )
+        for number, each in enumerate(scenario.process)
+    ]
+    return heapq.merge(*runs, key=lambda item: item[0])
+
+
+def _scheduled(told: ScheduledCauseConfig) -> Iterator[tuple[float, Cause]]:
+    cause, number = cause_of(told.kind, told.at, told.values), 0
+    while True:
+        yield told.at_s + number * told.every_s, cause
+        number += 1
+        if not told.every_s:
+            return
+
+
+def _random(
+    told: RandomCauseConfig, chance: np.random.Generator, start_hour: float
+) -> Iterator[tuple[float, Cause]]:
+    """A Poisson process of the full rate, of which what lies outside the hours is left out."""
+    at_s = 0.0
+    low, high = told.hours
+    while True:
+        at_s = round(at_s + float(chance.exponential(3600 / told.per_hour)), 6)
+        place = told.at[int(chance.integers(len(told.at)))]
+        values: dict[str, CauseValue] = dict(told.values)
+        values |= {key: round(float(chance.uniform(*span)), 6) for key, span in told.between.items()}
+        hour = (start_hour + at_s / 3600) % 24
+        inside = low <= hour < high if low <= high else hour >= low or hour < high
+        if inside:
+            yield at_s, cause_of(told.kind, place, values)
+
+
+def _harmonics(box: OutletConfig, seed: int) -> tuple[Harmonic, ...]:
+    if box.harmonics is not None:
+        return tuple(Harmonic(*each) for each in box.harmonics)
+    chance = np.random.Generator(np.random.PCG64((seed, int(box.id))))
+    return tuple(
+        Harmonic(
+            order,
+            round(percent * float(chance.uniform(0.5, 1.5)), 4),
+            round(float(chance.uniform(0, 360)), 3),
+        )
+        for order, percent in BACKGROUND
+    )
+
+
+def _problems(document: Mapping[str, object]) -> list[Problem]:
+    """What is wrong between the keys: the network's names, causes, ids that are there twice."""
+    network = document.get("network")
+    found = network_problems(network, ("network",)) if isinstance(network, Mapping) else []
+    for index, row in enumerate(_rows(document, "cause")):
+        found += _cause_problems(("cause", index), row, row.get("at"), {})
+    for index, row in enumerate(_rows(document, "process")):
+        places, between = row.get("at"), row.get("between")
+        spans = between if isinstance(between, Mapping) else {}
+        ends = {key: span[0] for key, span in spans.items() if isinstance(span, list) and span}
+        for place in places if isinstance(places, list) else []:
+            found += _cause_problems(("process", index), row, place, ends)
+            break
+    ids = [row.get("id") for row in _rows(document, "box")]
+    for index, row in enumerate(_rows(document, "box")):
+        if row.get("id") in ids[:index]:
+            found.append(Problem(("box", index, "id"), f"is {row.get('id')!r} twice; want one of its own"))
+        for order, *_ in row.get("harmonics") or []:  # type: ignore[attr-defined]
+            if not isinstance(order, int) or not 2 <= order <= ORDERS:
+                found.append(Problem(("box", index, "harmonics"), f"order {order!r}; want 2 to {ORDERS}"))
+    return found
+
+
+def _cause_problems(
+    path: tuple[str | int, ...], row: Mapping[str, object], at: object, drawn: Mapping[str, object]
+) -> list[Problem]:
+    kind, values = row.get("kind"), row.get("values")
+    if not isinstance(kind, str) or not isinstance(at, str):
+        return []  # its field says what is wrong
+    told = {**(values if isinstance(values, Mapping) else {}), **drawn}
+    try:
+        cause_of(kind, at, told)
+    except ValueError as error:
+        return [Problem((*path, "kind" if "is no cause" in str(error) else "values"), str(error))]
+    return []
+
+
+def _rows(document: Mapping[str, object], kind: str) -> list[Mapping[str, object]]:
+    rows = document.get(kind)
+    return [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []

@@ -1,0 +1,113 @@
+"""The samples of a Box on a bus and a phase: a voltage, noise, a converter and a clock; a `SampleSource`."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_hil.mains.courses import FloatArray
+from opq_hil.mains.sampling import TRUE, Converter, SampleClock, white
+from opq_hil.power_system.outlet_voltage import OutletVoltage
+from opq_hil.power_system.power_scenario import OutletConfig, PowerScenario
+from opq_hil.power_system.power_system import PowerSystem
+
+CHUNK_SAMPLES = 200
+"""A Box's block: made whole, so that any way of reading gives the same bits."""
+KEPT_CHUNKS = 8
+RATE_MILLIHZ = 12_000_000
+FULL_SCALE = 32_768
+
+
+class PowerSource:
+    """Counts of one Box in a power system.
+
+    Args:
+        voltage: what its outlet gives.
+        noise_seed: of its own noise and jitter.
+    """
+
+    offset_ns = 0
+
+    def __init__(
+        self,
+        system: PowerSystem,
+        voltage: OutletVoltage,
+        converter: Converter,
+        noise_v: float = 0.0,
+        effective_bits: float = 14.0,
+        clock: SampleClock = TRUE,
+        noise_seed: int = 1,
+    ) -> None:
+        self.system = system
+        self.voltage = voltage
+        self.converter = converter
+        self.clock = clock
+        self.noise_v = noise_v
+        self.effective_bits = effective_bits
+        self._seed = noise_seed
+        self._chunks: dict[int, NDArray[np.int16]] = {}
+
+    @property
+    def rate_millihz(self) -> int:
+        return RATE_MILLIHZ
+
+    @property
+    def v_per_lsb(self) -> float:
+        return self.converter.v_per_lsb
+
+    @property
+    def nominal_v(self) -> float:
+        return self.voltage.nominal_v
+
+    @property
+    def nominal_hz(self) -> float:
+        return self.voltage.nominal_hz
+
+    def counts(self, first: int, count: int) -> NDArray[np.int16]:
+        """(count,) int16 from sample `first` on."""
+        parts = [np.empty(0, np.int16)]
+        for chunk in range(first // CHUNK_SAMPLES, (first + count - 1) // CHUNK_SAMPLES + 1):
+            start = chunk * CHUNK_SAMPLES
+            parts.append(self._chunk(chunk)[max(0, first - start) : first + count - start])
+        return np.concatenate(parts)
+
+    def marks(self, first: int, count: int) -> tuple[int, ...]:
+        """Samples in the span at which something begins at this outlet."""
+        span_s = self._true_s(np.array([first, first + count], dtype=np.float64))
+        found_s = self.voltage.onsets(float(span_s[0]), float(span_s[1]))
+        positions = self.clock.position(np.array(found_s), RATE_MILLIHZ / 1000)
+        return tuple(sorted({min(first + count - 1, int(np.ceil(position))) for position in positions}))
+
+    def _true_s(self, samples: FloatArray) -> FloatArray:
+        return self.clock.t_s(samples, RATE_MILLIHZ / 1000)
+
+    def _chunk(self, chunk: int) -> NDArray[np.int16]:
+        if chunk in self._chunks:
+            return self._chunks[chunk]
+        first = chunk * CHUNK_SAMPLES
+        t_s = self._true_s(np.arange(first, first + CHUNK_SAMPLES, dtype=np.float64))
+        t_s = t_s + self.clock.jitter_s(self._seed, first, CHUNK_SAMPLES)
+        volts = self.voltage.volts(t_s)
+        if self.noise_v:
+            volts += self.noise_v * white(self._seed, first, CHUNK_SAMPLES)
+        counts = self.converter.counts(volts)
+        self._chunks[chunk] = counts
+        while len(self._chunks) > KEPT_CHUNKS:
+            del self._chunks[next(iter(self._chunks))]
+        return counts
+
+
+def power_sources(scenario: PowerScenario, system: PowerSystem, seed: int = 1) -> dict[str, PowerSource]:
+    """One source per Box of a scenario, by Box id, all in one system."""
+    return {box.id: _source(scenario, box, system, seed) for box in scenario.box}
+
+
+def _source(scenario: PowerScenario, box: OutletConfig, system: PowerSystem, seed: int) -> PowerSource:
+    v_per_lsb = box.v_per_lsb or 2 * (box.nominal_v or scenario.nominal_v) / FULL_SCALE
+    return PowerSource(
+        system,
+        system.voltages[box.id],
+        Converter(16, v_per_lsb * FULL_SCALE, box.gain_error, box.offset_v),
+        box.noise_v,
+        box.effective_bits,
+        SampleClock(box.clock_ppm, box.drift_ppm_per_s, box.jitter_ns),
+        seed * 1_000_003 + int(box.id),
+    )

@@ -1,0 +1,123 @@
+"""Scenario files with a network: what they make, what they refuse; the samples of their Boxes."""
+
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from opq_hil.box.fleet import plan_fleet
+from opq_hil.power_system.power_scenario import load_power_scenario, power_system_of, schedule_of
+from opq_hil.power_system.power_source import power_sources
+from opq_proto.errors import ConfigError
+
+FIFTEEN_LINES = """
+title = "one village street"
+[network]
+supply = { bus = "mv", short_circuit_mva = 100.0 }
+bus = [{ id = "mv", nominal_kv = 20.0 }, { id = "street", nominal_kv = 0.4 }]
+feeder = [{ id = "line", from_bus = "mv", km = 4.0 }]
+transformer = [{ id = "t1", from_bus = "line/4km", to_bus = "street", rating_kva = 250.0 }]
+load = [{ bus = "street", kw = 80.0, kvar = 20.0 }]
+[[box]]
+id = "1"
+at = "street"
+[[cause]]
+kind = "fault"
+at = "line/2km"
+at_s = 2.0
+"""
+MORE = """
+every_s = 5.0
+values = { type = "LLL", clear_ms = 80.0 }
+[[box]]
+id = "2"
+at = "line/3km"
+nominal_v = 11547.0
+clock_ppm = 40.0
+gain_error = 0.01
+[[process]]
+kind = "motor_start"
+at = ["street"]
+per_hour = 600.0
+hours = [22.0, 6.0]
+between = { kw = [5.0, 60.0] }
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "scenario.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_fifteen_lines_are_a_scenario(tmp_path):
+    fleet = plan_fleet(scenario=written(tmp_path, FIFTEEN_LINES))
+    assert fleet.box_ids == ("1",)
+    assert "one village street; the first disturbance comes 2 s" in fleet.announcement()
+    (box,) = fleet.boxes()
+    volts = box.source.counts(0, 36_000) * box.source.v_per_lsb
+    rms_v = np.sqrt(np.mean(volts.reshape(-1, 240) ** 2, axis=1))
+    assert rms_v[:100] == pytest.approx(rms_v[0], rel=2e-3)
+    assert rms_v[103] < 0.9 * rms_v[0]
+    assert box.source.marks(0, 36_000)[0] == pytest.approx(24_000, abs=245)
+
+
+def test_samples_are_the_same_however_they_are_read_and_for_one_seed_twice(tmp_path):
+    scenario = load_power_scenario(written(tmp_path, FIFTEEN_LINES + MORE))
+    whole = {box: source.counts(0, 60_000) for box, source in made(scenario, 3).items()}
+    for box, source in made(scenario, 3).items():
+        parts = [source.counts(first, min(777, 60_000 - first)) for first in range(0, 60_000, 777)]
+        assert np.array_equal(whole[box], np.concatenate(parts))
+    other = made(scenario, 4)["1"].counts(0, 60_000)
+    assert not np.array_equal(whole["1"], other)
+
+
+def test_a_box_has_its_own_place_gain_and_clock(tmp_path):
+    scenario = load_power_scenario(written(tmp_path, FIFTEEN_LINES + MORE))
+    sources = made(scenario, 1)
+    volts = sources["2"].counts(0, 12_000) * sources["2"].v_per_lsb
+    assert volts.std() == pytest.approx(11_547 * 1.01, rel=0.02)
+    assert sources["2"].clock.offset_ppm == 40.0
+    assert sources["1"].nominal_v == 230.0
+
+
+def test_what_is_random_keeps_its_hours_and_its_seed(tmp_path):
+    scenario = load_power_scenario(written(tmp_path, FIFTEEN_LINES + MORE))
+    found = [item for item in islice(schedule_of(scenario, 5), 20_000) if item[1].name == "motor_start"]
+    hours = [(8.0 + at_s / 3600) % 24 for at_s, _ in found]
+    assert found and all(hour >= 22 or hour < 6 for hour in hours)
+    assert all(5.0 <= cause.kw <= 60.0 for _, cause in found)
+    nights = max(at_s for at_s, _ in found) / 86_400
+    assert len(found) / nights == pytest.approx(8 * 600, rel=0.15)
+    again = [item for item in islice(schedule_of(scenario, 5), 20_000) if item[1].name == "motor_start"]
+    assert again == found
+
+
+def test_all_problems_are_reported_at_once_with_their_keys(tmp_path):
+    text = (FIFTEEN_LINES + MORE).replace('"motor_start"', '"moter_start"').replace("clear_ms", "clear")
+    text = text.replace('id = "2"', 'id = "1"').replace('to_bus = "street"', 'to_bus = "strete"')
+    with pytest.raises(ConfigError) as error:
+        load_power_scenario(written(tmp_path, text))
+    for words in (
+        "cause[0].values",
+        "did you mean 'clear_ms'",
+        "process[0].kind",
+        "box[1].id",
+        "network.transformer[0].to_bus",
+    ):
+        assert words in str(error.value)
+
+
+def test_a_box_at_a_place_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"box\[0\].*line/9km"):
+        load_power_scenario(written(tmp_path, FIFTEEN_LINES.replace('at = "street"', 'at = "line/9km"')))
+
+
+def test_a_cause_that_cannot_happen_there_is_refused_before_anything_starts(tmp_path):
+    with pytest.raises(ConfigError, match=r"cause\[0\].*5km"):
+        load_power_scenario(written(tmp_path, FIFTEEN_LINES.replace("line/2km", "line/5km")))
+
+
+def made(scenario, seed):
+    return power_sources(scenario, power_system_of(scenario, seed), seed)

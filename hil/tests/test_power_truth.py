@@ -1,0 +1,120 @@
+"""The truth of a run: what it says of a disturbance is what the samples have."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from power_system_under_test import NOMINAL_V, OUTLETS, RATE_HZ, system_with
+
+from opq_hil.mains.sampling import Converter
+from opq_hil.power_system.causes.capacitor_switching import CapacitorSwitching
+from opq_hil.power_system.causes.cause import Cause
+from opq_hil.power_system.causes.fault import Fault
+from opq_hil.power_system.causes.lightning import Lightning
+from opq_hil.power_system.causes.lost_neutral import LostNeutral
+from opq_hil.power_system.causes.motor_start import MotorStart
+from opq_hil.power_system.causes.tap_changer import TapChange
+from opq_hil.power_system.disturbance_truth import TruthFiles
+from opq_hil.power_system.power_source import PowerSource
+from opq_hil.power_system.power_system import PowerSystem
+from opq_measure.events.disturbances import find_disturbances
+
+START_NS = 1_765_792_486_000_000_000
+LV = OUTLETS[:3]
+
+
+def truth_of(folder: Path, system: PowerSystem, until_s: float) -> list[dict]:
+    files = TruthFiles(folder, system, START_NS)
+    system.before(until_s)
+    files.close()
+    return [json.loads(line) for line in (folder / "truth.jsonl").read_text().splitlines()]
+
+
+def fresh(*causes: Cause, **given) -> PowerSystem:
+    """A system in which nothing is solved yet."""
+    return system_with(*causes, **given)
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        Fault(at="feeder2/3.1km", type="LLL", clear_ms=120.0),
+        Fault(at="feeder2/7km", type="LL", clear_ms=300.0),
+        Fault(at="feeder1/1km", type="LLG", clear_ms=90.0, resistance_ohm=2.0),
+        Fault(at="feeder2/3.1km", type="LL", breaker="feeder2", recloses=1.0),
+        MotorStart(at="lv2", kw=110.0),
+        LostNeutral(at="lv2", seconds=1.0),
+    ],
+    ids=lambda cause: cause.name + cause.at,
+)
+def test_the_residual_is_what_opq_measure_finds_in_the_samples(cause, tmp_path):
+    system = fresh(cause, outlets=LV)
+    (line,) = truth_of(tmp_path, system, 3.0)
+    assert line["boxes"]
+    for box_id, seen in line["boxes"].items():
+        if seen["residual_percent"] is None:
+            continue
+        voltage = system.voltages[box_id]
+        source = PowerSource(system, voltage, Converter(16, 2 * NOMINAL_V * 1.0), noise_v=0.01)
+        volts = source.counts(0, 36_000) * source.v_per_lsb
+        (found,) = find_disturbances(volts, RATE_HZ, NOMINAL_V, 50.0)
+        assert found.kind == seen["class"]
+        assert 100 * found.residual_v / NOMINAL_V == pytest.approx(seen["residual_percent"], abs=0.05)
+        begun_ns = START_NS + round(found.start_sample / RATE_HZ * 1e9)
+        assert begun_ns == pytest.approx(seen["arrival_ns"], abs=12e6)
+
+
+def test_a_line_has_the_keys_of_the_contract_and_who_saw_what(tmp_path):
+    fault = Fault(at="feeder2/3.1km", type="LLL", clear_ms=120.0, breaker="feeder2", recloses=1.0)
+    (line,) = truth_of(tmp_path, fresh(fault, outlets=LV), 3.0)
+    assert [line[key] for key in ("id", "cause", "class", "scope")] == [1, "fault", "interruption", "region"]
+    assert line["end_ns"] - line["start_ns"] == 520_000_000
+    assert START_NS + 500_000_000 <= line["start_ns"] < START_NS + 520_000_000
+    kinds = {box_id: seen["class"] for box_id, seen in line["boxes"].items()}
+    assert kinds == {"1": "sag", "2": "interruption", "3": "interruption"}
+    sides = {box_id: seen["side"] for box_id, seen in line["boxes"].items()}
+    assert sides == {"1": "upstream", "2": "downstream", "3": "downstream"}
+    arrivals = {box_id: seen["arrival_ns"] - line["start_ns"] for box_id, seen in line["boxes"].items()}
+    assert arrivals == pytest.approx({"1": 8.1 / 0.29e-3, "2": 4.9 / 0.29e-3, "3": 4.9 / 0.29e-3}, abs=3)
+    rows = (tmp_path / "frequency.csv").read_text().splitlines()
+    assert rows[:2] == ["t_ns,hz", f"{START_NS},50.000000"]
+    assert len(rows) == 31
+
+
+@pytest.mark.parametrize(
+    ("cause", "kinds", "scope"),
+    [
+        (CapacitorSwitching(at="mv", kvar=1200.0), {"oscillatory_transient"}, "region"),
+        (Lightning(at="feeder2/7.5km", distance_m=100.0), {"impulsive_transient"}, "region"),
+        (TapChange(at="t0", steps=5.0), {"rapid_voltage_change"}, "region"),
+        (LostNeutral(at="lv2", seconds=80.0), {"undervoltage", "overvoltage"}, "local"),
+        (MotorStart(at="lv2", kw=5.0), set(), None),
+    ],
+    ids=lambda value: getattr(value, "name", ""),
+)
+def test_classes_and_scope_follow_from_what_outlets_get(cause, kinds, scope, tmp_path):
+    (line,) = truth_of(tmp_path, fresh(cause, outlets=LV), 2.0)
+    assert {seen["class"] for seen in line["boxes"].values()} == kinds
+    assert line["scope"] == scope
+    assert line["class"] in (kinds or {"none"})
+
+
+def test_one_seed_gives_the_same_truth_to_the_byte_however_it_is_read(tmp_path):
+    causes = (Fault(at="feeder2/3.1km"), Lightning(at="feeder1/2km"), MotorStart(at="lv1", kw=75.0))
+    for name, steps in (("a", [3.0]), ("b", [*np.arange(0.51, 3.0, 0.017), 3.0])):
+        system = fresh(*causes)
+        files = TruthFiles(tmp_path / name, system, START_NS)
+        for until_s in steps:
+            system.before(until_s)
+        files.close()
+    for name in ("truth.jsonl", "frequency.csv"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_a_box_without_voltage_sees_nothing(tmp_path):
+    first = Fault(at="feeder2/1km", type="LLL", breaker="feeder2", permanent=True, open_s=1e4)
+    system = fresh(first, outlets=[replace(LV[1], box_id="9")])
+    dead = system.voltages["9"].steady(5.0, 6.0)
+    assert dead is not None and dead.fundamental_v < 0.1

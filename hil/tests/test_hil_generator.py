@@ -141,3 +141,21 @@ def test_an_impossible_disturbance_is_refused_with_what_is_wanted(wrong: dict):
 
 def test_every_kind_can_be_asked_for():
     assert [disturbance(kind).kind for kind in KINDS] == list(KINDS)
+
+
+def test_a_long_undisturbed_span_has_the_samples_that_its_chunks_have():
+    signal = MainsSignal(harmonics=(Harmonic(3, 5.0, 20.0), Harmonic(11, 2.0, 90.0)), dc_v=0.5, noise_v=0.2)
+    grid = Grid(60.0, wander_hz=0.02, wander_s=7.0)
+    whole = Generator(signal, grid, seed=4).counts(1_234, 9_999)
+    by_chunks = Generator(signal, grid, seed=4)
+    parts = [by_chunks.counts(1_234 + first, min(150, 9_999 - first)) for first in range(0, 9_999, 150)]
+    assert np.array_equal(whole, np.concatenate(parts))
+
+
+def test_an_event_after_a_long_span_waits_for_what_was_read():
+    generator = Generator(MainsSignal(noise_v=0.0), Grid(60.0))
+    before = generator.counts(0, 24_000)
+    placed = generator.add(disturbance("interruption", 1.0, 6.0))
+    assert placed.start_cycles >= 120.0  # 2 s of 60 Hz were read
+    assert np.array_equal(generator.counts(0, 24_000), before)
+    assert np.abs(generator.counts(24_000, 3_000)).min() == 0

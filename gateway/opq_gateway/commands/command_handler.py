@@ -23,10 +23,9 @@ from functools import partial
 from pathlib import Path
 
 from opq_gateway.commands.orders import BoxOrders
-from opq_gateway.commands.requests import MOST_FRAMES, DataRequest, answer, limited, ready
+from opq_gateway.commands.requests import MOST_FRAMES, DataRequest, SampleStore, answer, limited, ready
 from opq_gateway.config import LEAST_CYCLES, MOST_CYCLES
 from opq_gateway.counters import BoxCounters
-from opq_gateway.ring.ring import Ring
 from opq_gateway.serial_side.box_commands import BoxCommandLink
 from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.backlog import CloudAcknowledgement, acknowledgement
@@ -53,7 +52,7 @@ class CommandedBox:
     """What the command desk needs of one Box."""
 
     status: BoxStatus
-    ring: Ring
+    ring: SampleStore
     counters: BoxCounters
     public_key: str
     set_cycles: Callable[[int], None]

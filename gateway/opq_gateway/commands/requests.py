@@ -5,10 +5,11 @@ or after the samples. Samples beside a gap that fill no whole Cycle belong to th
 """
 
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
-from opq_gateway.ring.ring import Ring, RingSpan
+from opq_gateway.ring.ring import RingSpan
 from opq_proto.messages import Gap, Waveform
 from opq_proto.wire import CYCLE_SAMPLES, Response, waveform_to_frames
 
@@ -21,6 +22,38 @@ NOT_YET = "not sampled yet when the answer was due"
 BEFORE_RING = "older than the ring holds"
 TOO_LONG = "the request is longer than one answer may be"
 NOTHING = "the gateway has no samples of this time"
+
+
+class HeldSpan(Protocol):
+    """Samples that lie together: how many, and how long they last."""
+
+    @property
+    def first_sample(self) -> int: ...
+
+    @property
+    def end_sample(self) -> int: ...
+
+    @property
+    def span_ns(self) -> int: ...
+
+
+class SampleStore(Protocol):
+    """One Box's samples by time: a ring on disk, or whatever gives the same ones."""
+
+    bad_records: int
+    """Damaged records met while reading, left out."""
+
+    def span(self) -> RingSpan | None:
+        """From the oldest to the newest sample held; None when empty."""
+        ...
+
+    def newest(self) -> HeldSpan | None:
+        """The newest samples that lie together; None when empty."""
+        ...
+
+    def read(self, start_ns: int, end_ns: int) -> Waveform | None:
+        """The samples that touch [start_ns, end_ns), with their gaps; None when nothing is there."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +76,13 @@ def limited(request: DataRequest, span: RingSpan | None, longest_ns: int) -> Dat
     return replace(request, end_ns=begin_ns + longest_ns, shortened=True)
 
 
-def ready(ring: Ring, request: DataRequest) -> bool:
+def ready(ring: SampleStore, request: DataRequest) -> bool:
     """Whether the ring reaches as far as the request can use."""
     span = ring.span()
     return span is not None and span.end_ns >= request.end_ns + _cycle_ns(ring)
 
 
-def answer(ring: Ring, request: DataRequest, now_ms: int) -> list[bytes]:
+def answer(ring: SampleStore, request: DataRequest, now_ms: int) -> list[bytes]:
     """Header and Cycles; the header alone (start and end 0) when there is nothing.
 
     Raises:
@@ -111,7 +144,7 @@ def _sample_at(wave: Waveform, t_ns: int, up: bool = False) -> int:
     return wave.first_sample + (-((slack - scaled) // 10**12) if up else (scaled + slack) // 10**12)
 
 
-def _cycle_ns(ring: Ring) -> int:
+def _cycle_ns(ring: SampleStore) -> int:
     newest = ring.newest()
     if newest is None or newest.end_sample <= newest.first_sample:
         return CYCLE_NS

@@ -35,6 +35,11 @@ class Agenda:
         self._plays = [0] * len(recurring)  # how many of each are placed
         self._looked = 0  # recurring events are placed up to here
 
+    @property
+    def is_empty(self) -> bool:
+        """Nothing is placed, and nothing comes by itself."""
+        return not (self.events or self.placed or self._recurring)
+
     def add(self, event: GridEvent | MainsDisturbance, horizon: int) -> GridEvent | PlacedDisturbance:
         """Place an event at the first possible point not before its own and not before sample `horizon`."""
         soon_s = horizon / self._rate_hz

@@ -11,6 +11,7 @@ PLACES = {
     "run": ("opq_tools.sim.run", "Run N Boxes, each on its own pty, until Ctrl-C."),
     "event": ("opq_tools.sim.event", "Disturb one Box of a running `sim` or `up` now."),
     "score": ("opq_tools.sim.score", "Stored incidents against the truth of a run."),
+    "fleet": ("opq_tools.sim.fleet", "Thousands of Boxes straight on CURVE, without serial lines."),
 }
 """Subcommand -> the module whose `command` it is, and its line in the list."""
 

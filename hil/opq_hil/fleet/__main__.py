@@ -1,0 +1,124 @@
+"""One process of a fleet: a line of JSON on stdin says what it does, lines of JSON on stdout what it counted.
+
+A process of its own, started by `fleet_run`, because a fleet is spread over several; it ends with its parent.
+"""
+
+import json
+import resource
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Protocol
+
+from opq_gateway.uplink.connection import Endpoints
+from opq_hil.box.source import RunClock
+from opq_hil.fleet.fleet_run import FleetSpec
+from opq_hil.fleet.network_outages import NetworkOutages
+from opq_hil.fleet.outlets import FleetGrid, plain_grid
+from opq_hil.fleet.worker import FleetPlan, FleetWorker
+from opq_hil.gateway_faults.child import end_with
+from opq_proto import log
+from opq_proto.ending import stopped_by_signals
+from opq_proto.errors import OpqError
+from opq_proto.keys import KeyFolder, KeyPair, read_key_file, read_secret_file
+from opq_proto.messages import TimeSource
+
+COUNT_S = 1.0
+
+
+class CountingBoxes(Protocol):
+    """The Boxes of a process, of either depth."""
+
+    def run(self, stop: threading.Event) -> None: ...
+
+    def counts(self) -> dict[str, int]: ...
+
+
+def grid_of_spec(spec: FleetSpec, box_ids: list[str]) -> FleetGrid:
+    """The outlets of a process's Boxes.
+
+    Raises:
+        ConfigError: the scenario cannot be used.
+    """
+    return plain_grid(box_ids, spec.nominal_v, spec.nominal_hz, spec.seed)
+
+
+def made_boxes(spec: FleetSpec, process: int, clock: RunClock) -> CountingBoxes:
+    """The Boxes of one process, not yet running.
+
+    Raises:
+        OpqError: keys, scenario, folder or limits.
+    """
+    ids = spec.box_ids(process)
+    keys = KeyFolder(Path(spec.data_dir) / "curve")
+    pairs: list[KeyPair] = [read_secret_file(keys.box_secret(box_id)) for box_id in ids]
+    endpoints = Endpoints(
+        *(spec.endpoint(name) for name in ("triggering_box", "command_box", "response_box"))
+    )
+    cycles = max(1, round(spec.nominal_hz / spec.rate_per_s))
+    plan = FleetPlan(
+        endpoints,
+        read_key_file(keys.server_public).public,
+        spec.folder(process),
+        cycles,
+        seed=spec.seed,
+        queue_bytes=spec.queue_mb * 1_000_000 // spec.processes,
+    )
+    outages = None
+    if spec.outage_every_s:
+        outages = NetworkOutages(ids, spec.outage_every_s, spec.outage_s, spec.seed)
+    return FleetWorker(grid_of_spec(spec, ids), pairs, plan, clock, outages)
+
+
+def memory_kb() -> int:
+    """What the process has of the machine's memory, shared pages by their share."""
+    for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1])
+    return 0
+
+
+def report(boxes: CountingBoxes, stop: threading.Event, began_cpu_s: float) -> None:
+    """A line of counts each second, and a last one."""
+    while True:
+        over = stop.wait(COUNT_S)
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        cpu_s = used.ru_utime + used.ru_stime
+        told = {
+            **boxes.counts(),
+            "processes": 1,
+            "cpu_s": round(cpu_s, 3),
+            "start_cpu_s": round(began_cpu_s, 3),
+            "memory_kb": memory_kb(),
+            "files": len(list(Path("/proc/self/fd").iterdir())),
+        }
+        print(json.dumps(told), flush=True)
+        if over:
+            return
+
+
+def main() -> None:
+    """Serve the Boxes until SIGTERM."""
+    told = json.loads(sys.stdin.readline())
+    end_with(int(told["parent"]))
+    log.configure("boxes", "warning")
+    spec = FleetSpec(**told["spec"])
+    clock = RunClock(**{**told["clock"], "source": TimeSource(told["clock"]["source"])})
+    stop, ended = threading.Event(), threading.Event()
+    with stopped_by_signals(stop):
+        try:
+            boxes = made_boxes(spec, int(told["process"]), clock)
+        except OpqError as error:
+            sys.exit(str(error))
+        reporting = threading.Thread(target=report, args=(boxes, ended, time.process_time()))
+        reporting.start()
+        try:
+            boxes.run(stop)
+        finally:
+            ended.set()
+            reporting.join()
+
+
+if __name__ == "__main__":
+    main()

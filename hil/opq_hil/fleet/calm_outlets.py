@@ -1,0 +1,76 @@
+"""CalmOutlets: which outlets are steady, until when, and their closed forms; asked of the network in turn."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from opq_hil.box.source import SampleSource
+from opq_hil.fleet.calm_figures import CalmFigures
+from opq_hil.fleet.outlets import FleetOutlet
+from opq_hil.power_system.box_voltage import SteadyVoltage
+from opq_measure.waveform.high_pass import cycle_peaks_v
+
+AHEAD_S: Final = 60.0
+"""An outlet is asked for so long a span at once; where that is not steady, for its Measurement's alone."""
+BESIDE_S: Final = 0.25
+"""What happens so little before or after a Measurement still moves its figures: the reach of the filters."""
+TRANS_CYCLES: Final = 12
+
+
+class CalmOutlets:
+    """By Box's index.
+
+    Attributes:
+        until_s: (n,) each outlet is known to be steady up to there; -inf: it is not.
+    """
+
+    def __init__(self, outlets: Sequence[FleetOutlet], figures: CalmFigures) -> None:
+        self.until_s = np.full(len(outlets), -np.inf)
+        self._outlets, self._figures = outlets, figures
+        self._known = [0] * len(outlets)  # hash of the steady voltage that `figures` has
+
+    def ask(self, box: int, begin_s: float, end_s: float) -> bool:
+        """Whether the outlet is steady around [begin_s, end_s); then `figures` has what it gives."""
+        voltage = self._outlets[box].voltage
+        low, high = max(0.0, begin_s - BESIDE_S), end_s + BESIDE_S
+        ahead = max(high, begin_s + AHEAD_S)
+        changes = voltage.changes(low, ahead)
+        until_s = changes[0] if changes else ahead
+        if until_s < high:
+            self.until_s[box] = -np.inf
+            return False
+        steady = voltage.steady(low, until_s)
+        if steady is None and until_s > high:
+            until_s = high
+            steady = voltage.steady(low, until_s)
+        self.until_s[box] = -np.inf if steady is None else until_s - BESIDE_S
+        if steady is not None:
+            self._put(box, steady, begin_s)
+        return steady is not None
+
+    def cycles_beside(self, box: int, t_s: float, common: float) -> float:
+        """The outlet's phase less the common one, in cycles, at a moment."""
+        return float(self._outlets[box].voltage.cycles(np.array([t_s]))[0]) - common
+
+    def _put(self, box: int, steady: SteadyVoltage, at_s: float) -> None:
+        told = hash((steady.fundamental_v, steady.dc_v, steady.ratios.tobytes()))
+        if told != self._known[box]:
+            self._known[box] = told
+            outlet = self._outlets[box]
+            self._figures.put(box, steady, outlet.noise_v, trans_of(outlet.samples(), at_s))
+
+
+def trans_of(source: SampleSource, at_s: float) -> tuple[float, float, float]:
+    """Least, largest and mean of the peaks above 400 Hz of twelve cycles from `at_s` on; V.
+
+    As the gateway measures them (`cycle_peaks_v`), but with cycles of the nominal length.
+    """
+    rate_hz = source.rate_millihz / 1000
+    per_cycle = rate_hz / source.nominal_hz
+    context = round(per_cycle)
+    first = max(0, round(at_s * rate_hz))
+    volts = source.counts(first, round(TRANS_CYCLES * per_cycle) + 2 * context) * source.v_per_lsb
+    edges = context + per_cycle * np.arange(TRANS_CYCLES + 1.0)
+    peaks_v = cycle_peaks_v([volts], edges[np.newaxis], rate_hz)[0]
+    return float(peaks_v.min()), float(peaks_v.max()), float(peaks_v.mean())

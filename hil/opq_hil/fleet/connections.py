@@ -1,0 +1,257 @@
+"""FleetConnections: three CURVE sockets for each Box of a process, under its own key; one poller for all.
+
+    XPUB -> triggering broker (9880)   SUB <- acquisition broker (8194)   PUSH -> acquisition broker (8196)
+
+As the gateway's UplinkConnection, but for what would cost too much ten thousand times: no monitors (six
+sockets instead of three), no heartbeats of its own. A Box stands while the triggering broker subscribes;
+libzmq takes back the subscription when the connection goes. One that does not stand for REMAKE_S is made
+again: a refused key is not tried again by libzmq itself.
+"""
+
+import random
+import resource
+import select
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import zmq
+from zmq.backend import Socket as PlainSocket
+
+from opq_gateway.uplink.connection import Endpoints
+from opq_proto.errors import ConfigError
+from opq_proto.keys import KeyPair
+from opq_proto.zmq_inbox import try_send, waiting_messages
+
+FILES_PER_BOX = 6
+"""A descriptor to wait on and a connection, of each of the three sockets."""
+SPARE_FILES = 200
+SOCKETS = 3
+SEND_QUEUE, COMMAND_QUEUE, ANSWERS = 1000, 1000, 4
+"""Messages in libzmq's own queues; an answer of 120 s is 9 MB."""
+RECONNECT_MS = (100, 500)
+RECONNECT_MOST_MS = 8000
+OPENING = 48
+"""Boxes of a process whose handshakes may be under way at once: a broker takes some hundred a second."""
+OPENING_S = 3.0
+REMAKE_S = 90.0
+SWEEP_S = 5.0
+_FIRST = zmq.NOBLOCK | zmq.SNDMORE
+_send = PlainSocket.send  # what the Python layer adds costs as much again
+
+
+def allow_files(boxes: int) -> None:
+    """Raise the limit of open files to what so many Boxes in one process need.
+
+    Raises:
+        ConfigError: the system does not let us.
+    """
+    wanted = SPARE_FILES + FILES_PER_BOX * boxes
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        fit = max(1, (hard - SPARE_FILES) // FILES_PER_BOX)
+        raise ConfigError(
+            f"{boxes} Boxes in one process need {wanted} open files, the limit is {hard} ({fit} Boxes); "
+            "use more --processes, or raise `ulimit -Hn`"
+        )
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+class BoxSockets:
+    """One Box's."""
+
+    __slots__ = ("command", "measurements", "responses")
+
+    def __init__(
+        self,
+        context: "zmq.Context[zmq.Socket[bytes]]",
+        box_id: str,
+        pair: KeyPair,
+        server_key: bytes,
+        endpoints: Endpoints,
+    ) -> None:
+        made = []
+        for kind, endpoint in (
+            (zmq.XPUB, endpoints.trigger),
+            (zmq.SUB, endpoints.command),
+            (zmq.PUSH, endpoints.response),
+        ):
+            socket = context.socket(kind)
+            socket.linger = 300
+            socket.curve_serverkey = server_key
+            socket.curve_publickey = pair.public
+            socket.curve_secretkey = pair.secret or b""
+            socket.setsockopt(zmq.RECONNECT_IVL, random.randint(*RECONNECT_MS))
+            socket.setsockopt(
+                zmq.RECONNECT_IVL_MAX, random.randint(RECONNECT_MOST_MS // 2, RECONNECT_MOST_MS)
+            )
+            if kind == zmq.XPUB:
+                socket.sndhwm = SEND_QUEUE
+                socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # after a reconnect the same subscription again
+                socket.setsockopt(zmq.XPUB_NODROP, 1)  # a full queue is an error here, not a silent drop
+                socket.setsockopt(zmq.IMMEDIATE, 1)  # else the subscription outlives its connection
+            elif kind == zmq.SUB:
+                socket.rcvhwm = COMMAND_QUEUE
+                socket.subscribe(box_id.encode())  # a prefix: whoever answers compares the id itself
+            else:
+                socket.sndhwm = ANSWERS
+                socket.setsockopt(zmq.IMMEDIATE, 1)  # no answers for a broker that forgot the question
+            socket.connect(endpoint)
+            made.append(socket)
+        self.measurements, self.command, self.responses = made
+
+    def close(self) -> None:
+        """What was sent has 0.3 s to leave."""
+        for socket in (self.measurements, self.command, self.responses):
+            socket.close()
+
+
+class FleetConnections:
+    """By Box's index; one thread.
+
+    Attributes:
+        stands: (n,) whether the triggering broker listens to a Box.
+        connected, lost, remade: how often that began and ended, and sockets were made again.
+        malformed: commands that have not two frames.
+        foreign: commands for another Box: a subscription is a prefix.
+    """
+
+    def __init__(
+        self,
+        box_ids: Sequence[str],
+        pairs: Sequence[KeyPair],
+        server_key: bytes,
+        endpoints: Endpoints,
+        on_command: Callable[[int, bytes], None],
+    ) -> None:
+        """`on_command` gets the commands whose topic is the Box's own id.
+
+        Raises:
+            ConfigError: so many sockets or files are not to be had in one process.
+        """
+        allow_files(len(box_ids))
+        self.stands = np.zeros(len(box_ids), np.bool_)
+        self.connected = self.lost = self.remade = self.malformed = self.foreign = 0
+        self._box_ids, self._pairs, self._server_key, self._endpoints = box_ids, pairs, server_key, endpoints
+        self._names = [box_id.encode() for box_id in box_ids]
+        self._on_command = on_command
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
+        wanted, most = SOCKETS * len(box_ids) + 16, int(self._context.get(zmq.SOCKET_LIMIT))
+        if wanted > most:
+            raise ConfigError(f"{len(box_ids)} Boxes in one process need {wanted} sockets, libzmq has {most}")
+        self._context.set(zmq.MAX_SOCKETS, wanted)
+        self._poll = select.epoll()
+        self._sockets: list[BoxSockets | None] = [None] * len(box_ids)
+        self._boxes: dict[int, int] = {}  # descriptor -> Box
+        self._wanted = np.ones(len(box_ids), np.bool_)
+        self._opened_s = np.full(len(box_ids), -np.inf)
+        self._swept_s = 0.0
+
+    @property
+    def opened(self) -> int:
+        """Boxes that have sockets."""
+        return sum(each is not None for each in self._sockets)
+
+    def cut(self, box: int) -> None:
+        """The Box's network is gone."""
+        self._wanted[box] = False
+        self._close(box)
+
+    def join(self, box: int) -> None:
+        """It is back."""
+        self._wanted[box] = True
+
+    def tend(self, now_s: float) -> None:
+        """Time passes (monotonic): open Boxes at the brokers' pace, look at every socket now and then."""
+        down = self._wanted & ~self.stands
+        if down.any():
+            late = down & (now_s - self._opened_s > REMAKE_S) & np.isfinite(self._opened_s)
+            for box in np.flatnonzero(late)[:OPENING].tolist():
+                self._close(box)
+                self.remade += 1
+            opening = int((down & (now_s - self._opened_s < OPENING_S)).sum())
+            for box in np.flatnonzero(down).tolist():
+                if opening >= OPENING:
+                    break
+                if self._sockets[box] is None:
+                    self._open(box, now_s)
+                    opening += 1
+        if now_s - self._swept_s >= SWEEP_S:
+            self._swept_s = now_s
+            for box in range(len(self._sockets)):
+                self._serve(box)
+
+    def wait(self, timeout_s: float) -> None:
+        """Take what comes, commands and subscriptions; for `timeout_s` at most where nothing does."""
+        for file, _ in self._poll.poll(timeout_s):
+            self._serve(self._boxes[file])
+
+    def publish(self, box: int, topic: bytes, body: bytes) -> bool:
+        """Send a Measurement; False: nobody listens, or too slowly."""
+        sockets = self._sockets[box]
+        if sockets is None or not self.stands[box]:
+            return False
+        try:
+            _send(sockets.measurements, topic, _FIRST)
+            _send(sockets.measurements, body, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
+
+    def respond(self, box: int, frames: list[bytes]) -> bool:
+        """Send an answer; False when there is no broker, or it is too slow."""
+        sockets = self._sockets[box]
+        return sockets is not None and try_send(sockets.responses, frames)
+
+    def close(self) -> None:
+        """End all; what was sent has 0.3 s to leave."""
+        for box in range(len(self._sockets)):
+            self._close(box)
+        self._poll.close()
+        self._context.term()
+
+    def _open(self, box: int, now_s: float) -> None:
+        sockets = BoxSockets(
+            self._context, self._box_ids[box], self._pairs[box], self._server_key, self._endpoints
+        )
+        self._sockets[box] = sockets
+        self._opened_s[box] = now_s
+        for file in _files(sockets):
+            self._boxes[file] = box
+            self._poll.register(file, select.EPOLLIN)
+
+    def _close(self, box: int) -> None:
+        sockets = self._sockets[box]
+        if sockets is None:
+            return
+        for file in _files(sockets):
+            self._poll.unregister(file)
+            del self._boxes[file]
+        sockets.close()
+        self._sockets[box] = None
+        self._set_stands(box, False)
+
+    def _serve(self, box: int) -> None:
+        """Everything that waits: a descriptor shows it only once."""
+        sockets = self._sockets[box]
+        if sockets is None:
+            return
+        for frames in waiting_messages(sockets.measurements):
+            self._set_stands(box, frames[0][:1] == b"\x01")
+        for frames in waiting_messages(sockets.command):
+            if len(frames) == 2 and frames[0] == self._names[box]:
+                self._on_command(box, frames[1])
+            elif len(frames) == 2:
+                self.foreign += 1
+            else:
+                self.malformed += 1
+
+    def _set_stands(self, box: int, stands: bool) -> None:
+        if bool(self.stands[box]) != stands:
+            self.stands[box] = stands
+            self.connected += stands
+            self.lost += not stands
+
+
+def _files(sockets: BoxSockets) -> tuple[int, int]:
+    return int(sockets.measurements.getsockopt(zmq.FD)), int(sockets.command.getsockopt(zmq.FD))

@@ -1,0 +1,187 @@
+"""Delivery: Measurements of many Boxes on their way up: new ones at once, what was not acknowledged again.
+
+    deliver --> HeldLog --> standing connection? --> sent
+                                    no --> due, sent later with backfilled=true
+    connected again: what was not acknowledged is due; an acknowledgement names holes: those are
+
+The rules are those of the gateway's BoxUplink; here one array has the state of all Boxes. What is due of a
+Box is one span, so between two holes some are sent twice; the store takes each number once.
+"""
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from opq_gateway.uplink.backlog import CloudAcknowledgement
+from opq_hil.fleet.connections import FleetConnections
+from opq_hil.fleet.held_log import FlagArray, HeldLog, HeldRow
+from opq_hil.fleet.measurement_rows import IndexArray, sequence_tail, sequence_tails
+from opq_proto import log
+from opq_proto.wire import topic
+
+IN_FLIGHT_S = 10.0
+"""What was sent less long ago is not taken as missing: the cloud acknowledges each 5 s at least."""
+MARK_S = 1.0
+UNACKNOWLEDGED_S = 60.0
+"""Nothing acknowledged for so long: an original broker (contracts.md, Acknowledgement)."""
+BACKFILL_PER_S = 3000.0
+"""Of one process; the gateway of one Box sends 500."""
+MOST_AT_ONCE = 200
+
+
+@dataclass(slots=True)
+class DeliveryCounts:
+    """Measurements of all Boxes, since the start."""
+
+    made: int = 0
+    sent: int = 0
+    unheard: int = 0
+    """Of these, those that no standing connection took when they were made; they are sent later."""
+    backfilled: int = 0
+    acknowledgements: int = 0
+    acknowledgements_ahead: int = 0
+
+
+class Delivery:
+    """By Box's index; one thread. Times are monotonic."""
+
+    def __init__(self, box_ids: Sequence[str], held: HeldLog, lines: FleetConnections) -> None:
+        self.counts = DeliveryCounts()
+        self._held, self._lines = held, lines
+        self._topics = [topic(box_id) for box_id in box_ids]
+        boxes = len(box_ids)
+        self._due_first, self._due_last = held.floor.copy(), held.next - 1  # what an earlier run left
+        self._stood = np.zeros(boxes, np.bool_)
+        self.acknowledging = np.zeros(boxes, np.bool_)
+        self._acknowledged_s = np.full(boxes, time.monotonic())
+        self._marks: deque[tuple[float, IndexArray]] = deque()
+        self._again_s = time.monotonic()
+        self._again: Iterator[list[HeldRow]] | None = None
+        self._rows: deque[HeldRow] = deque()
+        self._swept: tuple[FlagArray, IndexArray] | None = None
+        """Boxes of this sweep, and up to where."""
+        self._left_out: set[int] = set()
+        """Boxes whose connection went during this sweep, or of which more is due: the next has them."""
+
+    @property
+    def due(self) -> int:
+        """Measurements that are to be sent again, or later."""
+        return int(np.maximum(0, self._due_last - np.maximum(self._due_first, self._held.floor) + 1).sum())
+
+    def deliver(self, which: IndexArray, bodies: Sequence[bytes]) -> None:
+        """New Measurements of different Boxes: on disk, then sent."""
+        sequences = self._held.append(which, bodies)
+        tails = sequence_tails(sequences, np.minimum(self._held.floor[which], sequences))
+        publish, topics, sent = self._lines.publish, self._topics, 0
+        for box, body, tail in zip(which.tolist(), bodies, tails, strict=True):
+            if publish(box, topics[box], body + tail):
+                sent += 1
+            else:
+                self._add_due(box, int(self._held.next[box]) - 1, int(self._held.next[box]) - 1)
+        self.counts.made += len(bodies)
+        self.counts.sent += sent
+        self.counts.unheard += len(bodies) - sent
+
+    def acknowledge(self, box: int, told: CloudAcknowledgement, now_s: float) -> None:
+        """The cloud says what it has of a Box."""
+        if not self._held.acknowledge(box, told.upto):
+            if not self.counts.acknowledgements_ahead:
+                log.get(service="boxes").warning("fleet.acknowledged_ahead", acknowledged=told.upto)
+            self.counts.acknowledgements_ahead += 1
+            return
+        self.counts.acknowledgements += 1
+        self.acknowledging[box] = True
+        self._acknowledged_s[box] = now_s
+        flown = int(self._marks[0][1][box]) if self._marks else 0
+        for first, last in told.missing:
+            self._add_due(box, first, min(last, flown - 1))
+
+    def tend(self, now_s: float) -> None:
+        """Time passes: whose connections came back, and who is not acknowledged any more."""
+        stands = self._lines.stands
+        back = stands & ~self._stood
+        for box in np.flatnonzero(back & self.acknowledging).tolist():
+            self._add_due(box, int(self._held.floor[box]), int(self._held.next[box]) - 1)
+        self._acknowledged_s[back] = now_s
+        self._stood = stands.copy()
+        silent = self.acknowledging & stands & (now_s - self._acknowledged_s > UNACKNOWLEDGED_S)
+        self.acknowledging[silent & (self._held.floor < self._held.next)] = False
+        if not self._marks or now_s - self._marks[-1][0] >= MARK_S:
+            self._marks.append((now_s, self._held.next.copy()))
+            while len(self._marks) > 1 and now_s - self._marks[1][0] >= IN_FLIGHT_S:
+                self._marks.popleft()
+
+    def release(self) -> None:
+        """An original broker never acknowledges: what was handed to it is not held any more."""
+        handed = ~self.acknowledging & self._lines.stands & (self._due_first > self._due_last)
+        handed &= time.monotonic() - self._acknowledged_s > UNACKNOWLEDGED_S
+        self._held.floor[handed] = self._held.next[handed]
+
+    def send_again(self, now_s: float) -> None:
+        """What is due, in the order in which it was made, at a bounded rate."""
+        left = round(min(MOST_AT_ONCE, BACKFILL_PER_S * (now_s - self._again_s)))
+        if left <= 0:
+            return
+        self._again_s = now_s
+        while left > 0:
+            if not self._rows and not self._read_rows():
+                return
+            row = self._rows.popleft()
+            box = row.box
+            if box in self._left_out or not self._due_first[box] <= row.sequence <= self._due_last[box]:
+                continue
+            tail = sequence_tail(row.sequence, min(row.sequence, int(self._held.floor[box])), True)
+            if not self._lines.publish(box, self._topics[box], row.body + tail):
+                self._left_out.add(box)
+                continue
+            self._due_first[box] = row.sequence + 1
+            self.counts.backfilled += 1
+            left -= 1
+
+    def _read_rows(self) -> bool:
+        """The next rows of this sweep, or of a new one; False: nothing is due that can be sent."""
+        if self._again is None and not self._begin_sweep():
+            return False
+        assert self._again is not None
+        try:
+            for rows in self._again:
+                if rows:
+                    self._rows.extend(rows)
+                    return True
+        except OSError as error:
+            log.get(service="boxes").error("fleet.log_unreadable", reason=str(error))
+        self._end_sweep()
+        return False
+
+    def _begin_sweep(self) -> bool:
+        self._due_first = np.maximum(self._due_first, self._held.floor)
+        ready = self._lines.stands & (self._due_last >= self._due_first)
+        if not ready.any():
+            return False
+        last = self._due_last.copy()
+        self._swept = ready, last
+        self._left_out.clear()
+        self._again = self._held.rows(self._due_first.copy(), last, ready)
+        return True
+
+    def _end_sweep(self) -> None:
+        """What was due and is not on disk is nowhere."""
+        self._again = None
+        if self._swept is not None:
+            ready, last = self._swept
+            ready[list(self._left_out)] = False
+            self._due_first[ready] = np.maximum(self._due_first[ready], last[ready] + 1)
+
+    def _add_due(self, box: int, first: int, last: int) -> None:
+        if last < first:
+            return
+        if first < self._due_first[box]:
+            self._left_out.add(box)
+        if self._due_last[box] < self._due_first[box]:
+            self._due_first[box], self._due_last[box] = first, last
+        else:
+            self._due_first[box] = min(self._due_first[box], first)
+            self._due_last[box] = max(self._due_last[box], last)

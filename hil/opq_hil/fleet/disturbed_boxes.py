@@ -1,0 +1,158 @@
+"""DisturbedBoxes: Boxes that a disturbance touches, measured from their samples by the gateway's code.
+
+    calm Box --a change--> samples from LEAD_S before its Measurement begins --> BoxMeter --> Measurements
+             <--calm again after a Measurement's end-------------------------------------+
+
+The meter is told where the closed forms ended, as it is after a restart of the gateway: its Measurements go
+on from there. Times are seconds after the run's start.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from opq_gateway.blocks import SampleBlock
+from opq_gateway.measuring.box_meter import BoxMeter, MeasuringPlan, Sinks, cut_all
+from opq_gateway.measuring.figures import figures_of
+from opq_gateway.measuring.measurements import Measured
+from opq_hil.box.source import RunClock, SampleSource
+from opq_measure.timebase.window import Window
+from opq_proto.messages import Measurement
+
+LEAD_S = 1.0
+"""Samples before the first cycle that counts, as the gateway has them after a restart (RingBacklog)."""
+
+
+@dataclass(slots=True)
+class DisturbedBox:
+    """One of them."""
+
+    meter: BoxMeter
+    source: SampleSource
+    next_sample: int
+    made: list[Measurement] = field(default_factory=list)
+
+
+class DisturbedBoxes:
+    """By Box's index; `push` in turn with the clock."""
+
+    def __init__(self, clock: RunClock) -> None:
+        self._clock = clock
+        self._boxes: dict[int, DisturbedBox] = {}
+        self.sampled = 0
+        """Samples that were made and measured."""
+
+    def __contains__(self, box: int) -> bool:
+        return box in self._boxes
+
+    def __len__(self) -> int:
+        return len(self._boxes)
+
+    def add(
+        self, box: int, box_id: str, source: SampleSource, cycles: int, window_s: float, begin_s: float
+    ) -> None:
+        """Measure a Box from its samples: Measurements from `begin_s` on, the first window from `window_s`.
+
+        `window_s`: a window's first edge, some windows before `begin_s`.
+        """
+        made: list[Measurement] = []
+
+        def measured(each: Measured) -> None:
+            made.append(each.measurement)
+
+        plan = MeasuringPlan(box_id, source.nominal_v, source.nominal_hz, cycles, flicker=False)
+        meter = BoxMeter(plan, _sinks(measured))
+        meter.measurements.not_before_ns = self._clock.start_ns + round(begin_s * 1e9)
+        half_cycle_s = 0.5 / source.nominal_hz
+        first = max(0, round((window_s - half_cycle_s) * source.rate_millihz / 1000))
+        self._boxes[box] = DisturbedBox(meter, source, first, made)
+
+    def set_cycles(self, box: int, cycles: int) -> None:
+        """Cycles per Measurement, from the next on."""
+        self._boxes[box].meter.measurements.cycles = cycles
+
+    def remove(self, box: int) -> None:
+        """It is calm again; what was under way is let go."""
+        del self._boxes[box]
+
+    def push(self, now_s: float) -> list[tuple[int, Measurement]]:
+        """Samples up to now, of all of them together; the Measurements that are complete."""
+        busy: list[DisturbedBox] = []
+        for each in self._boxes.values():
+            block = self._block(each, now_s)
+            if block is not None:
+                each.meter.push_blocks([block])
+                busy.append(each)
+        cut_all([each.meter for each in busy])
+        steps = [each.meter.steps() for each in busy]
+        windows = [[step for step in own if isinstance(step, Window)] for own in steps]
+        nominals_v = [each.source.nominal_v for each, own in zip(busy, windows, strict=True) for _ in own]
+        figures = iter(figures_of([window for own in windows for window in own], nominals_v))
+        for each, own_steps, own in zip(busy, steps, windows, strict=True):
+            each.meter.finish(own_steps, iter([next(figures) for _ in own]))
+        found: list[tuple[int, Measurement]] = []
+        for box, each in self._boxes.items():
+            found += [(box, measurement) for measurement in each.made]
+            each.made.clear()
+        return found
+
+    def _block(self, each: DisturbedBox, now_s: float) -> SampleBlock | None:
+        source, clock = each.source, self._clock
+        count = int(now_s * source.rate_millihz / 1000) - each.next_sample
+        if count <= 0:
+            return None
+        first, each.next_sample = each.next_sample, each.next_sample + count
+        self.sampled += count
+        return SampleBlock(
+            1,
+            source.v_per_lsb,
+            first,
+            clock.t_ns(first, source.rate_millihz),
+            clock.uncertainty_ns,
+            clock.source,
+            source.rate_millihz,
+            source.counts(first, count),
+        )
+
+
+def _sinks(measured: Callable[[Measured], None]) -> Sinks:
+    """Measurements alone are wanted."""
+
+    def nothing(*_: object) -> None:
+        return
+
+    return Sinks(
+        measured=measured,
+        values=nothing,
+        told=nothing,
+        window=nothing,
+        phasor=nothing,
+        phasors_wanted=lambda: False,
+    )
+
+
+def first_window_s(
+    times_s: Callable[[int], float], origin: int, begin_cycle: int, window: int, begin_s: float
+) -> float:
+    """The edge of the last window that begins LEAD_S or more before a Measurement, or the run's start.
+
+    `times_s`: when a cycle is reached.
+    """
+    number = (begin_cycle - origin) // window
+    while (
+        times_s(origin + number * window) > begin_s - LEAD_S and times_s(origin + (number - 1) * window) > 0
+    ):
+        number -= 1
+    return max(0.0, times_s(origin + number * window))
+
+
+def ordered(measured: Sequence[tuple[int, Measurement]]) -> list[list[tuple[int, Measurement]]]:
+    """In rounds of at most one Measurement of each Box, in order."""
+    rounds: list[list[tuple[int, Measurement]]] = []
+    count: dict[int, int] = {}
+    for box, measurement in measured:
+        at = count.get(box, 0)
+        count[box] = at + 1
+        if at == len(rounds):
+            rounds.append([])
+        rounds[at].append((box, measurement))
+    return rounds

@@ -1,0 +1,174 @@
+"""FleetRun: what a whole fleet is asked to do, its Boxes spread over processes, and what they counted.
+
+    run_fleet (parent) --JSON on stdin--> python -m opq_hil.fleet (one per process) --JSON lines--> counts
+
+Box k of the fleet is always served by process k modulo their number, so that a fleet that starts again, also
+with more Boxes, finds what it held.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+from opq_hil.box.source import RunClock
+from opq_hil.fleet.connections import allow_files
+from opq_proto.errors import ConfigError, OpqError
+from opq_proto.keys import KeyFolder
+from opq_proto.ports import endpoint
+
+REPORT_S = 10.0
+END_S = 20.0
+SPREAD = "processes.json"
+Counts = dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class FleetSpec:
+    """Everything that a process needs to know."""
+
+    data_dir: str
+    boxes: int
+    first_box: int = 1
+    processes: int = 1
+    rate_per_s: float = 1.0
+    port_offset: int = 0
+    host: str = "127.0.0.1"
+    nominal_v: float = 120.0
+    nominal_hz: float = 60.0
+    seed: int = 1
+    outage_every_s: float = 0.0
+    """Mean time between two network outages of a Box; 0: none."""
+    outage_s: float = 60.0
+    queue_mb: int = 4000
+    """Of all processes together."""
+
+    def box_ids(self, process: int) -> list[str]:
+        """Those of a process."""
+        return [str(self.first_box + at) for at in range(process, self.boxes, self.processes)]
+
+    def folder(self, process: int) -> Path:
+        """Where a process keeps what it holds."""
+        return Path(self.data_dir) / "fleet" / str(process)
+
+    def endpoint(self, name: str) -> str:
+        """A broker's address by the name of its port."""
+        return endpoint(name, self.port_offset, self.host)
+
+
+def check_fleet(spec: FleetSpec) -> None:
+    """Refuse what cannot be, before anything starts.
+
+    Raises:
+        ConfigError: keys are missing, more Boxes than files, another number of processes than before.
+    """
+    allow_files(len(spec.box_ids(0)))
+    keys = KeyFolder(Path(spec.data_dir) / "curve")
+    ids = [box_id for process in range(spec.processes) for box_id in spec.box_ids(process)]
+    missing = [box_id for box_id in ids if not keys.box_secret(box_id).exists()]
+    if missing or not keys.server_public.exists():
+        last = spec.first_box + spec.boxes - 1
+        what = f"the keys of {len(missing)} Boxes" if missing else "the server's public key"
+        server = "" if keys.server_public.exists() else " --server"
+        raise ConfigError(
+            f"{keys.root}: {what} are missing; make them: "
+            f"opq-tools keygen --out {keys.root}{server} --boxes {spec.first_box}-{last}"
+        )
+    kept = Path(spec.data_dir) / "fleet" / SPREAD
+    told = {"processes": spec.processes, "first_box": spec.first_box}
+    if kept.exists() and json.loads(kept.read_text()) != told:
+        before = json.loads(kept.read_text())
+        raise ConfigError(
+            f"{kept.parent} is of a fleet with --processes {before['processes']} --first-box "
+            f"{before['first_box']}; "
+            "use these, or delete the folder with what was never acknowledged"
+        )
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps(told))
+
+
+def run_fleet(spec: FleetSpec, stop: threading.Event, on_report: Callable[[Counts], None]) -> Counts:
+    """Run until `stop`; the counts of all processes together, `on_report` gets them each REPORT_S.
+
+    Raises:
+        ConfigError: see `check_fleet`.
+        OpqError: a process ended by itself.
+    """
+    check_fleet(spec)
+    clock = RunClock.now()
+    began_s = time.monotonic()
+    latest: dict[int, Counts] = {}
+    running = [_started(spec, process, clock) for process in range(spec.processes)]
+    readers = [
+        threading.Thread(target=_read_counts, args=(each.stdout, latest, number), daemon=True)
+        for number, each in enumerate(running)
+    ]
+    for reader in readers:
+        reader.start()
+    told_s, failed = began_s, False
+    standing_s: float | None = None
+    try:
+        while not stop.wait(0.2) and not failed:
+            failed = any(each.poll() is not None for each in running)
+            if standing_s is None and total_of(latest).get("standing") == spec.boxes:
+                standing_s = time.monotonic() - began_s
+            if time.monotonic() - told_s >= REPORT_S:
+                told_s += REPORT_S
+                on_report(total_of(latest))
+    finally:
+        _end(running)
+        for reader in readers:
+            reader.join(5.0)
+    total = total_of(latest)
+    total["seconds"] = round(time.monotonic() - began_s, 1)
+    total["all_standing_after_s"] = -1.0 if standing_s is None else round(standing_s, 1)
+    codes = [each.returncode for each in running]
+    if (failed and not stop.is_set()) or any(codes):
+        raise OpqError(f"fleet: processes ended with {', '.join(map(str, codes))}; their errors are above")
+    return total
+
+
+def total_of(latest: Mapping[int, Counts]) -> Counts:
+    """The counts of all processes together."""
+    found: Counts = {}
+    for counts in list(latest.values()):
+        for name, value in counts.items():
+            found[name] = round(found.get(name, 0) + value, 3)
+    return found
+
+
+def _started(spec: FleetSpec, process: int, clock: RunClock) -> "subprocess.Popen[str]":
+    told = {"spec": asdict(spec), "process": process, "parent": os.getpid(), "clock": asdict(clock)}
+    made = subprocess.Popen(
+        [sys.executable, "-m", "opq_hil.fleet"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert made.stdin is not None
+    made.stdin.write(json.dumps(told) + "\n")
+    made.stdin.close()
+    return made
+
+
+def _read_counts(lines: IO[str] | None, latest: dict[int, Counts], process: int) -> None:
+    assert lines is not None
+    for line in lines:
+        latest[process] = json.loads(line)
+
+
+def _end(running: "list[subprocess.Popen[str]]") -> None:
+    for each in running:
+        if each.poll() is None:
+            each.send_signal(signal.SIGTERM)
+    until_s = time.monotonic() + END_S
+    for each in running:
+        try:
+            each.wait(max(0.1, until_s - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            each.kill()
+            each.wait()

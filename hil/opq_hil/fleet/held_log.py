@@ -1,0 +1,231 @@
+"""HeldLog: what the Boxes of one process made and the cloud did not acknowledge yet, on disk.
+
+    append -> newest segment -> acknowledged by all its Boxes -> deleted whole
+                             -> too many bytes: the oldest segment goes, what was not acknowledged is counted
+
+The gateway's queue does the same for some hundreds of Boxes, row by row in SQLite; here ten thousand Boxes of
+a minute are some large writes. A Box begins at the time of its first start (ms since 1970), a number is on
+disk before it is used, so a kill neither loses nor repeats one. One thread.
+"""
+
+import json
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_hil.fleet.log_segment import LogSegment, RowArray, segment_numbers
+from opq_proto import log
+from opq_proto.errors import OpqError
+
+SEGMENT_S = 10.0
+SEGMENT_BYTES = 8_000_000
+MOST_BYTES = 1_000_000_000
+ROWS_AT_ONCE = 2000
+NUMBERS = "numbers.json"
+FlagArray = NDArray[np.bool_]
+IndexArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRow:
+    """One Measurement that is held."""
+
+    box: int
+    """Index."""
+    sequence: int
+    body: bytes
+
+
+class HeldLog:
+    """Of the Boxes of one process, by index.
+
+    Attributes:
+        next: (n,) the next sequence of each Box.
+        floor: (n,) the lowest sequence that each still holds, or `next`.
+        expired: Measurements dropped because the log was too large.
+        failed: Measurements that the disk did not take.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        box_ids: Sequence[str],
+        now_ms: int,
+        most_bytes: int = MOST_BYTES,
+        segment_s: float = SEGMENT_S,
+    ) -> None:
+        """
+        Raises:
+            OpqError: the folder cannot be used.
+        """
+        self.expired = self.failed = 0
+        self._folder, self._most_bytes, self._segment_s = folder, most_bytes, segment_s
+        self._numbers = np.array([int(box_id) for box_id in box_ids], np.int64)
+        self._places = {number: at for at, number in enumerate(self._numbers.tolist())}
+        self._segments: deque[LogSegment] = deque()
+        self._began_s = 0.0
+        self._wrote: tuple[bytes, bytes] = b"", b""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            told = self._told()
+            start = [told.get(str(number), (now_ms, now_ms)) for number in self._numbers.tolist()]
+            self.next = np.array([each[0] for each in start], np.int64)
+            self.floor = np.array([each[1] for each in start], np.int64)
+            self.is_new = np.array([str(number) not in told for number in self._numbers.tolist()])
+            self._reopen()
+            self._begin_segment()
+            self.write_numbers()
+        except (OSError, ValueError) as error:
+            raise OpqError(f"fleet: {folder} cannot be used: {error}") from error
+
+    @property
+    def held(self) -> int:
+        """Measurements that are not acknowledged, of all Boxes."""
+        return int((self.next - self.floor).sum())
+
+    @property
+    def file_bytes(self) -> int:
+        """What it takes of the disk."""
+        return sum(segment.file_bytes for segment in self._segments)
+
+    def append(self, which: IndexArray, bodies: Sequence[bytes]) -> IndexArray:
+        """Number Measurements of different Boxes and hold them; (n,) their sequences.
+
+        Those that the disk does not take are counted and have their numbers all the same: they are sent once.
+        """
+        sequences = self.next[which]
+        try:
+            self._segments[-1].append(which, self._numbers[which], sequences, bodies)
+        except OSError as error:
+            if not self.failed:
+                log.get(service="boxes").error("fleet.not_held", reason=str(error))
+            self.failed += len(which)
+        self.next[which] += 1
+        return sequences
+
+    def acknowledge(self, box: int, upto: int) -> bool:
+        """The cloud has everything up to there; False: it names a number that was never used."""
+        if upto >= self.next[box]:
+            if not self.is_new[box]:
+                return False
+            self.next[box] = self.floor[box] = upto + 1  # this Box's folder was lost: it goes on there, once
+        self.is_new[box] = False
+        self.floor[box] = max(self.floor[box], upto + 1)
+        return True
+
+    def rows(self, first: IndexArray, last: IndexArray, ready: FlagArray) -> Iterator[list[HeldRow]]:
+        """Held Measurements with first <= sequence <= last of their Box (0 .. 0: none), as they were made.
+
+        Some thousand at a time; of Boxes that are `ready`.
+
+        Raises:
+            OSError: a segment cannot be read.
+        """
+        for segment in list(self._segments):
+            wanted = ready & (last >= first) & (segment.newest >= np.maximum(first, self.floor))
+            if not wanted.any():
+                continue
+            rows = segment.read_rows()
+            boxes = self._indices(rows)
+            rows, boxes = rows[boxes >= 0], boxes[boxes >= 0]
+            sequences = rows["sequence"]
+            chosen = (
+                ready[boxes]
+                & (sequences >= np.maximum(first, self.floor)[boxes])
+                & (sequences <= last[boxes])
+            )
+            found = rows[chosen]
+            found_boxes = boxes[chosen]
+            for at in range(0, len(found), ROWS_AT_ONCE):
+                part = found[at : at + ROWS_AT_ONCE]
+                held_by = found_boxes[at : at + ROWS_AT_ONCE].tolist()
+                whole = zip(held_by, part["sequence"].tolist(), segment.read_bodies(part), strict=True)
+                yield [HeldRow(*each) for each in whole]
+
+    def tend(self, now_s: float) -> None:
+        """Time passes (monotonic): begin a new segment, delete what is acknowledged, or too much."""
+        newest = self._segments[-1]
+        try:
+            if newest.newest.any() and (
+                now_s - self._began_s >= self._segment_s or newest.file_bytes >= SEGMENT_BYTES
+            ):
+                self._begin_segment(now_s)
+                self.write_numbers()
+            while len(self._segments) > 1 and (self._segments[0].newest < self.floor).all():
+                self._segments.popleft().delete()
+            while len(self._segments) > 1 and self.file_bytes > self._most_bytes:
+                self._expire(self._segments.popleft())
+        except OSError as error:
+            log.get(service="boxes").error("fleet.log_failed", reason=str(error))
+
+    def write_numbers(self) -> None:
+        """Keep the numbers beside the segments: those of a segment that goes are known no other way.
+
+        Raises:
+            OSError: the disk does not take them.
+        """
+        now = self.next.tobytes(), self.floor.tobytes()
+        if now == self._wrote:
+            return
+        rows = zip(self._numbers.tolist(), self.next.tolist(), self.floor.tolist(), strict=True)
+        told = {str(number): (following, floor) for number, following, floor in rows}
+        beside = self._folder / (NUMBERS + ".new")
+        beside.write_text(json.dumps(told))
+        beside.replace(self._folder / NUMBERS)
+        self._wrote = now
+
+    def close(self) -> None:
+        """Keep the numbers; what is held waits for the next start."""
+        try:
+            self.write_numbers()
+        except OSError as error:
+            log.get(service="boxes").error("fleet.log_failed", reason=str(error))
+        self._segments[-1].seal()
+
+    def _told(self) -> dict[str, tuple[int, int]]:
+        path = self._folder / NUMBERS
+        if not path.exists():
+            return {}
+        return {
+            number: (int(following), int(floor))
+            for number, (following, floor) in json.loads(path.read_text()).items()
+        }
+
+    def _reopen(self) -> None:
+        """What an earlier run left."""
+        for number in segment_numbers(self._folder):
+            segment = LogSegment(self._folder, number, len(self._numbers), new=False)
+            rows = segment.read_rows()
+            boxes = self._indices(rows)
+            known = boxes >= 0
+            np.maximum.at(segment.newest, boxes[known], rows["sequence"][known])
+            self._segments.append(segment)
+            used = segment.newest > 0
+            self.next[used] = np.maximum(self.next[used], segment.newest[used] + 1)
+            self.is_new[used] = False
+
+    def _begin_segment(self, now_s: float | None = None) -> None:
+        number = self._segments[-1].number + 1 if self._segments else 1
+        if self._segments:
+            self._segments[-1].seal()
+        self._segments.append(LogSegment(self._folder, number, len(self._numbers), new=True))
+        self._began_s = time.monotonic() if now_s is None else now_s
+
+    def _expire(self, segment: LogSegment) -> None:
+        """The oldest goes with what is in it."""
+        rows = segment.read_rows()
+        boxes = self._indices(rows)
+        self.expired += int((rows["sequence"][boxes >= 0] >= self.floor[boxes[boxes >= 0]]).sum())
+        self.floor = np.maximum(self.floor, np.minimum(segment.newest + 1, self.next))
+        segment.delete()
+
+    def _indices(self, rows: RowArray) -> IndexArray:
+        """(n,) the Box of each row by index; -1: none of these Boxes."""
+        numbers, inverse = np.unique(rows["box"], return_inverse=True)
+        known = np.array([self._places.get(number, -1) for number in numbers.tolist()], np.int64)
+        return known[inverse] if len(known) else np.empty(0, np.int64)

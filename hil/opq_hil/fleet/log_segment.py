@@ -1,0 +1,113 @@
+"""LogSegment: one file pair of a HeldLog: Measurements in the order in which they were made.
+
+`N.rows` has a record per Measurement (box, length, sequence, place of its body), `N.bodies` their bytes.
+Bodies are written first: a row that a kill left half, or without its body, is left out when it is read.
+What is written survives the process (page cache), not a power cut.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+ROW = np.dtype([("box", "<u4"), ("length", "<u4"), ("sequence", "<i8"), ("place", "<i8")])
+RowArray = NDArray[np.void]
+
+
+class LogSegment:
+    """One pair of files; open for appending until `seal`.
+
+    Attributes:
+        newest: (boxes,) the highest sequence of each Box in it; 0: none.
+    """
+
+    def __init__(self, folder: Path, number: int, boxes: int, new: bool) -> None:
+        """
+        Raises:
+            OSError: a file cannot be made or read.
+        """
+        self.number = number
+        self.newest = np.zeros(boxes, np.int64)
+        self._rows_path, self._bodies_path = (folder / f"{number:012d}.{kind}" for kind in ("rows", "bodies"))
+        self._rows_file = self._rows_path.open("ab", buffering=0) if new else None
+        self._bodies_file = self._bodies_path.open("ab", buffering=0) if new else None
+        self._body_bytes = 0 if new else self._bodies_path.stat().st_size
+
+    @property
+    def file_bytes(self) -> int:
+        """What it takes of the disk."""
+        return self._body_bytes + self._rows_path.stat().st_size
+
+    def append(
+        self,
+        which: NDArray[np.int64],
+        numbers: NDArray[np.int64],
+        sequences: NDArray[np.int64],
+        bodies: Sequence[bytes],
+    ) -> None:
+        """Add Measurements of different Boxes (index and id); on disk as far as the process goes.
+
+        Raises:
+            OSError: the disk does not take them; none of them is held.
+        """
+        assert self._rows_file is not None and self._bodies_file is not None
+        rows = np.empty(len(which), ROW)
+        lengths = np.array([len(body) for body in bodies], np.int64)
+        rows["box"], rows["length"], rows["sequence"] = numbers, lengths, sequences
+        rows["place"] = self._body_bytes + np.cumsum(lengths) - lengths
+        data = b"".join(bodies)
+        if self._bodies_file.write(data) != len(data):
+            raise OSError(28, "the disk took only a part", str(self._bodies_path))
+        self._body_bytes += len(data)
+        self._rows_file.write(rows.tobytes())
+        np.maximum.at(self.newest, which, sequences)
+
+    def seal(self) -> None:
+        """Nothing is added any more."""
+        for file in (self._rows_file, self._bodies_file):
+            if file is not None:
+                file.close()
+        self._rows_file = self._bodies_file = None
+
+    def read_rows(self) -> RowArray:
+        """Every whole row whose body is there.
+
+        Raises:
+            OSError: the files cannot be read.
+        """
+        data = self._rows_path.read_bytes()
+        rows = np.frombuffer(data[: len(data) // ROW.itemsize * ROW.itemsize], ROW)
+        there = self._bodies_path.stat().st_size
+        return rows[rows["place"] + rows["length"].astype(np.int64) <= there]
+
+    def read_bodies(self, rows: RowArray) -> list[bytes]:
+        """The bodies of some rows.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        if not len(rows):
+            return []
+        first = int(rows["place"].min())
+        last = int((rows["place"] + rows["length"].astype(np.int64)).max())
+        with self._bodies_path.open("rb") as file:
+            file.seek(first)
+            data = file.read(last - first)
+        places = (rows["place"] - first).tolist()
+        return [data[at : at + length] for at, length in zip(places, rows["length"].tolist(), strict=True)]
+
+    def delete(self) -> None:
+        """The rows first: a body without a row is nothing.
+
+        Raises:
+            OSError: a file cannot be deleted.
+        """
+        self.seal()
+        self._rows_path.unlink(missing_ok=True)
+        self._bodies_path.unlink(missing_ok=True)
+
+
+def segment_numbers(folder: Path) -> list[int]:
+    """Those that a folder has, rising."""
+    return sorted(int(path.stem) for path in folder.glob("*.rows") if path.stem.isdigit())

@@ -1,0 +1,53 @@
+"""PhaseTable: the common phase of a grid and its inverse over some seconds, for many Boxes at once.
+
+One evaluation per millisecond of the run serves all Boxes of a process. Straight lines between them: where
+the frequency moves by 5 Hz/s the phase is off by 6e-7 cycles, an edge by 10 ns.
+"""
+
+import numpy as np
+
+from opq_hil.fleet.outlets import PhaseCourse
+from opq_hil.mains.courses import FloatArray
+
+STEP_S = 1e-3
+PIECE = 1000
+"""Steps added at once."""
+
+
+class PhaseTable:
+    """Covers what was asked with `cover` and what came before it, but for what was let go."""
+
+    def __init__(self, phase: PhaseCourse, start_s: float = 0.0) -> None:
+        self._phase = phase
+        self._first = int(np.floor(start_s / STEP_S))
+        self._cycles = np.empty(0)
+
+    @property
+    def end_s(self) -> float:
+        """Covered up to there."""
+        return STEP_S * (self._first + len(self._cycles) - 1)
+
+    def cover(self, until_s: float) -> None:
+        """Know everything up to there."""
+        while not len(self._cycles) or self.end_s < until_s:
+            low = self._first + len(self._cycles)
+            added = self._phase.cycles(STEP_S * np.arange(low, low + PIECE, dtype=np.float64))
+            self._cycles = np.concatenate((self._cycles, added))
+
+    def forget(self, before_s: float) -> None:
+        """Nothing before is asked for any more."""
+        gone = int(before_s / STEP_S) - self._first - 1
+        if gone > PIECE:
+            self._cycles = self._cycles[gone:].copy()
+            self._first += gone
+
+    def cycles(self, t_s: FloatArray) -> FloatArray:
+        """(n,) phase at moments, in any order."""
+        return np.asarray(np.interp(t_s, self._moments_s(), self._cycles), np.float64)
+
+    def time_s(self, cycles: FloatArray) -> FloatArray:
+        """The moments at which a phase is reached, any shape."""
+        return np.asarray(np.interp(cycles, self._cycles, self._moments_s()), np.float64)
+
+    def _moments_s(self) -> FloatArray:
+        return STEP_S * np.arange(self._first, self._first + len(self._cycles), dtype=np.float64)

@@ -1,0 +1,96 @@
+"""SourceStore: a Box's samples by time, made when they are asked for: what a ring on disk would have given.
+
+The gateway's command handler reads it as it reads its ring, so an answer has the same header, the same Cycles
+and the same gaps; the samples are the source's own, bit for bit.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from opq_gateway.ring.ring import RingSpan
+from opq_hil.box.source import RunClock, SampleSource
+from opq_proto.messages import Waveform
+
+HELD_S = 3600.0
+"""So long back waveforms may be asked for, as with a small ring; not before the run began."""
+BLOCK_SAMPLES = 200
+"""A Box sends whole blocks: what is held begins and ends with one."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewestSamples:
+    """The last block that was taken."""
+
+    first_sample: int
+    end_sample: int
+    span_ns: int
+
+
+class SourceStore:
+    """One Box's; samples up to now, by the clock of the run."""
+
+    bad_records = 0
+
+    def __init__(
+        self,
+        box_id: str,
+        samples: Callable[[], SampleSource],
+        rate_millihz: int,
+        clock: RunClock,
+        monotonic_ns: Callable[[], int] = time.monotonic_ns,
+        held_s: float = HELD_S,
+    ) -> None:
+        self._box_id, self._samples, self._rate_millihz = box_id, samples, rate_millihz
+        self._clock, self._monotonic_ns, self._held_s = clock, monotonic_ns, held_s
+
+    def span(self) -> RingSpan | None:
+        """From the oldest sample that can be had to the newest; None before the first."""
+        end = self._taken()
+        if end <= 0:
+            return None
+        held = round(self._held_s * self._rate_millihz / 1000) // BLOCK_SAMPLES * BLOCK_SAMPLES
+        first = max(0, end - held)
+        return RingSpan(self._t_ns(first), self._t_ns(end))
+
+    def newest(self) -> NewestSamples | None:
+        """The last block."""
+        end = self._taken()
+        if end <= 0:
+            return None
+        first = end - BLOCK_SAMPLES
+        return NewestSamples(first, end, self._t_ns(end) - self._t_ns(first))
+
+    def read(self, start_ns: int, end_ns: int) -> Waveform | None:
+        """The samples that touch [start_ns, end_ns); None when none was taken then, or they are too old."""
+        span = self.span()
+        if span is None or end_ns <= span.start_ns or start_ns >= span.end_ns:
+            return None
+        first = self._block(max(start_ns, span.start_ns))
+        end = min(self._block(min(end_ns, span.end_ns)) + BLOCK_SAMPLES, self._taken())
+        if end <= first:
+            return None
+        source, clock = self._samples(), self._clock
+        return Waveform(
+            self._box_id,
+            self._t_ns(first),
+            clock.uncertainty_ns,
+            clock.source,
+            self._rate_millihz,
+            source.v_per_lsb,
+            first,
+            source.counts(first, end - first),
+        )
+
+    def _taken(self) -> int:
+        """Samples of whole blocks that were taken by now."""
+        samples = (self._monotonic_ns() - self._clock.monotonic_ns) * self._rate_millihz // 10**12
+        return samples // BLOCK_SAMPLES * BLOCK_SAMPLES
+
+    def _t_ns(self, sample: int) -> int:
+        return self._clock.t_ns(sample, self._rate_millihz)
+
+    def _block(self, t_ns: int) -> int:
+        """The first sample of the block that has a time."""
+        sample = max(0, (t_ns - self._clock.start_ns + 1) * self._rate_millihz // 10**12)
+        return sample // BLOCK_SAMPLES * BLOCK_SAMPLES

@@ -1,0 +1,317 @@
+"""FleetWorker: the Boxes of one process, in closed form, on CURVE; one thread, and one for answers.
+
+    CalmSchedule -> due Boxes -> CalmFigures ----> MeasurementRows --+
+         |  ^                                                        +--> Delivery -> log, connections
+         v  | calm again                                             |
+    CalmOutlets: not steady -> DisturbedBoxes (samples) -------------+
+    commands -> gateway's CommandHandler -> SourceStore -> answers
+
+All Boxes of a fleet share the run's clock, whatever process they are in.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from opq_gateway.commands.command_handler import CommandedBox, CommandHandler
+from opq_gateway.counters import BoxCounters
+from opq_gateway.status import BoxStatus
+from opq_gateway.uplink.backlog import CloudAcknowledgement
+from opq_gateway.uplink.connection import Endpoints
+from opq_hil.box.source import RunClock
+from opq_hil.fleet.calm_figures import CalmFigures
+from opq_hil.fleet.calm_outlets import CalmOutlets
+from opq_hil.fleet.calm_schedule import CalmSchedule
+from opq_hil.fleet.connections import FleetConnections
+from opq_hil.fleet.delivery import Delivery
+from opq_hil.fleet.disturbed_boxes import DisturbedBoxes, first_window_s, ordered
+from opq_hil.fleet.held_log import HeldLog
+from opq_hil.fleet.measurement_rows import IndexArray, MeasurementRows
+from opq_hil.fleet.network_outages import NetworkOutages
+from opq_hil.fleet.outlets import FleetGrid
+from opq_hil.fleet.phase_table import PhaseTable
+from opq_hil.fleet.source_store import SourceStore
+from opq_hil.mains.courses import FloatArray
+from opq_measure.frequency.per_window import cycles_per_window
+from opq_proto.errors import FrameError
+from opq_proto.keys import KeyPair
+from opq_proto.link_messages import PROTOCOL, Hello
+from opq_proto.messages import Measurement
+from opq_proto.wire import command_from_wire, measurement_to_wire
+
+TURN_S = 0.05
+SAMPLES_S = 0.2
+"""Samples of disturbed Boxes are made and measured so often."""
+TEND_S = 0.5
+ANSWER_BYTES = 64_000_000
+"""Of answers that wait for their sockets, of all Boxes of the process."""
+LONGEST_REQUEST_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class FleetPlan:
+    """What a process of a fleet does."""
+
+    endpoints: Endpoints
+    server_key: bytes
+    folder: Path
+    """Of what is held."""
+    cycles: int = 60
+    """Per Measurement, until a command says otherwise."""
+    spread: bool = True
+    """Boxes begin at different moments of the first Measurement's length; False: all at the first cycle."""
+    seed: int = 1
+    queue_bytes: int = 1_000_000_000
+
+
+class FleetWorker:
+    """`run` in one thread; `counts` from it, too."""
+
+    def __init__(
+        self,
+        grid: FleetGrid,
+        pairs: Sequence[KeyPair],
+        plan: FleetPlan,
+        clock: RunClock,
+        outages: NetworkOutages | None = None,
+    ) -> None:
+        """
+        Raises:
+            ConfigError, OpqError: more Boxes than a process may have files, a folder that cannot be used.
+        """
+        outlets = grid.outlets
+        self._ids = [outlet.box_id for outlet in outlets]
+        self._plan, self._clock, self._outlets, self._outages = plan, clock, outlets, outages
+        self._nominal_hz = outlets[0].voltage.nominal_hz
+        self.lines = FleetConnections(self._ids, pairs, plan.server_key, plan.endpoints, self._command)
+        self.held = HeldLog(plan.folder, self._ids, time.time_ns() // 1_000_000, plan.queue_bytes)
+        self.delivery = Delivery(self._ids, self.held, self.lines)
+        self.disturbed = DisturbedBoxes(clock)
+        self._table = PhaseTable(grid.phase)
+        self._schedule = CalmSchedule(self._table, self._nominal_hz, len(outlets), clock.start_ns)
+        self._figures = CalmFigures(self._ids, plan.seed)
+        self._calm = CalmOutlets(outlets, self._figures)
+        self._rows = MeasurementRows(
+            self._ids,
+            np.array([outlet.voltage.nominal_v for outlet in outlets]),
+            np.array([outlet.voltage.nominal_hz for outlet in outlets]),
+            clock.uncertainty_ns,
+            clock.source,
+        )
+        self.counters = BoxCounters()  # of all Boxes together
+        self._handler = CommandHandler(LONGEST_REQUEST_S)
+        self._answers: deque[tuple[int, list[bytes]]] = deque()
+        self._offered = self._taken = 0  # bytes of answers, by the handler's thread and by this one
+        self._sampled_s = self._tended_s = 0.0
+        self._begin(pairs)
+
+    def run(self, stop: threading.Event) -> None:
+        """Serve all Boxes until `stop`; what was made then leaves, or waits on disk."""
+        answering = threading.Thread(target=self._handler.run, args=(stop,), name="commands", daemon=True)
+        answering.start()
+        turn_s = time.monotonic()
+        try:
+            while not stop.is_set():
+                self.lines.wait(max(0.0, turn_s + TURN_S - time.monotonic()))
+                now_s = time.monotonic()
+                if now_s - turn_s >= TURN_S:
+                    turn_s = now_s
+                    self.turn(now_s)
+                self._respond()
+            answering.join(2.0)
+            self._respond()
+        finally:
+            self.held.close()
+            self.lines.close()
+
+    def turn(self, now_s: float) -> None:
+        """What is due at a monotonic time."""
+        t_s = now_s - self._clock.monotonic_ns / 1e9
+        self._measure(t_s)
+        if len(self.disturbed) and now_s - self._sampled_s >= SAMPLES_S:
+            self._sampled_s = now_s
+            self._measure_samples(t_s)
+        self.delivery.send_again(now_s)
+        if now_s - self._tended_s >= TEND_S:
+            self._tended_s = now_s
+            self.lines.tend(now_s)
+            self.delivery.tend(now_s)
+            self.delivery.release()
+            self.held.tend(now_s)
+            self._schedule.forget()
+            if self._outages is not None:
+                for box, down in self._outages.changes(t_s):
+                    (self.lines.cut if down else self.lines.join)(box)
+
+    def counts(self) -> dict[str, int]:
+        """Everything that is counted, by name."""
+        counters = self.counters
+        return {
+            "boxes": len(self._ids),
+            "standing": int(self.lines.stands.sum()),
+            "acknowledging": int(self.delivery.acknowledging.sum()),
+            **asdict(self.delivery.counts),
+            "held": self.held.held,
+            "due": self.delivery.due,
+            "expired": self.held.expired,
+            "not_held": self.held.failed,
+            "connected": self.lines.connected,
+            "lost": self.lines.lost,
+            "remade": self.lines.remade,
+            "measured_from_samples": len(self.disturbed),
+            "samples": self.disturbed.sampled,
+            "commands": counters["commands"],
+            "commands_malformed": counters["commands_malformed"] + self.lines.malformed,
+            "commands_foreign": counters["commands_foreign"] + self.lines.foreign,
+            "commands_overflow": counters["commands_overflow"],
+            "answers_sent": counters["responses_sent"],
+            "answers_dropped": counters["responses_dropped"],
+        }
+
+    def _begin(self, pairs: Sequence[KeyPair]) -> None:
+        """Put every Box on the schedule and at the command handler."""
+        hellos: dict[tuple[float, float, float, int], Hello] = {}
+        window_s = self._plan.cycles / self._nominal_hz
+        chance = np.random.Generator(np.random.PCG64([self._plan.seed, 0xF1EE7]))
+        now_s = max(0.0, (time.monotonic_ns() - self._clock.monotonic_ns) / 1e9)
+        begins_s = now_s + (
+            window_s * chance.random(len(self._ids)) if self._plan.spread else np.zeros(len(self._ids))
+        )
+        self._schedule.cycles[:] = self._plan.cycles
+        for box, outlet in enumerate(self._outlets):
+            source = outlet.samples()
+            numbers = source.v_per_lsb, source.nominal_v, source.nominal_hz, source.rate_millihz
+            if numbers not in hellos:
+                hellos[numbers] = _hello(*numbers, source.effective_bits)
+            status = BoxStatus(outlet.box_id, self._plan.cycles, hello=hellos[numbers])
+            desk = CommandedBox(
+                status,
+                SourceStore(outlet.box_id, outlet.samples, source.rate_millihz, self._clock),
+                self.counters,
+                pairs[box].public.decode(),
+                partial(self._set_cycles, box, status),
+                partial(self._offer_answer, box),
+                None,
+                partial(self._acknowledged, box),
+            )
+            self._handler.add(outlet.box_id, desk)
+            self._start(box, float(begins_s[box]), None)
+
+    def _start(self, box: int, from_s: float, origin: int | None) -> None:
+        """The Box is on the schedule of closed forms from the first cycle after a moment on."""
+        self._table.cover(from_s + 1.0)
+        common = float(self._table.cycles(np.array([from_s]))[0])
+        self._schedule.begin(box, self._calm.cycles_beside(box, from_s, common), from_s, origin)
+
+    def _measure(self, t_s: float) -> None:
+        which = self._schedule.due(t_s)
+        if not len(which):
+            return
+        asked = which[self._schedule.reach_s[which] > self._calm.until_s[which]]
+        for box in asked.tolist():
+            if not self._calm.ask(
+                box, float(self._schedule.begin_s[box]), float(self._schedule.reach_s[box])
+            ):
+                self._disturb(box)
+        if len(asked):
+            which = which[np.isfinite(self._schedule.reach_s[which])]
+            if not len(which):
+                return
+        spans = self._schedule.spans(which)
+        metrics = self._figures.metrics(which, spans.end_cycle, spans.cycles, spans.f_hz)
+        bodies = self._rows.bodies(which, self._utc_ns(spans.start_s), self._utc_ns(spans.end_s), metrics)
+        self.delivery.deliver(which, bodies)
+        self._schedule.advance(which)
+
+    def _utc_ns(self, t_s: FloatArray) -> IndexArray:
+        return self._clock.start_ns + np.rint(t_s * 1e9).astype(np.int64)
+
+    def _disturb(self, box: int) -> None:
+        """From where its last Measurement ended it is measured from its samples."""
+        schedule, outlet = self._schedule, self._outlets[box]
+        begin_s = float(schedule.begin_s[box])
+        window_s = first_window_s(
+            partial(schedule.time_s, box),
+            schedule.origin(box),
+            schedule.begin_cycle(box),
+            cycles_per_window(outlet.voltage.nominal_hz),
+            begin_s,
+        )
+        cycles = int(schedule.cycles[box])
+        self.disturbed.add(box, outlet.box_id, outlet.samples(), cycles, window_s, begin_s)
+        schedule.stop(box)
+
+    def _measure_samples(self, t_s: float) -> None:
+        measured = self.disturbed.push(t_s)
+        for part in ordered(measured):
+            self.delivery.deliver(
+                np.array([box for box, _ in part]), [measurement_to_wire(each) for _, each in part]
+            )
+        for box, last in dict(measured).items():
+            self._calm_again(box, last)
+
+    def _calm_again(self, box: int, last: Measurement) -> None:
+        """Back to closed forms where the last Measurement ended, when the next one is undisturbed."""
+        end_s = ((last.end_ns or 0) - self._clock.start_ns) / 1e9
+        length_s = float(self._schedule.cycles[box]) / self._nominal_hz
+        if self._calm.ask(box, end_s, end_s + length_s + 0.5):
+            self.disturbed.remove(box)
+            self._start(box, end_s - 0.25 / self._nominal_hz, self._schedule.origin(box))
+
+    def _command(self, box: int, data: bytes) -> None:
+        """What came on a Box's connection; a data command is answered by the handler's thread."""
+        self.counters.add("commands")
+        try:
+            asks_data = command_from_wire(data).WhichOneof("command") == "data_command"
+        except FrameError:
+            asks_data = False  # the handler counts it
+        (self._handler.offer if asks_data else self._handler.handle_command)(self._ids[box], data)
+
+    def _acknowledged(self, box: int, told: CloudAcknowledgement) -> None:
+        self.delivery.acknowledge(box, told, time.monotonic())
+
+    def _set_cycles(self, box: int, status: BoxStatus, cycles: int) -> None:
+        status.measurement_cycles = cycles
+        self._schedule.cycles[box] = cycles
+        if box in self.disturbed:
+            self.disturbed.set_cycles(box, cycles)
+
+    def _offer_answer(self, box: int, frames: list[bytes]) -> None:
+        size = sum(map(len, frames))
+        waiting = self._offered - self._taken
+        if waiting and waiting + size > ANSWER_BYTES:
+            self.counters.add("responses_dropped")
+            return
+        self._offered += size
+        self._answers.append((box, frames))
+
+    def _respond(self) -> None:
+        for _ in range(len(self._answers)):
+            box, frames = self._answers.popleft()
+            self._taken += sum(map(len, frames))
+            sent = self.lines.respond(box, frames)
+            self.counters.add("responses_sent" if sent else "responses_dropped")
+
+
+def _hello(v_per_lsb: float, nominal_v: float, nominal_hz: float, rate_millihz: int, bits: float) -> Hello:
+    """What the command handler wants to know of Boxes of a kind."""
+    return Hello(
+        PROTOCOL,
+        0,
+        1,
+        rate_millihz,
+        v_per_lsb,
+        nominal_v,
+        nominal_hz,
+        bits,
+        200,
+        0,
+        "opq-hil fleet",
+        "opq-hil 1",
+    )

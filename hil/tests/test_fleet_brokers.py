@@ -1,0 +1,162 @@
+"""A fleet against the real brokers and triggering service, with real keys: heard, stored, answered."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fleet_cloud import FleetCloud, wait_for
+
+from opq_hil.box.source import RunClock
+from opq_hil.fleet.network_outages import NetworkOutages
+from opq_hil.fleet.outlets import plain_grid
+from opq_hil.fleet.worker import FleetPlan, FleetWorker
+from opq_proto.wire import data_command, info_command, rate_command
+
+IDS = [str(number) for number in range(1, 21)]
+"""Box 1 subscribes to what is for 10 to 19, too."""
+
+
+@contextmanager
+def serving(worker: FleetWorker) -> Iterator[None]:
+    stop = threading.Event()
+    thread = threading.Thread(target=worker.run, args=(stop,))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(20.0)
+        assert not thread.is_alive()
+
+
+def worker_of(cloud: FleetCloud, clock: RunClock, outages: NetworkOutages | None = None) -> FleetWorker:
+    plan = FleetPlan(cloud.endpoints, cloud.server.public, cloud.folder / "fleet", cycles=12)
+    return FleetWorker(plain_grid(cloud.box_ids), cloud.pairs(), plan, clock, outages)
+
+
+def whole(sequences: list[int]) -> bool:
+    return sequences == list(range(sequences[0], sequences[0] + len(sequences)))
+
+
+def acknowledged(worker: FleetWorker, numbers: np.ndarray) -> bool:
+    """Every Box up to its number."""
+    return bool((worker.held.floor >= numbers).all())
+
+
+@pytest.fixture
+def cloud(tmp_path: Path) -> Iterator[FleetCloud]:
+    made = FleetCloud(tmp_path, IDS)
+    yield made
+    made.close()
+
+
+def test_twenty_boxes_are_stored_acknowledged_and_answer_and_lose_nothing_when_brokers_go(cloud):
+    clock = RunClock.now()
+    worker = worker_of(cloud, clock)
+    with serving(worker):
+        with cloud.running():
+            wait_for(worker.delivery.acknowledging.all, "every Box acknowledged")
+            with cloud.client() as client:
+                start_ns = clock.start_ns + 700_000_000
+                command = data_command("12", start_ns, start_ns + 300_000_000, "me")
+                response, wave = client.answer(command, "me")
+                assert response.box_id == 12 and wave is not None
+                source = plain_grid(["12"]).outlets[0].samples()
+                assert np.array_equal(wave.counts, source.counts(wave.first_sample, len(wave.counts)))
+                assert wave.first_sample % 200 == 0 and len(wave.counts) % 200 == 0
+                assert wave.v_per_lsb == source.v_per_lsb
+                told_ns = clock.t_ns(wave.first_sample, source.rate_millihz)
+                assert 0 <= told_ns - wave.start_ns <= 1  # floored twice, as from a ring
+                assert wave.start_ns <= start_ns
+                assert wave.end_ns >= start_ns + 300_000_000
+                response, _ = client.answer(info_command("7", "me"), "me")
+                assert response.info_response.measurement_rate == 12
+                assert response.info_response.pub_key.encode() == cloud.pairs()[6].public
+                response, _ = client.answer(rate_command("7", 30, "me"), "me")
+                assert response.message_rate_reponse.old_rate_cycles == 12
+        made = worker.delivery.counts.made
+        wait_for(lambda: not worker.lines.stands.any(), "every Box sees that the broker went")
+        wait_for(lambda: worker.delivery.counts.made > made + 200, "Measurements while nobody listens")
+        with cloud.running():
+            wait_for(worker.lines.stands.all, "every Box is back")
+            made_ns = worker.held.next.copy()
+            wait_for(lambda: acknowledged(worker, made_ns), "everything of the outage acknowledged")
+            wait_for(lambda: not worker.delivery.due, "nothing is due any more")
+            counts = worker.counts()
+            for box, box_id in enumerate(IDS):
+                sequences = cloud.stored(box_id)
+                assert whole(sequences), f"Box {box_id}: {sequences}"
+                assert sequences[-1] >= made_ns[box] - 1
+                assert cloud.backfilled(box_id) > 5
+    assert counts["unheard"] > 200
+    assert counts["backfilled"] >= counts["unheard"]
+    assert (counts["expired"], counts["not_held"], counts["answers_dropped"]) == (0, 0, 0)
+    assert counts["commands_foreign"] > 0  # Box 1 hears what is for 12, and leaves it
+    lengths = {
+        round((row.end_ns - row.start_ns) * 60e-9)
+        for row in cloud.shared.store.measurements("7", 0, 2**42)
+        if row.start_ns
+    }
+    assert lengths >= {12, 30}
+
+
+def test_a_box_whose_network_goes_sends_what_it_missed_and_a_new_process_goes_on(cloud):
+    clock = RunClock.now()
+    with cloud.running():
+        worker = worker_of(cloud, clock, NetworkOutages(IDS, every_s=3.0, lasts_s=1.0, seed=4))
+        with serving(worker):
+            wait_for(worker.delivery.acknowledging.all, "every Box acknowledged")
+            wait_for(lambda: worker.lines.lost >= 10 and worker.delivery.counts.backfilled >= 30, "outages")
+        held = worker.held.next.copy()
+        again = worker_of(cloud, RunClock.now())
+        assert (again.held.next >= held).all()
+        with serving(again):
+            wait_for(lambda: acknowledged(again, held + 3), "both runs acknowledged")
+        for box_id in IDS:
+            assert whole(cloud.stored(box_id))
+
+
+def test_the_command_ends_on_sigterm_and_says_what_it_counted(tmp_path):
+    cloud = FleetCloud(tmp_path, ["5", "6", "7"])
+    command = [
+        "sim",
+        "fleet",
+        "--boxes",
+        "3",
+        "--first-box",
+        "5",
+        "--processes",
+        "2",
+        "--rate",
+        "6",
+        "--json",
+    ]
+    where = ["--data-dir", str(tmp_path), "--port-offset", str(cloud.offset)]
+    with cloud.running():
+        running = subprocess.Popen(
+            [sys.executable, "-m", "opq_tools.cli", *command, *where],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        try:
+            wait_for(lambda: all(len(cloud.stored(box_id)) > 5 for box_id in ("5", "6", "7")), "stored")
+            os.kill(running.pid, signal.SIGTERM)
+            out, errors = running.communicate(timeout=30)
+        finally:
+            if running.poll() is None:
+                running.kill()
+                running.communicate()
+    cloud.close()
+    assert running.returncode == 0, errors
+    told = json.loads(out)
+    assert told["boxes"] == 3 and told["processes"] == 2 and told["made"] >= 18
+    assert told["sent"] + told["unheard"] == told["made"]
+    assert told["all_standing_after_s"] > 0 and told["cpu_s"] > 0 and told["memory_kb"] > 0

@@ -1,0 +1,133 @@
+"""`opq-tools sim fleet`: thousands of Boxes straight on CURVE, without serial lines."""
+
+import json
+import threading
+from pathlib import Path
+
+import click
+
+from opq_hil.fleet.fleet_run import Counts, FleetSpec, run_fleet
+from opq_proto import log
+from opq_proto.config import default_data_dir
+from opq_proto.ending import stopped_by_signals
+from opq_tools.sim.command import data_dir_option
+
+SHOWN = (
+    "standing",
+    "made",
+    "sent",
+    "unheard",
+    "backfilled",
+    "held",
+    "expired",
+    "not_held",
+    "answers_sent",
+    "answers_dropped",
+    "lost",
+)
+BOXES_PER_PROCESS = 1700
+
+
+@click.command("fleet")
+@click.option(
+    "--boxes", type=click.IntRange(1, 100_000), required=True, help="How many, from --first-box on."
+)
+@click.option("--first-box", type=click.IntRange(1), default=1, show_default=True, help="Id of the first.")
+@click.option("--processes", type=click.IntRange(1, 64), help="Spread over so many. [one per 1700 Boxes]")
+@click.option(
+    "--rate",
+    type=click.FloatRange(0.1, 60),
+    default=1.0,
+    show_default=True,
+    help="Measurements per Box and second.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where the brokers are.")
+@click.option("--port-offset", type=int, default=0, help="Added to the brokers' ports.")
+@click.option("--nominal-v", type=click.FloatRange(10, 1000), default=120.0, show_default=True)
+@click.option("--nominal-hz", type=click.Choice(["50", "60"]), default="60", show_default=True)
+@click.option(
+    "--outage-every-s",
+    type=click.FloatRange(0),
+    default=0.0,
+    help="Mean time between a Box's network outages. [none]",
+)
+@click.option(
+    "--outage-s",
+    type=click.FloatRange(0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Their mean length.",
+)
+@click.option(
+    "--queue-mb",
+    type=click.IntRange(1),
+    default=4000,
+    show_default=True,
+    help="Of disk for what is not acknowledged.",
+)
+@click.option(
+    "--for-s", type=click.FloatRange(0, min_open=True), help="End after so many seconds. [at Ctrl-C]"
+)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of all random numbers.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print what was counted as one JSON document at the end."
+)
+@data_dir_option
+def command(
+    boxes: int,
+    first_box: int,
+    processes: int | None,
+    rate: float,
+    host: str,
+    port_offset: int,
+    nominal_v: float,
+    nominal_hz: str,
+    outage_every_s: float,
+    outage_s: float,
+    queue_mb: int,
+    for_s: float | None,
+    seed: int,
+    as_json: bool,
+    data_dir: Path | None,
+) -> None:
+    """Run Boxes that send their Measurements straight to the brokers, each under its own key, until Ctrl-C.
+
+    Keys are those of DATA_DIR/curve (`opq-tools keygen`). What the cloud has not acknowledged waits in
+    DATA_DIR/fleet. A line on stderr each 10 s says how it goes.
+
+    \b
+    Examples:
+      opq-tools keygen --out D/curve --server --boxes 1-1000
+      opq-tools sim fleet --boxes 1000 --data-dir D
+    """
+    log.configure("boxes", "warning")
+    spec = FleetSpec(
+        str((data_dir or default_data_dir()).absolute()),
+        boxes,
+        first_box,
+        processes or -(-boxes // BOXES_PER_PROCESS),
+        rate,
+        port_offset,
+        host,
+        nominal_v,
+        float(nominal_hz),
+        seed,
+        outage_every_s,
+        outage_s,
+        queue_mb,
+    )
+
+    def report(counts: Counts) -> None:
+        click.echo(" ".join(f"{name} {counts.get(name, 0):g}" for name in SHOWN), err=True)
+
+    stop = threading.Event()
+    with stopped_by_signals(stop):
+        if for_s is not None:
+            timer = threading.Timer(for_s, stop.set)
+            timer.daemon = True
+            timer.start()
+        counts = run_fleet(spec, stop, report)
+    if as_json:
+        click.echo(json.dumps(counts))
+    else:
+        report(counts)

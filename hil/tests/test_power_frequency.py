@@ -105,6 +105,9 @@ def test_any_block_and_any_order_give_the_same_bits() -> None:
             block = t[start : start + size]
             for name, values in wanted.items():
                 assert np.array_equal(getattr(other, name)(block), values[start : start + size])
+    for name, values in wanted.items():
+        for k in (0, 4095, 7143, 7144, 17_000):  # one sample alone; the step lies after 7143
+            assert getattr(other, name)(t[k : k + 1])[0] == values[k]
     assert not np.array_equal(system_frequency(model, 8, steps).hz(t), wanted["hz"])
     assert other.hz(np.empty(0)).shape == (0,)
 

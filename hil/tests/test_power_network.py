@@ -234,6 +234,20 @@ def test_more_places_do_not_change_the_voltages() -> None:
     assert np.allclose(few.voltages()["feeder2/8km"], many.voltages()["feeder2/8km"], rtol=1e-7)
 
 
+def test_an_answer_does_not_depend_on_what_was_asked_before() -> None:
+    tables: dict[str, object] = {
+        "generation": [{"id": "diesel", "bus": "lv", "rating_kva": 400.0, "kw": 200.0}],
+        "load": [{"bus": "lv", "kw": 190.0}],
+    }
+    fault = ShortCircuit("feeder2/3.3km", "LLG")
+    fresh = network(**tables).voltages(faults=[fault])
+    used = network(**tables)
+    used.voltages()
+    used.with_places(["feeder1/1km"]).thevenin("feeder2/3.3km")
+    again = used.voltages(faults=[fault])
+    assert all(np.array_equal(again[node], phasors) for node, phasors in fresh.items())
+
+
 FAULTY = """
 [supply]
 bus = "hv"

@@ -170,7 +170,7 @@ class PowerNetwork:
 
     def _grown(self, places: frozenset[str]) -> "PowerNetwork":
         more = PowerNetwork(self.config, [*self.nodes, *places])
-        more._generation_v = self._generation_v
+        more._generation_v = self._voltages_behind()  # no answer depends on the order of questions
         return more
 
     def _solved(
@@ -293,7 +293,10 @@ class PowerNetwork:
         terminal_v = {
             each.id: complex(self.topology.nominal_v[self.node(each.bus)]) for each in self.config.generation
         }
-        for _ in range(SOURCE_ROUNDS if self.config.generation else 1):
+        if not self.config.generation:
+            self._generation_v = behind_v
+            return behind_v
+        for _ in range(SOURCE_ROUNDS):
             for each in self.config.generation:
                 impedance = _machine_ohm(each, self.topology.nominal_v[self.node(each.bus)], 1)
                 power_va = 1e3 * complex(each.kw, each.kvar) / 3

@@ -60,6 +60,12 @@ class Topology:
         self.transformers = tuple(
             (each, self.node(each.from_bus), self.node(each.to_bus)) for each in config.transformer
         )
+        self._joined: dict[str, list[tuple[str, float]]] = {node: [] for node in self.nominal_v}
+        joints = [(segment.from_node, segment.to_node, segment.km) for segment in self.segments]
+        joints += [(a, b, 0.0) for _, a, b in self.transformers]
+        for a, b, km in joints:
+            self._joined[a].append((b, km))
+            self._joined[b].append((a, km))
         self._parents = self._tree()
 
     def node(self, text: str) -> str:
@@ -81,7 +87,7 @@ class Topology:
             km, node = heapq.heappop(waiting)
             if node == target:
                 return km
-            for other, more in self._neighbours(node):
+            for other, more in self._joined[node]:
                 if km + more < far.get(other, math.inf):
                     far[other] = km + more
                     heapq.heappush(waiting, (km + more, other))
@@ -138,18 +144,13 @@ class Topology:
             node = self._resolved(Place.parse(self._feeders[node.name].from_bus), 0)
         raise PlaceError(f"{node} is fed by itself; want a way to the supply")
 
-    def _neighbours(self, node: str) -> list[tuple[str, float]]:
-        edges = [(segment.from_node, segment.to_node, segment.km) for segment in self.segments]
-        edges += [(a, b, 0.0) for _, a, b in self.transformers]
-        return [(b, km) for a, b, km in edges if a == node] + [(a, km) for a, b, km in edges if b == node]
-
     def _tree(self) -> dict[str, str | None]:
         """The node before each one on the way from the supply, fewest branches first."""
         start = self.node(self.config.supply.bus)
         parents: dict[str, str | None] = {start: None}
         waiting = [start]
         for node in waiting:
-            for other, _ in self._neighbours(node):
+            for other, _ in self._joined[node]:
                 if other not in parents:
                     parents[other] = node
                     waiting.append(other)

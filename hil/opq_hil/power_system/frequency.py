@@ -24,7 +24,7 @@ NOISE_CHUNK = 4096
 """Steps integrated at once."""
 CHUNKS_HELD = 8
 NOISE_STREAM = 0x5357
-PIECES_PER_TIME_CONSTANT = 4
+PIECES_PER_TIME_CONSTANT = 8
 MOST_RUNS = 64
 """Runs of samples within one piece that are worth a pass of their own."""
 SETTLED_TIME_CONSTANTS = 30

@@ -12,7 +12,7 @@ from opq_cloud.store.store import CloudStore
 from opq_hil.mains import mains
 from opq_hil.mains.rms_events import Sag
 from opq_proto.messages import Measurement, Metric, TimeSource, Waveform
-from opq_tools.sim.virtual_cloud import VirtualCloud
+from opq_tools.sim.history.virtual_cloud import VirtualCloud
 
 START_NS = 1_700_000_000_000_000_000
 DIP_S = 30.0

@@ -1,9 +1,6 @@
 """FleetWorker: the Boxes of one process, in closed form, on CURVE; one thread, and one for answers.
 
-    CalmSchedule -> due Boxes -> CalmFigures ----> MeasurementRows --+
-         |  ^                                                        +--> Delivery -> log, connections
-         v  | calm again                                             |
-    CalmOutlets: not steady -> DisturbedBoxes (samples) -------------+
+    FleetMeter -> Measurements -> Delivery -> log, connections
     commands -> gateway's CommandHandler -> SourceStore -> answers
 
 All Boxes of a fleet share the run's clock, whatever process they are in.
@@ -25,24 +22,18 @@ from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.backlog import CloudAcknowledgement
 from opq_gateway.uplink.connection import Endpoints
 from opq_hil.box.source import RunClock
-from opq_hil.fleet.calm_figures import CalmFigures
-from opq_hil.fleet.calm_outlets import CalmOutlets
-from opq_hil.fleet.calm_schedule import CalmSchedule
 from opq_hil.fleet.connections import FleetConnections
 from opq_hil.fleet.delivery import Delivery
-from opq_hil.fleet.disturbed_boxes import DisturbedBoxes, first_window_s, ordered
+from opq_hil.fleet.disturbed_boxes import ordered
+from opq_hil.fleet.fleet_meter import FleetMeter
 from opq_hil.fleet.held_log import HeldLog
-from opq_hil.fleet.measurement_rows import IndexArray, MeasurementRows
+from opq_hil.fleet.measurement_rows import MeasurementRows
 from opq_hil.fleet.network_outages import NetworkOutages
 from opq_hil.fleet.outlets import FleetGrid
-from opq_hil.fleet.phase_table import PhaseTable
 from opq_hil.fleet.source_store import SourceStore
-from opq_hil.mains.courses import FloatArray
-from opq_measure.frequency.per_window import cycles_per_window
 from opq_proto.errors import FrameError
 from opq_proto.keys import KeyPair
 from opq_proto.link_messages import PROTOCOL, Hello
-from opq_proto.messages import Measurement
 from opq_proto.wire import command_from_wire, measurement_to_wire
 
 TURN_S = 0.05
@@ -92,11 +83,7 @@ class FleetWorker:
         self.lines = FleetConnections(self._ids, pairs, plan.server_key, plan.endpoints, self._command)
         self.held = HeldLog(plan.folder, self._ids, time.time_ns() // 1_000_000, plan.queue_bytes)
         self.delivery = Delivery(self._ids, self.held, self.lines)
-        self.disturbed = DisturbedBoxes(clock)
-        self._table = PhaseTable(grid.phase)
-        self._schedule = CalmSchedule(self._table, self._nominal_hz, len(outlets), clock.start_ns)
-        self._figures = CalmFigures(self._ids, plan.seed)
-        self._calm = CalmOutlets(outlets, self._figures)
+        self.meter = FleetMeter(grid, clock, plan.cycles, plan.seed)
         self._rows = MeasurementRows(
             self._ids,
             np.array([outlet.voltage.nominal_v for outlet in outlets]),
@@ -134,7 +121,7 @@ class FleetWorker:
         """What is due at a monotonic time."""
         t_s = now_s - self._clock.monotonic_ns / 1e9
         self._measure(t_s)
-        if len(self.disturbed) and now_s - self._sampled_s >= SAMPLES_S:
+        if self.meter.disturbed and now_s - self._sampled_s >= SAMPLES_S:
             self._sampled_s = now_s
             self._measure_samples(t_s)
         self.delivery.send_again(now_s)
@@ -144,7 +131,7 @@ class FleetWorker:
             self.delivery.tend(now_s)
             self.delivery.release()
             self.held.tend(now_s)
-            self._schedule.forget()
+            self.meter.forget()
             if self._outages is not None:
                 for box, down in self._outages.changes(t_s):
                     (self.lines.cut if down else self.lines.join)(box)
@@ -164,8 +151,8 @@ class FleetWorker:
             "connected": self.lines.connected,
             "lost": self.lines.lost,
             "remade": self.lines.remade,
-            "measured_from_samples": len(self.disturbed),
-            "samples": self.disturbed.sampled,
+            "measured_from_samples": self.meter.disturbed,
+            "samples": self.meter.sampled,
             "commands": counters["commands"],
             "commands_malformed": counters["commands_malformed"] + self.lines.malformed,
             "commands_foreign": counters["commands_foreign"] + self.lines.foreign,
@@ -183,7 +170,6 @@ class FleetWorker:
         begins_s = now_s + (
             window_s * chance.random(len(self._ids)) if self._plan.spread else np.zeros(len(self._ids))
         )
-        self._schedule.cycles[:] = self._plan.cycles
         for box, outlet in enumerate(self._outlets):
             source = outlet.samples()
             numbers = source.v_per_lsb, source.nominal_v, source.nominal_hz, source.rate_millihz
@@ -201,68 +187,19 @@ class FleetWorker:
                 partial(self._acknowledged, box),
             )
             self._handler.add(outlet.box_id, desk)
-            self._start(box, float(begins_s[box]), None)
-
-    def _start(self, box: int, from_s: float, origin: int | None) -> None:
-        """The Box is on the schedule of closed forms from the first cycle after a moment on."""
-        self._table.cover(from_s + 1.0)
-        common = float(self._table.cycles(np.array([from_s]))[0])
-        self._schedule.begin(box, self._calm.cycles_beside(box, from_s, common), from_s, origin)
+            self.meter.begin(box, float(begins_s[box]))
 
     def _measure(self, t_s: float) -> None:
-        which = self._schedule.due(t_s)
-        if not len(which):
-            return
-        asked = which[self._schedule.reach_s[which] > self._calm.until_s[which]]
-        for box in asked.tolist():
-            if not self._calm.ask(
-                box, float(self._schedule.begin_s[box]), float(self._schedule.reach_s[box])
-            ):
-                self._disturb(box)
-        if len(asked):
-            which = which[np.isfinite(self._schedule.reach_s[which])]
-            if not len(which):
-                return
-        spans = self._schedule.spans(which)
-        metrics = self._figures.metrics(which, spans.end_cycle, spans.cycles, spans.f_hz)
-        bodies = self._rows.bodies(which, self._utc_ns(spans.start_s), self._utc_ns(spans.end_s), metrics)
-        self.delivery.deliver(which, bodies)
-        self._schedule.advance(which)
-
-    def _utc_ns(self, t_s: FloatArray) -> IndexArray:
-        return self._clock.start_ns + np.rint(t_s * 1e9).astype(np.int64)
-
-    def _disturb(self, box: int) -> None:
-        """From where its last Measurement ended it is measured from its samples."""
-        schedule, outlet = self._schedule, self._outlets[box]
-        begin_s = float(schedule.begin_s[box])
-        window_s = first_window_s(
-            partial(schedule.time_s, box),
-            schedule.origin(box),
-            schedule.begin_cycle(box),
-            cycles_per_window(outlet.voltage.nominal_hz),
-            begin_s,
-        )
-        cycles = int(schedule.cycles[box])
-        self.disturbed.add(box, outlet.box_id, outlet.samples(), cycles, window_s, begin_s)
-        schedule.stop(box)
+        found = self.meter.measure_calm(t_s)
+        if found is not None:
+            bodies = self._rows.bodies(found.which, found.start_ns, found.end_ns, found.metrics)
+            self.delivery.deliver(found.which, bodies)
 
     def _measure_samples(self, t_s: float) -> None:
-        measured = self.disturbed.push(t_s)
-        for part in ordered(measured):
+        for part in ordered(self.meter.measure_disturbed(t_s)):
             self.delivery.deliver(
                 np.array([box for box, _ in part]), [measurement_to_wire(each) for _, each in part]
             )
-        for box, last in dict(measured).items():
-            self._calm_again(box, last)
-
-    def _calm_again(self, box: int, last: Measurement) -> None:
-        """Back to closed forms where the last Measurement ended, when the next one is undisturbed."""
-        end_s = ((last.end_ns or 0) - self._clock.start_ns) / 1e9
-        length_s = float(self._schedule.cycles[box]) / self._nominal_hz
-        if self._calm.ask(box, end_s, end_s + length_s + 0.5):
-            self.disturbed.remove(box)
-            self._start(box, end_s - 0.25 / self._nominal_hz, self._schedule.origin(box))
 
     def _command(self, box: int, data: bytes) -> None:
         """What came on a Box's connection; a data command is answered by the handler's thread."""
@@ -278,9 +215,7 @@ class FleetWorker:
 
     def _set_cycles(self, box: int, status: BoxStatus, cycles: int) -> None:
         status.measurement_cycles = cycles
-        self._schedule.cycles[box] = cycles
-        if box in self.disturbed:
-            self.disturbed.set_cycles(box, cycles)
+        self.meter.set_cycles(box, cycles)
 
     def _offer_answer(self, box: int, frames: list[bytes]) -> None:
         size = sum(map(len, frames))

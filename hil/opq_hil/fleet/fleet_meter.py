@@ -1,0 +1,137 @@
+"""FleetMeter: the Measurements of many Boxes: closed forms of calm ones, samples of those that are disturbed.
+
+    CalmSchedule -> due Boxes -> CalmFigures ---> CalmMeasurements (arrays)
+         |  ^
+         v  | calm again
+    CalmOutlets: not steady -> DisturbedBoxes ---> Measurements
+
+Time is handed in, in seconds after the run's start: a fleet calls it live, a history under a virtual clock.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+from opq_hil.box.source import RunClock
+from opq_hil.fleet.calm_figures import CalmFigures
+from opq_hil.fleet.calm_outlets import CalmOutlets
+from opq_hil.fleet.calm_schedule import CalmSchedule
+from opq_hil.fleet.disturbed_boxes import DisturbedBoxes, first_window_s
+from opq_hil.fleet.measurement_rows import IndexArray
+from opq_hil.fleet.outlets import FleetGrid
+from opq_hil.fleet.phase_table import PhaseTable
+from opq_hil.mains.courses import FloatArray
+from opq_measure.frequency.per_window import cycles_per_window
+from opq_proto.messages import Measurement
+
+
+@dataclass(frozen=True, slots=True)
+class CalmMeasurements:
+    """Of calm Boxes, at most one of each."""
+
+    which: IndexArray
+    """(n,) Boxes by index."""
+    start_ns: IndexArray
+    end_ns: IndexArray
+    """(n,) UTC."""
+    metrics: FloatArray
+    """(n, 4, 3) of METRIC_NAMES: least, most, mean."""
+
+
+class FleetMeter:
+    """By Box's index; `begin` each Box, then both `measure_…` in turn with the clock. One thread."""
+
+    def __init__(self, grid: FleetGrid, clock: RunClock, cycles: int, seed: int) -> None:
+        """`cycles`: per Measurement, until `set_cycles` says otherwise."""
+        outlets = grid.outlets
+        self._outlets, self._clock = outlets, clock
+        self._nominal_hz = outlets[0].voltage.nominal_hz
+        self._table = PhaseTable(grid.phase)
+        self._schedule = CalmSchedule(self._table, self._nominal_hz, len(outlets), clock.start_ns)
+        self._schedule.cycles[:] = cycles
+        self._figures = CalmFigures([outlet.box_id for outlet in outlets], seed)
+        self._calm = CalmOutlets(outlets, self._figures)
+        self._disturbed = DisturbedBoxes(clock)
+
+    @property
+    def disturbed(self) -> int:
+        """Boxes that are measured from their samples now."""
+        return len(self._disturbed)
+
+    @property
+    def sampled(self) -> int:
+        """Samples that were made and measured so far."""
+        return self._disturbed.sampled
+
+    def begin(self, box: int, from_s: float, origin: int | None = None) -> None:
+        """The Box is on the schedule of closed forms from the first cycle after a moment on.
+
+        `origin`: a cycle at which one of its windows begins; None: its first.
+        """
+        self._table.cover(from_s + 1.0)
+        common = float(self._table.cycles(np.array([from_s]))[0])
+        self._schedule.begin(box, self._calm.cycles_beside(box, from_s, common), from_s, origin)
+
+    def set_cycles(self, box: int, cycles: int) -> None:
+        """Cycles per Measurement, from the next on."""
+        self._schedule.cycles[box] = cycles
+        if box in self._disturbed:
+            self._disturbed.set_cycles(box, cycles)
+
+    def measure_calm(self, t_s: float) -> CalmMeasurements | None:
+        """The next Measurement of each calm Box that is complete by then; None: there is none."""
+        which = self._schedule.due(t_s)
+        if not len(which):
+            return None
+        unknown = which[self._schedule.reach_s[which] > self._calm.until_s[which]]
+        for box in unknown.tolist():
+            begin_s, reach_s = float(self._schedule.begin_s[box]), float(self._schedule.reach_s[box])
+            if not self._calm.ask(box, begin_s, reach_s):
+                self._disturb(box)
+        if len(unknown):
+            which = which[np.isfinite(self._schedule.reach_s[which])]
+            if not len(which):
+                return None
+        spans = self._schedule.spans(which)
+        metrics = self._figures.metrics(which, spans.end_cycle, spans.cycles, spans.f_hz)
+        found = CalmMeasurements(which, self._utc_ns(spans.start_s), self._utc_ns(spans.end_s), metrics)
+        self._schedule.advance(which)
+        return found
+
+    def measure_disturbed(self, t_s: float) -> list[tuple[int, Measurement]]:
+        """(Box, Measurement) of the others that are complete by then; those that are calm again follow."""
+        measured = self._disturbed.push(t_s)
+        for box, last in dict(measured).items():
+            self._calm_again(box, last)
+        return measured
+
+    def forget(self) -> None:
+        """Let go of what no Box needs any more."""
+        self._schedule.forget()
+
+    def _utc_ns(self, t_s: FloatArray) -> IndexArray:
+        return self._clock.start_ns + np.rint(t_s * 1e9).astype(np.int64)
+
+    def _disturb(self, box: int) -> None:
+        """From where its last Measurement ended it is measured from its samples."""
+        schedule, outlet = self._schedule, self._outlets[box]
+        begin_s = float(schedule.begin_s[box])
+        window_s = first_window_s(
+            partial(schedule.time_s, box),
+            schedule.origin(box),
+            schedule.begin_cycle(box),
+            cycles_per_window(outlet.voltage.nominal_hz),
+            begin_s,
+        )
+        cycles = int(schedule.cycles[box])
+        self._disturbed.add(box, outlet.box_id, outlet.samples(), cycles, window_s, begin_s)
+        schedule.stop(box)
+
+    def _calm_again(self, box: int, last: Measurement) -> None:
+        """Back to closed forms where the last Measurement ended, when the next one is undisturbed."""
+        end_s = ((last.end_ns or 0) - self._clock.start_ns) / 1e9
+        length_s = float(self._schedule.cycles[box]) / self._nominal_hz
+        if self._calm.ask(box, end_s, end_s + length_s + 0.5):
+            self._disturbed.remove(box)
+            self.begin(box, end_s - 0.25 / self._nominal_hz, self._schedule.origin(box))

@@ -1,0 +1,97 @@
+"""The run of a history: minute by minute, Boxes -> VirtualCloud -> store; each minute is noted when it is in.
+
+What was under way when a run ended is done again: Measurements are unique by Box and time, events by what
+they cover, findings by what they are.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from opq_cloud.config import CloudConfig
+from opq_cloud.store.store import CloudStore
+from opq_proto.messages import Measurement, Waveform
+from opq_tools.sim.history.progress_file import HistoryProgress, write_progress
+from opq_tools.sim.history.virtual_cloud import VirtualCloud
+
+CHUNK_S = 60
+"""Stored and noted together."""
+LATE_S = 1.0
+"""Measurements of a moment are all judged so long after it: events that ended before are answered."""
+
+
+class HistoryBoxes(Protocol):
+    """Boxes whose time is handed in."""
+
+    def measurements(self, until_s: float) -> Sequence[Measurement]:
+        """Those that are complete by then and were not given before, in the order of their ends."""
+        ...
+
+    def waveform(self, box_id: str, start_ns: int, end_ns: int) -> Waveform | None:
+        """A Box's samples; None: it has none of this span."""
+        ...
+
+
+@dataclass(slots=True)
+class HistoryFigures:
+    """Of one call; what was in the store before is not counted."""
+
+    measurements: int = 0
+    events: int = 0
+    waveforms: int = 0
+    cpu_s: float = 0.0
+    box_hours: float = 0.0
+
+    @property
+    def box_hours_per_cpu_minute(self) -> float | None:
+        return self.box_hours / (self.cpu_s / 60) if self.cpu_s else None
+
+
+def run_history(
+    progress: HistoryProgress,
+    boxes: HistoryBoxes,
+    store: CloudStore,
+    folder: Path,
+    stop: threading.Event,
+    on_progress: Callable[[HistoryProgress], object] = lambda progress: None,
+) -> tuple[HistoryProgress, HistoryFigures]:
+    """Go on until the end, or `stop`; how far it is then, and what it took.
+
+    Raises:
+        StoreError, OpqError: the disk does not take it; what was noted before holds.
+    """
+    began_s, began_cpu_s = progress.done_s, time.process_time()
+    cloud = VirtualCloud(CloudConfig(), store, boxes.waveform)
+    if progress.done_s:
+        cloud.resume(progress.done_s)
+    while not progress.finished and not stop.is_set():
+        until_s = min(progress.length_s, progress.done_s + CHUNK_S)
+        _play(progress, boxes, cloud, until_s)
+        progress = progress.done_to(until_s)
+        if progress.finished:
+            cloud.finish(until_s)
+        write_progress(folder, progress)
+        on_progress(progress)
+    count = cloud.counters.total
+    return progress, HistoryFigures(
+        measurements=int(count("measurements_stored")),
+        events=int(count("events")),
+        waveforms=int(count("waveforms_stored")),
+        cpu_s=time.process_time() - began_cpu_s,
+        box_hours=progress.boxes * (progress.done_s - began_s) / 3600,
+    )
+
+
+def _play(progress: HistoryProgress, boxes: HistoryBoxes, cloud: VirtualCloud, until_s: float) -> None:
+    batch: list[Measurement] = []
+    at_s = progress.done_s
+    while at_s < until_s:
+        at_s = min(until_s, at_s + 1.0)
+        rows = boxes.measurements(at_s)
+        cloud.accept_measurements(rows, at_s)
+        batch += rows
+        cloud.answer_events(progress.start_ns + round((at_s - LATE_S) * 1e9))
+    cloud.store_measurements(batch)

@@ -1,0 +1,97 @@
+"""What a history is of and how far it is: `history.json` in its data folder, so that it can go on later."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from opq_proto.errors import ConfigError, OpqError
+
+FILE_NAME = "history.json"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryProgress:
+    """A history and how far it is."""
+
+    scenario: str | None
+    """As it was given; None: undisturbed Boxes."""
+    digest: str
+    """SHA-256 of the scenario's file; empty without one."""
+    boxes: int
+    days: float
+    seed: int
+    start_ns: int
+    """UTC of its beginning."""
+    done_s: float = 0.0
+    """Everything up to there, in seconds after the beginning, is in the store."""
+
+    @property
+    def length_s(self) -> float:
+        return self.days * 86_400.0
+
+    @property
+    def finished(self) -> bool:
+        return self.done_s >= self.length_s
+
+    def done_to(self, done_s: float) -> "HistoryProgress":
+        """The same, further."""
+        return replace(self, done_s=done_s)
+
+
+def read_progress(folder: Path) -> HistoryProgress | None:
+    """What a folder has; None: no history has begun there.
+
+    Raises:
+        OpqError: the file cannot be read, or is none of ours.
+    """
+    path = folder / FILE_NAME
+    try:
+        document = json.loads(path.read_text())
+        if document.pop("version", None) != VERSION:
+            raise ValueError(f"want version {VERSION}")
+        return HistoryProgress(**document)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise OpqError(f"{path}: no progress of a history: {error}; move it away to begin anew") from error
+
+
+def write_progress(folder: Path, progress: HistoryProgress) -> None:
+    """Replace the file at once.
+
+    Raises:
+        OpqError: the disk does not take it.
+    """
+    path, new = folder / FILE_NAME, folder / f"{FILE_NAME}.new"
+    try:
+        with new.open("w") as file:
+            json.dump({"version": VERSION, **asdict(progress)}, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(path)
+    except OSError as error:
+        raise OpqError(f"{path}: {error.strerror or error}") from error
+
+
+def resumed(known: HistoryProgress, wanted: HistoryProgress, end_given: bool) -> HistoryProgress:
+    """Where to go on with what is asked for.
+
+    Args:
+        end_given: the end was asked for, not the time of the call.
+    Raises:
+        ConfigError: another history has begun there; the text says in what they differ.
+    """
+    differ = [
+        f"{name} {getattr(known, name)!r}, not {getattr(wanted, name)!r}"
+        for name in ("scenario", "boxes", "days", "seed")
+        if getattr(known, name) != getattr(wanted, name)
+    ]
+    if not differ and known.digest != wanted.digest:
+        differ = ["a scenario file with other contents"]
+    if end_given and known.start_ns != wanted.start_ns:
+        differ.append("another end")
+    if differ:
+        raise ConfigError(f"--into holds a history of {'; '.join(differ)}; give the same, or another folder")
+    return known

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opq_hil.power_system.disturbance_truth import TRUTH
 from opq_hil.score.figures import score
 from opq_hil.score.matching import match_incidents
 from opq_hil.score.records import OPEN_NS, BoxSpan, FoundIncident, TrueDisturbance
-from opq_hil.score.truth_file import TruthFileError, read_truth
+from opq_hil.score.truth_file import FILE_NAME, TruthFileError, read_truth
 
 MS = 10**6
 Truths = list[TrueDisturbance]
@@ -219,6 +220,10 @@ def test_a_malformed_line_is_named_and_the_rest_is_read(line: str, why: str, tmp
     assert len(told.disturbances) == 2
     [problem] = told.problems
     assert problem.startswith(f"{tmp_path / 'truth.jsonl'}:2: ") and why in problem
+
+
+def test_the_file_has_the_name_under_which_a_run_writes_it() -> None:
+    assert FILE_NAME == TRUTH
 
 
 def test_without_the_file_there_is_one_clear_error(tmp_path: Path) -> None:

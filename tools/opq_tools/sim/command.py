@@ -12,6 +12,7 @@ PLACES = {
     "event": ("opq_tools.sim.event", "Disturb one Box of a running `sim` or `up` now."),
     "score": ("opq_tools.sim.score", "Stored incidents against the truth of a run."),
     "fleet": ("opq_tools.sim.fleet", "Thousands of Boxes straight on CURVE, without serial lines."),
+    "dataset": ("opq_tools.sim.dataset", "Labelled recordings of every class."),
 }
 """Subcommand -> the module whose `command` it is, and its line in the list."""
 

@@ -1,0 +1,46 @@
+"""`opq-tools sim dataset`: labelled recordings in a folder, for `analyze`, `classify` and training."""
+
+import threading
+from pathlib import Path
+
+import click
+
+from opq_hil.data_sets.folder import ALL_CLASSES, DataSetPlan, write_data_set
+from opq_hil.data_sets.kinds import DataSetError, checked_classes
+from opq_proto.ending import stopped_by_signals
+from opq_tools.progress import shown_progress
+
+MOST_PER_CLASS = 99_999
+
+
+@click.command("dataset", short_help="Labelled recordings of every class.")
+@click.option("--classes", default=",".join(ALL_CLASSES), help="By commas; a+b: both.  [default: all]")
+@click.option("--per-class", type=click.IntRange(1, MOST_PER_CLASS), default=10, show_default=True)
+@click.option("--snr-db", type=float, default=30.0, show_default=True, help="Noise under the fundamental.")
+@click.option("--hz", default="50,60", show_default=True, help="Nominal: 50 (230 V), 60 (120 V) or both.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=1, show_default=True, help="The same: the same bytes."
+)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="A new or empty folder.")
+def command(classes: str, per_class: int, snr_db: float, hz: str, seed: int, out: Path) -> None:
+    """Write labelled recordings: NAME.i16 and NAME.json as `analyze` reads them, truth.jsonl beside.
+
+    Magnitudes are drawn from the table in docs/sim.md. The folder appears when all of it is there.
+
+    Example: opq-tools sim dataset --classes sag,harmonics+sag,none --per-class 200 --seed 7 --out sags
+    """
+    try:
+        nominal = tuple(int(each) for each in hz.split(","))
+    except ValueError as error:
+        raise DataSetError(f"hz is {hz!r}; want 50, 60 or 50,60") from error
+    plan = DataSetPlan(checked_classes(classes), per_class, snr_db, nominal, seed)
+    stop = threading.Event()
+    with stopped_by_signals(stop), shown_progress("recordings", plan.recordings) as show:
+        report = write_data_set(plan, out, show, stop)
+    click.echo(f"{out}: {report.recordings} recordings, {report.samples / 12_000 / 60:.1f} min")
+    if report.near_edges:
+        click.echo(
+            f"opq-tools: {report.near_edges} of {report.samples} samples lie on a rounding edge: with "
+            "another mathematical library they may be one count different",
+            err=True,
+        )

@@ -1,4 +1,4 @@
-"""Dip types A to G through transformers, as phasors, against Bollen's tables."""
+"""Dip types A to G through transformers, as phasors, against Bollen's equations."""
 
 import cmath
 import math
@@ -18,8 +18,8 @@ Q = math.sqrt(3) / 2
 def dip_phasors(dip_type: str, v: complex) -> NDArray[np.complex128]:
     """Phases a, b, c of a dip of unit voltage before it, characteristic voltage v, symmetrical phase a.
 
-    Source: M. H. J. Bollen, "Understanding Power Quality Problems", IEEE Press 2000, tables 4.5, 4.7, 4.11;
-    the starred types: phase-to-neutral voltages of an earth fault behind transformers.
+    Source: M. H. J. Bollen, "Understanding Power Quality Problems", IEEE Press 2000, chapter 4.4; the
+    starred types: phase-to-neutral voltages of an earth fault behind transformers.
     """
     a, real, imaginary = {
         "A": (v, -v / 2, Q * v),
@@ -56,8 +56,8 @@ def rotated(phasors: NDArray[np.complex128], symmetrical: int) -> NDArray[np.com
     return np.roll(phasors, symmetrical) * cmath.exp(-2j * math.pi / 3 * symmetrical)
 
 
-# Bollen, tables 4.7 (one phase to earth, two phases) and 4.11 (two phases to earth). Dy and Yd make of each
-# type the next one; Dd takes out the zero sequence alone.
+# Bollen, chapter 4.4: one phase to earth, two phases, two phases to earth. Dy and Yd make of each type the
+# next one; Dd takes out the zero sequence alone.
 TYPES: list[tuple[FaultType, str, tuple[str, str, str]]] = [
     ("LLL", "star-delta", ("A", "A", "A")),
     ("LG", "star-delta", ("B", "C*", "D*")),

@@ -181,6 +181,23 @@ def test_a_broken_neutral_floats_to_the_star_point_of_millman() -> None:
     assert np.allclose(np.abs(network(load=loads).voltages(switching=earthed)["lv"]), LV_V, rtol=0.01)
 
 
+def test_a_neutral_broken_along_a_street_leaves_the_houses_before_it_alone() -> None:
+    street = {"id": "street", "from_bus": "lv", "km": 0.4, "kind": "cable"}
+    feeders = [{"id": "feeder1", "from_bus": "mv", "km": 4.0, **BARE}, street]
+    loads = [
+        {"bus": "street/0.1km", "kw": 6.0, "phases": "a"},
+        {"bus": "street/0.3km", "kw": 6.0, "phases": "a"},
+        {"bus": "street/0.4km", "kw": 1.5, "phases": "b"},
+    ]
+    broken = Switching(open_neutrals=(OpenNeutral("street/0.2km"),))
+    at = network(feeder=feeders, load=loads).voltages(switching=broken)
+    assert np.allclose(np.abs(at["street/0.1km"]), LV_V, rtol=0.02)
+    # the two houses behind it stand in series between phases a and b
+    across = math.sqrt(3) * LV_V
+    assert abs(at["street/0.3km"][0]) == pytest.approx(across * 1.5 / 7.5, rel=0.05)
+    assert abs(at["street/0.4km"][1]) == pytest.approx(across * 6.0 / 7.5, rel=0.02)
+
+
 def test_what_an_open_switch_cuts_off_is_dead() -> None:
     grid = network()
     opened = grid.voltages(switching=Switching(open_at=frozenset({"feeder1"})))

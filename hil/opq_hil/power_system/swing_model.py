@@ -5,7 +5,7 @@ that the source named gives, from memory; the others are chosen here.
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -65,10 +65,6 @@ class SwingModel:
         for name, value in (("damping_pu", self.damping_pu), ("noise_hz", self.noise_hz)):
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} of {self.name} is {value}; want 0 or more")
-
-    def at_hz(self, nominal_hz: float) -> "SwingModel":
-        """The same system at another nominal frequency."""
-        return replace(self, nominal_hz=nominal_hz)
 
     def initial_rocof_hz_per_s(self, lost_mw: float) -> float:
         """Slope right after generation is lost: -P f0 / (2 H S)."""

@@ -8,24 +8,33 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fleet_cloud import FleetCloud, wait_for
+from measured_by_gateway import by_gateway
 
 from opq_hil.box.source import RunClock
+from opq_hil.fleet.gateway_boxes import GatewayBoxes
 from opq_hil.fleet.network_outages import NetworkOutages
 from opq_hil.fleet.outlets import plain_grid
 from opq_hil.fleet.worker import FleetPlan, FleetWorker
-from opq_proto.wire import data_command, info_command, rate_command
+from opq_proto.wire import (
+    data_command,
+    info_command,
+    measurement_from_wire,
+    measurement_to_wire,
+    rate_command,
+)
 
 IDS = [str(number) for number in range(1, 21)]
 """Box 1 subscribes to what is for 10 to 19, too."""
 
 
 @contextmanager
-def serving(worker: FleetWorker) -> Iterator[None]:
+def serving(worker: FleetWorker | GatewayBoxes) -> Iterator[None]:
     stop = threading.Event()
     thread = threading.Thread(target=worker.run, args=(stop,))
     thread.start()
@@ -122,6 +131,32 @@ def test_a_box_whose_network_goes_sends_what_it_missed_and_a_new_process_goes_on
             wait_for(lambda: acknowledged(again, held + 3), "both runs acknowledged")
         for box_id in IDS:
             assert whole(cloud.stored(box_id))
+
+
+def test_sampled_boxes_send_what_a_gateway_makes_of_their_samples(tmp_path):
+    cloud = FleetCloud(tmp_path, ["3", "31"])
+    clock = RunClock.now()
+    plan = FleetPlan(cloud.endpoints, cloud.server.public, tmp_path / "fleet", cycles=30)
+    grid = plain_grid(cloud.box_ids)
+    boxes = GatewayBoxes(grid, cloud.pairs(), plan, clock)
+    with cloud.running(), serving(boxes):
+        wait_for(lambda: all(len(cloud.stored(box_id)) >= 6 for box_id in cloud.box_ids), "stored")
+        wait_for(lambda: boxes.counts()["acknowledging"] == 2, "acknowledged")
+        with cloud.client() as client:
+            start_ns = clock.start_ns + 500_000_000
+            _, wave = client.answer(data_command("31", start_ns, start_ns + 200_000_000, "me"), "me")
+            samples = grid.outlets[1].samples().counts(wave.first_sample, len(wave.counts))
+            assert np.array_equal(wave.counts, samples)
+    counts = boxes.counts()
+    assert (counts["unmeasured_samples"], counts["failures"], counts["expired"]) == (0, 0, 0)
+    reference = by_gateway({each.box_id: each.samples() for each in grid.outlets}, 4, 30, clock)
+    for box_id in cloud.box_ids:
+        stored = cloud.shared.store.measurements(box_id, 0, 2**42)[:5]
+        for ours, theirs in zip(stored, reference[box_id], strict=False):
+            told = measurement_from_wire(measurement_to_wire(theirs))  # floats of the wire
+            told = replace(told, nominal_v=None, nominal_hz=None)  # the store keeps them with the Box
+            assert replace(ours, sequence=None, oldest_sequence=None, backfilled=False) == told
+    cloud.close()
 
 
 def test_the_command_ends_on_sigterm_and_says_what_it_counted(tmp_path):

@@ -7,24 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from measured_by_gateway import by_gateway
 
-from opq_gateway.blocks import SampleBlock
-from opq_gateway.counters import BoxCounters
-from opq_gateway.measuring.box_meter import MeasuringPlan
-from opq_gateway.measuring.feed import MeasuredFeed
-from opq_gateway.measuring.measuring import Measuring
-from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.connection import Endpoints
-from opq_hil.box.source import RunClock, SampleSource
-from opq_hil.fleet.outlets import FleetGrid, FleetOutlet, WaveVoltage, plain_grid
+from opq_hil.box.source import RunClock
+from opq_hil.fleet.outlets import FleetGrid, FleetOutlet, WaveVoltage, network_grid, plain_grid
 from opq_hil.fleet.worker import FleetPlan, FleetWorker
 from opq_hil.mains.events import disturbance
 from opq_hil.mains.generator import Generator, MainsSignal
 from opq_hil.mains.grid import Grid
 from opq_hil.mains.wave import Harmonic
 from opq_hil.power_system.box_voltage import SteadyVoltage
+from opq_hil.power_system.power_scenario import load_power_scenario
 from opq_proto.keys import generate
-from opq_proto.link_messages import Hello
 from opq_proto.messages import Measurement, TimeSource
 from opq_proto.wire import measurement_from_wire
 
@@ -38,31 +33,6 @@ RMS_SHARE, FREQUENCY_HZ, THD_RATIO = 1e-4, 0.5e-3, 0.05e-2
 def run_clock() -> RunClock:
     """Sample 0 is a moment away, so that a worker begins with it."""
     return RunClock(time.monotonic_ns() + 10**9, START_NS, 5_000_000, TimeSource.NTP)
-
-
-def by_gateway(sources: dict[str, SampleSource], seconds: int, cycles: int) -> dict[str, list[Measurement]]:
-    """What the gateway's measuring thread makes of the samples, handed to it as a Box's blocks are."""
-    found: dict[str, list[Measurement]] = {box_id: [] for box_id in sources}
-    measuring = Measuring(
-        lambda box_id, measurement: found[box_id].append(measurement), lambda *_: None, MeasuredFeed()
-    )
-    clock = run_clock()
-    for box_id, source in sources.items():
-        plan = MeasuringPlan(box_id, source.nominal_v, source.nominal_hz, cycles, flicker=False)
-        measuring.add(plan, BoxCounters(), BoxStatus(box_id, cycles), None)
-        numbers = source.rate_millihz, source.v_per_lsb, source.nominal_v, source.nominal_hz
-        measuring.restart(box_id, Hello(1, int(box_id), 1, *numbers, 14.0, 200, 38_400, "", ""))
-    for second in range(seconds):
-        for box_id, source in sources.items():
-            for first in range(12_000 * second, 12_000 * (second + 1), 2_400):
-                t_ns = clock.t_ns(first, source.rate_millihz)
-                counts = source.counts(first, 2_400)
-                block = SampleBlock(
-                    1, source.v_per_lsb, first, t_ns, 5_000_000, clock.source, source.rate_millihz, counts
-                )
-                measuring.accept_block(box_id, block)
-        measuring.round(everything=True)
-    return found
 
 
 def by_fleet(grid: FleetGrid, seconds: float, cycles: int, folder: Path) -> dict[str, list[Measurement]]:
@@ -116,10 +86,10 @@ def agree(closed: list[Measurement], sampled: list[Measurement], least: int) -> 
 def test_a_calm_fleet_says_what_the_gateway_measures(tmp_path, nominal_v, nominal_hz, cycles):
     ids = ["3", "40", "500"]
     grid = plain_grid(ids, nominal_v, nominal_hz, seed=2)
-    sampled = by_gateway({outlet.box_id: outlet.samples() for outlet in grid.outlets}, 10, cycles)
-    closed = by_fleet(grid, 9.5, cycles, tmp_path)
+    sampled = by_gateway({outlet.box_id: outlet.samples() for outlet in grid.outlets}, 9, cycles, run_clock())
+    closed = by_fleet(grid, 8.5, cycles, tmp_path)
     for box_id in ids:
-        agree(closed[box_id], sampled[box_id], 8)
+        agree(closed[box_id], sampled[box_id], 7)
     lengths = {round((each.end_ns - each.start_ns) * nominal_hz / 1e9) for each in closed["3"]}
     assert min(lengths) < cycles == max(lengths)  # the UTC tick ended one early
 
@@ -153,11 +123,69 @@ def test_a_dip_is_measured_from_its_samples_and_then_it_is_calm_again(tmp_path):
     voltage = DippingVoltage(signal.wave, grid, 120.0, 60.0, dip_s)
     noise_v = float(np.hypot(signal.noise_v, signal.v_per_lsb / np.sqrt(12)))
     fleet = FleetGrid((FleetOutlet("8", voltage, source, noise_v),), grid)
-    sampled = by_gateway({"8": source()}, 15, 60)["8"]
-    closed = by_fleet(fleet, 14.5, 60, tmp_path)["8"]
-    agree(closed, sampled, 13)
+    sampled = by_gateway({"8": source()}, 12, 60, run_clock())["8"]
+    made = by_fleet(fleet, 11.5, 60, tmp_path)["8"]
+    closed = [each for each in made if not each.crossing]
+    agree(closed, sampled, 10)
+    entered, left = (each for each in made if each.crossing)
+    cycle_ns, block_ns = round(1e9 / 60), round(200e9 / 12_000)
+    for crossing, at_s in ((entered, dip_s[0]), (left, dip_s[1])):
+        ends_after_ns = crossing.start_ns + cycle_ns - START_NS - at_s * 1e9
+        assert 0 < ends_after_ns < cycle_ns + block_ns  # the first blocks that can show it
+    assert made.index(entered) < made.index(next(each for each in closed if each.metrics["rms"].min < 100))
     least = [each.metrics["rms"].min for each in closed]
     assert min(least) == pytest.approx(0.6 * signal.rms_v, rel=2e-3)
     assert sum(value < 100 for value in least) == 1
     for before, after in pairwise(closed):
         assert after.start_ns == pytest.approx(before.end_ns, abs=60_000)
+
+
+NETWORK = """
+nominal_v = 230.0
+nominal_hz = 50.0
+grid = { frequency_hz = 50.02, wander_hz = 0.01, wander_s = 31.0 }
+[network]
+supply = { bus = "mv", short_circuit_mva = 100.0 }
+bus = [{ id = "mv", nominal_kv = 20.0 }, { id = "street", nominal_kv = 0.4 }]
+feeder = [{ id = "line", from_bus = "mv", km = 4.0 }]
+transformer = [{ id = "t1", from_bus = "line/4km", to_bus = "street", rating_kva = 250.0 }]
+load = [{ bus = "street", kw = 80.0, kvar = 20.0 }]
+[[box]]
+id = "1"
+at = "street"
+[[box]]
+id = "2"
+at = "street"
+phase = "b"
+gain_error = 0.01
+offset_v = 0.5
+clock_ppm = 80.0
+[[box]]
+id = "3"
+at = "line/1km"
+phase = "c"
+nominal_v = 11547.0
+jitter_ns = 500.0
+[[cause]]
+kind = "fault"
+at = "line/2km"
+at_s = 4.3
+values = { type = "LL", clear_ms = 120.0 }
+"""
+
+
+def test_boxes_on_a_network_say_what_their_samples_do(tmp_path):
+    path = tmp_path / "network.toml"
+    path.write_text(NETWORK)
+    grid = network_grid(load_power_scenario(path), ["1", "2", "3", "5"])
+    assert [outlet.closed_form for outlet in grid.outlets] == [True, True, False, False]
+    assert grid.outlets[3].voltage.nominal_v == 11547.0  # 5 modulo 3: the third place
+    ids = [outlet.box_id for outlet in grid.outlets[:3]]
+    grid = FleetGrid(grid.outlets[:3], grid.phase)
+    sampled = by_gateway({outlet.box_id: outlet.samples() for outlet in grid.outlets}, 9, 50, run_clock())
+    made = by_fleet(grid, 8.5, 50, tmp_path / "fleet")
+    for box_id in ids:
+        agree([each for each in made[box_id] if not each.crossing], sampled[box_id], 7)
+    least = {box_id: min(each.metrics["rms"].min for each in made[box_id]) for box_id in ids}
+    assert least["3"] < 0.9 * 11547
+    assert sum(each.crossing for each in made["3"]) == 2

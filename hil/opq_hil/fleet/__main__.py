@@ -14,10 +14,12 @@ from typing import Protocol
 from opq_gateway.uplink.connection import Endpoints
 from opq_hil.box.source import RunClock
 from opq_hil.fleet.fleet_run import FleetSpec
+from opq_hil.fleet.gateway_boxes import GatewayBoxes
 from opq_hil.fleet.network_outages import NetworkOutages
-from opq_hil.fleet.outlets import FleetGrid, plain_grid
+from opq_hil.fleet.outlets import FleetGrid, network_grid, plain_grid
 from opq_hil.fleet.worker import FleetPlan, FleetWorker
 from opq_hil.gateway_faults.child import end_with
+from opq_hil.power_system.power_scenario import load_power_scenario
 from opq_proto import log
 from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import OpqError
@@ -41,7 +43,9 @@ def grid_of_spec(spec: FleetSpec, box_ids: list[str]) -> FleetGrid:
     Raises:
         ConfigError: the scenario cannot be used.
     """
-    return plain_grid(box_ids, spec.nominal_v, spec.nominal_hz, spec.seed)
+    if spec.scenario is None:
+        return plain_grid(box_ids, spec.nominal_v, spec.nominal_hz, spec.seed)
+    return network_grid(load_power_scenario(Path(spec.scenario)), box_ids, spec.seed)
 
 
 def made_boxes(spec: FleetSpec, process: int, clock: RunClock) -> CountingBoxes:
@@ -56,7 +60,8 @@ def made_boxes(spec: FleetSpec, process: int, clock: RunClock) -> CountingBoxes:
     endpoints = Endpoints(
         *(spec.endpoint(name) for name in ("triggering_box", "command_box", "response_box"))
     )
-    cycles = max(1, round(spec.nominal_hz / spec.rate_per_s))
+    grid = grid_of_spec(spec, ids)
+    cycles = max(1, round(grid.outlets[0].voltage.nominal_hz / spec.rate_per_s))
     plan = FleetPlan(
         endpoints,
         read_key_file(keys.server_public).public,
@@ -65,10 +70,12 @@ def made_boxes(spec: FleetSpec, process: int, clock: RunClock) -> CountingBoxes:
         seed=spec.seed,
         queue_bytes=spec.queue_mb * 1_000_000 // spec.processes,
     )
+    if spec.samples:
+        return GatewayBoxes(grid, pairs, plan, clock)
     outages = None
     if spec.outage_every_s:
         outages = NetworkOutages(ids, spec.outage_every_s, spec.outage_s, spec.seed)
-    return FleetWorker(grid_of_spec(spec, ids), pairs, plan, clock, outages)
+    return FleetWorker(grid, pairs, plan, clock, outages)
 
 
 def memory_kb() -> int:

@@ -32,7 +32,10 @@ class CalmOutlets:
 
     def ask(self, box: int, begin_s: float, end_s: float) -> bool:
         """Whether the outlet is steady around [begin_s, end_s); then `figures` has what it gives."""
-        voltage = self._outlets[box].voltage
+        outlet = self._outlets[box]
+        if not outlet.closed_form:
+            return False
+        voltage = outlet.voltage
         low, high = max(0.0, begin_s - BESIDE_S), end_s + BESIDE_S
         ahead = max(high, begin_s + AHEAD_S)
         changes = voltage.changes(low, ahead)
@@ -58,7 +61,10 @@ class CalmOutlets:
         if told != self._known[box]:
             self._known[box] = told
             outlet = self._outlets[box]
-            self._figures.put(box, steady, outlet.noise_v, trans_of(outlet.samples(), at_s))
+            read = SteadyVoltage(
+                steady.fundamental_v * outlet.gain, steady.ratios, steady.dc_v * outlet.gain + outlet.offset_v
+            )
+            self._figures.put(box, read, outlet.noise_v, trans_of(outlet.samples(), at_s))
 
 
 def trans_of(source: SampleSource, at_s: float) -> tuple[float, float, float]:

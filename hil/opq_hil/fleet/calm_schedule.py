@@ -31,11 +31,11 @@ class CalmSpans:
     which: IndexArray
     start_s: FloatArray
     end_s: FloatArray
-    """Seconds after the run's start."""
+    """True seconds after the run's start."""
     end_cycle: IndexArray
     cycles: IndexArray
     f_hz: FloatArray
-    """(n, 3) least, most and mean of the windows in which the cycles lie."""
+    """(n, 3) least, most and mean of the windows in which the cycles lie, by the Box's clock."""
 
 
 class CalmSchedule:
@@ -44,6 +44,7 @@ class CalmSchedule:
     Attributes:
         begin_s: (n,) where the Measurement under way begins.
         cycles: (n,) per Measurement, from the next on.
+        speed: (n,) of each Box's clock: seconds that it counts in a true one.
         reach_s: (n,) the last moment of what the Measurement under way needs.
     """
 
@@ -55,6 +56,7 @@ class CalmSchedule:
         self.begin_s = np.full(boxes, np.inf)
         self.reach_s = np.full(boxes, np.inf)
         self.cycles = np.full(boxes, 60, np.int64)
+        self.speed = np.ones(boxes)
         self._ticked = np.zeros(boxes, np.bool_)
 
     def begin(self, box: int, offset: float, from_s: float, origin: int | None = None) -> None:
@@ -97,7 +99,7 @@ class CalmSchedule:
         most = int((last - first).max())
         at = self._origin[which][:, np.newaxis] + self._window * (first[:, np.newaxis] + np.arange(most + 1))
         edges_s = self._table.time_s(at - offset[:, np.newaxis])
-        f_hz = self._window / np.diff(edges_s, axis=1)
+        f_hz = self._window / (np.diff(edges_s, axis=1) * self.speed[which][:, np.newaxis])
         weight = np.minimum(at[:, 1:], end[:, np.newaxis]) - np.maximum(at[:, :-1], begin[:, np.newaxis])
         inside = weight > 0
         mean = np.sum(np.where(inside, f_hz * weight, 0.0), axis=1) / (end - begin)
@@ -131,8 +133,8 @@ class CalmSchedule:
         self.begin_s[which] = begin_s = self._table.time_s(begin - offset)
         self._table.cover(float(begin_s.max()) + longest_s)
         # the first tick after the begin, and the first cycle at or after it
-        since_ns = self._start_ns + np.rint(begin_s * 1e9).astype(np.int64)
-        tick_s = ((since_ns // TICK_NS + 1) * TICK_NS - self._start_ns) / 1e9
+        since_ns = self._start_ns + np.rint(begin_s * self.speed[which] * 1e9).astype(np.int64)
+        tick_s = ((since_ns // TICK_NS + 1) * TICK_NS - self._start_ns) / (1e9 * self.speed[which])
         ticks = tick_s <= self._table.end_s
         tick_cycle = np.ceil(self._table.cycles(tick_s) + offset - EDGE_CYCLES).astype(np.int64)
         self._ticked[which] = ticked = ticks & (tick_cycle <= end) & (tick_cycle > begin)

@@ -39,16 +39,16 @@ _FIRST = zmq.NOBLOCK | zmq.SNDMORE
 _send = PlainSocket.send  # what the Python layer adds costs as much again
 
 
-def allow_files(boxes: int) -> None:
+def allow_files(boxes: int, files_per_box: int = FILES_PER_BOX) -> None:
     """Raise the limit of open files to what so many Boxes in one process need.
 
     Raises:
         ConfigError: the system does not let us.
     """
-    wanted = SPARE_FILES + FILES_PER_BOX * boxes
+    wanted = SPARE_FILES + files_per_box * boxes
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < wanted:
-        fit = max(1, (hard - SPARE_FILES) // FILES_PER_BOX)
+        fit = max(1, (hard - SPARE_FILES) // files_per_box)
         raise ConfigError(
             f"{boxes} Boxes in one process need {wanted} open files, the limit is {hard} ({fit} Boxes); "
             "use more --processes, or raise `ulimit -Hn`"

@@ -4,7 +4,7 @@
              <--calm again after a Measurement's end-------------------------------------+
 
 The meter is told where the closed forms ended, as it is after a restart of the gateway: its Measurements go
-on from there. Times are seconds after the run's start.
+on from there. Times are seconds after the run's start by the Box's own clock.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,10 @@ from opq_gateway.blocks import SampleBlock
 from opq_gateway.measuring.box_meter import BoxMeter, MeasuringPlan, Sinks, cut_all
 from opq_gateway.measuring.figures import figures_of
 from opq_gateway.measuring.measurements import Measured
+from opq_gateway.uplink.box_uplink import crossing_measurement
 from opq_hil.box.source import RunClock, SampleSource
+from opq_hil.fleet.sample_crossings import SampleCrossings
+from opq_measure.timebase.hops import HOPS_PER_CYCLE
 from opq_measure.timebase.window import Window
 from opq_proto.messages import Measurement
 
@@ -26,9 +29,13 @@ LEAD_S = 1.0
 class DisturbedBox:
     """One of them."""
 
+    box_id: str
     meter: BoxMeter
+    crossings: SampleCrossings
     source: SampleSource
     next_sample: int
+    begin_ns: int
+    """What it crossed before was reported before."""
     made: list[Measurement] = field(default_factory=list)
 
 
@@ -61,10 +68,13 @@ class DisturbedBoxes:
 
         plan = MeasuringPlan(box_id, source.nominal_v, source.nominal_hz, cycles, flicker=False)
         meter = BoxMeter(plan, _sinks(measured))
-        meter.measurements.not_before_ns = self._clock.start_ns + round(begin_s * 1e9)
-        half_cycle_s = 0.5 / source.nominal_hz
-        first = max(0, round((window_s - half_cycle_s) * source.rate_millihz / 1000))
-        self._boxes[box] = DisturbedBox(meter, source, first, made)
+        begin_ns = self._clock.start_ns + round(begin_s * 1e9)
+        meter.measurements.not_before_ns = begin_ns
+        hop = round(source.rate_millihz / 1000 / source.nominal_hz / HOPS_PER_CYCLE)
+        hops = round(window_s * source.rate_millihz / 1000 / hop) - HOPS_PER_CYCLE // 2
+        first = max(0, hops * hop)  # half a cycle before, on the lattice of a run that began with sample 0
+        crossings = SampleCrossings(source.nominal_v, source.nominal_hz)
+        self._boxes[box] = DisturbedBox(box_id, meter, crossings, source, first, begin_ns, made)
 
     def set_cycles(self, box: int, cycles: int) -> None:
         """Cycles per Measurement, from the next on."""
@@ -75,12 +85,13 @@ class DisturbedBoxes:
         del self._boxes[box]
 
     def push(self, now_s: float) -> list[tuple[int, Measurement]]:
-        """Samples up to now, of all of them together; the Measurements that are complete."""
+        """Samples up to now, of all of them together; crossings, and the Measurements that are complete."""
         busy: list[DisturbedBox] = []
         for each in self._boxes.values():
             block = self._block(each, now_s)
             if block is not None:
                 each.meter.push_blocks([block])
+                each.made += _crossed(each, block)
                 busy.append(each)
         cut_all([each.meter for each in busy])
         steps = [each.meter.steps() for each in busy]
@@ -112,6 +123,16 @@ class DisturbedBoxes:
             source.rate_millihz,
             source.counts(first, count),
         )
+
+
+def _crossed(each: DisturbedBox, block: SampleBlock) -> list[Measurement]:
+    found = []
+    for crossing in each.crossings.crossings_of(block):
+        nominal = each.source.nominal_v, each.source.nominal_hz
+        measurement = crossing_measurement(crossing, each.box_id, *nominal)
+        if measurement is not None and crossing.t_ns >= each.begin_ns:
+            found.append(measurement)
+    return found
 
 
 def _sinks(measured: Callable[[Measured], None]) -> Sinks:

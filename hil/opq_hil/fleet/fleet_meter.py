@@ -15,7 +15,7 @@ import numpy as np
 
 from opq_hil.box.source import RunClock
 from opq_hil.fleet.calm_figures import CalmFigures
-from opq_hil.fleet.calm_outlets import CalmOutlets
+from opq_hil.fleet.calm_outlets import BESIDE_S, CalmOutlets
 from opq_hil.fleet.calm_schedule import CalmSchedule
 from opq_hil.fleet.disturbed_boxes import DisturbedBoxes, first_window_s
 from opq_hil.fleet.measurement_rows import IndexArray
@@ -24,6 +24,8 @@ from opq_hil.fleet.phase_table import PhaseTable
 from opq_hil.mains.courses import FloatArray
 from opq_measure.frequency.per_window import cycles_per_window
 from opq_proto.messages import Measurement
+
+ASKED_AT_ONCE = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class CalmMeasurements:
     """(n,) Boxes by index."""
     start_ns: IndexArray
     end_ns: IndexArray
-    """(n,) UTC."""
+    """(n,) UTC, by the Boxes' own clocks."""
     metrics: FloatArray
     """(n, 4, 3) of METRIC_NAMES: least, most, mean."""
 
@@ -50,6 +52,7 @@ class FleetMeter:
         self._table = PhaseTable(grid.phase)
         self._schedule = CalmSchedule(self._table, self._nominal_hz, len(outlets), clock.start_ns)
         self._schedule.cycles[:] = cycles
+        self._schedule.speed[:] = [outlet.speed for outlet in outlets]
         self._figures = CalmFigures([outlet.box_id for outlet in outlets], seed)
         self._calm = CalmOutlets(outlets, self._figures)
         self._disturbed = DisturbedBoxes(clock)
@@ -81,6 +84,10 @@ class FleetMeter:
 
     def measure_calm(self, t_s: float) -> CalmMeasurements | None:
         """The next Measurement of each calm Box that is complete by then; None: there is none."""
+        changing = np.isfinite(self._schedule.begin_s) & (self._calm.until_s + BESIDE_S <= t_s)
+        for box in np.flatnonzero(changing)[:ASKED_AT_ONCE].tolist():  # at once: what is crossed cannot wait
+            if not self._calm.ask(box, t_s, t_s) and t_s > self._schedule.begin_s[box]:
+                self._disturb(box)
         which = self._schedule.due(t_s)
         if not len(which):
             return None
@@ -95,14 +102,17 @@ class FleetMeter:
                 return None
         spans = self._schedule.spans(which)
         metrics = self._figures.metrics(which, spans.end_cycle, spans.cycles, spans.f_hz)
-        found = CalmMeasurements(which, self._utc_ns(spans.start_s), self._utc_ns(spans.end_s), metrics)
+        speed = self._schedule.speed[which]
+        start_ns, end_ns = self._utc_ns(spans.start_s * speed), self._utc_ns(spans.end_s * speed)
+        found = CalmMeasurements(which, start_ns, end_ns, metrics)
         self._schedule.advance(which)
         return found
 
     def measure_disturbed(self, t_s: float) -> list[tuple[int, Measurement]]:
-        """(Box, Measurement) of the others that are complete by then; those that are calm again follow."""
+        """(Box, Measurement) of the others, crossings among them; those that are calm again follow."""
         measured = self._disturbed.push(t_s)
-        for box, last in dict(measured).items():
+        whole = {box: each for box, each in measured if not each.crossing}
+        for box, last in whole.items():
             self._calm_again(box, last)
         return measured
 
@@ -125,12 +135,13 @@ class FleetMeter:
             begin_s,
         )
         cycles = int(schedule.cycles[box])
-        self._disturbed.add(box, outlet.box_id, outlet.samples(), cycles, window_s, begin_s)
+        speed = outlet.speed
+        self._disturbed.add(box, outlet.box_id, outlet.samples(), cycles, window_s * speed, begin_s * speed)
         schedule.stop(box)
 
     def _calm_again(self, box: int, last: Measurement) -> None:
         """Back to closed forms where the last Measurement ended, when the next one is undisturbed."""
-        end_s = ((last.end_ns or 0) - self._clock.start_ns) / 1e9
+        end_s = ((last.end_ns or 0) - self._clock.start_ns) / (1e9 * self._outlets[box].speed)
         length_s = float(self._schedule.cycles[box]) / self._nominal_hz
         if self._calm.ask(box, end_s, end_s + length_s + 0.5):
             self._disturbed.remove(box)

@@ -20,6 +20,9 @@ from typing import IO
 
 from opq_hil.box.source import RunClock
 from opq_hil.fleet.connections import allow_files
+from opq_hil.fleet.outlets import scenario_of
+from opq_hil.power_system.disturbance_truth import TruthFiles
+from opq_hil.power_system.power_scenario import load_power_scenario, power_system_of
 from opq_proto.errors import ConfigError, OpqError
 from opq_proto.keys import KeyFolder
 from opq_proto.ports import endpoint
@@ -41,6 +44,8 @@ class FleetSpec:
     rate_per_s: float = 1.0
     port_offset: int = 0
     host: str = "127.0.0.1"
+    scenario: str | None = None
+    """A file with a network; None: an undisturbed grid."""
     nominal_v: float = 120.0
     nominal_hz: float = 60.0
     seed: int = 1
@@ -49,6 +54,8 @@ class FleetSpec:
     outage_s: float = 60.0
     queue_mb: int = 4000
     """Of all processes together."""
+    samples: bool = False
+    """Measure samples with the gateway's code (GatewayBoxes), not in closed form."""
 
     def box_ids(self, process: int) -> list[str]:
         """Those of a process."""
@@ -94,8 +101,15 @@ def check_fleet(spec: FleetSpec) -> None:
     kept.write_text(json.dumps(told))
 
 
-def run_fleet(spec: FleetSpec, stop: threading.Event, on_report: Callable[[Counts], None]) -> Counts:
+def run_fleet(
+    spec: FleetSpec,
+    stop: threading.Event,
+    on_report: Callable[[Counts], None],
+    truth: Path | None = None,
+) -> Counts:
     """Run until `stop`; the counts of all processes together, `on_report` gets them each REPORT_S.
+
+    `truth`: a folder for the truth of the scenario's disturbances.
 
     Raises:
         ConfigError: see `check_fleet`.
@@ -103,6 +117,7 @@ def run_fleet(spec: FleetSpec, stop: threading.Event, on_report: Callable[[Count
     """
     check_fleet(spec)
     clock = RunClock.now()
+    witness = None if truth is None else TruthWitness(spec, truth, clock)
     began_s = time.monotonic()
     latest: dict[int, Counts] = {}
     running = [_started(spec, process, clock) for process in range(spec.processes)]
@@ -119,6 +134,8 @@ def run_fleet(spec: FleetSpec, stop: threading.Event, on_report: Callable[[Count
             failed = any(each.poll() is not None for each in running)
             if standing_s is None and total_of(latest).get("standing") == spec.boxes:
                 standing_s = time.monotonic() - began_s
+            if witness is not None:
+                witness.advance(time.monotonic_ns())
             if time.monotonic() - told_s >= REPORT_S:
                 told_s += REPORT_S
                 on_report(total_of(latest))
@@ -126,6 +143,8 @@ def run_fleet(spec: FleetSpec, stop: threading.Event, on_report: Callable[[Count
         _end(running)
         for reader in readers:
             reader.join(5.0)
+        if witness is not None:
+            witness.close()
     total = total_of(latest)
     total["seconds"] = round(time.monotonic() - began_s, 1)
     total["all_standing_after_s"] = -1.0 if standing_s is None else round(standing_s, 1)
@@ -133,6 +152,34 @@ def run_fleet(spec: FleetSpec, stop: threading.Event, on_report: Callable[[Count
     if (failed and not stop.is_set()) or any(codes):
         raise OpqError(f"fleet: processes ended with {', '.join(map(str, codes))}; their errors are above")
     return total
+
+
+class TruthWitness:
+    """Writes the truth of all Boxes of a fleet: each process knows its own share alone."""
+
+    def __init__(self, spec: FleetSpec, folder: Path, clock: RunClock) -> None:
+        """
+        Raises:
+            ConfigError: there is no scenario, so nothing happens; or the folder cannot be written.
+        """
+        if spec.scenario is None:
+            raise ConfigError("an undisturbed grid has no truth to write; give a scenario with a network")
+        ids = [box_id for process in range(spec.processes) for box_id in spec.box_ids(process)]
+        placed = scenario_of(load_power_scenario(Path(spec.scenario)), ids)
+        self._system = power_system_of(placed, spec.seed)
+        self._clock = clock
+        try:
+            self._files = TruthFiles(folder, self._system, clock.start_ns)
+        except OSError as error:
+            raise ConfigError(f"truth: {folder} cannot be written: {error.strerror}") from error
+
+    def advance(self, monotonic_ns: int) -> None:
+        """What has begun by now is written."""
+        self._system.before((monotonic_ns - self._clock.monotonic_ns) / 1e9)
+
+    def close(self) -> None:
+        """Nothing is written any more."""
+        self._files.close()
 
 
 def total_of(latest: Mapping[int, Counts]) -> Counts:

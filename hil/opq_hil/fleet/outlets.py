@@ -1,7 +1,7 @@
 """Outlets: what each Box of a fleet is plugged into: voltage, samples, and the phase that all share."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
@@ -11,6 +11,10 @@ from opq_hil.mains.grid import Grid
 from opq_hil.mains.scenario import plain_generator
 from opq_hil.mains.wave import Wave
 from opq_hil.power_system.box_voltage import BoxVoltage, SteadyVoltage
+from opq_hil.power_system.power_scenario import OutletConfig, PowerScenario, power_system_of
+from opq_hil.power_system.power_source import power_sources
+from opq_hil.power_system.power_system import PowerSystem
+from opq_proto.errors import ConfigError
 
 PLAIN_WANDER_HZ, PLAIN_WANDER_S = 0.01, 47.0
 """Of the grid of Boxes without a scenario, as `opq-tools sim N` has it."""
@@ -62,6 +66,14 @@ class FleetOutlet:
     """Makes the Box's samples, whenever they are needed; each time the same ones."""
     noise_v: float
     """rms of what converter and noise add to the voltage."""
+    gain: float = 1.0
+    """What the Box reads of a volt."""
+    offset_v: float = 0.0
+    """What it reads of none."""
+    speed: float = 1.0
+    """Of its clock: seconds that it counts in one."""
+    closed_form: bool = True
+    """False: its samples alone say what it measures (a clock that drifts or jitters)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +99,51 @@ def _plain(box_id: str, grid: Grid, nominal_v: float, nominal_hz: float, seed: i
     noise_v = (signal.noise_v**2 + signal.v_per_lsb**2 / 12) ** 0.5
     voltage = WaveVoltage(signal.wave, grid, nominal_v, nominal_hz)
     return FleetOutlet(box_id, voltage, samples, noise_v)
+
+
+def network_grid(scenario: PowerScenario, box_ids: Sequence[str], seed: int = 1) -> FleetGrid:
+    """Boxes at the outlets of a scenario's network, more than one at each where there are more Boxes.
+
+    A Box of the scenario has its own outlet, any other that of its number modulo the outlets; each has
+    harmonics and noise of its own. All processes of a fleet see the same disturbances.
+
+    Raises:
+        ConfigError: the scenario has no Boxes.
+    """
+    placed = scenario_of(scenario, box_ids)
+    system = power_system_of(placed, seed)
+    outlets = [_in_network(placed, box, system, seed) for box in placed.box]
+    return FleetGrid(tuple(outlets), system.phase)
+
+
+def scenario_of(scenario: PowerScenario, box_ids: Sequence[str]) -> PowerScenario:
+    """The same network with these Boxes.
+
+    Raises:
+        ConfigError: the scenario has no Boxes whose places they could share.
+    """
+    own = {box.id: box for box in scenario.box}
+    if not own:
+        raise ConfigError("the scenario has no Boxes; a fleet is plugged in where they are")
+    boxes = list(own.values())
+    placed = [own.get(box_id) or replace(boxes[int(box_id) % len(boxes)], id=box_id) for box_id in box_ids]
+    return replace(scenario, box=tuple(placed))
+
+
+def _in_network(scenario: PowerScenario, box: OutletConfig, system: PowerSystem, seed: int) -> FleetOutlet:
+    alone = replace(scenario, box=(box,))
+
+    def samples() -> SampleSource:
+        return power_sources(alone, system, seed)[box.id]
+
+    noise_v = float((box.noise_v**2 + samples().v_per_lsb ** 2 / 12) ** 0.5)
+    return FleetOutlet(
+        box.id,
+        system.voltages[box.id],
+        samples,
+        noise_v,
+        1 + box.gain_error,
+        box.offset_v,
+        1 + box.clock_ppm * 1e-6,
+        not (box.drift_ppm_per_s or box.jitter_ns),
+    )

@@ -7,9 +7,12 @@ from pathlib import Path
 import click
 
 from opq_hil.fleet.fleet_run import Counts, FleetSpec, run_fleet
+from opq_hil.mains.scenario import scenario_path
+from opq_hil.power_system.power_scenario import has_network
 from opq_proto import log
 from opq_proto.config import default_data_dir
 from opq_proto.ending import stopped_by_signals
+from opq_proto.errors import ConfigError
 from opq_tools.sim.command import data_dir_option
 
 SHOWN = (
@@ -25,7 +28,7 @@ SHOWN = (
     "answers_dropped",
     "lost",
 )
-BOXES_PER_PROCESS = 1700
+BOXES_PER_PROCESS, SAMPLED_PER_PROCESS = 1700, 200
 
 
 @click.command("fleet")
@@ -33,13 +36,24 @@ BOXES_PER_PROCESS = 1700
     "--boxes", type=click.IntRange(1, 100_000), required=True, help="How many, from --first-box on."
 )
 @click.option("--first-box", type=click.IntRange(1), default=1, show_default=True, help="Id of the first.")
-@click.option("--processes", type=click.IntRange(1, 64), help="Spread over so many. [one per 1700 Boxes]")
+@click.option(
+    "--processes",
+    type=click.IntRange(1, 64),
+    help="Spread over so many. [one per 1700 Boxes, 200 with --samples]",
+)
 @click.option(
     "--rate",
     type=click.FloatRange(0.1, 60),
     default=1.0,
     show_default=True,
     help="Measurements per Box and second.",
+)
+@click.option("--scenario", help="File with a network, or a shipped one by its name. [an undisturbed grid]")
+@click.option(
+    "--truth", type=click.Path(path_type=Path), help="Folder for the truth of the scenario's disturbances."
+)
+@click.option(
+    "--samples", is_flag=True, help="Measure samples with the gateway's code; some hundred Boxes per core."
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where the brokers are.")
 @click.option("--port-offset", type=int, default=0, help="Added to the brokers' ports.")
@@ -78,6 +92,9 @@ def command(
     first_box: int,
     processes: int | None,
     rate: float,
+    scenario: str | None,
+    truth: Path | None,
+    samples: bool,
     host: str,
     port_offset: int,
     nominal_v: float,
@@ -99,22 +116,31 @@ def command(
     Examples:
       opq-tools keygen --out D/curve --server --boxes 1-1000
       opq-tools sim fleet --boxes 1000 --data-dir D
+      opq-tools sim fleet --boxes 300 --data-dir D --scenario village --truth D/truth
     """
     log.configure("boxes", "warning")
+    if samples and outage_every_s:
+        raise click.UsageError("network outages are drawn for Boxes in closed form; leave out --samples")
+    path = None if scenario is None else scenario_path(scenario)
+    if path is not None and not has_network(path):
+        raise ConfigError(f"{path.name} has no network; a fleet wants a scenario with a table [network]")
+    per_process = SAMPLED_PER_PROCESS if samples else BOXES_PER_PROCESS
     spec = FleetSpec(
-        str((data_dir or default_data_dir()).absolute()),
-        boxes,
-        first_box,
-        processes or -(-boxes // BOXES_PER_PROCESS),
-        rate,
-        port_offset,
-        host,
-        nominal_v,
-        float(nominal_hz),
-        seed,
-        outage_every_s,
-        outage_s,
-        queue_mb,
+        data_dir=str((data_dir or default_data_dir()).absolute()),
+        boxes=boxes,
+        first_box=first_box,
+        processes=processes or -(-boxes // per_process),
+        rate_per_s=rate,
+        port_offset=port_offset,
+        host=host,
+        scenario=None if path is None else str(path.absolute()),
+        nominal_v=nominal_v,
+        nominal_hz=float(nominal_hz),
+        seed=seed,
+        outage_every_s=outage_every_s,
+        outage_s=outage_s,
+        queue_mb=queue_mb,
+        samples=samples,
     )
 
     def report(counts: Counts) -> None:
@@ -126,7 +152,7 @@ def command(
             timer = threading.Timer(for_s, stop.set)
             timer.daemon = True
             timer.start()
-        counts = run_fleet(spec, stop, report)
+        counts = run_fleet(spec, stop, report, truth)
     if as_json:
         click.echo(json.dumps(counts))
     else:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 from opq_hil.power_system.network import PowerNetwork
 from opq_hil.power_system.network_config import FeederConfig, TransformerConfig
-from opq_hil.power_system.topology import Segment
+from opq_hil.power_system.topology import FeederSegment
 
 
 @dataclass(slots=True)
@@ -111,7 +111,7 @@ class _Drawing:
                 entry.below.append(self._point(segment))
         return entry
 
-    def _point(self, segment: Segment) -> _Entry:
+    def _point(self, segment: FeederSegment) -> _Entry:
         at_km = segment.start_km + segment.km
         if segment.feeder.to_bus and abs(at_km - segment.feeder.km) < 1e-6:
             return self.bus(segment.to_node)

@@ -19,7 +19,7 @@ SAME_KM = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
+class FeederSegment:
     """A piece of a feeder between two nodes."""
 
     feeder: FeederConfig
@@ -53,7 +53,7 @@ class Topology:
             if node.km is not None:
                 on_feeder[node.name].add(node.km)
         self.segments = tuple(
-            Segment(self._feeders[name], self._at(name, a), self._at(name, b), a, b - a)
+            FeederSegment(self._feeders[name], self._at(name, a), self._at(name, b), a, b - a)
             for name, points in on_feeder.items()
             for a, b in pairwise(sorted(points))
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from opq_hil.box.control import serve
+from opq_hil.box.control import serve, truth_written
 from opq_hil.box.faults import HARDWARE
 from opq_hil.box.fleet import plan_fleet
 from opq_hil.box.host import BoxHost
@@ -38,6 +38,7 @@ from opq_proto.errors import OpqError
 @click.option(
     "--bad-wire", is_flag=True, help="921,600 baud, reads of 1-64 bytes, 1e-5 of the bytes corrupted."
 )
+@click.option("--truth", type=click.Path(path_type=Path), help="Folder for the truth of a network's run.")
 def main(
     replay: tuple[Path, ...],
     scenario: str | None,
@@ -47,6 +48,7 @@ def main(
     lead_s: float | None,
     seed: int,
     bad_wire: bool,
+    truth: Path | None,
 ) -> None:
     """Host simulated and replayed Boxes, each on its own pty, until SIGTERM.
 
@@ -57,7 +59,9 @@ def main(
     try:
         with stopped_by_signals(stop):
             boxes = plan_fleet(replay, scenario, simulated, every_s, lead_s, seed).boxes()
-            serve(BoxHost(boxes, HARDWARE if bad_wire else None, ports_dir), ports_dir, stop)
+            host = BoxHost(boxes, HARDWARE if bad_wire else None, ports_dir)
+            with truth_written(host, truth):
+                serve(host, ports_dir, stop)
     except (OpqError, OSError) as error:
         click.echo(f"boxes: {error}", err=True)
         sys.exit(getattr(error, "exit_code", 1))

@@ -18,6 +18,7 @@ from opq_hil.box.source import RunClock, SampleSource
 from opq_hil.mains.disturbance import MainsDisturbance, PlacedDisturbance
 from opq_hil.mains.events import GridEvent
 from opq_hil.mains.generator import Generator
+from opq_hil.power_system.power_source import PowerSource
 from opq_proto import link, log
 from opq_proto.link_messages import (
     FLAG_CLIPPED,
@@ -142,10 +143,13 @@ class Box:
         """Put a disturbance into a simulated signal, as soon as possible.
 
         Raises:
-            ValueError: this Box replays a recording.
+            ValueError: this Box replays a recording, or hangs on a network.
         """
         if not isinstance(self.source, Generator):
-            raise ValueError(f"box {self.box_id} replays a recording; events go to simulated Boxes only")
+            what = "replays a recording; events go to simulated Boxes only"
+            if isinstance(self.source, PowerSource):
+                what = "hangs on a network; give a cause and where, such as fault --at feeder2/3.1km"
+            raise ValueError(f"box {self.box_id} {what}")
         return self.source.add(event)
 
     @property

@@ -2,6 +2,7 @@
 
     {"do": "event", "box": "1", "kind": "sag", "depth": 0.3, "cycles": 10, "angle_deg": 0}
     {"ok": true, "box": "1", "kind": "sag", "depth": 0.3, "cycles": 10, "words": "sag to 0.7 ...", ...}
+    {"do": "event", "cause": "fault", "at": "feeder2/3.1km", "values": {"type": "LG", "clear_ms": 120}}
     {"do": "list"}   ->   {"ok": true, "boxes": {"1": "/dev/pts/3"}}
 
 What cannot be understood is answered with `{"ok": false, "error": ...}` and counted. `serve` runs a host
@@ -19,18 +20,23 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
+from opq_hil.box.host import BoxHost
 from opq_hil.box.source import SampleSource
 from opq_hil.mains.disturbance import MainsDisturbance, PlacedDisturbance
 from opq_hil.mains.events import GridEvent
 from opq_hil.mains.on_demand import numbers_for, on_demand, words
+from opq_hil.power_system.causes.catalogue import cause_of
+from opq_hil.power_system.disturbance_truth import TruthFiles
+from opq_hil.power_system.power_source import power_system_under
 from opq_proto import log
-from opq_proto.errors import OpqError, PortBusyError
+from opq_proto.errors import ConfigError, OpqError, PortBusyError
 
 NAME = "control"
 LINE_BYTES = 4096
 CONNECTIONS = 16
 NUMBER_KEYS = ("depth", "cycles", "angle_deg", "hz", "degrees")
 EVENT_KEYS = ("do", "box", "kind", *NUMBER_KEYS)
+CAUSE_KEYS = ("do", "cause", "at", "values")
 
 
 class HostedBox(Protocol):
@@ -101,17 +107,30 @@ class Control:
             if request.get("do") == "list":
                 return {"ok": True, "boxes": self._host.ports}
             if request.get("do") == "event":
-                return {"ok": True, **self._event(request)}
+                return {"ok": True, **(self._cause(request) if "cause" in request else self._event(request))}
             raise ValueError(f"do is {request.get('do')!r}; want 'event' or 'list'")
-        except (ValueError, RecursionError) as error:
+        except (ValueError, RecursionError, OpqError) as error:
             self.malformed += 1
             self._log.warning("control.refused", reason=str(error)[:200], malformed=self.malformed)
             return {"ok": False, "error": str(error)}
 
+    def _cause(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Let something happen in the network that the Boxes hang on."""
+        _allow(request, CAUSE_KEYS)
+        system = power_system_under(self._host.boxes.values())
+        if system is None:
+            raise ValueError("these Boxes hang on no network; give a scenario with one, or a kind and a box")
+        values = request.get("values", {})
+        if not isinstance(values, dict):
+            raise ValueError(f"values is {values!r}; want a table")
+        cause = cause_of(str(request["cause"]), str(request.get("at", "")), values)
+        planned = system.add(cause)
+        self._log.info("cause.added", cause=cause.name, at=cause.at, number=planned.number)
+        words, at_s = planned.solved.words, round(planned.at_s, 6)
+        return {"cause": cause.name, "at": cause.at, "id": planned.number, "words": words, "at_s": at_s}
+
     def _event(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        unknown = [key for key in request if key not in EVENT_KEYS]
-        if unknown:
-            raise ValueError(f"unknown key {unknown[0]!r}; allowed: {', '.join(EVENT_KEYS)}")
+        _allow(request, EVENT_KEYS)
         box_id = str(request.get("box", ""))
         if box_id not in self._host.boxes:
             raise ValueError(f"box is {box_id!r}; hosted here: {', '.join(self._host.boxes)}")
@@ -162,6 +181,12 @@ class Control:
         except OSError:
             return False  # gone, or does not read its answers
         return bool(data)
+
+
+def _allow(request: Mapping[str, Any], keys: tuple[str, ...]) -> None:
+    unknown = [key for key in request if key not in keys]
+    if unknown:
+        raise ValueError(f"unknown key {unknown[0]!r}; allowed: {', '.join(keys)}")
 
 
 @contextlib.contextmanager
@@ -221,6 +246,35 @@ def request_control(folder: Path, request: Mapping[str, Any], timeout_s: float =
     if not isinstance(answer, dict) or not answer.get("ok"):
         raise OpqError(str(answer.get("error")) if isinstance(answer, dict) else "no answer")
     return answer
+
+
+@contextlib.contextmanager
+def truth_written(host: BoxHost, folder: Path | None) -> Iterator[None]:
+    """Write the truth of what a host's Boxes live through into a folder; None writes none.
+
+    Raises:
+        ConfigError: these Boxes hang on no network.
+    """
+    if folder is None:
+        yield
+        return
+    system = power_system_under(host.boxes.values())
+    if system is None:
+        raise ConfigError("--truth: only a scenario with a network has a truth; try --scenario village")
+    files: list[TruthFiles] = []
+    also = host.on_open
+
+    def opened() -> None:
+        files.append(TruthFiles(folder, system, host.clock.start_ns))
+        if also is not None:
+            also()
+
+    host.on_open = opened
+    try:
+        yield
+    finally:
+        for each in files:
+            each.close()
 
 
 def serve(host: EventHost, folder: Path | None, stop: threading.Event) -> None:

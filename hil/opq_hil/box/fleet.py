@@ -54,6 +54,8 @@ class Fleet:
     lead_s: float | None
     """Steady before the first play; None: 10 s, or the scenario's own."""
     seed: int
+    truth: Path | None = None
+    """Folder for the truth of a network's run."""
 
     @property
     def box_ids(self) -> tuple[str, ...]:
@@ -69,6 +71,7 @@ class Fleet:
             ("--replay-every-s", self.every_s),
             ("--lead-s", self.lead_s),
             ("--seed", self.seed),
+            ("--truth", self.truth.absolute() if self.truth else None),
         ]
         return [word for name, value in options if value is not None for word in (name, str(value))]
 
@@ -148,6 +151,7 @@ def plan_fleet(
     replay_every_s: float | None = None,
     lead_s: float | None = None,
     seed: int = 1,
+    truth: Path | None = None,
 ) -> Fleet:
     """Decide the Boxes; with no recording, scenario or number: the default scenario and one plain Box.
 
@@ -180,7 +184,10 @@ def plan_fleet(
         every_s=replay_every_s,
         lead_s=lead_s,
         seed=seed,
+        truth=truth,
     )
+    if truth is not None and not isinstance(told, PowerScenario):
+        raise ConfigError("--truth: only a scenario with a network has a truth; try --scenario village")
     fleet.boxes()  # what cannot be played is said now
     return fleet
 

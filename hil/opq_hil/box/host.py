@@ -45,6 +45,8 @@ class BoxHost:
         self.boxes = {box.box_id: box for box in boxes}
         self.on_open: Callable[[], object] | None = None
         """Called once, when every port is there."""
+        self.clock = RunClock.now()
+        """Of the run; read anew when the ports open."""
         self._faults = faults
         self._ports_dir = Path(ports_dir) if ports_dir is not None else None
         self._ports: dict[str, PtyPort] = {}
@@ -97,7 +99,7 @@ class BoxHost:
             self._close()
 
     def _open(self) -> None:
-        clock = RunClock.now()
+        self.clock = clock = RunClock.now()
         for number, (box_id, box) in enumerate(self.boxes.items()):
             port = PtyPort(for_box(self._faults, number) if self._faults else None)
             self._ports[box_id] = port

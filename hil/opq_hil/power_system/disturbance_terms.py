@@ -15,7 +15,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_hil.mains.courses import FloatArray
+from opq_hil.mains.courses import FloatArray, FrequencyCourse
 
 ComplexArray = NDArray[np.complex128]
 
@@ -131,12 +131,12 @@ class SlipTerm:
 
     start_s: float
     end_s: float
-    seconds: FloatArray
-    """(m,) after the start, rising, from 0."""
-    gained_cycles: FloatArray
-    """(m,) at `seconds`, straight lines between."""
+    course: FrequencyCourse
+    """Of seconds since it began."""
     outlets: NDArray[np.bool_]
     """(outlets,) which are in it."""
+    back_deg: float = 0.0
+    """By how much the phase jumps when it ends, where it ends."""
 
     def touches(self, index: int) -> bool:
         """Whether an outlet is in it."""
@@ -144,7 +144,7 @@ class SlipTerm:
 
     def cycles(self, since_s: FloatArray) -> FloatArray:
         """(n,) cycles gained."""
-        return np.interp(since_s, self.seconds, self.gained_cycles)
+        return self.course.cycles(since_s)
 
 
 class AddedTerm(Protocol):

@@ -7,6 +7,7 @@ sampled it. Numbers are rounded, so that one seed gives the same bytes on every 
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TextIO
 
@@ -28,14 +29,14 @@ def disturbance_line(found: GridDisturbance, start_ns: int) -> TruthLine:
     Args:
         start_ns: UTC of the run's moment 0.
     """
-    system, solved = found.system, found.solved
+    solved = found.solved
     seen = outlet_truths(found)
     worst = max(seen.values(), key=_weight, default=None)
     return {
         "id": found.number,
         "cause": found.cause.name,
         "class": worst.kind if worst else "none",
-        "scope": scope_of(system, tuple(seen)),
+        "scope": scope_of(found, tuple(seen)),
         "start_ns": start_ns + _ns(found.start_s),
         "end_ns": start_ns + _ns(solved.end_s),
         "boxes": {box_id: _box_line(truth, start_ns) for box_id, truth in seen.items()},
@@ -60,8 +61,14 @@ def outlet_truths(found: GridDisturbance) -> Mapping[str, OutletTruth]:
     return truths
 
 
-def scope_of(system: PowerSystem, box_ids: tuple[str, ...]) -> str | None:
-    """local: Boxes of one place; feeder: of one feeder; else region, which one network is; None: no Box."""
+def scope_of(found: GridDisturbance, box_ids: tuple[str, ...]) -> str | None:
+    """local: Boxes of one place; feeder: of one feeder; else region, which one network is; None: no Box.
+
+    wide_area: the frequency of the whole system, which other networks share.
+    """
+    system = found.system
+    if box_ids and any(slip.outlets.all() for slip in found.solved.terms.slips):
+        return "wide_area"
     outlets = [outlet for outlet in system.outlets if outlet.box_id in box_ids]
     if not outlets:
         return None
@@ -102,7 +109,7 @@ class TruthFiles:
         if steps <= self._steps:
             return
         t_s: FloatArray = np.arange(self._steps, steps, dtype=np.float64) * FREQUENCY_STEP_S
-        rows = zip(t_s.tolist(), self._system.phase.hz(t_s).tolist(), strict=True)
+        rows = zip(t_s.tolist(), self._system.hz(t_s).tolist(), strict=True)
         self._frequency.write("".join(f"{self._start_ns + _ns(at_s)},{hz:.6f}\n" for at_s, hz in rows))
         self._frequency.flush()
         self._steps = steps
@@ -125,8 +132,8 @@ def _box_line(truth: OutletTruth, start_ns: int) -> TruthLine:
 
 
 def _values(found: GridDisturbance) -> dict[str, CauseValue]:
-    cause = found.cause
-    return {name: getattr(cause, name) for name in cause.__dataclass_fields__ if name != "at"}
+    names = (each.name for each in fields(found.cause))
+    return {name: getattr(found.cause, name) for name in names if name != "at"}
 
 
 def _weight(truth: OutletTruth) -> tuple[bool, float, str]:

@@ -43,6 +43,8 @@ DEVIATION_SHARE = 0.01
 """Of nominal frequency; EN 50160:2010, 4.2.1."""
 PST = 1.0
 DEAD_PU = 1e-3
+LOOK_S, LOOK_STEP_S = 120.0, 0.05
+"""So long, and so finely, a slip is looked at for its largest speed."""
 STEPS_PER_CYCLE = 16
 PST_OF_PINST = 0.714
 """Pst of a steady Pinst of 1: sqrt(0.5096); IEC 61000-4-15:2010, 5.7."""
@@ -140,10 +142,10 @@ def _added_kinds(terms: DisturbanceTerms, index: int, nominal_v: float, hz: floa
         kinds.add("harmonics")
     for slip in terms.slips:
         if slip.touches(index):
-            speed_hz = np.abs(np.diff(slip.gained_cycles) / np.diff(slip.seconds)).max()
-            if speed_hz >= DEVIATION_SHARE * hz:
+            seen_s = np.arange(0.0, min(slip.end_s - slip.start_s, LOOK_S), LOOK_STEP_S)
+            if np.abs(slip.course.hz(seen_s)).max(initial=0.0) >= DEVIATION_SHARE * hz:
                 kinds.add("frequency_deviation")
-            if abs(_wrapped(slip.gained_cycles[-1])) * 360 >= JUMP_DEG:
+            if abs(slip.back_deg) >= JUMP_DEG:
                 kinds.add("phase_jump")
     return kinds
 
@@ -219,11 +221,10 @@ class _Course:
 
 
 def _longest(which: NDArray[np.bool_], seconds: FloatArray) -> float:
-    longest = run_s = 0.0
-    for beyond, length_s in zip(which.tolist(), seconds.tolist(), strict=True):
-        run_s = run_s + length_s if beyond else 0.0
-        longest = max(longest, run_s)
-    return longest
+    """The longest run of `which`, in seconds."""
+    ends = np.flatnonzero(np.diff(np.concatenate(([False], which, [False])).astype(np.int8)))
+    so_far = np.concatenate(([0.0], np.cumsum(seconds)))
+    return float(max(so_far[ends[1::2]] - so_far[ends[::2]], default=0.0))
 
 
 def _pst(term: FundamentalTerm, index: int, nominal_v: float, hz: float) -> float:
@@ -234,7 +235,3 @@ def _pst(term: FundamentalTerm, index: int, nominal_v: float, hz: float) -> floa
     changes = 2 * term.course.peaks * abs(complex(term.changes[index]).real)
     felt = changes**2 / 2 * np.abs(lamp.response(term.course.hz)) ** 2 * lamp.scale()
     return PST_OF_PINST * math.sqrt(float(felt.sum()))
-
-
-def _wrapped(cycles: float) -> float:
-    return (cycles + 0.5) % 1.0 - 0.5

@@ -115,6 +115,8 @@ class OutletVoltage:
                     continue
                 if begin_s > start_s or stop_s < end_s:
                     return None
+                if isinstance(term, SlipTerm):
+                    continue
                 if isinstance(term, FundamentalTerm) and term.course.constant:
                     value *= 1 + complex(term.changes[index])
                 elif isinstance(term, HarmonicTerm) and term.course.constant and term.order <= ORDERS:

@@ -8,6 +8,7 @@ A file with a table `network` is one of these; others are those of `mains.scenar
 
 import heapq
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,12 @@ from opq_hil.mains.scenario import GridConfig
 from opq_hil.mains.wave import ORDERS, Harmonic
 from opq_hil.power_system.causes.catalogue import CauseValue, cause_of
 from opq_hil.power_system.causes.cause import Cause
+from opq_hil.power_system.frequency import system_frequency
 from opq_hil.power_system.network import PowerNetwork
 from opq_hil.power_system.network_config import NetworkConfig, network_problems
 from opq_hil.power_system.outlet_voltage import Outlet, SystemPhase
 from opq_hil.power_system.power_system import PowerSystem
+from opq_hil.power_system.swing_model import PRESETS, SwingModel, swing_model
 from opq_proto.config import Field, load, read_document, section
 from opq_proto.config_problems import Problem
 from opq_proto.errors import ConfigError, OpqError
@@ -81,6 +84,13 @@ class RandomCauseConfig:
 
 
 @section
+class SystemFrequencyConfig:
+    """The frequency of a whole power system by its swing equation."""
+
+    preset: str = Field(description="which system", examples=["continental_50"])
+
+
+@section
 class PowerScenario:
     """A whole scenario file with a network."""
 
@@ -89,6 +99,9 @@ class PowerScenario:
     nominal_hz: float = Field(default=50.0, ge=50.0, le=60.0, description="50 or 60")
     start_hour: float = Field(default=8.0, ge=0.0, lt=24.0, description="hour of the day at the start")
     grid: GridConfig = Field(default=GridConfig(frequency_hz=50.0), description="the frequency")
+    frequency: SystemFrequencyConfig | None = Field(
+        default=None, description="a whole system instead of the table grid"
+    )
     network: NetworkConfig = Field(description="what stands where")
     box: tuple[OutletConfig, ...] = Field(default=(), description="the Boxes")
     cause: tuple[ScheduledCauseConfig, ...] = Field(default=(), description="what happens, and when")
@@ -123,7 +136,8 @@ def _misplaced(scenario: PowerScenario) -> Iterator[str]:
         except OpqError as error:
             yield f"box[{index}].at  {error}"
             return
-    system = PowerSystem(network, grid_course(scenario), outlets_of(scenario))
+    model = model_of(scenario)
+    system = PowerSystem(network, grid_course(scenario), outlets_of(scenario), model=model)
     wanted = [
         (f"cause[{index}]", each.kind, each.at, each.values) for index, each in enumerate(scenario.cause)
     ]
@@ -164,13 +178,26 @@ def power_system_of(scenario: PowerScenario, seed: int = 1, phase: SystemPhase |
     Args:
         phase: of the system; None: that of the table `grid`.
     """
-    course = phase or grid_course(scenario)
-    outlets = outlets_of(scenario, seed)
-    return PowerSystem(power_network(scenario), course, outlets, seed, schedule_of(scenario, seed))
+    course = phase or grid_course(scenario, seed)
+    model = model_of(scenario)
+    schedule = schedule_of(scenario, seed)
+    return PowerSystem(
+        power_network(scenario), course, outlets_of(scenario, seed), seed, schedule, model=model
+    )
 
 
-def grid_course(scenario: PowerScenario) -> Grid:
+def model_of(scenario: PowerScenario) -> SwingModel | None:
+    """The whole system's swing equation, at the scenario's nominal frequency; None: it has none."""
+    if scenario.frequency is None:
+        return None
+    return replace(swing_model(scenario.frequency.preset), nominal_hz=scenario.nominal_hz)
+
+
+def grid_course(scenario: PowerScenario, seed: int = 1) -> Grid:
     """The phase and frequency of a scenario's system, before anything happens."""
+    model = model_of(scenario)
+    if model is not None:
+        return system_frequency(model, seed)
     grid = scenario.grid
     return Grid(grid.frequency_hz, grid.wander_hz, grid.wander_s)
 
@@ -242,6 +269,11 @@ def _problems(document: Mapping[str, object]) -> list[Problem]:
         for place in places if isinstance(places, list) else []:
             found += _cause_problems(("process", index), row, place, ends)
             break
+    frequency = document.get("frequency")
+    preset = frequency.get("preset") if isinstance(frequency, Mapping) else None
+    if isinstance(preset, str) and preset not in PRESETS:
+        text = f"is {preset!r}; want one of {', '.join(PRESETS)}"
+        found.append(Problem(("frequency", "preset"), text))
     ids = [row.get("id") for row in _rows(document, "box")]
     for index, row in enumerate(_rows(document, "box")):
         if row.get("id") in ids[:index]:

@@ -1,5 +1,8 @@
 """The samples of a Box on a bus and a phase: a voltage, noise, a converter and a clock; a `SampleSource`."""
 
+from collections.abc import Iterable
+from typing import Protocol
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -93,6 +96,19 @@ class PowerSource:
         while len(self._chunks) > KEPT_CHUNKS:
             del self._chunks[next(iter(self._chunks))]
         return counts
+
+
+class Sampled(Protocol):
+    """A Box, as far as it matters where its samples come from."""
+
+    @property
+    def source(self) -> object: ...
+
+
+def power_system_under(boxes: Iterable[Sampled]) -> PowerSystem | None:
+    """The network that Boxes hang on; None: they hang on none."""
+    found = (box.source.system for box in boxes if isinstance(box.source, PowerSource))
+    return next(found, None)
 
 
 def power_sources(scenario: PowerScenario, system: PowerSystem, seed: int = 1) -> dict[str, PowerSource]:

@@ -12,11 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from opq_hil.mains.courses import FloatArray
 from opq_hil.power_system.causes.cause import Cause
 from opq_hil.power_system.causes.site import NetworkState, Site, SolvedCause
 from opq_hil.power_system.disturbance_terms import ComplexArray, DisturbanceTerms
 from opq_hil.power_system.network import PowerNetwork
 from opq_hil.power_system.outlet_voltage import Outlet, OutletVoltage, SystemPhase
+from opq_hil.power_system.swing_model import SwingModel
 from opq_proto.errors import OpqError
 
 KEEP_S = 3600.0
@@ -65,6 +67,7 @@ class PowerSystem:
     """One network, many outlets.
 
     Args:
+        model: of the whole system's frequency, for units that trip; None: nothing trips here.
         scheduled: (seconds, cause) in rising order, endless if wanted; read as far as moments are asked for.
 
     Attributes:
@@ -79,6 +82,7 @@ class PowerSystem:
         seed: int = 1,
         scheduled: Iterable[tuple[float, Cause]] = (),
         keep_s: float = KEEP_S,
+        model: SwingModel | None = None,
     ) -> None:
         self.network = network.with_places([outlet.bus for outlet in outlets])
         self.phase = phase
@@ -87,6 +91,7 @@ class PowerSystem:
         self._on_disturbance: Callable[[GridDisturbance], None] | None = None
         self._on_time: Callable[[float], None] | None = None
         self._seed = seed
+        self._model = model
         self._keep_s = keep_s
         self._scheduled = iter(scheduled)
         self._next = next(self._scheduled, None)
@@ -117,6 +122,16 @@ class PowerSystem:
         self._on_disturbance = on_disturbance
         self._on_time = on_time
 
+    def hz(self, t_s: FloatArray) -> FloatArray:
+        """(n,) frequency of the system at moments that are reached, with what happened to all of it."""
+        total = self.phase.hz(t_s)
+        for terms in self._terms:
+            for slip in terms.slips:
+                if slip.outlets.all():
+                    inside = (t_s >= slip.start_s) & (t_s < slip.end_s)
+                    total = total + np.where(inside, slip.course.hz(t_s - slip.start_s), 0.0)
+        return total
+
     def feeds(self, place: str, bus: str) -> bool:
         """Whether what is at `bus` is fed through a place, or is at it."""
         network = self.network.with_places([place])
@@ -124,11 +139,7 @@ class PowerSystem:
 
     def feeder_of(self, bus: str) -> str | None:
         """The first feeder on the way from the supply; None: there is none."""
-        topology = self.network.topology
-        way = set(topology.way_from_supply(bus))
-        begun = [each for each in topology.segments if {each.from_node, each.to_node} <= way]
-        nearest = min(begun, key=lambda each: len(topology.way_from_supply(each.from_node)), default=None)
-        return nearest.feeder.id if nearest is not None else None
+        return self.network.topology.first_feeder(bus)
 
     def check(self, cause: Cause, at_s: float = 0.0) -> SolvedCause:
         """What a cause would come to at `at_s`, in the network as it is now; nothing happens.
@@ -197,4 +208,4 @@ class PowerSystem:
 
     def _site(self, at_s: float, number: int) -> Site:
         chance = np.random.Generator(np.random.PCG64((self._seed, CAUSE_STREAM, number)))
-        return Site(self.network, self.outlets, self.phase, self._state, at_s, chance)
+        return Site(self.network, self.outlets, self.phase, self._state, at_s, chance, self._model)

@@ -104,6 +104,17 @@ class Topology:
             way.append(parent)
         return tuple(reversed(way))
 
+    def first_feeder(self, place: str) -> str | None:
+        """The id of the first feeder on the way from the supply; None: there is none."""
+        way = self.way_from_supply(place)
+        steps = {frozenset(pair) for pair in pairwise(way)}
+        on_it = {
+            each.from_node: each.feeder.id
+            for each in self.segments
+            if {each.from_node, each.to_node} in steps
+        }
+        return next((on_it[node] for node in way if node in on_it), None)
+
     def behind(self, place: str) -> frozenset[str]:
         """`place` and all nodes of its voltage that it feeds without a transformer between."""
         found, waiting = set(), [self.node(place)]

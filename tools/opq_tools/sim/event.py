@@ -6,12 +6,14 @@ import click
 
 from opq_hil.box.control import request_control
 from opq_hil.mains.on_demand import KINDS
+from opq_hil.power_system.causes.catalogue import CAUSES, CauseValue
 from opq_tools.sim.command import data_dir_option, ports_dir_option, ports_folder
 
 
 @click.command("event")
-@click.argument("kind", type=click.Choice(KINDS))
-@click.option("--box", "box_id", required=True, help="Which Box; a simulated one.")
+@click.argument("kind", type=click.Choice([*KINDS, *CAUSES]))
+@click.option("--box", "box_id", help="Which Box is disturbed; a simulated one.")
+@click.option("--at", help="Where something happens in a network: a bus, a point of a feeder, a transformer.")
 @click.option(
     "--depth",
     type=click.FloatRange(0, 10, min_open=True),
@@ -23,28 +25,71 @@ from opq_tools.sim.command import data_dir_option, ports_dir_option, ports_folde
     "--hz", type=float, help="Frequency of a tone, a ringing, flicker; Hz of a frequency deviation."
 )
 @click.option("--degrees", type=float, help="Of a phase jump.")
+@click.option("--type", "fault_type", help="Of a fault: LG, LL, LLG, LLL. [LG]")
+@click.option("--clear-ms", type=float, help="Of a fault: until it is cleared. [100]")
+@click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Anything else of a cause.")
 @data_dir_option
 @ports_dir_option
 def command(
     kind: str,
-    box_id: str,
+    box_id: str | None,
+    at: str | None,
     depth: float | None,
     cycles: float | None,
     angle_deg: float | None,
     hz: float | None,
     degrees: float | None,
+    fault_type: str | None,
+    clear_ms: float | None,
+    settings: tuple[str, ...],
     data_dir: Path | None,
     ports_dir: Path | None,
 ) -> None:
-    """Disturb one Box of a running `sim` or `up` now.
+    """Disturb one Box of a running `sim` or `up` now, or let something happen in its network.
 
     \b
     Examples:
       opq-tools sim event sag --box 1 --depth 0.7 --cycles 10
       opq-tools sim event phase_jump --box 1 --degrees -20
+      opq-tools sim event fault --at feeder2/3.1km --type LG --clear-ms 120
+      opq-tools sim event motor_start --at lv2 --set kw=90
     """
+    folder = ports_folder(data_dir, ports_dir)
     numbers = {"depth": depth, "cycles": cycles, "angle_deg": angle_deg, "hz": hz, "degrees": degrees}
+    of_cause = {"type": fault_type, "clear_ms": clear_ms, **_settings(settings)}
     told = {name: value for name, value in numbers.items() if value is not None}
-    request = {"do": "event", "box": box_id, "kind": kind, **told}
-    answer = request_control(ports_folder(data_dir, ports_dir), request)
+    set_of_cause = {name: value for name, value in of_cause.items() if value is not None}
+    if kind in CAUSES:
+        if at is None or box_id is not None:
+            raise click.UsageError(
+                f"{kind} happens in a network: give --at, such as --at feeder2/3.1km, no --box"
+            )
+        request = {"do": "event", "cause": kind, "at": at, "values": {**told, **set_of_cause}}
+        click.echo(request_control(folder, request)["words"])
+        return
+    if box_id is None or at is not None or set_of_cause:
+        causes = ", ".join(CAUSES)
+        raise click.UsageError(
+            f"{kind} is of one Box: give --box alone; --at, --type and --set go with {causes}"
+        )
+    answer = request_control(folder, {"do": "event", "box": box_id, "kind": kind, **told})
     click.echo(f"box {box_id}: {answer['words']}")
+
+
+def _settings(pairs: tuple[str, ...]) -> dict[str, CauseValue]:
+    found: dict[str, CauseValue] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{pair!r}; want NAME=VALUE, such as kw=90", param_hint="--set")
+        found[name] = _value(text)
+    return found
+
+
+def _value(text: str) -> CauseValue:
+    if text in ("true", "false"):
+        return text == "true"
+    try:
+        return float(text)
+    except ValueError:
+        return text

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from opq_hil.box.box import Box
-from opq_hil.box.control import serve
+from opq_hil.box.control import serve, truth_written
 from opq_hil.box.fleet import Fleet, plan_fleet
 from opq_hil.box.host import BoxHost
 from opq_proto import log
@@ -28,6 +28,12 @@ from opq_tools.sim.foreign import run_foreign
 )
 @click.option("--first-id", type=click.IntRange(0), help="--foreign: ids from this one on. [as without it]")
 @click.option("--port-offset", type=int, default=0, help="--foreign: that of the brokers. [0]")
+@click.option(
+    "--truth",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="With a scenario that has a network: write what happens there.",
+)
 @data_dir_option
 @ports_dir_option
 def command(
@@ -37,6 +43,7 @@ def command(
     foreign: str | None,
     first_id: int | None,
     port_offset: int,
+    truth: Path | None,
     data_dir: Path | None,
     ports_dir: Path | None,
 ) -> None:
@@ -51,7 +58,7 @@ def command(
     """
     log.configure("boxes", "warning")
     folder = ports_folder(data_dir, ports_dir)
-    hosted = _first(plan_fleet(scenario=scenario, sim=boxes, seed=seed), boxes)
+    hosted = _first(plan_fleet(scenario=scenario, sim=boxes, seed=seed, truth=truth), boxes)
     if foreign is not None:
         place = ports_dir or (data_dir or default_data_dir()) / "foreign"  # `up` has its own in `ports`
         run_foreign(foreign, hosted, first_id, data_dir or default_data_dir(), port_offset, place)
@@ -65,7 +72,7 @@ def command(
     host.on_open = tell
     stop = threading.Event()
     try:
-        with stopped_by_signals(stop):
+        with stopped_by_signals(stop), truth_written(host, truth):
             serve(host, folder, stop)
     except OSError as error:
         raise OpqError(f"boxes: {error.filename or folder}: {error.strerror or error}") from error

@@ -58,6 +58,13 @@ class InUseError(OpqError):
     "--scenario", type=click.Path(path_type=Path), default=None, help="What simulated Boxes live through."
 )
 @click.option(
+    "--truth",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="DIR",
+    help="With a scenario that has a network: write what happens there.",
+)
+@click.option(
     "--config",
     "config_path",
     type=click.Path(path_type=Path),
@@ -97,6 +104,7 @@ def command(
     replays: tuple[Path, ...],
     sim: int | None,
     scenario: Path | None,
+    truth: Path | None,
     config_path: Path | None,
     data_dir: Path | None,
     port_offset: int,
@@ -120,7 +128,9 @@ def command(
     config = read_config(config_path)
     fleet: Fleet | None = None
     if replays or sim or scenario or not boxes:
-        fleet = plan_fleet(replays=replays, sim=sim, scenario=scenario, replay_every_s=replay_every_s)
+        fleet = plan_fleet(
+            replays=replays, sim=sim, scenario=scenario, replay_every_s=replay_every_s, truth=truth
+        )
     real = hardware(boxes, fleet.box_ids if fleet else ())
     where = (data_dir or default_data_dir()).expanduser().absolute()
     plan = UpPlan(where, port_offset, fleet, real, config, trace=until_incident)

@@ -5,14 +5,19 @@ import difflib
 import typing
 from collections.abc import Mapping
 
+from opq_hil.power_system.causes.arc_furnace import ArcFurnace
 from opq_hil.power_system.causes.capacitor_switching import CapacitorSwitching
 from opq_hil.power_system.causes.cause import Cause
+from opq_hil.power_system.causes.converter_loads import ConverterLoad
 from opq_hil.power_system.causes.fault import Fault
+from opq_hil.power_system.causes.islanding import Islanding
 from opq_hil.power_system.causes.lightning import Lightning
 from opq_hil.power_system.causes.lost_neutral import LostNeutral
 from opq_hil.power_system.causes.motor_start import MotorStart
+from opq_hil.power_system.causes.ripple_control import RippleControl
 from opq_hil.power_system.causes.tap_changer import TapChange
 from opq_hil.power_system.causes.transformer_energising import TransformerEnergising
+from opq_hil.power_system.causes.unit_trip import UnitTrip
 
 CauseValue = float | int | str | bool
 KINDS: tuple[type[Cause], ...] = (
@@ -23,6 +28,11 @@ KINDS: tuple[type[Cause], ...] = (
     Lightning,
     TapChange,
     LostNeutral,
+    ConverterLoad,
+    ArcFurnace,
+    RippleControl,
+    Islanding,
+    UnitTrip,
 )
 CAUSES: dict[str, type[Cause]] = {kind.name: kind for kind in KINDS}
 """Name -> the kind."""

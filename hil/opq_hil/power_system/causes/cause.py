@@ -1,7 +1,7 @@
 """What every cause has: a name, a place, and a way to be solved. The kinds stand one per file beside it."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -33,7 +33,7 @@ class Cause:
         raise NotImplementedError
 
     def __post_init__(self) -> None:
-        for each in self.__dataclass_fields__.values():
+        for each in fields(self):
             least, most = each.metadata.get("least"), each.metadata.get("most")
             value = getattr(self, each.name)
             if least is None or most is None:

@@ -2,10 +2,11 @@
 
     beside a line: U = 30 ohm I h / d (1 + b / sqrt(2 - b^2)), b the return stroke's speed against light
     on it: U = I Z / 2        along it: U / (1 + k U x), by corona
+    onto other feeders over a busbar of n lines: 2 / n of it
 
 Source: Rusck 1958, in IEEE 1410-2010, annex B; Foust and Menger, in Gonen, "Electric Power Transmission
-System Engineering", for the corona (k from memory). A share of the surge comes through the service
-transformer, and arresters limit it: class II, 1.5 kV (IEC 61643-11).
+System Engineering", for the corona (k from memory); Bewley's 2 / n in Greenwood, 9.6. A share of the surge
+comes through the service transformer, and arresters limit it: class II, 1.5 kV (IEC 61643-11).
 """
 
 import math
@@ -66,7 +67,8 @@ class Lightning(Cause):
         flashes = self.surge_kv > self.insulation_kv
         limited_kv = min(self.surge_kv, self.insulation_kv)
         km = site.distances_km(self.at)
-        arriving_v = 1e3 * limited_kv / (1 + CORONA_PER_KV_KM * limited_kv * km)
+        passed = np.where(site.on_feeder_of(self.at), 1.0, site.busbar_share)
+        arriving_v = 1e3 * limited_kv / (1 + CORONA_PER_KV_KM * limited_kv * km) * passed
         service = np.array([site.place_nominal_v(each.bus) < 1000 for each in site.outlets])
         volts = np.minimum(arriving_v * np.where(service, self.through, 1.0), self.arrester_v)
         follow = self._flashover().solved(site) if flashes else None

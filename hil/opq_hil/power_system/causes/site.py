@@ -17,6 +17,7 @@ from opq_hil.power_system.faults import ShortCircuit
 from opq_hil.power_system.network import PowerNetwork, SequenceImpedances
 from opq_hil.power_system.outlet_voltage import Outlet, SystemPhase
 from opq_hil.power_system.shunts import Shunt
+from opq_hil.power_system.swing_model import SwingModel
 from opq_hil.power_system.switching import AS_CONFIGURED, Switching
 
 WAVE_KM_PER_S = 290_000.0
@@ -54,6 +55,7 @@ class Site:
 
     Args:
         state: what earlier causes left for good.
+        model: of the whole system's frequency; None: it is not modelled.
         chance: numbers of this cause alone, the same in every run of one seed.
     """
 
@@ -65,6 +67,7 @@ class Site:
         state: NetworkState,
         start_s: float,
         chance: np.random.Generator,
+        model: SwingModel | None = None,
     ) -> None:
         self.network = network
         self.outlets = tuple(outlets)
@@ -72,6 +75,7 @@ class Site:
         self.state = state
         self.start_s = start_s
         self.chance = chance
+        self.model = model
         self.nominal_hz = network.config.nominal_hz
 
     @cached_property
@@ -153,6 +157,19 @@ class Site:
             bus: network.upstream(place, bus) or network.node(bus) == network.node(place) for bus in buses
         }
         return np.array([behind[each.bus] for each in self.outlets])
+
+    def on_feeder_of(self, place: str) -> NDArray[np.bool_]:
+        """(outlets,) which hang on the same first feeder as a place."""
+        network = self.network.with_places([place])
+        own = network.topology.first_feeder(place)
+        return np.array([network.topology.first_feeder(each.bus) == own for each in self.outlets])
+
+    @property
+    def busbar_share(self) -> float:
+        """Of a surge, what a busbar with all first feeders of the network lets through: 2 / n, 1 at most."""
+        topology = self.network.topology
+        feeders = {topology.first_feeder(node) for node in self.network.nodes} - {None}
+        return min(1.0, 2 / max(1, len(feeders)))
 
     def moment_on_wave(self, place: str, phase: int, angle_deg: float) -> float:
         """The first moment from `start_s` at which a phase of a place is at this angle; 0: zero, rising.

@@ -1,0 +1,127 @@
+"""Causes that are loads, signals and whole systems, each held to a closed form or a meter."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from power_system_under_test import DOCUMENT, NOMINAL_V, OUTLETS, moments, rms_v, small_network, system_with
+
+from opq_hil.mains.grid import Grid
+from opq_hil.power_system.causes.arc_furnace import ArcFurnace
+from opq_hil.power_system.causes.catalogue import CAUSES, cause_of
+from opq_hil.power_system.causes.converter_loads import ConverterLoad
+from opq_hil.power_system.causes.islanding import Islanding
+from opq_hil.power_system.causes.ripple_control import RippleControl
+from opq_hil.power_system.causes.unit_trip import UnitTrip
+from opq_hil.power_system.network import PowerNetwork
+from opq_hil.power_system.network_config import NetworkConfig
+from opq_hil.power_system.outlet_truth import outlet_truth
+from opq_hil.power_system.power_system import PowerSystem
+from opq_hil.power_system.swing_model import swing_model
+from opq_proto.config import build
+
+
+def solved(system: PowerSystem):
+    seen = []
+    system.listen(seen.append)
+    system.before(1.0)
+    return seen[0]
+
+
+def test_a_rectifier_puts_its_currents_over_the_networks_impedance():
+    system = system_with(ConverterLoad(at="lv2", kw=60.0, firing_deg=0.0, seconds=5.0))
+    steady = system.voltages["3"].steady(1.0, 1.2)
+    assert steady is not None
+    current_a = 60e3 / 3 / small_network().nominal_v("lv2")
+    for order in (5, 7, 11):
+        impedance = abs(small_network().thevenin("lv2", order, with_loads=True).z1)
+        wanted = impedance * current_a / order
+        assert abs(steady.ratios[order - 1]) * steady.fundamental_v == pytest.approx(wanted, rel=0.02)
+    volts = system.voltages["3"].volts(1.0 + np.arange(240) / 12_000)
+    lines = np.abs(np.fft.rfft(volts)) / 120 / math.sqrt(2)
+    assert lines[5] / lines[1] == pytest.approx(abs(steady.ratios[4]), rel=1e-6)
+    assert system.voltages["3"].steady(6.0, 6.2).thd == 0.0
+
+
+def test_a_furnace_flickers_about_its_mean_and_a_larger_one_more():
+    kinds = {}
+    for mva in (0.02, 4.0):
+        system = system_with(ArcFurnace(at="feeder2/4km", mva=mva), outlets=OUTLETS[:3])
+        found = solved(system)
+        before_v = abs(complex(found.before_v[1]))
+        kinds[mva] = outlet_truth(found.solved.terms, 1, before_v, NOMINAL_V, 50.0, True)
+    assert kinds[0.02] is None
+    assert kinds[4.0] is not None and kinds[4.0].kind == "flicker"
+    cycles_v = [rms_v(system, "2", at_s) for at_s in np.arange(1.0, 9.0, 0.02)]
+    shorted = 1 + found.solved.terms.fundamental[0].changes[1]
+    assert np.mean(cycles_v) / before_v == pytest.approx((1 + abs(shorted)) / 2, rel=0.02)
+    assert np.std(cycles_v) / before_v == pytest.approx(0.15 * (1 - abs(shorted)), rel=0.3)
+
+
+def test_a_telegram_has_its_level_at_the_injector_and_its_bits_everywhere():
+    system = system_with(RippleControl(at="mv", hz=216.67, percent=2.0, bits="101", bit_s=0.5), at_s=0.0)
+    clean = system_with()
+    for box_id, nominal_v in (("4", 11_547.0), ("2", NOMINAL_V)):
+        outlet, other = system.voltages[box_id], clean.voltages[box_id]
+        levels = []
+        for bit in range(3):
+            t_s = moments(0.5 * bit + 0.01, 0.5 * bit + 0.49)
+            tone = outlet.volts(t_s) - other.volts(t_s)
+            levels.append(math.sqrt(np.mean(tone**2)) / nominal_v)
+        assert levels[1] == 0.0
+        assert levels[0] == pytest.approx(levels[2], rel=0.02)
+        assert levels[0] == pytest.approx(0.02, rel=0.02 if box_id == "4" else 0.2)
+
+
+def with_diesel() -> PowerNetwork:
+    generation = {"id": "diesel", "bus": "lv2", "rating_kva": 250.0, "kw": 60.0, "earthed": True}
+    return PowerNetwork(build(NetworkConfig, {**DOCUMENT, "generation": [generation]}, "with a diesel"))
+
+
+def test_an_island_goes_at_its_own_frequency_and_is_reclosed_out_of_phase():
+    cause = Islanding(at="feeder2", seconds=4.0, inertia_s=1.5, droop=0.04)
+    system = PowerSystem(with_diesel(), Grid(50.0), OUTLETS, scheduled=[(0.5, cause)])
+    outlet = system.voltages["2"]
+    settled_hz = (60.0 - 120.0) / 250.0 * 0.04 * 50
+    cycles = outlet.cycles(np.array([3.5, 4.0]))
+    assert (cycles[1] - cycles[0]) / 0.5 == pytest.approx(50 + settled_hz, abs=0.001)
+    gained = settled_hz * (4.0 - 0.12)  # less one time constant 2 H droop
+    across = outlet.cycles(np.array([4.49, 4.51])) - 50 * np.array([4.49, 4.51])
+    assert (across[1] - across[0] + 0.5) % 1 - 0.5 == pytest.approx((0.5 - gained) % 1 - 0.5, abs=0.02)
+    outside = (
+        system.voltages["1"].cycles(np.array([4.0]))[0] - system.voltages["1"].cycles(np.array([0.1]))[0]
+    )
+    assert outside == pytest.approx(3.9 * 50, abs=0.01)
+    dead = system_with()
+    with pytest.raises(ValueError, match="nothing generates"):
+        dead.check(replace(cause, at="feeder1"))
+
+
+def test_a_unit_that_trips_takes_everybody_along_at_the_textbook_rate():
+    model = replace(swing_model("island"), nominal_hz=50.0)
+    trip = UnitTrip(at="hv", mw=100.0)
+    system = PowerSystem(small_network(), Grid(50.0), OUTLETS, scheduled=[(1.0, trip)], model=model)
+    system.before(2.0)
+    rocof = np.diff(system.hz(np.array([1.0 + 1e-6, 1.02])))[0] / 0.02
+    assert rocof == pytest.approx(-100 / 1000 * 50 / (2 * model.inertia_s), rel=0.02)
+    cycles = [system.voltages[box_id].cycles(np.array([1.0, 6.0])) for box_id in "1234"]
+    assert [float(np.diff(each)[0]) for each in cycles] == pytest.approx([float(np.diff(cycles[0])[0])] * 4)
+    assert float(np.diff(cycles[0])[0]) < 5 * 49.9
+    with pytest.raises(ValueError, match="preset"):
+        system_with().check(trip)
+
+
+def test_every_cause_can_be_made_by_name_and_solved_with_its_usual_values():
+    places = {"tap_change": "t0", "lost_neutral": "lv2", "islanding": "feeder2", "ripple_control": "mv"}
+    model = swing_model("continental_50")
+    for name in CAUSES:
+        system = PowerSystem(with_diesel(), Grid(50.0), OUTLETS, model=model)
+        found = system.check(cause_of(name, places.get(name, "feeder2/3km"), {}), 1.0)
+        assert found.words and found.end_s >= found.terms.start_s >= 1.0
+    with pytest.raises(ValueError, match="capacitor_switching"):
+        cause_of("capacitor", "mv", {})
+    with pytest.raises(ValueError, match="want one of LG, LL, LLG, LLL"):
+        cause_of("fault", "mv", {"type": "LN"})
+    with pytest.raises(ValueError, match="want true or false"):
+        cause_of("fault", "mv", {"permanent": 1.0})

@@ -1,0 +1,117 @@
+"""The scenario `village`, and causes on demand through the control socket."""
+
+import json
+from itertools import takewhile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from opq_hil.box.box import Box
+from opq_hil.box.control import Control, truth_written
+from opq_hil.box.fleet import plan_fleet
+from opq_hil.box.host import BoxHost
+from opq_hil.mains.generator import Generator
+from opq_hil.mains.scenario import scenario_path
+from opq_hil.power_system.causes.catalogue import CAUSES
+from opq_hil.power_system.disturbance_truth import TruthFiles
+from opq_hil.power_system.power_scenario import load_power_scenario, power_system_of, schedule_of
+from opq_proto.errors import ConfigError
+
+
+@pytest.fixture(scope="module")
+def village():
+    return load_power_scenario(scenario_path("village"))
+
+
+def test_something_happens_each_minute_and_every_cause_within_half_an_hour(village):
+    planned = list(takewhile(lambda item: item[0] < 3600, schedule_of(village)))
+    minutes = [int(at_s // 60) for at_s, _ in planned]
+    assert minutes == list(range(60))
+    assert {cause.name for at_s, cause in planned if at_s < 1800} == set(CAUSES)
+    feeders = {power_system_of(village).feeder_of(box.at) for box in village.box}
+    assert len(village.box) == 12
+    assert feeders == {"feeder1", "feeder2", "feeder3"}
+
+
+def test_its_truth_has_the_classes_of_the_contract_and_is_the_same_twice(village, tmp_path):
+    texts = []
+    for name in ("a", "b"):
+        system = power_system_of(village, 7)
+        files = TruthFiles(tmp_path / name, system, 0)
+        system.before(1800.0)
+        files.close()
+        assert system.refused == []
+        texts.append((tmp_path / name / "truth.jsonl").read_bytes())
+    assert texts[0] == texts[1]
+    lines = [json.loads(line) for line in texts[0].splitlines()]
+    assert len(lines) == 30
+    kinds = {kind for line in lines for seen in line["boxes"].values() for kind in seen["class"].split("+")}
+    assert kinds >= {
+        "sag",
+        "swell",
+        "interruption",
+        "rapid_voltage_change",
+        "impulsive_transient",
+        "oscillatory_transient",
+        "harmonics",
+        "flicker",
+        "mains_signalling",
+        "phase_jump",
+        "frequency_deviation",
+    }
+    assert {line["scope"] for line in lines} >= {"local", "region", "wide_area", None}
+
+
+def test_a_cause_on_demand_comes_into_the_network_of_running_boxes(tmp_path):
+    fleet = plan_fleet(scenario="village", truth=tmp_path / "truth")
+    boxes = fleet.boxes()
+    host = BoxHost(boxes)
+    control = Control(host, tmp_path)
+    before = boxes[4].source.counts(0, 12_000)
+    request = {
+        "do": "event",
+        "cause": "fault",
+        "at": "feeder2/3.1km",
+        "values": {"type": "LLL", "clear_ms": 120},
+    }
+    answer = control.answer(json.dumps(request).encode())
+    assert answer["ok"] and answer["words"] == "LLL fault at feeder2/3.1km, cleared after 120 ms"
+    after = boxes[4].source.counts(12_000, 12_000)
+    first, second = (
+        np.sqrt(np.mean(part.astype(float).reshape(-1, 240) ** 2, axis=1)) for part in (before, after)
+    )
+    assert second.min() < 0.7 * first.min()
+    for wrong, words in (
+        ({"cause": "quake"}, "quake"),
+        ({"at": "feeder9/1km"}, "feeder9"),
+        ({"values": {"clear_s": 1.0}}, "clear_ms"),
+        ({"values": [1]}, "want a table"),
+        ({"box": "1"}, "unknown key 'box'"),
+    ):
+        refused = control.answer(json.dumps({**request, **wrong}).encode())
+        assert not refused["ok"] and words in refused["error"]
+    sag = control.answer(b'{"do": "event", "box": "1", "kind": "sag"}')
+    assert "hangs on a network" in sag["error"]
+    assert control.malformed == 6
+
+
+def test_boxes_without_a_network_have_no_causes_and_no_truth(tmp_path: Path):
+    host = BoxHost([Box("1", Generator())])
+    answer = Control(host, tmp_path).answer(b'{"do": "event", "cause": "fault", "at": "mv"}')
+    assert "no network" in answer["error"]
+    with pytest.raises(ConfigError, match="--truth"), truth_written(host, tmp_path):
+        pass
+    with pytest.raises(ConfigError, match="--truth"):
+        plan_fleet(scenario="lightning_dip", truth=tmp_path)
+
+
+def test_a_run_of_boxes_writes_its_truth_at_its_own_time(tmp_path):
+    fleet = plan_fleet(scenario="village", truth=tmp_path / "truth")
+    boxes = fleet.boxes()[:2]
+    host = BoxHost(boxes)
+    with truth_written(host, fleet.truth), host:
+        boxes[0].source.system.before(20.0)
+        start_ns = host.clock.start_ns
+    (line,) = [json.loads(text) for text in (tmp_path / "truth" / "truth.jsonl").read_text().splitlines()]
+    assert start_ns + 15 * 10**9 <= line["start_ns"] < start_ns + 15.03 * 10**9

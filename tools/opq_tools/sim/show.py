@@ -1,0 +1,44 @@
+"""`opq-tools sim show`: a scenario on a page: its network as a one-line diagram, what happens, and when.
+
+One command of its own, as all of `sim`; the drawing is `opq_hil.power_system.diagram`.
+"""
+
+import click
+
+from opq_hil.mains.scenario import scenario_path
+from opq_hil.power_system.diagram import one_line_diagram
+from opq_hil.power_system.power_scenario import PowerScenario, has_network, load_power_scenario, power_network
+from opq_proto.errors import ConfigError
+
+
+@click.command("show")
+@click.argument("scenario", metavar="F")
+def command(scenario: str) -> None:
+    """Draw the network of a scenario file, or of a shipped one by its name, with its Boxes.
+
+    Example: opq-tools sim show village
+    """
+    path = scenario_path(scenario)
+    if not has_network(path):
+        raise ConfigError(f"{path.name} has no network to draw; try village")
+    told = load_power_scenario(path)
+    click.echo(told.title or path.stem)
+    marks: dict[str, list[str]] = {}
+    for box in told.box:
+        marks.setdefault(box.at, []).append(f"Box {box.id} on {box.phase}")
+    click.echo(one_line_diagram(power_network(told), marks), nl=False)
+    for line in happenings(told):
+        click.echo(line)
+
+
+def happenings(told: PowerScenario) -> list[str]:
+    """What happens in a scenario, a line each, in time order; what is random last."""
+    lines = []
+    for each in sorted(told.cause, key=lambda cause: cause.at_s):
+        again = f", then every {each.every_s:g} s" if each.every_s else ""
+        lines.append(f"{each.at_s:7g} s  {each.kind} at {each.at}{again}")
+    for process in told.process:
+        low, high = process.hours
+        when = "" if (low, high) == (0.0, 24.0) else f", from {low:g} to {high:g} o'clock"
+        lines.append(f"{process.per_hour:7g} /h {process.kind} at {' or '.join(process.at)}{when}")
+    return lines

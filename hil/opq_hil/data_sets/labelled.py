@@ -21,7 +21,7 @@ from opq_hil.mains.wave import Harmonic, Wave
 RATE_HZ = 12_000
 NOMINAL_V = {50: 230.0, 60: 120.0}
 FULL_SCALE = 5.0
-"""Of nominal, peak: 1.75 of a swell and 1.5 of an impulse together are not clipped."""
+"""Of nominal, peak: 1.75 of a swell and 1.0 of an impulse together (3.9) are not clipped."""
 SHORTEST_S = 0.3
 """Where neither of two disturbances has a length, the second comes within so long."""
 START_NS, EVERY_NS = 1_735_689_600 * 10**9, 200 * 10**9

@@ -3,16 +3,19 @@
 import json
 import sys
 import time
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
 from opq_hil.backends.backend import BACKENDS, BackendError, backend
 from opq_hil.backends.firmware import BOARDS, board_firmware
-from opq_hil.gateway_faults.runner import Document, line, tally
-from opq_hil.gateway_faults.runner import play_all as play_schedules
+from opq_hil.cloud_faults import runner as cloud_faults
+from opq_hil.gateway_faults import runner as gateway_faults
+from opq_hil.gateway_faults.runner import Document
 from opq_hil.suites.catalogue import SCENARIOS, chosen, play_all
 from opq_hil.suites.comparison import compare, read_kept
 from opq_hil.suites.digests import digest_document, digest_text, firmware_identity, read_digests
@@ -22,8 +25,31 @@ from opq_hil.suites.scenario import ScenarioVerdict
 from opq_hil.suites.updates import BOARD
 from opq_tools.built_firmware import firmware_for
 
-GATEWAY_FAULTS = "gateway-faults"
-SHOWS = "Faults by seed at a real gateway: each sample in ring or gap, each Measurement stored once."
+
+@dataclass(frozen=True, slots=True)
+class SeededFaults:
+    """Schedules of faults by seed, played without firmware."""
+
+    shows: str
+    play_all: Callable[[Sequence[int], Path, Callable[[Document], None]], list[Document]]
+    tally: Callable[[Sequence[Document]], dict[str, Any]]
+    line: Callable[[Document], str]
+
+
+FAULTS = {
+    "gateway-faults": SeededFaults(
+        "Faults by seed at a real gateway: each sample in ring or gap, each Measurement stored once.",
+        gateway_faults.play_all,
+        gateway_faults.tally,
+        gateway_faults.line,
+    ),
+    "cloud-faults": SeededFaults(
+        "Faults by seed at a real cloud: each Measurement stored or held, each dip one incident.",
+        cloud_faults.play_all,
+        cloud_faults.tally,
+        cloud_faults.line,
+    ),
+}
 
 
 @click.group("hil", context_settings={"help_option_names": ["-h", "--help"]})
@@ -46,13 +72,17 @@ def list_scenarios(as_json: bool) -> None:
             {"name": name, "suite": scenario.suite, "soak": scenario.soak, "shows": scenario.line}
             for name, scenario in SCENARIOS.items()
         ]
-        rows.append({"name": GATEWAY_FAULTS, "suite": "", "soak": True, "shows": SHOWS})
+        rows += [
+            {"name": name, "suite": "", "soak": True, "shows": faults.shows}
+            for name, faults in FAULTS.items()
+        ]
         click.echo(json.dumps(rows, indent=1))
         return
     for name, scenario in SCENARIOS.items():
         kind = f"{scenario.suite}{' soak' if scenario.soak else ''}"
         click.echo(f"{name:<20} {kind:<7} {scenario.line}")
-    click.echo(f"{GATEWAY_FAULTS:<20} {'':<7} {SHOWS}")
+    for name, faults in FAULTS.items():
+        click.echo(f"{name:<20} {'':<7} {faults.shows}")
 
 
 @command.command("run")
@@ -88,8 +118,10 @@ def list_scenarios(as_json: bool) -> None:
     metavar="FILE",
     help="Play them and hold them to this file, e.g. hil/digests/qemu.json.",
 )
-@click.option("--seeds", type=click.IntRange(1), help="gateway-faults: so many schedules.  [default: 12]")
-@click.option("--first", type=click.IntRange(0), help="gateway-faults: from this seed on.  [default: 1]")
+@click.option(
+    "--seeds", type=click.IntRange(1), help="gateway-faults, cloud-faults: so many schedules.  [default: 12]"
+)
+@click.option("--first", type=click.IntRange(0), help="The same two: from this seed on.  [default: 1]")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @click.argument("names", metavar="[SCENARIO]...", nargs=-1)
 def run(
@@ -110,19 +142,19 @@ def run(
     """Play scenarios; without names all but the soaks. Exit code 1 when one failed.
 
     With --digests or --keep-digests the names are those of the short worlds (hil/README.md).
-    `gateway-faults`, alone, plays schedules of faults at a real gateway and cloud, without firmware.
+    `gateway-faults` and `cloud-faults`, each alone, play schedules of faults at a real gateway or cloud,
+    without firmware.
 
     Example: opq-tools hil run --backend board --port /dev/ttyUSB0 live_commands
     """
-    if GATEWAY_FAULTS in names:
+    if seeded := [name for name in names if name in FAULTS]:
         if len(names) > 1:
-            raise click.UsageError(f"{GATEWAY_FAULTS} is played alone")
+            raise click.UsageError(f"{seeded[0]} is played alone")
         folder = _made(out or _dated())
-        sys.exit(
-            0 if _play_gateway_faults(seeds or 12, 1 if first is None else first, folder, as_json) else 1
-        )
+        all_well = _play_faults(seeded[0], seeds or 12, 1 if first is None else first, folder, as_json)
+        sys.exit(0 if all_well else 1)
     if seeds is not None or first is not None:
-        raise click.UsageError(f"--seeds and --first are of {GATEWAY_FAULTS}")
+        raise click.UsageError(f"--seeds and --first are of {' and '.join(FAULTS)}")
     by_digest = keep_digests is not None or digests is not None
     if by_digest and (backend_name == "board" or suite or soak):
         raise click.UsageError("digests are of runs in an emulator; neither board nor --suite nor --soak")
@@ -216,23 +248,22 @@ def _short(value: float | int | str) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _play_gateway_faults(seeds: int, first: int, folder: Path, as_json: bool) -> bool:
+def _play_faults(name: str, seeds: int, first: int, folder: Path, as_json: bool) -> bool:
     """Play `seeds` schedules from seed `first` on; True when all is accounted for."""
     begin_s = time.monotonic()
-    documents = play_schedules(range(first, first + seeds), folder, _told)
-    all_of_it = {**tally(documents), "elapsed_s": round(time.monotonic() - begin_s, 1)}
+    faults = FAULTS[name]
+    documents = faults.play_all(
+        range(first, first + seeds), folder, lambda document: click.echo(faults.line(document), err=True)
+    )
+    all_of_it = {**faults.tally(documents), "elapsed_s": round(time.monotonic() - begin_s, 1)}
     if as_json:
         click.echo(json.dumps({"tally": all_of_it, "schedules": documents}, indent=1))
-    for name, value in all_of_it.items():
-        click.echo(f"{name:<16} {value}", err=True)
+    for key, value in all_of_it.items():
+        click.echo(f"{key:<16} {value}", err=True)
     failed = all_of_it["failed_seeds"]
     if failed:
-        again = f"opq-tools hil run {GATEWAY_FAULTS} --seeds 1 --first {failed[0]}"
+        again = f"opq-tools hil run {name} --seeds 1 --first {failed[0]}"
         click.echo(
             f"{len(failed)} of {seeds} failed; what they left is in {folder}. Again: {again}", err=True
         )
     return not failed
-
-
-def _told(document: Document) -> None:
-    click.echo(line(document), err=True)

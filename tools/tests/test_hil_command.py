@@ -19,13 +19,14 @@ def hil(*arguments: str | Path) -> Result:
 
 def test_the_list_as_json_is_one_document_with_every_scenario() -> None:
     rows = json.loads(hil("list", "--json").stdout)
-    assert [row["name"] for row in rows] == [*SCENARIOS, "gateway-faults"]
+    assert [row["name"] for row in rows] == [*SCENARIOS, "gateway-faults", "cloud-faults"]
     assert all(row["suite"] in "AB" and row["shows"] for row in rows)
 
 
-def test_the_faults_at_a_gateway_are_played_alone_and_their_options_are_theirs() -> None:
+def test_faults_by_seed_are_played_alone_and_their_options_are_theirs() -> None:
     assert "played alone" in hil("run", "gateway-faults", "cold_start").output
-    assert "are of gateway-faults" in hil("run", "cold_start", "--seeds", "3").output
+    assert "played alone" in hil("run", "cold_start", "cloud-faults").output
+    assert "are of gateway-faults and cloud-faults" in hil("run", "cold_start", "--seeds", "3").output
 
 
 def test_a_scenario_that_is_none_is_answered_with_those_there_are() -> None:

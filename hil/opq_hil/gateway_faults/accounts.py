@@ -71,7 +71,7 @@ def samples(
     if lost.any():
         account.problems.append(
             f"Box {box_id}: {np.count_nonzero(lost)} samples are neither in the ring nor in a recorded gap: "
-            f"{_shown(f'{first}..{end - 1}' for first, end in runs(lost))}"
+            f"{shown(f'{first}..{end - 1}' for first, end in runs(lost))}"
         )
     return account
 
@@ -106,17 +106,17 @@ def once(stored: Sequence[Measurement], heard: Mapping[tuple[str, int], Measurem
     numbers = Counter((each.box_id, each.sequence) for each in stored if each.sequence is not None)
     doubled = [key for key, count in numbers.items() if count > 1]
     if doubled:
-        problems.append(f"{len(doubled)} Measurements are stored twice: {_shown(map(str, doubled))}")
+        problems.append(f"{len(doubled)} Measurements are stored twice: {shown(map(str, doubled))}")
     missing = sorted(key for key in heard if key not in numbers)
     if missing:
-        problems.append(f"{len(missing)} Measurements were heard and not stored: {_shown(map(str, missing))}")
+        problems.append(f"{len(missing)} Measurements were heard and not stored: {shown(map(str, missing))}")
     other = []
     for each in stored:
         first = heard.get((each.box_id, each.sequence or 0))
         if first is not None and (first.start_ns, first.end_ns) != (each.start_ns, each.end_ns):
             other.append((each.box_id, each.sequence))
     if other:
-        problems.append(f"{len(other)} Measurements are stored with another time: {_shown(map(str, other))}")
+        problems.append(f"{len(other)} Measurements are stored with another time: {shown(map(str, other))}")
     return problems
 
 
@@ -125,7 +125,7 @@ def kept_promise(stored: Sequence[Measurement], queued: Iterable[tuple[str, int]
     there = {(each.box_id, each.sequence) for each in stored}
     lost = sorted(set(queued) - there)
     return (
-        [f"{len(lost)} Measurements were queued and are not stored: {_shown(map(str, lost))}"] if lost else []
+        [f"{len(lost)} Measurements were queued and are not stored: {shown(map(str, lost))}"] if lost else []
     )
 
 
@@ -136,7 +136,7 @@ def overlaps(box_id: str, stored: Sequence[Measurement], slack_ns: int) -> list[
     for before, after in pairwise(windows):
         if before[1] - after[0] > slack_ns:
             off.append(f"{(before[1] - after[0]) / 1e6:.3f} ms at {after[0]}")
-    return [f"Box {box_id}: {len(off)} windows overlap: {_shown(off)}"] if off else []
+    return [f"Box {box_id}: {len(off)} windows overlap: {shown(off)}"] if off else []
 
 
 def jumps(blocks: Sequence[SampleBlock]) -> int:
@@ -177,8 +177,8 @@ def unmeasured(
     if not bare:
         return []
     total_s = sum(end - start for start, end in bare) / 1e9
-    shown = _shown(f"{(end - start) / 1e9:.2f} s from {start}" for start, end in bare)
-    return [f"Box {box_id}: {total_s:.2f} s in the ring were never measured: {shown}"]
+    spans = shown(f"{(end - start) / 1e9:.2f} s from {start}" for start, end in bare)
+    return [f"Box {box_id}: {total_s:.2f} s in the ring were never measured: {spans}"]
 
 
 def holes(stored: Sequence[Measurement]) -> int:
@@ -213,7 +213,8 @@ def _spans(blocks: Sequence[SampleBlock], join_ns: int = 1_000_000) -> list[tupl
     return spans
 
 
-def _shown(things: Iterable[str]) -> str:
+def shown(things: Iterable[str]) -> str:
+    """The first few, and how many more there are."""
     named = list(things)
     more = f" and {len(named) - SHOWN} more" if len(named) > SHOWN else ""
     return ", ".join(named[:SHOWN]) + more

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import tomli_w
@@ -34,6 +34,24 @@ def free_offset(number: int, count: int = 2) -> list[int]:
         if len(found) == count:
             return found
     raise PortBusyError("no free ports for a world of brokers; end what listens on 127.0.0.1")
+
+
+def held_ports(offsets: Iterable[int]) -> contextlib.ExitStack:
+    """Every default port at these offsets, kept from other worlds until it is closed.
+
+    Bound and not listening, with SO_REUSEADDR: who listens there with the same option, as all of ours do,
+    still can; `free_offset` passes it over.
+
+    Raises:
+        OSError: somebody took one meanwhile.
+    """
+    with contextlib.ExitStack() as holding:
+        for offset in offsets:
+            for port in ports.PORTS.values():
+                held = holding.enter_context(socket.socket())
+                held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                held.bind(("127.0.0.1", port + offset))
+        return holding.pop_all()
 
 
 def _free(wanted: list[int]) -> bool:

@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,19 @@ from opq_hil.gateway_faults.schedule import draw
 from opq_hil.gateway_faults.world import BOX_IDS
 
 Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SeededWorld:
+    """A kind of world that lives through schedules by seed."""
+
+    module: str
+    """`python -m MODULE SEED FOLDER PARENT_PID [--mounted]` prints a verdict."""
+    drawn: Callable[[int], Document]
+    """The schedule of a seed."""
+
+
+GATEWAY = SeededWorld("opq_hil.gateway_faults", lambda seed: draw(seed, BOX_IDS).document())
 SIDE_BY_SIDE = 2
 """A world takes 0.4 of a core; late threads on a busy machine would be faults that nobody drew."""
 LIMIT_S = 900.0
@@ -37,6 +51,7 @@ def play_all(
     folder: Path,
     told: Callable[[Document], None] = lambda _: None,
     side_by_side: int = SIDE_BY_SIDE,
+    kind: SeededWorld = GATEWAY,
 ) -> list[Document]:
     """Live through the schedules of `seeds`; `told` is called as each ends, one call at a time.
 
@@ -51,9 +66,9 @@ def play_all(
         place = folder / f"seed{seed}"
         shutil.rmtree(place, ignore_errors=True)  # of an earlier run of this seed
         place.mkdir(parents=True)
-        with _started(seed, place, mounted) as world:
+        with _started(kind, seed, place, mounted) as world:
             running.add(world)
-            document = _ended(world, seed)
+            document = _ended(kind, world, seed)
             running.discard(world)
         if document["ok"]:
             shutil.rmtree(place)
@@ -75,8 +90,8 @@ def play_all(
             raise
 
 
-def _started(seed: int, folder: Path, mounted: bool) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "opq_hil.gateway_faults", str(seed), str(folder), str(os.getpid())]
+def _started(kind: SeededWorld, seed: int, folder: Path, mounted: bool) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", kind.module, str(seed), str(folder), str(os.getpid())]
     if mounted:
         command = [*OWN_MOUNTS, *command, "--mounted"]
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -90,7 +105,7 @@ def _started(seed: int, folder: Path, mounted: bool) -> "subprocess.Popen[str]":
     )
 
 
-def _ended(world: "subprocess.Popen[str]", seed: int) -> Document:
+def _ended(kind: SeededWorld, world: "subprocess.Popen[str]", seed: int) -> Document:
     try:
         out, errors = world.communicate(timeout=LIMIT_S)
     except subprocess.TimeoutExpired:
@@ -101,8 +116,12 @@ def _ended(world: "subprocess.Popen[str]", seed: int) -> Document:
         document: Document = json.loads(out)
     except ValueError:
         last = (errors.strip().splitlines() or ["no word"])[-1]
-        drawn = draw(seed, BOX_IDS).document()
-        return {**drawn, "ok": False, "problems": [f"the world itself failed: {last}"], "figures": {}}
+        return {
+            **kind.drawn(seed),
+            "ok": False,
+            "problems": [f"the world itself failed: {last}"],
+            "figures": {},
+        }
     return document
 
 

@@ -1,0 +1,17 @@
+"""`python -m opq_hil.cloud_faults SEED FOLDER PARENT_PID [--mounted]`: a schedule; its verdict as JSON."""
+
+import json
+import sys
+from pathlib import Path
+
+from opq_hil.cloud_faults.schedule import draw
+from opq_hil.cloud_faults.verdict import play
+from opq_hil.gateway_faults.child import end_with
+from opq_proto import log
+
+if __name__ == "__main__":
+    end_with(int(sys.argv[3]))
+    log.configure("cloud-faults")
+    verdict = play(draw(int(sys.argv[1])), Path(sys.argv[2]), "--mounted" in sys.argv[4:])
+    print(json.dumps(verdict.document()))
+    sys.exit(0 if verdict.ok else 1)

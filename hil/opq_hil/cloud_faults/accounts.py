@@ -1,0 +1,133 @@
+"""Accounts: every Measurement that was made, and every dip of the mains, is where it belongs. Pure.
+
+Measurements: in the store once, or still held by their Box; nothing is in the store that was never made.
+Dips: one incident each, with the Boxes that saw it; of a Box that is not in it some event has the reason.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from opq_hil.cloud_faults.stored_rows import StoredEvent
+from opq_hil.gateway_faults.accounts import shown
+from opq_hil.score.matching import match_incidents
+from opq_hil.score.records import FAMILIES, FoundIncident, TrueDisturbance
+
+
+@dataclass(frozen=True, slots=True)
+class HeldNumbers:
+    """What a Box says of its Measurements: it made [first, next), and still holds those from `floor` on."""
+
+    first: int
+    floor: int
+    next: int
+
+
+def measurements(
+    box_id: str, held: HeldNumbers, stored: Iterable[int], elsewhere: Iterable[int] = ()
+) -> list[str]:
+    """What is wrong with one Box's Measurements.
+
+    Args:
+        stored: sequences in the store, as often as they are there.
+        elsewhere: those in the store of another Makai.
+    """
+    counts = Counter(stored)
+    others = set(elsewhere)
+    problems = []
+    released = [number for number in range(held.first, held.floor) if number not in counts]
+    lost = [number for number in released if number not in others]
+    for what, numbers in (
+        ("were acknowledged and are in no store", lost),
+        ("were acknowledged and are in the other Makai's store alone", sorted(set(released) - set(lost))),
+        ("are stored twice", [number for number, count in counts.items() if count > 1]),
+        (
+            "are stored and were never made",
+            [number for number in counts if not held.first <= number < held.next],
+        ),
+    ):
+        if numbers:
+            problems.append(
+                f"Box {box_id}: {len(numbers)} Measurements {what}: {shown(map(str, sorted(numbers)))}"
+            )
+    return problems
+
+
+@dataclass(slots=True)
+class DipAccount:
+    """Of all dips of a run."""
+
+    found: int = 0
+    """Dips with one incident of all Boxes that saw it."""
+    excused: int = 0
+    """Dips of which a Box is missing, with the reason."""
+    problems: list[str] = field(default_factory=list)
+
+
+def dips(
+    truth: Sequence[TrueDisturbance], incidents: Sequence[FoundIncident], events: Sequence[StoredEvent]
+) -> DipAccount:
+    """Hold incidents to the true dips."""
+    account = DipAccount()
+    match = match_incidents(truth, incidents)
+    for dip, places in zip(truth, match.of_truth, strict=True):
+        own = [incidents[place] for place in places]
+        problems = _wrong_with(dip, own, events)
+        absent = set(dip.boxes) - {box_id for each in own for box_id in each.boxes}
+        account.problems += problems
+        if not problems:
+            account.excused += bool(absent)
+            account.found += not absent
+    for incident, places in zip(incidents, match.of_found, strict=True):
+        boxes = ", ".join(sorted(incident.boxes, key=int))
+        if not places:
+            account.problems.append(
+                f"incident {incident.number} ({incident.kind}, Boxes {boxes}): there was none"
+            )
+        elif len(places) > 1:
+            joined = ", ".join(truth[place].number for place in places)
+            account.problems.append(f"incident {incident.number} (Boxes {boxes}): joins dips {joined}")
+    return account
+
+
+def _wrong_with(
+    dip: TrueDisturbance, own: Sequence[FoundIncident], events: Sequence[StoredEvent]
+) -> list[str]:
+    problems = []
+    seen = {box_id for each in own for box_id in each.boxes}
+    span = next(iter(dip.boxes.values()))
+    about = [event for event in events if event.start_ns < span.end_ns and span.start_ns < event.end_ns]
+    if not about:
+        problems.append(f"dip {dip.number}: no event was opened")
+    else:
+        absent = sorted(set(dip.boxes) - seen, key=int)
+        late = [box_id for box_id in absent if any(box_id in event.late for event in about)]
+        if late:
+            problems.append(
+                f"dip {dip.number}: waveforms of Boxes {', '.join(late)} came when their event was over "
+                "and were never analysed"
+            )
+        without = [
+            box_id
+            for box_id in absent
+            if box_id not in late and not any(box_id in event.missing for event in about)
+        ]
+        if without:
+            told = "; ".join(map(_of_event, about))
+            problems.append(
+                f"dip {dip.number}: Boxes {', '.join(without)} saw it and are in no incident ({told})"
+            )
+    if len(own) > 1:
+        problems.append(f"dip {dip.number}: split in {len(own)} incidents")
+    extra = sorted(seen - set(dip.boxes), key=int)
+    if extra:
+        problems.append(f"dip {dip.number}: Boxes {', '.join(extra)} did not see it and are in its incident")
+    kinds = sorted({part for each in own for part in each.kind.split("+")} - {"sag"})
+    if kinds := [kind for kind in kinds if FAMILIES.get(kind) != "sag"]:
+        problems.append(f"dip {dip.number}: is called {', '.join(kinds)}")
+    return problems
+
+
+def _of_event(event: StoredEvent) -> str:
+    state = "analysed" if event.analysed else "finished" if event.finished else "open"
+    return f"event {event.event_id} {state}, received {', '.join(sorted(event.received, key=int)) or 'none'}"

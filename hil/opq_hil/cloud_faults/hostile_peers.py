@@ -1,0 +1,249 @@
+"""Peers that no cloud should have: garbage, strangers, borrowed ids, and a wire that repeats and reorders.
+
+    triggering broker's backend --> HostilePeers --CURVE, its own or another's key--> brokers
+
+They speak to the brokers directly. A copy of a Box's frames comes under the Box's own key, so the cloud
+cannot know it from the Box: it must store each number once. All else it must refuse.
+"""
+
+import random
+import threading
+import time
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Final
+
+import zmq
+
+from opq_gateway.uplink.connection import Endpoints
+from opq_proto.errors import FrameError
+from opq_proto.keys import KeyPair
+from opq_proto.messages import Measurement, Metric
+from opq_proto.wire import measurement_from_wire, measurement_to_wire, topic
+
+POLL_MS: Final = 20
+HELD_BACK: Final = 6
+"""So many frames are kept and sent in another order."""
+VOLLEY: Final = 4
+"""Bad messages of each kind per turn: some two hundred a second."""
+FORGED_AHEAD: Final = 500
+"""A forged number is so far above the newest: nobody else comes to it."""
+LONGEST_BYTES: Final = 3000
+
+Socket = zmq.Socket[bytes]
+
+
+@dataclass(slots=True)
+class PeerSockets:
+    """One peer's three connections, as a Box has them; it wants to hear everybody's commands."""
+
+    measurements: Socket
+    command: Socket
+    answers: Socket
+
+    def close(self) -> None:
+        for socket in (self.measurements, self.command, self.answers):
+            socket.close(0)
+
+
+@dataclass(slots=True)
+class HostileWishes:
+    """What goes on now; set from any thread."""
+
+    garbage: bool = False
+    unknown_key: bool = False
+    borrowed_id: str | None = None
+    repeated: tuple[str, KeyPair] | None = None
+    """The Box whose frames come again, in another order."""
+
+
+@dataclass(slots=True)
+class _Role:
+    """Sockets of one kind of peer, open while it is wanted."""
+
+    key: KeyPair | None = None
+    sockets: PeerSockets | None = None
+    held_back: list[list[bytes]] = field(default_factory=list)
+
+
+class HostilePeers:
+    """For the `with` block, in a thread of its own.
+
+    Attributes:
+        sent: bad messages and copies, by kind of peer.
+        overheard: commands that reached a peer and were for somebody else.
+    """
+
+    def __init__(
+        self, backend: str, brokers: Endpoints, server_key: bytes, own: KeyPair, own_id: str, seed: int
+    ) -> None:
+        """`own`: an admitted key, of the Box `own_id`, whose every message is bad."""
+        self.wishes = HostileWishes()
+        self.sent = {"garbage": 0, "unknown_key": 0, "borrowed_id": 0, "repeated": 0}
+        self.overheard = 0
+        self._backend, self._brokers, self._server_key = backend, brokers, server_key
+        self._own, self._own_id = own, own_id
+        self._stranger = KeyPair(*zmq.curve_keypair())
+        self._chance = random.Random(seed)
+        self._newest: dict[str, Measurement] = {}
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="hostile", daemon=True)
+
+    def __enter__(self) -> "HostilePeers":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        self._context: zmq.Context[Socket] = zmq.Context()
+        heard = self._context.socket(zmq.SUB)
+        heard.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
+        heard.subscribe(b"")
+        heard.connect(self._backend)
+        roles = {name: _Role() for name in self.sent}
+        turn_s = 0.0
+        while not self._stop.is_set():
+            wishes = self.wishes
+            wanted = {
+                "garbage": self._own if wishes.garbage else None,
+                "unknown_key": self._stranger if wishes.unknown_key else None,
+                "borrowed_id": self._own if wishes.borrowed_id else None,
+                "repeated": wishes.repeated[1] if wishes.repeated else None,
+            }
+            for name, role in roles.items():
+                self._connect(name, role, wanted[name])
+            if heard.poll(POLL_MS):
+                self._hear(heard.recv_multipart(), roles["repeated"], wishes)
+            if time.monotonic() - turn_s >= POLL_MS / 1000:
+                turn_s = time.monotonic()
+                self._volleys(roles, wishes)
+        for role in roles.values():
+            if role.sockets is not None:
+                role.sockets.close()
+        heard.close(0)
+        self._context.term()
+
+    def _connect(self, name: str, role: _Role, key: KeyPair | None) -> None:
+        if role.key is key:
+            return
+        if role.sockets is not None:
+            role.sockets.close()
+            role.held_back.clear()
+        role.key = key
+        role.sockets = None if key is None else self._opened(key)
+        if role.sockets is not None and name == "garbage":
+            self._send(name, role.sockets, [topic(self._own_id), self._lie()])
+
+    def _opened(self, pair: KeyPair) -> PeerSockets:
+        brokers, made = self._brokers, []
+        for kind, endpoint in (
+            (zmq.PUB, brokers.trigger),
+            (zmq.SUB, brokers.command),
+            (zmq.PUSH, brokers.response),
+        ):
+            socket = self._context.socket(kind)
+            socket.curve_serverkey = self._server_key
+            socket.curve_publickey = pair.public
+            socket.curve_secretkey = pair.secret or b""
+            if kind == zmq.SUB:
+                socket.subscribe(b"")
+            socket.connect(endpoint)
+            made.append(socket)
+        return PeerSockets(*made)
+
+    def _hear(self, frames: list[bytes], role: _Role, wishes: HostileWishes) -> None:
+        """A Measurement that the broker passes on: known from now on, and held back for another order."""
+        try:
+            measurement = measurement_from_wire(frames[-1])
+        except FrameError:
+            return
+        before = self._newest.get(measurement.box_id)
+        fresh = before is None or (measurement.sequence or 0) > (before.sequence or 0)
+        if fresh:
+            self._newest[measurement.box_id] = measurement
+        if role.sockets is None or wishes.repeated is None or measurement.box_id != wishes.repeated[0]:
+            return
+        if fresh:  # else it may be our own copy
+            role.held_back.append(frames)
+        if len(role.held_back) >= HELD_BACK:
+            self._chance.shuffle(role.held_back)
+            for each in role.held_back:
+                self._send("repeated", role.sockets, each)
+            role.held_back.clear()
+
+    def _volleys(self, roles: dict[str, _Role], wishes: HostileWishes) -> None:
+        for name, role in roles.items():
+            sockets = role.sockets
+            if sockets is None:
+                continue
+            while sockets.command.poll(0):
+                told = sockets.command.recv_multipart()
+                mine = {self._own_id.encode(), wishes.repeated[0].encode() if wishes.repeated else b""}
+                self.overheard += told[0] not in mine
+            if name == "repeated":
+                continue
+            for _ in range(VOLLEY):
+                if name == "garbage":
+                    self._send(name, sockets, self._garbage())
+                    self._answer(name, sockets, self._garbage())
+                else:
+                    whose = wishes.borrowed_id if name == "borrowed_id" else None
+                    for frames in self._forged(whose):
+                        self._send(name, sockets, frames)
+
+    def _garbage(self) -> list[bytes]:
+        """Noise, too few frames, a Measurement cut in half, another topic, an identity that is none."""
+        chance = self._chance
+        noise = chance.randbytes(chance.randint(0, LONGEST_BYTES))
+        half = self._lie()[: chance.randint(0, 20)]
+        return chance.choice(
+            (
+                [noise],
+                [topic(self._own_id)],
+                [topic(self._own_id), noise],
+                [topic(self._own_id), half],
+                [noise, self._lie()],
+                [b"data_%s_" % noise[:8].hex().encode(), noise],
+                [b"data_a_b", half, noise, b""],
+                [b"\xff\xfe", b""],
+            )
+        )
+
+    def _lie(self) -> bytes:
+        """A dip that nobody else sees."""
+        now_ms = time.time_ns() // 1_000_000
+        return measurement_to_wire(
+            Measurement(self._own_id, now_ms, {"rms": Metric(0.0, 0.0, 0.0)}, sequence=now_ms)
+        )
+
+    def _forged(self, whose: str | None) -> list[list[bytes]]:
+        """Measurements of Boxes that are not ours, with the next numbers: a dip to nothing."""
+        found = []
+        for box_id, newest in list(self._newest.items()):
+            if whose in (None, box_id) and newest.sequence is not None:
+                forged = Measurement(
+                    box_id,
+                    newest.timestamp_ms,
+                    {"rms": Metric(1.0, 1.0, 1.0)},
+                    newest.start_ns,
+                    newest.end_ns,
+                    sequence=newest.sequence + FORGED_AHEAD,
+                )
+                found.append([topic(box_id), measurement_to_wire(forged)])
+        return found
+
+    def _send(self, name: str, sockets: PeerSockets, frames: list[bytes]) -> None:
+        sockets.measurements.send_multipart(frames)  # a PUB never waits
+        self.sent[name] += 1
+
+    def _answer(self, name: str, sockets: PeerSockets, frames: list[bytes]) -> None:
+        try:
+            sockets.answers.send_multipart(frames, zmq.NOBLOCK)
+            self.sent[name] += 1
+        except zmq.Again:
+            pass  # the broker is away

@@ -1,0 +1,60 @@
+"""Runner: schedules by seed, each in a process of its own, a few side by side; a tally of all."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from opq_hil.cloud_faults.known_defects import KNOWN_DEFECTS, KnownDefect, seen_of
+from opq_hil.cloud_faults.schedule import draw
+from opq_hil.gateway_faults import runner
+from opq_hil.gateway_faults.runner import Document, SeededWorld
+
+CLOUD: Final = SeededWorld("opq_hil.cloud_faults", lambda seed: {**draw(seed).document(), "known": {}})
+ADDED: Final = (
+    "made", "stored", "held", "backfilled", "dips", "dips_found", "dips_excused", "events", "incidents",
+    "hostile_frames", "ended_by_themselves",
+)  # fmt: skip
+
+
+def play_all(
+    seeds: Sequence[int],
+    folder: Path,
+    told: Callable[[Document], None] = lambda _: None,
+    side_by_side: int = runner.SIDE_BY_SIDE,
+) -> list[Document]:
+    """Live through the schedules of `seeds`, as `gateway_faults.runner.play_all` does."""
+    return runner.play_all(seeds, folder, told, side_by_side, CLOUD)
+
+
+def tally(documents: Sequence[Document], table: Sequence[KnownDefect] = KNOWN_DEFECTS) -> dict[str, Any]:
+    """All schedules together."""
+    faults = Counter(fault["kind"] for document in documents for fault in document["faults"])
+    totals = {name: sum(int(each["figures"].get(name, 0)) for each in documents) for name in ADDED}
+    played = [({fault["kind"] for fault in each["faults"]}, each["known"]) for each in documents]
+    return {
+        "schedules": len(documents),
+        "failed_seeds": [document["seed"] for document in documents if not document["ok"]],
+        "known_defects": seen_of(played, table),
+        "faults": dict(sorted(faults.items())),
+        **totals,
+        "wall_s": round(sum(float(each["figures"].get("wall_s", 0.0)) for each in documents), 1),
+    }
+
+
+def line(document: Document) -> str:
+    """One schedule in a line; below it what is known to go wrong and did, and what failed."""
+    figures = document["figures"]
+    kinds = ", ".join(fault["kind"] for fault in document["faults"])
+    text = (
+        f"{'ok' if document['ok'] else 'FAILED':<6} seed {document['seed']:<5} "
+        f"{figures.get('stored', 0)} + {figures.get('held', 0)} of {figures.get('made', 0)} Measurements "
+        f"stored + held, {figures.get('dips_found', 0)} + {figures.get('dips_excused', 0)} of "
+        f"{figures.get('dips', 0)} dips found + excused, {figures.get('wall_s', 0)} s: {kinds}"
+    )
+    known = [
+        f"       known, {name}: {problem}"
+        for name, problems in document["known"].items()
+        for problem in problems
+    ]
+    return "\n".join([text, *known, *(f"       {problem}" for problem in document["problems"])])

@@ -1,0 +1,70 @@
+"""StoreLock: the cloud's database held by somebody else: all the time (locked), or again and again (slow).
+
+Another process's write transaction, as a backup that hangs would hold it: readers go on, writers wait as long
+as `opq_proto.sqlite_file.BUSY_S` lets them.
+"""
+
+import contextlib
+import sqlite3
+import threading
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+HELD_S: Final = 0.4
+FREE_S: Final = 0.1
+"""A slow database is somebody else's for so long, then everybody's for so long."""
+WAIT_S: Final = 5.0
+TICK_S: Final = 0.01
+
+
+class StoreLock:
+    """For the `with` block; `locked` and `slow` are set from any thread.
+
+    Attributes:
+        held_s: how long it was held in all.
+        refused: times that it could not be had.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.locked = self.slow = False
+        self.held_s = 0.0
+        self.refused = 0
+        self._path = path
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="store-lock", daemon=True)
+
+    def __enter__(self) -> "StoreLock":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stop.wait(TICK_S):
+            if self.locked or self.slow:
+                self._hold()
+
+    def _hold(self) -> None:
+        """While it is locked; of a slow one for HELD_S."""
+        database = f"file:{self._path}?mode=rw"
+        try:
+            with contextlib.closing(
+                sqlite3.connect(database, uri=True, timeout=WAIT_S, isolation_level=None)
+            ) as file:
+                file.execute("BEGIN IMMEDIATE")
+                begin_s = time.monotonic()
+                while not self._stop.is_set() and (
+                    self.locked or (self.slow and time.monotonic() - begin_s < HELD_S)
+                ):
+                    self._stop.wait(TICK_S)
+                file.execute("ROLLBACK")
+                self.held_s += time.monotonic() - begin_s
+        except sqlite3.Error:
+            self.refused += 1  # others are as busy, or the disk is full: it is tried again
+        self._stop.wait(FREE_S)

@@ -1,0 +1,116 @@
+"""What the cloud's store has, read only and from outside: events, and the findings that make incidents."""
+
+import json
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from opq_hil.score.records import BoxSpan, FoundIncident
+
+FILE_NAME: Final = "opq.db"
+TIMEOUT_S: Final = 5.0
+_EVENTS: Final = "SELECT document, finished, analysed FROM events ORDER BY event_id"
+_FINDINGS: Final = "SELECT group_id, document FROM incidents ORDER BY incident_id"
+_LEFT: Final = (
+    "SELECT count(*) FROM events WHERE finished = 0",
+    ("SELECT count(*) FROM events WHERE finished = 1 AND analysed = 0"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """One event, and what became of each Box that was asked."""
+
+    event_id: int
+    start_ns: int
+    end_ns: int
+    asked: tuple[str, ...]
+    received: tuple[str, ...]
+    missing: Mapping[str, str]
+    """Box -> why it has no waveform."""
+    late: Mapping[str, str] = field(default_factory=dict)
+    """Box -> why it had none when the event was over; it came later."""
+    finished: bool = True
+    analysed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StoreProgress:
+    """How far the store is: what still is under way in it, and how much there is."""
+
+    unfinished: int
+    unanalysed: int
+    events: int
+    findings: int
+
+
+def store_progress(data_dir: Path) -> StoreProgress | None:
+    """None: it cannot be read now."""
+    try:
+        with closing(_opened(data_dir)) as file:
+            counts = [file.execute(query).fetchone()[0] for query in _LEFT]
+            counts += [
+                file.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+                for table in ("events", "incidents")
+            ]
+    except sqlite3.Error:
+        return None
+    return StoreProgress(*counts)
+
+
+def stored_events(data_dir: Path) -> list[StoredEvent]:
+    """All of them.
+
+    Raises:
+        sqlite3.Error: the file cannot be read.
+    """
+    with closing(_opened(data_dir)) as file:
+        return [_event(json.loads(text), *flags) for text, *flags in file.execute(_EVENTS)]
+
+
+def stored_incidents(data_dir: Path) -> list[FoundIncident]:
+    """All of them, each with its findings by Box.
+
+    Raises:
+        sqlite3.Error: the file cannot be read.
+    """
+    groups: dict[int, list[dict[str, Any]]] = {}
+    with closing(_opened(data_dir)) as file:
+        for group_id, text in file.execute(_FINDINGS):
+            groups.setdefault(int(group_id), []).append(json.loads(text))
+    return [incident_of_findings(number, findings) for number, findings in groups.items()]
+
+
+def incident_of_findings(number: int, findings: list[dict[str, Any]]) -> FoundIncident:
+    """Documents of one `group_id`; of two findings of one Box the span is the whole."""
+    boxes: dict[str, BoxSpan] = {}
+    for each in findings:
+        box_id, kind = str(each["box_id"]), str(each["class"])
+        start_ns, end_ns = int(each["start_ns"]), int(each["end_ns"])
+        if box_id in boxes:
+            other = boxes[box_id]
+            kind = "+".join(sorted({*other.kind.split("+"), *kind.split("+")}))
+            start_ns, end_ns = min(start_ns, other.start_ns), max(end_ns, other.end_ns)
+        boxes[box_id] = BoxSpan(kind, start_ns, end_ns)
+    kinds = sorted({part for span in boxes.values() for part in span.kind.split("+")})
+    return FoundIncident(number, "+".join(kinds), None, boxes)
+
+
+def _event(document: dict[str, Any], finished: int, analysed: int) -> StoredEvent:
+    received = tuple(map(str, document["boxes_received"]))
+    asked = tuple(map(str, document["boxes_triggered"]))
+    missing, late = (
+        {box_id: why for box_id, why in document["missing"].items() if (box_id in received) is came}
+        for came in (False, True)
+    )
+    span = int(document["start_ns"]), int(document["end_ns"])
+    return StoredEvent(
+        int(document["event_id"]), *span, asked, received, missing, late, bool(finished), bool(analysed)
+    )
+
+
+def _opened(data_dir: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"file:{data_dir / FILE_NAME}?mode=ro", uri=True, timeout=TIMEOUT_S)

@@ -1,0 +1,77 @@
+"""Verdict: one schedule, lived through and held to account."""
+
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from opq_hil.cloud_faults import accounts
+from opq_hil.cloud_faults.known_defects import sorted_out
+from opq_hil.cloud_faults.schedule import CloudFaultSchedule
+from opq_hil.cloud_faults.world import CloudEvidence, CloudWorld
+from opq_proto.errors import OpqError
+
+
+@dataclass(slots=True)
+class CloudVerdict:
+    """`problems` is empty when all is accounted for, but for `known` ones, by the name of their defect."""
+
+    schedule: CloudFaultSchedule
+    problems: list[str] = field(default_factory=list)
+    known: dict[str, list[str]] = field(default_factory=dict)
+    figures: dict[str, float | int | str] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+    def document(self) -> dict[str, object]:
+        """As JSON has it."""
+        return {
+            **self.schedule.document(),
+            "ok": self.ok,
+            "problems": self.problems,
+            "known": self.known,
+            "figures": self.figures,
+        }
+
+
+def play(schedule: CloudFaultSchedule, folder: Path, mounted: bool) -> CloudVerdict:
+    """Live through a schedule; what the cloud does never raises."""
+    begin_s = time.monotonic()
+    verdict = CloudVerdict(schedule)
+    problems: list[str] = []
+    try:
+        with CloudWorld(schedule, folder, mounted) as world:
+            lived = world.live()
+            problems += lived.problems
+            problems += judge(lived, verdict.figures)
+            verdict.problems, verdict.known = sorted_out(problems, schedule.kinds)
+            if problems and mounted:  # the file system ends with this process
+                shutil.copytree(folder / "disk", folder / "disk_kept", dirs_exist_ok=True)
+    except (OpqError, OSError) as error:
+        verdict.problems.append(f"{type(error).__name__}: {error}")
+    verdict.figures["wall_s"] = round(time.monotonic() - begin_s, 1)
+    return verdict
+
+
+def judge(lived: CloudEvidence, figures: dict[str, float | int | str]) -> list[str]:
+    """What is wrong in what a schedule left behind; figures are added."""
+    problems = []
+    for box_id, held in lived.held.items():
+        stored = [each.sequence for each in lived.stored if each.box_id == box_id and each.sequence]
+        elsewhere = [each.sequence for each in lived.elsewhere if each.box_id == box_id and each.sequence]
+        problems += accounts.measurements(box_id, held, stored, elsewhere)
+    account = accounts.dips(lived.truth, lived.incidents, lived.events)
+    problems += account.problems
+    figures |= lived.figures
+    figures |= {
+        "stored": sum(each.box_id in lived.held for each in lived.stored),
+        "held": sum(each.next - each.floor for each in lived.held.values()),
+        "dips": len(lived.truth),
+        "dips_found": account.found,
+        "dips_excused": account.excused,
+        "events": len(lived.events),
+        "incidents": len(lived.incidents),
+    }
+    return problems

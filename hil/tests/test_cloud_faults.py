@@ -1,0 +1,253 @@
+"""Schedules of faults at a real cloud: drawn by seed, lived through, and held to account."""
+
+import sqlite3
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from opq_hil.box.source import RunClock
+from opq_hil.cloud_faults import accounts
+from opq_hil.cloud_faults.accounts import HeldNumbers
+from opq_hil.cloud_faults.dips import NOMINAL_HZ, dipping_grid, placed_dips, true_dips
+from opq_hil.cloud_faults.known_defects import KNOWN_DEFECTS, KnownDefect, seen_of, sorted_out
+from opq_hil.cloud_faults.runner import line, play_all, tally
+from opq_hil.cloud_faults.schedule import BOX_IDS, LAST_END_S, SPANS_S, DrawnDip, draw
+from opq_hil.cloud_faults.store_lock import StoreLock
+from opq_hil.cloud_faults.stored_rows import StoredEvent, incident_of_findings
+from opq_hil.cloud_faults.world import CloudEvidence
+from opq_hil.score.records import BoxSpan, FoundIncident, TrueDisturbance
+from opq_proto.messages import Measurement, TimeSource
+
+S = 10**9
+
+
+def test_a_seed_gives_the_same_schedule_every_time_and_another_seed_another() -> None:
+    assert draw(7) == draw(7)
+    assert draw(7).faults != draw(8).faults and draw(7).dips != draw(8).dips
+
+
+def test_two_hundred_schedules_have_every_kind_and_end_in_time() -> None:
+    schedules = [draw(seed) for seed in range(200)]
+    assert {kind for schedule in schedules for kind in schedule.kinds} == set(SPANS_S)
+    assert max(fault.end_s for schedule in schedules for fault in schedule.faults) <= LAST_END_S + 1e-3
+    assert {fault.step_s for schedule in schedules for fault in schedule.faults} == {-3600, 0, 3600}
+    for schedule in schedules:
+        begins = [dip.at_s for dip in schedule.dips]
+        assert min(np.diff(begins)) > 1.5 and begins[-1] > LAST_END_S  # the last one when all is well again
+        assert all(set(dip.box_ids) <= set(BOX_IDS) and dip.box_ids for dip in schedule.dips)
+
+
+def test_every_box_has_its_dips_in_its_samples_its_voltage_and_the_truth() -> None:
+    dips = placed_dips((DrawnDip(0.5, 6, 0.3, ("1",)), DrawnDip(2.0, 12, 0.5, ("1", "20"))), 1.0)
+    grid = dipping_grid(("1", "20"), dips, seed=3)
+    truth = true_dips(dips, RunClock(0, 10 * S, 0, TimeSource.GPS))
+    first, second = truth[0].boxes["1"], truth[1].boxes["20"]
+    assert (set(truth[0].boxes), set(truth[1].boxes)) == ({"1"}, {"1", "20"})
+    assert 11.5 * S <= first.start_ns < 11.5 * S + S / NOMINAL_HZ
+    assert second.end_ns - second.start_ns == pytest.approx(12 / NOMINAL_HZ * S, abs=2)
+    for outlet, own in zip(grid.outlets, (dips, dips[1:]), strict=True):
+        edges = tuple(t_s for dip in own for t_s in (dip.start_s, dip.end_s))
+        assert outlet.voltage.changes(0.0, 10.0) == edges
+        samples = outlet.samples()
+        steady = outlet.voltage.steady(0.0, own[0].start_s)
+        assert steady is not None
+        for dip, depth in zip(own, (0.3, 0.5)[-len(own) :], strict=True):
+            assert outlet.voltage.steady(dip.start_s - 0.1, dip.start_s + 0.01) is None
+            begin, end = (round(t_s * samples.rate_millihz / 1000) for t_s in (dip.start_s, dip.end_s))
+            volts = samples.counts(begin, end - begin) * samples.v_per_lsb
+            assert np.sqrt(np.mean(volts**2)) == pytest.approx((1 - depth) * steady.rms_v, rel=0.002)
+
+
+def test_a_measurement_in_the_store_or_still_held_is_no_problem() -> None:
+    assert accounts.measurements("1", HeldNumbers(100, 103, 105), [100, 101, 102]) == []
+    assert accounts.measurements("1", HeldNumbers(100, 103, 105), [100, 101, 102, 104]) == []
+
+
+def test_a_measurement_lost_doubled_forged_or_only_in_another_store_is_named() -> None:
+    held = HeldNumbers(100, 104, 105)
+    assert accounts.measurements("1", held, [100, 102, 103]) == [
+        "Box 1: 1 Measurements were acknowledged and are in no store: 101"
+    ]
+    assert accounts.measurements("1", held, [100, 102, 103], [101, 102]) == [
+        "Box 1: 1 Measurements were acknowledged and are in the other Makai's store alone: 101"
+    ]
+    assert "stored twice: 102" in accounts.measurements("1", held, [100, 101, 102, 102, 103])[0]
+    forged = accounts.measurements("1", held, [99, 100, 101, 102, 103, 105])
+    assert "2 Measurements are stored and were never made: 99, 105" in forged[0]
+
+
+DIP = TrueDisturbance(
+    "3", "sag", None, {"1": BoxSpan("sag", 5 * S, 6 * S), "4": BoxSpan("sag", 5 * S, 6 * S)}
+)
+EVENT = StoredEvent(9, 4 * S, 7 * S, ("1", "4"), ("1", "4"), {})
+FOUND = FoundIncident(2, "sag", None, dict(DIP.boxes))
+
+
+def test_a_dip_with_one_incident_of_its_boxes_is_found() -> None:
+    account = accounts.dips([DIP], [FOUND], [EVENT])
+    assert (account.found, account.excused, account.problems) == (1, 0, [])
+
+
+def test_a_dip_without_a_box_needs_the_reason() -> None:
+    part = FoundIncident(2, "sag", None, {"1": DIP.boxes["1"]})
+    silent = replace(EVENT, received=("1",), missing={"4": "no answer within 8 s"})
+    account = accounts.dips([DIP], [part], [silent])
+    assert (account.found, account.excused, account.problems) == (0, 1, [])
+    mute = accounts.dips([DIP], [part], [EVENT]).problems
+    assert "Boxes 4 saw it and are in no incident (event 9 analysed, received 1, 4)" in mute[0]
+    late = accounts.dips([DIP], [part], [replace(EVENT, late={"4": "no answer within 8 s"})]).problems
+    assert "waveforms of Boxes 4 came when their event was over" in late[0]
+    assert accounts.dips([DIP], [], []).problems == ["dip 3: no event was opened"]
+    elsewhere = replace(EVENT, start_ns=6 * S, end_ns=8 * S)
+    assert accounts.dips([DIP], [], [elsewhere]).problems == ["dip 3: no event was opened"]
+
+
+def test_a_dip_split_joined_misnamed_or_of_others_and_an_incident_of_nothing_are_named() -> None:
+    halves = [FoundIncident(n, "sag", None, {box: DIP.boxes[box]}) for n, box in ((2, "1"), (5, "4"))]
+    assert accounts.dips([DIP], halves, [EVENT]).problems == ["dip 3: split in 2 incidents"]
+    more = replace(FOUND, boxes={**DIP.boxes, "12": DIP.boxes["1"]})
+    assert "Boxes 12 did not see it" in accounts.dips([DIP], [more], [EVENT]).problems[0]
+    swell = replace(FOUND, kind="swell", boxes={box: replace(DIP.boxes[box], kind="swell") for box in "14"})
+    assert accounts.dips([DIP], [swell], [EVENT]).problems == ["dip 3: is called swell"]
+    deep = replace(FOUND, kind="interruption")
+    assert accounts.dips([DIP], [deep], [EVENT]).problems == []
+    late = FoundIncident(7, "sag", None, {"1": BoxSpan("sag", 60 * S, 61 * S)})
+    assert accounts.dips([DIP], [FOUND, late], [EVENT]).problems == [
+        "incident 7 (sag, Boxes 1): there was none"
+    ]
+    wide = replace(FOUND, boxes={"1": BoxSpan("sag", 5 * S, 9 * S), "4": DIP.boxes["4"]})
+    other = TrueDisturbance("4", "sag", None, {"1": BoxSpan("sag", 8 * S, 9 * S)})
+    joined = accounts.dips([DIP, other], [wide], [EVENT, replace(EVENT, end_ns=10 * S)]).problems
+    assert any("joins dips 3, 4" in problem for problem in joined)
+
+
+def test_findings_of_one_group_are_one_incident_by_box() -> None:
+    rows = [
+        {"box_id": box, "class": kind, "start_ns": at * S, "end_ns": (at + 1) * S}
+        for box, kind, at in (("1", "sag", 5), ("1", "interruption", 6), ("4", "sag", 5))
+    ]
+    found = incident_of_findings(3, rows)
+    assert found.kind == "interruption+sag"
+    assert found.boxes["1"] == BoxSpan("interruption+sag", 5 * S, 7 * S)
+    assert found.boxes["4"] == BoxSpan("sag", 5 * S, 6 * S)
+
+
+TABLE = (
+    KnownDefect("late waveforms", frozenset({"broker_cut", "slow_box"}), "came when their event", ""),
+    KnownDefect("double", frozenset(), "stored twice", ""),
+)
+
+
+def test_a_known_defect_explains_its_own_problem_after_its_own_faults_alone() -> None:
+    problems = ["dip 1: waveforms of Boxes 4 came when their event was over", "Box 1: 2 are stored twice"]
+    new, known = sorted_out(problems, {"broker_cut", "disk_full"}, TABLE)
+    assert (new, set(known)) == ([], {"late waveforms", "double"})
+    new, known = sorted_out([*problems, "else"], {"disk_full"}, TABLE)
+    assert (new, set(known)) == ([problems[0], "else"], {"double"})
+
+
+def test_a_known_defect_that_does_not_come_any_more_is_named() -> None:
+    played = [({"slow_box"}, {"late waveforms"}), ({"broker_cut"}, ()), ({"disk_full"}, ())]
+    assert seen_of(played, TABLE) == {
+        "late waveforms": "1 of 2",
+        "double": "0 of 3; it did not come: is it mended?",
+    }
+    assert seen_of([], TABLE)["double"] == "0 of 0"
+
+
+def test_the_table_of_known_defects_says_what_goes_wrong_and_after_which_faults() -> None:
+    assert len({each.name for each in KNOWN_DEFECTS}) == len(KNOWN_DEFECTS)
+    for each in KNOWN_DEFECTS:
+        assert each.kinds <= set(SPANS_S) and "seed" in each.what
+
+
+def test_the_tally_names_seeds_that_failed_and_the_line_what_was_wrong_and_what_is_known() -> None:
+    good = {**draw(1).document(), "ok": True, "problems": [], "known": {"double": ["stored twice"]}}
+    good["figures"] = {"stored": 5, "wall_s": 1.5}
+    bad = {**draw(2).document(), "ok": False, "problems": ["one is lost"], "known": {}, "figures": {}}
+    found = tally([good, bad], TABLE)
+    assert (found["schedules"], found["failed_seeds"], found["stored"]) == (2, [2], 5)
+    assert found["known_defects"]["double"] == "1 of 2"
+    assert "known, double: stored twice" in line(good) and line(good).startswith("ok")
+    assert line(bad).startswith("FAILED seed 2") and "one is lost" in line(bad)
+
+
+def test_what_a_world_left_is_judged_box_by_box() -> None:
+    from opq_hil.cloud_faults.verdict import judge
+
+    row = Measurement("1", 1, {}, sequence=100)
+    lived = CloudEvidence(
+        held={"1": HeldNumbers(100, 102, 103)},
+        stored=[row, replace(row, sequence=101)],
+        truth=[DIP],
+        incidents=[FOUND],
+        events=[EVENT],
+    )
+    figures: dict[str, float | int | str] = {}
+    assert judge(lived, figures) == []
+    assert (figures["stored"], figures["held"], figures["dips_found"]) == (2, 1, 1)
+    lived.stored.pop()
+    assert "were acknowledged and are in no store: 101" in judge(lived, figures)[0]
+
+
+def test_a_locked_store_takes_no_write_and_a_slow_one_takes_it_late(tmp_path: Path) -> None:
+    path = tmp_path / "opq.db"
+    file = sqlite3.connect(path, timeout=0.0, isolation_level=None)
+    file.execute("PRAGMA journal_mode = WAL")
+    file.execute("CREATE TABLE rows (n)")
+
+    def refused() -> bool:
+        try:
+            file.execute("INSERT INTO rows VALUES (1)")
+        except sqlite3.OperationalError:
+            return True
+        return False
+
+    def until(wanted: bool) -> None:
+        until_s = time.monotonic() + 30
+        while refused() is not wanted:
+            assert time.monotonic() < until_s
+            time.sleep(0.005)
+
+    with StoreLock(path) as lock:
+        lock.locked = True
+        until(True)
+        assert file.execute("SELECT count(*) FROM rows").fetchone()[0] >= 0  # readers go on
+        lock.locked = False
+        until(False)
+        lock.slow = True
+        until(True)
+        until(False)
+        until(True)
+    until(False)
+    assert lock.held_s > 0
+    file.close()
+
+
+def played(seeds: range, folder: Path) -> dict[str, object]:
+    documents = play_all(seeds, folder, told=lambda document: print(line(document), flush=True))
+    found = tally(documents)
+    print(found)
+    return found
+
+
+@pytest.mark.timeout(900)
+def test_four_schedules_of_faults_lose_no_measurement_and_no_dip(tmp_path: Path) -> None:
+    assert played(range(1, 5), tmp_path)["failed_seeds"] == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+def test_fifteen_schedules_of_faults_lose_no_measurement_and_no_dip(tmp_path: Path) -> None:
+    assert played(range(1, 16), tmp_path)["failed_seeds"] == []
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(20_000)
+def test_three_hundred_schedules_of_faults_lose_no_measurement_and_no_dip(tmp_path: Path) -> None:
+    found = played(range(1, 301), tmp_path)
+    assert found["failed_seeds"] == []
+    assert "mended" not in str(found["known_defects"])

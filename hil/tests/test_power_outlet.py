@@ -24,7 +24,7 @@ MANY = (
 
 @pytest.mark.parametrize("size", [1, 37, 4096])
 def test_any_block_size_gives_the_same_bits(size):
-    t_s = moments(0.49, 0.55 if size == 1 else 1.2)
+    t_s = moments(0.5, 0.53 if size == 1 else 1.2)
     for box_id in "123":
         whole = system_with(*MANY).voltages[box_id]
         pieces = system_with(*MANY).voltages[box_id]

@@ -54,6 +54,26 @@ class Refusal:
     reason: str
 
 
+class SharedPhase:
+    """The phase of the system, worked out once for Boxes that ask for the same moments."""
+
+    def __init__(self, phase: SystemPhase) -> None:
+        self._phase = phase
+        self._last: tuple[FloatArray, FloatArray] = (np.empty(0), np.empty(0))
+
+    def cycles(self, t_s: FloatArray) -> FloatArray:
+        """(n,) as the phase itself; read only."""
+        moments, cycles = self._last
+        if len(moments) != len(t_s) or not np.array_equal(moments, t_s):
+            cycles = self._phase.cycles(t_s)
+            self._last = (t_s.copy(), cycles)
+        return cycles
+
+    def hz(self, t_s: FloatArray) -> FloatArray:
+        """(n,) as the phase itself."""
+        return self._phase.hz(t_s)
+
+
 @dataclass(frozen=True, slots=True)
 class PlannedCause:
     """A cause that was put in: its number, when, and what it would come to now."""
@@ -85,7 +105,7 @@ class PowerSystem:
         model: SwingModel | None = None,
     ) -> None:
         self.network = network.with_places([outlet.bus for outlet in outlets])
-        self.phase = phase
+        self.phase = SharedPhase(phase)
         self.outlets = tuple(outlets)
         self.refused: list[Refusal] = []
         self._on_disturbance: Callable[[GridDisturbance], None] | None = None
@@ -103,7 +123,7 @@ class PowerSystem:
         self._lock = threading.Lock()
         base_v = self._site(0.0, 0).before_v
         self.voltages = {
-            outlet.box_id: OutletVoltage(outlet, index, complex(base_v[index]), phase, self)
+            outlet.box_id: OutletVoltage(outlet, index, complex(base_v[index]), self.phase, self)
             for index, outlet in enumerate(self.outlets)
         }
         """By Box id."""

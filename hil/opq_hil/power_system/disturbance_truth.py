@@ -48,14 +48,19 @@ def disturbance_line(found: GridDisturbance, start_ns: int) -> TruthLine:
 
 def outlet_truths(found: GridDisturbance) -> Mapping[str, OutletTruth]:
     """What each Box sees of a disturbance, by Box id; Boxes that see nothing are not in it."""
-    system, terms = found.system, found.solved.terms
+    system, terms, place = found.system, found.solved.terms, found.solved.place
     hz = system.network.config.nominal_hz
     truths: dict[str, OutletTruth] = {}
-    place = found.solved.place
+    downstream = {bus: system.feeds(place, bus) for bus in {outlet.bus for outlet in system.outlets}}
+    known: dict[tuple[object, ...], OutletTruth | None] = {}
     for index, outlet in enumerate(system.outlets):
-        downstream = system.feeds(place, outlet.bus)
-        before_v = abs(complex(found.before_v[index])) * outlet.harmonic_factor
-        seen = outlet_truth(terms, index, before_v, outlet.nominal_v, hz, downstream)
+        factor = round(outlet.harmonic_factor, 4)
+        key = (outlet.bus, outlet.phase, outlet.nominal_v, factor)
+        if key not in known:  # thousands of Boxes may share some hundred outlets
+            before_v = abs(complex(found.before_v[index])) * factor
+            behind = downstream[outlet.bus]
+            known[key] = outlet_truth(terms, index, before_v, outlet.nominal_v, hz, behind)
+        seen = known[key]
         if seen is not None:
             truths[outlet.box_id] = seen
     return truths

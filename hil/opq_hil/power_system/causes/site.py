@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from opq_hil.power_system.switching import AS_CONFIGURED, Switching
 WAVE_KM_PER_S = 290_000.0
 """Speed of a wave along overhead lines, 0.97 c; in cables it is half of it. Source: Greenwood, "Electrical
 Transients in Power Systems", chapter 9."""
+Value = TypeVar("Value", np.float64, np.bool_)
 DEAD_PU = 1e-3
 """Below this share of nominal an outlet is dead: what happens then is not seen there."""
 
@@ -142,27 +144,25 @@ class Site:
 
     def delays_s(self, place: str) -> FloatArray:
         """(outlets,) seconds that a wave needs from a place."""
-        far = {bus: self.network.distance_km(place, bus) for bus in {each.bus for each in self.outlets}}
-        return np.array([far[each.bus] / WAVE_KM_PER_S for each in self.outlets])
+        return self.distances_km(place) / WAVE_KM_PER_S
 
     def distances_km(self, place: str) -> FloatArray:
         """(outlets,) kilometres of line from a place."""
-        return self.delays_s(place) * WAVE_KM_PER_S
+        return self._per_outlet(np.array([self.network.distance_km(place, bus) for bus in self._buses]))
 
     def downstream(self, place: str) -> NDArray[np.bool_]:
         """(outlets,) which are fed through a place, or are at it."""
-        buses = {each.bus for each in self.outlets}
-        network = self.network.with_places([place, *buses])
-        behind = {
-            bus: network.upstream(place, bus) or network.node(bus) == network.node(place) for bus in buses
-        }
-        return np.array([behind[each.bus] for each in self.outlets])
+        network = self.network.with_places([place, *self._buses])
+        own = network.node(place)
+        behind = [network.upstream(place, bus) or network.node(bus) == own for bus in self._buses]
+        return self._per_outlet(np.array(behind, dtype=np.bool_))
 
     def on_feeder_of(self, place: str) -> NDArray[np.bool_]:
         """(outlets,) which hang on the same first feeder as a place."""
-        network = self.network.with_places([place])
-        own = network.topology.first_feeder(place)
-        return np.array([network.topology.first_feeder(each.bus) == own for each in self.outlets])
+        topology = self.network.with_places([place]).topology
+        own = topology.first_feeder(place)
+        same = [topology.first_feeder(bus) == own for bus in self._buses]
+        return self._per_outlet(np.array(same, dtype=np.bool_))
 
     @property
     def busbar_share(self) -> float:
@@ -187,5 +187,20 @@ class Site:
         return 2 * math.pi * (float(self.phase.cycles(np.array([at_s]))[0]) % 1.0)
 
     def _at_outlets(self, solved: dict[str, ComplexArray]) -> ComplexArray:
-        node = self.network.node
-        return np.array([solved[node(each.bus)][each.phase] for each in self.outlets], dtype=np.complex128)
+        at_buses = np.array([solved[self.network.node(bus)] for bus in self._buses], dtype=np.complex128)
+        phases = np.array([outlet.phase for outlet in self.outlets])
+        return np.asarray(at_buses[self._bus_of, phases], dtype=np.complex128)
+
+    @cached_property
+    def _buses(self) -> list[str]:
+        """Where outlets are, each once: thousands of Boxes may share some hundred buses."""
+        return sorted({outlet.bus for outlet in self.outlets})
+
+    @cached_property
+    def _bus_of(self) -> NDArray[np.int64]:
+        """(outlets,) number of each outlet's bus."""
+        number = {bus: index for index, bus in enumerate(self._buses)}
+        return np.array([number[outlet.bus] for outlet in self.outlets], dtype=np.int64)
+
+    def _per_outlet(self, of_buses: NDArray[Value]) -> NDArray[Value]:
+        return of_buses[self._bus_of]

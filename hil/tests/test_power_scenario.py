@@ -95,6 +95,24 @@ def test_what_is_random_keeps_its_hours_and_its_seed(tmp_path):
     assert again == found
 
 
+def test_a_load_by_the_hour_changes_on_the_hour_and_is_steady_between(tmp_path):
+    shares = [0.0] * 24
+    shares[8], shares[9] = 1.0, 0.25
+    load = f'[[hourly]]\nat = "street"\nkw = 100.0\nspectrum = "six_pulse"\nshares = {shares}\n'
+    text = "start_hour = 8.9" + FIFTEEN_LINES.replace("at_s = 2.0", "at_s = 9e6") + load
+    scenario = load_power_scenario(written(tmp_path, text))
+    system = power_system_of(scenario)
+    outlet = system.voltages["1"]
+    whole, quarter, none = (outlet.steady(at_s, at_s + 60.0) for at_s in (100.0, 400.0, 4000.0))
+    own = none.ratios * none.fundamental_v
+    added = [abs((state.ratios * state.fundamental_v - own)[24]) for state in (whole, quarter)]
+    assert added[0] == pytest.approx(4 * added[1], rel=0.02)
+    assert outlet.steady(300.0, 420.0) is None
+    assert outlet.changes(1.0, 7000.0) == pytest.approx((360.0, 3960.0), abs=1e-3)
+    with pytest.raises(ConfigError, match=r"hourly\[0\].*want one of six_pulse"):
+        load_power_scenario(written(tmp_path, text.replace('"six_pulse"', '"tube"')))
+
+
 def test_all_problems_are_reported_at_once_with_their_keys(tmp_path):
     text = (FIFTEEN_LINES + MORE).replace('"motor_start"', '"moter_start"').replace("clear_ms", "clear")
     text = text.replace('id = "2"', 'id = "1"').replace('to_bus = "street"', 'to_bus = "strete"')

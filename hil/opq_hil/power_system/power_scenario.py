@@ -7,8 +7,10 @@ A file with a table `network` is one of these; others are those of `mains.scenar
 """
 
 import heapq
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from opq_hil.mains.scenario import GridConfig
 from opq_hil.mains.wave import ORDERS, Harmonic
 from opq_hil.power_system.causes.catalogue import CauseValue, cause_of
 from opq_hil.power_system.causes.cause import Cause
+from opq_hil.power_system.causes.converter_loads import ConverterLoad
 from opq_hil.power_system.frequency import system_frequency
 from opq_hil.power_system.network import PowerNetwork
 from opq_hil.power_system.network_config import NetworkConfig, network_problems
@@ -28,6 +31,7 @@ from opq_proto.config import Field, load, read_document, section
 from opq_proto.config_problems import Problem
 from opq_proto.errors import ConfigError, OpqError
 
+HOURLY = ConverterLoad.name
 PROCESS_STREAM = 0x9C0C
 BACKGROUND = ((3, 1.2), (5, 1.6), (7, 0.7), (9, 0.4), (11, 0.3))
 """Percent of the usual harmonics of a low-voltage network; each outlet has 0.5 to 1.5 times of it."""
@@ -69,6 +73,18 @@ class ScheduledCauseConfig:
 
 
 @section
+class HourlyLoadConfig:
+    """Rectifiers or chargers that are there all day, more or less of them by the hour."""
+
+    at: str = Field(description="a place", examples=["street"])
+    kw: float = Field(gt=0.0, le=1e5, description="of the hour with a share of 1", examples=[60.0])
+    spectrum: str = Field(default="charger", description="six_pulse, twelve_pulse, switch_mode, charger")
+    shares: tuple[float, ...] = Field(
+        min_length=24, max_length=24, description="of kw, from midnight, an hour each"
+    )
+
+
+@section
 class RandomCauseConfig:
     """Something that happens at random: a Poisson process, during some hours of the day."""
 
@@ -105,6 +121,7 @@ class PowerScenario:
     network: NetworkConfig = Field(description="what stands where")
     box: tuple[OutletConfig, ...] = Field(default=(), description="the Boxes")
     cause: tuple[ScheduledCauseConfig, ...] = Field(default=(), description="what happens, and when")
+    hourly: tuple[HourlyLoadConfig, ...] = Field(default=(), description="loads by the hour of the day")
     process: tuple[RandomCauseConfig, ...] = Field(default=(), description="what happens at random")
 
 
@@ -140,6 +157,10 @@ def _misplaced(scenario: PowerScenario) -> Iterator[str]:
     system = PowerSystem(network, grid_course(scenario), outlets_of(scenario), model=model)
     wanted = [
         (f"cause[{index}]", each.kind, each.at, each.values) for index, each in enumerate(scenario.cause)
+    ]
+    wanted += [
+        (f"hourly[{index}]", HOURLY, each.at, {"kw": each.kw, "spectrum": each.spectrum})
+        for index, each in enumerate(scenario.hourly)
     ]
     for index, told in enumerate(scenario.process):
         values = {**told.values, **{key: span[0] for key, span in told.between.items()}}
@@ -205,6 +226,7 @@ def grid_course(scenario: PowerScenario, seed: int = 1) -> Grid:
 def schedule_of(scenario: PowerScenario, seed: int = 1) -> Iterator[tuple[float, Cause]]:
     """All that happens, (seconds after the start, cause) in rising order; endless where something recurs."""
     runs = [_scheduled(each) for each in scenario.cause]
+    runs += [_hourly(each, scenario.start_hour) for each in scenario.hourly]
     runs += [
         _random(
             each,
@@ -223,6 +245,17 @@ def _scheduled(told: ScheduledCauseConfig) -> Iterator[tuple[float, Cause]]:
         number += 1
         if not told.every_s:
             return
+
+
+def _hourly(told: HourlyLoadConfig, start_hour: float) -> Iterator[tuple[float, Cause]]:
+    """A load an hour, for as long as that hour lasts; the first one until the next full hour."""
+    for hour in count(math.floor(start_hour)):
+        begin_s = max(0.0, (hour - start_hour) * 3600)
+        seconds = (hour + 1 - start_hour) * 3600 - begin_s
+        kw = told.kw * told.shares[hour % 24]
+        if kw:
+            values: dict[str, CauseValue] = {"kw": kw, "spectrum": told.spectrum, "seconds": seconds}
+            yield begin_s, cause_of(HOURLY, told.at, values)
 
 
 def _random(

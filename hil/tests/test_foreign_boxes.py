@@ -1,15 +1,24 @@
 """Foreign Boxes without sockets: what they measure, and how they answer, as the reference has it."""
 
 import math
+import threading
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from opq_hil.box.control import truth_written
+from opq_hil.box.fleet import plan_fleet
 from opq_hil.foreign.cur_box import CurBox
+from opq_hil.foreign.generations import foreign_host
+from opq_hil.foreign.host import ForeignEndpoints
 from opq_hil.foreign.leg_box import LegBox
 from opq_hil.foreign.peer import ForeignBoxError
 from opq_hil.mains import mains
+from opq_hil.score.truth_file import read_truth
+from opq_proto.keys import KeyFolder, read_key_file
 from opq_proto.opq_pb2 import DataMessage, RequestDataMessage, TriggerMessage
 from opq_proto.opqbox3_pb2 import Command, Cycle, Measurement, Response
 
@@ -172,6 +181,51 @@ def test_a_leg_box_heeds_evget_alone() -> None:
     read.back, read.forward = 5, 6
     [error] = box.accept_command([b"evget", read.SerializeToString()], START_NS) or []
     assert RequestDataMessage.FromString(error).type == RequestDataMessage.ERROR
+
+
+SCENARIO = """
+title = "one street at 120 V"
+nominal_v = 120.0
+nominal_hz = 60.0
+[network]
+nominal_hz = 60.0
+supply = { bus = "mv", short_circuit_mva = 100.0 }
+bus = [{ id = "mv", nominal_kv = 12.47 }, { id = "street", nominal_kv = 0.208 }]
+feeder = [{ id = "line", from_bus = "mv", km = 4.0 }]
+transformer = [{ id = "t1", from_bus = "line/4km", to_bus = "street", rating_kva = 250.0 }]
+load = [{ bus = "street", kw = 80.0, kvar = 20.0 }]
+[[box]]
+id = "1"
+at = "street"
+[[cause]]
+kind = "fault"
+at = "line/2km"
+at_s = 0.2
+every_s = 60.0
+"""
+
+
+def test_foreign_boxes_on_a_network_leave_its_truth(tmp_path: Path) -> None:
+    (tmp_path / "street.toml").write_text(SCENARIO)
+    [box] = plan_fleet(scenario=tmp_path / "street.toml").boxes()
+    keys = KeyFolder(tmp_path / "curve")
+    keys.create(True, [])
+    nowhere = ForeignEndpoints(*["tcp://127.0.0.1:9"] * 3, read_key_file(keys.server_public).public)
+    host = foreign_host("cur", {"1": box.source}, keys, endpoints=nowhere)
+    stop = threading.Event()
+    with truth_written(host, tmp_path / "truth"):
+        thread = threading.Thread(target=host.run, args=(stop,))
+        thread.start()
+        end = time.monotonic() + 60
+        while time.monotonic() < end and not (read := tmp_path / "truth" / "truth.jsonl").exists():
+            time.sleep(0.01)
+        while time.monotonic() < end and not read.read_text():
+            time.sleep(0.01)
+        stop.set()
+        thread.join()
+    [line] = read_truth(tmp_path / "truth").disturbances
+    assert (line.cause, list(line.boxes)) == ("fault", ["1"])
+    assert abs(line.boxes["1"].start_ns - host.clock.start_ns - 200_000_000) < 20_000_000
 
 
 def test_an_id_beyond_the_wire_is_refused() -> None:

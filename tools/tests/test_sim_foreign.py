@@ -1,9 +1,11 @@
 """`opq-tools sim N --foreign cur|leg`, and the pytest fixture, at a triggering broker on moved ports."""
 
+import json
 import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -112,6 +114,8 @@ def test_the_fixture_hosts_boxes_of_both_generations_until_the_test_ends(
         (("1", "--foreign", "leg", "--first-id", "2147483648"), 2, "2147483647"),
         (("2", "--foreign", "leg", "--scenario", "sag_230v_50hz"), 1, "230 V would be clipped"),
         (("1", "--foreign", "cur", "--port-offset", "60000"), 2, "65535"),
+        (("1", "--fifo", "x"), 2, "--control-port, too"),
+        (("1", "--control-port", "0", "--scenario", "village"), 2, "one of them"),
     ],
 )
 def test_what_cannot_be_is_an_error_that_says_why(
@@ -122,3 +126,28 @@ def test_what_cannot_be_is_an_error_that_says_why(
     with pytest.raises(OpqError, match=wanted) as raised:
         command.main([*words, "--data-dir", str(tmp_path)], standalone_mode=False)
     assert raised.value.exit_code == code
+
+
+def test_the_originals_simulator_is_controlled_by_http_and_heard_at_the_broker(
+    broker: tuple[int, KeyFolder, Any], tmp_path: Path
+) -> None:
+    offset, _, subscriber = broker
+    where = ["--data-dir", str(tmp_path), "--port-offset", str(offset)]
+    told = ["1", "--foreign", "leg", "--control-port", "0", *where]
+    process = subprocess.Popen([*TOOLS, *told], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[1]
+        assert url.startswith("http://127.0.0.1:")
+        body = json.dumps({"state": {"amplitude": 141.4213562}}).encode()
+        with urllib.request.urlopen(url, body, timeout=60) as answer:
+            assert (answer.status, answer.read()) == (200, b"")
+        rms_v = 0.0
+        while abs(rms_v - 100.0) > 0.1:
+            assert subscriber.poll(60_000)
+            rms_v = TriggerMessage.FromString(subscriber.recv_multipart()[1]).rms
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.communicate(timeout=60)

@@ -15,13 +15,12 @@ import os
 import selectors
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
-from opq_hil.box.host import BoxHost
-from opq_hil.box.source import SampleSource
+from opq_hil.box.source import RunClock, SampleSource
 from opq_hil.mains.disturbance import MainsDisturbance, PlacedDisturbance
 from opq_hil.mains.events import GridEvent
 from opq_hil.mains.on_demand import numbers_for, on_demand, words
@@ -48,6 +47,11 @@ class HostedBox(Protocol):
 
 class EventHost(Protocol):
     """Who runs Boxes that can be disturbed: `BoxHost`, or one of Boxes without ptys."""
+
+    on_open: Callable[[], object] | None
+
+    @property
+    def clock(self) -> RunClock: ...
 
     @property
     def boxes(self) -> Mapping[str, HostedBox]: ...
@@ -249,7 +253,7 @@ def request_control(folder: Path, request: Mapping[str, Any], timeout_s: float =
 
 
 @contextlib.contextmanager
-def truth_written(host: BoxHost, folder: Path | None) -> Iterator[None]:
+def truth_written(host: EventHost, folder: Path | None) -> Iterator[None]:
     """Write the truth of what a host's Boxes live through into a folder; None writes none.
 
     Raises:

@@ -93,6 +93,8 @@ class ForeignHost:
                 raise ForeignBoxError(f"Box {box_id}: its key pair has no secret key")
         self.on_open: Callable[[], object] | None = None
         """Called once, when every Box has its sockets."""
+        self.clock = RunClock.now()
+        """Of the run; from `run` on its own."""
         self._endpoints = endpoints
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -143,7 +145,7 @@ class ForeignHost:
                 box.pub = self._connect(context, zmq.PUB, self._endpoints.measurements, box)
                 self._open_commands(context, box, poller)
                 box.push = self._connect(context, zmq.PUSH, self._endpoints.answers, box)
-            clock = RunClock.now()
+            self.clock = clock = RunClock.now()
             if self.on_open is not None:
                 self.on_open()
             if ready is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from opq_hil.box.box import Box
-from opq_hil.box.control import serve
+from opq_hil.box.control import serve, truth_written
 from opq_hil.foreign.generations import foreign_host, key_folder
 from opq_proto import log
 from opq_proto.ending import stopped_by_signals
@@ -16,9 +16,15 @@ MOST_NUMBER = 2**31 - 1
 
 
 def run_foreign(
-    generation: str, hosted: list[Box], first_id: int | None, data_dir: Path, port_offset: int, folder: Path
+    generation: str,
+    hosted: list[Box],
+    first_id: int | None,
+    data_dir: Path,
+    port_offset: int,
+    folder: Path,
+    truth: Path | None,
 ) -> None:
-    """Be online until Ctrl-C; the control socket for `sim event` is in `folder`.
+    """Be online until Ctrl-C; the control socket for `sim event` is in `folder`, the truth in `truth`.
 
     Raises:
         ConfigError: an id or a port is beyond what there is.
@@ -42,7 +48,7 @@ def run_foreign(
     host.on_open = report
     stop = threading.Event()
     try:
-        with stopped_by_signals(stop):
+        with stopped_by_signals(stop), truth_written(host, truth):
             serve(host, folder, stop)
     except OSError as error:
         raise OpqError(f"boxes: {error.filename or folder}: {error.strerror or error}") from error

@@ -15,6 +15,7 @@ from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import ConfigError, OpqError
 from opq_tools.sim.command import data_dir_option, ports_dir_option, ports_folder
 from opq_tools.sim.foreign import run_foreign
+from opq_tools.sim.original import controlled, original_boxes
 
 
 @click.command("run", short_help="Run N Boxes, each on its own pty, until Ctrl-C.")
@@ -34,6 +35,14 @@ from opq_tools.sim.foreign import run_foreign
     metavar="DIR",
     help="With a scenario that has a network: write what happens there.",
 )
+@click.option(
+    "--control-port",
+    type=click.IntRange(0, 65_535),
+    help="Samples of the original's simulator, with its HTTP control here (8000 in the original; 0: any).",
+)
+@click.option(
+    "--fifo", type=click.Path(path_type=Path), help="--control-port: its frames, too (/tmp/opqsim there)."
+)
 @data_dir_option
 @ports_dir_option
 def command(
@@ -44,6 +53,8 @@ def command(
     first_id: int | None,
     port_offset: int,
     truth: Path | None,
+    control_port: int | None,
+    fifo: Path | None,
     data_dir: Path | None,
     ports_dir: Path | None,
 ) -> None:
@@ -55,13 +66,19 @@ def command(
     Examples:
       opq-tools sim 3 --scenario lightning_dip
       opq-tools sim 2 --foreign cur --first-id 101     # beside a running `up`
+      opq-tools sim 1 --control-port 8000 --fifo /tmp/opqsim
     """
     log.configure("boxes", "warning")
     folder = ports_folder(data_dir, ports_dir)
-    hosted = _first(plan_fleet(scenario=scenario, sim=boxes, seed=seed, truth=truth), boxes)
+    if control_port is None:
+        hosted = _first(plan_fleet(scenario=scenario, sim=boxes, seed=seed, truth=truth), boxes)
+    else:
+        hosted = original_boxes(boxes, scenario)
     if foreign is not None:
         place = ports_dir or (data_dir or default_data_dir()) / "foreign"  # `up` has its own in `ports`
-        run_foreign(foreign, hosted, first_id, data_dir or default_data_dir(), port_offset, place)
+        data = data_dir or default_data_dir()
+        with controlled(hosted, control_port, fifo):
+            run_foreign(foreign, hosted, first_id, data, port_offset, place, truth)
         return
     host = BoxHost(hosted, ports_dir=folder)
 
@@ -72,7 +89,7 @@ def command(
     host.on_open = tell
     stop = threading.Event()
     try:
-        with stopped_by_signals(stop), truth_written(host, truth):
+        with stopped_by_signals(stop), truth_written(host, truth), controlled(hosted, control_port, fifo):
             serve(host, folder, stop)
     except OSError as error:
         raise OpqError(f"boxes: {error.filename or folder}: {error.strerror or error}") from error

@@ -1,0 +1,201 @@
+"""The original's simulator: state, filters, type rule and frames, and its control over HTTP."""
+
+import json
+import math
+import os
+import threading
+import time
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from opq_hil.original_sim.state import OriginalSim, OriginalSimError
+from opq_hil.original_sim.stream import KEPT_FRAMES, OriginalSimControl, OriginalSimStream, sim_frame
+from opq_proto.errors import OpqError, PortBusyError
+
+
+def sine(amplitude: float, hz: float = 60.0, rate_hz: float = 12_000.0) -> np.ndarray:
+    k = np.arange(200)
+    return np.asarray(np.clip(np.rint(152 * amplitude * np.sin(2 * np.pi * hz * k / rate_hz)), -32768, 32767))
+
+
+def peak(frame: np.ndarray) -> float:
+    return float(np.max(np.abs(frame))) / 152
+
+
+def test_the_first_frame_is_60_hz_of_120_v_and_every_frame_begins_at_index_0() -> None:
+    sim = OriginalSim()
+    assert np.array_equal(sim.frame(), sine(169.7056))
+    sim.accept_request({"state": {"frequency": 50.0, "phase": 1.0}})
+    first, second = sim.frame(), sim.frame()
+    assert np.array_equal(first, sine(169.7056, 50.0)) and np.array_equal(first, second)
+
+
+def test_a_value_is_taken_only_with_the_type_of_the_current_one() -> None:
+    sim = OriginalSim()
+    sim.accept_request({"state": {"frequency": 50, "amplitude": "100.0", "phase": True, "volume": 1.0}})
+    assert sim.state == {"amplitude": 169.7056, "frequency": 60.0, "phase": 0.0, "sample_rate_hz": 12000.0}
+    assert set(sim.ignored) == {"frequency", "amplitude", "phase", "volume"}
+    sim.accept_request({"state": {"amplitude": 100.0, "sample_rate_hz": 6000.0}})
+    assert np.array_equal(sim.frame(), sine(100.0, 60.0, 6000.0))
+
+
+def test_counts_are_clipped_at_int16() -> None:
+    sim = OriginalSim()
+    sim.accept_request({"state": {"amplitude": 1000.0}})
+    frame = sim.frame()
+    assert (frame.min(), frame.max()) == (-32768, 32767)
+
+
+def test_a_ramp_runs_linearly_from_the_amplitude_at_load_to_the_target() -> None:
+    sim = OriginalSim()
+    sim.accept_request({"state": {"amplitude": 100.0}})
+    sim.accept_request({"filters": [{"name": "vrms", "target_vrms": 60.0, "delay_samples": 400}]})
+    target = 60.0 * math.sqrt(2)
+    k = np.arange(200)
+    wanted = (100 + (target - 100) * (k + 1) / 400) * np.sin(2 * np.pi * k / 200)
+    assert np.max(np.abs(sim.frame() / 152 - wanted)) < 0.5 / 152 + 1e-9
+    sim.frame()
+    assert np.array_equal(sim.frame(), sine(target))
+    assert sim.state["amplitude"] == target
+
+
+def test_filters_follow_each_other_pause_repeat_and_are_dropped_by_reset() -> None:
+    sim = OriginalSim()
+    steps = [
+        {"name": "vrms", "target_vrms": 50.0, "delay_samples": 0},
+        {"name": "nop", "delay_samples": 300},
+        {"name": "vrms", "target_vrms": 100, "delay_samples": 0},
+        {"name": "nop", "delay_samples": 300},
+    ]
+    sim.accept_request({"filters": steps, "does_repeat": True})
+    low, high = 50 * math.sqrt(2), 100 * math.sqrt(2)
+    amplitudes = np.repeat([low, high] * 2, 300)
+    for at in range(0, 1200, 200):
+        wanted = 152 * amplitudes[at : at + 200] * np.sin(2 * np.pi * np.arange(200) / 200)
+        assert np.array_equal(sim.frame(), np.rint(wanted))
+    sim.accept_request({"reset": True})
+    assert peak(sim.frame()) == peak(sim.frame())
+    sim.accept_request({"filters": [steps[0], {"name": "nop", "delay_samples": 200}]})
+    assert peak(sim.frame()) == pytest.approx(low, abs=0.01)
+
+
+def test_filters_that_take_no_time_and_repeat_do_not_hang() -> None:
+    sim = OriginalSim()
+    none = [{"name": "vrms", "target_vrms": 80.0, "delay_samples": 0}, {"name": "nop", "delay_samples": 0}]
+    sim.accept_request({"filters": none, "does_repeat": True})
+    assert peak(sim.frame()) == pytest.approx(80 * math.sqrt(2), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("request_", "why"),
+    [
+        ([1], "JSON object"),
+        ({"filters": {"name": "nop"}}, "array"),
+        ({"filters": [{"name": "sag", "delay_samples": 5}]}, r"filters\[0\]: want an object with the name"),
+        ({"filters": [{"name": "nop"}]}, "delay_samples is None"),
+        ({"filters": [{"name": "nop", "delay_samples": 1.5}]}, "delay_samples is 1.5"),
+        ({"filters": [{"name": "vrms", "delay_samples": 5}]}, "target_vrms is None"),
+    ],
+)
+def test_what_cannot_be_is_named_and_changes_nothing(request_: Any, why: str) -> None:
+    sim = OriginalSim()
+    with pytest.raises(OriginalSimError, match=why):
+        more = {"reset": True, "state": {"amplitude": 1.0}}
+        sim.accept_request({**request_, **more} if isinstance(request_, dict) else request_)
+    assert np.array_equal(sim.frame(), sine(169.7056))
+
+
+def test_a_frame_has_408_bytes_little_endian() -> None:
+    data = sim_frame(np.array([1, -2] + [0] * 198, np.int16), last_gps=3, current=4, flags=1)
+    assert len(data) == 408
+    assert data[:4].hex() == "0100feff" and data[400:].hex() == "0300040001000000"
+
+
+def test_boxes_read_one_stream_in_any_pieces_and_what_is_long_past_is_counted() -> None:
+    stream = OriginalSimStream()
+    whole = stream.counts(0, 1000)
+    assert np.array_equal(np.concatenate([stream.counts(at, 300) for at in (0, 300, 600)]), whole[:900])
+    assert np.array_equal(whole[:200], sine(169.7056))
+    stream.counts(200 * (KEPT_FRAMES + 10), 200)
+    assert not stream.counts(0, 200).any() and stream.lost_frames == 1
+
+
+@pytest.fixture
+def control(tmp_path: Path) -> Iterator[tuple[OriginalSimControl, OriginalSimStream]]:
+    stream = OriginalSimStream()
+    with OriginalSimControl(stream, port=0, fifo=tmp_path / "fifo") as running:
+        yield running, stream
+
+
+def ask(
+    control: OriginalSimControl, method: str, body: bytes | None = None, path: str = "/"
+) -> tuple[int, bytes]:
+    connection = HTTPConnection("127.0.0.1", control.port, timeout=60)
+    try:
+        connection.request(method, path, body)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def test_a_post_changes_the_state_with_an_empty_answer_and_a_refusal_says_why(
+    control: tuple[OriginalSimControl, OriginalSimStream],
+) -> None:
+    running, stream = control
+    assert ask(running, "POST", b'{"state": {"amplitude": 150.0}}') == (200, b"")
+    assert stream.sim.state["amplitude"] == 150.0
+    assert ask(running, "POST", b'{"state": {"amplitude": 100}}') == (200, b"")  # the type rule
+    assert stream.sim.state["amplitude"] == 150.0
+    status, body = ask(running, "GET")
+    assert status == 200 and set(json.loads(body)) == {"error"}
+    for body, wanted in ((b"{", "Expecting"), (b'{"filters": 3}', "array"), (b"[" * 9999, "")):
+        status, answer = ask(running, "POST", body)
+        assert status == 400 and wanted in json.loads(answer)["error"]
+    assert ask(running, "POST", b"{}", "/elsewhere")[0] == 404
+    assert stream.refused == 3
+
+
+def test_the_fifo_carries_the_frames_that_boxes_read(
+    control: tuple[OriginalSimControl, OriginalSimStream], tmp_path: Path
+) -> None:
+    _, stream = control
+    read = []
+    with (tmp_path / "fifo").open("rb") as fifo:
+        read = [fifo.read(408) for _ in range(5)]
+    assert read == [sim_frame(stream.frame(0))] * 5  # nothing was changed: all frames are alike
+
+
+def test_the_fifo_waits_for_readers_and_is_removed_at_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "fifo"
+    with OriginalSimControl(OriginalSimStream(), 0, path) as running:
+        for _ in range(2):  # a reader goes, another comes
+            with path.open("rb") as fifo:
+                assert len(fifo.read(408)) == 408
+        end = time.monotonic() + 60
+        while not running.frames_dropped and time.monotonic() < end:
+            time.sleep(0.01)
+        assert running.frames_dropped
+    assert not path.exists()
+    os.mkfifo(path)
+    with OriginalSimControl(OriginalSimStream(), 0, path):
+        pass
+    assert path.exists()  # was there before
+
+
+def test_a_file_in_the_fifos_place_or_a_busy_port_is_one_error(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    threads = threading.active_count()
+    with (
+        pytest.raises(OpqError, match="is there and no FIFO"),
+        OriginalSimControl(OriginalSimStream(), 0, tmp_path / "mine"),
+    ):
+        pass
+    with OriginalSimControl(OriginalSimStream(), 0) as running, pytest.raises(PortBusyError):
+        OriginalSimControl(OriginalSimStream(), running.port)
+    assert (tmp_path / "mine").read_text() == "mine" and threading.active_count() == threads

@@ -3,6 +3,8 @@
 One command of its own, as all of `sim`; the drawing is `opq_hil.power_system.diagram`.
 """
 
+from pathlib import Path
+
 import click
 
 from opq_hil.mains.scenario import scenario_path
@@ -13,10 +15,19 @@ from opq_proto.errors import ConfigError
 
 @click.command("show")
 @click.argument("scenario", metavar="F")
-def command(scenario: str) -> None:
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Also draw each cause once: .png, .svg or .pdf.",
+)
+def command(scenario: str, plot: Path | None) -> None:
     """Draw the network of a scenario file, or of a shipped one by its name, with its Boxes.
 
-    Example: opq-tools sim show village
+    \b
+    Examples:
+      opq-tools sim show village
+      opq-tools sim show village --plot causes.svg
     """
     path = scenario_path(scenario)
     if not has_network(path):
@@ -29,6 +40,10 @@ def command(scenario: str) -> None:
     click.echo(one_line_diagram(power_network(told), marks), nl=False)
     for line in happenings(told):
         click.echo(line)
+    if plot is not None:
+        from opq_tools.sim.picture import save_picture  # matplotlib: only when something is drawn
+
+        save_picture(plot, told)
 
 
 def happenings(told: PowerScenario) -> list[str]:

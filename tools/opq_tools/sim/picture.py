@@ -1,0 +1,126 @@
+"""`opq-tools sim show F --plot FILE`: each cause of a scenario once, as the Box that gets most of it sees it.
+
+Short ones as a waveform, long ones as rms of each cycle, what moves the whole system as its frequency.
+"""
+
+import textwrap
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+
+from opq_hil.power_system.disturbance_terms import HarmonicTerm, ToneTerm
+from opq_hil.power_system.outlet_voltage import OutletVoltage
+from opq_hil.power_system.power_scenario import PowerScenario, power_system_of
+from opq_hil.power_system.power_system import KEEP_S, GridDisturbance, PowerSystem
+from opq_proto.errors import ConfigError
+
+COLUMNS = 3
+INK, LIMIT = "#1f4e79", "#888888"
+WAVE_HZ = 12_000.0
+FINE_HZ = 1e6
+"""For surges, which a Box's own rate would hardly show."""
+SHORT_S, MEDIUM_S, LONGEST_S = 0.002, 0.5, 12.0
+ON_TOP_S = 0.03
+"""What is on top of the fundamental is seen in a cycle or two."""
+TITLE_LETTERS = 52
+
+
+def save_picture(path: Path, scenario: PowerScenario) -> None:
+    """Draw and save; the file appears whole or not at all.
+
+    Raises:
+        ConfigError: nothing happens in the scenario, or the file cannot be written.
+    """
+    system = power_system_of(scenario)
+    found: dict[str, GridDisturbance] = {}
+
+    def keep_first(each: GridDisturbance) -> None:
+        found.setdefault(each.cause.name, each)
+
+    system.listen(keep_first)
+    system.before(KEEP_S)
+    if not found:
+        raise ConfigError(
+            f"nothing happens in the first {KEEP_S:g} s of this scenario; there is nothing to draw"
+        )
+    rows = -(-len(found) // COLUMNS)
+    figure, places = plt.subplots(
+        rows, COLUMNS, figsize=(12, 2.3 * rows), layout="constrained", squeeze=False
+    )
+    for axes in places.flat[len(found) :]:
+        axes.set_axis_off()
+    for axes, each in zip(places.flat, found.values(), strict=False):
+        _draw(axes, system, each)
+    whole = path.with_name(f".{path.name}.new")
+    try:
+        figure.savefig(whole, format=path.suffix.lstrip(".") or "png", dpi=80)
+        whole.replace(path)
+    except (OSError, ValueError) as error:
+        whole.unlink(missing_ok=True)
+        raise ConfigError(f"{path}: cannot be written: {error}") from error
+    finally:
+        plt.close(figure)
+
+
+def _draw(axes: Axes, system: PowerSystem, found: GridDisturbance) -> None:
+    terms = found.solved.terms
+    lasting_s = found.solved.end_s - found.start_s
+    title = textwrap.fill(found.solved.words, TITLE_LETTERS)
+    axes.set_title(title, fontsize="x-small", loc="left")
+    axes.tick_params(labelsize="x-small")
+    axes.spines[["top", "right"]].set_visible(False)
+    if terms.slips and terms.slips[0].outlets.all():
+        t_s = found.start_s + np.arange(-5.0, 60.0, 0.05)
+        axes.plot(t_s - found.start_s, system.hz(t_s), color=INK, linewidth=0.8)
+        axes.set_ylabel("Hz", fontsize="x-small")
+        return
+    box_id, voltage, begun_s = _most_touched(system, found)
+    axes.set_ylabel(f"Box {box_id}, V", fontsize="x-small")
+    on_top = bool(terms.added) and all(isinstance(each, ToneTerm | HarmonicTerm) for each in terms.added)
+    if on_top and len({each.end_s for each in terms.added}) == 1 and not _decays(found):
+        lasting_s = ON_TOP_S
+    if lasting_s > MEDIUM_S:
+        span_s = min(1.2 * lasting_s + 0.5, LONGEST_S)
+        cycle_s = 1 / voltage.nominal_hz
+        starts_s = begun_s + np.arange(-0.2 * span_s, span_s, max(cycle_s, span_s / 600))
+        turned = voltage.cycles(starts_s + cycle_s) - voltage.cycles(starts_s)  # 1 but for another frequency
+        inside_s = np.arange(64) / 64 * cycle_s / np.clip(turned, 0.9, 1.1)[:, None]
+        volts = voltage.volts((starts_s[:, None] + inside_s).ravel()).reshape(len(starts_s), -1)
+        axes.plot(starts_s - begun_s, np.sqrt((volts**2).mean(axis=1)), color=INK, linewidth=0.8)
+        for share in (0.9, 1.1):
+            axes.axhline(share * voltage.nominal_v, color=LIMIT, linewidth=0.5, linestyle=":")
+        return
+    short = lasting_s < SHORT_S
+    before_s, after_s, rate_hz = (0.0002, 0.0008, FINE_HZ) if short else (0.03, lasting_s + 0.05, WAVE_HZ)
+    t_s = begun_s + np.arange(-before_s, min(after_s, MEDIUM_S), 1 / rate_hz)
+    scale, unit = (1e3, " ms") if short else (1.0, " s")
+    axes.plot(scale * (t_s - begun_s), voltage.volts(t_s), color=INK, linewidth=0.6)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}{unit}")
+
+
+def _decays(found: GridDisturbance) -> bool:
+    """Whether what it adds is an inrush, which its rms shows better."""
+    return any(
+        isinstance(each, HarmonicTerm) and not each.course.constant for each in found.solved.terms.added
+    )
+
+
+def _most_touched(system: PowerSystem, found: GridDisturbance) -> tuple[str, OutletVoltage, float]:
+    """The Box whose voltage differs most from that of its last cycle before, and when it begins there."""
+    chosen, most = next(iter(system.voltages)), -1.0
+    span_s = min(max(found.solved.end_s - found.start_s, 0.001), 0.5)
+    offsets_s = np.arange(0.0, span_s, 1e-5 if span_s < SHORT_S else 5e-4)
+    for index, (box_id, voltage) in enumerate(system.voltages.items()):
+        here_s = found.start_s + float(found.solved.terms.delays_s[index]) + offsets_s
+        cycles = np.ceil((span_s + 0.01) * voltage.nominal_hz) / voltage.nominal_hz
+        off = voltage.volts(here_s) - voltage.volts(here_s - cycles)
+        size = float(np.abs(off).max()) / voltage.nominal_v
+        if size > most:
+            chosen, most = box_id, size
+    index = list(system.voltages).index(chosen)
+    return chosen, system.voltages[chosen], found.start_s + float(found.solved.terms.delays_s[index])

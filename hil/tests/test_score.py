@@ -17,7 +17,7 @@ from opq_hil.score.truth_file import FILE_NAME, TruthFileError, read_truth
 
 MS = 10**6
 Truths = list[TrueDisturbance]
-few = settings(max_examples=25, deadline=None)
+few = settings(max_examples=15, deadline=None)
 KINDS = ("sag", "swell", "interruption", "harmonics", "oscillatory_transient", "harmonics+sag")
 
 

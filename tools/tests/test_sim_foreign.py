@@ -16,6 +16,7 @@ from free_ports import free_offset
 
 from opq_cloud.config import TriggeringBrokerSection
 from opq_cloud.makai.triggering_broker import TriggeringBroker
+from opq_hil.box.control import request_control
 from opq_hil.mains.generator import Generator
 from opq_proto.errors import OpqError
 from opq_proto.keys import KeyFolder
@@ -23,6 +24,7 @@ from opq_proto.opq_pb2 import TriggerMessage
 from opq_proto.opqbox3_pb2 import Measurement
 from opq_proto.ports import endpoint
 from opq_tools.sim import command
+from opq_tools.sim.original import controlled, original_boxes
 
 TOOLS = [sys.executable, "-m", "opq_tools.cli", "sim"]
 
@@ -76,9 +78,9 @@ def test_sim_runs_boxes_of_the_original_under_keys_of_the_folder_until_ctrl_c(
             found = Measurement.FromString(body)
             assert topic == b"%04d" % found.box_id and not found.HasField("sequence")
             heard.add(found.box_id)
-        event = ["event", "sag", "--box", "41", "--ports-dir", str(tmp_path / "foreign")]
-        done = subprocess.run([*TOOLS, *event], capture_output=True, text=True, timeout=120, check=False)
-        assert (done.returncode, done.stdout) == (0, "box 41: sag to 0.7 of its voltage for 10 cycles\n")
+        sag = {"do": "event", "box": "41", "kind": "sag"}
+        answer = request_control(tmp_path / "foreign", sag)
+        assert answer["words"] == "sag to 0.7 of its voltage for 10 cycles"
         while found.box_id != 41 or found.metrics["rms"].min > 100:
             assert subscriber.poll(60_000)
             found = Measurement.FromString(subscriber.recv_multipart()[1])
@@ -128,26 +130,14 @@ def test_what_cannot_be_is_an_error_that_says_why(
     assert raised.value.exit_code == code
 
 
-def test_the_originals_simulator_is_controlled_by_http_and_heard_at_the_broker(
-    broker: tuple[int, KeyFolder, Any], tmp_path: Path
-) -> None:
-    offset, _, subscriber = broker
-    where = ["--data-dir", str(tmp_path), "--port-offset", str(offset)]
-    told = ["1", "--foreign", "leg", "--control-port", "0", *where]
-    process = subprocess.Popen([*TOOLS, *told], stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        url = process.stdout.readline().split()[1]
+def test_boxes_of_the_originals_simulator_sample_what_http_says(capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = original_boxes(2, None)
+    with controlled([first, second], 0, None):
+        _, url = capsys.readouterr().out.split()
         assert url.startswith("http://127.0.0.1:")
-        body = json.dumps({"state": {"amplitude": 141.4213562}}).encode()
+        body = json.dumps({"state": {"amplitude": 100.0}}).encode()
         with urllib.request.urlopen(url, body, timeout=60) as answer:
             assert (answer.status, answer.read()) == (200, b"")
-        rms_v = 0.0
-        while abs(rms_v - 100.0) > 0.1:
-            assert subscriber.poll(60_000)
-            rms_v = TriggerMessage.FromString(subscriber.recv_multipart()[1]).rms
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0
-    finally:
-        process.kill()
-        process.communicate(timeout=60)
+        assert max(first.source.counts(0, 200)) * first.source.v_per_lsb == pytest.approx(100.0, abs=0.01)
+        assert list(second.source.counts(0, 400)) == list(first.source.counts(0, 400))
+    assert [first.box_id, second.box_id] == ["1", "2"]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from opq_hil.foreign import cur_frames as wire
 from opq_hil.foreign.meter import ForeignMeter
-from opq_hil.foreign.peer import ForeignCounts, PeerSockets, checked_number
+from opq_hil.foreign.peer import ForeignCounts, ForeignSockets, checked_number
 from opq_hil.foreign.protobuf_bytes import ProtobufError
 from opq_hil.foreign.window_buffer import WindowBuffer
 
@@ -44,7 +44,7 @@ class CurBox:
         self.box_id = checked_number(box_id)
         self.counts = ForeignCounts()
         # more than 120 time-outs of 1000 ms in total, never reset by traffic: both anew (A.11)
-        self.sockets = PeerSockets(f"{self.box_id}".encode("ascii"), None, 1.0, 121, True, True)
+        self.sockets = ForeignSockets(f"{self.box_id}".encode("ascii"), None, 1.0, 121, True, True)
         self.rate_cycles = windows_per_measurement
         self._public_key, self._addresses = public_key, addresses
         self._meter = ForeignMeter(calibration)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from opq_hil.foreign import leg_frames as wire
 from opq_hil.foreign.meter import ForeignMeter
-from opq_hil.foreign.peer import ForeignCounts, PeerSockets, checked_number
+from opq_hil.foreign.peer import ForeignCounts, ForeignSockets, checked_number
 from opq_hil.foreign.protobuf_bytes import ProtobufError
 from opq_hil.foreign.window_buffer import WindowBuffer
 
@@ -35,7 +35,7 @@ class LegBox:
         self.box_id = checked_number(box_id)
         self.counts = ForeignCounts()
         # after 60 s of silence the SUB socket anew (A.11)
-        self.sockets = PeerSockets(b"", wire.leg_topic(self.box_id), 60.0, 1, False, False)
+        self.sockets = ForeignSockets(b"", wire.leg_topic(self.box_id), 60.0, 1, False, False)
         self._frames = frames
         self._meter = ForeignMeter(calibration)
         self._windows = WindowBuffer(STORED_MEASUREMENTS * frames)

@@ -35,7 +35,7 @@ class ForeignCounts:
 
 
 @dataclass(frozen=True, slots=True)
-class PeerSockets:
+class ForeignSockets:
     """What a generation does with its sockets; it opens no other than PUB, SUB and PUSH."""
 
     subscription: bytes
@@ -56,7 +56,7 @@ class ForeignPeer(Protocol):
 
     box_id: int
     counts: ForeignCounts
-    sockets: PeerSockets
+    sockets: ForeignSockets
 
     def accept_window(self, window: NDArray[np.int16], read_ns: int) -> list[bytes] | None:
         """(200,) counts read at this time of the Box's clock; the message to publish, or None."""

@@ -36,14 +36,14 @@ def test_something_happens_each_minute_and_every_cause_within_half_an_hour(villa
 
 def test_its_truth_has_the_classes_of_the_contract_and_is_the_same_twice(village, tmp_path):
     texts = []
-    for name in ("a", "b"):
+    for name, until_s in (("a", 1800.0), ("b", 500.0)):
         system = power_system_of(village, 7)
         files = TruthFiles(tmp_path / name, system, 0)
-        system.before(1800.0)
+        system.before(until_s)
         files.close()
-        assert system.refused == []
+        assert not system.refused
         texts.append((tmp_path / name / "truth.jsonl").read_bytes())
-    assert texts[0] == texts[1]
+    assert texts[1].count(b"\n") == 9 and texts[0].startswith(texts[1])
     lines = [json.loads(line) for line in texts[0].splitlines()]
     assert len(lines) == 30
     kinds = {kind for line in lines for seen in line["boxes"].values() for kind in seen["class"].split("+")}

@@ -31,6 +31,8 @@ from opq_hil.power_system.power_scenario import (
     power_system_of,
 )
 from opq_hil.power_system.power_source import power_sources
+from opq_hil.power_system.power_system import Refusal
+from opq_proto import log
 from opq_proto.errors import ConfigError
 
 SIMULATED = "opq-hil simulated"
@@ -124,7 +126,9 @@ class Fleet:
     def _scenario_sources(self) -> dict[str, SampleSource]:
         """What the scenario's Boxes sample, by Box id."""
         if isinstance(self.told, PowerScenario):
-            return dict(power_sources(self.told, power_system_of(self.told, self.seed), self.seed))
+            system = power_system_of(self.told, self.seed)
+            system.on_refusal = _log_refusal
+            return dict(power_sources(self.told, system, self.seed))
         return dict(generators(self.told, self.seed)) if self.told is not None else {}
 
     def _first_disturbance_s(self) -> tuple[float | None, float]:
@@ -199,6 +203,12 @@ def _read_scenario(
     if has_network(path):
         return load_power_scenario(path)
     return load_scenario(path, {"every_s": every_s, "lead_s": lead_s})
+
+
+def _log_refusal(refusal: Refusal) -> None:
+    """Of a cause whose time came when its network could no longer have it."""
+    cause = refusal.cause
+    log.get(service="boxes").warning("cause.refused", cause=cause.name, at=cause.at, reason=refusal.reason)
 
 
 def _free_ids(taken: Sequence[str], count: int) -> list[str]:

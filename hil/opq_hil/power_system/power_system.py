@@ -7,6 +7,7 @@ in time multiply the fundamental (what is dead stays dead) and add the rest.
 
 import heapq
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -23,6 +24,7 @@ from opq_proto.errors import OpqError
 
 KEEP_S = 3600.0
 """How long what is over is remembered: as long as a gateway may ask for old waveforms in one run."""
+REFUSED_KEPT = 100
 MOST_WAITING = 10_000
 CAUSE_STREAM = 0x0CA5
 
@@ -91,7 +93,8 @@ class PowerSystem:
         scheduled: (seconds, cause) in rising order, endless if wanted; read as far as moments are asked for.
 
     Attributes:
-        refused: causes that could not be solved when their time came.
+        refused: the newest causes that could not be solved when their time came.
+        on_refusal: called with each of them.
     """
 
     def __init__(
@@ -107,7 +110,8 @@ class PowerSystem:
         self.network = network.with_places([outlet.bus for outlet in outlets])
         self.phase = SharedPhase(phase)
         self.outlets = tuple(outlets)
-        self.refused: list[Refusal] = []
+        self.refused: deque[Refusal] = deque(maxlen=REFUSED_KEPT)
+        self.on_refusal: Callable[[Refusal], None] | None = None
         self._on_disturbance: Callable[[GridDisturbance], None] | None = None
         self._on_time: Callable[[float], None] | None = None
         self._seed = seed
@@ -215,6 +219,8 @@ class PowerSystem:
             solved = cause.solved(site)
         except (OpqError, ValueError) as error:
             self.refused.append(Refusal(number, cause, str(error)))
+            if self.on_refusal is not None:
+                self.on_refusal(self.refused[-1])
             return
         self._forget(at_s - self._keep_s)
         self._terms = (*self._terms, solved.terms)

@@ -22,7 +22,7 @@ from opq_proto.messages import Waveform
 from opq_proto.ports import endpoint
 from opq_proto.wire import Response, waveform_from_frames
 
-WAIT_S = 30.0
+WAIT_S = 90.0
 
 
 def wait_for(condition: Callable[[], object], what: str, seconds: float = WAIT_S) -> None:

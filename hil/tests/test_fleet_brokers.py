@@ -104,7 +104,7 @@ def test_twenty_boxes_are_stored_acknowledged_and_answer_and_lose_nothing_when_b
                 sequences = cloud.stored(box_id)
                 assert whole(sequences), f"Box {box_id}: {sequences}"
                 assert sequences[-1] >= made_ns[box] - 1
-                assert cloud.backfilled(box_id) > 5
+                assert cloud.backfilled(box_id) > 1  # Box 7 makes two a second
     assert counts["unheard"] > 200
     assert counts["backfilled"] >= counts["unheard"]
     assert (counts["expired"], counts["not_held"], counts["answers_dropped"]) == (0, 0, 0)

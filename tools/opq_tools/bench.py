@@ -50,6 +50,10 @@ BENCHMARKS = {
         "bench.phasor.figures",
         "TVE, FE and RFE of synchrophasors in the tests of C37.118.1, class P and M, beside each limit.",
     ),
+    "sim": (
+        "bench.sim.figures",
+        "CPU and memory per simulated Box at each depth: ptys, samples, closed form; waveforms a second.",
+    ),
     "rules": (
         "bench.rules.figures",
         "Rule engine: events per core through filters, windows, 10,000 rules; bytes per rule; latency.",

@@ -34,7 +34,8 @@ OPENING = 48
 """Boxes of a process whose handshakes may be under way at once: a broker takes some hundred a second."""
 OPENING_S = 3.0
 REMAKE_S = 90.0
-SWEEP_S = 5.0
+SWEEP_S = 20.0
+"""Every socket is looked at so often, should its descriptor have shown nothing."""
 _FIRST = zmq.NOBLOCK | zmq.SNDMORE
 _send = PlainSocket.send  # what the Python layer adds costs as much again
 
@@ -146,6 +147,7 @@ class FleetConnections:
         self._wanted = np.ones(len(box_ids), np.bool_)
         self._opened_s = np.full(len(box_ids), -np.inf)
         self._swept_s = 0.0
+        self._all_open = False
 
     @property
     def opened(self) -> int:
@@ -160,31 +162,38 @@ class FleetConnections:
     def join(self, box: int) -> None:
         """It is back."""
         self._wanted[box] = True
+        self._all_open = False
+
+    def open_more(self, now_s: float) -> None:
+        """Open Boxes that have no sockets, at the brokers' pace: OPENING handshakes under way (monotonic)."""
+        if self._all_open:
+            return
+        down = self._wanted & ~self.stands
+        opening = int((down & (now_s - self._opened_s < OPENING_S)).sum())
+        left = [box for box in np.flatnonzero(down).tolist() if self._sockets[box] is None]
+        for box in left[: max(0, OPENING - opening)]:
+            self._open(box, now_s)
+        self._all_open = len(left) <= OPENING - opening
 
     def tend(self, now_s: float) -> None:
-        """Time passes (monotonic): open Boxes at the brokers' pace, look at every socket now and then."""
+        """Time passes (monotonic): make again what was refused, look at every socket now and then."""
         down = self._wanted & ~self.stands
-        if down.any():
-            late = down & (now_s - self._opened_s > REMAKE_S) & np.isfinite(self._opened_s)
-            for box in np.flatnonzero(late)[:OPENING].tolist():
-                self._close(box)
-                self.remade += 1
-            opening = int((down & (now_s - self._opened_s < OPENING_S)).sum())
-            for box in np.flatnonzero(down).tolist():
-                if opening >= OPENING:
-                    break
-                if self._sockets[box] is None:
-                    self._open(box, now_s)
-                    opening += 1
+        late = down & (now_s - self._opened_s > REMAKE_S) & np.isfinite(self._opened_s)
+        for box in np.flatnonzero(late)[:OPENING].tolist():
+            self._close(box)
+            self.remade += 1
+        self._all_open = self._all_open and not late.any()
         if now_s - self._swept_s >= SWEEP_S:
             self._swept_s = now_s
             for box in range(len(self._sockets)):
                 self._serve(box)
 
-    def wait(self, timeout_s: float) -> None:
-        """Take what comes, commands and subscriptions; for `timeout_s` at most where nothing does."""
-        for file, _ in self._poll.poll(timeout_s):
+    def wait(self, timeout_s: float) -> bool:
+        """Take what comes, commands and subscriptions; False: nothing did for `timeout_s`."""
+        found = self._poll.poll(timeout_s)
+        for file, _ in found:
             self._serve(self._boxes[file])
+        return bool(found)
 
     def publish(self, box: int, topic: bytes, body: bytes) -> bool:
         """Send a Measurement; False: nobody listens, or too slowly."""

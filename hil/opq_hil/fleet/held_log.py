@@ -127,6 +127,8 @@ class HeldLog:
             OSError: a segment cannot be read.
         """
         for segment in list(self._segments):
+            if segment.is_deleted:  # acknowledged since the last piece
+                continue
             wanted = ready & (last >= first) & (segment.newest >= np.maximum(first, self.floor))
             if not wanted.any():
                 continue
@@ -142,6 +144,8 @@ class HeldLog:
             found = rows[chosen]
             found_boxes = boxes[chosen]
             for at in range(0, len(found), ROWS_AT_ONCE):
+                if segment.is_deleted:
+                    break
                 part = found[at : at + ROWS_AT_ONCE]
                 held_by = found_boxes[at : at + ROWS_AT_ONCE].tolist()
                 whole = zip(held_by, part["sequence"].tolist(), segment.read_bodies(part), strict=True)

@@ -20,6 +20,7 @@ class LogSegment:
 
     Attributes:
         newest: (boxes,) the highest sequence of each Box in it; 0: none.
+        is_deleted: nothing of it can be read any more.
     """
 
     def __init__(self, folder: Path, number: int, boxes: int, new: bool) -> None:
@@ -29,6 +30,7 @@ class LogSegment:
         """
         self.number = number
         self.newest = np.zeros(boxes, np.int64)
+        self.is_deleted = False
         self._rows_path, self._bodies_path = (folder / f"{number:012d}.{kind}" for kind in ("rows", "bodies"))
         self._rows_file = self._rows_path.open("ab", buffering=0) if new else None
         self._bodies_file = self._bodies_path.open("ab", buffering=0) if new else None
@@ -104,6 +106,7 @@ class LogSegment:
             OSError: a file cannot be deleted.
         """
         self.seal()
+        self.is_deleted = True
         self._rows_path.unlink(missing_ok=True)
         self._bodies_path.unlink(missing_ok=True)
 

@@ -140,7 +140,11 @@ class BenchHouse:
 
     @property
     def gateway(self) -> psutil.Process:
-        return psutil.Process(next(child.pid for child in self._children if child.name == "gateway"))
+        return psutil.Process(self.pid("gateway"))
+
+    def pid(self, name: str) -> int:
+        """Of a process: boxes, cloud or gateway."""
+        return next(child.pid for child in self._children if child.name == name and child.pid is not None)
 
     def wait(self) -> None:
         """Until every Box samples and its uplink stands.

@@ -1,0 +1,1 @@
+"""`bench sim`: what a simulated Box costs at each depth."""

@@ -1,0 +1,164 @@
+"""A fleet's process beside the listener: CPU over a while, memory per Box, waveforms answered."""
+
+import multiprocessing
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import psutil
+import zmq
+
+from bench.sim.listener import Heard, serve
+from opq_gateway.uplink.connection import Endpoints
+from opq_hil.box.source import RunClock
+from opq_hil.fleet.__main__ import memory_kb
+from opq_hil.fleet.gateway_boxes import GatewayBoxes
+from opq_hil.fleet.outlets import plain_grid
+from opq_hil.fleet.worker import FleetPlan, FleetWorker
+from opq_proto import log
+from opq_proto.errors import OpqError
+from opq_proto.keys import generate
+
+START_S = 180.0
+FIRST_BOX = 10_001
+"""Ids of one length: none is the prefix of another, so no Box hears another's commands."""
+
+
+@dataclass(frozen=True, slots=True)
+class FleetCost:
+    """What one process took over a while."""
+
+    elapsed_s: float
+    cpu_s_per_s: float
+    heard: Heard
+    """In the while."""
+    counts: dict[str, int]
+    """At its end."""
+    base_kb: float
+    """Of the process before it had Boxes."""
+    memory_kb: float
+    start_s: float
+    start_cpu_s: float
+    """Until all Boxes stood."""
+
+
+def serve_boxes(
+    pipe: Connection,
+    endpoints: Endpoints,
+    server_key: bytes,
+    boxes: int,
+    cycles: int,
+    folder: str,
+    samples: bool,
+) -> None:
+    """The Boxes of a process; each "counts" that comes is answered, "end" ends it."""
+    log.configure("boxes", "warning")
+    before_kb = memory_kb()
+    ids = [str(FIRST_BOX + number) for number in range(boxes)]
+    pairs = [generate() for _ in ids]
+    plan = FleetPlan(endpoints, server_key, Path(folder), cycles)
+    made = (GatewayBoxes if samples else FleetWorker)(plain_grid(ids), pairs, plan, RunClock.now())
+    stop = threading.Event()
+
+    def answer() -> None:
+        while pipe.recv() != "end":
+            pipe.send((before_kb, memory_kb(), made.counts()))
+        stop.set()
+
+    threading.Thread(target=answer, daemon=True).start()
+    made.run(stop)
+
+
+class BenchFleet:
+    """Up as long as `fleet` lasts."""
+
+    def __init__(self, pipe: Connection, listener: Connection, process: psutil.Process) -> None:
+        self._pipe, self._listener, self._process = pipe, listener, process
+        self._began_s = time.monotonic()
+        self._start_s = self._start_cpu_s = 0.0
+
+    def counts(self) -> tuple[float, float, dict[str, int]]:
+        """Memory before Boxes and now, kB, and what is counted."""
+        self._pipe.send("counts")
+        if not self._pipe.poll(60):
+            raise OpqError("the fleet's process does not answer")
+        found: tuple[float, float, dict[str, int]] = self._pipe.recv()
+        return found
+
+    def heard(self, waveforms_per_s: float = 0.0) -> Heard:
+        """What arrived so far; from now on so many waveforms are asked for."""
+        self._listener.send(waveforms_per_s)
+        found: Heard = self._listener.recv()
+        return found
+
+    def wait(self) -> None:
+        """Until every Box stands and was acknowledged.
+
+        Raises:
+            OpqError: not within START_S.
+        """
+        while True:
+            _, _, counts = self.counts()
+            if counts["standing"] == counts["boxes"] and not self._start_s:
+                self._start_s, self._start_cpu_s = time.monotonic() - self._began_s, self.cpu_s()
+            if self._start_s and counts["acknowledging"] == counts["boxes"]:
+                return
+            if time.monotonic() - self._began_s > START_S:
+                raise OpqError(f"after {START_S:g} s {counts['standing']} of {counts['boxes']} Boxes stand")
+            time.sleep(0.5)
+
+    def cost(self, seconds: float, waveforms_per_s: float = 0.0) -> FleetCost:
+        """What the process takes for so long."""
+        before, began_s, heard = self.cpu_s(), time.monotonic(), self.heard(waveforms_per_s)
+        time.sleep(seconds)
+        used, elapsed_s, after = self.cpu_s() - before, time.monotonic() - began_s, self.heard()
+        base_kb, now_kb, counts = self.counts()
+        during = Heard(
+            after.boxes,
+            after.measurements - heard.measurements,
+            after.missing - heard.missing,
+            after.answers - heard.answers,
+            after.samples - heard.samples,
+        )
+        return FleetCost(
+            elapsed_s, used / elapsed_s, during, counts, base_kb, now_kb, self._start_s, self._start_cpu_s
+        )
+
+    def cpu_s(self) -> float:
+        """User and system, of the fleet's process."""
+        times = self._process.cpu_times()
+        return times.user + times.system
+
+
+@contextmanager
+def fleet(boxes: int, cycles: int, samples: bool = False) -> Iterator[BenchFleet]:
+    """So many Boxes in one process, all standing, and the listener in another."""
+    spawn = multiprocessing.get_context("spawn")
+    public, secret = zmq.curve_keypair()
+    with tempfile.TemporaryDirectory(prefix="opq-bench-") as folder:
+        listening, theirs = spawn.Pipe()
+        listener = spawn.Process(target=serve, args=(theirs, public, secret), daemon=True)
+        listener.start()
+        endpoints = listening.recv()
+        ours, inner = spawn.Pipe()
+        arguments = (inner, endpoints, public, boxes, cycles, f"{folder}/held", samples)
+        process = spawn.Process(target=serve_boxes, args=arguments, daemon=True)
+        process.start()
+        assert process.pid is not None
+        try:
+            made = BenchFleet(ours, listening, psutil.Process(process.pid))
+            made.wait()
+            yield made
+        finally:
+            for pipe, each in ((ours, process), (listening, listener)):
+                if each.is_alive():
+                    pipe.send("end")
+                each.join(20)
+                if each.is_alive():
+                    each.kill()
+                    each.join()

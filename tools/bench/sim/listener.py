@@ -1,0 +1,134 @@
+"""Brokers that cost little, so that a fleet has the machine: a process of its own, in plain pyzmq.
+
+It admits every key, acknowledges what it hears every five seconds, as Makai does, and asks for waveforms at a
+pace. It decodes a Measurement only for its numbers. Not what is measured.
+"""
+
+import time
+from collections import deque
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+
+import zmq
+
+from opq_gateway.uplink.connection import Endpoints
+from opq_proto.opqbox3_pb2 import Measurement
+from opq_proto.wire import ACK_PLUGIN, data_command, plugin_command
+
+ACKNOWLEDGE_S = 5.0
+WAVEFORM_S = 3.0
+LATE_S = 1.0
+"""Asked for what ended so long ago."""
+BURST = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What the listener counted so far."""
+
+    boxes: int = 0
+    measurements: int = 0
+    missing: int = 0
+    """Sequence numbers that were passed over."""
+    answers: int = 0
+    samples: int = 0
+
+
+class PlainBrokers:
+    """All three sockets in one thread."""
+
+    def __init__(self, public: bytes, secret: bytes) -> None:
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        made = []
+        for kind in (zmq.SUB, zmq.PUB, zmq.PULL):
+            socket = self._context.socket(kind)
+            socket.linger = 0
+            socket.curve_server = True
+            socket.curve_publickey, socket.curve_secretkey = public, secret
+            socket.setsockopt(zmq.BACKLOG, 4096)
+            socket.rcvhwm = 500_000
+            made.append((socket, socket.bind_to_random_port("tcp://127.0.0.1")))
+        (self._heard, trigger), (self._commands, command), (self._answers, response) = made
+        self._heard.subscribe(b"")
+        self.endpoints = Endpoints(*(f"tcp://127.0.0.1:{port}" for port in (trigger, command, response)))
+        self.counted = Heard()
+        self._waveforms_per_s = 0.0
+        self._newest: dict[int, int] = {}
+        self._due: deque[int] = deque()
+        self._asked_s = self._acknowledged_s = time.monotonic()
+
+    def turn(self) -> None:
+        """Some of what waits, and what is due."""
+        self._heard.poll(20)
+        self._read_measurements()
+        self._read_answers()
+        now_s = time.monotonic()
+        boxes = list(self._newest)
+        if boxes and now_s - self._acknowledged_s >= ACKNOWLEDGE_S and not self._due:
+            self._acknowledged_s = now_s
+            self._due.extend(boxes)
+        for _ in range(min(200, len(self._due))):
+            box = self._due.popleft()
+            self._send(box, plugin_command(str(box), ACK_PLUGIN, str(self._newest[box]), "ack"))
+        wanted = int(self._waveforms_per_s * (now_s - self._asked_s))
+        if wanted and boxes:
+            self._asked_s = now_s
+            end_ns = time.time_ns() - round(LATE_S * 1e9)
+            for number in range(wanted):
+                box = boxes[(self.counted.answers + number * 7) % len(boxes)]
+                start_ns = end_ns - round(WAVEFORM_S * 1e9)
+                self._send(box, data_command(str(box), start_ns, end_ns, "bench", wait=False))
+
+    def ask_waveforms(self, per_s: float) -> None:
+        """From now on so many a second."""
+        self._waveforms_per_s, self._asked_s = per_s, time.monotonic()
+
+    def close(self) -> None:
+        self._context.destroy(linger=0)
+
+    def _send(self, box: int, command: bytes) -> None:
+        self._commands.send_multipart([b"%d" % box, command])
+
+    def _read_measurements(self) -> None:
+        count = missing = 0
+        for _ in range(BURST):
+            try:
+                _, body = self._heard.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            message = Measurement.FromString(body)
+            before = self._newest.get(message.box_id)
+            if before is not None and message.sequence > before + 1:
+                missing += message.sequence - before - 1
+            self._newest[message.box_id] = max(message.sequence, before or 0)
+            count += 1
+        self.counted = replace(
+            self.counted,
+            boxes=len(self._newest),
+            measurements=self.counted.measurements + count,
+            missing=self.counted.missing + missing,
+        )
+
+    def _read_answers(self) -> None:
+        for _ in range(100):
+            try:
+                frames = self._answers.recv_multipart(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            answers, samples = self.counted.answers + 1, self.counted.samples + 200 * (len(frames) - 1)
+            self.counted = replace(self.counted, answers=answers, samples=samples)
+
+
+def serve(pipe: Connection, public: bytes, secret: bytes) -> None:
+    """Until "end" comes; a number sets the pace of waveforms, each answer is what was counted."""
+    brokers = PlainBrokers(public, secret)
+    pipe.send(brokers.endpoints)
+    while True:
+        brokers.turn()
+        if pipe.poll():
+            told = pipe.recv()
+            if told == "end":
+                brokers.close()
+                return
+            brokers.ask_waveforms(float(told))
+            pipe.send(brokers.counted)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from opq_hil.original_sim.candidates import candidate_request, generated_counts
 from opq_hil.original_sim.state import OriginalSim, OriginalSimError
 from opq_hil.original_sim.stream import KEPT_FRAMES, OriginalSimControl, OriginalSimStream, sim_frame
 from opq_proto.errors import OpqError, PortBusyError
@@ -199,3 +200,18 @@ def test_a_file_in_the_fifos_place_or_a_busy_port_is_one_error(tmp_path: Path) -
     with OriginalSimControl(OriginalSimStream(), 0) as running, pytest.raises(PortBusyError):
         OriginalSimControl(OriginalSimStream(), running.port)
     assert (tmp_path / "mine").read_text() == "mine" and threading.active_count() == threads
+
+
+def test_a_candidate_is_steady_ramps_holds_and_comes_back() -> None:
+    counts = generated_counts(candidate_request("sag_1200_3000_0.5"), 7000)
+    peaks = [float(np.max(np.abs(counts[at : at + 200]))) / 152 for at in range(0, 7000, 200)]
+    assert peaks[:6] == pytest.approx([169.7] * 6, abs=0.02)
+    assert peaks[8:23] == pytest.approx([60 * math.sqrt(2)] * 15, abs=0.02)
+    assert peaks[25:] == pytest.approx([169.7] * 10, abs=0.02)
+    assert len(generated_counts({}, 201)) == 201
+
+
+@pytest.mark.parametrize("name", ["sag_1_2", "dip_1_2_0.5", "sag_1_2_1.1", "swell_1_2_0.9", "sag_-1_2_0.5"])
+def test_what_is_no_candidate_is_named(name: str) -> None:
+    with pytest.raises(OriginalSimError, match=name):
+        candidate_request(name)

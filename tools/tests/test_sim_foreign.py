@@ -141,3 +141,17 @@ def test_boxes_of_the_originals_simulator_sample_what_http_says(capsys: pytest.C
         assert max(first.source.counts(0, 200)) * first.source.v_per_lsb == pytest.approx(100.0, abs=0.01)
         assert list(second.source.counts(0, 400)) == list(first.source.counts(0, 400))
     assert [first.box_id, second.box_id] == ["1", "2"]
+
+
+def test_gen_prints_samples_of_a_file_or_a_candidate(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "c.json").write_text('{"state": {"amplitude": 100.0}}')
+    command.main(["gen", str(tmp_path / "c.json"), "51"], standalone_mode=False)
+    printed = [int(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(printed) == 51 and (printed[0], printed[50]) == (0, 15_200)
+    command.main(["gen", "swell_0_400_1.4", "3"], standalone_mode=False)
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    for config, wanted in (("nothing", "nor is it a candidate"), ("sag_1_1_2.0", "is no sag")):
+        with pytest.raises(OpqError, match=wanted):
+            command.main(["gen", config, "3"], standalone_mode=False)

@@ -11,6 +11,7 @@ PLACES = {
     "run": ("opq_tools.sim.run", "Run N Boxes, each on its own pty, until Ctrl-C."),
     "event": ("opq_tools.sim.event", "Disturb a Box, or the network, of a running `sim` or `up` now."),
     "show": ("opq_tools.sim.show", "Draw the network of a scenario, with what happens."),
+    "gen": ("opq_tools.sim.gen", "Samples of the original's simulator, on stdout."),
     "score": ("opq_tools.sim.score", "Stored incidents against the truth of a run."),
     "fleet": ("opq_tools.sim.fleet", "Thousands of Boxes straight on CURVE, without serial lines."),
     "dataset": ("opq_tools.sim.dataset", "Labelled recordings of every class."),

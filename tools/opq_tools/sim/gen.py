@@ -1,0 +1,44 @@
+"""`opq-tools sim gen CONFIG N`: samples of the original's simulator, as its sim-gen printed them."""
+
+import json
+from pathlib import Path
+
+import click
+
+from opq_hil.original_sim.candidates import CANDIDATE, candidate_request, generated_counts
+from opq_hil.original_sim.state import OriginalSimError
+from opq_proto.errors import ConfigError
+
+MOST_SAMPLES = 100_000_000
+AT_ONCE = 100_000
+
+
+@click.command("gen", short_help="Samples of the original's simulator, on stdout.")
+@click.argument("config")
+@click.argument("samples", metavar="N", type=click.IntRange(1, MOST_SAMPLES))
+def command(config: str, samples: int) -> None:
+    """Print N samples of the original's simulator, one a line, in counts of 1/152 V.
+
+    CONFIG is a file with what would be POSTed to its control, or a candidate by name:
+    sag or swell, samples before, samples long, pu.
+
+    Example: opq-tools sim gen sag_1200_30000_0.5 36000
+    """
+    try:
+        counts = generated_counts(_request(config), samples)
+    except OriginalSimError as error:
+        raise ConfigError(f"{config}: {error}") from error
+    for first in range(0, samples, AT_ONCE):
+        click.echo("\n".join(map(str, counts[first : first + AT_ONCE].tolist())))
+
+
+def _request(config: str) -> object:
+    path = Path(config)
+    if CANDIDATE.fullmatch(config) and not path.exists():
+        return candidate_request(config)
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}; nor is it a candidate's name") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path}: is no JSON: {error}") from error

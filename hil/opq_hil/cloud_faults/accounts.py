@@ -5,13 +5,29 @@ Dips: one incident each, with the Boxes that saw it; of a Box that is not in it 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from opq_hil.cloud_faults.stored_rows import StoredEvent
 from opq_hil.gateway_faults.accounts import shown
 from opq_hil.score.matching import match_incidents
 from opq_hil.score.records import FAMILIES, FoundIncident, TrueDisturbance
+
+DELAYING: Final = frozenset(
+    {
+        "triggering_broker_killed",
+        "acquisition_broker_killed",
+        "event_service_killed",
+        "database_locked",
+        "disk_full",
+        "clock_stepped",
+        "broker_cut",
+        "broker_silent",
+        "slow_box",
+    }
+)
+"""Faults that may keep an answer from its event until that is over."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +75,8 @@ class DipAccount:
 
     found: int = 0
     """Dips with one incident of all Boxes that saw it."""
-    excused: int = 0
-    """Dips of which a Box is missing, with the reason."""
+    excused: dict[str, str] = field(default_factory=dict)
+    """Dips of which a Box is missing -> the reason that an event gives."""
     problems: list[str] = field(default_factory=list)
 
 
@@ -76,8 +92,14 @@ def dips(
         absent = set(dip.boxes) - {box_id for each in own for box_id in each.boxes}
         account.problems += problems
         if not problems:
-            account.excused += bool(absent)
             account.found += not absent
+            if absent:
+                account.excused[dip.number] = "; ".join(
+                    f"Box {box_id}: {why}"
+                    for event in events
+                    for box_id, why in event.missing.items()
+                    if box_id in absent and _about(event, dip)
+                )
     for incident, places in zip(incidents, match.of_found, strict=True):
         boxes = ", ".join(sorted(incident.boxes, key=int))
         if not places:
@@ -95,8 +117,7 @@ def _wrong_with(
 ) -> list[str]:
     problems = []
     seen = {box_id for each in own for box_id in each.boxes}
-    span = next(iter(dip.boxes.values()))
-    about = [event for event in events if event.start_ns < span.end_ns and span.start_ns < event.end_ns]
+    about = [event for event in events if _about(event, dip)]
     if not about:
         problems.append(f"dip {dip.number}: no event was opened")
     else:
@@ -126,6 +147,24 @@ def _wrong_with(
     if kinds := [kind for kind in kinds if FAMILIES.get(kind) != "sag"]:
         problems.append(f"dip {dip.number}: is called {', '.join(kinds)}")
     return problems
+
+
+def _about(event: StoredEvent, dip: TrueDisturbance) -> bool:
+    """Whether an event has a part of the dip, which is at one instant at all its Boxes."""
+    span = next(iter(dip.boxes.values()))
+    return event.start_ns < span.end_ns and span.start_ns < event.end_ns
+
+
+def unexcused(
+    excused: Mapping[str, str], truth: Sequence[TrueDisturbance], kinds: Collection[str]
+) -> list[str]:
+    """Reasons that no fault stands behind: none kept the Boxes from answering, or all of them were over."""
+    last = truth[-1].number if truth else ""
+    return [
+        f"dip {number}: a Box is missing without need: {why}"
+        for number, why in excused.items()
+        if number == last or DELAYING.isdisjoint(kinds)
+    ]
 
 
 def _of_event(event: StoredEvent) -> str:

@@ -17,10 +17,10 @@ GUESTS: Final = ("second", "other")
 MAKAI: Final = ("triggering-service", "event-service")
 SCALED: Final = {
     "triggering_service": {"ack_interval_s": 0.2, "batch_ms": 50, "alive_s": 2.0},
-    "event_service": {"answer_timeout_s": 8.0, "ask_again_s": 1.0},
+    "event_service": {"answer_timeout_s": 7.0, "ask_again_s": 1.0, "grouping_s": 2.0},
     "mauka": {"heartbeat_s": 1.0},
 }
-"""Time-outs on the scaled clock. A Box may be away for 6 s and is not given up for it."""
+"""Time-outs on the scaled clock."""
 STOP_MOST_S: Final = 10.0
 """Each process says that it ends its services within 5 s."""
 HEALTH: Final = {

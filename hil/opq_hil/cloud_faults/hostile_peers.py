@@ -9,7 +9,7 @@ cannot know it from the Box: it must store each number once. All else it must re
 import random
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Final
 
@@ -61,6 +61,8 @@ class HostileWishes:
 class _Role:
     """Sockets of one kind of peer, open while it is wanted."""
 
+    own_id: str
+    """Of the Box whose key it has."""
     key: KeyPair | None = None
     sockets: PeerSockets | None = None
     held_back: list[list[bytes]] = field(default_factory=list)
@@ -71,7 +73,8 @@ class HostilePeers:
 
     Attributes:
         sent: bad messages and copies, by kind of peer.
-        overheard: commands that reached a peer and were for somebody else.
+        overheard: commands that reached a peer and were for somebody else; not those of Boxes whose id begins
+            with its own, which ZeroMQ's subscriptions cannot keep apart (`acquisition_broker`).
     """
 
     def __init__(
@@ -105,20 +108,20 @@ class HostilePeers:
         heard.setsockopt(zmq.RECONNECT_IVL_MAX, 500)
         heard.subscribe(b"")
         heard.connect(self._backend)
-        roles = {name: _Role() for name in self.sent}
+        roles = {name: _Role(self._own_id) for name in self.sent}
         turn_s = 0.0
         while not self._stop.is_set():
-            wishes = self.wishes
+            wishes, own_id = replace(self.wishes), self._own_id
             wanted = {
-                "garbage": self._own if wishes.garbage else None,
-                "unknown_key": self._stranger if wishes.unknown_key else None,
-                "borrowed_id": self._own if wishes.borrowed_id else None,
-                "repeated": wishes.repeated[1] if wishes.repeated else None,
+                "garbage": (own_id, self._own if wishes.garbage else None),
+                "unknown_key": (own_id, self._stranger if wishes.unknown_key else None),
+                "borrowed_id": (own_id, self._own if wishes.borrowed_id else None),
+                "repeated": wishes.repeated or (own_id, None),
             }
             for name, role in roles.items():
-                self._connect(name, role, wanted[name])
+                self._connect(name, role, *wanted[name])
             if heard.poll(POLL_MS):
-                self._hear(heard.recv_multipart(), roles["repeated"], wishes)
+                self._hear(heard.recv_multipart(), roles["repeated"])
             if time.monotonic() - turn_s >= POLL_MS / 1000:
                 turn_s = time.monotonic()
                 self._volleys(roles, wishes)
@@ -128,13 +131,13 @@ class HostilePeers:
         heard.close(0)
         self._context.term()
 
-    def _connect(self, name: str, role: _Role, key: KeyPair | None) -> None:
+    def _connect(self, name: str, role: _Role, own_id: str, key: KeyPair | None) -> None:
         if role.key is key:
             return
         if role.sockets is not None:
             role.sockets.close()
             role.held_back.clear()
-        role.key = key
+        role.own_id, role.key = own_id, key
         role.sockets = None if key is None else self._opened(key)
         if role.sockets is not None and name == "garbage":
             self._send(name, role.sockets, [topic(self._own_id), self._lie()])
@@ -156,7 +159,7 @@ class HostilePeers:
             made.append(socket)
         return PeerSockets(*made)
 
-    def _hear(self, frames: list[bytes], role: _Role, wishes: HostileWishes) -> None:
+    def _hear(self, frames: list[bytes], role: _Role) -> None:
         """A Measurement that the broker passes on: known from now on, and held back for another order."""
         try:
             measurement = measurement_from_wire(frames[-1])
@@ -166,7 +169,7 @@ class HostilePeers:
         fresh = before is None or (measurement.sequence or 0) > (before.sequence or 0)
         if fresh:
             self._newest[measurement.box_id] = measurement
-        if role.sockets is None or wishes.repeated is None or measurement.box_id != wishes.repeated[0]:
+        if role.sockets is None or measurement.box_id != role.own_id:
             return
         if fresh:  # else it may be our own copy
             role.held_back.append(frames)
@@ -183,8 +186,7 @@ class HostilePeers:
                 continue
             while sockets.command.poll(0):
                 told = sockets.command.recv_multipart()
-                mine = {self._own_id.encode(), wishes.repeated[0].encode() if wishes.repeated else b""}
-                self.overheard += told[0] not in mine
+                self.overheard += not told[0].startswith(role.own_id.encode())
             if name == "repeated":
                 continue
             for _ in range(VOLLEY):

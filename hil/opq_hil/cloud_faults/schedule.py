@@ -40,7 +40,7 @@ SPANS_S: Final = {
     "clock_stepped": (0.5, 6.0),
     "broker_cut": (1.0, 6.0),
     "broker_silent": (1.0, 4.0),
-    "slow_box": (1.0, 6.0),
+    "slow_box": (1.0, 8.4),
     "garbage_box": (1.0, 5.0),
     "unknown_key": (1.0, 5.0),
     "borrowed_id": (1.0, 5.0),

@@ -45,7 +45,7 @@ def play(schedule: CloudFaultSchedule, folder: Path, mounted: bool) -> CloudVerd
         with CloudWorld(schedule, folder, mounted) as world:
             lived = world.live()
             problems += lived.problems
-            problems += judge(lived, verdict.figures)
+            problems += judge(lived, schedule.kinds, verdict.figures)
             verdict.problems, verdict.known = sorted_out(problems, schedule.kinds)
             if problems and mounted:  # the file system ends with this process
                 shutil.copytree(folder / "disk", folder / "disk_kept", dirs_exist_ok=True)
@@ -55,7 +55,7 @@ def play(schedule: CloudFaultSchedule, folder: Path, mounted: bool) -> CloudVerd
     return verdict
 
 
-def judge(lived: CloudEvidence, figures: dict[str, float | int | str]) -> list[str]:
+def judge(lived: CloudEvidence, kinds: frozenset[str], figures: dict[str, float | int | str]) -> list[str]:
     """What is wrong in what a schedule left behind; figures are added."""
     problems = []
     for box_id, held in lived.held.items():
@@ -63,14 +63,14 @@ def judge(lived: CloudEvidence, figures: dict[str, float | int | str]) -> list[s
         elsewhere = [each.sequence for each in lived.elsewhere if each.box_id == box_id and each.sequence]
         problems += accounts.measurements(box_id, held, stored, elsewhere)
     account = accounts.dips(lived.truth, lived.incidents, lived.events)
-    problems += account.problems
+    problems += account.problems + accounts.unexcused(account.excused, lived.truth, kinds)
     figures |= lived.figures
     figures |= {
         "stored": sum(each.box_id in lived.held for each in lived.stored),
         "held": sum(each.next - each.floor for each in lived.held.values()),
         "dips": len(lived.truth),
         "dips_found": account.found,
-        "dips_excused": account.excused,
+        "dips_excused": len(account.excused),
         "events": len(lived.events),
         "incidents": len(lived.incidents),
     }

@@ -60,6 +60,9 @@ TICK_S: Final = 0.02
 CYCLES: Final = 12
 """Five Measurements a second."""
 CLOCK_UNCERTAINTY_NS: Final = 1_000
+IN_FLIGHT_S: Final = 1.0
+RECONNECT_MOST_MS: Final = 500
+"""The fleet's own time-outs on the scaled clock."""
 
 
 @dataclass(slots=True)
@@ -218,7 +221,14 @@ class CloudWorld:
             ("common", common, self._endpoints),
             ("slow", (SLOW_BOX_ID,), self._slow_endpoints),
         ):
-            plan = FleetPlan(endpoints, self._server_key(), self._folder / "fleet" / name, CYCLES)
+            plan = FleetPlan(
+                endpoints,
+                self._server_key(),
+                self._folder / "fleet" / name,
+                CYCLES,
+                in_flight_s=IN_FLIGHT_S,
+                reconnect_most_ms=RECONNECT_MOST_MS,
+            )
             grid = dipping_grid(box_ids, dips, self._schedule.seed)
             pairs = [self._pair(box_id) for box_id in box_ids]
             fleet = FleetThread(FleetWorker(grid, pairs, plan, clock), box_ids)

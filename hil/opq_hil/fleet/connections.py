@@ -70,6 +70,7 @@ class BoxSockets:
         pair: KeyPair,
         server_key: bytes,
         endpoints: Endpoints,
+        reconnect_most_ms: int = RECONNECT_MOST_MS,
     ) -> None:
         made = []
         for kind, endpoint in (
@@ -83,9 +84,8 @@ class BoxSockets:
             socket.curve_publickey = pair.public
             socket.curve_secretkey = pair.secret or b""
             socket.setsockopt(zmq.RECONNECT_IVL, random.randint(*RECONNECT_MS))
-            socket.setsockopt(
-                zmq.RECONNECT_IVL_MAX, random.randint(RECONNECT_MOST_MS // 2, RECONNECT_MOST_MS)
-            )
+            longest_ms = random.randint(reconnect_most_ms // 2, reconnect_most_ms)
+            socket.setsockopt(zmq.RECONNECT_IVL_MAX, longest_ms)
             if kind == zmq.XPUB:
                 socket.sndhwm = SEND_QUEUE
                 socket.setsockopt(zmq.XPUB_VERBOSE, 1)  # after a reconnect the same subscription again
@@ -124,6 +124,7 @@ class FleetConnections:
         server_key: bytes,
         endpoints: Endpoints,
         on_command: Callable[[int, bytes], None],
+        reconnect_most_ms: int = RECONNECT_MOST_MS,
     ) -> None:
         """`on_command` gets the commands whose topic is the Box's own id.
 
@@ -134,6 +135,7 @@ class FleetConnections:
         self.stands = np.zeros(len(box_ids), np.bool_)
         self.connected = self.lost = self.remade = self.malformed = self.foreign = 0
         self._box_ids, self._pairs, self._server_key, self._endpoints = box_ids, pairs, server_key, endpoints
+        self._reconnect_most_ms = reconnect_most_ms
         self._names = [box_id.encode() for box_id in box_ids]
         self._on_command = on_command
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context(io_threads=1)
@@ -221,7 +223,12 @@ class FleetConnections:
 
     def _open(self, box: int, now_s: float) -> None:
         sockets = BoxSockets(
-            self._context, self._box_ids[box], self._pairs[box], self._server_key, self._endpoints
+            self._context,
+            self._box_ids[box],
+            self._pairs[box],
+            self._server_key,
+            self._endpoints,
+            self._reconnect_most_ms,
         )
         self._sockets[box] = sockets
         self._opened_s[box] = now_s

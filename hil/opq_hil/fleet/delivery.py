@@ -48,9 +48,15 @@ class DeliveryCounts:
 class Delivery:
     """By Box's index; one thread. Times are monotonic."""
 
-    def __init__(self, box_ids: Sequence[str], held: HeldLog, lines: FleetConnections) -> None:
+    def __init__(
+        self,
+        box_ids: Sequence[str],
+        held: HeldLog,
+        lines: FleetConnections,
+        in_flight_s: float = IN_FLIGHT_S,
+    ) -> None:
         self.counts = DeliveryCounts()
-        self._held, self._lines = held, lines
+        self._held, self._lines, self._in_flight_s = held, lines, in_flight_s
         self._topics = [topic(box_id) for box_id in box_ids]
         boxes = len(box_ids)
         self._due_first, self._due_last = held.floor.copy(), held.next - 1  # what an earlier run left
@@ -111,7 +117,7 @@ class Delivery:
         self.acknowledging[silent & (self._held.floor < self._held.next)] = False
         if not self._marks or now_s - self._marks[-1][0] >= MARK_S:
             self._marks.append((now_s, self._held.next.copy()))
-            while len(self._marks) > 1 and now_s - self._marks[1][0] >= IN_FLIGHT_S:
+            while len(self._marks) > 1 and now_s - self._marks[1][0] >= self._in_flight_s:
                 self._marks.popleft()
 
     def release(self) -> None:

@@ -86,7 +86,8 @@ class FleetMeter:
         """The next Measurement of each calm Box that is complete by then; None: there is none."""
         changing = np.isfinite(self._schedule.begin_s) & (self._calm.until_s + BESIDE_S <= t_s)
         for box in np.flatnonzero(changing)[:ASKED_AT_ONCE].tolist():  # at once: what is crossed cannot wait
-            if not self._calm.ask(box, t_s, t_s) and t_s > self._schedule.begin_s[box]:
+            begin_s = float(self._schedule.begin_s[box])  # a turn may come when a whole dip is over
+            if not self._calm.ask(box, min(begin_s, t_s), t_s) and t_s > begin_s:
                 self._disturb(box)
         which = self._schedule.due(t_s)
         if not len(which):

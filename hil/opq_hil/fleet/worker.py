@@ -22,8 +22,8 @@ from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.backlog import CloudAcknowledgement
 from opq_gateway.uplink.connection import Endpoints
 from opq_hil.box.source import RunClock
-from opq_hil.fleet.connections import FleetConnections
-from opq_hil.fleet.delivery import Delivery
+from opq_hil.fleet.connections import RECONNECT_MOST_MS, FleetConnections
+from opq_hil.fleet.delivery import IN_FLIGHT_S, Delivery
 from opq_hil.fleet.disturbed_boxes import ordered
 from opq_hil.fleet.fleet_meter import FleetMeter
 from opq_hil.fleet.held_log import HeldLog
@@ -64,6 +64,10 @@ class FleetPlan:
     """Boxes begin at different moments of the first Measurement's length; False: all at the first cycle."""
     seed: int = 1
     queue_bytes: int = 1_000_000_000
+    in_flight_s: float = IN_FLIGHT_S
+    """What was sent less long ago is not sent again; a world on a scaled clock has less of it."""
+    reconnect_most_ms: int = RECONNECT_MOST_MS
+    """Longest pause between two attempts to connect."""
 
 
 class FleetWorker:
@@ -85,9 +89,11 @@ class FleetWorker:
         self._ids = [outlet.box_id for outlet in outlets]
         self._plan, self._clock, self._outlets, self._outages = plan, clock, outlets, outages
         self._nominal_hz = outlets[0].voltage.nominal_hz
-        self.lines = FleetConnections(self._ids, pairs, plan.server_key, plan.endpoints, self._command)
+        self.lines = FleetConnections(
+            self._ids, pairs, plan.server_key, plan.endpoints, self._command, plan.reconnect_most_ms
+        )
         self.held = HeldLog(plan.folder, self._ids, time.time_ns() // 1_000_000, plan.queue_bytes)
-        self.delivery = Delivery(self._ids, self.held, self.lines)
+        self.delivery = Delivery(self._ids, self.held, self.lines, plan.in_flight_s)
         self.meter = FleetMeter(grid, clock, plan.cycles, plan.seed)
         self._rows = MeasurementRows(
             self._ids,

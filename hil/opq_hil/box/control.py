@@ -3,6 +3,7 @@
     {"do": "event", "box": "1", "kind": "sag", "depth": 0.3, "cycles": 10, "angle_deg": 0}
     {"ok": true, "box": "1", "kind": "sag", "depth": 0.3, "cycles": 10, "words": "sag to 0.7 ...", ...}
     {"do": "event", "cause": "fault", "at": "feeder2/3.1km", "values": {"type": "LG", "clear_ms": 120}}
+    {"do": "status"}, {"do": "stop"}
     {"do": "list"}   ->   {"ok": true, "boxes": {"1": "/dev/pts/3"}}
 
 What cannot be understood is answered with `{"ok": false, "error": ...}` and counted. `serve` runs a host
@@ -77,6 +78,7 @@ class Control:
         self.malformed = 0
         self._host = host
         self._folder = folder
+        self._stop = threading.Event()
         self._pending: dict[socket.socket, bytes] = {}
         self._log = log.get(service="boxes")
 
@@ -86,6 +88,7 @@ class Control:
         Raises:
             PortBusyError: another process hosts Boxes in this folder.
         """
+        self._stop = stop
         with _listen(self._folder) as listener, selectors.DefaultSelector() as selector:
             selector.register(listener, selectors.EVENT_READ)
             if ready is not None:
@@ -112,11 +115,30 @@ class Control:
                 return {"ok": True, "boxes": self._host.ports}
             if request.get("do") == "event":
                 return {"ok": True, **(self._cause(request) if "cause" in request else self._event(request))}
-            raise ValueError(f"do is {request.get('do')!r}; want 'event' or 'list'")
+            if request.get("do") == "status":
+                return {"ok": True, **self._status()}
+            if request.get("do") == "stop":
+                self._stop.set()
+                return {"ok": True}
+            raise ValueError(f"do is {request.get('do')!r}; want 'event', 'list', 'status' or 'stop'")
         except (ValueError, RecursionError, OpqError) as error:
             self.malformed += 1
             self._log.warning("control.refused", reason=str(error)[:200], malformed=self.malformed)
             return {"ok": False, "error": str(error)}
+
+    def _status(self) -> dict[str, Any]:
+        """Which Boxes run, and what has happened in their network; null where they hang on none."""
+        system = power_system_under(self._host.boxes.values())
+        network = None
+        if system is not None:
+            latest = system.latest
+            network = {
+                "reached_s": round(system.reached_s, 3),
+                "disturbances": system.happened,
+                "refused": len(system.refused),
+                "latest": None if latest is None else {"id": latest.number, "words": latest.solved.words},
+            }
+        return {"boxes": self._host.ports, "network": network, "malformed": self.malformed}
 
     def _cause(self, request: Mapping[str, Any]) -> dict[str, Any]:
         """Let something happen in the network that the Boxes hang on."""

@@ -93,6 +93,7 @@ class PowerSystem:
         scheduled: (seconds, cause) in rising order, endless if wanted; read as far as moments are asked for.
 
     Attributes:
+        happened, latest: how many disturbances there were, and the last of them.
         refused: the newest causes that could not be solved when their time came.
         on_refusal: called with each of them.
     """
@@ -111,6 +112,8 @@ class PowerSystem:
         self.phase = SharedPhase(phase)
         self.outlets = tuple(outlets)
         self.refused: deque[Refusal] = deque(maxlen=REFUSED_KEPT)
+        self.happened = 0
+        self.latest: GridDisturbance | None = None
         self.on_refusal: Callable[[Refusal], None] | None = None
         self._on_disturbance: Callable[[GridDisturbance], None] | None = None
         self._on_time: Callable[[float], None] | None = None
@@ -226,8 +229,10 @@ class PowerSystem:
         self._terms = (*self._terms, solved.terms)
         if solved.state_after is not None:
             self._state = solved.state_after
+        self.happened += 1
+        self.latest = GridDisturbance(number, cause, solved, site.before_v, self)
         if self._on_disturbance is not None:
-            self._on_disturbance(GridDisturbance(number, cause, solved, site.before_v, self))
+            self._on_disturbance(self.latest)
 
     def _forget(self, before_s: float) -> None:
         self._terms = tuple(terms for terms in self._terms if terms.last_s >= before_s)

@@ -10,6 +10,8 @@ from opq_tools.lazy_group import LazyGroup
 PLACES = {
     "run": ("opq_tools.sim.run", "Run N Boxes, each on its own pty, until Ctrl-C."),
     "event": ("opq_tools.sim.event", "Disturb a Box, or the network, of a running `sim` or `up` now."),
+    "status": ("opq_tools.sim.status", "Which Boxes a running `sim` or `up` has, and what has happened."),
+    "stop": ("opq_tools.sim.status:stop_command", "End a running `sim`."),
     "show": ("opq_tools.sim.show", "Draw the network of a scenario, with what happens."),
     "gen": ("opq_tools.sim.gen", "Samples of the original's simulator, on stdout."),
     "score": ("opq_tools.sim.score", "Stored incidents against the truth of a run."),

@@ -1,0 +1,46 @@
+"""`opq-tools sim status` and `sim stop`: look at a running `sim` or `up`, end a running `sim`."""
+
+import json
+from pathlib import Path
+
+import click
+
+from opq_hil.box.control import request_control
+from opq_tools.sim.command import data_dir_option, ports_dir_option, ports_folder
+
+
+@click.command("status", short_help="Which Boxes a running `sim` or `up` has, and what has happened.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+@data_dir_option
+@ports_dir_option
+def command(as_json: bool, data_dir: Path | None, ports_dir: Path | None) -> None:
+    """Show the simulated Boxes of a running `sim` or `up`, and what has happened in their network.
+
+    Example: opq-tools sim status --json
+    """
+    answer = request_control(ports_folder(data_dir, ports_dir), {"do": "status"})
+    if as_json:
+        click.echo(json.dumps({name: answer[name] for name in ("boxes", "network", "malformed")}))
+        return
+    for box_id, port in answer["boxes"].items():
+        click.echo(f"box {box_id} {port}")
+    network = answer["network"]
+    if network is not None:
+        latest = network["latest"]
+        click.echo(f"network: {network['disturbances']} disturbances in {network['reached_s']:.0f} s")
+        if latest is not None:
+            click.echo(f"the last, {latest['id']}: {latest['words']}")
+        if network["refused"]:
+            click.echo(f"{network['refused']} causes could not happen when their time came; the log says why")
+
+
+@click.command("stop", short_help="End a running `sim`.")
+@data_dir_option
+@ports_dir_option
+def stop_command(data_dir: Path | None, ports_dir: Path | None) -> None:
+    """End a running `sim` as Ctrl-C does; an `up` starts its Boxes again, as after any end.
+
+    Example: opq-tools sim stop --ports-dir /tmp/boxes
+    """
+    request_control(ports_folder(data_dir, ports_dir), {"do": "stop"})
+    click.echo("it ends")

@@ -1,0 +1,43 @@
+"""`opq-tools sim status` and `sim stop`, on Boxes that run in a thread of this process."""
+
+import json
+import threading
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from opq_hil.box.control import serve
+from opq_hil.box.fleet import plan_fleet
+from opq_hil.box.host import BoxHost
+from opq_tools.sim.command import command
+
+
+def asked(*words: str) -> str:
+    done = CliRunner().invoke(command, words, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def test_status_counts_what_happened_in_the_network_and_stop_ends_the_run(tmp_path: Path):
+    host = BoxHost(plan_fleet(scenario="village").boxes()[:2], ports_dir=tmp_path)
+    online, stop = threading.Event(), threading.Event()
+    host.on_open = online.set
+    thread = threading.Thread(target=serve, args=(host, tmp_path, stop))
+    thread.start()
+    try:
+        assert online.wait(120)
+        before = json.loads(asked("status", "--json", "--ports-dir", str(tmp_path)).splitlines()[-1])
+        assert list(before["boxes"]) == ["1", "2"]
+        assert before["network"]["disturbances"] == 0 and before["network"]["latest"] is None
+        asked("event", "fault", "--at", "feeder2/3.1km", "--ports-dir", str(tmp_path))
+        system = host.boxes["1"].source.system
+        system.before(20.0)
+        lines = asked("status", "--ports-dir", str(tmp_path)).splitlines()  # the Boxes log beside it here
+        assert [line for line in lines if line.startswith(("box 1 /dev/pts/", "network: 2 disturbances in "))]
+        assert "the last, 2: LL fault at feeder2/3.1km, cleared after 120 ms" in lines
+        assert "it ends" in asked("stop", "--ports-dir", str(tmp_path)).splitlines()
+        thread.join(120)
+        assert not thread.is_alive()
+    finally:
+        stop.set()
+        thread.join(120)

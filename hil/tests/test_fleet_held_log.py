@@ -1,10 +1,12 @@
 """What a fleet holds on disk: numbers, kills, acknowledgements, bounds."""
 
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from opq_hil.fleet import log_segment
 from opq_hil.fleet.held_log import HeldLog
 from opq_proto.errors import OpqError
 
@@ -90,6 +92,23 @@ def test_a_disk_that_takes_nothing_is_counted(tmp_path, monkeypatch):
     append(held, 2)
     assert held.failed == 6
     assert held.next.tolist() == [NOW_MS + 2] * 3  # they are sent once, with their numbers
+
+
+def test_a_disk_that_takes_a_part_leaves_what_was_before_readable(tmp_path, monkeypatch):
+    held = log_in(tmp_path)
+    append(held, 2)
+
+    def half(file: FileIO, data: bytes) -> None:
+        file.write(data[: len(data) // 2])
+        raise OSError(28, "no space")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(log_segment, "_write", half)
+        append(held, 1, size=200)
+    assert held.failed == 3
+    append(held, 1)
+    found = sorted(int(body) for _, _, body in everything(log_in(tmp_path)))
+    assert found == [NOW_MS + after for after in (0, 0, 0, 1, 1, 1, 3, 3, 3)]
 
 
 def test_a_folder_that_is_a_file_is_refused_by_name(tmp_path):

@@ -20,6 +20,8 @@ CONTEXT_S = 0.15
 EDGE_CYCLES = 1e-6
 """An edge so little before a tick is on it."""
 
+KEPT_S = 4.0
+"""Of phases before the oldest Measurement under way: a disturbed Box is measured from windows before it."""
 SLOWEST = 0.8
 """Of nominal: a grid that is slower is off."""
 
@@ -124,7 +126,7 @@ class CalmSchedule:
         """Let go of phases that no Box needs any more."""
         begun = self.begin_s[np.isfinite(self.begin_s)]
         if len(begun):
-            self._table.forget(float(begun.min()) - 1.0)
+            self._table.forget(float(begun.min()) - KEPT_S)
 
     def _plan(self, which: IndexArray) -> None:
         begin, offset = self._begin[which], self.offset[which]

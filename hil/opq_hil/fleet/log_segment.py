@@ -5,7 +5,9 @@ Bodies are written first: a row that a kill left half, or without its body, is l
 What is written survives the process (page cache), not a power cut.
 """
 
+import errno
 from collections.abc import Sequence
+from io import FileIO
 from pathlib import Path
 
 import numpy as np
@@ -34,12 +36,14 @@ class LogSegment:
         self._rows_path, self._bodies_path = (folder / f"{number:012d}.{kind}" for kind in ("rows", "bodies"))
         self._rows_file = self._rows_path.open("ab", buffering=0) if new else None
         self._bodies_file = self._bodies_path.open("ab", buffering=0) if new else None
-        self._body_bytes = 0 if new else self._bodies_path.stat().st_size
+        self._body_bytes, self._row_bytes = (
+            0 if new else path.stat().st_size for path in (self._bodies_path, self._rows_path)
+        )
 
     @property
     def file_bytes(self) -> int:
         """What it takes of the disk."""
-        return self._body_bytes + self._rows_path.stat().st_size
+        return self._body_bytes + self._row_bytes
 
     def append(
         self,
@@ -59,10 +63,15 @@ class LogSegment:
         rows["box"], rows["length"], rows["sequence"] = numbers, lengths, sequences
         rows["place"] = self._body_bytes + np.cumsum(lengths) - lengths
         data = b"".join(bodies)
-        if self._bodies_file.write(data) != len(data):
-            raise OSError(28, "the disk took only a part", str(self._bodies_path))
+        try:
+            _write(self._bodies_file, data)
+            _write(self._rows_file, rows.tobytes())
+        except OSError:
+            self._bodies_file.truncate(self._body_bytes)  # what comes next begins where this began
+            self._rows_file.truncate(self._row_bytes)
+            raise
         self._body_bytes += len(data)
-        self._rows_file.write(rows.tobytes())
+        self._row_bytes += rows.nbytes
         np.maximum.at(self.newest, which, sequences)
 
     def seal(self) -> None:
@@ -109,6 +118,11 @@ class LogSegment:
         self.is_deleted = True
         self._rows_path.unlink(missing_ok=True)
         self._bodies_path.unlink(missing_ok=True)
+
+
+def _write(file: FileIO, data: bytes) -> None:
+    if file.write(data) != len(data):
+        raise OSError(errno.ENOSPC, "the disk took only a part", str(file.name))
 
 
 def segment_numbers(folder: Path) -> list[int]:

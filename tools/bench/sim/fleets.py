@@ -24,7 +24,7 @@ from opq_proto import log
 from opq_proto.errors import OpqError
 from opq_proto.keys import generate
 
-START_S = 180.0
+START_S = 600.0
 FIRST_BOX = 10_001
 """Ids of one length: none is the prefix of another, so no Box hears another's commands."""
 

@@ -8,7 +8,7 @@ import pytest
 from power_system_under_test import NOMINAL_V, moments, rms_v, small_network, system_with
 
 from opq_hil.power_system.causes.capacitor_switching import CapacitorSwitching
-from opq_hil.power_system.causes.fault import Fault
+from opq_hil.power_system.causes.fault import ClearedFault
 from opq_hil.power_system.causes.lightning import Lightning
 from opq_hil.power_system.causes.lost_neutral import LostNeutral
 from opq_hil.power_system.causes.motor_start import MotorStart
@@ -116,7 +116,7 @@ def test_a_direct_stroke_flashes_over_and_the_breaker_clears_it():
 
 
 def test_a_fault_that_stays_opens_the_breaker_again_and_leaves_the_feeder_dead():
-    fault = Fault(
+    fault = ClearedFault(
         at="feeder2/3.1km",
         type="LLL",
         clear_ms=80.0,
@@ -140,7 +140,7 @@ def test_a_fault_that_stays_opens_the_breaker_again_and_leaves_the_feeder_dead()
 
 
 def test_a_fault_begins_at_its_point_on_wave():
-    system = system_with(Fault(at="feeder2/3.1km", type="LG", angle_deg=90.0), hz=50.3)
+    system = system_with(ClearedFault(at="feeder2/3.1km", type="LG", angle_deg=90.0), hz=50.3)
     first_s = system.voltages["4"].changes(0.4, 0.6)[0] - 3.1 / WAVE_KM_PER_S
     clean = system_with(hz=50.3)
     assert clean.voltages["4"].cycles(np.array([first_s]))[0] % 1.0 == pytest.approx(0.25, abs=1e-3)
@@ -168,7 +168,7 @@ def test_a_lost_neutral_raises_the_light_phase_and_lowers_the_heavy_one():
 @pytest.mark.parametrize(
     ("made", "words"),
     [
-        (lambda: Fault(at="mv", clear_ms=0.0), "clear_ms is 0; want 1 to 600000"),
+        (lambda: ClearedFault(at="mv", clear_ms=0.0), "clear_ms is 0; want 1 to 600000"),
         (lambda: MotorStart(at="mv", kw=float("nan")), "kw is nan"),
         (lambda: Lightning(at="mv", current_ka=1000.0), "current_ka is 1000; want 1 to 300"),
     ],
@@ -180,7 +180,11 @@ def test_a_number_out_of_range_is_refused_by_name(made, words):
 
 def test_what_cannot_happen_in_this_network_is_refused_when_it_is_put_in():
     system = system_with()
-    for cause in (Fault(at="feeder9/1km"), Fault(at="feeder2/80km"), Fault(at="mv", breaker="nothing")):
+    for cause in (
+        ClearedFault(at="feeder9/1km"),
+        ClearedFault(at="feeder2/80km"),
+        ClearedFault(at="mv", breaker="nothing"),
+    ):
         with pytest.raises(Exception, match=r"feeder9|80|nothing"):
             system.add(cause)
     assert not system.refused

@@ -6,7 +6,7 @@ from power_system_under_test import OUTLETS, moments, rms_v, small_network, syst
 
 from opq_hil.mains.grid import Grid
 from opq_hil.power_system.causes.capacitor_switching import CapacitorSwitching
-from opq_hil.power_system.causes.fault import Fault
+from opq_hil.power_system.causes.fault import ClearedFault
 from opq_hil.power_system.causes.lightning import Lightning
 from opq_hil.power_system.causes.motor_start import MotorStart
 from opq_hil.power_system.causes.tap_changer import TapChange
@@ -18,7 +18,7 @@ MANY = (
     Lightning(at="feeder1/1.5km"),
     MotorStart(at="lv2", kw=55.0),
     TransformerEnergising(at="feeder1/2km", rating_kva=1600.0),
-    Fault(at="feeder2/3.1km", type="LL", breaker="feeder2", recloses=1.0),
+    ClearedFault(at="feeder2/3.1km", type="LL", breaker="feeder2", recloses=1.0),
 )
 
 
@@ -33,7 +33,7 @@ def test_any_block_size_gives_the_same_bits(size):
 
 
 def test_a_steady_state_is_what_the_samples_are():
-    system = system_with(TapChange(at="t0"), Fault(at="feeder2/3.1km", type="LL", clear_ms=400.0))
+    system = system_with(TapChange(at="t0"), ClearedFault(at="feeder2/3.1km", type="LL", clear_ms=400.0))
     outlet = system.voltages["1"]
     begun_s = outlet.changes(0.4, 0.6)[-1]
     assert outlet.steady(0.4, 0.6) is None
@@ -48,7 +48,7 @@ def test_an_event_put_in_while_it_runs_comes_where_nobody_has_read():
     outlet = system.voltages["2"]
     t_s = moments(0.0, 1.0)
     before = outlet.volts(t_s)
-    at_s = system.add(Fault(at="feeder2/3.1km", type="LLL")).at_s
+    at_s = system.add(ClearedFault(at="feeder2/3.1km", type="LLL")).at_s
     assert at_s >= 1.0
     assert np.array_equal(outlet.volts(t_s), before)
     assert outlet.changes(1.0, 1.1)
@@ -56,7 +56,7 @@ def test_an_event_put_in_while_it_runs_comes_where_nobody_has_read():
 
 
 def test_what_is_long_over_is_forgotten_and_what_stays_is_not():
-    causes = ((float(at), Fault(at="feeder2/3.1km")) for at in range(1, 200))
+    causes = ((float(at), ClearedFault(at="feeder2/3.1km")) for at in range(1, 200))
     system = PowerSystem(small_network(), Grid(50.0), OUTLETS, scheduled=causes, keep_s=20.0)
     assert len(system.before(150.0)) <= 22
     system = system_with(CapacitorSwitching(at="mv"))

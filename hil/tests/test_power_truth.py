@@ -11,7 +11,7 @@ from power_system_under_test import NOMINAL_V, OUTLETS, RATE_HZ, system_with
 from opq_hil.mains.sampling import Converter
 from opq_hil.power_system.causes.capacitor_switching import CapacitorSwitching
 from opq_hil.power_system.causes.cause import Cause
-from opq_hil.power_system.causes.fault import Fault
+from opq_hil.power_system.causes.fault import ClearedFault
 from opq_hil.power_system.causes.lightning import Lightning
 from opq_hil.power_system.causes.lost_neutral import LostNeutral
 from opq_hil.power_system.causes.motor_start import MotorStart
@@ -40,10 +40,10 @@ def fresh(*causes: Cause, **given) -> PowerSystem:
 @pytest.mark.parametrize(
     "cause",
     [
-        Fault(at="feeder2/3.1km", type="LLL", clear_ms=120.0),
-        Fault(at="feeder2/7km", type="LL", clear_ms=300.0),
-        Fault(at="feeder1/1km", type="LLG", clear_ms=90.0, resistance_ohm=2.0),
-        Fault(at="feeder2/3.1km", type="LL", breaker="feeder2", recloses=1.0),
+        ClearedFault(at="feeder2/3.1km", type="LLL", clear_ms=120.0),
+        ClearedFault(at="feeder2/7km", type="LL", clear_ms=300.0),
+        ClearedFault(at="feeder1/1km", type="LLG", clear_ms=90.0, resistance_ohm=2.0),
+        ClearedFault(at="feeder2/3.1km", type="LL", breaker="feeder2", recloses=1.0),
         MotorStart(at="lv2", kw=110.0),
         LostNeutral(at="lv2", seconds=1.0),
     ],
@@ -67,7 +67,7 @@ def test_the_residual_is_what_opq_measure_finds_in_the_samples(cause, tmp_path):
 
 
 def test_a_line_has_the_keys_of_the_contract_and_who_saw_what(tmp_path):
-    fault = Fault(at="feeder2/3.1km", type="LLL", clear_ms=120.0, breaker="feeder2", recloses=1.0)
+    fault = ClearedFault(at="feeder2/3.1km", type="LLL", clear_ms=120.0, breaker="feeder2", recloses=1.0)
     (line,) = truth_of(tmp_path, fresh(fault, outlets=LV), 3.0)
     assert [line[key] for key in ("id", "cause", "class", "scope")] == [1, "fault", "interruption", "region"]
     assert line["end_ns"] - line["start_ns"] == 520_000_000
@@ -102,7 +102,7 @@ def test_classes_and_scope_follow_from_what_outlets_get(cause, kinds, scope, tmp
 
 
 def test_one_seed_gives_the_same_truth_to_the_byte_however_it_is_read(tmp_path):
-    causes = (Fault(at="feeder2/3.1km"), Lightning(at="feeder1/2km"), MotorStart(at="lv1", kw=75.0))
+    causes = (ClearedFault(at="feeder2/3.1km"), Lightning(at="feeder1/2km"), MotorStart(at="lv1", kw=75.0))
     for name, steps in (("a", [3.0]), ("b", [*np.arange(0.51, 3.0, 0.017), 3.0])):
         system = fresh(*causes)
         files = TruthFiles(tmp_path / name, system, START_NS)
@@ -114,7 +114,7 @@ def test_one_seed_gives_the_same_truth_to_the_byte_however_it_is_read(tmp_path):
 
 
 def test_a_box_without_voltage_sees_nothing(tmp_path):
-    first = Fault(at="feeder2/1km", type="LLL", breaker="feeder2", permanent=True, open_s=1e4)
+    first = ClearedFault(at="feeder2/1km", type="LLL", breaker="feeder2", permanent=True, open_s=1e4)
     system = fresh(first, outlets=[replace(LV[1], box_id="9")])
     dead = system.voltages["9"].steady(5.0, 6.0)
     assert dead is not None and dead.fundamental_v < 0.1

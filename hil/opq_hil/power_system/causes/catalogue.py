@@ -9,7 +9,7 @@ from opq_hil.power_system.causes.arc_furnace import ArcFurnace
 from opq_hil.power_system.causes.capacitor_switching import CapacitorSwitching
 from opq_hil.power_system.causes.cause import Cause
 from opq_hil.power_system.causes.converter_loads import ConverterLoad
-from opq_hil.power_system.causes.fault import Fault
+from opq_hil.power_system.causes.fault import ClearedFault
 from opq_hil.power_system.causes.islanding import Islanding
 from opq_hil.power_system.causes.lightning import Lightning
 from opq_hil.power_system.causes.lost_neutral import LostNeutral
@@ -21,7 +21,7 @@ from opq_hil.power_system.causes.unit_trip import UnitTrip
 
 CauseValue = float | int | str | bool
 KINDS: tuple[type[Cause], ...] = (
-    Fault,
+    ClearedFault,
     CapacitorSwitching,
     MotorStart,
     TransformerEnergising,

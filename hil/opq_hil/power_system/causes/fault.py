@@ -16,7 +16,7 @@ from opq_hil.power_system.faults import USUAL_PHASES, FaultType, ShortCircuit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fault(Cause):
+class ClearedFault(Cause):
     """A short circuit that a breaker or a fuse clears."""
 
     name: ClassVar[str] = "fault"

@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 
 from opq_hil.power_system.causes.cause import Cause, limit
-from opq_hil.power_system.causes.fault import Fault
+from opq_hil.power_system.causes.fault import ClearedFault
 from opq_hil.power_system.causes.site import Site, SolvedCause
 from opq_hil.power_system.disturbance_terms import DisturbanceTerms, ImpulseTerm
 from opq_hil.power_system.faults import FaultType
@@ -80,8 +80,8 @@ class Lightning(Cause):
         after = f": {follow.words}" if follow else f", {limited_kv:.0f} kV on the line"
         return SolvedCause(terms, follow.end_s if follow else start_s + 5 * TAIL_S, words + after, self.at)
 
-    def _flashover(self) -> Fault:
-        return Fault(
+    def _flashover(self) -> ClearedFault:
+        return ClearedFault(
             at=self.at,
             type=self.type,
             phases=self.phases,

@@ -15,6 +15,7 @@ PLACES = {
     "show": ("opq_tools.sim.show", "Draw the network of a scenario, with what happens."),
     "gen": ("opq_tools.sim.gen", "Samples of the original's simulator, on stdout."),
     "score": ("opq_tools.sim.score", "Stored incidents against the truth of a run."),
+    "history": ("opq_tools.sim.history.command", "Days of a simulated grid in minutes, into a store."),
     "fleet": ("opq_tools.sim.fleet", "Thousands of Boxes straight on CURVE, without serial lines."),
     "dataset": ("opq_tools.sim.dataset", "Labelled recordings of every class."),
 }

@@ -19,6 +19,8 @@ from opq_tools.sim.history.virtual_cloud import VirtualCloud
 
 CHUNK_S = 60
 """Stored and noted together."""
+LAST_MS = 10_000
+"""A Box's last Measurement is not older."""
 LATE_S = 1.0
 """Measurements of a moment are all judged so long after it: events that ended before are answered."""
 
@@ -48,6 +50,20 @@ class HistoryFigures:
     @property
     def box_hours_per_cpu_minute(self) -> float | None:
         return self.box_hours / (self.cpu_s / 60) if self.cpu_s else None
+
+
+def measured_to_s(progress: HistoryProgress, store: CloudStore) -> dict[str, float]:
+    """Box -> where the last Measurement ended that was noted as done, in seconds after the beginning."""
+    if not progress.done_s:
+        return {}
+    done_ms = progress.start_ns // 1_000_000 + round(progress.done_s * 1000)
+    found: dict[str, float] = {}
+    for box_id in store.latest_measurements():
+        rows = store.measurements(box_id, done_ms - LAST_MS, done_ms + 1)
+        ends = [row.end_ns for row in rows if row.end_ns is not None]
+        if ends:
+            found[box_id] = (max(ends) - progress.start_ns) / 1e9
+    return found
 
 
 def run_history(

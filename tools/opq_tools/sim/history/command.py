@@ -1,0 +1,191 @@
+"""`opq-tools sim history`: the command."""
+
+import hashlib
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from opq_cloud.store import FILE_NAME as STORE_NAME
+from opq_cloud.store import open_store
+from opq_hil.fleet.outlets import FleetGrid, network_grid, plain_grid, scenario_of
+from opq_hil.fleet.virtual_boxes import VirtualBoxes
+from opq_hil.mains.scenario import scenario_path
+from opq_hil.power_system.disturbance_truth import TruthFiles
+from opq_hil.power_system.power_scenario import has_network, load_power_scenario, power_system_of
+from opq_proto import log
+from opq_proto.ending import stopped_by_signals
+from opq_proto.errors import ConfigError
+from opq_tools.inject import moment
+from opq_tools.progress import shown_progress
+from opq_tools.sim.history.history_run import HistoryFigures, measured_to_s, run_history
+from opq_tools.sim.history.progress_file import HistoryProgress, read_progress, resumed, write_progress
+
+MOST_DAYS = 3650
+
+
+@click.command("history", short_help="Days of a simulated grid in minutes, into a store.")
+@click.option("--scenario", help="Scenario file with a network, or the name of a shipped one. [undisturbed]")
+@click.option(
+    "--days", type=click.FloatRange(0, MOST_DAYS, min_open=True), required=True, help="How long it lasts."
+)
+@click.option("--boxes", type=click.IntRange(1, 10_000), help="How many. [those of the scenario, else 3]")
+@click.option(
+    "--into",
+    "folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    required=True,
+    help="Data folder, as `up --data-dir` takes it.",
+)
+@click.option("--end", callback=moment, metavar="TIME", help="When it ends (UTC). [now]")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of all random numbers.")
+@click.option(
+    "--truth", type=click.Path(file_okay=False, path_type=Path), help="Write what really happened there."
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout, and nothing else.")
+def command(
+    scenario: str | None,
+    days: float,
+    boxes: int | None,
+    folder: Path,
+    end: datetime | None,
+    seed: int,
+    truth: Path | None,
+    as_json: bool,
+) -> None:
+    """Days of a simulated grid in minutes, from its disturbances to incidents, under a virtual clock.
+
+    Grid and Boxes are those of `sim fleet`, triggers and analyses those of the cloud, with their default
+    settings. Stopped with Ctrl-C or killed, the same command goes on where it was. `up --data-dir` opens
+    the folder afterwards; Measurements are kept there for a day from now on, trends and incidents for long.
+
+    Example: opq-tools sim history --scenario village --days 1 --into /tmp/village --truth /tmp/truth
+    """
+    log.configure("history", "warning")
+    path = None if scenario is None else scenario_path(scenario)
+    wanted = _wanted(path, scenario, boxes, days, seed, end)
+    known = read_progress(folder)
+    if known is None and (folder / STORE_NAME).exists():
+        raise ConfigError(f"--into: {folder} holds a store already; give an empty folder")
+    progress = wanted if known is None else resumed(known, wanted, end is not None)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_progress(folder, progress)
+    grid = _grid(path, progress)
+    stop = threading.Event()
+    store = open_store(None, folder)
+    try:
+        made = VirtualBoxes(grid, progress.start_ns, seed, measured_to_s(progress, store))
+        with stopped_by_signals(stop), _shown(progress) as show, _truth(path, progress, truth) as tell:
+
+            def note(now: HistoryProgress) -> None:
+                show(round(now.done_s))
+                tell(now.done_s)
+
+            progress, figures = run_history(progress, made, store, folder, stop, note)
+        counts = store.counts()
+    finally:
+        store.close()
+    _report(progress, figures, counts, folder, as_json)
+
+
+def _wanted(
+    path: Path | None, scenario: str | None, boxes: int | None, days: float, seed: int, end: datetime | None
+) -> HistoryProgress:
+    """What is asked for, from its beginning."""
+    digest = ""
+    if path is not None:
+        if not has_network(path):
+            raise ConfigError(f"{path.name}: a history wants a scenario with a table [network]")
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    count = boxes or (3 if path is None else len(load_power_scenario(path).box))
+    end_ns = time.time_ns() if end is None else round(end.timestamp() * 1e9)
+    return HistoryProgress(scenario, digest, count, days, seed, end_ns - round(days * 86_400e9))
+
+
+def _grid(path: Path | None, progress: HistoryProgress) -> FleetGrid:
+    if path is None:
+        return plain_grid(_box_ids(progress), seed=progress.seed)
+    return network_grid(load_power_scenario(path), _box_ids(progress), progress.seed)
+
+
+def _box_ids(progress: HistoryProgress) -> list[str]:
+    return [str(number + 1) for number in range(progress.boxes)]
+
+
+@contextmanager
+def _shown(progress: HistoryProgress) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal."""
+    what = f"{progress.days:g} days of {progress.boxes} Boxes"
+    with shown_progress(what, round(progress.length_s)) as show:
+        yield show
+
+
+@contextmanager
+def _truth(
+    path: Path | None, progress: HistoryProgress, folder: Path | None
+) -> Iterator[Callable[[float], None]]:
+    """Gives what writes the truth up to a moment; from the beginning, also of a history that goes on.
+
+    Raises:
+        ConfigError: nothing happens, or the folder cannot be written.
+    """
+    if folder is None:
+        yield lambda until_s: None
+        return
+    if path is None:
+        raise ConfigError("--truth: an undisturbed grid has none; give a scenario with a network")
+    placed = scenario_of(load_power_scenario(path), _box_ids(progress))
+    system = power_system_of(placed, progress.seed)
+    try:
+        with closing(TruthFiles(folder, system, progress.start_ns)):
+
+            def write_until(until_s: float) -> None:
+                system.before(until_s)
+
+            yield write_until
+    except OSError as error:
+        raise ConfigError(f"--truth: {folder}: {error.strerror or error}") from error
+
+
+def _report(
+    progress: HistoryProgress, figures: HistoryFigures, counts: dict[str, int], folder: Path, as_json: bool
+) -> None:
+    pace = figures.box_hours_per_cpu_minute
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "into": str(folder),
+                    "scenario": progress.scenario,
+                    "boxes": progress.boxes,
+                    "from": _utc(progress.start_ns),
+                    "to": _utc(progress.start_ns + round(progress.done_s * 1e9)),
+                    "finished": progress.finished,
+                    "measurements": counts["measurements"],
+                    "events": counts["events"],
+                    "findings": counts["incidents"],
+                    "cpu_s": round(figures.cpu_s, 3),
+                    "box_hours": round(figures.box_hours, 3),
+                    "box_hours_per_cpu_minute": None if pace is None else round(pace, 1),
+                },
+                indent=1,
+            )
+        )
+    else:
+        done = f"{progress.done_s / 86_400:.3g} of {progress.days:g} days of {progress.boxes} Boxes"
+        found = f"{counts['events']} events, {counts['incidents']} findings"
+        click.echo(f"{done}: {counts['measurements']} Measurements, {found}")
+        after = f"opq-tools up --data-dir {folder}" if progress.finished else "the same command goes on"
+        click.echo(f"{figures.cpu_s:.1f} s of CPU; {after}", err=not progress.finished)
+    if not progress.finished:
+        sys.exit(1)
+
+
+def _utc(ns: int) -> str:
+    return datetime.fromtimestamp(ns / 1e9, UTC).isoformat(timespec="milliseconds")

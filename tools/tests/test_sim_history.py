@@ -1,0 +1,148 @@
+"""`sim history`: faults of a network become incidents in a store, stopped and gone on, with their truth."""
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from opq_cloud.store import open_store
+from opq_hil.fleet.outlets import plain_grid
+from opq_hil.fleet.virtual_boxes import VirtualBoxes
+from opq_proto.messages import Measurement
+from opq_tools.sim.history.history_run import measured_to_s, run_history
+from opq_tools.sim.history.progress_file import HistoryProgress, read_progress
+
+STREET = """
+title = "a street and its fault"
+nominal_v = 230.0
+nominal_hz = 50.0
+[network]
+supply = { bus = "mv", short_circuit_mva = 100.0 }
+bus = [{ id = "mv", nominal_kv = 20.0 }, { id = "street", nominal_kv = 0.4 }]
+feeder = [{ id = "line", from_bus = "mv", km = 4.0 }]
+transformer = [{ id = "t1", from_bus = "line/4km", to_bus = "street", rating_kva = 250.0 }]
+load = [{ bus = "street", kw = 80.0, kvar = 20.0 }]
+[[box]]
+id = "1"
+at = "street"
+[[box]]
+id = "2"
+at = "street"
+phase = "b"
+[[cause]]
+kind = "fault"
+at = "line/2km"
+at_s = 90.0
+every_s = 120.0
+values = { type = "LLL", resistance_ohm = 2.0, clear_ms = 120.0 }
+"""
+SAME_EDGE_NS = 100_000
+"""Where closed forms and samples take turns, the edge of a cycle differs by what noise does to it."""
+DAYS = 0.004  # 345.6 s: faults at 90, 210 and 330 s
+END = "2026-11-20T12:00:00"
+
+
+def history(folder: Path, *options: str) -> "subprocess.Popen[str]":
+    scenario = folder / "street.toml"
+    scenario.write_text(STREET)
+    return subprocess.Popen(
+        [
+            sys.executable, "-m", "opq_tools.cli", "sim", "history", "--scenario", str(scenario),
+            "--days", str(DAYS), "--into", str(folder / "data"), "--end", END, "--json", *options,
+        ],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def scored(folder: Path) -> dict[str, object]:
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "opq_tools.cli", "sim", "score", "--truth", str(folder / "truth"),
+            "--data-dir", str(folder / "data"), "--json",
+        ],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+def regular_rows(folder: Path) -> list[list[Measurement]]:
+    """Of each Box, without crossings."""
+    store = open_store(None, folder)
+    try:
+        return [[row for row in store.measurements(box_id, 0, 2**42) if not row.crossing] for box_id in "12"]
+    finally:
+        store.close()
+
+
+def test_faults_of_a_network_are_found_also_by_a_history_that_was_killed_and_goes_on(tmp_path: Path) -> None:
+    killed = history(tmp_path, "--truth", str(tmp_path / "truth"))
+    until_s = time.monotonic() + 120
+    while (now := read_progress(tmp_path / "data")) is None or now.done_s < 120:
+        assert time.monotonic() < until_s and killed.poll() is None, killed.communicate()
+        time.sleep(0.02)
+    killed.send_signal(signal.SIGKILL)
+    killed.communicate()
+    out, errors = history(tmp_path, "--truth", str(tmp_path / "truth")).communicate()
+    report = json.loads(out)
+    assert report["finished"], errors
+    assert (report["boxes"], report["events"], report["findings"]) == (2, 3, 6)
+    assert report["to"] == f"{END}.000+00:00"
+    for rows in regular_rows(tmp_path / "data"):
+        assert len(rows) == pytest.approx(345, abs=1)
+        gaps_ns = [(after.start_ns or 0) - (before.end_ns or 0) for before, after in pairwise(rows)]
+        assert max(map(abs, gaps_ns)) < SAME_EDGE_NS, gaps_ns
+    found = scored(tmp_path)
+    assert (found["truth"], found["found"], found["false"], found["split"]) == (3, 3, 0, 0)
+    again, _ = history(tmp_path).communicate()
+    assert json.loads(again)["events"] == 3  # it is finished, nothing is done again
+    other = history(tmp_path, "--seed", "2")
+    _, errors = other.communicate()
+    assert other.returncode == 2
+    assert "holds a history of seed 1, not 2" in errors
+
+
+def test_a_folder_with_another_store_is_refused(tmp_path: Path) -> None:
+    open_store(None, tmp_path / "data").close()
+    refused = history(tmp_path)
+    _, errors = refused.communicate()
+    assert refused.returncode == 2
+    assert "holds a store already" in errors
+
+
+def test_a_history_that_goes_on_has_the_measurements_of_one_that_was_never_stopped(tmp_path: Path) -> None:
+    start_ns = 1_700_000_000_000_000_000
+    ids = ["1", "2", "3"]
+
+    def played(folder: Path, stops_s: tuple[float, ...]) -> list[tuple[str, int | None, int]]:
+        folder.mkdir()
+        progress = HistoryProgress(None, "", len(ids), 300 / 86_400, 1, start_ns)
+        store = open_store(None, folder)
+        for stop_s in (*stops_s, progress.length_s):
+            stop = threading.Event()
+            made = VirtualBoxes(plain_grid(ids), start_ns, 1, measured_to_s(progress, store))
+
+            def end_at(now: HistoryProgress, stop_s: float = stop_s, stop: threading.Event = stop) -> None:
+                if now.done_s >= stop_s:
+                    stop.set()
+
+            progress, _ = run_history(progress, made, store, folder, stop, end_at)
+        rows = [
+            (row.box_id, row.start_ns, row.timestamp_ms)
+            for box_id in ids
+            for row in store.measurements(box_id, 0, 2**42)
+        ]
+        store.close()
+        return rows
+
+    whole = played(tmp_path / "whole", ())
+    assert played(tmp_path / "parts", (60.0, 180.0)) == whole
+    for box_id in ids:
+        starts = [start for box, start, _ in whole if box == box_id]
+        assert len(starts) == pytest.approx(300, abs=2)

@@ -77,7 +77,7 @@ class TriggerPlugin:
         self._lost &= not well
         if not well:
             self._not_judged(measurement)
-        elif isinstance(self._trigger, TriggerModule):
+        elif isinstance(self._trigger, TriggerModule) and self._trigger.says_problems:
             self._count_row_errors(*self._trigger.problems())
         decision: Decision | None = answer
         return decision

@@ -38,7 +38,7 @@ class CrashGuard:
         self, function: Callable[Arguments, Answer], *arguments: Arguments.args, **named: Arguments.kwargs
     ) -> tuple[bool, Answer | None]:
         """(True, what `function` returned), or (False, None): it crashed or is paused."""
-        if self.paused:
+        if self.crashes and self.paused:
             self.skipped += 1
             return False, None
         try:

@@ -40,6 +40,8 @@ class TriggerModule:
         self._module, self._config, self._check = module, config, check
         self._state: State = None
         self._begun = False
+        self.says_problems = hasattr(module, "problems")
+        """Whether `problems` can ever be other than (0, "")."""
 
     def configure(self, settings: Mapping[str, Value]) -> None:
         """Raises ValueError with all that is wrong; whatever its `begin` raises."""
@@ -61,8 +63,9 @@ class TriggerModule:
 
     def problems(self) -> tuple[int, str]:
         """What it could not judge without failing, since it began; (0, "") where it does not say."""
-        problems = getattr(self._module, "problems", None)
-        count, why = (0, "") if problems is None or not self._begun else problems(self._state)
+        if not (self.says_problems and self._begun):
+            return 0, ""
+        count, why = self._module.problems(self._state)
         return int(count), str(why)
 
     def export_state(self) -> Value:

@@ -1,5 +1,7 @@
 """The voltage of an outlet: any block, steady states, events while it runs, what is forgotten."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from power_system_under_test import OUTLETS, moments, rms_v, small_network, system_with
@@ -11,7 +13,9 @@ from opq_hil.power_system.causes.lightning import Lightning
 from opq_hil.power_system.causes.motor_start import MotorStart
 from opq_hil.power_system.causes.tap_changer import TapChange
 from opq_hil.power_system.causes.transformer_energising import TransformerEnergising
+from opq_hil.power_system.causes.unit_trip import UnitTrip
 from opq_hil.power_system.power_system import PowerSystem
+from opq_hil.power_system.swing_model import swing_model
 
 MANY = (
     CapacitorSwitching(at="mv", kvar=900.0),
@@ -62,6 +66,29 @@ def test_what_is_long_over_is_forgotten_and_what_stays_is_not():
     system = system_with(CapacitorSwitching(at="mv"))
     late = rms_v(system, "4", 90_000.0)
     assert late > 1.001 * rms_v(system, "4", 0.4)
+
+
+def test_what_stays_for_good_becomes_the_steady_state_without_a_changed_bit():
+    def causes():
+        for number in range(60):
+            steps = 1.0 if number % 3 else -1.0
+            yield 10.0 + 50.0 * number, TapChange(at="t0", steps=steps, step_percent=0.2)
+            yield 30.0 + 50.0 * number, ClearedFault(at="feeder2/3.1km")
+        yield 3010.0, UnitTrip(at="hv", mw=40.0)
+        yield 8000.0, TapChange(at="t0")
+
+    t_s = np.concatenate([moments(at_s, at_s + 0.05) for at_s in (7990.0, 7999.99, 8001.0)])
+    found = []
+    for keep_s in (20.0, 1e6):
+        model = replace(swing_model("island"), nominal_hz=50.0)
+        system = PowerSystem(
+            small_network(), Grid(50.0), OUTLETS, scheduled=causes(), keep_s=keep_s, model=model
+        )
+        found.append(system.voltages["1"].volts(t_s))
+        states = [system.voltages["1"].steady(8002.0, 8003.0).fundamental_v, len(system.before(8001.0))]
+        assert states[0] == pytest.approx(230.0, rel=0.1)
+        assert states[1] == (1 if keep_s == 20.0 else 122)
+    assert np.array_equal(found[0], found[1])
 
 
 def test_an_outlet_follows_the_grid_and_turns_with_its_own_phasor():

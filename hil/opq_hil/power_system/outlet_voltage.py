@@ -16,6 +16,8 @@ from opq_hil.mains.wave import ORDERS, Harmonic, shape
 from opq_hil.power_system.box_voltage import SteadyVoltage
 from opq_hil.power_system.disturbance_terms import DisturbanceTerms, FundamentalTerm, HarmonicTerm, SlipTerm
 
+SETTLED_S = 1e9
+"""Long after a unit's trip: all cycles that it cost are lost."""
 JITTER_S = 1e-3
 """Moments of a block are rising but for jitter below this."""
 
@@ -56,7 +58,7 @@ class Outlet:
 
 
 class OutletVoltage:
-    """One outlet's voltage; a `BoxVoltage`.
+    """One outlet's voltage; a `BoxVoltage`. All outlets of a system are read by one thread.
 
     Args:
         index: which outlet of the terms' arrays.
@@ -71,6 +73,8 @@ class OutletVoltage:
         self.nominal_hz = outlet.nominal_hz
         self._index = index
         self._base_v = base_v
+        self._size_v = abs(base_v)
+        self._turned = float(np.angle(base_v)) / (2 * math.pi)
         self._phase = phase
         self._record = record
         self._ratios = np.zeros(ORDERS, dtype=np.complex128)
@@ -78,6 +82,21 @@ class OutletVoltage:
         for each in outlet.harmonics:
             turn = np.exp(1j * math.radians(each.phase_deg))
             self._ratios[each.order - 1] += each.percent / 100 * turn
+
+    def settle(self, terms: DisturbanceTerms) -> None:
+        """Take what lasts of a disturbance into the steady state, in the order in which they began.
+
+        The same multiplications as before, so that moments after it keep their bits.
+        """
+        for term in terms.fundamental:
+            if math.isinf(term.end_s) and term.touches(self._index):
+                factor = term.factor(np.zeros(1), self._index)
+                self._size_v = float((self._size_v * np.abs(factor))[0])
+                self._turned = float((self._turned + np.angle(factor) / (2 * math.pi))[0])
+                self._base_v *= complex(factor[0])
+        for slip in terms.slips:
+            if math.isinf(slip.end_s) and slip.touches(self._index):
+                self._turned = float((self._turned + slip.cycles(np.array([SETTLED_S])))[0])
 
     def volts(self, t_s: FloatArray) -> FloatArray:
         """(n,) instantaneous volts at `t_s`, (n,) rising seconds after the run's start."""
@@ -106,9 +125,10 @@ class OutletVoltage:
 
     def steady(self, start_s: float, end_s: float) -> SteadyVoltage | None:
         """The voltage of [start_s, end_s); None: something begins, ends or goes on changing within it."""
+        touching = list(self._during(start_s, end_s))  # first: what lasts may be settled by it
         value, dc_v, index = self._base_v, self.outlet.dc_v, self._index
         added = np.zeros(ORDERS, dtype=np.complex128)
-        for terms, delay_s in self._during(start_s, end_s):
+        for terms, delay_s in touching:
             for term in terms.terms:
                 begin_s, stop_s = term.start_s + delay_s, term.end_s + delay_s
                 if stop_s <= start_s or begin_s >= end_s or not term.touches(index):
@@ -156,10 +176,11 @@ class OutletVoltage:
 
     def _fundamental(self, t_s: FloatArray) -> tuple[FloatArray | float, FloatArray | float]:
         """(n,) rms of the fundamental, and the cycles by which it is before the grid's phase."""
-        size: FloatArray | float = abs(self._base_v)
-        turned: FloatArray | float = float(np.angle(self._base_v)) / (2 * math.pi)
+        touching = list(self._during(float(t_s[0]), float(t_s[-1])))  # first: see `steady`
+        size: FloatArray | float = self._size_v
+        turned: FloatArray | float = self._turned
         index = self._index
-        for terms, delay_s in self._during(float(t_s[0]), float(t_s[-1])):
+        for terms, delay_s in touching:
             turning: tuple[FundamentalTerm | SlipTerm, ...] = (*terms.fundamental, *terms.slips)
             for term in turning:
                 span = _inside(t_s, term.start_s + delay_s, term.end_s + delay_s)

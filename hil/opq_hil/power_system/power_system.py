@@ -16,7 +16,7 @@ import numpy as np
 from opq_hil.mains.courses import FloatArray
 from opq_hil.power_system.causes.cause import Cause
 from opq_hil.power_system.causes.site import NetworkState, Site, SolvedCause
-from opq_hil.power_system.disturbance_terms import ComplexArray, DisturbanceTerms
+from opq_hil.power_system.disturbance_terms import ComplexArray, DisturbanceTerms, FundamentalTerm, SlipTerm
 from opq_hil.power_system.network import PowerNetwork
 from opq_hil.power_system.outlet_voltage import Outlet, OutletVoltage, SystemPhase
 from opq_hil.power_system.swing_model import SwingModel
@@ -235,8 +235,31 @@ class PowerSystem:
             self._on_disturbance(self.latest)
 
     def _forget(self, before_s: float) -> None:
-        self._terms = tuple(terms for terms in self._terms if terms.last_s >= before_s)
+        """Drop what was over before a moment; what lasts for good becomes part of the steady state."""
+        kept = [terms for terms in self._terms if terms.last_s >= before_s]
+        while kept and _settled(kept[0], before_s):
+            for voltage in self.voltages.values():
+                voltage.settle(kept[0])
+            kept.pop(0)
+        self._terms = tuple(kept)
 
     def _site(self, at_s: float, number: int) -> Site:
         chance = np.random.Generator(np.random.PCG64((self._seed, CAUSE_STREAM, number)))
         return Site(self.network, self.outlets, self.phase, self._state, at_s, chance, self._model)
+
+
+def _settled(terms: DisturbanceTerms, before_s: float) -> bool:
+    """Whether all that is left of a disturbance is constant from a moment on, at every outlet."""
+    late_s = float(terms.delays_s.max(initial=0.0))
+    for term in terms.terms:
+        if term.start_s + late_s >= before_s:
+            return False
+        if isinstance(term, FundamentalTerm):
+            constant = term.course.constant
+        else:
+            constant = (
+                isinstance(term, SlipTerm) and not term.course.hz(np.array([before_s - term.start_s])).any()
+            )
+        if not (term.end_s + late_s < before_s or (term.end_s == float("inf") and constant)):
+            return False
+    return True

@@ -16,11 +16,17 @@ GUESTS: Final = ("second", "other")
 """Makais that join and leave: on the same store, and with a store of their own."""
 MAKAI: Final = ("triggering-service", "event-service")
 SCALED: Final = {
-    "triggering_service": {"ack_interval_s": 0.2, "batch_ms": 50, "alive_s": 2.0},
-    "event_service": {"answer_timeout_s": 7.0, "ask_again_s": 1.0, "grouping_s": 2.0},
+    "triggering_service": {
+        "ack_interval_s": 0.2,
+        "batch_ms": 50,
+        "alive_s": 2.0,
+        "pre_ms": 500,
+        "post_ms": 500,
+    },
+    "event_service": {"answer_timeout_s": 7.0, "ask_again_s": 2.0, "grouping_s": 2.0},
     "mauka": {"heartbeat_s": 1.0},
 }
-"""Time-outs on the scaled clock."""
+"""Time-outs on the scaled clock; shorter waveforms, for five Boxes and their world share a process."""
 STOP_MOST_S: Final = 10.0
 """Each process says that it ends its services within 5 s."""
 HEALTH: Final = {

@@ -37,7 +37,8 @@ KNOWN_DEFECTS: tuple[KnownDefect, ...] = (
         frozenset(),  # a slow Box or a cut is not needed: a busy machine will do
         "came when their event was over and were never analysed",
         "A Box answers after answer_timeout_s: its waveform is stored with the event, which was announced "
-        "and analysed without it, and nobody announces it again; the incident lacks the Box. Seed 11.",
+        "and analysed without it, and nobody announces it again; the incident lacks the Box. Seed 10 "
+        "with slow_box at 0.5 s for 8.4 s alone; seed 79.",
     ),
     KnownDefect(
         "acknowledged by another Makai alone",

@@ -55,7 +55,8 @@ def play_all(
 ) -> list[Document]:
     """Live through the schedules of `seeds`; `told` is called as each ends, one call at a time.
 
-    What a schedule left behind is kept, in `folder`, when something is not accounted for.
+    What a schedule left behind is kept, in `folder`, when something is not accounted for, or is known to go
+    wrong.
     """
     mounted = can_mount()
     running: set[subprocess.Popen[str]] = set()
@@ -70,7 +71,7 @@ def play_all(
             running.add(world)
             document = _ended(kind, world, seed)
             running.discard(world)
-        if document["ok"]:
+        if document["ok"] and not document.get("known"):
             shutil.rmtree(place)
         with lock:
             if not interrupted.is_set():

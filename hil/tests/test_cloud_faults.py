@@ -14,11 +14,11 @@ import pytest
 from opq_hil.box.source import RunClock
 from opq_hil.cloud_faults import accounts
 from opq_hil.cloud_faults.accounts import HeldNumbers
+from opq_hil.cloud_faults.database_lock import DatabaseLock
 from opq_hil.cloud_faults.dips import NOMINAL_HZ, dipping_grid, placed_dips, true_dips
 from opq_hil.cloud_faults.known_defects import KNOWN_DEFECTS, KnownDefect, seen_of, sorted_out
 from opq_hil.cloud_faults.runner import line, play_all, tally
 from opq_hil.cloud_faults.schedule import BOX_IDS, LAST_END_S, SPANS_S, DrawnDip, draw
-from opq_hil.cloud_faults.store_lock import StoreLock
 from opq_hil.cloud_faults.stored_rows import StoredEvent, incident_of_findings
 from opq_hil.cloud_faults.world import CloudEvidence
 from opq_hil.fleet.fleet_meter import FleetMeter
@@ -255,7 +255,7 @@ def test_a_locked_store_takes_no_write_and_a_slow_one_takes_it_late(tmp_path: Pa
             assert time.monotonic() < until_s
             time.sleep(0.005)
 
-    with StoreLock(path) as lock:
+    with DatabaseLock(path) as lock:
         lock.locked = True
         until(True)
         assert file.execute("SELECT count(*) FROM rows").fetchone()[0] >= 0  # readers go on

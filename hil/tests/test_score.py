@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opq_cloud.store.sightings import family
+from opq_cloud.store.store import JOIN_NS
 from opq_hil.power_system.disturbance_truth import TRUTH
+from opq_hil.score import records
 from opq_hil.score.figures import score
 from opq_hil.score.matching import match_incidents
 from opq_hil.score.records import OPEN_NS, BoxSpan, FoundIncident, TrueDisturbance
@@ -229,3 +232,12 @@ def test_the_file_has_the_name_under_which_a_run_writes_it() -> None:
 def test_without_the_file_there_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(TruthFileError, match=r"truth\.jsonl: No such file"):
         read_truth(tmp_path)
+
+
+def test_it_joins_as_the_store_does() -> None:
+    """The score cannot import the cloud; what both state is held together here."""
+    assert records.JOIN_NS == JOIN_NS
+    kinds = {*records.FAMILIES, *records.FAMILIES.values()}
+    together = {(a, b) for a in kinds for b in kinds if family(a) == family(b)}
+    same = {(a, b) for a in kinds for b in kinds if BoxSpan(a, 0, 0).families == BoxSpan(b, 0, 0).families}
+    assert together == same

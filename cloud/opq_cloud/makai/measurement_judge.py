@@ -5,10 +5,11 @@ under a virtual clock.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.openings import EventOpenings
+from opq_cloud.makai.trigger_plugins import TriggerPlugin
 from opq_cloud.makai.triggers_in_use import TriggersInUse
 from opq_proto.decision import window_ns
 from opq_proto.messages import Measurement
@@ -28,6 +29,18 @@ class MeasurementJudge:
         self._triggers = triggers
         self._openings = openings
         self._now = monotonic_s
+
+    def see_again(self, rows: Iterable[Measurement], triggers: Sequence[TriggerPlugin]) -> None:
+        """Show triggers what was judged before.
+
+        Onsets among the rows have their events. What is over is noted: not all of it may have been asked for.
+        """
+        for row in rows:
+            nominal = self._boxes.nominal_of(row)
+            for plugin in triggers:
+                decision = plugin.see_again(row, nominal)
+                if decision is not None and decision.span_ns is not None:
+                    self._openings.note_end(row.box_id, decision, self._now())
 
     def judge(self, measurement: Measurement) -> bool:
         """True: an event was opened for it, and whoever stores events accepts the Measurement with it.

@@ -216,14 +216,9 @@ class TriggeringService:
                 self._log.warning("triggers.not_shown_the_past", error=str(error))
 
     def _show_last_minutes(self, plugins: Sequence[TriggerPlugin]) -> None:
-        """Onsets among them have their events; what is over may not have been asked for whole."""
         for plugin in plugins:
             plugin.begin_again()
-        for row in self._minutes.rows(self._store):
-            for plugin in plugins:
-                decision = plugin.see_again(row, self._boxes.nominal_of(row))
-                if decision is not None and decision.span_ns is not None:
-                    self._openings.note_end(row.box_id, decision, time.monotonic())
+        self._judge.see_again(self._minutes.rows(self._store), plugins)
 
     def _acknowledge(self, socket: Socket, box_id: str, text: str) -> None:
         self.counters.add("acknowledgements", label=box_id)

@@ -31,7 +31,10 @@ class NotInstalledError(PluginError):
 
 
 class SymbolTable:
-    """Of current versions, by name. `manifests` is exchanged whole: any thread may read it."""
+    """What the current versions of all plug-ins offer, by name.
+
+    `manifests` is replaced as a whole, so that any thread may read it.
+    """
 
     def __init__(self) -> None:
         self.manifests: Mapping[str, PackageManifest] = {}
@@ -135,24 +138,24 @@ class PluginHost:
         self._ended = False
 
     def source(self, type_name: str) -> Callable[[], sdk.Source]:
-        """Makes sources of this type. UnknownTypeError that lists the types where there is none."""
+        """What makes sources of this type. Raises UnknownTypeError, which lists the types that there are."""
         return self._factory("source", type_name)
 
     def sink(self, type_name: str) -> Callable[[], sdk.Sink]:
-        """Makes sinks of this type. UnknownTypeError that lists the types where there is none."""
+        """What makes sinks of this type. Raises UnknownTypeError, which lists the types that there are."""
         return self._factory("sink", type_name)
 
     def function(self, name: str) -> Callable[[], sdk.Function] | None:
-        """Makes functions of this SQL name (any case), or None: no plug-in has it."""
+        """What makes functions of this SQL name (in any case); None where no plug-in has it."""
         found = self._symbols.function(name)
         return None if found is None else functools.partial(self._make, found[0], "function", found[1])
 
     def trigger(self, symbol: str) -> Callable[[], PluginTrigger]:
-        """Makes triggers of this name, for Makai. UnknownTypeError: there is none."""
+        """What makes triggers of this name, for Makai. Raises UnknownTypeError where there is none."""
         return self._factory("trigger", symbol)
 
     def analysis(self, symbol: str) -> Callable[[], PluginAnalysis]:
-        """Makes analyses of this name, for Mauka. UnknownTypeError: there is none."""
+        """What makes analyses of this name, for Mauka. Raises UnknownTypeError where there is none."""
         return self._factory("analysis", symbol)
 
     def types(self, kind: str) -> list[str]:
@@ -223,7 +226,10 @@ class PluginHost:
         self._trouble.pop(name, None)
 
     def _users(self, manifest: PackageManifest) -> set[str]:
-        """Of its symbols, as the engine knows them: those that share an instance have none of their own."""
+        """Names of the rules that use one of its symbols.
+
+        The rule engine knows them and overrides this. To the host, rules that share an instance are one.
+        """
         return set()
 
     def _replaced(self, manifest: PackageManifest, old: str, pauses: Pauses) -> Replaced:

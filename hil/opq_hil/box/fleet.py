@@ -206,7 +206,7 @@ def _read_scenario(
 
 
 def _log_refusal(refusal: Refusal) -> None:
-    """Of a cause whose time came when its network could no longer have it."""
+    """Log a cause whose time came when its network could no longer have it."""
     cause = refusal.cause
     log.get(service="boxes").warning("cause.refused", cause=cause.name, at=cause.at, reason=refusal.reason)
 

@@ -71,7 +71,7 @@ def measurements(
 
 @dataclass(slots=True)
 class DipAccount:
-    """Of all dips of a run."""
+    """What became of the dips of a run."""
 
     found: int = 0
     """Dips with one incident of all Boxes that saw it."""

@@ -1,6 +1,5 @@
 """Runner: schedules by seed, each in a process of its own, a few side by side; a tally of all."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -28,18 +27,9 @@ def play_all(
 
 
 def tally(documents: Sequence[Document], table: Sequence[KnownDefect] = KNOWN_DEFECTS) -> dict[str, Any]:
-    """All schedules together."""
-    faults = Counter(fault["kind"] for document in documents for fault in document["faults"])
-    totals = {name: sum(int(each["figures"].get(name, 0)) for each in documents) for name in ADDED}
+    """All schedules together, with what was seen of the known defects."""
     played = [({fault["kind"] for fault in each["faults"]}, each["known"]) for each in documents]
-    return {
-        "schedules": len(documents),
-        "failed_seeds": [document["seed"] for document in documents if not document["ok"]],
-        "known_defects": seen_of(played, table),
-        "faults": dict(sorted(faults.items())),
-        **totals,
-        "wall_s": round(sum(float(each["figures"].get("wall_s", 0.0)) for each in documents), 1),
-    }
+    return {**runner.tally(documents, ADDED), "known_defects": seen_of(played, table)}
 
 
 def line(document: Document) -> str:

@@ -18,6 +18,7 @@ from opq_gateway.uplink.connection import Endpoints
 from opq_hil.box.source import RunClock
 from opq_hil.cloud_faults.accounts import HeldNumbers
 from opq_hil.cloud_faults.cloud_services import GUESTS, CloudServices
+from opq_hil.cloud_faults.database_lock import DatabaseLock
 from opq_hil.cloud_faults.dips import dipping_grid, placed_dips, true_dips
 from opq_hil.cloud_faults.hostile_peers import HostilePeers
 from opq_hil.cloud_faults.schedule import (
@@ -27,7 +28,6 @@ from opq_hil.cloud_faults.schedule import (
     SLOW_BOX_ID,
     CloudFaultSchedule,
 )
-from opq_hil.cloud_faults.store_lock import StoreLock
 from opq_hil.cloud_faults.stored_rows import (
     FILE_NAME,
     StoredEvent,
@@ -40,7 +40,7 @@ from opq_hil.gateway_faults.child import put_step_ns
 from opq_hil.gateway_faults.disk import FillableDisk
 from opq_hil.gateway_faults.evidence import exported
 from opq_hil.gateway_faults.places import RELAYED, free_offset, held_ports
-from opq_hil.gateway_faults.schedule import Fault
+from opq_hil.gateway_faults.schedule import Fault, beginnings_and_ends
 from opq_hil.gateway_faults.service import ServiceError
 from opq_hil.gateway_faults.wire import FaultyRelay
 from opq_hil.score.records import FoundIncident, TrueDisturbance
@@ -156,7 +156,7 @@ class CloudWorld:
         self._slow_endpoints = Endpoints(
             self._endpoints.trigger, self._endpoints.command, self._of(slow_offset).response
         )
-        self._lock = StoreLock(self._data_dir / FILE_NAME)
+        self._lock = DatabaseLock(self._data_dir / FILE_NAME)
         self._hostile = HostilePeers(
             ports.endpoint("triggering_backend", self._offset),
             self._of(self._offset),
@@ -237,19 +237,12 @@ class CloudWorld:
             self._fleet.append(fleet)
 
     def _play(self) -> None:
-        actions = sorted(
-            (
-                (at_s, number, fault, begins)
-                for number, fault in enumerate(self._schedule.faults)
-                for at_s, begins in ((fault.at_s, True), (fault.end_s, False))
-            ),
-            key=lambda action: action[:2],
-        )
+        actions = beginnings_and_ends(self._schedule.faults)
         late_s = time.monotonic() - self._begin_s
         self._lived.figures["late_s"] = round(max(0.0, late_s), 2)
         while (now_s := time.monotonic() - self._begin_s) < self._schedule.length_s or actions:
             while actions and actions[0][0] <= now_s:
-                _, _, fault, begins = actions.pop(0)
+                _, fault, begins = actions.pop(0)
                 self._act(fault, begins)
             self._run(TICK_S)
 

@@ -20,9 +20,7 @@ from typing import IO
 
 from opq_hil.box.source import RunClock
 from opq_hil.fleet.connections import allow_files
-from opq_hil.fleet.outlets import scenario_of
-from opq_hil.power_system.disturbance_truth import TruthFiles
-from opq_hil.power_system.power_scenario import load_power_scenario, power_system_of
+from opq_hil.fleet.truth_witness import TruthWitness
 from opq_proto.errors import ConfigError, OpqError
 from opq_proto.keys import KeyFolder
 from opq_proto.ports import endpoint
@@ -117,7 +115,11 @@ def run_fleet(
     """
     check_fleet(spec)
     clock = RunClock.now()
-    witness = None if truth is None else TruthWitness(spec, truth, clock)
+    witness = None
+    if truth is not None:
+        scenario = None if spec.scenario is None else Path(spec.scenario)
+        ids = [box_id for process in range(spec.processes) for box_id in spec.box_ids(process)]
+        witness = TruthWitness(scenario, ids, spec.seed, truth, clock.start_ns)
     began_s = time.monotonic()
     latest: dict[int, Counts] = {}
     running = [_started(spec, process, clock) for process in range(spec.processes)]
@@ -135,7 +137,7 @@ def run_fleet(
             if standing_s is None and total_of(latest).get("standing") == spec.boxes:
                 standing_s = time.monotonic() - began_s
             if witness is not None:
-                witness.advance(time.monotonic_ns())
+                witness.advance((time.monotonic_ns() - clock.monotonic_ns) / 1e9)
             if time.monotonic() - told_s >= REPORT_S:
                 told_s += REPORT_S
                 on_report(total_of(latest))
@@ -152,34 +154,6 @@ def run_fleet(
     if (failed and not stop.is_set()) or any(codes):
         raise OpqError(f"fleet: processes ended with {', '.join(map(str, codes))}; their errors are above")
     return total
-
-
-class TruthWitness:
-    """Writes the truth of all Boxes of a fleet: each process knows its own share alone."""
-
-    def __init__(self, spec: FleetSpec, folder: Path, clock: RunClock) -> None:
-        """
-        Raises:
-            ConfigError: there is no scenario, so nothing happens; or the folder cannot be written.
-        """
-        if spec.scenario is None:
-            raise ConfigError("an undisturbed grid has no truth to write; give a scenario with a network")
-        ids = [box_id for process in range(spec.processes) for box_id in spec.box_ids(process)]
-        placed = scenario_of(load_power_scenario(Path(spec.scenario)), ids)
-        self._system = power_system_of(placed, spec.seed)
-        self._clock = clock
-        try:
-            self._files = TruthFiles(folder, self._system, clock.start_ns)
-        except OSError as error:
-            raise ConfigError(f"truth: {folder} cannot be written: {error.strerror}") from error
-
-    def advance(self, monotonic_ns: int) -> None:
-        """What has begun by now is written."""
-        self._system.before((monotonic_ns - self._clock.monotonic_ns) / 1e9)
-
-    def close(self) -> None:
-        """Nothing is written any more."""
-        self._files.close()
 
 
 def total_of(latest: Mapping[int, Counts]) -> Counts:

@@ -13,6 +13,8 @@ from opq_proto.messages import Measurement, Metric, TimeSource, Waveform
 
 UNCERTAINTY_NS = 100
 """Of a Box with GPS."""
+MEASUREMENT_S = 1.0
+"""Nominal length."""
 FORGET_S = 10.0
 CYCLE_SHARE = 0.25
 """So little before an edge the next cycle begins at it, whatever rounding did to its time."""
@@ -28,19 +30,17 @@ class VirtualBoxes:
         start_ns: int,
         seed: int = 1,
         begins_s: Mapping[str, float] = NOT_BEGUN,
-        seconds: float = 1.0,
     ) -> None:
         """
         Args:
             start_ns: UTC of the run's start.
             begins_s: Box -> where its last Measurement ended, seconds after the start; without: at the start.
-            seconds: nominal length of a Measurement.
         """
         self._outlets = grid.outlets
         self._clock = RunClock(0, start_ns, UNCERTAINTY_NS, TimeSource.GPS)
         self._now_s = self._forgot_s = 0.0
         self._nominals = [(each.voltage.nominal_v, each.voltage.nominal_hz) for each in grid.outlets]
-        cycles = max(1, round(seconds * self._nominals[0][1]))
+        cycles = round(MEASUREMENT_S * self._nominals[0][1])
         self._meter = FleetMeter(grid, self._clock, cycles, seed)
         for box, outlet in enumerate(grid.outlets):
             ended_s = begins_s.get(outlet.box_id, 0.0)

@@ -126,10 +126,10 @@ def _ended(kind: SeededWorld, world: "subprocess.Popen[str]", seed: int) -> Docu
     return document
 
 
-def tally(documents: Sequence[Document]) -> dict[str, Any]:
-    """All schedules together."""
+def tally(documents: Sequence[Document], added: Sequence[str] = ADDED) -> dict[str, Any]:
+    """All schedules together, with the sums of these figures."""
     faults = Counter(fault["kind"] for document in documents for fault in document["faults"])
-    totals = {name: sum(int(each["figures"].get(name, 0)) for each in documents) for name in ADDED}
+    totals = {name: sum(int(each["figures"].get(name, 0)) for each in documents) for name in added}
     return {
         "schedules": len(documents),
         "failed_seeds": [document["seed"] for document in documents if not document["ok"]],

@@ -5,6 +5,7 @@ Outages are on a scaled clock, 100 times as fast: ten minutes without a broker a
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 SCALE = 100
@@ -67,6 +68,15 @@ class FaultSchedule:
     def document(self) -> dict[str, object]:
         """As JSON has it."""
         return {"seed": self.seed, "faults": [asdict(fault) for fault in self.faults]}
+
+
+def beginnings_and_ends(faults: Sequence[Fault]) -> list[tuple[float, Fault, bool]]:
+    """(at_s, fault, whether it begins or ends), in the order in which they happen."""
+    moments = [(fault.at_s, number, True) for number, fault in enumerate(faults)]
+    moments += [(fault.end_s, number, False) for number, fault in enumerate(faults)]
+    return [
+        (at_s, faults[number], begins) for at_s, number, begins in sorted(moments, key=lambda one: one[:2])
+    ]
 
 
 def draw(seed: int, box_ids: tuple[str, ...], kinds: tuple[str, ...] = tuple(SPANS_S)) -> FaultSchedule:

@@ -25,7 +25,7 @@ from opq_hil.gateway_faults.evidence import (
     ring_contents,
 )
 from opq_hil.gateway_faults.gauges import SampleFlow
-from opq_hil.gateway_faults.schedule import CALM_AFTER_S, Fault, FaultSchedule
+from opq_hil.gateway_faults.schedule import CALM_AFTER_S, Fault, FaultSchedule, beginnings_and_ends
 from opq_hil.gateway_faults.service import ServiceError, ServiceProcess
 from opq_hil.gateway_faults.wire import FaultyRelay
 from opq_proto import ports
@@ -144,18 +144,11 @@ class FaultWorld:
         return self._boxes
 
     def _play(self) -> None:
-        actions = sorted(
-            (
-                (at_s, number, fault, begins)
-                for number, fault in enumerate(self._schedule.faults)
-                for at_s, begins in ((fault.at_s, True), (fault.end_s, False))
-            ),
-            key=lambda action: action[:2],
-        )
+        actions = beginnings_and_ends(self._schedule.faults)
         begin_s = time.monotonic()
         while (now_s := time.monotonic() - begin_s) < self._schedule.length_s or actions:
             while actions and actions[0][0] <= now_s:
-                _, _, fault, begins = actions.pop(0)
+                _, fault, begins = actions.pop(0)
                 self._act(fault, begins)
             self._run(TICK_S)
 

@@ -1,6 +1,7 @@
 """What every cause has: a name, a place, and a way to be solved. The kinds stand one per file beside it."""
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields
 from typing import ClassVar, Literal
 
@@ -10,7 +11,7 @@ from opq_hil.power_system.causes.site import Site, SolvedCause
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cause:
+class Cause(ABC):
     """Something that happens at a place of the network.
 
     A kind's fields are what scenario files and `sim event` may set; `limit` gives the range of a number, so
@@ -23,6 +24,7 @@ class Cause:
     at: str
     """A bus, or a point of a feeder: "feeder2/3.1km"."""
 
+    @abstractmethod
     def solved(self, site: Site) -> SolvedCause:
         """What it does to every outlet.
 
@@ -30,7 +32,6 @@ class Cause:
             PlaceError: the network has no such place.
             ValueError: it cannot happen there.
         """
-        raise NotImplementedError
 
     def __post_init__(self) -> None:
         for each in fields(self):

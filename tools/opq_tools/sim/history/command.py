@@ -5,8 +5,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,11 +13,11 @@ import click
 
 from opq_cloud.store import FILE_NAME as STORE_NAME
 from opq_cloud.store import open_store
-from opq_hil.fleet.outlets import FleetGrid, network_grid, plain_grid, scenario_of
+from opq_hil.fleet.outlets import FleetGrid, network_grid, plain_grid
+from opq_hil.fleet.truth_witness import TruthWitness
 from opq_hil.fleet.virtual_boxes import VirtualBoxes
 from opq_hil.mains.scenario import scenario_path
-from opq_hil.power_system.disturbance_truth import TruthFiles
-from opq_hil.power_system.power_scenario import has_network, load_power_scenario, power_system_of
+from opq_hil.power_system.power_scenario import has_network, load_power_scenario
 from opq_proto import log
 from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import ConfigError
@@ -81,11 +80,21 @@ def command(
     store = open_store(None, folder)
     try:
         made = VirtualBoxes(grid, progress.start_ns, seed, measured_to_s(progress, store))
-        with stopped_by_signals(stop), _shown(progress) as show, _truth(path, progress, truth) as tell:
+        with ExitStack() as opened:
+            witness = None
+            if truth is not None:  # from the beginning, also of a history that goes on
+                ids = _box_ids(progress)
+                witness = opened.enter_context(
+                    closing(TruthWitness(path, ids, seed, truth, progress.start_ns))
+                )
+            opened.enter_context(stopped_by_signals(stop))
+            what = f"{progress.days:g} days of {progress.boxes} Boxes"
+            show = opened.enter_context(shown_progress(what, round(progress.length_s)))
 
             def note(now: HistoryProgress) -> None:
                 show(round(now.done_s))
-                tell(now.done_s)
+                if witness is not None:
+                    witness.advance(now.done_s)
 
             progress, figures = run_history(progress, made, store, folder, stop, note)
         counts = store.counts()
@@ -116,41 +125,6 @@ def _grid(path: Path | None, progress: HistoryProgress) -> FleetGrid:
 
 def _box_ids(progress: HistoryProgress) -> list[str]:
     return [str(number + 1) for number in range(progress.boxes)]
-
-
-@contextmanager
-def _shown(progress: HistoryProgress) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal."""
-    what = f"{progress.days:g} days of {progress.boxes} Boxes"
-    with shown_progress(what, round(progress.length_s)) as show:
-        yield show
-
-
-@contextmanager
-def _truth(
-    path: Path | None, progress: HistoryProgress, folder: Path | None
-) -> Iterator[Callable[[float], None]]:
-    """Gives what writes the truth up to a moment; from the beginning, also of a history that goes on.
-
-    Raises:
-        ConfigError: nothing happens, or the folder cannot be written.
-    """
-    if folder is None:
-        yield lambda until_s: None
-        return
-    if path is None:
-        raise ConfigError("--truth: an undisturbed grid has none; give a scenario with a network")
-    placed = scenario_of(load_power_scenario(path), _box_ids(progress))
-    system = power_system_of(placed, progress.seed)
-    try:
-        with closing(TruthFiles(folder, system, progress.start_ns)):
-
-            def write_until(until_s: float) -> None:
-                system.before(until_s)
-
-            yield write_until
-    except OSError as error:
-        raise ConfigError(f"--truth: {folder}: {error.strerror or error}") from error
 
 
 def _report(

@@ -37,15 +37,12 @@ class HistoryBoxes(Protocol):
         ...
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class HistoryFigures:
     """Of one call; what was in the store before is not counted."""
 
-    measurements: int = 0
-    events: int = 0
-    waveforms: int = 0
-    cpu_s: float = 0.0
-    box_hours: float = 0.0
+    cpu_s: float
+    box_hours: float
 
     @property
     def box_hours_per_cpu_minute(self) -> float | None:
@@ -91,11 +88,7 @@ def run_history(
             cloud.finish(until_s)
         write_progress(folder, progress)
         on_progress(progress)
-    count = cloud.counters.total
     return progress, HistoryFigures(
-        measurements=int(count("measurements_stored")),
-        events=int(count("events")),
-        waveforms=int(count("waveforms_stored")),
         cpu_s=time.process_time() - began_cpu_s,
         box_hours=progress.boxes * (progress.done_s - began_s) / 3600,
     )

@@ -74,12 +74,7 @@ class VirtualCloud:
     def resume(self, now_s: float) -> None:
         """Go on where a history stopped: triggers see the last minutes again, open events are answered."""
         self._now_s = now_s
-        for row in LastMinutes(self._seen_again_s).rows(self._store):
-            nominal = self._boxes.nominal_of(row)
-            for plugin in self._triggers.all:
-                decision = plugin.see_again(row, nominal)
-                if decision is not None and decision.span_ns is not None:
-                    self._openings.note_end(row.box_id, decision, now_s)
+        self._judge.see_again(LastMinutes(self._seen_again_s).rows(self._store), self._triggers.all)
         self._open = self._store.unfinished_events()
 
     def accept_measurements(self, rows: Sequence[Measurement], now_s: float) -> None:
@@ -93,7 +88,7 @@ class VirtualCloud:
     def store_measurements(self, rows: Sequence[Measurement]) -> None:
         """A batch of them onto the disk, with the minutes that are over. Raises StoreError."""
         self._nominals.read_measurements(rows)
-        self.counters.add("measurements_stored", self._store.append_measurements(rows))
+        self._store.append_measurements(rows)
         self._store.put_trends(self._trends.due(self._now_s))
 
     def answer_events(self, before_ns: int) -> None:
@@ -112,9 +107,7 @@ class VirtualCloud:
                     self._store.mark_missing(record.event_id, box_id, NOT_THERE)
                 else:
                     self._store.put_waveform(record.event_id, wave)
-                    self.counters.add("waveforms_stored")
             self._store.finish_event(record.event_id)
-            self.counters.add("events")
             self.runner.on_message(MAKAI_EVENT, makai_event(record.event_id))
 
     def finish(self, now_s: float) -> None:

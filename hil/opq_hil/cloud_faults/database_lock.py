@@ -1,4 +1,4 @@
-"""StoreLock: the cloud's database held by somebody else: all the time (locked), or again and again (slow).
+"""DatabaseLock: the cloud's database held by somebody else: all the time (locked), or again and again (slow).
 
 Another process's write transaction, as a backup that hangs would hold it: readers go on, writers wait as long
 as `opq_proto.sqlite_file.BUSY_S` lets them.
@@ -19,7 +19,7 @@ WAIT_S: Final = 5.0
 TICK_S: Final = 0.01
 
 
-class StoreLock:
+class DatabaseLock:
     """For the `with` block; `locked` and `slow` are set from any thread.
 
     Attributes:
@@ -33,9 +33,9 @@ class StoreLock:
         self.refused = 0
         self._path = path
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="store-lock", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="database-lock", daemon=True)
 
-    def __enter__(self) -> "StoreLock":
+    def __enter__(self) -> "DatabaseLock":
         self._thread.start()
         return self
 

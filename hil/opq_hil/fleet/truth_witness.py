@@ -1,0 +1,41 @@
+"""TruthWitness: the truth of all Boxes of a fleet; each process of it knows its own share alone.
+
+A fleet's parent process and a history write it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from opq_hil.fleet.outlets import scenario_of
+from opq_hil.power_system.disturbance_truth import TruthFiles
+from opq_hil.power_system.power_scenario import load_power_scenario, power_system_of
+from opq_proto.errors import ConfigError
+
+
+class TruthWitness:
+    """Reads the network as the fleet's Boxes do, from the run's start on; one thread."""
+
+    def __init__(
+        self, scenario: Path | None, box_ids: Sequence[str], seed: int, folder: Path, start_ns: int
+    ) -> None:
+        """
+        Args:
+            start_ns: UTC of the run's start.
+        Raises:
+            ConfigError: there is no scenario, so nothing happens; or the folder cannot be written.
+        """
+        if scenario is None:
+            raise ConfigError("an undisturbed grid has no truth to write; give a scenario with a network")
+        self._system = power_system_of(scenario_of(load_power_scenario(scenario), box_ids), seed)
+        try:
+            self._files = TruthFiles(folder, self._system, start_ns)
+        except OSError as error:
+            raise ConfigError(f"truth: {folder} cannot be written: {error.strerror}") from error
+
+    def advance(self, until_s: float) -> None:
+        """Write what has begun by then, in seconds after the run's start."""
+        self._system.before(until_s)
+
+    def close(self) -> None:
+        """Write nothing any more."""
+        self._files.close()

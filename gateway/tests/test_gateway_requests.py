@@ -189,6 +189,29 @@ def test_a_request_is_answered_soon_after_its_end_is_there_though_the_ring_is_se
     assert looks < 30
 
 
+@pytest.mark.parametrize("behind_s", [7.0, 3600.0])
+def test_a_box_whose_time_is_behind_is_waited_for_by_its_own_time(tmp_path: Path, behind_s: float) -> None:
+    ring = filled(tmp_path, [(0, 2000)])
+    bench = Bench(ring)
+    bench.now_s = behind_s
+    bench.status.sample_ns, bench.status.sample_monotonic_s = ns(2000), bench.now_s
+    bench.commands.handle_command("1", data_command("1", T0_NS, T0_NS + 10**9, "i"))
+    bench.commands.serve_waiting()
+    assert bench.answers == []
+    ring.append(SampleBlock(7, 0.01, 2000, ns(2000), 1000, TimeSource.GPS, 12_000_000, pattern(2000, 20_000)))
+    bench.now_s += 1.0
+    bench.commands.serve_waiting()
+    assert len(bench.answers) == 1 and len(bench.answers[0]) == 1 + 60
+
+
+def test_a_silent_box_whose_time_is_behind_is_not_waited_for(tmp_path: Path) -> None:
+    bench = Bench(filled(tmp_path, [(0, 2000)]))
+    bench.now_s = 13.0
+    bench.status.sample_ns, bench.status.sample_monotonic_s = ns(2000), 1.0
+    bench.commands.handle_command("1", data_command("1", T0_NS, T0_NS + 10**9, "i"))
+    assert len(bench.answers) == 1
+
+
 def test_of_too_many_requests_that_wait_the_next_are_answered_at_once(tmp_path: Path) -> None:
     bench = Bench(filled(tmp_path, [(0, 2000)]))
     for _ in range(WAITING + 2):

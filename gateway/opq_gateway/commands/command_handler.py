@@ -182,7 +182,7 @@ class CommandHandler:
         request = limited(whole, desk.ring.span(), longest_ns)
         desk.counters.add("requests_shortened", request.shortened)
         self._log.debug("request.received", box_id=request.box_id, start_ns=start_ns, end_ns=end_ns)
-        ahead_s = (request.end_ns - self._now_ns()) / 1e9
+        ahead_s = self._ahead_s(desk.status, request.end_ns)
         pointless = not asked.wait or request.end_ns <= start_ns or ahead_s < -GRACE_S
         if pointless or ready(desk.ring, request):
             self._answer_data(desk, request)
@@ -192,6 +192,19 @@ class CommandHandler:
         else:
             until_s = self._monotonic_s() + min(WAIT_S, max(0.0, ahead_s) + GRACE_S)
             self._waiting.append(WaitingRequest(desk, request, until_s))
+
+    def _ahead_s(self, status: BoxStatus, end_ns: int) -> float:
+        """How long until the Box has sampled `end_ns`.
+
+        By the Box's own time, for its samples are stamped with it and it may be off by more than GRACE_S;
+        by the gateway's where no samples come, or where the Box's time is not to be waited for.
+        """
+        ahead_s = (end_ns - self._now_ns()) / 1e9
+        if status.sample_ns is None or status.sample_monotonic_s is None:
+            return ahead_s
+        newest_s = self._monotonic_s() - status.sample_monotonic_s
+        own_s = (end_ns - status.sample_ns) / 1e9 - newest_s
+        return own_s if newest_s < GRACE_S and own_s < WAIT_S else ahead_s
 
     def _answer_data(self, desk: CommandedBox, request: DataRequest) -> None:
         try:

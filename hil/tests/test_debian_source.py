@@ -135,7 +135,12 @@ def test_two_processes_at_once_get_one_real_tree(tmp_path: Path) -> None:
         pytest.skip(str(problem))
     command = (sys.executable, "-c", FETCH_SL, str(tmp_path))
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    got = [json.loads(process.communicate(timeout=100)[0]) for process in both]
+    try:
+        got = [json.loads(process.communicate(timeout=250)[0]) for process in both]
+    finally:
+        for process in both:
+            process.kill()
+            process.wait()
     if not got[0][0]:
         pytest.skip(f"the mirror is out of reach: {got[0][1]}")
     assert got[0] == got[1]

@@ -139,7 +139,7 @@ class PlainBox(Peer):
         metric.min, metric.max, metric.average = rms, rms, rms
         return [b"%04d" % body.box_id, body.SerializeToString()]
 
-    def command(self, timeout_ms: int = 3000) -> Command | None:
+    def command(self, timeout_ms: int = 30_000) -> Command | None:
         if not self.sub.poll(timeout_ms):
             return None
         _, body = self.sub.recv_multipart()

@@ -205,6 +205,6 @@ def test_many_boxes_that_connect_at_once_can_each_be_revoked_alone(makai: Any) -
         for each in ids[:5]:
             brokers.keys.box_public(each).unlink()
         for each in ids[:5]:
-            makai.wait_for(lambda each=each: ends(watched[each]), 2.0)
+            makai.wait_for(lambda each=each: ends(watched[each]))
         time.sleep(0.3)
         assert [ends(watched[each]) for each in ids[5:]] == [0] * 15

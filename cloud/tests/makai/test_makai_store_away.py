@@ -60,9 +60,9 @@ def test_who_asks_for_an_id_while_the_store_is_away_gets_it_afterwards(makai: An
         makai.wait_for(lambda: service.counters.total("store_errors") > 2)
         assert not client.poll(0)
         store.away.clear()
-        assert client.poll(3000) and client.recv() == b"1"
+        assert client.poll(30_000) and client.recv() == b"1"
         client.send(b"exit")
-        assert client.poll(3000) and client.recv() == b"2"
+        assert client.poll(30_000) and client.recv() == b"2"
 
 
 def test_measurements_wait_in_the_service_while_the_store_is_away(

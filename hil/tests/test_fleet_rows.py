@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from opq_hil.fleet.measurement_rows import METRIC_NAMES, MeasurementRows, sequence_tail, sequence_tails
+from opq_hil.fleet.measurement_rows import MeasurementRows, sequence_tail, sequence_tails
+from opq_proto.measurement_columns import METRIC_NAMES
 from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_proto.opqbox3_pb2 import Measurement as WireMeasurement
 from opq_proto.wire import measurement_from_wire, measurement_to_wire

@@ -3,9 +3,12 @@
 import time
 from collections.abc import Callable, Iterable
 
+import numpy as np
+
 from opq_cloud.service import STALE_S, HealthReport
 from opq_cloud.store.store import BoxRecord, CloudStore, box_order
 from opq_proto.decision import Nominal
+from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement
 from opq_proto.wire import Response
 
@@ -39,6 +42,15 @@ class BoxRegister:
         length_s = length_ns / 1e9
         kept = 0.5 ** (length_s / RHYTHM_HALVES_S)
         self._rhythm_s[box_id] = max(length_s, self._rhythm_s.get(box_id, 0.0) * kept)
+
+    def note_columns(self, columns: MeasurementColumns) -> None:
+        """Each of these was heard now, with its window."""
+        ids = columns.boxes.ids
+        boxes, told_ms = columns.which.tolist(), columns.timestamp_ms.tolist()
+        spans = zip(columns.start_ns.tolist(), columns.end_ns.tolist(), strict=True)
+        for box, timestamp_ms, window_ns in zip(boxes, told_ms, spans, strict=True):
+            self.note_heard(ids[box], timestamp_ms)
+            self.note_window(ids[box], window_ns)
 
     def longest_window_ns(self, box_ids: Iterable[str]) -> int:
         return max((self._window_ns.get(box_id, 0) for box_id in box_ids), default=0)
@@ -98,6 +110,19 @@ class BoxNominals:
             nominal = row.nominal_v, row.nominal_hz
             if nominal != (None, None) and not row.backfilled:
                 said[row.box_id] = nominal
+        return self._read(said)
+
+    def read_columns(self, columns: MeasurementColumns) -> int:
+        """The same of the Boxes of these."""
+        boxes = columns.boxes
+        return self._read(
+            {
+                boxes.ids[box]: (boxes.nominals[box].volts, boxes.nominals[box].hz)
+                for box in np.unique(columns.which).tolist()
+            }
+        )
+
+    def _read(self, said: dict[str, tuple[float | None, float | None]]) -> int:
         written = 0
         for box_id, nominal in said.items():
             if self._known.get(box_id) != nominal:

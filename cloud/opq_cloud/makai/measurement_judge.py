@@ -12,6 +12,7 @@ from opq_cloud.makai.openings import EventOpenings
 from opq_cloud.makai.trigger_plugins import TriggerPlugin
 from opq_cloud.makai.triggers_in_use import TriggersInUse
 from opq_proto.decision import window_ns
+from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement
 
 
@@ -61,3 +62,15 @@ class MeasurementJudge:
             elif onset is None:
                 onset = decision
         return onset is not None and self._openings.open_at_onset(measurement, onset, stored=True)
+
+    def judge_quiet(self, columns: MeasurementColumns) -> bool:
+        """True: no trigger has anything to say to any of these, and each was noted as `judge` notes it.
+
+        False: nothing was done; each has to be judged.
+        """
+        if not columns.finite or not all(plugin.is_quiet(columns) for plugin in self._triggers.all):
+            return False
+        self._boxes.note_columns(columns)
+        for plugin in self._triggers.all:
+            plugin.note_quiet(columns)
+        return True

@@ -8,9 +8,14 @@ H.15), and the last minute of a Box that stops (H.16).
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import inf
+
+import numpy as np
+from numpy.typing import NDArray
 
 from opq_cloud.store.store import TREND_MS, Trend
 from opq_proto.decision import window_ns
+from opq_proto.measurement_columns import METRIC_NAMES, MeasurementColumns
 from opq_proto.messages import Measurement
 
 LATE_S = 5.0
@@ -55,16 +60,54 @@ class Trends:
         if measurement.crossing:
             return
         start_ms = measurement.timestamp_ms // TREND_MS * TREND_MS
-        key = (measurement.box_id, start_ms)
+        window = self._window(measurement.box_id, start_ms, now_s)
+        window.partial |= measurement.backfilled
+        window.add(measurement)
+
+    def add_columns(self, columns: MeasurementColumns, now_s: NDArray[np.float64]) -> None:
+        """The same of each of these, to the last bit; `now_s`: (n,) when each came."""
+        starts_ms = columns.timestamp_ms // TREND_MS * TREND_MS
+        keys = (starts_ms - starts_ms.min()) // TREND_MS * len(columns.boxes.ids) + columns.which
+        groups, first, group = np.unique(keys, return_index=True, return_inverse=True)
+        order = np.argsort(group, kind="stable")
+        begins = np.searchsorted(group[order], np.arange(len(groups)))
+        values = columns.metrics.astype(np.float64)[order]
+        low = np.minimum.reduceat(values[:, :, 0], begins).tolist()
+        high = np.maximum.reduceat(values[:, :, 1], begins).tolist()
+        came_s = np.maximum.reduceat(now_s[order], begins).tolist()
+        length_ns = np.maximum(1, columns.end_ns - columns.start_ns)
+        time_ns = np.add.reduceat(length_ns[order], begins).tolist()
+        weighted = columns.metrics[:, :, 2].astype(np.float64) * length_ns[:, np.newaxis]
+        windows = [
+            self._window(columns.boxes.ids[box], start_ms, at_s)
+            for box, start_ms, at_s in zip(
+                columns.which[first].tolist(), starts_ms[first].tolist(), came_s, strict=True
+            )
+        ]
+        for place, name in enumerate(METRIC_NAMES):  # sums in the order of `add`, from what is there on
+            before = [window.metrics.get(name, (inf, -inf, 0.0, 0)) for window in windows]
+            sums = np.bincount(
+                np.concatenate((np.arange(len(groups)), group)),
+                weights=np.concatenate(([each[2] for each in before], weighted[:, place])),
+            ).tolist()
+            for at, (window, known) in enumerate(zip(windows, before, strict=True)):
+                window.metrics[name] = (
+                    min(known[0], low[at][place]),
+                    max(known[1], high[at][place]),
+                    sums[at],
+                    known[3] + time_ns[at],
+                )
+
+    def _window(self, box_id: str, start_ms: int, now_s: float) -> OpenMinute:
+        """Where a Measurement counts that comes now."""
+        key = (box_id, start_ms)
         window = self._open.get(key)
         if window is None:
             # after a start, and where an outage cut a minute, its other half is stored already
-            first = measurement.box_id not in self._newest
-            window = self._open[key] = OpenMinute(now_s, partial=first)
-        window.partial |= measurement.backfilled
+            window = self._open[key] = OpenMinute(now_s, partial=box_id not in self._newest)
         window.touched_s = now_s
-        window.add(measurement)
-        self._newest[measurement.box_id] = max(start_ms, self._newest.get(measurement.box_id, start_ms))
+        self._newest[box_id] = max(start_ms, self._newest.get(box_id, start_ms))
+        return window
 
     def due(self, now_s: float, everything: bool = False) -> list[Trend]:
         """Minutes that are over; with `everything` also those that are not."""

@@ -15,6 +15,7 @@ from opq_plugins.host.guard import CrashGuard
 from opq_plugins.sdk.modules import TriggerModule
 from opq_proto.decision import Decision, Nominal
 from opq_proto.log import Log
+from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement
 from opq_proto.rate_limit import RateLimitedLog
 
@@ -81,6 +82,18 @@ class TriggerPlugin:
             self._count_row_errors(*self._trigger.problems())
         decision: Decision | None = answer
         return decision
+
+    def is_quiet(self, columns: MeasurementColumns) -> bool:
+        """Whether it has nothing to say to any of these; what it remembers stays as it is."""
+        if self._lost or not isinstance(self._trigger, TriggerModule):
+            return False
+        self._judging = None
+        return bool(self._guard.call(self._trigger.is_quiet, columns)[1])
+
+    def note_quiet(self, columns: MeasurementColumns) -> None:
+        """As if it had been asked for each of these, to which it is quiet."""
+        if isinstance(self._trigger, TriggerModule):
+            self._guard.call(self._trigger.note_quiet, columns)
 
     def _count_row_errors(self, problems: int, why: str) -> None:
         """`problems`: since it began; it may have begun again."""

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterable
 
+from opq_cloud.store.column_blocks import ColumnBlock, column_blocks, put_column_blocks
 from opq_cloud.store.rows import MeasurementRow, measurement_from_row, row_from_measurement, unpack_block
 from opq_cloud.store.schema import BOXES_PER_SEGMENT, EmbeddedPart
 from opq_cloud.store.sealing import COLUMNS, EVER, SEAL_AFTER_S, counter, expire, seal, set_counter
@@ -17,6 +18,7 @@ from opq_cloud.store.sequence_runs import SequenceRuns
 from opq_cloud.store.store import QUERY_ROWS, Ttls
 from opq_proto import log
 from opq_proto.errors import StoreError
+from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement
 from opq_proto.sqlite_database import SqliteDatabase
 
@@ -76,6 +78,28 @@ class MeasurementLog(EmbeddedPart):
         if waiting >= max(self._seal_rows, SEAL_ROWS_PER_BOX * len(self._boxes)):
             self._start_sealing()
         return new
+
+    def append_columns(self, columns: MeasurementColumns) -> int:
+        blocks = column_blocks(columns)
+        if blocks is not None:
+            with self._sealing:  # a pass that runs would find another generation at its end, and give up
+                if self._database.write(lambda connection: self._append_blocks(connection, blocks)):
+                    return len(columns)
+        return self.append_measurements(columns.measurements())
+
+    def _append_blocks(self, connection: sqlite3.Connection, blocks: list[ColumnBlock]) -> bool:
+        """False: a Box may have some of these rows, and nothing was written."""
+        self._catch_up(connection)
+        boxes = [self._boxes.get(each.box_id) or self._box(connection, each.box_id) for each in blocks]
+        for box, each in zip(boxes, blocks, strict=True):
+            if box.plain_high_ms is not None and each.first_ms <= box.plain_high_ms:
+                return False
+        self._generation = put_column_blocks(
+            connection, blocks, [box.box for box in boxes], self._ttls.measurements
+        )
+        for box, each in zip(boxes, blocks, strict=True):
+            box.note(each.last_ms, None)
+        return True
 
     def _append(
         self, connection: sqlite3.Connection, wanted: list[tuple[Measurement, MeasurementRow]]

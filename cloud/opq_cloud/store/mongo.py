@@ -16,6 +16,7 @@ from opq_cloud.store.mongo_findings import MongoFindings
 from opq_cloud.store.mongo_server import FOR_EVER_S, MongoServer, store_errors, upsert
 from opq_cloud.store.rows import METRIC_FIELDS
 from opq_cloud.store.store import QUERY_ROWS, TREND_MS, BoxRecord, Trend, box_order
+from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement, Metric, TimeSource
 
 COLLECTIONS = ("measurements", "trends", "events", "box_events", "incidents", "opq_boxes", "fs.files")
@@ -66,6 +67,9 @@ class MongoStore(MongoFindings):
             if any(write["code"] != DUPLICATE_KEY for write in error.details["writeErrors"]):
                 raise
             return int(error.details["nInserted"])
+
+    def append_columns(self, columns: MeasurementColumns) -> int:
+        return self.append_measurements(columns.measurements())
 
     @store_errors
     def measurements(

@@ -10,6 +10,8 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from opq_proto.messages import Measurement, Metric, TimeSource
 
 METRIC_FIELDS = {"rms": "voltage", "f": "frequency", "thd": "thd", "trans": "transient"}
@@ -23,9 +25,19 @@ _PACKED = struct.Struct("<Iq4fHiqII8f")  # time and sequence against the block's
 _HEAD = struct.Struct("<BqqI")  # form, first time, first sequence, rows
 _FLAGS = struct.Struct("<H")
 _FIXED, _FREE = 0, 1
+FIXED_ROW = np.dtype(
+    [
+        ("offset_ms", "<u4"), ("sequence", "<i8"), ("averages", "<f4", (4,)), ("flags", "<u2"),
+        ("end_offset_ns", "<i4"), ("duration_ns", "<i8"), ("uncertainty_ns", "<u4"), ("back", "<u4"),
+        ("ends", "<f4", (8,)),
+    ]
+)  # fmt: skip
+"""The same as an array's element; metrics in the order of METRIC_FIELDS."""
 _NOTHING = Metric(0.0, 0.0, 0.0)
 _SOURCES = tuple(TimeSource)
 _TIMES, _UNCERTAINTY, _OLDEST, _SEQUENCE, _JSON = 0x100, 0x200, 0x400, 0x800, 0x8000
+FIXED_FLAGS = 0x0F | _TIMES | _UNCERTAINTY
+"""Of a row with all four metrics, exact times and no sequence number; its time source is added << 4."""
 
 
 class MeasurementRow(NamedTuple):
@@ -170,6 +182,11 @@ def _fixed_body(rows: Sequence[MeasurementRow], first_ms: int, first_sequence: i
         )  # fmt: skip
     except struct.error:
         return None
+
+
+def fixed_head(first_ms: int, rows: int) -> bytes:
+    """What stands before so many FIXED_ROWs without sequence numbers."""
+    return _HEAD.pack(_FIXED, first_ms, 0, rows)
 
 
 def unpack_block(box_id: str, packed: bytes, start_ms: int, end_ms: int) -> Iterator[Measurement]:

@@ -3,6 +3,9 @@
 trigger   name, Config, begin(config) -> state
           decide(measurement, nominal, config, state) -> (Decision or None, state)
           problems(state) -> (how many things it could not judge so far, the last reason)    optional
+          is_quiet(columns, config, state) -> whether `decide` would answer None to each of these
+          Measurements in turn; changes nothing, and is False where it does not know         optional
+          note_quiet(columns, config, state): what `decide` would have changed in the state  optional
 analysis  name, Config, takes, gives, analyse(event, config) -> findings
           with begin(config) -> state: analyse(event, config, state) -> (findings, state)
 both      export_state(state) -> what JSON has; import_state(version, data, config) -> state   optional
@@ -17,6 +20,7 @@ from typing import Any, TypeAlias
 from opq_plugins.sdk import Value
 from opq_plugins.sdk.nouns import checked_decision, checked_findings
 from opq_proto.decision import Decision, Nominal
+from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Event, Finding, Measurement
 from opq_proto.settings import configured
 
@@ -56,6 +60,17 @@ class TriggerModule:
         checked = self._check(decision)
         self._state, self._begun = state, True
         return checked
+
+    def is_quiet(self, columns: MeasurementColumns) -> bool:
+        """Whether none of these needs `decide`. A module that cannot say it is asked for each of them."""
+        ask = getattr(self._module, "is_quiet", None)
+        return ask is not None and self._begun and bool(ask(columns, self._config, self._state))
+
+    def note_quiet(self, columns: MeasurementColumns) -> None:
+        """Remember of these what it would if it had been asked for each; it was quiet."""
+        note = getattr(self._module, "note_quiet", None)
+        if note is not None:
+            note(columns, self._config, self._state)
 
     def forget(self) -> None:
         """Begin again with the next Measurement."""

@@ -15,9 +15,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_hil.fleet.measurement_rows import METRIC_NAMES, IndexArray
+from opq_hil.fleet.measurement_rows import IndexArray
 from opq_hil.mains.courses import FloatArray
 from opq_hil.power_system.box_voltage import SteadyVoltage
+from opq_proto.measurement_columns import METRIC_NAMES
 
 RATE_HZ: Final = 12_000.0
 SUBGROUP_BINS: Final = 3 * 49

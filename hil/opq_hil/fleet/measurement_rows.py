@@ -12,13 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_hil.mains.courses import FloatArray
+from opq_proto.measurement_columns import METRIC_NAMES
 from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_proto.opqbox3_pb2 import Measurement as WireMeasurement
 from opq_proto.packed_counts import varint
 from opq_proto.wire import measurement_to_wire
 
-METRIC_NAMES = ("f", "rms", "thd", "trans")
-"""In the order of the bytes."""
 IndexArray = NDArray[np.int64]
 _MS_BYTES, _NS_BYTES, _SEQUENCE_BYTES = 6, 9, 6
 _MS_RANGE = 1 << 35, 1 << 42

@@ -21,6 +21,7 @@ class PhaseTable:
         self._phase = phase
         self._first = int(np.floor(start_s / STEP_S))
         self._cycles = np.empty(0)
+        self._moments_s = np.empty(0)
 
     @property
     def end_s(self) -> float:
@@ -33,6 +34,7 @@ class PhaseTable:
             low = self._first + len(self._cycles)
             added = self._phase.cycles(STEP_S * np.arange(low, low + PIECE, dtype=np.float64))
             self._cycles = np.concatenate((self._cycles, added))
+            self._moments_s = self._of_steps()
 
     def forget(self, before_s: float) -> None:
         """Nothing before is asked for any more."""
@@ -40,14 +42,15 @@ class PhaseTable:
         if gone > PIECE:
             self._cycles = self._cycles[gone:].copy()
             self._first += gone
+            self._moments_s = self._of_steps()
 
     def cycles(self, t_s: FloatArray) -> FloatArray:
         """(n,) phase at moments, in any order."""
-        return np.asarray(np.interp(t_s, self._moments_s(), self._cycles), np.float64)
+        return np.asarray(np.interp(t_s, self._moments_s, self._cycles), np.float64)
 
     def time_s(self, cycles: FloatArray) -> FloatArray:
         """The moments at which a phase is reached, any shape."""
-        return np.asarray(np.interp(cycles, self._cycles, self._moments_s()), np.float64)
+        return np.asarray(np.interp(cycles, self._cycles, self._moments_s), np.float64)
 
-    def _moments_s(self) -> FloatArray:
+    def _of_steps(self) -> FloatArray:
         return STEP_S * np.arange(self._first, self._first + len(self._cycles), dtype=np.float64)

@@ -1,15 +1,16 @@
 """VirtualBoxes: a fleet's Boxes under a clock that is handed in: Measurements and samples, no connection."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
 from opq_hil.box.source import RunClock
 from opq_hil.fleet.fleet_meter import CalmMeasurements, FleetMeter
-from opq_hil.fleet.measurement_rows import METRIC_NAMES
 from opq_hil.fleet.outlets import FleetGrid
 from opq_hil.fleet.source_store import SourceStore
-from opq_proto.messages import Measurement, Metric, TimeSource, Waveform
+from opq_proto.decision import Nominal
+from opq_proto.measurement_columns import MeasuredBoxes, MeasurementColumns, joined_columns
+from opq_proto.messages import Measurement, TimeSource, Waveform
 
 UNCERTAINTY_NS = 100
 """Of a Box with GPS."""
@@ -39,8 +40,11 @@ class VirtualBoxes:
         self._outlets = grid.outlets
         self._clock = RunClock(0, start_ns, UNCERTAINTY_NS, TimeSource.GPS)
         self._now_s = self._forgot_s = 0.0
-        self._nominals = [(each.voltage.nominal_v, each.voltage.nominal_hz) for each in grid.outlets]
-        cycles = round(MEASUREMENT_S * self._nominals[0][1])
+        self._boxes = MeasuredBoxes(
+            tuple(each.box_id for each in grid.outlets),
+            tuple(Nominal(each.voltage.nominal_v, each.voltage.nominal_hz) for each in grid.outlets),
+        )
+        cycles = round(MEASUREMENT_S * self._boxes.nominals[0].hz)
         self._meter = FleetMeter(grid, self._clock, cycles, seed)
         for box, outlet in enumerate(grid.outlets):
             ended_s = begins_s.get(outlet.box_id, 0.0)
@@ -52,19 +56,23 @@ class VirtualBoxes:
             for each in grid.outlets
         }
 
-    def measurements(self, until_s: float) -> Sequence[Measurement]:
-        """Those that are complete by then and were not given before, in the order of their ends."""
+    def measured(self, until_s: float) -> tuple[MeasurementColumns | None, list[Measurement]]:
+        """What is complete by then and was not given before: of steady spans, and measured from samples.
+
+        Each of both in the order of time, for each Box.
+        """
         self._now_s = until_s
-        found: list[Measurement] = []
+        rounds: list[CalmMeasurements] = []
         while (calm := self._meter.measure_calm(until_s)) is not None:
-            found += self._measurements(calm)
+            rounds.append(calm)
+        rows: list[Measurement] = []
         if self._meter.disturbed:
-            found += [measurement for _, measurement in self._meter.measure_disturbed(until_s)]
+            rows = [measurement for _, measurement in self._meter.measure_disturbed(until_s)]
         if until_s - self._forgot_s >= FORGET_S:
             self._forgot_s = until_s
             self._meter.forget()
-        found.sort(key=lambda each: (each.end_ns, each.box_id))
-        return found
+        columns = [self._columns(calm) for calm in rounds]
+        return joined_columns(columns) if columns else None, rows
 
     def waveform(self, box_id: str, start_ns: int, end_ns: int) -> Waveform | None:
         """A Box's samples; None: it has none of this span."""
@@ -74,21 +82,14 @@ class VirtualBoxes:
     def _monotonic_ns(self) -> int:
         return round(self._now_s * 1e9)
 
-    def _measurements(self, calm: CalmMeasurements) -> list[Measurement]:
+    def _columns(self, calm: CalmMeasurements) -> MeasurementColumns:
         """As the wire carries them: numbers of 32 bits."""
-        metrics = calm.metrics.astype(np.float32).tolist()
-        rows = zip(calm.which.tolist(), calm.start_ns.tolist(), calm.end_ns.tolist(), metrics, strict=True)
-        return [
-            Measurement(
-                self._outlets[box].box_id,
-                (end_ns + 500_000) // 1_000_000,
-                {name: Metric(*row) for name, row in zip(METRIC_NAMES, values, strict=True)},
-                start_ns,
-                end_ns,
-                UNCERTAINTY_NS,
-                TimeSource.GPS,
-                nominal_v=self._nominals[box][0],
-                nominal_hz=self._nominals[box][1],
-            )
-            for box, start_ns, end_ns, values in rows
-        ]
+        return MeasurementColumns(
+            self._boxes,
+            calm.which,
+            calm.start_ns,
+            calm.end_ns,
+            calm.metrics.astype(np.float32),
+            UNCERTAINTY_NS,
+            TimeSource.GPS,
+        )

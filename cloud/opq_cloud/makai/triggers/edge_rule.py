@@ -7,6 +7,7 @@ Readers of the original skip a metric that they do not know.
 from dataclasses import dataclass
 
 from opq_proto.decision import Decision, Nominal
+from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement
 
 name = "edge_rule"
@@ -35,3 +36,8 @@ def decide(
             because = f"rule {key.removeprefix(PREFIX)} at the gateway: {metric.average:.6g}"
             return Decision(key, metric.average, 0.0, because), None
     return None, None
+
+
+def is_quiet(columns: MeasurementColumns, config: Config, state: None) -> bool:
+    """Columns hold regular windows: no rule of a gateway asks with them."""
+    return True

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from opq_proto.decision import Decision, Nominal, window_ns
+from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement
 
 name = "threshold"
@@ -92,11 +93,7 @@ def decide(
     measurement: Measurement, nominal: Nominal, config: Config, state: ThresholdState
 ) -> tuple[Decision | None, ThresholdState]:
     """The first limit that was passed in this window and not in the one before; else what is over."""
-    limits = state.limits.get(nominal)
-    if limits is None:
-        if len(state.limits) >= NOMINALS_KEPT:  # a Box that says something else each time
-            state.limits.clear()
-        limits = state.limits[nominal] = tuple(_limits(nominal, config))
+    limits = _limits_of(nominal, config, state)
     key = (measurement.box_id, measurement.backfilled)
     passed = state.passed.get(key)
     onset = None
@@ -133,6 +130,27 @@ def decide(
     if not passed:
         del state.passed[key]
     return whole, state
+
+
+def is_quiet(columns: MeasurementColumns, config: Config, state: ThresholdState) -> bool:
+    """Whether no limit is passed by any of these Boxes, in these windows or before."""
+    if state.passed:
+        return False
+    for nominal, ends in columns.extremes():
+        for limit in _limits_of(nominal, config, state):
+            least, most = ends[limit.metric]
+            if most > limit.enter if limit.above else least < limit.enter:
+                return False
+    return True
+
+
+def _limits_of(nominal: Nominal, config: Config, state: ThresholdState) -> tuple[ThresholdLimit, ...]:
+    limits = state.limits.get(nominal)
+    if limits is None:
+        if len(state.limits) >= NOMINALS_KEPT:  # a Box that says something else each time
+            state.limits.clear()
+        limits = state.limits[nominal] = tuple(_limits(nominal, config))
+    return limits
 
 
 def _from_before(measurement: Measurement, known_ns: int | None) -> bool:

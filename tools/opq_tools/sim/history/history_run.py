@@ -13,6 +13,7 @@ from typing import Protocol
 
 from opq_cloud.config import CloudConfig
 from opq_cloud.store.store import CloudStore
+from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement, Waveform
 from opq_tools.sim.history.progress_file import HistoryProgress, write_progress
 from opq_tools.sim.history.virtual_cloud import VirtualCloud
@@ -28,8 +29,8 @@ LATE_S = 1.0
 class HistoryBoxes(Protocol):
     """Boxes whose time is handed in."""
 
-    def measurements(self, until_s: float) -> Sequence[Measurement]:
-        """Those that are complete by then and were not given before, in the order of their ends."""
+    def measured(self, until_s: float) -> tuple[MeasurementColumns | None, Sequence[Measurement]]:
+        """What is complete by then and was not given before: of steady spans, and one by one."""
         ...
 
     def waveform(self, box_id: str, start_ns: int, end_ns: int) -> Waveform | None:
@@ -95,12 +96,9 @@ def run_history(
 
 
 def _play(progress: HistoryProgress, boxes: HistoryBoxes, cloud: VirtualCloud, until_s: float) -> None:
-    batch: list[Measurement] = []
     at_s = progress.done_s
     while at_s < until_s:
         at_s = min(until_s, at_s + 1.0)
-        rows = boxes.measurements(at_s)
-        cloud.accept_measurements(rows, at_s)
-        batch += rows
+        cloud.accept(*boxes.measured(at_s), at_s)
         cloud.answer_events(progress.start_ns + round((at_s - LATE_S) * 1e9))
-    cloud.store_measurements(batch)
+    cloud.store_accepted()

@@ -9,6 +9,8 @@ No socket and no thread: an event's Boxes answer once its span is over, and then
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from opq_cloud.config import CloudConfig
 from opq_cloud.makai.boxes import BoxNominals, BoxRegister
 from opq_cloud.makai.measurement_judge import MeasurementJudge
@@ -23,6 +25,7 @@ from opq_cloud.service import ServiceCounters
 from opq_cloud.store.store import CloudStore, EventRecord
 from opq_proto import log
 from opq_proto.errors import ConfigError
+from opq_proto.measurement_columns import MeasurementColumns, joined_columns
 from opq_proto.messages import Measurement, Waveform
 
 INSTANCE = "history"
@@ -68,6 +71,8 @@ class VirtualCloud:
         self._seen_again_s = section.see_again_s
         analyses = load_analyses([(entry.name, entry.settings) for entry in config.mauka.analyses])
         self.runner = AnalysisRunner({}, lambda: store, analyses, config.nominal, clock=lambda: self._now_s)
+        self._quiet: list[tuple[MeasurementColumns, float]] = []
+        self._accepted: list[Sequence[Measurement] | MeasurementColumns] = []
         self._asked = False
         self._open: list[EventRecord] = []
 
@@ -77,19 +82,60 @@ class VirtualCloud:
         self._judge.see_again(LastMinutes(self._seen_again_s).rows(self._store), self._triggers.all)
         self._open = self._store.unfinished_events()
 
-    def accept_measurements(self, rows: Sequence[Measurement], now_s: float) -> None:
-        """Those that end at about `now_s` (monotonic seconds of the run), of all Boxes."""
+    def accept(self, columns: MeasurementColumns | None, rows: Sequence[Measurement], now_s: float) -> None:
+        """What is complete at about `now_s` (monotonic seconds of the run), of all Boxes.
+
+        Where a Measurement might matter to a trigger, all of this moment are judged one by one.
+        """
         self._now_s = now_s
+        if columns is not None and (rows or not self._judge.judge_quiet(columns)):
+            rows = [*columns.measurements(), *rows]
+            columns = None
+        if columns is not None:
+            self._quiet.append((columns, now_s))
+        if rows:
+            self.accept_measurements(sorted(rows, key=_order), now_s)
+        else:
+            self._openings.advance(now_s)
+
+    def accept_measurements(self, rows: Sequence[Measurement], now_s: float) -> None:
+        """Those that end at about `now_s`, of all Boxes, in the order of time."""
+        self._now_s = now_s
+        self._gather_quiet()
         for row in rows:
             self._judge.judge(row)
             self._trends.add(row, now_s)
+        self._accepted.append(rows)
         self._openings.advance(now_s)
 
-    def store_measurements(self, rows: Sequence[Measurement]) -> None:
-        """A batch of them onto the disk, with the minutes that are over. Raises StoreError."""
+    def store_accepted(self) -> None:
+        """All of them onto the disk, with the minutes that are over. Raises StoreError."""
+        self._gather_quiet()
+        rows: list[Measurement] = []
+        for each in self._accepted:
+            if isinstance(each, MeasurementColumns):
+                self._append(rows)
+                rows = []
+                self._nominals.read_columns(each)
+                self._store.append_columns(each)
+            else:
+                rows += each
+        self._append(rows)
+        self._accepted = []
+        self._store.put_trends(self._trends.due(self._now_s))
+
+    def _append(self, rows: list[Measurement]) -> None:
         self._nominals.read_measurements(rows)
         self._store.append_measurements(rows)
-        self._store.put_trends(self._trends.due(self._now_s))
+
+    def _gather_quiet(self) -> None:
+        """What came since the last that was judged one by one."""
+        if self._quiet:
+            columns = joined_columns([each for each, _ in self._quiet])
+            came_s = np.repeat([now_s for _, now_s in self._quiet], [len(each) for each, _ in self._quiet])
+            self._trends.add_columns(columns, came_s)
+            self._accepted.append(columns)
+            self._quiet = []
 
     def answer_events(self, before_ns: int) -> None:
         """Each event that ended before (UTC) gets its waveforms, is finished and analysed, oldest first."""
@@ -120,3 +166,7 @@ class VirtualCloud:
     def _note_command(self, command: bytes) -> bool:
         self._asked = True
         return True
+
+
+def _order(measurement: Measurement) -> tuple[int, str]:
+    return measurement.end_ns or 0, measurement.box_id

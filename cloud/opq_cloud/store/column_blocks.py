@@ -1,0 +1,117 @@
+"""Measurements that come as columns: straight into blocks, without a row of the append table for each.
+
+Rows of the append table and sealing exist for Measurements that come one by one. A simulated history has a
+minute of every Box at hand: its rows are packed from arrays, to the same bytes.
+"""
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from opq_cloud.store.rows import FIXED_FLAGS, FIXED_ROW, METRIC_FIELDS, fixed_head, unpack_block
+from opq_cloud.store.schema import BOXES_PER_SEGMENT, next_number
+from opq_cloud.store.sealing import EVER
+from opq_proto.measurement_columns import METRIC_NAMES, MeasurementColumns
+
+LEAST_ROWS = 30
+"""Per Box: a block of fewer costs more in every query than its sealing."""
+MOST_OFFSET = 1 << 32
+"""ms from a block's first row."""
+_ORDER = [METRIC_NAMES.index(name) for name in METRIC_FIELDS]
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnBlock:
+    """The rows of one Box."""
+
+    box_id: str
+    first_ms: int
+    last_ms: int
+    rows: int
+    packed: bytes
+    newest: bytes
+    """The last row, as a block of its own."""
+
+
+def column_blocks(columns: MeasurementColumns) -> list[ColumnBlock] | None:
+    """A block per Box; None: too few rows, not in order of time, or numbers that the fixed form has not."""
+    length_ns = columns.end_ns - columns.start_ns
+    if not columns.finite or not (0 <= columns.uncertainty_ns < 1 << 32):
+        return None
+    order = np.argsort(columns.which, kind="stable")
+    box, told_ms = columns.which[order], columns.timestamp_ms[order]
+    begins = np.flatnonzero(np.diff(box, prepend=-1))
+    if len(columns) < LEAST_ROWS * len(begins):
+        return None
+    later = np.diff(told_ms) > 0
+    later[begins[1:] - 1] = True
+    first_ms = told_ms[begins].repeat(np.diff(begins, append=len(box)))
+    if not later.all() or int((told_ms - first_ms).max()) >= MOST_OFFSET:
+        return None
+    rows = np.zeros(len(columns), FIXED_ROW)
+    metrics = columns.metrics[order][:, _ORDER]
+    rows["offset_ms"] = told_ms - first_ms
+    rows["averages"] = metrics[:, :, 2]
+    rows["flags"] = FIXED_FLAGS | int(columns.source) << 4
+    rows["end_offset_ns"] = columns.end_ns[order] - told_ms * 1_000_000
+    rows["duration_ns"] = length_ns[order]
+    rows["uncertainty_ns"] = columns.uncertainty_ns
+    rows["ends"] = metrics[:, :, :2].reshape(len(rows), -1)
+    return list(_blocks(columns, box[begins].tolist(), begins.tolist(), told_ms.tolist(), rows.tobytes()))
+
+
+def _blocks(
+    columns: MeasurementColumns, boxes: list[int], begins: list[int], told_ms: list[int], data: bytes
+) -> Iterator[ColumnBlock]:
+    size = FIXED_ROW.itemsize
+    for box, begin, end in zip(boxes, begins, [*begins[1:], len(told_ms)], strict=True):
+        last = b"\0\0\0\0" + data[(end - 1) * size + 4 : end * size]  # its time is the block's own
+        yield ColumnBlock(
+            columns.boxes.ids[box],
+            told_ms[begin],
+            told_ms[end - 1],
+            end - begin,
+            fixed_head(told_ms[begin], end - begin) + data[begin * size : end * size],
+            fixed_head(told_ms[end - 1], 1) + last,
+        )
+
+
+def put_column_blocks(
+    connection: sqlite3.Connection, blocks: list[ColumnBlock], numbers: list[int], ttl_s: int
+) -> int:
+    """A segment of them, with what stays known of their Boxes; the new generation of sealed rows.
+
+    Args:
+        numbers: of the blocks' Boxes in `box_marks`.
+    """
+    segment = next_number(connection, "segment")
+    at = segment * BOXES_PER_SEGMENT
+    connection.executemany(
+        "INSERT INTO blocks VALUES (?, ?, ?, ?, ?)",
+        [
+            (at + number, each.first_ms, each.last_ms, each.rows, each.packed)
+            for number, each in zip(numbers, blocks, strict=True)
+        ],
+    )
+    connection.execute(
+        "INSERT INTO segments VALUES (?, ?, ?, ?, ?)",
+        (
+            segment,
+            min(each.first_ms for each in blocks),
+            max(each.last_ms for each in blocks),
+            sum(each.rows for each in blocks),
+            int(time.time()) + ttl_s,
+        ),
+    )
+    for number, each in zip(numbers, blocks, strict=True):
+        (known,) = connection.execute("SELECT newest FROM box_marks WHERE box = ?", (number,)).fetchone()
+        newer = known is not None and any(unpack_block("", known, each.last_ms + 1, EVER))
+        connection.execute(
+            "UPDATE box_marks SET plain_high_ms = max(coalesce(plain_high_ms, ?1), ?1), newest = ?2"
+            " WHERE box = ?3",
+            (each.last_ms, known if newer else each.newest, number),
+        )
+    return next_number(connection, "seal_generation")

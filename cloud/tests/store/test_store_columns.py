@@ -1,0 +1,147 @@
+"""Measurements as columns are stored as their objects would be, by both stores."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from opq_cloud.store import CloudStore
+from opq_cloud.store.embedded import EmbeddedStore
+from opq_proto.decision import Nominal
+from opq_proto.measurement_columns import MeasuredBoxes, MeasurementColumns, joined_columns
+from opq_proto.messages import Measurement, Metric, TimeSource
+
+START_NS = 1_765_792_486_013_456_789
+S = 10**9
+ARRAYS = ("which", "start_ns", "end_ns", "metrics")
+BOXES = MeasuredBoxes(("1", "20", "3"), (Nominal(120.0, 60.0), Nominal(230.0, 50.0), Nominal(120.0, 60.0)))
+
+
+def columns(first: int = 0, seconds: int = 40, boxes: tuple[int, ...] = (0, 1, 2)) -> MeasurementColumns:
+    """One Measurement a second of each Box, second by second."""
+    which = np.tile(np.array(boxes, np.int64), seconds)
+    second = np.arange(first, first + seconds, dtype=np.int64).repeat(len(boxes))
+    start_ns = START_NS + second * S + 1_234_567 * which
+    draw = np.random.default_rng(first)
+    metrics = draw.uniform(0.01, 240, (len(which), 4, 3)).astype(np.float32)
+    return MeasurementColumns(BOXES, which, start_ns, start_ns + S + 17 * which, metrics, 100, TimeSource.GPS)
+
+
+def stored(store: CloudStore) -> list[list[Measurement]]:
+    return [store.measurements(box_id, 0, 2**42) for box_id in BOXES.ids]
+
+
+def wanted(*parts: MeasurementColumns) -> list[list[Measurement]]:
+    """As the store gives them back: without nominal values, which are their Box's."""
+    rows = [replace(row, nominal_v=None, nominal_hz=None) for part in parts for row in part.measurements()]
+    return [sorted((row for row in rows if row.box_id == each), key=_time) for each in BOXES.ids]
+
+
+def _time(row: Measurement) -> int:
+    return row.timestamp_ms
+
+
+@pytest.fixture
+def embedded(tmp_path: Path) -> Iterator[EmbeddedStore]:
+    store = EmbeddedStore(tmp_path / "opq.db")
+    yield store
+    store.close()
+
+
+def segments(store: EmbeddedStore) -> int:
+    with store._database.read() as connection:
+        (count,) = connection.execute("SELECT count(*) FROM segments").fetchone()
+    return int(count)
+
+
+def test_columns_come_back_as_their_measurements_and_once(store: CloudStore) -> None:
+    whole = columns(0, 4)
+    first = replace(whole, **{name: getattr(whole, name)[:9] for name in ARRAYS})
+    assert store.append_columns(first) == 9
+    assert store.append_columns(whole) == 3
+    assert stored(store) == wanted(whole)
+    assert store.counts()["measurements"] == 12
+
+
+def test_columns_of_a_minute_are_blocks_at_once(embedded: EmbeddedStore) -> None:
+    both = columns(0), columns(40)
+    assert [embedded.append_columns(each) for each in both] == [120, 120]
+    assert segments(embedded) == 2
+    assert embedded.append_columns(both[0]) == 0
+    assert stored(embedded) == wanted(*both)
+    assert embedded.latest_measurements() == {rows[-1].box_id: rows[-1] for rows in wanted(both[1])}
+    assert embedded.counts()["measurements"] == 240
+
+
+def test_columns_that_overlap_what_is_stored_add_what_is_new(embedded: EmbeddedStore) -> None:
+    embedded.append_measurements(columns(0, 45).measurements())
+    assert embedded.append_columns(columns(40, 40)) == 120 - 15
+    assert embedded.append_columns(columns(10, 70)) == 0
+    assert [len(rows) for rows in stored(embedded)] == [80, 80, 80]
+
+
+@pytest.mark.parametrize("what", ["backwards", "not finite", "twice", "49 days"])
+def test_what_is_no_plain_block_is_stored_one_by_one(embedded: EmbeddedStore, what: str) -> None:
+    told = columns(0, 40, (1,))
+    if what == "backwards":
+        told = replace(told, start_ns=told.start_ns[::-1], end_ns=told.end_ns[::-1])
+    if what == "not finite":
+        told.metrics[7, 2, 1] = np.inf
+    if what == "twice":
+        told = joined_columns([told, told])
+    if what == "49 days":
+        told = replace(
+            told,
+            start_ns=told.start_ns + np.arange(40) * 2 * 86_400 * S,
+            end_ns=told.end_ns + np.arange(40) * 2 * 86_400 * S,
+        )
+    assert embedded.append_columns(told) == 40
+    assert segments(embedded) == 0
+    assert stored(embedded) == wanted(columns(0, 40, (1,)) if what == "twice" else told)
+
+
+def test_columns_and_rows_that_are_sealed_aside_are_all_there(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path / "opq.db", seal_rows=30)
+    for number in range(0, 400, 80):
+        store.append_columns(columns(number, 40))
+        store.append_measurements(columns(number + 40, 40).measurements())
+    store.seal()
+    assert [len(rows) for rows in stored(store)] == [400] * 3
+    store.close()
+    again = EmbeddedStore(tmp_path / "opq.db")
+    assert again.append_measurements(columns(0, 40).measurements()) == 0
+    assert again.append_columns(columns(400, 40)) == 120
+    assert again.latest_measurements()["3"].timestamp_ms == int(columns(439, 1).timestamp_ms[2])
+    again.close()
+
+
+def test_another_process_knows_what_came_as_columns(embedded: EmbeddedStore, tmp_path: Path) -> None:
+    other = EmbeddedStore(tmp_path / "opq.db")
+    other.append_measurements(columns(0, 5).measurements())
+    assert embedded.append_columns(columns(5, 40)) == 120
+    assert segments(embedded) == 1
+    assert other.append_measurements(columns(0, 50).measurements()) == 15
+    assert other.append_columns(columns(50, 40)) == 120
+    assert embedded.append_columns(columns(50, 40)) == 0
+    other.close()
+
+
+def test_a_sequence_number_that_came_later_stays_the_newest(embedded: EmbeddedStore) -> None:
+    live = Measurement("1", 2**41, {"rms": Metric(1.0, 2.0, 1.5)}, sequence=5)
+    embedded.append_measurements([live])
+    embedded.seal()
+    embedded.append_columns(columns())
+    assert embedded.latest_measurements()["1"] == live
+    assert embedded.highest_sequence("1") == 5
+    assert embedded.append_measurements([live]) == 0
+
+
+def test_blocks_of_columns_expire_a_day_after_they_came(embedded: EmbeddedStore) -> None:
+    embedded.append_columns(columns())
+    with embedded._database.read() as connection:
+        (expire_at,) = connection.execute("SELECT expire_at FROM segments").fetchone()
+    assert embedded.expire(expire_at - 1) == 0
+    assert embedded.expire(expire_at) == 120
+    assert stored(embedded) == [[], [], []]

@@ -46,7 +46,7 @@ def _get(
     scene: demo.Scene, path: str, method: str = "GET", **headers: str
 ) -> tuple[int, str, dict[str, str]]:
     parts = urlsplit(scene.url)
-    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=5)
+    connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
     try:
         connection.putrequest(method, path, skip_host="Host" in headers)
         for name, value in headers.items():
@@ -69,7 +69,7 @@ class _Live:
 
     def __init__(self, scene: demo.Scene, query: str = "", **headers: str) -> None:
         parts = urlsplit(scene.url)
-        self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=5)
+        self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
         self._connection.request("GET", f"/live{query}", headers=sent)
         self._answer = self._connection.getresponse()
@@ -263,7 +263,7 @@ def test_view_can_be_run_again_after_it_ended(tmp_path: Path) -> None:
         stop, ready = threading.Event(), threading.Event()
         thread = threading.Thread(target=view.run, args=(stop, ready))
         thread.start()
-        assert ready.wait(5)
+        assert ready.wait(30)
         stop.set()
         thread.join(60)
         assert not thread.is_alive()

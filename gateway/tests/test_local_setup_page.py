@@ -367,6 +367,6 @@ def test_only_what_was_set_on_the_page_stands_over_the_file_and_the_first_is_kep
 def test_two_lengths_of_one_body_are_one_length_to_guard_and_reader(rig: Rig) -> None:
     head = b"POST /box_config HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
     for first in (b"900000000", b"abc"):
-        with socket.create_connection(("127.0.0.1", rig.server.port), timeout=5) as peer:
+        with socket.create_connection(("127.0.0.1", rig.server.port), timeout=30) as peer:
             peer.sendall(head + b"Content-Length: " + first + b"\r\nContent-Length: 2\r\n\r\n{}")
             assert peer.recv(100).startswith(b"HTTP/1.0 500")

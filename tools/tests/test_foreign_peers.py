@@ -282,10 +282,10 @@ def test_a_plain_box_is_admitted_while_running_answers_and_is_cut_off_alone(
         fresh = key.with_suffix(".new")
         fresh.write_bytes(b'metadata\ncurve\n    public-key = "%s"\n' % box.public)
         fresh.rename(key)
-        up.wait_for("Box 77 is admitted", timeout_s=2)
+        up.wait_for("Box 77 is admitted", timeout_s=30)
         measured = client.measurement(77)
         assert measured is not None and measured.metrics["rms"].average == 118.5
-        assert until(shown, 5, "Box 77 on the page's list")["measurement"]["rms_v"] == 118.5
+        assert until(shown, 30, "Box 77 on the page's list")["measurement"]["rms_v"] == 118.5
         for _ in range(20):  # its three connections come back one by one; a command before its own is lost
             client.ask(77, "viewer", measured.timestamp_ms, measured.timestamp_ms + 1000)
             if client.answers.poll(500):
@@ -295,11 +295,11 @@ def test_a_plain_box_is_admitted_while_running_answers_and_is_cut_off_alone(
         assert [set(cycle.datapoints) for cycle in cycles] == [{k - 100} for k in range(60)]
 
         key.unlink()
-        up.wait_for("Box 77 is revoked", timeout_s=2)
+        up.wait_for("Box 77 is revoked", timeout_s=30)
         while client.measurement(77, timeout_s=0.3):
             pass  # what was under way
         began = time.monotonic()
-        assert client.measurement(1, timeout_s=3) is not None  # others flow on
+        assert client.measurement(1, timeout_s=30) is not None  # others flow on
         assert client.measurement(77, timeout_s=max(0.0, 2 - (time.monotonic() - began))) is None
 
 

@@ -27,7 +27,7 @@ class Running:
         thread = threading.Thread(target=service.run, args=(stop, ready), name=service.name)
         thread.start()
         self.threads.append((stop, thread))
-        assert ready.wait(5), f"{service.name} did not start"
+        assert ready.wait(30), f"{service.name} did not start"
         return stop
 
     def end(self) -> None:

@@ -170,7 +170,7 @@ def test_status_tells_busy_hanging_and_dead_plugins_from_healthy_ones(listener, 
     plugin.go_on.set()
     assert until(lambda: 99 in plugin.heard)
     running.threads[1][0].set()  # the listener's stop
-    running.threads[1][1].join(3)
+    running.threads[1][1].join(30)
     assert until(lambda: not parts()["Listener"].ok)
     assert parts()["Listener"].info == "it was stopped"
     now_s[0] = 20.0

@@ -15,6 +15,8 @@ from opq_hil.power_system.power_system import PowerSystem
 CHUNK_SAMPLES = 1200
 """Six blocks of a Box, made whole: any way of reading gives the same bits, and NumPy's calls cost a third."""
 KEPT_CHUNKS = 4
+AT_ONCE = 10
+"""Chunks of a long span that are computed together: 1 s."""
 RATE_MILLIHZ = 12_000_000
 FULL_SCALE = 32_768
 
@@ -68,9 +70,12 @@ class PowerSource:
     def counts(self, first: int, count: int) -> NDArray[np.int16]:
         """(count,) int16 from sample `first` on."""
         parts = [np.empty(0, np.int16)]
-        for chunk in range(first // CHUNK_SAMPLES, (first + count - 1) // CHUNK_SAMPLES + 1):
+        end = (first + count - 1) // CHUNK_SAMPLES + 1
+        for chunk in range(first // CHUNK_SAMPLES, end):
+            if chunk not in self._chunks:
+                self._make(chunk, min(end, chunk + AT_ONCE))
             start = chunk * CHUNK_SAMPLES
-            parts.append(self._chunk(chunk)[max(0, first - start) : first + count - start])
+            parts.append(self._chunks[chunk][max(0, first - start) : first + count - start])
         return np.concatenate(parts)
 
     def marks(self, first: int, count: int) -> tuple[int, ...]:
@@ -81,21 +86,22 @@ class PowerSource:
     def _true_s(self, samples: FloatArray) -> FloatArray:
         return self.clock.t_s(samples, RATE_MILLIHZ / 1000)
 
-    def _chunk(self, chunk: int) -> NDArray[np.int16]:
-        if chunk in self._chunks:
-            return self._chunks[chunk]
-        first = chunk * CHUNK_SAMPLES
-        t_s = self._true_s(np.arange(first, first + CHUNK_SAMPLES, dtype=np.float64))
-        t_s = t_s + self.clock.jitter_s(self._seed, first, CHUNK_SAMPLES)
+    def _make(self, chunk: int, end: int) -> None:
+        """Chunks from `chunk` on, before `end` and before the first that is there."""
+        end = next((each for each in range(chunk + 1, end) if each in self._chunks), end)
+        first, count = chunk * CHUNK_SAMPLES, (end - chunk) * CHUNK_SAMPLES
+        t_s = self._true_s(np.arange(first, first + count, dtype=np.float64))
+        t_s = t_s + self.clock.jitter_s(self._seed, first, count)
         volts = self.voltage.volts(t_s)
         if self.noise_v:
-            volts += self.noise_v * white(self._seed, first, CHUNK_SAMPLES)
+            volts += self.noise_v * white(self._seed, first, count)
         counts = self.converter.counts(volts)
-        self._chunks[chunk] = counts
         self._mark(first, float(t_s[0]), float(t_s[-1]))
-        while len(self._chunks) > KEPT_CHUNKS:
+        while self._chunks and len(self._chunks) + end - chunk > max(KEPT_CHUNKS, end - chunk):
             del self._chunks[next(iter(self._chunks))]
-        return counts
+        for each in range(chunk, end):
+            at = (each - chunk) * CHUNK_SAMPLES
+            self._chunks[each] = counts[at : at + CHUNK_SAMPLES]
 
     def _mark(self, first: int, start_s: float, end_s: float) -> None:
         """Remember the first samples of what begins in a chunk."""

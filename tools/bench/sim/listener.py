@@ -72,7 +72,7 @@ class PlainBrokers:
             self._send(box, plugin_command(str(box), ACK_PLUGIN, str(self._newest[box]), "ack"))
         wanted = int(self._waveforms_per_s * (now_s - self._asked_s))
         if wanted and boxes:
-            self._asked_s = now_s
+            self._asked_s += wanted / self._waveforms_per_s  # what is left of a turn counts in the next
             end_ns = time.time_ns() - round(LATE_S * 1e9)
             for number in range(wanted):
                 box = boxes[(self.counted.answers + number * 7) % len(boxes)]

@@ -86,6 +86,23 @@ class Windows:
         self._last = samples
         return found
 
+    def expected_end(self, first_sample: float, cycles: int) -> float | None:
+        """Sample at which the cycles from one edge on will end, if the frequency stays; None: not known yet.
+
+        Both on the Box's axis.
+        """
+        return None if self._run is None else self._run.expected_end(first_sample, cycles)
+
+    def untracked(self, first_sample: float, cycles: int) -> Window | None:
+        """Cycles from one edge on whose samples are there, before their phase is tracked: for whoever cannot
+        wait for that. The edges go on at the frequency tracked last; of the window only time, samples and
+        edges are to be believed. None: its samples are not all there any more, or not yet.
+
+        Error: with steady mains the edges are within 0.1 samples of the tracked ones; a phase jump moves
+        them by up to half a cycle (test_measure_untracked.py).
+        """
+        return None if self._run is None else self._run.untracked(first_sample, cycles)
+
     def end(self) -> list[Window]:
         """The signal ends or a gap follows: the windows that are left; then a new run may begin."""
         if self._run is None:
@@ -183,6 +200,35 @@ class _Run:
             self.dropped_cycles = max(0, math.floor(last + SLACK) - self._cycle)
             self.rest = self._rest(whole, self._cycle, math.floor(2 * (last + SLACK)))
         return found
+
+    def expected_end(self, first_sample: float, cycles: int) -> float | None:
+        if self._cycle is None:
+            return None
+        return first_sample + TURN * cycles / self._turning()
+
+    def untracked(self, first_sample: float, cycles: int) -> Window | None:
+        if self._cycle is None:
+            return None
+        start, end = first_sample - self._first_sample, self._base + len(self._volts)
+        half = np.pi / self._turning()
+        if start - half < self._base or start + 2 * cycles * half > end:
+            return None
+        whole = self._track(ended=False)
+        halves = start + half * np.arange(-1.0, 2.0 * cycles + 1)
+        first = max(self._base, math.floor(start) - self._widest)
+        window = self._window(whole, np.append(halves, math.nan), first, end, goes_on=False)
+        window.half_before = float(halves[0]) - first  # also after a tick: it is no beginning
+        return window
+
+    def _turning(self) -> float:
+        """Phase per sample at which the tracked one goes on; the median, so that a jump does not bend it."""
+        position, phase_rad = self._hops[0], self._hops[1]
+        reach = min(REACH, len(position) - 1)
+        if reach < 1:
+            return TURN * self._nominal_hz / self._axis.rate_hz(self._base)
+        return float(
+            np.median((phase_rad[reach:] - phase_rad[:-reach]) / (position[reach:] - position[:-reach]))
+        )
 
     def _rest(self, whole: Track, cycle: int, last_half: int) -> Window | None:
         """The half cycles from phase `cycle` on to the last of the run."""

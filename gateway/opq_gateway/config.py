@@ -68,6 +68,13 @@ class UplinkSection:
         tuple[str, ...],
         Field(description="metrics of a Measurement: rms f thd trans, and h2 .. h50, rocof, pst, unbalance"),
     ] = ("rms", "f", "thd", "trans")
+    crossings: Annotated[
+        str,
+        Field(
+            description="extra Measurements at once: always, never, auto (to a broker that acknowledges)",
+            pattern="^(auto|always|never)$",
+        ),
+    ] = "auto"
     idle: Annotated[
         bool, Field(description="send a Measurement only when a value left its dead-band, and a heartbeat")
     ] = False

@@ -124,7 +124,7 @@ class Gateway:
         )
         rules = self._rules(uplink)
         outputs_of_serial: Outputs = measuring if rules is None else rules.with_samples_from(measuring)
-        reader = SerialReader()
+        reader = SerialReader(is_prompt=lambda: any(status.prompt for status in self.statuses.values()))
         clock_watch = ClockWatch()
         clocks = Clocks(system=clock_watch.state)
         closing = [

@@ -51,6 +51,8 @@ class BoxStatus:
     acknowledged_sequence: int | None = None
     acknowledging: bool = False
     """The cloud acknowledges what it gets; an original broker never does. Uplink."""
+    prompt: bool = False
+    """Measurements leave at once, in order, without crossings: the broker does not acknowledge. Uplink."""
     held_sequences: tuple[int, int] | None = None
     """The oldest that is not acknowledged, and the next; None: nothing is held. Uplink."""
     queue_problem: str = ""

@@ -1,6 +1,7 @@
 """What the gateway's tests share: keys in a folder, and a plain pyzmq peer that plays Makai."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,13 +18,14 @@ class Makai:
     """Brokers of three sockets, CURVE server, as an original's: no list of keys unless given.
 
     Everything that arrives is kept by its own thread: `measurements` (topic, body), `answers`
-    (frames). `command` sends to a topic.
+    (frames), `arrived_ns` (UTC of each Measurement). `command` sends to a topic.
     """
 
     def __init__(self, server_key_file: Path, admit: Callable[[bytes], bool] | None = None) -> None:
         self._server = read_secret_file(server_key_file)
         self._admit = admit or (lambda key: True)
         self.measurements: list[tuple[bytes, bytes]] = []
+        self.arrived_ns: list[int] = []
         self.answers: list[list[bytes]] = []
         self.asked_keys: list[bytes] = []
         self._commands: list[list[bytes]] = []
@@ -82,7 +84,9 @@ class Makai:
             ready = dict(poller.poll(20))
             if zap in ready:
                 self._answer_zap(zap)
-            self.measurements += [(topic, body) for topic, body in _drain(measurements)]
+            came = [(topic, body) for topic, body in _drain(measurements)]
+            self.arrived_ns += [time.time_ns()] * len(came)
+            self.measurements += came
             _drain(commands)  # subscriptions
             self.answers += _drain(answers)
             while self._commands:

@@ -44,7 +44,7 @@ def test_a_rule_at_the_edge_asks_makai_by_a_crossing_measurement(tmp_path: Path,
         config.write_text(
             f'data_dir = "{tmp_path}"\nhealth_endpoint = "127.0.0.1:0"\n'
             + BOX.format(port=host.ports["1"])
-            + "[uplink]\n"
+            + '[uplink]\ncrossings = "always"\n'
             + "".join(f'{name} = "{endpoint}"\n' for name, endpoint in makai.endpoints.items())
             + f'[rules]\nenabled = true\nendpoint = "127.0.0.1:{port}"\n'
             + f'windows_endpoint = "{waves}"\n'

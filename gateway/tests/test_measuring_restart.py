@@ -15,6 +15,7 @@ from opq_gateway.measuring.ledger import Ledger
 from opq_hil.box.box import Box
 from opq_hil.box.host import BoxHost
 from opq_proto.messages import Measurement
+from opq_proto.wire import ACK_PLUGIN, plugin_command
 
 EDGE_NS = 100_000
 """What two runs of the gateway may say differently of one cycle edge."""
@@ -55,6 +56,8 @@ def test_kill_9_leaves_no_cycle_unmeasured_and_measures_none_twice(tmp_path: Pat
             seen = len(made_by(makai))
             with subprocess.Popen(command, stderr=subprocess.DEVNULL) as process:
                 try:
+                    first = wait_for(lambda seen=seen: made_by(makai)[seen:], 30.0)[0]
+                    makai.command(b"1", plugin_command("1", ACK_PLUGIN, str(first.sequence), "test"))
                     wait_for(
                         lambda seen=seen, kills=kills: has_gone_on(made_by(makai), seen, kills > 0), 30.0
                     )

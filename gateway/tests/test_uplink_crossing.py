@@ -19,7 +19,12 @@ def test_a_sag_is_up_as_a_crossing_before_its_window_is_over_and_once_more_when_
 ) -> None:
     source = RepeatedSource(1)
     host = BoxHost([Box("1", source)])
-    lines = [f'data_dir = "{tmp_path}"', 'health_endpoint = "127.0.0.1:0"', "[uplink]"]
+    lines = [
+        f'data_dir = "{tmp_path}"',
+        'health_endpoint = "127.0.0.1:0"',
+        "[uplink]",
+        'crossings = "always"',
+    ]
     lines += [f'{key} = "{value}"' for key, value in makai.endpoints.items()]
     with host:
         lines += ["[[box]]", 'id = "1"', f'port = "{host.ports["1"]}"']

@@ -58,10 +58,12 @@ class Bench:
         endpoints: Mapping[str, str] | None = None,
         idle: IdleSection | None = None,
         timing: Timing | None = None,
+        crossings: str = "auto",
     ) -> None:
+        folder.mkdir(exist_ok=True)
         self._folder, self._makai, self._keys = folder, makai, keys
         self._endpoints, self._idle = endpoints or makai.endpoints, idle
-        self._timing = timing or Timing(0.3, 1.0)
+        self._timing, self._crossings = timing or Timing(0.3, 1.0), crossings
         self.counters, self.status = BoxCounters(), BoxStatus("1", 60)
         self.queue, self.uplink = self._made()
 
@@ -82,6 +84,7 @@ class Bench:
             QUICK,
             200.0,
             self._idle,
+            self._crossings,
         )
         uplink.add("1", read_secret_file(self._keys.box_secret("1")), self.counters, self.status)
         return queue, uplink
@@ -104,7 +107,12 @@ class Bench:
     def line(self) -> BoxUplink:
         return self.uplink._lines["1"]
 
-    def restart(self) -> None:
+    @property
+    def crossings_sent(self) -> int:
+        return self.counters["crossings_sent"]
+
+    def restart(self, crossings: str = "auto") -> None:
+        self._crossings = crossings
         self.uplink.close()
         self.queue.close()
         self.queue, self.uplink = self._made()

@@ -31,6 +31,7 @@ from opq_measure.signal import Samples
 from opq_measure.timebase.time_axis import TimeMark
 from opq_measure.timebase.window import Window
 from opq_measure.timebase.windows import Windows, push_samples_of_all
+from opq_measure.waveform.high_pass import tap_count
 from opq_proto import log
 from opq_proto.messages import TimeSource
 
@@ -110,6 +111,8 @@ class BoxMeter:
         self._last: SampleBlock | None = None
         self._previous: Window | None = None
         self._unsettled: deque[tuple[WindowFigures, float, tuple[int, TimeSource]]] = deque()
+        self.due_sample: float | None = None
+        """With which the next Measurement can be made early, as `finish_early` found."""
 
     def push_blocks(self, blocks: Sequence[SampleBlock]) -> None:
         """Take in the blocks that follow; where they do not, a run ends. They wait for `cut_all`."""
@@ -148,6 +151,25 @@ class BoxMeter:
                 self._end_run(step.rest)
             else:
                 self._window(next(figures))
+
+    def finish_early(self) -> None:
+        """After `finish`: the Measurements whose samples are there, without their last windows."""
+        self.due_sample = None
+        while (position := self.measurements.position) is not None:
+            missing = self.measurements.missing_cycles
+            end_sample = self.cutter.expected_end(position, missing)
+            if end_sample is None or self._last is None:
+                return
+            self.due_sample = end_sample + tap_count(self._last.rate_millihz / 1000) // 2 + 1
+            if self._last.end_sample < self.due_sample:
+                return
+            window = self.cutter.untracked(position, missing)
+            figures = None if window is None else rest_figures(window)
+            if figures is None:
+                self.due_sample = None  # its window makes it
+                return
+            for measured in self.measurements.accept_untracked(figures):
+                self._sinks.measured(measured)
 
     def end(self) -> None:
         """After `gap`, `cut` and `finish`: the Box begins again, what is under way is reported as it is."""

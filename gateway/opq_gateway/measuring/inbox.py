@@ -38,6 +38,8 @@ class Inbox:
         self._most_items = most_items
         self._gap_last = False
         self._items: deque[Item] = deque()
+        self.end_sample = 0
+        """Of the newest block handed in; the reader's thread."""
         self._in = 0
         """Samples handed in; the reader's thread."""
         self._out = 0
@@ -58,6 +60,7 @@ class Inbox:
                 self._counters.add("unmeasured_samples", len(item.counts))
                 return
             self._in += len(item.counts)
+            self.end_sample = item.end_sample
         elif isinstance(item, Gap) and self._gap_last:
             return  # one says it
         self._gap_last = isinstance(item, Gap)
@@ -70,6 +73,7 @@ class Inbox:
         room = (self.samples + samples) * 1000 <= self.most_s * last.rate_millihz
         if room and len(self._items) + len(blocks) <= self._most_items:
             self._in += samples
+            self.end_sample = last.end_sample
             self._gap_last = False
             self._items += blocks
             return

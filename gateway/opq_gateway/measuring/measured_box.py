@@ -4,6 +4,7 @@ inbox, backlog (ring) -> BoxMeter -> uplink, feed, ledger
 the Box's own figures -> cross-check, and Measurements where samples are missing
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -86,11 +87,23 @@ class MeasuredBox:
         self._backfilled: RingBacklog | None = None
         """It, or what was made of it lately."""
         self._kept_ns: dict[str, int] = {}
+        self._published_ns = 0
+        """End of the Measurement that went up last."""
 
     @property
     def has_backlog(self) -> bool:
         """Whether samples of the ring still wait, and the disk takes what would be measured of them."""
         return self._backlog is not None and not (self.ledger is not None and self.ledger.is_behind)
+
+    @property
+    def is_prompt(self) -> bool:
+        """Whether its Measurements leave before their last windows are tracked: now, live ones."""
+        return self.status.prompt and self._backlog is None
+
+    def due_in_s(self) -> float:
+        """Until the samples of its next Measurement are there, where it is made early; else for ever."""
+        due = None if self._meter is None or not self.is_prompt else self._meter.due_sample
+        return math.inf if due is None else (due - self.inbox.end_sample) / self.status.rate_hz
 
     def set_cycles(self, cycles: int) -> None:
         """Cycles per Measurement, from the next on."""
@@ -108,6 +121,8 @@ class MeasuredBox:
         """What waits, handed to its meters."""
         jobs: list[Job] = []
         self._items.extend(self.inbox.take_items())
+        if self._meter is not None:
+            self._meter.measurements.prompt = self.is_prompt
         if self._backlog is not None and self.has_backlog:
             self._measure_backlog(self._backlog, jobs)
         blocks: list[SampleBlock] = []
@@ -129,6 +144,8 @@ class MeasuredBox:
         job.meter.finish(job.steps, iter(figures))
         if job.over:
             job.meter.end()
+        elif self.is_prompt:
+            job.meter.finish_early()
 
     def restart(self) -> None:
         """After a failure; what it was reading is let go."""
@@ -227,10 +244,14 @@ class MeasuredBox:
         self.counters.set("box_figures_differ", self._crosscheck.differing)
         self.counters.add("measurements")
         self.status.measurement_ms = measurement.timestamp_ms
+        self._published_ns = measurement.end_ns or 0
         self._outside.publish(self.plan.box_id, measurement)
 
     def _publish_fallback(self, measurements: Sequence[Measurement]) -> None:
         for measurement in measurements:
+            if self.is_prompt and (measurement.end_ns or 0) <= self._published_ns:
+                self.counters.add("fallback_late")
+                continue
             self.counters.add("fallback_measurements")
             self._outside.publish(self.plan.box_id, measurement)
 

@@ -12,7 +12,12 @@ Each as minimum, maximum and mean. A Measurement has N cycles from edge to edge 
 ended; its f and thd are those of the 10/12-cycle windows in which its cycles lie, weighted by how many: a
 window that two Measurements share, where N is no multiple of 10 or 12, counts in both. At a UTC tick of ten
 minutes the windows begin again (61000-4-30, 4.5) and Measurements with them: the one before the tick is
-shorter, as is the last before a gap. Pure.
+shorter, as is the last before a gap.
+
+To whom a Measurement is late when its last window is tracked (`prompt`), it is given as soon as its samples
+are there: its last cycles by edges that go on evenly (`accept_untracked`). The window that they are of comes
+later; of it only f, thd and the like are taken then, into the next Measurement. Begun again at a tick is
+nothing then. Pure.
 """
 
 from collections import deque
@@ -100,11 +105,34 @@ class Measurements:
         self._beside: deque[tuple[int, str, float]] = deque()
         self.not_before_ns: int | None = None
         """Cycles that begin before this were measured before; the first after it goes on from there."""
+        self.prompt = False
+        """Whether `accept_untracked` is called between windows."""
+        self._taken_to: float | None = None  # sample up to which cycles were taken before their window came
+        self._late: list[_Span] = []  # windows all of whose cycles were, for the next Measurement
 
     @property
     def begins(self) -> float | None:
         """First sample of the Measurement under way."""
         return None if self._under_way is None else self._under_way.first_sample
+
+    @property
+    def position(self) -> float | None:
+        """Sample up to which cycles were taken; None at the begin of a run."""
+        if self._under_way is not None:
+            return self._under_way.end_sample
+        return None if self._ended is None else self._ended[0]
+
+    @property
+    def missing_cycles(self) -> int:
+        """Of the Measurement under way, or of the next."""
+        way = self._under_way
+        return self.cycles if way is None else way.wanted - way.cycles
+
+    def accept_untracked(self, figures: WindowFigures) -> list[Measured]:
+        """Cycles from `position` on, before the window comes that they are of."""
+        found = self._take(figures, {})
+        self._taken_to = self.position
+        return found
 
     def accept_window(self, figures: WindowFigures, rocof_hz_s: float = np.nan) -> list[Measured]:
         """The window that follows in the run; every Measurement that is complete now."""
@@ -114,9 +142,9 @@ class Measurements:
             until = _edge(window, 0)
             found += self._take(self._over_tick, self._per_window(self._over_tick, np.nan), until)
             self._over_tick = None
-        if window.tick:
+        if window.tick and self._taken_to is None:
             found += self._close()
-        if window.overlap:
+        if window.overlap and not self.prompt:
             self._over_tick = figures
             return found
         return found + self._take(figures, self._per_window(figures, rocof_hz_s))
@@ -129,11 +157,11 @@ class Measurements:
             found += self._take(self._over_tick, self._per_window(self._over_tick, np.nan), until)
             self._over_tick = None
         if rest is not None:
-            if rest.window.tick:
+            if rest.window.tick and self._taken_to is None:
                 found += self._close()
             found += self._take(rest, self._per_window(rest, np.nan))
         found += self._close()
-        self._ended = self.not_before_ns = None
+        self._ended = self.not_before_ns = self._taken_to = None
         return found
 
     def add_value(self, name: str, value: float, since_ns: int) -> None:
@@ -165,11 +193,15 @@ class Measurements:
             last = min(last, int(window.edges.searchsorted(place, side="right")) - 1)
         found: list[Measured] = []
         at = 0 if self.not_before_ns is None else self._first_new(figures, last)
+        if self._taken_to is not None:
+            at = max(at, self._first_untaken(window, self._taken_to, last, per_window))
         while at < last:
             way = self._under_way or self._begin(window, at)
             self._under_way = way
             stop = min(last, at + way.wanted - way.cycles)
             first = 2 * at if way.cycles else 2 * at + 1
+            if first == 0 and np.isnan(figures.urms_v[0]):  # after a tick that was passed over
+                first = 1
             way.spans.append(
                 _Span(stop - at, figures.urms_v[first : 2 * stop], figures.trans_v[at:stop], per_window)
             )
@@ -193,9 +225,23 @@ class Measurements:
                 return at
         return last
 
+    def _first_untaken(
+        self, window: Window, taken_to: float, last: int, per_window: Mapping[str, float]
+    ) -> int:
+        """The first of a window's cycles that was not taken before it; the edges may differ a little."""
+        half = float(window.edges[-1] - window.edges[0]) / (len(window.edges) - 1) / 2
+        at = int(window.edges.searchsorted(taken_to - window.first_sample - half))
+        if at < last:
+            self._taken_to = None
+        else:
+            spans = self._late if self._under_way is None else self._under_way.spans
+            spans.append(_Span(last, _NONE, _NONE, per_window))
+        return at
+
     def _begin(self, window: Window, at: int) -> _UnderWay:
         sample, start_ns = self._ended or (_edge(window, at), _edge_ns(window, at))
-        return _UnderWay(sample, start_ns, sample, start_ns, self.cycles)
+        late, self._late = self._late, []
+        return _UnderWay(sample, start_ns, sample, start_ns, self.cycles, spans=late)
 
     def _close(self) -> list[Measured]:
         way, self._under_way = self._under_way, None
@@ -242,6 +288,9 @@ class Measurements:
             beside.setdefault(name, []).append(value)
         found.update((name, _metric(np.array(values))) for name, values in beside.items())
         return found
+
+
+_NONE = np.empty(0)
 
 
 def _metric(values: FloatArray) -> Metric:

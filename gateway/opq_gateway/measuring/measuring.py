@@ -83,6 +83,8 @@ class Measuring:
         self._piece_s = piece_s
         self._monotonic_s = monotonic_s
         self._boxes: dict[str, MeasuredBox] = {}
+        self._due = threading.Event()
+        """The last samples of a Measurement came that is made early."""
         self._log = log.get(service="gateway")
 
     def add(
@@ -100,11 +102,14 @@ class Measuring:
 
     def accept_block(self, box_id: str, block: SampleBlock) -> None:
         """The block that follows."""
-        self._boxes[box_id].inbox.offer(block)
+        self.accept_blocks(box_id, [block])
 
     def accept_blocks(self, box_id: str, blocks: Sequence[SampleBlock]) -> None:
         """Blocks that follow, without a hole between them."""
-        self._boxes[box_id].inbox.offer_all(blocks)
+        box = self._boxes[box_id]
+        box.inbox.offer_all(blocks)
+        if box.due_in_s() <= 0:
+            self._due.set()
 
     def gap(self, box_id: str, gap: Gap) -> None:
         """Samples are missing after the last block."""
@@ -123,11 +128,12 @@ class Measuring:
         self._boxes[box_id].set_cycles(cycles)
 
     def run(self, stop: threading.Event) -> None:
-        """Measure until `stop`; then what waits still is."""
+        """Measure until `stop`, noticed within LONGEST_PAUSE_S; then what waits still is."""
         while not stop.is_set():
+            self._due.clear()
             self.round()
-            if not any(box.has_backlog for box in self._boxes.values()):
-                stop.wait(min(LONGEST_PAUSE_S, self.piece_s / 2))
+            if not any(box.has_backlog or box.due_in_s() <= 0 for box in self._boxes.values()):
+                self._due.wait(min(LONGEST_PAUSE_S, self.piece_s / 2))
         self.round(everything=True)
 
     @property
@@ -188,7 +194,7 @@ class Measuring:
 
 
 def _is_due(box: MeasuredBox, piece_s: float, now_s: float) -> bool:
-    if box.has_backlog or _waiting_s(box) >= piece_s:
+    if box.has_backlog or _waiting_s(box) >= piece_s or box.due_in_s() <= 0:
         return True
     return len(box.inbox) > 0 and now_s - box.taken_s >= WAITED_S
 

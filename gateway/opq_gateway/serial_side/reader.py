@@ -1,8 +1,9 @@
 """Reader: the one thread that serves the ports of all Boxes.
 
-Every 31 to 63 ms (ROUNDS_S) it looks at all of them, so that what a Box said meanwhile is read, decoded,
-stamped and kept at once: a thread, or a wake-up, per Box and frame costs ten times as much. One Box whose
-handling throws is counted, logged, closed and opened again; the others do not see it, nor one that floods.
+Every 31 to 63 ms (ROUNDS_S), or 16 (PROMPT_ROUND_S), it looks at all of them, so that what a Box said
+meanwhile is read, decoded, stamped and kept at once: a thread, or a wake-up, per Box and frame costs ten
+times as much. One Box whose handling throws is counted, logged, closed and opened again; the others do not
+see it, nor one that floods.
 """
 
 import math
@@ -23,6 +24,8 @@ blocks, and to look at a Box of many, of whom the processor's caches hold nothin
 Boxes are looked at less often. What a line at its full speed brings in 63 ms, 5,800 bytes, does not fit into
 a tty's buffer; the rest waits in the driver's, of 64 KB. Without GPS the bound of the time, of 8 ms, is
 wider by 0.5 so."""
+PROMPT_ROUND_S = 0.047 / 3
+"""Where a Measurement leaves at its window's end: 47 fiftieths of a block."""
 LEAST_PAUSE_S = 0.001
 END_S = 1.0
 """What is being sent again when the end comes has so long."""
@@ -41,8 +44,14 @@ class SerialReader:
         round_s: float | None = None,
         monotonic_s: Callable[[], float] = time.monotonic,
         cpu_s: Callable[[], float] = time.thread_time,
+        is_prompt: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`cpu_s` is the thread's own time: a busy machine makes no Box one that floods."""
+        """
+        Args:
+            cpu_s: the thread's own time: a busy machine makes no Box one that floods.
+            is_prompt: whether somebody waits for a Box's last samples now.
+        """
+        self._is_prompt = is_prompt
         self._round_s = round_s
         self._monotonic_s = monotonic_s
         self._cpu_s = cpu_s
@@ -61,6 +70,8 @@ class SerialReader:
         """From one look to the next; a Box's word is here as late at most."""
         if self._round_s is not None:
             return self._round_s
+        if self._is_prompt():
+            return PROMPT_ROUND_S
         return next(round_s for most, round_s in ROUNDS_S if len(self._stations) <= most)
 
     def run(self, stop: threading.Event) -> None:

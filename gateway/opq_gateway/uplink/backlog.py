@@ -32,6 +32,11 @@ class ResendBacklog:
         return bool(self._due)
 
     @property
+    def count(self) -> int:
+        """How many are due."""
+        return sum(last - first + 1 for first, last in self._due)
+
+    @property
     def first(self) -> Range:
         """The lowest range that is due."""
         return self._due[0]

@@ -4,6 +4,10 @@ Owned by the uplink's thread, but for the two channels. With a cloud that acknow
 since the last acknowledgement is sent again after a reconnect, and what the cloud says it misses is
 sent again; the store takes each sequence once. With an original broker, which never acknowledges
 and would store it twice, only what was not handed to a standing connection is sent later.
+
+An original triggering service asks for a disturbance from the last good Measurement on to the first good
+one after it, by its own clock: it cuts what comes late or out of order. So to a broker that does not
+acknowledge, and until that is known, Measurements go at once and in order, and crossings not at all.
 """
 
 from dataclasses import dataclass, field
@@ -38,6 +42,8 @@ class UplinkTimeouts:
     """What is not acknowledged for so long, while nothing new comes, is sent once more."""
     in_flight_s: float = 10.0
     """What was sent less long ago is not taken as missing: the cloud acknowledges each 5 s at least."""
+    in_order: int = 2500
+    """Measurements that wait: so many at most are sent before a new one, where the order is kept."""
 
 
 @dataclass(slots=True)
@@ -53,6 +59,8 @@ class BoxUplink:
     answers: Channel[list[bytes]]
     patience: UplinkTimeouts
     dead_bands: DeadBands | None = None
+    crossings: str = "auto"
+    """As `uplink.crossings`."""
     offered_bytes: int = 0
     """Of answers handed in; command desk."""
     taken_bytes: int = 0
@@ -75,11 +83,16 @@ class BoxUplink:
     def __post_init__(self) -> None:
         self.backlog = ResendBacklog(self.patience.in_flight_s)
         row, held = self.queue.sending(self.box_id), self.queue.held(self.box_id)
+        self._set_acknowledging(row is not None and row.acknowledging)
         if row is None or held is None:
             return
-        self.acknowledging = row.acknowledging
         self.backlog.restore(row.unsent)
         self.backlog.add(max(row.settled, held[0]), held[1] - 1)
+
+    @property
+    def sends_crossings(self) -> bool:
+        """Whether a crossing leaves at all; from any thread."""
+        return self.crossings == "always" or (self.crossings == "auto" and self.acknowledging)
 
     @property
     def behind(self) -> bool:
@@ -97,7 +110,7 @@ class BoxUplink:
         """A new Measurement, at once; one that cannot be sent now is sent later. False: it has no number,
         and was not sent: nobody has it but the caller."""
         crossing = queued.measurement.crossing  # the ring knows nothing of it: no start measures it again
-        held_back = self.queue.holds_back and not crossing
+        held_back = (self.queue.holds_back and not crossing) or self._in_turn(queued)
         outcome = "delayed" if held_back else self._publish(queued.body, queued.sequence, False)
         self.counters.add(f"measurements_{outcome}")
         sent = outcome == "sent"
@@ -109,6 +122,12 @@ class BoxUplink:
         else:
             self.backlog.add(queued.sequence, queued.sequence)
         return True
+
+    def _in_turn(self, queued: Queued) -> bool:
+        """Whether it goes after what waits: to a broker that does not acknowledge, if that is soon over."""
+        if queued.sequence is None or self.acknowledging or not self.behind:
+            return False
+        return self.backlog.count <= self.patience.in_order
 
     def send_again(self, most: int, now_s: float) -> int:
         """Up to `most` of what is behind, the lowest first; how many were sent."""
@@ -149,7 +168,7 @@ class BoxUplink:
             return  # nothing of it is about what this gateway holds
         if not self.acknowledging:
             log.get(service="gateway").info("uplink.acknowledges", box_id=self.box_id, upto=told.upto)
-        self.acknowledging = self.status.acknowledging = True
+        self._set_acknowledging(True)
         self._again = False
         self.queue.acknowledged(self.box_id, told.upto)
         self.backlog.acknowledged(told.upto)
@@ -169,13 +188,17 @@ class BoxUplink:
         if not self.acknowledging or waits_s is None or sent_s is None or held is None:
             return
         if now_s - waits_s > self.patience.unacknowledged_s:
-            self.acknowledging = self.status.acknowledging = False
+            self._set_acknowledging(False)
             log.get(service="gateway").warning(
                 "uplink.unacknowledged", box_id=self.box_id, seconds=round(now_s - waits_s)
             )
         elif not self._again and not self.backlog and now_s - max(waits_s, sent_s) > self.patience.resend_s:
             self._again = True
             self.backlog.add(held[0], held[1] - 1)
+
+    def _set_acknowledging(self, acknowledging: bool) -> None:
+        self.acknowledging = self.status.acknowledging = acknowledging
+        self.status.prompt = not acknowledging
 
     def refused(self, now_s: float) -> None:
         """The broker refused the key: when it is tried again."""

@@ -10,6 +10,9 @@ from opq_gateway.uplink.connection import Endpoints, Timing
 from opq_gateway.uplink.queue import BEYOND, Queue
 from opq_gateway.uplink.uplink import Uplink
 
+IN_ORDER_S = 5.0
+"""New Measurements wait at most so long for old ones, where the order is kept."""
+
 
 def queue_of(config: Config, counters: Mapping[str, BoxCounters]) -> Queue:
     """D/gateway/queue.sqlite; closed by the caller, when the uplink has ended."""
@@ -43,7 +46,13 @@ def uplink_of(
         uplink.queue_messages,
         on_command,
         Timing.of(uplink.heartbeat_s, uplink.idle, uplink.reconnect_most_s),
-        UplinkTimeouts(uplink.unacknowledged_s, uplink.resend_s, uplink.in_flight_s),
+        UplinkTimeouts(
+            uplink.unacknowledged_s,
+            uplink.resend_s,
+            uplink.in_flight_s,
+            round(IN_ORDER_S * uplink.backfill_per_s),
+        ),
         uplink.backfill_per_s,
         config.idle if uplink.idle else None,
+        uplink.crossings,
     )

@@ -6,7 +6,8 @@
 
 One thread for all Boxes: it only moves frames, and a thread per Box would pay a wake-up and its
 stack for each. Other threads hand things in through bounded channels; sockets never change threads.
-What comes within COMMIT_S of the last commit waits for the next, but for a crossing, which does not.
+What comes within COMMIT_S of the last commit waits for the next, where a broker does not acknowledge
+PROMPT_COMMIT_S, but for a crossing, which does not.
 """
 
 import sqlite3
@@ -36,6 +37,7 @@ from opq_proto.messages import Measurement
 POLL_S = 0.2
 TEND_S = 0.5
 COMMIT_S = 0.05
+PROMPT_COMMIT_S = 0.01
 BACKFILL_S = 0.05
 """A turn of sending again."""
 PER_TURN = 20
@@ -61,13 +63,16 @@ class Uplink:
         patience: UplinkTimeouts | None = None,
         backfill_per_s: float = 500.0,
         idle: IdleSection | None = None,
+        crossings: str = "auto",
     ) -> None:
-        """`queue` is closed by whoever made it; `idle`: dead-bands of the idle mode."""
+        """`queue` is closed by whoever made it; `idle`: dead-bands of the idle mode; `crossings` as
+        `uplink.crossings` of the configuration."""
         self._queue = queue
         self._queue_messages = queue_messages
         self._patience = patience or UplinkTimeouts()
         self._backfill_per_s = backfill_per_s
         self._idle = idle
+        self._crossings = crossings
         self._waking = UplinkPoller()
         self._lines = UplinkConnections(
             endpoints, server_key, queue_messages, timing or Timing(), self._waking, on_command
@@ -75,6 +80,7 @@ class Uplink:
         self._due: deque[str] = deque()  # Boxes with something in their channels
         self._unnumbered: deque[tuple[str, Measurement]] = deque()
         self._urgent = self._behind = False
+        self._commit_s = COMMIT_S
         self._taken: list[tuple[str, Measurement]] = []
         self._committed_s = self._tended_s = self._sent_again_s = time.monotonic()
         self._log = log.get(service="gateway")
@@ -92,6 +98,7 @@ class Uplink:
                 Channel(f"answers {box_id}", ANSWERS, "refuse"),
                 self._patience,
                 None if self._idle is None else DeadBands(self._idle),
+                self._crossings,
             )
         )
 
@@ -116,8 +123,11 @@ class Uplink:
         self.publish_at_once(box_id, measurement)
 
     def publish_at_once(self, box_id: str, measurement: Measurement) -> None:
-        """Hand in a Measurement, without numbers, that leaves at once; from any thread."""
+        """Hand in a crossing Measurement, without numbers, that leaves at once or not at all; any thread."""
         line = self._lines[box_id]
+        if not line.sends_crossings:
+            line.counters.add("crossings_withheld")
+            return
         before = line.measurements.dropped
         line.measurements.offer(measurement)
         line.counters.add("measurements_overflow", line.measurements.dropped - before)
@@ -183,7 +193,7 @@ class Uplink:
             self._lines.tend(now_s)
             self._queue.tend()
         self._take()
-        if self._taken and (self._urgent or now_s - self._committed_s >= COMMIT_S):
+        if self._taken and (self._urgent or now_s - self._committed_s >= self._commit_s):
             self._send_new(now_s)
         if now_s - self._sent_again_s >= BACKFILL_S:
             self._send_again(now_s)
@@ -191,7 +201,7 @@ class Uplink:
     def _wait_s(self) -> float:
         now_s = time.monotonic()
         if self._taken:
-            return max(0.0, self._committed_s + COMMIT_S - now_s)
+            return max(0.0, self._committed_s + self._commit_s - now_s)
         if self._behind:
             return max(0.0, self._sent_again_s + BACKFILL_S - now_s)
         return POLL_S
@@ -201,6 +211,8 @@ class Uplink:
         for _ in range(len(self._due)):
             line = self._lines[self._due.popleft()]
             line.apply_acknowledgement(time.monotonic())
+            if not line.acknowledging:
+                self._commit_s = PROMPT_COMMIT_S
             self._taken += ((line.box_id, measurement) for measurement in line.measurements.take_all())
             for frames in line.answers.take_all():
                 line.taken_bytes += sum(map(len, frames))
@@ -209,13 +221,13 @@ class Uplink:
                 self._log.debug("answer.handed_on", box_id=line.box_id, frames=len(frames), sent=sent)
 
     def _send_new(self, now_s: float) -> None:
-        """Commit what came, then send it, crossings first."""
+        """Commit what came, then send it, crossings first where the cloud acknowledges."""
         self._urgent = False
-        self._committed_s = now_s
+        self._committed_s, self._commit_s = now_s, COMMIT_S
         if self._unnumbered and not self._queue.problem:
             self._taken[:0] = self._unnumbered
             self._unnumbered.clear()
-        taken, self._taken = sorted(self._taken, key=lambda each: not each[1].crossing), []
+        taken, self._taken = sorted(self._taken, key=self._turn_of), []
         for box_id in {box_id for box_id, _ in taken}:
             self._lines[box_id].remember()
         for queued in self._queue.store(taken):
@@ -227,6 +239,9 @@ class Uplink:
             line.remember()
         if originals:
             self._queue.write()  # an original store would take them twice
+
+    def _turn_of(self, each: tuple[str, Measurement]) -> int:
+        return 0 if each[1].crossing and self._lines[each[0]].acknowledging else 1
 
     def _keep(self, line: BoxUplink, measurement: Measurement) -> None:
         """It could be given no number, and nobody heard it: until the disk gives numbers again."""

@@ -5,12 +5,15 @@ from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from opq_cloud.service import STALE_S, HealthReport
+from opq_cloud.service import STALE_S, HealthReport, ServiceCounters
 from opq_cloud.store.store import BoxRecord, CloudStore, box_order
+from opq_proto import log
 from opq_proto.decision import Nominal
 from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement
 from opq_proto.wire import Response
+
+_log = log.get(service="event-service")
 
 RHYTHM_HALVES_S = 300.0
 """The longest window is forgotten by half in this time: a change in idle mode is a second at a time, for
@@ -132,13 +135,9 @@ class BoxNominals:
 
     def _write(self, box_id: str, volts: float | None, hz: float | None) -> bool:
         record = self._store.box(box_id)
-        if record is None:
-            self._store.put_box(BoxRecord(box_id, f"Box {box_id}", nominal_v=volts, nominal_hz=hz))
-            return True
-        if volts in (None, record.nominal_v) and hz in (None, record.nominal_hz):
+        if record is not None and volts in (None, record.nominal_v) and hz in (None, record.nominal_hz):
             return False
-        changed = BoxRecord(box_id, record.name, nominal_v=volts, nominal_hz=hz, unplugged=record.unplugged)
-        self._store.put_box(changed)  # what is None stays as it is
+        self._store.put_box(BoxRecord(box_id, "", nominal_v=volts, nominal_hz=hz))  # the rest stays
         return True
 
 
@@ -148,30 +147,58 @@ class BoxGains:
     `opq_boxes.calibration_constant` = 1 / volts_per_lsb (contracts.md, Replay).
     """
 
-    def __init__(self, store: CloudStore, v_per_lsb_fallback: float) -> None:
+    def __init__(
+        self, store: Callable[[], CloudStore], v_per_lsb_fallback: float, counters: ServiceCounters
+    ) -> None:
         """`v_per_lsb_fallback`: volts per count of a Box that is not calibrated."""
         self._store = store
         self._fallback = v_per_lsb_fallback
+        self._counters = counters
         self._known: dict[str, float] = {}
+        self._uncalibrated: frozenset[str] = frozenset()
+        self._warned: set[str] = set()
 
     def v_per_lsb(self, box_id: str) -> float:
         """For a Box that does not send it: from the store's calibration, else the configured one."""
-        record = self._store.box(box_id)
+        record = self._store().box(box_id)
         if record is not None and record.calibration_constant:
+            self._uncalibrated -= {box_id}
+            self._warned.discard(box_id)
             return 1 / record.calibration_constant
+        self._uncalibrated |= {box_id}
         return self._fallback
 
     def read_response(self, box_id: str, response: Response) -> None:
-        """Store what the Box says of its gain, when that is new."""
+        """After `v_per_lsb`: store what the Box says of its gain when that is new; warn when nobody knows."""
         header = response.get_data_response
         if not header.HasField("volts_per_lsb") or not LEAST_V < header.volts_per_lsb < MOST_V:
+            if box_id in self._uncalibrated:
+                self._warn(box_id)
             return
+        self._uncalibrated -= {box_id}
         constant = 1 / header.volts_per_lsb
         if self._known.get(box_id) == constant:
             return
-        record = self._store.box(box_id) or BoxRecord(box_id, f"Box {box_id}")
-        if record.calibration_constant != constant:  # alone: another thread may be writing the rest
-            self._store.put_box(
-                BoxRecord(box_id, record.name, calibration_constant=constant, unplugged=record.unplugged)
-            )
+        record = self._store().box(box_id)
+        if record is None or record.calibration_constant != constant:
+            self._store().put_box(BoxRecord(box_id, "", calibration_constant=constant))  # the rest stays
         self._known[box_id] = constant
+
+    def health(self) -> list[HealthReport]:
+        """A line per Box whose last waveform was scaled by the fallback; `ok`, for it works."""
+        return [
+            HealthReport(f"gain of Box {box_id}", True, info=self._advice(box_id))
+            for box_id in sorted(self._uncalibrated & self._warned, key=box_order)
+        ]
+
+    def _warn(self, box_id: str) -> None:
+        self._counters.add("waveforms_scaled_by_fallback", label=box_id)
+        if box_id not in self._warned:
+            self._warned.add(box_id)
+            _log.warning("box.gain_unknown", box_id=box_id, advice=self._advice(box_id))
+
+    def _advice(self, box_id: str) -> str:
+        return (
+            f"not known: {1 / self._fallback:g} counts per volt are assumed, which may be 5 % wrong; "
+            f"say opq-tools boxes set {box_id} --calibration-constant COUNTS_PER_VOLT"
+        )

@@ -25,7 +25,7 @@ from opq_cloud.makai.event_requests import (
     parse_identity,
     request_identity,
 )
-from opq_cloud.service import CloudContext, ServiceCounters
+from opq_cloud.service import CloudContext, HealthReport, ServiceCounters
 from opq_cloud.sockets import POLL_MS, Socket, bind, connect, open_socket, service_context
 from opq_proto import log
 from opq_proto.errors import FrameError, StoreError
@@ -60,13 +60,17 @@ class EventService:
         self._log = log.get(service=self.name)
         self._limited = RateLimitedLog(self._log)
         self._open = OpenEvents(config.answer_timeout_s, config.ask_again_s)
+        self._gains = BoxGains(lambda: shared.store, config.v_per_lsb_fallback, self.counters)
         self._finished: dict[str, int] = {}
         self._finished_order: deque[str] = deque()
+
+    def health(self) -> list[HealthReport]:
+        """Boxes whose gain nobody knows."""
+        return self._gains.health()
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         config = self._config
         self._store = self._shared.store
-        self._gains = BoxGains(self._store, config.v_per_lsb_fallback)
         with ExitStack() as opened:
             context = opened.enter_context(service_context())
             answers = opened.enter_context(closing(open_socket(context, zmq.SUB, rcvhwm=RECEIVE_QUEUE)))

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from opq_cloud.store.store import BoxRecord, CloudStore, EventRecord, Trend
+from opq_cloud.store.store import BoxRecord, CloudStore, EventRecord, LocationRecord, Trend
 
-__all__ = ["FILE_NAME", "BoxRecord", "CloudStore", "EventRecord", "Trend", "open_store"]
+__all__ = ["FILE_NAME", "BoxRecord", "CloudStore", "EventRecord", "LocationRecord", "Trend", "open_store"]
 
 FILE_NAME = "opq.db"
 

@@ -13,11 +13,9 @@ import numpy as np
 
 from opq_cloud.store.join import KnownFinding
 from opq_cloud.store.rows import METRIC_FIELDS
-from opq_cloud.store.store import BoxRecord, EventRecord, box_order
+from opq_cloud.store.store import EventRecord, box_order
 from opq_proto.decision import NS_PER_MS
 from opq_proto.messages import (
-    NOMINAL_HZ,
-    NOMINAL_V,
     UNKNOWN_UNCERTAINTY_NS,
     Finding,
     Gap,
@@ -26,38 +24,9 @@ from opq_proto.messages import (
     TimeSource,
     Trigger,
     Waveform,
-    nominal_or_none,
 )
 
 Document = dict[str, Any]
-
-
-def box_document(box: BoxRecord) -> Document:
-    """`opq_boxes` (D.8) without what is unknown, so that a stored value stays; `nominal_*` are ours."""
-    document = {
-        "box_id": box.box_id, "name": box.name, "unplugged": box.unplugged,
-        "location": box.location, "calibration_constant": box.calibration_constant,
-        "nominal_v": box.nominal_v, "nominal_hz": box.nominal_hz,
-    }  # fmt: skip
-    return {key: value for key, value in document.items() if value is not None}
-
-
-def box_from_document(document: Document) -> BoxRecord:
-    calibration = document.get("calibration_constant")
-    return BoxRecord(
-        box_id=str(document["box_id"]),
-        name=str(document.get("name") or document["box_id"]),
-        location=document.get("location"),
-        calibration_constant=None if calibration is None else float(calibration),
-        nominal_v=_nominal(document.get("nominal_v"), NOMINAL_V),
-        nominal_hz=_nominal(document.get("nominal_hz"), NOMINAL_HZ),
-        unplugged=bool(document.get("unplugged", False)),
-    )
-
-
-def _nominal(value: object, limits: tuple[float, float]) -> float | None:
-    """A field that the original does not have, and that anybody may have edited."""
-    return nominal_or_none(float(value), limits) if isinstance(value, int | float) else None
 
 
 def measurement_fields(measurement: Measurement) -> Document:

@@ -1,6 +1,6 @@
 """The store in one SQLite file: the default, no server and nothing to install.
 
-Boxes and minute trends are kept here; measurements, events and findings are parts in files of their own.
+Minute trends are kept here; Boxes, measurements, events and findings are parts in files of their own.
 """
 
 import json
@@ -8,13 +8,13 @@ import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
 
-from opq_cloud.store.documents import box_document, box_from_document
+from opq_cloud.store.embedded_boxes import EmbeddedBoxes
 from opq_cloud.store.embedded_events import EmbeddedEvents, expire_events
 from opq_cloud.store.embedded_findings import EmbeddedFindings, expire_findings
 from opq_cloud.store.measurement_log import SEAL_ROWS, MeasurementLog
 from opq_cloud.store.rows import METRIC_FIELDS
 from opq_cloud.store.schema import open_database
-from opq_cloud.store.store import TREND_MS, BoxRecord, Trend, Ttls
+from opq_cloud.store.store import TREND_MS, Trend, Ttls
 from opq_proto.sqlite_file import BUSY_S
 
 MINUTE_TRENDS_S = 90 * 86_400
@@ -27,35 +27,13 @@ _TABLES = {
 }  # fmt: skip
 
 
-class EmbeddedStore(MeasurementLog, EmbeddedEvents, EmbeddedFindings):
+class EmbeddedStore(MeasurementLog, EmbeddedBoxes, EmbeddedEvents, EmbeddedFindings):
     """`store.CloudStore` on the file at `path`; several processes may hold it at once."""
 
     def __init__(
         self, path: Path, ttls: Ttls | None = None, busy_s: float = BUSY_S, seal_rows: int = SEAL_ROWS
     ) -> None:
         super().__init__(open_database(path, busy_s), ttls or Ttls(), seal_rows)
-
-    def put_box(self, box: BoxRecord) -> None:
-        text = json.dumps(box_document(box))
-        self._database.write(
-            lambda connection: (
-                connection.execute(
-                    "INSERT INTO opq_boxes VALUES (?, ?) ON CONFLICT (box_id) DO UPDATE SET document = "
-                    "json_patch(document, excluded.document)",
-                    (box.box_id, text),
-                ).rowcount
-            )
-        )
-
-    def boxes(self) -> list[BoxRecord]:
-        with self._database.read() as connection:
-            rows = connection.execute("SELECT document FROM opq_boxes ORDER BY length(box_id), box_id")
-            return [box_from_document(json.loads(text)) for (text,) in rows]
-
-    def box(self, box_id: str) -> BoxRecord | None:
-        with self._database.read() as connection:
-            row = connection.execute("SELECT document FROM opq_boxes WHERE box_id = ?", (box_id,)).fetchone()
-        return None if row is None else box_from_document(json.loads(row[0]))
 
     def put_trends(self, trends: Iterable[Trend], location: str | None = None) -> None:
         rows = list(trends)

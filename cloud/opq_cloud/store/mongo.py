@@ -2,7 +2,7 @@
 
 An original database opens as it is, original tools read ours; what is ours are added fields,
 and three collections of ours: `opq_counters`, `opq_locks` and `opq_boxes`' own added fields.
-Boxes, measurements and trends (D.8, D.1, D.2) are kept here; events and findings have files of their own.
+Measurements and trends (D.1, D.2) are kept here; Boxes, events and findings have files of their own.
 """
 
 from collections.abc import Iterable
@@ -11,11 +11,12 @@ from bson.int64 import Int64
 from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import BulkWriteError
 
-from opq_cloud.store.documents import Document, box_document, box_from_document, measurement_fields
+from opq_cloud.store.documents import Document, measurement_fields
+from opq_cloud.store.mongo_boxes import MongoBoxes
 from opq_cloud.store.mongo_findings import MongoFindings
 from opq_cloud.store.mongo_server import FOR_EVER_S, MongoServer, store_errors, upsert
 from opq_cloud.store.rows import METRIC_FIELDS
-from opq_cloud.store.store import QUERY_ROWS, TREND_MS, BoxRecord, Trend, box_order
+from opq_cloud.store.store import QUERY_ROWS, TREND_MS, Trend
 from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement, Metric, TimeSource
 
@@ -23,7 +24,7 @@ COLLECTIONS = ("measurements", "trends", "events", "box_events", "incidents", "o
 DUPLICATE_KEY = 11000
 
 
-class MongoStore(MongoFindings):
+class MongoStore(MongoBoxes, MongoFindings):
     """`store.CloudStore` on the database of a `mongodb://…` address (its path, else `opq`)."""
 
     def __init__(self, uri: str) -> None:
@@ -33,22 +34,6 @@ class MongoStore(MongoFindings):
 
     def close(self) -> None:
         self._server.client.close()
-
-    @store_errors
-    def put_box(self, box: BoxRecord) -> None:
-        change = {"$set": box_document(box)}
-        boxes = self._db.opq_boxes
-        upsert(lambda: boxes.update_one({"box_id": box.box_id}, change, upsert=True))
-
-    @store_errors
-    def boxes(self) -> list[BoxRecord]:
-        found = [box_from_document(d) for d in self._db.opq_boxes.find().sort("box_id", ASCENDING)]
-        return sorted(found, key=lambda box: box_order(box.box_id))
-
-    @store_errors
-    def box(self, box_id: str) -> BoxRecord | None:
-        found = self._db.opq_boxes.find_one({"box_id": box_id})
-        return None if found is None else box_from_document(found)
 
     @store_errors
     def append_measurements(self, rows: Iterable[Measurement]) -> int:

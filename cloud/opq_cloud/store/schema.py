@@ -65,6 +65,11 @@ MIGRATIONS = (
     CREATE INDEX incidents_by_end ON incidents (end_ns);
     CREATE INDEX incidents_expire ON incidents (expire_at);
     """,
+    """
+    CREATE TABLE locations (slug TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE regions (
+        location TEXT NOT NULL, region TEXT NOT NULL, PRIMARY KEY (location, region)) WITHOUT ROWID;
+    """,
 )
 """Script k leads from schema k to k + 1; a published one is never changed."""
 

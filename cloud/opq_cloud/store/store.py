@@ -33,17 +33,46 @@ class Ttls:
 
 @dataclass(frozen=True, slots=True)
 class BoxRecord:
-    """What is known of a Box (the original's `opq_boxes`); None: not known, and put so, left as it is."""
+    """What is known of a Box (the original's `opq_boxes`); None: not known, and put so, left as it is.
+
+    A text that is put as "" is taken away, but for `name`: that is left as it is, and "Box 7" for a new one.
+    """
 
     box_id: str
     name: str
     location: str | None = None
+    """Slug of the place where it stands (`LocationRecord`)."""
     calibration_constant: float | None = None
     """Counts per volt; 1 / v_per_lsb."""
     nominal_v: float | None = None
     """What it is meant to measure, volts; a service has its own default for what is not known."""
     nominal_hz: float | None = None
-    unplugged: bool = False
+    unplugged: bool | None = None
+    """True: nobody expects to hear it. Not known counts as no."""
+    description: str | None = None
+    region: str | None = None
+    """Of the Box itself; else that of its location holds (`box_documents.region_of`)."""
+    feeder: str | None = None
+    phase: str | None = None
+    grid: str | None = None
+    """Boxes of one grid see one frequency; not known is grid "1" (contracts.md, Findings and incidents)."""
+    public_key: str | None = None
+    """Z85, the source of the original's allow-list."""
+    location_start_time_ms: int | None = None
+    location_archive: tuple[tuple[str, int | None], ...] = ()
+    """Where it stood before: (location, since when in ms); empty: put so, left as it is."""
+    retired_ms: int | None = None
+    """When it was taken out of service for good; 0: put so, it is in service again."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocationRecord:
+    """A place where Boxes stand (the original's `locations`), in degrees, WGS 84."""
+
+    slug: str
+    latitude: float
+    longitude: float
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +117,26 @@ class CloudStore(Protocol):
 
     # Boxes
     def put_box(self, box: BoxRecord) -> None:
-        """Upsert by box_id; what is None leaves the stored value."""
+        """Upsert by box_id; what is None leaves the stored value.
+
+        Another location than the stored one puts that into `location_archive`.
+        """
 
     def boxes(self) -> list[BoxRecord]: ...
 
     def box(self, box_id: str) -> BoxRecord | None: ...
+
+    def put_location(self, location: LocationRecord) -> None:
+        """Upsert by slug."""
+
+    def locations(self) -> dict[str, LocationRecord]:
+        """By slug; without those that have no coordinates."""
+
+    def put_region(self, region: str, location: str) -> None:
+        """That location lies in that region; idempotent."""
+
+    def regions(self) -> dict[str, tuple[str, ...]]:
+        """Slug of a location -> the regions that it lies in, in the order of their names."""
 
     # Measurements and trends
     def append_measurements(self, rows: Iterable[Measurement]) -> int:

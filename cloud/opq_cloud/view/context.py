@@ -55,7 +55,7 @@ class ViewContext:
             location=record.location,
             nominal_v=record.nominal_v or self.nominal.volts,
             nominal_hz=record.nominal_hz or self.nominal.hz,
-            unplugged=record.unplugged,
+            unplugged=bool(record.unplugged),
         )
 
 

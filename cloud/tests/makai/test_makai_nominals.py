@@ -1,11 +1,14 @@
 """A Box's nominal values on their way from its Measurements into the store."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import structlog
 
 from opq_cloud.makai.boxes import BoxGains, BoxNominals, BoxRegister
+from opq_cloud.service import ServiceCounters
 from opq_cloud.store import open_store
 from opq_cloud.store.store import BoxRecord, CloudStore
 from opq_proto.decision import Nominal
@@ -40,9 +43,12 @@ def test_the_store_is_written_when_first_seen_and_when_changed_and_not_in_betwee
 
 
 def test_what_people_wrote_of_a_box_stays(store: CloudStore) -> None:
-    store.put_box(BoxRecord("1", "Cellar", "oahu-1", 125.0, 120.0, 60.0, unplugged=True))
+    written = BoxRecord(
+        "1", "Cellar", "oahu-1", 125.0, 120.0, 60.0, unplugged=True, feeder="f2", location_start_time_ms=7
+    )
+    store.put_box(written)
     BoxNominals(store).read_measurements([says(230.0, 50.0)])
-    assert store.box("1") == BoxRecord("1", "Cellar", "oahu-1", 125.0, 230.0, 50.0, unplugged=True)
+    assert store.box("1") == replace(written, nominal_v=230.0, nominal_hz=50.0)
 
 
 def test_half_a_saying_changes_half(store: CloudStore) -> None:
@@ -66,10 +72,34 @@ def test_a_gain_learned_leaves_the_nominal_values_alone(store: CloudStore) -> No
     store.put_box(BoxRecord("1", "Box 1", nominal_v=230.0, nominal_hz=50.0))
     response = Response(box_id=1)
     response.get_data_response.volts_per_lsb = 0.0125
-    BoxGains(store, 0.01).read_response("1", response)
+    BoxGains(lambda: store, 0.01, ServiceCounters()).read_response("1", response)
     record = store.box("1")
     assert record is not None and record.calibration_constant == pytest.approx(80.0)
     assert stored(store) == (230.0, 50.0)
+
+
+def test_a_waveform_of_a_box_without_a_gain_is_warned_of_once_and_until_somebody_gives_one(
+    store: CloudStore,
+) -> None:
+    counters = ServiceCounters()
+    gains = BoxGains(lambda: store, 1 / 152.5, counters)
+    original = Response(box_id=1)
+    original.get_data_response.start_ts = 1
+    with structlog.testing.capture_logs() as lines:
+        for _ in range(3):
+            assert gains.v_per_lsb("1") == 1 / 152.5
+            gains.read_response("1", original)
+    assert [line["box_id"] for line in lines if line["event"] == "box.gain_unknown"] == ["1"]
+    assert counters.of("waveforms_scaled_by_fallback", "1") == 3
+    (report,) = gains.health()
+    assert report.ok
+    assert report.info is not None
+    assert "152.5 counts per volt are assumed" in report.info
+    store.put_box(BoxRecord("1", "", calibration_constant=146.0))
+    assert gains.v_per_lsb("1") == 1 / 146.0
+    gains.read_response("1", original)
+    assert gains.health() == []
+    assert counters.of("waveforms_scaled_by_fallback", "1") == 3
 
 
 def test_the_measurement_is_believed_first_then_the_store_then_the_configuration() -> None:

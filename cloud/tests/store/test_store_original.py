@@ -11,7 +11,7 @@ from gridfs import GridFS
 from pymongo import MongoClient
 from pymongo.database import Database
 
-from opq_cloud.store import open_store
+from opq_cloud.store import BoxRecord, LocationRecord, open_store
 from opq_cloud.store.mongo import MongoStore
 from opq_proto.errors import StoreError
 from opq_proto.messages import Finding, Measurement, Metric, TimeSource, Trigger, Waveform
@@ -92,6 +92,23 @@ def test_an_original_database_opens_as_it_is(store: MongoStore) -> None:
     assert store.latest_measurements() == {"1": measurement}
     (trend,) = store.trends("1", T_MS, T_MS + 60_000)
     assert (trend.start_ms, trend.metrics["rms"]) == (T_MS, (119.0, 121.0, 120.0))
+
+
+def test_the_places_of_an_original_database_are_read_and_ours_are_written_as_it_does(
+    store: MongoStore, db: Any
+) -> None:
+    db.locations.insert_one({"slug": "uhm", "coordinates": [-157.8, 21.3], "description": "UH Manoa"})
+    db.locations.insert_one({"slug": "nowhere", "coordinates": None, "description": "to be asked for"})
+    db.regions.insert_one({"regionSlug": "oahu", "locationSlug": "uhm"})
+    assert store.locations() == {"uhm": LocationRecord("uhm", 21.3, -157.8, "UH Manoa")}
+    assert store.regions() == {"uhm": ("oahu",)}
+    store.put_box(BoxRecord("1", "", "kailua", location_start_time_ms=T_MS + 9, feeder="f2"))
+    store.put_location(LocationRecord("kailua", 21.4, -157.74))
+    box = db.opq_boxes.find_one({"box_id": "1"})
+    assert isinstance(box["location_start_time_ms"], Int64)
+    assert (box["name"], box["description"], box["calibration_constant"]) == ("Box 1", "Lab", 152.1)
+    assert box["location_archive"] == [{"location": "uhm", "location_start_time_ms": T_MS}]
+    assert db.locations.find_one({"slug": "kailua"})["coordinates"] == [-157.74, 21.4]
 
 
 def test_an_original_event_is_read_with_its_calibration_and_not_analysed_again(store: MongoStore) -> None:

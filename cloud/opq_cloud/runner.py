@@ -8,10 +8,18 @@ start, with one line.
 import resource
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from opq_cloud.service import CloudService, CountingService, HealthReport, HealthyService, StatusService
+from opq_cloud.service import (
+    CloudService,
+    ConnectedService,
+    CountingService,
+    HealthReport,
+    HealthyService,
+    StatusService,
+)
 from opq_proto import log
 from opq_proto.backoff import Backoff
 from opq_proto.errors import OpqError
@@ -72,6 +80,14 @@ class ServiceBoard:
             if isinstance(entry.service, StatusService)
             for row in entry.service.plugin_status()
         ]
+
+    def connections(self) -> dict[str, int]:
+        """Box -> connections with its key, over all brokers here."""
+        found = Counter[str]()
+        for entry in self.entries:
+            if isinstance(entry.service, ConnectedService):
+                found.update(entry.service.connections())
+        return dict(found)
 
     def counts(self) -> Iterator[tuple[str, str, str, float]]:
         """(service, counter, label, value) of everything that is counted."""

@@ -111,6 +111,14 @@ class HealthyService(Protocol):
 
 
 @runtime_checkable
+class ConnectedService(Protocol):
+    """A service with Boxes connected to it."""
+
+    def connections(self) -> dict[str, int]:
+        """Box -> connections with its key; from any thread."""
+
+
+@runtime_checkable
 class StatusService(Protocol):
     """Mauka: rows of the original's `/status`."""
 

@@ -11,7 +11,8 @@ import re
 import shlex
 import stat
 import struct
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,11 @@ from zmq.utils import z85
 
 from opq_proto.errors import KeyFileError
 
+_BOX_FILE = re.compile(r"opqbox(\d+)\.key", re.ASCII)
+_INCOMING = re.compile(r"opqbox(\d+)\.next\.key", re.ASCII)
+_FileMark = tuple[int, int, int, int]
+SURELY_PAST_NS = 2_000_000_000
+"""Time stamps of files have steps of up to 2 s (FAT)."""
 MAX_FILE_BYTES = 65_536
 """A key file has about 300 bytes; what is larger is none."""
 
@@ -84,13 +90,23 @@ def _find(path: Path, data: bytes, name: str) -> bytes | None:
     match = _KEY[name].search(data)
     if match is None:
         return None
-    key = match.group(1)
-    try:
-        valid = len(key) == 40 and len(z85.decode(key)) == 32
-    except (ValueError, KeyError, struct.error):  # length, alphabet, beyond 32 bits
-        valid = False
-    if not valid:
+    if not _is_key(match.group(1)):
         raise KeyFileError(f"key file {path}: {name} is no key; want 40 characters of Z85")
+    return match.group(1)
+
+
+def _is_key(key: bytes) -> bool:
+    try:
+        return len(key) == 40 and len(z85.decode(key)) == 32
+    except (ValueError, KeyError, struct.error):  # length, alphabet, beyond 32 bits
+        return False
+
+
+def checked_public_key(text: str) -> bytes:
+    """A public key as it is typed; KeyFileError when it is none."""
+    key = text.encode("ascii", "replace")
+    if not _is_key(key):
+        raise KeyFileError("this is no key; want 40 characters of Z85")
     return key
 
 
@@ -158,6 +174,7 @@ class KeyFolder:
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
+        self._parsed: dict[str, tuple[_FileMark, bytes]] = {}
 
     @property
     def private_keys(self) -> Path:
@@ -181,6 +198,17 @@ class KeyFolder:
     def box_public(self, box_id: str) -> Path:
         return self.public_keys / f"opqbox{checked_box_id(box_id)}.key"
 
+    @property
+    def revoked_keys(self) -> Path:
+        return self.public_keys.parent / "revoked_keys"
+
+    def box_incoming(self, box_id: str) -> Path:
+        """A second key of the Box, admitted beside its first until it has spoken (`KeyRegister.rotate`)."""
+        return self.public_keys / f"opqbox{checked_box_id(box_id)}.next.key"
+
+    def box_revoked(self, box_id: str) -> Path:
+        return self.revoked_keys / f"opqbox{checked_box_id(box_id)}.key"
+
     def create(self, server: bool, box_ids: Iterable[str], force: bool = False) -> list[Path]:
         """Make new pairs, for the server and for each Box; returns the files written.
 
@@ -195,7 +223,7 @@ class KeyFolder:
             raise KeyFileError(
                 f"key files exist already, nothing was changed: {names}; use --force to replace"
             )
-        self._make_folders()
+        self.make_folders()
         return [path for entry in wanted for path in self._make_pair(*entry)]
 
     def ensure(self, box_ids: Iterable[str]) -> list[Path]:
@@ -209,7 +237,7 @@ class KeyFolder:
                 without its private one (replacing it would lock that Box out).
         """
         wanted = self._wanted(True, box_ids)
-        self._make_folders()
+        self.make_folders()
         written: list[Path] = []
         for secret, public, box_id in wanted:
             if os.path.lexists(public) and not os.path.lexists(secret):
@@ -232,30 +260,68 @@ class KeyFolder:
 
         Never raises for what a folder can hold: each bad file is one line in the second value.
         """
+        return self._read_keys(lambda incoming: True)
+
+    def incoming(self) -> dict[bytes, str]:
+        """Those of `admitted` that are a Box's second key, and shall replace its first when they speak."""
+        return self._read_keys(bool)[0]
+
+    def box_files(self, folder: Path, incoming: bool = False) -> list[tuple[str, Path]]:
+        """Box id, as its name has it, and path of each key file of a Box there; none without the folder.
+
+        Raises:
+            OSError: `folder` is `public_keys` and cannot be read.
+        """
+        pattern = _INCOMING if incoming else _BOX_FILE
+        if folder != self.public_keys and not folder.is_dir():
+            return []
+        matches = ((pattern.fullmatch(path.name), path) for path in sorted(folder.iterdir()))
+        return [(match.group(1), path) for match, path in matches if match is not None]
+
+    def _read_keys(self, wanted: Callable[[bool], bool]) -> tuple[dict[bytes, str], list[str]]:
+        """Of the files whose `incoming` is wanted; first keys before second ones."""
         keys: dict[bytes, str] = {}
         problems: list[str] = []
         try:
-            names = sorted(path.name for path in self.public_keys.iterdir())
+            folder = str(self.public_keys)
+            names = sorted(os.listdir(folder))  # noqa: PTH208 - texts: 10,000 names, twice a second
         except OSError as error:
             return {}, [f"key folder {self.public_keys} cannot be read: {error.strerror or error}"]
-        for name in names:
-            match = re.fullmatch(r"opqbox(\d+)\.key", name, re.ASCII)
-            if match is None:
-                continue
-            try:
-                pair = read_key_file(self.public_keys / name)
-                box_id = checked_box_id(match.group(1))
-            except KeyFileError as error:
-                problems.append(str(error))
-                continue
-            if pair.public in keys:
-                other = keys[pair.public]
-                problems.append(
-                    f"key file {self.public_keys / name} holds the key of Box {other}; not admitted"
-                )
-                continue
-            keys[pair.public] = box_id
+        for incoming, pattern in enumerate((_BOX_FILE, _INCOMING)):
+            for name in names if wanted(bool(incoming)) else ():
+                match = pattern.fullmatch(name)
+                if match is None:
+                    continue
+                try:
+                    public = self._public_of(folder, name)
+                    box_id = checked_box_id(match.group(1))
+                except KeyFileError as error:
+                    problems.append(str(error))
+                    continue
+                other = keys.setdefault(public, box_id)
+                if other != box_id:
+                    path = self.public_keys / name
+                    problems.append(f"key file {path} holds the key of Box {other}; not admitted")
+        if len(self._parsed) > 2 * len(names):
+            self._parsed = {name: self._parsed[name] for name in names if name in self._parsed}
         return keys, problems
+
+    def _public_of(self, folder: str, name: str) -> bytes:
+        """As `read_key_file`; a file that has not changed since is not read again (of 10,000 one has)."""
+        path = f"{folder}/{name}"
+        try:
+            status = os.stat(path)  # noqa: PTH116 - as above
+        except OSError:
+            return read_key_file(path).public  # its error says why
+        mark = status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        parsed = self._parsed.get(name)
+        if parsed is not None and parsed[0] == mark:
+            return parsed[1]
+        public = read_key_file(path).public
+        # a file of this very moment may be written once more without a new time stamp
+        if time.time_ns() - status.st_ctime_ns > SURELY_PAST_NS:
+            self._parsed[name] = (mark, public)
+        return public
 
     def _wanted(self, server: bool, box_ids: Iterable[str]) -> list[tuple[Path, Path, str | None]]:
         wanted: list[tuple[Path, Path, str | None]] = []
@@ -265,7 +331,8 @@ class KeyFolder:
             wanted.append((self.box_secret(box_id), self.box_public(box_id), box_id))
         return wanted
 
-    def _make_folders(self) -> None:
+    def make_folders(self) -> None:
+        """Raises KeyFileError when one cannot be made."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             self.private_keys.mkdir(mode=0o700, exist_ok=True)

@@ -1,4 +1,5 @@
-"""Health over HTTP: `/` in the original's contract, `/status` as its Mauka, `/metrics` (Prometheus text).
+"""Health over HTTP: `/` in the original's contract, `/status` as its Mauka, `/metrics` (Prometheus text),
+`/connections`: Box -> connections with its key, of the brokers in this process.
 
 Metrics are named `opq_<counter>[_total]`. Source: opq-interop F.4; contracts.md, Health.
 """
@@ -63,6 +64,8 @@ class HealthService:
             return HTTPStatus.OK, CONTENT_TYPE, generate_latest(self._registry)
         if path == "/status":
             return HTTPStatus.OK, "application/json", json.dumps(self._board.plugin_status()).encode()
+        if path == "/connections":
+            return HTTPStatus.OK, "application/json", json.dumps(self._board.connections()).encode()
         if path in ("/", "/health") or self._any_path:
             document = self._board.health(self._name).as_json()
             return HTTPStatus.OK, "application/json", json.dumps(document).encode()

@@ -115,12 +115,18 @@ class AcquisitionBroker:
         self._log = log.get(service=self.name)
         self._limited = RateLimitedLog(self._log)
         self._pending = PendingCommands(config.pending_commands, config.pending_s)
+        self._zap: ZapHandler | None = None
+
+    def connections(self) -> dict[str, int]:
+        """Box -> connections with its key; from any thread."""
+        return {} if self._zap is None else self._zap.connections()
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         config = self._config
         with ExitStack() as opened:
             context = opened.enter_context(service_context())
             zap = opened.enter_context(closing(ZapHandler(context, self._keys, self.counters, self._log)))
+            self._zap = zap
             commands = zap.open(
                 zmq.XPUB,
                 config.command_endpoint,

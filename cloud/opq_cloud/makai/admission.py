@@ -8,6 +8,8 @@ Source: ZeroMQ RFC 27 (ZAP 1.0).
 """
 
 import threading
+import time
+from collections import Counter, deque
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +20,8 @@ from zmq.utils import z85
 from opq_cloud.makai.peers import Peers, answered, sent_marks
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import ZAP_DOMAIN, Context, Socket, bind, curve_server, open_socket
-from opq_proto.errors import OpqError
+from opq_proto.errors import KeyFileError, OpqError
+from opq_proto.key_register import KeyRegister
 from opq_proto.keys import KeyFolder, read_secret_file
 from opq_proto.log import Log
 from opq_proto.rate_limit import RateLimitedLog
@@ -29,8 +32,21 @@ CREDENTIALS_AT = 6  # version, request id, domain, address, identity, mechanism,
 DEBOUNCE_MS = 50
 CHECK_MS = 500
 """Without a notice the folder's time stamp is checked so often (a folder made again, a lost notice)."""
+HANDSHAKES_S = 0.1
+"""So long handshakes are answered in one go: in a storm of them a key is revoked in time all the same."""
+UNPLACED_KEPT = 4
+"""Handshakes remembered per key whose connection was not found: three sockets, and one that came again."""
 SETTLE_S = 0.15
 """A file that is just being written is read again after this time, before its Box is shut out."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnplacedHandshake:
+    """A key was admitted on a connection that could not be told from others."""
+
+    address: str
+    answered_s: float
+    """Monotonic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,18 +66,21 @@ class AllowList:
 
     def __init__(self, folder: KeyFolder, counters: ServiceCounters, log: Log) -> None:
         self.boxes: dict[str, str] = {}
+        self.incoming: dict[str, str] = {}
+        """Those of `boxes` that wait beside a Box's present key until they have spoken."""
         self._folder = folder
         self._counters = counters
         self._log = log
         self._stop = threading.Event()
         self._read: dict[str, str] = {}
+        self._read_incoming: dict[str, str] = {}
         self._problems: list[str] = []
         self._thread = threading.Thread(target=self._watch, name="allow-list", daemon=True)
 
     def start(self) -> None:
         """Read the folder once, then watch it."""
         self._reload()
-        self.boxes = self._read
+        self.boxes, self.incoming = self._read, dict(self._read_incoming)
         self._counters.set("admitted_now", len(self.boxes))
         self._thread.start()
 
@@ -80,6 +99,7 @@ class AllowList:
         if read is self.boxes:
             return None
         before, self.boxes = self.boxes, read
+        self.incoming = {key: box_id for key, box_id in self._read_incoming.items() if key in read}
         self._counters.set("admitted_now", len(read))
         return KeyChange(
             {key: box_id for key, box_id in read.items() if before.get(key) != box_id},
@@ -122,6 +142,9 @@ class AllowList:
         self._problems = problems
         read = {key.decode("ascii"): box_id for key, box_id in admitted.items()}
         if read != self._read:
+            self._read_incoming = {
+                key.decode("ascii"): box_id for key, box_id in self._folder.incoming().items()
+            }
             self._read = read
 
     def _signature(self) -> tuple[int, int, int] | None:
@@ -152,6 +175,8 @@ class ZapHandler:
         self.peers: list[Peers] = []
         self._context = context
         self._pair = read_secret_file(folder.server_secret)
+        self._register = KeyRegister(folder)
+        self._unplaced: dict[str, deque[UnplacedHandshake]] = {}
         self._counters = counters
         self._log = log
         self._limited = RateLimitedLog(log)
@@ -179,8 +204,9 @@ class ZapHandler:
 
     def close(self) -> None:
         self._allowed.close()
-        for peers in self.peers:
-            peers.close()
+        peers, self.peers = self.peers, []
+        for each in peers:
+            each.close()
         for socket in self._sockets:
             socket.close()
         self._zap.close()
@@ -190,10 +216,14 @@ class ZapHandler:
         for peers in self.peers:
             peers.drain()
         self._answer_handshakes()
+        for peers in self.peers:
+            peers.settle()
+        if self._unplaced and not any(peers.unknown or peers.unplaced for peers in self.peers):
+            self._unplaced.clear()
         change = self._allowed.changes()
         if change is not None:
             for key, box_id in change.revoked.items():
-                ended = sum(peers.end_connections(key) for peers in self.peers)
+                ended = sum(peers.end_connections(key) for peers in self.peers) + self._end_unplaced(key)
                 self._counters.add("revoked")
                 self._log.info("peer.revoked", public_key=key, box_id=box_id, connections_ended=ended)
             for key, box_id in change.admitted.items():
@@ -218,14 +248,50 @@ class ZapHandler:
             key = str(frame.get("User-Id"))
         except zmq.ZMQError:
             key = ""
-        if peers.unknown:
+        if peers.unknown or peers.unplaced:
             self._note_connection(frame, peers, key)
         box_id = self._allowed.boxes.get(key)
+        if key in self._allowed.incoming:
+            self._complete_rotation(key)
         if box_id is None:
             self._note_connection(frame, peers, key)
             peers.end_connections(key)
             self.refuse(key, "key is not admitted any more")
         return box_id
+
+    def connections(self) -> dict[str, int]:
+        """Box -> its connections whose key is known, over all sockets; from any thread."""
+        boxes, found = self._allowed.boxes, Counter[str]()
+        for peers in self.peers:
+            for key, count in peers.per_key().items():
+                if key in boxes:
+                    found[boxes[key]] += count
+        return dict(found)
+
+    def _complete_rotation(self, key: str) -> None:
+        """A Box speaks with its second key: that becomes its key, and the folder's change ends the first."""
+        box_id = self._allowed.incoming.pop(key)
+        try:
+            done = self._register.complete_rotation(box_id, key.encode("ascii"))
+        except KeyFileError as error:
+            self._counters.add("rotations_failed", label=box_id)
+            self._limited.error("key.not_rotated", key=box_id, box_id=box_id, error=str(error))
+            return
+        if done:
+            self._counters.add("rotations", label=box_id)
+            self._log.info("key.rotated", box_id=box_id, public_key=key)
+
+    def _end_unplaced(self, key: str) -> int:
+        """End what may be the connections of a key that were not told apart when they were made.
+
+        Those of the same address that were admitted at the same moment and never sent a frame: in a storm
+        behind one address some others among them have to connect again. Nothing of theirs was under way.
+        """
+        return sum(
+            peers.end_unplaced(handshake.address, handshake.answered_s)
+            for handshake in self._unplaced.pop(key, ())
+            for peers in self.peers
+        )
 
     def refuse(self, key: str, reason: str) -> None:
         """Count by key; a line at most every 10 s per key, with the number since the last one."""
@@ -246,6 +312,7 @@ class ZapHandler:
         self._limited.warning("peer.connected_twice", key=key, box_id=box_id, public_key=key)
 
     def _answer_handshakes(self) -> None:
+        until_s = time.monotonic() + HANDSHAKES_S
         for request in waiting_messages(self._zap):
             self._counters.add("handshakes")
             key, box_id, reason = self._verdict(request)
@@ -262,8 +329,13 @@ class ZapHandler:
             found = candidates[0] if len(candidates) == 1 else None
             if len(candidates) > 1 and box_id is not None:
                 found = answered(candidates, marks)
+            if found is None and box_id is not None:
+                kept = self._unplaced.setdefault(key, deque(maxlen=UNPLACED_KEPT))
+                kept.append(UnplacedHandshake(request[3].decode("ascii", "replace"), time.monotonic()))
             if found is not None and found[0].note_verdict(found[1], key if box_id is not None else None):
                 self._report_second_connection(key)
+            if time.monotonic() > until_s:
+                return
 
     def _verdict(self, request: list[bytes]) -> tuple[str, str | None, str]:
         """The key in Z85, the Box it admits, or None and why not."""

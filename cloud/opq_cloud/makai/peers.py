@@ -35,6 +35,13 @@ CANDIDATES = 64
 UNKNOWN_CHECKED = 500
 """In a storm of reconnects the list is not gone through for each (1 us per connection)."""
 WATCH_S = 0.02
+SETTLE_PERIOD_S = 1.0
+LAST_SENT_AT = 44
+"""Offset of tcpi_last_data_sent (u32, ms ago)."""
+READY_BEFORE_S = 0.1
+"""READY goes out after ZAP's answer; the kernel's clock for it ticks in steps of up to 10 ms."""
+READY_WITHIN_S = 5.0
+"""... and so long after it at the latest, on a machine that stands still."""
 
 
 class Peers:
@@ -43,12 +50,15 @@ class Peers:
     def __init__(self, context: Context, socket: Socket, name: str) -> None:
         self.unknown: set[int] = set()
         """Accepted, and its key not known: still in handshake, or one of several at once."""
+        self.unplaced: dict[int, float] = {}
+        """Through their handshake, and their key not known: when it ended, monotonic seconds."""
         self.refused: set[int] = set()
         self.failed = 0
         """Connections that ended within the handshake: in clear, no ZeroMQ at all, or refused and gone."""
         self._keys: dict[int, str] = {}
         self._per_key: Counter[str] = Counter()
         self._address: dict[int, object] = {}
+        self._settle_s = 0.0
         address = f"inproc://monitor-{name}"
         socket.monitor(address, EVENTS)
         self._watched = socket
@@ -82,6 +92,7 @@ class Peers:
     def note_key(self, number: int, key: str) -> bool:
         """A frame with that key came by this connection; True: another one has this key too, said once."""
         self.unknown.discard(number)
+        self.unplaced.pop(number, None)
         if number not in self._address:
             self._address[number] = _remote(number)
         return self._assign(number, key)
@@ -98,6 +109,38 @@ class Peers:
             if len(found) > limit:
                 return []
         return found
+
+    def per_key(self) -> dict[str, int]:
+        """Connections by key, where it is known; from any thread."""
+        return dict(self._per_key)
+
+    def settle(self) -> None:
+        """Where many connections are not known: put those aside that are through their handshake.
+
+        Once a second, for the rest is what ZAP can be asking about.
+        """
+        now_s = time.monotonic()
+        if len(self.unknown) > CANDIDATES and now_s >= self._settle_s:
+            self._settle_s = now_s + SETTLE_PERIOD_S
+            self._set_aside(now_s)
+
+    def _set_aside(self, now_s: float) -> None:
+        for number in list(self.unknown):
+            sent = _tcp_bytes(number, BYTES_SENT_AT)
+            if sent is not None and sent > BEFORE_READY_BYTES:
+                self.unknown.discard(number)
+                self.unplaced[number] = now_s - _sent_ago_s(number)
+
+    def end_unplaced(self, address: str, answered_s: float) -> int:
+        """End connections from `address` whose handshake ended at about that time and that never spoke."""
+        self.drain()
+        self._set_aside(time.monotonic())
+        return sum(
+            self._shut_down(number)
+            for number, ready_s in list(self.unplaced.items())
+            if answered_s - READY_BEFORE_S <= ready_s <= answered_s + READY_WITHIN_S
+            and _host(self._address.get(number)) == address
+        )
 
     def note_verdict(self, number: int, key: str | None) -> bool:
         """ZAP has answered about this connection: its key, or None when it was refused; as `note_key`."""
@@ -150,6 +193,7 @@ class Peers:
 
     def _forget(self, number: int) -> None:
         self.unknown.discard(number)
+        self.unplaced.pop(number, None)
         self.refused.discard(number)
         key = self._keys.pop(number, None)
         if key is not None:
@@ -185,16 +229,29 @@ def _remote(number: int) -> object:
         return None
 
 
+def _host(address: object) -> str | None:
+    return str(address[0]) if isinstance(address, tuple) and address else None
+
+
+def _sent_ago_s(number: int) -> float:
+    info = _tcp_info(number)
+    return 0.0 if info is None else float(struct.unpack_from("=I", info, LAST_SENT_AT)[0]) / 1000
+
+
 def _tcp_bytes(number: int, offset: int) -> int | None:
+    info = _tcp_info(number)
+    if info is None or len(info) < offset + 8:
+        return None  # a kernel that does not count: the first frame will show it
+    return int(struct.unpack_from("=Q", info, offset)[0])
+
+
+def _tcp_info(number: int) -> bytes | None:
     try:
         # borrowed, not duplicated: a number that is closed meanwhile only makes the call fail
         borrowed = tcp.socket(tcp.AF_INET, tcp.SOCK_STREAM, 0, fileno=number)
         try:
-            info = borrowed.getsockopt(tcp.IPPROTO_TCP, tcp.TCP_INFO, 256)
+            return borrowed.getsockopt(tcp.IPPROTO_TCP, tcp.TCP_INFO, 256)
         finally:
             borrowed.detach()
     except OSError:
         return None
-    if len(info) < offset + 8:
-        return None  # a kernel that does not count: the first frame will show it
-    return int(struct.unpack_from("=Q", info, offset)[0])

@@ -39,11 +39,17 @@ class TriggeringBroker:
         self._log = log.get(service=self.name)
         self._limited = RateLimitedLog(self._log)
         self._sequences: dict[str, int] = {}
+        self._zap: ZapHandler | None = None
+
+    def connections(self) -> dict[str, int]:
+        """Box -> connections with its key; from any thread."""
+        return {} if self._zap is None else self._zap.connections()
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         with ExitStack() as opened:
             context = opened.enter_context(service_context())
             zap = opened.enter_context(closing(ZapHandler(context, self._keys, self.counters, self._log)))
+            self._zap = zap
             boxes = zap.open(
                 zmq.SUB,
                 self._config.box_endpoint,

@@ -5,6 +5,7 @@
 documents, in the embedded store its JSON columns.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -84,7 +85,7 @@ def _number(value: object) -> float | None:
 
 
 def _whole(value: object) -> int | None:
-    return int(value) if isinstance(value, int | float) else None
+    return int(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _nominal(value: object, limits: tuple[float, float]) -> float | None:

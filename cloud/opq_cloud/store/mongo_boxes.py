@@ -1,6 +1,7 @@
 """Boxes and the places where they stand, in the original's `opq_boxes`, `locations` and `regions` (D.8)."""
 
 import time
+from functools import partial
 
 from bson.int64 import Int64
 from pymongo import ASCENDING
@@ -27,7 +28,7 @@ class MongoBoxes(MongoPart):
             known = boxes.find_one(key)
             changes = _widths(box_changes(known, box, time.time_ns() // 1_000_000))
             if known is None:
-                upsert(lambda changes=changes: boxes.update_one(key, {"$set": changes}, upsert=True))
+                upsert(partial(boxes.update_one, key, {"$set": changes}, upsert=True))
                 return
             here = {**key, "location": known.get("location")} if box.location is not None else key
             if boxes.update_one(here, {"$set": changes}).matched_count == 1:

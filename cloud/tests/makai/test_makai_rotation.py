@@ -1,0 +1,235 @@
+"""Keys that are exchanged while their Boxes send, and one that is revoked in a storm of handshakes."""
+
+import threading
+import time
+from typing import Any
+
+import pytest
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from opq_cloud.makai import peers
+from opq_proto.key_register import KeyRegister
+from opq_proto.keys import KeyPair, read_secret_file, write_public
+from opq_proto.opqbox3_pb2 import Measurement
+
+ROTATED = 1000
+STORM = 1500
+
+
+def ends(watched: "zmq.Socket[bytes]") -> int:
+    """How often the watched socket's connection ended since the last call."""
+    count = 0
+    while watched.poll(0):
+        count += recv_monitor_message(watched)["event"] == zmq.EVENT_DISCONNECTED
+    return count
+
+
+def watch(opened: "zmq.Socket[bytes]") -> "zmq.Socket[bytes]":
+    return opened.get_monitor_socket(zmq.EVENT_DISCONNECTED)
+
+
+def key_of(brokers: Any, box_id: str) -> str:
+    entries, _ = KeyRegister(brokers.keys).entries()
+    return next(entry.public_key for entry in entries if entry.box_id == box_id)
+
+
+def test_the_old_key_holds_until_the_new_one_has_spoken(makai: Any) -> None:
+    brokers = makai.brokers()
+    register = KeyRegister(brokers.keys)
+    with makai.running(brokers.triggering), makai.running(brokers.acquisition):
+        old, other, client = makai.box(brokers, "1"), makai.box(brokers, "4"), makai.client(brokers)
+        assert makai.arrives(old, client)
+        assert makai.arrives(other, client)
+        makai.wait_for(lambda: brokers.acquisition.counters.total("boxes_listening") >= 2)
+        cut, stays = [watch(each) for each in (old.pub, old.sub)], watch(other.pub)
+        register.rotate("1")
+        new_pair = read_secret_file(brokers.keys.box_secret("1"))
+        makai.wait_for(lambda: brokers.triggering.counters.total("admitted_now") == 4)
+        assert makai.arrives(old, client, timestamp_ms=2), "until the new one speaks, the old one holds"
+        assert [entry.state for entry in register.entries()[0]] == ["rotating", "admitted", "admitted"]
+        new = makai.box(brokers, "1", new_pair)
+        assert makai.arrives(new, client, timestamp_ms=3)
+        for watched in cut:
+            makai.wait_for(lambda watched=watched: ends(watched))
+        makai.wait_for(lambda: key_of(brokers, "1") == new_pair.public.decode())
+        assert not makai.arrives(old, client, seconds=0.3, timestamp_ms=4)
+        assert makai.arrives(new, client, timestamp_ms=5)
+        assert brokers.triggering.counters.of("rotations", "1") + brokers.acquisition.counters.of(
+            "rotations", "1"
+        ) == 1  # fmt: skip
+        assert ends(stays) == 0
+        assert register.entries()[0][0].state == "admitted"
+
+
+def test_a_box_that_only_listens_has_spoken_with_its_subscription(makai: Any) -> None:
+    brokers = makai.brokers()
+    with makai.running(brokers.acquisition):
+        KeyRegister(brokers.keys).rotate("1")
+        new_pair = read_secret_file(brokers.keys.box_secret("1"))
+        makai.wait_for(lambda: brokers.acquisition.counters.total("admitted_now") == 4)
+        makai.box(brokers, "1", new_pair)
+        makai.wait_for(lambda: key_of(brokers, "1") == new_pair.public.decode())
+
+
+def test_an_exchange_that_cannot_be_written_keeps_the_new_key_and_says_so(makai: Any) -> None:
+    brokers = makai.brokers()
+    KeyRegister(brokers.keys).rotate("1")
+    brokers.keys.box_public("1").unlink()
+    brokers.keys.box_public("1").mkdir()  # nothing can be moved there, not even by root
+    with makai.running(brokers.triggering):
+        client = makai.client(brokers)
+        new = makai.box(brokers, "1", read_secret_file(brokers.keys.box_secret("1")))
+        assert makai.arrives(new, client)
+        makai.wait_for(lambda: brokers.triggering.counters.of("rotations_failed", "1"))
+        assert makai.arrives(new, client, timestamp_ms=2)
+
+
+def test_a_revoked_box_is_not_brought_back_by_its_second_key(makai: Any) -> None:
+    brokers = makai.brokers()
+    register = KeyRegister(brokers.keys)
+    with makai.running(brokers.triggering):
+        client = makai.client(brokers)
+        register.rotate("1")
+        pair = read_secret_file(brokers.keys.box_secret("1"))
+        makai.wait_for(lambda: brokers.triggering.counters.total("admitted_now") == 4)
+        assert register.revoke("1")
+        makai.wait_for(lambda: brokers.triggering.counters.total("admitted_now") == 2)
+        assert not makai.arrives(makai.box(brokers, "1", pair), client, seconds=0.4)
+        assert not brokers.keys.box_public("1").exists()
+
+
+def test_who_is_connected_is_counted_by_box(makai: Any) -> None:
+    brokers = makai.brokers()
+    with makai.running(brokers.triggering):
+        box, client = makai.box(brokers, "10"), makai.client(brokers)
+        assert makai.arrives(box, client)
+        makai.wait_for(lambda: brokers.triggering.connections() == {"10": 1})
+    assert brokers.triggering.connections() == {}
+
+
+def storm(makai: Any, brokers: Any, pairs: dict[str, KeyPair], address: str) -> dict[str, Any]:
+    """Boxes that connect at once to 8196 from one address and send nothing."""
+    server, peer = KeyPair(brokers.server.public), makai.peer()
+    peer.context.set(zmq.MAX_SOCKETS, 8 * len(pairs) + 100)
+    host = brokers.acquisition_config.response_endpoint.removeprefix("tcp://")
+    endpoint = f"tcp://{address}:0;{host}"
+    return {box_id: peer.connect(zmq.PUSH, endpoint, pair, server) for box_id, pair in pairs.items()}
+
+
+def test_a_silent_box_is_cut_though_its_handshake_was_one_of_too_many(
+    makai: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peers, "UNKNOWN_CHECKED", 0)  # as with hundreds at once: no handshake is looked at
+    brokers = makai.brokers()
+    ids = [str(k) for k in range(20, 32)]
+    brokers.keys.create(False, ids)
+    with makai.running(brokers.acquisition):
+        pairs = {each: brokers.pair(each) for each in ids}
+        opened = storm(makai, brokers, {each: pairs[each] for each in ids[:1]}, "127.0.0.2")
+        opened |= storm(makai, brokers, {each: pairs[each] for each in ids[1:]}, "127.0.0.3")
+        watched = {box_id: watch(each) for box_id, each in opened.items()}
+        counters = brokers.acquisition.counters
+        makai.wait_for(lambda: counters.total("handshakes") >= len(ids))
+        makai.wait_for(lambda: counters.total("connections_now") >= len(ids))
+        assert brokers.acquisition.connections() == {}, "nobody's connection is known"
+        KeyRegister(brokers.keys).revoke(ids[0])
+        makai.wait_for(lambda: ends(watched[ids[0]]))
+        assert [ends(watched[each]) for each in ids[1:]] == [0] * (len(ids) - 1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_silent_box_is_cut_within_a_second_in_a_storm(makai: Any) -> None:
+    """1,500 Boxes connect at once, from another address; one that came among them is revoked meanwhile."""
+    brokers = makai.brokers()
+    pairs = {str(k): makai.generate() for k in range(100, 100 + STORM)}
+    brokers.keys.public_keys.mkdir(exist_ok=True)
+    for box_id, pair in pairs.items():
+        write_public(brokers.keys.box_public(box_id), KeyPair(pair.public), box_id)
+    with makai.running(brokers.acquisition):
+        counters = brokers.acquisition.counters
+        makai.wait_for(lambda: counters.total("admitted_now") >= STORM)
+        first = dict(list(pairs.items())[: STORM // 2])
+        others = storm(makai, brokers, first, "127.0.0.3")
+        gone = storm(makai, brokers, {"1": brokers.pair("1")}, "127.0.0.2")["1"]
+        watched = watch(gone)
+        others |= storm(makai, brokers, dict(list(pairs.items())[STORM // 2 :]), "127.0.0.4")
+        makai.wait_for(lambda: counters.total("handshakes") >= STORM // 2 + 50, 120)
+        KeyRegister(brokers.keys).revoke("1")
+        began_s = time.monotonic()
+        makai.wait_for(lambda: ends(watched), 30)
+        took_s = time.monotonic() - began_s
+        print(f"cut after {took_s:.3f} s, {counters.total('handshakes'):.0f} of {STORM + 1} handshakes done")
+        makai.wait_for(lambda: counters.total("handshakes") >= STORM, 120)
+        assert took_s < 1.0
+    assert len(others) == STORM
+
+
+def rotate_all(makai: Any, count: int, period_s: float) -> None:
+    """Exchange `count` keys while each Box sends; no sequence may be missing, nobody else may notice.
+
+    A gateway that exchanges its key sends with the old one until the new one is through.
+    """
+    brokers = makai.brokers()
+    ids = [str(k) for k in range(100, 100 + count)]
+    brokers.keys.create(False, [*ids, "77"])
+    register = KeyRegister(brokers.keys)
+    seen: dict[str, set[int]] = {box_id: set() for box_id in [*ids, "77"]}
+    stop = threading.Event()
+    with makai.running(brokers.triggering):
+        client = makai.client(brokers)
+        boxes = {box_id: makai.box(brokers, box_id) for box_id in seen}
+        for box_id, box in boxes.items():
+            assert makai.arrives(box, client, timestamp_ms=1), box_id
+        bystander = watch(boxes["77"].pub)
+        sent = dict.fromkeys(seen, 0)
+
+        def read() -> None:
+            while not stop.is_set() or client.measurements.poll(500):
+                if client.measurements.poll(20):
+                    body = Measurement.FromString(client.measurements.recv_multipart()[1])
+                    seen[str(body.box_id)].add(body.timestamp_ms)
+
+        def send(box_id: str) -> None:
+            sent[box_id] += 1
+            boxes[box_id].pub.send_multipart(boxes[box_id].measurement(timestamp_ms=1000 + sent[box_id]))
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        try:
+            for box_id in ids:
+                register.rotate(box_id)
+            makai.wait_for(lambda: brokers.triggering.counters.total("admitted_now") >= 2 * count + 4, 60)
+            for box_id in ids:
+                for other in (box_id, "77"):
+                    send(other)
+                fresh = makai.box(brokers, box_id, read_secret_file(brokers.keys.box_secret(box_id)))
+                makai.wait_for(lambda box_id=box_id: 1000 + sent[box_id] in seen[box_id])
+                before, boxes[box_id] = boxes[box_id], fresh
+                while brokers.triggering.counters.of("rotations", box_id) == 0:
+                    send(box_id)  # a PUB that is not connected yet drops: so the old one sends it too
+                    before.pub.send_multipart(fresh.measurement(timestamp_ms=1000 + sent[box_id]))
+                    time.sleep(period_s)
+                send(box_id)
+                makai.wait_for(lambda box_id=box_id: 1000 + sent[box_id] in seen[box_id])
+                before.close()
+        finally:
+            stop.set()
+            reader.join()
+        missing = {
+            box_id: lost for box_id in seen if (lost := set(range(1001, 1001 + sent[box_id])) - seen[box_id])
+        }
+        assert missing == {}
+        assert ends(bystander) == 0
+        assert all(entry.state == "admitted" for entry in register.entries()[0])
+
+
+def test_keys_that_are_exchanged_one_after_the_other_lose_nothing(makai: Any) -> None:
+    rotate_all(makai, 5, 0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_thousand_keys_are_exchanged_under_load_and_nothing_is_lost(makai: Any) -> None:
+    rotate_all(makai, ROTATED, 0.01)

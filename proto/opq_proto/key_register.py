@@ -1,0 +1,165 @@
+"""Who is admitted, in a live key folder: keys are added, revoked and exchanged while brokers watch it.
+
+`public_keys/opqbox<ID>.key` admits a Box. While its key is exchanged, `opqbox<ID>.next.key` beside it
+admits the new one too; the broker that first hears the new one moves it over the old one, which ends the
+old one's connections. A revoked key lies in `revoked_keys`. Every step is one rename of a whole file.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from opq_proto.errors import KeyFileError
+from opq_proto.keys import KeyFolder, KeyPair, generate, read_key_file, write_public, write_secret
+
+KeyState = Literal["admitted", "revoked", "rotating"]
+
+
+@dataclass(frozen=True, slots=True)
+class KeyEntry:
+    """One Box's key (Z85); while it is exchanged, `public_key` is the one that still holds."""
+
+    box_id: str
+    public_key: str
+    state: KeyState
+    since_ms: int
+    """When its file was written, moved or, for `rotating`, the new one's was."""
+    next_public_key: str | None = None
+
+
+class KeyRegister:
+    """The keys of Boxes in one folder; several processes may use it at once."""
+
+    def __init__(self, folder: KeyFolder) -> None:
+        self._folder = folder
+
+    def entries(self) -> tuple[list[KeyEntry], list[str]]:
+        """Every Box by number, and what was wrong with files that are no keys.
+
+        Raises:
+            KeyFileError: there is no such folder.
+        """
+        problems: list[str] = []
+        found: dict[str, KeyEntry] = {}
+        folder = self._folder
+        try:
+            for box_id, path in folder.box_files(folder.revoked_keys):
+                self._read(found, problems, box_id, path, "revoked")
+            for box_id, path in folder.box_files(folder.public_keys):
+                self._read(found, problems, box_id, path, "admitted")
+            for box_id, path in folder.box_files(folder.public_keys, incoming=True):
+                self._read(found, problems, box_id, path, "rotating")
+        except OSError as error:
+            raise KeyFileError(
+                f"key folder {folder.public_keys} cannot be read: {error.strerror or error}; "
+                "make it with opq-tools keygen, or name it with --keys"
+            ) from error
+        return sorted(found.values(), key=lambda entry: (len(entry.box_id), entry.box_id)), problems
+
+    def _read(
+        self, found: dict[str, KeyEntry], problems: list[str], box_id: str, path: Path, state: KeyState
+    ) -> None:
+        try:
+            public = read_key_file(path).public.decode("ascii")
+            since_ms = path.stat().st_ctime_ns // 1_000_000
+        except (KeyFileError, OSError) as error:
+            problems.append(str(error))
+            return
+        before = found.get(box_id)
+        if state != "rotating" or before is None or before.state != "admitted":
+            state = "admitted" if state == "rotating" else state  # nothing holds beside it: it is the key
+            found[box_id] = KeyEntry(box_id, public, state, since_ms)
+        else:
+            found[box_id] = KeyEntry(box_id, before.public_key, state, since_ms, public)
+
+    def add(self, box_id: str, public: bytes | None = None) -> list[Path]:
+        """Admit a Box by the key it made itself, or by a new pair; returns the files written.
+
+        Raises:
+            KeyFileError: it is admitted already, or another Box has this key.
+        """
+        folder = self._folder
+        if os.path.lexists(folder.box_public(box_id)):
+            raise KeyFileError(
+                f"Box {box_id} is admitted already; exchange its key with keys rotate {box_id}"
+            )
+        self._refuse_a_key_twice(box_id, public)
+        folder.make_folders()
+        written = []
+        pair = KeyPair(public) if public is not None else generate()
+        if public is None and write_secret(folder.box_secret(box_id), pair, box_id):
+            written.append(folder.box_secret(box_id))
+        if not write_public(folder.box_public(box_id), pair, box_id, replace=False):
+            raise KeyFileError(f"Box {box_id} was admitted by somebody else just now")
+        folder.box_revoked(box_id).unlink(missing_ok=True)
+        return [*written, folder.box_public(box_id)]
+
+    def revoke(self, box_id: str) -> bool:
+        """Take a Box's keys out of the list; False when it had none. Its connections end within a second."""
+        folder = self._folder
+        folder.box_incoming(box_id).unlink(missing_ok=True)
+        public, revoked = folder.box_public(box_id), folder.box_revoked(box_id)
+        if not os.path.lexists(public):
+            return False
+        try:
+            revoked.parent.mkdir(mode=0o755, exist_ok=True)
+            public.replace(revoked)
+        except OSError as error:
+            raise KeyFileError(f"key file {public} cannot be moved: {error.strerror or error}") from error
+        return True
+
+    def rotate(self, box_id: str, public: bytes | None = None, force: bool = False) -> list[Path]:
+        """Admit a second key of a Box beside its first; returns the files written.
+
+        Without `public` a new pair is made, and its private file replaces the old one's.
+
+        Raises:
+            KeyFileError: the Box has no key, another Box has this one, or an exchange is under way and
+                `force` is not set: the key that was given to the Box then would be shut out.
+        """
+        folder = self._folder
+        if not os.path.lexists(folder.box_public(box_id)):
+            raise KeyFileError(f"Box {box_id} has no key to exchange; admit it with keys add {box_id}")
+        incoming = folder.box_incoming(box_id)
+        if os.path.lexists(incoming) and not force:
+            raise KeyFileError(
+                f"Box {box_id} has not yet spoken with the key of its last exchange ({incoming}); "
+                "--force makes another one and shuts that out"
+            )
+        self._refuse_a_key_twice(box_id, public)
+        pair = KeyPair(public) if public is not None else generate()
+        write_public(incoming, pair, box_id)
+        if public is not None:
+            return [incoming]
+        folder.make_folders()
+        write_secret(folder.box_secret(box_id), pair, box_id)  # last: who reads it is admitted already
+        return [incoming, folder.box_secret(box_id)]
+
+    def complete_rotation(self, box_id: str, public: bytes) -> bool:
+        """The new key has spoken: it becomes the key; False when there is no such exchange (any more).
+
+        Raises:
+            KeyFileError: the folder cannot be written; both keys stay admitted.
+        """
+        incoming = self._folder.box_incoming(box_id)
+        try:
+            if read_key_file(incoming).public != public:
+                return False
+        except KeyFileError:
+            return False
+        try:
+            incoming.replace(self._folder.box_public(box_id))
+        except FileNotFoundError:
+            return False  # another broker was first, or the Box was revoked
+        except OSError as error:
+            raise KeyFileError(f"key file {incoming} cannot be moved: {error.strerror or error}") from error
+        return True
+
+    def _refuse_a_key_twice(self, box_id: str, public: bytes | None) -> None:
+        if public is None:
+            return
+        other = self._folder.admitted()[0].get(public)
+        if other is not None:
+            whose = "its own already" if other == box_id else f"that of Box {other}"
+            raise KeyFileError(f"Box {box_id}: this key is {whose}; each Box has a key of its own")

@@ -1,0 +1,294 @@
+"""`opq-tools boxes`: what people type. The store itself is asked, so that a cloud may run or not.
+
+A running cloud follows: its pages read the store, Makai reads nominal values every few seconds and a gain
+with each waveform.
+"""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from opq_cloud.store import FILE_NAME, BoxRecord, CloudStore, open_store
+from opq_cloud.store.box_documents import region_of
+from opq_proto.config import default_data_dir
+from opq_proto.errors import OpqError
+from opq_proto.key_register import KeyRegister
+from opq_proto.keys import KeyFolder, checked_box_id
+from opq_tools.boxes.facts import box_facts, fact_options, put_place
+from opq_tools.boxes.importing import read_boxes, read_locations, read_regions
+
+DEFAULT_GRID = "1"
+"""Of a Box that none was said of (contracts.md, Findings and incidents)."""
+
+
+class BoxNotKnownError(OpqError):
+    """No such Box is in the store."""
+
+
+def _box_id(context: click.Context, parameter: click.Parameter, text: str) -> str:
+    try:
+        return checked_box_id(text)
+    except OpqError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+box_argument = click.argument("box_id", metavar="BOX", callback=_box_id)
+json_option = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+data_option = click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Of the store.  [default: that of `up`]",
+)
+mongo_option = click.option("--mongo-uri", help="The store, where it is a MongoDB.")
+
+
+@contextmanager
+def opened_store(mongo_uri: str | None, data_dir: Path | None, make: bool = False) -> Iterator[CloudStore]:
+    """The store; one that is not there yet is made only where `make` is set."""
+    folder = data_dir or default_data_dir()
+    if not make and mongo_uri is None and not (folder / FILE_NAME).exists():
+        raise BoxNotKnownError(f"there is no store in {folder}; name its folder with --data-dir")
+    store = open_store(mongo_uri, folder)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@click.group("boxes", context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """Names, places, gains and duties of Boxes, in the store of a running or a stopped cloud.
+
+    \b
+    Examples: opq-tools boxes set 1 --name Cellar --lat 21.31 --lon -157.81 --feeder f2 --phase L1
+              opq-tools boxes list
+    """
+
+
+@command.command("list")
+@click.option("--all", "everyone", is_flag=True, help="Those too that are retired.")
+@json_option
+@data_option
+@mongo_option
+def list_boxes(everyone: bool, as_json: bool, data_dir: Path | None, mongo_uri: str | None) -> None:
+    """Every Box that is stored or was heard, by number.
+
+    Example: opq-tools boxes list --json
+    """
+    with opened_store(mongo_uri, data_dir) as store:
+        rows = [row for row in box_rows(store) if everyone or row["retired_ms"] is None]
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        click.echo(_line(row))
+    if not rows:
+        click.echo("no Box is known; opq-tools boxes set 1 --name Cellar makes one known")
+
+
+@command.command("show")
+@box_argument
+@json_option
+@data_option
+@mongo_option
+def show(box_id: str, as_json: bool, data_dir: Path | None, mongo_uri: str | None) -> None:
+    """All that is known of one Box.
+
+    Example: opq-tools boxes show 1
+    """
+    with opened_store(mongo_uri, data_dir) as store:
+        row = _row_of(store, box_id)
+    _echo(row, as_json)
+
+
+@command.command("set")
+@box_argument
+@fact_options
+@json_option
+@data_option
+@mongo_option
+def set_facts(box_id: str, as_json: bool, data_dir: Path | None, mongo_uri: str | None, **given: Any) -> None:
+    """Say what a Box is; what is not said stays as it is, and "" takes a text away.
+
+    A Box that moves to another location keeps its former one in its archive. A gain that the Box states
+    itself replaces the one given here with its next waveform.
+
+    \b
+    Examples: opq-tools boxes set 1 --name Cellar --lat 21.31 --lon -157.81
+              opq-tools boxes set 1 --location kailua --feeder f2 --phase L1
+              opq-tools boxes set 7 --v-per-lsb 0.006557
+    """
+    if all(value is None for value in given.values()):
+        raise click.UsageError("nothing to set: say at least one of the options")
+    with opened_store(mongo_uri, data_dir, make=True) as store:
+        place = given.pop("latitude"), given.pop("longitude"), given.pop("location")
+        location = put_place(store, box_id, *place)
+        facts = box_facts(box_id, location, **given)
+        _refuse_a_name_twice(store, facts)
+        store.put_box(facts)
+        if facts.region and (stands := location or _location_of(store, box_id)):
+            store.put_region(facts.region, stands)
+        row = _row_of(store, box_id)
+    _echo(row, as_json)
+
+
+@command.command("retire")
+@box_argument
+@json_option
+@data_option
+@mongo_option
+def retire(box_id: str, as_json: bool, data_dir: Path | None, mongo_uri: str | None) -> None:
+    """Take a Box out of service for good; what it measured stays.
+
+    It is unplugged, no longer listed without --all, and its key is revoked where the key folder has one.
+    `boxes set BOX --plugged-in` takes it into service again; then it needs a key: `keys add BOX`.
+
+    Example: opq-tools boxes retire 4
+    """
+    with opened_store(mongo_uri, data_dir) as store:
+        if store.box(box_id) is None and box_id not in store.latest_measurements():
+            raise _not_known(store, box_id)
+        store.put_box(BoxRecord(box_id, "", unplugged=True, retired_ms=time.time_ns() // 1_000_000))
+        row = _row_of(store, box_id)
+    KeyRegister(KeyFolder((data_dir or default_data_dir()) / "curve")).revoke(box_id)
+    _echo(row, as_json)
+
+
+@command.command("import")
+@click.argument("path", metavar="FILE", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--locations", type=click.Path(dir_okay=False, path_type=Path), help="The same of `locations`.")
+@click.option("--regions", type=click.Path(dir_okay=False, path_type=Path), help="The same of `regions`.")
+@json_option
+@data_option
+@mongo_option
+def import_boxes(
+    path: Path,
+    locations: Path | None,
+    regions: Path | None,
+    as_json: bool,
+    data_dir: Path | None,
+    mongo_uri: str | None,
+) -> None:
+    """Take over the original's `opq_boxes`, as `mongoexport` writes it.
+
+    One document a line, or one array. Names, places with their archive, gains and keys come along; what
+    the file does not have stays as it is. One wrong document, and nothing is imported.
+
+    \b
+    Examples: mongoexport --db opq --collection opq_boxes --out opq_boxes.json
+              opq-tools boxes import opq_boxes.json
+    """
+    records = read_boxes(path)
+    places = read_locations(locations) if locations else []
+    pairs = read_regions(regions) if regions else []
+    with opened_store(mongo_uri, data_dir, make=True) as store:
+        for place in places:
+            store.put_location(place)
+        for region, location in pairs:
+            store.put_region(region, location)
+        for record in records:
+            store.put_box(record)
+        rows = [row for row in box_rows(store) if row["box_id"] in {record.box_id for record in records}]
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    click.echo(f"imported {len(records)} Boxes, {len(places)} locations, {len(pairs)} regions")
+    without = [row["box_id"] for row in rows if row["calibration_constant"] is None]
+    if without:
+        click.echo(f"without a gain: Boxes {', '.join(without)}; give each with boxes set --v-per-lsb")
+
+
+def box_rows(store: CloudStore) -> list[dict[str, Any]]:
+    """Every Box that is stored or was heard, in the order of numbers, as contracts.md has it and more."""
+    locations, regions = store.locations(), store.regions()
+    heard_ms = {box_id: row.timestamp_ms for box_id, row in store.latest_measurements().items()}
+    records = {record.box_id: record for record in store.boxes()}
+    for box_id in heard_ms:
+        records.setdefault(box_id, BoxRecord(box_id, f"Box {box_id}"))
+    rows = []
+    for record in sorted(records.values(), key=lambda record: (len(record.box_id), record.box_id)):
+        place = locations.get(record.location or "")
+        constant = record.calibration_constant
+        rows.append(
+            {
+                "box_id": record.box_id,
+                "name": record.name,
+                "location": None if place is None else {"lat": place.latitude, "lon": place.longitude},
+                "region": region_of(record, regions),
+                "feeder": record.feeder,
+                "phase": record.phase,
+                "grid": record.grid or DEFAULT_GRID,
+                "nominal_v": record.nominal_v,
+                "nominal_hz": record.nominal_hz,
+                "unplugged": bool(record.unplugged),
+                "last_seen_ms": heard_ms.get(record.box_id),
+                "description": record.description,
+                "location_slug": record.location,
+                "location_start_time_ms": record.location_start_time_ms,
+                "location_archive": [
+                    {"location": slug, "location_start_time_ms": since_ms}
+                    for slug, since_ms in record.location_archive
+                ],
+                "calibration_constant": constant,
+                "v_per_lsb": 1 / constant if constant else None,
+                "public_key": record.public_key,
+                "retired_ms": record.retired_ms,
+            }
+        )
+    return rows
+
+
+def _row_of(store: CloudStore, box_id: str) -> dict[str, Any]:
+    found = next((row for row in box_rows(store) if row["box_id"] == box_id), None)
+    if found is None:
+        raise _not_known(store, box_id)
+    return found
+
+
+def _not_known(store: CloudStore, box_id: str) -> BoxNotKnownError:
+    known = ", ".join(row["box_id"] for row in box_rows(store)[:20]) or "none"
+    return BoxNotKnownError(f"Box {box_id} is not known; known: {known}. boxes set {box_id} makes it known")
+
+
+def _location_of(store: CloudStore, box_id: str) -> str | None:
+    record = store.box(box_id)
+    return None if record is None else record.location
+
+
+def _refuse_a_name_twice(store: CloudStore, facts: BoxRecord) -> None:
+    """The original's index on names is unique, and a page that shows names would mix two Boxes up."""
+    for other in store.boxes():
+        if facts.name and other.name == facts.name and other.box_id != facts.box_id:
+            raise click.UsageError(f"--name {facts.name!r} is Box {other.box_id}'s; want another one")
+
+
+def _echo(row: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(row, indent=1))
+        return
+    for key, value in row.items():
+        if value is not None and value != []:
+            click.echo(f"{key:<22} {value}")
+
+
+def _line(row: dict[str, Any]) -> str:
+    place = row["location"]
+    where = [row["location_slug"], row["region"], row["feeder"], row["phase"]]
+    parts = [f"{row['box_id']:>6}  {row['name']:<20}", " ".join(filter(None, where))]
+    if place is not None:
+        parts.append(f"({place['lat']:g}, {place['lon']:g})")
+    if row["nominal_v"]:
+        parts.append(f"{row['nominal_v']:g} V")
+    if row["nominal_hz"]:
+        parts.append(f"{row['nominal_hz']:g} Hz")
+    if row["unplugged"]:
+        parts.append("unplugged" if row["retired_ms"] is None else "retired")
+    if row["last_seen_ms"]:
+        seen = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(row["last_seen_ms"] / 1000))
+        parts.append(f"last seen {seen} UTC")
+    return "  ".join(filter(None, parts))

@@ -1,0 +1,162 @@
+"""What `boxes set` may say of a Box: its options, their limits, and where a place gets its slug."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+from opq_cloud.store import BoxRecord, CloudStore, LocationRecord
+from opq_proto.messages import GAIN_V, NOMINAL_HZ, NOMINAL_V
+
+F = TypeVar("F", bound=Callable[..., object])
+LONGEST_TEXT = 200
+PLACES_TRIED = 1000
+
+
+Reader = Callable[[click.Context, click.Parameter, str | None], float | None]
+
+
+def _between(least: float, most: float) -> Reader:
+    """Reads a number from `least` to `most`; click's own range lets a NaN through."""
+
+    def read(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:
+        if text is None:
+            return None
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+        if not least <= number <= most:
+            raise click.BadParameter(f"{text!r} is no number from {least:g} to {most:g}")
+        return number
+
+    return read
+
+
+def _text(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    if text is None:
+        return None
+    text = text.strip()
+    if len(text) > LONGEST_TEXT or not text.isprintable():
+        raise click.BadParameter(f"want one line of at most {LONGEST_TEXT} characters")
+    return text
+
+
+def _name(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    found = _text(context, parameter, text)
+    if found == "":
+        raise click.BadParameter("a Box needs a name; Box 7 is what it has without you")
+    return found
+
+
+_FACTS = (
+    click.option("--name", callback=_name, help="As pages show it beside the Box's number."),
+    click.option("--description", callback=_text, help="A line about it."),
+    click.option(
+        "--lat",
+        "latitude",
+        metavar="NUMBER",
+        callback=_between(-90, 90),
+        help="Of its place, degrees north (WGS 84).",
+    ),
+    click.option(
+        "--lon",
+        "longitude",
+        metavar="NUMBER",
+        callback=_between(-180, 180),
+        help="Of its place, degrees east.",
+    ),
+    click.option(
+        "--location",
+        callback=_text,
+        help="Short name of its place: one that is known, or a new one with --lat and --lon.",
+    ),
+    click.option("--region", callback=_text, help="Short name of the region; its location lies in it too."),
+    click.option("--feeder", callback=_text, help="Which feeder it hangs on."),
+    click.option("--phase", callback=_text, help="Which phase it measures, e.g. L1."),
+    click.option("--grid", callback=_text, help="Boxes of one grid see one frequency.  [default: 1]"),
+    click.option(
+        "--nominal-v",
+        metavar="NUMBER",
+        callback=_between(*NOMINAL_V),
+        help="What it is meant to measure, volts.",
+    ),
+    click.option("--nominal-hz", metavar="NUMBER", callback=_between(*NOMINAL_HZ), help="The same, hertz."),
+    click.option("--unplugged/--plugged-in", "unplugged", default=None, help="Nobody expects to hear it."),
+    click.option(
+        "--v-per-lsb", metavar="NUMBER", callback=_between(*GAIN_V), help="Volts per count of its converter."
+    ),
+    click.option(
+        "--calibration-constant",
+        metavar="NUMBER",
+        callback=_between(1 / GAIN_V[1], 1 / GAIN_V[0]),
+        help="Counts per volt, the original's figure: 1 / v_per_lsb.",
+    ),
+)
+
+
+def fact_options(command: F) -> F:
+    """All options of `boxes set`, under the names of `box_facts`' parameters."""
+    for option in reversed(_FACTS):
+        command = option(command)
+    return command
+
+
+def box_facts(box_id: str, location: str | None, **given: Any) -> BoxRecord:
+    """The record to put; what was not said is None.
+
+    Raises:
+        click.UsageError: a gain is given twice.
+    """
+    facts: Mapping[str, Any] = {key: value for key, value in given.items() if key != "v_per_lsb"}
+    constant, v_per_lsb = given.get("calibration_constant"), given.get("v_per_lsb")
+    if constant is not None and v_per_lsb is not None:
+        raise click.UsageError("--v-per-lsb and --calibration-constant are one figure; say one of them")
+    if v_per_lsb is not None:
+        constant = 1 / v_per_lsb
+    retired_ms = 0 if given.get("unplugged") is False else None
+    return BoxRecord(
+        box_id,
+        location=location,
+        retired_ms=retired_ms,
+        **{**facts, "name": given.get("name") or "", "calibration_constant": constant},
+    )
+
+
+def put_place(
+    store: CloudStore, box_id: str, latitude: float | None, longitude: float | None, slug: str | None
+) -> str | None:
+    """Slug of the Box's place after the command; coordinates are stored with it. None: nothing was said.
+
+    Coordinates without a slug are a place of the Box's own: `box-7`, or `box-7-2` when it has moved.
+
+    Raises:
+        click.UsageError: half of the coordinates, or a slug that is not known and has none.
+    """
+    if (latitude is None) != (longitude is None):
+        raise click.UsageError("--lat and --lon belong together; say both")
+    known = store.locations()
+    if latitude is None or longitude is None:
+        if slug and slug not in known:
+            names = ", ".join(sorted(known)[:20]) or "none"
+            raise click.UsageError(
+                f"location {slug!r} is not known: say --lat and --lon too, or one of: {names}"
+            )
+        return slug
+    if not slug:
+        slug = _slug_of_its_own(known, box_id, latitude, longitude)
+    before = known.get(slug)
+    store.put_location(LocationRecord(slug, latitude, longitude, before.description if before else ""))
+    return slug
+
+
+def _slug_of_its_own(
+    known: Mapping[str, LocationRecord], box_id: str, latitude: float, longitude: float
+) -> str:
+    for number in range(1, PLACES_TRIED):
+        slug = f"box-{box_id}" if number == 1 else f"box-{box_id}-{number}"
+        there = known.get(slug)
+        if there is None or (there.latitude, there.longitude) == (latitude, longitude):
+            return slug
+    raise click.UsageError(f"Box {box_id} has stood at {PLACES_TRIED} places; name this one with --location")

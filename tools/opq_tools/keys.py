@@ -1,0 +1,241 @@
+"""`opq-tools keys`: who is admitted, on a running and on a stopped cloud.
+
+The key folder is the list: brokers watch it, so that a change holds within a second without a restart. Who is
+connected is asked of a running broker.
+"""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import click
+
+from opq_cloud.store import FILE_NAME, open_store
+from opq_proto.config import default_data_dir
+from opq_proto.errors import KeyFileError
+from opq_proto.key_register import KeyRegister
+from opq_proto.keys import KeyFolder, checked_public_key, read_key_file
+from opq_proto.ports import with_offset
+from opq_tools.keygen import box_ids
+
+F = TypeVar("F", bound=Callable[..., object])
+ASK_S = 2.0
+LARGEST_ANSWER_BYTES = 64 * 2**20
+WHERE = ("mauka_health", "triggering_broker_health")
+"""Who may answer: the whole, in `up` and `opq-cloud all`, or a triggering broker alone."""
+
+
+def _ids(context: click.Context, parameter: click.Parameter, text: str) -> tuple[str, ...]:
+    found = box_ids(text)
+    if not found:
+        raise click.BadParameter("want Boxes, e.g. 1,2,5-9")
+    return found
+
+
+def _key_options(command: F) -> F:
+    for option in reversed(
+        (
+            click.option(
+                "--keys",
+                "folder",
+                type=click.Path(file_okay=False, path_type=Path),
+                help="Key folder.  [default: curve in --data-dir]",
+            ),
+            click.option(
+                "--data-dir",
+                type=click.Path(file_okay=False, path_type=Path),
+                help="Holds the key folder.  [default: that of `up`]",
+            ),
+            click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+_boxes = click.argument("boxes", metavar="BOXES", callback=_ids)
+_public = click.option(
+    "--public-key",
+    metavar="KEY",
+    help="Of a Box that made its pair itself: 40 characters of Z85, or its public key file.",
+)
+
+
+@click.group("keys", context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """Who is admitted: list, add, revoke and exchange keys, on a running and on a stopped cloud.
+
+    \b
+    Examples: opq-tools keys list
+              opq-tools keys rotate 1,2,5-9
+    """
+
+
+@command.command("list")
+@_key_options
+@click.option("--mongo-uri", help="The store, where it is a MongoDB: it knows when a Box was last heard.")
+@click.option("--port-offset", type=int, default=0, help="Of the running system.")
+def list_keys(
+    folder: Path | None, data_dir: Path | None, as_json: bool, mongo_uri: str | None, port_offset: int
+) -> None:
+    """Every Box's key, its state, and whether it is connected; null where no broker answers.
+
+    Example: opq-tools keys list --json
+    """
+    entries, problems = _register(folder, data_dir).entries()
+    connected, last_ms = _connections(port_offset), _last_seen(mongo_uri, data_dir)
+    rows: list[dict[str, Any]] = [
+        {
+            "box_id": entry.box_id,
+            "public_key": entry.public_key,
+            "state": entry.state,
+            "since_ms": entry.since_ms,
+            "connected": None if connected is None else connected.get(entry.box_id, 0) > 0,
+            "last_seen_ms": last_ms.get(entry.box_id),
+            "next_public_key": entry.next_public_key,
+        }
+        for entry in entries
+    ]
+    for problem in problems:
+        click.echo(f"not admitted: {problem}", err=True)
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(row["since_ms"] / 1000))
+        line = {None: "", True: "  connected", False: "  not connected"}[row["connected"]]
+        click.echo(f"{row['box_id']:>6}  {row['public_key']}  {row['state']} since {since} UTC{line}")
+    if not rows:
+        click.echo("no Box has a key; opq-tools keys add 1 makes one")
+
+
+@command.command("add")
+@_boxes
+@_public
+@_key_options
+def add(
+    boxes: tuple[str, ...], public_key: str | None, folder: Path | None, data_dir: Path | None, as_json: bool
+) -> None:
+    """Admit Boxes: make a pair for each, or take the public key that one of them made itself.
+
+    \b
+    Examples: opq-tools keys add 5-9
+              opq-tools keys add 7 --public-key opqbox7.key
+    """
+    register, public = _register(folder, data_dir), _key_of(boxes, public_key)
+    _report(_each(boxes, lambda box_id: register.add(box_id, public)), as_json)
+
+
+@command.command("revoke")
+@_boxes
+@_key_options
+def revoke(boxes: tuple[str, ...], folder: Path | None, data_dir: Path | None, as_json: bool) -> None:
+    """Shut Boxes out: their connections end within a second, and nobody else's.
+
+    Example: opq-tools keys revoke 4
+    """
+    register = _register(folder, data_dir)
+
+    def one(box_id: str) -> list[Path]:
+        if not register.revoke(box_id):
+            raise KeyFileError(f"Box {box_id} has no key that is admitted; nothing to revoke")
+        return []
+
+    _report(_each(boxes, one), as_json)
+
+
+@command.command("rotate")
+@_boxes
+@_public
+@click.option(
+    "--force", is_flag=True, help="Also where an exchange waits: the key that was made for it ends."
+)
+@_key_options
+def rotate(
+    boxes: tuple[str, ...],
+    public_key: str | None,
+    force: bool,
+    folder: Path | None,
+    data_dir: Path | None,
+    as_json: bool,
+) -> None:
+    """Exchange keys while Boxes send: the new one is admitted beside the old one, until it has spoken.
+
+    Bring each private file to its gateway and start that again; the first frame with the new key ends the
+    old one. Until then `keys list` says rotating.
+
+    Example: opq-tools keys rotate 1
+    """
+    register, public = _register(folder, data_dir), _key_of(boxes, public_key)
+    _report(_each(boxes, lambda box_id: register.rotate(box_id, public, force)), as_json)
+
+
+def _register(folder: Path | None, data_dir: Path | None) -> KeyRegister:
+    return KeyRegister(KeyFolder(folder or (data_dir or default_data_dir()) / "curve"))
+
+
+def _key_of(boxes: tuple[str, ...], text: str | None) -> bytes | None:
+    if text is None:
+        return None
+    if len(boxes) != 1:
+        raise click.UsageError("--public-key is one Box's; name one Box")
+    if Path(text).is_file():
+        return read_key_file(text).public
+    try:
+        return checked_public_key(text)
+    except KeyFileError as error:
+        raise click.UsageError(f"--public-key: {error}; a file of that name is not there either") from error
+
+
+def _each(boxes: tuple[str, ...], one: Callable[[str], list[Path]]) -> dict[str, list[Path]]:
+    """What was written for each Box; one that cannot be done leaves the others done, and is said."""
+    done: dict[str, list[Path]] = {}
+    problems = []
+    for box_id in boxes:
+        try:
+            done[box_id] = one(box_id)
+        except KeyFileError as error:
+            problems.append(str(error))
+    if problems:
+        names = f"; done: Boxes {', '.join(done)}" if done else ""
+        raise KeyFileError("; ".join(problems[:10]) + names)
+    return done
+
+
+def _report(done: Mapping[str, list[Path]], as_json: bool) -> None:
+    if as_json:
+        rows = [{"box_id": box_id, "files": [str(path) for path in paths]} for box_id, paths in done.items()]
+        click.echo(json.dumps(rows, indent=1))
+        return
+    for box_id, paths in done.items():
+        click.echo("\n".join(map(str, paths)) if paths else f"Box {box_id} is shut out")
+
+
+def _connections(port_offset: int) -> dict[str, int] | None:
+    """Box -> connections, of whoever runs on this machine; None: nobody answers."""
+    for name in WHERE:
+        try:
+            url = f"http://127.0.0.1:{with_offset(name, port_offset)}/connections"
+            with urlopen(url, timeout=ASK_S) as answer:
+                found = json.loads(answer.read(LARGEST_ANSWER_BYTES))
+        except (URLError, HTTPException, OSError, ValueError):
+            continue
+        if isinstance(found, dict) and all(isinstance(count, int) for count in found.values()):
+            return found
+    return None
+
+
+def _last_seen(mongo_uri: str | None, data_dir: Path | None) -> dict[str, int]:
+    folder = data_dir or default_data_dir()
+    if mongo_uri is None and not (folder / FILE_NAME).exists():
+        return {}
+    store = open_store(mongo_uri, folder)
+    try:
+        return {box_id: row.timestamp_ms for box_id, row in store.latest_measurements().items()}
+    finally:
+        store.close()

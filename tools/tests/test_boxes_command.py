@@ -1,0 +1,202 @@
+"""`opq-tools boxes`: what it says of a Box is in the store, and in its JSON."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from opq_cloud.store import BoxRecord, open_store
+from opq_proto.key_register import KeyRegister
+from opq_proto.keys import KeyFolder
+from opq_proto.messages import Measurement, Metric
+from opq_tools.boxes import command
+
+CONTRACT = [
+    "box_id", "name", "location", "region", "feeder", "phase", "grid", "nominal_v", "nominal_hz", "unplugged",
+    "last_seen_ms",
+]  # fmt: skip
+KEY = "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID"
+"""From RFC 26: a valid Z85 key."""
+
+
+def run(folder: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(command, [arguments[0], "--data-dir", str(folder), *arguments[1:]])
+
+
+def rows(folder: Path, *arguments: str) -> Any:
+    result = run(folder, *arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_a_name_and_a_place_are_said_and_listed(tmp_path: Path) -> None:
+    said = rows(
+        tmp_path, "set", "1", "--name", "Cellar", "--lat", "21.31", "--lon", "-157.81", "--region", "oahu",
+        "--feeder", "f2", "--phase", "L1", "--grid", "2", "--nominal-v", "120", "--nominal-hz", "60",
+    )  # fmt: skip
+    (row,) = rows(tmp_path, "list")
+    assert row == said
+    assert list(row)[: len(CONTRACT)] == CONTRACT
+    assert {key: row[key] for key in CONTRACT} == {
+        "box_id": "1", "name": "Cellar", "location": {"lat": 21.31, "lon": -157.81}, "region": "oahu",
+        "feeder": "f2", "phase": "L1", "grid": "2", "nominal_v": 120.0, "nominal_hz": 60.0,
+        "unplugged": False, "last_seen_ms": None,
+    }  # fmt: skip
+    assert "Cellar" in run(tmp_path, "list").stdout
+    assert "feeder" in run(tmp_path, "show", "1").stdout
+
+
+def test_a_box_that_was_only_heard_is_listed_with_its_time(tmp_path: Path) -> None:
+    store = open_store(None, tmp_path)
+    store.append_measurements([Measurement("7", 1_765_792_486_013, {"rms": Metric(1.0, 1.0, 1.0)})])
+    store.close()
+    (row,) = rows(tmp_path, "list")
+    assert (row["box_id"], row["name"], row["last_seen_ms"]) == ("7", "Box 7", 1_765_792_486_013)
+    assert (row["location"], row["grid"]) == (None, "1")
+
+
+def test_a_store_that_another_process_holds_is_changed_too(tmp_path: Path) -> None:
+    running = open_store(None, tmp_path)
+    assert rows(tmp_path, "set", "1", "--name", "Cellar")["name"] == "Cellar"
+    box = running.box("1")
+    running.close()
+    assert box is not None and box.name == "Cellar"
+
+
+def test_a_box_that_moves_keeps_where_it_stood(tmp_path: Path) -> None:
+    first = rows(tmp_path, "set", "1", "--lat", "1", "--lon", "2", "--region", "north")
+    assert first["location_slug"] == "box-1"
+    assert rows(tmp_path, "set", "1", "--lat", "1", "--lon", "2")["location_archive"] == []
+    moved = rows(tmp_path, "set", "1", "--lat", "3", "--lon", "4")
+    assert moved["location_slug"] == "box-1-2"
+    assert [entry["location"] for entry in moved["location_archive"]] == ["box-1"]
+    assert moved["region"] is None
+    back = rows(tmp_path, "set", "1", "--location", "box-1")
+    assert (back["region"], back["location"]) == ("north", {"lat": 1.0, "lon": 2.0})
+    shared = rows(tmp_path, "set", "2", "--location", "box-1")
+    assert (shared["region"], shared["location"]) == ("north", {"lat": 1.0, "lon": 2.0})
+
+
+def test_a_gain_is_volts_per_count_or_the_originals_counts_per_volt(tmp_path: Path) -> None:
+    assert rows(tmp_path, "set", "1", "--v-per-lsb", "0.0125")["calibration_constant"] == 80.0
+    row = rows(tmp_path, "set", "1", "--calibration-constant", "146")
+    assert row["v_per_lsb"] == pytest.approx(1 / 146)
+    both = run(tmp_path, "set", "1", "--v-per-lsb", "1", "--calibration-constant", "1")
+    assert both.exit_code == 2
+    assert "one figure" in both.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["set", "1"], "at least one"),
+        (["set", "1", "--lat", "1"], "say both"),
+        (["set", "1", "--lat", "91", "--lon", "0"], "no number from -90 to 90"),
+        (["set", "1", "--lat", "nan", "--lon", "0"], "no number from -90 to 90"),
+        (["set", "1", "--location", "nowhere"], "is not known"),
+        (["set", "1", "--nominal-v", "0"], "no number from 1 to"),
+        (["set", "1", "--v-per-lsb", "-1"], "no number from"),
+        (["set", "1", "--name", ""], "needs a name"),
+        (["set", "1", "--name", "a\nb"], "one line"),
+        (["set", "01", "--name", "a"], "box id is '01'"),
+        (["set", "2", "--name", "Roof"], "is Box 9's"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_nothing_is_written(
+    tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    rows(tmp_path, "set", "9", "--name", "Roof")
+    result = run(tmp_path, *arguments)
+    assert result.exit_code == 2, result.output
+    assert said in result.output
+    assert [row["box_id"] for row in rows(tmp_path, "list")] == ["9"]
+
+
+def test_no_store_and_no_such_box_are_one_line(tmp_path: Path) -> None:
+    assert "there is no store" in str(run(tmp_path, "list").exception)
+    rows(tmp_path, "set", "9", "--name", "Roof")
+    assert "Box 4 is not known; known: 9" in str(run(tmp_path, "show", "4").exception)
+    assert "Box 4 is not known" in str(run(tmp_path, "retire", "4").exception)
+
+
+def test_a_retired_box_is_unplugged_unlisted_and_shut_out(tmp_path: Path) -> None:
+    folder = KeyFolder(tmp_path / "curve")
+    folder.create(True, ["4"])
+    rows(tmp_path, "set", "4", "--name", "Attic")
+    row = rows(tmp_path, "retire", "4")
+    assert row["unplugged"]
+    assert row["retired_ms"] > 1_700_000_000_000
+    assert rows(tmp_path, "list") == []
+    assert [each["box_id"] for each in rows(tmp_path, "list", "--all")] == ["4"]
+    assert [entry.state for entry in KeyRegister(folder).entries()[0]] == ["revoked"]
+    back = rows(tmp_path, "set", "4", "--plugged-in")
+    assert (back["unplugged"], back["retired_ms"], back["name"]) == (False, None, "Attic")
+
+
+ORIGINAL = (
+    '{"_id":{"$oid":"5b9f1c"},"box_id":"1000","name":"Box 1000","description":"Lab","unplugged":false,'
+    '"calibration_constant":152.1,"location":"uhm","location_start_time_ms":{"$numberLong":"1504216800000"},'
+    '"location_archive":[{"location":"manoa","location_start_time_ms":{"$numberLong":"1500000000000"}}],'
+    f'"public_key":"{KEY}"}}'
+)
+
+
+@pytest.mark.parametrize("array", [False, True])
+def test_the_originals_export_is_taken_over(tmp_path: Path, array: bool) -> None:
+    other = '{"box_id": "2", "name": "Box 2", "unplugged": true}'
+    (tmp_path / "boxes.json").write_text(f"[{ORIGINAL}, {other}]" if array else f"{ORIGINAL}\n{other}\n")
+    (tmp_path / "locations.json").write_text(
+        '{"slug": "uhm", "coordinates": [-157.8, 21.3], "description": "UH Manoa"}\n'
+    )
+    (tmp_path / "regions.json").write_text('{"regionSlug": "oahu", "locationSlug": "uhm"}\n')
+    rows(tmp_path, "set", "1000", "--feeder", "f2")
+    first, second = rows(
+        tmp_path, "import", str(tmp_path / "boxes.json"), "--locations", str(tmp_path / "locations.json"),
+        "--regions", str(tmp_path / "regions.json"),
+    )  # fmt: skip
+    assert (first["box_id"], first["unplugged"]) == ("2", True)
+    assert (second["name"], second["calibration_constant"], second["feeder"]) == ("Box 1000", 152.1, "f2")
+    assert (second["location"], second["region"]) == ({"lat": 21.3, "lon": -157.8}, "oahu")
+    assert second["location_start_time_ms"] == 1_504_216_800_000
+    assert second["location_archive"] == [{"location": "manoa", "location_start_time_ms": 1_500_000_000_000}]
+    assert second["public_key"] == KEY
+    assert "without a gain: Boxes 2" in run(tmp_path, "import", str(tmp_path / "boxes.json")).stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "has no documents"),
+        ("{", "is no JSON"),
+        ("[1]", "has no documents"),
+        ('{"name": "x"}', "has no box_id"),
+        ('{"box_id": "x"}', "box id is 'x'"),
+        ('{"box_id": "1", "calibration_constant": -5}', "want counts per volt"),
+        ('{"box_id": "1", "calibration_constant": NaN}', "want counts per volt"),
+        ('{"box_id": "1", "location_start_time_ms": "yesterday"}', "milliseconds"),
+        ('{"box_id": "1", "location_archive": 5}', "want a list"),
+        ('{"box_id": "1", "public_key": "short"}', "40 characters of Z85"),
+        ('{"box_id": "1", "unplugged": "no"}', "true or false"),
+        ('{"box_id": "1"}\n{"box_id": "1"}', "are there twice"),
+    ],
+)
+def test_a_wrong_export_imports_nothing(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "boxes.json").write_text(text)
+    result = run(tmp_path, "import", str(tmp_path / "boxes.json"))
+    assert said in str(result.exception)
+    assert not (tmp_path / "opq.db").exists()
+
+
+def test_a_file_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    assert "cannot be read" in str(run(tmp_path, "import", str(tmp_path / "none.json")).exception)
+
+
+def test_an_import_leaves_what_the_file_does_not_have(tmp_path: Path) -> None:
+    store = open_store(None, tmp_path)
+    store.put_box(BoxRecord("1", "Cellar", calibration_constant=146.0, nominal_v=230.0))
+    store.close()
+    (tmp_path / "boxes.json").write_text('{"box_id": "1", "name": "Box one"}')
+    (row,) = rows(tmp_path, "import", str(tmp_path / "boxes.json"))
+    assert (row["name"], row["calibration_constant"], row["nominal_v"]) == ("Box one", 146.0, 230.0)

@@ -1,0 +1,156 @@
+"""`opq-tools keys`, on a key folder alone and beside running brokers' health."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from opq_cloud.store import open_store
+from opq_proto.keys import KeyFolder, generate, read_key_file, read_secret_file
+from opq_proto.messages import Measurement
+from opq_tools import keys
+
+PORT_OFFSET = 50_000
+"""Nobody of ours listens at 58911 and 58914."""
+
+
+def run(folder: Path, *arguments: str) -> Result:
+    return CliRunner().invoke(keys.command, [arguments[0], "--data-dir", str(folder), *arguments[1:]])
+
+
+def listed(folder: Path, offset: int = PORT_OFFSET) -> Any:
+    result = run(folder, "list", "--json", "--port-offset", str(offset))
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> KeyFolder:
+    found = KeyFolder(tmp_path / "curve")
+    found.create(True, ["1", "4"])
+    return found
+
+
+def test_keys_are_listed_with_their_state(tmp_path: Path, folder: KeyFolder) -> None:
+    first, second = listed(tmp_path)
+    assert list(first)[:6] == ["box_id", "public_key", "state", "since_ms", "connected", "last_seen_ms"]
+    assert (first["box_id"], first["state"], first["connected"], first["last_seen_ms"]) == (
+        "1", "admitted", None, None,
+    )  # fmt: skip
+    assert second["public_key"] == read_secret_file(folder.box_secret("4")).public.decode()
+    assert "admitted since" in run(tmp_path, "list", "--port-offset", str(PORT_OFFSET)).stdout
+
+
+def test_an_exchange_has_both_keys_until_the_new_one_is_through(tmp_path: Path, folder: KeyFolder) -> None:
+    old = read_secret_file(folder.box_secret("1"))
+    assert run(tmp_path, "rotate", "1").exit_code == 0
+    new = read_secret_file(folder.box_secret("1"))
+    assert new.public != old.public
+    assert folder.box_secret("1").stat().st_mode & 0o777 == 0o600
+    row = listed(tmp_path)[0]
+    assert (row["state"], row["public_key"], row["next_public_key"]) == (
+        "rotating", old.public.decode(), new.public.decode(),
+    )  # fmt: skip
+    assert set(folder.admitted()[0]) >= {old.public, new.public}
+    assert folder.incoming() == {new.public: "1"}
+    again = run(tmp_path, "rotate", "1")
+    assert again.exit_code == 1
+    assert "has not yet spoken" in str(again.exception)
+    assert run(tmp_path, "rotate", "1", "--force").exit_code == 0
+    assert new.public not in folder.admitted()[0]
+    assert old.public in folder.admitted()[0]
+
+
+def test_a_revoked_box_is_listed_so_and_can_be_admitted_again(tmp_path: Path, folder: KeyFolder) -> None:
+    assert run(tmp_path, "revoke", "4").exit_code == 0
+    assert "4" not in folder.admitted()[0].values()
+    assert [row["state"] for row in listed(tmp_path)] == ["admitted", "revoked"]
+    assert "no key that is admitted" in str(run(tmp_path, "revoke", "4").exception)
+    assert "no key to exchange" in str(run(tmp_path, "rotate", "4").exception)
+    before = read_secret_file(folder.box_secret("4")).public
+    assert run(tmp_path, "add", "4").exit_code == 0
+    assert read_secret_file(folder.box_secret("4")).public != before
+    assert [row["state"] for row in listed(tmp_path)] == ["admitted", "admitted"]
+
+
+def test_keys_are_added_for_a_range_and_none_is_replaced(tmp_path: Path, folder: KeyFolder) -> None:
+    kept = folder.box_public("4").read_bytes()
+    result = run(tmp_path, "add", "3-5")
+    assert result.exit_code == 1
+    assert "Box 4 is admitted already" in str(result.exception)
+    assert "done: Boxes 3, 5" in str(result.exception)
+    assert folder.box_public("4").read_bytes() == kept
+    made = run(tmp_path, "add", "7", "--json")
+    assert json.loads(made.stdout) == [
+        {"box_id": "7", "files": [str(folder.box_secret("7")), str(folder.box_public("7"))]}
+    ]
+
+
+def test_a_box_that_made_its_own_pair_is_admitted_by_its_public_key(
+    tmp_path: Path, folder: KeyFolder
+) -> None:
+    pair = generate()
+    assert run(tmp_path, "add", "9", "--public-key", pair.public.decode()).exit_code == 0
+    assert read_key_file(folder.box_public("9")).public == pair.public
+    assert not folder.box_secret("9").exists()
+    twice = run(tmp_path, "add", "10", "--public-key", pair.public.decode())
+    assert "that of Box 9" in str(twice.exception)
+    by_file = run(tmp_path, "rotate", "1", "--public-key", str(folder.box_public("4")))
+    assert "that of Box 4" in str(by_file.exception)
+    assert run(tmp_path, "add", "11", "--public-key", "short").exit_code == 2
+    assert run(tmp_path, "add", "11,12", "--public-key", pair.public.decode()).exit_code == 2
+
+
+def test_a_folder_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    assert "cannot be read" in str(run(tmp_path, "list").exception)
+
+
+def test_a_broken_file_is_said_and_the_others_are_listed(tmp_path: Path, folder: KeyFolder) -> None:
+    (folder.public_keys / "opqbox5.key").write_text("nonsense")
+    result = run(tmp_path, "list", "--json", "--port-offset", str(PORT_OFFSET))
+    assert "opqbox5.key" in result.stderr
+    assert len(json.loads(result.stdout)) == 2
+
+
+@pytest.fixture
+def broker() -> Iterator[int]:
+    """Something that answers as a broker's health does; its port less 8911."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = b'{"4": 3}' if self.path == "/connections" else b"?"
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    while True:
+        server = HTTPServer(("127.0.0.1", 0), Handler)
+        if server.server_port > 8911:
+            break
+        server.server_close()
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server.server_port - 8911
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_who_is_connected_and_when_it_was_heard_comes_along(
+    tmp_path: Path, folder: KeyFolder, broker: int
+) -> None:
+    store = open_store(None, tmp_path)
+    store.append_measurements([Measurement("1", 1_765_792_486_013, {})])
+    store.close()
+    first, second = listed(tmp_path, broker)
+    assert (first["connected"], first["last_seen_ms"]) == (False, 1_765_792_486_013)
+    assert (second["connected"], second["last_seen_ms"]) == (True, None)

@@ -415,6 +415,15 @@ def test_what_a_stranger_named_is_shown_as_text(scene: demo.Scene) -> None:
     assert "&lt;img" in _get(scene, f"/incidents/{stored[0].incident_id}")[1]
 
 
+def test_the_name_of_a_box_stands_beside_its_number(scene: demo.Scene) -> None:
+    finding = Finding("sag", "1", 10**18, 10**18 + 10**8, 1000, residual_v=90.0, residual_percent=75.0)
+    (stored,) = scene.store.put_findings(1, [finding])
+    scene.store.put_box(demo.BoxRecord("1", "Cellar & roof"))
+    for path in ("/", "/boxes/1", "/incidents", f"/incidents/{stored.incident_id}"):
+        assert "Box 1 (Cellar &amp; roof)" in _get(scene, path)[1], path
+    assert _json(scene, f"/api/incidents/{stored.incident_id}")["summary"].endswith("Box 1 (Cellar & roof)")
+
+
 def test_an_incident_whose_event_is_gone_says_so(scene: demo.Scene) -> None:
     finding = Finding("sag", "1", 10**18, 10**18 + 10**8, 1000, residual_v=90.0, residual_percent=75.0)
     stored = scene.store.put_findings(99, [finding])

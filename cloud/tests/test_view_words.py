@@ -48,6 +48,16 @@ def test_a_sag_is_told_in_one_sentence() -> None:
     assert words.outline(incident) == f"to 85.2{THIN}% for 150{THIN}ms at Boxes 1 and 4"
 
 
+def test_a_box_that_has_a_name_is_named() -> None:
+    incident = _incident(SAG, replace(SAG, box_id="4", residual_v=105.6, residual_percent=88.0))
+    names = {"4": "Roof", "9": "Attic"}
+    assert words.headline(incident, names).endswith(" at Boxes 1 and 4 (Roof)")
+    assert words.outline(incident, names).endswith(" at Boxes 1 and 4 (Roof)")
+    assert "Box 4 (Roof) saw it too" in words.sentence(incident, 120.0, names)
+    assert words.boxes(["9"], names) == "Box 9 (Attic)"
+    assert words.boxes([str(k) for k in range(7)], names) == "7 Boxes"
+
+
 def test_a_swell_an_interruption_and_a_class_without_a_residual_have_their_own_words() -> None:
     swell = replace(SAG, kind="swell", residual_v=138.0, residual_percent=115.0)
     assert "rose to 138.0" in words.sentence(_incident(swell, kind="swell"), 120.0)

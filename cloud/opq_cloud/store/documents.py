@@ -234,7 +234,7 @@ def known_from_document(document: Document) -> KnownFinding:
             box_id=str(document["box_id"]),
             start_ns=start_ns,
             end_ns=start_ns if ongoing else end_ns,
-            uncertainty_ns=int(document.get("uncertainty_ns", 0)),
+            uncertainty_ns=int(document.get("uncertainty_ns", UNKNOWN_UNCERTAINTY_NS)),
             closed=bool(document.get("closed", not ongoing)),
             residual_v=document.get("residual_v"),
             residual_percent=document.get("residual_percent"),

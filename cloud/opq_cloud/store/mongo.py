@@ -22,6 +22,8 @@ from opq_proto.messages import Measurement, Metric, TimeSource
 
 COLLECTIONS = ("measurements", "trends", "events", "box_events", "incidents", "opq_boxes", "fs.files")
 DUPLICATE_KEY = 11000
+NO_METRICS = dict.fromkeys(METRIC_FIELDS.values())
+"""The original's get_event_data.py takes all four from each row; a crossing Measurement has `rms` alone."""
 
 
 class MongoStore(MongoBoxes, MongoFindings):
@@ -138,6 +140,7 @@ def _document(row: Measurement, expire_at: Int64) -> Document:
     sequenced = row.sequence is not None
     document: Document = {
         "_id": f"{row.box_id}:{row.sequence}" if sequenced else f"{row.box_id}@{row.timestamp_ms}",
+        **NO_METRICS,
         **measurement_fields(row),
         "expire_at": expire_at,
         "metrics": {

@@ -106,7 +106,8 @@ class Api:
         if found is None:
             raise HTTPException(404, f"there is no incident {incident_id}")
         findings = [_finding_json(item) for item in found.findings]
-        return JSONResponse({**incident_json(found), "summary": headline(found), "findings": findings})
+        summary = headline(found, self._context.names([found]))
+        return JSONResponse({**incident_json(found), "summary": summary, "findings": findings})
 
     def event(self, event_id: str) -> JSONResponse:
         """An event without its samples."""

@@ -1,12 +1,13 @@
 """What every page and every answer of the API reads from: the store, the live hub, pages of incidents."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store.store import BoxRecord, CloudStore
 from opq_cloud.view.live import LiveHub
+from opq_cloud.view.words import BOXES_LISTED
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.decision import Nominal
 from opq_proto.messages import Incident
@@ -41,6 +42,10 @@ class ViewContext:
         """As stored, or without a name where it is not."""
         return self._shown(self.store.box(box_id) or BoxRecord(box_id, ""))
 
+    def names(self, incidents: Iterable[Incident]) -> dict[str, str]:
+        """Names that people gave to the Boxes of these incidents."""
+        return given_names(self.store, incidents)
+
     def boxes(self) -> list[ShownBox]:
         """All that are stored or were heard, in the order of their numbers."""
         records = {record.box_id: record for record in self.store.boxes()}
@@ -67,7 +72,18 @@ def natural_order(box_id: str) -> tuple[int, str]:
 def label(box: ShownBox) -> str:
     """`Box 1`, or with its name: `Box 1, kitchen`."""
     plain = f"Box {box.box_id}"
-    return plain if box.name in ("", box.box_id, plain) else f"{plain}, {box.name}"
+    return f"{plain}, {box.name}" if _is_given(box.box_id, box.name) else plain
+
+
+def given_names(store: CloudStore, incidents: Iterable[Incident]) -> dict[str, str]:
+    """Box id -> name, where people gave one, of the Boxes that a list of these incidents names."""
+    ids = {box for each in incidents if len(each.box_ids) <= BOXES_LISTED for box in each.box_ids}
+    records = (store.box(box_id) for box_id in ids)
+    return {box.box_id: box.name for box in records if box is not None and _is_given(box.box_id, box.name)}
+
+
+def _is_given(box_id: str, name: str) -> bool:
+    return name not in ("", box_id, f"Box {box_id}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,10 +96,12 @@ def page(context: ViewContext, incident: Incident) -> dict[str, object]:
     worst = words.worst(incident)
     nominal_v = context.box(worst.finding.box_id).nominal_v if worst else context.nominal.volts
     points = _points(incident, panels)
+    names = context.names([incident])
     return {
         "incident": incident,
         "fingerprint": fingerprint(incident),
-        "sentence": words.sentence(incident, nominal_v),
+        "names": names,
+        "sentence": words.sentence(incident, nominal_v, names),
         "others": _others(incident, panels),
         "doubt": _doubt(incident, events),
         "worst": worst.finding if worst else None,

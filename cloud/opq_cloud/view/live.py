@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from opq_cloud.service import ServiceCounters
 from opq_cloud.view.recent import NewestMeasurement, RecentMeasurements
-from opq_cloud.view.words import class_tone, class_words, headline, outline
+from opq_cloud.view.words import NO_NAMES, Names, class_tone, class_words, headline, outline
 from opq_proto.decision import NS_PER_MS
 from opq_proto.messages import Incident, Measurement
 
@@ -144,16 +144,16 @@ class LiveHub:
             if self._subscribers:
                 self._publish(_message(recent.filled(measurement), recent.newest(), self._now_ms()))
 
-    def accept_incident(self, incident: Incident) -> bool:
+    def accept_incident(self, incident: Incident, names: Names = NO_NAMES) -> bool:
         """Send it to every page if it is new or has changed; True when it was sent."""
         mark = fingerprint(incident)
         show = {
-            "outline": outline(incident),
+            "outline": outline(incident, names),
             "class_words": class_words(incident.kind),
             "tone": class_tone(incident.kind),
             "fingerprint": mark,
         }
-        data = json.dumps({**incident_json(incident), "summary": headline(incident), "show": show})
+        data = json.dumps({**incident_json(incident), "summary": headline(incident, names), "show": show})
         event_id = f"{incident.incident_id}-{mark}"
         with self._lock:
             known = self._incidents.get(incident.incident_id)

@@ -16,14 +16,18 @@ from opq_cloud.config import ViewSection
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import BURST, POLL_MS, connect
 from opq_cloud.store.store import CloudStore
+from opq_cloud.view.context import given_names
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.recent import RECENT_MS
+from opq_cloud.view.words import Names
 from opq_proto import mauka_pb2, wire
 from opq_proto.errors import FrameError, StoreError
+from opq_proto.messages import Incident
 from opq_proto.zmq_inbox import waiting_messages
 
 log = structlog.get_logger()
 
+NAMES_S = 10.0
 INCIDENTS_COMPARED = 20
 """The newest incidents are compared with what was last sent: one may still grow or be joined."""
 
@@ -39,6 +43,9 @@ class LiveReader:
         self._counters = counters
         self._config = config
         self._failing: set[str] = set()
+        self._names: Names = {}
+        self._named_boxes: set[tuple[str, ...]] = set()
+        self._names_until_s = 0.0
 
     def seed(self) -> None:
         """The last minutes and incidents from the store, before the first page is served."""
@@ -130,13 +137,22 @@ class LiveReader:
                 self._failing.add("store")
                 log.warning("store.unreadable", why=str(error))
 
+    def _given_names(self, found: list[Incident]) -> Names:
+        """Read again for other Boxes, and every `NAMES_S`, not at every poll."""
+        shown, now_s = {incident.box_ids for incident in found}, time.monotonic()
+        if shown != self._named_boxes or now_s >= self._names_until_s:
+            self._names = given_names(self._store, found)
+            self._named_boxes, self._names_until_s = shown, now_s + NAMES_S
+        return self._names
+
     def _read_incidents(self, limit: int) -> None:
         """The newest incidents: send what is new, has changed or was joined into an older one."""
         known = self._hub.known_incidents()
         floor = max(known, default=0) - INCIDENTS_COMPARED
         found = self._store.incidents(after_id=max(0, floor), limit=max(limit, 2 * INCIDENTS_COMPARED))
+        names = self._given_names(found)
         for incident in sorted(found, key=lambda item: item.incident_id):
-            if self._hub.accept_incident(incident):
+            if self._hub.accept_incident(incident, names):
                 self._counters.add("incidents_told")
         if found:
             lowest = min(incident.incident_id for incident in found)

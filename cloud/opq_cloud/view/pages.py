@@ -90,6 +90,7 @@ class Pages:
             here="boxes",
             cards=cards,
             incidents=newest,
+            names=self._context.names(newest),
             after=_after(newest),
             summary=_summary(cards),
         )
@@ -113,6 +114,7 @@ class Pages:
             "incidents.html",
             here="incidents",
             incidents=page.incidents,
+            names=self._context.names(page.incidents),
             older=page.older,
             before_id=before,
             box_id=box,
@@ -156,6 +158,7 @@ class Pages:
                 else "It has never been heard. When its gateway connects, its values appear here."
             ),
             incidents=mine[:ON_BOX_PAGE],
+            names=context.names(mine[:ON_BOX_PAGE]),
             after=_after(context.store.incidents(limit=1)),
         )
 

@@ -4,11 +4,16 @@ Pure functions; unknown is an en dash, never 0.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Incident, StoredFinding, TimeSource
 
+Names = Mapping[str, str]
+"""Box id -> the name that people gave it."""
+NO_NAMES: Names = {}
+BOXES_LISTED = 6
+"""More are counted, not listed."""
 UNKNOWN = "–"
 THIN = "\u202f"
 """Narrow no-break space between number and unit."""
@@ -175,11 +180,16 @@ def listed(items: Iterable[str]) -> str:
     return " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1]))) if parts else ""
 
 
-def boxes(ids: Sequence[str]) -> str:
-    """`Box 1`, `Boxes 1 and 4`; a long list is cut."""
-    if len(ids) > 6:
+def boxes(ids: Sequence[str], names: Names = NO_NAMES) -> str:
+    """`Box 1`, `Boxes 1 (Cellar) and 4`; a long list is cut."""
+    if len(ids) > BOXES_LISTED:
         return f"{len(ids)} Boxes"
-    return ("Box " if len(ids) == 1 else "Boxes ") + listed(ids)
+    return ("Box " if len(ids) == 1 else "Boxes ") + listed(named(box_id, names) for box_id in ids)
+
+
+def named(box_id: str, names: Names) -> str:
+    """`1`, or where people gave it a name `1 (Cellar)`."""
+    return f"{box_id} ({names[box_id]})" if box_id in names else box_id
 
 
 def worst(incident: Incident) -> StoredFinding | None:
@@ -190,15 +200,15 @@ def worst(incident: Incident) -> StoredFinding | None:
     return max(with_residual, key=lambda item: abs((item.finding.residual_percent or 100.0) - 100.0))
 
 
-def headline(incident: Incident) -> str:
+def headline(incident: Incident, names: Names = NO_NAMES) -> str:
     """`Sag to 85.2 % at Box 1`"""
     text = class_words(incident.kind)
     if incident.residual_percent is not None:
         text += f" to {number(incident.residual_percent, 1, '%')}"
-    return f"{text} at {boxes(incident.box_ids)}"
+    return f"{text} at {boxes(incident.box_ids, names)}"
 
 
-def outline(incident: Incident) -> str:
+def outline(incident: Incident, names: Names = NO_NAMES) -> str:
     """What follows the class in a list: `to 85.2 % for 148 ms at Box 1`"""
     level = (
         f"to {number(incident.residual_percent, 1, '%')} " if incident.residual_percent is not None else ""
@@ -206,13 +216,13 @@ def outline(incident: Incident) -> str:
     found = worst(incident)
     length = (found.finding.end_ns - found.finding.start_ns) if found else incident.end_ns - incident.start_ns
     lasting = f"for {duration(length / 1e9)}" if incident.closed else "without an end"
-    return f"{level}{lasting} at {boxes(incident.box_ids)}"
+    return f"{level}{lasting} at {boxes(incident.box_ids, names)}"
 
 
-def sentence(incident: Incident, nominal_v: float) -> str:
+def sentence(incident: Incident, nominal_v: float, names: Names = NO_NAMES) -> str:
     """What happened, in one sentence for someone who has never heard of a residual."""
     found = worst(incident)
-    where = boxes(incident.box_ids)
+    where = boxes(incident.box_ids, names)
     lasting = _lasting(incident, found)
     if found is None or found.finding.residual_v is None:
         return f"{class_words(incident.kind)} at {where}, {lasting}."
@@ -227,9 +237,9 @@ def sentence(incident: Incident, nominal_v: float) -> str:
         moved = f"rose to {level}"
     else:
         moved = f"fell to {level}"
-    place = f"Box {finding.box_id}"
+    place = f"Box {named(finding.box_id, names)}"
     others = [box_id for box_id in incident.box_ids if box_id != finding.box_id]
-    also = f"; {boxes(others)} saw it too" if others else ""
+    also = f"; {boxes(others, names)} saw it too" if others else ""
     return f"The voltage at {place} {moved}, {lasting}{also}."
 
 

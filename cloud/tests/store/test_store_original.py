@@ -14,7 +14,15 @@ from pymongo.database import Database
 from opq_cloud.store import BoxRecord, LocationRecord, open_store
 from opq_cloud.store.mongo import MongoStore
 from opq_proto.errors import StoreError
-from opq_proto.messages import Finding, Measurement, Metric, TimeSource, Trigger, Waveform
+from opq_proto.messages import (
+    UNKNOWN_UNCERTAINTY_NS,
+    Finding,
+    Measurement,
+    Metric,
+    TimeSource,
+    Trigger,
+    Waveform,
+)
 
 T_MS = 1_536_961_980_000
 """September 2018, when the original ran."""
@@ -111,6 +119,15 @@ def test_the_places_of_an_original_database_are_read_and_ours_are_written_as_it_
     assert db.locations.find_one({"slug": "kailua"})["coordinates"] == [-157.74, 21.4]
 
 
+def test_every_row_has_the_fields_that_the_originals_get_event_data_takes(store: MongoStore, db: Any) -> None:
+    crossing = Measurement("1", T_MS + 500, {"rms": Metric(80.0, 81.0, 80.5)}, sequence=7, crossing=True)
+    assert store.append_measurements([crossing]) == 1
+    row = db.measurements.find_one({"timestamp_ms": T_MS + 500})
+    taken = [row["voltage"], row["frequency"], row["thd"], row["transient"]]
+    assert taken == [80.5, None, None, None]
+    assert store.measurements("1", T_MS + 500, T_MS + 501) == [crossing]
+
+
 def test_an_original_event_is_read_with_its_calibration_and_not_analysed_again(store: MongoStore) -> None:
     event = store.event(9354)
     assert event is not None
@@ -130,6 +147,7 @@ def test_an_original_incident_is_one_of_its_own(store: MongoStore) -> None:
     assert (incident.kind, incident.box_ids, incident.event_ids) == ("sag", ("1",), (9354,))
     assert incident.start_ns == T_MS * 1_000_000 + 10_500_000
     assert incident.residual_percent is None
+    assert incident.findings[0].finding.uncertainty_ns == UNKNOWN_UNCERTAINTY_NS, "nobody stated one"
 
 
 def test_ids_go_on_above_those_of_the_original_and_of_one_that_still_runs(store: MongoStore, db: Any) -> None:
@@ -189,7 +207,7 @@ def test_what_we_write_has_the_original_fields_and_file_names(store: MongoStore,
 
     row = db.measurements.find_one({"sequence": 7})
     assert (row["box_id"], row["voltage"], row["transient"]) == ("1", 120.0, 120.0)
-    assert "frequency" not in row
+    assert row["frequency"] is None, "unknown, and there for those who take it from each row"
 
     event = db.events.find_one({"event_id": event_id})
     assert event["description"] == "Makai id m"

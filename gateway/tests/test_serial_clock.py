@@ -230,7 +230,9 @@ def test_a_system_clock_twice_as_good_takes_over_from_the_holdover_by_slewing() 
 def test_gps_after_none_is_a_step_that_is_counted() -> None:
     world = World(delay_ns=0.0, state=FREE, off_ns=40_000_000)
     world.run(20)
+    assert world.clock.stamps
     world.gps(10)
+    assert not world.clock.stamps
     assert world.clock.steps == 1 and world.clock.last_step_ns == pytest.approx(-35e6, abs=2e6)
 
 

@@ -51,6 +51,11 @@ def protobuf_cases() -> dict[str, tuple[str, str, dict[str, object], bytes]]:
         "measurement_original": (box + "Measurement", "as an original Box sends it",
             {"box_id": 1003, "timestamp_ms": "1700000000000", "metrics": {"rms": rms}},
             number(1, 1003) + number(2, 1_700_000_000_000) + rms_entry),
+        "measurement_clock": (box + "Measurement", "with the number of the clock that stamped it",
+            {"box_id": 7, "timestamp_ms": "1700000000000", "metrics": {"rms": rms}, "time_source": "NTP",
+             "clock_id": "9223372036854775807"},
+            number(1, 7) + number(2, 1_700_000_000_000) + rms_entry + number(1003, 1)
+            + number(1012, 2**63 - 1)),
         "measurement_ours": (box + "Measurement", "with all of our fields (1008, 1009: see golden/README.md)",
             {"box_id": 1003, "timestamp_ms": "1700000000000", "metrics": {"rms": rms}, "start_ns": str(start),
              "end_ns": str(start + 10**9), "uncertainty_ns": 4294967295, "time_source": "GPS",

@@ -64,6 +64,8 @@ class Measurement:
     nominal_v: float | None = None
     """What the Box is meant to measure, volts; within NOMINAL_V or None."""
     nominal_hz: float | None = None
+    clock_id: int | None = None
+    """Of the clock that stamped, where that is not GPS: two with one number share its error."""
 
 
 def nominal_or_none(value: float, limits: tuple[float, float]) -> float | None:

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\ropqbox3.proto\x12\x0bopq.opqbox3\"3\n\x06Metric\x12\x0b\n\x03min\x18\x01 \x01(\x02\x12\x0b\n\x03max\x18\x02 \x01(\x02\x12\x0f\n\x07\x61verage\x18\x03 \x01(\x02\"\xa6\x04\n\x0bMeasurement\x12\x0e\n\x06\x62ox_id\x18\x01 \x01(\r\x12\x14\n\x0ctimestamp_ms\x18\x02 \x01(\x04\x12\x36\n\x07metrics\x18\x03 \x03(\x0b\x32%.opq.opqbox3.Measurement.MetricsEntry\x12\x16\n\x08start_ns\x18\xe8\x07 \x01(\x03H\x00\x88\x01\x01\x12\x14\n\x06\x65nd_ns\x18\xe9\x07 \x01(\x03H\x01\x88\x01\x01\x12\x1c\n\x0euncertainty_ns\x18\xea\x07 \x01(\rH\x02\x88\x01\x01\x12-\n\x0btime_source\x18\xeb\x07 \x01(\x0e\x32\x17.opq.opqbox3.TimeSource\x12\x16\n\x08sequence\x18\xec\x07 \x01(\x04H\x03\x88\x01\x01\x12\x13\n\nbackfilled\x18\xed\x07 \x01(\x08\x12\x11\n\x08\x63rossing\x18\xee\x07 \x01(\x08\x12\x1d\n\x0foldest_sequence\x18\xef\x07 \x01(\x04H\x04\x88\x01\x01\x12\x17\n\tnominal_v\x18\xf0\x07 \x01(\x02H\x05\x88\x01\x01\x12\x18\n\nnominal_hz\x18\xf1\x07 \x01(\x02H\x06\x88\x01\x01\x1a\x43\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\"\n\x05value\x18\x02 \x01(\x0b\x32\x13.opq.opqbox3.Metric:\x02\x38\x01\x42\x0b\n\t_start_nsB\t\n\x07_end_nsB\x11\n\x0f_uncertainty_nsB\x0b\n\t_sequenceB\x12\n\x10_oldest_sequenceB\x0c\n\n_nominal_vB\r\n\x0b_nominal_hz\"\x10\n\x0eGetInfoCommand\"@\n\x0eGetDataCommand\x12\x10\n\x08start_ms\x18\x01 \x01(\x04\x12\x0e\n\x06\x65nd_ms\x18\x02 \x01(\x04\x12\x0c\n\x04wait\x18\x03 \x01(\x08\"?\n\x1aSetMeasturementRateCommand\x12!\n\x19measurement_window_cycles\x18\x01 \x01(\r\";\n\x13SendCommandToPlugin\x12\x13\n\x0bplugin_name\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xd1\x02\n\x07\x43ommand\x12\x0b\n\x03seq\x18\x01 \x01(\r\x12\x0e\n\x06\x62ox_id\x18\x02 \x01(\x05\x12\x14\n\x0ctimestamp_ms\x18\x03 \x01(\x04\x12\x10\n\x08identity\x18\x04 \x01(\t\x12\x33\n\x0cinfo_command\x18\x05 \x01(\x0b\x32\x1b.opq.opqbox3.GetInfoCommandH\x00\x12\x33\n\x0c\x64\x61ta_command\x18\x06 \x01(\x0b\x32\x1b.opq.opqbox3.GetDataCommandH\x00\x12H\n\x15sampling_rate_command\x18\x07 \x01(\x0b\x32\'.opq.opqbox3.SetMeasturementRateCommandH\x00\x12\x42\n\x16send_command_to_plugin\x18\x08 \x01(\x0b\x32 .opq.opqbox3.SendCommandToPluginH\x00\x42\t\n\x07\x63ommand\"\x9e\x01\n\x0fGetInfoResponse\x12\x10\n\x08mac_addr\x18\x01 \x01(\t\x12\x14\n\x0cwifi_network\x18\x02 \x01(\t\x12\n\n\x02ip\x18\x03 \x01(\t\x12\x0e\n\x06uptime\x18\x04 \x01(\x04\x12\x1c\n\x14\x63\x61libration_constant\x18\x05 \x01(\x04\x12\x0f\n\x07pub_key\x18\x06 \x01(\t\x12\x18\n\x10measurement_rate\x18\x07 \x01(\r\"5\n\x1aSetMeasurementRateResponse\x12\x17\n\x0fold_rate_cycles\x18\x01 \x01(\r\"B\n\tSampleGap\x12\x14\n\x0c\x66irst_sample\x18\x01 \x01(\x04\x12\x0f\n\x07samples\x18\x02 \x01(\x04\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\xa9\x02\n\x15GetDataResponseHeader\x12\x10\n\x08start_ts\x18\x01 \x01(\x04\x12\x0e\n\x06\x65nd_ts\x18\x02 \x01(\x04\x12\x1b\n\rvolts_per_lsb\x18\xe8\x07 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\x0crate_millihz\x18\xe9\x07 \x01(\x04H\x01\x88\x01\x01\x12$\n\x03gap\x18\xea\x07 \x03(\x0b\x32\x16.opq.opqbox3.SampleGap\x12 \n\x12\x61vailable_start_ns\x18\xeb\x07 \x01(\x03H\x02\x88\x01\x01\x12\x1e\n\x10\x61vailable_end_ns\x18\xec\x07 \x01(\x03H\x03\x88\x01\x01\x42\x10\n\x0e_volts_per_lsbB\x0f\n\r_rate_millihzB\x15\n\x13_available_start_nsB\x13\n\x11_available_end_ns\"J\n\x1bSendCommandToPluginResponse\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x14\n\x06\x64\x65tail\x18\xe8\x07 \x01(\tH\x00\x88\x01\x01\x42\t\n\x07_detail\"\xda\x02\n\x08Response\x12\x0e\n\x06\x62ox_id\x18\x01 \x01(\x05\x12\x0b\n\x03seq\x18\x02 \x01(\r\x12\x14\n\x0ctimestamp_ms\x18\x03 \x01(\x04\x12\x35\n\rinfo_response\x18\x04 \x01(\x0b\x32\x1c.opq.opqbox3.GetInfoResponseH\x00\x12G\n\x14message_rate_reponse\x18\x05 \x01(\x0b\x32\'.opq.opqbox3.SetMeasurementRateResponseH\x00\x12?\n\x11get_data_response\x18\x06 \x01(\x0b\x32\".opq.opqbox3.GetDataResponseHeaderH\x00\x12N\n\x1a\x63ommand_to_plugin_response\x18\x07 \x01(\x0b\x32(.opq.opqbox3.SendCommandToPluginResponseH\x00\x42\n\n\x08response\"\xe3\x01\n\x05\x43ycle\x12\x12\n\ndatapoints\x18\x01 \x03(\x05\x12\x14\n\x0ctimestamp_ms\x18\x02 \x01(\x04\x12\x16\n\x08start_ns\x18\xe8\x07 \x01(\x03H\x00\x88\x01\x01\x12\x1c\n\x0euncertainty_ns\x18\xe9\x07 \x01(\rH\x01\x88\x01\x01\x12\x1a\n\x0c\x66irst_sample\x18\xea\x07 \x01(\x04H\x02\x88\x01\x01\x12-\n\x0btime_source\x18\xeb\x07 \x01(\x0e\x32\x17.opq.opqbox3.TimeSourceB\x0b\n\t_start_nsB\x11\n\x0f_uncertainty_nsB\x0f\n\r_first_sample*6\n\nTimeSource\x12\x08\n\x04\x46REE\x10\x00\x12\x07\n\x03NTP\x10\x01\x12\x0c\n\x08HOLDOVER\x10\x02\x12\x07\n\x03GPS\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\ropqbox3.proto\x12\x0bopq.opqbox3\"3\n\x06Metric\x12\x0b\n\x03min\x18\x01 \x01(\x02\x12\x0b\n\x03max\x18\x02 \x01(\x02\x12\x0f\n\x07\x61verage\x18\x03 \x01(\x02\"\xcb\x04\n\x0bMeasurement\x12\x0e\n\x06\x62ox_id\x18\x01 \x01(\r\x12\x14\n\x0ctimestamp_ms\x18\x02 \x01(\x04\x12\x36\n\x07metrics\x18\x03 \x03(\x0b\x32%.opq.opqbox3.Measurement.MetricsEntry\x12\x16\n\x08start_ns\x18\xe8\x07 \x01(\x03H\x00\x88\x01\x01\x12\x14\n\x06\x65nd_ns\x18\xe9\x07 \x01(\x03H\x01\x88\x01\x01\x12\x1c\n\x0euncertainty_ns\x18\xea\x07 \x01(\rH\x02\x88\x01\x01\x12-\n\x0btime_source\x18\xeb\x07 \x01(\x0e\x32\x17.opq.opqbox3.TimeSource\x12\x16\n\x08sequence\x18\xec\x07 \x01(\x04H\x03\x88\x01\x01\x12\x13\n\nbackfilled\x18\xed\x07 \x01(\x08\x12\x11\n\x08\x63rossing\x18\xee\x07 \x01(\x08\x12\x1d\n\x0foldest_sequence\x18\xef\x07 \x01(\x04H\x04\x88\x01\x01\x12\x17\n\tnominal_v\x18\xf0\x07 \x01(\x02H\x05\x88\x01\x01\x12\x18\n\nnominal_hz\x18\xf1\x07 \x01(\x02H\x06\x88\x01\x01\x12\x16\n\x08\x63lock_id\x18\xf4\x07 \x01(\x04H\x07\x88\x01\x01\x1a\x43\n\x0cMetricsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\"\n\x05value\x18\x02 \x01(\x0b\x32\x13.opq.opqbox3.Metric:\x02\x38\x01\x42\x0b\n\t_start_nsB\t\n\x07_end_nsB\x11\n\x0f_uncertainty_nsB\x0b\n\t_sequenceB\x12\n\x10_oldest_sequenceB\x0c\n\n_nominal_vB\r\n\x0b_nominal_hzB\x0b\n\t_clock_id\"\x10\n\x0eGetInfoCommand\"@\n\x0eGetDataCommand\x12\x10\n\x08start_ms\x18\x01 \x01(\x04\x12\x0e\n\x06\x65nd_ms\x18\x02 \x01(\x04\x12\x0c\n\x04wait\x18\x03 \x01(\x08\"?\n\x1aSetMeasturementRateCommand\x12!\n\x19measurement_window_cycles\x18\x01 \x01(\r\";\n\x13SendCommandToPlugin\x12\x13\n\x0bplugin_name\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xd1\x02\n\x07\x43ommand\x12\x0b\n\x03seq\x18\x01 \x01(\r\x12\x0e\n\x06\x62ox_id\x18\x02 \x01(\x05\x12\x14\n\x0ctimestamp_ms\x18\x03 \x01(\x04\x12\x10\n\x08identity\x18\x04 \x01(\t\x12\x33\n\x0cinfo_command\x18\x05 \x01(\x0b\x32\x1b.opq.opqbox3.GetInfoCommandH\x00\x12\x33\n\x0c\x64\x61ta_command\x18\x06 \x01(\x0b\x32\x1b.opq.opqbox3.GetDataCommandH\x00\x12H\n\x15sampling_rate_command\x18\x07 \x01(\x0b\x32\'.opq.opqbox3.SetMeasturementRateCommandH\x00\x12\x42\n\x16send_command_to_plugin\x18\x08 \x01(\x0b\x32 .opq.opqbox3.SendCommandToPluginH\x00\x42\t\n\x07\x63ommand\"\x9e\x01\n\x0fGetInfoResponse\x12\x10\n\x08mac_addr\x18\x01 \x01(\t\x12\x14\n\x0cwifi_network\x18\x02 \x01(\t\x12\n\n\x02ip\x18\x03 \x01(\t\x12\x0e\n\x06uptime\x18\x04 \x01(\x04\x12\x1c\n\x14\x63\x61libration_constant\x18\x05 \x01(\x04\x12\x0f\n\x07pub_key\x18\x06 \x01(\t\x12\x18\n\x10measurement_rate\x18\x07 \x01(\r\"5\n\x1aSetMeasurementRateResponse\x12\x17\n\x0fold_rate_cycles\x18\x01 \x01(\r\"B\n\tSampleGap\x12\x14\n\x0c\x66irst_sample\x18\x01 \x01(\x04\x12\x0f\n\x07samples\x18\x02 \x01(\x04\x12\x0e\n\x06reason\x18\x03 \x01(\t\"\xa9\x02\n\x15GetDataResponseHeader\x12\x10\n\x08start_ts\x18\x01 \x01(\x04\x12\x0e\n\x06\x65nd_ts\x18\x02 \x01(\x04\x12\x1b\n\rvolts_per_lsb\x18\xe8\x07 \x01(\x01H\x00\x88\x01\x01\x12\x1a\n\x0crate_millihz\x18\xe9\x07 \x01(\x04H\x01\x88\x01\x01\x12$\n\x03gap\x18\xea\x07 \x03(\x0b\x32\x16.opq.opqbox3.SampleGap\x12 \n\x12\x61vailable_start_ns\x18\xeb\x07 \x01(\x03H\x02\x88\x01\x01\x12\x1e\n\x10\x61vailable_end_ns\x18\xec\x07 \x01(\x03H\x03\x88\x01\x01\x42\x10\n\x0e_volts_per_lsbB\x0f\n\r_rate_millihzB\x15\n\x13_available_start_nsB\x13\n\x11_available_end_ns\"J\n\x1bSendCommandToPluginResponse\x12\n\n\x02ok\x18\x01 \x01(\x08\x12\x14\n\x06\x64\x65tail\x18\xe8\x07 \x01(\tH\x00\x88\x01\x01\x42\t\n\x07_detail\"\xda\x02\n\x08Response\x12\x0e\n\x06\x62ox_id\x18\x01 \x01(\x05\x12\x0b\n\x03seq\x18\x02 \x01(\r\x12\x14\n\x0ctimestamp_ms\x18\x03 \x01(\x04\x12\x35\n\rinfo_response\x18\x04 \x01(\x0b\x32\x1c.opq.opqbox3.GetInfoResponseH\x00\x12G\n\x14message_rate_reponse\x18\x05 \x01(\x0b\x32\'.opq.opqbox3.SetMeasurementRateResponseH\x00\x12?\n\x11get_data_response\x18\x06 \x01(\x0b\x32\".opq.opqbox3.GetDataResponseHeaderH\x00\x12N\n\x1a\x63ommand_to_plugin_response\x18\x07 \x01(\x0b\x32(.opq.opqbox3.SendCommandToPluginResponseH\x00\x42\n\n\x08response\"\xe3\x01\n\x05\x43ycle\x12\x12\n\ndatapoints\x18\x01 \x03(\x05\x12\x14\n\x0ctimestamp_ms\x18\x02 \x01(\x04\x12\x16\n\x08start_ns\x18\xe8\x07 \x01(\x03H\x00\x88\x01\x01\x12\x1c\n\x0euncertainty_ns\x18\xe9\x07 \x01(\rH\x01\x88\x01\x01\x12\x1a\n\x0c\x66irst_sample\x18\xea\x07 \x01(\x04H\x02\x88\x01\x01\x12-\n\x0btime_source\x18\xeb\x07 \x01(\x0e\x32\x17.opq.opqbox3.TimeSourceB\x0b\n\t_start_nsB\x11\n\x0f_uncertainty_nsB\x0f\n\r_first_sample*6\n\nTimeSource\x12\x08\n\x04\x46REE\x10\x00\x12\x07\n\x03NTP\x10\x01\x12\x0c\n\x08HOLDOVER\x10\x02\x12\x07\n\x03GPS\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,36 +33,36 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_MEASUREMENT_METRICSENTRY']._loaded_options = None
   _globals['_MEASUREMENT_METRICSENTRY']._serialized_options = b'8\001'
-  _globals['_TIMESOURCE']._serialized_start=2425
-  _globals['_TIMESOURCE']._serialized_end=2479
+  _globals['_TIMESOURCE']._serialized_start=2462
+  _globals['_TIMESOURCE']._serialized_end=2516
   _globals['_METRIC']._serialized_start=30
   _globals['_METRIC']._serialized_end=81
   _globals['_MEASUREMENT']._serialized_start=84
-  _globals['_MEASUREMENT']._serialized_end=634
-  _globals['_MEASUREMENT_METRICSENTRY']._serialized_start=462
-  _globals['_MEASUREMENT_METRICSENTRY']._serialized_end=529
-  _globals['_GETINFOCOMMAND']._serialized_start=636
-  _globals['_GETINFOCOMMAND']._serialized_end=652
-  _globals['_GETDATACOMMAND']._serialized_start=654
-  _globals['_GETDATACOMMAND']._serialized_end=718
-  _globals['_SETMEASTUREMENTRATECOMMAND']._serialized_start=720
-  _globals['_SETMEASTUREMENTRATECOMMAND']._serialized_end=783
-  _globals['_SENDCOMMANDTOPLUGIN']._serialized_start=785
-  _globals['_SENDCOMMANDTOPLUGIN']._serialized_end=844
-  _globals['_COMMAND']._serialized_start=847
-  _globals['_COMMAND']._serialized_end=1184
-  _globals['_GETINFORESPONSE']._serialized_start=1187
-  _globals['_GETINFORESPONSE']._serialized_end=1345
-  _globals['_SETMEASUREMENTRATERESPONSE']._serialized_start=1347
-  _globals['_SETMEASUREMENTRATERESPONSE']._serialized_end=1400
-  _globals['_SAMPLEGAP']._serialized_start=1402
-  _globals['_SAMPLEGAP']._serialized_end=1468
-  _globals['_GETDATARESPONSEHEADER']._serialized_start=1471
-  _globals['_GETDATARESPONSEHEADER']._serialized_end=1768
-  _globals['_SENDCOMMANDTOPLUGINRESPONSE']._serialized_start=1770
-  _globals['_SENDCOMMANDTOPLUGINRESPONSE']._serialized_end=1844
-  _globals['_RESPONSE']._serialized_start=1847
-  _globals['_RESPONSE']._serialized_end=2193
-  _globals['_CYCLE']._serialized_start=2196
-  _globals['_CYCLE']._serialized_end=2423
+  _globals['_MEASUREMENT']._serialized_end=671
+  _globals['_MEASUREMENT_METRICSENTRY']._serialized_start=486
+  _globals['_MEASUREMENT_METRICSENTRY']._serialized_end=553
+  _globals['_GETINFOCOMMAND']._serialized_start=673
+  _globals['_GETINFOCOMMAND']._serialized_end=689
+  _globals['_GETDATACOMMAND']._serialized_start=691
+  _globals['_GETDATACOMMAND']._serialized_end=755
+  _globals['_SETMEASTUREMENTRATECOMMAND']._serialized_start=757
+  _globals['_SETMEASTUREMENTRATECOMMAND']._serialized_end=820
+  _globals['_SENDCOMMANDTOPLUGIN']._serialized_start=822
+  _globals['_SENDCOMMANDTOPLUGIN']._serialized_end=881
+  _globals['_COMMAND']._serialized_start=884
+  _globals['_COMMAND']._serialized_end=1221
+  _globals['_GETINFORESPONSE']._serialized_start=1224
+  _globals['_GETINFORESPONSE']._serialized_end=1382
+  _globals['_SETMEASUREMENTRATERESPONSE']._serialized_start=1384
+  _globals['_SETMEASUREMENTRATERESPONSE']._serialized_end=1437
+  _globals['_SAMPLEGAP']._serialized_start=1439
+  _globals['_SAMPLEGAP']._serialized_end=1505
+  _globals['_GETDATARESPONSEHEADER']._serialized_start=1508
+  _globals['_GETDATARESPONSEHEADER']._serialized_end=1805
+  _globals['_SENDCOMMANDTOPLUGINRESPONSE']._serialized_start=1807
+  _globals['_SENDCOMMANDTOPLUGINRESPONSE']._serialized_end=1881
+  _globals['_RESPONSE']._serialized_start=1884
+  _globals['_RESPONSE']._serialized_end=2230
+  _globals['_CYCLE']._serialized_start=2233
+  _globals['_CYCLE']._serialized_end=2460
 # @@protoc_insertion_point(module_scope)

@@ -96,6 +96,8 @@ def measurement_to_wire(measurement: Measurement) -> bytes:
             message.nominal_v = measurement.nominal_v
         if measurement.nominal_hz is not None and nominal_or_none(measurement.nominal_hz, NOMINAL_HZ):
             message.nominal_hz = measurement.nominal_hz
+        if measurement.clock_id:
+            message.clock_id = measurement.clock_id
         return message.SerializeToString()
     except (ValueError, TypeError, EncodeError) as error:
         raise FrameError(f"Box {measurement.box_id}: measurement does not fit the wire: {error}") from error
@@ -104,8 +106,8 @@ def measurement_to_wire(measurement: Measurement) -> bytes:
 def measurement_from_wire(data: bytes) -> Measurement:
     """Read a protobuf Measurement, the original's or ours.
 
-    Metrics that are not finite and nominal values that cannot be true are unknown and left out; an
-    unknown time source counts as FREE.
+    Metrics that are not finite, nominal values that cannot be true and a clock_id beyond 2**63 - 1 are
+    unknown and left out; an unknown time source counts as FREE.
 
     Raises:
         FrameError: not a Measurement, empty, a time before 1970 or after 2116, a window longer than
@@ -141,6 +143,7 @@ def measurement_from_wire(data: bytes) -> Measurement:
         crossing=message.crossing,
         nominal_v=nominal_or_none(message.nominal_v, NOMINAL_V),  # absent reads as 0, not believed
         nominal_hz=nominal_or_none(message.nominal_hz, NOMINAL_HZ),
+        clock_id=message.clock_id if 0 < message.clock_id <= _LARGEST else None,
     )
 
 

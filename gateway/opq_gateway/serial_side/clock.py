@@ -113,6 +113,11 @@ class BoxClock:
             self._observe(samples, now_s)
         return self.at(samples.first_sample) if self._steering.begun else None
 
+    @property
+    def stamps(self) -> bool:
+        """Whether it is this clock that gives times, not the Box's own."""
+        return self._steering.begun
+
     def at(self, sample: int) -> SampleTime | None:
         """The time of a sample where it is this clock that gives it."""
         if not self._steering.begun:

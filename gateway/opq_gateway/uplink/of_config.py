@@ -6,6 +6,7 @@ from pathlib import Path
 from opq_gateway.config import Config, box_folder, data_folder
 from opq_gateway.counters import BoxCounters
 from opq_gateway.uplink.box_uplink import UplinkTimeouts
+from opq_gateway.uplink.clock_ids import ClockIds
 from opq_gateway.uplink.connection import Endpoints, Timing
 from opq_gateway.uplink.queue import BEYOND, Queue
 from opq_gateway.uplink.uplink import Uplink
@@ -55,4 +56,5 @@ def uplink_of(
         uplink.backfill_per_s,
         config.idle if uplink.idle else None,
         uplink.crossings,
+        ClockIds(data_folder(config) / "clock_id"),
     )

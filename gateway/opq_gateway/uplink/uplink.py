@@ -24,6 +24,7 @@ from opq_gateway.counters import BoxCounters
 from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.backlog import CloudAcknowledgement
 from opq_gateway.uplink.box_uplink import BoxUplink, UplinkTimeouts, crossing_measurement
+from opq_gateway.uplink.clock_ids import ClockIds
 from opq_gateway.uplink.connection import Endpoints, Timing
 from opq_gateway.uplink.connections import UplinkConnections, UplinkPoller
 from opq_gateway.uplink.idle import DeadBands
@@ -64,15 +65,16 @@ class Uplink:
         backfill_per_s: float = 500.0,
         idle: IdleSection | None = None,
         crossings: str = "auto",
+        clock_ids: ClockIds | None = None,
     ) -> None:
         """`queue` is closed by whoever made it; `idle`: dead-bands of the idle mode; `crossings` as
-        `uplink.crossings` of the configuration."""
+        `uplink.crossings` of the configuration; without `clock_ids` no Measurement says its clock."""
         self._queue = queue
         self._queue_messages = queue_messages
         self._patience = patience or UplinkTimeouts()
         self._backfill_per_s = backfill_per_s
         self._idle = idle
-        self._crossings = crossings
+        self._crossings, self._clock_ids = crossings, clock_ids
         self._waking = UplinkPoller()
         self._lines = UplinkConnections(
             endpoints, server_key, queue_messages, timing or Timing(), self._waking, on_command
@@ -105,6 +107,7 @@ class Uplink:
     def publish(self, box_id: str, measurement: Measurement) -> None:
         """Hand in a Measurement, without numbers, from one thread; the oldest goes when too many wait."""
         line = self._lines[box_id]
+        measurement = self._with_clock(line, measurement)
         out = [measurement] if line.dead_bands is None else line.dead_bands.accept_measurement(measurement)
         if not out:
             line.counters.add("measurements_idle")
@@ -129,7 +132,7 @@ class Uplink:
             line.counters.add("crossings_withheld")
             return
         before = line.measurements.dropped
-        line.measurements.offer(measurement)
+        line.measurements.offer(self._with_clock(line, measurement))
         line.counters.add("measurements_overflow", line.measurements.dropped - before)
         self._urgent = True
         self._wake(box_id)
@@ -149,6 +152,10 @@ class Uplink:
             return
         line.offered_bytes += size
         self._wake(box_id)
+
+    def _with_clock(self, line: BoxUplink, measurement: Measurement) -> Measurement:
+        clock_id = None if self._clock_ids is None else self._clock_ids.of(measurement, line.status)
+        return measurement if clock_id is None else replace(measurement, clock_id=clock_id)
 
     def _offer(self, line: BoxUplink, measurements: list[Measurement]) -> None:
         before = line.measurements.dropped

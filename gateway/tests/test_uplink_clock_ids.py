@@ -1,0 +1,63 @@
+"""The number of the clock that stamped: one for all that one clock stamps, none where nobody knows."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from uplink_bench import measurement
+
+from opq_gateway.status import BoxStatus
+from opq_gateway.uplink.clock_ids import LARGEST, ClockIds
+from opq_proto.errors import FrameError
+from opq_proto.messages import Measurement, TimeSource
+from opq_proto.opqbox3_pb2 import Measurement as WireMeasurement
+from opq_proto.wire import measurement_from_wire, measurement_to_wire
+
+
+def by(source: TimeSource, box_id: str = "1", backfilled: bool = False) -> Measurement:
+    return replace(measurement(0), source=source, box_id=box_id, backfilled=backfilled)
+
+
+def test_boxes_of_one_gateway_share_its_clock_and_have_one_of_their_own_when_held_over(
+    tmp_path: Path,
+) -> None:
+    ids, here, there = ClockIds(tmp_path / "new" / "clock_id"), BoxStatus("1", 60), BoxStatus("1", 60)
+    here.stamped_here = True
+    stamped = [by(source, box_id) for source in (TimeSource.NTP, TimeSource.FREE) for box_id in "12"]
+    ours = {ids.of(each, here) for each in stamped}
+    assert len(ours) == 1 and None not in ours
+    own = [ids.of(by(TimeSource.HOLDOVER, box_id), here) for box_id in "12"]
+    assert None not in own and len({*own, *ours}) == 3
+    assert ids.of(by(TimeSource.NTP), there) == own[0]
+    assert ids.of(by(TimeSource.FREE), there) is None
+    assert ids.of(by(TimeSource.GPS), here) is None
+    assert ids.of(by(TimeSource.NTP, backfilled=True), here) is None
+    again = ClockIds(tmp_path / "new" / "clock_id")
+    assert {again.of(by(TimeSource.NTP), here)} == ours
+    assert {ClockIds(tmp_path / "other").of(by(TimeSource.NTP), here)} != ours
+
+
+@pytest.mark.parametrize("text", ["", "-5", "0", "ten", str(LARGEST + 1), "\xff"])
+def test_a_file_that_holds_no_number_is_replaced(tmp_path: Path, text: str) -> None:
+    path, status = tmp_path / "clock_id", BoxStatus("1", 60)
+    status.stamped_here = True
+    path.write_bytes(text.encode("latin-1"))
+    drawn = ClockIds(path).of(by(TimeSource.NTP), status)
+    assert drawn is not None and int(path.read_text()) == drawn
+
+
+def test_a_folder_that_takes_no_file_costs_the_number_of_the_next_start_alone(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    status = BoxStatus("1", 60)
+    status.stamped_here = True
+    assert ClockIds(tmp_path / "file" / "clock_id").of(by(TimeSource.NTP), status) is not None
+
+
+def test_the_wire_carries_it_and_reads_what_is_too_large_as_unknown() -> None:
+    made = replace(measurement(0), clock_id=LARGEST)
+    assert measurement_from_wire(measurement_to_wire(made)).clock_id == LARGEST
+    assert measurement_from_wire(measurement_to_wire(measurement(0))).clock_id is None
+    beyond = WireMeasurement(box_id=1, clock_id=LARGEST + 1).SerializeToString()
+    assert measurement_from_wire(beyond).clock_id is None
+    with pytest.raises(FrameError):
+        measurement_to_wire(replace(made, clock_id=-1))

@@ -3,6 +3,7 @@
 import re
 import shutil
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -212,10 +213,8 @@ def test_a_crossing_that_overtakes_its_window_blanks_nothing_and_loses_nothing(
     for page in (front, one):
         page.locator(value.format("f_hz")).get_by_text("59.500").wait_for()
         assert page.locator(value.format("rms_v")).text_content() == "101.50"
-    xs = front.evaluate(
-        """() => document.querySelector('[data-box="1"] .spark-line').getAttribute('points')
-             .split(' ').map(point => Number(point.split(',')[0]))"""
-    )
+    path = front.locator('[data-box="1"] .spark-line').get_attribute("d")
+    xs = [float(number) for number in re.findall("[MLH]([0-9.]+)", path)]
     assert xs == sorted(xs)
 
 
@@ -233,6 +232,54 @@ def test_a_box_in_idle_mode_is_live_between_its_heartbeats_and_silent_when_one_i
     page.clock.run_for(40_000)
     assert re.fullmatch(r"Silent for 8\d\u202fs", state.text_content())
     assert "state-silent" in state.get_attribute("class")
+    assert page.locator("#feed").text_content() == "Connected, no Box reports"
+    assert "none of them reporting now" in page.locator("#summary").text_content()
+
+
+def test_twelve_tabs_are_live_at_once(fresh: demo.Scene, open_page: NewPage) -> None:
+    first = open_page(390)
+    tabs = [first, *(first.context.new_page() for _ in range(11))]
+    for tab in tabs:
+        tab.goto(fresh.url)
+    for tab in tabs:
+        tab.wait_for_function("() => document.getElementById('feed').textContent === 'Live'")
+    values = [tab.locator('[data-box="1"] [data-value="rms_v"]') for tab in tabs]
+    before = values[0].text_content() or ""
+    stop_s = time.monotonic() + 60
+    number = 10**6
+    while time.monotonic() < stop_s and any(value.text_content() == before for value in values):
+        number += 1  # a PUB drops what nobody hears yet
+        now_ms = time.time_ns() // 1_000_000
+        fresh.publish(demo.measurement_of(demo.OUTLETS[0], now_ms, number, low_v=101.0))
+        first.wait_for_timeout(100)
+    assert before not in [value.text_content() for value in values]
+    tabs[0].close()
+    demo.put_event(fresh.store, [demo.waveform_of(demo.OUTLETS[0], time.time_ns())], "another")
+    for tab in tabs[1:]:
+        tab.locator('#incidents li[data-incident="2"]').wait_for()
+    assert fresh.view.counters.snapshot()["clients_now"] == {"": 1}  # one stream for all of them
+
+
+def test_arrow_keys_read_a_chart(scene: demo.Scene, open_page: NewPage) -> None:
+    page = open_page()
+    page.goto(scene.url + "/incidents/1")
+    _drawn(page, ".plot-rms")
+    chart, readout = page.locator(".plot-rms [role=img]"), page.locator(".plot-rms .readout")
+    chart.focus()
+    page.keyboard.press("Home")
+    first = readout.text_content()
+    page.keyboard.press("ArrowRight")
+    assert readout.is_visible()
+    assert readout.text_content() not in ("", first)
+
+
+def test_pages_are_compressed_and_the_feed_is_not(scene: demo.Scene) -> None:
+    asked = {"Accept-Encoding": "gzip"}
+    for path, encoding in (("/", "gzip"), ("/static/live.js", "gzip"), ("/live", None)):
+        with urllib.request.urlopen(
+            urllib.request.Request(scene.url + path, headers=asked), timeout=30
+        ) as got:
+            assert got.headers["Content-Encoding"] == encoding, path
 
 
 def test_a_new_incident_appears_on_every_open_page_without_a_reload(

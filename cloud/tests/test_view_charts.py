@@ -1,14 +1,18 @@
 """What the charts draw; expected values are closed form."""
 
 import math
+import re
 from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opq_cloud.store.store import CloudStore
 from opq_cloud.view import charts
+from opq_cloud.view.bucket_cache import BucketCache
 from opq_proto.messages import Gap, Measurement, Metric, TimeSource, Waveform
 
 START_NS = 1_795_164_307_000_000_000
@@ -128,11 +132,46 @@ def test_a_minute_in_one_measurement_fills_what_it_covers_and_weighs_as_long() -
 
 
 def test_a_sparkline_needs_two_points_and_stays_in_its_frame() -> None:
-    assert charts.sparkline([_measurement(0, (119.0, 120.0, 121.0))]) is None
-    line = charts.sparkline([_measurement(k * 1000, (100.0 + k, 120.0, 121.0)) for k in range(20)])
+    rows = [_measurement(k * 1000, (100.0 + k, 120.0, 121.0)) for k in range(20)]
+    assert charts.sparkline(charts.spark_steps(rows[:1])) is None
+    line = charts.sparkline(charts.spark_steps(rows))
     assert line is not None
-    for point in f"{line.line} {line.band}".split():
-        x, y = map(float, point.split(","))
-        assert 0 <= x <= 240
-        assert 0 <= y <= 48
-    assert (line.low_v, line.high_v, line.seconds) == (100.0, 121.0, 19.0)
+    for letter, numbers in re.findall("([MLHV])([-0-9.,]+)", line.line + line.band):
+        values = [float(number) for number in numbers.split(",")]
+        across, down = (values[:1] if letter != "V" else []), (values[-1:] if letter != "H" else [])
+        assert all(0 <= x <= 240 for x in across)
+        assert all(0 <= y <= 48 for y in down)
+    assert line.line.count("M") == 1
+    assert (line.low_v, line.high_v, line.seconds) == (100.0, 121.0, 20.0)
+
+
+def test_a_sparkline_is_empty_where_nothing_was_measured_and_a_dip_is_as_wide_as_its_window() -> None:
+    rows = [_measurement(k * 1000, (120.0, 120.0, 120.0)) for k in (1, 2, 63, 64)]
+    dip = replace(_measurement(2050, (60.0, 60.0, 60.0)), start_ns=2034 * 10**6, end_ns=2050 * 10**6)
+    line = charts.sparkline(charts.spark_steps([*rows[:2], dip, *rows[2:]]))
+    assert line is not None and line.line.count("M") == 2
+    begin, end = re.findall(r"M([0-9.]+),[0-9.]+H([0-9.]+)V", line.band)[2]
+    assert float(end) - float(begin) <= 0.2  # 16 ms of 64 s in 240
+
+
+def test_a_chart_that_many_look_at_is_read_once_and_then_what_is_new() -> None:
+    asked: list[tuple[int, int]] = []
+    rows = [_measurement(k * 1000, (119.0, 120.0, 121.0)) for k in range(1, 7200)]
+
+    class Store:
+        def measurements(self, box_id: str, start_ms: int, end_ms: int) -> list[Measurement]:
+            asked.append((start_ms, end_ms))
+            return [row for row in rows if start_ms <= row.timestamp_ms < end_ms]
+
+    clock_s = [0.0]
+    cache = BucketCache(cast(CloudStore, Store()), lambda: clock_s[0])
+    for now_ms in (3_600_000, 3_600_000, 3_630_000, 3_700_000):
+        start_ms = now_ms - 3_600_000
+        seen = cache.read("1", 10_000, start_ms, now_ms)
+        assert seen == charts.buckets(
+            [row for row in rows if start_ms // 10_000 * 10_000 <= row.timestamp_ms < now_ms], 10_000
+        )
+    assert asked == [(0, 3_600_000), (3_540_000, 3_630_000), (3_570_000, 3_700_000)]
+    rows[1800] = replace(rows[1800], metrics={"rms": Metric(60.0, 60.0, 60.0)})  # it comes late
+    clock_s[0] = 301.0
+    assert min(each.rms_v[0] for each in cache.read("1", 10_000, 100_000, 3_700_000) if each.rms_v) == 60.0

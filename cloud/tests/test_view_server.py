@@ -295,7 +295,7 @@ def test_the_front_page_shows_boxes_and_the_newest_incident(full: demo.Scene) ->
     assert "Box 2, workshop" in page
     assert re.search(r'data-value="rms_v">12[12]\.\d\d<', page)
     assert "to 85.2" in page
-    assert "<polyline" in page
+    assert re.search(r'class="spark-line" d="M0.0,', page)
 
 
 def test_an_empty_house_says_what_will_happen_next(scene: demo.Scene) -> None:
@@ -316,6 +316,35 @@ def test_the_incident_page_tells_and_tabulates_everything(full: demo.Scene) -> N
     assert "± 1.2 ms, by NTP" in text
     assert page.count("data-waveform=") == 3
     assert len(re.findall(r"<tr><td class=\"num\">", page)) > 60  # half cycles of three Boxes
+
+
+def test_an_incident_is_drawn_from_the_event_that_its_headline_speaks_of(tmp_path: Path) -> None:
+    with demo.Scene(tmp_path, poll_s=0.2) as scene:
+        whole = demo.waveform_of(demo.OUTLETS[0], time.time_ns())
+        incident = demo.put_event(scene.store, [whole], "onset")
+        assert incident is not None
+        finding = incident.findings[0].finding
+        worse = replace(finding, residual_percent=50.0, residual_v=60.0)
+        skipped = round((finding.start_ns - whole.start_ns) * whole.rate_hz / 1e9) + 24
+        deep = replace(  # an event that begins within the incident, and saw more of it
+            whole,
+            start_ns=whole.start_ns + round(skipped / whole.rate_hz * 1e9),
+            first_sample=whole.first_sample + skipped,
+            v_per_lsb=whole.v_per_lsb * 60.0 / (finding.residual_v or math.nan),
+            counts=whole.counts[skipped:],
+        )
+        trigger = Trigger("second", deep.start_ns, deep.end_ns, ("1",), "1", "deeper")
+        second = scene.store.open_event(trigger, "deeper")
+        scene.store.put_waveform(second, deep)
+        scene.store.finish_event(second)
+        scene.store.put_findings(second, [worse])
+        joined = scene.store.incident(incident.incident_id)
+        assert joined is not None and joined.event_ids == (1, 2)
+        _, page, _ = _get(scene, f"/incidents/{incident.incident_id}")
+        assert "Sag to 50.0" in page
+        assert "/api/events/2/waveform/1" in page and "/api/events/1/waveform/1" not in page
+        length_ms = (joined.end_ns - joined.start_ns) / 1e6
+        assert page.count(f"{length_ms:.0f}\u202fms") >= 2  # one duration, wherever it stands
 
 
 def test_a_box_of_230_v_is_shown_against_230_v(tmp_path: Path) -> None:

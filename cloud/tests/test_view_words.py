@@ -155,3 +155,13 @@ def test_the_state_of_a_box_says_how_old_its_value_is_where_it_matters() -> None
     assert words.state(False, 89_000, 10_000) == f"Silent for 89{THIN}s"
     assert words.state(False, 5_400_000, 10_000) == f"Silent for 1{THIN}h"
     assert words.state(False, 3 * 86_400_000, 10_000) == "Silent for 3 days"
+
+
+def test_a_verdict_without_damage_does_not_read_as_good_news() -> None:
+    assert words.ITIC_SHORT["no_damage"] == "May stop working"
+
+
+def test_how_many_report_is_said_in_words() -> None:
+    assert words.reporting(1, 1) == "1 Box, and it reports."
+    assert words.reporting(3, 3) == "3 Boxes, all of them reporting."
+    assert words.reporting(3, 0) == "3 Boxes, none of them reporting now."

@@ -3,6 +3,7 @@
 from typing import Any
 
 from opq_tools.up.children import ChildLine
+from opq_tools.up.silence import SilenceWatch
 from opq_tools.up.stages import KEPT, LATENCIES, IncidentTrace, Newest, told
 
 MS = 1_000_000
@@ -81,3 +82,16 @@ def test_only_the_newest_entries_are_remembered() -> None:
         newest.put(number, "x")
     assert len(newest) == KEPT
     assert 2 not in newest and KEPT + 2 in newest
+
+
+def test_a_box_that_falls_silent_is_reported_once_and_again_when_it_is_back() -> None:
+    watch = SilenceWatch()
+    for box_id in ("1", "2"):
+        watch.accept_measurement({"box_id": box_id, "age_ms": 0, "silent_after_ms": 10_000}, 10**9)
+    watch.accept_measurement({"box_id": "3"}, 10**9)
+    watch.accept_measurement({"box_id": "1", "age_ms": 500, "silent_after_ms": 10_000}, 9 * 10**9)
+    assert watch.changes(11 * 10**9) == []
+    assert watch.changes(12 * 10**9) == [("2", True)]
+    assert watch.changes(13 * 10**9) == []
+    watch.accept_measurement({"box_id": "2", "age_ms": 0, "silent_after_ms": 10_000}, 14 * 10**9)
+    assert watch.changes(14 * 10**9) == [("2", False)]

@@ -66,13 +66,17 @@ class Api:
         )
 
     def recent(self) -> JSONResponse:
-        """Per Box [timestamp_ms, min, mean, max] rms volts of the last minutes."""
+        """Per Box [timestamp_ms, min, mean, max, window in ms] rms volts of the last minutes."""
         return JSONResponse(
             {
                 box_id: [
-                    [item.timestamp_ms, round(rms.min, 2), round(rms.average, 2), round(rms.max, 2)]
-                    for item in self._context.hub.recent(box_id)
-                    if (rms := charts.known_metric(item, "rms"))
+                    [
+                        step.end_ms,
+                        *(round(v, 2) for v in (rms.min, rms.average, rms.max)),
+                        round(step.length_ms, 1),
+                    ]
+                    for step in charts.spark_steps(self._context.hub.recent(box_id))
+                    if (rms := step.metric)
                 ]
                 for box_id in self._context.hub.latest()
             }
@@ -84,8 +88,8 @@ class Api:
         """[min, mean, max] of each metric per 10 s (longer spans: per minute), up to now."""
         now_ms = self._context.now_ns() // 1_000_000
         width_ms = BUCKET_MS if minutes * 60_000 <= 2 * HOUR_MS else 60_000
-        rows = self._context.store.measurements(_box(box_id), now_ms - minutes * 60_000, now_ms + 60_000)
-        found = charts.buckets(rows, width_ms)
+        start_ms = now_ms - minutes * 60_000
+        found = self._context.charts.read(_box(box_id), width_ms, start_ms, now_ms + 60_000)
         return JSONResponse({"box_id": box_id, "bucket_ms": width_ms, "rows": [asdict(row) for row in found]})
 
     def incidents(

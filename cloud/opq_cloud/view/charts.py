@@ -30,6 +30,8 @@ LONGEST_MS = MAX_WINDOW_NS / NS_PER_MS
 SPARK_POINTS = 150
 SPARK_WIDTH, SPARK_HEIGHT = 240, 48
 """The viewBox of templates/parts.html."""
+SPARK_JOINT_MS = 500.0
+"""Windows less apart than that follow on each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,12 +201,17 @@ def buckets(measurements: Sequence[Measurement], width_ms: int) -> tuple[Bucket,
     )
 
 
+def window_ms(item: Measurement) -> float:
+    """How long its window is; an original Box does not say it."""
+    if item.start_ns is None or item.end_ns is None or item.end_ns <= item.start_ns:
+        return float(ORIGINAL_WINDOW_MS)
+    return (item.end_ns - item.start_ns) / 1e6
+
+
 def _shares(item: Measurement, width_ms: int) -> list[tuple[int, float]]:
     """(bucket, milliseconds in it) of a Measurement."""
     end_ms = item.timestamp_ms
-    length_ms = float(ORIGINAL_WINDOW_MS)
-    if item.start_ns is not None and item.end_ns is not None and item.end_ns > item.start_ns:
-        length_ms = (item.end_ns - item.start_ns) / 1e6
+    length_ms = window_ms(item)
     last = end_ms // width_ms * width_ms
     if length_ms <= width_ms:
         return [(last, length_ms)]
@@ -233,7 +240,7 @@ def _spread(rows: Sequence[tuple[Measurement, float]], key: str, scale: float = 
 
 @dataclass(frozen=True, slots=True)
 class Sparkline:
-    """Points of an SVG polyline and polygon, and what they span."""
+    """Two SVG paths and what they span."""
 
     line: str
     band: str
@@ -242,33 +249,70 @@ class Sparkline:
     seconds: float
 
 
-def sparkline(measurements: Sequence[Measurement]) -> Sparkline | None:
-    """The rms of the last minutes as SVG points, its mean as a line, min to max as a band."""
-    rows = [(item.timestamp_ms, metric) for item in measurements if (metric := known_metric(item, "rms"))]
-    if len(rows) < 2:
+@dataclass(frozen=True, slots=True)
+class SparkStep:
+    """What a Measurement says of the rms, from `start_ms` to `end_ms`; volts."""
+
+    start_ms: float
+    end_ms: int
+    metric: Metric
+
+    @property
+    def length_ms(self) -> float:
+        return self.end_ms - self.start_ms
+
+
+def spark_steps(measurements: Sequence[Measurement]) -> list[SparkStep]:
+    """Those that have a rms, each as long as its window."""
+    return [
+        SparkStep(item.timestamp_ms - window_ms(item), item.timestamp_ms, metric)
+        for item in measurements
+        if (metric := known_metric(item, "rms"))
+    ]
+
+
+def sparkline(steps: Sequence[SparkStep]) -> Sparkline | None:
+    """The rms of the last minutes as SVG paths, its mean as a line, min to max as a band.
+
+    A step is as wide as its window: nothing is drawn where nothing was measured (live.js draws the same).
+    """
+    if len(steps) < 2:
         return None
-    stretch = -(-len(rows) // SPARK_POINTS)
-    rows = [_widest(rows[k : k + stretch]) for k in range(0, len(rows), stretch)]
-    low = min(metric.min for _, metric in rows)
-    high = max(metric.max for _, metric in rows)
+    stretch = -(-len(steps) // SPARK_POINTS)
+    shown = [_widest(steps[k : k + stretch]) for k in range(0, len(steps), stretch)]
+    low = min(step.metric.min for step in shown)
+    high = max(step.metric.max for step in shown)
     pad = max(0.5, (high - low) * 0.1)
     bottom, top = low - pad, high + pad
-    first, last = rows[0][0], rows[-1][0]
+    first, last = shown[0].start_ms, shown[-1].end_ms
 
-    def point(t_ms: int, value: float) -> str:
-        x = (t_ms - first) / max(1, last - first) * SPARK_WIDTH
-        return f"{x:.1f},{(top - value) / (top - bottom) * SPARK_HEIGHT:.1f}"
+    def x(t_ms: float) -> str:
+        return f"{(t_ms - first) / max(1, last - first) * SPARK_WIDTH:.1f}"
 
-    line = " ".join(point(t, metric.average) for t, metric in rows)
-    band = [point(t, metric.max) for t, metric in rows] + [point(t, metric.min) for t, metric in rows[::-1]]
-    return Sparkline(line, " ".join(band), low, high, (last - first) / 1000)
+    def y(value: float) -> str:
+        return f"{(top - value) / (top - bottom) * SPARK_HEIGHT:.1f}"
+
+    line, band = [], []
+    end_ms = first
+    for step in shown:
+        start_ms = max(step.start_ms, end_ms)  # a crossing lies within its window
+        metric, begin, end = step.metric, x(start_ms), x(step.end_ms)
+        joint = "L" if line and start_ms - end_ms < SPARK_JOINT_MS else "M"
+        line.append(f"{joint}{begin},{y(metric.average)}H{end}")
+        band.append(f"M{begin},{y(metric.max)}H{end}V{y(metric.min)}H{begin}Z")
+        end_ms = step.end_ms
+    return Sparkline("".join(line), "".join(band), low, high, (last - first) / 1000)
 
 
-def _widest(rows: Sequence[tuple[int, Metric]]) -> tuple[int, Metric]:
-    """One point for a few neighbours: their lowest, highest and mean."""
-    metrics = [metric for _, metric in rows]
-    return rows[0][0], Metric(
-        min(metric.min for metric in metrics),
-        max(metric.max for metric in metrics),
-        sum(metric.average for metric in metrics) / len(metrics),
+def _widest(steps: Sequence[SparkStep]) -> SparkStep:
+    """One for a few neighbours: their lowest, highest and mean."""
+    metrics = [step.metric for step in steps]
+    return SparkStep(
+        steps[0].start_ms,
+        steps[-1].end_ms,
+        Metric(
+            min(metric.min for metric in metrics),
+            max(metric.max for metric in metrics),
+            sum(metric.average for metric in metrics) / len(metrics),
+        ),
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store.store import BoxRecord, CloudStore
+from opq_cloud.view.bucket_cache import BucketCache
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.words import BOXES_LISTED
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
@@ -37,6 +38,10 @@ class ViewContext:
     counters: ServiceCounters
     nominal: Nominal = DEFAULT_NOMINAL
     now_ns: Callable[[], int] = field(default=time.time_ns)
+    charts: BucketCache = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "charts", BucketCache(self.store))
 
     def box(self, box_id: str) -> ShownBox:
         """As stored, or without a name where it is not."""

@@ -14,6 +14,8 @@ from opq_proto.messages import Event, Finding, Gap, Incident, Waveform
 EVENTS_SHOWN = 4
 EVENTS_READ = 100
 BOXES_SHOWN = 24
+SHOWN_PERCENT = 1.0
+"""A curve that comes so near to a finding's residual shows it."""
 TABLE_ROWS = 120
 TABLE_MARGIN_MS = 60.0
 CURVE_FIRST_S, CURVE_HALF_CYCLE_S, CURVE_LAST_S = 1e-3, 1 / 120, 100.0
@@ -108,7 +110,7 @@ def page(context: ViewContext, incident: Incident) -> dict[str, object]:
         "residual_v": worst.finding.residual_v if worst else None,
         "nominal_v": nominal_v,
         "duration_words": _duration(incident),
-        "cycle_words": _cycles(worst.finding if worst else None),
+        "cycle_words": _cycles(incident, worst.finding if worst else None),
         "panels": panels,
         "not_drawn": sum(len(event.waveforms) for event in events) > BOXES_SHOWN,
         "no_waveform": _no_waveform(incident, events, records),
@@ -124,10 +126,16 @@ def page(context: ViewContext, incident: Incident) -> dict[str, object]:
 
 
 def _records(context: ViewContext, incident: Incident) -> list[EventRecord]:
-    """Those of its events that asked for most of it, oldest first."""
+    """Those of its events that hold its worst finding and that asked for most of it, oldest first."""
     found = [context.store.event_record(event_id) for event_id in incident.event_ids[:EVENTS_READ]]
     known = [record for record in found if record is not None]
-    best = sorted(known, key=lambda record: (-_shared_ns(record, incident), record.event_id))[:EVENTS_SHOWN]
+    worst = words.worst(incident)
+
+    def rank(record: EventRecord) -> tuple[bool, int, int]:
+        covers = worst is None or record.start_ns <= worst.finding.start_ns <= record.end_ns
+        return not covers, -_shared_ns(record, incident), record.event_id
+
+    best = sorted(known, key=rank)[:EVENTS_SHOWN]
     return sorted(best, key=lambda record: record.event_id)
 
 
@@ -138,18 +146,39 @@ def _events(context: ViewContext, records: Sequence[EventRecord]) -> list[Event]
 
 def _panels(context: ViewContext, incident: Incident, events: Sequence[Event]) -> list[Panel]:
     """Boxes of the incident first, then those that were asked beside them, the most disturbed first."""
-    waves: dict[str, tuple[int, Waveform]] = {}
+    candidates: dict[str, list[tuple[int, Waveform]]] = {}
     for event in events:
         for wave in event.waveforms:
-            known = waves.get(wave.box_id)
-            if known is None or _shared_ns(wave, incident) > _shared_ns(known[1], incident):
-                waves[wave.box_id] = (event.event_id, wave)
+            candidates.setdefault(wave.box_id, []).append((event.event_id, wave))
+    waves = {box_id: _drawn(context, incident, found) for box_id, found in candidates.items()}
     order = [box_id for box_id in incident.box_ids if box_id in waves]
     order += [box_id for box_id in waves if box_id not in incident.box_ids]
     shown = [waves[box_id] for box_id in order[:BOXES_SHOWN]]
     peak_v = max([1.0, *(float(abs(wave.volts).max()) for _, wave in shown if len(wave.counts))])
     panels = [_panel(context, incident, event_id, wave, peak_v * 1.08) for event_id, wave in shown]
     return sorted(panels, key=lambda panel: (panel.box_id not in incident.box_ids, -panel.deviation))
+
+
+def _drawn(
+    context: ViewContext, incident: Incident, candidates: Sequence[tuple[int, Waveform]]
+) -> tuple[int, Waveform]:
+    """The waveform that shows what is said of its Box; of several the one with most of the incident."""
+    if len(candidates) == 1:
+        return candidates[0]
+    record = context.box(candidates[0][1].box_id)
+    worst = words.worst(incident, record.box_id)
+    residual = None if worst is None else worst.finding.residual_percent
+
+    def rank(candidate: tuple[int, Waveform]) -> tuple[bool, int, int]:
+        event_id, wave = candidate
+        seen = charts.extremes(charts.envelope_line(wave, incident.start_ns, record.nominal_hz))
+        percents = [
+            volts / record.nominal_v * 100 for volts in (seen.low_v, seen.high_v) if volts is not None
+        ]
+        shows = residual is None or any(abs(percent - residual) < SHOWN_PERCENT for percent in percents)
+        return shows, _shared_ns(wave, incident), -event_id
+
+    return max(candidates, key=rank)
 
 
 def _shared_ns(part: Waveform | EventRecord, incident: Incident) -> int:
@@ -221,14 +250,16 @@ def _doubt(incident: Incident, events: Sequence[Event]) -> str:
 
 
 def _duration(incident: Incident) -> str:
-    worst = words.worst(incident)
-    if not incident.closed or worst is None:
+    if not incident.closed:
         return "Open at the end"
-    return words.duration((worst.finding.end_ns - worst.finding.start_ns) / 1e9)
+    return words.duration((incident.end_ns - incident.start_ns) / 1e9)
 
 
-def _cycles(finding: Finding | None) -> str:
-    return words.cycles(finding.duration_cycles) if finding and finding.duration_cycles is not None else ""
+def _cycles(incident: Incident, finding: Finding | None) -> str:
+    if finding is None or finding.duration_cycles is None:
+        return ""
+    where = f" at Box {finding.box_id}" if len(incident.findings) > 1 else ""
+    return words.cycles(finding.duration_cycles) + where
 
 
 def _points(incident: Incident, panels: Sequence[Panel]) -> list[IticPoint]:

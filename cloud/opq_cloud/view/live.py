@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from opq_cloud.service import ServiceCounters
+from opq_cloud.view.charts import window_ms
 from opq_cloud.view.recent import NewestMeasurement, RecentMeasurements
 from opq_cloud.view.words import NO_NAMES, Names, class_tone, class_words, headline, outline
 from opq_proto.decision import NS_PER_MS
@@ -55,6 +56,7 @@ def measurement_json(measurement: Measurement) -> dict[str, object]:
         "f_hz": _rounded(f.average, 4) if f else None,
         "thd_percent": _rounded(thd.average * 100, 3) if thd else None,
         "trans_v": _rounded(trans.max, 2) if trans else None,
+        "window_ms": _rounded(window_ms(measurement), 1),
         "uncertainty_ns": measurement.uncertainty_ns,
         "source": measurement.source.name.lower(),
     }

@@ -140,9 +140,7 @@ class Pages:
             raise HTTPException(404, "No Box with this id is known.")
         record = context.box(box_id)
         now_ms = context.now_ns() // 1_000_000
-        minutes = charts.buckets(
-            context.store.measurements(box_id, now_ms - HOUR_MS, now_ms + 60_000), 60_000
-        )
+        minutes = context.charts.read(box_id, 60_000, now_ms - HOUR_MS, now_ms + 60_000)
         mine = [item for item in context.store.incidents(limit=200) if box_id in item.box_ids]
         card = self._card(record)
         place = f"At {record.location}. " if record.location else ""
@@ -169,7 +167,7 @@ class Pages:
         values = measurement_json(newest) if newest else {}
         age_ms = max(0, self._context.now_ns() // 1_000_000 - heard.heard_ms) if heard else 0
         live = heard is not None and age_ms < heard.silent_after_ms
-        spark = charts.sparkline(hub.recent(record.box_id))
+        spark = charts.sparkline(charts.spark_steps(hub.recent(record.box_id)))
         return Card(
             box_id=record.box_id,
             label=label(record),
@@ -205,11 +203,7 @@ def _after(incidents: Sequence[Incident]) -> int:
 def _summary(cards: Sequence[Card]) -> str:
     if not cards:
         return "Here stands each Box with its live voltage, frequency and distortion."
-    live = sum(card.live for card in cards)
-    count = f"{len(cards)} Box" + ("" if len(cards) == 1 else "es")
-    if live == len(cards):
-        return f"{count}, {'and it reports' if len(cards) == 1 else 'all of them reporting'}."
-    return f"{count}, {live or 'none'} of them reporting now."
+    return words.reporting(len(cards), sum(card.live for card in cards))
 
 
 def _clock_words(newest: Measurement | None) -> str:

@@ -47,9 +47,10 @@ ITIC_WORDS = {
 }
 ITIC_SHORT = {
     "no_interruption_in_function": "No interruption",
-    "no_damage": "No damage",
-    "prohibited": "Prohibited",
+    "no_damage": "May stop working",
+    "prohibited": "May be damaged",
 }
+"""What a machine on this supply must reckon with; the regions' own names are ITIC_WORDS."""
 F47_WORDS = {"pass": "Pass", "fail": "Fail", "not_applicable": "Not applicable"}
 SOURCE_WORDS = {
     TimeSource.GPS: "GPS",
@@ -159,6 +160,14 @@ def state(live: bool, age_ms: int, fresh_ms: int) -> str:
     return "Live" if age_ms < fresh_ms else f"Live, {age(age_ms // 1000)} old"
 
 
+def reporting(count: int, live: int) -> str:
+    """`3 Boxes, all of them reporting.`, `3 Boxes, 2 of them reporting now.`"""
+    boxes_words = f"{count} Box" + ("" if count == 1 else "es")
+    if live == count:
+        return f"{boxes_words}, {'and it reports' if count == 1 else 'all of them reporting'}."
+    return f"{boxes_words}, {live or 'none'} of them reporting now."
+
+
 def uncertainty(value_ns: int | None) -> str:
     """`± 1.2 ms`, `± 850 µs`; said in words where it is not known."""
     if value_ns is None or value_ns >= UNKNOWN_UNCERTAINTY_NS:
@@ -192,11 +201,12 @@ def named(box_id: str, names: Names) -> str:
     return f"{box_id} ({names[box_id]})" if box_id in names else box_id
 
 
-def worst(incident: Incident) -> StoredFinding | None:
-    """The finding furthest from nominal; the first where none has a residual."""
-    with_residual = [item for item in incident.findings if item.finding.residual_percent is not None]
+def worst(incident: Incident, box_id: str | None = None) -> StoredFinding | None:
+    """The finding (of one Box) furthest from nominal; the first where none has a residual."""
+    found = [item for item in incident.findings if box_id in (None, item.finding.box_id)]
+    with_residual = [item for item in found if item.finding.residual_percent is not None]
     if not with_residual:
-        return incident.findings[0] if incident.findings else None
+        return found[0] if found else None
     return max(with_residual, key=lambda item: abs((item.finding.residual_percent or 100.0) - 100.0))
 
 
@@ -213,8 +223,7 @@ def outline(incident: Incident, names: Names = NO_NAMES) -> str:
     level = (
         f"to {number(incident.residual_percent, 1, '%')} " if incident.residual_percent is not None else ""
     )
-    found = worst(incident)
-    length = (found.finding.end_ns - found.finding.start_ns) if found else incident.end_ns - incident.start_ns
+    length = incident.end_ns - incident.start_ns
     lasting = f"for {duration(length / 1e9)}" if incident.closed else "without an end"
     return f"{level}{lasting} at {boxes(incident.box_ids, names)}"
 

@@ -136,6 +136,9 @@ class UpRun:
             news = child.tend()
             if news:
                 self._say("up", news)
+        if self._session.feed.connected.is_set():
+            for box_id, silent in self._session.silence.changes(time.monotonic_ns()):
+                self._say("view", f"Box {box_id} {'has fallen silent' if silent else 'reports again'}")
         return None
 
     def _first_seen(self) -> SeenIncident | None:

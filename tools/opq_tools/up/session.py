@@ -7,6 +7,7 @@ from typing import Any
 from opq_tools.up.children import Child, ChildLine, end_all
 from opq_tools.up.live import LiveFeed
 from opq_tools.up.plan import UpPlan
+from opq_tools.up.silence import SilenceWatch
 from opq_tools.up.stages import IncidentTrace, Newest, SeenIncident
 
 LINES_LIMIT = 10_000
@@ -29,6 +30,7 @@ class UpSession:
             Child(name, command, plan.data_dir / "log" / f"{name}.log", self.lines)
             for name, command in plan.commands().items()
         ]
+        self.silence = SilenceWatch()
         self.feed = LiveFeed(view_url, self._from_page)
         self._pages: Newest[int, tuple[Mapping[str, Any], int]] = Newest()
 
@@ -76,6 +78,8 @@ class UpSession:
         return list(self._pages)
 
     def _from_page(self, name: str, data: dict[str, Any], moment_ns: int) -> None:
+        if name == "measurement":
+            self.silence.accept_measurement(data, moment_ns)
         if name != "incident" or not isinstance(data.get("id"), int):
             return
         try:

@@ -1,5 +1,7 @@
 // The last hour of one Box: every 10 s, lowest to highest as a band.
 
+/* global uPlot */
+
 import { axis, chart, colour, failed, fetchJson, readout } from "./charts.js";
 import { fixed } from "./words.js";
 
@@ -7,12 +9,25 @@ const REFRESH_MS = 30_000;
 const places = [...document.querySelectorAll("[data-hour]")];
 const plots = new Map();
 
-function columns(rows, metric) {
-  const part = (k) => rows.map((row) => row[metric]?.[k] ?? null);
-  return [rows.map((row) => row.start_ms / 1000), part(0), part(1), part(2)];
+/** A step is as wide as its stretch; nothing is drawn where nothing was measured. */
+function columns(rows, metric, bucketMs) {
+  const [times, ...values] = [[], [], [], []];
+  rows.forEach((row, place) => {
+    const end = row.start_ms + bucketMs;
+    times.push(row.start_ms / 1000);
+    values.forEach((part, k) => part.push(row[metric]?.[k] ?? null));
+    if (rows[place + 1]?.start_ms === end) return;
+    times.push(end / 1000); // the last step's right edge; and a hole behind it
+    values.forEach((part, k) => part.push(row[metric]?.[k] ?? null));
+    times.push(end / 1000 + 0.001);
+    for (const part of values) part.push(null);
+  });
+  return [times, ...values];
 }
 
-function draw(place, rows) {
+const clock = (t, increment) => new Date(t * 1000).toISOString().slice(11, increment < 60 ? 19 : 16);
+
+function draw(place, rows, bucketMs) {
   const { metric, digits, unit, series = "0" } = place.dataset;
   const hue = () => colour(`series-${series}`);
   const soft = () => `${hue()}38`;
@@ -21,7 +36,8 @@ function draw(place, rows) {
     const time = new Date(plot.data[0][k] * 1000).toISOString().slice(11, 19);
     return mean === null ? "" : `${time}   ${fixed(mean, Number(digits))}\u202f${unit}`;
   });
-  const edge = { stroke: soft, width: 1, points: { show: false } };
+  const paths = uPlot.paths.stepped({ align: 1 });
+  const edge = { stroke: soft, width: 1, points: { show: false }, paths };
   plots.set(
     place,
     chart(
@@ -30,14 +46,14 @@ function draw(place, rows) {
         cursor: { drag: { x: false, y: false }, sync: { key: "hour" }, y: false, points: { size: 7 } },
         scales: { y: { range: (_, low, high) => padded(low, high, 4 * 10 ** -Number(digits)) } },
         axes: [
-          axis({ size: 34, space: 64, values: (_, splits) => splits.map((t) => new Date(t * 1000).toISOString().slice(11, 16)) }),
+          axis({ size: 34, space: 64, values: (_, splits, __, ___, increment) => splits.map((t) => clock(t, increment)) }),
           axis({ size: 64 }),
         ],
-        series: [{}, edge, { stroke: hue, width: 1.75, points: { show: rows.length < 3 } }, edge],
+        series: [{}, edge, { stroke: hue, width: 1.75, points: { show: false }, paths }, edge],
         bands: [{ series: [3, 1], fill: soft }],
         plugins: [text],
       },
-      columns(rows, metric),
+      columns(rows, metric, bucketMs),
     ),
   );
 }
@@ -49,16 +65,16 @@ function padded(low, high, least) {
 }
 
 async function refresh() {
-  let rows;
+  let rows, bucketMs;
   try {
-    ({ rows } = await fetchJson(places[0].dataset.hour));
+    ({ rows, bucket_ms: bucketMs } = await fetchJson(places[0].dataset.hour));
   } catch (error) {
     if (!plots.size) for (const place of places) failed(place, error);
     return;
   }
   for (const place of places) {
-    if (plots.has(place)) plots.get(place).setData(columns(rows, place.dataset.metric));
-    else draw(place, rows);
+    if (plots.has(place)) plots.get(place).setData(columns(rows, place.dataset.metric, bucketMs));
+    else draw(place, rows, bucketMs);
   }
 }
 

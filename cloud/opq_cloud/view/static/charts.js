@@ -37,6 +37,9 @@ export function chart(place, options, data) {
   );
   const caption = place.closest("figure")?.querySelector("figcaption")?.textContent ?? "";
   plot.root.setAttribute("role", "img");
+  plot.root.tabIndex = 0;
+  plot.root.addEventListener("keydown", (event) => walk(plot, event));
+  plot.root.addEventListener("blur", () => plot.setCursor({ left: -10, top: -10 }));
   plot.root.setAttribute("aria-label", `Chart: ${caption.replace(/\s+/g, " ").trim()}`);
   new ResizeObserver(() => {
     if (place.clientWidth && place.clientWidth !== plot.width) plot.setSize({ width: place.clientWidth, height });
@@ -44,6 +47,25 @@ export function chart(place, options, data) {
   place.dataset.drawn = "yes";
   charts.push(plot);
   return plot;
+}
+
+/** Arrow keys move the readout from point to point, at least a pixel (with Shift ten); Home and End to the ends. */
+function walk(plot, event) {
+  const [times, ...lines] = plot.data;
+  const { min, max } = plot.scales.x;
+  const isShown = (t, k) => t >= min && t <= max && lines.some((line) => Number.isFinite(line[k] ?? NaN));
+  const places = times.filter(isShown).map((t) => plot.valToPos(t, "x"));
+  const stride = event.shiftKey ? 10 : 1;
+  const here = plot.cursor.left;
+  const next = {
+    ArrowRight: () => places.find((x) => x >= here + stride) ?? places.at(-1),
+    ArrowLeft: () => places.findLast((x) => x <= here - stride) ?? places[0],
+    Home: () => places[0],
+    End: () => places.at(-1),
+  }[event.key];
+  if (!next || !places.length) return;
+  event.preventDefault();
+  plot.setCursor({ left: next(), top: plot.over.clientHeight / 2 });
 }
 
 export function failed(place, error) {
@@ -60,6 +82,7 @@ export function readout(write) {
       init: (plot) => {
         box = document.createElement("div");
         box.className = "readout";
+        box.setAttribute("role", "status");
         box.hidden = true;
         plot.root.append(box);
       },

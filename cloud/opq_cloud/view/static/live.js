@@ -1,45 +1,56 @@
 // The live part of a page: new values in place, new incidents on top. Without this script the
 // page is the same, as it was when it was made.
 
-import { ago, fixed, state, utc } from "./words.js";
+import { openFeed } from "./feed.js";
+import { ago, fixed, reporting, state, utc } from "./words.js";
 
 const FRESH_MS = 10_000; // younger than this, a value's age is not worth a word
 const SPARK_MS = 300_000;
+const SPARK_JOINT_MS = 500; // windows less apart than that follow on each other
 const DIGITS = { rms_v: 2, f_hz: 3, thd_percent: 2, trans_v: 1 };
 
 document.documentElement.classList.add("scripted");
 const after = document.querySelector("script[data-after]").dataset.after;
 const serverLeadMs = Number(document.documentElement.dataset.nowMs) - Date.now();
 const heard = new Map(); // box id -> { at: performance.now(), silentAfterMs, newestMs }
-const recent = new Map(); // box id -> [[t_ms, min, mean, max], …]
+const recent = new Map(); // box id -> [[end_ms, min, mean, max, window_ms], …]
 
-const source = new EventSource(`/live?after=${encodeURIComponent(after)}`);
-source.addEventListener("open", () => showFeed("Live", false));
-source.addEventListener("error", () => showFeed("Connection lost, trying again", true));
-source.addEventListener("measurement", (event) => showMeasurement(JSON.parse(event.data)));
-source.addEventListener("incident", (event) => showIncident(JSON.parse(event.data)));
-source.addEventListener("incident_gone", (event) => {
-  for (const row of document.querySelectorAll(`li[data-incident="${JSON.parse(event.data).id}"]`)) row.remove();
+let connection = "";
+openFeed(after, {
+  open: () => showConnection("open"),
+  error: () => showConnection("error"),
+  measurement: showMeasurement,
+  incident: showIncident,
+  incident_gone: ({ id }) => {
+    for (const row of document.querySelectorAll(`li[data-incident="${id}"]`)) row.remove();
+  },
 });
-window.addEventListener("pagehide", () => source.close());
 window.addEventListener("pageshow", (event) => event.persisted && location.reload());
 setInterval(showAges, 1000);
 fillSparklines();
 
-function showFeed(text, lost) {
+function showConnection(standing) {
+  connection = standing;
+  showFeed();
+}
+
+function showFeed() {
+  if (!connection) return;
   const feed = document.getElementById("feed");
+  const lost = connection === "error";
+  const silent = heard.size > 0 && ![...heard.values()].some(isLive);
+  const text = lost ? "Connection lost, trying again" : silent ? "Connected, no Box reports" : "Live";
   feed.hidden = false;
-  feed.classList.toggle("feed-lost", lost);
+  feed.classList.toggle("feed-lost", lost || silent);
   if (feed.textContent !== text) feed.textContent = text;
 }
 
+const isLive = (last) => performance.now() - last.at < last.silentAfterMs;
+
 function showMeasurement(measurement) {
   const boxes = document.querySelectorAll(`[data-box="${CSS.escape(measurement.box_id)}"]`);
-  if (!boxes.length) {
-    // A Box that this page does not know yet; the page is made anew with it, once.
-    if (document.querySelector(".cards, #no-incidents") && !document.querySelector("[data-only-box]")) reloadSoon();
-    return;
-  }
+  // A Box that this page does not know yet; the page is made anew with it, once.
+  if (!boxes.length && document.querySelector(".cards, #no-incidents") && !document.querySelector("[data-only-box]")) reloadSoon();
   const { timestamp_ms: timeMs, age_ms: ageMs, silent_after_ms: silentAfterMs } = measurement;
   const before = heard.get(measurement.box_id);
   // A window may come after the crossing that lies behind its end: its voltage is the older one.
@@ -59,8 +70,8 @@ function showMeasurement(measurement) {
     showState(box);
   }
   if (measurement.rms_v !== null) {
-    const { timestamp_ms, rms_min_v, rms_v, rms_max_v } = measurement;
-    addRecent(measurement.box_id, [[timestamp_ms, rms_min_v, rms_v, rms_max_v]]);
+    const { timestamp_ms, rms_min_v, rms_v, rms_max_v, window_ms } = measurement;
+    addRecent(measurement.box_id, [[timestamp_ms, rms_min_v, rms_v, rms_max_v, window_ms]]);
   }
 }
 
@@ -76,7 +87,7 @@ function showState(box) {
   const last = heard.get(box.dataset.box);
   if (!place || last === undefined) return;
   const ageMs = performance.now() - last.at;
-  const live = ageMs < last.silentAfterMs;
+  const live = isLive(last);
   place.classList.toggle("state-live", live);
   place.classList.toggle("state-silent", !live);
   const text = state(live, ageMs, FRESH_MS);
@@ -87,6 +98,17 @@ function showAges() {
   const nowMs = Date.now() + serverLeadMs;
   for (const place of document.querySelectorAll("[data-ago]")) place.textContent = ago(Number(place.dataset.ago), nowMs);
   for (const box of document.querySelectorAll("[data-box]")) showState(box);
+  showFeed();
+  showReporting();
+}
+
+function showReporting() {
+  const place = document.querySelector("[data-reporting]");
+  const states = document.querySelectorAll(".card [data-state]");
+  if (!place || !states.length) return;
+  const live = [...states].filter((each) => each.classList.contains("state-live")).length;
+  const text = reporting(states.length, live);
+  if (place.textContent !== text) place.textContent = text;
 }
 
 function showIncident(incident) {
@@ -156,13 +178,21 @@ function drawSparkline(box, rows) {
   const low = Math.min(...rows.map((row) => row[1]));
   const high = Math.max(...rows.map((row) => row[3]));
   const pad = Math.max(0.5, (high - low) * 0.1);
-  const span = Math.max(1, rows[rows.length - 1][0] - rows[0][0]);
-  const point = (t, value) =>
-    `${(((t - rows[0][0]) / span) * width).toFixed(1)},${(((high + pad - value) / (high - low + 2 * pad)) * height).toFixed(1)}`;
-  const line = rows.map((row) => point(row[0], row[2]));
-  const band = [...rows.map((row) => point(row[0], row[3])), ...[...rows].reverse().map((row) => point(row[0], row[1]))];
-  svg.querySelector(".spark-line").setAttribute("points", line.join(" "));
-  svg.querySelector(".spark-band").setAttribute("points", band.join(" "));
+  const first = rows[0][0] - rows[0][4];
+  const span = Math.max(1, rows[rows.length - 1][0] - first);
+  const x = (t) => (((t - first) / span) * width).toFixed(1);
+  const y = (value) => (((high + pad - value) / (high - low + 2 * pad)) * height).toFixed(1);
+  let line = "";
+  let band = "";
+  let before = first;
+  for (const [end, min, mean, max, length] of rows) {
+    const begin = Math.max(end - length, before); // a crossing lies within its window
+    line += `${line && begin - before < SPARK_JOINT_MS ? "L" : "M"}${x(begin)},${y(mean)}H${x(end)}`;
+    band += `M${x(begin)},${y(max)}H${x(end)}V${y(min)}H${x(begin)}Z`;
+    before = end;
+  }
+  svg.querySelector(".spark-line").setAttribute("d", line);
+  svg.querySelector(".spark-band").setAttribute("d", band);
   const note = box.querySelector("[data-spark-note]");
   const seconds = span / 1000;
   const words = seconds < 90 ? `${Math.round(seconds)}\u202fs` : `${Math.round(seconds / 60)}\u202fmin`;

@@ -34,3 +34,9 @@ export function state(live, ageMs, freshMs) {
   if (!live) return `Silent for ${words}`;
   return ageMs < freshMs ? "Live" : `Live, ${words} old`;
 }
+
+export function reporting(count, live) {
+  const boxes = `${count} Box${count === 1 ? "" : "es"}`;
+  if (live === count) return `${boxes}, ${count === 1 ? "and it reports" : "all of them reporting"}.`;
+  return `${boxes}, ${live || "none"} of them reporting now.`;
+}

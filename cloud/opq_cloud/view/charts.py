@@ -292,7 +292,8 @@ def sparkline(steps: Sequence[SparkStep]) -> Sparkline | None:
     def y(value: float) -> str:
         return f"{(top - value) / (top - bottom) * SPARK_HEIGHT:.1f}"
 
-    line, band = [], []
+    line: list[str] = []
+    band: list[str] = []
     end_ms = first
     for step in shown:
         start_ms = max(step.start_ms, end_ms)  # a crossing lies within its window

@@ -4,7 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opq_gateway.uplink.backlog import MOST_RANGES, CloudAcknowledgement, ResendBacklog, acknowledgement
+from opq_gateway.uplink.backlog import (
+    MOST_FLOWN,
+    MOST_RANGES,
+    CloudAcknowledgement,
+    ResendBacklog,
+    acknowledgement,
+)
 
 ranges = st.tuples(st.integers(0, 60), st.integers(0, 60)).map(lambda r: (min(r), max(r)))
 steps = st.lists(st.tuples(st.sampled_from(("add", "sent", "acknowledged")), ranges), max_size=30)
@@ -35,17 +41,42 @@ def test_ranges_behave_like_a_set_of_numbers(taken: list[tuple[str, tuple[int, i
     assert due(restored) == expected
 
 
-def test_what_is_in_flight_is_not_taken_as_missing() -> None:
+def test_what_was_sent_is_missing_once_something_sent_after_it_is_stored() -> None:
     backlog = ResendBacklog(in_flight_s=10.0)
     backlog.sent(5, 5, 0.0)
     backlog.sent(6, 8, 4.0)
-    backlog.missed([(4, 10)], 9.9)
+    backlog.missed([(4, 10)], 3, 9.9)
     assert due(backlog) == {4, 9, 10}
-    backlog.missed([(4, 10)], 10.1)
-    assert due(backlog) == {4, 5, 9, 10}
+    backlog.missed([(4, 10)], 3, 3600.0)  # an hour late, and nothing sent later is stored
+    assert due(backlog) == {4, 9, 10}
+    backlog.missed([(4, 6), (8, 10)], 3, 3600.1)  # 7 is stored: 8 may come yet
+    assert due(backlog) == {4, 5, 6, 9, 10}
     backlog.lost()
-    backlog.missed([(4, 10)], 10.2)
+    backlog.missed([(4, 10)], 3, 3600.2)
     assert due(backlog) == {4, 5, 6, 7, 8, 9, 10}
+
+
+def test_old_ones_sent_after_new_ones_are_missing_only_when_newer_ones_are_stored() -> None:
+    backlog = ResendBacklog(in_flight_s=10.0)
+    backlog.add(1, 99)
+    backlog.sent(100, 100, 0.0)
+    backlog.sent(1, 99, 1.0)
+    backlog.missed([(1, 99)], 0, 60.0)  # 100 overtook them
+    assert not backlog
+    backlog.sent(101, 101, 60.0)
+    backlog.missed([(41, 99)], 40, 61.0)
+    assert not backlog
+    backlog.missed([(41, 99), (102, 102)], 40, 80.0)  # 101 was sent after 41 to 99, and is stored
+    assert due(backlog) == {*range(41, 100), 102}
+
+
+def test_runs_that_are_remembered_are_bounded_and_those_in_order_become_one() -> None:
+    backlog = ResendBacklog(in_flight_s=10.0)
+    for number in range(3600):
+        backlog.sent(number, number, float(number))
+    assert len(backlog._flown) == MOST_FLOWN
+    backlog.missed([(0, 3500)], -1, 3600.0)  # 3501 is stored
+    assert due(backlog) == set(range(3501))
 
 
 def test_numbers_sent_one_by_one_are_remembered_as_one_run_for_a_second() -> None:
@@ -58,7 +89,7 @@ def test_numbers_sent_one_by_one_are_remembered_as_one_run_for_a_second() -> Non
 def test_too_many_holes_become_fewer_and_none_is_forgotten() -> None:
     backlog = ResendBacklog()
     holes = [(10 * k, 10 * k) for k in range(MOST_RANGES + 50)]
-    backlog.missed(holes, 0.0)
+    backlog.missed(holes, 0, 0.0)
     assert {first for first, _ in holes} <= due(backlog)
     assert backlog.text().count(",") < MOST_RANGES
 

@@ -45,6 +45,8 @@ class FleetCloud:
         names = ("triggering_box", "command_box", "response_box")
         self.endpoints = Endpoints(*(endpoint(name, self.offset) for name in names))
         self.shared = CloudContext(lambda: open_store(None, folder / "store"))
+        self.queue_rows = 200_000
+        self.service: TriggeringService | None = None
         self.context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
 
     def pairs(self) -> list[KeyPair]:
@@ -74,8 +76,9 @@ class FleetCloud:
             plugins=(),
             batch_ms=20,
             ack_interval_s=0.3,
+            queue_rows=self.queue_rows,
         )
-        service = TriggeringService(config, self.shared, Nominal(120.0, 60.0), self.folder)
+        self.service = service = TriggeringService(config, self.shared, Nominal(120.0, 60.0), self.folder)
         with ExitStack() as stack:
             for each in (broker, acquisition, service):
                 stack.enter_context(_thread(each))

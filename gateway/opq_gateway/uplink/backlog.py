@@ -1,19 +1,23 @@
 """Backlog: which of a Box's held Measurements have to be sent, again or for the first time. Pure.
 
 New Measurements do not wait behind it: they are sent as they come, and what lies before them is
-sent in between, the lowest first. What was sent a moment ago is not sent again because an
-acknowledgement that was under way does not know of it.
+sent in between, the lowest first. One connection keeps the order, so what was sent is missing only
+once the cloud has stored something that was sent after it: a cloud that is minutes late is sent
+nothing twice. The idea is that of RACK (RFC 8985) with order instead of time.
 """
 
 import re
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 Range = tuple[int, int]
 """First and last sequence, both of it."""
 IN_FLIGHT_S = 10.0
-"""The cloud acknowledges every 5 s at least; an answer to what is younger is still on its way."""
+"""The cloud acknowledges every 5 s at least; an answer to what is younger is still on its way. A few may
+overtake each other in the cloud: one that opens an event is stored after it."""
+MOST_FLOWN = 64
+"""Runs that are remembered as sent; the oldest is forgotten, and may be sent again."""
 MOST_RANGES = 1000
 """A text of more is no list of holes; the two that are nearest become one."""
 
@@ -56,9 +60,12 @@ class ResendBacklog:
             merged[nearest - 1 : nearest + 1] = [(merged[nearest - 1][0], merged[nearest][1])]
         self._due = merged
 
-    def missed(self, holes: Iterable[Range], now_s: float) -> None:
-        """The cloud has not got these: those that are not in flight are due."""
-        self._land(now_s)
+    def missed(self, holes: Sequence[Range], upto: int, now_s: float) -> None:
+        """The cloud has all up to `upto`, and not these above it: those that are not in flight are due.
+
+        `holes` rise; up to the number after the last one the cloud has everything else.
+        """
+        self._land(holes, upto, now_s)
         for hole in holes:
             rest = [hole]
             for _, first, last in self._flown:
@@ -70,12 +77,16 @@ class ResendBacklog:
         """These were handed to a standing connection, and all of `due` below them."""
         self.sent_s = now_s
         self._due = [part for one in self._due for part in _without(one, (first, last))]
-        self._land(now_s)
         if self._flown and self._flown[-1][2] + 1 == first and now_s - self._flown[-1][0] < 1.0:
             began_s, since, _ = self._flown.pop()
             self._flown.append((began_s, since, last))
         else:
             self._flown.append((now_s, first, last))
+        if len(self._flown) > MOST_FLOWN:
+            _, since, middle = self._flown.popleft()
+            sent_s, first, last = self._flown[0]
+            if middle + 1 == first:
+                self._flown[0] = sent_s, since, last
 
     def acknowledged(self, upto: int) -> None:
         """Up to there nothing has to be sent any more."""
@@ -96,9 +107,29 @@ class ResendBacklog:
             if first.isdecimal() and last.isdecimal():
                 self.add(int(first), int(last))
 
-    def _land(self, now_s: float) -> None:
-        while self._flown and now_s - self._flown[0][0] >= self._in_flight_s:
-            self._flown.popleft()
+    def _land(self, holes: Sequence[Range], upto: int, now_s: float) -> None:
+        """Forget what was sent before something that is stored: it has come, or it is lost."""
+        top = holes[-1][1] + 1 if holes else upto
+        at = len(self._flown) - 1
+        while at >= 0:
+            _, first, last = self._flown[at]
+            stored = min(last, top)
+            for hole in reversed(holes):
+                if hole[0] <= stored <= hole[1]:
+                    stored = hole[0] - 1
+            if stored >= first:
+                break
+            at -= 1
+        else:
+            return
+        kept: deque[tuple[float, int, int]] = deque()
+        for number, (sent_s, first, last) in enumerate(self._flown):
+            if number <= at and now_s - sent_s >= self._in_flight_s:
+                if number < at or stored >= last:
+                    continue
+                first = stored + 1  # a run is in order too
+            kept.append((sent_s, first, last))
+        self._flown = kept
 
 
 def _without(one: Range, gone: Range) -> list[Range]:

@@ -41,7 +41,8 @@ class UplinkTimeouts:
     resend_s: float = 30.0
     """What is not acknowledged for so long, while nothing new comes, is sent once more."""
     in_flight_s: float = 10.0
-    """What was sent less long ago is not taken as missing: the cloud acknowledges each 5 s at least."""
+    """What was sent less long ago is not taken as missing: the cloud acknowledges each 5 s at least. Older is
+    missing once something that was sent after it is stored."""
     in_order: int = 2500
     """Measurements that wait: so many at most are sent before a new one, where the order is kept."""
 
@@ -177,7 +178,7 @@ class BoxUplink:
         if held is not None:
             least, most = held[0], held[1] - 1
             holes = [(max(first, least), min(last, most)) for first, last in told.missing]
-            self.backlog.missed([hole for hole in holes if hole[0] <= hole[1]], now_s)
+            self.backlog.missed([hole for hole in holes if hole[0] <= hole[1]], told.upto, now_s)
 
     def tend(self, now_s: float) -> None:
         """Time passes."""

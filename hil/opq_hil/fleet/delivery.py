@@ -5,7 +5,7 @@
     connected again: what was not acknowledged is due; an acknowledgement names holes: those are
 
 The rules are those of the gateway's BoxUplink; here one array has the state of all Boxes. What is due of a
-Box is one span, so between two holes some are sent twice; the store takes each number once.
+Box is one span; what lies between the holes of its newest acknowledgement is left out.
 """
 
 import time
@@ -64,11 +64,18 @@ class Delivery:
         self.acknowledging = np.zeros(boxes, np.bool_)
         self._acknowledged_s = np.full(boxes, time.monotonic())
         self._marks: deque[tuple[float, IndexArray]] = deque()
+        self._flown_last = held.floor - 1
+        """Up to where a Box was sent something again ..."""
+        self._flown_until = held.floor.copy()
+        """... and the first number that is sent after that: once it is stored, what was sent before is not
+        under way any more."""
         self._again_s = time.monotonic()
         self._again: Iterator[list[HeldRow]] | None = None
         self._rows: deque[HeldRow] = deque()
         self._swept: tuple[FlagArray, IndexArray] | None = None
         """Boxes of this sweep, and up to where."""
+        self._told: dict[int, CloudAcknowledgement] = {}
+        """The newest with holes, by Box."""
         self._left_out: set[int] = set()
         """Boxes whose connection went during this sweep, or of which more is due: the next has them."""
 
@@ -101,9 +108,15 @@ class Delivery:
         self.counts.acknowledgements += 1
         self.acknowledging[box] = True
         self._acknowledged_s[box] = now_s
+        if told.missing:
+            self._told[box] = told
+        else:
+            self._told.pop(box, None)
         flown = int(self._marks[0][1][box]) if self._marks else 0
+        stored = told.missing[-1][1] + 1 if told.missing else told.upto
+        under_way = int(self._flown_last[box]) if stored < self._flown_until[box] else -1
         for first, last in told.missing:
-            self._add_due(box, first, min(last, flown - 1))
+            self._add_due(box, max(first, under_way + 1), min(last, flown - 1))
 
     def tend(self, now_s: float) -> None:
         """Time passes: whose connections came back, and who is not acknowledged any more."""
@@ -112,6 +125,7 @@ class Delivery:
         for box in np.flatnonzero(back & self.acknowledging).tolist():
             self._add_due(box, int(self._held.floor[box]), int(self._held.next[box]) - 1)
         self._acknowledged_s[back] = now_s
+        self._flown_until[back] = 0  # on a new connection nothing is under way
         self._stood = stands.copy()
         silent = self.acknowledging & stands & (now_s - self._acknowledged_s > UNACKNOWLEDGED_S)
         self.acknowledging[silent & (self._held.floor < self._held.next)] = False
@@ -139,11 +153,16 @@ class Delivery:
             box = row.box
             if box in self._left_out or not self._due_first[box] <= row.sequence <= self._due_last[box]:
                 continue
+            if _is_stored(self._told.get(box), row.sequence):
+                self._due_first[box] = row.sequence + 1
+                continue
             tail = sequence_tail(row.sequence, min(row.sequence, int(self._held.floor[box])), True)
             if not self._lines.publish(box, self._topics[box], row.body + tail):
                 self._left_out.add(box)
                 continue
             self._due_first[box] = row.sequence + 1
+            self._flown_last[box] = max(row.sequence, self._flown_last[box])
+            self._flown_until[box] = self._held.next[box]
             self.counts.backfilled += 1
             left -= 1
 
@@ -191,3 +210,10 @@ class Delivery:
         else:
             self._due_first[box] = min(self._due_first[box], first)
             self._due_last[box] = max(self._due_last[box], last)
+
+
+def _is_stored(told: CloudAcknowledgement | None, sequence: int) -> bool:
+    """Whether that acknowledgement says so: between two of its holes everything is."""
+    if told is None or sequence > told.missing[-1][1]:
+        return False
+    return not any(first <= sequence <= last for first, last in told.missing)

@@ -1,0 +1,92 @@
+"""A store that is too slow for a fleet: nothing is lost, and what waits in the cloud is not sent twice."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fleet_cloud import FleetCloud, wait_for
+
+from opq_cloud.service import CloudContext
+from opq_cloud.store import open_store
+from opq_hil.box.source import RunClock
+from opq_hil.fleet.outlets import plain_grid
+from opq_hil.fleet.worker import FleetPlan, FleetWorker
+from opq_proto.messages import Measurement
+
+IDS = [str(number) for number in range(1, 21)]
+ROWS_PER_S = 60
+"""The Boxes make 400."""
+QUEUE_ROWS = 120
+"""Two seconds of the store; what is sent less than IN_FLIGHT_S ago is not sent again in any case."""
+IN_FLIGHT_S = 0.1
+
+
+class SlowStore:
+    """A real store that takes ROWS_PER_S Measurements a second, until `quick` is set."""
+
+    def __init__(self, folder: Path) -> None:
+        self.quick = threading.Event()
+        self._store = open_store(None, folder)
+
+    def append_measurements(self, rows: Sequence[Measurement]) -> int:
+        self.quick.wait(len(rows) / ROWS_PER_S)
+        return self._store.append_measurements(rows)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+@contextmanager
+def serving(worker: FleetWorker) -> Iterator[None]:
+    stop = threading.Event()
+    thread = threading.Thread(target=worker.run, args=(stop,))
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(20.0)
+        assert not thread.is_alive()
+
+
+@pytest.fixture
+def cloud(tmp_path: Path) -> Iterator[FleetCloud]:
+    made = FleetCloud(tmp_path, IDS)
+    made.queue_rows = QUEUE_ROWS
+    yield made
+    made.close()
+
+
+def test_what_waits_in_a_late_cloud_is_not_sent_again_and_what_it_dropped_is(
+    cloud: FleetCloud, tmp_path: Path
+) -> None:
+    store = SlowStore(tmp_path / "slow")
+    cloud.shared = CloudContext(lambda: store)  # type: ignore[arg-type,return-value]
+    plan = FleetPlan(
+        cloud.endpoints,
+        cloud.server.public,
+        tmp_path / "fleet",
+        cycles=3,
+        in_flight_s=IN_FLIGHT_S,
+    )
+    worker = FleetWorker(plain_grid(IDS), cloud.pairs(), plan, RunClock.now())
+    with serving(worker), cloud.running():
+        service = cloud.service
+        assert service is not None
+        counted = service.counters.total
+        wait_for(worker.delivery.acknowledging.all, "every Box acknowledged")
+        wait_for(lambda: counted("measurements_dropped") > 300, "the cloud drops what it has no room for")
+        wait_for(lambda: worker.delivery.counts.backfilled > 600, "what it dropped is sent again")
+        store.quick.set()
+        made = worker.held.next.copy()
+        wait_for(lambda: bool((worker.held.floor >= made).all()), "everything made so far is acknowledged")
+        counts = worker.counts()
+        for box_id, following in zip(IDS, made.tolist(), strict=True):
+            sequences = [number for number in cloud.stored(box_id) if number < following]
+            assert sequences == list(range(sequences[0], sequences[0] + len(sequences)))
+    assert counts["expired"] == counts["not_held"] == 0
+    assert counts["backfilled"] <= counted("measurements_dropped") + counts["unheard"]
+    assert counted("measurements_doubled") == 0

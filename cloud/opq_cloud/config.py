@@ -48,6 +48,15 @@ class TriggeringBrokerSection:
     )
     backend_endpoint: Annotated[str, Field(description="subscribers read them here")] = "tcp://127.0.0.1:9881"
     send_queue_messages: Annotated[int, Field(ge=1, le=10_000_000, description="per subscriber")] = 100_000
+    receive_queue_bytes: Annotated[
+        int, Field(ge=100_000, le=10**11, description="of all Boxes; beyond, the oldest is dropped")
+    ] = 100_000_000
+    box_messages_per_s: Annotated[
+        int, Field(ge=10, le=10_000_000, description="of one Box; more is dropped")
+    ] = 5_000
+    box_bytes_per_s: Annotated[int, Field(ge=10_000, le=10**10, description="of one Box, the same")] = (
+        4_000_000
+    )
     trace: Annotated[bool, Field(description="log a line per measurement (latency runs only)")] = False
     health_endpoint: str = "127.0.0.1:8914"
 
@@ -116,7 +125,7 @@ class TriggeringServiceSection:
     batch_ms: Annotated[int, Field(ge=1, le=10_000, description="measurements are stored every")] = 200
     batch_rows: Annotated[int, Field(ge=1, le=100_000, description="or when so many wait")] = 1000
     queue_rows: Annotated[int, Field(ge=1, le=10_000_000, description="waiting for the store at most")] = (
-        200_000
+        100_000
     )
     health_endpoint: str = "127.0.0.1:8080"
 

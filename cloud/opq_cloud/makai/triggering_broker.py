@@ -2,7 +2,8 @@
 
 Frames go on byte for byte, however many. A body is decoded only to hold the Box id to the key
 that sent it, and to count holes in the sequence. What is dropped is counted: `refused` (key),
-`foreign` (another Box's id), `malformed`, `subscriber_full`.
+`foreign` (another Box's id), `malformed`, `over_budget` (a Box that sends too much), `overflow` (the
+broker is late), `subscriber_full`.
 """
 
 import threading
@@ -13,8 +14,9 @@ import zmq
 
 from opq_cloud.config import TriggeringBrokerSection
 from opq_cloud.makai.admission import AdmittedSocket, ZapHandler
+from opq_cloud.makai.receive_queue import BoxBudget, ReceiveQueue
 from opq_cloud.service import ServiceCounters
-from opq_cloud.sockets import BURST, FanoutSocket, receive, service_context
+from opq_cloud.sockets import BURST, FanoutSocket, service_context
 from opq_proto import log
 from opq_proto.errors import FrameError
 from opq_proto.keys import KeyFolder
@@ -22,7 +24,8 @@ from opq_proto.opqbox3_pb2 import Measurement
 from opq_proto.rate_limit import RateLimitedLog
 from opq_proto.wire_waveforms import read_message
 
-RECEIVE_QUEUE = 100_000
+CONNECTION_QUEUE = 100
+"""Messages per connection in libzmq's own queue; everything is read at once, see receive_queue.py."""
 PEERS_MS = 20
 """Handshakes, the key folder and subscriptions are handled so often."""
 
@@ -38,7 +41,9 @@ class TriggeringBroker:
         self._keys = keys
         self._log = log.get(service=self.name)
         self._limited = RateLimitedLog(self._log)
+        self._budget = BoxBudget(config.box_messages_per_s, config.box_bytes_per_s, self.counters)
         self._sequences: dict[str, int] = {}
+        self._overflow = 0
         self._zap: ZapHandler | None = None
 
     def connections(self) -> dict[str, int]:
@@ -55,7 +60,7 @@ class TriggeringBroker:
                 self._config.box_endpoint,
                 self.name,
                 "triggering_broker.box_endpoint",
-                rcvhwm=RECEIVE_QUEUE,
+                rcvhwm=CONNECTION_QUEUE,
             )
             boxes.socket.setsockopt(zmq.SUBSCRIBE, b"")
             queue_messages = self._config.send_queue_messages
@@ -66,16 +71,21 @@ class TriggeringBroker:
             )
             if ready is not None:
                 ready.set()
+            queue = ReceiveQueue(self._config.receive_queue_bytes)
+            self.counters.set("waiting_bytes_now", 0)
             peers_at_s = 0.0
             while not stop.is_set():
-                # one socket, not a Poller over all: at 10,000 messages/s the wait is a third of the cost
-                boxes.socket.poll(PEERS_MS)
-                received = 0
-                for message in receive(boxes.socket, BURST):
-                    received += 1
+                if not queue:
+                    # one socket, not a Poller over all: at 10,000 messages/s the wait is a third of the cost
+                    boxes.socket.poll(PEERS_MS)
+                received = queue.read_waiting(boxes.socket)
+                self._budget.begin_turn()
+                for message in queue.next_messages(BURST):
                     self._pass_measurement(*message, boxes, backend)
                 if received:
                     self.counters.add("received", received)
+                    self.counters.set("waiting_bytes_now", queue.waiting_bytes)
+                    self._count_overflow(queue)
                 now_s = time.monotonic()
                 if now_s >= peers_at_s:
                     peers_at_s = now_s + PEERS_MS / 1000
@@ -87,6 +97,8 @@ class TriggeringBroker:
     ) -> None:
         box_id = boxes.sender(first)
         if box_id is None:
+            return
+        if not self._budget.allows(box_id, sum(map(len, frames))):
             return
         if len(frames) < 2:
             self.counters.add("malformed", label=box_id)
@@ -105,6 +117,13 @@ class TriggeringBroker:
         if message.HasField("sequence"):
             self._check_sequence(box_id, message)
         backend.send(frames)
+
+    def _count_overflow(self, queue: ReceiveQueue) -> None:
+        dropped, queue.overflow = queue.overflow, 0
+        if dropped:
+            self._overflow += dropped
+            self.counters.add("overflow", dropped)
+            self._limited.warning("broker.late", key="overflow", dropped=self._overflow, waiting=len(queue))
 
     def _check_sequence(self, box_id: str, message: Measurement) -> None:
         sequence = message.sequence

@@ -45,14 +45,14 @@ def test_what_was_sent_is_missing_once_something_sent_after_it_is_stored() -> No
     backlog = ResendBacklog(in_flight_s=10.0)
     backlog.sent(5, 5, 0.0)
     backlog.sent(6, 8, 4.0)
-    backlog.missed([(4, 10)], 3, 9.9)
+    backlog.missed([(4, 10)], 3, 11, 9.9)
     assert due(backlog) == {4, 9, 10}
-    backlog.missed([(4, 10)], 3, 3600.0)  # an hour late, and nothing sent later is stored
+    backlog.missed([(4, 10)], 3, 11, 3600.0)  # an hour late, and nothing sent later is stored
     assert due(backlog) == {4, 9, 10}
-    backlog.missed([(4, 6), (8, 10)], 3, 3600.1)  # 7 is stored: 8 may come yet
+    backlog.missed([(4, 6), (8, 10)], 3, 11, 3600.1)  # 7 is stored: 8 may come yet
     assert due(backlog) == {4, 5, 6, 9, 10}
     backlog.lost()
-    backlog.missed([(4, 10)], 3, 3600.2)
+    backlog.missed([(4, 10)], 3, 11, 3600.2)
     assert due(backlog) == {4, 5, 6, 7, 8, 9, 10}
 
 
@@ -61,13 +61,32 @@ def test_old_ones_sent_after_new_ones_are_missing_only_when_newer_ones_are_store
     backlog.add(1, 99)
     backlog.sent(100, 100, 0.0)
     backlog.sent(1, 99, 1.0)
-    backlog.missed([(1, 99)], 0, 60.0)  # 100 overtook them
+    backlog.missed([(1, 99)], 0, 100, 60.0)  # 100 overtook them
     assert not backlog
     backlog.sent(101, 101, 60.0)
-    backlog.missed([(41, 99)], 40, 61.0)
+    backlog.missed([(41, 99)], 40, 100, 61.0)
     assert not backlog
-    backlog.missed([(41, 99), (102, 102)], 40, 80.0)  # 101 was sent after 41 to 99, and is stored
+    backlog.missed([(41, 99), (102, 102)], 40, 103, 80.0)  # 101 was sent after 41 to 99, and is stored
     assert due(backlog) == {*range(41, 100), 102}
+
+
+def test_what_was_lost_twice_is_sent_a_third_time_though_no_new_hole_appears() -> None:
+    backlog = ResendBacklog(in_flight_s=10.0)
+    backlog.sent(1, 50, 0.0)
+    backlog.sent(10, 19, 100.0)  # again, and lost again
+    backlog.sent(51, 51, 120.0)
+    backlog.missed([(10, 19)], 9, 50, 130.0)
+    assert not backlog
+    backlog.missed([(10, 19)], 9, 51, 131.0)
+    assert due(backlog) == set(range(10, 20))
+
+
+def test_a_cloud_that_does_not_say_what_it_has_last_misses_what_is_older_than_ten_seconds() -> None:
+    backlog = ResendBacklog(in_flight_s=10.0)
+    backlog.sent(5, 5, 0.0)
+    backlog.sent(6, 8, 4.0)
+    backlog.missed([(4, 10)], 3, None, 10.1)
+    assert due(backlog) == {4, 5, 9, 10}
 
 
 def test_runs_that_are_remembered_are_bounded_and_those_in_order_become_one() -> None:
@@ -75,7 +94,7 @@ def test_runs_that_are_remembered_are_bounded_and_those_in_order_become_one() ->
     for number in range(3600):
         backlog.sent(number, number, float(number))
     assert len(backlog._flown) == MOST_FLOWN
-    backlog.missed([(0, 3500)], -1, 3600.0)  # 3501 is stored
+    backlog.missed([(0, 3500)], -1, 3590, 3600.0)
     assert due(backlog) == set(range(3501))
 
 
@@ -89,7 +108,7 @@ def test_numbers_sent_one_by_one_are_remembered_as_one_run_for_a_second() -> Non
 def test_too_many_holes_become_fewer_and_none_is_forgotten() -> None:
     backlog = ResendBacklog()
     holes = [(10 * k, 10 * k) for k in range(MOST_RANGES + 50)]
-    backlog.missed(holes, 0, 0.0)
+    backlog.missed(holes, 0, 10**6, 0.0)
     assert {first for first, _ in holes} <= due(backlog)
     assert backlog.text().count(",") < MOST_RANGES
 
@@ -100,6 +119,7 @@ def test_too_many_holes_become_fewer_and_none_is_forgotten() -> None:
         ("17", CloudAcknowledgement(17)),
         ("17,19-23,30-30", CloudAcknowledgement(17, ((19, 23), (30, 30)))),
         ("17,23-19", CloudAcknowledgement(17)),
+        ("17,19-23,41-40", CloudAcknowledgement(17, ((19, 23),), 40)),
         ("0", CloudAcknowledgement(0)),
         ("", None),
         ("17,", None),

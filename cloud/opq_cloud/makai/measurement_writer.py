@@ -72,10 +72,18 @@ class SequenceTracker:
         return holes
 
     def message(self) -> str | None:
-        """The acknowledgement's text; None before anything was stored."""
+        """The acknowledgement's text; None before anything was stored.
+
+        After the holes comes one of nothing, `41-40`: 40 is the highest number stored, so that a Box sees
+        that what it sent before is lost and not late. Who does not know of it reads no hole.
+        """
         if self.upto is None:
             return None
-        return ",".join([str(self.upto), *(f"{first}-{last}" for first, last in self.missing())])
+        if not self._runs:
+            return str(self.upto)
+        highest = self._runs[-1][1]
+        holes = [*self.missing(), (highest + 1, highest)]
+        return ",".join([str(self.upto), *(f"{first}-{last}" for first, last in holes)])
 
     def _give_up(self, upto: int) -> None:
         assert self.upto is not None

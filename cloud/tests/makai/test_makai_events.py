@@ -227,7 +227,7 @@ def test_measurements_are_stored_once_and_acknowledged_with_their_holes(cloud: C
             sent = None if command is None else command.send_command_to_plugin
             return sent is not None and (sent.plugin_name, sent.message) == ("opq-ack", text)
 
-        cloud.makai.wait_for(lambda: acknowledged("8,9-9"))
+        cloud.makai.wait_for(lambda: acknowledged("8,9-9,11-10"))
         one.pub.send_multipart(
             one.measurement(timestamp_ms=9000, sequence=9, oldest_sequence=7, backfilled=True)
         )

@@ -45,14 +45,14 @@ def test_lost_numbers_and_stored_ones_add_up(arrivals: list[tuple[int, int]]) ->
     assert tracker.lost <= known
 
 
-def test_the_message_names_the_highest_without_a_hole_and_the_holes() -> None:
+def test_the_message_names_the_highest_without_a_hole_the_holes_and_the_highest() -> None:
     tracker = SequenceTracker()
     for number in (1, 2, 3, 6, 7, 10):
         tracker.add(number, oldest=1)
-    assert tracker.message() == "3,4-5,8-9"
+    assert tracker.message() == "3,4-5,8-9,11-10"
     tracker.add(4, 1)
     tracker.add(5, 1)
-    assert tracker.message() == "7,8-9"
+    assert tracker.message() == "7,8-9,11-10"
 
 
 def test_nothing_stored_has_no_message() -> None:
@@ -62,28 +62,28 @@ def test_nothing_stored_has_no_message() -> None:
 def test_a_new_cloud_begins_where_the_box_does() -> None:
     tracker = SequenceTracker()
     tracker.add(500, oldest=498)
-    assert tracker.message() == "497,498-499"
+    assert tracker.message() == "497,498-499,501-500"
     assert tracker.lost == 0
 
 
 def test_what_the_box_no_longer_holds_is_lost_and_no_hole() -> None:
     tracker = SequenceTracker([1, 2])
     tracker.add(10, oldest=8)
-    assert tracker.message() == "7,8-9"
+    assert tracker.message() == "7,8-9,11-10"
     assert tracker.lost == 5  # 3..7
 
 
 def test_a_tracker_made_from_the_store_goes_on_there() -> None:
     tracker = SequenceTracker([5, 6, 7, 9])
     tracker.add(10, oldest=5)
-    assert tracker.message() == "7,8-8"
+    assert tracker.message() == "7,8-8,11-10"
 
 
 def test_a_hole_below_all_that_is_stored_of_what_the_box_holds_stays_a_hole() -> None:
     tracker = SequenceTracker([285, 286, 288], begin=263)
-    assert tracker.message() == "262,263-284,287-287"
+    assert tracker.message() == "262,263-284,287-287,289-288"
     assert tracker.add(263, oldest=263)
-    assert tracker.message() == "263,264-284,287-287"
+    assert tracker.message() == "263,264-284,287-287,289-288"
     assert tracker.lost == 0
 
 
@@ -109,7 +109,7 @@ def test_after_a_restart_the_cloud_asks_for_what_its_killed_one_never_stored(
         stop.set()
         thread.join(60)
     store.close()
-    assert told[-1] == "282,283-284"
+    assert told[-1] == "282,283-284,289-288"
 
 
 def test_scattered_numbers_do_not_grow_without_bound() -> None:

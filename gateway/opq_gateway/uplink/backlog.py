@@ -60,12 +60,17 @@ class ResendBacklog:
             merged[nearest - 1 : nearest + 1] = [(merged[nearest - 1][0], merged[nearest][1])]
         self._due = merged
 
-    def missed(self, holes: Sequence[Range], upto: int, now_s: float) -> None:
+    def missed(self, holes: Sequence[Range], upto: int, highest: int | None, now_s: float) -> None:
         """The cloud has all up to `upto`, and not these above it: those that are not in flight are due.
 
-        `holes` rise; up to the number after the last one the cloud has everything else.
+        `holes` rise; up to the number after the last one the cloud has everything else, and it has
+        `highest`; where it does not say that, what was sent IN_FLIGHT_S ago is not in flight any more.
         """
-        self._land(holes, upto, now_s)
+        if highest is None:
+            young = [run for run in self._flown if now_s - run[0] < self._in_flight_s]
+            self._flown = deque(young)
+        else:
+            self._land(holes, upto, highest, now_s)
         for hole in holes:
             rest = [hole]
             for _, first, last in self._flown:
@@ -107,13 +112,13 @@ class ResendBacklog:
             if first.isdecimal() and last.isdecimal():
                 self.add(int(first), int(last))
 
-    def _land(self, holes: Sequence[Range], upto: int, now_s: float) -> None:
+    def _land(self, holes: Sequence[Range], upto: int, highest: int, now_s: float) -> None:
         """Forget what was sent before something that is stored: it has come, or it is lost."""
         top = holes[-1][1] + 1 if holes else upto
         at = len(self._flown) - 1
         while at >= 0:
             _, first, last = self._flown[at]
-            stored = min(last, top)
+            stored = highest if first <= highest <= last else min(last, top)
             for hole in reversed(holes):
                 if hole[0] <= stored <= hole[1]:
                     stored = hole[0] - 1
@@ -150,6 +155,8 @@ class CloudAcknowledgement:
 
     upto: int
     missing: tuple[tuple[int, int], ...] = ()
+    highest: int | None = None
+    """The highest number that is stored, above all holes; None: the cloud does not say."""
 
 
 def acknowledgement(text: str) -> CloudAcknowledgement | None:
@@ -161,4 +168,11 @@ def acknowledgement(text: str) -> CloudAcknowledgement | None:
     missing = tuple((int(first), int(last)) for first, last in pairs)
     if max(int(upto), *(last for _, last in missing), 0) > _LARGEST:
         return None
-    return CloudAcknowledgement(int(upto), tuple((first, last) for first, last in missing if first <= last))
+    said = [
+        last for first, last in missing if first == last + 1
+    ]  # a hole of nothing
+    return CloudAcknowledgement(
+        int(upto),
+        tuple((first, last) for first, last in missing if first <= last),
+        max(said, default=None),
+    )

@@ -178,7 +178,8 @@ class BoxUplink:
         if held is not None:
             least, most = held[0], held[1] - 1
             holes = [(max(first, least), min(last, most)) for first, last in told.missing]
-            self.backlog.missed([hole for hole in holes if hole[0] <= hole[1]], told.upto, now_s)
+            holes = [hole for hole in holes if hole[0] <= hole[1]]
+            self.backlog.missed(holes, told.upto, told.highest, now_s)
 
     def tend(self, now_s: float) -> None:
         """Time passes."""

@@ -113,8 +113,8 @@ class Delivery:
         else:
             self._told.pop(box, None)
         flown = int(self._marks[0][1][box]) if self._marks else 0
-        stored = told.missing[-1][1] + 1 if told.missing else told.upto
-        under_way = int(self._flown_last[box]) if stored < self._flown_until[box] else -1
+        waits = told.highest is not None and told.highest < self._flown_until[box]
+        under_way = int(self._flown_last[box]) if waits else -1
         for first, last in told.missing:
             self._add_due(box, max(first, under_way + 1), min(last, flown - 1))
 

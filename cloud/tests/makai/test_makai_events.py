@@ -256,7 +256,7 @@ def test_an_acknowledgement_goes_on_after_a_restart_where_the_store_is(cloud: Cl
             lambda: (
                 one.pub.send_multipart(one.measurement(sequence=7, oldest_sequence=1)),
                 (command := one.command(timeout_ms=300)) is not None
-                and command.send_command_to_plugin.message == "5,6-6",
+                and command.send_command_to_plugin.message == "5,6-6,8-7",
             )[1]
         )
 

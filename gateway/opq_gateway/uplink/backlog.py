@@ -168,9 +168,7 @@ def acknowledgement(text: str) -> CloudAcknowledgement | None:
     missing = tuple((int(first), int(last)) for first, last in pairs)
     if max(int(upto), *(last for _, last in missing), 0) > _LARGEST:
         return None
-    said = [
-        last for first, last in missing if first == last + 1
-    ]  # a hole of nothing
+    said = [last for first, last in missing if first == last + 1]  # a hole of nothing
     return CloudAcknowledgement(
         int(upto),
         tuple((first, last) for first, last in missing if first <= last),

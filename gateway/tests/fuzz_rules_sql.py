@@ -5,10 +5,11 @@ import sys
 import atheris
 
 with atheris.instrument_imports():
+    from rules_sql_text import sql
+
     from opq_rules.errors import RuleError
     from opq_rules.sql.parse import parse, shape
     from opq_rules.sql.syntax import Create, Select
-    from opq_rules.sql.text import sql
     from opq_rules.streams.decoding import StreamDecoder
     from opq_rules.streams.definition import definition_of
 

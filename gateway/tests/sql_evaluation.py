@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from rules_sql_text import parse_expression
+
 from opq_rules.expressions.closures import Evaluate
 from opq_rules.expressions.compile import compile_expression
-from opq_rules.sql.parse import parse_expression
 from opq_rules.sql.syntax import Column, Expression, FunctionCall
 
 

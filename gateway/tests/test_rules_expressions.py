@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as some
+from rules_sql_text import parse_expression
 from sql_evaluation import OneRecord, evaluated
 
 from opq_rules.errors import RowError, RuleError
@@ -13,7 +14,6 @@ from opq_rules.expressions.arithmetic import divide, modulo
 from opq_rules.expressions.compile import compile_condition, compile_expression, constant_value
 from opq_rules.expressions.values import compare, like_pattern
 from opq_rules.functions.registry import UNKNOWN
-from opq_rules.sql.parse import parse_expression
 
 ROW = {
     "i": 7,

@@ -4,11 +4,11 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from rules_sql_text import parse_expression
 from sql_evaluation import Facts, OneRecord
 
 from opq_rules.errors import RowError, RuleError
 from opq_rules.expressions.compile import compile_condition, compile_expression
-from opq_rules.sql.parse import parse_expression
 
 LEAVES = some.sampled_from(
     ["a", "b", "missing", "1", "0", "2.5", "'x'", "'%y_'", "true", "a->k", "b[0]", "a[1:]", "-7", "now()"]

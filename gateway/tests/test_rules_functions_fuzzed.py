@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
+from rules_sql_text import parse_expression
 from sql_evaluation import Facts, OneRecord
 
 from opq_rules.errors import RowError, RuleError
 from opq_rules.expressions.calls import FUNCTION_ERRORS
 from opq_rules.expressions.compile import compile_expression
 from opq_rules.functions.registry import Accumulator, AggregateFunction, Analytic, Scalar, built_in
-from opq_rules.sql.parse import parse_expression
 
 WORDS = ["", "zlib", "base64", "bigint", "$.a[*]", "1h", "(a+", "yyyy-MM-dd", "abs", "en_US", "UTC"]
 VALUES = some.recursive(

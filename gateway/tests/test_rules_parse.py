@@ -5,9 +5,10 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from rules_sql_text import expression_sql, parse_expression
 
 from opq_rules.errors import SQL_SYNTAX, RuleError
-from opq_rules.sql.parse import parse, parse_expression
+from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import (
     BinaryOperation,
     CaseExpression,
@@ -26,7 +27,6 @@ from opq_rules.sql.syntax import (
     TextPlace,
     Unary,
 )
-from opq_rules.sql.text import expression_sql
 from opq_rules.sql.tokens import MAX_CHARS
 
 

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rules_sql_text import sql
 
 from opq_rules.errors import RuleError
 from opq_rules.sql.parse import parse, shape
 from opq_rules.sql.syntax import Literal, Select
-from opq_rules.sql.text import sql
 from opq_rules.sql.tokens import MAX_CHARS, Tokens
 from opq_rules.sql.walk import walk
 

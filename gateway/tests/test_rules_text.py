@@ -5,6 +5,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rules_sql_text import sql
 
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import (
@@ -34,7 +35,6 @@ from opq_rules.sql.syntax import (
     Unary,
     WindowClause,
 )
-from opq_rules.sql.text import sql
 from opq_rules.sql.windows import CYCLES
 
 AT = TextPlace(1, 1)

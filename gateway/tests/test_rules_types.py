@@ -14,6 +14,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as some
 from rules_engine import rule, running
+from rules_sql_text import parse_expression
 from sql_evaluation import Facts, OneRecord
 
 from opq_rules.errors import RowError, RuleError
@@ -27,7 +28,7 @@ from opq_rules.functions.signatures import _table, signature
 from opq_rules.query.plan import plan
 from opq_rules.query.trying import try_case
 from opq_rules.query.typing_pass import described
-from opq_rules.sql.parse import parse, parse_expression
+from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Column, Create, Expression, FunctionCall, Select
 from opq_rules.sql.walk import walk
 from opq_rules.streams.definition import StreamDefinition, definition_of

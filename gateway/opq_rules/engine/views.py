@@ -20,7 +20,6 @@ from opq_rules.engine.source_runner import SourceRunner
 from opq_rules.engine.traces import operator_names, sink_names
 from opq_rules.errors import NOT_FOUND, RuleError
 from opq_rules.secrets import without_secrets
-from opq_rules.sql.text import sql as text_of
 
 
 class RuleViews:
@@ -90,10 +89,10 @@ class RuleViews:
         return answer
 
     def explain(self, rule_id: str) -> str:
-        """The plan, and what the rule shares with others."""
+        """The statement, its plan, and what the rule shares with others."""
         rule, made = self._one(rule_id), self._store.rule(rule_id)
         planned = self._planner.plan(made.sql)
-        lines = [text_of(planned.select), "  " + " -> ".join(planned.operators)]
+        lines = [made.sql.strip(), "  " + " -> ".join(planned.operators)]
         lines += [f"  {origin.kind} {origin.stream}" for origin in planned.origins]
         types = self._planner.described(planned)
         if types.columns:

@@ -5,15 +5,13 @@ in one pass of one regular expression, made of the tokens' own pieces: its liter
 """
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from opq_rules.errors import SQL_SYNTAX, RuleError
 from opq_rules.sql.cursor import Cursor
 from opq_rules.sql.ddl import create, stream_or_table
-from opq_rules.sql.expression import expression
 from opq_rules.sql.select import select
-from opq_rules.sql.syntax import Expression, Named, Show, Statement
+from opq_rules.sql.syntax import Named, Show, Statement
 from opq_rules.sql.tokens import COMMENT, NAME, NUMBER, TEXT, UNENDED, Tokens, check, literal
 
 _PIECE = re.compile(rf"({NUMBER}|{TEXT})|({COMMENT}|{NAME}|{UNENDED}.*)", re.DOTALL)
@@ -82,11 +80,3 @@ def parse(text: str) -> Statement:
             cursor.rest_is_empty("the end after the name")
             return Named(verb, what, name)  # type: ignore[arg-type]
     return cursor.unexpected("SELECT, CREATE, SHOW, DESCRIBE, DROP or EXPLAIN")
-
-
-def parse_expression(text: str, streams: Iterable[str] = ()) -> Expression:
-    """One expression alone, for tests and prompts. `streams`: names that make `a.b` a column of stream a."""
-    cursor = Cursor(text, streams)
-    found = expression(cursor)
-    cursor.rest_is_empty("an operator or the end")
-    return found

@@ -1,8 +1,10 @@
-"""A tree back as SQL: for explain, and to show that the parser loses nothing. No needless parentheses."""
+"""A tree back as SQL, to show that the parser loses nothing, without needless parentheses; one expression."""
 
 import re
+from collections.abc import Iterable
 
-from opq_rules.sql.expression import COMPARISON, NOT_POWER, PATH, POWER, SIGN
+from opq_rules.sql.cursor import Cursor
+from opq_rules.sql.expression import COMPARISON, NOT_POWER, PATH, POWER, SIGN, expression
 from opq_rules.sql.syntax import (
     Between,
     BinaryOperation,
@@ -34,6 +36,14 @@ from opq_rules.sql.tokens import RESERVED
 
 _PLAIN = re.compile(r"[^\W\d]\w*")
 _ATOM = 9
+
+
+def parse_expression(text: str, streams: Iterable[str] = ()) -> Expression:
+    """One expression alone. `streams`: names that make `a.b` a column of stream a."""
+    cursor = Cursor(text, streams)
+    found = expression(cursor)
+    cursor.rest_is_empty("an operator or the end")
+    return found
 
 
 def sql(statement: Statement) -> str:

@@ -16,8 +16,7 @@ from opq_rules.query.joins import Lookup, Scans
 from opq_rules.query.opening import opened
 from opq_rules.query.plan import QueryPlan
 from opq_rules.query.run import QueryContext, QueryCounters, QueryErrors, RuleFacts, frozen, placed, thawed
-from opq_rules.query.windows.hopping import Hopping, Panes
-from opq_rules.query.windows.tumbling import Tumbling
+from opq_rules.query.windows.by_time import Hopping, Tumbling
 from opq_rules.query.windows.window import Cut, KeptRecords, Record
 
 
@@ -165,7 +164,7 @@ class Query:
     def _feed_window(self, batch: Batch) -> list[Emission]:
         """In the time of arrival, one stream, nothing but WHERE before its window."""
         out: list[Emission] = []
-        if isinstance(batch.arrived_ms, int) and isinstance(self._window, Tumbling | Hopping | Panes):
+        if isinstance(batch.arrived_ms, int) and isinstance(self._window, Tumbling | Hopping):
             self._context.now_ms = now_ms = max(self._context.now_ms, batch.arrived_ms)
             if self._window.next_due_ms is not None and self._window.next_due_ms <= now_ms:
                 self._advance_window(now_ms, out)

@@ -1,25 +1,45 @@
 """Sliding windows: one per record that triggers, [t - length, t]; with a delay [t - length, t + delay).
 
-Aggregates that take a record out again do so as it leaves. Those that merge are kept per block of records: a
-window of n records costs some n / 32 + 32 steps instead of n.
+Aggregates that take a record out again do so as it leaves. Everything else is kept per block of records:
+where aggregates merge, a window of n records costs some n / 32 + 32 steps instead of n.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
 
-from opq_rules.batch import State, Value
-from opq_rules.query.windows.window import Cut, Fresh, KeptRecords, Record, WindowContent, records_of
+from opq_rules.batch import State
+from opq_rules.query.groups import GroupEntry, RunningGroups
+from opq_rules.query.windows.window import Cut, Fresh, Merge, Record, WindowContent, records_of
+
+Triggers = Callable[[Record], bool] | None
+"""OVER(WHEN); None: every record."""
+BLOCK = 32
+"""Records."""
+
+
+class RecordBlock:
+    """Records in order, and what they amount to; `begin`: those before it have left."""
+
+    __slots__ = ("begin", "content", "records")
+
+    def __init__(self, content: WindowContent) -> None:
+        self.records: list[Record] = []
+        self.begin = 0
+        self.content = content
 
 
 class Sliding:
-    """`triggers(record)`: OVER(WHEN). Records of one moment are handed over together and see each other."""
+    """Records of one moment are handed over together and see each other.
 
-    def __init__(self, length_ms: int, delay_ms: int, triggers: Callable[[Record], bool] | None) -> None:
-        self._length_ms = length_ms
-        self._delay_ms = delay_ms
-        self._triggers = triggers
-        self._records: deque[Record] = deque()
+    `again`: as `fresh`, for records that were in one already: it reports no error twice.
+    """
+
+    def __init__(
+        self, length_ms: int, delay_ms: int, triggers: Triggers, fresh: Fresh, again: Fresh, merge: Merge
+    ) -> None:
+        self._length_ms, self._delay_ms, self._triggers = length_ms, delay_ms, triggers
+        self._fresh, self._again, self._merge = fresh, again, merge
+        self._blocks: deque[RecordBlock] = deque()
         self._waiting: deque[int] = deque()
         """Times of records that trigger when their delay is over."""
 
@@ -48,52 +68,56 @@ class Sliding:
         return cuts
 
     def state(self) -> State:
-        return {"records": [list(record) for record in self._kept()], "waiting_ms": list(self._waiting)}
+        kept = [list(record) for block in self._blocks for record in block.records[block.begin :]]
+        return {"records": kept, "waiting_ms": list(self._waiting)}
 
     def restore(self, state: State) -> None:
-        self._forget_all()
+        self._blocks.clear()
         self._keep(records_of(state["records"]))
         self._waiting = deque(state["waiting_ms"])
 
     def _keep(self, records: Sequence[Record]) -> None:
-        self._records.extend(records)
-
-    def _kept(self) -> Iterable[Record]:
-        return self._records
+        for record in records:
+            if not self._blocks or len(self._blocks[-1].records) >= BLOCK:
+                self._blocks.append(RecordBlock(self._fresh()))
+            block = self._blocks[-1]
+            block.records.append(record)
+            block.content.add(record)
 
     def _content(self, end_ms: int | None) -> WindowContent:
         """What lies before `end_ms`; None: all."""
-        if end_ms is None:
-            return KeptRecords(self._records)
-        return KeptRecords([each for each in self._records if each.ms < end_ms])
+        parts: list[WindowContent] = []
+        for block in self._blocks:
+            whole = end_ms is None or block.records[-1].ms < end_ms
+            if whole and block.begin == 0:
+                parts.append(block.content)
+                continue
+            part = self._again()
+            for record in block.records[block.begin :]:
+                if end_ms is None or record.ms < end_ms:
+                    part.add(record)
+            parts.append(part)
+        return self._merge(parts)
 
     def _forget_before(self, ms: int) -> None:
-        while self._records and self._records[0].ms < ms:
-            self._records.popleft()
-
-    def _forget_all(self) -> None:
-        self._records.clear()
-
-
-class RemovableGroups(WindowContent, Protocol):
-    """query.running.RunningGroups."""
-
-    def put(self, record: Record) -> Value: ...
-    def take_out(self, entry: Value) -> None: ...
-    def put_in_order(self) -> None: ...
+        while self._blocks:
+            block = self._blocks[0]
+            while block.begin < len(block.records) and block.records[block.begin].ms < ms:
+                block.begin += 1
+            if block.begin < len(block.records):
+                return
+            self._blocks.popleft()
 
 
 class SlidingGroups:
     """As `Sliding`. A cut holds the running groups themselves: they are to be read before the next record."""
 
     def __init__(
-        self, length_ms: int, triggers: Callable[[Record], bool] | None, fresh: Callable[[], RemovableGroups]
+        self, length_ms: int, triggers: Callable[[Record], bool] | None, fresh: Callable[[], RunningGroups]
     ) -> None:
-        self._length_ms = length_ms
-        self._triggers = triggers
-        self._fresh = fresh
+        self._length_ms, self._triggers, self._fresh = length_ms, triggers, fresh
         self._running = fresh()
-        self._entries: deque[tuple[Record, Value]] = deque()
+        self._entries: deque[tuple[Record, GroupEntry | None]] = deque()
         self.next_due_ms: int | None = None
 
     def add(self, records: Sequence[Record]) -> list[Cut]:
@@ -118,76 +142,3 @@ class SlidingGroups:
     def restore(self, state: State) -> None:
         self._running = self._fresh()
         self._entries = deque((record, self._running.put(record)) for record in records_of(state["records"]))
-
-
-BLOCK = 32
-"""Records."""
-
-
-class RecordBlock:
-    """Records in order, and what they amount to; `begin`: those before it have left."""
-
-    __slots__ = ("begin", "content", "records")
-
-    def __init__(self, content: WindowContent) -> None:
-        self.records: list[Record] = []
-        self.begin = 0
-        self.content = content
-
-
-class SlidingBlocks(Sliding):
-    """Keeps blocks. `merged` gives the content of a window from those of its parts, oldest first.
-
-    `again`: as `fresh`, for records that were in one already: it tells no error twice.
-    """
-
-    def __init__(
-        self,
-        length_ms: int,
-        delay_ms: int,
-        triggers: Callable[[Record], bool] | None,
-        fresh: Fresh,
-        again: Fresh,
-        merged: Callable[[Sequence[WindowContent]], WindowContent],
-    ) -> None:
-        super().__init__(length_ms, delay_ms, triggers)
-        self._fresh, self._again, self._merged = fresh, again, merged
-        self._blocks: deque[RecordBlock] = deque()
-
-    def _keep(self, records: Sequence[Record]) -> None:
-        for record in records:
-            if not self._blocks or len(self._blocks[-1].records) >= BLOCK:
-                self._blocks.append(RecordBlock(self._fresh()))
-            block = self._blocks[-1]
-            block.records.append(record)
-            block.content.add(record)
-
-    def _kept(self) -> Iterator[Record]:
-        for block in self._blocks:
-            yield from block.records[block.begin :]
-
-    def _content(self, end_ms: int | None) -> WindowContent:
-        parts: list[WindowContent] = []
-        for block in self._blocks:
-            whole = end_ms is None or block.records[-1].ms < end_ms
-            if whole and block.begin == 0:
-                parts.append(block.content)
-                continue
-            part = self._again()
-            for record in block.records[block.begin :]:
-                if end_ms is None or record.ms < end_ms:
-                    part.add(record)
-            parts.append(part)
-        return self._merged(parts)
-
-    def _forget_before(self, ms: int) -> None:
-        while self._blocks:
-            block = self._blocks[0]
-            while block.begin < len(block.records) and block.records[block.begin].ms < ms:
-                block.begin += 1
-            if block.begin < len(block.records):
-                return
-            self._blocks.popleft()
-
-    def _forget_all(self) -> None:
-        self._blocks.clear()

@@ -18,10 +18,6 @@ LeftOut = Callable[[int, int], None]
 """Told of the span, Unix ms, whose windows without a record are more than MOST_EMPTY, and are not cut."""
 
 
-def untold(start_ms: int, end_ms: int) -> None:
-    """Where nobody wants to know."""
-
-
 class Record(NamedTuple):
     """A record on its way: its time in Unix ms, the number of its source in FROM, its row, its metadata.
 
@@ -35,7 +31,7 @@ class Record(NamedTuple):
 
 
 class WindowContent(Protocol):
-    """What lies in a window: the records themselves (`Kept`), or groups of aggregates (`Groups`)."""
+    """What lies in a window: the records themselves (KeptRecords), or groups of aggregates (RecordGroups)."""
 
     @property
     def is_empty(self) -> bool: ...
@@ -68,6 +64,13 @@ class KeptRecords:
 
 Fresh = Callable[[], WindowContent]
 """Gives a content that is still empty."""
+Merge = Callable[[Sequence[WindowContent]], WindowContent]
+"""The content of a window from those of its parts, oldest first."""
+
+
+def joined_records(parts: Sequence[WindowContent]) -> KeptRecords:
+    """`Merge` of kept records."""
+    return KeptRecords([record for part in parts if isinstance(part, KeptRecords) for record in part.records])
 
 
 @dataclass(slots=True)

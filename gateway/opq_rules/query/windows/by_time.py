@@ -1,11 +1,7 @@
-"""Hopping windows: every hop, [end - length, end).
-
-Where aggregates merge, records go into panes that no boundary of any window divides, and a window is the
-merger of its panes; else records are kept. A hop above the length is a sample: what falls between is let go.
-"""
+"""Windows that the calendar ends: tumbling, mains-cycle and hopping windows, [start, end)."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 
 from opq_rules.batch import State
 from opq_rules.query.calendar import Ends
@@ -13,90 +9,79 @@ from opq_rules.query.windows.window import (
     MOST_EMPTY,
     Cut,
     Fresh,
-    KeptRecords,
     LeftOut,
+    Merge,
     Record,
     WindowContent,
     records_of,
-    untold,
 )
 
 
-class Hopping:
-    """Keeps records. `empty`: windows without a record are cut as well."""
+class Tumbling:
+    """`empty`: windows without a record are cut as well, from `open` or the first record on."""
 
-    def __init__(self, ends: Ends, length_ms: int, empty: bool = False) -> None:
-        self._ends = ends
-        self._length_ms = length_ms
-        self._empty = empty
-        self._records: deque[Record] = deque()
-        self.left_out: LeftOut = untold
+    def __init__(self, ends: Ends, fresh: Fresh, empty: bool, left_out: LeftOut) -> None:
+        self._ends, self._fresh, self._empty, self._left_out = ends, fresh, empty, left_out
+        self._content: WindowContent | None = None
+        self._start_ms = 0
         self.next_due_ms: int | None = None
 
     def open(self, ms: int) -> None:
         """The rule begins."""
+        self._start_ms = self._ends.at_or_before(ms)
         self.next_due_ms = self._ends.after(ms)
+        self._content = self._fresh()
 
     def add(self, records: Iterable[Record]) -> list[Cut]:
         for record in records:
-            if self.next_due_ms is None:
+            if self._content is None:
                 self.open(record.ms)
-            if record.ms >= self._ends.after(record.ms) - self._length_ms:
-                self._records.append(record)
+            assert self._content is not None
+            self._content.add(record)
         return []
 
     def advance(self, ms: int) -> list[Cut]:
         cuts: list[Cut] = []
-        empty = 0
         while self.next_due_ms is not None and self.next_due_ms <= ms:
+            assert self._content is not None
             end_ms = self.next_due_ms
-            start_ms = end_ms - self._length_ms
-            while self._records and self._records[0].ms < start_ms:
-                self._records.popleft()
-            held = [record for record in self._records if record.ms < end_ms]
-            empty += not held
-            if held or self._empty:
-                cuts.append(Cut(KeptRecords(held), start_ms, end_ms))
-            too_many = empty > MOST_EMPTY and not self._records
-            self.next_due_ms = self._ends.after(end_ms)
-            if too_many and self.next_due_ms <= ms:
-                self.left_out(end_ms, ms)
-                self.next_due_ms = self._ends.after(ms)
-            while self._records and self._records[0].ms < self.next_due_ms - self._length_ms:
-                self._records.popleft()
-            if not self._records and not self._empty:
-                self.next_due_ms = None
+            cuts.append(Cut(self._content, self._start_ms, end_ms))
+            self._content, self.next_due_ms = None, None
+            if self._empty:
+                if len(cuts) > MOST_EMPTY and self._ends.after(end_ms) <= ms:
+                    end_ms, silent_ms = self._ends.at_or_before(ms), end_ms
+                    self._left_out(silent_ms, end_ms)
+                self.open(end_ms)
         return cuts
 
     def state(self) -> State:
-        return {"records": [list(record) for record in self._records], "end_ms": self.next_due_ms}
+        content = None if self._content is None else self._content.state()
+        return {"content": content, "start_ms": self._start_ms, "end_ms": self.next_due_ms}
 
     def restore(self, state: State) -> None:
-        self._records = deque(records_of(state["records"]))
-        self.next_due_ms = state["end_ms"]
+        self._start_ms, self.next_due_ms = state["start_ms"], state["end_ms"]
+        self._content = None
+        if state["content"] is not None:
+            self._content = self._fresh()
+            self._content.restore(state["content"])
 
 
-class Panes:
-    """Keeps no record; `merged` gives the content of a window from those of its panes, oldest first."""
+class Hopping:
+    """Every hop, [end - length, end). A hop above the length is a sample: what falls between is let go.
+
+    Records go into panes that no boundary of any window divides; a window is the merger of its panes.
+    """
 
     def __init__(
-        self,
-        ends: Ends,
-        length_ms: int,
-        fresh: Fresh,
-        merged: Callable[[Sequence[WindowContent]], WindowContent],
-        empty: bool = False,
+        self, ends: Ends, length_ms: int, fresh: Fresh, merge: Merge, empty: bool, left_out: LeftOut
     ) -> None:
-        self._ends = ends
-        self._length_ms = length_ms
-        self._fresh = fresh
-        self._merged = merged
-        self._empty = empty
+        self._ends, self._length_ms = ends, length_ms
+        self._fresh, self._merge = fresh, merge
+        self._empty, self._left_out = empty, left_out
         self._panes: deque[tuple[int, WindowContent]] = deque()
         """(time of the first record, content)"""
         self._until_ms: int | None = None
         """The boundary after the newest pane; None: the next record begins a pane."""
-        self.left_out: LeftOut = untold
         self.next_due_ms: int | None = None
 
     def open(self, ms: int) -> None:
@@ -126,11 +111,11 @@ class Panes:
             held = [content for first_ms, content in self._panes if first_ms < end_ms]
             empty += not held
             if held or self._empty:
-                cuts.append(Cut(self._merged(held), start_ms, end_ms))
+                cuts.append(Cut(self._merge(held), start_ms, end_ms))
             too_many = empty > MOST_EMPTY and not self._panes
             self.next_due_ms = self._ends.after(end_ms)
             if too_many and self.next_due_ms <= ms:
-                self.left_out(end_ms, ms)
+                self._left_out(end_ms, ms)
                 self.next_due_ms = self._ends.after(ms)
             self._forget_before(self.next_due_ms - self._length_ms)
             if not self._panes:
@@ -148,9 +133,12 @@ class Panes:
         return {"panes": panes, "until_ms": self._until_ms, "end_ms": self.next_due_ms}
 
     def restore(self, state: State) -> None:
-        self._panes = deque()
+        self._panes, self._until_ms, self.next_due_ms = deque(), None, state["end_ms"]
+        if "records" in state:  # of a version that kept records without panes
+            self.add(records_of(state["records"]))
+            return
         for first_ms, kept in state["panes"]:
             content = self._fresh()
             content.restore(kept)
             self._panes.append((first_ms, content))
-        self._until_ms, self.next_due_ms = state["until_ms"], state["end_ms"]
+        self._until_ms = state["until_ms"]

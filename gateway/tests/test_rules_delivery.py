@@ -13,8 +13,7 @@ from rules_engine import rule, running, stream
 from waiting import wait_for
 
 from opq_rules.api.server import told_health
-from opq_rules.engine.checkpoint import PAGE
-from opq_rules.engine.outbox import Outbox, packed, unpacked
+from opq_rules.engine.checkpoint import PAGE, Outbox, packed, unpacked
 from opq_rules.engine.rule_store import RuleStore
 from opq_rules.errors import RuleError
 from opq_rules.sources.memory import Topics, matches

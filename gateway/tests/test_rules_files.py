@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from source_streams import Stream, made, running
 from waiting import wait_for
 
-from opq_rules.files import generation
-from opq_rules.files import lines as of_bytes
+from opq_rules.files.records import PAUSE
+from opq_rules.files.rotation import Generation
 from opq_rules.sources import file
 
 
@@ -38,7 +38,7 @@ BAD = (b'{"k":"\xff"}', b"[" * 100_000, b"[1]", b" " * 300_000, b"?", b"1" * 5_0
 def test_a_line_that_cannot_be_read_is_told_with_its_number_and_the_rest_comes(
     tmp_path: Path, packed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(of_bytes, "LONGEST_BYTES", 200_000)
+    monkeypatch.setattr("opq_rules.files.records.LONGEST_BYTES", 200_000)
     path = tmp_path / "a.jsonl"
     text = (
         b"# head\n\n"
@@ -65,7 +65,7 @@ def test_a_line_that_cannot_be_read_is_told_with_its_number_and_the_rest_comes(
 def test_a_followed_file_goes_on_behind_a_line_that_cannot_be_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(of_bytes, "LONGEST_BYTES", 200_000)
+    monkeypatch.setattr("opq_rules.files.records.LONGEST_BYTES", 200_000)
     path, stream = tmp_path / "a.jsonl", Stream()
     path.touch()
     with (
@@ -83,7 +83,7 @@ def test_a_followed_file_goes_on_behind_a_line_that_cannot_be_read(
 def test_a_row_of_csv_that_cannot_be_read_is_told_and_the_rest_comes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(of_bytes, "LONGEST_BYTES", 200_000)
+    monkeypatch.setattr("opq_rules.files.records.LONGEST_BYTES", 200_000)
     wrong = (b"1,\xff", b"2," + b"x" * 140_000, b"3," + b"x" * 210_000, b'4,"a\n\xffb"')
     text = b"k,v\n" + b"".join(b'%b\n%d,"a\n\nb"\n' % (bad, k) for k, bad in enumerate(wrong))
     path, stream = tmp_path / "a.csv", Stream()
@@ -126,7 +126,7 @@ def test_csv_may_end_its_lines_in_any_way(tmp_path: Path) -> None:
 def test_a_broken_file_holds_up_its_folder_for_a_while_only(
     tmp_path: Path, kind: str, packed: str, bad: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(of_bytes, "LONGEST_BYTES", 200_000)
+    monkeypatch.setattr("opq_rules.files.records.LONGEST_BYTES", 200_000)
     monkeypatch.setattr(file, "_LOOK_S", 0.001)
     good = {"json": b'{"k":7}', "lines": b'{"k":7}', "csv": b"k\n7\n"}[kind]
     (tmp_path / "a").write_bytes(bad)
@@ -290,16 +290,16 @@ def test_file_that_is_begun_anew_has_its_head_skipped_whenever_that_comes(tmp_pa
     path = tmp_path / "log.jsonl"
     path.touch()
     context: Any = SimpleNamespace(wait=lambda seconds: False)
-    with generation.Generation(path, 1) as opened:
+    with Generation(path, 1) as opened:
         found = opened.come(context, lambda opened: False)
-        assert next(found) is of_bytes.PAUSE
+        assert next(found) is PAUSE
         with path.open("a") as log:
             for piece in ("# he", "ad"):
                 log.write(piece)
                 log.flush()
-                assert next(found) is of_bytes.PAUSE
+                assert next(found) is PAUSE
             log.write("\n" + lines(1, 2))
-        assert [next(found), next(found), next(found)] == [b'{"k":1}', b'{"k":2}', of_bytes.PAUSE]
+        assert [next(found), next(found), next(found)] == [b'{"k":1}', b'{"k":2}', PAUSE]
 
 
 @pytest.mark.parametrize("old_is_there", [True, False])

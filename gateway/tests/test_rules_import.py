@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from rules_house import House
 from waiting import wait_for
 
-from opq_rules.api import exchange, sections, sets, tasks
+from opq_rules.api import exchange, sections, sets
 from opq_rules.errors import IO_ERROR, RuleError
 
 DEMO = 'CREATE STREAM demo () WITH (DATASOURCE="demo", TYPE="memory")'
@@ -245,9 +245,9 @@ def test_an_import_as_a_task_is_told_of(house: House) -> None:
 
 
 def test_tasks_wait_their_turn_can_be_cancelled_and_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks, "MOST_WAITING", 2)
-    monkeypatch.setattr(tasks, "MOST_KEPT", 3)
-    told, begun = tasks.Tasks(), threading.Event()
+    monkeypatch.setattr(sets, "MOST_WAITING", 2)
+    monkeypatch.setattr(sets, "MOST_KEPT", 3)
+    told, begun = sets.Tasks(), threading.Event()
 
     def until_cancelled(stopped: Callable[[], bool]) -> Any:
         begun.set()

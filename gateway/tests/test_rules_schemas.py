@@ -22,12 +22,8 @@ from opq_rules.delivery.properties import divided
 from opq_rules.delivery.protobuf import writer
 from opq_rules.delivery.transform import transformer
 from opq_rules.errors import RuleError
-from opq_rules.streams import proto_text
-from opq_rules.streams.descriptors import MOST_BYTES, messages_of
-from opq_rules.streams.proto_text import compiled
 from opq_rules.streams.protobuf import reader
-from opq_rules.streams.schema_content import of_bytes, of_text
-from opq_rules.streams.schemas import Schemas
+from opq_rules.streams.schemas import MOST_BYTES, Schemas, compiled, compiler, messages_of, of_bytes, of_text
 
 LAB = """
 syntax = "proto3";
@@ -53,15 +49,13 @@ message Reading {
 NEWER = LAB.replace("optional double rms = 2;", "optional double rms = 2; string site = 13;")
 MEMORY = 'CREATE STREAM s () WITH (TYPE="memory", DATASOURCE="s", FORMAT="protobuf", SCHEMAID="lab.Reading")'
 OTHER = 'syntax = "proto3"; message Other { int32 a = 1; }'
-needs_compiler = pytest.mark.skipif(
-    proto_text.compiler() is None, reason="no compiler of protobuf (extra protoc)"
-)
+needs_compiler = pytest.mark.skipif(compiler() is None, reason="no compiler of protobuf (extra protoc)")
 
 
 @pytest.fixture(scope="module")
 def lab() -> bytes:
     """The descriptor set of LAB, made once."""
-    if proto_text.compiler() is None:
+    if compiler() is None:
         pytest.skip("no compiler of protobuf (extra protoc)")
     return compiled(LAB)
 
@@ -201,7 +195,7 @@ def test_text_set_and_file_mean_the_same(lab: bytes) -> None:
 
 
 def test_without_a_compiler_it_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch, lab: bytes) -> None:
-    monkeypatch.setattr(proto_text, "compiler", lambda: None)
+    monkeypatch.setattr("opq_rules.streams.schemas.compiler", lambda: None)
     compiled.cache_clear()
     with pytest.raises(ValueError, match=r"opq-toolkit\[protoc\].*--descriptor_set_out"):
         of_text(LAB)

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_rules.engine.threshold_index import SortedThresholds
-from opq_rules.engine.thresholds import Comparison, split
+from opq_rules.engine.thresholds import Comparison, SortedThresholds, split
 from opq_rules.sql.parse import parse, shape
 from opq_rules.sql.syntax import Select
 

@@ -15,9 +15,8 @@ from opq_rules.api.uploads import of_form
 from opq_rules.batch import JsonObject
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import CONFIGURATION, RuleError
-from opq_rules.streams import schema_content
-from opq_rules.streams.descriptors import MOST_BYTES
-from opq_rules.streams.schema_content import SchemaContent
+from opq_rules.streams import schemas
+from opq_rules.streams.schemas import MOST_BYTES, SchemaContent
 
 Kind = Literal["protobuf"]
 FIELD = "file"
@@ -56,7 +55,7 @@ def router(engine: Engine, plugins: Plugins) -> APIRouter:
     def upload(
         kind: Kind, name: str, content: Annotated[bytes, Depends(_form)], version: str = ""
     ) -> PlainTextResponse:
-        return _put(engine, kind, name, _read(lambda: schema_content.of_bytes(content)), version)
+        return _put(engine, kind, name, _read(lambda: schemas.of_bytes(content)), version)
 
     @routes.delete("/{kind}/{name}")
     def delete(kind: Kind, name: str) -> PlainTextResponse:
@@ -79,9 +78,9 @@ def _content(body: NewSchema | Schema, plugins: Plugins) -> SchemaContent:
         raise RuleError("want content or file, and one of them", CONFIGURATION)
     if body.content is not None:
         text = body.content
-        return _read(lambda: schema_content.of_text(text))
+        return _read(lambda: schemas.of_text(text))
     fetched = plugins.fetched(body.file or "", MOST_BYTES)
-    return _read(lambda: schema_content.of_bytes(fetched))
+    return _read(lambda: schemas.of_bytes(fetched))
 
 
 def _read(make: Callable[[], SchemaContent]) -> SchemaContent:

@@ -2,31 +2,113 @@
 
 `{{ v }}`, `{{ row.v }}`, `{{ rows[0].v }}`, `{{ row | json }}`; of Go's form `{{.v}}`:
 [opq_rules.delivery.go_template].
-A template cannot reach Python, and can neither loop nor grow without bound.
+A template cannot reach Python, and can neither loop nor grow without bound. Nothing is set, defined or
+included: `{% set a = a ~ a %}` thirty times is a gigabyte. Methods are those that look and those that make no
+text longer: `ljust(1000000000)` is a gigabyte as well.
 Source: reference/rules.md, E.3; Jinja2's documentation of its sandbox.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
-from jinja2 import ChainableUndefined, Template, TemplateError
+from jinja2 import ChainableUndefined, Template, TemplateError, nodes, pass_context
 from jinja2.exceptions import SecurityError
+from jinja2.filters import do_round
+from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from opq_rules.batch import JsonObject
-from opq_rules.delivery.bounded import (
-    FILTERS,
-    LONGEST,
-    MOST_ROUNDS,
-    check,
-    count_rounds,
-    join,
-    numbered,
-    rounded,
-    rounds,
-)
 from opq_rules.delivery.go_template import as_jinja
+
+LONGEST = 1_000_000
+"""Characters that a template may give."""
+
+MOST_ROUNDS = 1_000_000
+"""Of all loops together, in one emission: three in each other over 1,000 rows are 10^9."""
+_PLACES_MOST = 15
+
+MOST_LOOPS = 3
+"""In each other."""
+METHODS = frozenset(
+    {"get", "items", "keys", "values", "upper", "lower", "strip", "lstrip", "rstrip", "title", "capitalize",
+     "startswith", "endswith", "find", "count", "index", "split", "isoformat"}
+)  # fmt: skip
+FILTERS = frozenset(
+    {"abs", "attr", "capitalize", "count", "d", "default", "dictsort", "e", "escape", "first", "float",
+     "groupby", "int", "items", "json", "last", "length", "list", "lower", "map", "max", "min", "reject",
+     "rejectattr", "reverse", "round", "select", "selectattr", "sort", "string", "sum", "title", "tojson",
+     "trim", "truncate", "unique", "upper", "urlencode"}
+)  # fmt: skip
+"""Of Jinja's own; some are ours. `map` takes others by name, so that others must not be there at all."""
+_PARTS = (
+    nodes.Template, nodes.Output, nodes.TemplateData, nodes.Const, nodes.Name, nodes.Getattr, nodes.Getitem,
+    nodes.Slice, nodes.For, nodes.If, nodes.CondExpr, nodes.Compare, nodes.Operand, nodes.And, nodes.Or,
+    nodes.Not, nodes.Neg, nodes.Pos, nodes.Add, nodes.Sub, nodes.Mul, nodes.Div, nodes.FloorDiv, nodes.Mod,
+    nodes.Concat, nodes.Filter, nodes.Test, nodes.Call, nodes.Keyword, nodes.Pair, nodes.List, nodes.Tuple,
+    nodes.Dict,
+)  # fmt: skip
+
+
+def check(node: nodes.Node, loops: int = 0) -> None:
+    """Raises ValueError for the first part that a template may not have."""
+    where = f"dataTemplate, line {node.lineno}"
+    if not isinstance(node, _PARTS) or (isinstance(node, nodes.For) and node.recursive):
+        raise ValueError(f"{where}: {type(node).__name__.lower()} is not for templates")
+    if isinstance(node, nodes.Call) and not (
+        isinstance(node.node, nodes.Getattr) and node.node.attr in METHODS
+    ):
+        raise ValueError(f"{where}: only methods can be called: {', '.join(sorted(METHODS))}")
+    loops += isinstance(node, nodes.For)
+    if loops > MOST_LOOPS:
+        raise ValueError(f"{where}: more than {MOST_LOOPS} loops in each other")
+    for each in node.iter_child_nodes():
+        check(each, loops)
+
+
+def count_rounds(node: nodes.Node) -> None:
+    """Each loop of the tree goes over what the filter `rounds` lets through."""
+    for each in node.find_all(nodes.For):
+        each.iter = nodes.Filter(each.iter, "rounds", [], [], None, None, lineno=each.lineno)
+
+
+@pass_context
+def rounds(context: Context, values: Iterable[object]) -> Iterator[object]:
+    """Raises ValueError after MOST_ROUNDS; `left` is of this emission alone."""
+    left = context.parent["rounds left"]
+    for each in values:
+        left[0] -= 1
+        if left[0] < 0:
+            raise ValueError(f"dataTemplate: more than {MOST_ROUNDS} rounds of its loops")
+        yield each
+
+
+def rounded(value: float, precision: int = 0, method: str = "common") -> float:
+    """Jinja's, which takes 10 to the power of any precision."""
+    if not -_PLACES_MOST <= precision <= _PLACES_MOST:
+        raise ValueError(f"dataTemplate: round to {precision}; want at most {_PLACES_MOST} places")
+    return do_round(value, precision, method)  # type: ignore[arg-type]  # it checks the method itself
+
+
+def numbered(
+    values: Mapping[object, object] | Iterable[object] | None,
+) -> Iterable[tuple[object, object]]:
+    """What Go's range goes over: places and elements, or keys and values by key; nothing of null."""
+    if isinstance(values, Mapping):
+        return sorted(values.items(), key=lambda pair: str(pair[0]))
+    return enumerate(values if values is not None else ())
+
+
+def join(values: Iterable[object], separator: object = "", attribute: str | None = None) -> str:
+    """Jinja's, which has no bound."""
+    texts = [
+        str(each.get(attribute, "") if attribute is not None and isinstance(each, Mapping) else each)
+        for each in values
+    ]
+    between = str(separator)
+    if sum(map(len, texts)) + len(between) * len(texts) > LONGEST:
+        raise ValueError(f"dataTemplate: join gives more than {LONGEST} characters")
+    return between.join(texts)
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):

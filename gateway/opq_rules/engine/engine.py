@@ -11,7 +11,7 @@ import msgspec
 from opq_proto import log
 from opq_rules.batch import JsonObject, JsonValue
 from opq_rules.engine.catalogue import StreamCatalogue, UsageGraph, shown
-from opq_rules.engine.checkpoint import Checkpoint
+from opq_rules.engine.checkpoint import Checkpoint, Outbox
 from opq_rules.engine.clock import DelayedCalls, RuleClock, SystemClock
 from opq_rules.engine.connection_admin import ConnectionAdmin, Rehearsal
 from opq_rules.engine.connections import Configurations, Connections
@@ -19,7 +19,6 @@ from opq_rules.engine.definition import RuleDefinition, definition, no_rule
 from opq_rules.engine.endpoints import EndpointFactory, PluginFunctions, TypeRegistry, has_type
 from opq_rules.engine.lifecycle import RuleLifecycle
 from opq_rules.engine.loop import EngineLoop
-from opq_rules.engine.outbox import Outbox
 from opq_rules.engine.planner import Planner
 from opq_rules.engine.rule import FAILED, Rule
 from opq_rules.engine.rule_store import RuleStore, lock_folder

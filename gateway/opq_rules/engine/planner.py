@@ -9,8 +9,7 @@ from functools import partial
 
 from opq_rules.engine.definition import RuleDefinition
 from opq_rules.engine.rule import QueryUnit
-from opq_rules.engine.threshold_index import ThresholdIndex
-from opq_rules.engine.thresholds import OF_ITS_RULE, Comparison, SplitStatement, calls, split
+from opq_rules.engine.thresholds import OF_ITS_RULE, Comparison, SplitStatement, ThresholdIndex, calls, split
 from opq_rules.errors import RULE, SQL_PLAN, SQL_SYNTAX, RuleError
 from opq_rules.functions.registry import Functions
 from opq_rules.query.event_time import event_times

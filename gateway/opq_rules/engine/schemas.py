@@ -16,9 +16,7 @@ from opq_rules.engine.definition import checked_id
 from opq_rules.engine.endpoints import EndpointFactory
 from opq_rules.engine.rule_store import ObjectStore, RuleStore
 from opq_rules.errors import CONFIGURATION, NOT_FOUND, RuleError
-from opq_rules.streams.descriptors import messages_of
-from opq_rules.streams.schema_content import SchemaContent, of_kept, of_text
-from opq_rules.streams.schemas import BUILT_IN, Schemas
+from opq_rules.streams.schemas import BUILT_IN, SchemaContent, Schemas, messages_of, of_kept, of_text
 
 KIND = "schema"
 MOST = 1000

@@ -13,7 +13,7 @@ from opq_rules.batch import Batch, Emission, Row
 from opq_rules.engine.clock import RuleClock
 from opq_rules.engine.rule import Deliver, QueryUnit, Rule
 from opq_rules.engine.sink_runner import SinkRunner
-from opq_rules.engine.threshold_index import ThresholdIndex
+from opq_rules.engine.thresholds import ThresholdIndex
 from opq_rules.engine.traces import (
     MOST_RECORDS,
     MOST_TRACES,

@@ -4,8 +4,7 @@ from collections.abc import Callable, Sequence
 
 from opq_rules.batch import Value
 from opq_rules.errors import RowError
-from opq_rules.expressions.closures import Evaluate
-from opq_rules.expressions.compiled import Compiled, folded, refused
+from opq_rules.expressions.closures import Compiled, Evaluate, folded, refused
 from opq_rules.expressions.values import shown
 from opq_rules.functions.registry import (
     MANY,

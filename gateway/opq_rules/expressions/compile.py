@@ -12,8 +12,7 @@ from opq_rules.batch import Value
 from opq_rules.errors import RowError
 from opq_rules.expressions import arithmetic, closures, conditions, values
 from opq_rules.expressions.calls import compile_call
-from opq_rules.expressions.closures import Evaluate
-from opq_rules.expressions.compiled import Compiled, constant, folded, refused
+from opq_rules.expressions.closures import Compiled, Evaluate, constant, folded, refused
 from opq_rules.functions.registry import UNKNOWN, Functions
 from opq_rules.sql.syntax import (
     Between,

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from opq_rules.batch import Value
 from opq_rules.errors import RuleError
-from opq_rules.expressions.compiled import refused
+from opq_rules.expressions.closures import refused
 from opq_rules.expressions.types import (
     ARRAY,
     BIGINT,

@@ -1,22 +1,143 @@
-"""Records of a file, each with its place in it: one that cannot be read keeps its number, and the rest come.
+"""Bytes -> lines -> records of a file, each with its place: one that cannot be read keeps its number.
 
-None stands for a record that there is nothing to hand on of: it could not be read, or was taken already.
+None stands for a record that there is nothing to hand on of: it could not be read, or was taken already. No
+line is longer than LONGEST_BYTES: a packed file may be small and hold more.
 """
 
 import csv
+import errno
 import gzip
 import zlib
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from gzip import GzipFile
 from io import StringIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import msgspec
 
+from opq_proto.settings import configured
 from opq_rules.batch import JsonObject
-from opq_rules.files import lines as of_bytes
-from opq_rules.files.lines import Lines, opened
-from opq_rules.files.options import Config
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    path: str = ""
+    fileType: Literal["json", "csv", "lines"] = "json"
+    interval: int = field(default=0, metadata={"minimum": 0, "maximum": 86_400_000, "ms": True})
+    sendInterval: int = field(default=0, metadata={"minimum": 0, "maximum": 3_600_000, "ms": True})
+    follow: bool = False  # of lines: waits for more
+    actionAfterRead: Literal["keep", "remove", "move"] = "keep"
+    moveTo: str = ""
+    columns: tuple[str, ...] = ()  # of csv
+    hasHeader: bool = False
+    delimiter: str = ","
+    ignoreStartLines: int = field(default=0, metadata={"minimum": 0})
+    ignoreEndLines: int = field(default=0, metadata={"minimum": 0})
+    decompression: Literal["", "gzip"] = ""
+
+
+def options(datasource: str, properties: Mapping[str, object]) -> tuple[Config, Path]:
+    """Checked, and the file or folder that is meant. Raises ValueError naming what is wrong."""
+    config: Config = configured(Config, properties)
+    if config.actionAfterRead == "move" and not config.moveTo:
+        raise ValueError("moveTo  missing: actionAfterRead is move")
+    if config.follow and (config.fileType != "lines" or config.interval):
+        raise ValueError("follow  is for fileType lines with interval 0")
+    if config.follow and (config.decompression or config.ignoreEndLines):
+        raise ValueError("follow  is without decompression and ignoreEndLines: the file has no end")
+    if not (datasource or config.path):
+        raise ValueError("DATASOURCE  is empty; want the file's name")
+    base = Path(config.path) if config.path else Path()
+    name = datasource.lstrip("/") if config.path else datasource
+    if config.path and ".." in Path(name).parts:
+        raise ValueError(f"DATASOURCE  is {datasource!r}; it may not leave {config.path}")
+    return config, base / name if name else base
+
+
+LONGEST_BYTES = 256 << 20
+"""Of a line, and of a JSON file, which is read whole."""
+
+PAUSE = "nothing more for now"
+_AT_ONCE_BYTES = 1 << 16
+
+
+def opened(path: Path) -> BinaryIO:
+    """Raises OSError; a pipe or a device would never end."""
+    if not path.is_file():
+        raise OSError(errno.ENOENT, "no plain file is there", str(path))
+    return path.open("rb")
+
+
+class Lines:
+    """Each line without its end; None for one that is too long, which is read over.
+
+    Where there is no more: the last line, also without an end, or with `grows` PAUSE each time it is asked.
+    `number`: lines given so far; `held`: the last of these that are not handed on yet.
+    """
+
+    def __init__(
+        self, file: BinaryIO | GzipFile, grows: bool = False, stopped: Callable[[], bool] = lambda: False
+    ) -> None:
+        self.number = self.held = 0
+        self._file, self._grows, self._stopped = file, grows, stopped
+        self._begun, self._too_long = bytearray(), False
+
+    @property
+    def place(self) -> int:
+        """Of the line that was handed on last, from 1, by which people find it."""
+        return self.number - self.held
+
+    def __iter__(self) -> Iterator[bytes | str | None]:
+        while (chunk := self._file.read(_AT_ONCE_BYTES)) or self._grows:
+            if not chunk:
+                yield PAUSE
+                continue
+            first, *others = chunk.split(b"\n")
+            self._begin(first)
+            if others:
+                yield self.end()
+                begun = others.pop()
+                for line in others:
+                    self.number += 1
+                    yield line
+                self._begin(begun)
+            elif self._too_long and self._stopped():
+                return
+        if self.has_begun():
+            yield self.end()
+
+    def has_begun(self) -> bool:
+        return self._too_long or bool(self._begun)
+
+    def end(self) -> bytes | None:
+        """What was begun, as if its end had come."""
+        line = None if self._too_long else bytes(self._begun)
+        self._begun.clear()
+        self._too_long = False
+        self.number += 1
+        return line
+
+    def _begin(self, piece: bytes) -> None:
+        if not self._too_long:
+            self._begun += piece
+            self._too_long = len(self._begun) > LONGEST_BYTES
+            if self._too_long:
+                self._begun.clear()
+
+
+def between(lines: Lines, start: int, end: int) -> Iterator[bytes | str | None]:
+    """Without the first `start` and the last `end` lines."""
+    held: deque[bytes | str | None] = deque()
+    lines.held = end
+    for line in lines:
+        if lines.number > start:
+            held.append(line)
+            if len(held) > end:
+                yield held.popleft()
+
 
 Record = JsonObject | str | None
 Tell = Callable[[str], None]
@@ -39,7 +160,7 @@ def records(
                 return
             lines = Lines(file, stopped=stopped)
             start, end = config.ignoreStartLines, config.ignoreEndLines
-            some = of_bytes.between(lines, start, end) if start or end else iter(lines)
+            some = between(lines, start, end) if start or end else iter(lines)
             if config.fileType == "lines":
                 yield from of_lines(some, lines, path, taken, tell)
             else:
@@ -78,9 +199,9 @@ def of_lines(
 
 
 def _of_json(file: BinaryIO | gzip.GzipFile, path: Path, taken: int, tell: Tell) -> Iterator[Record]:
-    data = file.read(of_bytes.LONGEST_BYTES + 1)
-    if len(data) > of_bytes.LONGEST_BYTES:
-        raise BrokenFileError(f"{path}: has more than {of_bytes.LONGEST_BYTES} bytes")
+    data = file.read(LONGEST_BYTES + 1)
+    if len(data) > LONGEST_BYTES:
+        raise BrokenFileError(f"{path}: has more than {LONGEST_BYTES} bytes")
     try:
         found = msgspec.json.decode(data)
     except _UNREADABLE as error:
@@ -144,4 +265,4 @@ def _of_csv(
 
 
 def _too_long() -> str:
-    return f"has more than {of_bytes.LONGEST_BYTES} bytes"
+    return f"has more than {LONGEST_BYTES} bytes"

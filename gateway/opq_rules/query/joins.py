@@ -12,8 +12,7 @@ from typing import Literal
 
 from opq_rules.batch import Row, State, Value
 from opq_rules.errors import RowError
-from opq_rules.expressions.closures import Evaluate
-from opq_rules.expressions.compiled import refused
+from opq_rules.expressions.closures import Evaluate, refused
 from opq_rules.query.names import Clause
 from opq_rules.query.origin import Origin
 from opq_rules.query.resolver import Compiler

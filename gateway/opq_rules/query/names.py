@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from opq_rules.batch import Value
-from opq_rules.expressions.closures import Evaluate
-from opq_rules.expressions.compiled import refused
+from opq_rules.expressions.closures import Evaluate, refused
 from opq_rules.expressions.inference import Inference
 from opq_rules.expressions.types import ValueType, joined
 from opq_rules.functions.registry import (

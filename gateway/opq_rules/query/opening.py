@@ -6,12 +6,11 @@ from functools import partial
 
 from opq_rules.errors import RowError
 from opq_rules.expressions.closures import Evaluate
-from opq_rules.query.calendar import MINUTE_MS, Ends
 from opq_rules.query.groups import RecordGroups, RunningGroups, hashable, merged
 from opq_rules.query.plan import QueryPlan
 from opq_rules.query.run import QueryContext, QueryErrors, RuleFacts
 from opq_rules.query.windows.by_record import CountWindow, SessionWindow, StateWindow
-from opq_rules.query.windows.by_time import Hopping, Tumbling
+from opq_rules.query.windows.by_time import MINUTE_MS, Ends, Hopping, Tumbling
 from opq_rules.query.windows.sliding import Sliding, SlidingGroups
 from opq_rules.query.windows.window import (
     MOST_EMPTY,

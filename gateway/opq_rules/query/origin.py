@@ -6,9 +6,8 @@ from difflib import get_close_matches
 from typing import Literal, Protocol
 
 from opq_rules.batch import Value
-from opq_rules.expressions.closures import Evaluate
+from opq_rules.expressions.closures import Evaluate, refused
 from opq_rules.expressions.closures import lookup as lookup
-from opq_rules.expressions.compiled import refused
 from opq_rules.expressions.types import BIGINT, UNKNOWN_TYPE, WITHOUT_FRACTION, ValueType, of_column
 from opq_rules.query.analysis import MARK
 from opq_rules.sql.syntax import Column, Field, FromItem

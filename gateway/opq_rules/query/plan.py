@@ -7,16 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
 
-from opq_rules.expressions.closures import Evaluate
-from opq_rules.expressions.compiled import refused
+from opq_rules.expressions.closures import Evaluate, refused
 from opq_rules.functions.registry import Functions
 from opq_rules.query.analysis import AnalyticCall
 from opq_rules.query.groups import Grouping
-from opq_rules.query.items import ordered_by, projection_of, used_columns
 from opq_rules.query.joins import JoinStep, join_step
 from opq_rules.query.names import GROUP_BY, HAVING, IN_WINDOW, check_having
 from opq_rules.query.origin import Definition, Origin
-from opq_rules.query.projection import Projection
+from opq_rules.query.projection import Projection, ordered_by, projection_of, used_columns
 from opq_rules.query.resolver import Compiler
 from opq_rules.query.typing_pass import check_types
 from opq_rules.query.where import split_where

@@ -5,9 +5,8 @@ from dataclasses import replace
 
 from opq_rules.batch import Value
 from opq_rules.expressions.calls import check_constants, checked_definition
-from opq_rules.expressions.closures import Evaluate
+from opq_rules.expressions.closures import Evaluate, refused
 from opq_rules.expressions.compile import compile_condition, compile_expression, constant_value
-from opq_rules.expressions.compiled import refused
 from opq_rules.expressions.inference import Inference
 from opq_rules.functions.registry import (
     UNKNOWN,

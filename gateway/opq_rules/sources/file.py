@@ -15,10 +15,9 @@ from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
 from opq_rules.batch import JsonObject
 from opq_rules.files import rotation
-from opq_rules.files.generation import Generation, Mark
-from opq_rules.files.options import Config as Config
-from opq_rules.files.options import options
-from opq_rules.files.records import BrokenFileError, Record, of_lines, records
+from opq_rules.files.records import BrokenFileError, Record, of_lines, options, records
+from opq_rules.files.records import Config as Config
+from opq_rules.files.rotation import Generation, Mark
 
 _PAUSE_S = 0.02
 """After a file that was ended, and between two rounds of a folder that is empty."""

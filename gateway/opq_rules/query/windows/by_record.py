@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from opq_rules.batch import State
-from opq_rules.query.calendar import Ends
+from opq_rules.query.windows.by_time import Ends
 from opq_rules.query.windows.window import Cut, Fresh, KeptRecords, Record, WindowContent, records_of
 
 

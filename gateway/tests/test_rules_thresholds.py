@@ -34,7 +34,7 @@ def select(sql: str) -> Select:
 def test_index_equals_asking_each(
     sign: str, constants: list[Any], values: list[Any], data: st.DataObject
 ) -> None:
-    index: SortedThresholds[Rule] = SortedThresholds([Comparison("v", sign, 0, False, False)])
+    index: Any = SortedThresholds([Comparison("v", sign, 0, False, False)])
     rules = [Rule(constant) for constant in constants]
     for rule in rules:
         index.add(rule)

@@ -9,7 +9,7 @@ from functools import partial
 
 from opq_rules.engine.definition import RuleDefinition
 from opq_rules.engine.rule import QueryUnit
-from opq_rules.engine.thresholds import OF_ITS_RULE, Comparison, SplitStatement, ThresholdIndex, calls, split
+from opq_rules.engine.thresholds import OF_ITS_RULE, Comparison, SplitStatement, ThresholdIndex, split
 from opq_rules.errors import RULE, SQL_PLAN, SQL_SYNTAX, RuleError
 from opq_rules.functions.registry import Functions
 from opq_rules.query.event_time import event_times
@@ -20,6 +20,7 @@ from opq_rules.query.run import RuleFacts
 from opq_rules.query.typing_pass import Described, described
 from opq_rules.sql.parse import StatementShape, parse, shape
 from opq_rules.sql.syntax import Select
+from opq_rules.sql.walk import calls_in
 from opq_rules.streams.definition import StreamDefinition
 
 MOST_SHAPES = 10_000
@@ -97,7 +98,7 @@ class Planner:
 
     def calls(self, sql: str, function: str) -> bool:
         """Whether the statement calls it."""
-        return any(call.name == function.lower() for call in calls(self.select(sql)))
+        return any(call.name == function.lower() for call in calls_in(self.select(sql)))
 
     def select(self, sql: str) -> Select:
         statement = parse(sql)
@@ -165,7 +166,7 @@ def _shareable(planned: QueryPlan) -> bool:
         not planned.joined or planned.window.kind in ("count", "state", "cycle")
     ):
         return False
-    return not any(call.name in OF_ITS_RULE for call in calls(planned.select))
+    return not any(call.name in OF_ITS_RULE for call in calls_in(planned.select))
 
 
 def _options_key(rule: RuleDefinition) -> tuple[Hashable, ...]:

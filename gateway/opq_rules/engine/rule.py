@@ -6,7 +6,7 @@ thread, and nothing in it waits.
 
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from opq_rules.batch import Batch, Emission, JsonObject, Row
 from opq_rules.engine.options import Options
@@ -108,15 +108,6 @@ class UnitFollower(Protocol):
     def end(self) -> None: ...
 
 
-class RuleFaults(NamedTuple):
-    """Of one rule, since it came; `late`: records that came after the watermark."""
-
-    errors: int
-    last_error: str
-    last_error_ms: int
-    late: int
-
-
 class QueryUnit:
     """One query and the rules that get what it gives: more than one only where they say the same.
 
@@ -162,22 +153,6 @@ class QueryUnit:
     @property
     def errors(self) -> int:
         return self.query.counters.errors
-
-    @property
-    def last_error(self) -> str:
-        return self.query.counters.last_error
-
-    @property
-    def last_error_ms(self) -> int:
-        return self.query.counters.last_error_ms
-
-    def faults(self, rule: Rule) -> RuleFaults:
-        errors, late = self.errors - rule.joined_errors, self.query.counters.late
-        return (
-            RuleFaults(errors, self.last_error, self.last_error_ms, late)
-            if errors
-            else RuleFaults(0, "", 0, late)
-        )
 
     def rules(self) -> Collection[Rule]:
         return tuple(self._rules.values())

@@ -11,9 +11,9 @@ engine's thread; nothing here waits.
 
 import operator
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
-from typing import Any, Generic, Protocol, TypeVar
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from opq_rules.batch import Batch, Emission, Row
 from opq_rules.engine.rule import Deliver, QueryUnit, Rule
@@ -21,20 +21,20 @@ from opq_rules.expressions.closures import lookup
 from opq_rules.functions.registry import Scalar, find
 from opq_rules.query.plan import QueryPlan
 from opq_rules.query.query import Query
+from opq_rules.query.where import MIRRORED, conjuncts, together
 from opq_rules.sql.syntax import (
     BinaryOperation,
     Column,
     Expression,
     FunctionCall,
-    Item,
     Literal,
     Select,
     Unary,
 )
+from opq_rules.sql.walk import calls_in
 
 Constant = int | float | str
-NUMBERS = (int, float)
-MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "="}
+_NUMBERS = frozenset({int, float})
 HOLDS: dict[str, Callable[[Any, Any], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
@@ -82,12 +82,12 @@ def split(select: Select) -> SplitStatement | None:
     """None: the statement cannot be split."""
     if select.joins or select.window or select.group_by or select.having or select.order_by:
         return None
-    if select.where is None or not all(_has_no_memory(call) for call in calls(select)):
+    if select.where is None or not all(_has_no_memory(call) for call in calls_in(select)):
         return None
     aliases = {item.alias.lower() for item in select.items if item.alias}
     free: list[Comparison] = []
     kept: list[Expression] = []
-    for conjunct in _conjuncts(select.where):
+    for conjunct in conjuncts(select.where):
         found = _free(conjunct, select.source.name)
         if found is None or found.column.lower() in aliases:
             kept.append(conjunct)
@@ -96,24 +96,11 @@ def split(select: Select) -> SplitStatement | None:
     if not free:
         return None
     free.sort(key=lambda each: each.operator != "=")  # equality first: it leaves fewest
-    where: Expression | None = None
-    for conjunct in kept:
-        where = conjunct if where is None else BinaryOperation("AND", where, conjunct, conjunct.at)
-    return SplitStatement(tuple(free), replace(select, where=where))
-
-
-def _conjuncts(node: Expression) -> Iterator[Expression]:
-    waiting = [node]
-    while waiting:
-        each = waiting.pop()
-        if isinstance(each, BinaryOperation) and each.operator == "AND":
-            waiting += [each.right, each.left]
-        else:
-            yield each
+    return SplitStatement(tuple(free), replace(select, where=together(kept) if kept else None))
 
 
 def _free(node: Expression, source: str) -> Comparison | None:
-    if not isinstance(node, BinaryOperation) or node.operator not in MIRRORED:
+    if not isinstance(node, BinaryOperation) or node.operator not in HOLDS:
         return None
     left, right, sign = node.left, node.right, node.operator
     if isinstance(right, Column):
@@ -124,65 +111,37 @@ def _free(node: Expression, source: str) -> Comparison | None:
     literal = right.operand if isinstance(right, Unary) and negated else right
     if not isinstance(literal, Literal) or literal.slot is None:
         return None
-    if type(literal.value) in NUMBERS:
+    if type(literal.value) in _NUMBERS:
         return Comparison(left.name, sign, literal.slot, negated, False)
     if type(literal.value) is str and sign == "=" and not negated:
         return Comparison(left.name, sign, literal.slot, False, True)
     return None
 
 
-def calls(node: object) -> Iterator[FunctionCall]:
-    """Every call in a statement, or a part of one."""
-    return (each for each in nodes(node) if isinstance(each, FunctionCall))
-
-
-def nodes(node: object) -> Iterator[object]:
-    """A statement, or a part of one, and all that is in it."""
-    if isinstance(node, tuple):
-        for each in node:
-            yield from nodes(each)
-    elif is_dataclass(node) and not isinstance(node, type):
-        yield node
-        for field in fields(node):
-            if isinstance(node, Item) and field.name == "text":
-                continue
-            yield from nodes(getattr(node, field.name))
-
-
 def _has_no_memory(call: FunctionCall) -> bool:
     return call.over is None and isinstance(find(call.name), Scalar) and call.name not in OF_ITS_RULE
 
 
-_NUMBERS = frozenset({int, float})
+class SortedThresholds:
+    """Rules by their constants: `Rule.constants`, in the order of `free`; one alone as itself.
 
-
-class ThresholdRule(Protocol):
-    """A rule in an index; `constants` in the order of `SplitStatement.free`, one alone as itself."""
-
-    constants: Any
-
-
-M = TypeVar("M", bound=ThresholdRule)
-
-
-class SortedThresholds(Generic[M]):
-    """Members by their constants. `first` answers for a record's value; O(log n) and the members found."""
+    `first` answers for a record's value; O(log n) and the members found."""
 
     def __init__(self, free: Sequence[Comparison]) -> None:
         self.free = tuple(free)
         self._sign = free[0].operator
         self._keys: list[Any] = []
-        self._members: list[M] = []
-        self._equal: dict[Any, list[M]] = {}
+        self._members: list[Rule] = []
+        self._equal: dict[Any, list[Rule]] = {}
         self._count = 0
 
     def __len__(self) -> int:
         return self._count
 
-    def _constant(self, member: M) -> Any:
+    def _constant(self, member: Rule) -> Any:
         return member.constants if len(self.free) == 1 else member.constants[0]
 
-    def add(self, member: M) -> None:
+    def add(self, member: Rule) -> None:
         self._count += 1
         key = self._constant(member)
         if self._sign == "=":
@@ -192,7 +151,7 @@ class SortedThresholds(Generic[M]):
         self._keys.insert(at, key)
         self._members.insert(at, member)
 
-    def remove(self, member: M) -> None:
+    def remove(self, member: Rule) -> None:
         key = self._constant(member)
         if self._sign == "=":
             members = self._equal[key]
@@ -206,7 +165,7 @@ class SortedThresholds(Generic[M]):
             del self._keys[at], self._members[at]
         self._count -= 1
 
-    def first(self, value: object) -> Sequence[M]:
+    def first(self, value: object) -> Sequence[Rule]:
         """Members whose first comparison holds; the value is of the constants' kind."""
         if self._sign == "=":
             return self._equal.get(value, ())
@@ -246,12 +205,10 @@ class ThresholdIndex(QueryUnit):
     ) -> None:
         super().__init__(key, inputs, make, plan)
         self.split = split
-        self._index: SortedThresholds[Rule] = SortedThresholds(split.free)
+        self._index: SortedThresholds = SortedThresholds(split.free)
         self._further = [
             (k, each.column, HOLDS[each.operator], each.text) for k, each in enumerate(split.free)
         ][1:]
-        self._own_errors = 0
-        self._own_last_error, self._own_last_ms = "", 0
 
     @property
     def operators(self) -> tuple[str, ...]:
@@ -261,18 +218,6 @@ class ThresholdIndex(QueryUnit):
     def reads(self, stream: str) -> frozenset[str] | None:
         read = super().reads(stream)
         return None if read is None else read | {each.column.lower() for each in self.split.free}
-
-    @property
-    def errors(self) -> int:
-        return self._own_errors + super().errors
-
-    @property
-    def last_error(self) -> str:
-        return super().last_error or self._own_last_error
-
-    @property
-    def last_error_ms(self) -> int:
-        return max(super().last_error_ms, self._own_last_ms)
 
     def explained(self) -> str:
         return f"in a crowd of {len(self._rules)}, found by threshold"
@@ -355,10 +300,9 @@ class ThresholdIndex(QueryUnit):
             return False
         if type(value) is str if text else type(value) in _NUMBERS:
             return True
-        self._own_errors += 1
-        wanted = "text" if text else "a number"
-        self._own_last_ms = self.last_ms
-        self._own_last_error = f"Where: {self.split.free[0].column} is {str(value)[:40]!r}; want {wanted}"
+        counters, wanted = self.query.counters, "text" if text else "a number"
+        counters.errors, counters.last_error_ms = counters.errors + 1, self.last_ms
+        counters.last_error = f"Where: {self.split.free[0].column} is {str(value)[:40]!r}; want {wanted}"
         return False
 
     def _narrowed(self, row: Row, rules: Sequence[Rule]) -> Sequence[Rule]:

@@ -116,7 +116,7 @@ class Tracing:
                 trace.spans[-1].error = f"{type(error).__name__}: {error}"[:500]
             raise
         if isinstance(self._unit, ThresholdIndex):
-            failed = self._unit.last_error if self._unit.errors > errors else ""
+            failed = self._unit.query.counters.last_error if self._unit.errors > errors else ""
             for rule_id, trace in message.items():
                 self._filtered(trace, now_ns, rule_id in self._delivered, failed)
 

@@ -278,7 +278,8 @@ def _query_nodes(rule: Rule, names: Sequence[str]) -> dict[str, JsonObject]:
     unit = rule.unit
     if unit is None:
         return {name: dict(_NODE) for name in names}
-    came, faults = unit.records_in - rule.joined_in, unit.faults(rule)
+    came, counters = unit.records_in - rule.joined_in, unit.query.counters
+    errors = counters.errors - rule.joined_errors
     nodes = {
         name: _NODE
         | {
@@ -293,9 +294,9 @@ def _query_nodes(rule: Rule, names: Sequence[str]) -> dict[str, JsonObject]:
         "records_in_total": came,
         "messages_processed_total": came,
         "process_latency_us": unit.busy_ns // 1000 // max(1, unit.records_in),
-        "exceptions_total": faults.errors,
-        "last_exception": faults.last_error,
-        "last_exception_time": faults.last_error_ms,
-        "late_total": faults.late,
+        "exceptions_total": errors,
+        "last_exception": counters.last_error if errors else "",
+        "last_exception_time": counters.last_error_ms if errors else 0,
+        "late_total": counters.late,
     }
     return nodes

@@ -3,39 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import Literal, Protocol
 
 from opq_rules.batch import Value
 from opq_rules.expressions.closures import Evaluate, refused
 from opq_rules.expressions.closures import lookup as lookup
 from opq_rules.expressions.types import BIGINT, UNKNOWN_TYPE, WITHOUT_FRACTION, ValueType, of_column
 from opq_rules.query.analysis import MARK
-from opq_rules.sql.syntax import Column, Field, FromItem
-
-Kind = Literal["stream", "scan", "lookup"]
-
-
-class Definition(Protocol):
-    """What a query has to know of a stream or table."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def kind(self) -> Kind: ...
-    @property
-    def fields(self) -> tuple[Field, ...] | None: ...
-    @property
-    def type(self) -> str: ...
-    @property
-    def retain_size(self) -> int | None: ...
-    @property
-    def timestamp(self) -> str | None: ...
-    @property
-    def timestamp_format(self) -> str | None: ...
-    @property
-    def strict_validation(self) -> bool: ...
-    @property
-    def whole_columns(self) -> frozenset[str] | None: ...
+from opq_rules.sql.syntax import Column, FromItem
+from opq_rules.streams.definition import StreamDefinition, StreamKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +20,12 @@ class Origin:
     index: int
     name: str
     stream: str
-    kind: Kind
+    kind: StreamKind
     columns: Mapping[str, str] | None
-    definition: Definition
+    definition: StreamDefinition
 
     @classmethod
-    def of(cls, index: int, source: FromItem, definition: Definition) -> "Origin":
+    def of(cls, index: int, source: FromItem, definition: StreamDefinition) -> "Origin":
         fields = definition.fields
         columns = None if fields is None else {field.name.lower(): field.name for field in fields}
         return cls(index, source.name, source.stream, definition.kind, columns, definition)

@@ -13,12 +13,13 @@ from opq_rules.query.analysis import AnalyticCall
 from opq_rules.query.groups import Grouping
 from opq_rules.query.joins import JoinStep, join_step
 from opq_rules.query.names import GROUP_BY, HAVING, IN_WINDOW, check_having
-from opq_rules.query.origin import Definition, Origin
+from opq_rules.query.origin import Origin
 from opq_rules.query.projection import Projection, ordered_by, projection_of, used_columns
 from opq_rules.query.resolver import Compiler
 from opq_rules.query.typing_pass import check_types
 from opq_rules.query.where import split_where
 from opq_rules.sql.syntax import Expression, Select, WindowClause
+from opq_rules.streams.definition import StreamDefinition
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ class QueryPlan:
 
 def plan(
     select: Select,
-    streams: Mapping[str, Definition],
+    streams: Mapping[str, StreamDefinition],
     functions: Functions | None = None,
     zone: tzinfo | None = None,
     typed: bool = True,
@@ -125,7 +126,7 @@ def plan(
 
 def _plan(
     select: Select,
-    streams: Mapping[str, Definition],
+    streams: Mapping[str, StreamDefinition],
     functions: Functions | None,
     zone: tzinfo | None,
     typed: bool,
@@ -192,7 +193,7 @@ def _plan(
     )
 
 
-def _origins(select: Select, streams: Mapping[str, Definition]) -> tuple[Origin, ...]:
+def _origins(select: Select, streams: Mapping[str, StreamDefinition]) -> tuple[Origin, ...]:
     found = []
     for index, source in enumerate((select.source, *(join.source for join in select.joins))):
         definition = streams.get(source.stream)

@@ -4,7 +4,7 @@ An item is a star, a named value, or a call that spreads as columns or rows.
 """
 
 from collections import ChainMap
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from opq_rules.batch import Row, Value
@@ -16,7 +16,7 @@ from opq_rules.query.analysis import MARK
 from opq_rules.query.names import ORDER_BY, SELECT, Names
 from opq_rules.query.resolver import Compiler
 from opq_rules.sql.syntax import Column, Expression, FunctionCall, Item, Select, Star
-from opq_rules.sql.walk import walk
+from opq_rules.sql.walk import expressions_of, walk
 
 Project = Callable[[Value, Value], Row]
 Spread = Callable[[Value, Value], list[Row]]
@@ -254,7 +254,7 @@ def used_columns(select: Select, names: Names) -> dict[str, frozenset[str] | Non
     """By stream, in lower case; None: all of them. What could be of several streams is read of each."""
     found: dict[str, set[str]] = {origin.stream: set() for origin in names.origins}
     whole: set[str] = set()
-    for expression in _expressions(select):
+    for expression in expressions_of(select):
         counted = {
             id(argument)
             for each in walk(expression)
@@ -269,14 +269,3 @@ def used_columns(select: Select, names: Names) -> dict[str, frozenset[str] | Non
                     if each.stream in (None, origin.name) and origin.has(each.name):
                         found[origin.stream].add(each.name.lower())
     return {stream: None if stream in whole else frozenset(read) for stream, read in found.items()}
-
-
-def _expressions(select: Select) -> Iterator[Expression]:
-    yield from (item.expression for item in select.items)
-    yield from (join.on for join in select.joins if join.on is not None)
-    yield from select.group_by
-    yield from (key.expression for key in select.order_by)
-    window = select.window
-    conditions = (window.filter, window.when, window.begin, window.end) if window else ()
-    yield from (each for each in (select.where, select.having, *conditions) if each is not None)
-    yield from window.partition_by if window else ()

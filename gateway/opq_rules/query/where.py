@@ -34,8 +34,8 @@ def split_where(select: Select, names: Compiler) -> tuple[dict[int, Evaluate], E
             before.setdefault(own, []).append(part)
         else:
             after.append(part)
-    compiled = {own: names.condition(_together(parts), WHERE) for own, parts in before.items()}
-    return compiled, names.condition(_together(after), WHERE) if after else None
+    compiled = {own: names.condition(together(parts), WHERE) for own, parts in before.items()}
+    return compiled, names.condition(together(after), WHERE) if after else None
 
 
 def is_certain(node: Expression, own: int, names: Compiler) -> bool:
@@ -53,14 +53,18 @@ def is_certain(node: Expression, own: int, names: Compiler) -> bool:
 
 def conjuncts(node: Expression) -> list[Expression]:
     """The parts of `a AND b AND c`, in order."""
-    found: list[Expression] = []
-    while isinstance(node, BinaryOperation) and node.operator == "AND":
-        found.append(node.right)
-        node = node.left
-    return [node, *reversed(found)]
+    found, waiting = [], [node]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, BinaryOperation) and each.operator == "AND":
+            waiting += [each.right, each.left]
+        else:
+            found.append(each)
+    return found
 
 
-def _together(parts: Sequence[Expression]) -> Expression:
+def together(parts: Sequence[Expression]) -> Expression:
+    """`a AND b AND c` of its parts."""
     whole = parts[0]
     for part in parts[1:]:
         whole = BinaryOperation("AND", whole, part, part.at)
@@ -77,7 +81,8 @@ def make(key, constant):
     return sieve
 """
 _NUMBERS, _TEXT = frozenset({int, float}), frozenset({str})
-_MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "!=": "!="}
+MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "!=": "!="}
+"""`a sign b` is `b MIRRORED[sign] a`."""
 
 
 def _made(kinds: frozenset[type]) -> dict[str, Callable[[str, Value], Sieve]]:
@@ -97,11 +102,11 @@ def sieve_of(select: Select) -> Sieve | None:
     if select.where is None or select.joins:
         return None
     first = conjuncts(select.where)[0]
-    if not isinstance(first, BinaryOperation) or first.operator not in _MIRRORED:
+    if not isinstance(first, BinaryOperation) or first.operator not in MIRRORED:
         return None
     column, other, sign = first.left, first.right, first.operator
     if isinstance(other, Column):
-        column, other, sign = other, column, _MIRRORED[sign]
+        column, other, sign = other, column, MIRRORED[sign]
     aliases = {item.alias.lower() for item in select.items if item.alias}
     if not isinstance(column, Column) or column.name.lower() in aliases:
         return None

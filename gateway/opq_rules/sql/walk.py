@@ -15,6 +15,7 @@ from opq_rules.sql.syntax import (
     Like,
     Literal,
     MemberOf,
+    Select,
     Slice,
     Star,
     Unary,
@@ -63,6 +64,24 @@ def walk(node: Expression) -> Iterator[Expression]:
         node = waiting.pop()
         yield node
         waiting.extend(reversed(children(node)))
+
+
+def expressions_of(select: Select) -> Iterator[Expression]:
+    """All of a statement that are not within another."""
+    yield from (item.expression for item in select.items)
+    yield from (join.on for join in select.joins if join.on is not None)
+    yield from select.group_by
+    yield from (key.expression for key in select.order_by)
+    window = select.window
+    conditions = (window.filter, window.when, window.begin, window.end) if window else ()
+    yield from (each for each in (select.where, select.having, *conditions) if each is not None)
+    yield from window.partition_by if window else ()
+
+
+def calls_in(select: Select) -> Iterator[FunctionCall]:
+    """Every call in a statement."""
+    nodes = (node for expression in expressions_of(select) for node in walk(expression))
+    return (node for node in nodes if isinstance(node, FunctionCall))
 
 
 def depth(node: Expression) -> int:

@@ -13,7 +13,7 @@ from opq_rules.measurement_row import WHOLE_COLUMNS
 from opq_rules.sql.syntax import Create, Field, TextPlace
 from opq_rules.streams import options as option
 
-Kind = Literal["stream", "scan", "lookup"]
+StreamKind = Literal["stream", "scan", "lookup"]
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,128}(?:/[A-Za-z0-9_-]{1,128}){0,15}")
 _OF_BOXES = frozenset({"opqbox", "opqwave", "recording"})
 """Source types whose whole columns are known."""
@@ -29,7 +29,7 @@ class StreamDefinition:
     """
 
     name: str
-    kind: Kind
+    kind: StreamKind
     fields: tuple[Field, ...] | None
     datasource: str
     type: str
@@ -70,7 +70,7 @@ def definition_of(create: Create) -> StreamDefinition:
         raise RuleError(f"{create.what} id {create.name[:128]!r} cannot be used: {wanted}", STREAM)
     found = option.read(create)
     places = {name.lower(): at for name, _, at in create.options}
-    kind: Kind = "stream"
+    kind: StreamKind = "stream"
     if create.what == "table":
         kind = found.get("kind", "scan")
     definition = StreamDefinition(

@@ -25,7 +25,7 @@ from opq_rules.batch import Emission, JsonObject
 from opq_rules.engine.clock import RuleClock
 from opq_rules.engine.rule import QueryUnit, Rule
 from opq_rules.engine.rule_store import opened
-from opq_rules.engine.sink_runner import SinkRunner
+from opq_rules.engine.sinks import SinkRunner
 from opq_rules.engine.stream_input import StreamInput
 
 _MIGRATIONS = (

@@ -18,11 +18,10 @@ from opq_rules.engine.definition import RuleDefinition
 from opq_rules.engine.loop import EngineLoop
 from opq_rules.engine.options import RestartStrategy
 from opq_rules.engine.planner import Choice, Planner
-from opq_rules.engine.rule import FAILED, LOADED, RUNNING, STOPPED, WAITING, QueryUnit, Rule, RuleSinks
+from opq_rules.engine.rule import FAILED, LOADED, RUNNING, STOPPED, WAITING, QueryUnit, Rule
 from opq_rules.engine.rule_store import RuleStore
 from opq_rules.engine.schedule import NEVER_MS
-from opq_rules.engine.sink_runner import SinkRunner
-from opq_rules.engine.sinks import SinkPool
+from opq_rules.engine.sinks import RuleSinks, SinkPool, SinkRunner
 from opq_rules.engine.stream_input import StreamInput
 from opq_rules.engine.streams import StreamInputs
 from opq_rules.engine.traces import Traces

@@ -18,7 +18,7 @@ from opq_rules.batch import Batch, Emission
 from opq_rules.engine.checkpoint import MOST_STAGED, MOST_WAITING, Checkpoint
 from opq_rules.engine.clock import RuleClock
 from opq_rules.engine.rule import QueryUnit, Rule
-from opq_rules.engine.sink_runner import SinkRunner
+from opq_rules.engine.sinks import SinkRunner
 from opq_rules.engine.source_runner import SourceEntry, SourceRunner
 from opq_rules.engine.stream_input import MOST, StreamInput
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from opq_rules.batch import Batch, Emission, JsonObject, Row
-from opq_rules.engine.options import Options
-from opq_rules.engine.sink_runner import SinkRunner
+from opq_rules.engine.sinks import RuleSinks
 from opq_rules.engine.traces import Traces
 from opq_rules.query.plan import QueryPlan
 from opq_rules.query.query import Query
@@ -32,23 +31,6 @@ class RuleDetails:
     trace: Traces | None = None
     missing: tuple[str, ...] = ()
     """Types of plug-ins that were deleted while the rule ran, in words."""
-
-
-class TopicSink(Protocol):
-    """A sink that takes emissions in the engine's own thread."""
-
-    def deliver(self, rule_id: str, first: int, emissions: Sequence[Emission]) -> None: ...
-
-
-@dataclass(slots=True, eq=False)
-class RuleSinks:
-    """What rules with the same options and sinks share. `runners` are open while one of them runs."""
-
-    key: Hashable
-    options: Options
-    runners: tuple[SinkRunner, ...]
-    topics: tuple[TopicSink, ...] = ()
-    rules: int = 0
 
 
 class Rule:

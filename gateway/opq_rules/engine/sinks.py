@@ -1,31 +1,306 @@
-"""SinkPool: the sinks that run: rules that give a sink the same properties share it."""
+"""SinkPool: the sinks that run: rules that give a sink the same properties share it.
+
+SinkRunner: one of them, and the bounded queue between the engine and it. At qos 0 what does not fit goes, the
+oldest first, counted with its rule. At qos >= 1 an emission is in the outbox already: here is a part of it,
+the rest is read from there when this has gone.
+"""
 
 import hashlib
-from collections.abc import Hashable, Sequence
+import threading
+from collections import deque
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, Protocol
 
 from opq_plugins.sdk import Sink
+from opq_proto import log
 from opq_rules.batch import Emission
 from opq_rules.delivery.pipeline import Pipeline
 from opq_rules.delivery.properties import SinkProperties
 from opq_rules.delivery.refused import RefusedParcels
+from opq_rules.engine.clock import RuleClock
 from opq_rules.engine.definition import Action, RuleDefinition
 from opq_rules.engine.endpoints import MEMORY, EndpointFactory
-from opq_rules.engine.loop import EngineLoop
-from opq_rules.engine.rule import RuleSinks
-from opq_rules.engine.sink_runner import STOP_S, Done, SinkRunner
+from opq_rules.engine.options import Options
 from opq_rules.sinks.memory import Sink as MemorySink
+
+STOP_S = 2.0
+DURABLE_MOST = 4096
+"""Emissions of the outbox that are in memory as well, for each sink."""
+DURABLE_REFUSED_MOST = 256
+"""Parcels that a sink refused at qos >= 1; more, and it takes nothing from its queue."""
+MOST_WATCHED = 1000
+FOREVER = 1 << 62
+"""As a turn: of emissions that are never dropped."""
+
+Done = Callable[[Sequence[str]], None]
+MakePipeline = Callable[["SinkRunner", Done], Pipeline]
+
+
+class EmissionSender(Protocol):
+    """Whose emissions they are: `dropped` counts those that went."""
+
+    id: str
+    dropped: int
+
+
+_Chunk = tuple[EmissionSender, int, Sequence[Emission], Sequence[int], int]
+"""Of one rule: the rule, number of the first emission, emissions, rows of the outbox (qos 0: none), turn of
+the engine. A plain tuple, for one with names takes five times as long to make."""
+_TURN: Final = 4
+
+
+class EmissionGiver(Protocol):
+    """Who gives the emissions: `loop.EngineLoop`. The methods are called by the sink's thread."""
+
+    turns: int
+
+    @property
+    def clock(self) -> RuleClock: ...
+    def record_sent(self, runner: "SinkRunner", rows: list[int]) -> None:
+        """These rows of the outbox are done."""
+        ...
+
+    def record_room(self, runner: "SinkRunner") -> None:
+        """There is room again, or more of the outbox is wanted."""
+        ...
+
+
+class SinkRunner:
+    """`make(runner, done)` gives the chain to the sink, on the runner's thread. It is the `sdk.Context`.
+
+    `durable`: of rules of qos >= 1.
+    """
+
+    def __init__(
+        self, key: str, action: Action, make: MakePipeline, limit: int, giver: EmissionGiver, durable: bool
+    ) -> None:
+        self.key, self.action, self.kind, self.limit = key, action, action.type, max(1, limit)
+        self.users = 0
+        """Rules that run with it; the engine's count."""
+        self.dropped = 0
+        self.rule_id, self.op_id, self.instance_id = "", f"sink_{self.kind}", 0
+        self.last_ms = 0
+        self.spilled = False
+        """More waits in the outbox than here; the engine reads it on when this has gone."""
+        self.last_row = 0
+        """The last row of the outbox that was brought here."""
+        self.pipeline: Pipeline | None = None
+        self._holds_at = DURABLE_REFUSED_MOST if durable else FOREVER
+        self._remake: Callable[[], Sink] | None = None
+        self._make, self._giver = make, giver
+        self._queue: deque[_Chunk] = deque()
+        self._waiting = 0
+        self._rows: dict[str, int] = {}
+        self._state: dict[str, object] = {}
+        self._watched: dict[str, tuple[Callable[[str, bool], None], int, int]] = {}
+        self._lock = threading.RLock()
+        """That of `_change`; by itself it is entered without a call, which counts for each emission."""
+        self._change = threading.Condition(self._lock)
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self._log = log.get(service="rules", sink=self.kind)
+
+    # -- the engine's side
+
+    def start(self) -> None:
+        """Its thread; without it, the first emission starts it: of very many sinks most may be idle."""
+        with self._change:
+            self._start()
+
+    def _start(self) -> None:
+        if self._thread is None and not self._stopping:
+            self._thread = threading.Thread(target=self._run, name=f"sink-{self.kind}", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Only asks it to end; what is in the queue is tried once more."""
+        with self._change:
+            self._stopping = True
+            self._change.notify_all()
+
+    def join(self, wait_s: float = STOP_S) -> bool:
+        """False: the sink does not end within two seconds; it is left behind."""
+        if self._thread is not None:
+            self._thread.join(wait_s)
+            return not self._thread.is_alive()
+        return True
+
+    def reopen(self, make: Callable[[], Sink]) -> None:
+        """Another sink in place of the one that is open; what waits, waits for that."""
+        with self._change:
+            if self._thread is not None:
+                self._remake = make
+                self._change.notify()
+
+    @property
+    def waiting(self) -> int:
+        """Emissions that the sink has not got yet."""
+        return self._waiting
+
+    @property
+    def full(self) -> bool:
+        """A source that can wait has to."""
+        return self._waiting >= self.limit
+
+    def offer(self, sender: EmissionSender, first: int, emissions: Sequence[Emission], waits: bool) -> None:
+        """At qos 0. `waits`: their source waits for the sink, so that they are never dropped.
+
+        What one turn of the engine gives is never too much: the sink had no chance yet.
+        """
+        turn = self._giver.turns
+        with self._lock:
+            if self._waiting > self.limit and not waits and self._queue and self._queue[0][_TURN] == FOREVER:
+                self._drop(sender, len(emissions))
+                return
+            self._append((sender, first, emissions, (), FOREVER if waits else turn))
+            while self._waiting > self.limit and self._queue[0][_TURN] < turn:
+                gone_sender, _, gone, _, _ = self._queue.popleft()
+                self._waiting -= len(gone)
+                self._drop(gone_sender, len(gone))
+
+    def post(self, rule_id: str, first: int, emissions: Sequence[Emission], rows: Sequence[int]) -> None:
+        """At qos >= 1, after the commit; in order of the rows."""
+        if self.spilled or self._waiting + len(emissions) > DURABLE_MOST:
+            self.spilled = True
+            return
+        self.last_row = rows[-1]
+        with self._lock:
+            self._append((_NamedSender(rule_id), first, emissions, rows, FOREVER))
+
+    def _append(self, chunk: _Chunk) -> None:
+        if self._thread is None:
+            self._start()
+        if not self._queue:  # with something in it the thread does not wait for more
+            self._change.notify()
+        self._queue.append(chunk)
+        self._waiting += len(chunk[2])
+
+    def _drop(self, sender: EmissionSender, count: int) -> None:
+        self.dropped += count
+        sender.dropped += count
+
+    # -- sdk.Context of the sink
+
+    def log(self, event: str, **facts: object) -> None:
+        self._log.info(event, **facts)
+
+    def get_state(self, key: str) -> object:
+        return self._state.get(key)
+
+    def put_state(self, key: str, value: object) -> None:
+        self._state[key] = value
+
+    # -- the sink's thread
+
+    def _run(self) -> None:
+        self.pipeline = pipeline = self._make(self, self._record_done)
+        clock = self._giver.clock
+        try:
+            while True:
+                with self._change:
+                    holds = pipeline.waiting >= self._holds_at
+                    if (holds or not self._queue) and not self._stopping and self._remake is None:
+                        due_s = pipeline.due_s
+                        self._change.wait(None if due_s is None else max(0.0, due_s - clock.monotonic_s()))
+                    stopping = self._stopping
+                    remake, self._remake = self._remake, None
+                    chunks: deque[_Chunk] = deque()
+                    if pipeline.waiting < self._holds_at:
+                        chunks, self._queue = self._queue, chunks
+                if remake is not None:
+                    pipeline.exchange(remake)
+                while chunks:
+                    self._send(pipeline, chunks.popleft())
+                    if pipeline.waiting >= self._holds_at:
+                        with self._change:
+                            self._queue.extendleft(reversed(chunks))
+                        break
+                pipeline.tick()
+                if stopping:
+                    return
+        finally:
+            pipeline.close()
+
+    def _send(self, pipeline: Pipeline, chunk: _Chunk) -> None:
+        sender, first, emissions, rows, _ = chunk
+        for k, emission in enumerate(emissions):
+            emission_id = f"{sender.id}:{first + k}"
+            if rows:
+                self._rows[emission_id] = rows[k]
+            pipeline.send(emission, emission_id)
+        self.last_ms = self._giver.clock.now_ms()
+        with self._lock:
+            was_full = self.full
+            self._waiting -= len(emissions)
+            has_room = (was_full or not self._waiting) and self._waiting <= self.limit // 2
+        if has_room:
+            self._giver.record_room(self)
+
+    def watch(self, emission_id: str, done: Callable[[str, bool], None]) -> None:
+        """`done(error, lost)` when an emission needs no more care, on the sink's thread.
+
+        Of the last ones only. `error`: what the sink has raised last since now, "" for nothing.
+        """
+        counters = self.pipeline.counters if self.pipeline is not None else None
+        before = (counters.exceptions_total, counters.lost_total) if counters is not None else (0, 0)
+        with self._change:
+            self._watched[emission_id] = (done, *before)
+            if len(self._watched) > MOST_WATCHED:
+                del self._watched[next(iter(self._watched))]
+
+    def _record_done(self, ids: Sequence[str]) -> None:
+        """From the pipeline: these need no more care."""
+        if self._watched and self.pipeline is not None:
+            counters = self.pipeline.counters
+            with self._change:
+                found = [each for name in ids if (each := self._watched.pop(name, None)) is not None]
+            for done, exceptions, lost in found:
+                error = counters.last_exception if counters.exceptions_total > exceptions else ""
+                done(error, counters.lost_total > lost)
+        if self._rows:
+            rows = [row for each in ids if (row := self._rows.pop(each, None)) is not None]
+            if rows:
+                self._giver.record_sent(self, rows)
+
+
+class _NamedSender:
+    """The rule of an emission that cannot be dropped."""
+
+    __slots__ = ("dropped", "id")
+
+    def __init__(self, rule_id: str) -> None:
+        self.id, self.dropped = rule_id, 0
+
 
 UNBOUNDED = 1 << 40
 """Of what a sink refused at qos >= 1: the runner takes no more meanwhile, and nothing may go."""
 
 
+class TopicSink(Protocol):
+    """A sink that takes emissions in the engine's own thread."""
+
+    def deliver(self, rule_id: str, first: int, emissions: Sequence[Emission]) -> None: ...
+
+
+@dataclass(slots=True, eq=False)
+class RuleSinks:
+    """What rules with the same options and sinks share. `runners` are open while one of them runs."""
+
+    key: Hashable
+    options: Options
+    runners: tuple[SinkRunner, ...]
+    topics: tuple[TopicSink, ...] = ()
+    rules: int = 0
+
+
 class SinkPool:
     """Called under the engine's lock; `by_key` is read by any thread."""
 
-    def __init__(self, factory: EndpointFactory, loop: EngineLoop, cache_dir: Path) -> None:
+    def __init__(self, factory: EndpointFactory, giver: EmissionGiver, cache_dir: Path) -> None:
         self.by_key: dict[str, SinkRunner] = {}
-        self._factory, self._loop, self._cache_dir = factory, loop, cache_dir
+        self._factory, self._giver, self._cache_dir = factory, giver, cache_dir
         self._shared: dict[Hashable, RuleSinks] = {}
 
     def __len__(self) -> int:
@@ -88,7 +363,7 @@ class SinkPool:
 
     def _join(self, runners: Sequence[SinkRunner]) -> list[SinkRunner]:
         """Waits two seconds for all of them together; those that did not end."""
-        clock = self._loop.clock
+        clock = self._giver.clock
         until_s = clock.monotonic_s() + STOP_S
         return [each for each in runners if not each.join(max(0.0, until_s - clock.monotonic_s()))]
 
@@ -114,10 +389,10 @@ class SinkPool:
             else:
                 path = self._cache_dir / f"{key}.sqlite3" if properties.enableCache else None
                 refused = RefusedParcels(path, properties.memoryCacheThreshold, properties.maxDiskCache)
-            clock, schemas = self._loop.clock, self._factory.schemas
+            clock, schemas = self._giver.clock, self._factory.schemas
             return Pipeline(sink, runner, properties, refused, done, schemas, clock.monotonic_s)
 
-        return SinkRunner(key, action, make, limit, self._loop, durable)
+        return SinkRunner(key, action, make, limit, self._giver, durable)
 
     def _topic(self, action: Action) -> "MemoryTopicSink":
         properties, sink = self._factory.sink(action)

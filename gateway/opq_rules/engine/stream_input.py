@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from opq_rules.batch import Batch, Row
 from opq_rules.engine.rule import Deliver, QueryUnit
-from opq_rules.engine.sink_runner import SinkRunner
+from opq_rules.engine.sinks import SinkRunner
 from opq_rules.engine.source_runner import SourceEntry, SourceRunner
 from opq_rules.streams.decoding import StreamDecoder
 

@@ -12,7 +12,7 @@ from functools import partial
 from opq_rules.batch import Batch, Emission, Row
 from opq_rules.engine.clock import RuleClock
 from opq_rules.engine.rule import Deliver, QueryUnit, Rule
-from opq_rules.engine.sink_runner import SinkRunner
+from opq_rules.engine.sinks import SinkRunner
 from opq_rules.engine.thresholds import ThresholdIndex
 from opq_rules.engine.traces import (
     MOST_RECORDS,

@@ -15,7 +15,7 @@ from opq_rules.engine.lifecycle import RuleLifecycle
 from opq_rules.engine.planner import Planner
 from opq_rules.engine.rule import LOADED, RUNNING, Rule
 from opq_rules.engine.rule_store import RuleStore
-from opq_rules.engine.sink_runner import SinkRunner
+from opq_rules.engine.sinks import SinkRunner
 from opq_rules.engine.source_runner import SourceRunner
 from opq_rules.engine.traces import operator_names, sink_names
 from opq_rules.errors import NOT_FOUND, RuleError

@@ -2,5 +2,5 @@
 
 definition.definition_of(create) -> StreamDefinition; describe: its forms for people and for REST
 decoding.Decoder(definition).decode(payloads) -> rows; formats, protobuf: bytes -> rows; payload: in a column
-schema: types of columns; schemas: messages of protobuf, made of a schema_content (proto_text, descriptors)
+schema: types of columns; schemas: messages of protobuf, and what they are made of
 """

@@ -11,7 +11,7 @@ from plugin_zips import plugin_zip
 from opq_rules.sql.cursor import NOT_OURS
 from opq_rules.sql.expression import WINDOWS
 from opq_rules.sql.tokens import RESERVED
-from opq_rules.streams.options import OPTIONS
+from opq_rules.streams.definition import OPTIONS
 
 SECONDS = 60
 SIGNS = [

@@ -10,8 +10,7 @@ from opq_rules.query.plan import plan
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create, Select
 from opq_rules.sql.tokens import RESERVED
-from opq_rules.streams.definition import definition_of
-from opq_rules.streams.options import FORMATS, OPTIONS
+from opq_rules.streams.definition import FORMATS, OPTIONS, definition_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "rules-sql.md").read_text()
 ROW = re.compile(

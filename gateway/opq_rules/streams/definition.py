@@ -1,17 +1,112 @@
-"""StreamDefinition: what a CREATE STREAM or TABLE means, checked as a whole.
+"""StreamDefinition: what a CREATE STREAM or TABLE means, checked as a whole; what stands in WITH (...).
 
 Source: reference/rules.md, C.1.
 """
 
+import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from opq_rules.errors import STREAM, RuleError
+import msgspec
+
+from opq_rules.batch import JsonObject
+from opq_rules.errors import SQL_SYNTAX, STREAM, RuleError
 from opq_rules.measurement_row import WHOLE_COLUMNS
 from opq_rules.sql.syntax import Create, Field, TextPlace
-from opq_rules.streams import options as option
+
+FORMATS = ("json", "binary", "delimited", "urlencoded", "protobuf")
+DEFAULT_TYPE, DEFAULT_FORMAT, DEFAULT_CONF_KEY = "mqtt", "json", "default"
+WITHOUT_DATASOURCE = frozenset({"mock", "simulator"})
+"""Source types that have nothing to find."""
+
+
+def read_options(create: Create) -> JsonObject:
+    """The options by their names in lower case, each checked. Raises RuleError with the option's place."""
+    found: JsonObject = {}
+    for name, value, at in create.options:
+        reader = OPTIONS.get(name)
+        if reader is None:
+            near = difflib.get_close_matches(name, OPTIONS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(OPTIONS)}"
+            raise refused(f"unknown option {name}", at, hint)
+        try:
+            found[name.lower()] = reader(value)
+        except ValueError as error:
+            raise refused(f"option {name} is {value[:80]!r}; want {error}", at) from None
+    return found
+
+
+def refused(message: str, at: TextPlace | None, hint: str | None = None) -> RuleError:
+    line, column = (at.line, at.column) if at is not None else (None, None)
+    return RuleError(message, SQL_SYNTAX, line=line, column=column, hint=hint)
+
+
+def _text(value: str) -> str:
+    if not value:
+        raise ValueError("a text that is not empty")
+    return value
+
+
+def _any_text(value: str) -> str:
+    return value
+
+
+def _flag(value: str) -> bool:
+    if value.lower() not in ("true", "false"):
+        raise ValueError('"true" or "false"')
+    return value.lower() == "true"
+
+
+def _rows(value: str) -> int:
+    if not value.isascii() or not value.isdigit() or len(value) > 9 or int(value) < 1:
+        raise ValueError("a whole number of rows, from 1 to 999_999_999")
+    return int(value)
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    by_lower = {choice.lower(): choice for choice in choices}
+
+    def check(value: str) -> str:
+        if value.lower() not in by_lower:
+            raise ValueError(f"one of {', '.join(choices)}")
+        return by_lower[value.lower()]
+
+    return check
+
+
+def _properties(value: str) -> Mapping[str, object]:
+    try:
+        found = msgspec.json.decode(value)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise ValueError(f"a JSON object in text ({error})") from None
+    if not isinstance(found, dict):
+        raise ValueError("a JSON object in text")
+    return found
+
+
+OPTIONS: dict[str, Callable[[str], object]] = {
+    "DATASOURCE": _any_text,
+    "TYPE": _text,
+    "FORMAT": _one_of(*FORMATS),
+    "SCHEMAID": _text,
+    "DELIMITER": _text,
+    "KEY": _text,
+    "CONF_KEY": _text,
+    "EXTRA": _properties,
+    "SHARED": _flag,
+    "TIMESTAMP": _text,
+    "TIMESTAMP_FORMAT": _text,
+    "STRICT_VALIDATION": _flag,
+    "RETAIN_SIZE": _rows,
+    "KIND": _one_of("scan", "lookup"),
+    "VERSION": _any_text,
+    "TEMP": _flag,
+    "BUFFER_FULL_POLICY": _one_of("block", "dropOldest"),
+}
+"""Name -> its value as read, or ValueError that says what is wanted."""
+
 
 StreamKind = Literal["stream", "scan", "lookup"]
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,128}(?:/[A-Za-z0-9_-]{1,128}){0,15}")
@@ -68,7 +163,7 @@ def definition_of(create: Create) -> StreamDefinition:
     if not _NAME.fullmatch(create.name):
         wanted = "want 1 to 128 letters, digits, '_' or '-'"
         raise RuleError(f"{create.what} id {create.name[:128]!r} cannot be used: {wanted}", STREAM)
-    found = option.read(create)
+    found = read_options(create)
     places = {name.lower(): at for name, _, at in create.options}
     kind: StreamKind = "stream"
     if create.what == "table":
@@ -78,12 +173,12 @@ def definition_of(create: Create) -> StreamDefinition:
         kind=kind,
         fields=create.fields,
         datasource=found.get("datasource", ""),
-        type=found.get("type", option.DEFAULT_TYPE),
-        format=found.get("format", option.DEFAULT_FORMAT),
+        type=found.get("type", DEFAULT_TYPE),
+        format=found.get("format", DEFAULT_FORMAT),
         schema_id=found.get("schemaid"),
         delimiter=found.get("delimiter", ","),
         key=found.get("key"),
-        conf_key=found.get("conf_key", option.DEFAULT_CONF_KEY),
+        conf_key=found.get("conf_key", DEFAULT_CONF_KEY),
         extra=found.get("extra", {}),
         shared=found.get("shared", False),
         timestamp=_timestamp(create, found, places),
@@ -123,9 +218,9 @@ def _timestamp(create: Create, found: Mapping[str, object], places: Mapping[str,
     column = next((field for field in create.fields if field.name.lower() == name.lower()), None)
     if column is None:
         known = ", ".join(field.name for field in create.fields)
-        raise option.refused(f"TIMESTAMP column {name} is not among the columns", places["timestamp"], known)
+        raise refused(f"TIMESTAMP column {name} is not among the columns", places["timestamp"], known)
     if column.type.name not in _TIMES:
-        raise option.refused(
+        raise refused(
             f"TIMESTAMP column {name} is {column.type.name.upper()}; want {', '.join(_TIMES).upper()}",
             places["timestamp"],
         )
@@ -133,21 +228,19 @@ def _timestamp(create: Create, found: Mapping[str, object], places: Mapping[str,
 
 
 def _go_together(found: StreamDefinition, places: Mapping[str, TextPlace]) -> None:
-    if "datasource" not in found.written and found.type not in option.WITHOUT_DATASOURCE:
-        raise option.refused(
-            "option DATASOURCE is missing", None, f"it says where {found.type} finds {found.name}"
-        )
+    if "datasource" not in found.written and found.type not in WITHOUT_DATASOURCE:
+        raise refused("option DATASOURCE is missing", None, f"it says where {found.type} finds {found.name}")
     if found.kind == "stream" and "kind" in found.written:
-        raise option.refused("KIND is of tables; a stream has none", places["kind"])
+        raise refused("KIND is of tables; a stream has none", places["kind"])
     if found.kind == "lookup" and found.type == "memory" and found.key is None:
-        raise option.refused("a lookup table of TYPE memory needs the option KEY", None)
+        raise refused("a lookup table of TYPE memory needs the option KEY", None)
     if found.format == "protobuf":
         if found.schema_id is None:
-            raise option.refused("FORMAT protobuf needs the option SCHEMAID", None, "as schema.Message")
+            raise refused("FORMAT protobuf needs the option SCHEMAID", None, "as schema.Message")
         if "." not in found.schema_id.strip("."):
-            raise option.refused(f"SCHEMAID is {found.schema_id!r}; want schema.Message", places["schemaid"])
+            raise refused(f"SCHEMAID is {found.schema_id!r}; want schema.Message", places["schemaid"])
     if found.format == "binary" and found.fields is not None and _binary_column(found.fields) is None:
-        raise option.refused("FORMAT binary wants one column of type BYTEA, or none", places["format"])
+        raise refused("FORMAT binary wants one column of type BYTEA, or none", places["format"])
 
 
 def _binary_column(fields: tuple[Field, ...]) -> str | None:

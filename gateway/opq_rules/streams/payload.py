@@ -12,8 +12,8 @@ from dataclasses import dataclass, fields
 
 from opq_proto.settings import configured
 from opq_rules.batch import JsonObject, Row
+from opq_rules.streams.definition import FORMATS
 from opq_rules.streams.formats import reader
-from opq_rules.streams.options import FORMATS
 from opq_rules.streams.schemas import Schemas
 
 Unpack = Callable[[Row], list[Row]]

@@ -77,7 +77,7 @@ def main() -> None:
     source = f'TYPE="file", DATASOURCE="{path}", FORMAT="json", TIMESTAMP="t", CONF_KEY="f"'
     engine.configurations.put("sources", "file", "f", {"fileType": "lines", "follow": True})
     for name, shared in (("own", "false"), ("common", "true")):
-        if name not in engine.streams():
+        if name not in engine.catalogue.names("stream"):
             engine.execute(f'CREATE STREAM {name} () WITH ({source}, SHARED="{shared}")')
     there = {each["id"] for each in engine.views.rules()}
     problems = engine.create_rules([rule for rule in rules(folder) if rule["id"] not in there])

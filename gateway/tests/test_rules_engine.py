@@ -125,7 +125,7 @@ def test_what_cannot_be_created_leaves_nothing(tmp_path: Path) -> None:
         engine.execute(stream())
         with pytest.raises(RuleError, match="wrong"):
             engine.execute(stream("bad", EXTRA='{\\"wrong\\": 1}'))
-        assert engine.streams() == ["s"]
+        assert engine.catalogue.names("stream") == ["s"]
         for body in (
             rule("a/b", "SELECT * FROM s"),
             rule("r", "SELEC"),

@@ -18,9 +18,8 @@ from opq_rules.engine.definition import definition
 from opq_rules.engine.engine import Engine
 from opq_rules.engine.schemas import content_of
 from opq_rules.errors import CONFIGURATION, RuleError
-from opq_rules.sql.parse import parse
-from opq_rules.sql.syntax import Create, Select
-from opq_rules.streams.definition import StreamDefinition, definition_of
+from opq_rules.sql.parse import parse_create, parse_select
+from opq_rules.streams.definition import definition_of
 
 
 def merge(engine: Engine, sections: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
@@ -113,9 +112,7 @@ def _rehearse(
         if name in names:
             raise RuleError(f"{name} already exists")
         names.add(name)
-        statement = parse(sql)
-        assert isinstance(statement, Create)
-        rehearsal.stream(definition_of(statement))
+        rehearsal.stream(definition_of(parse_create(sql)))
 
     def schema(name: str, kept: Any) -> None:
         content, _ = content_of(kept)
@@ -131,7 +128,7 @@ def _rehearse(
                     f"{section}.{type_name}.{name}",
                     partial(configured, kind, type_name, name, properties),
                 )
-    names = set() if alone else {*engine.streams(), *engine.tables()}
+    names = set() if alone else {*engine.catalogue.names("stream"), *engine.catalogue.names("table")}
     for what in ("streams", "tables"):
         for name, sql in new[what].items():
             tried(f"{what}.{name}", partial(defined, name, sql))
@@ -203,9 +200,9 @@ def _wipe(engine: Engine, there: Mapping[str, Collection[str]]) -> None:
 def needed(found: Sections, engine: Engine, plugins: Plugins, ids: Collection[str]) -> Sections:
     """`found`: everything. Streams that rules read by way of topics of memory are not followed."""
     rules = [definition(body(rule_id, text)) for rule_id, text in _of(found["rules"], ids).items()]
-    read = {name for rule in rules for name in _streams(rule.sql)}
+    read = {name for rule in rules for name in parse_select(rule.sql).streams}
     definitions = {name: sql for what in ("streams", "tables") for name, sql in found[what].items()}
-    streams = [_defined(definitions[name]) for name in read & definitions.keys()]
+    streams = [definition_of(parse_create(definitions[name])) for name in read & definitions.keys()]
     users = {f"rule {rule.id}" for rule in rules} | {f"{each.what} {each.name}" for each in streams}
     actions = [action for rule in rules for action in rule.actions]
     sources, sinks = {each.type for each in streams}, {each.type for each in actions}
@@ -234,18 +231,6 @@ def needed(found: Sections, engine: Engine, plugins: Plugins, ids: Collection[st
             },
         ),
     }
-
-
-def _streams(sql: str) -> set[str]:
-    select = parse(sql)
-    assert isinstance(select, Select)  # or it were no rule
-    return {select.source.stream, *(join.source.stream for join in select.joins)}
-
-
-def _defined(sql: str) -> StreamDefinition:
-    statement = parse(sql)
-    assert isinstance(statement, Create)
-    return definition_of(statement)
 
 
 def _names(sql: str, function: str) -> bool:

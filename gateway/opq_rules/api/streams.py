@@ -49,19 +49,19 @@ def _family(routes: APIRouter, engine: Engine, what: str) -> None:
 
     @routes.get(path, tags=tags, name=f"names of all {what}s")
     def names(kind: str | None = None) -> list[str]:
-        return engine.streams() if what == "stream" else engine.tables(kind)
+        return engine.catalogue.names(what, kind if what == "table" else None)
 
     @routes.get(f"/{what}details", tags=tags, name=f"name, type and format of all {what}s")
     def details(kind: str | None = None) -> list[dict[str, str]]:
-        return engine.stream_details(what, kind)
+        return engine.catalogue.details(what, kind)
 
     @routes.get(path + "/{name:name}/schema", tags=tags, name=f"columns of a {what}")
     def schema(name: str) -> JsonObject:
-        return engine.stream_schema(name, what)
+        return engine.catalogue.schema(name, what)
 
     @routes.get(path + "/{name:name}", tags=tags, name=f"a {what}")
     def one(name: str) -> JsonObject:
-        return engine.stream(name, what)
+        return engine.catalogue.described(name, what)
 
     @routes.put(path + "/{name:name}", tags=tags, name=f"define a {what} anew")
     def replace(name: str, body: Statement) -> PlainTextResponse:

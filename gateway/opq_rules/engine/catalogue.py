@@ -4,6 +4,7 @@ UsageGraph: which rules and streams use a stream, a type, a connection or a sche
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import msgspec
@@ -16,7 +17,7 @@ from opq_rules.engine.endpoints import EndpointFactory
 from opq_rules.engine.planner import Planner
 from opq_rules.engine.rule_store import ObjectStore, RuleStore
 from opq_rules.errors import NOT_FOUND, STREAM, RuleError
-from opq_rules.sql.parse import parse
+from opq_rules.sql.parse import parse, parse_create, parse_select
 from opq_rules.sql.syntax import Create, Named, Show
 from opq_rules.streams.definition import StreamDefinition, check_replacement, definition_of
 from opq_rules.streams.describe import as_json, as_text, detail_json, schema_json
@@ -30,7 +31,7 @@ class StreamCatalogue:
         self._store, self._factory = store, factory
         for name, text in {**store.all("stream"), **store.all("table")}.items():
             try:
-                self.definitions[name] = definition_of(self._create(text))
+                self.definitions[name] = definition_of(parse_create(text))
             except RuleError as error:  # written by another version: its rules say that it is missing
                 log.get(service="rules").error("stream.refused", stream=name, error=str(error))
 
@@ -79,7 +80,7 @@ class StreamCatalogue:
 
     def replace(self, name: str, sql: str, what: str) -> str:
         old = self.one(name, what)
-        new = definition_of(self._create(sql))
+        new = definition_of(parse_create(sql))
         check_replacement(old, new)
         self._factory.check_stream(new)
         self._keep(new)
@@ -107,12 +108,6 @@ class StreamCatalogue:
     def _of(self, what: str, kind: str | None) -> list[StreamDefinition]:
         found = [each for each in list(self.definitions.values()) if each.what == what]
         return [each for each in found if each.kind == kind] if kind in ("scan", "lookup") else found
-
-    def _create(self, sql: str) -> Create:
-        statement = parse(sql)
-        if not isinstance(statement, Create):
-            raise RuleError("want CREATE STREAM or CREATE TABLE", STREAM)
-        return statement
 
 
 SHOWN = 5
@@ -147,9 +142,14 @@ class UsageGraph:
 
     def of_stream(self, name: str) -> list[str]:
         """Ids of the rules whose statement names it."""
+        found = []
         with self._store.changing():
-            rules = self._store.rules().items()
-            return [rule_id for rule_id, text in rules if name in text and name in self._streams_of(text)]
+            for rule_id, text in self._store.rules().items():
+                if name in text:
+                    with suppress(RuleError):  # written by another version
+                        if name in parse_select(msgspec.json.decode(text)["sql"]).streams:
+                            found.append(rule_id)
+        return found
 
     def of_type(self, kind: str, symbol: str) -> list[str]:
         """Ids of the rules that have a sink or call a function; names of the streams that have a source."""
@@ -214,13 +214,6 @@ class UsageGraph:
             return self._connections.selected(kind, type_name, named, own)
         except RuleError:  # a set of properties that went since
             return None
-
-    def _streams_of(self, text: str) -> set[str]:
-        try:
-            select = self._planner.select(msgspec.json.decode(text)["sql"])
-        except RuleError:
-            return set()
-        return {select.source.stream, *(join.source.stream for join in select.joins)}
 
 
 def shown(users: list[str]) -> str:

@@ -36,8 +36,8 @@ MOST_TRACED = 100
 
 class Engine:
     """Attributes: `topics` of memory, which a program may publish to; `configurations`: named sets of
-    properties; `connections` and `schemas` with their users; `views`: what it shows; `ready`: all rules are
-    loaded.
+    properties; `catalogue` of streams and tables, to be read; `connections` and `schemas` with their users;
+    `views`: what it shows; `ready`: all rules are loaded.
 
     Thread-safe. Methods raise RuleError: 404 where an object is not found, 400 for all else. Nothing
     runs before `start`; `stop` ends everything within seconds.
@@ -55,7 +55,7 @@ class Engine:
         self.configurations = Configurations(store, self._settings_changed)
         connections, schemas = Connections(self.configurations), schemas_in(store)
         self._factory = factory = EndpointFactory(types, connections, self.topics, schemas)
-        self._catalogue = catalogue = StreamCatalogue(store, factory)
+        self.catalogue = catalogue = StreamCatalogue(store, factory)
         self._tables = LookupTables(catalogue.definitions, factory)
         self._planner = planner = Planner(catalogue.definitions, self._functions, self._tables.lookup)
         self._usage = usage = UsageGraph(store, catalogue, planner, connections, factory)
@@ -104,7 +104,7 @@ class Engine:
 
     def rehearsal(self, alone: bool = False) -> Rehearsal:
         """To try definitions before they are made; `alone`: without the streams and tables that are there."""
-        streams = {} if alone else self._catalogue.definitions
+        streams = {} if alone else self.catalogue.definitions
         return Rehearsal(self._types, self._store, streams, self._functions)
 
     def _load(self) -> None:
@@ -138,28 +138,12 @@ class Engine:
         `what`: "stream" or "table", where the statement has to be about those.
         """
         with self._store.changing():
-            return self._catalogue.execute(sql, what, self._drop_stream)
-
-    def streams(self) -> list[str]:
-        return self._catalogue.names("stream")
-
-    def tables(self, kind: str | None = None) -> list[str]:
-        """`kind` "scan" or "lookup"; anything else: all."""
-        return self._catalogue.names("table", kind)
-
-    def stream_details(self, what: str = "stream", kind: str | None = None) -> list[dict[str, str]]:
-        return self._catalogue.details(what, kind)
-
-    def stream(self, name: str, what: str = "stream") -> JsonObject:
-        return self._catalogue.described(name, what)
-
-    def stream_schema(self, name: str, what: str = "stream") -> JsonObject:
-        return self._catalogue.schema(name, what)
+            return self.catalogue.execute(sql, what, self._drop_stream)
 
     def replace_stream(self, name: str, sql: str, what: str = "stream") -> str:
         """Rules that use it go on with the new definition."""
         with self._store.changing():
-            answer = self._catalogue.replace(name, sql, what)
+            answer = self.catalogue.replace(name, sql, what)
             self._planner.changed()
             self._tables.forget(name)
             for rule in self._rules_of(self._usage.of_stream(name)):
@@ -171,7 +155,7 @@ class Engine:
     def drop_stream(self, name: str, what: str = "stream", force: bool = False) -> str:
         """Refused while a rule uses it, unless `force`: those rules stop then."""
         with self._store.changing():
-            self._catalogue.one(name, what)
+            self.catalogue.one(name, what)
             return self._drop_stream(name, what, force)
 
     def _drop_stream(self, name: str, what: str, force: bool = False) -> str:
@@ -184,7 +168,7 @@ class Engine:
             self._lifecycle.stop(rule, FAILED, f"{what} {name} was dropped")
         self._planner.changed()
         self._tables.forget(name)
-        return self._catalogue.drop(name, what)
+        return self.catalogue.drop(name, what)
 
     # -- rules
 
@@ -285,7 +269,7 @@ class Engine:
         """Go on after `offset` of a source, None: at its beginning; what the rule remembers is forgotten."""
         with self._store.changing():
             made = self._store.rule(rule_id)
-            found = self._catalogue.one(stream, "stream")
+            found = self.catalogue.one(stream, "stream")
             read = {origin.stream for origin in self._planner.plan(made.sql).origins}
             if stream not in read:
                 raise RuleError(f"rule {rule_id} does not read {stream}, but {', '.join(sorted(read))}", RULE)

@@ -10,7 +10,7 @@ from functools import partial
 from opq_rules.engine.definition import RuleDefinition
 from opq_rules.engine.rule import QueryUnit
 from opq_rules.engine.thresholds import OF_ITS_RULE, Comparison, SplitStatement, ThresholdIndex, split
-from opq_rules.errors import RULE, SQL_PLAN, SQL_SYNTAX, RuleError
+from opq_rules.errors import RULE, SQL_PLAN, RuleError
 from opq_rules.functions.registry import Functions
 from opq_rules.query.event_time import event_times
 from opq_rules.query.joins import Lookup
@@ -18,7 +18,7 @@ from opq_rules.query.plan import QueryPlan, plan
 from opq_rules.query.query import Query
 from opq_rules.query.run import RuleFacts
 from opq_rules.query.typing_pass import Described, described
-from opq_rules.sql.parse import StatementShape, parse, shape
+from opq_rules.sql.parse import StatementShape, parse_select, shape
 from opq_rules.sql.syntax import Select
 from opq_rules.sql.walk import calls_in
 from opq_rules.streams.definition import StreamDefinition
@@ -85,12 +85,12 @@ class Planner:
                     RULE,
                 )
         if may_split and found.key not in self._shapes and len(self._shapes) < MOST_SHAPES:
-            self._shapes[found.key] = self._learned(self.select(rule.sql), found)
+            self._shapes[found.key] = self._learned(parse_select(rule.sql), found)
         return self._alone(rule, planned, may_share)
 
     def plan(self, sql: str, typed: bool = True) -> QueryPlan:
         """`typed`: whether types are looked at; of a shape once is enough, but for the kind in a cast."""
-        return plan(self.select(sql), self.streams, self._functions(), typed=typed)
+        return plan(parse_select(sql), self.streams, self._functions(), typed=typed)
 
     def described(self, planned: QueryPlan) -> Described:
         """Its columns with their types, if all values come as declared."""
@@ -98,13 +98,7 @@ class Planner:
 
     def calls(self, sql: str, function: str) -> bool:
         """Whether the statement calls it."""
-        return any(call.name == function.lower() for call in calls_in(self.select(sql)))
-
-    def select(self, sql: str) -> Select:
-        statement = parse(sql)
-        if not isinstance(statement, Select):
-            raise RuleError("a rule's sql is a SELECT", SQL_SYNTAX, line=1, column=1)
-        return statement
+        return any(call.name == function.lower() for call in calls_in(parse_select(sql)))
 
     def _learned(self, select: Select, found: StatementShape) -> _KnownShape | None:
         parts = split(select)
@@ -124,7 +118,7 @@ class Planner:
         key = ("thresholds", self._epoch, found.key, fixed, types, options, rule.options.qos > 0)
 
         def build(inputs: Mapping[str, str], now_ms: int) -> QueryUnit:
-            parts = split(self.select(rule.sql))
+            parts = split(parse_select(rule.sql))
             assert parts is not None
             planned = plan(parts.rest, self.streams, self._functions())
             facts = RuleFacts.of(rule.id, now_ms, rule.options.for_query())

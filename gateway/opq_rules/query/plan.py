@@ -195,7 +195,7 @@ def _plan(
 
 def _origins(select: Select, streams: Mapping[str, StreamDefinition]) -> tuple[Origin, ...]:
     found = []
-    for index, source in enumerate((select.source, *(join.source for join in select.joins))):
+    for index, source in enumerate(select.from_items):
         definition = streams.get(source.stream)
         if definition is None:
             known = ", ".join(sorted(streams)) or "none yet"

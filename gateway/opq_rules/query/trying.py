@@ -10,15 +10,15 @@ import msgspec
 
 from opq_rules.batch import Batch, Emission, Row, Value
 from opq_rules.engine.options import options
-from opq_rules.errors import CONFIGURATION, ENCODING, SQL_SYNTAX, STREAM, RowError, RuleError
+from opq_rules.errors import CONFIGURATION, ENCODING, STREAM, RowError, RuleError
 from opq_rules.expressions.values import compare, put_out
 from opq_rules.functions.registry import Functions
 from opq_rules.query.joins import Lookup
 from opq_rules.query.plan import QueryPlan, plan
 from opq_rules.query.query import Query
 from opq_rules.query.run import RuleFacts
-from opq_rules.sql.parse import parse
-from opq_rules.sql.syntax import Create, Select, TextPlace
+from opq_rules.sql.parse import parse, parse_select
+from opq_rules.sql.syntax import Create, TextPlace
 from opq_rules.streams.decoding import StreamDecoder
 from opq_rules.streams.definition import StreamDefinition, definition_of
 
@@ -85,7 +85,7 @@ def run_case(case: Value, functions: Functions | None = None) -> list[Emission]:
             streams[table] = definition_of(
                 Create("table", table, None, (("TYPE", "mock", TextPlace(1, 1)),), "")
             )
-    planned = plan(_select(_typed(case, "sql", str, "")), streams, functions)
+    planned = plan(parse_select(_typed(case, "sql", str, "")), streams, functions)
     records = [_record(each, number, streams) for number, each in enumerate(_typed(case, "input", list, []))]
     step_ms = SECOND_MS if end_after_ms is None else 10 * SECOND_MS
     start_ms = records[0].ms // step_ms * step_ms if records else 0
@@ -165,13 +165,6 @@ def _streams(ddl: Sequence[Value]) -> dict[str, StreamDefinition]:
             raise RuleError(f"{statement.what} {statement.name} already exists", STREAM)
         found[statement.name] = definition_of(statement)
     return found
-
-
-def _select(sql: str) -> Select:
-    statement = parse(sql)
-    if not isinstance(statement, Select):
-        raise RuleError("a rule's sql is a SELECT", SQL_SYNTAX, line=1, column=1)
-    return statement
 
 
 def _record(each: Value, number: int, streams: Mapping[str, Value]) -> Given:

@@ -7,11 +7,11 @@ in one pass of one regular expression, made of the tokens' own pieces: its liter
 import re
 from dataclasses import dataclass
 
-from opq_rules.errors import SQL_SYNTAX, RuleError
+from opq_rules.errors import SQL_SYNTAX, STREAM, RuleError
 from opq_rules.sql.cursor import Cursor
 from opq_rules.sql.ddl import create, stream_or_table
 from opq_rules.sql.select import select
-from opq_rules.sql.syntax import Named, Show, Statement
+from opq_rules.sql.syntax import Create, Named, Select, Show, Statement
 from opq_rules.sql.tokens import COMMENT, NAME, NUMBER, TEXT, UNENDED, Tokens, check, literal
 
 _PIECE = re.compile(rf"({NUMBER}|{TEXT})|({COMMENT}|{NAME}|{UNENDED}.*)", re.DOTALL)
@@ -80,3 +80,19 @@ def parse(text: str) -> Statement:
             cursor.rest_is_empty("the end after the name")
             return Named(verb, what, name)  # type: ignore[arg-type]
     return cursor.unexpected("SELECT, CREATE, SHOW, DESCRIBE, DROP or EXPLAIN")
+
+
+def parse_select(text: str) -> Select:
+    """A rule's statement."""
+    statement = parse(text)
+    if not isinstance(statement, Select):
+        raise RuleError("a rule's sql is a SELECT", SQL_SYNTAX, line=1, column=1)
+    return statement
+
+
+def parse_create(text: str) -> Create:
+    """A stream's or table's."""
+    statement = parse(text)
+    if not isinstance(statement, Create):
+        raise RuleError("want CREATE STREAM or CREATE TABLE", STREAM)
+    return statement

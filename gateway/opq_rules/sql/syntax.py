@@ -251,6 +251,16 @@ class Select:
     limit: int | None
     text: str
 
+    @property
+    def from_items(self) -> tuple[FromItem, ...]:
+        """What FROM and JOIN name."""
+        return (self.source, *(join.source for join in self.joins))
+
+    @property
+    def streams(self) -> frozenset[str]:
+        """Streams and tables."""
+        return frozenset(each.stream for each in self.from_items)
+
 
 ColumnType = OneOf["bigint", "float", "string", "bytea", "datetime", "boolean", "array", "struct"]
 

@@ -107,11 +107,10 @@ def _path(node: Expression) -> Compiled:
 
 def _evaluating(written: str, function: Scalar, arguments: Sequence[Evaluate]) -> Evaluate:
     run, strict = function.run, function.null_in_null_out
-    if function.context:
-        return _with_context(written, run, strict, arguments)
-    if len(arguments) == 1:
+    wants_context = function.context
+    if len(arguments) == 1 and not wants_context:
         return _of_one(written, run, strict, arguments[0])
-    if len(arguments) == 2:
+    if len(arguments) == 2 and not wants_context:
         return _of_two(written, run, strict, *arguments)
 
     def evaluate(row: Value, context: Value) -> Value:
@@ -121,7 +120,7 @@ def _evaluating(written: str, function: Scalar, arguments: Sequence[Evaluate]) -
                 if value is None:
                     return None
         try:
-            return run(*given)
+            return run(context, *given) if wants_context else run(*given)
         except FUNCTION_ERRORS as error:
             raise failed(written, given, error) from None
 
@@ -153,23 +152,6 @@ def _of_two(
             return run(a, b)
         except FUNCTION_ERRORS as error:
             raise failed(written, [a, b], error) from None
-
-    return evaluate
-
-
-def _with_context(
-    written: str, run: Callable[..., Value], strict: bool, arguments: Sequence[Evaluate]
-) -> Evaluate:
-    def evaluate(row: Value, context: Value) -> Value:
-        given = [argument(row, context) for argument in arguments]
-        if strict:
-            for value in given:  # not `in`: a waveform would compare sample by sample
-                if value is None:
-                    return None
-        try:
-            return run(context, *given)
-        except FUNCTION_ERRORS as error:
-            raise failed(written, given, error) from None
 
     return evaluate
 

@@ -31,6 +31,7 @@ from opq_rules.sql.syntax import (
     TextPlace,
     Unary,
 )
+from opq_rules.sql.walk import operands
 
 MAX_DEPTH = 250
 """Levels of nested expressions; a chain of AND or OR counts as one."""
@@ -177,16 +178,12 @@ class _Compiler:
 
     def _chain(self, node: BinaryOperation) -> Compiled:
         """`a AND b AND c`, or the same of OR: from the left, until it is decided."""
-        parts: list[Expression] = []
-        rest: Expression = node
-        while isinstance(rest, BinaryOperation) and rest.operator == node.operator:
-            parts.append(rest.right)
-            rest = rest.left
-        compiled = [self.compile(part) for part in (rest, *reversed(parts))]
+        parts = operands(node)
+        compiled = [self.compile(part) for part in parts]
         decided = node.operator == "OR"
         evaluates = [evaluate for evaluate, _ in compiled]
         chained = conditions.chain(evaluates, decided)
-        for part, (_, known) in zip((rest, *reversed(parts)), compiled, strict=True):
+        for part, (_, known) in zip(parts, compiled, strict=True):
             if known is not UNKNOWN and type(known) not in (bool, type(None)):
                 raise refused(part.at, *values.no_condition(known))
         return folded(chained, node.at, *(known for _, known in compiled))

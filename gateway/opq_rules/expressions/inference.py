@@ -44,6 +44,7 @@ from opq_rules.sql.syntax import (
     TextPlace,
     Unary,
 )
+from opq_rules.sql.walk import operands
 
 _TIMES = NUMBER.kinds | {"datetime"}
 _EQUAL = ("=", "!=")
@@ -160,13 +161,9 @@ class Inference:
 
     def _chain(self, node: BinaryOperation, scope: Scope) -> ValueType:
         """`a AND b AND c` without recursion; after the first, all may be passed by."""
-        parts: list[Expression] = []
-        rest: Expression = node
-        while isinstance(rest, BinaryOperation) and rest.operator == node.operator:
-            parts.append(rest.right)
-            rest = rest.left
-        self.condition(rest, scope)
-        for part in reversed(parts):
+        first, *others = operands(node)
+        self.condition(first, scope)
+        for part in others:
             with self.left_to_records():
                 self.condition(part, scope)
         return BOOLEAN

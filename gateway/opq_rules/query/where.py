@@ -14,7 +14,7 @@ from opq_rules.expressions.values import COMPARISONS
 from opq_rules.query.names import Clause
 from opq_rules.query.resolver import Compiler
 from opq_rules.sql.syntax import BinaryOperation, Column, Expression, Literal, Select, Unary
-from opq_rules.sql.walk import walk
+from opq_rules.sql.walk import operands, walk
 
 WHERE = Clause("WHERE")
 
@@ -53,14 +53,7 @@ def is_certain(node: Expression, own: int, names: Compiler) -> bool:
 
 def conjuncts(node: Expression) -> list[Expression]:
     """The parts of `a AND b AND c`, in order."""
-    found, waiting = [], [node]
-    while waiting:
-        each = waiting.pop()
-        if isinstance(each, BinaryOperation) and each.operator == "AND":
-            waiting += [each.right, each.left]
-        else:
-            found.append(each)
-    return found
+    return operands(node) if isinstance(node, BinaryOperation) and node.operator == "AND" else [node]
 
 
 def together(parts: Sequence[Expression]) -> Expression:

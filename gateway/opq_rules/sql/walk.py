@@ -84,6 +84,19 @@ def calls_in(select: Select) -> Iterator[FunctionCall]:
     return (node for node in nodes if isinstance(node, FunctionCall))
 
 
+def operands(node: BinaryOperation) -> list[Expression]:
+    """The parts of `a AND b AND c`, or of OR, in order. No recursion."""
+    found: list[Expression] = []
+    waiting: list[Expression] = [node]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, BinaryOperation) and each.operator == node.operator:
+            waiting += [each.right, each.left]
+        else:
+            found.append(each)
+    return found
+
+
 def depth(node: Expression) -> int:
     """How many nodes stand above each other, at most."""
     deepest, level = 0, [node]

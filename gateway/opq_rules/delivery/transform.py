@@ -10,6 +10,7 @@ import os
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -64,6 +65,16 @@ def encoded(data: object) -> bytes:
     if isinstance(data, bytes):
         return data
     return data.encode() if isinstance(data, str) else _ENCODE(data)
+
+
+def rows_of(sink: str, data: object) -> list[Row]:
+    """What a sink of rows collects. Raises ValueError: something else than rows."""
+    rows: list[Any] = data if isinstance(data, list) else [data]
+    for row in rows:
+        if not isinstance(row, dict):
+            kind = type(row).__name__
+            raise ValueError(f"{sink} wants rows, not {kind}; leave out dataTemplate and format")
+    return rows
 
 
 def delimited(data: object, delimiter: str, columns: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from opq_rules.engine.checkpoint import Checkpoint, Outbox
 from opq_rules.engine.clock import DelayedCalls, RuleClock, SystemClock
 from opq_rules.engine.connection_admin import ConnectionAdmin, Rehearsal
 from opq_rules.engine.connections import Configurations, Connections
-from opq_rules.engine.definition import RuleDefinition, definition, no_rule
+from opq_rules.engine.definition import RuleDefinition, definition
 from opq_rules.engine.endpoints import EndpointFactory, PluginFunctions, TypeRegistry, has_type
 from opq_rules.engine.lifecycle import RuleLifecycle
 from opq_rules.engine.loop import EngineLoop
@@ -228,14 +228,14 @@ class Engine:
     def delete_rule(self, rule_id: str) -> str:
         """With its state and what it has not sent."""
         with self._store.changing():
-            self._rule(rule_id)
+            self._lifecycle.rule(rule_id)
             self._store.delete_rule(rule_id)
             self._lifecycle.remove(rule_id)
         return f"Rule {rule_id} is dropped."
 
     def start_rule(self, rule_id: str) -> str:
         with self._store.changing():
-            rule = self._rule(rule_id)
+            rule = self._lifecycle.rule(rule_id)
             if rule.unit is None:
                 self._lifecycle.begin(rule, self._store.rule(rule_id))
         return f"Rule {rule_id} was started"
@@ -243,12 +243,12 @@ class Engine:
     def stop_rule(self, rule_id: str) -> str:
         """It leaves its schedule, too."""
         with self._store.changing():
-            self._lifecycle.stop_by_hand(self._rule(rule_id))
+            self._lifecycle.stop_by_hand(self._lifecycle.rule(rule_id))
         return f"Rule {rule_id} was stopped."
 
     def restart_rule(self, rule_id: str) -> str:
         with self._store.changing():
-            rule = self._rule(rule_id)
+            rule = self._lifecycle.rule(rule_id)
             self._lifecycle.stop_by_hand(rule)
             self._lifecycle.begin(rule, self._store.rule(rule_id))
         return f"Rule {rule_id} was restarted"
@@ -273,7 +273,7 @@ class Engine:
             read = {origin.stream for origin in self._planner.plan(made.sql).origins}
             if stream not in read:
                 raise RuleError(f"rule {rule_id} does not read {stream}, but {', '.join(sorted(read))}", RULE)
-            rule, streams = self._rule(rule_id), self._lifecycle.streams
+            rule, streams = self._lifecycle.rule(rule_id), self._lifecycle.streams
             if rule.unit is None and rule.status != FAILED:  # what failed begins again by this
                 raise RuleError(f"rule {rule_id} does not run; start it first", RULE)
             key = streams.key(found, rule_id)
@@ -300,7 +300,7 @@ class Engine:
     def trace(self, rule_id: str, strategy: str | None = "always") -> None:
         """Follow every record ("always") or the first of each batch ("head"); None: no more."""
         with self._store.changing():
-            rule = self._rule(rule_id)
+            rule = self._lifecycle.rule(rule_id)
             traced = [each for each in self._lifecycle.rules.values() if each.is_traced and each is not rule]
             if strategy is not None and len(traced) >= MOST_TRACED:
                 raise RuleError(f"{MOST_TRACED} rules are traced; stop one of them", RULE)
@@ -336,12 +336,6 @@ class Engine:
         if old.sql != made.sql or old.options.for_query() != made.options.for_query():
             return None
         return self._loop.call(unit.state)
-
-    def _rule(self, rule_id: str) -> Rule:
-        found = self._lifecycle.rules.get(rule_id)
-        if found is None:
-            raise no_rule(rule_id)
-        return found
 
     def _rules_of(self, ids: Sequence[str]) -> list[Rule]:
         return [found for rule_id in ids if (found := self._lifecycle.rules.get(rule_id)) is not None]

@@ -14,7 +14,7 @@ from functools import partial
 from opq_proto import log
 from opq_rules.engine import tracing
 from opq_rules.engine.clock import DelayedCalls, RuleClock
-from opq_rules.engine.definition import RuleDefinition
+from opq_rules.engine.definition import RuleDefinition, no_rule
 from opq_rules.engine.loop import EngineLoop
 from opq_rules.engine.options import RestartStrategy
 from opq_rules.engine.planner import Choice, Planner
@@ -98,6 +98,13 @@ class RuleLifecycle:
         self._policy = RestartPolicy(loop.clock)
         self._log = log.get(service="rules")
         loop.unit_failed = self.record_unit_failed
+
+    def rule(self, rule_id: str) -> Rule:
+        """RuleError 404: there is none."""
+        found = self.rules.get(rule_id)
+        if found is None:
+            raise no_rule(rule_id)
+        return found
 
     def check(self, definition: RuleDefinition) -> Choice:
         """RuleError 400 for all that keeps a rule from running."""

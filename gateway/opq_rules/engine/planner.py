@@ -10,7 +10,7 @@ from functools import partial
 from opq_rules.engine.definition import RuleDefinition
 from opq_rules.engine.rule import QueryUnit
 from opq_rules.engine.thresholds import OF_ITS_RULE, Comparison, SplitStatement, ThresholdIndex, split
-from opq_rules.errors import RULE, SQL_PLAN, RuleError
+from opq_rules.errors import RULE, RuleError
 from opq_rules.functions.registry import Functions
 from opq_rules.query.event_time import event_times
 from opq_rules.query.joins import Lookup
@@ -77,7 +77,7 @@ class Planner:
                 return choice
         planned = self.plan(rule.sql, typed=found.key not in self._shapes or "cast" in found.key.lower())
         if rule.options.isEventTime:
-            _check_event_time(planned)
+            event_times(planned.origins, planned.joined)
         for origin in planned.origins:
             if self.streams[origin.stream].temp and not rule.temporary:
                 raise RuleError(
@@ -142,14 +142,6 @@ class Planner:
             return QueryUnit(key, inputs, partial(Query, planned, facts, lookups), planned)
 
         return Choice(key, streams, None, build)
-
-
-def _check_event_time(planned: QueryPlan) -> None:
-    for origin in planned.origins:
-        if origin.kind == "stream" and origin.definition.timestamp is None:
-            wanted = "isEventTime wants the option TIMESTAMP, the column with the time"
-            raise RuleError(f"stream {origin.stream} has no event time", SQL_PLAN, hint=wanted)
-    event_times(planned.origins, planned.joined)
 
 
 def _shareable(planned: QueryPlan) -> bool:

@@ -10,7 +10,6 @@ import msgspec
 
 from opq_rules.batch import JsonObject, Row
 from opq_rules.engine.catalogue import StreamCatalogue
-from opq_rules.engine.definition import no_rule
 from opq_rules.engine.lifecycle import RuleLifecycle
 from opq_rules.engine.planner import Planner
 from opq_rules.engine.rule import LOADED, RUNNING, Rule
@@ -34,7 +33,7 @@ class RuleViews:
 
     def rule(self, rule_id: str) -> JsonObject:
         """The stored JSON, without secrets."""
-        self._one(rule_id)
+        self._lifecycle.rule(rule_id)
         shown: JsonObject = without_secrets(self._store.rule_body(rule_id))
         return shown
 
@@ -60,7 +59,7 @@ class RuleViews:
         return {**self._catalogue.statements(), "rules": self._store.stored_rules()}
 
     def rule_status(self, rule_id: str) -> JsonObject:
-        rule = self._one(rule_id)
+        rule = self._lifecycle.rule(rule_id)
         types = [action.type for action in self._store.rule(rule_id).actions]
         unit, refused = rule.unit, self.refused
         inputs = self._streams.running(list(unit.inputs.values())) if unit is not None else []
@@ -90,7 +89,7 @@ class RuleViews:
 
     def explain(self, rule_id: str) -> str:
         """The statement, its plan, and what the rule shares with others."""
-        rule, made = self._one(rule_id), self._store.rule(rule_id)
+        rule, made = self._lifecycle.rule(rule_id), self._store.rule(rule_id)
         planned = self._planner.plan(made.sql)
         lines = [made.sql.strip(), "  " + " -> ".join(planned.operators)]
         lines += [f"  {origin.kind} {origin.stream}" for origin in planned.origins]
@@ -119,7 +118,7 @@ class RuleViews:
 
     def scan_tables(self, rule_id: str) -> dict[str, list[Row]]:
         """Rows that the rule's scan tables hold."""
-        unit = self._one(rule_id).unit
+        unit = self._lifecycle.rule(rule_id).unit
         return {} if unit is None else self._loop.call(unit.scanned)
 
     def tagged(self, tags: Sequence[str]) -> list[str]:
@@ -128,7 +127,7 @@ class RuleViews:
 
     def traces(self, rule_id: str) -> list[str]:
         """Ids of the traces that there are, the oldest first."""
-        traces = self._one(rule_id).traces
+        traces = self._lifecycle.rule(rule_id).traces
         return traces.ids() if traces is not None else []
 
     def trace(self, trace_id: str) -> JsonObject:
@@ -165,12 +164,6 @@ class RuleViews:
 
     def _bodies(self) -> list[tuple[str, JsonObject]]:
         return [(rule_id, msgspec.json.decode(text)) for rule_id, text in self._store.rules().items()]
-
-    def _one(self, rule_id: str) -> Rule:
-        found = self._rules.get(rule_id)
-        if found is None:
-            raise no_rule(rule_id)
-        return found
 
 
 _NODE: JsonObject = {

@@ -96,8 +96,9 @@ def moment(value: Value) -> datetime:
 
 
 def unix_ms(value: datetime) -> int:
-    """Whole Unix ms, rounded down."""
-    return (value - _EPOCH) // timedelta(milliseconds=1)
+    """Whole Unix ms, rounded down; UTC where it names no zone."""
+    since = (value if value.tzinfo else value.replace(tzinfo=UTC)) - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000 + since.microseconds // 1_000
 
 
 def _as_times(sign: str, left: Value, right: Value) -> tuple[float, float]:

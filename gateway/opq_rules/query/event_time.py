@@ -17,7 +17,7 @@ from opq_plugins.sdk import MOST_MS
 from opq_rules.batch import State, Value
 from opq_rules.errors import SQL_PLAN, RowError, RuleError
 from opq_rules.expressions.closures import lookup
-from opq_rules.expressions.values import shown, time_of_text
+from opq_rules.expressions.values import shown, time_of_text, unix_ms
 from opq_rules.query.origin import Origin
 from opq_rules.query.windows.window import Record, records_of
 
@@ -80,10 +80,10 @@ def event_time_of(column: str, pattern: str | None) -> Callable[[Value], int]:
         if kind is float and LEAST_MS <= value < MOST_MS:
             return int(value)
         if kind is datetime:
-            return _unix_ms(value)
+            return unix_ms(value)
         if kind is str:
             try:
-                return _unix_ms(read(value) if read else time_of_text(value))
+                return unix_ms(read(value) if read else time_of_text(value))
             except (ValueError, OverflowError) as error:
                 raise RowError(f"event time {column}: {error}") from None
         raise RowError(f"event time {column} is {shown(value)}; want Unix ms or a time")
@@ -128,14 +128,6 @@ def _zone(text: str | None) -> timezone:
     digits = text[1:].replace(":", "")
     offset = timedelta(hours=int(digits[:2]), minutes=int(digits[2:] or 0))
     return timezone(-offset if text[0] == "-" else offset)
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def _unix_ms(value: datetime) -> int:
-    since = (value if value.tzinfo else value.replace(tzinfo=UTC)) - _EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000 + since.microseconds // 1_000
 
 
 _NEVER_MS = -(2**62)

@@ -21,7 +21,7 @@ import msgspec
 from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_proto.settings import configured
-from opq_rules.delivery.transform import encoded
+from opq_rules.delivery.transform import encoded, rows_of
 
 _TAIL_BYTES = 1 << 20
 """Of a file's end, read for the ids that it holds."""
@@ -118,9 +118,7 @@ class Sink(SinkOfSdk):
         writer = csv.writer(text, delimiter=self._config.separator, lineterminator="\n")
         if self._bytes == 0 and self._config.hasHeader:
             writer.writerow(self._columns)
-        for row in rows:
-            if not isinstance(row, dict):
-                raise ValueError(f"csv wants rows, not {type(row).__name__}; leave out dataTemplate")
+        for row in rows_of("csv", rows):
             writer.writerow([row.get(name) for name in self._columns])
         return text.getvalue().encode()
 

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_proto.settings import configured
-from opq_rules.batch import JsonObject
+from opq_rules.batch import JsonObject, Row
+from opq_rules.delivery.transform import rows_of
 
 _DATABASE = re.compile(r'[^/\\. "$*<>:|?\x00]{1,63}')
 _COLLECTION = re.compile(r"(?!system\.)[^$\x00]{1,200}")
@@ -80,7 +81,7 @@ class Sink(SinkOfSdk):
         self._rows = self._client[self._database].get_collection(config.collection, write_concern=durable)
 
     def collect(self, context: SinkContext, data: object) -> None:
-        rows = data if isinstance(data, list) else [data]
+        rows = rows_of("mongo", data)
         ids = context.row_ids if len(context.row_ids) == len(rows) else [""] * len(rows)
         new: list[JsonObject] = []
         for kind, document in [self._read(row, row_id) for row, row_id in zip(rows, ids, strict=True)]:
@@ -95,12 +96,10 @@ class Sink(SinkOfSdk):
     def close(self, context: Context) -> None:
         self._client.close()
 
-    def _read(self, row: object, row_id: str) -> tuple[str, JsonObject]:
+    def _read(self, row: Row, row_id: str) -> tuple[str, JsonObject]:
         """What to do, and the document. ValueError for what MongoDB cannot hold, before any is sent."""
         import bson
 
-        if not isinstance(row, dict):
-            raise ValueError(f"mongo wants rows, not {type(row).__name__}; leave out dataTemplate and format")
         config = self._config
         kind = row.get(config.rowkindField, "insert") if config.rowkindField else "insert"
         if kind not in ("insert", "update", "upsert", "delete"):

@@ -18,7 +18,8 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_proto.settings import configured
-from opq_rules.batch import JsonObject, Row
+from opq_rules.batch import JsonObject
+from opq_rules.delivery.transform import rows_of
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}")
 _GO_MYSQL = re.compile(r"(?:(?P<user>[^:@/]*)(?::(?P<word>[^@]*))?@)?tcp\((?P<at>[^)]+)\)/(?P<base>[^?]*)")
@@ -70,17 +71,11 @@ class Sink(SinkOfSdk):
             raise ValueError(f"{type(error).__name__}: {error}") from error
 
     def collect(self, context: SinkContext, data: object) -> None:
-        given = data if isinstance(data, list) else [data]
-        ids = list(context.row_ids) if len(context.row_ids) == len(given) else [""] * len(given)
-        rows: list[Row] = []
-        for row in given:
-            if not isinstance(row, dict):
-                raise ValueError(
-                    f"sql wants rows, not {type(row).__name__}; leave out dataTemplate and format"
-                )
+        rows = rows_of("sql", data)
+        ids = list(context.row_ids) if len(context.row_ids) == len(rows) else [""] * len(rows)
+        for row in rows:
             for name in row:
                 _checked("column", name)
-            rows.append(row)
         try:
             with self._engine.begin() as connection:
                 for row in self._new(connection, rows, ids):

@@ -19,7 +19,7 @@ from waiting import wait_for
 
 from opq_rules.api import config as configuration
 from opq_rules.api.service import RulesService
-from opq_rules.delivery.properties import SinkProperties
+from opq_rules.delivery.transform import SinkProperties
 from opq_rules.query.trying import try_case
 
 DEMO = 'CREATE STREAM demo () WITH (DATASOURCE="demo", TYPE="memory")'

@@ -11,8 +11,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from rules_engine import rule, running, stream
 from waiting import wait_for
 
-from opq_rules.delivery.properties import divided
-from opq_rules.delivery.transform import NONCE_BYTES, transformer
+from opq_rules.delivery.transform import NONCE_BYTES, divided, transformer
 from opq_rules.errors import RuleError
 
 KEY = bytes(range(32))

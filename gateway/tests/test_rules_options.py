@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opq_proto.settings import configured, milliseconds
-from opq_rules.delivery.properties import divided
+from opq_rules.delivery.transform import divided
 from opq_rules.engine.definition import KEYS, definition
 from opq_rules.engine.lifecycle import RuleLifecycle
 from opq_rules.engine.options import IDLE, Options, RestartStrategy, options

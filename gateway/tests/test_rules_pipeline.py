@@ -11,11 +11,9 @@ from hypothesis import strategies as st
 from jinja2.exceptions import SecurityError, TemplateError, UndefinedError
 
 from opq_plugins.sdk import Context, Sink, SinkContext
-from opq_rules.delivery.pipeline import Pipeline
-from opq_rules.delivery.properties import divided
-from opq_rules.delivery.refused import Parcel, RefusedParcels
+from opq_rules.delivery.pipeline import Parcel, Pipeline, RefusedParcels
 from opq_rules.delivery.template import compiled
-from opq_rules.delivery.transform import encoded, transformer
+from opq_rules.delivery.transform import divided, encoded, transformer
 from opq_rules.streams.schemas import Schemas
 
 GO = [

@@ -18,9 +18,8 @@ from rules_house import House
 from waiting import wait_for
 
 from opq_proto import opqbox3_pb2
-from opq_rules.delivery.properties import divided
 from opq_rules.delivery.protobuf import writer
-from opq_rules.delivery.transform import transformer
+from opq_rules.delivery.transform import divided, transformer
 from opq_rules.errors import RuleError
 from opq_rules.streams.protobuf import reader
 from opq_rules.streams.schemas import MOST_BYTES, Schemas, compiled, compiler, messages_of, of_bytes, of_text

@@ -457,7 +457,7 @@ def all_configs() -> Mapping[str, type]:
 def test_no_property_of_a_sink_shadows_one_that_all_have(name: str) -> None:
     from dataclasses import fields
 
-    from opq_rules.delivery.properties import NAMES
+    from opq_rules.delivery.transform import NAMES
 
     both = {each.name for each in fields(all_configs()[name])} & NAMES
     assert not both, f"{name}: {both} never reach the sink"

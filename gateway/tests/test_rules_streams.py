@@ -5,8 +5,15 @@ import pytest
 from opq_rules.errors import SQL_SYNTAX, STREAM, RuleError
 from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create
-from opq_rules.streams.definition import StreamDefinition, check_replacement, definition_of
-from opq_rules.streams.describe import as_json, as_text, detail_json, schema_json
+from opq_rules.streams.definition import (
+    StreamDefinition,
+    as_json,
+    as_text,
+    check_replacement,
+    definition_of,
+    detail_json,
+    schema_json,
+)
 from opq_rules.streams.schemas import Schemas
 
 

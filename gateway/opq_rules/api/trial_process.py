@@ -14,8 +14,7 @@ from typing import Any
 import msgspec
 
 from opq_rules.batch import JsonObject
-from opq_rules.delivery.properties import SinkProperties, divided
-from opq_rules.delivery.transform import transformer
+from opq_rules.delivery.transform import SinkProperties, divided, transformer
 from opq_rules.errors import CONFIGURATION, RuleError
 from opq_rules.query.trying import try_case
 

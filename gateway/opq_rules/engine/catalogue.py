@@ -19,8 +19,15 @@ from opq_rules.engine.rule_store import ObjectStore, RuleStore
 from opq_rules.errors import NOT_FOUND, STREAM, RuleError
 from opq_rules.sql.parse import parse, parse_create, parse_select
 from opq_rules.sql.syntax import Create, Named, Show
-from opq_rules.streams.definition import StreamDefinition, check_replacement, definition_of
-from opq_rules.streams.describe import as_json, as_text, detail_json, schema_json
+from opq_rules.streams.definition import (
+    StreamDefinition,
+    as_json,
+    as_text,
+    check_replacement,
+    definition_of,
+    detail_json,
+    schema_json,
+)
 
 
 class StreamCatalogue:

@@ -12,7 +12,7 @@ from types import ModuleType
 
 from opq_rules.batch import JsonObject
 from opq_rules.built_in import module_of
-from opq_rules.delivery.properties import NAMES
+from opq_rules.delivery.transform import NAMES
 from opq_rules.engine.catalogue import ConnectionUsers, UsageGraph, shown
 from opq_rules.engine.connections import (
     CONNECTIONS,

@@ -15,8 +15,7 @@ import msgspec
 from opq_plugins.sdk import Function, LookupSource, Sink, Source
 from opq_proto import log
 from opq_rules.batch import JsonObject
-from opq_rules.delivery.properties import SinkProperties, divided
-from opq_rules.delivery.transform import transformer
+from opq_rules.delivery.transform import SinkProperties, divided, transformer
 from opq_rules.engine.connections import SINKS, SOURCES, Connections
 from opq_rules.engine.definition import Action
 from opq_rules.errors import CONFIGURATION, STREAM, RowError, RuleError

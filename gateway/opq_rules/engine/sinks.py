@@ -16,9 +16,8 @@ from typing import Final, Protocol
 from opq_plugins.sdk import Sink
 from opq_proto import log
 from opq_rules.batch import Emission
-from opq_rules.delivery.pipeline import Pipeline
-from opq_rules.delivery.properties import SinkProperties
-from opq_rules.delivery.refused import RefusedParcels
+from opq_rules.delivery.pipeline import Pipeline, RefusedParcels
+from opq_rules.delivery.transform import SinkProperties
 from opq_rules.engine.clock import RuleClock
 from opq_rules.engine.definition import Action, RuleDefinition
 from opq_rules.engine.endpoints import MEMORY, EndpointFactory

@@ -19,7 +19,7 @@ import msgspec
 from opq_rules.batch import Row
 from opq_rules.expressions.values import moment, shown
 from opq_rules.sql.syntax import Field, Type
-from opq_rules.streams.describe import type_text
+from opq_rules.streams.definition import type_text
 
 Convert = Callable[[object], object]
 """A value that is not null -> the same as the type has it. Raises ValueError."""

@@ -13,7 +13,6 @@ from opq_rules.query.windows.by_record import CountWindow, SessionWindow, StateW
 from opq_rules.query.windows.by_time import MINUTE_MS, Ends, Hopping, Tumbling
 from opq_rules.query.windows.sliding import Sliding, SlidingGroups
 from opq_rules.query.windows.window import (
-    MOST_EMPTY,
     Fresh,
     KeptRecords,
     Merge,
@@ -69,10 +68,6 @@ def opened(
             faults.keep(error)
             return "error"
 
-    def left_out(start_ms: int, end_ms: int) -> None:
-        text = f"sendEmptyWindow: {MOST_EMPTY} at once; those from {start_ms} to {end_ms} ms were left out"
-        faults.keep(RowError(text))
-
     fresh: Fresh = KeptRecords if grouping is None else groups
     part: Fresh = KeptRecords
     again: Fresh = KeptRecords
@@ -84,13 +79,13 @@ def opened(
     window: Tumbling | Hopping
     match asked.kind:
         case "tumbling":
-            window = Tumbling(Ends.of(asked.unit, length_ms, plan.zone), fresh, empty, left_out)
+            window = Tumbling(Ends.of(asked.unit, length_ms, plan.zone), fresh, empty, faults.keep_left_out)
         case "cycle":
             aligned = Ends(_CYCLES_MS[asked.count or 10], 10 * MINUTE_MS, UTC)
-            window = Tumbling(aligned, fresh, empty, left_out)
+            window = Tumbling(aligned, fresh, empty, faults.keep_left_out)
         case "hopping":
             hops = Ends.of(asked.unit, asked.hop_ms or length_ms, plan.zone)
-            window = Hopping(hops, length_ms, part, merge, empty, left_out)
+            window = Hopping(hops, length_ms, part, merge, empty, faults.keep_left_out)
         case "sliding" if grouping is not None and grouping.removes and not asked.delay_ms:
             return SlidingGroups(length_ms, triggers, running)
         case "sliding":

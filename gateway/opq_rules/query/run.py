@@ -10,6 +10,7 @@ import numpy as np
 
 from opq_rules.batch import Emission, Value
 from opq_rules.errors import RowError
+from opq_rules.query.windows.window import MOST_EMPTY
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,11 @@ class QueryErrors:
     def keep(self, error: RowError) -> None:
         """From inside a window: `flush` tells it before what comes next."""
         self.report(error, self._kept)
+
+    def keep_left_out(self, start_ms: int, end_ms: int) -> None:
+        """Windows without a record that were too many to be cut, Unix ms."""
+        text = f"sendEmptyWindow: {MOST_EMPTY} at once; those from {start_ms} to {end_ms} ms were left out"
+        self.keep(RowError(text))
 
     def flush(self, out: list[Emission]) -> None:
         if self._kept:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_hil.box import commands
+from opq_hil.box.box_clock import BoxClock
 from opq_hil.box.commands import BoxCrossings
 from opq_hil.box.port import PtyPort
 from opq_hil.box.ring import BoxRing
@@ -35,6 +36,7 @@ from opq_proto.link_messages import (
     Resend,
     Samples,
 )
+from opq_proto.messages import TimeSource
 
 BLOCK_SAMPLES = 200
 RING_SAMPLES = 38_400
@@ -50,6 +52,8 @@ RESEND_WAITING_BYTES = 2048
 """Old samples go out only while fewer bytes wait, so that new ones are never late for them."""
 LOG_STARTED = 1
 """Log.code: the Box started; a is its boot_id, b the reset cause."""
+GPS_STATES = {TimeSource.GPS: GpsState.LOCKED, TimeSource.HOLDOVER: GpsState.HOLDOVER}
+"""What a Box with a clock of its own says of its receiver."""
 RESET_POWER, RESET_COMMAND = 1, 4
 """Health.reset_cause: log_codes.RESET_CAUSES."""
 
@@ -97,22 +101,28 @@ class Box:
         self._commanded = False
         self._hello_due_ns = 0
         self._second = 0
+        self._silent_until_s: float | None = None
 
     def start(self, port: PtyPort, clock: RunClock) -> None:
         """Go online on `port`; sample 0 is taken at the clock's start."""
         self.port = port
         self.clock = clock
+        self._stamps = BoxClock(clock, self.source)
         self._boot()
 
     def due_ns(self) -> int:
         """Monotonic time of the next `tick` that has something to do."""
-        return self.clock.due_ns(self._next + BLOCK_SAMPLES, self.source.rate_millihz)
+        if self._silent_until_s is not None:
+            return self.clock.monotonic_ns + round(self._silent_until_s * 1e9)
+        return self._stamps.due_ns(self._next + BLOCK_SAMPLES)
 
     def tick(self, now_ns: int) -> None:
         """Send the blocks whose samples have been taken by now, then what else is due."""
+        if self._is_silent(now_ns):
+            return
         overrun = self._skip_what_is_too_old(now_ns)
         for _ in range(BLOCKS_PER_TICK):
-            if self.due_ns() > now_ns:
+            if self.due_ns() > now_ns or self._came_back():
                 break
             self._block(FLAG_OVERRUN_BEFORE if overrun else 0)
             overrun = False
@@ -126,7 +136,9 @@ class Box:
             self._each_second(now_ns)
 
     def receive(self, data: bytes) -> None:
-        """Bytes from the gateway; bad ones are counted by the decoder."""
+        """Bytes from the gateway; bad ones are counted by the decoder. A Box without supply reads none."""
+        if self._silent_until_s is not None:
+            return
         for _, message in self.decoder.feed(data):
             if isinstance(message, Command):
                 self._commanded = True
@@ -177,12 +189,39 @@ class Box:
 
     def reset(self) -> None:
         """Start as after a reset: new boot id, sample 0 is the next one, empty ring."""
+        self._restart(RESET_COMMAND)
+
+    def _restart(self, cause: int) -> None:
         self._boot_id = (self._boot_id + 1) & 0xFFFF_FFFF
-        self._reset_cause = RESET_COMMAND
+        self._reset_cause = cause
         self._zero = self._next
         self.ring.clear()
         self.overruns = self.missing_samples = self.clipped_samples = 0
         self._boot()
+
+    def _is_silent(self, now_ns: int) -> bool:
+        """Whether it is without supply; when it comes back it starts as after a loss of power."""
+        supply = self.source.supply if isinstance(self.source, PowerSource) else None
+        if supply is None:
+            return False
+        until_s = supply.silent_until_s((now_ns - self.clock.monotonic_ns) / 1e9)
+        if until_s is not None and self._silent_until_s is None:
+            self._log.info("box.supply_lost")
+        self._silent_until_s = until_s
+        if until_s is None:
+            self._came_back()
+        return until_s is not None
+
+    def _came_back(self) -> bool:
+        """Whether the next block lies in a time without supply: it is not taken, the Box boots after it."""
+        silent = self._stamps.silent(self._next, self._next + BLOCK_SAMPLES)
+        if not silent:
+            return False
+        back = self._stamps.end_of_silence(silent[-1][1])
+        self._next = -(-back // BLOCK_SAMPLES) * BLOCK_SAMPLES
+        self._log.info("box.supply_back")
+        self._restart(RESET_POWER)
+        return True
 
     def _boot(self) -> None:
         self._commanded = False
@@ -210,14 +249,14 @@ class Box:
         if clipped:
             self.clipped_samples += clipped
             flags |= FLAG_CLIPPED
-        clock = self.clock
+        stamp = self._stamps.stamp(first)
         phase_ns = round(self.settings.number("phase_ns"))
         samples = Samples(
             first_sample=first - self._zero,
-            t_ns=clock.t_ns(first, self.source.rate_millihz, self.source.offset_ns) - phase_ns,
-            uncertainty_ns=clock.uncertainty_ns,
-            source=clock.source,
-            rate_millihz=self.source.rate_millihz,
+            t_ns=stamp.t_ns - phase_ns,
+            uncertainty_ns=stamp.uncertainty_ns,
+            source=stamp.source,
+            rate_millihz=stamp.rate_millihz,
             flags=flags,
             counts=counts,
         )
@@ -272,22 +311,29 @@ class Box:
             self.send(samples)
 
     def _each_second(self, now_ns: int) -> None:
-        clock = self.clock
         self.send(self._health(now_ns))
-        t_ns = clock.t_ns(self._next, self.source.rate_millihz, self.source.offset_ns)
-        self.send(GpsStatus(GpsState.FREE, 0, t_ns, clock.uncertainty_ns, 0, 0, 0, 0, 0))
+        stamp = self._stamps.stamp(self._next)
+        state = GPS_STATES.get(stamp.source, GpsState.FREE) if self._keeps_time else GpsState.FREE
+        self.send(GpsStatus(state, 0, stamp.t_ns, stamp.uncertainty_ns, 0, 0, 0, 0, 0))
         if self.settings["measurements"] == "on":
             source = self.source
             figures = self.ring.figures(source.rate_millihz / 1000, self.v_per_lsb, source.nominal_hz)
             if figures is not None:
                 self.send(figures)
 
+    @property
+    def _keeps_time(self) -> bool:
+        return isinstance(self.source, PowerSource) and self.source.timekeeping is not None
+
     def _health(self, now_ns: int) -> Health:
+        since_ns = now_ns - self.clock.monotonic_ns
+        supply = self.source.supply if isinstance(self.source, PowerSource) else None
+        supply_v, battery_v = supply.volts(since_ns / 1e9) if supply is not None else (None, None)
         return Health(
-            uptime_ms=(now_ns - self.clock.monotonic_ns) // 10**6,
+            uptime_ms=since_ns // 10**6,
             temperature_c=None,
-            supply_v=None,
-            battery_v=None,
+            supply_v=supply_v,
+            battery_v=battery_v,
             cpu_permille=0,
             overruns=self.overruns,
             clipped=self.clipped_samples,

@@ -25,9 +25,10 @@ from opq_hil.box.source import RunClock, SampleSource
 from opq_hil.mains.disturbance import MainsDisturbance, PlacedDisturbance
 from opq_hil.mains.events import GridEvent
 from opq_hil.mains.on_demand import numbers_for, on_demand, words
+from opq_hil.power_system.box_times import write_box_times
 from opq_hil.power_system.causes.catalogue import cause_of
 from opq_hil.power_system.disturbance_truth import TruthFiles
-from opq_hil.power_system.power_source import power_system_under
+from opq_hil.power_system.power_source import box_times_of, power_system_under
 from opq_proto import log
 from opq_proto.errors import ConfigError, OpqError, PortBusyError
 
@@ -292,6 +293,7 @@ def truth_written(host: EventHost, folder: Path | None) -> Iterator[None]:
 
     def opened() -> None:
         files.append(TruthFiles(folder, system, host.clock.start_ns))
+        write_box_times(folder, box_times_of(host.boxes), host.clock.start_ns)
         if also is not None:
             also()
 

@@ -30,7 +30,7 @@ from opq_hil.power_system.power_scenario import (
     load_power_scenario,
     power_system_of,
 )
-from opq_hil.power_system.power_source import power_sources
+from opq_hil.power_system.power_source import power_sources, recorded_sources
 from opq_hil.power_system.power_system import Refusal
 from opq_proto import log
 from opq_proto.errors import ConfigError
@@ -128,7 +128,8 @@ class Fleet:
         if isinstance(self.told, PowerScenario):
             system = power_system_of(self.told, self.seed)
             system.on_refusal = _log_refusal
-            return dict(power_sources(self.told, system, self.seed))
+            played = recorded_sources(self.told, self.every_s or EVERY_S, self.lead_s or LEAD_S)
+            return {**power_sources(self.told, system, self.seed), **played}
         return dict(generators(self.told, self.seed)) if self.told is not None else {}
 
     def _first_disturbance_s(self) -> tuple[float | None, float]:

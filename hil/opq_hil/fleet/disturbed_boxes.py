@@ -15,6 +15,7 @@ from opq_gateway.measuring.box_meter import BoxMeter, MeasuringPlan, Sinks, cut_
 from opq_gateway.measuring.figures import figures_of
 from opq_gateway.measuring.measurements import Measured
 from opq_gateway.uplink.box_uplink import crossing_measurement
+from opq_hil.box.box_clock import BoxClock
 from opq_hil.box.source import RunClock, SampleSource
 from opq_hil.fleet.sample_crossings import SampleCrossings
 from opq_measure.timebase.hops import HOPS_PER_CYCLE
@@ -33,6 +34,7 @@ class DisturbedBox:
     meter: BoxMeter
     crossings: SampleCrossings
     source: SampleSource
+    clock: BoxClock
     next_sample: int
     begin_ns: int
     """What it crossed before was reported before."""
@@ -74,7 +76,8 @@ class DisturbedBoxes:
         hops = round(window_s * source.rate_millihz / 1000 / hop) - HOPS_PER_CYCLE // 2
         first = max(0, hops * hop)  # half a cycle before, on the lattice of a run that began with sample 0
         crossings = SampleCrossings(source.nominal_v, source.nominal_hz)
-        self._boxes[box] = DisturbedBox(box_id, meter, crossings, source, first, begin_ns, made)
+        stamps = BoxClock(self._clock, source)
+        self._boxes[box] = DisturbedBox(box_id, meter, crossings, source, stamps, first, begin_ns, made)
 
     def set_cycles(self, box: int, cycles: int) -> None:
         """Cycles per Measurement, from the next on."""
@@ -107,22 +110,13 @@ class DisturbedBoxes:
         return found
 
     def _block(self, each: DisturbedBox, now_s: float) -> SampleBlock | None:
-        source, clock = each.source, self._clock
-        count = int(now_s * source.rate_millihz / 1000) - each.next_sample
-        if count <= 0:
+        taken = each.clock.taken(self._clock.monotonic_ns + round(now_s * 1e9))
+        first, end = each.clock.next_run(each.next_sample, taken)
+        each.next_sample = end
+        if end <= first:
             return None
-        first, each.next_sample = each.next_sample, each.next_sample + count
-        self.sampled += count
-        return SampleBlock(
-            1,
-            source.v_per_lsb,
-            first,
-            clock.t_ns(first, source.rate_millihz),
-            clock.uncertainty_ns,
-            clock.source,
-            source.rate_millihz,
-            source.counts(first, count),
-        )
+        self.sampled += end - first
+        return each.clock.block(each.source, first, end - first)
 
 
 def _crossed(each: DisturbedBox, block: SampleBlock) -> list[Measurement]:

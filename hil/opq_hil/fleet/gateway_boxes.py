@@ -13,7 +13,6 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
-from opq_gateway.blocks import SampleBlock
 from opq_gateway.commands.command_handler import CommandedBox, CommandHandler
 from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.box_meter import MeasuringPlan
@@ -22,6 +21,7 @@ from opq_gateway.measuring.measuring import Measuring
 from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.queue import Queue
 from opq_gateway.uplink.uplink import Uplink
+from opq_hil.box.box_clock import BoxClock
 from opq_hil.box.source import RunClock, SampleSource
 from opq_hil.fleet.connections import allow_files
 from opq_hil.fleet.outlets import FleetGrid
@@ -45,8 +45,9 @@ STOP_S = 10.0
 class SampledBox:
     """One Box's samples on their way."""
 
-    def __init__(self, box_id: str, source: SampleSource) -> None:
+    def __init__(self, box_id: str, source: SampleSource, clock: RunClock) -> None:
         self.box_id, self.source = box_id, source
+        self.clock = BoxClock(clock, source)
         self.crossings = SampleCrossings(source.nominal_v, source.nominal_hz)
         self.next_sample = 0
 
@@ -68,8 +69,7 @@ class GatewayBoxes:
             OpqError: the folder cannot be used.
         """
         allow_files(len(grid.outlets), FILES_PER_BOX)
-        self._clock = clock
-        self._boxes = [SampledBox(outlet.box_id, outlet.samples()) for outlet in grid.outlets]
+        self._boxes = [SampledBox(outlet.box_id, outlet.samples(), clock) for outlet in grid.outlets]
         self._counters = {box.box_id: BoxCounters() for box in self._boxes}
         self._handler = CommandHandler(LONGEST_REQUEST_S)
         try:
@@ -137,23 +137,12 @@ class GatewayBoxes:
     def feed(self, monotonic_ns: int, part: int = 0, parts: int = SLICES) -> None:
         """The samples that were taken by now, of every so many-th Box."""
         for box in self._boxes[part::parts]:
-            source, clock = box.source, self._clock
-            taken = (monotonic_ns - clock.monotonic_ns) * source.rate_millihz // 10**12
-            count = taken // BLOCK_SAMPLES * BLOCK_SAMPLES - box.next_sample
-            if count <= 0:
+            taken = box.clock.taken(monotonic_ns) // BLOCK_SAMPLES * BLOCK_SAMPLES
+            first, end = box.clock.next_run(box.next_sample, taken)
+            box.next_sample = end
+            if end <= first:
                 continue
-            first = box.next_sample
-            block = SampleBlock(
-                1,
-                source.v_per_lsb,
-                first,
-                clock.t_ns(first, source.rate_millihz),
-                clock.uncertainty_ns,
-                clock.source,
-                source.rate_millihz,
-                source.counts(first, count),
-            )
-            box.next_sample += count
+            block = box.clock.block(box.source, first, end - first)
             self._measuring.accept_block(box.box_id, block)
             for crossing in box.crossings.crossings_of(block):
                 self._measuring.crossing(box.box_id, crossing)

@@ -12,7 +12,7 @@ from opq_hil.mains.scenario import plain_generator
 from opq_hil.mains.wave import Wave
 from opq_hil.power_system.box_voltage import BoxVoltage, SteadyVoltage
 from opq_hil.power_system.power_scenario import OutletConfig, PowerScenario, power_system_of
-from opq_hil.power_system.power_source import power_sources
+from opq_hil.power_system.power_source import power_sources, recorded_sources
 from opq_hil.power_system.power_system import PowerSystem
 from opq_proto.errors import ConfigError
 
@@ -33,7 +33,7 @@ class WaveVoltage:
     """A plain socket as a BoxVoltage: one steady wave on a grid, for ever."""
 
     wave: Wave
-    grid: Grid
+    grid: PhaseCourse
     nominal_v: float
     nominal_hz: float
 
@@ -73,7 +73,7 @@ class FleetOutlet:
     speed: float = 1.0
     """Of its clock: seconds that it counts in one."""
     closed_form: bool = True
-    """False: its samples alone say what it measures (a clock that drifts or jitters)."""
+    """False: its samples alone say what it measures (a clock of its own, a supply that is lost)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +132,8 @@ def scenario_of(scenario: PowerScenario, box_ids: Sequence[str]) -> PowerScenari
 
 def _in_network(scenario: PowerScenario, box: OutletConfig, system: PowerSystem, seed: int) -> FleetOutlet:
     alone = replace(scenario, box=(box,))
+    if box.recording is not None:
+        return _of_recording(scenario, alone, box, system)
 
     def samples() -> SampleSource:
         return power_sources(alone, system, seed)[box.id]
@@ -144,6 +146,19 @@ def _in_network(scenario: PowerScenario, box: OutletConfig, system: PowerSystem,
         noise_v,
         1 + box.gain_error,
         box.offset_v,
-        1 + box.clock_ppm * 1e-6,
-        not (box.drift_ppm_per_s or box.jitter_ns),
+        1 + box.clock_ppm * 1e-6 if box.clock is None else 1.0,
+        not (box.drift_ppm_per_s or box.jitter_ns or box.clock or box.supply),
     )
+
+
+def _of_recording(
+    scenario: PowerScenario, alone: PowerScenario, box: OutletConfig, system: PowerSystem
+) -> FleetOutlet:
+    """A Box that plays a file: always measured from its samples."""
+
+    def samples() -> SampleSource:
+        return recorded_sources(alone)[box.id]
+
+    source = samples()
+    wave = WaveVoltage(Wave(source.nominal_v), system.phase, source.nominal_v, scenario.nominal_hz)
+    return FleetOutlet(box.id, wave, samples, 0.0, closed_form=False)

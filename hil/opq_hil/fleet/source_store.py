@@ -8,12 +8,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from opq_gateway.ring.ring import RingSpan
+from opq_hil.box.box_clock import BoxClock
 from opq_hil.box.source import RunClock, SampleSource
-from opq_proto.messages import Waveform
+from opq_proto.messages import Gap, Waveform
 
 HELD_S = 3600.0
 """So long back waveforms may be asked for, as with a small ring; not before the run began."""
+NO_SUPPLY = "the Box had no supply"
 BLOCK_SAMPLES = 200
 """A Box sends whole blocks: what is held begins and ends with one."""
 
@@ -42,7 +46,8 @@ class SourceStore:
         held_s: float = HELD_S,
     ) -> None:
         self._box_id, self._samples, self._rate_millihz = box_id, samples, rate_millihz
-        self._clock, self._monotonic_ns, self._held_s = clock, monotonic_ns, held_s
+        self._monotonic_ns, self._held_s = monotonic_ns, held_s
+        self._stamps = BoxClock(clock, samples())
 
     def span(self) -> RingSpan | None:
         """From the oldest sample that can be had to the newest; None before the first."""
@@ -70,27 +75,32 @@ class SourceStore:
         end = min(self._block(min(end_ns, span.end_ns)) + BLOCK_SAMPLES, self._taken())
         if end <= first:
             return None
-        source, clock = self._samples(), self._clock
+        source, stamp, last = self._samples(), self._stamps.stamp(first), self._stamps.stamp(end)
+        counts, gaps = source.counts(first, end - first), []
+        for begin, stop in reversed(self._stamps.silent(first, end)):
+            counts = np.delete(counts, np.s_[begin - first : stop - first])
+            gaps.append(Gap(begin, stop - begin, NO_SUPPLY))
+        if not len(counts):
+            return None
         return Waveform(
             self._box_id,
-            self._t_ns(first),
-            clock.uncertainty_ns,
-            clock.source,
-            self._rate_millihz,
+            stamp.t_ns,
+            max(stamp.uncertainty_ns, last.uncertainty_ns),
+            min(stamp.source, last.source),
+            stamp.rate_millihz,
             source.v_per_lsb,
             first,
-            source.counts(first, end - first),
+            counts,
+            tuple(gaps),
         )
 
     def _taken(self) -> int:
         """Samples of whole blocks that were taken by now."""
-        samples = (self._monotonic_ns() - self._clock.monotonic_ns) * self._rate_millihz // 10**12
-        return samples // BLOCK_SAMPLES * BLOCK_SAMPLES
+        return self._stamps.taken(self._monotonic_ns()) // BLOCK_SAMPLES * BLOCK_SAMPLES
 
     def _t_ns(self, sample: int) -> int:
-        return self._clock.t_ns(sample, self._rate_millihz)
+        return self._stamps.stamp(sample).t_ns
 
     def _block(self, t_ns: int) -> int:
         """The first sample of the block that has a time."""
-        sample = max(0, (t_ns - self._clock.start_ns + 1) * self._rate_millihz // 10**12)
-        return sample // BLOCK_SAMPLES * BLOCK_SAMPLES
+        return max(0, self._stamps.sample_at(t_ns)) // BLOCK_SAMPLES * BLOCK_SAMPLES

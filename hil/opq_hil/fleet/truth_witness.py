@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from opq_hil.fleet.outlets import scenario_of
+from opq_hil.power_system.box_times import BoxTimes, write_box_times
 from opq_hil.power_system.disturbance_truth import TruthFiles
 from opq_hil.power_system.power_scenario import load_power_scenario, power_system_of
 from opq_proto.errors import ConfigError
@@ -26,8 +27,11 @@ class TruthWitness:
         """
         if scenario is None:
             raise ConfigError("an undisturbed grid has no truth to write; give a scenario with a network")
-        self._system = power_system_of(scenario_of(load_power_scenario(scenario), box_ids), seed)
+        placed = scenario_of(load_power_scenario(scenario), box_ids)
+        self._system = power_system_of(placed, seed)
         try:
+            times = {box.id: BoxTimes(box.clock, box.supply) for box in placed.box}
+            write_box_times(folder, times, start_ns)
             self._files = TruthFiles(folder, self._system, start_ns)
         except OSError as error:
             raise ConfigError(f"truth: {folder} cannot be written: {error.strerror}") from error

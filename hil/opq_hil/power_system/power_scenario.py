@@ -16,8 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from opq_hil.mains.grid import Grid
+from opq_hil.mains.recording import read_recording
 from opq_hil.mains.scenario import GridConfig
+from opq_hil.mains.steady import find_steady
 from opq_hil.mains.wave import ORDERS, Harmonic
+from opq_hil.power_system.box_supply import SupplyConfig, supply_problems
 from opq_hil.power_system.causes.catalogue import CauseValue, cause_of
 from opq_hil.power_system.causes.cause import Cause
 from opq_hil.power_system.causes.converter_loads import ConverterLoad
@@ -27,9 +30,10 @@ from opq_hil.power_system.network_config import NetworkConfig, network_problems
 from opq_hil.power_system.outlet_voltage import Outlet, SystemPhase
 from opq_hil.power_system.power_system import PowerSystem
 from opq_hil.power_system.swing_model import PRESETS, SwingModel, swing_model
+from opq_hil.power_system.timekeeping import TimekeepingConfig, timekeeping_problems
 from opq_proto.config import Field, load, read_document, section
 from opq_proto.config_problems import Problem
-from opq_proto.errors import ConfigError, OpqError
+from opq_proto.errors import ConfigError, OpqError, RecordingError
 
 HOURLY = ConverterLoad.name
 PROCESS_STREAM = 0x9C0C
@@ -59,6 +63,13 @@ class OutletConfig:
         default=None, description="(order, percent, degrees); else usual ones by seed and id"
     )
     dc_v: float = Field(default=0.0, ge=-100.0, le=100.0, description="DC offset of the outlet")
+    clock: TimekeepingConfig | None = Field(
+        default=None, description="what its stamps rest on; else the run's own clock"
+    )
+    supply: SupplyConfig | None = Field(default=None, description="when its own supply is lost; else never")
+    recording: str | None = Field(
+        default=None, description="an .i16 that is played there instead of the network's voltage"
+    )
 
 
 @section
@@ -137,6 +148,11 @@ def load_power_scenario(path: Path) -> PowerScenario:
         ConfigError: every problem in the file at once, with its key; or what does not fit the network.
     """
     scenario = load(PowerScenario, path, cross_check=_problems)
+    beside = [
+        box if box.recording is None else replace(box, recording=str((path.parent / box.recording).resolve()))
+        for box in scenario.box
+    ]
+    scenario = replace(scenario, box=tuple(beside))
     problems = list(_misplaced(scenario))
     if problems:
         count = f"{len(problems)} problem{'s' * (len(problems) > 1)}"
@@ -146,6 +162,15 @@ def load_power_scenario(path: Path) -> PowerScenario:
 
 def _misplaced(scenario: PowerScenario) -> Iterator[str]:
     """What does not fit the network: Boxes at places that it does not have, causes that cannot happen."""
+    for index, box in enumerate(scenario.box):
+        for text in timekeeping_problems(box.clock) if box.clock is not None else ():
+            yield f"box[{index}].clock.{text}"
+        for text in supply_problems(box.supply) if box.supply is not None else ():
+            yield f"box[{index}].supply.{text}"
+        yield from (f"box[{index}].{text}" for text in _unplayable(scenario, box))
+    if scenario.box and all(box.recording is not None for box in scenario.box):
+        yield "box  each plays a recording; want at least one that does not"
+        return
     network = PowerNetwork(scenario.network)
     for index, box in enumerate(scenario.box):
         try:
@@ -172,13 +197,29 @@ def _misplaced(scenario: PowerScenario) -> Iterator[str]:
             yield f"{where}  {error}"
 
 
+def _unplayable(scenario: PowerScenario, box: OutletConfig) -> Iterator[str]:
+    """Why a Box cannot play its recording."""
+    if box.recording is None:
+        return
+    try:
+        recording = read_recording(Path(box.recording))
+        find_steady(recording)
+    except RecordingError as error:
+        yield f"recording  {error}"
+        return
+    if recording.nominal_hz != scenario.nominal_hz:
+        yield f"recording  is of {recording.nominal_hz:g} Hz; want one of {scenario.nominal_hz:g} Hz"
+    if box.clock is not None or box.supply is not None:
+        yield "recording  has the clock and supply of its own time; leave out clock and supply"
+
+
 def power_network(scenario: PowerScenario) -> PowerNetwork:
     """The network of a scenario, with its Boxes' places."""
     return PowerNetwork(scenario.network, [box.at for box in scenario.box])
 
 
 def outlets_of(scenario: PowerScenario, seed: int = 1) -> tuple[Outlet, ...]:
-    """Where its Boxes are plugged in, with what they see while nothing happens."""
+    """Where its Boxes are plugged in, with what they see while nothing happens; without played recordings."""
     return tuple(
         Outlet(
             box.id,
@@ -190,6 +231,7 @@ def outlets_of(scenario: PowerScenario, seed: int = 1) -> tuple[Outlet, ...]:
             box.dc_v,
         )
         for box in scenario.box
+        if box.recording is None
     )
 
 

@@ -1,16 +1,22 @@
 """The samples of a Box on a bus and a phase: a voltage, noise, a converter and a clock; a `SampleSource`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from opq_hil.mains.courses import FloatArray
+from opq_hil.mains.recording import read_recording
+from opq_hil.mains.replay import EVERY_S, LEAD_S, Replay, replays
 from opq_hil.mains.sampling import TRUE, Converter, SampleClock, white
+from opq_hil.power_system.box_supply import BoxSupply
+from opq_hil.power_system.box_times import BoxTimes
 from opq_hil.power_system.outlet_voltage import OutletVoltage
 from opq_hil.power_system.power_scenario import OutletConfig, PowerScenario
 from opq_hil.power_system.power_system import PowerSystem
+from opq_hil.power_system.timekeeping import Timekeeping
 
 CHUNK_SAMPLES = 1200
 """Six blocks of a Box, made whole: any way of reading gives the same bits, and NumPy's calls cost a third."""
@@ -27,6 +33,8 @@ class PowerSource:
     Args:
         voltage: what its outlet gives.
         noise_seed: of its own noise and jitter.
+        timekeeping: what its stamps rest on; None: the run's own clock.
+        supply: when it is silent; None: never.
     """
 
     offset_ns = 0
@@ -40,6 +48,8 @@ class PowerSource:
         effective_bits: float = 14.0,
         clock: SampleClock = TRUE,
         noise_seed: int = 1,
+        timekeeping: Timekeeping | None = None,
+        supply: BoxSupply | None = None,
     ) -> None:
         self.system = system
         self.voltage = voltage
@@ -47,6 +57,8 @@ class PowerSource:
         self.clock = clock
         self.noise_v = noise_v
         self.effective_bits = effective_bits
+        self.timekeeping = timekeeping
+        self.supply = supply
         self._seed = noise_seed
         self._chunks: dict[int, NDArray[np.int16]] = {}
         self._marks: list[int] = []
@@ -124,12 +136,39 @@ def power_system_under(boxes: Iterable[Sampled]) -> PowerSystem | None:
     return next(found, None)
 
 
+def box_times_of(boxes: Mapping[str, Sampled]) -> dict[str, BoxTimes]:
+    """Clock and supply of Boxes on a network, by Box id."""
+    found: dict[str, BoxTimes] = {}
+    for box_id, box in boxes.items():
+        if isinstance(source := box.source, PowerSource):
+            keeping, supply = source.timekeeping, source.supply
+            found[box_id] = BoxTimes(
+                None if keeping is None else keeping.config, None if supply is None else supply.config
+            )
+    return found
+
+
 def power_sources(scenario: PowerScenario, system: PowerSystem, seed: int = 1) -> dict[str, PowerSource]:
-    """One source per Box of a scenario, by Box id, all in one system."""
-    return {box.id: _source(scenario, box, system, seed) for box in scenario.box}
+    """One source per Box of a scenario, by Box id, all in one system; without played recordings."""
+    return {box.id: _source(scenario, box, system, seed) for box in scenario.box if box.recording is None}
+
+
+def recorded_sources(
+    scenario: PowerScenario, every_s: float = EVERY_S, lead_s: float = LEAD_S
+) -> dict[str, Replay]:
+    """Of the Boxes that play a recording; those of one event on one time axis.
+
+    Raises:
+        RecordingError: a file cannot be played (a loaded scenario's can).
+    """
+    told = {box.id: read_recording(Path(box.recording)) for box in scenario.box if box.recording is not None}
+    return dict(zip(told, replays(list(told.values()), every_s, lead_s), strict=True))
 
 
 def _source(scenario: PowerScenario, box: OutletConfig, system: PowerSystem, seed: int) -> PowerSource:
+    oscillator = SampleClock(box.clock_ppm, box.drift_ppm_per_s, box.jitter_ns)
+    own_seed = seed * 1_000_003 + int(box.id)
+    keeping = None if box.clock is None else Timekeeping(box.clock, oscillator, RATE_MILLIHZ, own_seed)
     v_per_lsb = box.v_per_lsb or 2 * (box.nominal_v or scenario.nominal_v) / FULL_SCALE
     return PowerSource(
         system,
@@ -137,6 +176,8 @@ def _source(scenario: PowerScenario, box: OutletConfig, system: PowerSystem, see
         Converter(16, v_per_lsb * FULL_SCALE, box.gain_error, box.offset_v),
         box.noise_v,
         box.effective_bits,
-        SampleClock(box.clock_ppm, box.drift_ppm_per_s, box.jitter_ns),
-        seed * 1_000_003 + int(box.id),
+        oscillator,
+        own_seed,
+        keeping,
+        None if box.supply is None else BoxSupply(box.supply),
     )

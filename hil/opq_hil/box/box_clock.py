@@ -1,0 +1,95 @@
+"""BoxClock: the stamps of one Box of a run: by the run's own clock, or by the Box's timekeeping if any."""
+
+from dataclasses import dataclass
+
+from opq_gateway.blocks import SampleBlock
+from opq_hil.box.source import RunClock, SampleSource
+from opq_hil.power_system.power_source import PowerSource
+from opq_proto.messages import TimeSource
+
+
+@dataclass(frozen=True, slots=True)
+class SampleStamp:
+    """What a Box says of the moment of a sample, and of the rate from there on."""
+
+    t_ns: int
+    uncertainty_ns: int
+    source: TimeSource
+    rate_millihz: int
+
+
+class BoxClock:
+    """By number of the sample."""
+
+    def __init__(self, run: RunClock, source: SampleSource) -> None:
+        self._run, self._rate_millihz, self._offset_ns = run, source.rate_millihz, source.offset_ns
+        self._own = source.timekeeping if isinstance(source, PowerSource) else None
+        self._supply = source.supply if isinstance(source, PowerSource) else None
+
+    def stamp(self, sample: int) -> SampleStamp:
+        """Of a sample."""
+        run = self._run
+        if self._own is None:
+            t_ns = run.t_ns(sample, self._rate_millihz, self._offset_ns)
+            return SampleStamp(t_ns, run.uncertainty_ns, run.source, self._rate_millihz)
+        stamp_s, reading = self._own.stamp_s(sample)
+        t_ns = run.start_ns + round(stamp_s * 1e9)
+        return SampleStamp(t_ns, reading.uncertainty_ns, reading.source, self._own.rate_millihz(sample))
+
+    def due_ns(self, sample: int) -> int:
+        """Monotonic time at which the samples before `sample` have been taken."""
+        if self._own is None:
+            return self._run.due_ns(sample, self._rate_millihz)
+        return self._run.monotonic_ns + round(self._own.taken_s(sample) * 1e9)
+
+    def taken(self, monotonic_ns: int) -> int:
+        """Samples that were taken by a monotonic time."""
+        since_ns = monotonic_ns - self._run.monotonic_ns
+        if self._own is None:
+            return since_ns * self._rate_millihz // 10**12
+        return self._own.samples_by(since_ns / 1e9)
+
+    def sample_at(self, t_ns: int) -> int:
+        """The sample that was taken when a stamp says so."""
+        sample = (t_ns - self._run.start_ns + 1) * self._rate_millihz // 10**12
+        for _ in range(3 if self._own is not None else 0):
+            sample += (t_ns - self.stamp(sample).t_ns + 1) * self._rate_millihz // 10**12
+        return sample
+
+    def next_run(self, first: int, taken: int) -> tuple[int, int]:
+        """[first, end) of what was sampled in one go: after a silence, and up to the next one."""
+        for begin, end in self.silent(first, taken):
+            if begin > first:
+                return first, begin
+            first = end
+        return first, max(first, taken)
+
+    def block(self, source: SampleSource, first: int, count: int) -> SampleBlock:
+        """Samples as the gateway takes them."""
+        stamp = self.stamp(first)
+        return SampleBlock(
+            1,
+            source.v_per_lsb,
+            first,
+            stamp.t_ns,
+            stamp.uncertainty_ns,
+            stamp.source,
+            stamp.rate_millihz,
+            source.counts(first, count),
+        )
+
+    def end_of_silence(self, sample: int) -> int:
+        """The first sample that is taken again, from one that is not on."""
+        for begin, end in self.silent(0, 1 << 62):
+            if begin <= sample < end:
+                return end
+        return sample
+
+    def silent(self, first: int, end: int) -> tuple[tuple[int, int], ...]:
+        """[first, end) of samples in a span that are never taken, for want of supply."""
+        spans = []
+        for begin_s, end_s in self._supply.silent_s if self._supply is not None else ():
+            low, high = (self.taken(self._run.monotonic_ns + round(at * 1e9)) for at in (begin_s, end_s))
+            if max(low, first) < min(high, end):
+                spans.append((max(low, first), min(high, end)))
+        return tuple(spans)

@@ -1,0 +1,56 @@
+"""BoxSupply: when a Box's own supply is lost, how long its battery carries it, and when it is silent."""
+
+from dataclasses import dataclass
+
+from opq_proto.config import Field, section
+
+SUPPLY_V, BATTERY_FULL_V, BATTERY_EMPTY_V = 5.0, 4.1, 3.3
+"""What Health says: of the supply, and of a lithium cell."""
+
+
+@section
+class SupplyConfig:
+    """A Box's own supply."""
+
+    lost: tuple[tuple[float, float], ...] = Field(
+        min_length=1, description="[at_s, for_s] of each loss, rising, without overlap"
+    )
+    battery_s: float = Field(default=0.0, ge=0.0, le=1e6, description="it is carried so long; 0: no battery")
+
+
+def supply_problems(config: SupplyConfig) -> list[str]:
+    """What is wrong between the fields."""
+    ended_s, found = 0.0, []
+    for at_s, for_s in config.lost:
+        if not (at_s >= ended_s and for_s > 0):
+            found.append(f"lost: [{at_s:g}, {for_s:g}]; want times that rise and do not overlap")
+        ended_s = at_s + for_s
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class BoxSupply:
+    """Of one Box; true seconds after the run's start."""
+
+    config: SupplyConfig
+
+    @property
+    def silent_s(self) -> tuple[tuple[float, float], ...]:
+        """[from, to) of each time without supply and battery: nothing is sampled."""
+        battery_s = self.config.battery_s
+        return tuple(
+            (at_s + battery_s, at_s + for_s) for at_s, for_s in self.config.lost if battery_s < for_s
+        )
+
+    def silent_until_s(self, t_s: float) -> float | None:
+        """When the Box comes back that is silent at a moment; None: it is not silent."""
+        return next((end for begin, end in self.silent_s if begin <= t_s < end), None)
+
+    def volts(self, t_s: float) -> tuple[float, float | None]:
+        """Of the supply and of the battery, as Health says them; None: there is no battery."""
+        battery_s = self.config.battery_s
+        lost = next((each for each in self.config.lost if each[0] <= t_s < sum(each)), None)
+        if not battery_s:
+            return (0.0 if lost else SUPPLY_V), None
+        used = 0.0 if lost is None else min(1.0, (t_s - lost[0]) / battery_s)
+        return (0.0 if lost else SUPPLY_V), BATTERY_FULL_V - used * (BATTERY_FULL_V - BATTERY_EMPTY_V)

@@ -1,0 +1,42 @@
+"""DIR/boxes.jsonl of a run's truth: when each Box's GPS or supply is lost, and when it is silent for that."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from opq_hil.power_system.box_supply import BoxSupply, SupplyConfig
+from opq_hil.power_system.timekeeping import TimekeepingConfig
+
+FILE_NAME = "boxes.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class BoxTimes:
+    """What a scenario sets of one Box; None: nothing."""
+
+    clock: TimekeepingConfig | None
+    supply: SupplyConfig | None
+
+    def lines(self, box_id: str, start_ns: int) -> Iterator[dict[str, object]]:
+        """{"box", "what": "gps_lost", "supply_lost" or "silent", "start_ns", "end_ns"}, by what and time."""
+        lost = self.clock.gps_lost if self.clock is not None else ()
+        spans = [("gps_lost", at_s, at_s + for_s) for at_s, for_s in lost]
+        if self.supply is not None:
+            spans += [("supply_lost", at_s, at_s + for_s) for at_s, for_s in self.supply.lost]
+            spans += [("silent", begin_s, end_s) for begin_s, end_s in BoxSupply(self.supply).silent_s]
+        for what, begin_s, end_s in spans:
+            begin_ns, end_ns = (start_ns + round(at_s * 1e9) for at_s in (begin_s, end_s))
+            yield {"box": box_id, "what": what, "start_ns": begin_ns, "end_ns": end_ns}
+
+
+def write_box_times(folder: Path, boxes: Mapping[str, BoxTimes], start_ns: int) -> None:
+    """All of it at once: it is known at the start. No file where there is nothing to say.
+
+    Raises:
+        OSError: the folder cannot be made or written.
+    """
+    lines = [line for box_id, times in boxes.items() for line in times.lines(box_id, start_ns)]
+    if lines:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / FILE_NAME).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")

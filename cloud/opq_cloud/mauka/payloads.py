@@ -2,17 +2,19 @@
 
 On `MakaiEvent`: per Box and contiguous piece one payload each on `AdcSamples` (counts),
 `RawVoltage` (volts) and `RmsWindowedVoltage` (volts, per 200 samples; a shorter last piece
-counts as a value). The event is complete when it is announced, so nothing waits the original's
-10 s. Source: opq-interop E.3, MakaiEvent; B.2, Payload.
+counts as a value). An event of ours is complete when it is announced, so nothing waits the original's
+10 s; one of an original event service is awaited (`original_events`), and a Box that comes late is sent
+alone. Source: opq-interop E.3, MakaiEvent; B.2, Payload.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from opq_cloud.mauka.messages import ADC_SAMPLES, MAKAI_EVENT, RAW_VOLTAGE, RMS_WINDOWED_VOLTAGE, payload
+from opq_cloud.mauka.original_events import OriginalEvents
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.store.store import CloudStore
 from opq_proto import mauka_pb2
@@ -29,16 +31,29 @@ class MakaiEventPlugin(MaukaPlugin):
     def __init__(self, config: PluginConfig, store: Callable[[], CloudStore]) -> None:
         super().__init__(config, [MAKAI_EVENT], MakaiEventPlugin.NAME)
         self._store = store
+        self._originals = OriginalEvents(store, self.counters)
 
     def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
-        """Unknown events are counted; one that an original event service announces too early is unknown."""
-        event = self._store().event(mauka_message.makai_event.event_id)
-        if event is None:
-            self.counters.add("unknown_events")
-            return
-        for wave in event.waveforms:
-            for run in wave.runs():
-                self._produce_run(event.event_id, run)
+        """An event that is not there yet is an original event service's, or nobody's."""
+        event_id = mauka_message.makai_event.event_id
+        record = self._store().event_record(event_id)
+        if record is None or record.original:
+            self._originals.add_event(event_id)
+        else:
+            self._produce_event(event_id, record.boxes_received)
+
+    def on_idle(self) -> bool:
+        """What has come of original events since."""
+        for event_id, box_ids in self._originals.ready():
+            self._produce_event(event_id, box_ids)
+        return False
+
+    def _produce_event(self, event_id: int, box_ids: Collection[str]) -> None:
+        event = self._store().event(event_id)
+        for wave in event.waveforms if event is not None else ():
+            if wave.box_id in box_ids:
+                for run in wave.runs():
+                    self._produce_run(event_id, run)
 
     def _produce_run(self, event_id: int, run: Waveform) -> None:
         volts = run.volts

@@ -18,6 +18,7 @@ from typing import Any
 
 from opq_cloud.mauka.installed_analyses import InstalledAnalyses, InstalledAnalysis
 from opq_cloud.mauka.messages import LAHA_GC, MAKAI_EVENT, gc_update
+from opq_cloud.mauka.original_events import OriginalEvents
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.mauka.publisher import Stop
 from opq_cloud.store.store import CloudStore
@@ -30,7 +31,9 @@ from opq_proto.messages import Event, Finding, StoredFinding, Waveform
 log = logs.get(service="mauka")
 
 CHECK_S = 2.0
-UNFINISHED_S = 10.0  # opq-interop A.11, getDataAfterS: an original event service announces before it stores
+UNFINISHED_S = 10.0  # opq-interop A.11, getDataAfterS: then what an open event has is looked at
+SOON_S = 0.5
+RECENT_S = 60.0
 WAITING_EVENTS = 1000
 RECENT_EVENTS = 100
 FIRST_RETRY_S, LONGEST_RETRY_S = 2.0, 300.0
@@ -85,6 +88,8 @@ class AnalysisRunner(MaukaPlugin):
         self._backlog: deque[int] = deque()
         self._unfinished: OrderedDict[int, float] = OrderedDict()
         """Announced, but not complete in the store: event id -> when to analyse what is there."""
+        self._next_unfinished_s = 0.0
+        self._originals = OriginalEvents(store, self.counters, clock)
         self._retries: OrderedDict[int, _Retry] = OrderedDict()
 
     def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
@@ -94,8 +99,10 @@ class AnalysisRunner(MaukaPlugin):
             return
         event_id = mauka_message.makai_event.event_id
         record = self._store().event_record(event_id)
-        if record is not None and record.finished:
-            self._attempt(event_id, again=record.analysed)
+        if record is not None and record.original:
+            self._originals.add_event(event_id)
+        elif record is not None and record.finished:
+            self._attempt(event_id, again=record.analysed or self._was_done(event_id))
         else:
             self._unfinished.setdefault(event_id, self._clock() + UNFINISHED_S)
             while len(self._unfinished) > WAITING_EVENTS:
@@ -105,9 +112,11 @@ class AnalysisRunner(MaukaPlugin):
     def on_idle(self) -> bool:
         """Every 2 s find finished events that are not analysed; analyse one of them per call."""
         now_s = self._clock()
+        self._check_unfinished(now_s)
+        for event_id, _ in self._originals.ready():
+            self._put_up(event_id)
         if not self._backlog and now_s >= self._next_check_s:
             self._next_check_s = now_s + CHECK_S
-            self._check_unfinished(now_s)
             self._note_changes()
             self._backlog.extend(self._due(now_s))
         if not self._backlog:
@@ -115,8 +124,18 @@ class AnalysisRunner(MaukaPlugin):
         event_id = self._backlog.popleft()
         record = self._store().event_record(event_id)
         if record is not None and not record.analysed:  # it may have been announced in the meantime
-            self._attempt(event_id, again=False)
+            self._attempt(event_id, again=self._was_done(event_id))
         return bool(self._backlog)
+
+    def _put_up(self, event_id: int) -> None:
+        """An original event can be read, or more of it: from here on it is as one of ours."""
+        if not self._store().finish_event(event_id):
+            self._store().unmark_analysed(event_id)
+        self._backlog.append(event_id)
+
+    def _was_done(self, event_id: int) -> bool:
+        """It was marked before; a waveform has come since."""
+        return any(event_id == done for _, done in self._done)
 
     def _note_changes(self) -> None:
         """What one version could not analyse another one may; a new analysis may have missed events."""
@@ -133,6 +152,11 @@ class AnalysisRunner(MaukaPlugin):
         """Analyse events until `stop`; first those that were not finished when the process crashed."""
         self._next_check_s = self._clock()
         self._backlog.clear()
+        for record in self._store().events(
+            start_ns=time.time_ns() - round(RECENT_S * 1e9), limit=WAITING_EVENTS
+        ):
+            if record.original:  # announced while nobody listened
+                self._originals.add_event(record.event_id)
         super().run(stop, ready)
 
     def _due(self, now_s: float) -> list[int]:
@@ -146,9 +170,15 @@ class AnalysisRunner(MaukaPlugin):
         return sorted(due, key=lambda event_id: retries[event_id].wait_s)
 
     def _check_unfinished(self, now_s: float) -> None:
+        if now_s < self._next_unfinished_s:
+            return
+        self._next_unfinished_s = now_s + SOON_S
         for event_id, deadline_s in list(self._unfinished.items()):
             record = self._store().event_record(event_id)
-            if record is not None and record.finished:
+            if record is not None and record.original:
+                del self._unfinished[event_id]
+                self._originals.add_event(event_id)
+            elif record is not None and record.finished:
                 del self._unfinished[event_id]  # found among the unanalysed ones
             elif now_s >= deadline_s:
                 del self._unfinished[event_id]
@@ -180,10 +210,11 @@ class AnalysisRunner(MaukaPlugin):
             self._retries[event_id] = _Retry(math.inf, FIRST_RETRY_S)  # until something changes
 
     def _analyse(self, event_id: int, again: bool, complete: bool, outcome: _Outcome) -> None:
-        """When every analysis has run the event is marked (unless not complete)."""
+        """When every analysis has run the event is marked, unless not complete or more has come since."""
         store = self._store()
+        record = store.event_record(event_id)
         event = store.event(event_id)
-        if event is None:
+        if event is None or record is None:
             self.counters.add("unknown_events")
             return
         stored: list[tuple[StoredFinding, int]] = []
@@ -196,8 +227,7 @@ class AnalysisRunner(MaukaPlugin):
             self._store_findings(event_id, self._run_analyses(self.analyses, event, outcome), stored)
             if installed:  # they may be slow: what the others found has not waited for them
                 self._store_findings(event_id, self._run_analyses(installed, event, outcome), stored)
-        if complete and outcome.complete:
-            store.mark_analysed(event_id)
+        if complete and outcome.complete and store.mark_analysed(event_id, record.revision):
             self._done.append((now_ms, event_id))
         self.counters.add("findings", len(stored))
         for item, _ in stored:

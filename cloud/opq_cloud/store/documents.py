@@ -51,14 +51,15 @@ def event_document(event_id: int, trigger: Trigger, description: str, expire_at:
         "target_event_end_timestamp_ms": -(-trigger.end_ns // NS_PER_MS),
         "expire_at": expire_at, "token": trigger.token, "start_ns": trigger.start_ns,
         "end_ns": trigger.end_ns, "opened_by": trigger.opened_by, "because": trigger.because,
-        "missing": {}, "finished": False, "analysed": False,
+        "missing": {}, "finished": False, "analysed": False, "revision": 0,
     }  # fmt: skip
 
 
 def event_record(document: Document) -> EventRecord:
-    """Also of an event that the original stored: finished, and not for us to analyse."""
+    """Also of an event that the original stored: finished, for all that can be known."""
     ours = "token" in document
     received = tuple(document.get("boxes_received", ()))
+    why = dict(document.get("missing", {}))
     start_ms = int(document.get("target_event_start_timestamp_ms", 0))
     end_ms = int(document.get("target_event_end_timestamp_ms", 0))
     return EventRecord(
@@ -68,10 +69,12 @@ def event_record(document: Document) -> EventRecord:
         end_ns=int(document.get("end_ns", end_ms * NS_PER_MS)),
         boxes_triggered=tuple(document.get("boxes_triggered", ())),
         boxes_received=received,
-        missing={box: why for box, why in document.get("missing", {}).items() if box not in received},
+        missing={box: text for box, text in why.items() if box not in received},
         finished=bool(document.get("finished", not ours)),
-        analysed=bool(document.get("analysed", not ours)),
+        analysed=bool(document.get("analysed", False)),
         because=str(document.get("because", document.get("description", ""))),
+        short={box: text for box, text in why.items() if box in received},
+        revision=int(document.get("revision", 0)),
     )
 
 

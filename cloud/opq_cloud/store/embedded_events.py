@@ -20,6 +20,7 @@ from opq_cloud.store.documents import (
 )
 from opq_cloud.store.schema import EmbeddedPart, next_number
 from opq_cloud.store.store import EventRecord
+from opq_cloud.store.waveform_parts import joined
 from opq_proto.errors import StoreError
 from opq_proto.messages import Event, Trigger, Waveform
 
@@ -59,16 +60,27 @@ class EmbeddedEvents(EmbeddedPart):
 
         def job(connection: sqlite3.Connection) -> bool:
             document = _document(connection, event_id)
-            if wave.box_id in document["boxes_received"]:
+            known = wave.box_id in document["boxes_received"]
+            held = _stored_waveform(connection, event_id, wave.box_id) if known else None
+            whole = wave if held is None else joined(held, wave)
+            if whole is held:
                 return False
-            described = waveform_document(event_id, wave, box_location(connection, wave.box_id))
+            described = waveform_document(event_id, whole, box_location(connection, wave.box_id))
             connection.execute(
-                "INSERT INTO box_events VALUES (?, ?, ?)", (event_id, wave.box_id, json.dumps(described))
+                "INSERT OR REPLACE INTO box_events VALUES (?, ?, ?)",
+                (event_id, wave.box_id, json.dumps(described)),
             )
+            filename = file_name(event_id, wave.box_id)
+            if known:
+                delete_file(connection, filename)
             metadata: Document = {"event_id": event_id, "box_id": wave.box_id}
-            put_file(connection, file_name(event_id, wave.box_id), data, metadata)
-            document["boxes_received"].append(wave.box_id)
+            put_file(connection, filename, data if held is None else counts_to_bytes(whole), metadata)
+            if not known:
+                document["boxes_received"].append(wave.box_id)
+            document["missing"].pop(wave.box_id, None)
+            document["revision"] = document.get("revision", 0) + 1
             _replace(connection, event_id, document)
+            connection.execute("UPDATE events SET analysed = 0 WHERE event_id = ?", (event_id,))
             return True
 
         return self._database.write(job)
@@ -84,8 +96,24 @@ class EmbeddedEvents(EmbeddedPart):
     def finish_event(self, event_id: int) -> bool:
         return self._database.write(lambda connection: _raise_flag(connection, event_id, "finished"))
 
-    def mark_analysed(self, event_id: int) -> None:
-        self._database.write(lambda connection: _raise_flag(connection, event_id, "analysed"))
+    def mark_analysed(self, event_id: int, revision: int | None = None) -> bool:
+        def job(connection: sqlite3.Connection) -> bool:
+            document = _document(connection, event_id)
+            if revision is not None and document.get("revision", 0) != revision:
+                return False
+            _raise_flag(connection, event_id, "analysed")
+            return True
+
+        return self._database.write(job)
+
+    def unmark_analysed(self, event_id: int) -> None:
+        def job(connection: sqlite3.Connection) -> None:
+            document = _document(connection, event_id)
+            document["revision"] = document.get("revision", 0) + 1
+            _replace(connection, event_id, document)
+            connection.execute("UPDATE events SET analysed = 0 WHERE event_id = ?", (event_id,))
+
+        self._database.write(job)
 
     def unfinished_events(self) -> list[EventRecord]:
         return self._records("WHERE finished = 0 ORDER BY event_id")
@@ -127,6 +155,21 @@ class EmbeddedEvents(EmbeddedPart):
                     continue
                 waves.append(waveform_from_document(document, data, None))
         return Event(record.event_id, record.start_ns, record.end_ns, by_box(waves), missing)
+
+
+def _stored_waveform(connection: sqlite3.Connection, event_id: int, box_id: str) -> Waveform | None:
+    """What is stored of a Box; None when that cannot be read, so that an answer takes its place."""
+    row = connection.execute(
+        "SELECT document FROM box_events WHERE event_id = ? AND box_id = ?", (event_id, box_id)
+    ).fetchone()
+    if row is None:
+        return None
+    document = json.loads(row[0])
+    try:
+        data = read_file(connection, document["data_fs_filename"])
+    except StoreError:
+        return None
+    return waveform_from_document(document, data, None)
 
 
 def _record(row: tuple[str, int, int]) -> EventRecord:

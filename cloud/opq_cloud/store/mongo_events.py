@@ -26,6 +26,7 @@ from opq_cloud.store.documents import (
 )
 from opq_cloud.store.mongo_server import MongoPart, MongoServer, store_errors
 from opq_cloud.store.store import EventRecord
+from opq_cloud.store.waveform_parts import joined
 from opq_proto.decision import NS_PER_MS
 from opq_proto.errors import StoreError
 from opq_proto.messages import Event, Trigger, Waveform
@@ -66,11 +67,54 @@ class MongoEvents(MongoPart):
     def put_waveform(self, event_id: int, wave: Waveform) -> bool:
         self._require(event_id)
         key = file_name(event_id, wave.box_id)
-        new = self._parts.find_one({"_id": key}, {"_id": 1}) is None and self._claim(event_id, wave, key)
-        self._events.update_one({"event_id": event_id}, {"$addToSet": {"boxes_received": wave.box_id}})
+        new = None
+        while new is None:  # another process may put a part at the same time
+            part = self._parts.find_one({"_id": key})
+            new = self._claim(event_id, wave, key) if part is None else self._extend(part, wave, key)
+        where: Document = {"event_id": event_id}
+        if not new:  # but for one that was killed before it came here, nothing is to be done
+            where["boxes_received"] = {"$ne": wave.box_id}
+        change: Document = {
+            "$addToSet": {"boxes_received": wave.box_id},
+            "$inc": {"revision": 1},
+            "$set": {"analysed": False},
+            "$unset": {f"missing.{wave.box_id}": ""},
+        }
+        self._events.update_one(where, change)
         return new
 
-    def _claim(self, event_id: int, wave: Waveform, key: str) -> bool:
+    def _claim(self, event_id: int, wave: Waveform, key: str) -> bool | None:
+        """Put the first part; None when another process was faster."""
+        document, file_id = self._put_file(event_id, wave, key)
+        try:
+            self._parts.insert_one({"_id": key, **document})
+        except DuplicateKeyError:
+            self._server.delete_files({"_id": file_id})
+            return None
+        # Those of processes that were killed before their claim, or that lost it just now.
+        self._server.delete_files({"filename": key}, keep=file_id)
+        return True
+
+    def _extend(self, part: Document, wave: Waveform, key: str) -> bool | None:
+        """Put what is new to a stored part; None when another process changed it meanwhile."""
+        try:
+            held = self._read_waveform(part)
+        except StoreError:
+            whole = wave  # in the place of what cannot be read
+        else:
+            whole = joined(held, wave)
+            if whole is held:
+                return False
+        document, file_id = self._put_file(int(part["event_id"]), whole, key)
+        same = {"_id": key, "data_fs_id": part.get("data_fs_id")}
+        if self._parts.update_one(same, {"$set": document}).matched_count == 0:
+            self._server.delete_files({"_id": file_id})
+            return None
+        self._server.delete_files({"filename": key}, keep=file_id)
+        return True
+
+    def _put_file(self, event_id: int, wave: Waveform, key: str) -> tuple[Document, object]:
+        """The samples as a new file, with the document that names it; the file's id."""
         document = waveform_document(event_id, wave, self._box_location(wave.box_id))
         for name in ("event_start_timestamp_ms", "event_end_timestamp_ms", "start_ns", "first_sample"):
             document[name] = Int64(document[name])
@@ -78,14 +122,7 @@ class MongoEvents(MongoPart):
         digest = hashlib.sha256(data).hexdigest()
         metadata = {"event_id": event_id, "box_id": wave.box_id, "sha256": digest}
         file_id = self._server.fs.put(data, filename=key, metadata=metadata)
-        try:
-            self._parts.insert_one({"_id": key, **document, "data_fs_id": file_id})
-        except DuplicateKeyError:
-            self._server.delete_files({"_id": file_id})
-            return False
-        # Those of processes that were killed before their claim, or that lost it just now.
-        self._server.delete_files({"filename": key}, keep=file_id)
-        return True
+        return {**document, "data_fs_id": file_id}, file_id
 
     @store_errors
     def mark_missing(self, event_id: int, box_id: str, why: str) -> None:
@@ -96,14 +133,25 @@ class MongoEvents(MongoPart):
     def finish_event(self, event_id: int) -> bool:
         self._require(event_id)
         done = self._events.update_one(
-            {"event_id": event_id, "finished": False}, {"$set": {"finished": True}}
+            {"event_id": event_id, "finished": {"$ne": True}}, {"$set": {"finished": True, "analysed": False}}
         )
         return done.modified_count == 1
 
     @store_errors
-    def mark_analysed(self, event_id: int) -> None:
+    def mark_analysed(self, event_id: int, revision: int | None = None) -> bool:
         self._require(event_id)
-        self._events.update_one({"event_id": event_id}, {"$set": {"analysed": True}})
+        where: Document = {"event_id": event_id}
+        if revision:  # an event of before there were revisions, and of the original, has none: 0
+            where["revision"] = revision
+        elif revision == 0:
+            where["revision"] = {"$in": [0, None]}
+        return self._events.update_one(where, {"$set": {"analysed": True}}).matched_count == 1
+
+    @store_errors
+    def unmark_analysed(self, event_id: int) -> None:
+        self._require(event_id)
+        change = {"$set": {"analysed": False}, "$inc": {"revision": 1}}
+        self._events.update_one({"event_id": event_id}, change)
 
     def _require(self, event_id: int) -> None:
         if self._events.find_one({"event_id": event_id}, {"_id": 1}) is None:
@@ -168,6 +216,8 @@ class MongoEvents(MongoPart):
         digest = (file.metadata or {}).get("sha256")
         if digest is not None and hashlib.sha256(data).hexdigest() != digest:
             raise StoreError(f"file {name}: is damaged (sha256 differs); restore it from a copy of the store")
+        if not data:  # the original stores one when a Box had nothing of the span (opq-interop H.14)
+            raise StoreError(f"file {name}: has no samples")
         if len(data) % 2:
             raise StoreError(f"file {name}: has an odd number of bytes")
         box = self._db.opq_boxes.find_one({"box_id": part["box_id"]}) or {}

@@ -8,7 +8,7 @@ line when the database cannot do what was asked.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from opq_proto.measurement_columns import MeasurementColumns
@@ -89,6 +89,15 @@ class EventRecord:
     finished: bool
     analysed: bool
     because: str
+    short: dict[str, str] = field(default_factory=dict)
+    """Boxes whose waveform does not cover the span, and why; they are in `boxes_received` too."""
+    revision: int = 0
+    """Rises with everything that is put into it: what was analysed is compared with it."""
+
+    @property
+    def original(self) -> bool:
+        """An original event service or Mauka wrote it: nobody says when it is complete."""
+        return not self.token
 
 
 TREND_MS = 60_000
@@ -174,19 +183,35 @@ class CloudStore(Protocol):
         """Idempotent by `trigger.token`: the same token gives the same event id."""
 
     def put_waveform(self, event_id: int, wave: Waveform) -> bool:
-        """Idempotent by (event_id, box_id); True when it was new. On disk when it returns."""
+        """Idempotent by (event_id, box_id); True when it brought anything new. On disk when it returns.
 
-    def mark_missing(self, event_id: int, box_id: str, why: str) -> None: ...
+        What a Box sends in parts is put together (`waveform_parts.joined`). An event that was analysed
+        without this is to be analysed again.
+        """
+
+    def mark_missing(self, event_id: int, box_id: str, why: str) -> None:
+        """Of a Box that has sent something: the event is short of the rest of it.
+
+        The next waveform of that Box takes the mark away.
+        """
 
     def finish_event(self, event_id: int) -> bool:
-        """True for the call that finished it; a second one changes nothing and gives False."""
+        """It is to be analysed now: True for the call that finished it; a second one gives False.
+
+        One of an original event service, too, once somebody finds it complete.
+        """
 
     def unfinished_events(self) -> list[EventRecord]: ...
 
     def unanalysed_events(self) -> list[EventRecord]:
         """Finished ones whose analysis is not marked done, oldest first."""
 
-    def mark_analysed(self, event_id: int) -> None: ...
+    def mark_analysed(self, event_id: int, revision: int | None = None) -> bool:
+        """Give the record's `revision` of before the waveforms were read: nothing is marked, and the answer
+        is False, when more has come since."""
+
+    def unmark_analysed(self, event_id: int) -> None:
+        """It is to be analysed again: more has come, by another's hand."""
 
     def event(self, event_id: int) -> Event | None:
         """With its waveforms, by box id."""

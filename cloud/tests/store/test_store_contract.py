@@ -299,12 +299,62 @@ def test_a_late_answer_is_no_longer_missing(store: CloudStore) -> None:
     assert event is not None and event.missing == {}
 
 
+def test_parts_of_a_waveform_are_put_together(store: CloudStore) -> None:
+    event_id = store.open_event(TRIGGER, "Makai id x")
+    whole = wave("1")
+    end, begin = whole.counts[1400:], whole.counts[:1500]
+    late = replace(whole, counts=end, first_sample=78_400, start_ns=whole.time_ns(1400))
+    assert store.put_waveform(event_id, late)
+    store.mark_missing(event_id, "1", "ends early")
+    known = store.event_record(event_id)
+    assert known is not None
+    assert (known.missing, known.short) == ({}, {"1": "ends early"})
+    assert store.put_waveform(event_id, replace(whole, counts=begin))
+    assert not store.put_waveform(event_id, replace(whole, counts=begin))
+    event, known = store.event(event_id), store.event_record(event_id)
+    assert event is not None and known is not None
+    (found,) = event.waveforms
+    assert found.counts.tobytes() == whole.counts.tobytes()
+    assert replace(found, counts=whole.counts) == whole
+    assert (known.boxes_received, known.short) == (("1",), {})
+    assert store.counts()["box_events"] == 1
+
+
+def test_a_waveform_that_comes_after_the_analysis_is_to_be_analysed(store: CloudStore) -> None:
+    event_id = store.open_event(TRIGGER, "Makai id x")
+    store.put_waveform(event_id, wave("1"))
+    store.finish_event(event_id)
+    (before,) = store.unanalysed_events()
+    assert store.mark_analysed(event_id, before.revision)
+    store.put_waveform(event_id, wave("1"))
+    assert store.unanalysed_events() == [], "nothing new"
+    store.put_waveform(event_id, wave("4"))
+    (after,) = store.unanalysed_events()
+    assert not store.mark_analysed(event_id, before.revision), "it came while the event was analysed"
+    assert store.unanalysed_events() == [after]
+    assert store.mark_analysed(event_id, after.revision)
+    store.unmark_analysed(event_id)
+    (again,) = store.unanalysed_events()
+    assert not store.mark_analysed(event_id, after.revision)
+    assert store.mark_analysed(event_id, again.revision)
+    assert store.unanalysed_events() == []
+
+
+def test_an_event_without_any_waveform_is_marked(store: CloudStore) -> None:
+    event_id = store.open_event(TRIGGER, "Makai id x")
+    store.finish_event(event_id)
+    (record,) = store.unanalysed_events()
+    assert store.mark_analysed(event_id, record.revision)
+    assert store.unanalysed_events() == []
+
+
 def test_an_event_that_is_not_there_is_an_error_that_names_it(store: CloudStore) -> None:
     for call in (
         lambda: store.put_waveform(42, wave()),
         lambda: store.finish_event(42),
         lambda: store.mark_missing(42, "1", "x"),
         lambda: store.mark_analysed(42),
+        lambda: store.unmark_analysed(42),
     ):
         with pytest.raises(StoreError, match="event 42: is not in the store"):
             call()

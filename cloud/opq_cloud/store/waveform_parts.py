@@ -1,0 +1,119 @@
+"""Two answers of one Box put together: what comes in parts, in any order, is one waveform.
+
+Our Boxes number their samples, so that the parts have their places. An original Box numbers nothing:
+its answers are whole windows of 200 samples out of one buffer (opq-interop G.5), and the place of one is
+where both have the same samples; its time stamp only says near which window to look.
+Pure: no database, no clock.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource, Waveform
+from opq_proto.wire import CYCLE_SAMPLES
+
+NOT_RECEIVED = "not received"
+STAMP_WINDOWS = 6
+"""An original Box's stamp may be wrong by as many windows, 100 ms: it is taken when a window is read."""
+AXES_AGREE_NS = 10**9
+"""Two parts with one numbering agree in time within this and their uncertainties; else it began again."""
+
+Counts = NDArray[np.int16]
+
+
+def joined(held: Waveform, more: Waveform) -> Waveform:
+    """`held` with what `more` adds to it; `held` itself when that is nothing.
+
+    Parts that cannot be of one recording are not put together: the longer one stays.
+    """
+    place = _place(held, more)
+    if place is None:
+        return more if len(more.counts) > len(held.counts) else held
+    shift = place - more.first_sample
+    runs = [(run.first_sample, run.counts) for run in held.runs()]
+    runs += [(run.first_sample + shift, run.counts) for run in more.runs()]
+    runs.sort(key=lambda run: run[0])
+    known = (*held.gaps, *(replace(gap, first_sample=gap.first_sample + shift) for gap in more.gaps))
+    parts: list[Counts] = []
+    gaps: list[Gap] = []
+    position = runs[0][0]
+    for first, counts in runs:
+        if first > position:
+            gaps.append(Gap(position, first - position, _reason(known, position, first)))
+            position = first
+        rest = counts[position - first :]
+        if len(rest):
+            parts.append(rest)
+            position += len(rest)
+    if sum(map(len, parts)) <= len(held.counts):
+        return held
+    earlier = more if place < held.first_sample else held
+    return replace(
+        held,
+        start_ns=earlier.start_ns,
+        first_sample=runs[0][0],
+        uncertainty_ns=max(held.uncertainty_ns, more.uncertainty_ns),
+        counts=np.concatenate(parts),
+        gaps=tuple(gaps),
+    )
+
+
+def _reason(known: tuple[Gap, ...], first: int, end: int) -> str:
+    for gap in known:
+        if gap.first_sample < end and first < gap.first_sample + gap.samples:
+            return gap.reason
+    return NOT_RECEIVED
+
+
+def _place(held: Waveform, more: Waveform) -> int | None:
+    """The number of `more`'s first sample as `held` counts; None when there is none."""
+    apart_ns = more.start_ns - held.start_ns
+    expected = held.first_sample + round(apart_ns * held.rate_millihz / 10**12)
+    if _unnumbered(held) and _unnumbered(more):
+        return _matching_place(held, more, expected)
+    tolerance_ns = AXES_AGREE_NS + held.uncertainty_ns + more.uncertainty_ns
+    agrees = abs(more.first_sample - expected) * 10**12 <= tolerance_ns * held.rate_millihz
+    return more.first_sample if agrees else None
+
+
+def _unnumbered(wave: Waveform) -> bool:
+    """Whether an original Box sent it (`opq_proto.wire_waveforms`)."""
+    return wave.source is TimeSource.FREE and wave.uncertainty_ns == UNKNOWN_UNCERTAINTY_NS
+
+
+def _matching_place(held: Waveform, more: Waveform, expected: int) -> int | None:
+    """The place nearest to `expected`, in whole windows, where all samples that both have are the same."""
+    near = held.first_sample + round((expected - held.first_sample) / CYCLE_SAMPLES) * CYCLE_SAMPLES
+    steps = sorted(range(-STAMP_WINDOWS, STAMP_WINDOWS + 1), key=abs)
+    for step in steps:
+        place = near + step * CYCLE_SAMPLES
+        if _common_samples_agree(held, more, place):
+            return place
+    end = held.first_sample + len(held.counts) + sum(gap.samples for gap in held.gaps)
+    slack = STAMP_WINDOWS * CYCLE_SAMPLES
+    if near >= end - slack:  # after it, or next to it
+        return max(near, end)
+    length = len(more.counts) + sum(gap.samples for gap in more.gaps)
+    if near + length <= held.first_sample + slack:
+        return min(near, held.first_sample - length)
+    return None
+
+
+def _common_samples_agree(held: Waveform, more: Waveform, place: int) -> bool:
+    """Whether at least one window is in both, and no sample differs."""
+    shift = place - more.first_sample
+    common = 0
+    for mine in held.runs():
+        for other in more.runs():
+            first = max(mine.first_sample, other.first_sample + shift)
+            last = min(mine.first_sample + len(mine.counts), other.first_sample + shift + len(other.counts))
+            if last <= first:
+                continue
+            ours = mine.counts[first - mine.first_sample : last - mine.first_sample]
+            start = first - shift - other.first_sample
+            if not np.array_equal(ours, other.counts[start : start + last - first]):
+                return False
+            common += last - first
+    return common >= CYCLE_SAMPLES

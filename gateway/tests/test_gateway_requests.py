@@ -63,6 +63,21 @@ def test_the_asked_span_is_covered_by_whole_cycles_on_the_boxs_grid(tmp_path: Pa
     assert (header.box_id, header.seq, header.timestamp_ms) == (1, 3, 1)
 
 
+def test_without_waiting_the_cycles_end_inside_the_span_as_an_original_box_s(tmp_path: Path) -> None:
+    """opq-interop G.5: windows with start < t < end, both strict; t is a window's end, in ms."""
+    ring = filled(tmp_path, [(0, 20_000)])
+    for start_ms, end_ms in ((100, 400), (87, 412), (101, 134), (100, 1000)):
+        asked = DataRequest("1", 3, T0_NS + start_ms * 10**6, T0_NS + end_ms * 10**6, inside=True)
+        header, wave = waveform_from_frames(*(lambda frames: (frames[0], frames[1:]))(answer(ring, asked, 1)))
+        stamps = [round((n + 1) * 1000 / 60) for n in range(100)]
+        expected = [n for n, stamp in enumerate(stamps) if start_ms < stamp < end_ms]
+        assert wave is not None
+        assert (wave.first_sample, len(wave.counts)) == (200 * expected[0], 200 * len(expected))
+        assert not header.get_data_response.gap
+    none = answer(ring, DataRequest("1", 3, T0_NS + 101 * 10**6, T0_NS + 110 * 10**6, inside=True), 1)
+    assert len(none) == 1, "no window ends in this span"
+
+
 def test_a_gap_is_named_with_the_rest_that_fills_no_cycle(tmp_path: Path) -> None:
     ring = filled(tmp_path, [(0, 1100), (1700, 5000)])
     header, wave = ask(ring, 0, 3000)
@@ -255,10 +270,12 @@ def test_a_long_request_that_begins_before_the_ring_gets_its_oldest_samples(tmp_
     for start_ns, end_ns in ((0, 2**62), (T0_NS - 3600 * 10**9, T0_NS + 5 * 10**9)):
         bench.commands.handle_command("1", data_command("1", start_ns, end_ns, "i", wait=False))
     first, second = (waveform_from_frames(frames[0], frames[1:]) for frames in bench.answers)
-    assert first[1].first_sample == 24_000 and len(first[1].counts) == 120_000  # 10 s
+    assert (
+        first[1].first_sample == 24_000 and len(first[1].counts) == 119_800
+    )  # 10 s, none that ends with them
     reasons = [gap.reason for gap in first[0].get_data_response.gap]
     assert reasons == ["older than the ring holds", "the request is longer than one answer may be"]
-    assert second[1].first_sample == 24_000 and len(second[1].counts) == 36_000  # to its end, 5 s
+    assert second[1].first_sample == 24_000 and len(second[1].counts) == 35_800  # to its end, 5 s
     assert bench.counters["requests_shortened"] == 1
 
 

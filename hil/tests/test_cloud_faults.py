@@ -119,8 +119,10 @@ def test_a_dip_without_a_box_needs_the_reason() -> None:
     assert account.excused == {"3": "Box 4: no answer within 8 s"}
     mute = accounts.dips([DIP], [part], [EVENT]).problems
     assert "Boxes 4 saw it and are in no incident (event 9 analysed, received 1, 4)" in mute[0]
-    late = accounts.dips([DIP], [part], [replace(EVENT, late={"4": "no answer within 8 s"})]).problems
-    assert "waveforms of Boxes 4 came when their event was over" in late[0]
+    short = replace(EVENT, missing={"4": "ends 900 ms early, without a reason"})
+    assert accounts.dips([DIP], [part], [short]).excused == {
+        "3": "Box 4: ends 900 ms early, without a reason"
+    }
     assert accounts.dips([DIP], [], []).problems == ["dip 3: no event was opened"]
     elsewhere = replace(EVENT, start_ns=6 * S, end_ns=8 * S)
     assert accounts.dips([DIP], [], [elsewhere]).problems == ["dip 3: no event was opened"]

@@ -21,6 +21,10 @@ CYCLE_SAMPLES = 200
 ORIGINAL_RATE_MILLIHZ = 12_000_000
 """An original Box samples at 12 kS/s (opq-interop G.3) and does not say so."""
 
+NOT_SAMPLED_YET = "not sampled yet when the answer was due"
+REQUEST_TOO_LONG = "the request is longer than one answer may be"
+"""Reasons of a gap after an answer whose samples may be had by asking again."""
+
 MAX_SPAN_SAMPLES = 10**10
 """Samples from the first to the last of one answer: nine days at 12 kS/s; more is a broken index."""
 _RATES_MILLIHZ = range(1_000, 10**10 + 1)  # 1 S/s to 10 MS/s

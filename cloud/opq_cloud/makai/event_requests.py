@@ -6,9 +6,10 @@ unless their names say otherwise.
 
 import secrets
 import string
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from opq_cloud.makai.answers import AnswerReach
 from opq_cloud.store.store import EventRecord
 
 ALPHABET = string.ascii_letters + string.digits
@@ -17,6 +18,13 @@ PREFIX = "data_"
 """What the event service subscribes to."""
 LATEST_END_S = 600.0
 """The longest `post_ms`: a range that ends later than that has a Box's wrong clock."""
+OVERLAP_NS = 500_000_000
+"""A second request begins as much before the end of what is here: an original Box numbers no samples, and its
+parts are laid where both have the same ones."""
+SAMPLED_S = 0.5
+"""After the end of a range a Box is asked for what it had not sampled: for its reading and its clock."""
+FRUITLESS = 2
+"""An original Box does not say what it lacks: after as many answers that bring nothing new it has no more."""
 
 
 def new_token() -> str:
@@ -37,6 +45,21 @@ def parse_identity(text: str) -> tuple[str, str] | None:
 
 
 @dataclass(slots=True)
+class AwaitedBox:
+    """A Box that owes an event samples, or the rest of them."""
+
+    ask_at_s: float
+    pause_s: float
+    """Until the next asking after this one; it doubles up to `ask_again_s`."""
+    reach_ns: int | None = None
+    """Its samples are here up to this; None: nothing has come."""
+    fruitless: int = 0
+    """Answers of an original Box that brought nothing new: it does not say whether it has more."""
+    short: str = ""
+    """Why its last answer was not all."""
+
+
+@dataclass(slots=True)
 class OpenEvent:
     """One event under way."""
 
@@ -44,18 +67,28 @@ class OpenEvent:
     token: str
     start_ns: int
     end_ns: int
-    waiting: set[str]
+    waiting: dict[str, AwaitedBox]
     give_up_s: float
-    ask_at_s: float
-    pause_s: float
-    """Until the next asking after this one; it doubles up to `ask_again_s`."""
     instance: str = ""
     received: set[str] = field(default_factory=set)
     foreign: bool = False
     """Opened by the answer itself: its trigger is an original makai's, which does not say who was asked."""
+    announced: bool = False
 
     def over(self, now_s: float) -> bool:
         return now_s >= self.give_up_s or (not self.foreign and not self.waiting)
+
+    def span_to_ask(self, box_id: str) -> tuple[int, int]:
+        """What this Box owes: from a little before the end of what is here, so that the parts meet."""
+        reach_ns = self.waiting[box_id].reach_ns
+        if reach_ns is None:
+            return self.start_ns, self.end_ns
+        return max(self.start_ns, min(reach_ns, self.end_ns) - OVERLAP_NS), self.end_ns
+
+
+def ends_in_s(end_ns: int, utc_ns: int) -> float:
+    """Seconds until the end of a range, by this machine's clock; `LATEST_END_S` at most."""
+    return min(max(0.0, (end_ns - utc_ns) / 1e9), LATEST_END_S)
 
 
 class OpenEvents:
@@ -85,33 +118,65 @@ class OpenEvents:
         """
         pause_s = self._again_s if first_s is None else min(first_s, self._again_s)
         for record in records:
-            if record.token in self._by_token:
+            known = self._by_token.get(record.token)
+            give_up_s = now_s + ends_in_s(record.end_ns, utc_ns) + self._timeout_s
+            if known is not None:
+                if not known.foreign:  # a clock that was slow at first has been put right
+                    known.give_up_s = min(known.give_up_s, give_up_s)
                 continue
-            done = {*record.boxes_received, *record.missing}
-            ends_in_s = min(max(0.0, (record.end_ns - utc_ns) / 1e9), LATEST_END_S)
+            done = {*record.boxes_received, *record.missing} - set(record.short)
             self._by_token[record.token] = OpenEvent(
                 event_id=record.event_id,
                 token=record.token,
                 start_ns=record.start_ns,
                 end_ns=record.end_ns,
-                waiting=set(record.boxes_triggered) - done,
-                give_up_s=now_s + ends_in_s + self._timeout_s,
-                ask_at_s=now_s + pause_s,
-                pause_s=pause_s,
+                waiting={
+                    box_id: AwaitedBox(now_s + pause_s, pause_s)
+                    for box_id in record.boxes_triggered
+                    if box_id not in done
+                },
+                give_up_s=give_up_s,
                 received=set(record.boxes_received),
             )
 
-    def due_requests(self, now_s: float) -> list[OpenEvent]:
-        """Those whose Boxes are due to be asked again; the next time is set."""
-        due = [event for event in self._by_token.values() if event.waiting and now_s >= event.ask_at_s]
-        for event in due:
-            event.ask_at_s = now_s + event.pause_s
-            event.pause_s = min(2 * event.pause_s, self._again_s)
+    def note_short(
+        self, event: OpenEvent, box_id: str, reach: AnswerReach, now_s: float, utc_ns: int
+    ) -> None:
+        """A Box's answer was not all: it is asked for the rest once that is sampled."""
+        box = event.waiting[box_id]
+        wait_s = min(ends_in_s(event.end_ns, utc_ns) + SAMPLED_S, self._again_s)
+        box.pause_s = wait_s if box.reach_ns is None else max(wait_s, box.pause_s)
+        box.ask_at_s = now_s + box.pause_s
+        box.reach_ns = max(reach.reach_ns, box.reach_ns or 0)
+        box.short = reach.short or ""
+
+    def due_requests(self, now_s: float, is_here: Callable[[str, str], bool]) -> list[tuple[OpenEvent, str]]:
+        """Boxes that are due to be asked again, each with its event; the next time is set.
+
+        Args:
+            is_here: whether an answer to a token by a Box has come and waits to be stored: it is not asked.
+        """
+        due = []
+        for event in self._by_token.values():
+            for box_id, box in event.waiting.items():
+                if now_s < box.ask_at_s or is_here(event.token, box_id):
+                    continue
+                due.append((event, box_id))
+                box.ask_at_s = now_s + box.pause_s
+                box.pause_s = min(2 * box.pause_s, self._again_s)
         return due
 
-    def remove_finished(self, now_s: float) -> list[OpenEvent]:
-        """Those that are answered or given up; they are no longer here."""
-        over = [event for event in self._by_token.values() if event.over(now_s)]
+    def remove_finished(self, now_s: float, is_wanted: Callable[[str], bool]) -> list[OpenEvent]:
+        """Those that are answered or given up; they are no longer here.
+
+        Args:
+            is_wanted: whether answers to a token wait to be stored: its event is not given up.
+        """
+        over = [
+            event
+            for event in self._by_token.values()
+            if event.over(now_s) and ((not event.foreign and not event.waiting) or not is_wanted(event.token))
+        ]
         for event in over:
             del self._by_token[event.token]
         return over

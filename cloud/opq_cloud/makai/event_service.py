@@ -1,10 +1,11 @@
 """Event service: answers of Boxes into the store; an event is announced when it is complete.
 
 SUB 9899 `data_`, PUB 10000, REP 10001. The event of one of our triggers is in the store before
-its Boxes are asked; it is finished when every asked Box has answered, or after a time limit with
-the reason per Box. After a restart, and after `ask_again_s` of silence, Boxes are asked again:
-whatever was killed in between, an opened event is finished once. A token that the store does not
-know is an original makai's: its first answer opens the event, others join for 20 s.
+its Boxes are asked; it is finished when every asked Box has given all that it has, or after a time limit
+with the reason per Box. After a restart, after `ask_again_s` of silence, and where an answer was short,
+Boxes are asked again: whatever was killed in between, an opened event is finished once. A token that the
+store does not know is an original makai's: its first answer opens the event and announces it, as the
+original does, others join for 20 s. What comes after an event was finished is stored and announced again.
 """
 
 import threading
@@ -17,8 +18,11 @@ from contextlib import ExitStack, closing
 import zmq
 
 from opq_cloud.config import EventServiceSection
+from opq_cloud.makai.answer_inbox import AnswerInbox
+from opq_cloud.makai.answers import AnswerReach, reach_of
 from opq_cloud.makai.boxes import BoxGains
 from opq_cloud.makai.event_requests import (
+    FRUITLESS,
     PREFIX,
     OpenEvent,
     OpenEvents,
@@ -36,8 +40,12 @@ from opq_proto.zmq_inbox import try_send, waiting_messages
 
 REFRESH_S = 0.25
 """How often the store is read for events that no Box has answered yet."""
-RECEIVE_QUEUE = 10_000
+RECEIVE_QUEUE = 200
+"""Answers that libzmq keeps beside our own inbox: 0.1 MB each, and nobody knows whose."""
 ANSWERS_AT_ONCE = 20
+STORE_PAUSE_S = 0.25
+STORE_TRIES = 40
+"""An answer that the store refuses for 10 s is dropped, and its Box asked again."""
 IDS_AT_ONCE = 20
 """Each is a write to the disk; a client that asks without end must not hold the answers up."""
 LATE_KEPT = 10_000
@@ -61,6 +69,10 @@ class EventService:
         self._limited = RateLimitedLog(self._log)
         self._open = OpenEvents(config.answer_timeout_s, config.ask_again_s)
         self._gains = BoxGains(lambda: shared.store, config.v_per_lsb_fallback, self.counters)
+        self._inbox = AnswerInbox()
+        self._refused = 0
+        """How often the store has refused the oldest answer."""
+        self._store_again_s = 0.0
         self._finished: dict[str, int] = {}
         self._finished_order: deque[str] = deque()
 
@@ -92,6 +104,7 @@ class EventService:
         """After a start: what is unfinished is asked for soon; what was not analysed is announced again."""
         now = time.monotonic()
         self._open = OpenEvents(self._config.answer_timeout_s, self._config.ask_again_s)
+        self._inbox = AnswerInbox()
         self._open.refresh(self._store.unfinished_events(), now, time.time_ns(), FIRST_ASK_S)
         for record in self._store.events(limit=1000):
             if record.finished:
@@ -105,11 +118,15 @@ class EventService:
             poller.register(socket, zmq.POLLIN)
         refresh = time.monotonic() + REFRESH_S
         while not stop.is_set():
-            poller.poll(POLL_MS)
+            now = time.monotonic()
+            due = self._inbox and now >= self._store_again_s
+            poller.poll(0 if due else POLL_MS)
             self._reply_ids(ids)
             self._read_subscriptions()
-            for frames in waiting_messages(answers, ANSWERS_AT_ONCE):
-                self._read_answer(frames)
+            self._inbox.receive(answers)
+            for _ in range(ANSWERS_AT_ONCE):
+                if not self._read_oldest_answer():
+                    break
             now = time.monotonic()
             if now >= refresh:
                 refresh = now + REFRESH_S
@@ -117,9 +134,12 @@ class EventService:
                     self._open.refresh(self._store.unfinished_events(), now, time.time_ns())
                 except StoreError as error:
                     self._store_failed(error)
-                self._ask_again(self._open.due_requests(now))
+                if not self._inbox.behind:
+                    self._ask_again(self._open.due_requests(now, self._inbox.holds_answer))
                 self.counters.set("events_open_now", len(self._open))
-            for event in self._open.remove_finished(now):
+                self.counters.set("answers_waiting_now", len(self._inbox))
+                self.counters.set("answers_waiting_bytes_now", self._inbox.size_bytes)
+            for event in self._open.remove_finished(now, self._inbox.may_hold):
                 self._finish(event, now)
 
     def _reply_ids(self, ids: Socket) -> None:
@@ -143,12 +163,37 @@ class EventService:
         """Announce what was not analysed once somebody listens (Mauka, after both were away)."""
         said = [frames[0][:1] for frames in waiting_messages(self._events)]
         listening = b"\x01" in said
+        self.counters.add("subscriptions", said.count(b"\x01"))
         if self._unannounced and (listening or time.monotonic() >= self._announce_until_s):
             for event_id in self._unannounced:
                 self._announce(self._instance, event_id)
             self._unannounced = []
 
+    def _read_oldest_answer(self) -> bool:
+        """False when there is none, or the store cannot take it now: then it waits, and nobody asks again."""
+        frames = self._inbox.oldest
+        now = time.monotonic()
+        if frames is None or now < self._store_again_s:
+            return False
+        try:
+            self._read_answer(frames)
+        except StoreError as error:
+            self._store_failed(error)
+            self._refused += 1
+            if self._refused < STORE_TRIES:
+                self._store_again_s = now + STORE_PAUSE_S
+                return False
+            self.counters.add("answers_dropped")  # its Box is asked again
+        self._refused = 0
+        self._inbox.remove_oldest()
+        return True
+
     def _read_answer(self, frames: list[bytes]) -> None:
+        """Store one answer.
+
+        Raises:
+            StoreError: the store cannot take it.
+        """
         try:
             parsed = parse_identity(frames[0].decode("utf-8"))
             if parsed is None or len(frames) < 2:
@@ -162,13 +207,7 @@ class EventService:
             self.counters.add("malformed")
             self._limited.warning("answer.malformed", error=str(error))
             return
-        except StoreError as error:  # the Box is asked again
-            self._store_failed(error)
-            return
-        try:
-            self._store_answer(token, instance, box_id, response, wave)
-        except StoreError as error:  # the Box is asked again
-            self._store_failed(error)
+        self._store_answer(token, instance, box_id, response, wave)
 
     def _store_answer(
         self, token: str, instance: str, box_id: str, response: Response, wave: Waveform | None
@@ -177,26 +216,41 @@ class EventService:
         if event is None:
             return
         event.instance = instance
-        if not event.foreign and box_id not in event.waiting | event.received:
+        if not event.foreign and box_id not in event.waiting and box_id not in event.received:
             self.counters.add("answers_not_asked_for", label=box_id)
             return
+        new = wave is not None and self._store.put_waveform(event.event_id, wave)
         if wave is None:
-            if box_id in event.waiting:
-                self._store.mark_missing(event.event_id, box_id, _why_empty(response))
-                event.waiting.discard(box_id)
             self.counters.add("answers_empty", label=box_id)
-            return
-        new = self._store.put_waveform(event.event_id, wave)
-        event.waiting.discard(box_id)
-        event.received.add(box_id)
-        if not new:
-            self.counters.add("answers_doubled", label=box_id)
-            return
-        self.counters.add("waveforms_stored", label=box_id)
-        self._log.info(
-            "event.waveform_stored", event_id=event.event_id, box_id=box_id, samples=len(wave.counts)
-        )
-        self._gains.read_response(box_id, response)
+        else:
+            event.received.add(box_id)
+            self.counters.add("waveforms_stored" if new else "answers_doubled", label=box_id)
+        reach = reach_of(response, wave, event.start_ns, event.end_ns)
+        if box_id in event.waiting and not self._ask_for_rest(event, box_id, reach, new):
+            if box_id not in event.received:
+                self._store.mark_missing(event.event_id, box_id, _why_empty(response))
+            del event.waiting[box_id]
+        if wave is not None and new:
+            self._log.info(
+                "event.waveform_stored", event_id=event.event_id, box_id=box_id, samples=len(wave.counts)
+            )
+            self._gains.read_response(box_id, response)
+        if event.foreign and not event.announced:  # as the original: with the first answer
+            event.announced = True
+            self._announce(instance, event.event_id)
+
+    def _ask_for_rest(self, event: OpenEvent, box_id: str, reach: AnswerReach, new: bool) -> bool:
+        """Whether the Box is asked again: its answer was short, and may be longer next time."""
+        box = event.waiting[box_id]
+        if not new and not reach.ours:
+            box.fruitless += 1
+        if reach.short is None or box.fruitless >= FRUITLESS:
+            return False
+        if box_id in event.received:  # also a restart must know
+            self._store.mark_missing(event.event_id, box_id, reach.short)
+        self._open.note_short(event, box_id, reach, time.monotonic(), time.time_ns())
+        self.counters.add("answers_short", label=box_id)
+        return True
 
     def _event_of(self, token: str, instance: str, box_id: str, wave: Waveform | None) -> OpenEvent | None:
         """The open event of a token; a new one for an original makai's; None: too late, or nothing in it."""
@@ -212,6 +266,7 @@ class EventService:
             self.counters.add("answers_late", label=box_id)
             if wave is not None and self._store.put_waveform(self._finished[token], wave):
                 self._log.info("event.late_waveform", event_id=self._finished[token], box_id=box_id)
+                self._announce(instance, self._finished[token])
             return None
         if wave is None:
             self.counters.add("answers_empty", label=box_id)
@@ -226,10 +281,8 @@ class EventService:
             token=token,
             start_ns=wave.start_ns,
             end_ns=wave.end_ns,
-            waiting=set(),
+            waiting={},
             give_up_s=give_up,
-            ask_at_s=give_up,
-            pause_s=self._config.ask_again_s,
             instance=instance,
             foreign=True,
         )
@@ -239,8 +292,8 @@ class EventService:
 
     def _finish(self, event: OpenEvent, now: float) -> None:
         try:
-            for box_id in sorted(event.waiting):
-                why = f"no answer within {self._config.answer_timeout_s:g} s"
+            for box_id, box in sorted(event.waiting.items()):
+                why = box.short or f"no answer within {self._config.answer_timeout_s:g} s"
                 self._store.mark_missing(event.event_id, box_id, why)
             first = self._store.finish_event(event.event_id)
             record = self._store.event_record(event.event_id)
@@ -256,24 +309,24 @@ class EventService:
         boxes = [] if record is None else list(record.boxes_received)
         missing = {} if record is None else dict(record.missing)
         self._log.info("event.finished", event_id=event.event_id, boxes=boxes, missing=missing)
-        self._announce(event.instance or self._instance, event.event_id)
+        if not event.announced:
+            self._announce(event.instance or self._instance, event.event_id)
 
     def _announce(self, instance: str, event_id: int) -> None:
         self.counters.add("events_announced")
         if not try_send(self._events, [instance.encode(), str(event_id).encode("ascii")]):
             self.counters.add("announcements_dropped")
 
-    def _ask_again(self, events: Iterable[OpenEvent]) -> None:
-        for event in events:
+    def _ask_again(self, due: Iterable[tuple[OpenEvent, str]]) -> None:
+        for event, box_id in due:
             identity = request_identity(event.token, event.instance or self._instance)
-            for box_id in sorted(event.waiting):
-                try:
-                    command = data_command(box_id, event.start_ns, event.end_ns, identity)
-                except FrameError as error:  # a Box id in the store that no wire can carry
-                    self._log.warning("event.cannot_ask", event_id=event.event_id, error=str(error))
-                    continue
-                sent = try_send(self._requests, [command])
-                self.counters.add("asked_again" if sent else "commands_dropped", label=box_id)
+            try:
+                command = data_command(box_id, *event.span_to_ask(box_id), identity)
+            except FrameError as error:  # a Box id in the store that no wire can carry
+                self._log.warning("event.cannot_ask", event_id=event.event_id, error=str(error))
+                continue
+            sent = try_send(self._requests, [command])
+            self.counters.add("asked_again" if sent else "commands_dropped", label=box_id)
 
     def _remember(self, token: str, event_id: int) -> None:
         if token not in self._finished:

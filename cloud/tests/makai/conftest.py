@@ -145,9 +145,11 @@ class PlainBox(Peer):
         _, body = self.sub.recv_multipart()
         return Command.FromString(body)
 
-    def answer(self, command: Command, cycles: int = 3, **fields: Any) -> list[bytes]:
-        """As an original Box: cycles with a time stamp of their end, nothing of ours."""
+    def answer(self, command: Command, cycles: int | None = None, **fields: Any) -> list[bytes]:
+        """As an original Box: cycles with a time stamp of their end, nothing of ours; all of the span."""
         start_ms = command.data_command.start_ms
+        if cycles is None:
+            cycles = (command.data_command.end_ms - start_ms) * 12 // 200 + 1
         frames = [
             Cycle(datapoints=[k] * 200, timestamp_ms=start_ms + 17 * (k + 1)).SerializeToString()
             for k in range(cycles)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from opq_cloud.makai.acquisition_broker import PendingCommands
+from opq_cloud.makai.answers import AnswerReach
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.event_requests import OpenEvent, OpenEvents, new_token, parse_identity, request_identity
 from opq_cloud.makai.openings import Completions, EventSpan, RecentEvents
@@ -60,25 +61,34 @@ def record(token: str = "t", boxes: tuple[str, ...] = ("1", "4"), **fields: obje
     return EventRecord(**{**values, **fields})  # type: ignore[arg-type]
 
 
+def nothing_waits(*_: str) -> bool:
+    return False
+
+
+def due(events: OpenEvents, now_s: float) -> list[tuple[str, str]]:
+    """(token, Box) of each that is asked now."""
+    return [(event.token, box_id) for event, box_id in events.due_requests(now_s, nothing_waits)]
+
+
 def test_an_open_event_is_over_when_everybody_answered() -> None:
     events = OpenEvents(answer_timeout_s=20, ask_again_s=5)
     events.refresh([record()], now_s=0, utc_ns=1)
     event = events.get("t")
     assert event is not None
-    assert events.remove_finished(1) == []
+    assert events.remove_finished(1, nothing_waits) == []
     event.waiting.clear()
-    assert events.remove_finished(1) == [event]
+    assert events.remove_finished(1, nothing_waits) == [event]
     assert events.get("t") is None
 
 
 def test_an_open_event_asks_again_and_gives_up() -> None:
     events = OpenEvents(answer_timeout_s=20, ask_again_s=5)
     events.refresh([record(boxes_received=("1",))], now_s=0, utc_ns=1)
-    assert events.due_requests(4.9) == []
-    assert [event.waiting for event in events.due_requests(5.0)] == [{"4"}]
-    assert events.due_requests(9.9) == []
-    assert len(events.due_requests(10.0)) == 1
-    assert len(events.remove_finished(20.0)) == 1
+    assert due(events, 4.9) == []
+    assert due(events, 5.0) == [("t", "4")]
+    assert due(events, 9.9) == []
+    assert due(events, 10.0) == [("t", "4")]
+    assert len(events.remove_finished(20.0, nothing_waits)) == 1
 
 
 def test_the_time_for_an_answer_counts_from_the_end_of_the_range() -> None:
@@ -86,15 +96,59 @@ def test_the_time_for_an_answer_counts_from_the_end_of_the_range() -> None:
     ends_in_70_s = record(token="long", end_ns=100 * 10**9)
     of_a_wrong_clock = record(token="tomorrow", end_ns=86_400 * 10**9)
     events.refresh([ends_in_70_s, of_a_wrong_clock], now_s=0, utc_ns=30 * 10**9)
-    assert events.remove_finished(89.9) == []
-    assert [event.token for event in events.remove_finished(90.0)] == ["long"]
-    assert [event.token for event in events.remove_finished(620.0)] == ["tomorrow"]
+    assert events.remove_finished(89.9, nothing_waits) == []
+    assert [event.token for event in events.remove_finished(90.0, nothing_waits)] == ["long"]
+    assert [event.token for event in events.remove_finished(620.0, nothing_waits)] == ["tomorrow"]
+
+
+def test_an_event_taken_up_while_the_clock_was_an_hour_slow_does_not_stay_open() -> None:
+    events = OpenEvents(answer_timeout_s=20, ask_again_s=5)
+    hour_ns = 3600 * 10**9
+    event = record(end_ns=2 * hour_ns)
+    events.refresh([event], now_s=0, utc_ns=hour_ns)
+    events.refresh([event], now_s=2, utc_ns=2 * hour_ns)
+    events.refresh([event], now_s=15, utc_ns=2 * hour_ns)
+    assert events.remove_finished(21.9, nothing_waits) == []
+    assert len(events.remove_finished(22.0, nothing_waits)) == 1
+
+
+def test_a_box_whose_answer_was_short_is_asked_for_the_rest_when_it_is_sampled() -> None:
+    second_ns = 10**9
+    events = OpenEvents(answer_timeout_s=20, ask_again_s=5)
+    events.refresh([record(end_ns=10 * second_ns)], now_s=0, utc_ns=7 * second_ns)
+    event = events.get("t")
+    assert event is not None
+    assert event.span_to_ask("1") == (0, 10 * second_ns)
+    events.note_short(event, "1", AnswerReach(7 * second_ns, "cut", False), now_s=1, utc_ns=8 * second_ns)
+    assert event.span_to_ask("1") == (6_500_000_000, 10 * second_ns)
+    assert due(events, 3.4) == []
+    assert due(events, 3.5) == [("t", "1")], "half a second after its end, and the other one later"
+    events.note_short(event, "1", AnswerReach(10 * second_ns, "cut", False), now_s=4, utc_ns=12 * second_ns)
+    assert event.span_to_ask("1") == (9_500_000_000, 10 * second_ns)
+
+
+def test_a_box_whose_answer_is_here_is_neither_asked_nor_given_up() -> None:
+    events = OpenEvents(answer_timeout_s=20, ask_again_s=5)
+    events.refresh([record()], now_s=0, utc_ns=1)
+    found = events.due_requests(30.0, lambda token, box_id: (token, box_id) == ("t", "1"))
+    assert [(event.token, box_id) for event, box_id in found] == [("t", "4")]
+    assert events.remove_finished(30.0, lambda token: token == "t") == []
+    assert len(events.remove_finished(30.0, nothing_waits)) == 1
+
+
+def test_after_a_restart_a_box_with_a_short_waveform_is_still_awaited() -> None:
+    events = OpenEvents(answer_timeout_s=20, ask_again_s=5)
+    known = record(boxes=("1", "4", "9"), boxes_received=("1", "4"), short={"4": "ends early"})
+    events.refresh([known], now_s=0, utc_ns=1)
+    event = events.get("t")
+    assert event is not None
+    assert list(event.waiting) == ["4", "9"]
 
 
 def test_an_event_of_before_a_restart_is_asked_for_soon_and_then_more_slowly() -> None:
     events = OpenEvents(answer_timeout_s=60, ask_again_s=5)
     events.refresh([record()], now_s=0, utc_ns=1, first_s=1.0)
-    asked_at = [second for second in range(20) if events.due_requests(second)]
+    asked_at = [second for second in range(20) if due(events, second)]
     assert asked_at == [1, 2, 4, 8, 13, 18]
 
 
@@ -108,9 +162,9 @@ def test_an_event_that_is_known_is_not_taken_up_twice() -> None:
 
 def test_an_event_of_an_original_makai_waits_for_its_time() -> None:
     events = OpenEvents(20, 5)
-    events.add_event(OpenEvent(1, "t", 0, 1, set(), give_up_s=20, ask_at_s=20, pause_s=5, foreign=True))
-    assert events.remove_finished(19.9) == []
-    assert len(events.remove_finished(20)) == 1
+    events.add_event(OpenEvent(1, "t", 0, 1, {}, give_up_s=20, foreign=True))
+    assert events.remove_finished(19.9, nothing_waits) == []
+    assert len(events.remove_finished(20, nothing_waits)) == 1
 
 
 def test_a_window_inside_an_event_that_asked_the_box_is_covered() -> None:

@@ -178,7 +178,7 @@ class CommandHandler:
         start_ns, end_ns = asked.start_ms * 1_000_000, asked.end_ms * 1_000_000
         rate_hz = desk.status.rate_hz
         longest_ns = min(self._longest_ns, round(MOST_FRAMES * CYCLE_SAMPLES / rate_hz * 1e9))
-        whole = DataRequest(desk.status.box_id, command.seq, start_ns, end_ns)
+        whole = DataRequest(desk.status.box_id, command.seq, start_ns, end_ns, inside=not asked.wait)
         request = limited(whole, desk.ring.span(), longest_ns)
         desk.counters.add("requests_shortened", request.shortened)
         self._log.debug("request.received", box_id=request.box_id, start_ns=start_ns, end_ns=end_ns)

@@ -12,15 +12,16 @@ import numpy as np
 from opq_gateway.ring.ring import RingSpan
 from opq_proto.messages import Gap, Waveform
 from opq_proto.wire import CYCLE_SAMPLES, Response, waveform_to_frames
+from opq_proto.wire_waveforms import NOT_SAMPLED_YET, REQUEST_TOO_LONG
 
 CYCLE_NS = 40_000_000
 """At least one Cycle of 200 samples from 5 kS/s on: read and waited for beyond the asked span, so
 that whole Cycles cover it."""
+HALF_MS_NS = 500_000
+"""Time stamps of Cycles are rounded to whole ms."""
 MOST_FRAMES = 40_000
 """Cycles of an answer at most, whatever the configuration says: 11 minutes at 12 kS/s, 30 MB."""
-NOT_YET = "not sampled yet when the answer was due"
 BEFORE_RING = "older than the ring holds"
-TOO_LONG = "the request is longer than one answer may be"
 NOTHING = "the gateway has no samples of this time"
 
 
@@ -66,6 +67,8 @@ class DataRequest:
     end_ns: int
     shortened: bool = False
     """The asked end was later than `end_ns`."""
+    inside: bool = False
+    """Only Cycles that end inside the span, as an original Box answers (opq-interop G.5)."""
 
 
 def limited(request: DataRequest, span: RingSpan | None, longest_ns: int) -> DataRequest:
@@ -93,7 +96,8 @@ def answer(ring: SampleStore, request: DataRequest, now_ms: int) -> list[bytes]:
     if request.start_ns < request.end_ns:
         around = _cycle_ns(ring)
         found = ring.read(request.start_ns - around, request.end_ns + around)
-        wave = whole_cycles(found, request.start_ns, request.end_ns) if found is not None else None
+        cut = cycles_that_end_inside if request.inside else whole_cycles
+        wave = cut(found, request.start_ns, request.end_ns) if found is not None else None
     start_ns = span.start_ns if span is not None else None
     end_ns = span.end_ns if span is not None else None
     if wave is None:
@@ -108,8 +112,25 @@ def whole_cycles(wave: Waveform, start_ns: int, end_ns: int) -> Waveform | None:
 
     Where a gap is beside it, a run's rest below 200 samples joins the gap. None when no Cycle is left.
     """
-    low = _sample_at(wave, start_ns) // CYCLE_SAMPLES * CYCLE_SAMPLES
-    high = _sample_at(wave, end_ns, up=True)
+    return _cycles_between(wave, _sample_at(wave, start_ns), _sample_at(wave, end_ns, up=True), up=True)
+
+
+def cycles_that_end_inside(wave: Waveform, start_ns: int, end_ns: int) -> Waveform | None:
+    """The Cycles with start < time stamp < end, both strict, the stamp being their end in whole ms.
+
+    The first begins up to a Cycle before the span, the last ends before its end.
+    """
+    return _cycles_between(wave, _sample_at(wave, start_ns + HALF_MS_NS), _last_inside(wave, end_ns))
+
+
+def _last_inside(wave: Waveform, end_ns: int) -> int:
+    """End of the last Cycle whose time stamp is before `end_ns`."""
+    return _sample_at(wave, end_ns - HALF_MS_NS - 1) // CYCLE_SAMPLES * CYCLE_SAMPLES
+
+
+def _cycles_between(wave: Waveform, low: int, high: int, up: bool = False) -> Waveform | None:
+    """Cycles from the one that has sample `low` to `high`; with `up` the one that `high` cuts, too."""
+    low = low // CYCLE_SAMPLES * CYCLE_SAMPLES
     parts = []
     gaps: list[Gap] = []
     first: Waveform | None = None
@@ -118,7 +139,8 @@ def whole_cycles(wave: Waveform, start_ns: int, end_ns: int) -> Waveform | None:
     for run in wave.runs():
         begin = max(run.first_sample, low)
         there = run.first_sample + len(run.counts) - begin
-        wanted = -(-(min(run.first_sample + len(run.counts), high) - begin) // CYCLE_SAMPLES)
+        wanted = min(run.first_sample + len(run.counts), high) - begin
+        wanted = -(-wanted // CYCLE_SAMPLES) if up else wanted // CYCLE_SAMPLES
         length = min(there // CYCLE_SAMPLES, wanted) * CYCLE_SAMPLES
         if length <= 0:
             continue
@@ -162,12 +184,13 @@ def _outer_gaps(
         old = span is not None and request.start_ns < span.start_ns
         before = (Gap(start, wave.first_sample - start, BEFORE_RING if old else NOTHING),)
     end = wave.first_sample + len(wave.counts) + sum(gap.samples for gap in wave.gaps)
-    missing = _sample_at(wave, request.end_ns, up=True) - end
+    asked_end = _last_inside(wave, request.end_ns) if request.inside else None
+    missing = (_sample_at(wave, request.end_ns, up=True) if asked_end is None else asked_end) - end
     if missing > 0:
         late = span is None or request.end_ns > span.end_ns
-        behind = (Gap(end, missing, NOT_YET if late else NOTHING),)
+        behind = (Gap(end, missing, NOT_SAMPLED_YET if late else NOTHING),)
     elif request.shortened:
-        behind = (Gap(end, 1, TOO_LONG),)
+        behind = (Gap(end, 1, REQUEST_TOO_LONG),)
     return before, behind
 
 
@@ -178,7 +201,7 @@ def _nothing(request: DataRequest, span: RingSpan | None) -> str:
         return "the span ends before it begins"
     if request.end_ns <= span.start_ns:
         return BEFORE_RING
-    return NOT_YET if request.start_ns >= span.end_ns else NOTHING
+    return NOT_SAMPLED_YET if request.start_ns >= span.end_ns else NOTHING
 
 
 def _with_gaps(frames: list[bytes], before: tuple[Gap, ...], behind: tuple[Gap, ...]) -> list[bytes]:

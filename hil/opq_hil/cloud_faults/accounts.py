@@ -122,17 +122,7 @@ def _wrong_with(
         problems.append(f"dip {dip.number}: no event was opened")
     else:
         absent = sorted(set(dip.boxes) - seen, key=int)
-        late = [box_id for box_id in absent if any(box_id in event.late for event in about)]
-        if late:
-            problems.append(
-                f"dip {dip.number}: waveforms of Boxes {', '.join(late)} came when their event was over "
-                "and were never analysed"
-            )
-        without = [
-            box_id
-            for box_id in absent
-            if box_id not in late and not any(box_id in event.missing for event in about)
-        ]
+        without = [box_id for box_id in absent if not any(box_id in event.missing for event in about)]
         if without:
             told = "; ".join(map(_of_event, about))
             problems.append(

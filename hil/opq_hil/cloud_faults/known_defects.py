@@ -33,14 +33,6 @@ class KnownDefect:
 
 KNOWN_DEFECTS: tuple[KnownDefect, ...] = (
     KnownDefect(
-        "late waveform not analysed",
-        frozenset(),  # a slow Box or a cut is not needed: a busy machine will do
-        "came when their event was over and were never analysed",
-        "A Box answers after answer_timeout_s: its waveform is stored with the event, which was announced "
-        "and analysed without it, and nobody announces it again; the incident lacks the Box. Seed 10 "
-        "with slow_box at 0.5 s for 8.4 s alone; seed 79.",
-    ),
-    KnownDefect(
         "acknowledged by another Makai alone",
         frozenset({"other_makai"}),
         "were acknowledged and are in the other Makai's store alone",
@@ -48,14 +40,6 @@ KNOWN_DEFECTS: tuple[KnownDefect, ...] = (
         "stored is not sent again to the first one, which was away or could not write, and which then takes "
         "the numbers below oldest_sequence for lost. Seed 5 with other_makai at 0.5 s for 8 s and "
         "triggering_service_killed at 4.5 s for 2.5 s.",
-    ),
-    KnownDefect(
-        "an event stays open after the clock was stepped",
-        frozenset({"clock_stepped"}),
-        r"[1-9]\d* events are open|event \d+ open",
-        "The event service takes up an event while the clock is an hour slow, believes that its span ends "
-        "later by LATEST_END_S, and does not think again when the clock is right: one silent Box keeps the "
-        "event of all others from Mauka. Seed 9.",
     ),
     KnownDefect(
         "mauka logs a traceback for a full disk",

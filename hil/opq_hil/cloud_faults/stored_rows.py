@@ -4,7 +4,7 @@ import json
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,9 +30,7 @@ class StoredEvent:
     asked: tuple[str, ...]
     received: tuple[str, ...]
     missing: Mapping[str, str]
-    """Box -> why it has no waveform."""
-    late: Mapping[str, str] = field(default_factory=dict)
-    """Box -> why it had none when the event was over; it came later."""
+    """Box -> why it has no waveform, or one that does not cover the span."""
     finished: bool = True
     analysed: bool = True
 
@@ -102,13 +100,10 @@ def incident_of_findings(number: int, findings: list[dict[str, Any]]) -> FoundIn
 def _event(document: dict[str, Any], finished: int, analysed: int) -> StoredEvent:
     received = tuple(map(str, document["boxes_received"]))
     asked = tuple(map(str, document["boxes_triggered"]))
-    missing, late = (
-        {box_id: why for box_id, why in document["missing"].items() if (box_id in received) is came}
-        for came in (False, True)
-    )
+    missing = {str(box_id): str(why) for box_id, why in document["missing"].items()}
     span = int(document["start_ns"]), int(document["end_ns"])
     return StoredEvent(
-        int(document["event_id"]), *span, asked, received, missing, late, bool(finished), bool(analysed)
+        int(document["event_id"]), *span, asked, received, missing, bool(finished), bool(analysed)
     )
 
 

@@ -1,0 +1,98 @@
+"""Answers that have come and are not stored yet: bounded in bytes, and known by whom they are from.
+
+A store that is slow for a while lets them wait here. What waits is not asked for again, and its event is not
+given up; when more waits in the socket than fits in here, nothing is, for nobody knows whose it is.
+"""
+
+from collections import Counter, deque
+
+from opq_cloud.makai.event_requests import parse_identity
+from opq_cloud.sockets import Socket
+from opq_proto.errors import FrameError
+from opq_proto.wire import response_from_wire
+from opq_proto.zmq_inbox import waiting_messages
+
+INBOX_BYTES = 64 * 1024**2
+"""2 s of 800 Boxes at 12 kS/s."""
+
+READ_AT_ONCE = 200
+"""From the socket; the ids and the store have their turn in between."""
+
+Origin = tuple[str, str]
+"""The token of a request and the Box that answers."""
+
+
+class AnswerInbox:
+    """First in, first out."""
+
+    def __init__(self, limit_bytes: int = INBOX_BYTES) -> None:
+        self._limit = limit_bytes
+        self._bytes = 0
+        self._messages: deque[tuple[Origin | None, list[bytes]]] = deque()
+        self._origins: Counter[Origin] = Counter()
+        self._tokens: Counter[str] = Counter()
+        self.behind = False
+        """More may wait in the socket."""
+
+    def __len__(self) -> int:
+        return len(self._messages)
+
+    @property
+    def size_bytes(self) -> int:
+        return self._bytes
+
+    def receive(self, socket: Socket) -> None:
+        """Take what waits in the socket, as far as there is room: at least one when there is nothing here."""
+        self.behind = True
+        for _ in range(READ_AT_ONCE):
+            if self._messages and self._bytes >= self._limit:
+                return
+            frames = next(waiting_messages(socket, 1), None)
+            if frames is None:
+                self.behind = False
+                return
+            self.add_message(frames)
+
+    def add_message(self, frames: list[bytes]) -> None:
+        origin = _origin(frames)
+        self._messages.append((origin, frames))
+        self._bytes += sum(map(len, frames))
+        if origin is not None:
+            self._origins[origin] += 1
+            self._tokens[origin[0]] += 1
+
+    @property
+    def oldest(self) -> list[bytes] | None:
+        """The frames that came first; None when nothing waits."""
+        return self._messages[0][1] if self._messages else None
+
+    def remove_oldest(self) -> None:
+        origin, frames = self._messages.popleft()
+        self._bytes -= sum(map(len, frames))
+        if origin is not None:
+            self._origins[origin] -= 1
+            self._tokens[origin[0]] -= 1
+            if not self._origins[origin]:
+                del self._origins[origin]
+            if not self._tokens[origin[0]]:
+                del self._tokens[origin[0]]
+
+    def holds_answer(self, token: str, box_id: str) -> bool:
+        return (token, box_id) in self._origins
+
+    def may_hold(self, token: str) -> bool:
+        """Whether an answer to it waits here, or may wait in the socket."""
+        return self.behind or token in self._tokens
+
+
+def _origin(frames: list[bytes]) -> Origin | None:
+    """None when it cannot be read: then it is malformed, and will be found so."""
+    if len(frames) < 2:
+        return None
+    parsed = parse_identity(frames[0].decode("utf-8", "replace"))
+    if parsed is None:
+        return None
+    try:
+        return parsed[0], str(response_from_wire(frames[1]).box_id)
+    except FrameError:
+        return None

@@ -1,0 +1,322 @@
+"""Answers that are short, come in parts, wait for a slow store, or belong to somebody else's request.
+
+Real brokers with CURVE, plain Boxes, a real store; what is awaited is a fact, never a time.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import zmq
+
+from opq_cloud.config import EventServiceSection as EventConfig
+from opq_cloud.makai.answer_inbox import AnswerInbox
+from opq_cloud.makai.answers import reach_of
+from opq_cloud.makai.event_service import EventService
+from opq_cloud.service import CloudContext
+from opq_cloud.store import open_store
+from opq_proto.errors import StoreError
+from opq_proto.messages import Gap, TimeSource, Trigger, Waveform
+from opq_proto.opqbox3_pb2 import Command, Cycle, Response
+from opq_proto.wire import response_from_wire, waveform_from_frames, waveform_to_frames
+from opq_proto.wire_waveforms import NOT_SAMPLED_YET, REQUEST_TOO_LONG
+
+START_MS = 1_765_792_486_000
+END_MS = START_MS + 2000
+COUNTS = np.random.default_rng(3).integers(-20_000, 20_000, 24_400).astype(np.int16)
+"""122 windows from START_MS on."""
+TOKEN = "S" * 30
+
+
+def original_answer(box_id: str, command: Command, last_ms: int, clock_ms: int | None = None) -> list[bytes]:
+    """What an original Box has of the command's span, of windows stamped before `last_ms` (G.5)."""
+    asked = command.data_command
+    frames = []
+    stamps = []
+    for window in range(len(COUNTS) // 200):
+        stamp_ms = START_MS + round((window + 1) * 1000 / 60)
+        if asked.start_ms < stamp_ms < min(asked.end_ms, last_ms):
+            counts = COUNTS[200 * window : 200 * window + 200].tolist()
+            frames.append(Cycle(datapoints=counts, timestamp_ms=stamp_ms).SerializeToString())
+            stamps.append(stamp_ms)
+    response = Response(box_id=int(box_id), seq=command.seq, timestamp_ms=clock_ms or last_ms)
+    response.get_data_response.start_ts = stamps[0] if stamps else 0
+    response.get_data_response.end_ts = stamps[-1] if stamps else 0
+    return [response.SerializeToString(), *frames]
+
+
+def our_answer(command: Command, samples: int, *reasons: str) -> list[bytes]:
+    """A gateway's: numbered samples from START_MS on, and a gap after them for each reason."""
+    wave = Waveform("1", START_MS * 10**6, 900, TimeSource.GPS, 12_000_000, 0.02, 5_000_000, COUNTS[:samples])
+    frames = waveform_to_frames(wave, "1", command.seq, END_MS, START_MS * 10**6, END_MS * 10**6)
+    response = response_from_wire(frames[0])
+    for reason in reasons:
+        response.get_data_response.gap.add(first_sample=5_000_000 + samples, samples=200, reason=reason)
+    return [response.SerializeToString(), *frames[1:]]
+
+
+class World:
+    """A broker, Box 1, an event service and one opened event of Boxes 1 (and others that are named)."""
+
+    def __init__(self, makai: Any, folder: Path, running: ExitStack) -> None:
+        self.makai, self.running = makai, running
+        self.brokers = makai.brokers()
+        running.enter_context(makai.running(self.brokers.acquisition))
+        self.shared = CloudContext(lambda: open_store(None, folder / "store"))
+        running.callback(self.shared.close)
+        acquisition = self.brokers.acquisition_config
+        self.config = EventConfig(
+            answer_endpoint=acquisition.answer_endpoint,
+            request_endpoint=acquisition.request_endpoint,
+            event_endpoint=makai.free_endpoint(),
+            event_id_endpoint=makai.free_endpoint(),
+            answer_timeout_s=60.0,
+            ask_again_s=0.2,
+        )
+        self.service = EventService(self.config, self.shared)
+        self.store = self.shared.store
+
+    def box(self, box_id: str = "1") -> Any:
+        box = self.makai.box(self.brokers, box_id)
+        self.makai.wait_for(lambda: self.brokers.acquisition.counters.of("boxes_listening", box_id))
+        return box
+
+    def open_event(self, *box_ids: str) -> int:
+        span = START_MS * 10**6, END_MS * 10**6
+        return self.store.open_event(Trigger(TOKEN, *span, box_ids, box_ids[0], "test"), "Makai id x")
+
+    def start(self) -> Any:
+        """The service, and a listener at 10000 that hears all."""
+        self.running.enter_context(self.makai.running(self.service))
+        listener = self.makai.peer().connect(zmq.SUB, self.config.event_endpoint)
+        self.makai.wait_for(lambda: self.service.counters.total("subscriptions"))
+        return listener
+
+    def finished(self, event_id: int) -> Any:
+        def record() -> Any:
+            known = self.store.event_record(event_id)
+            return known if known is not None and known.finished else None
+
+        return self.makai.wait_for(record)
+
+
+@pytest.fixture
+def world(makai: Any, tmp_path: Path) -> Iterator[World]:
+    with ExitStack() as running:
+        yield World(makai, tmp_path, running)
+
+
+def stored_counts(world: World, event_id: int) -> "np.ndarray":
+    (wave,) = world.store.event(event_id).waveforms
+    return np.asarray(wave.counts)
+
+
+def test_an_original_box_that_cuts_a_range_is_asked_for_the_rest(world: World) -> None:
+    event_id, box = world.open_event("1"), world.box()
+    world.start()
+    command = box.command(30_000)
+    assert (command.data_command.start_ms, command.data_command.end_ms) == (START_MS, END_MS)
+    box.push.send_multipart(original_answer("1", command, START_MS + 900))
+    for _ in range(3):  # an asking of before the first answer may still be on its way
+        command = box.command(30_000)
+        if command.data_command.start_ms > START_MS:
+            break
+    assert START_MS < command.data_command.start_ms < START_MS + 900, "the parts meet"
+    assert not world.store.event_record(event_id).finished
+    assert world.store.event_record(event_id).short["1"].startswith("ends 11")
+    box.push.send_multipart(original_answer("1", command, END_MS + 500))
+    record = world.finished(event_id)
+    assert (record.boxes_received, record.short) == (("1",), {})
+    assert np.array_equal(stored_counts(world, event_id), COUNTS[: 200 * 119])
+
+
+def test_an_original_box_that_never_has_more_is_not_asked_for_ever(world: World) -> None:
+    event_id, box = world.open_event("1"), world.box()
+    world.start()
+    answered = 0
+    while not world.store.event_record(event_id).finished:
+        command = box.command(100)
+        if command is not None:
+            box.push.send_multipart(original_answer("1", command, START_MS + 900))
+            answered += 1
+    assert 3 <= answered < 20, "asked until the second answer that brings nothing new, not for 60 s"
+    record = world.store.event_record(event_id)
+    assert record.boxes_received == ("1",)
+    assert "early" in record.short["1"]
+    assert np.array_equal(stored_counts(world, event_id), COUNTS[: 200 * 53])
+    assert world.service.counters.total("waveforms_stored") == 1
+
+
+def test_our_box_is_asked_again_for_what_it_had_not_sampled_and_for_nothing_else(world: World) -> None:
+    event_id, box = world.open_event("1"), world.box()
+    world.start()
+    command = box.command(30_000)
+    box.push.send_multipart(our_answer(command, 12_000, NOT_SAMPLED_YET))
+    world.makai.wait_for(lambda: world.store.event_record(event_id).short.get("1") == NOT_SAMPLED_YET)
+    command = box.command(30_000)
+    box.push.send_multipart(our_answer(command, 18_000, "older than the ring holds"))
+    record = world.finished(event_id)
+    assert record.short == {}
+    assert np.array_equal(stored_counts(world, event_id), COUNTS[:18_000])
+
+
+def test_a_part_that_was_stored_before_a_restart_is_completed_after_it(world: World) -> None:
+    event_id, box = world.open_event("1"), world.box()
+    with world.makai.running(world.service):
+        box.push.send_multipart(our_answer(box.command(30_000), 12_000, NOT_SAMPLED_YET))
+        world.makai.wait_for(lambda: world.store.event_record(event_id).short)
+    world.service = EventService(world.config, world.shared)
+    world.start()
+
+    def finished() -> bool:
+        command = box.command(50)
+        if command is not None:
+            box.push.send_multipart(our_answer(command, 24_000))
+        return bool(world.store.event_record(event_id).finished)
+
+    world.makai.wait_for(finished)
+    assert np.array_equal(stored_counts(world, event_id), COUNTS[:24_000])
+
+
+def test_a_foreign_client_s_request_is_announced_with_its_first_answer_and_others_join(world: World) -> None:
+    listener = world.start()
+    boxes = [world.box("1"), world.box("4")]
+    client = world.makai.client(world.brokers)
+    identity = "data_" + "F" * 30 + "_elsewhere"
+    event_id, heard = None, []
+    for box in boxes:
+
+        def asked(box: Any = box) -> Command | None:  # until the client's socket is connected
+            client.ask(box.box_id, identity, START_MS, END_MS)
+            command: Command | None = box.command(100)
+            return command
+
+        command = world.makai.wait_for(asked)
+        box.push.send_multipart(original_answer(box.box_id, command, END_MS + 100))
+        world.makai.wait_for(lambda: world.service.counters.total("waveforms_stored") == len(heard) + 1)
+        if event_id is None:
+            assert listener.poll(30_000), "long before the 20 s in which others may join are over"
+            instance, number = listener.recv_multipart()
+            event_id = int(number)
+            assert instance == b"elsewhere"
+            assert not world.store.event_record(event_id).finished
+        heard.append(box.box_id)
+    assert [wave.box_id for wave in world.store.event(event_id).waveforms] == ["1", "4"]
+    assert world.service.counters.total("events_announced") == 1
+
+
+def test_a_waveform_that_comes_after_its_event_is_announced_again(world: World) -> None:
+    event_id = world.open_event("1")
+    world.store.mark_missing(event_id, "1", "slow")
+    world.store.finish_event(event_id)
+    world.store.mark_analysed(event_id)
+    listener, box = world.start(), world.box()
+    client = world.makai.client(world.brokers)
+
+    def asked() -> Command | None:
+        client.ask("1", f"data_{TOKEN}_late", START_MS, END_MS)
+        command: Command | None = box.command(100)
+        return command
+
+    box.push.send_multipart(original_answer("1", world.makai.wait_for(asked), END_MS + 100))
+    assert listener.poll(30_000)
+    assert listener.recv_multipart() == [b"late", str(event_id).encode()]
+    assert [record.event_id for record in world.store.unanalysed_events()] == [event_id]
+
+
+def test_what_waits_for_a_store_that_fails_is_stored_once_and_asked_for_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event_id, box = world.open_event("1"), world.box()
+    put, refused = world.store.put_waveform, []
+
+    def slow(event: int, wave: Waveform) -> bool:
+        if len(refused) < 8:  # 2 s, ten times ask_again_s
+            refused.append(wave.box_id)
+            raise StoreError("the disk is full")
+        return bool(put(event, wave))
+
+    monkeypatch.setattr(world.store, "put_waveform", slow)
+    world.start()
+    box.push.send_multipart(original_answer("1", box.command(30_000), END_MS + 500))
+    world.makai.wait_for(lambda: refused)
+    asked = world.service.counters.of("asked_again", "1")
+    world.finished(event_id)
+    assert world.service.counters.of("asked_again", "1") == asked
+    assert world.service.counters.of("waveforms_stored", "1") == 1
+
+
+def test_an_inbox_is_bounded_and_knows_whose_answers_wait() -> None:
+    context: zmq.Context[Any] = zmq.Context()
+    source, sink = context.socket(zmq.PAIR), context.socket(zmq.PAIR)
+    source.bind("inproc://answers")
+    sink.connect("inproc://answers")
+    try:
+        inbox = AnswerInbox(limit_bytes=3000)
+        for number in range(5):
+            header = Response(box_id=number, seq=1).SerializeToString()
+            source.send_multipart([f"data_token{number}_i".encode(), header, bytes(1000)])
+        inbox.receive(sink)
+        assert (len(inbox), inbox.behind) == (3, True)
+        assert inbox.size_bytes < 4100
+        assert inbox.holds_answer("token1", "1") and not inbox.holds_answer("token1", "2")
+        assert inbox.may_hold("token4"), "it may be in the socket"
+        for number in range(3):
+            assert inbox.oldest is not None and inbox.oldest[0].startswith(b"data_token%d" % number)
+            inbox.remove_oldest()
+        inbox.receive(sink)
+        assert (len(inbox), inbox.behind) == (2, False)
+        assert inbox.may_hold("token4") and not inbox.may_hold("token1")
+        inbox.add_message([b"\xff", b"\xff"])  # malformed: it waits, and is nobody's
+        assert len(inbox) == 3
+    finally:
+        context.destroy(linger=0)
+
+
+def waveform(start_ms: int, end_ms: int) -> Waveform:
+    counts = np.zeros((end_ms - start_ms) * 12, np.int16)
+    return Waveform("1", start_ms * 10**6, 2**32 - 1, TimeSource.FREE, 12_000_000, 0.02, 0, counts)
+
+
+SPAN_NS = START_MS * 10**6, END_MS * 10**6
+
+
+def test_an_original_box_s_answer_up_to_its_last_window_is_whole() -> None:
+    response = Response(box_id=1, timestamp_ms=END_MS)
+    response.get_data_response.start_ts = START_MS
+    assert reach_of(response, waveform(START_MS, END_MS - 17), *SPAN_NS).short is None
+    cut = reach_of(response, waveform(START_MS, END_MS - 400), *SPAN_NS)
+    assert cut.short is not None and not cut.ours
+    assert cut.reach_ns == (END_MS - 400) * 10**6
+
+
+@pytest.mark.parametrize(
+    ("clock_ms", "again"),
+    [(END_MS - 500, True), (END_MS + 1, False), (1, False)],
+    ids=["yet", "over", "none"],
+)
+def test_an_original_box_without_samples_has_them_later_only_if_its_clock_says_so(
+    clock_ms: int, again: bool
+) -> None:
+    response = Response(box_id=1, timestamp_ms=clock_ms)
+    response.get_data_response.SetInParent()
+    assert (reach_of(response, None, *SPAN_NS).short is not None) is again
+
+
+@pytest.mark.parametrize("reason", [NOT_SAMPLED_YET, REQUEST_TOO_LONG, "older than the ring holds"])
+def test_our_box_says_whether_asking_again_helps(reason: str) -> None:
+    command = Command(seq=1)
+    response, wave = waveform_from_frames(*_split(our_answer(command, 12_000, reason)))
+    reach = reach_of(response, wave, *SPAN_NS)
+    assert reach.ours
+    assert reach.short == (None if reason.startswith("older") else reason)
+    whole = replace(wave, gaps=(Gap(5_000_100, 10, "lost"),)) if wave is not None else None
+    assert reach_of(response, whole, *SPAN_NS).short == reach.short, "a hole is no reason"
+
+
+def _split(frames: list[bytes]) -> tuple[bytes, list[bytes]]:
+    return frames[0], frames[1:]

@@ -8,12 +8,12 @@ second, after 10 s in any case, and takes it again when more Boxes come: the ori
 """
 
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from opq_cloud.service import ServiceCounters
-from opq_cloud.store.store import CloudStore
+from opq_cloud.store.store import CloudStore, EventRecord
 from opq_proto import log as logs
 
 log = logs.get(service="mauka")
@@ -25,6 +25,7 @@ LATEST_S = 10.0
 """getDataAfterS of the original (opq-interop A.11)."""
 WATCH_S = 30.0
 """The original joins answers for 20 s (opq-interop A.11), and stores each after it came."""
+UNHEARD_NS = 60 * 10**9
 LIMIT = 1000
 
 
@@ -55,6 +56,7 @@ class OriginalEvents:
         self._clock = clock
         self._next_s = 0.0
         self._watched: OrderedDict[int, _Watched] = OrderedDict()
+        self._over: deque[int] = deque(maxlen=LIMIT)
 
     def __len__(self) -> int:
         return len(self._watched)
@@ -66,6 +68,18 @@ class OriginalEvents:
         while len(self._watched) > LIMIT:
             self._watched.popitem(last=False)
             self._counters.add("forgotten_events")
+
+    def add_unheard(self, newest: Iterable[EventRecord], utc_ns: int) -> None:
+        """Those whose announcement was lost, or came while nobody listened.
+
+        Args:
+            newest: events of the store, of any kind.
+        """
+        since_ns = utc_ns - UNHEARD_NS
+        for record in newest:
+            new = record.original and not record.analysed and record.end_ns > since_ns
+            if new and record.event_id not in self._over:
+                self.add_event(record.event_id)
 
     def ready(self) -> list[tuple[int, frozenset[str]]]:
         """Events that can be read now, each with the Boxes that are new; one comes again with later Boxes."""
@@ -82,6 +96,7 @@ class OriginalEvents:
         for event_id, watched in list(self._watched.items()):
             if now_s >= watched.announced_s + WATCH_S:
                 del self._watched[event_id]
+                self._over.append(event_id)
                 if not watched.taken:
                     self._counters.add("events_without_waveform")
                     log.warning("event.without_waveform", event_id=event_id)

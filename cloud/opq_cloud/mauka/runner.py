@@ -33,7 +33,6 @@ log = logs.get(service="mauka")
 CHECK_S = 2.0
 UNFINISHED_S = 10.0  # opq-interop A.11, getDataAfterS: then what an open event has is looked at
 SOON_S = 0.5
-RECENT_S = 60.0
 WAITING_EVENTS = 1000
 RECENT_EVENTS = 100
 FIRST_RETRY_S, LONGEST_RETRY_S = 2.0, 300.0
@@ -118,6 +117,7 @@ class AnalysisRunner(MaukaPlugin):
         if not self._backlog and now_s >= self._next_check_s:
             self._next_check_s = now_s + CHECK_S
             self._note_changes()
+            self._originals.add_unheard(self._store().events(limit=RECENT_EVENTS), time.time_ns())
             self._backlog.extend(self._due(now_s))
         if not self._backlog:
             return False
@@ -152,11 +152,6 @@ class AnalysisRunner(MaukaPlugin):
         """Analyse events until `stop`; first those that were not finished when the process crashed."""
         self._next_check_s = self._clock()
         self._backlog.clear()
-        for record in self._store().events(
-            start_ns=time.time_ns() - round(RECENT_S * 1e9), limit=WAITING_EVENTS
-        ):
-            if record.original:  # announced while nobody listened
-                self._originals.add_event(record.event_id)
         super().run(stop, ready)
 
     def _due(self, now_s: float) -> list[int]:

@@ -201,6 +201,24 @@ def test_an_event_whose_waveform_never_comes_is_counted_and_left_as_it_is(
     assert "analysed" not in (original.db.events.find_one({"event_id": 7}) or {})
 
 
+def test_an_event_whose_announcement_is_lost_is_found_in_the_store(
+    original: OriginalEventService,
+    runner: AnalysisRunner,
+    store: MongoStore,
+    idle_for: Callable[[float], None],
+) -> None:
+    original.open_event(7, "1")
+    original.store_waveform(7, "1")
+    original.open_event(6, "1")
+    hour_ms = 3_600_000
+    old = {"target_event_end_timestamp_ms": Int64(original.start_ms - hour_ms)}
+    original.db.events.update_one({"event_id": 6}, {"$set": old})
+    original.store_waveform(6, "1")
+    idle_for(4)
+    assert original.marked(7) and found(store) == [("1", "sag")]
+    assert not original.marked(6), "of before Mauka was there: not for us"
+
+
 def test_plug_ins_of_the_original_form_get_each_box_once(
     original: OriginalEventService, store: MongoStore, clock: Clock
 ) -> None:

@@ -84,6 +84,22 @@ class PluginEntry:
     )
 
 
+DEFAULT_TRIGGERS = (
+    "threshold",
+    "edge_rule",
+    "rapid_change",
+    "frequency",
+    "transient",
+    "steady_state",
+    "flicker",
+    "coincidence",
+    "silence",
+    "statistical",
+    "baseline",
+)
+"""Built in and on: docs/makai.md. `napali` and `sql` are built in and want to be named."""
+
+
 @section
 class CloudRulesSection:
     """Stream rules over all Measurements, in the triggering service (extra "rules")."""
@@ -107,7 +123,15 @@ class TriggeringServiceSection:
     measurement_endpoint: str = "tcp://127.0.0.1:9881"
     request_endpoint: str = "tcp://127.0.0.1:9884"
     identity: Annotated[str | None, Field(pattern="^[^_]+$", description="instance; none: random")] = None
-    plugins: tuple[PluginEntry, ...] = (PluginEntry(name="threshold"), PluginEntry(name="edge_rule"))
+    plugins: Annotated[
+        tuple[PluginEntry, ...], Field(description="in this order; the first that decides names the event")
+    ] = tuple(PluginEntry(name=name) for name in DEFAULT_TRIGGERS)
+    triggers: Annotated[
+        dict[str, dict[str, Any]],
+        Field(
+            description="[triggering_service.triggers.NAME]: fields of its Config; enabled = false: without"
+        ),
+    ] = Field(default_factory=dict)
     rules: CloudRulesSection = Field(default_factory=CloudRulesSection)
     plugin_folders: Annotated[
         tuple[Path, ...], Field(description="your own plug-ins; they win over built-in ones of the same name")

@@ -51,6 +51,11 @@ ADDRESSES = {
         "zmq.mauka.broker.pub.interface": "mauka.bus_pub_endpoint",
     },
 }
+NAPALI_KEYS = (
+    "alpha", "f_min", "f_max", "rms_min", "rms_max", "thd_max", "trans_max", "grace_time_ms",
+    "trigger_local", "debug",
+)  # fmt: skip
+"""Of its entry among the plug-ins (C.3); they are those of our trigger."""
 PULL_PORT, PUB_PORT = 9884, 9899
 """The acquisition broker's ports; the makai.config.json that the original ships has them swapped (H.21)."""
 
@@ -196,10 +201,15 @@ def _plugins(entries: list[object], found: Values, where: str) -> list[Values]:
         name = Path(path).stem.removeprefix("lib")
         if "threshold" in name:
             ours.append({"name": "threshold"})  # the original ignores the limits in this file too
+        elif "napali" in name:
+            settings = {key: value for key, value in plugin.items() if key in NAPALI_KEYS}
+            ours.append({"name": "napali", "settings": settings})
         elif "health" in name and isinstance(plugin.get("address"), str):
             _put(found, "triggering_service.health_endpoint", plugin["address"])
         else:
-            log.get().warning("config.plugin_ignored", file=where, path=path, known=["threshold", "health"])
+            log.get().warning(
+                "config.plugin_ignored", file=where, path=path, known=["threshold", "napali", "health"]
+            )
     return ours
 
 

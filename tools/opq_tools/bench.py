@@ -54,6 +54,10 @@ BENCHMARKS = {
         "bench.sim.figures",
         "CPU and memory per simulated Box at each depth: ptys, samples, closed form; waveforms a second.",
     ),
+    "triggers": (
+        "bench.triggers.figures",
+        "Makai's triggers: recall by class at the weakest magnitude, events of a quiet grid, cost.",
+    ),
     "rules": (
         "bench.rules.figures",
         "Rule engine: events per core through filters, windows, 10,000 rules; bytes per rule; latency.",

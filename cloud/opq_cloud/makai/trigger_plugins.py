@@ -64,6 +64,8 @@ class TriggerPlugin:
         """Not shown again: an onset in them has no event, and the next Measurement has to be one."""
         self._shown_s = -SHOWN_AGAIN_S
         self._problems, self._problem = 0, ""
+        self._is_quick = isinstance(trigger, TriggerModule) and not trigger.says_problems
+        """Called without further ado: a module in this process that has never failed."""
         self._limited = RateLimitedLog(self._log, 60.0)
 
     @property
@@ -74,6 +76,14 @@ class TriggerPlugin:
 
     def decide(self, measurement: Measurement, nominal: Nominal) -> Decision | None:
         """What it did not judge, because it failed or is paused, is counted under `not_judged`."""
+        if self._is_quick:  # the same as below, in a third of the time: all of them see each Measurement
+            self._judging = measurement
+            try:
+                return self._trigger.decide(measurement, nominal)
+            except Exception as error:  # foreign code
+                self._guard.record_crash(error)
+                self._not_judged(measurement)
+                return None
         well, answer = self._call(measurement, nominal)
         self._lost &= not well
         if not well:
@@ -150,7 +160,7 @@ class TriggerPlugin:
         return ", ".join(crashes + judged + rows)
 
     def _crashed(self, error: Exception, pause_s: float) -> None:
-        self._lost = True
+        self._lost, self._is_quick = True, False
         if self._judging is not None:
             self._hide(self._judging)
         self._counters.add("plugin_crashes", label=self.name)

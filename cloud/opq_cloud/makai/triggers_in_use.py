@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,11 +26,12 @@ class TriggersInUse:
     def __init__(self, config: TriggeringServiceSection, counters: ServiceCounters, log: Log) -> None:
         """Raises ConfigError: one that is neither built in nor in a folder, and none can be installed."""
         self._names = frozenset(available([*config.plugin_folders, BUILT_IN]))
+        entries = configured_triggers(config)
         self.reserved = frozenset(("trigger", name) for name in self._names)
         """(kind, name) under which none may be installed."""
-        at_hand = [each for each in config.plugins if each.name in self._names or not config.rules.enabled]
+        at_hand = [each for each in entries if each.name in self._names or not config.rules.enabled]
         self._own = load_triggers(at_hand, counters, log, config.plugin_folders)
-        self._entries = [each for each in config.plugins if each not in at_hand]
+        self._entries = [each for each in entries if each not in at_hand]
         self._counters = counters
         self._log = log
         self._lock = threading.Lock()
@@ -118,6 +120,27 @@ class TriggersInUse:
 
     def _exchange(self) -> None:
         self.all = (*self._own, *(trigger for made in self._installed.values() for trigger in made))
+
+
+def configured_triggers(config: TriggeringServiceSection) -> list[PluginEntry]:
+    """`plugins`, with what the tables `triggers.NAME` set of them, turn off or add.
+
+    Raises ConfigError: `enabled` is no yes or no.
+    """
+    tables = {name: dict(table) for name, table in config.triggers.items()}
+    enabled = {name: table.pop("enabled", True) for name, table in tables.items()}
+    if wrong := [name for name, value in enabled.items() if not isinstance(value, bool)]:
+        lines = "\n".join(
+            f"triggering_service.triggers.{name}: enabled: want true or false" for name in wrong
+        )
+        raise ConfigError(lines)
+    there = {entry.name for entry in config.plugins}
+    entries = [*config.plugins, *(PluginEntry(name=name) for name in tables if name not in there)]
+    return [
+        replace(entry, settings={**tables.get(entry.name, {}), **entry.settings})
+        for entry in entries
+        if enabled.get(entry.name, True)
+    ]
 
 
 def load_triggers(

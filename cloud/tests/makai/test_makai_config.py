@@ -42,7 +42,7 @@ MAKAI = {
     "identity": "my_makai",
     "plugins": [
         {"path": "/usr/lib/libthreshold_trigger_plugin.so", "debug": False},
-        {"path": "/usr/lib/libnapali.so", "alpha": 0.5},
+        {"path": "/usr/lib/libprint.so", "print": True},
         {"path": "/usr/lib/libhealth.so", "address": "0.0.0.0:8080"},
     ],
 }
@@ -76,7 +76,7 @@ def test_the_originals_three_files_are_read_as_they_are(tmp_path: Path) -> None:
     assert config.triggering_service.identity == "my-makai"  # "_" would part it (A.6)
     assert [plugin.name for plugin in config.triggering_service.plugins] == ["threshold"]
     assert config.triggering_service.health_endpoint == "0.0.0.0:8080"
-    assert any(line["event"] == "config.plugin_ignored" and "napali" in line["path"] for line in lines)
+    assert any(line["event"] == "config.plugin_ignored" and "print" in line["path"] for line in lines)
     keys = CloudKeys(config.keys, tmp_path)
     assert str(keys.server_secret) == "/etc/opq/curve/private_keys/opqserver_secret"
     assert str(keys.public_keys) == "/etc/opq/curve/public_keys"

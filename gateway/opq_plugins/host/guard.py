@@ -44,12 +44,16 @@ class CrashGuard:
         try:
             return True, function(*arguments, **named)
         except Exception as error:  # foreign code
-            self.crashes += 1
-            now_s = self._now()
-            pause_s = self._backoff.record_failure(now_s - self._last_crash_s)
-            self._last_crash_s, self._paused_until_s = now_s, now_s + pause_s
-            self._on_crash(error, pause_s)
+            self.record_crash(error)
             return False, None
+
+    def record_crash(self, error: Exception) -> None:
+        """A call that was made without `call` raised this."""
+        self.crashes += 1
+        now_s = self._now()
+        pause_s = self._backoff.record_failure(now_s - self._last_crash_s)
+        self._last_crash_s, self._paused_until_s = now_s, now_s + pause_s
+        self._on_crash(error, pause_s)
 
 
 class Circuit:

@@ -57,7 +57,7 @@ class TriggerModule:
             self._begin()
         self._begun = False
         decision, state = self._module.decide(measurement, nominal, self._config, self._state)
-        checked = self._check(decision)
+        checked = None if decision is None else self._check(decision)
         self._state, self._begun = state, True
         return checked
 

@@ -1,4 +1,7 @@
-"""Edge rule: a rule of a gateway found a span worth looking at; its Measurement has a metric `rule_<id>`.
+"""Edge: a rule or a detector of a gateway found a span worth looking at.
+
+A rule's crossing has a metric `rule_<id>`, that of a detector `edge_<class>` (impulse, ringing, notches,
+phase jump: what a Measurement of a second does not name).
 
 In: Measurement.  Out: at most one Decision.  State: none.
 Readers of the original skip a metric that they do not know.
@@ -13,7 +16,7 @@ from opq_proto.messages import Measurement
 name = "edge_rule"
 kind = "trigger"
 
-PREFIX = "rule_"
+WHO = {"rule_": "rule", "edge_": "detector"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +31,12 @@ def begin(config: Config) -> None:
 def decide(
     measurement: Measurement, nominal: Nominal, config: Config, state: None
 ) -> tuple[Decision | None, None]:
-    """The span of the first rule that asks; also of one that was sent late: a gateway has the samples."""
+    """The span of the first that asks; also of one that was sent late: a gateway has the samples."""
     if not measurement.crossing:
         return None, None
     for key, metric in measurement.metrics.items():
-        if key.startswith(PREFIX):
-            because = f"rule {key.removeprefix(PREFIX)} at the gateway: {metric.average:.6g}"
+        if (who := WHO.get(key[:5])) is not None:
+            because = f"{who} {key[5:]} at the gateway: {metric.average:.6g}"
             return Decision(key, metric.average, 0.0, because), None
     return None, None
 

@@ -1,0 +1,154 @@
+"""Excursions: which limits a Box has passed, since when, and which of them are worth an event. Pure.
+
+    passed  --> an onset: one Decision, unless this limit of this Box was passed again and again lately
+    goes on --> nothing, for hours too
+    left    --> its end, once: the whole of a short one; of a longer one the windows around its end
+
+A limit that is passed again within `calm_s` waits twice as long before its next onset is one, up to
+`longest_s`. So a value that flaps about its limit is some 24 events a day, and its first ones come at once.
+Time is that of the Measurements.
+"""
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+from opq_proto.decision import Decision, Nominal, window_ns
+from opq_proto.messages import Measurement, Metric
+
+DIP_PU, SWELL_PU = 0.9, 1.1
+"""IEC 61000-4-30:2015, 5.4, as the trigger `threshold`."""
+SHORT_NS = 10 * 10**9
+"""So long is asked for whole; of a longer one the end alone, its onset has an event."""
+FORGOTTEN_NS = 3600 * 10**9
+"""A Box that was silent for longer: when its excursion ended is not known, and no gateway has it."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedLimit:
+    """A limit in the unit of its metric; it is left again at `leave`."""
+
+    trigger: str
+    metric: str
+    unit: str
+    enter: float
+    leave: float
+    what: str = ""
+    """In words, where it is not the metric itself that is compared."""
+
+    def because(self, value: float) -> str:
+        """One sentence of an onset."""
+        quantity = f"{self.trigger}: {self.what or self.metric} {value:.4g} {self.unit}".rstrip()
+        return f"{quantity} beyond {self.enter:.4g}"
+
+
+@dataclass(slots=True)
+class Excursion:
+    """A limit is passed, from the start of its first window to the end of its last."""
+
+    since_ns: int
+    last_ns: int
+    until_ns: int
+    worst: float
+    reported: bool
+
+
+@dataclass(slots=True)
+class OnsetPause:
+    """Onsets before `until_ns` are none."""
+
+    until_ns: int
+    length_ns: int
+
+
+@dataclass(slots=True)
+class Excursions:
+    """Of one trigger, by (Box, limit); its owner is the trigger's state."""
+
+    first_s: float = 10.0
+    """The pause after a first onset; it doubles while onsets are less than `calm_s` apart."""
+    longest_s: float = 3600.0
+    calm_s: float = 600.0
+    active: dict[Hashable, Excursion] = field(default_factory=dict)
+    """Limits that are passed now; read by the trigger, so that a quiet window costs one look."""
+    pauses: dict[Hashable, OnsetPause] = field(default_factory=dict)
+    held: int = 0
+    """Onsets that were none, because they came in a pause."""
+
+    def begin(
+        self, key: Hashable, measurement: Measurement, value: float, limit: WatchedLimit
+    ) -> Decision | None:
+        """The limit was passed in this window and not before."""
+        start_ns, end_ns = window_ns(measurement)
+        reported = self._is_onset(key, start_ns)
+        self.held += not reported
+        self.active[key] = Excursion(start_ns, start_ns, end_ns, value, reported)
+        return Decision(limit.metric, value, limit.enter, limit.because(value)) if reported else None
+
+    def go_on(self, key: Hashable, measurement: Measurement, value: float) -> None:
+        """It is passed in this window too. `value`: further from the limit is larger."""
+        excursion = self.active[key]
+        start_ns, end_ns = window_ns(measurement)
+        if end_ns > excursion.until_ns:
+            excursion.last_ns, excursion.until_ns = start_ns, end_ns
+        excursion.worst = max(excursion.worst, value)
+
+    def end(self, key: Hashable, measurement: Measurement, limit: WatchedLimit) -> Decision | None:
+        """It is left in this window: its span, or the two windows around its end."""
+        excursion = self.active.pop(key)
+        start_ns, end_ns = window_ns(measurement)
+        if not excursion.reported or not 0 <= start_ns - excursion.until_ns <= FORGOTTEN_NS:
+            return None
+        lasted_ns = start_ns - excursion.since_ns
+        short = lasted_ns <= SHORT_NS
+        span_ns = (excursion.since_ns, start_ns) if short else (excursion.last_ns, end_ns)
+        seconds = lasted_ns / 1e9
+        because = (
+            f"{limit.because(excursion.worst)} at worst, lasted at most {seconds:.1f} s"
+            f"{'' if short else ', this is its end'}"
+        )
+        return Decision(limit.metric, excursion.worst, limit.enter, because, span_ns)
+
+    def follow(
+        self, key: Hashable, measurement: Measurement, value: float, limit: WatchedLimit
+    ) -> Decision | None:
+        """Begin, go on or end by the value alone; NaN says nothing."""
+        if key in self.active:
+            if value <= limit.leave:
+                return self.end(key, measurement, limit)
+            if value == value:
+                self.go_on(key, measurement, value)
+            return None
+        return self.begin(key, measurement, value, limit) if value > limit.enter else None
+
+    def forget(self, key: Hashable) -> None:
+        """It is over and nobody need know: what was passed has become usual."""
+        self.active.pop(key, None)
+
+    def _is_onset(self, key: Hashable, start_ns: int) -> bool:
+        pause = self.pauses.get(key)
+        late_ns = 0 if pause is None else start_ns - pause.until_ns
+        if (
+            pause is None or late_ns > self.calm_s * 1e9 or late_ns < -2 * pause.length_ns
+        ):  # a clock was set back
+            first_ns = round(self.first_s * 1e9)
+            self.pauses[key] = OnsetPause(start_ns + first_ns, first_ns)
+            return True
+        if late_ns < 0:
+            return False
+        pause.length_ns = min(2 * pause.length_ns, round(self.longest_s * 1e9))
+        pause.until_ns = start_ns + pause.length_ns
+        return True
+
+
+def is_flagged(rms: Metric, nominal: Nominal) -> bool:
+    """Whether a dip or a swell lies in the window: it is an event of its own, and what else the window
+    shows is its edges.
+
+    Source: IEC 61000-4-30:2015, 4.7 (flagging), 5.4.
+    """
+    return not (rms.min >= DIP_PU * nominal.volts and rms.max <= SWELL_PU * nominal.volts)
+
+
+def stream_of(measurement: Measurement) -> str:
+    """The Box and whether it is live: what it sends again from its disk is of another time."""
+    return f"{measurement.box_id} backfilled" if measurement.backfilled else measurement.box_id

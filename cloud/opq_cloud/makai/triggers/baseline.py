@@ -1,0 +1,67 @@
+"""Baseline: a snapshot of all Boxes at a set hour, to compare with when something has happened.
+
+In: Measurement, for its time alone.  Out: at most one Decision.  State: when the next is due.
+The first is due an hour after the first Measurement at the earliest, so that a start is no occasion.
+"""
+
+from dataclasses import dataclass, field
+
+from opq_proto.decision import Decision, Nominal, window_ns
+from opq_proto.measurement_columns import MeasurementColumns
+from opq_proto.messages import Measurement
+
+name = "baseline"
+kind = "trigger"
+
+HOUR_NS = 3600 * 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """When."""
+
+    every_h: int = field(default=24, metadata={"minimum": 1, "maximum": 24 * 366})
+    at_utc_h: float = field(default=3.0, metadata={"minimum": 0, "maximum": 24, "help": "hour of the day"})
+
+
+@dataclass(slots=True)
+class NextSnapshot:
+    """`due_ns`: UTC; 0: no Measurement has come."""
+
+    due_ns: int = 0
+
+
+def begin(config: Config) -> NextSnapshot:
+    """None is due."""
+    return NextSnapshot()
+
+
+def decide(
+    measurement: Measurement, nominal: Nominal, config: Config, state: NextSnapshot
+) -> tuple[Decision | None, NextSnapshot]:
+    """The first Measurement after the hour."""
+    end_ns = measurement.end_ns or window_ns(measurement)[1]
+    if end_ns < state.due_ns or measurement.backfilled or measurement.crossing:
+        return None, state
+    first, state.due_ns = not state.due_ns, _next_ns(end_ns + HOUR_NS, config)
+    if first:
+        return None, state
+    because = f"{name}: scheduled every {config.every_h} h at {config.at_utc_h:g} h UTC"
+    return Decision(name, float(config.every_h), 0.0, because), state
+
+
+def _next_ns(after_ns: int, config: Config) -> int:
+    """The first moment of the schedule from `after_ns` on; it is counted from 1970."""
+    at_ns, every_ns = round(config.at_utc_h * HOUR_NS), config.every_h * HOUR_NS
+    return after_ns + (at_ns - after_ns) % every_ns
+
+
+def is_quiet(columns: MeasurementColumns, config: Config, state: NextSnapshot) -> bool:
+    """Whether none is due."""
+    return not len(columns) or not state.due_ns or int(columns.end_ns.max()) < state.due_ns
+
+
+def note_quiet(columns: MeasurementColumns, config: Config, state: NextSnapshot) -> None:
+    """The first of all sets when the next is due."""
+    if not state.due_ns and len(columns):
+        state.due_ns = _next_ns(int(columns.end_ns[0]) + HOUR_NS, config)

@@ -1,0 +1,105 @@
+"""Wide-area coincidence: small changes of the voltage at several Boxes at one moment.
+
+In: Measurement.  Out: at most one Decision.  State: the small changes of the last seconds.
+Each alone is beneath every other limit. They are of one moment when their windows meet, give or take both
+stamps' uncertainties and the way between the Boxes at 290,000 km/s; a trigger does not know where Boxes are,
+so the way is that of `distance_km`. A Box whose uncertainty is unknown takes no part.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from opq_cloud.makai.excursions import Excursions, WatchedLimit
+from opq_cloud.makai.quiet_rows import swings_by
+from opq_proto.decision import Decision, Nominal, window_ns
+from opq_proto.measurement_columns import MeasurementColumns
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Measurement
+
+name = "coincidence"
+kind = "trigger"
+
+KM_PER_S = 290_000.0
+CHANGES_KEPT = 2000
+LONGEST_WINDOW_NS = 5 * 10**9
+"""A longer Measurement does not say when it was."""
+WHOLE = "all Boxes"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What is small, and how many are several."""
+
+    change_percent: float = field(
+        default=1.0,
+        metadata={"minimum": 0.05, "maximum": 50, "help": "range of the rms in a window, of nominal"},
+    )
+    boxes: int = field(default=3, metadata={"minimum": 2, "maximum": 10_000, "help": "at least so many"})
+    distance_km: float = field(
+        default=1000.0, metadata={"minimum": 0, "maximum": 20_000, "help": "from Box to Box at most"}
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SmallChange:
+    """Of one Box."""
+
+    box_id: str
+    start_ns: int
+    end_ns: int
+    uncertainty_ns: int
+
+
+@dataclass(slots=True)
+class CoincidenceState:
+    """Of the whole system."""
+
+    changes: deque[SmallChange] = field(default_factory=lambda: deque(maxlen=CHANGES_KEPT))
+    excursions: Excursions = field(default_factory=Excursions)
+    until_ns: int = 0
+    """Changes up to there belong to the coincidence that was decided."""
+
+
+def begin(config: Config) -> CoincidenceState:
+    """Nothing has changed."""
+    return CoincidenceState()
+
+
+def decide(
+    measurement: Measurement, nominal: Nominal, config: Config, state: CoincidenceState
+) -> tuple[Decision | None, CoincidenceState]:
+    """The Box that makes the number full."""
+    rms = measurement.metrics.get("rms")
+    if rms is None or not rms.max - rms.min > nominal.volts * config.change_percent / 100:
+        return None, state
+    if measurement.crossing or measurement.backfilled:
+        return None, state
+    uncertainty_ns = measurement.uncertainty_ns
+    start_ns, end_ns = window_ns(measurement)
+    known = uncertainty_ns is not None and uncertainty_ns < UNKNOWN_UNCERTAINTY_NS
+    if not known or end_ns - start_ns > LONGEST_WINDOW_NS:
+        return None, state
+    assert uncertainty_ns is not None
+    own = SmallChange(measurement.box_id, start_ns, end_ns, uncertainty_ns)
+    way_ns = round(config.distance_km / KM_PER_S * 1e9)
+    together = {own.box_id} | {each.box_id for each in state.changes if _meet(own, each, way_ns)}
+    state.changes.append(own)
+    if len(together) < config.boxes:
+        return None, state
+    limit = WatchedLimit(name, "rms", "Boxes", config.boxes, config.boxes, "the rms changed at")
+    goes_on = start_ns <= state.until_ns + LONGEST_WINDOW_NS
+    state.until_ns = max(state.until_ns, end_ns)
+    if goes_on and WHOLE in state.excursions.active:
+        state.excursions.go_on(WHOLE, measurement, float(len(together)))
+        return None, state
+    state.excursions.forget(WHOLE)
+    return state.excursions.begin(WHOLE, measurement, float(len(together)), limit), state
+
+
+def is_quiet(columns: MeasurementColumns, config: Config, state: CoincidenceState) -> bool:
+    """Whether no Box sees even a small change."""
+    return not swings_by(columns, config.change_percent)
+
+
+def _meet(one: SmallChange, other: SmallChange, way_ns: int) -> bool:
+    room_ns = one.uncertainty_ns + other.uncertainty_ns + way_ns
+    return one.start_ns <= other.end_ns + room_ns and other.start_ns <= one.end_ns + room_ns

@@ -1,0 +1,76 @@
+"""Flicker: the rms swings within each second, for some seconds, and is no step.
+
+In: Measurement.  Out: at most one Decision.  State: per Box, how many windows in a row.
+Pst takes ten minutes to be known (trigger `steady_state` judges it where it is sent); this sees the swing at
+once. Measurements shorter than a second show a part of a slow swing only.
+Source: IEC 61000-4-15:2010, table 5 (230 V, 50 Hz): 39 to 1620 changes a minute of 0.9 to 0.4 % are Pst 1.
+"""
+
+from dataclasses import dataclass, field
+
+from opq_cloud.makai.excursions import Excursions, WatchedLimit, stream_of
+from opq_cloud.makai.quiet_rows import swings_by
+from opq_proto.decision import Decision, Nominal
+from opq_proto.measurement_columns import MeasurementColumns
+from opq_proto.messages import Measurement
+
+name = "flicker"
+kind = "trigger"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The swing, and how many windows in a row have to show it."""
+
+    swing_percent: float = field(
+        default=0.9, metadata={"minimum": 0.05, "maximum": 20, "help": "peak to peak, of nominal"}
+    )
+    most_percent: float = field(
+        default=20.0, metadata={"minimum": 1, "maximum": 100, "help": "more is a dip or a swell"}
+    )
+    windows: int = field(default=3, metadata={"minimum": 2, "maximum": 60, "help": "in a row"})
+
+
+@dataclass(slots=True)
+class FlickerState:
+    """Of all Boxes."""
+
+    in_a_row: dict[str, int] = field(default_factory=dict)
+    """Streams whose last window swung."""
+    excursions: Excursions = field(default_factory=lambda: Excursions(first_s=60.0))
+
+
+def begin(config: Config) -> FlickerState:
+    """Nothing swings."""
+    return FlickerState()
+
+
+def decide(
+    measurement: Measurement, nominal: Nominal, config: Config, state: FlickerState
+) -> tuple[Decision | None, FlickerState]:
+    """The window that makes the row long enough; the end of the row."""
+    rms = measurement.metrics.get("rms")
+    if rms is None or measurement.crossing:
+        return None, state
+    swing_v = rms.max - rms.min
+    enter_v = nominal.volts * config.swing_percent / 100
+    if swing_v <= enter_v and not state.in_a_row:
+        return None, state
+    key = stream_of(measurement)
+    row = state.in_a_row.pop(key, 0)
+    limit = WatchedLimit(name, "rms", "V", enter_v, enter_v, f"swings in {config.windows} windows, by")
+    if not enter_v < swing_v <= nominal.volts * config.most_percent / 100:
+        return state.excursions.end(
+            key, measurement, limit
+        ) if key in state.excursions.active else None, state
+    state.in_a_row[key] = row + 1
+    if key in state.excursions.active:
+        state.excursions.go_on(key, measurement, swing_v)
+    elif row + 1 >= config.windows:
+        return state.excursions.begin(key, measurement, swing_v, limit), state
+    return None, state
+
+
+def is_quiet(columns: MeasurementColumns, config: Config, state: FlickerState) -> bool:
+    """Whether no rms swings, now or in the window before."""
+    return not state.in_a_row and not swings_by(columns, config.swing_percent)

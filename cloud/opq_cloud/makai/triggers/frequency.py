@@ -1,0 +1,142 @@
+"""Frequency: its deviation from nominal, and how fast it changes, which a phase jump shows too.
+
+In: Measurement.  Out: at most one Decision.  State: per Box, the mean of its last Measurement.
+ROCOF is the widest difference between the 10/12-cycle windows of a Measurement and the mean before, over
+their time; where a gateway sends `rocof` (over half a second), the larger counts.
+A window with a dip or a swell is not judged.
+Source: EN 50160:2010, 4.2.1 (1 % of nominal, 99.5 % of a year); IEC 61000-4-30:2015, 5.1 (per 10 s, not
+during dips). ROCOF has no limit there: ours, seven times what an island's load noise does in a second.
+"""
+
+from dataclasses import dataclass, field
+
+from opq_cloud.makai.excursions import Excursions, WatchedLimit, is_flagged, stream_of
+from opq_cloud.makai.quiet_rows import rows_of
+from opq_proto.decision import Decision, Nominal, window_ns
+from opq_proto.measurement_columns import MeasurementColumns
+from opq_proto.messages import Measurement
+
+name = "frequency"
+kind = "trigger"
+
+LONGEST_STEP_NS = 5 * 10**9
+"""A mean from longer before says nothing of how fast it changed."""
+SHORTEST_S = 1.0
+"""Of the time over which it changed: shorter windows scatter more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Limits in hertz where given, else in shares of nominal."""
+
+    deviation_percent: float = field(
+        default=1.0, metadata={"minimum": 0.01, "maximum": 50, "help": "of nominal, to both sides"}
+    )
+    low_hz: float | None = field(
+        default=None, metadata={"minimum": 0, "maximum": 1000, "help": "instead of the share"}
+    )
+    high_hz: float | None = field(
+        default=None, metadata={"minimum": 0, "maximum": 1000, "help": "instead of the share"}
+    )
+    hysteresis_hz: float = field(default=0.05, metadata={"minimum": 0, "maximum": 10})
+    rocof_hz_per_s: float = field(default=0.075, metadata={"minimum": 0.001, "maximum": 100})
+
+
+@dataclass(slots=True)
+class FrequencyState:
+    """Of all Boxes."""
+
+    last: dict[str, tuple[float, int]] = field(default_factory=dict)
+    """Stream -> mean of its last Measurement, hertz, and its end."""
+    deviations: Excursions = field(default_factory=Excursions)
+    rates: Excursions = field(default_factory=lambda: Excursions(first_s=2.0))
+
+
+def begin(config: Config) -> FrequencyState:
+    """Nothing is known."""
+    return FrequencyState()
+
+
+def decide(
+    measurement: Measurement, nominal: Nominal, config: Config, state: FrequencyState
+) -> tuple[Decision | None, FrequencyState]:
+    """The deviation first; a fast change that goes with it is the same event."""
+    metrics = measurement.metrics
+    f = metrics.get("f")
+    if f is None:
+        return None, state
+    key = measurement.box_id if not measurement.backfilled else stream_of(measurement)
+    last = state.last.get(key)
+    end_ns = measurement.end_ns or window_ns(measurement)[1]
+    mean_hz = f.average
+    state.last[key] = mean_hz, end_ns
+    most_hz, least_hz = f.max, f.min
+    if last is not None and end_ns - last[1] < LONGEST_STEP_NS:
+        before_hz = last[0]
+        if before_hz > most_hz:
+            most_hz = before_hz
+        elif before_hz < least_hz:
+            least_hz = before_hz
+    off_hz = nominal.hz * config.deviation_percent / 100
+    low_hz = nominal.hz - off_hz if config.low_hz is None else config.low_hz
+    high_hz = nominal.hz + off_hz if config.high_hz is None else config.high_hz
+    deviations, rates = state.deviations.active, state.rates.active
+    if (
+        low_hz <= least_hz
+        and most_hz <= high_hz
+        and most_hz - least_hz <= config.rocof_hz_per_s * SHORTEST_S
+        and (not deviations or key not in deviations)
+        and (not rates or key not in rates)
+        and "rocof" not in metrics
+    ):
+        return None, state
+    rms = metrics.get("rms")
+    if rms is not None and is_flagged(rms, nominal):
+        del state.last[key]  # the window after it begins anew
+        return None, state
+    rate_hz_s = (most_hz - least_hz) / max(SHORTEST_S, _length_s(measurement, last))
+    if "rocof" in metrics:
+        rate_hz_s = max(rate_hz_s, metrics["rocof"].max, -metrics["rocof"].min)
+    beyond_hz = max(low_hz - f.min, f.max - high_hz)
+    deviation = WatchedLimit(name, "f", "Hz", 0.0, -config.hysteresis_hz, "f is beyond its limits by")
+    rate = WatchedLimit(name, "f", "Hz/s", config.rocof_hz_per_s, config.rocof_hz_per_s / 2, "rate of change")
+    decided = state.deviations.follow(key, measurement, beyond_hz, deviation)
+    changed = state.rates.follow(key, measurement, rate_hz_s, rate)
+    if decided is not None and decided.span_ns is None:
+        value_hz = f.min if low_hz - f.min > f.max - high_hz else f.max
+        limit_hz = low_hz if value_hz == f.min else high_hz
+        because = f"{name}: {value_hz:.4f} Hz, beyond {limit_hz:.4f}"
+        return Decision("f", value_hz, limit_hz, because), state
+    return changed if changed is not None and changed.span_ns is None else decided or changed, state
+
+
+def is_quiet(columns: MeasurementColumns, config: Config, state: FrequencyState) -> bool:
+    """Whether each is within the limits, and near its Box's last."""
+    if state.deviations.active or state.rates.active or not columns.once:
+        return False
+    for row in rows_of(columns, "f"):
+        f, last = row.metric, state.last.get(row.box_id)
+        near = last is not None and row.end_ns - last[1] < LONGEST_STEP_NS
+        before_hz = last[0] if last is not None and near else f.average
+        most_hz, least_hz = max(f.max, before_hz), min(f.min, before_hz)
+        off_hz = row.nominal.hz * config.deviation_percent / 100
+        low_hz = row.nominal.hz - off_hz if config.low_hz is None else config.low_hz
+        high_hz = row.nominal.hz + off_hz if config.high_hz is None else config.high_hz
+        slow = most_hz - least_hz <= config.rocof_hz_per_s * SHORTEST_S
+        if not (slow and low_hz <= least_hz and most_hz <= high_hz):
+            return False
+    return True
+
+
+def note_quiet(columns: MeasurementColumns, config: Config, state: FrequencyState) -> None:
+    """The mean of each."""
+    for row in rows_of(columns, "f"):
+        state.last[row.box_id] = row.metric.average, row.end_ns
+
+
+def _length_s(measurement: Measurement, last: tuple[float, int] | None) -> float:
+    """From the end of the Measurement before, where there is one, to the end of this."""
+    start_ns, end_ns = window_ns(measurement)
+    if last is not None and 0 <= end_ns - last[1] < LONGEST_STEP_NS:
+        start_ns = min(start_ns, last[1])
+    return (end_ns - start_ns) / 1e9

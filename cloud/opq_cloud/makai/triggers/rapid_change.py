@@ -1,0 +1,143 @@
+"""Rapid voltage change: the rms leaves the mean of the second before by more than a step, and is no dip.
+
+In: Measurement.  Out: at most one Decision.  State: per Box, the mean of its last steady Measurement.
+A step that stays is the new level after `settle_s`; one that goes back is asked for whole. A window with a
+dip or a swell is not judged, and the first one after it gives the level only.
+Source: IEC 61000-4-30:2015, 5.11 (mean of the last 100 or 120 Urms(1/2); a change with a dip in it is a
+dip); EN 50160:2010, 4.2.3.1 (generally at most 5 % of nominal).
+"""
+
+from dataclasses import dataclass, field
+
+from opq_cloud.makai.excursions import Excursions, WatchedLimit, is_flagged, stream_of
+from opq_cloud.makai.quiet_rows import rows_of
+from opq_proto.decision import Decision, Nominal, window_ns
+from opq_proto.measurement_columns import MeasurementColumns
+from opq_proto.messages import Measurement
+
+name = "rapid_change"
+kind = "trigger"
+
+LONGEST_WINDOW_NS = 5 * 10**9
+"""The mean of a longer Measurement is no steady second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Shares of nominal."""
+
+    change_percent: float = field(
+        default=5.0, metadata={"minimum": 0.1, "maximum": 50, "help": "of nominal, from the second before"}
+    )
+    hysteresis_percent: float = field(
+        default=2.5, metadata={"minimum": 0, "maximum": 50, "help": "it is back when so near again"}
+    )
+    settle_s: float = field(
+        default=10.0, metadata={"minimum": 1, "maximum": 600, "help": "then it is the level, not a change"}
+    )
+
+
+@dataclass(slots=True)
+class SteadyLevel:
+    """Of one Box: the mean of the second before, volts; since when it has been left, 0: it has not."""
+
+    volts: float
+    end_ns: int
+    left_ns: int = 0
+
+
+@dataclass(slots=True)
+class ChangeState:
+    """Of all Boxes."""
+
+    levels: dict[str, SteadyLevel] = field(default_factory=dict)
+    excursions: Excursions = field(default_factory=lambda: Excursions(first_s=2.0))
+
+
+def begin(config: Config) -> ChangeState:
+    """No Box has a level."""
+    return ChangeState()
+
+
+def decide(
+    measurement: Measurement, nominal: Nominal, config: Config, state: ChangeState
+) -> tuple[Decision | None, ChangeState]:
+    """A step away from the level before; the end of one that went back."""
+    rms = measurement.metrics.get("rms")
+    if rms is None or measurement.crossing:
+        return None, state
+    key = measurement.box_id if not measurement.backfilled else stream_of(measurement)
+    level = state.levels.get(key)
+    step_v = nominal.volts * config.change_percent / 100
+    if (
+        level is not None
+        and not level.left_ns
+        and rms.max - level.volts <= step_v
+        and level.volts - rms.min <= step_v
+    ):
+        level.volts = rms.average
+        level.end_ns = measurement.end_ns or 0
+        return None, state
+    return _changed(measurement, nominal, config, state, key), state
+
+
+def is_quiet(columns: MeasurementColumns, config: Config, state: ChangeState) -> bool:
+    """Whether each stays near its Box's level; a Box without one gets one."""
+    if state.excursions.active or not columns.once:
+        return False
+    for row in rows_of(columns, "rms"):
+        rms, level = row.metric, state.levels.get(row.box_id)
+        if is_flagged(rms, row.nominal) or row.end_ns - row.start_ns > LONGEST_WINDOW_NS:
+            return False
+        if level is None:
+            continue
+        step_v = row.nominal.volts * config.change_percent / 100
+        if level.left_ns or not (rms.max - level.volts <= step_v and level.volts - rms.min <= step_v):
+            return False
+    return True
+
+
+def note_quiet(columns: MeasurementColumns, config: Config, state: ChangeState) -> None:
+    """The level of each."""
+    for row in rows_of(columns, "rms"):
+        level = state.levels.get(row.box_id)
+        if level is None:
+            state.levels[row.box_id] = SteadyLevel(row.metric.average, row.end_ns)
+        else:
+            level.volts, level.end_ns = row.metric.average, row.end_ns
+
+
+def _changed(
+    measurement: Measurement, nominal: Nominal, config: Config, state: ChangeState, key: str
+) -> Decision | None:
+    rms, level = measurement.metrics["rms"], state.levels.get(key)
+    start_ns, end_ns = window_ns(measurement)
+    if is_flagged(rms, nominal) or end_ns - start_ns > LONGEST_WINDOW_NS:
+        state.levels.pop(key, None)  # the level after a dip is not known before the next steady second
+        state.excursions.forget(key)
+        return None
+    if level is None or not 0 <= start_ns - level.end_ns <= LONGEST_WINDOW_NS:
+        state.levels[key] = SteadyLevel(rms.average, end_ns)
+        state.excursions.forget(key)
+        return None
+    level.end_ns = end_ns
+    change_v = max(rms.max - level.volts, level.volts - rms.min)
+    limit = _limit(nominal, config)
+    if key not in state.excursions.active:
+        level.left_ns = start_ns
+        return state.excursions.begin(key, measurement, change_v, limit)
+    settled = end_ns - level.left_ns > config.settle_s * 1e9
+    if settled or change_v <= limit.leave:
+        level.volts, level.left_ns = rms.average, 0
+        if not settled:
+            return state.excursions.end(key, measurement, limit)
+        state.excursions.forget(key)
+        return None
+    state.excursions.go_on(key, measurement, change_v)
+    return None
+
+
+def _limit(nominal: Nominal, config: Config) -> WatchedLimit:
+    enter_v = nominal.volts * config.change_percent / 100
+    leave_v = nominal.volts * min(config.hysteresis_percent, config.change_percent) / 100
+    return WatchedLimit(name, "rms", "V", enter_v, leave_v, "rms changed by")

@@ -1,0 +1,88 @@
+"""Silence: a Box that had gone is back; what came before it went is asked for.
+
+In: Measurement.  Out: at most one Decision, a span that is over.  State: per Box, its last window.
+Without supply a Box measures nothing, and its sequence goes on where it was. A Box whose network or whose
+cloud was away measured on: its sequence has gone on, its Measurements come again, and nothing is asked for.
+An original Box has no sequence; for it time alone counts.
+"""
+
+from dataclasses import dataclass, field
+
+from opq_cloud.makai.quiet_rows import rows_of
+from opq_proto.decision import Decision, Nominal, window_ns
+from opq_proto.measurement_columns import MeasurementColumns
+from opq_proto.messages import Measurement
+
+name = "silence"
+kind = "trigger"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Which silence counts."""
+
+    silence_s: float = field(
+        default=10.0, metadata={"minimum": 1, "maximum": 86_400, "help": "shorter is none"}
+    )
+    longest_h: float = field(
+        default=24.0, metadata={"minimum": 0.01, "maximum": 1000, "help": "after longer nothing is asked for"}
+    )
+    before_s: float = field(
+        default=5.0, metadata={"minimum": 0.1, "maximum": 100, "help": "asked for, up to where it went"}
+    )
+
+
+@dataclass(slots=True)
+class LastWindow:
+    """Of one Box: where its last Measurement ended, and its number."""
+
+    end_ns: int
+    sequence: int | None
+
+
+def begin(config: Config) -> dict[str, LastWindow]:
+    """No Box was heard."""
+    return {}
+
+
+def decide(
+    measurement: Measurement, nominal: Nominal, config: Config, state: dict[str, LastWindow]
+) -> tuple[Decision | None, dict[str, LastWindow]]:
+    """The first window after a silence."""
+    if measurement.crossing or measurement.backfilled:
+        return None, state
+    box_id = measurement.box_id
+    last = state.get(box_id)
+    end_ns = measurement.end_ns
+    start_ns = measurement.start_ns
+    if end_ns is None or start_ns is None:
+        start_ns, end_ns = window_ns(measurement)
+    if last is None:
+        state[box_id] = LastWindow(end_ns, measurement.sequence)
+        return None, state
+    before_ns, before = last.end_ns, last.sequence
+    last.end_ns, last.sequence = end_ns, measurement.sequence
+    silent_s = (start_ns - before_ns) / 1e9
+    if not config.silence_s <= silent_s <= config.longest_h * 3600:
+        return None, state
+    if before is not None and measurement.sequence is not None:
+        measured_s = (measurement.sequence - before - 1) * (end_ns - start_ns) / 1e9
+        if measurement.sequence < before or measured_s > silent_s / 2:
+            return None, state
+    span_ns = max(0, before_ns - round(config.before_s * 1e9)), before_ns
+    because = f"{name}: nothing was measured for {silent_s:.1f} s; this came before"
+    return Decision(name, silent_s, config.silence_s, because, span_ns), state
+
+
+def is_quiet(columns: MeasurementColumns, config: Config, state: dict[str, LastWindow]) -> bool:
+    """Whether each follows its Box's last; columns have no sequence."""
+    return columns.once and all(
+        (last := state.get(row.box_id)) is None or row.start_ns - last.end_ns < config.silence_s * 1e9
+        for row in rows_of(columns, "rms")
+    )
+
+
+def note_quiet(columns: MeasurementColumns, config: Config, state: dict[str, LastWindow]) -> None:
+    """The last of each."""
+    for row in rows_of(columns, "rms"):
+        state[row.box_id] = LastWindow(row.end_ns, None)

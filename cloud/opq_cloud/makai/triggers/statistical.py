@@ -1,0 +1,225 @@
+"""Statistical: a figure of a window lies far outside what this Box has at this hour of the day.
+
+In: Measurement.  Out: at most one Decision.  State: per Box and hour, median and 90th percentile of four
+figures: the rms' range in the window, the frequency's range, the largest THD, the largest `trans`.
+So it sees what no fixed limit names: the edges of a direct voltage, a weak interharmonic, ripple control.
+z is (figure - 90th percentile) / (90th percentile - median): 8 is beyond once in 10^7 windows where
+extremes have Gumbel's law, far rarer for Gaussian noise. What lasts for half an hour becomes usual.
+A window with a dip or a swell is not judged. Nothing is decided in a Box's first `warm_up_windows`.
+Source: ours; the percentiles follow by steps (Robbins and Monro, 1951), rolling by their constant size.
+"""
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from opq_cloud.makai.excursions import Excursions, WatchedLimit, is_flagged
+from opq_cloud.makai.quiet_rows import QuietRow, rows_of
+from opq_proto.decision import Decision, Nominal, window_ns
+from opq_proto.measurement_columns import MeasurementColumns
+from opq_proto.messages import Measurement
+
+name = "statistical"
+kind = "trigger"
+
+FIGURES = (("rms", "V"), ("f", "Hz"), ("thd", ""), ("trans", "V"))
+"""Metric and unit: its range in the window for the first two, its largest value for the others."""
+FLOORS = (3e-5, 3e-4, 1e-5, 1e-4)
+"""Least scale: of nominal volts, hertz, ratio, of nominal volts. Less is rounding."""
+EVERY = 16
+"""Windows from one step of the percentiles to the next; each window is judged."""
+STEP = 0.05
+"""Of a step, in units of the scale."""
+HOUR_NS = 3600 * 10**9
+UNKNOWN = [float("inf")] * len(FIGURES)
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """How far is far."""
+
+    z: float = field(default=8.0, metadata={"minimum": 3, "maximum": 1000})
+    warm_up_windows: int = field(default=120, metadata={"minimum": 20, "maximum": 10_000})
+
+
+@dataclass(slots=True)
+class UsualFigures:
+    """Of one Box, at the hour of the day that it is."""
+
+    count: int = 0
+    hour: int = -1
+    seen: list[tuple[float, ...]] = field(default_factory=list)
+    """The first windows' figures, until percentiles are known."""
+    low: list[float] = field(default_factory=lambda: UNKNOWN)
+    high: list[float] = field(default_factory=lambda: UNKNOWN)
+    """Median and 90th percentile by figure."""
+    limits: list[float] = field(default_factory=lambda: UNKNOWN)
+    """What is far."""
+    hours: dict[int, "array[float]"] = field(default_factory=dict)
+    """Hour of the day -> medians and 90th percentiles of the other hours."""
+
+
+@dataclass(slots=True)
+class StatisticalState:
+    """Of all Boxes."""
+
+    boxes: dict[str, UsualFigures] = field(default_factory=dict)
+    excursions: Excursions = field(default_factory=lambda: Excursions(first_s=30.0))
+
+
+def begin(config: Config) -> StatisticalState:
+    """Nothing is usual."""
+    return StatisticalState()
+
+
+def decide(
+    measurement: Measurement, nominal: Nominal, config: Config, state: StatisticalState
+) -> tuple[Decision | None, StatisticalState]:
+    """The figure that is furthest outside; the end of that."""
+    metrics = measurement.metrics
+    if measurement.crossing or measurement.backfilled:
+        return None, state
+    try:
+        rms, f, thd, trans = metrics["rms"], metrics["f"], metrics["thd"], metrics["trans"]
+    except KeyError:
+        return None, state
+    usual = state.boxes.get(measurement.box_id)
+    if usual is None:
+        usual = state.boxes[measurement.box_id] = UsualFigures()
+    usual.count += 1
+    rms_v, f_hz = rms.max - rms.min, f.max - f.min
+    limits, active = usual.limits, state.excursions.active
+    if (
+        usual.count % EVERY
+        and rms_v <= limits[0]
+        and f_hz <= limits[1]
+        and thd.max <= limits[2]
+        and trans.max <= limits[3]
+        and limits is not UNKNOWN
+        and (not active or measurement.box_id not in active)
+    ):
+        return None, state
+    if is_flagged(rms, nominal):
+        return None, state
+    figures = (rms_v, f_hz, thd.max, trans.max)
+    if any(each != each for each in figures):
+        return None, state
+    return _judged(measurement, nominal, config, state, usual, figures), state
+
+
+def is_quiet(columns: MeasurementColumns, config: Config, state: StatisticalState) -> bool:
+    """Whether nothing of these is far outside; a Box that is not known yet has no outside."""
+    if state.excursions.active or not columns.once:
+        return False
+    for row, figures in _figures_of(columns):
+        if is_flagged(row.metric, row.nominal):
+            return False
+        usual = state.boxes.get(row.box_id)
+        if usual is not None and any(
+            figure > limit for figure, limit in zip(figures, usual.limits, strict=True)
+        ):
+            return False
+    return True
+
+
+def note_quiet(columns: MeasurementColumns, config: Config, state: StatisticalState) -> None:
+    """Each is counted, and learned from where its turn has come."""
+    for row, figures in _figures_of(columns):
+        usual = state.boxes.get(row.box_id)
+        if usual is None:
+            usual = state.boxes[row.box_id] = UsualFigures()
+        usual.count += 1
+        if usual.low is UNKNOWN or usual.count % EVERY == 0:
+            _learn(usual, figures, config, _floors(row.nominal), row.end_ns)
+
+
+def _figures_of(columns: MeasurementColumns) -> Iterator[tuple[QuietRow, tuple[float, ...]]]:
+    """Each Measurement, with its rms, and its figures."""
+    f, thd, trans = (rows_of(columns, metric) for metric in ("f", "thd", "trans"))
+    for row, f_row, thd_row, trans_row in zip(rows_of(columns, "rms"), f, thd, trans, strict=True):
+        rms_v, f_hz = row.metric.max - row.metric.min, f_row.metric.max - f_row.metric.min
+        yield row, (rms_v, f_hz, thd_row.metric.max, trans_row.metric.max)
+
+
+def _judged(
+    measurement: Measurement,
+    nominal: Nominal,
+    config: Config,
+    state: StatisticalState,
+    usual: UsualFigures,
+    figures: tuple[float, ...],
+) -> Decision | None:
+    floors, end_ns = _floors(nominal), window_ns(measurement)[1]
+    if usual.low is UNKNOWN:
+        _learn(usual, figures, config, floors, end_ns)
+        return None
+    scales = _scales(usual, floors)
+    far = [(each - high) / scale for each, high, scale in zip(figures, usual.high, scales, strict=True)]
+    if usual.count % EVERY == 0:
+        _learn(usual, figures, config, floors, end_ns)
+    worst = max(range(len(far)), key=far.__getitem__)
+    metric, unit = FIGURES[worst]
+    value = f"{metric}{' range' if worst < 2 else ''} {figures[worst]:.4g} {unit}".rstrip()
+    limit = WatchedLimit(name, metric, "", config.z, config.z / 4, f"{value}, unusual by z =")
+    return state.excursions.follow(measurement.box_id, measurement, far[worst], limit)
+
+
+def _learn(
+    usual: UsualFigures, figures: tuple[float, ...], config: Config, floors: tuple[float, ...], end_ns: int
+) -> None:
+    hour = end_ns // HOUR_NS % 24
+    if usual.low is not UNKNOWN:
+        _follow(usual, figures, config, floors, hour)
+        return
+    usual.seen.append(figures)
+    if len(usual.seen) >= config.warm_up_windows:
+        _settle(usual, config, floors, hour)
+
+
+def _floors(nominal: Nominal) -> tuple[float, ...]:
+    volts = nominal.volts
+    return FLOORS[0] * volts, FLOORS[1], FLOORS[2], FLOORS[3] * volts
+
+
+def _scales(usual: UsualFigures, floors: tuple[float, ...]) -> list[float]:
+    return [max(high - low, floor) for high, low, floor in zip(usual.high, usual.low, floors, strict=True)]
+
+
+def _settle(usual: UsualFigures, config: Config, floors: tuple[float, ...], hour: int) -> None:
+    """The first percentiles, of all that was seen."""
+    columns = [sorted(column) for column in zip(*usual.seen, strict=True)]
+    usual.low = [column[len(column) // 2] for column in columns]
+    usual.high = [column[len(column) * 9 // 10] for column in columns]
+    usual.seen, usual.hour = [], hour
+    _limit(usual, config, floors)
+
+
+def _follow(
+    usual: UsualFigures, figures: tuple[float, ...], config: Config, floors: tuple[float, ...], hour: int
+) -> None:
+    if hour != usual.hour:
+        _turn(usual, hour)
+    scales = _scales(usual, floors)
+    for at, (figure, scale) in enumerate(zip(figures, scales, strict=True)):
+        usual.low[at] += STEP * scale * (0.5 if figure > usual.low[at] else -0.5)
+        usual.high[at] += STEP * scale * (0.9 if figure > usual.high[at] else -0.1)
+        usual.high[at] = max(usual.high[at], usual.low[at])
+    _limit(usual, config, floors)
+
+
+def _limit(usual: UsualFigures, config: Config, floors: tuple[float, ...]) -> None:
+    scales = _scales(usual, floors)
+    usual.limits = [high + config.z * scale for high, scale in zip(usual.high, scales, strict=True)]
+
+
+def _turn(usual: UsualFigures, hour: int) -> None:
+    """Another hour: the wider of what it had the day before and what the last one had."""
+    usual.hours[usual.hour] = array("d", [*usual.low, *usual.high])
+    usual.hour = hour
+    known = usual.hours.pop(hour, None)
+    if known is None:
+        usual.low, usual.high = list(usual.low), list(usual.high)
+        return
+    count = len(FIGURES)
+    usual.low = [min(pair) for pair in zip(usual.low, known[:count], strict=True)]
+    usual.high = [max(pair) for pair in zip(usual.high, known[count:], strict=True)]

@@ -1,0 +1,133 @@
+"""Steady states: harmonics, interharmonics, unbalance, direct voltage, flicker's Pst above planning levels.
+
+In: Measurement.  Out: at most one Decision.  State: per Box and quantity, since when.
+`thd` comes with every Measurement. The others are judged where a gateway sends them ([measuring] send):
+`h2` ..., `ihd`, `unbalance`, `dc`, `pst`. One that lasts is an event when it begins and one when it ends.
+The mean over the Measurement counts; a window with a dip or a swell is not judged.
+Source: THD 5 %: IEEE 519-2022, table 1 (1 kV to 69 kV), as the original's ThdPlugin; single orders: EN
+50160:2010, table 1; unbalance 2 %: EN 50160:2010, 4.2.4; Pst 1: IEC 61000-3-3:2013, clause 5. Interharmonics
+and direct voltage have none there ("under consideration"): ours, half of the weakest that docs/sim.md draws.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from opq_cloud.makai.excursions import Excursions, WatchedLimit, is_flagged, stream_of
+from opq_proto.decision import Decision, Nominal
+from opq_proto.measurement_columns import METRIC_NAMES, MeasurementColumns
+from opq_proto.messages import Measurement, Metric
+
+name = "steady_state"
+kind = "trigger"
+
+USUAL = ("rms", "f", "thd", "trans")
+"""Sent by every Box; THD among them is judged apart."""
+DEFAULT_HARMONICS_PERCENT = {
+    2: 2.0, 3: 5.0, 4: 1.0, 5: 6.0, 6: 0.5, 7: 5.0, 8: 0.5, 9: 1.5, 10: 0.5, 11: 3.5, 12: 0.5, 13: 3.0,
+    14: 0.5, 15: 0.5, 16: 0.5, 17: 2.0, 18: 0.5, 19: 1.5, 20: 0.5, 21: 0.5, 22: 0.5, 23: 1.5, 24: 0.5,
+    25: 1.5,
+}  # fmt: skip
+"""EN 50160:2010, table 1, of the fundamental; higher orders are not given there."""
+LEAVE = 0.9
+"""Of the limit: the hysteresis."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Limits; None is off."""
+
+    thd_percent: float | None = field(default=5.0, metadata={"minimum": 0.1, "maximum": 1000})
+    harmonics: bool = field(
+        default=True, metadata={"help": "single orders by EN 50160, where a gateway sends h2, h3, ..."}
+    )
+    interharmonics_percent: float | None = field(
+        default=0.75, metadata={"minimum": 0.01, "maximum": 1000, "help": "all of them, of the fundamental"}
+    )
+    unbalance_percent: float | None = field(default=2.0, metadata={"minimum": 0.1, "maximum": 100})
+    dc_percent: float | None = field(
+        default=0.5, metadata={"minimum": 0.01, "maximum": 100, "help": "direct voltage, of nominal"}
+    )
+    pst: float | None = field(default=1.0, metadata={"minimum": 0.1, "maximum": 100})
+
+
+@dataclass(slots=True)
+class SteadyStates:
+    """Of all Boxes."""
+
+    thd: float
+    """Limit; infinite where it is off."""
+    limits: dict[str, WatchedLimit]
+    dc_ratio: float | None
+    excursions: Excursions = field(default_factory=Excursions)
+    busy: set[str] = field(default_factory=set)
+    """Streams of which a limit is passed."""
+
+
+def begin(config: Config) -> SteadyStates:
+    """No limit is passed."""
+    thd = config.thd_percent / 100 if config.thd_percent is not None else float("inf")
+    dc_ratio = None if config.dc_percent is None else config.dc_percent / 100
+    return SteadyStates(thd, dict(_limits(config)), dc_ratio)
+
+
+def decide(
+    measurement: Measurement, nominal: Nominal, config: Config, state: SteadyStates
+) -> tuple[Decision | None, SteadyStates]:
+    """The first quantity that passes its limit; else what is over."""
+    metrics = measurement.metrics
+    thd = metrics.get("thd")
+    calm = len(metrics) <= len(USUAL) and (thd is None or not thd.average > state.thd)
+    if calm and (not state.busy or stream_of(measurement) not in state.busy):
+        return None, state
+    rms = metrics.get("rms")
+    if rms is not None and is_flagged(rms, nominal):
+        return None, state
+    return _judged(measurement, nominal, metrics, state), state
+
+
+def is_quiet(columns: MeasurementColumns, config: Config, state: SteadyStates) -> bool:
+    """Whether no THD passes its limit, now or before; columns have no other steady state."""
+    return not state.busy and bool((columns.metrics[:, METRIC_NAMES.index("thd"), 2] <= state.thd).all())
+
+
+def _judged(
+    measurement: Measurement, nominal: Nominal, metrics: Mapping[str, Metric], state: SteadyStates
+) -> Decision | None:
+    stream = stream_of(measurement)
+    onset: Decision | None = None
+    over: Decision | None = None
+    for metric, found in metrics.items():
+        limit = _dc_limit(nominal, state) if metric == "dc" else state.limits.get(metric)
+        if limit is None:
+            continue
+        value = abs(found.average)
+        decision = state.excursions.follow((stream, metric), measurement, value, limit)
+        if decision is not None and decision.span_ns is None:
+            onset = onset or decision
+        else:
+            over = over or decision
+    active = state.excursions.active
+    (state.busy.add if any((stream, each) in active for each in metrics) else state.busy.discard)(stream)
+    return onset or over
+
+
+def _dc_limit(nominal: Nominal, state: SteadyStates) -> WatchedLimit | None:
+    if state.dc_ratio is None:
+        return None
+    enter_v = state.dc_ratio * nominal.volts
+    return WatchedLimit(name, "dc", "V", enter_v, enter_v * LEAVE, "direct voltage")
+
+
+def _limits(config: Config) -> list[tuple[str, WatchedLimit]]:
+    percents = {"thd": config.thd_percent, "ihd": config.interharmonics_percent}
+    percents["unbalance"] = config.unbalance_percent
+    if config.harmonics:
+        percents |= {f"h{order}": each for order, each in DEFAULT_HARMONICS_PERCENT.items()}
+    found = [
+        (metric, WatchedLimit(name, metric, "", percent / 100, percent / 100 * LEAVE))
+        for metric, percent in percents.items()
+        if percent is not None
+    ]
+    if config.pst is not None:
+        found.append(("pst", WatchedLimit(name, "pst", "", config.pst, config.pst * LEAVE)))
+    return found

@@ -1,0 +1,91 @@
+"""Transients: the largest magnitude above 400 Hz rises above what the Box has usually.
+
+In: Measurement (metric `trans`).  Out: at most one Decision.  State: per Box, its usual mean.
+An impulse is in one cycle of a window; notches and noise are in all of them, and are the usual after a
+minute. The edges of a dip or a swell are none. What a detector in the gateway finds besides comes as a
+crossing (trigger `edge_rule`).
+Source: the metric is the original's; 5 % of nominal peak is what `opq_measure` calls a transient (IEEE
+1159-2019, table 2, has no least size).
+"""
+
+import math
+from dataclasses import dataclass, field
+
+from opq_cloud.makai.excursions import Excursions, WatchedLimit, is_flagged, stream_of
+from opq_cloud.makai.quiet_rows import rows_of
+from opq_proto.decision import Decision, Nominal
+from opq_proto.measurement_columns import MeasurementColumns
+from opq_proto.messages import Measurement
+
+name = "transient"
+kind = "trigger"
+
+FOLLOWS = 1 / 32
+"""By so much of the difference the usual follows each Measurement: a minute at one a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """`rise_percent`: of nominal peak, above the usual mean."""
+
+    rise_percent: float = field(default=5.0, metadata={"minimum": 0.1, "maximum": 1000})
+    trans_v: float | None = field(
+        default=None, metadata={"minimum": 0, "maximum": 1e6, "help": "volts instead of the share"}
+    )
+
+
+@dataclass(slots=True)
+class TransientState:
+    """Of all Boxes."""
+
+    usual_v: dict[str, float] = field(default_factory=dict)
+    excursions: Excursions = field(default_factory=lambda: Excursions(first_s=2.0))
+
+
+def begin(config: Config) -> TransientState:
+    """No Box is known."""
+    return TransientState()
+
+
+def decide(
+    measurement: Measurement, nominal: Nominal, config: Config, state: TransientState
+) -> tuple[Decision | None, TransientState]:
+    """A window that has one, when the one before had none."""
+    trans = measurement.metrics.get("trans")
+    if trans is None or measurement.crossing:
+        return None, state
+    key = measurement.box_id if not measurement.backfilled else stream_of(measurement)
+    usual_v = state.usual_v.get(key, trans.min)
+    state.usual_v[key] = usual_v + FOLLOWS * (trans.average - usual_v)
+    rise_v = _rise_v(nominal, config)
+    if trans.max - usual_v <= rise_v and key not in state.excursions.active:
+        return None, state
+    rms = measurement.metrics.get("rms")
+    if rms is not None and is_flagged(rms, nominal):
+        return None, state
+    limit = WatchedLimit(name, "trans", "V", rise_v, 0.7 * rise_v, "above 400 Hz, more than usual by")
+    return state.excursions.follow(key, measurement, trans.max - usual_v, limit), state
+
+
+def is_quiet(columns: MeasurementColumns, config: Config, state: TransientState) -> bool:
+    """Whether each is near its Box's usual."""
+    if state.excursions.active or not columns.once:
+        return False
+    for row in rows_of(columns, "trans"):
+        usual_v = state.usual_v.get(row.box_id, row.metric.min)
+        if not row.metric.max - usual_v <= _rise_v(row.nominal, config):
+            return False
+    return True
+
+
+def note_quiet(columns: MeasurementColumns, config: Config, state: TransientState) -> None:
+    """The usual of each follows."""
+    for row in rows_of(columns, "trans"):
+        usual_v = state.usual_v.get(row.box_id, row.metric.min)
+        state.usual_v[row.box_id] = usual_v + FOLLOWS * (row.metric.average - usual_v)
+
+
+def _rise_v(nominal: Nominal, config: Config) -> float:
+    if config.trans_v is not None:
+        return config.trans_v
+    return nominal.volts * math.sqrt(2) * config.rise_percent / 100

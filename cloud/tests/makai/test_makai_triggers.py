@@ -1,0 +1,232 @@
+"""The built-in triggers: every class of disturbance has one; it decides at the onset, once while it lasts."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from opq_cloud.config import DEFAULT_TRIGGERS, TriggeringServiceSection
+from opq_cloud.makai.excursions import Excursions, WatchedLimit
+from opq_cloud.makai.trigger_plugins import BUILT_IN
+from opq_cloud.makai.triggers_in_use import TriggersInUse, configured_triggers
+from opq_cloud.original_config import from_original, read_config
+from opq_cloud.service import ServiceCounters
+from opq_hil.data_sets.magnitudes import MAGNITUDES, NOT_HERE
+from opq_plugins.package.built_in import load
+from opq_proto import log
+from opq_proto.decision import Decision, Nominal
+from opq_proto.errors import ConfigError
+from opq_proto.messages import Measurement, Metric
+
+S = 10**9
+AT = Nominal(230.0, 50.0)
+CLASSES = (set(MAGNITUDES) | set(NOT_HERE)) - {"none", "unknown"}
+TABLE = Path(__file__).parents[3] / "docs" / "makai.md"
+
+
+def window(k: int, **changed: tuple[float, float, float] | float) -> Measurement:
+    """The `k`-th second of a calm Box but for the metrics given: least, most and mean, or one of all."""
+    metrics = {
+        "rms": Metric(229.97, 230.03, 230.0),
+        "f": Metric(49.999, 50.001, 50.0),
+        "thd": Metric(0.0199, 0.0201, 0.02),
+        "trans": Metric(2.0, 2.4, 2.1),
+    }
+    for metric, value in changed.items():
+        metrics[metric] = Metric(*value) if isinstance(value, tuple) else Metric(value, value, value)
+    return Measurement("1", (k + 1) * 1000, metrics, k * S, (k + 1) * S, uncertainty_ns=100)
+
+
+def decided(name: str, rows: Sequence[Measurement], **settings: object) -> dict[int, Decision]:
+    """Position of the row -> what the trigger decided."""
+    plugin = load("trigger", name, settings, [BUILT_IN])
+    state, found = plugin.module.begin(plugin.config), {}
+    for at, row in enumerate(rows):
+        decision, state = plugin.module.decide(row, AT, plugin.config, state)
+        if decision is not None:
+            found[at] = decision
+    return found
+
+
+def calm(count: int, since: int = 0) -> list[Measurement]:
+    return [window(since + k) for k in range(count)]
+
+
+def test_every_class_has_a_trigger_that_is_on_or_is_in_the_table_with_the_reason() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|([^|]*)\|", TABLE.read_text(), re.MULTILINE)
+    named = {kind: set(re.findall(r"`(\w+)`", triggers)) for kind, triggers in rows if kind in CLASSES}
+    assert named.keys() == CLASSES
+    for kind, triggers in named.items():
+        assert triggers and triggers <= set(DEFAULT_TRIGGERS), kind
+
+
+def test_calm_windows_decide_nothing_in_any_default_trigger() -> None:
+    for name in DEFAULT_TRIGGERS:
+        assert decided(name, calm(600)) == {}, name
+
+
+@pytest.mark.parametrize(
+    ("name", "beyond"),
+    [
+        ("rapid_change", {"rms": (217.0, 230.0, 220.0)}),
+        ("frequency", {"f": (49.4, 50.0, 49.7)}),
+        ("frequency", {"f": (50.0, 50.11, 50.02)}),
+        ("transient", {"trans": (2.0, 30.0, 2.6)}),
+        ("steady_state", {"thd": 0.06}),
+        ("steady_state", {"h5": 0.07}),
+        ("steady_state", {"unbalance": 0.03}),
+        ("steady_state", {"dc": -2.0}),
+        ("steady_state", {"ihd": 0.01}),
+        ("steady_state", {"pst": 1.2}),
+        ("statistical", {"rms": (229.5, 230.5, 230.0)}),
+        ("edge_rule", {"edge_impulsive_transient": 55.0}),
+    ],
+)
+def test_what_lasts_is_one_onset_and_what_is_over_no_other(name: str, beyond: dict[str, float]) -> None:
+    crossing = name == "edge_rule"
+    lasting = [replace(window(200 + k, **beyond), crossing=crossing) for k in range(1 if crossing else 4)]
+    found = decided(name, [*calm(200), *lasting, *calm(30, 204)])
+    assert [at for at, decision in found.items() if decision.span_ns is None] == [200]
+    assert all(200 < at <= 205 for at, decision in found.items() if decision.span_ns is not None)
+
+
+def test_a_long_excursion_is_its_onset_and_its_two_last_windows() -> None:
+    found = decided("steady_state", [*calm(5), *(window(5 + k, thd=0.06) for k in range(600)), *calm(9, 605)])
+    assert list(found) == [5, 605]
+    assert found[605].span_ns == (604 * S, 606 * S)
+    assert "lasted at most 600.0 s" in found[605].because
+
+
+def test_a_step_that_stays_is_the_new_level() -> None:
+    low = (217.9, 218.1, 218.0)
+    found = decided("rapid_change", [*calm(5), *(window(5 + k, rms=low) for k in range(60))])
+    assert list(found) == [5]
+
+
+def test_a_step_that_goes_back_is_asked_for_whole() -> None:
+    low = (217.9, 218.1, 218.0)
+    found = decided("rapid_change", [*calm(5), *(window(5 + k, rms=low) for k in range(4)), *calm(5, 9)])
+    assert [(at, decision.span_ns) for at, decision in found.items()] == [(5, None), (9, (5 * S, 9 * S))]
+
+
+@pytest.mark.parametrize("name", ["rapid_change", "frequency", "transient", "steady_state", "statistical"])
+def test_the_edges_of_a_dip_are_the_dips_own(name: str) -> None:
+    dip = {"rms": (150.0, 230.0, 190.0), "f": (49.0, 50.4, 50.0), "thd": 0.2, "trans": (2.0, 90.0, 5.0)}
+    rows = [*calm(200), window(200, **dip), *calm(20, 201)]
+    assert [at for at, each in decided(name, rows).items() if each.span_ns is None] == []
+
+
+def test_flicker_wants_some_windows_in_a_row() -> None:
+    swing = (227.0, 232.0, 230.0)
+    rows = [*calm(3), *(window(3 + k, rms=swing) for k in range(9)), *calm(3, 12)]
+    found = decided("flicker", rows)
+    assert list(found) == [5, 12] and found[12].span_ns == (5 * S, 12 * S)
+    assert (
+        decided("flicker", [window(k, rms=swing if k % 3 else (230.0, 230.1, 230.05)) for k in range(60)])
+        == {}
+    )
+
+
+def test_small_changes_of_three_boxes_at_one_moment_are_one_event() -> None:
+    small = window(10, rms=(226.0, 230.0, 229.5))
+    boxes = [replace(small, box_id=str(k)) for k in range(6)]
+    assert list(decided("coincidence", boxes)) == [2]
+    apart = [replace(each, start_ns=k * 9 * S, end_ns=(k * 9 + 1) * S) for k, each in enumerate(boxes)]
+    assert decided("coincidence", apart) == {}
+    unknown = [replace(each, uncertainty_ns=None) for each in boxes]
+    assert decided("coincidence", unknown) == {}
+
+
+def test_a_box_that_was_without_supply_is_asked_for_what_came_before() -> None:
+    rows = [replace(row, sequence=k) for k, row in enumerate([*calm(20), *calm(5, 80)])]
+    found = decided("silence", rows)
+    assert {at: each.span_ns for at, each in found.items()} == {20: (15 * S, 20 * S)}
+    original = [*calm(20), *calm(5, 80)]
+    assert list(decided("silence", original)) == [20]
+
+
+def test_a_box_whose_network_was_away_is_not_asked() -> None:
+    rows = [replace(row, sequence=row.end_ns // S) for row in [*calm(20), *calm(5, 80)]]
+    assert decided("silence", rows) == {}
+
+
+def test_a_snapshot_is_due_at_its_hour_and_not_at_a_start() -> None:
+    every_minute = [window(60 * k) for k in range(0, 3 * 24 * 60)]
+    found = decided("baseline", every_minute, at_utc_h=3.0)
+    assert [every_minute[at].end_ns // S // 3600 for at in found] == [3, 27, 51]
+    soon = [window(2 * 3600 + 60 * k) for k in range(120)]
+    assert decided("baseline", soon, at_utc_h=2.5) == {}
+
+
+def test_an_hour_of_the_day_with_a_louder_box_is_usual_there() -> None:
+    loud = (228.5, 231.5, 230.0)
+    day = [window(60 * k, **({"rms": loud} if 600 <= k % 1440 < 660 else {})) for k in range(3 * 1440)]
+    quick = decided("statistical", day, warm_up_windows=60)
+    onsets = [day[at].end_ns // S // 3600 for at, each in quick.items() if each.span_ns is None]
+    assert onsets and set(onsets) <= {10, 34, 58}
+    assert len(onsets) <= 3
+
+
+def test_napali_decides_when_two_boxes_are_beyond_and_again_after_its_grace_time() -> None:
+    off = [window(k, f=(50.1, 50.2, 50.15)) for k in range(20)]
+    both = [each for row in off for each in (row, replace(row, box_id="2"))]
+    assert list(decided("napali", both)) == [1]
+    assert decided("napali", off) == {}
+    assert list(decided("napali", off, trigger_local=True)) == [0]
+    later = [replace(window(60, f=50.2), box_id=box_id) for box_id in ("1", "2")]
+    assert list(decided("napali", [*both, *later])) == [1, 41]
+
+
+def test_napali_sees_three_sigma_of_a_boxs_own_mean() -> None:
+    wavy = [window(k, f=50.0 + 0.004 * (-1) ** k) for k in range(60)]
+    assert list(decided("napali", [*wavy, window(60, f=50.06)], trigger_local=True)) == [60]
+
+
+def test_a_limit_that_is_passed_again_and_again_waits_longer_each_time() -> None:
+    limit, book, onsets = WatchedLimit("t", "thd", "", 1.0, 0.5), Excursions(first_s=10.0), []
+    for k in range(0, 86_400, 30):
+        if book.follow("1", window(k), 2.0, limit) is not None:
+            onsets.append(k)
+        book.follow("1", window(k + 1), 0.0, limit)
+    assert onsets[:4] == [0, 30, 60, 120] and len(onsets) <= 35
+    assert book.held == 86_400 // 30 - len(onsets)
+    assert book.follow("1", window(90_000), 2.0, limit) is not None  # calm for long: at once again
+    assert book.follow("2", window(90_000), 2.0, limit) is not None
+
+
+def test_what_a_box_sends_again_is_not_the_live_stream() -> None:
+    rows = [*calm(5), replace(window(1, thd=0.06), backfilled=True), *calm(3, 5)]
+    found = decided("steady_state", rows)
+    assert list(found) == [5]
+
+
+def test_a_table_sets_a_trigger_turns_it_off_or_adds_one(tmp_path: Path) -> None:
+    path = tmp_path / "cloud.toml"
+    path.write_text(
+        "[triggering_service.triggers.frequency]\nrocof_hz_per_s = 0.5\n"
+        "[triggering_service.triggers.flicker]\nenabled = false\n"
+        "[triggering_service.triggers.napali]\ntrigger_local = true\n"
+    )
+    section = read_config([path]).triggering_service
+    entries = {entry.name: entry.settings for entry in configured_triggers(section)}
+    assert entries["frequency"] == {"rocof_hz_per_s": 0.5} and entries["napali"] == {"trigger_local": True}
+    assert set(DEFAULT_TRIGGERS) - set(entries) == {"flicker"}
+    made = TriggersInUse(section, ServiceCounters(), log.get())
+    assert [each.name for each in made.all] == list(entries)
+
+
+def test_the_originals_napali_is_ours_with_its_settings() -> None:
+    plugins = [{"path": "/opt/libnapali_trigger.so", "f_min": 59.5, "grace_time_ms": 100, "unknown": 1}]
+    found = from_original("makai", {"zmq_trigger_endpoint": "tcp://x:1", "plugins": plugins}, "makai.conf")
+    (entry,) = found["triggering_service"]["plugins"]
+    assert entry == {"name": "napali", "settings": {"f_min": 59.5, "grace_time_ms": 100}}
+
+
+def test_a_wrong_table_says_what_is_wrong() -> None:
+    with pytest.raises(ConfigError, match="rocof_hz_per_s  is 'fast'"):
+        wrong = TriggeringServiceSection(triggers={"frequency": {"rocof_hz_per_s": "fast"}})
+        TriggersInUse(wrong, ServiceCounters(), log.get())
+    with pytest.raises(ConfigError, match=r"triggers\.frequency: enabled: want true or false"):
+        configured_triggers(TriggeringServiceSection(triggers={"frequency": {"enabled": "no"}}))

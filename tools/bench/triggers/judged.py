@@ -1,0 +1,112 @@
+"""Makai's judge over Measurements, with the default triggers: their onsets, and the events they open."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from opq_cloud.config import CloudConfig
+from opq_cloud.makai.boxes import BoxRegister
+from opq_cloud.makai.measurement_judge import MeasurementJudge
+from opq_cloud.makai.openings import EventOpenings
+from opq_cloud.makai.triggers_in_use import TriggersInUse
+from opq_cloud.service import ServiceCounters
+from opq_cloud.store import open_store
+from opq_proto import log
+from opq_proto.decision import window_ns
+from opq_proto.measurement_columns import MeasurementColumns
+from opq_proto.messages import Measurement
+
+PRIMED_WINDOWS = 200
+"""Shown before a trial: what is usual is known then (statistical: 120 windows)."""
+
+
+@dataclass(slots=True)
+class JudgedOnsets:
+    """What was decided in a span: trigger -> how often it was the first, and how often at all."""
+
+    first: str | None = None
+    all: Counter[str] = field(default_factory=Counter)
+
+
+def onsets(rows: Sequence[Measurement], from_ns: int, to_ns: int, config: CloudConfig) -> JudgedOnsets:
+    """Which default triggers decide an onset between the two moments, and which of them comes first.
+
+    The windows that end before `from_ns`, where there are any, are shown again and again before: then every
+    trigger knows what is usual.
+    """
+    triggers = TriggersInUse(config.triggering_service, ServiceCounters(), log.get())
+    calm = [row for row in rows if not row.crossing and _full(row) and window_ns(row)[1] < from_ns][1:]
+    found = JudgedOnsets()
+    boxes = BoxRegister(config.nominal)
+    for row in (*_earlier(calm, PRIMED_WINDOWS), *rows):
+        nominal = boxes.nominal_of(row)
+        start_ns, end_ns = window_ns(row)
+        inside = end_ns > from_ns and start_ns < to_ns
+        for trigger in triggers.all:
+            decision = trigger.decide(row, nominal)
+            if inside and decision is not None and decision.span_ns is None:
+                found.first = found.first or trigger.name
+                found.all[trigger.name] += 1
+    return found
+
+
+def _full(row: Measurement) -> bool:
+    return {"rms", "f", "thd", "trans"} <= row.metrics.keys()
+
+
+def _earlier(calm: Sequence[Measurement], count: int) -> Iterable[Measurement]:
+    """The same windows over and over, one after the other, up to where the first one begins."""
+    if not calm:
+        return
+    begin_ns = window_ns(calm[0])[0]
+    length_ns = sum(end - start for start, end in map(window_ns, calm)) // len(calm)
+    for number in range(count, 0, -1):
+        row = calm[number % len(calm)]
+        start_ns = begin_ns - number * length_ns
+        end_ns = start_ns + length_ns
+        yield replace(row, start_ns=start_ns, end_ns=end_ns, timestamp_ms=end_ns // 1_000_000)
+
+
+def judge_without_store(config: CloudConfig) -> MeasurementJudge:
+    """For Measurements that open no event: what an onset would need is not there."""
+    triggers = TriggersInUse(config.triggering_service, ServiceCounters(), log.get())
+    boxes = BoxRegister(config.nominal)
+    openings = EventOpenings(config.triggering_service, "bench", boxes, ServiceCounters())
+    return MeasurementJudge(boxes, triggers, openings)
+
+
+class CountedJudge:
+    """The judge with a store of its own: every event that it opens is there."""
+
+    def __init__(self, folder: Path) -> None:
+        config = CloudConfig()
+        section, counters = config.triggering_service, ServiceCounters()
+        self._now_s = 0.0
+        self._store = open_store(None, folder)
+        boxes = BoxRegister(config.nominal, lambda: self._now_s)
+        triggers = TriggersInUse(section, counters, log.get())
+        self._openings = EventOpenings(section, "bench", boxes, counters)
+        self._openings.begin(self._store, lambda command: True, lambda measurement: None)
+        self._judge = MeasurementJudge(boxes, triggers, self._openings, lambda: self._now_s)
+
+    def judge(self, columns: MeasurementColumns | None, rows: Sequence[Measurement], now_s: float) -> None:
+        """Those of one moment, as a history judges them; `now_s`: seconds of the run."""
+        self._now_s = now_s
+        if columns is not None and (rows or not self._judge.judge_quiet(columns)):
+            rows = [*columns.measurements(), *rows]
+        for row in rows:
+            self._judge.judge(row)
+        self.advance(now_s)
+
+    def advance(self, now_s: float) -> None:
+        """What is due by then is asked for."""
+        self._now_s = now_s
+        self._openings.advance(now_s)
+
+    def events(self) -> list[str]:
+        """`because` of each."""
+        return [record.because for record in self._store.events(limit=100_000)]
+
+    def close(self) -> None:
+        self._store.close()

@@ -31,8 +31,10 @@ def _triggering_broker(config: CloudConfig, shared: CloudContext, data_dir: Path
 
 def _acquisition_broker(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[CloudService]:
     from opq_cloud.makai.acquisition_broker import AcquisitionBroker
+    from opq_cloud.makai.command_numbers import FILE_NAME, CommandNumbers
 
-    return [AcquisitionBroker(config.acquisition_broker, CloudKeys(config.keys, data_dir))]
+    numbers = CommandNumbers(data_dir / FILE_NAME)
+    return [AcquisitionBroker(config.acquisition_broker, CloudKeys(config.keys, data_dir), numbers)]
 
 
 def _triggering_service(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[CloudService]:

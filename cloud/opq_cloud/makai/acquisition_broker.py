@@ -2,16 +2,19 @@
 
 Every command gets a sequence number of ours; the answer with that number, from the asked Box and
 under that Box's key, goes to 9899 under the identity of who asked. 8194 is an XPUB in manual
-mode: a Box can subscribe to its own id and to nothing else. (ZeroMQ matches prefixes, so the
-subscription "1" of Box 1 still matches commands for Box 10: no broker can change that while
-frame 0 is the unpadded id. Our gateways compare Command.box_id; answers of a wrong Box are
-dropped here.)
+mode: a Box can subscribe to its own id and to nothing else. ZeroMQ matches prefixes: a Box whose id begins
+another admitted Box's id, as "1" does "10", would hear its commands too, and an original Box answers them.
+Such a Box is subscribed here to its id and a NUL, and frame 0 of its commands has that NUL: its own
+subscription "1" still matches, and its connection gets nothing else. Where the longer id is admitted after
+it has connected, it hears both until it connects again: our gateways compare Command.box_id, and an answer
+of a wrong Box is counted and dropped here.
 """
 
-import random
 import threading
 import time
+from bisect import bisect_right
 from collections import OrderedDict
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
@@ -19,6 +22,7 @@ import zmq
 
 from opq_cloud.config import AcquisitionBrokerSection
 from opq_cloud.makai.admission import AdmittedSocket, ZapHandler
+from opq_cloud.makai.command_numbers import CommandNumbers
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import (
     BURST,
@@ -39,8 +43,8 @@ from opq_proto.zmq_inbox import try_send, waiting_messages
 
 COMMAND_QUEUE = 10_000
 ANSWER_QUEUE = 10_000
-SEQUENCES = 2**32
-"""Command.seq is a uint32."""
+ID_END = b"\0"
+"""Ends frame 0 for a Box whose id begins another's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,27 +60,19 @@ class PendingCommands:
     """Commands that wait for an answer: sequence number -> who asked which Box.
 
     At most `limit` wait, each for `keep_s`. Times are monotonic seconds, handed in. The original's map never
-    expires and starts at 0, so that an answer to a command from before a restart can meet a new one
-    (opq-interop H.6): ours starts anywhere.
+    expires (opq-interop H.6).
     """
 
-    def __init__(self, limit: int, keep_s: float, first: int | None = None) -> None:
+    def __init__(self, limit: int, keep_s: float) -> None:
         self.expired = 0
         self.forgotten = 0
         """Pushed out because `limit` was reached."""
         self._limit = limit
         self._keep_s = keep_s
-        self._next = random.SystemRandom().randrange(SEQUENCES) if first is None else first
         self._commands: OrderedDict[int, PendingCommand] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._commands)
-
-    def next_number(self) -> int:
-        """The next sequence number."""
-        number = self._next
-        self._next = (number + 1) % SEQUENCES
-        return number
 
     def add_command(self, number: int, identity: str, box_id: str, now_s: float) -> None:
         self._commands[number] = PendingCommand(identity, box_id, now_s + self._keep_s)
@@ -103,18 +99,40 @@ class PendingCommands:
         return count
 
 
+class SharedBeginnings:
+    """Which ids begin another admitted Box's id, as "1" does "10"; the list is sorted once per change."""
+
+    def __init__(self) -> None:
+        self._of: Mapping[str, str] | None = None
+        self._sorted: list[str] = []
+
+    def begins_another(self, box_id: str, admitted: Mapping[str, str]) -> bool:
+        """`admitted`: key -> box id, a new object when it changes."""
+        if admitted is not self._of:
+            self._of, self._sorted = admitted, sorted(set(admitted.values()))
+        place = bisect_right(self._sorted, box_id)
+        return place < len(self._sorted) and self._sorted[place].startswith(box_id)
+
+
 class AcquisitionBroker:
     """PULL -> XPUB (CURVE), PULL (CURVE) -> PUB."""
 
     name = "acquisition-broker"
 
-    def __init__(self, config: AcquisitionBrokerSection, keys: KeyFolder) -> None:
+    def __init__(
+        self, config: AcquisitionBrokerSection, keys: KeyFolder, numbers: CommandNumbers | None = None
+    ) -> None:
+        """`numbers`: of commands; none: they start anywhere."""
         self.counters = ServiceCounters()
         self._config = config
         self._keys = keys
         self._log = log.get(service=self.name)
         self._limited = RateLimitedLog(self._log)
         self._pending = PendingCommands(config.pending_commands, config.pending_s)
+        self._numbers = numbers or CommandNumbers()
+        self._beginnings = SharedBeginnings()
+        self._ended: set[str] = set()
+        """Boxes that were subscribed with ID_END."""
         self._zap: ZapHandler | None = None
 
     def connections(self) -> dict[str, int]:
@@ -175,6 +193,9 @@ class AcquisitionBroker:
             return
         own = box_id.encode("ascii")
         if wanted in (own, b""):  # an older Box asks for everything, and gets what is its own
+            if self._beginnings.begins_another(box_id, commands.admitted):
+                self._ended.add(box_id)
+                own += ID_END
             commands.socket.setsockopt(zmq.SUBSCRIBE, own)
             self.counters.add("boxes_listening", label=box_id)
             return
@@ -194,11 +215,12 @@ class AcquisitionBroker:
             self._limited.warning("command.malformed", error=str(error))
             return
         box_id = str(command.box_id)
-        command.seq = self._pending.next_number()
+        command.seq = next(self._numbers)
         # an acknowledgement is not answered (contracts.md): it does not wait
         if kind != "send_command_to_plugin" or command.send_command_to_plugin.plugin_name != ACK_PLUGIN:
             self._pending.add_command(command.seq, command.identity, box_id, time.monotonic())
-        sent = try_send(commands, [box_id.encode("ascii"), command.SerializeToString()])
+        address = box_id.encode("ascii") + (ID_END if box_id in self._ended else b"")
+        sent = try_send(commands, [address, command.SerializeToString()])
         self.counters.add("commands" if sent else "commands_dropped", label=box_id)
 
     def _pass_response(

@@ -10,6 +10,7 @@ Source: ZeroMQ RFC 27 (ZAP 1.0).
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -163,6 +164,11 @@ class AdmittedSocket:
     peers: Peers
     handler: "ZapHandler"
 
+    @property
+    def admitted(self) -> Mapping[str, str]:
+        """Key -> box id; a new object when it changes."""
+        return self.handler.admitted
+
     def sender(self, frame: zmq.Frame) -> str | None:
         """The Box whose key sent this frame; None when that key is not admitted any more (counted)."""
         return self.handler.sender(frame, self.peers)
@@ -241,6 +247,11 @@ class ZapHandler:
             )
         if not self._allowed.alive:
             raise OpqError("the watcher of the key folder has ended; no key could be revoked")
+
+    @property
+    def admitted(self) -> Mapping[str, str]:
+        """As `AdmittedSocket.admitted`."""
+        return self._allowed.boxes
 
     def sender(self, frame: zmq.Frame, peers: Peers) -> str | None:
         """As `AdmittedSocket.sender`."""

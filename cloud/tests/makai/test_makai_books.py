@@ -1,12 +1,15 @@
 """The pure books of Makai: pending commands, open events, recent events, trends."""
 
 from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
-from opq_cloud.makai.acquisition_broker import PendingCommands
+from opq_cloud.makai.acquisition_broker import PendingCommands, SharedBeginnings
 from opq_cloud.makai.answers import AnswerReach
 from opq_cloud.makai.boxes import BoxRegister
+from opq_cloud.makai.command_numbers import CommandNumbers, CommandNumbersError
 from opq_cloud.makai.event_requests import OpenEvent, OpenEvents, new_token, parse_identity, request_identity
 from opq_cloud.makai.openings import Completions, EventSpan, RecentEvents
 from opq_cloud.makai.trends import Trends
@@ -23,15 +26,49 @@ class Clock:
         return self.now_s
 
 
-def test_pending_numbers_wrap_at_32_bits() -> None:
-    pending = PendingCommands(10, 60, first=2**32 - 1)
-    assert [pending.next_number(), pending.next_number()] == [2**32 - 1, 0]
+def test_command_numbers_wrap_at_32_bits(tmp_path: Path) -> None:
+    (tmp_path / "numbers").write_text(f"{2**32 - 1}\n")
+    numbers = CommandNumbers(tmp_path / "numbers", block=10)
+    assert [next(numbers), next(numbers)] == [2**32 - 1, 0]
+    assert (tmp_path / "numbers").read_text() == "9\n"
+
+
+def test_no_command_number_comes_twice_whenever_the_broker_is_killed(tmp_path: Path) -> None:
+    given: list[int] = []
+    for used in (1, 9, 10, 11, 25, 0, 3):  # of blocks of 10; each start is one after a kill
+        numbers = CommandNumbers(tmp_path / "numbers", block=10)
+        given += [next(numbers) for _ in range(used)]
+    steps = [(after - before) % 2**32 for before, after in pairwise(given)]
+    assert all(1 <= step <= 10 for step in steps), "each is new, and no more than a block is lost"
+
+
+def test_a_file_of_numbers_that_holds_something_else_is_named(tmp_path: Path) -> None:
+    (tmp_path / "numbers").write_text("twelve")
+    with pytest.raises(CommandNumbersError, match="holds 'twelve'; want a whole number below"):
+        CommandNumbers(tmp_path / "numbers")
+
+
+def test_numbers_that_cannot_be_kept_are_given_out_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "numbers.new").mkdir()  # in the way of what is to be written
+    numbers = CommandNumbers(tmp_path / "numbers", block=2)
+    first = next(numbers)
+    assert [next(numbers) for _ in range(3)] == [(first + step) % 2**32 for step in (1, 2, 3)]
+
+
+def test_an_id_that_begins_another_is_found_in_the_list_of_the_time() -> None:
+    beginnings = SharedBeginnings()
+    some = {"k1": "1", "k2": "4", "k3": "19", "k4": "190"}
+    assert [beginnings.begins_another(box_id, some) for box_id in ("1", "4", "19", "190", "9")] == [
+        True, False, True, False, False,
+    ]  # fmt: skip
+    assert not beginnings.begins_another("19", {"k1": "1", "k3": "19"})
+    assert beginnings.begins_another("4", {**some, "k5": "40"})
 
 
 def test_pending_commands_expire_and_are_bounded() -> None:
-    pending = PendingCommands(2, 60, first=0)
+    pending = PendingCommands(2, 60)
     for second in range(3):
-        pending.add_command(pending.next_number(), f"who{second}", "1", now_s=second)
+        pending.add_command(second, f"who{second}", "1", now_s=second)
     assert pending.get(0) is None
     assert pending.forgotten == 1
     assert pending.expire(now_s=61.5) == 1
@@ -42,15 +79,15 @@ def test_pending_commands_expire_and_are_bounded() -> None:
 
 
 def test_pending_commands_that_were_answered_are_gone() -> None:
-    pending = PendingCommands(2, 60, first=7)
+    pending = PendingCommands(2, 60)
     pending.add_command(7, "who", "1", now_s=0)
     pending.remove(7)
     assert pending.get(7) is None
     assert len(pending) == 0
 
 
-def test_two_pendings_do_not_start_at_the_same_number() -> None:
-    assert len({PendingCommands(1, 1).next_number() for _ in range(8)}) > 1
+def test_without_a_file_numbers_do_not_start_at_the_same_place() -> None:
+    assert len({next(CommandNumbers()) for _ in range(8)}) > 1
 
 
 def record(token: str = "t", boxes: tuple[str, ...] = ("1", "4"), **fields: object) -> EventRecord:

@@ -79,6 +79,25 @@ def test_a_command_reaches_its_box_and_the_answer_who_asked(makai: Any) -> None:
         assert not client.answers.poll(100)
 
 
+def test_a_box_whose_id_begins_another_s_hears_its_own_commands_alone(makai: Any) -> None:
+    brokers = makai.brokers()
+    with makai.running(brokers.acquisition):
+        boxes = {box_id: makai.box(brokers, box_id) for box_id in ("1", "10", "4")}
+        client = makai.client(brokers)
+        makai.wait_for(lambda: brokers.acquisition.counters.total("boxes_listening") >= 3)
+        for box_id in ("10", "4", "10", "1"):
+            client.ask(box_id, "a_b_c")
+        heard = {}
+        for box_id, wanted in (("1", 1), ("10", 2), ("4", 1)):
+            heard[box_id] = [boxes[box_id].sub.recv_multipart() for _ in range(wanted)]
+        assert {box_id: {frames[0] for frames in found} for box_id, found in heard.items()} == {
+            "1": {b"1\0"},  # as an original Box's subscription "1" matches it
+            "10": {b"10"},
+            "4": {b"4"},
+        }
+        assert not boxes["1"].sub.poll(100), "the two for Box 10 were sent before its own"
+
+
 def test_sequence_numbers_rise_by_one_and_do_not_start_at_the_same_place(makai: Any) -> None:
     brokers = makai.brokers()
     with makai.running(brokers.acquisition):

@@ -76,7 +76,7 @@ def place_of(row: np.ndarray, box_id: str, windows: int = 2000) -> int:
     raise AssertionError(f"Box {box_id} never sent these samples")
 
 
-def test_cur_boxes_are_heard_asked_and_stored_and_box_1_answers_for_box_10(
+def test_cur_boxes_are_heard_asked_and_stored_and_each_is_asked_for_itself_alone(
     makai: Any, running: Any, tmp_path: Path
 ) -> None:
     brokers, client, stack = running
@@ -120,10 +120,12 @@ def test_cur_boxes_are_heard_asked_and_stored_and_box_1_answers_for_box_10(
     assert client.answers.poll(30_000)
     identity, head, *cycles = client.answers.recv_multipart()
     assert identity == token.encode()
-    assert Response.FromString(head).box_id == 10  # never Box 1's, which heard the command too
-    makai.wait_for(lambda: host.boxes["1"].peer.counts.commands["of another Box"] == 1)
-    makai.wait_for(lambda: brokers.acquisition.counters.of("foreign", "1") == 1)
-    assert host.boxes["10"].peer.counts.commands["of another Box"] == 0
+    assert Response.FromString(head).box_id == 10
+    client.ask("1", token.replace("A", "B"), now_ms - 250, now_ms - 50)
+    assert client.answers.poll(30_000)  # after it Box 1 would have heard the other one's
+    assert Response.FromString(client.answers.recv_multipart()[1]).box_id == 1
+    assert [host.boxes[box_id].peer.counts.commands["of another Box"] for box_id in ("1", "10")] == [0, 0]
+    assert brokers.acquisition.counters.total("foreign") == 0
 
     rows = np.array([Cycle.FromString(frame).datapoints for frame in cycles])
     assert 11 <= len(rows) <= 13  # windows of 16.7 ms strictly within 200 ms
@@ -131,8 +133,9 @@ def test_cur_boxes_are_heard_asked_and_stored_and_box_1_answers_for_box_10(
     first = place_of(rows[0], "10")
     assert np.array_equal(rows, sent_samples("10", first, len(rows)))
 
-    event = makai.wait_for(lambda: next((e for e in shared.store.events() if e.finished), None))
-    assert event.boxes_received == ("10",)
+    event = makai.wait_for(
+        lambda: next((e for e in shared.store.events() if e.finished and e.boxes_received == ("10",)), None)
+    )
     [wave] = shared.store.event(event.event_id).waveforms
     assert np.array_equal(wave.counts, rows.ravel())
     assert (wave.source, wave.rate_millihz) == (TimeSource.FREE, 12_000_000)

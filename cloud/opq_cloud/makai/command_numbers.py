@@ -1,0 +1,85 @@
+"""Sequence numbers of commands: none is given out twice, across restarts and kills.
+
+The original begins at 0 at each start, so that an answer to a command of before can be taken for one to a new
+command (opq-interop H.6). Here a file keeps the end of what may have been given out: a block of numbers is
+reserved before the first of it is used, and a kill loses the rest of a block. The wire has 32 bits: at ten
+commands per second the numbers begin again after 13 years.
+"""
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+from opq_proto import log
+from opq_proto.errors import OpqError
+
+NUMBERS = 2**32
+"""Command.seq is a uint32."""
+BLOCK = 1 << 16
+"""Reserved at a time: one write to the disk per as many commands."""
+FILE_NAME = "command_numbers"
+
+
+class CommandNumbersError(OpqError):
+    """The file of the numbers holds something else."""
+
+
+class CommandNumbers:
+    """Whole numbers from 0 to 2**32 - 1, each one more than the one before."""
+
+    def __init__(self, path: Path | None = None, block: int = BLOCK) -> None:
+        """`path`: the file; None, or one that cannot be written: they start anywhere.
+
+        Raises:
+            CommandNumbersError: the file is there and holds no number.
+        """
+        self._path = path
+        self._block = block
+        self._log = log.get(service="acquisition-broker")
+        first = self._read()
+        self._next = random.SystemRandom().randrange(NUMBERS) if first is None else first
+        self._left = 0
+
+    def __iter__(self) -> Iterator[int]:
+        return self
+
+    def __next__(self) -> int:
+        if self._left == 0:
+            self._reserve()
+        number = self._next
+        self._next = (number + 1) % NUMBERS
+        self._left -= 1
+        return number
+
+    def _read(self) -> int | None:
+        """The first number that surely was not given out; None: nothing is known."""
+        if self._path is None:
+            return None
+        try:
+            text = self._path.read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            raise CommandNumbersError(f"{self._path}: cannot be read: {error}") from error
+        if not text.isdigit() or int(text) >= NUMBERS:
+            raise CommandNumbersError(
+                f"{self._path}: holds {text[:40]!r}; want a whole number below 2**32, or remove it"
+            )
+        return int(text)
+
+    def _reserve(self) -> None:
+        self._left = self._block
+        if self._path is None:
+            return
+        end = (self._next + self._block) % NUMBERS
+        new = self._path.with_suffix(".new")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with new.open("w", encoding="ascii") as file:
+                file.write(f"{end}\n")
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(self._path)
+        except OSError as error:  # commands go on: a number may come twice after the next start
+            self._log.error("numbers.not_reserved", path=str(self._path), error=str(error))

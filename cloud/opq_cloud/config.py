@@ -192,6 +192,9 @@ class InstalledAnalysesSection:
 @section
 class MaukaSection:
     event_endpoint: Annotated[str, Field(description="the event service's PUB")] = "tcp://127.0.0.1:10000"
+    incident_id_endpoint: Annotated[
+        str, Field(description="numbers for incidents of original plug-ins (REP)")
+    ] = "tcp://127.0.0.1:9777"
     bus_sub_endpoint: Annotated[str, Field(description="broker, plug-ins publish here")] = (
         "tcp://127.0.0.1:9882"
     )

@@ -47,6 +47,7 @@ ADDRESSES = {
     },
     "mauka": {
         "zmq.event.interface": "mauka.event_endpoint",
+        "zmq.incident_id_provider.rep.interface": "mauka.incident_id_endpoint",
         "zmq.mauka.broker.sub.interface": "mauka.bus_sub_endpoint",
         "zmq.mauka.broker.pub.interface": "mauka.bus_pub_endpoint",
     },

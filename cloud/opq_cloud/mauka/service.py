@@ -9,6 +9,7 @@ from pathlib import Path
 
 from opq_cloud.config import CloudConfig, InstalledAnalysesSection, MaukaSection
 from opq_cloud.mauka.bus import BusBroker, EventBridge
+from opq_cloud.mauka.incident_ids import IncidentIds
 from opq_cloud.mauka.installed_analyses import InstalledAnalyses
 from opq_cloud.mauka.payloads import MakaiEventPlugin
 from opq_cloud.mauka.plugin import HEARTBEAT_KEY, PUB_KEY, SUB_KEY, PluginConfig
@@ -55,7 +56,7 @@ def rules_folder(config: CloudConfig) -> Path:
 
 
 def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
-    """Bus, bridge, installed analyses, runner, payloads, status.
+    """Bus, bridge, incident ids, installed analyses, runner, payloads, status.
 
     Raises PluginError for a wrong analysis, also for one that is not built in where nothing can have been
     installed; ConfigError.
@@ -79,6 +80,7 @@ def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
     return [
         BusBroker(mauka),
         EventBridge(mauka),
+        IncidentIds(mauka, context),
         StatusPlugin(settings, expected=[plugin.name for plugin in plugins]),
         *([installed] if installed is not None else []),
         *plugins,

@@ -45,6 +45,9 @@ class EmbeddedFindings(EmbeddedPart):
 
         return self._database.write(job)
 
+    def next_finding_id(self) -> int:
+        return self._database.write(lambda connection: next_number(connection, "incident_id"))
+
     def incident(self, incident_id: int) -> Incident | None:
         with self._database.read() as connection:
             rows = connection.execute("SELECT document FROM incidents WHERE group_id = ?", (incident_id,))

@@ -54,9 +54,10 @@ class MongoFindings(MongoEvents):
             return [known_from_document(document) for document in self._incidents.find(near)]
 
         known = neighbourhood(between, findings, join_ns)
-        return join(known, findings, event_id, join_ns, self._next_finding, self._next_incident)
+        return join(known, findings, event_id, join_ns, self.next_finding_id, self._next_incident)
 
-    def _next_finding(self) -> int:
+    @store_errors
+    def next_finding_id(self) -> int:
         highest = self._server.highest
         return self._server.next_number("incident_id", lambda: highest("incidents", "incident_id"))
 

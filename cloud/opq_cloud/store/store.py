@@ -236,6 +236,12 @@ class CloudStore(Protocol):
         A finding that bridges two incidents moves the later into the earlier.
         """
 
+    def next_finding_id(self) -> int:
+        """The next number of a finding, as `put_findings` draws them: the original's `incident_id`.
+
+        Above every one that is stored; as `next_event_id`.
+        """
+
     def incident(self, incident_id: int) -> Incident | None: ...
 
     def incidents(

@@ -125,6 +125,7 @@ def test_the_originals_mauka_file_is_read_with_its_environment(
         "plugins.base.heartbeatIntervalS": 60,
         "plugins.StatusPlugin.port": 8911,
         "plugins.ThdPlugin.threshold.percent": 5.0,
+        "zmq.incident_id_provider.rep.interface": "tcp://*:9777",
     }
     monkeypatch.setenv("MONGO_HOST", "mongo")
     monkeypatch.setenv("MONGO_PORT", "27018")
@@ -134,6 +135,7 @@ def test_the_originals_mauka_file_is_read_with_its_environment(
         config = read_config(paths)
     assert config.mauka.event_endpoint == "tcp://makai:10000"
     assert (config.mauka.bus_sub_endpoint, config.mauka.bus_pub_endpoint) == ("tcp://*:9882", "tcp://*:9883")
+    assert config.mauka.incident_id_endpoint == "tcp://*:9777"
     assert config.store.mongo_uri == "mongodb://mongo:27018/opq"
     assert config.mauka.heartbeat_s == 60.0
     assert config.mauka.health_endpoint == "127.0.0.1:8911"

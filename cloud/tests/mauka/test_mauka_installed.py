@@ -407,7 +407,8 @@ def test_it_stands_in_the_heartbeat_and_in_the_status(house, mauka, running, bus
 
 
 def config_of(folder, free_endpoint, entries=(), **plugins):
-    ends = {name: free_endpoint() for name in ("event_endpoint", "bus_sub_endpoint", "bus_pub_endpoint")}
+    names = ("event_endpoint", "incident_id_endpoint", "bus_sub_endpoint", "bus_pub_endpoint")
+    ends = {name: free_endpoint() for name in names}
     analyses = tuple(PluginEntry(name=name, settings=told) for name, told in entries)
     mauka = MaukaSection(
         **ends, heartbeat_s=0.1, analyses=analyses, plugins=InstalledAnalysesSection(**plugins)

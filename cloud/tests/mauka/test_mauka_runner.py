@@ -303,7 +303,7 @@ def test_a_shorter_last_window_counts_as_a_value():
 def test_the_services_of_a_configuration_work_together(store, running, free_endpoint, wire, until):
     mauka = MaukaSection(
         event_endpoint=free_endpoint(), bus_sub_endpoint=free_endpoint(), bus_pub_endpoint=free_endpoint(),
-        heartbeat_s=0.1,
+        incident_id_endpoint=free_endpoint(), heartbeat_s=0.1,
     )  # fmt: skip
     events = wire.bound_publisher(mauka.event_endpoint)
     made = services(CloudConfig(mauka=mauka), CloudContext(lambda: store))

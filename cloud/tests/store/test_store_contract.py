@@ -238,6 +238,18 @@ def test_event_ids_only_rise_over_a_restart(store: CloudStore, open_again: Calla
     assert (first, second, open_again().next_event_id()) == (1, 2, 3)
 
 
+def test_numbers_of_findings_are_drawn_from_the_counter_of_those_that_are_put(
+    store: CloudStore, open_again: Callable[[], CloudStore]
+) -> None:
+    (first,) = store.put_findings(1, [SAG])
+    assert store.next_finding_id() == first.finding_id + 1
+    store.close()
+    again = open_again()
+    assert again.next_finding_id() == first.finding_id + 2
+    (later,) = again.put_findings(2, [replace(SAG, start_ns=NOW_NS + 10**12, end_ns=NOW_NS + 10**12 + 1)])
+    assert later.finding_id == first.finding_id + 3
+
+
 def test_the_same_token_is_the_same_event(store: CloudStore, open_again: Callable[[], CloudStore]) -> None:
     event_id = store.open_event(TRIGGER, "Makai id x")
     assert store.open_event(TRIGGER, "Makai id x") == event_id

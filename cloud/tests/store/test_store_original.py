@@ -160,6 +160,8 @@ def test_ids_go_on_above_those_of_the_original_and_of_one_that_still_runs(store:
     (known,) = store.put_findings(9401, [sag])
     assert (known.finding_id, known.incident_id) == (42, 42), "an original incident is left as it is"
     assert "group_id" not in db.incidents.find_one({"incident_id": 41})
+    db.incidents.insert_one({"incident_id": 50, "event_id": -1, "box_id": "1"})
+    assert store.next_finding_id() == 51
 
 
 def test_a_database_with_doubled_event_ids_opens_too(db: Any, mongo_uri: str) -> None:

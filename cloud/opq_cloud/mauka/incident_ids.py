@@ -1,0 +1,80 @@
+"""Numbers for incidents, for plug-ins of the original: REP 9777 (opq-interop A.10).
+
+Ours and theirs draw from the one counter of the store, above every number that is stored: two services
+that count by themselves give the same number twice, and the later document is refused (E11000). The
+address is the service's alone: an original one beside it would have to be stopped.
+"""
+
+import threading
+from contextlib import closing
+
+import zmq
+
+from opq_cloud.config import MaukaSection
+from opq_cloud.mauka.messages import LARGEST_ID, new_message, read_body
+from opq_cloud.service import CloudContext, ServiceCounters
+from opq_cloud.sockets import POLL_MS, Socket, bind, open_socket, service_context
+from opq_proto import log as logs
+from opq_proto.errors import FrameError, StoreError
+from opq_proto.rate_limit import RateLimitedLog
+
+log = logs.get(service="mauka")
+
+SOURCE = "incident_id_service"
+RETRY_S = 0.5
+
+
+class IncidentIds:
+    """Counters: `ids_given`, `malformed`, `store_errors`."""
+
+    name = "mauka.incident-ids"
+
+    def __init__(self, config: MaukaSection, shared: CloudContext) -> None:
+        self.counters = ServiceCounters()
+        self._endpoint = config.incident_id_endpoint
+        self._shared = shared
+        self._limited = RateLimitedLog(log)
+
+    def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
+        """Until `stop`; raises PortBusyError when the address is taken."""
+        with service_context() as context, closing(open_socket(context, zmq.REP)) as socket:
+            bind(socket, self._endpoint, self.name, "mauka.incident_id_endpoint")
+            if ready is not None:
+                ready.set()
+            while not stop.is_set():
+                if socket.poll(POLL_MS):
+                    self._answer(socket, stop)
+
+    def _answer(self, socket: Socket, stop: threading.Event) -> None:
+        """Each request gets an answer, an empty one when it was none: the original's hangs for good then."""
+        frames = socket.recv_multipart()
+        try:
+            if len(frames) != 1:
+                raise FrameError(f"{len(frames)} frames; want one MaukaMessage")
+            message = read_body(frames[0])
+            if message.WhichOneof("message") != "incident_id_req":
+                raise FrameError(f"a {message.WhichOneof('message')}; want an incident_id_req")
+        except FrameError as error:
+            self.counters.add("malformed")
+            self._limited.warning("incident_id.malformed", problem=str(error))
+            socket.send(b"")
+            return
+        number = self._next_number(stop)
+        if number is None:
+            return
+        reply = new_message(SOURCE)
+        reply.incident_id_resp.resp_id = message.incident_id_req.req_id
+        reply.incident_id_resp.incident_id = number & LARGEST_ID
+        self.counters.add("ids_given")
+        socket.send(reply.SerializeToString())
+
+    def _next_number(self, stop: threading.Event) -> int | None:
+        """Whoever asks waits until the store answers; None: we end before that."""
+        while not stop.is_set():
+            try:
+                return self._shared.store.next_finding_id()
+            except StoreError as error:
+                self.counters.add("store_errors")
+                self._limited.warning("incident_id.store_failed", error=str(error))
+                stop.wait(RETRY_S)
+        return None

@@ -86,6 +86,8 @@ class Trigger:
     """Box whose Measurement tripped the trigger."""
     because: str
     """One sentence: plug-in, metric, value, limit."""
+    completes: int | None = None
+    """The event that has the beginning of the same disturbance; None for an onset."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -313,9 +313,23 @@ class EventService:
             self._announce(event.instance or self._instance, event.event_id)
 
     def _announce(self, instance: str, event_id: int) -> None:
+        """Not one that completes another: an original Mauka would store its disturbance a second time.
+
+        Ours finds it in the store, joins what both have, and needs no announcement.
+        """
+        if self._completes_another(event_id):
+            self.counters.add("completions_finished")
+            return
         self.counters.add("events_announced")
         if not try_send(self._events, [instance.encode(), str(event_id).encode("ascii")]):
             self.counters.add("announcements_dropped")
+
+    def _completes_another(self, event_id: int) -> bool:
+        try:
+            record = self._store.event_record(event_id)
+        except StoreError:
+            return False
+        return record is not None and record.completes is not None
 
     def _ask_again(self, due: Iterable[tuple[OpenEvent, str]]) -> None:
         for event, box_id in due:

@@ -145,6 +145,7 @@ class Completions:
             box_ids=boxes,
             opened_by=boxes[0],
             because=f"Box {boxes[0]}, {what}{over.decision.because}",
+            completes=None if onset is None else onset.event_id,
         )
 
 

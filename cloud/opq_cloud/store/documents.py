@@ -44,7 +44,8 @@ def measurement_fields(measurement: Measurement) -> Document:
 
 def event_document(event_id: int, trigger: Trigger, description: str, expire_at: int) -> Document:
     """`events` (D.3), as it is opened."""
-    return {
+    completes = {} if trigger.completes is None else {"completes": trigger.completes}
+    return completes | {
         "event_id": event_id, "description": description,
         "boxes_triggered": list(trigger.box_ids), "boxes_received": [],
         "target_event_start_timestamp_ms": trigger.start_ns // NS_PER_MS,
@@ -75,6 +76,7 @@ def event_record(document: Document) -> EventRecord:
         because=str(document.get("because", document.get("description", ""))),
         short={box: text for box, text in why.items() if box in received},
         revision=int(document.get("revision", 0)),
+        completes=document.get("completes"),
     )
 
 

@@ -93,6 +93,8 @@ class EventRecord:
     """Boxes whose waveform does not cover the span, and why; they are in `boxes_received` too."""
     revision: int = 0
     """Rises with everything that is put into it: what was analysed is compared with it."""
+    completes: int | None = None
+    """The event of the same disturbance's onset: this one is read by ours alone (`EventService`)."""
 
     @property
     def original(self) -> bool:

@@ -334,3 +334,13 @@ def test_a_long_dip_at_the_beginning_of_time_is_completed_from_1970_on() -> None
     completions.add_span("1", dip, due_s=1.0, tolerance_ns=0)
     ((trigger, _),) = completions.due(1.0)
     assert (trigger.start_ns, trigger.end_ns) == (0, 10 * 10**9)
+    assert trigger.completes is None, "no event has its beginning"
+
+
+def test_what_completes_an_event_names_it() -> None:
+    recent = RecentEvents(10, [EventSpan(7, 0, 3 * 10**9, frozenset("1"))])
+    completions = Completions(recent, pre_ns=10**9, post_ns=10**9)
+    dip = Decision("rms", 50.0, 108.0, "a dip", span_ns=(10**9, 9 * 10**9))
+    completions.add_span("1", dip, due_s=1.0, tolerance_ns=0)
+    ((trigger, _),) = completions.due(1.0)
+    assert trigger.completes == 7

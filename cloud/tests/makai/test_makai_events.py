@@ -482,3 +482,23 @@ def test_a_dip_at_the_beginning_of_time_is_asked_for_and_stops_nothing(cloud: Cl
         command = data_command(one)
         assert command.data_command.start_ms == 0
         assert len(cloud.store.events()) == 1
+
+
+def test_an_event_that_completes_another_is_finished_and_not_announced(cloud: Cloud) -> None:
+    """An original Mauka reads what is announced, and would store the one sag of both twice."""
+    at_ns = (now_ms() - 10_000) * 1_000_000
+    onset = Trigger("o" * 30, at_ns, at_ns + 10**9, ("1",), "1", "a dip")
+    first = cloud.store.open_event(onset, "")
+    whole = replace(onset, token="w" * 30, end_ns=at_ns + 5 * 10**9, completes=first)
+    second = cloud.store.open_event(whole, "")
+    after = cloud.store.open_event(replace(onset, token="a" * 30), "")
+    service = cloud.events()
+    listener = cloud.listener()
+    with cloud.makai.running(service):  # no Box answers: each ends by its time limit, in the order of ids
+        announced = [int(listener.recv_multipart()[1]) for _ in range(2)]
+        cloud.makai.wait_for(lambda: service.counters.total("completions_finished") == 1)
+    assert sorted(announced) == [first, after]
+    assert not listener.poll(100)
+    record = cloud.store.event_record(second)
+    assert (record.finished, record.completes) == (True, first)
+    assert [each.event_id for each in cloud.store.unanalysed_events()] == [first, second, after]

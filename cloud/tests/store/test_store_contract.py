@@ -250,6 +250,13 @@ def test_numbers_of_findings_are_drawn_from_the_counter_of_those_that_are_put(
     assert later.finding_id == first.finding_id + 3
 
 
+def test_an_event_that_completes_another_names_it(store: CloudStore) -> None:
+    first = store.open_event(TRIGGER, "Makai id x")
+    second = store.open_event(replace(TRIGGER, token="b" * 30, completes=first), "Makai id x")
+    records = [store.event_record(event_id) for event_id in (first, second)]
+    assert [record and record.completes for record in records] == [None, first]
+
+
 def test_the_same_token_is_the_same_event(store: CloudStore, open_again: Callable[[], CloudStore]) -> None:
     event_id = store.open_event(TRIGGER, "Makai id x")
     assert store.open_event(TRIGGER, "Makai id x") == event_id

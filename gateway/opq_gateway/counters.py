@@ -65,6 +65,8 @@ MEANING = MappingProxyType(
         "ledger_dropped": "rows of measured values dropped: the disk was too slow for minutes",
         "ledger_failed": "times the disk did not take measured values",
         "sequences_failed": "measurements without a number: the disk lets none be reserved",
+        "edges_found": "transients, phase jumps, notches and rapid changes that the detectors found",
+        "edges_limited": "of a run, those not reported: less than 10 s after one of their class",
         "box_figures_checked": "the Box's own figures compared with ours",
         "box_figures_differ": "of these, those that differed by more than the tolerance",
         # uplink

@@ -58,6 +58,7 @@ class Bench:
         plan: MeasuringPlan | None = None,
         hello: Hello = HELLO,
         backlog: Callable[[str], RingBacklog | None] = lambda _: None,
+        edge: Callable[[str, Measurement], None] = lambda *_: None,
     ) -> None:
         self.measurements: list[Measurement] = []
         self.now_s = 0.0
@@ -73,6 +74,7 @@ class Bench:
             backlog=backlog,
             piece_s=0.0,
             monotonic_s=lambda: self.now_s,
+            edge=edge,
         )
         self.measuring.add(plan or MeasuringPlan("1", 1.0, 10.0), self.counters, self.status, self.ledger)
         self.measuring.restart("1", hello)

@@ -18,6 +18,7 @@ import numpy as np
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.measuring.clock_line import ClockLine
 from opq_gateway.measuring.disturbances import Disturbances
+from opq_gateway.measuring.edge_detectors import EdgeDetectors, EdgeFinding, edge_measurement
 from opq_gateway.measuring.feed import DisturbanceNotice, PhasorReport, Values
 from opq_gateway.measuring.figures import WindowFigures, rest_figures
 from opq_gateway.measuring.intervals import Intervals
@@ -33,7 +34,7 @@ from opq_measure.timebase.window import Window
 from opq_measure.timebase.windows import Windows, push_samples_of_all
 from opq_measure.waveform.high_pass import tap_count
 from opq_proto import log
-from opq_proto.messages import TimeSource
+from opq_proto.messages import Measurement, TimeSource
 
 FLICKER_BEHIND_NS = 5 * 10**9
 """Pst is known up to two seconds after its ten minutes; so the Measurement that has it is always the same."""
@@ -56,6 +57,7 @@ class MeasuringPlan:
     limits: Limits = field(default_factory=Limits)
     flicker: bool = True
     phasors: PhasorPlan | None = None
+    detectors: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ class Sinks:
     """Each 10/12-cycle window with its clock, for groups of Boxes."""
     phasor: Callable[[PhasorReport], None]
     phasors_wanted: Callable[[], bool]
+    edge: Callable[[Measurement, int], None] = lambda *_: None
+    """What a detector found, as a crossing Measurement; and how many more it left out so far."""
 
 
 @dataclass(slots=True)
@@ -106,6 +110,9 @@ class BoxMeter:
         lamp = lamp_for(plan.nominal_v, plan.nominal_hz)
         self._flicker = Flickermeter(lamp) if plan.flicker else None
         self._phasors = _phasors(plan, sinks)
+        self._edges: EdgeDetectors | None = None
+        if plan.detectors:
+            self._edges = EdgeDetectors(plan.nominal_v, plan.nominal_hz, plan.limits)
         self._waiting: deque[Piece | None] = deque()  # None: a run ends
         self._steps: list[Step] = []
         self._last: SampleBlock | None = None
@@ -233,8 +240,19 @@ class BoxMeter:
         self._previous = window
         self._unsettled.append((figures, rocof, clock))
         self._tell(*self._disturbances.accept_window(window, figures.extent, clock))
+        if self._edges is not None:
+            self._edge(self._edges.accept_window(figures), self._edges.limited, window)
+
+    def _edge(self, found: Sequence[EdgeFinding], limited: int, window: Window) -> None:
+        for each in found:
+            clock = self._clock_line.over(each.start_sample, each.end_sample)
+            self._sinks.edge(
+                edge_measurement(each, self._plan.box_id, window, clock, self.nominal_v), limited
+            )
 
     def _end_run(self, rest: Window | None) -> None:
+        if self._edges is not None and self._previous is not None:
+            self._edge(self._edges.end(), self._edges.limited, self._previous)
         figures = None if rest is None else rest_figures(rest)
         for measured in self.measurements.end(figures):
             self._sinks.measured(measured)

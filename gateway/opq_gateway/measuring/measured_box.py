@@ -54,6 +54,8 @@ class Outside:
     publish: Callable[[str, Measurement], None]
     feed: MeasuredFeed
     window: Callable[[str, Window, int, TimeSource], None]
+    edge: Callable[[str, Measurement], None]
+    """Takes what a detector found, to be sent at once."""
     backlog: Callable[[str], RingBacklog | None]
     """What is in the ring and was not measured when the gateway began."""
 
@@ -223,11 +225,19 @@ class MeasuredBox:
             measured=self._measured,
             values=self._values,
             told=outside.feed.offer,
+            edge=self._edge,
             window=lambda window, uncertainty_ns, source: outside.window(
                 self.plan.box_id, window, uncertainty_ns, source
             ),
             phasor=outside.feed.offer,
             phasors_wanted=lambda: self._backlog is None and outside.feed.wanted(PhasorReport),
+        )
+
+    def _edge(self, found: Measurement, limited: int) -> None:
+        self.counters.add("edges_found")
+        self.counters.set("edges_limited", limited)
+        self._outside.edge(
+            self.plan.box_id, found if self._backlog is None else replace(found, backfilled=True)
         )
 
     def _measured(self, measured: Measured) -> None:

@@ -65,9 +65,11 @@ class Measuring:
         backlog: Callable[[str], RingBacklog | None] = lambda _: None,
         piece_s: float | None = None,
         monotonic_s: Callable[[], float] = time.monotonic,
+        edge: Callable[[str, Measurement], None] = lambda *_: None,
     ) -> None:
         """
         Args:
+            edge: takes what a detector found (`edge_<class>`), in the measuring thread.
             publish: takes Measurements, in the measuring thread.
             crossing: takes what the Box saw itself, in the reader's thread, at once.
             places: ledgers of groups, by name.
@@ -79,7 +81,7 @@ class Measuring:
         self._feed = feed
         self._places = places
         self._groups = GroupMeters(groups, self._of_group, self._unbalanced)
-        self._outside = Outside(publish, feed, self._groups.accept_window, backlog)
+        self._outside = Outside(publish, feed, self._groups.accept_window, edge, backlog)
         self._piece_s = piece_s
         self._monotonic_s = monotonic_s
         self._boxes: dict[str, MeasuredBox] = {}
@@ -262,7 +264,15 @@ def measuring_of(
         def backlog(box_id: str) -> RingBacklog | None:
             return backlog_of(rings[box_id], held[box_id], partial(last_end_ns, box_id))
 
-        measuring = Measuring(uplink.publish, uplink.crossing, feed, config.group, places, backlog)
+        measuring = Measuring(
+            uplink.publish,
+            uplink.crossing,
+            feed,
+            config.group,
+            places,
+            backlog,
+            edge=uplink.publish_at_once,
+        )
         for box_id, status in statuses.items():
             plan = MeasuringPlan(
                 box_id,
@@ -273,6 +283,7 @@ def measuring_of(
                 limits=limits,
                 flicker=wanted.flicker,
                 phasors=phasors,
+                detectors=wanted.detectors,
             )
             ledger = Ledger(box_folder(config, box_id) / "ledger", box_id, *keep)
             measuring.add(plan, counters[box_id], status, ledger)

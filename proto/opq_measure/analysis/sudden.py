@@ -34,7 +34,11 @@ class Sudden:
     CPU at 12 kS/s: 0.1 ms per second of signal where nothing happens, 3 ms where something does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = 1000) -> None:
+        """`most`: transients measured in one call at most, the first ones, so that noise costs no more."""
+        self.looks = 0
+        """Stretches that were looked at closely."""
+        self._most = most
         self._last = {"transient": -math.inf, "phase_jump": -math.inf}
 
     def push_windows(self, windows: Sequence[Window]) -> list[Occurrence]:
@@ -44,12 +48,13 @@ class Sudden:
         noise = _difference(volts, tracked)
         if noise is None:
             return []
+        self.looks += 1
         begin = windows[0].edges[0]
         end = windows[-1].first_sample - first + windows[-1].edges[-1]
         slack = SAME_S * tracked.rate_hz
         found = [
             self._new("transient", _transient(each, first, tracked, noise))
-            for each in transients_in(volts, tracked, LEAST_TRANSIENT_PU)
+            for each in transients_in(volts, tracked, LEAST_TRANSIENT_PU, self._most)
             if begin - slack <= each.start < end
         ]
         found += [

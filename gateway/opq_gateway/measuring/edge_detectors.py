@@ -1,0 +1,171 @@
+"""What a Measurement of a second does not show, found in the windows and sent at once as `edge_<class>`.
+
+    impulsive_transient, oscillatory_transient    V    peak, signed, off the steady wave
+    phase_jump                                    deg  by which the fundamental goes on
+    periodic_notching                             %    the deepest, of the fundamental's peak; as it begins
+    rapid_voltage_change                          %    of nominal, from one steady second to the next, signed
+
+Each is defined in `opq_measure`; here is when to look. Some windows at a time go to `Sudden`, which looks
+closely only where a sample is unlike the cycle before; notches are looked for where the high orders rose; a
+rapid change costs a comparison. One of a class in EVERY_S at most: a Box beside a welder fills no event
+store. Pure; one Box.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from opq_gateway.measuring.figures import WindowFigures
+from opq_measure.analysis.occurrence import Occurrence
+from opq_measure.analysis.sudden import Sudden
+from opq_measure.events.limits import Limits
+from opq_measure.events.rapid_change import RapidChanges, RapidLimits
+from opq_measure.timebase.cycles import WINDOW_S
+from opq_measure.timebase.window import Window
+from opq_measure.waveform.notches import notching_in
+from opq_proto.messages import Measurement, Metric, TimeSource
+
+TOGETHER = 5
+"""Windows, a second: the look at each alone costs three times as much."""
+MOST_TRANSIENTS = 8
+"""In such a second: noise has a thousand, and each costs milliseconds."""
+MOST_LOOKS, LOOK_S = 4.0, 5.0
+"""Seconds looked at closely in a row, and when there is one more: lasting noise takes no other Box's time."""
+EVERY_S = 10.0
+SHARP = 0.002
+"""Share of the fundamental that notches of 3 % exceed from order SHARP_ORDER on (`analysis.courses`)."""
+SHARP_ORDER = 14
+ROSE = 1.5
+"""Times the usual power of these orders: a wave that always has them is looked at once, not each second."""
+PREFIX = "edge_"
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeFinding:
+    """`kind` is a class of contracts.md; samples are on the Box's axis."""
+
+    kind: str
+    start_sample: float
+    end_sample: float
+    value: float
+
+
+class EdgeDetectors:
+    """Windows of one Box in their order; `end` where a run does."""
+
+    def __init__(self, nominal_v: float, nominal_hz: float, limits: Limits) -> None:
+        self.limited = 0
+        """Found, and not reported: too soon after one of their class."""
+        self._nominal_v, self._nominal_hz, self._limits = nominal_v, nominal_hz, limits
+        self._last_sample: dict[str, float] = {}
+        self._begin()
+
+    def accept_window(self, figures: WindowFigures) -> list[EdgeFinding]:
+        """The window that follows; what was found in it and those before."""
+        self._waiting.append(figures)
+        return self._look() if len(self._waiting) >= TOGETHER else []
+
+    def end(self) -> list[EdgeFinding]:
+        """The run ends; sample indices may begin again."""
+        found = self._look() if self._waiting else []
+        self._last_sample.clear()
+        self._begin()
+        return found
+
+    def _begin(self) -> None:
+        self._waiting: list[WindowFigures] = []
+        self._sudden = Sudden(MOST_TRANSIENTS)
+        self._looks = MOST_LOOKS
+        self._rapid = RapidChanges(RapidLimits(), self._nominal_hz)
+        self._usual_power: float | None = None
+        self._notching = False
+
+    def _look(self) -> list[EdgeFinding]:
+        waiting, self._waiting = self._waiting, []
+        windows = [figures.window for figures in waiting]
+        found = [*self._sudden_ones(windows), *self._changes(waiting)]
+        found += self._notches(waiting[len(waiting) // 2])
+        least = EVERY_S * windows[0].rate_hz
+        kept = []
+        for each in sorted(found, key=lambda each: each.start_sample):
+            if each.start_sample - self._last_sample.get(each.kind, -math.inf) < least:
+                self.limited += 1
+                continue
+            self._last_sample[each.kind] = each.start_sample
+            kept.append(each)
+        return kept
+
+    def _sudden_ones(self, windows: list[Window]) -> list[EdgeFinding]:
+        if self._looks < 1:
+            self._looks += len(windows) * WINDOW_S / LOOK_S
+            return []
+        before = self._sudden.looks
+        found = self._sudden.push_windows(windows)
+        looked = self._sudden.looks - before
+        self._looks = min(MOST_LOOKS, self._looks - looked + len(windows) * WINDOW_S / LOOK_S)
+        return [_sudden(each) for each in found]
+
+    def _notches(self, figures: WindowFigures) -> Iterator[EdgeFinding]:
+        """In one window of some."""
+        fundamental = float(figures.harmonics_v[0])
+        high = figures.harmonics_v[SHARP_ORDER - 1 :] ** 2
+        power = float(np.add.reduce(high) - high.max())  # one harmonic alone is none of notches
+        if not power > (SHARP * fundamental) ** 2:  # nor is what is not known
+            self._notching, self._usual_power = False, None
+            return
+        usual, self._usual_power = self._usual_power, power
+        if usual is not None and power <= ROSE * usual:
+            return
+        window = figures.window
+        places = notching_in(window.volts, window.track)
+        if places and not self._notching:
+            deepest = max(each.deepest.depth_v for each in places)
+            percent = 100 * deepest / float(np.median(window.track.amplitude))
+            start, end = (window.first_sample + float(window.edges[at]) for at in (0, -1))
+            yield EdgeFinding("periodic_notching", start, end, percent)
+        self._notching = bool(places)
+
+    def _changes(self, waiting: list[WindowFigures]) -> Iterator[EdgeFinding]:
+        urms_v = np.concatenate([figures.urms_v for figures in waiting])
+        middles = np.concatenate(
+            [figures.window.first_sample + figures.window.half_edges[:-1] for figures in waiting]
+        )
+        known = np.isfinite(urms_v)
+        percent = 100 / self._nominal_v * urms_v[known]
+        beyond = (percent < self._limits.sag_percent) | (percent > self._limits.swell_percent)
+        for each in self._rapid.push_percent(percent, middles[known], beyond):
+            yield EdgeFinding(
+                "rapid_voltage_change", each.start_sample, each.end_sample, each.steady_change_percent
+            )
+
+
+def edge_measurement(
+    found: EdgeFinding, box_id: str, window: Window, clock: tuple[int, TimeSource], nominal_v: float
+) -> Measurement:
+    """The crossing Measurement of a finding, a cycle long at least; `window` is one near it, of its run."""
+    assert window.end_ns is not None
+    since = found.start_sample - window.first_sample - float(window.edges[-1])
+    start_ns = window.end_ns + round(since * 1e9 / window.rate_hz)
+    cycle_ns = round(1e9 / window.nominal_hz)
+    lasts_ns = round((found.end_sample - found.start_sample) * 1e9 / window.rate_hz)
+    end_ns = start_ns + max(cycle_ns, lasts_ns)
+    uncertainty_ns, source = clock
+    return Measurement(
+        box_id=box_id,
+        timestamp_ms=(end_ns + 500_000) // 1_000_000,
+        metrics={PREFIX + found.kind: Metric(found.value, found.value, found.value)},
+        start_ns=start_ns,
+        end_ns=end_ns,
+        uncertainty_ns=uncertainty_ns,
+        source=source,
+        crossing=True,
+        nominal_v=nominal_v,
+        nominal_hz=window.nominal_hz,
+    )
+
+
+def _sudden(found: Occurrence) -> EdgeFinding:
+    figure = "phase_jump_degrees" if found.kind == "phase_jump" else "peak_v"
+    return EdgeFinding(found.kind, found.start_sample, found.end_sample, found.figures[figure])

@@ -17,8 +17,11 @@ import numpy as np
 from bench import dips, peer
 from bench.peer import SETTLE_S
 from bench.result import Baseline, BenchCase, BenchResult, case
+from opq_gateway.measuring.edge_detectors import EdgeDetectors
+from opq_gateway.measuring.figures import figures_of
 from opq_hil.mains import MIX_3_PERCENT, mains
 from opq_hil.mains.truth import Truth
+from opq_measure.events.limits import Limits
 from opq_measure.frequency.bound import bound_hz
 from opq_measure.frequency.cycle import WINDOWS, CycleFrequency
 from opq_measure.frequency.one_second import one_second_hz
@@ -195,7 +198,25 @@ def costs() -> tuple[list[BenchCase], Baseline]:
     cpu = case("CPU of the standard set", "ms/s", ours)
     base = Baseline("CPU of the standard set", case("peer", "ms/s", theirs).value, "ms/s (pqopen-lib)")
     cpu = replace(cpu, limit=base.value, peer=base.value)
-    return [cpu, case("CPU of the frequency over 1 s", "ms/s", second, limit=5.0)], base
+    return [
+        cpu,
+        case("CPU of the frequency over 1 s", "ms/s", second, limit=5.0),
+        case("CPU of the gateway's detectors, quiet mains", "ms/s", _detectors_ms(), limit=0.3),
+    ], base
+
+
+def _detectors_ms() -> list[float]:
+    """CPU per second of signal in which nothing happens, after the figures that every window has."""
+    volts, _ = mains(CPU_S, RATE_HZ, harmonics=MIX_3_PERCENT, noise_db=60, seed=1)
+    windows = list(windows_of(volts, RATE_HZ, NOMINAL_HZ))
+    figures = figures_of(windows, [120.0] * len(windows))
+    found = []
+    for _ in range(CPU_RUNS):
+        detectors, began_s = EdgeDetectors(120.0, NOMINAL_HZ, Limits()), time.process_time()
+        for each in figures:
+            detectors.accept_window(each)
+        found.append(1000 * (time.process_time() - began_s) / CPU_S)
+    return found
 
 
 def run(quick: bool) -> BenchResult:

@@ -1,42 +1,61 @@
-"""Measurements in columns, a row at a time: what a trigger with a memory of each Box compares and remembers.
+"""Measurements in columns as triggers with a memory of each Box read them in `is_quiet` and `note_quiet`.
 
-Beside `MeasurementColumns`, which knows nothing of triggers. In `is_quiet` and `note_quiet` each reads
-one metric, as `decide` reads it of an object.
+Beside `MeasurementColumns`, which knows nothing of triggers. All triggers read those of one moment, one after
+the other, so what they have in common is found once and kept until the next.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import lru_cache
 
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_cloud.makai.excursions import DIP_PU, SWELL_PU
 from opq_proto.decision import Nominal
-from opq_proto.measurement_columns import METRIC_NAMES, MeasurementColumns
-from opq_proto.messages import Metric
+from opq_proto.measurement_columns import METRIC_NAMES, MeasuredBoxes, MeasurementColumns
+
+KEPT = 2
+"""Moments."""
 
 
-@dataclass(frozen=True, slots=True)
-class QuietRow:
-    """One metric of one Measurement."""
-
-    box_id: str
-    nominal: Nominal
-    start_ns: int
-    end_ns: int
-    metric: Metric
+@lru_cache(maxsize=KEPT)
+def ids_of(columns: MeasurementColumns) -> list[str]:
+    """(n,) the Box of each."""
+    ids = columns.boxes.ids
+    return [ids[box] for box in columns.which.tolist()]
 
 
-def rows_of(columns: MeasurementColumns, metric: str) -> Iterator[QuietRow]:
-    """Each Measurement's, in order."""
-    ids, nominals = columns.boxes.ids, columns.boxes.nominals
-    values = columns.metrics[:, METRIC_NAMES.index(metric)].tolist()
-    spans = columns.start_ns.tolist(), columns.end_ns.tolist()
-    for box, start_ns, end_ns, value in zip(columns.which.tolist(), *spans, values, strict=True):
-        yield QuietRow(ids[box], nominals[box], start_ns, end_ns, Metric(*value))
+@lru_cache(maxsize=KEPT * len(METRIC_NAMES))
+def values_of(columns: MeasurementColumns, metric: str) -> NDArray[np.float64]:
+    """(3, n) least, most and mean of one metric."""
+    return np.ascontiguousarray(columns.metrics[:, METRIC_NAMES.index(metric)].T, dtype=np.float64)
+
+
+def nominals_of(columns: MeasurementColumns) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(n,) volts and (n,) hertz."""
+    volts, hz = _nominals(columns.boxes)
+    return volts[columns.which], hz[columns.which]
+
+
+@lru_cache(maxsize=KEPT)
+def any_flagged(columns: MeasurementColumns) -> bool:
+    """Whether a dip or a swell lies in any of them, as `excursions.is_flagged` says it of one."""
+    least_v, most_v, _ = values_of(columns, "rms")
+    volts, _ = nominals_of(columns)
+    return not ((least_v >= DIP_PU * volts) & (most_v <= SWELL_PU * volts)).all()
+
+
+def nominal_of(columns: MeasurementColumns, at: int) -> Nominal:
+    """Of one of them."""
+    return columns.boxes.nominals[int(columns.which[at])]
 
 
 def swings_by(columns: MeasurementColumns, percent: float) -> bool:
     """Whether the rms of any swings by more than this share of its nominal."""
-    rms = METRIC_NAMES.index("rms")
-    for nominal, whose in columns.boxes.alike:
-        own = columns.metrics[whose[columns.which], rms].astype(float)
-        if len(own) and (own[:, 1] - own[:, 0]).max() > nominal.volts * percent / 100:
-            return True
-    return False
+    least_v, most_v, _ = values_of(columns, "rms")
+    volts, _ = nominals_of(columns)
+    return bool((most_v - least_v > volts * percent / 100).any())
+
+
+@lru_cache(maxsize=KEPT)
+def _nominals(boxes: MeasuredBoxes) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    return np.array([each.volts for each in boxes.nominals]), np.array([each.hz for each in boxes.nominals])

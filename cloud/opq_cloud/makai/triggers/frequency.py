@@ -10,8 +10,10 @@ during dips). ROCOF has no limit there: ours, seven times what an island's load 
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from opq_cloud.makai.excursions import Excursions, WatchedLimit, is_flagged, stream_of
-from opq_cloud.makai.quiet_rows import rows_of
+from opq_cloud.makai.quiet_rows import ids_of, nominals_of, values_of
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement
@@ -114,24 +116,25 @@ def is_quiet(columns: MeasurementColumns, config: Config, state: FrequencyState)
     """Whether each is within the limits, and near its Box's last."""
     if state.deviations.active or state.rates.active or not columns.once:
         return False
-    for row in rows_of(columns, "f"):
-        f, last = row.metric, state.last.get(row.box_id)
-        near = last is not None and row.end_ns - last[1] < LONGEST_STEP_NS
-        before_hz = last[0] if last is not None and near else f.average
-        most_hz, least_hz = max(f.max, before_hz), min(f.min, before_hz)
-        off_hz = row.nominal.hz * config.deviation_percent / 100
-        low_hz = row.nominal.hz - off_hz if config.low_hz is None else config.low_hz
-        high_hz = row.nominal.hz + off_hz if config.high_hz is None else config.high_hz
-        slow = most_hz - least_hz <= config.rocof_hz_per_s * SHORTEST_S
-        if not (slow and low_hz <= least_hz and most_hz <= high_hz):
-            return False
-    return True
+    least_hz, most_hz, mean_hz = values_of(columns, "f")
+    rows = zip(ids_of(columns), mean_hz.tolist(), columns.end_ns.tolist(), strict=True)
+    before_hz = [
+        last[0] if (last := state.last.get(box_id)) and end_ns - last[1] < LONGEST_STEP_NS else own_hz
+        for box_id, own_hz, end_ns in rows
+    ]
+    most_hz, least_hz = np.maximum(most_hz, before_hz), np.minimum(least_hz, before_hz)
+    hz = nominals_of(columns)[1]
+    off_hz = hz * config.deviation_percent / 100
+    low_hz = hz - off_hz if config.low_hz is None else config.low_hz
+    high_hz = hz + off_hz if config.high_hz is None else config.high_hz
+    slow = most_hz - least_hz <= config.rocof_hz_per_s * SHORTEST_S
+    return bool((slow & (low_hz <= least_hz) & (most_hz <= high_hz)).all())
 
 
 def note_quiet(columns: MeasurementColumns, config: Config, state: FrequencyState) -> None:
     """The mean of each."""
-    for row in rows_of(columns, "f"):
-        state.last[row.box_id] = row.metric.average, row.end_ns
+    lasts = zip(values_of(columns, "f")[2].tolist(), columns.end_ns.tolist(), strict=True)
+    state.last.update(zip(ids_of(columns), lasts, strict=True))
 
 
 def _length_s(measurement: Measurement, last: tuple[float, int] | None) -> float:

@@ -9,8 +9,10 @@ dip); EN 50160:2010, 4.2.3.1 (generally at most 5 % of nominal).
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from opq_cloud.makai.excursions import Excursions, WatchedLimit, is_flagged, stream_of
-from opq_cloud.makai.quiet_rows import rows_of
+from opq_cloud.makai.quiet_rows import any_flagged, ids_of, nominals_of, values_of
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement
@@ -83,28 +85,29 @@ def decide(
 
 def is_quiet(columns: MeasurementColumns, config: Config, state: ChangeState) -> bool:
     """Whether each stays near its Box's level; a Box without one gets one."""
-    if state.excursions.active or not columns.once:
+    if state.excursions.active or not columns.once or any_flagged(columns):
         return False
-    for row in rows_of(columns, "rms"):
-        rms, level = row.metric, state.levels.get(row.box_id)
-        if is_flagged(rms, row.nominal) or row.end_ns - row.start_ns > LONGEST_WINDOW_NS:
-            return False
-        if level is None:
-            continue
-        step_v = row.nominal.volts * config.change_percent / 100
-        if level.left_ns or not (rms.max - level.volts <= step_v and level.volts - rms.min <= step_v):
-            return False
-    return True
+    if (columns.end_ns - columns.start_ns > LONGEST_WINDOW_NS).any():
+        return False
+    levels = [state.levels.get(box_id) for box_id in ids_of(columns)]
+    if any(level is not None and level.left_ns for level in levels):
+        return False
+    least_v, most_v, _ = values_of(columns, "rms")
+    level_v = np.array([np.nan if level is None else level.volts for level in levels])
+    step_v = nominals_of(columns)[0] * config.change_percent / 100
+    near = (most_v - level_v <= step_v) & (level_v - least_v <= step_v)
+    return bool((near | np.isnan(level_v)).all())
 
 
 def note_quiet(columns: MeasurementColumns, config: Config, state: ChangeState) -> None:
     """The level of each."""
-    for row in rows_of(columns, "rms"):
-        level = state.levels.get(row.box_id)
+    means_v = values_of(columns, "rms")[2].tolist()
+    for box_id, mean_v, end_ns in zip(ids_of(columns), means_v, columns.end_ns.tolist(), strict=True):
+        level = state.levels.get(box_id)
         if level is None:
-            state.levels[row.box_id] = SteadyLevel(row.metric.average, row.end_ns)
+            state.levels[box_id] = SteadyLevel(mean_v, end_ns)
         else:
-            level.volts, level.end_ns = row.metric.average, row.end_ns
+            level.volts, level.end_ns = mean_v, end_ns
 
 
 def _changed(

@@ -8,7 +8,7 @@ An original Box has no sequence; for it time alone counts.
 
 from dataclasses import dataclass, field
 
-from opq_cloud.makai.quiet_rows import rows_of
+from opq_cloud.makai.quiet_rows import ids_of
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement
@@ -76,13 +76,18 @@ def decide(
 
 def is_quiet(columns: MeasurementColumns, config: Config, state: dict[str, LastWindow]) -> bool:
     """Whether each follows its Box's last; columns have no sequence."""
+    silence_ns = config.silence_s * 1e9
     return columns.once and all(
-        (last := state.get(row.box_id)) is None or row.start_ns - last.end_ns < config.silence_s * 1e9
-        for row in rows_of(columns, "rms")
+        (last := state.get(box_id)) is None or start_ns - last.end_ns < silence_ns
+        for box_id, start_ns in zip(ids_of(columns), columns.start_ns.tolist(), strict=True)
     )
 
 
 def note_quiet(columns: MeasurementColumns, config: Config, state: dict[str, LastWindow]) -> None:
     """The last of each."""
-    for row in rows_of(columns, "rms"):
-        state[row.box_id] = LastWindow(row.end_ns, None)
+    for box_id, end_ns in zip(ids_of(columns), columns.end_ns.tolist(), strict=True):
+        last = state.get(box_id)
+        if last is None:
+            state[box_id] = LastWindow(end_ns, None)
+        else:
+            last.end_ns, last.sequence = end_ns, None

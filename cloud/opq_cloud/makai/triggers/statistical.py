@@ -10,11 +10,13 @@ Source: ours; the percentiles follow by steps (Robbins and Monro, 1951), rolling
 """
 
 from array import array
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from opq_cloud.makai.excursions import Excursions, WatchedLimit, is_flagged
-from opq_cloud.makai.quiet_rows import QuietRow, rows_of
+from opq_cloud.makai.quiet_rows import any_flagged, ids_of, nominal_of, values_of
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement
@@ -109,36 +111,31 @@ def decide(
 
 def is_quiet(columns: MeasurementColumns, config: Config, state: StatisticalState) -> bool:
     """Whether nothing of these is far outside; a Box that is not known yet has no outside."""
-    if state.excursions.active or not columns.once:
+    if state.excursions.active or not columns.once or any_flagged(columns):
         return False
-    for row, figures in _figures_of(columns):
-        if is_flagged(row.metric, row.nominal):
-            return False
-        usual = state.boxes.get(row.box_id)
-        if usual is not None and any(
-            figure > limit for figure, limit in zip(figures, usual.limits, strict=True)
-        ):
-            return False
-    return True
+    known = [state.boxes.get(box_id) for box_id in ids_of(columns)]
+    limits = np.array([UNKNOWN if usual is None else usual.limits for usual in known])
+    return not (_figures_of(columns) > limits).any()
 
 
 def note_quiet(columns: MeasurementColumns, config: Config, state: StatisticalState) -> None:
     """Each is counted, and learned from where its turn has come."""
-    for row, figures in _figures_of(columns):
-        usual = state.boxes.get(row.box_id)
+    figures = _figures_of(columns)
+    for at, box_id in enumerate(ids_of(columns)):
+        usual = state.boxes.get(box_id)
         if usual is None:
-            usual = state.boxes[row.box_id] = UsualFigures()
+            usual = state.boxes[box_id] = UsualFigures()
         usual.count += 1
         if usual.low is UNKNOWN or usual.count % EVERY == 0:
-            _learn(usual, figures, config, _floors(row.nominal), row.end_ns)
+            own, floors = tuple(figures[at].tolist()), _floors(nominal_of(columns, at))
+            _learn(usual, own, config, floors, int(columns.end_ns[at]))
 
 
-def _figures_of(columns: MeasurementColumns) -> Iterator[tuple[QuietRow, tuple[float, ...]]]:
-    """Each Measurement, with its rms, and its figures."""
-    f, thd, trans = (rows_of(columns, metric) for metric in ("f", "thd", "trans"))
-    for row, f_row, thd_row, trans_row in zip(rows_of(columns, "rms"), f, thd, trans, strict=True):
-        rms_v, f_hz = row.metric.max - row.metric.min, f_row.metric.max - f_row.metric.min
-        yield row, (rms_v, f_hz, thd_row.metric.max, trans_row.metric.max)
+def _figures_of(columns: MeasurementColumns) -> NDArray[np.float64]:
+    """(n, 4) figures of each Measurement."""
+    rms, f = values_of(columns, "rms"), values_of(columns, "f")
+    thd, trans = values_of(columns, "thd"), values_of(columns, "trans")
+    return np.stack((rms[1] - rms[0], f[1] - f[0], thd[1], trans[1]), axis=1)
 
 
 def _judged(

@@ -10,11 +10,15 @@ Source: the metric is the original's; 5 % of nominal peak is what `opq_measure` 
 
 import math
 from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
 
 from opq_cloud.makai.excursions import Excursions, WatchedLimit, is_flagged, stream_of
-from opq_cloud.makai.quiet_rows import rows_of
+from opq_cloud.makai.quiet_rows import ids_of, values_of
 from opq_proto.decision import Decision, Nominal
-from opq_proto.measurement_columns import MeasurementColumns
+from opq_proto.measurement_columns import MeasuredBoxes, MeasurementColumns
 from opq_proto.messages import Measurement
 
 name = "transient"
@@ -71,18 +75,26 @@ def is_quiet(columns: MeasurementColumns, config: Config, state: TransientState)
     """Whether each is near its Box's usual."""
     if state.excursions.active or not columns.once:
         return False
-    for row in rows_of(columns, "trans"):
-        usual_v = state.usual_v.get(row.box_id, row.metric.min)
-        if not row.metric.max - usual_v <= _rise_v(row.nominal, config):
-            return False
-    return True
+    most_v = values_of(columns, "trans")[1]
+    rises_v = _rises_v(columns.boxes, config)[columns.which]
+    return bool((most_v - _usual_v(columns, state) <= rises_v).all())
 
 
 def note_quiet(columns: MeasurementColumns, config: Config, state: TransientState) -> None:
     """The usual of each follows."""
-    for row in rows_of(columns, "trans"):
-        usual_v = state.usual_v.get(row.box_id, row.metric.min)
-        state.usual_v[row.box_id] = usual_v + FOLLOWS * (row.metric.average - usual_v)
+    mean_v, usual_v = values_of(columns, "trans")[2], _usual_v(columns, state)
+    state.usual_v.update(zip(ids_of(columns), (usual_v + FOLLOWS * (mean_v - usual_v)).tolist(), strict=True))
+
+
+def _usual_v(columns: MeasurementColumns, state: TransientState) -> NDArray[np.float64]:
+    """(n,) of each one's Box; of one that is not known its own least."""
+    known, least_v = state.usual_v, values_of(columns, "trans")[0].tolist()
+    return np.array([known.get(box_id, low) for box_id, low in zip(ids_of(columns), least_v, strict=True)])
+
+
+@lru_cache(maxsize=2)
+def _rises_v(boxes: MeasuredBoxes, config: Config) -> NDArray[np.float64]:
+    return np.array([_rise_v(nominal, config) for nominal in boxes.nominals])
 
 
 def _rise_v(nominal: Nominal, config: Config) -> float:

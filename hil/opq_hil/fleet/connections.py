@@ -255,7 +255,7 @@ class FleetConnections:
         for frames in waiting_messages(sockets.measurements):
             self._set_stands(box, frames[0][:1] == b"\x01")
         for frames in waiting_messages(sockets.command):
-            if len(frames) == 2 and frames[0] == self._names[box]:
+            if len(frames) == 2 and frames[0].rstrip(b"\0") == self._names[box]:  # a broker may end an id
                 self._on_command(box, frames[1])
             elif len(frames) == 2:
                 self.foreign += 1

@@ -4,13 +4,16 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from free_ports import free_offset
 from house_under_test import House, until
 
 from opq_proto.firmware_image import Slot, make_image, pack_bundle
+from opq_tools.analyze.recordings import read_recording
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +54,26 @@ def test_settings_are_shown_and_changed_in_the_box_itself(house: House) -> None:
 def test_a_time_and_a_reset_are_acknowledged(house: House) -> None:
     assert box(house, "time", "1").returncode == 0
     assert box(house, "reset", "1").returncode == 0
+
+
+def test_samples_of_a_span_are_a_recording_and_a_span_that_is_not_over_is_waited_for(
+    house: House, tmp_path: Path
+) -> None:
+    start = datetime.now(UTC) + timedelta(seconds=1)
+    span = ("--from", start.isoformat(), "--to", (start + timedelta(seconds=1)).isoformat())
+    file = tmp_path / "mains.i16"
+    found = box(house, "waveform", "1", *span, "--out", str(file), "--wait", "--json")
+    assert found.returncode == 0, found.stderr
+    facts = json.loads(found.stdout)
+    assert 12_000 <= facts["samples"] <= 12_600 and facts["gaps"] == []
+    assert abs(facts["start_ns"] - start.timestamp() * 1e9) < 50e6
+    assert file.stat().st_size == 2 * facts["samples"]
+    recording = read_recording(file)
+    assert recording.start_ns == facts["start_ns"] and recording.box_id == "1"
+    assert 80 < np.std(recording.samples * recording.v_per_lsb) < 160
+    later = (start + timedelta(hours=1)).isoformat()
+    refused = box(house, "waveform", "1", "--from", later, "--to", later, "--out", str(file))
+    assert refused.returncode == 1 and "--to is not after --from" in refused.stderr
 
 
 def test_firmware_goes_to_the_box_which_refuses_it_with_a_reason(house: House, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import click
 from opq_proto.errors import OpqError
 from opq_proto.ports import endpoint
 from opq_proto.wire import info_command, plugin_command, rate_command
+from opq_tools.analyze.recordings import utc_ns
 from opq_tools.box.command_client import CommandClient
 from opq_tools.box.updating import update
+from opq_tools.box.waveform import fetch_waveform, write_recording
+from opq_tools.inject import moment
 from opq_tools.progress import shown_progress
 
 TIMEOUT_S = 5.0
@@ -38,6 +42,7 @@ def command(
     Examples: opq-tools box info 1
               opq-tools box settings 1 led=off
               opq-tools box update 1 build/firmware/opqbox/firmware.opqfw
+              opq-tools box waveform 1 --from 2026-11-20T10:00:00 --to 2026-11-20T10:00:02 --out dip.i16
     """
     to = commands or endpoint("command_backend", port_offset)
     back = answers or endpoint("response_backend", port_offset)
@@ -140,6 +145,44 @@ def update_command(connection: tuple[str, str, float], box_id: str, file: Path, 
     _tell({"state": state}, as_json)
     if not as_json:
         click.echo(TRIAL)
+
+
+@command.command()
+@box_argument
+@click.option(
+    "--from", "start", callback=moment, metavar="TIME", required=True, help="From this time on (UTC)."
+)
+@click.option("--to", "end", callback=moment, metavar="TIME", required=True, help="Before this time (UTC).")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), required=True, help="FILE.i16 to write."
+)
+@click.option("--wait", is_flag=True, help="For a --to that is not sampled yet, up to 60 s ahead.")
+@json_option
+@click.pass_obj
+def waveform(
+    connection: tuple[str, str, float],
+    box_id: str,
+    start: datetime,
+    end: datetime,
+    out: Path,
+    wait: bool,
+    as_json: bool,
+) -> None:
+    """Its samples of a span, as a recording: FILE.i16, and FILE.json that says what they are.
+
+    Example: opq-tools box waveform 1 --from 2026-11-20T10:00:00 --to 2026-11-20T10:00:02 --out dip.i16
+    """
+    if out.suffix != ".i16":
+        raise click.BadParameter(f"{out} is no .i16; want for example dip.i16", param_hint="--out")
+    with _asking(connection) as (asking, timeout_s):
+        answer = fetch_waveform(asking, box_id, (utc_ns(start), utc_ns(end)), timeout_s, wait)
+    facts = write_recording(out, *answer)
+    for gap in facts["gaps"]:
+        click.echo(
+            f"{gap['samples']} samples from sample {gap['first_sample']} are missing: {gap['reason']}",
+            err=True,
+        )
+    _tell({**facts, "file": str(out)}, as_json)
 
 
 def _permille(bar: Callable[[int], None]) -> Callable[[str, int, int], None]:

@@ -59,6 +59,14 @@ class CommandClient:
         Raises:
             UnansweredError: none came in time.
         """
+        return response_from_wire(self.send_for_frames(command, timeout_s)[0])
+
+    def send_for_frames(self, command: bytes, timeout_s: float) -> list[bytes]:
+        """As `send_command`, for the whole answer: the Response, then the Cycles.
+
+        Raises:
+            UnansweredError: none came in time.
+        """
         self._commands.send(command)
         end = time.monotonic() + timeout_s
         while (left_s := end - time.monotonic()) > 0:
@@ -66,7 +74,8 @@ class CommandClient:
                 break
             frames = self._answers.recv_multipart()
             try:
-                return response_from_wire(frames[1])
+                response_from_wire(frames[1])
+                return frames[1:]
             except (FrameError, IndexError):
                 continue
         box_id = command_from_wire(command).box_id

@@ -1,0 +1,68 @@
+"""A Box's samples of a span, out of its gateway's ring, as a recording: FILE.i16 and FILE.json beside it."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from opq_proto.errors import OpqError
+from opq_proto.messages import Waveform
+from opq_proto.wire import Response, data_command, waveform_from_frames
+from opq_tools.box.command_client import CommandClient
+
+LONGEST_WAIT_S = 60.0
+"""A gateway waits no longer for the end of a span (gateway/README.md)."""
+
+
+class NoSamplesError(OpqError):
+    """The Box has nothing of the span, or it cannot be asked for."""
+
+
+def fetch_waveform(
+    asking: CommandClient, box_id: str, span_ns: tuple[int, int], timeout_s: float, wait: bool
+) -> tuple[Response, Waveform]:
+    """Ask for [start, end).
+
+    Args:
+        wait: for an end that is not sampled yet; the answer then comes as much later.
+    Raises:
+        NoSamplesError: the span ends before it begins, or too far in the future, or nothing of it is held.
+        UnansweredError, FrameError: no answer, or one that cannot be read; a gain that is not known.
+    """
+    start_ns, end_ns = span_ns
+    if end_ns <= start_ns:
+        raise NoSamplesError("--to is not after --from")
+    ahead_s = (end_ns - round(datetime.now(UTC).timestamp() * 1e9)) / 1e9
+    if wait and ahead_s > LONGEST_WAIT_S:
+        raise NoSamplesError(f"--to is {ahead_s:.0f} s ahead; want {LONGEST_WAIT_S:.0f} s at most")
+    command = data_command(box_id, start_ns, end_ns, asking.identity, wait)
+    frames = asking.send_for_frames(command, timeout_s + (max(0.0, ahead_s) if wait else 0.0))
+    response, wave = waveform_from_frames(frames[0], frames[1:])
+    if wave is None:
+        reasons = "; ".join(gap.reason for gap in response.get_data_response.gap)
+        raise NoSamplesError(f"Box {box_id}: no samples of this span" + (f": {reasons}" if reasons else ""))
+    return response, wave
+
+
+def write_recording(path: Path, response: Response, wave: Waveform) -> dict[str, Any]:
+    """Write both files; the facts of the .json."""
+    facts: dict[str, Any] = {
+        "box_id": wave.box_id,
+        "rate_hz": wave.rate_hz,
+        "volts_per_lsb": wave.v_per_lsb,
+        "start_ns": wave.start_ns,
+        "uncertainty_ns": wave.uncertainty_ns,
+        "time_source": wave.source.name.lower(),
+        "samples": len(wave.counts),
+        "first_sample": wave.first_sample,
+        "gaps": [
+            {"first_sample": gap.first_sample, "samples": gap.samples, "reason": gap.reason}
+            for gap in response.get_data_response.gap
+        ],
+    }
+    try:
+        path.write_bytes(wave.counts.astype("<i2").tobytes())
+        path.with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise NoSamplesError(f"{path}: cannot be written: {error.strerror or error}") from error
+    return facts

@@ -190,6 +190,8 @@ class Finding:
     because: str = ""
     measurement_type: str = "VOLTAGE"
     """VOLTAGE, FREQUENCY, THD, TRANSIENT or HEALTH: the original's field."""
+    figures: tuple[tuple[str, float], ...] = ()
+    """What the reasons rest on: (name with its unit, value), such as ("deviation_hz", -0.62)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +212,7 @@ class Incident:
 
     incident_id: int
     kind: str
-    """Class of its findings; several are joined by `+` in alphabetical order."""
+    """Class of its worst finding: the furthest from nominal, then the longest."""
     box_ids: tuple[str, ...]
     event_ids: tuple[int, ...]
     start_ns: int

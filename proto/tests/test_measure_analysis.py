@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from opq_measure.analysis.analysed import Analysis
 from opq_measure.analysis.analyser import Analyser, analyze
+from opq_measure.analysis.conditions import frequency_deviations_in
 from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.signal import Samples
 
@@ -54,6 +55,9 @@ def assert_same(one: Analysis, other: Analysis) -> None:
         mine, its = getattr(one, field.name), getattr(other, field.name)
         if isinstance(mine, np.ndarray):
             np.testing.assert_array_equal(mine, its, err_msg=field.name)
+        elif field.name == "course":
+            for part in dataclasses.fields(mine):
+                np.testing.assert_array_equal(getattr(mine, part.name), getattr(its, part.name))
         elif field.name != "aggregates":  # which hold arrays; the contract below has them
             assert mine == its, field.name
     assert one.contract("x") == other.contract("x")
@@ -136,13 +140,17 @@ def test_a_line_between_the_harmonics_is_an_event_with_its_frequency() -> None:
     assert event["interharmonic_percent"] == pytest.approx(2.0, rel=0.02)
 
 
-def test_a_frequency_that_leaves_its_limits_is_an_event_and_one_that_was_never_inside_is_none() -> None:
+def test_a_frequency_that_leaves_its_limits_is_an_event_and_one_never_inside_where_it_is_asked_for() -> None:
     hz = np.concatenate((np.full(36_000, 60.0), np.full(36_000, 61.0), np.full(36_000, 60.0)))
     event = only(PEAK_V * np.sin(2 * np.pi * np.cumsum(hz) / RATE_HZ))
     assert event["class"] == "frequency_deviation"
     assert event["deviation_hz"] == pytest.approx(1.0, abs=0.02)
     assert event["start_s"] == pytest.approx(3.0, abs=0.25) and event["end_s"] == pytest.approx(6.0, abs=0.25)
-    assert analyze(mains(6.0, 61.0), RATE_HZ).events == ()
+    never_inside = analyze(mains(6.0, 57.0), RATE_HZ)
+    assert never_inside.events == ()
+    (whole,) = frequency_deviations_in(never_inside.course, throughout=True)
+    assert whole.kind == "frequency_deviation" and whole.open and whole.open_at_start
+    assert not [*frequency_deviations_in(analyze(mains(6.0, 50.0), RATE_HZ).course, throughout=True)]
 
 
 def test_notches_in_every_cycle_are_an_event() -> None:

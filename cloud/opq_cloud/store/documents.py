@@ -5,7 +5,7 @@ these: in MongoDB they are the documents, in the embedded store the JSON columns
 document of the original's `incidents` collection (D.6).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -150,8 +150,12 @@ CLASSIFICATIONS = {
     "impulsive_transient": "IMPULSIVE_TRANSIENT",
     "oscillatory_transient": "OSCILLATORY_TRANSIENT",
     "periodic_notching": "PERIODIC_NOTCHING",
+    "outage": "OUTAGE",
 }
 """Class of a finding -> word of the original; `frequency_deviation` has two, others UNDEFINED."""
+ITIC_CLASSIFICATIONS = {"prohibited": "ITIC_PROHIBITED", "no_damage": "ITIC_NO_DAMAGE"}
+F47_CLASSIFICATIONS = {"fail": "SEMI_F47_VIOLATION"}
+"""Verdicts that the original's readers look for among the classifications."""
 
 _KINDS = {word: kind for kind, word in CLASSIFICATIONS.items()} | {
     "FREQUENCY_SAG": "frequency_deviation",
@@ -165,11 +169,20 @@ def classifications(finding: Finding) -> list[str]:
     """The original's words for each part of a class, `harmonics+sag` having two."""
     words = []
     for part in finding.kind.split("+"):
-        if part == "frequency_deviation" and finding.residual_percent is not None:
-            words.append("FREQUENCY_SAG" if finding.residual_percent < 100.0 else "FREQUENCY_SWELL")
+        if part == "frequency_deviation" and (below := _lies_below(finding)) is not None:
+            words.append("FREQUENCY_SAG" if below else "FREQUENCY_SWELL")
         else:
             words.append(CLASSIFICATIONS.get(part, "UNDEFINED"))
-    return words
+    verdicts = (ITIC_CLASSIFICATIONS.get(finding.itic or ""), F47_CLASSIFICATIONS.get(finding.semi_f47 or ""))
+    return words + [word for word in verdicts if word is not None]
+
+
+def _lies_below(finding: Finding) -> bool | None:
+    """Whether the frequency is below nominal; None where nobody said."""
+    if finding.residual_percent is not None:
+        return finding.residual_percent < 100.0
+    deviation_hz = dict(finding.figures).get("deviation_hz")
+    return None if deviation_hz is None else deviation_hz < 0
 
 
 def ieee_duration(duration_ms: float) -> str:
@@ -183,7 +196,12 @@ def ieee_duration(duration_ms: float) -> str:
 
 
 def deviation_from_nominal(finding: Finding) -> float:
-    """Volts between nominal and the residual; -1 (the original's word for none) without one."""
+    """Volts between nominal and the residual, or of a transient; hertz below nominal; -1 for none."""
+    figures = dict(finding.figures)
+    if finding.kind.endswith("_transient") and "peak_v" in figures:
+        return abs(figures["peak_v"])
+    if finding.kind == "frequency_deviation" and "deviation_hz" in figures:
+        return -figures["deviation_hz"]
     if finding.residual_v is None or not finding.residual_percent:
         return -1.0
     return abs(finding.residual_v - finding.residual_v * 100.0 / finding.residual_percent)
@@ -217,6 +235,7 @@ def incident_document(known: KnownFinding, expire_at: int, location: str = "") -
         "residual_percent": finding.residual_percent, "duration_cycles": finding.duration_cycles,
         "ieee1159": finding.ieee1159, "itic": finding.itic, "semi_f47": finding.semi_f47,
         "confidence": finding.confidence, "because": finding.because,
+        "figures": dict(finding.figures),
         "pieces": [asdict(piece) for piece in known.pieces],
     }  # fmt: skip
 
@@ -250,6 +269,14 @@ def known_from_document(document: Document) -> KnownFinding:
             confidence=document.get("confidence"),
             because=str(document.get("because", "")),
             measurement_type=str(document.get("measurement_type", "VOLTAGE")),
+            figures=_pairs(document.get("figures", {}).items()),
         ),
-        pieces=tuple(Finding(**piece) for piece in document.get("pieces", ())),
+        pieces=tuple(
+            Finding(**{**piece, "figures": _pairs(piece.get("figures", ()))})
+            for piece in document.get("pieces", ())
+        ),
     )
+
+
+def _pairs(figures: Iterable[Sequence[Any]]) -> tuple[tuple[str, float], ...]:
+    return tuple((str(name), float(value)) for name, value in figures)

@@ -10,7 +10,7 @@ depend on the order of arrival, and a finding put twice changes nothing.
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from opq_cloud.store.sightings import SAME_CLOCK_LIMIT_NS, family, kept, reach, whole
+from opq_cloud.store.sightings import SAME_CLOCK_LIMIT_NS, family, is_steady, kept, reach, whole
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, Incident, StoredFinding
 
 
@@ -59,7 +59,12 @@ def same(one: Finding, other: Finding) -> bool:
 
 
 def near(one: Finding, other: Finding, join_ns: int) -> bool:
-    """Whether two findings belong to one incident, directly."""
+    """Whether two findings belong to one incident, directly; a steady state is one of its own, per Box."""
+    if (is_steady(one.kind) or is_steady(other.kind)) and (one.kind, one.box_id) != (
+        other.kind,
+        other.box_id,
+    ):
+        return False
     return gap_ns(one, other) <= join_ns + clocks_apart_ns(one, other)
 
 
@@ -184,15 +189,21 @@ def stored(known: KnownFinding) -> StoredFinding:
     return StoredFinding(known.finding_id, known.incident_id, min(known.event_ids), known.finding)
 
 
+def _badness(finding: Finding) -> tuple[float, int]:
+    """Furthest from nominal, then longest; a class without a residual comes after those that have one."""
+    percent = finding.residual_percent
+    return -1.0 if percent is None else abs(percent - 100.0), finding.end_ns - finding.start_ns
+
+
 def incident_of(known: Sequence[KnownFinding]) -> Incident:
     """The incident that its findings make; `known` are all findings of one incident, at least one."""
     findings = sorted(known, key=lambda one: (one.finding.start_ns, one.finding_id))
     residuals = [f.finding.residual_percent for f in findings if f.finding.residual_percent is not None]
-    kinds = {part for one in findings for part in one.finding.kind.split("+")}
+    worst = max(findings, key=lambda one: _badness(one.finding)).finding
     boxes = {one.finding.box_id for one in findings}
     return Incident(
         incident_id=findings[0].incident_id,
-        kind="+".join(sorted(kinds)),
+        kind=worst.kind,
         box_ids=tuple(sorted(boxes, key=lambda box_id: (len(box_id), box_id))),
         event_ids=tuple(sorted({event_id for one in findings for event_id in one.event_ids})),
         start_ns=min(one.finding.start_ns for one in findings),

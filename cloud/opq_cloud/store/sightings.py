@@ -22,6 +22,20 @@ _FAMILY = {
 }  # fmt: skip
 
 
+STEADY_STATES = frozenset(
+    {
+        "harmonics", "interharmonics", "flicker", "noise", "dc_offset", "periodic_notching",
+        "mains_signalling", "unbalance",
+    }
+)  # fmt: skip
+"""Classes that go on for hours: what happens meanwhile is not their doing."""
+
+
+def is_steady(kind: str) -> bool:
+    """Whether every part of a class is a steady state."""
+    return STEADY_STATES.issuperset(kind.split("+"))
+
+
 def family(kind: str) -> str:
     """Classes that one disturbance passes through while it deepens and lasts (IEEE 1159-2019, table 2)."""
     return _FAMILY.get(kind, kind)

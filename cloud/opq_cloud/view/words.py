@@ -35,6 +35,9 @@ CLASS_WORDS = {
     "dc_offset": "DC offset",
     "noise": "Noise",
     "rapid_voltage_change": "Rapid voltage change",
+    "mains_signalling": "Mains signalling",
+    "unbalance": "Unbalance",
+    "outage": "Outage",
 }
 """contracts.md, `analyze`: the classes."""
 DOWNWARD = frozenset({"sag", "interruption", "undervoltage"})
@@ -202,11 +205,12 @@ def named(box_id: str, names: Names) -> str:
 
 
 def worst(incident: Incident, box_id: str | None = None) -> StoredFinding | None:
-    """The finding (of one Box) furthest from nominal; the first where none has a residual."""
+    """The finding (of one Box) furthest from nominal; where none has a residual, one of the incident's class."""
     found = [item for item in incident.findings if box_id in (None, item.finding.box_id)]
     with_residual = [item for item in found if item.finding.residual_percent is not None]
     if not with_residual:
-        return found[0] if found else None
+        same_class = [item for item in found if item.finding.kind == incident.kind]
+        return next(iter(same_class or found), None)
     return max(with_residual, key=lambda item: abs((item.finding.residual_percent or 100.0) - 100.0))
 
 
@@ -234,7 +238,8 @@ def sentence(incident: Incident, nominal_v: float, names: Names = NO_NAMES) -> s
     where = boxes(incident.box_ids, names)
     lasting = _lasting(incident, found)
     if found is None or found.finding.residual_v is None:
-        return f"{class_words(incident.kind)} at {where}, {lasting}."
+        why = f": {found.finding.because}" if found is not None and found.finding.because else ""
+        return f"{class_words(incident.kind)} at {where}, {lasting}{why}."
     finding = found.finding
     level = (
         f"{number(finding.residual_v, 1, 'V')}, {number(finding.residual_percent, 1, '%')} of the "

@@ -138,7 +138,10 @@ def test_limits_come_from_the_settings_and_impossible_ones_are_told():
 
 
 def test_all_built_in_analyses_load_with_their_defaults():
-    assert [analysis.name for analysis in load_analyses([])] == ["rms_voltage"]
+    assert [analysis.name for analysis in load_analyses([])] == [
+        "dc_offset", "flicker", "frequency_deviation", "harmonics", "interharmonics", "mains_signalling",
+        "noise", "periodic_notching", "phase_jump", "rapid_voltage_change", "rms_voltage", "transient",
+    ]  # fmt: skip
 
 
 def test_an_analysis_that_takes_something_else_is_refused(tmp_path):

@@ -421,7 +421,7 @@ def test_the_same_findings_again_change_nothing(
     assert store.put_findings(event_id, findings) == first
     assert open_again().put_findings(event_id, findings[::-1]) == first[::-1]
     assert store.incidents() == before
-    assert before[0].kind == "harmonics+sag"
+    assert sorted(one.kind for one in before) == ["harmonics", "sag"]  # a steady state is one of its own
 
 
 def test_a_finding_seen_by_a_second_event_is_widened(store: CloudStore) -> None:

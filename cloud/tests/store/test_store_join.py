@@ -177,7 +177,7 @@ def test_an_incident_is_as_bad_as_its_worst_finding_and_open_while_one_is() -> N
         KnownFinding(3, 5, (3,), replace(sag(60, 90, "2", residual_percent=120.0), kind="harmonics+swell")),
     ]
     incident = incident_of(known)
-    assert incident.kind == "harmonics+sag+swell"
+    assert incident.kind == "sag"  # of the worst
     assert incident.box_ids == ("2", "10")
     assert incident.event_ids == (1, 2, 3)
     assert (incident.residual_percent, incident.closed) == (60.0, False)

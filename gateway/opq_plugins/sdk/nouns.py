@@ -22,6 +22,8 @@ MOST_NS = 2**62
 LONGEST_NS = 3600 * 10**9
 MAX_FINDINGS = 10_000
 """In one event."""
+MAX_FIGURES = 64
+"""Of one finding."""
 MAX_NAME, MAX_TEXT = 64, 2000
 """Characters of a name (metric, kind, class) and of a sentence."""
 MEASUREMENT_TYPES = ("VOLTAGE", "FREQUENCY", "THD", "TRANSIENT", "HEALTH")
@@ -96,11 +98,25 @@ def checked_findings(findings: Iterable[object], event: Event) -> tuple[Finding,
         if finding.start_ns > finding.end_ns:
             late_ns = finding.start_ns - finding.end_ns
             raise ValueError(f"it gave a finding that ends {late_ns} ns before its start")
+        _check_figures(finding.figures)
         if finding.measurement_type not in MEASUREMENT_TYPES:
             kind, want = finding.measurement_type[:80], ", ".join(MEASUREMENT_TYPES)
             raise ValueError(f"gave a finding of measurement_type {kind!r}; want {want}")
         found.append(finding)
     return tuple(found)
+
+
+def _check_figures(figures: object) -> None:
+    """Pairs of a name and a finite number; raises TypeError, ValueError."""
+    if not isinstance(figures, tuple) or len(figures) > MAX_FIGURES:
+        raise ValueError(
+            f"gave a finding with figures {str(figures)[:80]}; want a tuple, at most {MAX_FIGURES}"
+        )
+    for pair in figures:
+        if not (isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[0], str)):
+            raise TypeError(f"gave a finding with the figure {str(pair)[:80]}; want a name and a number")
+        if len(pair[0]) > MAX_NAME or not isfinite(pair[1]):
+            raise ValueError(f"gave a finding with the figure {str(pair)[:80]}; want a short name, finite")
 
 
 def _plain_number(value: object) -> Value:

@@ -139,7 +139,7 @@ ON_DEMAND: dict[str, EventKind] = {
         1.0,
     ),
     "frequency_deviation": EventKind(
-        EventNumbers(cycles=300.0, hz=-0.5),
+        EventNumbers(cycles=300.0, hz=-1.0),
         "frequency {n.hz:+g} Hz for {n.cycles:g} cycles",
         lambda n, _v, _hz: FrequencyDeviation(offset_hz=n.hz, cycles=n.cycles),
     ),

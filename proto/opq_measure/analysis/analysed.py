@@ -8,6 +8,7 @@ from itertools import chain
 import numpy as np
 
 from opq_measure.aggregation.aggregate import Aggregate
+from opq_measure.analysis.conditions import Course
 from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.flicker.meter import Flicker
@@ -65,6 +66,8 @@ class Analysis:
     occurrences: tuple[Occurrence, ...]
     aggregates: tuple[Aggregate, ...]
     ten_seconds: tuple[TenSeconds, ...]
+    course: Course
+    """What the windows say, for `conditions` of other limits."""
 
     @property
     def events(self) -> tuple[Disturbance | Occurrence, ...]:

@@ -17,6 +17,7 @@ from opq_measure.analysis.conditions import conditions_in, flicker_of
 from opq_measure.analysis.courses import CycleCourse, FlickerCourse, WindowCourse
 from opq_measure.analysis.occurrence import ON_FIRST_SAMPLES, Occurrence, confidence_of
 from opq_measure.analysis.sudden import Sudden
+from opq_measure.analysis.tones import tones_in
 from opq_measure.events.detector import Detector, Notice
 from opq_measure.events.disturbance import RMS_SIGMA_PERCENT, Disturbance
 from opq_measure.events.flagging import Flagging
@@ -28,6 +29,8 @@ from opq_measure.timebase.windows import Window, Windows
 
 BLOCK = 1 << 17
 """Samples at once, 11 s: in the cache, and often enough for whoever shows how far it is."""
+PASSES_CYCLES = 2.0
+"""So near to a sudden change the rms is that of both sides."""
 AT_ONCE = 8
 """Windows measured together."""
 
@@ -110,7 +113,9 @@ class Analyser:
         )
         suddens = [each.within() for each in self._suddens]
         details, alone = _parted(disturbances, suddens, rate_hz / self._nominal_hz)
+        changes = _steps(self._occurrences, disturbances, suddens, rate_hz / self._nominal_hz)
         intervals = self._flicker.end()
+        course = self._windows.course(rate_hz)
         calm = [
             each
             for each in intervals
@@ -121,7 +126,7 @@ class Analyser:
         ]
         found = [
             *alone,
-            *(each.within() for each in (*self._occurrences, *conditions_in(self._windows.course(rate_hz)))),
+            *(each.within() for each in (*changes, *conditions_in(course), *tones_in(course))),
             *flicker_of(calm, rate_hz, self._nominal_hz),
         ]
         return Analysis(
@@ -150,6 +155,7 @@ class Analyser:
             occurrences=tuple(sorted(found, key=lambda each: each.start_sample)),
             aggregates=tuple(self._aggregates),
             ten_seconds=tuple(self._tens),
+            course=course,
         )
 
     def _take(self, windows: Iterable[Window]) -> None:
@@ -230,6 +236,28 @@ def _parted(
     )
     told = {id(each) for part in details for each in part}
     return details, [each for each in suddens if id(each) not in told]
+
+
+def _steps(
+    changes: list[Occurrence], disturbances: tuple[Disturbance, ...], suddens: list[Occurrence], cycle: float
+) -> list[Occurrence]:
+    """Rapid voltage changes but for those that only pass by: what a jump of the phase or a dip's edge makes.
+
+    The rms over a cycle with a jump in it is lower, and back a cycle later, though the voltage never changed.
+    """
+    steady = RapidLimits().threshold_percent - RapidLimits().hysteresis_percent
+    jumps = [each.start_sample for each in suddens]
+    dips = [at for each in disturbances for at in (each.start_sample, each.end_sample)]
+
+    def begins_at(change: Occurrence, edges: list[float]) -> bool:
+        return any(abs(change.start_sample - at) <= PASSES_CYCLES * cycle for at in edges)
+
+    return [
+        each
+        for each in changes
+        if not begins_at(each, dips)
+        and (abs(each.figures["steady_change_percent"]) >= steady or not begins_at(each, jumps))
+    ]
 
 
 def _within(event: Disturbance, rate_hz: float) -> Disturbance:

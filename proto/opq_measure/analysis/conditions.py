@@ -18,8 +18,6 @@ from opq_measure.timebase.cycles import WINDOW_S
 
 MOST_THD_PERCENT = 8.0
 """EN 50160:2010, 4.2.5: of the 10-minute values; here of each window, for `LEAST_S`."""
-MOST_INTERHARMONIC_PERCENT = 1.0
-"""The strongest line, percent of the fundamental; EN 50160 has no limit. Flicker of 2 % at 10 Hz is one."""
 MOST_DEVIATION_PERCENT = 1.0
 """EN 50160:2010, 4.2.1: 1 % of nominal for 99.5 % of a year, there over 10 s."""
 MOST_PST = 1.0
@@ -28,9 +26,12 @@ BACK = 0.9
 """A share of a threshold: the condition is over."""
 LEAST_S = 3.0
 """A condition lasts so long at least, as long as the 150/180 cycles of class A's very short values."""
-LEAST_CALM_S = 1.0
-"""Within the limits for so long: where the frequency was off from the beginning there is no event, for
-an island grid, a laboratory source or a wrong nominal is none."""
+LEAST_CUT_S = 1.0
+"""One that the signal's beginning or end cuts is as long as nobody knows: so much of it has to be seen, or
+the signal is full of it."""
+LEAST_FREQUENCY_S = 1.0
+OTHER_NOMINAL_PERCENT = 8.0
+"""A frequency that is further off from beginning to end is that of another nominal, not a deviation."""
 THD_SIGMA, PST_SIGMA, FREQUENCY_SIGMA_HZ = 0.025, 0.025, 0.005
 """Standard uncertainties, half of what class A allows: 5 % of harmonics, 5 % of Pst, 10 mHz."""
 
@@ -50,6 +51,11 @@ class Course:
     interharmonic: FloatArray
     """The strongest line against the fundamental, a ratio."""
     interharmonic_hz: FloatArray
+    mirrored: FloatArray
+    """What lies at the same distance on the other side of the fundamental, a ratio: two make a modulation."""
+    noise: FloatArray
+    """Rms of the noise up to half the rate, a ratio."""
+    dc_v: FloatArray
     notch: FloatArray
     """Depth of the deepest periodic notch against the fundamental's peak, where looked for; 0 without."""
     notches: FloatArray
@@ -58,7 +64,7 @@ class Course:
 
 def conditions_in(course: Course) -> list[Occurrence]:
     """Every lasting condition of a signal, in time order."""
-    found = [*_harmonics(course), *_interharmonics(course), *_frequency(course), *_notching(course)]
+    found = [*harmonics_in(course), *frequency_deviations_in(course), *_notching(course)]
     return sorted(found, key=lambda each: each.start_sample)
 
 
@@ -80,48 +86,46 @@ def flicker_of(intervals: Iterable[FlickerInterval], rate_hz: float, nominal_hz:
     ]
 
 
-def _harmonics(course: Course) -> Iterator[Occurrence]:
+def harmonics_in(course: Course, limit_percent: float = MOST_THD_PERCENT) -> Iterator[Occurrence]:
+    """THD above a limit."""
     percent = 100 * course.thd
-    for span in _lasting(course, percent, MOST_THD_PERCENT):
-        most, mean = _most_and_mean(percent, span)
-        yield _condition(
+    for span in lasting(course, percent, limit_percent):
+        most, mean = most_and_mean(percent, span)
+        yield condition(
             course,
             span,
             "harmonics",
-            confidence_of(mean, MOST_THD_PERCENT, THD_SIGMA * mean),
-            f"THD {mean:.2f} % in the mean, {most:.2f} % at most, above {MOST_THD_PERCENT:g} %",
+            confidence_of(mean, limit_percent, THD_SIGMA * mean),
+            f"THD {mean:.2f} % in the mean, {most:.2f} % at most, above {limit_percent:g} %",
             {"thd_percent": mean, "thd_percent_max": most},
         )
 
 
-def _interharmonics(course: Course) -> Iterator[Occurrence]:
-    percent = 100 * course.interharmonic
-    for span in _lasting(course, percent, MOST_INTERHARMONIC_PERCENT):
-        most, mean = _most_and_mean(percent, span)
-        hz = float(np.nanmedian(course.interharmonic_hz[span.start : span.stop]))
-        yield _condition(
-            course,
-            span,
-            "interharmonics",
-            confidence_of(mean, MOST_INTERHARMONIC_PERCENT, THD_SIGMA * mean),
-            f"{mean:.2f} % of the fundamental at {hz:.1f} Hz, above {MOST_INTERHARMONIC_PERCENT:g} %",
-            {"interharmonic_hz": hz, "interharmonic_percent": mean, "interharmonic_percent_max": most},
-        )
+def frequency_deviations_in(
+    course: Course, limit_percent: float = MOST_DEVIATION_PERCENT, throughout: bool = False
+) -> Iterator[Occurrence]:
+    """A frequency off nominal by more than a limit.
 
-
-def _frequency(course: Course) -> Iterator[Occurrence]:
-    limit_hz = MOST_DEVIATION_PERCENT / 100 * course.nominal_hz
+    One that was never within it for a second is that of an island grid, a laboratory source or a wrong
+    nominal, unless `throughout`: the disturbance may have begun before the signal.
+    """
+    limit_hz = limit_percent / 100 * course.nominal_hz
     off_hz = course.frequency_hz - course.nominal_hz
+    known = np.abs(off_hz[np.isfinite(off_hz)])
+    if len(known) == 0 or known.min() > OTHER_NOMINAL_PERCENT / 100 * course.nominal_hz:
+        return
+    least = windows_in(LEAST_FREQUENCY_S)
     calm = np.flatnonzero(np.abs(off_hz) <= limit_hz)
-    least = _windows_in(LEAST_CALM_S)
-    if len(calm) < least:
+    if throughout:
+        least = min(least, len(known))
+    elif len(calm) < least:
         return
     for span in spans_above(np.abs(off_hz), limit_hz, BACK * limit_hz):
-        if len(span) < least or np.searchsorted(calm, span.start) < least:
+        if len(span) < least or not (throughout or np.searchsorted(calm, span.start) >= least):
             continue
         part = off_hz[span.start : span.stop]
         worst_hz = float(part[np.nanargmax(np.abs(part))])
-        yield _condition(
+        yield condition(
             course,
             span,
             "frequency_deviation",
@@ -140,7 +144,7 @@ def _notching(course: Course) -> Iterator[Occurrence]:
         at = looked[span.start : span.stop]
         depth, count = float(course.notch[at].mean()), float(np.median(course.notches[at]))
         stop = int(looked[span.stop]) if span.closed else len(course.starts)
-        yield _condition(
+        yield condition(
             course,
             Span(int(at[0]), stop, span.closed),
             "periodic_notching",
@@ -150,25 +154,34 @@ def _notching(course: Course) -> Iterator[Occurrence]:
         )
 
 
-def _lasting(course: Course, values: FloatArray, limit: float) -> Iterator[Span]:
-    least = _windows_in(LEAST_S)
+def lasting(course: Course, values: FloatArray, limit: float, least_s: float = LEAST_S) -> Iterator[Span]:
+    """Spans above a limit for `least_s`; of one that is cut `LEAST_CUT_S` is enough, or the whole signal."""
+    known = np.isfinite(values)
+    first, last = np.flatnonzero(known)[[0, -1]] if known.any() else (0, 0)
+    whole = int(np.count_nonzero(known))
     for span in spans_above(values, limit, BACK * limit):
-        if np.count_nonzero(np.isfinite(values[span.start : span.stop])) >= least:
+        seen = int(np.count_nonzero(known[span.start : span.stop]))
+        cut = span.start <= first or span.stop > last
+        least = windows_in(min(least_s, LEAST_CUT_S) if cut else least_s)
+        if seen >= min(least, whole):
             yield span
 
 
-def _windows_in(seconds: float) -> int:
+def windows_in(seconds: float) -> int:
+    """At least one."""
     return max(1, round(seconds / WINDOW_S))
 
 
-def _most_and_mean(values: FloatArray, span: Span) -> tuple[float, float]:
+def most_and_mean(values: FloatArray, span: Span) -> tuple[float, float]:
+    """The largest, and the root of the mean square."""
     part = values[span.start : span.stop]
     return float(np.nanmax(part)), float(np.sqrt(np.nanmean(part * part)))
 
 
-def _condition(
+def condition(
     course: Course, span: Span, kind: str, confidence: float, because: str, figures: dict[str, float]
 ) -> Occurrence:
+    """A lasting one over a span of windows."""
     return Occurrence(
         kind=kind,
         start_sample=float(course.starts[span.start]),

@@ -27,8 +27,8 @@ LOOK_EVERY = 4
 SHARP = 0.002
 """Share of the fundamental that notches of 3 % exceed in the orders which their search does not fit."""
 SHARP_ORDER = 14
-NOISY = 2.0
-"""Times the power that noise has in these orders: chance is a tenth."""
+NOISY = 1.4
+"""Times the power that noise has in these orders: four times the scatter of 111 bins."""
 
 
 class Growing:
@@ -70,6 +70,7 @@ class WindowCourse:
         self._interharmonic, self._interharmonic_hz = Growing(), Growing()
         self._notch, self._notches = Growing(), Growing()
         self._noise_v = Growing()
+        self._noise, self._dc_v, self._mirrored = Growing(), Growing(), Growing()
         self._nominal_hz = nominal_hz
         self._cycles = cycles_per_window(nominal_hz)
         self._aggregator = Aggregator(QUANTITIES, nominal_hz)
@@ -90,8 +91,9 @@ class WindowCourse:
         self.frequency_hz.add(np.array([window.frequency_hz for window in windows]))
         self.thd.add(thd)
         self._sum(spectrum, flagged, known)
-        self._strongest(spectrum, known)
-        self._look(windows, spectrum)
+        floor = noise_floor(spectrum)
+        self._strongest(spectrum, known, floor, np.array([window.rate_hz for window in windows]))
+        self._look(windows, spectrum, floor)
         return [
             aggregate
             for (window, flag), value in zip(settled, thd.tolist(), strict=True)
@@ -124,13 +126,16 @@ class WindowCourse:
     def course(self, rate_hz: float) -> Course:
         """For `conditions`: flagged windows are unknown."""
         clear = self.flagged.array() == 0
-        hz, thd, line, line_hz, notch = (
+        hz, thd, line, line_hz, mirrored, noise, dc_v, notch = (
             np.where(clear, each.array(), np.nan)
             for each in (
                 self.frequency_hz,
                 self.thd,
                 self._interharmonic,
                 self._interharmonic_hz,
+                self._mirrored,
+                self._noise,
+                self._dc_v,
                 self._notch,
             )
         )
@@ -143,6 +148,9 @@ class WindowCourse:
             thd=thd,
             interharmonic=line,
             interharmonic_hz=line_hz,
+            mirrored=mirrored,
+            noise=noise,
+            dc_v=dc_v,
             notch=notch,
             notches=self._notches.array(),
         )
@@ -160,22 +168,26 @@ class WindowCourse:
                 self._sums[int(flag), :-1] += row / fundamental
                 self._counts[int(flag), 0] += 1
 
-    def _strongest(self, spectrum: Spectrum, known: BoolArray) -> None:
+    def _strongest(
+        self, spectrum: Spectrum, known: BoolArray, floor: FloatArray, rate_hz: FloatArray
+    ) -> None:
         hz, rms = strongest_interharmonic(spectrum)
-        fundamental = np.where(known, spectrum.harmonics()[:, 0], 0.0)
-        ratio = np.full(len(rms), np.nan)
-        np.divide(rms, fundamental, out=ratio, where=fundamental > 0)
-        self._interharmonic.add(ratio)
+        fundamental = np.where(known, spectrum.harmonics()[:, 0], np.nan)
+        fundamental[~(fundamental > 0)] = np.nan
+        self._interharmonic.add(rms / fundamental)
         self._interharmonic_hz.add(hz)
+        self._mirrored.add(_mirrored(spectrum, hz) / fundamental)
+        self._noise.add(floor * np.sqrt(rate_hz / 2 / spectrum.bin_hz) / fundamental)
+        self._dc_v.add(spectrum.lines[:, 0].real)
 
-    def _look(self, windows: Sequence[Window], spectrum: Spectrum) -> None:
+    def _look(self, windows: Sequence[Window], spectrum: Spectrum, floors: FloatArray) -> None:
         """For one window in four: its noise and its notches."""
         looked = slice(None, None, LOOK_EVERY)
         part = Spectrum(
             spectrum.cycles, spectrum.bin_hz[looked], spectrum.lines[looked], spectrum.power[looked]
         )
         rate_hz = np.array([window.rate_hz for window in windows[looked]])
-        floor = noise_floor(part)
+        floor = floors[looked]
         self._noise_v.add(floor * np.sqrt(rate_hz / 2 / part.bin_hz))
         notch, count = np.full((2, len(windows)), np.nan)
         orders = part.subgroups()
@@ -208,6 +220,16 @@ class WindowCourse:
             return np.full(2 * ORDERS + 1, np.nan)
         found: FloatArray = self._sums[row] / self._counts[row, 0]
         return found
+
+
+def _mirrored(spectrum: Spectrum, hz: FloatArray) -> FloatArray:
+    """(w,) rms as far below the fundamental as `hz` is above it, or the other way round; 0 beyond DC."""
+    place = 2 * spectrum.cycles - hz / spectrum.bin_hz
+    inside = np.isfinite(place) & (place > 1) & (place < 2 * spectrum.cycles - 1)
+    near = np.where(inside, np.round(np.nan_to_num(place)), 1).astype(np.int64)
+    power = spectrum.power[np.arange(len(place))[:, None], near[:, None] + np.arange(-1, 2)].sum(axis=1)
+    found: FloatArray = np.where(inside, np.sqrt(power), 0.0)
+    return found
 
 
 def _notches(window: Window) -> tuple[float, float]:

@@ -7,6 +7,7 @@ stretch is looked at closely (`transients`, `phase_jump`).
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,6 +25,10 @@ SCREEN = 0.6
 """A share of the least transient: `transients` itself finds from there on what it then measures."""
 SIGMAS = 4.6
 """Times the difference's noise: the six of the signal's own that a transient needs, and seldom chance."""
+STEP_SCREEN = 0.05
+"""Rms of the difference over half a cycle, of the peak: a jump of six degrees has 0.07 over a whole one."""
+STEP_OVER_NOISE = 1.4
+"""Times the noise's own rms there, which scatters by 7 % over 100 samples."""
 SAME_S = 0.002
 """Found twice, at the joint of two stretches."""
 
@@ -45,23 +50,26 @@ class Sudden:
         """What begins in these windows of one run, in time order; positions on the Box's axis."""
         first = windows[0].first_sample
         volts, tracked = _joined(windows)
-        noise = _difference(volts, tracked)
-        if noise is None:
+        apart = _apart(volts, tracked)
+        if apart is None:
             return []
         self.looks += 1
         begin = windows[0].edges[0]
         end = windows[-1].first_sample - first + windows[-1].edges[-1]
         slack = SAME_S * tracked.rate_hz
-        found = [
-            self._new("transient", _transient(each, first, tracked, noise))
-            for each in transients_in(volts, tracked, LEAST_TRANSIENT_PU, self._most)
-            if begin - slack <= each.start < end
-        ]
-        found += [
-            self._new("phase_jump", _jump(each, first, tracked))
-            for each in phase_jumps_in(volts, tracked, LEAST_JUMP_DEGREES)
-            if begin - slack <= each.position < end
-        ]
+        found: list[Occurrence | None] = []
+        if apart.has_transient:
+            found += [
+                self._new("transient", _transient(each, first, tracked, apart.noise_pu))
+                for each in transients_in(volts, tracked, LEAST_TRANSIENT_PU, self._most)
+                if begin - slack <= each.start < end
+            ]
+        if apart.has_transient or apart.has_step:
+            found += [
+                self._new("phase_jump", _jump(each, first, tracked))
+                for each in phase_jumps_in(volts, tracked, LEAST_JUMP_DEGREES)
+                if begin - slack <= each.position < end
+            ]
         return sorted((each for each in found if each is not None), key=lambda each: each.start_sample)
 
     def _new(self, name: str, found: Occurrence) -> Occurrence | None:
@@ -106,8 +114,20 @@ def _hops(window: Window, first: int) -> tuple[FloatArray, FloatArray, FloatArra
     )
 
 
-def _difference(volts: FloatArray, tracked: Track) -> float | None:
-    """The noise where some sample is unlike the cycle before; None where nothing happens, or no mains is."""
+@dataclass(frozen=True, slots=True)
+class _Apart:
+    """How far the wave is from the cycle before, where that is more than noise."""
+
+    noise_pu: float
+    """Of the signal itself, of the fundamental's peak."""
+    has_transient: bool
+    """In some sample."""
+    has_step: bool
+    """Over half a cycle, which shows what drowns in the noise of single samples."""
+
+
+def _apart(volts: FloatArray, tracked: Track) -> _Apart | None:
+    """What is unlike the cycle before; None where nothing happens, or no mains is."""
     seen = tracked.amplitude[tracked.known]
     peak = float(np.median(seen)) if len(seen) else 0.0
     hops = tracked.phase_rad[[0, -1]], tracked.positions[[0, -1]]
@@ -125,9 +145,14 @@ def _difference(volts: FloatArray, tracked: Track) -> float | None:
     if most <= SCREEN * LEAST_TRANSIENT_PU * peak:
         return None
     noise = float(np.median(apart)) / 0.6745
-    if most <= SIGMAS * noise:
+    has_transient = most > SIGMAS * noise
+    half = max(1, whole // 2)
+    power = np.diff(np.concatenate(([0.0], np.cumsum(apart * apart)))[::half]) / half
+    step = math.sqrt(float(power.max())) if len(power) else 0.0
+    has_step = step > max(STEP_SCREEN * peak, STEP_OVER_NOISE * noise)
+    if not (has_transient or has_step):
         return None
-    return noise / (math.sqrt(2) * peak)
+    return _Apart(noise / (math.sqrt(2) * peak), has_transient, has_step)
 
 
 def _transient(found: Transient, first: int, tracked: Track, noise_pu: float) -> Occurrence:

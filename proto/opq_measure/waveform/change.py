@@ -34,6 +34,8 @@ PASSES = 4
 """At most, of looking again with its neighbours where they were found, and without those that were none."""
 EXPLAINED = 2.0
 """Rest of a stretch over the noise beside it up to which it holds nothing else."""
+OVER_NOISE = 1.5
+"""Times what the cycle before differs by elsewhere in the signal: six scatters of noise over half a cycle."""
 TWO_STEPS = 0.35
 """A difference from the cycle before lasts a cycle after a step; when longer by this, there were two."""
 
@@ -257,7 +259,8 @@ def _candidates(volts: SignalArray, tracked: Track, least: float) -> list[float]
     at = here[0] + np.arange(len(strength)) + half / 2
     usual = np.interp(at, tracked.positions, tracked.amplitude)
     loudest = float(tracked.amplitude.max(initial=0.0))
-    beyond = strength > 0.7 * least * np.maximum(usual, 0.1 * loudest)
+    noise = OVER_NOISE * float(np.median(strength)) if len(strength) else 0.0
+    beyond = strength > np.maximum(0.7 * least * np.maximum(usual, 0.1 * loudest), noise)
     bounds = np.flatnonzero(np.diff(np.concatenate(([False], beyond, [False])).astype(np.int8)))
     near: list[float] = []
     for begin, end in pairwise(bounds):

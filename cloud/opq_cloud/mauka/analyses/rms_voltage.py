@@ -9,7 +9,9 @@ duration); ITIC curve of 2000 and SEMI F47-0706 as in contracts.md.
 
 from dataclasses import dataclass, field
 
-from opq_measure.events.disturbances import Disturbance, Limits, find_disturbances
+from opq_cloud.mauka.measured import measured_runs
+from opq_measure.analysis.occurrence import Occurrence
+from opq_measure.events.disturbances import Disturbance, Limits
 from opq_proto.messages import Event, Finding, Waveform
 
 name = "rms_voltage"
@@ -43,16 +45,13 @@ def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
     than two cycles nothing can be found. Raises ValueError when a waveform cannot be measured.
     """
     found = []
-    for wave in event.waveforms:
-        for run in wave.runs():
-            disturbances = find_disturbances(
-                run.volts, run.rate_hz, config.nominal_v, config.nominal_hz, config.limits()
-            )
-            found += [_finding(disturbance, run) for disturbance in disturbances]
+    for piece in measured_runs(event, config.nominal_v, config.nominal_hz, config.limits()):
+        with_them = zip(piece.analysis.disturbances, piece.analysis.details, strict=True)
+        found += [_finding(disturbance, details, piece.run) for disturbance, details in with_them]
     return tuple(sorted(found, key=lambda finding: finding.start_ns))
 
 
-def _finding(disturbance: Disturbance, run: Waveform) -> Finding:
+def _finding(disturbance: Disturbance, details: tuple[Occurrence, ...], run: Waveform) -> Finding:
     return Finding(
         kind=disturbance.kind,
         box_id=run.box_id,
@@ -67,12 +66,15 @@ def _finding(disturbance: Disturbance, run: Waveform) -> Finding:
         itic=disturbance.itic,
         semi_f47=disturbance.semi_f47,
         confidence=disturbance.confidence,
-        because=_because(disturbance),
+        because=_because(disturbance, details),
     )
 
 
-def _because(disturbance: Disturbance) -> str:
+def _because(disturbance: Disturbance, details: tuple[Occurrence, ...]) -> str:
     facts = [disturbance.because, f"ITIC {disturbance.itic}", f"SEMI F47 {disturbance.semi_f47}"]
+    jumps = [each.figures["phase_jump_degrees"] for each in details if each.kind == "phase_jump"]
+    if jumps:
+        facts.append(f"phase jump {jumps[0]:+.1f} degrees")
     if disturbance.open_at_start:
         facts.append("it had begun before this waveform")
     return "; ".join(facts).replace("_", " ")

@@ -1,0 +1,38 @@
+"""Frequency deviation: a second or more off nominal.
+
+In: Event.  Out: Finding, in time order.  State: none.
+A frequency further than 8 % off from beginning to end is taken for another nominal.
+Source: EN 50160:2010, 4.2.1 (1 % of nominal), there over 10 s, here over 10/12 cycles."""
+
+from dataclasses import dataclass, field
+
+from opq_cloud.mauka.measured import findings_of
+from opq_measure.analysis.conditions import frequency_deviations_in
+from opq_proto.messages import Event, Finding
+
+name = "frequency_deviation"
+takes, gives = Event, Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The limit."""
+
+    nominal_v: float = field(default=120.0, metadata={"minimum": 1.0, "maximum": 1e6})
+    nominal_hz: float = field(default=60.0, metadata={"minimum": 10.0, "maximum": 400.0})
+    deviation_percent: float = field(
+        default=1.0, metadata={"minimum": 0.01, "maximum": 8.0, "help": "of nominal, to both sides"}
+    )
+
+
+def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
+    """From where it passes the limit until it is back by a tenth."""
+    return findings_of(
+        event,
+        config.nominal_v,
+        config.nominal_hz,
+        lambda piece: frequency_deviations_in(
+            piece.analysis.course, config.deviation_percent, throughout=True
+        ),
+        "FREQUENCY",
+    )

@@ -1,0 +1,34 @@
+"""Harmonics: THD above its limit while it lasts.
+
+In: Event.  Out: Finding, in time order.  State: none.
+Windows that a dip or a swell touches do not count (IEC 61000-4-30:2015, 4.7).
+Source: IEC 61000-4-7 subgroups; EN 50160:2010, 4.2.5 (THD 8 %), there of ten minutes, here of each window."""
+
+from dataclasses import dataclass, field
+
+from opq_cloud.mauka.measured import findings_of
+from opq_measure.analysis.conditions import harmonics_in
+from opq_proto.messages import Event, Finding
+
+name = "harmonics"
+takes, gives = Event, Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """`thd_percent`, of the fundamental."""
+
+    nominal_v: float = field(default=120.0, metadata={"minimum": 1.0, "maximum": 1e6})
+    nominal_hz: float = field(default=60.0, metadata={"minimum": 10.0, "maximum": 400.0})
+    thd_percent: float = field(default=8.0, metadata={"minimum": 0.1, "maximum": 1000.0})
+
+
+def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
+    """From where it passes the limit until it is back by a tenth; open where the waveform ends."""
+    return findings_of(
+        event,
+        config.nominal_v,
+        config.nominal_hz,
+        lambda piece: harmonics_in(piece.analysis.course, config.thd_percent),
+        "THD",
+    )

@@ -1,0 +1,95 @@
+"""Steady levels that `analyze` gives as figures and Mauka as classes: direct voltage and noise.
+
+Every converter has an offset and every Box some noise, which are not the mains'. So a level counts from an
+upper limit on wherever it comes from, and from a lower one where it rose within the signal.
+
+Source: IEEE 1159-2019, 4.5.1 and 4.5.5 and table 2 (DC offset to 0.1 %, noise to 1 %: typical, no limits);
+the limits are ours. Both recordings of 2019 have 0.9 % of direct voltage throughout: the converter's.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from opq_measure.analysis.conditions import Course, condition, lasting, most_and_mean
+from opq_measure.analysis.occurrence import Occurrence, confidence_of
+from opq_measure.signal import FloatArray
+
+LEVEL_SIGMA = 0.05
+"""Standard uncertainty of a level, of itself."""
+QUIET_SHARE = 10.0
+"""Percentile of the levels that is the quiet one."""
+
+
+@dataclass(frozen=True, slots=True)
+class LevelLimits:
+    """`most_percent` counts anywhere, `rise_percent` over the quiet part of the same signal."""
+
+    most_percent: float
+    rise_percent: float
+    times: float = 1.0
+    """The quiet level that one which rose has at least."""
+
+
+DC_LIMITS = LevelLimits(1.5, 0.5)
+"""Of nominal."""
+NOISE_LIMITS = LevelLimits(6.0, 2.0, 2.0)
+"""Of the fundamental."""
+
+
+def dc_offset_in(course: Course, nominal_v: float, limits: LevelLimits = DC_LIMITS) -> list[Occurrence]:
+    """Direct voltage, as the windows' means; its sign is that of the mean."""
+    percent = 100 * course.dc_v / nominal_v
+    known = percent[np.isfinite(percent)]
+    if len(known) == 0:
+        return []
+    nearest = np.argsort(np.abs(known))[: max(1, round(len(known) * QUIET_SHARE / 100))]
+    quiet = float(np.median(known[nearest]))
+    return [
+        condition(
+            course,
+            span,
+            "dc_offset",
+            confidence_of(abs(mean), limit, LEVEL_SIGMA * abs(mean)),
+            f"direct voltage of {mean:+.2f} % of nominal, {mean * nominal_v / 100:+.3g} V{since}",
+            {"dc_percent": mean, "dc_v": mean * nominal_v / 100},
+        )
+        for values, limit, since in _looks(np.abs(percent), np.abs(percent - quiet), limits, abs(quiet), "%")
+        for span in lasting(course, values, limit, 1.0)
+        for mean in [float(np.nanmean(percent[span.start : span.stop]))]
+    ]
+
+
+def noise_in(course: Course, limits: LevelLimits = NOISE_LIMITS) -> list[Occurrence]:
+    """Noise between DC and half the rate, from what lies between the harmonics."""
+    percent = 100 * course.noise
+    known = percent[np.isfinite(percent)]
+    if len(known) == 0:
+        return []
+    quiet = float(np.percentile(known, QUIET_SHARE))
+    rise = np.where(percent > limits.times * quiet, percent, 0.0)
+    rise[np.isnan(percent)] = np.nan
+    return [
+        condition(
+            course,
+            span,
+            "noise",
+            confidence_of(most, limit, LEVEL_SIGMA * most),
+            f"noise of {mean:.2f} % of the fundamental, {most:.2f} % at most{since}",
+            {"noise_percent": mean, "noise_percent_max": most},
+        )
+        for values, limit, since in _looks(percent, rise, limits, quiet, "%")
+        for span in lasting(course, values, limit, 1.0)
+        for most, mean in [most_and_mean(percent, span)]
+    ]
+
+
+def _looks(
+    level: FloatArray, rise: FloatArray, limits: LevelLimits, quiet: float, unit: str
+) -> Iterator[tuple[FloatArray, float, str]]:
+    """What rose within the signal if anything did, else what is there throughout."""
+    if np.nanmax(rise) > limits.rise_percent:
+        yield rise, limits.rise_percent, f", from {quiet:.2f} {unit}"
+    elif np.nanmax(level) > limits.most_percent:
+        yield level, limits.most_percent, f", above {limits.most_percent:g} {unit}"

@@ -1,0 +1,138 @@
+"""Flicker in a waveform of seconds: Pinst that stays high, where Pst would need ten minutes.
+
+Pst of what was seen, had it gone on for ten minutes. What a dip, a step or a jump does to the eye
+is no flicker and is left out, with the seconds in which the filters forget it. White noise is felt too,
+its Pinst grows with its power; only what is felt beyond that counts.
+
+Source: IEC 61000-4-15:2010, 5.3 to 5.7 (`opq_measure.flicker`); IEC 61000-3-3:2013, clause 5: Pst 1.
+"""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from opq_measure.analysis.analysed import Analysis
+from opq_measure.analysis.conditions import MOST_PST
+from opq_measure.analysis.occurrence import Occurrence, confidence_of
+from opq_measure.flicker.lamps import lamp_for
+from opq_measure.flicker.meter import LEAST_RATE, MIN_S, severity
+from opq_measure.flicker.sensation import SETTLE_S, Sensation
+from opq_measure.signal import BoolArray, FloatArray, SignalArray
+
+NOISE_PINST = 2000.0
+"""Mean Pinst of white noise by the square of its ratio to the fundamental, 1090 to 2020 by lamp."""
+OVER_NOISE = 3.0
+"""Times the Pinst of the noise; smoothed over a second it is not by chance."""
+FORGET_S = 2.0
+"""After a sudden change Pinst is not believed for so long."""
+LEAST_S = 2.0
+"""Of flicker, seen."""
+SMOOTH_S = 1.0
+STEADY_SHARE = 0.7
+"""Of the time from the first to the last: a step is felt once, flicker goes on."""
+HALF = 0.5
+"""A mean over a second passes half of its level where what it is the mean of begins and ends."""
+LATE_S = 0.3
+"""Pinst and its mean follow by so much; IEC 61000-4-15:2010, 5.5: smoothing of 300 ms."""
+PST_SHORT_SIGMA = 0.1
+"""Standard uncertainty of Pst from some seconds, of itself."""
+
+
+def short_flicker_in(volts: SignalArray, analysis: Analysis, pst_limit: float = MOST_PST) -> list[Occurrence]:
+    """At most one: from where flicker begins to where it ends.
+
+    Args:
+        volts: (n,) of `analysis`, without gaps; shorter than 5 s there is no answer, and none is given.
+    """
+    rate_hz = analysis.rate_hz
+    if len(volts) < MIN_S * rate_hz or rate_hz < LEAST_RATE * analysis.nominal_hz:
+        return []
+    meter = Sensation(rate_hz, lamp_for(analysis.nominal_v, analysis.nominal_hz))
+    felt = np.concatenate((meter.push_volts(volts), meter.end()))
+    at = (np.arange(len(felt)) + 1) * meter.group
+    known = at >= SETTLE_S * rate_hz
+    for first, last in _sudden(analysis):
+        known &= (at < first) | (at > last + FORGET_S * rate_hz)
+    noise = analysis.course.noise
+    quiet = float(np.nanmedian(noise)) if np.isfinite(noise).any() else 0.0
+    # Pinst 2 in the mean is Pst 1 of a sine: 0.0314 + 0.0525 + 0.0657 + 0.28 + 0.08 = 0.51
+    limit = max(pst_limit**2 / 0.51 / 2, OVER_NOISE * NOISE_PINST * quiet**2)
+    mean = _smoothed(np.where(known, felt, 0.0), known, round(SMOOTH_S * meter.work_hz))
+    above = known & (mean > limit)
+    where = np.flatnonzero(above)
+    if len(where) == 0:
+        return []
+    span = slice(int(where[0]), int(where[-1]) + 1)
+    seen = np.count_nonzero(above[span])
+    if seen < LEAST_S * meter.work_hz or seen < STEADY_SHARE * np.count_nonzero(known[span]):
+        return []
+    own = np.maximum(felt[span][above[span]] - NOISE_PINST * quiet**2, 0.0)
+    pst = severity(own)
+    if not pst > pst_limit:
+        return []
+    late, level = LATE_S * rate_hz, max(limit, HALF * float(np.median(mean[where])))
+    where = np.flatnonzero(above & (mean > level))
+    open_at_start = bool(where[0] <= np.flatnonzero(known)[0] + meter.work_hz / 2)
+    start = max(0.0, float(at[where[0]]) - late)
+    if open_at_start:
+        start = _start_backwards(volts, analysis, level, start)
+        open_at_start = start == 0.0
+    is_open = bool(where[-1] >= len(felt) - meter.work_hz / 2)
+    return [
+        Occurrence(
+            kind="flicker",
+            start_sample=start,
+            end_sample=float(len(volts)) if is_open else float(at[where[-1]]) - late,
+            rate_hz=rate_hz,
+            nominal_hz=analysis.nominal_hz,
+            confidence=confidence_of(pst, pst_limit, PST_SHORT_SIGMA * pst),
+            because=(
+                f"Pinst {float(own.mean()):.3g} in the mean over {seen / meter.work_hz:.1f} s, "
+                f"Pst {pst:.2f} if it goes on for ten minutes, above {pst_limit:g}"
+            ),
+            figures={"pst_of_seen": pst, "pinst_mean": float(own.mean())},
+            open=is_open,
+            open_at_start=open_at_start,
+        )
+    ]
+
+
+def _start_backwards(volts: SignalArray, analysis: Analysis, level: float, before: float) -> float:
+    """Where flicker begins before the meter has settled; run from the end to the beginning it says so."""
+    meter = Sensation(analysis.rate_hz, lamp_for(analysis.nominal_v, analysis.nominal_hz))
+    felt = np.concatenate((meter.push_volts(volts[::-1]), meter.end()))
+    mean = _smoothed(felt, np.ones(len(felt), bool), round(SMOOTH_S * meter.work_hz))
+    at = len(volts) - (np.arange(len(felt)) + 1.0) * meter.group
+    early = (at < before) & (mean > level)
+    if not early.any():
+        return before
+    first = float(at[early].min()) + LATE_S * analysis.rate_hz
+    return min(before, first) if first > (LATE_S + SMOOTH_S / 2) * analysis.rate_hz else 0.0
+
+
+def _sudden(analysis: Analysis) -> Iterable[tuple[float, float]]:
+    """What the eye sees once: dips, swells, steps, jumps, and lines whose beats are felt."""
+    cycle = analysis.rate_hz / analysis.nominal_hz
+    for each in analysis.events:
+        if each.kind in ("harmonics", "interharmonics", "mains_signalling", "periodic_notching", "flicker"):
+            low = each.kind == "interharmonics" and _is_near(analysis, each)
+            if not low:
+                yield each.start_sample - cycle, each.start_sample + cycle
+                continue
+        yield each.start_sample - cycle, each.end_sample + cycle
+
+
+def _is_near(analysis: Analysis, each: object) -> bool:
+    """Whether a line beats with the fundamental, which the lamp shows: below twice its frequency."""
+    hz = each.figures.get("interharmonic_hz", math.inf) if isinstance(each, Occurrence) else math.inf
+    return bool(hz < 2 * analysis.nominal_hz)
+
+
+def _smoothed(values: FloatArray, known: BoolArray, count: int) -> FloatArray:
+    """(n,) mean of the known among `count` values around each."""
+    half = max(1, count // 2)
+    first = np.maximum(np.arange(len(values)) - half, 0)
+    last = np.minimum(np.arange(len(values)) + half + 1, len(values))
+    total, seen = np.concatenate(([0.0], np.cumsum(values))), np.concatenate(([0], np.cumsum(known)))
+    return np.asarray((total[last] - total[first]) / np.maximum(seen[last] - seen[first], 1))

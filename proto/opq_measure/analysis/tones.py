@@ -1,0 +1,114 @@
+"""Lines between the harmonics that last: a steady one is an interharmonic, a keyed one mains signalling.
+
+A line counts in a window where it passes its threshold and stands out of the noise there. One that comes and
+goes at the same frequency is a telegram of ripple control; what stays is an interharmonic. Two lines
+at the same distance on both sides of the fundamental are a modulation of it, flicker, and no line.
+
+Source: IEC 61000-4-30:2015, 5.9 and 5.10; IEC 61000-2-2:2002, 4.10 (ripple control 110 to 3000 Hz, keyed);
+EN 50160:2010, 4.2.6 leaves the levels of interharmonics open, so the threshold is ours.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from opq_measure.analysis.conditions import (
+    BACK,
+    THD_SIGMA,
+    Course,
+    condition,
+    lasting,
+    most_and_mean,
+    windows_in,
+)
+from opq_measure.analysis.occurrence import Occurrence, confidence_of
+from opq_measure.events.spans import Span
+from opq_measure.signal import BoolArray, FloatArray
+from opq_measure.timebase.cycles import WINDOW_S
+
+MOST_INTERHARMONIC_PERCENT = 1.0
+"""The strongest line, percent of the fundamental; EN 50160 has no limit."""
+OVER_NOISE = 6.0
+"""Times the rms of the noise in one bin; the largest of 500 bins has 3.1 times."""
+MODULATED = 0.5
+"""A share of the line that its mirror has at least where both are a modulation."""
+SIGNAL_LEAST_HZ, SIGNAL_MOST_HZ = 110.0, 3000.0
+"""IEC 61000-2-2:2002, 4.10.1."""
+SAME_HZ = 3.0
+"""A keyed line is found so near to itself from window to window."""
+KEYED = 0.7
+"""Where a line falls below this share of its upper levels it is keyed; a steady one keeps within a tenth."""
+LEAST_TELEGRAM_S = 0.8
+LONGEST_PAUSE_S = 5.0
+
+
+def tones_in(course: Course, limit_percent: float = MOST_INTERHARMONIC_PERCENT) -> list[Occurrence]:
+    """Interharmonics and mains signalling of a signal, in time order."""
+    percent = 100 * course.interharmonic
+    heard = _stands_out(course)
+    found: list[Occurrence] = []
+    taken = np.zeros(len(percent), bool)
+    for span, hz in _telegrams(course, percent, heard, limit_percent):
+        taken[span.start : span.stop] = True
+        found.append(_signalling(course, span, percent, hz, limit_percent))
+    steady = np.where(taken | ~heard & np.isfinite(percent), 0.0, percent)
+    for span in lasting(course, steady, limit_percent):
+        most, mean = most_and_mean(percent, span)
+        hz = float(np.nanmedian(course.interharmonic_hz[span.start : span.stop]))
+        found.append(
+            condition(
+                course,
+                span,
+                "interharmonics",
+                confidence_of(mean, limit_percent, THD_SIGMA * mean),
+                f"{mean:.2f} % of the fundamental at {hz:.1f} Hz, above {limit_percent:g} %",
+                {"interharmonic_hz": hz, "interharmonic_percent": mean, "interharmonic_percent_max": most},
+            )
+        )
+    return sorted(found, key=lambda each: each.start_sample)
+
+
+def _stands_out(course: Course) -> BoolArray:
+    """(w,) whether the strongest line is a line: neither noise nor a side of a modulation."""
+    bin_noise = course.noise * np.sqrt(2 / (WINDOW_S * course.rate_hz))
+    heard: BoolArray = course.interharmonic > OVER_NOISE * np.nan_to_num(bin_noise)
+    beside = np.abs(course.interharmonic_hz - course.nominal_hz) < course.nominal_hz
+    return heard & ~(beside & (course.mirrored > MODULATED * course.interharmonic))
+
+
+def _telegrams(
+    course: Course, percent: FloatArray, heard: BoolArray, limit_percent: float
+) -> Iterator[tuple[Span, float]]:
+    """Runs of windows with one line that comes and goes, and its frequency."""
+    on = np.flatnonzero(heard & (percent > limit_percent))
+    while len(on):
+        hz = float(np.median(course.interharmonic_hz[on]))
+        same = on[np.abs(course.interharmonic_hz[on] - hz) <= SAME_HZ]
+        if not len(same):
+            return
+        on = on[~np.isin(on, same)]
+        for run in np.split(same, np.flatnonzero(np.diff(same) > windows_in(LONGEST_PAUSE_S)) + 1):
+            span = Span(int(run[0]), int(run[-1]) + 1, int(run[-1]) + 1 < len(percent))
+            inner = percent[span.start + 1 : span.stop - 1]
+            inner = inner[np.isfinite(inner)]
+            if len(inner) < windows_in(LEAST_TELEGRAM_S) or not SIGNAL_LEAST_HZ <= hz <= SIGNAL_MOST_HZ:
+                continue
+            high, low = np.percentile(inner, 85), np.percentile(inner, 15)
+            if low < KEYED * high and len(run) > 2:
+                yield span, hz
+
+
+def _signalling(
+    course: Course, span: Span, percent: FloatArray, hz: float, limit_percent: float
+) -> Occurrence:
+    levels = percent[span.start : span.stop]
+    most = float(np.nanmax(levels))
+    share = float(np.nanmean(levels > BACK * limit_percent))
+    return condition(
+        course,
+        span,
+        "mains_signalling",
+        confidence_of(most, limit_percent, THD_SIGMA * most),
+        f"a keyed line of {hz:.1f} Hz, {most:.2f} % of the fundamental, on for {100 * share:.0f} %",
+        {"signal_hz": hz, "signal_percent": most, "on_share": share},
+    )

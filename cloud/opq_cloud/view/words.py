@@ -205,7 +205,7 @@ def named(box_id: str, names: Names) -> str:
 
 
 def worst(incident: Incident, box_id: str | None = None) -> StoredFinding | None:
-    """The finding (of one Box) furthest from nominal; where none has a residual, one of the incident's class."""
+    """The finding (of one Box) furthest from nominal; without residuals one of the incident's class."""
     found = [item for item in incident.findings if box_id in (None, item.finding.box_id)]
     with_residual = [item for item in found if item.finding.residual_percent is not None]
     if not with_residual:

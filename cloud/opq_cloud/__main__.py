@@ -14,6 +14,7 @@ from opq_cloud.health.server import HealthService
 from opq_cloud.original_config import read_config
 from opq_cloud.runner import ServiceBoard, ServiceRunner, raise_descriptor_limit
 from opq_cloud.service import CloudContext, CloudService, Retention
+from opq_cloud.sockets import beyond_loopback
 from opq_cloud.store import open_store
 from opq_proto import log
 from opq_proto.config import default_data_dir
@@ -108,10 +109,34 @@ def health_of(command: str, config: CloudConfig, board: ServiceBoard) -> HealthS
     return HealthService(section.health_endpoint, board, command, any_path=command == "mauka")
 
 
+IN_CLEAR = {
+    "triggering_broker": ("backend_endpoint",),
+    "acquisition_broker": ("request_endpoint", "answer_endpoint"),
+    "event_service": ("event_endpoint", "event_id_endpoint"),
+    "mauka": ("bus_sub_endpoint", "bus_pub_endpoint"),
+}
+"""Addresses that are bound without a key, by section."""
+
+
+def in_clear(command: str, config: CloudConfig) -> str | None:
+    """Which of the addresses that this command binds other machines can reach without a key; None: none."""
+    found = [
+        f"{section}.{key} {endpoint}"
+        for section, keys in IN_CLEAR.items()
+        for key in keys
+        if command in ("all", section.replace("_", "-"))
+        and beyond_loopback(endpoint := str(getattr(getattr(config, section), key)))
+    ]
+    return f"in clear, without a key, beyond loopback: {', '.join(found)}" if found else None
+
+
 def run(command: str, config: CloudConfig, data_dir: Path) -> OpqError | None:
     """Run until a signal; returns why it could not."""
     shared = CloudContext(lambda: open_store(config.store.mongo_uri, config.store.data_dir or data_dir))
     board = ServiceBoard()
+    board.note = in_clear(command, config)
+    if board.note is not None:
+        log.get().warning("backend.in_clear", note=board.note)
     runner = ServiceRunner(board)
     raise_descriptor_limit()
     names = list(MAKERS) if command == "all" else [name for name in MAKERS if name == command]

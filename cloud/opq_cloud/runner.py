@@ -58,6 +58,8 @@ class ServiceBoard:
 
     def __init__(self) -> None:
         self.entries: list[ServiceEntry] = []
+        self.note: str | None = None
+        """What an operator must know of the whole, though all is well."""
 
     def add(self, service: CloudService) -> ServiceEntry:
         entry = ServiceEntry(service)
@@ -69,7 +71,7 @@ class ServiceBoard:
         parts = {part.name: part for entry in self.entries for part in entry.parts()}
         services = [_worse(entry.health(), parts.pop(entry.service.name, None)) for entry in self.entries]
         down = [service.name for service in services if not service.ok]
-        info = f"not ok: {', '.join(down)}" if down else None
+        info = f"not ok: {', '.join(down)}" if down else self.note
         return HealthReport(name, not down, info=info, subcomponents=(*services, *parts.values()))
 
     def plugin_status(self) -> list[dict[str, object]]:

@@ -6,10 +6,8 @@ from contextlib import contextmanager
 
 import zmq
 
-from opq_cloud.service import ServiceCounters
 from opq_proto.errors import ConfigError, PortBusyError
 from opq_proto.keys import KeyPair
-from opq_proto.zmq_inbox import try_send, waiting_messages
 
 Socket = zmq.Socket[bytes]
 Context = zmq.Context[Socket]
@@ -99,6 +97,12 @@ def connectable(endpoint: str) -> str:
     return endpoint.replace("://*:", "://127.0.0.1:").replace("://0.0.0.0:", "://127.0.0.1:")
 
 
+def beyond_loopback(endpoint: str) -> bool:
+    """Whether other machines may reach what is bound there."""
+    host = endpoint.removeprefix("tcp://").rpartition(":")[0].strip("[]")
+    return endpoint.startswith("tcp://") and not (host.startswith("127.") or host in ("localhost", "::1"))
+
+
 def receive(socket: Socket, limit: int) -> Iterator[tuple[zmq.Frame, list[bytes]]]:
     """At most `limit` waiting messages: the first frame with its metadata, and all frames as bytes.
 
@@ -124,34 +128,3 @@ def send_past_full(socket: Socket, frames: Sequence[bytes]) -> None:
         socket.send_multipart(frames, zmq.NOBLOCK)
     finally:
         socket.setsockopt(zmq.XPUB_NODROP, 1)
-
-
-class FanoutSocket:
-    """The back-end side of a broker, in clear: to every subscriber, and a count of when one could not follow.
-
-    A PUB socket drops in silence at its high-water mark. An XPUB with NODROP says `again` instead;
-    then the message goes out the dropping way, so that one slow subscriber never holds the others.
-    libzmq leaves that subscriber out until it has read half of its queue and says nothing more, so
-    `subscriber_full` counts how often that began, not how much was missed: sequences show that.
-    """
-
-    def __init__(self, context: Context, counters: ServiceCounters, queue_messages: int) -> None:
-        self.socket = open_socket(context, zmq.XPUB, sndhwm=queue_messages, xpub_nodrop=1)
-        self._counters = counters
-
-    def bind(self, endpoint: str, service: str, key: str) -> None:
-        bind(self.socket, endpoint, service, key)
-
-    def close(self) -> None:
-        self.socket.close()
-
-    def send(self, frames: Sequence[bytes]) -> None:
-        """To everyone who subscribed; never waits."""
-        if not try_send(self.socket, frames):
-            self._counters.add("subscriber_full")
-            send_past_full(self.socket, frames)
-
-    def read_subscriptions(self) -> None:
-        """Count what subscribers sent; without this it would pile up."""
-        for frames in waiting_messages(self.socket):
-            self._counters.add("subscriptions" if frames[0][:1] == b"\x01" else "unsubscriptions")

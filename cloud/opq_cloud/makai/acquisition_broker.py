@@ -20,14 +20,15 @@ from dataclasses import dataclass
 
 import zmq
 
+from opq_cloud.backend_peers import BackendLimits, BackendPeers
 from opq_cloud.config import AcquisitionBrokerSection
+from opq_cloud.fanout_socket import FanoutSocket
 from opq_cloud.makai.admission import AdmittedSocket, ZapHandler
 from opq_cloud.makai.command_numbers import CommandNumbers
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import (
     BURST,
     POLL_MS,
-    FanoutSocket,
     Socket,
     bind,
     open_socket,
@@ -39,10 +40,12 @@ from opq_proto.errors import FrameError
 from opq_proto.keys import KeyFolder
 from opq_proto.rate_limit import RateLimitedLog
 from opq_proto.wire import ACK_PLUGIN, command_from_wire, response_from_wire
-from opq_proto.zmq_inbox import try_send, waiting_messages
+from opq_proto.zmq_inbox import try_send
 
 COMMAND_QUEUE = 10_000
 ANSWER_QUEUE = 10_000
+ANSWERS_UNREAD_BYTES = 256_000_000
+"""What may wait for one subscriber: a minute of 120 Boxes."""
 ID_END = b"\0"
 """Ends frame 0 for a Box whose id begins another's."""
 
@@ -157,8 +160,13 @@ class AcquisitionBroker:
                 zmq.PULL, config.response_endpoint, self.name, "acquisition_broker.response_endpoint"
             )
             requests = opened.enter_context(closing(open_socket(context, zmq.PULL, rcvhwm=COMMAND_QUEUE)))
-            bind(requests, config.request_endpoint, self.name, "acquisition_broker.request_endpoint")
-            answers = opened.enter_context(closing(FanoutSocket(context, self.counters, ANSWER_QUEUE)))
+            key = "acquisition_broker.request_endpoint"
+            clients = opened.enter_context(closing(BackendPeers(context, requests, key, self.counters)))
+            bind(requests, config.request_endpoint, self.name, key)
+            limits = BackendLimits(unread_bytes=ANSWERS_UNREAD_BYTES)
+            answers = opened.enter_context(
+                closing(FanoutSocket(context, self.counters, ANSWER_QUEUE, limits))
+            )
             answers.bind(config.answer_endpoint, self.name, "acquisition_broker.answer_endpoint")
             poller = zmq.Poller()
             zap.register(poller)
@@ -173,7 +181,8 @@ class AcquisitionBroker:
                 answers.read_subscriptions()
                 for message in receive(commands.socket, BURST):
                     self._handle_subscription(*message, commands)
-                for frames in waiting_messages(requests, BURST):
+                clients.check()
+                for frames in clients.messages(BURST):
                     self._pass_command(frames, commands.socket)
                 for message in receive(responses.socket, BURST):
                     self._pass_response(*message, responses, answers)

@@ -17,6 +17,7 @@ from contextlib import ExitStack, closing
 
 import zmq
 
+from opq_cloud.backend_peers import BackendPeers
 from opq_cloud.config import EventServiceSection
 from opq_cloud.makai.answer_inbox import AnswerInbox
 from opq_cloud.makai.answers import AnswerReach, reach_of
@@ -42,6 +43,7 @@ REFRESH_S = 0.25
 """How often the store is read for events that no Box has answered yet."""
 RECEIVE_QUEUE = 200
 """Answers that libzmq keeps beside our own inbox: 0.1 MB each, and nobody knows whose."""
+EVENT_KEY, EVENT_ID_KEY = "event_service.event_endpoint", "event_service.event_id_endpoint"
 ANSWERS_AT_ONCE = 20
 STORE_PAUSE_S = 0.25
 STORE_TRIES = 40
@@ -91,9 +93,13 @@ class EventService:
             self._requests = opened.enter_context(closing(open_socket(context, zmq.PUSH)))
             connect(self._requests, config.request_endpoint, "event_service.request_endpoint")
             self._events = opened.enter_context(closing(open_socket(context, zmq.XPUB, xpub_verbose=1)))
-            bind(self._events, config.event_endpoint, self.name, "event_service.event_endpoint")
             ids = opened.enter_context(closing(open_socket(context, zmq.REP)))
-            bind(ids, config.event_id_endpoint, self.name, "event_service.event_id_endpoint")
+            self._peers = [
+                opened.enter_context(closing(BackendPeers(context, socket, key, self.counters)))
+                for socket, key in ((self._events, EVENT_KEY), (ids, EVENT_ID_KEY))
+            ]
+            bind(self._events, config.event_endpoint, self.name, EVENT_KEY)
+            bind(ids, config.event_id_endpoint, self.name, EVENT_ID_KEY)
             self._id_owed = False
             self._resume()
             if ready is not None:
@@ -121,6 +127,8 @@ class EventService:
             now = time.monotonic()
             due = self._inbox and now >= self._store_again_s
             poller.poll(0 if due else POLL_MS)
+            for peers in self._peers:
+                peers.check()
             self._reply_ids(ids)
             self._read_subscriptions()
             self._inbox.receive(answers)

@@ -4,20 +4,25 @@ libzmq has no call that ends one peer. A frame names its connection (`SRCFD`) an
 key; a peer that never sent one is found by the socket monitor: of the accepted connections, the
 one that has sent its INITIATE when ZAP is asked is the one that is asked about; where several
 have, the one that gets READY after the answer. Bytes are counted by the kernel (TCP_INFO).
-Source: ZMTP 3.1 and CurveZMQ (RFC 23, 26); include/uapi/linux/tcp.h.
+Source: ZMTP 3.1 and CurveZMQ (RFC 23, 26).
 """
 
-import os
-import socket as tcp
-import struct
 import time
 from collections import Counter
-from contextlib import closing
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from opq_cloud.sockets import Context, Socket
+from opq_cloud.tcp_connections import (
+    BYTES_RECEIVED_AT,
+    BYTES_SENT_AT,
+    bytes_at,
+    remote_address,
+    sent_ago_s,
+    shut_down,
+    tcp_info,
+)
 from opq_proto.zmq_inbox import waiting_messages
 
 FAILURES = zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
@@ -26,18 +31,12 @@ BEFORE_INITIATE_BYTES = 64 + 202
 """Greeting and HELLO; INITIATE has 257 and more (RFC 26)."""
 BEFORE_READY_BYTES = 64 + 170
 """Greeting and WELCOME; READY, or ERROR, comes after them."""
-BYTES_RECEIVED_AT = 128
-"""Offset of tcpi_bytes_received (u64) in struct tcp_info, Linux 4.1 and later."""
-BYTES_SENT_AT = 200
-"""Offset of tcpi_bytes_sent (u64), Linux 4.19 and later."""
 CANDIDATES = 64
 """With more handshakes at once a connection stays unknown until its first frame."""
 UNKNOWN_CHECKED = 500
 """In a storm of reconnects the list is not gone through for each (1 us per connection)."""
 WATCH_S = 0.02
 SETTLE_PERIOD_S = 1.0
-LAST_SENT_AT = 44
-"""Offset of tcpi_last_data_sent (u32, ms ago)."""
 READY_BEFORE_S = 0.1
 """READY goes out after ZAP's answer; the kernel's clock for it ticks in steps of up to 10 ms."""
 READY_WITHIN_S = 5.0
@@ -84,7 +83,7 @@ class Peers:
             number = int(event["value"])
             self._forget(number)
             if event["event"] == zmq.EVENT_ACCEPTED:
-                address = _remote(number)
+                address = remote_address(number)
                 if address is not None:
                     self._address[number] = address
                     self.unknown.add(number)
@@ -94,7 +93,7 @@ class Peers:
         self.unknown.discard(number)
         self.unplaced.pop(number, None)
         if number not in self._address:
-            self._address[number] = _remote(number)
+            self._address[number] = remote_address(number)
         return self._assign(number, key)
 
     def in_handshake(self, limit: int = CANDIDATES) -> list[int]:
@@ -103,7 +102,7 @@ class Peers:
         if len(self.unknown) > UNKNOWN_CHECKED:
             return found
         for number in self.unknown:
-            received = _tcp_bytes(number, BYTES_RECEIVED_AT)
+            received = bytes_at(tcp_info(number), BYTES_RECEIVED_AT)
             if received is not None and received > BEFORE_INITIATE_BYTES:
                 found.append(number)
             if len(found) > limit:
@@ -126,10 +125,10 @@ class Peers:
 
     def _set_aside(self, now_s: float) -> None:
         for number in list(self.unknown):
-            sent = _tcp_bytes(number, BYTES_SENT_AT)
+            sent = bytes_at(tcp_info(number), BYTES_SENT_AT)
             if sent is not None and sent > BEFORE_READY_BYTES:
                 self.unknown.discard(number)
-                self.unplaced[number] = now_s - _sent_ago_s(number)
+                self.unplaced[number] = now_s - sent_ago_s(tcp_info(number))
 
     def end_unplaced(self, address: str, answered_s: float) -> int:
         """End connections from `address` whose handshake ended at about that time and that never spoke."""
@@ -173,7 +172,7 @@ class Peers:
         """
         self.drain()
         for number in self.in_handshake(limit=len(self.unknown)):
-            sent = _tcp_bytes(number, BYTES_SENT_AT)
+            sent = bytes_at(tcp_info(number), BYTES_SENT_AT)
             if sent is not None and sent <= BEFORE_READY_BYTES:
                 self.refused.add(number)
         for number in list(self.refused):
@@ -182,14 +181,7 @@ class Peers:
     def _shut_down(self, number: int) -> bool:
         address = self._address.get(number)
         self._forget(number)
-        try:
-            with closing(tcp.socket(fileno=os.dup(number))) as twin:
-                if address is None or twin.getpeername() != address:
-                    return False  # the number is somebody else's by now
-                twin.shutdown(tcp.SHUT_RDWR)
-        except OSError:
-            return False  # gone already
-        return True
+        return shut_down(number, address)
 
     def _forget(self, number: int) -> None:
         self.unknown.discard(number)
@@ -205,7 +197,7 @@ class Peers:
 
 def sent_marks(peers: "list[tuple[Peers, int]]") -> list[int | None]:
     """Bytes sent so far by each connection."""
-    return [_tcp_bytes(number, BYTES_SENT_AT) for _, number in peers]
+    return [bytes_at(tcp_info(number), BYTES_SENT_AT) for _, number in peers]
 
 
 def answered(candidates: "list[tuple[Peers, int]]", marks: list[int | None]) -> "tuple[Peers, int] | None":
@@ -221,37 +213,5 @@ def answered(candidates: "list[tuple[Peers, int]]", marks: list[int | None]) -> 
         time.sleep(0.0001)
 
 
-def _remote(number: int) -> object:
-    try:
-        with closing(tcp.socket(fileno=os.dup(number))) as twin:
-            return twin.getpeername()
-    except OSError:
-        return None
-
-
 def _host(address: object) -> str | None:
     return str(address[0]) if isinstance(address, tuple) and address else None
-
-
-def _sent_ago_s(number: int) -> float:
-    info = _tcp_info(number)
-    return 0.0 if info is None else float(struct.unpack_from("=I", info, LAST_SENT_AT)[0]) / 1000
-
-
-def _tcp_bytes(number: int, offset: int) -> int | None:
-    info = _tcp_info(number)
-    if info is None or len(info) < offset + 8:
-        return None  # a kernel that does not count: the first frame will show it
-    return int(struct.unpack_from("=Q", info, offset)[0])
-
-
-def _tcp_info(number: int) -> bytes | None:
-    try:
-        # borrowed, not duplicated: a number that is closed meanwhile only makes the call fail
-        borrowed = tcp.socket(tcp.AF_INET, tcp.SOCK_STREAM, 0, fileno=number)
-        try:
-            return borrowed.getsockopt(tcp.IPPROTO_TCP, tcp.TCP_INFO, 256)
-        finally:
-            borrowed.detach()
-    except OSError:
-        return None

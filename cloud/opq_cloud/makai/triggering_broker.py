@@ -13,10 +13,11 @@ from contextlib import ExitStack, closing
 import zmq
 
 from opq_cloud.config import TriggeringBrokerSection
+from opq_cloud.fanout_socket import FanoutSocket
 from opq_cloud.makai.admission import AdmittedSocket, ZapHandler
 from opq_cloud.makai.receive_queue import BoxBudget, ReceiveQueue
 from opq_cloud.service import ServiceCounters
-from opq_cloud.sockets import BURST, FanoutSocket, service_context
+from opq_cloud.sockets import BURST, service_context
 from opq_proto import log
 from opq_proto.errors import FrameError
 from opq_proto.keys import KeyFolder

@@ -12,15 +12,15 @@ from contextlib import ExitStack, closing
 
 import zmq
 
+from opq_cloud.backend_peers import BackendLimits, BackendPeers
 from opq_cloud.config import MaukaSection
 from opq_cloud.mauka.messages import BRIDGE_SOURCE, LARGEST_ID, MAKAI_EVENT, makai_event
-from opq_cloud.mauka.publisher import HWM, Publisher, subscriber
+from opq_cloud.mauka.publisher import HWM, LARGEST_MESSAGE_BYTES, Publisher, subscriber
 from opq_cloud.service import ServiceCounters
-from opq_cloud.sockets import BURST, POLL_MS, Socket, bind, connect, service_context
+from opq_cloud.sockets import BURST, POLL_MS, bind, connect, service_context
 from opq_proto import log as logs
 from opq_proto.errors import FrameError, OpqError
 from opq_proto.rate_limit import RateLimitedLog
-from opq_proto.zmq_inbox import waiting_messages
 
 log = logs.get(service="mauka")
 
@@ -54,7 +54,9 @@ class BusBroker:
             source = opened.enter_context(closing(subscriber(context, self._hwm, [""])))
             sub, pub = self._config.bus_sub_endpoint, self._config.bus_pub_endpoint
             out.bind(pub, self.name, "mauka.bus_pub_endpoint")
-            bind(source, sub, self.name, "mauka.bus_sub_endpoint")
+            key, limits = "mauka.bus_sub_endpoint", BackendLimits(message_bytes=2 * LARGEST_MESSAGE_BYTES)
+            peers = opened.enter_context(closing(BackendPeers(context, source, key, self.counters, limits)))
+            bind(source, sub, self.name, key)
             log.info("bus.bound", sub=sub, pub=pub)
             if ready is not None:
                 ready.set()
@@ -64,10 +66,11 @@ class BusBroker:
             while not stop.is_set():
                 poller.poll(POLL_MS)
                 out.heard()
-                self._forward(source, out)
+                peers.check()
+                self._forward(peers, out)
 
-    def _forward(self, source: Socket, out: Publisher) -> None:
-        for frames in waiting_messages(source, BURST):
+    def _forward(self, peers: BackendPeers, out: Publisher) -> None:
+        for frames in peers.messages(BURST):
             self.counters.add("received")
             if len(frames) != 2:
                 self.counters.add("malformed")

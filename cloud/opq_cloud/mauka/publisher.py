@@ -11,6 +11,7 @@ from typing import Protocol
 
 import zmq
 
+from opq_cloud.backend_peers import BackendPeers
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import LARGEST_TOPIC_BYTES, Context, Socket, bind, connect, send_past_full
 from opq_proto.zmq_inbox import try_send, waiting_messages
@@ -57,13 +58,15 @@ class Publisher:
         self.socket.setsockopt(zmq.XPUB_NODROP, 1)
         self.socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_TOPIC_BYTES)
         self.socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MOST_MS)
-        self._counters = counters
+        self._context, self._counters = context, counters
+        self._peers: BackendPeers | None = None
         self._topics: set[bytes] = set()
         self._lock = threading.Lock()
         self._one_peer = True
 
     def bind(self, endpoint: str, service: str, key: str) -> None:
         """Raises PortBusyError."""
+        self._peers = BackendPeers(self._context, self.socket, key, self._counters)
         bind(self.socket, endpoint, service, key)
         self._one_peer = False
 
@@ -86,6 +89,8 @@ class Publisher:
         """Whether anybody is subscribed now; reads what subscribers sent."""
         with self._lock:
             self._read_subscriptions()
+            if self._peers is not None:
+                self._peers.check()
             return bool(self._topics)
 
     def send(self, frames: Sequence[bytes]) -> bool:
@@ -102,11 +107,16 @@ class Publisher:
                     return False
                 send_past_full(self.socket, frames)
             self._counters.add("published")
-            self._counters.add("published_bytes", sum(map(len, frames)))
+            size = sum(map(len, frames))
+            self._counters.add("published_bytes", size)
+            if self._peers is not None:
+                self._peers.published_bytes += size
             return sent
 
     def close(self) -> None:
         with self._lock:
+            if self._peers is not None:
+                self._peers.close()
             self.socket.close()
 
     def _read_subscriptions(self) -> None:

@@ -1,0 +1,182 @@
+"""Who is connected to an address in clear, and the limits that libzmq does not have.
+
+libzmq bounds neither the connections of a socket, nor the topics of a subscriber, nor the frames of a
+message that never ends, and counts what waits for a subscriber in messages, whatever their size. Here
+each connection has its limits in what the kernel counts (TCP_INFO); one that goes beyond is ended,
+counted (`backend_ended` by reason) and logged. A program of ZeroMQ connects again by itself.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import zmq
+from zmq.utils.monitor import parse_monitor_message
+
+from opq_cloud.service import ServiceCounters
+from opq_cloud.sockets import Context, Socket, receive
+from opq_cloud.tcp_connections import (
+    BYTES_RECEIVED_AT,
+    bytes_at,
+    bytes_not_sent,
+    remote_address,
+    shut_down,
+    tcp_info,
+)
+from opq_proto import log
+from opq_proto.rate_limit import RateLimitedLog
+from opq_proto.zmq_inbox import waiting_messages
+
+EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
+CHECK_S = 0.1
+"""What a connection can send within it is what it costs at most, beside its limit."""
+FORGIVEN_PER_S = 1024
+"""Bytes that count for nothing: heartbeats."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackendLimits:
+    """Of one bound socket."""
+
+    connections: int = 256
+    topics: int = 1000
+    """Of one subscriber."""
+    asked_bytes: int = 64 * 1024
+    """What a subscriber may send, subscriptions and all."""
+    message_bytes: int = 8 * 2**20
+    """What may come of a message that is not whole."""
+    unread_bytes: int = 64 * 10**6
+    """What is published while a subscriber is behind."""
+
+
+@dataclass(slots=True)
+class BackendPeer:
+    """One connection."""
+
+    address: object
+    allowed_to: float
+    """Bytes received, up to which nothing is wrong."""
+    caught_up_at: int
+    """Bytes published when everything that waited for it had left."""
+    topics: int = 0
+
+
+class BackendPeers:
+    """Connections of one socket; used by its thread. `check` belongs into its loop."""
+
+    def __init__(
+        self,
+        context: Context,
+        socket: Socket,
+        name: str,
+        counters: ServiceCounters,
+        limits: BackendLimits | None = None,
+    ) -> None:
+        """Before `socket` is bound; `name` is its configuration's."""
+        self.published_bytes = 0
+        """What the owner has published, for who is behind."""
+        self._limits = limits or BackendLimits()
+        self._socket, self._name, self._counters = socket, name, counters
+        self._publishes = socket.getsockopt(zmq.TYPE) in (zmq.PUB, zmq.XPUB)
+        self._log = RateLimitedLog(log.get())
+        self._peers: dict[int, BackendPeer] = {}
+        self._heard: set[int] = set()
+        self._checked_s = time.monotonic()
+        address = f"inproc://backend-{name}"
+        socket.monitor(address, EVENTS)
+        self._monitor = context.socket(zmq.PAIR)
+        self._monitor.setsockopt(zmq.RCVHWM, 0)  # a full one would stop libzmq's I/O thread
+        self._monitor.setsockopt(zmq.LINGER, 0)
+        self._monitor.connect(address)
+
+    def __len__(self) -> int:
+        return len(self._peers)
+
+    def close(self) -> None:
+        self._socket.disable_monitor()
+        self._monitor.close()
+
+    def messages(self, limit: int) -> Iterator[list[bytes]]:
+        """At most `limit` waiting messages; whose they are is noted."""
+        for first, frames in receive(self._socket, limit):
+            number = _descriptor(first)
+            if number is not None:
+                self._heard.add(number)
+            yield frames
+
+    def note_subscription(self, first: zmq.Frame, data: bytes) -> None:
+        """What an XPUB received (with XPUB_VERBOSER, so that each peer's are seen)."""
+        number = _descriptor(first)
+        if number is None:
+            return
+        if number not in self._peers:
+            self._note_changes()
+        peer = self._peers.get(number)
+        if peer is None:
+            return
+        peer.topics += 1 if data[:1] == b"\x01" else -1
+        if peer.topics > self._limits.topics:
+            self._end(number, "topics")
+
+    def check(self) -> None:
+        """Who came and went; end who is beyond a limit. Costs nothing until CHECK_S is over."""
+        now_s = time.monotonic()
+        passed_s = now_s - self._checked_s
+        if passed_s < CHECK_S:
+            return
+        self._checked_s = now_s
+        self._note_changes()
+        for number, peer in list(self._peers.items()):
+            self._check_peer(number, peer, passed_s)
+        self._heard.clear()
+        self._counters.set("backend_connections_now", len(self._peers), label=self._name)
+
+    def _note_changes(self) -> None:
+        for frames in waiting_messages(self._monitor):
+            event = parse_monitor_message(frames)
+            number = int(event["value"])
+            self._peers.pop(number, None)
+            if event["event"] == zmq.EVENT_ACCEPTED:
+                address = remote_address(number)
+                if address is not None:
+                    allowed = float(self._most_received)
+                    self._peers[number] = BackendPeer(address, allowed, self.published_bytes)
+                    if len(self._peers) > self._limits.connections:
+                        self._end(number, "connections")
+
+    @property
+    def _most_received(self) -> int:
+        return self._limits.asked_bytes if self._publishes else self._limits.message_bytes
+
+    def _check_peer(self, number: int, peer: BackendPeer, passed_s: float) -> None:
+        info = tcp_info(number)
+        received = bytes_at(info, BYTES_RECEIVED_AT)
+        if received is not None:
+            if number in self._heard:
+                peer.allowed_to = received + self._most_received
+            else:
+                at_most = received + self._most_received
+                peer.allowed_to = min(peer.allowed_to + FORGIVEN_PER_S * passed_s, at_most)
+            if received > peer.allowed_to:
+                self._end(number, "asked" if self._publishes else "unfinished")
+                return
+        if not self._publishes:
+            return
+        if bytes_not_sent(info) in (0, None):
+            peer.caught_up_at = self.published_bytes
+        elif self.published_bytes - peer.caught_up_at > self._limits.unread_bytes:
+            self._end(number, "unread")
+
+    def _end(self, number: int, reason: str) -> None:
+        peer = self._peers.pop(number)
+        shut_down(number, peer.address)
+        self._counters.add("backend_ended", label=f"{self._name} {reason}")
+        facts = {"address": self._name, "peer": str(peer.address), "reason": reason}
+        self._log.warning("backend.ended", key=(self._name, reason), **facts)
+
+
+def _descriptor(first: zmq.Frame) -> int | None:
+    try:
+        return int(first.get(zmq.SRCFD))
+    except (zmq.ZMQError, ValueError, TypeError):
+        return None  # its connection is gone

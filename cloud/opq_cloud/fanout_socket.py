@@ -1,0 +1,66 @@
+"""The back-end side of a broker: to every subscriber, each held to its limits.
+
+Apart from `sockets.py`, which what watches its connections is made of.
+"""
+
+from collections.abc import Sequence
+
+import zmq
+
+from opq_cloud.backend_peers import BackendLimits, BackendPeers
+from opq_cloud.service import ServiceCounters
+from opq_cloud.sockets import BURST, Context, bind, open_socket, receive, send_past_full
+from opq_proto.zmq_inbox import try_send
+
+SUBSCRIPTIONS = 100
+"""Per subscriber, waiting in libzmq: it takes all of them at once, and a flood would hold the broker."""
+
+
+class FanoutSocket:
+    """The back-end side of a broker, in clear: to every subscriber, and a count of when one could not follow.
+
+    A PUB socket drops in silence at its high-water mark. An XPUB with NODROP says `again` instead;
+    then the message goes out the dropping way, so that one slow subscriber never holds the others.
+    libzmq leaves that subscriber out until it has read half of its queue and says nothing more, so
+    `subscriber_full` counts how often that began, not how much was missed: sequences show that.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        counters: ServiceCounters,
+        queue_messages: int,
+        limits: BackendLimits | None = None,
+    ) -> None:
+        self.socket = open_socket(
+            context, zmq.XPUB, sndhwm=queue_messages, rcvhwm=SUBSCRIPTIONS, xpub_nodrop=1, xpub_verboser=1
+        )
+        self._context, self._counters, self._limits = context, counters, limits
+        self._peers: BackendPeers | None = None
+
+    def bind(self, endpoint: str, service: str, key: str) -> None:
+        """As `sockets.bind`."""
+        self._peers = BackendPeers(self._context, self.socket, key, self._counters, self._limits)
+        bind(self.socket, endpoint, service, key)
+
+    def close(self) -> None:
+        if self._peers is not None:
+            self._peers.close()
+        self.socket.close()
+
+    def send(self, frames: Sequence[bytes]) -> None:
+        """To everyone who subscribed; never waits."""
+        if self._peers is not None:
+            self._peers.published_bytes += sum(map(len, frames))
+        if not try_send(self.socket, frames):
+            self._counters.add("subscriber_full")
+            send_past_full(self.socket, frames)
+
+    def read_subscriptions(self) -> None:
+        """Count what subscribers sent, which would pile up; end who is beyond a limit."""
+        for first, frames in receive(self.socket, BURST):
+            self._counters.add("subscriptions" if frames[0][:1] == b"\x01" else "unsubscriptions")
+            if self._peers is not None:
+                self._peers.note_subscription(first, frames[0])
+        if self._peers is not None:
+            self._peers.check()

@@ -1,0 +1,71 @@
+"""One connection of a socket that libzmq owns: its bytes by the kernel's count, and its end.
+
+libzmq has no call that ends one peer. Its frames and monitors name the file descriptor, and what is done
+to that is done to the peer alone; a number that is somebody else's by now is told by the peer's address.
+Source: include/uapi/linux/tcp.h (TCP_INFO).
+"""
+
+import os
+import socket as tcp
+import struct
+from contextlib import closing
+
+LAST_SENT_AT = 44
+"""Offset of tcpi_last_data_sent (u32, ms ago)."""
+BYTES_RECEIVED_AT = 128
+"""Offset of tcpi_bytes_received (u64) in struct tcp_info, Linux 4.1 and later."""
+BYTES_NOT_SENT_AT = 144
+"""Offset of tcpi_notsent_bytes (u32), Linux 4.6 and later: they wait in the kernel for the peer to read."""
+BYTES_SENT_AT = 200
+"""Offset of tcpi_bytes_sent (u64), Linux 4.19 and later."""
+INFO_BYTES = 256
+
+
+def remote_address(number: int) -> object:
+    """Whom the descriptor is connected to; None when it is no connection."""
+    try:
+        with closing(tcp.socket(fileno=os.dup(number))) as twin:
+            return twin.getpeername()
+    except OSError:
+        return None
+
+
+def shut_down(number: int, address: object) -> bool:
+    """End the connection if it still is that peer's; its owner sees the end as if the peer had gone."""
+    try:
+        with closing(tcp.socket(fileno=os.dup(number))) as twin:
+            if address is None or twin.getpeername() != address:
+                return False  # the number is somebody else's by now
+            twin.shutdown(tcp.SHUT_RDWR)
+    except OSError:
+        return False  # gone already
+    return True
+
+
+def tcp_info(number: int) -> bytes:
+    """The kernel's struct tcp_info; empty when the descriptor is no TCP connection."""
+    try:
+        # borrowed, not duplicated: a number that is closed meanwhile only makes the call fail
+        borrowed = tcp.socket(tcp.AF_INET, tcp.SOCK_STREAM, 0, fileno=number)
+        try:
+            return borrowed.getsockopt(tcp.IPPROTO_TCP, tcp.TCP_INFO, INFO_BYTES)
+        finally:
+            borrowed.detach()
+    except OSError:
+        return b""
+
+
+def bytes_at(info: bytes, offset: int) -> int | None:
+    """A u64 of `tcp_info`; None from a kernel that does not count it."""
+    return int(struct.unpack_from("=Q", info, offset)[0]) if len(info) >= offset + 8 else None
+
+
+def sent_ago_s(info: bytes) -> float:
+    """How long ago something was sent; 0 when the kernel does not say."""
+    return float(struct.unpack_from("=I", info, LAST_SENT_AT)[0]) / 1000 if len(info) >= 48 else 0.0
+
+
+def bytes_not_sent(info: bytes) -> int | None:
+    """What waits in the kernel to be sent; None from a kernel that does not say."""
+    at = BYTES_NOT_SENT_AT
+    return int(struct.unpack_from("=I", info, at)[0]) if len(info) >= at + 4 else None

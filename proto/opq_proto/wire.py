@@ -116,34 +116,40 @@ def measurement_from_wire(data: bytes) -> Measurement:
     if not data:
         raise FrameError("empty measurement")
     message = read_message(WireMeasurement, data)
+    has = message.HasField
+    timestamp_ms, start_ns, end_ns = message.timestamp_ms, message.start_ns, message.end_ns
+    sequence, oldest = message.sequence, message.oldest_sequence
+    timed = has("start_ns")
     if (
-        message.timestamp_ms not in _TIMES_MS
-        or message.start_ns not in _TIMES_NS  # absent reads as 0
-        or message.end_ns not in _TIMES_NS
-        or (message.HasField("start_ns") and message.end_ns - message.start_ns > MAX_WINDOW_NS)
-        or max(message.sequence, message.oldest_sequence) > _LARGEST
+        timestamp_ms not in _TIMES_MS
+        or start_ns not in _TIMES_NS  # absent reads as 0
+        or end_ns not in _TIMES_NS
+        or (timed and end_ns - start_ns > MAX_WINDOW_NS)
+        or sequence > _LARGEST
+        or oldest > _LARGEST
     ):
         raise FrameError(f"Box {message.box_id}: measurement with an impossible time or sequence")
     metrics: dict[str, Metric] = {}
     for key, entry in message.metrics.items():
         low, high, average = entry.min, entry.max, entry.average
-        if isfinite(low) and isfinite(high) and isfinite(average):
+        # the sum is not finite when one of them is not; nearly always one look is enough
+        if isfinite(low + high + average) or (isfinite(low) and isfinite(high) and isfinite(average)):
             metrics[key] = Metric(low, high, average)
     return Measurement(
-        box_id=str(message.box_id),
-        timestamp_ms=message.timestamp_ms,
-        metrics=metrics,
-        start_ns=message.start_ns if message.HasField("start_ns") else None,
-        end_ns=message.end_ns if message.HasField("end_ns") else None,
-        uncertainty_ns=message.uncertainty_ns if message.HasField("uncertainty_ns") else None,
-        source=time_source(message.time_source),
-        sequence=message.sequence if message.HasField("sequence") else None,
-        oldest_sequence=message.oldest_sequence if message.HasField("oldest_sequence") else None,
-        backfilled=message.backfilled,
-        crossing=message.crossing,
-        nominal_v=nominal_or_none(message.nominal_v, NOMINAL_V),  # absent reads as 0, not believed
-        nominal_hz=nominal_or_none(message.nominal_hz, NOMINAL_HZ),
-        clock_id=message.clock_id if 0 < message.clock_id <= _LARGEST else None,
+        str(message.box_id),
+        timestamp_ms,
+        metrics,
+        start_ns if timed else None,
+        end_ns if has("end_ns") else None,
+        message.uncertainty_ns if has("uncertainty_ns") else None,
+        time_source(message.time_source),
+        sequence if sequence or has("sequence") else None,
+        oldest if oldest or has("oldest_sequence") else None,
+        message.backfilled,
+        message.crossing,
+        nominal_or_none(message.nominal_v, NOMINAL_V),  # absent reads as 0, not believed
+        nominal_or_none(message.nominal_hz, NOMINAL_HZ),
+        message.clock_id if 0 < message.clock_id <= _LARGEST else None,
     )
 
 

@@ -33,6 +33,9 @@ _TIMES_NS = range(-(2**62), 2**62)  # years 1823 to 2116
 AnyMessage = TypeVar("AnyMessage", bound=Message)
 
 
+_SOURCES = {int(source): source for source in TimeSource}  # a look-up: each Measurement needs one
+
+
 def box_number(box_id: str) -> int:
     """The box id as the wire's whole number, 0 .. 2**31 - 1 (Command has int32)."""
     if not (box_id.isascii() and box_id.isdigit()) or int(box_id[:11]) >= 2**31:
@@ -42,7 +45,7 @@ def box_number(box_id: str) -> int:
 
 def time_source(number: int) -> TimeSource:
     """The TimeSource of a wire number; one that we do not know counts as FREE."""
-    return TimeSource(number) if 0 <= number <= max(TimeSource) else TimeSource.FREE
+    return _SOURCES.get(number, TimeSource.FREE)
 
 
 def read_message(kind: type[AnyMessage], data: bytes) -> AnyMessage:

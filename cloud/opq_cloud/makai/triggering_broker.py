@@ -17,7 +17,7 @@ from opq_cloud.fanout_socket import FanoutSocket
 from opq_cloud.makai.admission import AdmittedSocket, ZapHandler
 from opq_cloud.makai.receive_queue import BoxBudget, ReceiveQueue
 from opq_cloud.service import ServiceCounters
-from opq_cloud.sockets import BURST, service_context
+from opq_cloud.sockets import BURST, POLL_MS, service_context
 from opq_proto import log
 from opq_proto.errors import FrameError
 from opq_proto.keys import KeyFolder
@@ -28,7 +28,8 @@ from opq_proto.wire_waveforms import read_message
 CONNECTION_QUEUE = 100
 """Messages per connection in libzmq's own queue; everything is read at once, see receive_queue.py."""
 PEERS_MS = 20
-"""Handshakes, the key folder and subscriptions are handled so often."""
+"""Handshakes, the key folder and subscriptions are handled so often while Measurements come. While none do,
+their sockets wake the broker, and the folder is looked at each POLL_MS."""
 
 
 class TriggeringBroker:
@@ -74,11 +75,18 @@ class TriggeringBroker:
                 ready.set()
             queue = ReceiveQueue(self._config.receive_queue_bytes)
             self.counters.set("waiting_bytes_now", 0)
-            peers_at_s = 0.0
+            quiet = zmq.Poller()
+            zap.register(quiet)
+            for socket in (boxes.socket, backend.socket):
+                quiet.register(socket, zmq.POLLIN)
+            received, peers_at_s = 0, 0.0
             while not stop.is_set():
-                if not queue:
+                if not queue and received:
                     # one socket, not a Poller over all: at 10,000 messages/s the wait is a third of the cost
                     boxes.socket.poll(PEERS_MS)
+                elif not queue:
+                    quiet.poll(POLL_MS)
+                    peers_at_s = 0.0
                 received = queue.read_waiting(boxes.socket)
                 self._budget.begin_turn()
                 for message in queue.next_messages(BURST):

@@ -177,7 +177,8 @@ def test_a_box_whose_waveform_breaks_an_analysis_hides_no_other_box(runner, runn
     assert until(lambda: found_in(store) == ([("1", "sag")], 1))
     assert until(lambda: runner.counters.total("events") == 1)
     assert not store.event_record(event_id).analysed
-    assert "analysis rms_voltage" in runner.last_error
+    assert runner.last_error.startswith("analysis ")
+    assert runner.counters.of("failures", "analysis rms_voltage") > 0
 
 
 @pytest.mark.parametrize("wrong", ["no finding", "another box", "backwards"])
@@ -319,5 +320,5 @@ def test_the_services_of_a_configuration_work_together(store, running, free_endp
     runner, payloads, _ = status.plugin_status()
     assert set(payloads) == {"plugin_name", "messages_recv", "bytes_recv", "last_recv", "plugin_state"}
     assert set(runner) == {*payloads, "analyses"}
-    (analysis,) = runner["analyses"]
+    (analysis,) = [row for row in runner["analyses"] if row["name"] == "rms_voltage"]
     assert (analysis["name"], analysis["runs"], analysis["failures"]) == ("rms_voltage", "built in", 0)

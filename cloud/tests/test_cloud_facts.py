@@ -66,4 +66,4 @@ def test_the_readmes_of_store_and_view_have_the_figures_of_the_code() -> None:
     assert f"by gaps of at most {JOIN_NS // 10**6} ms plus both uncertainties" in store
     assert f"after every {HEARTBEAT_S:g} s of silence" in view
     assert f"({MEASUREMENTS_WAITING} measurements, {INCIDENTS_WAITING} incidents)" in view
-    assert f"{SUBSCRIBERS} pages at once" in view
+    assert f"{SUBSCRIBERS} streams at once" in view

@@ -90,6 +90,8 @@ def extras_for(command: str, module: str) -> tuple[str, ...]:
 EXTRAS_OF_COMMAND = {
     "up": ("cloud", "hil"),
     "sim": ("hil",),
+    "boxes": ("cloud",),
+    "keys": ("cloud",),
     "inject": ("cloud",),
     "export": ("cloud",),
     "firmware": ("firmware",),

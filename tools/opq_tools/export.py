@@ -14,7 +14,7 @@ from opq_cloud.store import open_store
 from opq_cloud.store.store import CloudStore
 from opq_proto.config import default_data_dir
 from opq_proto.messages import Measurement
-from opq_tools.inject import moment
+from opq_tools.moment import moment
 
 PAGE_ROWS = 50_000
 LATEST_MS = 4 * 10**12

@@ -1,6 +1,6 @@
 """`opq-tools inject`: publish into a running Mauka what the bus would carry (opq-interop E.5)."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 import click
@@ -10,22 +10,10 @@ from opq_cloud.mauka.messages import LARGEST_ID, MAKAI_EVENT
 from opq_cloud.store import open_store
 from opq_proto.config import default_data_dir
 from opq_proto.ports import with_offset
+from opq_tools.moment import moment
 
 MOST_EVENTS = 100_000
 """In one range; the bus takes that many at once."""
-
-
-def moment(ctx: click.Context, param: click.Parameter, text: str | None) -> datetime | None:
-    """A time as ISO 8601, e.g. 2026-11-20 or 2026-11-20T08:30:00; UTC unless it names an offset."""
-    if text is None:
-        return None
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise click.BadParameter(
-            f"{text!r} is no time; want e.g. 2026-11-20 or 2026-11-20T08:30:00"
-        ) from error
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
 @click.command("inject")

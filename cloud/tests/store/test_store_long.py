@@ -75,7 +75,7 @@ def test_the_original_words_and_the_slice_follow_in_mongodb(mongo_uri: str) -> N
         with MongoClient[dict[str, Any]](mongo_uri) as client:
             db = client.get_default_database()
             (document,) = db.incidents.find()
-            assert document["classifications"] == ["VOLTAGE_INTERRUPTION"]
+            assert document["classifications"] == ["VOLTAGE_INTERRUPTION", "ITIC_NO_DAMAGE"]
             assert (document["class"], document["ieee_duration"]) == ("interruption", "TEMPORARY")
             assert (document["itic"], document["duration_cycles"]) == (ALL.itic, 300.0)
             assert [piece["because"] for piece in document["pieces"]] == [ONSET.because, ALL.because]

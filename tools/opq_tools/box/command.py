@@ -16,7 +16,7 @@ from opq_tools.analyze.recordings import utc_ns
 from opq_tools.box.command_client import CommandClient
 from opq_tools.box.updating import update
 from opq_tools.box.waveform import fetch_waveform, write_recording
-from opq_tools.inject import moment
+from opq_tools.moment import moment
 from opq_tools.progress import shown_progress
 
 TIMEOUT_S = 5.0

@@ -27,7 +27,7 @@ from opq_rules.sql.syntax import Create, Select
 from opq_rules.streams.decoding import StreamDecoder
 from opq_rules.streams.definition import definition_of
 from opq_tools.analyze.recordings import RecordingFacts, RecordingFile, read_recording
-from opq_tools.inject import moment
+from opq_tools.moment import moment
 from opq_tools.rules.server import RuleServer, ServerRefusedError, asks
 
 NS_PER_S = 1_000_000_000

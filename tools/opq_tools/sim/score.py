@@ -15,7 +15,7 @@ from opq_hil.score.truth_file import read_truth
 from opq_proto.config import default_data_dir
 from opq_proto.errors import ConfigError
 from opq_proto.messages import Incident
-from opq_tools.inject import moment
+from opq_tools.moment import moment
 
 BEFORE_NS = 60 * 10**9
 """Incidents that began longer before the first true disturbance are of an earlier run."""

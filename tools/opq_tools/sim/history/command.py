@@ -21,7 +21,7 @@ from opq_hil.power_system.power_scenario import has_network, load_power_scenario
 from opq_proto import log
 from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import ConfigError
-from opq_tools.inject import moment
+from opq_tools.moment import moment
 from opq_tools.progress import shown_progress
 from opq_tools.sim.history.history_run import HistoryFigures, measured_to_s, run_history
 from opq_tools.sim.history.progress_file import HistoryProgress, read_progress, resumed, write_progress

@@ -14,7 +14,7 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from opq_cloud.service import ServiceCounters
-from opq_cloud.sockets import Context, Socket, receive
+from opq_cloud.sockets import Context, Socket, open_monitor, receive
 from opq_cloud.tcp_connections import (
     BYTES_RECEIVED_AT,
     bytes_at,
@@ -36,7 +36,7 @@ FORGIVEN_PER_S = 1024
 
 @dataclass(frozen=True, slots=True)
 class BackendLimits:
-    """Of one bound socket."""
+    """What one bound socket allows each of its connections, and how many there may be."""
 
     connections: int = 256
     topics: int = 1000
@@ -82,12 +82,7 @@ class BackendPeers:
         self._peers: dict[int, BackendPeer] = {}
         self._heard: set[int] = set()
         self._checked_s = time.monotonic()
-        address = f"inproc://backend-{name}"
-        socket.monitor(address, EVENTS)
-        self._monitor = context.socket(zmq.PAIR)
-        self._monitor.setsockopt(zmq.RCVHWM, 0)  # a full one would stop libzmq's I/O thread
-        self._monitor.setsockopt(zmq.LINGER, 0)
-        self._monitor.connect(address)
+        self._monitor = open_monitor(context, socket, name, EVENTS)
 
     def __len__(self) -> int:
         return len(self._peers)

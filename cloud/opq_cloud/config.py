@@ -286,7 +286,7 @@ class CloudKeys(KeyFolder):
 
 
 def port_of(endpoint: str) -> int | None:
-    """The port of `tcp://host:port` or `host:port`; None where there is none."""
+    """8080 of `tcp://host:8080` or `host:8080`; None where the text names no port that is a number."""
     try:
         return urlsplit(endpoint if "://" in endpoint else f"//{endpoint}").port
     except ValueError:

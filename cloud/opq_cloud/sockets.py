@@ -49,6 +49,17 @@ def open_socket(context: Context, kind: int, **options: int) -> Socket:
     return socket
 
 
+def open_monitor(context: Context, socket: Socket, name: str, events: int) -> Socket:
+    """What happens to the connections of `socket`, from before it is bound; `name` is of this context."""
+    address = f"inproc://monitor-{name}"
+    socket.monitor(address, events)
+    monitor = context.socket(zmq.PAIR)
+    monitor.setsockopt(zmq.RCVHWM, 0)  # a full one would stop libzmq's I/O thread
+    monitor.setsockopt(zmq.LINGER, 0)
+    monitor.connect(address)
+    return monitor
+
+
 def curve_server(socket: Socket, pair: KeyPair) -> None:
     """Make `socket` a CURVE server whose clients a ZAP handler must admit (none there: nobody is)."""
     if pair.secret is None:

@@ -43,7 +43,7 @@ SETTLE_S = 0.15
 
 @dataclass(frozen=True, slots=True)
 class UnplacedHandshake:
-    """A key was admitted on a connection that could not be told from others."""
+    """A key was admitted while several connections shook hands, so that its own is not known."""
 
     address: str
     answered_s: float
@@ -293,7 +293,7 @@ class ZapHandler:
             self._log.info("key.rotated", box_id=box_id, public_key=key)
 
     def _end_unplaced(self, key: str) -> int:
-        """End what may be the connections of a key that were not told apart when they were made.
+        """End every connection that may be the key's, where it is not known which ones are.
 
         Those of the same address that were admitted at the same moment and never sent a frame: in a storm
         behind one address some others among them have to connect again. Nothing of theirs was under way.

@@ -178,7 +178,7 @@ class EventService:
             self._unannounced = []
 
     def _read_oldest_answer(self) -> bool:
-        """False when there is none, or the store cannot take it now: then it waits, and nobody asks again."""
+        """Store the answer that waits longest; False when none does, or it goes on waiting for the store."""
         frames = self._inbox.oldest
         now = time.monotonic()
         if frames is None or now < self._store_again_s:

@@ -62,7 +62,7 @@ class OnsetPause:
 
 @dataclass(slots=True)
 class Excursions:
-    """Of one trigger, by (Box, limit); its owner is the trigger's state."""
+    """The limits that are passed now, by Box and limit; each trigger has one of these in its state."""
 
     first_s: float = 10.0
     """The pause after a first onset; it doubles while onsets are less than `calm_s` apart."""

@@ -13,7 +13,7 @@ from collections import Counter
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from opq_cloud.sockets import Context, Socket
+from opq_cloud.sockets import Context, Socket, open_monitor
 from opq_cloud.tcp_connections import (
     BYTES_RECEIVED_AT,
     BYTES_SENT_AT,
@@ -58,13 +58,8 @@ class Peers:
         self._per_key: Counter[str] = Counter()
         self._address: dict[int, object] = {}
         self._settle_s = 0.0
-        address = f"inproc://monitor-{name}"
-        socket.monitor(address, EVENTS)
         self._watched = socket
-        self.monitor = context.socket(zmq.PAIR)
-        self.monitor.setsockopt(zmq.RCVHWM, 0)  # a full one would stop libzmq's I/O thread
-        self.monitor.setsockopt(zmq.LINGER, 0)
-        self.monitor.connect(address)
+        self.monitor = open_monitor(context, socket, name, EVENTS)
 
     def __len__(self) -> int:
         return len(self._address)

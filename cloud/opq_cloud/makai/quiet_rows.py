@@ -14,7 +14,7 @@ from opq_proto.decision import Nominal
 from opq_proto.measurement_columns import METRIC_NAMES, MeasuredBoxes, MeasurementColumns
 
 KEPT = 2
-"""Moments."""
+"""Moments whose columns are remembered."""
 
 
 @lru_cache(maxsize=KEPT)
@@ -45,7 +45,7 @@ def any_flagged(columns: MeasurementColumns) -> bool:
 
 
 def nominal_of(columns: MeasurementColumns, at: int) -> Nominal:
-    """Of one of them."""
+    """The nominal values of the Box whose Measurement stands at place `at`."""
     return columns.boxes.nominals[int(columns.which[at])]
 
 

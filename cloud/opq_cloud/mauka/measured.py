@@ -9,7 +9,7 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import chain
 
@@ -23,6 +23,14 @@ from opq_proto.messages import Event, Finding, Waveform
 MOST_RESULTS = 256
 """Kept: some 0.1 MB each for 10 s. An event of more Boxes is measured again by each analysis."""
 DEFAULT_LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class NominalConfig:
+    """What each analysis knows of the grid; its own settings follow."""
+
+    nominal_v: float = field(default=120.0, metadata={"minimum": 1.0, "maximum": 1e6})
+    nominal_hz: float = field(default=60.0, metadata={"minimum": 10.0, "maximum": 400.0})
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +85,10 @@ RESULTS = MeasuredResults()
 """Of this process."""
 
 
-def measured_runs(
-    event: Event, nominal_v: float, nominal_hz: float, limits: Limits = DEFAULT_LIMITS
-) -> list[MeasuredRun]:
+def measured_runs(event: Event, config: NominalConfig, limits: Limits = DEFAULT_LIMITS) -> list[MeasuredRun]:
     """Each piece of each Box's waveform, measured; a gap ends a piece."""
     return [
-        MeasuredRun(run, RESULTS.of(run, nominal_v, nominal_hz, limits))
+        MeasuredRun(run, RESULTS.of(run, config.nominal_v, config.nominal_hz, limits))
         for wave in event.waveforms
         for run in wave.runs()
     ]
@@ -90,15 +96,14 @@ def measured_runs(
 
 def findings_of(
     event: Event,
-    nominal_v: float,
-    nominal_hz: float,
+    config: NominalConfig,
     found: Callable[[MeasuredRun], Iterable[Occurrence]],
     measurement_type: str = "VOLTAGE",
 ) -> tuple[Finding, ...]:
     """The findings of one analysis, of all Boxes in time order; `found` says what is in one piece."""
     findings = [
         finding_of(each, piece.run, measurement_type)
-        for piece in measured_runs(event, nominal_v, nominal_hz)
+        for piece in measured_runs(event, config)
         for each in found(piece)
     ]
     return tuple(sorted(findings, key=lambda finding: finding.start_ns))

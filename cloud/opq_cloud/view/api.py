@@ -72,11 +72,10 @@ class Api:
                 box_id: [
                     [
                         step.end_ms,
-                        *(round(v, 2) for v in (rms.min, rms.average, rms.max)),
+                        *(round(v, 2) for v in (step.metric.min, step.metric.average, step.metric.max)),
                         round(step.length_ms, 1),
                     ]
                     for step in charts.spark_steps(self._context.hub.recent(box_id))
-                    if (rms := step.metric)
                 ]
                 for box_id in self._context.hub.latest()
             }

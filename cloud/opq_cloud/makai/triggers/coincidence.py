@@ -41,7 +41,7 @@ class Config:
 
 @dataclass(frozen=True, slots=True)
 class SmallChange:
-    """Of one Box."""
+    """A small change of the rms that one Box saw, and how well its time is known."""
 
     box_id: str
     start_ns: int
@@ -51,7 +51,7 @@ class SmallChange:
 
 @dataclass(slots=True)
 class CoincidenceState:
-    """Of the whole system."""
+    """The newest small changes of all Boxes, and the coincidence that goes on."""
 
     changes: deque[SmallChange] = field(default_factory=lambda: deque(maxlen=CHANGES_KEPT))
     excursions: Excursions = field(default_factory=Excursions)

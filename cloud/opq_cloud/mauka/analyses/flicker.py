@@ -6,7 +6,7 @@ Source: IEC 61000-4-15:2010; IEC 61000-3-3:2013, clause 5 (Pst 1)."""
 
 from dataclasses import dataclass, field
 
-from opq_cloud.mauka.measured import findings_of
+from opq_cloud.mauka.measured import NominalConfig, findings_of
 from opq_measure.analysis.short_flicker import short_flicker_in
 from opq_proto.messages import Event, Finding
 
@@ -15,11 +15,9 @@ takes, gives = Event, Finding
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
+class Config(NominalConfig):
     """The limit of Pst."""
 
-    nominal_v: float = field(default=120.0, metadata={"minimum": 1.0, "maximum": 1e6})
-    nominal_hz: float = field(default=60.0, metadata={"minimum": 10.0, "maximum": 400.0})
     pst: float = field(default=1.0, metadata={"minimum": 0.1, "maximum": 100.0})
 
 
@@ -27,8 +25,7 @@ def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
     """At most one per piece of waveform."""
     return findings_of(
         event,
-        config.nominal_v,
-        config.nominal_hz,
+        config,
         lambda piece: short_flicker_in(piece.volts, piece.analysis, config.pst),
         "VOLTAGE",
     )

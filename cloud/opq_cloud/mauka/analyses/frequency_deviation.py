@@ -6,7 +6,7 @@ Source: EN 50160:2010, 4.2.1 (1 % of nominal), there over 10 s, here over 10/12 
 
 from dataclasses import dataclass, field
 
-from opq_cloud.mauka.measured import findings_of
+from opq_cloud.mauka.measured import NominalConfig, findings_of
 from opq_measure.analysis.conditions import frequency_deviations_in
 from opq_proto.messages import Event, Finding
 
@@ -15,11 +15,9 @@ takes, gives = Event, Finding
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
+class Config(NominalConfig):
     """The limit."""
 
-    nominal_v: float = field(default=120.0, metadata={"minimum": 1.0, "maximum": 1e6})
-    nominal_hz: float = field(default=60.0, metadata={"minimum": 10.0, "maximum": 400.0})
     deviation_percent: float = field(
         default=1.0, metadata={"minimum": 0.01, "maximum": 8.0, "help": "of nominal, to both sides"}
     )
@@ -29,8 +27,7 @@ def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
     """From where it passes the limit until it is back by a tenth."""
     return findings_of(
         event,
-        config.nominal_v,
-        config.nominal_hz,
+        config,
         lambda piece: frequency_deviations_in(
             piece.analysis.course, config.deviation_percent, throughout=True
         ),

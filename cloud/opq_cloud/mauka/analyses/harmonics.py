@@ -6,7 +6,7 @@ Source: IEC 61000-4-7 subgroups; EN 50160:2010, 4.2.5 (THD 8 %), there of ten mi
 
 from dataclasses import dataclass, field
 
-from opq_cloud.mauka.measured import findings_of
+from opq_cloud.mauka.measured import NominalConfig, findings_of
 from opq_measure.analysis.conditions import harmonics_in
 from opq_proto.messages import Event, Finding
 
@@ -15,11 +15,9 @@ takes, gives = Event, Finding
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
+class Config(NominalConfig):
     """`thd_percent`, of the fundamental."""
 
-    nominal_v: float = field(default=120.0, metadata={"minimum": 1.0, "maximum": 1e6})
-    nominal_hz: float = field(default=60.0, metadata={"minimum": 10.0, "maximum": 400.0})
     thd_percent: float = field(default=8.0, metadata={"minimum": 0.1, "maximum": 1000.0})
 
 
@@ -27,8 +25,7 @@ def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
     """From where it passes the limit until it is back by a tenth; open where the waveform ends."""
     return findings_of(
         event,
-        config.nominal_v,
-        config.nominal_hz,
+        config,
         lambda piece: harmonics_in(piece.analysis.course, config.thd_percent),
         "THD",
     )

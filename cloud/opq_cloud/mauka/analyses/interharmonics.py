@@ -7,7 +7,7 @@ Source: IEC 61000-4-30:2015, 5.9; EN 50160:2010 leaves the level open, the limit
 
 from dataclasses import dataclass, field
 
-from opq_cloud.mauka.measured import findings_of
+from opq_cloud.mauka.measured import NominalConfig, findings_of
 from opq_measure.analysis.tones import tones_in
 from opq_proto.messages import Event, Finding
 
@@ -16,11 +16,9 @@ takes, gives = Event, Finding
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
+class Config(NominalConfig):
     """`line_percent`, of the fundamental."""
 
-    nominal_v: float = field(default=120.0, metadata={"minimum": 1.0, "maximum": 1e6})
-    nominal_hz: float = field(default=60.0, metadata={"minimum": 10.0, "maximum": 400.0})
     line_percent: float = field(default=1.0, metadata={"minimum": 0.1, "maximum": 100.0})
 
 
@@ -28,8 +26,7 @@ def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
     """From where the line passes the limit until it is back by a tenth."""
     return findings_of(
         event,
-        config.nominal_v,
-        config.nominal_hz,
+        config,
         lambda piece: [
             each for each in tones_in(piece.analysis.course, config.line_percent) if each.kind == name
         ],

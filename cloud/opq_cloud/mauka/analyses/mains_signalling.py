@@ -5,7 +5,7 @@ Source: IEC 61000-4-30:2015, 5.10; IEC 61000-2-2:2002, 4.10; the limit is ours."
 
 from dataclasses import dataclass, field
 
-from opq_cloud.mauka.measured import findings_of
+from opq_cloud.mauka.measured import NominalConfig, findings_of
 from opq_measure.analysis.tones import tones_in
 from opq_proto.messages import Event, Finding
 
@@ -14,11 +14,9 @@ takes, gives = Event, Finding
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
+class Config(NominalConfig):
     """`line_percent`, of the fundamental, while it is on."""
 
-    nominal_v: float = field(default=120.0, metadata={"minimum": 1.0, "maximum": 1e6})
-    nominal_hz: float = field(default=60.0, metadata={"minimum": 10.0, "maximum": 400.0})
     line_percent: float = field(default=1.0, metadata={"minimum": 0.1, "maximum": 100.0})
 
 
@@ -26,8 +24,7 @@ def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
     """From the first pulse of a telegram to its last."""
     return findings_of(
         event,
-        config.nominal_v,
-        config.nominal_hz,
+        config,
         lambda piece: [
             each for each in tones_in(piece.analysis.course, config.line_percent) if each.kind == name
         ],

@@ -5,7 +5,7 @@ Source: IEC 61000-4-30:2015, annex C; Bollen 2000, 4.5; the measuring is `opq_me
 
 from dataclasses import dataclass, field
 
-from opq_cloud.mauka.measured import findings_of
+from opq_cloud.mauka.measured import NominalConfig, findings_of
 from opq_proto.messages import Event, Finding
 
 name = "phase_jump"
@@ -13,11 +13,9 @@ takes, gives = Event, Finding
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
+class Config(NominalConfig):
     """Smaller ones than 6 degrees are not measured."""
 
-    nominal_v: float = field(default=120.0, metadata={"minimum": 1.0, "maximum": 1e6})
-    nominal_hz: float = field(default=60.0, metadata={"minimum": 10.0, "maximum": 400.0})
     least_degrees: float = field(default=6.0, metadata={"minimum": 6.0, "maximum": 180.0})
 
 
@@ -25,8 +23,7 @@ def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
     """Every jump that any Box saw, also that at the edge of a dip."""
     return findings_of(
         event,
-        config.nominal_v,
-        config.nominal_hz,
+        config,
         lambda piece: [
             each
             for each in piece.suddenly("phase_jump")

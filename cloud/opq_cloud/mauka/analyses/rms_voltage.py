@@ -7,9 +7,9 @@ Source: IEC 61000-4-30:2015, 5.4 (threshold, hysteresis); IEEE 1159-2019, table 
 duration); ITIC curve of 2000 and SEMI F47-0706 as in contracts.md.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from opq_cloud.mauka.measured import measured_runs
+from opq_cloud.mauka.measured import NominalConfig, measured_runs
 from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.events.disturbances import Disturbance, Limits
 from opq_proto.messages import Event, Finding, Waveform
@@ -19,11 +19,9 @@ takes, gives = Event, Finding
 
 
 @dataclass(frozen=True, slots=True)
-class Config:
+class Config(NominalConfig):
     """Limits in percent of nominal; raises ValueError when they cannot all hold."""
 
-    nominal_v: float = field(default=120.0, metadata={"minimum": 1.0, "maximum": 1e6})
-    nominal_hz: float = field(default=60.0, metadata={"minimum": 10.0, "maximum": 400.0})
     sag_percent: float = 90.0
     swell_percent: float = 110.0
     interruption_percent: float = 10.0
@@ -45,7 +43,7 @@ def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
     than two cycles nothing can be found. Raises ValueError when a waveform cannot be measured.
     """
     found = []
-    for piece in measured_runs(event, config.nominal_v, config.nominal_hz, config.limits()):
+    for piece in measured_runs(event, config, config.limits()):
         with_them = zip(piece.analysis.disturbances, piece.analysis.details, strict=True)
         found += [_finding(disturbance, details, piece.run) for disturbance, details in with_them]
     return tuple(sorted(found, key=lambda finding: finding.start_ns))

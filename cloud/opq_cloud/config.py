@@ -118,6 +118,34 @@ class CloudRulesSection:
     plugins: PluginRules = Field(default_factory=PluginRules)
 
 
+Budget = Annotated[int, Field(ge=100_000, le=10**12)]
+
+
+@section
+class AskingSection:
+    """Whom a decision asks, for how much: `docs/makai.md`."""
+
+    most_boxes: Annotated[
+        int, Field(ge=1, le=1000, description="of a decision, with the Box that saw it")
+    ] = 50
+    most_witnesses: Annotated[int, Field(ge=0, le=1000, description="of them elsewhere in the grid")] = 12
+    near_km: Annotated[float, Field(ge=0, le=1000, description="Boxes within this are neighbours")] = 5.0
+    most_boxes_of_event: Annotated[
+        int, Field(ge=1, le=10_000, description="with those that saw the same and were not asked at first")
+    ] = 200
+    most_joining_of_feeder: Annotated[
+        int, Field(ge=0, le=10_000, description="of those, on one feeder (else in one region)")
+    ] = 10
+    transient_ms: Annotated[int, Field(ge=100, le=10_000, description="around what a detector found")] = 300
+    harmonics_ms: Annotated[int, Field(ge=200, le=60_000, description="of harmonics and flicker")] = 3000
+    frequency_ms: Annotated[int, Field(ge=200, le=60_000, description="of the frequency")] = 10_000
+    bytes_per_min: Annotated[Budget, Field(description="of samples, asked of all Boxes")] = 300_000_000
+    bytes_per_min_of_box: Annotated[Budget, Field(description="asked of one Box")] = 6_000_000
+    bytes_per_min_by_box: Annotated[
+        Budget, Field(description="asked of others for what one Box sees; then of itself alone")
+    ] = 60_000_000
+
+
 @section
 class TriggeringServiceSection:
     measurement_endpoint: str = "tcp://127.0.0.1:9881"
@@ -141,7 +169,8 @@ class TriggeringServiceSection:
     see_again_s: Annotated[
         float, Field(ge=0, le=3600, description="stored measurements that plug-ins see again at a start")
     ] = 120.0
-    alive_s: Annotated[float, Field(gt=0, le=3600, description="Boxes heard within this are asked")] = 10.0
+    alive_s: Annotated[float, Field(gt=0, le=3600, description="Boxes heard within this may be asked")] = 10.0
+    asking: AskingSection = Field(default_factory=AskingSection)
     merge_events: Annotated[
         int, Field(ge=1, le=100_000, description="a trigger inside one of the last … events is merged")
     ] = 200

@@ -88,6 +88,14 @@ class Trigger:
     """One sentence: plug-in, metric, value, limit."""
     completes: int | None = None
     """The event that has the beginning of the same disturbance; None for an onset."""
+    asked_as: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Why each Box is asked: (reason, Boxes); the reasons are those of `asked_boxes.REASONS`."""
+    not_asked: tuple[tuple[str, int], ...] = ()
+    """How many Boxes that were heard lately are not asked, by reason."""
+    onset_ns: tuple[int, int] | None = None
+    """[start, end) of the Measurement that was decided on."""
+    decided_ns: int | None = None
+    """When (UTC) that was."""
 
 
 @dataclass(frozen=True, slots=True)

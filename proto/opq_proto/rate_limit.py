@@ -102,11 +102,11 @@ class TokenBuckets:
         tokens, at_s = self._buckets.get(key, (self._burst, now_s))
         return min(self._burst, tokens + (now_s - at_s) * self._per_s)
 
-    def spend(self, key: Hashable) -> bool:
-        """Take one token; False when there is less than one, and nothing is taken."""
+    def spend(self, key: Hashable, tokens: float = 1.0) -> bool:
+        """Take so many tokens; False when there are less, and nothing is taken."""
         left = self.left(key)
-        may = left >= 1.0
-        self._buckets[key] = (left - may, self._monotonic_s())
+        may = left >= tokens
+        self._buckets[key] = (left - tokens if may else left, self._monotonic_s())
         self._buckets.move_to_end(key)
         if len(self._buckets) > self._most_keys:
             self._buckets.popitem(last=False)

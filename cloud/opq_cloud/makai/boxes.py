@@ -1,12 +1,15 @@
 """What is known of each Box: when it was heard, what it is meant to measure, its gain."""
 
+import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
+from opq_cloud.makai.asked_boxes import DEFAULT_GRID, BoxPlace, BoxPlaces
 from opq_cloud.service import STALE_S, HealthReport, ServiceCounters
-from opq_cloud.store.store import BoxRecord, CloudStore, box_order
+from opq_cloud.store.box_documents import region_of
+from opq_cloud.store.store import BoxRecord, CloudStore, LocationRecord, box_order
 from opq_proto import log
 from opq_proto.decision import Nominal
 from opq_proto.measurement_columns import MeasurementColumns
@@ -19,6 +22,8 @@ RHYTHM_HALVES_S = 300.0
 """The longest window is forgotten by half in this time: a change in idle mode is a second at a time, for
 minutes, and then a minute comes in one again."""
 FORGOTTEN_S = 24 * 3600.0
+ALIVE_S = 0.5
+"""Ten thousand Boxes are not counted again for each decision."""
 LEAST_V, MOST_V = 1e-9, 1e9
 """A gain outside is none, or not finite."""
 
@@ -34,14 +39,28 @@ class BoxRegister:
         self._nominal: dict[str, Nominal] = {}
         self._window_ns: dict[str, int] = {}
         self._rhythm_s: dict[str, float] = {}
+        self._alive: dict[str, None] = {}
+        self._alive_longest_ns = 0
+        self._alive_found: tuple[float, float] = (0.0, -math.inf)
+        """(within_s, when): who is alive is found again after `ALIVE_S`, or when another Box is heard."""
+        self.places = BoxPlaces()
+        """Where Boxes stand, as of the last reading of the store."""
+
+    def now_s(self) -> float:
+        """The monotonic clock that it was given."""
+        return self._now()
 
     def note_heard(self, box_id: str, timestamp_ms: int) -> None:
+        if box_id not in self._alive:
+            self._alive_found = (0.0, -math.inf)
         self._heard[box_id] = self._now()
         self._last_ms[box_id] = timestamp_ms
 
     def note_window(self, box_id: str, window_ns: tuple[int, int]) -> None:
         """The Box's last window; what a crossing measurement covers says nothing of its usual length."""
         length_ns = self._window_ns[box_id] = window_ns[1] - window_ns[0]
+        if length_ns > self._alive_longest_ns:
+            self._alive_longest_ns = length_ns
         length_s = length_ns / 1e9
         kept = 0.5 ** (length_s / RHYTHM_HALVES_S)
         self._rhythm_s[box_id] = max(length_s, self._rhythm_s.get(box_id, 0.0) * kept)
@@ -55,14 +74,32 @@ class BoxRegister:
             self.note_heard(ids[box], timestamp_ms)
             self.note_window(ids[box], window_ns)
 
-    def longest_window_ns(self, box_ids: Iterable[str]) -> int:
-        return max((self._window_ns.get(box_id, 0) for box_id in box_ids), default=0)
-
     def alive(self, within_s: float) -> tuple[str, ...]:
         """Ids of the Boxes heard within `within_s` and the time that one of their measurements covers."""
-        since = self._now() - within_s
+        self._find_alive(within_s)
+        return tuple(self._alive)
+
+    def longest_alive_ns(self, within_s: float) -> int:
+        """The longest window of those, nanoseconds."""
+        self._find_alive(within_s)
+        return self._alive_longest_ns
+
+    def _find_alive(self, within_s: float) -> None:
+        now_s = self._now()
+        same_s, found_s = self._alive_found
+        if same_s == within_s and 0 <= now_s - found_s < ALIVE_S:
+            return
+        since = now_s - within_s
         heard = (box for box, at in self._heard.items() if at + self._rhythm_s.get(box, 0.0) >= since)
-        return tuple(sorted(heard, key=box_order))
+        self._alive = dict.fromkeys(sorted(heard, key=box_order))
+        self._alive_longest_ns = max((self._window_ns.get(box_id, 0) for box_id in self._alive), default=0)
+        self._alive_found = within_s, now_s
+
+    def read_places(self, store: CloudStore) -> None:
+        """From now on Boxes stand, and are meant to measure, what the store says. Raises StoreError."""
+        records, locations, regions = store.boxes(), store.locations(), store.regions()
+        self.read_nominals(records)
+        self.places = BoxPlaces(_place(record, locations, regions) for record in records)
 
     def read_nominals(self, records: Iterable[BoxRecord]) -> None:
         """From now on the nominal values are those of the store."""
@@ -90,6 +127,20 @@ class BoxRegister:
                 info = None if quiet_s < stale_s else f"nothing heard for {quiet_s:.0f} s"
                 found.append(HealthReport(box_id, info is None, self._last_ms[box_id] // 1000, info))
         return found
+
+
+def _place(
+    record: BoxRecord, locations: Mapping[str, LocationRecord], regions: Mapping[str, tuple[str, ...]]
+) -> BoxPlace:
+    at = locations.get(record.location or "")
+    return BoxPlace(
+        record.box_id,
+        record.grid or DEFAULT_GRID,
+        record.feeder,
+        region_of(record, regions),
+        None if at is None else at.latitude,
+        None if at is None else at.longitude,
+    )
 
 
 class BoxNominals:

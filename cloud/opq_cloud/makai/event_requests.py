@@ -74,6 +74,8 @@ class OpenEvent:
     foreign: bool = False
     """Opened by the answer itself: its trigger is an original makai's, which does not say who was asked."""
     announced: bool = False
+    asked: set[str] = field(default_factory=set)
+    """As the store has them: more may come to it while it is open."""
 
     def over(self, now_s: float) -> bool:
         return now_s >= self.give_up_s or (not self.foreign and not self.waiting)
@@ -123,6 +125,7 @@ class OpenEvents:
             if known is not None:
                 if not known.foreign:  # a clock that was slow at first has been put right
                     known.give_up_s = min(known.give_up_s, give_up_s)
+                    _add_new_boxes(known, record, now_s, pause_s, give_up_s)
                 continue
             done = {*record.boxes_received, *record.missing} - set(record.short)
             self._by_token[record.token] = OpenEvent(
@@ -137,6 +140,7 @@ class OpenEvents:
                 },
                 give_up_s=give_up_s,
                 received=set(record.boxes_received),
+                asked=set(record.boxes_triggered),
             )
 
     def note_short(
@@ -180,3 +184,16 @@ class OpenEvents:
         for event in over:
             del self._by_token[event.token]
         return over
+
+
+def _add_new_boxes(
+    event: OpenEvent, record: EventRecord, now_s: float, pause_s: float, give_up_s: float
+) -> None:
+    """Wait for the Boxes that were asked since."""
+    new = set(record.boxes_triggered) - event.asked
+    if new:
+        event.asked |= new
+        event.waiting |= {
+            box_id: AwaitedBox(now_s + pause_s, pause_s) for box_id in sorted(new - event.received)
+        }
+        event.give_up_s = give_up_s

@@ -1,19 +1,27 @@
 """From a decision to an event: first on disk, then one command per Box.
 
-`EventOpenings` belongs to the triggering service's loop. It knows the newest events, so that one disturbance
-seen twice is one event; disturbances that outlasted what was asked for at their onset, so that the whole of
-each is asked for once; and what the store refused, which it tries again.
+`EventOpenings` belongs to the triggering service's loop. A decision asks some Boxes for some seconds
+(`asked_boxes`, `asked_span`), as far as the budgets reach; a Box that crosses within a window of it comes to
+the same event. Disturbances that outlasted what was asked for at their onset are asked for once more; what
+the store refused is tried again.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import replace
 
 from opq_cloud.config import TriggeringServiceSection
+from opq_cloud.makai.asked_boxes import SAW, AskedBoxes
+from opq_cloud.makai.asked_span import asked_span_ns, located
+from opq_cloud.makai.asking_budget import AskingBudget, bytes_of_span
 from opq_cloud.makai.boxes import BoxRegister
+from opq_cloud.makai.completions import BOUND, Completions
 from opq_cloud.makai.event_requests import new_token, request_identity
-from opq_cloud.service import ServiceCounters
-from opq_cloud.store.store import CloudStore
+from opq_cloud.makai.excursions import is_flagged
+from opq_cloud.makai.recent_events import EventSpan, RecentEvents
+from opq_cloud.service import HealthReport, ServiceCounters
+from opq_cloud.store.store import CloudStore, EventRecord, box_order
 from opq_proto import log
 from opq_proto.decision import NS_PER_MS, Decision, window_ns
 from opq_proto.errors import StoreError
@@ -30,123 +38,8 @@ WINDOWS_DIFFER = 1.05
 """Windows of so many cycles follow the frequency: the next one may be longer than the longest one yet."""
 SETTLE_S = 0.5
 """For a Measurement on its way, in addition to the window that it was measured over."""
-
-
-@dataclass(frozen=True, slots=True)
-class EventSpan:
-    """An event's [start_ns, end_ns) and the Boxes that were asked for it."""
-
-    event_id: int
-    start_ns: int
-    end_ns: int
-    box_ids: frozenset[str]
-
-
-class RecentEvents:
-    """The last `limit` events.
-
-    A trigger whose window lies inside the span of an event that asked the same Box adds nothing: its
-    samples are on their way. This holds after a restart too, when a Box sends a measurement again.
-    """
-
-    def __init__(self, limit: int, spans: Iterable[EventSpan] = ()) -> None:
-        self._spans = deque(spans, maxlen=limit)
-
-    def add_event(self, span: EventSpan) -> None:
-        self._spans.append(span)
-
-    def covering(self, box_id: str, start_ns: int, end_ns: int) -> EventSpan | None:
-        """The newest event that asked this Box for all of [start_ns, end_ns)."""
-        for span in reversed(self._spans):
-            if span.start_ns <= start_ns and end_ns <= span.end_ns and box_id in span.box_ids:
-                return span
-        return None
-
-
-@dataclass(frozen=True, slots=True)
-class _OverSpan:
-    """[start_ns, end_ns) of a disturbance that is over, and the Boxes that saw it, the first one first."""
-
-    start_ns: int
-    end_ns: int
-    box_ids: tuple[str, ...]
-    decision: Decision
-    due_s: float
-
-
-class Completions:
-    """Disturbances that outlasted their event: what no event covers is asked for whole, once.
-
-    Boxes end their windows at different moments, so each Box that saw a disturbance reports its end within a
-    window's length. A span waits that long, and goes out as one Trigger for all of them.
-    """
-
-    def __init__(self, recent: RecentEvents, pre_ns: int, post_ns: int) -> None:
-        self._recent = recent
-        self._pre_ns = pre_ns
-        self._post_ns = post_ns
-        self._waiting: list[_OverSpan] = []
-
-    def add_span(self, box_id: str, decision: Decision, due_s: float, tolerance_ns: int) -> None:
-        """A disturbance is over: nothing to do when one event has all of it, as most have.
-
-        One that begins and ends within `tolerance_ns` of one that waits goes out with it.
-        """
-        if decision.span_ns is None or self._recent.covering(box_id, *decision.span_ns) is not None:
-            return
-        start_ns, end_ns = decision.span_ns
-        if self.will_ask(box_id, start_ns, end_ns):
-            return
-        for place, known in enumerate(self._waiting):
-            if max(abs(start_ns - known.start_ns), abs(end_ns - known.end_ns)) <= tolerance_ns:
-                self._waiting[place] = replace(
-                    known,
-                    start_ns=min(start_ns, known.start_ns),
-                    end_ns=max(end_ns, known.end_ns),
-                    box_ids=known.box_ids if box_id in known.box_ids else (*known.box_ids, box_id),
-                )
-                return
-        self._waiting.append(_OverSpan(start_ns, end_ns, (box_id,), decision, due_s))
-
-    def will_ask(self, box_id: str, start_ns: int, end_ns: int) -> bool:
-        """Whether one that waits will ask this Box for all of [start_ns, end_ns)."""
-        return any(
-            box_id in over.box_ids
-            and over.start_ns - self._pre_ns <= start_ns
-            and end_ns <= over.end_ns + self._post_ns
-            for over in self._waiting
-        )
-
-    def due(self, now_s: float) -> Iterator[tuple[Trigger, Decision]]:
-        """Those whose time has come, without the Boxes that another event has come to cover meanwhile.
-
-        The caller makes an event of each before it takes the next.
-        """
-        if not self._waiting:
-            return
-        due = [over for over in self._waiting if now_s >= over.due_s]
-        self._waiting = [over for over in self._waiting if now_s < over.due_s]
-        for over in due:
-            trigger = self._trigger(over)
-            if trigger is not None:
-                yield trigger, over.decision
-
-    def _trigger(self, over: _OverSpan) -> Trigger | None:
-        span = over.start_ns, over.end_ns
-        boxes = tuple(box_id for box_id in over.box_ids if self._recent.covering(box_id, *span) is None)
-        if not boxes:
-            return None
-        onset = self._recent.covering(boxes[0], over.start_ns, over.start_ns)
-        what = "" if onset is None else f"completes event {onset.event_id}: "
-        return Trigger(
-            token=new_token(),
-            start_ns=max(0, over.start_ns - self._pre_ns),  # no wire has less
-            end_ns=over.end_ns + self._post_ns,
-            box_ids=boxes,
-            opened_by=boxes[0],
-            because=f"Box {boxes[0]}, {what}{over.decision.because}",
-            completes=None if onset is None else onset.event_id,
-        )
+NOTE_S = 1.0
+"""How often an event learns how many Boxes saw it and are not asked."""
 
 
 class EventOpenings:
@@ -161,8 +54,11 @@ class EventOpenings:
         self._counters = counters
         self._log = log.get(service="triggering-service")
         self._limited = RateLimitedLog(self._log)
+        self._budget = AskingBudget(config.asking, boxes.now_s)
         self._refused: deque[tuple[Trigger, Measurement | None, Decision]] = deque(maxlen=RETRIES_KEPT)
         self._retry_s = 0.0
+        self._note_s = 0.0
+        self._changed: dict[int, EventSpan] = {}
 
     def begin(
         self, store: CloudStore, send: Callable[[bytes], bool], accept: Callable[[Measurement], object]
@@ -176,67 +72,159 @@ class EventOpenings:
         config = self._config
         self._store, self._send, self._accept = store, send, accept
         newest = store.events(limit=config.merge_events)
-        self._recent = RecentEvents(
-            config.merge_events,
-            (
-                EventSpan(record.event_id, record.start_ns, record.end_ns, frozenset(record.boxes_triggered))
-                for record in reversed(newest)
-            ),
-        )
+        self._recent = RecentEvents(config.merge_events, map(self._known_event, reversed(newest)))
         pre_ns, post_ns = config.pre_ms * NS_PER_MS, config.post_ms * NS_PER_MS
-        self._completions = Completions(self._recent, pre_ns, post_ns)
+        self._completions = Completions(self._recent, pre_ns, post_ns, config.asking.most_boxes_of_event)
+
+    def health(self) -> HealthReport:
+        """Always well: to leave Boxes out is its work. What it left out is said."""
+        asked, left = (int(self._counters.total(name)) for name in ("boxes_asked", "boxes_not_asked"))
+        info = f"asked {asked} times a Box for {self._counters.total('asked_bytes') / 1e6:.1f} MB"
+        by = self._counters.snapshot().get("boxes_not_asked", {})
+        if left:
+            info += f"; did not ask {left} times: " + ", ".join(
+                f"{reason} {int(count)}" for reason, count in sorted(by.items())
+            )
+        return HealthReport("asking", True, info=info)
 
     def open_at_onset(self, measurement: Measurement, decision: Decision, *, stored: bool) -> bool:
         """False: an event has its samples already, or will have. `stored`: it is to be accepted with it."""
+        self._counters.add("decisions", label=decision.metric)
+        start_ns, end_ns = span_ns = window_ns(measurement)
+        box_id = measurement.box_id
+        if self._completions.will_ask(box_id, *span_ns):  # sent again, or the next dip close after
+            self._counters.add("triggers_merged", label=box_id)
+            return False
+        rms = measurement.metrics.get("rms")
+        dip = rms is not None and is_flagged(rms, self._boxes.nominal_of(measurement))
+        there = self._recent.covering(box_id, *span_ns, transients=not dip)
+        if there is None and not dip:
+            there = self._recent.locating(box_id, *span_ns)
+        if there is not None and not self._is_missing(there.event_id, box_id):
+            self._counters.add("triggers_merged", label=box_id)
+            self._log.info("trigger.merged", box_id=box_id, event_id=there.event_id, because=decision.because)
+            return False
+        exact = located(measurement, decision)
+        there = there or self._recent.around(start_ns, end_ns, exact)
+        if there is not None:
+            return self._join(there, measurement, decision, stored)
         trigger = self._trigger(measurement, decision)
         if trigger is None:
             return False
-        self._open(trigger, measurement if stored else None, decision)
-        return True
+        return self._open(trigger, measurement if stored else None, decision, exact)
 
     def note_end(self, box_id: str, decision: Decision, now_s: float) -> None:
-        """A disturbance is over: the whole of it is asked for where no event has it."""
-        pad_ns = self._pad_ns(self._boxes.alive(self._config.alive_s))
+        """A disturbance is over: what no event has of it is asked for."""
+        pad_ns = self._pad_ns()
         self._completions.add_span(box_id, decision, now_s + pad_ns / 1e9 + SETTLE_S, pad_ns)
 
     def advance(self, now_s: float) -> None:
-        """Open what is due, and what was refused."""
+        """Open what is due, and what was refused; tell events whom nobody asked."""
         for trigger, decision in self._completions.due(now_s):
-            self._open(trigger, None, decision)
+            size = bytes_of_span(trigger.start_ns, trigger.end_ns)
+            affordable, refused = self._budget.spend(trigger.box_ids, (), size)
+            asked = AskedBoxes(trigger.asked_as).only(affordable)
+            trigger = self._with_boxes(trigger, asked, Counter(dict(trigger.not_asked)) + refused)
+            if trigger.box_ids:
+                self._open(trigger, None, decision)
+            else:
+                self._note_nobody_asked(trigger.opened_by, decision)
         if self._refused and now_s >= self._retry_s:
             self._retry_s = now_s + RETRY_S
             for _ in range(len(self._refused)):
                 self._open(*self._refused.popleft())
+        if self._changed and now_s >= self._note_s:
+            self._note_s = now_s + NOTE_S
+            self._note_not_asked()
 
     def _trigger(self, measurement: Measurement, decision: Decision) -> Trigger | None:
-        """None when an event has these samples already, or will have them."""
-        self._counters.add("decisions", label=decision.metric)
-        start_ns, end_ns = window_ns(measurement)
+        """None when no budget is left for the Box itself."""
         box_id = measurement.box_id
-        if self._completions.will_ask(box_id, start_ns, end_ns):  # sent again, or the next dip close after
-            self._counters.add("triggers_merged", label=box_id)
-            return None
-        there = self._recent.covering(box_id, start_ns, end_ns)
-        if there is not None and not self._is_missing(there.event_id, box_id):
-            self._counters.add("triggers_merged", label=box_id)
-            self._log.info("trigger.merged", box_id=box_id, event_id=there.event_id, because=decision.because)
-            return None
-        alive = self._boxes.alive(self._config.alive_s)
+        heard = self._boxes.alive(self._config.alive_s)
+        asked = self._boxes.places.asked_boxes(box_id, heard, self._config.asking)
         # another Box's window that holds the same moment lies within one window's length of this one
-        longest_ns = self._pad_ns(alive)
-        return Trigger(
+        start_ns, end_ns = asked_span_ns(measurement, decision, self._config, self._pad_ns())
+        affordable, refused = self._budget.spend(
+            (box_id,), asked.box_ids[1:], bytes_of_span(start_ns, end_ns)
+        )
+        not_asked = Counter({BOUND: asked.left_out}) + refused
+        if not affordable:
+            self._count_not_asked(not_asked)
+            self._note_nobody_asked(box_id, decision)
+            return None
+        trigger = Trigger(
             token=new_token(),
-            start_ns=max(0, start_ns - max(self._config.pre_ms * NS_PER_MS, longest_ns)),  # no wire has less
-            end_ns=end_ns + max(self._config.post_ms * NS_PER_MS, longest_ns),
-            box_ids=alive if box_id in alive else (box_id, *alive),
+            start_ns=start_ns,
+            end_ns=end_ns,
+            box_ids=(),
             opened_by=box_id,
             because=f"Box {box_id}, {decision.because}",
+            onset_ns=window_ns(measurement),
+            decided_ns=time.time_ns(),
+        )
+        return self._with_boxes(trigger, asked.only(affordable), not_asked)
+
+    def _with_boxes(self, trigger: Trigger, asked: AskedBoxes, not_asked: Counter[str]) -> Trigger:
+        self._count_not_asked(not_asked)
+        return replace(
+            trigger,
+            box_ids=tuple(sorted(asked.box_ids, key=box_order)),
+            asked_as=asked.by_reason,
+            not_asked=tuple(sorted(not_asked.items())),
         )
 
-    def _pad_ns(self, box_ids: Iterable[str]) -> int:
-        return min(round(self._boxes.longest_window_ns(box_ids) * WINDOWS_DIFFER), LONGEST_PAD_NS)
+    def _count_not_asked(self, not_asked: Counter[str]) -> None:
+        for reason, count in not_asked.items():
+            self._counters.add("boxes_not_asked", count, label=reason)
 
-    def _open(self, trigger: Trigger, measurement: Measurement | None, decision: Decision) -> None:
+    def _note_nobody_asked(self, box_id: str, decision: Decision) -> None:
+        self._counters.add("decisions_not_asked", label=box_id)
+        self._limited.warning("trigger.over_budget", key=box_id, box_id=box_id, because=decision.because)
+
+    def _pad_ns(self) -> int:
+        longest_ns = self._boxes.longest_alive_ns(self._config.alive_s)
+        return min(round(longest_ns * WINDOWS_DIFFER), LONGEST_PAD_NS)
+
+    def _join(self, there: EventSpan, measurement: Measurement, decision: Decision, stored: bool) -> bool:
+        """Another Box saw it too: it is asked for the same span, where there is room for it."""
+        box_id, asking = measurement.box_id, self._config.asking
+        place = self._boxes.places.place(box_id)
+        part = place.feeder or place.region or ""
+        full = len(there.box_ids) >= asking.most_boxes_of_event or (
+            part != "" and there.joined.get(part, 0) >= asking.most_joining_of_feeder
+        )
+        reason = None
+        if full and box_id not in there.box_ids:  # one of them: the event ended without it
+            reason = BOUND
+        elif self._budget.spend((box_id,), (), bytes_of_span(there.start_ns, there.end_ns))[1]:
+            reason = "budget"
+        if reason is not None:
+            if box_id not in there.passed_over:
+                there.passed_over.add(box_id)
+                there.not_asked["saw"] = there.not_asked.get("saw", 0) + 1
+                self._changed[there.event_id] = there
+                self._counters.add("boxes_not_asked", label=f"saw_{reason}")
+            return False
+        try:
+            self._store.widen_event(there.event_id, {SAW: (box_id,)}, there.not_asked)
+        except StoreError as error:
+            self._counters.add("triggers_delayed")
+            self._limited.error("event.not_widened", error=str(error), event_id=there.event_id)
+            return False  # its next Measurement comes here again
+        there.box_ids.add(box_id)
+        there.joined[part] = there.joined.get(part, 0) + 1
+        there.onsets_ns[box_id] = window_ns(measurement)
+        if stored:
+            self._accept(measurement)
+        self._counters.add("triggers_joined", label=box_id)
+        self._log.info("trigger.joined", box_id=box_id, event_id=there.event_id, because=decision.because)
+        self._send_commands((box_id,), there.token, there.start_ns, there.end_ns, {SAW: 1})
+        return stored
+
+    def _open(
+        self, trigger: Trigger, measurement: Measurement | None, decision: Decision, exact: bool = False
+    ) -> bool:
+        """Whether a store has it, or will be asked again: the Measurement goes with it."""
         try:
             event_id = self._store.open_event(trigger, f"Makai id {self._instance}")
         except StoreError as error:
@@ -245,11 +233,20 @@ class EventOpenings:
             if len(self._refused) == RETRIES_KEPT:
                 self._counters.add("triggers_lost")
             self._refused.append((trigger, measurement, decision))
-            return
+            return True
         if measurement is not None:
             self._accept(measurement)
         self._recent.add_event(
-            EventSpan(event_id, trigger.start_ns, trigger.end_ns, frozenset(trigger.box_ids))
+            EventSpan(
+                event_id,
+                trigger.start_ns,
+                trigger.end_ns,
+                set(trigger.box_ids),
+                trigger.token,
+                exact,
+                {trigger.opened_by: trigger.onset_ns} if trigger.onset_ns else {},
+                dict(trigger.not_asked),
+            )
         )
         onset = decision.span_ns is None
         self._log.info(
@@ -263,14 +260,47 @@ class EventOpenings:
             value=decision.value,
             limit=decision.limit,
             boxes=list(trigger.box_ids),
+            asked_as={reason: list(boxes) for reason, boxes in trigger.asked_as},
+            not_asked=dict(trigger.not_asked),
         )
         self._counters.add("triggers" if onset else "completions", label=trigger.opened_by)
-        identity = request_identity(trigger.token, self._instance)
-        for box_id in trigger.box_ids:
-            command = data_command(box_id, trigger.start_ns, trigger.end_ns, identity)
-            if not self._send(command):
+        reasons = {reason: len(boxes) for reason, boxes in trigger.asked_as}
+        self._send_commands(trigger.box_ids, trigger.token, trigger.start_ns, trigger.end_ns, reasons)
+        return True
+
+    def _send_commands(
+        self, box_ids: tuple[str, ...], token: str, start_ns: int, end_ns: int, reasons: dict[str, int]
+    ) -> None:
+        for reason, count in reasons.items():
+            self._counters.add("boxes_asked", count, label=reason)
+        self._counters.add("asked_bytes", len(box_ids) * bytes_of_span(start_ns, end_ns))
+        identity = request_identity(token, self._instance)
+        for box_id in box_ids:
+            if not self._send(data_command(box_id, start_ns, end_ns, identity)):
                 # the acquisition broker is away for long; the event service asks again
                 self._counters.add("commands_dropped")
+
+    def _note_not_asked(self) -> None:
+        for event_id, span in list(self._changed.items()):
+            try:
+                self._store.widen_event(event_id, {}, span.not_asked)
+            except StoreError:
+                return  # with the next
+            del self._changed[event_id]
+
+    def _known_event(self, record: EventRecord) -> EventSpan:
+        onset_ns = record.onset_ns
+        short = record.end_ns - record.start_ns < NS_PER_MS * self._config.pre_ms
+        return EventSpan(
+            record.event_id,
+            record.start_ns,
+            record.end_ns,
+            set(record.boxes_triggered),
+            record.token,
+            short and onset_ns is not None,
+            {record.opened_by: onset_ns} if onset_ns is not None else {},
+            dict(record.not_asked),
+        )
 
     def _is_missing(self, event_id: int, box_id: str) -> bool:
         """The event ended without this Box; its samples may be had now."""

@@ -1,12 +1,12 @@
 """Triggering service: measurements in; into the store; triggers out, as commands to the Boxes.
 
-A decision of a plug-in becomes a Trigger for all Boxes heard lately. First its event is opened
+A decision of a plug-in becomes a Trigger for some Boxes (`asked_boxes.py`). First its event is opened
 (on disk), then one command per Box goes out: a kill in between loses nothing, the event service
 asks again for what was never answered. A measurement goes to the store, and is acknowledged to
 its Box, only after the plug-ins have seen it and its event is on disk.
 
-A disturbance that outlasts what its onset asked for is asked for once more, whole, of the Boxes
-that saw it (`openings.py`). At the start the plug-ins see the last stored minutes again: a
+A disturbance that outlasts what its onset asked for is asked for once more, whole or its end, of the
+Boxes that saw it (`openings.py`). At the start the plug-ins see the last stored minutes again: a
 restart in the middle of a dip, or just after it, loses neither its beginning nor its completion.
 """
 
@@ -106,12 +106,12 @@ class TriggeringService:
         problem = self._writer.problem if self._writer is not None else None
         own = HealthReport(self.name, problem is None, info=problem)
         rules = [] if self._rules is None else [self._rules.health()]
-        return [own, *self._boxes.health(), *self._triggers.health(), *rules]
+        return [own, self._openings.health(), *self._boxes.health(), *self._triggers.health(), *rules]
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         config = self._config
         self._store = store = self._shared.store
-        self._boxes.read_nominals(store.boxes())
+        self._boxes.read_places(store)
         self._minutes = LastMinutes(config.see_again_s)
         with ExitStack() as opened:
             context = opened.enter_context(service_context())
@@ -185,7 +185,7 @@ class TriggeringService:
 
     def _refresh_nominals(self) -> None:
         try:
-            self._boxes.read_nominals(self._store.boxes())
+            self._boxes.read_places(self._store)
         except StoreError as error:  # what is known stays; what waits for the store must not be lost
             self.counters.add("store_errors")
             self._limited.warning("nominals.not_read", error=str(error))

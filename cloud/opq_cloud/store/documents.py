@@ -5,7 +5,7 @@ these: in MongoDB they are the documents, in the embedded store the JSON columns
 document of the original's `incidents` collection (D.6).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -44,8 +44,14 @@ def measurement_fields(measurement: Measurement) -> Document:
 
 def event_document(event_id: int, trigger: Trigger, description: str, expire_at: int) -> Document:
     """`events` (D.3), as it is opened."""
-    completes = {} if trigger.completes is None else {"completes": trigger.completes}
-    return completes | {
+    more: Document = {
+        "completes": trigger.completes,
+        "onset_ns": None if trigger.onset_ns is None else list(trigger.onset_ns),
+        "decided_ns": trigger.decided_ns,
+        "asked_as": {reason: list(boxes) for reason, boxes in trigger.asked_as} or None,
+        "not_asked": dict(trigger.not_asked) or None,
+    }
+    return {key: value for key, value in more.items() if value is not None} | {
         "event_id": event_id, "description": description,
         "boxes_triggered": list(trigger.box_ids), "boxes_received": [],
         "target_event_start_timestamp_ms": trigger.start_ns // NS_PER_MS,
@@ -63,6 +69,7 @@ def event_record(document: Document) -> EventRecord:
     why = dict(document.get("missing", {}))
     start_ms = int(document.get("target_event_start_timestamp_ms", 0))
     end_ms = int(document.get("target_event_end_timestamp_ms", 0))
+    onset_ns = document.get("onset_ns")
     return EventRecord(
         event_id=int(document["event_id"]),
         token=str(document.get("token", "")),
@@ -77,7 +84,35 @@ def event_record(document: Document) -> EventRecord:
         short={box: text for box, text in why.items() if box in received},
         revision=int(document.get("revision", 0)),
         completes=document.get("completes"),
+        opened_by=str(document.get("opened_by", "")),
+        asked_as={reason: tuple(boxes) for reason, boxes in document.get("asked_as", {}).items()},
+        not_asked=dict(document.get("not_asked", {})),
+        onset_ns=None if onset_ns is None else (int(onset_ns[0]), int(onset_ns[1])),
+        decided_ns=document.get("decided_ns"),
+        finished_ns=document.get("finished_ns"),
+        analysed_ns=document.get("analysed_ns"),
     )
+
+
+def widened(
+    document: Document, asked_as: Mapping[str, Sequence[str]], not_asked: Mapping[str, int]
+) -> tuple[Document, bool]:
+    """The fields of an event that change when more Boxes are asked; whether one of them owes an answer."""
+    triggered, missing = list(document["boxes_triggered"]), dict(document.get("missing", {}))
+    reasons = {reason: list(boxes) for reason, boxes in document.get("asked_as", {}).items()}
+    owed = False
+    for reason, boxes in asked_as.items():
+        for box_id in boxes:
+            if box_id in triggered:
+                owed |= missing.pop(box_id, None) is not None
+                continue
+            triggered.append(box_id)
+            reasons.setdefault(reason, []).append(box_id)
+            owed = True
+    changes: Document = {
+        "boxes_triggered": triggered, "missing": missing, "asked_as": reasons, "not_asked": dict(not_asked)
+    }  # fmt: skip
+    return changes, owed
 
 
 def file_name(event_id: int, box_id: str) -> str:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import sqlite3
 import time
+from collections.abc import Mapping, Sequence
 
 from opq_cloud.store.documents import (
     Document,
@@ -17,6 +18,7 @@ from opq_cloud.store.documents import (
     file_name,
     waveform_document,
     waveform_from_document,
+    widened,
 )
 from opq_cloud.store.schema import EmbeddedPart, next_number
 from opq_cloud.store.store import EventRecord
@@ -55,6 +57,21 @@ class EmbeddedEvents(EmbeddedPart):
 
         return self._database.write(job)
 
+    def widen_event(
+        self, event_id: int, asked_as: Mapping[str, Sequence[str]], not_asked: Mapping[str, int]
+    ) -> None:
+        def job(connection: sqlite3.Connection) -> None:
+            try:
+                document = _document(connection, event_id)
+            except StoreError:
+                return
+            changes, owed = widened(document, asked_as, not_asked)
+            _replace(connection, event_id, document | changes)
+            if owed:
+                connection.execute("UPDATE events SET finished = 0 WHERE event_id = ?", (event_id,))
+
+        self._database.write(job)
+
     def put_waveform(self, event_id: int, wave: Waveform) -> bool:
         data = counts_to_bytes(wave)
 
@@ -66,6 +83,7 @@ class EmbeddedEvents(EmbeddedPart):
             if whole is held:
                 return False
             described = waveform_document(event_id, whole, box_location(connection, wave.box_id))
+            described["stored_ns"] = time.time_ns()
             connection.execute(
                 "INSERT OR REPLACE INTO box_events VALUES (?, ?, ?)",
                 (event_id, wave.box_id, json.dumps(described)),
@@ -94,7 +112,14 @@ class EmbeddedEvents(EmbeddedPart):
         self._database.write(job)
 
     def finish_event(self, event_id: int) -> bool:
-        return self._database.write(lambda connection: _raise_flag(connection, event_id, "finished"))
+        def job(connection: sqlite3.Connection) -> bool:
+            first = _raise_flag(connection, event_id, "finished")
+            if first:
+                document = _document(connection, event_id)
+                _replace(connection, event_id, document | {"finished_ns": time.time_ns()})
+            return first
+
+        return self._database.write(job)
 
     def mark_analysed(self, event_id: int, revision: int | None = None) -> bool:
         def job(connection: sqlite3.Connection) -> bool:
@@ -102,6 +127,7 @@ class EmbeddedEvents(EmbeddedPart):
             if revision is not None and document.get("revision", 0) != revision:
                 return False
             _raise_flag(connection, event_id, "analysed")
+            _replace(connection, event_id, document | {"analysed_ns": time.time_ns()})
             return True
 
         return self._database.write(job)
@@ -123,6 +149,12 @@ class EmbeddedEvents(EmbeddedPart):
 
     def event_record(self, event_id: int) -> EventRecord | None:
         return next(iter(self._records("WHERE event_id = ?", event_id)), None)
+
+    def waveform_times(self, event_id: int) -> dict[str, int]:
+        with self._database.read() as connection:
+            rows = connection.execute("SELECT document FROM box_events WHERE event_id = ?", (event_id,))
+            documents = [json.loads(text) for (text,) in rows.fetchall()]
+        return {each["box_id"]: int(each["stored_ns"]) for each in documents if "stored_ns" in each}
 
     def events(
         self, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100

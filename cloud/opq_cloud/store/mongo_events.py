@@ -5,6 +5,8 @@ A waveform is stored in three steps that a kill may part: its file, its `box_eve
 """
 
 import hashlib
+import time
+from collections.abc import Mapping, Sequence
 from itertools import islice
 
 from bson.int64 import Int64
@@ -64,6 +66,22 @@ class MongoEvents(MongoPart):
             return event_id
 
     @store_errors
+    def widen_event(
+        self, event_id: int, asked_as: Mapping[str, Sequence[str]], not_asked: Mapping[str, int]
+    ) -> None:
+        same: Document = {"event_id": event_id}
+        for reason, boxes in asked_as.items():
+            for box_id in boxes:  # each step is whole and can be repeated: other processes write too
+                new = {"$push": {"boxes_triggered": box_id, f"asked_as.{reason}": box_id}}
+                again = {"$unset": {f"missing.{box_id}": ""}}
+                open_again: Document = {"$set": {"finished": False}}
+                where = {**same, "boxes_triggered": {"$ne": box_id}}
+                if self._events.update_one(where, new | open_again).matched_count == 0:
+                    owing = {**same, f"missing.{box_id}": {"$exists": True}}
+                    self._events.update_one(owing, again | open_again)
+        self._events.update_one(same, {"$set": {"not_asked": dict(not_asked)}})
+
+    @store_errors
     def put_waveform(self, event_id: int, wave: Waveform) -> bool:
         self._require(event_id)
         key = file_name(event_id, wave.box_id)
@@ -116,6 +134,7 @@ class MongoEvents(MongoPart):
     def _put_file(self, event_id: int, wave: Waveform, key: str) -> tuple[Document, object]:
         """The samples as a new file, with the document that names it; the file's id."""
         document = waveform_document(event_id, wave, self._box_location(wave.box_id))
+        document["stored_ns"] = time.time_ns()
         for name in ("event_start_timestamp_ms", "event_end_timestamp_ms", "start_ns", "first_sample"):
             document[name] = Int64(document[name])
         data = counts_to_bytes(wave)
@@ -133,7 +152,8 @@ class MongoEvents(MongoPart):
     def finish_event(self, event_id: int) -> bool:
         self._require(event_id)
         done = self._events.update_one(
-            {"event_id": event_id, "finished": {"$ne": True}}, {"$set": {"finished": True, "analysed": False}}
+            {"event_id": event_id, "finished": {"$ne": True}},
+            {"$set": {"finished": True, "analysed": False, "finished_ns": time.time_ns()}},
         )
         return done.modified_count == 1
 
@@ -145,7 +165,8 @@ class MongoEvents(MongoPart):
             where["revision"] = revision
         elif revision == 0:
             where["revision"] = {"$in": [0, None]}
-        return self._events.update_one(where, {"$set": {"analysed": True}}).matched_count == 1
+        change = {"$set": {"analysed": True, "analysed_ns": time.time_ns()}}
+        return self._events.update_one(where, change).matched_count == 1
 
     @store_errors
     def unmark_analysed(self, event_id: int) -> None:
@@ -172,6 +193,11 @@ class MongoEvents(MongoPart):
     def event_record(self, event_id: int) -> EventRecord | None:
         document = self._events.find_one({"event_id": event_id})
         return None if document is None else event_record(document)
+
+    @store_errors
+    def waveform_times(self, event_id: int) -> dict[str, int]:
+        found = self._parts.find({"event_id": event_id, "stored_ns": {"$exists": True}})
+        return {str(part["box_id"]): int(part["stored_ns"]) for part in found}
 
     @store_errors
     def events(

@@ -7,7 +7,7 @@ at the method. Methods may be called from any thread. All raise `StoreError` wit
 line when the database cannot do what was asked.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -95,6 +95,18 @@ class EventRecord:
     """Rises with everything that is put into it: what was analysed is compared with it."""
     completes: int | None = None
     """The event of the same disturbance's onset: this one is read by ours alone (`EventService`)."""
+    opened_by: str = ""
+    """The Box that saw it first."""
+    asked_as: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Why each Box is asked: reason -> Boxes."""
+    not_asked: dict[str, int] = field(default_factory=dict)
+    """How many Boxes are not, by reason; `saw`: of those that saw it too."""
+    onset_ns: tuple[int, int] | None = None
+    """[start, end) of the Measurement that was decided on."""
+    decided_ns: int | None = None
+    finished_ns: int | None = None
+    analysed_ns: int | None = None
+    """When (UTC) that was; None: not yet, or by a version that did not say."""
 
     @property
     def original(self) -> bool:
@@ -184,6 +196,15 @@ class CloudStore(Protocol):
     def open_event(self, trigger: Trigger, description: str) -> int:
         """Idempotent by `trigger.token`: the same token gives the same event id."""
 
+    def widen_event(
+        self, event_id: int, asked_as: Mapping[str, Sequence[str]], not_asked: Mapping[str, int]
+    ) -> None:
+        """More Boxes are asked for it, by reason; `not_asked` is what it says from now on.
+
+        Idempotent by Box. One that is new, or was missing, opens an event that was finished again. An event
+        that has expired stays away.
+        """
+
     def put_waveform(self, event_id: int, wave: Waveform) -> bool:
         """Idempotent by (event_id, box_id); True when it brought anything new. On disk when it returns.
 
@@ -219,6 +240,9 @@ class CloudStore(Protocol):
         """With its waveforms, by box id."""
 
     def event_record(self, event_id: int) -> EventRecord | None: ...
+
+    def waveform_times(self, event_id: int) -> dict[str, int]:
+        """Box -> when (UTC, ns) the last of its samples was stored; without those of older versions."""
 
     def events(
         self, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100

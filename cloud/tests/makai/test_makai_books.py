@@ -10,8 +10,9 @@ from opq_cloud.makai.acquisition_broker import PendingCommands, SharedBeginnings
 from opq_cloud.makai.answers import AnswerReach
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.command_numbers import CommandNumbers, CommandNumbersError
+from opq_cloud.makai.completions import Completions
 from opq_cloud.makai.event_requests import OpenEvent, OpenEvents, new_token, parse_identity, request_identity
-from opq_cloud.makai.openings import Completions, EventSpan, RecentEvents
+from opq_cloud.makai.recent_events import EventSpan, RecentEvents
 from opq_cloud.makai.trends import Trends
 from opq_cloud.store.store import BoxRecord, EventRecord
 from opq_proto.decision import Decision, Nominal
@@ -205,7 +206,7 @@ def test_an_event_of_an_original_makai_waits_for_its_time() -> None:
 
 
 def test_a_window_inside_an_event_that_asked_the_box_is_covered() -> None:
-    recent = RecentEvents(10, [EventSpan(1, 100, 200, frozenset({"1", "4"}))])
+    recent = RecentEvents(10, [EventSpan(1, 100, 200, {"1", "4"})])
     found = recent.covering("4", 100, 200)
     assert found is not None
     assert found.event_id == 1
@@ -217,7 +218,7 @@ def test_a_window_inside_an_event_that_asked_the_box_is_covered() -> None:
 def test_recent_events_are_bounded() -> None:
     recent = RecentEvents(2)
     for k in range(3):
-        recent.add_event(EventSpan(k, k, k + 1, frozenset({"1"})))
+        recent.add_event(EventSpan(k, k, k + 1, {"1"}))
     assert recent.covering("1", 0, 1) is None
     assert recent.covering("1", 2, 3) is not None
 
@@ -338,7 +339,7 @@ def test_a_long_dip_at_the_beginning_of_time_is_completed_from_1970_on() -> None
 
 
 def test_what_completes_an_event_names_it() -> None:
-    recent = RecentEvents(10, [EventSpan(7, 0, 3 * 10**9, frozenset("1"))])
+    recent = RecentEvents(10, [EventSpan(7, 0, 3 * 10**9, {"1"})])
     completions = Completions(recent, pre_ns=10**9, post_ns=10**9)
     dip = Decision("rms", 50.0, 108.0, "a dip", span_ns=(10**9, 9 * 10**9))
     completions.add_span("1", dip, due_s=1.0, tolerance_ns=0)

@@ -123,7 +123,7 @@ def test_boxes_of_quiet_columns_are_heard_with_their_windows() -> None:
     assert noted.health() == judged.health()
     now_s[0] = 10.9
     assert noted.alive(6.0) == judged.alive(6.0) == ("1", "2", "30")
-    assert noted.longest_window_ns(BOXES.ids) == judged.longest_window_ns(BOXES.ids)
+    assert noted.longest_alive_ns(10.0) == judged.longest_alive_ns(10.0)
 
 
 @pytest.mark.parametrize("plugin", ["sql", "no number"])

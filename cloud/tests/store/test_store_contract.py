@@ -257,6 +257,50 @@ def test_an_event_that_completes_another_names_it(store: CloudStore) -> None:
     assert [record and record.completes for record in records] == [None, first]
 
 
+def test_an_event_says_whom_it_asks_why_and_when(store: CloudStore) -> None:
+    asked = (("saw", ("1",)), ("feeder", ("4",)))
+    trigger = replace(
+        TRIGGER, asked_as=asked, not_asked=(("bound", 7),), onset_ns=(NOW_NS, NOW_NS + 5), decided_ns=NOW_NS
+    )
+    event_id = store.open_event(trigger, "Makai id x")
+    before_ns = time.time_ns()
+    store.put_waveform(event_id, wave("1"))
+    store.finish_event(event_id)
+    store.mark_analysed(event_id)
+    record = store.event_record(event_id)
+    assert record is not None
+    assert (record.opened_by, record.asked_as, record.not_asked) == ("1", dict(asked), {"bound": 7})
+    assert (record.onset_ns, record.decided_ns) == ((NOW_NS, NOW_NS + 5), NOW_NS)
+    stored_ns = store.waveform_times(event_id)
+    assert record.finished_ns and record.analysed_ns and list(stored_ns) == ["1"]
+    assert before_ns <= stored_ns["1"] <= record.finished_ns <= record.analysed_ns <= time.time_ns()
+    plain = store.event_record(store.open_event(replace(TRIGGER, token="b" * 30), "Makai id x"))
+    assert plain is not None
+    assert (plain.asked_as, plain.not_asked, plain.onset_ns, plain.decided_ns) == ({}, {}, None, None)
+
+
+def test_more_boxes_are_asked_for_an_event_and_open_it_again(store: CloudStore) -> None:
+    event_id = store.open_event(TRIGGER, "Makai id x")
+    for box_id in ("1", "4"):
+        store.put_waveform(event_id, wave(box_id))
+    assert store.finish_event(event_id)
+    for _ in range(2):
+        store.widen_event(event_id, {"saw": ("10", "11")}, {"saw": 3})
+    record = store.event_record(event_id)
+    assert record is not None and not record.finished
+    assert record.boxes_triggered == ("1", "4", "10", "11")
+    assert (record.asked_as, record.not_asked) == ({"saw": ("10", "11")}, {"saw": 3})
+    store.mark_missing(event_id, "10", "no answer")
+    assert store.finish_event(event_id)
+    store.widen_event(event_id, {"saw": ("1", "4")}, {"saw": 4})
+    assert store.unfinished_events() == [], "they have answered"
+    store.widen_event(event_id, {"saw": ("10",)}, {"saw": 4})
+    (record,) = store.unfinished_events()
+    assert record.missing == {} and record.not_asked == {"saw": 4}
+    store.widen_event(99, {"saw": ("1",)}, {})
+    assert store.event_record(99) is None
+
+
 def test_the_same_token_is_the_same_event(store: CloudStore, open_again: Callable[[], CloudStore]) -> None:
     event_id = store.open_event(TRIGGER, "Makai id x")
     assert store.open_event(TRIGGER, "Makai id x") == event_id

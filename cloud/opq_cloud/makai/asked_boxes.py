@@ -1,0 +1,187 @@
+"""Whom a decision asks, from where Boxes stand: pure, and the same for the same facts.
+
+The Box that saw it; its neighbours (same feeder, within `near_km`, same region, in this order and by
+distance); Boxes of which nobody said where they stand, for they may be neighbours; and a bounded set of
+witnesses elsewhere, which show how far a disturbance reached. What else was heard lately is left out.
+Source: contracts.md, "Whom a decision asks".
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_cloud.config import AskingSection
+from opq_cloud.store.store import box_order
+
+EARTH_KM = 6371.0
+"""Mean radius, IUGG."""
+SAW, FEEDER, NEAR, REGION, NO_PLACE, WITNESS = "saw", "feeder", "near", "region", "no_place", "witness"
+REASONS = (SAW, FEEDER, NEAR, REGION, NO_PLACE, WITNESS)
+"""Why a Box is asked. `no_place`: whether it is a neighbour is not known."""
+DEFAULT_GRID = "1"
+UNKNOWN = -1
+
+IntArray = NDArray[np.int64]
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class BoxPlace:
+    """Where a Box stands, as far as the store says."""
+
+    box_id: str
+    grid: str = DEFAULT_GRID
+    feeder: str | None = None
+    region: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AskedBoxes:
+    """Those that are asked, by reason, the most important first; and how many were heard and are not."""
+
+    by_reason: tuple[tuple[str, tuple[str, ...]], ...]
+    left_out: int = 0
+
+    @property
+    def box_ids(self) -> tuple[str, ...]:
+        """All of them, the Box that saw it first."""
+        return tuple(box_id for _, box_ids in self.by_reason for box_id in box_ids)
+
+    def only(self, kept: Iterable[str]) -> "AskedBoxes":
+        """Without those that are not among `kept`."""
+        some = frozenset(kept)
+        rows = ((reason, tuple(box for box in boxes if box in some)) for reason, boxes in self.by_reason)
+        return AskedBoxes(tuple((reason, boxes) for reason, boxes in rows if boxes), self.left_out)
+
+
+@dataclass(slots=True)
+class _Facts:
+    """Of some Boxes, in one order; a code is -1 where nothing is known."""
+
+    ids: list[str]
+    grid: IntArray
+    feeder: IntArray
+    region: IntArray
+    points: FloatArray
+    """(n, 3) on the unit sphere; NaN where nobody knows."""
+
+
+@dataclass(slots=True)
+class _Codes:
+    """Names as whole numbers."""
+
+    known: dict[tuple[str, ...], int] = field(default_factory=dict)
+
+    def code(self, *name: str | None) -> int:
+        if None in name:
+            return UNKNOWN
+        return self.known.setdefault(tuple(part or "" for part in name), len(self.known))
+
+
+class BoxPlaces:
+    """The places of all Boxes that the store knows; made again when they change."""
+
+    def __init__(self, places: Iterable[BoxPlace] = ()) -> None:
+        codes = _Codes()
+        self._places = {place.box_id: place for place in places}
+        self._codes = {
+            place.box_id: (
+                codes.code("grid", place.grid),
+                codes.code("feeder", place.grid, place.feeder or None),
+                codes.code("region", place.region or None),
+                *_point(place),
+            )
+            for place in self._places.values()
+        }
+        self._nowhere = codes.code("grid", DEFAULT_GRID), UNKNOWN, UNKNOWN, *(np.nan,) * 3
+
+    def place(self, box_id: str) -> BoxPlace:
+        """Of a Box that the store does not know: the default grid, and nothing else."""
+        return self._places.get(box_id) or BoxPlace(box_id)
+
+    def asked_boxes(self, box_id: str, heard: Sequence[str], limits: AskingSection) -> AskedBoxes:
+        """Whom to ask for what `box_id` saw, among the Boxes heard lately."""
+        others = [other for other in heard if other != box_id]
+        room = limits.most_boxes - 1
+        if not others or not room:
+            return AskedBoxes(((SAW, (box_id,)),), len(others))
+        facts = self._facts(sorted(others, key=box_order))
+        tier, distance_km = self._tiers(box_id, facts, limits.near_km)
+        order = np.lexsort((_ring(box_id, facts.ids), distance_km, tier))
+        nearest = order[tier[order] < REASONS.index(NO_PLACE)]
+        elsewhere = order[tier[order] == REASONS.index(WITNESS)]
+        witnesses = _spread(facts, elsewhere, self._codes.get(box_id, self._nowhere)[0])
+        witnesses = witnesses[: min(limits.most_witnesses, room)]
+        neighbours = nearest[: room - len(witnesses)]
+        maybe = order[tier[order] == REASONS.index(NO_PLACE)][: room - len(witnesses) - len(neighbours)]
+        chosen: dict[str, list[str]] = {SAW: [box_id]}
+        for k in (*neighbours.tolist(), *maybe.tolist(), *witnesses):
+            chosen.setdefault(REASONS[int(tier[k])], []).append(facts.ids[k])
+        asked = tuple((reason, tuple(boxes)) for reason, boxes in chosen.items())
+        return AskedBoxes(asked, len(others) + 1 - sum(len(boxes) for _, boxes in asked))
+
+    def _facts(self, ids: list[str]) -> _Facts:
+        rows = np.array([self._codes.get(box_id, self._nowhere) for box_id in ids], dtype=np.float64)
+        whole = rows[:, :3].astype(np.int64)
+        return _Facts(ids, whole[:, 0], whole[:, 1], whole[:, 2], rows[:, 3:])
+
+    def _tiers(self, box_id: str, facts: _Facts, near_km: float) -> tuple[IntArray, FloatArray]:
+        """Each Box's place in `REASONS`, and how far away it is, in km; infinity where nobody knows."""
+        grid, feeder, region, *point = self._codes.get(box_id, self._nowhere)
+        chord = np.linalg.norm(facts.points - np.array(point, dtype=np.float64), axis=1)
+        distance_km = np.nan_to_num(2 * EARTH_KM * np.arcsin(np.minimum(chord / 2, 1.0)), nan=np.inf)
+        one_grid = facts.grid == grid
+        comparable = (
+            ((facts.feeder != UNKNOWN) & (feeder != UNKNOWN))
+            | ((facts.region != UNKNOWN) & (region != UNKNOWN))
+            | np.isfinite(distance_km)
+        )
+        tier = np.select(
+            [
+                ~one_grid,
+                (facts.feeder == feeder) & (feeder != UNKNOWN),
+                distance_km <= near_km,
+                (facts.region == region) & (region != UNKNOWN),
+                ~comparable,
+            ],
+            [REASONS.index(reason) for reason in (WITNESS, FEEDER, NEAR, REGION, NO_PLACE)],
+            REASONS.index(WITNESS),
+        )
+        return tier.astype(np.int64), distance_km
+
+
+def _spread(facts: _Facts, elsewhere: IntArray, grid: int) -> list[int]:
+    """Witnesses, the best first: the nearest of each other region, of each feeder, then evenly the rest.
+
+    Boxes of other grids come last: they do not see this one's voltage.
+    """
+    chosen: dict[int, None] = {}
+    for same_grid in (True, False):
+        part = elsewhere[(facts.grid[elsewhere] == grid) == same_grid]
+        for codes in (facts.region[part], facts.feeder[part]):
+            _, first = np.unique(codes, return_index=True)
+            firsts = np.sort(first[codes[first] != UNKNOWN])
+            chosen.update(dict.fromkeys(part[firsts].tolist()))
+        rest = [k for k in part.tolist() if k not in chosen]
+        step = max(1, len(rest) // 50)
+        chosen.update(dict.fromkeys(rest[::step]))
+        chosen.update(dict.fromkeys(rest))
+    return list(chosen)
+
+
+def _ring(box_id: str, ids: Sequence[str]) -> IntArray:
+    """Where nothing else tells Boxes apart: those whose numbers follow this one's come first."""
+    key = box_order(box_id)
+    after = sum(1 for other in ids if box_order(other) < key)
+    return (np.arange(len(ids)) - after) % len(ids)
+
+
+def _point(place: BoxPlace) -> tuple[float, float, float]:
+    if place.latitude is None or place.longitude is None:
+        return (np.nan,) * 3
+    phi, theta = np.radians(place.latitude), np.radians(place.longitude)
+    return float(np.cos(phi) * np.cos(theta)), float(np.cos(phi) * np.sin(theta)), float(np.sin(phi))

@@ -1,0 +1,52 @@
+"""How much is asked for around what a decision saw: so much as its class needs. Pure.
+
+    transient    0.3 s around the impulse or the phase jump that a gateway's detector found
+    dip          1 s before and after (`pre_ms`, `post_ms`); what no other row names is asked for as a dip
+    harmonics    3 s, the interval of IEC 61000-4-30:2015, 4.5.2
+    frequency    10 s, that of IEC 61000-4-30:2015, 5.1
+
+A window in which the moment is not known is asked for with a window's length on both sides, whatever its
+class: the windows of other Boxes that hold the same moment then lie inside.
+"""
+
+from opq_cloud.config import TriggeringServiceSection
+from opq_proto.decision import NS_PER_MS, Decision, window_ns
+from opq_proto.messages import Measurement
+
+TRANSIENT, DIP, HARMONICS, FREQUENCY = "transient", "dip", "harmonics", "frequency"
+LEAST_PAD_NS = 100 * NS_PER_MS
+"""Around a transient that is itself long; clocks differ, too."""
+SHORT = frozenset({"edge_impulsive_transient", "edge_phase_jump"})
+"""Of a ringing 0.3 s show interharmonics too, and of notches nothing: those are asked for as dips."""
+STEADY = frozenset({"thd", "ihd", "pst", "unbalance", "dc"})
+
+
+def asked_class(metric: str) -> str:
+    """Of a decision's metric."""
+    if metric in SHORT:
+        return TRANSIENT
+    if metric in ("f", "rocof"):
+        return FREQUENCY
+    if metric in STEADY or (metric[:1] == "h" and metric[1:].isdigit()):
+        return HARMONICS
+    return DIP
+
+
+def located(measurement: Measurement, decision: Decision) -> bool:
+    """Whether a detector at the gateway said where in time it is."""
+    return measurement.crossing and asked_class(decision.metric) == TRANSIENT
+
+
+def asked_span_ns(
+    measurement: Measurement, decision: Decision, config: TriggeringServiceSection, longest_ns: int
+) -> tuple[int, int]:
+    """[start_ns, end_ns) to ask for; `longest_ns`: the longest window of the Boxes that are asked."""
+    start_ns, end_ns = window_ns(measurement)
+    pre_ns, post_ns = config.pre_ms * NS_PER_MS, config.post_ms * NS_PER_MS
+    if located(measurement, decision):
+        pad_ns = max(LEAST_PAD_NS, (config.asking.transient_ms * NS_PER_MS - (end_ns - start_ns)) // 2)
+        return max(0, start_ns - pad_ns), end_ns + pad_ns  # no wire has less than 0
+    wanted_ms = {HARMONICS: config.asking.harmonics_ms, FREQUENCY: config.asking.frequency_ms}
+    both_ns = wanted_ms.get(asked_class(decision.metric), 0) * NS_PER_MS - (end_ns - start_ns)
+    before_ns, after_ns = max(pre_ns, longest_ns, both_ns // 2), max(post_ns, longest_ns, both_ns // 2)
+    return max(0, start_ns - before_ns), end_ns + after_ns

@@ -1,0 +1,73 @@
+"""What may be asked for: bytes of samples a minute, of each Box, because of each Box, and in all.
+
+A budget is a bucket of a minute's bytes that fills again evenly. The last quarter of the whole is only for
+Boxes that saw something themselves: neighbours and witnesses of others cannot use it up. A Box whose
+decisions have used up what it may cause is asked alone: it backs off and takes nothing from others.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from opq_cloud.config import AskingSection
+from opq_proto.rate_limit import TokenBuckets
+
+BYTES_PER_S = 24_000
+"""Of one Box's samples: 12 kS/s of 2 bytes."""
+MOST_BOXES = 100_000
+RESERVE = 0.25
+"""Of the whole budget."""
+BY_BOX, OF_BOX, WHOLE = "budget_by_box", "budget_of_box", "budget_of_all"
+WHOLE_KEY = ""
+
+
+def bytes_of_span(start_ns: int, end_ns: int) -> int:
+    """What one Box's samples of [start_ns, end_ns) take."""
+    return round((end_ns - start_ns) * BYTES_PER_S / 1e9)
+
+
+class AskingBudget:
+    """Of one triggering service; one owner."""
+
+    def __init__(self, limits: AskingSection, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+        def bucket(bytes_per_min: int) -> TokenBuckets:
+            return TokenBuckets(bytes_per_min, bytes_per_min / 60, MOST_BOXES, monotonic_s)
+
+        self._reserve = RESERVE * limits.bytes_per_min
+        self._whole = bucket(limits.bytes_per_min)
+        self._of_box = bucket(limits.bytes_per_min_of_box)
+        self._by_box = bucket(limits.bytes_per_min_by_box)
+
+    def spend(
+        self, seen_by: Sequence[str], others: Sequence[str], size: int
+    ) -> tuple[tuple[str, ...], Counter[str]]:
+        """Which of these are asked for `size` bytes each, and how many are not, by reason.
+
+        Args:
+            seen_by: Boxes that saw it, the first one caused the asking; they come first.
+            others: in the order of importance.
+        """
+        asked: list[str] = []
+        refused: Counter[str] = Counter()
+        for box_id in seen_by:
+            if self._of_box.left(box_id) < size:
+                refused[OF_BOX] += 1
+            elif not self._whole.spend(WHOLE_KEY, size):
+                refused[WHOLE] += 1
+            else:
+                self._of_box.spend(box_id, size)
+                asked.append(box_id)
+        cause = seen_by[0] if seen_by else WHOLE_KEY
+        for box_id in others if asked else ():
+            if self._of_box.left(box_id) < size:
+                refused[OF_BOX] += 1
+            elif self._by_box.left(cause) < size:
+                refused[BY_BOX] += 1
+            elif self._whole.left(WHOLE_KEY) - size < self._reserve:
+                refused[WHOLE] += 1
+            else:
+                self._whole.spend(WHOLE_KEY, size)
+                self._of_box.spend(box_id, size)
+                self._by_box.spend(cause, size)
+                asked.append(box_id)
+        return tuple(asked), refused

@@ -1,0 +1,210 @@
+"""Whom a decision asks: on closed-form grids, without sockets; and how much a minute."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from opq_cloud.config import AskingSection, TriggeringServiceSection
+from opq_cloud.makai.asked_boxes import BoxPlace, BoxPlaces
+from opq_cloud.makai.asking_budget import BYTES_PER_S, AskingBudget
+from opq_cloud.makai.boxes import BoxRegister
+from opq_cloud.makai.openings import EventOpenings
+from opq_cloud.original_config import read_config
+from opq_cloud.service import ServiceCounters
+from opq_cloud.store import CloudStore, open_store
+from opq_proto.decision import Decision, Nominal
+from opq_proto.errors import ConfigError
+from opq_proto.messages import Measurement, Metric
+
+LIMITS = AskingSection()
+SECOND_NS = 10**9
+DIP = Decision("rms", 90.0, 108.0, "threshold: rms 90 V below 108")
+
+
+def grid_of(feeders: int, boxes: int) -> list[BoxPlace]:
+    """Feeders in a line 2 km apart, their Boxes 10 m apart; ten feeders are a region."""
+    return [
+        BoxPlace(
+            str(1000 + feeder * boxes + k), feeder=f"f{feeder}", region=f"r{feeder // 10}",
+            latitude=21.0 + feeder * 0.018 + k * 9e-5, longitude=-157.8,
+        )
+        for feeder in range(feeders)
+        for k in range(boxes)
+    ]  # fmt: skip
+
+
+class JudgedGrid:
+    """Openings over a store of their own, all Boxes heard, and the commands that go out."""
+
+    def __init__(self, store: CloudStore, places: list[BoxPlace], **asking: int) -> None:
+        self.now_s = 0.0
+        self.counters = ServiceCounters()
+        self.boxes = BoxRegister(Nominal(120.0, 60.0), lambda: self.now_s)
+        self.boxes.places = BoxPlaces(places)
+        for place in places:
+            self.boxes.note_heard(place.box_id, 0)
+            self.boxes.note_window(place.box_id, (0, SECOND_NS))
+        section = replace(TriggeringServiceSection(), asking=replace(LIMITS, **asking))
+        self.openings = EventOpenings(section, "test", self.boxes, self.counters)
+        self.commands: list[bytes] = []
+        self.store = store
+
+        def send(command: bytes) -> bool:
+            self.commands.append(command)
+            return True
+
+        self.openings.begin(store, send, lambda measurement: None)
+
+    def see(
+        self, box_id: str, at_s: float, decision: Decision = DIP, length_s: float = 1.0, least_v: float = 90.0
+    ) -> bool:
+        end_ns = round((1000 + at_s) * SECOND_NS)
+        start_ns = end_ns - round(length_s * SECOND_NS)
+        row = Measurement(box_id, end_ns // 10**6, {"rms": Metric(least_v, 120, 119)}, start_ns, end_ns)
+        row = replace(row, crossing=length_s < 1.0)
+        return self.openings.open_at_onset(row, decision, stored=False)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[CloudStore]:
+    made = open_store(None, tmp_path / "store")
+    yield made
+    made.close()
+
+
+def test_three_boxes_of_which_nothing_is_said_are_all_asked() -> None:
+    asked = BoxPlaces().asked_boxes("2", ["1", "2", "10"], LIMITS)
+    assert asked.by_reason == (("saw", ("2",)), ("no_place", ("10", "1")))
+    assert asked.left_out == 0
+
+
+def test_neighbours_come_by_feeder_distance_and_region_and_witnesses_from_elsewhere() -> None:
+    def at(box_id: str, feeder: str, region: str, north_km: float, grid: str = "1") -> BoxPlace:
+        return BoxPlace(box_id, grid, feeder, region, 21.0 + north_km / 111.2, -157.8)
+
+    places = BoxPlaces(
+        [
+            at("1", "f1", "r1", 0), at("2", "f1", "r1", 9), at("3", "f1", "r1", 7), at("4", "f2", "r2", 1),
+            at("5", "f3", "r1", 30), at("6", "f4", "r3", 40), at("7", "f5", "r3", 50),
+            at("8", "f6", "r4", 90), at("9", "f1", "r1", 0, grid="2"),
+        ]
+    )  # fmt: skip
+    heard = [str(k) for k in range(1, 12)]
+    asked = places.asked_boxes("1", heard, LIMITS)
+    assert dict(asked.by_reason) == {
+        "saw": ("1",), "feeder": ("3", "2"), "near": ("4",), "region": ("5",), "no_place": ("10", "11"),
+        "witness": ("6", "8", "7", "9"),
+    }  # fmt: skip
+    few = places.asked_boxes("1", heard, replace(LIMITS, most_boxes=5, most_witnesses=2))
+    assert dict(few.by_reason) == {"saw": ("1",), "feeder": ("3", "2"), "witness": ("6", "8")}
+    assert few.left_out == 6
+    assert places.asked_boxes("1", heard[::-1], LIMITS) == asked, "the order of hearing does not matter"
+
+
+def test_a_dip_at_one_feeder_of_ten_thousand_boxes_asks_sixty_at_most(store: CloudStore) -> None:
+    places = grid_of(feeders=100, boxes=100)
+    grid = JudgedGrid(store, places)
+    feeder = [place.box_id for place in places if place.feeder == "f50"]
+    for k, box_id in enumerate(feeder):
+        grid.see(box_id, at_s=k / 200)
+    grid.openings.advance(10.0)
+    (event,) = store.events()
+    assert len(event.boxes_triggered) == len(set(grid.commands)) == 60
+    asked = {reason: len(boxes) for reason, boxes in event.asked_as.items()}
+    assert asked == {"saw": 11, "feeder": 37, "witness": 12}
+    assert event.not_asked == {"bound": 9950, "saw": 52}
+    assert grid.counters.of("boxes_not_asked", "bound") == 9950
+    assert grid.counters.of("boxes_not_asked", "saw_bound") == 52
+    info = grid.openings.health().info or ""
+    assert "asked 60 times a Box for 4.5 MB; did not ask 10002 times: bound 9950, saw_bound 52" in info
+
+
+def test_a_wide_area_dip_of_ten_thousand_boxes_asks_two_hundred_at_most_on_many_feeders(
+    store: CloudStore,
+) -> None:
+    places = grid_of(feeders=100, boxes=100)
+    grid = JudgedGrid(store, places)
+    for k, place in enumerate(places):  # feeder after feeder, as the worst case
+        grid.see(place.box_id, at_s=k / 10_000)
+    (event,) = store.events()
+    assert len(event.boxes_triggered) == len(grid.commands) == 200
+    feeders = {place.feeder for place in places if place.box_id in event.boxes_triggered}
+    assert len(feeders) >= 15
+    grid.openings.advance(10.0)
+    (event,) = store.events()
+    joined = len(event.asked_as["saw"]) - 1
+    assert joined == 150 and event.not_asked["bound"] == 9950
+    seen = 10_000 - len(event.asked_as["saw"]) - event.not_asked["saw"]
+    assert 0 < seen < 50, "the others of the first fifty saw it too, and their samples are on their way"
+
+
+def test_a_transient_that_a_gateway_found_is_three_tenths_of_a_second_and_its_window_is_it_too(
+    store: CloudStore,
+) -> None:
+    grid = JudgedGrid(store, grid_of(2, 3))
+    edge = Decision("edge_impulsive_transient", 40.0, 0.0, "detector at the gateway: 40")
+    assert grid.see("1000", 0.5, edge, 0.02, 119.0)
+    assert grid.see("1001", 0.52, edge, 0.02, 119.0) is False, "it was asked"
+    assert not grid.see("1000", 0.9, replace(DIP, metric="trans"), least_v=119.0)
+    (event,) = store.events()
+    assert event.end_ns - event.start_ns == pytest.approx(0.3 * SECOND_NS, abs=2)
+    assert grid.see("1000", 0.49, length_s=0.016), "a dip is more than a transient's event has"
+    assert next(event.end_ns - event.start_ns for event in store.events()) > 2 * SECOND_NS
+
+
+@pytest.mark.parametrize(("metric", "length_s"), [("rms", 3.1), ("thd", 3.1), ("h5", 3.1), ("f", 10.0)])
+def test_a_class_is_asked_for_as_long_as_it_needs(store: CloudStore, metric: str, length_s: float) -> None:
+    grid = JudgedGrid(store, grid_of(2, 3))
+    assert grid.see("1000", 0.0, replace(DIP, metric=metric))
+    (event,) = store.events()
+    assert (event.end_ns - event.start_ns) / SECOND_NS == pytest.approx(length_s)
+
+
+def test_a_box_that_flaps_is_asked_alone_then_not_at_all_and_starves_nobody(store: CloudStore) -> None:
+    size = round(3.1 * BYTES_PER_S)
+    grid = JudgedGrid(
+        store, grid_of(1, 10), bytes_per_min_by_box=20 * size, bytes_per_min_of_box=12 * size,
+        bytes_per_min=400 * size,
+    )  # fmt: skip
+    asked = []
+    for k in range(14):
+        before = len(grid.commands)
+        grid.see("1000", at_s=10.0 * k)
+        asked.append(len(grid.commands) - before)
+    assert asked == [10, 10, 3, *[1] * 9, 0, 0]
+    assert grid.counters.of("decisions_not_asked", "1000") == 2
+    assert grid.counters.of("boxes_not_asked", "budget_by_box") > 0
+    before = len(grid.commands)
+    grid.see("1005", at_s=500.0)
+    assert len(grid.commands) - before == 9, "another Box asks all that have something left"
+    grid.now_s = 60.0
+    for place in grid_of(1, 10):
+        grid.boxes.note_heard(place.box_id, 60_000)
+    before = len(grid.commands)
+    grid.see("1000", at_s=600.0)
+    assert len(grid.commands) - before == 10, "a minute later it has a minute's bytes"
+
+
+def test_the_last_quarter_of_the_whole_is_for_boxes_that_saw_it() -> None:
+    clock = [0.0]
+    budget = AskingBudget(replace(LIMITS, bytes_per_min=1_000_000), lambda: clock[0])
+    others = [f"o{k}" for k in range(20)]
+    asked, refused = budget.spend(("1",), others, 100_000)
+    assert len(asked) == 7 and refused == {"budget_of_all": 14}
+    for k in (2, 3, 4):
+        assert budget.spend((str(k),), others, 100_000)[0] == (str(k),)
+    assert budget.spend(("5",), others, 100_000) == ((), {"budget_of_all": 1})
+    clock[0] = 6.0
+    assert budget.spend(("5",), others, 100_000)[0] == ("5",)
+
+
+def test_a_setting_that_cannot_be_is_named_with_what_is_allowed(tmp_path: Path) -> None:
+    path = tmp_path / "cloud.toml"
+    path.write_text("[triggering_service.asking]\nmost_boxes = 0\nmost_boxs = 3\n")
+    with pytest.raises(ConfigError) as caught:
+        read_config([path])
+    text = str(caught.value)
+    assert "triggering_service.asking.most_boxes" in text and "1 to 1_000" in text
+    assert 'did you mean "most_boxes"?' in text

@@ -150,7 +150,7 @@ class CloudContext:
 
 
 class Retention:
-    """Deletes what is due every minute, a slice at a time, so that no write waits for it.
+    """Rolls up trends and deletes what is due, each minute and by slices, so that no write waits for it.
 
     Several processes may do it at once.
     """
@@ -165,7 +165,12 @@ class Retention:
         store = self._shared.store
         if ready is not None:
             ready.set()
-        while not stop.wait(RETENTION_S):
+        while True:
+            while not stop.is_set() and (made := store.roll_up(time.time_ns() // 1_000_000)):
+                self.counters.add("trends_rolled_up", made)
+                stop.wait(RETENTION_PAUSE_S)
+            if stop.wait(RETENTION_S):
+                return
             while not stop.is_set() and (gone := store.expire(int(time.time()))):
                 self.counters.add("rows_expired", gone)
                 stop.wait(RETENTION_PAUSE_S)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_cloud.store.store import TREND_MS, Trend
-from opq_proto.decision import window_ns
+from opq_proto.decision import NS_PER_MS, window_ns
 from opq_proto.measurement_columns import METRIC_NAMES, MeasurementColumns
 from opq_proto.messages import Measurement
 
@@ -141,4 +141,5 @@ def _trend(key: tuple[str, int], window: OpenMinute) -> Trend:
     metrics = {
         name: (low, high, total / time_ns) for name, (low, high, total, time_ns) in window.metrics.items()
     }
-    return Trend(key[0], key[1], metrics)
+    covered_ms = max((time_ns for _, _, _, time_ns in window.metrics.values()), default=0) // NS_PER_MS
+    return Trend(key[0], key[1], metrics, covered_ms=covered_ms)

@@ -1,8 +1,8 @@
 """The store in MongoDB: the original's collections, fields and file names (opq-interop, part D).
 
 An original database opens as it is, original tools read ours; what is ours are added fields,
-and three collections of ours: `opq_counters`, `opq_locks` and `opq_boxes`' own added fields.
-Measurements and trends (D.1, D.2) are kept here; Boxes, events and findings have files of their own.
+and collections of ours: `opq_counters`, `opq_locks`, `opq_rollups` and `opq_rollups_due`.
+Measurements (D.1) are kept here; trends, Boxes, events and findings have files of their own.
 """
 
 from collections.abc import Iterable
@@ -14,9 +14,10 @@ from pymongo.errors import BulkWriteError
 from opq_cloud.store.documents import Document, measurement_fields
 from opq_cloud.store.mongo_boxes import MongoBoxes
 from opq_cloud.store.mongo_findings import MongoFindings
-from opq_cloud.store.mongo_server import FOR_EVER_S, MongoServer, store_errors, upsert
+from opq_cloud.store.mongo_server import MongoServer, store_errors
+from opq_cloud.store.mongo_trends import MongoTrends
 from opq_cloud.store.rows import METRIC_FIELDS
-from opq_cloud.store.store import QUERY_ROWS, TREND_MS, Trend
+from opq_cloud.store.store import QUERY_ROWS
 from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement, Metric, TimeSource
 
@@ -26,13 +27,12 @@ NO_METRICS = dict.fromkeys(METRIC_FIELDS.values())
 """The original's get_event_data.py takes all four from each row; a crossing Measurement has `rms` alone."""
 
 
-class MongoStore(MongoBoxes, MongoFindings):
+class MongoStore(MongoTrends, MongoBoxes, MongoFindings):
     """`store.CloudStore` on the database of a `mongodb://…` address (its path, else `opq`)."""
 
     def __init__(self, uri: str) -> None:
         super().__init__(MongoServer(uri))
         self._rows = self._db.measurements
-        self._trends = self._db.trends
 
     def close(self) -> None:
         self._server.client.close()
@@ -91,41 +91,9 @@ class MongoStore(MongoBoxes, MongoFindings):
         return None if found is None else int(found["sequence"])
 
     @store_errors
-    def put_trends(self, trends: Iterable[Trend], location: str | None = None) -> None:
-        """Widened by the server's own operators, so that two processes may put the same minute."""
-        for trend in trends:
-            self._put_trend(trend, location)
-
-    def _put_trend(self, trend: Trend, location: str | None) -> None:
-        lowest, highest, mean = {}, {}, {}
-        for key, (low, high, average) in trend.metrics.items():
-            field = METRIC_FIELDS.get(key, f"other.{key}")
-            lowest[f"{field}.min"], highest[f"{field}.max"] = float(low), float(high)
-            mean[f"{field}.average"] = float(average)
-        ttl_s = self._server.ttls.trends
-        fixed: Document = {
-            "box_id": trend.box_id, "timestamp_ms": Int64(trend.start_ms + TREND_MS),
-            "start_ms": Int64(trend.start_ms), "location": location or "unknown",
-            "expire_at": self._server.expires(FOR_EVER_S if ttl_s is None else ttl_s),
-        }  # fmt: skip
-        change: Document = {"$setOnInsert": fixed}
-        change.update(
-            {op: part for op, part in (("$min", lowest), ("$max", highest), ("$set", mean)) if part}
-        )
-        key = f"{trend.box_id}/{trend.start_ms}"
-        upsert(lambda: self._trends.update_one({"_id": key}, change, upsert=True))
-
-    @store_errors
-    def trends(self, box_id: str, start_ms: int, end_ms: int) -> list[Trend]:
-        """An original trend has only the time of its end."""
-        span = {"$gte": start_ms + TREND_MS, "$lt": end_ms + TREND_MS}
-        found = self._trends.find({"box_id": box_id, "timestamp_ms": span}).sort("timestamp_ms", ASCENDING)
-        return [_trend(document) for document in found]
-
-    @store_errors
     def expire(self, now_s: int, slice_rows: int = 1000) -> int:
         gone = 0
-        for rows in (self._rows, self._trends):
+        for rows in (self._rows, self._trends, self._rollups):
             due = [d["_id"] for d in rows.find({"expire_at": {"$lte": now_s}}, {"_id": 1}).limit(slice_rows)]
             gone += rows.delete_many({"_id": {"$in": due}}).deleted_count if due else 0
         gone += self._expire_events(now_s, max(1, slice_rows // 100))
@@ -150,7 +118,7 @@ def _document(row: Measurement, expire_at: Int64) -> Document:
         "time_source": int(row.source),
     }
     document["timestamp_ms"] = Int64(row.timestamp_ms)
-    for name in ("start_ns", "end_ns", "uncertainty_ns", "sequence", "oldest_sequence"):
+    for name in ("start_ns", "end_ns", "uncertainty_ns", "sequence", "oldest_sequence", "clock_id"):
         if (value := getattr(row, name)) is not None:
             document[name] = Int64(value)
     for name in ("backfilled", "crossing"):
@@ -171,7 +139,7 @@ def measurement_from_document(document: Document) -> Measurement:
                 metrics[key] = Metric(float(average), float(average), float(average))
     whole = {
         name: None if document.get(name) is None else int(document[name])
-        for name in ("start_ns", "end_ns", "uncertainty_ns", "sequence", "oldest_sequence")
+        for name in ("start_ns", "end_ns", "uncertainty_ns", "sequence", "oldest_sequence", "clock_id")
     }
     return Measurement(
         box_id=str(document["box_id"]),
@@ -181,14 +149,4 @@ def measurement_from_document(document: Document) -> Measurement:
         backfilled=bool(document.get("backfilled", False)),
         crossing=bool(document.get("crossing", False)),
         **whole,
-    )
-
-
-def _trend(document: Document) -> Trend:
-    parts = {key: document[field] for key, field in METRIC_FIELDS.items() if document.get(field)}
-    parts.update(document.get("other", {}))
-    return Trend(
-        box_id=str(document["box_id"]),
-        start_ms=int(document.get("start_ms", int(document["timestamp_ms"]) - TREND_MS)),
-        metrics={k: (float(p["min"]), float(p["max"]), float(p["average"])) for k, p in parts.items()},
     )

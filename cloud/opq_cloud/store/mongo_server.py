@@ -25,14 +25,15 @@ from pymongo.errors import (
 )
 
 from opq_cloud.store.documents import Document
+from opq_cloud.store.retention import LiveTtls, ttls_document
 from opq_cloud.store.store import Ttls
 from opq_proto.errors import StoreError
 
 DEFAULT_DATABASE = "opq"
 ANSWER_MS = 5000
 """How long a server may take to be found."""
-FOR_EVER_S = 2**31 - 1
-"""The longest TTL that the original's Int32 can hold."""
+ROLLUPS_FILL = "rollups_fill"
+"""In `opq_counters`: up to where trends of before there were pyramids are marked."""
 LEASE_S = 5.0
 """A lock whose holder did nothing for this long may be taken over."""
 LOCK_WAIT_S = 30.0
@@ -93,10 +94,11 @@ class MongoServer:
             self.db: Database[Document] = chosen.with_options(write_concern=WriteConcern("majority", j=True))
             self.fs = GridFS(self.db)
             self._prepare()
+            self._put_first_ttls()
         except PyMongoError:
             self.client.close()
             raise
-        self.ttls = self._read_ttls()
+        self._live_ttls = LiveTtls(self._found_ttls, Ttls())
 
     def _prepare(self) -> None:
         db = self.db
@@ -106,7 +108,14 @@ class MongoServer:
         self._unique_sequences()
         db.measurements.create_index([("box_id", ASCENDING), ("timestamp_ms", ASCENDING)])
         db.trends.create_index([("box_id", ASCENDING), ("timestamp_ms", ASCENDING)])
-        for collection in (db.measurements, db.trends, db.events, db.incidents):
+        db.opq_rollups.create_index(
+            [("box_id", ASCENDING), ("length_ms", ASCENDING), ("start_ms", ASCENDING)]
+        )
+        nothing = db.trends.find_one({}, {"_id": 1}) is None
+        first: Document = {"$setOnInsert": {"box_id": "", "timestamp_ms": 0, "done": nothing}}
+        upsert(lambda: db.opq_counters.update_one({"_id": ROLLUPS_FILL}, first, upsert=True))
+        db.opq_rollups_due.create_index([("length_ms", ASCENDING), ("start_ms", ASCENDING)])
+        for collection in (db.measurements, db.trends, db.opq_rollups, db.events, db.incidents):
             collection.create_index("expire_at")
         self._index(db.events, "event_id", unique=True)
         db.events.create_index([("finished", ASCENDING), ("analysed", ASCENDING)])
@@ -142,25 +151,30 @@ class MongoServer:
         except OperationFailure:  # a server that refuses for another reason refuses this one too
             collection.create_index(key)
 
-    def _read_ttls(self) -> Ttls:
-        kept = self.db.laha_config.find_one()
-        if kept is None:  # the original's services do not start without it; Int32, as they read it
-            defaults = Ttls()
-            ttls = {
-                "box_samples": 900, "measurements": defaults.measurements, "trends": FOR_EVER_S,
-                "events": defaults.events, "incidents": defaults.incidents,
-            }  # fmt: skip
-            first = {"$setOnInsert": {"ttls": ttls}}
+    @property
+    def ttls(self) -> Ttls:
+        """As `laha_config` says now, or some seconds ago."""
+        return self._live_ttls.now()
+
+    @store_errors
+    def read_ttls(self) -> Ttls:
+        return self._live_ttls.reread()
+
+    @store_errors
+    def put_ttls(self, ttls: Ttls) -> None:
+        change = {f"ttls.{name}": seconds for name, seconds in ttls_document(ttls).items()}
+        self.db.laha_config.update_one({}, {"$set": change})
+        self._live_ttls.reread()
+
+    @store_errors
+    def _found_ttls(self) -> object:
+        return (self.db.laha_config.find_one() or {}).get("ttls")
+
+    def _put_first_ttls(self) -> None:
+        """The original's services do not start without it; Int32, as they read it."""
+        if self.db.laha_config.find_one() is None:
+            first = {"$setOnInsert": {"ttls": ttls_document(Ttls())}}
             upsert(lambda: self.db.laha_config.update_one({"_id": "ttls"}, first, upsert=True))
-        else:
-            ttls = kept.get("ttls", {})
-        trends = int(ttls.get("trends", FOR_EVER_S))
-        return Ttls(
-            measurements=int(ttls.get("measurements", Ttls().measurements)),
-            trends=None if trends >= FOR_EVER_S else trends,
-            events=int(ttls.get("events", Ttls().events)),
-            incidents=int(ttls.get("incidents", Ttls().incidents)),
-        )
 
     def next_number(self, name: str, highest: Callable[[], int]) -> int:
         """The next number of a counter, above all that other programs stored up to now.
@@ -219,6 +233,17 @@ class MongoPart:
     def _box_location(self, box_id: str) -> str:
         box = self._db.opq_boxes.find_one({"box_id": box_id}) or {}
         return str(box.get("location") or "")
+
+    def _box_locations(self, box_ids: set[str]) -> dict[str, str]:
+        """Box id -> where it stands, of those that stand somewhere."""
+        found = self._db.opq_boxes.find({"box_id": {"$in": sorted(box_ids)}}, {"box_id": 1, "location": 1})
+        return {str(box["box_id"]): str(box["location"]) for box in found if box.get("location")}
+
+    def ttls(self) -> Ttls:
+        return self._server.read_ttls()
+
+    def put_ttls(self, ttls: Ttls) -> None:
+        self._server.put_ttls(ttls)
 
 
 class LockLostError(Exception):

@@ -24,7 +24,11 @@ _FLOATS = struct.Struct("<12f")  # 4 averages, then 4 x (min, max)
 _PACKED = struct.Struct("<Iq4fHiqII8f")  # time and sequence against the block's first; averages; more
 _HEAD = struct.Struct("<BqqI")  # form, first time, first sequence, rows
 _FLAGS = struct.Struct("<H")
-_FIXED, _FREE = 0, 1
+_CLOCK_ID = struct.Struct("<Q")  # after a row's `more`, where _CLOCK says so
+_CLOCKS = struct.Struct("<H")  # stretches of one clock in a block
+_STRETCH = struct.Struct("<IQ")  # its first row, clock_id or 0
+_FIXED, _FREE, _CLOCKED = 0, 1, 2
+"""Forms of a block; _CLOCKED is _FIXED after the stretches of its clocks: mostly one, so 14 bytes a block."""
 FIXED_ROW = np.dtype(
     [
         ("offset_ms", "<u4"), ("sequence", "<i8"), ("averages", "<f4", (4,)), ("flags", "<u2"),
@@ -35,7 +39,8 @@ FIXED_ROW = np.dtype(
 """The same as an array's element; metrics in the order of METRIC_FIELDS."""
 _NOTHING = Metric(0.0, 0.0, 0.0)
 _SOURCES = tuple(TimeSource)
-_TIMES, _UNCERTAINTY, _OLDEST, _SEQUENCE, _JSON = 0x100, 0x200, 0x400, 0x800, 0x8000
+_TIMES, _UNCERTAINTY, _OLDEST, _SEQUENCE, _CLOCK = 0x100, 0x200, 0x400, 0x800, 0x1000
+_JSON = 0x8000
 FIXED_FLAGS = 0x0F | _TIMES | _UNCERTAINTY
 """Of a row with all four metrics, exact times and no sequence number; its time source is added << 4."""
 
@@ -110,6 +115,12 @@ def _more(
             return None
         flags |= _OLDEST
         back = sequence - m.oldest_sequence
+    clock = b""
+    if m.clock_id is not None:
+        if not 0 < m.clock_id < 1 << 64:
+            return None
+        flags |= _CLOCK
+        clock = _CLOCK_ID.pack(m.clock_id)
     values = (
         rms.average, f.average, thd.average, trans.average,
         rms.min, rms.max, f.min, f.max, thd.min, thd.max, trans.min, trans.max,
@@ -118,7 +129,7 @@ def _more(
         packed = _FLOATS.pack(*values)
         if _FLOATS.unpack(packed) != values:  # NaN too ends here
             return None
-        return _REST.pack(flags, end_offset, duration, uncertainty, back) + packed[16:]
+        return _REST.pack(flags, end_offset, duration, uncertainty, back) + packed[16:] + clock
     except (struct.error, OverflowError):  # a number beyond its field
         return None
 
@@ -127,11 +138,20 @@ def measurement_from_row(box_id: str, row: MeasurementRow) -> Measurement:
     flags = _FLAGS.unpack_from(row.more)[0]
     if flags & _JSON:
         return _from_document(box_id, json.loads(row.more[_FLAGS.size :]))
-    return _measurement(box_id, row.timestamp_ms, row.sequence, row[2:6], *_MORE.unpack(row.more))
+    numbers = _MORE.unpack_from(row.more)
+    return _measurement(box_id, row.timestamp_ms, row.sequence, _clock_id(row), row[2:6], *numbers)
+
+
+def _clock_id(row: MeasurementRow) -> int | None:
+    if len(row.more) == _MORE.size:
+        return None
+    (clock_id,) = _CLOCK_ID.unpack_from(row.more, _MORE.size)
+    return int(clock_id)
 
 
 def _measurement(
-    box_id: str, timestamp_ms: int, sequence: int | None, averages: Sequence[float | None],
+    box_id: str, timestamp_ms: int, sequence: int | None, clock_id: int | None,
+    averages: Sequence[float | None],
     flags: int, end_offset: int, duration: int, uncertainty: int, back: int, *ends: float,
 ) -> Measurement:  # fmt: skip
     metrics = {
@@ -152,6 +172,7 @@ def _measurement(
         sequence - back if flags & _OLDEST and sequence is not None else None,
         bool(flags & 0x40),
         bool(flags & 0x80),
+        clock_id=clock_id,
     )
 
 
@@ -161,7 +182,9 @@ def pack_block(rows: Sequence[MeasurementRow]) -> bytes:
     first_sequence = next((row.sequence for row in rows if row.sequence is not None), 0)
     body = _fixed_body(rows, first_ms, first_sequence)
     if body is not None:
-        return _HEAD.pack(_FIXED, first_ms, first_sequence, len(rows)) + body
+        clocks = _clock_stretches(rows)
+        form = _CLOCKED if clocks else _FIXED
+        return _HEAD.pack(form, first_ms, first_sequence, len(rows)) + clocks + body
     free = json.dumps([[*row[:6], row.more.hex()] for row in rows], separators=(",", ":"))
     return _HEAD.pack(_FREE, first_ms, first_sequence, len(rows)) + free.encode()
 
@@ -176,12 +199,24 @@ def _fixed_body(rows: Sequence[MeasurementRow], first_ms: int, first_sequence: i
                 row.timestamp_ms - first_ms,
                 0 if row.sequence is None else row.sequence - first_sequence,
                 row.voltage or 0.0, row.frequency or 0.0, row.thd or 0.0, row.transient or 0.0,
-                *_MORE.unpack(row.more),
+                *_MORE.unpack_from(row.more),
             )
             for row in rows
         )  # fmt: skip
     except struct.error:
         return None
+
+
+def _clock_stretches(rows: Sequence[MeasurementRow]) -> bytes:
+    """Nothing where no row has a clock."""
+    stretches: list[tuple[int, int]] = []
+    for place, row in enumerate(rows):
+        clock_id = _clock_id(row) or 0
+        if not stretches or stretches[-1][1] != clock_id:
+            stretches.append((place, clock_id))
+    if stretches == [(0, 0)]:
+        return b""
+    return _CLOCKS.pack(len(stretches)) + b"".join(_STRETCH.pack(*each) for each in stretches)
 
 
 def fixed_head(first_ms: int, rows: int) -> bytes:
@@ -199,10 +234,20 @@ def unpack_block(box_id: str, packed: bytes, start_ms: int, end_ms: int) -> Iter
                 yield measurement_from_row(box_id, MeasurementRow._make((*columns, bytes.fromhex(more))))
         return
     low, high = start_ms - first_ms, end_ms - first_ms
-    for offset, step, v, f, thd, trans, flags, *rest in _PACKED.iter_unpack(body):
+    clock_ids: dict[int, int | None] = {}
+    if form == _CLOCKED:
+        size = _CLOCKS.size + _CLOCKS.unpack_from(body)[0] * _STRETCH.size
+        clock_ids = {place: clock or None for place, clock in _STRETCH.iter_unpack(body[_CLOCKS.size : size])}
+        body = body[size:]
+    clock_id: int | None = None
+    for place, (offset, step, v, f, thd, trans, flags, *rest) in enumerate(_PACKED.iter_unpack(body)):
+        if place in clock_ids:
+            clock_id = clock_ids[place]
         if low <= offset < high:
             sequence = first_sequence + step if flags & _SEQUENCE else None
-            yield _measurement(box_id, first_ms + offset, sequence, (v, f, thd, trans), flags, *rest)
+            yield _measurement(
+                box_id, first_ms + offset, sequence, clock_id, (v, f, thd, trans), flags, *rest
+            )
 
 
 def _document(m: Measurement) -> dict[str, object]:
@@ -211,7 +256,7 @@ def _document(m: Measurement) -> dict[str, object]:
         "metrics": {key: [metric.min, metric.max, metric.average] for key, metric in m.metrics.items()},
         "start_ns": m.start_ns, "end_ns": m.end_ns, "uncertainty_ns": m.uncertainty_ns,
         "time_source": int(m.source), "sequence": m.sequence, "oldest_sequence": m.oldest_sequence,
-        "backfilled": m.backfilled, "crossing": m.crossing,
+        "backfilled": m.backfilled, "crossing": m.crossing, "clock_id": m.clock_id,
     }  # fmt: skip
 
 
@@ -219,5 +264,5 @@ def _from_document(box_id: str, d: dict[str, Any]) -> Measurement:
     return Measurement(
         box_id, d["timestamp_ms"], {key: Metric(*three) for key, three in d["metrics"].items()},
         d["start_ns"], d["end_ns"], d["uncertainty_ns"], TimeSource(d["time_source"]),
-        d["sequence"], d["oldest_sequence"], d["backfilled"], d["crossing"],
+        d["sequence"], d["oldest_sequence"], d["backfilled"], d["crossing"], clock_id=d.get("clock_id"),
     )  # fmt: skip

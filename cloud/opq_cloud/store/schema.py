@@ -6,10 +6,13 @@ Boxes); a sealing pass moves all of them to `blocks`, one packed blob per Box, i
 Both are written front to back. Documents keep the original's field names (opq-interop, part D).
 """
 
+import json
 import sqlite3
 from pathlib import Path
 
+from opq_cloud.store.retention import LiveTtls, ttls_document
 from opq_cloud.store.store import Ttls
+from opq_proto.errors import StoreError
 from opq_proto.sqlite_database import SqliteDatabase
 
 APPLICATION_ID = 0x4F50_5153
@@ -70,6 +73,19 @@ MIGRATIONS = (
     CREATE TABLE regions (
         location TEXT NOT NULL, region TEXT NOT NULL, PRIMARY KEY (location, region)) WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE trends ADD COLUMN covered_ms INTEGER;
+    CREATE TABLE rollups (
+        box_id TEXT NOT NULL, length_ms INTEGER NOT NULL, start_ms INTEGER NOT NULL,
+        covered_ms INTEGER NOT NULL, packed BLOB NOT NULL, other TEXT,
+        PRIMARY KEY (box_id, length_ms, start_ms)) WITHOUT ROWID;
+    CREATE TABLE rollups_due (
+        length_ms INTEGER NOT NULL, start_ms INTEGER NOT NULL, box_id TEXT NOT NULL,
+        PRIMARY KEY (length_ms, start_ms, box_id)) WITHOUT ROWID;
+    CREATE TABLE rollups_fill (box_id TEXT NOT NULL, start_ms INTEGER NOT NULL);
+    INSERT INTO rollups_fill SELECT '', 0 WHERE EXISTS (SELECT 1 FROM trends);
+    CREATE TABLE laha_config (document TEXT NOT NULL);
+    """,
 )
 """Script k leads from schema k to k + 1; a published one is never changed."""
 
@@ -101,7 +117,35 @@ class EmbeddedPart:
 
     def __init__(self, database: SqliteDatabase, ttls: Ttls) -> None:
         self._database = database
-        self._ttls = ttls
+        self._live_ttls = LiveTtls(self._read_ttls, ttls)
+
+    @property
+    def _ttls(self) -> Ttls:
+        return self._live_ttls.now()
+
+    def ttls(self) -> Ttls:
+        return self._live_ttls.reread()
+
+    def put_ttls(self, ttls: Ttls) -> None:
+        document = json.dumps({"ttls": ttls_document(ttls)})
+
+        def job(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "INSERT OR REPLACE INTO laha_config (rowid, document) VALUES (1, ?)", (document,)
+            )
+
+        self._database.write(job)
+        self._live_ttls.reread()
+
+    def _read_ttls(self) -> object:
+        with self._database.read() as connection:
+            row = connection.execute("SELECT document FROM laha_config").fetchone()
+        if row is None:
+            return None
+        try:
+            return json.loads(row[0])["ttls"]
+        except (ValueError, KeyError, TypeError):
+            raise StoreError(f"{self._database.path}: laha_config has no ttls: {row[0]!r:.80}") from None
 
 
 def next_number(connection: sqlite3.Connection, name: str) -> int:

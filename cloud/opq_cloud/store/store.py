@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from opq_cloud.store.histogram import Histogram
 from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Event, Finding, Incident, Measurement, StoredFinding, Trigger, Waveform
 
@@ -115,17 +116,32 @@ class EventRecord:
 
 
 TREND_MS = 60_000
-"""A trend is over one whole minute."""
+"""A trend is over one whole minute, or of a longer level of the pyramid (`pyramid.LEVELS_MS`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trend:
-    """Minimum, maximum and mean of a Box's metrics over one whole minute."""
+    """Minimum, maximum and mean of a Box's metrics over one whole minute, or 10, an hour, a day (UTC)."""
 
     box_id: str
     start_ms: int
     metrics: dict[str, tuple[float, float, float]]
-    """Wire key (`rms`, `f`, `thd`, `trans`) -> min, max, average."""
+    """Wire key (`rms`, `f`, `thd`, `trans`) -> min, max, average weighted by time."""
+    length_ms: int = TREND_MS
+    covered_ms: int | None = None
+    """How much time its Measurements cover; above `length_ms` where one began before it. None: not known."""
+    histograms: dict[str, Histogram] = field(default_factory=dict)
+    """Of its one-minute means, by wire key; a minute has none."""
+
+    @property
+    def coverage(self) -> float:
+        """0 to 1."""
+        return min(1.0, self.time_ms / self.length_ms)
+
+    @property
+    def time_ms(self) -> int:
+        """What it covers; one of which that is not known counts as whole."""
+        return self.length_ms if self.covered_ms is None else self.covered_ms
 
 
 def box_order(box_id: str) -> tuple[int, str]:
@@ -185,9 +201,29 @@ class CloudStore(Protocol):
     def highest_sequence(self, box_id: str) -> int | None: ...
 
     def put_trends(self, trends: Iterable[Trend], location: str | None = None) -> None:
-        """Upsert by (box_id, start_ms): an existing one is widened."""
+        """Upsert minutes by (box_id, start_ms): an existing one is widened, and its pyramid is due again.
 
-    def trends(self, box_id: str, start_ms: int, end_ms: int) -> list[Trend]: ...
+        Without `location` a new one has that of its Box.
+        """
+
+    def trends(self, box_id: str, start_ms: int, end_ms: int) -> list[Trend]:
+        """Minutes, and hours where no minutes are kept any more."""
+
+    def trend_rows(self, box_id: str, start_ms: int, end_ms: int, length_ms: int) -> list[Trend]:
+        """One level of the pyramid: those that begin in [start_ms rounded down to its length, end_ms).
+
+        What is not over yet is made of the shorter levels; what comes late shows after the next `roll_up`.
+
+        Raises:
+            ValueError: `length_ms` is not one of `pyramid.LEVELS_MS`.
+        """
+
+    def roll_up(self, now_ms: int, slice_rows: int = 50) -> int:
+        """Make a slice of what is due of the pyramids; returns how much it did (0: nothing is due).
+
+        Trends that were there before pyramids were are rolled up too, a stretch after the other, and
+        where it was stopped it goes on.
+        """
 
     # Events
     def next_event_id(self) -> int:
@@ -276,6 +312,12 @@ class CloudStore(Protocol):
         """Newest first; only ids above `after_id`."""
 
     # Retention and size
+    def ttls(self) -> Ttls:
+        """How long things are kept now: `laha_config`, which anyone may change; read again every 5 s."""
+
+    def put_ttls(self, ttls: Ttls) -> None:
+        """Change `laha_config`; every process that holds the store follows within 5 s."""
+
     def expire(self, now_s: int, slice_rows: int = 1000) -> int:
         """Delete a slice of what `expire_at` says is due; returns how many rows went (0: done)."""
 

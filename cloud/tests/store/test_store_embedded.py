@@ -139,6 +139,7 @@ measurements = st.builds(
     oldest_sequence=whole,
     backfilled=st.booleans(),
     crossing=st.booleans(),
+    clock_id=st.none() | st.integers(1, 3) | st.integers(1, 2**63 - 1),
 )
 
 
@@ -195,8 +196,8 @@ def test_minutes_older_than_90_days_become_hours(path: Path) -> None:
     while store.expire(hour_ms // 1000 + 92 * 86_400):
         pass
     assert store.trends("1", hour_ms, hour_ms + 7_200_000) == [
-        Trend("1", hour_ms, {"rms": (0.0, 61.0, 30.5)}),
-        Trend("1", hour_ms + 3_600_000, {"rms": (60.0, 121.0, 90.5)}),
+        Trend("1", hour_ms, {"rms": (0.0, 61.0, 30.5)}, 3_600_000, 3_600_000),
+        Trend("1", hour_ms + 3_600_000, {"rms": (60.0, 121.0, 90.5)}, 3_600_000, 3_600_000),
     ]
     store.close()
 

@@ -1,0 +1,103 @@
+"""One-minute trends of the embedded store, as rows: read, widened, turned into hours when they are old."""
+
+import json
+import sqlite3
+
+from opq_cloud.store.embedded_events import box_location
+from opq_cloud.store.pyramid import HOUR_MS, MINUTES_KEPT_S, merged
+from opq_cloud.store.rows import METRIC_FIELDS
+from opq_cloud.store.store import TREND_MS, Trend
+
+_COLUMNS = [f"{field}_{part}" for field in METRIC_FIELDS.values() for part in ("min", "max", "average")]
+_MINUTE = f"start_ms, length_ms, covered_ms, {', '.join(_COLUMNS)}, other"
+_PUT = (
+    f"INSERT OR REPLACE INTO trends (box_id, location, {_MINUTE}) "
+    f"VALUES ({', '.join('?' * (len(_COLUMNS) + 6))})"
+)
+
+
+def read_minutes(connection: sqlite3.Connection, box_id: str, start_ms: int, end_ms: int) -> list[Trend]:
+    rows = connection.execute(
+        f"SELECT {_MINUTE} FROM trends WHERE box_id = ? AND start_ms >= ? AND start_ms < ? ORDER BY start_ms",
+        (box_id, start_ms, end_ms),
+    )
+    return [_trend(box_id, *row) for row in rows]
+
+
+def _trend(
+    box_id: str, start_ms: int, length_ms: int, covered_ms: int | None, *values: float | str | None
+) -> Trend:
+    metrics: dict[str, tuple[float, float, float]] = {}
+    for place, key in enumerate(METRIC_FIELDS):
+        low, high, average = values[3 * place : 3 * place + 3]
+        if isinstance(low, float) and isinstance(high, float) and isinstance(average, float):
+            metrics[key] = (low, high, average)
+    if isinstance(values[-1], str):
+        metrics.update({key: (low, high, mean) for key, (low, high, mean) in json.loads(values[-1]).items()})
+    return Trend(box_id, start_ms, metrics, length_ms, covered_ms)
+
+
+def widen(connection: sqlite3.Connection, trend: Trend, location: str | None) -> None:
+    known = read_minutes(connection, trend.box_id, trend.start_ms, trend.start_ms + 1)
+    if known and known[0].length_ms > TREND_MS:  # the hour is one row already
+        trend = merged(trend.box_id, trend.start_ms, known[0].length_ms, [known[0], trend])
+    elif known:
+        covered = [each.covered_ms for each in (known[0], trend) if each.covered_ms is not None]
+        metrics = widen_metrics(known[0].metrics, trend.metrics)
+        trend = Trend(trend.box_id, trend.start_ms, metrics, covered_ms=max(covered) if covered else None)
+    _put(connection, trend, location or box_location(connection, trend.box_id) or "unknown")
+
+
+def _put(connection: sqlite3.Connection, trend: Trend, location: str) -> None:
+    other = other_metrics(trend)
+    values = [value for key in METRIC_FIELDS for value in trend.metrics.get(key, (None, None, None))]
+    head = (trend.box_id, location, trend.start_ms, trend.length_ms, trend.covered_ms)
+    connection.execute(_PUT, (*head, *values, other))
+
+
+def other_metrics(trend: Trend) -> str | None:
+    """Metrics beyond the original's four."""
+    other = {key: three for key, three in trend.metrics.items() if key not in METRIC_FIELDS}
+    return json.dumps(other) if other else None
+
+
+def widen_metrics(
+    old: dict[str, tuple[float, float, float]], new: dict[str, tuple[float, float, float]]
+) -> dict[str, tuple[float, float, float]]:
+    """Both in one: the outer limits, and the mean of the later one (so that a repeat changes nothing)."""
+    joined = dict(old)
+    for key, (low, high, average) in new.items():
+        if key in old:
+            joined[key] = (min(low, old[key][0]), max(high, old[key][1]), average)
+        else:
+            joined[key] = (low, high, average)
+    return joined
+
+
+def expire_minutes(connection: sqlite3.Connection, now_s: int, ttl_s: int | None, slice_rows: int) -> int:
+    """Delete what a time limit (if any) says; else turn minutes older than 90 days into hours."""
+    if ttl_s is not None:
+        limit_ms = (now_s - ttl_s) * 1000
+        return connection.execute(
+            "DELETE FROM trends WHERE (box_id, start_ms) IN (SELECT box_id, start_ms FROM trends "
+            f"WHERE length_ms IN ({TREND_MS}, {HOUR_MS}) AND start_ms < ? LIMIT ?)",
+            (limit_ms, slice_rows),
+        ).rowcount
+    limit_ms = (now_s - MINUTES_KEPT_S) * 1000 // HOUR_MS * HOUR_MS
+    hours = connection.execute(
+        f"SELECT DISTINCT box_id, start_ms / {HOUR_MS} FROM trends WHERE length_ms = {TREND_MS} "
+        "AND start_ms < ? LIMIT ?",
+        (limit_ms, max(1, slice_rows // 60)),
+    ).fetchall()
+    return sum(merge_hour(connection, box_id, hour * HOUR_MS) for box_id, hour in hours)
+
+
+def merge_hour(connection: sqlite3.Connection, box_id: str, start_ms: int) -> int:
+    """Minutes of one Box and hour into one row; returns how many rows went."""
+    rows = read_minutes(connection, box_id, start_ms, start_ms + HOUR_MS)
+    span = (box_id, start_ms, start_ms + HOUR_MS)
+    where = "box_id = ? AND start_ms >= ? AND start_ms < ?"
+    (location,) = connection.execute(f"SELECT max(location) FROM trends WHERE {where}", span).fetchone()
+    connection.execute(f"DELETE FROM trends WHERE {where}", span)
+    _put(connection, merged(box_id, start_ms, HOUR_MS, rows), location)
+    return len(rows) - 1

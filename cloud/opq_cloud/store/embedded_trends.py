@@ -1,0 +1,253 @@
+"""Trends in the embedded store: minutes as they come, and the longer levels that are rolled up from them.
+
+`rollups` holds one packed row per Box, level and start; `rollups_due` the marks, in order of time, so that
+those of all Boxes of one stretch lie in a few pages. What is rolled up is read and written in one job of
+the writer, with the marks taken away: a process that is killed leaves the mark or the row, never neither.
+"""
+
+import json
+import sqlite3
+import struct
+from collections.abc import Iterable
+
+from opq_cloud.store.embedded_minutes import expire_minutes, merge_hour, other_metrics, read_minutes, widen
+from opq_cloud.store.histogram import HISTOGRAM_METRICS, Histogram
+from opq_cloud.store.pyramid import (
+    HOUR_MS,
+    LEVELS_MS,
+    MINUTES_KEPT_S,
+    SETTLE_MS,
+    TEN_MINUTES_KEPT_S,
+    TEN_MINUTES_MS,
+    level_above,
+    level_below,
+    merged,
+    read_level,
+)
+from opq_cloud.store.schema import EmbeddedPart
+from opq_cloud.store.store import TREND_MS, Trend
+
+_PACKED = struct.Struct("<B12d4H")
+"""Which metrics are there; min, max, average of each; bytes of each one's histogram, which follow."""
+FILL_ROWS = 1440
+"""Old minutes of a Box that one step of the first roll-up marks: a day."""
+
+Due = tuple[int, int, str]
+
+
+class EmbeddedTrends(EmbeddedPart):
+    """Rows of `trends` and `rollups`."""
+
+    _swept_hour: int | None = None
+
+    def put_trends(self, trends: Iterable[Trend], location: str | None = None) -> None:
+        rows = list(trends)
+
+        def job(connection: sqlite3.Connection) -> None:
+            for row in rows:
+                widen(connection, row, location)
+                mark(connection, row.box_id, TEN_MINUTES_MS, row.start_ms)
+
+        if rows:
+            self._database.write(job)
+
+    def trends(self, box_id: str, start_ms: int, end_ms: int) -> list[Trend]:
+        with self._database.read() as connection:
+            return read_minutes(connection, box_id, start_ms, end_ms)
+
+    def trend_rows(self, box_id: str, start_ms: int, end_ms: int, length_ms: int) -> list[Trend]:
+        with self._database.read() as connection:
+
+            def stored(length_ms: int, start_ms: int, end_ms: int) -> list[Trend]:
+                if length_ms == TREND_MS:
+                    return read_minutes(connection, box_id, start_ms, end_ms)
+                return _rollups(connection, box_id, length_ms, start_ms, end_ms)
+
+            return read_level(stored, box_id, start_ms, end_ms, length_ms)
+
+    def roll_up(self, now_ms: int, slice_rows: int = 50) -> int:
+        with self._database.read() as connection:  # mostly nothing: then no write waits for this
+            if not _due(connection, now_ms, 1) and _fill_position(connection) is None:
+                return 0
+        return self._database.write(lambda connection: _roll_up(connection, now_ms, slice_rows))
+
+    def _expire_trends(self, now_s: int, slice_rows: int) -> int:
+        ttl_s = self._ttls.trends
+        minutes = self._database.write(
+            lambda connection: expire_minutes(connection, now_s, ttl_s, slice_rows)
+        )
+        if minutes or self._swept_hour == now_s // 3600:
+            return minutes
+        gone = 0
+        for length_ms in LEVELS_MS[1:]:
+            kept_s = ttl_s if ttl_s is not None or length_ms > TEN_MINUTES_MS else TEN_MINUTES_KEPT_S
+            if kept_s is not None:
+                gone += self._expire_rollups(length_ms, (now_s - kept_s) * 1000, slice_rows)
+        if not gone:
+            self._swept_hour = now_s // 3600
+        return gone
+
+    def _expire_rollups(self, length_ms: int, limit_ms: int, slice_rows: int) -> int:
+        """By Box, for an index by time would be written with every row; once an hour."""
+        with self._database.read() as connection:
+            old = [
+                (box_id, length_ms, start_ms)
+                for (box_id,) in connection.execute(_BOXES_OF_ROLLUPS)
+                for (start_ms,) in connection.execute(
+                    "SELECT start_ms FROM rollups "
+                    "WHERE box_id = ? AND length_ms = ? AND start_ms < ? LIMIT ?",
+                    (box_id, length_ms, limit_ms, slice_rows),
+                )
+            ][:slice_rows]
+        delete = "DELETE FROM rollups WHERE box_id = ? AND length_ms = ? AND start_ms = ?"
+        return (
+            self._database.write(lambda connection: connection.executemany(delete, old).rowcount)
+            if old
+            else 0
+        )
+
+
+_BOXES_OF_ROLLUPS = """
+    WITH RECURSIVE boxes (id) AS (
+        SELECT min(box_id) FROM rollups UNION ALL
+        SELECT (SELECT min(box_id) FROM rollups WHERE box_id > boxes.id) FROM boxes
+        WHERE boxes.id IS NOT NULL)
+    SELECT id FROM boxes WHERE id IS NOT NULL"""
+"""One look into the key per Box."""
+
+
+def mark(connection: sqlite3.Connection, box_id: str, length_ms: int, at_ms: int) -> None:
+    """The row of this level that holds a moment is due."""
+    connection.execute(
+        "INSERT OR IGNORE INTO rollups_due VALUES (?, ?, ?)",
+        (length_ms, at_ms // length_ms * length_ms, box_id),
+    )
+
+
+def _due(connection: sqlite3.Connection, now_ms: int, limit: int) -> list[Due]:
+    """Of the lowest level that has any, so that an hour is made once its ten minutes are."""
+    for length_ms in LEVELS_MS[1:]:
+        rows = connection.execute(
+            "SELECT length_ms, start_ms, box_id FROM rollups_due WHERE length_ms = ? AND start_ms <= ? "
+            "ORDER BY start_ms, box_id LIMIT ?",
+            (length_ms, now_ms - length_ms - SETTLE_MS, limit),
+        ).fetchall()
+        if rows:
+            return rows
+    return []
+
+
+def _roll_up(connection: sqlite3.Connection, now_ms: int, slice_rows: int) -> int:
+    due = _due(connection, now_ms, slice_rows)
+    if not due:
+        return _fill(connection)
+    old_ms = now_ms - MINUTES_KEPT_S * 1000
+    for length_ms, start_ms, box_id in due:
+        if length_ms == TEN_MINUTES_MS:
+            _roll_minutes(connection, box_id, start_ms, old_ms)
+        else:
+            _roll_rows(connection, box_id, start_ms, length_ms)
+    connection.executemany("DELETE FROM rollups_due WHERE length_ms = ? AND start_ms = ? AND box_id = ?", due)
+    return len(due)
+
+
+def _roll_minutes(connection: sqlite3.Connection, box_id: str, start_ms: int, old_ms: int) -> None:
+    found = read_minutes(connection, box_id, start_ms, start_ms + TEN_MINUTES_MS)
+    minutes = [row for row in found if row.length_ms == TREND_MS]
+    if len(minutes) < len(found):  # an hour that is one row already, of a store that had no pyramid
+        mark(connection, box_id, HOUR_MS, start_ms)
+    if not minutes:
+        return
+    if start_ms < old_ms:  # the others of these minutes are gone: what is late is added, and goes too
+        minutes = _rollups(connection, box_id, TEN_MINUTES_MS, start_ms, start_ms + 1) + minutes
+    _put_rollup(connection, merged(box_id, start_ms, TEN_MINUTES_MS, minutes))
+    mark(connection, box_id, HOUR_MS, start_ms)
+    if start_ms < old_ms:
+        merge_hour(connection, box_id, start_ms // HOUR_MS * HOUR_MS)
+
+
+def _roll_rows(connection: sqlite3.Connection, box_id: str, start_ms: int, length_ms: int) -> None:
+    """An hour or a day of the rows below it; an hour of its one trend where that covers more."""
+    rows = _rollups(connection, box_id, level_below(length_ms), start_ms, start_ms + length_ms)
+    parts = [merged(box_id, start_ms, length_ms, rows)] if rows else []
+    if length_ms == HOUR_MS:
+        whole = read_minutes(connection, box_id, start_ms, start_ms + 1)
+        parts += [row for row in whole if row.length_ms == HOUR_MS]
+    if not parts:
+        return
+    best = max(parts, key=lambda row: (row.coverage, bool(row.histograms)))
+    _put_rollup(connection, best if best.histograms else merged(box_id, start_ms, length_ms, [best]))
+    above_ms = level_above(length_ms)
+    if above_ms is not None:
+        mark(connection, box_id, above_ms, start_ms)
+
+
+def _put_rollup(connection: sqlite3.Connection, row: Trend) -> None:
+    connection.execute(
+        "INSERT OR REPLACE INTO rollups VALUES (?, ?, ?, ?, ?, ?)",
+        (row.box_id, row.length_ms, row.start_ms, row.covered_ms, _pack(row), other_metrics(row)),
+    )
+
+
+def _pack(row: Trend) -> bytes:
+    known = 0
+    values: list[float] = []
+    histograms = [row.histograms.get(key, Histogram()).packed for key in HISTOGRAM_METRICS]
+    for place, key in enumerate(HISTOGRAM_METRICS):
+        three = row.metrics.get(key)
+        known |= (three is not None) << place
+        values.extend(three or (0.0, 0.0, 0.0))
+    return _PACKED.pack(known, *values, *map(len, histograms)) + b"".join(histograms)
+
+
+def _rollups(
+    connection: sqlite3.Connection, box_id: str, length_ms: int, start_ms: int, end_ms: int
+) -> list[Trend]:
+    rows = connection.execute(
+        "SELECT start_ms, covered_ms, packed, other FROM rollups "
+        "WHERE box_id = ? AND length_ms = ? AND start_ms >= ? AND start_ms < ? ORDER BY start_ms",
+        (box_id, length_ms, start_ms, end_ms),
+    )
+    return [_unpack(box_id, length_ms, *row) for row in rows]
+
+
+def _unpack(
+    box_id: str, length_ms: int, start_ms: int, covered_ms: int, packed: bytes, other: str | None
+) -> Trend:
+    known, *numbers = _PACKED.unpack_from(packed)
+    metrics: dict[str, tuple[float, float, float]] = {}
+    histograms: dict[str, Histogram] = {}
+    at = _PACKED.size
+    for place, key in enumerate(HISTOGRAM_METRICS):
+        size = numbers[12 + place]
+        if known & 1 << place:
+            metrics[key] = (numbers[3 * place], numbers[3 * place + 1], numbers[3 * place + 2])
+            histograms[key] = Histogram(packed[at : at + size])
+        at += size
+    if other is not None:
+        metrics.update({key: (low, high, mean) for key, (low, high, mean) in json.loads(other).items()})
+    return Trend(box_id, start_ms, metrics, length_ms, covered_ms, histograms)
+
+
+def _fill_position(connection: sqlite3.Connection) -> tuple[str, int] | None:
+    row = connection.execute("SELECT box_id, start_ms FROM rollups_fill").fetchone()
+    return None if row is None else (row[0], row[1])
+
+
+def _fill(connection: sqlite3.Connection) -> int:
+    """Mark the next stretch of the trends that were there before pyramids were; 0: all are marked."""
+    position = _fill_position(connection)
+    if position is None:
+        return 0
+    rows = connection.execute(
+        "SELECT box_id, start_ms FROM trends WHERE (box_id, start_ms) > (?, ?) "
+        "ORDER BY box_id, start_ms LIMIT ?",
+        (*position, FILL_ROWS),
+    ).fetchall()
+    if not rows:
+        connection.execute("DELETE FROM rollups_fill")
+        return 0
+    for box_id, start_ms in {(box_id, at_ms // TEN_MINUTES_MS * TEN_MINUTES_MS) for box_id, at_ms in rows}:
+        mark(connection, box_id, TEN_MINUTES_MS, start_ms)
+    connection.execute("UPDATE rollups_fill SET box_id = ?, start_ms = ?", rows[-1])
+    return len(rows)

@@ -1,0 +1,93 @@
+"""`laha_config`, the original's document of TTLs, followed while the services run (opq-interop, D.7).
+
+It is read again every few seconds where something is written, so that a change needs no restart. A value
+that is no TTL is passed over and logged once; the one that held before stays.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from typing import Any
+
+from opq_cloud.store.store import Ttls
+from opq_proto import log
+from opq_proto.errors import StoreError
+
+FOR_EVER_S = 2**31 - 1
+"""The longest TTL that the original's Int32 can hold: trends are kept for ever."""
+READ_EVERY_S = 5.0
+BOX_SAMPLES_S = 900
+"""The original's fifth TTL, of nothing that is stored; its services end where it is missing."""
+
+
+def ttls_document(ttls: Ttls) -> dict[str, int]:
+    """`laha_config.ttls`; whole numbers that an Int32 holds.
+
+    Raises:
+        StoreError: one is none from 1 to 2147483647.
+    """
+    document = {"box_samples": BOX_SAMPLES_S}
+    for field in fields(Ttls):
+        value = getattr(ttls, field.name)
+        seconds = FOR_EVER_S if value is None and field.name == "trends" else value
+        if not _is_ttl(seconds):
+            raise StoreError(f"TTL {field.name} is {seconds!r}; want whole seconds from 1 to {FOR_EVER_S}")
+        document[field.name] = int(seconds)
+    return document
+
+
+def ttls_from_document(found: object, before: Ttls) -> tuple[Ttls, list[str]]:
+    """What it says, else what held before; and the values that are no TTLs, in words."""
+    wrong = []
+    values: dict[str, int | None] = {}
+    document = found if isinstance(found, Mapping) else {}
+    for field in fields(Ttls):
+        value = document.get(field.name)
+        if value is None or not _is_ttl(value):
+            values[field.name] = getattr(before, field.name)
+            if value is not None:
+                wrong.append(f"{field.name} is {value!r}")
+        else:
+            values[field.name] = int(value)
+    if (values["trends"] or 0) >= FOR_EVER_S:
+        values["trends"] = None
+    return Ttls(**values), wrong  # type: ignore[arg-type]  # `trends` alone may be None
+
+
+def _is_ttl(value: Any) -> bool:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and 1 <= value <= FOR_EVER_S and int(value) == value
+
+
+class LiveTtls:
+    """The TTLs that hold now; `read` gives the stored document or None, from any thread."""
+
+    def __init__(
+        self,
+        read: Callable[[], object],
+        first: Ttls,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._read = read
+        self._ttls = first
+        self._monotonic_s = monotonic_s
+        self._next_s = 0.0
+        self._wrong: list[str] = []
+
+    def now(self) -> Ttls:
+        """Reads the document when it is due. Never raises: what writes goes on with what held before."""
+        if self._monotonic_s() >= self._next_s:
+            self._next_s = self._monotonic_s() + READ_EVERY_S
+            try:
+                self.reread()
+            except StoreError as error:
+                log.get().warning("laha_config.unreadable", why=str(error))
+        return self._ttls
+
+    def reread(self) -> Ttls:
+        """Raises StoreError when the store cannot be read."""
+        self._ttls, wrong = ttls_from_document(self._read(), self._ttls)
+        if wrong and wrong != self._wrong:
+            log.get().warning("laha_config.wrong", found="; ".join(wrong), allowed=f"1 to {FOR_EVER_S} s")
+        self._wrong = wrong
+        return self._ttls

@@ -1,0 +1,155 @@
+"""Each query that View and Mauka make finds what it wants by a key: the plans of both stores.
+
+SQLite explains every statement that was run. A MongoDB server is not asked for its plan (the stand-ins have
+none to show): every filter that was sent must begin an index, which is what such a plan rests on.
+"""
+
+import re
+import sqlite3
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import MongoClient, monitoring
+
+from opq_cloud.store import BoxRecord, CloudStore, Trend
+from opq_cloud.store.embedded import EmbeddedStore
+from opq_cloud.store.mongo import MongoStore
+from opq_cloud.store.pyramid import LEVELS_MS
+from opq_cloud.store.store import TREND_MS
+from opq_proto import sqlite_database
+from opq_proto.messages import Finding, Measurement, Metric, Trigger
+
+NOW_MS = 1_767_225_600_000
+NOW_NS = NOW_MS * 1_000_000
+SMALL = {
+    "measurements": "the append table: bounded by SEAL_ROWS, without an index by design",
+    "segments": "one row per sealing, some hundreds a day",
+    "box_marks": "one row per Box, all of them wanted",
+    "opq_boxes": "one row per Box, all of them wanted",
+    "rollups_fill": "one row at most",
+    "laha_config": "one row",
+    "boxes": "the recursive table of Boxes",
+    "sqlite_master": "the schema, when the file is opened",
+    "CONSTANT": "no table",
+}
+"""Tables that a plan may scan, and why."""
+PARTIAL = re.compile("USING INDEX (events_unfinished|events_unanalysed)")
+"""Indexes of those events alone that are wanted."""
+SMALL_COLLECTIONS = {"opq_boxes", "locations", "regions", "laha_config"}
+
+
+def use(store: CloudStore) -> None:
+    """What View and Mauka do with a store."""
+    store.put_box(BoxRecord("1", "kitchen", "oahu-1"))
+    metrics = {"rms": Metric(119.0, 121.0, 120.0)}
+    store.append_measurements([Measurement("1", NOW_MS + k, metrics, sequence=k) for k in range(1, 9)])
+    if isinstance(store, EmbeddedStore):
+        store.seal()
+    store.put_trends([Trend("1", NOW_MS + k * TREND_MS, {"rms": (1.0, 3.0, 2.0)}) for k in range(30)])
+    while store.roll_up(NOW_MS + 2 * 86_400_000):
+        pass
+    event_id = store.open_event(Trigger("t" * 30, NOW_NS, NOW_NS + 10**9, ("1",), "1", "test"), "test")
+    store.finish_event(event_id)
+    sag = Finding("sag", "1", NOW_NS, NOW_NS + 10**8, 1000, True, 84.1, 70.1, 6.0, None, None, None, 0.9, "")
+    (stored,) = store.put_findings(event_id, [sag])
+    store.unfinished_events()
+    store.unanalysed_events()
+    store.mark_analysed(event_id)
+    store.unmark_analysed(event_id)
+    store.event(event_id)
+    store.event_record(event_id)
+    store.next_finding_id()
+    store.incident(stored.incident_id)
+    store.incidents(limit=1)
+    store.incidents(after_id=1, limit=200)
+    store.boxes()
+    store.box("1")
+    store.latest_measurements()
+    store.measurements("1", NOW_MS, NOW_MS + 3_600_000)
+    store.highest_sequence("1")
+    store.sequences("1", 1, 5)
+    store.trends("1", NOW_MS, NOW_MS + 3_600_000)
+    for length_ms in LEVELS_MS:
+        store.trend_rows("1", NOW_MS, NOW_MS + 86_400_000, length_ms)
+
+
+def test_no_query_of_the_embedded_store_reads_a_table_from_end_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "opq.db"
+    statements: list[str] = []
+    connect = sqlite3.connect
+
+    def traced(*args: Any, **details: Any) -> sqlite3.Connection:
+        connection = connect(*args, **details)
+        connection.set_trace_callback(statements.append)
+        return connection
+
+    EmbeddedStore(path).close()
+    monkeypatch.setattr(sqlite_database.sqlite3, "connect", traced)
+    store = EmbeddedStore(path)
+    use(store)
+    plans: dict[str, set[str]] = {}
+    with connect(path) as connection:
+        for statement in {text for text in statements if re.match(r"\s*(SELECT|UPDATE|DELETE|WITH)", text)}:
+            for *_, detail in connection.execute(f"EXPLAIN QUERY PLAN {statement}"):
+                if (scan := re.match(r"SCAN (\w+)", detail)) and not PARTIAL.search(detail):
+                    plans.setdefault(scan[1], set()).add(" ".join(statement.split())[:200])
+    connection.close()
+    store.close()
+    assert len(statements) > 60, "the trace saw the store's own statements"
+    assert {table: found for table, found in plans.items() if table not in SMALL} == {}
+
+
+class Filters(monitoring.CommandListener):
+    """(collection, fields of the filter) of each read, update and delete."""
+
+    def __init__(self) -> None:
+        self.seen: set[tuple[str, tuple[str, ...]]] = set()
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        collection = str(event.command.get(event.command_name, ""))
+        for change in event.command.get("updates", event.command.get("deletes", ())):
+            self._note(collection, change["q"])
+        if event.command_name in ("find", "findAndModify"):
+            command: Mapping[str, Any] = event.command
+            self._note(collection, command.get("filter", command.get("query", {})), command.get("sort", {}))
+
+    def _note(self, collection: str, query: Mapping[str, Any], sort: Mapping[str, Any] | None = None) -> None:
+        self.seen.add((collection, tuple(query) or tuple(sort or ())))
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None: ...
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None: ...
+
+
+def test_every_filter_of_the_mongo_store_begins_an_index(
+    mongo_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filters = Filters()
+    from opq_cloud.store import mongo_server
+
+    def listened(*args: Any, **details: Any) -> MongoClient[Any]:
+        return MongoClient(*args, **details, event_listeners=[filters])
+
+    MongoStore(mongo_uri).close()
+    monkeypatch.setattr(mongo_server, "MongoClient", listened)
+    store = MongoStore(mongo_uri)
+    filters.seen.clear()
+    use(store)
+    store.close()
+    with MongoClient[dict[str, Any]](mongo_uri) as client:
+        database = client.get_default_database()
+        firsts = {
+            name: {str(details["key"][0][0]) for details in database[name].index_information().values()}
+            for name in {collection for collection, _ in filters.seen}
+        }
+    missing = {
+        (collection, fields)
+        for collection, fields in filters.seen
+        if collection not in SMALL_COLLECTIONS and fields and not (set(fields) & firsts[collection])
+    }
+    assert len(filters.seen) > 15, "the listener saw the store's own commands"
+    assert missing == set()

@@ -1,0 +1,216 @@
+"""`laha_config` followed while a store is open, in both stores; stores of before there were pyramids."""
+
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo import MongoClient
+
+from opq_cloud.store import CloudStore, Trend
+from opq_cloud.store.embedded import EmbeddedStore
+from opq_cloud.store.mongo import MongoStore
+from opq_cloud.store.pyramid import DAY_MS, HOUR_MS, LEVELS_MS, MINUTES_KEPT_S, TEN_MINUTES_MS
+from opq_cloud.store.retention import READ_EVERY_S, LiveTtls, ttls_from_document
+from opq_cloud.store.schema import MIGRATIONS
+from opq_cloud.store.store import TREND_MS, Ttls
+from opq_proto.errors import StoreError
+from opq_proto.messages import Measurement, Metric
+
+NOW_S = int(time.time())
+HOUR = NOW_S * 1000 // HOUR_MS * HOUR_MS
+
+
+def row(sequence: int, clock_id: int | None = None) -> Measurement:
+    metrics = {"rms": Metric(119.0, 121.0, 120.0)}
+    return Measurement("1", NOW_S * 1000 + sequence, metrics, sequence=sequence, clock_id=clock_id)
+
+
+def expire(store: CloudStore, now_s: int) -> int:
+    gone = 0
+    while part := store.expire(now_s):
+        gone += part
+    return gone
+
+
+def test_a_ttl_that_another_process_sets_holds_for_what_is_written_next(
+    store: CloudStore, open_again: Callable[[], CloudStore]
+) -> None:
+    assert store.ttls() == Ttls()
+    store.append_measurements([row(1)])
+    open_again().put_ttls(replace(Ttls(), measurements=60))
+    assert store.ttls().measurements == 60
+    store.append_measurements([row(2)])
+    if isinstance(store, EmbeddedStore):
+        store.seal()  # both lie in one block, of the TTL that holds when it is made
+        assert expire(store, NOW_S + 7200) == 2
+    else:
+        assert expire(store, NOW_S + 7200) == 1
+
+
+def test_a_ttl_of_trends_takes_old_rows_of_every_level(store: CloudStore) -> None:
+    old_ms = HOUR - 20 * DAY_MS
+    store.put_ttls(replace(Ttls(), trends=7 * 86_400))
+    store.put_trends(
+        [Trend("1", at_ms, {"rms": (1.0, 3.0, 2.0)}, covered_ms=60_000) for at_ms in (old_ms, HOUR - HOUR_MS)]
+    )
+    while store.roll_up(HOUR + 2 * DAY_MS):
+        pass
+    if not isinstance(store, EmbeddedStore):
+        return  # by `expire_at`, seconds after it was stored: the same call as for every document
+    expire(store, NOW_S)
+    for length_ms in LEVELS_MS:
+        assert len(store.trend_rows("1", old_ms, HOUR + DAY_MS, length_ms)) == 1
+
+
+def test_rows_of_ten_minutes_go_after_400_days_and_hours_stay(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path / "opq.db")
+    store.put_trends([Trend("1", HOUR - HOUR_MS, {"rms": (1.0, 3.0, 2.0)}), Trend("2", HOUR, {})])
+    while store.roll_up(HOUR + 2 * DAY_MS):
+        pass
+    expire(store, NOW_S + 399 * 86_400)
+    assert len(store.trend_rows("1", HOUR - HOUR_MS, HOUR, TEN_MINUTES_MS)) == 1
+    expire(store, NOW_S + 401 * 86_400)
+    assert store.trend_rows("1", HOUR - HOUR_MS, HOUR, TEN_MINUTES_MS) == []
+    for length_ms in (HOUR_MS, DAY_MS):
+        assert len(store.trend_rows("1", HOUR - HOUR_MS, HOUR, length_ms)) == 1
+    store.close()
+
+
+@pytest.mark.parametrize("bad", [-1, 0, "a day", 1.5, True, 2**40])
+def test_a_value_that_is_no_ttl_leaves_the_one_before(bad: object) -> None:
+    found, wrong = ttls_from_document({"measurements": bad, "events": 60.0}, Ttls(measurements=77))
+    assert (found.measurements, found.events) == (77, 60)
+    assert wrong == [f"measurements is {bad!r}"]
+
+
+def test_a_ttl_that_is_none_is_refused_when_it_is_put(store: CloudStore) -> None:
+    with pytest.raises(StoreError, match="TTL events is 0; want whole seconds from 1 to 2147483647"):
+        store.put_ttls(replace(Ttls(), events=0))
+
+
+def test_ttls_are_read_again_after_some_seconds_and_survive_a_failing_store() -> None:
+    now = [0.0]
+    answers: list[Any] = [{"events": 5}, StoreError("away"), {"events": 7}]
+
+    def read() -> object:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    live = LiveTtls(read, Ttls(), lambda: now[0])
+    seen = []
+    for now[0] in (0.0, READ_EVERY_S - 1, READ_EVERY_S, 2 * READ_EVERY_S):
+        seen.append(live.now().events)
+    assert seen == [5, 5, 5, 7]
+
+
+def test_the_original_reads_what_is_put(mongo_uri: str) -> None:
+    store = MongoStore(mongo_uri)
+    store.put_ttls(Ttls(60, None, 70, 80))
+    with MongoClient[dict[str, Any]](mongo_uri) as client:
+        (found,) = client.get_default_database().laha_config.find()
+    ttls = {"box_samples": 900, "measurements": 60, "trends": 2**31 - 1, "events": 70, "incidents": 80}
+    assert found["ttls"] == ttls and all(type(value) is int for value in found["ttls"].values()), "BSON Int32"
+    store.close()
+
+
+def test_the_clock_of_a_measurement_is_kept(store: CloudStore) -> None:
+    rows = [row(1, 5), row(2), row(3, 2**63 - 1), row(4, 2**63 - 1)]
+    store.append_measurements(rows)
+    assert store.measurements("1", 0, 2**50) == rows
+    if isinstance(store, EmbeddedStore):
+        store.seal()
+        assert store.measurements("1", 0, 2**50) == rows
+    assert store.latest_measurements()["1"].clock_id == 2**63 - 1
+
+
+OLD_TRENDS = 200
+
+
+def old_store(path: Path) -> None:
+    """A file of the schema before pyramids, with trends of two Boxes, one of them an hour long."""
+    with sqlite3.connect(path) as connection:
+        for number, script in enumerate(MIGRATIONS[:2], 1):
+            connection.executescript(script)
+            connection.execute(f"PRAGMA user_version = {number}")
+        connection.execute("PRAGMA application_id = 0x4F505153")
+        put = (
+            "INSERT INTO trends (box_id, start_ms, length_ms, location, voltage_min, voltage_max, "
+            "voltage_average) VALUES (?, ?, ?, 'x', ?, ?, ?)"
+        )
+        start_ms = HOUR - OLD_TRENDS * TREND_MS
+        for place in range(OLD_TRENDS):
+            values = (119.0 - place / 100, 121.0 + place / 100, 120.0)
+            connection.execute(put, ("1", start_ms + place * TREND_MS, TREND_MS, *values))
+        connection.execute(
+            put, ("2", HOUR - MINUTES_KEPT_S * 1000 - 5 * HOUR_MS, HOUR_MS, 118.0, 122.0, 120.5)
+        )
+    connection.close()
+
+
+def test_a_store_of_before_is_rolled_up_and_goes_on_after_a_kill(tmp_path: Path) -> None:
+    path = tmp_path / "opq.db"
+    old_store(path)
+    now_ms = HOUR + 2 * DAY_MS
+    for _ in range(3):  # a process that ends after one slice: the next one goes on
+        store = EmbeddedStore(path)
+        assert store.roll_up(now_ms, slice_rows=5) > 0
+        store.close()
+    store = EmbeddedStore(path)
+    while store.roll_up(now_ms):
+        pass
+    days = store.trend_rows("1", HOUR - DAY_MS, HOUR + DAY_MS, DAY_MS)
+    assert sum(day.covered_ms or 0 for day in days) == OLD_TRENDS * TREND_MS
+    lowest = min(day.metrics["rms"][0] for day in days)
+    assert lowest == 119.0 - (OLD_TRENDS - 1) / 100
+    old_ms = HOUR - MINUTES_KEPT_S * 1000 - 5 * HOUR_MS
+    for length_ms in (HOUR_MS, DAY_MS):
+        (of_other,) = store.trend_rows("2", old_ms, old_ms + 1, length_ms)
+        assert of_other.metrics == {"rms": (118.0, 122.0, 120.5)} and of_other.covered_ms == HOUR_MS
+    assert store.roll_up(now_ms) == 0
+    store.close()
+
+
+def test_trends_that_were_in_a_mongo_database_before_are_rolled_up(mongo_uri: str) -> None:
+    with MongoClient[dict[str, Any]](mongo_uri) as client:
+        client.get_default_database().trends.insert_many(
+            {"box_id": box_id, "timestamp_ms": HOUR + place * TREND_MS, "location": "x",
+             "voltage": {"min": 119.0, "max": 121.0, "average": 120.0}}
+            for box_id in ("1", "2") for place in range(1, 31)
+        )  # fmt: skip
+    store = MongoStore(mongo_uri)
+    while store.roll_up(HOUR + 2 * DAY_MS):
+        pass
+    for box_id in ("1", "2"):
+        (hour,) = store.trend_rows(box_id, HOUR, HOUR + 1, HOUR_MS)
+        assert (hour.covered_ms, hour.metrics) == (30 * TREND_MS, {"rms": (119.0, 121.0, 120.0)})
+    store.close()
+
+
+def test_what_is_later_than_the_minutes_are_kept_is_added_to_its_hour(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path / "opq.db")
+    store.put_trends(
+        [Trend("1", HOUR + k * TREND_MS, {"rms": (1.0, 3.0, 2.0)}, covered_ms=60_000) for k in range(9)]
+    )
+    now_s = NOW_S + MINUTES_KEPT_S + 2 * 86_400
+    while store.roll_up(now_s * 1000):
+        pass
+    expire(store, now_s)
+    assert [each.length_ms for each in store.trends("1", HOUR, HOUR + HOUR_MS)] == [HOUR_MS]
+    store.put_trends([Trend("1", HOUR + 9 * TREND_MS, {"rms": (0.5, 9.0, 8.0)}, covered_ms=60_000)])
+    while store.roll_up(now_s * 1000):
+        pass
+    expire(store, now_s)
+    for rows in (
+        store.trends("1", HOUR, HOUR + HOUR_MS),
+        *(store.trend_rows("1", HOUR, HOUR + 1, length_ms) for length_ms in LEVELS_MS[1:]),
+    ):
+        (only,) = rows
+        assert only.metrics["rms"][:2] == (0.5, 9.0) and only.covered_ms == 600_000
+        assert only.metrics["rms"][2] == pytest.approx(2.6)
+    store.close()

@@ -106,7 +106,8 @@ class Excursions:
             f"{limit.because(excursion.worst)} at worst, lasted at most {seconds:.1f} s"
             f"{'' if short else ', this is its end'}"
         )
-        return Decision(limit.metric, excursion.worst, limit.enter, because, span_ns)
+        since_ns = None if short else excursion.since_ns
+        return Decision(limit.metric, excursion.worst, limit.enter, because, span_ns, since_ns)
 
     def follow(
         self, key: Hashable, measurement: Measurement, value: float, limit: WatchedLimit

@@ -10,14 +10,16 @@ import math
 import threading
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
+from opq_cloud.mauka.analyses.rms_voltage import Config as RmsConfig
 from opq_cloud.mauka.installed_analyses import InstalledAnalyses, InstalledAnalysis
 from opq_cloud.mauka.messages import LAHA_GC, MAKAI_EVENT, gc_update
+from opq_cloud.mauka.open_disturbances import OpenDisturbances
 from opq_cloud.mauka.original_events import OriginalEvents
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.mauka.publisher import Stop
@@ -89,6 +91,8 @@ class AnalysisRunner(MaukaPlugin):
         """Announced, but not complete in the store: event id -> when to analyse what is there."""
         self._next_unfinished_s = 0.0
         self._originals = OriginalEvents(store, self.counters, clock)
+        rms = next((one.config for one in analyses if isinstance(one.config, RmsConfig)), RmsConfig())
+        self._open = OpenDisturbances(store, rms.limits(), clock)
         self._retries: OrderedDict[int, _Retry] = OrderedDict()
 
     def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
@@ -112,6 +116,7 @@ class AnalysisRunner(MaukaPlugin):
         """Every 2 s find finished events that are not analysed; analyse one of them per call."""
         now_s = self._clock()
         self._check_unfinished(now_s)
+        self.guard("open disturbances", lambda: self._put_grown(self._open.due()))
         for event_id, _ in self._originals.ready():
             self._put_up(event_id)
         if not self._backlog and now_s >= self._next_check_s:
@@ -152,6 +157,7 @@ class AnalysisRunner(MaukaPlugin):
         """Analyse events until `stop`; first those that were not finished when the process crashed."""
         self._next_check_s = self._clock()
         self._backlog.clear()
+        self.guard("open disturbances", lambda: self._open.find_again(time.time_ns()))
         super().run(stop, ready)
 
     def _due(self, now_s: float) -> list[int]:
@@ -225,6 +231,7 @@ class AnalysisRunner(MaukaPlugin):
         if complete and outcome.complete and store.mark_analysed(event_id, record.revision):
             self._done.append((now_ms, event_id))
         self.counters.add("findings", len(stored))
+        self._put_grown(self._open.note_findings([item for item, _ in stored]))
         for item, _ in stored:
             self.produce(LAHA_GC, gc_update(INCIDENTS, item.finding_id, self.name))
         first_ns = {item.incident_id: stored_ns for item, stored_ns in reversed(stored)}
@@ -232,6 +239,15 @@ class AnalysisRunner(MaukaPlugin):
             self._log_incident(store, incident_id, stored_ns, again)
         log.info("event.analysed", event_id=event_id, findings=len(stored), again=again)
         self.counters.add("events")
+
+    def _put_grown(self, grown: Iterable[tuple[int, Finding]]) -> None:
+        """What Measurements show of disturbances that outlasted their waveform."""
+        for event_id, piece in grown:
+            self.counters.add("findings_grown")
+            for item in self._store().put_findings(event_id, [piece]):
+                if item.finding.closed:
+                    self._open.note_closed(item.finding_id)
+                    self._log_incident(self._store(), item.incident_id, time.monotonic_ns(), again=False)
 
     def _store_findings(
         self, event_id: int, findings: Sequence[Finding], stored: list[tuple[StoredFinding, int]]

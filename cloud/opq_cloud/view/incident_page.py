@@ -61,6 +61,10 @@ class Panel:
         return max((abs(volts / self.nominal_v - 1) for volts in known), default=0.0)
 
 
+LONG_NS = 10 * 10**9
+"""A shorter disturbance is asked for whole (`triggers/threshold.py`, max_event_s)."""
+
+
 @dataclass(frozen=True, slots=True)
 class IticPoint:
     """A finding in the plane of the ITIC curve."""
@@ -251,7 +255,7 @@ def _doubt(incident: Incident, events: Sequence[Event]) -> str:
 
 def _duration(incident: Incident) -> str:
     if not incident.closed:
-        return "Open at the end"
+        return f"At least {words.duration((incident.end_ns - incident.start_ns) / 1e9)}"
     return words.duration((incident.end_ns - incident.start_ns) / 1e9)
 
 
@@ -297,6 +301,18 @@ def _no_waveform(incident: Incident, events: Sequence[Event], records: Sequence[
     return "The event holds no samples of any Box."
 
 
+def _recorded(incident: Incident, records: Sequence[EventRecord]) -> str:
+    """How much of a disturbance its waveforms hold, where that is not all: the two ends of a long one."""
+    parts = [_shared_ns(record, incident) for record in records]
+    held_ns, length_ns = sum(part for part in parts if part > 0), incident.end_ns - incident.start_ns
+    if length_ns < LONG_NS or held_ns >= length_ns / 2:
+        return ""
+    return (
+        f"{words.duration(held_ns / 1e9)} of {words.duration(length_ns / 1e9)} as waveforms, at its ends; "
+        "between them the Box's Measurements"
+    )
+
+
 def _facts(
     incident: Incident, nominal_v: float, events: Sequence[Event], records: Sequence[EventRecord]
 ) -> list[tuple[str, list[str]]]:
@@ -322,8 +338,13 @@ def _facts(
     missing = [f"Box {box_id}: {why}" for record in records for box_id, why in record.missing.items()]
     if missing:
         facts.append(("Boxes without a waveform", missing))
+    if recorded := _recorded(incident, records):
+        facts.append(("Recorded", [recorded]))
     for record in records:
-        facts.append((f"Event {record.event_id}", [record.because or "opened by a trigger"]))
+        lines = [record.because or "opened by a trigger"]
+        if left_out := sum(record.not_asked.values()):
+            lines.append(f"{len(record.boxes_triggered)} Boxes were asked, {left_out} were not")
+        facts.append((f"Event {record.event_id}", lines))
     return facts
 
 

@@ -228,7 +228,7 @@ def outline(incident: Incident, names: Names = NO_NAMES) -> str:
         f"to {number(incident.residual_percent, 1, '%')} " if incident.residual_percent is not None else ""
     )
     length = incident.end_ns - incident.start_ns
-    lasting = f"for {duration(length / 1e9)}" if incident.closed else "without an end"
+    lasting = f"for {duration(length / 1e9)}{'' if incident.closed else ' so far, without an end'}"
     return f"{level}{lasting} at {boxes(incident.box_ids, names)}"
 
 
@@ -259,7 +259,8 @@ def sentence(incident: Incident, nominal_v: float, names: Names = NO_NAMES) -> s
 
 def _lasting(incident: Incident, found: StoredFinding | None) -> str:
     if not incident.closed:
-        return "and had not recovered when the recording ended"
+        so_far = duration((incident.end_ns - incident.start_ns) / 1e9)
+        return f"and had not recovered when the recording ended, {so_far} after it began"
     first, last = (
         (found.finding.start_ns, found.finding.end_ns) if found else (incident.start_ns, incident.end_ns)
     )

@@ -136,7 +136,7 @@ def test_a_dip_that_two_boxes_saw_is_asked_for_once_more_whole_and_of_them_alone
         assert grid.service.counters.total("triggers") == grid.service.counters.total("completions") == 1
 
 
-def test_a_dip_that_goes_on_is_asked_for_up_to_the_longest_and_then_no_more(grid: Grid) -> None:
+def test_of_a_long_dip_the_two_ends_are_asked_for(grid: Grid) -> None:
     grid.config = replace(
         grid.config, plugins=(PluginEntry(name="threshold", settings={"max_event_s": 4.0}),)
     )
@@ -146,7 +146,8 @@ def test_a_dip_that_goes_on_is_asked_for_up_to_the_longest_and_then_no_more(grid
         for k in range(40):
             grid.window(one, k, 70.0 if k < 35 else 120.0)
         assert len(data_commands(one, 2)) == 2
-        assert grid.spans()[1] == (-PAD_MS, 4000 + PAD_MS, ("1",))
+        assert grid.spans()[1] == (35 * WINDOW_MS - 2 * PAD_MS, 35 * WINDOW_MS + PAD_MS, ("1",))
+        assert grid.shared.store.events()[0].completes == 1
 
 
 @pytest.mark.parametrize("seen_before", [15, 26], ids=["in the dip", "before it was asked for"])

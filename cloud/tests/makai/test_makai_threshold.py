@@ -146,12 +146,16 @@ def test_when_a_dip_is_over_its_whole_span_is_told_once() -> None:
     assert (decision.value, decision.limit) == (60, 108)
 
 
-def test_a_dip_that_goes_on_is_told_up_to_the_longest_and_not_again() -> None:
-    dip = [window(k, 60 if 2 <= k < 90 else 120) for k in range(95)]
-    assert spans(loaded(), dip) == [(71, (2, 72))]
-    decision = fired(loaded(), dip)[71]
-    assert decision is not None and decision.because.startswith("goes on after 70.0 s")
-    assert spans(loaded(max_event_s=10), dip) == [(11, (2, 12))]
+def test_of_a_long_dip_the_end_is_told_and_since_when_hours_later_too() -> None:
+    dip = [window(k, 60 if 2 <= k < 9000 else 120) for k in range(9003)]
+    assert spans(loaded(), dip) == [(9000, (8999, 9000))]
+    decision = fired(loaded(), dip)[9000]
+    assert decision is not None and decision.since_ns == 2 * S
+    assert decision.because.startswith("lasted at most 8998.0 s, this is its end")
+    assert spans(loaded(), dip[:8990]) == [], "while it lasts nothing is asked for"
+    short = [window(k, 60 if 2 <= k < 12 else 120) for k in range(15)]
+    assert spans(loaded(), short) == [(12, (2, 12))]
+    assert [found.since_ns for found in fired(loaded(), short) if found] == [None, None]
 
 
 def test_a_window_that_was_lost_belongs_to_the_dip() -> None:
@@ -161,7 +165,7 @@ def test_a_window_that_was_lost_belongs_to_the_dip() -> None:
 
 def test_after_an_hour_of_silence_the_end_of_a_dip_is_not_known() -> None:
     assert spans(loaded(), [window(0, 60), window(3700, 120)]) == []
-    assert spans(loaded(), [window(0, 60), window(3000, 120)]) == [(1, (0, 70))]
+    assert spans(loaded(), [window(0, 60), window(3000, 120)]) == [(1, (2990, 3000))]
 
 
 def test_a_swell_behind_a_dip_is_an_onset_and_the_dip_is_told_next() -> None:

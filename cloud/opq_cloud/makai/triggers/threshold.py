@@ -1,8 +1,8 @@
 """Threshold: a metric's minimum or maximum passes a limit; fires on the onset, never on the recovery.
 
 In: Measurement.  Out: at most one Decision.  State: per Box, which limits are passed, since when.
-It also reports the whole span of a dip or swell, once: when it is over, or has lasted `max_event_s`. The
-service asks for that only when it is longer than what was asked for at the onset.
+It also reports the whole span of a dip or swell, once, when it is over; of one that lasted longer than
+`max_event_s` the end alone. The service asks for that only when no event has it.
 A Box sends a crossing at once, so it overtakes the window that it lies in and the one before: a window from
 before what is known of its Box says nothing new (or a dip soon after another would have no onset).
 Source: IEC 61000-4-30:2015, 5.4 (dip and swell thresholds, hysteresis 2 % of nominal).
@@ -21,6 +21,8 @@ kind = "trigger"
 NOMINALS_KEPT = 1000
 FORGOTTEN_NS = 3600 * 10**9
 """A Box that was silent for longer: when its disturbance ended is not known, and no gateway has it."""
+END_NS = 10**9
+"""Of a long one so much before its end is asked for."""
 LATE_NS = 2 * 10**9
 """A window arrives so long after its end at most; after a clock was set back further, time is new."""
 
@@ -45,9 +47,13 @@ class Config:
     hysteresis_ratio: float = field(default=0.005, metadata={"minimum": 0, "maximum": 1})
     trans_v: float | None = field(default=None, metadata={"minimum": 0, "maximum": 1e6})
     max_event_s: float = field(
-        default=70.0,
-        metadata={"minimum": 1, "maximum": 110, "help": "a longer dip or swell is asked for up to here"},
-    )  # IEEE 1159-2019, table 2: from 60 s on it is an undervoltage; a gateway answers up to 120 s
+        default=10.0,
+        metadata={
+            "minimum": 1,
+            "maximum": 110,
+            "help": "of a longer dip or swell its two ends are asked for",
+        },
+    )  # a gateway answers up to 120 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +74,6 @@ class LimitExcursion:
     since_ns: int
     until_ns: int
     worst: float
-    reported: bool = False
-    """It lasted `max_event_s` and its span was reported."""
 
 
 class ThresholdState:
@@ -168,29 +172,29 @@ def _whole(
     left: list[int],
     longest_ns: int,
 ) -> Decision | None:
-    """The common span of the dips and swells that are over, or have lasted `longest_ns`; each once."""
+    """The common span of the dips and swells that are over; of one longer than `longest_ns` its end alone."""
     spans: list[tuple[int, int]] = []
     decision = None
     now_ns = window_ns(measurement)[0]
-    for position, excursion in passed.items():
-        limit = limits[position]
-        lasted = excursion.until_ns - excursion.since_ns >= longest_ns
-        if limit.metric != "rms" or excursion.reported or not (lasted or position in left):
+    since_ns = now_ns
+    for position in left:
+        excursion, limit = passed[position], limits[position]
+        if limit.metric != "rms" or now_ns - excursion.until_ns > FORGOTTEN_NS:
             continue
-        excursion.reported = True
-        if now_ns - excursion.until_ns > FORGOTTEN_NS:
-            continue
-        # windows may be lost in between: then it ended somewhere before this one
-        end_ns = min(max(excursion.until_ns, now_ns), excursion.since_ns + longest_ns)
-        if position not in left:
-            end_ns = excursion.since_ns + longest_ns
+        end_ns = max(excursion.until_ns, now_ns)  # windows may be lost: it ended somewhere before this one
         if end_ns <= excursion.since_ns:
             continue
-        spans.append((excursion.since_ns, end_ns))
-        decision = decision or _lasting(limit, excursion, end_ns, position in left)
+        long = end_ns - excursion.since_ns > longest_ns
+        begin_ns = excursion.since_ns
+        if long:
+            begin_ns = max(begin_ns, excursion.until_ns - END_NS, end_ns - longest_ns)
+        spans.append((begin_ns, end_ns))
+        since_ns = min(since_ns, excursion.since_ns)
+        decision = decision or _over(limit, excursion, end_ns, long)
     if decision is None:
         return None
-    return replace(decision, span_ns=(min(start for start, _ in spans), max(end for _, end in spans)))
+    begin_ns, end_ns = min(start for start, _ in spans), max(end for _, end in spans)
+    return replace(decision, span_ns=(begin_ns, end_ns), since_ns=since_ns if since_ns < begin_ns else None)
 
 
 def _limits(nominal: Nominal, config: Config) -> Iterator[ThresholdLimit]:
@@ -217,9 +221,9 @@ def _decision(limit: ThresholdLimit, value: float) -> Decision:
     return Decision(limit.metric, value, limit.enter, because)
 
 
-def _lasting(limit: ThresholdLimit, excursion: LimitExcursion, end_ns: int, over: bool) -> Decision:
+def _over(limit: ThresholdLimit, excursion: LimitExcursion, end_ns: int, long: bool) -> Decision:
     side = "above" if limit.above else "below"
     seconds = (end_ns - excursion.since_ns) / 1e9
-    because = f"lasted at most {seconds:.1f} s" if over else f"goes on after {seconds:.1f} s"
+    because = f"lasted at most {seconds:.1f} s{', this is its end' if long else ''}"
     because = f"{because}; {name}: {limit.metric} {side} {limit.enter:.4g} {limit.unit}"
     return Decision(limit.metric, excursion.worst, limit.enter, because)

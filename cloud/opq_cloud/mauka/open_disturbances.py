@@ -1,0 +1,198 @@
+"""Dips and swells that go on where their waveform ends: their Measurements show until when.
+
+A long disturbance is asked for as its two ends. Each Measurement holds the least and the largest Urms(1/2)
+of its second, so that it shows whether the voltage stayed beyond its limit between them. What they show is
+one more sighting of the finding (`store.sightings`): it grows while it lasts and takes in its end, whenever
+that comes. Where no waveform shows the end, the finding is closed by the Measurements, on a second.
+Source: IEC 61000-4-30:2015, 5.4 (a dip ends where Urms(1/2) is back at the limit and the hysteresis).
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from opq_cloud.store.store import CloudStore
+from opq_measure.events.limits import Limits
+from opq_proto.decision import NS_PER_MS, window_ns
+from opq_proto.errors import StoreError
+from opq_proto.messages import Finding, Incident, Measurement, StoredFinding
+
+LOW = frozenset({"sag", "interruption", "undervoltage"})
+HIGH = frozenset({"swell", "overvoltage"})
+HOLE_NS = 3 * 10**9
+"""Without a Measurement for longer nobody knows whether it went on, until what is missing comes."""
+PATIENCE_NS = 60 * 10**9
+"""After the last that showed it: by then a waveform of its end has come, or none will."""
+GROW_NS = 60 * 10**9
+"""A finding is written again when it has grown by so much."""
+CHECK_S = 10.0
+SILENT_S = 120.0
+"""A Box that sends nothing, or is catching up, is looked for less often."""
+MOST_FOLLOWED = 1000
+BACK_NS = 86_400 * 10**9
+"""At a start open findings so old are found again: Measurements are kept for a day."""
+LATEST_MS = 4 * 10**12
+"""The year 2096."""
+ROWS = 20_000
+"""Measurements read at once of one Box: over five hours of one a second."""
+
+
+@dataclass(slots=True)
+class FollowedFinding:
+    """An open finding, and what Measurements have shown of it since."""
+
+    event_id: int
+    incident_id: int
+    finding: Finding
+    reach_ns: int
+    """It lasted up to here at least."""
+    written_ns: int
+    worst_v: float
+    windows: int = 0
+    over: bool = False
+    """A Measurement showed that it has ended at `reach_ns`, within that second."""
+    newest_ns: int = 0
+    again_s: float = 0.0
+    """Its Measurements are read again then."""
+
+    def accept_measurements(self, rows: Iterable[Measurement], limits: Limits) -> None:
+        """Those of its Box from `reach_ns` on, in time order; what a hole parts from it says nothing."""
+        low = self.finding.kind in LOW
+        for row in rows:
+            start_ns, end_ns = window_ns(row)
+            rms = row.metrics.get("rms")
+            if row.crossing or rms is None or end_ns <= self.reach_ns:
+                continue
+            self.newest_ns = max(self.newest_ns, end_ns)
+            if self.over or start_ns - self.reach_ns > HOLE_NS:
+                continue
+            if not (rms.max < self.leave_v(limits) if low else rms.min > self.leave_v(limits)):
+                self.over = True
+                self.reach_ns = max(self.reach_ns, start_ns)
+            else:
+                self.reach_ns = end_ns
+                self.worst_v = min(self.worst_v, rms.min) if low else max(self.worst_v, rms.max)
+                self.windows += 1
+
+    def leave_v(self, limits: Limits) -> float:
+        """It is over at this voltage."""
+        nominal_v = _nominal_v(self.finding)
+        if self.finding.kind in LOW:
+            return nominal_v * (limits.sag_percent + limits.hysteresis_percent) / 100
+        return nominal_v * (limits.swell_percent - limits.hysteresis_percent) / 100
+
+    def piece(self, limits: Limits) -> Finding | None:
+        """What the Measurements show, as a finding that meets the waveform's; None: nothing new."""
+        before, closed = self.finding, self.over and self.newest_ns - self.reach_ns >= PATIENCE_NS
+        start_ns = before.end_ns - 1
+        if self.reach_ns <= before.end_ns and not closed:
+            return None
+        cycles_per_ns = (before.duration_cycles or 0.0) / (before.end_ns - before.start_ns)
+        side = "below" if before.kind in LOW else "above"
+        return replace(
+            before,
+            start_ns=start_ns,
+            end_ns=max(self.reach_ns, before.end_ns + closed),
+            closed=closed,
+            residual_v=self.worst_v,
+            residual_percent=100 * self.worst_v / _nominal_v(before),
+            duration_cycles=cycles_per_ns * (self.reach_ns - start_ns) or None,
+            ieee1159=None,
+            itic=None,
+            semi_f47=None,
+            because=(
+                f"Urms(1/2) {side} {self.leave_v(limits):.4g} V in {self.windows} Measurements, "
+                f"{self.worst_v:.4g} V at worst{'; its end is known to a second' if closed else ''}"
+            ),
+        )
+
+
+class OpenDisturbances:
+    """Of one runner, in its thread."""
+
+    def __init__(self, store: Callable[[], CloudStore], limits: Limits, clock: Callable[[], float]) -> None:
+        self._store, self._limits, self._clock = store, limits, clock
+        self._followed: dict[int, FollowedFinding] = {}
+        self._next_s = 0.0
+
+    def __len__(self) -> int:
+        return len(self._followed)
+
+    def find_again(self, now_ns: int) -> None:
+        """At a start: what is open in the store. Raises StoreError."""
+        for incident in self._store().incidents(start_ns=now_ns - BACK_NS, limit=MOST_FOLLOWED):
+            if not incident.closed:
+                self._note_incident(incident)
+
+    def note_findings(self, stored: Iterable[StoredFinding]) -> list[tuple[int, Finding]]:
+        """What an event's analysis stored; (event, finding) to put for what it may be the end of."""
+        grown: list[tuple[int, Finding]] = []
+        for item in stored:
+            if item.finding.kind not in LOW | HIGH:
+                continue
+            if item.finding.closed:
+                self.note_closed(item.finding_id)
+            elif item.finding_id not in self._followed:
+                self._follow(item.finding_id, item.incident_id, item.event_id, item.finding)
+            for finding_id, followed in list(self._followed.items()):
+                if finding_id != item.finding_id and followed.finding.box_id == item.finding.box_id:
+                    grown += self._grown(finding_id, followed, least_ns=0)
+        return grown
+
+    def note_closed(self, finding_id: int) -> None:
+        """It is over: nothing more is looked for."""
+        self._followed.pop(finding_id, None)
+
+    def due(self) -> Iterator[tuple[int, Finding]]:
+        """Every 10 s: (event, finding) to put for each that has grown enough, or is over."""
+        if not self._followed or self._clock() < self._next_s:
+            return
+        self._next_s = self._clock() + CHECK_S
+        for finding_id, followed in list(self._followed.items()):
+            if self._is_over(finding_id, followed):
+                del self._followed[finding_id]
+            elif self._clock() >= followed.again_s:
+                yield from self._grown(finding_id, followed, GROW_NS)
+
+    def _grown(self, finding_id: int, followed: FollowedFinding, least_ns: int) -> list[tuple[int, Finding]]:
+        start_ms = followed.reach_ns // NS_PER_MS
+        rows = self._store().measurements(followed.finding.box_id, start_ms, LATEST_MS, ROWS)
+        before_ns = followed.reach_ns
+        followed.accept_measurements(rows, self._limits)
+        silent = followed.reach_ns == before_ns and not followed.over
+        followed.again_s = self._clock() + (SILENT_S if silent else CHECK_S)
+        piece = followed.piece(self._limits)
+        if piece is None or not (piece.closed or piece.end_ns - followed.written_ns > least_ns):
+            return []
+        followed.written_ns = piece.end_ns
+        if piece.closed:
+            del self._followed[finding_id]
+        return [(followed.event_id, piece)]
+
+    def _is_over(self, finding_id: int, followed: FollowedFinding) -> bool:
+        """Closed by somebody else, or gone: part of another finding, or expired."""
+        try:
+            incident = self._store().incident(followed.incident_id)
+        except StoreError:
+            return False
+        findings = () if incident is None else incident.findings
+        return not any(one.finding_id == finding_id and not one.finding.closed for one in findings)
+
+    def _note_incident(self, incident: Incident) -> None:
+        for one in incident.findings:
+            if not one.finding.closed and one.finding.kind in LOW | HIGH:
+                self._follow(one.finding_id, incident.incident_id, one.event_id, one.finding)
+
+    def _follow(self, finding_id: int, incident_id: int, event_id: int, finding: Finding) -> None:
+        if not finding.residual_percent or finding.residual_v is None or finding.end_ns <= finding.start_ns:
+            return
+        while len(self._followed) >= MOST_FOLLOWED:
+            del self._followed[next(iter(self._followed))]
+        end_ns = finding.end_ns
+        self._followed[finding_id] = FollowedFinding(
+            event_id, incident_id, finding, end_ns, end_ns, finding.residual_v
+        )
+
+
+def _nominal_v(finding: Finding) -> float:
+    assert finding.residual_v is not None and finding.residual_percent
+    return 100 * finding.residual_v / finding.residual_percent

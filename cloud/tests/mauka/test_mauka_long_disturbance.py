@@ -1,0 +1,152 @@
+"""A dip of hours: two waveforms and the Measurements between them are one incident of its true duration."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from opq_cloud.mauka.open_disturbances import PATIENCE_NS
+from opq_cloud.mauka.runner import AnalysisRunner
+from opq_cloud.mauka.service import load_analyses
+from opq_cloud.store import CloudStore, open_store
+from opq_proto.messages import Incident, Measurement, Metric, TimeSource, Trigger, Waveform
+
+S = 10**9
+ZERO_NS = 1_795_000_000 * S
+RATE_HZ = 12_000
+V_PER_LSB = 0.02
+NOMINAL_V = 120.0
+
+
+class LongDip:
+    """Box 1 at 120 V, at `level_v` from `begin_s` to `end_s`; waveforms and Measurements of it, and Mauka."""
+
+    def __init__(self, store: CloudStore, begin_s: float, end_s: float, level_v: float = 90.0) -> None:
+        self.store, self.begin_s, self.end_s, self.level_v = store, begin_s, end_s, level_v
+        self.now_s = 0.0
+        self.runner = self.started()
+
+    def started(self) -> AnalysisRunner:
+        analyses = load_analyses([("rms_voltage", {})])
+        return AnalysisRunner({}, lambda: self.store, analyses, clock=lambda: self.now_s)
+
+    def event(self, start_s: float, stop_s: float) -> None:
+        t_s = start_s + np.arange(round((stop_s - start_s) * RATE_HZ)) / RATE_HZ
+        peak_v = np.where((t_s >= self.begin_s) & (t_s < self.end_s), self.level_v, NOMINAL_V) * np.sqrt(2)
+        counts = np.rint(peak_v * np.sin(2 * np.pi * 60 * t_s) / V_PER_LSB).astype(np.int16)
+        start_ns = ZERO_NS + round(start_s * S)
+        wave = Waveform(
+            "1", start_ns, 1000, TimeSource.GPS, RATE_HZ * 1000, V_PER_LSB, round(start_s * RATE_HZ), counts
+        )
+        trigger = Trigger(f"t{start_s}", wave.start_ns, wave.end_ns, ("1",), "1", "a dip")
+        event_id = self.store.open_event(trigger, "")
+        self.store.put_waveform(event_id, wave)
+        self.store.finish_event(event_id)
+        self.idle()
+
+    def measure(self, first_s: int, last_s: int, high: range = range(0)) -> None:
+        """The Measurements of these seconds; in those of `high` the voltage was back for a while."""
+        rows = []
+        for k in range(first_s, last_s):
+            inside = self.begin_s < k + 1 and k < self.end_s
+            least_v = self.level_v if inside else NOMINAL_V
+            most_v = self.level_v if self.begin_s <= k and k + 1 <= self.end_s else NOMINAL_V
+            most_v = NOMINAL_V if k in high else most_v
+            end_ns = ZERO_NS + (k + 1) * S
+            rms = Metric(least_v, most_v, least_v)
+            rows.append(Measurement("1", end_ns // 10**6, {"rms": rms}, end_ns - S, end_ns, sequence=k))
+        self.store.append_measurements(rows)
+
+    def idle(self) -> None:
+        self.now_s += 130.0  # longer than any of its pauses
+        while self.runner.on_idle():
+            pass
+
+    def only(self) -> Incident:
+        (incident,) = self.store.incidents()
+        (item,) = incident.findings
+        assert item.finding.start_ns == pytest.approx(ZERO_NS + self.begin_s * S, abs=S / 60)
+        return incident
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[CloudStore]:
+    made = open_store(None, tmp_path / "store")
+    yield made
+    made.close()
+
+
+def lasted_s(incident: Incident) -> float:
+    return (incident.end_ns - incident.start_ns) / S
+
+
+def test_two_ends_and_an_hour_and_a_half_between_are_one_undervoltage(store: CloudStore) -> None:
+    dip = LongDip(store, begin_s=10.3, end_s=5_400.6)
+    dip.measure(0, 20)
+    dip.event(9.0, 12.0)
+    assert (dip.only().kind, dip.only().closed) == ("sag", False)
+    dip.measure(20, 200)
+    dip.idle()
+    incident = dip.only()
+    assert (incident.kind, incident.closed) == ("undervoltage", False), "it grows while it lasts"
+    assert lasted_s(incident) == pytest.approx(200 - 10.3, abs=0.02)
+    dip.measure(200, 5_403)
+    dip.event(5_398.0, 5_402.0)
+    incident = dip.only()
+    assert (incident.kind, incident.closed, len(incident.event_ids)) == ("undervoltage", True, 2)
+    assert lasted_s(incident) == pytest.approx(5_390.3, abs=0.02)
+    finding = incident.findings[0].finding
+    assert finding.residual_percent == pytest.approx(75.0, abs=0.1)
+    assert finding.duration_cycles == pytest.approx(5_390.3 * 60, rel=1e-4)
+    assert "Measurements" in finding.because
+    assert len(dip.runner._open) == 0
+
+
+def test_a_restart_in_between_changes_nothing(store: CloudStore) -> None:
+    dip = LongDip(store, begin_s=10.3, end_s=300.6)
+    dip.measure(0, 150)
+    dip.event(9.0, 12.0)
+    dip.runner = dip.started()
+    dip.runner._open.find_again(ZERO_NS + 150 * S)
+    dip.measure(150, 303)
+    dip.event(298.0, 302.0)
+    incident = dip.only()
+    assert incident.closed and lasted_s(incident) == pytest.approx(290.3, abs=0.02)
+
+
+def test_without_a_waveform_of_its_end_the_measurements_close_it_on_a_second(store: CloudStore) -> None:
+    dip = LongDip(store, begin_s=10.3, end_s=200.6)
+    dip.measure(0, 205)
+    dip.event(9.0, 12.0)
+    dip.idle()
+    assert not dip.only().closed, "a waveform of its end may still come"
+    dip.measure(205, 205 + PATIENCE_NS // S)
+    dip.idle()
+    incident = dip.only()
+    assert incident.closed and lasted_s(incident) == pytest.approx(190.3, abs=1.0)
+    assert "its end is known to a second" in incident.findings[0].finding.because
+
+
+def test_what_recovered_in_between_is_not_one_disturbance(store: CloudStore) -> None:
+    dip = LongDip(store, begin_s=10.3, end_s=200.6)
+    dip.measure(0, 203, high=range(100, 101))
+    dip.event(9.0, 12.0)
+    dip.event(198.0, 202.0)
+    later, first = store.incidents()
+    assert first.closed and lasted_s(first) == pytest.approx(100 - 10.3, abs=0.02)
+    assert later.closed and later.start_ns == pytest.approx(ZERO_NS + 198 * S, abs=S / 10)
+
+
+def test_a_hole_says_nothing_until_it_is_filled(store: CloudStore) -> None:
+    dip = LongDip(store, begin_s=10.3, end_s=400.6)
+    dip.measure(0, 100)
+    dip.measure(200, 300)
+    dip.event(9.0, 12.0)
+    dip.idle()
+    assert lasted_s(dip.only()) == pytest.approx(100 - 10.3, abs=0.02)
+    dip.measure(100, 200)
+    dip.idle()
+    assert lasted_s(dip.only()) == pytest.approx(300 - 10.3, abs=0.02)
+    assert replace(dip.only(), closed=False) == dip.only()

@@ -15,7 +15,7 @@ from opq_cloud.original_config import read_config
 from opq_cloud.runner import ServiceBoard, ServiceRunner, raise_descriptor_limit
 from opq_cloud.service import CloudContext, CloudService, Retention
 from opq_cloud.sockets import beyond_loopback
-from opq_cloud.store import open_store
+from opq_cloud.store import open_store, opened_people
 from opq_proto import log
 from opq_proto.config import default_data_dir
 from opq_proto.ending import stopped_by_signals
@@ -160,6 +160,25 @@ def run(command: str, config: CloudConfig, data_dir: Path) -> OpqError | None:
     return runner.failure
 
 
+def print_first_admin(config: CloudConfig, data_dir: Path) -> OpqError | None:
+    """The link that makes the first administrator; returns why there is none."""
+    from opq_cloud.view.accounts.links import first_admin_link
+
+    where = config.store.data_dir or data_dir
+    with opened_people(config.store.mongo_uri, where) as people:
+        link = first_admin_link(people, config.view.public_url or url_of(config.view.http_endpoint, ""))
+    if link is None:
+        return OpqError("there is an account already; an administrator invites others, on /admin/accounts")
+    click.echo(link)
+    return None
+
+
+def _with_first_admin(command: click.Command) -> click.Command:
+    text = "Print the link that makes the first administrator, once, within a day; then end."
+    command.params.append(click.Option(["--first-admin"], is_flag=True, help=text))
+    return command
+
+
 def _command(name: str) -> click.Command:
     @click.command(name, help=f"{HELP[name]}\n\nExample: opq-cloud {name} --data-dir D")
     @click.option(
@@ -177,7 +196,11 @@ def _command(name: str) -> click.Command:
         help="Folder of the embedded store, also where the configuration names a MongoDB.",
     )
     def command(
-        paths: tuple[Path, ...], data_dir: Path | None, port_offset: int, embedded: Path | None
+        paths: tuple[Path, ...],
+        data_dir: Path | None,
+        port_offset: int,
+        embedded: Path | None,
+        first_admin: bool = False,
     ) -> None:
         log.configure("cloud" if name == "all" else name)
         overrides: dict[str, object] = {}
@@ -185,14 +208,15 @@ def _command(name: str) -> click.Command:
             overrides["data_dir"] = str(data_dir)
         try:
             config = with_port_offset(read_config(paths, overrides, embedded), port_offset)
-            failure = run(name, config, config.data_dir or default_data_dir())
+            where = config.data_dir or default_data_dir()
+            failure = print_first_admin(config, where) if first_admin else run(name, config, where)
         except OpqError as error:
             failure = error
         if failure is not None:
             click.echo(f"opq-cloud {name}: {failure}", err=True)
             sys.exit(failure.exit_code)
 
-    return command
+    return _with_first_admin(command) if name == "view" else command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

@@ -7,7 +7,7 @@ otherwise. `with_port_offset` moves every address that has its default port.
 
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from opq_plugins.policy_section import PluginRules
@@ -243,6 +243,21 @@ class MaukaSection:
 
 
 @section
+class MailSection:
+    """The SMTP server for invitations and new passwords."""
+
+    server: Annotated[
+        str | None, Field(pattern=r"^\S+:\d{1,5}$", description="host:port; none: no mail is sent")
+    ] = None
+    security: Annotated[Literal["starttls", "tls", "none"], Field(description="of the connection")] = (
+        "starttls"
+    )
+    sender: Annotated[str, Field(description="From of the mails")] = "OPQ View <opq@localhost>"
+    user: Annotated[str | None, Field(description="none: without signing in to the server")] = None
+    password_file: Annotated[Path | None, Field(description="holds the user's password, mode 0600")] = None
+
+
+@section
 class ViewSection:
     http_endpoint: str = "127.0.0.1:8888"
     measurement_endpoint: str = "tcp://127.0.0.1:9881"
@@ -251,6 +266,24 @@ class ViewSection:
     allowed_hosts: Annotated[
         tuple[str, ...], Field(description="names in a browser's address line, beside loopback's; * for all")
     ] = ()
+    sign_in: Annotated[
+        Literal["beyond_loopback", "always", "never"],
+        Field(
+            description="who must sign in: once there is an account everybody, before that who comes from "
+            "another machine; always; or never, behind a proxy that asks itself"
+        ),
+    ] = "beyond_loopback"
+    registration: Annotated[
+        Literal["closed", "invitation", "open"], Field(description="who may make an account")
+    ] = "invitation"
+    public_url: Annotated[
+        str | None,
+        Field(
+            pattern=r"^https?://[^\s/]+$",
+            description="where people reach it, for links in mails; https: safe cookies",
+        ),
+    ] = None
+    mail: MailSection = Field(default_factory=MailSection)
 
 
 @section

@@ -116,6 +116,8 @@ SHARED = frozenset(
 
 
 EXTRA_OF_MODULE = {
+    "argon2": "cloud",
+    "bcrypt": "cloud",
     "cobs": "hil",
     "comtrade": "analyze",
     "cronsim": "rules",
@@ -134,7 +136,9 @@ EXTRA_OF_MODULE = {
     "pydantic": "gateway",
     "pymongo": "cloud",
     "pymysql": "rules",
+    "pyotp": "cloud",
     "regex": "rules",
+    "segno": "cloud",
     "serial": "gateway",
     "sqlalchemy": "rules",
     "stm32loader": "flash",

@@ -16,6 +16,7 @@ from urllib.request import urlopen
 import click
 
 from opq_cloud.store import FILE_NAME, open_store
+from opq_cloud.view.accounts.passwords import key_fingerprint
 from opq_proto.config import default_data_dir
 from opq_proto.errors import KeyFileError
 from opq_proto.key_register import KeyRegister
@@ -98,6 +99,7 @@ def list_keys(
             "connected": None if connected is None else connected.get(entry.box_id, 0) > 0,
             "last_seen_ms": last_ms.get(entry.box_id),
             "next_public_key": entry.next_public_key,
+            "fingerprint": key_fingerprint(entry.public_key),
         }
         for entry in entries
     ]
@@ -110,6 +112,7 @@ def list_keys(
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(row["since_ms"] / 1000))
         line = {None: "", True: "  connected", False: "  not connected"}[row["connected"]]
         click.echo(f"{row['box_id']:>6}  {row['public_key']}  {row['state']} since {since} UTC{line}")
+        click.echo(f"        fingerprint {row['fingerprint']}")
     if not rows:
         click.echo("no Box has a key; opq-tools keys add 1 makes one")
 

@@ -11,6 +11,7 @@ from opq_tools.cli import COMMANDS, EXTRA_OF_MODULE, EXTRAS_OF_COMMAND, extras_f
 
 PYPROJECT = Path(__file__).resolve().parents[2] / "pyproject.toml"
 MODULE_OF_PACKAGE = {
+    "argon2-cffi": "argon2",
     "paho-mqtt": "paho",
     "pyelftools": "elftools",
     "pyserial": "serial",

@@ -1,10 +1,22 @@
 """The cloud's database: the only room that knows which one it is (see `store.CloudStore`)."""
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+from opq_cloud.store.account_records import AccountRecords
 from opq_cloud.store.store import BoxRecord, CloudStore, EventRecord, LocationRecord, Trend
 
-__all__ = ["FILE_NAME", "BoxRecord", "CloudStore", "EventRecord", "LocationRecord", "Trend", "open_store"]
+__all__ = [
+    "FILE_NAME",
+    "BoxRecord",
+    "CloudStore",
+    "EventRecord",
+    "LocationRecord",
+    "Trend",
+    "open_store",
+    "opened_people",
+]
 
 FILE_NAME = "opq.db"
 
@@ -22,3 +34,21 @@ def open_store(mongo_uri: str | None, data_dir: Path) -> CloudStore:
     from opq_cloud.store.embedded import EmbeddedStore
 
     return EmbeddedStore(data_dir / FILE_NAME)
+
+
+@contextmanager
+def opened_people(mongo_uri: str | None, data_dir: Path) -> Iterator[AccountRecords]:
+    """Accounts alone, for a command beside a running cloud: the embedded store's `opq.db` is not opened.
+
+    Raises:
+        StoreError: as `open_store`.
+    """
+    if mongo_uri:
+        with closing(open_store(mongo_uri, data_dir)) as store:
+            yield store.people
+        return
+    from opq_cloud.store.embedded_accounts import ACCOUNTS_FILE, EmbeddedDocuments
+    from opq_proto.sqlite_file import BUSY_S
+
+    with closing(AccountRecords(EmbeddedDocuments(data_dir / ACCOUNTS_FILE, BUSY_S))) as people:
+        yield people

@@ -6,6 +6,8 @@ Boxes, measurements, trends, events and findings are parts in files of their own
 import sqlite3
 from pathlib import Path
 
+from opq_cloud.store.account_records import AccountRecords
+from opq_cloud.store.embedded_accounts import ACCOUNTS_FILE, EmbeddedDocuments
 from opq_cloud.store.embedded_boxes import EmbeddedBoxes
 from opq_cloud.store.embedded_events import EmbeddedEvents, expire_events
 from opq_cloud.store.embedded_findings import EmbeddedFindings, expire_findings
@@ -28,6 +30,11 @@ class EmbeddedStore(MeasurementLog, EmbeddedTrends, EmbeddedBoxes, EmbeddedEvent
         self, path: Path, ttls: Ttls | None = None, busy_s: float = BUSY_S, seal_rows: int = SEAL_ROWS
     ) -> None:
         super().__init__(open_database(path, busy_s), ttls or Ttls(), seal_rows)
+        self.people = AccountRecords(EmbeddedDocuments(path.with_name(ACCOUNTS_FILE), busy_s))
+
+    def close(self) -> None:
+        self.people.close()
+        super().close()
 
     def expire(self, now_s: int, slice_rows: int = 1000) -> int:
         def job(connection: sqlite3.Connection) -> int:

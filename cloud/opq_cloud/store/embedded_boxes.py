@@ -51,6 +51,13 @@ class EmbeddedBoxes(EmbeddedPart):
 
         self._database.write(job)
 
+    def remove_location(self, slug: str) -> None:
+        def job(connection: sqlite3.Connection) -> None:
+            connection.execute("DELETE FROM locations WHERE slug = ?", (slug,))
+            connection.execute("DELETE FROM regions WHERE location = ?", (slug,))
+
+        self._database.write(job)
+
     def locations(self) -> dict[str, LocationRecord]:
         with self._database.read() as connection:
             rows = connection.execute("SELECT document FROM locations ORDER BY slug").fetchall()

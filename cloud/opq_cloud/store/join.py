@@ -195,11 +195,16 @@ def _badness(finding: Finding) -> tuple[float, int]:
     return -1.0 if percent is None else abs(percent - 100.0), finding.end_ns - finding.start_ns
 
 
+def worst_of(findings: Sequence[Finding]) -> Finding:
+    """The one that an incident of these is named by; at least one."""
+    return max(findings, key=_badness)
+
+
 def incident_of(known: Sequence[KnownFinding]) -> Incident:
     """The incident that its findings make; `known` are all findings of one incident, at least one."""
     findings = sorted(known, key=lambda one: (one.finding.start_ns, one.finding_id))
     residuals = [f.finding.residual_percent for f in findings if f.finding.residual_percent is not None]
-    worst = max(findings, key=lambda one: _badness(one.finding)).finding
+    worst = worst_of([one.finding for one in findings])
     boxes = {one.finding.box_id for one in findings}
     return Incident(
         incident_id=findings[0].incident_id,

@@ -1,7 +1,8 @@
 """The store in MongoDB: the original's collections, fields and file names (opq-interop, part D).
 
 An original database opens as it is, original tools read ours; what is ours are added fields,
-and collections of ours: `opq_counters`, `opq_locks`, `opq_rollups` and `opq_rollups_due`.
+and collections of ours: `opq_counters`, `opq_locks`, `opq_rollups`, `opq_rollups_due`
+and those of accounts (`account_records.TABLES`).
 Measurements (D.1) are kept here; trends, Boxes, events and findings have files of their own.
 """
 
@@ -11,7 +12,9 @@ from bson.int64 import Int64
 from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import BulkWriteError
 
+from opq_cloud.store.account_records import AccountRecords
 from opq_cloud.store.documents import Document, measurement_fields
+from opq_cloud.store.mongo_accounts import MongoDocuments
 from opq_cloud.store.mongo_boxes import MongoBoxes
 from opq_cloud.store.mongo_findings import MongoFindings
 from opq_cloud.store.mongo_server import MongoServer, store_errors
@@ -33,6 +36,7 @@ class MongoStore(MongoTrends, MongoBoxes, MongoFindings):
     def __init__(self, uri: str) -> None:
         super().__init__(MongoServer(uri))
         self._rows = self._db.measurements
+        self.people = AccountRecords(MongoDocuments(self._server))
 
     def close(self) -> None:
         self._server.client.close()

@@ -51,6 +51,11 @@ class MongoBoxes(MongoPart):
         upsert(lambda: places.update_one({"slug": location.slug}, change, upsert=True))
 
     @store_errors
+    def remove_location(self, slug: str) -> None:
+        self._db.locations.delete_one({"slug": slug})
+        self._db.regions.delete_many({"locationSlug": slug})
+
+    @store_errors
     def locations(self) -> dict[str, LocationRecord]:
         known = map(location_from_document, self._db.locations.find().sort("slug", ASCENDING))
         return {location.slug: location for location in known if location is not None}

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from opq_cloud.store.account_records import AccountRecords
 from opq_cloud.store.histogram import Histogram
 from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Event, Finding, Incident, Measurement, StoredFinding, Trigger, Waveform
@@ -152,6 +153,10 @@ def box_order(box_id: str) -> tuple[int, str]:
 class CloudStore(Protocol):
     """See the module's first lines; `close` flushes what is not yet on disk."""
 
+    @property
+    def people(self) -> AccountRecords:
+        """Accounts, sessions, who may see which Box, and the log of changes."""
+
     def close(self) -> None: ...
 
     # Boxes
@@ -167,6 +172,9 @@ class CloudStore(Protocol):
 
     def put_location(self, location: LocationRecord) -> None:
         """Upsert by slug."""
+
+    def remove_location(self, slug: str) -> None:
+        """It and the regions that it lies in; Boxes that name it keep the slug."""
 
     def locations(self) -> dict[str, LocationRecord]:
         """By slug; without those that have no coordinates."""

@@ -88,7 +88,7 @@ class Api:
         now_ms = self._context.now_ns() // 1_000_000
         width_ms = BUCKET_MS if minutes * 60_000 <= 2 * HOUR_MS else 60_000
         start_ms = now_ms - minutes * 60_000
-        found = self._context.charts.read(_box(box_id), width_ms, start_ms, now_ms + 60_000)
+        found = self._context.buckets(_box(box_id), width_ms, start_ms, now_ms + 60_000)
         return JSONResponse({"box_id": box_id, "bucket_ms": width_ms, "rows": [asdict(row) for row in found]})
 
     def incidents(

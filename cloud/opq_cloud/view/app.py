@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import anyio.to_thread
 import structlog
 from fastapi import APIRouter, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
@@ -20,9 +21,19 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.gzip import GZipMiddleware
 
 from opq_cloud.service import HealthReport, ServiceCounters
+from opq_cloud.view.accounts.account_pages import AccountPages
+from opq_cloud.view.accounts.admin_pages import AdminPages
+from opq_cloud.view.accounts.box_settings import BoxSettings
+from opq_cloud.view.accounts.desk import AccountDesk
+from opq_cloud.view.accounts.entry_pages import EntryPages
+from opq_cloud.view.accounts.gate import VisitorGate, request_facts
+from opq_cloud.view.accounts.seen import SeenFeed
+from opq_cloud.view.accounts.sign_in import SignIn
+from opq_cloud.view.accounts.themes import theme_routes
+from opq_cloud.view.accounts.visitors import AskingRequest
 from opq_cloud.view.api import Api
 from opq_cloud.view.context import ViewContext
-from opq_cloud.view.live import LiveHub, loop_wake
+from opq_cloud.view.live import loop_wake
 from opq_cloud.view.pages import Pages
 from opq_proto.errors import StoreError
 
@@ -31,6 +42,8 @@ log = structlog.get_logger()
 NO_PAGES = ("/api/", "/live", "/health", "/metrics", "/static/")
 """Paths whose errors are JSON."""
 HEARTBEAT_S = 15.0
+CHECKED_EVERY_S = 2.0
+"""A live feed is looked at so often: whether who opened it may still see what it shows."""
 LEAST_COMPRESSED_BYTES = 1000
 COMPRESSION = 5
 """A third of the time of 9, and 2 % more bytes."""
@@ -49,6 +62,9 @@ METRIC_TEXTS = {
     "boxes_refused": "Boxes that were one too many",
     "store_errors": "Reads of the store that failed",
     "requests_failed": "Requests that ended in an error of ours",
+    "mails_sent": "Mails that the SMTP server took",
+    "mails_failed": "Mails that it did not take",
+    "mails_dropped": "Mails that were one too many",
 }
 
 
@@ -56,14 +72,28 @@ def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAP
     """Without its guard (`guard.ViewGuard`), which the service puts around it."""
     app = FastAPI(title="OPQ View", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
     pages = Pages(context)
+    if context.visitors is not None and context.mailer is not None:
+        desk = AccountDesk(
+            store=context.whole_store,
+            visitors=context.visitors,
+            sign_in=SignIn(context.visitors.people),
+            mailer=context.mailer,
+            keys=context.keys,
+            render=pages.render,
+        )
+        for made in (EntryPages(desk), AccountPages(desk), BoxSettings(desk), AdminPages(desk)):
+            app.include_router(made.router())
+        app.include_router(theme_routes())
     app.include_router(pages.router())
     app.include_router(Api(context).router())
-    app.include_router(LiveRoute(context.hub, heartbeat_s).router())
+    app.include_router(LiveRoute(context, heartbeat_s).router())
     app.include_router(StatusRoutes(context.counters).router())
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     app.add_middleware(  # it leaves /live as it is, from starlette 0.46 on
         GZipMiddleware, minimum_size=LEAST_COMPRESSED_BYTES, compresslevel=COMPRESSION
     )
+    if context.visitors is not None:
+        app.add_middleware(VisitorGate, visitors=context.visitors)
     _add_errors(app, pages, context)
     return app
 
@@ -104,10 +134,11 @@ def _add_errors(app: FastAPI, pages: Pages, context: ViewContext) -> None:
 
 
 class LiveRoute:
-    """`/live` of one hub."""
+    """`/live` of one hub, to each visitor what they may see."""
 
-    def __init__(self, hub: LiveHub, heartbeat_s: float = HEARTBEAT_S) -> None:
-        self._hub = hub
+    def __init__(self, context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> None:
+        self._context = context
+        self._hub = context.whole_hub
         self._heartbeat_s = heartbeat_s
 
     def router(self) -> APIRouter:
@@ -120,27 +151,50 @@ class LiveRoute:
             return PlainTextResponse("Too many pages are open; try again.\n", 503, {"Retry-After": "10"})
         after = request.headers.get("last-event-id") or request.query_params.get("after")
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(self._events(after), media_type="text/event-stream", headers=headers)
+        stream = self._events(after, request_facts(request.scope), SeenFeed(self._context.visitor))
+        return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
-    async def _events(self, after: str | None) -> AsyncIterator[bytes]:
+    async def _events(self, after: str | None, asking: AskingRequest, feed: SeenFeed) -> AsyncIterator[bytes]:
         news = asyncio.Event()
-        subscriber = self._hub.subscribe(loop_wake(asyncio.get_running_loop(), news), after)
+        loop = asyncio.get_running_loop()
+        subscriber = self._hub.subscribe(loop_wake(loop, news), after, feed.shown)
         if subscriber is None:
             return
+        sent_s = checked_s = loop.time()
         try:
             yield f"retry: {RETRY_MS}\n\n".encode()
             while not subscriber.closed:
+                if loop.time() - checked_s >= CHECKED_EVERY_S:
+                    if not await self._still_may(asking, feed):
+                        return  # the page asks again, as who it is now
+                    checked_s = loop.time()
                 news.clear()
                 messages = self._hub.waiting_messages(subscriber)
                 if messages:
                     yield b"".join(message.encode() for message in messages)
+                    sent_s = loop.time()
                     continue
                 try:
-                    await asyncio.wait_for(news.wait(), self._heartbeat_s)
+                    await asyncio.wait_for(news.wait(), min(self._heartbeat_s, CHECKED_EVERY_S))
                 except TimeoutError:
-                    yield b": nothing new\n\n"
+                    if loop.time() - sent_s >= self._heartbeat_s:
+                        yield b": nothing new\n\n"
+                        sent_s = loop.time()
         finally:
             self._hub.unsubscribe(subscriber)
+
+    async def _still_may(self, asking: AskingRequest, feed: SeenFeed) -> bool:
+        """Looks again at who asks: a session may have ended, a Box may be another's now."""
+        visitors = self._context.visitors
+        if visitors is None:
+            return True
+        try:
+            now = await anyio.to_thread.run_sync(visitors.of, asking)
+        except StoreError:
+            return True  # as the pages: they go on with what is known
+        same = (now.session_hash, now.everything) == (feed.visitor.session_hash, feed.visitor.everything)
+        feed.visitor = now
+        return same and now.sees_something
 
 
 class StatusRoutes:

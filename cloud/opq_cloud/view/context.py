@@ -6,11 +6,17 @@ from dataclasses import dataclass, field
 
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store.store import BoxRecord, CloudStore
+from opq_cloud.view.accounts.gate import asking_now
+from opq_cloud.view.accounts.mail import Mailer
+from opq_cloud.view.accounts.seen import SeenHub, SeenStore, ShownStore
+from opq_cloud.view.accounts.visitors import OPEN, Visitor, Visitors
 from opq_cloud.view.bucket_cache import BucketCache
+from opq_cloud.view.charts import Bucket
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.words import BOXES_LISTED
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.decision import Nominal
+from opq_proto.keys import KeyFolder
 from opq_proto.messages import Incident
 
 INCIDENTS_READ = 500
@@ -31,17 +37,44 @@ class ShownBox:
 
 @dataclass(frozen=True, slots=True)
 class ViewContext:
-    """The store, the live hub and the grid's nominal values for a Box whose own are not known."""
+    """The store, the live hub and the grid's nominal values for a Box whose own are not known.
 
-    store: CloudStore
-    hub: LiveHub
+    `store`, `hub` and `buckets` show what the visitor of the present request may see.
+    """
+
+    whole_store: CloudStore
+    whole_hub: LiveHub
     counters: ServiceCounters
     nominal: Nominal = DEFAULT_NOMINAL
     now_ns: Callable[[], int] = field(default=time.time_ns)
+    visitors: Visitors | None = None
+    """None: everything is shown to everybody (a scene for tests)."""
+    mailer: Mailer | None = None
+    keys: KeyFolder | None = None
     charts: BucketCache = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "charts", BucketCache(self.store))
+        object.__setattr__(self, "charts", BucketCache(self.whole_store))
+
+    @property
+    def visitor(self) -> Visitor:
+        return OPEN if self.visitors is None else asking_now()
+
+    @property
+    def store(self) -> ShownStore:
+        visitor = self.visitor
+        return self.whole_store if visitor.everything else SeenStore(self.whole_store, visitor)
+
+    @property
+    def hub(self) -> LiveHub | SeenHub:
+        visitor = self.visitor
+        return self.whole_hub if visitor.everything else SeenHub(self.whole_hub, visitor)
+
+    def buckets(self, box_id: str, width_ms: int, start_ms: int, end_ms: int) -> tuple[Bucket, ...]:
+        """As `BucketCache.read`; nothing of a Box that the visitor does not see."""
+        if not self.visitor.sees(box_id):
+            return ()
+        return self.charts.read(box_id, width_ms, start_ms, end_ms)
 
     def box(self, box_id: str) -> ShownBox:
         """As stored, or without a name where it is not."""
@@ -80,7 +113,7 @@ def label(box: ShownBox) -> str:
     return f"{plain}, {box.name}" if _is_given(box.box_id, box.name) else plain
 
 
-def given_names(store: CloudStore, incidents: Iterable[Incident]) -> dict[str, str]:
+def given_names(store: ShownStore, incidents: Iterable[Incident]) -> dict[str, str]:
     """Box id -> name, where people gave one, of the Boxes that a list of these incidents names."""
     ids = {box for each in incidents if len(each.box_ids) <= BOXES_LISTED for box in each.box_ids}
     records = (store.box(box_id) for box_id in ids)
@@ -100,7 +133,7 @@ class IncidentPage:
 
 
 def read_incidents(
-    store: CloudStore, before: int | None, limit: int, box_id: str | None = None, kind: str | None = None
+    store: ShownStore, before: int | None, limit: int, box_id: str | None = None, kind: str | None = None
 ) -> IncidentPage:
     """Up to `limit` incidents below the id `before` that a Box saw and that have a class.
 

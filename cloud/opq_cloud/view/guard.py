@@ -4,16 +4,22 @@ The Host check stops DNS rebinding: a page of a stranger that resolves its own n
 would otherwise read a View on loopback (the browser sends that stranger's name as Host).
 """
 
+import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-from opq_proto.origin_guard import host_name
+from opq_proto.origin_guard import host_name, page_refusal
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Scope]]
 Send = Callable[[Scope], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
+FORMS = re.compile(
+    r"/(sign-in|sign-out|first-admin|register|reset(/new)?|account/.+|admin/.+"
+    r"|boxes/[^/]+/(settings|share|claim-code|release))"
+)
+"""Where a form may be sent."""
 MAX_TARGET_BYTES = 2048
 """Path and query of a request together."""
 
@@ -72,7 +78,11 @@ class ViewGuard:
 
     def _refusal(self, scope: Scope) -> tuple[int, str] | None:
         if scope["method"] not in ("GET", "HEAD"):
-            return 405, "View only shows; it changes nothing.\n"
+            if scope["method"] != "POST" or not FORMS.fullmatch(scope["path"]):
+                return 405, "View only shows here; it changes nothing.\n"
+            refusal = foreign_page(scope)
+            if refusal is not None:
+                return 403, f"{refusal}\n"
         if len(scope.get("raw_path") or b"") + len(scope.get("query_string") or b"") > MAX_TARGET_BYTES:
             return 414, f"The address is longer than {MAX_TARGET_BYTES} bytes.\n"
         hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
@@ -82,3 +92,9 @@ class ViewGuard:
                 "or name this host in [view] allowed_hosts of the cloud's configuration.\n"
             )
         return None
+
+
+def foreign_page(scope: Scope) -> str | None:
+    """Why a form is refused as another site's; None: it comes from a page of ours, or from no page."""
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    return page_refusal(headers, on_loopback=False)

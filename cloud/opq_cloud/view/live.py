@@ -37,6 +37,10 @@ class LiveMessage:
     event: str
     data: str
     event_id: str | None = None
+    box_id: str = ""
+    """Of a measurement."""
+    incident: Incident | None = None
+    names: Names = field(default_factory=dict)
 
     def encode(self) -> bytes:
         """Its bytes on the wire (WHATWG HTML, 9.2.5)."""
@@ -85,17 +89,26 @@ def _rounded(value: float, digits: int) -> float | None:
     return round(value, digits) if abs(value) < float("inf") else None  # a NaN compares false
 
 
+Shown = Callable[[LiveMessage], LiveMessage | None]
+"""What a page gets of a message; None: nothing."""
+
+
 @dataclass(slots=True, eq=False)
 class Subscriber:
-    """One open page. `wake` is called from the publishing thread."""
+    """One open page. `wake` and `shown` are called from the publishing thread."""
 
     wake: Callable[[], None]
+    shown: Shown = field(default=lambda message: message)
     measurements: deque[LiveMessage] = field(default_factory=deque)
     incidents: deque[LiveMessage] = field(default_factory=deque)
     closed: bool = False
 
     def add(self, message: LiveMessage) -> int:
-        """Queue it; returns how many older ones had to go."""
+        """Queue what the page gets of it; returns how many older ones had to go."""
+        part = self.shown(message)
+        if part is None:
+            return 0
+        message = part
         urgent = message.event != "measurement"
         queue = self.incidents if urgent else self.measurements
         queue.append(message)
@@ -148,20 +161,11 @@ class LiveHub:
 
     def accept_incident(self, incident: Incident, names: Names = NO_NAMES) -> bool:
         """Send it to every page if it is new or has changed; True when it was sent."""
-        mark = fingerprint(incident)
-        show = {
-            "outline": outline(incident, names),
-            "class_words": class_words(incident.kind),
-            "tone": class_tone(incident.kind),
-            "fingerprint": mark,
-        }
-        data = json.dumps({**incident_json(incident), "summary": headline(incident, names), "show": show})
-        event_id = f"{incident.incident_id}-{mark}"
+        message = incident_message(incident, names)
         with self._lock:
             known = self._incidents.get(incident.incident_id)
-            if known is not None and known.event_id == event_id:
+            if known is not None and known.event_id == message.event_id:
                 return False
-            message = LiveMessage("incident", data, event_id)
             self._incidents[incident.incident_id] = message
             while len(self._incidents) > RECENT_INCIDENTS:
                 del self._incidents[min(self._incidents)]
@@ -195,7 +199,9 @@ class LiveHub:
             recent = self._recent.get(box_id)
             return [] if recent is None else recent.rows()
 
-    def subscribe(self, wake: Callable[[], None], after: str | None) -> Subscriber | None:
+    def subscribe(
+        self, wake: Callable[[], None], after: str | None, shown: Shown | None = None
+    ) -> Subscriber | None:
         """A page opens: it first gets each Box's newest values and, with `after` (a Last-Event-ID:
         `ID` or `ID-checksum`), the incidents above that id, and that one if it has changed since.
 
@@ -204,7 +210,7 @@ class LiveHub:
         with self._lock:
             if self._closed or len(self._subscribers) >= SUBSCRIBERS:
                 return None
-            subscriber = Subscriber(wake)
+            subscriber = Subscriber(wake) if shown is None else Subscriber(wake, shown)
             for message in self._missed(after):
                 subscriber.add(message)
             for recent in self._recent.values():
@@ -263,7 +269,22 @@ class LiveHub:
 
 def _message(measurement: Measurement, heard: NewestMeasurement, now_ms: int) -> LiveMessage:
     rhythm = {"age_ms": max(0, now_ms - heard.heard_ms), "silent_after_ms": heard.silent_after_ms}
-    return LiveMessage("measurement", json.dumps({**measurement_json(measurement), **rhythm}))
+    data = json.dumps({**measurement_json(measurement), **rhythm})
+    return LiveMessage("measurement", data, box_id=measurement.box_id)
+
+
+def incident_message(incident: Incident, names: Names) -> LiveMessage:
+    """What open pages get of it, with words for ours."""
+    mark = fingerprint(incident)
+    show = {
+        "outline": outline(incident, names),
+        "class_words": class_words(incident.kind),
+        "tone": class_tone(incident.kind),
+        "fingerprint": mark,
+    }
+    data = json.dumps({**incident_json(incident), "summary": headline(incident, names), "show": show})
+    event_id = f"{incident.incident_id}-{mark}"
+    return LiveMessage("incident", data, event_id, incident=incident, names=names)
 
 
 def loop_wake(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> Callable[[], None]:

@@ -13,6 +13,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from opq_cloud.view import charts, incident_page, words
+from opq_cloud.view.accounts.desk import local_time
 from opq_cloud.view.context import ShownBox, ViewContext, label, read_incidents
 from opq_cloud.view.live import measurement_json
 from opq_cloud.view.recent import FRESH_MS
@@ -60,17 +61,26 @@ class Pages:
             lstrip_blocks=True,
         )
         self._templates.filters.update({name: getattr(words, name) for name in FILTERS})
+        self._templates.filters.update(local_time=local_time)
         self._templates.filters.update(headline=words.headline, outline=words.outline, boxes=words.boxes)
 
     def render(self, template: str, here: str = "", code: int = 200, **values: object) -> HTMLResponse:
         """A page with HTTP status `code`; `here` marks its place in the navigation."""
         now_ns = self._context.now_ns()
-        shared = {"here": here, "now_ns": now_ns, "now_ms": now_ns // 1_000_000}
+        visitor = self._context.visitor
+        shared = {"here": here, "now_ns": now_ns, "now_ms": now_ns // 1_000_000, "visitor": visitor}
+        values.setdefault("form_token", visitor.form_token() if visitor.session_hash else "")
         return HTMLResponse(self._templates.get_template(template).render(**shared, **values), code)
 
     def error(self, code: int, text: str) -> HTMLResponse:
         """A readable page for a failed request."""
-        known = {404: "Nothing is here", 500: "This page failed", 503: "Not available now"}
+        known = {
+            401: "Sign in first",
+            403: "This is not allowed",
+            404: "Nothing is here",
+            500: "This page failed",
+            503: "Not available now",
+        }
         heading = known.get(code, HTTPStatus(code).phrase)
         return self.render("error.html", code=code, status=code, heading=heading, text=text)
 
@@ -140,7 +150,7 @@ class Pages:
             raise HTTPException(404, "No Box with this id is known.")
         record = context.box(box_id)
         now_ms = context.now_ns() // 1_000_000
-        minutes = context.charts.read(box_id, 60_000, now_ms - HOUR_MS, now_ms + 60_000)
+        minutes = context.buckets(box_id, 60_000, now_ms - HOUR_MS, now_ms + 60_000)
         mine = [item for item in context.store.incidents(limit=200) if box_id in item.box_ids]
         card = self._card(record)
         place = f"At {record.location}. " if record.location else ""

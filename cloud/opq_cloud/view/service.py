@@ -10,16 +10,20 @@ from concurrent.futures import ThreadPoolExecutor
 
 import uvicorn
 
-from opq_cloud.config import CloudConfig, ViewSection
+from opq_cloud.config import CloudConfig, CloudKeys, ViewSection
 from opq_cloud.service import CloudContext, CloudService, ServiceCounters
+from opq_cloud.view.accounts.mail import Mailer
+from opq_cloud.view.accounts.visitors import Visitors
 from opq_cloud.view.app import create_app
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.guard import ViewGuard
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.live_reader import LiveReader
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
+from opq_proto.config import default_data_dir
 from opq_proto.decision import Nominal
 from opq_proto.errors import ConfigError, PortBusyError
+from opq_proto.keys import KeyFolder
 from opq_proto.origin_guard import LOOPBACK_NAMES
 
 STOP_CHECK_S = 0.1
@@ -34,11 +38,16 @@ class View:
     name = "view"
 
     def __init__(
-        self, config: ViewSection, context: CloudContext, nominal: Nominal = DEFAULT_NOMINAL
+        self,
+        config: ViewSection,
+        context: CloudContext,
+        nominal: Nominal = DEFAULT_NOMINAL,
+        keys: KeyFolder | None = None,
     ) -> None:
         self._config = config
         self._context = context
         self._nominal = nominal
+        self._keys = keys
         self.counters = ServiceCounters()
         self.url: str | None = None
         """Where it is served, from the moment that its port is bound."""
@@ -53,7 +62,16 @@ class View:
             store = self._context.store
             reader = LiveReader(store, hub, self.counters, self._config)
             reader.seed()
-            context = ViewContext(store, hub, self.counters, self._nominal)
+            mailer = Mailer(self._config.mail, self.counters)
+            context = ViewContext(
+                store,
+                hub,
+                self.counters,
+                self._nominal,
+                visitors=Visitors(store.people, self._config),
+                mailer=mailer,
+                keys=self._keys,
+            )
             guarded = ViewGuard(create_app(context), _allowed_hosts(host, self._config.allowed_hosts))
             ended = threading.Event()
             with ThreadPoolExecutor(1, thread_name_prefix="view.reader") as pool:
@@ -63,6 +81,7 @@ class View:
                     asyncio.run(_serve(guarded, listener, hub, ended, stop, ready))
                 finally:
                     ended.set()
+                    mailer.close()
             reading.result()  # what ended the reader ends the service; its runner starts both again
 
 
@@ -152,4 +171,5 @@ def _allowed_hosts(host: str, configured: tuple[str, ...]) -> frozenset[str]:
 
 def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
     """What `opq-cloud view` and `opq-cloud all` run."""
-    return [View(config.view, context, config.nominal)]
+    keys = CloudKeys(config.keys, config.data_dir or default_data_dir())
+    return [View(config.view, context, config.nominal, keys)]

@@ -17,6 +17,7 @@ from opq_proto.config import default_data_dir
 from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import OpqError
 from opq_proto.ports import PORTS
+from opq_tools.up.access import page_access
 from opq_tools.up.plan import UpPlan, hardware, read_config, require_free
 from opq_tools.up.run import UpOutcome, UpRun
 
@@ -150,6 +151,7 @@ def command(
             view_url,
             timeout_s=timeout_s if until_incident else None,
             chatter=sys.stderr if as_json else sys.stdout,
+            access=page_access(plan, view_url),
         )
         with stopped_by_signals(run.stop):
             opened = (lambda: webbrowser.open(view_url)) if open_page else None

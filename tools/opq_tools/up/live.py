@@ -16,14 +16,19 @@ RETRY_S = 0.2
 class LiveFeed:
     """A thread that keeps reading `/live` and hands every event on, with the monotonic time it came.
 
-    `on_event(name, data, monotonic_ns)` is called in that thread.
+    `on_event(name, data, monotonic_ns)` is called in that thread. `token`: for a View that asks who reads.
     """
 
-    def __init__(self, view_url: str, on_event: Callable[[str, dict[str, Any], int], None]) -> None:
+    def __init__(
+        self, view_url: str, on_event: Callable[[str, dict[str, Any], int], None], token: str = ""
+    ) -> None:
         parts = urlsplit(view_url)
         self._host = parts.hostname or "127.0.0.1"
         self._port = parts.port or 80
         self._on_event = on_event
+        self._headers = {"Accept": "text/event-stream"}
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
         self._stop = threading.Event()
         self._connection: http.client.HTTPConnection | None = None
         self._thread = threading.Thread(target=self._run, name="live-feed", daemon=True)
@@ -52,7 +57,7 @@ class LiveFeed:
     def _read(self) -> None:
         self._connection = http.client.HTTPConnection(self._host, self._port, timeout=READ_S)
         try:
-            self._connection.request("GET", "/live", headers={"Accept": "text/event-stream"})
+            self._connection.request("GET", "/live", headers=self._headers)
             answer = self._connection.getresponse()
             if answer.status != 200:
                 return

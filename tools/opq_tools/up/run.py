@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TextIO
 
 from opq_hil.backends.emulated import EVERY_S, LEAD_S
+from opq_tools.up.access import NO_ACCESS, PageAccess
 from opq_tools.up.children import ChildLine
 from opq_tools.up.plan import UpPlan
 from opq_tools.up.session import PAGE, UpSession
@@ -36,13 +37,21 @@ class UpOutcome:
 class UpRun:
     """The main loop of `up`; everything that happens reaches it as a line of the session."""
 
-    def __init__(self, plan: UpPlan, view_url: str, timeout_s: float | None, chatter: TextIO) -> None:
+    def __init__(
+        self,
+        plan: UpPlan,
+        view_url: str,
+        timeout_s: float | None,
+        chatter: TextIO,
+        access: PageAccess = NO_ACCESS,
+    ) -> None:
         self.stop = threading.Event()
         self._plan = plan
         self._view_url = view_url
         self._timeout_s = timeout_s
         self._chatter = chatter
-        self._session = UpSession(plan, view_url)
+        self._session = UpSession(plan, view_url, access.token)
+        self._first_admin_link = access.first_admin_link
         self._began = time.monotonic()
         self._real_ports = {box.port for box in plan.hardware if not box.emulated}
         self._told_pages: Newest[int, None] = Newest()
@@ -73,6 +82,8 @@ class UpRun:
         ]
         self._write(f"{'; '.join(parts)}. Page: {self._view_url}. Ctrl-C ends everything.\n")
         self._say("up", f"keys, data and logs in {self._plan.data_dir}")
+        if self._first_admin_link:
+            self._say("up", f"no account yet; the first administrator: {self._first_admin_link}")
         for path in self._plan.revoked:
             self._say("up", f"a Box stays revoked: {path} was taken out; put it back to admit it")
 

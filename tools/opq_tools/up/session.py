@@ -22,7 +22,7 @@ OPEN_NS = 10_000_000_000
 class UpSession:
     """Starts what a plan says; `next_line` gives what happens; `stop` ends all of it."""
 
-    def __init__(self, plan: UpPlan, view_url: str) -> None:
+    def __init__(self, plan: UpPlan, view_url: str, token: str = "") -> None:
         self.trace = IncidentTrace()
         self.lines: queue.Queue[ChildLine] = queue.Queue(LINES_LIMIT)
         self._dropped_pages = 0
@@ -31,7 +31,7 @@ class UpSession:
             for name, command in plan.commands().items()
         ]
         self.silence = SilenceWatch()
-        self.feed = LiveFeed(view_url, self._from_page)
+        self.feed = LiveFeed(view_url, self._from_page, token)
         self._pages: Newest[int, tuple[Mapping[str, Any], int]] = Newest()
 
     def start(self) -> None:

@@ -10,7 +10,7 @@ export function openFeed(after, on) {
 }
 
 function shareFeed(after, on) {
-  const { port } = new SharedWorker("/static/feed_worker.js", "opq-feed");
+  const { port } = new SharedWorker("/static/feed_worker.js", `opq-${document.documentElement.dataset.feed}`);
   port.onmessage = ({ data: { name, data } }) => on[name](data);
   port.postMessage({ after });
   window.addEventListener("pagehide", () => port.postMessage({ leave: true }));

@@ -1,0 +1,362 @@
+"""Accounts of people, their sessions and links, who may see which Box, and the log of changes.
+
+Pure over five tables of keyed documents (`KeyedDocuments`), which both stores have: in the embedded store
+the file `accounts.db` beside `opq.db`, in MongoDB collections of the same names. What is secret is stored
+as a hash (sessions, links, passwords) but for the secret of a second factor, which must be read back.
+"""
+
+import secrets
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Protocol, TypeVar
+
+Fields = dict[str, Any]
+"""A document: JSON values by field name."""
+R = TypeVar("R", bound="Account | AccountSession | AccountTicket | BoxAccess | AuditEntry")
+
+AUDIT_S = 400 * 86_400
+"""The log of changes goes back so far."""
+ROLES = ("admin", "owner", "researcher", "viewer")
+PRIVACIES = ("nothing", "region", "all")
+"""What the public sees of a Box: nothing, figures of its region (all such Boxes together), the Box itself."""
+ACCOUNTS, SESSIONS, TICKETS = "opq_accounts", "opq_sessions", "opq_tickets"
+ACCESSES, AUDIT = "opq_box_access", "opq_audit"
+TABLES: Mapping[str, tuple[str, ...]] = {
+    ACCOUNTS: ("email",),
+    SESSIONS: ("account_id",),
+    TICKETS: ("account_id",),
+    ACCESSES: (),
+    AUDIT: ("account_id",),
+}
+"""Table -> fields that are looked up by; `email` is unique."""
+
+
+class KeyedDocuments(Protocol):
+    """Five tables of documents by a text key; every method is atomic over threads and processes."""
+
+    def insert(self, table: str, key: str, document: Fields) -> bool:
+        """False, and nothing is stored, where the key or a unique field is there already."""
+
+    def get(self, table: str, key: str) -> Fields | None: ...
+
+    def change(self, table: str, key: str, changed: Callable[[Fields], Fields | None]) -> bool:
+        """Put what `changed` makes of the document in its place; it may be called several times.
+
+        False where there is none, or where `changed` gives None.
+        """
+
+    def remove(self, table: str, key: str) -> Fields | None:
+        """The document that is gone now; of several callers one gets it."""
+
+    def find(self, table: str, field: str = "", value: str = "") -> list[Fields]:
+        """All, or those whose `field` (one of TABLES') is `value`, in the order of their keys."""
+
+    def newest(self, table: str, below: str, limit: int) -> list[Fields]:
+        """Those with the highest keys, below a key where one is given; the highest first."""
+
+    def original_user(self, name: str) -> "OriginalUser | None":
+        """A user of the original's View (Meteor) by name or e-mail; None where there is none."""
+
+    def remove_original_user(self, name: str) -> None:
+        """That user with its profile, Boxes and notifications."""
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class OriginalUser:
+    """A user of the original's View (opq-interop D.8): `users`, `UserProfiles`, `BoxOwners`."""
+
+    username: str
+    bcrypt_hash: str
+    """Of the hexadecimal SHA-256 of the password, as Meteor stores it."""
+    name: str
+    admin: bool
+    box_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Somebody who may sign in."""
+
+    account_id: str
+    email: str
+    """In lower case; unique."""
+    name: str
+    role: str
+    password_hash: str
+    created_ms: int
+    disabled: bool = False
+    totp_secret: str = ""
+    """Base32; empty: no second factor."""
+    totp_step: int = 0
+    """The last step of 30 s whose code was accepted: a code counts once."""
+    recovery_hashes: tuple[str, ...] = ()
+    time_zone: str = "UTC"
+    theme: str = "system"
+
+
+@dataclass(frozen=True, slots=True)
+class AccountSession:
+    """One browser that is signed in."""
+
+    token_hash: str
+    account_id: str
+    created_ms: int
+    seen_ms: int
+    expires_s: int
+    address: str
+    agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class AccountTicket:
+    """A secret that allows one thing once (a link, a claim code), or reading until it expires (a token)."""
+
+    ticket_hash: str
+    purpose: str
+    """`first_admin`, `invitation`, `reset`, `claim` or `token`."""
+    created_ms: int
+    expires_s: int
+    account_id: str = ""
+    """Whose password it resets, or in whose name it reads."""
+    email: str = ""
+    role: str = ""
+    box_id: str = ""
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BoxAccess:
+    """Whose a Box is and who may see it; a Box without one is nobody's and not public."""
+
+    box_id: str
+    owner_id: str = ""
+    shared_ids: tuple[str, ...] = ()
+    privacy: str = "nothing"
+    public_waveforms: bool = False
+    """The public sees its raw waveforms too, where `privacy` is `all`."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One change: who, when, from where, what. Never a name or an e-mail: those can be deleted."""
+
+    key: str
+    """Rises with time."""
+    at_ms: int
+    account_id: str
+    address: str
+    what: str
+    subject: str
+
+
+class AccountRecords:
+    """Every method may be called from any thread and raises StoreError where the database cannot."""
+
+    def __init__(self, documents: KeyedDocuments) -> None:
+        self._documents = documents
+
+    def close(self) -> None:
+        self._documents.close()
+
+    # Accounts
+    def any_account(self) -> bool:
+        return bool(self._documents.newest(ACCOUNTS, "", 1))
+
+    def accounts(self) -> list[Account]:
+        """In the order of their making."""
+        found = _records(Account, self._documents.find(ACCOUNTS))
+        return sorted(found, key=lambda each: (each.created_ms, each.account_id))
+
+    def account(self, account_id: str) -> Account | None:
+        return _record(Account, self._documents.get(ACCOUNTS, account_id))
+
+    def account_of(self, email: str) -> Account | None:
+        found = _records(Account, self._documents.find(ACCOUNTS, "email", email.strip().lower()))
+        return found[0] if found else None
+
+    def add_account(self, email: str, name: str, role: str, password_hash: str) -> Account | None:
+        """None where the e-mail has an account already."""
+        account_id = secrets.token_hex(8)
+        made = Account(account_id, email.strip().lower(), name, role, password_hash, _now_ms())
+        return made if self._documents.insert(ACCOUNTS, account_id, asdict(made)) else None
+
+    def change_account(self, account_id: str, changed: Callable[[Account], Account | None]) -> bool:
+        """As `KeyedDocuments.change`; e-mail and id stay."""
+
+        def change(document: Fields) -> Fields | None:
+            after = changed(_given(Account, document))
+            return None if after is None else {**document, **asdict(after)}
+
+        return self._documents.change(ACCOUNTS, account_id, change)
+
+    def delete_account(self, account_id: str) -> tuple[str, ...]:
+        """The account and all that names it; returns its Boxes, which are nobody's and not public now."""
+        account = self.account(account_id)
+        freed = []
+        for access in self.accesses().values():
+            if access.owner_id == account_id:
+                freed.append(access.box_id)
+                self._documents.remove(ACCESSES, access.box_id)
+            elif account_id in access.shared_ids:
+                self.share_box(access.box_id, account_id, False)
+        self.end_sessions(account_id)
+        for ticket in self.tickets():
+            if ticket.account_id == account_id or (account and ticket.email == account.email):
+                self._documents.remove(TICKETS, ticket.ticket_hash)
+        for document in self._documents.find(AUDIT):
+            if account_id in (document["account_id"], document["subject"]):
+                self._documents.change(AUDIT, document["key"], lambda was: _forgotten(was, account_id))
+        self._documents.remove(ACCOUNTS, account_id)
+        if account is not None:
+            self._documents.remove_original_user(account.email)
+        return tuple(freed)
+
+    def original_user(self, name: str) -> OriginalUser | None:
+        """A user of the original's View who may come over; None in a store of ours."""
+        return self._documents.original_user(name.strip().lower())
+
+    # Sessions
+    def add_session(self, session: AccountSession) -> None:
+        self._documents.insert(SESSIONS, session.token_hash, asdict(session))
+
+    def session(self, token_hash: str) -> AccountSession | None:
+        return _record(AccountSession, self._documents.get(SESSIONS, token_hash))
+
+    def sessions(self, account_id: str) -> list[AccountSession]:
+        """The latest seen first."""
+        found = _records(AccountSession, self._documents.find(SESSIONS, "account_id", account_id))
+        return sorted(found, key=lambda each: -each.seen_ms)
+
+    def touch_session(self, token_hash: str, seen_ms: int) -> None:
+        self._documents.change(SESSIONS, token_hash, lambda was: {**was, "seen_ms": seen_ms})
+
+    def end_session(self, token_hash: str) -> bool:
+        return self._documents.remove(SESSIONS, token_hash) is not None
+
+    def end_sessions(self, account_id: str, keep: str = "") -> int:
+        """All but one; how many."""
+        ended = [each for each in self.sessions(account_id) if each.token_hash != keep]
+        return sum(self.end_session(each.token_hash) for each in ended)
+
+    # Links, codes and tokens
+    def add_ticket(self, ticket: AccountTicket) -> None:
+        """A first administrator's link takes the place of an older one."""
+        if ticket.purpose == "first_admin":
+            for old in self.tickets("first_admin"):
+                self._documents.remove(TICKETS, old.ticket_hash)
+        self._documents.insert(TICKETS, ticket.ticket_hash, asdict(ticket))
+
+    def ticket(self, ticket_hash: str, purpose: str, now_s: float | None = None) -> AccountTicket | None:
+        """None where it is unknown, for another purpose, or past its time."""
+        found = _record(AccountTicket, self._documents.get(TICKETS, ticket_hash))
+        return found if found is not None and _holds(found, purpose, now_s) else None
+
+    def tickets(self, purpose: str = "") -> list[AccountTicket]:
+        found = _records(AccountTicket, self._documents.find(TICKETS))
+        return [each for each in found if purpose in ("", each.purpose)]
+
+    def use_ticket(self, ticket_hash: str, purpose: str, now_s: float | None = None) -> AccountTicket | None:
+        """As `ticket`, and it is gone: of two that use it at once, one gets it."""
+        if self.ticket(ticket_hash, purpose, now_s) is None:
+            return None
+        return _record(AccountTicket, self._documents.remove(TICKETS, ticket_hash))
+
+    def remove_ticket(self, ticket_hash: str) -> bool:
+        return self._documents.remove(TICKETS, ticket_hash) is not None
+
+    # Boxes
+    def accesses(self) -> dict[str, BoxAccess]:
+        """By Box."""
+        return {each.box_id: each for each in _records(BoxAccess, self._documents.find(ACCESSES))}
+
+    def access(self, box_id: str) -> BoxAccess:
+        return _record(BoxAccess, self._documents.get(ACCESSES, box_id)) or BoxAccess(box_id)
+
+    def claim_box(self, box_id: str, account_id: str) -> bool:
+        """False where somebody owns it."""
+        fresh = BoxAccess(box_id, account_id)
+        if self._documents.insert(ACCESSES, box_id, asdict(fresh)):
+            return True
+        return self._documents.change(
+            ACCESSES, box_id, lambda was: None if was["owner_id"] else {**was, "owner_id": account_id}
+        )
+
+    def change_access(self, box_id: str, changed: Callable[[BoxAccess], BoxAccess]) -> None:
+        self._documents.insert(ACCESSES, box_id, asdict(BoxAccess(box_id)))
+        self._documents.change(
+            ACCESSES, box_id, lambda was: {**was, **asdict(changed(_given(BoxAccess, was)))}
+        )
+
+    def share_box(self, box_id: str, account_id: str, may_see: bool) -> None:
+        def shared(was: BoxAccess) -> BoxAccess:
+            others = [each for each in was.shared_ids if each != account_id]
+            return replace(was, shared_ids=tuple([*others, account_id] if may_see else others))
+
+        self.change_access(box_id, shared)
+
+    # The log of changes
+    def add_audit(self, account_id: str, address: str, what: str, subject: str) -> None:
+        at_ms = _now_ms()
+        key = f"{at_ms:015d}-{secrets.token_hex(4)}"
+        self._documents.insert(AUDIT, key, asdict(AuditEntry(key, at_ms, account_id, address, what, subject)))
+
+    def audit(self, below: str = "", limit: int = 100) -> list[AuditEntry]:
+        """Newest first, below the key of the last one that was read."""
+        return list(_records(AuditEntry, self._documents.newest(AUDIT, below, limit)))
+
+    def audit_of(self, account_id: str) -> list[AuditEntry]:
+        """What one account did, oldest first."""
+        return list(_records(AuditEntry, self._documents.find(AUDIT, "account_id", account_id)))
+
+    def expire(self, now_s: float | None = None) -> int:
+        """Take away sessions, links and tokens past their time, and changes of more than AUDIT_S ago."""
+        limit_s = time.time() if now_s is None else now_s
+        gone = 0
+        for table, key in ((SESSIONS, "token_hash"), (TICKETS, "ticket_hash")):
+            due = [each[key] for each in self._documents.find(table) if each["expires_s"] <= limit_s]
+            gone += sum(self._documents.remove(table, each) is not None for each in due)
+        for document in self._documents.find(AUDIT):
+            if document["at_ms"] > (limit_s - AUDIT_S) * 1000:
+                break
+            gone += self._documents.remove(AUDIT, document["key"]) is not None
+        return gone
+
+
+def _holds(ticket: AccountTicket, purpose: str, now_s: float | None) -> bool:
+    return ticket.purpose == purpose and (time.time() if now_s is None else now_s) < ticket.expires_s
+
+
+def _forgotten(entry: Fields, account_id: str) -> Fields:
+    """Without who it was and from where, but with what was changed."""
+    after = dict(entry)
+    if entry["account_id"] == account_id:
+        after.update(account_id="", address="")
+    if entry["subject"] == account_id:
+        after["subject"] = ""
+    return after
+
+
+def _given(kind: type[R], document: Mapping[str, Any]) -> R:
+    """Fields that a newer version added are left aside; lists become tuples."""
+    names = {each.name for each in fields(kind)}
+    values: Fields = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in document.items()
+        if name in names
+    }
+    return kind(**values)
+
+
+def _record(kind: type[R], document: Mapping[str, Any] | None) -> R | None:
+    return None if document is None else _given(kind, document)
+
+
+def _records(kind: type[R], documents: Iterable[Mapping[str, Any]]) -> list[R]:
+    return [_given(kind, document) for document in documents]
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,150 @@
+"""Accounts in the embedded store: a file of their own, `accounts.db`, that only its user may read.
+
+Apart from `opq.db`, whose Measurements others of this machine may read. What is deleted is overwritten
+(`secure_delete`), and the log is emptied after it, so that nothing of an account is left in the file.
+"""
+
+import contextlib
+import json
+import os
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from opq_cloud.store.account_records import TABLES, Fields, OriginalUser
+from opq_proto.errors import StoreError
+from opq_proto.sqlite_database import SqliteDatabase
+
+ACCOUNTS_FILE = "accounts.db"
+ACCOUNTS_APPLICATION_ID = 0x4F50_5141
+"""`OPQA`."""
+ACCOUNTS_MIGRATIONS = (
+    """
+    CREATE TABLE opq_accounts (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
+    CREATE UNIQUE INDEX opq_accounts_email ON opq_accounts (json_extract(document, '$.email'));
+    CREATE TABLE opq_sessions (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
+    CREATE INDEX opq_sessions_account_id ON opq_sessions (json_extract(document, '$.account_id'));
+    CREATE TABLE opq_tickets (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
+    CREATE INDEX opq_tickets_account_id ON opq_tickets (json_extract(document, '$.account_id'));
+    CREATE TABLE opq_box_access (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE opq_audit (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
+    CREATE INDEX opq_audit_account_id ON opq_audit (json_extract(document, '$.account_id'));
+    """,
+)
+"""Script k leads from schema k to k + 1; a published one is never changed."""
+PRIVATE_MODE = 0o600
+T = TypeVar("T")
+
+
+class EmbeddedDocuments:
+    """`KeyedDocuments` in the file at `path`, which is made by the first write and not before."""
+
+    def __init__(self, path: Path, busy_s: float) -> None:
+        self._path = path
+        self._busy_s = busy_s
+        self._lock = threading.Lock()
+        self._opened: SqliteDatabase | None = None
+
+    def insert(self, table: str, key: str, document: Fields) -> bool:
+        _check(table)
+        row = key, json.dumps(document)
+
+        def job(connection: sqlite3.Connection) -> bool:
+            return connection.execute(f"INSERT OR IGNORE INTO {table} VALUES (?, ?)", row).rowcount == 1
+
+        return self._database().write(job)
+
+    def get(self, table: str, key: str) -> Fields | None:
+        _check(table)
+        found = self._read(f"SELECT document FROM {table} WHERE key = ?", (key,))
+        return found[0] if found else None
+
+    def change(self, table: str, key: str, changed: Callable[[Fields], Fields | None]) -> bool:
+        _check(table)
+
+        def job(connection: sqlite3.Connection) -> bool:
+            row = connection.execute(f"SELECT document FROM {table} WHERE key = ?", (key,)).fetchone()
+            after = None if row is None else changed(json.loads(row[0]))
+            if after is None:
+                return False
+            connection.execute(f"UPDATE {table} SET document = ? WHERE key = ?", (json.dumps(after), key))
+            return True
+
+        return self._path.exists() and self._database().write(job)
+
+    def remove(self, table: str, key: str) -> Fields | None:
+        _check(table)
+        if not self._path.exists():
+            return None
+
+        def job(connection: sqlite3.Connection) -> Fields | None:
+            row = connection.execute(
+                f"DELETE FROM {table} WHERE key = ? RETURNING document", (key,)
+            ).fetchone()
+            return None if row is None else dict(json.loads(row[0]))
+
+        gone = self._database().write(job)
+        if gone is not None and table == "opq_accounts":
+            self._empty_log()
+        return gone
+
+    def find(self, table: str, field: str = "", value: str = "") -> list[Fields]:
+        _check(table, field)
+        where = f" WHERE json_extract(document, '$.{field}') = ?" if field else ""
+        return self._read(f"SELECT document FROM {table}{where} ORDER BY key", (value,) if field else ())
+
+    def newest(self, table: str, below: str, limit: int) -> list[Fields]:
+        _check(table)
+        where, values = (" WHERE key < ?", (below, limit)) if below else ("", (limit,))
+        return self._read(f"SELECT document FROM {table}{where} ORDER BY key DESC LIMIT ?", values)
+
+    def original_user(self, name: str) -> OriginalUser | None:
+        return None  # the original's database is a MongoDB
+
+    def remove_original_user(self, name: str) -> None:
+        return None
+
+    def close(self) -> None:
+        with self._lock:
+            if self._opened is not None:
+                self._opened.close()
+
+    def _read(self, query: str, values: tuple[object, ...]) -> list[Fields]:
+        if not self._path.exists():
+            return []
+        with self._database().read() as connection:
+            return [json.loads(text) for (text,) in connection.execute(query, values)]
+
+    def _database(self) -> SqliteDatabase:
+        with self._lock:
+            if self._opened is None:
+                self._opened = self._open()
+            return self._opened
+
+    def _open(self) -> SqliteDatabase:
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, PRIVATE_MODE))
+        except OSError as error:
+            raise StoreError(f"{self._path} cannot be made: {error.strerror}") from error
+        return SqliteDatabase(
+            self._path,
+            ACCOUNTS_MIGRATIONS,
+            application_id=ACCOUNTS_APPLICATION_ID,
+            busy_s=self._busy_s,
+            pragmas=("secure_delete = ON",),
+            name="accounts-writer",
+        )
+
+    def _empty_log(self) -> None:
+        """What was deleted stands in the write-ahead log too; a reader elsewhere may keep it a while."""
+        with contextlib.suppress(sqlite3.Error), contextlib.closing(sqlite3.connect(self._path)) as own:
+            own.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _check(table: str, field: str = "") -> None:
+    """Names stand in the SQL text, so that only those of TABLES may."""
+    if table not in TABLES or (field and field not in TABLES[table]):
+        raise ValueError(f"{table}.{field} is no table and field of accounts; there are {dict(TABLES)}")

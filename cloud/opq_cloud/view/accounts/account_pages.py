@@ -1,0 +1,314 @@
+"""One's own account: name and preferences, password, second factor, sessions, tokens, all data, deletion."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from zoneinfo import ZoneInfo
+
+from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi.responses import HTMLResponse
+
+from opq_cloud.store.account_records import Account, AccountSession
+from opq_cloud.view.accounts.box_settings import forget_box
+from opq_cloud.view.accounts.desk import AccountDesk
+from opq_cloud.view.accounts.entry_pages import TOO_OFTEN
+from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
+from opq_cloud.view.accounts.links import make_ticket
+from opq_cloud.view.accounts.passwords import (
+    hash_password,
+    new_recovery_codes,
+    new_totp_secret,
+    password_fits,
+    password_problem,
+    secret_hash,
+    totp_address,
+    totp_step_of,
+)
+from opq_cloud.view.accounts.sign_in import SESSION_S
+from opq_cloud.view.accounts.visitors import ASKING, SESSION_COOKIE, Visitor
+
+THEMES = {"system": "As the system", "light": "Light", "dark": "Dark"}
+TOKEN_DAYS = (7, 30, 90, 365)
+MOST_TOKENS = 20
+DAY_S = 86_400
+
+
+class AccountPages:
+    """What who is signed in may do to the own account."""
+
+    def __init__(self, desk: AccountDesk) -> None:
+        self._desk = desk
+
+    def router(self) -> APIRouter:
+        router = APIRouter(include_in_schema=False)
+        router.add_api_route("/account", self.account_page, response_class=HTMLResponse)
+        router.add_api_route("/account/data.json", self.data)
+        router.add_api_route("/account/second-factor", self.second_factor_page, response_class=HTMLResponse)
+        for path, form in (
+            ("/account/profile", self.change_profile),
+            ("/account/password", self.change_password),
+            ("/account/second-factor", self.add_second_factor),
+            ("/account/second-factor/remove", self.remove_second_factor),
+            ("/account/sessions/end", self.end_session),
+            ("/account/tokens", self.add_token),
+            ("/account/tokens/end", self.end_token),
+            ("/account/delete", self.delete),
+        ):
+            router.add_api_route(path, form_route(form), methods=["POST"])
+        return router
+
+    def account_page(self) -> Response:
+        return self._page(own_account(ASKING.get()))
+
+    def _page(
+        self, account: Account, notice: str = "", problem: str = "", token: str = "", code: int = 200
+    ) -> HTMLResponse:
+        people = self._desk.people
+        visitor = ASKING.get()
+        mine = people.tickets("token")
+        return self._desk.page(
+            "account.html",
+            code=code,
+            account=account,
+            notice=notice,
+            problem=problem,
+            new_token=token,
+            sessions=[(each, each.token_hash == visitor.session_hash) for each in self._sessions(account)],
+            tokens=[each for each in mine if each.account_id == account.account_id],
+            themes=THEMES,
+            token_days=TOKEN_DAYS,
+            boxes=sorted(visitor.own, key=lambda box_id: (len(box_id), box_id)),
+        )
+
+    def _sessions(self, account: Account) -> list[AccountSession]:
+        return self._desk.people.sessions(account.account_id)[:50]
+
+    def change_profile(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        account = own_account(visitor)
+        name, theme = form.text("name", 80) or account.email, form.text("theme")
+        zone = form.text("time_zone", 64) or "UTC"
+        if theme not in THEMES:
+            raise HTTPException(400, f"{theme} is no theme; there are {', '.join(THEMES)}.")
+        if not _is_zone(zone):
+            problem = f"{zone} is no time zone; write one such as Pacific/Honolulu, or UTC."
+            return self._page(account, problem=problem, code=400)
+        self._change(visitor, lambda was: replace(was, name=name, theme=theme, time_zone=zone))
+        self._desk.note(visitor, "changed name and preferences", account.account_id)
+        return see_other("/account")
+
+    def change_password(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        """Other sessions end; this one gets a new cookie."""
+        account = own_account(visitor)
+        if not self._proved(visitor, form):
+            return self._page(account, problem="The present password is wrong.", code=403)
+        password = form.secret("password")
+        problem = password_problem(password, account.email)
+        if problem is None and password != form.secret("password_again"):
+            problem = "The two new passwords differ."
+        if problem:
+            return self._page(account, problem=problem, code=400)
+        hashed = hash_password(password)
+        self._change(visitor, lambda was: replace(was, password_hash=hashed))
+        self._desk.people.end_sessions(account.account_id)
+        agent = request.headers.get("user-agent", "")
+        secret = self._desk.sign_in.begin_session(account, visitor.address, agent)
+        self._desk.note(visitor, "changed the password", account.account_id)
+        return self._desk.begin_session(see_other("/account"), secret, SESSION_S)
+
+    # The second factor
+    def second_factor_page(self) -> Response:
+        account = own_account(ASKING.get())
+        if account.totp_secret:
+            return see_other("/account")
+        return self._second_factor_page(account, new_totp_secret())
+
+    def _second_factor_page(self, account: Account, secret: str, problem: str = "") -> HTMLResponse:
+        import segno
+
+        qr = segno.make(totp_address(secret, account.email), error="m")
+        rows = [
+            "".join(f"M{x} {y}h1v1h-1z" for x, on in enumerate(row) if on) for y, row in enumerate(qr.matrix)
+        ]
+        return self._desk.page(
+            "second_factor.html",
+            code=400 if problem else 200,
+            secret=secret,
+            qr_path="".join(rows),
+            qr_size=len(qr.matrix),
+            problem=problem,
+            codes=(),
+        )
+
+    def add_second_factor(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        account = own_account(visitor)
+        secret = form.text("secret", 64).upper()
+        if not (16 <= len(secret) <= 64 and set(secret) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")):
+            raise HTTPException(400, "This is no secret of a second factor. Begin again.")
+        step = totp_step_of(secret, form.text("code").replace(" ", ""), 0)
+        if step is None:
+            problem = "This code does not fit. Is the clock of the telephone right?"
+            return self._second_factor_page(account, secret, problem)
+        codes = new_recovery_codes()
+        hashes = tuple(secret_hash(each) for each in codes)
+
+        def change(was: Account) -> Account | None:
+            if was.totp_secret:
+                return None
+            return replace(was, totp_secret=secret, totp_step=step, recovery_hashes=hashes)
+
+        if not self._change(visitor, change):
+            return see_other("/account")
+        self._desk.people.end_sessions(account.account_id, keep=visitor.session_hash)
+        self._desk.note(visitor, "added a second factor", account.account_id)
+        return self._desk.page(
+            "second_factor.html", secret="", qr_path="", qr_size=0, problem="", codes=tuple(codes)
+        )
+
+    def remove_second_factor(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        account = own_account(visitor)
+        if not self._proved(visitor, form):
+            return self._page(account, problem="The present password is wrong.", code=403)
+        self._change(visitor, lambda was: replace(was, totp_secret="", recovery_hashes=()))
+        self._desk.note(visitor, "took the second factor away", account.account_id)
+        return see_other("/account")
+
+    # Sessions and tokens
+    def end_session(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        account = own_account(visitor)
+        wanted = form.text("session")
+        if wanted == "others":
+            self._desk.people.end_sessions(account.account_id, keep=visitor.session_hash)
+        elif wanted in {each.token_hash for each in self._desk.people.sessions(account.account_id)}:
+            self._desk.people.end_session(wanted)
+        else:
+            raise HTTPException(404, "There is no such session; it may have ended.")
+        self._desk.note(visitor, "ended a session", account.account_id)
+        return see_other("/account")
+
+    def add_token(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        account = own_account(visitor)
+        label, days = form.text("label", 60), form.text("days")
+        if not label:
+            return self._page(account, problem="A token needs a name, such as the program's.", code=400)
+        if days not in {str(each) for each in TOKEN_DAYS}:
+            raise HTTPException(400, f"{days} is not offered; there are {TOKEN_DAYS} days.")
+        mine = [each for each in self._desk.people.tickets("token") if each.account_id == account.account_id]
+        if len(mine) >= MOST_TOKENS:
+            return self._page(account, problem=f"There are {MOST_TOKENS} tokens; end one first.", code=400)
+        secret = make_ticket(
+            self._desk.people, "token", int(days) * DAY_S, account_id=account.account_id, label=label
+        )
+        self._desk.note(visitor, "made a token", account.account_id)
+        return self._page(account, token=secret)
+
+    def end_token(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        account = own_account(visitor)
+        for each in self._desk.people.tickets("token"):
+            if each.ticket_hash == form.text("token") and each.account_id == account.account_id:
+                self._desk.people.remove_ticket(each.ticket_hash)
+                self._desk.note(visitor, "ended a token", account.account_id)
+                return see_other("/account")
+        raise HTTPException(404, "There is no such token; it may have ended.")
+
+    # All data, and none
+    def data(self) -> Response:
+        """All that is stored of the account but for hashes and secrets."""
+        visitor = ASKING.get()
+        account = own_account(visitor)
+        people = self._desk.people
+        secret = ("password_hash", "totp_secret", "totp_step", "recovery_hashes")
+        facts = {key: value for key, value in asdict(account).items() if key not in secret}
+        accesses = self._desk.visitors.accesses().values()
+        own = [each for each in accesses if each.owner_id == account.account_id]
+        whole = {
+            "account": {**facts, "second_factor": bool(account.totp_secret)},
+            "sessions": [
+                {key: value for key, value in asdict(each).items() if key != "token_hash"}
+                for each in people.sessions(account.account_id)
+            ],
+            "tokens": [
+                {"label": each.label, "created_ms": each.created_ms, "expires_s": each.expires_s}
+                for each in people.tickets("token")
+                if each.account_id == account.account_id
+            ],
+            "boxes": [{**asdict(each), "box": _box_facts(self._desk, each.box_id)} for each in own],
+            "shared_with_me": [each.box_id for each in accesses if account.account_id in each.shared_ids],
+            "changes": [asdict(each) for each in people.audit_of(account.account_id)],
+        }
+        headers = {
+            "Content-Disposition": 'attachment; filename="opq-account.json"',
+            "Cache-Control": "no-store",
+        }
+        return Response(json.dumps(whole, indent=2), media_type="application/json", headers=headers)
+
+    def delete(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        account = own_account(visitor)
+        if not self._proved(visitor, form):
+            return self._page(account, problem="The present password is wrong.", code=403)
+        if last_admin(self._desk, account):
+            problem = "You are the only administrator. Make another account one first, then delete yours."
+            return self._page(account, problem=problem, code=409)
+        delete_account(self._desk, account.account_id)
+        self._desk.note(Visitor(), "an account was deleted", "")
+        answer = self._desk.page("deleted.html", here="sign-in")
+        answer.delete_cookie(SESSION_COOKIE)
+        return answer
+
+    def _proved(self, visitor: Visitor, form: SentForm) -> bool:
+        """Whether the present password was typed too: an unlocked browser is not enough for this."""
+        account = own_account(visitor)
+        limits = self._desk.sign_in.limits
+        if not limits.spend(account.email, visitor.address):
+            raise HTTPException(429, TOO_OFTEN)
+        if not password_fits(account.password_hash, form.secret("present_password")):
+            return False
+        limits.give_back(account.email, visitor.address)
+        return True
+
+    def _change(self, visitor: Visitor, change: Callable[[Account], Account | None]) -> bool:
+        return self._desk.people.change_account(own_account(visitor).account_id, change)
+
+
+def own_account(visitor: Visitor) -> Account:
+    """HTTPException 401 for who is not signed in by a session."""
+    if visitor.account is None or not visitor.session_hash:
+        raise HTTPException(401, "Sign in first.")
+    return visitor.account
+
+
+def last_admin(desk: AccountDesk, account: Account) -> bool:
+    """Without this one nobody could administer."""
+    admins = [each for each in desk.people.accounts() if each.role == "admin" and not each.disabled]
+    others = [each for each in desk.people.accounts() if each.account_id != account.account_id]
+    return [each.account_id for each in admins] == [account.account_id] and bool(others)
+
+
+def delete_account(desk: AccountDesk, account_id: str) -> None:
+    """With what it named and placed: its Boxes lose name, place and the place's coordinates."""
+    own = [box_id for box_id, each in desk.people.accesses().items() if each.owner_id == account_id]
+    for box_id in own:
+        forget_box(desk, box_id)
+    desk.people.delete_account(account_id)
+    desk.visitors.forget()
+
+
+def _box_facts(desk: AccountDesk, box_id: str) -> dict[str, object]:
+    box = desk.store.box(box_id)
+    if box is None:
+        return {}
+    place = desk.store.locations().get(box.location or "")
+    return {
+        "name": box.name,
+        "location": box.location,
+        "latitude": place.latitude if place else None,
+        "longitude": place.longitude if place else None,
+        "region": box.region,
+    }
+
+
+def _is_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError
+        return False
+    return True

@@ -1,0 +1,154 @@
+"""For administrators: accounts, invitations, whose a Box is, the log of changes."""
+
+from dataclasses import replace
+
+from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi.responses import HTMLResponse
+
+from opq_cloud.store.account_records import ROLES, Account
+from opq_cloud.view.accounts.account_pages import delete_account, last_admin, own_account
+from opq_cloud.view.accounts.desk import AccountDesk, checked_email, in_days
+from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
+from opq_cloud.view.accounts.links import INVITATION_S, make_ticket
+from opq_cloud.view.accounts.visitors import ASKING, Visitor
+
+CHANGES_SHOWN = 100
+ROLE_WORDS = {
+    "admin": "Administrator: everything",
+    "owner": "Owner: own Boxes, those shared with them, public ones",
+    "researcher": "Researcher: reads all Boxes, changes none of others",
+    "viewer": "Viewer: Boxes shared with them, public ones",
+}
+
+
+class AdminPages:
+    """Every route is for administrators; others get 404."""
+
+    def __init__(self, desk: AccountDesk) -> None:
+        self._desk = desk
+
+    def router(self) -> APIRouter:
+        router = APIRouter(include_in_schema=False)
+        router.add_api_route("/admin/accounts", self.accounts_page, response_class=HTMLResponse)
+        router.add_api_route("/admin/changes", self.changes_page, response_class=HTMLResponse)
+        for path, form in (
+            ("/admin/invitations", self.invite),
+            ("/admin/invitations/end", self.end_invitation),
+            ("/admin/accounts/{account_id}", self.change_account),
+            ("/admin/accounts/{account_id}/sessions/end", self.end_sessions),
+            ("/admin/accounts/{account_id}/delete", self.delete),
+        ):
+            router.add_api_route(path, form_route(form), methods=["POST"])
+        return router
+
+    def accounts_page(self) -> Response:
+        self._admin()
+        return self._accounts_page()
+
+    def _accounts_page(
+        self, problem: str = "", link: str = "", mailed: str = "", code: int = 200
+    ) -> HTMLResponse:
+        people = self._desk.people
+        accounts = people.accounts()
+        return self._desk.page(
+            "accounts.html",
+            here="admin",
+            code=code,
+            accounts=[(each, len(people.sessions(each.account_id))) for each in accounts],
+            invitations=people.tickets("invitation"),
+            roles=ROLE_WORDS,
+            problem=problem,
+            link=link,
+            mailed=mailed,
+            valid_words=in_days(INVITATION_S),
+            registration=self._desk.visitors.config.registration,
+        )
+
+    def invite(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        self._admin()
+        if self._desk.visitors.config.registration == "closed":
+            raise HTTPException(403, "Registration is closed: [view] registration in the configuration.")
+        email, role = checked_email(form.text("email")), _role(form)
+        if self._desk.people.account_of(email) is not None:
+            return self._accounts_page("This e-mail has an account already.", code=409)
+        code = make_ticket(self._desk.people, "invitation", INVITATION_S, email=email, role=role)
+        link = f"{self._desk.base_url(request)}/register?code={code}"
+        sent = self._desk.mailer.send(
+            email,
+            "An invitation to OPQ View",
+            f"You are invited to OPQ View, which shows the quality of electric power.\n\n"
+            f"Within {in_days(INVITATION_S)}, open\n{link}\n",
+        )
+        self._desk.note(visitor, f"invited somebody as {role}", "")
+        return self._accounts_page(link=link, mailed=email if sent else "")
+
+    def end_invitation(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        self._admin()
+        found = {each.ticket_hash for each in self._desk.people.tickets("invitation")}
+        if form.text("invitation") not in found:
+            raise HTTPException(404, "There is no such invitation; it may have been used.")
+        self._desk.people.remove_ticket(form.text("invitation"))
+        self._desk.note(visitor, "took an invitation back", "")
+        return see_other("/admin/accounts")
+
+    def change_account(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        account = self._account(request)
+        role, disabled = _role(form), form.checked("disabled")
+        if (role != "admin" or disabled) and last_admin(self._desk, account):
+            return self._accounts_page("This is the only administrator; make another one first.", code=409)
+        self._desk.people.change_account(
+            account.account_id, lambda was: replace(was, role=role, disabled=disabled)
+        )
+        if disabled:
+            self._desk.people.end_sessions(account.account_id)
+        state = "disabled" if disabled else "enabled"
+        self._desk.note(visitor, f"set an account to {role}, {state}", account.account_id)
+        return see_other("/admin/accounts")
+
+    def end_sessions(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        account = self._account(request)
+        self._desk.people.end_sessions(account.account_id)
+        self._desk.note(visitor, "ended all sessions of an account", account.account_id)
+        return see_other("/admin/accounts")
+
+    def delete(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        account = self._account(request)
+        if account.account_id == own_account(visitor).account_id:
+            return self._accounts_page("Your own account is deleted on its own page.", code=409)
+        delete_account(self._desk, account.account_id)
+        self._desk.note(visitor, "deleted an account", "")
+        return see_other("/admin/accounts")
+
+    def changes_page(self, before: str = Query("", max_length=40)) -> Response:
+        self._admin()
+        rows = self._desk.people.audit(before, CHANGES_SHOWN)
+        names = {each.account_id: each.name for each in self._desk.people.accounts()}
+        return self._desk.page(
+            "changes.html",
+            here="admin",
+            rows=[
+                (each, names.get(each.account_id, "not signed in"), names.get(each.subject, each.subject))
+                for each in rows
+            ],
+            older=rows[-1].key if len(rows) == CHANGES_SHOWN else "",
+        )
+
+    def _account(self, request: Request) -> Account:
+        self._admin()
+        found = self._desk.people.account(request.path_params["account_id"])
+        if found is None:
+            raise HTTPException(404, "There is no such account; it may have been deleted.")
+        return found
+
+    def _admin(self) -> None:
+        """404 for others: what is there for administrators is not said."""
+        visitor = ASKING.get()
+        if not visitor.admin or not visitor.session_hash:
+            raise HTTPException(404, "There is no page at this address.")
+
+
+def _role(form: SentForm) -> str:
+    role = form.text("role")
+    if role not in ROLES:
+        raise HTTPException(400, f"{role} is no role; there are {', '.join(ROLES)}.")
+    return role

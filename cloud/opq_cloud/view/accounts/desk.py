@@ -1,0 +1,102 @@
+"""What the pages of accounts share: people, mail, keys, the log of changes, and how a page is made."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+from fastapi import HTTPException, Request, Response
+from fastapi.responses import HTMLResponse
+
+from opq_cloud.store.account_records import AccountRecords
+from opq_cloud.store.store import CloudStore
+from opq_cloud.view.accounts.mail import Mailer
+from opq_cloud.view.accounts.passwords import new_secret
+from opq_cloud.view.accounts.sign_in import SignIn
+from opq_cloud.view.accounts.visitors import ASKING, FORM_COOKIE, SESSION_COOKIE, Visitor, Visitors
+from opq_proto.keys import KeyFolder
+
+EMAIL_CHARACTERS = 254
+
+
+class PageMaker(Protocol):
+    """`Pages.render`."""
+
+    def __call__(self, template: str, here: str = "", code: int = 200, **values: object) -> HTMLResponse: ...
+
+
+@dataclass(frozen=True, slots=True)
+class AccountDesk:
+    """One per View."""
+
+    store: CloudStore
+    visitors: Visitors
+    sign_in: SignIn
+    mailer: Mailer
+    keys: KeyFolder | None
+    render: PageMaker
+
+    @property
+    def people(self) -> AccountRecords:
+        return self.visitors.people
+
+    def page(self, template: str, here: str = "account", code: int = 200, **values: object) -> HTMLResponse:
+        """A page with a form: never kept by the browser; before signing in it is bound to a cookie."""
+        visitor = ASKING.get()
+        fresh = ""
+        if not visitor.form_secret:
+            fresh = new_secret()
+            visitor = Visitor(form_secret=fresh, accounts_in_use=visitor.accounts_in_use)
+        made = self.render(template, here, code, form_token=visitor.form_token(), **values)
+        made.headers["Cache-Control"] = "no-store"
+        if fresh:
+            self.set_cookie(made, FORM_COOKIE, fresh, None)
+        return made
+
+    def begin_session(self, answer: Response, secret: str, seconds: int) -> Response:
+        """The cookie of a session just begun; that of the forms before it goes."""
+        self.set_cookie(answer, SESSION_COOKIE, secret, seconds)
+        answer.delete_cookie(FORM_COOKIE)
+        return answer
+
+    def set_cookie(self, answer: Response, name: str, value: str, seconds: int | None) -> None:
+        secure = (self.visitors.config.public_url or "").startswith("https://")
+        answer.set_cookie(name, value, max_age=seconds, httponly=True, samesite="lax", secure=secure)
+
+    def base_url(self, request: Request) -> str:
+        """Of links in mails: as configured, else as this page was asked for."""
+        return self.visitors.config.public_url or str(request.base_url).rstrip("/")
+
+    def note(self, visitor: Visitor, what: str, subject: str) -> None:
+        """One line into the log of changes; what is cached of Boxes and accounts is read again."""
+        account_id = visitor.account.account_id if visitor.account else ""
+        self.people.add_audit(account_id, visitor.address, what, subject)
+        self.visitors.forget()
+
+
+def checked_email(text: str) -> str:
+    """In lower case. HTTPException 400 where it is none."""
+    name, at, host = text.lower().rpartition("@")
+    if not (name and at and "." in host and len(text) <= EMAIL_CHARACTERS) or any(
+        c in text for c in ' ,;<>"'
+    ):
+        raise HTTPException(400, "This is no e-mail address; write one such as ada@example.org.")
+    return text.lower()
+
+
+def in_days(seconds: float) -> str:
+    """`7 days`, `1 hour`: how long a link holds."""
+    hours = round(seconds / 3600)
+    if hours >= 48:
+        return f"{hours // 24} days"
+    return f"{hours} hour" + ("" if hours == 1 else "s")
+
+
+def local_time(at_ms: int, visitor: Visitor) -> str:
+    """`2026-11-20 08:13 HST`: in the zone of who looks, named."""
+    zone = visitor.account.time_zone if visitor.account else "UTC"
+    try:
+        moment = datetime.fromtimestamp(at_ms / 1000, ZoneInfo(zone))
+    except (ValueError, OSError, KeyError, OverflowError):
+        moment = datetime.fromtimestamp(0, UTC)
+    return moment.strftime("%Y-%m-%d %H:%M %Z")

@@ -1,0 +1,246 @@
+"""The pages before signing in: sign in, the first administrator, register, a new password."""
+
+from dataclasses import replace
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi.responses import HTMLResponse
+
+from opq_cloud.store.account_records import Account, AccountTicket
+from opq_cloud.view.accounts.desk import AccountDesk, checked_email, in_days
+from opq_cloud.view.accounts.forms import SentForm, form_route, own_path, see_other
+from opq_cloud.view.accounts.links import RESET_S, make_ticket
+from opq_cloud.view.accounts.passwords import hash_password, password_problem, secret_hash
+from opq_cloud.view.accounts.sign_in import SESSION_S
+from opq_cloud.view.accounts.visitors import ASKING, SESSION_COOKIE, Visitor
+
+WRONG = "E-mail, password or code is wrong. After several tries it takes a minute until the next one counts."
+TOO_OFTEN = "Too many tries. Wait a minute, then try again."
+NO_LINK = (
+    "This link does not hold: it was used, it is too old, or it was not copied whole. Ask for another one."
+)
+Code = Annotated[str, Query(max_length=100)]
+Next = Annotated[str, Query(alias="next", max_length=1000)]
+
+
+class EntryPages:
+    """What anybody may open."""
+
+    def __init__(self, desk: AccountDesk) -> None:
+        self._desk = desk
+
+    def router(self) -> APIRouter:
+        router = APIRouter(include_in_schema=False)
+        for path, page, form in (
+            ("/sign-in", self.sign_in_page, self.sign_in),
+            ("/first-admin", self.first_admin_page, self.first_admin),
+            ("/register", self.register_page, self.register),
+            ("/reset", self.reset_page, self.ask_reset),
+            ("/reset/new", self.new_password_page, self.new_password),
+        ):
+            router.add_api_route(path, page, response_class=HTMLResponse)
+            router.add_api_route(path, form_route(form, signed_in=False), methods=["POST"])
+        router.add_api_route("/sign-out", form_route(self.sign_out), methods=["POST"])
+        return router
+
+    # Sign in and out
+    def sign_in_page(self, wanted: Next = "/", made: bool = False) -> Response:
+        if ASKING.get().account is not None:
+            return see_other(own_path(wanted))
+        return self._sign_in_page(wanted, "Your account is there. Sign in with it." if made else "")
+
+    def _sign_in_page(
+        self, wanted: str, notice: str = "", problem: str = "", code: int = 200
+    ) -> HTMLResponse:
+        visitor = ASKING.get()
+        config = self._desk.visitors.config
+        return self._desk.page(
+            "sign_in.html",
+            here="sign-in",
+            code=code,
+            wanted=own_path(wanted),
+            notice=notice,
+            problem=problem,
+            any_account=self._desk.people.any_account(),
+            accounts_in_use=visitor.accounts_in_use,
+            open_registration=config.registration == "open",
+            mail_ready=self._desk.mailer.ready,
+        )
+
+    def sign_in(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        email, wanted = form.text("email"), form.text("next", 1000)
+        limits = self._desk.sign_in.limits
+        if not limits.spend(email, visitor.address):
+            answer = self._sign_in_page(wanted, problem=TOO_OFTEN, code=429)
+            answer.headers["Retry-After"] = "60"
+            return answer
+        account = self._desk.sign_in.account_of(email, form.secret("password"), form.text("code"))
+        if account is None:
+            self._desk.note(visitor, "was refused at sign-in", "")
+            return self._sign_in_page(wanted, problem=WRONG, code=403)
+        limits.give_back(email, visitor.address)
+        return self._enter(request, account, visitor, own_path(wanted))
+
+    def _enter(self, request: Request, account: Account, visitor: Visitor, where: str) -> Response:
+        before = request.cookies.get(SESSION_COOKIE, "")
+        secret = self._desk.sign_in.begin_session(
+            account,
+            visitor.address,
+            request.headers.get("user-agent", ""),
+            replaces=secret_hash(before) if before else "",
+        )
+        self._desk.people.add_audit(account.account_id, visitor.address, "signed in", "")
+        self._desk.visitors.forget()
+        return self._desk.begin_session(see_other(where), secret, SESSION_S)
+
+    def sign_out(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        self._desk.people.end_session(visitor.session_hash)
+        self._desk.note(visitor, "signed out", "")
+        answer = see_other("/sign-in")
+        answer.delete_cookie(SESSION_COOKIE)
+        return answer
+
+    # The first administrator, and others who register
+    def first_admin_page(self, code: Code = "") -> Response:
+        self._ticket(code, "first_admin")
+        return self._new_account_page("/first-admin", code, "", "The first administrator")
+
+    def first_admin(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        return self._make(request, visitor, form, "first_admin")
+
+    def register_page(self, code: Code = "") -> Response:
+        if not code:
+            self._require_open()
+            return self._new_account_page("/register", "", "", "Make an account")
+        email = self._ticket(code, "invitation").email
+        return self._new_account_page("/register", code, email, "Accept the invitation")
+
+    def register(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        if form.text("link_code"):
+            return self._make(request, visitor, form, "invitation")
+        self._require_open()
+        email, name, password = self._wanted_account(form)
+        if email is None:
+            return self._refused_account("/register", form, password)
+        if not self._desk.sign_in.limits.spend(email, visitor.address):
+            raise HTTPException(429, TOO_OFTEN)
+        made = self._desk.people.add_account(email, name, "owner", hash_password(password))
+        what, whose = ("registered", made.account_id) if made else ("was refused at registration", "")
+        self._desk.note(visitor, what, whose)
+        return see_other("/sign-in?made=1")  # the same where the e-mail had an account already
+
+    def _make(self, request: Request, visitor: Visitor, form: SentForm, purpose: str) -> Response:
+        """An account from a link, which is used up by it."""
+        path = "/first-admin" if purpose == "first_admin" else "/register"
+        code = form.text("link_code")
+        ticket = self._ticket(code, purpose)
+        email, name, password = self._wanted_account(form)
+        if email is None:
+            return self._refused_account(path, form, password)
+        people = self._desk.people
+        if people.account_of(email) is not None:
+            return self._refused_account(path, form, "This e-mail has an account already. Sign in with it.")
+        hashed = hash_password(password)
+        if people.use_ticket(secret_hash(code), purpose) is None:
+            raise HTTPException(404, NO_LINK)
+        made = people.add_account(email, name, ticket.role or "owner", hashed)
+        if made is None:
+            raise HTTPException(409, "This e-mail has an account since a moment ago. Sign in with it.")
+        what = "became the first administrator" if purpose == "first_admin" else "accepted an invitation"
+        people.add_audit(made.account_id, visitor.address, what, made.account_id)
+        return self._enter(request, made, visitor, "/account")
+
+    def _wanted_account(self, form: SentForm) -> tuple[str | None, str, str]:
+        """E-mail, name and password; or None and, in place of the password, why not."""
+        email = checked_email(form.text("email"))
+        password = form.secret("password")
+        problem = password_problem(password, email)
+        if problem is None and password != form.secret("password_again"):
+            problem = "The two passwords differ."
+        return (None, "", problem) if problem else (email, form.text("name", 80) or email, password)
+
+    def _new_account_page(
+        self,
+        path: str,
+        code: str,
+        email: str,
+        heading: str,
+        problem: str = "",
+        status: int = 200,
+        name: str = "",
+    ) -> HTMLResponse:
+        return self._desk.page(
+            "new_account.html",
+            here="sign-in",
+            code=status,
+            path=path,
+            link_code=code,
+            email=email,
+            name=name,
+            heading=heading,
+            problem=problem,
+        )
+
+    def _refused_account(self, path: str, form: SentForm, problem: str) -> HTMLResponse:
+        heading = "The first administrator" if path == "/first-admin" else "Make an account"
+        return self._new_account_page(
+            path, form.text("link_code"), form.text("email"), heading, problem, 400, form.text("name", 80)
+        )
+
+    def _require_open(self) -> None:
+        if self._desk.visitors.config.registration != "open" or not self._desk.people.any_account():
+            raise HTTPException(404, "Accounts are made by invitation here. Ask an administrator for one.")
+
+    def _ticket(self, code: str, purpose: str) -> AccountTicket:
+        found = self._desk.people.ticket(secret_hash(code), purpose) if code else None
+        if found is None or (purpose == "first_admin" and self._desk.people.any_account()):
+            raise HTTPException(404, NO_LINK)
+        return found
+
+    # A new password
+    def reset_page(self) -> Response:
+        return self._desk.page("reset.html", here="sign-in", sent=False, mail_ready=self._desk.mailer.ready)
+
+    def ask_reset(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        email = checked_email(form.text("email"))
+        if not self._desk.sign_in.limits.spend(f"reset {email}", visitor.address):
+            raise HTTPException(429, TOO_OFTEN)
+        account = self._desk.people.account_of(email)
+        known = account is not None and not account.disabled
+        whose = account.account_id if account is not None and known else ""
+        code = make_ticket(self._desk.people, "reset", RESET_S, account_id=whose)  # for nobody too: as slow
+        if account is not None and known:
+            link = f"{self._desk.base_url(request)}/reset/new?code={code}"
+            self._desk.mailer.send(
+                account.email,
+                "A new password for OPQ View",
+                f"Somebody, perhaps you, asked for a new password.\n\nWithin {in_days(RESET_S)}, "
+                f"open\n{link}\n\n"
+                "If it was not you, there is nothing to do: your password stays as it is.\n",
+            )
+        return self._desk.page("reset.html", here="sign-in", sent=True, mail_ready=self._desk.mailer.ready)
+
+    def new_password_page(self, code: Code = "") -> Response:
+        self._ticket(code, "reset")
+        return self._desk.page("new_password.html", here="sign-in", link_code=code, problem="")
+
+    def new_password(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        """Sessions that are open end: who knew the old password is out."""
+        code = form.text("link_code")
+        ticket = self._ticket(code, "reset")
+        password = form.secret("password")
+        problem = password_problem(password)
+        if problem is None and password != form.secret("password_again"):
+            problem = "The two passwords differ."
+        if problem:
+            return self._desk.page(
+                "new_password.html", here="sign-in", code=400, link_code=code, problem=problem
+            )
+        if self._desk.people.use_ticket(secret_hash(code), "reset") is None:
+            raise HTTPException(404, NO_LINK)
+        hashed = hash_password(password)
+        self._desk.people.change_account(ticket.account_id, lambda was: replace(was, password_hash=hashed))
+        self._desk.people.end_sessions(ticket.account_id)
+        self._desk.people.add_audit(ticket.account_id, visitor.address, "set a new password by mail", "")
+        self._desk.visitors.forget()
+        return see_other("/sign-in")

@@ -1,0 +1,94 @@
+"""Forms: what a browser sends, held to our own pages, and where it is sent after.
+
+A form counts when it was made for this very browser (a token bound to its session, or before signing in to a
+cookie of its own) and comes from one of our pages (Origin, Sec-Fetch-Site; `guard.py`).
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from urllib.parse import parse_qsl, urlsplit
+
+import anyio.to_thread
+from fastapi import HTTPException, Request, Response
+from fastapi.responses import RedirectResponse
+
+from opq_cloud.view.accounts.visitors import ASKING, Visitor
+
+MAX_FORM_BYTES = 16_384
+MAX_FIELDS = 64
+FORM_TYPE = "application/x-www-form-urlencoded"
+NO_CONTROL = dict.fromkeys((*range(32), 127))
+EXPIRED = "This form was made for another session. Go back, reload the page, and send it again."
+
+
+class SentForm:
+    """The fields of one form, as text without control characters."""
+
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        self._fields = fields
+
+    def text(self, name: str, most: int = 200) -> str:
+        """Without white space around it; empty where absent. HTTPException 400 when longer than `most`."""
+        found = self._fields.get(name, "").translate(NO_CONTROL).strip()
+        if len(found) > most:
+            raise HTTPException(400, f"{name} has {len(found)} characters; want {most} or fewer.")
+        return found
+
+    def secret(self, name: str) -> str:
+        """A password, exactly as typed."""
+        return self._fields.get(name, "")
+
+    def checked(self, name: str) -> bool:
+        return name in self._fields
+
+
+Handler = Callable[[Request, Visitor, SentForm], Response]
+
+
+async def read_form(request: Request) -> SentForm:
+    """Raises HTTPException 413, 415 or 400 with the reason."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM_TYPE:
+        raise HTTPException(415, f"A form is sent as {FORM_TYPE}.")
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_FORM_BYTES:
+            raise HTTPException(413, f"A form has {MAX_FORM_BYTES} bytes at most.")
+    try:
+        rows = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=MAX_FIELDS)
+    except ValueError as error:
+        raise HTTPException(400, "This is no form.") from error
+    return SentForm(dict(rows))
+
+
+def form_route(handler: Handler, signed_in: bool = True) -> Callable[[Request], Awaitable[Response]]:
+    """The endpoint of a POST: reads the form, holds it to the visitor, then runs `handler` in a thread."""
+
+    async def endpoint(request: Request) -> Response:
+        visitor = ASKING.get()
+        if signed_in and not visitor.session_hash:
+            raise HTTPException(401, "Sign in first.")
+        form = await read_form(request)
+        if not visitor.accepts_form(form.text("form_token")):
+            raise HTTPException(403, EXPIRED)
+        return await anyio.to_thread.run_sync(handler, request, visitor, form)
+
+    endpoint.__name__ = getattr(handler, "__name__", "form")
+    return endpoint
+
+
+def own_path(text: str, otherwise: str = "/") -> str:
+    """A path of ours to go on to; anything that could lead elsewhere becomes `otherwise`."""
+    if not text.startswith("/") or text.startswith(("//", "/\\")) or len(text) > 1000:
+        return otherwise
+    if any(ord(character) < 33 or character in "\\\x7f" for character in text):
+        return otherwise
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return otherwise
+    return otherwise if parts.scheme or parts.netloc else text
+
+
+def see_other(path: str) -> RedirectResponse:
+    """The answer to a form: the page to look at now."""
+    return RedirectResponse(path, 303)

@@ -1,0 +1,90 @@
+"""The gate: finds out who asks, and lets through whom there is something to show to.
+
+Pages, API and live feed are for who sees something; what anybody needs to sign in, and what says that View
+runs, is for all.
+"""
+
+import json
+from urllib.parse import quote
+
+import anyio.to_thread
+
+from opq_cloud.view.accounts.visitors import ASKING, NOBODY, AskingRequest, Visitor, Visitors
+from opq_cloud.view.guard import App, Receive, Scope, Send
+from opq_proto.errors import StoreError
+
+FOR_ALL = ("/static/", "/theme/", "/health", "/metrics")
+"""Answered without a look at who asks."""
+TO_SIGN_IN = ("/sign-in", "/first-admin", "/register", "/reset")
+"""Pages for who has not signed in."""
+NO_PAGE = ("/api/", "/live")
+
+
+class VisitorGate:
+    """ASGI middleware inside the guard; sets ASKING for the request."""
+
+    def __init__(self, app: App, visitors: Visitors) -> None:
+        self._app = app
+        self._visitors = visitors
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or _under(scope["path"], FOR_ALL):
+            await self._app(scope, receive, send)
+            return
+        try:
+            visitor = await anyio.to_thread.run_sync(self._visitors.of, request_facts(scope))
+        except StoreError as error:
+            await _answer(send, 503, {"error": f"The store cannot be read now: {error}"})
+            return
+        path = scope["path"]
+        if not (visitor.sees_something or _under(path, TO_SIGN_IN)):
+            await _refuse(scope, send)
+            return
+        token = ASKING.set(visitor)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            ASKING.reset(token)
+
+
+def request_facts(scope: Scope) -> AskingRequest:
+    """Of a header that is sent twice, the last counts."""
+    headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    peer = scope.get("client")
+    return AskingRequest(headers, peer[0] if peer else "")
+
+
+def asking_now() -> Visitor:
+    """The visitor of the request that is being answered."""
+    return ASKING.get(NOBODY)
+
+
+def _under(path: str, roots: tuple[str, ...]) -> bool:
+    return any(path == root or path.startswith(f"{root.rstrip('/')}/") for root in roots)
+
+
+async def _refuse(scope: Scope, send: Send) -> None:
+    path = scope["path"]
+    if _under(path, NO_PAGE) or scope["method"] not in ("GET", "HEAD"):
+        text = "Sign in, or send a token: Authorization: Bearer opq_… ."
+        await _answer(send, 401, {"error": text}, (b"www-authenticate", b"Bearer"))
+        return
+    query = scope.get("query_string", b"").decode("latin-1")
+    wanted = quote(path + (f"?{query}" if query else ""), safe="")
+    where = f"/sign-in?next={wanted}" if path != "/" else "/sign-in"
+    await send(
+        {
+            "type": "http.response.start",
+            "status": 303,
+            "headers": [(b"location", where.encode()), (b"cache-control", b"no-store")],
+        }
+    )
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _answer(send: Send, status: int, facts: object, *headers: tuple[bytes, bytes]) -> None:
+    kind = (b"content-type", b"application/json")
+    no_store = (b"cache-control", b"no-store")
+    start = {"type": "http.response.start", "status": status, "headers": [kind, no_store, *headers]}
+    await send(start)
+    await send({"type": "http.response.body", "body": json.dumps(facts).encode()})

@@ -1,0 +1,138 @@
+"""Passwords, one-time codes and secrets: how they are made, stored and compared.
+
+Passwords are stored by argon2id with the parameters of OWASP's Password Storage Cheat Sheet (19 MiB, two
+passes); a user of the original's View brings bcrypt of the SHA-256 of the password (Meteor), which is
+accepted once. Libraries are imported where they are used: a View without accounts needs none of them.
+"""
+
+import functools
+import hashlib
+import hmac
+import secrets
+import threading
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from argon2 import PasswordHasher
+
+LEAST_CHARACTERS = 10
+MOST_CHARACTERS = 256
+AT_ONCE = threading.Semaphore(2)
+"""Each takes 19 MiB and a core for some 30 ms: a flood of sign-ins waits, it does not fill the memory."""
+TOTP_STEP_S = 30
+TOTP_DRIFT = 1
+"""Steps before and after the present one that count (RFC 6238, 5.2)."""
+RECOVERY_CODES = 8
+
+
+@functools.cache
+def _hasher() -> "PasswordHasher":
+    from argon2 import PasswordHasher
+
+    return PasswordHasher(time_cost=2, memory_cost=19_456, parallelism=1)
+
+
+@functools.cache
+def _nobodys_hash() -> str:
+    """Compared with where there is no account, so that the answer takes as long."""
+    return hash_password(secrets.token_urlsafe(16))
+
+
+def password_problem(password: str, email: str = "") -> str | None:
+    """Why it cannot be used; None: it can."""
+    if len(password) < LEAST_CHARACTERS:
+        return f"The password has {len(password)} characters; want {LEAST_CHARACTERS} or more."
+    if len(password) > MOST_CHARACTERS:
+        return f"The password has {len(password)} characters; want {MOST_CHARACTERS} or fewer."
+    if len(set(password)) < 4:
+        return "The password repeats the same few characters; want one that nobody guesses."
+    if email and password.lower() in (email.lower(), email.partition("@")[0].lower()):
+        return "The password is the e-mail; want one that nobody guesses."
+    return None
+
+
+def hash_password(password: str) -> str:
+    with AT_ONCE:
+        return str(_hasher().hash(password))
+
+
+def password_fits(stored: str | None, password: str) -> bool:
+    """False as slowly without an account (`stored` is None) as with a wrong password."""
+    from argon2.exceptions import InvalidHashError, VerificationError
+
+    with_account = stored or _nobodys_hash()
+    with AT_ONCE:
+        try:
+            fits = bool(_hasher().verify(with_account, password[: MOST_CHARACTERS + 1]))
+        except (VerificationError, InvalidHashError):
+            return False
+    return fits and stored is not None
+
+
+def original_password_fits(stored: str, password: str) -> bool:
+    """Meteor's: bcrypt of the hexadecimal SHA-256 of the password."""
+    import bcrypt
+
+    digest = hashlib.sha256(password.encode()).hexdigest().encode()
+    with AT_ONCE:
+        try:
+            return bool(bcrypt.checkpw(digest, stored.encode()))
+        except ValueError:  # the stored text is no bcrypt hash
+            return False
+
+
+def new_secret() -> str:
+    """256 bits for a cookie or a link."""
+    return secrets.token_urlsafe(32)
+
+
+def secret_hash(secret: str) -> str:
+    """What is stored of a secret of ours: SHA-256 is enough for 256 random bits."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+def new_totp_secret() -> str:
+    import pyotp
+
+    return str(pyotp.random_base32())
+
+
+def totp_address(secret: str, email: str) -> str:
+    """`otpauth://…`, what an authenticator reads from a QR code."""
+    import pyotp
+
+    return str(pyotp.TOTP(secret).provisioning_uri(name=email, issuer_name="OPQ View"))
+
+
+def totp_step_of(secret: str, code: str, after_step: int, now_s: float | None = None) -> int | None:
+    """The step whose code this is, if it is a later one than `after_step`; None: it does not count.
+
+    Source: RFC 6238, 5.2: a code counts once, and in a window of TOTP_DRIFT steps.
+    """
+    import pyotp
+
+    totp = pyotp.TOTP(secret)
+    present = int(time.time() if now_s is None else now_s) // TOTP_STEP_S
+    found = None
+    for step in range(present - TOTP_DRIFT, present + TOTP_DRIFT + 1):
+        if hmac.compare_digest(str(totp.generate_otp(step)), code) and step > after_step:
+            found = step
+    return found
+
+
+def new_recovery_codes() -> list[str]:
+    """For the day the telephone is lost: each counts once."""
+    return [f"{secrets.token_hex(3)}-{secrets.token_hex(3)}" for _ in range(RECOVERY_CODES)]
+
+
+def key_fingerprint(public_key: str) -> str:
+    """Of a Box's public key (Z85, 40 characters): 128 bits of its SHA-256, in groups of four digits."""
+    digits = hashlib.sha256(public_key.encode()).hexdigest()[:32]
+    return " ".join(digits[k : k + 4] for k in range(0, 32, 4))
+
+
+def same_fingerprint(first: str, second: str) -> bool:
+    """Whatever stands between the digits."""
+    plain = ("".join(c for c in text.lower() if c.isalnum()) for text in (first, second))
+    return hmac.compare_digest(*(text.encode() for text in plain))

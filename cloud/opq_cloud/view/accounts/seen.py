@@ -1,0 +1,152 @@
+"""What a visitor sees of the store and of what is live: Boxes, and of an incident the part at those Boxes.
+
+The pages and the API read through these, so that a new page shows no more than an old one. An incident is
+made again from the findings that the visitor may see: class, residual and times of another Box do not show.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Protocol
+
+from opq_cloud.store.join import worst_of
+from opq_cloud.store.store import BoxRecord, CloudStore, EventRecord
+from opq_cloud.view.accounts.visitors import Visitor
+from opq_cloud.view.live import LiveHub, LiveMessage, incident_message
+from opq_cloud.view.recent import NewestMeasurement
+from opq_proto.messages import Event, Incident, Measurement
+
+INCIDENTS_LOOKED_AT = 500
+"""Of the newest, where most are at Boxes that the visitor does not see."""
+
+
+class ShownStore(Protocol):
+    """What View reads of the store."""
+
+    def boxes(self) -> list[BoxRecord]: ...
+    def box(self, box_id: str) -> BoxRecord | None: ...
+    def event(self, event_id: int) -> Event | None: ...
+    def event_record(self, event_id: int) -> EventRecord | None: ...
+    def incident(self, incident_id: int) -> Incident | None: ...
+    def incidents(
+        self, after_id: int = 0, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
+    ) -> list[Incident]: ...
+
+
+class SeenStore:
+    """`ShownStore` for one visitor, who does not see everything."""
+
+    def __init__(self, store: CloudStore, visitor: Visitor) -> None:
+        self._store = store
+        self._visitor = visitor
+
+    def boxes(self) -> list[BoxRecord]:
+        return [box for box in self._store.boxes() if self._visitor.sees(box.box_id)]
+
+    def box(self, box_id: str) -> BoxRecord | None:
+        return self._store.box(box_id) if self._visitor.sees(box_id) else None
+
+    def event(self, event_id: int) -> Event | None:
+        """With the waveforms that the visitor may see; None where there are none."""
+        found = self._store.event(event_id)
+        if found is None:
+            return None
+        may = self._visitor.sees_waveform
+        waves = tuple(wave for wave in found.waveforms if may(wave.box_id))
+        missing = {box_id: why for box_id, why in found.missing.items() if may(box_id)}
+        return replace(found, waveforms=waves, missing=missing) if waves or missing else None
+
+    def event_record(self, event_id: int) -> EventRecord | None:
+        """Its reason names the Box that was first, and goes where that one is not seen."""
+        found = self._store.event_record(event_id)
+        if found is None:
+            return None
+        sees = self._visitor.sees
+        asked = tuple(box_id for box_id in found.boxes_triggered if sees(box_id))
+        if not asked:
+            return None
+        whole = len(asked) == len(found.boxes_triggered)
+        return replace(
+            found,
+            boxes_triggered=asked,
+            boxes_received=tuple(box_id for box_id in found.boxes_received if sees(box_id)),
+            missing={box_id: why for box_id, why in found.missing.items() if sees(box_id)},
+            short={box_id: why for box_id, why in found.short.items() if sees(box_id)},
+            because=found.because if whole else "",
+            token="",
+        )
+
+    def incident(self, incident_id: int) -> Incident | None:
+        found = self._store.incident(incident_id)
+        return None if found is None else seen_incident(found, self._visitor)
+
+    def incidents(
+        self, after_id: int = 0, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
+    ) -> list[Incident]:
+        """Among the newest INCIDENTS_LOOKED_AT; older ones are found by their page."""
+        found = self._store.incidents(after_id, start_ns, end_ns, max(limit, INCIDENTS_LOOKED_AT))
+        seen = (seen_incident(each, self._visitor) for each in found)
+        return [each for each in seen if each is not None][:limit]
+
+
+def seen_incident(incident: Incident, visitor: Visitor) -> Incident | None:
+    """The part of it at Boxes that the visitor sees; None where there is none."""
+    if all(visitor.sees(box_id) for box_id in incident.box_ids):
+        return incident
+    findings = tuple(each for each in incident.findings if visitor.sees(each.finding.box_id))
+    if not findings:
+        return None
+    kept = [each.finding for each in findings]
+    worst = worst_of(kept)
+    residuals = [each.residual_percent for each in kept if each.residual_percent is not None]
+    return replace(
+        incident,
+        kind=worst.kind,
+        box_ids=tuple(box_id for box_id in incident.box_ids if visitor.sees(box_id)),
+        event_ids=tuple(sorted({each.event_id for each in findings})),
+        start_ns=min(each.start_ns for each in kept),
+        end_ns=max(each.end_ns for each in kept),
+        closed=all(each.closed for each in kept),
+        residual_percent=max(residuals, key=lambda percent: abs(percent - 100.0), default=None),
+        findings=findings,
+    )
+
+
+class SeenHub:
+    """What was heard lately of the Boxes that a visitor sees."""
+
+    def __init__(self, hub: LiveHub, visitor: Visitor) -> None:
+        self._hub = hub
+        self._visitor = visitor
+
+    def latest(self) -> Mapping[str, Measurement]:
+        return {box_id: each for box_id, each in self._hub.latest().items() if self._visitor.sees(box_id)}
+
+    def newest(self, box_id: str) -> NewestMeasurement | None:
+        return self._hub.newest(box_id) if self._visitor.sees(box_id) else None
+
+    def recent(self, box_id: str) -> list[Measurement]:
+        return self._hub.recent(box_id) if self._visitor.sees(box_id) else []
+
+
+class SeenFeed:
+    """The live feed of one visitor; whoever asks with an ended session is another one a moment later."""
+
+    def __init__(self, visitor: Visitor) -> None:
+        self.visitor = visitor
+
+    def shown(self, message: LiveMessage) -> LiveMessage | None:
+        """What of it may go to the page."""
+        visitor = self.visitor
+        if visitor.everything:
+            return message
+        if message.event == "measurement":
+            return message if visitor.sees(message.box_id) else None
+        if message.incident is None:  # one that is gone: its number says nothing
+            return message
+        part = seen_incident(message.incident, visitor)
+        if part is None:
+            return None
+        if part is message.incident:
+            return message
+        names = {box_id: name for box_id, name in message.names.items() if visitor.sees(box_id)}
+        return incident_message(part, names)

@@ -1,0 +1,130 @@
+"""Signing in: limits on guessing, the second factor, sessions, and users of the original's View.
+
+Whatever is wrong (e-mail, password, code, a disabled account), the answer is one and takes as long.
+"""
+
+import hmac
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from opq_cloud.store.account_records import Account, AccountRecords, AccountSession
+from opq_cloud.view.accounts.passwords import (
+    hash_password,
+    new_secret,
+    original_password_fits,
+    password_fits,
+    secret_hash,
+    totp_step_of,
+)
+from opq_proto.rate_limit import TokenBuckets
+
+SESSION_S = 30 * 86_400
+AGENT_CHARACTERS = 160
+REMEMBERED = 100_000
+"""Addresses and e-mails whose failures are remembered."""
+
+
+class GuessLimits:
+    """How often a password may be tried; each right one gives its try back.
+
+    For one e-mail from one address 5 at once, then one a minute; for one e-mail from anywhere 30, then one in
+    30 s (a flood delays its owner, and locks nobody out for good); from one address 30, then two a minute.
+    """
+
+    def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+        self._lock = threading.Lock()
+        self._pairs = TokenBuckets(5, 1 / 60, REMEMBERED, monotonic_s)
+        self._emails = TokenBuckets(30, 1 / 30, REMEMBERED, monotonic_s)
+        self._addresses = TokenBuckets(30, 1 / 30, REMEMBERED, monotonic_s)
+
+    def spend(self, email: str, address: str) -> bool:
+        """False: too often; nothing was spent."""
+        email = email.strip().lower()[:320]
+        rows: tuple[tuple[TokenBuckets, object], ...] = (
+            (self._pairs, (email, address)), (self._emails, email), (self._addresses, address),
+        )  # fmt: skip
+        with self._lock:
+            if any(buckets.left(key) < 1.0 for buckets, key in rows):
+                return False
+            for buckets, key in rows:
+                buckets.spend(key)
+        return True
+
+    def give_back(self, email: str, address: str) -> None:
+        email = email.strip().lower()[:320]
+        with self._lock:
+            self._pairs.give_back((email, address))
+            self._emails.give_back(email)
+            self._addresses.give_back(address)
+
+
+class SignIn:
+    """Passwords to sessions; every method may be called from any thread."""
+
+    def __init__(self, people: AccountRecords, limits: GuessLimits | None = None) -> None:
+        self._people = people
+        self.limits = limits or GuessLimits()
+
+    def account_of(self, email: str, password: str, code: str) -> Account | None:
+        """The account whose password and, where it has one, second factor these are."""
+        account = self._people.account_of(email)
+        if account is None:
+            account = self._from_original(email, password)
+            fits = account is not None
+            if not fits:
+                password_fits(None, password)
+        else:
+            fits = password_fits(account.password_hash, password)
+        if account is None or not fits or account.disabled:
+            return None
+        return account if not account.totp_secret or self.use_code(account, code) else None
+
+    def use_code(self, account: Account, code: str) -> bool:
+        """A code of the authenticator, or one of the recovery codes; each counts once, over processes too."""
+        plain = code.strip().replace(" ", "").lower()
+
+        def spend(was: Account) -> Account | None:
+            step = totp_step_of(was.totp_secret, plain, was.totp_step) if plain.isdigit() else None
+            if step is not None:
+                return replace(was, totp_step=step)
+            used = secret_hash(plain)
+            left = tuple(each for each in was.recovery_hashes if not hmac.compare_digest(each, used))
+            return replace(was, recovery_hashes=left) if len(left) < len(was.recovery_hashes) else None
+
+        return bool(plain) and self._people.change_account(account.account_id, spend)
+
+    def begin_session(self, account: Account, address: str, agent: str, replaces: str = "") -> str:
+        """A secret that nobody had before, for the cookie; a session that the browser came with is ended."""
+        if replaces:
+            self._people.end_session(replaces)
+        secret = new_secret()
+        now_ms = time.time_ns() // 1_000_000
+        session = AccountSession(
+            secret_hash(secret),
+            account.account_id,
+            now_ms,
+            now_ms,
+            now_ms // 1000 + SESSION_S,
+            address,
+            agent[:AGENT_CHARACTERS],
+        )
+        self._people.add_session(session)
+        return secret
+
+    def _from_original(self, email: str, password: str) -> Account | None:
+        """A user of the original's View signs in first: password hashed again, Boxes their own."""
+        user = self._people.original_user(email)
+        if user is None or not original_password_fits(user.bcrypt_hash, password):
+            return None
+        role = "admin" if user.admin else "owner"
+        made = self._people.add_account(user.username, user.name, role, hash_password(password))
+        if made is None:
+            return None
+        for box_id in user.box_ids:
+            self._people.claim_box(box_id, made.account_id)
+        self._people.add_audit(
+            made.account_id, "", "came over from the original's View", f"account {made.account_id}"
+        )
+        return made

@@ -1,0 +1,270 @@
+"""Who asks: the session or token of a request, and which Boxes its owner may see.
+
+A View on loopback that has no account yet is open to its machine, as before there were accounts; once there
+is one, or beyond loopback, who is not signed in sees what the owners of Boxes show to the public.
+"""
+
+import contextvars
+import hashlib
+import hmac
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http.cookies import CookieError, SimpleCookie
+
+from opq_cloud.config import ViewSection
+from opq_cloud.store.account_records import Account, AccountRecords, BoxAccess
+from opq_cloud.view.accounts.passwords import secret_hash
+from opq_proto.origin_guard import LOOPBACK_NAMES, host_name, ip_address
+
+SESSION_COOKIE = "opq_session"
+FORM_COOKIE = "opq_form"
+"""Of a browser that is not signed in: what its forms are bound to."""
+IDLE_S = 14 * 86_400
+"""A session that nobody used for so long has ended."""
+SEEN_EVERY_MS = 300_000
+"""How exactly the list of sessions says when each was last used."""
+CACHED_S = 1.0
+"""A change made by another process is seen after so long."""
+EXPIRE_EVERY_S = 3600.0
+"""Sessions, links and tokens past their time are taken away so often."""
+PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
+ADDRESS_CHARACTERS = 45
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who asks, and the Boxes that they may see."""
+
+    account: Account | None = None
+    session_hash: str = ""
+    """Empty without a session: then nothing can be changed."""
+    form_secret: str = ""
+    address: str = ""
+    everything: bool = False
+    """An admin, a researcher, or anybody while the page is open."""
+    accounts_in_use: bool = True
+    """False: the page is open and nothing of accounts is shown on it."""
+    own: frozenset[str] = frozenset()
+    full: frozenset[str] = frozenset()
+    """Own ones and those that are shared with the visitor."""
+    public: frozenset[str] = frozenset()
+    public_waveforms: frozenset[str] = frozenset()
+    regional: frozenset[str] = frozenset()
+    """Boxes that count in the figures of their region."""
+
+    @property
+    def admin(self) -> bool:
+        return self.account is not None and self.account.role == "admin"
+
+    @property
+    def sees_something(self) -> bool:
+        """A page has something to show."""
+        return bool(self.everything or self.account or self.public or self.regional)
+
+    def sees(self, box_id: str) -> bool:
+        return self.everything or box_id in self.full or box_id in self.public
+
+    def sees_waveform(self, box_id: str) -> bool:
+        return self.everything or box_id in self.full or box_id in self.public_waveforms
+
+    def may_change(self, box_id: str) -> bool:
+        """Its owner, or an admin: name, place, whom it is shared with, what the public sees."""
+        return bool(self.session_hash) and (self.admin or box_id in self.own)
+
+    def form_token(self) -> str:
+        """A new one for each page: one that stood still could be guessed from compressed answers (BREACH)."""
+        salt = secrets.token_hex(8)
+        return salt + _signed(self.form_secret, salt)
+
+    def accepts_form(self, token: str) -> bool:
+        """Whether a form was made for this browser by us."""
+        salt, signature = token[:16], token[16:]
+        return bool(self.form_secret) and hmac.compare_digest(
+            signature.encode(), _signed(self.form_secret, salt).encode()
+        )
+
+    @property
+    def feed_name(self) -> str:
+        """The live feed of one session is not that of another in the same browser."""
+        return f"live-{self.session_hash[:12]}" if self.session_hash else "live"
+
+
+NOBODY = Visitor()
+OPEN = Visitor(everything=True, accounts_in_use=False)
+ASKING: contextvars.ContextVar[Visitor] = contextvars.ContextVar("asking", default=NOBODY)
+"""The visitor of the request that this thread or task answers; who forgets to set it sees nothing."""
+
+
+def _signed(secret: str, salt: str) -> str:
+    return hashlib.sha256(f"form:{salt}:{secret}".encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True, slots=True)
+class AskingRequest:
+    """The facts of an HTTP request that say who asks."""
+
+    headers: Mapping[str, str]
+    """Names in lower case."""
+    peer: str
+
+    def cookie(self, name: str) -> str:
+        try:
+            jar: SimpleCookie = SimpleCookie(self.headers.get("cookie", "")[:4096])
+        except CookieError:
+            return ""
+        found = jar.get(name)
+        return "" if found is None else found.value
+
+    @property
+    def from_this_machine(self) -> bool:
+        """From loopback, under a name of loopback, and not handed on by a proxy."""
+        peer = ip_address(self.peer)
+        named = host_name(self.headers.get("host", "localhost")) in LOOPBACK_NAMES
+        handed_on = any(name in self.headers for name in PROXY_HEADERS)
+        return peer is not None and peer.is_loopback and named and not handed_on
+
+    @property
+    def address(self) -> str:
+        """The client's; of one that a proxy on this machine hands on, what the proxy says."""
+        peer = ip_address(self.peer)
+        if peer is not None and peer.is_loopback:
+            handed_on = self.headers.get("x-forwarded-for", "").rpartition(",")[2].strip()
+            if ip_address(handed_on) is not None:
+                return handed_on[:ADDRESS_CHARACTERS]
+        return self.peer[:ADDRESS_CHARACTERS]
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What is read of the store at most once a second: is there an account, and whose are the Boxes."""
+
+    read_s: float
+    any_account: bool
+    accesses: Mapping[str, BoxAccess]
+    public: frozenset[str] = field(default=frozenset())
+    public_waveforms: frozenset[str] = field(default=frozenset())
+    regional: frozenset[str] = field(default=frozenset())
+
+
+class Visitors:
+    """`of` may be called from any thread."""
+
+    def __init__(
+        self,
+        people: AccountRecords,
+        config: ViewSection,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.people = people
+        self.config = config
+        self._monotonic_s = monotonic_s
+        self._lock = threading.Lock()
+        self._known: _Known | None = None
+        self._expire_s = monotonic_s() + EXPIRE_EVERY_S
+
+    def of(self, request: AskingRequest) -> Visitor:
+        """Raises StoreError when the store cannot be read."""
+        known = self._read()
+        if self.config.sign_in == "never":
+            return self._signed_in(request, known, OPEN) or OPEN
+        is_open = not known.any_account and self.config.sign_in != "always" and request.from_this_machine
+        public = Visitor(
+            form_secret=request.cookie(FORM_COOKIE),
+            address=request.address,
+            public=known.public,
+            public_waveforms=known.public_waveforms,
+            regional=known.regional,
+        )
+        if is_open:
+            return Visitor(
+                form_secret=public.form_secret,
+                address=public.address,
+                everything=True,
+                accounts_in_use=False,
+            )
+        return self._signed_in(request, known, public) or self._by_token(request, known, public) or public
+
+    def forget(self) -> None:
+        """Something was changed by this process: read it again."""
+        with self._lock:
+            self._known = None
+
+    def accesses(self) -> Mapping[str, BoxAccess]:
+        """By Box, at most CACHED_S old."""
+        return self._read().accesses
+
+    def _signed_in(self, request: AskingRequest, known: _Known, public: Visitor) -> Visitor | None:
+        secret = request.cookie(SESSION_COOKIE)
+        if not secret:
+            return None
+        session = self.people.session(secret_hash(secret))
+        now_ms = time.time_ns() // 1_000_000
+        if session is None or now_ms >= session.expires_s * 1000:
+            return None
+        if now_ms - session.seen_ms > IDLE_S * 1000:
+            return None
+        account = self.people.account(session.account_id)
+        if account is None or account.disabled:
+            return None
+        if now_ms - session.seen_ms > SEEN_EVERY_MS:
+            self.people.touch_session(session.token_hash, now_ms)
+        return _visitor(account, known, public, session.token_hash, secret)
+
+    def _by_token(self, request: AskingRequest, known: _Known, public: Visitor) -> Visitor | None:
+        """`Authorization: Bearer opq_…`: reads, changes nothing."""
+        kind, _, secret = request.headers.get("authorization", "").partition(" ")
+        if kind.lower() != "bearer" or not secret.startswith("opq_"):
+            return None
+        ticket = self.people.ticket(secret_hash(secret.strip()), "token")
+        if ticket is None:
+            return None
+        if not ticket.account_id:  # made by who may write the store's files: `opq-tools up`
+            return Visitor(everything=True, address=request.address)
+        account = self.people.account(ticket.account_id)
+        return None if account is None or account.disabled else _visitor(account, known, public)
+
+    def _read(self) -> _Known:
+        now_s = self._monotonic_s()
+        with self._lock:
+            known = self._known
+        if known is not None and now_s - known.read_s < CACHED_S:
+            return known
+        if now_s >= self._expire_s:
+            self._expire_s = now_s + EXPIRE_EVERY_S
+            self.people.expire()
+        accesses = self.people.accesses()
+        fresh = _Known(
+            now_s,
+            self.people.any_account(),
+            accesses,
+            public=frozenset(b for b, a in accesses.items() if a.privacy == "all"),
+            public_waveforms=frozenset(
+                b for b, a in accesses.items() if a.privacy == "all" and a.public_waveforms
+            ),
+            regional=frozenset(b for b, a in accesses.items() if a.privacy in ("region", "all")),
+        )
+        with self._lock:
+            self._known = fresh
+        return fresh
+
+
+def _visitor(
+    account: Account, known: _Known, public: Visitor, session_hash: str = "", form_secret: str = ""
+) -> Visitor:
+    own = frozenset(b for b, a in known.accesses.items() if a.owner_id == account.account_id)
+    shared = frozenset(b for b, a in known.accesses.items() if account.account_id in a.shared_ids)
+    return Visitor(
+        account=account,
+        session_hash=session_hash,
+        form_secret=form_secret,
+        address=public.address,
+        everything=public.everything or account.role in ("admin", "researcher"),
+        own=own,
+        full=own | shared,
+        public=public.public,
+        public_waveforms=public.public_waveforms,
+        regional=public.regional,
+    )

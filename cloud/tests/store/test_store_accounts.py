@@ -1,0 +1,218 @@
+"""Accounts in both stores: one contract for `accounts.db` and for MongoDB's collections."""
+
+import stat
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from opq_cloud.store import BoxRecord, CloudStore, LocationRecord
+from opq_cloud.store.account_records import AccountSession, AccountTicket, BoxAccess
+from opq_cloud.store.embedded import EmbeddedStore
+from opq_cloud.store.mongo import MongoStore
+
+Another = Callable[[], CloudStore]
+
+
+def _session(token: str, account_id: str, expires_s: int = 2**33, seen_ms: int = 1) -> AccountSession:
+    return AccountSession(token, account_id, 1, seen_ms, expires_s, "127.0.0.1", "a browser")
+
+
+def test_an_account_is_found_by_its_email_in_any_case_and_an_email_has_one(store: CloudStore) -> None:
+    people = store.people
+    assert not people.any_account()
+    made = people.add_account("Ada@Example.org ", "Ada", "admin", "hash")
+    assert made is not None and made.email == "ada@example.org"
+    assert people.add_account("ada@example.ORG", "Eve", "admin", "other") is None
+    assert people.account_of(" ADA@example.org") == made == people.account(made.account_id)
+    assert [each.name for each in people.accounts()] == ["Ada"]
+    assert people.any_account()
+
+
+def test_a_change_is_seen_by_another_process_and_a_refused_one_changes_nothing(
+    store: CloudStore, open_again: Another
+) -> None:
+    made = store.people.add_account("a@b.c", "A", "viewer", "hash")
+    assert made is not None
+    assert store.people.change_account(made.account_id, lambda was: replace(was, role="owner"))
+    assert not store.people.change_account(made.account_id, lambda was: None)
+    assert not store.people.change_account("nobody", lambda was: was)
+    seen = open_again().people.account(made.account_id)
+    assert seen == replace(made, role="owner")
+
+
+def test_of_many_that_use_a_link_at_once_one_gets_it(store: CloudStore, open_again: Another) -> None:
+    store.people.add_ticket(AccountTicket("h", "invitation", 1, 2**33))
+    stores = [store, open_again()]
+    got: list[AccountTicket] = []
+    start = threading.Barrier(8)
+
+    def use(number: int) -> None:
+        start.wait()
+        ticket = stores[number % 2].people.use_ticket("h", "invitation")
+        if ticket is not None:
+            got.append(ticket)
+
+    threads = [threading.Thread(target=use, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(got) == 1
+
+
+def test_a_link_holds_for_its_purpose_and_its_time_and_a_newer_first_one_takes_the_olders_place(
+    store: CloudStore,
+) -> None:
+    people = store.people
+    people.add_ticket(AccountTicket("old", "first_admin", 1, 1000))
+    people.add_ticket(AccountTicket("new", "first_admin", 1, 1000))
+    assert people.ticket("old", "first_admin", 10) is None
+    assert people.use_ticket("new", "reset", 10) is None
+    assert people.use_ticket("new", "first_admin", 1000) is None
+    assert people.use_ticket("new", "first_admin", 999) is not None
+    assert people.ticket("new", "first_admin", 10) is None
+
+
+def test_sessions_are_listed_ended_and_expire(store: CloudStore) -> None:
+    people = store.people
+    for number, token in enumerate(("a", "b", "c")):
+        people.add_session(_session(token, "one", seen_ms=number))
+    people.add_session(_session("other", "two"))
+    people.touch_session("a", 99)
+    assert [each.token_hash for each in people.sessions("one")] == ["a", "c", "b"]
+    assert people.end_session("c") and not people.end_session("c")
+    assert people.end_sessions("one", keep="b") == 1
+    assert [each.token_hash for each in people.sessions("one")] == ["b"]
+    people.add_session(_session("old", "one", expires_s=10))
+    assert people.expire(10.0) == 1
+    assert people.session("old") is None and people.session("other") is not None
+
+
+def test_a_box_is_claimed_once_and_keeps_what_was_set_before(store: CloudStore) -> None:
+    people = store.people
+    assert people.access("1") == BoxAccess("1")
+    people.change_access("1", lambda was: replace(was, privacy="region"))
+    assert people.claim_box("1", "ada")
+    assert not people.claim_box("1", "eve")
+    assert people.claim_box("2", "eve") and not people.claim_box("2", "ada")
+    people.share_box("1", "eve", True)
+    people.share_box("1", "eve", True)
+    assert people.accesses()["1"] == BoxAccess("1", "ada", ("eve",), "region")
+    people.share_box("1", "eve", False)
+    assert people.access("1").shared_ids == ()
+
+
+def test_writers_of_one_account_lose_nothing_of_each_other(store: CloudStore, open_again: Another) -> None:
+    made = store.people.add_account("a@b.c", "A", "viewer", "hash")
+    assert made is not None
+    stores = [store, open_again()]
+
+    def raise_step(number: int) -> None:
+        for _ in range(5):
+            stores[number].people.change_account(
+                made.account_id, lambda was: replace(was, totp_step=was.totp_step + 1)
+            )
+
+    threads = [threading.Thread(target=raise_step, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    after = store.people.account(made.account_id)
+    assert after is not None and after.totp_step == 10
+
+
+def test_the_log_of_changes_is_read_newest_first_in_pages(store: CloudStore) -> None:
+    people = store.people
+    for number in range(5):
+        people.add_audit("ada", "127.0.0.1", f"change {number}", "box 1")
+        time.sleep(0.002)  # keys of one millisecond have no order
+    first = people.audit(limit=2)
+    rest = people.audit(below=first[-1].key, limit=9)
+    assert [each.what for each in (*first, *rest)] == [f"change {number}" for number in (4, 3, 2, 1, 0)]
+    assert people.audit_of("ada")[0].what == "change 0"
+
+
+def test_nothing_of_a_deleted_account_is_left(store: CloudStore) -> None:
+    people = store.people
+    ada = people.add_account("ada@example.org", "Ada", "owner", "secret-hash")
+    eve = people.add_account("eve@example.org", "Eve", "owner", "hash")
+    assert ada is not None and eve is not None
+    people.claim_box("1", ada.account_id)
+    people.claim_box("2", eve.account_id)
+    people.share_box("2", ada.account_id, True)
+    people.add_session(_session("s", ada.account_id))
+    people.add_ticket(AccountTicket("t", "reset", 1, 2**33, account_id=ada.account_id))
+    people.add_ticket(AccountTicket("i", "invitation", 1, 2**33, email="ada@example.org"))
+    people.add_audit(ada.account_id, "192.0.2.7", "claimed a Box", "box 1")
+    people.add_audit(eve.account_id, "192.0.2.8", "made an account", ada.account_id)
+    assert people.delete_account(ada.account_id) == ("1",)
+    assert people.account(ada.account_id) is None and people.account_of("ada@example.org") is None
+    assert people.sessions(ada.account_id) == [] and people.tickets() == []
+    assert people.access("1") == BoxAccess("1")
+    assert people.access("2") == BoxAccess("2", eve.account_id)
+    assert ada.account_id not in repr(people.audit()) and "192.0.2.7" not in repr(people.audit())
+    assert [each.what for each in people.audit()] != []
+    if isinstance(store, EmbeddedStore):
+        folder = store._database.path.parent
+        left = b"".join(path.read_bytes() for path in folder.glob("accounts.db*"))
+        assert b"eve@example.org" in left
+        for text in (b"ada@example.org", b"secret-hash", b"192.0.2.7", ada.account_id.encode()):
+            assert text not in left, text
+
+
+def test_the_file_of_accounts_is_made_by_the_first_of_them_and_private(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path / "opq.db")
+    assert store.people.accounts() == [] and store.people.audit() == []
+    assert not store.people.end_session("x") and store.people.ticket("x", "reset") is None
+    assert not (tmp_path / "accounts.db").exists()
+    store.people.add_account("a@b.c", "A", "viewer", "hash")
+    for path in tmp_path.glob("accounts.db*"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, path
+    store.close()
+
+
+def test_a_location_is_taken_away_with_its_regions(store: CloudStore) -> None:
+    store.put_box(BoxRecord("1", "kitchen", location="home"))
+    store.put_location(LocationRecord("home", 21.3, -157.8))
+    store.put_region("oahu", "home")
+    store.remove_location("home")
+    store.remove_location("home")
+    assert store.locations() == {} and store.regions() == {}
+
+
+@pytest.fixture
+def original(mongo_uri: str) -> MongoStore:
+    store = MongoStore(mongo_uri)
+    db = store._db
+    meteor = {"password": {"bcrypt": "$2b$10$abc"}}
+    db.users.insert_one(
+        {"_id": "u1", "username": "ada@example.org", "services": meteor, "emails": [{"address": "a2@x.y"}]}
+    )
+    db.users.insert_one({"_id": "u2", "username": "nobody@example.org", "services": {}})
+    profile = {"username": "ada@example.org", "firstName": "Ada", "lastName": "L", "role": "admin"}
+    db.UserProfiles.insert_one({**profile, "unseen_notifications": True})
+    db.BoxOwners.insert_many([{"username": "ada@example.org", "boxId": box} for box in ("1", "10")])
+    return store
+
+
+def test_a_user_of_the_originals_view_is_read_with_profile_and_boxes(
+    original: MongoStore, mongo_uri: str
+) -> None:
+    found = original.people.original_user("ADA@example.org")
+    assert found is not None
+    assert (found.username, found.name, found.admin) == ("ada@example.org", "Ada L", True)
+    assert (found.bcrypt_hash, found.box_ids) == ("$2b$10$abc", ("1", "10"))
+    assert original.people.original_user("a2@x.y") == found
+    assert original.people.original_user("nobody@example.org") is None
+    assert original.people.original_user("who@example.org") is None
+    made = original.people.add_account("ada@example.org", "Ada L", "admin", "hash")
+    assert made is not None
+    original.people.delete_account(made.account_id)
+    assert original.people.original_user("ada@example.org") is None
+    assert original._db.BoxOwners.count_documents({}) == 0
+    original.close()

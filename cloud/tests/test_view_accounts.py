@@ -1,0 +1,244 @@
+"""Accounts over HTTP: first administrator, sign-in, sessions, second factor, invitations, own Boxes."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pyotp
+import pytest
+from account_scene import PASSWORD, FormBrowser, add_people
+
+from opq_cloud.store.account_records import AccountTicket
+from opq_cloud.view import demo
+from opq_cloud.view.accounts.links import first_admin_link, local_token, make_ticket
+from opq_cloud.view.accounts.passwords import key_fingerprint, secret_hash, totp_step_of
+from opq_proto.keys import KeyFolder
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[demo.Scene]:
+    with demo.Scene(tmp_path, poll_s=30.0) as running:
+        yield running
+
+
+@pytest.fixture
+def browser(scene: demo.Scene) -> FormBrowser:
+    return FormBrowser(scene.url)
+
+
+def test_the_page_is_open_until_the_first_administrator_is_there_and_asks_from_then_on(
+    scene: demo.Scene, browser: FormBrowser
+) -> None:
+    assert browser.get("/") == 200 and "Sign in" not in browser.text
+    link = first_admin_link(scene.store.people, "")
+    assert link is not None
+    assert browser.get(link) == 200
+    code = link.partition("code=")[2]
+    wanted = {"link_code": code, "email": "Ada@Example.org", "name": "Ada", "password": PASSWORD}
+    assert browser.post("/first-admin", **wanted, password_again="another password") == 400
+    assert "differ" in browser.text and not scene.store.people.any_account()
+    assert browser.post("/first-admin", **wanted, password_again=PASSWORD) == 303
+    assert browser.get("/") == 200 and "Ada" in browser.text
+    stranger = FormBrowser(scene.url)
+    assert stranger.get("/incidents?box=1") == 303
+    assert stranger.headers["location"] == "/sign-in?next=%2Fincidents%3Fbox%3D1"
+    assert stranger.get("/api/boxes") == 401 and stranger.get("/live") == 401
+    assert stranger.get("/health") == 200 and stranger.get("/static/view.css") == 200
+    assert stranger.get(link) == 404  # it works once
+    assert first_admin_link(scene.store.people, "") is None
+    assert [each.role for each in scene.store.people.accounts()] == ["admin"]
+
+
+@pytest.mark.parametrize("headers", [{"Host": "pq.example"}, {"X_Forwarded_For": "192.0.2.7"}])
+def test_beyond_loopback_it_asks_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, headers: dict[str, str]
+) -> None:
+    running = demo.Scene(tmp_path, poll_s=30.0)
+    running.view._config = replace(running.config, allowed_hosts=("pq.example",))
+    with running:
+        browser = FormBrowser(running.url)
+        assert browser.get("/") == 200  # the machine itself
+        assert browser.get("/", **headers) == 303
+        assert browser.get("/sign-in", **headers) == 200
+        assert "another machine" in browser.text and "--first-admin" in browser.text
+
+
+def test_never_and_always_are_settings(tmp_path: Path) -> None:
+    for setting, status in (("never", 200), ("always", 303)):
+        running = demo.Scene(tmp_path / setting, poll_s=30.0)
+        running.view._config = replace(running.config, sign_in=setting)
+        with running:
+            assert FormBrowser(running.url).get("/") == status
+
+
+def test_a_session_begins_anew_at_sign_in_and_ends_at_sign_out(
+    scene: demo.Scene, browser: FormBrowser
+) -> None:
+    add_people(scene, ada="admin")
+    browser.cookies["opq_session"] = "chosen-by-an-attacker"
+    assert browser.sign_in("ADA@example.org", wanted="/account") == 303
+    assert browser.headers["location"] == "/account"
+    first = browser.cookies["opq_session"]
+    assert first != "chosen-by-an-attacker"
+    stored = scene.store.people.session(secret_hash(first))
+    assert stored is not None and first not in repr(stored)
+    assert browser.get("/account") == 200
+    assert browser.post("/sign-out") == 303
+    assert browser.get("/account") == 303
+    browser.cookies["opq_session"] = first
+    assert browser.get("/account") == 303
+
+
+def test_sessions_are_listed_and_ended_one_by_one_and_by_a_new_password(scene: demo.Scene) -> None:
+    add_people(scene, ada="owner")
+    browsers = [FormBrowser(scene.url) for _ in range(3)]
+    for each in browsers:
+        assert each.sign_in("ada@example.org") == 303
+    first, second, third = browsers
+    first.get("/account")
+    wanted = re.findall(r'name="session" value="([0-9a-f]{64})"', first.text)
+    assert len(wanted) == 2
+    assert first.post("/account/sessions/end", session=wanted[0]) == 303
+    assert sorted((second.get("/account"), third.get("/account"))) == [200, 303]
+    assert first.post("/account/password", "/account", present_password="wrong", password="x" * 12) == 403
+    fresh = "another horse, another battery"
+    wrong = {"password": fresh, "password_again": fresh}
+    assert first.post("/account/password", "/account", present_password=PASSWORD, **wrong) == 303
+    assert first.get("/account") == 200
+    assert {second.get("/account"), third.get("/account")} == {303}
+    assert FormBrowser(scene.url).sign_in("ada@example.org") == 403
+    assert FormBrowser(scene.url).sign_in("ada@example.org", fresh) == 303
+
+
+def test_a_second_factor_is_asked_for_and_each_code_counts_once(
+    scene: demo.Scene, browser: FormBrowser
+) -> None:
+    add_people(scene, ada="owner")
+    browser.sign_in("ada@example.org")
+    browser.get("/account/second-factor")
+    found = re.search(r'name="secret" value="([A-Z2-7]+)"', browser.text)
+    assert found and "<svg" in browser.text
+    totp = pyotp.TOTP(found[1])
+    assert browser.post("/account/second-factor", secret=found[1], code="000000") == 400
+    assert browser.post("/account/second-factor", secret=found[1], code=totp.now()) == 200
+    codes = re.findall(r"<code>([0-9a-f]{6}-[0-9a-f]{6})</code>", browser.text)
+    assert len(codes) == 8
+    another = FormBrowser(scene.url)
+    assert another.sign_in("ada@example.org") == 403
+    assert another.sign_in("ada@example.org", code=totp.now()) == 403  # used when it was set up
+    assert another.sign_in("ada@example.org", code=codes[0]) == 303
+    assert FormBrowser(scene.url).sign_in("ada@example.org", code=codes[0]) == 403
+    assert FormBrowser(scene.url).sign_in("ada@example.org", code=totp.at(time.time() + 30)) == 303
+    assert browser.post("/account/second-factor/remove", "/account", present_password=PASSWORD) == 303
+    assert FormBrowser(scene.url).sign_in("ada@example.org") == 303
+
+
+def test_codes_are_those_of_rfc_6238() -> None:
+    secret = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"  # appendix B: "12345678901234567890", SHA-1
+    for moment, code in ((59, "287082"), (1111111109, "081804"), (2000000000, "279037")):
+        assert totp_step_of(secret, code, 0, moment) == moment // 30
+        assert totp_step_of(secret, code, 0, moment + 30) == moment // 30
+        assert totp_step_of(secret, code, 0, moment + 90) is None
+        assert totp_step_of(secret, code, moment // 30, moment) is None
+
+
+def test_an_invitation_makes_one_account_with_its_role(scene: demo.Scene, browser: FormBrowser) -> None:
+    add_people(scene, ada="admin")
+    browser.sign_in("ada@example.org")
+    browser.post("/admin/invitations", "/admin/accounts", email="eve@example.org", role="researcher")
+    found = re.search(r"/register\?code=([\w-]+)", browser.text)
+    assert browser.status == 200 and found
+    guest = FormBrowser(scene.url)
+    assert guest.get(f"/register?code={found[1]}") == 200 and "eve@example.org" in guest.text
+    fields = {"link_code": found[1], "email": "eve@example.org", "name": "Eve", "password": PASSWORD}
+    assert guest.post("/register", **fields, password_again=PASSWORD) == 303
+    assert guest.get("/account") == 200 and "researcher" in guest.text
+    assert FormBrowser(scene.url).get(f"/register?code={found[1]}") == 404
+    assert guest.get("/register") == 404  # open registration is a setting
+    assert guest.get("/admin/accounts") == 404
+
+
+def test_a_box_is_claimed_by_the_fingerprint_of_its_key_or_by_a_code(tmp_path: Path) -> None:
+    keys = KeyFolder(tmp_path / "curve")
+    keys.ensure(["1", "2", "4"])
+    running = demo.Scene(tmp_path, poll_s=30.0)
+    running.view._keys = keys
+    demo.fill(running.store, time.time_ns(), minutes=1)
+    with running:
+        people = add_people(running, ada="owner", eve="owner", vic="viewer")
+        ada, eve, vic = (FormBrowser(running.url) for _ in range(3))
+        for browser, name in ((ada, "ada"), (eve, "eve"), (vic, "vic")):
+            assert browser.sign_in(f"{name}@example.org") == 303
+        assert ada.get("/boxes/1") == 404
+        public = keys.box_public("1").read_text().split('public-key = "')[1][:40]
+        proof = key_fingerprint(public)
+        assert ada.post("/account/boxes", "/account/boxes", box_id="1", proof="0000 1111") == 403
+        assert vic.post("/account/boxes", "/account/boxes", box_id="1", proof=proof) == 403
+        assert ada.post("/account/boxes", "/account/boxes", box_id="1", proof=proof.upper()) == 303
+        assert eve.post("/account/boxes", "/account/boxes", box_id="1", proof=proof) == 403
+        assert ada.get("/boxes/1") == 200
+        assert eve.get("/boxes/1") == 404 and eve.get("/boxes/1/settings") == 404
+        code = make_ticket(running.store.people, "claim", 60, box_id="2")
+        assert eve.post("/account/boxes", "/account/boxes", proof=code) == 303
+        fields = {"name": "kitchen", "region": "Oahu", "latitude": "21.3", "longitude": "-157.8"}
+        settings = "/boxes/1/settings"
+        assert ada.post(settings, settings, **fields, privacy="nothing") == 303
+        box = running.store.box("1")
+        assert box is not None and (box.name, box.region, box.location) == ("kitchen", "Oahu", "box-1")
+        assert running.store.locations()["box-1"].latitude == 21.3
+        assert ada.post(settings, settings, **{**fields, "latitude": "91"}, privacy="all") == 400
+        assert ada.post("/boxes/1/share", settings, email="vic@example.org") == 303
+        assert vic.get("/boxes/1") == 200 and vic.get(settings) == 404
+        assert ada.post("/boxes/1/share", settings, remove=people["vic"]) == 303
+        assert vic.get("/boxes/1") == 404
+        assert ada.get("/account/data.json") == 200
+        facts = json.loads(ada.text)
+        assert facts["account"]["email"] == "ada@example.org" and "password_hash" not in ada.text
+        assert facts["boxes"][0]["box"]["latitude"] == 21.3
+        assert ada.post("/account/delete", "/account", present_password="wrong") == 403
+        assert ada.post("/account/delete", "/account", present_password=PASSWORD) == 200
+        assert ada.get("/account") == 303
+        box = running.store.box("1")
+        assert box is not None and (box.name, box.region, box.location) == ("Box 1", None, None)
+        assert "box-1" not in running.store.locations()
+        left = b"".join(path.read_bytes() for path in tmp_path.glob("accounts.db*"))
+        assert b"ada@example.org" not in left and people["ada"].encode() not in left
+
+
+def test_changes_are_logged_for_administrators(scene: demo.Scene, browser: FormBrowser) -> None:
+    ids = add_people(scene, ada="admin", eve="owner")
+    browser.sign_in("ada@example.org")
+    path = f"/admin/accounts/{ids['eve']}"
+    assert browser.post(path, "/admin/accounts", role="viewer", disabled="on") == 303
+    assert FormBrowser(scene.url).sign_in("eve@example.org") == 403
+    own = f"/admin/accounts/{ids['ada']}"
+    assert browser.post(own, "/admin/accounts", role="viewer") == 409  # nobody would be left
+    assert browser.get("/admin/changes") == 200
+    assert "set an account to viewer, disabled" in browser.text and "127.0.0.1" in browser.text
+    assert browser.post(f"{path}/delete", "/admin/accounts") == 303
+    assert [each.name for each in scene.store.people.accounts()] == ["Ada"]
+
+
+def test_a_token_reads_what_its_account_may_see_and_changes_nothing(
+    scene: demo.Scene, browser: FormBrowser
+) -> None:
+    demo.fill(scene.store, time.time_ns(), minutes=1)
+    ids = add_people(scene, ada="owner")
+    scene.store.people.claim_box("1", ids["ada"])
+    browser.sign_in("ada@example.org")
+    assert browser.post("/account/tokens", "/account", label="notebook", days="30") == 200
+    found = re.search(r"opq_[\w-]{40,}", browser.text)
+    assert found
+    program = FormBrowser(scene.url)
+    bearer = {"Authorization": f"Bearer {found[0]}"}
+    assert program.get("/api/boxes", **bearer) == 200
+    assert [box["box_id"] for box in json.loads(program.text)] == ["1"]
+    assert program.send("POST", "/account/profile", "form_token=x", bearer) == 401
+    assert program.get("/api/boxes", Authorization="Bearer opq_wrong") == 401
+    everything = {"Authorization": f"Bearer {local_token(scene.store.people, 'up')}"}
+    assert program.get("/api/boxes", **everything) == 200 and len(json.loads(program.text)) == 3
+    scene.store.people.add_ticket(AccountTicket(secret_hash("opq_old"), "token", 1, 10))
+    assert program.get("/api/boxes", Authorization="Bearer opq_old") == 401

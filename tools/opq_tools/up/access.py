@@ -1,0 +1,41 @@
+"""How `up` reaches its own page: a token of its own, and the link for the first administrator.
+
+A page that has accounts asks who reads its live feed; who may write the data folder may read. Apart from
+`run.py`, because it opens the store.
+"""
+
+from dataclasses import dataclass
+
+from opq_proto.errors import OpqError
+from opq_tools.up.plan import UpPlan
+
+
+@dataclass(frozen=True, slots=True)
+class PageAccess:
+    """`first_admin_link` is None once there is an account."""
+
+    token: str = ""
+    first_admin_link: str | None = None
+
+
+NO_ACCESS = PageAccess()
+TOKEN_LABEL = "opq-tools up"
+
+
+def page_access(plan: UpPlan, view_url: str) -> PageAccess:
+    """Reads the configuration that `plan.prepare` wrote; without access where the store cannot be opened.
+
+    The cloud then says why itself.
+    """
+    from opq_cloud.original_config import read_config
+    from opq_cloud.store import opened_people
+    from opq_cloud.view.accounts.links import first_admin_link, local_token
+
+    try:
+        config = read_config([plan.data_dir / "config" / "cloud.toml"], {}, None)
+        with opened_people(config.store.mongo_uri, config.store.data_dir or plan.data_dir) as people:
+            return PageAccess(
+                local_token(people, TOKEN_LABEL), first_admin_link(people, config.view.public_url or view_url)
+            )
+    except OpqError:
+        return NO_ACCESS

@@ -1,0 +1,181 @@
+"""`opq-tools events`: what people type. The store itself is asked, so that a cloud may run or not."""
+
+import json
+import time
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from opq_cloud.store import CloudStore
+from opq_cloud.store.store import EventRecord
+from opq_proto.errors import OpqError
+from opq_proto.messages import Incident
+from opq_tools.boxes.command import data_option, json_option, mongo_option, opened_store
+from opq_tools.events.trace import step_rows, traced_steps
+from opq_tools.moment import moment
+
+MOST_EVENTS = 10_000
+NEAR_EVENTS = 1000
+"""Read to find what completes one, and incidents to find those that it is part of."""
+BOXES_NAMED = 12
+
+
+class EventNotKnownError(OpqError):
+    """No such event is in the store."""
+
+
+event_argument = click.argument("event_id", metavar="ID", type=click.IntRange(min=1))
+
+
+@click.group("events", context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """What was asked for, of whom, why, and how long each step took.
+
+    \b
+    Examples: opq-tools events list --from 2026-11-20
+              opq-tools events trace 17
+    """
+
+
+@command.command("list", short_help="Events, newest first.")
+@click.option("--box", "box_id", help="Those that asked this Box.")
+@click.option("--from", "start", callback=moment, metavar="TIME", help="That end after this time (UTC).")
+@click.option("--to", "end", callback=moment, metavar="TIME", help="That begin before this time (UTC).")
+@click.option("--limit", type=click.IntRange(1, MOST_EVENTS), default=50, show_default=True)
+@json_option
+@data_option
+@mongo_option
+def list_events(
+    box_id: str | None,
+    start: datetime | None,
+    end: datetime | None,
+    limit: int,
+    as_json: bool,
+    data_dir: Path | None,
+    mongo_uri: str | None,
+) -> None:
+    """Events, newest first.
+
+    Example: opq-tools events list --box 1 --limit 10
+    """
+    with opened_store(mongo_uri, data_dir) as store:
+        found = store.events(_ns(start), _ns(end), MOST_EVENTS if box_id else limit)
+    rows = [event_row(record) for record in found if box_id is None or box_id in record.boxes_triggered]
+    if as_json:
+        click.echo(json.dumps(rows[:limit], indent=1))
+        return
+    for row in rows[:limit]:
+        click.echo(_line(row))
+    if not rows:
+        click.echo("no event is stored for that")
+
+
+@command.command("show", short_help="All that is known of one event.")
+@event_argument
+@json_option
+@data_option
+@mongo_option
+def show(event_id: int, as_json: bool, data_dir: Path | None, mongo_uri: str | None) -> None:
+    """All that is known of one event: whom it asked, why each, who answered, and its incidents.
+
+    Example: opq-tools events show 17
+    """
+    with opened_store(mongo_uri, data_dir) as store:
+        record = _record(store, event_id)
+        incidents = _incidents_of(store, record)
+    row = event_row(record) | {"incident_ids": [incident.incident_id for incident in incidents]}
+    if as_json:
+        click.echo(json.dumps(row, indent=1))
+        return
+    for key, value in row.items():
+        if value not in (None, [], {}, False):
+            click.echo(f"{key:<16} {value}")
+
+
+@command.command("trace", short_help="One event's way from the crossing to the incident.")
+@event_argument
+@json_option
+@data_option
+@mongo_option
+def trace(event_id: int, as_json: bool, data_dir: Path | None, mongo_uri: str | None) -> None:
+    """One event's way from the crossing to the incident, with the time of each step.
+
+    Times count from the end of the Measurement that crossed. A step of an event that an older version stored
+    has no time.
+
+    Example: opq-tools events trace 17
+    """
+    with opened_store(mongo_uri, data_dir) as store:
+        record = _record(store, event_id)
+        near = store.events(record.start_ns, None, NEAR_EVENTS)
+        completed_by = sorted(
+            (each for each in near if each.completes == event_id), key=lambda each: each.event_id
+        )
+        incidents = _incidents_of(store, record)
+        steps = traced_steps(record, store.waveform_times(event_id), incidents, completed_by)
+    rows = step_rows(record, steps)
+    if as_json:
+        click.echo(json.dumps({"event_id": event_id, "completes": record.completes, "steps": rows}, indent=1))
+        return
+    click.echo(_line(event_row(record)))
+    for row in rows:
+        after = "" if row["after_ms"] is None else f"{row['after_ms']:+.1f} ms"
+        box = "" if row["box_id"] is None else f"Box {row['box_id']}: "
+        click.echo(f"{after:>14}  {row['step']:<9} {box}{row['what']}")
+
+
+def event_row(record: EventRecord) -> dict[str, Any]:
+    """An event as JSON has it; what is not known is null."""
+    return {
+        "event_id": record.event_id,
+        "start_ms": record.start_ns / 1e6,
+        "end_ms": record.end_ns / 1e6,
+        "opened_by": record.opened_by or None,
+        "because": record.because,
+        "completes": record.completes,
+        "boxes_triggered": list(record.boxes_triggered),
+        "boxes_received": list(record.boxes_received),
+        "asked_as": {reason: list(boxes) for reason, boxes in record.asked_as.items()},
+        "not_asked": record.not_asked,
+        "missing": record.missing,
+        "short": record.short,
+        "finished": record.finished,
+        "analysed": record.analysed,
+    }
+
+
+def _record(store: CloudStore, event_id: int) -> EventRecord:
+    record = store.event_record(event_id)
+    if record is None:
+        newest = next(iter(store.events(limit=1)), None)
+        known = "there is none yet" if newest is None else f"the newest is {newest.event_id}"
+        raise EventNotKnownError(f"event {event_id} is not in the store; {known}")
+    return record
+
+
+def _incidents_of(store: CloudStore, record: EventRecord) -> list[Incident]:
+    near: Iterable[Incident] = store.incidents(
+        start_ns=record.start_ns, end_ns=record.end_ns, limit=NEAR_EVENTS
+    )
+    return sorted(
+        (each for each in near if record.event_id in each.event_ids), key=lambda each: each.incident_id
+    )
+
+
+def _line(row: dict[str, Any]) -> str:
+    begin = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(row["start_ms"] / 1000))
+    seconds = (row["end_ms"] - row["start_ms"]) / 1000
+    state = "analysed" if row["analysed"] else "finished" if row["finished"] else "open"
+    asked, received = row["boxes_triggered"], row["boxes_received"]
+    boxes = ", ".join(asked[:BOXES_NAMED]) + (", ..." if len(asked) > BOXES_NAMED else "")
+    return (
+        f"{row['event_id']:>6}  {begin} UTC  {seconds:.3g} s  {state}  "
+        f"{len(received)} of {len(asked)} Boxes ({boxes})  {row['because']}"
+    )
+
+
+def _ns(at: datetime | None) -> int | None:
+    return None if at is None else round(at.timestamp() * 1000) * 1_000_000

@@ -1,0 +1,87 @@
+"""One event's way, from the Measurement that crossed to the incident: pure, from what the store has of it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from opq_cloud.store.store import EventRecord, box_order
+from opq_proto.messages import Incident
+
+NS_PER_MS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class TracedStep:
+    """Something that happened to an event; `t_ns` is UTC, None where nobody wrote it down."""
+
+    step: str
+    t_ns: int | None
+    what: str
+    box_id: str | None = None
+
+
+def traced_steps(
+    record: EventRecord,
+    stored_ns: Mapping[str, int],
+    incidents: Iterable[Incident],
+    completed_by: Iterable[EventRecord] = (),
+) -> list[TracedStep]:
+    """In the order of the work; a step of which nobody wrote the time down has none.
+
+    Args:
+        stored_ns: Box -> when the last of its samples was stored.
+        incidents: those that the event is part of.
+        completed_by: events that ask for more of the same disturbance.
+    """
+    steps = []
+    if record.onset_ns is not None:
+        start_ns, end_ns = record.onset_ns
+        length_ms = (end_ns - start_ns) / NS_PER_MS
+        steps.append(
+            TracedStep("measured", end_ns, f"a Measurement over {length_ms:.0f} ms ends", record.opened_by)
+        )
+    steps.append(TracedStep("decided", record.decided_ns, record.because))
+    asked = ", ".join(f"{reason} {len(boxes)}" for reason, boxes in record.asked_as.items())
+    left = sum(record.not_asked.values())
+    what = f"{len(record.boxes_triggered)} Boxes asked{f' ({asked})' if asked else ''}"
+    steps.append(TracedStep("asked", record.decided_ns, what + (f", {left} not" if left else "")))
+    seconds = (record.end_ns - record.start_ns) / 1e9
+    steps.append(TracedStep("sampled", record.end_ns, f"the last of {seconds:.3g} s that were asked for"))
+    answers: list[TracedStep] = []
+    for box_id in sorted(record.boxes_received, key=box_order):
+        short = record.short.get(box_id)
+        what = f"short: {short}" if short else "waveform stored"
+        answers.append(TracedStep("stored", stored_ns.get(box_id), what, box_id))
+    steps += sorted(answers, key=lambda step: step.t_ns or 0)
+    steps += [
+        TracedStep("missing", record.finished_ns, why, box_id)
+        for box_id, why in sorted(record.missing.items(), key=lambda item: box_order(item[0]))
+    ]
+    if record.finished:
+        steps.append(TracedStep("finished", record.finished_ns, "all have answered, or their time was over"))
+    if record.analysed:
+        steps.append(TracedStep("analysed", record.analysed_ns, "every analysis has looked at it"))
+        for incident in incidents:
+            boxes = ", ".join(incident.box_ids)
+            what = f"incident {incident.incident_id}: {incident.kind} at Box {boxes}"
+            steps.append(TracedStep("incident", record.analysed_ns, what))
+    for later in completed_by:
+        steps.append(TracedStep("completed", later.decided_ns, f"event {later.event_id}: {later.because}"))
+    return steps
+
+
+def step_rows(record: EventRecord, steps: Iterable[TracedStep]) -> list[dict[str, Any]]:
+    """As JSON; `after_ms` counts from the end of the Measurement that crossed, else from the decision."""
+    zero_ns = record.decided_ns if record.onset_ns is None else record.onset_ns[1]
+    return [
+        {
+            "step": step.step,
+            "t_ns": step.t_ns,
+            "after_ms": None
+            if step.t_ns is None or zero_ns is None
+            else round((step.t_ns - zero_ns) / NS_PER_MS, 3),
+            "box_id": step.box_id,
+            "what": step.what,
+        }
+        for step in steps
+    ]

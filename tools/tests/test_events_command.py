@@ -1,0 +1,85 @@
+"""`opq-tools events`: what was asked for, of whom, and one event's way with its times."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from click.testing import CliRunner, Result
+
+from opq_cloud.store import open_store
+from opq_proto.messages import Finding, TimeSource, Trigger, Waveform
+from opq_tools.cli import tools
+
+S = 10**9
+ZERO_NS = 1_795_000_000 * S
+
+
+def stored(folder: Path) -> None:
+    """Event 1 with an incident, asked of three Boxes of which one is missing; event 2 completes it."""
+    store = open_store(None, folder)
+    onset = Trigger(
+        "a" * 30, ZERO_NS, ZERO_NS + 3 * S, ("1", "2", "10"), "1", "Box 1, threshold: rms 80 V below 108",
+        asked_as=(("saw", ("1",)), ("feeder", ("2", "10"))), not_asked=(("bound", 4),),
+        onset_ns=(ZERO_NS + S, ZERO_NS + 2 * S), decided_ns=ZERO_NS + 2 * S + 5_000_000,
+    )  # fmt: skip
+    event_id = store.open_event(onset, "Makai id x")
+    for box_id in ("1", "2"):
+        counts = np.zeros(1200, np.int16)
+        wave = Waveform(box_id, ZERO_NS, 1000, TimeSource.GPS, 12_000_000, 0.02, 0, counts)
+        store.put_waveform(event_id, wave)
+    store.mark_missing(event_id, "10", "no answer within 20 s")
+    store.finish_event(event_id)
+    sag = Finding("sag", "1", ZERO_NS + S, ZERO_NS + 2 * S, 1000, True, 80.0, 66.7, 60.0)
+    store.put_findings(event_id, [sag])
+    store.mark_analysed(event_id)
+    end = Trigger("b" * 30, ZERO_NS + 9 * S, ZERO_NS + 12 * S, ("1",), "1", "its end", completes=event_id)
+    store.open_event(end, "Makai id x")
+    store.close()
+
+
+def asked(folder: Path, *words: str) -> Result:
+    return CliRunner().invoke(tools, ["events", *words, "--data-dir", str(folder)])
+
+
+def test_events_are_listed_newest_first_and_by_box(tmp_path: Path) -> None:
+    stored(tmp_path)
+    rows = json.loads(asked(tmp_path, "list", "--json").stdout)
+    assert [(row["event_id"], row["finished"], row["completes"]) for row in rows] == [
+        (2, False, 1), (1, True, None)
+    ]  # fmt: skip
+    only = json.loads(asked(tmp_path, "list", "--box", "10", "--json").stdout)
+    assert [row["event_id"] for row in only] == [1]
+    assert json.loads(asked(tmp_path, "list", "--to", "2020-01-01", "--json").stdout) == []
+    text = asked(tmp_path, "list").stdout
+    assert "analysed  2 of 3 Boxes (1, 2, 10)  Box 1, threshold" in text
+
+
+def test_one_event_says_whom_it_asked_and_why(tmp_path: Path) -> None:
+    stored(tmp_path)
+    row = json.loads(asked(tmp_path, "show", "1", "--json").stdout)
+    assert row["asked_as"] == {"saw": ["1"], "feeder": ["2", "10"]}
+    assert (row["not_asked"], row["missing"]) == ({"bound": 4}, {"10": "no answer within 20 s"})
+    assert row["incident_ids"] == [1]
+
+
+def test_a_trace_goes_from_the_crossing_to_the_incident(tmp_path: Path) -> None:
+    stored(tmp_path)
+    steps = json.loads(asked(tmp_path, "trace", "1", "--json").stdout)["steps"]
+    assert [(step["step"], step["box_id"]) for step in steps] == [
+        ("measured", "1"), ("decided", None), ("asked", None), ("sampled", None), ("stored", "1"),
+        ("stored", "2"), ("missing", "10"), ("finished", None), ("analysed", None), ("incident", None),
+        ("completed", None),
+    ]  # fmt: skip
+    assert [step["after_ms"] for step in steps[:4]] == [0.0, 5.0, 5.0, 1000.0]
+    times = [step["t_ns"] for step in steps[4:-1]]
+    assert times == sorted(times) and None not in times, "the store's own clock, in the order of the work"
+    assert "3 Boxes asked (saw 1, feeder 2), 4 not" in steps[2]["what"]
+    text = asked(tmp_path, "trace", "1").stdout
+    assert "+5.0 ms  decided   Box 1, threshold" in text and "incident 1: sag at Box 1" in text
+
+
+def test_an_event_that_is_not_there_is_named_with_the_newest(tmp_path: Path) -> None:
+    stored(tmp_path)
+    failed = asked(tmp_path, "show", "7")
+    assert failed.exit_code == 1
+    assert str(failed.exception) == "event 7 is not in the store; the newest is 2"

@@ -8,6 +8,7 @@ import os
 import resource
 import shutil
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +22,7 @@ EXAMPLES = {"opq": 1.0, "ci": 0.25, "nightly": 2.0}
 """Profile of Hypothesis -> which part of a test's own number of examples it plays."""
 TOGETHER = ("hil/tests/test_hil_clock_on_pc.py", "hil/tests/test_hil_binary.py")
 """Files for one and the same worker: the second looks at the emulator's runs of the first."""
+DEAREST_FILES = 20
 _SPENT_S = pytest.StashKey[float]()
 
 for _name in EXAMPLES:
@@ -109,6 +111,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
+def _failed_steps() -> list[str]:
+    """What of tools/suite.py failed until now."""
+    record = os.environ.get("OPQ_FAILED_STEPS")
+    return Path(record).read_text().splitlines() if record else []
+
+
 class _Bill:
     """Adds up what each room costs, and fails the whole run when one outgrows its share."""
 
@@ -131,7 +139,10 @@ class _Bill:
             terminalreporter.section("time of each room")
             for line in self._costs.lines():
                 terminalreporter.write_line(line)
+            terminalreporter.section("the files with the most CPU time")
+            for line in self._costs.dearest_files(DEAREST_FILES):
+                terminalreporter.write_line(line)
             for line in self._costs.excesses():
                 terminalreporter.write_line(line, red=True)
-        if failed := os.environ.get("OPQ_FAILED_STEPS"):  # of tools/suite.py
-            terminalreporter.section(f"FAILED before the tests: {failed}", red=True)
+        if failed := _failed_steps():
+            terminalreporter.section(f"FAILED besides the tests: {', '.join(failed)}", red=True)

@@ -1,4 +1,4 @@
-"""What tools/test runs: style, types, API pages and both builds side by side, then the tests.
+"""What tools/test runs: style, types and both builds side by side, then the tests with the API pages beside.
 
 python tools/suite.py [options of pytest]
 """
@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ PYTEST = (
     "--durations", "20", "--durations-min", "1",
 )  # fmt: skip
 FAILED_STEPS = "OPQ_FAILED_STEPS"
-"""What failed before the tests, for conftest.py."""
+"""File with the names of the steps that failed, for conftest.py; it may grow while the tests run."""
 END_S = 20.0
 """How long pytest may take to end its fixtures after Ctrl-C."""
 _SUBREAPER = 36
@@ -51,12 +52,19 @@ STEPS = (
         "firmware", (PYTHON, "-m", "opq_tools.built_firmware"), "No firmware: TESTS THAT RUN IT ARE SKIPPED."
     ),
     Step("types (mypy --strict)", (PYTHON, "-m", "mypy")),
-    Step("API pages (pdoc), build/api", (PYTHON, "tools/apidoc.py", "build/api")),
     Step("style (ruff)", (PYTHON, "-m", "ruff", "check", ".")),
     Step("format (ruff)", (PYTHON, "-m", "ruff", "format", "--check", ".")),
     # all workers read the compiled tests that this leaves; else each of them compiles all
     Step("tests are found", (PYTHON, "-m", "pytest", "--collect-only", "--quiet", "-m", "")),
 )
+BESIDE = (
+    # a minute of one core; the tests leave a sixth of theirs idle, and go first
+    Step(
+        "API pages (pdoc), build/api",
+        ("nice", "-n", "10", PYTHON, "tools/apidoc.py", "--without-source", "build/api"),
+    ),
+)
+"""Steps that run while the tests do."""
 
 
 def say(text: str) -> None:
@@ -92,6 +100,36 @@ def side_by_side(steps: Sequence[Step], cores: int = CORES) -> list[str]:
                 failed.append(ended.step.name)
         time.sleep(0.05)
     return failed
+
+
+def with_tests(
+    command: Sequence[str], beside: Sequence[Step], failed: Sequence[str]
+) -> tuple[int, list[str]]:
+    """Run the tests and `beside`, one by one; `failed` and what fails of them is in the file FAILED_STEPS.
+
+    Returns the tests' exit code and the names of the steps beside them that failed.
+    """
+    later: list[str] = []
+    with tempfile.TemporaryDirectory(prefix="opq-suite-") as folder:
+        record = Path(folder) / "failed"
+        record.write_text("".join(f"{name}\n" for name in failed))
+
+        def run() -> None:
+            for step in beside:
+                try:
+                    later.extend(side_by_side((step,), cores=1))
+                except OSError as problem:  # it cannot be started
+                    say(f"== {step.name}: FAILED: {problem}")
+                    later.append(step.name)
+                with contextlib.suppress(FileNotFoundError):  # after Ctrl-C nobody reads it any more
+                    record.write_text("".join(f"{name}\n" for name in (*failed, *later)))
+
+        steps = threading.Thread(target=run, name="beside", daemon=True)
+        steps.start()
+        # pytest names what is in the file in its summary, which is printed last
+        tests = subprocess.Popen(command, cwd=ROOT, env={**os.environ, FAILED_STEPS: str(record)}).wait()
+        steps.join()
+    return tests, later
 
 
 def _report(ended: _Running) -> None:
@@ -153,13 +191,11 @@ def main(arguments: Sequence[str]) -> int:
         with nobody_left():
             failed = side_by_side(STEPS)
             say("== tests (pytest)")
-            # pytest names them in its summary, which is printed last
-            environment = {**os.environ, FAILED_STEPS: ", ".join(failed)}
-            tests = subprocess.Popen((*PYTEST, *arguments), cwd=ROOT, env=environment).wait()
+            tests, later = with_tests((*PYTEST, *arguments), BESIDE, failed)
     except KeyboardInterrupt:
         say("Stopped; nothing of it is left running.")
         return 130
-    return tests or (1 if failed else 0)
+    return tests or (1 if failed or later else 0)
 
 
 if __name__ == "__main__":

@@ -23,12 +23,17 @@ class RoomCosts:
 
     shares: Mapping[str, float]
     _costs: dict[str, _Cost] = field(default_factory=dict)
+    _files: dict[str, _Cost] = field(default_factory=dict)
 
     def add(self, nodeid: str, cpu_s: float, wall_s: float, counts: bool) -> None:
-        cost = self._costs.setdefault(self.room_of(nodeid), _Cost())
-        cost.tests += counts
-        cost.cpu_s += cpu_s
-        cost.wall_s += wall_s
+        file = nodeid.split("::")[0]
+        for cost in (
+            self._costs.setdefault(self.room_of(nodeid), _Cost()),
+            self._files.setdefault(file, _Cost()),
+        ):
+            cost.tests += counts
+            cost.cpu_s += cpu_s
+            cost.wall_s += wall_s
 
     def room_of(self, nodeid: str) -> str:
         """The longest beginning of a path in the table that `nodeid` has, else its folder at the top."""
@@ -50,6 +55,15 @@ class RoomCosts:
             f" of at most {self.shares.get(room, 0.0):g} %  wall {cost.wall_s:6.0f} s"
             for room in rooms
             for cost in (self._costs[room],)
+        ]
+
+    def dearest_files(self, count: int) -> list[str]:
+        """The files that take the most CPU time: where it is worth while to look."""
+        files = sorted(self._files, key=lambda file: -self._files[file].cpu_s)[:count]
+        return [
+            f"CPU {cost.cpu_s:6.0f} s  wall {cost.wall_s:6.0f} s  {cost.tests:4} tests  {file}"
+            for file in files
+            for cost in (self._files[file],)
         ]
 
     def excesses(self) -> list[str]:

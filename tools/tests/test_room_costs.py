@@ -48,3 +48,10 @@ def test_every_room_that_pytest_collects_has_a_share(pytestconfig: pytest.Config
     shares = read_shares(ROOT / "pyproject.toml")
     assert set(pytestconfig.getini("testpaths")) <= set(shares)
     assert all((ROOT / f"{room}").exists() or list(ROOT.glob(f"{room}*")) for room in shares)
+
+
+def test_the_dearest_files_come_first_with_all_their_tests() -> None:
+    costs = costs_of({"a/a.py::one": 2.0, "b/b.py::only": 3.0, "a/a.py::two": 2.0, "c/c.py::c": 1.0}, {})
+    dearest, second = costs.dearest_files(2)
+    assert dearest.split() == ["CPU", "4", "s", "wall", "8", "s", "2", "tests", "a/a.py"]
+    assert second.endswith(" 1 tests  b/b.py")

@@ -40,6 +40,28 @@ def test_a_step_that_fails_is_named_with_its_output_and_the_others_run(
     assert "== good: done in" in said and "12 files" in said and "first" not in said
 
 
+def test_a_step_beside_the_tests_that_fails_is_known_to_them_and_at_the_end(
+    suite: ModuleType, capfd: pytest.CaptureFixture[str]
+) -> None:
+    wait_for_both = """
+import os, sys, time
+from pathlib import Path
+record = Path(os.environ["OPQ_FAILED_STEPS"])
+while "absent" not in (found := record.read_text().split()):
+    time.sleep(0.05)
+assert found == ["style", "pages", "absent"], found
+sys.exit(3)
+"""
+    beside = (
+        suite.Step("pages", (sys.executable, "-c", "raise SystemExit('a page is missing')")),
+        suite.Step("absent", ("/no/such/program",)),
+        suite.Step("good", (sys.executable, "-c", "")),
+    )
+    ended = suite.with_tests((sys.executable, "-c", wait_for_both), beside, ["style"])
+    assert ended == (3, ["pages", "absent"])
+    assert "a page is missing" in capfd.readouterr().err
+
+
 _drawn: list[int] = []
 
 

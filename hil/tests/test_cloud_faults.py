@@ -279,10 +279,17 @@ def played(seeds: Sequence[int], folder: Path, side_by_side: int = 2) -> dict[st
     return found
 
 
+TWO_SEEDS = (4, 77)
+"""Together they have 17 of the 18 kinds of faults; the eighteenth, and all pairs, are in the longer runs."""
+
+
 @pytest.mark.timeout(900)
-def test_four_schedules_of_faults_lose_no_measurement_and_no_dip(tmp_path: Path) -> None:
+def test_two_schedules_of_faults_lose_no_measurement_and_no_dip(tmp_path: Path) -> None:
     """One that fails beside other tests is played again, alone: on a starved machine Boxes answer late."""
-    found = played(range(1, 5), tmp_path)
+    assert {kind for seed in TWO_SEEDS for kind in draw(seed).kinds} == {*SPANS_S} - {
+        "triggering_service_killed"
+    }
+    found = played(TWO_SEEDS, tmp_path)
     assert int(str(found["hostile_frames"])) > 100  # garbage, strangers and copies went out
     if failed := found["failed_seeds"]:
         again = played(failed, tmp_path / "again", side_by_side=1)

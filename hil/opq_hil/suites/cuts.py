@@ -15,7 +15,7 @@ from opq_hil.world.world import NS, PowerScript, World
 from opq_proto.firmware_image import Slot
 from opq_proto.link_messages import Command, Operation, Settings
 
-FEW_CUTS = 4
+FEW_CUTS = 2
 """Cuts of each kind in a run of minutes."""
 SAVE_CUTS, UPDATE_CUTS = 40, 20
 """In a normal run, 60 in all (an update takes 15 s each time); 1e5 cuts are device/tests'."""
@@ -118,7 +118,7 @@ def cuts_update(bench: Bench) -> Figures:
 
 
 def few_cuts(bench: Bench) -> Figures:
-    """4 cuts in a save, 4 in an update."""
+    """2 cuts in a save, 2 in an update."""
     return _both(bench, FEW_CUTS)
 
 
@@ -134,7 +134,7 @@ def _both(bench: Bench, cuts: int) -> Figures:
 
 SCENARIOS = (
     FirmwareScenario(
-        "few_cuts", "8 power cuts, in a save of settings and in an update", few_cuts, virtual_s=140
+        "few_cuts", "4 power cuts, in a save of settings and in an update", few_cuts, virtual_s=80
     ),
     FirmwareScenario(
         "cuts_settings",

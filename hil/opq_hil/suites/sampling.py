@@ -142,7 +142,11 @@ def rms_lsb(counts: "np.typing.NDArray[np.int16]") -> float:
 SCENARIOS = (
     FirmwareScenario("boots", "every board comes up sampling, with the same bytes each time", boots),
     FirmwareScenario(
-        "half_minute", "30 s of sampling by index and by TIM5, none missed", half_minute, virtual_s=35
+        "half_minute",
+        "30 s of sampling by index and by TIM5, none missed",
+        half_minute,
+        slow=True,
+        virtual_s=35,
     ),
     FirmwareScenario(
         "five_minutes",

@@ -233,7 +233,7 @@ CLOCK = (
     ),
     FirmwareScenario("bad_pulses", "glitches, late and missing pulses", bad_pulses, slow=True),
     FirmwareScenario("wrong_label", "seconds named wrongly by one", wrong_label, slow=True),
-    FirmwareScenario("leap_second", "23:59:60 while locked", leap_second),
+    FirmwareScenario("leap_second", "23:59:60 while locked", leap_second, slow=True),
     FirmwareScenario("fast", "an oscillator 50 ppm fast", fast, slow=True),
     FirmwareScenario("slow", "an oscillator 50 ppm slow", slow, slow=True),
     FirmwareScenario("temperature_ramp", "5 K within a minute", temperature_ramp, slow=True),

@@ -116,7 +116,7 @@ def test_a_slow_a_failing_and_an_absent_networkmanager_say_so(world: World, tmp_
     threading.Timer(0.3, stop.set).start()
     with pytest.raises(WifiError, match="the gateway ends"):
         nmcli(world, stop).devices()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20  # of the 30 s that the program takes
     world.change(slow_s=0, dies="Error: NetworkManager is not running.")
     with pytest.raises(WifiError, match=r"^NetworkManager is not running\.$"):
         nmcli(world).devices()

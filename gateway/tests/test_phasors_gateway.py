@@ -61,7 +61,7 @@ def test_two_boxes_of_a_real_gateway_are_read_on_one_gps_axis(tmp_path: Path, ke
                 read = _read(port)
             finally:
                 gateway.send_signal(signal.SIGTERM)
-                gateway.wait(5)
+                gateway.wait(60)
         start_ns = host.boxes["1"].clock.start_ns
     worst = {"1": 0.0, "4": 0.0}
     for at, (one, four) in read.items():

@@ -68,17 +68,15 @@ def test_blocks_come_at_the_true_rate_and_do_not_drift():
     late_s = []
     with BoxHost([Box("1")]) as host:
         reader = Reader(host.ports["1"])
-        end = time.monotonic() + 4.0
-        while time.monotonic() < end:
-            seen = len(reader.of(Samples))
-            reader.read(0.5, lambda seen=seen: len(reader.of(Samples)) > seen)
+        while (seen := len(reader.of(Samples))) < 240:
+            reader.read(60.0, lambda seen=seen: len(reader.of(Samples)) > seen)
+            assert len(reader.of(Samples)) > seen
             late_s.append(time.monotonic() - reader.of(Samples)[-1].first_sample / 12_000)
         os.close(reader.fd)
     # the quickest arrival of a stretch is the one that no scheduler delayed
     drift_s = min(late_s[-60:]) - min(late_s[:60])
     assert abs(drift_s) < 0.01
     blocks = reader.of(Samples)
-    assert len(blocks) >= 230
     assert [block.first_sample for block in blocks] == list(range(0, 200 * len(blocks), 200))
     steps = np.diff([block.t_ns for block in blocks])
     assert set(steps) <= {16_666_666, 16_666_667}
@@ -87,14 +85,14 @@ def test_blocks_come_at_the_true_rate_and_do_not_drift():
 def test_a_hello_comes_first_and_a_command_is_acknowledged_and_answered():
     with BoxHost([Box("7")]) as host:
         reader = Reader(host.ports["7"])
-        reader.read(1.0, lambda: bool(reader.of(Samples)))
+        reader.read(60.0, lambda: bool(reader.of(Samples)))
         assert isinstance(reader.messages[0], Hello)
         assert (reader.messages[0].box_id, reader.messages[0].rate_millihz) == (7, 12_000_000)
         reader.ask(Command(11, Operation.PUT_SETTING, "site=roof"))
         reader.ask(Command(12, Operation.GET_SETTINGS))
         reader.ask(Command(13, Operation.PUT_SETTING, "no assignment"))
         reader.ask(Command(14, Operation.HELLO))
-        reader.read(2.0, lambda: len(reader.of(Acknowledgement)) == 4 and len(reader.of(Hello)) > 1)
+        reader.read(60.0, lambda: len(reader.of(Acknowledgement)) == 4 and len(reader.of(Hello)) > 1)
         os.close(reader.fd)
     answers = {answer.command_id: answer.status for answer in reader.of(Acknowledgement)}
     assert answers == {11: Status.DONE, 12: Status.DONE, 13: Status.BAD_ARGUMENT, 14: Status.DONE}
@@ -105,9 +103,9 @@ def test_a_hello_comes_first_and_a_command_is_acknowledged_and_answered():
 def test_a_reset_changes_the_boot_id_and_starts_sample_numbers_anew():
     with BoxHost([Box("1")]) as host:
         reader = Reader(host.ports["1"])
-        reader.read(0.3)
+        reader.read(60.0, lambda: bool(reader.of(Samples)))
         reader.ask(Command(1, Operation.RESET))
-        reader.read(0.5)
+        reader.read(60.0, lambda: [block.first_sample for block in reader.of(Samples)].count(0) == 2)
         os.close(reader.fd)
     hellos = reader.of(Hello)
     assert hellos[-1].boot_id == hellos[0].boot_id + 1
@@ -125,11 +123,16 @@ def test_what_nobody_reads_is_lost_and_counted_and_the_ring_serves_the_hole():
             time.sleep(0.05)
         assert host.lost_bytes("1") > 0
         reader = Reader(host.ports["1"])
-        reader.read(1.2)
-        firsts = [block.first_sample for block in reader.of(Samples)]
-        hole = next((a, b) for a, b in pairwise(firsts) if b - a > 200)
+
+        def holes() -> list[tuple[int, int]]:
+            firsts = [block.first_sample for block in reader.of(Samples)]
+            return [(a, b) for a, b in pairwise(firsts) if b - a > 200]
+
+        reader.read(60.0, lambda: bool(holes()))
+        hole = holes()[0]
         reader.ask(Resend(hole[0] + 200, hole[1] - hole[0] - 200))
-        reader.read(2.0, lambda: any(b.first_sample == hole[1] - 200 for b in reader.of(Samples)))
+        reader.read(60.0, lambda: any(b.first_sample == hole[1] - 200 for b in reader.of(Samples)))
+        reader.read(60.0, lambda: any(health.tx_dropped > 0 for health in reader.of(Health)))
         assert any(health.tx_dropped > 0 for health in reader.of(Health))
         os.close(reader.fd)
     blocks = {block.first_sample: block for block in reader.of(Samples)}
@@ -165,7 +168,7 @@ def test_garbage_from_the_gateway_is_counted_and_the_box_goes_on():
         reader = Reader(host.ports["1"])
         os.write(reader.fd, b"\x05garbage\0" * 50)
         reader.ask(Command(3, Operation.HELLO))
-        reader.read(2.0, lambda: bool(reader.of(Acknowledgement)))
+        reader.read(60.0, lambda: bool(reader.of(Acknowledgement)))
         os.close(reader.fd)
     assert reader.of(Acknowledgement)[0].command_id == 3
     assert box.decoder.crc_errors >= 40
@@ -192,9 +195,9 @@ def test_crossings_are_told_once_limits_are_set():
         reader = Reader(host.ports["1"])
         reader.ask(Command(1, Operation.CROSSING_LIMITS, "dip=0.9,interruption=0.1"))
         reader.ask(Command(2, Operation.CROSSING_LIMITS, "dip=deep"))
-        reader.read(2.0, lambda: len(reader.of(Acknowledgement)) == 2)
+        reader.read(60.0, lambda: len(reader.of(Acknowledgement)) == 2)
         host.add_event("1", disturbance("sag", depth=0.5, cycles=6))
-        reader.read(1.0, lambda: len(reader.of(Crossing)) == 2)
+        reader.read(60.0, lambda: len(reader.of(Crossing)) == 2)
         os.close(reader.fd)
     assert [answer.status for answer in reader.of(Acknowledgement)] == [Status.DONE, Status.BAD_ARGUMENT]
     enter, leave = reader.of(Crossing)
@@ -208,7 +211,7 @@ def test_crossings_are_told_once_limits_are_set():
 def test_the_box_measures_what_it_sends():
     with BoxHost([Box("1", Generator(MainsSignal(118.0, (Harmonic(5, 4.0),)), Grid(60.05)))]) as host:
         reader = Reader(host.ports["1"])
-        reader.read(3.0, lambda: bool(reader.of(BoxMeasurement)))
+        reader.read(60.0, lambda: bool(reader.of(BoxMeasurement)))
         os.close(reader.fd)
     figures = reader.of(BoxMeasurement)[0]
     assert figures.rms_v == pytest.approx(118.0 * (1 + 0.04**2) ** 0.5, rel=2e-3)

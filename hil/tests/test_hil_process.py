@@ -27,10 +27,10 @@ def running(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
     finally:
         process.terminate()
         try:
-            process.wait(5)
+            process.wait(60)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(5)
+            process.wait(60)
         assert process.stderr is not None
         process.stderr.close()
 
@@ -113,7 +113,7 @@ def test_what_a_killed_process_left_behind_is_taken_over(tmp_path: Path):
     with running(tmp_path, "--sim", "1") as process:
         wait_for(tmp_path / "box1")
         process.send_signal(signal.SIGKILL)
-        process.wait(5)
+        process.wait(60)
     assert (tmp_path / "control").exists()
     with running(tmp_path, "--sim", "1"):
         end = time.monotonic() + 60

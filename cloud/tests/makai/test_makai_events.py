@@ -61,7 +61,8 @@ class Cloud:
         return TriggeringService(self.triggering_config, self.shared, NOMINAL)
 
     def events(self) -> EventService:
-        return EventService(self.event_config, self.shared)
+        self.announcing = EventService(self.event_config, self.shared)
+        return self.announcing
 
     def box(self, box_id: str) -> Any:
         box = self.makai.box(self.brokers, box_id)
@@ -69,9 +70,17 @@ class Cloud:
         return box
 
     def listener(self) -> Any:
+        """Subscribed to the events of the service that was made last, and which runs."""
+        before = self.announcing.counters.total("subscriptions")
         listener = self.makai.peer().connect(zmq.SUB, self.event_config.event_endpoint)
-        time.sleep(0.2)
+        self.makai.wait_for(lambda: self.announcing.counters.total("subscriptions") > before)
         return listener
+
+    def client(self) -> Any:
+        """One that may ask Boxes: both it and the running event service get the answers."""
+        client = self.makai.client(self.brokers)
+        self.makai.wait_for(lambda: self.brokers.acquisition.counters.total("subscriptions") >= 2)
+        return client
 
 
 @pytest.fixture
@@ -100,7 +109,7 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
-def data_command(box: Any, timeout_ms: int = 3000) -> Command | None:
+def data_command(box: Any, timeout_ms: int = 30_000) -> Command | None:
     """The next data command to this Box; acknowledgements are left out."""
     until = time.monotonic() + timeout_ms / 1000
     while time.monotonic() < until:
@@ -327,9 +336,8 @@ def test_a_finished_event_that_nobody_analysed_is_told_again_after_a_restart(clo
 
 def test_answers_to_an_original_makai_are_grouped_by_their_token(cloud: Cloud) -> None:
     with cloud.makai.running(cloud.events()):
-        listener, client = cloud.listener(), cloud.makai.client(cloud.brokers)
+        listener, client = cloud.listener(), cloud.client()
         boxes = [cloud.box("1"), cloud.box("4")]
-        time.sleep(0.2)
         for box in boxes:
             client.ask(box.box_id, "data_" + "x" * 30 + "_instance")
             box.push.send_multipart(box.answer(data_command(box)))
@@ -349,8 +357,7 @@ def test_a_late_answer_joins_its_finished_event(cloud: Cloud) -> None:
     cloud.store.finish_event(event_id)
     events = cloud.events()
     with cloud.makai.running(events):
-        client, one = cloud.makai.client(cloud.brokers), cloud.box("1")
-        time.sleep(0.2)
+        client, one = cloud.client(), cloud.box("1")
         client.ask("1", f"data_{token}_late")
         one.push.send_multipart(one.answer(data_command(one)))
         cloud.makai.wait_for(lambda: events.counters.total("answers_late") == 1)
@@ -360,8 +367,7 @@ def test_a_late_answer_joins_its_finished_event(cloud: Cloud) -> None:
 
 def test_the_gain_that_a_box_tells_becomes_its_calibration_constant(cloud: Cloud) -> None:
     with cloud.makai.running(cloud.events()):
-        client, one = cloud.makai.client(cloud.brokers), cloud.box("1")
-        time.sleep(0.2)
+        client, one = cloud.client(), cloud.box("1")
         client.ask("1", "data_" + "g" * 30 + "_i")
         command = data_command(one)
         wave = Waveform("1", 10**9, 5, TimeSource.NTP, 12_000_000, 0.008, 0, np.zeros(400, np.int16))
@@ -389,8 +395,7 @@ def test_event_ids_are_given_to_anybody_and_exit_is_just_a_text(cloud: Cloud) ->
 def test_a_malformed_answer_is_counted_and_the_service_goes_on(cloud: Cloud, identity: str) -> None:
     events = cloud.events()
     with cloud.makai.running(events):
-        client, one = cloud.makai.client(cloud.brokers), cloud.box("1")
-        time.sleep(0.2)
+        client, one = cloud.client(), cloud.box("1")
         client.ask("1", identity)
         frames = one.answer(data_command(one))
         if identity.endswith("m_i"):
@@ -450,9 +455,8 @@ def test_every_plug_in_sees_a_measurement_that_another_one_triggers_on(cloud: Cl
 def test_a_client_that_asks_for_ids_without_end_holds_no_answer_up(cloud: Cloud) -> None:
     events = cloud.events()
     with cloud.makai.running(events):
-        client, one = cloud.makai.client(cloud.brokers), cloud.box("1")
+        client, one = cloud.client(), cloud.box("1")
         rude = cloud.makai.peer().connect(zmq.DEALER, cloud.event_config.event_id_endpoint)
-        time.sleep(0.2)
         stop = threading.Event()
 
         def flood() -> None:
@@ -493,7 +497,7 @@ def test_an_event_that_completes_another_is_finished_and_not_announced(cloud: Cl
     second = cloud.store.open_event(whole, "")
     after = cloud.store.open_event(replace(onset, token="a" * 30), "")
     service = cloud.events()
-    listener = cloud.listener()
+    listener = cloud.makai.peer().connect(zmq.SUB, cloud.event_config.event_endpoint)
     with cloud.makai.running(service):  # no Box answers: each ends by its time limit, in the order of ids
         announced = [int(listener.recv_multipart()[1]) for _ in range(2)]
         cloud.makai.wait_for(lambda: service.counters.total("completions_finished") == 1)

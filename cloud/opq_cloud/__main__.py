@@ -3,8 +3,9 @@
 import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +13,7 @@ from opq_cloud.config import CloudConfig, CloudKeys, with_port_offset
 from opq_cloud.health.neighbours import Neighbours, url_of
 from opq_cloud.health.server import HealthService
 from opq_cloud.original_config import read_config
+from opq_cloud.original_places import original_sources
 from opq_cloud.runner import ServiceBoard, ServiceRunner, raise_descriptor_limit
 from opq_cloud.service import CloudContext, CloudService, Retention
 from opq_cloud.sockets import beyond_loopback
@@ -21,13 +23,19 @@ from opq_proto.config import default_data_dir
 from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import OpqError
 
+if TYPE_CHECKING:  # loaded by the commands that run them
+    from opq_cloud.makai.acquisition_broker import AcquisitionBroker
+    from opq_cloud.makai.triggering_broker import TriggeringBroker
+
 Make = Callable[[CloudConfig, CloudContext, Path], Sequence[CloudService]]
 
 
 def _triggering_broker(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[CloudService]:
     from opq_cloud.makai.triggering_broker import TriggeringBroker
 
-    return [TriggeringBroker(config.triggering_broker, CloudKeys(config.keys, data_dir))]
+    broker = TriggeringBroker(config.triggering_broker, CloudKeys(config.keys, data_dir))
+    names = {"bytes": "passed_bytes"}
+    return [broker, *_traffic(broker, "tb", names, config.triggering_broker.metrics_interval_s, shared)]
 
 
 def _acquisition_broker(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[CloudService]:
@@ -35,7 +43,24 @@ def _acquisition_broker(config: CloudConfig, shared: CloudContext, data_dir: Pat
     from opq_cloud.makai.command_numbers import FILE_NAME, CommandNumbers
 
     numbers = CommandNumbers(data_dir / FILE_NAME)
-    return [AcquisitionBroker(config.acquisition_broker, CloudKeys(config.keys, data_dir), numbers)]
+    broker = AcquisitionBroker(config.acquisition_broker, CloudKeys(config.keys, data_dir), numbers)
+    names = {"sent": "sent_bytes", "recv": "received_bytes"}
+    return [broker, *_traffic(broker, "ab", names, config.acquisition_broker.metrics_interval_s, shared)]
+
+
+def _traffic(
+    broker: "TriggeringBroker | AcquisitionBroker",
+    row_name: str,
+    names: Mapping[str, str],
+    interval_s: float,
+    shared: CloudContext,
+) -> list[CloudService]:
+    """Its record in `makai_metrics`, where that is wanted."""
+    from opq_cloud.makai.broker_traffic import TrafficRecorder
+
+    if not interval_s:
+        return []
+    return [TrafficRecorder(broker.name, row_name, broker.counters, names, interval_s, shared)]
 
 
 def _triggering_service(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[CloudService]:
@@ -160,6 +185,13 @@ def run(command: str, config: CloudConfig, data_dir: Path) -> OpqError | None:
     return runner.failure
 
 
+WITHOUT_FILES = (
+    "FILES are as --config. Without any, what the original reads: $TRIGGERING_BROKER_SETTINGS, "
+    "$ACQUISITION_BROKER_SETTINGS, $MAKAI_SETTINGS, $MAUKA_SETTINGS, $HEALTH_SETTINGS, else its files in "
+    "/etc/opq."
+)
+
+
 def print_first_admin(config: CloudConfig, data_dir: Path) -> OpqError | None:
     """The link that makes the first administrator; returns why there is none."""
     from opq_cloud.view.accounts.links import first_admin_link
@@ -180,7 +212,8 @@ def _with_first_admin(command: click.Command) -> click.Command:
 
 
 def _command(name: str) -> click.Command:
-    @click.command(name, help=f"{HELP[name]}\n\nExample: opq-cloud {name} --data-dir D")
+    @click.command(name, help=f"{HELP[name]}\n\n{WITHOUT_FILES}\n\nExample: opq-cloud {name} --data-dir D")
+    @click.argument("files", type=click.Path(path_type=Path), nargs=-1)
     @click.option(
         "--config",
         "paths",
@@ -196,6 +229,7 @@ def _command(name: str) -> click.Command:
         help="Folder of the embedded store, also where the configuration names a MongoDB.",
     )
     def command(
+        files: tuple[Path, ...],
         paths: tuple[Path, ...],
         data_dir: Path | None,
         port_offset: int,
@@ -207,7 +241,11 @@ def _command(name: str) -> click.Command:
         if data_dir is not None:
             overrides["data_dir"] = str(data_dir)
         try:
-            config = with_port_offset(read_config(paths, overrides, embedded), port_offset)
+            named = (*paths, *files)
+            sources = [] if named else original_sources(name)
+            for source in sources:
+                log.get().info("config.found", file=source.name)
+            config = with_port_offset(read_config(named, overrides, embedded, sources), port_offset)
             where = config.data_dir or default_data_dir()
             failure = print_first_admin(config, where) if first_admin else run(name, config, where)
         except OpqError as error:

@@ -58,6 +58,9 @@ class TriggeringBrokerSection:
         4_000_000
     )
     trace: Annotated[bool, Field(description="log a line per measurement (latency runs only)")] = False
+    metrics_interval_s: Annotated[
+        float, Field(ge=0, le=86_400, description="traffic goes into makai_metrics so often; 0: never")
+    ] = 0.0
     health_endpoint: str = "127.0.0.1:8914"
 
 
@@ -71,6 +74,9 @@ class AcquisitionBrokerSection:
     answer_endpoint: Annotated[str, Field(description="clients read answers here")] = "tcp://127.0.0.1:9899"
     pending_s: Annotated[float, Field(ge=1, le=86_400, description="a command waits that long")] = 120.0
     pending_commands: Annotated[int, Field(ge=1, le=10_000_000, description="kept at most")] = 100_000
+    metrics_interval_s: Annotated[
+        float, Field(ge=0, le=86_400, description="traffic goes into makai_metrics so often; 0: never")
+    ] = 0.0
     health_endpoint: str = "127.0.0.1:8915"
 
 

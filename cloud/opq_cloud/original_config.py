@@ -1,15 +1,30 @@
 """The original's JSON files, key for key, as parts of our configuration (opq-interop C.1 - C.5).
 
-An original file is known by its keys. Keys that we have no use for are ignored, as there. Several
-files may be given (the original has one per service); a TOML file of ours may be among them.
+An original file is known by its keys, the text of an environment variable by its name. Several may be given
+(the original has one per service); a TOML file of ours may be among them. What of them is put right, or has
+no effect, is logged at the start and shown by `opq-tools config check`: nothing is passed over in silence.
 """
 
+import difflib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from opq_cloud.config import CloudConfig, port_of
+from opq_cloud.config import DEFAULT_TRIGGERS, CloudConfig, port_of
+from opq_cloud.original_keys import (
+    ADDRESSES,
+    KNOWN_BY,
+    KNOWN_PLUGINS,
+    LIMITS_ELSEWHERE,
+    NAPALI_KEYS,
+    NEEDED,
+    NUMBERS,
+    PLUGINS_WITHOUT_EFFECT,
+    is_obeyed,
+    why_without_effect,
+)
 from opq_proto import log
 from opq_proto.config import build, read_document
 from opq_proto.errors import ConfigError
@@ -19,66 +34,70 @@ Document = Mapping[str, object]
 Values = dict[str, Any]
 """Our sections and keys, nested, as `opq_proto.config.build` reads them."""
 
-KNOWN_BY = {
-    "triggering_broker": ("interface", "backend"),
-    "acquisition_broker": ("box_pub", "box_pull", "backend_pull", "backend_pub"),
-    "health": ("mongo_service_checker_addr", "services"),
-    "makai": ("zmq_trigger_endpoint", "zmq_acquisition_endpoint", "zmq_data_endpoint"),
-    "mauka": ("zmq.mauka.broker.sub.interface", "zmq.mauka.broker.pub.interface", "mongo.host"),
-}
-"""Kind of file -> keys of which each such file has at least one."""
-ADDRESSES = {
-    "triggering_broker": {
-        "interface": "triggering_broker.box_endpoint",
-        "backend": "triggering_broker.backend_endpoint",
-    },
-    "acquisition_broker": {
-        "box_pub": "acquisition_broker.command_endpoint",
-        "box_pull": "acquisition_broker.response_endpoint",
-        "backend_pull": "acquisition_broker.request_endpoint",
-        "backend_pub": "acquisition_broker.answer_endpoint",
-    },
-    "makai": {
-        "zmq_trigger_endpoint": "triggering_service.measurement_endpoint",
-        "zmq_acquisition_endpoint": "triggering_service.request_endpoint",
-        "zmq_data_endpoint": "event_service.answer_endpoint",
-        "zmq_event_endpoint": "event_service.event_endpoint",
-        "zmq_event_id_endpoint": "event_service.event_id_endpoint",
-    },
-    "mauka": {
-        "zmq.event.interface": "mauka.event_endpoint",
-        "zmq.incident_id_provider.rep.interface": "mauka.incident_id_endpoint",
-        "zmq.mauka.broker.sub.interface": "mauka.bus_sub_endpoint",
-        "zmq.mauka.broker.pub.interface": "mauka.bus_pub_endpoint",
-    },
-}
-NAPALI_KEYS = (
-    "alpha", "f_min", "f_max", "rms_min", "rms_max", "thd_max", "trans_max", "grace_time_ms",
-    "trigger_local", "debug",
-)  # fmt: skip
-"""Of its entry among the plug-ins (C.3); they are those of our trigger."""
-PULL_PORT, PUB_PORT = 9884, 9899
-"""The acquisition broker's ports; the makai.config.json that the original ships has them swapped (H.21)."""
+PUBLISHED_PORT, PULL_PORT, PUB_PORT = 9881, 9884, 9899
+"""Where Measurements are published, commands are taken, answers are published. The makai.config.json that the
+original ships has the last two swapped (H.21); its guide sends commands to the first (C.3)."""
+TREND_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigNotice:
+    """What an operator should know of one key of a file; the start goes on."""
+
+    event: str
+    file: str
+    key: str
+    text: str
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+Notify = Callable[[ConfigNotice], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigSource:
+    """A document and where it came from; `kind`: of an original one, where its name says so."""
+
+    name: str
+    document: Document
+    kind: str | None = None
+
+
+def log_notice(notice: ConfigNotice) -> None:
+    log.get().warning(
+        notice.event, file=notice.file, key=notice.key, problem=notice.text, **dict(notice.facts)
+    )
 
 
 def read_config(
-    paths: Sequence[Path], overrides: Document | None = None, embedded: Path | None = None
+    paths: Sequence[Path],
+    overrides: Document | None = None,
+    embedded: Path | None = None,
+    sources: Sequence[ConfigSource] = (),
+    notify: Notify = log_notice,
 ) -> CloudConfig:
-    """The configuration of these files, later ones over earlier, and `overrides` over all.
+    """The configuration of these, later ones over earlier, files over `sources`, and `overrides` over all.
 
     `embedded` names the folder of the embedded store and puts a configured MongoDB aside.
     Raises ConfigError with every problem.
     """
     merged: Values = {}
-    for path in paths:
-        document = read_document(path)
-        kind = kind_of(document)
-        _merge(merged, document if kind is None else from_original(kind, document, path.name))
+    every = [*sources, *(ConfigSource(path.name, read_document(path)) for path in paths)]
+    for source in every:
+        kind = kind_of(source.document) or source.kind
+        part: Document = source.document
+        if kind is not None:
+            part = from_original(kind, source.document, source.name, notify)
+        said, known = _mongo_of(part), _mongo_of(merged)
+        if None not in (said, known) and said != known:
+            text = f"{said}, where another file has {known}: one system has one store, this one is used"
+            notify(ConfigNotice("config.store_differs", source.name, "mongo", text))
+        _merge(merged, part)
     if embedded is not None:
         section = merged.get("store")
         merged["store"] = {**(section if isinstance(section, dict) else {}), "data_dir": str(embedded)}
         merged["store"].pop("mongo_uri", None)
-    where = ", ".join(path.name for path in paths) or "configuration"
+    where = ", ".join(source.name for source in every) or "configuration"
     return build(CloudConfig, merged, where, overrides)
 
 
@@ -87,15 +106,15 @@ def kind_of(document: Document) -> str | None:
     return next((kind for kind, keys in KNOWN_BY.items() if any(key in document for key in keys)), None)
 
 
-def from_original(kind: str, document: Document, where: str) -> Values:
+def from_original(kind: str, document: Document, where: str, notify: Notify = log_notice) -> Values:
     """Our keys and values for an original file's.
 
-    Raises ConfigError: an address is no text.
+    Raises ConfigError: an address is no text, or a number none.
     """
     found: Values = {}
     problems = []
     if kind == "mauka":
-        document = _with_environment(document, where)
+        document = _with_environment(document, where, notify)
     for key, ours in ADDRESSES.get(kind, {}).items():
         if key not in document:
             continue
@@ -103,23 +122,57 @@ def from_original(kind: str, document: Document, where: str) -> Values:
             problems.append(f"{key} is {document[key]!r}; want an address, e.g. tcp://*:9880")
         else:
             _put(found, ours, document[key])
+    for key, ours in NUMBERS.get(kind, {}).items():
+        if _number(document, key, problems) is not None:
+            _put(found, ours, float(document[key]))  # type: ignore[arg-type]
+    kept_s = _number(document, "mongo_measurement_expiration_seconds", problems)
+    if kept_s is not None:
+        text = f"without effect: {kept_s:g} s; ttls.measurements in the store's laha_config says how long"
+        notify(ConfigNotice("config.without_effect", where, "mongo_measurement_expiration_seconds", text))
+    _number(document, "mongo_trends_update_interval_seconds", problems)
     if problems:
         lines = "".join(f"\n  {problem}" for problem in problems)
         raise ConfigError(f"{where}: {len(problems)} problems, nothing was started{lines}")
-    _keys(document, found)
+    _notices(kind, document, where, notify)
+    _keys(document, found, where, notify)
     _mongo(document, found)
     if kind == "health":
         _put(found, "health.services", _watched(document.get("services")))
-        if isinstance(interval := document.get("interval"), int):
-            _put(found, "health.interval_s", float(interval))
     if kind == "makai":
-        _makai(document, found, where)
+        _makai(document, found, where, notify)
     if kind == "mauka":
         _mauka(document, found)
     return found
 
 
-def _with_environment(document: Document, where: str) -> Values:
+def _number(document: Document, key: str, problems: list[str]) -> float | None:
+    value = document.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
+        problems.append(f"{key} is {value!r}; want a number of seconds, 0 or more")
+        return None
+    return float(value)
+
+
+def _notices(kind: str, document: Document, where: str, notify: Notify) -> None:
+    """What is missing, and what changes nothing."""
+    for key in NEEDED.get(kind, ()):
+        if key not in document:
+            text = "missing; the original does not start without it, here the default is used"
+            notify(ConfigNotice("config.missing", where, key, text))
+    known = [*ADDRESSES.get(kind, {}), *NUMBERS.get(kind, {})]
+    for key in document:
+        why = why_without_effect(kind, key)
+        if why is not None:
+            notify(ConfigNotice("config.without_effect", where, key, f"without effect: {why}"))
+        elif not is_obeyed(kind, key):
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f'; did you mean "{near[0]}"?' if near else ""
+            notify(ConfigNotice("config.unknown_key", where, key, f"without effect: not known{hint}"))
+
+
+def _with_environment(document: Document, where: str, notify: Notify) -> Values:
     """Mauka's "?NAME" is that environment variable, "!NAME" the same as a number (C.4).
 
     Raises:
@@ -130,16 +183,18 @@ def _with_environment(document: Document, where: str) -> Values:
         if not isinstance(value, str) or value[:1] not in ("?", "!"):
             found[key] = value
             continue
-        setting = os.environ.get(value[1:])
+        name = value[1:]
+        setting = os.environ.get(name)
         if setting is None:
-            log.get().warning("config.variable_missing", file=where, key=key, variable=value[1:])
+            text = f"the environment has no {name}; the default is used"
+            notify(ConfigNotice("config.variable_missing", where, key, text, {"variable": name}))
         elif value[0] == "?":
             found[key] = setting
         elif setting.isascii() and setting.isdigit():
             found[key] = int(setting)
         else:
             raise ConfigError(
-                f"{where}: {key}: {value[1:]} is {setting!r}; want a whole number, nothing was started"
+                f"{where}: {key}: {name} is {setting!r}; want a whole number, nothing was started"
             )
     return found
 
@@ -147,13 +202,11 @@ def _with_environment(document: Document, where: str) -> Values:
 def _mauka(document: Document, found: Values) -> None:
     host, port = document.get("mongo.host", "localhost"), document.get("mongo.port", 27017)
     _put(found, "store.mongo_uri", f"mongodb://{host}:{port}/{document.get('mongo.db', 'opq')}")
-    if "plugins.base.heartbeatIntervalS" in document:
-        _put(found, "mauka.heartbeat_s", document["plugins.base.heartbeatIntervalS"])
     if "plugins.StatusPlugin.port" in document:  # a port names no address: it stays on loopback
         _put(found, "mauka.health_endpoint", f"127.0.0.1:{document['plugins.StatusPlugin.port']}")
 
 
-def _keys(document: Document, found: Values) -> None:
+def _keys(document: Document, found: Values, where: str, notify: Notify) -> None:
     server = document.get("server_cert")
     if isinstance(server, str):
         _put(found, "keys.server_secret", server)
@@ -162,6 +215,9 @@ def _keys(document: Document, found: Values) -> None:
             _put(found, "keys.folder", str(folder.parent))
     if isinstance(document.get("client_certs"), str):
         _put(found, "keys.public_keys", document["client_certs"])
+    if "white_list" in document:
+        text = "without effect: Boxes get in whose key is in the folder of public keys, whatever it says"
+        notify(ConfigNotice("config.without_effect", where, "white_list", text))
 
 
 def _mongo(document: Document, found: Values) -> None:
@@ -172,45 +228,89 @@ def _mongo(document: Document, found: Values) -> None:
         _put(found, "store.mongo_uri", f"mongodb://{document['mongo_host']}:{port}")
 
 
-def _makai(document: Document, found: Values, where: str) -> None:
-    requests = found.get("triggering_service", {}).get("request_endpoint", "")
-    answers = found.get("event_service", {}).get("answer_endpoint", "")
-    if port_of(requests) == PUB_PORT and port_of(answers) == PULL_PORT:
-        log.get().warning(
-            "config.corrected",
-            file=where,
-            problem=f"zmq_acquisition_endpoint ({requests}) and zmq_data_endpoint ({answers}) are swapped; "
-            f"commands go to {PULL_PORT}, answers come from {PUB_PORT}",
-        )
-        requests, answers = answers, requests
-        _put(found, "triggering_service.request_endpoint", requests)
-        _put(found, "event_service.answer_endpoint", answers)
+def _mongo_of(part: Document) -> str | None:
+    """The address without the name of the database that is meant where none stands."""
+    section = part.get("store")
+    uri = section.get("mongo_uri") if isinstance(section, Mapping) else None
+    return uri.removesuffix("/").removesuffix("/opq") if isinstance(uri, str) else None
+
+
+def _makai(document: Document, found: Values, where: str, notify: Notify) -> None:
+    requests = _corrected_ports(found, where, notify)
     if requests:
         _put(found, "event_service.request_endpoint", requests)
+    trend_s = document.get("mongo_trends_update_interval_seconds", TREND_S)
+    if trend_s != TREND_S:
+        text = f"without effect: {trend_s} s; here trends are of whole minutes, longer ones are made of them"
+        notify(ConfigNotice("config.without_effect", where, "mongo_trends_update_interval_seconds", text))
     if isinstance(identity := document.get("identity"), str):
         _put(found, "triggering_service.identity", identity.replace("_", "-"))
     if isinstance(plugins := document.get("plugins"), list):
-        _put(found, "triggering_service.plugins", _plugins(plugins, found, where))
+        _put(found, "triggering_service.plugins", _plugins(plugins, found, where, notify))
 
 
-def _plugins(entries: list[object], found: Values, where: str) -> list[Values]:
+def _corrected_ports(found: Values, where: str, notify: Notify) -> str:
+    """Commands go where they are taken; the address."""
+    requests = str(found.get("triggering_service", {}).get("request_endpoint", ""))
+    measurements = str(found.get("triggering_service", {}).get("measurement_endpoint", ""))
+    answers = str(found.get("event_service", {}).get("answer_endpoint", ""))
+    problem = ""
+    if port_of(requests) == PUB_PORT and port_of(answers) == PULL_PORT:
+        problem = (
+            f"zmq_acquisition_endpoint ({requests}) and zmq_data_endpoint ({answers}) are swapped; "
+            f"commands go to {PULL_PORT}, answers come from {PUB_PORT}"
+        )
+        requests, answers = answers, requests
+    elif port_of(requests) == PUBLISHED_PORT and port_of(measurements) in (PUBLISHED_PORT, None):
+        problem = (
+            f"{requests} is where Measurements are published, and no command would arrive; "
+            f"commands go to {PULL_PORT}"
+        )
+        requests = f"{requests[: requests.rindex(':')]}:{PULL_PORT}"
+    if problem:
+        notify(ConfigNotice("config.corrected", where, "zmq_acquisition_endpoint", problem))
+        _put(found, "triggering_service.request_endpoint", requests)
+        if answers:
+            _put(found, "event_service.answer_endpoint", answers)
+    return requests
+
+
+def _plugins(entries: list[object], found: Values, where: str, notify: Notify) -> list[Values]:
     """Ours for the original's shared libraries, by what their file names say."""
     ours: list[Values] = []
-    for entry in entries:
+    triggers_lost = False
+    for place, entry in enumerate(entries):
         plugin = entry if isinstance(entry, Mapping) else {}
         path = str(plugin.get("path", ""))
         name = Path(path).stem.removeprefix("lib")
+        key = f"plugins[{place}]"
+        instead = next((text for part, text in PLUGINS_WITHOUT_EFFECT.items() if part in name), None)
         if "threshold" in name:
-            ours.append({"name": "threshold"})  # the original ignores the limits in this file too
+            ours.append({"name": "threshold"})
+            if ignored := [each for each in LIMITS_ELSEWHERE if each in plugin]:
+                text = f"{', '.join(ignored)}: without effect, as in the original; makai_config in the store"
+                text += " has the limits, else [triggering_service.triggers.threshold]"
+                notify(ConfigNotice("config.without_effect", where, key, text))
         elif "napali" in name:
-            settings = {key: value for key, value in plugin.items() if key in NAPALI_KEYS}
+            settings = {each: value for each, value in plugin.items() if each in NAPALI_KEYS}
             ours.append({"name": "napali", "settings": settings})
         elif "health" in name and isinstance(plugin.get("address"), str):
             _put(found, "triggering_service.health_endpoint", plugin["address"])
         else:
-            log.get().warning(
-                "config.plugin_ignored", file=where, path=path, known=["threshold", "napali", "health"]
+            triggers_lost |= "print" not in name and "health" not in name
+            text = f"{path or entry!r}: " + (
+                f"without effect: {instead}"
+                if instead
+                else f"there is no such plug-in; there are {', '.join(KNOWN_PLUGINS)}"
             )
+            facts = {"path": path, "known": list(KNOWN_PLUGINS)}
+            notify(ConfigNotice("config.plugin_ignored", where, key, text, facts))
+    if not ours and triggers_lost:
+        text = "their triggers do not run here, and no event would ever be opened: all built-in triggers run"
+        notify(ConfigNotice("config.no_trigger", where, "plugins", text))
+        return [{"name": name} for name in DEFAULT_TRIGGERS]
+    if not ours:
+        notify(ConfigNotice("config.no_trigger", where, "plugins", "no trigger: no event is ever opened"))
     return ours
 
 

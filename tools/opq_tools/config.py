@@ -86,10 +86,7 @@ def check(path: Path, document: Mapping[str, Any], kind: str, data_dir: Path | N
         load(path, data_dir)
         return Checked(kind)
     if kind != "gateway":
-        from opq_cloud.original_config import read_config
-
-        read_config([path], None if data_dir is None else {"data_dir": str(data_dir)})
-        return Checked(kind)
+        return _cloud(path, kind, data_dir)
     from opq_gateway import config
     from opq_gateway.local.surroundings import look
 
@@ -97,6 +94,20 @@ def check(path: Path, document: Mapping[str, Any], kind: str, data_dir: Path | N
     return Checked(
         kind, tuple(item for item in found if item.fatal), tuple(item for item in found if not item.fatal)
     )
+
+
+def _cloud(path: Path, kind: str, data_dir: Path | None) -> Checked:
+    """What `opq-cloud` would say of it at its start: what it puts right or passes over, keys, triggers."""
+    from opq_cloud.makai.triggers_in_use import judged_triggers
+    from opq_cloud.original_config import ConfigNotice, read_config
+    from opq_cloud.start_check import missing_keys
+
+    notices: list[ConfigNotice] = []
+    overrides = None if data_dir is None else {"data_dir": str(data_dir)}
+    config = read_config([path], overrides, notify=notices.append)
+    judged_triggers(config.triggering_service)
+    problems = tuple(Found(key, text, True) for key, text in missing_keys(config, data_dir is not None))
+    return Checked(kind, problems, tuple(Found(each.key, each.text, False) for each in notices))
 
 
 def box_of_original(document: Mapping[str, Any]) -> tuple[Found, ...]:

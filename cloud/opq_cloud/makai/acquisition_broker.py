@@ -229,7 +229,9 @@ class AcquisitionBroker:
         if kind != "send_command_to_plugin" or command.send_command_to_plugin.plugin_name != ACK_PLUGIN:
             self._pending.add_command(command.seq, command.identity, box_id, time.monotonic())
         address = box_id.encode("ascii") + (ID_END if box_id in self._ended else b"")
-        sent = try_send(commands, [address, command.SerializeToString()])
+        body = command.SerializeToString()
+        sent = try_send(commands, [address, body])
+        self.counters.add("sent_bytes", len(address) + len(body) if sent else 0)
         self.counters.add("commands" if sent else "commands_dropped", label=box_id)
 
     def _pass_response(
@@ -238,6 +240,7 @@ class AcquisitionBroker:
         box_id = responses.sender(first)
         if box_id is None:
             return
+        self.counters.add("received_bytes", sum(map(len, frames)))
         try:
             response = response_from_wire(frames[0])
         except FrameError:

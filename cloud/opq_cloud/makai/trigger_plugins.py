@@ -6,7 +6,8 @@ A module of this process is a `TriggerPlugin`; an installed one, which may run i
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -53,6 +54,7 @@ class TriggerPlugin:
     ) -> None:
         self.name = name
         self._trigger = trigger
+        self._settings = trigger.config if isinstance(trigger, TriggerModule) else None
         self._counters = counters
         self._log = log.bind(plugin=name)
         self._guard = CrashGuard(self._crashed)
@@ -92,6 +94,12 @@ class TriggerPlugin:
             self._count_row_errors(*self._trigger.problems())
         decision: Decision | None = answer
         return decision
+
+    def use_box_limits(self, boxes: Mapping[str, Mapping[str, float]]) -> None:
+        """Limits of single Boxes over those of its settings; nothing where its Config has no `boxes`."""
+        if isinstance(self._trigger, TriggerModule) and hasattr(self._settings, "boxes"):
+            merged = {**self._settings.boxes, **boxes}
+            self._trigger.exchange_config(replace(self._settings, boxes=merged))
 
     def is_quiet(self, columns: MeasurementColumns) -> bool:
         """Whether it has nothing to say to any of these; what it remembers stays as it is."""

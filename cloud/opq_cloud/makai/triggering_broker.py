@@ -46,6 +46,7 @@ class TriggeringBroker:
         self._budget = BoxBudget(config.box_messages_per_s, config.box_bytes_per_s, self.counters)
         self._sequences: dict[str, int] = {}
         self._overflow = 0
+        self._passed_bytes = 0
         self._zap: ZapHandler | None = None
 
     def connections(self) -> dict[str, int]:
@@ -95,6 +96,9 @@ class TriggeringBroker:
                     self.counters.add("received", received)
                     self.counters.set("waiting_bytes_now", queue.waiting_bytes)
                     self._count_overflow(queue)
+                if self._passed_bytes:
+                    self.counters.add("passed_bytes", self._passed_bytes)
+                    self._passed_bytes = 0
                 now_s = time.monotonic()
                 if now_s >= peers_at_s:
                     peers_at_s = now_s + PEERS_MS / 1000
@@ -107,7 +111,8 @@ class TriggeringBroker:
         box_id = boxes.sender(first)
         if box_id is None:
             return
-        if not self._budget.allows(box_id, sum(map(len, frames))):
+        size_bytes = sum(map(len, frames))
+        if not self._budget.allows(box_id, size_bytes):
             return
         if len(frames) < 2:
             self.counters.add("malformed", label=box_id)
@@ -125,6 +130,7 @@ class TriggeringBroker:
             return
         if message.HasField("sequence"):
             self._check_sequence(box_id, message)
+        self._passed_bytes += size_bytes
         backend.send(frames)
 
     def _count_overflow(self, queue: ReceiveQueue) -> None:

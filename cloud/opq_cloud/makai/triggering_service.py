@@ -23,6 +23,7 @@ import zmq
 
 from opq_cloud.config import TriggeringServiceSection
 from opq_cloud.makai.boxes import BoxRegister
+from opq_cloud.makai.limits_follower import LimitsFollower
 from opq_cloud.makai.measurement_judge import MeasurementJudge
 from opq_cloud.makai.measurement_writer import MeasurementWriter
 from opq_cloud.makai.openings import EventOpenings
@@ -98,6 +99,8 @@ class TriggeringService:
         self._boxes = BoxRegister(nominal)
         self._openings = EventOpenings(config, self.instance, self._boxes, self.counters)
         self._judge = MeasurementJudge(self._boxes, self._triggers, self._openings)
+        self._follower = LimitsFollower(self.counters, self._log)
+        self._limits: dict[str, dict[str, float]] = {}
         self._writer: MeasurementWriter | None = None
         self._data_dir = data_dir
         self._rules: RuleHost | None = None
@@ -106,7 +109,8 @@ class TriggeringService:
         problem = self._writer.problem if self._writer is not None else None
         own = HealthReport(self.name, problem is None, info=problem)
         rules = [] if self._rules is None else [self._rules.health()]
-        return [own, self._openings.health(), *self._boxes.health(), *self._triggers.health(), *rules]
+        parts = [*self._boxes.health(), *self._triggers.health(), *self._follower.health()]
+        return [own, self._openings.health(), *parts, *rules]
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         config = self._config
@@ -132,6 +136,9 @@ class TriggeringService:
             self._openings.begin(
                 store, lambda command: try_send(requests, [command]), writer.accept_measurement
             )
+            self._follower.start(store)
+            opened.callback(self._follower.close)
+            self._use_limits()
             writer_stop = threading.Event()
             thread = threading.Thread(target=writer.run, args=(writer_stop,), name="measurement-writer")
             thread.start()
@@ -162,6 +169,7 @@ class TriggeringService:
                 received += 1
                 self._show_new_triggers()
                 self._read_measurement(frames, writer)
+            self._use_limits()
             now_s = time.monotonic()
             if received:
                 self.counters.add("received", received)
@@ -174,6 +182,11 @@ class TriggeringService:
                 self._refresh_nominals()
             if not thread.is_alive():
                 raise RuntimeError("the measurement writer has ended")
+
+    def _use_limits(self) -> None:
+        if self._follower.limits is not self._limits:
+            self._limits = self._follower.limits
+            self._triggers.use_box_limits(self._limits)
 
     def _opened_rules(self, opened: ExitStack) -> "RuleHost | None":
         if not self._config.rules.enabled:

@@ -1,7 +1,7 @@
 """The triggers that run: those of the configuration, and those installed in the plug-in host, live."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from opq_cloud.makai.trigger_plugins import BUILT_IN, InstalledTrigger, TriggerP
 from opq_cloud.service import HealthReport, ServiceCounters
 from opq_plugins.package.built_in import available, load
 from opq_plugins.sdk.modules import TriggerModule
+from opq_proto import log
 from opq_proto.errors import ConfigError, OpqError, PluginError
 from opq_proto.log import Log
 
@@ -86,6 +87,12 @@ class TriggersInUse:
             for trigger in (each for made in installed.values() for each in made):
                 trigger.close()
 
+    def use_box_limits(self, boxes: Mapping[str, Mapping[str, float]]) -> None:
+        """Of `makai_config`; the loop's thread."""
+        for trigger in self._own:
+            if trigger.name == "threshold":
+                trigger.use_box_limits(boxes)
+
     def note_idle(self, seconds: float) -> None:
         """The service had nothing to do for so long."""
         for trigger in self.all:
@@ -141,6 +148,16 @@ def configured_triggers(config: TriggeringServiceSection) -> list[PluginEntry]:
         for entry in entries
         if enabled.get(entry.name, True)
     ]
+
+
+def judged_triggers(config: TriggeringServiceSection) -> None:
+    """Load what the configuration names, as a start does; an installed one is known when it runs only.
+
+    Raises ConfigError with the problems of all of them.
+    """
+    there = available([*config.plugin_folders, BUILT_IN])
+    entries = [each for each in configured_triggers(config) if each.name in there or not config.rules.enabled]
+    load_triggers(entries, ServiceCounters(), log.get(), config.plugin_folders)
 
 
 def load_triggers(

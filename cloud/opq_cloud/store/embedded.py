@@ -11,6 +11,7 @@ from opq_cloud.store.embedded_accounts import ACCOUNTS_FILE, EmbeddedDocuments
 from opq_cloud.store.embedded_boxes import EmbeddedBoxes
 from opq_cloud.store.embedded_events import EmbeddedEvents, expire_events
 from opq_cloud.store.embedded_findings import EmbeddedFindings, expire_findings
+from opq_cloud.store.embedded_makai import EmbeddedMakai, expire_traffic
 from opq_cloud.store.embedded_trends import EmbeddedTrends
 from opq_cloud.store.measurement_log import SEAL_ROWS, MeasurementLog
 from opq_cloud.store.schema import open_database
@@ -23,7 +24,9 @@ _TABLES = {
 }  # fmt: skip
 
 
-class EmbeddedStore(MeasurementLog, EmbeddedTrends, EmbeddedBoxes, EmbeddedEvents, EmbeddedFindings):
+class EmbeddedStore(
+    MeasurementLog, EmbeddedTrends, EmbeddedBoxes, EmbeddedMakai, EmbeddedEvents, EmbeddedFindings
+):
     """`store.CloudStore` on the file at `path`; several processes may hold it at once."""
 
     def __init__(
@@ -38,8 +41,10 @@ class EmbeddedStore(MeasurementLog, EmbeddedTrends, EmbeddedBoxes, EmbeddedEvent
 
     def expire(self, now_s: int, slice_rows: int = 1000) -> int:
         def job(connection: sqlite3.Connection) -> int:
-            return expire_events(connection, now_s, max(1, slice_rows // 100)) + expire_findings(
-                connection, now_s, slice_rows
+            return (
+                expire_events(connection, now_s, max(1, slice_rows // 100))
+                + expire_findings(connection, now_s, slice_rows)
+                + expire_traffic(connection, now_s, slice_rows)
             )
 
         gone = self._expire_measurements(now_s, slice_rows) + self._expire_trends(now_s, slice_rows)

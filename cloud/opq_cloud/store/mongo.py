@@ -17,6 +17,7 @@ from opq_cloud.store.documents import Document, measurement_fields
 from opq_cloud.store.mongo_accounts import MongoDocuments
 from opq_cloud.store.mongo_boxes import MongoBoxes
 from opq_cloud.store.mongo_findings import MongoFindings
+from opq_cloud.store.mongo_makai import MongoMakai
 from opq_cloud.store.mongo_server import MongoServer, store_errors
 from opq_cloud.store.mongo_trends import MongoTrends
 from opq_cloud.store.rows import METRIC_FIELDS
@@ -30,7 +31,7 @@ NO_METRICS = dict.fromkeys(METRIC_FIELDS.values())
 """The original's get_event_data.py takes all four from each row; a crossing Measurement has `rms` alone."""
 
 
-class MongoStore(MongoTrends, MongoBoxes, MongoFindings):
+class MongoStore(MongoTrends, MongoBoxes, MongoMakai, MongoFindings):
     """`store.CloudStore` on the database of a `mongodb://…` address (its path, else `opq`)."""
 
     def __init__(self, uri: str) -> None:
@@ -100,6 +101,7 @@ class MongoStore(MongoTrends, MongoBoxes, MongoFindings):
         for rows in (self._rows, self._trends, self._rollups):
             due = [d["_id"] for d in rows.find({"expire_at": {"$lte": now_s}}, {"_id": 1}).limit(slice_rows)]
             gone += rows.delete_many({"_id": {"$in": due}}).deleted_count if due else 0
+        gone += self._expire_traffic(now_s, slice_rows)
         gone += self._expire_events(now_s, max(1, slice_rows // 100))
         return gone + self._expire_findings(now_s, slice_rows)
 

@@ -121,6 +121,8 @@ class MongoServer:
         db.events.create_index([("finished", ASCENDING), ("analysed", ASCENDING)])
         db.events.create_index("token")
         db.box_events.create_index("event_id")
+        db.makai_metrics.create_index("timestamp_ms")
+        db.makai_metrics.create_index("expire_at")
         self._index(db.incidents, "incident_id", unique=True)
         db.incidents.create_index([("group_id", ASCENDING), ("incident_id", ASCENDING)])
         db.incidents.create_index("end_ns")

@@ -86,6 +86,13 @@ MIGRATIONS = (
     INSERT INTO rollups_fill SELECT '', 0 WHERE EXISTS (SELECT 1 FROM trends);
     CREATE TABLE laha_config (document TEXT NOT NULL);
     """,
+    """
+    CREATE TABLE makai_config (document TEXT NOT NULL);
+    CREATE TABLE makai_metrics (
+        timestamp_ms INTEGER NOT NULL, expire_at INTEGER NOT NULL, document TEXT NOT NULL);
+    CREATE INDEX makai_metrics_by_time ON makai_metrics (timestamp_ms);
+    CREATE INDEX makai_metrics_expire ON makai_metrics (expire_at);
+    """,
 )
 """Script k leads from schema k to k + 1; a published one is never changed."""
 

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from opq_cloud.store.account_records import AccountRecords
 from opq_cloud.store.histogram import Histogram
+from opq_cloud.store.makai_documents import BrokerTraffic, MakaiConfig
 from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Event, Finding, Incident, Measurement, StoredFinding, Trigger, Waveform
 
@@ -318,6 +319,19 @@ class CloudStore(Protocol):
         self, after_id: int = 0, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
     ) -> list[Incident]:
         """Newest first; only ids above `after_id`."""
+
+    # Makai's own (opq-interop, D.7)
+    def makai_config(self) -> MakaiConfig | None:
+        """Limits of all Boxes and of single ones; None: nobody has put any. The original's documents too."""
+
+    def put_makai_config(self, config: MakaiConfig | None) -> None:
+        """Replace it; None takes it away. A running triggering service follows within 2 s."""
+
+    def put_traffic(self, traffic: BrokerTraffic) -> None:
+        """One row of `makai_metrics`; it goes with the Measurements of its time."""
+
+    def traffic(self, start_ms: int, end_ms: int) -> list[BrokerTraffic]:
+        """In the order of time; without the original's, which have none."""
 
     # Retention and size
     def ttls(self) -> Ttls:

@@ -52,6 +52,14 @@ class TriggerModule:
         self._config = configured(self._module.Config, settings)
         self._begin()
 
+    @property
+    def config(self) -> Config:
+        return self._config
+
+    def exchange_config(self, config: Config) -> None:
+        """Another Config from the next Measurement on; what it remembers stays."""
+        self._config = config
+
     def decide(self, measurement: Measurement, nominal: Nominal) -> Decision | None:
         if not self._begun:
             self._begin()

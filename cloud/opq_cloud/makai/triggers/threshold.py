@@ -19,6 +19,9 @@ name = "threshold"
 kind = "trigger"
 
 NOMINALS_KEPT = 1000
+BOX_LIMITS = ("dip_v", "swell_v", "low_hz", "high_hz", "thd_ratio", "nominal_v", "nominal_hz")
+"""Of one Box in `Config.boxes`; a limit that is not there is off."""
+OTHERS = "*"
 FORGOTTEN_NS = 3600 * 10**9
 """A Box that was silent for longer: when its disturbance ended is not known, and no gateway has it."""
 END_NS = 10**9
@@ -54,6 +57,17 @@ class Config:
             "help": "of a longer dip or swell its two ends are asked for",
         },
     )  # a gateway answers up to 120 s
+    boxes: dict[str, dict[str, float]] = field(
+        default_factory=dict,
+        metadata={"help": 'limits by Box, "*" the others: dip_v, swell_v, low_hz, high_hz, thd_ratio'},
+    )
+    """Instead of those above, in full; `makai_config` of the store is put here while Makai runs."""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError: a key of a Box is none."""
+        wrong = sorted({key for limits in self.boxes.values() for key in limits} - set(BOX_LIMITS))
+        if wrong:
+            raise ValueError(f"boxes  {', '.join(wrong)}: unknown; want {', '.join(BOX_LIMITS)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +94,10 @@ class ThresholdState:
     """Limits per nominal (computed once), and which a Box has passed; owned by the runner."""
 
     def __init__(self) -> None:
-        self.limits: dict[Nominal, tuple[ThresholdLimit, ...]] = {}
+        self.limits: dict[tuple[Nominal, str], dict[int, ThresholdLimit]] = {}
+        """By nominal values and Box, "" one without limits of its own."""
+        self.config: Config | None = None
+        """Whose limits these are."""
         self.passed: dict[tuple[str, bool], dict[int, LimitExcursion]] = {}
         """(box id, backfilled) -> by position in its limits. What a Box sends again from its disk
         is of another time than its live stream and must not end or start a disturbance in it."""
@@ -97,12 +114,14 @@ def decide(
     measurement: Measurement, nominal: Nominal, config: Config, state: ThresholdState
 ) -> tuple[Decision | None, ThresholdState]:
     """The first limit that was passed in this window and not in the one before; else what is over."""
-    limits = _limits_of(nominal, config, state)
+    limits = _limits_of(measurement.box_id, nominal, config, state)
     key = (measurement.box_id, measurement.backfilled)
     passed = state.passed.get(key)
+    for gone in () if passed is None else passed.keys() - limits.keys():
+        del passed[gone]  # a limit that was turned off meanwhile
     onset = None
     left: list[int] = []
-    for position, limit in enumerate(limits):
+    for position, limit in limits.items():
         metric = measurement.metrics.get(limit.metric)
         if metric is None:
             continue
@@ -138,22 +157,33 @@ def decide(
 
 def is_quiet(columns: MeasurementColumns, config: Config, state: ThresholdState) -> bool:
     """Whether no limit is passed by any of these Boxes, in these windows or before."""
-    if state.passed:
+    if state.passed or config.boxes:
         return False
     for nominal, ends in columns.extremes():
-        for limit in _limits_of(nominal, config, state):
+        for limit in _limits_of("", nominal, config, state).values():
             least, most = ends[limit.metric]
             if most > limit.enter if limit.above else least < limit.enter:
                 return False
     return True
 
 
-def _limits_of(nominal: Nominal, config: Config, state: ThresholdState) -> tuple[ThresholdLimit, ...]:
-    limits = state.limits.get(nominal)
+def _limits_of(
+    box_id: str, nominal: Nominal, config: Config, state: ThresholdState
+) -> dict[int, ThresholdLimit]:
+    """Each in its own place whatever the Config, so that what is passed stays so when that is exchanged."""
+    if config is not state.config:
+        state.limits.clear()
+        state.config = config
+    own = "" if not config.boxes else box_id if box_id in config.boxes else OTHERS
+    limits = state.limits.get((nominal, own))
     if limits is None:
         if len(state.limits) >= NOMINALS_KEPT:  # a Box that says something else each time
             state.limits.clear()
-        limits = state.limits[nominal] = tuple(_limits(nominal, config))
+        found = config.boxes.get(own)
+        made = _limits(nominal, config) if found is None else _box_limits(found, nominal, config)
+        limits = state.limits[nominal, own] = {
+            position: limit for position, limit in enumerate(made) if limit is not None
+        }
     return limits
 
 
@@ -167,7 +197,7 @@ def _from_before(measurement: Measurement, known_ns: int | None) -> bool:
 
 def _whole(
     measurement: Measurement,
-    limits: tuple[ThresholdLimit, ...],
+    limits: dict[int, ThresholdLimit],
     passed: dict[int, LimitExcursion],
     left: list[int],
     longest_ns: int,
@@ -197,22 +227,41 @@ def _whole(
     return replace(decision, span_ns=(begin_ns, end_ns), since_ns=since_ns if since_ns < begin_ns else None)
 
 
-def _limits(nominal: Nominal, config: Config) -> Iterator[ThresholdLimit]:
+def _limits(nominal: Nominal, config: Config) -> Iterator[ThresholdLimit | None]:
+    """Dip, swell, frequency low and high, THD, transient; None: off."""
     step_v = nominal.volts * config.hysteresis_percent / 100
-    if config.dip_percent is not None:
-        enter_v = nominal.volts * config.dip_percent / 100
-        yield ThresholdLimit("rms", "V", False, enter_v, enter_v + step_v)
-    if config.swell_percent is not None:
-        enter_v = nominal.volts * config.swell_percent / 100
-        yield ThresholdLimit("rms", "V", True, enter_v, enter_v - step_v)
-    if config.low_hz is not None:
-        yield ThresholdLimit("f", "Hz", False, config.low_hz, config.low_hz + config.hysteresis_hz)
-    if config.high_hz is not None:
-        yield ThresholdLimit("f", "Hz", True, config.high_hz, config.high_hz - config.hysteresis_hz)
-    if config.thd_ratio is not None:
-        yield ThresholdLimit("thd", "", True, config.thd_ratio, config.thd_ratio - config.hysteresis_ratio)
-    if config.trans_v is not None:
-        yield ThresholdLimit("trans", "V", True, config.trans_v, config.trans_v)
+    yield _limit("rms", "V", False, _share(nominal.volts, config.dip_percent), step_v)
+    yield _limit("rms", "V", True, _share(nominal.volts, config.swell_percent), step_v)
+    yield _limit("f", "Hz", False, config.low_hz, config.hysteresis_hz)
+    yield _limit("f", "Hz", True, config.high_hz, config.hysteresis_hz)
+    yield _limit("thd", "", True, config.thd_ratio, config.hysteresis_ratio)
+    yield _limit("trans", "V", True, config.trans_v, 0.0)
+
+
+def _box_limits(found: dict[str, float], nominal: Nominal, config: Config) -> Iterator[ThresholdLimit | None]:
+    """As `_limits`, of one Box: narrow ones keep half of the way back to nominal."""
+    volts, hz = found.get("nominal_v", nominal.volts), found.get("nominal_hz", nominal.hz)
+    step_v = volts * config.hysteresis_percent / 100
+    for key, metric, unit, above, middle, step in (
+        ("dip_v", "rms", "V", False, volts, step_v),
+        ("swell_v", "rms", "V", True, volts, step_v),
+        ("low_hz", "f", "Hz", False, hz, config.hysteresis_hz),
+        ("high_hz", "f", "Hz", True, hz, config.hysteresis_hz),
+        ("thd_ratio", "thd", "", True, 0.0, config.hysteresis_ratio),
+    ):
+        enter = found.get(key)
+        yield _limit(metric, unit, above, enter, 0.0 if enter is None else min(step, abs(middle - enter) / 2))
+    yield _limit("trans", "V", True, config.trans_v, 0.0)
+
+
+def _share(volts: float, percent: float | None) -> float | None:
+    return None if percent is None else volts * percent / 100
+
+
+def _limit(metric: str, unit: str, above: bool, enter: float | None, step: float) -> ThresholdLimit | None:
+    if enter is None:
+        return None
+    return ThresholdLimit(metric, unit, above, enter, enter - step if above else enter + step)
 
 
 def _decision(limit: ThresholdLimit, value: float) -> Decision:

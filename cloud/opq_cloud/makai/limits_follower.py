@@ -1,0 +1,92 @@
+"""`makai_config` of the store, followed while Makai runs: what the threshold trigger compares with, by Box.
+
+A thread reads it every second, so that a store that is slow or away delays no Measurement: what was known
+holds until it is back. The original reads it every 60 s, ends where there is none, and keeps an override that
+was taken away (opq-interop A.11, H.17, H.18).
+"""
+
+import threading
+
+from opq_cloud.service import HealthReport, ServiceCounters
+from opq_cloud.store.makai_documents import MakaiConfig, TriggeringLimits
+from opq_cloud.store.store import CloudStore
+from opq_proto.errors import StoreError
+from opq_proto.log import Log
+from opq_proto.rate_limit import RateLimitedLog
+
+READ_S = 1.0
+JOIN_S = 2.0
+ALL = "*"
+"""As in the trigger's `boxes`: every Box without limits of its own."""
+
+
+class LimitsFollower:
+    """Between `start` and `close` in a thread of its own; `limits` is exchanged whole."""
+
+    def __init__(self, counters: ServiceCounters, log: Log) -> None:
+        self.limits: dict[str, dict[str, float]] = {}
+        """By Box or ALL, for `boxes` of the threshold trigger's Config; a new object when it changes."""
+        self._counters = counters
+        self._log = log
+        self._limited = RateLimitedLog(log)
+        self._config: MakaiConfig | None = None
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, store: CloudStore) -> None:
+        """Read it once, then follow it. Raises StoreError."""
+        self._use(store.makai_config())
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._run, args=(store,), name="makai-config", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(JOIN_S)
+
+    def health(self) -> list[HealthReport]:
+        """Only where there is one; what of it is no limit is said."""
+        config = self._config
+        if config is None:
+            return []
+        info = "; ".join(config.problems) or f"limits of makai_config, {len(config.overrides)} overrides"
+        return [HealthReport("makai_config", not config.problems, info=info[:1000])]
+
+    def _run(self, store: CloudStore) -> None:
+        while not self._stop.wait(READ_S):
+            try:
+                self._use(store.makai_config())
+            except StoreError as error:
+                self._counters.add("store_errors")
+                self._limited.warning("makai_config.not_read", error=str(error))
+
+    def _use(self, config: MakaiConfig | None) -> None:
+        if config == self._config:
+            return
+        self._config = config
+        self.limits = {} if config is None else limits_of(config)
+        boxes = [] if config is None else sorted(config.overrides)
+        problems = [] if config is None else list(config.problems)
+        self._counters.add("makai_config_changes")
+        self._log.info("makai_config.changed", there=config is not None, overrides=boxes, problems=problems)
+
+
+def limits_of(config: MakaiConfig) -> dict[str, dict[str, float]]:
+    """In volts, hertz and as a ratio: low = reference * (1 - percent / 100) (opq-interop E.6)."""
+    return {
+        ALL: _absolute(config.default),
+        **{box_id: _absolute(limits) for box_id, limits in config.overrides.items()},
+    }
+
+
+def _absolute(limits: TriggeringLimits) -> dict[str, float]:
+    return {
+        "nominal_v": limits.ref_v,
+        "nominal_hz": limits.ref_hz,
+        "dip_v": limits.ref_v * (1 - limits.percent_v_low / 100),
+        "swell_v": limits.ref_v * (1 + limits.percent_v_high / 100),
+        "low_hz": limits.ref_hz * (1 - limits.percent_hz_low / 100),
+        "high_hz": limits.ref_hz * (1 + limits.percent_hz_high / 100),
+        "thd_ratio": limits.percent_thd_high / 100,
+    }

@@ -1,0 +1,66 @@
+"""Where the original's services look for their configuration when no file is named (opq-interop part C).
+
+An environment variable holds the whole JSON text and wins over the file of the published guide.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from opq_cloud.original_config import ConfigSource
+from opq_proto.config import read_document
+from opq_proto.errors import ConfigError
+
+FOLDER = Path("/etc/opq")
+FOLDER_VARIABLE = "OPQ_CONFIG_FOLDER"
+"""Ours: another folder than /etc/opq, in a container or without root; empty: none is looked at."""
+PLACES = (
+    ("triggering_broker", "TRIGGERING_BROKER_SETTINGS", "triggering_broker.json"),
+    ("acquisition_broker", "ACQUISITION_BROKER_SETTINGS", "acquisition_broker_config.json"),
+    ("makai", "MAKAI_SETTINGS", "makai.conf"),
+    ("mauka", "MAUKA_SETTINGS", None),
+    ("health", "HEALTH_SETTINGS", None),
+)
+"""Kind of original configuration, its variable, its file in /etc/opq."""
+READ_BY = {
+    "all": ("triggering_broker", "acquisition_broker", "makai", "mauka", "health"),
+    "triggering-broker": ("triggering_broker",),
+    "acquisition-broker": ("acquisition_broker",),
+    "triggering-service": ("makai",),
+    "event-service": ("makai",),
+    "mauka": ("mauka",),
+    "view": ("makai",),
+    "health": ("health",),
+}
+"""`opq-cloud NAME` -> what it reads; View reads where the store is."""
+
+
+def original_sources(command: str, environment: Mapping[str, str] | None = None) -> list[ConfigSource]:
+    """What there is for this command, in the order of PLACES; nothing where the machine has none of it.
+
+    Raises:
+        ConfigError: a variable or a file that is there cannot be read.
+    """
+    told = os.environ if environment is None else environment
+    named = told.get(FOLDER_VARIABLE)
+    folder = FOLDER if named is None else Path(named) if named else None
+    found = []
+    for kind, variable, file in PLACES:
+        if kind not in READ_BY.get(command, ()):
+            continue
+        if told.get(variable, "").strip():
+            found.append(ConfigSource(f"${variable}", _from_text(variable, told[variable]), kind))
+        elif folder is not None and file is not None and (folder / file).is_file():
+            found.append(ConfigSource(str(folder / file), read_document(folder / file), kind))
+    return found
+
+
+def _from_text(variable: str, text: str) -> Mapping[str, object]:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"${variable}: is no JSON: {error}, nothing was started") from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"${variable}: want a table of keys at the top, nothing was started")
+    return document

@@ -1,0 +1,31 @@
+"""What a machine lacks for a configuration, before anything is started: `opq-tools config check`.
+
+Short, and apart from `config.py`, which reads no file but its own.
+"""
+
+from collections.abc import Iterator
+
+from opq_cloud.config import CloudConfig, CloudKeys
+from opq_proto.config import default_data_dir
+from opq_proto.errors import KeyFileError
+from opq_proto.keys import read_secret_file
+
+
+def missing_keys(config: CloudConfig, data_dir_named: bool) -> Iterator[tuple[str, str]]:
+    """(key, what is wrong) of key files that the brokers would end without.
+
+    Those of the default folder are looked at only where `--data-dir` names it: they may be made later.
+    """
+    named = config.keys
+    if not (data_dir_named or named.folder or named.server_secret or named.public_keys):
+        return
+    keys = CloudKeys(named, config.data_dir or default_data_dir())
+    try:
+        read_secret_file(keys.server_secret)
+    except KeyFileError as error:
+        yield "keys.server_secret", str(error)
+    if not keys.public_keys.is_dir():
+        yield (
+            "keys.public_keys",
+            f"{keys.public_keys} is no folder: no Box would be admitted until it is there",
+        )

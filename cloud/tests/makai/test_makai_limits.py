@@ -1,0 +1,119 @@
+"""`makai_config` of the store, followed while Makai runs: limits of all Boxes, of single ones, and none."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import opq_cloud.makai as makai_room
+from opq_cloud.config import TriggeringServiceSection as TriggeringConfig
+from opq_cloud.makai import limits_follower
+from opq_cloud.makai.limits_follower import limits_of
+from opq_cloud.makai.triggering_service import TriggeringService
+from opq_cloud.service import CloudContext
+from opq_cloud.store import CloudStore, open_store
+from opq_cloud.store.makai_documents import MakaiConfig, TriggeringLimits
+from opq_plugins.package.built_in import load
+from opq_plugins.sdk.modules import TriggerModule
+from opq_proto.decision import Nominal
+from opq_proto.errors import PluginError
+from opq_proto.messages import Measurement, Metric
+
+TRIGGERS = Path(makai_room.__file__).parent / "triggers"
+AT_120 = Nominal(120.0, 60.0)
+NARROW = TriggeringLimits(percent_v_low=2.5, percent_v_high=2.5)
+
+
+def rms(low: float, box_id: str = "1", at_ms: int = 1000) -> Measurement:
+    return Measurement(box_id, at_ms, {"rms": Metric(low, max(low, 120.0), 120.0)})
+
+
+def threshold(**settings: object) -> TriggerModule:
+    plugin = load("trigger", "threshold", settings, [TRIGGERS])
+    return TriggerModule(plugin.module, plugin.config)
+
+
+def with_limits(trigger: TriggerModule, config: MakaiConfig | None) -> None:
+    trigger.exchange_config(replace(trigger.config, boxes={} if config is None else limits_of(config)))
+
+
+def onset(trigger: TriggerModule, measurement: Measurement) -> bool:
+    decision = trigger.decide(measurement, AT_120)
+    return decision is not None and decision.span_ns is None
+
+
+def test_an_override_is_one_boxs_alone_and_its_removal_gives_the_default_back() -> None:
+    trigger = threshold()
+    with_limits(trigger, MakaiConfig(NARROW, {"2": TriggeringLimits(percent_v_low=20.0)}))
+    assert onset(trigger, rms(116.9)) and not onset(trigger, rms(100.0, "2"))
+    assert onset(trigger, rms(95.9, "2"))
+    assert not onset(trigger, rms(120.0, "2"))
+    with_limits(trigger, MakaiConfig(NARROW))
+    assert onset(trigger, rms(116.9, "2"))
+    with_limits(trigger, None)  # the settings again: 90 %
+    assert not onset(trigger, rms(120.0, "3")) and not onset(trigger, rms(110.0, "3"))
+
+
+def test_a_dip_under_way_stays_one_when_its_limits_change() -> None:
+    trigger = threshold()
+    assert onset(trigger, rms(80.0))
+    with_limits(trigger, MakaiConfig(NARROW))
+    assert not onset(trigger, rms(80.0))
+    assert not onset(trigger, rms(119.0))  # half of the way back: it is over
+    assert onset(trigger, rms(116.0))
+
+
+def test_a_frequency_limit_that_is_taken_away_is_not_passed_any_more() -> None:
+    trigger = threshold()
+    slow = Measurement("1", 1000, {"f": Metric(59.0, 59.1, 59.0)})
+    with_limits(trigger, MakaiConfig(NARROW))
+    assert onset(trigger, slow) and not onset(trigger, slow)
+    with_limits(trigger, None)
+    assert not onset(trigger, slow)
+    with_limits(trigger, MakaiConfig(NARROW))
+    assert onset(trigger, slow)
+
+
+def test_limits_of_boxes_are_settings_too_and_a_misspelt_one_is_named() -> None:
+    trigger = threshold(boxes={"7": {"dip_v": 50.0}})
+    assert (
+        onset(trigger, rms(100.0)) and not onset(trigger, rms(60.0, "7")) and onset(trigger, rms(49.0, "7"))
+    )
+    with pytest.raises(PluginError, match="boxes  dip_percent: unknown; want dip_v"):
+        threshold(boxes={"7": {"dip_percent": 50.0}})
+
+
+@pytest.fixture
+def running(
+    makai: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[Any, Any, CloudStore]]:
+    monkeypatch.setattr(limits_follower, "READ_S", 0.02)
+    store = open_store(None, tmp_path / "store")
+    brokers = makai.brokers()
+    config = TriggeringConfig(
+        measurement_endpoint=brokers.triggering_config.backend_endpoint,
+        request_endpoint=brokers.acquisition_config.request_endpoint,
+    )
+    service = TriggeringService(config, CloudContext(lambda: store), AT_120)
+    with makai.running(brokers.triggering), makai.running(service):
+        yield makai, service, store
+    store.close()
+
+
+def test_a_running_makai_follows_the_store(running: Any) -> None:
+    makai, service, store = running
+    [trigger] = [each for each in service._triggers.all if each.name == "threshold"]
+
+    def limit() -> Any:
+        return trigger._trigger.config.boxes.get("9", {}).get("dip_v")
+
+    assert service._follower.health() == []
+    store.put_makai_config(MakaiConfig(NARROW, {"9": TriggeringLimits(ref_v=100.0, percent_v_low=10.0)}))
+    makai.wait_for(lambda: limit() == 90.0)
+    assert "1 overrides" in service._follower.health()[0].info
+    store.put_makai_config(MakaiConfig(NARROW))
+    makai.wait_for(lambda: limit() is None and "*" in trigger._trigger.config.boxes)
+    store.put_makai_config(None)
+    makai.wait_for(lambda: trigger._trigger.config.boxes == {})

@@ -7,7 +7,7 @@ another admitted Box's id, as "1" does "10", would hear its commands too, and an
 Such a Box is subscribed here to its id and a NUL, and frame 0 of its commands has that NUL: its own
 subscription "1" still matches, and its connection gets nothing else. Where the longer id is admitted after
 it has connected, it hears both until it connects again: our gateways compare Command.box_id, and an answer
-of a wrong Box is counted and dropped here.
+of a wrong Box is counted and dropped here. Boxes of the C++ generation are `leg_boxes.py`'s.
 """
 
 import threading
@@ -25,6 +25,8 @@ from opq_cloud.config import AcquisitionBrokerSection
 from opq_cloud.fanout_socket import FanoutSocket
 from opq_cloud.makai.admission import AdmittedSocket, ZapHandler
 from opq_cloud.makai.command_numbers import CommandNumbers
+from opq_cloud.makai.leg_boxes import LegBoxes
+from opq_cloud.makai.requested_events import EVENT_REQUEST
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import (
     BURST,
@@ -38,8 +40,9 @@ from opq_cloud.sockets import (
 from opq_proto import log
 from opq_proto.errors import FrameError
 from opq_proto.keys import KeyFolder
+from opq_proto.leg_wire import LEG_TOPIC, NEW_EVENT, read_event_request
 from opq_proto.rate_limit import RateLimitedLog
-from opq_proto.wire import ACK_PLUGIN, command_from_wire, response_from_wire
+from opq_proto.wire import ACK_PLUGIN, Command, command_from_wire, response_from_wire
 from opq_proto.zmq_inbox import try_send
 
 COMMAND_QUEUE = 10_000
@@ -133,6 +136,9 @@ class AcquisitionBroker:
         self._limited = RateLimitedLog(self._log)
         self._pending = PendingCommands(config.pending_commands, config.pending_s)
         self._numbers = numbers or CommandNumbers()
+        self._leg = LegBoxes(
+            self.counters, lambda: next(self._numbers), config.pending_commands, config.pending_s
+        )
         self._beginnings = SharedBeginnings()
         self._ended: set[str] = set()
         """Boxes that were subscribed with ID_END."""
@@ -183,7 +189,9 @@ class AcquisitionBroker:
                     self._handle_subscription(*message, commands)
                 clients.check()
                 for frames in clients.messages(BURST):
-                    self._pass_command(frames, commands.socket)
+                    self._pass_request(frames, commands.socket, answers)
+                for frames in self._leg.messages(time.monotonic()):
+                    self._send(commands.socket, "leg", frames)
                 for message in receive(responses.socket, BURST):
                     self._pass_response(*message, responses, answers)
                 self._pending.expire(time.monotonic())
@@ -206,15 +214,27 @@ class AcquisitionBroker:
                 self._ended.add(box_id)
                 own += ID_END
             commands.socket.setsockopt(zmq.SUBSCRIBE, own)
+            if not wanted:
+                commands.socket.setsockopt(zmq.SUBSCRIBE, LEG_TOPIC)
+                self._leg.add_box(box_id)
             self.counters.add("boxes_listening", label=box_id)
             return
         self.counters.add("foreign_subscriptions", label=box_id)
         self._limited.warning("subscription.refused", key=box_id, box_id=box_id, wanted=wanted[:64])
 
-    def _pass_command(self, frames: list[bytes], commands: Socket) -> None:
+    def _pass_request(self, frames: list[bytes], commands: Socket, answers: FanoutSocket) -> None:
+        """A Command, a RequestEventMessage for the event service, or the number of the event it opened."""
         try:
+            if frames[0] == NEW_EVENT and len(frames) == 2 and frames[1][:20].isdigit():
+                self.counters.add("events_announced")
+                answers.send(frames)
+                return
             if len(frames) != 1:
                 raise FrameError(f"{len(frames)} frames; want one Command")
+            if read_event_request(frames[0]) is not None:
+                self.counters.add("event_requests")
+                answers.send([EVENT_REQUEST, frames[0]])
+                return
             command = command_from_wire(frames[0])
             kind = command.WhichOneof("command")
             if kind is None:
@@ -223,16 +243,28 @@ class AcquisitionBroker:
             self.counters.add("malformed_commands")
             self._limited.warning("command.malformed", error=str(error))
             return
+        self._pass_command(command, kind, commands)
+
+    def _pass_command(self, command: Command, kind: str, commands: Socket) -> None:
         box_id = str(command.box_id)
+        today, leg = self._leg.forms(box_id)
+        if leg and kind == "data_command":
+            self._leg.gather(command, time.monotonic())
+        if not today:
+            if kind != "data_command":  # nothing in that generation answers it
+                self.counters.add("commands_not_for_leg", label=box_id)
+            return
         command.seq = next(self._numbers)
         # an acknowledgement is not answered (contracts.md): it does not wait
         if kind != "send_command_to_plugin" or command.send_command_to_plugin.plugin_name != ACK_PLUGIN:
             self._pending.add_command(command.seq, command.identity, box_id, time.monotonic())
         address = box_id.encode("ascii") + (ID_END if box_id in self._ended else b"")
-        body = command.SerializeToString()
-        sent = try_send(commands, [address, body])
-        self.counters.add("sent_bytes", len(address) + len(body) if sent else 0)
-        self.counters.add("commands" if sent else "commands_dropped", label=box_id)
+        self._send(commands, box_id, [address, command.SerializeToString()])
+
+    def _send(self, commands: Socket, label: str, frames: list[bytes]) -> None:
+        sent = try_send(commands, frames)
+        self.counters.add("sent_bytes", sum(map(len, frames)) if sent else 0)
+        self.counters.add("commands" if sent else "commands_dropped", label=label)
 
     def _pass_response(
         self, first: zmq.Frame, frames: list[bytes], responses: AdmittedSocket, answers: FanoutSocket
@@ -242,9 +274,15 @@ class AcquisitionBroker:
             return
         self.counters.add("received_bytes", sum(map(len, frames)))
         try:
+            leg = self._leg.answer_of(box_id, frames)
+            if leg is not None:
+                for message in self._leg.responses(box_id, leg, frames):
+                    answers.send(message)
+                return
             response = response_from_wire(frames[0])
-        except FrameError:
+        except FrameError as error:
             self.counters.add("malformed", label=box_id)
+            self._limited.warning("response.malformed", key=box_id, box_id=box_id, error=str(error))
             return
         if str(response.box_id) != box_id:
             self.counters.add("foreign", label=box_id)
@@ -258,5 +296,6 @@ class AcquisitionBroker:
             self.counters.add("foreign", label=box_id)
             return
         self._pending.remove(response.seq)
+        self._leg.note_today(box_id)
         self.counters.add("responses", label=box_id)
         answers.send([request.identity.encode("utf-8"), *frames])

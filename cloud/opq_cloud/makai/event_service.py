@@ -30,6 +30,7 @@ from opq_cloud.makai.event_requests import (
     parse_identity,
     request_identity,
 )
+from opq_cloud.makai.requested_events import EVENT_REQUEST, RequestedEvents
 from opq_cloud.service import CloudContext, HealthReport, ServiceCounters
 from opq_cloud.sockets import POLL_MS, Socket, bind, connect, open_socket, service_context
 from opq_proto import log
@@ -72,6 +73,7 @@ class EventService:
         self._open = OpenEvents(config.answer_timeout_s, config.ask_again_s)
         self._gains = BoxGains(lambda: shared.store, config.v_per_lsb_fallback, self.counters)
         self._inbox = AnswerInbox()
+        self._requested = RequestedEvents(self.counters, self._instance)
         self._refused = 0
         """How often the store has refused the oldest answer."""
         self._store_again_s = 0.0
@@ -90,6 +92,7 @@ class EventService:
             answers = opened.enter_context(closing(open_socket(context, zmq.SUB, rcvhwm=RECEIVE_QUEUE)))
             connect(answers, config.answer_endpoint, "event_service.answer_endpoint")
             answers.setsockopt(zmq.SUBSCRIBE, PREFIX.encode())
+            answers.setsockopt(zmq.SUBSCRIBE, EVENT_REQUEST)
             self._requests = opened.enter_context(closing(open_socket(context, zmq.PUSH)))
             connect(self._requests, config.request_endpoint, "event_service.request_endpoint")
             self._events = opened.enter_context(closing(open_socket(context, zmq.XPUB, xpub_verbose=1)))
@@ -203,6 +206,9 @@ class EventService:
             StoreError: the store cannot take it.
         """
         try:
+            if frames[0] == EVENT_REQUEST and len(frames) == 2:
+                self._open_requested(frames[1])
+                return
             parsed = parse_identity(frames[0].decode("utf-8"))
             if parsed is None or len(frames) < 2:
                 raise FrameError("identity is not data_<token>_<instance>, or there is no Response")
@@ -216,6 +222,19 @@ class EventService:
             self._limited.warning("answer.malformed", error=str(error))
             return
         self._store_answer(token, instance, box_id, response, wave)
+
+    def _open_requested(self, data: bytes) -> None:
+        """Raises FrameError, StoreError: it was not opened."""
+        now_ms = time.time_ns() // 1_000_000
+        event_id, messages = self._requested.open_event(
+            data, self._store, lambda token: self._open.get(token) is not None, now_ms
+        )
+        self._open.refresh(self._store.unfinished_events(), time.monotonic(), time.time_ns())
+        self._log.info("event.requested", event_id=event_id, boxes=len(messages) - 1)
+        for message in messages:
+            frames = [message] if isinstance(message, bytes) else message
+            if not try_send(self._requests, frames):
+                self.counters.add("commands_dropped")  # the Boxes are asked again
 
     def _store_answer(
         self, token: str, instance: str, box_id: str, response: Response, wave: Waveform | None

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from opq_cloud.service import HealthReport, ServiceCounters
 from opq_plugins.host.guard import CrashGuard
@@ -54,7 +54,7 @@ class TriggerPlugin:
     ) -> None:
         self.name = name
         self._trigger = trigger
-        self._settings = trigger.config if isinstance(trigger, TriggerModule) else None
+        self._settings: Any = trigger.config if isinstance(trigger, TriggerModule) else None
         self._counters = counters
         self._log = log.bind(plugin=name)
         self._guard = CrashGuard(self._crashed)

@@ -1,6 +1,7 @@
 """Triggering broker: measurements from Boxes (CURVE, 9880) to everyone in the cloud (9881).
 
-Frames go on byte for byte, however many. A body is decoded only to hold the Box id to the key
+Frames go on byte for byte, however many; only a TriggerMessage of the C++ generation becomes the Measurement
+that it stands for. A body is decoded only to hold the Box id to the key
 that sent it, and to count holes in the sequence. What is dropped is counted: `refused` (key),
 `foreign` (another Box's id), `malformed`, `over_budget` (a Box that sends too much), `overflow` (the
 broker is late), `subscriber_full`.
@@ -21,8 +22,10 @@ from opq_cloud.sockets import BURST, POLL_MS, service_context
 from opq_proto import log
 from opq_proto.errors import FrameError
 from opq_proto.keys import KeyFolder
+from opq_proto.leg_wire import is_trigger_message, measurement_from_trigger
 from opq_proto.opqbox3_pb2 import Measurement
 from opq_proto.rate_limit import RateLimitedLog
+from opq_proto.wire import topic
 from opq_proto.wire_waveforms import read_message
 
 CONNECTION_QUEUE = 100
@@ -119,6 +122,11 @@ class TriggeringBroker:
             return
         try:
             message = read_message(Measurement, frames[1])
+            if not message.metrics and is_trigger_message(frames[1]):
+                frames = [frames[0], measurement_from_trigger(frames[1])]
+                message = read_message(Measurement, frames[1])
+                self.counters.add("leg_measurements", label=box_id)
+                frames[0] = topic(box_id)
             claimed = message.box_id, int(frames[0])
         except (FrameError, ValueError):
             self.counters.add("malformed", label=box_id)

@@ -180,21 +180,6 @@ def test_a_cur_box_makes_its_command_sockets_anew_after_121_silences_and_answers
     assert client.answers.poll(30_000)
 
 
-def test_a_leg_box_is_relayed_by_our_broker_and_ignores_its_commands(makai: Any, running: Any) -> None:
-    """Today's acquisition broker speaks no `evget`: a LEG Box is heard, but cannot be asked."""
-    brokers, client, stack = running
-    host = stack.enter_context(ForeignHost(endpoints(brokers), [connected(brokers, "4", "leg")]))
-    assert client.measurements.poll(30_000)
-    topic, body = client.measurements.recv_multipart()
-    found = TriggerMessage.FromString(body)
-    assert (topic, found.id) == (b"4", 4)
-    assert found.rms == pytest.approx(118.0, rel=2e-3)
-    makai.wait_for(lambda: brokers.acquisition.counters.of("boxes_listening", "4"))
-    client.ask("4", "mine", 1000, 2000)
-    makai.wait_for(lambda: host.boxes["4"].peer.counts.ignored["topic"] == 1)
-    assert not client.answers.poll(0)
-
-
 def test_a_leg_box_answers_a_broker_of_its_own_generation(makai: Any) -> None:
     brokers = makai.brokers()
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()

@@ -117,8 +117,8 @@ def decide(
     limits = _limits_of(measurement.box_id, nominal, config, state)
     key = (measurement.box_id, measurement.backfilled)
     passed = state.passed.get(key)
-    for gone in () if passed is None else passed.keys() - limits.keys():
-        del passed[gone]  # a limit that was turned off meanwhile
+    if passed is not None and not passed.keys() <= limits.keys():  # one was turned off meanwhile
+        passed = state.passed[key] = {at: passed[at] for at in passed if at in limits}
     onset = None
     left: list[int] = []
     for position, limit in limits.items():

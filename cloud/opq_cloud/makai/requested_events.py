@@ -1,0 +1,87 @@
+"""Events that a client of the C++ generation asks for: RequestEventMessage on 9884, `evnew` on 9899.
+
+The acquisition broker has no store: it hands the request on 9899 to the event service, which opens the event
+on disk and sends back, over 9884, first the number for everyone and then a command per Box (opq-interop B.3).
+The original asks every Box there is, whoever is named (H.37); here the named ones, or those heard lately.
+"""
+
+from collections.abc import Callable
+
+from opq_cloud.makai.event_requests import new_token, request_identity
+from opq_cloud.service import ServiceCounters
+from opq_cloud.store.store import CloudStore, box_order
+from opq_proto.decision import NS_PER_MS
+from opq_proto.errors import FrameError
+from opq_proto.leg_wire import NEW_EVENT, EventRequest, read_event_request
+from opq_proto.messages import Trigger
+from opq_proto.wire import data_command
+
+EVENT_REQUEST = b"evreq"
+"""Frame 0 on 9899 of a request on its way to the event service; frame 1 is the RequestEventMessage."""
+MOST_OPEN = 20
+"""Requested events that wait for their Boxes; another is refused: a client in clear may ask without end."""
+WITNESSES = 50
+"""Asked at most where none is named (contracts.md)."""
+HEARD_MS = 60_000
+
+
+class RequestedEvents:
+    """Belongs to the event service's loop."""
+
+    def __init__(self, counters: ServiceCounters, instance: str) -> None:
+        self._counters = counters
+        self._instance = instance
+        self._open: set[str] = set()
+        """Tokens; those that are over are removed when another comes."""
+
+    def open_event(
+        self, data: bytes, store: CloudStore, is_open: Callable[[str], bool], now_ms: int
+    ) -> tuple[int, list[bytes | list[bytes]]]:
+        """(event id, what is to be sent on 9884 in this order).
+
+        Args:
+            is_open: whether the event of a token waits for Boxes still.
+        Raises:
+            FrameError: it cannot be had, or too many are under way.
+            StoreError: it could not be opened; nothing was.
+        """
+        request = read_event_request(data)
+        if request is None:
+            raise FrameError("no RequestEventMessage")
+        self._open = {token for token in self._open if is_open(token)}
+        if len(self._open) >= MOST_OPEN:
+            self._counters.add("event_requests_refused")
+            raise FrameError(f"{MOST_OPEN} requested events wait for their Boxes; ask again later")
+        boxes = request.box_ids or _heard(store, now_ms)
+        trigger = Trigger(
+            token=new_token(),
+            start_ns=request.start_ms * NS_PER_MS,
+            end_ns=request.end_ms * NS_PER_MS,
+            box_ids=boxes,
+            opened_by=boxes[0] if boxes else "",
+            because=f"{request.requestee} asked: {request.trigger} of {request.percent:g} %",
+        )
+        event_id = store.open_event(trigger, _description(request))
+        self._counters.add("events_requested")
+        messages: list[bytes | list[bytes]] = [[NEW_EVENT, str(event_id).encode("ascii")]]
+        if not request.wants_data:
+            for box_id in boxes:
+                store.mark_missing(event_id, box_id, "not asked: request_data is false")
+            store.finish_event(event_id)
+            return event_id, messages
+        self._open.add(trigger.token)
+        identity = request_identity(trigger.token, self._instance)
+        for box_id in boxes:
+            messages.append(data_command(box_id, trigger.start_ns, trigger.end_ns, identity))
+        return event_id, messages
+
+
+def _heard(store: CloudStore, now_ms: int) -> tuple[str, ...]:
+    """Boxes with a Measurement of the last minute, the newest first where there are many."""
+    newest = sorted(store.latest_measurements().values(), key=lambda row: -row.timestamp_ms)
+    heard = [row.box_id for row in newest if abs(now_ms - row.timestamp_ms) < HEARD_MS]
+    return tuple(sorted(heard[:WITNESSES], key=box_order))
+
+
+def _description(request: EventRequest) -> str:
+    return f"{request.requestee}: {request.description}" if request.requestee else request.description

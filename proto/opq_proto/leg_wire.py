@@ -151,7 +151,9 @@ def leg_ping(number: int) -> list[bytes]:
 def read_leg_answer(data: bytes) -> LegAnswer | None:
     """PONG, RESP or ERROR; None where this is something else (a Response)."""
     message = _parsed(RequestDataMessage, data)
-    if message is None or message.type not in (
+    if message is None or _is_response(data):  # of Box 2, 4 or 5, whose id stands where the type does
+        return None
+    if message.type not in (
         RequestDataMessage.PONG,
         RequestDataMessage.RESP,
         RequestDataMessage.ERROR,
@@ -193,6 +195,15 @@ def _cycle(box_id: str, time_ms: int, counts: Sequence[int], before_ms: int) -> 
     if not before_ms <= time_ms < LARGEST_TIME_MS:
         raise FrameError(f"Box {box_id}: cycle at {time_ms} ms after one at {before_ms} ms")
     return Cycle(datapoints=counts, timestamp_ms=time_ms)
+
+
+def _is_response(data: bytes) -> bool:
+    response = Response()
+    try:
+        response.ParseFromString(data)
+    except (DecodeError, ValueError):
+        return False
+    return response.WhichOneof("response") is not None
 
 
 def _parsed(kind: type[Message], data: bytes) -> Message | None:

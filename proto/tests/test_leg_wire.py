@@ -114,6 +114,10 @@ def test_an_answer_comes_back_as_that_of_a_box_of_today() -> None:
     assert nothing.endswith(b"\x32\x00")
     for foreign in frames("cur_answer_data") + frames("cur_answer_info") + [b"", b"\x00"]:
         assert read_leg_answer(foreign) is None
+    for box_id in (2, 4, 5):  # where a LEG answer has its type
+        response = Response(box_id=box_id, seq=7, timestamp_ms=T_MS)
+        response.get_data_response.SetInParent()
+        assert read_leg_answer(response.SerializeToString()) is None
 
 
 def test_data_of_another_box_or_of_another_length_is_refused() -> None:

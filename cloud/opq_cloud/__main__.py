@@ -1,6 +1,7 @@
 """`opq-cloud`: the compact cloud tier, one service or all of them in one process."""
 
 import importlib
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,7 @@ from opq_proto import log
 from opq_proto.config import default_data_dir
 from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import OpqError
+from opq_proto.ports import with_offset
 
 if TYPE_CHECKING:  # loaded by the commands that run them
     from opq_cloud.makai.acquisition_broker import AcquisitionBroker
@@ -138,7 +140,7 @@ IN_CLEAR = {
     "triggering_broker": ("backend_endpoint",),
     "acquisition_broker": ("request_endpoint", "answer_endpoint"),
     "event_service": ("event_endpoint", "event_id_endpoint"),
-    "mauka": ("bus_sub_endpoint", "bus_pub_endpoint"),
+    "mauka": ("bus_sub_endpoint", "bus_pub_endpoint", "plugin_manager_endpoint"),
 }
 """Addresses that are bound without a key, by section."""
 
@@ -266,8 +268,55 @@ def cloud() -> None:
     """
 
 
+class _WithGraph(click.Group):
+    """`opq-cloud mauka` runs it, as every other name does; `opq-cloud mauka graph` shows what runs."""
+
+    def __init__(self, served: click.Command, graph: click.Command) -> None:
+        super().__init__(
+            served.name,
+            {"graph": graph},
+            invoke_without_command=True,
+            params=served.params,
+            help=served.help,
+            callback=self._serve,
+        )
+        self._served = served
+
+    def _serve(self, **options: object) -> None:
+        context = click.get_current_context()
+        if context.invoked_subcommand is None:
+            context.invoke(self._served, **options)
+
+
+@click.command("graph")
+@click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Draw it into this file.")
+@click.option("--endpoint", help="Of the plug-in manager.  [default: tcp://127.0.0.1:12000]")
+@click.option("--port-offset", type=int, default=0, help="Of the running system.")
+def _graph(svg: Path | None, endpoint: str | None, port_offset: int) -> None:
+    """What runs in a running Mauka, what each plug-in takes and gives: text, or a drawing.
+
+    Example: opq-cloud mauka graph --svg mauka.svg
+    """
+    from opq_cloud.mauka.graph import graph_svg, graph_text, read_nodes
+    from opq_cloud.mauka.plugin_commands import ask_manager
+
+    try:
+        where = endpoint or f"tcp://127.0.0.1:{with_offset('plugin_manager', port_offset)}"
+        nodes = read_nodes(json.loads(ask_manager("graph", where, wait_s=10.0)))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    except OpqError as error:
+        click.echo(f"opq-cloud mauka graph: {error}", err=True)
+        sys.exit(error.exit_code)
+    if svg is None:
+        click.echo(graph_text(nodes), nl=False)
+    else:
+        svg.write_text(graph_svg(nodes), encoding="utf-8")
+        click.echo(svg)
+
+
 for _name in HELP:
-    cloud.add_command(_command(_name))
+    cloud.add_command(_WithGraph(_command(_name), _graph) if _name == "mauka" else _command(_name))
 
 
 def main() -> None:

@@ -208,9 +208,9 @@ class EventServiceSection:
 
 @section
 class InstalledAnalysesSection:
-    """Analyses that were installed at Makai's rules (POST /plugins/analyses), run in Mauka."""
+    """Analyses installed at Makai's rules (POST /plugins/analyses), and plug-ins of the original."""
 
-    enabled: Annotated[bool, Field(description="follow what is installed there, live")] = True
+    enabled: Annotated[bool, Field(description="run what is installed there and deployed here, live")] = True
     data_dir: Annotated[
         Path | None,
         Field(description="rules/plugins/ is below it; none: that of triggering_service.rules"),
@@ -230,6 +230,9 @@ class MaukaSection:
     incident_id_endpoint: Annotated[
         str, Field(description="numbers for incidents of original plug-ins (REP)")
     ] = "tcp://127.0.0.1:9777"
+    plugin_manager_endpoint: Annotated[
+        str, Field(description="text commands for plug-ins (REP); whoever reaches it may stop them")
+    ] = "tcp://127.0.0.1:12000"
     bus_sub_endpoint: Annotated[str, Field(description="broker, plug-ins publish here")] = (
         "tcp://127.0.0.1:9882"
     )

@@ -34,6 +34,7 @@ ADDRESSES: Mapping[str, Mapping[str, str]] = {
     "mauka": {
         "zmq.event.interface": "mauka.event_endpoint",
         "zmq.incident_id_provider.rep.interface": "mauka.incident_id_endpoint",
+        "zmq.mauka.plugin.management.rep.interface": "mauka.plugin_manager_endpoint",
         "zmq.mauka.broker.sub.interface": "mauka.bus_sub_endpoint",
         "zmq.mauka.broker.pub.interface": "mauka.bus_pub_endpoint",
     },
@@ -88,7 +89,7 @@ WITHOUT_EFFECT: Mapping[str, Mapping[str, str]] = {
         "laha.config.default": "how long things are kept is in the store's laha_config",
     },
 }
-"""Kind -> key -> why nothing changes with it; `plugins.…` and `zmq.mauka.plugin.management.…` of Mauka
+"""Kind -> key -> why nothing changes with it; `plugins.…` and `zmq.mauka.plugin.management.req…` of Mauka
 are ORIGINAL_ANALYSES'."""
 ORIGINAL_ANALYSES = "a setting of the original's own plug-ins; ours are in mauka.analyses"
 PLUGINS_WITHOUT_EFFECT = {
@@ -112,7 +113,7 @@ LIMITS_ELSEWHERE = (
 
 def why_without_effect(kind: str, key: str) -> str | None:
     """Why a key of such a file changes nothing; None: it is obeyed, or nobody's."""
-    if kind == "mauka" and key.startswith(("plugins.", "zmq.mauka.plugin.management.", "zmq.triggering",
+    if kind == "mauka" and key.startswith(("plugins.", "zmq.mauka.plugin.management.req", "zmq.triggering",
                                            "zmq.makai")):  # fmt: skip
         return ORIGINAL_ANALYSES
     return WITHOUT_EFFECT.get(kind, {}).get(key)

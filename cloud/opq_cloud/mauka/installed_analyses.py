@@ -200,6 +200,11 @@ class InstalledAnalyses:
             )
         return rows
 
+    def kill(self, name: str) -> int:
+        """End the process of one at once; it is started again. Its pid; 0: there is none."""
+        following = self._following
+        return following.kill(KIND, name) if following is not None else 0
+
     def troubles(self) -> dict[str, str]:
         """What is installed or configured and does not run as it should -> why."""
         following = self._following

@@ -22,6 +22,7 @@ LAHA_GC = "laha_gc"
 ADC_SAMPLES = "AdcSamples"
 RAW_VOLTAGE = "RawVoltage"
 RMS_WINDOWED_VOLTAGE = "RmsWindowedVoltage"
+WINDOWED_FREQUENCY = "windowed_frequency"
 
 EXIT = b"EXIT"
 BRIDGE_SOURCE = "makai_event_bridge"

@@ -62,6 +62,8 @@ class MaukaPlugin:
     """Counters: `received`, `received_bytes`, `handled`, `failures`, `malformed`, and Publisher's."""
 
     NAME = "MaukaPlugin"
+    GIVES: tuple[str, ...] = ()
+    """Topics that it produces, also before the first message."""
 
     def __init__(
         self,
@@ -75,6 +77,9 @@ class MaukaPlugin:
         self.name = name
         self.exit_event: Stop = exit_event or threading.Event()
         self.counters = ServiceCounters()
+        self.on_hold = threading.Event()
+        """Set: its loop ends, and begins again when this is cleared."""
+        self.produced_topics: set[str] = set()
         self._errors: dict[str, str] = {}
         self._out: Publisher | None = None
         self._busy_since_s: float | None = None
@@ -92,6 +97,7 @@ class MaukaPlugin:
         """Publish on the bus, from any thread; counted as `unheard` when there is no bus."""
         body = message if isinstance(message, bytes) else message.SerializeToString()
         out = self._out
+        self.produced_topics.add(topic)
         if out is None:
             self.counters.add("unheard")
         else:
@@ -102,7 +108,18 @@ class MaukaPlugin:
         self.run(self.exit_event)
 
     def run(self, stop: Stop, ready: threading.Event | None = None) -> None:
-        """The loop, until `stop`, the exit event or the control message EXIT."""
+        """The loop, until `stop`, the exit event or the control message EXIT; while it is held, nothing."""
+        while True:
+            if not self.on_hold.is_set():
+                self._run_loop(stop, ready)
+            if stop.is_set() or self.exit_event.is_set() or not self.on_hold.is_set():
+                return
+            if ready is not None:
+                ready.set()
+            while self.on_hold.is_set() and not (stop.is_set() or self.exit_event.is_set()):
+                time.sleep(POLL_MS / 1000)
+
+    def _run_loop(self, stop: Stop, ready: threading.Event | None) -> None:
         hwm = int(self.config[HWM_KEY])
         ended = threading.Event()
         heart = threading.Thread(
@@ -167,7 +184,7 @@ class MaukaPlugin:
 
     def _loop(self, source: Socket, stop: Stop) -> None:
         more = False
-        while not (stop.is_set() or self.exit_event.is_set()):
+        while not (stop.is_set() or self.exit_event.is_set() or self.on_hold.is_set()):
             if source.poll(0 if more else POLL_MS):
                 for frames in waiting_messages(source, MESSAGES_PER_TURN):
                     if not self._handle_frames(frames):

@@ -37,6 +37,7 @@ UNFINISHED_S = 10.0  # opq-interop A.11, getDataAfterS: then what an open event 
 SOON_S = 0.5
 WAITING_EVENTS = 1000
 RECENT_EVENTS = 100
+VERSION = version("opq-toolkit")
 FIRST_RETRY_S, LONGEST_RETRY_S = 2.0, 300.0
 
 
@@ -64,6 +65,7 @@ class AnalysisRunner(MaukaPlugin):
     base's."""
 
     NAME = "AnalysisRunner"
+    GIVES = (LAHA_GC,)
 
     def __init__(
         self,
@@ -78,6 +80,8 @@ class AnalysisRunner(MaukaPlugin):
         super().__init__(config, [MAKAI_EVENT], AnalysisRunner.NAME)
         self._store = store
         self.analyses = tuple(analyses)
+        self.left_out: frozenset[str] = frozenset()
+        """Analyses that an operator has stopped: no event is given to them, and none waits for them."""
         self._installed = installed
         self._generation = 0
         self._done: deque[tuple[int, int]] = deque(maxlen=RECENT_EVENTS)
@@ -222,7 +226,8 @@ class AnalysisRunner(MaukaPlugin):
         steady = self._installed.steady() if self._installed is not None else nullcontext(())
         with steady as installed:
             now_ms = time.time_ns() // 1_000_000
-            for name in self._installed.lacking if self._installed is not None else ():
+            lacking = self._installed.lacking if self._installed is not None else frozenset()
+            for name in lacking - self.left_out:
                 self.counters.add("not_asked", label=name)
                 outcome.lacking = True
             self._store_findings(event_id, self._run_analyses(self.analyses, event, outcome), stored)
@@ -257,14 +262,27 @@ class AnalysisRunner(MaukaPlugin):
         stored += [(item, stored_ns) for item in kept]
 
     def status(self) -> dict[str, object]:
-        """As every plug-in's, and `analyses`: each with its version, where it runs, its failures."""
+        """As every plug-in's, and `analyses`."""
+        return {**super().status(), "analyses": self.analysis_rows()}
+
+    def analysis_rows(self) -> list[dict[str, object]]:
+        """Each analysis: its name, version, where it runs, failures; stopped ones say so."""
         own: list[dict[str, object]] = [
-            {"name": one.name, "version": version("opq-toolkit"), "runs": "built in"} for one in self.analyses
+            {
+                "name": one.name,
+                "version": VERSION,
+                "runs": "built in",
+                "takes": [one.takes],
+                "gives": [one.gives],
+            }
+            for one in self.analyses
         ]
         rows = own + (self._installed.status() if self._installed is not None else [])
         for row in rows:
             row["failures"] = int(self.counters.of("failures", f"analysis {row['name']}"))
-        return {**super().status(), "analyses": rows}
+            if row["name"] in self.left_out:
+                row["stopped"] = True
+        return rows
 
     def _run_analyses(
         self, analyses: Sequence[Analysis | InstalledAnalysis], event: Event, outcome: _Outcome
@@ -273,6 +291,8 @@ class AnalysisRunner(MaukaPlugin):
         parts = self._by_nominal(event)
         findings: list[Finding] = []
         for analysis in analyses:
+            if analysis.name in self.left_out:
+                continue
             if analysis.rest_s:
                 self.counters.add("not_asked", label=analysis.name)
                 outcome.rest_s = max(outcome.rest_s, analysis.rest_s)

@@ -11,8 +11,13 @@ from opq_cloud.config import CloudConfig, InstalledAnalysesSection, MaukaSection
 from opq_cloud.mauka.bus import BusBroker, EventBridge
 from opq_cloud.mauka.incident_ids import IncidentIds
 from opq_cloud.mauka.installed_analyses import InstalledAnalyses
+from opq_cloud.mauka.original_plugins import OriginalPlugins
+from opq_cloud.mauka.original_settings import original_settings
 from opq_cloud.mauka.payloads import MakaiEventPlugin
 from opq_cloud.mauka.plugin import HEARTBEAT_KEY, PUB_KEY, SUB_KEY, PluginConfig
+from opq_cloud.mauka.plugin_commands import PluginCommands
+from opq_cloud.mauka.plugin_control import AnalysisPlugins, BusPlugins, PluginControl, PluginGroup
+from opq_cloud.mauka.plugin_states import PluginStates
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.status import StatusPlugin
 from opq_cloud.service import CloudContext, CloudService
@@ -56,7 +61,7 @@ def rules_folder(config: CloudConfig) -> Path:
 
 
 def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
-    """Bus, bridge, incident ids, installed analyses, runner, payloads, status.
+    """Bus, bridge, incident ids, installed analyses, runner, payloads, status, original plug-ins, commands.
 
     Raises PluginError for a wrong analysis, also for one that is not built in where nothing can have been
     installed; ConfigError.
@@ -77,13 +82,26 @@ def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
     plugins: list[MakaiEventPlugin | AnalysisRunner] = [runner]
     if mauka.payloads:
         plugins.append(MakaiEventPlugin(settings, lambda: context.store))
+    status = StatusPlugin(settings, expected=[plugin.name for plugin in plugins])
+    own_folder = (config.data_dir or default_data_dir()).absolute() / "mauka"
+    states = PluginStates(own_folder / "plugins.json")
+    originals = None
+    if mauka.plugins.enabled:
+        flat = {**original_settings(config), **settings}
+        originals = OriginalPlugins(own_folder, flat, policy_of(mauka.plugins), states)
+    groups: list[PluginGroup] = [
+        BusPlugins([status, *plugins], states),
+        AnalysisPlugins(runner, installed, states),
+    ]
     return [
         BusBroker(mauka),
         EventBridge(mauka),
         IncidentIds(mauka, context),
-        StatusPlugin(settings, expected=[plugin.name for plugin in plugins]),
+        status,
         *([installed] if installed is not None else []),
         *plugins,
+        *([originals] if originals is not None else []),
+        PluginCommands(mauka, PluginControl(groups, originals, states)),
     ]
 
 

@@ -408,6 +408,7 @@ def test_it_stands_in_the_heartbeat_and_in_the_status(house, mauka, running, bus
 
 def config_of(folder, free_endpoint, entries=(), **plugins):
     names = ("event_endpoint", "incident_id_endpoint", "bus_sub_endpoint", "bus_pub_endpoint")
+    names += ("plugin_manager_endpoint",)
     ends = {name: free_endpoint() for name in names}
     analyses = tuple(PluginEntry(name=name, settings=told) for name, told in entries)
     mauka = MaukaSection(

@@ -20,7 +20,14 @@ from opq_cloud.store import open_store
 from opq_cloud.store.store import BoxRecord
 from opq_measure.events.disturbances import Limits, find_disturbances
 from opq_plugins.sdk.modules import Analysis
-from opq_proto.mauka_pb2 import ADC_SAMPLES, INCIDENTS, VOLTAGE_RAW, VOLTAGE_RMS_WINDOWED, MaukaMessage
+from opq_proto.mauka_pb2 import (
+    ADC_SAMPLES,
+    FREQUENCY_WINDOWED,
+    INCIDENTS,
+    VOLTAGE_RAW,
+    VOLTAGE_RMS_WINDOWED,
+    MaukaMessage,
+)
 from opq_proto.messages import Finding, TimeSource, Trigger, Waveform
 
 START_NS = 1_700_000_000_000_000_000
@@ -275,17 +282,21 @@ def test_the_real_dip_has_the_residual_that_analyze_says(runner, running, store,
     assert finding.finding.duration_cycles == pytest.approx(0.150 * 60, abs=1)  # README: 150.0 ms
 
 
+PAYLOAD_TOPICS = ("AdcSamples", "RawVoltage", "RmsWindowedVoltage", "windowed_frequency")
+
+
 def test_old_plugins_get_counts_volts_and_windowed_rms(bus, running, store, wire):
     event_id = put_event(store, sine("7", (1.0, 1.1, 0.6)))
     running.start(MakaiEventPlugin(bus.settings, lambda: store))
-    readers = [wire.subscriber(bus, topic) for topic in ("AdcSamples", "RawVoltage", "RmsWindowedVoltage")]
+    readers = [wire.subscriber(bus, topic) for topic in PAYLOAD_TOPICS]
     time.sleep(0.3)
     inject([event_message(event_id)], bus.sub)
-    counts, volts, rms_v = (MaukaMessage.FromString(reader.recv_multipart()[1]).payload for reader in readers)
+    parts = [MaukaMessage.FromString(reader.recv_multipart()[1]).payload for reader in readers]
+    counts, volts, rms_v, hertz = parts
     (wave,) = store.event(event_id).waveforms
-    kinds = [part.payload_type for part in (counts, volts, rms_v)]
-    assert kinds == [ADC_SAMPLES, VOLTAGE_RAW, VOLTAGE_RMS_WINDOWED]
-    for part in (counts, volts, rms_v):
+    kinds = [part.payload_type for part in parts]
+    assert kinds == [ADC_SAMPLES, VOLTAGE_RAW, VOLTAGE_RMS_WINDOWED, FREQUENCY_WINDOWED]
+    for part in parts:
         assert (part.event_id, part.box_id) == (event_id, "7")
         assert part.start_timestamp_ms == START_NS // 1_000_000
         assert part.end_timestamp_ms == START_NS // 1_000_000 + 3000
@@ -294,6 +305,8 @@ def test_old_plugins_get_counts_volts_and_windowed_rms(bus, running, store, wire
     assert len(rms_v.data) == 180
     np.testing.assert_allclose(rms_v.data[:60], 120.0, rtol=1e-3)
     np.testing.assert_allclose(rms_v.data[60:66], 72.0, rtol=1e-3)
+    assert len(hertz.data) == 180
+    np.testing.assert_allclose(hertz.data, 60.0, atol=0.02)
 
 
 def test_a_shorter_last_window_counts_as_a_value():
@@ -301,13 +314,13 @@ def test_a_shorter_last_window_counts_as_a_value():
     assert len(window_rms_v(np.zeros(0))) == 0
 
 
-def test_the_services_of_a_configuration_work_together(store, running, free_endpoint, wire, until):
+def test_the_services_of_a_configuration_work_together(tmp_path, store, running, free_endpoint, wire, until):
     mauka = MaukaSection(
         event_endpoint=free_endpoint(), bus_sub_endpoint=free_endpoint(), bus_pub_endpoint=free_endpoint(),
-        incident_id_endpoint=free_endpoint(), heartbeat_s=0.1,
+        incident_id_endpoint=free_endpoint(), plugin_manager_endpoint=free_endpoint(), heartbeat_s=0.1,
     )  # fmt: skip
     events = wire.bound_publisher(mauka.event_endpoint)
-    made = services(CloudConfig(mauka=mauka), CloudContext(lambda: store))
+    made = services(CloudConfig(mauka=mauka, data_dir=tmp_path), CloudContext(lambda: store))
     for service in made:
         running.start(service)
     (status,) = [service for service in made if hasattr(service, "plugin_status")]

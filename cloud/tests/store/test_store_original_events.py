@@ -240,11 +240,11 @@ def test_plug_ins_of_the_original_form_get_each_box_once(
     original.open_event(7, "1")
     original.store_waveform(7, "1")
     idle(3)
-    assert said == ["AdcSamples 1", "RawVoltage 1", "RmsWindowedVoltage 1"]
+    assert said == ["AdcSamples 1", "RawVoltage 1", "RmsWindowedVoltage 1", "windowed_frequency 1"]
     original.join(7, "2")
     original.store_waveform(7, "2")
     idle(3)
-    assert said[3:] == ["AdcSamples 2", "RawVoltage 2", "RmsWindowedVoltage 2"]
+    assert said[4:] == ["AdcSamples 2", "RawVoltage 2", "RmsWindowedVoltage 2", "windowed_frequency 2"]
 
 
 def test_the_whole_way_from_port_10000_with_the_waveform_after_the_word(

@@ -103,6 +103,12 @@ class Following(PluginHost):
             "trouble": self._trouble.get(owner) or found["errMsg"],
         }
 
+    def kill(self, kind: str, symbol: str) -> int:
+        """End the process of the plug-in that has the symbol; it is started again. 0: there is none."""
+        running = self._running.get(self._symbols.owner(kind, symbol) or "")
+        runtime = running.runtime if running is not None else None
+        return runtime.kill() if runtime is not None else 0
+
     def close(self) -> None:
         super().close()
         self._index.close()

@@ -49,6 +49,10 @@ class Runtime(ABC):
         """With the symbol's defaults; ValueError for what is missing or of a wrong type."""
         return fill(self._properties.get((kind, symbol), {}), properties)
 
+    def kill(self) -> int:
+        """SIGKILL for its process, which is started again; its pid. 0: it has none of its own."""
+        return 0
+
     @abstractmethod
     def status(self) -> dict[str, Value]: ...
     @abstractmethod
@@ -77,6 +81,9 @@ class ProcessRuntime(Runtime):
             (kind, symbol): functools.partial(REMOTES.get(kind, Remote), supervisor, kind, symbol)
             for kind, symbol in manifest.symbols
         }
+
+    def kill(self) -> int:
+        return self.supervisor.kill()
 
     def status(self) -> dict[str, Value]:
         return self.supervisor.status()

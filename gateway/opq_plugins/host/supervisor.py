@@ -33,6 +33,8 @@ FAILURES: dict[str, type[Exception]] = {
 }
 """What a worker says of a call that failed; anything else is a PluginError."""
 
+KILLED = "killed by an operator"
+
 
 class WorkerEndedError(ConnectionError):
     """Its process is not there, or has ended during the call."""
@@ -165,6 +167,14 @@ class WorkerSupervisor:
             process.wire.send(frame, self.limits.call_s)
         except OSError:
             process.end("accepts no messages")
+
+    def kill(self) -> int:
+        """SIGKILL for its process, which is started again; its pid. 0: there is none."""
+        process = self.process
+        if process is None:
+            return 0
+        process.end(KILLED)
+        return process.process.pid
 
     def close(self) -> None:
         """End it, within 2 s; its callers get ConnectionError."""

@@ -123,12 +123,16 @@ class Analysis:
     """Fields of `config` that its user set: a Box's own nominal values do not replace them."""
     begin: Callable[[Config], State] | None = None
     """The first state of an analysis with memory."""
+    takes: str = Event.__name__
+    gives: str = Finding.__name__
+    """The nouns of its module, by name."""
 
     @classmethod
     def of(cls, module: ModuleType, config: Config, settings: Mapping[str, Value]) -> "Analysis":
         """`settings`: of the user, from which `config` was made."""
         begin = getattr(module, "begin", None)
-        return cls(module.name, module.analyse, config, frozenset(settings), begin)
+        nouns = module.takes.__name__, module.gives.__name__
+        return cls(module.name, module.analyse, config, frozenset(settings), begin, *nouns)
 
     @property
     def rest_s(self) -> float:

@@ -28,6 +28,8 @@ Symbols = dict[tuple[str, str], Callable[[], Any]]
 THREADS = 8
 NOUNS = ("decide", "analyse")
 """Methods whose arguments and answers are nouns of `opq_proto.messages`."""
+ORIGINAL = "OpqMauka.py"
+"""In place of a manifest: a folder of plug-ins of the original Mauka."""
 LOADERS = {
     "python": ("python_code", "load_python"),
     "lua": ("lua_script", "load_lua"),
@@ -58,11 +60,14 @@ def replaying(symbols: Symbols) -> list[str]:
 def serve(end: socket.socket, folder: Path, manifest_name: str, limits: Mapping[str, int]) -> None:
     """Until the host closes the wire."""
     wire = frames.Wire(end, frames.TO_WORKER)
-    for path in (folder / "lib", folder):
-        sys.path.insert(0, str(path))
-    manifest = parse_manifest((folder / manifest_name).read_bytes(), manifest_name)
     try:
-        symbols = load_symbols(folder, manifest, limits)
+        if manifest_name == ORIGINAL:
+            symbols: Symbols = importlib.import_module("opq_plugins.original.hosted").load_original(folder)
+        else:
+            for path in (folder / "lib", folder):
+                sys.path.insert(0, str(path))
+            manifest = parse_manifest((folder / manifest_name).read_bytes(), manifest_name)
+            symbols = load_symbols(folder, manifest, limits)
     except OpqError as error:
         wire.send(frames.Ready(error=str(error)))
         return
@@ -186,6 +191,8 @@ class WorkerInstance:
     def _make_instance(self, kind: str, symbol: str, configuration: list[Value]) -> None:
         made = self._server.make(kind, symbol)
         self._kind, self._made = kind, made
+        if hasattr(made, "attach"):  # a plug-in of the original publishes on its own account, too
+            made.attach(self.context)
         of_ekuiper = portable.Source | portable.Sink | portable.Function
         self._portable = not hasattr(type(made), "__abstractmethods__") and isinstance(made, of_ekuiper)
         if kind != "function":

@@ -8,6 +8,7 @@ COMMANDS = {
     "new": ("opq_tools.plugin.new", "A folder with a plug-in that works, to change."),
     "test": ("opq_tools.plugin.trial", "Run a plug-in in the real worker with its samples."),
     "pack": ("opq_tools.plugin.pack", "A folder -> a zip that can be installed, signed if wanted."),
+    "push": ("opq_tools.plugin.push", "Plug-ins of the original Mauka into a running system, on each save."),
     "create": ("opq_tools.rules.plugins:create", "Install one in a running rule engine."),
     "update": ("opq_tools.rules.plugins:update", "Replace one while rules run."),
     "list": ("opq_tools.rules.plugins:names", "What is installed."),

@@ -1,0 +1,153 @@
+"""What runs in Mauka and what flows where: the graph, as text and as SVG. Pure; who asks brings the rows.
+
+A plug-in that gives a topic or noun is joined to each that takes it; what nobody takes ends at the bus.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+BRIDGE, RUNNER, STORE = "event service", "AnalysisRunner", "store: incidents"
+WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 190, 30, 120, 12, 20
+COLOURS = {
+    "bus": "#dbe7f3",
+    "built-in": "#e3f1df",
+    "installed": "#fdf0d0",
+    "original": "#f6dfe9",
+    "": "#eeeeee",
+}
+"""Origin -> fill; "" are the ends of the graph."""
+LONGEST_LABEL = 26
+
+
+@dataclass(frozen=True, slots=True)
+class GraphNode:
+    name: str
+    origin: str
+    running: bool
+    takes: tuple[str, ...]
+    gives: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GraphEdge:
+    """`what`: topics or nouns that flow from one to the other, sorted."""
+
+    start: str
+    end: str
+    what: tuple[str, ...]
+
+
+def read_nodes(rows: Sequence[Mapping[str, Any]]) -> list[GraphNode]:
+    """Of the answer to `graph`, with the two ends that are no plug-ins."""
+    nodes = [
+        GraphNode(row["name"], row["origin"], row["running"], tuple(row["takes"]), tuple(row["gives"]))
+        for row in rows
+    ]
+    first = GraphNode(BRIDGE, "", True, (), ("MakaiEvent",))
+    return [first, *nodes, GraphNode(STORE, "", True, ("Finding",), ())]
+
+
+def edges_of(nodes: Sequence[GraphNode]) -> list[GraphEdge]:
+    """AnalysisRunner hands out events and collects findings; on the bus a topic is taken by its beginning."""
+    found = []
+    for start in nodes:
+        gives = (*start.gives, "Event") if start.name == RUNNER else start.gives
+        for end in nodes:
+            what = sorted({topic for topic in gives if topic.startswith(end.takes)}) if end.takes else []
+            if what and start.name != end.name:
+                found.append(GraphEdge(start.name, end.name, tuple(what)))
+    return found
+
+
+def graph_text(nodes: Sequence[GraphNode]) -> str:
+    """One line for each plug-in and what it gives, with who takes it."""
+    edges, lines = edges_of(nodes), []
+    by_name = {node.name: node for node in nodes}
+    for node in nodes:
+        if node.name == STORE:
+            continue
+        mark = "" if node.running else " [stopped]"
+        origin = f" ({node.origin})" if node.origin else ""
+        lines.append(
+            f"{node.name}{origin}{mark}" + (f"  takes {', '.join(node.takes)}" if node.takes else "")
+        )
+        taken: dict[str, list[str]] = {}
+        for edge in edges:
+            if edge.start == node.name:
+                for what in edge.what:
+                    taken.setdefault(what, []).append(edge.end)
+        for what in node.gives:
+            taken.setdefault(what, [])
+        for what, ends in sorted(taken.items()):
+            named = ", ".join(end if by_name[end].running else f"{end} [stopped]" for end in ends)
+            lines.append(f"    --{what}--> {named or 'the bus'}")
+    return "\n".join(lines) + "\n"
+
+
+def graph_svg(nodes: Sequence[GraphNode]) -> str:
+    """Columns from left to right by how far from the first a plug-in is."""
+    edges = edges_of(nodes)
+    columns = _columns(nodes, edges)
+    place = {
+        name: (MARGIN + x * (WIDTH + GAP_X), MARGIN + y * (HEIGHT + GAP_Y))
+        for x, names in enumerate(columns)
+        for y, name in enumerate(names)
+    }
+    width = 2 * MARGIN + len(columns) * (WIDTH + GAP_X) - GAP_X
+    height = 2 * MARGIN + max(map(len, columns)) * (HEIGHT + GAP_Y)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" '
+        f'height="{height}" font-family="sans-serif" font-size="12" aria-label="plug-ins of Mauka">',
+        f'<rect width="{width}" height="{height}" fill="white"/>',
+    ]
+    for edge in edges:
+        (x1, y1), (x2, y2) = place[edge.start], place[edge.end]
+        x1, y1, y2 = x1 + WIDTH, y1 + HEIGHT // 2, y2 + HEIGHT // 2
+        bend = max(40, abs(x2 - x1) // 2)
+        title = escape(f"{edge.start} to {edge.end}: {', '.join(edge.what)}")
+        parts.append(
+            f'<path d="M{x1},{y1} C{x1 + bend},{y1} {x2 - bend},{y2} {x2},{y2}" fill="none" stroke="#8a8a8a">'
+            f"<title>{title}</title></path>"
+        )
+    for start in {edge.start for edge in edges}:
+        x, y = place[start]
+        what = sorted({each for edge in edges if edge.start == start for each in edge.what})
+        for line, topic in enumerate(what[:2]):
+            label = escape(
+                _short(topic if line == 0 or len(what) <= 2 else f"{topic} and {len(what) - 2} more")
+            )
+            parts.append(f'<text x="{x + WIDTH + 4}" y="{y + 12 + 12 * line}" font-size="10">{label}</text>')
+    for node in nodes:
+        x, y = place[node.name]
+        dash = "" if node.running else ' stroke-dasharray="4 3" opacity="0.6"'
+        fill = COLOURS.get(node.origin, COLOURS[""])
+        state = "" if node.running else " (stopped)"
+        parts.append(
+            f'<g{dash}><rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="5" fill="{fill}" '
+            f'stroke="#555"/><text x="{x + WIDTH // 2}" y="{y + 19}" text-anchor="middle">'
+            f"{escape(_short(node.name) + state)}</text></g>"
+        )
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 3] + "..."
+
+
+def _columns(nodes: Sequence[GraphNode], edges: Sequence[GraphEdge]) -> list[list[str]]:
+    """A plug-in stands right of the first that reaches it; what nothing reaches stands in column 0."""
+    depth = {BRIDGE: 0}
+    while True:
+        reached = {edge.end: depth[edge.start] + 1 for edge in edges if edge.start in depth}
+        new = {name: at for name, at in reached.items() if name not in depth}
+        if not new:
+            break
+        depth |= new
+    last = max(depth.values()) + (0 if STORE in depth else 1)
+    depth[STORE] = last
+    columns: list[list[str]] = [[] for _ in range(last + 1)]
+    for node in nodes:
+        columns[depth.get(node.name, 0)].append(node.name)
+    return columns

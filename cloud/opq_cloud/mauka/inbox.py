@@ -1,0 +1,137 @@
+"""What waits for plug-ins of the original: messages of the bus, on disk until their plug-in has handled them.
+
+PUB/SUB keeps nothing, so what was received is written down before anything else happens to it: a plug-in that
+crashes, is stopped or exchanged, and a Mauka that is killed, find it again. A message is removed when its
+`on_message` has returned and what it produced is published.
+
+What a plug-in failed on is put aside, and given to its next version.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from opq_proto.sqlite_file import SqliteFile
+
+APPLICATION_ID = 0x4F50514D  # "OPQM"
+MIGRATIONS = (
+    """
+    CREATE TABLE message (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, plugin TEXT NOT NULL, topic TEXT NOT NULL, body BLOB NOT NULL,
+        ends INTEGER NOT NULL DEFAULT 0, aside INTEGER NOT NULL DEFAULT 0
+    );
+    CREATE INDEX message_plugin ON message (plugin, aside, id)
+    """,
+)
+MOST_MESSAGES = 100_000
+MOST_BYTES = 256 << 20
+"""Of one plug-in, waiting or put aside; beyond that the oldest go, and are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class InboxMessage:
+    """`ends`: how often the plug-in's process ended while it had this one."""
+
+    number: int
+    topic: str
+    body: bytes
+    ends: int
+
+
+@dataclass(slots=True)
+class _Held:
+    messages: int = 0
+    size: int = 0
+
+
+class PluginInbox:
+    """One file for all plug-ins. Thread-safe. Raises sqlite3.Error when the disk refuses."""
+
+    def __init__(self, path: Path, most_messages: int = MOST_MESSAGES, most_bytes: int = MOST_BYTES) -> None:
+        self._file = SqliteFile(
+            path, MIGRATIONS, application_id=APPLICATION_ID, synchronous="NORMAL", private=True
+        )
+        self._most_messages, self._most_bytes = most_messages, most_bytes
+        rows = self._file.query("SELECT plugin, count(*), total(length(body)) FROM message GROUP BY plugin")
+        self._held = {plugin: _Held(count, int(size)) for plugin, count, size in rows}
+
+    def add(self, messages: Sequence[tuple[str, str, bytes]]) -> Mapping[str, int]:
+        """(plug-in, topic, body) of each, in one transaction; plug-in -> how many old ones had to go."""
+        dropped: dict[str, int] = {}
+        with self._file.transaction() as connection:
+            connection.executemany("INSERT INTO message (plugin, topic, body) VALUES (?, ?, ?)", messages)
+            for plugin, _, body in messages:
+                held = self._held.setdefault(plugin, _Held())
+                held.messages += 1
+                held.size += len(body)
+            for plugin in {plugin for plugin, _, _ in messages}:
+                dropped |= self._make_room(plugin)
+        return dropped
+
+    def next(self, plugin: str) -> InboxMessage | None:
+        """The oldest that is not put aside."""
+        row = self._file.query_row(
+            "SELECT id, topic, body, ends FROM message WHERE plugin = ? AND aside = 0 ORDER BY id LIMIT 1",
+            (plugin,),
+        )
+        return None if row is None else InboxMessage(*row)
+
+    def remove(self, plugin: str, message: InboxMessage) -> None:
+        """It was handled."""
+        with self._file.transaction() as connection:
+            if connection.execute("DELETE FROM message WHERE id = ?", (message.number,)).rowcount:
+                held = self._held[plugin]
+                held.messages -= 1
+                held.size -= len(message.body)
+
+    def note_end(self, message: InboxMessage) -> None:
+        """Its plug-in's process ended while it had this one."""
+        self._file.execute("UPDATE message SET ends = ends + 1 WHERE id = ?", (message.number,))
+
+    def put_aside(self, message: InboxMessage) -> None:
+        """Its plug-in cannot handle it; the next version may."""
+        self._file.execute("UPDATE message SET aside = 1 WHERE id = ?", (message.number,))
+
+    def give_back(self, plugin: str) -> int:
+        """What was put aside waits again, in its old order; returns how much."""
+        with self._file.transaction() as connection:
+            statement = "UPDATE message SET aside = 0, ends = 0 WHERE plugin = ? AND (aside OR ends)"
+            return connection.execute(statement, (plugin,)).rowcount
+
+    def counts(self, plugin: str) -> tuple[int, int]:
+        """(how many wait, how many are put aside)."""
+        row = self._file.query_row(
+            "SELECT count(*), total(aside) FROM message WHERE plugin = ?",
+            (plugin,),
+        )
+        count, aside = row or (0, 0)
+        return count - int(aside), int(aside)
+
+    def clear(self, plugin: str) -> int:
+        """All that is kept for it; returns how much that was."""
+        with self._file.transaction() as connection:
+            self._held.pop(plugin, None)
+            return connection.execute("DELETE FROM message WHERE plugin = ?", (plugin,)).rowcount
+
+    def keep_only(self, plugins: Iterable[str]) -> None:
+        """What is kept for others goes: nobody will ask for it."""
+        for plugin in set(self._held) - set(plugins):
+            self.clear(plugin)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _make_room(self, plugin: str) -> dict[str, int]:
+        held = self._held[plugin]
+        excess = 0
+        while held.messages > self._most_messages or (held.size > self._most_bytes and held.messages > 1):
+            row = self._file.query_row(
+                "SELECT id, length(body) FROM message WHERE plugin = ? ORDER BY id LIMIT 1", (plugin,)
+            )
+            if row is None:
+                break
+            self._file.execute("DELETE FROM message WHERE id = ?", (row[0],))
+            held.messages -= 1
+            held.size -= row[1]
+            excess += 1
+        return {plugin: excess} if excess else {}

@@ -1,0 +1,219 @@
+"""The plug-in manager's address: REP 12000, one command of the original's text form per request.
+
+Words are split at single spaces; an answer is text, and begins with OK or ERROR in the original's colours,
+but for those that list. `status`, `graph` and `plugin-folder` are ours. Whoever reaches the address may stop
+plug-ins: it is on loopback unless the configuration says otherwise. Source: opq-interop E.4.
+"""
+
+import difflib
+import json
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import zmq
+
+from opq_cloud.config import MaukaSection
+from opq_cloud.mauka.bus import NobodyListensError
+from opq_cloud.mauka.plugin_control import Facts, PluginControl
+from opq_cloud.service import ServiceCounters
+from opq_cloud.sockets import POLL_MS, Socket, bind, connect, open_socket, service_context
+from opq_proto import log as logs
+from opq_proto.errors import OpqError
+
+log = logs.get(service="mauka")
+
+GREEN, RED, PLAIN = "\x1b[1;32m", "\x1b[1;31m", "\x1b[0;0m"
+LARGEST_REQUEST = 4096
+NONE = ""
+COMMANDS: dict[str, tuple[str, str]] = {
+    "completions": (NONE, "All commands and names of plug-ins, with commas."),
+    "disable-plugin": ("NAME", "Stop it, and keep it from starting until it is enabled."),
+    "enable-plugin": ("NAME", "Let it be started again."),
+    "help": (NONE, "This list."),
+    "kill-plugin": ("NAME", "End its process at once; it is started again, and no message is lost."),
+    "load-config": ("PATH", "Settings of a mauka.config.json, for plug-ins that start from now on."),
+    "load-plugin": ("NAME", "Run the newest version of a deployed plug-in, or of a deployed folder."),
+    "list-plugins": (NONE, "Every plug-in: enabled, running, process."),
+    "start-plugin": ("NAME", "Start it."),
+    "stop-plugin": ("NAME", "Stop it; what comes for it waits."),
+    "stop-all-plugins": (NONE, "Stop all plug-ins of the original's form."),
+    "restart-plugin": ("NAME", "Stop and start it, with the settings that were loaded last."),
+    "unload-plugin": ("NAME", "Stop and forget it, until it is loaded."),
+    "status": ("[NAME]", "What is known of it, or of all of them, as JSON."),
+    "graph": (NONE, "What runs, what it takes and gives, as JSON."),
+    "plugin-folder": (NONE, "Where `opq-tools plugin push` puts folders of plug-ins."),
+    "stop-tcp-server": (NONE, "Refused: this address ends with Mauka."),
+}
+"""Command -> its argument, and a line of help."""
+
+
+def ok(text: str = "") -> str:
+    return f"{GREEN}OK{PLAIN}" + (f". {text}" if text else "")
+
+
+def error(text: str) -> str:
+    return f"{RED}ERROR{PLAIN}. {text}"
+
+
+def ask_manager(command: str, endpoint: str, wait_s: float = 60.0) -> str:
+    """One command for a running Mauka, and its answer.
+
+    Raises NobodyListensError: none within `wait_s`; a plug-in that loads may take 30 s.
+    """
+    with service_context() as context, closing(open_socket(context, zmq.REQ)) as socket:
+        connect(socket, endpoint, "endpoint")
+        socket.send(command.encode())
+        if not socket.poll(round(wait_s * 1000)):
+            raise NobodyListensError(
+                f"nobody answers at {endpoint} (waited {wait_s:g} s): "
+                "start `opq-tools up` or `opq-cloud mauka`, or give its --port-offset"
+            )
+        return socket.recv().decode(errors="replace")
+
+
+def succeeded(answer: str) -> bool:
+    return not answer.startswith(error("")[: len(RED) + len("ERROR")])
+
+
+class PluginCommands:
+    """Counters: `commands` by their first word, `refused`, `malformed`."""
+
+    name = "mauka.plugin-manager"
+
+    def __init__(self, config: MaukaSection, control: PluginControl) -> None:
+        self.counters = ServiceCounters()
+        self._endpoint, self._control = config.plugin_manager_endpoint, control
+
+    def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
+        """Until `stop`; raises PortBusyError when the address is taken."""
+        with service_context() as context, closing(open_socket(context, zmq.REP)) as socket:
+            bind(socket, self._endpoint, self.name, "mauka.plugin_manager_endpoint")
+            if ready is not None:
+                ready.set()
+            while not stop.is_set():
+                if socket.poll(POLL_MS):
+                    self._answer(socket)
+
+    def _answer(self, socket: Socket) -> None:
+        frames = socket.recv_multipart()
+        try:
+            if len(frames) != 1 or len(frames[0]) > LARGEST_REQUEST:
+                raise ValueError("want one frame of text")
+            request = frames[0].decode()
+        except ValueError:
+            self.counters.add("malformed")
+            socket.send(error("want one frame of text, such as list-plugins").encode())
+            return
+        socket.send(self.answer(request).encode())
+
+    def answer(self, request: str) -> str:
+        """What the command does, in one text; nothing that it does is raised."""
+        words = [word for word in request.strip().split(" ") if word]
+        if not words:
+            return error("no command; help lists them")
+        command, arguments = words[0], words[1:]
+        if command not in COMMANDS:
+            self.counters.add("refused")
+            near = difflib.get_close_matches(command, COMMANDS, n=1)
+            hint = f"; did you mean {near[0]}?" if near else "; help lists them"
+            return error(f"there is no command {command[:80]}{hint}")
+        self.counters.add("commands", label=command)
+        usage = COMMANDS[command][0]
+        many = {NONE: (0, 0), "[NAME]": (0, 1)}.get(usage, (1, 1))
+        if not many[0] <= len(arguments) <= many[1]:
+            return error(f"want: {command} {usage}".rstrip())
+        try:
+            said = self._call(command, arguments)
+        except (OpqError, OSError) as problem:
+            self.counters.add("refused")
+            return error(str(problem))
+        if command not in ("completions", "help", "list-plugins", "status", "graph", "plugin-folder"):
+            log.info("plugin.command", command=command, arguments=arguments, said=said)
+        return said
+
+    def _call(self, command: str, arguments: Sequence[str]) -> str:
+        method: Callable[..., str] = getattr(self, f"_{command.replace('-', '_')}")
+        return method(*arguments)
+
+    # -- one method per command
+
+    def _completions(self) -> str:
+        return ",".join([*COMMANDS, *self._control.names()])
+
+    def _help(self) -> str:
+        width = max(len(f"{name} {usage}") for name, (usage, _) in COMMANDS.items()) + 2
+        return "\n".join(f"{name + ' ' + usage:<{width}}{text}" for name, (usage, text) in COMMANDS.items())
+
+    def _list_plugins(self) -> str:
+        return "".join(f"{_row(self._control.status(name))}\n" for name in self._control.names())
+
+    def _status(self, plugin: str | None = None) -> str:
+        if plugin is not None:
+            return json.dumps(self._control.status(plugin), indent=1)
+        return json.dumps([self._control.status(name) for name in self._control.names()], indent=1)
+
+    def _graph(self) -> str:
+        rows = [self._control.status(name) for name in self._control.names()]
+        keys = ("name", "origin", "running", "takes", "gives")
+        return json.dumps([{key: row[key] for key in keys} for row in rows])
+
+    def _plugin_folder(self) -> str:
+        return str(self._control.folder)
+
+    def _load_plugin(self, name: str) -> str:
+        return ok(self._control.load(name))
+
+    def _unload_plugin(self, name: str) -> str:
+        return ok(self._control.unload(name))
+
+    def _load_config(self, path: str) -> str:
+        count = self._control.load_settings(Path(path))
+        return ok(f"{count} settings loaded from {path}; plug-ins have them after restart-plugin")
+
+    def _start_plugin(self, name: str) -> str:
+        self._control.start(name)
+        return ok(f"Plugin {name} started")
+
+    def _stop_plugin(self, name: str) -> str:
+        self._control.stop(name)
+        return ok(f"Plugin {name} stopped")
+
+    def _stop_all_plugins(self) -> str:
+        for name in self._control.names():
+            if self._control.status(name)["origin"] == "original":
+                self._control.stop(name)
+        return ok("Stopped all plugins of the original's form")
+
+    def _restart_plugin(self, name: str) -> str:
+        self._control.restart(name)
+        return ok(f"Restarted {name}")
+
+    def _kill_plugin(self, name: str) -> str:
+        return ok(f"Plugin {name} killed (process {self._control.kill(name)})")
+
+    def _enable_plugin(self, name: str) -> str:
+        self._control.enable(name)
+        return ok(f"Plugin {name} enabled")
+
+    def _disable_plugin(self, name: str) -> str:
+        self._control.disable(name)
+        return ok(f"Plugin {name} disabled")
+
+    def _stop_tcp_server(self) -> str:
+        return error("this address ends with Mauka; stop-all-plugins stops what was deployed")
+
+
+def _row(facts: Facts) -> str:
+    """A line of the original's list, and after it what is ours."""
+    enabled = f"{GREEN}Yes{PLAIN}" if facts["enabled"] else f"{RED}No{PLAIN}"
+    process = f"{GREEN}started{PLAIN}" if facts["running"] else f"{RED}stopped{PLAIN}"
+    pid = facts.get("pid") or "N/A"
+    row = f"name:{facts['name']:<30} enabled:{enabled} process:{process} pid:{pid}"
+    row += f" exit_event:{not facts['running']} origin:{facts['origin']}"
+    if (number := facts.get("version")) is not None:
+        row += f" version:{number}"
+    if facts["trouble"]:
+        row += f" trouble:{facts['trouble']}"
+    return row

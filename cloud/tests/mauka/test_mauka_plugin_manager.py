@@ -1,0 +1,221 @@
+"""The plug-in manager on 12000, in `opq-cloud mauka` as a user starts it; the guide walked; kill -9."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from xml.etree import ElementTree
+
+import free_ports
+import pytest
+import zmq
+from click.testing import CliRunner
+from original_folders import plugin_code, write_folder
+
+from opq_cloud.__main__ import cloud
+from opq_cloud.mauka.bus import NobodyListensError
+from opq_cloud.mauka.deployments import PluginDeployments
+from opq_cloud.mauka.plugin_commands import ask_manager, succeeded
+from opq_proto.errors import PluginError
+from opq_tools.cli import tools
+
+GUIDE = Path(__file__).parents[3] / "docs" / "original-plugins.md"
+
+
+class Mauka:
+    """The process, and its manager."""
+
+    def __init__(self, folder, offset):
+        self.folder, self.offset = folder, offset
+        self.manager = f"tcp://127.0.0.1:{12000 + offset}"
+        self.process = None
+
+    def start(self):
+        with (self.folder / "stderr").open("ab") as lines:
+            self.process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-m",
+                    "opq_cloud",
+                    "mauka",
+                    "--data-dir",
+                    self.folder,
+                    "--port-offset",
+                    str(self.offset),
+                ],
+                stderr=lines,
+            )
+        end_s = time.monotonic() + 120
+        while True:
+            try:
+                return ask_manager("help", self.manager, wait_s=1.0)
+            except NobodyListensError:
+                assert time.monotonic() < end_s and self.process.poll() is None, self.lines()
+
+    def ask(self, command):
+        return ask_manager(command, self.manager)
+
+    def status(self, name):
+        return json.loads(self.ask(f"status {name}"))
+
+    def end(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+        return self.process.wait(60)
+
+    def lines(self):
+        return (self.folder / "stderr").read_text()
+
+
+@pytest.fixture
+def mauka(tmp_path):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    made = Mauka(folder, free_ports.free_offset())
+    made.start()
+    yield made
+    made.process.kill()
+    made.process.wait()
+
+
+def run(arguments, offset, cwd):
+    group = {"opq-tools": tools, "opq-cloud": cloud}[arguments[0]]
+    here = Path.cwd()
+    os.chdir(cwd)
+    try:
+        done = CliRunner().invoke(group, [*arguments[1:], "--port-offset", str(offset)])
+    finally:
+        os.chdir(here)
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done
+
+
+def test_the_guide_is_walked_as_it_is_written(mauka, tmp_path, until):
+    text = GUIDE.read_text()
+    (tmp_path / "my-plugins" / "plugins").mkdir(parents=True)
+    for name, code in re.findall(
+        r"\n`(my-plugins/[^`]+\.py)`[^\n]*:\n\n```python\n(.*?)```", text, re.DOTALL
+    ):
+        (tmp_path / name).write_text(code)
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    assert lines[0] == "mkdir -p my-plugins/plugins"
+    said = []
+    for line in lines[1:]:
+        if line.startswith("opq-tools mauka status"):  # it has come by then
+            until(lambda: mauka.status("MyFancyPlugin")["handled"] and mauka.status("MyFancyPlugin")["gives"])
+        done = run(line.split(), mauka.offset, tmp_path)
+        assert done.exit_code == 0, (line, done.output)
+        said.append(done.output)
+    pushed, injected, status, again, listed, graph, unloaded = said
+    assert "MyFancyPlugin 1 runs" in pushed and "published 1 message" in injected
+    facts = json.loads(status)
+    assert "foo hello" in facts["output_tail"]
+    assert (facts["takes"], facts["gives"], facts["running"]) == (["foo", "bar"], ["topic"], True)
+    assert "MyFancyPlugin 2 replaced 1" in again
+    row = next(line for line in listed.splitlines() if line.startswith("name:MyFancyPlugin"))
+    assert "Yes" in row and "started" in row and "version:2" in row
+    assert "MyFancyPlugin (original)  takes foo, bar" in graph and "--topic--> the bus" in graph
+    assert "event service" in graph and "--MakaiEvent--> AnalysisRunner" in graph
+    assert "MyFancyPlugin unloaded" in unloaded
+
+
+def test_commands_for_every_kind_of_plugin(mauka, tmp_path, until):
+    assert {"list-plugins", "rms_voltage", "AnalysisRunner"} <= set(mauka.ask("completions").split(","))
+    assert "load-config PATH" in mauka.ask("help")
+    rows = {row["name"]: row for row in json.loads(mauka.ask("status"))}
+    assert rows["rms_voltage"]["origin"] == "built-in" and rows["MakaiEventPlugin"]["origin"] == "bus"
+    for name in ("rms_voltage", "MakaiEventPlugin"):
+        assert mauka.ask(f"stop-plugin {name}") == f"\x1b[1;32mOK\x1b[0;0m. Plugin {name} stopped"
+        assert not mauka.status(name)["running"]
+        assert succeeded(mauka.ask(f"start-plugin {name}"))
+        assert "runs already" in mauka.ask(f"start-plugin {name}")
+        assert "runs in Mauka's process" in mauka.ask(f"kill-plugin {name}")
+        assert succeeded(mauka.ask(f"disable-plugin {name}"))
+        assert "is disabled" in mauka.ask(f"start-plugin {name}")
+    for wrong, why in [
+        ("stop-plugin Nobody", "there is no plug-in Nobody; there are: AnalysisRunner"),
+        ("stop-plugin", "want: stop-plugin NAME"),
+        ("list-plugin", "did you mean list-plugins?"),
+        ("load-config /nowhere", "/nowhere cannot be read"),
+        ("load-plugin Nobody", "no deployed folder lists a plug-in Nobody"),
+        ("unload-plugin rms_voltage", "disable-plugin rms_voltage"),
+        ("stop-tcp-server", "ends with Mauka"),
+    ]:
+        answer = mauka.ask(wrong)
+        assert not succeeded(answer) and why in answer, answer
+    folder = write_folder(
+        tmp_path / "mine", Echo=plugin_code("Echo", 'self.produce("x", str(self.config_get("a")))')
+    )
+    assert run(["opq-tools", "plugin", "push", str(folder)], mauka.offset, tmp_path).exit_code == 0
+    pid = mauka.status("Echo")["pid"]
+    (tmp_path / "mauka.config.json").write_text(
+        '{"a": 5, "zmq.mauka.plugin.pub.interface": "tcp://nowhere:1"}'
+    )
+    assert "2 settings" in mauka.ask(f"load-config {tmp_path / 'mauka.config.json'}")
+    assert succeeded(mauka.ask("restart-plugin Echo"))
+    assert mauka.status("Echo")["pid"] != pid
+    assert f"process {mauka.status('Echo')['pid']}" in mauka.ask("kill-plugin Echo")
+    until(lambda: mauka.status("Echo")["crashes"] == 1 and mauka.status("Echo")["pid"])
+    assert succeeded(mauka.ask("disable-plugin Echo"))
+    assert mauka.end() == 0
+    mauka.start()
+    rows = {row["name"]: row for row in json.loads(mauka.ask("status"))}
+    for name in ("rms_voltage", "MakaiEventPlugin", "Echo"):  # what was disabled stays so
+        assert not rows[name]["running"] and not rows[name]["enabled"], name
+    drawn = run(["opq-cloud", "mauka", "graph", "--svg", "m.svg"], mauka.offset, tmp_path)
+    assert drawn.exit_code == 0, drawn.output
+    drawing = (tmp_path / "m.svg").read_text()
+    ElementTree.fromstring(drawing)
+    assert "Echo (stopped)" in drawing and "rms_voltage (stopped)" in drawing
+    assert "Traceback" not in mauka.lines()
+
+
+def test_kill_9_of_mauka_in_mid_analysis_analyses_once_after_the_restart(mauka, tmp_path, until):
+    port = free_ports.free_port()
+    body = (
+        f"while socket.socket().connect_ex(('127.0.0.1', {port})):\n    time.sleep(0.01)\n"
+        'self.produce("done", message)'
+    )
+    folder = write_folder(tmp_path / "mine", Slow=plugin_code("Slow", body, head="import socket, time"))
+    PluginDeployments(Path(mauka.ask("plugin-folder"))).add(folder)
+    assert succeeded(mauka.ask("load-plugin mine"))
+    for number in range(3):
+        assert run(["opq-tools", "inject", "foo", str(number)], mauka.offset, tmp_path).exit_code == 0
+    until(lambda: mauka.status("Slow")["waiting"] == 3)
+    mauka.end(signal.SIGKILL)
+    mauka.start()
+    with zmq.Context() as context, context.socket(zmq.SUB) as heard:
+        heard.subscribe("done")
+        heard.rcvtimeo = 60_000
+        heard.connect(f"tcp://127.0.0.1:{9883 + mauka.offset}")
+        until(lambda: mauka.ask("status Slow"))
+        said = []
+        while not said:  # until the bus knows our socket
+            run(["opq-tools", "inject", "done", "joined"], mauka.offset, tmp_path)
+            said = [heard.recv_multipart()] if heard.poll(500) else []
+        with socket.create_server(("127.0.0.1", port), backlog=100):
+            found = []
+            while len(found) < 3:
+                body = heard.recv_multipart()[1]
+                found += [body] if body != b"joined" else []
+            assert found == [b"0", b"1", b"2"]
+            until(lambda: mauka.status("Slow")["handled"] == 3 and mauka.status("Slow")["waiting"] == 0)
+
+
+def test_a_deployment_is_whole_or_not_there_and_old_ones_go(tmp_path):
+    deployments = PluginDeployments(tmp_path / "plugins")
+    folder = write_folder(tmp_path / "mine", A=plugin_code("A", "pass"))
+    for number in range(1, 6):
+        assert deployments.add(folder).number == number
+    assert sorted(path.name for path in (tmp_path / "plugins" / "mine").iterdir()) == ["3", "4", "5"]
+    (folder / "plugins" / "A.py").write_text("def (")
+    with pytest.raises(PluginError, match=r"A\.py, line 1"):
+        deployments.add(folder)
+    assert deployments.current("mine").number == 5
+    assert list((tmp_path / "plugins").glob(".new-*")) == []
+    with pytest.raises(PluginError, match=r"'\.\./x' is no name"):
+        deployments.add(folder, "../x")

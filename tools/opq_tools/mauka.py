@@ -1,0 +1,76 @@
+"""`opq-tools mauka`: commands for the plug-ins of a running Mauka, one by one or at a prompt."""
+
+import sys
+
+import click
+
+from opq_cloud.mauka.plugin_commands import ask_manager, succeeded
+from opq_proto.errors import OpqError
+from opq_proto.ports import with_offset
+
+PROMPT = "opq-mauka> "
+
+
+@click.command("mauka", context_settings={"ignore_unknown_options": True})
+@click.argument("words", nargs=-1, type=click.UNPROCESSED)
+@click.option("--endpoint", help="Of the plug-in manager.  [default: tcp://127.0.0.1:12000]")
+@click.option("--port-offset", type=int, default=0, help="Of the running system.")
+def command(words: tuple[str, ...], endpoint: str | None, port_offset: int) -> None:
+    """Send a command about plug-ins to Mauka; without WORDS, a prompt with completion.
+
+    `opq-tools mauka help` lists the commands: list-plugins, status NAME, load-plugin, unload-plugin,
+    start-plugin, stop-plugin, restart-plugin, enable-plugin, disable-plugin, kill-plugin, load-config PATH.
+
+    \b
+    Example: opq-tools mauka list-plugins
+             opq-tools mauka restart-plugin MyFancyPlugin
+             opq-tools mauka
+    """
+    where = manager_endpoint(endpoint, port_offset)
+    if words:
+        answer = ask_manager(" ".join(words), where)
+        click.echo(answer.rstrip("\n"))
+        sys.exit(0 if succeeded(answer) else 1)
+    run_prompt(where)
+
+
+def manager_endpoint(endpoint: str | None, port_offset: int) -> str:
+    """Raises click.UsageError: the offset leads to no port."""
+    try:
+        return endpoint or f"tcp://127.0.0.1:{with_offset('plugin_manager', port_offset)}"
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
+def run_prompt(where: str) -> None:
+    """Until `exit` or the end of the input; a command that fails does not end it."""
+    vocabulary = ask_manager("completions", where, wait_s=5.0).split(",")
+    if sys.stdin.isatty():
+        import readline
+
+        readline.set_completer_delims(" ")
+        readline.set_completer(lambda text, state: completion(text, state, vocabulary))
+        readline.parse_and_bind("tab: complete")
+    while True:
+        try:
+            line = input(PROMPT if sys.stdin.isatty() else "").strip()
+        except (EOFError, KeyboardInterrupt):
+            return
+        if line == "exit":
+            return
+        if not line:
+            continue
+        try:
+            answer = ask_manager(line, where)
+        except OpqError as error:
+            click.echo(f"opq-tools: {error}", err=True)
+            continue
+        if line == "completions":
+            vocabulary[:] = answer.split(",")
+        click.echo(answer.rstrip("\n"))
+
+
+def completion(text: str, state: int, vocabulary: list[str]) -> str | None:
+    """The `state`-th word that begins with `text`, and a space after it; None: there are no more."""
+    found = [word for word in vocabulary if word.startswith(text)]
+    return f"{found[state]} " if state < len(found) else None

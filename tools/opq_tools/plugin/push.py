@@ -1,0 +1,97 @@
+"""`opq-tools plugin push`: a folder with plug-ins of the original Mauka into a running system."""
+
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from opq_cloud.mauka.deployments import PluginDeployment, PluginDeployments
+from opq_cloud.mauka.plugin_commands import ask_manager, succeeded
+from opq_plugins.original.layout import listed_plugins, plugin_files
+from opq_proto.errors import OpqError
+from opq_tools.mauka import manager_endpoint
+
+LOOK_S = 0.3
+ASK_S = 5.0
+LOAD_S = 120.0
+
+
+@click.command("push")
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False, exists=True))
+@click.option(
+    "--into",
+    type=click.Choice(["up", "sim"]),
+    default="up",
+    show_default=True,
+    help="The system of `opq-tools up`, or of `opq-tools up --sim N`; both are found by --port-offset.",
+)
+@click.option("--watch", is_flag=True, help="Again whenever a file is saved, until Ctrl-C.")
+@click.option("--name", help="Of the deployed folder.  [default: that of FOLDER]")
+@click.option("--endpoint", help="Of the plug-in manager.  [default: tcp://127.0.0.1:12000]")
+@click.option("--port-offset", type=int, default=0, help="Of the running system.")
+def command(
+    folder: Path, into: str, watch: bool, name: str | None, endpoint: str | None, port_offset: int
+) -> None:
+    """Run the plug-ins in FOLDER, laid out as the original's developer guide says, in a running Mauka.
+
+    FOLDER has plugins/__init__.py, plugins/NAME.py and, with the list, OpqMauka.py. Each runs in a confined
+    process of its own; what ran before is replaced between two messages. One that does not start changes
+    nothing.
+
+    \b
+    Example: opq-tools plugin push my-plugins --watch
+    """
+    where = manager_endpoint(endpoint, port_offset)
+    folder = folder.resolve()
+    pushed = push(folder, where, name)
+    if not watch:
+        sys.exit(0 if pushed else 1)
+    seen = stamps(folder)
+    click.echo(f"watching {folder}; Ctrl-C ends it", err=True)
+    try:
+        while True:
+            time.sleep(LOOK_S)
+            now = stamps(folder)
+            if now != seen:
+                seen = now
+                push(folder, where, name)
+    except KeyboardInterrupt:
+        return
+
+
+def push(folder: Path, where: str, name: str | None = None) -> bool:
+    """Copy it to Mauka's folder of plug-ins and load it; False, with a line on stderr: it does not run."""
+    try:
+        listed_plugins(folder)  # before anything is asked: what is wrong here is not Mauka's matter
+        target = ask_manager("plugin-folder", where, ASK_S)
+        if not succeeded(target):
+            click.echo(target, err=True)
+            return False
+        deployed = _deployed(folder, Path(target), name)
+        answer = ask_manager(f"load-plugin {deployed.name}", where, LOAD_S)
+    except OpqError as error:
+        click.echo(f"opq-tools: {error}", err=True)
+        return False
+    click.echo(answer, err=not succeeded(answer))
+    return succeeded(answer)
+
+
+def _deployed(folder: Path, target: Path, name: str | None) -> PluginDeployment:
+    try:
+        return PluginDeployments(target).add(folder, name)
+    except PermissionError as error:
+        hint = "it is written as the user that Mauka runs as, on Mauka's machine"
+        raise click.ClickException(f"{target}: {error.strerror}; {hint}") from error
+
+
+def stamps(folder: Path) -> dict[str, tuple[int, int]]:
+    """File -> when it was changed, and its size. Files that are just being replaced may be missing."""
+    found: dict[str, tuple[int, int]] = {}
+    try:
+        for path in plugin_files(folder):
+            state = path.stat()
+            found[str(path)] = state.st_mtime_ns, state.st_size
+    except (OSError, OpqError):
+        pass
+    return found

@@ -9,6 +9,7 @@ from html import escape
 from typing import Any
 
 BRIDGE, RUNNER, STORE = "event service", "AnalysisRunner", "store: incidents"
+NOUNS = frozenset({"Measurement", "Trend", "Event", "Finding", "Incident"})
 WIDTH, HEIGHT, GAP_X, GAP_Y, MARGIN = 190, 30, 120, 12, 20
 COLOURS = {
     "bus": "#dbe7f3",
@@ -55,10 +56,17 @@ def edges_of(nodes: Sequence[GraphNode]) -> list[GraphEdge]:
     for start in nodes:
         gives = (*start.gives, "Event") if start.name == RUNNER else start.gives
         for end in nodes:
-            what = sorted({topic for topic in gives if topic.startswith(end.takes)}) if end.takes else []
+            what = sorted({each for each in gives if _takes(end, each)})
             if what and start.name != end.name:
                 found.append(GraphEdge(start.name, end.name, tuple(what)))
     return found
+
+
+def _takes(node: GraphNode, what: str) -> bool:
+    """A noun is handed over within Mauka; a topic is on the bus, and taken by its beginning."""
+    if what in NOUNS:
+        return what in node.takes
+    return bool(node.takes) and what.startswith(node.takes)
 
 
 def graph_text(nodes: Sequence[GraphNode]) -> str:

@@ -7,7 +7,7 @@ crashes, is stopped or exchanged, and a Mauka that is killed, find it again. A m
 What a plug-in failed on is put aside, and given to its next version.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,11 +112,6 @@ class PluginInbox:
         with self._file.transaction() as connection:
             self._held.pop(plugin, None)
             return connection.execute("DELETE FROM message WHERE plugin = ?", (plugin,)).rowcount
-
-    def keep_only(self, plugins: Iterable[str]) -> None:
-        """What is kept for others goes: nobody will ask for it."""
-        for plugin in set(self._held) - set(plugins):
-            self.clear(plugin)
 
     def close(self) -> None:
         self._file.close()

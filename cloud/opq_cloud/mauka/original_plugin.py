@@ -4,6 +4,7 @@ A message stays in the inbox until its `on_message` has returned. What it produc
 a call that was cut short has published nothing, and is made again.
 """
 
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -34,6 +35,7 @@ KILLS_OF_MESSAGE = 10
 ENDED_IN_ROW = 2
 """After so many of those in a row it is stopped."""
 WAIT_S = 0.2
+EXCHANGE_S = 0.002
 UP_S = 1.0
 MOST_SUBSCRIPTIONS, LONGEST_TOPIC = 1000, 200
 Publish = Callable[[bytes, bytes], None]
@@ -100,6 +102,8 @@ class OriginalPlugin:
         self._between = threading.Lock()
         """Held while a message is handled."""
         self._awake = threading.Event()
+        self._exchanging = threading.Event()
+        """Set: the next message waits, so that a version can take over."""
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._limited = RateLimitedLog(log)
@@ -129,9 +133,11 @@ class OriginalPlugin:
             if self._inbox.give_back(self.name):
                 log.info("plugin.messages_given_back", plugin=self.name)
             self._raised = self._ended = 0
+            self._exchanging.set()
             with self._between:
                 old, self._version, self.topics = self._version, made, made.subscriptions
                 self._gave_up, self.trouble = False, ""
+            self._exchanging.clear()
             self._on_change()
             if old is not None:
                 old.close()
@@ -204,13 +210,22 @@ class OriginalPlugin:
         return PluginVersion(deployed, number, supervisor, remote, own_name or self.name, tuple(topics))
 
     def _work(self, stopping: threading.Event) -> None:
+        message: InboxMessage | None = None
         while not stopping.is_set():
+            if self._exchanging.is_set():
+                stopping.wait(EXCHANGE_S)
+                continue
             self._awake.clear()
-            with self._between:
-                version = None if stopping.is_set() else self._version
-                message = self._inbox.next(self.name) if version is not None else None
-                if version is not None and message is not None:
-                    self._handle(version, message, stopping)
+            try:
+                with self._between:
+                    version = None if stopping.is_set() else self._version
+                    message = self._inbox.next(self.name) if version is not None else None
+                    if version is not None and message is not None:
+                        self._handle(version, message, stopping)
+            except sqlite3.Error as error:  # the disk is full, or the service has ended
+                self.trouble = f"its messages cannot be read or removed: {error}"
+                self._limited.error("plugin.inbox", key=self.name, plugin=self.name, error=str(error))
+                stopping.wait(UP_S)
             if self._gave_up and self._end_for_good():
                 return
             if message is None:
@@ -226,8 +241,7 @@ class OriginalPlugin:
         self.busy_since_s, self.last_received_ms = time.monotonic(), time.time_ns() // 1_000_000
         try:
             produced = version.remote.call("handle", message.topic, message.body)
-            if produced is not None:
-                pairs = [(bytes(topic), bytes(body)) for topic, body in produced]
+            pairs = [] if produced is None else _checked_pairs(produced)
         except (WorkerEndedError, WorkerTimeoutError) as error:
             if not stopping.is_set():  # else it was ended by us
                 self._note_end(message, str(error))
@@ -301,3 +315,15 @@ class OriginalPlugin:
                 version.supervisor.close()
         self._on_change()
         return True
+
+
+def _checked_pairs(produced: object) -> list[tuple[bytes, bytes]]:
+    """Topic and body of each. Raises TypeError: the worker is not believed."""
+    pairs = []
+    for each in produced if isinstance(produced, list) else [None]:
+        match each:
+            case [bytes(topic), bytes(body)]:
+                pairs.append((topic, body))
+            case _:
+                raise TypeError("it gave something else than pairs of topic and body")
+    return pairs

@@ -23,7 +23,7 @@ from opq_cloud.service import HealthReport, ServiceCounters
 from opq_cloud.sockets import Socket, connect, service_context
 from opq_plugins.policy import Policy
 from opq_proto import log as logs
-from opq_proto.errors import FrameError, OpqError, PluginError
+from opq_proto.errors import FrameError, PluginError
 from opq_proto.zmq_inbox import waiting_messages
 
 log = logs.get(service="mauka")
@@ -194,17 +194,27 @@ class OriginalPlugins:
             for name in self.deployments.names():
                 try:
                     deployment = self.deployments.current(name)
-                    for plugin in deployment.plugins:
-                        if stop.is_set():
-                            return
-                        if not self._states.unloaded(plugin) and plugin not in self._plugins:
-                            self._load(plugin, deployment)
-                except OpqError as error:
-                    self._troubles[name] = f"{name}: {error}"
-                    log.error("plugins.not_loaded", folder=name, error=str(error))
-            self._opened_inbox().keep_only(self._plugins)
+                except PluginError as error:
+                    self._note_trouble(name, str(error))
+                    continue
+                wrong = []
+                for plugin in deployment.plugins:
+                    if stop.is_set():
+                        return
+                    if self._states.unloaded(plugin) or plugin in self._plugins:
+                        continue
+                    try:
+                        self._load(plugin, deployment)
+                    except PluginError as error:
+                        wrong.append(str(error))
+                if wrong:
+                    self._note_trouble(name, "; ".join(wrong))
         if ready is not None:
             ready.set()
+
+    def _note_trouble(self, folder: str, why: str) -> None:
+        self._troubles[folder] = f"{folder}: {why}"
+        log.error("plugins.not_loaded", folder=folder, error=why)
 
     def _subscribe(self, source: Socket, before: set[str]) -> set[str]:
         """Bring the socket's subscriptions up to date; what is published after the join reaches us."""

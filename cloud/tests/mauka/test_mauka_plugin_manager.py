@@ -163,6 +163,7 @@ def test_commands_for_every_kind_of_plugin(mauka, tmp_path, until):
     assert succeeded(mauka.ask("disable-plugin Echo"))
     assert mauka.end() == 0
     mauka.start()
+    until(lambda: succeeded(mauka.ask("status Echo")))
     rows = {row["name"]: row for row in json.loads(mauka.ask("status"))}
     for name in ("rms_voltage", "MakaiEventPlugin", "Echo"):  # what was disabled stays so
         assert not rows[name]["running"] and not rows[name]["enabled"], name
@@ -192,7 +193,7 @@ def test_kill_9_of_mauka_in_mid_analysis_analyses_once_after_the_restart(mauka, 
         heard.subscribe("done")
         heard.rcvtimeo = 60_000
         heard.connect(f"tcp://127.0.0.1:{9883 + mauka.offset}")
-        until(lambda: mauka.ask("status Slow"))
+        until(lambda: succeeded(mauka.ask("status Slow")))
         said = []
         while not said:  # until the bus knows our socket
             run(["opq-tools", "inject", "done", "joined"], mauka.offset, tmp_path)

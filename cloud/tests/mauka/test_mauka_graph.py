@@ -1,0 +1,49 @@
+"""The graph of what runs: who gives what to whom, as text and as a drawing."""
+
+from xml.etree import ElementTree
+
+from opq_cloud.mauka.graph import edges_of, graph_svg, graph_text, read_nodes
+
+
+def row(name, origin, takes, gives, running=True):
+    return {"name": name, "origin": origin, "running": running, "takes": takes, "gives": gives}
+
+
+NODES = read_nodes(
+    [
+        row("AnalysisRunner", "bus", ["MakaiEvent"], ["laha_gc"]),
+        row("MakaiEventPlugin", "bus", ["MakaiEvent"], ["AdcSamples", "RawVoltage"]),
+        row("rms_voltage", "built-in", ["Event"], ["Finding"]),
+        row("flicker", "built-in", ["Event"], ["Finding"], running=False),
+        row("Mine<&>", "original", ["Raw", "foo"], ["topic"]),
+        row("All", "original", [""], []),
+    ]
+)
+
+
+def test_edges_follow_from_what_is_taken_by_its_beginning_and_given():
+    found = {(edge.start, edge.end): edge.what for edge in edges_of(NODES)}
+    assert found["event service", "AnalysisRunner"] == ("MakaiEvent",)
+    assert found["AnalysisRunner", "rms_voltage"] == ("Event",)
+    assert found["rms_voltage", "store: incidents"] == ("Finding",)
+    assert found["MakaiEventPlugin", "Mine<&>"] == ("RawVoltage",)
+    assert found["MakaiEventPlugin", "All"] == ("AdcSamples", "RawVoltage")
+    assert found["AnalysisRunner", "All"] == ("laha_gc",)
+    assert ("Mine<&>", "Mine<&>") not in found and ("Mine<&>", "All") in found
+
+
+def test_the_text_names_each_and_says_what_is_stopped():
+    text = graph_text(NODES)
+    assert "    --Event--> rms_voltage, flicker [stopped]" in text
+    assert "flicker (built-in) [stopped]  takes Event" in text
+
+
+def test_the_drawing_is_svg_with_a_box_for_each_and_no_markup_of_a_name():
+    drawing = graph_svg(NODES)
+    root = ElementTree.fromstring(drawing)
+    texts = ["".join(each.itertext()) for each in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {node.name for node in NODES if node.running} <= set(texts) and "flicker (stopped)" in texts
+    width, height = float(root.get("width")), float(root.get("height"))
+    for box in root.iter("{http://www.w3.org/2000/svg}rect"):
+        assert float(box.get("x", 0)) + float(box.get("width")) <= width
+        assert float(box.get("y", 0)) + float(box.get("height")) <= height

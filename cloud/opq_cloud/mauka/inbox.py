@@ -7,11 +7,13 @@ crashes, is stopped or exchanged, and a Mauka that is killed, find it again. A m
 What a plug-in failed on is put aside, and given to its next version.
 """
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 
-from opq_proto.sqlite_file import SqliteFile
+from opq_proto.sqlite_file import SqliteFile, store_error
 
 APPLICATION_ID = 0x4F50514D  # "OPQM"
 MIGRATIONS = (
@@ -44,17 +46,36 @@ class _Held:
     size: int = 0
 
 
+Answer = TypeVar("Answer")
+Arguments = ParamSpec("Arguments")
+
+
+def _as_store_error(
+    method: Callable[Concatenate["PluginInbox", Arguments], Answer],
+) -> Callable[Concatenate["PluginInbox", Arguments], Answer]:
+    @functools.wraps(method)
+    def called(inbox: "PluginInbox", /, *arguments: Arguments.args, **named: Arguments.kwargs) -> Answer:
+        try:
+            return method(inbox, *arguments, **named)
+        except inbox.errors as error:
+            raise store_error(inbox.path, error) from error
+
+    return called
+
+
 class PluginInbox:
-    """One file for all plug-ins. Thread-safe. Raises sqlite3.Error when the disk refuses."""
+    """One file for all plug-ins. Thread-safe. Each method raises StoreError where the disk refuses."""
 
     def __init__(self, path: Path, most_messages: int = MOST_MESSAGES, most_bytes: int = MOST_BYTES) -> None:
         self._file = SqliteFile(
             path, MIGRATIONS, application_id=APPLICATION_ID, synchronous="NORMAL", private=True
         )
         self._most_messages, self._most_bytes = most_messages, most_bytes
+        self.path, self.errors = path, self._file.connection.Error
         rows = self._file.query("SELECT plugin, count(*), total(length(body)) FROM message GROUP BY plugin")
         self._held = {plugin: _Held(count, int(size)) for plugin, count, size in rows}
 
+    @_as_store_error
     def add(self, messages: Sequence[tuple[str, str, bytes]]) -> Mapping[str, int]:
         """(plug-in, topic, body) of each, in one transaction; plug-in -> how many old ones had to go."""
         dropped: dict[str, int] = {}
@@ -68,6 +89,7 @@ class PluginInbox:
                 dropped |= self._make_room(plugin)
         return dropped
 
+    @_as_store_error
     def next(self, plugin: str) -> InboxMessage | None:
         """The oldest that is not put aside."""
         row = self._file.query_row(
@@ -76,6 +98,7 @@ class PluginInbox:
         )
         return None if row is None else InboxMessage(*row)
 
+    @_as_store_error
     def remove(self, plugin: str, message: InboxMessage) -> None:
         """It was handled."""
         with self._file.transaction() as connection:
@@ -84,20 +107,24 @@ class PluginInbox:
                 held.messages -= 1
                 held.size -= len(message.body)
 
+    @_as_store_error
     def note_end(self, message: InboxMessage) -> None:
         """Its plug-in's process ended while it had this one."""
         self._file.execute("UPDATE message SET ends = ends + 1 WHERE id = ?", (message.number,))
 
+    @_as_store_error
     def put_aside(self, message: InboxMessage) -> None:
         """Its plug-in cannot handle it; the next version may."""
         self._file.execute("UPDATE message SET aside = 1 WHERE id = ?", (message.number,))
 
+    @_as_store_error
     def give_back(self, plugin: str) -> int:
         """What was put aside waits again, in its old order; returns how much."""
         with self._file.transaction() as connection:
             statement = "UPDATE message SET aside = 0, ends = 0 WHERE plugin = ? AND (aside OR ends)"
             return connection.execute(statement, (plugin,)).rowcount
 
+    @_as_store_error
     def counts(self, plugin: str) -> tuple[int, int]:
         """(how many wait, how many are put aside)."""
         row = self._file.query_row(
@@ -107,6 +134,7 @@ class PluginInbox:
         count, aside = row or (0, 0)
         return count - int(aside), int(aside)
 
+    @_as_store_error
     def clear(self, plugin: str) -> int:
         """All that is kept for it; returns how much that was."""
         with self._file.transaction() as connection:

@@ -4,7 +4,6 @@ A message stays in the inbox until its `on_message` has returned. What it produc
 a call that was cut short has published nothing, and is made again.
 """
 
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,7 +20,7 @@ from opq_plugins.policy import Policy
 from opq_plugins.worker import wire as frames
 from opq_plugins.worker.server import ORIGINAL
 from opq_proto import log as logs
-from opq_proto.errors import PluginError
+from opq_proto.errors import PluginError, StoreError
 from opq_proto.rate_limit import RateLimitedLog
 
 log = logs.get(service="mauka")
@@ -179,13 +178,10 @@ class OriginalPlugin:
             facts[name] = int(self._counters.of(name, self.name))
         if version is not None:
             process = version.supervisor.status()
-            facts |= {
-                "folder": version.folder,
-                "version": version.number,
-                "takes": list(version.subscriptions),
-            }
+            facts |= {"folder": version.folder, "version": version.number}
             facts |= {key: process[key] for key in ("pid", "crashes", "protections", "output_tail")}
-        return facts | {"gives": sorted(self.produces), "trouble": self.trouble or None}
+        facts |= {"takes": list(self.topics), "gives": sorted(self.produces)}
+        return facts | {"trouble": self.trouble or None}
 
     # -- how
 
@@ -222,8 +218,8 @@ class OriginalPlugin:
                     message = self._inbox.next(self.name) if version is not None else None
                     if version is not None and message is not None:
                         self._handle(version, message, stopping)
-            except sqlite3.Error as error:  # the disk is full, or the service has ended
-                self.trouble = f"its messages cannot be read or removed: {error}"
+            except StoreError as error:  # the disk is full, or the service has ended
+                self.trouble = str(error)
                 self._limited.error("plugin.inbox", key=self.name, plugin=self.name, error=str(error))
                 stopping.wait(UP_S)
             if self._gave_up and self._end_for_good():

@@ -71,11 +71,10 @@ class Mauka:
         return (self.folder / "stderr").read_text()
 
 
-@pytest.fixture
-def mauka(tmp_path):
-    folder = tmp_path / "data"
-    folder.mkdir()
-    made = Mauka(folder, free_ports.free_offset())
+@pytest.fixture(scope="module")
+def mauka(tmp_path_factory):
+    """One for all tests here: to start it is most of what they cost."""
+    made = Mauka(tmp_path_factory.mktemp("data"), free_ports.free_offset())
     made.start()
     yield made
     made.process.kill()
@@ -121,6 +120,41 @@ def test_the_guide_is_walked_as_it_is_written(mauka, tmp_path, until):
     assert "MyFancyPlugin (original)  takes foo, bar" in graph and "--topic--> the bus" in graph
     assert "event service" in graph and "--MakaiEvent--> AnalysisRunner" in graph
     assert "MyFancyPlugin unloaded" in unloaded
+
+
+def test_push_watch_runs_each_save(mauka, tmp_path, until):
+    folder = write_folder(tmp_path / "seen", Seen=plugin_code("Seen", "pass"))
+    command = [
+        sys.executable,
+        "-m",
+        "opq_tools.cli",
+        "plugin",
+        "push",
+        str(folder),
+        "--watch",
+        "--into",
+        "sim",
+    ]
+    process = subprocess.Popen(
+        [*command, "--port-offset", str(mauka.offset)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        until(lambda: "Seen" in mauka.ask("completions").split(",") and mauka.status("Seen")["running"])
+        (folder / "plugins" / "Seen.py").write_text("def (")
+        assert process.stdout.readline().endswith("Seen 1 runs\n")
+        assert "watching" in process.stdout.readline()
+        assert "plugins/Seen.py, line 1" in process.stdout.readline()
+        (folder / "plugins" / "Seen.py").write_text(plugin_code("Seen", "print(message)"))
+        assert process.stdout.readline().endswith("Seen 2 replaced 1\n")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.stdout.close()
+    assert succeeded(mauka.ask("unload-plugin Seen"))
 
 
 def test_commands_for_every_kind_of_plugin(mauka, tmp_path, until):

@@ -44,10 +44,10 @@ def command(
     """
     where = manager_endpoint(endpoint, port_offset)
     folder = folder.resolve()
+    seen = stamps(folder)  # before: what is saved during the first push is pushed, too
     pushed = push(folder, where, name)
     if not watch:
         sys.exit(0 if pushed else 1)
-    seen = stamps(folder)
     click.echo(f"watching {folder}; Ctrl-C ends it", err=True)
     try:
         while True:

@@ -25,7 +25,6 @@ NOT_OF_UP = {
     "acquisition_broker_health",  # in `opq-cloud all` mauka_health answers for all services
     "event_service_health",
     "health",
-    "plugin_manager",
     "triggering_broker_health",
     "triggering_service_health",
     "update",

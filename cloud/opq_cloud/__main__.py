@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -268,24 +268,20 @@ def cloud() -> None:
     """
 
 
-class _WithGraph(click.Group):
+class _WithGraph(click.Command):
     """`opq-cloud mauka` runs it, as every other name does; `opq-cloud mauka graph` shows what runs."""
 
     def __init__(self, served: click.Command, graph: click.Command) -> None:
-        super().__init__(
-            served.name,
-            {"graph": graph},
-            invoke_without_command=True,
-            params=served.params,
-            help=served.help,
-            callback=self._serve,
-        )
-        self._served = served
+        more = f"{served.help}\n\nWhat runs: opq-cloud mauka graph --help"
+        super().__init__(served.name, params=served.params, help=more, callback=served.callback)
+        self._graph = graph
 
-    def _serve(self, **options: object) -> None:
-        context = click.get_current_context()
-        if context.invoked_subcommand is None:
-            context.invoke(self._served, **options)
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        if args[:1] == ["graph"]:
+            return self._graph.make_context(f"{info_name} graph", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
 
 
 @click.command("graph")

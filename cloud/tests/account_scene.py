@@ -21,6 +21,7 @@ class FormBrowser:
     status: int = 0
     text: str = ""
     headers: dict[str, str] = field(default_factory=dict)
+    set_cookies: list[str] = field(default_factory=list)
 
     def get(self, path: str, **headers: str) -> int:
         return self.send("GET", path, None, headers)
@@ -43,9 +44,9 @@ class FormBrowser:
         connection.request(method, path, body, {name: value for name, value in sent.items() if value})
         answer = connection.getresponse()
         self.status, self.headers = answer.status, {k.lower(): v for k, v in answer.getheaders()}
-        for name, value in answer.getheaders():
-            if name.lower() == "set-cookie":
-                self._keep(value)
+        self.set_cookies = [value for name, value in answer.getheaders() if name.lower() == "set-cookie"]
+        for cookie in self.set_cookies:
+            self._keep(cookie)
         feed = self.headers.get("content-type", "").startswith("text/event-stream")
         self.text = "" if feed else html.unescape(answer.read().decode("utf-8", "replace"))
         connection.close()

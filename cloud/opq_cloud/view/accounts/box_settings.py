@@ -25,7 +25,7 @@ NOT_CLAIMED = (
 )
 PRIVACY_WORDS = {
     "nothing": "Nothing",
-    "region": "Figures of its region, of three Boxes or more together",
+    "region": "Figures of its region: nothing until there are such pages",
     "all": "The Box: values, incidents, name",
 }
 CLAIMERS = ("admin", "owner")

@@ -62,7 +62,7 @@ class Visitor:
     @property
     def sees_something(self) -> bool:
         """A page has something to show."""
-        return bool(self.everything or self.account or self.public or self.regional)
+        return bool(self.everything or self.account or self.public)
 
     def sees(self, box_id: str) -> bool:
         return self.everything or box_id in self.full or box_id in self.public

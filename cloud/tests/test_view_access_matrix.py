@@ -1,0 +1,248 @@
+"""Every route of View, asked by every role, for a Box of one's own, one of another's, and a public one.
+
+The routes are those of the application: a new one without a line in LINES fails. An answer to whoever may not
+see a Box never holds its name.
+"""
+
+import json
+import re
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import pytest
+from account_scene import FormBrowser
+
+from opq_cloud.config import MailSection
+from opq_cloud.service import ServiceCounters
+from opq_cloud.store import BoxRecord
+from opq_cloud.store.account_records import BoxAccess
+from opq_cloud.view import demo
+from opq_cloud.view.accounts.mail import Mailer
+from opq_cloud.view.accounts.passwords import secret_hash
+from opq_cloud.view.accounts.sign_in import SignIn
+from opq_cloud.view.accounts.visitors import Visitors
+from opq_cloud.view.app import create_app
+from opq_cloud.view.context import ViewContext
+from opq_cloud.view.live import LiveHub
+
+ROLES = ("public", "viewer", "owner", "researcher", "admin")
+BOXES = {"own": "1", "foreign": "2", "public": "4"}
+"""Box 1 belongs to the owner and is shared with the viewer; 2 and 4 belong to somebody else, 4 is public."""
+NAMES = {"1": "kitchen-of-ours", "2": "cellar-of-theirs", "4": "hall-of-all"}
+SEES = {"public": "4", "viewer": "14", "owner": "14", "researcher": "124", "admin": "124"}
+SEES_WAVEFORM = {"public": "", "viewer": "1", "owner": "1", "researcher": "124", "admin": "124"}
+CHANGES = {"public": "", "viewer": "", "owner": "1", "researcher": "", "admin": "124"}
+LINES = {
+    "list": (
+        "GET /", "GET /incidents", "GET /api/boxes", "GET /api/recent", "GET /api/incidents", "GET /live",
+    ),
+    "box seen": (
+        "GET /boxes/{box_id}", "GET /incidents/{incident_id}", "GET /api/incidents/{incident_id}",
+        "GET /api/events/{event_id}",
+    ),
+    "rows seen": ("GET /api/boxes/{box_id}/measurements",),
+    "waveform seen": (
+        "GET /api/events/{event_id}/waveform/{box_id}", "GET /api/events/{event_id}/rms/{box_id}",
+    ),
+    "box changed": (
+        "GET /boxes/{box_id}/settings", "POST /boxes/{box_id}/settings", "POST /boxes/{box_id}/share",
+        "POST /boxes/{box_id}/claim-code", "POST /boxes/{box_id}/release",
+    ),
+    "everybody": (
+        "GET /health", "GET /metrics", "GET /theme/{file}", "GET /api/curves", "GET /sign-in", "GET /reset",
+        "GET /api/openapi.json",
+        "POST /sign-in", "POST /reset",
+    ),
+    "who has a link": (
+        "GET /first-admin", "POST /first-admin", "GET /register", "POST /register", "GET /reset/new",
+        "POST /reset/new",
+    ),
+    "signed in": (
+        "GET /account", "GET /account/boxes", "GET /account/data.json", "GET /account/second-factor",
+        "POST /account/boxes", "POST /account/profile", "POST /account/password",
+        "POST /account/second-factor", "POST /account/second-factor/remove", "POST /account/sessions/end",
+        "POST /account/tokens", "POST /account/tokens/end", "POST /account/delete", "POST /sign-out",
+    ),
+    "admin": (
+        "GET /admin/accounts", "GET /admin/changes", "POST /admin/invitations",
+        "POST /admin/invitations/end", "POST /admin/accounts/{account_id}",
+        "POST /admin/accounts/{account_id}/sessions/end", "POST /admin/accounts/{account_id}/delete",
+    ),
+}  # fmt: skip
+LINE_OF = {route: line for line, routes in LINES.items() for route in routes}
+HIDDEN = (401, 404)
+REFUSED_AS_TYPED = {"POST /account/delete", "POST /account/password", "POST /account/second-factor/remove"}
+"""They want the present password too, which the matrix does not send: 403 is the answer to who may."""
+
+
+@dataclass
+class Cast:
+    """The scene with its people: account id by role."""
+
+    scene: demo.Scene
+    ids: dict[str, str]
+
+    def browser(self, role: str) -> FormBrowser:
+        """With a session of its own: a request may end it."""
+        browser = FormBrowser(self.scene.url)
+        if role != "public":
+            people = self.scene.store.people
+            account = people.account(self.ids[role])
+            assert account is not None
+            browser.cookies["opq_session"] = SignIn(people).begin_session(account, "127.0.0.1", "matrix")
+        return browser
+
+    def restore(self) -> None:
+        """Whose the Boxes are, and their names."""
+        for box_id, access in (
+            ("1", BoxAccess("1", self.ids["owner"], (self.ids["viewer"],))),
+            ("2", BoxAccess("2", self.ids["other"])),
+            ("4", BoxAccess("4", self.ids["other"], (), "all")),
+        ):
+            self.scene.store.people.change_access(box_id, lambda _, access=access: access)
+            self.scene.store.put_box(BoxRecord(box_id, NAMES[box_id]))
+
+
+@pytest.fixture(scope="module")
+def cast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cast]:
+    running = demo.Scene(tmp_path_factory.mktemp("matrix"), poll_s=0.2)
+    store = running.store
+    demo.fill(store, time.time_ns(), minutes=1)
+    for number, outlet in enumerate(demo.OUTLETS):  # incident and event 2, 3, 4: one Box each
+        dipping = replace(outlet, dip_v=demo.DIP_BOX_1)
+        start_ns = time.time_ns() - (3600 + 600 * number) * 10**9
+        demo.put_event(store, [demo.waveform_of(dipping, start_ns)], f"alone-{outlet.box_id}")
+    ids = {}
+    for role in (*ROLES[1:], "other"):
+        account = store.people.add_account(
+            f"{role}@example.org", role, "owner" if role == "other" else role, "no-hash"
+        )
+        assert account is not None
+        ids[role] = account.account_id
+    found = Cast(running, ids)
+    found.restore()
+    with running:
+        yield found
+
+
+def routes_of_view(cast: Cast) -> list[str]:
+    counters = ServiceCounters()
+    context = ViewContext(
+        cast.scene.store,
+        LiveHub(counters),
+        counters,
+        visitors=Visitors(cast.scene.store.people, cast.scene.config),
+        mailer=Mailer(MailSection(), counters),
+    )
+    return list(_routes(create_app(context).routes))
+
+
+def _routes(routes: Iterable[object]) -> Iterator[str]:
+    """`GET /path` of each; newer versions of FastAPI keep the routers that an application includes whole."""
+    for route in routes:
+        inner = getattr(route, "original_router", None)
+        if inner is not None:
+            yield from _routes(inner.routes)
+        for method in sorted(getattr(route, "methods", None) or ()):
+            if method != "HEAD":
+                yield f"{method} {getattr(route, 'path', '')}"
+
+
+def _incident_of(box_id: str) -> int:
+    return {"1": 2, "2": 3, "4": 4}[box_id]
+
+
+def _path(route: str, box_id: str, account_id: str) -> str:
+    number = str(_incident_of(box_id))
+    values = {"box_id": box_id, "incident_id": number, "event_id": number, "account_id": account_id}
+    values["file"] = "dark.css"
+    return re.sub(r"\{(\w+)\}", lambda found: values[found[1]], route.partition(" ")[2])
+
+
+def test_every_route_has_a_line_and_every_line_a_route(cast: Cast) -> None:
+    routes = routes_of_view(cast)
+    assert len(routes) > 40
+    assert set(routes) - set(LINE_OF) == set(), "a new route: say in LINES who may ask it"
+    assert set(LINE_OF) - set(routes) == set()
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_matrix(cast: Cast, role: str) -> None:
+    spare = cast.scene.store.people.add_account(f"spare-{role}@example.org", "Spare", "viewer", "no-hash")
+    assert spare is not None
+    wrong = []
+    for route, line in LINE_OF.items():
+        per_box = "{box_id}" in route or "{incident_id}" in route or "{event_id}" in route
+        for kind, box_id in BOXES.items() if per_box else (("-", "1"),):
+            browser = cast.browser(role)
+            path = _path(route, box_id, spare.account_id)
+            if route.startswith("GET"):
+                browser.get(path)
+            else:
+                browser.cookies.setdefault("opq_form", "a-browser")
+                browser.get("/sign-in" if role == "public" else "/account")
+                browser.post(path)
+                cast.restore()
+            hidden = [name for box, name in NAMES.items() if box not in SEES[role] and name in browser.text]
+            verdict = _verdict(route, line, role, box_id, browser)
+            if hidden or verdict:
+                wrong.append(f"{route} for {kind}: {browser.status} {verdict} {hidden}")
+    assert wrong == []
+    assert cast.scene.view.counters.total("requests_failed") == 0
+
+
+def _verdict(route: str, line: str, role: str, box_id: str, browser: FormBrowser) -> str:
+    """What is wrong with the answer; empty: nothing."""
+    status = browser.status
+    may = {
+        "list": True,
+        "box seen": box_id in SEES[role],
+        "rows seen": True,
+        "waveform seen": box_id in SEES_WAVEFORM[role],
+        "box changed": box_id in CHANGES[role],
+        "everybody": True,
+        "who has a link": False,
+        "signed in": role != "public",
+        "admin": role == "admin",
+    }[line]
+    if route == "POST /boxes/{box_id}/claim-code" and role == "owner":
+        return "" if status in (403, 404) else "an owner made a code"
+    if line == "rows seen":
+        rows = json.loads(browser.text)["rows"]
+        return "" if status == 200 and bool(rows) == (box_id in SEES[role]) else f"{len(rows)} rows"
+    if line == "who has a link":
+        return "" if status in (400, 404) else "without a link"
+    if not may:
+        return "" if status in HIDDEN else "not hidden"
+    if route.startswith("GET"):
+        signed_in_already = route == "GET /sign-in" and role != "public" and status == 303
+        return "" if status == 200 or signed_in_already else "not shown"
+    allowed = (403,) if route in REFUSED_AS_TYPED else ()
+    if route == "POST /sign-in" or (route == "POST /account/boxes" and role != "public"):
+        allowed = (403,)  # without password; without proof, or as a role that claims nothing
+    if route in ("POST /account/sessions/end", "POST /account/tokens/end", "POST /admin/invitations/end"):
+        allowed = (404,)  # there is no such one
+    return "" if status in (200, 303, 400, 409, *allowed) else "refused"
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_lists_hold_what_the_role_sees_and_nothing_else(cast: Cast, role: str) -> None:
+    browser = cast.browser(role)
+    assert browser.get("/api/boxes") == 200
+    assert "".join(box["box_id"] for box in json.loads(browser.text)) == SEES[role]
+    browser.get("/api/incidents")
+    seen = {box for each in json.loads(browser.text)["incidents"] for box in each["box_ids"]}
+    assert seen == set(SEES[role])
+    browser.get("/api/recent")
+    assert set(json.loads(browser.text)) == set(SEES[role])
+    for path in ("/", "/incidents"):
+        browser.get(path)
+        assert {box for box, name in NAMES.items() if name in browser.text} == set(SEES[role]), path
+
+
+def test_a_session_that_ended_is_nobodys(cast: Cast) -> None:
+    browser = cast.browser("admin")
+    assert browser.get("/boxes/2") == 200
+    cast.scene.store.people.end_session(secret_hash(browser.cookies["opq_session"]))
+    assert browser.get("/boxes/2") == 404

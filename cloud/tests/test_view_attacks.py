@@ -1,0 +1,293 @@
+"""Attacks on accounts: foreign forms, guessing, other people's numbers, redirects, what a part says."""
+
+import re
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from account_scene import PASSWORD, FormBrowser, add_people
+
+from opq_cloud.config import MailSection
+from opq_cloud.store import BoxRecord
+from opq_cloud.store.account_records import BoxAccess
+from opq_cloud.view import demo
+from opq_cloud.view.accounts.forms import own_path
+from opq_cloud.view.accounts.links import make_ticket
+from opq_cloud.view.accounts.passwords import hash_password, original_password_fits, password_fits
+from opq_cloud.view.accounts.seen import SeenFeed, seen_incident
+from opq_cloud.view.accounts.sign_in import GuessLimits, SignIn
+from opq_cloud.view.accounts.visitors import NOBODY, Visitor
+from opq_cloud.view.live import LiveMessage, incident_message
+from opq_proto.messages import Incident
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[demo.Scene]:
+    with demo.Scene(tmp_path, poll_s=30.0) as running:
+        yield running
+
+
+@pytest.fixture
+def ada(scene: demo.Scene) -> FormBrowser:
+    add_people(scene, ada="admin", eve="owner")
+    browser = FormBrowser(scene.url)
+    assert browser.sign_in("ada@example.org") == 303
+    return browser
+
+
+def _words(page: str) -> str:
+    """The main part of a page without the token of its form."""
+    return re.sub(r'value="[0-9a-f]{48}"', "", page.split("<main")[1].split("</main>")[0])
+
+
+def _two_box_incident(scene: demo.Scene) -> Incident:
+    """Box 1 to 85.2 %, Box 4 to 93 %, one disturbance."""
+    first = demo.fill(scene.store, time.time_ns(), minutes=1)
+    assert first is not None
+    finding = first.findings[0].finding
+    scene.store.put_findings(1, [replace(finding, box_id="4", residual_percent=93.0, residual_v=111.6)])
+    joined = scene.store.incident(1)
+    assert joined is not None and set(joined.box_ids) == {"1", "4"}
+    return joined
+
+
+def _name(scene: demo.Scene, email: str = "ada@example.org") -> str:
+    account = scene.store.people.account_of(email)
+    assert account is not None
+    return account.name
+
+
+def test_a_form_of_another_site_another_browser_or_none_changes_nothing(
+    scene: demo.Scene, ada: FormBrowser
+) -> None:
+    fields = {"name": "owned", "theme": "dark", "time_zone": "UTC"}
+    eve = FormBrowser(scene.url)
+    assert eve.sign_in("eve@example.org") == 303
+    eve.get("/account")
+    ada.text = eve.text  # a token that is good, but for another session
+    assert ada.post("/account/profile", **fields) == 403
+    ada.text = ""
+    assert ada.post("/account/profile", **fields) == 403
+    for headers in (
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+    ):
+        assert ada.post("/account/profile", "/account", headers, **fields) == 403, headers
+    plain = {"Content-Type": "text/plain"}
+    assert ada.post("/account/profile", "/account", plain, **fields) == 415
+    assert _name(scene) == "Ada"
+    same = {"Origin": scene.url, "Sec-Fetch-Site": "same-origin"}
+    assert ada.post("/account/profile", "/account", same, **fields) == 303
+    assert _name(scene) == "owned"
+
+
+def test_a_form_is_never_sent_by_an_address(scene: demo.Scene, ada: FormBrowser) -> None:
+    for path in ("/sign-out", "/account/delete", "/account/profile?name=owned", "/admin/invitations"):
+        assert ada.get(path) in (404, 405)
+    assert ada.get("/account") == 200
+    for method in ("PUT", "DELETE", "PATCH"):
+        assert ada.send(method, "/account/profile", "name=x", {}) == 405
+
+
+def test_cookies_are_out_of_a_scripts_reach_and_of_other_sites(tmp_path: Path) -> None:
+    running = demo.Scene(tmp_path, poll_s=30.0)
+    running.view._config = replace(running.config, public_url="https://pq.example")
+    with running:
+        add_people(running, ada="admin")
+        browser = FormBrowser(running.url)
+        browser.get("/sign-in")
+        cookies = [browser.headers["set-cookie"]]
+        browser.post("/sign-in", email="ada@example.org", password=PASSWORD)
+        cookies += [each for each in browser.set_cookies if each.startswith("opq_session=")]
+        assert len(cookies) == 2
+        for cookie in cookies:
+            assert {"HttpOnly", "SameSite=lax", "Secure"} <= {part.strip() for part in cookie.split(";")}
+        browser.get("/account")
+        assert browser.headers["cache-control"] == "no-store"
+        assert "form-action 'self'" in browser.headers["content-security-policy"]
+
+
+def test_guessing_stops_after_five_and_the_right_password_waits_too(scene: demo.Scene) -> None:
+    add_people(scene, ada="admin", eve="owner")
+    browser = FormBrowser(scene.url)
+    assert [browser.sign_in("ada@example.org", f"wrong {k}") for k in range(6)] == [403] * 5 + [429]
+    assert browser.headers["retry-after"] == "60"
+    assert browser.sign_in("ada@example.org") == 429
+    assert browser.sign_in("eve@example.org") == 303  # another account, from the same address
+    what = [each.what for each in scene.store.people.audit()]
+    assert what.count("was refused at sign-in") == 5
+
+
+def test_limits_hold_per_account_and_per_address_and_come_back_with_time() -> None:
+    now_s = [0.0]
+    limits = GuessLimits(lambda: now_s[0])
+    assert [limits.spend("a@b.c", "host") for _ in range(6)] == [True] * 5 + [False]
+    assert sum(limits.spend("a@b.c", f"host {k}") for k in range(100)) == 25  # 30 for an e-mail from anywhere
+    assert sum(limits.spend(f"{k}@b.c", "host") for k in range(100)) == 25  # 30 from an address
+    now_s[0] = 60.0
+    assert limits.spend("A@B.C ", "host")  # one a minute, whatever the case
+    limits.give_back("a@b.c", "host")
+    assert limits.spend("a@b.c", "host") and not limits.spend("a@b.c", "host")
+
+
+def test_an_answer_takes_as_long_without_an_account_and_says_the_same(scene: demo.Scene) -> None:
+    add_people(scene, ada="owner")
+    browser = FormBrowser(scene.url)
+    assert browser.sign_in("ada@example.org", "wrong password") == 403
+    with_account = browser.text.replace("ada@", "")
+    assert browser.sign_in("bob@example.org", "wrong password") == 403
+    forms = [_words(text) for text in (with_account, browser.text)]
+    assert forms[0] == forms[1]
+    sign_in, took = SignIn(scene.store.people), {"ada": [], "bob": []}
+    for _ in range(7):
+        for name, times in took.items():
+            began_s = time.thread_time()  # of this thread: another's work does not count
+            assert sign_in.account_of(f"{name}@example.org", "wrong password", "") is None
+            times.append(time.thread_time() - began_s)
+    ratio = statistics.median(took["ada"]) / statistics.median(took["bob"])
+    assert 0.6 < ratio < 1.7, took
+    assert not password_fits(None, PASSWORD)
+
+
+def test_registering_and_asking_for_a_password_say_nothing_of_who_has_an_account(tmp_path: Path) -> None:
+    running = demo.Scene(tmp_path, poll_s=30.0)
+    mail = MailSection(server="127.0.0.1:1", security="none")
+    running.view._config = replace(running.config, registration="open", mail=mail)
+    with running:
+        add_people(running, ada="admin")
+        seen = []
+        for email in ("ada@example.org", "new@example.org"):
+            browser = FormBrowser(running.url)
+            both = {"password": "yet another horse", "password_again": "yet another horse"}
+            browser.post("/register", "/register", email=email, **both)
+            registered = browser.status, browser.headers["location"]
+            browser.post("/reset", "/reset", email=email)
+            seen.append((registered, browser.status, _words(browser.text)))
+        assert seen[0] == seen[1]
+        assert [each.role for each in running.store.people.accounts()] == ["admin", "owner"]
+        assert FormBrowser(running.url).sign_in("ada@example.org") == 303  # its password is as it was
+
+
+def test_numbers_of_others_lead_nowhere(scene: demo.Scene, ada: FormBrowser) -> None:
+    eve = FormBrowser(scene.url)
+    eve.sign_in("eve@example.org")
+    account = scene.store.people.account_of("ada@example.org")
+    assert account is not None
+    session = scene.store.people.sessions(account.account_id)[0].token_hash
+    assert eve.post("/account/sessions/end", "/account", session=session) == 404
+    secret = make_ticket(scene.store.people, "token", 60, account_id=account.account_id, label="hers")
+    token = scene.store.people.tickets("token")[0].ticket_hash
+    assert eve.post("/account/tokens/end", "/account", token=token) == 404
+    assert eve.post(f"/admin/accounts/{account.account_id}", "/account", role="viewer") == 404
+    assert eve.post("/boxes/1/settings", "/account", privacy="all") == 404
+    assert ada.get("/api/boxes", Authorization=f"Bearer {secret}") == 200
+    assert ada.get("/account") == 200
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "//evil.example", "/\\evil.example", "\\\\evil.example", "https://evil.example",
+        "/%0d%0aSet-Cookie:x=1\r\nx", "/\t/evil.example", "evil.example", "", "///evil.example",
+        "/" + "x" * 2000, "javascript:alert(1)",
+    ],
+)  # fmt: skip
+def test_signing_in_leads_to_our_own_pages_only(scene: demo.Scene, wanted: str) -> None:
+    assert own_path(wanted) == "/" or own_path(wanted).startswith("/%0d")
+    assert own_path("/incidents?box=1&class=sag") == "/incidents?box=1&class=sag"
+
+
+def test_the_redirect_itself_stays_here(scene: demo.Scene) -> None:
+    add_people(scene, ada="admin")
+    browser = FormBrowser(scene.url)
+    assert browser.sign_in("ada@example.org", wanted="//evil.example/x") == 303
+    assert browser.headers["location"] == "/"
+    assert browser.get("/sign-in?next=https://evil.example") == 303
+    assert browser.headers["location"] == "/"
+
+
+def test_names_are_text_wherever_they_stand(scene: demo.Scene, ada: FormBrowser) -> None:
+    bad = '"><script>alert(1)</script>'
+    scene.store.put_box(BoxRecord("1", "Box 1"))
+    assert ada.post("/account/profile", "/account", name=bad, theme="system", time_zone="UTC") == 303
+    settings = "/boxes/1/settings"
+    assert ada.post(settings, settings, name=bad, region=bad, privacy="nothing") == 303
+    assert ada.post("/account/tokens", "/account", label=bad, days="7") == 200
+    for path in (
+        "/",
+        "/account",
+        "/admin/accounts",
+        "/admin/changes",
+        settings,
+        "/boxes/1",
+        "/account/boxes",
+    ):
+        ada.get(path)
+        raw = _raw(ada, path)
+        assert "<script>alert" not in raw, path
+
+
+def _raw(browser: FormBrowser, path: str) -> str:
+    """The page as it is sent: FormBrowser reads it unescaped."""
+    import urllib.request
+
+    cookie = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+    request = urllib.request.Request(browser.url + path, headers={"Cookie": cookie})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return str(answer.read().decode())
+
+
+def test_a_form_has_its_limits(scene: demo.Scene, ada: FormBrowser) -> None:
+    assert ada.post("/account/profile", "/account", name="x" * 20_000) == 413
+    assert ada.post("/account/profile", "/account", name="x" * 500) == 400
+    many = {f"f{k}": "1" for k in range(100)}
+    assert ada.post("/account/profile", "/account", **many) == 400
+    wanted = {"theme": "dark", "time_zone": "../../etc/passwd"}
+    assert ada.post("/account/profile", "/account", **wanted) == 400
+
+
+def test_a_part_of_an_incident_says_nothing_of_the_rest(scene: demo.Scene) -> None:
+    incident = _two_box_incident(scene)
+    visitor = Visitor(public=frozenset({"4"}))
+    part = seen_incident(incident, visitor)
+    assert part is not None and part.box_ids == ("4",)
+    assert part.residual_percent == 93.0  # not Box 1's 85.2
+    assert part.start_ns == part.findings[0].finding.start_ns
+    assert seen_incident(incident, NOBODY) is None
+    feed = SeenFeed(visitor)
+    shown = feed.shown(incident_message(incident, {"1": "secret kitchen", "4": "hall"}))
+    assert shown is not None and "85.2" not in shown.data and "secret kitchen" not in shown.data
+    assert feed.shown(LiveMessage("measurement", "{}", box_id="1")) is None
+    assert feed.shown(LiveMessage("measurement", "{}", box_id="4")) is not None
+
+
+def test_the_public_pages_of_an_incident_show_the_public_part(scene: demo.Scene) -> None:
+    _two_box_incident(scene)
+    add_people(scene, ada="admin")
+    scene.store.people.change_access("4", lambda _: BoxAccess("4", privacy="all"))
+    stranger = FormBrowser(scene.url)
+    assert stranger.get("/incidents/1") == 200
+    assert "Box 4" in stranger.text and "Box 1" not in stranger.text and "85.2" not in stranger.text
+    assert "data-waveform" not in stranger.text  # raw waveforms are never public by themselves
+    assert stranger.get("/api/events/1/waveform/4") == 404
+    scene.store.people.change_access("4", lambda was: replace(was, public_waveforms=True))
+    time.sleep(1.1)  # another process's change is seen after a second
+    assert stranger.get("/api/events/1/waveform/4") == 200
+    assert stranger.get("/api/events/1/waveform/1") == 404
+
+
+def test_meteors_password_is_bcrypt_of_its_sha256() -> None:
+    import hashlib
+
+    import bcrypt
+
+    digest = hashlib.sha256(PASSWORD.encode()).hexdigest().encode()
+    stored = bcrypt.hashpw(digest, bcrypt.gensalt(4)).decode()
+    assert original_password_fits(stored, PASSWORD)
+    assert not original_password_fits(stored, "wrong") and not original_password_fits("nonsense", PASSWORD)
+    assert password_fits(hash_password(PASSWORD), PASSWORD)

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from opq_measure.analysis.analysed import Analysis
 from opq_measure.analysis.analyser import Analyser, analyze
-from opq_measure.analysis.conditions import frequency_deviations_in
 from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.signal import Samples
 
@@ -104,7 +103,9 @@ def test_a_phase_jump_that_comes_with_a_dip_is_told_with_it() -> None:
 @pytest.mark.parametrize("noise_db", [40.0, 75.0])
 @pytest.mark.parametrize("hz", [42.5, 57.3, 60.0, 69.0])
 def test_clean_mains_have_no_event_of_any_class(hz: float, noise_db: float) -> None:
-    assert analyze(mains(8.0, hz, noise_db, 0.05), RATE_HZ).events == ()
+    """But for a frequency of 57.3 Hz throughout, which is a deviation; 42.5 and 69 are other nominals."""
+    kinds = {each.kind for each in analyze(mains(8.0, hz, noise_db, 0.05), RATE_HZ).events}
+    assert kinds == ({"frequency_deviation"} if hz == 57.3 else set())
 
 
 def test_wandering_frequency_is_no_event() -> None:
@@ -140,17 +141,17 @@ def test_a_line_between_the_harmonics_is_an_event_with_its_frequency() -> None:
     assert event["interharmonic_percent"] == pytest.approx(2.0, rel=0.02)
 
 
-def test_a_frequency_that_leaves_its_limits_is_an_event_and_one_never_inside_where_it_is_asked_for() -> None:
+def test_a_frequency_that_leaves_its_limits_is_an_event_and_one_never_inside_is_one() -> None:
     hz = np.concatenate((np.full(36_000, 60.0), np.full(36_000, 61.0), np.full(36_000, 60.0)))
     event = only(PEAK_V * np.sin(2 * np.pi * np.cumsum(hz) / RATE_HZ))
     assert event["class"] == "frequency_deviation"
     assert event["deviation_hz"] == pytest.approx(1.0, abs=0.02)
     assert event["start_s"] == pytest.approx(3.0, abs=0.25) and event["end_s"] == pytest.approx(6.0, abs=0.25)
     never_inside = analyze(mains(6.0, 57.0), RATE_HZ)
-    assert never_inside.events == ()
-    (whole,) = frequency_deviations_in(never_inside.course, throughout=True)
+    (whole,) = never_inside.events
+    assert isinstance(whole, Occurrence) and whole.start_s == 0.0 and whole.end_s is None
     assert whole.kind == "frequency_deviation" and whole.open and whole.open_at_start
-    assert not [*frequency_deviations_in(analyze(mains(6.0, 50.0), RATE_HZ).course, throughout=True)]
+    assert analyze(mains(6.0, 50.0), RATE_HZ).events == ()  # another nominal
 
 
 def test_notches_in_every_cycle_are_an_event() -> None:
@@ -229,7 +230,7 @@ def test_a_rate_too_low_for_transients_has_none() -> None:
     assert "impulsive_transient" not in {event.kind for event in analyze(volts, 334.0, 120.0, 16.7).events}
 
 
-@pytest.mark.parametrize("hz", [59.7, 60.0, 61.3])
+@pytest.mark.parametrize("hz", [59.7, 60.0, 60.4])
 @pytest.mark.parametrize("phase", [0.0, -1e-9, 1e-9])
 def test_an_event_at_the_first_sample_starts_at_zero_and_not_beside_it(phase: float, hz: float) -> None:
     at_s = np.arange(round(4.0 * RATE_HZ)) / RATE_HZ

@@ -18,6 +18,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 COMMANDS = {
     "up": ("opq_tools.up", "Boxes, gateway, cloud and the web page, on this machine."),
     "analyze": ("opq_tools.analyze", "What the measurement core says of a recording."),
+    "classify": ("opq_tools.classify", "The class of a recording, with confidence and reasons."),
     "keygen": ("opq_tools.keygen", "Make CURVE key pairs for the server and for Boxes."),
     "keys": ("opq_tools.keys", "Who is admitted: list, add, revoke and exchange keys, live."),
     "sim": ("opq_tools.sim", "Simulated Boxes; disturbances on demand."),

@@ -1,28 +1,40 @@
-"""What `opq_measure` says of an event's waveforms, measured once and shared by all analyses.
+"""What `opq_measure` says of an event's waveforms, measured and classified once for all analyses.
 
 An analysis is pure and asks for itself; the first one that asks has the waveform measured, the others find
 the result here. Results are known by the samples, not by the event: the same waveform in another
-event, or in a re-analysis, is not measured again while it is here.
+event, or in a re-analysis, is not measured again while it is here. The samples are hashed once.
 """
 
 import math
 import threading
+import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from itertools import chain
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from opq_measure.analysis.analysed import Analysis
 from opq_measure.analysis.analyser import analyze
-from opq_measure.analysis.occurrence import Occurrence
+from opq_measure.classification.class_limits import ClassLimits
+from opq_measure.classification.classifier import parts_in
+from opq_measure.classification.measured_signal import MeasuredSignal
+from opq_measure.classification.parts import ClassifiedPart
+from opq_measure.events.disturbance import Disturbance
 from opq_measure.events.limits import Limits
-from opq_measure.signal import FloatArray
 from opq_proto.messages import Event, Finding, Waveform
 
+K = TypeVar("K")
+V = TypeVar("V")
 MOST_RESULTS = 256
 """Kept: some 0.1 MB each for 10 s. An event of more Boxes is measured again by each analysis."""
+MOST_DIGESTS = 256
+"""Waveforms whose hash is known while they are in memory."""
 DEFAULT_LIMITS = Limits()
+EVENT_LIMITS = ClassLimits(short_changes=False)
+"""Those of `classify`, but for rapid voltage changes, which keep to the second of 61000-4-30, 5.11."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +51,7 @@ class MeasuredRun:
 
     run: Waveform
     analysis: Analysis
-
-    @property
-    def volts(self) -> FloatArray:
-        """(n,) float64."""
-        return self.run.volts
-
-    def suddenly(self, *kinds: str) -> list[Occurrence]:
-        """What happened of these classes, also what came with a dip or a swell."""
-        every = chain(self.analysis.occurrences, *self.analysis.details)
-        return sorted((each for each in every if each.kind in kinds), key=lambda each: each.start_sample)
+    key: "_Key"
 
 
 _Key = tuple[bytes, int, float, float, float, Limits]
@@ -61,24 +64,73 @@ class MeasuredResults:
         self.measured = 0
         self._most = most
         self._results: OrderedDict[_Key, Analysis] = OrderedDict()
+        self._parts: OrderedDict[tuple[_Key, ClassLimits], tuple[ClassifiedPart, ...]] = OrderedDict()
+        self._digests: OrderedDict[int, tuple[weakref.ref[NDArray[np.int16]], tuple[bytes, ...]]] = (
+            OrderedDict()
+        )
         self._lock = threading.Lock()
 
     def of(self, run: Waveform, nominal_v: float, nominal_hz: float, limits: Limits) -> Analysis:
         """The analysis of a waveform without gaps. Raises ValueError when it cannot be measured."""
-        digest = blake2b(run.counts.tobytes(), digest_size=16).digest()
-        key = (digest, run.rate_millihz, run.v_per_lsb, nominal_v, nominal_hz, limits)
+        return self._analysis(run, _key(run, _digest(run), nominal_v, nominal_hz, limits))
+
+    def runs_of(self, wave: Waveform, config: "NominalConfig", limits: Limits) -> list[MeasuredRun]:
+        """Each piece of a waveform without gaps, measured. Raises ValueError when one cannot be."""
+        runs = list(wave.runs())
+        keys = [
+            _key(run, digest, config.nominal_v, config.nominal_hz, limits)
+            for run, digest in zip(runs, self._digests_of(wave, runs), strict=True)
+        ]
+        return [MeasuredRun(run, self._analysis(run, key), key) for run, key in zip(runs, keys, strict=True)]
+
+    def parts_of(self, piece: MeasuredRun, limits: ClassLimits) -> tuple[ClassifiedPart, ...]:
+        """The disturbances of a piece by these limits."""
+        key = (piece.key, limits)
+        with self._lock:
+            known = self._parts.get(key)
+        if known is not None:
+            return known
+        found = parts_in(MeasuredSignal(piece.run.volts, piece.analysis), limits)
+        with self._lock:
+            _keep(self._parts, key, found, self._most)
+        return found
+
+    def _analysis(self, run: Waveform, key: _Key) -> Analysis:
         with self._lock:
             known = self._results.get(key)
             if known is not None:
                 self._results.move_to_end(key)
                 return known
             self.measured += 1
-        found = analyze(run.volts, run.rate_hz, nominal_v, nominal_hz, limits)
+        found = analyze(run.volts, run.rate_hz, *key[3:])
         with self._lock:
-            self._results[key] = found
-            while len(self._results) > self._most:
-                self._results.popitem(last=False)
+            _keep(self._results, key, found, self._most)
         return found
+
+    def _digests_of(self, wave: Waveform, runs: list[Waveform]) -> tuple[bytes, ...]:
+        with self._lock:
+            known = self._digests.get(id(wave.counts))
+        if known is not None and known[0]() is wave.counts and len(known[1]) == len(runs):
+            return known[1]
+        found = tuple(map(_digest, runs))
+        with self._lock:
+            _keep(self._digests, id(wave.counts), (weakref.ref(wave.counts), found), MOST_DIGESTS)
+        return found
+
+
+def _digest(run: Waveform) -> bytes:
+    return blake2b(run.counts.tobytes(), digest_size=16).digest()
+
+
+def _key(run: Waveform, digest: bytes, nominal_v: float, nominal_hz: float, limits: Limits) -> _Key:
+    return (digest, run.rate_millihz, run.v_per_lsb, nominal_v, nominal_hz, limits)
+
+
+def _keep(known: OrderedDict[K, V], key: K, value: V, most: int) -> None:
+    known[key] = value
+    known.move_to_end(key)
+    while len(known) > most:
+        known.popitem(last=False)
 
 
 RESULTS = MeasuredResults()
@@ -87,31 +139,31 @@ RESULTS = MeasuredResults()
 
 def measured_runs(event: Event, config: NominalConfig, limits: Limits = DEFAULT_LIMITS) -> list[MeasuredRun]:
     """Each piece of each Box's waveform, measured; a gap ends a piece."""
-    return [
-        MeasuredRun(run, RESULTS.of(run, config.nominal_v, config.nominal_hz, limits))
-        for wave in event.waveforms
-        for run in wave.runs()
-    ]
+    return [piece for wave in event.waveforms for piece in RESULTS.runs_of(wave, config, limits)]
 
 
 def findings_of(
     event: Event,
     config: NominalConfig,
-    found: Callable[[MeasuredRun], Iterable[Occurrence]],
+    kinds: tuple[str, ...],
+    limits: ClassLimits = EVENT_LIMITS,
     measurement_type: str = "VOLTAGE",
 ) -> tuple[Finding, ...]:
-    """The findings of one analysis, of all Boxes in time order; `found` says what is in one piece."""
+    """The disturbances of these classes that `classify` finds in an event, of all Boxes in time order."""
     findings = [
-        finding_of(each, piece.run, measurement_type)
-        for piece in measured_runs(event, config)
-        for each in found(piece)
+        finding_of(part, piece.run, measurement_type)
+        for piece in measured_runs(event, config, limits.rms)
+        for part in RESULTS.parts_of(piece, limits)
+        if part.kind in kinds
     ]
     return tuple(sorted(findings, key=lambda finding: finding.start_ns))
 
 
-def finding_of(each: Occurrence, run: Waveform, measurement_type: str = "VOLTAGE") -> Finding:
-    """An occurrence as a finding: no residual and no verdict, but its figures."""
-    because = f"{each.because}; it had begun before this waveform" if each.open_at_start else each.because
+def finding_of(part: ClassifiedPart, run: Waveform, measurement_type: str = "VOLTAGE") -> Finding:
+    """A part that is no dip or swell as a finding: no residual and no verdict, but its figures."""
+    each = part.found
+    if isinstance(each, Disturbance):
+        raise ValueError(f"{each.kind} is found by rms_voltage, not here")
     return Finding(
         kind=each.kind,
         box_id=run.box_id,
@@ -120,8 +172,8 @@ def finding_of(each: Occurrence, run: Waveform, measurement_type: str = "VOLTAGE
         uncertainty_ns=run.uncertainty_ns,
         closed=not each.open,
         duration_cycles=each.duration_s * each.nominal_hz,
-        confidence=each.confidence,
-        because=because,
+        confidence=part.confidence,
+        because=part.because,
         measurement_type=measurement_type,
         figures=tuple((name, float(value)) for name, value in each.figures.items() if math.isfinite(value)),
     )

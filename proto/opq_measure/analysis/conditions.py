@@ -30,6 +30,8 @@ LEAST_CUT_S = 1.0
 """One that the signal's beginning or end cuts is as long as nobody knows: so much of it has to be seen, or
 the signal is full of it."""
 LEAST_FREQUENCY_S = 1.0
+FIRST_CYCLES = 2.0
+"""Before its first whole cycle nothing is measured of a signal."""
 OTHER_NOMINAL_PERCENT = 8.0
 """A frequency that is further off from beginning to end is that of another nominal, not a deviation."""
 THD_SIGMA, PST_SIGMA, FREQUENCY_SIGMA_HZ = 0.025, 0.025, 0.005
@@ -102,26 +104,20 @@ def harmonics_in(course: Course, limit_percent: float = MOST_THD_PERCENT) -> Ite
 
 
 def frequency_deviations_in(
-    course: Course, limit_percent: float = MOST_DEVIATION_PERCENT, throughout: bool = False
+    course: Course, limit_percent: float = MOST_DEVIATION_PERCENT
 ) -> Iterator[Occurrence]:
-    """A frequency off nominal by more than a limit.
+    """A frequency off nominal by more than a limit for a second, or all of a shorter signal.
 
-    One that was never within it for a second is that of an island grid, a laboratory source or a wrong
-    nominal, unless `throughout`: the disturbance may have begun before the signal.
+    One that is further off than 8 % throughout is that of another nominal and no deviation.
     """
     limit_hz = limit_percent / 100 * course.nominal_hz
     off_hz = course.frequency_hz - course.nominal_hz
     known = np.abs(off_hz[np.isfinite(off_hz)])
     if len(known) == 0 or known.min() > OTHER_NOMINAL_PERCENT / 100 * course.nominal_hz:
         return
-    least = windows_in(LEAST_FREQUENCY_S)
-    calm = np.flatnonzero(np.abs(off_hz) <= limit_hz)
-    if throughout:
-        least = min(least, len(known))
-    elif len(calm) < least:
-        return
+    least = min(windows_in(LEAST_FREQUENCY_S), len(known))
     for span in spans_above(np.abs(off_hz), limit_hz, BACK * limit_hz):
-        if len(span) < least or not (throughout or np.searchsorted(calm, span.start) >= least):
+        if len(span) < least:
             continue
         part = off_hz[span.start : span.stop]
         worst_hz = float(part[np.nanargmax(np.abs(part))])
@@ -181,10 +177,11 @@ def most_and_mean(values: FloatArray, span: Span) -> tuple[float, float]:
 def condition(
     course: Course, span: Span, kind: str, confidence: float, because: str, figures: dict[str, float]
 ) -> Occurrence:
-    """A lasting one over a span of windows."""
+    """A lasting one over a span of windows; from sample 0 on where it is in the first cycles already."""
+    first = float(course.starts[span.start])
     return Occurrence(
         kind=kind,
-        start_sample=float(course.starts[span.start]),
+        start_sample=0.0 if first < FIRST_CYCLES * course.rate_hz / course.nominal_hz else first,
         end_sample=float(course.stops[span.stop - 1]),
         rate_hz=course.rate_hz,
         nominal_hz=course.nominal_hz,

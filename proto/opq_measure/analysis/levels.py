@@ -14,8 +14,10 @@ import numpy as np
 
 from opq_measure.analysis.conditions import Course, condition, lasting, most_and_mean
 from opq_measure.analysis.occurrence import Occurrence, confidence_of
+from opq_measure.events.spans import Span
 from opq_measure.signal import FloatArray
 
+LEAST_S = 1.0
 LEVEL_SIGMA = 0.05
 """Standard uncertainty of a level, of itself."""
 QUIET_SHARE = 10.0
@@ -55,8 +57,9 @@ def dc_offset_in(course: Course, nominal_v: float, limits: LevelLimits = DC_LIMI
             f"direct voltage of {mean:+.2f} % of nominal, {mean * nominal_v / 100:+.3g} V{since}",
             {"dc_percent": mean, "dc_v": mean * nominal_v / 100},
         )
-        for values, limit, since in _looks(np.abs(percent), np.abs(percent - quiet), limits, abs(quiet), "%")
-        for span in lasting(course, values, limit, 1.0)
+        for span, limit, since in _first_that_lasts(
+            course, _looks(np.abs(percent), np.abs(percent - quiet), limits, abs(quiet), "%")
+        )
         for mean in [float(np.nanmean(percent[span.start : span.stop]))]
     ]
 
@@ -79,8 +82,7 @@ def noise_in(course: Course, limits: LevelLimits = NOISE_LIMITS) -> list[Occurre
             f"noise of {mean:.2f} % of the fundamental, {most:.2f} % at most{since}",
             {"noise_percent": mean, "noise_percent_max": most},
         )
-        for values, limit, since in _looks(percent, rise, limits, quiet, "%")
-        for span in lasting(course, values, limit, 1.0)
+        for span, limit, since in _first_that_lasts(course, _looks(percent, rise, limits, quiet, "%"))
         for most, mean in [most_and_mean(percent, span)]
     ]
 
@@ -88,8 +90,18 @@ def noise_in(course: Course, limits: LevelLimits = NOISE_LIMITS) -> list[Occurre
 def _looks(
     level: FloatArray, rise: FloatArray, limits: LevelLimits, quiet: float, unit: str
 ) -> Iterator[tuple[FloatArray, float, str]]:
-    """What rose within the signal if anything did, else what is there throughout."""
+    """What rose within the signal, then what is there throughout; the first that lasts counts."""
     if np.nanmax(rise) > limits.rise_percent:
         yield rise, limits.rise_percent, f", from {quiet:.2f} {unit}"
-    elif np.nanmax(level) > limits.most_percent:
+    if np.nanmax(level) > limits.most_percent:
         yield level, limits.most_percent, f", above {limits.most_percent:g} {unit}"
+
+
+def _first_that_lasts(
+    course: Course, looks: Iterator[tuple[FloatArray, float, str]]
+) -> Iterator[tuple[Span, float, str]]:
+    for values, limit, since in looks:
+        spans = list(lasting(course, values, limit, LEAST_S))
+        if spans:
+            yield from ((span, limit, since) for span in spans)
+            return

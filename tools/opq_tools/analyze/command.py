@@ -32,7 +32,8 @@ class AnalyzeUsageError(OpqError):
     exit_code = 2
 
 
-def _positive(_context: click.Context, option: click.Parameter, value: float | None) -> float | None:
+def positive_number(_context: click.Context, option: click.Parameter, value: float | None) -> float | None:
+    """An option's value; raises AnalyzeUsageError for one that is not positive."""
     if value is not None and not (math.isfinite(value) and value > 0):
         raise AnalyzeUsageError(f"{option.opts[0]} is {value:g}, want a positive number")
     return value
@@ -52,10 +53,10 @@ def _utc(_context: click.Context, option: click.Parameter, value: str | None) ->
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
-@click.option("--rate-hz", type=float, callback=_positive, help="Samples per second.")
-@click.option("--volts-per-lsb", type=float, callback=_positive, help="Gain of int16 counts.")
-@click.option("--nominal-volts", type=float, callback=_positive, help="Declared voltage; else 120.")
-@click.option("--nominal-hz", type=float, callback=_positive, help="50 or 60; else 60.")
+@click.option("--rate-hz", type=float, callback=positive_number, help="Samples per second.")
+@click.option("--volts-per-lsb", type=float, callback=positive_number, help="Gain of int16 counts.")
+@click.option("--nominal-volts", type=float, callback=positive_number, help="Declared voltage; else 120.")
+@click.option("--nominal-hz", type=float, callback=positive_number, help="50 or 60; else 60.")
 @click.option("--start", "start_ns", callback=_utc, help="UTC of the first sample, ISO 8601.")
 @click.option("--dip-threshold-percent", type=float, default=90.0, show_default=True)
 @click.option("--swell-threshold-percent", type=float, default=110.0, show_default=True)

@@ -4,10 +4,10 @@ In: Event.  Out: Finding, in time order.  State: none.
 A converter has an offset of its own, so less than `most_percent` counts only where it rose.
 Source: IEEE 1159-2019, 4.5.1; the limits are ours (`opq_measure.analysis.levels`)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from opq_cloud.mauka.measured import NominalConfig, findings_of
-from opq_measure.analysis.levels import LevelLimits, dc_offset_in
+from opq_cloud.mauka.measured import EVENT_LIMITS, NominalConfig, findings_of
+from opq_measure.analysis.levels import LevelLimits
 from opq_proto.messages import Event, Finding
 
 name = "dc_offset"
@@ -27,8 +27,7 @@ def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
     return findings_of(
         event,
         config,
-        lambda piece: dc_offset_in(
-            piece.analysis.course, config.nominal_v, LevelLimits(config.most_percent, config.rise_percent)
-        ),
+        (name,),
+        replace(EVENT_LIMITS, dc=LevelLimits(config.most_percent, config.rise_percent)),
         "VOLTAGE",
     )

@@ -4,10 +4,9 @@ In: Event.  Out: Finding, in time order.  State: none.
 Of ten minutes Pst, as everywhere; of an event's seconds, five or more, what Pst would become.
 Source: IEC 61000-4-15:2010; IEC 61000-3-3:2013, clause 5 (Pst 1)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from opq_cloud.mauka.measured import NominalConfig, findings_of
-from opq_measure.analysis.short_flicker import short_flicker_in
+from opq_cloud.mauka.measured import EVENT_LIMITS, NominalConfig, findings_of
 from opq_proto.messages import Event, Finding
 
 name = "flicker"
@@ -23,9 +22,4 @@ class Config(NominalConfig):
 
 def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
     """At most one per piece of waveform."""
-    return findings_of(
-        event,
-        config,
-        lambda piece: short_flicker_in(piece.volts, piece.analysis, config.pst),
-        "VOLTAGE",
-    )
+    return findings_of(event, config, (name,), replace(EVENT_LIMITS, pst=config.pst), "VOLTAGE")

@@ -4,10 +4,9 @@ In: Event.  Out: Finding, in time order.  State: none.
 A frequency further than 8 % off from beginning to end is taken for another nominal.
 Source: EN 50160:2010, 4.2.1 (1 % of nominal), there over 10 s, here over 10/12 cycles."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from opq_cloud.mauka.measured import NominalConfig, findings_of
-from opq_measure.analysis.conditions import frequency_deviations_in
+from opq_cloud.mauka.measured import EVENT_LIMITS, NominalConfig, findings_of
 from opq_proto.messages import Event, Finding
 
 name = "frequency_deviation"
@@ -26,10 +25,5 @@ class Config(NominalConfig):
 def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
     """From where it passes the limit until it is back by a tenth."""
     return findings_of(
-        event,
-        config,
-        lambda piece: frequency_deviations_in(
-            piece.analysis.course, config.deviation_percent, throughout=True
-        ),
-        "FREQUENCY",
+        event, config, (name,), replace(EVENT_LIMITS, deviation_percent=config.deviation_percent), "FREQUENCY"
     )

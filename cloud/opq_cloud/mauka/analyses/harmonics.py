@@ -4,10 +4,9 @@ In: Event.  Out: Finding, in time order.  State: none.
 Windows that a dip or a swell touches do not count (IEC 61000-4-30:2015, 4.7).
 Source: IEC 61000-4-7 subgroups; EN 50160:2010, 4.2.5 (THD 8 %), there of ten minutes, here of each window."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from opq_cloud.mauka.measured import NominalConfig, findings_of
-from opq_measure.analysis.conditions import harmonics_in
+from opq_cloud.mauka.measured import EVENT_LIMITS, NominalConfig, findings_of
 from opq_proto.messages import Event, Finding
 
 name = "harmonics"
@@ -23,9 +22,4 @@ class Config(NominalConfig):
 
 def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
     """From where it passes the limit until it is back by a tenth; open where the waveform ends."""
-    return findings_of(
-        event,
-        config,
-        lambda piece: harmonics_in(piece.analysis.course, config.thd_percent),
-        "THD",
-    )
+    return findings_of(event, config, (name,), replace(EVENT_LIMITS, thd_percent=config.thd_percent), "THD")

@@ -5,10 +5,9 @@ A line that comes and goes is mains signalling, two beside the fundamental are f
 7 Hz to a harmonic is not seen apart from it.
 Source: IEC 61000-4-30:2015, 5.9; EN 50160:2010 leaves the level open, the limit is ours."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from opq_cloud.mauka.measured import NominalConfig, findings_of
-from opq_measure.analysis.tones import tones_in
+from opq_cloud.mauka.measured import EVENT_LIMITS, NominalConfig, findings_of
 from opq_proto.messages import Event, Finding
 
 name = "interharmonics"
@@ -25,10 +24,5 @@ class Config(NominalConfig):
 def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
     """From where the line passes the limit until it is back by a tenth."""
     return findings_of(
-        event,
-        config,
-        lambda piece: [
-            each for each in tones_in(piece.analysis.course, config.line_percent) if each.kind == name
-        ],
-        "VOLTAGE",
+        event, config, (name,), replace(EVENT_LIMITS, line_percent=config.line_percent), "VOLTAGE"
     )

@@ -3,10 +3,9 @@
 In: Event.  Out: Finding, in time order.  State: none.
 Source: IEC 61000-4-30:2015, 5.10; IEC 61000-2-2:2002, 4.10; the limit is ours."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from opq_cloud.mauka.measured import NominalConfig, findings_of
-from opq_measure.analysis.tones import tones_in
+from opq_cloud.mauka.measured import EVENT_LIMITS, NominalConfig, findings_of
 from opq_proto.messages import Event, Finding
 
 name = "mains_signalling"
@@ -23,10 +22,5 @@ class Config(NominalConfig):
 def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
     """From the first pulse of a telegram to its last."""
     return findings_of(
-        event,
-        config,
-        lambda piece: [
-            each for each in tones_in(piece.analysis.course, config.line_percent) if each.kind == name
-        ],
-        "VOLTAGE",
+        event, config, (name,), replace(EVENT_LIMITS, signal_percent=config.line_percent), "VOLTAGE"
     )

@@ -4,10 +4,10 @@ In: Event.  Out: Finding, in time order.  State: none.
 Less than `most_percent` counts only where it doubled within the waveform.
 Source: IEEE 1159-2019, 4.5.5; the limits are ours (`opq_measure.analysis.levels`)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from opq_cloud.mauka.measured import NominalConfig, findings_of
-from opq_measure.analysis.levels import LevelLimits, noise_in
+from opq_cloud.mauka.measured import EVENT_LIMITS, NominalConfig, findings_of
+from opq_measure.analysis.levels import LevelLimits
 from opq_proto.messages import Event, Finding
 
 name = "noise"
@@ -27,8 +27,7 @@ def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
     return findings_of(
         event,
         config,
-        lambda piece: noise_in(
-            piece.analysis.course, LevelLimits(config.most_percent, config.rise_percent, 2.0)
-        ),
+        (name,),
+        replace(EVENT_LIMITS, noise=LevelLimits(config.most_percent, config.rise_percent, 2.0)),
         "VOLTAGE",
     )

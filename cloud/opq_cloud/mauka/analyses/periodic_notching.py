@@ -5,7 +5,7 @@ Source: IEEE 1159-2019, 4.5.4; the measuring is `opq_measure.waveform.notches`."
 
 from dataclasses import dataclass
 
-from opq_cloud.mauka.measured import NominalConfig, findings_of
+from opq_cloud.mauka.measured import EVENT_LIMITS, NominalConfig, findings_of
 from opq_proto.messages import Event, Finding
 
 name = "periodic_notching"
@@ -19,9 +19,4 @@ class Config(NominalConfig):
 
 def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
     """One per stretch of notched cycles; its ends are good to 0.8 s, a look is taken so often."""
-    return findings_of(
-        event,
-        config,
-        lambda piece: [each for each in piece.analysis.occurrences if each.kind == name],
-        "VOLTAGE",
-    )
+    return findings_of(event, config, (name,), EVENT_LIMITS, "VOLTAGE")

@@ -3,9 +3,9 @@
 In: Event.  Out: Finding, in time order.  State: none.
 Source: IEC 61000-4-30:2015, annex C; Bollen 2000, 4.5; the measuring is `opq_measure.waveform.phase_jump`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from opq_cloud.mauka.measured import NominalConfig, findings_of
+from opq_cloud.mauka.measured import EVENT_LIMITS, NominalConfig, findings_of
 from opq_proto.messages import Event, Finding
 
 name = "phase_jump"
@@ -22,12 +22,5 @@ class Config(NominalConfig):
 def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
     """Every jump that any Box saw, also that at the edge of a dip."""
     return findings_of(
-        event,
-        config,
-        lambda piece: [
-            each
-            for each in piece.suddenly("phase_jump")
-            if abs(each.figures["phase_jump_degrees"]) >= config.least_degrees
-        ],
-        "VOLTAGE",
+        event, config, (name,), replace(EVENT_LIMITS, jump_degrees=config.least_degrees), "VOLTAGE"
     )

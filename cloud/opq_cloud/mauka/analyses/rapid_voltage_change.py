@@ -5,9 +5,9 @@ Threshold and hysteresis are those of `opq_measure.events.rapid_change`: a chang
 before and after it.
 Source: IEC 61000-4-30:2015, 5.11; EN 50160:2010, 4.2.3.1."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from opq_cloud.mauka.measured import NominalConfig, findings_of
+from opq_cloud.mauka.measured import EVENT_LIMITS, NominalConfig, findings_of
 from opq_proto.messages import Event, Finding
 
 name = "rapid_voltage_change"
@@ -26,12 +26,5 @@ class Config(NominalConfig):
 def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
     """Every change that any Box saw."""
     return findings_of(
-        event,
-        config,
-        lambda piece: [
-            each
-            for each in piece.suddenly("rapid_voltage_change")
-            if abs(each.figures["largest_change_percent"]) >= config.least_percent
-        ],
-        "VOLTAGE",
+        event, config, (name,), replace(EVENT_LIMITS, change_percent=config.least_percent), "VOLTAGE"
     )

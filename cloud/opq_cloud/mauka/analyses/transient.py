@@ -4,9 +4,10 @@ In: Event.  Out: Finding, in time order.  State: none.
 One with a dip, such as at its beginning, is a finding of its own; the dip names the incident.
 Source: IEEE 1159-2019, 4.1 and table 2; the measuring is `opq_measure.waveform.transients`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from opq_cloud.mauka.measured import NominalConfig, findings_of
+from opq_cloud.mauka.measured import EVENT_LIMITS, NominalConfig, findings_of
+from opq_measure.classification.measured_signal import TRANSIENTS
 from opq_proto.messages import Event, Finding
 
 name = "transient"
@@ -27,10 +28,7 @@ def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
     return findings_of(
         event,
         config,
-        lambda piece: [
-            each
-            for each in piece.suddenly("impulsive_transient", "oscillatory_transient")
-            if 100 * abs(each.figures["peak_pu"]) >= config.least_peak_percent
-        ],
+        TRANSIENTS,
+        replace(EVENT_LIMITS, transient_pu=config.least_peak_percent / 100),
         "TRANSIENT",
     )

@@ -1,0 +1,231 @@
+"""What might be said of a signal: what the analysis found, and what only the whole signal shows.
+
+Analysis --> dips, jumps, transients, lasting conditions, levels --+
+mean cycle --> notches of every cycle, THD without them -----------+--> candidates --> classifier
+residual after it --> transients below the noise of a sample ------+
+envelope --> flicker of a second ----------------------------------+
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from opq_measure.analysis.conditions import (
+    PST_SIGMA,
+    frequency_deviations_in,
+    harmonics_in,
+)
+from opq_measure.analysis.levels import dc_offset_in, noise_in
+from opq_measure.analysis.occurrence import Occurrence, confidence_of
+from opq_measure.analysis.short_flicker import short_flicker_in
+from opq_measure.analysis.tones import tones_in
+from opq_measure.classification.class_limits import ClassLimits
+from opq_measure.classification.envelope_flicker import envelope_pst
+from opq_measure.classification.faint_transients import faint_transient
+from opq_measure.classification.mean_cycle import MeanCycle, mean_cycle, notching_of, thd_outside
+from opq_measure.classification.measured_signal import TRANSIENTS, MeasuredSignal
+from opq_measure.classification.short_change import short_change_in
+from opq_measure.events.disturbance import Disturbance
+from opq_measure.signal import BoolArray
+
+Found = Disturbance | Occurrence
+MEAN_POINTS_SHARE = 0.9
+"""Points of the mean cycle per sample of a cycle."""
+UNSURE_CYCLES = 2
+"""More of them beside a change in which the tracked phase is off by parts of a sample: no residual there."""
+FAINT_FROM_PU = 0.012
+"""Noise of the fundamental's peak from which single samples no longer show a transient of 0.1."""
+ENVELOPE_MARGIN = 1.15
+"""Times its limit that Pst of a second or two has at least; it is good to a tenth."""
+LONGEST_ENVELOPE_S = 5.0
+"""From here on the flickermeter of 61000-4-15 has settled, and is asked itself."""
+
+
+def candidates_in(signal: MeasuredSignal, limits: ClassLimits) -> list[Found]:
+    """All of them, in no order; which explain each other is the classifier's."""
+    analysis, course = signal.analysis, signal.analysis.course
+    sudden = signal.sudden()
+    found: list[Found] = [*analysis.disturbances, *(each for each in sudden if _counts(each, limits))]
+    found += dc_offset_in(course, analysis.nominal_v, limits.dc)
+    found += noise_in(course, limits.noise)
+    found += frequency_deviations_in(course, limits.deviation_percent)
+    tones = tones_in(course, min(limits.line_percent, limits.signal_percent))
+    found += [each for each in tones if _line(each) > _line_limit(each, limits)]
+    changes = list(_change(signal, limits))
+    found += changes if limits.short_changes else []
+    found += [] if changes else _flicker(signal, limits)  # a step swings the envelope, too
+    found += _of_mean_cycle(signal, sudden, limits, _is_steady(found))
+    return found
+
+
+def _is_steady(found: Iterable[Found]) -> bool:
+    """Whether what lasts is the same in every cycle, so that the mean cycle leaves only noise."""
+    lines = ("interharmonics", "mains_signalling")
+    lasting = ("harmonics", "noise", "frequency_deviation", "dc_offset")
+    return not any(
+        each.kind in lines or (each.kind in lasting and not (each.open and each.open_at_start))
+        for each in found
+    )
+
+
+def _counts(each: Occurrence, limits: ClassLimits) -> bool:
+    if each.kind == "phase_jump":
+        return abs(each.figures["phase_jump_degrees"]) >= limits.jump_degrees
+    if each.kind == "rapid_voltage_change":
+        return abs(each.figures["largest_change_percent"]) >= limits.change_percent
+    return abs(each.figures["peak_pu"]) >= limits.transient_pu
+
+
+def _line(each: Occurrence) -> float:
+    return max(each.figures.get("interharmonic_percent_max", 0.0), each.figures.get("signal_percent", 0.0))
+
+
+def _line_limit(each: Occurrence, limits: ClassLimits) -> float:
+    return limits.line_percent if each.kind == "interharmonics" else limits.signal_percent
+
+
+def _flicker(signal: MeasuredSignal, limits: ClassLimits) -> Iterable[Occurrence]:
+    """By the flickermeter where it has settled, else by the envelope, which notches of whole samples move."""
+    analysis = signal.analysis
+    if analysis.duration_s >= LONGEST_ENVELOPE_S:
+        yield from (each for each in analysis.occurrences if each.kind == "flicker")
+        yield from short_flicker_in(signal.volts, analysis, limits.pst)
+        return
+    if any(each.kind == "periodic_notching" for each in analysis.occurrences):
+        return
+    clear = signal.clear_of(analysis.half_starts)
+    pst, hz = envelope_pst(analysis.half_rms_v, clear, analysis.nominal_v, analysis.nominal_hz)
+    if pst > ENVELOPE_MARGIN * limits.pst:
+        yield signal.throughout(
+            "flicker",
+            confidence_of(pst, limits.pst, 4 * PST_SIGMA * pst),
+            f"the rms swings with {hz:.1f} Hz, Pst {pst:.2f} if it goes on for ten minutes",
+            {"pst_of_seen": pst, "modulation_hz": hz},
+        )
+
+
+def _change(signal: MeasuredSignal, limits: ClassLimits) -> Iterable[Occurrence]:
+    """A rapid voltage change that has no steady second on both sides."""
+    analysis = signal.analysis
+    if any(each.kind == "rapid_voltage_change" for each in analysis.occurrences):
+        return
+    found = short_change_in(
+        analysis.half_rms_v,
+        signal.clear_of(analysis.half_starts),
+        analysis.nominal_v,
+        analysis.nominal_hz,
+        limits.change_percent,
+    )
+    if found is None:
+        return
+    yield Occurrence(
+        kind="rapid_voltage_change",
+        start_sample=float(analysis.half_starts[found.start]),
+        end_sample=float(analysis.half_starts[found.stop]),
+        rate_hz=analysis.rate_hz,
+        nominal_hz=analysis.nominal_hz,
+        confidence=confidence_of(
+            abs(found.largest_percent), limits.change_percent, max(found.scatter_percent / 2, 0.1)
+        ),
+        because=(
+            f"Urms(1/2) left its mean by {found.largest_percent:+.2f} % of nominal and was "
+            f"{found.steady_percent:+.2f} % from it at the end; less than a steady second was seen"
+        ),
+        figures={
+            "steady_change_percent": found.steady_percent,
+            "largest_change_percent": found.largest_percent,
+        },
+        open=not found.back,
+    )
+
+
+def _of_mean_cycle(
+    signal: MeasuredSignal, sudden: list[Occurrence], limits: ClassLimits, steady: bool
+) -> Iterable[Occurrence]:
+    """Notching, harmonics without what notches make of them, and transients in the noise."""
+    analysis, course = signal.analysis, signal.analysis.course
+    starts = analysis.cycle_starts
+    harmonics = list(harmonics_in(course, limits.thd_percent))
+    notching = [each for each in analysis.occurrences if each.kind == "periodic_notching"]
+    mean = None
+    if len(starts) > 1:
+        usable = signal.clear_of(starts[:-1])
+        mean = mean_cycle(signal.volts, starts, usable, int(MEAN_POINTS_SHARE * signal.cycle))
+    if mean is None:
+        yield from (*harmonics, *notching)
+        return
+    seen = notching_of(mean, analysis.nominal_hz)
+    if seen is not None and harmonics and seen.deepest.depth_v > limits.notch_pu * mean.peak_v:
+        thd_percent = 100 * thd_outside(mean, seen)
+        harmonics = [] if thd_percent <= limits.thd_percent else harmonics
+    yield from harmonics
+    if notching:
+        yield from (each for each in notching if each.figures["notch_depth_pu"] >= limits.notch_pu)
+    elif seen is not None and seen.deepest.depth_v >= limits.notch_pu * mean.peak_v:
+        depth, count = seen.deepest.depth_v / mean.peak_v, float(seen.per_cycle)
+        yield signal.throughout(
+            "periodic_notching",
+            confidence_of(depth, limits.notch_pu, mean.rest_v / mean.peak_v / mean.cycles**0.5),
+            f"{count:.0f} notches in the mean cycle, {100 * depth:.1f} % of the peak deep",
+            {"notch_depth_pu": depth, "notches_per_cycle": count},
+        )
+    if steady and _is_steady(harmonics) and not notching and seen is None:
+        yield from _faint(signal, mean, sudden, usable, limits)
+
+
+def _faint(
+    signal: MeasuredSignal,
+    mean: MeanCycle,
+    sudden: list[Occurrence],
+    usable: BoolArray,
+    limits: ClassLimits,
+) -> Iterable[Occurrence]:
+    """One transient of which no single sample stands out, in a signal with much noise and without others."""
+    analysis = signal.analysis
+    noise_v = analysis.noise_v
+    if not FAINT_FROM_PU * mean.peak_v < noise_v or any(each.kind in TRANSIENTS for each in sudden):
+        return
+    residual, cycle = mean.residual_of(signal.volts, analysis.cycle_starts)
+    first = math.ceil(analysis.cycle_starts[0])
+    calm = np.convolve(~usable, np.ones(2 * UNSURE_CYCLES + 1), "same") == 0
+    found = faint_transient(residual, calm[cycle], analysis.rate_hz)
+    if found is None or abs(found.peak) < limits.transient_pu * mean.peak_v:
+        return
+    peak_pu = abs(found.peak) / mean.peak_v
+    rings = math.isfinite(found.frequency_hz)
+    ringing = f" of {found.frequency_hz:.0f} Hz" if rings else ""
+    yield Occurrence(
+        kind="oscillatory_transient" if rings else "impulsive_transient",
+        start_sample=float(first + found.start),
+        end_sample=float(first + found.stop),
+        rate_hz=analysis.rate_hz,
+        nominal_hz=analysis.nominal_hz,
+        confidence=confidence_of(found.sigmas, 5.0, 1.0),
+        because=(
+            f"{found.peak:+.4g} V{ringing}, {100 * peak_pu:.1f} % of the fundamental's peak, "
+            f"{found.sigmas:.1f} sigma of the noise by its whole energy"
+        ),
+        figures={
+            "peak_v": found.peak,
+            "peak_pu": peak_pu,
+            "principal_frequency_hz": found.frequency_hz,
+            "sigmas": found.sigmas,
+        },
+    )
+
+
+def without_noise(each: Disturbance, noise_v: float, nominal_v: float, limits: ClassLimits) -> Disturbance:
+    """An interruption whose residual is the noise of the Box is one, though the rms is above the limit."""
+    if each.kind != "sag" or not math.isfinite(noise_v):
+        return each
+    left = math.sqrt(max(0.0, each.residual_percent**2 - (100 * noise_v / nominal_v) ** 2))
+    limit = limits.rms.interruption_percent
+    if left >= limit:
+        return each
+    return replace(
+        each,
+        kind="interruption",
+        because=f"{each.because}; {left:.2f} % without the noise, below the {limit:g} % of an interruption",
+    )

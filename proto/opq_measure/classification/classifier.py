@@ -1,0 +1,149 @@
+"""The class of a signal: one pure function for `opq-tools classify` and for every analysis of Mauka.
+
+The signal is cut where it changes (dips, steps, jumps), what lasts is measured between the cuts, and what
+is sudden on the residual. Then what one disturbance explains is taken from the others.
+"""
+
+import math
+
+import numpy as np
+
+from opq_measure.analysis.analysed import Analysis
+from opq_measure.analysis.analyser import analyze
+from opq_measure.analysis.occurrence import Occurrence
+from opq_measure.classification.calibration import calibrated
+from opq_measure.classification.candidates import (
+    Found,
+    candidates_in,
+    without_noise,
+)
+from opq_measure.classification.class_limits import ClassLimits
+from opq_measure.classification.judgement import judged
+from opq_measure.classification.measured_signal import MeasuredSignal
+from opq_measure.classification.parts import NONE, UNKNOWN, Classification, ClassifiedPart, Reason
+from opq_measure.events.disturbance import Disturbance
+from opq_measure.signal import SignalArray
+
+EDGE_S, SLOW_S, NEAR_S = 0.0003, 0.0014, 0.004
+"""At a jump an edge leaves what is shorter or slower than an impulse, so near to it."""
+DEFAULT_LIMITS = ClassLimits()
+
+
+def classify(
+    signal: SignalArray,
+    rate_hz: float,
+    nominal_v: float = 120.0,
+    nominal_hz: float = 60.0,
+    v_per_lsb: float = 1.0,
+    limits: ClassLimits = DEFAULT_LIMITS,
+) -> Classification:
+    """The class of a signal without gaps, with its reasons.
+
+    Args:
+        signal: (n,) volts, or counts with their gain in `v_per_lsb`.
+    Raises:
+        ValueError: see `signal.check_signal`; a nominal or the gain is not positive.
+
+    CPU at 12 kS/s: measuring and 1 ms per second of signal (docs/classes.md has figures).
+    """
+    analysis = analyze(signal, rate_hz, nominal_v, nominal_hz, limits.rms, v_per_lsb)
+    return classification_of(
+        MeasuredSignal(np.asarray(signal, dtype=np.float64) * v_per_lsb, analysis), limits
+    )
+
+
+def classification_of(signal: MeasuredSignal, limits: ClassLimits = DEFAULT_LIMITS) -> Classification:
+    """The class of a signal that is measured already; its analysis was made with `limits.rms`."""
+    analysis = signal.analysis
+    noise_pu = noise_ratio(analysis)
+    parts = parts_in(signal, limits)
+    if parts:
+        kinds = sorted({each.kind for each in parts})
+        return Classification(
+            "+".join(kinds),
+            math.prod(max(each.confidence for each in parts if each.kind == kind) for kind in kinds),
+            max(each.severity for each in parts),
+            parts,
+            "; ".join(each.because for each in parts),
+        )
+    reason = Reason("cycles", float(len(analysis.cycle_starts)), "cycles", 2.0)
+    known = np.isfinite(analysis.frequency_hz)
+    if len(known) < 2 or not known.any():
+        return Classification(
+            UNKNOWN, 1.0, None, (), "no mains is in it of which two cycles could be measured", (reason,)
+        )
+    reasons = _of_nothing(analysis, noise_pu, limits)
+    return Classification(
+        NONE,
+        calibrated(NONE, 1.0, noise_pu),
+        0.0,
+        (),
+        "nothing is beyond its limit: " + ", ".join(f"{each.name} {each.value:.4g}" for each in reasons),
+        reasons,
+    )
+
+
+def parts_in(signal: MeasuredSignal, limits: ClassLimits = DEFAULT_LIMITS) -> tuple[ClassifiedPart, ...]:
+    """Every disturbance of a signal, in time order."""
+    analysis = signal.analysis
+    noise_pu = noise_ratio(analysis)
+    levels: list[Disturbance] = []
+    details: dict[int, tuple[Occurrence, ...]] = {}
+    for each, with_it in zip(analysis.disturbances, analysis.details, strict=True):
+        level = without_noise(each, analysis.noise_v, analysis.nominal_v, limits)
+        levels.append(level)
+        details[id(level)] = with_it
+    found: list[Found] = [
+        *levels,
+        *(each for each in candidates_in(signal, limits) if isinstance(each, Occurrence)),
+    ]
+    kept = [each for each in found if not _explained(each, found, signal)]
+    parts = [judged(each, details.get(id(each), ()), noise_pu, limits) for each in kept]
+    return tuple(sorted(parts, key=lambda part: (part.found.start_sample, part.kind)))
+
+
+def noise_ratio(analysis: Analysis) -> float:
+    """Noise against the fundamental, rms to rms; 0 where it is not known."""
+    known = analysis.rms_v[np.isfinite(analysis.rms_v)]
+    usual = float(np.median(known)) if len(known) else math.nan
+    ratio = analysis.noise_v / usual if usual > 0 else math.nan
+    return ratio if math.isfinite(ratio) else 0.0
+
+
+def _explained(each: Found, found: list[Found], signal: MeasuredSignal) -> bool:
+    """Whether another one makes what was taken for this one."""
+    if not isinstance(each, Occurrence):
+        return False
+    if each.kind == "phase_jump":  # where nothing is left there is no phase
+        return any(one.kind == "interruption" and _within(each, one, signal.cycle) for one in found)
+    if each.kind == "impulsive_transient":  # the edge of a dip with a jump, off by parts of a sample
+        lasts = each.end_sample - each.start_sample
+        slow = lasts > SLOW_S * each.rate_hz
+        return (lasts <= EDGE_S * each.rate_hz or slow) and any(
+            one.kind == "phase_jump" and abs(one.start_sample - each.start_sample) <= NEAR_S * each.rate_hz
+            for one in found
+        )
+    return False
+
+
+def _within(each: Occurrence, one: Found, slack: float) -> bool:
+    return one.start_sample - slack <= each.start_sample <= one.end_sample + slack
+
+
+def _of_nothing(analysis: Analysis, noise_pu: float, limits: ClassLimits) -> tuple[Reason, ...]:
+    """What was looked at, where nothing is."""
+    halves = analysis.half_rms_v[np.isfinite(analysis.half_rms_v)]
+    percent = 100 / analysis.nominal_v * halves
+    hz = analysis.window_hz[np.isfinite(analysis.window_hz)]
+    thd = analysis.window_thd[np.isfinite(analysis.window_thd)]
+    reasons = [
+        Reason("lowest_percent", float(percent.min()), "%", limits.rms.sag_percent),
+        Reason("highest_percent", float(percent.max()), "%", limits.rms.swell_percent),
+        Reason("noise_percent", 100 * noise_pu, "%", limits.noise.most_percent),
+    ]
+    if len(hz):
+        off = float(hz[np.argmax(np.abs(hz - analysis.nominal_hz))])
+        reasons.append(Reason("frequency_hz", off, "Hz"))
+    if len(thd):
+        reasons.append(Reason("thd_percent", 100 * float(thd.max()), "%", limits.thd_percent))
+    return tuple(reasons)

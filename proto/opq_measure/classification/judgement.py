@@ -1,0 +1,119 @@
+"""Reasons, severity and confidence of a part, from the figures that the measurement core gave it."""
+
+import math
+from collections.abc import Callable, Mapping
+
+from opq_measure.analysis.occurrence import Occurrence
+from opq_measure.classification.calibration import calibrated
+from opq_measure.classification.class_limits import ClassLimits
+from opq_measure.classification.parts import ClassifiedPart, Reason
+from opq_measure.events.disturbance import Disturbance
+
+Found = Disturbance | Occurrence
+LONG_S, SHORT_S = 60.0, 0.01
+"""Between half a cycle and a minute a dip weighs more by the logarithm of its length."""
+AT_LIMIT, PER_DOUBLING = 2.0, 3.0
+"""Severity of what lasts: at its limit, and for each doubling beyond it."""
+UNITS = {
+    "_percent_max": "%",
+    "_percent": "%",
+    "_pu": "pu",
+    "_degrees": "deg",
+    "_hz": "Hz",
+    "_v": "V",
+    "_s": "s",
+    "_v2s": "V2s",
+}
+LIMITS: Mapping[str, tuple[str, Callable[[ClassLimits, float], float]]] = {
+    "harmonics": ("thd_percent", lambda limits, _hz: limits.thd_percent),
+    "interharmonics": ("interharmonic_percent", lambda limits, _hz: limits.line_percent),
+    "mains_signalling": ("signal_percent", lambda limits, _hz: limits.signal_percent),
+    "frequency_deviation": ("deviation_hz", lambda limits, hz: limits.deviation_percent / 100 * hz),
+    "phase_jump": ("phase_jump_degrees", lambda limits, _hz: limits.jump_degrees),
+    "rapid_voltage_change": ("largest_change_percent", lambda limits, _hz: limits.change_percent),
+    "impulsive_transient": ("peak_pu", lambda limits, _hz: limits.transient_pu),
+    "oscillatory_transient": ("peak_pu", lambda limits, _hz: limits.transient_pu),
+    "periodic_notching": ("notch_depth_pu", lambda limits, _hz: limits.notch_pu),
+    "dc_offset": ("dc_percent", lambda limits, _hz: limits.dc.most_percent),
+    "noise": ("noise_percent", lambda limits, _hz: limits.noise.most_percent),
+    "flicker": ("pst_of_seen", lambda limits, _hz: limits.pst),
+}
+"""Class -> the figure that decides, and its limit."""
+
+
+def judged(
+    found: Found, with_it: tuple[Occurrence, ...], noise_pu: float, limits: ClassLimits
+) -> ClassifiedPart:
+    """A candidate as a part. `with_it`: jumps and transients at its edges; `noise_pu` of the peak."""
+    if isinstance(found, Disturbance):
+        reasons, because = _level_reasons(found, with_it, limits)
+        severity = _level_severity(found)
+    else:
+        reasons, because = _reasons(found, limits), found.because
+        severity = _severity(found, limits)
+    if found.open_at_start:
+        because = f"{because}; it had begun before this waveform"
+    confidence = calibrated(found.kind, found.confidence, noise_pu)
+    return ClassifiedPart(found.kind, found, confidence, severity, reasons, because)
+
+
+def _level_reasons(
+    found: Disturbance, with_it: tuple[Occurrence, ...], limits: ClassLimits
+) -> tuple[tuple[Reason, ...], str]:
+    sign = 1 if found.kind in ("swell", "overvoltage") else -1
+    limit = (
+        limits.rms.interruption_percent
+        if found.kind == "interruption"
+        else limits.rms.threshold_percent(sign)
+    )
+    reasons = [
+        Reason("residual_percent", found.residual_percent, "%", limit),
+        Reason("duration_cycles", found.duration_cycles, "cycles"),
+        Reason("duration_s", found.duration_s, "s"),
+    ]
+    words = [f"residual {found.residual_percent:.1f} % for {found.duration_cycles:.3g} cycles"]
+    for each in with_it:
+        if each.kind == "phase_jump":
+            degrees = each.figures["phase_jump_degrees"]
+            reasons.append(Reason("phase_jump_degrees", degrees, "deg"))
+            words.append(f"phase jump {degrees:+.0f} degrees")
+            break
+    words.append(found.because)
+    return tuple(reasons), ", ".join(words[:-1]) + f" ({words[-1]})"
+
+
+def _reasons(found: Occurrence, limits: ClassLimits) -> tuple[Reason, ...]:
+    decides, limit_of = LIMITS[found.kind]
+    limit = limit_of(limits, found.nominal_hz)
+    return tuple(
+        Reason(name, float(value), _unit(name), limit if name == decides else None)
+        for name, value in found.figures.items()
+        if math.isfinite(value)
+    )
+
+
+def _unit(name: str) -> str:
+    return next((unit for end, unit in UNITS.items() if name.endswith(end)), "")
+
+
+def _level_severity(found: Disturbance) -> float:
+    """10 for nothing left, or twice the voltage, for a minute; from 7 on where ITIC prohibits it."""
+    off = abs(100 - found.residual_percent) / (100 if found.residual_percent > 100 else 90)
+    length = math.log(max(found.duration_s, SHORT_S) / SHORT_S) / math.log(LONG_S / SHORT_S)
+    severity = 10 * min(1.0, off) * (0.4 + 0.6 * min(1.0, length))
+    least = {"prohibited": 7.0, "no_damage": 5.0}.get(found.itic, 0.0)
+    return min(10.0, max(severity, least))
+
+
+def _severity(found: Occurrence, limits: ClassLimits) -> float:
+    """Lasting ones have 2 at its limit and 3 more per doubling; a jump of 60 degrees has 10."""
+    decides, limit_of = LIMITS[found.kind]
+    value = abs(found.figures.get(decides, found.figures.get("pst", 0.0)))
+    if decides == "peak_pu":
+        return min(10.0, 5 * value)
+    if decides == "phase_jump_degrees":
+        return min(10.0, value / 6)
+    limit = limit_of(limits, found.nominal_hz)
+    if not value > 0 or not limit > 0:
+        return 0.0
+    return min(10.0, max(0.0, AT_LIMIT + PER_DOUBLING * math.log2(value / limit)))

@@ -1,0 +1,122 @@
+"""The mean cycle of a signal, and what is seen in it that drowns in the noise of single cycles.
+
+All cycles outside of dips and jumps are laid over each other by their phase. Noise falls by the root of their
+number (14 dB for 25 cycles), what comes again in every cycle stays: harmonics and commutation notches.
+
+Source: synchronous averaging; the search for notches is `waveform.notches`, IEEE 1159-2019, 4.5.4.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_measure.signal import BoolArray, FloatArray, SignalArray
+from opq_measure.timebase.phase import Track
+from opq_measure.waveform.notches import Notching, notching_in
+
+IntArray = NDArray[np.int64]
+LEAST_CYCLES = 8
+ORDERS = 13
+"""Of the wave beside the notches."""
+REPEATED = 4
+"""Copies of the mean cycle in which notches are looked for: one window."""
+
+
+@dataclass(frozen=True, slots=True)
+class MeanCycle:
+    """`volts` (p,) over one cycle from its rising zero crossing, of `cycles` cycles; `rest_v` what is left.
+
+    `rest_v` is the rms of the signal around its mean cycle, noise for the most part.
+    """
+
+    volts: FloatArray
+    cycles: int
+    rest_v: float
+
+    @property
+    def peak_v(self) -> float:
+        """Of the fundamental."""
+        return float(2 * np.abs(np.fft.rfft(self.volts)[1]) / len(self.volts))
+
+    def residual_of(self, volts: SignalArray, starts: FloatArray) -> tuple[FloatArray, IntArray]:
+        """What it leaves of a signal from the first cycle to the last, and the cycle of each sample."""
+        at, phase, cycle = _phases(volts, starts)
+        part = np.asarray(volts[at[0] : at[-1] + 1], dtype=np.float64)
+        points = len(self.volts)
+        wave = np.interp(
+            (phase - cycle) * points, np.arange(points + 1), np.append(self.volts, self.volts[0])
+        )
+        return part - wave, cycle
+
+
+def _phases(volts: SignalArray, starts: FloatArray) -> tuple[IntArray, FloatArray, IntArray]:
+    """Of all samples between the first start and the last: index, phase in cycles, number of the cycle."""
+    at = np.arange(int(np.ceil(starts[0])), min(int(np.floor(starts[-1])), len(volts)))
+    phase = np.interp(at, starts, np.arange(len(starts), dtype=np.float64))
+    return at, phase, np.minimum(phase.astype(np.int64), len(starts) - 2)
+
+
+def mean_cycle(volts: SignalArray, starts: FloatArray, usable: BoolArray, points: int) -> MeanCycle | None:
+    """The cycles `starts[k] .. starts[k + 1]` where `usable`, over each other.
+
+    Args:
+        volts: (n,) volts.
+        starts: (c,) fractional samples at which cycles begin.
+        usable: (c - 1,) which of them count.
+        points: of the mean cycle; fewer than samples in a cycle, so that none stays empty.
+    Returns:
+        None with fewer than eight cycles.
+    """
+    count = int(np.count_nonzero(usable))
+    if count < LEAST_CYCLES or starts[0] > len(volts) - 2:
+        return None
+    at, phase, cycle = _phases(volts, starts)
+    keep = usable[cycle]
+    place = (((phase - cycle) * points + 0.5).astype(np.int64) % points)[keep]
+    part = np.asarray(volts[at[0] : at[-1] + 1], dtype=np.float64)[keep]
+    number = np.bincount(place, minlength=points)
+    if number.min() == 0:
+        return None
+    mean = np.bincount(place, part, points) / number
+    rest = part - mean[place]
+    return MeanCycle(mean, count, float(np.sqrt(np.mean(rest * rest))))
+
+
+def notching_of(found: MeanCycle, nominal_hz: float) -> Notching | None:
+    """Notches in the mean cycle, 3 % of the peak and deeper, in every cycle at the same angles."""
+    points = len(found.volts)
+    wave = np.tile(found.volts, REPEATED + 2)
+    hops = np.arange(0, len(wave) + 1, points // 4, dtype=np.float64)
+    peak = found.peak_v
+    lead = float(np.angle(np.fft.rfft(found.volts)[1])) + np.pi / 2
+    tracked = Track(
+        len(wave),
+        points * nominal_hz,
+        nominal_hz,
+        hops,
+        2 * np.pi * hops / points + lead,
+        np.full(len(hops), peak),
+        np.ones(len(hops), dtype=np.bool_),
+    )
+    looks = notching_in(wave, tracked) if peak > 0 else ()
+    return looks[0] if looks else None
+
+
+def thd_outside(found: MeanCycle, notching: Notching) -> float:
+    """THD of the wave that passes through the mean cycle beside its notches, orders 2 to 13; a ratio."""
+    points = len(found.volts)
+    turn = 2 * np.pi * np.arange(points) / points
+    lead = float(np.angle(np.fft.rfft(found.volts)[1])) + np.pi / 2
+    keep = np.ones(points, dtype=np.bool_)
+    for place in notching.places:
+        apart = (np.degrees(turn + lead) - place.phase_degrees + 180.0) % 360.0 - 180.0
+        wide = 360.0 * place.width_us * 1e-6 * notching.cycles / notching.duration_s
+        keep &= np.abs(apart) > wide / 2 + 2 * 360.0 / points
+    if np.count_nonzero(keep) < 2 * (2 * ORDERS + 1):
+        return float("nan")
+    angles = turn[keep, None] * np.arange(1, ORDERS + 1)
+    basis = np.hstack((np.ones((len(angles), 1)), np.cos(angles), np.sin(angles)))
+    solved = np.linalg.lstsq(basis, found.volts[keep], rcond=None)[0]
+    amplitude = np.hypot(solved[1 : ORDERS + 1], solved[ORDERS + 1 :])
+    return float(np.sqrt(np.sum(amplitude[1:] ** 2)) / amplitude[0]) if amplitude[0] > 0 else float("nan")

@@ -1,0 +1,78 @@
+"""`opq-tools classify FILE`: which disturbances are in a recording, how sure that is, and why.
+
+What Mauka says of a waveform is the same function (`opq_measure.classification`). Recordings are read as
+`analyze` reads them.
+"""
+
+import json
+from pathlib import Path
+
+import click
+import numpy as np
+
+from opq_measure.classification.class_limits import ClassLimits
+from opq_measure.classification.classifier import classification_of
+from opq_measure.classification.measured_signal import MeasuredSignal
+from opq_measure.classification.parts import Classification
+from opq_proto.errors import RecordingError
+from opq_tools.analyze.command import measured, positive_number
+from opq_tools.analyze.recordings import RecordingFacts, read_recording
+
+LONGEST_SAMPLES = 1 << 25
+"""46 minutes at 12 kS/s, 0.3 GB as volts: a class is that of an event, not of a day."""
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document and nothing else.")
+@click.option("--rate-hz", type=float, callback=positive_number, help="Samples per second.")
+@click.option("--volts-per-lsb", type=float, callback=positive_number, help="Gain of int16 counts.")
+@click.option("--nominal-volts", type=float, callback=positive_number, help="Declared voltage; else 120.")
+@click.option("--nominal-hz", type=float, callback=positive_number, help="50 or 60; else 60.")
+@click.option("--channel", help="COMTRADE: name or number of the analogue channel; else the first voltage.")
+def command(
+    file: Path,
+    as_json: bool,
+    rate_hz: float | None,
+    volts_per_lsb: float | None,
+    nominal_volts: float | None,
+    nominal_hz: float | None,
+    channel: str | None,
+) -> None:
+    """The class of a recording, its confidence and severity, and the reasons.
+
+    FILE is what `analyze` reads. Several classes at once are joined by +; `none` says that nothing is
+    beyond its limit, `unknown` that nothing can be said.
+
+    \b
+    Example:
+      opq-tools classify event_9354_box1.i16
+      opq-tools classify mains.csv --nominal-volts 230 --nominal-hz 50 --json
+    """
+    given = RecordingFacts(rate_hz, volts_per_lsb, nominal_volts, nominal_hz)
+    recording = read_recording(file, given, channel)
+    if len(recording.samples) > LONGEST_SAMPLES:
+        raise RecordingError(
+            f"{file} has {len(recording.samples)} samples; classify takes {LONGEST_SAMPLES} at most, "
+            "analyze takes any number"
+        )
+    limits = ClassLimits()
+    volts = np.asarray(recording.samples, dtype=np.float64) * recording.v_per_lsb
+    found = classification_of(MeasuredSignal(volts, measured(recording, limits.rms)), limits)
+    if as_json:
+        click.echo(json.dumps(found.entry(str(file)), allow_nan=False))
+        return
+    print_classification(found)
+
+
+def print_classification(found: Classification) -> None:
+    """A line for the class and one for each part."""
+    severity = "" if found.severity is None else f", severity {found.severity:.1f} of 10"
+    click.echo(f"{found.kind} ({100 * found.confidence:.0f} % sure{severity})")
+    for part in found.parts:
+        end_s = part.found.end_s
+        until = "to the end" if end_s is None else f"to {end_s:.4f} s"
+        click.echo(f"  {part.found.start_s:9.4f} s {until}: {part.kind}, {part.confidence:.2f}")
+        click.echo(f"      {part.because}")
+    if not found.parts:
+        click.echo(f"  {found.because}")

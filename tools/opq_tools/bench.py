@@ -58,6 +58,10 @@ BENCHMARKS = {
         "bench.triggers.figures",
         "Makai's triggers: recall by class at the weakest magnitude, events of a quiet grid, cost.",
     ),
+    "classify": (
+        "bench.classify.figures",
+        "Class of labelled recordings at 20, 30, 40 dB: precision, recall, F1, confusion, calibration, CPU.",
+    ),
     "rules": (
         "bench.rules.figures",
         "Rule engine: events per core through filters, windows, 10,000 rules; bytes per rule; latency.",

@@ -20,7 +20,7 @@ from opq_measure.analysis.conditions import (
 from opq_measure.analysis.levels import dc_offset_in, noise_in
 from opq_measure.analysis.occurrence import Occurrence, confidence_of
 from opq_measure.analysis.short_flicker import short_flicker_in
-from opq_measure.analysis.tones import tones_in
+from opq_measure.analysis.tones import MOST_INTERHARMONIC_PERCENT, tones_in
 from opq_measure.classification.class_limits import ClassLimits
 from opq_measure.classification.envelope_flicker import envelope_pst
 from opq_measure.classification.faint_transients import faint_transient
@@ -51,7 +51,9 @@ def candidates_in(signal: MeasuredSignal, limits: ClassLimits) -> list[Found]:
     found += dc_offset_in(course, analysis.nominal_v, limits.dc)
     found += noise_in(course, limits.noise)
     found += frequency_deviations_in(course, limits.deviation_percent)
-    tones = tones_in(course, min(limits.line_percent, limits.signal_percent))
+    least = min(limits.line_percent, limits.signal_percent)
+    tones = [each for each in analysis.occurrences if each.kind in ("interharmonics", "mains_signalling")]
+    tones = tones if least == MOST_INTERHARMONIC_PERCENT else tones_in(course, least)
     found += [each for each in tones if _line(each) > _line_limit(each, limits)]
     changes = list(_change(signal, limits))
     found += changes if limits.short_changes else []

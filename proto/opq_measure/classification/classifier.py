@@ -4,6 +4,7 @@ The signal is cut where it changes (dips, steps, jumps), what lasts is measured 
 is sudden on the residual. Then what one disturbance explains is taken from the others.
 """
 
+import cmath
 import math
 
 import numpy as np
@@ -24,8 +25,10 @@ from opq_measure.classification.parts import NONE, UNKNOWN, Classification, Clas
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.signal import SignalArray
 
-EDGE_S, SLOW_S, NEAR_S = 0.0003, 0.0014, 0.004
-"""At a jump an edge leaves what is shorter or slower than an impulse, so near to it."""
+NEAR_S = 0.004
+"""An edge is found so near to its jump."""
+PASSES_CYCLES, PASSES_PERCENT, SAME_SIZE = 2.0, 30.0, 0.05
+"""A dip or swell so short and so small, at a jump to a wave of the same size, is the jump's own."""
 DEFAULT_LIMITS = ClassLimits()
 
 
@@ -112,18 +115,30 @@ def noise_ratio(analysis: Analysis) -> float:
 
 def _explained(each: Found, found: list[Found], signal: MeasuredSignal) -> bool:
     """Whether another one makes what was taken for this one."""
-    if not isinstance(each, Occurrence):
-        return False
+    jumps = [one for one in found if isinstance(one, Occurrence) and one.kind == "phase_jump"]
+    if isinstance(each, Disturbance):  # over a cycle with a jump in it the rms is higher or lower
+        short = each.duration_cycles < PASSES_CYCLES and abs(each.residual_percent - 100) < PASSES_PERCENT
+        return short and any(
+            _within(one, each, signal.cycle) and abs(one.figures["amplitude_ratio"] - 1) < SAME_SIZE
+            for one in jumps
+        )
     if each.kind == "phase_jump":  # where nothing is left there is no phase
         return any(one.kind == "interruption" and _within(each, one, signal.cycle) for one in found)
-    if each.kind == "impulsive_transient":  # the edge of a dip with a jump, off by parts of a sample
-        lasts = each.end_sample - each.start_sample
-        slow = lasts > SLOW_S * each.rate_hz
-        return (lasts <= EDGE_S * each.rate_hz or slow) and any(
-            one.kind == "phase_jump" and abs(one.start_sample - each.start_sample) <= NEAR_S * each.rate_hz
-            for one in found
+    if (
+        each.kind == "impulsive_transient"
+    ):  # an edge that is off by parts of a sample leaves less than the step
+        near = NEAR_S * each.rate_hz
+        return any(
+            abs(one.start_sample - each.start_sample) <= near and each.figures["peak_pu"] <= _step(one)
+            for one in jumps
         )
     return False
+
+
+def _step(jump: Occurrence) -> float:
+    """From the wave before to that after, of the fundamental's peak."""
+    after = cmath.rect(jump.figures["amplitude_ratio"], math.radians(jump.figures["phase_jump_degrees"]))
+    return abs(after - 1)
 
 
 def _within(each: Occurrence, one: Found, slack: float) -> bool:

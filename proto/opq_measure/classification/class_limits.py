@@ -1,4 +1,7 @@
-"""From which value on a class counts: one set for `classify` and for all analyses of Mauka."""
+"""From which value on a class counts: one set for `classify` and for all analyses of Mauka.
+
+A file of its own, so that the parts of the classifier need not import each other for it.
+"""
 
 from dataclasses import dataclass, field
 

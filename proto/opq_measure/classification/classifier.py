@@ -12,14 +12,13 @@ import numpy as np
 from opq_measure.analysis.analysed import Analysis
 from opq_measure.analysis.analyser import analyze
 from opq_measure.analysis.occurrence import Occurrence
-from opq_measure.classification.calibration import calibrated
 from opq_measure.classification.candidates import (
     Found,
     candidates_in,
     without_noise,
 )
 from opq_measure.classification.class_limits import ClassLimits
-from opq_measure.classification.judgement import judged
+from opq_measure.classification.judgement import calibrated, judged
 from opq_measure.classification.measured_signal import MeasuredSignal
 from opq_measure.classification.parts import NONE, UNKNOWN, Classification, ClassifiedPart, Reason
 from opq_measure.events.disturbance import Disturbance

@@ -1,15 +1,27 @@
-"""Reasons, severity and confidence of a part, from the figures that the measurement core gave it."""
+"""Reasons, severity and confidence of a part, from the figures that the measurement core gave it.
+
+A part's own probability says how far its figure is beyond its limit. It knows nothing of what else the
+noise does: a class that is not seen, or one more that is. Those shares were counted on recordings of other
+seeds than `bench classify` prints, and the bench says how far the confidence is from what comes true.
+"""
 
 import math
 from collections.abc import Callable, Mapping
 
+import numpy as np
+
 from opq_measure.analysis.occurrence import Occurrence
-from opq_measure.classification.calibration import calibrated
 from opq_measure.classification.class_limits import ClassLimits
 from opq_measure.classification.parts import ClassifiedPart, Reason
 from opq_measure.events.disturbance import Disturbance
 
 Found = Disturbance | Occurrence
+QUIET_PU, NOISY_PU = 0.03, 0.10
+"""Noise against the fundamental, rms: 30 dB and 20 dB."""
+RIGHT_QUIET, RIGHT_NOISY = 0.995, 0.95
+"""Share of parts that were right there."""
+OFTEN_MISSED = {"impulsive_transient": 0.9, "oscillatory_transient": 0.93, "interruption": 0.93}
+"""Of these, where it is noisy."""
 LONG_S, SHORT_S = 60.0, 0.01
 """Between half a cycle and a minute a dip weighs more by the logarithm of its length."""
 AT_LIMIT, PER_DOUBLING = 2.0, 3.0
@@ -117,3 +129,10 @@ def _severity(found: Occurrence, limits: ClassLimits) -> float:
     if not value > 0 or not limit > 0:
         return 0.0
     return min(10.0, max(0.0, AT_LIMIT + PER_DOUBLING * math.log2(value / limit)))
+
+
+def calibrated(kind: str, confidence: float, noise_pu: float) -> float:
+    """0 .. 1, for a part of a class."""
+    noisy = OFTEN_MISSED.get(kind, RIGHT_NOISY)
+    right = float(np.interp(noise_pu, (QUIET_PU, NOISY_PU), (RIGHT_QUIET, noisy)))
+    return min(1.0, max(0.0, confidence)) * right

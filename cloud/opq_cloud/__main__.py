@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from opq_cloud.original_places import original_sources
 from opq_cloud.runner import ServiceBoard, ServiceRunner, raise_descriptor_limit
 from opq_cloud.service import CloudContext, CloudService, Retention
 from opq_cloud.sockets import beyond_loopback
-from opq_cloud.store import open_store, opened_people
+from opq_cloud.store import CloudStore, open_store, opened_people
 from opq_proto import log
 from opq_proto.config import default_data_dir
 from opq_proto.ending import stopped_by_signals
@@ -157,9 +158,19 @@ def in_clear(command: str, config: CloudConfig) -> str | None:
     return f"in clear, without a key, beyond loopback: {', '.join(found)}" if found else None
 
 
+def _opened_store(config: CloudConfig, data_dir: Path) -> CloudStore:
+    """With the time for Measurements that the configuration names, as the C++ generation's does."""
+    store = open_store(config.store.mongo_uri, config.store.data_dir or data_dir)
+    kept_s, ttls = config.store.measurements_s, store.ttls()
+    if kept_s is not None and kept_s != ttls.measurements:
+        store.put_ttls(replace(ttls, measurements=kept_s))
+        log.get().info("laha_config.changed", measurements_s=kept_s, before_s=ttls.measurements)
+    return store
+
+
 def run(command: str, config: CloudConfig, data_dir: Path) -> OpqError | None:
     """Run until a signal; returns why it could not."""
-    shared = CloudContext(lambda: open_store(config.store.mongo_uri, config.store.data_dir or data_dir))
+    shared = CloudContext(lambda: _opened_store(config, data_dir))
     board = ServiceBoard()
     board.note = in_clear(command, config)
     if board.note is not None:

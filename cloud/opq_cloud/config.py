@@ -39,6 +39,10 @@ class StoreSection:
     data_dir: Annotated[
         Path | None, Field(description="of the embedded store; none: the global data_dir")
     ] = None
+    measurements_s: Annotated[
+        int | None,
+        Field(ge=1, le=2**31 - 1, description="put into laha_config at each start; none: as it says"),
+    ] = None
 
 
 @section

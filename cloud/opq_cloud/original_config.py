@@ -126,9 +126,10 @@ def from_original(kind: str, document: Document, where: str, notify: Notify = lo
         if _number(document, key, problems) is not None:
             _put(found, ours, float(document[key]))  # type: ignore[arg-type]
     kept_s = _number(document, "mongo_measurement_expiration_seconds", problems)
-    if kept_s is not None:
-        text = f"without effect: {kept_s:g} s; ttls.measurements in the store's laha_config says how long"
-        notify(ConfigNotice("config.without_effect", where, "mongo_measurement_expiration_seconds", text))
+    if kept_s is not None and kept_s < 1:
+        problems.append("mongo_measurement_expiration_seconds is 0; want 1 or more")
+    elif kept_s is not None:
+        _put(found, "store.measurements_s", int(kept_s))
     _number(document, "mongo_trends_update_interval_seconds", problems)
     if problems:
         lines = "".join(f"\n  {problem}" for problem in problems)

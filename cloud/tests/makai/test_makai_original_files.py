@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 import structlog
 from click.testing import CliRunner
 
-from opq_cloud.__main__ import cloud
+from opq_cloud.__main__ import _opened_store, cloud
 from opq_cloud.config import DEFAULT_TRIGGERS, CloudConfig
 from opq_cloud.makai.broker_traffic import TrafficRecorder
 from opq_cloud.original_config import ConfigNotice, read_config
@@ -18,6 +19,7 @@ from opq_cloud.original_keys import ADDRESSES, LIMITS_ELSEWHERE
 from opq_cloud.original_places import original_sources
 from opq_cloud.service import CloudContext, ServiceCounters
 from opq_cloud.store import CloudStore, open_store
+from opq_cloud.store.store import Ttls
 from opq_proto.errors import ConfigError, StoreError
 from opq_proto.keys import KeyFolder
 from opq_tools.config import command as config_command
@@ -164,6 +166,21 @@ def test_every_key_of_the_original_is_obeyed_or_named(tmp_path: Path) -> None:
     assert "without effect" in said(notices, "white_list") and "without effect" in said(notices, "pub_key")
     with pytest.raises(ConfigError, match="metric_update_sec is '10'; want a number of seconds"):
         read(tmp_path, BROKER | {"metric_update_sec": "10"})
+
+
+def test_how_long_measurements_are_kept_goes_into_the_store(tmp_path: Path) -> None:
+    config, notices = read(tmp_path, GUIDE | {"mongo_measurement_expiration_seconds": 7200})
+    assert config.store.measurements_s == 7200 and not said(notices, "mongo_measurement_expiration_seconds")
+    here = replace(config, store=replace(config.store, mongo_uri=None))
+    store = _opened_store(here, tmp_path)
+    before = Ttls()
+    assert store.ttls() == replace(before, measurements=7200)
+    store.close()
+    store = _opened_store(CloudConfig(), tmp_path)  # another configuration leaves it
+    assert store.ttls().measurements == 7200
+    store.close()
+    with pytest.raises(ConfigError, match="want 1 or more"):
+        read(tmp_path, GUIDE | {"mongo_measurement_expiration_seconds": 0})
 
 
 def test_a_makai_whose_file_names_no_trigger_says_so(tmp_path: Path) -> None:

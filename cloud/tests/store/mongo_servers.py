@@ -148,9 +148,10 @@ def _nx_27017(folder: Path, told: Callable[[str], None]) -> Started:
     data = folder / "nx"
     data.mkdir()
     port = free_port()
-    return _run(
-        "nx-27017", "nx-27017", port, [str(program), "--data-dir", str(data), "-p", str(port)], folder
-    )
+    command = [str(program), "--data-dir", str(data), "-p", str(port)]
+    # its own are in /tmp, for all of a machine: a second server there ends at once, "already running"
+    command += ["--pid-file", str(folder / "nx.pid"), "--log-file", str(folder / "nx.log")]
+    return _run("nx-27017", "nx-27017", port, command, folder)
 
 
 def _run(kind: str, how: str, port: int, command: list[str], folder: Path) -> Started:

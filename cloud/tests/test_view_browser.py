@@ -29,7 +29,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-PAGES = ("/", "/incidents", "/incidents/1", "/boxes/1", "/boxes/77")
+PAGES = ("/", "/incidents", "/incidents/1", "/boxes/1", "/boxes/1?from=now-10m&to=now", "/boxes/77")
 LEAST_TARGET_PX = 24
 """WCAG 2.2, 2.5.8: the least size of a target that is not in a sentence."""
 
@@ -271,6 +271,26 @@ def test_arrow_keys_read_a_chart(scene: demo.Scene, open_page: NewPage) -> None:
     page.keyboard.press("ArrowRight")
     assert readout.is_visible()
     assert readout.text_content() not in ("", first)
+
+
+def test_any_span_of_a_box_is_chosen_and_read_by_keyboard(scene: demo.Scene, open_page: NewPage) -> None:
+    page = open_page(390)
+    page.goto(scene.url + "/boxes/1?from=now-10m&to=now")
+    chart = page.locator("figure.history").first
+    chart.focus()
+    page.keyboard.press("ArrowLeft")
+    readout = chart.locator(".readout")
+    readout.wait_for(state="visible")
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d   \d+\.\d\d.V \(", readout.text_content())
+    assert chart.locator(".bars").get_attribute("d").count("Z") > 100
+    page.keyboard.press("t")
+    page.keyboard.press("z")
+    page.wait_for_url("**/boxes/1?from=now-20m&to=now#past")
+    page.locator(".spans a", has_text="7 days").press("Enter")
+    page.wait_for_url("**/boxes/1?from=now-7d&to=now#past")
+    assert page.locator(".spans [aria-current]").text_content() == "7 days"
+    page.go_back()
+    page.wait_for_url("**/boxes/1?from=now-20m&to=now#past")
 
 
 def test_pages_are_compressed_and_the_feed_is_not(scene: demo.Scene) -> None:

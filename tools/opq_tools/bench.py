@@ -62,6 +62,10 @@ BENCHMARKS = {
         "bench.classify.figures",
         "Class of labelled recordings at 20, 30, 40 dB: precision, recall, F1, confusion, calibration, CPU.",
     ),
+    "store": (
+        "bench.store",
+        "A Measurement stored: CPU, bytes; any span of a Box to a year: rows and CPU beside raw trends.",
+    ),
     "rules": (
         "bench.rules.figures",
         "Rule engine: events per core through filters, windows, 10,000 rules; bytes per rule; latency.",

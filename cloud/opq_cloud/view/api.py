@@ -10,8 +10,11 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import JSONResponse
 
+from opq_cloud.store.pyramid import MAX_ROWS
 from opq_cloud.view import charts
+from opq_cloud.view.box_history import METRICS, read_history
 from opq_cloud.view.context import ViewContext, label, read_incidents
+from opq_cloud.view.history_page import From, To, asked_span
 from opq_cloud.view.incident_page import corners
 from opq_cloud.view.live import incident_json, measurement_json
 from opq_cloud.view.pages import BOX_ID, HOUR_MS, LARGEST_ID, whole_id
@@ -37,6 +40,7 @@ class Api:
         router.add_api_route("/boxes", self.boxes)
         router.add_api_route("/recent", self.recent)
         router.add_api_route("/boxes/{box_id}/measurements", self.measurements)
+        router.add_api_route("/boxes/{box_id}/trend", self.trend)
         router.add_api_route("/incidents", self.incidents)
         router.add_api_route("/incidents/{incident_id}", self.incident)
         router.add_api_route("/events/{event_id}", self.event)
@@ -90,6 +94,52 @@ class Api:
         start_ms = now_ms - minutes * 60_000
         found = self._context.buckets(_box(box_id), width_ms, start_ms, now_ms + 60_000)
         return JSONResponse({"box_id": box_id, "bucket_ms": width_ms, "rows": [asdict(row) for row in found]})
+
+    def trend(
+        self,
+        box_id: str,
+        start: From = "now-24h",
+        end: To = "now",
+        rows: Annotated[int, Query(ge=1, le=MAX_ROWS)] = MAX_ROWS,
+    ) -> JSONResponse:
+        """Any span of a Box by rows of one length: [min, mean, max] of each metric, and what they cover."""
+        span = asked_span(self._context, start, end)
+        now_ms = self._context.now_ns() // 1_000_000
+        try:
+            history = read_history(self._context.store, _box(box_id), span, now_ms, rows)
+        except ValueError as error:
+            raise HTTPException(400, f"rows is {rows}: {error}") from None
+        return JSONResponse(
+            {
+                "box_id": box_id,
+                "from_ms": span.start_ms,
+                "to_ms": span.end_ms,
+                "step_ms": history.step_ms,
+                "coverage": round(history.coverage, 5),
+                "rows": [
+                    {
+                        "start_ms": row.start_ms,
+                        "coverage": round(row.coverage, 4),
+                        **{name: row.values.get(name) for name in METRICS},
+                    }
+                    for row in history.rows
+                ],
+                "gaps": history.gaps,
+                "percentiles": {
+                    name: dict(zip(("p05", "p50", "p95"), values, strict=True))
+                    for name, values in history.percentiles.items()
+                },
+                "incidents": [
+                    {
+                        "id": each.incident_id,
+                        "class": each.kind,
+                        "start_ms": each.start_ns / 1e6,
+                        "end_ms": each.end_ns / 1e6,
+                    }
+                    for each in history.incidents
+                ],
+            }
+        )
 
     def incidents(
         self,

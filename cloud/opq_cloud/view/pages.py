@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from opq_cloud.view import charts, incident_page, words
 from opq_cloud.view.accounts.desk import local_time
 from opq_cloud.view.context import ShownBox, ViewContext, label, read_incidents
+from opq_cloud.view.history_page import From, To, history_values
 from opq_cloud.view.live import measurement_json
 from opq_cloud.view.recent import FRESH_MS
 from opq_proto.messages import Incident, Measurement
@@ -90,6 +91,7 @@ class Pages:
         router.add_api_route("/incidents", self.incidents)
         router.add_api_route("/incidents/{incident_id}", self.incident)
         router.add_api_route("/boxes/{box_id}", self.box)
+        router.add_api_route("/boxes/{box_id}/history", self.history)
         return router
 
     def boxes(self) -> HTMLResponse:
@@ -144,11 +146,20 @@ class Pages:
         values = incident_page.page(self._context, found)
         return self.render("incident.html", "incidents", 200, after=max(0, found.incident_id - 1), **values)
 
-    def box(self, box_id: str) -> HTMLResponse:
+    def history(self, box_id: str, start: From = "now-24h", end: To = "now") -> HTMLResponse:
+        """The part of a Box's page that shows a span, for a page that renews it."""
+        record = self._known_box(box_id)
+        return self.render("history.html", "boxes", 200, **history_values(self._context, record, start, end))
+
+    def _known_box(self, box_id: str) -> ShownBox:
         context = self._context
         if not BOX_ID.fullmatch(box_id) or box_id not in {item.box_id for item in context.boxes()}:
             raise HTTPException(404, "No Box with this id is known.")
-        record = context.box(box_id)
+        return context.box(box_id)
+
+    def box(self, box_id: str, start: From = "now-24h", end: To = "now") -> HTMLResponse:
+        context = self._context
+        record = self._known_box(box_id)
         now_ms = context.now_ns() // 1_000_000
         minutes = context.buckets(box_id, 60_000, now_ms - HOUR_MS, now_ms + 60_000)
         mine = [item for item in context.store.incidents(limit=200) if box_id in item.box_ids]
@@ -156,7 +167,8 @@ class Pages:
         place = f"At {record.location}. " if record.location else ""
         return self.render(
             "box.html",
-            here="boxes",
+            "boxes",
+            200,
             card=card,
             about=place,
             minutes=minutes[::-1],
@@ -166,8 +178,8 @@ class Pages:
                 else "It has never been heard. When its gateway connects, its values appear here."
             ),
             incidents=mine[:ON_BOX_PAGE],
-            names=context.names(mine[:ON_BOX_PAGE]),
             after=_after(context.store.incidents(limit=1)),
+            **history_values(context, record, start, end, mine[:ON_BOX_PAGE]),
         )
 
     def _card(self, record: ShownBox) -> Card:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from opq_cloud.store.join import worst_of
-from opq_cloud.store.store import BoxRecord, CloudStore, EventRecord
+from opq_cloud.store.store import BoxRecord, CloudStore, EventRecord, Trend
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.live import LiveHub, LiveMessage, incident_message
 from opq_cloud.view.recent import NewestMeasurement
@@ -24,6 +24,8 @@ class ShownStore(Protocol):
 
     def boxes(self) -> list[BoxRecord]: ...
     def box(self, box_id: str) -> BoxRecord | None: ...
+    def measurements(self, box_id: str, start_ms: int, end_ms: int) -> list[Measurement]: ...
+    def trend_rows(self, box_id: str, start_ms: int, end_ms: int, length_ms: int) -> list[Trend]: ...
     def event(self, event_id: int) -> Event | None: ...
     def event_record(self, event_id: int) -> EventRecord | None: ...
     def incident(self, incident_id: int) -> Incident | None: ...
@@ -44,6 +46,14 @@ class SeenStore:
 
     def box(self, box_id: str) -> BoxRecord | None:
         return self._store.box(box_id) if self._visitor.sees(box_id) else None
+
+    def measurements(self, box_id: str, start_ms: int, end_ms: int) -> list[Measurement]:
+        return self._store.measurements(box_id, start_ms, end_ms) if self._visitor.sees(box_id) else []
+
+    def trend_rows(self, box_id: str, start_ms: int, end_ms: int, length_ms: int) -> list[Trend]:
+        if not self._visitor.sees(box_id):
+            return []
+        return self._store.trend_rows(box_id, start_ms, end_ms, length_ms)
 
     def event(self, event_id: int) -> Event | None:
         """With the waveforms that the visitor may see; None where there are none."""

@@ -1,0 +1,174 @@
+"""A Box over any span from minutes to years: rows of one length, coverage, gaps, incidents, percentiles.
+
+From the levels of the trends (`opq_cloud.store.pyramid`), so that any span costs the same few rows; up to
+ten minutes from the Measurements themselves, while they are kept.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from opq_cloud.store.histogram import bin_of, quantile
+from opq_cloud.store.pyramid import MAX_ROWS, SETTLE_MS, level_for
+from opq_cloud.store.store import TREND_MS, Trend
+from opq_cloud.view.accounts.seen import ShownStore
+from opq_cloud.view.charts import Bucket, Spread, buckets, window_ms
+from opq_cloud.view.time_span import TimeSpan
+from opq_proto.messages import Incident
+
+MEASURED_MS = 600_000
+"""Spans up to this are drawn from Measurements, which are kept for a day."""
+MEASURED_STEP_MS = 2_000
+INCIDENTS_SHOWN = 200
+SHARES = (0.05, 0.5, 0.95)
+METRICS = {"rms_v": ("rms", 1.0), "f_hz": ("f", 1.0), "thd_percent": ("thd", 100.0)}
+"""Name in our JSON -> wire key, and what its values are multiplied by."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRow:
+    """One stretch: (min, mean, max) of each metric or None, and the share of it that was measured."""
+
+    start_ms: int
+    coverage: float
+    values: dict[str, Spread]
+    """By the names of METRICS; absent: unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoxHistory:
+    """What a chart of a span draws."""
+
+    span: TimeSpan
+    step_ms: int
+    rows: tuple[HistoryRow, ...]
+    gaps: tuple[tuple[int, int], ...]
+    """Spans of whole rows without any Measurement, (start, end) in ms; not the last minutes before now."""
+    coverage: float
+    """Share of the span, up to now, that was measured."""
+    incidents: tuple[Incident, ...]
+    """Of this Box, newest first, INCIDENTS_SHOWN at most."""
+    percentiles: dict[str, tuple[float, float, float]]
+    """5, 50 and 95 % of the time lay at or below: of means of a minute (of a Measurement in short spans)."""
+
+
+def read_history(
+    store: ShownStore, box_id: str, span: TimeSpan, now_ms: int, rows: int = MAX_ROWS
+) -> BoxHistory:
+    """With at most `rows` rows; raises ValueError where no level has so few."""
+    measured = _measured(store, box_id, span) if span.length_ms <= MEASURED_MS else None
+    if measured is None:
+        step_ms = level_for(span.start_ms, span.end_ms, rows)
+        trends = store.trend_rows(box_id, span.start_ms, span.end_ms, step_ms)
+        found = tuple(_row(each) for each in trends)
+        percentiles = _percentiles(trends)
+    else:
+        step_ms, (found, percentiles) = MEASURED_STEP_MS, measured
+    # A row that is not over, and the minute that no store has yet, are no gaps.
+    late_ms = SETTLE_MS + TREND_MS if step_ms >= TREND_MS else 2 * step_ms
+    until_ms = max(span.start_ms, min(span.end_ms, now_ms - late_ms))
+    if found:
+        until_ms = max(until_ms, min(span.end_ms, now_ms, found[-1].start_ms + step_ms))
+    incidents = store.incidents(0, span.start_ms * 1_000_000, span.end_ms * 1_000_000, INCIDENTS_SHOWN)
+    return BoxHistory(
+        span,
+        step_ms,
+        found,
+        _gaps(found, span.start_ms, until_ms, step_ms),
+        _coverage(found, span.start_ms, until_ms, step_ms),
+        tuple(each for each in incidents if box_id in each.box_ids),
+        percentiles,
+    )
+
+
+def _row(trend: Trend) -> HistoryRow:
+    values = {}
+    for name, (key, scale) in METRICS.items():
+        if (three := trend.metrics.get(key)) is not None:
+            values[name] = (three[0] * scale, three[2] * scale, three[1] * scale)
+    return HistoryRow(trend.start_ms, trend.coverage, values)
+
+
+def _measured(
+    store: ShownStore, box_id: str, span: TimeSpan
+) -> tuple[tuple[HistoryRow, ...], dict[str, tuple[float, float, float]]] | None:
+    """None where no Measurement of the span is kept, or a Box in idle mode has one a minute."""
+    measurements = store.measurements(box_id, span.start_ms, span.end_ms + MEASURED_STEP_MS)
+    if not measurements or max(map(window_ms, measurements)) > MEASURED_STEP_MS:
+        return None
+    found = buckets(measurements, MEASURED_STEP_MS)
+    covered_ms: dict[int, float] = {}
+    for each in measurements:
+        if not each.crossing:
+            start_ms = each.timestamp_ms // MEASURED_STEP_MS * MEASURED_STEP_MS
+            covered_ms[start_ms] = covered_ms.get(start_ms, 0.0) + window_ms(each)
+    rows = tuple(
+        HistoryRow(
+            each.start_ms, min(1.0, covered_ms.get(each.start_ms, 0.0) / MEASURED_STEP_MS), _values(each)
+        )
+        for each in found
+        if each.start_ms < span.end_ms
+    )
+    counts: dict[str, dict[int, int]] = {name: {} for name in METRICS}
+    for row in rows:
+        for name, (_, mean, _) in row.values.items():
+            key, scale = METRICS[name]
+            _count(counts[name], bin_of(key, mean / scale), 1)
+    return rows, _quantiles(counts)
+
+
+def _values(bucket: Bucket) -> dict[str, Spread]:
+    known = {"rms_v": bucket.rms_v, "f_hz": bucket.f_hz, "thd_percent": bucket.thd_percent}
+    return {name: spread for name, spread in known.items() if spread is not None}
+
+
+def _count(counts: dict[int, int], place: int | None, seconds: int) -> None:
+    if place is not None:
+        counts[place] = counts.get(place, 0) + seconds
+
+
+def _percentiles(trends: Iterable[Trend]) -> dict[str, tuple[float, float, float]]:
+    counts: dict[str, dict[int, int]] = {name: {} for name in METRICS}
+    for trend in trends:
+        for name, (key, _) in METRICS.items():
+            histogram = trend.histograms.get(key)
+            if histogram is not None:
+                histogram.add_to(counts[name])
+            elif (three := trend.metrics.get(key)) is not None:
+                _count(counts[name], bin_of(key, three[2]), max(1, round(trend.time_ms / 1000)))
+    return _quantiles(counts)
+
+
+def _quantiles(counts: dict[str, dict[int, int]]) -> dict[str, tuple[float, float, float]]:
+    found = {}
+    for name, (key, scale) in METRICS.items():
+        values = [quantile(key, counts[name], share) for share in SHARES]
+        if None not in values:
+            low, middle, high = (scale * value for value in values if value is not None)
+            found[name] = (low, middle, high)
+    return found
+
+
+def _gaps(
+    rows: tuple[HistoryRow, ...], start_ms: int, until_ms: int, step_ms: int
+) -> tuple[tuple[int, int], ...]:
+    gaps = []
+    after_ms = start_ms
+    for row in rows:
+        if row.start_ms > after_ms:
+            gaps.append((after_ms, row.start_ms))
+        after_ms = max(after_ms, row.start_ms + step_ms)
+    if until_ms > after_ms:
+        gaps.append((after_ms, until_ms))
+    return tuple(gaps)
+
+
+def _coverage(rows: tuple[HistoryRow, ...], start_ms: int, until_ms: int, step_ms: int) -> float:
+    """A row whose time is not over counts with what there is of it."""
+    if until_ms <= start_ms:
+        return 0.0
+    covered_ms = 0.0
+    for row in rows:
+        inside_ms = min(until_ms, row.start_ms + step_ms) - max(start_ms, row.start_ms)
+        if inside_ms > 0:
+            covered_ms += min(inside_ms, row.coverage * step_ms)
+    return min(1.0, covered_ms / (until_ms - start_ms))

@@ -1,0 +1,158 @@
+"""Charts of a span as SVG, made here: they need no script, print, and cost a browser nothing.
+
+Pure. A row is a bar from its lowest to its highest with its mean as a step: nothing is ever slanted, and
+nothing is drawn where nothing was measured. x is exactly the span that was asked for.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import ceil, floor, log10
+
+from opq_cloud.view.box_history import BoxHistory
+
+WIDTH, HEIGHT = 1000, 500
+"""Of the drawing's own coordinates; it is stretched to its place, and lines are not."""
+MOST_TICKS = 6
+_TICKS_MS = tuple(
+    minutes * 60_000
+    for minutes in (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2880, 5760, 10080, 20160, 43200, 86400,
+                    129600, 259200, 525600)
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """A place on an axis, in percent from the left or the top, and its words."""
+
+    percent: float
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """An incident on the axis, percent from the left."""
+
+    percent: float
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A part of the axis, percent from the left and wide."""
+
+    percent: float
+    width: float
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryChart:
+    """SVG paths of one metric over WIDTH x HEIGHT, and what stands beside them."""
+
+    name: str
+    bars: str
+    means: str
+    x_ticks: tuple[Tick, ...]
+    y_ticks: tuple[Tick, ...]
+    nominal_percent: float | None
+    """From the top; None: outside, or there is none."""
+
+
+def history_chart(history: BoxHistory, name: str, nominal: float | None = None) -> HistoryChart | None:
+    """None where no row has this metric."""
+    spreads = [(row.start_ms, row.values[name]) for row in history.rows if name in row.values]
+    if not spreads:
+        return None
+    low, high = min(three[0] for _, three in spreads), max(three[2] for _, three in spreads)
+    pad = max((high - low) * 0.08, abs(high) * 1e-4, 1e-9)
+    bottom, top = low - pad, high + pad
+
+    def y(value: float) -> float:
+        return (top - value) / (top - bottom) * HEIGHT
+
+    bars, means = [], []
+    end_x = -1.0
+    for start_ms, (least, mean, most) in spreads:
+        begin, end = _x(history, start_ms), _x(history, start_ms + history.step_ms)
+        upper, lower = y(most), y(least)
+        if lower - upper < 1.5:  # a bar that can be seen
+            upper, lower = (upper + lower) / 2 - 0.75, (upper + lower) / 2 + 0.75
+        bars.append(f"M{begin:.1f},{upper:.1f}H{end:.1f}V{lower:.1f}H{begin:.1f}Z")
+        joint = f"V{y(mean):.1f}" if begin - end_x < 0.05 else f"M{begin:.1f},{y(mean):.1f}"
+        means.append(f"{joint}H{end:.1f}")
+        end_x = end
+    levels = _levels(bottom, top)
+    within = nominal is not None and bottom < nominal < top
+    return HistoryChart(
+        name,
+        "".join(bars),
+        "".join(means),
+        time_ticks(history.span.start_ms, history.span.end_ms),
+        tuple(
+            Tick(round(y(value) / HEIGHT * 100, 2), words)
+            for value, words in levels
+            if y(value) > 0.12 * HEIGHT  # its words stand above its line
+        ),
+        round(y(nominal) / HEIGHT * 100, 2) if within and nominal is not None else None,
+    )
+
+
+def gap_stretches(history: BoxHistory) -> tuple[Stretch, ...]:
+    """Where nothing was measured."""
+    return tuple(
+        Stretch(_x(history, start) / 10, max(0.05, (_x(history, end) - _x(history, start)) / 10))
+        for start, end in history.gaps
+    )
+
+
+def coverage_path(history: BoxHistory) -> str:
+    """Bars over the whole height: as high as the share of the row that was measured."""
+    paths = []
+    for row in history.rows:
+        begin, end = _x(history, row.start_ms), _x(history, row.start_ms + history.step_ms)
+        paths.append(f"M{begin:.1f},{HEIGHT}V{(1 - row.coverage) * HEIGHT:.0f}H{end:.1f}V{HEIGHT}Z")
+    return "".join(paths)
+
+
+def incident_marks(history: BoxHistory) -> tuple[Mark, ...]:
+    span = history.span
+    return tuple(
+        Mark(round((each.start_ns / 1e6 - span.start_ms) / span.length_ms * 100, 3), each.kind)
+        for each in history.incidents
+        if each.start_ns / 1e6 >= span.start_ms
+    )
+
+
+def _x(history: BoxHistory, moment_ms: float) -> float:
+    """Within the span."""
+    share = (moment_ms - history.span.start_ms) / history.span.length_ms
+    return min(1.0, max(0.0, share)) * WIDTH
+
+
+def time_ticks(start_ms: int, end_ms: int) -> tuple[Tick, ...]:
+    """At whole times in UTC, MOST_TICKS at most; a date where a day begins and on the first, never twice."""
+    every_ms = next((each for each in _TICKS_MS if (end_ms - start_ms) / each <= MOST_TICKS), _TICKS_MS[-1])
+    days = every_ms >= 86_400_000
+    ticks, date = [], ""
+    for at_ms in range(-(-start_ms // every_ms) * every_ms, end_ms, every_ms):
+        percent = (at_ms - start_ms) / (end_ms - start_ms) * 100
+        if percent > 94:  # its words would leave the chart
+            break
+        at = datetime.fromtimestamp(at_ms / 1000, UTC)
+        day = f"{at.day} {at:%b}" + (f" {at.year}" if every_ms > 86_400_000 * 45 else "")
+        words = day if days or (not date) or (day != date and at.hour + at.minute == 0) else f"{at:%H:%M}"
+        if words == day and not days and at.hour + at.minute:
+            words = f"{day} {at:%H:%M}"
+        date = day
+        ticks.append(Tick(round(percent, 2), words))
+    return tuple(ticks)
+
+
+def _levels(bottom: float, top: float) -> Sequence[tuple[float, str]]:
+    """Three to six round values within."""
+    raw = (top - bottom) / 4
+    power = 10.0 ** floor(log10(raw))
+    step = next(power * each for each in (1, 2, 2.5, 5, 10) if power * each >= raw * 0.999)
+    digits = max(0, -floor(log10(step) + 1e-9) + (1 if round(step / power, 3) == 2.5 else 0))
+    first = ceil(bottom / step)
+    return [(k * step, f"{k * step:.{digits}f}") for k in range(first, floor(top / step) + 1)]

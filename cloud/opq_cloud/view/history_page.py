@@ -1,0 +1,93 @@
+"""What the part of a Box's page shows that has any span of its past, and its time picker."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import HTTPException, Query
+
+from opq_cloud.view import history_chart as drawing
+from opq_cloud.view.box_history import BoxHistory, read_history
+from opq_cloud.view.context import ShownBox, ViewContext
+from opq_cloud.view.time_span import PRESET_WORDS, TimeSpan, input_words, preset, read_span
+from opq_cloud.view.words import THIN, number
+from opq_proto.messages import Incident
+
+ROWS_DRAWN = 750
+"""About two per three pixels of a wide screen; a row keeps its lowest and highest."""
+ROWS_LISTED = 100
+INCIDENTS_LISTED = 20
+From = Annotated[str, Query(alias="from", max_length=40)]
+To = Annotated[str, Query(alias="to", max_length=40)]
+METRICS = (
+    ("rms_v", "Voltage", "V", 2, 0), ("f_hz", "Frequency", "Hz", 3, 2), ("thd_percent", "THD", "%", 2, 1),
+)  # fmt: skip
+"""Name in JSON, words, unit, digits, colour of the series."""
+
+
+def asked_span(context: ViewContext, start: str, end: str) -> TimeSpan:
+    """Raises HTTPException 400 with what was wrong."""
+    try:
+        return read_span(start, end, context.now_ns() // 1_000_000)
+    except ValueError as error:
+        raise HTTPException(400, f"The address has a span that cannot be used: {error}.") from None
+
+
+def history_values(
+    context: ViewContext, record: ShownBox, start: str, end: str, listed: Sequence[Incident] = ()
+) -> dict[str, object]:
+    """For `history.html`; `listed` are incidents that the page names elsewhere."""
+    span = asked_span(context, start, end)
+    now_ms = context.now_ns() // 1_000_000
+    history = read_history(context.store, record.box_id, span, now_ms, ROWS_DRAWN)
+    nominal = {"rms_v": record.nominal_v, "f_hz": record.nominal_hz}
+    charts = [
+        {
+            "chart": drawing.history_chart(history, name, nominal.get(name)),
+            "name": name, "words": words, "unit": unit, "digits": digits, "series": series,
+            "percentiles": history.percentiles.get(name),
+        }
+        for name, words, unit, digits, series in METRICS
+    ]  # fmt: skip
+    return {
+        "history": history,
+        "history_box": record.box_id,
+        "history_charts": [each for each in charts if each["chart"] is not None],
+        "history_gaps": drawing.gap_stretches(history),
+        "history_coverage": drawing.coverage_path(history),
+        "history_marks": drawing.incident_marks(history),
+        "history_ticks": drawing.time_ticks(span.start_ms, span.end_ms),
+        "history_rows": history.rows[: -ROWS_LISTED - 1 : -1],
+        "history_incidents": history.incidents[:INCIDENTS_LISTED],
+        "step_words": step_words(history.step_ms),
+        "coverage_words": number(history.coverage * 100, 1, "%"),
+        "summary": _summary(history),
+        "presets": [(preset(name), words, span.is_preset(name)) for name, words in PRESET_WORDS.items()],
+        "steps": (
+            ("back", "Back", span.shifted(-0.5, now_ms).query),
+            ("forward", "Forward", span.shifted(0.5, now_ms).query),
+            ("out", "Zoom out", span.zoomed_out(now_ms).query),
+        ),
+        "from_input": input_words(span.start_ms),
+        "to_input": input_words(span.end_ms),
+        "names": context.names([*history.incidents[:INCIDENTS_LISTED], *listed]),
+    }
+
+
+def step_words(step_ms: int) -> str:
+    """`2 s`, `10 min`, `1 h`, `1 day`."""
+    lengths = ((86_400_000, "day"), (3_600_000, "h"), (60_000, "min"), (1000, "s"))
+    length_ms, unit = next(each for each in lengths if step_ms >= each[0])
+    return f"{step_ms // length_ms}{THIN}{unit}"
+
+
+def _summary(history: BoxHistory) -> str:
+    """One sentence for who does not see the chart."""
+    voltage = history.percentiles.get("rms_v")
+    if voltage is None:
+        return "No whole minute of it is stored."
+    least = min(row.values["rms_v"][0] for row in history.rows if "rms_v" in row.values)
+    most = max(row.values["rms_v"][2] for row in history.rows if "rms_v" in row.values)
+    return (
+        f"Voltage from {number(least, 1, 'V')} to {number(most, 1, 'V')}; half of the time at or below "
+        f"{number(voltage[1], 1, 'V')}."
+    )

@@ -1,0 +1,112 @@
+"""The span of time that a page shows, as its address says it: `?from=now-24h&to=now`.
+
+Pure. A moment is `now`, `now-90m` (m, h, d, w, y of 365 days), a time in UTC (`2026-11-22T06:00`) or
+milliseconds since 1970. What is relative stays so in every link, so that a link goes on being live.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import urlencode
+
+from opq_cloud.store.pyramid import LONGEST_MS
+
+UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000, "y": 365 * 86_400_000}
+SHORTEST_MS = 60_000
+DEFAULT = ("now-24h", "now")
+PRESETS = ("5m", "1h", "6h", "24h", "7d", "30d", "90d", "1y")
+PRESET_WORDS = {
+    "5m": "5 minutes", "1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days", "30d": "30 days",
+    "90d": "90 days", "1y": "1 year",
+}  # fmt: skip
+_RELATIVE = re.compile(r"now(?:-([0-9]{1,6})([mhdwy]))?")
+_MOMENT = "now, now-24h (m, h, d, w or y), a time in UTC such as 2026-11-22T06:00, or ms since 1970"
+
+
+@dataclass(frozen=True, slots=True)
+class TimeSpan:
+    """Half open, in ms since 1970; `words` are those of the address."""
+
+    start_ms: int
+    end_ms: int
+    from_words: str
+    to_words: str
+
+    @property
+    def length_ms(self) -> int:
+        return self.end_ms - self.start_ms
+
+    @property
+    def live(self) -> bool:
+        """It ends now, whenever that is."""
+        return self.to_words == "now"
+
+    @property
+    def query(self) -> str:
+        return urlencode({"from": self.from_words, "to": self.to_words})
+
+    def is_preset(self, name: str) -> bool:
+        return self.live and self.from_words == f"now-{name}"
+
+    def shifted(self, share: float, now_ms: int) -> "TimeSpan":
+        """Back (below 0) or forward by a share of its length; what would pass the present ends now."""
+        by_ms = round(self.length_ms * share)
+        if by_ms > 0 and self.end_ms + by_ms >= now_ms:
+            return _ending_now(self.length_ms, now_ms)
+        return _absolute(self.start_ms + by_ms, self.end_ms + by_ms)
+
+    def zoomed_out(self, now_ms: int) -> "TimeSpan":
+        """Twice as long, about its middle; one that ends now goes on ending now."""
+        length_ms = min(2 * self.length_ms, LONGEST_MS)
+        if self.live:
+            return _ending_now(length_ms, now_ms)
+        start_ms = max(0, self.start_ms - (length_ms - self.length_ms) // 2)
+        return _absolute(start_ms, start_ms + length_ms)
+
+
+def preset(name: str) -> str:
+    """The query of a preset."""
+    return urlencode({"from": f"now-{name}", "to": "now"})
+
+
+def read_span(from_words: str, to_words: str, now_ms: int) -> TimeSpan:
+    """Raises ValueError, in words for people, where they are no span from a minute to 5.5 years."""
+    start_ms, end_ms = _moment("from", from_words, now_ms), _moment("to", to_words, now_ms)
+    if not SHORTEST_MS <= end_ms - start_ms <= LONGEST_MS:
+        raise ValueError(
+            f"from {from_words} to {to_words} is no span that can be shown; from must be a minute to "
+            f"{LONGEST_MS // UNITS_MS['d']} days before to"
+        )
+    return TimeSpan(start_ms, end_ms, from_words, to_words)
+
+
+def _moment(name: str, words: str, now_ms: int) -> int:
+    relative = _RELATIVE.fullmatch(words)
+    if relative is not None:
+        return now_ms - (int(relative[1]) * UNITS_MS[relative[2]] if relative[1] else 0)
+    if words.isascii() and words.isdigit() and len(words) <= 14:
+        return int(words)
+    try:
+        found = datetime.fromisoformat(words)
+        found = found.replace(tzinfo=UTC) if found.tzinfo is None else found
+        return max(0, int(found.timestamp() * 1000))
+    except (ValueError, OverflowError):
+        raise ValueError(f"{name} is {words[:40]!r}; want {_MOMENT}") from None
+
+
+def _absolute(start_ms: int, end_ms: int) -> TimeSpan:
+    return TimeSpan(start_ms, end_ms, input_words(start_ms), input_words(end_ms))
+
+
+def _ending_now(length_ms: int, now_ms: int) -> TimeSpan:
+    minutes = max(1, round(length_ms / 60_000))
+    count, unit = minutes, "m"
+    for name in ("h", "d"):  # the longest unit of which it is a whole number
+        if length_ms % UNITS_MS[name] == 0:
+            count, unit = length_ms // UNITS_MS[name], name
+    return TimeSpan(now_ms - length_ms, now_ms, f"now-{count}{unit}", "now")
+
+
+def input_words(moment_ms: int) -> str:
+    """UTC, as `<input type="datetime-local">` has it."""
+    return datetime.fromtimestamp(moment_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S")

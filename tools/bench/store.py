@@ -1,0 +1,158 @@
+"""The embedded store: what a Measurement costs, and a span of one Box beside reading its raw trends.
+
+CPU is this process's, of the store's calls alone; bytes are all that it wrote: log and checkpoint. The
+baseline is the longest span by reading one-minute trends, as every chart would have to without levels.
+"""
+
+import random
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.result import Baseline, BenchCase, BenchResult, case
+from opq_cloud.makai.trends import Trends
+from opq_cloud.service import ServiceCounters
+from opq_cloud.store import BoxRecord
+from opq_cloud.store.embedded import EmbeddedStore
+from opq_cloud.store.pyramid import DAY_MS, MAX_ROWS, level_for
+from opq_cloud.store.store import TREND_MS, Trend
+from opq_cloud.view.box_history import read_history
+from opq_cloud.view.context import ViewContext
+from opq_cloud.view.history_page import ROWS_DRAWN
+from opq_cloud.view.live import LiveHub
+from opq_cloud.view.pages import Pages
+from opq_cloud.view.time_span import read_span
+from opq_proto.messages import Measurement, Metric, TimeSource
+
+NOW_MS = 1_767_225_600_000
+BOXES = 300
+SPANS = {"6 h": 0.25, "24 h": 1.0, "7 d": 7.0, "30 d": 30.0, "90 d": 90.0, "365 d": 365.0}
+"""Days; `--quick` has those up to 30."""
+CPU_LIMIT_MS = 100.0
+"""Of any span, by the page's own call."""
+
+
+def run(quick: bool) -> BenchResult:
+    days = {name: length for name, length in SPANS.items() if length <= (30 if quick else 365)}
+    with tempfile.TemporaryDirectory() as folder:
+        rows = measurement_cost(Path(folder) / "measured.db", 2 if quick else 10)
+        store = EmbeddedStore(Path(folder) / "year.db")
+        rows += filled(store, round(max(days.values())))
+        for name, length in days.items():
+            rows += span_cost(store, name, length)
+        (longest, length) = list(days.items())[-1]
+        start_ms = NOW_MS - round(length * DAY_MS)
+        raw_ms, raw_rows = cost_ms(lambda: len(store.trends("1", start_ms, NOW_MS)), 1)
+        store.close()
+    mine = next(each for each in rows if each.case == f"{longest}: CPU of the chart's rows")
+    rows.append(case(f"{longest}: raw trends read", "rows", [raw_rows]))
+    baseline = Baseline(f"{longest}: CPU of reading raw trends", raw_ms[0], "ms")
+    return BenchResult(tuple(rows), baseline, mine.value / raw_ms[0])
+
+
+def measurement_cost(path: Path, minutes: int) -> list[BenchCase]:
+    """Append, trends of each minute and their levels, for BOXES Boxes at one a second."""
+    draw = random.Random(1)
+    pool = [_metrics(draw) for _ in range(500)]
+    store, trends = EmbeddedStore(path), Trends()
+    began_s, bytes_before, count = time.process_time(), _written(), 0
+    making_s = 0.0
+    for second in range(minutes * 60):
+        making = time.process_time()
+        at_ms = NOW_MS + second * 1000
+        batch = [
+            Measurement(
+                str(box), at_ms, pool[(box * 7 + second) % 500], (at_ms - 1000) * 10**6, at_ms * 10**6, 1000,
+                TimeSource.NTP, second + 1, 1, clock_id=77,
+            )
+            for box in range(1, BOXES + 1)
+        ]  # fmt: skip
+        making_s += time.process_time() - making
+        store.append_measurements(batch)
+        count += len(batch)
+        for each in batch:
+            trends.add(each, float(second))
+        if second % 5 == 0:
+            store.put_trends(trends.due(float(second)))
+        while second % 60 == 59 and store.roll_up(at_ms):
+            pass
+    store.put_trends(trends.due(float(minutes * 60), everything=True))
+    while store.roll_up(NOW_MS + 2 * DAY_MS):
+        pass
+    store.close()
+    each_us = (time.process_time() - began_s - making_s) / count * 1e6
+    return [
+        case(f"a Measurement of {BOXES} Boxes with its trends and levels: CPU", "us", [each_us]),
+        case("the same: written", "bytes", [(_written() - bytes_before) / count]),
+    ]
+
+
+def filled(store: EmbeddedStore, days: int) -> list[BenchCase]:
+    """One Box's minutes, rolled up: what that costs."""
+    draw = random.Random(2)
+    pool = [{key: (m.min, m.max, m.average) for key, m in _metrics(draw).items()} for _ in range(997)]
+    minutes = days * 1440
+    began_s = time.process_time()
+    for first in range(0, minutes, 5000):
+        places = range(first, min(first + 5000, minutes))
+        store.put_trends(
+            Trend("1", NOW_MS - (minutes - k) * TREND_MS, pool[k % 997], covered_ms=TREND_MS) for k in places
+        )
+    put_s = time.process_time() - began_s
+    while store.roll_up(NOW_MS + 2 * DAY_MS, slice_rows=500):
+        pass
+    rolled_s = time.process_time() - began_s - put_s
+    return [
+        case("a minute put: CPU", "us", [put_s / minutes * 1e6]),
+        case("a minute rolled up into all levels: CPU", "us", [rolled_s / minutes * 1e6]),
+    ]
+
+
+def span_cost(store: EmbeddedStore, name: str, days: float) -> list[BenchCase]:
+    start_ms = NOW_MS - round(days * DAY_MS)
+    length_ms = level_for(start_ms, NOW_MS)
+    read_ms, rows = cost_ms(lambda: len(store.trend_rows("1", start_ms, NOW_MS, length_ms)))
+    span = read_span(str(start_ms), str(NOW_MS), NOW_MS)
+    chart_ms, _ = cost_ms(lambda: len(read_history(store, "1", span, NOW_MS).rows))
+    counters = ServiceCounters()
+    context = ViewContext(store, LiveHub(counters), counters, now_ns=lambda: NOW_MS * 10**6)
+    store.put_box(BoxRecord("1", "bench"))
+    pages = Pages(context)
+    page_ms, drawn = cost_ms(
+        lambda: len(pages.history("1", span.from_words, span.to_words).body) and ROWS_DRAWN
+    )
+    return [
+        case(f"{name}: rows of {length_ms // 60_000} min", "rows", [rows], limit=MAX_ROWS),
+        case(f"{name}: CPU of reading them", "ms", read_ms),
+        case(f"{name}: CPU of the chart's rows", "ms", chart_ms, limit=CPU_LIMIT_MS),
+        case(f"{name}: CPU of its drawing, {drawn} rows at most", "ms", page_ms, limit=CPU_LIMIT_MS),
+    ]
+
+
+def cost_ms(call: Callable[[], int], runs: int = 5) -> tuple[list[float], int]:
+    costs = []
+    found = 0
+    for _ in range(runs):
+        began_s = time.process_time()
+        found = call()
+        costs.append((time.process_time() - began_s) * 1e3)
+    return costs, found
+
+
+def _metrics(draw: random.Random) -> dict[str, Metric]:
+    """Numbers that a 32-bit float holds, as the wire's do."""
+    volts = 120 + draw.randint(-64, 64) / 64
+    hz = 60 + draw.randint(-16, 16) / 1024
+    return {
+        "rms": Metric(volts - 0.5, volts + 0.5, volts),
+        "f": Metric(hz - 1 / 256, hz + 1 / 256, hz),
+        "thd": Metric(1 / 64, 3 / 64, draw.randint(2, 3) / 64),
+        "trans": Metric(1.0, 3.0, 2.0),
+    }
+
+
+def _written() -> int:
+    """Bytes that this process handed to the system."""
+    lines = Path("/proc/self/io").read_text(encoding="ascii").splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("wchar")))

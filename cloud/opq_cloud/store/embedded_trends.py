@@ -158,11 +158,13 @@ def _roll_minutes(connection: sqlite3.Connection, box_id: str, start_ms: int, ol
         mark(connection, box_id, HOUR_MS, start_ms)
     if not minutes:
         return
-    if start_ms < old_ms:  # the others of these minutes are gone: what is late is added, and goes too
-        minutes = _rollups(connection, box_id, TEN_MINUTES_MS, start_ms, start_ms + 1) + minutes
+    known = _rollups(connection, box_id, TEN_MINUTES_MS, start_ms, start_ms + 1) if start_ms < old_ms else []
+    gone = bool(known) and sum(row.time_ms for row in minutes) < known[0].time_ms
+    if gone:  # the others of these minutes are an hour by now: what is late is added, and goes there too
+        minutes = known + minutes
     _put_rollup(connection, merged(box_id, start_ms, TEN_MINUTES_MS, minutes))
     mark(connection, box_id, HOUR_MS, start_ms)
-    if start_ms < old_ms:
+    if gone:
         merge_hour(connection, box_id, start_ms // HOUR_MS * HOUR_MS)
 
 

@@ -214,3 +214,20 @@ def test_what_is_later_than_the_minutes_are_kept_is_added_to_its_hour(tmp_path: 
         assert only.metrics["rms"][:2] == (0.5, 9.0) and only.covered_ms == 600_000
         assert only.metrics["rms"][2] == pytest.approx(2.6)
     store.close()
+
+
+def test_old_minutes_that_are_imported_have_every_level(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path / "opq.db")
+    minutes = [
+        Trend("1", HOUR + k * TREND_MS, {"rms": (1.0, 3.0, 2.0)}, covered_ms=60_000) for k in range(60)
+    ]
+    now_ms = (NOW_S + MINUTES_KEPT_S + 86_400) * 1000
+    for part in (minutes[:45], minutes[40:]):  # some of them twice
+        store.put_trends(part)
+        while store.roll_up(now_ms):
+            pass
+    for length_ms in LEVELS_MS:
+        rows = store.trend_rows("1", HOUR, HOUR + HOUR_MS, length_ms)
+        assert sum(row.covered_ms or 0 for row in rows) == HOUR_MS
+        assert len(rows) == max(1, HOUR_MS // length_ms)
+    store.close()

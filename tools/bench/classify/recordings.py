@@ -12,6 +12,7 @@ are not shorter than their definition.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +62,9 @@ LENGTHS_S = {
     "flicker": (1.5, 3.0),
 }
 FOREVER_S = 10.0
+NEAR_HARMONIC_HZ = 8.0
+"""61000-4-7 gives a harmonic's subgroup the bins beside it, 7.5 Hz; a line in it is not between harmonics."""
+REDRAWN = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +94,18 @@ def labelled_signals(
 
 
 def long_signal(kind: str, hz: int, index: int, seed: int, snr_db: float) -> LabelledSignal:
-    """One of docs/sim.md."""
+    """One of docs/sim.md; a line within 8 Hz of a harmonic, which is none by definition, is drawn again."""
     made = labelled_recording(kind, hz, index, seed, snr_db, 1)
+    again = 0
+    while any(_is_near_harmonic(part, hz) for part in made.truth["parts"]):
+        again += 1
+        made = labelled_recording(kind, hz, index + again * REDRAWN, seed, snr_db, 1)
     return LabelledSignal(kind, made.counts, made.facts["volts_per_lsb"], NOMINAL_V[hz], float(hz))
+
+
+def _is_near_harmonic(part: dict[str, Any], hz: int) -> bool:
+    tone = part["drawn"].get("tone")
+    return tone is not None and abs(tone - round(tone)) * hz < NEAR_HARMONIC_HZ
 
 
 def short_signal(kind: str, hz: int, index: int, seed: int, snr_db: float) -> LabelledSignal:

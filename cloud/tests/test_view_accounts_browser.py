@@ -1,0 +1,126 @@
+"""Accounts in a real browser: from the first administrator to a deletion; how the pages look to people."""
+
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyotp
+import pytest
+from account_scene import PASSWORD, add_people
+
+from opq_cloud.view import demo
+from opq_cloud.view.accounts.links import first_admin_link
+from opq_cloud.view.accounts.sign_in import SignIn
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs chromium: apt-get install chromium")
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+PAGES = (
+    "/sign-in", "/account", "/account/boxes", "/account/second-factor", "/boxes/1/settings",
+    "/admin/accounts", "/admin/changes",
+)  # fmt: skip
+SMALL_TARGETS = """() => [...document.querySelectorAll('a, button, select, summary')].filter(item => {
+  const box = item.getBoundingClientRect();
+  return box.width > 0 && box.height < 24 && !item.matches('.skip');
+}).map(item => item.outerHTML.slice(0, 80))"""
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["sync_api.Browser"]:
+    with sync_api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[demo.Scene]:
+    running = demo.Scene(tmp_path, poll_s=0.5)
+    demo.fill(running.store, time.time_ns(), minutes=1)
+    with running:
+        yield running
+
+
+def _new_page(browser: "sync_api.Browser", scripts: bool = True, **options: object) -> "sync_api.Page":
+    context = browser.new_context(java_script_enabled=scripts, **options)
+    context.set_default_timeout(60_000)
+    return context.new_page()
+
+
+def _fill_account(page: "sync_api.Page", email: str, name: str) -> None:
+    page.fill("#email", email)
+    page.fill("#name", name)
+    page.fill("#password", PASSWORD)
+    page.fill("#password_again", PASSWORD)
+    page.get_by_role("button", name="Make the account").click()
+
+
+def test_from_the_first_administrator_to_a_deleted_account(
+    scene: demo.Scene, browser: "sync_api.Browser"
+) -> None:
+    ada = _new_page(browser)
+    ada.goto(first_admin_link(scene.store.people, scene.url) or "")
+    _fill_account(ada, "ada@example.org", "Ada")
+    ada.get_by_role("link", name="Accounts").click()
+    ada.fill("#email", "eve@example.org")
+    ada.get_by_role("button", name="Make the invitation").click()
+    link = ada.locator("code.secret").inner_text()
+    ada.goto(scene.url + "/boxes/1/settings")
+    ada.get_by_role("button", name="Make a code").click()
+    claim = ada.locator("code.secret").inner_text()
+
+    eve = _new_page(browser, scripts=False)  # all of it works without JavaScript
+    eve.goto(link)
+    _fill_account(eve, "eve@example.org", "Eve")
+    eve.get_by_role("link", name="Add a second factor").click()
+    secret = eve.locator("code.secret").inner_text()
+    eve.fill("#code", pyotp.TOTP(secret).now())
+    eve.get_by_role("button", name="Set it up").click()
+    recovery = eve.locator(".codes code").first.inner_text()
+    eve.get_by_role("button", name="Sign out").click()
+    eve.fill("#email", "eve@example.org")
+    eve.fill("#password", PASSWORD)
+    eve.fill("#code", recovery)
+    eve.get_by_role("button", name="Sign in").click()
+    eve.goto(scene.url + "/account/boxes")
+    eve.fill("#proof", claim)
+    eve.get_by_role("button", name="Claim it").click()
+    eve.fill("#name", "kitchen")
+    eve.get_by_role("button", name="Save").click()
+    eve.goto(scene.url)
+    assert eve.locator(".card").count() == 1 and "kitchen" in eve.locator(".card").inner_text()
+    eve.goto(scene.url + "/account")
+    eve.get_by_text("Delete the account").click()
+    eve.fill("#delete-password", PASSWORD)
+    eve.get_by_role("button", name="Delete my account").click()
+    assert "Nothing of it is left" in eve.locator("main").inner_text()
+    assert [each.name for each in scene.store.people.accounts()] == ["Ada"]
+    assert scene.store.people.access("1").owner_id == ""
+    for page in (ada, eve):
+        page.context.close()
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 390)])
+def test_pages_of_accounts_fit_and_axe_finds_nothing(
+    scene: demo.Scene, browser: "sync_api.Browser", scheme: str, width: int
+) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
+    ids = add_people(scene, ada="admin", eve="owner")
+    people = scene.store.people
+    people.claim_box("1", ids["ada"])
+    people.share_box("1", ids["eve"], True)
+    people.add_audit(ids["ada"], "127.0.0.1", "claimed a Box", "box 1")
+    account = people.account(ids["ada"])
+    assert account is not None
+    secret = SignIn(people).begin_session(account, "127.0.0.1", "a browser")
+    page = _new_page(browser, viewport={"width": width, "height": 900}, color_scheme=scheme)
+    for path in PAGES:
+        page.goto(scene.url + path)
+        results = axe.Axe().run(page)
+        assert results.violations_count == 0, f"{path}: {results.generate_report()}"
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
+        assert page.evaluate(SMALL_TARGETS) == [], path
+        page.context.add_cookies([{"name": "opq_session", "value": secret, "url": scene.url}])
+    page.context.close()

@@ -18,6 +18,8 @@ LEAST_PAD_NS = 100 * NS_PER_MS
 """Around a transient that is itself long; clocks differ, too."""
 SHORT = frozenset({"edge_impulsive_transient", "edge_phase_jump"})
 """Of a ringing 0.3 s show interharmonics too, and of notches nothing: those are asked for as dips."""
+SHOWN_BY_TRANSIENTS = frozenset({"trans", "f"})
+"""An impulse or a phase jump moves these in its second's Measurement; what moves the others is more."""
 STEADY = frozenset({"thd", "ihd", "pst", "unbalance", "dc"})
 
 

@@ -13,12 +13,11 @@ from dataclasses import replace
 
 from opq_cloud.config import TriggeringServiceSection
 from opq_cloud.makai.asked_boxes import SAW, AskedBoxes
-from opq_cloud.makai.asked_span import asked_span_ns, located
+from opq_cloud.makai.asked_span import SHOWN_BY_TRANSIENTS, asked_span_ns, located
 from opq_cloud.makai.asking_budget import AskingBudget, bytes_of_span
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.completions import BOUND, Completions
 from opq_cloud.makai.event_requests import new_token, request_identity
-from opq_cloud.makai.excursions import is_flagged
 from opq_cloud.makai.recent_events import EventSpan, RecentEvents
 from opq_cloud.service import HealthReport, ServiceCounters
 from opq_cloud.store.store import CloudStore, EventRecord, box_order
@@ -95,16 +94,15 @@ class EventOpenings:
         if self._completions.will_ask(box_id, *span_ns):  # sent again, or the next dip close after
             self._counters.add("triggers_merged", label=box_id)
             return False
-        rms = measurement.metrics.get("rms")
-        dip = rms is not None and is_flagged(rms, self._boxes.nominal_of(measurement))
-        there = self._recent.covering(box_id, *span_ns, transients=not dip)
-        if there is None and not dip:
+        exact = located(measurement, decision)
+        of_transient = exact or decision.metric in SHOWN_BY_TRANSIENTS
+        there = self._recent.covering(box_id, *span_ns, transients=of_transient)
+        if there is None and of_transient:
             there = self._recent.locating(box_id, *span_ns)
         if there is not None and not self._is_missing(there.event_id, box_id):
             self._counters.add("triggers_merged", label=box_id)
             self._log.info("trigger.merged", box_id=box_id, event_id=there.event_id, because=decision.because)
             return False
-        exact = located(measurement, decision)
         there = there or self._recent.around(start_ns, end_ns, exact)
         if there is not None:
             return self._join(there, measurement, decision, stored)
@@ -160,7 +158,6 @@ class EventOpenings:
             opened_by=box_id,
             because=f"Box {box_id}, {decision.because}",
             onset_ns=window_ns(measurement),
-            decided_ns=time.time_ns(),
         )
         return self._with_boxes(trigger, asked.only(affordable), not_asked)
 
@@ -168,6 +165,7 @@ class EventOpenings:
         self._count_not_asked(not_asked)
         return replace(
             trigger,
+            decided_ns=time.time_ns(),
             box_ids=tuple(sorted(asked.box_ids, key=box_order)),
             asked_as=asked.by_reason,
             not_asked=tuple(sorted(not_asked.items())),

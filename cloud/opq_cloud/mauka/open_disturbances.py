@@ -48,6 +48,8 @@ class FollowedFinding:
     written_ns: int
     worst_v: float
     windows: int = 0
+    cycles: float = 0.0
+    """From the end of its waveform to `reach_ns`; 0: no Measurement says the frequency."""
     over: bool = False
     """A Measurement showed that it has ended at `reach_ns`, within that second."""
     newest_ns: int = 0
@@ -69,6 +71,8 @@ class FollowedFinding:
                 self.over = True
                 self.reach_ns = max(self.reach_ns, start_ns)
             else:
+                f = row.metrics.get("f")
+                self.cycles += 0.0 if f is None else f.average * (end_ns - self.reach_ns) / 1e9
                 self.reach_ns = end_ns
                 self.worst_v = min(self.worst_v, rms.min) if low else max(self.worst_v, rms.max)
                 self.windows += 1
@@ -95,7 +99,7 @@ class FollowedFinding:
             closed=closed,
             residual_v=self.worst_v,
             residual_percent=100 * self.worst_v / _nominal_v(before),
-            duration_cycles=cycles_per_ns * (self.reach_ns - start_ns) or None,
+            duration_cycles=self.cycles or cycles_per_ns * (self.reach_ns - start_ns) or None,
             ieee1159=None,
             itic=None,
             semi_f47=None,

@@ -24,6 +24,7 @@ PATIENCE_NS = 60 * 10**9
 """After the last that showed it: by then a waveform of its end has come, or none will."""
 GROW_NS = 60 * 10**9
 """A finding is written again when it has grown by so much."""
+SAME_NOMINAL = 0.01
 CHECK_S = 10.0
 SILENT_S = 120.0
 """A Box that sends nothing, or is catching up, is looked for less often."""
@@ -158,6 +159,9 @@ class OpenDisturbances:
                 yield from self._grown(finding_id, followed, GROW_NS)
 
     def _grown(self, finding_id: int, followed: FollowedFinding, least_ns: int) -> list[tuple[int, Finding]]:
+        if not self._has_right_nominal(followed):
+            del self._followed[finding_id]
+            return []
         start_ms = followed.reach_ns // NS_PER_MS
         rows = self._store().measurements(followed.finding.box_id, start_ms, LATEST_MS, ROWS)
         before_ns = followed.reach_ns
@@ -171,6 +175,16 @@ class OpenDisturbances:
         if piece.closed:
             del self._followed[finding_id]
         return [(followed.event_id, piece)]
+
+    def _has_right_nominal(self, followed: FollowedFinding) -> bool:
+        """Whether the store still says the nominal voltage that the finding was made with.
+
+        A first event may be analysed before it is known: 230 V of a nominal 120 V is a swell without end.
+        """
+        box = self._store().box(followed.finding.box_id)
+        if box is None or not box.nominal_v:
+            return True
+        return abs(_nominal_v(followed.finding) / box.nominal_v - 1) < SAME_NOMINAL
 
     def _is_over(self, finding_id: int, followed: FollowedFinding) -> bool:
         """Closed by somebody else, or gone: part of another finding, or expired."""

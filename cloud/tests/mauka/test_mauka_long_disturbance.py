@@ -10,7 +10,7 @@ import pytest
 from opq_cloud.mauka.open_disturbances import PATIENCE_NS
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.service import load_analyses
-from opq_cloud.store import CloudStore, open_store
+from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_proto.messages import Incident, Measurement, Metric, TimeSource, Trigger, Waveform
 
 S = 10**9
@@ -146,6 +146,16 @@ def test_what_recovered_in_between_is_not_one_disturbance(store: CloudStore) -> 
     later, first = store.incidents()
     assert first.closed and lasted_s(first) == pytest.approx(100 - 10.3, abs=0.02)
     assert later.closed and later.start_ns == pytest.approx(ZERO_NS + 198 * S, abs=S / 10)
+
+
+def test_a_finding_of_another_nominal_voltage_does_not_grow(store: CloudStore) -> None:
+    dip = LongDip(store, begin_s=10.3, end_s=300.6)
+    dip.measure(0, 200)
+    dip.event(9.0, 12.0)
+    store.put_box(BoxRecord("1", "Cellar", nominal_v=90.0))
+    dip.idle()
+    assert lasted_s(dip.only()) < 3.0
+    assert len(dip.runner._open) == 0
 
 
 def test_a_hole_says_nothing_until_it_is_filled(store: CloudStore) -> None:

@@ -38,10 +38,11 @@ LINES = {
         "GET /", "GET /incidents", "GET /api/boxes", "GET /api/recent", "GET /api/incidents", "GET /live",
     ),
     "box seen": (
-        "GET /boxes/{box_id}", "GET /incidents/{incident_id}", "GET /api/incidents/{incident_id}",
-        "GET /api/events/{event_id}",
+        "GET /boxes/{box_id}", "GET /boxes/{box_id}/history", "GET /incidents/{incident_id}",
+        "GET /api/incidents/{incident_id}", "GET /api/events/{event_id}",
     ),
     "rows seen": ("GET /api/boxes/{box_id}/measurements",),
+    "trend seen": ("GET /api/boxes/{box_id}/trend",),
     "waveform seen": (
         "GET /api/events/{event_id}/waveform/{box_id}", "GET /api/events/{event_id}/rms/{box_id}",
     ),
@@ -199,6 +200,7 @@ def _verdict(route: str, line: str, role: str, box_id: str, browser: FormBrowser
         "list": True,
         "box seen": box_id in SEES[role],
         "rows seen": True,
+        "trend seen": True,
         "waveform seen": box_id in SEES_WAVEFORM[role],
         "box changed": box_id in CHANGES[role],
         "everybody": True,
@@ -211,6 +213,10 @@ def _verdict(route: str, line: str, role: str, box_id: str, browser: FormBrowser
     if line == "rows seen":
         rows = json.loads(browser.text)["rows"]
         return "" if status == 200 and bool(rows) == (box_id in SEES[role]) else f"{len(rows)} rows"
+    if line == "trend seen":
+        found = json.loads(browser.text)
+        empty = not found["rows"] and not found["incidents"]
+        return "" if status == 200 and (empty or box_id in SEES[role]) else "rows of a hidden Box"
     if line == "who has a link":
         return "" if status in (400, 404) else "without a link"
     if not may:

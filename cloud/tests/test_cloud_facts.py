@@ -8,12 +8,12 @@ from opq_cloud.config import CloudConfig
 from opq_cloud.makai.event_service import FIRST_ASK_S
 from opq_cloud.makai.triggers.threshold import Config as ThresholdConfig
 from opq_cloud.mauka.installed_analyses import PATIENCE
+from opq_cloud.mauka.onset_rule import COMPOUND_NS, FOLLOWS_NS, LONGEST_NS, ONE_DISTURBANCE_NS
 from opq_cloud.mauka.runner import CHECK_S, FIRST_RETRY_S, LONGEST_RETRY_S, UNFINISHED_S
 from opq_cloud.mauka.service import TRIAL_S
 from opq_cloud.runner import RESTART_S
 from opq_cloud.store.measurement_log import SEAL_ROWS, SEAL_ROWS_PER_BOX
 from opq_cloud.store.mongo_server import LEASE_S
-from opq_cloud.store.store import JOIN_NS
 from opq_cloud.view.app import HEARTBEAT_S
 from opq_cloud.view.charts import SPARK_HEIGHT, SPARK_WIDTH
 from opq_cloud.view.live import INCIDENTS_WAITING, MEASUREMENTS_WAITING, SUBSCRIBERS
@@ -53,6 +53,9 @@ def test_the_readme_of_mauka_has_the_figures_of_the_code() -> None:
     assert f"the store is read every {CHECK_S:g} s" in readme
     assert f"after {FIRST_RETRY_S:g}, {2 * FIRST_RETRY_S:g}, … {LONGEST_RETRY_S:g} s" in readme
     assert f"waited for, {UNFINISHED_S:g} s" in readme
+    ms, s = ONE_DISTURBANCE_NS // 10**6, 10**9
+    assert f"at most {ms} ms and both uncertainties apart, {LONGEST_NS // s} s at most" in readme
+    assert f"within {COMPOUND_NS // s} s at one Box" in readme and f"within {FOLLOWS_NS // s} s" in readme
     assert f"fails in its first {TRIAL_S / 60:g} minutes is taken back" in readme
     rests = [f"{pause:g}" for pause in PAUSES_S]
     assert f"rests for {', '.join(rests[1:4])}, … {rests[-1]} s, and at least {PATIENCE:g} times" in readme
@@ -63,7 +66,6 @@ def test_the_readmes_of_store_and_view_have_the_figures_of_the_code() -> None:
     store, view = text_of(ROOM / "store" / "README.md"), text_of(ROOM / "view" / "README.md")
     assert f"From {SEAL_ROWS:,} rows (or {SEAL_ROWS_PER_BOX} per Box) on" in store
     assert f"the same beat for {LEASE_S:g} s on its own monotonic clock" in store
-    assert f"by gaps of at most {JOIN_NS // 10**6} ms plus both uncertainties" in store
     assert f"after every {HEARTBEAT_S:g} s of silence" in view
     assert f"({MEASUREMENTS_WAITING} measurements, {INCIDENTS_WAITING} incidents)" in view
     assert f"{SUBSCRIBERS} streams at once" in view

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.view import demo
 from opq_proto.messages import Metric
 
@@ -319,7 +320,7 @@ def test_a_new_incident_appears_on_every_open_page_without_a_reload(
     assert first
     finding = first.findings[0].finding
     joined = replace(finding, box_id="4", residual_percent=89.0, residual_v=106.8)
-    fresh.store.put_findings(1, [joined])
+    put_findings(fresh.store, 1, [joined])
     row = front.locator('#incidents li[data-incident="2"]')
     row.wait_for()
     assert "at Box 1" in (row.text_content() or "")

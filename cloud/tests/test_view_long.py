@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.view import demo
 
 DIP_S = 30.0
@@ -20,7 +21,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
     running = demo.Scene(tmp_path_factory.mktemp("view"))
     for seconds, dip_s, token in ((3.0, 2.0, "a" * 30), (DIP_S + 2, DIP_S, "b" * 30)):
         outlet = demo.DemoOutlet("1", "Box 1", 120.0, 0.02, ((3, 0.02),), (DIP_V,) * round(dip_s * 60))
-        demo.put_event(running.store, [demo.waveform_of(outlet, start_ns, seconds)], token)
+        demo.put_event(running.store, [demo.waveform_of(outlet, start_ns, seconds)], token, put_findings)
     with running:
         yield running
 

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
+from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_cloud.view import demo
@@ -143,7 +144,7 @@ def test_an_incident_is_on_the_page_within_100_ms_of_maukas_message_and_again_wh
     first_finding = demo.findings_in([wave])
     lags_ms = []
     _wait_until(lambda: _bus_is_joined(scene))
-    stored = scene.store.put_findings(1, first_finding)
+    stored = put_findings(scene.store, 1, first_finding)
     began = time.monotonic()
     scene.announce(stored[0].finding_id)
     got = page.next("incident")
@@ -153,7 +154,7 @@ def test_an_incident_is_on_the_page_within_100_ms_of_maukas_message_and_again_wh
     assert got["residual_percent"] == pytest.approx(102.22 / 1.2, rel=2e-3)
 
     joined = [replace(item, box_id="4") for item in first_finding]
-    scene.store.put_findings(1, joined)
+    put_findings(scene.store, 1, joined)
     began = time.monotonic()
     scene.announce(2)
     got = page.next("incident")
@@ -172,7 +173,7 @@ def _bus_is_joined(scene: demo.Scene) -> bool:
 def test_an_incident_whose_message_was_lost_is_found_by_looking_into_the_store(tmp_path: Path) -> None:
     with demo.Scene(tmp_path, poll_s=0.2) as scene:
         page = _Live(scene)
-        stored = scene.store.put_findings(1, demo.findings_in([demo.waveform_of(demo.OUTLETS[0], 10**18)]))
+        stored = put_findings(scene.store, 1, demo.findings_in([demo.waveform_of(demo.OUTLETS[0], 10**18)]))
         assert page.next("incident")["id"] == stored[0].incident_id
         page.close()
 
@@ -182,7 +183,7 @@ def test_a_page_that_reconnects_is_told_what_it_missed(tmp_path: Path) -> None:
         page = _Live(scene)
         for k in range(3):
             wave = demo.waveform_of(demo.OUTLETS[0], (10**9 + k * 1000) * 10**9)
-            scene.store.put_findings(k + 1, demo.findings_in([wave]))
+            put_findings(scene.store, k + 1, demo.findings_in([wave]))
         assert [page.next("incident")["id"] for _ in range(3)] == [1, 2, 3]
         page.close()
         back = _Live(scene, Last_Event_ID=page.ids[0])
@@ -337,7 +338,7 @@ def test_an_incident_is_drawn_from_the_event_that_its_headline_speaks_of(tmp_pat
         second = scene.store.open_event(trigger, "deeper")
         scene.store.put_waveform(second, deep)
         scene.store.finish_event(second)
-        scene.store.put_findings(second, [worse])
+        put_findings(scene.store, second, [worse])
         joined = scene.store.incident(incident.incident_id)
         assert joined is not None and joined.event_ids == (1, 2)
         _, page, _ = _get(scene, f"/incidents/{incident.incident_id}")
@@ -364,7 +365,7 @@ def test_a_box_of_230_v_is_shown_against_230_v(tmp_path: Path) -> None:
             kind="sag", box_id="1", start_ns=now_ns + 10**9, end_ns=now_ns + 1_200_000_000,
             uncertainty_ns=5, residual_v=161.0, residual_percent=70.0,
         )  # fmt: skip
-        scene.store.put_findings(event_id, [sag])
+        put_findings(scene.store, event_id, [sag])
         page = _get(scene, "/incidents/1")[1]
         text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page)).replace("\u202f", " ")
         assert "fell to 161.0 V, 70.0 % of the nominal 230 V" in text
@@ -436,7 +437,7 @@ def test_what_a_stranger_named_is_shown_as_text(scene: demo.Scene) -> None:
     nasty = '<img src=x onerror="alert(1)">'
     finding = Finding("sag", "1", 10**18, 10**18 + 10**8, 1000, residual_v=90.0, residual_percent=75.0)
     scene.store.put_box(demo.BoxRecord("1", nasty, location=nasty))
-    stored = scene.store.put_findings(1, [replace(finding, because=nasty, ieee1159=nasty, kind="sag")])
+    stored = put_findings(scene.store, 1, [replace(finding, because=nasty, ieee1159=nasty, kind="sag")])
     for path in ("/", "/boxes/1", "/incidents", f"/incidents/{stored[0].incident_id}"):
         status, page, _ = _get(scene, path)
         assert status == 200
@@ -446,7 +447,7 @@ def test_what_a_stranger_named_is_shown_as_text(scene: demo.Scene) -> None:
 
 def test_the_name_of_a_box_stands_beside_its_number(scene: demo.Scene) -> None:
     finding = Finding("sag", "1", 10**18, 10**18 + 10**8, 1000, residual_v=90.0, residual_percent=75.0)
-    (stored,) = scene.store.put_findings(1, [finding])
+    (stored,) = put_findings(scene.store, 1, [finding])
     scene.store.put_box(demo.BoxRecord("1", "Cellar & roof"))
     for path in ("/", "/boxes/1", "/incidents", f"/incidents/{stored.incident_id}"):
         assert "Box 1 (Cellar &amp; roof)" in _get(scene, path)[1], path
@@ -455,7 +456,7 @@ def test_the_name_of_a_box_stands_beside_its_number(scene: demo.Scene) -> None:
 
 def test_an_incident_whose_event_is_gone_says_so(scene: demo.Scene) -> None:
     finding = Finding("sag", "1", 10**18, 10**18 + 10**8, 1000, residual_v=90.0, residual_percent=75.0)
-    stored = scene.store.put_findings(99, [finding])
+    stored = put_findings(scene.store, 99, [finding])
     status, page, _ = _get(scene, f"/incidents/{stored[0].incident_id}")
     assert status == 200
     assert "no longer in the store" in page
@@ -467,7 +468,7 @@ def test_incidents_are_paged_by_id_and_filtered(scene: demo.Scene) -> None:
         start_ns = (10**9 + 100 * k) * 10**9
         kind, box_id = ("swell", "4") if k % 10 == 0 else ("sag", "1")
         finding = replace(base, kind=kind, box_id=box_id, start_ns=start_ns, end_ns=start_ns + 10**8)
-        scene.store.put_findings(k + 1, [finding])
+        put_findings(scene.store, k + 1, [finding])
     seen: list[int] = []
     path = "/api/incidents?limit=25"
     while True:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_cloud.store.sightings import family
-from opq_cloud.store.store import JOIN_NS
+from opq_cloud.mauka.onset_rule import ONE_DISTURBANCE_NS
+from opq_cloud.mauka.sightings import STEADY_STATES, family
 from opq_hil.power_system.disturbance_truth import TRUTH
 from opq_hil.score import records
 from opq_hil.score.figures import score
@@ -236,8 +236,25 @@ def test_without_the_file_there_is_one_clear_error(tmp_path: Path) -> None:
 
 def test_it_joins_as_the_store_does() -> None:
     """The score cannot import the cloud; what both state is held together here."""
-    assert records.JOIN_NS == JOIN_NS
+    assert records.JOIN_NS == ONE_DISTURBANCE_NS
+    assert records.STEADY == STEADY_STATES
     kinds = {*records.FAMILIES, *records.FAMILIES.values()}
     together = {(a, b) for a in kinds for b in kinds if family(a) == family(b)}
     same = {(a, b) for a in kinds for b in kinds if BoxSpan(a, 0, 0).families == BoxSpan(b, 0, 0).families}
     assert together == same
+
+
+def test_what_the_rule_calls_several_incidents_is_not_wrongly_split() -> None:
+    def at(number: int, kind: str, start_s: int, follows: int | None = None) -> FoundIncident:
+        span = BoxSpan(kind, start_s * 10**9, start_s * 10**9 + 10**8)
+        return FoundIncident(number, kind, None, {str(number % 2): span}, follows)
+
+    def figures(*found: FoundIncident) -> tuple[int, int]:
+        spans = {box_id: BoxSpan("sag", 0, 40 * 10**9) for box_id in ("0", "1")}
+        told = score([TrueDisturbance("1", "sag", "local", spans)], found)
+        return told["split"], told["wrongly_split"]
+
+    assert figures(at(1, "sag", 1), at(2, "sag", 3, follows=1)) == (1, 0)
+    assert figures(at(1, "sag", 1), at(2, "sag", 3)) == (1, 1)
+    assert figures(at(1, "harmonics", 1), at(2, "harmonics", 1)) == (1, 0)
+    assert figures(at(1, "harmonics", 1), at(3, "harmonics", 9)) == (1, 1)

@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 UNKNOWN_UNCERTAINTY_NS = 0xFFFF_FFFF
 """The largest value of the 32-bit wire fields: saturated, or not known."""
 
+DISCIPLINED_NS = 10_000_000
+"""Half a cycle: a worse clock says nothing of who was first."""
+
 NOMINAL_V = (1.0, 1e6)
 """Least and most declared volts that are believed: a generator on a bench up to the largest lines."""
 NOMINAL_HZ = (10.0, 400.0)
@@ -200,6 +203,8 @@ class Finding:
     """VOLTAGE, FREQUENCY, THD, TRANSIENT or HEALTH: the original's field."""
     figures: tuple[tuple[str, float], ...] = ()
     """What the reasons rest on: (name with its unit, value), such as ("deviation_hz", -0.62)."""
+    clock_id: int | None = None
+    """Of the clock that stamped the waveform (`Measurement.clock_id`); None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +217,20 @@ class StoredFinding:
     """Ours: `group_id`, the incident it belongs to."""
     event_id: int
     finding: Finding
+
+
+@dataclass(frozen=True, slots=True)
+class BoxArrival:
+    """When a disturbance came to one Box."""
+
+    box_id: str
+    start_ns: int
+    uncertainty_ns: int
+
+    @property
+    def disciplined(self) -> bool:
+        """Whether the Box's clock is good enough for its place in the order to mean anything."""
+        return self.uncertainty_ns <= DISCIPLINED_NS
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,3 +248,13 @@ class Incident:
     residual_percent: float | None
     """The worst of its findings (the furthest from 100)."""
     findings: tuple[StoredFinding, ...]
+    scope: str | None = None
+    """local, feeder, region or wide_area; None: what is known of its Boxes does not say."""
+    severity: float | None = None
+    """0 to 10; None: nobody has judged it."""
+    follows: int | None = None
+    """The incident before it at the same Box, at most 60 s earlier."""
+    arrivals: tuple[BoxArrival, ...] = ()
+    """The first Boxes that it came to, in the order of time."""
+    centre: tuple[float, float] | None = None
+    """(latitude, longitude) in degrees: the mean of its Boxes' places, weighted by what each saw."""

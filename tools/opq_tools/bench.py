@@ -66,6 +66,10 @@ BENCHMARKS = {
         "bench.store",
         "A Measurement stored: CPU, bytes; any span of a Box to a year: rows and CPU beside raw trends.",
     ),
+    "mauka": (
+        "bench.mauka",
+        "Joining: CPU per finding that comes to an incident of 10,000 Boxes, beside a small one.",
+    ),
     "rules": (
         "bench.rules.figures",
         "Rule engine: events per core through filters, windows, 10,000 rules; bytes per rule; latency.",

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from click.testing import CliRunner, Result
 
+from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.store import open_store
 from opq_proto.messages import Finding, TimeSource, Trigger, Waveform
 from opq_tools.cli import tools
@@ -30,7 +31,7 @@ def stored(folder: Path) -> None:
     store.mark_missing(event_id, "10", "no answer within 20 s")
     store.finish_event(event_id)
     sag = Finding("sag", "1", ZERO_NS + S, ZERO_NS + 2 * S, 1000, True, 80.0, 66.7, 60.0)
-    store.put_findings(event_id, [sag])
+    put_findings(store, event_id, [sag])
     store.mark_analysed(event_id)
     end = Trigger("b" * 30, ZERO_NS + 9 * S, ZERO_NS + 12 * S, ("1",), "1", "its end", completes=event_id)
     store.open_event(end, "Makai id x")

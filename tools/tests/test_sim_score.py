@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.store import open_store
 from opq_proto.errors import OpqError
 from opq_proto.messages import Finding, Trigger
@@ -55,7 +56,7 @@ def run(tmp_path: Path) -> Path:
             one = findings[0]
             trigger = Trigger(f"t{number}", one.start_ns, one.end_ns, (one.box_id,), one.box_id, "test")
             event_id = store.open_event(trigger, "test")
-            store.put_findings(event_id, findings)
+            put_findings(store, event_id, findings)
     finally:
         store.close()
     return tmp_path

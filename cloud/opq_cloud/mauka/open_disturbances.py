@@ -2,7 +2,7 @@
 
 A long disturbance is asked for as its two ends. Each Measurement holds the least and the largest Urms(1/2)
 of its second, so that it shows whether the voltage stayed beyond its limit between them. What they show is
-one more sighting of the finding (`store.sightings`): it grows while it lasts and takes in its end, whenever
+one more sighting of the finding (`mauka.sightings`): it grows while it lasts and takes in its end, whenever
 that comes. Where no waveform shows the end, the finding is closed by the Measurements, on a second.
 Source: IEC 61000-4-30:2015, 5.4 (a dip ends where Urms(1/2) is back at the limit and the hysteresis).
 """

@@ -17,18 +17,21 @@ from importlib.metadata import version
 from typing import Any
 
 from opq_cloud.mauka.analyses.rms_voltage import Config as RmsConfig
+from opq_cloud.mauka.finding_writer import FindingWriter
+from opq_cloud.mauka.incident_notice import INCIDENT, MOST_BOXES, notices
 from opq_cloud.mauka.installed_analyses import InstalledAnalyses, InstalledAnalysis
 from opq_cloud.mauka.messages import LAHA_GC, MAKAI_EVENT, gc_update
 from opq_cloud.mauka.open_disturbances import OpenDisturbances
 from opq_cloud.mauka.original_events import OriginalEvents
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.mauka.publisher import Stop
+from opq_cloud.store.join_plan import CarriedOut
 from opq_cloud.store.store import CloudStore
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL, Analysis
 from opq_proto import log as logs
 from opq_proto.decision import Nominal
 from opq_proto.mauka_pb2 import INCIDENTS, MaukaMessage
-from opq_proto.messages import Event, Finding, StoredFinding, Waveform
+from opq_proto.messages import Event, Finding, Waveform
 
 log = logs.get(service="mauka")
 
@@ -61,8 +64,8 @@ class _Outcome:
 
 
 class AnalysisRunner(MaukaPlugin):
-    """Counters: `events`, `findings`, `unknown_events`, `analysis_ms` and `not_asked` by analysis, and the
-    base's."""
+    """Counters: `events`, `findings`, `incident_notices`, `unknown_events`, `analysis_ms` and `not_asked` by
+    analysis, and the base's."""
 
     NAME = "AnalysisRunner"
     GIVES = (LAHA_GC,)
@@ -83,6 +86,7 @@ class AnalysisRunner(MaukaPlugin):
         self.left_out: frozenset[str] = frozenset()
         """Analyses that an operator has stopped: no event is given to them, and none waits for them."""
         self._installed = installed
+        self._writer = FindingWriter(store)
         self._generation = 0
         self._done: deque[tuple[int, int]] = deque(maxlen=RECENT_EVENTS)
         """When (UTC, ms) and which events were marked: an analysis may have been installed just before."""
@@ -222,7 +226,7 @@ class AnalysisRunner(MaukaPlugin):
         if event is None or record is None:
             self.counters.add("unknown_events")
             return
-        stored: list[tuple[StoredFinding, int]] = []
+        stored: list[tuple[CarriedOut, int]] = []
         steady = self._installed.steady() if self._installed is not None else nullcontext(())
         with steady as installed:
             now_ms = time.time_ns() // 1_000_000
@@ -235,31 +239,38 @@ class AnalysisRunner(MaukaPlugin):
                 self._store_findings(event_id, self._run_analyses(installed, event, outcome), stored)
         if complete and outcome.complete and store.mark_analysed(event_id, record.revision):
             self._done.append((now_ms, event_id))
-        self.counters.add("findings", len(stored))
-        self._put_grown(self._open.note_findings([item for item, _ in stored]))
-        for item, _ in stored:
+        findings = [(one, stored_ns) for done, stored_ns in stored for one in done.stored]
+        self.counters.add("findings", len(findings))
+        self._put_grown(self._open.note_findings([item for item, _ in findings]))
+        for item, _ in findings:
             self.produce(LAHA_GC, gc_update(INCIDENTS, item.finding_id, self.name))
-        first_ns = {item.incident_id: stored_ns for item, stored_ns in reversed(stored)}
+        first_ns = {item.incident_id: stored_ns for item, stored_ns in reversed(findings)}
         for incident_id, stored_ns in sorted(first_ns.items()):
             self._log_incident(store, incident_id, stored_ns, again)
-        log.info("event.analysed", event_id=event_id, findings=len(stored), again=again)
+        log.info("event.analysed", event_id=event_id, findings=len(findings), again=again)
         self.counters.add("events")
 
     def _put_grown(self, grown: Iterable[tuple[int, Finding]]) -> None:
         """What Measurements show of disturbances that outlasted their waveform."""
         for event_id, piece in grown:
             self.counters.add("findings_grown")
-            for item in self._store().put_findings(event_id, [piece]):
+            for item in self._put_findings(event_id, [piece]).stored:
                 if item.finding.closed:
                     self._open.note_closed(item.finding_id)
                     self._log_incident(self._store(), item.incident_id, time.monotonic_ns(), again=False)
 
     def _store_findings(
-        self, event_id: int, findings: Sequence[Finding], stored: list[tuple[StoredFinding, int]]
+        self, event_id: int, findings: Sequence[Finding], stored: list[tuple[CarriedOut, int]]
     ) -> None:
-        kept = self._store().put_findings(event_id, findings)
-        stored_ns = time.monotonic_ns()
-        stored += [(item, stored_ns) for item in kept]
+        stored.append((self._put_findings(event_id, findings), time.monotonic_ns()))
+
+    def _put_findings(self, event_id: int, findings: Sequence[Finding]) -> CarriedOut:
+        """Those of several analyses together; each incident that is new or has changed is published."""
+        done = self._writer.put_findings(event_id, findings)
+        for notice in notices(self._store(), done):
+            self.produce(INCIDENT, notice.message(self.name))
+            self.counters.add("incident_notices")
+        return done
 
     def status(self) -> dict[str, object]:
         """As every plug-in's, and `analyses`."""
@@ -339,8 +350,14 @@ class AnalysisRunner(MaukaPlugin):
         return {nominal: replace(event, waveforms=tuple(some)) for nominal, some in waves.items()}
 
     def _log_incident(self, store: CloudStore, incident_id: int, stored_ns: int, again: bool) -> None:
+        if again:
+            return
+        known = store.incident_facts(incident_id)
+        if known is not None and known.boxes > MOST_BOXES:
+            log.info("incident.grown", incident_id=incident_id, boxes=known.boxes, monotonic_ns=stored_ns)
+            return
         incident = store.incident(incident_id)
-        if incident is None or again:
+        if incident is None:
             return
         facts = {"incident_id": incident_id, "class": incident.kind}
         log.info(

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from opq_cloud.store.join import KnownFinding
+from opq_cloud.store.join_plan import KnownFinding
 from opq_cloud.store.rows import METRIC_FIELDS
 from opq_cloud.store.store import EventRecord, box_order
 from opq_proto.decision import NS_PER_MS
@@ -272,6 +272,7 @@ def incident_document(known: KnownFinding, expire_at: int, location: str = "") -
         "confidence": finding.confidence, "because": finding.because,
         "figures": dict(finding.figures),
         "pieces": [asdict(piece) for piece in known.pieces],
+        "clock_id": finding.clock_id, "leads": known.leads, "by_hand": known.by_hand,
     }  # fmt: skip
 
 
@@ -305,11 +306,14 @@ def known_from_document(document: Document) -> KnownFinding:
             because=str(document.get("because", "")),
             measurement_type=str(document.get("measurement_type", "VOLTAGE")),
             figures=_pairs(document.get("figures", {}).items()),
+            clock_id=document.get("clock_id"),
         ),
         pieces=tuple(
             Finding(**{**piece, "figures": _pairs(piece.get("figures", ()))})
             for piece in document.get("pieces", ())
         ),
+        leads=document.get("leads"),
+        by_hand=bool(document.get("by_hand", False)),
     )
 
 

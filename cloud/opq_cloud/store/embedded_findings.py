@@ -1,47 +1,86 @@
-"""Findings and the incidents they make, in the embedded store."""
+"""Findings and the incidents they make, in the embedded store: read for a plan, and the plan carried out."""
 
 import json
 import sqlite3
 import time
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import replace
 from itertools import groupby
 
 from opq_cloud.store.documents import incident_document, known_from_document
 from opq_cloud.store.embedded_events import box_location
-from opq_cloud.store.join import JoinPlan, KnownFinding, incident_of, join, neighbourhood, stored
+from opq_cloud.store.join_plan import (
+    CarriedOut,
+    FindingOnset,
+    GivenNumbers,
+    IncidentFacts,
+    JoinPlan,
+    KnownFinding,
+    carried_out,
+    incident_of,
+)
 from opq_cloud.store.schema import EmbeddedPart, next_number
-from opq_cloud.store.store import JOIN_NS
-from opq_proto.messages import Finding, Incident, StoredFinding
+from opq_proto.messages import Incident
+
+_ONSETS = (
+    "SELECT incident_id, group_id, box_id, kind, start_ns, end_ns, uncertainty_ns, clock_id, leads, by_hand "
+    "FROM incidents WHERE start_ns BETWEEN ? AND ?"
+)
 
 
 class EmbeddedFindings(EmbeddedPart):
-    """Rows of `incidents`, one per finding; `group_id` is the incident."""
+    """Rows of `incidents`, one per finding; `group_id` is the incident, `incident_facts` says more of it."""
 
-    def put_findings(
-        self, event_id: int, findings: Sequence[Finding], join_ns: int = JOIN_NS
-    ) -> list[StoredFinding]:
-        if not findings:
-            return []
+    def join_revision(self) -> int:
+        with self._database.read() as connection:
+            return _revision(connection)
+
+    def findings_of_box(self, box_id: str, start_ns: int, end_ns: int) -> list[KnownFinding]:
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT document FROM incidents WHERE box_id = ? AND end_ns >= ? AND start_ns <= ?",
+                (box_id, start_ns, end_ns),
+            )
+            return [known_from_document(json.loads(text)) for (text,) in rows]
+
+    def findings_of_incident(self, incident_id: int) -> list[KnownFinding]:
+        with self._database.read() as connection:
+            rows = connection.execute("SELECT document FROM incidents WHERE group_id = ?", (incident_id,))
+            return [known_from_document(json.loads(text)) for (text,) in rows]
+
+    def onsets(self, start_ns: int, end_ns: int, leading: bool = False) -> list[FindingOnset]:
+        only = " AND leads IS NOT 0" if leading else ""
+        with self._database.read() as connection:
+            rows = connection.execute(_ONSETS + only, (start_ns, end_ns))
+            return [
+                replace(
+                    FindingOnset(*row), leads=None if row[8] is None else bool(row[8]), by_hand=bool(row[9])
+                )
+                for row in rows
+            ]
+
+    def incident_facts(self, incident_id: int) -> IncidentFacts | None:
+        with self._database.read() as connection:
+            return _facts(connection, [incident_id]).get(incident_id)
+
+    def carry_out(self, plan: JoinPlan) -> CarriedOut | None:
         expire_at = int(time.time()) + self._ttls.incidents
 
-        def job(connection: sqlite3.Connection) -> list[StoredFinding]:
-            plan = _plan(connection, event_id, findings, join_ns)
-            for later, earlier in plan.moved:
-                connection.execute(
-                    "UPDATE incidents SET group_id = ?1, document = json_set(document, '$.group_id', ?1) "
-                    "WHERE group_id = ?2",
-                    (earlier, later),
-                )
-            for known in plan.written:
-                _write(connection, known, expire_at)
-            connection.executemany(
-                "DELETE FROM incidents WHERE incident_id = ?", ((gone,) for gone in plan.removed)
+        def job(connection: sqlite3.Connection) -> CarriedOut | None:
+            if _revision(connection) != plan.revision:
+                return None
+            if plan.changes:
+                next_number(connection, "joins")
+            numbers = GivenNumbers(
+                [next_number(connection, "incident_id") for _ in range(plan.new_findings())],
+                [next_number(connection, "group_id") for _ in range(plan.new_incidents())],
             )
+            _write_plan(connection, plan, numbers, expire_at)
             connection.execute(  # what an incident rests on is kept as long as the incident
-                "UPDATE events SET expire_at = max(expire_at, ?) WHERE event_id = ?", (expire_at, event_id)
+                "UPDATE events SET expire_at = max(expire_at, ?) WHERE event_id = ?",
+                (expire_at, plan.event_id),
             )
-            return [stored(known) for known in plan.answer]
+            return carried_out(plan, numbers)
 
         return self._database.write(job)
 
@@ -52,7 +91,8 @@ class EmbeddedFindings(EmbeddedPart):
         with self._database.read() as connection:
             rows = connection.execute("SELECT document FROM incidents WHERE group_id = ?", (incident_id,))
             known = [known_from_document(json.loads(text)) for (text,) in rows]
-        return incident_of(known) if known else None
+            facts = _facts(connection, [incident_id])
+        return incident_of(known, facts.get(incident_id)) if known else None
 
     def incidents(
         self, after_id: int = 0, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
@@ -65,25 +105,51 @@ class EmbeddedFindings(EmbeddedPart):
                 "ORDER BY group_id DESC",
                 (after_id, start_ns, end_ns, limit),
             ).fetchall()
+            facts = _facts(connection, sorted({row[0] for row in rows}))
         groups = groupby(rows, key=lambda row: row[0])
         return [
-            incident_of([known_from_document(json.loads(row[1])) for row in group]) for _, group in groups
+            incident_of([known_from_document(json.loads(row[1])) for row in group], facts.get(number))
+            for number, group in groups
         ]
 
 
-def _plan(
-    connection: sqlite3.Connection, event_id: int, findings: Sequence[Finding], join_ns: int
-) -> JoinPlan:
-    def between(start_ns: int, end_ns: int) -> list[KnownFinding]:
-        rows = connection.execute(
-            "SELECT document FROM incidents WHERE end_ns >= ? AND start_ns <= ?", (start_ns, end_ns)
-        )
-        return [known_from_document(json.loads(text)) for (text,) in rows]
+def _revision(connection: sqlite3.Connection) -> int:
+    found = connection.execute("SELECT value FROM counters WHERE name = 'joins'").fetchone()
+    return 0 if found is None else int(found[0])
 
-    known = neighbourhood(between, findings, join_ns)
-    next_finding = partial(next_number, connection, "incident_id")
-    next_incident = partial(next_number, connection, "group_id")
-    return join(known, findings, event_id, join_ns, next_finding, next_incident)
+
+def _facts(connection: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, IncidentFacts]:
+    """Of those that have some, `numbers` rising."""
+    if not numbers:
+        return {}
+    rows = connection.execute(
+        "SELECT group_id, document FROM incident_facts WHERE group_id BETWEEN ? AND ?",
+        (numbers[0], numbers[-1]),
+    )
+    wanted = set(numbers)
+    return {number: IncidentFacts.of_document(json.loads(text)) for number, text in rows if number in wanted}
+
+
+def _write_plan(
+    connection: sqlite3.Connection, plan: JoinPlan, numbers: GivenNumbers, expire_at: int
+) -> None:
+    for move in plan.moved:
+        connection.execute(
+            "UPDATE incidents SET group_id = ?1, document = "
+            "json_set(document, '$.group_id', ?1, '$.leads', json(?2)) WHERE incident_id = ?3",
+            (numbers.incident(move.incident_id), json.dumps(move.leads), move.finding_id),
+        )
+    for known in plan.written:
+        _write(connection, numbers.known(known), expire_at)
+    connection.executemany("DELETE FROM incidents WHERE incident_id = ?", ((gone,) for gone in plan.removed))
+    connection.executemany(
+        "INSERT OR REPLACE INTO incident_facts VALUES (?, ?)",
+        (
+            (facts.incident_id, json.dumps(facts.as_document()))
+            for facts in (numbers.facts(one) for one in plan.facts)
+        ),
+    )
+    connection.executemany("DELETE FROM incident_facts WHERE group_id = ?", ((gone,) for gone in plan.gone))
 
 
 def _write(connection: sqlite3.Connection, known: KnownFinding, expire_at: int) -> None:
@@ -100,9 +166,13 @@ def _write(connection: sqlite3.Connection, known: KnownFinding, expire_at: int) 
 
 
 def expire_findings(connection: sqlite3.Connection, now_s: int, slice_rows: int) -> int:
-    done = connection.execute(
-        "DELETE FROM incidents WHERE incident_id IN "
-        "(SELECT incident_id FROM incidents WHERE expire_at <= ? LIMIT ?)",
-        (now_s, slice_rows),
+    due = connection.execute(
+        "SELECT incident_id, group_id FROM incidents WHERE expire_at <= ? LIMIT ?", (now_s, slice_rows)
+    ).fetchall()
+    connection.executemany("DELETE FROM incidents WHERE incident_id = ?", ((row[0],) for row in due))
+    connection.executemany(
+        "DELETE FROM incident_facts WHERE group_id = ?1 "
+        "AND NOT EXISTS (SELECT 1 FROM incidents WHERE group_id = ?1)",
+        ((number,) for number in {row[1] for row in due}),
     )
-    return done.rowcount
+    return len(due)

@@ -1,27 +1,41 @@
 """Findings in the original's `incidents` collection (D.6), joined under one lock document.
 
-No transaction: the lock (see `mongo_server.StoreLock`) keeps joins apart, and each step can be repeated.
-Incidents are moved first, findings then written, what another took in is removed last; a
-process killed in between leaves its event unanalysed, and putting it again completes the rest.
+No transaction: the lock (see `mongo_server.StoreLock`) keeps plans apart, and each step can be repeated.
+What is said of an incident is marked stale first; then findings are moved, the latest first, then written,
+what another took in is removed, and what is said of the incidents is written last. A process killed in
+between leaves its event unanalysed, and putting it again completes the rest.
 """
 
 from collections.abc import Iterator, Sequence
 from heapq import merge
 from itertools import groupby, islice
+from typing import Any
 
 from bson.int64 import Int64
 from pymongo import ASCENDING, DESCENDING
 
 from opq_cloud.store.documents import Document, counts_to_bytes, incident_document, known_from_document, meets
-from opq_cloud.store.join import JoinPlan, KnownFinding, incident_of, join, neighbourhood, stored
+from opq_cloud.store.join_plan import (
+    CarriedOut,
+    FindingOnset,
+    GivenNumbers,
+    IncidentFacts,
+    JoinPlan,
+    KnownFinding,
+    carried_out,
+    incident_of,
+    onset,
+    with_facts,
+)
 from opq_cloud.store.mongo_events import MongoEvents
-from opq_cloud.store.mongo_server import LockLostError, MongoServer, StoreLock, store_errors
-from opq_cloud.store.store import JOIN_NS
+from opq_cloud.store.mongo_server import LockLostError, MongoServer, StoreLock, store_errors, upsert
 from opq_proto.errors import StoreError
-from opq_proto.messages import Finding, Incident, StoredFinding
+from opq_proto.messages import Incident
 
 SLICE_MARGIN_SAMPLES = 12
 """Samples that the original puts on both sides of an incident's slice (D.6)."""
+_NO_BULK = {"measurements": 0}
+"""Read without what may be large, and is not asked for."""
 _OURS_ALONE = ("annotations", "metadata")
 """Fields that people fill; a widened finding keeps them."""
 
@@ -34,27 +48,57 @@ class MongoFindings(MongoEvents):
         self._incidents = server.db.incidents
 
     @store_errors
-    def put_findings(
-        self, event_id: int, findings: Sequence[Finding], join_ns: int = JOIN_NS
-    ) -> list[StoredFinding]:
-        if not findings:
-            return []
-        while True:
-            try:
-                with self._server.lock("findings") as lock:
-                    plan = self._plan(event_id, findings, join_ns)
-                    self._carry_out(plan, event_id, lock)
-                return [stored(known) for known in plan.answer]
-            except LockLostError:
-                continue  # what was done stays right; the rest is found again
+    def join_revision(self) -> int:
+        found = self._db.opq_counters.find_one({"_id": "joins"})
+        return 0 if found is None else int(found["value"])
 
-    def _plan(self, event_id: int, findings: Sequence[Finding], join_ns: int) -> JoinPlan:
-        def between(start_ns: int, end_ns: int) -> list[KnownFinding]:
-            near = {"end_ns": {"$gte": start_ns}, "start_ns": {"$lte": end_ns}}
-            return [known_from_document(document) for document in self._incidents.find(near)]
+    @store_errors
+    def findings_of_box(self, box_id: str, start_ns: int, end_ns: int) -> list[KnownFinding]:
+        near = {"box_id": box_id, "end_ns": {"$gte": start_ns}, "start_ns": {"$lte": end_ns}}
+        return [known_from_document(document) for document in self._incidents.find(near, _NO_BULK)]
 
-        known = neighbourhood(between, findings, join_ns)
-        return join(known, findings, event_id, join_ns, self.next_finding_id, self._next_incident)
+    @store_errors
+    def findings_of_incident(self, incident_id: int) -> list[KnownFinding]:
+        found = self._incidents.find({"group_id": incident_id}, _NO_BULK)
+        return [known_from_document(document) for document in found]
+
+    @store_errors
+    def onsets(self, start_ns: int, end_ns: int, leading: bool = False) -> list[FindingOnset]:
+        near: Document = {"start_ns": {"$gte": start_ns, "$lte": end_ns}}
+        if leading:
+            near["leads"] = {"$ne": False}
+        return [onset(known_from_document(document)) for document in self._incidents.find(near, _NO_BULK)]
+
+    @store_errors
+    def incident_facts(self, incident_id: int) -> IncidentFacts | None:
+        return self._facts([incident_id]).get(incident_id)
+
+    def _facts(self, numbers: Sequence[int]) -> dict[int, IncidentFacts]:
+        found = self._db.opq_incident_facts.find({"_id": {"$in": list(numbers)}, "stale": False})
+        return {int(document["_id"]): IncidentFacts.of_document(document) for document in found}
+
+    @store_errors
+    def carry_out(self, plan: JoinPlan) -> CarriedOut | None:
+        try:
+            with self._server.lock("findings") as lock:
+                if self.join_revision() != plan.revision:
+                    return None
+                if plan.changes:
+                    self._count_join()
+                numbers = GivenNumbers(
+                    [self.next_finding_id() for _ in range(plan.new_findings())],
+                    [self._next_incident() for _ in range(plan.new_incidents())],
+                )
+                self._write_plan(plan, numbers, lock)
+                return carried_out(plan, numbers)
+        except LockLostError:
+            return None  # what was done stays right; the rest is found again
+
+    def _count_join(self) -> None:
+        """First of all: what another has planned meanwhile rests on what is no longer so."""
+        upsert(
+            lambda: self._db.opq_counters.update_one({"_id": "joins"}, {"$inc": {"value": 1}}, upsert=True)
+        )
 
     @store_errors
     def next_finding_id(self) -> int:
@@ -72,12 +116,18 @@ class MongoFindings(MongoEvents):
             ),
         )
 
-    def _carry_out(self, plan: JoinPlan, event_id: int, lock: StoreLock) -> None:
+    def _write_plan(self, plan: JoinPlan, numbers: GivenNumbers, lock: StoreLock) -> None:
         expire_at = self._server.expires(self._server.ttls.incidents)
-        for later, earlier in plan.moved:
+        facts = self._db.opq_incident_facts
+        stale = [one.incident_id for one in plan.facts if one.incident_id > 0]
+        if stale:
             lock.beat()
-            self._incidents.update_many({"group_id": later}, {"$set": {"group_id": earlier}})
-        for known in plan.written:
+            facts.update_many({"_id": {"$in": stale}}, {"$set": {"stale": True}})
+        for move in plan.moved:
+            lock.beat()
+            place = {"group_id": numbers.incident(move.incident_id), "leads": move.leads}
+            self._incidents.update_one({"incident_id": move.finding_id}, {"$set": place})
+        for known in map(numbers.known, plan.written):
             document = self._document(known, expire_at)
             lock.beat()
             if self._incidents.find_one({"incident_id": known.finding_id}, {"_id": 1}) is None:
@@ -89,15 +139,23 @@ class MongoFindings(MongoEvents):
             lock.beat()
             self._incidents.delete_one({"incident_id": gone})
             self._delete_slice(gone)
+        for one in map(numbers.facts, plan.facts):
+            lock.beat()
+            facts.replace_one(
+                {"_id": one.incident_id}, {**_wide(one.as_document()), "stale": False}, upsert=True
+            )
+        if plan.gone:
+            facts.delete_many({"_id": {"$in": list(plan.gone)}})
         self._events.update_one(
-            {"event_id": event_id}, {"$max": {"expire_at": expire_at}}
+            {"event_id": plan.event_id}, {"$max": {"expire_at": expire_at}}
         )  # what an incident rests on is kept as long as the incident
 
     def _document(self, known: KnownFinding, expire_at: Int64) -> Document:
         box_id = known.finding.box_id
         document = incident_document(known, expire_at, self._box_location(box_id))
-        for name in ("start_ns", "end_ns", "uncertainty_ns"):
-            document[name] = Int64(document[name])
+        for name in ("start_ns", "end_ns", "uncertainty_ns", "clock_id"):
+            if document[name] is not None:
+                document[name] = Int64(document[name])
         span = {"$gte": document["start_timestamp_ms"], "$lte": document["end_timestamp_ms"]}
         rows = self._db.measurements.find({"box_id": box_id, "timestamp_ms": span}, {"_id": 0})
         document["measurements"] = list(rows.sort("timestamp_ms", ASCENDING))
@@ -143,7 +201,10 @@ class MongoFindings(MongoEvents):
         found = list(self._incidents.find({"group_id": incident_id}))
         if not found:
             found = list(self._incidents.find({"incident_id": incident_id, "group_id": {"$exists": False}}))
-        return incident_of([known_from_document(document) for document in found]) if found else None
+        if not found:
+            return None
+        facts = self._facts([incident_id]).get(incident_id)
+        return incident_of([known_from_document(document) for document in found], facts)
 
     @store_errors
     def incidents(
@@ -158,14 +219,32 @@ class MongoFindings(MongoEvents):
             key=lambda known: -known.incident_id,
         )
         found = (incident for incident in _grouped(newest_first) if meets(incident, start_ns, end_ns))
-        return list(islice(found, limit))
+        incidents = list(islice(found, limit))
+        facts = self._facts([one.incident_id for one in incidents])
+        return [with_facts(one, facts.get(one.incident_id)) for one in incidents]
 
     def _expire_findings(self, now_s: int, slice_rows: int) -> int:
-        due = list(self._incidents.find({"expire_at": {"$lte": now_s}}, {"incident_id": 1}).limit(slice_rows))
+        fields = {"incident_id": 1, "group_id": 1}
+        due = list(self._incidents.find({"expire_at": {"$lte": now_s}}, fields).limit(slice_rows))
         for document in due:
             self._delete_slice(int(document["incident_id"]))
         ids = [document["_id"] for document in due]
-        return self._incidents.delete_many({"_id": {"$in": ids}}).deleted_count if ids else 0
+        gone = self._incidents.delete_many({"_id": {"$in": ids}}).deleted_count if ids else 0
+        for number in {document["group_id"] for document in due if "group_id" in document}:
+            if self._incidents.find_one({"group_id": number}, {"_id": 1}) is None:
+                self._db.opq_incident_facts.delete_one({"_id": number})
+        return gone
+
+
+def _wide(value: Any) -> Any:
+    """Whole numbers as 64-bit integers, all the way down: nanoseconds and sums do not fit 32."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return Int64(value)
+    if isinstance(value, dict):
+        return {key: _wide(each) for key, each in value.items()}
+    return [_wide(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def _grouped(newest_first: Iterator[KnownFinding]) -> Iterator[Incident]:

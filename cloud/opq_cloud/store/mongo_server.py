@@ -126,6 +126,8 @@ class MongoServer:
         self._index(db.incidents, "incident_id", unique=True)
         db.incidents.create_index([("group_id", ASCENDING), ("incident_id", ASCENDING)])
         db.incidents.create_index("end_ns")
+        db.incidents.create_index("start_ns")
+        db.incidents.create_index([("box_id", ASCENDING), ("end_ns", ASCENDING)])
         self._index(db.opq_boxes, "box_id", unique=True)
 
     def _unique_sequences(self) -> None:

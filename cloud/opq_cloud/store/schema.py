@@ -93,6 +93,19 @@ MIGRATIONS = (
     CREATE INDEX makai_metrics_by_time ON makai_metrics (timestamp_ms);
     CREATE INDEX makai_metrics_expire ON makai_metrics (expire_at);
     """,
+    """
+    ALTER TABLE incidents ADD COLUMN box_id TEXT AS (json_extract(document, '$.box_id'));
+    ALTER TABLE incidents ADD COLUMN kind TEXT AS (json_extract(document, '$.class'));
+    ALTER TABLE incidents ADD COLUMN uncertainty_ns INTEGER AS (json_extract(document, '$.uncertainty_ns'));
+    ALTER TABLE incidents ADD COLUMN clock_id INTEGER AS (json_extract(document, '$.clock_id'));
+    ALTER TABLE incidents ADD COLUMN leads INTEGER AS (json_extract(document, '$.leads'));
+    ALTER TABLE incidents ADD COLUMN by_hand INTEGER AS (coalesce(json_extract(document, '$.by_hand'), 0));
+    CREATE INDEX incidents_by_box ON incidents (box_id, end_ns, start_ns);
+    CREATE INDEX incidents_by_onset ON incidents
+        (start_ns, group_id, box_id, kind, end_ns, uncertainty_ns, clock_id, leads, by_hand);
+    CREATE INDEX incidents_leading ON incidents (start_ns) WHERE leads IS NOT 0;
+    CREATE TABLE incident_facts (group_id INTEGER PRIMARY KEY, document TEXT NOT NULL);
+    """,
 )
 """Script k leads from schema k to k + 1; a published one is never changed."""
 

@@ -13,12 +13,11 @@ from typing import Protocol
 
 from opq_cloud.store.account_records import AccountRecords
 from opq_cloud.store.histogram import Histogram
+from opq_cloud.store.join_plan import CarriedOut, FindingOnset, IncidentFacts, JoinPlan, KnownFinding
 from opq_cloud.store.makai_documents import BrokerTraffic, MakaiConfig
 from opq_proto.measurement_columns import MeasurementColumns
-from opq_proto.messages import Event, Finding, Incident, Measurement, StoredFinding, Trigger, Waveform
+from opq_proto.messages import Event, Incident, Measurement, Trigger, Waveform
 
-JOIN_NS = 200_000_000
-"""Findings at most so far apart, beside their uncertainties, belong to one incident."""
 QUERY_ROWS = 100_000
 """Measurements that one query returns unless more are asked for."""
 
@@ -295,20 +294,28 @@ class CloudStore(Protocol):
         """Newest first."""
 
     # Findings and incidents
-    def put_findings(
-        self, event_id: int, findings: Sequence[Finding], join_ns: int = JOIN_NS
-    ) -> list[StoredFinding]:
-        """Store and join; idempotent, atomic over processes.
+    def join_revision(self) -> int:
+        """Rises with each plan that changed something: read it before anything that a plan rests on."""
 
-        A finding of the same Box and family of classes (sag, interruption and undervoltage; swell and
-        overvoltage) whose span meets a stored one's within both uncertainties IS that one, never a
-        second; the event that saw most of it gives class, figures and verdicts. Otherwise it is new and
-        joins the incident of any finding within `join_ns` plus both uncertainties, or opens a new one.
-        A finding that bridges two incidents moves the later into the earlier.
+    def findings_of_box(self, box_id: str, start_ns: int, end_ns: int) -> list[KnownFinding]:
+        """Those of a Box whose span meets [start_ns, end_ns]."""
+
+    def findings_of_incident(self, incident_id: int) -> list[KnownFinding]: ...
+
+    def onsets(self, start_ns: int, end_ns: int, leading: bool = False) -> list[FindingOnset]:
+        """Findings that begin in [start_ns, end_ns]; `leading`: without those that are known not to lead."""
+
+    def incident_facts(self, incident_id: int) -> IncidentFacts | None:
+        """What was said of it last; None: nothing, or somebody was killed while it was being written."""
+
+    def carry_out(self, plan: JoinPlan) -> CarriedOut | None:
+        """Write what a plan says, all or nothing for who plans; None: it was made for another revision.
+
+        Its event is kept as long as its findings. Mauka makes plans (`finding_writer.py`).
         """
 
     def next_finding_id(self) -> int:
-        """The next number of a finding, as `put_findings` draws them: the original's `incident_id`.
+        """The next number of a finding, as `carry_out` draws them: the original's `incident_id`.
 
         Above every one that is stored; as `next_event_id`.
         """

@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,11 +24,21 @@ from numpy.typing import NDArray
 from opq_cloud.config import ViewSection
 from opq_cloud.service import CloudContext
 from opq_cloud.store import BoxRecord, CloudStore, open_store
+from opq_cloud.store.join_plan import JoinPlan, KnownFinding
 from opq_cloud.view.service import View
 from opq_measure.events.disturbances import find_disturbances
 from opq_proto import mauka_pb2, wire
 from opq_proto.errors import OpqError
-from opq_proto.messages import Finding, Incident, Measurement, Metric, TimeSource, Trigger, Waveform
+from opq_proto.messages import (
+    Finding,
+    Incident,
+    Measurement,
+    Metric,
+    StoredFinding,
+    TimeSource,
+    Trigger,
+    Waveform,
+)
 
 RATE_HZ = 12_000.0
 NOMINAL_V, NOMINAL_HZ, GRID_HZ = 120.0, 60.0, 59.983
@@ -108,8 +118,25 @@ def findings_in(waves: Sequence[Waveform]) -> list[Finding]:
     ]
 
 
-def put_event(store: CloudStore, waves: Sequence[Waveform], token: str) -> Incident | None:
-    """An event with its waveforms and findings, the way Makai and Mauka store it."""
+def put_together(store: CloudStore, event_id: int, findings: Sequence[Finding]) -> Sequence[StoredFinding]:
+    """One new incident of all of them: Mauka, which joins, is not in this room."""
+    known = tuple(
+        KnownFinding(-number, -1, (event_id,), one, leads=number == 1)
+        for number, one in enumerate(findings, start=1)
+    )
+    while True:
+        done = store.carry_out(JoinPlan(store.join_revision(), event_id, written=known, answer=known))
+        if done is not None:
+            return done.stored
+
+
+def put_event(
+    store: CloudStore,
+    waves: Sequence[Waveform],
+    token: str,
+    put: Callable[[CloudStore, int, Sequence[Finding]], Sequence[StoredFinding]] = put_together,
+) -> Incident | None:
+    """An event with its waveforms and findings, the way Makai and Mauka store it; `put` stores findings."""
     box_ids = tuple(wave.box_id for wave in waves)
     because = "threshold: rms 102.2 V at Box 1, limit 108.0 V"
     first, last = waves[0].start_ns, waves[0].end_ns
@@ -117,7 +144,7 @@ def put_event(store: CloudStore, waves: Sequence[Waveform], token: str) -> Incid
     for wave in waves:
         store.put_waveform(event_id, wave)
     store.finish_event(event_id)
-    stored = store.put_findings(event_id, findings_in(waves))
+    stored = put(store, event_id, findings_in(waves))
     store.mark_analysed(event_id)
     return store.incident(stored[0].incident_id) if stored else None
 

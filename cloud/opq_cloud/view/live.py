@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from opq_cloud.service import ServiceCounters
+from opq_cloud.store.incident_json import incident_json
 from opq_cloud.view.charts import window_ms
 from opq_cloud.view.recent import NewestMeasurement, RecentMeasurements
 from opq_cloud.view.words import NO_NAMES, Names, class_tone, class_words, headline, outline
@@ -63,20 +64,6 @@ def measurement_json(measurement: Measurement) -> dict[str, object]:
         "window_ms": _rounded(window_ms(measurement), 1),
         "uncertainty_ns": measurement.uncertainty_ns,
         "source": measurement.source.name.lower(),
-    }
-
-
-def incident_json(incident: Incident) -> dict[str, object]:
-    """An Incident in the contract's keys (contracts.md, `up --until-incident`), and a few more."""
-    return {
-        "id": incident.incident_id,
-        "class": incident.kind,
-        "box_ids": list(incident.box_ids),
-        "start_ms": round(incident.start_ns / 1e6, 3),
-        "end_ms": round(incident.end_ns / 1e6, 3) if incident.closed else None,
-        "residual_percent": incident.residual_percent,
-        "event_ids": list(incident.event_ids),
-        "closed": incident.closed,
     }
 
 

@@ -6,6 +6,7 @@ import pytest
 import zmq
 
 from opq_cloud.config import MaukaSection
+from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.mauka.incident_ids import IncidentIds
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
@@ -60,8 +61,8 @@ def test_theirs_and_ours_are_never_the_same(store, running, free_endpoint, conte
     ours = [
         item.finding_id
         for k in range(2)
-        for item in store.put_findings(
-            k + 1, [Finding("sag", "1", at_ns + k * 10**12, at_ns + k * 10**12 + 1, 0)]
+        for item in put_findings(
+            store, k + 1, [Finding("sag", "1", at_ns + k * 10**12, at_ns + k * 10**12 + 1, 0)]
         )
     ]
     theirs.append(asking.number())

@@ -12,7 +12,9 @@ from structlog.testing import capture_logs
 
 from opq_cloud.config import CloudConfig, MaukaSection
 from opq_cloud.mauka.bus import EventBridge, event_message, inject
+from opq_cloud.mauka.incident_notice import INCIDENT, read_notice
 from opq_cloud.mauka.payloads import MakaiEventPlugin, window_rms_v
+from opq_cloud.mauka.plugin import MaukaPlugin
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.service import load_analyses, services
 from opq_cloud.service import CloudContext
@@ -28,7 +30,7 @@ from opq_proto.mauka_pb2 import (
     VOLTAGE_RMS_WINDOWED,
     MaukaMessage,
 )
-from opq_proto.messages import Finding, TimeSource, Trigger, Waveform
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, Measurement, TimeSource, Trigger, Waveform
 
 START_NS = 1_700_000_000_000_000_000
 RECORDINGS = Path(__file__).parents[4] / "shared" / "data" / "recordings"
@@ -335,3 +337,56 @@ def test_the_services_of_a_configuration_work_together(tmp_path, store, running,
     assert set(runner) == {*payloads, "analyses"}
     (analysis,) = [row for row in runner["analyses"] if row["name"] == "rms_voltage"]
     assert (analysis["name"], analysis["runs"], analysis["failures"]) == ("rms_voltage", "built in", 0)
+
+
+class Hears(MaukaPlugin):
+    """Keeps what is published on topic `incident`."""
+
+    NAME = "Hears"
+
+    def __init__(self, config):
+        super().__init__(config, [INCIDENT], Hears.NAME)
+        self.notices = []
+
+    def on_message(self, topic, mauka_message):
+        self.notices.append(read_notice(mauka_message))
+
+
+def test_each_new_or_changed_incident_is_published_and_nothing_else(bus, runner, running, store, until):
+    hears = Hears(bus.settings)
+    running.start(hears)
+    running.start(runner)
+    assert until(lambda: runner._out is not None and runner._out.heard())
+    store.put_box(BoxRecord("1", "Box 1", feeder="north", location="mill"))
+    event_id = put_event(store, sine("1", (1.0, 1.1, 0.6)))
+    inject([event_message(event_id)], bus.sub)
+    assert until(lambda: len(hears.notices) == 1)
+    late = replace(sine("2", (1.0, 1.1, 0.8)), start_ns=START_NS + 1000)
+    other = put_event(store, late)
+    inject([event_message(other)], bus.sub)
+    assert until(lambda: len(hears.notices) == 2)
+    inject([event_message(event_id)], bus.sub)  # again: nothing has changed
+    third = put_event(store, sine("1", (1.0, 1.1, 0.6), START_NS + 3 * 3600 * 10**9))
+    inject([event_message(third)], bus.sub)
+    assert until(lambda: len(hears.notices) == 3)
+    first, second, last = hears.notices
+    assert [one.kind for one in hears.notices] == ["incident", "incident_changed", "incident"]
+    assert first.incident["id"] == second.incident["id"] == 1 and last.incident["id"] == 2
+    assert (first.incident["scope"], first.incident["classes"]) == ("local", {"1": "sag"})
+    assert (second.boxes, second.incident["box_ids"]) == (2, ["1", "2"])
+    assert second.incident["cause"] is None and second.incident["follows"] is None
+    assert [each["box_id"] for each in second.incident["arrivals"]] == ["1", "2"]
+
+
+def test_boxes_of_one_clock_join_though_nobody_knows_how_good_it_is(runner, running, store, until):
+    for box_id in ("1", "2"):
+        row = Measurement(box_id, START_NS // 10**6 + 1000, {}, clock_id=77)
+        if store.append_measurements([row]) and store.measurements(box_id, 0, 2**52)[0].clock_id is None:
+            pytest.skip("the store does not keep the clock of a Measurement yet")
+    unknown = [
+        replace(sine(box_id, (1.0, 1.1, 0.6)), uncertainty_ns=UNKNOWN_UNCERTAINTY_NS) for box_id in ("1", "2")
+    ]
+    event_id = put_event(store, *unknown)
+    running.start(runner)
+    assert until(lambda: store.event_record(event_id).analysed)
+    assert found_in(store) == ([("1", "sag"), ("2", "sag")], 1)

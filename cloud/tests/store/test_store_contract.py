@@ -8,6 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from opq_cloud.mauka.finding_writer import put_findings
+from opq_cloud.mauka.incident_facts import BoxPlace
+from opq_cloud.mauka.joining import plan_join
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, Trend
 from opq_proto.errors import StoreError
 from opq_proto.messages import Finding, Gap, Measurement, Metric, TimeSource, Trigger, Waveform
@@ -241,12 +244,12 @@ def test_event_ids_only_rise_over_a_restart(store: CloudStore, open_again: Calla
 def test_numbers_of_findings_are_drawn_from_the_counter_of_those_that_are_put(
     store: CloudStore, open_again: Callable[[], CloudStore]
 ) -> None:
-    (first,) = store.put_findings(1, [SAG])
+    (first,) = put_findings(store, 1, [SAG])
     assert store.next_finding_id() == first.finding_id + 1
     store.close()
     again = open_again()
     assert again.next_finding_id() == first.finding_id + 2
-    (later,) = again.put_findings(2, [replace(SAG, start_ns=NOW_NS + 10**12, end_ns=NOW_NS + 10**12 + 1)])
+    (later,) = put_findings(again, 2, [replace(SAG, start_ns=NOW_NS + 10**12, end_ns=NOW_NS + 10**12 + 1)])
     assert later.finding_id == first.finding_id + 3
 
 
@@ -440,7 +443,7 @@ def test_one_disturbance_at_two_boxes_is_one_incident(store: CloudStore) -> None
     milder = replace(SAG, box_id="4", start_ns=SAG.start_ns + 150_000_000, end_ns=SAG.end_ns + 180_000_000,
                      residual_v=110.0, residual_percent=91.0)  # fmt: skip
     event_id = store.open_event(TRIGGER, "x")
-    first, second = store.put_findings(event_id, [SAG, milder])
+    first, second = put_findings(store, event_id, [SAG, milder])
     assert (first.finding_id, second.finding_id) == (1, 2)
     assert first.incident_id == second.incident_id == 1
     assert first.event_id == second.event_id == event_id
@@ -460,10 +463,10 @@ def test_the_same_findings_again_change_nothing(
 ) -> None:
     event_id = store.open_event(TRIGGER, "x")
     findings = [SAG, replace(SAG, box_id="4"), replace(SAG, kind="harmonics")]
-    first = store.put_findings(event_id, findings)
+    first = put_findings(store, event_id, findings)
     before = store.incidents()
-    assert store.put_findings(event_id, findings) == first
-    assert open_again().put_findings(event_id, findings[::-1]) == first[::-1]
+    assert put_findings(store, event_id, findings) == first
+    assert put_findings(open_again(), event_id, findings[::-1]) == first[::-1]
     assert store.incidents() == before
     assert sorted(one.kind for one in before) == ["harmonics", "sag"]  # a steady state is one of its own
 
@@ -472,8 +475,8 @@ def test_a_finding_seen_by_a_second_event_is_widened(store: CloudStore) -> None:
     open_end = replace(SAG, closed=False)
     whole = replace(SAG, start_ns=SAG.start_ns + 50_000_000, end_ns=SAG.end_ns + 3 * SECOND_NS,
                     residual_percent=60.0, residual_v=72.0)  # fmt: skip
-    store.put_findings(1, [open_end])
-    (known,) = store.put_findings(2, [whole])
+    put_findings(store, 1, [open_end])
+    (known,) = put_findings(store, 2, [whole])
     assert (known.finding_id, known.incident_id) == (1, 1)
     assert (known.finding.start_ns, known.finding.end_ns) == (SAG.start_ns, whole.end_ns)
     assert known.finding.closed and known.finding.residual_percent == 60.0
@@ -484,29 +487,76 @@ def test_a_finding_seen_by_a_second_event_is_widened(store: CloudStore) -> None:
 
 def test_a_widened_finding_keeps_its_doubles_exact(store: CloudStore) -> None:
     exact = replace(SAG, residual_v=119.99999237060547, residual_percent=100 / 3, confidence=0.1 + 0.2)
-    store.put_findings(1, [replace(exact, end_ns=SAG.end_ns - 1)])
-    store.put_findings(2, [exact])
+    put_findings(store, 1, [replace(exact, end_ns=SAG.end_ns - 1)])
+    put_findings(store, 2, [exact])
     incident = store.incident(1)
     assert incident is not None and incident.findings[0].finding == exact
 
 
-def test_a_bridge_moves_the_later_incident_into_the_earlier(store: CloudStore) -> None:
+def test_an_earlier_onset_that_comes_late_moves_findings_to_other_incidents(store: CloudStore) -> None:
     def at(start_ms: int, box_id: str) -> Finding:
         start_ns = NOW_NS + start_ms * 1_000_000
         return replace(SAG, box_id=box_id, start_ns=start_ns, end_ns=start_ns + 50_000_000, uncertainty_ns=0)
 
-    (left,) = store.put_findings(1, [at(0, "1")])
-    (right,) = store.put_findings(2, [at(500, "2")])
-    (far,) = store.put_findings(2, [at(700, "4")])
-    assert (left.incident_id, right.incident_id, far.incident_id) == (1, 2, 2)
-    (bridge,) = store.put_findings(3, [at(250, "3")])
-    assert bridge.incident_id == 1
-    (incident,) = store.incidents()
-    assert [f.finding_id for f in incident.findings] == [1, 4, 2, 3]
-    assert incident.event_ids == (1, 2, 3)
-    assert store.incident(2) is None
-    (next_one,) = store.put_findings(4, [at(10_000, "1")])
+    put_findings(store, 1, [at(0, "1"), at(190, "2")])
+    (last,) = put_findings(store, 2, [at(380, "4")])
+    assert last.incident_id == 2
+    (first,) = put_findings(store, 3, [at(-100, "3")])
+    assert (first.finding_id, first.incident_id) == (4, 1)
+    found = {one.incident_id: [f.finding_id for f in one.findings] for one in store.incidents()}
+    assert found == {1: [4, 1], 2: [2, 3]}
+    assert store.incident(1) == store.incidents()[1]
+    (next_one,) = put_findings(store, 4, [at(10_000, "1")])
     assert next_one.incident_id == 3, "numbers only rise"
+    known = store.incident(3)
+    assert known is not None and known.follows == 1
+
+
+def test_a_bridge_takes_the_later_finding_and_its_incident_in(store: CloudStore) -> None:
+    def at(start_ms: int, end_ms: int) -> Finding:
+        start_ns = NOW_NS + start_ms * 1_000_000
+        return replace(SAG, start_ns=start_ns, end_ns=NOW_NS + end_ms * 1_000_000, uncertainty_ns=0)
+
+    put_findings(store, 1, [at(0, 100)])
+    put_findings(store, 2, [at(2000, 2100)])
+    assert [one.incident_id for one in store.incidents()] == [2, 1]
+    put_findings(store, 3, [at(90, 2010)])
+    (incident,) = store.incidents()
+    assert (incident.incident_id, incident.event_ids) == (1, (1, 2, 3))
+    assert store.incident(2) is None and store.incident_facts(2) is None
+
+
+def test_a_plan_made_for_another_revision_is_refused_whole(store: CloudStore) -> None:
+    plan = plan_join(store, [SAG], 1, lambda box_id: BoxPlace())
+    put_findings(store, 2, [replace(SAG, box_id="4")])
+    assert store.carry_out(plan) is None
+    assert len(store.incidents()) == 1
+    again = plan_join(store, [SAG], 1, lambda box_id: BoxPlace())
+    assert store.carry_out(again) is not None
+    (incident,) = store.incidents()
+    assert incident.box_ids == ("1", "4")
+
+
+def test_what_is_said_of_an_incident_comes_back_with_it(store: CloudStore) -> None:
+    for box_id, feeder in (("1", "north"), ("4", "south")):
+        store.put_box(BoxRecord(box_id, f"Box {box_id}", location=f"place{box_id}", feeder=feeder))
+    store.put_location(LocationRecord("place1", 46.5, 7.25))
+    late = replace(SAG, box_id="4", start_ns=SAG.start_ns + 5_000_000)
+    put_findings(store, 1, [late, SAG])
+    (incident,) = store.incidents()
+    assert (incident.scope, incident.follows, incident.centre) == ("region", None, (46.5, 7.25))
+    assert [(one.box_id, one.start_ns) for one in incident.arrivals] == [
+        ("1", SAG.start_ns), ("4", late.start_ns),
+    ]  # fmt: skip
+    assert incident.severity is not None and 0 < incident.severity <= 10
+    facts = store.incident_facts(1)
+    assert facts is not None and facts.boxes == 2
+    assert {one.box_id: (one.leads, one.incident_id) for one in store.onsets(0, 2**62)} == {
+        "1": (True, 1), "4": (False, 1),
+    }  # fmt: skip
+    assert [one.box_id for one in store.onsets(0, 2**62, leading=True)] == ["1"]
+    assert [one.finding for one in store.findings_of_box("4", late.end_ns, 2**62)] == [late]
+    assert store.findings_of_box("4", late.end_ns + 1, 2**62) == []
 
 
 def test_incidents_are_numbered_without_gaps(store: CloudStore) -> None:
@@ -514,8 +564,8 @@ def test_incidents_are_numbered_without_gaps(store: CloudStore) -> None:
     long = replace(SAG, end_ns=SAG.start_ns + 5 * SECOND_NS, uncertainty_ns=0)
     tail = replace(long, start_ns=SAG.start_ns + 4 * SECOND_NS)
     behind = replace(long, start_ns=SAG.start_ns + 7 * SECOND_NS, end_ns=SAG.start_ns + 8 * SECOND_NS)
-    store.put_findings(1, [long])
-    first, second = store.put_findings(2, [tail, behind])
+    put_findings(store, 1, [long])
+    first, second = put_findings(store, 2, [tail, behind])
     assert (first.finding_id, first.incident_id) == (1, 1)
     assert (second.finding_id, second.incident_id) == (2, 2)
 
@@ -523,14 +573,14 @@ def test_incidents_are_numbered_without_gaps(store: CloudStore) -> None:
 def test_incidents_are_listed_newest_first_above_an_id_and_by_time(store: CloudStore) -> None:
     for n in range(4):
         start_ns = NOW_NS + n * 10 * SECOND_NS
-        store.put_findings(n + 1, [replace(SAG, start_ns=start_ns, end_ns=start_ns + SECOND_NS)])
+        put_findings(store, n + 1, [replace(SAG, start_ns=start_ns, end_ns=start_ns + SECOND_NS)])
     assert [i.incident_id for i in store.incidents()] == [4, 3, 2, 1]
     assert [i.incident_id for i in store.incidents(limit=1)] == [4]
     assert [i.incident_id for i in store.incidents(after_id=2)] == [4, 3]
     assert [
         i.incident_id for i in store.incidents(start_ns=NOW_NS + SECOND_NS, end_ns=NOW_NS + 20 * SECOND_NS)
     ] == [2]
-    assert store.put_findings(9, []) == []
+    assert put_findings(store, 9, []) == []
 
 
 # Retention
@@ -540,7 +590,7 @@ def test_what_is_due_goes_in_slices_and_trends_stay(store: CloudStore) -> None:
     store.append_measurements([measured(n) for n in range(25)])
     event_id = store.open_event(TRIGGER, "x")
     store.put_waveform(event_id, wave())
-    store.put_findings(event_id, [SAG])
+    put_findings(store, event_id, [SAG])
     store.put_trends([Trend("1", NOW_MS // 60_000 * 60_000, {"rms": (1.0, 3.0, 2.0)})])
     now_s = int(time.time())
     assert store.expire(now_s) == 0
@@ -571,7 +621,7 @@ def test_everything_is_there_after_a_restart(store: CloudStore, open_again: Call
     store.append_measurements([measured(n) for n in range(5)])
     event_id = store.open_event(TRIGGER, "x")
     store.put_waveform(event_id, wave())
-    store.put_findings(event_id, [SAG])
+    put_findings(store, event_id, [SAG])
     store.close()
     again = open_again()
     assert again.append_measurements([measured(n) for n in range(6)]) == 1

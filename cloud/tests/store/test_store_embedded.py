@@ -1,5 +1,6 @@
 """What only the embedded store does: sealed blocks, damage, full disks, schemas."""
 
+import json
 import sqlite3
 import subprocess
 import sys
@@ -13,8 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.store import open_store, schema
+from opq_cloud.store.documents import incident_document
 from opq_cloud.store.embedded import EmbeddedStore
+from opq_cloud.store.join_plan import KnownFinding
 from opq_cloud.store.rows import (
     MeasurementRow,
     measurement_from_row,
@@ -26,7 +30,7 @@ from opq_cloud.store.schema import MIGRATIONS
 from opq_cloud.store.sequence_runs import RUN_LIMIT, SequenceRuns
 from opq_cloud.store.store import Trend
 from opq_proto.errors import StoreError
-from opq_proto.messages import Measurement, Metric, TimeSource, Trigger, Waveform
+from opq_proto.messages import Finding, Measurement, Metric, TimeSource, Trigger, Waveform
 
 NOW_MS = 1_765_792_486_013
 TRIGGER = Trigger("t", 0, 10**9, ("1", "2"), "1", "x")
@@ -250,6 +254,31 @@ def test_an_older_schema_is_led_forward_with_its_data(path: Path, monkeypatch: p
     connection.close()
 
 
+def test_findings_of_a_store_of_before_are_joined_to(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Schema 2: incidents without what is said of them, findings that do not say whether they lead."""
+    monkeypatch.setattr(schema, "MIGRATIONS", MIGRATIONS[:2])
+    schema.open_database(path, 1.0).close()
+    monkeypatch.undo()
+    known = KnownFinding(1, 1, (1,), Finding("sag", "1", 10**18, 10**18 + 10**8, 1000, residual_percent=60.0))
+    document = incident_document(known, 2**40)
+    for name in ("clock_id", "leads", "by_hand"):
+        del document[name]
+    with sqlite3.connect(path) as connection:
+        row_of_before = (1, 1, 10**18, 10**18 + 10**8, 2**40, json.dumps(document))
+        connection.execute("INSERT INTO incidents VALUES (?, ?, ?, ?, ?, ?)", row_of_before)
+        connection.execute("INSERT INTO counters VALUES ('incident_id', 1), ('group_id', 1)")
+    connection.close()
+    store = EmbeddedStore(path)
+    assert store.incident(1) is not None and store.incident_facts(1) is None
+    later = Finding("sag", "2", 10**18 + 10**8, 10**18 + 2 * 10**8, 1000, residual_percent=80.0)
+    (stored,) = put_findings(store, 2, [later])
+    assert (stored.finding_id, stored.incident_id) == (2, 1)
+    facts = store.incident_facts(1)
+    assert facts is not None and facts.boxes == 2 and facts.residual_percent == 60.0
+    assert [one.leads for one in store.onsets(0, 2**62)] == [True, False]
+    store.close()
+
+
 def test_a_migration_that_fails_leaves_the_old_schema(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     EmbeddedStore(path).close()
     monkeypatch.setattr(schema, "MIGRATIONS", (*MIGRATIONS, "CREATE TABLE more (x); SELECT x FROM nowhere"))
@@ -307,6 +336,7 @@ FILL = """
 import resource, sys
 from pathlib import Path
 import numpy as np
+from opq_cloud.store.documents import incident_document
 from opq_cloud.store.embedded import EmbeddedStore
 from opq_proto.errors import StoreError
 from opq_proto.messages import TimeSource, Trigger, Waveform

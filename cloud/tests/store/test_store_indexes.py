@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from pymongo import MongoClient, monitoring
 
+from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore, Trend
 from opq_cloud.store.embedded import EmbeddedStore
 from opq_cloud.store.mongo import MongoStore
@@ -53,7 +54,7 @@ def use(store: CloudStore) -> None:
     event_id = store.open_event(Trigger("t" * 30, NOW_NS, NOW_NS + 10**9, ("1",), "1", "test"), "test")
     store.finish_event(event_id)
     sag = Finding("sag", "1", NOW_NS, NOW_NS + 10**8, 1000, True, 84.1, 70.1, 6.0, None, None, None, 0.9, "")
-    (stored,) = store.put_findings(event_id, [sag])
+    (stored,) = put_findings(store, event_id, [sag])
     store.unfinished_events()
     store.unanalysed_events()
     store.mark_analysed(event_id)

@@ -9,6 +9,7 @@ import pytest
 from gridfs import GridFS
 from pymongo import MongoClient
 
+from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.store import CloudStore
 from opq_cloud.store.mongo import MongoStore
 from opq_proto.messages import Finding, TimeSource, Trigger, Waveform
@@ -26,22 +27,22 @@ ALL = Finding(
 
 
 def test_the_event_that_saw_all_gives_class_figures_and_verdicts(store: CloudStore) -> None:
-    (first,) = store.put_findings(1, [ONSET])
-    (second,) = store.put_findings(2, [ALL])
+    (first,) = put_findings(store, 1, [ONSET])
+    (second,) = put_findings(store, 2, [ALL])
     assert (second.finding_id, second.incident_id) == (first.finding_id, first.incident_id) == (1, 1)
     (incident,) = store.incidents()
     assert (incident.kind, incident.closed, incident.residual_percent) == ("interruption", True, 1.0)
     assert incident.event_ids == (1, 2)
     assert [item.finding for item in incident.findings] == [ALL]
     before = store.incidents()
-    store.put_findings(1, [ONSET])
+    put_findings(store, 1, [ONSET])
     assert store.incidents() == before
     assert store.counts()["incidents"] == 1
 
 
 def test_the_order_of_the_two_events_does_not_matter(store: CloudStore) -> None:
-    store.put_findings(2, [ALL])
-    store.put_findings(1, [ONSET])
+    put_findings(store, 2, [ALL])
+    put_findings(store, 1, [ONSET])
     (incident,) = store.incidents()
     assert [item.finding for item in incident.findings] == [ALL]
 
@@ -50,12 +51,12 @@ def test_pieces_are_kept_so_that_a_later_one_that_covers_them_counts(
     store: CloudStore, open_again: Callable[[], CloudStore]
 ) -> None:
     late = replace(ALL, kind="sag", start_ns=ONSET.end_ns - SECOND_NS, duration_cycles=240.0)
-    store.put_findings(1, [ONSET])
-    (pieced,) = store.put_findings(2, [late])
+    put_findings(store, 1, [ONSET])
+    (pieced,) = put_findings(store, 2, [late])
     assert pieced.finding.because.startswith("put together from 2")
     assert (pieced.finding.start_ns, pieced.finding.end_ns) == (ONSET.start_ns, ALL.end_ns)
     assert pieced.finding.duration_cycles == pytest.approx(300.0)
-    (known,) = open_again().put_findings(3, [ALL])
+    (known,) = put_findings(open_again(), 3, [ALL])
     assert known.finding == ALL
 
 
@@ -70,8 +71,8 @@ def test_the_original_words_and_the_slice_follow_in_mongodb(mongo_uri: str) -> N
             span = (NOW_NS - SECOND_NS, NOW_NS + (seconds - 1) * SECOND_NS)
             event_id = store.open_event(Trigger(token, *span, ("1",), "1", "x"), "x")
             store.put_waveform(event_id, wave(seconds))
-        store.put_findings(1, [ONSET])
-        store.put_findings(2, [ALL])
+        put_findings(store, 1, [ONSET])
+        put_findings(store, 2, [ALL])
         with MongoClient[dict[str, Any]](mongo_uri) as client:
             db = client.get_default_database()
             (document,) = db.incidents.find()

@@ -11,6 +11,7 @@ from gridfs import GridFS
 from pymongo import MongoClient
 from pymongo.database import Database
 
+from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, LocationRecord, open_store
 from opq_cloud.store.mongo import MongoStore
 from opq_proto.errors import StoreError
@@ -157,7 +158,7 @@ def test_ids_go_on_above_those_of_the_original_and_of_one_that_still_runs(store:
     db.events.insert_one({"event_id": Int64(9500), "boxes_triggered": [], "boxes_received": []})
     assert store.next_event_id() == 9501
     sag = Finding("sag", "1", (T_MS + 10) * 1_000_000, (T_MS + 60) * 1_000_000, 0, residual_percent=80.0)
-    (known,) = store.put_findings(9401, [sag])
+    (known,) = put_findings(store, 9401, [sag])
     assert (known.finding_id, known.incident_id) == (42, 42), "an original incident is left as it is"
     assert "group_id" not in db.incidents.find_one({"incident_id": 41})
     db.incidents.insert_one({"incident_id": 50, "event_id": -1, "box_id": "1"})
@@ -205,7 +206,7 @@ def test_what_we_write_has_the_original_fields_and_file_names(store: MongoStore,
     sag = Finding("sag", "1", at_ns + 450_000_000, at_ns + 550_000_000, 1000, True, 90.0, 75.0, 6.0,
                   "instantaneous sag", "no_interruption_in_function", "pass", 1.0, "because")  # fmt: skip
     deviation = Finding("frequency_deviation", "1", sag.start_ns, sag.end_ns, 1000, residual_percent=101.0)
-    (known, _) = store.put_findings(event_id, [sag, deviation])
+    (known, _) = put_findings(store, event_id, [sag, deviation])
 
     row = db.measurements.find_one({"sequence": 7})
     assert (row["box_id"], row["voltage"], row["transient"]) == ("1", 120.0, 120.0)

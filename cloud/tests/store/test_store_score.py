@@ -6,6 +6,7 @@ from typing import Any
 
 from click.testing import CliRunner
 
+from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.store import CloudStore
 from opq_proto.messages import Finding, Trigger
 from opq_tools.sim import command
@@ -40,7 +41,7 @@ def test_the_score_of_a_run_is_the_same_from_either_store(
     for number, findings in enumerate(stored):
         first = findings[0]
         trigger = Trigger(f"t{number}", first.start_ns, first.end_ns, (first.box_id,), first.box_id, "test")
-        store.put_findings(store.open_event(trigger, "test"), findings)
+        put_findings(store, store.open_event(trigger, "test"), findings)
     where = ["--mongo-uri", place.where] if place.kind == "mongo" else ["--data-dir", str(tmp_path)]
     told = CliRunner().invoke(
         command, ["score", "--truth", str(tmp_path), *where, "--json"], catch_exceptions=False

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.store import CloudStore
 from opq_cloud.store.embedded import EmbeddedStore
 from opq_cloud.store.mongo import MongoStore
@@ -58,7 +59,7 @@ def work_item(store: CloudStore, item: int, length: int) -> None:
     for box_id in ("1", "2"):
         store.put_waveform(event_id, waveform(item, box_id))
     store.finish_event(event_id)
-    store.put_findings(event_id, findings(item))
+    put_findings(store, event_id, findings(item))
     store.mark_analysed(event_id)
 
 
@@ -98,7 +99,7 @@ def waves(store: CloudStore, spec: dict[str, Any]) -> None:
 def incidents(store: CloudStore, spec: dict[str, Any]) -> None:
     """The same findings as the others."""
     for item in range(spec["items"]):
-        store.put_findings(item + 1, findings(item))
+        put_findings(store, item + 1, findings(item))
 
 
 def main(task: str, spec: dict[str, Any]) -> None:

@@ -35,6 +35,7 @@ class ScoreFigures(TypedDict):
     incidents: int
     false: int
     split: int
+    wrongly_split: int
     joined: int
     recall: float | None
     precision: float | None
@@ -46,7 +47,8 @@ class ScoreFigures(TypedDict):
 
 
 """`truth`: disturbances; `found`: those with an incident, whatever its class; `false`: incidents without one;
-`split`: disturbances with several; `joined`: incidents of several. `scope_right`: of found ones whose
+`split`: disturbances with several, `wrongly_split`: with more than the rule asks for; `joined`: incidents of
+several. `scope_right`: of found ones whose
 incident has a scope. `place_error_km`: no stored incident has a place."""
 
 
@@ -63,6 +65,7 @@ def score(truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident]) -> S
         "incidents": len(found),
         "false": false,
         "split": sum(1 for each in match.of_truth if len(each) > 1),
+        "wrongly_split": sum(1 for each in match.of_truth if _wrongly_split([found[f] for f in each])),
         "joined": sum(1 for each in match.of_found if len(each) > 1),
         "recall": _share(seen, len(truth)),
         "precision": _share(len(found) - false, len(found)),
@@ -75,6 +78,17 @@ def score(truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident]) -> S
         "scope_right": _scope_right(truth, found, match),
         "place_error_km": None,
     }
+
+
+def _wrongly_split(incidents: Sequence[FoundIncident]) -> bool:
+    """Whether one disturbance has more incidents than the rule asks for.
+
+    It asks for one per Box and class of a steady state, and one for each part that follows another.
+    """
+    numbers = {each.number for each in incidents}
+    begun = [each for each in incidents if not each.steady and each.follows not in numbers]
+    steady = [(each.kind, box_id) for each in incidents if each.steady for box_id in each.boxes]
+    return len(begun) > 1 or len(set(steady)) < len(steady)
 
 
 def _share(part: int, whole: int) -> float | None:

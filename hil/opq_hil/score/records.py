@@ -9,6 +9,13 @@ OPEN_NS = 2**62
 """The end of what never ended."""
 FAMILIES = {"interruption": "sag", "undervoltage": "sag", "overvoltage": "swell"}
 """Classes that are one thing at different depths and lengths."""
+STEADY = frozenset(
+    {
+        "harmonics", "interharmonics", "flicker", "noise", "dc_offset", "periodic_notching",
+        "mains_signalling", "unbalance",
+    }
+)  # fmt: skip
+"""Classes of which each Box has an incident of its own (contracts.md, Findings and incidents)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +51,16 @@ class TrueDisturbance:
 
 @dataclass(frozen=True, slots=True)
 class FoundIncident:
-    """One stored incident; `scope` is None where the store does not know it."""
+    """One stored incident; `scope` and `follows` are None where the store does not know them."""
 
     number: int
     kind: str
     scope: str | None
     boxes: dict[str, BoxSpan] = field(hash=False)
+    follows: int | None = None
+    """Number of the incident before."""
+
+    @property
+    def steady(self) -> bool:
+        """Whether every part of its class is a steady state."""
+        return STEADY.issuperset(self.kind.split("+"))

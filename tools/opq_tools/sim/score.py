@@ -90,7 +90,7 @@ def found_incident(incident: Incident) -> FoundIncident:
     whole = BoxSpan(incident.kind, incident.start_ns, max(incident.start_ns, incident.end_ns))
     for box_id in incident.box_ids:
         boxes.setdefault(box_id, whole)  # whoever stored it named the Box without a finding
-    return FoundIncident(incident.incident_id, incident.kind, getattr(incident, "scope", None), boxes)
+    return FoundIncident(incident.incident_id, incident.kind, incident.scope, boxes, incident.follows)
 
 
 def _together(first: BoxSpan, second: BoxSpan) -> BoxSpan:
@@ -116,7 +116,8 @@ def _show(figures: ScoreFigures) -> None:
     console = Console()
     console.print(
         f"{figures['truth']} disturbances: {figures['found']} found, {figures['missed']} missed, "
-        f"{figures['split']} split; {figures['incidents']} incidents: {figures['false']} false, "
+        f"{figures['split']} split, {figures['wrongly_split']} of them wrongly; "
+        f"{figures['incidents']} incidents: {figures['false']} false, "
         f"{figures['joined']} joined"
     )
     error = figures["start_error_ms"]

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Protocol
 
-from opq_cloud.store.join import worst_of
+from opq_cloud.store.join_plan import worst_of
 from opq_cloud.store.store import BoxRecord, CloudStore, EventRecord, Trend
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.live import LiveHub, LiveMessage, incident_message

@@ -12,12 +12,12 @@ from pathlib import Path
 import click
 
 from opq_cloud.store import FILE_NAME as STORE_NAME
-from opq_cloud.store import open_store
-from opq_hil.fleet.outlets import FleetGrid, network_grid, plain_grid
+from opq_cloud.store import BoxRecord, CloudStore, open_store
+from opq_hil.fleet.outlets import FleetGrid, network_grid, plain_grid, scenario_of
 from opq_hil.fleet.truth_witness import TruthWitness
 from opq_hil.fleet.virtual_boxes import VirtualBoxes
 from opq_hil.mains.scenario import scenario_path
-from opq_hil.power_system.power_scenario import has_network, load_power_scenario
+from opq_hil.power_system.power_scenario import has_network, load_power_scenario, power_system_of
 from opq_proto import log
 from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import ConfigError
@@ -79,6 +79,8 @@ def command(
     stop = threading.Event()
     store = open_store(None, folder)
     try:
+        if path is not None:
+            _put_boxes(store, path, progress)
         made = VirtualBoxes(grid, progress.start_ns, seed, measured_to_s(progress, store))
         with ExitStack() as opened:
             witness = None
@@ -121,6 +123,30 @@ def _grid(path: Path | None, progress: HistoryProgress) -> FleetGrid:
     if path is None:
         return plain_grid(_box_ids(progress), seed=progress.seed)
     return network_grid(load_power_scenario(path), _box_ids(progress), progress.seed)
+
+
+def _put_boxes(store: CloudStore, path: Path, progress: HistoryProgress) -> None:
+    """Where each Box is plugged in: its place, the feeder that feeds it, and the network as its region.
+
+    What the store knows of a Box already stays.
+    """
+    placed = scenario_of(load_power_scenario(path), _box_ids(progress))
+    system = power_system_of(placed, progress.seed)
+    known = {box.box_id for box in store.boxes()}
+    for box in placed.box:
+        if box.id in known:
+            continue
+        record = BoxRecord(
+            box.id,
+            f"Box {box.id}",
+            location=box.at,
+            nominal_v=box.nominal_v or placed.nominal_v,
+            nominal_hz=placed.nominal_hz,
+            region=path.stem,
+            feeder=system.feeder_of(box.at),
+            phase=box.phase,
+        )
+        store.put_box(record)
 
 
 def _box_ids(progress: HistoryProgress) -> list[str]:

@@ -1,0 +1,109 @@
+"""FindingWriter: findings of one event into the store, joined into incidents as `joining.py` plans it.
+
+The plan is made outside of any transaction. Where somebody else has written meanwhile, the store refuses it
+and it is made again: of several that write at once one gets through each time.
+"""
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from opq_cloud.mauka.incident_facts import DEFAULT_GRID, BoxPlace
+from opq_cloud.mauka.joining import plan_join
+from opq_cloud.mauka.sightings import SAME_CLOCK_LIMIT_NS
+from opq_cloud.store.box_documents import region_of
+from opq_cloud.store.join_plan import CarriedOut
+from opq_cloud.store.store import CloudStore, LocationRecord
+from opq_proto.errors import StoreError
+from opq_proto.messages import Finding, StoredFinding
+
+PLACES_S = 10.0
+"""What is known of a Box is read again after so long."""
+TRIES_S = 60.0
+"""So long a plan is made again and again."""
+LONGEST_PAUSE_S = 0.05
+CLOCK_MS = 3000
+"""A Box's clock is that of a Measurement so near."""
+CLOCK_ROWS = 8
+
+
+@dataclass(slots=True)
+class _Places:
+    """What the store knew of Boxes at a moment."""
+
+    until_s: float
+    regions: dict[str, tuple[str, ...]]
+    locations: dict[str, LocationRecord]
+    boxes: dict[str, BoxPlace]
+
+
+class FindingWriter:
+    """One thread's; counters are its runner's."""
+
+    def __init__(self, store: Callable[[], CloudStore], clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._clock = clock
+        self._places: _Places | None = None
+
+    def put_findings(self, event_id: int, findings: Sequence[Finding]) -> CarriedOut:
+        """Store and join; idempotent, and atomic over processes.
+
+        Raises:
+            StoreError: the database cannot do it, or others write without a pause for `TRIES_S`.
+        """
+        if not findings:
+            return CarriedOut(())
+        store = self._store()
+        stamped = [self._with_clock(store, one) for one in findings]
+        end_s = time.monotonic() + TRIES_S
+        pause_s = 0.0
+        while time.monotonic() < end_s:
+            done = store.carry_out(plan_join(store, stamped, event_id, self.place_of))
+            if done is not None:
+                return done
+            pause_s = min(LONGEST_PAUSE_S, 2 * pause_s + 0.001)
+            time.sleep(random.uniform(0.0, pause_s))
+        raise StoreError(
+            f"event {event_id}: others changed the store's findings for {TRIES_S:g} s without a pause"
+        )
+
+    def place_of(self, box_id: str) -> BoxPlace:
+        """What the store knows of a Box, at most `PLACES_S` old."""
+        store, now_s = self._store(), self._clock()
+        if self._places is None or now_s >= self._places.until_s:
+            self._places = _Places(now_s + PLACES_S, store.regions(), store.locations(), {})
+        places = self._places
+        known = places.boxes.get(box_id)
+        if known is None:
+            known = places.boxes[box_id] = _place(store, box_id, places)
+        return known
+
+    def _with_clock(self, store: CloudStore, one: Finding) -> Finding:
+        """With the clock that the Box's Measurements of the moment name."""
+        if one.clock_id is not None or one.uncertainty_ns <= SAME_CLOCK_LIMIT_NS // 2:
+            return one  # a clock in common would change nothing
+        at_ms = one.start_ns // 1_000_000
+        rows = store.measurements(one.box_id, at_ms - CLOCK_MS, at_ms + CLOCK_MS, CLOCK_ROWS)
+        clocks = {row.clock_id for row in rows if row.clock_id is not None}
+        return replace(one, clock_id=clocks.pop()) if len(clocks) == 1 else one
+
+
+def put_findings(store: CloudStore, event_id: int, findings: Sequence[Finding]) -> list[StoredFinding]:
+    """Once, for a program or a test; what the findings are now."""
+    return list(FindingWriter(lambda: store).put_findings(event_id, findings).stored)
+
+
+def _place(store: CloudStore, box_id: str, places: _Places) -> BoxPlace:
+    box = store.box(box_id)
+    if box is None:
+        return BoxPlace()
+    at = places.locations.get(box.location or "")
+    return BoxPlace(
+        grid=box.grid or DEFAULT_GRID,
+        place=box.location,
+        feeder=box.feeder,
+        region=region_of(box, places.regions),
+        latitude=None if at is None else at.latitude,
+        longitude=None if at is None else at.longitude,
+    )

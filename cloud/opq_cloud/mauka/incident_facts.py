@@ -1,0 +1,176 @@
+"""What is said of an incident as a whole: its worst finding, scope, severity, order of arrival, centre. Pure.
+
+All of it is made of figures of bounded size that may be joined in any order (largest, smallest, the first
+fifty, whole sums), so that an incident of 10,000 Boxes grows by one at the cost of one, and the result is
+that of all its findings at once.
+
+Scope, from what is known of the Boxes: one place is local; several of one feeder: feeder; several
+feeders: region; several regions, or a frequency that several feeders share: wide_area.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from opq_cloud.mauka.sightings import HIGH, LOW, family
+from opq_cloud.store.join_plan import IncidentFacts, KnownFinding, badness
+from opq_proto.messages import BoxArrival, Finding
+
+ARRIVALS = 50
+"""Boxes that the order of arrival names."""
+DEFAULT_GRID = "1"
+_KEPT = 3
+"""Of different names: two, and perhaps the mark of what is not known."""
+MIDDLING = 2.0
+"""Severity of a class that no figure says more of."""
+SHORT_S = 0.01
+_BANDS = {"no_interruption_in_function": (0.0, 4.0), "no_damage": (4.0, 8.0), "prohibited": (7.0, 10.0)}
+"""Severity by the ITIC curve's verdict: equipment goes on, may stop, may be harmed."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoxPlace:
+    """What the store knows of where a Box is; None: not known."""
+
+    grid: str = DEFAULT_GRID
+    place: str | None = None
+    feeder: str | None = None
+    region: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+
+
+PlaceOf = Callable[[str], BoxPlace]
+
+
+def facts_of(incident_id: int, known: Sequence[KnownFinding], place_of: PlaceOf) -> IncidentFacts:
+    """Of all findings of an incident, at least one."""
+    boxes = {one.finding.box_id for one in known}
+    facts: IncidentFacts | None = None
+    for one in known:
+        facts = _and(facts, _of_one(incident_id, one.finding, place_of(one.finding.box_id)))
+    assert facts is not None
+    return _judged(replace(facts, boxes=len(boxes)))
+
+
+def grown(
+    facts: IncidentFacts, added: Sequence[KnownFinding], new_boxes: int, place_of: PlaceOf
+) -> IncidentFacts:
+    """The same, with findings that are new; `new_boxes` of their Boxes had none in it."""
+    boxes = facts.boxes + new_boxes
+    for one in added:
+        own = _of_one(facts.incident_id, one.finding, place_of(one.finding.box_id))
+        facts = _and(facts, own)
+    return _judged(replace(facts, boxes=boxes))
+
+
+def _of_one(incident_id: int, one: Finding, place: BoxPlace) -> IncidentFacts:
+    off, length_ns = badness(one)
+    weights = (0, 0, 0)
+    if place.latitude is not None and place.longitude is not None:
+        weight = 1 + round(max(off, 0.0))
+        micro = round(place.latitude * 1e6), round(place.longitude * 1e6)
+        weights = weight, weight * micro[0], weight * micro[1]
+    return IncidentFacts(
+        incident_id, one.kind, one.residual_percent, one.start_ns, one.end_ns, one.closed, 1,
+        severity=severity_of(one),
+        arrivals=(BoxArrival(one.box_id, one.start_ns, one.uncertainty_ns),),
+        worst=(off, length_ns, -one.start_ns, one.box_id + "\n" + one.kind),
+        places=(place.place or "",), feeders=(place.feeder or "",), regions=(place.region or "",),
+        frequency_alone=one.kind == "frequency_deviation", weights=weights,
+    )  # fmt: skip
+
+
+def _and(one: IncidentFacts | None, other: IncidentFacts) -> IncidentFacts:
+    """Both; neither's order matters, but for `boxes`, which the caller counts."""
+    if one is None:
+        return other
+    worst = max((one, other), key=lambda each: tuple(each.worst))
+    weights = one.weights, other.weights
+    return replace(
+        one,
+        kind=worst.kind,
+        residual_percent=worst.residual_percent,
+        worst=worst.worst,
+        start_ns=min(one.start_ns, other.start_ns),
+        end_ns=max(one.end_ns, other.end_ns),
+        closed=one.closed and other.closed,
+        severity=max(one.severity or 0.0, other.severity or 0.0),
+        arrivals=_first(one.arrivals, other.arrivals),
+        places=_few(one.places, other.places),
+        feeders=_few(one.feeders, other.feeders),
+        regions=_few(one.regions, other.regions),
+        frequency_alone=one.frequency_alone and other.frequency_alone,
+        weights=(weights[0][0] + weights[1][0], weights[0][1] + weights[1][1], weights[0][2] + weights[1][2]),
+    )
+
+
+def _few(one: Iterable[str], other: Iterable[str]) -> tuple[str, ...]:
+    """ "" sorts first, so what is not known is never lost."""
+    return tuple(sorted({*one, *other})[:_KEPT])
+
+
+def _first(one: Sequence[BoxArrival], other: Sequence[BoxArrival]) -> tuple[BoxArrival, ...]:
+    if len(one) == ARRIVALS and len(other) == 1 and _arrival_key(other[0]) > _arrival_key(one[-1]):
+        return tuple(one)
+    first: dict[str, BoxArrival] = {}
+    for each in sorted((*one, *other), key=_arrival_key):
+        first.setdefault(each.box_id, each)
+    return tuple(first.values())[:ARRIVALS]
+
+
+def _arrival_key(one: BoxArrival) -> tuple[int, str, int]:
+    return one.start_ns, one.box_id, one.uncertainty_ns
+
+
+def _judged(facts: IncidentFacts) -> IncidentFacts:
+    return replace(facts, scope=scope_of(facts))
+
+
+def scope_of(facts: IncidentFacts) -> str | None:
+    """How far it reached; None when what is known of its Boxes does not say."""
+    if facts.places == ("",) and facts.feeders == ("",) and facts.regions == ("",):
+        return None
+    if facts.boxes == 1 or (len(facts.places) == 1 and facts.places != ("",)):
+        return "local"
+    feeders = [each for each in facts.feeders if each]
+    regions = [each for each in facts.regions if each]
+    if len(regions) > 1 or (facts.frequency_alone and len(feeders) > 1):
+        return "wide_area"
+    if len(feeders) > 1:
+        return "region"
+    if "" not in facts.feeders:
+        return "feeder"
+    return "region" if "" not in facts.regions else None
+
+
+def severity_of(one: Finding) -> float:
+    """0 to 10, to one decimal: what equipment makes of it, and for how long.
+
+    A dip, swell or interruption lies in the band of its ITIC verdict, the deeper and the longer the higher.
+    Others are judged by their figure: peak of a transient, hertz off, degrees of a jump, percent of a step.
+    """
+    if family(one.kind) in (LOW, HIGH) and one.residual_percent is not None:
+        return _rms_severity(one)
+    figures = dict(one.figures)
+    sizes = {
+        "impulsive_transient": 4.0 * figures.get("peak_pu", 0.5),
+        "oscillatory_transient": 4.0 * figures.get("peak_pu", 0.5),
+        "frequency_deviation": 2.0 * abs(figures.get("deviation_hz", 1.0)),
+        "phase_jump": abs(figures.get("phase_jump_degrees", 20.0)) / 10.0,
+        "rapid_voltage_change": abs(figures.get("steady_change_percent", 5.0)) / 2.5,
+        "harmonics": figures.get("thd_percent", 16.0) / 4.0,
+        "flicker": 2.0 * figures.get("pst", figures.get("pst_of_seen", 1.0)),
+        "outage": 10.0,
+    }
+    size = max((sizes.get(part, MIDDLING) for part in one.kind.split("+")), default=MIDDLING)
+    return round(min(10.0, max(0.0, size)), 1) if math.isfinite(size) else MIDDLING
+
+
+def _rms_severity(one: Finding) -> float:
+    percent = one.residual_percent or 0.0
+    off = min(1.0, abs(percent - 100.0) / 100.0)
+    length_s = max(SHORT_S, (one.end_ns - one.start_ns) / 1e9)
+    long = min(1.0, math.log10(length_s / SHORT_S) / 4.0)  # 10 ms: 0; 100 s: 1
+    low, high = _BANDS.get(one.itic or "", (0.0, 10.0))
+    return round(low + (high - low) * (0.6 * off + 0.4 * long), 1)

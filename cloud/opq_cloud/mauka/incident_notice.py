@@ -1,0 +1,90 @@
+"""What Mauka publishes on topic `incident`: each incident that is new or has changed, as JSON.
+
+    {"kind": "incident" or "incident_changed", "incident": {...}, "boxes": 3}
+    {"kind": "incident_gone", "incident": {"id": 7}, "boxes": 0}        its findings belong to others now
+
+The incident has the contract's keys (`incident_json`); of one with more Boxes than `MOST_BOXES`,
+`box_ids`, `classes` and `event_ids` have those that came with this change alone, and `boxes` says how
+many it has in all.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from opq_cloud.mauka.messages import new_message
+from opq_cloud.store.incident_json import incident_json
+from opq_cloud.store.join_plan import CarriedOut, IncidentFacts
+from opq_cloud.store.store import CloudStore
+from opq_proto.errors import FrameError
+from opq_proto.mauka_pb2 import MaukaMessage
+from opq_proto.messages import Incident, StoredFinding
+
+INCIDENT = "incident"
+"""The topic."""
+MOST_BOXES = 100
+NEW, CHANGED, GONE = "incident", "incident_changed", "incident_gone"
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentNotice:
+    """One message of the topic."""
+
+    kind: str
+    incident: Mapping[str, Any]
+    boxes: int
+
+    def message(self, source: str) -> MaukaMessage:
+        message = new_message(source)
+        message.incident_json = json.dumps(
+            {"kind": self.kind, "incident": dict(self.incident), "boxes": self.boxes}
+        )
+        return message
+
+
+def read_notice(message: MaukaMessage) -> IncidentNotice:
+    """The inverse; raises FrameError when it is none."""
+    try:
+        told = json.loads(message.incident_json)
+        return IncidentNotice(str(told["kind"]), dict(told["incident"]), int(told["boxes"]))
+    except (ValueError, TypeError, KeyError) as error:
+        raise FrameError(f"a message on topic {INCIDENT!r} that is no incident: {error!r}") from error
+
+
+def notices(store: CloudStore, done: CarriedOut) -> Iterable[IncidentNotice]:
+    """Of what a plan has changed, in the order of the numbers."""
+    for facts in sorted(done.facts, key=lambda each: each.incident_id):
+        kind = NEW if facts.incident_id in done.new_incidents else CHANGED
+        incident = None
+        if facts.boxes <= MOST_BOXES:
+            incident = store.incident(facts.incident_id)
+        else:
+            incident = _changed_part(
+                facts, [one for one in done.stored if one.incident_id == facts.incident_id]
+            )
+        if incident is not None:
+            yield IncidentNotice(kind, incident_json(incident), facts.boxes)
+    for number in done.gone:
+        yield IncidentNotice(GONE, {"id": number}, 0)
+
+
+def _changed_part(facts: IncidentFacts, findings: list[StoredFinding]) -> Incident:
+    """The incident, with those of its findings that have come."""
+    boxes = {one.finding.box_id for one in findings}
+    return Incident(
+        facts.incident_id,
+        facts.kind,
+        tuple(sorted(boxes, key=lambda box_id: (len(box_id), box_id))),
+        tuple(sorted({one.event_id for one in findings})),
+        facts.start_ns,
+        facts.end_ns,
+        facts.closed,
+        facts.residual_percent,
+        tuple(findings),
+        facts.scope,
+        facts.severity,
+        facts.follows,
+        facts.arrivals,
+        facts.centre,
+    )

@@ -1,0 +1,367 @@
+"""Joining: findings in, a plan of what to write out. Pure; it asks the store through `JoinReader`.
+
+Of one Box, findings of one family whose spans meet are one (`sightings.py` says what the one is).
+Findings with a sharp onset belong together by their onsets (`onset_rule.py`); a steady state is an
+incident of its own. The result depends on neither the order of arrival nor repetition, but for the
+numbers.
+
+A plan is made by reading what is stored; `placing.py` finds where onsets belong, `incident_facts.py` says
+what is said of each incident that changes.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from typing import Protocol
+
+from opq_cloud.mauka.incident_facts import PlaceOf, facts_of, grown
+from opq_cloud.mauka.onset_rule import COMPOUND_NS, FOLLOWS_NS, OnsetGroup, follows, onset_key
+from opq_cloud.mauka.placing import PlacedOnset, place_onsets
+from opq_cloud.mauka.sightings import SAME_CLOCK_LIMIT_NS, family, is_steady, kept, reach, whole
+from opq_cloud.store.join_plan import (
+    FindingMove,
+    FindingOnset,
+    IncidentFacts,
+    JoinPlan,
+    KnownFinding,
+    onset,
+)
+from opq_proto.messages import Finding
+
+AROUND_NS = FOLLOWS_NS + COMPOUND_NS
+"""How far from what is put a finding of the same Box may matter."""
+
+
+class JoinReader(Protocol):
+    """What a plan asks of the store (`CloudStore`)."""
+
+    def join_revision(self) -> int: ...
+    def findings_of_box(self, box_id: str, start_ns: int, end_ns: int) -> list[KnownFinding]: ...
+    def findings_of_incident(self, incident_id: int) -> list[KnownFinding]: ...
+    def onsets(self, start_ns: int, end_ns: int, leading: bool = False) -> list[FindingOnset]: ...
+    def incident_facts(self, incident_id: int) -> IncidentFacts | None: ...
+
+
+def plan_join(reader: JoinReader, put: Sequence[Finding], event_id: int, place_of: PlaceOf) -> JoinPlan:
+    """Take `put` of one event in among what is stored."""
+    return _Planning(reader, event_id, place_of).plan(put)
+
+
+def gap_ns(one: Finding, other: Finding) -> int:
+    """Time between two spans; 0 or less when they touch or overlap."""
+    return max(one.start_ns, other.start_ns) - min(one.end_ns, other.end_ns)
+
+
+def same(one: Finding, other: Finding) -> bool:
+    """Whether two findings are the same disturbance at the same Box."""
+    if one.box_id != other.box_id or family(one.kind) != family(other.kind):
+        return False
+    return gap_ns(one, other) <= min(one.uncertainty_ns + other.uncertainty_ns, SAME_CLOCK_LIMIT_NS)
+
+
+@dataclass(slots=True, eq=False)
+class _Cluster:
+    """One disturbance of one Box: what is stored of it and what is put."""
+
+    known: tuple[KnownFinding, ...]
+    sightings: tuple[Finding, ...]
+    event_ids: tuple[int, ...]
+    reach: Finding
+    is_put: bool
+    _place: KnownFinding | None = None
+
+    @property
+    def place(self) -> KnownFinding:
+        """What it becomes; its incident is known last."""
+        assert self._place is not None
+        return self._place
+
+    @place.setter
+    def place(self, place: KnownFinding) -> None:
+        self._place = place
+
+    def become(self, finding_id: int) -> None:
+        """Under this number, as yet in the incident that it was in."""
+        finding = whole(self.sightings)
+        pieces = () if self.sightings == (finding,) else self.sightings
+        first = min(self.known, key=lambda one: (not one.by_hand, one.finding_id), default=None)
+        if first is None:
+            self._place = KnownFinding(finding_id, 0, self.event_ids, finding, pieces)
+        else:
+            self._place = KnownFinding(
+                finding_id, first.incident_id, self.event_ids, finding, pieces, first.leads, first.by_hand
+            )
+
+    @property
+    def in_place(self) -> bool:
+        """Whether it is stored, and began then too: it stays where it is."""
+        if len(self.known) != 1:
+            return False
+        was, now = self.known[0].finding, self.place.finding
+        return (was.start_ns, was.uncertainty_ns, was.clock_id) == (
+            now.start_ns, now.uncertainty_ns, now.clock_id,
+        )  # fmt: skip
+
+
+def _cluster(
+    known: tuple[KnownFinding, ...], seen: Iterable[Finding], event_ids: Iterable[int], is_put: bool
+) -> _Cluster:
+    sightings = kept(seen)
+    return _Cluster(known, sightings, tuple(sorted(set(event_ids))), reach(sightings), is_put)
+
+
+def _stored(known: KnownFinding) -> _Cluster:
+    return _cluster((known,), known.pieces or (known.finding,), known.event_ids, False)
+
+
+def _closure(clusters: list[_Cluster]) -> list[_Cluster]:
+    """Unite what is the same until nothing more is."""
+    done: list[_Cluster] = []
+    for cluster in clusters:
+        grown_now = True
+        while grown_now:
+            grown_now = False
+            for place, other in enumerate(done):
+                if same(cluster.reach, other.reach):
+                    cluster = _cluster(
+                        other.known + cluster.known,
+                        other.sightings + cluster.sightings,
+                        other.event_ids + cluster.event_ids,
+                        other.is_put or cluster.is_put,
+                    )
+                    del done[place]
+                    grown_now = True
+                    break
+        done.append(cluster)
+    return done
+
+
+def _holds(around: Finding, part: Finding) -> bool:
+    inside = around.start_ns <= part.start_ns and part.end_ns <= around.end_ns
+    return inside and around.box_id == part.box_id and family(around.kind) == family(part.kind)
+
+
+@dataclass(slots=True)
+class _Touched:
+    """An incident that gains findings, or that is to be looked at as a whole."""
+
+    added: list[KnownFinding] = field(default_factory=list)
+    again: bool = False
+
+
+class _Planning:
+    """One plan while it is made."""
+
+    def __init__(self, reader: JoinReader, event_id: int, place_of: PlaceOf) -> None:
+        self._reader, self._event_id, self._place_of = reader, event_id, place_of
+        self._own: dict[str, dict[int, KnownFinding]] = {}
+        """By Box: its findings around what is put, by number."""
+        self._moved: dict[int, FindingMove] = {}
+        self._removed: set[int] = set()
+        self._read_facts: dict[int, IncidentFacts | None] = {}
+        self._since: dict[str, FindingOnset] = {}
+        """By Box: the first finding there of which something has changed."""
+
+    def plan(self, put: Sequence[Finding]) -> JoinPlan:
+        revision = self._reader.join_revision()
+        clusters = self._united(put)
+        fresh = 0
+        for cluster in clusters:
+            finding_id = min((one.finding_id for one in cluster.known), default=0)
+            if finding_id == 0:
+                fresh -= 1
+                finding_id = fresh
+            cluster.become(finding_id)
+            self._removed.update(one.finding_id for one in cluster.known if one.finding_id != finding_id)
+        changed = [each for each in clusters if each.known != (each.place,)]
+        self._join([each for each in changed if not each.in_place])
+        for each in changed:
+            self._note(each)
+        touched = self._touched(clusters, changed)
+        facts, gone = self._facts(touched, {each.place.finding_id: each.place for each in changed})
+        return JoinPlan(
+            revision,
+            self._event_id,
+            moved=tuple(self._moved.values()),
+            written=tuple(sorted((each.place for each in changed), key=lambda one: one.finding_id < 0)),
+            removed=tuple(sorted(self._removed)),
+            facts=facts,
+            gone=gone,
+            answer=tuple(
+                next(each.place for each in clusters if _holds(each.reach, finding)) for finding in put
+            ),
+        )
+
+    def _united(self, put: Sequence[Finding]) -> list[_Cluster]:
+        """What is put, with what is the same of it, in the order of time."""
+        found: list[_Cluster] = []
+        for box_id, own in groupby(sorted(put, key=lambda one: one.box_id), key=lambda one: one.box_id):
+            found += self._united_of_box(box_id, list(own))
+        return sorted(found, key=lambda c: (c.reach.start_ns, c.reach.end_ns, c.reach.box_id, c.reach.kind))
+
+    def _united_of_box(self, box_id: str, put: list[Finding]) -> list[_Cluster]:
+        start_ns, end_ns = min(one.start_ns for one in put), max(one.end_ns for one in put)
+        while True:
+            known = self._read_own(box_id, start_ns, end_ns)
+            fresh = [_cluster((), (one,), (self._event_id,), True) for one in put]
+            touched = [each for each in _closure([*map(_stored, known), *fresh]) if each.is_put]
+            first = min(each.reach.start_ns for each in touched)
+            last = max(each.reach.end_ns for each in touched)
+            if first >= start_ns and last <= end_ns:
+                return touched
+            start_ns, end_ns = min(first, start_ns), max(last, end_ns)
+
+    def _read_own(self, box_id: str, start_ns: int, end_ns: int) -> list[KnownFinding]:
+        known = self._reader.findings_of_box(box_id, start_ns - AROUND_NS, end_ns + AROUND_NS)
+        self._own[box_id] = {one.finding_id: one for one in known}
+        return known
+
+    def _join(self, clusters: list[_Cluster]) -> None:
+        """Find the incident of each of these, which are new or have another onset."""
+        groups: dict[int, tuple[OnsetGroup, bool]] = {}
+        sharp, before = [], []
+        for each in clusters:
+            before += [onset(one) for one in each.known if not is_steady(one.finding.kind)]
+            one = onset(each.place)
+            if not is_steady(one.kind):
+                sharp.append(one)
+                continue
+            number = min((known.incident_id for known in each.known), default=None)
+            alone = OnsetGroup("", number, anchors=[one])
+            groups[one.finding_id] = (alone, False)
+        own = {box_id: [onset(one) for one in known.values()] for box_id, known in self._own.items()}
+        places = place_onsets(self._reader, sharp, before, own, lambda box_id: self._place_of(box_id).grid)
+        groups |= {each.one.finding_id: (each.group, each.leads) for each in places.asked}
+        unique = {id(group): group for group, _ in groups.values()}
+        unique |= {id(each.group): each.group for each in places.moved}
+        fresh = [group for group in unique.values() if group.incident_id is None]
+        for number, group in enumerate(sorted(fresh, key=lambda one: onset_key(one.leader)), start=1):
+            group.incident_id = -number
+        for each in clusters:
+            group, leads = groups[each.place.finding_id]
+            assert group.incident_id is not None
+            each.place = replace(each.place, incident_id=group.incident_id, leads=leads)
+        for move in sorted(places.moved, key=lambda one: onset_key(one.one), reverse=True):
+            self._move(move)
+
+    def _move(self, move: PlacedOnset) -> None:
+        one, number = move.one, move.group.incident_id
+        assert number is not None
+        self._moved[one.finding_id] = FindingMove(one.finding_id, number, move.leads)
+        if one.box_id not in self._own:
+            self._read_own(one.box_id, one.start_ns, one.end_ns)
+        self._changed_at(one)
+
+    def _changed_at(self, one: FindingOnset) -> None:
+        first = self._since.setdefault(one.box_id, one)
+        self._since[one.box_id] = min(first, one, key=onset_key)
+
+    def _note(self, cluster: _Cluster) -> None:
+        own = self._own[cluster.place.finding.box_id]
+        for known in cluster.known:
+            self._changed_at(onset(known))
+            own.pop(known.finding_id, None)
+        own[cluster.place.finding_id] = cluster.place
+        self._changed_at(onset(cluster.place))
+
+    # What is said of the incidents
+
+    def _known_facts(self, number: int) -> IncidentFacts | None:
+        if number not in self._read_facts:
+            self._read_facts[number] = self._reader.incident_facts(number)
+        return self._read_facts[number]
+
+    def _touched(self, clusters: list[_Cluster], changed: list[_Cluster]) -> dict[int, _Touched]:
+        touched: dict[int, _Touched] = {}
+        for each in clusters:  # of what is not changed too: a crash may have come before they were written
+            number = each.place.incident_id
+            if number > 0 and number not in touched and self._known_facts(number) is None:
+                touched[number] = _Touched(again=True)
+        for each in changed:
+            own = touched.setdefault(each.place.incident_id, _Touched())
+            if not each.known:
+                own.added.append(each.place)
+            for known in each.known:
+                own.again = True
+                touched.setdefault(known.incident_id, _Touched()).again = True
+        before = {one.finding_id: one for own in self._own.values() for one in own.values()}
+        for move in self._moved.values():
+            touched.setdefault(move.incident_id, _Touched()).again = True
+            touched.setdefault(before[move.finding_id].incident_id, _Touched()).again = True
+        return touched
+
+    def _facts(
+        self, touched: dict[int, _Touched], written: dict[int, KnownFinding]
+    ) -> tuple[tuple[IncidentFacts, ...], tuple[int, ...]]:
+        whole_ones = self._whole_incidents([n for n, each in touched.items() if each.again], written)
+        facts: dict[int, IncidentFacts] = {}
+        gone: list[int] = []
+        for number, each in touched.items():
+            known = None if number < 0 else self._known_facts(number)
+            if not each.again and known is not None:
+                facts[number] = grown(known, each.added, self._new_boxes(number, each.added), self._place_of)
+                continue
+            members = whole_ones.get(number, []) if each.again else each.added
+            if members:
+                described = facts_of(number, members, self._place_of)
+                facts[number] = replace(described, follows=None if known is None else known.follows)
+            elif number > 0:
+                gone.append(number)
+        self._follow(facts)
+        return tuple(facts[number] for number in sorted(facts, key=_number_key)), tuple(sorted(gone))
+
+    def _whole_incidents(
+        self, numbers: Sequence[int], written: dict[int, KnownFinding]
+    ) -> dict[int, list[KnownFinding]]:
+        """All findings of these incidents, as they shall be."""
+        every: dict[int, KnownFinding] = {}
+        for number in numbers:
+            if number > 0:
+                every |= {one.finding_id: one for one in self._reader.findings_of_incident(number)}
+        for finding_id, move in self._moved.items():
+            every[finding_id] = replace(every[finding_id], incident_id=move.incident_id, leads=move.leads)
+        every |= written
+        found: dict[int, list[KnownFinding]] = {}
+        for one in every.values():
+            if one.finding_id not in self._removed:
+                found.setdefault(one.incident_id, []).append(one)
+        return found
+
+    def _new_boxes(self, number: int, added: Sequence[KnownFinding]) -> int:
+        """Of how many Boxes these are the first findings in their incident."""
+        fresh = {one.finding_id for one in added}
+        return sum(
+            not any(
+                one.incident_id == number and one.finding_id not in fresh
+                for one in self._own[box_id].values()
+            )
+            for box_id in {one.finding.box_id for one in added}
+        )
+
+    def _follow(self, facts: dict[int, IncidentFacts]) -> None:
+        """Name the incident before, of each that begins where and after something has changed."""
+        for box_id, since in self._since.items():
+            rows = [onset(one) for one in self._own[box_id].values() if not is_steady(one.finding.kind)]
+            rows = [
+                one if (move := self._moved.get(one.finding_id)) is None
+                else replace(one, incident_id=move.incident_id, leads=move.leads)
+                for one in rows
+            ]  # fmt: skip
+            for one in rows:
+                if not one.leads or onset_key(one) < onset_key(since):
+                    continue
+                earlier = [
+                    each for each in rows if each.incident_id != one.incident_id and follows(each, one)
+                ]
+                last = max(earlier, key=onset_key, default=None)
+                number = None if last is None else last.incident_id
+                known = facts.get(one.incident_id) or (
+                    None if one.incident_id < 0 else self._known_facts(one.incident_id)
+                )
+                if known is not None and known.follows != number:
+                    facts[one.incident_id] = replace(known, follows=number)
+
+
+def _number_key(number: int) -> tuple[bool, int]:
+    """Stored ones first, then the new ones as they are numbered."""
+    return number < 0, abs(number)

@@ -1,0 +1,163 @@
+"""Where findings with a sharp onset belong, among those that are stored: the rule applied to a store.
+
+Usually what is new comes after what is known, or joins an incident that began earlier: then only the
+first findings of incidents nearby and those of its own Boxes are read. Where it may change what others
+belong to, all onsets from there on are placed again, until what is stored fits again.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from opq_cloud.mauka.onset_rule import (
+    COMPOUND_NS,
+    LONGEST_NS,
+    REACH_NS,
+    OnsetGroup,
+    OnsetScan,
+    onset_key,
+)
+from opq_cloud.mauka.sightings import is_steady
+from opq_cloud.store.join_plan import FindingOnset
+
+SETTLED_NS = 2 * REACH_NS
+"""Nothing changed for so long: nothing later changes."""
+READ_NS = 10_000_000_000
+
+
+class OnsetReader(Protocol):
+    """The part of the store that is asked."""
+
+    def onsets(self, start_ns: int, end_ns: int, leading: bool = False) -> list[FindingOnset]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedOnset:
+    """A finding, and the incident that it belongs to."""
+
+    one: FindingOnset
+    group: OnsetGroup
+    leads: bool
+
+
+@dataclass(slots=True)
+class OnsetPlaces:
+    """The answer: of what was asked for, and of what is stored and belongs elsewhere now."""
+
+    asked: list[PlacedOnset] = field(default_factory=list)
+    moved: list[PlacedOnset] = field(default_factory=list)
+
+
+def place_onsets(
+    reader: OnsetReader,
+    sharp: Iterable[FindingOnset],
+    before: Iterable[FindingOnset],
+    own: Mapping[str, Iterable[FindingOnset]],
+    grid_of: Callable[[str], str],
+) -> OnsetPlaces:
+    """Place each of `sharp`, new ones and changed ones.
+
+    Args:
+        before: what is stored of these, and what they have taken in.
+        own: by Box of `sharp`, the stored findings that begin near them.
+    """
+    asked, known = sorted(sharp, key=onset_key), list(before)
+    if not asked and not known:
+        return OnsetPlaces()
+    return (None if known else _join_new(reader, asked, own, grid_of)) or _place_again(
+        reader, asked, known, grid_of
+    )
+
+
+def _join_new(
+    reader: OnsetReader,
+    sharp: list[FindingOnset],
+    own: Mapping[str, Iterable[FindingOnset]],
+    grid_of: Callable[[str], str],
+) -> OnsetPlaces | None:
+    """Join findings that change nothing else; None: they may."""
+    first_ns, last_ns = sharp[0].start_ns, sharp[-1].start_ns
+    leaders = reader.onsets(first_ns - REACH_NS, last_ns + LONGEST_NS, leading=True)
+    near = [each for box_id in {one.box_id for one in sharp} for each in own.get(box_id, ())]
+    near = [each for each in near if first_ns - SETTLED_NS <= each.start_ns <= last_ns + REACH_NS]
+    every = {one.finding_id: one for one in (*leaders, *near) if not is_steady(one.kind)}
+    if any(one.leads is None for one in every.values()):
+        return None
+    known = sorted(every.values(), key=onset_key)
+    scan, places, at = OnsetScan(grid_of), OnsetPlaces(), 0
+    for one in sharp:
+        while at < len(known) and onset_key(known[at]) < onset_key(one):
+            scan.keep(known[at])
+            at += 1
+        group = scan.place(one)
+        leads = group.anchors[-1] is one
+        if _changes_others(reader, one, group, leads, known[at:]):
+            return None
+        places.asked.append(PlacedOnset(one, group, leads))
+    return places
+
+
+def _changes_others(
+    reader: OnsetReader, one: FindingOnset, group: OnsetGroup, leads: bool, later: Sequence[FindingOnset]
+) -> bool:
+    """Whether one that begins later, and is stored, may belong elsewhere because of this one."""
+    soon = [each for each in later if each.box_id == one.box_id and each.start_ns - one.start_ns <= REACH_NS]
+    if any(
+        each.incident_id != group.incident_id or each.start_ns - one.start_ns > COMPOUND_NS for each in soon
+    ):
+        return True
+    if not leads:
+        return False
+    near = reader.onsets(one.start_ns, one.start_ns + LONGEST_NS)
+    return any(onset_key(each) > onset_key(one) and not is_steady(each.kind) for each in near)
+
+
+def _place_again(
+    reader: OnsetReader,
+    sharp: list[FindingOnset],
+    before: list[FindingOnset],
+    grid_of: Callable[[str], str],
+) -> OnsetPlaces:
+    """Place all onsets from the first that changes on, until what is stored fits again."""
+    changing = {one.finding_id for one in (*sharp, *before)}
+    every = sorted((*sharp, *before), key=onset_key)
+    first, last_ns = every[0], every[-1].start_ns
+    until_ns = last_ns + SETTLED_NS
+    while True:
+        stored = reader.onsets(first.start_ns - SETTLED_NS, until_ns)
+        rows = [one for one in stored if one.finding_id not in changing and not is_steady(one.kind)]
+        scan = OnsetScan(grid_of)
+        placed: list[tuple[FindingOnset, OnsetGroup]] = []
+        for one in sorted((*rows, *sharp), key=onset_key):
+            if onset_key(one) < onset_key(first):
+                scan.keep(one)
+            else:
+                placed.append((one, scan.keep(one) if one.by_hand else scan.place(one)))
+        _give_numbers(scan.groups)
+        asked, moved = [], []
+        for one, group in placed:
+            each = PlacedOnset(one, group, any(anchor is one for anchor in group.anchors))
+            if one.finding_id in changing:
+                asked.append(each)
+            elif (group.incident_id, each.leads) != (one.incident_id, one.leads):
+                moved.append(each)
+        settled_ns = max([last_ns, *(each.one.start_ns for each in moved)]) + SETTLED_NS
+        if settled_ns <= until_ns:
+            return OnsetPlaces(asked, moved)
+        until_ns = settled_ns + READ_NS
+
+
+def _give_numbers(groups: Sequence[OnsetGroup]) -> None:
+    """An incident keeps its number where it can: that of its first finding, else the lowest in it."""
+    taken = {group.incident_id for group in groups}
+    for group in groups:
+        own = group.leader
+        led = own.leads is not False and own.incident_id > 0 and own.incident_id not in taken
+        if group.incident_id is None and led:
+            group.incident_id = own.incident_id
+            taken.add(own.incident_id)
+    for group in groups:
+        if group.incident_id is None:
+            free = {one.incident_id for one in group.members if one.incident_id > 0} - taken
+            group.incident_id = min(free, default=None)
+            taken.add(group.incident_id)

@@ -1,0 +1,49 @@
+"""An incident as JSON, in the contract's keys: for pages, tools, the bus and webhooks alike."""
+
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, BoxArrival, Incident
+
+
+def incident_json(incident: Incident) -> dict[str, object]:
+    """contracts.md, `up --until-incident` and "Findings and incidents", and a few more keys.
+
+    `end_ms` is null while it is open. `cause` is null: nobody says so yet.
+    """
+    first_ns = incident.arrivals[0].start_ns if incident.arrivals else 0
+    return {
+        "id": incident.incident_id,
+        "class": incident.kind,
+        "box_ids": list(incident.box_ids),
+        "start_ms": round(incident.start_ns / 1e6, 3),
+        "end_ms": round(incident.end_ns / 1e6, 3) if incident.closed else None,
+        "residual_percent": incident.residual_percent,
+        "event_ids": list(incident.event_ids),
+        "closed": incident.closed,
+        "classes": classes_by_box(incident),
+        "scope": incident.scope,
+        "cause": None,
+        "severity": incident.severity,
+        "follows": incident.follows,
+        "arrivals": [arrival_json(each, first_ns) for each in incident.arrivals],
+        "centre": None
+        if incident.centre is None
+        else {"lat": round(incident.centre[0], 6), "lon": round(incident.centre[1], 6)},
+    }
+
+
+def classes_by_box(incident: Incident) -> dict[str, str]:
+    """Box -> its classes, joined by "+"."""
+    parts: dict[str, set[str]] = {}
+    for each in incident.findings:
+        parts.setdefault(each.finding.box_id, set()).update(each.finding.kind.split("+"))
+    return {box_id: "+".join(sorted(parts[box_id])) for box_id in incident.box_ids if box_id in parts}
+
+
+def arrival_json(arrival: BoxArrival, first_ns: int) -> dict[str, object]:
+    """`disciplined` false: its clock is too poor to say who was first."""
+    unknown = arrival.uncertainty_ns >= UNKNOWN_UNCERTAINTY_NS
+    return {
+        "box_id": arrival.box_id,
+        "after_ms": round((arrival.start_ns - first_ns) / 1e6, 6),
+        "uncertainty_ms": None if unknown else arrival.uncertainty_ns / 1e6,
+        "disciplined": arrival.disciplined,
+    }

@@ -1,0 +1,244 @@
+"""What a store is asked to write of findings and their incidents: a plan, made in `mauka/joining.py`.
+
+A store reads what a plan needs to know, and carries it out as it stands. Numbers below 0 stand for those
+that the store gives: -1 is the first new one, -2 the next. A plan names the revision that it was made for;
+when somebody else has written since, it is refused, and made again.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from opq_proto.messages import BoxArrival, Finding, Incident, StoredFinding
+
+
+@dataclass(frozen=True, slots=True)
+class KnownFinding:
+    """A stored finding with every event that saw it."""
+
+    finding_id: int
+    incident_id: int
+    event_ids: tuple[int, ...]
+    finding: Finding
+    pieces: tuple[Finding, ...] = ()
+    """The sightings that no other one covers, unless the finding is the only one."""
+    leads: bool | None = None
+    """Whether its incident's onset is its own; None: stored before that was noted."""
+    by_hand: bool = False
+    """Somebody said which incident it belongs to."""
+
+
+@dataclass(frozen=True, slots=True)
+class FindingOnset:
+    """As much of a stored finding as joining asks for."""
+
+    finding_id: int
+    incident_id: int
+    box_id: str
+    kind: str
+    start_ns: int
+    end_ns: int
+    uncertainty_ns: int
+    clock_id: int | None = None
+    leads: bool | None = None
+    by_hand: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FindingMove:
+    """A finding that is not changed, but for its incident."""
+
+    finding_id: int
+    incident_id: int
+    leads: bool
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentFacts:
+    """What is said of an incident beside its findings, and what is needed to go on when it grows.
+
+    Each field is a function of the set of its findings; none grows with their number.
+    """
+
+    incident_id: int
+    kind: str
+    """Class of its worst finding."""
+    residual_percent: float | None
+    start_ns: int
+    end_ns: int
+    closed: bool
+    boxes: int
+    """How many Boxes have a finding in it."""
+    scope: str | None = None
+    severity: float | None = None
+    follows: int | None = None
+    arrivals: tuple[BoxArrival, ...] = ()
+    worst: tuple[float, int, int, str] = (0.0, 0, 0, "")
+    """Of its worst finding: off nominal, length in ns, minus its start, Box."""
+    places: tuple[str, ...] = ()
+    """At most two of each of these, the first of their alphabet; "" stands for Boxes whose is not known."""
+    feeders: tuple[str, ...] = ()
+    regions: tuple[str, ...] = ()
+    frequency_alone: bool = False
+    """All its findings are deviations of the frequency."""
+    weights: tuple[int, int, int] = (0, 0, 0)
+    """Of Boxes with coordinates: sums of weight, weight x latitude, weight x longitude, in 1e-6 degrees."""
+
+    @property
+    def centre(self) -> tuple[float, float] | None:
+        """(latitude, longitude) in degrees."""
+        whole, latitude, longitude = self.weights
+        return None if whole == 0 else (latitude / whole / 1e6, longitude / whole / 1e6)
+
+    def as_document(self) -> dict[str, Any]:
+        """JSON's types only; an arrival is [box_id, start_ns, uncertainty_ns]."""
+        document: dict[str, Any] = {name: getattr(self, name) for name in _FACTS}
+        document["arrivals"] = [[each.box_id, each.start_ns, each.uncertainty_ns] for each in self.arrivals]
+        return document
+
+    @classmethod
+    def of_document(cls, document: Mapping[str, Any]) -> "IncidentFacts":
+        """The inverse."""
+        known = {name: document[name] for name in _FACTS if name in document}
+        for name in ("worst", "places", "feeders", "regions", "weights"):
+            if name in known:
+                known[name] = tuple(known[name])
+        known["arrivals"] = tuple(BoxArrival(*each) for each in document.get("arrivals", ()))
+        return cls(**known)
+
+
+_FACTS = tuple(each.name for each in fields(IncidentFacts))
+
+
+@dataclass(frozen=True, slots=True)
+class JoinPlan:
+    """What a store has to write, in this order; every step can be repeated."""
+
+    revision: int
+    event_id: int
+    """Kept as long as what is written."""
+    moved: tuple[FindingMove, ...] = ()
+    """The latest first: what is left undone by a crash is then found again."""
+    written: tuple[KnownFinding, ...] = ()
+    """New ones and changed ones, as they shall be."""
+    removed: tuple[int, ...] = ()
+    """Finding ids that another has taken in."""
+    facts: tuple[IncidentFacts, ...] = ()
+    gone: tuple[int, ...] = ()
+    """Incidents that have no finding any more."""
+    answer: tuple[KnownFinding, ...] = ()
+    """Per finding that was put, what it is now."""
+
+    @property
+    def changes(self) -> bool:
+        return bool(self.moved or self.written or self.removed or self.facts or self.gone)
+
+    def new_findings(self) -> int:
+        """How many finding numbers it asks for."""
+        return sum(one.finding_id < 0 for one in self.written)
+
+    def new_incidents(self) -> int:
+        named = {*(one.incident_id for one in self.written), *(one.incident_id for one in self.moved)}
+        return sum(number < 0 for number in named)
+
+
+@dataclass(frozen=True, slots=True)
+class GivenNumbers:
+    """The numbers that a store gave for those below 0."""
+
+    findings: Sequence[int] = ()
+    incidents: Sequence[int] = ()
+
+    def finding(self, number: int) -> int:
+        return number if number > 0 else self.findings[-number - 1]
+
+    def incident(self, number: int) -> int:
+        return number if number > 0 else self.incidents[-number - 1]
+
+    def known(self, one: KnownFinding) -> KnownFinding:
+        if one.finding_id > 0 and one.incident_id > 0:
+            return one
+        return replace(
+            one, finding_id=self.finding(one.finding_id), incident_id=self.incident(one.incident_id)
+        )
+
+    def facts(self, one: IncidentFacts) -> IncidentFacts:
+        follows = None if one.follows is None else self.incident(one.follows)
+        return replace(one, incident_id=self.incident(one.incident_id), follows=follows)
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedOut:
+    """What a store wrote of a plan."""
+
+    stored: tuple[StoredFinding, ...]
+    """Per finding that was put."""
+    facts: tuple[IncidentFacts, ...] = ()
+    """Of the incidents that are new or have changed."""
+    new_incidents: tuple[int, ...] = ()
+    gone: tuple[int, ...] = ()
+
+
+def carried_out(plan: JoinPlan, numbers: GivenNumbers) -> CarriedOut:
+    """The answer of a store that has written `plan` with these numbers."""
+    return CarriedOut(
+        tuple(stored(numbers.known(one)) for one in plan.answer),
+        tuple(numbers.facts(one) for one in plan.facts),
+        tuple(numbers.incidents),
+        plan.gone,
+    )
+
+
+def stored(known: KnownFinding) -> StoredFinding:
+    """As the interface answers it; of several events the first."""
+    return StoredFinding(known.finding_id, known.incident_id, min(known.event_ids), known.finding)
+
+
+def onset(known: KnownFinding) -> FindingOnset:
+    """As much of it as joining asks for."""
+    one = known.finding
+    return FindingOnset(
+        known.finding_id, known.incident_id, one.box_id, one.kind, one.start_ns, one.end_ns,
+        one.uncertainty_ns, one.clock_id, known.leads, known.by_hand,
+    )  # fmt: skip
+
+
+def badness(finding: Finding) -> tuple[float, int]:
+    """Furthest from nominal, then longest; a class without a residual comes after those that have one."""
+    percent = finding.residual_percent
+    return -1.0 if percent is None else abs(percent - 100.0), finding.end_ns - finding.start_ns
+
+
+def worst_of(findings: Sequence[Finding]) -> Finding:
+    """The one that an incident of these is named by; at least one."""
+    return max(findings, key=badness)
+
+
+def incident_of(known: Sequence[KnownFinding], facts: IncidentFacts | None = None) -> Incident:
+    """The incident that its findings make; `known` are all findings of one incident, at least one."""
+    findings = sorted(known, key=lambda one: (one.finding.start_ns, one.finding_id))
+    residuals = [f.finding.residual_percent for f in findings if f.finding.residual_percent is not None]
+    worst = worst_of([one.finding for one in findings])
+    boxes = {one.finding.box_id for one in findings}
+    incident = Incident(
+        incident_id=findings[0].incident_id,
+        kind=worst.kind,
+        box_ids=tuple(sorted(boxes, key=lambda box_id: (len(box_id), box_id))),
+        event_ids=tuple(sorted({event_id for one in findings for event_id in one.event_ids})),
+        start_ns=min(one.finding.start_ns for one in findings),
+        end_ns=max(one.finding.end_ns for one in findings),
+        closed=all(one.finding.closed for one in findings),
+        residual_percent=max(residuals, key=lambda percent: abs(percent - 100.0), default=None),
+        findings=tuple(stored(one) for one in findings),
+    )
+    return with_facts(incident, facts)
+
+
+def with_facts(incident: Incident, facts: IncidentFacts | None) -> Incident:
+    """The incident with what is said of it."""
+    if facts is None:
+        return incident
+    return replace(
+        incident, scope=facts.scope, severity=facts.severity, follows=facts.follows,
+        arrivals=facts.arrivals, centre=facts.centre,
+    )  # fmt: skip

@@ -1,0 +1,431 @@
+"""The joining rule: the same result in any order, and nothing new from a repeat."""
+
+from dataclasses import replace
+from itertools import count, permutations
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opq_cloud.mauka.incident_facts import BoxPlace
+from opq_cloud.mauka.joining import plan_join, same
+from opq_cloud.mauka.onset_rule import REACH_NS, one_onset
+from opq_cloud.mauka.sightings import family, is_steady, kept, whole
+from opq_cloud.store.join_plan import (
+    FindingOnset,
+    GivenNumbers,
+    IncidentFacts,
+    JoinPlan,
+    KnownFinding,
+    carried_out,
+    incident_of,
+    onset,
+)
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding
+
+MS = 1_000_000
+CYCLE_NS = 20 * MS
+
+
+def sag(start_ms: int, end_ms: int, box_id: str = "1", uncertainty_ms: int = 0, **more: object) -> Finding:
+    finding = Finding("sag", box_id, start_ms * MS, end_ms * MS, uncertainty_ms * MS)
+    return replace(finding, **more)  # type: ignore[arg-type]
+
+
+class Table:
+    """Findings in memory: read for a plan, and written as it says."""
+
+    def __init__(self, places: dict[str, BoxPlace] | None = None) -> None:
+        self.known: dict[int, KnownFinding] = {}
+        self.facts: dict[int, IncidentFacts] = {}
+        self._findings, self._incidents = count(1), count(1)
+        self._places = places or {}
+        self.read = 0
+
+    def join_revision(self) -> int:
+        return 0
+
+    def findings_of_box(self, box_id: str, start_ns: int, end_ns: int) -> list[KnownFinding]:
+        every = [one for one in self.known.values() if one.finding.box_id == box_id]
+        return [one for one in every if one.finding.end_ns >= start_ns and one.finding.start_ns <= end_ns]
+
+    def findings_of_incident(self, incident_id: int) -> list[KnownFinding]:
+        return [one for one in self.known.values() if one.incident_id == incident_id]
+
+    def onsets(self, start_ns: int, end_ns: int, leading: bool = False) -> list[FindingOnset]:
+        every = [onset(one) for one in self.known.values()]
+        found = [one for one in every if start_ns <= one.start_ns <= end_ns]
+        self.read += len(found)
+        return [one for one in found if one.leads is not False or not leading]
+
+    def incident_facts(self, incident_id: int) -> IncidentFacts | None:
+        return self.facts.get(incident_id)
+
+    def place_of(self, box_id: str) -> BoxPlace:
+        return self._places.get(box_id, BoxPlace())
+
+    def put(self, findings: list[Finding], event_id: int = 1) -> JoinPlan:
+        plan = plan_join(self, findings, event_id, self.place_of)
+        numbers = GivenNumbers(
+            [next(self._findings) for _ in range(plan.new_findings())],
+            [next(self._incidents) for _ in range(plan.new_incidents())],
+        )
+        for move in plan.moved:
+            place = numbers.incident(move.incident_id)
+            known = self.known[move.finding_id]
+            self.known[move.finding_id] = replace(known, incident_id=place, leads=move.leads)
+        for known in map(numbers.known, plan.written):
+            self.known[known.finding_id] = known
+        for gone in plan.removed:
+            del self.known[gone]
+        for facts in map(numbers.facts, plan.facts):
+            self.facts[facts.incident_id] = facts
+        for number in plan.gone:
+            del self.facts[number]
+        assert set(self.facts) == {known.incident_id for known in self.known.values()}
+        self.answer = carried_out(plan, numbers)
+        return plan
+
+    def incidents(self) -> set[frozenset[Finding]]:
+        return set(self._groups().values())
+
+    def _groups(self) -> dict[int, frozenset[Finding]]:
+        groups: dict[int, set[Finding]] = {}
+        for known in self.known.values():
+            groups.setdefault(known.incident_id, set()).add(known.finding)
+        return {number: frozenset(group) for number, group in groups.items()}
+
+    def told(self) -> set[tuple[frozenset[Finding], frozenset[Finding] | None, IncidentFacts]]:
+        """Each incident, the one that it follows, and what is said of it; without numbers."""
+        groups = self._groups()
+        return {
+            (
+                groups[number],
+                None if facts.follows is None else groups[facts.follows],
+                replace(facts, incident_id=0, follows=None),
+            )
+            for number, facts in self.facts.items()
+        }
+
+
+findings = st.builds(
+    lambda kind, box_id, start, length, uncertainty, percent, cycles, closed, clock: replace(
+        sag(start, start + length, box_id, uncertainty),
+        kind=kind,
+        residual_percent=percent,
+        residual_v=None if percent is None else percent * 1.2,
+        duration_cycles=cycles,
+        closed=closed,
+        because=f"{percent}",
+        clock_id=clock,
+        uncertainty_ns=UNKNOWN_UNCERTAINTY_NS if uncertainty > 1000 else uncertainty * MS,
+    ),
+    st.sampled_from(["sag", "interruption", "undervoltage", "swell", "phase_jump", "harmonics"]),
+    st.sampled_from(["1", "2", "3", "4"]),
+    st.integers(0, 30).map(lambda step: 97 * step) | st.integers(0, 70_000),
+    st.integers(0, 400) | st.integers(59_000, 61_000),
+    st.sampled_from([0, 0, 1, 30, 200, 900, UNKNOWN_UNCERTAINTY_NS // MS]),
+    st.none() | st.integers(0, 180).map(float),
+    st.none() | st.integers(0, 30).map(float),
+    st.booleans(),
+    st.sampled_from([None, None, 7]),
+)
+PLACES = {
+    "1": BoxPlace("1", "mill", "feeder1", "valley", 46.5, 7.25),
+    "2": BoxPlace("1", "farm", "feeder1", "valley"),
+    "3": BoxPlace("1", "town", "feeder2", "hills", 46.75, 7.5),
+    "4": BoxPlace("2"),
+}
+
+
+@given(st.lists(findings, max_size=10), st.randoms(use_true_random=False))
+@settings(max_examples=80, deadline=None)
+def test_neither_order_nor_repetition_nor_grouping_matters(items: list[Finding], chance: Any) -> None:
+    together = Table(PLACES)
+    if items:
+        together.put(items)
+    in_parts = Table(PLACES)
+    shuffled = [*items, *chance.sample(items, len(items) // 2)]
+    chance.shuffle(shuffled)
+    while shuffled:
+        some = chance.randint(1, 3)
+        in_parts.put(shuffled[:some])
+        del shuffled[:some]
+    assert in_parts.told() == together.told()
+
+
+@given(st.lists(findings, min_size=1, max_size=10))
+@settings(max_examples=40, deadline=None)
+def test_a_repeat_changes_nothing_and_gets_the_same_answer(items: list[Finding]) -> None:
+    table = Table(PLACES)
+    table.put(items)
+    first = table.answer.stored
+    again = table.put(items)
+    assert not again.changes
+    assert table.answer.stored == first
+
+
+@given(st.lists(findings, min_size=1, max_size=8))
+@settings(max_examples=40, deadline=None)
+def test_what_is_stored_is_apart_and_covers_what_was_put(items: list[Finding]) -> None:
+    table = Table()
+    for item in items:
+        table.put([item])
+    stored = list(table.known.values())
+    for place, one in enumerate(stored):
+        for other in stored[place + 1 :]:
+            assert not same(one.finding, other.finding)
+            if one.incident_id == other.incident_id:
+                assert abs(one.finding.start_ns - other.finding.start_ns) <= REACH_NS
+                assert not is_steady(one.finding.kind)
+    for item in items:
+        holders = [
+            known for known in stored
+            if known.finding.box_id == item.box_id and family(known.finding.kind) == family(item.kind)
+            and known.finding.start_ns - CYCLE_NS <= item.start_ns
+            and item.end_ns <= known.finding.end_ns + CYCLE_NS
+        ]  # fmt: skip
+        assert len(holders) >= 1
+
+
+@given(st.lists(findings, min_size=1, max_size=6), st.lists(findings, min_size=1, max_size=6))
+@settings(max_examples=40, deadline=None)
+def test_what_is_left_of_sightings_does_not_depend_on_when_some_were_left_out(
+    some: list[Finding], others: list[Finding]
+) -> None:
+    assert set(kept([*kept(some), *others])) == set(kept([*some, *others]))
+    assert kept(kept(some)) == kept(some)
+
+
+@given(st.lists(findings, max_size=8))
+@settings(max_examples=40, deadline=None)
+def test_a_duration_never_contradicts_its_span(items: list[Finding]) -> None:
+    """At 60 Hz throughout; a cycle at either end is the sharpness of the rule."""
+    table = Table()
+    for item in items:
+        cycles = (item.end_ns - item.start_ns) * 60 / 1e9
+        table.put([replace(item, duration_cycles=cycles)])
+    for known in table.known.values():
+        length = (known.finding.end_ns - known.finding.start_ns) * 60 / 1e9
+        assert known.finding.duration_cycles == pytest.approx(length)
+
+
+def test_the_gap_that_still_joins_is_200_ms_plus_both_uncertainties() -> None:
+    left = onset(KnownFinding(1, 1, (1,), sag(0, 100, "1", uncertainty_ms=3)))
+
+    def right(start_ms: int, **more: Any) -> FindingOnset:
+        return replace(onset(KnownFinding(2, 2, (1,), sag(start_ms, 9000, "2", uncertainty_ms=4))), **more)
+
+    assert one_onset(left, right(207))
+    assert not one_onset(left, right(208))
+    assert one_onset(left, right(2000, uncertainty_ns=3000 * MS))
+    assert not one_onset(left, right(2001, uncertainty_ns=3000 * MS)), "2 s at most"
+    assert not one_onset(left, right(0, uncertainty_ns=UNKNOWN_UNCERTAINTY_NS)), "nobody knows"
+    by_one_clock = replace(left, clock_id=5)
+    assert one_onset(by_one_clock, right(220, uncertainty_ns=UNKNOWN_UNCERTAINTY_NS, clock_id=5))
+    assert not one_onset(by_one_clock, right(221, uncertainty_ns=UNKNOWN_UNCERTAINTY_NS, clock_id=5))
+    assert not one_onset(by_one_clock, right(0, uncertainty_ns=UNKNOWN_UNCERTAINTY_NS, clock_id=6))
+
+
+def test_overlap_is_no_reason() -> None:
+    table = Table()
+    table.put([sag(0, 60_000, "1", kind="undervoltage"), sag(3000, 9000, "2", kind="overvoltage")])
+    assert len(table.incidents()) == 2
+
+
+def test_a_dip_during_an_hour_of_harmonics_does_not_join_it() -> None:
+    table = Table()
+    table.put([sag(0, 3_600_000, kind="harmonics"), sag(100, 200)])
+    assert len(table.incidents()) == 2
+
+
+def test_joining_does_not_chain() -> None:
+    table = Table()
+    table.put([sag(150 * n, 150 * n + 50, str(n)) for n in range(1, 7)])
+    spans = sorted(sorted(one.start_ns // MS for one in group) for group in table.incidents())
+    assert spans == [[150, 300], [450, 600], [750, 900]]
+
+
+def test_what_follows_at_a_box_within_a_second_is_a_compound_and_within_60_s_names_it() -> None:
+    table = Table()
+    jump = sag(900, 900, kind="phase_jump")
+    table.put([sag(0, 100), jump, sag(1500, 1600), sag(59_000, 59_100), sag(200_000, 200_100)])
+    starts = {
+        number: sorted(known.finding.start_ns // MS for known in table.findings_of_incident(number))
+        for number in table.facts
+    }
+    assert starts == {1: [0, 900], 2: [1500], 3: [59_000], 4: [200_000]}
+    assert [table.facts[number].follows for number in (1, 2, 3, 4)] == [None, 1, 2, None]
+
+
+def test_boxes_of_two_grids_have_two_incidents() -> None:
+    table = Table({"2": BoxPlace("island")})
+    table.put([sag(0, 100, "1"), sag(0, 100, "2"), sag(1, 100, "3")])
+    assert sorted(facts.boxes for facts in table.facts.values()) == [1, 2]
+
+
+def test_an_early_one_that_comes_late_takes_the_others_with_it() -> None:
+    table = Table()
+    table.put([sag(200, 300, "2")])
+    table.put([sag(390, 500, "3")])
+    assert len(table.incidents()) == 1
+    table.put([sag(0, 100, "1")])
+    assert {known.finding.box_id: known.incident_id for known in table.known.values()} == {
+        "1": 1, "2": 1, "3": 2,
+    }  # fmt: skip
+
+
+def test_what_was_placed_by_hand_stays_and_takes_others_with_it() -> None:
+    table = Table()
+    table.put([sag(0, 100, "1"), sag(900, 1000, "2")])
+    assert {known.incident_id for known in table.known.values()} == {1, 2}
+    for number, known in list(table.known.items()):  # merged by hand
+        table.known[number] = replace(known, incident_id=1, leads=True, by_hand=True)
+    table.facts.pop(2)
+    table.put([sag(950, 1000, "3")])
+    table.put([sag(-100, 0, "4")])
+    merged = [known for known in table.known.values() if known.incident_id == 1]
+    assert {known.finding.box_id for known in merged} == {"1", "2", "3"}
+
+
+def test_an_incident_of_many_boxes_grows_without_being_read() -> None:
+    table = Table()
+    table.put([sag(0, 100, "0")])
+    for n in range(1, 300):
+        table.put([sag(n % 150, 400, str(n))])
+    table.read = 0
+    table.put([sag(77, 400, "late")])
+    (facts,) = table.facts.values()
+    assert (facts.boxes, len(facts.arrivals)) == (301, 50)
+    assert table.read <= 1200, "a number that does not grow with each finding read"
+
+
+def test_two_sags_of_one_box_with_a_poor_clock_stay_two() -> None:
+    table = Table()
+    table.put([sag(0, 100, uncertainty_ms=4000), sag(130, 200, uncertainty_ms=4000)])
+    assert len(table.known) == 2
+    assert len(table.incidents()) == 1
+
+
+def test_a_bridge_between_two_stored_findings_makes_them_one() -> None:
+    table = Table()
+    table.put([sag(0, 100)], 1)
+    table.put([sag(1300, 1400)], 2)
+    plan = table.put([sag(90, 1310)], 3)
+    assert (plan.removed, plan.gone) == ((2,), (2,))
+    known = table.known[1]
+    assert (known.finding_id, known.incident_id, known.event_ids) == (1, 1, (1, 2, 3))
+    assert (known.finding.start_ns, known.finding.end_ns) == (0, 1400 * MS)
+
+
+def test_incidents_get_their_numbers_in_time_order_whatever_the_order_given() -> None:
+    for order in permutations([sag(0, 10), sag(1500, 1510), sag(3000, 3010)]):
+        table = Table()
+        table.put(list(order))
+        numbered = {known.finding.start_ns // MS: known.incident_id for known in table.known.values()}
+        assert numbered == {0: 1, 1500: 2, 3000: 3}
+
+
+def test_scope_follows_from_what_is_known_of_the_boxes() -> None:
+    def scope(*box_ids: str, kind: str = "sag") -> str | None:
+        table = Table(PLACES)
+        table.put([sag(0, 100, box_id, kind=kind) for box_id in box_ids])
+        return max(table.facts.values(), key=lambda facts: facts.boxes).scope
+
+    assert scope("1") == "local"
+    assert scope("1", "2") == "feeder"
+    assert scope("1", "3") == "wide_area"
+    assert scope("4") is None and scope("9", "8") is None
+    assert scope("1", "9") == "region" or scope("1", "9") is None
+
+
+def test_the_order_of_arrival_says_whose_clock_is_poor() -> None:
+    table = Table(PLACES)
+    table.put([sag(5, 100, "2"), sag(0, 100, "3"), sag(9, 100, "1", uncertainty_ms=500)])
+    (facts,) = table.facts.values()
+    assert [(each.box_id, each.disciplined) for each in facts.arrivals] == [
+        ("3", True), ("2", True), ("1", False),
+    ]  # fmt: skip
+    assert facts.centre == pytest.approx((46.625, 7.375))
+
+
+def test_an_incident_is_as_bad_as_its_worst_finding_and_open_while_one_is() -> None:
+    known = [
+        KnownFinding(1, 5, (1,), sag(0, 100, "10", residual_percent=85.0)),
+        KnownFinding(2, 5, (1, 2), sag(50, 300, "2", residual_percent=60.0, closed=False)),
+        KnownFinding(3, 5, (3,), replace(sag(60, 90, "2", residual_percent=120.0), kind="harmonics+swell")),
+    ]
+    incident = incident_of(known)
+    assert incident.kind == "sag"  # of the worst
+    assert incident.box_ids == ("2", "10")
+    assert incident.event_ids == (1, 2, 3)
+    assert (incident.residual_percent, incident.closed) == (60.0, False)
+    assert (incident.start_ns, incident.end_ns) == (0, 300 * MS)
+
+
+PART = {
+    "kind": "sag", "residual_percent": 70.0, "residual_v": 84.0, "duration_cycles": 60.0,
+    "ieee1159": "momentary sag", "itic": "no_damage", "semi_f47": "pass", "because": "the onset",
+    "closed": False,
+}  # fmt: skip
+WHOLE = {
+    "kind": "interruption", "residual_percent": 2.0, "residual_v": 2.4, "duration_cycles": 300.0,
+    "ieee1159": "temporary interruption", "itic": "no_damage", "semi_f47": "not_applicable",
+    "because": "all of it", "closed": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("onset_first", [True, False])
+def test_a_dip_seen_open_and_then_whole_is_told_by_the_one_that_saw_all(onset_first: bool) -> None:
+    onset = sag(1000, 2000, **PART)
+    all_of_it = sag(1001, 6000, **WHOLE)  # its stamps are a millisecond off
+    table = Table()
+    table.put([onset if onset_first else all_of_it], 1)
+    table.put([all_of_it if onset_first else onset], 2)
+    (known,) = table.known.values()
+    assert (known.finding_id, known.incident_id, known.event_ids) == (1, 1, (1, 2))
+    assert known.finding == all_of_it
+    assert table.put([onset], 1).written == ()
+
+
+def test_an_open_end_within_a_cycle_of_the_recovery_does_not_hold_a_dip_open() -> None:
+    closed = sag(0, 1500, duration_cycles=90.0)
+    table = Table()
+    table.put([sag(0, 1508, closed=False, duration_cycles=90.5)])
+    table.put([closed])
+    assert [known.finding for known in table.known.values()] == [closed]
+
+
+def test_pieces_that_nobody_saw_whole_get_the_figures_of_their_common_span() -> None:
+    first = sag(0, 1000, closed=False, residual_percent=40.0, residual_v=48.0, duration_cycles=50.0,
+                ieee1159="momentary sag", itic="no_damage", semi_f47="fail")  # fmt: skip
+    last = sag(800, 4000, residual_percent=75.0, residual_v=90.0, duration_cycles=160.0,
+               ieee1159="temporary sag", itic="no_damage", semi_f47="not_applicable")  # fmt: skip
+    table = Table()
+    table.put([first], 1)
+    table.put([last], 2)
+    (known,) = table.known.values()
+    finding = known.finding
+    assert (finding.start_ns, finding.end_ns, finding.closed) == (0, 4000 * MS, True)
+    assert finding.duration_cycles == pytest.approx(200.0)  # 4 s of 50 Hz
+    # 40 % for 4 s: IEEE 1159 momentary to 3 s; ITIC 80 % to 10 s; F47 draws no line beyond 1 s
+    verdicts = ("temporary sag", "no_damage", "not_applicable")
+    assert (finding.ieee1159, finding.itic, finding.semi_f47) == verdicts
+    assert finding.residual_percent == 40.0
+    assert finding.because.startswith("put together from 2 overlapping waveforms")
+    assert known.pieces == (first, last)
+
+
+def test_pieces_of_more_than_a_minute_are_an_undervoltage_or_an_interruption() -> None:
+    def pieces(kind: str) -> list[Finding]:
+        return [sag(0, 40_000, closed=False), replace(sag(35_000, 70_000), kind=kind)]
+
+    assert whole(pieces("sag")).kind == "undervoltage"
+    assert whole(pieces("interruption")).kind == "interruption"
+
+
+def test_a_sag_and_a_swell_at_one_time_stay_two_findings() -> None:
+    table = Table()
+    table.put([sag(0, 100, closed=False), replace(sag(50, 150), kind="swell")])
+    assert sorted(known.finding.kind for known in table.known.values()) == ["sag", "swell"]

@@ -1,0 +1,78 @@
+"""What joining costs: an incident of 10,000 Boxes that grows, in CPU of one process, embedded store.
+
+Findings of one disturbance come in a random order, one of each Box, their onsets within 180 ms: one a plan,
+as Boxes that answer late, and 50 a plan, as an event of 50 Boxes. Beside them what a finding costs that comes
+when the incident is small: that is the baseline, and the ratio says how much dearer a large one is to grow.
+"""
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+
+from bench.result import Baseline, BenchCase, BenchResult, case
+from opq_cloud.mauka.finding_writer import FindingWriter
+from opq_cloud.store import open_store
+from opq_proto.messages import Finding
+
+BOXES, QUICK_BOXES = 10_000, 2_000
+SEED = 1
+START_NS = 1_765_792_486_000_000_000
+SPREAD_NS = 180_000_000
+LIMIT_MS = 2.0
+SMALL = 1_000
+EVENT_BOXES = 50
+
+
+def run(quick: bool) -> BenchResult:
+    """Under a minute; `quick` has 2,000 Boxes."""
+    boxes = QUICK_BOXES if quick else BOXES
+    rows: list[BenchCase] = []
+    for together in (EVENT_BOXES, 1):
+        click.echo(f"an incident of {boxes} Boxes, {together} findings a plan ...", err=True)
+        spent_ms = list(_grow(boxes, together))
+        small, large = _means(spent_ms, together, boxes)
+        name = f"a finding that comes, {together} a plan"
+        rows.append(case(f"{name}, the last {SMALL}", "ms", [large], limit=LIMIT_MS))
+        rows.append(case(f"{name}, the first {SMALL}", "ms", [small]))
+        whole = sum(spent_ms)
+        rows.append(case(f"all {boxes} findings, {together} a plan", "s", [whole / 1000]))
+        longest = max(spent_ms)
+        rows.append(case(f"the dearest plan, {together} a plan", "ms", [longest], because="it began earlier"))
+    base = rows[-3].value
+    return BenchResult(
+        tuple(rows),
+        Baseline(f"a finding that comes, 1 a plan, the first {SMALL}", base, "ms"),
+        rows[-4].value / base,
+    )
+
+
+def _grow(boxes: int, together: int) -> Iterator[float]:
+    """CPU ms of each plan."""
+    chance = random.Random(SEED)
+    findings = [_finding(str(number + 1), chance.randrange(SPREAD_NS)) for number in range(boxes)]
+    with TemporaryDirectory() as folder:
+        store = open_store(None, Path(folder))
+        try:
+            writer = FindingWriter(lambda: store)
+            for first in range(0, boxes, together):
+                began_s = time.process_time()
+                writer.put_findings(first // together + 1, findings[first : first + together])
+                yield 1000 * (time.process_time() - began_s)
+            assert [len(one.box_ids) for one in store.incidents()] == [boxes]
+        finally:
+            store.close()
+
+
+def _means(spent_ms: Sequence[float], together: int, boxes: int) -> tuple[float, float]:
+    """Per finding, of the first and of the last 1,000; those that begin earlier than all before are in."""
+    plans = min(SMALL, boxes // 2) // together
+    return sum(spent_ms[:plans]) / (plans * together), sum(spent_ms[-plans:]) / (plans * together)
+
+
+def _finding(box_id: str, after_ns: int) -> Finding:
+    start_ns = START_NS + after_ns
+    return Finding("sag", box_id, start_ns, start_ns + 100_000_000, 1000, residual_percent=70.0)

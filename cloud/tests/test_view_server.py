@@ -18,11 +18,12 @@ import pytest
 
 from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.service import CloudContext
-from opq_cloud.store import open_store
+from opq_cloud.store import BoxRecord, open_store
 from opq_cloud.view import demo
 from opq_cloud.view.app import HEARTBEAT_S
 from opq_cloud.view.live import SUBSCRIBERS
 from opq_cloud.view.service import View
+from opq_cloud.view.words import THIN
 from opq_proto import log
 from opq_proto.errors import ConfigError, PortBusyError
 from opq_proto.messages import Finding, TimeSource, Trigger, Waveform
@@ -599,3 +600,25 @@ def test_nothing_outside_of_the_static_folder_is_served(full: demo.Scene, path: 
     status, body, _ = _get(full, path)
     assert status == 404
     assert "import" not in body and "root:" not in body
+
+
+def test_a_page_says_scope_severity_order_of_arrival_and_what_it_follows(tmp_path: Path) -> None:
+    with demo.Scene(tmp_path) as scene:
+        for box_id in ("1", "2"):
+            scene.store.put_box(BoxRecord(box_id, f"Box {box_id}", feeder="north", location=f"place{box_id}"))
+        at_ns = time.time_ns() - 100 * 10**9
+        dip = Finding("sag", "1", at_ns, at_ns + 10**8, 1000, residual_percent=70.0, itic="no_damage")
+        late = replace(dip, box_id="2", start_ns=at_ns + 2_500_000, uncertainty_ns=40_000_000)
+        again = replace(dip, start_ns=at_ns + 5 * 10**9, end_ns=at_ns + 6 * 10**9)
+        put_findings(scene.store, 1, [dip, late, again])
+        told = _json(scene, "/api/incidents/1")
+        assert (told["scope"], told["follows"], told["classes"]) == ("feeder", None, {"1": "sag", "2": "sag"})
+        assert told["cause"] is None and 4 <= told["severity"] <= 8
+        assert [(each["box_id"], each["after_ms"], each["disciplined"]) for each in told["arrivals"]] == [
+            ("1", 0.0, True), ("2", 2.5, False),
+        ]  # fmt: skip
+        text = _get(scene, "/incidents/1")[1]
+        assert "several places of one feeder" in text and f"2.500{THIN}ms later" in text
+        assert "its clock is too poor to say who was first" in text
+        text = _get(scene, "/incidents/2")[1]
+        assert 'It follows <a href="/incidents/1">incident #1</a>' in text

@@ -9,7 +9,7 @@ from opq_cloud.view.context import ViewContext, label
 from opq_cloud.view.live import fingerprint
 from opq_measure.events.curves import ITIC_HIGH, ITIC_LOW
 from opq_measure.events.disturbances import Limits
-from opq_proto.messages import Event, Finding, Gap, Incident, Waveform
+from opq_proto.messages import BoxArrival, Event, Finding, Gap, Incident, Waveform
 
 EVENTS_SHOWN = 4
 EVENTS_READ = 100
@@ -20,6 +20,14 @@ TABLE_ROWS = 120
 TABLE_MARGIN_MS = 60.0
 CURVE_FIRST_S, CURVE_HALF_CYCLE_S, CURVE_LAST_S = 1e-3, 1 / 120, 100.0
 """The span of the drawn curve; rms says nothing of less than half a cycle, so the upper line starts there."""
+
+ARRIVALS_SHOWN = 12
+SCOPE_WORDS = {
+    "local": "local: Boxes of one place",
+    "feeder": "feeder: several places of one feeder",
+    "region": "region: several feeders",
+    "wide_area": "wide area: several regions, or the frequency of the grid",
+}
 
 ITIC_SENTENCES = {
     "no_interruption_in_function": "This incident lies between them: such equipment should go on working.",
@@ -328,6 +336,7 @@ def _facts(
         ("SEMI F47-0706", [words.F47_WORDS.get((finding.semi_f47 if finding else None) or "", "not rated")]),
         ("Start", [words.utc(incident.start_ns, 6) + " UTC"]),
         ("End", [end]),
+        *_as_a_whole(incident),
         ("Time of each Box", [_time_line(item.finding, waves) for item in incident.findings] or ["unknown"]),
     ]
     if finding and finding.residual_v is not None:
@@ -346,6 +355,33 @@ def _facts(
             lines.append(f"{len(record.boxes_triggered)} Boxes were asked, {left_out} were not")
         facts.append((f"Event {record.event_id}", lines))
     return facts
+
+
+def _as_a_whole(incident: Incident) -> list[tuple[str, list[str]]]:
+    """How far it reached, how bad it was, and where it came first."""
+    severity = "not judged" if incident.severity is None else f"{incident.severity:g} of 10"
+    facts = [
+        ("Scope", [SCOPE_WORDS.get(incident.scope or "", "not known: no facts of its Boxes say it")]),
+        ("Severity", [severity]),
+    ]
+    if len(incident.arrivals) > 1:
+        first_ns = incident.arrivals[0].start_ns
+        shown = incident.arrivals[:ARRIVALS_SHOWN]
+        lines = [_arrival_line(each, first_ns) for each in shown]
+        if len(incident.box_ids) > len(shown):
+            lines.append(f"{len(incident.box_ids) - len(shown)} more Boxes")
+        facts.append(("Order of arrival", lines))
+    if incident.centre is not None:
+        facts.append(("Centre", ["{:.4f}° latitude, {:.4f}° longitude".format(*incident.centre)]))
+    return facts
+
+
+def _arrival_line(arrival: BoxArrival, first_ns: int) -> str:
+    after = (arrival.start_ns - first_ns) / 1e6
+    when = "first" if after == 0 else f"{after:.3f}{words.THIN}ms later"
+    doubt = words.uncertainty(arrival.uncertainty_ns)
+    poor = "" if arrival.disciplined else "; its clock is too poor to say who was first"
+    return f"Box {arrival.box_id}: {when}, {doubt}{poor}"
 
 
 def _time_line(finding: Finding, waves: Mapping[str, Waveform]) -> str:

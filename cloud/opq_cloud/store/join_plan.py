@@ -7,6 +7,7 @@ when somebody else has written since, it is refused, and made again.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import starmap
 from typing import Any
 
 from opq_proto.messages import BoxArrival, Finding, Incident, StoredFinding
@@ -91,9 +92,9 @@ class IncidentFacts:
         return None if whole == 0 else (latitude / whole / 1e6, longitude / whole / 1e6)
 
     def as_document(self) -> dict[str, Any]:
-        """JSON's types only; an arrival is [box_id, start_ns, uncertainty_ns]."""
+        """JSON's types only, no list in a list: some servers of MongoDB's protocol refuse that."""
         document: dict[str, Any] = {name: getattr(self, name) for name in _FACTS}
-        document["arrivals"] = [[each.box_id, each.start_ns, each.uncertainty_ns] for each in self.arrivals]
+        document["arrivals"] = {name: [getattr(each, name) for each in self.arrivals] for name in _ARRIVAL}
         return document
 
     @classmethod
@@ -103,10 +104,13 @@ class IncidentFacts:
         for name in ("worst", "places", "feeders", "regions", "weights"):
             if name in known:
                 known[name] = tuple(known[name])
-        known["arrivals"] = tuple(BoxArrival(*each) for each in document.get("arrivals", ()))
+        arrivals = document.get("arrivals") or dict.fromkeys(_ARRIVAL, ())
+        columns = (arrivals[name] for name in _ARRIVAL)
+        known["arrivals"] = tuple(starmap(BoxArrival, zip(*columns, strict=True)))
         return cls(**known)
 
 
+_ARRIVAL = ("box_id", "start_ns", "uncertainty_ns")
 _FACTS = tuple(each.name for each in fields(IncidentFacts))
 
 

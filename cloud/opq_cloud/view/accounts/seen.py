@@ -118,6 +118,10 @@ def seen_incident(incident: Incident, visitor: Visitor) -> Incident | None:
         closed=all(each.closed for each in kept),
         residual_percent=max(residuals, key=lambda percent: abs(percent - 100.0), default=None),
         findings=findings,
+        scope=None,  # these are of all its Boxes
+        severity=None,
+        centre=None,
+        arrivals=tuple(each for each in incident.arrivals if visitor.sees(each.box_id)),
     )
 
 

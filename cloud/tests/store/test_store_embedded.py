@@ -275,7 +275,7 @@ def test_findings_of_a_store_of_before_are_joined_to(path: Path, monkeypatch: py
     assert (stored.finding_id, stored.incident_id) == (2, 1)
     facts = store.incident_facts(1)
     assert facts is not None and facts.boxes == 2 and facts.residual_percent == 60.0
-    assert [one.leads for one in store.onsets(0, 2**62)] == [True, False]
+    assert [one.leads for one in store.onsets(0, 2**62)] == [None, False]
     store.close()
 
 

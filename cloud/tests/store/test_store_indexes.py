@@ -29,6 +29,8 @@ SMALL = {
     "segments": "one row per sealing, some hundreds a day",
     "box_marks": "one row per Box, all of them wanted",
     "opq_boxes": "one row per Box, all of them wanted",
+    "locations": "one row per place, all of them wanted",
+    "regions": "one row per place and region, all of them wanted",
     "rollups_fill": "one row at most",
     "laha_config": "one row",
     "boxes": "the recursive table of Boxes",

@@ -11,6 +11,7 @@ import pytest
 from account_scene import PASSWORD, FormBrowser, add_people
 
 from opq_cloud.config import MailSection
+from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.store import BoxRecord
 from opq_cloud.store.account_records import BoxAccess
 from opq_cloud.view import demo
@@ -48,7 +49,7 @@ def _two_box_incident(scene: demo.Scene) -> Incident:
     first = demo.fill(scene.store, time.time_ns(), minutes=1)
     assert first is not None
     finding = first.findings[0].finding
-    scene.store.put_findings(1, [replace(finding, box_id="4", residual_percent=93.0, residual_v=111.6)])
+    put_findings(scene.store, 1, [replace(finding, box_id="4", residual_percent=93.0, residual_v=111.6)])
     joined = scene.store.incident(1)
     assert joined is not None and set(joined.box_ids) == {"1", "4"}
     return joined

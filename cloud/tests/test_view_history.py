@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord, CloudStore, Trend, open_store
 from opq_cloud.view import history_chart as drawing
@@ -170,7 +171,7 @@ def test_incidents_of_this_box_in_the_span_are_marked(store: CloudStore) -> None
         at = (NOW - place * 50 * MINUTE) * 1_000_000
         event_id = store.open_event(Trigger(f"t{place}" * 10, at, at + 10**9, (box_id,), box_id, "x"), "x")
         sag = Finding("sag", box_id, at, at + 10**8, 0, True, 84.0, 70.0, 6.0, None, None, None, 0.9, "")
-        store.put_findings(event_id, [sag])
+        put_findings(store, event_id, [sag])
     found = read_history(store, "1", span("now-2h"), NOW)
     assert len(found.incidents) == 1
     (mark,) = drawing.incident_marks(found)

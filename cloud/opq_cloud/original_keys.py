@@ -73,7 +73,7 @@ WITHOUT_EFFECT: Mapping[str, Mapping[str, str]] = {
         "event_request_expiration_window_ms": "as in the original; see event_service.answer_timeout_s",
         "ttl_cache_ttl": "how long things are kept is read by the store itself",
     },
-    "health": {"mongo_service_checker_addr": "each service tells of its own store"},
+    "health": {"mongo_service_checker_addr": "each service reports on its own store"},
     "mauka": {
         "mauka.debug": "every service logs at the same level",
         "mauka.debug.plugins": "every service logs at the same level",

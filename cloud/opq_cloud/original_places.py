@@ -42,15 +42,15 @@ def original_sources(command: str, environment: Mapping[str, str] | None = None)
     Raises:
         ConfigError: a variable or a file that is there cannot be read.
     """
-    told = os.environ if environment is None else environment
-    named = told.get(FOLDER_VARIABLE)
+    variables = os.environ if environment is None else environment
+    named = variables.get(FOLDER_VARIABLE)
     folder = FOLDER if named is None else Path(named) if named else None
     found = []
     for kind, variable, file in PLACES:
         if kind not in READ_BY.get(command, ()):
             continue
-        if told.get(variable, "").strip():
-            found.append(ConfigSource(f"${variable}", _from_text(variable, told[variable]), kind))
+        if variables.get(variable, "").strip():
+            found.append(ConfigSource(f"${variable}", _from_text(variable, variables[variable]), kind))
         elif folder is not None and file is not None and (folder / file).is_file():
             found.append(ConfigSource(str(folder / file), read_document(folder / file), kind))
     return found

@@ -6,13 +6,14 @@ witnesses elsewhere, which show how far a disturbance reached. What else was hea
 Source: contracts.md, "Whom a decision asks".
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from opq_cloud.config import AskingSection
+from opq_cloud.store.box_place import DEFAULT_GRID, BoxPlace
 from opq_cloud.store.store import box_order
 
 EARTH_KM = 6371.0
@@ -20,23 +21,10 @@ EARTH_KM = 6371.0
 SAW, FEEDER, NEAR, REGION, NO_PLACE, WITNESS = "saw", "feeder", "near", "region", "no_place", "witness"
 REASONS = (SAW, FEEDER, NEAR, REGION, NO_PLACE, WITNESS)
 """Why a Box is asked. `no_place`: whether it is a neighbour is not known."""
-DEFAULT_GRID = "1"
 UNKNOWN = -1
 
 IntArray = NDArray[np.int64]
 FloatArray = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class BoxPlace:
-    """Where a Box stands, as far as the store says."""
-
-    box_id: str
-    grid: str = DEFAULT_GRID
-    feeder: str | None = None
-    region: str | None = None
-    latitude: float | None = None
-    longitude: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,23 +73,24 @@ class _Codes:
 class BoxPlaces:
     """The places of all Boxes that the store knows; made again when they change."""
 
-    def __init__(self, places: Iterable[BoxPlace] = ()) -> None:
+    def __init__(self, places: Mapping[str, BoxPlace] | None = None) -> None:
+        """`places` by the Boxes' ids."""
         codes = _Codes()
-        self._places = {place.box_id: place for place in places}
+        self._places = dict(places or {})
         self._codes = {
-            place.box_id: (
+            box_id: (
                 codes.code("grid", place.grid),
                 codes.code("feeder", place.grid, place.feeder or None),
                 codes.code("region", place.region or None),
                 *_point(place),
             )
-            for place in self._places.values()
+            for box_id, place in self._places.items()
         }
         self._nowhere = codes.code("grid", DEFAULT_GRID), UNKNOWN, UNKNOWN, *(np.nan,) * 3
 
     def place(self, box_id: str) -> BoxPlace:
         """Of a Box that the store does not know: the default grid, and nothing else."""
-        return self._places.get(box_id) or BoxPlace(box_id)
+        return self._places.get(box_id) or BoxPlace()
 
     def asked_boxes(self, box_id: str, heard: Sequence[str], limits: AskingSection) -> AskedBoxes:
         """Whom to ask for what `box_id` saw, among the Boxes heard lately."""

@@ -2,14 +2,14 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
-from opq_cloud.makai.asked_boxes import DEFAULT_GRID, BoxPlace, BoxPlaces
+from opq_cloud.makai.asked_boxes import BoxPlaces
 from opq_cloud.service import STALE_S, HealthReport, ServiceCounters
-from opq_cloud.store.box_documents import region_of
-from opq_cloud.store.store import BoxRecord, CloudStore, LocationRecord, box_order
+from opq_cloud.store.box_place import box_place
+from opq_cloud.store.store import BoxRecord, CloudStore, box_order
 from opq_proto import log
 from opq_proto.decision import Nominal
 from opq_proto.measurement_columns import MeasurementColumns
@@ -99,7 +99,8 @@ class BoxRegister:
         """From now on Boxes stand, and are meant to measure, what the store says. Raises StoreError."""
         records, locations, regions = store.boxes(), store.locations(), store.regions()
         self.read_nominals(records)
-        self.places = BoxPlaces(_place(record, locations, regions) for record in records)
+        places = {record.box_id: box_place(record, locations, regions) for record in records}
+        self.places = BoxPlaces(places)
 
     def read_nominals(self, records: Iterable[BoxRecord]) -> None:
         """From now on the nominal values are those of the store."""
@@ -127,20 +128,6 @@ class BoxRegister:
                 info = None if quiet_s < stale_s else f"nothing heard for {quiet_s:.0f} s"
                 found.append(HealthReport(box_id, info is None, self._last_ms[box_id] // 1000, info))
         return found
-
-
-def _place(
-    record: BoxRecord, locations: Mapping[str, LocationRecord], regions: Mapping[str, tuple[str, ...]]
-) -> BoxPlace:
-    at = locations.get(record.location or "")
-    return BoxPlace(
-        record.box_id,
-        record.grid or DEFAULT_GRID,
-        record.feeder,
-        region_of(record, regions),
-        None if at is None else at.latitude,
-        None if at is None else at.longitude,
-    )
 
 
 class BoxNominals:

@@ -9,10 +9,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from opq_cloud.mauka.incident_facts import DEFAULT_GRID, BoxPlace
 from opq_cloud.mauka.joining import plan_join
 from opq_cloud.mauka.sightings import SAME_CLOCK_LIMIT_NS
-from opq_cloud.store.box_documents import region_of
+from opq_cloud.store.box_place import BoxPlace, box_place
 from opq_cloud.store.join_plan import CarriedOut
 from opq_cloud.store.store import CloudStore, LocationRecord
 from opq_proto.errors import StoreError
@@ -76,7 +75,9 @@ class FindingWriter:
         places = self._places
         known = places.boxes.get(box_id)
         if known is None:
-            known = places.boxes[box_id] = _place(store, box_id, places)
+            box = store.box(box_id)
+            known = BoxPlace() if box is None else box_place(box, places.locations, places.regions)
+            places.boxes[box_id] = known
         return known
 
     def _with_clock(self, store: CloudStore, one: Finding) -> Finding:
@@ -92,18 +93,3 @@ class FindingWriter:
 def put_findings(store: CloudStore, event_id: int, findings: Sequence[Finding]) -> list[StoredFinding]:
     """Once, for a program or a test; what the findings are now."""
     return list(FindingWriter(lambda: store).put_findings(event_id, findings).stored)
-
-
-def _place(store: CloudStore, box_id: str, places: _Places) -> BoxPlace:
-    box = store.box(box_id)
-    if box is None:
-        return BoxPlace()
-    at = places.locations.get(box.location or "")
-    return BoxPlace(
-        grid=box.grid or DEFAULT_GRID,
-        place=box.location,
-        feeder=box.feeder,
-        region=region_of(box, places.regions),
-        latitude=None if at is None else at.latitude,
-        longitude=None if at is None else at.longitude,
-    )

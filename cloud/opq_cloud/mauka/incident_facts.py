@@ -10,15 +10,15 @@ feeders: region; several regions, or a frequency that several feeders share: wid
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from opq_cloud.mauka.sightings import HIGH, LOW, family
+from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.join_plan import IncidentFacts, KnownFinding, badness
 from opq_proto.messages import BoxArrival, Finding
 
 ARRIVALS = 50
 """Boxes that the order of arrival names."""
-DEFAULT_GRID = "1"
 _KEPT = 3
 """Of different names: two, and perhaps the mark of what is not known."""
 MIDDLING = 2.0
@@ -26,19 +26,6 @@ MIDDLING = 2.0
 SHORT_S = 0.01
 _BANDS = {"no_interruption_in_function": (0.0, 4.0), "no_damage": (4.0, 8.0), "prohibited": (7.0, 10.0)}
 """Severity by the ITIC curve's verdict: equipment goes on, may stop, may be harmed."""
-
-
-@dataclass(frozen=True, slots=True)
-class BoxPlace:
-    """What the store knows of where a Box is; None: not known."""
-
-    grid: str = DEFAULT_GRID
-    place: str | None = None
-    feeder: str | None = None
-    region: str | None = None
-    latitude: float | None = None
-    longitude: float | None = None
-
 
 PlaceOf = Callable[[str], BoxPlace]
 

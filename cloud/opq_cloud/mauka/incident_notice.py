@@ -16,8 +16,7 @@ from typing import Any
 from opq_cloud.mauka.messages import new_message
 from opq_cloud.store.incident_json import incident_json
 from opq_cloud.store.join_plan import CarriedOut, IncidentFacts
-from opq_cloud.store.store import CloudStore
-from opq_proto.errors import FrameError
+from opq_cloud.store.store import CloudStore, box_order
 from opq_proto.mauka_pb2 import MaukaMessage
 from opq_proto.messages import Incident, StoredFinding
 
@@ -43,15 +42,6 @@ class IncidentNotice:
         return message
 
 
-def read_notice(message: MaukaMessage) -> IncidentNotice:
-    """The inverse; raises FrameError when it is none."""
-    try:
-        told = json.loads(message.incident_json)
-        return IncidentNotice(str(told["kind"]), dict(told["incident"]), int(told["boxes"]))
-    except (ValueError, TypeError, KeyError) as error:
-        raise FrameError(f"a message on topic {INCIDENT!r} that is no incident: {error!r}") from error
-
-
 def notices(store: CloudStore, done: CarriedOut) -> Iterable[IncidentNotice]:
     """Of what a plan has changed, in the order of the numbers."""
     for facts in sorted(done.facts, key=lambda each: each.incident_id):
@@ -75,7 +65,7 @@ def _changed_part(facts: IncidentFacts, findings: list[StoredFinding]) -> Incide
     return Incident(
         facts.incident_id,
         facts.kind,
-        tuple(sorted(boxes, key=lambda box_id: (len(box_id), box_id))),
+        tuple(sorted(boxes, key=box_order)),
         tuple(sorted({one.event_id for one in findings})),
         facts.start_ns,
         facts.end_ns,

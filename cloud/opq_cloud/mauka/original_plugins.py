@@ -119,7 +119,7 @@ class OriginalPlugins:
         """Raises PluginError: it runs already, is disabled, or does not start."""
         with self._changing:
             if self._plugin(plugin).running:
-                raise PluginError(f"plug-in {plugin} runs already; restart-plugin begins it anew")
+                raise PluginError(f"plug-in {plugin} runs already; restart-plugin starts it again")
             self._start(plugin)
 
     def stop(self, plugin: str) -> None:

@@ -136,7 +136,7 @@ class PluginControl:
         if not self._states.enabled(plugin):
             raise PluginError(f"plug-in {plugin} is disabled; enable-plugin {plugin} allows it to start")
         if group.running(plugin):
-            raise PluginError(f"plug-in {plugin} runs already; restart-plugin begins it anew")
+            raise PluginError(f"plug-in {plugin} runs already; restart-plugin starts it again")
         group.start(plugin)
 
     def stop(self, plugin: str) -> None:

@@ -114,8 +114,3 @@ def location_from_document(document: Mapping[str, Any]) -> LocationRecord | None
         return None
     slug = str(document["slug"])
     return LocationRecord(slug, latitude, longitude, str(document.get("description") or slug))
-
-
-def region_of(box: BoxRecord, regions: Mapping[str, tuple[str, ...]]) -> str | None:
-    """The region of a Box: its own, else the first that its location lies in (`CloudStore.regions`)."""
-    return box.region or next(iter(regions.get(box.location or "", ())), None)

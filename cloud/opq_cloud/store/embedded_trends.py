@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterable
 
 from opq_cloud.store.embedded_minutes import expire_minutes, merge_hour, other_metrics, read_minutes, widen
-from opq_cloud.store.histogram import HISTOGRAM_METRICS, Histogram
+from opq_cloud.store.histogram import HISTOGRAM_METRICS, TrendHistogram
 from opq_cloud.store.pyramid import (
     HOUR_MS,
     LEVELS_MS,
@@ -194,7 +194,7 @@ def _put_rollup(connection: sqlite3.Connection, row: Trend) -> None:
 def _pack(row: Trend) -> bytes:
     known = 0
     values: list[float] = []
-    histograms = [row.histograms.get(key, Histogram()).packed for key in HISTOGRAM_METRICS]
+    histograms = [row.histograms.get(key, TrendHistogram()).packed for key in HISTOGRAM_METRICS]
     for place, key in enumerate(HISTOGRAM_METRICS):
         three = row.metrics.get(key)
         known |= (three is not None) << place
@@ -218,13 +218,13 @@ def _unpack(
 ) -> Trend:
     known, *numbers = _PACKED.unpack_from(packed)
     metrics: dict[str, tuple[float, float, float]] = {}
-    histograms: dict[str, Histogram] = {}
+    histograms: dict[str, TrendHistogram] = {}
     at = _PACKED.size
     for place, key in enumerate(HISTOGRAM_METRICS):
         size = numbers[12 + place]
         if known & 1 << place:
             metrics[key] = (numbers[3 * place], numbers[3 * place + 1], numbers[3 * place + 2])
-            histograms[key] = Histogram(packed[at : at + size])
+            histograms[key] = TrendHistogram(packed[at : at + size])
         at += size
     if other is not None:
         metrics.update({key: (low, high, mean) for key, (low, high, mean) in json.loads(other).items()})

@@ -24,13 +24,13 @@ HISTOGRAM_METRICS = ("rms", "f", "thd", "trans")
 
 
 @dataclass(frozen=True, slots=True)
-class Histogram:
+class TrendHistogram:
     """Whole seconds by bin, packed: pairs of varints (step from the bin before, seconds), bins rising."""
 
     packed: bytes = b""
 
     @classmethod
-    def of(cls, seconds: Mapping[int, int]) -> "Histogram":
+    def of(cls, seconds: Mapping[int, int]) -> "TrendHistogram":
         """Of {bin: seconds}; what has no seconds is left out."""
         packed = bytearray()
         before = 0

@@ -13,7 +13,7 @@ from bson.int64 import Int64
 from pymongo import ASCENDING
 
 from opq_cloud.store.documents import Document
-from opq_cloud.store.histogram import Histogram
+from opq_cloud.store.histogram import TrendHistogram
 from opq_cloud.store.mongo_server import ROLLUPS_FILL, MongoPart, MongoServer, store_errors, upsert
 from opq_cloud.store.pyramid import (
     LEVELS_MS,
@@ -214,7 +214,7 @@ def _rollup(document: Document) -> Trend:
         int(document["length_ms"]),
         int(document["covered_ms"]),
         {
-            key: Histogram(bytes(document[field]["histogram"]))
+            key: TrendHistogram(bytes(document[field]["histogram"]))
             for key, field in METRIC_FIELDS.items()
             if "histogram" in document.get(field, {})
         },

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from math import isfinite
 
-from opq_cloud.store.histogram import HISTOGRAM_METRICS, Histogram, bin_of
+from opq_cloud.store.histogram import HISTOGRAM_METRICS, TrendHistogram, bin_of
 from opq_cloud.store.store import TREND_MS, Trend
 
 TEN_MINUTES_MS = 600_000
@@ -95,7 +95,7 @@ def merged(box_id: str, start_ms: int, length_ms: int, parts: Sequence[Trend]) -
                 elif (place := bin_of(key, average)) is not None:
                     counts[place] = counts.get(place, 0) + max(1, round(time_ms / 1000))
     metrics = {key: (low, high, total / time) for key, (low, high, total, time) in sums.items()}
-    histograms = {key: Histogram.of(counts) for key, counts in bins.items()}
+    histograms = {key: TrendHistogram.of(counts) for key, counts in bins.items()}
     return Trend(box_id, start_ms, metrics, length_ms, covered_ms, histograms)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from opq_cloud.store.account_records import AccountRecords
-from opq_cloud.store.histogram import Histogram
+from opq_cloud.store.histogram import TrendHistogram
 from opq_cloud.store.join_plan import CarriedOut, FindingOnset, IncidentFacts, JoinPlan, KnownFinding
 from opq_cloud.store.makai_documents import BrokerTraffic, MakaiConfig
 from opq_proto.measurement_columns import MeasurementColumns
@@ -53,7 +53,7 @@ class BoxRecord:
     """True: nobody expects to hear it. Not known counts as no."""
     description: str | None = None
     region: str | None = None
-    """Of the Box itself; else that of its location holds (`box_documents.region_of`)."""
+    """Of the Box itself; else that of its location holds (`box_place.box_place`)."""
     feeder: str | None = None
     phase: str | None = None
     grid: str | None = None
@@ -131,7 +131,7 @@ class Trend:
     length_ms: int = TREND_MS
     covered_ms: int | None = None
     """How much time its Measurements cover; above `length_ms` where one began before it. None: not known."""
-    histograms: dict[str, Histogram] = field(default_factory=dict)
+    histograms: dict[str, TrendHistogram] = field(default_factory=dict)
     """Of its one-minute means, by wire key; a minute has none."""
 
     @property

@@ -23,7 +23,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from opq_cloud.service import HealthReport, ServiceCounters
 from opq_cloud.view.accounts.account_pages import AccountPages
 from opq_cloud.view.accounts.admin_pages import AdminPages
-from opq_cloud.view.accounts.box_settings import BoxSettings
+from opq_cloud.view.accounts.box_settings import BoxSettingsPages
 from opq_cloud.view.accounts.desk import AccountDesk
 from opq_cloud.view.accounts.entry_pages import EntryPages
 from opq_cloud.view.accounts.gate import VisitorGate, request_facts
@@ -81,7 +81,7 @@ def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAP
             keys=context.keys,
             render=pages.render,
         )
-        for made in (EntryPages(desk), AccountPages(desk), BoxSettings(desk), AdminPages(desk)):
+        for made in (EntryPages(desk), AccountPages(desk), BoxSettingsPages(desk), AdminPages(desk)):
             app.include_router(made.router())
         app.include_router(theme_routes())
     app.include_router(pages.router())

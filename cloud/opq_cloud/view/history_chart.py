@@ -30,7 +30,7 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class IncidentMark:
     """An incident on the axis, percent from the left."""
 
     percent: float
@@ -38,7 +38,7 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class GapStretch:
     """A part of the axis, percent from the left and wide."""
 
     percent: float
@@ -97,10 +97,10 @@ def history_chart(history: BoxHistory, name: str, nominal: float | None = None) 
     )
 
 
-def gap_stretches(history: BoxHistory) -> tuple[Stretch, ...]:
+def gap_stretches(history: BoxHistory) -> tuple[GapStretch, ...]:
     """Where nothing was measured."""
     return tuple(
-        Stretch(_x(history, start) / 10, max(0.05, (_x(history, end) - _x(history, start)) / 10))
+        GapStretch(_x(history, start) / 10, max(0.05, (_x(history, end) - _x(history, start)) / 10))
         for start, end in history.gaps
     )
 
@@ -114,10 +114,10 @@ def coverage_path(history: BoxHistory) -> str:
     return "".join(paths)
 
 
-def incident_marks(history: BoxHistory) -> tuple[Mark, ...]:
+def incident_marks(history: BoxHistory) -> tuple[IncidentMark, ...]:
     span = history.span
     return tuple(
-        Mark(round((each.start_ns / 1e6 - span.start_ms) / span.length_ms * 100, 3), each.kind)
+        IncidentMark(round((each.start_ns / 1e6 - span.start_ms) / span.length_ms * 100, 3), each.kind)
         for each in history.incidents
         if each.start_ns / 1e6 >= span.start_ms
     )

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from opq_cloud.config import AskingSection, TriggeringServiceSection
-from opq_cloud.makai.asked_boxes import BoxPlace, BoxPlaces
+from opq_cloud.makai.asked_boxes import BoxPlaces
 from opq_cloud.makai.asking_budget import BYTES_PER_S, AskingBudget
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.openings import EventOpenings
 from opq_cloud.original_config import read_config
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import CloudStore, open_store
+from opq_cloud.store.box_place import BoxPlace
 from opq_proto.decision import Decision, Nominal
 from opq_proto.errors import ConfigError
 from opq_proto.messages import Measurement, Metric
@@ -23,29 +24,29 @@ SECOND_NS = 10**9
 DIP = Decision("rms", 90.0, 108.0, "threshold: rms 90 V below 108")
 
 
-def grid_of(feeders: int, boxes: int) -> list[BoxPlace]:
+def grid_of(feeders: int, boxes: int) -> dict[str, BoxPlace]:
     """Feeders in a line 2 km apart, their Boxes 10 m apart; ten feeders are a region."""
-    return [
-        BoxPlace(
-            str(1000 + feeder * boxes + k), feeder=f"f{feeder}", region=f"r{feeder // 10}",
+    return {
+        str(1000 + feeder * boxes + k): BoxPlace(
+            feeder=f"f{feeder}", region=f"r{feeder // 10}",
             latitude=21.0 + feeder * 0.018 + k * 9e-5, longitude=-157.8,
         )
         for feeder in range(feeders)
         for k in range(boxes)
-    ]  # fmt: skip
+    }  # fmt: skip
 
 
 class JudgedGrid:
     """Openings over a store of their own, all Boxes heard, and the commands that go out."""
 
-    def __init__(self, store: CloudStore, places: list[BoxPlace], **asking: int) -> None:
+    def __init__(self, store: CloudStore, places: dict[str, BoxPlace], **asking: int) -> None:
         self.now_s = 0.0
         self.counters = ServiceCounters()
         self.boxes = BoxRegister(Nominal(120.0, 60.0), lambda: self.now_s)
         self.boxes.places = BoxPlaces(places)
-        for place in places:
-            self.boxes.note_heard(place.box_id, 0)
-            self.boxes.note_window(place.box_id, (0, SECOND_NS))
+        for box_id in places:
+            self.boxes.note_heard(box_id, 0)
+            self.boxes.note_window(box_id, (0, SECOND_NS))
         section = replace(TriggeringServiceSection(), asking=replace(LIMITS, **asking))
         self.openings = EventOpenings(section, "test", self.boxes, self.counters)
         self.commands: list[bytes] = []
@@ -81,15 +82,15 @@ def test_three_boxes_of_which_nothing_is_said_are_all_asked() -> None:
 
 
 def test_neighbours_come_by_feeder_distance_and_region_and_witnesses_from_elsewhere() -> None:
-    def at(box_id: str, feeder: str, region: str, north_km: float, grid: str = "1") -> BoxPlace:
-        return BoxPlace(box_id, grid, feeder, region, 21.0 + north_km / 111.2, -157.8)
+    def at(feeder: str, region: str, north_km: float, grid: str = "1") -> BoxPlace:
+        return BoxPlace(grid, None, feeder, region, 21.0 + north_km / 111.2, -157.8)
 
     places = BoxPlaces(
-        [
-            at("1", "f1", "r1", 0), at("2", "f1", "r1", 9), at("3", "f1", "r1", 7), at("4", "f2", "r2", 1),
-            at("5", "f3", "r1", 30), at("6", "f4", "r3", 40), at("7", "f5", "r3", 50),
-            at("8", "f6", "r4", 90), at("9", "f1", "r1", 0, grid="2"),
-        ]
+        {
+            "1": at("f1", "r1", 0), "2": at("f1", "r1", 9), "3": at("f1", "r1", 7), "4": at("f2", "r2", 1),
+            "5": at("f3", "r1", 30), "6": at("f4", "r3", 40), "7": at("f5", "r3", 50),
+            "8": at("f6", "r4", 90), "9": at("f1", "r1", 0, grid="2"),
+        }
     )  # fmt: skip
     heard = [str(k) for k in range(1, 12)]
     asked = places.asked_boxes("1", heard, LIMITS)
@@ -106,7 +107,7 @@ def test_neighbours_come_by_feeder_distance_and_region_and_witnesses_from_elsewh
 def test_a_dip_at_one_feeder_of_ten_thousand_boxes_asks_sixty_at_most(store: CloudStore) -> None:
     places = grid_of(feeders=100, boxes=100)
     grid = JudgedGrid(store, places)
-    feeder = [place.box_id for place in places if place.feeder == "f50"]
+    feeder = [box_id for box_id, place in places.items() if place.feeder == "f50"]
     for k, box_id in enumerate(feeder):
         grid.see(box_id, at_s=k / 200)
     grid.openings.advance(10.0)
@@ -126,11 +127,11 @@ def test_a_wide_area_dip_of_ten_thousand_boxes_asks_two_hundred_at_most_on_many_
 ) -> None:
     places = grid_of(feeders=100, boxes=100)
     grid = JudgedGrid(store, places)
-    for k, place in enumerate(places):  # feeder after feeder, as the worst case
-        grid.see(place.box_id, at_s=k / 10_000)
+    for k, box_id in enumerate(places):  # feeder after feeder, as the worst case
+        grid.see(box_id, at_s=k / 10_000)
     (event,) = store.events()
     assert len(event.boxes_triggered) == len(grid.commands) == 200
-    feeders = {place.feeder for place in places if place.box_id in event.boxes_triggered}
+    feeders = {places[box_id].feeder for box_id in event.boxes_triggered}
     assert len(feeders) >= 15
     grid.openings.advance(10.0)
     (event,) = store.events()
@@ -182,8 +183,8 @@ def test_a_box_that_flaps_is_asked_alone_then_not_at_all_and_starves_nobody(stor
     grid.see("1005", at_s=500.0)
     assert len(grid.commands) - before == 9, "another Box asks all that have something left"
     grid.now_s = 60.0
-    for place in grid_of(1, 10):
-        grid.boxes.note_heard(place.box_id, 60_000)
+    for box_id in grid_of(1, 10):
+        grid.boxes.note_heard(box_id, 60_000)
     before = len(grid.commands)
     grid.see("1000", at_s=600.0)
     assert len(grid.commands) - before == 10, "a minute later it has a minute's bytes"

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from opq_cloud.mauka.finding_writer import put_findings
-from opq_cloud.mauka.incident_facts import BoxPlace
 from opq_cloud.mauka.joining import plan_join
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, Trend
+from opq_cloud.store.box_place import BoxPlace
 from opq_proto.errors import StoreError
 from opq_proto.messages import Finding, Gap, Measurement, Metric, TimeSource, Trigger, Waveform
 

@@ -7,7 +7,7 @@ from math import isclose
 import pytest
 
 from opq_cloud.store import BoxRecord, CloudStore, Trend
-from opq_cloud.store.histogram import Histogram, bin_of, quantile
+from opq_cloud.store.histogram import TrendHistogram, bin_of, quantile
 from opq_cloud.store.pyramid import (
     DAY_MS,
     HOUR_MS,
@@ -194,4 +194,4 @@ def test_a_histogram_comes_back_from_its_bytes() -> None:
         {-3: 5, 0: 86_400, 4: 1, 12_000: 60},
         {k: k + 201 for k in range(-200, 200)},
     ):
-        assert Histogram.of(bins).bins() == bins
+        assert TrendHistogram.of(bins).bins() == bins

@@ -14,16 +14,14 @@ from typing import Any
 import click
 
 from opq_cloud.store import FILE_NAME, BoxRecord, CloudStore, open_store
-from opq_cloud.store.box_documents import region_of
+from opq_cloud.store.box_place import box_place
+from opq_cloud.store.store import box_order
 from opq_proto.config import default_data_dir
 from opq_proto.errors import OpqError
 from opq_proto.key_register import KeyRegister
 from opq_proto.keys import KeyFolder, checked_box_id
 from opq_tools.boxes.facts import box_facts, fact_options, put_place
 from opq_tools.boxes.importing import read_boxes, read_locations, read_regions
-
-DEFAULT_GRID = "1"
-"""Of a Box that none was said of (contracts.md, Findings and incidents)."""
 
 
 class BoxNotKnownError(OpqError):
@@ -211,18 +209,20 @@ def box_rows(store: CloudStore) -> list[dict[str, Any]]:
     for box_id in heard_ms:
         records.setdefault(box_id, BoxRecord(box_id, f"Box {box_id}"))
     rows = []
-    for record in sorted(records.values(), key=lambda record: (len(record.box_id), record.box_id)):
-        place = locations.get(record.location or "")
+    for record in sorted(records.values(), key=lambda record: box_order(record.box_id)):
+        place = box_place(record, locations, regions)
         constant = record.calibration_constant
         rows.append(
             {
                 "box_id": record.box_id,
                 "name": record.name,
-                "location": None if place is None else {"lat": place.latitude, "lon": place.longitude},
-                "region": region_of(record, regions),
-                "feeder": record.feeder,
+                "location": (
+                    None if place.latitude is None else {"lat": place.latitude, "lon": place.longitude}
+                ),
+                "region": place.region,
+                "feeder": place.feeder,
                 "phase": record.phase,
-                "grid": record.grid or DEFAULT_GRID,
+                "grid": place.grid,
                 "nominal_v": record.nominal_v,
                 "nominal_hz": record.nominal_hz,
                 "unplugged": bool(record.unplugged),

@@ -9,6 +9,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.store.account_records import Account, AccountSession
+from opq_cloud.store.store import box_order
 from opq_cloud.view.accounts.box_settings import forget_box
 from opq_cloud.view.accounts.desk import AccountDesk
 from opq_cloud.view.accounts.entry_pages import TOO_OFTEN
@@ -77,7 +78,7 @@ class AccountPages:
             tokens=[each for each in mine if each.account_id == account.account_id],
             themes=THEMES,
             token_days=TOKEN_DAYS,
-            boxes=sorted(visitor.own, key=lambda box_id: (len(box_id), box_id)),
+            boxes=sorted(visitor.own, key=box_order),
         )
 
     def _sessions(self, account: Account) -> list[AccountSession]:

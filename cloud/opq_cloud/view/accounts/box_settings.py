@@ -8,7 +8,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.store.account_records import PRIVACIES
-from opq_cloud.store.store import BoxRecord, LocationRecord
+from opq_cloud.store.store import BoxRecord, LocationRecord, box_order
 from opq_cloud.view.accounts.desk import AccountDesk, checked_email
 from opq_cloud.view.accounts.entry_pages import TOO_OFTEN
 from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
@@ -31,7 +31,7 @@ PRIVACY_WORDS = {
 CLAIMERS = ("admin", "owner")
 
 
-class BoxSettings:
+class BoxSettingsPages:
     """What the owner of a Box, or an admin, may do to it."""
 
     def __init__(self, desk: AccountDesk) -> None:
@@ -58,8 +58,8 @@ class BoxSettings:
         return self._boxes_page(visitor)
 
     def _boxes_page(self, visitor: Visitor, problem: str = "", code: int = 200) -> HTMLResponse:
-        own = [self._record(box_id) for box_id in sorted(visitor.own, key=_order)]
-        shared = [self._record(box_id) for box_id in sorted(visitor.full - visitor.own, key=_order)]
+        own = [self._record(box_id) for box_id in sorted(visitor.own, key=box_order)]
+        shared = [self._record(box_id) for box_id in sorted(visitor.full - visitor.own, key=box_order)]
         return self._desk.page(
             "own_boxes.html",
             code=code,
@@ -253,7 +253,3 @@ def _place(form: SentForm, box_id: str) -> LocationRecord | None:
     ):
         raise ValueError("Latitude goes from -90 to 90, longitude from -180 to 180 degrees.")
     return LocationRecord(place_of(box_id), latitude, longitude)
-
-
-def _order(box_id: str) -> tuple[int, str]:
-    return len(box_id), box_id

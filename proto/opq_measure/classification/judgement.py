@@ -1,7 +1,7 @@
 """Reasons, severity and confidence of a part, from the figures that the measurement core gave it.
 
 A part's own probability says how far its figure is beyond its limit. It knows nothing of what else the
-noise does: a class that is not seen, or one more that is. Those shares were counted on recordings of other
+noise does: a class that is not seen, or one more that is. Those shares were set from small runs on other
 seeds than `bench classify` prints, and the bench says how far the confidence is from what comes true.
 """
 
@@ -19,7 +19,7 @@ Found = Disturbance | Occurrence
 QUIET_PU, NOISY_PU = 0.03, 0.10
 """Noise against the fundamental, rms: 30 dB and 20 dB."""
 RIGHT_QUIET, RIGHT_NOISY = 0.995, 0.95
-"""Share of parts that were right there."""
+"""Share of parts that are taken to be right there."""
 OFTEN_MISSED = {"impulsive_transient": 0.9, "oscillatory_transient": 0.93, "interruption": 0.93}
 """Of these, where it is noisy."""
 LONG_S, SHORT_S = 60.0, 0.01

@@ -123,6 +123,11 @@ def test_a_second_factor_is_asked_for_and_each_code_counts_once(
     assert found and "<svg" in browser.text
     totp = pyotp.TOTP(found[1])
     assert browser.post("/account/second-factor", secret=found[1], code="000000") == 400
+    for secret, code in (
+        (found[1], "１２３４５６"),
+        ("A" * 17, "000000"),
+    ):  # digits, but not ASCII's; no base32
+        assert browser.post("/account/second-factor", secret=secret, code=code) == 400
     assert browser.post("/account/second-factor", secret=found[1], code=totp.now()) == 200
     codes = re.findall(r"<code>([0-9a-f]{6}-[0-9a-f]{6})</code>", browser.text)
     assert len(codes) == 8
@@ -143,6 +148,7 @@ def test_codes_are_those_of_rfc_6238() -> None:
         assert totp_step_of(secret, code, 0, moment + 30) == moment // 30
         assert totp_step_of(secret, code, 0, moment + 90) is None
         assert totp_step_of(secret, code, moment // 30, moment) is None
+        assert totp_step_of(secret, "２８７０８２", 0, moment) is None
 
 
 def test_an_invitation_makes_one_account_with_its_role(scene: demo.Scene, browser: FormBrowser) -> None:

@@ -6,23 +6,30 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from account_scene import PASSWORD, FormBrowser, add_people
+from fastapi import HTTPException
 
 from opq_cloud.config import MailSection
 from opq_cloud.mauka.finding_writer import put_findings
+from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord
 from opq_cloud.store.account_records import BoxAccess
+from opq_cloud.store.store import CloudStore, EventRecord
 from opq_cloud.view import demo
+from opq_cloud.view.accounts.desk import checked_email
 from opq_cloud.view.accounts.forms import own_path
 from opq_cloud.view.accounts.links import make_ticket
+from opq_cloud.view.accounts.mail import WAITING, Mailer
 from opq_cloud.view.accounts.passwords import hash_password, original_password_fits, password_fits
-from opq_cloud.view.accounts.seen import SeenFeed, seen_incident
+from opq_cloud.view.accounts.seen import SeenFeed, SeenStore, seen_incident
 from opq_cloud.view.accounts.sign_in import GuessLimits, SignIn
 from opq_cloud.view.accounts.visitors import NOBODY, Visitor
 from opq_cloud.view.live import LiveMessage, incident_message
-from opq_proto.messages import Incident
+from opq_proto.messages import Finding, Incident, StoredFinding
 
 
 @pytest.fixture
@@ -265,6 +272,59 @@ def test_a_part_of_an_incident_says_nothing_of_the_rest(scene: demo.Scene) -> No
     assert shown is not None and "85.2" not in shown.data and "secret kitchen" not in shown.data
     assert feed.shown(LiveMessage("measurement", "{}", box_id="1")) is None
     assert feed.shown(LiveMessage("measurement", "{}", box_id="4")) is not None
+
+
+def test_the_record_of_an_event_names_no_box_that_is_not_seen_and_counts_none() -> None:
+    """Whom it asked and why, who saw it first, how many others were left out."""
+    whole = EventRecord(
+        *(7, "token", 1000, 9000, ("1", "4"), ("1", "4"), {}, True, True, "Box 1, rms 101 V"),
+        opened_by="1",
+        asked_as={"saw": ("1",), "neighbour": ("4",)},
+        not_asked={"saw": 3},
+        onset_ns=(2000, 3000),
+        decided_ns=4000,
+    )
+    store = cast(CloudStore, SimpleNamespace(event_record=lambda _: whole))
+    part = SeenStore(store, Visitor(public=frozenset({"4"}))).event_record(7)
+    assert part is not None
+    assert (part.boxes_triggered, part.asked_as) == (("4",), {"neighbour": ("4",)})
+    assert (part.opened_by, part.because, part.not_asked) == ("", "", {})
+    assert (part.onset_ns, part.decided_ns) == (None, None)
+    seen = SeenStore(store, Visitor(public=frozenset({"1", "4"}))).event_record(7)
+    assert seen is not None and (seen.because, seen.opened_by) == (whole.because, "1")
+    assert (seen.asked_as, seen.not_asked) == (whole.asked_as, {})
+
+
+def test_a_part_of_an_incident_follows_none_that_may_be_hidden() -> None:
+    findings = tuple(
+        StoredFinding(number, 9, 3, Finding("sag", box_id, 1000, 2000, 10))
+        for number, box_id in enumerate("14", 1)
+    )
+    incident = Incident(9, "sag", ("1", "4"), (3,), 1000, 2000, True, None, findings, follows=8)
+    part = seen_incident(incident, Visitor(public=frozenset({"4"})))
+    assert part is not None and part.box_ids == ("4",) and part.follows is None
+
+
+@pytest.mark.parametrize(
+    "text", ["'}_@[|^.b", "(*?=@).a", "a@b", "a@b..c", "a@.b", "a b@c.d", "a:@b.c", "a@b.c\n", "@b.c"]
+)
+def test_what_breaks_a_mails_header_is_no_email(text: str) -> None:
+    with pytest.raises(HTTPException, match="no e-mail address"):
+        checked_email(text)
+
+
+def test_an_email_is_kept_in_lower_case() -> None:
+    for text in ("Ada@Example.org", "o'hara+opq@mail.example-1.org", "jörg@bücher.example"):
+        assert checked_email(text) == text.lower()
+
+
+def test_a_mail_that_cannot_be_made_takes_no_place() -> None:
+    mailer = Mailer(MailSection(server="127.0.0.1:1"), ServiceCounters())
+    for _ in range(WAITING + 1):
+        with pytest.raises(ValueError):
+            mailer.send("ada@example.org", "two\nlines", "text")
+    assert mailer._slots.acquire(blocking=False)  # a hundred of them had stopped all mail
+    mailer.close()
 
 
 def test_the_public_pages_of_an_incident_show_the_public_part(scene: demo.Scene) -> None:

@@ -143,7 +143,7 @@ class AccountPages:
     def add_second_factor(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         account = own_account(visitor)
         secret = form.text("secret", 64).upper()
-        if not (16 <= len(secret) <= 64 and set(secret) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")):
+        if not (len(secret) in (16, 32, 64) and set(secret) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZ234567")):
             raise HTTPException(400, "This is no secret of a second factor. Begin again.")
         step = totp_step_of(secret, form.text("code").replace(" ", ""), 0)
         if step is None:

@@ -48,12 +48,12 @@ class Mailer:
         """Queue it; False where no server is set or too many wait."""
         if not self.ready:
             return False
-        if not self._slots.acquire(blocking=False):
-            self._counters.add("mails_dropped")
-            return False
         message = EmailMessage()
         message["From"], message["To"], message["Subject"] = self._config.sender, to, subject
         message.set_content(text)
+        if not self._slots.acquire(blocking=False):
+            self._counters.add("mails_dropped")
+            return False
         self._pool.submit(self._send, message)
         return True
 

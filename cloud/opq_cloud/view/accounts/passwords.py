@@ -116,7 +116,7 @@ def totp_step_of(secret: str, code: str, after_step: int, now_s: float | None = 
     present = int(time.time() if now_s is None else now_s) // TOTP_STEP_S
     found = None
     for step in range(present - TOTP_DRIFT, present + TOTP_DRIFT + 1):
-        if hmac.compare_digest(str(totp.generate_otp(step)), code) and step > after_step:
+        if hmac.compare_digest(str(totp.generate_otp(step)).encode(), code.encode()) and step > after_step:
             found = step
     return found
 

@@ -66,7 +66,10 @@ class SeenStore:
         return replace(found, waveforms=waves, missing=missing) if waves or missing else None
 
     def event_record(self, event_id: int) -> EventRecord | None:
-        """Its reason names the Box that was first, and goes where that one is not seen."""
+        """What is said of it as a whole (why, who saw it first, when) goes where a Box of it is not seen.
+
+        How many others were not asked goes always: it counts Boxes that the visitor does not see.
+        """
         found = self._store.event_record(event_id)
         if found is None:
             return None
@@ -74,7 +77,9 @@ class SeenStore:
         asked = tuple(box_id for box_id in found.boxes_triggered if sees(box_id))
         if not asked:
             return None
-        whole = len(asked) == len(found.boxes_triggered)
+        named = {*found.boxes_triggered, *(box_id for each in found.asked_as.values() for box_id in each)}
+        whole = all(sees(box_id) for box_id in named | {found.opened_by} - {""})
+        seen_as = {why: tuple(each for each in boxes if sees(each)) for why, boxes in found.asked_as.items()}
         return replace(
             found,
             boxes_triggered=asked,
@@ -82,6 +87,11 @@ class SeenStore:
             missing={box_id: why for box_id, why in found.missing.items() if sees(box_id)},
             short={box_id: why for box_id, why in found.short.items() if sees(box_id)},
             because=found.because if whole else "",
+            opened_by=found.opened_by if whole else "",
+            asked_as={why: boxes for why, boxes in seen_as.items() if boxes},
+            not_asked={},
+            onset_ns=found.onset_ns if whole else None,
+            decided_ns=found.decided_ns if whole else None,
             token="",
         )
 
@@ -121,6 +131,7 @@ def seen_incident(incident: Incident, visitor: Visitor) -> Incident | None:
         scope=None,  # these are of all its Boxes
         severity=None,
         centre=None,
+        follows=None,  # it may be at a Box that is not seen
         arrivals=tuple(each for each in incident.arrivals if visitor.sees(each.box_id)),
     )
 

@@ -276,9 +276,11 @@ class OriginalPlugins:
         return self._states.enabled(name) and topic.startswith(plugin.topics)
 
     def _note_join(self, topic: str) -> None:
-        number = int(topic.removeprefix(JOIN_TOPIC))
+        """One of ours; another's on the bus may begin the same and says nothing."""
         with self._joined:
-            self._done_join = max(self._done_join, number)
+            if topic != f"{JOIN_TOPIC}{self._wanted_join}":
+                return
+            self._done_join = self._wanted_join
             self._joined.notify_all()
 
     def _send_heartbeats(self) -> None:

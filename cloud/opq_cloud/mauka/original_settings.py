@@ -73,10 +73,12 @@ def read_settings(path: Path) -> dict[str, Any]:
     Raises ConfigError: it cannot be read, or is no object of JSON.
     """
     try:
+        if not path.is_file():  # a device or a pipe would be read without end
+            raise ConfigError(f"{path}: no file")
         if path.stat().st_size > LARGEST_FILE:
             raise ConfigError(f"{path}: more than {LARGEST_FILE >> 20} MiB")
         found = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from None
     if not isinstance(found, dict):
         raise ConfigError(
@@ -94,4 +96,4 @@ def _with_environment(key: str, value: Any) -> Any:
     try:
         return int(text)
     except ValueError:
-        raise ConfigError(f"{key}: {value[1:]} is {text!r}; want a whole number") from None
+        raise ConfigError(f"{key}: {value[1:]} in the environment is no whole number") from None

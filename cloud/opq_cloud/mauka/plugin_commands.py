@@ -106,7 +106,7 @@ class PluginCommands:
             self.counters.add("malformed")
             socket.send(error("want one frame of text, such as list-plugins").encode())
             return
-        socket.send(self.answer(request).encode())
+        socket.send(self.answer(request).encode(errors="replace"))  # a file name may be no UTF-8
 
     def answer(self, request: str) -> str:
         """What the command does, in one text; nothing that it does is raised."""

@@ -91,8 +91,8 @@ def _parsed(path: Path, folder: Path) -> ast.Module:
         misprint = MISPRINT.match(line)
         hint = f"; a plug-in is a class: `class {misprint[1]}(...)`" if misprint else ""
         raise PluginError(f"{where}, line {error.lineno}: {error.msg}: {line.strip()[:100]}{hint}") from None
-    except ValueError as error:
-        raise PluginError(f"{where}: {error}") from None
+    except (ValueError, RecursionError, MemoryError) as error:  # the latter two: too deeply nested
+        raise PluginError(f"{where}: cannot be read as Python: {error}") from None
 
 
 def _listed(tree: ast.Module) -> Iterator[str]:

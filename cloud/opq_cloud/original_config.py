@@ -7,6 +7,7 @@ no effect, is logged at the start and shown by `opq-tools config check`: nothing
 
 import difflib
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,7 +91,10 @@ def read_config(
             part = from_original(kind, source.document, source.name, notify)
         said, known = _mongo_of(part), _mongo_of(merged)
         if None not in (said, known) and said != known:
-            text = f"{said}, where another file has {known}: one system has one store, this one is used"
+            text = (
+                f"{_without_password(said)}, where another file has {_without_password(known)}: "
+                "one system has one store, this one is used"
+            )
             notify(ConfigNotice("config.store_differs", source.name, "mongo", text))
         _merge(merged, part)
     if embedded is not None:
@@ -234,6 +238,10 @@ def _mongo_of(part: Document) -> str | None:
     section = part.get("store")
     uri = section.get("mongo_uri") if isinstance(section, Mapping) else None
     return uri.removesuffix("/").removesuffix("/opq") if isinstance(uri, str) else None
+
+
+def _without_password(uri: str | None) -> str:
+    return re.sub(r"//.*@", "//…@", uri or "")
 
 
 def _makai(document: Document, found: Values, where: str, notify: Notify) -> None:

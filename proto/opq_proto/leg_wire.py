@@ -117,10 +117,15 @@ def read_event_request(data: bytes) -> EventRequest | None:
         RequestEventMessage.TriggerType.Name(message.trigger_type),
         message.percent_magnitude,
         boxes,
-        message.requestee[:MOST_TEXT],
-        message.description[:MOST_TEXT],
+        _text(message.requestee),
+        _text(message.description),
         message.request_data,
     )
+
+
+def is_new_event(frames: Sequence[bytes]) -> bool:
+    """Whether these announce the number of a requested event, and nothing more."""
+    return len(frames) == 2 and frames[0] == NEW_EVENT and len(frames[1]) <= 20 and frames[1].isdigit()
 
 
 def leg_read(number: int, start_ms: int, end_ms: int) -> list[bytes]:
@@ -195,6 +200,12 @@ def _cycle(box_id: str, time_ms: int, counts: Sequence[int], before_ms: int) -> 
     if not before_ms <= time_ms < LARGEST_TIME_MS:
         raise FrameError(f"Box {box_id}: cycle at {time_ms} ms after one at {before_ms} ms")
     return Cycle(datapoints=counts, timestamp_ms=time_ms)
+
+
+def _text(found: str | bytes) -> str:
+    """proto2 gives bytes where a text is no UTF-8."""
+    text = found if isinstance(found, str) else found.decode(errors="replace")
+    return text[:MOST_TEXT]
 
 
 def _is_response(data: bytes) -> bool:

@@ -8,6 +8,7 @@ import pytest
 from opq_proto import leg_wire
 from opq_proto.errors import FrameError
 from opq_proto.leg_wire import (
+    is_new_event,
     is_trigger_message,
     leg_ping,
     leg_read,
@@ -73,6 +74,12 @@ def requested(**changes: object) -> bytes:
     return RequestEventMessage(**{**values, **changes}).SerializeToString()  # type: ignore[arg-type]
 
 
+def test_an_announced_number_has_nothing_after_it() -> None:
+    assert is_new_event([b"evnew", b"17"])
+    for frames_sent in ([b"evnew"], [b"evnew", b""], [b"evnew", b"1" * 20 + b" or more"], [b"x", b"17"]):
+        assert not is_new_event(frames_sent)
+
+
 def test_a_request_for_an_event_is_told_from_a_command() -> None:
     request = read_event_request(requested())
     assert request is not None
@@ -87,6 +94,9 @@ def test_a_request_for_an_event_is_told_from_a_command() -> None:
         read_event_request(requested(end_timestamp_ms_utc=T_MS))
     with pytest.raises(FrameError, match="1001 Boxes"):
         read_event_request(requested(box_ids=range(1001)))
+    broken = read_event_request(requested().replace(b"a dip", b"\xff\xfedip").replace(b"mauka", b"mauk\xff"))
+    assert broken is not None
+    assert (broken.requestee, broken.description) == ("mauk\ufffd", "\ufffd\ufffddip")  # proto2 gives bytes
 
 
 def test_commands_to_leg_boxes_are_those_of_their_broker() -> None:

@@ -40,7 +40,7 @@ from opq_cloud.sockets import (
 from opq_proto import log
 from opq_proto.errors import FrameError
 from opq_proto.keys import KeyFolder
-from opq_proto.leg_wire import LEG_TOPIC, NEW_EVENT, read_event_request
+from opq_proto.leg_wire import LEG_TOPIC, is_new_event, read_event_request
 from opq_proto.rate_limit import RateLimitedLog
 from opq_proto.wire import ACK_PLUGIN, Command, command_from_wire, response_from_wire
 from opq_proto.zmq_inbox import try_send
@@ -225,7 +225,7 @@ class AcquisitionBroker:
     def _pass_request(self, frames: list[bytes], commands: Socket, answers: FanoutSocket) -> None:
         """A Command, a RequestEventMessage for the event service, or the number of the event it opened."""
         try:
-            if frames[0] == NEW_EVENT and len(frames) == 2 and frames[1][:20].isdigit():
+            if is_new_event(frames):
                 self.counters.add("events_announced")
                 answers.send(frames)
                 return

@@ -203,6 +203,21 @@ def test_two_files_that_name_two_stores_are_told(tmp_path: Path) -> None:
     assert [line["event"] for line in lines].count("config.store_differs") == 1
 
 
+def test_a_notice_on_two_stores_holds_no_password(tmp_path: Path) -> None:
+    paths = []
+    for name, document in (
+        ("tb.json", BROKER | {"mongo_uri": "mongodb://opq:secret-a@a:27017/opq"}),
+        ("m.json", MAKAI | {"mongo_uri": "mongodb://opq:secret-b@b:27017/opq"}),
+    ):
+        paths.append(tmp_path / name)
+        paths[-1].write_text(json.dumps(document))
+    with structlog.testing.capture_logs() as lines:
+        read_config(paths)
+    told = [line["problem"] for line in lines if line["event"] == "config.store_differs"]
+    assert len(told) == 1 and "//…@a:27017" in told[0] and "//…@b:27017" in told[0]
+    assert "secret" not in str(lines)
+
+
 def test_config_check_says_what_the_start_would_say(tmp_path: Path) -> None:
     path = tmp_path / "makai.conf"
     path.write_text(json.dumps(GUIDE))

@@ -102,13 +102,13 @@ NAPALI_KEYS = (
     "alpha", "f_min", "f_max", "rms_min", "rms_max", "thd_max", "trans_max", "grace_time_ms",
     "trigger_local", "debug",
 )  # fmt: skip
-"""Of its entry among the plug-ins (C.3); they are those of our trigger."""
+"""The keys of its entry among the plug-ins (C.3); they are those of our trigger."""
 LIMITS_ELSEWHERE = (
     "reference_frequency", "frequency_threshold_percent_low", "frequency_threshold_percent_high",
     "reference_voltage", "voltage_threshold_percent_low", "voltage_threshold_percent_high",
     "thd_threshold_high",
 )  # fmt: skip
-"""Of the threshold plug-in's entry: the original passes over them too, and reads makai_config."""
+"""Keys of the threshold plug-in's entry: the original passes over them too, and reads makai_config."""
 
 
 def why_without_effect(kind: str, key: str) -> str | None:

@@ -20,7 +20,7 @@ from opq_cloud.store import BoxRecord
 from opq_cloud.store.account_records import BoxAccess
 from opq_cloud.store.store import CloudStore, EventRecord
 from opq_cloud.view import demo
-from opq_cloud.view.accounts.desk import checked_email
+from opq_cloud.view.accounts.account_context import checked_email
 from opq_cloud.view.accounts.forms import own_path
 from opq_cloud.view.accounts.links import make_ticket
 from opq_cloud.view.accounts.mail import WAITING, Mailer

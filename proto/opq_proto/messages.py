@@ -204,7 +204,7 @@ class Finding:
     figures: tuple[tuple[str, float], ...] = ()
     """What the reasons rest on: (name with its unit, value), such as ("deviation_hz", -0.62)."""
     clock_id: int | None = None
-    """Of the clock that stamped the waveform (`Measurement.clock_id`); None: not known."""
+    """The clock that stamped the waveform (`Measurement.clock_id`); None: not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ BOXES = 300
 SPANS = {"6 h": 0.25, "24 h": 1.0, "7 d": 7.0, "30 d": 30.0, "90 d": 90.0, "365 d": 365.0}
 """Days; `--quick` has those up to 30."""
 CPU_LIMIT_MS = 100.0
-"""Of any span, by the page's own call."""
+"""The limit for any span, by the page's own call."""
 
 
 def run(quick: bool) -> BenchResult:

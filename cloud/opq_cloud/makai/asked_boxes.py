@@ -48,7 +48,7 @@ class AskedBoxes:
 
 @dataclass(slots=True)
 class _Facts:
-    """Of some Boxes, in one order; a code is -1 where nothing is known."""
+    """What is known of some Boxes, in one order; a code is -1 where nothing is."""
 
     ids: list[str]
     grid: IntArray
@@ -89,7 +89,7 @@ class BoxPlaces:
         self._nowhere = codes.code("grid", DEFAULT_GRID), UNKNOWN, UNKNOWN, *(np.nan,) * 3
 
     def place(self, box_id: str) -> BoxPlace:
-        """Of a Box that the store does not know: the default grid, and nothing else."""
+        """For a Box that the store does not know: the default grid, and nothing else."""
         return self._places.get(box_id) or BoxPlace()
 
     def asked_boxes(self, box_id: str, heard: Sequence[str], limits: AskingSection) -> AskedBoxes:

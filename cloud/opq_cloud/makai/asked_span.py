@@ -17,14 +17,14 @@ TRANSIENT, DIP, HARMONICS, FREQUENCY = "transient", "dip", "harmonics", "frequen
 LEAST_PAD_NS = 100 * NS_PER_MS
 """Around a transient that is itself long; clocks differ, too."""
 SHORT = frozenset({"edge_impulsive_transient", "edge_phase_jump"})
-"""Of a ringing 0.3 s show interharmonics too, and of notches nothing: those are asked for as dips."""
+"""A ringing looks like an interharmonic in 0.3 s, and notches like nothing: both are asked for as dips."""
 SHOWN_BY_TRANSIENTS = frozenset({"trans", "f"})
 """An impulse or a phase jump moves these in its second's Measurement; what moves the others is more."""
 STEADY = frozenset({"thd", "ihd", "pst", "unbalance", "dc"})
 
 
 def asked_class(metric: str) -> str:
-    """Of a decision's metric."""
+    """The row of the table of spans that a decision's metric belongs to."""
     if metric in SHORT:
         return TRANSIENT
     if metric in ("f", "rocof"):

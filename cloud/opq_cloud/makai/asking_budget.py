@@ -13,10 +13,10 @@ from opq_cloud.config import AskingSection
 from opq_proto.rate_limit import TokenBuckets
 
 BYTES_PER_S = 24_000
-"""Of one Box's samples: 12 kS/s of 2 bytes."""
+"""One Box sends 12 kS/s of 2 bytes."""
 MOST_BOXES = 100_000
 RESERVE = 0.25
-"""Of the whole budget."""
+"""This share of the whole budget is kept for Boxes that saw something themselves."""
 BY_BOX, OF_BOX, WHOLE = "budget_by_box", "budget_of_box", "budget_of_all"
 WHOLE_KEY = ""
 
@@ -27,7 +27,7 @@ def bytes_of_span(start_ns: int, end_ns: int) -> int:
 
 
 class AskingBudget:
-    """Of one triggering service; one owner."""
+    """The budgets of one triggering service; one owner."""
 
     def __init__(self, limits: AskingSection, monotonic_s: Callable[[], float] = time.monotonic) -> None:
         def bucket(bytes_per_min: int) -> TokenBuckets:

@@ -21,7 +21,7 @@ class EventSpan:
     not_asked: dict[str, int] = field(default_factory=dict)
     """How many Boxes were not asked, by reason."""
     passed_over: set[str] = field(default_factory=set)
-    """Of those the ones that saw it themselves."""
+    """The Boxes among those that saw it themselves."""
     joined: dict[str, int] = field(default_factory=dict)
     """How many Boxes of each feeder came to it later."""
 

@@ -88,7 +88,7 @@ class TriggersInUse:
                 trigger.close()
 
     def use_box_limits(self, boxes: Mapping[str, Mapping[str, float]]) -> None:
-        """Of `makai_config`; the loop's thread."""
+        """Follow the limits of `makai_config`; called in the loop's thread."""
         for trigger in self._own:
             if trigger.name == "threshold":
                 trigger.use_box_limits(boxes)

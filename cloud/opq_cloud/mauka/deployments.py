@@ -35,7 +35,7 @@ class PluginDeployments:
         self.folder = folder
 
     def names(self) -> list[str]:
-        """Of all folders that were ever deployed."""
+        """The names of all folders that were ever deployed."""
         if not self.folder.is_dir():
             return []
         return sorted(

@@ -41,7 +41,7 @@ class GraphEdge:
 
 
 def read_nodes(rows: Sequence[Mapping[str, Any]]) -> list[GraphNode]:
-    """Of the answer to `graph`, with the two ends that are no plug-ins."""
+    """The nodes in the answer to `graph`, and the two ends that are no plug-ins."""
     nodes = [
         GraphNode(row["name"], row["origin"], row["running"], tuple(row["takes"]), tuple(row["gives"]))
         for row in rows

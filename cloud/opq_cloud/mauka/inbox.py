@@ -27,7 +27,7 @@ MIGRATIONS = (
 )
 MOST_MESSAGES = 100_000
 MOST_BYTES = 256 << 20
-"""Of one plug-in, waiting or put aside; beyond that the oldest go, and are counted."""
+"""One plug-in has so many, waiting or put aside; beyond that the oldest go, and are counted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from opq_proto.messages import BoxArrival, Finding
 ARRIVALS = 50
 """Boxes that the order of arrival names."""
 _KEPT = 3
-"""Of different names: two, and perhaps the mark of what is not known."""
+"""Different names that are kept: two, and perhaps the mark of what is not known."""
 MIDDLING = 2.0
 """Severity of a class that no figure says more of."""
 SHORT_S = 0.01
@@ -31,7 +31,7 @@ PlaceOf = Callable[[str], BoxPlace]
 
 
 def facts_of(incident_id: int, known: Sequence[KnownFinding], place_of: PlaceOf) -> IncidentFacts:
-    """Of all findings of an incident, at least one."""
+    """What all findings of an incident, at least one, say together."""
     boxes = {one.finding.box_id for one in known}
     facts: IncidentFacts | None = None
     for one in known:

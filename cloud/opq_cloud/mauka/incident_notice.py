@@ -43,7 +43,7 @@ class IncidentNotice:
 
 
 def notices(store: CloudStore, done: CarriedOut) -> Iterable[IncidentNotice]:
-    """Of what a plan has changed, in the order of the numbers."""
+    """The notices of what a plan has changed, in the order of the numbers."""
     for facts in sorted(done.facts, key=lambda each: each.incident_id):
         kind = NEW if facts.incident_id in done.new_incidents else CHANGED
         incident = None

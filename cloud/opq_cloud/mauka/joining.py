@@ -328,7 +328,7 @@ class _Planning:
         return found
 
     def _new_boxes(self, number: int, added: Sequence[KnownFinding]) -> int:
-        """Of how many Boxes these are the first findings in their incident."""
+        """How many Boxes have their first findings in the incident with these."""
         fresh = {one.finding_id for one in added}
         return sum(
             not any(

@@ -112,7 +112,7 @@ class FollowedFinding:
 
 
 class OpenDisturbances:
-    """Of one runner, in its thread."""
+    """The disturbances that one runner follows, in its thread."""
 
     def __init__(self, store: Callable[[], CloudStore], limits: Limits, clock: Callable[[], float]) -> None:
         self._store, self._limits, self._clock = store, limits, clock

@@ -31,10 +31,10 @@ from opq_proto.messages import Waveform
 from opq_proto.wire import CYCLE_SAMPLES
 
 STEPS = 8
-"""Of Gauss and Newton; a sine with 5 % of harmonics is at its end after 4."""
+"""Steps of Gauss and Newton; a sine with 5 % of harmonics is at its end after 4."""
 FARTHEST_HZ = 20.0
 LEAST_PU = 0.05
-"""Of the median amplitude: below it there is no sine to be fitted."""
+"""Below this share of the median amplitude there is no sine to be fitted."""
 LOWEST_HZ, HIGHEST_HZ = 40.0, 70.0
 
 

@@ -70,7 +70,7 @@ class OriginalUser:
 
     username: str
     bcrypt_hash: str
-    """Of the hexadecimal SHA-256 of the password, as Meteor stores it."""
+    """bcrypt of the hexadecimal SHA-256 of the password, as Meteor stores it."""
     name: str
     admin: bool
     box_ids: tuple[str, ...]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from opq_cloud.store.store import BoxRecord, LocationRecord
 
 DEFAULT_GRID = "1"
-"""Of a Box of which nobody said on which grid it is (contracts.md, Findings and incidents)."""
+"""The grid of a Box for which nobody named one (contracts.md, Findings and incidents)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -119,7 +119,7 @@ def _revision(connection: sqlite3.Connection) -> int:
 
 
 def _facts(connection: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, IncidentFacts]:
-    """Of those that have some, `numbers` rising."""
+    """By incident, for those that have some; `numbers` rise."""
     if not numbers:
         return {}
     rows = connection.execute(

@@ -125,7 +125,7 @@ def mark(connection: sqlite3.Connection, box_id: str, length_ms: int, at_ms: int
 
 
 def _due(connection: sqlite3.Connection, now_ms: int, limit: int) -> list[Due]:
-    """Of the lowest level that has any, so that an hour is made once its ten minutes are."""
+    """Those of the lowest level that has any, so that an hour is made once its ten minutes are."""
     for length_ms in LEVELS_MS[1:]:
         rows = connection.execute(
             "SELECT length_ms, start_ms, box_id FROM rollups_due WHERE length_ms = ? AND start_ms <= ? "

@@ -31,7 +31,7 @@ class TrendHistogram:
 
     @classmethod
     def of(cls, seconds: Mapping[int, int]) -> "TrendHistogram":
-        """Of {bin: seconds}; what has no seconds is left out."""
+        """From {bin: seconds}; what has no seconds is left out."""
         packed = bytearray()
         before = 0
         for place in sorted(seconds):

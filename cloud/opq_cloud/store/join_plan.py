@@ -75,7 +75,7 @@ class IncidentFacts:
     follows: int | None = None
     arrivals: tuple[BoxArrival, ...] = ()
     worst: tuple[float, int, int, str] = (0.0, 0, 0, "")
-    """Of its worst finding: off nominal, length in ns, minus its start, Box."""
+    """Its worst finding: off nominal, length in ns, minus its start, Box."""
     places: tuple[str, ...] = ()
     """At most two of each of these, the first of their alphabet; "" stands for Boxes whose is not known."""
     feeders: tuple[str, ...] = ()
@@ -83,7 +83,7 @@ class IncidentFacts:
     frequency_alone: bool = False
     """All its findings are deviations of the frequency."""
     weights: tuple[int, int, int] = (0, 0, 0)
-    """Of Boxes with coordinates: sums of weight, weight x latitude, weight x longitude, in 1e-6 degrees."""
+    """Sums over Boxes with coordinates: weight, weight x latitude, weight x longitude, in 1e-6 degrees."""
 
     @property
     def centre(self) -> tuple[float, float] | None:
@@ -178,7 +178,7 @@ class CarriedOut:
     stored: tuple[StoredFinding, ...]
     """Per finding that was put."""
     facts: tuple[IncidentFacts, ...] = ()
-    """Of the incidents that are new or have changed."""
+    """Those of the incidents that are new or have changed."""
     new_incidents: tuple[int, ...] = ()
     gone: tuple[int, ...] = ()
 

@@ -34,7 +34,7 @@ class TriggeringLimits:
     percent_v_low: float = 2.5
     percent_v_high: float = 2.5
     percent_thd_high: float = 3.0
-    """Of the fundamental, as such."""
+    """A limit of THD in percent of the fundamental, not a distance from nominal."""
 
 
 @dataclass(frozen=True, slots=True)

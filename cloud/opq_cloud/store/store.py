@@ -53,7 +53,7 @@ class BoxRecord:
     """True: nobody expects to hear it. Not known counts as no."""
     description: str | None = None
     region: str | None = None
-    """Of the Box itself; else that of its location holds (`box_place.box_place`)."""
+    """The Box's own; without one that of its location holds (`box_place.box_place`)."""
     feeder: str | None = None
     phase: str | None = None
     grid: str | None = None
@@ -132,7 +132,7 @@ class Trend:
     covered_ms: int | None = None
     """How much time its Measurements cover; above `length_ms` where one began before it. None: not known."""
     histograms: dict[str, TrendHistogram] = field(default_factory=dict)
-    """Of its one-minute means, by wire key; a minute has none."""
+    """Histograms of its one-minute means, by wire key; a minute has none."""
 
     @property
     def coverage(self) -> float:

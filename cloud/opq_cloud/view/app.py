@@ -21,10 +21,10 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.gzip import GZipMiddleware
 
 from opq_cloud.service import HealthReport, ServiceCounters
+from opq_cloud.view.accounts.account_context import AccountContext
 from opq_cloud.view.accounts.account_pages import AccountPages
 from opq_cloud.view.accounts.admin_pages import AdminPages
 from opq_cloud.view.accounts.box_settings import BoxSettingsPages
-from opq_cloud.view.accounts.desk import AccountDesk
 from opq_cloud.view.accounts.entry_pages import EntryPages
 from opq_cloud.view.accounts.gate import VisitorGate, request_facts
 from opq_cloud.view.accounts.seen import SeenFeed
@@ -73,7 +73,7 @@ def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAP
     app = FastAPI(title="OPQ View", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
     pages = Pages(context)
     if context.visitors is not None and context.mailer is not None:
-        desk = AccountDesk(
+        accounts = AccountContext(
             store=context.whole_store,
             visitors=context.visitors,
             sign_in=SignIn(context.visitors.people),
@@ -81,7 +81,12 @@ def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAP
             keys=context.keys,
             render=pages.render,
         )
-        for made in (EntryPages(desk), AccountPages(desk), BoxSettingsPages(desk), AdminPages(desk)):
+        for made in (
+            EntryPages(accounts),
+            AccountPages(accounts),
+            BoxSettingsPages(accounts),
+            AdminPages(accounts),
+        ):
             app.include_router(made.router())
         app.include_router(theme_routes())
     app.include_router(pages.router())

@@ -46,7 +46,7 @@ class BoxHistory:
     coverage: float
     """Share of the span, up to now, that was measured."""
     incidents: tuple[Incident, ...]
-    """Of this Box, newest first, INCIDENTS_SHOWN at most."""
+    """Those of this Box, newest first, INCIDENTS_SHOWN at most."""
     percentiles: dict[str, tuple[float, float, float]]
     """5, 50 and 95 % of the time lay at or below: of means of a minute (of a Measurement in short spans)."""
 

@@ -12,7 +12,7 @@ from math import ceil, floor, log10
 from opq_cloud.view.box_history import BoxHistory
 
 WIDTH, HEIGHT = 1000, 500
-"""Of the drawing's own coordinates; it is stretched to its place, and lines are not."""
+"""The drawing's own coordinates; it is stretched to its place, and lines are not."""
 MOST_TICKS = 6
 _TICKS_MS = tuple(
     minutes * 60_000

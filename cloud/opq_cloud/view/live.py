@@ -39,7 +39,7 @@ class LiveMessage:
     data: str
     event_id: str | None = None
     box_id: str = ""
-    """Of a measurement."""
+    """The Box of a measurement; empty for others."""
     incident: Incident | None = None
     names: Names = field(default_factory=dict)
 

@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from opq_cloud.view import charts, incident_page, words
-from opq_cloud.view.accounts.desk import local_time
+from opq_cloud.view.accounts.account_context import local_time
 from opq_cloud.view.context import ShownBox, ViewContext, label, read_incidents
 from opq_cloud.view.history_page import From, To, history_values
 from opq_cloud.view.live import measurement_json

@@ -29,7 +29,7 @@ CONSTANTS = {
     "CONFIG_ENV": "MAUKA_SETTINGS",
     "TWO_PI": 6.283185307179586,
 }
-"""Of the original's Box (opq-interop E.2)."""
+"""Constants of the original's Box (opq-interop E.2)."""
 ALWAYS = ("plugins.base", "plugins.base_plugin")
 BESIDE = ("config", "constants", "log", "protobuf", "protobuf.mauka_pb2", "protobuf.pb_util")
 

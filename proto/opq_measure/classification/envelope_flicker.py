@@ -19,7 +19,7 @@ SLOWEST_HZ = 1.5
 LEAST_USUAL = 0.5
 """Median of the swing against its rms: 1 of a sine, 0.67 of noise, little of one dip among calm."""
 HIGHEST_HZ_SHARE, QUIET_HZ_SHARE = 0.8, 0.45
-"""Of the mains frequency: the rms over a cycle sees faster lines hardly; between the two nothing flickers."""
+"""Shares of the mains frequency: one cycle's rms hardly sees faster lines; between them nothing flickers."""
 STANDS_OUT = 9.0
 """Times the mean power of noise in a bin: by chance in one bin of 8,000."""
 BESIDE = 2

@@ -22,7 +22,7 @@ FRAME_S = 0.0105
 STEP_S = 0.0007
 """From instant to instant: a ringing is weighed with a beginning that is off by half of it at most."""
 CHANCE = 0.001
-"""Of one that is noise, in a whole signal."""
+"""The chance that noise gives one in a whole signal."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ QUIET_PU, NOISY_PU = 0.03, 0.10
 RIGHT_QUIET, RIGHT_NOISY = 0.995, 0.95
 """Share of parts that are taken to be right there."""
 OFTEN_MISSED = {"impulsive_transient": 0.9, "oscillatory_transient": 0.93, "interruption": 0.93}
-"""Of these, where it is noisy."""
+"""The share for these classes where it is noisy."""
 LONG_S, SHORT_S = 60.0, 0.01
 """Between half a cycle and a minute a dip weighs more by the logarithm of its length."""
 AT_LIMIT, PER_DOUBLING = 2.0, 3.0

@@ -18,7 +18,7 @@ from opq_measure.waveform.notches import Notching, notching_in
 IntArray = NDArray[np.int64]
 LEAST_CYCLES = 8
 ORDERS = 13
-"""Of the wave beside the notches."""
+"""Harmonics of the wave beside the notches."""
 REPEATED = 4
 """Copies of the mean cycle in which notches are looked for: one window."""
 
@@ -36,7 +36,7 @@ class MeanCycle:
 
     @property
     def peak_v(self) -> float:
-        """Of the fundamental."""
+        """The peak of the fundamental."""
         return float(2 * np.abs(np.fft.rfft(self.volts)[1]) / len(self.volts))
 
     def residual_of(self, volts: SignalArray, starts: FloatArray) -> tuple[FloatArray, IntArray]:
@@ -51,7 +51,7 @@ class MeanCycle:
 
 
 def _phases(volts: SignalArray, starts: FloatArray) -> tuple[IntArray, FloatArray, IntArray]:
-    """Of all samples between the first start and the last: index, phase in cycles, number of the cycle."""
+    """Index, phase in cycles and number of the cycle of all samples between the first start and the last."""
     at = np.arange(int(np.ceil(starts[0])), min(int(np.floor(starts[-1])), len(volts)))
     phase = np.interp(at, starts, np.arange(len(starts), dtype=np.float64))
     return at, phase, np.minimum(phase.astype(np.int64), len(starts) - 2)

@@ -64,7 +64,7 @@ class Classification:
     parts: tuple[ClassifiedPart, ...] = ()
     because: str = ""
     reasons: tuple[Reason, ...] = field(default=())
-    """Of `none` and `unknown`, which have no part."""
+    """Those of `none` and `unknown`, which have no part."""
 
     def entry(self, file: str) -> dict[str, object]:
         """The JSON of `opq-tools classify`."""

@@ -17,7 +17,7 @@ STEADY_S = 0.33
 TOGETHER = 5
 """Urms(1/2) values that are taken together, three cycles."""
 MOST_SCATTER = 0.25
-"""Of the change, that the rms scatters by while it is steady."""
+"""The share of the change by which a steady rms may scatter."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from opq_measure.classification.classifier import classification_of
 from opq_measure.classification.measured_signal import MeasuredSignal
 
 SEEDS = {20.0: 91_020, 30.0: 91_030, 40.0: 91_040}
-"""Of the held-out recordings; tuning used others below 1,000."""
+"""The seeds of the held-out recordings; tuning used others below 1,000."""
 PER_CLASS, QUICK_PER_CLASS = 100, 1
 """At each frequency, so that a class has twice as many."""
 MINUTE = ("undervoltage", "overvoltage")

@@ -20,12 +20,12 @@ kind = "trigger"
 
 NOMINALS_KEPT = 1000
 BOX_LIMITS = ("dip_v", "swell_v", "low_hz", "high_hz", "thd_ratio", "nominal_v", "nominal_hz")
-"""Of one Box in `Config.boxes`; a limit that is not there is off."""
+"""The keys of one Box in `Config.boxes`; a limit that is not there is off."""
 OTHERS = "*"
 FORGOTTEN_NS = 3600 * 10**9
 """A Box that was silent for longer: when its disturbance ended is not known, and no gateway has it."""
 END_NS = 10**9
-"""Of a long one so much before its end is asked for."""
+"""The end of a long disturbance is asked for from so long before it."""
 LATE_NS = 2 * 10**9
 """A window arrives so long after its end at most; after a clock was set back further, time is new."""
 

@@ -10,8 +10,8 @@ from fastapi.responses import HTMLResponse
 
 from opq_cloud.store.account_records import Account, AccountSession
 from opq_cloud.store.store import box_order
+from opq_cloud.view.accounts.account_context import AccountContext
 from opq_cloud.view.accounts.box_settings import forget_box
-from opq_cloud.view.accounts.desk import AccountDesk
 from opq_cloud.view.accounts.entry_pages import TOO_OFTEN
 from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
 from opq_cloud.view.accounts.links import make_ticket
@@ -37,8 +37,8 @@ DAY_S = 86_400
 class AccountPages:
     """What who is signed in may do to the own account."""
 
-    def __init__(self, desk: AccountDesk) -> None:
-        self._desk = desk
+    def __init__(self, context: AccountContext) -> None:
+        self._context = context
 
     def router(self) -> APIRouter:
         router = APIRouter(include_in_schema=False)
@@ -64,10 +64,10 @@ class AccountPages:
     def _page(
         self, account: Account, notice: str = "", problem: str = "", token: str = "", code: int = 200
     ) -> HTMLResponse:
-        people = self._desk.people
+        people = self._context.people
         visitor = ASKING.get()
         mine = people.tickets("token")
-        return self._desk.page(
+        return self._context.page(
             "account.html",
             code=code,
             account=account,
@@ -82,7 +82,7 @@ class AccountPages:
         )
 
     def _sessions(self, account: Account) -> list[AccountSession]:
-        return self._desk.people.sessions(account.account_id)[:50]
+        return self._context.people.sessions(account.account_id)[:50]
 
     def change_profile(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         account = own_account(visitor)
@@ -94,7 +94,7 @@ class AccountPages:
             problem = f"{zone} is no time zone; write one such as Pacific/Honolulu, or UTC."
             return self._page(account, problem=problem, code=400)
         self._change(visitor, lambda was: replace(was, name=name, theme=theme, time_zone=zone))
-        self._desk.note(visitor, "changed name and preferences", account.account_id)
+        self._context.note(visitor, "changed name and preferences", account.account_id)
         return see_other("/account")
 
     def change_password(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
@@ -110,11 +110,11 @@ class AccountPages:
             return self._page(account, problem=problem, code=400)
         hashed = hash_password(password)
         self._change(visitor, lambda was: replace(was, password_hash=hashed))
-        self._desk.people.end_sessions(account.account_id)
+        self._context.people.end_sessions(account.account_id)
         agent = request.headers.get("user-agent", "")
-        secret = self._desk.sign_in.begin_session(account, visitor.address, agent)
-        self._desk.note(visitor, "changed the password", account.account_id)
-        return self._desk.begin_session(see_other("/account"), secret, SESSION_S)
+        secret = self._context.sign_in.begin_session(account, visitor.address, agent)
+        self._context.note(visitor, "changed the password", account.account_id)
+        return self._context.begin_session(see_other("/account"), secret, SESSION_S)
 
     # The second factor
     def second_factor_page(self) -> Response:
@@ -130,7 +130,7 @@ class AccountPages:
         rows = [
             "".join(f"M{x} {y}h1v1h-1z" for x, on in enumerate(row) if on) for y, row in enumerate(qr.matrix)
         ]
-        return self._desk.page(
+        return self._context.page(
             "second_factor.html",
             code=400 if problem else 200,
             secret=secret,
@@ -159,9 +159,9 @@ class AccountPages:
 
         if not self._change(visitor, change):
             return see_other("/account")
-        self._desk.people.end_sessions(account.account_id, keep=visitor.session_hash)
-        self._desk.note(visitor, "added a second factor", account.account_id)
-        return self._desk.page(
+        self._context.people.end_sessions(account.account_id, keep=visitor.session_hash)
+        self._context.note(visitor, "added a second factor", account.account_id)
+        return self._context.page(
             "second_factor.html", secret="", qr_path="", qr_size=0, problem="", codes=tuple(codes)
         )
 
@@ -170,7 +170,7 @@ class AccountPages:
         if not self._proved(visitor, form):
             return self._page(account, problem="The present password is wrong.", code=403)
         self._change(visitor, lambda was: replace(was, totp_secret="", recovery_hashes=()))
-        self._desk.note(visitor, "took the second factor away", account.account_id)
+        self._context.note(visitor, "took the second factor away", account.account_id)
         return see_other("/account")
 
     # Sessions and tokens
@@ -178,12 +178,12 @@ class AccountPages:
         account = own_account(visitor)
         wanted = form.text("session")
         if wanted == "others":
-            self._desk.people.end_sessions(account.account_id, keep=visitor.session_hash)
-        elif wanted in {each.token_hash for each in self._desk.people.sessions(account.account_id)}:
-            self._desk.people.end_session(wanted)
+            self._context.people.end_sessions(account.account_id, keep=visitor.session_hash)
+        elif wanted in {each.token_hash for each in self._context.people.sessions(account.account_id)}:
+            self._context.people.end_session(wanted)
         else:
             raise HTTPException(404, "There is no such session; it may have ended.")
-        self._desk.note(visitor, "ended a session", account.account_id)
+        self._context.note(visitor, "ended a session", account.account_id)
         return see_other("/account")
 
     def add_token(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
@@ -193,21 +193,23 @@ class AccountPages:
             return self._page(account, problem="A token needs a name, such as the program's.", code=400)
         if days not in {str(each) for each in TOKEN_DAYS}:
             raise HTTPException(400, f"{days} is not offered; there are {TOKEN_DAYS} days.")
-        mine = [each for each in self._desk.people.tickets("token") if each.account_id == account.account_id]
+        mine = [
+            each for each in self._context.people.tickets("token") if each.account_id == account.account_id
+        ]
         if len(mine) >= MOST_TOKENS:
             return self._page(account, problem=f"There are {MOST_TOKENS} tokens; end one first.", code=400)
         secret = make_ticket(
-            self._desk.people, "token", int(days) * DAY_S, account_id=account.account_id, label=label
+            self._context.people, "token", int(days) * DAY_S, account_id=account.account_id, label=label
         )
-        self._desk.note(visitor, "made a token", account.account_id)
+        self._context.note(visitor, "made a token", account.account_id)
         return self._page(account, token=secret)
 
     def end_token(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         account = own_account(visitor)
-        for each in self._desk.people.tickets("token"):
+        for each in self._context.people.tickets("token"):
             if each.ticket_hash == form.text("token") and each.account_id == account.account_id:
-                self._desk.people.remove_ticket(each.ticket_hash)
-                self._desk.note(visitor, "ended a token", account.account_id)
+                self._context.people.remove_ticket(each.ticket_hash)
+                self._context.note(visitor, "ended a token", account.account_id)
                 return see_other("/account")
         raise HTTPException(404, "There is no such token; it may have ended.")
 
@@ -216,10 +218,10 @@ class AccountPages:
         """All that is stored of the account but for hashes and secrets."""
         visitor = ASKING.get()
         account = own_account(visitor)
-        people = self._desk.people
+        people = self._context.people
         secret = ("password_hash", "totp_secret", "totp_step", "recovery_hashes")
         facts = {key: value for key, value in asdict(account).items() if key not in secret}
-        accesses = self._desk.visitors.accesses().values()
+        accesses = self._context.visitors.accesses().values()
         own = [each for each in accesses if each.owner_id == account.account_id]
         whole = {
             "account": {**facts, "second_factor": bool(account.totp_secret)},
@@ -232,7 +234,7 @@ class AccountPages:
                 for each in people.tickets("token")
                 if each.account_id == account.account_id
             ],
-            "boxes": [{**asdict(each), "box": _box_facts(self._desk, each.box_id)} for each in own],
+            "boxes": [{**asdict(each), "box": _box_facts(self._context, each.box_id)} for each in own],
             "shared_with_me": [each.box_id for each in accesses if account.account_id in each.shared_ids],
             "changes": [asdict(each) for each in people.audit_of(account.account_id)],
         }
@@ -246,19 +248,19 @@ class AccountPages:
         account = own_account(visitor)
         if not self._proved(visitor, form):
             return self._page(account, problem="The present password is wrong.", code=403)
-        if last_admin(self._desk, account):
+        if last_admin(self._context, account):
             problem = "You are the only administrator. Make another account one first, then delete yours."
             return self._page(account, problem=problem, code=409)
-        delete_account(self._desk, account.account_id)
-        self._desk.note(Visitor(), "an account was deleted", "")
-        answer = self._desk.page("deleted.html", here="sign-in")
+        delete_account(self._context, account.account_id)
+        self._context.note(Visitor(), "an account was deleted", "")
+        answer = self._context.page("deleted.html", here="sign-in")
         answer.delete_cookie(SESSION_COOKIE)
         return answer
 
     def _proved(self, visitor: Visitor, form: SentForm) -> bool:
         """Whether the present password was typed too: an unlocked browser is not enough for this."""
         account = own_account(visitor)
-        limits = self._desk.sign_in.limits
+        limits = self._context.sign_in.limits
         if not limits.spend(account.email, visitor.address):
             raise HTTPException(429, TOO_OFTEN)
         if not password_fits(account.password_hash, form.secret("present_password")):
@@ -267,7 +269,7 @@ class AccountPages:
         return True
 
     def _change(self, visitor: Visitor, change: Callable[[Account], Account | None]) -> bool:
-        return self._desk.people.change_account(own_account(visitor).account_id, change)
+        return self._context.people.change_account(own_account(visitor).account_id, change)
 
 
 def own_account(visitor: Visitor) -> Account:
@@ -277,27 +279,27 @@ def own_account(visitor: Visitor) -> Account:
     return visitor.account
 
 
-def last_admin(desk: AccountDesk, account: Account) -> bool:
+def last_admin(context: AccountContext, account: Account) -> bool:
     """Without this one nobody could administer."""
-    admins = [each for each in desk.people.accounts() if each.role == "admin" and not each.disabled]
-    others = [each for each in desk.people.accounts() if each.account_id != account.account_id]
+    admins = [each for each in context.people.accounts() if each.role == "admin" and not each.disabled]
+    others = [each for each in context.people.accounts() if each.account_id != account.account_id]
     return [each.account_id for each in admins] == [account.account_id] and bool(others)
 
 
-def delete_account(desk: AccountDesk, account_id: str) -> None:
+def delete_account(context: AccountContext, account_id: str) -> None:
     """With what it named and placed: its Boxes lose name, place and the place's coordinates."""
-    own = [box_id for box_id, each in desk.people.accesses().items() if each.owner_id == account_id]
+    own = [box_id for box_id, each in context.people.accesses().items() if each.owner_id == account_id]
     for box_id in own:
-        forget_box(desk, box_id)
-    desk.people.delete_account(account_id)
-    desk.visitors.forget()
+        forget_box(context, box_id)
+    context.people.delete_account(account_id)
+    context.visitors.forget()
 
 
-def _box_facts(desk: AccountDesk, box_id: str) -> dict[str, object]:
-    box = desk.store.box(box_id)
+def _box_facts(context: AccountContext, box_id: str) -> dict[str, object]:
+    box = context.store.box(box_id)
     if box is None:
         return {}
-    place = desk.store.locations().get(box.location or "")
+    place = context.store.locations().get(box.location or "")
     return {
         "name": box.name,
         "location": box.location,

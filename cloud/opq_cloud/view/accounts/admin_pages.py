@@ -6,8 +6,8 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.store.account_records import ROLES, Account
+from opq_cloud.view.accounts.account_context import AccountContext, checked_email, in_days
 from opq_cloud.view.accounts.account_pages import delete_account, last_admin, own_account
-from opq_cloud.view.accounts.desk import AccountDesk, checked_email, in_days
 from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
 from opq_cloud.view.accounts.links import INVITATION_S, make_ticket
 from opq_cloud.view.accounts.visitors import ASKING, Visitor
@@ -24,8 +24,8 @@ ROLE_WORDS = {
 class AdminPages:
     """Every route is for administrators; others get 404."""
 
-    def __init__(self, desk: AccountDesk) -> None:
-        self._desk = desk
+    def __init__(self, context: AccountContext) -> None:
+        self._context = context
 
     def router(self) -> APIRouter:
         router = APIRouter(include_in_schema=False)
@@ -48,9 +48,9 @@ class AdminPages:
     def _accounts_page(
         self, problem: str = "", link: str = "", mailed: str = "", code: int = 200
     ) -> HTMLResponse:
-        people = self._desk.people
+        people = self._context.people
         accounts = people.accounts()
-        return self._desk.page(
+        return self._context.page(
             "accounts.html",
             here="admin",
             code=code,
@@ -61,69 +61,69 @@ class AdminPages:
             link=link,
             mailed=mailed,
             valid_words=in_days(INVITATION_S),
-            registration=self._desk.visitors.config.registration,
+            registration=self._context.visitors.config.registration,
         )
 
     def invite(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         self._admin()
-        if self._desk.visitors.config.registration == "closed":
+        if self._context.visitors.config.registration == "closed":
             raise HTTPException(403, "Registration is closed: [view] registration in the configuration.")
         email, role = checked_email(form.text("email")), _role(form)
-        if self._desk.people.account_of(email) is not None:
+        if self._context.people.account_of(email) is not None:
             return self._accounts_page("This e-mail has an account already.", code=409)
-        code = make_ticket(self._desk.people, "invitation", INVITATION_S, email=email, role=role)
-        link = f"{self._desk.base_url(request)}/register?code={code}"
-        sent = self._desk.mailer.send(
+        code = make_ticket(self._context.people, "invitation", INVITATION_S, email=email, role=role)
+        link = f"{self._context.base_url(request)}/register?code={code}"
+        sent = self._context.mailer.send(
             email,
             "An invitation to OPQ View",
             f"You are invited to OPQ View, which shows the quality of electric power.\n\n"
             f"Within {in_days(INVITATION_S)}, open\n{link}\n",
         )
-        self._desk.note(visitor, f"invited somebody as {role}", "")
+        self._context.note(visitor, f"invited somebody as {role}", "")
         return self._accounts_page(link=link, mailed=email if sent else "")
 
     def end_invitation(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         self._admin()
-        found = {each.ticket_hash for each in self._desk.people.tickets("invitation")}
+        found = {each.ticket_hash for each in self._context.people.tickets("invitation")}
         if form.text("invitation") not in found:
             raise HTTPException(404, "There is no such invitation; it may have been used.")
-        self._desk.people.remove_ticket(form.text("invitation"))
-        self._desk.note(visitor, "took an invitation back", "")
+        self._context.people.remove_ticket(form.text("invitation"))
+        self._context.note(visitor, "took an invitation back", "")
         return see_other("/admin/accounts")
 
     def change_account(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         account = self._account(request)
         role, disabled = _role(form), form.checked("disabled")
-        if (role != "admin" or disabled) and last_admin(self._desk, account):
+        if (role != "admin" or disabled) and last_admin(self._context, account):
             return self._accounts_page("This is the only administrator; make another one first.", code=409)
-        self._desk.people.change_account(
+        self._context.people.change_account(
             account.account_id, lambda was: replace(was, role=role, disabled=disabled)
         )
         if disabled:
-            self._desk.people.end_sessions(account.account_id)
+            self._context.people.end_sessions(account.account_id)
         state = "disabled" if disabled else "enabled"
-        self._desk.note(visitor, f"set an account to {role}, {state}", account.account_id)
+        self._context.note(visitor, f"set an account to {role}, {state}", account.account_id)
         return see_other("/admin/accounts")
 
     def end_sessions(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         account = self._account(request)
-        self._desk.people.end_sessions(account.account_id)
-        self._desk.note(visitor, "ended all sessions of an account", account.account_id)
+        self._context.people.end_sessions(account.account_id)
+        self._context.note(visitor, "ended all sessions of an account", account.account_id)
         return see_other("/admin/accounts")
 
     def delete(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         account = self._account(request)
         if account.account_id == own_account(visitor).account_id:
             return self._accounts_page("Your own account is deleted on its own page.", code=409)
-        delete_account(self._desk, account.account_id)
-        self._desk.note(visitor, "deleted an account", "")
+        delete_account(self._context, account.account_id)
+        self._context.note(visitor, "deleted an account", "")
         return see_other("/admin/accounts")
 
     def changes_page(self, before: str = Query("", max_length=40)) -> Response:
         self._admin()
-        rows = self._desk.people.audit(before, CHANGES_SHOWN)
-        names = {each.account_id: each.name for each in self._desk.people.accounts()}
-        return self._desk.page(
+        rows = self._context.people.audit(before, CHANGES_SHOWN)
+        names = {each.account_id: each.name for each in self._context.people.accounts()}
+        return self._context.page(
             "changes.html",
             here="admin",
             rows=[
@@ -135,7 +135,7 @@ class AdminPages:
 
     def _account(self, request: Request) -> Account:
         self._admin()
-        found = self._desk.people.account(request.path_params["account_id"])
+        found = self._context.people.account(request.path_params["account_id"])
         if found is None:
             raise HTTPException(404, "There is no such account; it may have been deleted.")
         return found

@@ -9,7 +9,7 @@ from fastapi.responses import HTMLResponse
 
 from opq_cloud.store.account_records import PRIVACIES
 from opq_cloud.store.store import BoxRecord, LocationRecord, box_order
-from opq_cloud.view.accounts.desk import AccountDesk, checked_email
+from opq_cloud.view.accounts.account_context import AccountContext, checked_email
 from opq_cloud.view.accounts.entry_pages import TOO_OFTEN
 from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
 from opq_cloud.view.accounts.links import CLAIM_S, make_ticket
@@ -34,8 +34,8 @@ CLAIMERS = ("admin", "owner")
 class BoxSettingsPages:
     """What the owner of a Box, or an admin, may do to it."""
 
-    def __init__(self, desk: AccountDesk) -> None:
-        self._desk = desk
+    def __init__(self, context: AccountContext) -> None:
+        self._context = context
 
     def router(self) -> APIRouter:
         router = APIRouter(include_in_schema=False)
@@ -60,7 +60,7 @@ class BoxSettingsPages:
     def _boxes_page(self, visitor: Visitor, problem: str = "", code: int = 200) -> HTMLResponse:
         own = [self._record(box_id) for box_id in sorted(visitor.own, key=box_order)]
         shared = [self._record(box_id) for box_id in sorted(visitor.full - visitor.own, key=box_order)]
-        return self._desk.page(
+        return self._context.page(
             "own_boxes.html",
             code=code,
             problem=problem,
@@ -74,7 +74,7 @@ class BoxSettingsPages:
         account = visitor.account
         if account is None or account.role not in CLAIMERS:
             raise HTTPException(403, "Only an owner or an administrator claims Boxes.")
-        limits = self._desk.sign_in.limits
+        limits = self._context.sign_in.limits
         if not limits.spend(f"claim {account.account_id}", visitor.address):
             raise HTTPException(429, TOO_OFTEN)
         box_id, proof = form.text("box_id", 32), form.text("proof", 100)
@@ -84,11 +84,11 @@ class BoxSettingsPages:
         if claimed is None:
             return self._boxes_page(visitor, NOT_CLAIMED, 403)
         limits.give_back(f"claim {account.account_id}", visitor.address)
-        self._desk.note(visitor, "claimed a Box", f"box {claimed}")
+        self._context.note(visitor, "claimed a Box", f"box {claimed}")
         return see_other(f"/boxes/{claimed}/settings")
 
     def _claim_by_code(self, code: str, account_id: str) -> str | None:
-        people = self._desk.people
+        people = self._context.people
         found = people.ticket(secret_hash(code), "claim")
         if found is None or people.access(found.box_id).owner_id:
             return None
@@ -99,19 +99,19 @@ class BoxSettingsPages:
         public_key = self._public_key(box_id)
         if public_key is None or not same_fingerprint(key_fingerprint(public_key), proof):
             return None
-        return box_id if self._desk.people.claim_box(box_id, account_id) else None
+        return box_id if self._context.people.claim_box(box_id, account_id) else None
 
     def _public_key(self, box_id: str) -> str | None:
         """From the folder of keys that admits Boxes, else from the store (the original's list)."""
         if not BOX.fullmatch(box_id):
             return None
-        if self._desk.keys is not None and box_id.isdigit():
-            path = self._desk.keys.box_public(box_id)
+        if self._context.keys is not None and box_id.isdigit():
+            path = self._context.keys.box_public(box_id)
             try:
                 return read_key_file(path).public.decode()
             except (KeyFileError, OSError, ValueError):
                 pass
-        box = self._desk.store.box(box_id)
+        box = self._context.store.box(box_id)
         return box.public_key if box else None
 
     # Settings
@@ -121,13 +121,13 @@ class BoxSettingsPages:
     def _settings_page(
         self, box_id: str, problem: str = "", code_made: str = "", code: int = 200
     ) -> HTMLResponse:
-        people = self._desk.people
+        people = self._context.people
         box = self._record(box_id)
         access = people.access(box_id)
-        place = self._desk.store.locations().get(box.location or "")
+        place = self._context.store.locations().get(box.location or "")
         shared = [people.account(each) for each in access.shared_ids]
         owner = people.account(access.owner_id) if access.owner_id else None
-        return self._desk.page(
+        return self._context.page(
             "box_settings.html",
             code=code,
             box=box,
@@ -146,7 +146,7 @@ class BoxSettingsPages:
         if privacy not in PRIVACIES:
             raise HTTPException(400, f"{privacy} is not offered; there are {', '.join(PRIVACIES)}.")
         name = form.text("name", 60)
-        if any(each.name == name and each.box_id != box_id for each in self._desk.store.boxes()):
+        if any(each.name == name and each.box_id != box_id for each in self._context.store.boxes()):
             return self._settings_page(box_id, "Another Box has this name; names are unique.", code=400)
         try:
             place = _place(form, box_id)
@@ -154,14 +154,14 @@ class BoxSettingsPages:
             return self._settings_page(box_id, str(error), code=400)
         self._put(box_id, name, form.text("region", 60), place)
         waveforms = form.checked("public_waveforms")
-        self._desk.people.change_access(
+        self._context.people.change_access(
             box_id, lambda was: replace(was, privacy=privacy, public_waveforms=waveforms)
         )
-        self._desk.note(visitor, f"set name, place and what the public sees ({privacy})", f"box {box_id}")
+        self._context.note(visitor, f"set name, place and what the public sees ({privacy})", f"box {box_id}")
         return see_other(f"/boxes/{box_id}/settings")
 
     def _put(self, box_id: str, name: str, region: str, place: LocationRecord | None) -> None:
-        store = self._desk.store
+        store = self._context.store
         if place is None:
             store.put_box(BoxRecord(box_id, name or f"Box {box_id}", region=region))
             return
@@ -174,38 +174,38 @@ class BoxSettingsPages:
         box_id = self._own(request.path_params["box_id"])
         remove = form.text("remove")
         if remove:
-            self._desk.people.share_box(box_id, remove, False)
-            self._desk.note(visitor, "ended the sharing of a Box", f"box {box_id}")
+            self._context.people.share_box(box_id, remove, False)
+            self._context.note(visitor, "ended the sharing of a Box", f"box {box_id}")
             return see_other(f"/boxes/{box_id}/settings")
-        limits = self._desk.sign_in.limits
+        limits = self._context.sign_in.limits
         if not limits.spend(f"share {visitor.session_hash}", visitor.address):
             raise HTTPException(429, TOO_OFTEN)
-        account = self._desk.people.account_of(checked_email(form.text("email")))
+        account = self._context.people.account_of(checked_email(form.text("email")))
         if account is None:
             problem = "Nobody has an account with this e-mail. An administrator can invite them."
             return self._settings_page(box_id, problem, code=404)
         limits.give_back(f"share {visitor.session_hash}", visitor.address)
-        self._desk.people.share_box(box_id, account.account_id, True)
-        self._desk.note(visitor, "shared a Box", f"box {box_id}")
+        self._context.people.share_box(box_id, account.account_id, True)
+        self._context.note(visitor, "shared a Box", f"box {box_id}")
         return see_other(f"/boxes/{box_id}/settings")
 
     def make_code(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         box_id = self._own(request.path_params["box_id"])
         if not visitor.admin:
             raise HTTPException(403, "Only an administrator makes codes.")
-        secret = make_ticket(self._desk.people, "claim", CLAIM_S, box_id=box_id)
-        self._desk.note(visitor, "made a code to claim a Box", f"box {box_id}")
+        secret = make_ticket(self._context.people, "claim", CLAIM_S, box_id=box_id)
+        self._context.note(visitor, "made a code to claim a Box", f"box {box_id}")
         return self._settings_page(box_id, code_made=secret)
 
     def release(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """Nobody's, shown to nobody, without name and place."""
         box_id = self._own(request.path_params["box_id"])
-        forget_box(self._desk, box_id)
-        self._desk.people.change_access(
+        forget_box(self._context, box_id)
+        self._context.people.change_access(
             box_id,
             lambda was: replace(was, owner_id="", shared_ids=(), privacy="nothing", public_waveforms=False),
         )
-        self._desk.note(visitor, "gave a Box back", f"box {box_id}")
+        self._context.note(visitor, "gave a Box back", f"box {box_id}")
         return see_other("/account/boxes")
 
     def _own(self, box_id: str) -> str:
@@ -213,12 +213,12 @@ class BoxSettingsPages:
         visitor = ASKING.get()
         if not BOX.fullmatch(box_id) or not visitor.may_change(box_id):
             raise HTTPException(404, "You have no Box with this id.")
-        if box_id not in visitor.own and self._desk.store.box(box_id) is None:
+        if box_id not in visitor.own and self._context.store.box(box_id) is None:
             raise HTTPException(404, "No Box with this id is known.")
         return box_id
 
     def _record(self, box_id: str) -> BoxRecord:
-        return self._desk.store.box(box_id) or BoxRecord(box_id, f"Box {box_id}")
+        return self._context.store.box(box_id) or BoxRecord(box_id, f"Box {box_id}")
 
 
 def place_of(box_id: str) -> str:
@@ -226,15 +226,15 @@ def place_of(box_id: str) -> str:
     return f"box-{box_id}".lower()
 
 
-def forget_box(desk: AccountDesk, box_id: str) -> None:
+def forget_box(context: AccountContext, box_id: str) -> None:
     """What its owner said of it: name, region, and the place with its coordinates."""
-    box = desk.store.box(box_id)
+    box = context.store.box(box_id)
     if box is None:
         return
     own_place = box.location == place_of(box_id)
     location = "" if own_place else None
-    desk.store.put_box(BoxRecord(box_id, f"Box {box_id}", location=location, region="", description=""))
-    desk.store.remove_location(place_of(box_id))
+    context.store.put_box(BoxRecord(box_id, f"Box {box_id}", location=location, region="", description=""))
+    context.store.remove_location(place_of(box_id))
 
 
 def _place(form: SentForm, box_id: str) -> LocationRecord | None:

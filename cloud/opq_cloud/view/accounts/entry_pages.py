@@ -7,7 +7,7 @@ from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.store.account_records import Account, AccountTicket
-from opq_cloud.view.accounts.desk import AccountDesk, checked_email, in_days
+from opq_cloud.view.accounts.account_context import AccountContext, checked_email, in_days
 from opq_cloud.view.accounts.forms import SentForm, form_route, own_path, see_other
 from opq_cloud.view.accounts.links import RESET_S, make_ticket
 from opq_cloud.view.accounts.passwords import hash_password, password_problem, secret_hash
@@ -26,8 +26,8 @@ Next = Annotated[str, Query(alias="next", max_length=1000)]
 class EntryPages:
     """What anybody may open."""
 
-    def __init__(self, desk: AccountDesk) -> None:
-        self._desk = desk
+    def __init__(self, context: AccountContext) -> None:
+        self._context = context
 
     def router(self) -> APIRouter:
         router = APIRouter(include_in_schema=False)
@@ -53,49 +53,49 @@ class EntryPages:
         self, wanted: str, notice: str = "", problem: str = "", code: int = 200
     ) -> HTMLResponse:
         visitor = ASKING.get()
-        config = self._desk.visitors.config
-        return self._desk.page(
+        config = self._context.visitors.config
+        return self._context.page(
             "sign_in.html",
             here="sign-in",
             code=code,
             wanted=own_path(wanted),
             notice=notice,
             problem=problem,
-            any_account=self._desk.people.any_account(),
+            any_account=self._context.people.any_account(),
             accounts_in_use=visitor.accounts_in_use,
             open_registration=config.registration == "open",
-            mail_ready=self._desk.mailer.ready,
+            mail_ready=self._context.mailer.ready,
         )
 
     def sign_in(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         email, wanted = form.text("email"), form.text("next", 1000)
-        limits = self._desk.sign_in.limits
+        limits = self._context.sign_in.limits
         if not limits.spend(email, visitor.address):
             answer = self._sign_in_page(wanted, problem=TOO_OFTEN, code=429)
             answer.headers["Retry-After"] = "60"
             return answer
-        account = self._desk.sign_in.account_of(email, form.secret("password"), form.text("code"))
+        account = self._context.sign_in.account_of(email, form.secret("password"), form.text("code"))
         if account is None:
-            self._desk.note(visitor, "was refused at sign-in", "")
+            self._context.note(visitor, "was refused at sign-in", "")
             return self._sign_in_page(wanted, problem=WRONG, code=403)
         limits.give_back(email, visitor.address)
         return self._enter(request, account, visitor, own_path(wanted))
 
     def _enter(self, request: Request, account: Account, visitor: Visitor, where: str) -> Response:
         before = request.cookies.get(SESSION_COOKIE, "")
-        secret = self._desk.sign_in.begin_session(
+        secret = self._context.sign_in.begin_session(
             account,
             visitor.address,
             request.headers.get("user-agent", ""),
             replaces=secret_hash(before) if before else "",
         )
-        self._desk.people.add_audit(account.account_id, visitor.address, "signed in", "")
-        self._desk.visitors.forget()
-        return self._desk.begin_session(see_other(where), secret, SESSION_S)
+        self._context.people.add_audit(account.account_id, visitor.address, "signed in", "")
+        self._context.visitors.forget()
+        return self._context.begin_session(see_other(where), secret, SESSION_S)
 
     def sign_out(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        self._desk.people.end_session(visitor.session_hash)
-        self._desk.note(visitor, "signed out", "")
+        self._context.people.end_session(visitor.session_hash)
+        self._context.note(visitor, "signed out", "")
         answer = see_other("/sign-in")
         answer.delete_cookie(SESSION_COOKIE)
         return answer
@@ -122,11 +122,11 @@ class EntryPages:
         email, name, password = self._wanted_account(form)
         if email is None:
             return self._refused_account("/register", form, password)
-        if not self._desk.sign_in.limits.spend(email, visitor.address):
+        if not self._context.sign_in.limits.spend(email, visitor.address):
             raise HTTPException(429, TOO_OFTEN)
-        made = self._desk.people.add_account(email, name, "owner", hash_password(password))
+        made = self._context.people.add_account(email, name, "owner", hash_password(password))
         what, whose = ("registered", made.account_id) if made else ("was refused at registration", "")
-        self._desk.note(visitor, what, whose)
+        self._context.note(visitor, what, whose)
         return see_other("/sign-in?made=1")  # the same where the e-mail had an account already
 
     def _make(self, request: Request, visitor: Visitor, form: SentForm, purpose: str) -> Response:
@@ -137,7 +137,7 @@ class EntryPages:
         email, name, password = self._wanted_account(form)
         if email is None:
             return self._refused_account(path, form, password)
-        people = self._desk.people
+        people = self._context.people
         if people.account_of(email) is not None:
             return self._refused_account(path, form, "This e-mail has an account already. Sign in with it.")
         hashed = hash_password(password)
@@ -169,7 +169,7 @@ class EntryPages:
         status: int = 200,
         name: str = "",
     ) -> HTMLResponse:
-        return self._desk.page(
+        return self._context.page(
             "new_account.html",
             here="sign-in",
             code=status,
@@ -188,41 +188,47 @@ class EntryPages:
         )
 
     def _require_open(self) -> None:
-        if self._desk.visitors.config.registration != "open" or not self._desk.people.any_account():
+        if self._context.visitors.config.registration != "open" or not self._context.people.any_account():
             raise HTTPException(404, "Accounts are made by invitation here. Ask an administrator for one.")
 
     def _ticket(self, code: str, purpose: str) -> AccountTicket:
-        found = self._desk.people.ticket(secret_hash(code), purpose) if code else None
-        if found is None or (purpose == "first_admin" and self._desk.people.any_account()):
+        found = self._context.people.ticket(secret_hash(code), purpose) if code else None
+        if found is None or (purpose == "first_admin" and self._context.people.any_account()):
             raise HTTPException(404, NO_LINK)
         return found
 
     # A new password
     def reset_page(self) -> Response:
-        return self._desk.page("reset.html", here="sign-in", sent=False, mail_ready=self._desk.mailer.ready)
+        return self._context.page(
+            "reset.html", here="sign-in", sent=False, mail_ready=self._context.mailer.ready
+        )
 
     def ask_reset(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         email = checked_email(form.text("email"))
-        if not self._desk.sign_in.limits.spend(f"reset {email}", visitor.address):
+        if not self._context.sign_in.limits.spend(f"reset {email}", visitor.address):
             raise HTTPException(429, TOO_OFTEN)
-        account = self._desk.people.account_of(email)
+        account = self._context.people.account_of(email)
         known = account is not None and not account.disabled
         whose = account.account_id if account is not None and known else ""
-        code = make_ticket(self._desk.people, "reset", RESET_S, account_id=whose)  # for nobody too: as slow
+        code = make_ticket(
+            self._context.people, "reset", RESET_S, account_id=whose
+        )  # for nobody too: as slow
         if account is not None and known:
-            link = f"{self._desk.base_url(request)}/reset/new?code={code}"
-            self._desk.mailer.send(
+            link = f"{self._context.base_url(request)}/reset/new?code={code}"
+            self._context.mailer.send(
                 account.email,
                 "A new password for OPQ View",
                 f"Somebody, perhaps you, asked for a new password.\n\nWithin {in_days(RESET_S)}, "
                 f"open\n{link}\n\n"
                 "If it was not you, there is nothing to do: your password stays as it is.\n",
             )
-        return self._desk.page("reset.html", here="sign-in", sent=True, mail_ready=self._desk.mailer.ready)
+        return self._context.page(
+            "reset.html", here="sign-in", sent=True, mail_ready=self._context.mailer.ready
+        )
 
     def new_password_page(self, code: Code = "") -> Response:
         self._ticket(code, "reset")
-        return self._desk.page("new_password.html", here="sign-in", link_code=code, problem="")
+        return self._context.page("new_password.html", here="sign-in", link_code=code, problem="")
 
     def new_password(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """Sessions that are open end: who knew the old password is out."""
@@ -233,14 +239,14 @@ class EntryPages:
         if problem is None and password != form.secret("password_again"):
             problem = "The two passwords differ."
         if problem:
-            return self._desk.page(
+            return self._context.page(
                 "new_password.html", here="sign-in", code=400, link_code=code, problem=problem
             )
-        if self._desk.people.use_ticket(secret_hash(code), "reset") is None:
+        if self._context.people.use_ticket(secret_hash(code), "reset") is None:
             raise HTTPException(404, NO_LINK)
         hashed = hash_password(password)
-        self._desk.people.change_account(ticket.account_id, lambda was: replace(was, password_hash=hashed))
-        self._desk.people.end_sessions(ticket.account_id)
-        self._desk.people.add_audit(ticket.account_id, visitor.address, "set a new password by mail", "")
-        self._desk.visitors.forget()
+        self._context.people.change_account(ticket.account_id, lambda was: replace(was, password_hash=hashed))
+        self._context.people.end_sessions(ticket.account_id)
+        self._context.people.add_audit(ticket.account_id, visitor.address, "set a new password by mail", "")
+        self._context.visitors.forget()
         return see_other("/sign-in")

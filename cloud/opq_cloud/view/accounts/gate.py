@@ -48,7 +48,7 @@ class VisitorGate:
 
 
 def request_facts(scope: Scope) -> AskingRequest:
-    """Of a header that is sent twice, the last counts."""
+    """What a request says of its sender; the last of a header that is sent twice counts."""
     headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
     peer = scope.get("client")
     return AskingRequest(headers, peer[0] if peer else "")

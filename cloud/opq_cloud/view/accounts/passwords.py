@@ -127,7 +127,7 @@ def new_recovery_codes() -> list[str]:
 
 
 def key_fingerprint(public_key: str) -> str:
-    """Of a Box's public key (Z85, 40 characters): 128 bits of its SHA-256, in groups of four digits."""
+    """Fingerprint of a public key (Z85, 40 characters): 128 bits of its SHA-256, in groups of four digits."""
     digits = hashlib.sha256(public_key.encode()).hexdigest()[:32]
     return " ".join(digits[k : k + 4] for k in range(0, 32, 4))
 

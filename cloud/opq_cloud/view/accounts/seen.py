@@ -16,7 +16,7 @@ from opq_cloud.view.recent import NewestMeasurement
 from opq_proto.messages import Event, Incident, Measurement
 
 INCIDENTS_LOOKED_AT = 500
-"""Of the newest, where most are at Boxes that the visitor does not see."""
+"""So many of the newest, where most are at Boxes that the visitor does not see."""
 
 
 class ShownStore(Protocol):

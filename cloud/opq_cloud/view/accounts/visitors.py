@@ -21,7 +21,7 @@ from opq_proto.origin_guard import LOOPBACK_NAMES, host_name, ip_address
 
 SESSION_COOKIE = "opq_session"
 FORM_COOKIE = "opq_form"
-"""Of a browser that is not signed in: what its forms are bound to."""
+"""The cookie that the forms of a browser are bound to which is not signed in."""
 IDLE_S = 14 * 86_400
 """A session that nobody used for so long has ended."""
 SEEN_EVERY_MS = 300_000

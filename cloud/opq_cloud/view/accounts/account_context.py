@@ -29,7 +29,7 @@ class PageMaker(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class AccountDesk:
+class AccountContext:
     """One per View."""
 
     store: CloudStore
@@ -67,7 +67,7 @@ class AccountDesk:
         answer.set_cookie(name, value, max_age=seconds, httponly=True, samesite="lax", secure=secure)
 
     def base_url(self, request: Request) -> str:
-        """Of links in mails: as configured, else as this page was asked for."""
+        """The start of links in mails: as configured, else as this page was asked for."""
         return self.visitors.config.public_url or str(request.base_url).rstrip("/")
 
     def note(self, visitor: Visitor, what: str, subject: str) -> None:

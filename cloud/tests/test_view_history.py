@@ -113,6 +113,16 @@ def test_steps_move_by_half_and_zoom_by_two_and_stay_live_at_the_end() -> None:
     assert span("now-1999d").zoomed_out(NOW).length_ms == 1999 * DAY
 
 
+@pytest.mark.parametrize(
+    ("from_words", "to_words"),
+    [("9999-12-01", "9999-12-31"), ("2300-01-01", "2300-01-02"), ("99999900000000", "99999999999999"),
+     ("now-999999y", "now-999998y")],
+)  # fmt: skip
+def test_a_span_that_no_store_can_compare_with_is_refused(from_words: str, to_words: str) -> None:
+    with pytest.raises(ValueError, match="1970 and 2200"):
+        span(from_words, to_words)
+
+
 # Rows
 
 

@@ -13,6 +13,8 @@ from opq_cloud.store.pyramid import LONGEST_MS
 
 UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000, "y": 365 * 86_400_000}
 SHORTEST_MS = 60_000
+LATEST_MS = 7_258_118_400_000
+"""The year 2200: what lies far beyond it is no number of nanoseconds that a store can compare with."""
 DEFAULT = ("now-24h", "now")
 PRESETS = ("5m", "1h", "6h", "24h", "7d", "30d", "90d", "1y")
 PRESET_WORDS = {
@@ -77,6 +79,8 @@ def read_span(from_words: str, to_words: str, now_ms: int) -> TimeSpan:
             f"from {from_words} to {to_words} is no span that can be shown; from must be a minute to "
             f"{LONGEST_MS // UNITS_MS['d']} days before to"
         )
+    if start_ms < 0 or end_ms > LATEST_MS:
+        raise ValueError(f"from {from_words} to {to_words} is not between 1970 and 2200")
     return TimeSpan(start_ms, end_ms, from_words, to_words)
 
 

@@ -1,15 +1,33 @@
 """A View with accounts, and a browser of HTTP alone: cookies, forms, redirects as a browser has them."""
 
+import functools
 import html
 import http.client
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlencode, urlsplit
 
+import pytest
+from argon2 import PasswordHasher
+
 from opq_cloud.view import demo
+from opq_cloud.view.accounts import passwords
 from opq_cloud.view.accounts.passwords import hash_password
 
 PASSWORD = "a horse in a battery"
+argon2_in_production = passwords._hasher
+
+
+@contextmanager
+def argon2_of(hasher: PasswordHasher) -> Iterator[None]:
+    """Passwords are hashed and compared by this one."""
+    nobodys = functools.cache(passwords._nobodys_hash.__wrapped__)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "_hasher", lambda: hasher)
+        patch.setattr(passwords, "_nobodys_hash", nobodys)
+        yield
 
 
 @dataclass
@@ -65,7 +83,7 @@ class FormBrowser:
 
 
 def add_people(scene: demo.Scene, **roles: str) -> dict[str, str]:
-    """Accounts `NAME@example.org` with PASSWORD; name -> id. One hash for all: argon2 is slow on purpose."""
+    """Accounts `NAME@example.org` with PASSWORD; name -> id. One hash for all."""
     hashed = hash_password(PASSWORD)
     made = {}
     for name, role in roles.items():

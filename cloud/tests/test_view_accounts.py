@@ -17,6 +17,8 @@ from opq_cloud.view.accounts.links import first_admin_link, local_token, make_ti
 from opq_cloud.view.accounts.passwords import key_fingerprint, secret_hash, totp_step_of
 from opq_proto.keys import KeyFolder
 
+pytestmark = pytest.mark.usefixtures("cheap_argon2")
+
 
 @pytest.fixture
 def scene(tmp_path: Path) -> Iterator[demo.Scene]:

@@ -15,7 +15,10 @@ from opq_cloud.view.accounts.sign_in import SignIn
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
 CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs chromium: apt-get install chromium")
+pytestmark = [
+    pytest.mark.skipif(not CHROMIUM, reason="needs chromium: apt-get install chromium"),
+    pytest.mark.usefixtures("cheap_argon2"),
+]
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
 PAGES = (
     "/sign-in", "/account", "/account/boxes", "/account/second-factor", "/boxes/1/settings",
@@ -102,7 +105,9 @@ def test_from_the_first_administrator_to_a_deleted_account(
         page.context.close()
 
 
-@pytest.mark.parametrize(("scheme", "width"), [("light", 1440), ("dark", 390)])
+@pytest.mark.parametrize(
+    ("scheme", "width"), [pytest.param("light", 1440, marks=pytest.mark.slow), ("dark", 390)]
+)
 def test_pages_of_accounts_fit_and_axe_finds_nothing(
     scene: demo.Scene, browser: "sync_api.Browser", scheme: str, width: int
 ) -> None:

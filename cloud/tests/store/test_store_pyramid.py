@@ -94,9 +94,13 @@ def test_what_comes_late_shows_in_every_level(store: CloudStore) -> None:
 
 def test_the_order_in_which_minutes_come_does_not_matter(store: CloudStore) -> None:
     minutes = [minute(place) for place in range(0, 90)]
-    for row in sorted(minutes, key=lambda row: random.Random(row.start_ms).random()):
-        store.put_trends([row])
-        if random.Random(row.start_ms + 1).random() < 0.2:
+    draw = random.Random(1)
+    coming = sorted(minutes, key=lambda row: random.Random(row.start_ms).random())
+    while coming:
+        count = draw.randint(1, 7)
+        store.put_trends(coming[:count])
+        del coming[:count]
+        if draw.random() < 0.5:
             store.roll_up(LATER, slice_rows=3)
     roll_up(store)
     for length_ms in LEVELS_MS:

@@ -243,7 +243,7 @@ def test_twelve_tabs_are_live_at_once(fresh: demo.Scene, open_page: NewPage) -> 
     for tab in tabs:
         tab.goto(fresh.url)
     for tab in tabs:
-        tab.wait_for_function("() => document.getElementById('feed').textContent === 'Live'")
+        tab.wait_for_function("() => document.getElementById('feed').textContent === 'Live'", timeout=180_000)
     values = [tab.locator('[data-box="1"] [data-value="rms_v"]') for tab in tabs]
     before = values[0].text_content() or ""
     stop_s = time.monotonic() + 60

@@ -18,6 +18,7 @@ import zmq
 from opq_gateway.uplink.connection import Endpoints
 from opq_proto.errors import FrameError
 from opq_proto.keys import KeyPair
+from opq_proto.leg_wire import LEG_TOPIC
 from opq_proto.messages import Measurement, Metric
 from opq_proto.wire import measurement_from_wire, measurement_to_wire, topic
 
@@ -74,7 +75,8 @@ class HostilePeers:
     Attributes:
         sent: bad messages and copies, by kind of peer.
         overheard: commands that reached a peer and were for somebody else; not those of Boxes whose id begins
-            with its own, which ZeroMQ's subscriptions cannot keep apart (`acquisition_broker`).
+            with its own, which ZeroMQ's subscriptions cannot keep apart (`acquisition_broker`), nor
+            what goes to Boxes of the C++ generation, which share one topic.
     """
 
     def __init__(
@@ -186,7 +188,7 @@ class HostilePeers:
                 continue
             while sockets.command.poll(0):
                 told = sockets.command.recv_multipart()
-                self.overheard += not told[0].startswith(role.own_id.encode())
+                self.overheard += not told[0].startswith((role.own_id.encode(), LEG_TOPIC))
             if name == "repeated":
                 continue
             for _ in range(VOLLEY):

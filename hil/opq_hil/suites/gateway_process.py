@@ -32,7 +32,8 @@ CAUGHT_UP_S = 1.5
 """From the first new sample to the next kill at least. A line has 2.7 times the room of live samples, and
 QEMU's pty is heard up to 1 s after it was opened. Faster kills add up until a Box is asked too late."""
 RATE_HZ = 12_000
-HELD_S = RING_SAMPLES / RATE_HZ - 0.2
+USUALLY_BEHIND_S = 0.2
+HELD_S = RING_SAMPLES / RATE_HZ - USUALLY_BEHIND_S
 """A Box that is asked within this sends again all that it sampled since; until it is read 0.2 s may pass."""
 LATEST_NS = int(np.iinfo(np.int64).max)
 
@@ -43,7 +44,10 @@ class GatewayFailedError(OpqError):
 
 @dataclass(frozen=True, slots=True)
 class Kills:
-    """`deaf_s`: of each kill, until the last Box was asked again for what it holds."""
+    """`deaf_s`: of each kill, from the newest sample on disk until the last Box was asked for what it holds.
+
+    A gateway that a busy machine held up is behind when it is killed: what it had not read is gone.
+    """
 
     deaf_s: tuple[float, ...]
 
@@ -153,6 +157,12 @@ class GatewayProcess:
         newest = None if ring is None else ring.newest()
         return 0 if newest is None else newest.end_sample
 
+    def behind_s(self, box_id: str, now_ns: int) -> float:
+        """How old the newest sample in the ring of a Box is at `now_ns` UTC, beyond what is usual (0.2 s)."""
+        ring = self._ring(box_id)
+        blocks = [] if ring is None else ring.read_blocks(now_ns - 60_000_000_000, LATEST_NS)
+        return max(0.0, (now_ns - blocks[-1].end_ns) / 1e9 - USUALLY_BEHIND_S) if blocks else 0.0
+
     def lost(self, box_id: str) -> int:
         """Samples that are missing between the first and the last in the ring of a Box."""
         blocks = self.blocks(box_id)
@@ -171,13 +181,14 @@ class GatewayProcess:
             self.pass_time(chance.uniform(CAUGHT_UP_S, CAUGHT_UP_S + 1.0))
             self.kill()
             killed_ns = time.monotonic_ns()
-            time.sleep(RESTART_S)
+            behind_s = max(self.behind_s(box_id, time.time_ns()) for box_id in self._ports)
+            time.sleep(max(0.0, RESTART_S - (time.monotonic_ns() - killed_ns) / 1e9))
             self.start()
             self._wait_for_more()
             asked_ns = [
                 asked_again_ns(self.folder / "gateway.log", box_id, killed_ns) for box_id in self._ports
             ]
-            deaf_s.append((max(asked_ns) - killed_ns) / 1e9)
+            deaf_s.append((max(asked_ns) - killed_ns) / 1e9 + behind_s)
         return Kills(tuple(deaf_s))
 
     def _wait_for_more(self) -> None:

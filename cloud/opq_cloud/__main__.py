@@ -206,7 +206,10 @@ WITHOUT_FILES = (
 
 
 def print_first_admin(config: CloudConfig, data_dir: Path) -> OpqError | None:
-    """The link that makes the first administrator; returns why there is none."""
+    """Print the link that makes the first administrator.
+
+    Returns the error when no such link exists, because there is an account already; else None.
+    """
     from opq_cloud.view.accounts.links import first_admin_link
 
     where = config.store.data_dir or data_dir

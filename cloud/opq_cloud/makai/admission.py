@@ -293,10 +293,11 @@ class ZapHandler:
             self._log.info("key.rotated", box_id=box_id, public_key=key)
 
     def _end_unplaced(self, key: str) -> int:
-        """End every connection that may be the key's, where it is not known which ones are.
+        """End the connections that the revoked key may have opened but has not used yet; return how many.
 
-        Those of the same address that were admitted at the same moment and never sent a frame: in a storm
-        behind one address some others among them have to connect again. Nothing of theirs was under way.
+        A connection shows whose it is with its first frame. Until then every one of the same address that
+        was admitted at the same moment is ended: in a storm from one address, Boxes with other keys may have
+        to connect again. They lose nothing, because they had sent nothing.
         """
         return sum(
             peers.end_unplaced(handshake.address, handshake.answered_s)

@@ -97,7 +97,7 @@ class LegBoxes:
             yield leg_ping(self._next_number())
 
     def answer_of(self, box_id: str, frames: list[bytes]) -> LegAnswer | None:
-        """The answer in the first frame, from a Box that may be LEG; None: it is none of theirs."""
+        """Read the first frame as a LEG Box's answer; None: this Box is not LEG, or that is no answer."""
         answer = read_leg_answer(frames[0]) if self._is_leg.get(box_id, False) is not False else None
         if answer is not None:
             self._is_leg[box_id] = True

@@ -1,4 +1,4 @@
-"""`makai_config` of the store, followed while Makai runs: what the threshold trigger compares with, by Box.
+"""Follows `makai_config` in the store while Makai runs: the limits of the threshold trigger for each Box.
 
 A thread reads it every second, so that a store that is slow or away delays no Measurement: what was known
 holds until it is back. The original reads it every 60 s, ends where there is none, and keeps an override that

@@ -43,7 +43,11 @@ class PluginDeployments:
         )
 
     def current(self, name: str) -> PluginDeployment:
-        """Raises PluginError: there is none, or it cannot be read."""
+        """The newest deployment of a folder.
+
+        Raises:
+            PluginError: no folder of that name is deployed, or it cannot be read.
+        """
         numbers = _numbers(self.folder / name) if NAME.fullmatch(name) else []
         if not numbers:
             known = ", ".join(self.names()) or "none"

@@ -201,7 +201,7 @@ class InstalledAnalyses:
         return rows
 
     def kill(self, name: str) -> int:
-        """End the process of one at once; it is started again. Its pid; 0: there is none."""
+        """Kill the process of an analysis, which is then started again; return its pid, 0 if it has none."""
         following = self._following
         return following.kill(KIND, name) if following is not None else 0
 

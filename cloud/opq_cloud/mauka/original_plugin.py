@@ -162,7 +162,7 @@ class OriginalPlugin:
             return True
 
     def kill(self) -> int:
-        """SIGKILL for its process, which is started again; gives its pid, 0: there is none."""
+        """Kill its process, which is then started again; return its pid, 0 if it has none."""
         version = self._version
         return version.supervisor.kill() if version is not None else 0
 

@@ -299,8 +299,8 @@ class AccountRecords:
 
     # The log of changes
     def add_audit(self, account_id: str, address: str, what: str, subject: str) -> None:
-        at_ms = _now_ms()
-        key = f"{at_ms:015d}-{secrets.token_hex(4)}"
+        at_ms, below_ms = divmod(time.time_ns(), 1_000_000)  # changes of one ms keep their order
+        key = f"{at_ms:015d}-{below_ms:06d}{secrets.token_hex(4)}"
         self._documents.insert(AUDIT, key, asdict(AuditEntry(key, at_ms, account_id, address, what, subject)))
 
     def audit(self, below: str = "", limit: int = 100) -> list[AuditEntry]:

@@ -64,7 +64,7 @@ class Config:
     """Instead of those above, in full; `makai_config` of the store is put here while Makai runs."""
 
     def __post_init__(self) -> None:
-        """Raises ValueError: a key of a Box is none."""
+        """Raises ValueError: `boxes` holds a key that is not one of BOX_LIMITS."""
         wrong = sorted({key for limits in self.boxes.values() for key in limits} - set(BOX_LIMITS))
         if wrong:
             raise ValueError(f"boxes  {', '.join(wrong)}: unknown; want {', '.join(BOX_LIMITS)}")

@@ -35,7 +35,7 @@ DAY_S = 86_400
 
 
 class AccountPages:
-    """What who is signed in may do to the own account."""
+    """What somebody who is signed in may do to their own account."""
 
     def __init__(self, context: AccountContext) -> None:
         self._context = context

@@ -68,11 +68,11 @@ def command(
 def print_classification(found: Classification) -> None:
     """A line for the class and one for each part."""
     severity = "" if found.severity is None else f", severity {found.severity:.1f} of 10"
-    click.echo(f"{found.kind} ({100 * found.confidence:.0f} % sure{severity})")
+    click.echo(f"{found.kind} (confidence {found.confidence:.3f}{severity})")
     for part in found.parts:
         end_s = part.found.end_s
         until = "to the end" if end_s is None else f"to {end_s:.4f} s"
-        click.echo(f"  {part.found.start_s:9.4f} s {until}: {part.kind}, {part.confidence:.2f}")
+        click.echo(f"  {part.found.start_s:9.4f} s {until}: {part.kind}, {part.confidence:.3f}")
         click.echo(f"      {part.because}")
     if not found.parts:
         click.echo(f"  {found.because}")

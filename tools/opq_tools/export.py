@@ -1,118 +1,250 @@
 """`opq-tools export`: what the cloud stored, as files that other programs read."""
 
-import csv
-import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import click
 
+from opq_cloud.export.comtrade import DATA_FORMS, DataForm
+from opq_cloud.export.event_files import WAVEFORM_FORMS, ExportFile, WaveformForm, event_file
+from opq_cloud.export.records import ExportError, WaveformRecord
+from opq_cloud.export.selection import (
+    all_incidents,
+    event_records,
+    finding_table,
+    incident_records,
+    incident_table,
+    known_incident,
+    measurement_table,
+)
+from opq_cloud.export.tables import ExportTable, TableForm, table_pieces
 from opq_cloud.store import open_store
 from opq_cloud.store.store import CloudStore
 from opq_proto.config import default_data_dir
-from opq_proto.messages import Measurement
+from opq_tools.boxes.command import data_option, mongo_option, opened_store
 from opq_tools.moment import moment
+from opq_tools.whole_file import write_whole_file
 
-PAGE_ROWS = 50_000
 LATEST_MS = 4 * 10**12
 """The year 2096."""
+Decorated = Callable[..., None]
+from_option = click.option(
+    "--from", "start", callback=moment, metavar="TIME", help="From this time on (UTC)."
+)
+to_option = click.option("--to", "end", callback=moment, metavar="TIME", help="Before this time (UTC).")
+out_option = click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Written whole or not at all, with where the data come from in it.",
+)
+licence_option = click.option(
+    "--licence", default="", help="Said in the file: on which terms it may be used."
+)
+table_option = click.option(
+    "--format", "form", type=click.Choice(["csv", "json", "parquet"]), default="json", show_default=True
+)
 
 
 @click.group("export", context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Measurements out of the store, as JSON or CSV.
+    """Events, incidents, findings and Measurements out of the store, as files.
 
-    Example: opq-tools export measurements --box 1 --format csv
+    \b
+    Examples: opq-tools export event 17 --format comtrade --out event-17.zip
+              opq-tools export measurements --box 1 --format csv
     """
 
 
-@command.command("measurements", short_help="Every Measurement of a span of time, on stdout.")
+def waveform_options(decorated: Decorated) -> Decorated:
+    """Of the commands that write samples."""
+    for option in (
+        mongo_option,
+        data_option,
+        licence_option,
+        click.option(
+            "--data", type=click.Choice(DATA_FORMS), default="binary", show_default=True, help="Of COMTRADE."
+        ),
+        click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path)),
+    ):
+        decorated = option(decorated)
+    return decorated
+
+
+@command.command("event", short_help="The waveforms of an event.")
+@click.argument("event_id", metavar="ID", type=click.IntRange(min=1))
 @click.option("--box", "box_ids", multiple=True, help="Of this Box; repeatable.  [default: all]")
-@click.option("--from", "start", callback=moment, metavar="TIME", help="From this time on (UTC).")
-@click.option("--to", "end", callback=moment, metavar="TIME", help="Before this time (UTC).")
-@click.option("--format", "form", type=click.Choice(["json", "csv"]), default="json", show_default=True)
+@click.option("--format", "form", type=click.Choice(WAVEFORM_FORMS), default="comtrade", show_default=True)
+@waveform_options
+def event(
+    event_id: int,
+    box_ids: tuple[str, ...],
+    form: WaveformForm,
+    out: Path,
+    data: DataForm,
+    licence: str,
+    data_dir: Path | None,
+    mongo_uri: str | None,
+) -> None:
+    """The waveforms of an event, as converter counts with their gain and time.
+
+    COMTRADE and NPY are a zip; CFF and WAV are one file of one Box, a zip of several; CSV and JSON hold all.
+
+    Example: opq-tools export event 17 --format cff --box 1 --out dip.cff
+    """
+    with opened_store(mongo_uri, data_dir) as store:
+        records = event_records(store, event_id, box_ids, licence)
+        _write(event_file(f"event-{event_id}", records, form, data), out)
+
+
+@command.command("incident", short_help="An incident: its findings, or the waveforms of its events.")
+@click.argument("incident_id", metavar="ID", type=click.IntRange(min=1))
 @click.option(
-    "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Of the store.  [default: that of `up`]",
+    "--format",
+    "form",
+    type=click.Choice([*WAVEFORM_FORMS, "findings-csv", "findings-json", "findings-parquet"]),
+    default="comtrade",
+    show_default=True,
 )
-@click.option("--mongo-uri", help="The store, where it is a MongoDB.")
+@waveform_options
+def incident(
+    incident_id: int,
+    form: str,
+    out: Path,
+    data: DataForm,
+    licence: str,
+    data_dir: Path | None,
+    mongo_uri: str | None,
+) -> None:
+    """All waveforms of an incident's events, or its findings as a table.
+
+    Example: opq-tools export incident 3 --format findings-csv --out findings.csv
+    """
+    with opened_store(mongo_uri, data_dir) as store:
+        found = known_incident(store, incident_id)
+        if form.startswith("findings-"):
+            made = _table_form(form.removeprefix("findings-"))
+            _write_pieces(table_pieces(finding_table([found], licence), made), out)
+        else:
+            records: list[WaveformRecord] = incident_records(store, found, licence)
+            wanted = next(each for each in WAVEFORM_FORMS if each == form)
+            _write(event_file(f"incident-{incident_id}", records, wanted, data), out)
+
+
+@command.command("incidents", short_help="Every incident of a span of time.")
+@from_option
+@to_option
+@table_option
+@out_option
+@licence_option
+@data_option
+@mongo_option
+def incidents(
+    start: datetime | None,
+    end: datetime | None,
+    form: TableForm,
+    out: Path | None,
+    licence: str,
+    data_dir: Path | None,
+    mongo_uri: str | None,
+) -> None:
+    """Every incident of a span of time, by rising id.
+
+    Example: opq-tools export incidents --from 2026-11-20 --format csv --out incidents.csv
+    """
+    with opened_store(mongo_uri, data_dir) as store:
+        _write_table(incident_table(all_incidents(store, *_ns(start, end)), licence), form, out)
+
+
+@command.command("findings", short_help="Every finding of a span of time.")
+@from_option
+@to_option
+@table_option
+@out_option
+@licence_option
+@data_option
+@mongo_option
+def findings(
+    start: datetime | None,
+    end: datetime | None,
+    form: TableForm,
+    out: Path | None,
+    licence: str,
+    data_dir: Path | None,
+    mongo_uri: str | None,
+) -> None:
+    """Every finding of the incidents of a span of time.
+
+    Example: opq-tools export findings --format parquet --out findings.parquet
+    """
+    with opened_store(mongo_uri, data_dir) as store:
+        _write_table(finding_table(all_incidents(store, *_ns(start, end)), licence), form, out)
+
+
+@command.command("measurements", short_help="Every Measurement of a span of time.")
+@click.option("--box", "box_ids", multiple=True, help="Of this Box; repeatable.  [default: all]")
+@from_option
+@to_option
+@table_option
+@out_option
+@licence_option
+@data_option
+@mongo_option
 def measurements(
     box_ids: tuple[str, ...],
     start: datetime | None,
     end: datetime | None,
-    form: str,
+    form: TableForm,
+    out: Path | None,
+    licence: str,
     data_dir: Path | None,
     mongo_uri: str | None,
 ) -> None:
-    """Every Measurement of a span of time, on stdout, in time order per Box.
+    """Every Measurement of a span of time, in time order per Box; on stdout the rows alone.
 
     Example: opq-tools export measurements --from 2026-11-20 --format json
     """
-    store = open_store(mongo_uri, data_dir or default_data_dir())
+    store: CloudStore = open_store(mongo_uri, data_dir or default_data_dir())
     try:
-        wanted = box_ids or tuple(store.latest_measurements())
-        span = (_ms(start, 0), _ms(end, LATEST_MS))
-        boxes = sorted(wanted, key=_number)
-        rows = [row(each) for box_id in boxes for each in all_measurements(store, box_id, *span)]
+        boxes = sorted(box_ids or tuple(store.latest_measurements()), key=_number)
+        span_ms = (_ms(start, 0), _ms(end, LATEST_MS))
+        _write_table(measurement_table(store, boxes, *span_ms, licence), form, out)
     finally:
         store.close()
-    if form == "json":
-        click.echo(json.dumps(rows, indent=1))
-    else:
-        _write_csv(rows)
 
 
-def row(measurement: Measurement) -> dict[str, Any]:
-    """One Measurement as JSON has it; what is not known is null."""
-    return {
-        "box_id": measurement.box_id,
-        "sequence": measurement.sequence,
-        "timestamp_ms": measurement.timestamp_ms,
-        "start_ns": measurement.start_ns,
-        "end_ns": measurement.end_ns,
-        "uncertainty_ns": measurement.uncertainty_ns,
-        "source": measurement.source.name.lower(),
-        "backfilled": measurement.backfilled,
-        "crossing": measurement.crossing,
-        "metrics": {
-            key: {"min": metric.min, "max": metric.max, "average": metric.average}
-            for key, metric in sorted(measurement.metrics.items())
-        },
-    }
+def _write_table(table: ExportTable, form: TableForm, out: Path | None) -> None:
+    """On stdout the rows alone, as programs have read them; a file says where they come from."""
+    if out is not None:
+        _write_pieces(table_pieces(table, form), out)
+        return
+    if form == "parquet":
+        raise ExportError("Parquet is not written to a terminal: name a file with --out FILE")
+    for piece in table_pieces(table, form, bare=True):
+        click.echo(piece, nl=False)
 
 
-def all_measurements(store: CloudStore, box_id: str, start_ms: int, end_ms: int) -> Iterable[Measurement]:
-    """In pages: a page's last moment is read again, so that nothing of one millisecond is left out."""
-    while True:
-        page = store.measurements(box_id, start_ms, end_ms, PAGE_ROWS)
-        if len(page) < PAGE_ROWS:
-            yield from page
-            return
-        last_ms = page[-1].timestamp_ms
-        if last_ms == page[0].timestamp_ms:
-            raise click.ClickException(f"Box {box_id}: {PAGE_ROWS} Measurements in the one ms {last_ms}")
-        yield from (each for each in page if each.timestamp_ms < last_ms)
-        start_ms = last_ms
+def _write(file: ExportFile, out: Path) -> None:
+    _write_pieces(file.pieces, out)
 
 
-def _write_csv(rows: list[dict[str, Any]]) -> None:
-    plain = [key for key in (rows[0] if rows else {}) if key != "metrics"]
-    names = sorted({name for each in rows for name in each["metrics"]})
-    columns = [f"{name}_{part}" for name in names for part in ("min", "max", "average")]
-    writer = csv.writer(sys.stdout)
-    writer.writerow([*plain, *columns])
-    for each in rows:
-        metrics = each["metrics"]
-        values = [metrics.get(name, {}).get(part) for name in names for part in ("min", "max", "average")]
-        writer.writerow([*(each[key] for key in plain), *values])
+def _write_pieces(pieces: Iterable[bytes], out: Path) -> None:
+    written = write_whole_file(out, pieces)
+    click.echo(f"{out}: {written} bytes", err=True)
+
+
+def _table_form(text: str) -> TableForm:
+    return "csv" if text == "csv" else "json" if text == "json" else "parquet"
 
 
 def _ms(time: datetime | None, default_ms: int) -> int:
     return default_ms if time is None else round(time.timestamp() * 1000)
+
+
+def _ns(start: datetime | None, end: datetime | None) -> tuple[int | None, int | None]:
+    first, last = (None if time is None else round(time.timestamp() * 1000) * 10**6 for time in (start, end))
+    return first, last
 
 
 def _number(box_id: str) -> tuple[int, str]:

@@ -1,15 +1,22 @@
-"""`opq-tools export measurements`: what a real store holds, as JSON and CSV."""
+"""`opq-tools export`: what a real store holds, as files of every form."""
 
 import csv
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
-from click.testing import CliRunner
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
 
+from opq_cloud.export.records import ExportError
 from opq_cloud.store import open_store
+from opq_cloud.view import demo
 from opq_proto.messages import Measurement, Metric, TimeSource
+from opq_tools.analyze.comtrade_file import read_channel
 from opq_tools.export import command
+from opq_tools.whole_file import FileNotWrittenError, write_whole_file
 
 T_MS = 1_795_000_000_000
 
@@ -56,3 +63,76 @@ def test_csv_has_a_column_per_figure(tmp_path: Path) -> None:
     stored(tmp_path)
     rows = list(csv.DictReader(io.StringIO(exported(tmp_path, "--format", "csv"))))
     assert len(rows) == 3 and rows[0]["rms_max"] == "120.5"
+
+
+def ran(*options: str) -> Result:
+    return CliRunner().invoke(command, list(options))
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a sag at three Boxes."""
+    folder = tmp_path_factory.mktemp("scene")
+    store = open_store(None, folder)
+    demo.fill(store, T_MS * 10**6, minutes=1)
+    store.close()
+    return folder
+
+
+def test_an_event_as_comtrade_is_read_by_analyze(scene: Path, tmp_path: Path) -> None:
+    out = tmp_path / "dip.cff"
+    done = ran("event", "1", "--box", "1", "--format", "cff", "--out", str(out), "--data-dir", str(scene))
+    assert done.exit_code == 0, done.output
+    found = read_channel(out, None)
+    store = open_store(None, scene)
+    event = store.event(1)
+    store.close()
+    assert event is not None
+    wave = event.waveforms[0]
+    assert np.array_equal(np.round(found.volts / wave.v_per_lsb), wave.counts)
+    assert found.rate_hz == wave.rate_hz and found.start is not None
+    assert round(found.start.timestamp() * 1e6) == wave.start_ns // 1000
+    assert list(tmp_path.iterdir()) == [out], "nothing is left beside it"
+
+
+def test_an_incident_as_waveforms_and_as_findings(scene: Path, tmp_path: Path) -> None:
+    out = tmp_path / "incident.npz"
+    assert ran("incident", "1", "--format", "npy", "--out", str(out), "--data-dir", str(scene)).exit_code == 0
+    assert {"event-1-box-1", "event-1-box-4"} <= set(np.load(out))
+    table = tmp_path / "findings.csv"
+    options = ("incident", "1", "--format", "findings-csv", "--out", str(table), "--data-dir", str(scene))
+    assert ran(*options).exit_code == 0
+    assert "residual_percent" in table.read_text()
+
+
+def test_incidents_as_a_file_say_where_they_come_from(scene: Path, tmp_path: Path) -> None:
+    out = tmp_path / "incidents.json"
+    options = ("incidents", "--out", str(out), "--data-dir", str(scene), "--licence", "CC0-1.0")
+    assert ran(*options).exit_code == 0
+    found = json.loads(out.read_text())
+    assert found["provenance"]["licence"] == "CC0-1.0" and found["incidents"][0]["class"] == "sag"
+    assert json.loads(ran("findings", "--data-dir", str(scene)).stdout)[0]["incident_id"] == 1
+
+
+def test_what_is_not_there_is_said_and_leaves_the_old_file(scene: Path, tmp_path: Path) -> None:
+    out = tmp_path / "old.cff"
+    out.write_bytes(b"old")
+    done = ran("event", "99", "--out", str(out), "--data-dir", str(scene))
+    assert isinstance(done.exception, ExportError) and "no event 99" in str(done.exception)
+    assert out.read_bytes() == b"old"
+    away = ran("event", "1", "--out", str(tmp_path / "no" / "x.zip"), "--data-dir", str(scene))
+    assert isinstance(away.exception, FileNotWrittenError)
+    done = ran("measurements", "--format", "parquet", "--data-dir", str(scene))
+    assert "--out" in str(done.exception)
+
+
+def test_a_file_that_breaks_off_is_not_there(tmp_path: Path) -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"begun"
+        raise ExportError("the store went away")
+
+    with pytest.raises(ExportError):
+        write_whole_file(tmp_path / "x.csv", broken())
+    assert list(tmp_path.iterdir()) == []
+    assert write_whole_file(tmp_path / "x.csv", [b"a", b"bc"]) == 3
+    assert (tmp_path / "x.csv").read_bytes() == b"abc"

@@ -189,9 +189,10 @@ def _metric(values: Any, average: float) -> Metric:
 def _history(
     box_ids: tuple[str, ...], first_ms: int, last_ms: int, data_dir: Path | None, mongo_uri: str | None
 ) -> Iterator[Measurement]:
+    from opq_cloud.export.selection import all_measurements
     from opq_cloud.store import FILE_NAME, open_store
     from opq_proto.config import default_data_dir
-    from opq_tools.export import LATEST_MS, all_measurements
+    from opq_tools.export import LATEST_MS
 
     folder = data_dir or default_data_dir()
     if mongo_uri is None and not (folder / FILE_NAME).is_file():

@@ -1,0 +1,1 @@
+"""What was stored, as files that other programs read: see README.md beside this file."""

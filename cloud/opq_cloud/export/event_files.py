@@ -1,0 +1,91 @@
+"""An event or an incident as one file: which writer makes it, and when it is a zip.
+
+COMTRADE is several files, so it is always a zip; NPY is a zip of `.npy` and `.json`, which numpy opens as
+`.npz`. CFF and WAV are one file for one Box and a zip for several: Boxes are sampled by their own clocks, and
+one file with one rate would need resampled, that is other, samples. CSV and JSON hold all Boxes.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from opq_cloud.export.comtrade import (
+    DataForm,
+    cff_pieces,
+    cfg_text,
+    dat_pieces,
+    data_form_for,
+    hdr_text,
+    inf_text,
+)
+from opq_cloud.export.pieces import ZipMember, zip_pieces
+from opq_cloud.export.records import ExportError, WaveformRecord
+from opq_cloud.export.sample_files import csv_pieces, json_pieces, npy_pieces, wav_pieces
+
+WaveformForm = Literal["comtrade", "cff", "csv", "npy", "wav", "json"]
+WAVEFORM_FORMS: tuple[WaveformForm, ...] = get_args(WaveformForm)
+ZIP = "application/zip"
+BINARY = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFile:
+    """A file to be written, or sent: the bytes are made as they are read, once."""
+
+    name: str
+    media_type: str
+    pieces: Iterator[bytes]
+
+
+def event_file(
+    stem: str, records: Sequence[WaveformRecord], form: WaveformForm, data: DataForm = "binary"
+) -> ExportFile:
+    """The waveforms as one file named `stem` and its suffix.
+
+    Args:
+        data: how COMTRADE keeps its samples.
+    Raises:
+        ExportError: there is no waveform, or one does not fit the format.
+    """
+    records = [record for record in records if record.samples]
+    if not records:
+        raise ExportError("no waveform is stored that you may see")
+    if form == "csv":
+        return ExportFile(f"{stem}.csv", "text/csv; charset=utf-8", csv_pieces(records))
+    if form == "json":
+        return ExportFile(f"{stem}.json", "application/json", json_pieces(records))
+    if form == "comtrade":
+        parts = [part for record in records for part in _comtrade_parts(record, data_form_for(record, data))]
+        return ExportFile(f"{stem}-comtrade.zip", ZIP, zip_pieces(parts))
+    if form == "npy":
+        parts = [part for record in records for part in _npy_parts(record)]
+        return ExportFile(f"{stem}.npz", ZIP, zip_pieces(parts))
+    made = [
+        ExportFile(f"{each.stem}.cff", BINARY, cff_pieces(each, data_form_for(each, data)))
+        if form == "cff"
+        else ExportFile(f"{each.stem}.wav", "audio/wav", wav_pieces(each))
+        for each in records
+    ]
+    if len(made) == 1:
+        return made[0]
+    return ExportFile(
+        f"{stem}-{form}.zip", ZIP, zip_pieces(ZipMember(each.name, each.pieces) for each in made)
+    )
+
+
+def _comtrade_parts(record: WaveformRecord, form: DataForm) -> tuple[ZipMember, ...]:
+    return (
+        ZipMember(f"{record.stem}.cfg", [cfg_text(record, form).encode()]),
+        ZipMember(f"{record.stem}.dat", dat_pieces(record, form)),
+        ZipMember(f"{record.stem}.inf", [inf_text(record).encode()]),
+        ZipMember(f"{record.stem}.hdr", [hdr_text(record).encode()]),
+    )
+
+
+def _npy_parts(record: WaveformRecord) -> tuple[ZipMember, ...]:
+    facts = json.dumps(record.facts(), indent=1) + "\n"
+    return (
+        ZipMember(f"{record.stem}.npy", npy_pieces(record)),
+        ZipMember(f"{record.stem}.json", [facts.encode()]),
+    )

@@ -1,0 +1,75 @@
+"""Bytes as they are made: a file that only grows is handed on in pieces, a zip among them.
+
+What makes an archive or a Parquet file writes into a file object; `PieceSink` is one that keeps nothing of
+what was handed on, so that the memory does not grow with the file.
+"""
+
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+EARLIEST = (1980, 1, 1, 0, 0, 0)
+"""The zip format has no earlier time; a real one would make the same data other bytes."""
+
+
+class PieceSink:
+    """A file object to write into, never to read or to go back in."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._written = 0
+        self.closed = False
+
+    def write(self, data: bytes) -> int:
+        part = bytes(data)
+        self._parts.append(part)
+        self._written += len(part)
+        return len(part)
+
+    def tell(self) -> int:
+        return self._written
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def close(self) -> None:
+        self.closed = True
+
+    def readable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+    def taken(self) -> bytes:
+        """What was written since the last call."""
+        found = b"".join(self._parts)
+        self._parts.clear()
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class ZipMember:
+    """A file in an archive."""
+
+    name: str
+    pieces: Iterable[bytes]
+
+
+def zip_pieces(members: Iterable[ZipMember]) -> Iterator[bytes]:
+    """A zip of them, each written as it is made."""
+    sink = PieceSink()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
+        for member in members:
+            info = zipfile.ZipInfo(member.name, EARLIEST)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.external_attr = 0o644 << 16
+            with archive.open(info, "w") as file:
+                for piece in member.pieces:
+                    file.write(piece)
+                    yield sink.taken()
+            yield sink.taken()
+    yield sink.taken()

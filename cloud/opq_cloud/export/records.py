@@ -1,0 +1,130 @@
+"""What an exported file says of its samples: Box, calibration, clock, software, licence.
+
+A `WaveformRecord` is one Box's waveform of one event with those facts; the writers beside this file are pure
+functions of it. The time of the export is not among the facts, so that the same data give the same bytes.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_cloud.store.store import BoxRecord, EventRecord
+from opq_proto.errors import OpqError
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Waveform
+
+PIECE_SAMPLES = 1 << 16
+"""Samples that a writer holds as text at once."""
+NANOSECONDS = 10**9
+
+
+class ExportError(OpqError):
+    """Nothing can be exported in this way: unknown id, nothing stored, or a format that does not fit."""
+
+
+def software_name() -> str:
+    """`opq-toolkit 0.1.0`."""
+    try:
+        return f"opq-toolkit {version('opq-toolkit')}"
+    except PackageNotFoundError:  # run from a folder, never installed
+        return "opq-toolkit"
+
+
+@dataclass(frozen=True, slots=True)
+class WaveformRecord:
+    """One Box's waveform of an event, with what a reader must know to trust it."""
+
+    wave: Waveform
+    event: EventRecord
+    box: BoxRecord
+    licence: str = ""
+    """On which terms the data may be used; empty: nobody says."""
+
+    @property
+    def stem(self) -> str:
+        """The name of its files without a suffix, safe on every file system."""
+        return f"event-{self.event.event_id}-box-{safe_name(self.wave.box_id)}"
+
+    @property
+    def samples(self) -> int:
+        """How many there are on the time axis: those in gaps count."""
+        return len(self.wave.counts) + sum(gap.samples for gap in self.wave.gaps)
+
+    def facts(self) -> dict[str, object]:
+        """Provenance as JSON; unknown is None. A gateway's firmware is not known to the cloud."""
+        wave, box = self.wave, self.box
+        return {
+            "event_id": self.event.event_id,
+            "because": self.event.because,
+            "box_id": wave.box_id,
+            "box_name": box.name,
+            "phase": box.phase,
+            "firmware": None,
+            "nominal_volts": box.nominal_v,
+            "nominal_hz": box.nominal_hz,
+            "rate_hz": wave.rate_hz,
+            "rate_millihz": wave.rate_millihz,
+            "volts_per_lsb": wave.v_per_lsb,
+            "start_ns": wave.start_ns,
+            "start_utc": utc_text(wave.start_ns),
+            "uncertainty_ns": known_uncertainty_ns(wave.uncertainty_ns),
+            "time_source": wave.source.name.lower(),
+            "first_sample": wave.first_sample,
+            "samples": len(wave.counts),
+            "gaps": [asdict(gap) for gap in wave.gaps],
+            "software": software_name(),
+            "licence": self.licence or None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class AxisPiece:
+    """Some samples that follow each other on a record's time axis; `counts` None: a gap."""
+
+    position: int
+    """Of its first sample, from the record's."""
+    samples: int
+    counts: NDArray[np.int16] | None
+
+    def offsets_ns(self, rate_millihz: int) -> NDArray[np.int64]:
+        """(samples,) int64, nanoseconds from the record's start; exact, as `Waveform.time_ns`."""
+        whole, rest = divmod(self.position * 10**12, rate_millihz)
+        steps = np.arange(self.samples, dtype=np.int64) * 10**12
+        return whole + (rest + steps) // rate_millihz
+
+
+def axis_pieces(wave: Waveform) -> Iterator[AxisPiece]:
+    """The whole time axis of a waveform, at most PIECE_SAMPLES at a time."""
+    position = 0
+    for run in wave.runs():
+        first = run.first_sample - wave.first_sample
+        yield from _pieces(position, first - position, None)
+        yield from _pieces(first, len(run.counts), run.counts)
+        position = first + len(run.counts)
+    whole = len(wave.counts) + sum(gap.samples for gap in wave.gaps)
+    yield from _pieces(position, whole - position, None)
+
+
+def _pieces(first: int, samples: int, counts: NDArray[np.int16] | None) -> Iterator[AxisPiece]:
+    for at in range(0, samples, PIECE_SAMPLES):
+        part = None if counts is None else counts[at : at + PIECE_SAMPLES]
+        yield AxisPiece(first + at, min(PIECE_SAMPLES, samples - at), part)
+
+
+def known_uncertainty_ns(uncertainty_ns: int) -> int | None:
+    return None if uncertainty_ns >= UNKNOWN_UNCERTAINTY_NS else uncertainty_ns
+
+
+def utc_text(t_ns: int) -> str:
+    """`2026-11-20T08:13:22.508831000Z`."""
+    seconds, below_ns = divmod(t_ns, NANOSECONDS)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{below_ns:09d}Z"
+
+
+def safe_name(text: str) -> str:
+    """Letters, digits, `-`, `_` and `.` of it, so that it names a file and nothing else."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", text).lstrip(".")[:64] or "_"

@@ -1,0 +1,105 @@
+"""Waveforms as CSV, NPY, WAV and JSON; each with its provenance.
+
+CSV and JSON hold all Boxes of an event, each sample or waveform with its own time: nothing is resampled.
+NPY and WAV hold one Box. A gap leaves rows out of CSV, is listed in JSON and beside NPY, is silence in WAV.
+"""
+
+import csv
+import io
+import json
+import struct
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from opq_cloud.export.records import ExportError, WaveformRecord, axis_pieces
+from opq_cloud.export.tables import comment_lines, guarded
+
+CSV_COLUMNS = ("box_id", "time_ns", "time_s", "sample", "counts", "volts")
+MOST_WAV_BYTES = 2**32 - 2**16
+
+
+def csv_pieces(records: Sequence[WaveformRecord]) -> Iterator[bytes]:
+    """One row per sample; `time_s` counts from the earliest first sample of all Boxes."""
+    origin_ns = min((record.wave.start_ns for record in records), default=0)
+    for record in records:
+        yield comment_lines(record.facts())
+    yield (",".join(CSV_COLUMNS) + "\r\n").encode()
+    for record in records:
+        wave, cell = record.wave, _csv_cell(record.wave.box_id)
+        later_ns = wave.start_ns - origin_ns
+        for piece in axis_pieces(wave):
+            if piece.counts is None:
+                continue
+            first = wave.first_sample + piece.position
+            offsets = piece.offsets_ns(wave.rate_millihz).tolist()
+            rows = zip(offsets, piece.counts.tolist(), strict=True)
+            yield "".join(
+                f"{cell},{wave.start_ns + at_ns},{(later_ns + at_ns) / 1e9:.9f},{number},{count},"
+                f"{count * wave.v_per_lsb:.9g}\r\n"
+                for number, (at_ns, count) in enumerate(rows, first)
+            ).encode()
+
+
+def npy_pieces(record: WaveformRecord) -> Iterator[bytes]:
+    """(n,) int16, converter counts: the samples that were had, as `Waveform.counts`."""
+    head = io.BytesIO()
+    counts = record.wave.counts
+    shape = {"descr": "<i2", "fortran_order": False, "shape": (len(counts),)}
+    np.lib.format.write_array_header_1_0(head, shape)
+    yield head.getvalue()
+    for piece in axis_pieces(record.wave):
+        if piece.counts is not None:
+            yield piece.counts.astype("<i2").tobytes()
+
+
+def wav_pieces(record: WaveformRecord) -> Iterator[bytes]:
+    """16-bit PCM, one channel, counts as they are; the rate in whole hertz, the exact one is in ICMT.
+
+    Raises:
+        ExportError: more samples than the 32 bits of a WAV's sizes hold.
+    """
+    data_bytes = 2 * record.samples
+    if data_bytes > MOST_WAV_BYTES:
+        raise ExportError(f"Box {record.wave.box_id}: a WAV holds 2 GiB of samples; export it as npy")
+    facts = record.facts()
+    notes = {
+        b"INAM": f"Event {facts['event_id']}, Box {facts['box_id']}",
+        b"ISFT": str(facts["software"]),
+        b"ICOP": str(facts["licence"] or "licence not stated"),
+        b"ICMT": json.dumps(facts),
+    }
+    info = b"INFO" + b"".join(_chunk(name, text.encode() + b"\0") for name, text in notes.items())
+    rate_hz = round(record.wave.rate_hz)
+    form = _chunk(b"fmt ", struct.pack("<HHIIHH", 1, 1, rate_hz, 2 * rate_hz, 2, 16))
+    head = b"WAVE" + form + _chunk(b"LIST", info) + struct.pack("<4sI", b"data", data_bytes)
+    yield struct.pack("<4sI", b"RIFF", len(head) + data_bytes) + head
+    for piece in axis_pieces(record.wave):
+        silence = np.zeros(piece.samples, "<i2")
+        yield (silence if piece.counts is None else piece.counts.astype("<i2")).tobytes()
+
+
+def json_pieces(records: Sequence[WaveformRecord]) -> Iterator[bytes]:
+    """`{"format": "opq-event-1", "waveforms": [{…facts…, "counts": […]}]}`; counts as had, gaps listed."""
+    yield b'{"format": "opq-event-1", "waveforms": ['
+    for index, record in enumerate(records):
+        facts = json.dumps(record.facts())
+        yield f'{"," if index else ""}\n{facts[:-1]}, "counts": ['.encode()
+        first = True
+        for piece in axis_pieces(record.wave):
+            if piece.counts is not None:
+                yield (("" if first else ",") + ",".join(map(str, piece.counts.tolist()))).encode()
+                first = False
+        yield b"]}"
+    yield b"\n]}\n"
+
+
+def _chunk(name: bytes, body: bytes) -> bytes:
+    """RIFF: even lengths, the padding byte is not counted."""
+    return struct.pack("<4sI", name, len(body)) + body + b"\0" * (len(body) % 2)
+
+
+def _csv_cell(text: str) -> str:
+    made = io.StringIO()
+    csv.writer(made, lineterminator="").writerow([guarded(text)])
+    return made.getvalue()

@@ -1,0 +1,219 @@
+"""What is exported, read from the store page by page; the command, the pages and REST share this.
+
+`ExportSource` is what these read of a store; View hands in one that shows no more than its visitor may see.
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
+from typing import Protocol
+
+from opq_cloud.export.records import ExportError, WaveformRecord, known_uncertainty_ns, software_name
+from opq_cloud.export.tables import ExportTable, JsonRow, TableColumn
+from opq_cloud.store.incident_json import incident_json
+from opq_cloud.store.store import BoxRecord, EventRecord
+from opq_proto.messages import Event, Incident, Measurement, StoredFinding
+
+PAGE_ROWS = 5000
+"""Measurements held at once."""
+METRIC_PARTS = ("min", "max", "average")
+MEASUREMENT_COLUMNS = (
+    TableColumn("box_id", "text"),
+    TableColumn("sequence", "whole"),
+    TableColumn("timestamp_ms", "whole"),
+    TableColumn("start_ns", "whole"),
+    TableColumn("end_ns", "whole"),
+    TableColumn("uncertainty_ns", "whole"),
+    TableColumn("source", "text"),
+    TableColumn("backfilled", "flag"),
+    TableColumn("crossing", "flag"),
+)
+FINDING_COLUMNS = (
+    TableColumn("finding_id", "whole"),
+    TableColumn("incident_id", "whole"),
+    TableColumn("event_id", "whole"),
+    TableColumn("class", "text"),
+    TableColumn("box_id", "text"),
+    TableColumn("start_ns", "whole"),
+    TableColumn("end_ns", "whole"),
+    TableColumn("uncertainty_ns", "whole"),
+    TableColumn("closed", "flag"),
+    TableColumn("residual_v", "number"),
+    TableColumn("residual_percent", "number"),
+    TableColumn("duration_cycles", "number"),
+    TableColumn("ieee1159", "text"),
+    TableColumn("itic", "text"),
+    TableColumn("semi_f47", "text"),
+    TableColumn("confidence", "number"),
+    TableColumn("because", "text"),
+    TableColumn("figures", "text"),
+)
+INCIDENT_COLUMNS = (
+    TableColumn("id", "whole"),
+    TableColumn("class", "text"),
+    TableColumn("box_ids", "text"),
+    TableColumn("start_ms", "number"),
+    TableColumn("end_ms", "number"),
+    TableColumn("residual_percent", "number"),
+    TableColumn("event_ids", "text"),
+    TableColumn("closed", "flag"),
+    TableColumn("scope", "text"),
+    TableColumn("severity", "number"),
+    TableColumn("follows", "whole"),
+)
+
+
+class ExportSource(Protocol):
+    """What is read of the store."""
+
+    def box(self, box_id: str) -> BoxRecord | None: ...
+    def event(self, event_id: int) -> Event | None: ...
+    def event_record(self, event_id: int) -> EventRecord | None: ...
+    def incident(self, incident_id: int) -> Incident | None: ...
+    def incidents(
+        self, after_id: int = 0, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
+    ) -> list[Incident]: ...
+    def measurements(
+        self, box_id: str, start_ms: int, end_ms: int, limit: int = PAGE_ROWS
+    ) -> list[Measurement]: ...
+
+
+def event_records(
+    source: ExportSource, event_id: int, box_ids: Sequence[str] = (), licence: str = ""
+) -> list[WaveformRecord]:
+    """The waveforms of an event, of these Boxes or of all.
+
+    Raises:
+        ExportError: there is no such event, or it has no waveform of a Box that was asked for.
+    """
+    event, record = source.event(event_id), source.event_record(event_id)
+    if event is None or record is None:
+        raise ExportError(f"there is no event {event_id} with waveforms")
+    found = {wave.box_id: wave for wave in event.waveforms}
+    for box_id in box_ids:
+        if box_id not in found:
+            have = ", ".join(found) or "none"
+            raise ExportError(f"event {event_id} has no waveform of Box {box_id}; it has {have}")
+    return [
+        WaveformRecord(wave, record, source.box(box_id) or BoxRecord(box_id, f"Box {box_id}"), licence)
+        for box_id, wave in found.items()
+        if not box_ids or box_id in box_ids
+    ]
+
+
+def incident_records(source: ExportSource, incident: Incident, licence: str = "") -> list[WaveformRecord]:
+    """All waveforms of its events, those of Boxes that felt nothing too: it is compared with them."""
+    found: list[WaveformRecord] = []
+    for event_id in incident.event_ids:
+        with contextlib.suppress(ExportError):  # it has expired, or the visitor sees no waveform of it
+            found.extend(event_records(source, event_id, licence=licence))
+    return found
+
+
+def known_incident(source: ExportSource, incident_id: int) -> Incident:
+    """Raises ExportError where there is none."""
+    found = source.incident(incident_id)
+    if found is None:
+        raise ExportError(f"there is no incident {incident_id}")
+    return found
+
+
+def measurement_table(
+    source: ExportSource, box_ids: Sequence[str], start_ms: int, end_ms: int, licence: str = ""
+) -> ExportTable:
+    """Every Measurement of these Boxes in [start_ms, end_ms), in time order per Box.
+
+    The names of the metrics are found by reading all of them once before.
+    """
+
+    def each() -> Iterator[Measurement]:
+        for box_id in box_ids:
+            yield from all_measurements(source, box_id, start_ms, end_ms)
+
+    names = sorted({name for measurement in each() for name in measurement.metrics})
+    columns = tuple(
+        TableColumn(f"{name}_{part}", "number", ("metrics", name, part))
+        for name in names
+        for part in METRIC_PARTS
+    )
+    facts = _facts(licence, box_ids=list(box_ids), start_ms=start_ms, end_ms=end_ms)
+    return ExportTable(
+        "measurements", MEASUREMENT_COLUMNS + columns, lambda: map(measurement_row, each()), facts
+    )
+
+
+def incident_table(incidents: Iterable[Incident], licence: str = "") -> ExportTable:
+    rows = (incident_json(incident) for incident in incidents)
+    return ExportTable("incidents", INCIDENT_COLUMNS, lambda: rows, _facts(licence))
+
+
+def finding_table(incidents: Iterable[Incident], licence: str = "") -> ExportTable:
+    rows = (finding_row(each) for incident in incidents for each in incident.findings)
+    return ExportTable("findings", FINDING_COLUMNS, lambda: rows, _facts(licence))
+
+
+def all_incidents(
+    source: ExportSource, start_ns: int | None = None, end_ns: int | None = None
+) -> Iterator[Incident]:
+    """Those that meet [start_ns, end_ns), by rising id: one at a time, whatever there is of them."""
+    newest = source.incidents(limit=1)
+    for incident_id in range(1, newest[0].incident_id + 1 if newest else 1):
+        found = source.incident(incident_id)
+        if found is None or (end_ns is not None and found.start_ns >= end_ns):
+            continue
+        if start_ns is None or found.end_ns >= start_ns:
+            yield found
+
+
+def all_measurements(
+    source: ExportSource, box_id: str, start_ms: int, end_ms: int, page_rows: int = PAGE_ROWS
+) -> Iterator[Measurement]:
+    """In pages: a page's last moment is read again, so that nothing of one millisecond is left out.
+
+    Raises:
+        ExportError: more Measurements of one millisecond than a page holds.
+    """
+    while True:
+        page = source.measurements(box_id, start_ms, end_ms, page_rows)
+        if len(page) < page_rows:
+            yield from page
+            return
+        last_ms = page[-1].timestamp_ms
+        if last_ms == page[0].timestamp_ms:
+            raise ExportError(f"Box {box_id}: {page_rows} Measurements in the one ms {last_ms}")
+        yield from (each for each in page if each.timestamp_ms < last_ms)
+        start_ms = last_ms
+
+
+def measurement_row(measurement: Measurement) -> JsonRow:
+    """One Measurement as JSON has it; what is not known is null."""
+    return {
+        "box_id": measurement.box_id,
+        "sequence": measurement.sequence,
+        "timestamp_ms": measurement.timestamp_ms,
+        "start_ns": measurement.start_ns,
+        "end_ns": measurement.end_ns,
+        "uncertainty_ns": measurement.uncertainty_ns,
+        "source": measurement.source.name.lower(),
+        "backfilled": measurement.backfilled,
+        "crossing": measurement.crossing,
+        "metrics": {
+            key: {"min": metric.min, "max": metric.max, "average": metric.average}
+            for key, metric in sorted(measurement.metrics.items())
+        },
+    }
+
+
+def finding_row(item: StoredFinding) -> JsonRow:
+    """A finding with its numbers, as JSON has it."""
+    facts = asdict(item.finding)
+    facts["class"] = facts.pop("kind")
+    facts["figures"] = dict(item.finding.figures)
+    facts["uncertainty_ns"] = known_uncertainty_ns(item.finding.uncertainty_ns)
+    return {
+        "finding_id": item.finding_id, "incident_id": item.incident_id, "event_id": item.event_id, **facts,
+    }  # fmt: skip
+
+
+def _facts(licence: str, **more: object) -> JsonRow:
+    return {"software": software_name(), "licence": licence or None, "time": "UTC", **more}

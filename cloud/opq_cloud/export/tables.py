@@ -1,0 +1,169 @@
+"""Rows as CSV, JSON or Parquet, a page at a time: the memory does not grow with the number of rows.
+
+A row is JSON; its columns are found in it by their path. CSV is guarded: a text that a spreadsheet would
+calculate begins with an apostrophe (OWASP, CSV injection). Unknown is empty, null, null.
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from types import ModuleType
+from typing import Literal
+
+from opq_cloud.export.pieces import PieceSink
+from opq_cloud.export.records import ExportError
+
+TableForm = Literal["csv", "json", "parquet"]
+JsonRow = Mapping[str, object]
+Cell = str | int | float | bool | None
+ROWS_AT_ONCE = 1000
+ROWS_OF_A_GROUP = 20_000
+"""Of a row group of Parquet."""
+CALCULATED = tuple("=+-@\t\r\n＝＋－＠")
+MEDIA_TYPES: dict[TableForm, str] = {
+    "csv": "text/csv; charset=utf-8",
+    "json": "application/json",
+    "parquet": "application/vnd.apache.parquet",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TableColumn:
+    """A column of a table and where its value stands in a row."""
+
+    name: str
+    kind: Literal["whole", "number", "text", "flag"]
+    path: tuple[str, ...] = ()
+    """Keys from the outermost in; empty: the name itself. A list is joined by blanks."""
+
+    def cell(self, row: JsonRow) -> Cell:
+        found: object = row
+        for key in self.path or (self.name,):
+            found = found.get(key) if isinstance(found, Mapping) else None
+        if isinstance(found, list | tuple):
+            return " ".join(map(str, found))
+        if isinstance(found, Mapping):
+            return json.dumps(known_numbers(found))
+        if isinstance(found, float) and not math.isfinite(found):
+            return None
+        return found if isinstance(found, str | int | float | bool) else None
+
+
+@dataclass(frozen=True, slots=True)
+class ExportTable:
+    """What a table holds: its columns, its rows each time they are read, and what the file says of them."""
+
+    name: str
+    columns: tuple[TableColumn, ...]
+    rows: Callable[[], Iterator[JsonRow]]
+    facts: JsonRow
+
+
+def table_pieces(table: ExportTable, form: TableForm, bare: bool = False) -> Iterator[bytes]:
+    """The table in that form.
+
+    Args:
+        bare: rows alone, without what the file says of them (CSV, JSON).
+    Raises:
+        ExportError: Parquet without pyarrow.
+    """
+    if form == "csv":
+        return _csv_pieces(table, bare)
+    return _json_pieces(table, bare) if form == "json" else _parquet_pieces(table)
+
+
+def comment_lines(facts: JsonRow) -> bytes:
+    """`# key: value` lines above a CSV's header; each is one guarded cell."""
+    made = io.StringIO()
+    writer = csv.writer(made)
+    for key, value in facts.items():
+        text = value if isinstance(value, str) else json.dumps(known_numbers(value))
+        writer.writerow([f"# {key}: {' '.join(text.split())}"])
+    return made.getvalue().encode()
+
+
+def guarded(text: str) -> str:
+    """With an apostrophe before it where a spreadsheet would take it for a formula."""
+    return f"'{text}" if text.lstrip(" ").startswith(CALCULATED) else text
+
+
+def known_numbers(value: object) -> object:
+    """JSON without NaN and infinities: they are null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): known_numbers(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [known_numbers(each) for each in value]
+    return value
+
+
+def _csv_pieces(table: ExportTable, bare: bool) -> Iterator[bytes]:
+    if not bare:
+        yield comment_lines(table.facts)
+    yield _csv_rows([[guarded(column.name) for column in table.columns]])
+    for rows in _batches(table.rows(), ROWS_AT_ONCE):
+        cells = ([column.cell(row) for column in table.columns] for row in rows)
+        yield _csv_rows([[guarded(cell) if isinstance(cell, str) else cell for cell in row] for row in cells])
+
+
+def _csv_rows(rows: Sequence[Sequence[Cell]]) -> bytes:
+    made = io.StringIO()
+    csv.writer(made).writerows(rows)
+    return made.getvalue().encode()
+
+
+def _json_pieces(table: ExportTable, bare: bool) -> Iterator[bytes]:
+    if not bare:
+        yield f'{{"provenance": {json.dumps(known_numbers(table.facts))}, "{table.name}": '.encode()
+    before = b"["
+    for rows in _batches(table.rows(), ROWS_AT_ONCE):
+        yield before + b"\n" + b",\n".join(json.dumps(known_numbers(row)).encode() for row in rows)
+        before = b","
+    yield (b"[" if before == b"[" else b"\n") + (b"]\n" if bare else b"]}\n")
+
+
+def _parquet_pieces(table: ExportTable) -> Iterator[bytes]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ModuleNotFoundError as error:
+        raise ExportError(
+            "Parquet needs pyarrow, which is not installed: pip install 'opq-toolkit[parquet]'"
+        ) from error
+    return _parquet_groups(table, pyarrow, parquet)
+
+
+def _parquet_groups(table: ExportTable, pyarrow: ModuleType, parquet: ModuleType) -> Iterator[bytes]:
+    types = {
+        "whole": pyarrow.int64(),
+        "number": pyarrow.float64(),
+        "text": pyarrow.string(),
+        "flag": pyarrow.bool_(),
+    }
+    said = {f"opq.{key}": json.dumps(known_numbers(value)) for key, value in table.facts.items()}
+    fields = [(column.name, types[column.kind]) for column in table.columns]
+    schema = pyarrow.schema(fields, metadata=said)
+    sink = PieceSink()
+    with parquet.ParquetWriter(pyarrow.PythonFile(sink, mode="w"), schema) as writer:
+        for rows in _batches(table.rows(), ROWS_OF_A_GROUP):
+            cells = {column.name: [_typed(column, row) for row in rows] for column in table.columns}
+            writer.write_table(pyarrow.table(cells, schema=schema))
+            yield sink.taken()
+    yield sink.taken()
+
+
+def _typed(column: TableColumn, row: JsonRow) -> Cell:
+    cell = column.cell(row)
+    if column.kind == "number" and isinstance(cell, int):
+        return float(cell)
+    return cell
+
+
+def _batches(rows: Iterator[JsonRow], most: int) -> Iterator[list[JsonRow]]:
+    while page := list(islice(rows, most)):
+        yield page

@@ -1,0 +1,163 @@
+"""Tables as files: nothing a spreadsheet calculates, nothing lost between pages, a page in memory."""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterator
+
+import pyarrow.parquet
+import pytest
+
+from opq_cloud.export.records import ExportError
+from opq_cloud.export.selection import (
+    all_incidents,
+    all_measurements,
+    event_records,
+    finding_table,
+    incident_records,
+    incident_table,
+    measurement_table,
+)
+from opq_cloud.export.tables import (
+    ROWS_AT_ONCE,
+    ExportTable,
+    JsonRow,
+    TableColumn,
+    TableForm,
+    comment_lines,
+    guarded,
+    table_pieces,
+)
+from opq_cloud.store import CloudStore, open_store
+from opq_cloud.view import demo
+from opq_proto.messages import Measurement, Metric
+
+T_MS = 1_795_000_000_000
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudStore]:
+    """The sag of the default scenario at three Boxes, and a few Measurements."""
+    found = open_store(None, tmp_path_factory.mktemp("export"))
+    demo.fill(found, T_MS * 10**6, minutes=1)
+    odd = Measurement("9", T_MS, {"rms": Metric(1.0, float("inf"), 2.0), "=cmd()": Metric(1.0, 1.0, 1.0)})
+    found.append_measurements([odd])
+    yield found
+    found.close()
+
+
+def written(table: ExportTable, form: TableForm, bare: bool = False) -> bytes:
+    return b"".join(table_pieces(table, form, bare))
+
+
+def csv_rows(data: bytes) -> list[dict[str, str]]:
+    lines = [line for line in data.decode().splitlines() if not line.startswith(("#", '"#'))]
+    return list(csv.DictReader(lines))
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "  =1", "＝1", "\r=1"])
+def test_a_text_that_a_spreadsheet_would_calculate_is_one(text: str) -> None:
+    assert guarded(text) == f"'{text}"
+
+
+def test_other_texts_and_numbers_are_as_they_are() -> None:
+    table = ExportTable(
+        "t",
+        (TableColumn("a", "number"), TableColumn("b", "text"), TableColumn("c", "text")),
+        lambda: iter([{"a": -1.5, "b": "a=b", "c": "=HYPERLINK(1)"}, {"a": float("nan"), "b": None}]),
+        {"name": "=x\n,=y"},
+    )
+    assert csv_rows(written(table, "csv")) == [
+        {"a": "-1.5", "b": "a=b", "c": "'=HYPERLINK(1)"},
+        {"a": "", "b": "", "c": ""},
+    ]
+    assert next(csv.reader(io.StringIO(comment_lines(table.facts).decode()))) == ["# name: =x ,=y"]
+    assert json.loads(written(table, "json"))["t"][1] == {"a": None, "b": None}
+
+
+@pytest.mark.parametrize("form", ["csv", "json"])
+def test_rows_are_read_as_they_are_written(form: TableForm) -> None:
+    drawn = 0
+
+    def rows() -> Iterator[JsonRow]:
+        nonlocal drawn
+        for drawn in range(1, 10 * ROWS_AT_ONCE + 1):
+            yield {"a": drawn}
+
+    pieces = table_pieces(ExportTable("t", (TableColumn("a", "whole"),), rows, {}), form, bare=True)
+    for _ in range(2):
+        next(pieces)
+    assert drawn <= 2 * ROWS_AT_ONCE
+    for _ in pieces:
+        pass
+    assert drawn == 10 * ROWS_AT_ONCE
+
+
+def test_measurements_are_the_same_in_all_forms(store: CloudStore) -> None:
+    table = measurement_table(store, ["1", "9"], 0, 4 * 10**12, "CC0-1.0")
+    found = json.loads(written(table, "json"))
+    rows = csv_rows(written(table, "csv"))
+    parquet = pyarrow.parquet.read_table(io.BytesIO(written(table, "parquet")))
+    assert len(rows) == len(found["measurements"]) == parquet.num_rows == 61
+    assert found["provenance"]["licence"] == "CC0-1.0"
+    assert json.loads(parquet.schema.metadata[b"opq.licence"]) == "CC0-1.0"
+    first = found["measurements"][0]
+    assert (
+        float(rows[0]["rms_average"])
+        == first["metrics"]["rms"]["average"]
+        == parquet["rms_average"][0].as_py()
+    )
+    assert int(rows[0]["start_ns"]) == first["start_ns"] == parquet["start_ns"][0].as_py()
+    assert rows[0]["source"] == "ntp" and rows[0]["uncertainty_ns"] == "1200000"
+    odd = found["measurements"][-1]
+    assert odd["metrics"]["rms"]["max"] is None and parquet["rms_max"][-1].as_py() is None
+    assert "'=cmd()_min" in rows[0], "a name of a metric is a stranger's too"
+
+
+def test_pages_lose_and_double_nothing(store: CloudStore) -> None:
+    whole = store.measurements("1", 0, 4 * 10**12)
+    assert list(all_measurements(store, "1", 0, 4 * 10**12, page_rows=7)) == whole
+    with pytest.raises(ExportError, match="1 Measurements in the one ms"):
+        list(all_measurements(store, "1", 0, 4 * 10**12, page_rows=1))
+
+
+def test_incidents_and_findings(store: CloudStore) -> None:
+    table = incident_table(all_incidents(store))
+    row = csv_rows(written(table, "csv"))[0]
+    assert (row["id"], row["class"], row["box_ids"], row["event_ids"]) == ("1", "sag", "1", "1")
+    findings = json.loads(written(finding_table(all_incidents(store)), "json"))["findings"]
+    assert {each["box_id"] for each in findings} == {"1"} and findings[0]["figures"] == {}
+    assert pyarrow.parquet.read_table(
+        io.BytesIO(written(finding_table(all_incidents(store)), "parquet"))
+    ).num_rows == len(findings)
+    assert list(all_incidents(store, end_ns=10**9)) == []
+    assert list(all_incidents(store, start_ns=2 * T_MS * 10**6)) == []
+    assert len(list(all_incidents(store, start_ns=10**9, end_ns=T_MS * 10**6))) == 1
+
+
+def test_the_waveforms_of_an_event_and_of_an_incident(store: CloudStore) -> None:
+    assert [each.wave.box_id for each in event_records(store, 1)] == ["1", "2", "4"]
+    assert [each.wave.box_id for each in event_records(store, 1, ["4"])] == ["4"]
+    incident = store.incident(1)
+    assert incident is not None
+    stems = [each.stem for each in incident_records(store, incident)]
+    assert stems == ["event-1-box-1", "event-1-box-2", "event-1-box-4"]
+    with pytest.raises(ExportError, match="no event 99"):
+        event_records(store, 99)
+    with pytest.raises(ExportError, match="no waveform of Box 7; it has 1, 2, 4"):
+        event_records(store, 1, ["7"])
+
+
+def test_parquet_without_pyarrow_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ExportError, match=r"pip install 'opq-toolkit\[parquet\]'"):
+        table_pieces(ExportTable("t", (), lambda: iter(()), {}), "parquet")
+
+
+def test_an_empty_table_is_a_table() -> None:
+    table = ExportTable("t", (TableColumn("a", "whole"),), lambda: iter(()), {"licence": None})
+    assert written(table, "csv", bare=True) == b"a\r\n"
+    assert json.loads(written(table, "json")) == {"provenance": {"licence": None}, "t": []}
+    assert json.loads(written(table, "json", bare=True)) == []
+    assert pyarrow.parquet.read_table(io.BytesIO(written(table, "parquet"))).column_names == ["a"]

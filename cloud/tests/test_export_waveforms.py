@@ -1,0 +1,206 @@
+"""Waveform files are read by others: samples, times, gain and provenance come out as they were stored."""
+
+import csv
+import io
+import json
+import tempfile
+import wave as wave_file
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import comtrade
+import numpy as np
+import pytest
+
+from opq_cloud.export.comtrade import (
+    DATA_FORMS,
+    cfg_text,
+    data_form_for,
+    leap_second_code,
+    stamp_text,
+    time_factor,
+    time_quality,
+)
+from opq_cloud.export.event_files import WAVEFORM_FORMS, event_file
+from opq_cloud.export.records import ExportError, WaveformRecord, axis_pieces
+from opq_cloud.store.store import BoxRecord, EventRecord
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource, Waveform
+
+START_NS = 1_795_000_000_123_456_789
+COUNTS = np.arange(-1500, 1500, dtype=np.int16)
+WAVE = Waveform("1", START_NS, 250, TimeSource.GPS, 12_000_123, 0.0068, 500, COUNTS)
+EVENT = EventRecord(
+    17, "t", START_NS, WAVE.end_ns, ("1",), ("1",), {}, True, True, "rms below 90 %, Box 1",
+    onset_ns=(START_NS + 10**8, START_NS + 2 * 10**8),
+)  # fmt: skip
+BOX = BoxRecord("1", "Cellar, left\n", nominal_v=120.0, nominal_hz=60.0, phase="L1")
+
+
+def recorded(wave: Waveform = WAVE, **box: object) -> WaveformRecord:
+    return WaveformRecord(wave, EVENT, replace(BOX, box_id=wave.box_id, **box), "CC-BY-4.0")  # type: ignore[arg-type]
+
+
+def with_a_gap(samples: int = 2000) -> Waveform:
+    return replace(WAVE, gaps=(Gap(first_sample=1500, samples=samples, reason="ring was full"),))
+
+
+def content(record: WaveformRecord, form: str, data: str = "binary") -> bytes:
+    return b"".join(event_file("event-17", [record], form, data).pieces)  # type: ignore[arg-type]
+
+
+def read_by_the_comtrade_package(record: WaveformRecord, form: str, data: str) -> comtrade.Comtrade:
+    reader = comtrade.Comtrade(use_numpy_arrays=True, use_double_precision=True, ignore_warnings=True)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "record.cff"
+        path.write_bytes(content(record, form, data))
+        if form == "comtrade":
+            with zipfile.ZipFile(path) as archive:
+                archive.extractall(folder)
+            stem = Path(folder) / record.stem
+            reader.load(f"{stem}.cfg", f"{stem}.dat")
+        else:
+            reader.load(str(path))
+    return reader
+
+
+@pytest.mark.parametrize("form", ["comtrade", "cff"])
+@pytest.mark.parametrize("data", DATA_FORMS)
+def test_an_independent_reader_gets_the_same_samples_and_times(form: str, data: str) -> None:
+    found = read_by_the_comtrade_package(recorded(), form, data)
+    assert np.array_equal(np.round(found.analog[0] / WAVE.v_per_lsb), COUNTS)
+    assert np.allclose(found.analog[0], WAVE.volts, rtol=1e-12)
+    exact = [(WAVE.time_ns(k) - START_NS) / 1e9 for k in range(len(COUNTS))]
+    assert np.max(np.abs(np.asarray(found.time) - exact)) < 1.01e-9
+    assert found.start_timestamp.isoformat() == "2026-11-18T11:06:40.123456"  # the package has no nanoseconds
+    assert (found.cfg.frequency, found.cfg.analog_channels[0].uu, found.cfg.ft) == (60.0, "V", data.upper())
+    assert found.cfg.analog_channels[0].ph == "L1" and found.cfg.time_base == 1e-9
+    assert found.trigger_timestamp > found.start_timestamp
+    if form == "cff":
+        assert "volts_per_lsb=0.0068" in found.inf and "CC-BY-4.0" in found.hdr
+
+
+@pytest.mark.parametrize("data", DATA_FORMS)
+def test_missing_samples_are_missing_where_they_are(data: str) -> None:
+    wave = with_a_gap()
+    found = read_by_the_comtrade_package(recorded(wave), "cff", data)
+    volts = found.analog[0]
+    assert len(volts) == 5000 and np.isnan(volts[1000:3000]).all()
+    assert np.array_equal(np.round(volts[~np.isnan(volts)] / WAVE.v_per_lsb), COUNTS)
+    assert abs(found.time[-1] - (wave.time_ns(4999) - START_NS) / 1e9) < 1.01e-9
+
+
+def test_the_stamps_of_each_row_are_those_of_the_samples() -> None:
+    wave = with_a_gap(70_000)
+    archive = zipfile.ZipFile(io.BytesIO(content(recorded(wave), "comtrade", "ascii")))
+    rows = archive.read("event-17-box-1.dat").decode().splitlines()
+    factor = time_factor(recorded(wave))
+    for index in (0, 1, 999, 1000, 65_536, 65_537, 72_999):
+        number, stamp, _ = rows[index].split(",")
+        assert int(number) == index + 1
+        assert int(stamp) == (wave.time_ns(index) - START_NS) // factor
+    assert factor == 10, "6 s of nanoseconds do not fit 32 bits"
+
+
+def test_the_configuration_says_time_to_the_nanosecond_and_how_good_the_clock_is() -> None:
+    lines = cfg_text(recorded(), "binary").split("\r\n")
+    assert lines[0] == "Cellar; left,Box 1,2013" and lines[1] == "1,1A,0D"
+    assert lines[5] == "12000.123,3000"
+    assert lines[6] == "18/11/2026,11:06:40.123456789" and lines[7] == "18/11/2026,11:06:40.223456789"
+    assert lines[9:12] == ["1", "0,x", "0,0"]
+
+
+@pytest.mark.parametrize(
+    ("source", "uncertainty_ns", "quality"),
+    [
+        (TimeSource.GPS, 250, "0"), (TimeSource.GPS, 5000, "5"), (TimeSource.NTP, 1_200_000, "8"),
+        (TimeSource.NTP, 1, "1"), (TimeSource.HOLDOVER, 1000, "4"), (TimeSource.FREE, 10**9, "A"),
+        (TimeSource.FREE, 4 * 10**9, "B"), (TimeSource.FREE, UNKNOWN_UNCERTAINTY_NS, "F"),
+    ],
+)  # fmt: skip
+def test_time_quality(source: TimeSource, uncertainty_ns: int, quality: str) -> None:
+    assert time_quality(replace(WAVE, source=source, uncertainty_ns=uncertainty_ns)) == quality
+
+
+def test_a_record_over_the_end_of_june_does_not_say_that_there_was_no_leap_second() -> None:
+    before_ns = 1_782_863_999_900_000_000  # 2026-06-30 23:59:59.9
+    assert stamp_text(before_ns) == "30/06/2026,23:59:59.900000000"
+    assert leap_second_code(replace(WAVE, start_ns=before_ns)) == 3
+    assert leap_second_code(WAVE) == 0
+
+
+def test_a_count_that_would_read_as_missing_is_written_with_32_bits() -> None:
+    clipped = recorded(replace(WAVE, counts=np.array([0, -32768, 5], np.int16)))
+    assert data_form_for(clipped, "binary") == "binary32"
+    found = read_by_the_comtrade_package(clipped, "cff", "binary")
+    assert found.cfg.ft == "BINARY32"
+    assert np.allclose(found.analog[0], [0, -32768 * 0.0068, 5 * 0.0068])
+
+
+def test_npy_is_opened_by_numpy_as_a_whole() -> None:
+    found = np.load(io.BytesIO(content(recorded(), "npy")))
+    assert found["event-17-box-1"].dtype == np.int16 and np.array_equal(found["event-17-box-1"], COUNTS)
+    facts = json.loads(found["event-17-box-1.json"])
+    assert (facts["volts_per_lsb"], facts["time_source"], facts["uncertainty_ns"]) == (0.0068, "gps", 250)
+    assert facts["firmware"] is None and facts["licence"] == "CC-BY-4.0"
+
+
+def test_wav_is_read_by_the_standard_library() -> None:
+    made = content(recorded(with_a_gap()), "wav")
+    with wave_file.open(io.BytesIO(made)) as file:
+        assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, 12_000)
+        found = np.frombuffer(file.readframes(file.getnframes()), "<i2")
+    assert np.array_equal(found[:1000], COUNTS[:1000]) and np.array_equal(found[3000:], COUNTS[1000:])
+    assert not found[1000:3000].any()
+    assert b"CC-BY-4.0" in made[:3000] and int.from_bytes(made[4:8], "little") == len(made) - 8
+
+
+def test_csv_of_several_boxes_is_on_one_time_axis() -> None:
+    second = replace(WAVE, box_id="=2", start_ns=START_NS - 5000, counts=COUNTS[:3])
+    file = event_file("event-17", [recorded(), recorded(second)], "csv")
+    lines = b"".join(file.pieces).decode().split("\r\n")
+    assert any(line.startswith('"# because: rms below 90 %, Box 1"') for line in lines)
+    rows = list(csv.DictReader([line for line in lines if not line.startswith(("#", '"#'))]))
+    assert len(rows) == 3003
+    assert rows[0]["time_s"] == "0.000005000" and int(rows[0]["time_ns"]) == START_NS
+    assert rows[3000]["box_id"] == "'=2", "a spreadsheet calculates nothing"
+    assert int(rows[2999]["time_ns"]) == WAVE.time_ns(2999) and rows[2999]["sample"] == "3499"
+    assert [int(row["counts"]) for row in rows[:3000]] == COUNTS.tolist()
+    assert float(rows[0]["volts"]) == pytest.approx(-10.2)
+
+
+def test_json_holds_every_box() -> None:
+    found = json.loads(b"".join(event_file("e", [recorded(with_a_gap()), recorded()], "json").pieces))
+    assert [each["counts"] for each in found["waveforms"]] == [COUNTS.tolist()] * 2
+    assert found["waveforms"][0]["gaps"] == [
+        {"first_sample": 1500, "samples": 2000, "reason": "ring was full"}
+    ]
+
+
+@pytest.mark.parametrize("form", ["cff", "wav"])
+def test_several_boxes_are_a_zip_of_one_file_each(form: str) -> None:
+    other = replace(WAVE, box_id="../4")
+    file = event_file("event-17", [recorded(), recorded(other)], form)  # type: ignore[arg-type]
+    archive = zipfile.ZipFile(io.BytesIO(b"".join(file.pieces)))
+    assert file.name == f"event-17-{form}.zip"
+    assert archive.namelist() == [f"event-17-box-1.{form}", f"event-17-box-_4.{form}"]
+
+
+@pytest.mark.parametrize("form", WAVEFORM_FORMS)
+def test_the_same_data_give_the_same_bytes(form: str) -> None:
+    assert content(recorded(), form) == content(recorded(), form)
+
+
+def test_nothing_to_export_is_said() -> None:
+    empty = recorded(replace(WAVE, counts=COUNTS[:0]))
+    with pytest.raises(ExportError, match="no waveform"):
+        event_file("event-1", [empty], "csv")
+
+
+def test_the_axis_is_whole_and_exact_over_hours() -> None:
+    wave = replace(WAVE, counts=COUNTS[:1], gaps=(Gap(501, 40_000_000, "lost"),))
+    pieces = list(axis_pieces(wave))
+    assert sum(piece.samples for piece in pieces) == 40_000_001
+    last = pieces[-1]
+    stamps = last.offsets_ns(wave.rate_millihz)
+    assert stamps[-1] == wave.time_ns(last.position + last.samples - 1) - START_NS

@@ -38,8 +38,8 @@ class BoxStatus:
     sample_uncertainty_ns: int | None = None
     """Of that time, and where it comes from; intake."""
     sample_source: TimeSource | None = None
-    stamped_here: bool = False
-    """Its samples are stamped by this machine's clock, not by the Box's; intake."""
+    shares_clock: bool = False
+    """Its times are this machine's clock's: given by it, or the Box's own that follow it; intake."""
     ring_problem: str = ""
     """Why the disk takes no samples; intake."""
     measurement_ms: int | None = None

@@ -4,7 +4,7 @@ A Box whose crystal is off by up to 50 ppm sends a block each 200 samples; it ar
 that never changes (0 to 10 ms), at the reader's next round, and late by what the machine did meanwhile.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -230,10 +230,26 @@ def test_a_system_clock_twice_as_good_takes_over_from_the_holdover_by_slewing() 
 def test_gps_after_none_is_a_step_that_is_counted() -> None:
     world = World(delay_ns=0.0, state=FREE, off_ns=40_000_000)
     world.run(20)
-    assert world.clock.stamps
+    assert world.clock.shared
     world.gps(10)
-    assert not world.clock.stamps
+    assert not world.clock.shared
     assert world.clock.steps == 1 and world.clock.last_step_ns == pytest.approx(-35e6, abs=2e6)
+
+
+@pytest.mark.parametrize(("off_ms", "shared"), [(0, True), (-30_000, False), (30, False), (-30, False)])
+def test_a_time_of_the_boxs_own_is_the_systems_clock_only_where_it_follows_it(
+    off_ms: int, shared: bool
+) -> None:
+    world = World(delay_ns=1e6, state=FREE)
+    for _ in range(1800):
+        own = replace(world.told(world.next, UNKNOWN_UNCERTAINTY_NS), source=TimeSource.FREE)
+        _, stamp = world.block(replace(own, t_ns=own.t_ns + off_ms * 1_000_000))
+        assert stamp is not None  # believed either way
+    assert world.clock.shared is shared
+    world.off_ns = 10**9  # somebody sets the system's clock
+    for _ in range(1800):
+        world.block(own)
+    assert not world.clock.shared
 
 
 def test_what_is_sent_again_late_gets_the_time_of_its_neighbours() -> None:

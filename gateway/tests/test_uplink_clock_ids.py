@@ -22,7 +22,7 @@ def test_boxes_of_one_gateway_share_its_clock_and_have_one_of_their_own_when_hel
     tmp_path: Path,
 ) -> None:
     ids, here, there = ClockIds(tmp_path / "new" / "clock_id"), BoxStatus("1", 60), BoxStatus("1", 60)
-    here.stamped_here = True
+    here.shares_clock = True
     stamped = [by(source, box_id) for source in (TimeSource.NTP, TimeSource.FREE) for box_id in "12"]
     ours = {ids.of(each, here) for each in stamped}
     assert len(ours) == 1 and None not in ours
@@ -37,10 +37,26 @@ def test_boxes_of_one_gateway_share_its_clock_and_have_one_of_their_own_when_hel
     assert {ClockIds(tmp_path / "other").of(by(TimeSource.NTP), here)} != ours
 
 
+def test_what_the_ring_holds_of_a_box_that_was_shares_clock_keeps_its_clock_over_a_kill(
+    tmp_path: Path,
+) -> None:
+    path, here, there = tmp_path / "clock_id", BoxStatus("1", 60), BoxStatus("2", 60)
+    here.shares_clock = True
+    before = ClockIds(path)
+    ours = before.of(by(TimeSource.FREE), here)
+    assert before.of(by(TimeSource.FREE, "2"), there) is None
+    after, unknown_yet = ClockIds(path), BoxStatus("1", 60)
+    assert after.of(by(TimeSource.FREE, backfilled=True), unknown_yet) == ours
+    assert after.of(by(TimeSource.FREE, "2", backfilled=True), there) is None
+    assert after.of(by(TimeSource.HOLDOVER, backfilled=True), here) is None
+    after.of(by(TimeSource.NTP), unknown_yet)  # its own time passes through from now on
+    assert ClockIds(path).of(by(TimeSource.NTP, backfilled=True), unknown_yet) is None
+
+
 @pytest.mark.parametrize("text", ["", "-5", "0", "ten", str(LARGEST + 1), "\xff"])
 def test_a_file_that_holds_no_number_is_replaced(tmp_path: Path, text: str) -> None:
     path, status = tmp_path / "clock_id", BoxStatus("1", 60)
-    status.stamped_here = True
+    status.shares_clock = True
     path.write_bytes(text.encode("latin-1"))
     drawn = ClockIds(path).of(by(TimeSource.NTP), status)
     assert drawn is not None and int(path.read_text()) == drawn
@@ -49,7 +65,7 @@ def test_a_file_that_holds_no_number_is_replaced(tmp_path: Path, text: str) -> N
 def test_a_folder_that_takes_no_file_costs_the_number_of_the_next_start_alone(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     status = BoxStatus("1", 60)
-    status.stamped_here = True
+    status.shares_clock = True
     assert ClockIds(tmp_path / "file" / "clock_id").of(by(TimeSource.NTP), status) is not None
 
 

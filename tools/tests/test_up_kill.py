@@ -21,11 +21,17 @@ def incidents(up: House) -> list[dict[str, Any]]:
         return []
 
 
+def at_box_1(up: House) -> list[dict[str, Any]]:
+    """Box 4 sees the dip at 93 %: a rapid voltage change where a second before and after it is stored."""
+    return [incident for incident in incidents(up) if "1" in incident["box_ids"]]
+
+
 def assert_nothing_is_doubled(found: list[dict[str, Any]]) -> None:
     ids = Counter(incident["id"] for incident in found)
     assert set(ids.values()) <= {1}
-    starts = sorted(incident["start_ms"] for incident in found)
-    assert all(later - earlier > 1000 for earlier, later in pairwise(starts)), starts
+    starts = sorted((box_id, incident["start_ms"]) for incident in found for box_id in incident["box_ids"])
+    for (box_id, earlier), (other, later) in pairwise(starts):
+        assert box_id != other or later - earlier > 1000, starts
 
 
 @pytest.mark.parametrize(
@@ -43,8 +49,8 @@ def test_a_cloud_that_is_killed_at_a_stage_finishes_the_incident_when_it_is_back
         up.wait_for(moment)
         os.kill(up.pid_of("opq_cloud"), signal.SIGKILL)
         up.wait_for("cloud runs again")
-        (incident,) = until(lambda: incidents(up), 40, "the incident on the page after the restart")
-        assert incident["class"] == "sag" and incident["box_ids"] == ["1"]
+        (incident,) = until(lambda: at_box_1(up), 40, "the incident on the page after the restart")
+        assert incident["class"] == "sag"
         assert incident["residual_percent"] == pytest.approx(85.2, abs=0.5)
         assert_nothing_is_doubled(incidents(up))
 
@@ -54,9 +60,7 @@ def test_a_gateway_that_is_killed_loses_nothing_that_was_stored(tmp_path: Path) 
         up.wait_for("leaves its limits")
         os.kill(up.pid_of("opq_gateway"), signal.SIGKILL)
         up.wait_for("gateway runs again")
-        (incident,) = until(
-            lambda: incidents(up), 40, "the incident, from the ring of the gateway and of the Box"
-        )
+        (incident,) = until(lambda: at_box_1(up), 40, "the incident, from the ring of gateway and Box")
         assert incident["class"] == "sag"
         assert_nothing_is_doubled(incidents(up))
 

@@ -105,6 +105,7 @@ def test_the_guide_is_walked_as_it_is_written(mauka, tmp_path, until):
     said = []
     for line in lines[1:]:
         if line.startswith("opq-tools mauka status"):  # it has come by then
+            until(lambda: "foo hello" in mauka.status("MyFancyPlugin")["output_tail"])
             until(lambda: mauka.status("MyFancyPlugin")["handled"] and mauka.status("MyFancyPlugin")["gives"])
         done = run(line.split(), mauka.offset, tmp_path)
         assert done.exit_code == 0, (line, done.output)

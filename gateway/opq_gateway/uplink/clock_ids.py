@@ -1,9 +1,11 @@
 """Which clock stamped a Measurement, as a number: what one clock stamped can be compared to a few
 milliseconds, however far off that clock is (contracts.md, field 1012).
 
-Without GPS the gateway stamps the samples of all its Boxes by its own clock: one number, drawn once and kept
-in `clock_id`. A Box whose own stamps pass through, and one that is held over at its own rate, has another,
-derived from it. Not known: a Box's own time that nobody vouches for, and what was stamped before a restart.
+Without GPS the gateway stamps the samples of all its Boxes by its own clock: one number, drawn once and
+kept in `clock_id`; Boxes whose own time is seen to follow that clock share it. One whose own stamps pass
+through, and one that is held over at its own rate, has another, derived from it. Which Boxes share the
+gateway's is kept beside the number: what a restart measures from the ring was stamped as they were then. Not
+known: any other time that nobody vouches for.
 """
 
 import secrets
@@ -22,19 +24,35 @@ class ClockIds:
     """Of one gateway and its Boxes."""
 
     def __init__(self, path: Path) -> None:
-        """`path`: where the gateway's number is kept; what cannot be read or written there is drawn anew."""
-        self._own = _kept(path)
+        """`path`: where the gateway's number is kept, and in `sharing_boxes` beside it who shares its clock;
+        what cannot be read or written there is drawn again."""
+        self._own = _kept_number(path)
+        self._sharing_path = path.with_name("sharing_boxes")
+        self._shared_before = _kept_boxes(self._sharing_path)
+        self._sharing = set(self._shared_before)
         self._of_boxes: dict[str, int] = {}
 
     def of(self, measurement: Measurement, status: BoxStatus) -> int | None:
         """None: GPS, which is everybody's, or not known."""
-        if measurement.backfilled or measurement.source is TimeSource.GPS:
+        box_id, source = measurement.box_id, measurement.source
+        if source is TimeSource.GPS:
             return None
-        if measurement.source is TimeSource.HOLDOVER:
-            return self._of_box(measurement.box_id)
-        if status.stamped_here:
+        if measurement.backfilled:  # from the ring: stamped before this start, and held over at no known rate
+            shared_then = box_id in self._shared_before and source is not TimeSource.HOLDOVER
+            return self._own if shared_then else None
+        if source is TimeSource.HOLDOVER:
+            return self._of_box(box_id)
+        self._keep(box_id, status.shares_clock)
+        if status.shares_clock:
             return self._own
-        return self._of_box(measurement.box_id) if measurement.source is TimeSource.NTP else None
+        return self._of_box(box_id) if source is TimeSource.NTP else None
+
+    def _keep(self, box_id: str, shares_clock: bool) -> None:
+        """Who shares the gateway's clock goes to the disk when it changes, for the next start."""
+        if (box_id in self._sharing) == shares_clock:
+            return
+        self._sharing ^= {box_id}
+        _write(self._sharing_path, "".join(f"{one}\n" for one in sorted(self._sharing)))
 
     def _of_box(self, box_id: str) -> int:
         if box_id not in self._of_boxes:
@@ -43,7 +61,7 @@ class ClockIds:
         return self._of_boxes[box_id]
 
 
-def _kept(path: Path) -> int:
+def _kept_number(path: Path) -> int:
     try:
         text = path.read_text().strip()
         if text.isdecimal() and 0 < int(text) <= LARGEST:
@@ -51,11 +69,22 @@ def _kept(path: Path) -> int:
     except (OSError, ValueError):
         pass  # the first start, or no text
     drawn = secrets.randbelow(LARGEST) + 1
+    _write(path, f"{drawn}\n")
+    return drawn
+
+
+def _kept_boxes(path: Path) -> frozenset[str]:
+    try:
+        return frozenset(path.read_text().split())
+    except (OSError, ValueError):
+        return frozenset()  # the first start, or no text
+
+
+def _write(path: Path, text: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         beside = path.with_suffix(".new")
-        beside.write_text(f"{drawn}\n")
+        beside.write_text(text)
         beside.replace(path)
     except OSError as error:
         log.get(service="gateway").warning("clock_id.not_kept", path=str(path), reason=str(error))
-    return drawn

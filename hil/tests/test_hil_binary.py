@@ -1,6 +1,7 @@
 """The firmware that one would flash, in an emulator: every scenario of both suites (opq_hil.suites).
 
-`-m slow` plays those of a minute and more, `-m soak` those of hours, `-k cold_start -m ""` that one alone.
+By default those of EVERY_RUN; `-m slow` plays the others, `-m soak` those of hours, and
+`-k cold_start -m ""` that one alone.
 """
 
 from collections.abc import Mapping
@@ -8,22 +9,24 @@ from pathlib import Path
 
 import pytest
 
-from opq_hil.suites.catalogue import SCENARIOS
+from opq_hil.suites.catalogue import EVERY_RUN, SCENARIOS
 from opq_hil.suites.digests import WORLDS, read_digests, scenarios
-from opq_hil.suites.scenario import Bench, FirmwareScenario, ScenarioVerdict
+from opq_hil.suites.scenario import Bench, ScenarioVerdict
 
 pytestmark = pytest.mark.timeout(3600)
 
 
-def marks_of(scenario: FirmwareScenario) -> list[pytest.MarkDecorator]:
-    return [
-        mark
-        for mark, holds in ((pytest.mark.slow, scenario.slow), (pytest.mark.soak, scenario.soak))
-        if holds
-    ]
+def mark_of(name: str) -> tuple[pytest.MarkDecorator, ...]:
+    if name in EVERY_RUN:
+        return ()
+    return (pytest.mark.soak if SCENARIOS[name].soak else pytest.mark.slow,)
 
 
-ALL = [pytest.param(name, marks=marks_of(scenario), id=name) for name, scenario in SCENARIOS.items()]
+ALL = [pytest.param(name, marks=mark_of(name), id=name) for name in SCENARIOS]
+
+
+def test_what_every_run_plays_are_scenarios_that_are_no_soaks() -> None:
+    assert not any(SCENARIOS[name].soak for name in EVERY_RUN)
 
 
 @pytest.mark.parametrize("scenario", ALL)

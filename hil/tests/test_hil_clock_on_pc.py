@@ -15,6 +15,7 @@ from clock_on_pc import ClockOnPc
 
 from opq_hil.backends.backend import FirmwareRun
 from opq_hil.suites import timekeeping
+from opq_hil.suites.catalogue import EVERY_RUN
 from opq_hil.suites.scenario import ScenarioVerdict
 from opq_hil.suites.ticks import TICK_HZ, TICKS_PER_SAMPLE, moments, settle, tick_of
 from opq_proto.link_messages import GpsStatus, Health, Samples
@@ -77,7 +78,9 @@ def thought_at(told_ns: int, ticks: Sequence[int], blocks: Sequence[Samples], gu
 @pytest.mark.parametrize(
     "scenario",
     [
-        pytest.param(scenario.name, marks=pytest.mark.slow if scenario.slow else (), id=scenario.name)
+        pytest.param(
+            scenario.name, marks=() if scenario.name in EVERY_RUN else pytest.mark.slow, id=scenario.name
+        )
         for scenario in timekeeping.CLOCK
     ],
 )

@@ -16,6 +16,7 @@ from opq_proto.firmware_image import Slot, Verdict, judge, read_bundle
 from opq_proto.signing import SigningError, firmware_public_key, new_key
 from opq_tools.firmware import sealed, stack, toolchain
 from opq_tools.firmware.build import DEVICE, Built, boards, build
+from opq_tools.firmware.checks import check
 from opq_tools.firmware.command import command
 from opq_tools.firmware.elf import ElfBinary, ElfFunction
 from opq_tools.firmware.images import lay_out
@@ -41,7 +42,10 @@ def built(tools: toolchain.Toolchain) -> dict[str, Built]:
 
 @dataclasses.dataclass(frozen=True)
 class Elsewhere:
-    """The same sources by other paths: a copy of device/, MicroPython and Monocypher behind links."""
+    """The same sources by other paths: a copy of device/, MicroPython and Monocypher behind links.
+
+    A second whole build, of a minute of CPU: what needs it is slow.
+    """
 
     tools: toolchain.Toolchain
     device: Path
@@ -78,6 +82,7 @@ def test_every_board_builds_within_its_budgets(built: dict[str, Built]) -> None:
         assert report["figures"]["flash_bytes"] == each.figures.flash_bytes
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_same_sources_give_the_same_bytes_in_another_folder(
     built: dict[str, Built], elsewhere: Elsewhere
@@ -105,6 +110,21 @@ def test_both_images_of_the_update_file_are_good_for_their_slot_and_key_alone(
     assert len(flash) == 1 << 20 and flash[0x20000 : 0x20000 + len(images[Slot.A])] == images[Slot.A]
 
 
+def test_what_is_over_its_budget_is_an_excess_by_name(built: dict[str, Built], tmp_path: Path) -> None:
+    folder, port = tmp_path / "built", tmp_path / "port"
+    folder.mkdir()
+    for path in built[BOARD].folder.glob("*.[eb][li][fn]"):
+        shutil.copy(path, folder)
+    budget = port / "boards" / BOARD / "budget.toml"
+    budget.parent.mkdir(parents=True)
+    shutil.copy(DEVICE / "port/stack.toml", port)
+    kept = (DEVICE / "port/boards" / BOARD / "budget.toml").read_text()
+    budget.write_text(re.sub(r"flash_bytes = \d+", "flash_bytes = 1000", kept))
+    (excess,) = check(folder, built[BOARD].folder / "obj", port, BOARD).excesses
+    assert re.fullmatch(r"flash_bytes: \d+ of 1000", excess)
+
+
+@pytest.mark.slow
 def test_what_is_over_its_budget_is_refused_by_name(elsewhere: Elsewhere) -> None:
     budget = elsewhere.device / "port/boards" / BOARD / "budget.toml"
     kept = budget.read_text()
@@ -116,6 +136,7 @@ def test_what_is_over_its_budget_is_refused_by_name(elsewhere: Elsewhere) -> Non
         budget.write_text(kept)
 
 
+@pytest.mark.slow
 def test_only_what_changed_is_compiled_again(elsewhere: Elsewhere) -> None:
     objects = elsewhere.out / BOARD / "obj"
     before = {path: path.stat().st_mtime_ns for path in objects.rglob("*.o")}
@@ -127,6 +148,7 @@ def test_only_what_changed_is_compiled_again(elsewhere: Elsewhere) -> None:
     assert again.sha256 == elsewhere.built.sha256
 
 
+@pytest.mark.slow
 def test_an_interrupt_that_was_moved_into_flash_is_refused_by_name(elsewhere: Elsewhere) -> None:
     tick = elsewhere.device / "port/tick.c"
     kept = tick.read_text()

@@ -5,6 +5,7 @@ import re
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,12 @@ from house_under_test import (
 )
 
 from opq_proto.ports import PORTS
+from opq_tools.cli import main
 from opq_tools.up.command import NOT_OF_UP
 from opq_tools.up.stages import LATENCIES
 
 pytestmark = pytest.mark.timeout(600)
+Refused = Callable[..., subprocess.CompletedProcess[str]]
 with_recordings = pytest.mark.skipif(not BOX1.exists(), reason=NO_RECORDINGS)
 
 
@@ -39,6 +42,22 @@ def contract(text: str) -> dict[str, Any]:
     assert all(latency[name] is not None and latency[name] >= 0 for name in LATENCIES), latency
     assert latency["total"] == pytest.approx(sum(latency[name] for name in LATENCIES))
     return found
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
+    """`opq-tools up` in this process, where it ends before it starts any: a process takes 2 s of CPU."""
+
+    def up(data_dir: Path, *arguments: str, offset: int | None = None) -> subprocess.CompletedProcess[str]:
+        command = up_command(data_dir, free_offset() if offset is None else offset, *arguments)
+        monkeypatch.setattr(sys, "argv", ["opq-tools", *command[command.index("up") :]])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        told = capsys.readouterr()
+        code = ended.value.code
+        return subprocess.CompletedProcess(command, code if isinstance(code, int) else 1, told.out, told.err)
+
+    return up
 
 
 def test_the_default_scenario_becomes_a_sag_on_the_page_and_leaves_no_process(tmp_path: Path) -> None:
@@ -100,14 +119,12 @@ def answers(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_a_busy_port_is_one_clear_line_and_exit_code_1(tmp_path: Path) -> None:
+def test_a_busy_port_is_one_clear_line_and_exit_code_1(tmp_path: Path, refused: Refused) -> None:
     offset = free_offset()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", PORTS["view"] + offset))
         taken.listen()
-        done = subprocess.run(
-            up_command(tmp_path, offset), capture_output=True, text=True, timeout=120, check=False
-        )
+        done = refused(tmp_path, offset=offset)
     assert done.returncode == 1
     assert f"port {PORTS['view'] + offset} (view) busy" in done.stderr
     assert "--port-offset" in done.stderr
@@ -128,7 +145,7 @@ def test_a_busy_port_is_one_clear_line_and_exit_code_1(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_use_is_one_clear_message_and_no_traceback(
-    tmp_path: Path, arguments: list[str], code: int, text: str
+    tmp_path: Path, refused: Refused, arguments: list[str], code: int, text: str
 ) -> None:
     files = {
         "missing": tmp_path / "missing.i16",
@@ -137,16 +154,18 @@ def test_wrong_use_is_one_clear_message_and_no_traceback(
     }
     files["odd"].write_bytes(b"abc")
     files["wrong"].write_text("[cloud.triggering_brokr]\ntrace = true\n")
-    done = run_up(tmp_path / "data", *(word.format(**files) for word in arguments), timeout_s=120)
+    done = refused(tmp_path / "data", *(word.format(**files) for word in arguments))
     assert done.returncode == code, done.stderr
     assert text in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
 
 
-def test_all_problems_of_a_configuration_are_told_at_once_and_nothing_is_started(tmp_path: Path) -> None:
+def test_all_problems_of_a_configuration_are_told_at_once_and_nothing_is_started(
+    tmp_path: Path, refused: Refused
+) -> None:
     config = tmp_path / "house.toml"
     config.write_text("[gateway]\nring_hour = 1\nmeasurement_cycles = 0\n[cloud.event_service]\nfoo = 1\n")
-    done = run_up(tmp_path / "data", "--sim", "1", "--config", str(config), timeout_s=120)
+    done = refused(tmp_path / "data", "--sim", "1", "--config", str(config))
     assert done.returncode == 2
     for key in ("ring_hour ", "measurement_cycles", "event_service.foo"):
         assert key in done.stderr

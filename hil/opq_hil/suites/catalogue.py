@@ -20,6 +20,16 @@ SCENARIOS: Mapping[str, FirmwareScenario] = {
     for module in (sampling, recordings, timekeeping, faults, supervision, updates, cuts, live)
     for scenario in module.SCENARIOS
 }
+EVERY_RUN: Mapping[str, str] = {
+    "boots": "both boards boot, sample and send, the same bytes each time",
+    "loss_and_return": "it keeps time: acquiring, locked, holdover, locked, as the clock on the PC does",
+    "live_commands": "it takes and refuses commands on a line in real time, and starts again",
+}
+"""Scenario -> what it proves of the binary. pytest plays these by default, others with `-m "slow or soak"`.
+
+Also by default: supply, watchdog, a damaged line and a flood in device/tests/test_app_binary.py, an update in
+hil/tests/test_flash_in_place.py, a dip and a killed gateway in tools/tests/test_up_emulated.py.
+"""
 EMULATORS = 2
 """Side by side: one per core of a small machine."""
 

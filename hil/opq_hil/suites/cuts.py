@@ -140,11 +140,8 @@ SCENARIOS = (
         "cuts_settings",
         "40 power cuts spread over a save of settings",
         cuts_settings,
-        slow=True,
         virtual_s=205,
     ),
-    FirmwareScenario(
-        "cuts_update", "20 power cuts spread over an update", cuts_update, slow=True, virtual_s=390
-    ),
+    FirmwareScenario("cuts_update", "20 power cuts spread over an update", cuts_update, virtual_s=390),
     FirmwareScenario("many_cuts", "500 power cuts", many_cuts, virtual_s=6000, soak=True),
 )

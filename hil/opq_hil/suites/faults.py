@@ -146,9 +146,7 @@ SCENARIOS = (
         "corrupted_line", "1e-4 of the bytes damaged, both ways: delivered or counted", corrupted_line
     ),
     FirmwareScenario("silent_spell", "the gateway is silent for 20 s of half a minute", silent_spell),
-    FirmwareScenario(
-        "silent_minute", "the gateway is silent for a minute", silent_minute, slow=True, virtual_s=72
-    ),
+    FirmwareScenario("silent_minute", "the gateway is silent for a minute", silent_minute, virtual_s=72),
     FirmwareScenario("battery", "on battery, back, and empty: an orderly stop", battery),
     FirmwareScenario("brown_out", "the supply sinks below the detector's threshold", brown_out),
 )

@@ -102,7 +102,7 @@ SCENARIOS = (
     FirmwareScenario("live_commands", "reached, set, reset on a line in real time", commands, suite="B"),
     FirmwareScenario("live_gateway", "a recorded dip into the ring of a real gateway", gateway, suite="B"),
     FirmwareScenario(
-        "live_corrupted", "a damaged line and a real gateway that asks again", corrupted, suite="B", slow=True
+        "live_corrupted", "a damaged line and a real gateway that asks again", corrupted, suite="B"
     ),
     FirmwareScenario("live_killed", "a gateway killed 3 times, restarted as by systemd", killed, suite="B"),
     FirmwareScenario("often_killed", "the same 100 times", often_killed, suite="B", soak=True),

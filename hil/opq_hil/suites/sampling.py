@@ -145,14 +145,12 @@ SCENARIOS = (
         "half_minute",
         "30 s of sampling by index and by TIM5, none missed",
         half_minute,
-        slow=True,
         virtual_s=35,
     ),
     FirmwareScenario(
         "five_minutes",
         "5 min of sampling by index and by TIM5, none missed",
         five_minutes,
-        slow=True,
         virtual_s=305,
     ),
     FirmwareScenario(

@@ -175,8 +175,6 @@ class FirmwareScenario:
     """"A": played in virtual time, deterministic; "B": live, in real time."""
     soak: bool = False
     """Long: only when asked for."""
-    slow: bool = False
-    """A minute of a core and more: pytest plays it only with `-m slow`, a shorter one shows the same."""
     wall_limit_s: float = 900.0
     """Of QEMU, others have their factor. Ends an emulator that hangs; no verdict on speed, for on a busy
     machine a good run takes minutes."""

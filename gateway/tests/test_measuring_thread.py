@@ -192,6 +192,20 @@ def test_the_same_blocks_give_the_same_values_however_they_arrive(seed: int, mos
     assert told([len(blocks)]) == told(sizes)
 
 
+def test_what_leaves_for_the_cloud_is_the_same_where_nothing_else_is_made() -> None:
+    volts, _ = mains(
+        6, RATE_HZ, frequency_hz=60.03, disturbances=[Sag(depth=0.4, start_s=2.0, cycles=8)], seed=3
+    )
+    tick_ns = 2_833_334 * 600 * 10**9
+    made = []
+    for local in (True, False):
+        plan = MeasuringPlan("1", 1.0, 10.0, send=("rms", "f", "thd", "trans", "rocof"), local=local)
+        bench = Bench(plan=plan).feed(blocks_of(volts, tick_ns - 2_600_000_000)).end()
+        made.append(bench.measurements)
+        assert bool(bench.values("window")) == bool(bench.told_in.take_all()) == local
+    assert made[0] == made[1] and len(made[0]) > 6
+
+
 def test_at_a_utc_tick_measurements_begin_anew_with_the_windows() -> None:
     tick_ns = 2_833_334 * 600 * 10**9
     volts, _ = mains(6, RATE_HZ, frequency_hz=60.07)

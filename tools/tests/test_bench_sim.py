@@ -3,6 +3,7 @@
 import pytest
 
 from bench.sim.fleets import fleet
+from bench.sim.stages import SETTLE_ROUNDS, STAGES, stage_costs_ms
 
 
 @pytest.mark.slow
@@ -16,3 +17,9 @@ def test_a_fleet_costs_something_and_loses_nothing(samples: bool) -> None:
     assert 0 < found.base_kb < found.memory_kb
     assert found.counts["answers_sent"] >= found.heard.answers > 0
     assert found.heard.samples > 0
+
+
+def test_every_stage_from_sample_to_measurement_costs_something() -> None:
+    found = stage_costs_ms(2, SETTLE_ROUNDS + 1, local=True)
+    assert tuple(found) == STAGES
+    assert all(cost > 0 for cost in found.values())

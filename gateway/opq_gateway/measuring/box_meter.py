@@ -9,6 +9,7 @@ all Boxes go together. What comes out depends on the samples and their stamps al
 handed in. Pure but for its sinks.
 """
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -58,6 +59,9 @@ class MeasuringPlan:
     flicker: bool = True
     phasors: PhasorPlan | None = None
     detectors: bool = False
+    local: bool = True
+    """Whether what never leaves for the cloud is made, too: Values of windows and intervals, notices of dips
+    and swells. Measurements and edges are the same without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,7 @@ class BoxMeter:
         )
         self._intervals = Intervals(plan.box_id, plan.nominal_v, plan.nominal_hz)
         self._rocof = Rocof()
+        self._wants_rocof = plan.local or "rocof" in plan.send
         lamp = lamp_for(plan.nominal_v, plan.nominal_hz)
         self._flicker = Flickermeter(lamp) if plan.flicker else None
         self._phasors = _phasors(plan, sinks)
@@ -226,20 +231,23 @@ class BoxMeter:
 
     def _window(self, figures: WindowFigures) -> None:
         window = figures.window
-        if self._disturbances is None:
-            plan = self._plan
+        plan = self._plan
+        if self._disturbances is None and plan.local:
             self._disturbances = Disturbances(
                 plan.box_id, window.rate_hz, plan.nominal_v, plan.nominal_hz, plan.limits
             )
         start, end = (window.first_sample + float(window.edges[at]) for at in (0, -1))
         clock = self._clock_line.over(start, end)
-        rocof = self._rocof.push_window(window).hz_s
+        rocof = self._rocof.push_window(window).hz_s if self._wants_rocof else math.nan
         for measured in self.measurements.accept_window(figures, rocof):
             self._sinks.measured(measured)
         self._sinks.window(window, *clock)
         self._previous = window
-        self._unsettled.append((figures, rocof, clock))
-        self._tell(*self._disturbances.accept_window(window, figures.extent, clock))
+        if self._disturbances is None:
+            self._clock_line.forget(self._oldest(window))
+        else:
+            self._unsettled.append((figures, rocof, clock))
+            self._tell(*self._disturbances.accept_window(window, figures.extent, clock))
         if self._edges is not None:
             self._edge(self._edges.accept_window(figures), self._edges.limited, window)
 
@@ -274,11 +282,11 @@ class BoxMeter:
             for values in self._intervals.accept_window(figures, rocof, flagged, clock):
                 self._sinks.values(values)
         if self._unsettled and self._previous is not None:
-            self._clock_line.forget(self._oldest())
+            self._clock_line.forget(self._oldest(self._unsettled[0][0].window))
 
-    def _oldest(self) -> float:
+    def _oldest(self, window: Window) -> float:
+        """The first sample that is still asked for: of this window, or of the Measurement under way."""
         under_way = self.measurements.begins
-        window = self._unsettled[0][0].window
         return min(window.first_sample, under_way if under_way is not None else window.first_sample)
 
 

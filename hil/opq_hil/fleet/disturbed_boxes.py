@@ -68,7 +68,7 @@ class DisturbedBoxes:
         def measured(each: Measured) -> None:
             made.append(each.measurement)
 
-        plan = MeasuringPlan(box_id, source.nominal_v, source.nominal_hz, cycles, flicker=False)
+        plan = MeasuringPlan(box_id, source.nominal_v, source.nominal_hz, cycles, flicker=False, local=False)
         meter = BoxMeter(plan, _sinks(measured))
         begin_ns = self._clock.start_ns + round(begin_s * 1e9)
         meter.measurements.not_before_ns = begin_ns

@@ -35,7 +35,7 @@ from opq_proto.link_messages import PROTOCOL, Hello
 FILES_PER_BOX = 16
 """The gateway's three sockets with their monitors (UplinkConnections)."""
 PIECE_S = 1.0
-SLICES = 20
+SLICES = 10
 """A piece of every Box is made once in PIECE_S, a part of the Boxes at a time."""
 QUEUE_MESSAGES = 1000
 BACKFILL_PER_S = 2000.0
@@ -95,7 +95,7 @@ class GatewayBoxes:
             status = BoxStatus(box.box_id, plan.cycles, hello=hello)
             self._statuses.append(status)
             told = MeasuringPlan(
-                box.box_id, source.nominal_v, source.nominal_hz, plan.cycles, flicker=flicker
+                box.box_id, source.nominal_v, source.nominal_hz, plan.cycles, flicker=flicker, local=False
             )
             self._uplink.add(box.box_id, pair, counters, status)
             self._measuring.add(told, counters, status, None)

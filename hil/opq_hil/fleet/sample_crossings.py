@@ -5,6 +5,7 @@ default; what crosses leaves at once as a Measurement of its own.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from opq_gateway.blocks import SampleBlock
 from opq_hil.box.commands import BoxCrossings, parse_limits
@@ -22,33 +23,30 @@ class SampleCrossings:
     def __init__(self, nominal_v: float, nominal_hz: float) -> None:
         self._crossings = BoxCrossings(parse_limits(LIMITS))
         self._nominal_v, self._nominal_hz = nominal_v, nominal_hz
-        self._squares = np.empty(0)
+        self._counts = np.empty(0, np.int16)
         self._first = 0
-        """Sample of the first square that is kept."""
+        """Sample of the first count that is kept."""
         self._beyond = False
 
     def crossings_of(self, block: SampleBlock) -> list[Crossing]:
         """What is crossed at the ends of the blocks that a piece completes."""
         cycle = round(block.rate_millihz / 1000 / self._nominal_hz)
-        if self._first + len(self._squares) != block.first_sample:
-            self._squares, self._first = np.empty(0), block.first_sample
-        self._squares = np.concatenate((self._squares, block.counts.astype(np.float64) ** 2))
+        if self._first + len(self._counts) != block.first_sample:
+            self._counts, self._first = np.empty(0, np.int16), block.first_sample
+        self._counts = np.concatenate((self._counts, block.counts))
         first_end = max(self._first + cycle, block.first_sample + 1)
-        ends = np.arange(-(-first_end // BLOCK_SAMPLES) * BLOCK_SAMPLES, block.end_sample + 1, BLOCK_SAMPLES)
-        rms_v = self._rms_v(ends - self._first, cycle) * block.v_per_lsb
+        ends = range(-(-first_end // BLOCK_SAMPLES) * BLOCK_SAMPLES, block.end_sample + 1, BLOCK_SAMPLES)
+        if not ends:
+            return []
+        rms_v = _rms(self._counts[ends[0] - cycle - self._first :], len(ends), cycle) * block.v_per_lsb
         found = []
         shares = rms_v / self._nominal_v
         if self._beyond or ((shares < 0.9) | (shares > 1.1)).any():
-            for end, share in zip(ends.tolist(), shares.tolist(), strict=True):
+            for end, share in zip(ends, shares.tolist(), strict=True):
                 found += self._at(block, end - cycle, share)
-        kept = max(0, len(self._squares) - cycle - BLOCK_SAMPLES)
-        self._squares, self._first = self._squares[kept:], self._first + kept
+        kept = max(0, len(self._counts) - cycle - BLOCK_SAMPLES)
+        self._counts, self._first = self._counts[kept:], self._first + kept
         return found
-
-    def _rms_v(self, ends: "np.ndarray[tuple[int], np.dtype[np.int64]]", cycle: int) -> FloatArray:
-        """(n,) rms in counts of the cycles that end before these samples."""
-        sums = np.concatenate(([0.0], np.cumsum(self._squares)))
-        return np.asarray(np.sqrt((sums[ends] - sums[ends - cycle]) / cycle))
 
     def _at(self, block: SampleBlock, sample: int, share: float) -> list[Crossing]:
         crossed = list(self._crossings.crossed_by(share))
@@ -67,3 +65,27 @@ class SampleCrossings:
             )
             for kind, entering, limit in crossed
         ]
+
+
+def _rms(counts: NDArray[np.int16], spans: int, cycle: int) -> FloatArray:
+    """(spans,) of `cycle` counts from the first on, from BLOCK_SAMPLES later on, and so on.
+
+    A cycle is whole blocks after a rest of one; sums of squares of counts are exact in any order.
+    """
+    values = counts.astype(np.float64)
+    blocks, rest = divmod(cycle, BLOCK_SAMPLES)
+    sums = np.zeros(spans)
+    if rest:
+        sums += _energies(values, spans, rest)
+    if blocks:
+        whole = _energies(values[rest:], spans + blocks - 1, BLOCK_SAMPLES)
+        for at in range(blocks):
+            sums += whole[at : at + spans]
+    return np.sqrt(sums / cycle)
+
+
+def _energies(values: FloatArray, spans: int, length: int) -> FloatArray:
+    """(spans,) sums of squares of `length` values, BLOCK_SAMPLES apart."""
+    step = values.itemsize
+    rows: FloatArray = np.ndarray((spans, length), np.float64, values, 0, (BLOCK_SAMPLES * step, step))
+    return np.asarray(np.einsum("ij,ij->i", rows, rows))

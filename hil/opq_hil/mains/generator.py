@@ -14,6 +14,7 @@ from opq_hil.mains.agenda import Agenda
 from opq_hil.mains.disturbance import Instants, MainsDisturbance, PlacedDisturbance
 from opq_hil.mains.events import GridEvent, Recurring
 from opq_hil.mains.grid import FloatArray, Grid
+from opq_hil.mains.phase_basis import phase_basis
 from opq_hil.mains.wave import Harmonic, MainsTone, Wave
 
 __all__ = ["Generator", "Harmonic", "MadeSamples", "MainsSignal"]
@@ -88,6 +89,9 @@ class Generator:
         self.grid = grid or Grid(self.signal.nominal_hz)
         self.seed = seed
         self._wave = self.signal.wave
+        harmonics = sorted(self._wave.harmonics, key=lambda harmonic: harmonic.order)
+        self._orders = tuple(harmonic.order for harmonic in harmonics)
+        self._ratios = [harmonic.ratio for harmonic in harmonics]
         self._rate_hz = self.signal.rate_millihz / 1000
         self._agenda = Agenda(self.grid, self._rate_hz, recurring)
         self._chunks: dict[int, NDArray[np.int16]] = {}
@@ -177,23 +181,38 @@ class Generator:
         return np.sqrt(square)
 
     def _undisturbed(self, first: int, count: int) -> NDArray[np.int16]:
-        """As by chunks, in long pieces: a fifth of the time while nothing happens."""
-        end = first + count
+        """As by chunks, in long pieces, by the phase that all Boxes of the grid share: the same bits."""
+        end, noise_v = first + count, self.signal.noise_v
         self._horizon = max(self._horizon, -(-end // CHUNK_SAMPLES) * CHUNK_SAMPLES)
         found = np.empty(count, np.int16)
         at = first
         while at < end:
-            stop = min(end, (at // NOISE_CHUNK_SAMPLES + 1) * NOISE_CHUNK_SAMPLES)
-            volts = self._volts(np.arange(at, stop) / self._rate_hz)
-            if self.signal.noise_v:
-                volts += self.signal.noise_v * self._noise_of(at, stop - at)
+            chunk, into = divmod(at, NOISE_CHUNK_SAMPLES)
+            stop = min(end, at - into + NOISE_CHUNK_SAMPLES)
+            volts = self._steady_v(chunk, slice(into, into + stop - at))
+            if noise_v:
+                volts += noise_v * self._noise_of(at, stop - at)
             found[at - first : stop - first] = self._read(volts)
             at = stop
         return found
 
-    def _read(self, volts: FloatArray) -> NDArray[np.int16]:
-        """What the converter gives."""
-        return np.clip(np.rint(volts / self.signal.v_per_lsb), -32768, 32767).astype(np.int16)
+    def _steady_v(self, chunk: int, at: slice) -> FloatArray:
+        """(n,) volts without noise of some samples of a chunk in which nothing happens."""
+        first, wave = chunk * NOISE_CHUNK_SAMPLES, self._wave
+        if wave.tones:
+            return self._volts(np.arange(first + at.start, first + at.stop) / self._rate_hz)
+        basis = phase_basis(self._agenda.own, self._rate_hz, first, NOISE_CHUNK_SAMPLES, self._orders)
+        volts = basis.shape(self._ratios, at)
+        volts *= wave.peak_v
+        volts += wave.dc_v
+        return volts
+
+    def _read(self, volts: FloatArray) -> FloatArray:
+        """What the converter gives, in whole counts; `volts` are spent."""
+        volts /= self.signal.v_per_lsb
+        np.rint(volts, out=volts)
+        np.minimum(volts, 32767.0, out=volts)
+        return np.maximum(volts, -32768.0, out=volts)
 
     def _chunk(self, chunk: int) -> NDArray[np.int16]:
         if chunk in self._chunks:
@@ -206,7 +225,7 @@ class Generator:
         noise_v = self._noise_v(t_s)
         if np.any(noise_v):
             volts += noise_v * self._noise_of(first)
-        counts = self._read(volts)
+        counts = self._read(volts).astype(np.int16)
         self._chunks[chunk] = counts
         while len(self._chunks) > KEPT_CHUNKS:
             del self._chunks[next(iter(self._chunks))]

@@ -14,10 +14,13 @@ import psutil
 from bench.gateway.house import house
 from bench.result import Baseline, BenchCase, BenchResult, case
 from bench.sim.fleets import FleetCost, fleet
+from bench.sim.stages import stage_costs_ms
 
 PROCESSES = 6
 BOXES, QUICK_BOXES = 1667, 400
 SAMPLED, QUICK_SAMPLED = 64, 32
+TOGETHER, ROUNDS, QUICK_ROUNDS = 30, 20, 8
+"""Boxes that are measured at once, a tenth of PER_CORE as in a fleet's process; seconds of signal."""
 PTY_BOXES, QUICK_PTY_BOXES = 16, 8
 WATCH_S, QUICK_WATCH_S = 30.0, 8.0
 WAVEFORMS_PER_S = 100.0
@@ -32,6 +35,7 @@ def run(quick: bool) -> BenchResult:
     by_line_ms = _by_line_ms(QUICK_PTY_BOXES if quick else PTY_BOXES, watch_s)
     rows = [case("(a) Boxes on ptys and a gateway: a Box", "ms/s", [by_line_ms])]
     rows += _sampled(QUICK_SAMPLED if quick else SAMPLED, watch_s)
+    rows += _staged(QUICK_ROUNDS if quick else ROUNDS)
     boxes = QUICK_BOXES if quick else BOXES
     found = _closed(boxes, 60, watch_s, waveforms=False)
     each_ms = found[0].value
@@ -66,6 +70,19 @@ def _sampled(boxes: int, watch_s: float) -> list[BenchCase]:
             "(b) memory per Box, without the process's own", "kB", [(found.memory_kb - found.base_kb) / boxes]
         ),
         _lost("(b)", found),
+    ]
+
+
+def _staged(rounds: int) -> list[BenchCase]:
+    click.echo(f"{TOGETHER} Boxes from samples to Measurements under a virtual clock ...", err=True)
+    fleet_ms, gateway_ms = (stage_costs_ms(TOGETHER, rounds, local) for local in (False, True))
+    whole_ms = sum(fleet_ms.values())
+    measured_ms = sum(cost for stage, cost in gateway_ms.items() if stage not in ("samples", "crossings"))
+    return [
+        *(case(f"(b) {stage}, no sockets: a Box", "ms/s", [cost]) for stage, cost in fleet_ms.items()),
+        case("(b) all stages, no sockets: a Box", "ms/s", [whole_ms], limit=1e3 / PER_CORE),
+        case("(b) Boxes per core, no sockets", "", [1e3 / whole_ms]),
+        case("a real Box in the gateway's measuring: Boxes per core", "", [1e3 / measured_ms]),
     ]
 
 

@@ -40,6 +40,7 @@ LINES = {
     "box seen": (
         "GET /boxes/{box_id}", "GET /boxes/{box_id}/history", "GET /incidents/{incident_id}",
         "GET /api/incidents/{incident_id}", "GET /api/events/{event_id}",
+        "GET /incidents/{incident_id}/examine", "GET /incidents/{incident_id}/examine/part",
     ),
     "rows seen": ("GET /api/boxes/{box_id}/measurements",),
     "trend seen": ("GET /api/boxes/{box_id}/trend",),

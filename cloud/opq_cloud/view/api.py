@@ -14,11 +14,11 @@ from opq_cloud.store.incident_json import incident_json
 from opq_cloud.store.pyramid import MAX_ROWS
 from opq_cloud.view import charts
 from opq_cloud.view.box_history import METRICS, read_history
-from opq_cloud.view.context import ViewContext, label, read_incidents
+from opq_cloud.view.context import LARGEST_ID, ViewContext, label, read_incidents, whole_id
 from opq_cloud.view.history_page import From, To, asked_span
 from opq_cloud.view.incident_page import corners
 from opq_cloud.view.live import measurement_json
-from opq_cloud.view.pages import BOX_ID, HOUR_MS, LARGEST_ID, whole_id
+from opq_cloud.view.pages import BOX_ID, HOUR_MS
 from opq_cloud.view.words import headline
 from opq_measure.events.curves import SEMI_F47
 from opq_proto.messages import Event, StoredFinding, Waveform

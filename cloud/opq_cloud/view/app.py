@@ -90,6 +90,7 @@ def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAP
             app.include_router(made.router())
         app.include_router(theme_routes())
     app.include_router(pages.router())
+    app.include_router(pages.examine.router())
     app.include_router(Api(context).router())
     app.include_router(LiveRoute(context, heartbeat_s).router())
     app.include_router(StatusRoutes(context.counters).router())

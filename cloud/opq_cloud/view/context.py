@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from fastapi import HTTPException
+
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store.store import BoxRecord, CloudStore
 from opq_cloud.view.accounts.gate import asking_now
@@ -19,6 +21,7 @@ from opq_proto.decision import Nominal
 from opq_proto.keys import KeyFolder
 from opq_proto.messages import Incident
 
+LARGEST_ID = 2**31 - 1
 INCIDENTS_READ = 500
 """Incidents that one request reads when a filter hides most of them."""
 
@@ -100,6 +103,15 @@ class ViewContext:
             nominal_hz=record.nominal_hz or self.nominal.hz,
             unplugged=bool(record.unplugged),
         )
+
+
+def whole_id(text: str, noun: str) -> int:
+    """A number from 1, of at most ten digits; HTTPException 404 otherwise."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and 1 <= int(text) <= LARGEST_ID):
+        raise HTTPException(
+            404, f"{noun.capitalize()}s are numbered 1, 2, 3 and so on; this is no such number."
+        )
+    return int(text)
 
 
 def natural_order(box_id: str) -> tuple[int, str]:

@@ -81,7 +81,7 @@ def history_chart(history: BoxHistory, name: str, nominal: float | None = None) 
         joint = f"V{y(mean):.1f}" if begin - end_x < 0.05 else f"M{begin:.1f},{y(mean):.1f}"
         means.append(f"{joint}H{end:.1f}")
         end_x = end
-    levels = _levels(bottom, top)
+    levels = round_levels(bottom, top)
     within = nominal is not None and bottom < nominal < top
     return HistoryChart(
         name,
@@ -148,7 +148,7 @@ def time_ticks(start_ms: int, end_ms: int) -> tuple[Tick, ...]:
     return tuple(ticks)
 
 
-def _levels(bottom: float, top: float) -> Sequence[tuple[float, str]]:
+def round_levels(bottom: float, top: float) -> Sequence[tuple[float, str]]:
     """Three to six round values within."""
     raw = (top - bottom) / 4
     power = 10.0 ** floor(log10(raw))

@@ -14,14 +14,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from opq_cloud.view import charts, incident_page, words
 from opq_cloud.view.accounts.account_context import local_time
-from opq_cloud.view.context import ShownBox, ViewContext, label, read_incidents
+from opq_cloud.view.context import LARGEST_ID, ShownBox, ViewContext, label, read_incidents, whole_id
+from opq_cloud.view.examine.page import ExaminePages
 from opq_cloud.view.history_page import From, To, history_values
 from opq_cloud.view.live import measurement_json
 from opq_cloud.view.recent import FRESH_MS
 from opq_proto.messages import Incident, Measurement
 
 BOX_ID = re.compile(r"[A-Za-z0-9_.-]{1,32}")
-LARGEST_ID = 2**31 - 1
 PER_PAGE = 25
 ON_FRONT_PAGE = 8
 ON_BOX_PAGE = 10
@@ -64,6 +64,7 @@ class Pages:
         self._templates.filters.update({name: getattr(words, name) for name in FILTERS})
         self._templates.filters.update(local_time=local_time)
         self._templates.filters.update(headline=words.headline, outline=words.outline, boxes=words.boxes)
+        self.examine = ExaminePages(context, self.render)
 
     def render(self, template: str, here: str = "", code: int = 200, **values: object) -> HTMLResponse:
         """A page with HTTP status `code`; `here` marks its place in the navigation."""
@@ -144,6 +145,7 @@ class Pages:
                 404, f"There is no incident {incident_id}. It may have been joined with another."
             )
         values = incident_page.page(self._context, found)
+        values.update(self.examine.whole_course(found))
         return self.render("incident.html", "incidents", 200, after=max(0, found.incident_id - 1), **values)
 
     def history(self, box_id: str, start: From = "now-24h", end: To = "now") -> HTMLResponse:
@@ -206,15 +208,6 @@ class Pages:
             spark=spark,
             spark_span=words.span(spark.seconds) if spark else "",
         )
-
-
-def whole_id(text: str, noun: str) -> int:
-    """A number from 1, of at most ten digits; HTTPException 404 otherwise."""
-    if not (text.isascii() and text.isdigit() and len(text) <= 10 and 1 <= int(text) <= LARGEST_ID):
-        raise HTTPException(
-            404, f"{noun.capitalize()}s are numbered 1, 2, 3 and so on; this is no such number."
-        )
-    return int(text)
 
 
 def _after(incidents: Sequence[Incident]) -> int:

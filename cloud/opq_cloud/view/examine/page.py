@@ -1,0 +1,248 @@
+"""The page of one event on one time axis, `/incidents/{id}/examine`, and the part that a script renews."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException, Query
+from fastapi.responses import HTMLResponse
+
+from opq_cloud.view import charts, words
+from opq_cloud.view.accounts.account_context import PageMaker
+from opq_cloud.view.context import ShownBox, ViewContext, label, whole_id
+from opq_cloud.view.examine import drawing, figures
+from opq_cloud.view.examine.address import PANELS, UNITS, ExamineAddress, moment, read_address
+from opq_cloud.view.examine.curves_chart import curves_chart
+from opq_cloud.view.examine.panels import PanelMaker, TimePanel
+from opq_cloud.view.examine.reading import EventSignals, read_signals
+from opq_cloud.view.examine.signals import SignalCache
+from opq_proto.messages import Incident
+
+TABLE_ROWS = 120
+BEFORE_MS = 20.0
+"""The window before the incident ends so long before it: its edge is not sharp to the cycle."""
+Field = Annotated[str, Query(max_length=200)]
+Fields = Annotated[list[str] | None, Query(max_length=32)]
+
+
+@dataclass(frozen=True, slots=True)
+class CursorRow:
+    """One Box at both cursors."""
+
+    box: ShownBox
+    label: str
+    series: int
+    a: figures.Reading
+    b: figures.Reading
+    off: figures.Between
+    lead_deg: float | None
+    """Its phase at A less that of the first Box shown."""
+    lead_doubt_deg: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class HarmonicBars:
+    """Harmonics of one Box: before the incident, and from cursor A on."""
+
+    label: str
+    series: int
+    before: figures.Harmonics | None
+    at_a: figures.Harmonics | None
+    top_percent: float
+
+
+class ExaminePages:
+    """Two routes: the page, and its part."""
+
+    def __init__(self, context: ViewContext, render: PageMaker) -> None:
+        self._context = context
+        self._render = render
+        self._cache = SignalCache(context.whole_store)
+
+    def router(self) -> APIRouter:
+        router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
+        router.add_api_route("/incidents/{incident_id}/examine", self.page)
+        router.add_api_route("/incidents/{incident_id}/examine/part", self.part)
+        return router
+
+    def page(
+        self, incident_id: str, t: Field = "", a: Field = "", b: Field = "", show: Fields = None,
+        panel: Fields = None, y: Field = "",
+    ) -> HTMLResponse:  # fmt: skip
+        found = self._incident(incident_id)
+        values = self._values(found, t, a, b, show, panel, y)
+        return self._render("examine.html", "incidents", 200, **values)
+
+    def part(
+        self, incident_id: str, t: Field = "", a: Field = "", b: Field = "", show: Fields = None,
+        panel: Fields = None, y: Field = "",
+    ) -> HTMLResponse:  # fmt: skip
+        found = self._incident(incident_id)
+        values = self._values(found, t, a, b, show, panel, y)
+        return self._render("examine_part.html", "incidents", 200, **values)
+
+    def _incident(self, incident_id: str) -> Incident:
+        found = self._context.store.incident(whole_id(incident_id, "incident"))
+        if found is None:
+            raise HTTPException(404, f"There is no incident {incident_id}.")
+        return found
+
+    def whole_course(self, incident: Incident) -> dict[str, object]:
+        """For `incident.html`: Urms(1/2) of all of an incident whose Boxes have it in several pieces.
+
+        `course` is None where one piece has all of it.
+        """
+        length_ms = (incident.end_ns - incident.start_ns) / 1e6
+        address = read_address(length_ms)
+        found = read_signals(self._context, self._cache, incident, address)
+        if not any(
+            len(each.runs) > 1 and each.gaps_ms(0.0, length_ms, incident.start_ns)
+            for each in found.signals.values()
+        ):
+            return {"course": None}
+        span = (address.start_ms, address.end_ms)
+        return {
+            "course": PanelMaker(self._context, incident, address, found).together("rms"),
+            "course_end": f"{moment(length_ms - 150.0)}..{moment(length_ms + 50.0)}",
+            "axis": drawing.time_axis(*span),
+            "cursors": [],
+            "zero_percent": drawing.percent_of(0.0, span),
+            "ends_percent": drawing.percent_of(length_ms, span),
+            "length_ms": length_ms,
+        }
+
+    def _values(
+        self, incident: Incident, t: str, a: str, b: str, show: Sequence[str] | None,
+        panel: Sequence[str] | None, y: str,
+    ) -> dict[str, object]:  # fmt: skip
+        length_ms = (incident.end_ns - incident.start_ns) / 1e6
+        try:
+            address = read_address(length_ms, t, a, b, ",".join(show or ()), ",".join(panel or ()), y)
+        except ValueError as error:
+            raise HTTPException(400, f"The address has a value that cannot be used: {error}.") from None
+        found = read_signals(self._context, self._cache, incident, address)
+        address = replace(address, box_ids=tuple(box.box_id for box in found.shown))
+        maker = PanelMaker(self._context, incident, address, found)
+        span = (address.start_ms, address.end_ms)
+        rows = self._cursor_rows(incident, address, found, maker)
+        names = self._context.names([incident])
+        return {
+            "incident": incident,
+            "headline": words.headline(incident, names),
+            "address": address,
+            "moment": moment,
+            "panels": [_time_panel(maker, name) for name in address.panels if name in TIME_PANELS],
+            "axis": drawing.time_axis(*span),
+            "cursors": [
+                (name, at, drawing.percent_of(at, span))
+                for name, at in (("A", address.a_ms), ("B", address.b_ms))
+            ],
+            "cursor_rows": rows,
+            "apart_ms": address.b_ms - address.a_ms,
+            "zero_percent": drawing.percent_of(0.0, span),
+            "ends_percent": drawing.percent_of(length_ms, span),
+            "length_ms": length_ms,
+            "choices": [
+                (label(self._context.box(box_id)), box_id in address.box_ids,
+                 address.with_box(box_id, address.box_ids).query)
+                for box_id in found.candidates
+            ],
+            "panel_choices": [
+                (words_, name in address.panels, address.with_panel(name).query)
+                for name, words_ in PANELS.items()
+            ],
+            "unit_choices": [
+                (words_, unit == address.unit, replace(address, unit=unit).query)
+                for unit, words_ in UNITS.items()
+            ],
+            "steps": _steps(address, length_ms),
+            "events_left_out": found.events_left_out,
+            "pixel_words": words.duration(address.length_ms / 1e3 / (drawing.POINTS / 2)),
+            "sample_ms": max(
+                (1e6 / each.runs[0].wave.rate_millihz for each in found.signals.values() if each.runs),
+                default=0.1,
+            ),
+            "cycle_ms": 1e3 / found.shown[0].nominal_hz if found.shown else 1e3 / 60,
+            "harmonics": _harmonics(incident, address, found, maker) if "harmonics" in address.panels else [],
+            "phasors": "phasors" in address.panels and any(row.a.rms_v is not None for row in rows),
+            "curves": curves_chart(incident, maker.series) if "curves" in address.panels else None,
+            "tables": _tables(incident, address, found),
+            "itic_words": words.ITIC_WORDS,
+            "f47_words": words.F47_WORDS,
+        }  # fmt: skip
+
+    def _cursor_rows(
+        self, incident: Incident, address: ExamineAddress, found: EventSignals, maker: PanelMaker
+    ) -> list[CursorRow]:
+        rows: list[CursorRow] = []
+        origin_ns = incident.start_ns
+        for box in found.shown:
+            signal = found.signals[box.box_id]
+            at_a = figures.reading(signal, address.a_ms, origin_ns)
+            at_b = figures.reading(signal, address.b_ms, origin_ns)
+            off = figures.between(signal, address.a_ms, address.b_ms, origin_ns)
+            lead = figures.phase_between_deg(rows[0].a, at_a) if rows else None
+            doubt = _doubt_deg(maker, found.shown[0], box) if lead is not None else None
+            rows.append(CursorRow(box, label(box), maker.series[box.box_id], at_a, at_b, off, lead, doubt))
+        return rows
+
+
+TIME_PANELS = ("wave", "rms", "missing", "residual", "frequency", "spectrogram")
+
+
+def _time_panel(maker: PanelMaker, name: str) -> TimePanel:
+    if name == "spectrogram":
+        return maker.spectrograms()
+    return maker.together(name) if name in ("rms", "frequency") else maker.lanes_of(name)
+
+
+def _steps(address: ExamineAddress, length_ms: float) -> list[tuple[str, str, str]]:
+    """(name, words, query) of the ways to move."""
+    plain = read_address(length_ms)
+    return [
+        ("back", "Back", address.shifted(-0.5).query),
+        ("forward", "Forward", address.shifted(0.5).query),
+        ("in", "Zoom in", address.zoomed(0.5).query),
+        ("out", "Zoom out", address.zoomed(2.0).query),
+        ("start", "Its start", address.spanning(-50.0, 150.0).query),
+        ("end", "Its end", address.spanning(length_ms - 150.0, length_ms + 50.0).query),
+        ("whole", "Whole incident", address.spanning(plain.start_ms, plain.end_ms).query),
+    ]
+
+
+def _doubt_deg(maker: PanelMaker, one: ShownBox, other: ShownBox) -> float | None:
+    """What the uncertainty of both clocks makes of an angle; None: not known, or more than half a turn."""
+    both = [maker.clocks[box.box_id].uncertainty_ms for box in (one, other)]
+    known = figures.known(both)
+    if len(known) < 2:
+        return None
+    doubt = 360.0 * one.nominal_hz * sum(known) / 1e3
+    return doubt if doubt < 180.0 else None
+
+
+def _harmonics(
+    incident: Incident, address: ExamineAddress, found: EventSignals, maker: PanelMaker
+) -> list[HarmonicBars]:
+    made = []
+    for box in found.shown:
+        signal = found.signals[box.box_id]
+        before = figures.harmonics_at(signal, -BEFORE_MS, incident.start_ns, ends=True)
+        at_a = figures.harmonics_at(signal, address.a_ms, incident.start_ns)
+        every = [v for each in (before, at_a) if each for v in figures.known(each.percents)]
+        made.append(HarmonicBars(label(box), maker.series[box.box_id], before, at_a, max([1.0, *every])))
+    return made
+
+
+def _tables(
+    incident: Incident, address: ExamineAddress, found: EventSignals
+) -> list[tuple[str, float, tuple[charts.HalfCycle, ...]]]:
+    """Half cycles within the span, for who does not see the charts."""
+    span = (address.start_ms, address.end_ms)
+    return [
+        (
+            label(box),
+            box.nominal_v,
+            figures.half_cycles(found.signals[box.box_id], *span, incident.start_ns, TABLE_ROWS),
+        )
+        for box in found.shown
+    ]

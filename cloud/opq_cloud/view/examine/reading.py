@@ -1,0 +1,106 @@
+"""What the page of an event reads of the store: signals of its Boxes, Measurements between them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from opq_cloud.store.pyramid import LEVELS_MS
+from opq_cloud.store.store import EventRecord, box_order
+from opq_cloud.view.charts import known_metric, window_ms
+from opq_cloud.view.context import ShownBox, ViewContext
+from opq_cloud.view.examine.address import ExamineAddress
+from opq_cloud.view.examine.signals import BoxSignal, SignalCache
+from opq_proto.messages import Incident
+
+EVENTS_LISTED = 100
+"""Events of an incident that are looked at."""
+EVENTS_READ = 12
+"""Of those the first, the last and the longest, at once."""
+BOXES_FIRST = 4
+MEASUREMENTS_MS = 3_600_000
+"""A longer gap is filled from the trends' rows."""
+ROWS_BETWEEN = 720
+NS_PER_MS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class EventSignals:
+    """What may be shown of an incident's events."""
+
+    candidates: tuple[str, ...]
+    """Boxes with a waveform, those of the incident first."""
+    shown: tuple[ShownBox, ...]
+    signals: dict[str, BoxSignal]
+    """Of those shown."""
+    events_left_out: int
+
+
+def read_signals(
+    context: ViewContext, cache: SignalCache, incident: Incident, address: ExamineAddress
+) -> EventSignals:
+    """The signals of the Boxes that the address names, else of the first few."""
+    records = [context.store.event_record(event_id) for event_id in _listed(incident.event_ids)]
+    known = [record for record in records if record is not None]
+    may = context.visitor.sees_waveform
+    received = {box_id for record in known for box_id in record.boxes_received if may(box_id)}
+    own = [box_id for box_id in incident.box_ids if box_id in received]
+    candidates = (*own, *sorted(received - {*own}, key=box_order))
+    wanted = [box_id for box_id in address.box_ids if box_id in received] or candidates[:BOXES_FIRST]
+    shown = tuple(context.box(box_id) for box_id in wanted)
+    asked = [record for record in known if {*wanted} & {*record.boxes_received}]
+    read = _most_telling(asked)
+    signals = cache.signals(read, {box.box_id: box.nominal_hz for box in shown})
+    empty = {box.box_id: BoxSignal(box.box_id, ()) for box in shown}
+    return EventSignals(candidates, shown, empty | signals, len(known) - len(read))
+
+
+def _listed(event_ids: Sequence[int]) -> Sequence[int]:
+    """The first and the last of many: a long disturbance ends in its last event."""
+    if len(event_ids) <= EVENTS_LISTED:
+        return event_ids
+    return (*event_ids[: EVENTS_LISTED - 1], event_ids[-1])
+
+
+def _most_telling(records: Sequence[EventRecord]) -> Sequence[EventRecord]:
+    if len(records) <= EVENTS_READ:
+        return records
+    in_time = sorted(records, key=lambda record: record.start_ns)
+    longest = sorted(in_time[1:-1], key=lambda record: record.start_ns - record.end_ns)
+    return [in_time[0], *longest[: EVENTS_READ - 2], in_time[-1]]
+
+
+def measured_between(
+    context: ViewContext, box_id: str, start_ms: float, end_ms: float, origin_ns: int
+) -> list[tuple[float, float, float, float]]:
+    """(start ms, end ms, lowest, highest rms in volts) of a stretch that has no waveform, from the origin.
+
+    Measurements, or rows of the trends where it is long or they are not kept any more.
+    """
+    first_ms, last_ms = (round(origin_ns / NS_PER_MS + each) for each in (start_ms, end_ms))
+    origin_ms = origin_ns / NS_PER_MS
+    found: list[tuple[float, float, float, float]] = []
+    if end_ms - start_ms <= MEASUREMENTS_MS:
+        for item in context.store.measurements(box_id, first_ms, last_ms):
+            metric = known_metric(item, "rms")
+            if metric is not None:
+                begin_ms = max(item.timestamp_ms - window_ms(item) - origin_ms, start_ms)
+                found.append((begin_ms, item.timestamp_ms - origin_ms, metric.min, metric.max))
+    if found:
+        return _fewer(found)
+    level_ms = next((each for each in LEVELS_MS if (end_ms - start_ms) / each <= ROWS_BETWEEN), LEVELS_MS[-1])
+    for row in context.store.trend_rows(box_id, first_ms, last_ms, level_ms):
+        low, high, _ = row.metrics.get("rms", (None, None, None))
+        if low is not None and high is not None:
+            begin_ms = max(row.start_ms - origin_ms, start_ms)
+            found.append((begin_ms, min(row.start_ms + row.length_ms - origin_ms, end_ms), low, high))
+    return _fewer(found)
+
+
+def _fewer(rows: list[tuple[float, float, float, float]]) -> list[tuple[float, float, float, float]]:
+    """Neighbours together where there are more than can be drawn; lowest and highest stay."""
+    each = -(-len(rows) // ROWS_BETWEEN)
+    if each <= 1:
+        return rows
+    parts = (rows[k : k + each] for k in range(0, len(rows), each))
+    return [
+        (part[0][0], part[-1][1], min(row[2] for row in part), max(row[3] for row in part)) for part in parts
+    ]

@@ -1,0 +1,210 @@
+// One event on one time axis: the server draws it; here are hands. Until it has drawn anew, what is there moves.
+
+const RENEW_AFTER_MS = 120;
+const NEAR_PX = 14;
+const STEPS = { z: "out", ArrowLeft: "back", ArrowRight: "forward" };
+const SHORTEST_MS = 0.5;
+let body = document.getElementById("examine");
+let view = stateOf(body); // what is shown now: start, end, a, b
+let active = "A";
+let prefix = false;
+let timer = 0;
+let asked = null;
+
+function stateOf(place) {
+  return { start: Number(place.dataset.start), end: Number(place.dataset.end), A: Number(place.dataset.a), B: Number(place.dataset.b) };
+}
+
+const words = (ms) => `${String(Math.round(ms * 1e4) / 1e4)}ms`;
+
+function address() {
+  const query = new URLSearchParams(body.dataset.query);
+  query.set("t", `${words(view.start)}..${words(view.end)}`);
+  query.set("a", words(view.A));
+  query.set("b", words(view.B));
+  return query.toString().replaceAll("%2C", ",");
+}
+
+/** Everything that has a place in time, put where it belongs in the span that is shown. */
+function place() {
+  const base = stateOf(body);
+  const length = view.end - view.start;
+  const percent = (t) => Math.min(300, Math.max(-200, ((t - view.start) / length) * 100));
+  for (const item of body.querySelectorAll("[data-t]")) {
+    const t = item.dataset.cursor ? view[item.dataset.cursor] : Number(item.dataset.t);
+    const x = `${percent(t)}%`;
+    if (item.tagName === "line") {
+      item.setAttribute("x1", x);
+      item.setAttribute("x2", x);
+    } else item.setAttribute("x", x);
+    if (item.dataset.t2) item.setAttribute("width", `${Math.max(0.1, percent(Number(item.dataset.t2)) - percent(t))}%`);
+  }
+  const scale = 1000 / (base.end - base.start);
+  for (const item of body.querySelectorAll("[data-trace]")) item.setAttribute("viewBox", `${(view.start - base.start) * scale} 0 ${length * scale} 500`);
+}
+
+function moved(keep = false) {
+  if (!keep && view.end - view.start < SHORTEST_MS) return;
+  body.classList.toggle("moving", view.start !== Number(body.dataset.start) || view.end !== Number(body.dataset.end));
+  place();
+  clearTimeout(timer);
+  timer = setTimeout(() => renew(address()), RENEW_AFTER_MS);
+}
+
+/** Ask for the part again; the address says what is shown, and Back undoes. */
+async function renew(query, push = true) {
+  asked?.abort();
+  const mine = (asked = new AbortController());
+  body.classList.add("waiting");
+  try {
+    const answer = await fetch(`${body.dataset.here}/part?${query}`, { signal: mine.signal });
+    if (!answer.ok) throw new Error(`${answer.url}: ${answer.status}`);
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("examine");
+    if (mine !== asked || busy()) return;
+    const focused = focusKey();
+    const open = [...body.querySelectorAll("details")].map((each) => each.open);
+    body.replaceWith(document.adoptNode(fresh));
+    body = fresh;
+    [...body.querySelectorAll("details")].forEach((each, k) => (each.open = open[k] ?? false));
+    view = stateOf(body);
+    listen();
+    focused?.()?.focus({ preventScroll: true });
+    if (push) history.pushState(null, "", `${body.dataset.here}?${body.dataset.query}`);
+  } catch (error) {
+    body.classList.remove("waiting");
+    if (error.name !== "AbortError") console.warn(error); // what is there stays, at its place
+  }
+}
+
+/** How to find again what has the focus. */
+function focusKey() {
+  const has = document.activeElement;
+  if (!body.contains(has)) return null;
+  for (const selector of ["a", "figure", "input, button", "summary"]) {
+    const row = [...body.querySelectorAll(selector)].indexOf(has);
+    if (row >= 0) return () => body.querySelectorAll(selector)[row];
+  }
+  return null;
+}
+
+// Hands: one pointer moves the span or a cursor, two pinch
+const pointers = new Map();
+let grip = null;
+const busy = () => pointers.size > 0;
+const timeAt = (box, x, span) => span.start + ((x - box.left) / box.width) * (span.end - span.start);
+
+function begin(event) {
+  if (event.button) return;
+  const plot = event.currentTarget;
+  plot.setPointerCapture(event.pointerId);
+  pointers.set(event.pointerId, event.clientX);
+  const box = plot.getBoundingClientRect();
+  const near = ["A", "B"].map((name) => [Math.abs(((view[name] - view.start) / (view.end - view.start)) * box.width + box.left - event.clientX), name]).sort((one, other) => one[0] - other[0])[0];
+  const cursor = pointers.size === 1 && near[0] <= NEAR_PX ? near[1] : null;
+  if (cursor) active = cursor;
+  grip = { box, cursor, from: { ...view }, xs: [...pointers.values()] };
+}
+
+function drag(event) {
+  if (!pointers.has(event.pointerId) || !grip) return;
+  pointers.set(event.pointerId, event.clientX);
+  const { box, from } = grip;
+  const length = from.end - from.start;
+  if (pointers.size > 1) {
+    const [one, other] = [...pointers.values()];
+    const [first, last] = grip.xs.map((x) => timeAt(box, x, from));
+    const wide = Math.max(8, Math.abs(other - one));
+    const now = Math.max(SHORTEST_MS, (Math.abs(last - first) / wide) * box.width);
+    const middle = (first + last) / 2;
+    const share = ((one + other) / 2 - box.left) / box.width;
+    view = { ...view, start: middle - share * now, end: middle + (1 - share) * now };
+  } else if (grip.cursor) {
+    view = { ...view, [grip.cursor]: timeAt(box, event.clientX, from) };
+  } else {
+    const by = ((grip.xs[0] - event.clientX) / box.width) * length;
+    view = { ...view, start: from.start + by, end: from.end + by };
+  }
+  moved();
+}
+
+function end(event) {
+  if (!pointers.delete(event.pointerId)) return;
+  if (pointers.size) grip = { ...grip, cursor: null, from: { ...view }, xs: [...pointers.values()] };
+  else moved();
+}
+
+function zoomBy(factor, about = (view.start + view.end) / 2) {
+  const length = Math.max(SHORTEST_MS, (view.end - view.start) * factor);
+  const share = (about - view.start) / (view.end - view.start);
+  view = { ...view, start: about - share * length, end: about + (1 - share) * length };
+  moved();
+}
+
+function listen() {
+  for (const plot of body.querySelectorAll("[data-examine-chart] .history-plot")) {
+    plot.addEventListener("pointerdown", begin);
+    plot.addEventListener("pointermove", drag);
+    for (const name of ["pointerup", "pointercancel"]) plot.addEventListener(name, end);
+    plot.addEventListener("dblclick", (event) => zoomBy(event.shiftKey ? 0.5 : 2, timeAt(plot.getBoundingClientRect(), event.clientX, view)));
+    plot.addEventListener(
+      "wheel",
+      (event) => {
+        if (!event.ctrlKey && !event.shiftKey) return;
+        event.preventDefault();
+        zoomBy((event.deltaY || event.deltaX) > 0 ? 1.25 : 0.8, timeAt(plot.getBoundingClientRect(), event.clientX, view));
+      },
+      { passive: false },
+    );
+  }
+  for (const figure of body.querySelectorAll("[data-examine-chart]")) figure.addEventListener("keydown", walk);
+  for (const link of body.querySelectorAll("[data-go]")) {
+    link.addEventListener("click", (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
+      event.preventDefault();
+      clearTimeout(timer);
+      renew(new URL(link.href).search.slice(1));
+    });
+  }
+}
+
+/** Arrow keys move the active cursor by a sample, with Shift by a cycle; Home and End to the edges. */
+function walk(event) {
+  if (prefix) return;
+  const step = Number(event.shiftKey ? body.dataset.cycle : body.dataset.sample);
+  const to = { ArrowLeft: view[active] - step, ArrowRight: view[active] + step, Home: view.start, End: view.end }[event.key];
+  if (to === undefined) return;
+  event.preventDefault();
+  view = { ...view, [active]: to };
+  moved(true);
+}
+
+document.addEventListener("keydown", (event) => {
+  if (event.target.closest("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
+  const step = prefix ? STEPS[event.key] : null;
+  prefix = event.key === "t";
+  if (step) {
+    event.preventDefault();
+    body.querySelector(`[data-step-to="${step}"]`)?.click();
+    return;
+  }
+  const does = {
+    "+": () => zoomBy(0.5),
+    "-": () => zoomBy(2),
+    0: () => body.querySelector('[data-step-to="whole"]')?.click(),
+    a: () => (active = "A"),
+    b: () => (active = "B"),
+    y: () => navigator.clipboard?.writeText(document.getElementById("this-view").href),
+    u: () => {
+      const units = [...body.querySelectorAll("[data-unit]")];
+      const now = units.findIndex((each) => each.hasAttribute("aria-current"));
+      units[(now + 1) % units.length]?.click();
+    },
+  }[event.key];
+  if (!does) return;
+  event.preventDefault();
+  does();
+});
+
+addEventListener("popstate", () => renew(location.search.slice(1), false));
+document.documentElement.classList.add("scripted");
+listen();

@@ -14,6 +14,7 @@ import click
 from opq_cloud.config import CloudConfig, CloudKeys, with_port_offset
 from opq_cloud.health.neighbours import Neighbours, url_of
 from opq_cloud.health.server import HealthService
+from opq_cloud.notifications.log_command import notifications_log
 from opq_cloud.original_config import read_config
 from opq_cloud.original_places import original_sources
 from opq_cloud.runner import ServiceBoard, ServiceRunner, raise_descriptor_limit
@@ -95,6 +96,7 @@ MAKERS: dict[str, Make] = {
     "triggering-service": _triggering_service,
     "mauka": _room("opq_cloud.mauka.service"),
     "view": _room("opq_cloud.view.service"),
+    "notifications": _room("opq_cloud.notifications.service"),
 }
 """In the order of their start in `all`: who binds before who connects."""
 
@@ -106,6 +108,7 @@ HELP = {
     "triggering-service": "Measurements into the store, trigger plug-ins, acknowledgements.",
     "mauka": "Bus (9882, 9883) and analyses: findings and incidents.",
     "view": "The page on http://127.0.0.1:8888.",
+    "notifications": "Who is told of incidents, silent Boxes and services; POST /notify on 8917.",
     "health": "Asks the services of other processes how they are, and answers for all on 8912.",
 }
 
@@ -118,6 +121,7 @@ def _neighbours(config: CloudConfig) -> Neighbours:
         ("event-service", url_of(config.event_service.health_endpoint)),
         ("mauka", url_of(config.mauka.health_endpoint)),
         ("view", url_of(config.view.http_endpoint, "/health")),
+        ("notifications", url_of(config.notifications.health_endpoint)),
         ("gateway", url_of(config.health.gateway_endpoint)),
     ]
     return Neighbours(services, config.health.interval_s)
@@ -282,19 +286,19 @@ def cloud() -> None:
     """
 
 
-class _WithGraph(click.Command):
+class _WithPart(click.Command):
     """`opq-cloud mauka` runs it, as every other name does; `opq-cloud mauka graph` shows what runs."""
 
-    def __init__(self, served: click.Command, graph: click.Command) -> None:
-        more = f"{served.help}\n\nWhat runs: opq-cloud mauka graph --help"
+    def __init__(self, served: click.Command, part: click.Command, heading: str) -> None:
+        more = f"{served.help}\n\n{heading}: opq-cloud {served.name} {part.name} --help"
         super().__init__(served.name, params=served.params, help=more, callback=served.callback)
-        self._graph = graph
+        self._part = part
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        if args[:1] == ["graph"]:
-            return self._graph.make_context(f"{info_name} graph", args[1:], parent, **extra)
+        if args[:1] == [self._part.name]:
+            return self._part.make_context(f"{info_name} {self._part.name}", args[1:], parent, **extra)
         return super().make_context(info_name, args, parent, **extra)
 
 
@@ -325,8 +329,10 @@ def _graph(svg: Path | None, endpoint: str | None, port_offset: int) -> None:
         click.echo(svg)
 
 
+PARTS = {"mauka": (_graph, "What runs"), "notifications": (notifications_log, "What was sent")}
+"""Commands of more words, by their first one."""
 for _name in HELP:
-    cloud.add_command(_WithGraph(_command(_name), _graph) if _name == "mauka" else _command(_name))
+    cloud.add_command(_WithPart(_command(_name), *PARTS[_name]) if _name in PARTS else _command(_name))
 
 
 def main() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
+from opq_cloud.notification_settings import NotificationsSection
 from opq_plugins.policy_section import PluginRules
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.config import Field, section
@@ -257,7 +258,7 @@ class MaukaSection:
 
 @section
 class MailSection:
-    """The SMTP server for invitations and new passwords."""
+    """The SMTP server for invitations, new passwords and notifications."""
 
     server: Annotated[
         str | None, Field(pattern=r"^\S+:\d{1,5}$", description="host:port; none: no mail is sent")
@@ -336,6 +337,7 @@ class CloudConfig:
     event_service: EventServiceSection = Field(default_factory=EventServiceSection)
     mauka: MaukaSection = Field(default_factory=MaukaSection)
     view: ViewSection = Field(default_factory=ViewSection)
+    notifications: NotificationsSection = Field(default_factory=NotificationsSection)
     health: HealthSection = Field(default_factory=HealthSection)
 
     @property

@@ -31,9 +31,10 @@ READ_BY = {
     "event-service": ("makai",),
     "mauka": ("mauka",),
     "view": ("makai",),
+    "notifications": ("makai",),
     "health": ("health",),
 }
-"""`opq-cloud NAME` -> what it reads; View reads where the store is."""
+"""`opq-cloud NAME` -> what it reads; View and notifications read where the store is."""
 
 
 def original_sources(command: str, environment: Mapping[str, str] | None = None) -> list[ConfigSource]:

@@ -37,6 +37,9 @@ GATEWAY_HEALTH = 8913
 TRIGGERING_BROKER_HEALTH = 8914
 ACQUISITION_BROKER_HEALTH = 8915
 EVENT_SERVICE_HEALTH = 8916
+NOTIFICATIONS = 8917
+"""POST /notify: rows of stream rules."""
+NOTIFICATIONS_HEALTH = 8918
 RULES = 9081
 
 PORTS = MappingProxyType(
@@ -62,6 +65,8 @@ PORTS = MappingProxyType(
         "triggering_broker_health": TRIGGERING_BROKER_HEALTH,
         "acquisition_broker_health": ACQUISITION_BROKER_HEALTH,
         "event_service_health": EVENT_SERVICE_HEALTH,
+        "notifications": NOTIFICATIONS,
+        "notifications_health": NOTIFICATIONS_HEALTH,
         "rules": RULES,
     }
 )

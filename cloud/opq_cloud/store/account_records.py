@@ -1,19 +1,20 @@
 """Accounts of people, their sessions and links, who may see which Box, and the log of changes.
 
-Pure over five tables of keyed documents (`KeyedDocuments`), which both stores have: in the embedded store
+Pure over tables of keyed documents (`KeyedDocuments`), which both stores have: in the embedded store
 the file `accounts.db` beside `opq.db`, in MongoDB collections of the same names. What is secret is stored
 as a hash (sessions, links, passwords) but for the secret of a second factor, which must be read back.
 """
 
+import hashlib
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, Protocol, TypeVar
 
 Fields = dict[str, Any]
 """A document: JSON values by field name."""
-R = TypeVar("R", bound="Account | AccountSession | AccountTicket | BoxAccess | AuditEntry")
+R = TypeVar("R")
 
 AUDIT_S = 400 * 86_400
 """The log of changes goes back so far."""
@@ -22,18 +23,21 @@ PRIVACIES = ("nothing", "region", "all")
 """What the public sees of a Box: nothing, figures of its region (all such Boxes together), the Box itself."""
 ACCOUNTS, SESSIONS, TICKETS = "opq_accounts", "opq_sessions", "opq_tickets"
 ACCESSES, AUDIT = "opq_box_access", "opq_audit"
+NOTIFICATION_RULES, NOTIFICATIONS = "opq_notification_rules", "opq_notifications"
 TABLES: Mapping[str, tuple[str, ...]] = {
     ACCOUNTS: ("email",),
     SESSIONS: ("account_id",),
     TICKETS: ("account_id",),
     ACCESSES: (),
     AUDIT: ("account_id",),
+    NOTIFICATION_RULES: ("account_id",),
+    NOTIFICATIONS: ("account_id", "state"),
 }
 """Table -> fields that are looked up by; `email` is unique."""
 
 
 class KeyedDocuments(Protocol):
-    """Five tables of documents by a text key; every method is atomic over threads and processes."""
+    """Tables of documents by a text key; every method is atomic over threads and processes."""
 
     def insert(self, table: str, key: str, document: Fields) -> bool:
         """False, and nothing is stored, where the key or a unique field is there already."""
@@ -74,6 +78,8 @@ class OriginalUser:
     name: str
     admin: bool
     box_ids: tuple[str, ...]
+    preferences: Mapping[str, Any] = field(default_factory=dict)
+    """`notification_preferences` of the profile, as they are stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +122,7 @@ class AccountTicket:
 
     ticket_hash: str
     purpose: str
-    """`first_admin`, `invitation`, `reset`, `claim` or `token`."""
+    """`first_admin`, `invitation`, `reset`, `claim`, `token` or `notify`."""
     created_ms: int
     expires_s: int
     account_id: str = ""
@@ -158,6 +164,11 @@ class AccountRecords:
     def __init__(self, documents: KeyedDocuments) -> None:
         self._documents = documents
 
+    @property
+    def documents(self) -> KeyedDocuments:
+        """For the records of other files that lie beside these (`notification_records.py`)."""
+        return self._documents
+
     def close(self) -> None:
         self._documents.close()
 
@@ -187,7 +198,7 @@ class AccountRecords:
         """As `KeyedDocuments.change`; e-mail and id stay."""
 
         def change(document: Fields) -> Fields | None:
-            after = changed(_given(Account, document))
+            after = changed(read_record(Account, document))
             return None if after is None else {**document, **asdict(after)}
 
         return self._documents.change(ACCOUNTS, account_id, change)
@@ -206,6 +217,9 @@ class AccountRecords:
         for ticket in self.tickets():
             if ticket.account_id == account_id or (account and ticket.email == account.email):
                 self._documents.remove(TICKETS, ticket.ticket_hash)
+        for table, key in ((NOTIFICATION_RULES, "rule_id"), (NOTIFICATIONS, "entry_id")):
+            for document in self._documents.find(table, "account_id", account_id):
+                self._documents.remove(table, document[key])
         for document in self._documents.find(AUDIT):
             if account_id in (document["account_id"], document["subject"]):
                 self._documents.change(AUDIT, document["key"], lambda was: _forgotten(was, account_id))
@@ -287,7 +301,7 @@ class AccountRecords:
     def change_access(self, box_id: str, changed: Callable[[BoxAccess], BoxAccess]) -> None:
         self._documents.insert(ACCESSES, box_id, asdict(BoxAccess(box_id)))
         self._documents.change(
-            ACCESSES, box_id, lambda was: {**was, **asdict(changed(_given(BoxAccess, was)))}
+            ACCESSES, box_id, lambda was: {**was, **asdict(changed(read_record(BoxAccess, was)))}
         )
 
     def share_box(self, box_id: str, account_id: str, may_see: bool) -> None:
@@ -325,6 +339,11 @@ class AccountRecords:
         return gone
 
 
+def secret_hash(secret: str) -> str:
+    """What is stored of a secret of ours: SHA-256 is enough for 256 random bits."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
 def _holds(ticket: AccountTicket, purpose: str, now_s: float | None) -> bool:
     return ticket.purpose == purpose and (time.time() if now_s is None else now_s) < ticket.expires_s
 
@@ -339,8 +358,9 @@ def _forgotten(entry: Fields, account_id: str) -> Fields:
     return after
 
 
-def _given(kind: type[R], document: Mapping[str, Any]) -> R:
-    """Fields that a newer version added are left aside; lists become tuples."""
+def read_record(kind: type[R], document: Mapping[str, Any]) -> R:
+    """A dataclass of its document: fields that a newer version added are left aside; lists become tuples."""
+    assert is_dataclass(kind)
     names = {each.name for each in fields(kind)}
     values: Fields = {
         name: tuple(value) if isinstance(value, list) else value
@@ -351,11 +371,11 @@ def _given(kind: type[R], document: Mapping[str, Any]) -> R:
 
 
 def _record(kind: type[R], document: Mapping[str, Any] | None) -> R | None:
-    return None if document is None else _given(kind, document)
+    return None if document is None else read_record(kind, document)
 
 
 def _records(kind: type[R], documents: Iterable[Mapping[str, Any]]) -> list[R]:
-    return [_given(kind, document) for document in documents]
+    return [read_record(kind, document) for document in documents]
 
 
 def _now_ms() -> int:

@@ -32,6 +32,14 @@ ACCOUNTS_MIGRATIONS = (
     CREATE TABLE opq_audit (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
     CREATE INDEX opq_audit_account_id ON opq_audit (json_extract(document, '$.account_id'));
     """,
+    """
+    CREATE TABLE opq_notification_rules (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
+    CREATE INDEX opq_notification_rules_account_id
+        ON opq_notification_rules (json_extract(document, '$.account_id'));
+    CREATE TABLE opq_notifications (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
+    CREATE INDEX opq_notifications_account_id ON opq_notifications (json_extract(document, '$.account_id'));
+    CREATE INDEX opq_notifications_state ON opq_notifications (json_extract(document, '$.state'));
+    """,
 )
 """Script k leads from schema k to k + 1; a published one is never changed."""
 PRIVATE_MODE = 0o600

@@ -80,12 +80,14 @@ class MongoDocuments:
         boxes = {str(each.get("boxId")) for each in self._db.BoxOwners.find({"username": username})}
         whole = " ".join(str(profile.get(key) or "") for key in ("firstName", "lastName")).strip()
         roles = found.get("roles") or ()
+        preferences = profile.get("notification_preferences")
         return OriginalUser(
             username=username,
             bcrypt_hash=stored["bcrypt"],
             name=whole or username,
             admin=profile.get("role") == "admin" or (isinstance(roles, list) and "admin" in roles),
             box_ids=tuple(sorted(boxes - {"None", ""})),
+            preferences=preferences if isinstance(preferences, dict) else {},
         )
 
     @store_errors

@@ -25,6 +25,7 @@ NOT_OF_UP = {
     "acquisition_broker_health",  # in `opq-cloud all` mauka_health answers for all services
     "event_service_health",
     "health",
+    "notifications_health",
     "triggering_broker_health",
     "triggering_service_health",
     "update",

@@ -13,6 +13,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from opq_cloud.store.account_records import secret_hash as secret_hash
+
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
 
@@ -85,11 +87,6 @@ def original_password_fits(stored: str, password: str) -> bool:
 def new_secret() -> str:
     """256 bits for a cookie or a link."""
     return secrets.token_urlsafe(32)
-
-
-def secret_hash(secret: str) -> str:
-    """What is stored of a secret of ours: SHA-256 is enough for 256 random bits."""
-    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 def new_totp_secret() -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Protocol
 
-from opq_cloud.store.join_plan import worst_of
+from opq_cloud.store.seen_incident import incident_at
 from opq_cloud.store.store import BoxRecord, CloudStore, EventRecord, Trend
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.live import LiveHub, LiveMessage, incident_message
@@ -110,30 +110,7 @@ class SeenStore:
 
 def seen_incident(incident: Incident, visitor: Visitor) -> Incident | None:
     """The part of it at Boxes that the visitor sees; None where there is none."""
-    if all(visitor.sees(box_id) for box_id in incident.box_ids):
-        return incident
-    findings = tuple(each for each in incident.findings if visitor.sees(each.finding.box_id))
-    if not findings:
-        return None
-    kept = [each.finding for each in findings]
-    worst = worst_of(kept)
-    residuals = [each.residual_percent for each in kept if each.residual_percent is not None]
-    return replace(
-        incident,
-        kind=worst.kind,
-        box_ids=tuple(box_id for box_id in incident.box_ids if visitor.sees(box_id)),
-        event_ids=tuple(sorted({each.event_id for each in findings})),
-        start_ns=min(each.start_ns for each in kept),
-        end_ns=max(each.end_ns for each in kept),
-        closed=all(each.closed for each in kept),
-        residual_percent=max(residuals, key=lambda percent: abs(percent - 100.0), default=None),
-        findings=findings,
-        scope=None,  # these are of all its Boxes
-        severity=None,
-        centre=None,
-        follows=None,  # it may be at a Box that is not seen
-        arrivals=tuple(each for each in incident.arrivals if visitor.sees(each.box_id)),
-    )
+    return incident_at(incident, visitor.sees)
 
 
 class SeenHub:

@@ -1,0 +1,117 @@
+"""Reads health as others do, over HTTP, and puts into the outbox what is silent or not well.
+
+Health that cannot be read says nothing of the Boxes; a service that does not answer is `opq` itself.
+"""
+
+import json
+import time
+import urllib.request
+from collections.abc import Callable, Mapping
+
+from opq_cloud.notifications.messages import outage_headline
+from opq_cloud.notifications.outage_news import (
+    ComponentOutages,
+    HealthComponent,
+    concerns,
+    outage_is_news,
+)
+from opq_cloud.notifications.rule_book import RuleBook, RuleInForce
+from opq_cloud.service import HealthReport, ServiceCounters
+from opq_cloud.store.store import CloudStore
+
+TIMEOUT_S = 2.0
+MAX_BYTES = 4_000_000
+WHOLE = "opq"
+
+
+class HealthWatch:
+    """One owner thread. Counters: `health_read`, `health_not_read`."""
+
+    def __init__(
+        self,
+        url: str,
+        store: CloudStore,
+        book: RuleBook,
+        counters: ServiceCounters,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self._url = url
+        self._store = store
+        self._book = book
+        self._counters = counters
+        self._now_ms = now_ms
+        self._outages = ComponentOutages()
+
+    def look(self) -> None:
+        """Where anybody wants to know. Raises StoreError."""
+        if self._book.rules("silence") or self._book.rules("health"):
+            self.accept_reports(self._read())
+
+    def accept_reports(self, reports: list[HealthReport]) -> int:
+        """Those of health, one per service and Box; how many notifications were made. Raises StoreError."""
+        now_ms = self._now_ms()
+        boxes = {each.box_id: each for each in self._store.boxes()}
+        unheard = {each.box_id for each in boxes.values() if each.unplugged or each.retired_ms}
+        known = [
+            (HealthComponent(each.name, each.name in boxes or each.name.isdigit()), each)
+            for each in reports
+            if each.name not in unheard
+        ]
+        made = sum(self._say_back(component) for component, report in known if report.ok)
+        for outage in self._outages.accept_reports(known, now_ms):
+            for held in self._concerned(outage.component):
+                said = self._book.outages[held.rule.rule_id]
+                if outage_is_news(held.rule, outage, said, now_ms):
+                    made += self._add(held, outage.component, outage.since_ms, outage.info, back=False)
+        return made
+
+    def _concerned(self, component: HealthComponent) -> list[RuleInForce]:
+        return [
+            held
+            for held in self._book.rules()
+            if concerns(held.rule, component) and (not component.is_box or held.sight.sees(component.name))
+        ]
+
+    def _say_back(self, component: HealthComponent) -> int:
+        """It is well: rules that said that it is down say so, where they are to, and forget it."""
+        made = 0
+        for held in self._concerned(component):
+            since_ms = self._book.outages[held.rule.rule_id].pop(component.subject, None)
+            if since_ms is not None and held.rule.updates:
+                made += self._add(held, component, since_ms, "", back=True)
+        return made
+
+    def _add(
+        self, held: RuleInForce, component: HealthComponent, since_ms: int, info: str, back: bool
+    ) -> bool:
+        facts = {"name": component.name, "box": component.is_box, "ok": back, "since_ms": since_ms}
+        return self._book.add(
+            held,
+            "health",
+            outage_headline(component, since_ms, back, held.zone),
+            subject=component.subject,
+            said=(component.subject, since_ms, back),
+            content={"health": {**facts, "info": info}},
+            box_ids=(component.name,) if component.is_box else (),
+        )
+
+    def _read(self) -> list[HealthReport]:
+        try:
+            with urllib.request.urlopen(self._url, timeout=TIMEOUT_S) as answer:
+                document = json.loads(answer.read(MAX_BYTES))
+            parts = [_report(each) for each in document.get("subcomponents") or ()]
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            self._counters.add("health_not_read")
+            return [HealthReport(WHOLE, False, info=f"{self._url} does not answer: {type(error).__name__}")]
+        self._counters.add("health_read")
+        return [HealthReport(WHOLE, True), *parts]
+
+
+def _report(document: Mapping[str, object]) -> HealthReport:
+    info = document.get("info")
+    return HealthReport(
+        str(document["name"]),
+        document["ok"] is True,
+        int(str(document["timestamp"])),
+        None if info is None else str(info),
+    )

@@ -1,0 +1,134 @@
+"""Hears of incidents on Mauka's bus (topic `incident`) and reads them of the store, for every rule.
+
+The bus is heard at once and may lose; so the newest incidents of the store are looked through at the start
+and whenever its revision has risen. What a rule is told of is the incident as its account sees it.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable
+
+import zmq
+from google.protobuf.message import DecodeError
+
+from opq_cloud.notifications.incident_news import incident_news, shown_severity
+from opq_cloud.notifications.messages import incident_headline
+from opq_cloud.notifications.rule_book import RuleBook
+from opq_cloud.service import ServiceCounters
+from opq_cloud.store.incident_json import incident_json
+from opq_cloud.store.seen_incident import incident_at
+from opq_cloud.store.store import CloudStore
+from opq_proto import mauka_pb2
+from opq_proto.errors import StoreError
+from opq_proto.messages import Incident
+from opq_proto.zmq_inbox import waiting_messages
+
+TOPIC = b"incident"
+LOOKED_BACK_NS = 3_600 * 10**9
+"""An incident that began before is no news any more, when we were away or the bus lost it."""
+MOST_LOOKED_AT = 500
+MOST_BOXES_SENT = 100
+
+
+class IncidentWatch:
+    """One owner thread. Counters: `incidents_heard`, `malformed`, `looked_at`."""
+
+    def __init__(
+        self,
+        store: CloudStore,
+        book: RuleBook,
+        counters: ServiceCounters,
+        now_ns: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._store = store
+        self._book = book
+        self._counters = counters
+        self._now_ns = now_ns
+        self._revision: int | None = None
+
+    def read_bus(self, bus: "zmq.Socket[bytes]") -> None:
+        """What waits on the bus. Raises StoreError; what was read is then left to `look`."""
+        numbers: dict[int, None] = {}
+        for frames in waiting_messages(bus):
+            number = self._number(frames)
+            if number is not None:
+                numbers[number] = None
+        try:
+            for number in numbers:
+                if self._book.rules("incident"):
+                    incident = self._store.incident(number)
+                    if incident is not None:
+                        self.accept_incident(incident)
+        except StoreError:
+            self._revision = None
+            raise
+
+    def look(self) -> None:
+        """The newest incidents, where anything has changed since the last look. Raises StoreError."""
+        if not self._book.rules("incident"):
+            return
+        revision = self._store.join_revision()
+        if revision == self._revision:
+            return
+        since_ns = self._now_ns() - LOOKED_BACK_NS
+        for incident in reversed(self._store.incidents(start_ns=since_ns, limit=MOST_LOOKED_AT)):
+            self.accept_incident(incident)
+        self._revision = revision
+
+    def accept_incident(self, incident: Incident) -> int:
+        """To every rule that it is news to; how many."""
+        self._counters.add("looked_at")
+        made = 0
+        for held in self._book.rules("incident"):
+            seen = incident_at(incident, held.sight.sees)
+            if seen is None:
+                continue
+            news = incident_news(held.rule, seen, self._book.findings[held.rule.rule_id])
+            if news is None:
+                continue
+            content = {"incident": _bounded(incident_json(seen), shown_severity(seen))}
+            made += self._book.add(
+                held,
+                news.kind,
+                incident_headline(seen, worse=news.kind == "incident_changed"),
+                subject=f"incident {seen.incident_id}",
+                said=(min(news.finding_ids, default=seen.incident_id), news.level),
+                content=content,
+                severity=shown_severity(seen),
+                box_ids=seen.box_ids[:MOST_BOXES_SENT],
+                finding_ids=news.finding_ids[:MOST_LOOKED_AT],
+                level=news.level,
+            )
+        return made
+
+    def _number(self, frames: list[bytes]) -> int | None:
+        """The incident that a message names; None: it is gone, or the message is none."""
+        self._counters.add("incidents_heard")
+        try:
+            if len(frames) != 2:
+                raise ValueError(f"{len(frames)} frames, not 2")
+            message = mauka_pb2.MaukaMessage()
+            message.ParseFromString(frames[1])
+            found = json.loads(message.incident_json)
+            kind, number = found["kind"], found["incident"]["id"]
+            if type(number) is not int:
+                raise TypeError("the id is no whole number")
+        except (DecodeError, ValueError, TypeError, KeyError, RecursionError):
+            self._counters.add("malformed")
+            return None
+        return None if kind == "incident_gone" else number
+
+
+def _bounded(document: dict[str, object], severity: float | None) -> dict[str, object]:
+    """Of an incident of very many Boxes the first; `boxes` says how many there are."""
+    boxes = document["box_ids"]
+    assert isinstance(boxes, list)
+    cut: Iterable[str] = ("box_ids", "event_ids")
+    for name in cut:
+        values = document[name]
+        assert isinstance(values, list)
+        document[name] = values[:MOST_BOXES_SENT]
+    classes = document["classes"]
+    assert isinstance(classes, dict)
+    document["classes"] = dict(list(classes.items())[:MOST_BOXES_SENT])
+    return {**document, "severity": severity, "boxes": len(boxes)}

@@ -1,0 +1,64 @@
+"""`opq-cloud notifications log`: what was sent, what waits, and what was not sent and why."""
+
+import json
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from opq_cloud.original_config import read_config
+from opq_cloud.store import opened_people
+from opq_cloud.store.notification_records import NotificationEntry, NotificationRecords
+from opq_proto.config import default_data_dir
+from opq_proto.errors import OpqError
+
+
+@click.command("log")
+@click.option(
+    "--config", "paths", type=click.Path(path_type=Path), multiple=True, help="Says where the store is."
+)
+@click.option("--data-dir", type=click.Path(path_type=Path), help="Of the embedded store.")
+@click.option("--account", default="", help="E-mail of one account.  [default: all]")
+@click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 100_000))
+@click.option("--json", "as_json", is_flag=True, help="One JSON document.")
+def notifications_log(
+    paths: tuple[Path, ...], data_dir: Path | None, account: str, limit: int, as_json: bool
+) -> None:
+    """What was sent, what waits, and what was not sent and why; the newest first.
+
+    Example: opq-cloud notifications log --data-dir D --account ada@example.org
+    """
+    try:
+        config = read_config(paths, {})
+        where = config.store.data_dir or data_dir or config.data_dir or default_data_dir()
+        with opened_people(config.store.mongo_uri, where) as people:
+            account_id = ""
+            if account:
+                found = people.account_of(account)
+                if found is None:
+                    raise OpqError(f"there is no account {account}")
+                account_id = found.account_id
+            emails = {each.account_id: each.email for each in people.accounts()}
+            entries = NotificationRecords(people.documents).entries(account_id, limit)
+    except OpqError as error:
+        click.echo(f"opq-cloud notifications log: {error}", err=True)
+        sys.exit(error.exit_code)
+    if as_json:
+        click.echo(json.dumps([_document(each, emails.get(each.account_id)) for each in entries]))
+        return
+    for each in entries:
+        click.echo(_line(each, emails.get(each.account_id, each.account_id)))
+    if not entries:
+        click.echo("nothing yet")
+
+
+def _document(entry: NotificationEntry, email: str | None) -> dict[str, object]:
+    return {**asdict(entry), "content": json.loads(entry.content), "account": email}
+
+
+def _line(entry: NotificationEntry, email: str) -> str:
+    made = datetime.fromtimestamp(entry.made_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    why = f" ({entry.why})" if entry.why else ""
+    return f"{made}  {entry.state:8}{entry.channel:8} {email}  {entry.headline}{why}"

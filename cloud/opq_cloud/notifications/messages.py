@@ -1,0 +1,102 @@
+"""What people read: headlines of incidents, silent Boxes and services; a mail of one or several. Pure."""
+
+import html
+from collections.abc import Sequence
+from datetime import datetime
+from email.message import EmailMessage
+from zoneinfo import ZoneInfo
+
+from opq_cloud.notifications.incident_news import shown_severity
+from opq_cloud.notifications.outage_news import HealthComponent
+from opq_cloud.store.notification_records import NotificationEntry
+from opq_proto.messages import Incident
+
+MOST_IN_A_MAIL = 100
+BOXES_NAMED = 5
+SUBJECT_CHARACTERS = 150
+SCOPE_WORDS = {"local": "local", "feeder": "one feeder", "region": "a region", "wide_area": "wide area"}
+
+
+def incident_headline(incident: Incident, worse: bool = False) -> str:
+    """`Sag to 60.0 % at Boxes 1 and 4, 158 ms, severity 4.2`."""
+    words = incident.kind.replace("+", " with ").replace("_", " ").capitalize()
+    if incident.residual_percent is not None:
+        words += f" to {incident.residual_percent:.1f} %"
+    words += f" at {box_words(incident.box_ids)}"
+    words += f", {duration_words((incident.end_ns - incident.start_ns) / 1e9)}" if incident.closed else ""
+    words += f", {SCOPE_WORDS[incident.scope]}" if incident.scope in SCOPE_WORDS else ""
+    severity = shown_severity(incident)
+    if severity is not None:
+        words += f", severity {severity:.1f}"
+    return f"Worse now: {words}" if worse else words
+
+
+def box_words(box_ids: Sequence[str]) -> str:
+    """`Box 1`, `Boxes 1, 2 and 4`, `Boxes 1, 2, 3, 4, 5 and 7 more`."""
+    if len(box_ids) == 1:
+        return f"Box {box_ids[0]}"
+    if len(box_ids) > BOXES_NAMED:
+        return f"Boxes {', '.join(box_ids[:BOXES_NAMED])} and {len(box_ids) - BOXES_NAMED} more"
+    return f"Boxes {', '.join(box_ids[:-1])} and {box_ids[-1]}"
+
+
+def duration_words(seconds: float) -> str:
+    """`158 ms`, `2.5 s`, `12 min`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def outage_headline(component: HealthComponent, since_ms: int, back: bool, zone: ZoneInfo) -> str:
+    """`Box 3 is silent since 2026-11-22 08:13:22 HST`."""
+    name = component.subject[0].upper() + component.subject[1:]
+    if back:
+        return f"{name} {'reports again' if component.is_box else 'is well again'}"
+    return f"{name} {'is silent' if component.is_box else 'is not well'} since {moment_words(since_ms, zone)}"
+
+
+def moment_words(at_ms: float, zone: ZoneInfo) -> str:
+    """In the zone, which is named."""
+    return datetime.fromtimestamp(at_ms / 1000, zone).strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def mail_of(
+    items: Sequence[tuple[NotificationEntry, str]], to: str, sender: str, zone: ZoneInfo, settings_url: str
+) -> EmailMessage:
+    """One mail, plain text and HTML.
+
+    Args:
+        items: entries of one rule, each with the link to what it is about, or "".
+        settings_url: the page of the rules.
+    """
+    first = items[0][0]
+    subject = first.headline if len(items) == 1 else f"{len(items)} notifications: {first.rule_name}"
+    message = EmailMessage()
+    message["From"], message["To"] = sender, to
+    message["Subject"] = f"[OPQ] {_one_line(subject)[:SUBJECT_CHARACTERS]}"
+    message["Message-ID"] = f"<{first.entry_id}@opq.notifications>"
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no machine answers it
+    shown = items[:MOST_IN_A_MAIL]
+    more = f"{len(items) - len(shown)} more are in the log." if len(shown) < len(items) else ""
+    foot = f"Rule: {_one_line(first.rule_name)}. Change or stop it: {settings_url}"
+    lines = [
+        f"{moment_words(each.made_ms, zone)}\n{_one_line(each.headline)}" + (f"\n{link}" if link else "")
+        for each, link in shown
+    ]
+    message.set_content("\n\n".join([*lines, *([more] if more else []), foot]) + "\n")
+    rows = [
+        f"<p>{html.escape(moment_words(each.made_ms, zone))}<br><strong>{html.escape(each.headline)}</strong>"
+        + (f'<br><a href="{html.escape(link)}">{html.escape(link)}</a>' if link else "")
+        + "</p>"
+        for each, link in shown
+    ]
+    body = "".join(
+        [*rows, f"<p>{more}</p>" if more else "", f"<hr><p><small>{html.escape(foot)}</small></p>"]
+    )
+    message.add_alternative(f'<html lang="en"><body>{body}</body></html>', subtype="html")
+    return message
+
+
+def _one_line(text: str) -> str:
+    """Without line ends and other control characters: those would begin a header."""
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())

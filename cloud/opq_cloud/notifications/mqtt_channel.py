@@ -1,0 +1,158 @@
+"""Notifications by MQTT to the broker of the configuration, with Home Assistant's discovery.
+
+A rule is an event entity (https://www.home-assistant.io/integrations/event.mqtt/): its discovery message is
+retained and goes out as soon as the rule is there; what it says goes to `<topic>/<account>/<rule>`, QoS 1,
+not retained, with the notification's `id`. The connection is made when it is needed.
+"""
+
+import json
+import ssl
+import threading
+from collections.abc import Iterable, Mapping
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+
+from opq_cloud.notification_settings import NotificationMqttSection
+from opq_cloud.notifications.address_guard import DeliveryRefusedError
+from opq_cloud.store.notification_records import NotificationEntry, NotificationRule
+
+KEEPALIVE_S = 30
+EVENT_TYPES = ("incident", "incident_changed", "health", "rule", "test")
+
+
+class MqttChannel:
+    """Publishes from any thread, one message after the other."""
+
+    def __init__(self, section: NotificationMqttSection, timeout_s: float = 10.0) -> None:
+        """`timeout_s`: for the broker to answer, and to take a message."""
+        self._section = section
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+        self._client: paho.Client | None = None
+        self._discovered: dict[str, bytes] = {}
+
+    @property
+    def ready(self) -> bool:
+        """Whether a broker is set."""
+        return bool(self._section.host)
+
+    def publish(self, entry: NotificationEntry, link: str) -> None:
+        """Returns when the broker has taken it.
+
+        Raises:
+            DeliveryRefusedError: no broker is set.
+            OSError: out of reach, or it does not answer.
+        """
+        if not self.ready:
+            raise DeliveryRefusedError("no broker is set; an administrator does in [notifications.mqtt]")
+        payload = {
+            "event_type": entry.kind,
+            "id": entry.entry_id,
+            "headline": entry.headline,
+            "made_ms": entry.made_ms,
+            **json.loads(entry.content),
+            "url": link,
+        }
+        topic = self._topic(entry.account_id, entry.rule_id)
+        with self._lock:
+            self._send(topic, json.dumps(payload).encode(), retain=False)
+
+    def discover(self, rules: Iterable[NotificationRule]) -> int:
+        """Announce rules that are new or have another name, and take back those that are gone; how many.
+
+        Raises OSError: the rest is left to the next call.
+        """
+        if not (self.ready and self._section.discovery):
+            return 0
+        wanted = {each.rule_id: self._announcement(each) for each in rules}
+        gone = {number: b"" for number in self._discovered if number not in wanted}
+        changed = {number: text for number, text in wanted.items() if self._discovered.get(number) != text}
+        with self._lock:
+            for number, text in (gone | changed).items():
+                self._send(f"{self._section.discovery}/event/opq_{number}/config", text, retain=True)
+                if text:
+                    self._discovered[number] = text
+                else:
+                    del self._discovered[number]
+        return len(gone) + len(changed)
+
+    def close(self) -> None:
+        with self._lock:
+            self._drop()
+
+    def _topic(self, account_id: str, rule_id: str) -> str:
+        return f"{self._section.topic}/{account_id}/{rule_id}"
+
+    def _announcement(self, rule: NotificationRule) -> bytes:
+        device = {
+            "identifiers": [f"opq_notifications_{rule.account_id}"],
+            "name": "OPQ notifications",
+            "manufacturer": "Open Power Quality",
+        }
+        facts: Mapping[str, object] = {
+            "name": rule.name,
+            "unique_id": f"opq_{rule.rule_id}",
+            "state_topic": self._topic(rule.account_id, rule.rule_id),
+            "event_types": list(EVENT_TYPES),
+            "device": device,
+        }
+        return json.dumps(facts, sort_keys=True).encode()
+
+    def _send(self, topic: str, payload: bytes, retain: bool) -> None:
+        try:
+            client = self._connected()
+            sent = client.publish(topic, payload, qos=1, retain=retain)
+            if sent.rc != paho.MQTT_ERR_SUCCESS:
+                raise ConnectionError(f"broker: {paho.error_string(sent.rc)}")
+            sent.wait_for_publish(self._timeout_s)
+            if not sent.is_published():
+                raise TimeoutError(f"the broker took no message within {self._timeout_s:g} s")
+        except (RuntimeError, ValueError) as error:
+            self._drop()
+            raise ConnectionError(f"broker: {error}") from error
+        except OSError:
+            self._drop()
+            raise
+
+    def _connected(self) -> paho.Client:
+        """Raises OSError: out of reach, or it does not know us."""
+        if self._client is not None and self._client.is_connected():
+            return self._client
+        self._drop()
+        section = self._section
+        client = paho.Client(CallbackAPIVersion.VERSION2, reconnect_on_failure=False)
+        client.connect_timeout = self._timeout_s
+        if section.user:
+            password = None
+            if section.password_file is not None:
+                password = section.password_file.read_text(encoding="utf-8").rstrip("\r\n")
+            client.username_pw_set(section.user, password)
+        if section.tls:
+            cafile = None if section.ca_file is None else str(section.ca_file)
+            client.tls_set_context(ssl.create_default_context(cafile=cafile))
+        answered = threading.Event()
+        refusals: list[str] = []
+
+        def on_connect(_: object, __: object, ___: object, reason: object, ____: object) -> None:
+            if getattr(reason, "is_failure", False):
+                refusals.append(str(reason))
+            answered.set()
+
+        client.on_connect = on_connect
+        client.connect(section.host or "", section.port, KEEPALIVE_S)
+        client.loop_start()
+        if not answered.wait(self._timeout_s) or refusals:
+            client.disconnect()
+            client.loop_stop()
+            raise ConnectionError(f"broker: {refusals[0] if refusals else 'it does not answer'}")
+        self._client = client
+        return client
+
+    def _drop(self) -> None:
+        """A broker that comes back may have lost what it retained: all is announced again."""
+        client, self._client = self._client, None
+        self._discovered.clear()
+        if client is not None:
+            client.disconnect()
+            client.loop_stop()

@@ -1,0 +1,79 @@
+"""Which Boxes are silent and which services are not well, since when, and what of it is news. Pure.
+
+Made of the reports of health (the original's contract). What is absent from a report is not known: it is
+neither down nor well again.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from opq_cloud.service import HealthReport
+from opq_cloud.store.notification_records import NotificationRule
+
+
+@dataclass(frozen=True, slots=True)
+class HealthComponent:
+    """A Box or a service, as health reports it."""
+
+    name: str
+    """The Box's id, or the service's name."""
+    is_box: bool
+
+    @property
+    def subject(self) -> str:
+        return f"Box {self.name}" if self.is_box else f"service {self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentOutage:
+    """A Box that is silent, or a service that is not well."""
+
+    component: HealthComponent
+    since_ms: int
+    info: str = ""
+
+
+class ComponentOutages:
+    """What is down now; no clock, one owner."""
+
+    def __init__(self) -> None:
+        self._down: dict[HealthComponent, ComponentOutage] = {}
+
+    def accept_reports(
+        self, reports: Iterable[tuple[HealthComponent, HealthReport]], now_ms: int
+    ) -> list[ComponentOutage]:
+        """All that are down, in the order of their beginning."""
+        for component, report in reports:
+            if report.ok:
+                self._down.pop(component, None)
+                continue
+            known = self._down.get(component)
+            # a Box's report has the time of its last Measurement, a service's that of the report
+            since_ms = min(now_ms, report.timestamp_s * 1000) if component.is_box else now_ms
+            if known is None or (component.is_box and since_ms > known.since_ms):
+                self._down[component] = ComponentOutage(component, since_ms, report.info or "")
+        return sorted(self._down.values(), key=lambda each: each.since_ms)
+
+
+def concerns(rule: NotificationRule, component: HealthComponent) -> bool:
+    """Whether a rule is about it at all."""
+    if component.is_box:
+        return rule.about == "silence" and (not rule.box_ids or component.name in rule.box_ids)
+    return rule.about == "health"
+
+
+def outage_is_news(
+    rule: NotificationRule, outage: ComponentOutage, said: Mapping[str, int], now_ms: int
+) -> bool:
+    """Whether it is to be said now: long enough down, not said, and not down since before the rule.
+
+    Args:
+        said: subject -> since when what this rule has said of last is down; without what is well again.
+    """
+    if not concerns(rule, outage.component):
+        return False
+    known_ms = said.get(outage.component.subject)
+    if known_ms is not None and (not outage.component.is_box or known_ms == outage.since_ms):
+        return False
+    limit_ms = rule.after_s * 1000
+    return now_ms - outage.since_ms >= limit_ms and outage.since_ms >= rule.since_ms - limit_ms

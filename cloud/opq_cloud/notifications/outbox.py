@@ -1,0 +1,230 @@
+"""The outbox: sends what is due, several at once, and tries again what failed; each is on disk until settled.
+
+An entry is claimed before it is sent. Who claimed it and was killed left it claimed; when the claim is over
+(`claim_s`) it is sent again, under the same id: at least once. What cannot be delivered within a day is given
+up. One destination has one thread at most, so that a slow one delays nobody else's for long.
+"""
+
+import smtplib
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from opq_cloud.mail_server import MailServer
+from opq_cloud.notifications.address_guard import DeliveryRefusedError
+from opq_cloud.notifications.messages import mail_of
+from opq_cloud.notifications.mqtt_channel import MqttChannel
+from opq_cloud.notifications.send_time import zone_of
+from opq_cloud.notifications.webhook_channel import WebhookChannel
+from opq_cloud.service import ServiceCounters
+from opq_cloud.store.account_records import Account, AccountRecords
+from opq_cloud.store.notification_records import NotificationEntry, NotificationRecords, NotificationRule
+from opq_cloud.store.seen_incident import box_sight
+from opq_proto import log as logs
+from opq_proto.backoff import doubling
+from opq_proto.errors import StoreError
+
+log = logs.get(service="notifications")
+
+THREADS = 4
+AT_ONCE = 500
+"""Due entries of one destination that one turn handles."""
+WAITS_S = doubling(5.0, 3600.0)
+LAST_SENT_S = 3.0
+GIVEN_UP_MS = 24 * 3_600_000
+PROBLEM_CHARACTERS = 200
+Group = tuple[str, str, str]
+"""Account, channel, rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendingChannels:
+    """Where an outbox sends to."""
+
+    mail: MailServer
+    webhook: WebhookChannel
+    mqtt: MqttChannel
+    view_url: str
+    """Start of the links, without a slash at the end."""
+
+
+class Outbox:
+    """`send_due` from one thread. Counters: `sent`, `failed`, `retried`, `dropped`, each by channel."""
+
+    def __init__(
+        self,
+        people: AccountRecords,
+        channels: SendingChannels,
+        counters: ServiceCounters,
+        claim_s: float,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        waits_s: Sequence[float] = WAITS_S,
+    ) -> None:
+        self._people = people
+        self._records = NotificationRecords(people.documents)
+        self._channels = channels
+        self._counters = counters
+        self._claim_ms = round(claim_s * 1000)
+        self._now_ms = now_ms
+        self._waits_s = waits_s
+        self._places = threading.BoundedSemaphore(THREADS)
+        self._lock = threading.Lock()
+        self._busy: set[Group] = set()
+
+    def send_due(self, unsent: Sequence[NotificationEntry]) -> int:
+        """Hand what is due to the threads, without waiting for them; how many groups."""
+        now_ms = self._now_ms()
+        groups: dict[Group, list[NotificationEntry]] = {}
+        for entry in unsent:
+            free = entry.state == "waiting" or entry.claimed_until_ms <= now_ms
+            if free and entry.due_ms <= now_ms:
+                key = entry.account_id, entry.channel, entry.rule_id
+                groups.setdefault(key, []).append(entry)
+        handed = 0
+        for key, entries in groups.items():
+            with self._lock:
+                if key in self._busy or not self._places.acquire(blocking=False):
+                    continue
+                self._busy.add(key)
+            sending = threading.Thread(
+                target=self._send_group, args=(key, entries[:AT_ONCE]), name="notifications.send", daemon=True
+            )
+            sending.start()
+            handed += 1
+        self._counters.set("notifications_waiting_now", len(unsent))
+        return handed
+
+    def close(self) -> None:
+        """What is being sent gets a moment; the rest is on disk."""
+        until_s = time.monotonic() + LAST_SENT_S
+        while self.sending and time.monotonic() < until_s:
+            time.sleep(0.02)
+
+    @property
+    def sending(self) -> int:
+        """Groups that are being sent."""
+        with self._lock:
+            return len(self._busy)
+
+    def _send_group(self, key: Group, entries: Sequence[NotificationEntry]) -> None:
+        try:
+            self._send(key, entries)
+        except StoreError as error:
+            self._counters.add("store_errors")
+            log.warning("notification.store_failed", error=str(error))
+        except Exception:
+            self._counters.add("crashed")
+            log.exception("notification.crashed", rule=key[2])
+        finally:
+            with self._lock:
+                self._busy.discard(key)
+            self._places.release()
+
+    def _send(self, key: Group, entries: Sequence[NotificationEntry]) -> None:
+        account_id, channel, rule_id = key
+        account, rule = self._people.account(account_id), self._records.rule(rule_id)
+        due = []
+        for entry in entries:
+            why = self._obstacle(entry, account, rule)
+            if why:
+                self._settle([entry], "dropped", why)
+                continue
+            claimed = self._records.claim(entry.entry_id, self._now_ms(), self._claim_ms)
+            if claimed is not None:
+                due.append(claimed)
+                if channel != "mail":  # one at a time: a claim is no longer than one try
+                    assert account is not None and rule is not None
+                    if not self._try([claimed], account, rule):
+                        return
+        if due and channel == "mail":
+            assert account is not None and rule is not None
+            self._try(due, account, rule)
+
+    def _obstacle(
+        self, entry: NotificationEntry, account: Account | None, rule: NotificationRule | None
+    ) -> str:
+        """Why it must not be sent any more: things may have changed while it waited."""
+        if account is None or account.disabled:
+            return "the account is gone or disabled"
+        if rule is None:
+            return "the rule was deleted"
+        if not rule.enabled and entry.kind != "test":
+            return "the rule is switched off"
+        if rule.channel != entry.channel:
+            return f"the rule sends by {rule.channel} now"
+        sight = box_sight(account, self._people.accesses().values())
+        if not all(map(sight.sees, entry.box_ids)):
+            return "the account does not see all of its Boxes any more"
+        return ""
+
+    def _try(self, entries: Sequence[NotificationEntry], account: Account, rule: NotificationRule) -> bool:
+        """Deliver them together; False: it failed."""
+        try:
+            self._deliver(entries, account, rule)
+        except DeliveryRefusedError as error:
+            self._settle(entries, "failed", str(error))
+            return False
+        except (OSError, smtplib.SMTPException, ValueError) as error:
+            self._postpone(entries, _problem(error))
+            return False
+        self._settle(entries, "sent", "")
+        return True
+
+    def _deliver(
+        self, entries: Sequence[NotificationEntry], account: Account, rule: NotificationRule
+    ) -> None:
+        links = [self._link(entry) for entry in entries]
+        match rule.channel:
+            case "mail":
+                if not self._channels.mail.ready:
+                    raise DeliveryRefusedError("no mail server is set; an administrator does in [view.mail]")
+                message = mail_of(
+                    list(zip(entries, links, strict=True)),
+                    account.email,
+                    self._channels.mail.sender,
+                    zone_of(account.time_zone),
+                    f"{self._channels.view_url}/account/notifications",
+                )
+                self._channels.mail.deliver(message)
+            case "webhook":
+                self._channels.webhook.post(entries[0], rule.url, rule.secret, links[0])
+            case "mqtt":
+                self._channels.mqtt.publish(entries[0], links[0])
+            case other:
+                raise DeliveryRefusedError(f"there is no channel {other}")
+
+    def _link(self, entry: NotificationEntry) -> str:
+        number = entry.subject.removeprefix("incident ")
+        if number != entry.subject and number.isdigit():
+            return f"{self._channels.view_url}/incidents/{number}"
+        if len(entry.box_ids) == 1:
+            return f"{self._channels.view_url}/boxes/{entry.box_ids[0]}"
+        return ""
+
+    def _postpone(self, entries: Sequence[NotificationEntry], why: str) -> None:
+        """The longest tried one says when all of them are tried again: they stay together."""
+        now_ms = self._now_ms()
+        tried = max(entry.tried for entry in entries)
+        wait_ms = round(self._waits_s[min(tried, len(self._waits_s)) - 1] * 1000)
+        for entry in entries:
+            if now_ms - entry.made_ms > GIVEN_UP_MS and now_ms - entry.due_ms > 0 and entry.tried > 3:
+                self._settle([entry], "failed", f"given up after {entry.tried} tries: {why}")
+                continue
+            self._records.settle(entry.entry_id, "waiting", now_ms, why, now_ms + wait_ms)
+            self._counters.add("retried", label=entry.channel)
+        log.info("notification.postponed", channel=entries[0].channel, wait_s=wait_ms / 1000, why=why)
+
+    def _settle(self, entries: Sequence[NotificationEntry], state: str, why: str) -> None:
+        for entry in entries:
+            self._records.settle(entry.entry_id, state, self._now_ms(), why)
+            self._counters.add(state, label=entry.channel)
+        facts: Mapping[str, object] = {"channel": entries[0].channel, "entries": len(entries), "why": why}
+        log.info(f"notification.{state}", **facts)
+
+
+def _problem(error: Exception) -> str:
+    """One line, without the addresses that SMTP errors name."""
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        return "the mail server refuses the address"
+    return f"{type(error).__name__}: {error}"[:PROBLEM_CHARACTERS]

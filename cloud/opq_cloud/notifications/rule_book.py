@@ -1,0 +1,177 @@
+"""The rules in force with whose they are and what each account sees, and what each rule has said already.
+
+Read of the store at most once a second; what was said is read once, at the start, and kept up from there.
+"""
+
+import json
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+from opq_cloud.notifications.incident_news import SaidFindings
+from opq_cloud.notifications.send_time import send_time_ms, zone_of
+from opq_cloud.service import ServiceCounters
+from opq_cloud.store.account_records import Account, AccountRecords
+from opq_cloud.store.notification_records import (
+    NotificationEntry,
+    NotificationRecords,
+    NotificationRule,
+    entry_id,
+)
+from opq_cloud.store.seen_incident import BoxSight, box_sight
+from opq_proto import log as logs
+
+log = logs.get(service="notifications")
+
+READ_EVERY_S = 1.0
+MOST_WAITING = 500
+"""Entries of one account that may wait; more are dropped and counted, with one line in the log each hour."""
+HOUR_MS = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class RuleInForce:
+    """A rule that is switched on, of an account that may sign in."""
+
+    rule: NotificationRule
+    account: Account
+    sight: BoxSight
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return zone_of(self.account.time_zone)
+
+
+class RuleBook:
+    """`rules` and `add` may be called from any thread; `findings` and `outages` have one owner.
+
+    Counters: `made`, `dropped`, each by channel.
+    """
+
+    def __init__(
+        self,
+        people: AccountRecords,
+        counters: ServiceCounters,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Raises StoreError: what was said cannot be read."""
+        self._people = people
+        self.records = NotificationRecords(people.documents)
+        self._counters = counters
+        self._now_ms = now_ms
+        self._monotonic_s = monotonic_s
+        self._lock = threading.Lock()
+        self._read_s: float | None = None
+        self._rules: list[RuleInForce] = []
+        self._waiting: Counter[str] = Counter()
+        self.findings: defaultdict[str, SaidFindings] = defaultdict(SaidFindings)
+        """Rule -> what it has said of incidents."""
+        self.outages: defaultdict[str, dict[str, int]] = defaultdict(dict)
+        """Rule -> subject -> since when what it said last is down."""
+        for entry in reversed(self.records.entries(limit=10**9)):
+            self._remember(entry)
+
+    def rules(self, about: str = "") -> list[RuleInForce]:
+        """All, or those about one matter; at most READ_EVERY_S old. Raises StoreError."""
+        with self._lock:
+            now_s = self._monotonic_s()
+            if self._read_s is None or now_s - self._read_s >= READ_EVERY_S:
+                self._rules = list(self._read())
+                self._read_s = now_s
+            return [each for each in self._rules if about in ("", each.rule.about)]
+
+    def count_waiting(self, unsent: Iterable[NotificationEntry]) -> None:
+        """What waits now, for the limit of each account."""
+        self._waiting = Counter(entry.account_id for entry in unsent)
+
+    def add(
+        self,
+        held: RuleInForce,
+        kind: str,
+        headline: str,
+        *,
+        subject: str,
+        said: tuple[object, ...],
+        content: object,
+        severity: float | None = None,
+        box_ids: tuple[str, ...] = (),
+        finding_ids: tuple[int, ...] = (),
+        level: int = 0,
+    ) -> bool:
+        """Put it into the outbox; False where it was there before, or one too many waits.
+
+        Args:
+            said: what makes it this and no other: the id follows from rule and these.
+        """
+        rule, now_ms = held.rule, self._now_ms()
+        if self._waiting[rule.account_id] >= MOST_WAITING:
+            self._drop(held, now_ms)
+            return False
+        due_ms, why = send_time_ms(rule, held.zone, now_ms, severity)
+        entry = NotificationEntry(
+            entry_id=entry_id(rule.rule_id, kind, *said),
+            account_id=rule.account_id,
+            rule_id=rule.rule_id,
+            rule_name=rule.name,
+            channel=rule.channel,
+            kind=kind,
+            headline=headline,
+            made_ms=now_ms,
+            due_ms=due_ms,
+            why=why,
+            box_ids=box_ids,
+            subject=subject,
+            finding_ids=finding_ids,
+            level=level,
+            content=json.dumps(content),
+        )
+        self._remember(entry)
+        if not self.records.add_entry(entry):
+            return False
+        self._waiting[rule.account_id] += 1
+        self._counters.add("made", label=rule.channel)
+        log.info("notification.made", kind=kind, channel=rule.channel, rule=rule.rule_id, held=why)
+        return True
+
+    def _read(self) -> Iterator[RuleInForce]:
+        rules = [each for each in self.records.rules() if each.enabled]
+        if not rules:
+            return
+        accounts = {each.account_id: each for each in self._people.accounts()}
+        accesses = self._people.accesses().values()
+        sights: dict[str, BoxSight] = {}
+        for rule in rules:
+            account = accounts.get(rule.account_id)
+            if account is None or account.disabled or (rule.about == "health" and account.role != "admin"):
+                continue
+            if account.account_id not in sights:
+                sights[account.account_id] = box_sight(account, accesses)
+            yield RuleInForce(rule, account, sights[account.account_id])
+
+    def _remember(self, entry: NotificationEntry) -> None:
+        if entry.finding_ids:
+            self.findings[entry.rule_id].add(entry.finding_ids, entry.level)
+        if entry.kind == "health":
+            found = json.loads(entry.content).get("health", {})
+            if found.get("ok"):
+                self.outages[entry.rule_id].pop(entry.subject, None)
+            else:
+                self.outages[entry.rule_id][entry.subject] = found.get("since_ms", 0)
+
+    def _drop(self, held: RuleInForce, now_ms: int) -> None:
+        """One line an hour says so; the counter has each."""
+        self._counters.add("dropped", label=held.rule.channel)
+        rule = held.rule
+        self.records.add_entry(
+            NotificationEntry(
+                entry_id(rule.account_id, "full", now_ms // HOUR_MS),
+                rule.account_id, rule.rule_id, rule.name, rule.channel, "health",
+                "More came than can wait", now_ms, now_ms, "dropped",
+                f"{MOST_WAITING} wait already; what comes in this hour may be missing", settled_ms=now_ms,
+                content='{"health": {"ok": true}}',
+            )
+        )  # fmt: skip

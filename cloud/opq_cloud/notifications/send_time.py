@@ -1,0 +1,67 @@
+"""When what a rule says is sent: at once, at the end of the quiet hours, or with the next digest. Pure.
+
+Times are wall times of the account's time zone, over its changes of the hour too: one that does not exist on
+a day is that much later, of one that comes twice the first counts.
+"""
+
+from datetime import UTC, datetime, time, timedelta
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from opq_cloud.store.notification_records import NotificationRule
+
+
+def zone_of(name: str) -> ZoneInfo:
+    """UTC where the name is of no zone that this machine knows."""
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, ZoneInfoNotFoundError):
+        return ZoneInfo("UTC")
+
+
+def wall_time(text: str) -> time:
+    """Of `07:30`. ValueError where it is none."""
+    hour, separator, minute = text.partition(":")
+    if not (separator and len(hour) == len(minute) == 2 and text.isascii() and (hour + minute).isdigit()):
+        raise ValueError(f"{text} is no time of day; write one such as 07:30")
+    return time(int(hour), int(minute))
+
+
+def send_time_ms(
+    rule: NotificationRule, zone: ZoneInfo, now_ms: int, severity: float | None = None
+) -> tuple[int, str]:
+    """When, in ms since 1970, and why not at once (empty: at once)."""
+    loud = rule.loud_severity is not None and severity is not None and severity >= rule.loud_severity
+    if loud:
+        return now_ms, ""
+    due, why = _digest_time(rule, zone, now_ms)
+    if rule.quiet_from and rule.quiet_to and in_quiet_hours(rule, zone, due):
+        return next_wall_time(wall_time(rule.quiet_to), zone, due), "quiet hours"
+    return due, why
+
+
+def in_quiet_hours(rule: NotificationRule, zone: ZoneInfo, at_ms: int) -> bool:
+    """[from, to), over midnight where `from` is later than `to`; equal ones are none."""
+    begin, end = wall_time(rule.quiet_from), wall_time(rule.quiet_to)
+    now = datetime.fromtimestamp(at_ms / 1000, zone).time()
+    return begin <= now < end if begin <= end else now >= begin or now < end
+
+
+def next_wall_time(at: time, zone: ZoneInfo, after_ms: int) -> int:
+    """The first moment after `after_ms` at which clocks of the zone show `at`."""
+    day = datetime.fromtimestamp(after_ms / 1000, zone).date()
+    for days in range(-1, 3):
+        local = datetime.combine(day + timedelta(days=days), at, zone)
+        found_ms = round(local.astimezone(UTC).timestamp() * 1000)
+        if found_ms > after_ms:
+            return found_ms
+    raise AssertionError("a wall time comes every day")
+
+
+def _digest_time(rule: NotificationRule, zone: ZoneInfo, now_ms: int) -> tuple[int, str]:
+    if rule.digest == "hourly":
+        local = datetime.fromtimestamp(now_ms / 1000, zone)
+        past_ms = (local.minute * 60 + local.second) * 1000 + now_ms % 1000
+        return now_ms - past_ms + 3_600_000, "hourly digest"
+    if rule.digest == "daily":
+        return next_wall_time(wall_time(rule.digest_at), zone, now_ms), "daily digest"
+    return now_ms, ""

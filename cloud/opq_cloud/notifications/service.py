@@ -1,0 +1,177 @@
+"""Notifications as a service: hears of incidents and of health, fills the outbox, and sends what is due."""
+
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+
+import zmq
+
+from opq_cloud.config import CloudConfig
+from opq_cloud.mail_server import MailServer
+from opq_cloud.notifications.address_guard import AddressGuard
+from opq_cloud.notifications.health_watch import HealthWatch
+from opq_cloud.notifications.incident_watch import TOPIC, IncidentWatch
+from opq_cloud.notifications.mqtt_channel import MqttChannel
+from opq_cloud.notifications.outbox import Outbox, SendingChannels
+from opq_cloud.notifications.rows_endpoint import RowsEndpoint
+from opq_cloud.notifications.rule_book import RuleBook
+from opq_cloud.notifications.webhook_channel import WebhookChannel
+from opq_cloud.service import CloudContext, CloudService, ServiceCounters
+from opq_cloud.sockets import LARGEST_FRAME_BYTES, POLL_MS, Context, Socket, connect, service_context
+from opq_proto import log as logs
+from opq_proto.errors import StoreError
+from opq_proto.http_server import HttpServer
+from opq_proto.rate_limit import RateLimitedLog
+
+log = logs.get(service="notifications")
+
+EXPIRE_EVERY_S = 3600.0
+DISCOVERY_AGAIN_S = 30.0
+JOIN_S = 3.0
+BUS_MESSAGES = 10_000
+"""That may wait on the bus; beyond, the newest are lost, and found in the store."""
+
+
+class Notifications:
+    """Everything above for one store; its counters appear in `/metrics`."""
+
+    name = "notifications"
+
+    def __init__(self, config: CloudConfig, shared: CloudContext) -> None:
+        self.counters = ServiceCounters()
+        self.counters.add("incidents_heard", 0)
+        self.counters.set("notifications_waiting_now", 0)
+        self.port = 0
+        """Where rows are posted to, from the moment that it is bound."""
+        self._config = config
+        self._section = config.notifications
+        self._shared = shared
+        self._limited = RateLimitedLog(log)
+        self._expire_s = 0.0
+
+    def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
+        """Until `stop`; raises PortBusyError, ConfigError or StoreError when it cannot start."""
+        section, store = self._section, self._shared.store
+        book = RuleBook(store.people, self.counters)
+        view_url = self._config.view.public_url or f"http://{self._config.view.http_endpoint}"
+        with ExitStack() as opened:
+            mqtt = opened.enter_context(closing(MqttChannel(section.mqtt)))
+            webhook = WebhookChannel(AddressGuard(section.private_hosts))
+            channels = SendingChannels(MailServer(self._config.view.mail), webhook, mqtt, view_url)
+            outbox = opened.enter_context(
+                closing(Outbox(store.people, channels, self.counters, section.claim_s))
+            )
+            rows = RowsEndpoint(store.people, book, self.counters)
+            server = HttpServer("notifications", section.http_endpoint, rows.handler())
+            server.start()
+            opened.callback(server.end)
+            self.port = server.port
+            bus = self._bus(opened.enter_context(service_context()), opened)
+            watch = IncidentWatch(store, book, self.counters)
+            health = HealthWatch(f"http://{section.watched_endpoint}/", store, book, self.counters)
+            beside = opened.enter_context(
+                closing(_Beside(health, mqtt, book, section.health_s, self.counters))
+            )
+            beside.start()
+            if ready is not None:
+                ready.set()
+            self._loop(stop, bus, watch, book, outbox)
+
+    def _bus(self, context: Context, opened: ExitStack) -> Socket:
+        bus = opened.enter_context(closing(context.socket(zmq.SUB)))
+        bus.setsockopt(zmq.LINGER, 0)
+        bus.setsockopt(zmq.RCVHWM, BUS_MESSAGES)
+        bus.setsockopt(zmq.MAXMSGSIZE, LARGEST_FRAME_BYTES)
+        bus.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
+        bus.setsockopt(zmq.SUBSCRIBE, TOPIC)
+        connect(bus, self._section.bus_endpoint, "notifications.bus_endpoint")
+        return bus
+
+    def _loop(
+        self,
+        stop: threading.Event,
+        bus: Socket,
+        watch: IncidentWatch,
+        book: RuleBook,
+        outbox: Outbox,
+    ) -> None:
+        look_s = 0.0
+        while not stop.is_set():
+            heard = bool(bus.poll(min(POLL_MS, round(self._section.poll_s * 1000))))
+            try:
+                if heard:
+                    watch.read_bus(bus)
+                if heard or time.monotonic() >= look_s:
+                    look_s = time.monotonic() + self._section.poll_s
+                    if not heard:
+                        watch.look()
+                        self._expire(book)
+                    unsent = book.records.unsent()
+                    book.count_waiting(unsent)
+                    outbox.send_due(unsent)
+            except StoreError as error:
+                self.counters.add("store_errors")
+                self._limited.warning("notifications.store_failed", error=str(error))
+                stop.wait(min(1.0, self._section.poll_s))
+
+    def _expire(self, book: RuleBook) -> None:
+        if time.monotonic() >= self._expire_s:
+            self._expire_s = time.monotonic() + EXPIRE_EVERY_S
+            gone = book.records.expire(time.time_ns() // 1_000_000, self._section.kept_days)
+            self.counters.add("expired", gone)
+
+
+class _Beside:
+    """What may wait for others, in a thread of its own: health is read, the broker learns of the rules.
+
+    A peer that does not answer delays no incident so.
+    """
+
+    def __init__(
+        self,
+        health: HealthWatch,
+        mqtt: MqttChannel,
+        book: RuleBook,
+        every_s: float,
+        counters: ServiceCounters,
+    ) -> None:
+        self._health = health
+        self._mqtt = mqtt
+        self._book = book
+        self._every_s = every_s
+        self._counters = counters
+        self._limited = RateLimitedLog(log)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="notifications.beside", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Waits a little: what hangs in a peer ends by its own limit of time."""
+        self._stop.set()
+        self._thread.join(JOIN_S)
+
+    def _run(self) -> None:
+        health_s = time.monotonic() + self._every_s
+        discover_s = 0.0
+        while not self._stop.wait(min(1.0, self._every_s)):
+            try:
+                if time.monotonic() >= health_s:
+                    health_s = time.monotonic() + self._every_s
+                    self._health.look()
+                if self._mqtt.ready and time.monotonic() >= discover_s:
+                    self._mqtt.discover(
+                        each.rule for each in self._book.rules() if each.rule.channel == "mqtt"
+                    )
+            except StoreError:
+                self._counters.add("store_errors")
+            except OSError as error:
+                discover_s = time.monotonic() + DISCOVERY_AGAIN_S
+                self._limited.warning("notifications.broker_away", why=str(error)[:200])
+
+
+def services(config: CloudConfig, shared: CloudContext) -> Sequence[CloudService]:
+    """What `opq-cloud notifications` runs."""
+    return [Notifications(config, shared)]

@@ -1,0 +1,199 @@
+"""Notifications in the store: the rules of accounts, and what was sent, waits, or was not sent and why.
+
+An entry is one thing that one rule has to say: a row of the outbox while it waits, a line of the log after.
+Its id follows from what it says, so that it is added once however often it is found. Pure over two tables of
+`KeyedDocuments`: they lie beside the accounts, go with them, and both stores have them.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, replace
+
+from opq_cloud.store.account_records import (
+    NOTIFICATION_RULES,
+    NOTIFICATIONS,
+    Fields,
+    KeyedDocuments,
+    read_record,
+)
+
+ABOUT = ("incident", "silence", "health", "stream_rule")
+"""What a rule is about: incidents, Boxes that fall silent, services, rows that a stream rule sends."""
+CHANNELS = ("mail", "webhook", "mqtt")
+DIGESTS = ("none", "hourly", "daily")
+UNSENT = ("waiting", "sending")
+MOST_RULES = 50
+"""Of one account."""
+MOST_KEPT = 1000
+"""Lines of one account's log; the oldest go."""
+DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationRule:
+    """Of what, when and how one account is notified; empty lists allow everything."""
+
+    rule_id: str
+    account_id: str
+    name: str
+    about: str
+    channel: str
+    since_ms: int
+    """When it was made or last changed: what began before is not news to it."""
+    enabled: bool = True
+    classes: tuple[str, ...] = ()
+    scopes: tuple[str, ...] = ()
+    box_ids: tuple[str, ...] = ()
+    least_severity: float = 0.0
+    after_s: int = 300
+    """A Box or service is silent or not well for so long before it is news."""
+    updates: bool = False
+    """Once more when an incident becomes worse, or when a Box or service is well again."""
+    digest: str = "none"
+    digest_at: str = "07:00"
+    """Wall time of a daily digest, in the account's time zone."""
+    quiet_from: str = ""
+    quiet_to: str = ""
+    """Quiet hours, wall times in the account's time zone; empty: none."""
+    loud_severity: float | None = None
+    """From this severity on the quiet hours and the digest do not hold it back; None: they always do."""
+    url: str = ""
+    secret: str = ""
+    """Of a webhook: where to, and what its signature is made with."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotificationEntry:
+    """One thing that a rule has to say, and what became of it."""
+
+    entry_id: str
+    account_id: str
+    rule_id: str
+    rule_name: str
+    channel: str
+    kind: str
+    """`incident`, `incident_changed`, `health`, `rule` or `test`."""
+    headline: str
+    made_ms: int
+    due_ms: int
+    state: str = "waiting"
+    """`waiting`, `sending`, `sent`, `failed` or `dropped`."""
+    why: str = ""
+    """Why it waits or was not sent."""
+    tried: int = 0
+    settled_ms: int = 0
+    claimed_until_ms: int = 0
+    """Until then the process that sends it is believed to be alive."""
+    box_ids: tuple[str, ...] = ()
+    subject: str = ""
+    """What it is about, the same for all that is said of it: `incident 12`, `Box 3`."""
+    finding_ids: tuple[int, ...] = ()
+    level: int = 0
+    """Of the severity, as far as it was known when this was made."""
+    content: str = "{}"
+    """JSON: keys of the webhook's body beside the fixed ones; a text, for not every store has every key."""
+
+
+def entry_id(*parts: object) -> str:
+    """The id of what is said: the same parts give the same one."""
+    return hashlib.sha256("\n".join(map(str, parts)).encode()).hexdigest()[:32]
+
+
+class NotificationRecords:
+    """Every method may be called from any thread and raises StoreError where the database cannot."""
+
+    def __init__(self, documents: KeyedDocuments) -> None:
+        self._documents = documents
+
+    # Rules
+    def rules(self, account_id: str = "") -> list[NotificationRule]:
+        """All, or those of one account, in the order of their names."""
+        found = self._documents.find(NOTIFICATION_RULES, "account_id" if account_id else "", account_id)
+        rules = (read_record(NotificationRule, each) for each in found)
+        return sorted(rules, key=lambda each: (each.name.lower(), each.rule_id))
+
+    def rule(self, rule_id: str) -> NotificationRule | None:
+        found = self._documents.get(NOTIFICATION_RULES, rule_id)
+        return None if found is None else read_record(NotificationRule, found)
+
+    def put_rule(self, rule: NotificationRule) -> None:
+        """Insert it, or put it in the place of the one with its id."""
+        document = asdict(rule)
+        if not self._documents.insert(NOTIFICATION_RULES, rule.rule_id, document):
+            self._documents.change(NOTIFICATION_RULES, rule.rule_id, lambda was: {**was, **document})
+
+    def remove_rule(self, rule_id: str) -> None:
+        """What waits of it is dropped when it is due."""
+        self._documents.remove(NOTIFICATION_RULES, rule_id)
+
+    # Entries
+    def add_entry(self, entry: NotificationEntry) -> bool:
+        """False where it was added before, whatever became of it."""
+        return self._documents.insert(NOTIFICATIONS, entry.entry_id, asdict(entry))
+
+    def entry(self, number: str) -> NotificationEntry | None:
+        found = self._documents.get(NOTIFICATIONS, number)
+        return None if found is None else read_record(NotificationEntry, found)
+
+    def unsent(self) -> list[NotificationEntry]:
+        """What waits or is being sent, the earliest due first."""
+        found = [each for state in UNSENT for each in self._documents.find(NOTIFICATIONS, "state", state)]
+        return sorted(
+            (read_record(NotificationEntry, each) for each in found),
+            key=lambda each: (each.due_ms, each.made_ms, each.entry_id),
+        )
+
+    def claim(self, number: str, now_ms: int, lease_ms: int) -> NotificationEntry | None:
+        """It is this caller's to send until `lease_ms` from now; None: it is another's, or settled."""
+        until_ms = now_ms + lease_ms
+        claimed: list[NotificationEntry] = []
+
+        def change(was: NotificationEntry) -> NotificationEntry | None:
+            claimed.clear()  # it may be called several times
+            free = was.state == "waiting" or (was.state == "sending" and was.claimed_until_ms <= now_ms)
+            if not free:
+                return None
+            claimed.append(replace(was, state="sending", claimed_until_ms=until_ms, tried=was.tried + 1))
+            return claimed[0]
+
+        return claimed[0] if self.change_entry(number, change) else None
+
+    def settle(self, number: str, state: str, now_ms: int, why: str = "", due_ms: int | None = None) -> None:
+        """What became of it; `waiting` again with the time of the next try."""
+
+        def change(was: NotificationEntry) -> NotificationEntry:
+            due = was.due_ms if due_ms is None else due_ms
+            return replace(was, state=state, why=why, settled_ms=now_ms, due_ms=due, claimed_until_ms=0)
+
+        self.change_entry(number, change)
+
+    def change_entry(
+        self, number: str, changed: Callable[[NotificationEntry], NotificationEntry | None]
+    ) -> bool:
+        """As `KeyedDocuments.change`."""
+
+        def change(document: Fields) -> Fields | None:
+            after = changed(read_record(NotificationEntry, document))
+            return None if after is None else {**document, **asdict(after)}
+
+        return self._documents.change(NOTIFICATIONS, number, change)
+
+    def entries(self, account_id: str = "", limit: int = MOST_KEPT) -> list[NotificationEntry]:
+        """The log of one account, or of all: the newest first."""
+        found = self._documents.find(NOTIFICATIONS, "account_id" if account_id else "", account_id)
+        return _newest_first(read_record(NotificationEntry, each) for each in found)[:limit]
+
+    def expire(self, now_ms: int, kept_days: int) -> int:
+        """Take away settled lines that are old, or beyond MOST_KEPT of an account; how many went."""
+        kept: dict[str, int] = {}
+        gone = 0
+        for entry in self.entries(limit=10**9):
+            kept[entry.account_id] = kept.get(entry.account_id, 0) + 1
+            old = entry.made_ms < now_ms - kept_days * DAY_MS or kept[entry.account_id] > MOST_KEPT
+            if old and entry.state not in UNSENT:
+                gone += self._documents.remove(NOTIFICATIONS, entry.entry_id) is not None
+        return gone
+
+
+def _newest_first(entries: Iterable[NotificationEntry]) -> list[NotificationEntry]:
+    return sorted(entries, key=lambda each: (-each.made_ms, each.entry_id))

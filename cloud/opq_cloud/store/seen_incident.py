@@ -1,0 +1,66 @@
+"""What somebody who does not see every Box is told: which Boxes, and of an incident the part at those Boxes.
+
+Pages, API, live feed and notifications show no more than this. An incident is made again from the findings
+at the Boxes that are seen: class, residual and times of another Box do not show. Pure.
+"""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+
+from opq_cloud.store.account_records import Account, BoxAccess
+from opq_cloud.store.join_plan import worst_of
+from opq_proto.messages import Incident
+
+SEES_EVERYTHING = ("admin", "researcher")
+"""Roles that see every Box."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoxSight:
+    """The Boxes that an account sees."""
+
+    everything: bool
+    boxes: frozenset[str] = frozenset()
+
+    def sees(self, box_id: str) -> bool:
+        return self.everything or box_id in self.boxes
+
+
+def box_sight(account: Account, accesses: Iterable[BoxAccess]) -> BoxSight:
+    """By role; else own Boxes, those that are shared with it, public ones."""
+    if account.role in SEES_EVERYTHING:
+        return BoxSight(True)
+    seen = (
+        each.box_id
+        for each in accesses
+        if account.account_id in (each.owner_id, *each.shared_ids) or each.privacy == "all"
+    )
+    return BoxSight(False, frozenset(seen))
+
+
+def incident_at(incident: Incident, sees: Callable[[str], bool]) -> Incident | None:
+    """The part of it at Boxes that are seen; None where there is none."""
+    if all(sees(box_id) for box_id in incident.box_ids):
+        return incident
+    findings = tuple(each for each in incident.findings if sees(each.finding.box_id))
+    if not findings:
+        return None
+    kept = [each.finding for each in findings]
+    worst = worst_of(kept)
+    residuals = [each.residual_percent for each in kept if each.residual_percent is not None]
+    return replace(
+        incident,
+        kind=worst.kind,
+        box_ids=tuple(box_id for box_id in incident.box_ids if sees(box_id)),
+        event_ids=tuple(sorted({each.event_id for each in findings})),
+        start_ns=min(each.start_ns for each in kept),
+        end_ns=max(each.end_ns for each in kept),
+        closed=all(each.closed for each in kept),
+        residual_percent=max(residuals, key=lambda percent: abs(percent - 100.0), default=None),
+        findings=findings,
+        scope=None,  # these are of all its Boxes
+        severity=None,
+        centre=None,
+        follows=None,  # it may be at a Box that is not seen
+        arrivals=tuple(each for each in incident.arrivals if sees(each.box_id)),
+    )

@@ -1,0 +1,209 @@
+"""A notification service over real sockets: an SMTP server, a webhook's receiver, Mauka's bus, a store."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field, replace
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import zmq
+from aiosmtpd.controller import Controller
+from free_ports import free_port
+
+from opq_cloud.config import CloudConfig, MailSection, StoreSection, ViewSection
+from opq_cloud.mauka.finding_writer import FindingWriter
+from opq_cloud.mauka.incident_notice import INCIDENT, notices
+from opq_cloud.notification_settings import NotificationMqttSection, NotificationsSection
+from opq_cloud.notifications.service import Notifications
+from opq_cloud.service import CloudContext
+from opq_cloud.store import CloudStore, open_store
+from opq_cloud.store.account_records import BoxAccess
+from opq_cloud.store.notification_records import NotificationRecords, NotificationRule
+from opq_proto.messages import Finding, Trigger
+
+LIMIT_S = 60.0
+SECRET = "the webhook's secret"
+
+
+class MailSink:
+    """An SMTP server that keeps what it gets."""
+
+    def __init__(self, **options: Any) -> None:
+        self.mails: list[EmailMessage] = []
+        self.port = free_port()
+        self._controller = Controller(
+            self, hostname="127.0.0.1", port=self.port, ready_timeout=LIMIT_S, **options
+        )
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
+        self.mails.append(message_from_bytes(envelope.content, policy=policy.default))
+        return "250 taken"
+
+    def __enter__(self) -> "MailSink":
+        self._controller.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._controller.stop()
+
+
+@dataclass
+class HookReceiver:
+    """A webhook's receiver; `answers` are given first, then 204. None: no answer until `release`."""
+
+    answers: list[int | None] = field(default_factory=list)
+    requests: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
+    release: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                answer = receiver.answers.pop(0) if receiver.answers else 204
+                receiver.requests.append((self.path, dict(self.headers.items()), body))
+                if answer is None:
+                    receiver.release.wait(LIMIT_S)
+                    return
+                self.send_response(answer)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+
+            def log_message(self, format: str, *args: object) -> None:
+                """Quiet."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}/hook?from=opq"
+
+    @property
+    def bodies(self) -> list[dict[str, Any]]:
+        return [json.loads(body) for _, _, body in list(self.requests)]
+
+    def __enter__(self) -> "HookReceiver":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+class NotificationScene:
+    """A store with accounts, rules and incidents, a bus, and the service while `running`."""
+
+    def __init__(
+        self, folder: Path, mail: MailSection | None = None, mqtt: NotificationMqttSection | None = None
+    ) -> None:
+        self.folder = folder
+        self.store: CloudStore = open_store(None, folder)
+        self.records = NotificationRecords(self.store.people.documents)
+        self._zmq = zmq.Context()
+        self._bus = self._zmq.socket(zmq.PUB)
+        port = self._bus.bind_to_random_port("tcp://127.0.0.1")
+        self.config = CloudConfig(
+            store=StoreSection(data_dir=folder),
+            view=ViewSection(public_url="https://pq.example.org", mail=mail or MailSection()),
+            notifications=NotificationsSection(
+                bus_endpoint=f"tcp://127.0.0.1:{port}",
+                http_endpoint="127.0.0.1:0",
+                watched_endpoint=f"127.0.0.1:{free_port()}",
+                health_s=3600.0,
+                poll_s=0.05,
+                claim_s=0.5,
+                private_hosts=("127.0.0.1",),
+                mqtt=mqtt or NotificationMqttSection(),
+            ),
+        )
+        self._writer = FindingWriter(lambda: self.store)
+        self._events = 0
+        self.service: Notifications | None = None
+
+    def add_account(self, name: str, role: str = "owner", boxes: Sequence[str] = ()) -> str:
+        """Its id; the Boxes are its own."""
+        made = self.store.people.add_account(f"{name}@example.org", name, role, "no-hash")
+        assert made is not None
+        for box_id in boxes:
+            self.store.people.change_access(
+                box_id,
+                lambda was: replace(was, owner_id=made.account_id),  # type: ignore[union-attr]
+            )
+        return made.account_id
+
+    def share(self, box_id: str, privacy: str) -> None:
+        def change(was: BoxAccess) -> BoxAccess:
+            return replace(was, privacy=privacy)
+
+        self.store.people.change_access(box_id, change)
+
+    def add_rule(self, account_id: str, channel: str, **changes: Any) -> NotificationRule:
+        rule_id = f"{len(self.records.rules()):02}{channel}"
+        about = changes.pop("about", "incident")
+        rule = NotificationRule(rule_id, account_id, f"{channel} of it", about, channel, 0)
+        self.records.put_rule(replace(rule, **changes))
+        return replace(rule, **changes)
+
+    def put_findings(self, *findings: Finding, heard: bool = True) -> None:
+        """Stored and joined as Mauka does; said on the bus unless nobody is to hear it."""
+        self._events += 1
+        first = findings[0]
+        trigger = Trigger(
+            f"event {self._events}", first.start_ns, first.end_ns, (first.box_id,), first.box_id, "test"
+        )
+        done = self._writer.put_findings(self.store.open_event(trigger, "test"), findings)
+        for notice in notices(self.store, done):
+            if heard:
+                self._bus.send_multipart([INCIDENT.encode(), notice.message("test").SerializeToString()])
+
+    @contextmanager
+    def running(self) -> Iterator[Notifications]:
+        """The service in a thread; its own store, as in a process of its own."""
+        shared = CloudContext(lambda: open_store(None, self.folder))
+        self.service = Notifications(self.config, shared)
+        stop, ready = threading.Event(), threading.Event()
+        thread = threading.Thread(target=self.service.run, args=(stop, ready), name="notifications")
+        with ExitStack() as opened:
+            opened.enter_context(closing(shared))
+            thread.start()
+            try:
+                assert ready.wait(LIMIT_S), "the service did not start"
+                yield self.service
+            finally:
+                stop.set()
+                thread.join(LIMIT_S)
+                assert not thread.is_alive()
+
+    def close(self) -> None:
+        self._zmq.destroy(linger=0)
+        self.store.close()
+
+
+@contextmanager
+def notification_scene(folder: Path, **sections: Any) -> Iterator[NotificationScene]:
+    scene = NotificationScene(folder, **sections)
+    try:
+        yield scene
+    finally:
+        scene.close()
+
+
+def sag_at(box_id: str, start_ns: int, percent: float = 60.0) -> Finding:
+    return Finding(
+        "sag", box_id, start_ns, start_ns + 158_000_000, 1_000_000,
+        residual_v=1.2 * percent, residual_percent=percent, itic="no_damage",
+    )  # fmt: skip
+
+
+Wait = Callable[[Callable[[], Any]], Any]

@@ -1,0 +1,209 @@
+"""The pure core: what is news to a rule, once over an incident's growth; when it is sent; who is silent."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from opq_cloud.notifications.incident_news import SaidFindings, incident_news, mismatch
+from opq_cloud.notifications.outage_news import ComponentOutages, HealthComponent, outage_is_news
+from opq_cloud.notifications.send_time import send_time_ms, wall_time
+from opq_cloud.service import HealthReport
+from opq_cloud.store.notification_records import NotificationRule
+from opq_proto.messages import Finding, Incident, StoredFinding
+
+SECOND_NS = 10**9
+START_NS = 1_800_000_000 * SECOND_NS
+RULE = NotificationRule("r", "a", "all of it", "incident", "mail", START_NS // 1_000_000)
+HONOLULU, BERLIN = ZoneInfo("Pacific/Honolulu"), ZoneInfo("Europe/Berlin")
+
+
+def finding(number: int, kind: str = "sag", percent: float = 60.0) -> Finding:
+    return Finding(kind, str(number), START_NS, START_NS + SECOND_NS, 0, residual_percent=percent)
+
+
+def incident_of(
+    numbers: tuple[int, ...], incident_id: int = 1, severity: float = 2.0, kind: str = "sag"
+) -> Incident:
+    """Finding k is at Box k."""
+    findings = tuple(StoredFinding(n, incident_id, n, finding(n, kind)) for n in numbers)
+    boxes = tuple(map(str, numbers))
+    end_ns = START_NS + SECOND_NS
+    return Incident(
+        incident_id, kind, boxes, numbers, START_NS, end_ns, True, 60.0, findings, "feeder", severity
+    )
+
+
+def kinds_said(rule: NotificationRule, incidents: list[Incident]) -> list[str]:
+    said = SaidFindings()
+    news = (incident_news(rule, each, said) for each in incidents)
+    return [each.kind for each in news if each is not None]
+
+
+def test_three_boxes_that_join_later_give_no_second_message() -> None:
+    grown = [incident_of(tuple(range(1, n + 1))) for n in (1, 2, 3, 4)]
+    assert kinds_said(RULE, grown) == ["incident"]
+    assert kinds_said(replace(RULE, updates=True), grown) == ["incident"]
+
+
+def test_a_worse_level_is_told_where_the_rule_asks_for_it_and_nothing_better_is() -> None:
+    course = [incident_of((1,), severity=each) for each in (2.0, 3.9, 4.0, 2.0, 6.9, 8.0, 9.0, 4.0)]
+    assert kinds_said(RULE, course) == ["incident"]
+    assert kinds_said(replace(RULE, updates=True), course) == ["incident"] + ["incident_changed"] * 2
+
+
+def test_findings_that_move_to_an_incident_of_another_number_stay_told() -> None:
+    assert kinds_said(RULE, [incident_of((1, 2), 7), incident_of((3, 1, 2), 9), incident_of((3,), 11)]) == [
+        "incident"
+    ]
+    assert kinds_said(RULE, [incident_of((1,), 7), incident_of((2,), 8)]) == ["incident"] * 2
+
+
+@given(st.data())
+def test_any_order_repetition_and_grouping_is_told_once(data: st.DataObject) -> None:
+    """Of one disturbance: snapshots of its growth as they come, late ones too, under any number."""
+    boxes = data.draw(st.permutations(range(1, 9)))
+    sizes = data.draw(st.lists(st.integers(1, 8), min_size=1, max_size=8))
+    severities = data.draw(st.lists(st.floats(0, 10), min_size=8, max_size=8))
+    grown = [
+        incident_of(
+            tuple(sorted(boxes[:size])),
+            data.draw(st.integers(1, 3)),
+            max(severities[:size]),  # the worst of what it has: Mauka's rule
+        )
+        for size in sizes
+    ]
+    heard = [*grown, *data.draw(st.lists(st.sampled_from(grown), max_size=8))]
+    heard = data.draw(st.permutations(heard))
+    assert kinds_said(RULE, heard) == ["incident"]
+    least = data.draw(st.sampled_from([0.0, 3.0, 6.0, 9.5]))
+    wanted = [each for each in heard if (each.severity or 0) >= least]
+    assert kinds_said(replace(RULE, least_severity=least), heard) == ["incident"][: len(wanted)]
+    worse = kinds_said(replace(RULE, updates=True), heard)
+    assert worse[0] == "incident" and worse.count("incident") == 1 and len(worse) <= 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({}, ""),
+        ({"classes": ("swell",)}, "of another class"),
+        ({"classes": ("sag", "swell")}, ""),
+        ({"scopes": ("local",)}, "of another scope, or of one that is not known"),
+        ({"scopes": ("feeder",)}, ""),
+        ({"box_ids": ("3",)}, "at other Boxes"),
+        ({"box_ids": ("3", "2")}, ""),
+        ({"least_severity": 5.0}, ""),
+        ({"least_severity": 5.1}, "less severe"),
+        ({"since_ms": START_NS // 1_000_000 + 1}, "it began before the rule was made or changed"),
+    ],
+)
+def test_a_rule_speaks_of_what_it_names(changes: dict[str, object], why: str) -> None:
+    assert mismatch(replace(RULE, **changes), incident_of((1, 2), severity=5.0)) == why
+
+
+def test_class_and_severity_of_a_rule_for_one_box_are_those_at_that_box() -> None:
+    whole = incident_of((1, 2), severity=9.0)
+    deep = replace(whole.findings[0].finding, itic="prohibited", residual_percent=0.0)
+    shallow = replace(whole.findings[1].finding, kind="phase_jump", residual_percent=None)
+    whole = replace(
+        whole,
+        findings=(replace(whole.findings[0], finding=deep), replace(whole.findings[1], finding=shallow)),
+    )
+    assert mismatch(replace(RULE, box_ids=("1",), least_severity=7.0), whole) == ""
+    assert mismatch(replace(RULE, box_ids=("2",), least_severity=7.0), whole) == "less severe"
+    assert mismatch(replace(RULE, box_ids=("2",), classes=("sag",)), whole) == "of another class"
+
+
+def ms(text: str, zone: ZoneInfo) -> int:
+    return round(datetime.fromisoformat(text).replace(tzinfo=zone).timestamp() * 1000)
+
+
+QUIET = replace(RULE, quiet_from="22:00", quiet_to="07:00")
+
+
+@pytest.mark.parametrize(
+    ("rule", "zone", "now", "due", "why"),
+    [
+        (RULE, HONOLULU, "2026-11-22T03:00", "2026-11-22T03:00", ""),
+        (QUIET, HONOLULU, "2026-11-22T21:59", "2026-11-22T21:59", ""),
+        (QUIET, HONOLULU, "2026-11-22T22:00", "2026-11-23T07:00", "quiet hours"),
+        (QUIET, HONOLULU, "2026-11-22T06:59", "2026-11-22T07:00", "quiet hours"),
+        (QUIET, HONOLULU, "2026-11-22T07:00", "2026-11-22T07:00", ""),
+        (replace(QUIET, digest="hourly"), HONOLULU, "2026-11-22T12:20", "2026-11-22T13:00", "hourly digest"),
+        (replace(QUIET, digest="hourly"), HONOLULU, "2026-11-22T21:20", "2026-11-23T07:00", "quiet hours"),
+        (replace(RULE, digest="daily"), HONOLULU, "2026-11-22T07:00", "2026-11-23T07:00", "daily digest"),
+        # the clock goes from 2:00 to 3:00: 2:30 does not exist, and comes an hour later
+        (replace(RULE, digest="daily", digest_at="02:30"), BERLIN, "2026-03-29T00:00", "2026-03-29T03:30",
+         "daily digest"),
+        # and from 3:00 back to 2:00: the first 2:30 counts
+        (replace(QUIET, quiet_to="02:30"), BERLIN, "2026-10-25T01:00", "2026-10-25T02:30", "quiet hours"),
+    ],
+)  # fmt: skip
+def test_when_it_is_sent(rule: NotificationRule, zone: ZoneInfo, now: str, due: str, why: str) -> None:
+    assert send_time_ms(rule, zone, ms(now, zone)) == (ms(due, zone), why)
+
+
+def test_what_is_severe_enough_waits_for_nothing() -> None:
+    rule = replace(QUIET, digest="daily", loud_severity=7.0)
+    now_ms = ms("2026-11-22T23:00", HONOLULU)
+    assert send_time_ms(rule, HONOLULU, now_ms, 7.0) == (now_ms, "")
+    assert send_time_ms(rule, HONOLULU, now_ms, 6.9)[1] == "daily digest"
+    assert send_time_ms(rule, HONOLULU, now_ms, None)[1] == "daily digest"
+
+
+@given(st.integers(1_600_000_000_000, 2_000_000_000_000), st.integers(0, 23), st.integers(0, 59))
+def test_a_digest_of_each_day_comes_within_twenty_five_hours_at_its_time(now: int, h: int, m: int) -> None:
+    rule = replace(RULE, digest="daily", digest_at=f"{h:02}:{m:02}")
+    due_ms, _ = send_time_ms(rule, BERLIN, now)
+    assert now < due_ms <= now + 25 * 3_600_000
+    shown = datetime.fromtimestamp(due_ms / 1000, UTC).astimezone(BERLIN).time()
+    assert (shown.hour, shown.minute) in ((h, m), (h + 1, m))
+
+
+@pytest.mark.parametrize("text", ["", "7:00", "24:00", "07:60", "0700", "ab:cd", "07:00:00"])
+def test_what_is_no_time_of_day_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"time of day|must be in"):
+        wall_time(text)
+
+
+SILENCE = replace(RULE, about="silence", after_s=300, since_ms=0)
+BOX = HealthComponent("3", True)
+MAKAI = HealthComponent("makai", False)
+
+
+def report(component: HealthComponent, ok: bool, at_s: int) -> tuple[HealthComponent, HealthReport]:
+    return component, HealthReport(component.name, ok, at_s)
+
+
+def test_a_silent_box_is_told_after_its_time_and_once_for_each_silence() -> None:
+    outages, said = ComponentOutages(), dict[str, int]()
+    told = []
+    for at_s, heard_s in ((1000, 1000), (1100, 1000), (1299, 1000), (1300, 1000), (1400, 1000), (1500, 1200)):
+        for each in outages.accept_reports([report(BOX, at_s == heard_s, heard_s)], at_s * 1000):
+            if outage_is_news(SILENCE, each, said, at_s * 1000):
+                said[each.component.subject] = each.since_ms
+                told.append((at_s, each.since_ms // 1000))
+    assert told == [(1300, 1000), (1500, 1200)]  # it was heard at 1200 and is silent again
+
+
+def test_what_is_not_in_a_report_is_neither_down_nor_back() -> None:
+    outages = ComponentOutages()
+    assert outages.accept_reports([report(BOX, False, 1000)], 1_050_000) != []
+    assert [each.since_ms for each in outages.accept_reports([], 2_000_000)] == [1_000_000]
+    assert outages.accept_reports([report(BOX, True, 2000)], 2_000_000) == []
+
+
+def test_a_silence_of_before_the_rule_is_no_news_and_a_service_is_none_of_a_rule_for_boxes() -> None:
+    outages = ComponentOutages()
+    (box, service) = outages.accept_reports([report(BOX, False, 1000), report(MAKAI, False, 0)], 5_000_000)
+    assert not outage_is_news(replace(SILENCE, since_ms=4_000_000), box, {}, 5_000_000)
+    assert not outage_is_news(SILENCE, service, {}, 9_000_000)
+    assert not outage_is_news(replace(SILENCE, box_ids=("4",)), box, {}, 5_000_000)
+    health = replace(SILENCE, about="health")
+    assert not outage_is_news(health, service, {}, 5_299_000)
+    assert outage_is_news(health, service, {}, 5_300_000)
+    assert not outage_is_news(health, service, {"service makai": 1}, 9_000_000)  # said before a restart

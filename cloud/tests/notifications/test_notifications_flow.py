@@ -1,0 +1,239 @@
+"""From an incident to a mail, a webhook and MQTT, each in its real server, once though Boxes join later."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import paho.mqtt.client as paho
+import pytest
+from mosquitto_of_ones_own import MOSQUITTO, Broker
+from notification_scene import (
+    SECRET,
+    HookReceiver,
+    MailSink,
+    NotificationScene,
+    notification_scene,
+    sag_at,
+)
+from waiting import wait_for
+
+from opq_cloud.config import MailSection
+from opq_cloud.mail_server import MailServer
+from opq_cloud.notification_settings import NotificationMqttSection
+from opq_cloud.notifications.address_guard import AddressGuard
+from opq_cloud.notifications.mqtt_channel import MqttChannel
+from opq_cloud.notifications.outbox import Outbox, SendingChannels
+from opq_cloud.notifications.webhook_channel import SIGNATURE, WebhookChannel, signature_fits
+from opq_cloud.service import ServiceCounters
+from opq_cloud.store.notification_records import NotificationEntry
+
+SECOND_NS = 10**9
+
+
+@pytest.fixture
+def mail() -> Iterator[MailSink]:
+    with MailSink() as sink:
+        yield sink
+
+
+@pytest.fixture
+def hook() -> Iterator[HookReceiver]:
+    with HookReceiver() as receiver:
+        yield receiver
+
+
+def plain(sink: MailSink) -> MailSection:
+    return MailSection(server=f"127.0.0.1:{sink.port}", security="none", sender="OPQ <opq@example.org>")
+
+
+class MqttListener:
+    """What a subscriber of everything hears."""
+
+    def __init__(self, port: int) -> None:
+        self.heard: list[tuple[str, bytes, bool]] = []
+        self._client = paho.Client(paho.CallbackAPIVersion.VERSION2)
+        self._client.on_message = lambda _, __, message: self.heard.append(
+            (message.topic, bytes(message.payload), message.retain)
+        )
+        subscribed: list[bool] = []
+        self._client.on_subscribe = lambda *_: subscribed.append(True)
+        self._client.on_connect = lambda client, *_: client.subscribe("#", qos=1)
+        self._client.connect("127.0.0.1", port)
+        self._client.loop_start()
+        wait_for(lambda: subscribed)
+
+    def of(self, start: str) -> list[dict]:
+        found = list(self.heard)
+        return [json.loads(payload) for topic, payload, _ in found if topic.startswith(start) and payload]
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+@pytest.mark.skipif(MOSQUITTO is None, reason="mosquitto is not installed (apt install mosquitto)")
+def test_a_sag_is_told_once_by_each_channel_though_boxes_join_later(
+    tmp_path: Path, mail: MailSink, hook: HookReceiver, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Broker(tmp_path) as broker:
+        mqtt = NotificationMqttSection(host="127.0.0.1", port=broker.port)
+        listener = MqttListener(broker.port)
+        with notification_scene(tmp_path / "data", mail=plain(mail), mqtt=mqtt) as scene:
+            ada = scene.add_account("ada", boxes=("1", "2", "3", "4"))
+            eve = scene.add_account("eve", boxes=("9",))
+            scene.add_rule(ada, "mail")
+            scene.add_rule(ada, "webhook", url=hook.url, secret=SECRET)
+            scene.add_rule(ada, "mqtt")
+            scene.add_rule(eve, "mail")
+            with scene.running() as service:
+                wait_for(lambda: listener.of("homeassistant/event/"))
+                began_ns = time.time_ns()
+                began_s = time.monotonic()
+                scene.put_findings(sag_at("1", began_ns))
+                wait_for(lambda: mail.mails and hook.requests and listener.of("opq/"))
+                took_s = time.monotonic() - began_s
+                for box in ("2", "3", "4"):
+                    scene.put_findings(sag_at(box, began_ns + int(box)))
+                (incident,) = scene.store.incidents()
+                assert incident.box_ids == ("1", "2", "3", "4")
+                # another disturbance, an hour later: what comes of it comes after all of the first
+                scene.put_findings(sag_at("2", began_ns + 3600 * SECOND_NS))
+                wait_for(lambda: len(mail.mails) > 1 and len(hook.requests) > 1 and listener.of("opq/")[1:])
+                assert service.counters.total("malformed") == 0
+            assert len(scene.records.entries()) == 6
+            told = [message["To"] for message in mail.mails]
+            assert told == ["ada@example.org"] * 2
+            first, second = hook.bodies
+            events = listener.of("opq/notifications/")
+        listener.close()
+    assert (first["version"], first["kind"], first["incident"]["box_ids"]) == (1, "incident", ["1"])
+    assert first["url"] == f"https://pq.example.org/incidents/{first['incident']['id']}"
+    assert second["incident"]["id"] != first["incident"]["id"] and second["id"] != first["id"]
+    for _, headers, body in hook.requests:
+        assert signature_fits(SECRET, headers[SIGNATURE], body, time.time())
+        assert not signature_fits("another", headers[SIGNATURE], body, time.time())
+        assert not signature_fits(SECRET, headers[SIGNATURE], body + b" ", time.time())
+        assert not signature_fits(SECRET, headers[SIGNATURE], body, time.time() + 301)
+    assert [each["event_type"] for each in events] == ["incident", "incident"]
+    assert events[0]["incident"]["id"] == first["incident"]["id"]
+    message = mail.mails[0]
+    text, page = (part.get_content() for part in message.iter_parts())
+    assert "Sag to 60.0 % at Box 1, 158 ms" in message["Subject"]
+    assert first["url"] in text and f'href="{first["url"]}"' in page
+    with capsys.disabled():
+        print(f"\nincident stored -> mail, webhook and MQTT: {took_s * 1000:.0f} ms")
+
+
+def test_a_webhook_is_tried_again_under_the_same_id_until_it_is_taken(
+    tmp_path: Path, hook: HookReceiver
+) -> None:
+    hook.answers += [503, 429]
+    with notification_scene(tmp_path) as scene:
+        ada = scene.add_account("ada", "admin")
+        rule = scene.add_rule(ada, "webhook", url=hook.url, secret=SECRET)
+        outbox, counters = outbox_of(scene)
+        scene.records.add_entry(entry_of(rule.rule_id, ada))
+        states = []
+        while len(states) < 5 and (unsent := scene.records.unsent()):
+            outbox.send_due([replace(each, due_ms=0) for each in unsent])
+            wait_for(lambda: outbox.sending == 0)
+            (line,) = scene.records.entries(ada)
+            states.append((line.state, line.why))
+    assert states == [
+        ("waiting", "ConnectionError: answered 503"), ("waiting", "ConnectionError: answered 429"),
+        ("sent", ""),
+    ]  # fmt: skip
+    assert {each["id"] for each in hook.bodies} == {"an-id"} and len(hook.bodies) == 3
+    assert (counters.total("retried"), counters.total("sent")) == (2, 1)
+
+
+def entry_of(rule_id: str, account_id: str, number: str = "an-id") -> NotificationEntry:
+    return NotificationEntry(number, account_id, rule_id, "rule", "webhook", "test", "A test", 1, 1)
+
+
+def outbox_of(scene: NotificationScene, now_ms: int = 1_000_000) -> tuple[Outbox, ServiceCounters]:
+    counters = ServiceCounters()
+    webhook = WebhookChannel(AddressGuard(("127.0.0.1",)))
+    mqtt = MqttChannel(NotificationMqttSection())
+    channels = SendingChannels(MailServer(MailSection()), webhook, mqtt, "https://pq.example.org")
+    return Outbox(scene.store.people, channels, counters, 60.0, lambda: now_ms), counters
+
+
+def test_what_was_claimed_by_a_process_that_died_is_sent_once_after_its_claim(
+    tmp_path: Path, hook: HookReceiver
+) -> None:
+    with notification_scene(tmp_path) as scene:
+        ada = scene.add_account("ada", "admin")
+        rule = scene.add_rule(ada, "webhook", url=hook.url, secret=SECRET)
+        scene.records.add_entry(entry_of(rule.rule_id, ada))
+        assert scene.records.claim("an-id", 1_000_000, 60_000) is not None  # and then kill -9
+        for now_ms in (1_059_999, 1_060_000, 1_200_000):
+            outbox, _ = outbox_of(scene, now_ms)
+            outbox.send_due(scene.records.unsent())
+            wait_for(lambda outbox=outbox: outbox.sending == 0)
+            assert len(hook.requests) == (now_ms >= 1_060_000)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"url": "http://169.254.169.254/latest/meta-data"}, "private network"),
+        ({"url": "http://localhost:1024/"}, "private network"),
+        ({"url": "ftp://example.org"}, "write an address such as"),
+        ({"enabled": False}, "switched off"),
+        ({"channel": "mail"}, "sends by mail now"),
+    ],
+)
+def test_what_cannot_be_sent_says_why_in_the_log(tmp_path: Path, change: dict[str, object], why: str) -> None:
+    with notification_scene(tmp_path) as scene:
+        ada = scene.add_account("ada", "admin")
+        rule = scene.add_rule(ada, "webhook", url="http://127.0.0.1:1/", secret=SECRET)
+        scene.records.put_rule(replace(rule, **change))
+        outbox, _ = outbox_of(scene)
+        scene.records.add_entry(replace(entry_of(rule.rule_id, ada), kind="incident"))
+        outbox.send_due(scene.records.unsent())
+        wait_for(lambda: outbox.sending == 0)
+        (line,) = scene.records.entries(ada)
+    assert line.state in ("failed", "dropped") and why in line.why
+
+
+def test_a_box_that_is_no_longer_seen_is_not_told_of_though_it_waits(
+    tmp_path: Path, hook: HookReceiver
+) -> None:
+    with notification_scene(tmp_path) as scene:
+        ada = scene.add_account("ada", "viewer")
+        rule = scene.add_rule(ada, "webhook", url=hook.url, secret=SECRET)
+        scene.share("4", "all")
+        scene.records.add_entry(replace(entry_of(rule.rule_id, ada), box_ids=("4",)))
+        scene.share("4", "nothing")
+        outbox, _ = outbox_of(scene)
+        outbox.send_due(scene.records.unsent())
+        wait_for(lambda: outbox.sending == 0)
+        assert hook.requests == []
+        assert [each.state for each in scene.records.entries(ada)] == ["dropped"]
+
+
+def test_who_was_away_from_the_bus_reads_the_store_and_a_digest_is_one_mail(
+    tmp_path: Path, mail: MailSink
+) -> None:
+    with notification_scene(tmp_path, mail=plain(mail)) as scene:
+        ada = scene.add_account("ada", "admin")
+        scene.add_rule(ada, "mail", quiet_from="00:00", quiet_to="23:59", least_severity=1.0)
+        now_ns = time.time_ns()
+        for minutes in (1, 3, 5):
+            scene.put_findings(sag_at("1", now_ns - minutes * 60 * SECOND_NS), heard=False)
+        with scene.running():
+            wait_for(lambda: len(scene.records.entries(ada)) == 3)
+            held = scene.records.entries(ada)
+            if all(each.state == "waiting" for each in held):  # not so in the last minute of a day
+                assert {each.why for each in held} == {"quiet hours"} and mail.mails == []
+            for each in held:  # the quiet hours end
+                scene.records.change_entry(each.entry_id, lambda was: replace(was, due_ms=1))
+            wait_for(lambda: all(each.state == "sent" for each in scene.records.entries(ada)))
+        with scene.running():  # after a restart nothing of it is news
+            wait_for(lambda: scene.service.counters.total("looked_at") >= 3)
+        assert {each.state for each in scene.records.entries(ada)} == {"sent"}
+        assert len(scene.records.entries(ada)) == 3
+        assert 1 <= len(mail.mails) <= 3

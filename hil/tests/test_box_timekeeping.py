@@ -3,6 +3,7 @@
 import json
 import math
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,9 @@ from opq_hil.mains.sampling import SampleClock
 from opq_hil.power_system.power_scenario import PowerScenario, load_power_scenario, power_system_of
 from opq_hil.power_system.power_source import RATE_MILLIHZ, PowerSource, power_sources
 from opq_hil.power_system.timekeeping import LOCK_S, Timekeeping, TimekeepingConfig
+from opq_hil.score.figures import score
+from opq_hil.score.records import BoxSpan, FoundIncident
+from opq_hil.score.truth_file import read_truth
 from opq_proto import link
 from opq_proto.errors import ConfigError
 from opq_proto.link_messages import GpsState, GpsStatus, Health, Hello, LinkMessage, Samples
@@ -247,6 +251,24 @@ def test_the_truth_of_a_run_has_what_befell_clocks_and_supplies(tmp_path: Path) 
     wanted = [("gps_lost", 2 * S, 5 * S), ("supply_lost", S, 10 * S), ("silent", 5 * S, 10 * S)]
     assert own == wanted * 2
     assert [each["box"] for each in lines] == ["1"] * 3 + ["2"] * 3
+
+
+def test_boxes_without_supply_are_an_outage_in_the_truth_once_the_run_is_there(tmp_path: Path) -> None:
+    scenario(tmp_path, "supply = { lost = [[5.0, 8.0], [60.0, 25.0], [900.0, 30.0]], battery_s = 5.0 }\n")
+    folder = tmp_path / "truth"
+    with closing(TruthWitness(tmp_path / "street.toml", ["1", "2"], 1, folder, START_NS)) as witness:
+        witness.advance(64.0)
+        assert read_truth(folder).disturbances == ()  # 3 s are none, and the next is carried until 65 s
+        witness.advance(66.0)
+        read = read_truth(folder)
+    (outage,) = read.disturbances  # that of 900 s never came
+    assert (outage.kind, outage.scope, outage.cause, read.problems) == ("outage", "local", "supply_lost", ())
+    span = BoxSpan("outage", START_NS + 65 * S, START_NS + 85 * S)
+    assert outage.boxes == {"1": span, "2": span}
+    found = FoundIncident(1, "outage", "local", {"1": replace(span, start_ns=span.start_ns + 150_000_000)})
+    assert score([outage], [found])["by_class"]["outage"]["recall"] == 1.0
+    missed = score([outage], [])
+    assert (missed["missed"], missed["by_class"]["outage"]["recall"]) == (1, 0.0)
 
 
 def recording(folder: Path, hz: float = 50.0) -> Path:

@@ -30,7 +30,7 @@ from opq_cloud.mauka.publisher import HWM, Publisher, Stop, subscriber
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import POLL_MS, Socket, connect, service_context
 from opq_proto import log as logs
-from opq_proto.errors import FrameError
+from opq_proto.errors import FrameError, StoreError
 from opq_proto.mauka_pb2 import MaukaMessage
 from opq_proto.rate_limit import RateLimitedLog
 from opq_proto.zmq_inbox import waiting_messages
@@ -156,14 +156,22 @@ class MaukaPlugin:
         """The one place where anything may be caught: count, log with its ids, carry on."""
         try:
             call()
+        except StoreError as error:  # the disk is full, the database is away: no fault of the plug-in's
+            self._note_failed(what, error)
+            told = {"plugin": self.name, "what": what, "error": str(error), **ids}
+            self._limited.error("plugin.store_failed", key=what, **told)
+            return False
         except Exception as error:
-            self.counters.add("failures", label=what)
-            self._errors.pop(what, None)
-            self._errors[what] = f"{what}: {type(error).__name__}: {error}"
+            self._note_failed(what, error)
             self._limited.exception("plugin.failed", key=what, plugin=self.name, what=what, **ids)
             return False
         self._errors.pop(what, None)
         return True
+
+    def _note_failed(self, what: str, error: Exception) -> None:
+        self.counters.add("failures", label=what)
+        self._errors.pop(what, None)
+        self._errors[what] = f"{what}: {type(error).__name__}: {error}"
 
     def status(self) -> dict[str, object]:
         """The heartbeat's JSON: the original's four keys (opq-interop E.2), then ours."""

@@ -10,10 +10,12 @@ import threading
 import time
 
 import pytest
+from structlog.testing import capture_logs
 
 from opq_cloud.mauka.messages import gc_update, makai_event
 from opq_cloud.mauka.plugin import MaukaPlugin, run_plugin
 from opq_cloud.mauka.status import StatusPlugin
+from opq_proto.errors import StoreError
 from opq_proto.mauka_pb2 import INCIDENTS, MaukaMessage
 
 OLD_PLUGIN = """
@@ -213,3 +215,18 @@ def test_produce_without_a_bus_is_counted_and_does_not_block():
     plugin = Listener({})
     plugin.produce("laha_gc", gc_update(INCIDENTS, 1, "Listener"))
     assert plugin.counters.total("unheard") == 1
+
+
+def test_a_store_that_refuses_is_a_failure_without_a_traceback(bus):
+    plugin = Listener(bus.settings)
+
+    def refuse():
+        raise StoreError("the disk is full")
+
+    with capture_logs() as lines:
+        assert plugin.guard("event", refuse, event_id=7) is False
+    (line,) = lines
+    assert (line["event"], line["event_id"], line["error"]) == ("plugin.store_failed", 7, "the disk is full")
+    assert "exc_info" not in line and plugin.last_error == "event: StoreError: the disk is full"
+    assert plugin.counters.of("failures", "event") == 1
+    assert plugin.guard("event", lambda: None) is True and plugin.last_error is None

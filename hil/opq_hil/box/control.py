@@ -25,7 +25,7 @@ from opq_hil.box.source import RunClock, SampleSource
 from opq_hil.mains.disturbance import MainsDisturbance, PlacedDisturbance
 from opq_hil.mains.events import GridEvent
 from opq_hil.mains.on_demand import numbers_for, on_demand, words
-from opq_hil.power_system.box_times import write_box_times
+from opq_hil.power_system.box_times import outages_of, write_box_times
 from opq_hil.power_system.causes.catalogue import cause_of
 from opq_hil.power_system.disturbance_truth import TruthFiles
 from opq_hil.power_system.power_source import box_times_of, power_system_under
@@ -292,8 +292,9 @@ def truth_written(host: EventHost, folder: Path | None) -> Iterator[None]:
     also = host.on_open
 
     def opened() -> None:
-        files.append(TruthFiles(folder, system, host.clock.start_ns))
-        write_box_times(folder, box_times_of(host.boxes), host.clock.start_ns)
+        times, start_ns = box_times_of(host.boxes), host.clock.start_ns
+        files.append(TruthFiles(folder, system, start_ns, outages_of(times)))
+        write_box_times(folder, times, start_ns)
         if also is not None:
             also()
 

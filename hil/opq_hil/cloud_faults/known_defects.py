@@ -41,13 +41,6 @@ KNOWN_DEFECTS: tuple[KnownDefect, ...] = (
         "the numbers below oldest_sequence for lost. Seed 5 with other_makai at 0.5 s for 8 s and "
         "triggering_service_killed at 4.5 s for 2.5 s.",
     ),
-    KnownDefect(
-        "mauka logs a traceback for a full disk",
-        frozenset({"disk_full"}),
-        "^mauka: plugin.failed .*StoreError",
-        "A StoreError of put_findings ends in the catch-all of Mauka's runner, as an exception of a plug-in "
-        "would: plugin.failed with a traceback. The event is analysed later all the same. Seed 31.",
-    ),
 )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from opq_hil.fleet.outlets import scenario_of
-from opq_hil.power_system.box_times import BoxTimes, write_box_times
+from opq_hil.power_system.box_times import BoxTimes, outages_of, write_box_times
 from opq_hil.power_system.disturbance_truth import TruthFiles
 from opq_hil.power_system.power_scenario import load_power_scenario, power_system_of
 from opq_proto.errors import ConfigError
@@ -32,7 +32,7 @@ class TruthWitness:
         try:
             times = {box.id: BoxTimes(box.clock, box.supply) for box in placed.box}
             write_box_times(folder, times, start_ns)
-            self._files = TruthFiles(folder, self._system, start_ns)
+            self._files = TruthFiles(folder, self._system, start_ns, outages_of(times))
         except OSError as error:
             raise ConfigError(f"truth: {folder} cannot be written: {error.strerror}") from error
 

@@ -9,6 +9,8 @@ from opq_hil.power_system.box_supply import BoxSupply, SupplyConfig
 from opq_hil.power_system.timekeeping import TimekeepingConfig
 
 FILE_NAME = "boxes.jsonl"
+OUTAGE_S = 10.0
+"""So long a silence for want of supply is an outage; as the trigger `silence` counts it by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,25 @@ class BoxTimes:
         for what, begin_s, end_s in spans:
             begin_ns, end_ns = (start_ns + round(at_s * 1e9) for at_s in (begin_s, end_s))
             yield {"box": box_id, "what": what, "start_ns": begin_ns, "end_ns": end_ns}
+
+
+@dataclass(frozen=True, slots=True)
+class BoxOutage:
+    """Boxes that are silent together for want of supply; seconds after the run's start."""
+
+    begin_s: float
+    end_s: float
+    box_ids: tuple[str, ...]
+
+
+def outages_of(boxes: Mapping[str, BoxTimes]) -> tuple[BoxOutage, ...]:
+    """Silences of OUTAGE_S and more, by time; Boxes that go and come back together have one."""
+    together: dict[tuple[float, float], list[str]] = {}
+    for box_id, times in boxes.items():
+        for begin_s, end_s in () if times.supply is None else BoxSupply(times.supply).silent_s:
+            if end_s - begin_s >= OUTAGE_S:
+                together.setdefault((begin_s, end_s), []).append(box_id)
+    return tuple(BoxOutage(*span, tuple(together[span])) for span in sorted(together))
 
 
 def write_box_times(folder: Path, boxes: Mapping[str, BoxTimes], start_ns: int) -> None:

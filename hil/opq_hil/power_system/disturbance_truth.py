@@ -6,7 +6,8 @@ sampled it. Numbers are rounded, so that one seed gives the same bytes on every 
 
 import json
 import math
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TextIO
@@ -14,6 +15,7 @@ from typing import TextIO
 import numpy as np
 
 from opq_hil.mains.courses import FloatArray
+from opq_hil.power_system.box_times import BoxOutage
 from opq_hil.power_system.causes.catalogue import CauseValue
 from opq_hil.power_system.outlet_truth import OutletTruth, outlet_truth
 from opq_hil.power_system.power_system import GridDisturbance, PowerSystem
@@ -74,12 +76,41 @@ def scope_of(found: GridDisturbance, box_ids: tuple[str, ...]) -> str | None:
     system = found.system
     if box_ids and any(slip.outlets.all() for slip in found.solved.terms.slips):
         return "wide_area"
-    outlets = [outlet for outlet in system.outlets if outlet.box_id in box_ids]
-    if not outlets:
+    return _extent_of(system, {outlet.bus for outlet in system.outlets if outlet.box_id in box_ids})
+
+
+def outage_line(outage: BoxOutage, system: PowerSystem, start_ns: int) -> TruthLine | None:
+    """The line of Boxes without supply; None: none of them hangs on the network (a played recording)."""
+    buses = {outlet.box_id: outlet.bus for outlet in system.outlets if outlet.box_id in outage.box_ids}
+    if not buses:
         return None
-    if len({outlet.bus for outlet in outlets}) == 1:
-        return "local"
-    feeders = {system.feeder_of(outlet.bus) for outlet in outlets}
+    begin_ns = start_ns + _ns(outage.begin_s)
+    seen = {
+        "class": "outage",
+        "residual_percent": None,
+        "phase_jump_deg": 0.0,
+        "arrival_ns": begin_ns,
+        "side": "downstream",
+    }
+    first, *others = buses
+    return {
+        "id": f"outage {first} at {outage.begin_s:g} s",
+        "cause": "supply_lost",
+        "class": "outage",
+        "scope": _extent_of(system, set(buses.values())),
+        "start_ns": begin_ns,
+        "end_ns": start_ns + _ns(outage.end_s),
+        "boxes": dict.fromkeys(buses, seen),
+        "place": buses[first],
+        "words": f"Box {', '.join((first, *others))}: no supply",
+        "values": {},
+    }
+
+
+def _extent_of(system: PowerSystem, buses: set[str]) -> str | None:
+    if len(buses) <= 1:
+        return "local" if buses else None
+    feeders = {system.feeder_of(bus) for bus in buses}
     return "feeder" if len(feeders) == 1 and None not in feeders else "region"
 
 
@@ -88,14 +119,18 @@ class TruthFiles:
 
     Args:
         start_ns: UTC of the run's moment 0.
+        outages: Boxes without supply, by time; each is a line once the run has come there.
     Raises:
         OSError: the folder cannot be made or written.
     """
 
-    def __init__(self, folder: Path, system: PowerSystem, start_ns: int) -> None:
+    def __init__(
+        self, folder: Path, system: PowerSystem, start_ns: int, outages: Sequence[BoxOutage] = ()
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._start_ns = start_ns
         self._system = system
+        self._outages = deque(outages)
         self._steps = 0
         self._truth: TextIO = (folder / TRUTH).open("w", encoding="utf-8")
         self._frequency: TextIO = (folder / FREQUENCY).open("w", encoding="utf-8")
@@ -104,12 +139,14 @@ class TruthFiles:
 
     def accept_disturbance(self, found: GridDisturbance) -> None:
         """Write a disturbance."""
-        line = json.dumps(disturbance_line(found, self._start_ns), allow_nan=False)
-        self._truth.write(line + "\n")
-        self._truth.flush()
+        self._write(disturbance_line(found, self._start_ns))
 
     def accept_time(self, reached_s: float) -> None:
-        """Write the frequency up to a moment, whole seconds of it."""
+        """Write the outages that began by a moment, and the frequency up to it, whole seconds of it."""
+        while self._outages and self._outages[0].begin_s <= reached_s:
+            line = outage_line(self._outages.popleft(), self._system, self._start_ns)
+            if line is not None:
+                self._write(line)
         steps = round(math.floor(reached_s) / FREQUENCY_STEP_S)
         if steps <= self._steps:
             return
@@ -118,6 +155,10 @@ class TruthFiles:
         self._frequency.write("".join(f"{self._start_ns + _ns(at_s)},{hz:.6f}\n" for at_s, hz in rows))
         self._frequency.flush()
         self._steps = steps
+
+    def _write(self, line: TruthLine) -> None:
+        self._truth.write(json.dumps(line, allow_nan=False) + "\n")
+        self._truth.flush()
 
     def close(self) -> None:
         """Close both files; nothing is written any more."""

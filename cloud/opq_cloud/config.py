@@ -297,6 +297,24 @@ class ViewSection:
             description="where people reach it, for links in mails; https: safe cookies",
         ),
     ] = None
+    map_radius_km: Annotated[
+        float,
+        Field(ge=0.1, le=100, description="a public Box is shown at least so far off"),
+    ] = 2.0
+    tile_url: Annotated[
+        str | None,
+        Field(
+            pattern=r"^https?://[A-Za-z0-9.-]+(:[0-9]+)?/[^\s'\"<>;,]*$",
+            description="images under the map, with {z}, {x} and {y}; none: outlines alone",
+        ),
+    ] = None
+    tile_attribution: Annotated[
+        str, Field(max_length=200, description="what the tiles' owner wants said below the map")
+    ] = ""
+    embed_in: Annotated[
+        tuple[Annotated[str, Field(pattern=r"^(\*|https?://(\*\.)?[A-Za-z0-9.-]+(:[0-9]+)?)$")], ...],
+        Field(description="sites that may frame /embed/map, such as https://pq.example; * for all"),
+    ] = ()
     mail: MailSection = Field(default_factory=MailSection)
 
 

@@ -36,12 +36,17 @@ CHANGES = {"public": "", "viewer": "", "owner": "1", "researcher": "", "admin": 
 LINES = {
     "list": (
         "GET /", "GET /incidents", "GET /api/boxes", "GET /api/recent", "GET /api/incidents", "GET /live",
+        "GET /map", "GET /map/state", "GET /grid", "GET /wall",
+        "GET /embed/state", "GET /feeds/incidents.atom", "GET /feeds/incidents.ics",
     ),
     "box seen": (
         "GET /boxes/{box_id}", "GET /boxes/{box_id}/history", "GET /incidents/{incident_id}",
+        "GET /incidents/{incident_id}/spread",
         "GET /api/incidents/{incident_id}", "GET /api/events/{event_id}",
         "GET /incidents/{incident_id}/examine", "GET /incidents/{incident_id}/examine/part",
     ),
+    "public box": ("GET /share/incidents/{incident_id}",),
+    "not set": ("GET /embed/map",),
     "rows seen": ("GET /api/boxes/{box_id}/measurements",),
     "trend seen": ("GET /api/boxes/{box_id}/trend",),
     "waveform seen": (
@@ -204,6 +209,8 @@ def _verdict(route: str, line: str, role: str, box_id: str, browser: FormBrowser
     may = {
         "list": True,
         "box seen": box_id in SEES[role],
+        "public box": box_id in SEES["public"],
+        "not set": False,
         "rows seen": True,
         "trend seen": True,
         "waveform seen": box_id in SEES_WAVEFORM[role],

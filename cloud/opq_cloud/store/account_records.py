@@ -22,7 +22,7 @@ ROLES = ("admin", "owner", "researcher", "viewer")
 PRIVACIES = ("nothing", "region", "all")
 """What the public sees of a Box: nothing, figures of its region (all such Boxes together), the Box itself."""
 ACCOUNTS, SESSIONS, TICKETS = "opq_accounts", "opq_sessions", "opq_tickets"
-ACCESSES, AUDIT = "opq_box_access", "opq_audit"
+ACCESSES, AUDIT, SECRETS = "opq_box_access", "opq_audit", "opq_secrets"
 NOTIFICATION_RULES, NOTIFICATIONS = "opq_notification_rules", "opq_notifications"
 TABLES: Mapping[str, tuple[str, ...]] = {
     ACCOUNTS: ("email",),
@@ -32,6 +32,7 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     AUDIT: ("account_id",),
     NOTIFICATION_RULES: ("account_id",),
     NOTIFICATIONS: ("account_id", "state"),
+    SECRETS: (),
 }
 """Table -> fields that are looked up by; `email` is unique."""
 
@@ -310,6 +311,14 @@ class AccountRecords:
             return replace(was, shared_ids=tuple([*others, account_id] if may_see else others))
 
         self.change_access(box_id, shared)
+
+    # What only this installation knows
+    def installation_secret(self, name: str, length: int = 32) -> bytes:
+        """Random bytes, made by who asks first and the same ever after, over processes and restarts."""
+        self._documents.insert(SECRETS, name, {"hex": secrets.token_hex(length)})
+        found = self._documents.get(SECRETS, name)
+        assert found is not None  # nothing takes one away
+        return bytes.fromhex(found["hex"])
 
     # The log of changes
     def add_audit(self, account_id: str, address: str, what: str, subject: str) -> None:

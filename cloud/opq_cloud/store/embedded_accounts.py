@@ -40,6 +40,9 @@ ACCOUNTS_MIGRATIONS = (
     CREATE INDEX opq_notifications_account_id ON opq_notifications (json_extract(document, '$.account_id'));
     CREATE INDEX opq_notifications_state ON opq_notifications (json_extract(document, '$.state'));
     """,
+    """
+    CREATE TABLE opq_secrets (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
+    """,
 )
 """Script k leads from schema k to k + 1; a published one is never changed."""
 PRIVATE_MODE = 0o600

@@ -35,11 +35,12 @@ from opq_cloud.view.api import Api
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.live import loop_wake
 from opq_cloud.view.pages import Pages
+from opq_cloud.view.public.public_routes import public_router
 from opq_proto.errors import StoreError
 
 log = structlog.get_logger()
 
-NO_PAGES = ("/api/", "/live", "/health", "/metrics", "/static/")
+NO_PAGES = ("/api/", "/live", "/health", "/metrics", "/static/", "/map/state", "/embed/state", "/feeds/")
 """Paths whose errors are JSON."""
 HEARTBEAT_S = 15.0
 CHECKED_EVERY_S = 2.0
@@ -91,6 +92,7 @@ def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAP
         app.include_router(theme_routes())
     app.include_router(pages.router())
     app.include_router(pages.examine.router())
+    app.include_router(public_router(context, pages.render))
     app.include_router(Api(context).router())
     app.include_router(LiveRoute(context, heartbeat_s).router())
     app.include_router(StatusRoutes(context.counters).router())

@@ -169,6 +169,11 @@ class LiveHub:
         with self._lock:
             return set(self._incidents)
 
+    def newest_incidents(self) -> list[LiveMessage]:
+        """Those that are known, newest first."""
+        with self._lock:
+            return [self._incidents[incident_id] for incident_id in sorted(self._incidents, reverse=True)]
+
     def latest(self) -> dict[str, Measurement]:
         """The newest Measurement of each Box."""
         with self._lock:

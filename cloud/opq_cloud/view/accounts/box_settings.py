@@ -25,8 +25,8 @@ NOT_CLAIMED = (
 )
 PRIVACY_WORDS = {
     "nothing": "Nothing",
-    "region": "Figures of its region: nothing until there are such pages",
-    "all": "The Box: values, incidents, name",
+    "region": "Figures of its region, together with at least two other such Boxes",
+    "all": "The Box: values, incidents, name, and on the map a place near it",
 }
 CLAIMERS = ("admin", "owner")
 

@@ -17,7 +17,11 @@ FOR_ALL = ("/static/", "/theme/", "/health", "/metrics")
 """Answered without a look at who asks."""
 TO_SIGN_IN = ("/sign-in", "/first-admin", "/register", "/reset")
 """Pages for who has not signed in."""
-NO_PAGE = ("/api/", "/live")
+FOR_EVERYBODY = ("/embed", "/feeds", "/share")
+"""The same for everybody: who is signed in sees there what anybody would."""
+WITH_REGIONS = ("/map", "/grid", "/wall")
+"""They show figures of regions too, where no Box itself is public."""
+NO_PAGE = ("/api/", "/live", "/map/state")
 
 
 class VisitorGate:
@@ -32,12 +36,14 @@ class VisitorGate:
             await self._app(scope, receive, send)
             return
         try:
-            visitor = await anyio.to_thread.run_sync(self._visitors.of, request_facts(scope))
+            asked = self._visitors.anonymous if _under(scope["path"], FOR_EVERYBODY) else self._visitors.of
+            visitor = await anyio.to_thread.run_sync(asked, request_facts(scope))
         except StoreError as error:
             await _answer(send, 503, {"error": f"The store cannot be read now: {error}"})
             return
         path = scope["path"]
-        if not (visitor.sees_something or _under(path, TO_SIGN_IN)):
+        regions = bool(visitor.regional) and _under(path, WITH_REGIONS)
+        if not (visitor.sees_something or regions or _under(path, (*TO_SIGN_IN, *FOR_EVERYBODY))):
             await _refuse(scope, send)
             return
         token = ASKING.set(visitor)

@@ -32,6 +32,8 @@ EXPIRE_EVERY_S = 3600.0
 """Sessions, links and tokens past their time are taken away so often."""
 PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 ADDRESS_CHARACTERS = 45
+WHO = ("cookie", "authorization")
+"""Headers that say who asks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,10 @@ class Visitor:
 
     def sees_waveform(self, box_id: str) -> bool:
         return self.everything or box_id in self.full or box_id in self.public_waveforms
+
+    def sees_place(self, box_id: str) -> bool:
+        """Where it stands, to the metre; the public is shown a place near it (`public.fuzz`)."""
+        return self.everything or box_id in self.full
 
     def may_change(self, box_id: str) -> bool:
         """Its owner, or an admin: name, place, whom it is shared with, what the public sees."""
@@ -186,6 +192,12 @@ class Visitors:
                 accounts_in_use=False,
             )
         return self._signed_in(request, known, public) or self._by_token(request, known, public) or public
+
+    def anonymous(self, request: AskingRequest) -> Visitor:
+        """What the same request would see without session and token: what may be shared with everybody."""
+        return self.of(
+            AskingRequest({n: v for n, v in request.headers.items() if n not in WHO}, request.peer)
+        )
 
     def forget(self) -> None:
         """Something was changed by this process: read it again."""

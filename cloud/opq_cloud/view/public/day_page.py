@@ -1,0 +1,147 @@
+"""What `/grid` shows: each grid's frequency and voltage now and over the day, and each region's voltage."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import isnan
+
+import numpy as np
+
+from opq_cloud.view import history_chart as drawing
+from opq_cloud.view import words
+from opq_cloud.view.box_history import BoxHistory, HistoryRow
+from opq_cloud.view.public.day_trends import (
+    DAY_ROWS,
+    ROW_MS,
+    DayTrends,
+    Rows,
+    first_row_ms,
+    medians,
+    sampled,
+)
+from opq_cloud.view.public.grid_now import BoxNow, GroupNow, grids_now, regions_now
+from opq_cloud.view.public.map_drawing import REGIONS_SHOWN, group_figures
+from opq_cloud.view.time_span import TimeSpan
+
+GRIDS_SHOWN = 4
+REGIONS_READ = 12
+"""Regions whose day is drawn; the others have their present figures."""
+HOUR_ROWS = 6
+VOLTS, HERTZ = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class DayChart:
+    """The day of one group and quantity."""
+
+    name: str
+    unit: str
+    digits: int
+    series: int
+    chart: drawing.HistoryChart | None
+    gaps: tuple[drawing.GapStretch, ...]
+    rows: tuple[tuple[str, float, float, float], ...]
+    """By hour, newest first: (time, lowest, mean, highest)."""
+    sentence: str
+
+
+def day_values(boxes: Sequence[BoxNow], trends: DayTrends, now_ms: int) -> dict[str, object]:
+    """For `grid.html`."""
+    first_ms = first_row_ms(now_ms)
+    grids = grids_now(boxes)
+    regions = regions_now(boxes)
+    shown = []
+    for grid in grids[:GRIDS_SHOWN]:
+        days = _day(grid, boxes, trends, first_ms, lambda each: each.grid)
+        charts = [
+            day_chart(days[:, HERTZ], "Frequency", "Hz", 3, 2, first_ms, grid.nominal_hz),
+            day_chart(days[:, VOLTS], "Voltage", "%", 2, 0, first_ms, 100.0),
+        ]
+        shown.append((grid, group_figures(grid), charts))
+    region_rows = []
+    for number, region in enumerate(regions[:REGIONS_SHOWN]):
+        chart = None
+        if number < REGIONS_READ:
+            days = _day(region, boxes, trends, first_ms, lambda each: each.region)
+            chart = day_chart(days[:, VOLTS], "Voltage", "%", 2, 0, first_ms, 100.0)
+        region_rows.append((region, group_figures(region), chart))
+    return {
+        "grids": shown,
+        "grids_not_shown": max(0, len(grids) - GRIDS_SHOWN),
+        "regions": region_rows,
+        "regions_not_shown": max(0, len(regions) - REGIONS_SHOWN),
+        "regional": any(each.regional for each in boxes),
+    }
+
+
+def _day(
+    group: GroupNow,
+    boxes: Sequence[BoxNow],
+    trends: DayTrends,
+    first_ms: int,
+    of: Callable[[BoxNow], str | None],
+) -> Rows:
+    """Volts as percent of each Box's own nominal."""
+    nominal = {each.box_id: each.nominal_v for each in boxes if of(each) == group.name}
+    days = []
+    for box_id in sampled(nominal):
+        rows = trends.day_rows(box_id, first_ms)
+        rows[:, VOLTS] *= 100.0 / nominal[box_id]
+        days.append(rows)
+    return medians(days)
+
+
+def day_chart(
+    rows: Rows, name: str, unit: str, digits: int, series: int, first_ms: int, nominal: float
+) -> DayChart:
+    """A day as the history of a Box is drawn: bars from lowest to highest, steps, gaps hatched.
+
+    Args:
+        rows: (DAY_ROWS, 3) lowest, mean, highest of each row; NaN where nothing was measured.
+    """
+    span = TimeSpan(first_ms, first_ms + DAY_ROWS * ROW_MS, "now-24h", "now")
+    known = [
+        (first_ms + number * ROW_MS, (float(low), float(mean), float(high)))
+        for number, (low, mean, high) in enumerate(rows)
+        if not isnan(mean)
+    ]
+    found = tuple(HistoryRow(start_ms, 1.0, {name: three}) for start_ms, three in known)
+    history = BoxHistory(span, ROW_MS, found, _gaps(rows, first_ms), 1.0, (), {})
+    return DayChart(
+        name,
+        unit,
+        digits,
+        series,
+        drawing.history_chart(history, name, nominal),
+        drawing.gap_stretches(history),
+        _hours(rows, first_ms),
+        _sentence([three for _, three in known], name, unit, digits),
+    )
+
+
+def _gaps(rows: Rows, first_ms: int) -> tuple[tuple[int, int], ...]:
+    """Stretches without a row; the last one is not over."""
+    missing = np.isnan(rows[:-1, 1])
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], missing, [False])).astype(np.int8)))
+    return tuple((first_ms + int(a) * ROW_MS, first_ms + int(b) * ROW_MS) for a, b in edges.reshape(-1, 2))
+
+
+def _hours(rows: Rows, first_ms: int) -> tuple[tuple[str, float, float, float], ...]:
+    found = []
+    for start in range(DAY_ROWS - HOUR_ROWS, -1, -HOUR_ROWS):
+        part = rows[start : start + HOUR_ROWS]
+        part = part[~np.isnan(part[:, 1])]
+        if len(part):
+            when = words.utc((first_ms + start * ROW_MS) * 1_000_000, 0)[:16]
+            found.append((when, float(part[:, 0].min()), float(part[:, 1].mean()), float(part[:, 2].max())))
+    return tuple(found)
+
+
+def _sentence(known: Sequence[tuple[float, float, float]], name: str, unit: str, digits: int) -> str:
+    if not known:
+        return (
+            "Nothing of the last day is stored yet; a row of ten minutes shows some minutes after it began."
+        )
+    low, high = min(each[0] for each in known), max(each[2] for each in known)
+    mean = sum(each[1] for each in known) / len(known)
+    low_words, mean_words, high_words = (words.number(each, digits, unit) for each in (low, mean, high))
+    return f"{name} of the last day: {low_words} to {high_words}, {mean_words} on average."

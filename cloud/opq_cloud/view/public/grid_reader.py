@@ -1,0 +1,168 @@
+"""Reads what a visitor may know of all Boxes now: records and places of the store, values of the live hub.
+
+Records are read once for all who look and kept for RECORDS_S; what one audience sees is made once and kept
+for SEEN_S, so that 500 open maps cost as much as one.
+"""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from opq_cloud.store.box_place import BoxPlace, box_place
+from opq_cloud.store.store import BoxRecord
+from opq_cloud.view.accounts.seen import SeenFeed
+from opq_cloud.view.accounts.visitors import Visitor
+from opq_cloud.view.context import ShownBox, ViewContext, label, natural_order
+from opq_cloud.view.live import LiveMessage
+from opq_cloud.view.public.fuzz import Place, fuzzed_place
+from opq_cloud.view.public.grid_now import BoxNow, countable
+from opq_cloud.view.recent import NewestMeasurement
+
+RECORDS_S = 5.0
+SEEN_S = 1.0
+AUDIENCES = 64
+SALT_NAME = "map"
+
+
+@dataclass(frozen=True, slots=True)
+class _Records:
+    """What is stored of all Boxes, by id."""
+
+    read_s: float
+    boxes: Mapping[str, BoxRecord]
+    places: Mapping[str, BoxPlace]
+    fuzzed: dict[str, Place | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    made_s: float
+    boxes: tuple[BoxNow, ...]
+
+
+Audience = tuple[bool, frozenset[str], frozenset[str], frozenset[str]]
+
+
+class GridReader:
+    """`boxes` and `incidents` may be called from any thread; they are of the visitor of the request."""
+
+    def __init__(
+        self, context: ViewContext, radius_km: float, monotonic_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._context = context
+        self.radius_km = radius_km
+        self._monotonic_s = monotonic_s
+        self._lock = threading.Lock()
+        self._records: _Records | None = None
+        self._seen: OrderedDict[Audience, _Seen] = OrderedDict()
+        self._salt: bytes | None = None
+
+    def boxes(self) -> tuple[BoxNow, ...]:
+        """Those that count for the visitor, shown ones and regional ones, in the order of their numbers.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        visitor = self._context.visitor
+        key = (visitor.everything, visitor.full, visitor.public, visitor.regional)
+        with self._lock:  # who asks meanwhile finds it made
+            now_s = self._monotonic_s()
+            seen = self._seen.get(key)
+            if seen is None or now_s - seen.made_s >= SEEN_S:
+                seen = _Seen(now_s, tuple(countable(self._read_boxes(visitor, now_s))))
+                self._seen[key] = seen
+                self._seen.move_to_end(key)
+                while len(self._seen) > AUDIENCES:
+                    self._seen.popitem(last=False)
+            return seen.boxes
+
+    def incidents(self, limit: int) -> list[LiveMessage]:
+        """The newest that the visitor sees a part of, newest first, as the live feed shows them."""
+        feed = SeenFeed(self._context.visitor)
+        found: list[LiveMessage] = []
+        for message in self._context.whole_hub.newest_incidents():
+            part = feed.shown(message)
+            if part is not None and part.incident is not None:
+                found.append(part)
+                if len(found) == limit:
+                    break
+        return found
+
+    def _read_boxes(self, visitor: Visitor, now_s: float) -> list[BoxNow]:
+        records = self._read_records(now_s)
+        found = []
+        for box_id in sorted(self._ids(visitor, records), key=natural_order):
+            shown = visitor.sees(box_id)
+            record = records.boxes.get(box_id) or BoxRecord(box_id, "")
+            if record.unplugged or not (shown or box_id in visitor.regional):
+                continue
+            found.append(self._box_now(visitor, record, records, regional=not shown))
+        return found
+
+    def _ids(self, visitor: Visitor, records: _Records) -> set[str]:
+        if visitor.everything:
+            return {*records.boxes, *self._context.whole_hub.latest()}
+        return set(visitor.full | visitor.public | visitor.regional)
+
+    def _box_now(self, visitor: Visitor, record: BoxRecord, records: _Records, regional: bool) -> BoxNow:
+        box_id, context = record.box_id, self._context
+        heard = context.whole_hub.newest(box_id)
+        live = heard is not None and self._is_live(heard)
+        metrics = heard.measurement.metrics if heard is not None and live else {}
+        rms, f = metrics.get("rms"), metrics.get("f")
+        nominal_v = record.nominal_v or context.nominal.volts
+        nominal_hz = record.nominal_hz or context.nominal.hz
+        place = records.places.get(box_id) or BoxPlace()
+        exact = not regional and visitor.sees_place(box_id)
+        shown = ShownBox(box_id, record.name, None, nominal_v, nominal_hz, False)
+        return BoxNow(
+            box_id=box_id,
+            label="" if regional else label(shown),
+            grid=place.grid,
+            region=place.region or None,
+            at=_exact(place) if exact else self._fuzzed(box_id, place, records),
+            exact=exact,
+            regional=regional,
+            nominal_v=nominal_v,
+            nominal_hz=nominal_hz,
+            u_percent=_finite(rms.average / nominal_v * 100) if rms else None,
+            f_hz=_finite(f.average) if f else None,
+            silent=not live,
+        )
+
+    def _is_live(self, heard: NewestMeasurement) -> bool:
+        age_ms = self._context.now_ns() // 1_000_000 - heard.heard_ms
+        return age_ms < heard.silent_after_ms
+
+    def _fuzzed(self, box_id: str, place: BoxPlace, records: _Records) -> Place | None:
+        at = _exact(place)
+        if at is None:
+            return None
+        if box_id not in records.fuzzed:
+            if self._salt is None:
+                self._salt = self._context.whole_store.people.installation_secret(SALT_NAME)
+            records.fuzzed[box_id] = fuzzed_place(at, self._salt, self.radius_km)
+        return records.fuzzed[box_id]
+
+    def _read_records(self, now_s: float) -> _Records:
+        if self._records is None or now_s - self._records.read_s >= RECORDS_S:
+            store = self._context.whole_store
+            locations, regions = store.locations(), store.regions()
+            boxes = {each.box_id: each for each in store.boxes()}
+            places = {box_id: box_place(each, locations, regions) for box_id, each in boxes.items()}
+            self._records = _Records(now_s, boxes, places)
+        return self._records
+
+
+def _exact(place: BoxPlace) -> Place | None:
+    """None where it is not known, or no place on earth: who else writes the store may put anything."""
+    latitude, longitude = place.latitude, place.longitude
+    if latitude is None or longitude is None or not (abs(latitude) <= 90 and abs(longitude) <= 180):
+        return None
+    return latitude, longitude
+
+
+def _finite(value: float) -> float | None:
+    return value if abs(value) < float("inf") else None  # a NaN compares false

@@ -1,0 +1,200 @@
+"""What a page with a map draws, and what it asks for again every other second: one source for both.
+
+`/map`, `/wall` and `/embed/map` show the same map of the same figures, each for its own audience.
+"""
+
+import functools
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from opq_cloud.config import ViewSection
+from opq_cloud.view import words
+from opq_cloud.view.live import LiveMessage
+from opq_cloud.view.public.fuzz import MOST_OFF
+from opq_cloud.view.public.grid_now import TONES, BoxNow, GroupNow, grids_now, regions_now
+from opq_cloud.view.public.grid_reader import GridReader
+from opq_cloud.view.public.map_frame import MapFrame, frame_of
+from opq_cloud.view.public.map_marks import LISTED, SHAPES, MapMark, map_marks, rows_of
+from opq_cloud.view.public.outline import OutlinePaths, outline_paths
+
+INCIDENTS_SHOWN = 6
+REGIONS_SHOWN = 40
+SCOPE_SHORT = {
+    "local": "local, one place",
+    "feeder": "feeder, several places of one",
+    "region": "region, several feeders",
+    "wide_area": "wide area, several regions or the whole grid",
+}
+ROOT = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True, slots=True)
+class MapDrawing:
+    """One map: its window, outlines, marks and what is said beside it."""
+
+    frame: MapFrame
+    outline: OutlinePaths
+    marks: tuple[MapMark, ...]
+    rows: tuple[MapMark, ...]
+    not_listed: int
+    tiles: tuple[tuple[str, float, float, float], ...]
+    """(address, x, y, size) of a tile server's images."""
+    attribution: str
+    summary: str
+    outside: int
+    """Boxes with a place that is not in the window."""
+    unplaced: int
+    """Boxes whose place nobody has said."""
+    rough_words: str
+    """How far off marks are; empty: none is."""
+
+
+def draw_map(reader: GridReader, config: ViewSection, frame: MapFrame | None) -> MapDrawing:
+    """Of what the visitor of the request sees; without a window, where its Boxes are."""
+    boxes = reader.boxes()
+    regions = regions_now(boxes)
+    if frame is None:
+        frame = frame_of(_places(boxes, regions))
+    marks = map_marks(boxes, regions, frame, reader.radius_km)
+    rows = rows_of(marks)
+    shown = [each for each in boxes if not each.regional]
+    return MapDrawing(
+        frame=frame,
+        outline=outline_paths(frame),
+        marks=marks,
+        rows=rows,
+        not_listed=len(marks) - min(len(marks), LISTED),
+        tiles=_tiles(config.tile_url, frame),
+        attribution=config.tile_attribution if config.tile_url else "",
+        summary=map_summary(boxes),
+        outside=sum(each.at is not None and not frame.shows(each.at) for each in shown),
+        unplaced=sum(each.at is None for each in shown),
+        rough_words=_rough_words(marks, reader.radius_km),
+    )
+
+
+def map_summary(boxes: Sequence[BoxNow]) -> str:
+    """One sentence of state."""
+    if not boxes:
+        return "No Box is shown here: the owner of a Box decides whether everybody may see it."
+    live = sum(not each.silent for each in boxes)
+    outside = sum(each.tone in ("too-low", "too-high") for each in boxes)
+    said = words.reporting(len(boxes), live)
+    if not live:
+        return said
+    if outside:
+        return f"{said} Voltage is more than 10 % off nominal at {outside} of them."
+    return f"{said} Voltage is within 10 % of nominal at {'it' if live == 1 else 'each that reports'}."
+
+
+def live_state(reader: GridReader, frame: MapFrame | None) -> dict[str, object]:
+    """What open pages put in place of what they show: words and tones, made here alone."""
+    boxes = reader.boxes()
+    regions = regions_now(boxes)
+    if frame is None:
+        frame = frame_of(_places(boxes, regions))
+    figures: dict[str, str] = {}
+    for kind, groups in (("grid", grids_now(boxes)), ("region", regions[:REGIONS_SHOWN])):
+        for each in groups:
+            for name, text in group_figures(each).items():
+                figures[f"{kind} {each.name} {name}"] = text
+    return {
+        "version": page_version(),
+        "summary": map_summary(boxes),
+        "marks": {
+            mark.mark_id: {
+                "tone": mark.tone,
+                "shape": SHAPES[mark.tone],
+                "text": mark.text,
+                **mark_figures(mark),
+            }
+            for mark in map_marks(boxes, regions, frame, reader.radius_km)
+        },
+        "figures": figures,
+        "incidents": [incident_line(each) for each in reader.incidents(INCIDENTS_SHOWN)],
+    }
+
+
+def group_figures(group: GroupNow) -> dict[str, str]:
+    """Figures of a grid or region as pages show them."""
+    return {
+        "f": words.number(group.f_hz, 3),
+        "u": words.number(group.u_percent, 1),
+        "boxes": words.reporting(group.boxes, group.reporting),
+        "state": TONES[group.tone],
+    }
+
+
+def mark_figures(mark: MapMark) -> dict[str, str]:
+    """A row of the map's table."""
+    state = TONES[mark.tone]
+    if mark.boxes > 1:
+        state = f"{mark.reporting} of {mark.boxes} Boxes report; {state}"
+    return {"u": words.number(mark.u_percent, 1, "%"), "f": words.number(mark.f_hz, 3, "Hz"), "state": state}
+
+
+def incident_line(message: LiveMessage) -> dict[str, object]:
+    """An incident of a list, in words."""
+    incident = message.incident
+    assert incident is not None
+    return {
+        "id": incident.incident_id,
+        "tone": words.class_tone(incident.kind),
+        "class_words": words.class_words(incident.kind),
+        "outline": words.outline(incident, message.names),
+        "scope": SCOPE_SHORT.get(incident.scope or "", ""),
+        "when": words.utc(incident.start_ns, 0),
+        "start_ms": incident.start_ns // 1_000_000,
+    }
+
+
+def _places(boxes: Sequence[BoxNow], regions: Sequence[GroupNow]) -> list[tuple[float, float]]:
+    shown = [each.at for each in boxes if each.at is not None and not each.regional]
+    return shown + [each.at for each in regions if each.at is not None and each.regional]
+
+
+def _tiles(url: str | None, frame: MapFrame) -> tuple[tuple[str, float, float, float], ...]:
+    if not url:
+        return ()
+    return tuple(
+        (
+            url.replace("{z}", str(each.zoom)).replace("{x}", str(each.column)).replace("{y}", str(each.row)),
+            round(each.x, 1),
+            round(each.y, 1),
+            round(each.size, 1),
+        )
+        for each in frame.tiles()
+    )
+
+
+def tile_origin(url: str | None) -> str:
+    """`https://tiles.example`: what a page with tiles may load images from; empty: nothing."""
+    if not url:
+        return ""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _rough_words(marks: Sequence[MapMark], radius_km: float) -> str:
+    if not any(mark.rough for mark in marks):
+        return ""
+    return (
+        f"Marks are near their Boxes, not at them: {radius_km:g} to {radius_km * MOST_OFF:.3g} km off, "
+        "always by the same."
+    )
+
+
+@functools.cache
+def page_version() -> str:
+    """Changes with every file that pages are made of: a wall that shows an older one loads itself again."""
+    try:
+        digest = hashlib.sha256(version("opq-toolkit").encode())
+    except PackageNotFoundError:
+        digest = hashlib.sha256()
+    for path in sorted([*(ROOT / "static").glob("*.*"), *(ROOT / "templates").glob("*.html")]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,145 @@
+"""The marks of a map: one for each Box, or for those that lie on one another, and for each hidden region.
+
+Pure. However many Boxes there are, a map has no more marks than cells; its table says the same in words.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+
+from opq_cloud.view import words
+from opq_cloud.view.public.fuzz import MOST_OFF
+from opq_cloud.view.public.grid_now import LOUDEST, TONES, BoxNow, GroupNow
+from opq_cloud.view.public.map_frame import WIDTH, MapFrame
+
+CELL_UNITS = 40.0
+"""Boxes nearer than this on the drawing may be one mark."""
+SPLIT_MARKS = 60
+"""Up to so many Boxes each has a mark of its own, but those at exactly one place."""
+Corners = tuple[float, float, float, float]
+"""Left, top, right, bottom."""
+LETTER_UNITS, LINE_UNITS = 9.0, 22.0
+"""About as wide and high is a letter of a mark's name."""
+LISTED = 200
+"""Rows of the table; more are counted."""
+DOUBT_UNITS = 9.0
+"""A circle of doubt smaller than a mark is not drawn."""
+SHAPES = {
+    "normal": "M-7 0a7 7 0 1 0 14 0a7 7 0 1 0-14 0Z",
+    "low": "M-8.5-6H8.5L0 9Z",
+    "high": "M-8.5 6H8.5L0-9Z",
+    "too-low": "M-11-8H11L0 12Z",
+    "too-high": "M-11 8H11L0-12Z",
+    "silent": "M-8-8L8 8M8-8L-8 8",
+}
+"""The mark of each tone around (0, 0), an SVG path: shapes say what colours say."""
+
+
+@dataclass(frozen=True, slots=True)
+class MapMark:
+    """One mark and its row of the table."""
+
+    mark_id: str
+    """`box-4`, `cell-3-7`, `region-oahu`: the same from one look to the next."""
+    x: float
+    y: float
+    tone: str
+    label: str
+    boxes: int
+    reporting: int
+    u_percent: float | None
+    f_hz: float | None
+    href: str
+    """Empty: there is no page of it."""
+    doubt_units: float
+    """Radius of the circle in which its Box stands; 0: exact, or too small to draw."""
+    rough: bool
+    """Its place is near, not where it stands."""
+    named: bool = False
+    """Its name stands beside it: there is room."""
+
+    @property
+    def text(self) -> str:
+        """In words, for a pointer and a screen reader."""
+        level = words.number(self.u_percent, 1, "%")
+        if self.boxes == 1 and not self.mark_id.startswith("region"):
+            return f"{self.label}: {'silent' if self.tone == 'silent' else f'{level}, {TONES[self.tone]}'}"
+        said = f"{self.label}: {self.reporting} of {self.boxes} Boxes report"
+        return said if self.u_percent is None else f"{said}, {level}, {TONES[self.tone]}"
+
+
+def map_marks(
+    boxes: Iterable[BoxNow], regions: Iterable[GroupNow], frame: MapFrame, radius_km: float
+) -> tuple[MapMark, ...]:
+    """Those in the window, the loudest last, so that they lie on top."""
+    shown = [each for each in boxes if not each.regional and each.at is not None and frame.shows(each.at)]
+    cells: dict[tuple[int, int], list[BoxNow]] = {}
+    apart = len(shown) <= SPLIT_MARKS
+    for each in shown:
+        assert each.at is not None
+        x, y = frame.units(each.at)
+        cell = (round(x * 10), round(y * 10)) if apart else (int(x // CELL_UNITS), int(y // CELL_UNITS))
+        cells.setdefault(cell, []).append(each)
+    marks = [_mark(f"cell-{c}-{r}", found, frame, radius_km) for (c, r), found in cells.items()]
+    marks += [_region_mark(each, frame) for each in regions if _is_mark(each, frame)]
+    return _with_names(sorted(marks, key=lambda mark: (LOUDEST[mark.tone], mark.mark_id)))
+
+
+def _with_names(marks: Sequence[MapMark]) -> tuple[MapMark, ...]:
+    """The loudest get their names first; one that would lie on a mark or a name is left to the table."""
+    if len(marks) > SPLIT_MARKS:
+        return tuple(marks)
+    taken = [(mark.x - 12, mark.y - 12, mark.x + 12, mark.y + 12) for mark in marks]
+    named = set()
+    for mark in reversed(marks):
+        wide = LETTER_UNITS * (len(str(mark.boxes)) if mark.boxes > 1 else len(mark.label))
+        box = (mark.x + 13, mark.y - LINE_UNITS / 2, mark.x + 13 + wide, mark.y + LINE_UNITS / 2)
+        if box[2] <= WIDTH and not any(_meet(box, each) for each in taken):
+            taken.append(box)
+            named.add(mark.mark_id)
+    return tuple(replace(mark, named=mark.mark_id in named) for mark in marks)
+
+
+def _meet(first: Corners, second: Corners) -> bool:
+    beside = first[2] <= second[0] or second[2] <= first[0]
+    return not (beside or first[3] <= second[1] or second[3] <= first[1])
+
+
+def rows_of(marks: Iterable[MapMark]) -> tuple[MapMark, ...]:
+    """The loudest first, LISTED at most."""
+    return tuple(sorted(marks, key=lambda mark: (-LOUDEST[mark.tone], mark.label)))[:LISTED]
+
+
+def _is_mark(region: GroupNow, frame: MapFrame) -> bool:
+    return region.regional and region.at is not None and frame.shows(region.at)
+
+
+def _mark(cell_id: str, boxes: Sequence[BoxNow], frame: MapFrame, radius_km: float) -> MapMark:
+    points = [frame.units(each.at) for each in boxes if each.at is not None]
+    x, y = (round(sum(each[k] for each in points) / len(points), 1) for k in (0, 1))
+    rough = any(not each.exact for each in boxes)
+    doubt = radius_km * MOST_OFF * frame.units_per_km if rough else 0.0
+    if len(boxes) == 1:
+        one = boxes[0]
+        return MapMark(
+            f"box-{one.box_id}", x, y, one.tone, one.label, 1, int(not one.silent), one.u_percent, one.f_hz,
+            f"/boxes/{one.box_id}", round(doubt, 1) if doubt > DOUBT_UNITS else 0.0, rough,
+        )  # fmt: skip
+    levels = [each.u_percent for each in boxes if each.u_percent is not None]
+    frequencies = [each.f_hz for each in boxes if each.f_hz is not None]
+    named = words.listed([each.label for each in boxes]) if len(boxes) <= 3 else f"{len(boxes)} Boxes"
+    return MapMark(
+        cell_id, x, y, max((each.tone for each in boxes), key=lambda tone: LOUDEST[tone]), named, len(boxes),
+        sum(not each.silent for each in boxes), median(levels) if levels else None,
+        median(frequencies) if frequencies else None, "",
+        round(doubt, 1) if doubt > max(DOUBT_UNITS, CELL_UNITS / 2) else 0.0, rough,
+    )  # fmt: skip
+
+
+def _region_mark(region: GroupNow, frame: MapFrame) -> MapMark:
+    assert region.at is not None
+    x, y = frame.units(region.at)
+    return MapMark(
+        f"region-{region.name}", round(x, 1), round(y, 1), region.tone, f"Region {region.name}", region.boxes,
+        region.reporting, region.u_percent, region.f_hz, "", 0.0, True,
+    )  # fmt: skip

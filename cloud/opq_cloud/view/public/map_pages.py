@@ -1,0 +1,157 @@
+"""`/map`, `/grid` and `/wall`, and `/map/state`, which their script asks for every other second."""
+
+import json
+import zlib
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi.responses import HTMLResponse
+
+from opq_cloud.config import ViewSection
+from opq_cloud.view.accounts.account_context import PageMaker
+from opq_cloud.view.context import ViewContext
+from opq_cloud.view.guard import CONTENT_SECURITY_POLICY
+from opq_cloud.view.public.day_page import day_values
+from opq_cloud.view.public.day_trends import DayTrends
+from opq_cloud.view.public.grid_now import TONES, grids_now
+from opq_cloud.view.public.grid_reader import GridReader
+from opq_cloud.view.public.map_drawing import (
+    INCIDENTS_SHOWN,
+    MapDrawing,
+    draw_map,
+    group_figures,
+    incident_line,
+    live_state,
+    mark_figures,
+    page_version,
+    tile_origin,
+)
+from opq_cloud.view.public.map_frame import WORLD, MapFrame, parse_frame
+from opq_cloud.view.public.map_marks import SHAPES
+
+At = Annotated[str, Query(max_length=24)]
+Km = Annotated[str, Query(max_length=12)]
+STEPS = (("Left", -0.4, 0.0), ("Right", 0.4, 0.0), ("Up", 0.0, -0.4), ("Down", 0.0, 0.4))
+ZOOM = 2.0
+THEMES = ("", "light", "dark")
+
+
+class MapPages:
+    """Pages of the present, for whoever asks."""
+
+    def __init__(
+        self, context: ViewContext, reader: GridReader, config: ViewSection, render: PageMaker
+    ) -> None:
+        self._context = context
+        self._reader = reader
+        self._config = config
+        self._render = render
+        self._trends = DayTrends(context.whole_store)
+
+    def router(self) -> APIRouter:
+        router = APIRouter(include_in_schema=False)
+        for path, page in (("/map", self.map_page), ("/grid", self.grid_page), ("/wall", self.wall_page)):
+            router.add_api_route(path, page, response_class=HTMLResponse)
+        router.add_api_route("/map/state", self.state)
+        return router
+
+    def map_page(self, at: At = "", km: Km = "") -> Response:
+        frame = asked_frame(at, km)
+        drawing = draw_map(self._reader, self._config, frame)
+        page = self._render(
+            "map.html",
+            "map",
+            200,
+            **map_values(drawing, state_path("/map/state", frame)),
+            moves=[(name, drawing.frame.moved(right, down).query) for name, right, down in STEPS],
+            zooms=[
+                ("Zoom in", drawing.frame.zoomed(1 / ZOOM).query),
+                ("Zoom out", drawing.frame.zoomed(ZOOM).query),
+                ("The world", WORLD.query),
+            ],
+            chosen=frame is not None,
+            incidents=[incident_line(each) for each in self._reader.incidents(INCIDENTS_SHOWN)],
+            embeddable=bool(self._config.embed_in),
+        )
+        return with_tiles(page, self._config)
+
+    def grid_page(self) -> Response:
+        boxes = self._reader.boxes()
+        now_ms = self._context.now_ns() // 1_000_000
+        return self._render(
+            "grid.html",
+            "grid",
+            200,
+            state_path="/map/state",
+            version=page_version(),
+            **day_values(boxes, self._trends, now_ms),
+        )
+
+    def wall_page(
+        self, at: At = "", km: Km = "", theme: Annotated[str, Query(max_length=8)] = ""
+    ) -> Response:
+        if theme not in THEMES:
+            raise HTTPException(400, f"There is no theme {theme}; there are light and dark.")
+        frame = asked_frame(at, km)
+        boxes = self._reader.boxes()
+        page = self._render(
+            "wall.html",
+            "wall",
+            200,
+            **map_values(draw_map(self._reader, self._config, frame), state_path("/map/state", frame)),
+            theme=theme,
+            grids=[(each, group_figures(each)) for each in grids_now(boxes)[:2]],
+            incidents=[incident_line(each) for each in self._reader.incidents(INCIDENTS_SHOWN)],
+        )
+        return with_tiles(page, self._config)
+
+    def state(self, request: Request, at: At = "", km: Km = "") -> Response:
+        frame = asked_frame(at, km)
+        return state_answer(request, lambda: live_state(self._reader, frame))
+
+
+def map_values(drawing: MapDrawing, state: str) -> dict[str, object]:
+    """For `map_parts.html`."""
+    counts: dict[str, int] = {}
+    for mark in drawing.marks:
+        counts[mark.tone] = counts.get(mark.tone, 0) + 1
+    return {
+        "map": drawing,
+        "shapes": SHAPES,
+        "row_figures": {mark.mark_id: mark_figures(mark) for mark in drawing.rows},
+        "legend": [(tone, TONES[tone], counts.get(tone, 0)) for tone in TONES],
+        "state_path": state,
+        "version": page_version(),
+    }
+
+
+def asked_frame(at: str, km: str) -> MapFrame | None:
+    """HTTPException 400 with what was wrong."""
+    try:
+        return parse_frame(at, km)
+    except ValueError as error:
+        raise HTTPException(400, f"The address has a window that cannot be used: {error}.") from None
+
+
+def state_path(path: str, frame: MapFrame | None) -> str:
+    return path if frame is None else f"{path}?{frame.query}"
+
+
+def with_tiles(page: HTMLResponse, config: ViewSection) -> HTMLResponse:
+    """This page alone may load images from the tile server, where one is set."""
+    origin = tile_origin(config.tile_url)
+    if origin:
+        policy = CONTENT_SECURITY_POLICY.replace("img-src 'self'", f"img-src 'self' {origin}")
+        page.headers["Content-Security-Policy"] = policy
+    return page
+
+
+def state_answer(request: Request, made: Callable[[], dict[str, object]]) -> Response:
+    """JSON with an ETag: what has not changed is not sent again."""
+    body = json.dumps(made(), separators=(",", ":")).encode()
+    etag = f'W/"{zlib.crc32(body):08x}-{len(body)}"'
+    headers = {"ETag": etag, "Cache-Control": "no-cache"}
+    if etag in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(body, media_type="application/json", headers=headers)

@@ -1,0 +1,206 @@
+"""What is the same for everybody, signed in or not: share links, the widget, feeds; and an incident's spread.
+
+The gate (`accounts/gate.py`) makes whoever asks for `/share`, `/embed` and `/feeds` nobody, so that a page
+that somebody hands on shows there what everybody may see.
+"""
+
+import threading
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from email.utils import format_datetime, parsedate_to_datetime
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi.responses import HTMLResponse
+
+from opq_cloud.config import ViewSection
+from opq_cloud.view import words
+from opq_cloud.view.accounts.account_context import PageMaker
+from opq_cloud.view.context import ViewContext
+from opq_cloud.view.guard import CONTENT_SECURITY_POLICY
+from opq_cloud.view.pages import whole_id
+from opq_cloud.view.public.feeds import FeedEntry, atom_feed, entry_of, icalendar
+from opq_cloud.view.public.grid_reader import GridReader
+from opq_cloud.view.public.map_drawing import SCOPE_SHORT, draw_map, live_state, tile_origin
+from opq_cloud.view.public.map_pages import THEMES, At, Km, asked_frame, map_values, state_answer, state_path
+from opq_cloud.view.public.outline import outline_paths
+from opq_cloud.view.public.spread import incident_spread
+from opq_proto.messages import Incident
+
+IN_FEED = 50
+FEED_KEPT_S = 20.0
+"""Feeds are asked for by many and change seldom."""
+TITLE = "Power-quality incidents"
+SITE_CHARACTERS = 253
+
+
+class SharedPages:
+    """`/share/…`, `/embed/…`, `/feeds/…` and `/incidents/{id}/spread`."""
+
+    def __init__(
+        self,
+        context: ViewContext,
+        reader: GridReader,
+        config: ViewSection,
+        render: PageMaker,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._context = context
+        self._reader = reader
+        self._config = config
+        self._render = render
+        self._monotonic_s = monotonic_s
+        self._lock = threading.Lock()
+        self._entries: dict[object, tuple[float, tuple[FeedEntry, ...]]] = {}
+
+    def router(self) -> APIRouter:
+        router = APIRouter(include_in_schema=False)
+        for path, page in (
+            ("/share/incidents/{incident_id}", self.share_page),
+            ("/incidents/{incident_id}/spread", self.spread_page),
+            ("/embed/map", self.embed_page),
+        ):
+            router.add_api_route(path, page, response_class=HTMLResponse)
+        router.add_api_route("/embed/state", self.embed_state)
+        router.add_api_route("/feeds/incidents.atom", self.atom)
+        router.add_api_route("/feeds/incidents.ics", self.calendar)
+        return router
+
+    # An incident
+    def spread_page(self, incident_id: str) -> Response:
+        """As far as the visitor sees it."""
+        found = self._incident(incident_id)
+        return self._render("spread.html", "incidents", 200, **self._spread_values(found), shared=False)
+
+    def share_page(self, request: Request, incident_id: str) -> Response:
+        """As far as everybody sees it."""
+        found = self._incident(incident_id)
+        values = self._spread_values(found)
+        return self._render(
+            "spread.html",
+            "incidents",
+            200,
+            **values,
+            shared=True,
+            address=f"{self._base_url(request)}/share/incidents/{found.incident_id}",
+        )
+
+    def _incident(self, incident_id: str) -> Incident:
+        found = self._context.store.incident(whole_id(incident_id, "incident"))
+        if found is None:
+            raise HTTPException(404, f"There is no incident {incident_id} that everybody may see.")
+        return found
+
+    def _spread_values(self, incident: Incident) -> dict[str, object]:
+        names = self._context.names([incident])
+        boxes = [each for each in self._reader.boxes() if not each.regional]
+        places = {each.box_id: each.at for each in boxes if each.at is not None}
+        spread = incident_spread(incident, places, {each.box_id: each.label for each in boxes})
+        worst = words.worst(incident)
+        lasting = worst.finding if worst else incident
+        nominal_v = (
+            self._context.box(worst.finding.box_id).nominal_v if worst else self._context.nominal.volts
+        )
+        return {
+            "incident": incident,
+            "names": names,
+            "sentence": words.sentence(incident, nominal_v, names),
+            "scope_words": SCOPE_SHORT.get(incident.scope or "", ""),
+            "spread": spread,
+            "outline": outline_paths(spread.frame) if spread else None,
+            "duration_words": words.duration((lasting.end_ns - lasting.start_ns) / 1e9),
+        }
+
+    # The widget
+    def embed_page(
+        self, at: At = "", km: Km = "", theme: Annotated[str, Query(max_length=8)] = ""
+    ) -> Response:
+        if not self._config.embed_in:
+            raise HTTPException(404, "This View is not for frames: [view] embed_in names the sites that may.")
+        if theme not in THEMES:
+            raise HTTPException(400, f"There is no theme {theme}; there are light and dark.")
+        frame = asked_frame(at, km)
+        drawing = draw_map(self._reader, self._config, frame)
+        values = map_values(drawing, state_path("/embed/state", frame))
+        page = self._render("embed.html", "embed", 200, **values, theme=theme)
+        page.headers["Content-Security-Policy"] = framed_policy(self._config)
+        page.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+        return page
+
+    def embed_state(self, request: Request, at: At = "", km: Km = "") -> Response:
+        frame = asked_frame(at, km)
+        return state_answer(request, lambda: live_state(self._reader, frame))
+
+    # Feeds
+    def atom(self, request: Request) -> Response:
+        entries = self._feed()
+        body = atom_feed(entries, self._base_url(request), TITLE)
+        return feed_answer(request, body, "application/atom+xml", entries)
+
+    def calendar(self, request: Request) -> Response:
+        entries = self._feed()
+        body = icalendar(entries, self._base_url(request), TITLE)
+        return feed_answer(request, body, "text/calendar; charset=utf-8", entries)
+
+    def _feed(self) -> tuple[FeedEntry, ...]:
+        visitor = self._context.visitor
+        key = (visitor.everything, visitor.public)
+        with self._lock:
+            made_s, entries = self._entries.get(key, (-FEED_KEPT_S, ()))
+            now_s = self._monotonic_s()
+            if key not in self._entries or now_s - made_s >= FEED_KEPT_S:
+                incidents = self._context.store.incidents(limit=IN_FEED)
+                names = self._context.names(incidents)
+                entries = tuple(
+                    entry_of(each, names, SCOPE_SHORT.get(each.scope or "", "")) for each in incidents
+                )
+                self._entries = {
+                    key: (now_s, entries)
+                }  # what everybody sees changed: the old one is of no use
+            return entries
+
+    def _base_url(self, request: Request) -> str:
+        return self._config.public_url or str(request.base_url).rstrip("/")
+
+
+def framed_policy(config: ViewSection) -> str:
+    """The one policy of View that lets others frame a page, and only those that are named."""
+    policy = CONTENT_SECURITY_POLICY.replace(
+        "frame-ancestors 'none'", f"frame-ancestors {' '.join(config.embed_in)}"
+    )
+    origin = tile_origin(config.tile_url)
+    return policy.replace("img-src 'self'", f"img-src 'self' {origin}") if origin else policy
+
+
+def feed_answer(request: Request, body: bytes, kind: str, entries: Sequence[FeedEntry]) -> Response:
+    """With ETag and Last-Modified; 304 to who has it (RFC 9110, 13.2.2)."""
+    etag = f'"{zlib.crc32(body):08x}-{len(body)}"'
+    newest_s = max((each.end_ns for each in entries), default=0) // 1_000_000_000
+    changed = datetime.fromtimestamp(newest_s, UTC)
+    headers = {
+        "ETag": etag,
+        "Last-Modified": format_datetime(changed, usegmt=True),
+        "Cache-Control": "max-age=60",
+    }
+    asked = request.headers.get("if-none-match")
+    if asked is not None:
+        same = etag in asked or asked.strip() == "*"
+    else:
+        since = _http_date(request.headers.get("if-modified-since", ""))
+        same = since is not None and changed <= since
+    return (
+        Response(status_code=304, headers=headers)
+        if same
+        else Response(body, headers=headers, media_type=kind)
+    )
+
+
+def _http_date(text: str) -> datetime | None:
+    """None where it is none: then it does not count (RFC 9110, 13.1.3)."""
+    try:
+        found = parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -1,0 +1,128 @@
+"""An incident's way over the map: where it came first, and in which order, from the arrivals that are stored.
+
+Pure. Times are those of the disturbance at each Box, with their doubt; a Box whose clock cannot say who was
+first is drawn and said to be so.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from opq_cloud.view import words
+from opq_cloud.view.public.fuzz import Place
+from opq_cloud.view.public.map_frame import MapFrame, frame_of
+from opq_proto.messages import Incident
+
+FRAMES = 6
+"""Pictures of the small multiples."""
+PLAYED_S = 8.0
+"""The whole spread lasts so long when it is played."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One Box, in the order of arrival."""
+
+    number: int
+    """From 1."""
+    box_id: str
+    name: str
+    after_ms: float
+    after_words: str
+    doubt_words: str
+    x: float
+    y: float
+    placed: bool
+    """Without a place it stands in the list only."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpreadFrame:
+    """The map at one moment: how many of the arrivals have come by then."""
+
+    after_words: str
+    reached: int
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentSpread:
+    """What is played."""
+
+    frame: MapFrame
+    arrivals: tuple[Arrival, ...]
+    frames: tuple[SpreadFrame, ...]
+    lasts_ms: float
+    slower_words: str
+    sentence: str
+
+
+def incident_spread(
+    incident: Incident, places: Mapping[str, Place], labels: Mapping[str, str]
+) -> IncidentSpread | None:
+    """None where fewer than two Boxes have an arrival: there is no way to show.
+
+    `places`: where each Box is shown, which is all that is used of it; `labels`: what each is called.
+    """
+    found = sorted(incident.arrivals, key=lambda each: (each.start_ns, each.box_id))
+    if len(found) < 2:
+        return None
+    frame = frame_of(places[each.box_id] for each in found if each.box_id in places)
+    first_ns = found[0].start_ns
+    arrivals = []
+    for number, each in enumerate(found, start=1):
+        at = places.get(each.box_id)
+        x, y = (0.0, 0.0) if at is None else frame.units(at)
+        after_ms = (each.start_ns - first_ns) / 1e6
+        doubt = words.uncertainty(each.uncertainty_ns)
+        poor = "" if each.disciplined else "; its clock is too poor to say who was first"
+        arrivals.append(
+            Arrival(
+                number,
+                each.box_id,
+                labels.get(each.box_id, f"Box {each.box_id}"),
+                after_ms,
+                _after_words(after_ms),
+                doubt + poor,
+                round(x, 1),
+                round(y, 1),
+                at is not None,
+            )
+        )
+    lasts_ms = arrivals[-1].after_ms
+    return IncidentSpread(
+        frame, tuple(arrivals), _frames(arrivals), lasts_ms, _slower(lasts_ms), _sentence(incident, arrivals)
+    )
+
+
+def _after_words(after_ms: float) -> str:
+    return "first" if after_ms == 0 else f"{after_ms:,.1f}{words.THIN}ms later"
+
+
+def _frames(arrivals: Sequence[Arrival]) -> tuple[SpreadFrame, ...]:
+    """At the first arrival, at the last, and at moments where as many more have come."""
+    count = len(arrivals)
+    steps = sorted({round(1 + (count - 1) * k / (FRAMES - 1)) for k in range(FRAMES)})
+    frames: dict[str, SpreadFrame] = {}
+    for reached in steps:
+        moment_ms = arrivals[reached - 1].after_ms
+        together = sum(each.after_ms <= moment_ms for each in arrivals)
+        said = f"{moment_ms:,.1f}{words.THIN}ms"
+        frames[said] = SpreadFrame(said, together)
+    return tuple(frames.values())
+
+
+def _slower(lasts_ms: float) -> str:
+    if lasts_ms <= 0:
+        return "All of them saw it within the same tenth of a millisecond."
+    times = PLAYED_S * 1000 / lasts_ms
+    if times < 1:
+        return f"Played {1 / times:,.2g} times as fast as it was."
+    return f"Played {float(f'{times:.2g}'):,.0f} times as slowly as it was."
+
+
+def _sentence(incident: Incident, arrivals: Sequence[Arrival]) -> str:
+    last = arrivals[-1]
+    said = f"It came to {arrivals[0].name} first"
+    said += f" and to {last.name} {last.after_words}" if last.after_ms else ", and to the others with it"
+    more = len(incident.box_ids) - len(arrivals)
+    beside = f"; {more} more of its Boxes have no time of arrival" if more > 0 else ""
+    return f"{said}{beside}."

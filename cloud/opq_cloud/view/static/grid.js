@@ -1,0 +1,129 @@
+// Keeps map, grid, wall and widget as they are now: asks for the state every other second and puts its words and
+// tones in place. Nothing is added to the page beyond a fixed number of rows, so that it may stand for weeks.
+
+const EVERY_MS = 2000;
+const LATER_MS = [2000, 5000, 10_000, 30_000]; // after 1, 2, 3, more answers that did not come
+const GIVE_UP_MS = 15_000;
+const RELOAD_AFTER_MS = 20_000; // a page loads itself again no sooner than this after it was loaded
+
+const root = document.querySelector("[data-live-state]");
+const stays = "stays" in root.dataset; // a wall or a widget: nobody is there to load it again
+const began = performance.now();
+const serverLeadMs = Number(document.documentElement.dataset.nowMs) - Date.now();
+let missed = 0;
+let timer;
+
+document.documentElement.classList.add("scripted");
+look();
+document.addEventListener("visibilitychange", () => document.hidden || again(0));
+if (root.querySelector("[data-clock]")) setInterval(showClock, 1000);
+if (stays) keepAwake();
+
+async function look() {
+  try {
+    const answer = await fetch(root.dataset.liveState, { cache: "no-cache", signal: AbortSignal.timeout(GIVE_UP_MS) });
+    if (answer.redirected || answer.status === 401) return reload(); // signed out
+    if (!answer.ok) throw new Error(`status ${answer.status}`);
+    showState(await answer.json());
+    missed = 0;
+    showFeed("Live", false);
+  } catch (error) {
+    missed += 1;
+    showFeed("Connection lost, trying again", true);
+    console.info("no state:", error.message);
+  }
+  again(missed ? LATER_MS[Math.min(missed, LATER_MS.length) - 1] : EVERY_MS);
+}
+
+function again(inMs) {
+  clearTimeout(timer);
+  if (document.hidden && !stays) return; // it goes on when the page is seen
+  timer = setTimeout(look, inMs);
+}
+
+/** Puts a state into the page; the tests of a wall that stands for weeks call it too. */
+export function showState(state) {
+  put(root.querySelector("[data-summary]"), state.summary);
+  for (const place of root.querySelectorAll("[data-figure]")) put(place, state.figures[place.dataset.figure] ?? "–");
+  for (const row of root.querySelectorAll("[data-row]")) {
+    const mark = state.marks[row.dataset.row];
+    if (mark) for (const cell of row.querySelectorAll("[data-cell]")) put(cell, mark[cell.dataset.cell]);
+  }
+  const marks = root.querySelectorAll("[data-mark]");
+  for (const place of marks) if (state.marks[place.dataset.mark]) showMark(place, state.marks[place.dataset.mark]);
+  for (const list of root.querySelectorAll("[data-incident-list]")) showIncidents(list, state.incidents);
+  const other = root.querySelector(".map-drawing") && (marks.length !== Object.keys(state.marks).length || [...marks].some((place) => !state.marks[place.dataset.mark]));
+  if (other || (stays && state.version !== root.dataset.version)) reload();
+}
+
+function showMark(place, mark) {
+  const shape = place.querySelector(".map-shape");
+  const tone = `map-shape map-${mark.tone}`;
+  if (shape.getAttribute("class") !== tone) {
+    shape.setAttribute("class", tone);
+    shape.setAttribute("d", mark.shape);
+  }
+  put(place.querySelector("title"), mark.text);
+}
+
+function showIncidents(list, incidents) {
+  const rows = incidents.slice(0, Number(list.dataset.incidentList));
+  const shown = JSON.stringify(rows);
+  if (list.dataset.shown === shown) return;
+  const first = list.dataset.shown === undefined;
+  list.dataset.shown = shown;
+  if (first && list.children.length === rows.length) return; // as the server made it
+  list.replaceChildren(...rows.map((row) => incidentRow(row, list.dataset.linked)));
+}
+
+function incidentRow(incident, linked) {
+  const item = document.createElement("li");
+  item.className = "incident";
+  const row = document.createElement(linked ? "a" : "div");
+  row.className = "incident-row";
+  if (linked) row.href = linked + incident.id;
+  row.append(
+    part(`tag tag-${incident.tone}`, incident.class_words),
+    part("incident-what", incident.scope ? `${incident.outline} (${incident.scope})` : incident.outline),
+    part("incident-when", incident.when),
+  );
+  item.append(row);
+  return item;
+}
+
+function part(name, text) {
+  const place = document.createElement("span");
+  place.className = name;
+  place.textContent = text;
+  return place;
+}
+
+function put(place, text) {
+  if (place && text !== undefined && place.textContent !== text) place.textContent = text;
+}
+
+function showFeed(text, lost) {
+  const feed = document.getElementById("feed");
+  if (!feed) return;
+  feed.hidden = false;
+  feed.classList.toggle("feed-lost", lost);
+  put(feed, text);
+}
+
+function showClock() {
+  put(root.querySelector("[data-clock]"), new Date(Date.now() + serverLeadMs).toISOString().slice(11, 19));
+}
+
+let reloading = false;
+function reload() {
+  if (reloading) return;
+  reloading = true;
+  setTimeout(() => location.reload(), Math.max(0, RELOAD_AFTER_MS - (performance.now() - began)));
+}
+
+/** A wall's screen stays on where the browser allows it; it must be asked for again whenever the page was hidden. */
+function keepAwake() {
+  const ask = () => navigator.wakeLock?.request("screen").catch(() => {});
+  ask();
+  document.addEventListener("visibilitychange", () => document.hidden || ask());
+}

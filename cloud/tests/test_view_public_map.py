@@ -1,0 +1,289 @@
+"""The public map without a server: fuzzed places, windows, outlines, marks, figures of grids and regions."""
+
+import hashlib
+import re
+from dataclasses import replace
+from math import cos, radians
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opq_cloud.view.public import grid_now, outline
+from opq_cloud.view.public.fuzz import KM_PER_DEGREE, MOST_OFF, SALT_BYTES, Place, distance_km, fuzzed_place
+from opq_cloud.view.public.grid_now import BoxNow, countable, grids_now, regions_now, tone_of
+from opq_cloud.view.public.map_drawing import map_summary
+from opq_cloud.view.public.map_frame import HEIGHT, WIDTH, WORLD, frame_at, frame_of, parse_frame
+from opq_cloud.view.public.map_marks import CELL_UNITS, LISTED, map_marks, rows_of
+from opq_cloud.view.public.outline import OutlinePaths, outline_paths
+
+SALT, OTHER_SALT = bytes(range(SALT_BYTES)), bytes(SALT_BYTES)
+HONOLULU = (21.297, -157.816)
+BOX = BoxNow("1", "Box 1", "1", None, HONOLULU, True, False, 120.0, 60.0, 101.0, 60.01, False)
+places = st.tuples(st.floats(-84.0, 84.0), st.floats(-180.0, 180.0))
+
+
+# Fuzzed places
+@given(places, st.floats(0.1, 100.0), st.binary(min_size=SALT_BYTES, max_size=SALT_BYTES))
+@settings(max_examples=60, deadline=None)
+def test_a_box_is_never_shown_nearer_than_the_radius_nor_farther_than_is_said(
+    at: Place, radius_km: float, salt: bytes
+) -> None:
+    off_km = distance_km(at, fuzzed_place(at, salt, radius_km))
+    assert radius_km <= off_km <= MOST_OFF * radius_km * 1.01
+
+
+def test_a_box_is_shown_at_one_place_for_ever_and_elsewhere_by_another_installation() -> None:
+    shown = fuzzed_place(HONOLULU, SALT, 2.0)
+    assert {fuzzed_place(HONOLULU, SALT, 2.0) for _ in range(100)} == {shown}
+    assert distance_km(shown, fuzzed_place(HONOLULU, OTHER_SALT, 2.0)) > 0.01
+    # Another place from a new version of this code would be a second draw, to be averaged with the first.
+    assert shown == pytest.approx((21.3005782, -157.8584258), abs=1e-6)
+
+
+def test_many_boxes_of_a_house_are_shown_at_one_place_so_that_their_mean_says_nothing() -> None:
+    house = [(HONOLULU[0] + k * 1e-6, HONOLULU[1] - k * 1e-6) for k in range(100)]
+    shown = {fuzzed_place(at, SALT, 2.0) for at in house}
+    assert len(shown) == 1
+
+
+def test_who_knows_one_box_of_a_cell_cannot_shift_its_neighbours_back() -> None:
+    """One vector for all of a cell would give every neighbour away; one place for all of them does not."""
+    village = [
+        (HONOLULU[0] + row / 1000, HONOLULU[1] + column / 1000) for row in range(36) for column in range(36)
+    ]
+    assert len({fuzzed_place(at, SALT, 2.0) for at in village}) <= 9  # 4 km x 4 km lie in 3 x 3 cells at most
+
+
+def test_cells_give_no_direction_away() -> None:
+    """Over many cells the places lie all around their Boxes: no common shift could be taken off."""
+    north = east = 0
+    cells = [(40.0 + 0.1 * row, -100.0 + 0.1 * column) for row in range(20) for column in range(20)]
+    for at in cells:
+        shown = fuzzed_place(at, SALT, 2.0)
+        north += shown[0] > at[0]
+        east += shown[1] > at[1]
+    assert 150 < north < 250 and 150 < east < 250  # 200 of 400; a standard deviation is 10
+
+
+@pytest.mark.parametrize(
+    ("at", "salt", "radius_km", "named"),
+    [
+        ((91.0, 0.0), SALT, 1.0, "no latitude"),
+        ((float("nan"), 0.0), SALT, 1.0, "no latitude"),
+        (HONOLULU, b"short", 1.0, "5 bytes"),
+        (HONOLULU, SALT, 0.0, "above 0"),
+        (HONOLULU, SALT, float("nan"), "above 0"),
+    ],
+)
+def test_what_would_hide_nothing_is_refused(at: Place, salt: bytes, radius_km: float, named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        fuzzed_place(at, salt, radius_km)
+
+
+# Windows
+def test_a_window_around_boxes_shows_all_of_them_with_land_around() -> None:
+    found = [(21.2, -158.3), (21.7, -157.6), HONOLULU]
+    frame = frame_of(found)
+    assert all(frame.shows(at) for at in found)
+    assert 120 <= frame.km < 300
+    assert frame_of([]) == WORLD and frame_of([HONOLULU]).km == pytest.approx(120, rel=1e-6)
+    assert frame_of([HONOLULU]).units(HONOLULU) == pytest.approx((WIDTH / 2, HEIGHT / 2))
+
+
+@given(places, st.floats(5, 40_000))
+@settings(max_examples=60, deadline=None)
+def test_a_window_stays_on_the_map_and_its_address_gives_it_again(middle: Place, km: float) -> None:
+    frame = frame_at(middle, km)
+    assert frame.left >= 0 and frame.left + frame.wide <= 1 + 1e-12
+    found = dict(part.split("=") for part in frame.query.replace("%2C", ",").split("&"))
+    again = parse_frame(found["at"], str(max(5.0, min(40_000.0, float(found["km"])))))
+    assert again is not None
+    assert again.wide == pytest.approx(frame.wide, rel=0.02)
+    assert again.left == pytest.approx(frame.left, abs=0.02 * frame.wide + 1e-6)
+
+
+def test_a_degree_is_as_long_on_the_map_as_on_the_ground() -> None:
+    frame = frame_at((45.0, 10.0), 400.0)
+    (x, _), (east, _) = frame.units((45.0, 10.0)), frame.units((45.0, 11.0))
+    assert (east - x) / frame.units_per_km == pytest.approx(KM_PER_DEGREE * cos(radians(45)), rel=1e-3)
+
+
+def test_windows_move_and_zoom_by_address() -> None:
+    frame = frame_at(HONOLULU, 200.0)
+    assert frame.zoomed(0.5).km == pytest.approx(100, rel=0.01)
+    assert frame.zoomed(0.5).middle == pytest.approx(frame.middle, abs=1e-6)
+    assert frame.moved(0.4, 0.0).units(frame.middle)[0] == pytest.approx(WIDTH * 0.1)
+    assert frame.zoomed(1e-9).km == pytest.approx(5.0)
+
+
+@pytest.mark.parametrize(
+    ("at", "km", "named"),
+    [
+        ("21.3", "100", "latitude and longitude"),
+        ("91,0", "100", "latitude and longitude"),
+        ("21.3,-157.8", "", "kilometres"),
+        ("21.3,-157.8", "nan", "kilometres"),
+        ("21.3,-157.8", "1e9", "kilometres"),
+        ("21.3,-157.8; drop", "100", "latitude and longitude"),
+    ],
+)
+def test_an_address_that_is_no_window_says_what_is(at: str, km: str, named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        parse_frame(at, km)
+
+
+def test_tiles_cover_the_window_and_are_bounded() -> None:
+    for frame in (WORLD, frame_at(HONOLULU, 60.0)):
+        tiles = frame.tiles()
+        assert 1 <= len(tiles) <= 40
+        assert (
+            min(tile.x for tile in tiles) <= 0 and max(tile.x + tile.size for tile in tiles) >= WIDTH - 1e-6
+        )
+        assert (
+            min(tile.y for tile in tiles) <= 0 and max(tile.y + tile.size for tile in tiles) >= HEIGHT - 1e-6
+        )
+    (x, _), tile = frame_at(HONOLULU, 60.0).units(HONOLULU), frame_at(HONOLULU, 60.0).tiles()[0]
+    column = (HONOLULU[1] + 180) / 360 * 2**tile.zoom
+    assert (x - tile.x) / tile.size == pytest.approx(column - tile.column)
+
+
+# Outlines
+def test_every_outline_has_the_sum_that_is_said() -> None:
+    said = dict(
+        re.findall(
+            r"^\| (countries\S+) \| ([0-9a-f]{64}) \|$", (outline.FOLDER / "OUTLINES.md").read_text(), re.M
+        )
+    )
+    there = {each.name: hashlib.sha256(each.read_bytes()).hexdigest() for each in outline.FOLDER.glob("*.gz")}
+    assert said == there and len(there) == 2
+
+
+def _rings(paths: OutlinePaths) -> list[list[tuple[float, float]]]:
+    rings = []
+    for text in paths.land.split("Z"):
+        numbers = [float(each) for each in re.findall(r"-?\d+(?:\.\d+)?", text)]
+        points = [(numbers[0], numbers[1])] if numbers else []
+        for k in range(2, len(numbers), 2):
+            points.append((points[-1][0] + numbers[k], points[-1][1] + numbers[k + 1]))
+        rings.append(points)
+    return [ring for ring in rings if ring]
+
+
+def _on_land(at: Place, km: float) -> bool:
+    """By the rule of evenodd, in the drawing itself."""
+    frame = frame_at(at, km)
+    x, y = frame.units(at)
+    crossings = 0
+    for ring in _rings(outline_paths(frame)):
+        for (x1, y1), (x2, y2) in zip(ring, ring[1:] + ring[:1], strict=True):
+            if (y1 > y) != (y2 > y) and x < x1 + (y - y1) / (y2 - y1) * (x2 - x1):
+                crossings += 1
+    return crossings % 2 == 1
+
+
+def test_cities_stand_on_land_and_oceans_are_none() -> None:
+    for km in (300, 3000):
+        for city in ((48.1, 11.6), (39.7, -105.0), (-15.8, -47.9), (64.0, 100.0), (67.0, 175.0)):
+            assert _on_land(city, km), city
+        for ocean in ((0.0, -30.0), (-40.0, -120.0), (20.0, 178.0), (-30.0, 80.0)):
+            assert not _on_land(ocean, km), ocean
+    assert _on_land((48.1, 11.6), 30_000) and not _on_land((0.0, -30.0), 30_000)
+    assert _on_land((-80.0, 0.0), 3000) and not _on_land((-60.0, 0.0), 3000)  # Antarctica, around the pole
+
+
+def test_a_page_carries_only_what_it_shows() -> None:
+    near, world = outline_paths(frame_at(HONOLULU, 120.0)), outline_paths(WORLD)
+    assert len(near.land) + len(near.borders) < 2000 < 40_000 < len(world.land) + len(world.borders) < 90_000
+    assert all(-9 <= x <= WIDTH + 9 and -9 <= y <= HEIGHT + 9 for ring in _rings(world) for x, y in ring)
+
+
+# Figures
+def test_a_region_of_fewer_than_three_hidden_boxes_has_no_figures() -> None:
+    hidden = [replace(BOX, box_id=str(k), region="oahu", regional=True, u_percent=90.0) for k in range(2)]
+    shown = replace(BOX, box_id="9", region="oahu")
+    assert countable([*hidden, shown]) == [shown]
+    three = [*hidden, replace(hidden[0], box_id="2", u_percent=95.0)]
+    (region,) = regions_now(countable([*three, shown]))
+    assert (region.boxes, region.u_percent, region.regional) == (4, 92.5, True)
+    assert countable([replace(each, region=None) for each in three]) == []
+    elsewhere = [replace(three[0], box_id="7", region="maui")]
+    assert len(countable([*three, *elsewhere])) == 3
+
+
+def test_figures_are_medians_of_boxes_that_report() -> None:
+    boxes = [
+        replace(BOX, box_id="1", f_hz=60.00),
+        replace(BOX, box_id="2", f_hz=60.02, grid="1"),
+        replace(BOX, box_id="3", f_hz=12.0),
+        replace(BOX, box_id="4", f_hz=None, u_percent=None, silent=True),
+        replace(BOX, box_id="5", f_hz=50.01, grid="2", nominal_hz=50.0),
+    ]
+    first, second = grids_now(boxes)
+    assert (first.name, first.boxes, first.reporting, first.f_hz) == ("1", 4, 3, 60.0)
+    assert (second.name, second.f_hz, second.nominal_hz) == ("2", 50.01, 50.0)
+    assert grids_now([]) == () and regions_now(boxes) == ()
+
+
+@pytest.mark.parametrize(
+    ("u_percent", "tone"),
+    [
+        (100.0, "normal"), (95.0, "normal"), (105.0, "normal"), (94.9, "low"), (90.0, "low"), (105.1, "high"),
+        (110.0, "high"), (89.9, "too-low"), (110.1, "too-high"), (0.0, "too-low"), (None, "silent"),
+    ],
+)  # fmt: skip
+def test_tones_change_at_5_and_10_percent_off_nominal(u_percent: float | None, tone: str) -> None:
+    assert tone_of(u_percent) == tone
+
+
+def test_the_summary_says_silence_and_what_is_off() -> None:
+    silent = replace(BOX, silent=True, u_percent=None)
+    assert map_summary([BOX]).startswith("1 Box, and it reports. Voltage is within")
+    assert "none of them reporting" in map_summary([silent, silent])
+    assert "at 1 of them" in map_summary([BOX, replace(BOX, u_percent=80.0)])
+    assert "No Box is shown" in map_summary([])
+
+
+# Marks
+def test_each_box_has_its_mark_and_the_loudest_lies_on_top() -> None:
+    boxes = [
+        replace(BOX, box_id="1", at=(21.3, -157.8), silent=True, u_percent=None),
+        replace(BOX, box_id="2", at=(21.4, -157.9), u_percent=93.0),
+        replace(BOX, box_id="3", at=None),
+        replace(BOX, box_id="4", at=(60.0, 10.0)),
+        replace(BOX, box_id="5", regional=True),
+    ]
+    marks = map_marks(boxes, (), frame_at(HONOLULU, 120.0), 2.0)
+    assert [(mark.mark_id, mark.tone) for mark in marks] == [("box-2", "low"), ("box-1", "silent")]
+    assert marks[0].text == "Box 1: 93.0\u202f%, 5 to 10 % below nominal"
+    assert marks[0].href == "/boxes/2" and marks[0].doubt_units == 0
+    rough = map_marks([replace(boxes[1], exact=False)], (), frame_at(HONOLULU, 120.0), 2.0)
+    assert rough[0].doubt_units == pytest.approx(2.0 * MOST_OFF * 1000 / 120, rel=0.01) and rough[0].rough
+
+
+def test_boxes_at_one_place_are_one_mark_that_counts_them() -> None:
+    boxes = [replace(BOX, box_id=str(k), label=f"Box {k}", u_percent=100.0 + k) for k in range(5)]
+    (mark,) = map_marks(boxes, (), frame_at(HONOLULU, 120.0), 2.0)
+    assert (mark.boxes, mark.label, mark.href, mark.u_percent) == (5, "5 Boxes", "", 102.0)
+    assert "5 of 5 Boxes report" in mark.text
+
+
+def test_thousands_of_boxes_are_a_bounded_map_and_table() -> None:
+    boxes = [
+        replace(BOX, box_id=str(k), at=(21.0 + (k % 100) / 100, -158.5 + (k // 100) / 100))
+        for k in range(4_000)
+    ]
+    marks = map_marks(boxes, (), frame_of([each.at for each in boxes if each.at]), 2.0)
+    assert sum(mark.boxes for mark in marks) == 4_000
+    assert len(marks) <= (WIDTH / CELL_UNITS) * (HEIGHT / CELL_UNITS) and len(rows_of(marks)) <= LISTED
+
+
+def test_a_region_that_shows_as_figures_has_a_mark_at_a_tenth_of_a_degree() -> None:
+    hidden = [
+        replace(BOX, box_id=str(k), region="oahu", regional=True, at=(21.31 + k / 50, -157.83))
+        for k in range(3)
+    ]
+    (mark,) = map_marks(hidden, regions_now(countable(hidden)), frame_at(HONOLULU, 120.0), 2.0)
+    assert (mark.mark_id, mark.boxes, mark.href) == ("region-oahu", 3, "")
+    assert regions_now(hidden)[0].at == (21.3, -157.8)
+    assert set(grid_now.TONES) == set(grid_now.LOUDEST)

@@ -1,0 +1,378 @@
+"""Pages of the public over the application itself: who sees what, policies, feeds, the widget."""
+
+import asyncio
+import json
+import re
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from opq_cloud.config import MailSection, ViewSection
+from opq_cloud.service import ServiceCounters
+from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, open_store
+from opq_cloud.store.account_records import BoxAccess
+from opq_cloud.view.accounts.mail import Mailer
+from opq_cloud.view.accounts.sign_in import SignIn
+from opq_cloud.view.accounts.visitors import SESSION_COOKIE, Visitors
+from opq_cloud.view.app import create_app
+from opq_cloud.view.context import ViewContext
+from opq_cloud.view.demo_grid import ISLAND, fill_island, island_measurement, put_travelling_sag
+from opq_cloud.view.guard import ViewGuard
+from opq_cloud.view.live import LiveHub
+from opq_cloud.view.public.fuzz import distance_km
+from opq_cloud.view.public.map_frame import HEIGHT, WIDTH, frame_at
+from opq_proto.messages import Incident
+
+PUBLIC = ("21", "22", "27")
+REGIONAL = ("23", "24", "25", "26")
+"""One of Central, two of North Shore, one of Honolulu."""
+NOBODYS = ("28", "29")
+AT = {each.box_id: each.at for each in ISLAND}
+NAMES = {each.box_id: each.name for each in ISLAND}
+
+
+@dataclass
+class PublicView:
+    """An application over a store of its own, asked as by a browser from elsewhere."""
+
+    store: CloudStore
+    hub: LiveHub
+    config: ViewSection
+    incident: Incident
+    now_ns: int
+    _app: ViewGuard | None = None
+
+    def changed(self) -> None:
+        """What the application knows of the store is read again."""
+        self._app = None
+
+    def app(self) -> ViewGuard:
+        if self._app is None:
+            self._app = self._made()
+        return self._app
+
+    def _made(self) -> ViewGuard:
+        counters = ServiceCounters()
+        context = ViewContext(
+            self.store,
+            self.hub,
+            counters,
+            now_ns=lambda: self.now_ns,
+            visitors=Visitors(self.store.people, self.config),
+            mailer=Mailer(MailSection(), counters),
+        )
+        return ViewGuard(create_app(context), {"pq.example"})
+
+    def get(
+        self, path: str, cookies: Mapping[str, str] | None = None, headers: Mapping[str, str] | None = None
+    ) -> httpx.Response:
+        return self.get_all([path], cookies, headers)[0]
+
+    def get_all(
+        self,
+        paths: list[str],
+        cookies: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> list[httpx.Response]:
+        async def ask() -> list[httpx.Response]:
+            transport = httpx.ASGITransport(app=self.app(), client=("192.0.2.7", 1))
+            base = "http://pq.example"
+            async with httpx.AsyncClient(transport=transport, base_url=base, cookies=cookies) as client:
+                return [await client.get(path, headers=headers) for path in paths]
+
+        return asyncio.run(ask())
+
+    def admin(self) -> dict[str, str]:
+        people = self.store.people
+        found = people.account_of("a@b.example") or people.add_account("a@b.example", "A", "admin", "no-hash")
+        assert found is not None
+        return {SESSION_COOKIE: SignIn(people).begin_session(found, "192.0.2.7", "test")}
+
+    def hear(self) -> None:
+        now_ms = self.now_ns // 1_000_000
+        for outlet in ISLAND:
+            self.hub.accept_measurement(island_measurement(outlet, now_ms, 1), heard_ms=now_ms)
+
+
+@pytest.fixture
+def view(tmp_path: Path) -> Iterator[PublicView]:
+    """Three public Boxes, four that count in their regions, two that are nobody's business."""
+    store = open_store(None, tmp_path)
+    now_ns = time.time_ns()
+    incident = fill_island(store, now_ns, minutes=2)
+    for box_id in PUBLIC:
+        store.people.change_access(box_id, lambda _, box_id=box_id: BoxAccess(box_id, privacy="all"))
+    for box_id in REGIONAL:
+        store.people.change_access(box_id, lambda _, box_id=box_id: BoxAccess(box_id, privacy="region"))
+    made = PublicView(store, LiveHub(ServiceCounters()), ViewSection(), incident, now_ns)
+    made.hear()
+    made.hub.accept_incident(incident)
+    yield made
+    store.close()
+
+
+def shown_places(
+    view: PublicView, cookies: Mapping[str, str] | None = None
+) -> dict[str, tuple[float, float]]:
+    """Where the map draws each Box, read back from the drawing."""
+    text = view.get("/map?at=21.45,-157.93&km=150", cookies).text
+    frame = frame_at((21.45, -157.93), 150)
+    (east, south) = frame.units((21.2, -157.5))
+    (west, north) = frame.units((21.8, -158.4))
+    assert 0 < west < east < WIDTH and 0 < north < south < HEIGHT
+    found = {}
+    for box_id, x, y in re.findall(r'data-mark="box-(\w+)" transform="translate\((\S+) (\S+)\)"', text):
+        longitude = -158.4 + (float(x) - west) / (east - west) * 0.9
+        latitude = 21.8 - (float(y) - north) / (south - north) * 0.6  # within 10 m of Mercator here
+        found[box_id] = (latitude, longitude)
+    return found
+
+
+def test_the_map_of_the_public_shows_public_boxes_alone_and_none_where_it_stands(view: PublicView) -> None:
+    found = shown_places(view)
+    assert set(found) == set(PUBLIC)
+    for box_id, at in found.items():
+        assert 1.9 < distance_km(at, AT[box_id]) < 6.6, box_id  # 2 km to 6.5 km, and the drawing's tenths
+    assert shown_places(view) == found
+
+
+def test_who_may_see_a_box_sees_where_it_stands(view: PublicView) -> None:
+    found = shown_places(view, view.admin())
+    assert set(found) == set(AT)
+    assert all(distance_km(at, AT[box_id]) < 0.2 for box_id, at in found.items())
+
+
+def test_another_installation_shows_the_same_boxes_elsewhere(view: PublicView, tmp_path: Path) -> None:
+    other = open_store(None, tmp_path / "other")
+    fill_island(other, view.now_ns, minutes=1)
+    for box_id in PUBLIC:
+        other.people.change_access(box_id, lambda _, box_id=box_id: BoxAccess(box_id, privacy="all"))
+    elsewhere = replace(view, store=other, _app=None)
+    assert all(
+        distance_km(at, shown_places(elsewhere)[box_id]) > 0.05 for box_id, at in shown_places(view).items()
+    )
+    other.close()
+
+
+EVERY_PAGE = (
+    "/map", "/map/state", "/grid", "/wall", "/embed/state", "/feeds/incidents.atom", "/feeds/incidents.ics",
+    "/share/incidents/1", "/incidents/1/spread", "/incidents/1", "/api/incidents/1", "/incidents",
+    "/api/incidents",
+)  # fmt: skip
+
+
+def test_no_page_says_more_of_a_box_than_its_owner_shows(view: PublicView) -> None:
+    """Names of Boxes that are not public, and places of any, in whatever form."""
+    for path, answer in zip(EVERY_PAGE, view.get_all(list(EVERY_PAGE)), strict=True):
+        assert answer.status_code == 200, path
+        hidden = [NAMES[box_id] for box_id in (*REGIONAL, *NOBODYS) if NAMES[box_id] in answer.text]
+        assert hidden == [], path
+        others = "|".join((*REGIONAL, *NOBODYS))
+        assert not re.search(rf"\bBox (?:{others})\b|boxes/(?:{others})\b", answer.text), path
+        text = answer.text
+        assert [at for at in AT.values() if f"{at[0]:.3f}" in text and f"{at[1]:.3f}" in text] == [], path
+
+
+def test_an_incident_of_public_boxes_alone_does_not_say_its_centre(view: PublicView) -> None:
+    """Of one Box it would be the Box's own place."""
+    alone = put_travelling_sag(view.store, view.now_ns - 10**9, ISLAND[:1], "local")
+    assert alone.centre is None or alone.centre == pytest.approx(ISLAND[0].at, abs=1e-3)
+    found = view.get(f"/api/incidents/{alone.incident_id}").json()
+    assert found["box_ids"] == ["21"] and found["centre"] is None
+
+
+def test_share_embed_and_feeds_are_the_same_for_an_admin_as_for_nobody(view: PublicView) -> None:
+    paths = ["/embed/state", "/feeds/incidents.atom", "/feeds/incidents.ics"]
+    nobodys, admins = view.get_all(paths), view.get_all(paths, view.admin())
+    assert [each.text for each in nobodys] == [each.text for each in admins]
+    shared = view.get("/share/incidents/1", view.admin()).text
+    assert "harbour" in shared and "cape" not in shared
+    assert "cape" in view.get("/incidents/1/spread", view.admin()).text
+    hidden = put_travelling_sag(view.store, view.now_ns - 10**9, ISLAND[-1:])
+    assert view.get(f"/share/incidents/{hidden.incident_id}", view.admin()).status_code == 404
+
+
+def test_regions_have_figures_from_three_boxes_on_that_show_nowhere_else(view: PublicView) -> None:
+    """Two of North Shore do not count; a third makes a region of them."""
+    figures = view.get("/map/state").json()["figures"]
+    assert not any("North Shore" in name or "Central" in name for name in figures)
+    assert figures["region Honolulu boxes"].startswith(
+        "1 Box"
+    )  # the public one; one hidden beside it is none
+    assert figures["grid 1 boxes"].startswith("3 Boxes")
+    view.store.put_box(BoxRecord("23", "highland", region="North Shore"))
+    view.changed()
+    state = view.get("/map/state").json()
+    assert state["figures"]["region North Shore boxes"].startswith("3 Boxes")
+    assert state["figures"]["grid 1 boxes"].startswith("6 Boxes")
+    assert set(state["marks"]) == {"box-21", "box-22", "box-27", "region-North Shore"}
+    assert "North Shore" in view.get("/grid").text
+
+
+def test_a_view_with_regions_alone_shows_the_map_and_nothing_else(view: PublicView) -> None:
+    for box_id in PUBLIC:
+        view.store.people.change_access(box_id, lambda _, box_id=box_id: BoxAccess(box_id))
+    view.store.put_box(BoxRecord("23", "highland", region="North Shore"))
+    view.changed()
+    found = {path: view.get(path).status_code for path in ("/", "/map", "/grid", "/wall", "/api/boxes")}
+    assert found == {"/": 303, "/map": 200, "/grid": 200, "/wall": 200, "/api/boxes": 401}
+    for box_id in REGIONAL:
+        view.store.people.change_access(box_id, lambda _, box_id=box_id: BoxAccess(box_id))
+    view.changed()
+    assert view.get("/map").status_code == 303
+    assert view.get("/map/state").status_code == 401
+    assert view.get("/feeds/incidents.atom").status_code == 200  # and empty: a reader is not sent to a form
+
+
+def test_a_box_that_falls_silent_is_the_loudest_of_the_map(view: PublicView) -> None:
+    app = view.get("/map/state").json()
+    assert {mark["tone"] for mark in app["marks"].values()} == {"normal"}
+    view.now_ns += 60 * 10**9
+    view.changed()
+    state = view.get("/map/state").json()
+    assert {mark["tone"] for mark in state["marks"].values()} == {"silent"}
+    assert "none of them reporting" in state["summary"] and state["figures"]["grid 1 f"] == "–"
+
+
+def test_the_state_is_sent_again_only_when_it_changed(view: PublicView) -> None:
+    first = view.get("/map/state")
+    again = view.get("/map/state", headers={"If-None-Match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+    view.now_ns += 60 * 10**9
+    view.changed()
+    later = view.get("/map/state", headers={"If-None-Match": first.headers["etag"]})
+    assert later.status_code == 200 and later.headers["etag"] != first.headers["etag"]
+
+
+def test_a_window_of_the_address_is_drawn_and_a_wrong_one_is_named(view: PublicView) -> None:
+    assert "data-mark" not in view.get("/map?at=48,11&km=300").text
+    assert "3 Boxes lie" in view.get("/map?at=48,11&km=300").text
+    for path in (
+        "/map?at=here",
+        "/wall?km=3",
+        "/map/state?at=1,1&km=0",
+        "/wall?theme=pink",
+        "/embed/map?theme=x",
+    ):
+        answer = view.get(path)
+        assert answer.status_code in (400, 404), path
+    assert "latitude and longitude" in view.get("/map?at=here&km=9").text
+
+
+# Policies
+def policies(answer: httpx.Response) -> dict[str, str]:
+    parts = (part.strip().partition(" ") for part in answer.headers["content-security-policy"].split(";"))
+    return {name: value for name, _, value in parts}
+
+
+def test_only_the_widget_may_be_framed_and_only_by_whom_the_setting_names(view: PublicView) -> None:
+    assert view.get("/embed/map").status_code == 404
+    view.config = replace(view.config, embed_in=("https://pq.example", "https://*.city.example"))
+    view.changed()
+    widget = view.get("/embed/map")
+    assert policies(widget)["frame-ancestors"] == "https://pq.example https://*.city.example"
+    assert policies(widget)["script-src"] == "'self'"
+    assert SESSION_COOKIE not in widget.headers.get("set-cookie", "")
+    for path in (*EVERY_PAGE, "/", "/embed/map?theme=x", "/nothing", "/embed/nothing"):
+        assert policies(view.get(path))["frame-ancestors"] == "'none'", path
+
+
+def test_tiles_are_allowed_on_pages_with_a_map_and_from_their_origin_alone(view: PublicView) -> None:
+    view.config = replace(
+        view.config,
+        tile_url="https://tiles.example:8443/{z}/{x}/{y}.png",
+        tile_attribution="A <mapper>",
+        embed_in=("*",),
+    )
+    for path in ("/map", "/wall", "/embed/map"):
+        answer = view.get(path)
+        assert policies(answer)["img-src"] == "'self' https://tiles.example:8443", path
+        found = re.findall(r'<image href="https://tiles.example:8443/(\d+)/(\d+)/(\d+).png"', answer.text)
+        assert 4 <= len(found) <= 40 and "A &lt;mapper&gt;" in answer.text
+    for path in ("/grid", "/", "/share/incidents/1"):
+        assert policies(view.get(path))["img-src"] == "'self'", path
+
+
+# Feeds
+def test_the_atom_feed_is_read_by_an_independent_reader(view: PublicView) -> None:
+    feedparser = pytest.importorskip("feedparser", reason="needs the dev extra's feedparser")
+    view.store.put_box(BoxRecord("21", "har<b>our & 'quay'\x0b ]]> \U0001f600"))
+    found = feedparser.parse(view.get("/feeds/incidents.atom").content)
+    assert not found.bozo and found.version == "atom10"
+    (entry,) = found.entries
+    assert entry.id == "tag:pq.example,2026:incidents/1"
+    assert entry.link == "http://pq.example/share/incidents/1"
+    assert "har<b>our & 'quay'\ufffd ]]> \U0001f600" in entry.title
+    assert abs(time.mktime(entry.published_parsed) - time.timezone - view.incident.start_ns / 1e9) < 1.5
+    assert found.feed.links[0].href.endswith("/feeds/incidents.atom")
+
+
+def test_the_calendar_is_read_by_an_independent_reader(view: PublicView) -> None:
+    icalendar = pytest.importorskip("icalendar", reason="needs the dev extra's icalendar")
+    name = "quay; 1, \\ street\nEND:VEVENT " + "ä" * 40
+    view.store.put_box(BoxRecord("21", name))
+    answer = view.get("/feeds/incidents.ics")
+    assert answer.headers["content-type"].startswith("text/calendar")
+    assert all(len(line) <= 75 for line in answer.content.split(b"\r\n"))
+    calendar = icalendar.Calendar.from_ical(answer.content)
+    (event,) = calendar.walk("VEVENT")
+    assert name.replace("\n", "\n") in str(event["SUMMARY"])
+    assert event["UID"] == "incident-1@pq.example"
+    assert event["DTSTART"].dt.timestamp() == view.incident.start_ns // 10**9
+    assert event["DTEND"].dt > event["DTSTART"].dt
+
+
+@pytest.mark.parametrize("path", ["/feeds/incidents.atom", "/feeds/incidents.ics"])
+def test_a_feed_that_has_not_changed_is_not_sent_again(view: PublicView, path: str) -> None:
+    first = view.get(path)
+    etag, changed = first.headers["etag"], first.headers["last-modified"]
+    for headers, status in (
+        ({"If-None-Match": etag}, 304),
+        ({"If-None-Match": '"other"', "If-Modified-Since": changed}, 200),
+        ({"If-Modified-Since": changed}, 304),
+        ({"If-Modified-Since": "Thu, 01 Jan 1970 00:00:00 GMT"}, 200),
+        ({"If-Modified-Since": "yesterday"}, 200),
+    ):
+        answer = view.get(path, headers=headers)
+        assert (answer.status_code, bool(answer.content)) == (status, status == 200), headers
+    put_travelling_sag(view.store, view.now_ns - 10**9)
+    view.changed()
+    assert view.get(path, headers={"If-None-Match": etag}).status_code == 200
+
+
+# An incident's spread
+def test_the_spread_is_told_in_order_to_who_has_no_script(view: PublicView) -> None:
+    text = view.get("/incidents/1/spread", view.admin()).text
+    order = re.findall(r'data-arrived="\d+".*?href="/boxes/(\d+)"', text)
+    assert order == [each.box_id for each in view.incident.arrivals]
+    pictures = text.count('<use href="#outline"/>')
+    assert 3 <= pictures <= 6 and "Box 21, harbour" in text and "Wide area" in text
+    assert "<noscript>" not in text
+
+
+def test_the_spread_of_the_public_has_its_boxes_alone_and_no_scope_of_others(view: PublicView) -> None:
+    text = view.get("/share/incidents/1").text
+    assert re.findall(r'data-arrived="\d+".*?href="/boxes/(\d+)"', text) == ["21", "22", "27"]
+    assert "Wide area" not in text and 'property="og:title"' in text
+    state = json.loads(view.get("/embed/state").text)
+    assert state["incidents"][0]["scope"] == ""
+
+
+def test_an_incident_at_one_box_has_no_way_over_the_map(view: PublicView) -> None:
+    alone = put_travelling_sag(view.store, view.now_ns - 10**9, ISLAND[:1], "local")
+    text = view.get(f"/incidents/{alone.incident_id}/spread").text
+    assert "There is no way to show" in text and "Local" in text
+    assert view.get("/incidents/99/spread").status_code == 404
+    assert view.get("/share/incidents/x").status_code == 404
+
+
+def test_a_box_without_a_place_stands_in_the_list_alone(view: PublicView) -> None:
+    view.store.put_location(LocationRecord("nowhere", 500.0, 0.0))
+    view.store.put_box(BoxRecord("22", "school", location="nowhere"))
+    text = view.get("/share/incidents/1").text
+    assert re.findall(r'data-arrival="(\d+)"', text) == ["1", "3"]
+    assert "(no place)" in text and "1 Box has no place" in view.get("/map").text

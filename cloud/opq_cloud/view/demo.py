@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from opq_cloud.config import ViewSection
 from opq_cloud.service import CloudContext
-from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, open_store
+from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.join_plan import JoinPlan, KnownFinding
 from opq_cloud.view.demo_grid import ISLAND, fill_island, island_measurement
 from opq_cloud.view.service import View
@@ -63,17 +63,12 @@ class DemoOutlet:
     harmonics: tuple[tuple[int, float], ...]
     """(order, share of the fundamental)"""
     dip_v: tuple[float, ...] = ()
-    at: tuple[float, float] = (21.3, -157.8)
 
 
 OUTLETS = (
-    DemoOutlet(
-        "1", "Box 1", 122.20, 0.0298, ((3, 0.0198), (5, 0.0199), (9, 0.008)), DIP_BOX_1, (21.272, -157.78)
-    ),
-    DemoOutlet("2", "workshop", 119.85, 0.0214, ((3, 0.012), (5, 0.017)), at=(21.375, -157.93)),
-    DemoOutlet(
-        "4", "Box 4", 122.37, 0.0272, ((3, 0.0233), (9, 0.0106), (7, 0.0049)), DIP_BOX_4, (21.345, -157.71)
-    ),
+    DemoOutlet("1", "Box 1", 122.20, 0.0298, ((3, 0.0198), (5, 0.0199), (9, 0.008)), DIP_BOX_1),
+    DemoOutlet("2", "workshop", 119.85, 0.0214, ((3, 0.012), (5, 0.017))),
+    DemoOutlet("4", "Box 4", 122.37, 0.0272, ((3, 0.0233), (9, 0.0106), (7, 0.0049)), DIP_BOX_4),
 )
 
 
@@ -182,9 +177,7 @@ def fill(store: CloudStore, now_ns: int, minutes: int = 60) -> Incident | None:
     """Boxes, an hour of measurements and the sag, two minutes ago."""
     sag_ns = now_ns - 120_000_000_000
     for outlet in OUTLETS:
-        store.put_location(LocationRecord(f"oahu-{outlet.box_id}", *outlet.at))
-        box = BoxRecord(outlet.box_id, outlet.name, f"oahu-{outlet.box_id}", calibration_constant=1 / 0.0068)
-        store.put_box(box)
+        store.put_box(BoxRecord(outlet.box_id, outlet.name, calibration_constant=1 / 0.0068))
     now_ms, sag_ms = now_ns // 1_000_000, sag_ns // 1_000_000
     count = minutes * 60
     for outlet in OUTLETS:

@@ -174,6 +174,17 @@ def test_the_file_of_accounts_is_made_by_the_first_of_them_and_private(tmp_path:
     store.close()
 
 
+def test_a_secret_of_the_installation_is_made_once_and_never_changes(
+    store: CloudStore, open_again: Another
+) -> None:
+    first = store.people.installation_secret("map")
+    assert len(first) == 32 and first == store.people.installation_secret("map")
+    assert open_again().people.installation_secret("map") == first
+    assert store.people.installation_secret("other") != first
+    store.people.expire(2.0**40)
+    assert store.people.installation_secret("map") == first
+
+
 def test_a_location_is_taken_away_with_its_regions(store: CloudStore) -> None:
     store.put_box(BoxRecord("1", "kitchen", location="home"))
     store.put_location(LocationRecord("home", 21.3, -157.8))

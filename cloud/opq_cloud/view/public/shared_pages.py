@@ -18,9 +18,8 @@ from fastapi.responses import HTMLResponse
 from opq_cloud.config import ViewSection
 from opq_cloud.view import words
 from opq_cloud.view.accounts.account_context import PageMaker
-from opq_cloud.view.context import ViewContext
+from opq_cloud.view.context import ViewContext, whole_id
 from opq_cloud.view.guard import CONTENT_SECURITY_POLICY
-from opq_cloud.view.pages import whole_id
 from opq_cloud.view.public.feeds import FeedEntry, atom_feed, entry_of, icalendar
 from opq_cloud.view.public.grid_reader import GridReader
 from opq_cloud.view.public.map_drawing import SCOPE_SHORT, draw_map, live_state, tile_origin

@@ -1,6 +1,5 @@
 """Accounts in a real browser: from the first administrator to a deletion; how the pages look to people."""
 
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +13,7 @@ from opq_cloud.view.accounts.links import first_admin_link
 from opq_cloud.view.accounts.sign_in import SignIn
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
-CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.skipif(not CHROMIUM, reason="needs chromium: apt-get install chromium"),
-    pytest.mark.usefixtures("cheap_argon2"),
-]
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
+pytestmark = pytest.mark.usefixtures("cheap_argon2")
 PAGES = (
     "/sign-in", "/account", "/account/boxes", "/account/second-factor", "/boxes/1/settings",
     "/admin/accounts", "/admin/changes",
@@ -28,14 +22,6 @@ SMALL_TARGETS = """() => [...document.querySelectorAll('a, button, select, summa
   const box = item.getBoundingClientRect();
   return box.width > 0 && box.height < 24 && !item.matches('.skip');
 }).map(item => item.outerHTML.slice(0, 80))"""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["sync_api.Browser"]:
-    with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield running
-        running.close()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """View in a real browser: Debian's Chromium, driven by Playwright."""
 
 import re
-import shutil
 import time
 import urllib.request
 from collections import Counter
@@ -17,20 +16,10 @@ from opq_cloud.view import demo
 from opq_proto.messages import Metric
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs chromium: apt-get install chromium")
-
 NewPage = Callable[..., Any]
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 PAGES = ("/", "/incidents", "/incidents/1", "/boxes/1", "/boxes/1?from=now-10m&to=now", "/boxes/77")
+CONNECTED = "() => /^(Live|Connected)/.test(document.getElementById('feed').textContent)"
+"""The feed is there. Whether it says Live depends on how old the last measurement is by then."""
 LEAST_TARGET_PX = 24
 """WCAG 2.2, 2.5.8: the least size of a target that is not in a sentence."""
 
@@ -41,14 +30,6 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
     demo.fill(running.store, time.time_ns(), minutes=6)
     with running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator["sync_api.Browser"]:
-    with sync_api.sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield running
-        running.close()
 
 
 @pytest.fixture
@@ -111,12 +92,12 @@ def _drawn(page: "sync_api.Page", selector: str) -> int:
 
 
 @pytest.mark.parametrize("width", [390, 1440])
-@pytest.mark.parametrize("path", PAGES)
-def test_no_page_scrolls_sideways(scene: demo.Scene, open_page: NewPage, path: str, width: int) -> None:
-    page = open_page(width)
-    page.goto(scene.url + path)
-    page.wait_for_timeout(300)
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+def test_no_page_scrolls_sideways(scene: demo.Scene, open_page: NewPage, width: int) -> None:
+    page = open_page(width)  # one for all: a new one costs two seconds of CPU
+    for path in PAGES:
+        page.goto(scene.url + path)
+        page.wait_for_timeout(300)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, path
 
 
 @pytest.mark.parametrize("width", [390, 1440])
@@ -191,7 +172,7 @@ def test_a_crossing_that_overtakes_its_window_blanks_nothing_and_loses_nothing(
     front.goto(fresh.url)
     one.goto(fresh.url + "/boxes/1")
     for page in (front, one):
-        page.wait_for_function("() => document.getElementById('feed').textContent === 'Live'")
+        page.wait_for_function(CONNECTED)
     now_ms = time.time_ns() // 1_000_000
     window = demo.measurement_of(demo.OUTLETS[0], now_ms + 1000, 10**6 + 1)
     cycle = Metric(101.5, 101.5, 101.5)
@@ -226,12 +207,12 @@ def test_a_box_in_idle_mode_is_live_between_its_heartbeats_and_silent_when_one_i
     state = page.locator('[data-box="1"] [data-state]')
     page.clock.install()
     page.goto(idle.url)
-    page.wait_for_function("() => document.getElementById('feed').textContent === 'Live'")
+    page.wait_for_function(CONNECTED)
     page.clock.run_for(1000)
-    assert re.fullmatch(r"Live, 4\d\u202fs old", state.text_content())
+    assert re.fullmatch(r"Live, [45]\d\u202fs old", state.text_content())
     assert "state-live" in state.get_attribute("class")
     page.clock.run_for(40_000)
-    assert re.fullmatch(r"Silent for 8\d\u202fs", state.text_content())
+    assert re.fullmatch(r"Silent for [89]\d\u202fs", state.text_content())
     assert "state-silent" in state.get_attribute("class")
     assert page.locator("#feed").text_content() == "Connected, no Box reports"
     assert "none of them reporting now" in page.locator("#summary").text_content()
@@ -314,7 +295,7 @@ def test_a_new_incident_appears_on_every_open_page_without_a_reload(
     listing.goto(fresh.url + "/incidents")
     shown.goto(fresh.url + "/incidents/1")
     for page in (front, listing, shown):
-        page.wait_for_function("() => document.getElementById('feed').textContent === 'Live'")
+        page.wait_for_function(CONNECTED)
     page_changed = shown.locator("#changed")
     assert page_changed.is_hidden()
     waves = [demo.waveform_of(demo.OUTLETS[0], time.time_ns())]
@@ -335,26 +316,24 @@ def test_a_new_incident_appears_on_every_open_page_without_a_reload(
     assert "Sag to 85.2" in (front.locator("h1").text_content() or "")
 
 
-@pytest.mark.parametrize("path", ["/", "/incidents", "/incidents/1", "/boxes/1"])
-def test_every_page_can_be_read_without_javascript(scene: demo.Scene, open_page: NewPage, path: str) -> None:
+def test_every_page_can_be_read_without_javascript(scene: demo.Scene, open_page: NewPage) -> None:
     page = open_page(390, java_script_enabled=False)
-    page.goto(scene.url + path)
+    page.goto(scene.url)
     text = page.locator("main").inner_text()
-    if path == "/":
-        assert "Box 2, workshop" in text and "V rms" in text and "85.2" in text
-        assert page.locator(".spark-line").first.is_visible()
-    elif path == "/boxes/1":
-        page.get_by_text("Minute by minute").click()
-        assert page.locator("table tbody tr").count() >= 6
-    elif path == "/incidents/1":
-        assert "The chart needs JavaScript" in text
-        page.get_by_text("Box 1, half cycle by half cycle", exact=True).click()
-        assert page.locator("table.compact").first.is_visible()
-        assert page.locator(".tools").is_hidden()
-    else:
-        page.select_option("select[name=class]", "swell")
-        page.get_by_role("button", name="Show").click()
-        assert "Nothing here fits" in page.locator("main").inner_text()
+    assert "Box 2, workshop" in text and "V rms" in text and "85.2" in text
+    assert page.locator(".spark-line").first.is_visible()
+    page.goto(scene.url + "/boxes/1")
+    page.get_by_text("Minute by minute").click()
+    assert page.locator("table tbody tr").count() >= 6
+    page.goto(scene.url + "/incidents/1")
+    assert "The chart needs JavaScript" in page.locator("main").inner_text()
+    page.get_by_text("Box 1, half cycle by half cycle", exact=True).click()
+    assert page.locator("table.compact").first.is_visible()
+    assert page.locator(".tools").is_hidden()
+    page.goto(scene.url + "/incidents")
+    page.select_option("select[name=class]", "swell")
+    page.get_by_role("button", name="Show").click()
+    assert "Nothing here fits" in page.locator("main").inner_text()
 
 
 def test_the_keyboard_reaches_everything_and_sees_where_it_is(scene: demo.Scene, open_page: NewPage) -> None:
@@ -383,14 +362,21 @@ def test_targets_are_large_enough_for_a_thumb(scene: demo.Scene, open_page: NewP
         assert small == [], path
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_to_complain_about(scene: demo.Scene, open_page: NewPage, scheme: str) -> None:
+ALL_RULES = {"resultTypes": ["violations"]}
+COLOURS_ALONE = {**ALL_RULES, "runOnly": {"type": "rule", "values": ["color-contrast"]}}
+
+
+@pytest.mark.parametrize(("scheme", "options"), [("light", ALL_RULES), ("dark", COLOURS_ALONE)])
+def test_axe_finds_nothing_to_complain_about(
+    scene: demo.Scene, open_page: NewPage, scheme: str, options: dict[str, object]
+) -> None:
+    """Dark differs from light in its colours."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
     page = open_page(1440, color_scheme=scheme)
     for path in PAGES:
         page.goto(scene.url + path)
         page.wait_for_timeout(700)
-        results = axe.Axe().run(page)
+        results = axe.Axe().run(page, options=options)
         assert results.violations_count == 0, f"{path}: {results.generate_report()}"
 
 

@@ -21,7 +21,7 @@ def scene(tmp_path: Path) -> Iterator[demo.Scene]:
 
 
 def get(scene: demo.Scene, path: str) -> tuple[int, str]:
-    connection = http.client.HTTPConnection(urlsplit(scene.url).netloc, timeout=10)
+    connection = http.client.HTTPConnection(urlsplit(scene.url).netloc, timeout=60)
     try:
         connection.request("GET", path)
         answer = connection.getresponse()

@@ -230,6 +230,7 @@ def test_nonsense_from_the_gateway_is_answered_or_counted_and_costs_no_sample(hi
     assert last.heap_free_bytes > 16_000
 
 
+@pytest.mark.slow
 def test_floods_at_the_lines_full_rate_cost_no_sample_and_no_answer_and_the_next_command_is_taken(
     hil_bench: Bench,
 ) -> None:

@@ -54,7 +54,7 @@ def test_a_module_that_stands_in_is_taken_by_many_threads_at_once(monkeypatch: p
     together, found = Barrier(8), list[object]()
 
     def take() -> None:
-        together.wait(10)
+        together.wait(60)
         found.append(wave.open)
 
     threads = [Thread(target=take) for _ in range(8)]

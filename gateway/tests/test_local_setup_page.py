@@ -55,7 +55,7 @@ class Rig:
 
     def ask(self, path: str, document: Any = None, **headers: str) -> tuple[int, Any, dict[str, str]]:
         """Status, body (parsed where it is JSON), headers; POST when there is a document."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.port, timeout=60)
         head = {name.replace("_", "-"): value for name, value in headers.items()}
         try:
             if document is None:
@@ -205,7 +205,7 @@ def test_broken_bodies_are_told(rig: Rig) -> None:
 
 def raw(rig: Rig, request: bytes) -> bytes:
     """What a peer that keeps to no form gets."""
-    with socket.create_connection(("127.0.0.1", rig.server.port), timeout=10) as peer:
+    with socket.create_connection(("127.0.0.1", rig.server.port), timeout=60) as peer:
         peer.sendall(request)
         return peer.recv(4096)
 
@@ -298,7 +298,7 @@ def test_wrong_passwords_and_changes_have_a_pace() -> None:
 
 def test_more_requests_than_places_are_closed_and_places_come_back(rig: Rig) -> None:
     held = [
-        socket.create_connection(("127.0.0.1", rig.server.port), timeout=10) for _ in range(MOST_AT_ONCE + 3)
+        socket.create_connection(("127.0.0.1", rig.server.port), timeout=60) for _ in range(MOST_AT_ONCE + 3)
     ]
     closed = [one for one in held[MOST_AT_ONCE:] if one.recv(1) == b""]
     assert len(closed) == rig.counters["1"]["setup_overflow"] == 3
@@ -337,7 +337,7 @@ def test_saved_settings_refuse_what_is_no_object(rig: Rig) -> None:
 def test_a_peer_that_breaks_off_leaves_one_line_and_no_traceback(
     rig: Rig, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with socket.create_connection(("127.0.0.1", rig.server.port), timeout=10) as peer:
+    with socket.create_connection(("127.0.0.1", rig.server.port), timeout=60) as peer:
         head = b"POST /connect HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # a reset, no FIN
         peer.sendall(head + b"Content-Length: 100\r\n\r\n{")

@@ -63,7 +63,7 @@ def test_kill_9_leaves_no_cycle_unmeasured_and_measures_none_twice(tmp_path: Pat
                     )
                 finally:
                     os.kill(process.pid, signal.SIGTERM if kills else signal.SIGKILL)
-                    process.wait(10)
+                    process.wait(60)
     found = made_by(makai)
     for before, after in pairwise(found):
         assert before.end_ns is not None and after.start_ns is not None

@@ -228,7 +228,7 @@ def test_nothing_is_exchanged_while_the_owner_holds_the_boundary(pair: Pair) -> 
         looking.start()
         seen = {str(call()[0]) for _ in range(1000)}
         assert looking.is_alive()
-    looking.join(10)
+    looking.join(60)
     assert seen == {"1.0.0"}
     assert call()[0] == "1.0.1"
 

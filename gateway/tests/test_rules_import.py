@@ -255,7 +255,7 @@ def test_tasks_wait_their_turn_can_be_cancelled_and_are_forgotten(monkeypatch: p
         raise RuleError("cancelled in the middle")
 
     first = told.add(until_cancelled)
-    assert begun.wait(10)
+    assert begun.wait(60)
     waiting = [told.add(lambda stopped: 7) for _ in range(2)]
     with pytest.raises(RuleError, match="2 tasks wait"):
         told.add(lambda stopped: 7)

@@ -42,7 +42,7 @@ def test_httppush_takes_bodies_at_its_path_and_refuses_the_rest() -> None:
     stream, other = Stream(), Stream()
 
     def ask(method: str, path: str, body: bytes | None) -> int:
-        line = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        line = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         line.request(method, path, body)
         status = line.getresponse().status
         line.close()
@@ -80,7 +80,7 @@ def test_httppush_has_so_many_connections_and_no_more(monkeypatch: pytest.Monkey
         slow.close()
 
         def is_taken() -> bool:
-            line = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            line = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
             with closing(line), suppress(OSError, http.client.HTTPException):
                 line.request("POST", "/in", b"{}")
                 return line.getresponse().status == 200
@@ -100,7 +100,7 @@ def test_httppush_takes_nothing_from_a_web_page() -> None:
             ({"Host": "evil.example"}, 403),
             ({"Origin": "http://localhost:3000", "Content-Type": "text/plain"}, 200),
         ):
-            line = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            line = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
             with closing(line):
                 line.request("POST", "/in", b"{}", headers)
                 assert line.getresponse().status == status

@@ -283,17 +283,19 @@ TWO_SEEDS = (4, 77)
 """Together they have 17 of the 18 kinds of faults; the eighteenth, and all pairs, are in the longer runs."""
 
 
+def test_two_seeds_have_almost_every_kind_of_fault() -> None:
+    kinds = {kind for seed in TWO_SEEDS for kind in draw(seed).kinds}
+    assert kinds == {*SPANS_S} - {"triggering_service_killed"}
+
+
 @pytest.mark.timeout(900)
-def test_two_schedules_of_faults_lose_no_measurement_and_no_dip(tmp_path: Path) -> None:
-    """One that fails beside other tests is played again, alone: on a starved machine Boxes answer late."""
-    assert {kind for seed in TWO_SEEDS for kind in draw(seed).kinds} == {*SPANS_S} - {
-        "triggering_service_killed"
-    }
-    found = played(TWO_SEEDS, tmp_path)
-    assert int(str(found["hostile_frames"])) > 100  # garbage, strangers and copies went out
-    if failed := found["failed_seeds"]:
-        again = played(failed, tmp_path / "again", side_by_side=1)
-        assert again["failed_seeds"] == [], f"seeds {failed} failed before"
+@pytest.mark.parametrize("seed", [TWO_SEEDS[0], pytest.param(TWO_SEEDS[1], marks=pytest.mark.slow)])
+def test_a_schedule_of_faults_loses_no_measurement_and_no_dip(seed: int, tmp_path: Path) -> None:
+    """One that fails beside other tests is played again: on a starved machine Boxes answer late."""
+    found = played((seed,), tmp_path)
+    assert int(str(found["hostile_frames"])) > 50  # garbage, strangers and copies went out
+    if found["failed_seeds"]:
+        assert played((seed,), tmp_path / "again")["failed_seeds"] == [], "it failed before, too"
 
 
 @pytest.mark.slow

@@ -179,7 +179,7 @@ def test_a_wire_that_is_cut_refuses_and_one_that_is_silent_delivers_later() -> N
     with socket.create_server(("127.0.0.1", far)) as server, FaultyRelay({"a": far}, {"a": near}, 1) as wire:
         client = socket.create_connection(("127.0.0.1", near), 5)
         peer, _ = server.accept()
-        client.settimeout(5)
+        client.settimeout(60)
         peer.sendall(b"one")
         assert client.recv(9) == b"one"
         wire.silent = True
@@ -189,7 +189,7 @@ def test_a_wire_that_is_cut_refuses_and_one_that_is_silent_delivers_later() -> N
         with pytest.raises(TimeoutError):
             client.recv(9)
         wire.silent = False
-        client.settimeout(5)
+        client.settimeout(60)
         assert client.recv(9) == b"two"
         wire.cut = True
         with pytest.raises(ConnectionResetError):
@@ -287,6 +287,7 @@ def test_without_faults_everything_is_accounted_for(tmp_path: Path) -> None:
     assert [figures[f"holes_{box_id}"] for box_id in BOX_IDS] == [0, 0, 0]
 
 
+@pytest.mark.slow
 def test_a_plug_that_is_out_until_the_end_of_a_schedule_costs_no_sample(tmp_path: Path) -> None:
     unplugged = Fault("unplugged", 1.6, 3.95, "10")
     verdict = play(FaultSchedule(0, (unplugged,), length_s=5.6), tmp_path, mounted=False)
@@ -301,15 +302,13 @@ def played(seeds: Sequence[int], folder: Path, side_by_side: int = 2) -> dict[st
 
 
 @pytest.mark.timeout(900)
-def test_two_schedules_of_faults_lose_no_sample_and_double_no_measurement(tmp_path: Path) -> None:
-    """Together they have faults of every kind. One that fails beside other tests is played again, alone: a
-    starved machine loses what a ring of 3.2 s no longer holds now and then, a fault of ours does so again."""
-    seeds = (7, 8)
-    assert {fault.kind for seed in seeds for fault in draw(seed, BOX_IDS).faults} == set(SPANS_S)
-    failed = played(seeds, tmp_path)["failed_seeds"]
-    if failed:
-        again = played(failed, tmp_path / "again", side_by_side=1)
-        assert again["failed_seeds"] == [], f"seeds {failed} failed before"
+def test_a_schedule_of_every_kind_of_fault_loses_no_sample_and_doubles_no_measurement(tmp_path: Path) -> None:
+    """One that fails beside other tests is played again: a starved machine loses what a ring of 3.2 s no
+    longer holds now and then, a fault of ours does so again."""
+    seed = 43
+    assert {fault.kind for fault in draw(seed, BOX_IDS).faults} == set(SPANS_S)
+    if played((seed,), tmp_path)["failed_seeds"]:
+        assert played((seed,), tmp_path / "again")["failed_seeds"] == [], "it failed before, too"
 
 
 @pytest.mark.slow

@@ -108,10 +108,10 @@ def test_jobs_of_one_commit_that_fails_are_run_again_each_on_its_own(tmp_path: P
 
     def wait(connection: sqlite3.Connection) -> None:
         begun.set()
-        hold.wait(10)
+        hold.wait(120)
 
     first = database.submit(wait)
-    assert begun.wait(10)
+    assert begun.wait(60)
     answers = [database.submit(lambda c, n=n: c.execute("INSERT INTO numbers VALUES (?)", (n,)).rowcount)
                for n in (1, 2, 2, 3)]  # fmt: skip
     hold.set()

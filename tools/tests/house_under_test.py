@@ -12,9 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from free_ports import free_offset
 
 from opq_proto.ports import PORTS
+from opq_tools.up.stages import LATENCIES
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDINGS = ROOT.parent / "shared" / "data" / "recordings"
@@ -111,6 +113,18 @@ def run_up(data_dir: Path, *arguments: str, timeout_s: float = 300.0) -> subproc
     """`opq-tools up` until it ends by itself."""
     command = up_command(data_dir, free_offset(), *arguments)
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
+
+
+def incident_document(text: str) -> dict[str, Any]:
+    """The document of `--until-incident --json`, held against contracts.md."""
+    found: dict[str, Any] = json.loads(text)
+    assert set(found) >= {"incident", "event_ids", "boxes", "latency_ms", "view_url"}
+    assert set(found["incident"]) >= {"id", "class", "box_ids", "start_ms", "end_ms", "residual_percent"}
+    assert "show" not in found["incident"]  # words for our page alone
+    latency = found["latency_ms"]
+    assert all(latency[name] is not None and latency[name] >= 0 for name in LATENCIES), latency
+    assert latency["total"] == pytest.approx(sum(latency[name] for name in LATENCIES))
+    return found
 
 
 def get_json(url: str) -> Any:

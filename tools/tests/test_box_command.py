@@ -2,13 +2,13 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_in_process import run_in_process
 from free_ports import free_offset
 from house_under_test import House, until
 
@@ -27,8 +27,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 
 def box(house: House, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "opq_tools.cli", "box", "--port-offset", str(house.offset), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return run_in_process("box", "--port-offset", str(house.offset), *arguments)
 
 
 def test_info_says_who_it_is(house: House) -> None:
@@ -93,6 +92,5 @@ def test_firmware_goes_to_the_box_which_refuses_it_with_a_reason(house: House, t
 def test_nobody_there_is_one_clear_line(house: House) -> None:
     silent = box(house, "--timeout-s", "0.5", "info", "77")
     assert silent.returncode == 1 and "Box 77 does not answer" in silent.stderr
-    command = [sys.executable, "-m", "opq_tools.cli", "box", "--port-offset", str(free_offset()), "info", "1"]
-    away = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    away = run_in_process("box", "--port-offset", str(free_offset()), "info", "1")
     assert away.returncode == 1 and "is Makai running?" in away.stderr

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from house_under_test import get_json, house, run_up
+from house_under_test import get_json, house, incident_document, processes_with, run_up
 
 from opq_cloud.store import open_store
 
@@ -20,7 +20,8 @@ RATE_HZ = 12_000
 def test_a_sag_of_a_230_v_scenario_is_told_in_percent_of_230_v(tmp_path: Path) -> None:
     done = run_up(tmp_path, "--scenario", "sag_230v_50hz", "--until-incident", "--json", "--timeout-s", "200")
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    found = incident_document(done.stdout)
+    assert found["boxes"] == 2 and processes_with(str(tmp_path)) == []
     incident = found["incident"]
     # The scenario: 35 % of 230 V and its harmonics are lost for 10 cycles of 49.985 Hz.
     left = 65.0 * math.sqrt(1 + 0.01**2 + 0.02**2 + 0.01**2)

@@ -3,12 +3,11 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_in_process import run_in_process
 from house_under_test import House, get_json, house, until
 
 pytestmark = pytest.mark.timeout(600)
@@ -18,8 +17,7 @@ CYCLES = 300
 
 def disturbed(up: House, kind: str, *more: str) -> None:
     where = ["--box", "1", "--cycles", str(CYCLES), "--data-dir", str(up.data_dir), *more]
-    command = [sys.executable, "-m", "opq_tools.cli", "sim", "event", kind, *where]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = run_in_process("sim", "event", kind, *where)
     assert done.returncode == 0, done.stderr
 
 

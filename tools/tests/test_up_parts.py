@@ -68,8 +68,8 @@ def test_json_lines_of_a_child_become_facts_and_others_text(tmp_path: Path) -> N
     )
     it, lines = child(tmp_path, code)
     it.start()
-    assert lines.get(timeout=10).facts == {"event": "a.b", "n": 1}
-    assert lines.get(timeout=10).facts == {"text": "plain"}
+    assert lines.get(timeout=60).facts == {"event": "a.b", "n": 1}
+    assert lines.get(timeout=60).facts == {"text": "plain"}
     end_all([it])
     assert (tmp_path / "it.log").read_text().count("\n") == 2
 

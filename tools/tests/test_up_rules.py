@@ -2,10 +2,10 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from command_in_process import run_in_process
 from house_under_test import get_json, house, until
 
 from opq_proto.ports import PORTS
@@ -22,8 +22,7 @@ def test_a_rule_asks_for_a_waveform_that_no_trigger_asked_for(tmp_path: Path) ->
         url = f"http://127.0.0.1:{PORTS['rules'] + up.offset}"
 
         def tool(*words: str) -> "subprocess.CompletedProcess[str]":
-            command = [sys.executable, "-m", "opq_tools.cli", *words, "--url", url]
-            return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+            return run_in_process(*words, "--url", url)
 
         stream = ("boxes", '() WITH (DATASOURCE="*", TYPE="opqbox", SHARED="true")')
         until(lambda: tool("stream", "create", *stream).returncode == 0, 60, "the rules of Makai")

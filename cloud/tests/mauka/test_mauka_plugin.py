@@ -58,7 +58,7 @@ class Listener(MaukaPlugin):
         if event_id == 13:
             raise ValueError("thirteen")
         if event_id == 99:
-            self.go_on.wait(10)
+            self.go_on.wait(120)
         self.heard.append(event_id)
 
 

@@ -79,13 +79,18 @@ def test_four_processes_never_double_a_finding(place: Any, open_again: Callable[
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    "kills",
+    [{"embedded": 4, "mongo": 2}, pytest.param({"embedded": 12, "mongo": 4}, marks=pytest.mark.slow)],
+    ids=["few", "many"],
+)
 def test_a_killed_writer_loses_nothing_acknowledged_and_doubles_nothing(
-    place: Any, open_again: Callable[[], CloudStore]
+    place: Any, open_again: Callable[[], CloudStore], kills: dict[str, int]
 ) -> None:
-    kills, items, rows = (12, 300, 20) if place.kind == "embedded" else (4, 60, 20)
+    items, rows = 300 if place.kind == "embedded" else 60, 20
     seed = random.Random(17)
     done = -1
-    for _ in range(kills):
+    for _ in range(kills[place.kind]):
         process = start("everything", place, items=items, rows=rows, seal_rows=100)
         assert process.stdout is not None
         assert process.stdout.readline() == "open\n"

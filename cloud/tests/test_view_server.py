@@ -613,11 +613,12 @@ def test_a_page_says_scope_severity_order_of_arrival_and_what_it_follows(tmp_pat
         put_findings(scene.store, 1, [dip, late, again])
         told = _json(scene, "/api/incidents/1")
         assert (told["scope"], told["follows"], told["classes"]) == ("feeder", None, {"1": "sag", "2": "sag"})
-        assert told["cause"] is None and 4 <= told["severity"] <= 8
+        assert told["cause"]["name"] == "fault" and 4 <= told["severity"] <= 8
         assert [(each["box_id"], each["after_ms"], each["disciplined"]) for each in told["arrivals"]] == [
             ("1", 0.0, True), ("2", 2.5, False),
         ]  # fmt: skip
         text = _get(scene, "/incidents/1")[1]
+        assert 'id="why"' in text and "Perhaps a short circuit" in text
         assert "several places of one feeder" in text and f"2.500{THIN}ms later" in text
         assert "its clock is too poor to say who was first" in text
         text = _get(scene, "/incidents/2")[1]

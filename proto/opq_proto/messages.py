@@ -234,6 +234,32 @@ class BoxArrival:
 
 
 @dataclass(frozen=True, slots=True)
+class CauseEvidence:
+    """One thing that speaks for a cause, or against it."""
+
+    name: str
+    words: str
+    """As a clause: "the voltage came back within 0.6 cycles"."""
+    value: float | None = None
+    unit: str = ""
+    weight: float = 0.0
+    """Natural logarithm of how much likelier it makes the cause; below 0 it speaks against it."""
+
+
+@dataclass(frozen=True, slots=True)
+class CauseHypothesis:
+    """What may have made an incident."""
+
+    cause: str
+    """A word of docs/mauka.md, "Why"; `unknown` is one."""
+    probability: float
+    evidence: tuple[CauseEvidence, ...] = ()
+    """The weightiest first."""
+    details: tuple[tuple[str, str | float], ...] = ()
+    """What is known of this cause alone, such as ("dip_type", "D") and ("clearing_ms", 120.0)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Incident:
     """Findings that belong together: one disturbance of the grid."""
 
@@ -258,3 +284,5 @@ class Incident:
     """The first Boxes that it came to, in the order of time."""
     centre: tuple[float, float] | None = None
     """(latitude, longitude) in degrees: the mean of its Boxes' places, weighted by what each saw."""
+    hypotheses: tuple[CauseHypothesis, ...] = ()
+    """What may have made it, the likeliest first; empty: nobody has judged it."""

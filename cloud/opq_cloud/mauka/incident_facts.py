@@ -11,7 +11,10 @@ feeders: region; several regions, or a frequency that several feeders share: wid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
+from opq_cloud.mauka.cause_hypotheses import hypotheses_for
+from opq_cloud.mauka.cause_signs import signs_of
 from opq_cloud.store.box_place import BoxPlace
+from opq_cloud.store.incident_witness import WITNESSES, IncidentWitness, heaviest
 from opq_cloud.store.join_plan import IncidentFacts, KnownFinding, badness
 from opq_cloud.store.severity import severity_of
 from opq_proto.messages import BoxArrival, Finding
@@ -59,6 +62,14 @@ def _of_one(incident_id: int, one: Finding, place: BoxPlace) -> IncidentFacts:
         worst=(off, length_ns, -one.start_ns, one.box_id + "\n" + one.kind),
         places=(place.place or "",), feeders=(place.feeder or "",), regions=(place.region or "",),
         frequency_alone=one.kind == "frequency_deviation", weights=weights,
+        kinds=tuple(sorted(set(one.kind.split("+")))), witnesses=(_witness(one, place),),
+    )  # fmt: skip
+
+
+def _witness(one: Finding, place: BoxPlace) -> IncidentWitness:
+    return IncidentWitness(
+        one.box_id, one.kind, one.start_ns, one.end_ns, (*badness(one), -one.start_ns, one.kind),
+        one.residual_percent, place.place, place.feeder, place.phase, one.uncertainty_ns, one.figures,
     )  # fmt: skip
 
 
@@ -82,6 +93,8 @@ def _and(one: IncidentFacts | None, other: IncidentFacts) -> IncidentFacts:
         feeders=_few(one.feeders, other.feeders),
         regions=_few(one.regions, other.regions),
         frequency_alone=one.frequency_alone and other.frequency_alone,
+        kinds=tuple(sorted({*one.kinds, *other.kinds})),
+        witnesses=_heaviest(one.witnesses, other.witnesses),
         weights=(weights[0][0] + weights[1][0], weights[0][1] + weights[1][1], weights[0][2] + weights[1][2]),
     )
 
@@ -100,12 +113,23 @@ def _first(one: Sequence[BoxArrival], other: Sequence[BoxArrival]) -> tuple[BoxA
     return tuple(first.values())[:ARRIVALS]
 
 
+def _heaviest(
+    one: Sequence[IncidentWitness], other: Sequence[IncidentWitness]
+) -> tuple[IncidentWitness, ...]:
+    if len(one) == WITNESSES and len(other) == 1 and other[0].weight < one[-1].weight:
+        return tuple(one)
+    return heaviest((*one, *other))
+
+
 def _arrival_key(one: BoxArrival) -> tuple[int, str, int]:
     return one.start_ns, one.box_id, one.uncertainty_ns
 
 
 def _judged(facts: IncidentFacts) -> IncidentFacts:
-    return replace(facts, scope=scope_of(facts))
+    scope = scope_of(facts)
+    kinds = frozenset(facts.kinds)
+    signs = signs_of(kinds, facts.boxes, scope, facts.witnesses)
+    return replace(facts, scope=scope, hypotheses=hypotheses_for(signs))
 
 
 def scope_of(facts: IncidentFacts) -> str | None:

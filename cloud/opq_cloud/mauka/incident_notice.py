@@ -77,4 +77,5 @@ def _changed_part(facts: IncidentFacts, findings: list[StoredFinding]) -> Incide
         facts.follows,
         facts.arrivals,
         facts.centre,
+        facts.hypotheses,
     )

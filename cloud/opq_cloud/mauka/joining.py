@@ -248,8 +248,10 @@ class _Planning:
         one, number = move.one, move.group.incident_id
         assert number is not None
         self._moved[one.finding_id] = FindingMove(one.finding_id, number, move.leads)
-        if one.box_id not in self._own:
+        if one.finding_id not in self._own.get(one.box_id, {}):  # or the Box's were read of another time
+            known = dict(self._own.get(one.box_id, {}))
             self._read_own(one.box_id, one.start_ns, one.end_ns)
+            self._own[one.box_id] |= known
         self._changed_at(one)
 
     def _changed_at(self, one: FindingOnset) -> None:
@@ -275,7 +277,8 @@ class _Planning:
         touched: dict[int, _Touched] = {}
         for each in clusters:  # of what is not changed too: a crash may have come before they were written
             number = each.place.incident_id
-            if number > 0 and number not in touched and self._known_facts(number) is None:
+            facts = self._known_facts(number) if number > 0 else None
+            if number > 0 and number not in touched and (facts is None or not facts.witnesses):
                 touched[number] = _Touched(again=True)
         for each in changed:
             own = touched.setdefault(each.place.incident_id, _Touched())

@@ -9,15 +9,20 @@ import math
 import threading
 import weakref
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_cloud.mauka.onset_figures import Figures, hz_apart, onset_figures
+from opq_cloud.mauka.sightings import is_steady
 from opq_measure.analysis.analysed import Analysis
 from opq_measure.analysis.analyser import analyze
+from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.classification.class_limits import ClassLimits
 from opq_measure.classification.classifier import parts_in
 from opq_measure.classification.measured_signal import MeasuredSignal
@@ -30,6 +35,8 @@ K = TypeVar("K")
 V = TypeVar("V")
 MOST_RESULTS = 256
 """Kept: some 0.1 MB each for 10 s. An event of more Boxes is measured again by each analysis."""
+MOST_ONSETS = 12
+"""Of one piece are looked at for their cause; 1 ms each."""
 MOST_DIGESTS = 256
 """Waveforms whose hash is known while they are in memory."""
 DEFAULT_LIMITS = Limits()
@@ -53,6 +60,12 @@ class MeasuredRun:
     analysis: Analysis
     key: "_Key"
 
+    def onsets(self) -> list[float]:
+        """Where something sudden begins, each sample once."""
+        sudden = chain(self.analysis.occurrences, *self.analysis.details)
+        starts = {each.start_sample for each in sudden if not is_steady(each.kind)}
+        return sorted(starts | {each.start_sample for each in self.analysis.disturbances})
+
 
 _Key = tuple[bytes, int, float, float, float, Limits]
 
@@ -65,6 +78,7 @@ class MeasuredResults:
         self._most = most
         self._results: OrderedDict[_Key, Analysis] = OrderedDict()
         self._parts: OrderedDict[tuple[_Key, ClassLimits], tuple[ClassifiedPart, ...]] = OrderedDict()
+        self._onsets: OrderedDict[tuple[_Key, int], Figures] = OrderedDict()
         self._digests: OrderedDict[int, tuple[weakref.ref[NDArray[np.int16]], tuple[bytes, ...]]] = (
             OrderedDict()
         )
@@ -93,6 +107,23 @@ class MeasuredResults:
         found = parts_in(MeasuredSignal(piece.run.volts, piece.analysis), limits)
         with self._lock:
             _keep(self._parts, key, found, self._most)
+        return found
+
+    def onset_of(self, piece: MeasuredRun, start_sample: float) -> Figures:
+        """What the onset at a sample shows; several findings that begin together share it.
+
+        Nothing, where `MOST_ONSETS` began in this piece before: what follows is looked at less closely.
+        """
+        key = (piece.key, round(start_sample))
+        with self._lock:
+            known = self._onsets.get(key)
+        if known is not None:
+            return known
+        if sum(each < start_sample - 1 for each in piece.onsets()) >= MOST_ONSETS:
+            return ()
+        found = onset_figures(piece, start_sample)
+        with self._lock:
+            _keep(self._onsets, key, found, self._most * MOST_ONSETS)
         return found
 
     def _analysis(self, run: Waveform, key: _Key) -> Analysis:
@@ -150,13 +181,24 @@ def findings_of(
     measurement_type: str = "VOLTAGE",
 ) -> tuple[Finding, ...]:
     """The disturbances of these classes that `classify` finds in an event, of all Boxes in time order."""
+    pieces = measured_runs(event, config, limits.rms)
     findings = [
-        finding_of(part, piece.run, measurement_type)
-        for piece in measured_runs(event, config, limits.rms)
+        with_onset(finding_of(part, piece.run, measurement_type), piece, part.found, pieces)
+        for piece in pieces
         for part in RESULTS.parts_of(piece, limits)
         if part.kind in kinds
     ]
     return tuple(sorted(findings, key=lambda finding: finding.start_ns))
+
+
+def with_onset(
+    finding: Finding, piece: MeasuredRun, found: Disturbance | Occurrence, pieces: Sequence[MeasuredRun]
+) -> Finding:
+    """The finding with what its onset shows of the cause; `pieces` are all of the event."""
+    if is_steady(finding.kind) or found.open_at_start:
+        return finding
+    shown = (*RESULTS.onset_of(piece, found.start_sample), *hz_apart(piece, finding.start_ns, pieces))
+    return replace(finding, figures=(*finding.figures, *shown))
 
 
 def finding_of(part: ClassifiedPart, run: Waveform, measurement_type: str = "VOLTAGE") -> Finding:

@@ -24,6 +24,8 @@ class BoxPlace:
     latitude: float | None = None
     """In degrees, WGS 84, as `longitude`."""
     longitude: float | None = None
+    phase: str | None = None
+    """a, b or c, to neutral."""
 
 
 def box_place(
@@ -41,4 +43,5 @@ def box_place(
         region=box.region or next(iter(regions.get(box.location or "", ())), None),
         latitude=None if at is None else at.latitude,
         longitude=None if at is None else at.longitude,
+        phase=box.phase,
     )

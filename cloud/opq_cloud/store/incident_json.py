@@ -1,12 +1,14 @@
 """An incident as JSON, in the contract's keys: for pages, tools, the bus and webhooks alike."""
 
-from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, BoxArrival, Incident
+from opq_cloud.store.cause_words import cause_sentence
+from opq_cloud.store.incident_witness import hypothesis_document
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, BoxArrival, CauseHypothesis, Incident
 
 
 def incident_json(incident: Incident) -> dict[str, object]:
     """contracts.md, `up --until-incident` and "Findings and incidents", and a few more keys.
 
-    `end_ms` is null while it is open. `cause` is null: nobody says so yet.
+    `end_ms` is null while it is open. `cause` is the likeliest hypothesis; null: nobody has judged it.
     """
     first_ns = incident.arrivals[0].start_ns if incident.arrivals else 0
     return {
@@ -20,13 +22,24 @@ def incident_json(incident: Incident) -> dict[str, object]:
         "closed": incident.closed,
         "classes": classes_by_box(incident),
         "scope": incident.scope,
-        "cause": None,
+        "cause": None if not incident.hypotheses else cause_json(incident.hypotheses[0]),
+        "hypotheses": [hypothesis_document(each) for each in incident.hypotheses],
         "severity": incident.severity,
         "follows": incident.follows,
         "arrivals": [arrival_json(each, first_ns) for each in incident.arrivals],
         "centre": None
         if incident.centre is None
         else {"lat": round(incident.centre[0], 6), "lon": round(incident.centre[1], 6)},
+    }
+
+
+def cause_json(hypothesis: CauseHypothesis) -> dict[str, object]:
+    """The contract's `cause`, with what is known of this cause alone and the plain sentence."""
+    return {
+        "name": hypothesis.cause,
+        "probability": hypothesis.probability,
+        "sentence": cause_sentence(hypothesis),
+        **dict(hypothesis.details),
     }
 
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, fields, replace
 from itertools import starmap
 from typing import Any
 
-from opq_proto.messages import BoxArrival, Finding, Incident, StoredFinding
+from opq_cloud.store.incident_witness import IncidentWitness, hypotheses_of, hypothesis_document
+from opq_proto.messages import BoxArrival, CauseHypothesis, Finding, Incident, StoredFinding
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,12 @@ class IncidentFacts:
     """All its findings are deviations of the frequency."""
     weights: tuple[int, int, int] = (0, 0, 0)
     """Sums over Boxes with coordinates: weight, weight x latitude, weight x longitude, in 1e-6 degrees."""
+    kinds: tuple[str, ...] = ()
+    """Of all its findings, each once, in alphabetical order."""
+    witnesses: tuple[IncidentWitness, ...] = ()
+    """The Boxes that its cause is judged by, the heaviest first."""
+    hypotheses: tuple[CauseHypothesis, ...] = ()
+    """What may have made it, the likeliest first."""
 
     @property
     def centre(self) -> tuple[float, float] | None:
@@ -95,18 +102,22 @@ class IncidentFacts:
         """JSON's types only, no list in a list: some servers of MongoDB's protocol refuse that."""
         document: dict[str, Any] = {name: getattr(self, name) for name in _FACTS}
         document["arrivals"] = {name: [getattr(each, name) for each in self.arrivals] for name in _ARRIVAL}
+        document["witnesses"] = [each.as_document() for each in self.witnesses]
+        document["hypotheses"] = [hypothesis_document(each) for each in self.hypotheses]
         return document
 
     @classmethod
     def of_document(cls, document: Mapping[str, Any]) -> "IncidentFacts":
         """The inverse."""
         known = {name: document[name] for name in _FACTS if name in document}
-        for name in ("worst", "places", "feeders", "regions", "weights"):
+        for name in ("worst", "places", "feeders", "regions", "weights", "kinds"):
             if name in known:
                 known[name] = tuple(known[name])
         arrivals = document.get("arrivals") or dict.fromkeys(_ARRIVAL, ())
         columns = (arrivals[name] for name in _ARRIVAL)
         known["arrivals"] = tuple(starmap(BoxArrival, zip(*columns, strict=True)))
+        known["witnesses"] = tuple(map(IncidentWitness.of_document, document.get("witnesses", ())))
+        known["hypotheses"] = hypotheses_of(document.get("hypotheses", ()))
         return cls(**known)
 
 
@@ -244,5 +255,5 @@ def with_facts(incident: Incident, facts: IncidentFacts | None) -> Incident:
         return incident
     return replace(
         incident, scope=facts.scope, severity=facts.severity, follows=facts.follows,
-        arrivals=facts.arrivals, centre=facts.centre,
+        arrivals=facts.arrivals, centre=facts.centre, hypotheses=facts.hypotheses,
     )  # fmt: skip

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from opq_cloud.store.cause_words import cause_sentence, evidence_lines
 from opq_cloud.store.store import EventRecord
 from opq_cloud.view import charts, words
 from opq_cloud.view.context import ViewContext, label
@@ -132,6 +133,7 @@ def page(context: ViewContext, incident: Incident) -> dict[str, object]:
         "itic_sentence": _itic_sentence(worst.finding if worst else None),
         "facts": _facts(incident, nominal_v, events, records),
         "findings": incident.findings,
+        "causes": [(cause_sentence(each), evidence_lines(each)) for each in incident.hypotheses],
         "itic_short": words.ITIC_SHORT,
         "f47_words": words.F47_WORDS,
     }

@@ -139,6 +139,16 @@ PLACES = {
 }
 
 
+def test_what_moves_may_lie_a_minute_from_what_is_put_at_its_box() -> None:
+    """Box 1's dip joins that of Box 2 a moment before it, while another of Box 1 comes a minute later."""
+    table = Table()
+    table.put([sag(1, 1, "1")], 1)
+    table.put([sag(0, 0, "2"), sag(61_101, 61_101, "1")], 2)
+    other = Table()
+    other.put([sag(0, 0, "2"), sag(1, 1, "1"), sag(61_101, 61_101, "1")])
+    assert table.told() == other.told()
+
+
 @given(st.lists(findings, max_size=10), st.randoms(use_true_random=False))
 @settings(max_examples=80, deadline=None)
 def test_neither_order_nor_repetition_nor_grouping_matters(items: list[Finding], chance: Any) -> None:

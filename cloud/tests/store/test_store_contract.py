@@ -12,6 +12,8 @@ from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.mauka.joining import plan_join
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, Trend
 from opq_cloud.store.box_place import BoxPlace
+from opq_cloud.store.cause_words import cause_sentence
+from opq_cloud.store.incident_json import incident_json
 from opq_proto.errors import StoreError
 from opq_proto.messages import Finding, Gap, Measurement, Metric, TimeSource, Trigger, Waveform
 
@@ -557,6 +559,24 @@ def test_what_is_said_of_an_incident_comes_back_with_it(store: CloudStore) -> No
     assert [one.box_id for one in store.onsets(0, 2**62, leading=True)] == ["1"]
     assert [one.finding for one in store.findings_of_box("4", late.end_ns, 2**62)] == [late]
     assert store.findings_of_box("4", late.end_ns + 1, 2**62) == []
+
+
+def test_why_it_happened_is_stored_with_an_incident(store: CloudStore) -> None:
+    figures = {"onset_change_percent": -30.0, "onset_lasting_s": 0.1, "onset_recovery_cycles": 0.7}
+    put_findings(store, 1, [replace(SAG, figures=tuple(figures.items()))])
+    (incident,) = store.incidents()
+    first = incident.hypotheses[0]
+    assert (first.cause, dict(first.details)) == ("fault", {"clearing_ms": 100.0})
+    assert {each.name for each in first.evidence} >= {"dip", "sharp_end"}
+    facts = store.incident_facts(incident.incident_id)
+    assert facts is not None and facts.hypotheses == incident.hypotheses
+    assert [each.box_id for each in facts.witnesses] == [SAG.box_id]
+    assert dict(facts.witnesses[0].figures) == figures
+    told = incident_json(incident)
+    assert told["cause"] == {
+        "name": "fault", "probability": first.probability, "sentence": cause_sentence(first),
+        "clearing_ms": 100.0,
+    }  # fmt: skip
 
 
 def test_incidents_are_numbered_without_gaps(store: CloudStore) -> None:

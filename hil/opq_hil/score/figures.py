@@ -43,13 +43,15 @@ class ScoreFigures(TypedDict):
     confusion: dict[str, dict[str, int]]
     start_error_ms: StartError
     scope_right: float | None
+    cause_right: float | None
     place_error_km: None
 
 
 """`truth`: disturbances; `found`: those with an incident, whatever its class; `false`: incidents without one;
 `split`: disturbances with several, `wrongly_split`: with more than the rule asks for; `joined`: incidents of
 several. `scope_right`: of found ones whose
-incident has a scope. `place_error_km`: no stored incident has a place."""
+incident has a scope. `cause_right`: of found ones whose incident was judged, by the cause that it names
+first. `place_error_km`: no stored incident has a place."""
 
 
 def score(truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident]) -> ScoreFigures:
@@ -76,6 +78,7 @@ def score(truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident]) -> S
             "p99": round(float(np.percentile(errors_ms, 99)), 3) if errors_ms else None,
         },
         "scope_right": _scope_right(truth, found, match),
+        "cause_right": _cause_right(truth, found, match),
         "place_error_km": None,
     }
 
@@ -150,3 +153,11 @@ def _scope_right(
     pairs = [(truth[t].scope, found[each[0]].scope) for t, each in enumerate(match.of_truth) if each]
     known = [(true, stored) for true, stored in pairs if true is not None and stored is not None]
     return _share(sum(true == stored for true, stored in known), len(known))
+
+
+def _cause_right(
+    truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident], match: ScoreMatch
+) -> float | None:
+    pairs = [(truth[t].cause, found[each[0]].cause) for t, each in enumerate(match.of_truth) if each]
+    known = [(true, named) for true, named in pairs if true and named is not None]
+    return _share(sum(true == named for true, named in known), len(known))

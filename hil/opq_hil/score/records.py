@@ -59,6 +59,8 @@ class FoundIncident:
     boxes: dict[str, BoxSpan] = field(hash=False)
     follows: int | None = None
     """Number of the incident before."""
+    cause: str | None = None
+    """Its likeliest cause; None: nobody has judged it."""
 
     @property
     def steady(self) -> bool:

@@ -10,6 +10,8 @@ from typing import Any
 import click
 
 from opq_cloud.store import CloudStore
+from opq_cloud.store.cause_words import cause_sentence
+from opq_cloud.store.incident_json import cause_json
 from opq_cloud.store.store import EventRecord
 from opq_proto.errors import OpqError
 from opq_proto.messages import Incident
@@ -79,20 +81,31 @@ def list_events(
 @data_option
 @mongo_option
 def show(event_id: int, as_json: bool, data_dir: Path | None, mongo_uri: str | None) -> None:
-    """All that is known of one event: whom it asked, why each, who answered, and its incidents.
+    """All that is known of one event: whom it asked, why each, who answered, its incidents and their causes.
 
     Example: opq-tools events show 17
     """
     with opened_store(mongo_uri, data_dir) as store:
         record = _record(store, event_id)
         incidents = _incidents_of(store, record)
-    row = event_row(record) | {"incident_ids": [incident.incident_id for incident in incidents]}
+    row = event_row(record) | {
+        "incident_ids": [incident.incident_id for incident in incidents],
+        "causes": {
+            str(incident.incident_id): [cause_json(each) for each in incident.hypotheses]
+            for incident in incidents
+            if incident.hypotheses
+        },
+    }
     if as_json:
         click.echo(json.dumps(row, indent=1))
         return
     for key, value in row.items():
-        if value not in (None, [], {}, False):
+        if key != "causes" and value not in (None, [], {}, False):
             click.echo(f"{key:<16} {value}")
+    for incident in incidents:
+        for first, each in enumerate(incident.hypotheses):
+            name = "" if first else f"why {incident.incident_id}"
+            click.echo(f"{name:<16} {cause_sentence(each)}")
 
 
 @command.command("trace", short_help="One event's way from the crossing to the incident.")

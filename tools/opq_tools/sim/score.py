@@ -90,7 +90,8 @@ def found_incident(incident: Incident) -> FoundIncident:
     whole = BoxSpan(incident.kind, incident.start_ns, max(incident.start_ns, incident.end_ns))
     for box_id in incident.box_ids:
         boxes.setdefault(box_id, whole)  # whoever stored it named the Box without a finding
-    return FoundIncident(incident.incident_id, incident.kind, incident.scope, boxes, incident.follows)
+    cause = incident.hypotheses[0].cause if incident.hypotheses else None
+    return FoundIncident(incident.incident_id, incident.kind, incident.scope, boxes, incident.follows, cause)
 
 
 def _together(first: BoxSpan, second: BoxSpan) -> BoxSpan:
@@ -125,6 +126,8 @@ def _show(figures: ScoreFigures) -> None:
         console.print(f"start error: median {error['median']:g} ms, p99 {error['p99']:g} ms")
     right = figures["scope_right"]
     console.print(f"scope right: {'unknown' if right is None else f'{right:.0%}'}")
+    right = figures["cause_right"]
+    console.print(f"first cause right: {'unknown' if right is None else f'{right:.0%}'}")
     table = Table("class", "precision", "recall", "f1", "found as")
     for kind in sorted({*figures["by_class"], *figures["confusion"]}):
         row = figures["by_class"].get(kind, {"precision": None, "recall": None, "f1": None})

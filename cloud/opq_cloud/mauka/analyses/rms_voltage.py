@@ -9,7 +9,7 @@ duration); ITIC curve of 2000 and SEMI F47-0706 as in contracts.md.
 
 from dataclasses import dataclass
 
-from opq_cloud.mauka.measured import NominalConfig, measured_runs
+from opq_cloud.mauka.measured import NominalConfig, measured_runs, with_onset
 from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.events.disturbances import Disturbance, Limits
 from opq_proto.messages import Event, Finding, Waveform
@@ -43,9 +43,13 @@ def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
     than two cycles nothing can be found. Raises ValueError when a waveform cannot be measured.
     """
     found = []
-    for piece in measured_runs(event, config, config.limits()):
+    pieces = measured_runs(event, config, config.limits())
+    for piece in pieces:
         with_them = zip(piece.analysis.disturbances, piece.analysis.details, strict=True)
-        found += [_finding(disturbance, details, piece.run) for disturbance, details in with_them]
+        found += [
+            with_onset(_finding(disturbance, details, piece.run), piece, disturbance, pieces)
+            for disturbance, details in with_them
+        ]
     return tuple(sorted(found, key=lambda finding: finding.start_ns))
 
 

@@ -1,0 +1,186 @@
+"""What an incident's witnesses show together, as numbers that a cause can be judged by. Pure.
+
+A witness is a Box with its worst finding; its figures are those of `onset_figures`. What several Boxes show
+is their median over those that show it most, so that one odd Box decides nothing.
+"""
+
+import cmath
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from opq_cloud.mauka.sightings import HIGH, LOW, family
+from opq_cloud.store.incident_witness import IncidentWitness
+from opq_measure.causes.dip_types import DipType, dip_type_of
+
+STRONGEST = 4
+CLEAR_MOVE = 0.05
+"""Of before: so far a phasor has to go to show when the fault was cleared."""
+OPPOSITE_PERCENT = 4.0
+"""One phase of a place up and another down by this share of before."""
+_PHASES = {"a": "a1r", "b": "b2s", "c": "c3t"}
+"""Names in use: a, A, L1, 1, R; IEC 60445 has L1, L2, L3."""
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentSigns:
+    """None: no witness shows it. Percents, degrees and per unit of before; see `OnsetTraits`."""
+
+    kinds: frozenset[str]
+    boxes: int
+    scope: str | None
+    low: bool
+    high: bool
+    deepest_percent: float | None
+    """Residual of the worst rms finding."""
+    change_percent: float | None = None
+    change_degrees: float | None = None
+    lasting_s: float | None = None
+    clearing_s: float | None = None
+    """The shorter ones of the Boxes that saw it well."""
+    recovery_cycles: float | None = None
+    fading_percent: float | None = None
+    after_percent: float | None = None
+    second_percent: float | None = None
+    second_later_percent: float | None = None
+    odd_percent: float | None = None
+    hz_change: float | None = None
+    hz_apart: float | None = None
+    """Of the Box that is furthest from the others of its event."""
+    deviation_hz: float | None = None
+    impulse_pu: float | None = None
+    impulse_boxes: int = 0
+    ringing_pu: float | None = None
+    ringing_hz: float | None = None
+    opposite: tuple[str, float, float] | None = None
+    """A place where one phase fell and another rose, and by how many percent."""
+    all_small: bool = False
+    """No Box changed by more than a tap does."""
+    dip_type: DipType | None = None
+    dip_place: str | None = None
+
+
+def signs_of(
+    kinds: frozenset[str], boxes: int, scope: str | None, witnesses: Sequence[IncidentWitness]
+) -> IncidentSigns:
+    """The signs of an incident of one witness at least."""
+    figures = [dict(each.figures) for each in witnesses]
+    seen = [each for each in figures if "onset_change_percent" in each]
+    strongest = sorted(seen, key=_moved, reverse=True)[:STRONGEST]
+    residuals = [each.residual_percent for each in witnesses if each.residual_percent is not None]
+    ringing = max(figures, key=lambda each: each.get("ringing_pu", 0.0), default={})
+    impulses = [each["impulse_pu"] for each in figures if "impulse_pu" in each]
+    apart = [each["hz_apart"] for each in figures if "hz_apart" in each]
+    dip_type, place = _dip_type(witnesses)
+    families = {family(kind) for kind in kinds}
+    return IncidentSigns(
+        kinds=kinds,
+        boxes=boxes,
+        scope=scope,
+        low=LOW in families,
+        high=HIGH in families,
+        deepest_percent=max(residuals, key=lambda each: abs(each - 100), default=None),
+        change_percent=_middle(strongest, "onset_change_percent"),
+        change_degrees=_middle(strongest, "onset_change_degrees"),
+        lasting_s=_middle(strongest, "onset_lasting_s"),
+        clearing_s=_clearing_s(seen),
+        recovery_cycles=_middle(strongest, "onset_recovery_cycles"),
+        fading_percent=_middle(strongest, "onset_fading_percent"),
+        after_percent=_middle(strongest, "onset_after_percent"),
+        second_percent=_middle(strongest, "onset_second_percent"),
+        second_later_percent=_middle(strongest, "onset_second_later_percent"),
+        odd_percent=_middle(strongest, "onset_odd_percent"),
+        hz_change=max(
+            (each["onset_hz_change"] for each in seen if "onset_hz_change" in each), key=abs, default=None
+        ),
+        hz_apart=max(apart, key=abs, default=None),
+        deviation_hz=max(
+            (each["deviation_hz"] for each in figures if "deviation_hz" in each), key=abs, default=None
+        ),
+        impulse_pu=max(impulses, default=None),
+        impulse_boxes=len(impulses),
+        ringing_pu=ringing.get("ringing_pu"),
+        ringing_hz=ringing.get("ringing_hz"),
+        opposite=_opposite(witnesses),
+        all_small=bool(seen) and all(abs(each["onset_change_percent"]) <= 3.0 for each in seen),
+        dip_type=dip_type,
+        dip_place=place,
+    )
+
+
+def phase_letter(phase: str | None) -> str | None:
+    """a, b or c for what people call a phase."""
+    name = (phase or "").strip().lower().removeprefix("l")
+    return next((letter for letter, names in _PHASES.items() if len(name) == 1 and name in names), None)
+
+
+def phasor_of(witness: IncidentWitness) -> complex | None:
+    """The fundamental after the onset over that of before."""
+    figures = dict(witness.figures)
+    if "onset_change_percent" not in figures:
+        return None
+    size = 1 + figures["onset_change_percent"] / 100
+    return cmath.rect(size, math.radians(figures.get("onset_change_degrees", 0.0)))
+
+
+def _moved(figures: Mapping[str, float]) -> float:
+    """How far the phasor went, per unit of before."""
+    size = 1 + figures["onset_change_percent"] / 100
+    return abs(cmath.rect(size, math.radians(figures.get("onset_change_degrees", 0.0))) - 1)
+
+
+def _middle(figures: Sequence[Mapping[str, float]], name: str) -> float | None:
+    known = [each[name] for each in figures if name in each]
+    return median(known) if known else None
+
+
+def _by_place(witnesses: Sequence[IncidentWitness]) -> dict[str, list[IncidentWitness]]:
+    found: dict[str, list[IncidentWitness]] = {}
+    for each in witnesses:
+        if each.place:
+            found.setdefault(each.place, []).append(each)
+    return found
+
+
+def _opposite(witnesses: Sequence[IncidentWitness]) -> tuple[str, float, float] | None:
+    for place, there in sorted(_by_place(witnesses).items()):
+        off = [moved for each in there if (moved := _moved_percent(each)) is not None]
+        if len(off) >= 2 and min(off) <= -OPPOSITE_PERCENT and max(off) >= OPPOSITE_PERCENT:
+            return place, min(off), max(off)
+    return None
+
+
+def _moved_percent(witness: IncidentWitness) -> float | None:
+    """Against before; where that is not known, against nominal."""
+    change = dict(witness.figures).get("onset_change_percent")
+    if change is None and witness.residual_percent is not None:
+        return witness.residual_percent - 100
+    return change
+
+
+def _clearing_s(seen: Sequence[Mapping[str, float]]) -> float | None:
+    """How long the fault itself lasted: behind a breaker that opened, it is longer."""
+    clear = [
+        each["onset_lasting_s"] for each in seen if "onset_lasting_s" in each and _moved(each) >= CLEAR_MOVE
+    ]
+    return sorted(clear)[len(clear) // 4] if clear else None
+
+
+def _dip_type(witnesses: Sequence[IncidentWitness]) -> tuple[DipType | None, str | None]:
+    """Of the place with most phases, and of these the one that moved most."""
+    found: list[tuple[int, float, str, DipType]] = []
+    for place, there in _by_place(witnesses).items():
+        phasors: dict[str, complex] = {}
+        for each in there:
+            phase, phasor = phase_letter(each.phase), phasor_of(each)
+            if phase is not None and phasor is not None:
+                phasors.setdefault(phase, phasor)
+        kind = dip_type_of(phasors)
+        if kind is not None:
+            moved = max(abs(each - 1) for each in phasors.values())
+            found.append((len(phasors), moved, place, kind))
+    if not found:
+        return None, None
+    _, _, place, kind = max(found, key=lambda each: each[:3])
+    return kind, place

@@ -1,0 +1,108 @@
+"""What a waveform shows of the cause at the onset of a finding, as figures of that finding. Pure.
+
+In: a measured piece and a moment.  Out: (name, value) pairs: the traits of `opq_measure.causes.onset_traits`,
+the transients within a cycle and a half, and how far the frequency is from that of the event's other Boxes.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import Protocol
+
+import numpy as np
+
+from opq_measure.analysis.analysed import Analysis
+from opq_measure.analysis.occurrence import Occurrence
+from opq_measure.causes.onset_traits import onset_traits
+from opq_proto.messages import Waveform
+
+BESIDE_CYCLES = 1.5
+"""A transient so near to the onset belongs to it."""
+BEFORE_WINDOWS = 8
+HZ_FROM_S, HZ_TO_S = 0.2, 2.0
+"""After the onset, frequencies of Boxes are compared."""
+MOST_COMPARED = 8
+Figures = tuple[tuple[str, float], ...]
+
+
+class MeasuredPiece(Protocol):
+    """As much of `measured.MeasuredRun` as is asked for here."""
+
+    @property
+    def run(self) -> Waveform: ...
+
+    @property
+    def analysis(self) -> Analysis: ...
+
+
+def onset_figures(piece: MeasuredPiece, start_sample: float) -> Figures:
+    """Traits and transients at a moment of one piece; empty: the wave before is not known."""
+    run, analysis = piece.run, piece.analysis
+    hz = _hz_before(analysis, start_sample)
+    traits = None if hz is None else onset_traits(run.counts, run.rate_hz, hz, start_sample)
+    found = () if traits is None else traits.figures()
+    return (*found, *_transients(analysis, start_sample))
+
+
+def hz_apart(
+    own: MeasuredPiece, start_ns: int, others: Iterable[MeasuredPiece], most: int = MOST_COMPARED
+) -> Figures:
+    """How far the frequency after a moment is from the middle of the others', and of how many."""
+    here = _hz_after(own, start_ns)
+    if here is None:
+        return ()
+    there: list[float] = []
+    for other in others:
+        if other.run.box_id != own.run.box_id and (hz := _hz_after(other, start_ns)) is not None:
+            there.append(hz)
+        if len(there) == most:
+            break
+    if not there:
+        return ()
+    return ("hz_apart", here - float(np.median(there))), ("hz_compared", float(len(there)))
+
+
+def _hz_before(analysis: Analysis, start_sample: float) -> float | None:
+    """Of the last cycles before a moment."""
+    before = (analysis.cycle_starts[: len(analysis.frequency_hz)] < start_sample) & np.isfinite(
+        analysis.frequency_hz
+    )
+    known = analysis.frequency_hz[before][-BEFORE_WINDOWS:]
+    return float(np.median(known)) if len(known) else None
+
+
+def _hz_after(piece: MeasuredPiece, start_ns: int) -> float | None:
+    rate_hz = piece.run.rate_hz
+    first = (start_ns - piece.run.start_ns) / 1e9 + HZ_FROM_S
+    starts_s = piece.analysis.window_starts / rate_hz
+    low, high = np.searchsorted(starts_s, (first, first + HZ_TO_S - HZ_FROM_S)).tolist()
+    known = piece.analysis.window_hz[low:high]
+    known = known[np.isfinite(known)]
+    return float(np.median(known)) if len(known) >= 2 else None
+
+
+def _transients(analysis: Analysis, start_sample: float) -> Figures:
+    """The largest impulse and ringing beside a moment, per unit of the fundamental's peak."""
+    beside = BESIDE_CYCLES * analysis.rate_hz / analysis.nominal_hz
+    near = [
+        each
+        for each in chain(analysis.occurrences, *analysis.details)
+        if each.kind in ("impulsive_transient", "oscillatory_transient")
+        and abs(each.start_sample - start_sample) <= beside
+    ]
+    return tuple(
+        chain(
+            _largest(near, "impulsive_transient", "impulse"),
+            _largest(near, "oscillatory_transient", "ringing"),
+        )
+    )
+
+
+def _largest(near: Sequence[Occurrence], kind: str, name: str) -> Figures:
+    figures = [dict(each.figures) for each in near if each.kind == kind]
+    if not figures:
+        return ()
+    largest = max(figures, key=lambda each: abs(each.get("peak_pu", 0.0)))
+    hz = largest.get("principal_frequency_hz", math.nan)
+    found: Figures = ((f"{name}_pu", abs(float(largest.get("peak_pu", 0.0)))),)
+    return (*found, (f"{name}_hz", float(hz))) if math.isfinite(hz) else found

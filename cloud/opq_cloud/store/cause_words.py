@@ -1,0 +1,60 @@
+"""Causes in plain words: for pages, tools and webhooks alike.
+
+Beside `incident_json.py`, which every reader of incidents goes through.
+"""
+
+from collections.abc import Sequence
+
+from opq_proto.messages import CauseHypothesis
+
+UNKNOWN = "unknown"
+CAUSE_WORDS = {
+    "fault": "a short circuit",
+    "motor_start": "a large motor that started",
+    "transformer_energising": "a transformer that was switched in",
+    "capacitor_switching": "a capacitor bank that was switched in",
+    "lightning": "a lightning stroke",
+    "tap_change": "a tap changer",
+    "lost_neutral": "a broken neutral",
+    "islanding": "a part of the network that ran on its own",
+    "unit_trip": "generation or load of the whole system that was lost",
+    "converter_load": "rectifiers or other converters",
+    "arc_furnace": "a restless load, such as an arc furnace",
+    "ripple_control": "signals on the mains, such as ripple control",
+    "load": "a load that was switched",
+    "outage": "the supply of this place alone",
+    UNKNOWN: "nothing that the voltage shows",
+}
+"""Names are those of the Sim's causes where it has them."""
+SURE = 0.8
+CLAUSES = 3
+
+
+def cause_sentence(hypothesis: CauseHypothesis) -> str:
+    """What is said of the likeliest cause, with its strongest evidence."""
+    what = CAUSE_WORDS.get(hypothesis.cause, hypothesis.cause.replace("_", " "))
+    share = f"{hypothesis.probability:.0%}"
+    if hypothesis.cause == UNKNOWN:
+        return f"The cause is not known ({share}): {what} points to one."
+    details = dict(hypothesis.details)
+    if "dip_type" in details:
+        what += f" (dip of type {details['dip_type']}"
+        what += f", cleared after {details['clearing_ms']:.0f} ms)" if "clearing_ms" in details else ")"
+    elif "clearing_ms" in details:
+        what += f" (cleared after {details['clearing_ms']:.0f} ms)"
+    sure = "Very likely" if hypothesis.probability >= SURE else "Perhaps"
+    because = "; ".join(evidence_clauses(hypothesis))
+    return f"{sure} {what} ({share})" + (f": {because}." if because else ".")
+
+
+def evidence_clauses(hypothesis: CauseHypothesis, most: int = CLAUSES) -> Sequence[str]:
+    """What speaks for it most."""
+    return [each.words for each in hypothesis.evidence if each.weight > 0][:most]
+
+
+def evidence_lines(hypothesis: CauseHypothesis) -> Sequence[str]:
+    """All of it, with its sign and weight."""
+    return [
+        ("+" if each.weight > 0 else "\N{MINUS SIGN}") + f"{abs(each.weight):.1f} {each.words}"
+        for each in hypothesis.evidence
+    ]

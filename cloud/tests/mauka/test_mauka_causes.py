@@ -1,0 +1,160 @@
+"""Causes of incidents: what their witnesses show together, and what is concluded from it."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from opq_cloud.mauka.analyses import rms_voltage
+from opq_cloud.mauka.cause_hypotheses import JUDGES, hypotheses_for
+from opq_cloud.mauka.cause_signs import IncidentSigns, phase_letter, signs_of
+from opq_cloud.mauka.incident_facts import facts_of
+from opq_cloud.store.box_place import BoxPlace
+from opq_cloud.store.cause_words import CAUSE_WORDS, UNKNOWN, cause_sentence, evidence_lines
+from opq_cloud.store.incident_json import incident_json
+from opq_cloud.store.incident_witness import WITNESSES, IncidentWitness, heaviest
+from opq_cloud.store.join_plan import IncidentFacts, KnownFinding, incident_of
+from opq_proto.messages import Event, Finding, TimeSource, Waveform
+
+RATE_HZ = 12_000
+
+
+def witness(
+    box_id: str = "1", kind: str = "sag", residual: float | None = 70.0, **figures: float
+) -> IncidentWitness:
+    weight = (30.0 if residual is None else abs(residual - 100), 10**8, -int(box_id), kind)
+    named = tuple(
+        (name if "_pu" in name or "hz" in name else f"onset_{name}", value) for name, value in figures.items()
+    )
+    return IncidentWitness(box_id, kind, 0, 10**8, weight, residual, "barn", "f1", "a", 0, named)
+
+
+def judged(*witnesses: IncidentWitness, scope: str | None = "local") -> dict[str, float]:
+    kinds = frozenset(each.kind for each in witnesses)
+    found = hypotheses_for(signs_of(kinds, len(witnesses), scope, witnesses))
+    assert [each.probability for each in found] == sorted((each.probability for each in found), reverse=True)
+    return {each.cause: each.probability for each in found}
+
+
+DIP = {"change_percent": -30.0, "change_degrees": -15.0, "lasting_s": 0.12, "recovery_cycles": 0.7}
+STEP = {"change_percent": 1.5, "change_degrees": 0.1, "fading_percent": 100.0, "after_percent": 1.5}
+CASES: dict[str, tuple[IncidentWitness, ...]] = {
+    "fault": (witness(**DIP), witness("2", **DIP)),
+    "motor_start": (
+        witness(kind="rapid_voltage_change", residual=None, change_percent=-8.0, change_degrees=-0.3,
+                lasting_s=0.8, recovery_cycles=5.0, fading_percent=99.0, after_percent=-0.3),
+    ),
+    "transformer_energising": (
+        witness(change_percent=-11.0, change_degrees=-1.0, fading_percent=45.0, second_percent=3.0,
+                second_later_percent=1.0),
+    ),
+    "capacitor_switching": (
+        witness(kind="oscillatory_transient", residual=None, change_percent=1.0, after_percent=0.9,
+                ringing_pu=0.8, ringing_hz=530.0),
+    ),
+    "lightning": tuple(
+        witness(str(n), "impulsive_transient", None, change_percent=0.0, impulse_pu=0.6) for n in (1, 2, 3)
+    ),
+    "tap_change": tuple(witness(str(n), "rapid_voltage_change", None, **STEP) for n in (1, 2)),
+    "lost_neutral": (
+        witness(change_percent=-29.0, change_degrees=7.0, fading_percent=100.0),
+        witness("2", "swell", 111.0, change_percent=11.0, change_degrees=-16.0, fading_percent=100.0),
+    ),
+    "islanding": (
+        witness(kind="frequency_deviation", residual=None, change_percent=-1.0, hz_apart=0.6, hz_change=0.5),
+    ),
+    "unit_trip": tuple(
+        witness(str(n), "frequency_deviation", None, change_percent=0.0, hz_apart=0.001, deviation_hz=-0.7)
+        for n in (1, 2)
+    ),
+    "converter_load": (witness(kind="harmonics", residual=None),),
+    "arc_furnace": (witness(kind="flicker", residual=None),),
+    "ripple_control": (witness(kind="mains_signalling", residual=None),),
+    "load": (
+        witness(kind="rapid_voltage_change", residual=None, change_percent=-6.0, change_degrees=-0.5,
+                fading_percent=100.0, after_percent=-6.0),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("cause", sorted(CASES))
+def test_each_cause_is_named_first_where_its_own_signs_are_there(cause: str) -> None:
+    wide = cause in ("tap_change", "unit_trip", "lightning")
+    found = judged(*CASES[cause], scope="region" if wide else "local")
+    assert next(iter(found)) == cause and found[cause] >= 0.6
+    assert sum(found.values()) <= 1.001
+
+
+def test_a_dip_of_which_no_waveform_shows_the_onset_has_no_known_cause() -> None:
+    assert next(iter(judged(witness(kind="interruption", residual=0.0)))) != "motor_start"
+    found = judged(witness(kind="sag", residual=88.0))
+    assert next(iter(found)) == UNKNOWN and found[UNKNOWN] > 0.5
+    assert next(iter(judged(witness(kind="noise", residual=None)))) == UNKNOWN
+
+
+def test_a_flashover_is_lightning_first_and_a_short_circuit_second() -> None:
+    struck = [witness(str(n), **{**DIP, "impulse_pu": 1.2}) for n in (1, 2, 3)]
+    assert list(judged(*struck, scope="region"))[:2] == ["lightning", "fault"]
+
+
+def test_the_phases_of_one_place_show_the_type_and_the_sentence_says_it() -> None:
+    """Type D with half of the voltage left: by hand, phase a 0.5, phases b and c 0.9014 and 13.9 degrees."""
+    seen = (
+        replace(witness(**{**DIP, "change_percent": -50.0, "change_degrees": 0.0}), phase="L1"),
+        replace(witness("2", **{**DIP, "change_percent": -9.86, "change_degrees": 13.9}), phase="L2"),
+        replace(witness("3", **{**DIP, "change_percent": -9.86, "change_degrees": -13.9}), phase="L3"),
+    )
+    first = hypotheses_for(signs_of(frozenset({"sag"}), 3, "local", seen))[0]
+    assert (first.cause, dict(first.details)["dip_type"]) == ("fault", "D")
+    assert dict(first.details)["clearing_ms"] == 120.0
+    sentence = cause_sentence(first)
+    assert sentence.startswith("Very likely a short circuit (dip of type D, cleared after 120 ms)")
+    assert all(line[0] in "+\N{MINUS SIGN}" for line in evidence_lines(first))
+
+
+@pytest.mark.parametrize(
+    ("name", "letter"),
+    [("a", "a"), ("L1", "a"), (" l2", "b"), ("3", "c"), ("T", "c"), ("ab", None), (None, None)],
+)
+def test_names_of_phases_that_people_use(name: str | None, letter: str | None) -> None:
+    assert phase_letter(name) == letter
+
+
+def test_every_cause_has_its_words_and_the_unknown_too() -> None:
+    assert set(JUDGES) | {UNKNOWN} <= set(CAUSE_WORDS)
+    nothing = IncidentSigns(frozenset(), 1, None, False, False, None)
+    assert hypotheses_for(nothing)[0].cause == UNKNOWN
+
+
+def known(number: int, finding: Finding) -> KnownFinding:
+    return KnownFinding(number, 1, (1,), finding)
+
+
+def test_an_incident_keeps_few_witnesses_the_same_in_any_order() -> None:
+    findings = [
+        known(n + 1, Finding("sag", str(n % 20), n, n + 10**8, 0, residual_percent=float(20 + n)))
+        for n in range(40)
+    ]
+    one = facts_of(1, findings, lambda box_id: BoxPlace())
+    other = facts_of(1, findings[::-1], lambda box_id: BoxPlace())
+    assert one == other and len(one.witnesses) == WITNESSES
+    assert [each.residual_percent for each in one.witnesses] == [float(20 + n) for n in range(WITNESSES)]
+    assert heaviest(one.witnesses) == one.witnesses
+    again = IncidentFacts.of_document(one.as_document())
+    assert again == one
+    told = incident_json(incident_of(findings, one))
+    assert told["cause"]["name"] == one.hypotheses[0].cause  # type: ignore[index]
+    assert told["hypotheses"][0]["probability"] == one.hypotheses[0].probability  # type: ignore[index]
+
+
+def test_a_dip_brings_the_traits_of_its_onset_with_it() -> None:
+    t = np.arange(2 * RATE_HZ) / RATE_HZ
+    volts = 170 * np.sin(2 * np.pi * 60 * t) * np.where((t >= 1) & (t < 1.1), 0.5, 1.0)
+    counts = np.round(volts * 100).astype(np.int16)
+    wave = Waveform("1", 0, 1000, TimeSource.GPS, RATE_HZ * 1000, 0.01, 0, counts)
+    (found,) = rms_voltage.analyse(Event(1, 0, 2 * 10**9, (wave,)), rms_voltage.Config())
+    figures = dict(found.figures)
+    assert figures["onset_change_percent"] == pytest.approx(-50, abs=1)
+    assert figures["onset_lasting_s"] == pytest.approx(0.1, abs=0.003)
+    facts = facts_of(1, [known(1, found)], lambda box_id: BoxPlace())
+    assert facts.hypotheses[0].cause == "fault"

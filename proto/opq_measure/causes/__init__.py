@@ -1,0 +1,1 @@
+"""What made a disturbance, as far as voltage shows it: traits of one waveform, dip types of three phases."""

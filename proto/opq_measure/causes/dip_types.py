@@ -1,0 +1,106 @@
+"""The seven types of dips of three phases, A to G, from two phases or three of one place.
+
+Each type is linear in one complex number, the characteristic voltage V: what is left between the faulted
+phases. V is fitted by least squares for every type and symmetrical phase; the rest of the fit says how well
+the type explains the phasors. Where two phases leave several types open, the probabilities say so.
+
+    A  three phases alike           B  one phase to neutral          C  two phases towards each other
+    D  one deep, two a little: C behind a delta-star transformer     E  two phases to earth
+    F  E behind one such transformer                                 G  E behind two
+
+Source: Bollen, "Understanding Power Quality Problems", 2000, 4.4.2 and tables 4.9 to 4.12 (the types).
+"""
+
+import cmath
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+SIGMA = 0.03
+"""Standard deviation of a phasor of before: loads, noise, places that are not quite one."""
+LEAST_DEPTH = 0.06
+"""Of before, in one phase: less shows no type."""
+MOST_V = 1.05
+"""A characteristic voltage beyond that of before is none."""
+_TURN = cmath.exp(2j * math.pi / 3)
+_FRAME = (1.0 + 0j, _TURN**2, _TURN)
+_R = math.sqrt(3)
+_PLAIN = {
+    "A": ((0, 0, 0), (1, _TURN**2, _TURN)),
+    "B": ((0, _TURN**2, _TURN), (1, 0, 0)),
+    "C": ((1, -0.5, -0.5), (0, -0.5j * _R, 0.5j * _R)),
+    "D": ((0, -0.5j * _R, 0.5j * _R), (1, -0.5, -0.5)),
+    "E": ((1, 0, 0), (0, _TURN**2, _TURN)),
+    "F": ((0, -1j / _R, 1j / _R), (1, -0.5 - 1j * _R / 6, -0.5 + 1j * _R / 6)),
+    "G": ((2 / 3, -1 / 3, -1 / 3), (1 / 3, -1 / 6 - 0.5j * _R, -1 / 6 + 0.5j * _R)),
+}
+"""Type -> phases a, b, c as `constant + V * factor`, with a the symmetrical phase."""
+SHARES = {"A": 0.3, "B": 0.15, "C": 0.2, "D": 0.2, "E": 0.05, "F": 0.06, "G": 0.04}
+"""How often each is expected where the phasors do not say; ours."""
+WORDS = {
+    "A": "all three phases alike",
+    "B": "one phase to neutral",
+    "C": "two phases towards each other",
+    "D": "one phase deep and two a little",
+    "E": "two phases to neutral alike",
+    "F": "one phase deep and two less",
+    "G": "two phases deep and one a little",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class DipType:
+    """`probability` among the seven types, for these phasors; `rest` of the fit, rms of before."""
+
+    letter: str
+    probability: float
+    characteristic_v: complex
+    """Of before."""
+    symmetrical: str
+    """a, b or c: the phase that is different from the two others; for A any."""
+    rest: float
+
+
+def dip_type_of(phasors: Mapping[str, complex]) -> DipType | None:
+    """The type that fits best; None: less than two phases, or none is deep enough.
+
+    Args:
+        phasors: phase (a, b or c) -> its phasor during the dip over that of before, carried on.
+    Raises:
+        ValueError: another phase.
+    """
+    if set(phasors) - set("abc"):
+        raise ValueError(f"phases are {sorted(phasors)}; want a, b and c")
+    if len(phasors) < 2 or max(abs(each - 1) for each in phasors.values()) < LEAST_DEPTH:
+        return None
+    best: dict[str, DipType] = {}
+    weights: dict[str, float] = {}
+    for letter in _PLAIN:
+        for place in range(1 if letter == "A" else 3):
+            found = _fitted(letter, place, phasors)
+            weight = math.log(SHARES[letter]) - 0.5 * len(phasors) * (found.rest / SIGMA) ** 2
+            if abs(found.characteristic_v) > MOST_V:
+                weight -= 0.5 * ((abs(found.characteristic_v) - MOST_V) / SIGMA) ** 2
+            if letter not in best or weight > weights[letter]:
+                best[letter], weights[letter] = found, weight
+    top = max(weights, key=lambda each: weights[each])
+    whole = sum(math.exp(weight - weights[top]) for weight in weights.values())
+    chosen = best[top]
+    return DipType(top, 1 / whole, chosen.characteristic_v, chosen.symmetrical, chosen.rest)
+
+
+def _fitted(letter: str, place: int, phasors: Mapping[str, complex]) -> DipType:
+    """One type with one symmetrical phase; its probability is left open."""
+    constant, factor = _PLAIN[letter]
+    wanted, columns = [], []
+    for phase, seen in phasors.items():
+        role = ("abc".index(phase) - place) % 3
+        wanted.append(seen - constant[role] / _FRAME[role])
+        columns.append(factor[role] / _FRAME[role])
+    column, want = np.array(columns, dtype=np.complex128), np.array(wanted, dtype=np.complex128)
+    power = float(np.vdot(column, column).real)
+    v = complex(np.vdot(column, want)) / power if power > 0 else 0j
+    rest = math.sqrt(float(np.mean(np.abs(want - v * column) ** 2)))
+    return DipType(letter, 0.0, v, "abc"[place], rest)

@@ -1,0 +1,195 @@
+"""What the voltage of one Box shows of the cause of a disturbance: numbers, no verdict.
+
+A short circuit is as deep after three cycles as at first, and gone within a cycle; a motor's dip ends slowly,
+most of it at the end; an inrush fades from the first cycle on and brings a second harmonic that fades too; a
+bank or a tap leaves a step; another frequency turns the phase on and on.
+
+Source: Bollen, "Understanding Power Quality Problems", 2000, 4.4 to 4.9 (shapes of dips); Bollen and Gu,
+2006, chapter 6 (causes by their shapes).
+"""
+
+import cmath
+import math
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from opq_measure.causes.phasor_course import HOPS_PER_CYCLE, PhasorCourse, phasor_course
+from opq_measure.signal import FloatArray, SignalArray
+
+SETTLED_CYCLES = 1.2
+"""From a sudden change on, a cycle has forgotten what was before."""
+EARLY_CYCLES, LATE_CYCLES = 3.0, 12.0
+"""The plateau is looked at until there; what fades is looked at again here."""
+SUDDEN_CYCLES = 3.0
+LEAST_CHANGE = 0.01
+"""Of before: less is no change whose shape could be named."""
+CLEAR_CHANGE = 0.03
+"""Of before: from there on the size alone shows the shape."""
+SHORT_SHARE = 0.3
+"""A change that is over before it is settled leaves less of itself."""
+HIGH_SHARE, HALF_SHARE, LOW_SHARE = 0.8, 0.5, 0.3
+"""A dip recovers between these shares of its depth."""
+NO_PHASE, NO_SIZE = 1e-3, 0.1
+"""Of before: with less there is no phase; no frequency."""
+STEADY_S = 0.25
+"""So long the wave is looked at, at the end, for what stays."""
+LONGEST_S = 4.0
+"""More after the onset is not looked at."""
+HZ_FROM_S, HZ_TO_S, HZ_LEAST_S = 0.1, 1.5, 0.3
+"""The span after the onset whose phase gives the frequency."""
+MOST_BENT_RAD = 0.3
+"""Rest of a straight line through it, rms: more, and it jumped meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnsetTraits:
+    """Percents and degrees against the wave before, carried on; None: the waveform does not show it."""
+
+    before_hz: float
+    change_percent: float
+    """Size of the fundamental over the first cycles, against before: -30 for a dip to 70 %."""
+    change_degrees: float
+    """Phase over the first cycles, against before; positive: ahead."""
+    lasting_s: float | None = None
+    """Until half of the change is gone, the first time; None: it is not."""
+    recovery_cycles: float | None = None
+    """From 80 to 30 % of the change, the first time that it falls so far; None: it does not."""
+    fading_percent: float | None = None
+    """What is left of the change after twelve cycles, of that of the first; None: it ended at once before."""
+    after_percent: float | None = None
+    """Size at the end of what is looked at, against before."""
+    second_percent: float | None = None
+    """Second harmonic in the first cycles, beyond that of before."""
+    second_later_percent: float | None = None
+    """After twelve cycles."""
+    odd_percent: float | None = None
+    """Third and fifth together after twelve cycles, beyond those of before."""
+    hz_change: float | None = None
+    """Frequency after the onset against before, by the slope of the phase."""
+
+    def figures(self) -> tuple[tuple[str, float], ...]:
+        """Names with their unit, as figures of a finding; without what is not known."""
+        values = ((f"onset_{each.name}", getattr(self, each.name)) for each in fields(self))
+        return tuple((name, float(value)) for name, value in values if value is not None)
+
+
+def onset_traits(volts: SignalArray, rate_hz: float, hz: float, start_sample: float) -> OnsetTraits | None:
+    """The traits of what begins at a sample; None: the wave before is too short, or not steady.
+
+    Args:
+        volts: (n,) volts or counts, without gaps.
+        hz: about the frequency before.
+    Raises:
+        ValueError: see `phasor_course`.
+
+    CPU at 12 kS/s: some 1 ms.
+    """
+    course = phasor_course(volts, rate_hz, hz, start_sample, LONGEST_S)
+    if course is None:
+        return None
+    cycle_s = 1 / course.hz
+    early = _early(course)
+    if early is None:
+        return None
+    change = _change(course, early)
+    lasting_s = _first_below(course, change, HALF_SHARE)
+    cycles = _recovery_cycles(course, change)
+    over = cycles is not None and cycles <= SUDDEN_CYCLES and (lasting_s or 0.0) < LATE_CYCLES * cycle_s
+    second = course.harmonics.get(2)
+    return OnsetTraits(
+        before_hz=course.hz,
+        change_percent=100 * (abs(early) - 1),
+        change_degrees=math.degrees(cmath.phase(early)) if abs(early) > NO_PHASE else 0.0,
+        lasting_s=lasting_s,
+        recovery_cycles=cycles,
+        fading_percent=None if over else _fading(course, early),
+        after_percent=_after(course),
+        second_percent=None if second is None else _beyond(course, second, SETTLED_CYCLES),
+        second_later_percent=None if second is None else _beyond(course, second, LATE_CYCLES),
+        odd_percent=sum(
+            _beyond(course, course.harmonics[n], LATE_CYCLES) or 0.0 for n in (3, 5) if n in course.harmonics
+        ),
+        hz_change=_hz_change(course),
+    )
+
+
+def _early(course: PhasorCourse) -> complex | None:
+    """The fundamental over the first settled cycles; of what is shorter, where it is furthest from before."""
+    part = course.relative[course.between(SETTLED_CYCLES / course.hz, EARLY_CYCLES / course.hz)]
+    first = course.relative[course.between(0.0, SETTLED_CYCLES / course.hz)]
+    if len(part) < HOPS_PER_CYCLE or len(first) == 0:
+        return None
+    settled = complex(np.median(part.real), np.median(part.imag))
+    furthest = complex(first[np.argmax(np.abs(first - 1))])
+    return settled if abs(settled - 1) > SHORT_SHARE * abs(furthest - 1) else furthest
+
+
+def _change(course: PhasorCourse, early: complex) -> FloatArray | None:
+    """(h,) share of the first change that is left: of the size; where only the phase moved, of the phasor."""
+    size = abs(early) - 1
+    if abs(size) >= CLEAR_CHANGE or abs(early - 1) < 2 * abs(size):
+        return (np.abs(course.relative) - 1) / size if abs(size) >= LEAST_CHANGE else None
+    return np.abs(course.relative - 1) / abs(early - 1) if abs(early - 1) >= LEAST_CHANGE else None
+
+
+def _first_below(course: PhasorCourse, change: FloatArray | None, share: float) -> float | None:
+    """Seconds from the moment until less than a share of the change is left."""
+    if change is None:
+        return None
+    part = course.between(SETTLED_CYCLES / course.hz / 2, math.inf)
+    left, time_s = change[part], course.time_s[part]
+    below = np.flatnonzero(left < share)
+    if len(below) == 0:
+        return None
+    at = int(below[0])
+    if at == 0:
+        return float(time_s[0])
+    return float(np.interp(-share, -left[at - 1 : at + 1], time_s[at - 1 : at + 1]))
+
+
+def _recovery_cycles(course: PhasorCourse, change: FloatArray | None) -> float | None:
+    """How long the size takes from 80 to 30 % of its change."""
+    low_s = _first_below(course, change, LOW_SHARE)
+    if change is None or low_s is None:
+        return None
+    part = course.between(0.0, low_s)
+    high = np.flatnonzero(change[part] > HIGH_SHARE)
+    return None if len(high) == 0 else (low_s - float(course.time_s[part][high[-1]])) * course.hz
+
+
+def _fading(course: PhasorCourse, early: complex) -> float | None:
+    """The change that is left after twelve cycles."""
+    at_s = LATE_CYCLES / course.hz
+    part = course.relative[course.between(at_s, at_s + 3 / course.hz)]
+    if len(part) < 2 * HOPS_PER_CYCLE or abs(abs(early) - 1) < LEAST_CHANGE:
+        return None
+    return 100 * (float(np.median(np.abs(part))) - 1) / (abs(early) - 1)
+
+
+def _after(course: PhasorCourse) -> float | None:
+    end_s = float(course.time_s[-1])
+    if end_s < 2 * STEADY_S:
+        return None
+    part = course.relative[course.between(end_s - STEADY_S, end_s)]
+    return 100 * (float(np.median(np.abs(part))) - 1)
+
+
+def _beyond(course: PhasorCourse, sizes: FloatArray, cycles: float) -> float | None:
+    """Percent beyond that of before, over three cycles from so many after the moment on."""
+    part = sizes[course.between(cycles / course.hz, (cycles + 3) / course.hz)]
+    before = sizes[course.time_s[: len(sizes)] < -1.0 / course.hz]
+    return 100 * float(np.median(part) - np.median(before)) if len(part) >= HOPS_PER_CYCLE else None
+
+
+def _hz_change(course: PhasorCourse) -> float | None:
+    part = course.between(HZ_FROM_S, HZ_TO_S)
+    time_s = course.time_s[part]
+    if len(time_s) < HOPS_PER_CYCLE or time_s[-1] - time_s[0] < HZ_LEAST_S:
+        return None
+    if float(np.abs(course.relative[part]).min()) < NO_SIZE:
+        return None
+    phase = np.unwrap(np.angle(course.relative[part]))
+    slope, start = np.polyfit(time_s, phase, 1)
+    bent = float(np.std(phase - slope * time_s - start))
+    return float(slope) / (2 * math.pi) if bent < MOST_BENT_RAD else None

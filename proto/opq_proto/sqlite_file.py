@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from opq_proto.errors import StoreError
 
@@ -155,6 +155,10 @@ def migrate(
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
+
+
+FILE_ERRORS: Final = (sqlite3.Error, OSError)
+"""What opening and using a SqliteFile raises, for `store_error`."""
 
 
 def store_error(path: Path, error: Exception) -> StoreError:

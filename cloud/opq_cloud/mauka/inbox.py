@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from opq_proto.sqlite_file import SqliteFile, store_error
+from opq_proto.sqlite_file import FILE_ERRORS, SqliteFile, store_error
 
 APPLICATION_ID = 0x4F50514D  # "OPQM"
 MIGRATIONS = (
@@ -57,7 +57,7 @@ def _as_store_error(
     def called(inbox: "PluginInbox", /, *arguments: Arguments.args, **named: Arguments.kwargs) -> Answer:
         try:
             return method(inbox, *arguments, **named)
-        except inbox.errors as error:
+        except FILE_ERRORS as error:
             raise store_error(inbox.path, error) from error
 
     return called
@@ -67,12 +67,21 @@ class PluginInbox:
     """One file for all plug-ins. Thread-safe. Each method raises StoreError where the disk refuses."""
 
     def __init__(self, path: Path, most_messages: int = MOST_MESSAGES, most_bytes: int = MOST_BYTES) -> None:
-        self._file = SqliteFile(
-            path, MIGRATIONS, application_id=APPLICATION_ID, synchronous="NORMAL", private=True
-        )
+        """
+        Raises:
+            StoreError: the file cannot be opened: the disk is full, or refuses.
+        """
         self._most_messages, self._most_bytes = most_messages, most_bytes
-        self.path, self.errors = path, self._file.connection.Error
-        rows = self._file.query("SELECT plugin, count(*), total(length(body)) FROM message GROUP BY plugin")
+        self.path = path
+        try:
+            self._file = SqliteFile(
+                path, MIGRATIONS, application_id=APPLICATION_ID, synchronous="NORMAL", private=True
+            )
+            rows = self._file.query(
+                "SELECT plugin, count(*), total(length(body)) FROM message GROUP BY plugin"
+            )
+        except FILE_ERRORS as error:
+            raise store_error(path, error) from error
         self._held = {plugin: _Held(count, int(size)) for plugin, count, size in rows}
 
     @_as_store_error

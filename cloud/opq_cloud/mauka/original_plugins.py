@@ -23,11 +23,13 @@ from opq_cloud.service import HealthReport, ServiceCounters
 from opq_cloud.sockets import Socket, connect, service_context
 from opq_plugins.policy import Policy
 from opq_proto import log as logs
-from opq_proto.errors import FrameError, PluginError
+from opq_proto.errors import FrameError, PluginError, StoreError
 from opq_proto.zmq_inbox import waiting_messages
 
 log = logs.get(service="mauka")
 
+INBOX = "inbox.sqlite"
+INBOX_RETRY_S = 1.0
 JOIN_TOPIC = "mauka.original-plugins."
 JOIN_S = 2.0
 POLL_MS = 50
@@ -52,7 +54,7 @@ class OriginalPlugins:
         self._deployed: dict[str, PluginDeployment] = {}
         """Plug-in -> where it was loaded from."""
         self._troubles: dict[str, str] = {}
-        """Folder -> why it is not loaded."""
+        """Folder -> why it is not loaded; INBOX -> why it is not open."""
         self._changing = threading.RLock()
         self._resubscribe = threading.Event()
         self._joined = threading.Condition()
@@ -158,7 +160,10 @@ class OriginalPlugins:
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         with ExitStack() as opened:
             context = opened.enter_context(service_context())
-            inbox = opened.enter_context(closing(PluginInbox(self._folder / "inbox.sqlite")))
+            inbox = self._wait_for_inbox(stop)
+            if inbox is None:
+                return
+            opened.enter_context(closing(inbox))
             out = opened.enter_context(closing(Publisher(context, HWM, self.counters)))
             source = opened.enter_context(closing(subscriber(context, 100 * HWM, [])))
             out.connect(str(self.settings[PUB_KEY]), PUB_KEY)
@@ -176,6 +181,21 @@ class OriginalPlugins:
                     topics = self._subscribe(source, topics)
                 self._read(source, out)
                 self._send_heartbeats()
+
+    def _wait_for_inbox(self, stop: threading.Event) -> PluginInbox | None:
+        """As soon as the disk takes it; None: we end before that."""
+        while not stop.is_set():
+            try:
+                inbox = PluginInbox(self._folder / INBOX)
+            except StoreError as error:
+                if INBOX not in self._troubles:
+                    log.error("plugins.inbox_not_opened", error=str(error))
+                self._troubles[INBOX] = str(error)
+                stop.wait(INBOX_RETRY_S)
+            else:
+                self._troubles.pop(INBOX, None)
+                return inbox
+        return None
 
     def _end(self) -> None:
         """Processes end; messages stay in the inbox."""

@@ -227,3 +227,20 @@ def test_the_misprint_and_a_missing_module_are_named(tmp_path):
         listed_plugins(folder)
     with pytest.raises(PluginError, match="no folder `plugins`"):
         listed_plugins(tmp_path)
+
+
+def test_an_inbox_that_the_disk_does_not_take_is_reported_and_opened_later(tmp_path, bus, until, monkeypatch):
+    monkeypatch.setattr("opq_cloud.mauka.original_plugins.INBOX_RETRY_S", 0.01)
+    made = original_plugins(tmp_path, bus.settings)
+    in_the_way = made._folder / "inbox.sqlite"
+    in_the_way.mkdir(parents=True)
+    opened = []
+    opening = threading.Thread(target=lambda: opened.append(made._wait_for_inbox(threading.Event())))
+    opening.start()
+    until(lambda: "unable to open" in made.health()[0].info)
+    assert not made.health()[0].ok
+    in_the_way.rmdir()
+    opening.join(60)
+    assert opened[0].add([("MyFancyPlugin", "topic", b"body")]) == {}
+    opened[0].close()
+    assert made.health()[0].ok

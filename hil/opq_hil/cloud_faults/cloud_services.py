@@ -9,6 +9,7 @@ from typing import Final
 import tomli_w
 
 from opq_hil.cloud_faults.schedule import SERVICES
+from opq_hil.gateway_faults.fork_server import ForkServer
 from opq_hil.gateway_faults.service import ServiceError, ServiceProcess
 from opq_proto import ports
 
@@ -27,6 +28,17 @@ SCALED: Final = {
     "mauka": {"heartbeat_s": 1.0},
 }
 """Time-outs on the scaled clock; shorter waveforms, for five Boxes and their world share a process."""
+LOADED: Final = (
+    "opq_cloud.__main__",
+    "opq_cloud.makai.triggering_broker",
+    "opq_cloud.makai.acquisition_broker",
+    "opq_cloud.makai.broker_traffic",
+    "opq_cloud.makai.command_numbers",
+    "opq_cloud.makai.triggering_service",
+    "opq_cloud.makai.event_service",
+    "opq_cloud.mauka.service",
+)
+"""Modules of SERVICES, for a fork server."""
 STOP_MOST_S: Final = 10.0
 """Each process says that it ends its services within 5 s."""
 HEALTH: Final = {
@@ -43,9 +55,17 @@ class CloudServices:
     """All calls from one thread; `folder` has configuration and logs, `data_dir` the store."""
 
     def __init__(
-        self, folder: Path, data_dir: Path, keys: Path, clock: Path, offset: int, guests: Mapping[str, int]
+        self,
+        folder: Path,
+        data_dir: Path,
+        keys: Path,
+        clock: Path,
+        offset: int,
+        guests: Mapping[str, int],
+        server: ForkServer | None,
     ) -> None:
-        """Port offsets: of the cloud, and of what each of GUESTS binds itself."""
+        """Port offsets: of the cloud, and of what each of GUESTS binds itself. `server`: forks them."""
+        self._server = server
         self._offset, self._clock, self._folder = offset, clock, folder
         first = _write(folder / "cloud.toml", data_dir, keys, {})
         self.all = {name: self._process(name, name, first, offset) for name in SERVICES}
@@ -128,7 +148,7 @@ class CloudServices:
 
     def _process(self, name: str, command: str, config: Path, offset: int) -> ServiceProcess:
         arguments = ["opq_cloud", command, "--config", str(config), "--port-offset", str(offset)]
-        return ServiceProcess(name, arguments, self._clock, self._folder / f"{name}.log")
+        return ServiceProcess(name, arguments, self._clock, self._folder / f"{name}.log", self._server)
 
 
 def _write(path: Path, data_dir: Path, keys: Path, more: dict[str, dict[str, str]]) -> Path:

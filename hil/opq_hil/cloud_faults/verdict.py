@@ -9,6 +9,7 @@ from opq_hil.cloud_faults import accounts
 from opq_hil.cloud_faults.known_defects import sorted_out
 from opq_hil.cloud_faults.schedule import CloudFaultSchedule
 from opq_hil.cloud_faults.world import CloudEvidence, CloudWorld
+from opq_hil.gateway_faults.fork_server import ForkServer
 from opq_proto.errors import OpqError
 
 
@@ -36,13 +37,15 @@ class CloudVerdict:
         }
 
 
-def play(schedule: CloudFaultSchedule, folder: Path, mounted: bool) -> CloudVerdict:
+def play(
+    schedule: CloudFaultSchedule, folder: Path, mounted: bool, server: ForkServer | None = None
+) -> CloudVerdict:
     """Live through a schedule; what the cloud does never raises."""
     begin_s = time.monotonic()
     verdict = CloudVerdict(schedule)
     problems: list[str] = []
     try:
-        with CloudWorld(schedule, folder, mounted) as world:
+        with CloudWorld(schedule, folder, mounted, server) as world:
             lived = world.live()
             problems += lived.problems
             problems += judge(lived, schedule.kinds, verdict.figures)

@@ -39,6 +39,7 @@ from opq_hil.fleet.worker import FleetPlan, FleetWorker
 from opq_hil.gateway_faults.child import put_step_ns
 from opq_hil.gateway_faults.disk import FillableDisk
 from opq_hil.gateway_faults.evidence import exported
+from opq_hil.gateway_faults.fork_server import ForkServer
 from opq_hil.gateway_faults.places import RELAYED, free_offset, held_ports
 from opq_hil.gateway_faults.schedule import Fault, beginnings_and_ends
 from opq_hil.gateway_faults.service import ServiceError
@@ -122,7 +123,10 @@ class CloudWorld:
         ServiceError: the cloud did not come up.
     """
 
-    def __init__(self, schedule: CloudFaultSchedule, folder: Path, mounted: bool) -> None:
+    def __init__(
+        self, schedule: CloudFaultSchedule, folder: Path, mounted: bool, server: ForkServer | None = None
+    ) -> None:
+        """`server`: forks the services; None: each is started from nothing."""
         self._schedule, self._folder = schedule, folder
         self._lived = CloudEvidence()
         self._opened = ExitStack()
@@ -143,6 +147,7 @@ class CloudWorld:
             self._clock,
             self._offset,
             dict(zip(GUESTS, guests, strict=True)),
+            server,
         )
         brokers, wire, slow = (
             {name: ports.with_offset(name, offset) for name in RELAYED}

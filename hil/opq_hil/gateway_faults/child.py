@@ -15,10 +15,12 @@ import signal
 import struct
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _STEP_NS = struct.Struct("<q")
+_STEPS: list[mmap.mmap] = []
 
 
 def put_step_ns(path: Path, step_ns: int) -> None:
@@ -30,14 +32,22 @@ def put_step_ns(path: Path, step_ns: int) -> None:
 def step_clocks(path: Path) -> None:
     """From now on Python's clocks are off by what the file says."""
     with path.open("rb") as file:
-        shared = mmap.mmap(file.fileno(), _STEP_NS.size, access=mmap.ACCESS_READ)
-    true_ns = time.time_ns
+        _STEPS.append(mmap.mmap(file.fileno(), _STEP_NS.size, access=mmap.ACCESS_READ))
+    make_clocks_steppable()
 
-    def stepped_ns() -> int:
-        return true_ns() + int(_STEP_NS.unpack_from(shared)[0])
 
-    time.time_ns = stepped_ns
-    time.time = lambda: stepped_ns() / 1e9
+def make_clocks_steppable() -> None:
+    """Python's clocks become ours, which are true until `step_clocks`; modules loaded later get them."""
+    if time.time_ns is not _stepped_ns:
+        time.time_ns, time.time = _stepped_ns, _stepped_s
+
+
+def _stepped_ns(true_ns: Callable[[], int] = time.time_ns) -> int:
+    return true_ns() + int(_STEP_NS.unpack_from(_STEPS[-1])[0]) if _STEPS else true_ns()
+
+
+def _stepped_s() -> float:
+    return _stepped_ns() / 1e9
 
 
 def end_with(parent: int) -> None:

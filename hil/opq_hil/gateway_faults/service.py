@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from opq_hil.gateway_faults.fork_server import ForkServer, StartedProcess
 from opq_hil.suites.gateway_process import RESTART_S
 from opq_proto.errors import OpqError
 
@@ -33,8 +34,12 @@ class ServiceProcess:
         complaints: log lines that no fault excuses.
     """
 
-    def __init__(self, name: str, arguments: list[str], clock: Path, log: Path) -> None:
+    def __init__(
+        self, name: str, arguments: list[str], clock: Path, log: Path, server: ForkServer | None = None
+    ) -> None:
+        """`server`: forks it; None: it is started from nothing."""
         self.name = name
+        self._server = server
         self.starts = 0
         self.complaints: list[str] = []
         self.last_words = ""
@@ -48,18 +53,14 @@ class ServiceProcess:
         self._arguments = arguments
         self._clock = clock
         self._log = log
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: StartedProcess | None = None
         self._reader: threading.Thread | None = None
         self._again_s: float | None = None
 
     def start(self) -> None:
         """Start it."""
-        command = [sys.executable, "-m", "opq_hil.gateway_faults.child", str(os.getpid()), str(self._clock)]
-        self._process = subprocess.Popen(
-            [*command, *self._arguments],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+        self._process = (
+            self._started() if self._server is None else self._server.start(self._clock, self._arguments)
         )
         self.starts += 1
         self._again_s = None
@@ -67,6 +68,15 @@ class ServiceProcess:
         self._reader = threading.Thread(target=self._read, args=(self._process.stderr,), daemon=True)
         self._reader.start()
         self.limit_files(self.file_limit)
+
+    def _started(self) -> StartedProcess:
+        command = [sys.executable, "-m", "opq_hil.gateway_faults.child", str(os.getpid()), str(self._clock)]
+        return subprocess.Popen(
+            [*command, *self._arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
 
     def limit_files(self, most_bytes: int | None) -> None:
         """From now on a write beyond so many bytes of a file fails (EFBIG)."""

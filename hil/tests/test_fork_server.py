@@ -1,0 +1,65 @@
+"""Services that are forked from loaded modules: output, clock, end, and their end with the world."""
+
+import json
+import os
+import select
+import subprocess
+import sys
+from pathlib import Path
+
+SERVICE = """
+import json, os, signal, sys, time
+DEFAULT = time.time_ns
+if __name__ == "__main__":
+    told = {"argv": sys.argv[1:], "off_s": round(DEFAULT() / 1e9 - time.monotonic()), "pid": os.getpid()}
+    print(json.dumps(told), file=sys.stderr, flush=True)
+    print("nobody hears this")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    while True:
+        signal.pause()
+"""
+WORLD = """
+import json, os, signal, sys, time
+from pathlib import Path
+from opq_hil.gateway_faults.child import put_step_ns
+from opq_hil.gateway_faults.fork_server import fork_server
+
+server = fork_server(["forked_service"])
+clock = Path(sys.argv[1])
+put_step_ns(clock, 3600 * 10**9)
+here_s = round(time.time() - time.monotonic())
+first, second, third = (server.start(clock, ["forked_service", name]) for name in "abc")
+told = [json.loads(each.stderr.readline()) for each in (first, second, third)]
+assert [each["argv"] for each in told] == [["a"], ["b"], ["c"]], told
+assert [each["pid"] for each in told] == [first.pid, second.pid, third.pid]
+assert all(3598 <= each["off_s"] - here_s <= 3602 for each in told), (told, here_s)
+assert first.poll() is None and second.poll() is None
+first.kill()
+second.send_signal(signal.SIGTERM)
+assert first.wait(30) == second.wait(30) == 0
+assert first.stderr.read() == second.stderr.read() == b""
+first.kill()  # it has ended: nothing
+print(json.dumps(third.pid), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_forked_services_speak_run_on_their_clock_and_end_with_the_world(tmp_path: Path) -> None:
+    (tmp_path / "forked_service.py").write_text(SERVICE)
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}"}
+    world = subprocess.Popen(
+        [sys.executable, "-c", WORLD, str(tmp_path / "clock")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=environment,
+    )
+    assert world.stdout is not None
+    line = world.stdout.readline()
+    left = os.pidfd_open(json.loads(line)) if line else None
+    world.kill()
+    world.communicate()
+    assert left is not None, "the world failed: see above"
+    ending = select.poll()
+    ending.register(left, select.POLLIN)
+    assert ending.poll(60_000), "a service outlives its world"
+    os.close(left)

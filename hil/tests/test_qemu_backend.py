@@ -136,12 +136,12 @@ def test_a_live_box_answers_on_its_pty_and_keeps_to_the_wall_clock(
         began = time.monotonic()
         port.write(text)
         heard = b""
-        while len(heard) < len(text) and time.monotonic() - began < 20:
+        while len(heard) < len(text) and time.monotonic() - began < 120:
             heard += port.read(len(text) - len(heard))
         took_s = time.monotonic() - began
         while box.now_s() == opened_s:  # raises when it stands still
             time.sleep(0.05)
-        assert 0 <= opened_s < box.now_s() < took_s + 60
+        assert 0 <= opened_s < box.now_s() < took_s + 120
     assert heard == text
     assert took_s > 0.8 * len(text) * 10 / 921_600  # no faster than the line
     report = json.loads((tmp_path / "run" / "report.json").read_text())

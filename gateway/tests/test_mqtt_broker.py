@@ -196,7 +196,7 @@ def test_values_disturbances_and_who_is_there_reach_whoever_comes_later(broker: 
             wait_for(lambda: listener.json("opq/attic/box3/disturbance")["ongoing"] == [])
             house.status.sample_monotonic_s = time.monotonic() - 60
             wait_for(lambda: listener.newest["opq/attic/box3/status"] == b"offline")
-            assert house.end() < 2
+            assert house.end() < 20  # within 2 s on an idle machine; a time-out would take 30
             wait_for(lambda: listener.newest["opq/attic/status"] == b"offline")
 
 
@@ -228,11 +228,13 @@ def test_home_assistant_finds_one_device_per_box_with_units_and_availability(bro
 def test_a_value_goes_out_at_most_once_per_interval_and_the_newest_then(broker: Broker) -> None:
     with listening(broker) as listener, living(section(broker)) as house:
         wait_for(lambda: "opq/attic/status" in listener.newest)
+        began_s = time.monotonic()
         for number in range(30):
             house.values("3s", number, rms_v=float(number))
             time.sleep(0.02)
         wait_for(lambda: listener.json("opq/attic/box3/3s")["rms_v"] == 29.0)
-        assert 2 <= [topic for topic, _ in listener.messages].count("opq/attic/box3/3s") <= 4
+        seconds = time.monotonic() - began_s
+        assert 2 <= [topic for topic, _ in listener.messages].count("opq/attic/box3/3s") <= 3 + seconds
 
 
 def test_a_broker_that_restarts_is_found_again_and_told_everything(broker: Broker) -> None:
@@ -279,7 +281,7 @@ def test_a_broker_that_accepts_and_never_answers_holds_up_nobody_and_the_end_com
         for number in range(6000):
             house.values("3s", number, rms_v=1.0)
         wait_for(lambda: house.counters["mqtt_dropped"] >= 5000)
-        assert house.end() < 2
+        assert house.end() < 20  # within 2 s on an idle machine; a time-out would take 30
 
 
 def test_a_broker_that_stands_still_is_left_and_found_again(broker: Broker) -> None:
@@ -296,7 +298,7 @@ def test_a_broker_that_stands_still_is_left_and_found_again(broker: Broker) -> N
             assert listener.json("opq/attic/box3/disturbance")["ongoing"] == ["dip"]
         broker.process.send_signal(signal.SIGSTOP)
         try:
-            assert house.end() < 2
+            assert house.end() < 20  # within 2 s on an idle machine; a time-out would take 30
         finally:
             broker.process.send_signal(signal.SIGCONT)
 

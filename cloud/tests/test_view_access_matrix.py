@@ -17,6 +17,7 @@ from opq_cloud.config import MailSection
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord
 from opq_cloud.store.account_records import BoxAccess
+from opq_cloud.store.notification_records import NotificationRecords, NotificationRule
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.mail import Mailer
 from opq_cloud.view.accounts.passwords import secret_hash
@@ -70,6 +71,12 @@ LINES = {
         "POST /account/boxes", "POST /account/profile", "POST /account/password",
         "POST /account/second-factor", "POST /account/second-factor/remove", "POST /account/sessions/end",
         "POST /account/tokens", "POST /account/tokens/end", "POST /account/delete", "POST /sign-out",
+        "GET /account/notifications", "GET /account/notifications/new", "POST /account/notifications/new",
+        "POST /account/notifications/tokens", "POST /account/notifications/tokens/end",
+    ),
+    "another's rule": (
+        "GET /account/notifications/{rule_id}", "POST /account/notifications/{rule_id}",
+        "POST /account/notifications/{rule_id}/delete", "POST /account/notifications/{rule_id}/test",
     ),
     "admin": (
         "GET /admin/accounts", "GET /admin/changes", "POST /admin/invitations",
@@ -77,8 +84,13 @@ LINES = {
         "POST /admin/accounts/{account_id}/sessions/end", "POST /admin/accounts/{account_id}/delete",
     ),
 }  # fmt: skip
+RULE_OF_OTHER = "0123456789abcdef"
 LINE_OF = {route: line for line, routes in LINES.items() for route in routes}
 HIDDEN = (401, 404)
+NOTHING_SUCH = {
+    "POST /account/sessions/end", "POST /account/tokens/end", "POST /admin/invitations/end",
+    "POST /account/notifications/tokens/end",
+}  # fmt: skip
 REFUSED_AS_TYPED = {"POST /account/delete", "POST /account/password", "POST /account/second-factor/remove"}
 """They want the present password too, which the matrix does not send: 403 is the answer to who may."""
 
@@ -132,6 +144,8 @@ def cast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cast]:
         )
         assert account is not None
         ids[role] = account.account_id
+    rule = NotificationRule(RULE_OF_OTHER, ids["other"], "cellar-of-theirs", "incident", "mail", 0)
+    NotificationRecords(store.people.documents).put_rule(rule)
     found = Cast(running, ids)
     found.restore()
     with running:
@@ -169,6 +183,7 @@ def _path(route: str, box_id: str, account_id: str) -> str:
     number = str(_incident_of(box_id))
     values = {"box_id": box_id, "incident_id": number, "event_id": number, "account_id": account_id}
     values["file"] = "dark.css"
+    values["rule_id"] = RULE_OF_OTHER
     return re.sub(r"\{(\w+)\}", lambda found: values[found[1]], route.partition(" ")[2])
 
 
@@ -218,6 +233,7 @@ def _verdict(route: str, line: str, role: str, box_id: str, browser: FormBrowser
         "everybody": True,
         "who has a link": False,
         "signed in": role != "public",
+        "another's rule": False,
         "admin": role == "admin",
     }[line]
     if route == "POST /boxes/{box_id}/claim-code" and role == "owner":
@@ -239,7 +255,7 @@ def _verdict(route: str, line: str, role: str, box_id: str, browser: FormBrowser
     allowed = (403,) if route in REFUSED_AS_TYPED else ()
     if route == "POST /sign-in" or (route == "POST /account/boxes" and role != "public"):
         allowed = (403,)  # without password; without proof, or as a role that claims nothing
-    if route in ("POST /account/sessions/end", "POST /account/tokens/end", "POST /admin/invitations/end"):
+    if route in NOTHING_SUCH:
         allowed = (404,)  # there is no such one
     return "" if status in (200, 303, 400, 409, *allowed) else "refused"
 

@@ -16,7 +16,7 @@ sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extr
 pytestmark = pytest.mark.usefixtures("cheap_argon2")
 PAGES = (
     "/sign-in", "/account", "/account/boxes", "/account/second-factor", "/boxes/1/settings",
-    "/admin/accounts", "/admin/changes",
+    "/account/notifications", "/account/notifications/new", "/admin/accounts", "/admin/changes",
 )  # fmt: skip
 SMALL_TARGETS = """() => [...document.querySelectorAll('a, button, select, summary')].filter(item => {
   const box = item.getBoundingClientRect();

@@ -10,8 +10,8 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Callable, Sequence
-from urllib.parse import SplitResult, urlsplit
 
+from opq_cloud.webhook_address import checked_url
 from opq_proto.errors import OpqError
 
 IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -19,9 +19,6 @@ Resolve = Callable[[str, int], Sequence[str]]
 """Host and port to addresses; OSError where there are none."""
 NAT64 = ipaddress.ip_network("64:ff9b::/32")
 """RFC 6052 and RFC 8215: an IPv4 address in an IPv6 one."""
-OPEN_PORTS = (80, 443)
-LEAST_OTHER_PORT = 1024
-"""Ports below belong to other services, such as mail, that would read our request as theirs."""
 
 
 class DeliveryRefusedError(OpqError):
@@ -45,21 +42,6 @@ def resolved(host: str, port: int) -> list[str]:
     """All addresses of a name, in the system's order."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(each[4][0]) for each in found))
-
-
-def checked_url(text: str) -> SplitResult:
-    """ValueError with the reason: it is no address that a webhook may have."""
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("write an address such as https://example.org/hook")
-    if parts.username is not None or parts.password is not None:
-        raise ValueError("an address with a password in it is shown in logs; the signature proves who sends")
-    if any(not 33 <= ord(character) < 127 for character in text):
-        raise ValueError("an address has ASCII letters only, without spaces")
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    if port not in OPEN_PORTS and port < LEAST_OTHER_PORT:
-        raise ValueError(f"port {port} is of another service; use 80, 443, or 1024 and above")
-    return parts
 
 
 class AddressGuard:

@@ -7,7 +7,7 @@ a day is that much later, of one that comes twice the first counts.
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from opq_cloud.store.notification_records import NotificationRule
+from opq_cloud.store.notification_records import NotificationRule, wall_time
 
 
 def zone_of(name: str) -> ZoneInfo:
@@ -16,14 +16,6 @@ def zone_of(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (ValueError, OSError, ZoneInfoNotFoundError):
         return ZoneInfo("UTC")
-
-
-def wall_time(text: str) -> time:
-    """Of `07:30`. ValueError where it is none."""
-    hour, separator, minute = text.partition(":")
-    if not (separator and len(hour) == len(minute) == 2 and text.isascii() and (hour + minute).isdigit()):
-        raise ValueError(f"{text} is no time of day; write one such as 07:30")
-    return time(int(hour), int(minute))
 
 
 def send_time_ms(

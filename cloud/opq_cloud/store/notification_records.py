@@ -8,6 +8,7 @@ Its id follows from what it says, so that it is added once however often it is f
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
+from datetime import time
 
 from opq_cloud.store.account_records import (
     NOTIFICATION_RULES,
@@ -92,6 +93,14 @@ class NotificationEntry:
     """Of the severity, as far as it was known when this was made."""
     content: str = "{}"
     """JSON: keys of the webhook's body beside the fixed ones; a text, for not every store has every key."""
+
+
+def wall_time(text: str) -> time:
+    """Of `07:30`. ValueError where it is none."""
+    hour, separator, minute = text.partition(":")
+    if not (separator and len(hour) == len(minute) == 2 and text.isascii() and (hour + minute).isdigit()):
+        raise ValueError(f"{text} is no time of day; write one such as 07:30")
+    return time(int(hour), int(minute))
 
 
 def entry_id(*parts: object) -> str:

@@ -27,6 +27,7 @@ from opq_cloud.view.accounts.admin_pages import AdminPages
 from opq_cloud.view.accounts.box_settings import BoxSettingsPages
 from opq_cloud.view.accounts.entry_pages import EntryPages
 from opq_cloud.view.accounts.gate import VisitorGate, request_facts
+from opq_cloud.view.accounts.notification_pages import NotificationPages
 from opq_cloud.view.accounts.seen import SeenFeed
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.accounts.themes import theme_routes
@@ -87,6 +88,7 @@ def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAP
             AccountPages(accounts),
             BoxSettingsPages(accounts),
             AdminPages(accounts),
+            NotificationPages(accounts),
         ):
             app.include_router(made.router())
         app.include_router(theme_routes())

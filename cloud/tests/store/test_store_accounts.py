@@ -204,7 +204,9 @@ def original(mongo_uri: str) -> MongoStore:
     )
     db.users.insert_one({"_id": "u2", "username": "nobody@example.org", "services": {}})
     profile = {"username": "ada@example.org", "firstName": "Ada", "lastName": "L", "role": "admin"}
-    db.UserProfiles.insert_one({**profile, "unseen_notifications": True})
+    wishes = {"email": True, "max_per_day": "once a day", "notification_types": ["new incident"]}
+    wished = {"unseen_notifications": True, "notification_preferences": wishes}
+    db.UserProfiles.insert_one({**profile, **wished})
     db.BoxOwners.insert_many([{"username": "ada@example.org", "boxId": box} for box in ("1", "10")])
     return store
 
@@ -216,6 +218,7 @@ def test_a_user_of_the_originals_view_is_read_with_profile_and_boxes(
     assert found is not None
     assert (found.username, found.name, found.admin) == ("ada@example.org", "Ada L", True)
     assert (found.bcrypt_hash, found.box_ids) == ("$2b$10$abc", ("1", "10"))
+    assert found.preferences["notification_types"] == ["new incident"]
     assert original.people.original_user("a2@x.y") == found
     assert original.people.original_user("nobody@example.org") is None
     assert original.people.original_user("who@example.org") is None

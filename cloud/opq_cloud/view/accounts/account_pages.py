@@ -15,6 +15,7 @@ from opq_cloud.view.accounts.box_settings import forget_box
 from opq_cloud.view.accounts.entry_pages import TOO_OFTEN
 from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
 from opq_cloud.view.accounts.links import make_ticket
+from opq_cloud.view.accounts.notification_form import notification_data
 from opq_cloud.view.accounts.passwords import (
     hash_password,
     new_recovery_codes,
@@ -237,6 +238,7 @@ class AccountPages:
             "boxes": [{**asdict(each), "box": _box_facts(self._context, each.box_id)} for each in own],
             "shared_with_me": [each.box_id for each in accesses if account.account_id in each.shared_ids],
             "changes": [asdict(each) for each in people.audit_of(account.account_id)],
+            **notification_data(people, account.account_id),
         }
         headers = {
             "Content-Disposition": 'attachment; filename="opq-account.json"',

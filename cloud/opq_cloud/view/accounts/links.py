@@ -25,7 +25,7 @@ def make_ticket(
     label: str = "",
 ) -> str:
     """Stores it; returns the secret, which is nowhere else."""
-    secret = (TOKEN_START if purpose == "token" else "") + new_secret()
+    secret = (TOKEN_START if purpose in ("token", "notify") else "") + new_secret()
     now_ms = time.time_ns() // 1_000_000
     people.add_ticket(
         AccountTicket(

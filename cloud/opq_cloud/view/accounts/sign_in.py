@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from opq_cloud.store.account_records import Account, AccountRecords, AccountSession
+from opq_cloud.store.notification_records import NotificationRecords
+from opq_cloud.view.accounts.original_rules import original_rules
 from opq_cloud.view.accounts.passwords import (
     hash_password,
     new_secret,
@@ -124,6 +126,10 @@ class SignIn:
             return None
         for box_id in user.box_ids:
             self._people.claim_box(box_id, made.account_id)
+        records = NotificationRecords(self._people.documents)
+        now_ms = time.time_ns() // 1_000_000
+        for rule in original_rules(made.account_id, user.preferences, role == "admin", now_ms):
+            records.put_rule(rule)
         self._people.add_audit(
             made.account_id, "", "came over from the original's View", f"account {made.account_id}"
         )

@@ -1,0 +1,201 @@
+"""Notifications of one's own: rules to add, change, try and delete, tokens for stream rules, and the log.
+
+View writes rules and entries into the store; the service of notifications reads them there and sends.
+"""
+
+import time
+
+from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi.responses import HTMLResponse
+
+from opq_cloud.store.notification_records import (
+    MOST_RULES,
+    NotificationEntry,
+    NotificationRecords,
+    NotificationRule,
+    entry_id,
+)
+from opq_cloud.view.accounts.account_context import AccountContext
+from opq_cloud.view.accounts.account_pages import DAY_S, MOST_TOKENS, TOKEN_DAYS, own_account
+from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
+from opq_cloud.view.accounts.links import make_ticket
+from opq_cloud.view.accounts.notification_form import (
+    CHANNEL_WORDS,
+    DIGEST_WORDS,
+    SCOPE_WORDS,
+    STATE_WORDS,
+    may_be_about,
+    new_rule,
+    rule_of,
+    rule_words,
+)
+from opq_cloud.view.accounts.passwords import new_secret
+from opq_cloud.view.accounts.visitors import ASKING, Visitor
+from opq_cloud.view.words import CLASS_WORDS
+
+PAGE = "/account/notifications"
+LINES_SHOWN = 100
+TESTS_MS = 600_000
+MOST_TESTS = 5
+"""So many tests in TESTS_MS: a button is not for sending mail."""
+NO_RULE = "There is no such rule; it may have been deleted."
+
+
+class NotificationPages:
+    """What somebody who is signed in is told of, and how."""
+
+    def __init__(self, context: AccountContext) -> None:
+        self._context = context
+        self._records = NotificationRecords(context.people.documents)
+
+    def router(self) -> APIRouter:
+        router = APIRouter(include_in_schema=False)
+        router.add_api_route(PAGE, self.list_page, response_class=HTMLResponse)
+        router.add_api_route(f"{PAGE}/new", self.new_page, response_class=HTMLResponse)
+        for path, form in (
+            ("new", self.add),
+            ("tokens", self.add_token),
+            ("tokens/end", self.end_token),
+            ("{rule_id}/delete", self.delete),
+            ("{rule_id}/test", self.test),
+        ):
+            router.add_api_route(f"{PAGE}/{path}", form_route(form), methods=["POST"])
+        router.add_api_route(f"{PAGE}/{{rule_id}}", self.rule_page, response_class=HTMLResponse)
+        router.add_api_route(f"{PAGE}/{{rule_id}}", form_route(self.change), methods=["POST"])
+        return router
+
+    def list_page(self) -> Response:
+        return self._list_page()
+
+    def _list_page(self, problem: str = "", token: str = "", code: int = 200) -> HTMLResponse:
+        visitor = ASKING.get()
+        account = own_account(visitor)
+        tokens = self._context.people.tickets("notify")
+        return self._context.page(
+            "notifications.html",
+            code=code,
+            problem=problem,
+            new_token=token,
+            account=account,
+            rules=[(each, rule_words(each)) for each in self._records.rules(account.account_id)],
+            lines=self._records.entries(account.account_id, LINES_SHOWN),
+            about_words=may_be_about(visitor),
+            channel_words=CHANNEL_WORDS,
+            state_words=STATE_WORDS,
+            mail_ready=self._context.mailer.ready,
+            tokens=[each for each in tokens if each.account_id == account.account_id],
+            token_days=TOKEN_DAYS,
+        )
+
+    # Rules
+    def new_page(self, about: str = "incident") -> Response:
+        visitor = ASKING.get()
+        account = own_account(visitor)
+        return self._rule_page(new_rule(account.account_id, _about(about, visitor)), fresh=True)
+
+    def rule_page(self, rule_id: str) -> Response:
+        return self._rule_page(self._own(rule_id))
+
+    def _rule_page(
+        self, rule: NotificationRule, problems: list[str] | None = None, fresh: bool = False
+    ) -> HTMLResponse:
+        return self._context.page(
+            "notification_rule.html",
+            code=400 if problems else 200,
+            rule=rule,
+            fresh=fresh,
+            problem=" ".join(problems or ()),
+            account=own_account(ASKING.get()),
+            about_words=may_be_about(ASKING.get()),
+            channel_words=CHANNEL_WORDS,
+            digest_words=DIGEST_WORDS,
+            class_words=CLASS_WORDS,
+            scope_words=SCOPE_WORDS,
+        )
+
+    def add(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        account = own_account(visitor)
+        if len(self._records.rules(account.account_id)) >= MOST_RULES:
+            return self._list_page(f"There are {MOST_RULES} rules; delete one first.", code=400)
+        blank = new_rule(account.account_id, _about(form.text("about"), visitor))
+        rule, problems = rule_of(form, blank, visitor)
+        if problems:
+            return self._rule_page(rule, problems, fresh=True)
+        self._records.put_rule(rule)
+        self._context.note(visitor, "added a notification rule", account.account_id)
+        return see_other(f"{PAGE}/{rule.rule_id}" if rule.channel == "webhook" else PAGE)
+
+    def change(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        rule, problems = rule_of(form, self._own(request.path_params["rule_id"]), visitor)
+        if problems:
+            return self._rule_page(rule, problems)
+        self._records.put_rule(rule)
+        self._context.note(visitor, "changed a notification rule", rule.account_id)
+        return see_other(PAGE)
+
+    def delete(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        rule = self._own(request.path_params["rule_id"])
+        self._records.remove_rule(rule.rule_id)
+        self._context.note(visitor, "deleted a notification rule", rule.account_id)
+        return see_other(PAGE)
+
+    def test(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        """Into the outbox, at once: quiet hours and digest do not hold it."""
+        rule = self._own(request.path_params["rule_id"])
+        now_ms = time.time_ns() // 1_000_000
+        lines = self._records.entries(rule.account_id)
+        if sum(each.kind == "test" and each.made_ms > now_ms - TESTS_MS for each in lines) >= MOST_TESTS:
+            return self._list_page(f"{MOST_TESTS} tests in 10 minutes are enough; wait a little.", code=400)
+        self._records.add_entry(
+            NotificationEntry(
+                entry_id(rule.rule_id, "test", new_secret()),
+                rule.account_id,
+                rule.rule_id,
+                rule.name,
+                rule.channel,
+                "test",
+                f"A test of the rule {rule.name}",
+                now_ms,
+                now_ms,
+            )
+        )
+        return see_other(f"{PAGE}#log")
+
+    # Tokens for stream rules
+    def add_token(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        account = own_account(visitor)
+        label, days = form.text("label", 60), form.text("days")
+        mine = [
+            each for each in self._context.people.tickets("notify") if each.account_id == account.account_id
+        ]
+        if not label or days not in {str(each) for each in TOKEN_DAYS} or len(mine) >= MOST_TOKENS:
+            problem = f"A token needs a name and one of {TOKEN_DAYS} days; there are {MOST_TOKENS} at most."
+            return self._list_page(problem, code=400)
+        secret = make_ticket(
+            self._context.people, "notify", int(days) * DAY_S, account_id=account.account_id, label=label
+        )
+        self._context.note(visitor, "made a token for notifications", account.account_id)
+        return self._list_page(token=secret)
+
+    def end_token(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        account = own_account(visitor)
+        for each in self._context.people.tickets("notify"):
+            if each.ticket_hash == form.text("token") and each.account_id == account.account_id:
+                self._context.people.remove_ticket(each.ticket_hash)
+                self._context.note(visitor, "ended a token for notifications", account.account_id)
+                return see_other(PAGE)
+        raise HTTPException(404, "There is no such token; it may have ended.")
+
+    def _own(self, rule_id: str) -> NotificationRule:
+        """HTTPException 404 where it is another's."""
+        account = own_account(ASKING.get())
+        found = self._records.rule(rule_id) if len(rule_id) <= 32 else None
+        if found is None or found.account_id != account.account_id:
+            raise HTTPException(404, NO_RULE)
+        return found
+
+
+def _about(text: str, visitor: Visitor) -> str:
+    if text not in may_be_about(visitor):
+        raise HTTPException(400, f"A rule is about one of {', '.join(may_be_about(visitor))}.")
+    return text

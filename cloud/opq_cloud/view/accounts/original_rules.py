@@ -1,0 +1,44 @@
+"""The notification preferences of the original's View (`UserProfiles`, D.8) as rules of ours. Pure.
+
+It mailed hourly, or daily at 6:00; a text went to the telephone's carrier as a mail, which we do not send.
+"""
+
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from opq_cloud.store.notification_records import NotificationRule
+
+DIGEST_OF = {"once an hour": "hourly", "once a day": "daily"}
+DAILY_AT = "06:00"
+NAMES = {"incident": "New incidents", "silence": "Silent Boxes", "health": "Services down"}
+
+
+def original_rules(
+    account_id: str, preferences: Mapping[str, Any], admin: bool, now_ms: int
+) -> list[NotificationRule]:
+    """By mail, switched off where the profile wants none or never; nothing where no type is chosen.
+
+    "system service down" also came for Boxes: silence of Boxes that one sees; services for administrators.
+    """
+    chosen = preferences.get("notification_types")
+    types = {str(each).strip().lower() for each in chosen} if isinstance(chosen, list) else set()
+    about = ["incident"] if "new incident" in types else []
+    if "system service down" in types:
+        about += ["silence", "health"] if admin else ["silence"]
+    often = str(preferences.get("max_per_day") or "").strip().lower()
+    enabled = preferences.get("email") is True and often != "never"
+    return [
+        NotificationRule(
+            secrets.token_hex(8),
+            account_id,
+            NAMES[each],
+            each,
+            "mail",
+            now_ms,
+            enabled=enabled,
+            digest=DIGEST_OF.get(often, "none"),
+            digest_at=DAILY_AT,
+        )
+        for each in about
+    ]

@@ -1,0 +1,25 @@
+"""Which URLs a webhook may have: View says it where one is typed, notifications where it is called.
+
+Where the name leads is judged when the connection is made (`notifications/address_guard.py`).
+"""
+
+from urllib.parse import SplitResult, urlsplit
+
+OPEN_PORTS = (80, 443)
+LEAST_OTHER_PORT = 1024
+"""Ports below belong to other services, such as mail, that would read our request as theirs."""
+
+
+def checked_url(text: str) -> SplitResult:
+    """ValueError with the reason: it is no address that a webhook may have."""
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("write an address such as https://example.org/hook")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("an address with a password in it is shown in logs; the signature proves who sends")
+    if any(not 33 <= ord(character) < 127 for character in text):
+        raise ValueError("an address has ASCII letters only, without spaces")
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    if port not in OPEN_PORTS and port < LEAST_OTHER_PORT:
+        raise ValueError(f"port {port} is of another service; use 80, 443, or 1024 and above")
+    return parts

@@ -1,0 +1,92 @@
+"""notify: tells people of rows, through the cloud's notifications (docs/notifications.md).
+
+Each row is posted with the token of an account, made in View under Notifications; the account's rules about
+rows of stream rules say how it is told. A retry has the row's id, so that a row is told once.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import httpx
+
+from opq_plugins.sdk import Context, SinkContext
+from opq_plugins.sdk import Sink as SinkOfSdk
+from opq_proto.settings import configured
+from opq_rules.batch import JsonObject
+from opq_rules.delivery.template import per_row
+from opq_rules.delivery.transform import encoded
+
+TEXT_CHARACTERS = 300
+AGAIN = frozenset({408, 425, 429})
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    token: str = field(metadata={"help": "opq_..., made in View under Notifications"})
+    url: str = field(default="http://127.0.0.1:8917/notify", metadata={"help": "POST /notify of the cloud"})
+    text: str = field(default="", metadata={"help": "what people read, may hold {{.column}}; none: the row"})
+    box: str = field(default="box", metadata={"help": "column with the Box's id, where there is one"})
+    severity: str = field(default="severity", metadata={"help": "column with 0 to 10, where there is one"})
+    timeout: int = field(default=5000, metadata={"minimum": 1, "maximum": 600_000, "ms": True})
+
+
+class Sink(SinkOfSdk):
+    wants = "rows"
+
+    def configure(self, properties: Mapping[str, object]) -> None:
+        self._config: Config = configured(Config, properties)
+        if not self._config.url.startswith(("http://", "https://")):
+            raise ValueError(f"url  is {self._config.url!r}; want http://... or https://...")
+        if not self._config.token.startswith("opq_"):
+            raise ValueError("token  is none of ours; want opq_..., made in View under Notifications")
+        self._text = per_row(self._config.text)
+
+    def open(self, context: Context) -> None:
+        self._client = httpx.Client(
+            timeout=self._config.timeout / 1000,
+            headers={
+                "Authorization": f"Bearer {self._config.token}",
+                "Content-Type": "application/json",
+            },
+            trust_env=False,  # what a rule reaches does not depend on the service's surroundings
+        )
+
+    def collect(self, context: SinkContext, data: object) -> None:
+        rows = data if isinstance(data, list) else [data]
+        ids = [*context.row_ids, *[context.row_id] * (len(rows) - len(context.row_ids))]
+        for row, row_id in zip(rows, ids, strict=False):
+            if not isinstance(row, Mapping):
+                raise ValueError(f"want rows, not {type(row).__name__}; leave dataTemplate and format out")
+            self._post(self._document(row, row_id, context.rule_id))
+
+    def close(self, context: Context) -> None:
+        self._client.close()
+
+    def _document(self, row: Mapping[str, object], row_id: str, rule_id: str) -> JsonObject:
+        config = self._config
+        words = ", ".join(f"{name} {_shown(value)}" for name, value in row.items())
+        text = self._text(row) if config.text else f"{rule_id}: {words}"
+        found: JsonObject = {"id": row_id, "rule": rule_id, "text": text[:TEXT_CHARACTERS], "row": dict(row)}
+        box, severity = row.get(config.box), row.get(config.severity)
+        if isinstance(box, float) and box.is_integer():
+            box = int(box)
+        if isinstance(box, int | str) and not isinstance(box, bool):
+            found["box_id"] = str(box)
+        if isinstance(severity, int | float) and not isinstance(severity, bool):
+            found["severity"] = min(10.0, max(0.0, float(severity)))
+        return found
+
+    def _post(self, document: JsonObject) -> None:
+        url = self._config.url
+        try:
+            answer = self._client.post(url, content=encoded(document))
+        except httpx.TransportError as error:
+            raise ConnectionError(f"{url}: {type(error).__name__}: {error}") from error
+        if answer.status_code in AGAIN or answer.status_code >= 500:
+            raise ConnectionError(f"{url} answered {answer.status_code}")
+        if answer.status_code >= 300:
+            raise ValueError(f"{url} answered {answer.status_code}: {answer.text[:200]}")
+
+
+def _shown(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)[:80]

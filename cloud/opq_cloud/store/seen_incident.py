@@ -61,6 +61,7 @@ def incident_at(incident: Incident, sees: Callable[[str], bool]) -> Incident | N
         scope=None,  # these are of all its Boxes
         severity=None,
         centre=None,
+        hypotheses=(),  # their evidence names what other Boxes saw
         follows=None,  # it may be at a Box that is not seen
         arrivals=tuple(each for each in incident.arrivals if sees(each.box_id)),
     )

@@ -12,8 +12,10 @@ from opq_cloud.notifications.incident_news import SaidFindings, incident_news, m
 from opq_cloud.notifications.outage_news import ComponentOutages, HealthComponent, outage_is_news
 from opq_cloud.notifications.send_time import send_time_ms, wall_time
 from opq_cloud.service import HealthReport
+from opq_cloud.store.incident_json import incident_json
 from opq_cloud.store.notification_records import NotificationRule
-from opq_proto.messages import Finding, Incident, StoredFinding
+from opq_cloud.store.seen_incident import incident_at
+from opq_proto.messages import CauseHypothesis, Finding, Incident, StoredFinding
 
 SECOND_NS = 10**9
 START_NS = 1_800_000_000 * SECOND_NS
@@ -116,6 +118,17 @@ def test_class_and_severity_of_a_rule_for_one_box_are_those_at_that_box() -> Non
     assert mismatch(replace(RULE, box_ids=("1",), least_severity=7.0), whole) == ""
     assert mismatch(replace(RULE, box_ids=("2",), least_severity=7.0), whole) == "less severe"
     assert mismatch(replace(RULE, box_ids=("2",), classes=("sag",)), whole) == "of another class"
+
+
+def test_a_part_of_an_incident_says_nothing_that_rests_on_the_whole() -> None:
+    cause = CauseHypothesis("transmission_fault", 0.9)
+    whole = replace(incident_of((1, 2)), centre=(21.3, -157.8), follows=7, hypotheses=(cause,))
+    part = incident_at(whole, {"1"}.__contains__)
+    assert part is not None and part.box_ids == ("1",)
+    assert (part.scope, part.severity, part.centre, part.follows) == (None, None, None, None)
+    assert part.hypotheses == () and incident_json(part)["cause"] is None
+    assert incident_at(whole, {"1", "2"}.__contains__) == whole
+    assert incident_at(whole, {"3"}.__contains__) is None
 
 
 def ms(text: str, zone: ZoneInfo) -> int:

@@ -268,6 +268,18 @@ def test_boxes_at_one_place_are_one_mark_that_counts_them() -> None:
     assert "5 of 5 Boxes report" in mark.text
 
 
+def test_names_never_lie_on_one_another_and_the_loudest_keep_theirs() -> None:
+    near = [replace(BOX, box_id=str(k), label=f"Box {k}", at=(21.3 + k / 500, -157.8)) for k in range(6)]
+    near[3] = replace(near[3], u_percent=80.0)
+    marks = map_marks(near, (), frame_at(HONOLULU, 120.0), 2.0)
+    named = [mark for mark in marks if mark.named]
+    assert marks[-1].mark_id == "box-3" and marks[-1].named and 0 < len(named) < 6
+    assert {mark.mark_id for mark in marks if mark.named_small} <= {mark.mark_id for mark in named}
+    assert all(abs(a.y - b.y) >= 22 for a in named for b in named if a is not b)
+    apart = [replace(BOX, box_id=str(k), at=(21.0 + k / 5, -157.8)) for k in range(3)]
+    assert all(mark.named_small for mark in map_marks(apart, (), frame_at(HONOLULU, 300.0), 2.0))
+
+
 def test_thousands_of_boxes_are_a_bounded_map_and_table() -> None:
     boxes = [
         replace(BOX, box_id=str(k), at=(21.0 + (k % 100) / 100, -158.5 + (k // 100) / 100))

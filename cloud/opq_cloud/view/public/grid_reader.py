@@ -4,9 +4,7 @@ Records are read once for all who look and kept for RECORDS_S; what one audience
 for SEEN_S, so that 500 open maps cost as much as one.
 """
 
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -18,6 +16,7 @@ from opq_cloud.view.context import ShownBox, ViewContext, label, natural_order
 from opq_cloud.view.live import LiveMessage
 from opq_cloud.view.public.fuzz import Place, fuzzed_place
 from opq_cloud.view.public.grid_now import BoxNow, countable
+from opq_cloud.view.public.kept import KeptAnswers
 from opq_cloud.view.recent import NewestMeasurement
 
 RECORDS_S = 5.0
@@ -36,12 +35,6 @@ class _Records:
     fuzzed: dict[str, Place | None] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    made_s: float
-    boxes: tuple[BoxNow, ...]
-
-
 Audience = tuple[bool, frozenset[str], frozenset[str], frozenset[str]]
 
 
@@ -54,10 +47,15 @@ class GridReader:
         self._context = context
         self.radius_km = radius_km
         self._monotonic_s = monotonic_s
-        self._lock = threading.Lock()
         self._records: _Records | None = None
-        self._seen: OrderedDict[Audience, _Seen] = OrderedDict()
+        self._seen: KeptAnswers[tuple[BoxNow, ...]] = KeptAnswers(SEEN_S, AUDIENCES, monotonic_s)
         self._salt: bytes | None = None
+
+    @property
+    def audience(self) -> Audience:
+        """All that decides what the visitor of the request sees here: equal ones are shown the same."""
+        visitor = self._context.visitor
+        return visitor.everything, visitor.full, visitor.public, visitor.regional
 
     def boxes(self) -> tuple[BoxNow, ...]:
         """Those that count for the visitor, shown ones and regional ones, in the order of their numbers.
@@ -66,17 +64,7 @@ class GridReader:
             StoreError: the store cannot be read.
         """
         visitor = self._context.visitor
-        key = (visitor.everything, visitor.full, visitor.public, visitor.regional)
-        with self._lock:  # who asks meanwhile finds it made
-            now_s = self._monotonic_s()
-            seen = self._seen.get(key)
-            if seen is None or now_s - seen.made_s >= SEEN_S:
-                seen = _Seen(now_s, tuple(countable(self._read_boxes(visitor, now_s))))
-                self._seen[key] = seen
-                self._seen.move_to_end(key)
-                while len(self._seen) > AUDIENCES:
-                    self._seen.popitem(last=False)
-            return seen.boxes
+        return self._seen.of(self.audience, lambda: tuple(countable(self._read_boxes(visitor))))
 
     def incidents(self, limit: int) -> list[LiveMessage]:
         """The newest that the visitor sees a part of, newest first, as the live feed shows them."""
@@ -90,8 +78,8 @@ class GridReader:
                     break
         return found
 
-    def _read_boxes(self, visitor: Visitor, now_s: float) -> list[BoxNow]:
-        records = self._read_records(now_s)
+    def _read_boxes(self, visitor: Visitor) -> list[BoxNow]:
+        records = self._read_records(self._monotonic_s())
         found = []
         for box_id in sorted(self._ids(visitor, records), key=natural_order):
             shown = visitor.sees(box_id)

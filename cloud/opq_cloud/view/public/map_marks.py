@@ -20,6 +20,8 @@ Corners = tuple[float, float, float, float]
 """Left, top, right, bottom."""
 LETTER_UNITS, LINE_UNITS = 9.0, 22.0
 """About as wide and high is a letter of a mark's name."""
+PHONE_SCALE = 2.1
+"""Marks are so much larger there; `map.css` too."""
 LISTED = 200
 """Rows of the table; more are counted."""
 DOUBT_UNITS = 9.0
@@ -57,6 +59,8 @@ class MapMark:
     """Its place is near, not where it stands."""
     named: bool = False
     """Its name stands beside it: there is room."""
+    named_small: bool = False
+    """And on a phone."""
 
     @property
     def text(self) -> str:
@@ -86,18 +90,29 @@ def map_marks(
 
 
 def _with_names(marks: Sequence[MapMark]) -> tuple[MapMark, ...]:
-    """The loudest get their names first; one that would lie on a mark or a name is left to the table."""
+    """Which have room for their names at a desk, and of these on a phone, where all is larger."""
     if len(marks) > SPLIT_MARKS:
         return tuple(marks)
-    taken = [(mark.x - 12, mark.y - 12, mark.x + 12, mark.y + 12) for mark in marks]
+    desk = _roomy(marks, 1.0)
+    phone = _roomy([mark for mark in marks if mark.mark_id in desk], PHONE_SCALE, marks)
+    return tuple(
+        replace(each, named=each.mark_id in desk, named_small=each.mark_id in phone) for each in marks
+    )
+
+
+def _roomy(marks: Sequence[MapMark], scale: float, beside: Sequence[MapMark] | None = None) -> set[str]:
+    """The loudest get their names first; one that would lie on a mark or a name is left to the table."""
+    half = 12 * scale
+    taken = [(m.x - half, m.y - half, m.x + half, m.y + half) for m in (beside or marks)]
     named = set()
     for mark in reversed(marks):
         wide = LETTER_UNITS * (len(str(mark.boxes)) if mark.boxes > 1 else len(mark.label))
-        box = (mark.x + 13, mark.y - LINE_UNITS / 2, mark.x + 13 + wide, mark.y + LINE_UNITS / 2)
+        left, up = mark.x + 13 * scale, LINE_UNITS * scale / 2
+        box = (left, mark.y - up, left + wide * scale, mark.y + up)
         if box[2] <= WIDTH and not any(_meet(box, each) for each in taken):
             taken.append(box)
             named.add(mark.mark_id)
-    return tuple(replace(mark, named=mark.mark_id in named) for mark in marks)
+    return named
 
 
 def _meet(first: Corners, second: Corners) -> bool:

@@ -2,7 +2,6 @@
 
 import json
 import zlib
-from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
@@ -15,7 +14,8 @@ from opq_cloud.view.guard import CONTENT_SECURITY_POLICY
 from opq_cloud.view.public.day_page import day_values
 from opq_cloud.view.public.day_trends import DayTrends
 from opq_cloud.view.public.grid_now import TONES, grids_now
-from opq_cloud.view.public.grid_reader import GridReader
+from opq_cloud.view.public.grid_reader import SEEN_S, GridReader
+from opq_cloud.view.public.kept import KeptAnswers
 from opq_cloud.view.public.map_drawing import (
     INCIDENTS_SHOWN,
     MapDrawing,
@@ -34,6 +34,8 @@ At = Annotated[str, Query(max_length=24)]
 Km = Annotated[str, Query(max_length=12)]
 STEPS = (("Left", -0.4, 0.0), ("Right", 0.4, 0.0), ("Up", 0.0, -0.4), ("Down", 0.0, 0.4))
 ZOOM = 2.0
+DAY_KEPT_S = 10.0
+"""A page of the grid is made so seldom; its figures of the present are renewed by its script."""
 THEMES = ("", "light", "dark")
 
 
@@ -48,6 +50,8 @@ class MapPages:
         self._config = config
         self._render = render
         self._trends = DayTrends(context.whole_store)
+        self._states: KeptAnswers[bytes] = KeptAnswers(SEEN_S)
+        self._days: KeptAnswers[dict[str, object]] = KeptAnswers(DAY_KEPT_S)
 
     def router(self) -> APIRouter:
         router = APIRouter(include_in_schema=False)
@@ -77,15 +81,10 @@ class MapPages:
         return with_tiles(page, self._config)
 
     def grid_page(self) -> Response:
-        boxes = self._reader.boxes()
-        now_ms = self._context.now_ns() // 1_000_000
+        reader, trends, now_ms = self._reader, self._trends, self._context.now_ns() // 1_000_000
+        values = self._days.of(reader.audience, lambda: day_values(reader.boxes(), trends, now_ms))
         return self._render(
-            "grid.html",
-            "grid",
-            200,
-            state_path="/map/state",
-            version=page_version(),
-            **day_values(boxes, self._trends, now_ms),
+            "grid.html", "grid", 200, state_path="/map/state", version=page_version(), **values
         )
 
     def wall_page(
@@ -108,7 +107,9 @@ class MapPages:
 
     def state(self, request: Request, at: At = "", km: Km = "") -> Response:
         frame = asked_frame(at, km)
-        return state_answer(request, lambda: live_state(self._reader, frame))
+        return state_answer(
+            request, self._states.of((self._reader.audience, frame), lambda: state_json(self._reader, frame))
+        )
 
 
 def map_values(drawing: MapDrawing, state: str) -> dict[str, object]:
@@ -147,9 +148,12 @@ def with_tiles(page: HTMLResponse, config: ViewSection) -> HTMLResponse:
     return page
 
 
-def state_answer(request: Request, made: Callable[[], dict[str, object]]) -> Response:
+def state_json(reader: GridReader, frame: MapFrame | None) -> bytes:
+    return json.dumps(live_state(reader, frame), separators=(",", ":")).encode()
+
+
+def state_answer(request: Request, body: bytes) -> Response:
     """JSON with an ETag: what has not changed is not sent again."""
-    body = json.dumps(made(), separators=(",", ":")).encode()
     etag = f'W/"{zlib.crc32(body):08x}-{len(body)}"'
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
     if etag in request.headers.get("if-none-match", ""):

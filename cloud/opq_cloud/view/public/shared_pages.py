@@ -4,10 +4,8 @@ The gate (`accounts/gate.py`) makes whoever asks for `/share`, `/embed` and `/fe
 that somebody hands on shows there what everybody may see.
 """
 
-import threading
-import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from typing import Annotated
@@ -21,9 +19,19 @@ from opq_cloud.view.accounts.account_context import PageMaker
 from opq_cloud.view.context import ViewContext, whole_id
 from opq_cloud.view.guard import CONTENT_SECURITY_POLICY
 from opq_cloud.view.public.feeds import FeedEntry, atom_feed, entry_of, icalendar
-from opq_cloud.view.public.grid_reader import GridReader
-from opq_cloud.view.public.map_drawing import SCOPE_SHORT, draw_map, live_state, tile_origin
-from opq_cloud.view.public.map_pages import THEMES, At, Km, asked_frame, map_values, state_answer, state_path
+from opq_cloud.view.public.grid_reader import SEEN_S, GridReader
+from opq_cloud.view.public.kept import KeptAnswers
+from opq_cloud.view.public.map_drawing import SCOPE_SHORT, draw_map, tile_origin
+from opq_cloud.view.public.map_pages import (
+    THEMES,
+    At,
+    Km,
+    asked_frame,
+    map_values,
+    state_answer,
+    state_json,
+    state_path,
+)
 from opq_cloud.view.public.outline import outline_paths
 from opq_cloud.view.public.spread import incident_spread
 from opq_proto.messages import Incident
@@ -39,20 +47,14 @@ class SharedPages:
     """`/share/…`, `/embed/…`, `/feeds/…` and `/incidents/{id}/spread`."""
 
     def __init__(
-        self,
-        context: ViewContext,
-        reader: GridReader,
-        config: ViewSection,
-        render: PageMaker,
-        monotonic_s: Callable[[], float] = time.monotonic,
+        self, context: ViewContext, reader: GridReader, config: ViewSection, render: PageMaker
     ) -> None:
         self._context = context
         self._reader = reader
         self._config = config
         self._render = render
-        self._monotonic_s = monotonic_s
-        self._lock = threading.Lock()
-        self._entries: dict[object, tuple[float, tuple[FeedEntry, ...]]] = {}
+        self._states: KeptAnswers[bytes] = KeptAnswers(SEEN_S)
+        self._entries: KeptAnswers[tuple[FeedEntry, ...]] = KeptAnswers(FEED_KEPT_S)
 
     def router(self) -> APIRouter:
         router = APIRouter(include_in_schema=False)
@@ -130,7 +132,9 @@ class SharedPages:
 
     def embed_state(self, request: Request, at: At = "", km: Km = "") -> Response:
         frame = asked_frame(at, km)
-        return state_answer(request, lambda: live_state(self._reader, frame))
+        return state_answer(
+            request, self._states.of((self._reader.audience, frame), lambda: state_json(self._reader, frame))
+        )
 
     # Feeds
     def atom(self, request: Request) -> Response:
@@ -144,21 +148,12 @@ class SharedPages:
         return feed_answer(request, body, "text/calendar; charset=utf-8", entries)
 
     def _feed(self) -> tuple[FeedEntry, ...]:
-        visitor = self._context.visitor
-        key = (visitor.everything, visitor.public)
-        with self._lock:
-            made_s, entries = self._entries.get(key, (-FEED_KEPT_S, ()))
-            now_s = self._monotonic_s()
-            if key not in self._entries or now_s - made_s >= FEED_KEPT_S:
-                incidents = self._context.store.incidents(limit=IN_FEED)
-                names = self._context.names(incidents)
-                entries = tuple(
-                    entry_of(each, names, SCOPE_SHORT.get(each.scope or "", "")) for each in incidents
-                )
-                self._entries = {
-                    key: (now_s, entries)
-                }  # what everybody sees changed: the old one is of no use
-            return entries
+        return self._entries.of(self._reader.audience, self._read_feed)
+
+    def _read_feed(self) -> tuple[FeedEntry, ...]:
+        incidents = self._context.store.incidents(limit=IN_FEED)
+        names = self._context.names(incidents)
+        return tuple(entry_of(each, names, SCOPE_SHORT.get(each.scope or "", "")) for each in incidents)
 
     def _base_url(self, request: Request) -> str:
         return self._config.public_url or str(request.base_url).rstrip("/")

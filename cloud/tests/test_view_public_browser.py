@@ -1,0 +1,259 @@
+"""Map, grid, wall, spread, widget in a real browser: live, by keyboard, without script, in a frame."""
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import pytest
+
+from opq_cloud.service import CloudContext
+from opq_cloud.view import demo
+from opq_cloud.view.demo_grid import ISLAND, fill_island, island_measurement
+from opq_cloud.view.service import View
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs chromium: apt-get install chromium")
+
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars"]
+ARGUMENTS += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+ARGUMENTS += ["--disable-features=LocalNetworkAccessChecks"]  # a site of the test's frames a page of loopback
+OUTER = "http://city.example/"
+PAGES = ("/map", "/grid", "/wall", "/embed/map", "/incidents/1/spread")
+SPREAD = "/incidents/1/spread"
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
+    running = demo.Scene(tmp_path_factory.mktemp("public"), poll_s=0.2)
+    running.config = replace(running.config, embed_in=(OUTER.rstrip("/"),))
+    running.view = View(running.config, CloudContext(lambda: running.store))
+    fill_island(running.store, time.time_ns(), minutes=60)
+    with running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["sync_api.Browser"]:
+    with sync_api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def page(browser: "sync_api.Browser", request: pytest.FixtureRequest) -> Iterator["sync_api.Page"]:
+    """As wide as a desk; `@pytest.mark.parametrize("page", [{…}], indirect=True)` says otherwise."""
+    told: list[str] = []
+    options = {"viewport": {"width": 1440, "height": 900}, **getattr(request, "param", {})}
+    context = browser.new_context(**options)
+    made = context.new_page()
+    made.set_default_timeout(60_000)
+    made.on("pageerror", lambda error: told.append(str(error)))
+    yield made
+    context.close()
+    assert told == []
+
+
+def publish(scene: demo.Scene, volts: float | None = None) -> None:
+    """The present second of the island; `volts` at its first Box."""
+    now_ms = time.time_ns() // 1_000_000
+    outlets = [ISLAND[0] if volts is None else replace(ISLAND[0], steady_v=volts), *ISLAND[1:]]
+    scene.publish(*(island_measurement(outlet, now_ms, now_ms) for outlet in outlets))
+
+
+def test_a_mark_its_row_and_the_sentence_follow_the_voltage(scene: demo.Scene, page: "sync_api.Page") -> None:
+    page.goto(f"{scene.url}/map")
+    for volts, tone, words in ((120.0, "normal", "within 5 %"), (90.0, "too-low", "more than 10 % below")):
+        end_s = time.monotonic() + 60
+        while time.monotonic() < end_s:  # a socket that has just opened may not hear the first
+            publish(scene, volts)
+            if page.locator(f'[data-mark="box-21"] .map-{tone}').count():
+                break
+            page.wait_for_timeout(200)
+        page.wait_for_selector(f'[data-mark="box-21"] .map-{tone}', state="attached")
+        page.wait_for_function(
+            """words => document.querySelector('[data-row="box-21"] [data-cell="state"]')
+                        .textContent.includes(words)""",
+            arg=words,
+        )
+    page.wait_for_function(
+        "() => document.querySelector('[data-summary]').textContent.includes('at 1 of them')"
+    )
+
+
+def test_a_wall_that_stands_for_weeks_does_not_grow(scene: demo.Scene, page: "sync_api.Page") -> None:
+    """4,000 states, of which each has other words and other incidents."""
+    page.goto(f"{scene.url}/wall")
+    page.wait_for_selector("#feed:not([hidden])")
+    probe = page.context.new_cdp_session(page)
+    probe.send("Performance.enable")
+
+    def measured() -> dict[str, float]:
+        probe.send("HeapProfiler.collectGarbage")
+        rows = probe.send("Performance.getMetrics")["metrics"]
+        return {row["name"]: row["value"] for row in rows}
+
+    play = """async count => {
+        const { showState } = await import('/static/grid.js');
+        const answer = await (await fetch('/map/state')).json();
+        const incident = answer.incidents[0];
+        for (let k = 0; k < count; k++) {
+            answer.summary = `Look ${k}`;
+            const row = (_, n) => ({ ...incident, id: k + n, outline: `${k} ${n}` });
+            answer.incidents = Array.from({ length: 6 + (k % 7) }, row);
+            for (const name of Object.keys(answer.figures)) answer.figures[name] = String(k);
+            showState(answer);
+        }
+        return document.querySelectorAll('.incident').length;
+    }"""
+    assert page.evaluate(play, 200) == 6
+    before = measured()
+    assert page.evaluate(play, 4_000) == 6
+    after = measured()
+    assert after["Nodes"] - before["Nodes"] < 200
+    assert after["JSEventListeners"] <= before["JSEventListeners"] + 2
+    assert after["JSHeapUsedSize"] - before["JSHeapUsedSize"] < 1_000_000
+
+
+def test_a_wall_goes_on_after_a_failure_and_loads_itself_when_the_pages_change(
+    scene: demo.Scene, page: "sync_api.Page"
+) -> None:
+    page.clock.install()
+    page.goto(f"{scene.url}/wall")
+    page.wait_for_selector("#feed:not(.feed-lost):not([hidden])")
+    page.route("**/map/state", lambda route: route.abort())
+    page.clock.run_for(3000)
+    page.wait_for_selector("#feed.feed-lost")
+    page.unroute("**/map/state")
+    page.clock.run_for(31_000)
+    page.wait_for_selector("#feed:not(.feed-lost)")
+    page.evaluate("document.querySelector('main').dataset.version = 'of before'; window.old = true")
+    for _ in range(300):
+        page.clock.run_for(3000)  # the next look finds the other version; then it waits for its time
+        page.wait_for_timeout(100)
+        if not page.evaluate("window.old === true"):
+            break
+    assert page.evaluate("window.old") is None
+    assert page.locator(".map-mark").count() == len(ISLAND)
+
+
+@pytest.mark.parametrize("page", [{"reduced_motion": "reduce"}], indirect=True)
+def test_the_spread_is_played_paused_and_stepped_by_keyboard(
+    scene: demo.Scene, page: "sync_api.Page"
+) -> None:
+    page.goto(scene.url + SPREAD)
+    spread = page.locator("[data-spread]")
+    page.wait_for_selector(f'[data-spread][data-reached="{len(ISLAND)}"]')
+    spread.focus()
+    for key, reached in (
+        ("Home", 1),
+        ("ArrowRight", 2),
+        ("ArrowRight", 3),
+        ("ArrowLeft", 2),
+        ("End", 9),
+        ("Home", 1),
+    ):
+        page.keyboard.press(key)
+        assert spread.get_attribute("data-reached") == str(reached), key
+        assert page.locator(".spread-waits[data-arrival]").count() == len(ISLAND) - reached
+    page.keyboard.press("Space")
+    page.wait_for_selector("[data-do=play]:has-text('Pause')")
+    page.wait_for_function("() => Number(document.querySelector('[data-spread]').dataset.reached) >= 2")
+    page.keyboard.press("Space")
+    page.wait_for_selector("[data-do=play]:has-text('Play')")
+    stood = int(spread.get_attribute("data-reached") or 0)
+    assert 2 <= stood <= len(ISLAND)
+    assert page.locator(f'[data-arrived="{stood}"].spread-now').count() == 1
+    page.locator("input[type=range]").fill("1000")
+    assert spread.get_attribute("data-reached") == str(len(ISLAND))
+
+
+@pytest.mark.slow
+def test_the_spread_plays_to_its_end_and_stops(scene: demo.Scene, page: "sync_api.Page") -> None:
+    page.clock.install()
+    page.goto(scene.url + SPREAD)
+    page.locator("[data-do=play]").click()
+    page.clock.run_for(4000)
+    half = int(page.locator("[data-spread]").get_attribute("data-reached") or 0)
+    assert 1 < half < len(ISLAND)
+    page.clock.run_for(5000)
+    page.wait_for_selector(f'[data-spread][data-reached="{len(ISLAND)}"]')
+    page.wait_for_selector("[data-do=play]:has-text('Play')")
+
+
+@pytest.mark.parametrize("page", [{"java_script_enabled": False}], indirect=True)
+def test_without_a_script_the_pages_say_the_same(scene: demo.Scene, page: "sync_api.Page") -> None:
+    page.goto(f"{scene.url}/map")
+    assert page.locator(".map-mark").count() == page.locator("[data-row]").count() == len(ISLAND)
+    page.get_by_role("link", name="Zoom in").click()
+    assert "km=" in page.url and page.locator(".map-drawing").is_visible()
+    page.goto(scene.url + SPREAD)
+    assert page.locator(".spread-frames li").count() >= 3 and page.locator(".spread-frames").is_visible()
+    assert not page.locator(".spread-controls").is_visible()
+    page.goto(f"{scene.url}/wall")
+    assert page.locator("noscript meta[http-equiv=refresh]").count() == 1
+
+
+def test_a_named_site_frames_the_widget_and_nothing_else(scene: demo.Scene, page: "sync_api.Page") -> None:
+    frames = "".join(
+        f'<iframe name="{name}" src="{scene.url}{path}" width="600" height="400"></iframe>'
+        for name, path in (("widget", "/embed/map"), ("map", "/map"))
+    )
+    page.route(
+        OUTER,
+        lambda route: route.fulfill(
+            body=f"<!doctype html><title>City</title>{frames}", content_type="text/html"
+        ),
+    )
+    page.goto(OUTER)
+    widget = page.frame(name="widget")
+    assert widget is not None
+    widget.wait_for_selector("#feed:not(.feed-lost):not([hidden])", state="attached")
+    assert widget.locator(".map-mark").count() == len(ISLAND)
+    other = page.frame(name="map")
+    assert other is not None and other.locator(".map-mark").count() == 0
+    page.route("http://other.example/", lambda route: route.fulfill(body=frames, content_type="text/html"))
+    page.goto("http://other.example/")
+    widget = page.frame(name="widget")
+    assert widget is not None and widget.locator(".map-mark").count() == 0
+
+
+def _looked_over(scene: demo.Scene, page: "sync_api.Page", pages: Sequence[str] = PAGES) -> None:
+    """It fits, can be touched (WCAG 2.2, 2.5.8), and axe finds nothing."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs axe-playwright-python")
+    for path in pages:
+        page.goto(scene.url + path)
+        page.wait_for_selector("html.scripted")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
+        small = page.evaluate(
+            """() => [...document.querySelectorAll('main a:not(svg a), main button, main summary')]
+               .filter(item => item.getBoundingClientRect().height > 0)
+               .filter(item => item.getBoundingClientRect().height < 24).map(item => item.outerHTML)"""
+        )
+        assert small == [], path
+        results = axe.Axe().run(page)
+        assert results.violations_count == 0, f"{path}: {results.generate_report()}"
+
+
+PHONE, DESK = {"width": 390, "height": 844}, {"width": 1440, "height": 900}
+
+
+@pytest.mark.parametrize("page", [{"viewport": PHONE, "color_scheme": "dark"}], indirect=True)
+def test_pages_fit_a_phone_and_axe_finds_nothing(scene: demo.Scene, page: "sync_api.Page") -> None:
+    _looked_over(scene, page, ("/map", "/embed/map", SPREAD))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "page",
+    [
+        {"viewport": DESK, "color_scheme": "light"},
+        {"viewport": DESK, "color_scheme": "dark"},
+        {"viewport": PHONE, "color_scheme": "light"},
+    ],
+    indirect=True,
+)
+def test_all_pages_fit_and_axe_finds_nothing(scene: demo.Scene, page: "sync_api.Page") -> None:
+    _looked_over(scene, page)

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 from account_scene import FormBrowser
+from starlette.routing import Mount
 
 from opq_cloud.config import MailSection
 from opq_cloud.service import ServiceCounters
@@ -39,19 +40,28 @@ LINES = {
         "GET /", "GET /incidents", "GET /api/boxes", "GET /api/recent", "GET /api/incidents", "GET /live",
         "GET /map", "GET /map/state", "GET /grid", "GET /wall",
         "GET /embed/state", "GET /feeds/incidents.atom", "GET /feeds/incidents.ics",
+        "GET /api/v1/boxes", "GET /api/v1/events", "GET /api/v1/incidents", "GET /api/v1/findings",
+        "GET /api/v1/live", "GET /api/v1/exports/incidents", "GET /api/v1/exports/findings",
+        "GET /api/v1/docs",
     ),
     "box seen": (
         "GET /boxes/{box_id}", "GET /boxes/{box_id}/history", "GET /incidents/{incident_id}",
         "GET /incidents/{incident_id}/spread",
-        "GET /api/incidents/{incident_id}", "GET /api/events/{event_id}",
         "GET /incidents/{incident_id}/examine", "GET /incidents/{incident_id}/examine/part",
+        "GET /api/incidents/{incident_id}", "GET /api/events/{event_id}", "GET /api/v1/boxes/{box_id}",
+        "GET /api/v1/events/{event_id}", "GET /api/v1/incidents/{incident_id}",
+        "GET /api/v1/incidents/{incident_id}/findings", "GET /api/v1/incidents/{incident_id}/findings/export",
     ),
     "public box": ("GET /share/incidents/{incident_id}",),
     "not set": ("GET /embed/map",),
+    "items seen": ("GET /api/v1/boxes/{box_id}/measurements", "GET /api/v1/boxes/{box_id}/trend"),
+    "named Box": ("GET /api/v1/exports/measurements",),
     "rows seen": ("GET /api/boxes/{box_id}/measurements",),
     "trend seen": ("GET /api/boxes/{box_id}/trend",),
     "waveform seen": (
         "GET /api/events/{event_id}/waveform/{box_id}", "GET /api/events/{event_id}/rms/{box_id}",
+        "GET /api/v1/events/{event_id}/waveforms/{box_id}", "GET /api/v1/events/{event_id}/export",
+        "GET /api/v1/incidents/{incident_id}/export",
     ),
     "box changed": (
         "GET /boxes/{box_id}/settings", "POST /boxes/{box_id}/settings", "POST /boxes/{box_id}/share",
@@ -59,7 +69,7 @@ LINES = {
     ),
     "everybody": (
         "GET /health", "GET /metrics", "GET /theme/{file}", "GET /api/curves", "GET /sign-in", "GET /reset",
-        "GET /api/openapi.json",
+        "GET /api/openapi.json", "GET /api/v1/openapi.json",
         "POST /sign-in", "POST /reset",
     ),
     "who has a link": (
@@ -164,15 +174,17 @@ def routes_of_view(cast: Cast) -> list[str]:
     return list(_routes(create_app(context).routes))
 
 
-def _routes(routes: Iterable[object]) -> Iterator[str]:
+def _routes(routes: Iterable[object], prefix: str = "") -> Iterator[str]:
     """`GET /path` of each; newer versions of FastAPI keep the routers that an application includes whole."""
     for route in routes:
         inner = getattr(route, "original_router", None)
         if inner is not None:
-            yield from _routes(inner.routes)
+            yield from _routes(inner.routes, prefix)
+        if isinstance(route, Mount):
+            yield from _routes(route.routes, prefix + route.path)
         for method in sorted(getattr(route, "methods", None) or ()):
             if method != "HEAD":
-                yield f"{method} {getattr(route, 'path', '')}"
+                yield f"{method} {prefix}{getattr(route, 'path', '')}"
 
 
 def _incident_of(box_id: str) -> int:
@@ -228,6 +240,8 @@ def _verdict(route: str, line: str, role: str, box_id: str, browser: FormBrowser
         "not set": False,
         "rows seen": True,
         "trend seen": True,
+        "items seen": True,
+        "named Box": True,
         "waveform seen": box_id in SEES_WAVEFORM[role],
         "box changed": box_id in CHANGES[role],
         "everybody": True,
@@ -245,6 +259,12 @@ def _verdict(route: str, line: str, role: str, box_id: str, browser: FormBrowser
         found = json.loads(browser.text)
         empty = not found["rows"] and not found["incidents"]
         return "" if status == 200 and (empty or box_id in SEES[role]) else "rows of a hidden Box"
+    if line == "items seen":
+        found = json.loads(browser.text)
+        some = bool(found.get("items", found.get("rows")))
+        return "" if status == 200 and (box_id in SEES[role] or not some) else "rows of a hidden Box"
+    if line == "named Box":
+        return "" if status == 400 else "nobody named a Box"
     if line == "who has a link":
         return "" if status in (400, 404) else "without a link"
     if not may:

@@ -332,6 +332,7 @@ def view_texts(folder: Path) -> dict[str, str]:
         paths = [*sorted(set(plain) - {"/live"}), *numbered]
         return {
             "rest/view.txt": rest(document),
+            "rest/view-v1.txt": rest(client.get("/api/v1/openapi.json").json()),
             "answers/view.txt": _answers(client, [("GET", path, None) for path in paths]),
             "files/store.txt": "".join(files_of(folder / "view")),
         }

@@ -132,6 +132,8 @@ class AccountTicket:
     role: str = ""
     box_id: str = ""
     label: str = ""
+    scopes: tuple[str, ...] = ()
+    """Of a token: `read`, `waveforms`; empty: made before there were any, it reads all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.gzip import GZipMiddleware
 
 from opq_cloud.service import HealthReport, ServiceCounters
+from opq_cloud.store.box_place import box_place
 from opq_cloud.view.accounts.account_context import AccountContext
 from opq_cloud.view.accounts.account_pages import AccountPages
 from opq_cloud.view.accounts.admin_pages import AdminPages
@@ -35,8 +36,10 @@ from opq_cloud.view.accounts.visitors import AskingRequest
 from opq_cloud.view.api import Api
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.live import loop_wake
+from opq_cloud.view.live_filter import LiveFilter, read_live_filter
 from opq_cloud.view.pages import Pages
 from opq_cloud.view.public.public_routes import public_router
+from opq_cloud.view.rest.rest_app import PREFIX, create_rest
 from opq_proto.errors import StoreError
 
 log = structlog.get_logger()
@@ -64,6 +67,7 @@ METRIC_TEXTS = {
     "boxes_refused": "Boxes that were one too many",
     "store_errors": "Reads of the store that failed",
     "requests_failed": "Requests that ended in an error of ours",
+    "requests_limited": "Requests of programs that came too fast",
     "mails_sent": "Mails that the SMTP server took",
     "mails_failed": "Mails that it did not take",
     "mails_dropped": "Mails that were one too many",
@@ -96,7 +100,9 @@ def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAP
     app.include_router(pages.examine.router())
     app.include_router(public_router(context, pages.render))
     app.include_router(Api(context).router())
-    app.include_router(LiveRoute(context, heartbeat_s).router())
+    live = LiveRoute(context, heartbeat_s)
+    app.include_router(live.router())
+    app.mount(PREFIX, create_rest(context, pages.render, live.live), name="rest")
     app.include_router(StatusRoutes(context.counters).router())
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     app.add_middleware(  # it leaves /live as it is, from starlette 0.46 on
@@ -159,15 +165,29 @@ class LiveRoute:
     async def live(self, request: Request) -> Response:
         if self._hub.full():
             return PlainTextResponse("Too many pages are open; try again.\n", 503, {"Retry-After": "10"})
+        try:
+            wanted = read_live_filter(request.query_params, self._region_boxes)
+        except ValueError as error:
+            raise HTTPException(400, f"The address has a value that cannot be used: {error}.") from None
         after = request.headers.get("last-event-id") or request.query_params.get("after")
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        stream = self._events(after, request_facts(request.scope), SeenFeed(self._context.visitor))
+        stream = self._events(after, request_facts(request.scope), SeenFeed(self._context.visitor), wanted)
         return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
-    async def _events(self, after: str | None, asking: AskingRequest, feed: SeenFeed) -> AsyncIterator[bytes]:
+    def _region_boxes(self, region: str) -> Iterator[str]:
+        """Those of a region that the visitor may see."""
+        whole = self._context.whole_store
+        places, regions = whole.locations(), whole.regions()
+        for box in self._context.store.boxes():
+            if box_place(box, places, regions).region == region:
+                yield box.box_id
+
+    async def _events(
+        self, after: str | None, asking: AskingRequest, feed: SeenFeed, wanted: LiveFilter
+    ) -> AsyncIterator[bytes]:
         news = asyncio.Event()
         loop = asyncio.get_running_loop()
-        subscriber = self._hub.subscribe(loop_wake(loop, news), after, feed.shown)
+        subscriber = self._hub.subscribe(loop_wake(loop, news), after, wanted.after(feed.shown))
         if subscriber is None:
             return
         sent_s = checked_s = loop.time()

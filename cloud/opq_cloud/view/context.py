@@ -66,7 +66,7 @@ class ViewContext:
     @property
     def store(self) -> ShownStore:
         visitor = self.visitor
-        return self.whole_store if visitor.everything else SeenStore(self.whole_store, visitor)
+        return self.whole_store if visitor.unlimited else SeenStore(self.whole_store, visitor)
 
     @property
     def hub(self) -> LiveHub | SeenHub:

@@ -4,8 +4,10 @@ The Host check stops DNS rebinding: a page of a stranger that resolves its own n
 would otherwise read a View on loopback (the browser sends that stranger's name as Host).
 """
 
+import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from http import HTTPStatus
 from typing import Any
 
 from opq_proto.origin_guard import host_name, page_refusal
@@ -20,6 +22,8 @@ FORMS = re.compile(
     r"|boxes/[^/]+/(settings|share|claim-code|release))"
 )
 """Where a form may be sent."""
+V1 = "/api/v1"
+"""Its errors are problems."""
 MAX_TARGET_BYTES = 2048
 """Path and query of a request together."""
 
@@ -45,6 +49,17 @@ HEADERS = (
 )
 
 
+async def send_problem(
+    send: Send, status: int, detail: str, path: str, *headers: tuple[bytes, bytes]
+) -> None:
+    """A refusal under `/api/v1`, before its routes are asked (RFC 9457, as `rest.problems`)."""
+    title = HTTPStatus(status).phrase
+    facts = {"type": "about:blank", "title": title, "status": status, "detail": detail, "instance": path}
+    kind = ((b"content-type", b"application/problem+json"), (b"cache-control", b"no-store"))
+    await send({"type": "http.response.start", "status": status, "headers": [*kind, *headers]})
+    await send({"type": "http.response.body", "body": json.dumps(facts).encode()})
+
+
 class ViewGuard:
     """ASGI middleware around the whole application."""
 
@@ -60,6 +75,10 @@ class ViewGuard:
         refusal = self._refusal(scope)
         if refusal is not None:
             status, text = refusal
+            if scope["path"].startswith(f"{V1}/"):
+                allow = ((b"allow", b"GET, HEAD"),) if status == 405 else ()
+                await send_problem(send, status, text.strip(), scope["path"], *allow, *HEADERS)
+                return
             headers = [(b"content-type", b"text/plain; charset=utf-8"), *HEADERS]
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": text.encode()})

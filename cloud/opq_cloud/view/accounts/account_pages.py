@@ -14,7 +14,7 @@ from opq_cloud.view.accounts.account_context import AccountContext
 from opq_cloud.view.accounts.box_settings import forget_box
 from opq_cloud.view.accounts.entry_pages import TOO_OFTEN
 from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
-from opq_cloud.view.accounts.links import make_ticket
+from opq_cloud.view.accounts.links import TOKEN_SCOPES, make_ticket
 from opq_cloud.view.accounts.notification_form import notification_data
 from opq_cloud.view.accounts.passwords import (
     hash_password,
@@ -200,7 +200,12 @@ class AccountPages:
         if len(mine) >= MOST_TOKENS:
             return self._page(account, problem=f"There are {MOST_TOKENS} tokens; end one first.", code=400)
         secret = make_ticket(
-            self._context.people, "token", int(days) * DAY_S, account_id=account.account_id, label=label
+            self._context.people,
+            "token",
+            int(days) * DAY_S,
+            account_id=account.account_id,
+            label=label,
+            scopes=TOKEN_SCOPES if form.text("waveforms") else TOKEN_SCOPES[:1],
         )
         self._context.note(visitor, "made a token", account.account_id)
         return self._page(account, token=secret)
@@ -231,7 +236,12 @@ class AccountPages:
                 for each in people.sessions(account.account_id)
             ],
             "tokens": [
-                {"label": each.label, "created_ms": each.created_ms, "expires_s": each.expires_s}
+                {
+                    "label": each.label,
+                    "created_ms": each.created_ms,
+                    "expires_s": each.expires_s,
+                    "scopes": each.scopes,
+                }
                 for each in people.tickets("token")
                 if each.account_id == account.account_id
             ],

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import anyio.to_thread
 
 from opq_cloud.view.accounts.visitors import ASKING, NOBODY, AskingRequest, Visitor, Visitors
-from opq_cloud.view.guard import App, Receive, Scope, Send
+from opq_cloud.view.guard import V1, App, Receive, Scope, Send, send_problem
 from opq_proto.errors import StoreError
 
 FOR_ALL = ("/static/", "/theme/", "/health", "/metrics")
@@ -39,6 +39,9 @@ class VisitorGate:
             asked = self._visitors.anonymous if _under(scope["path"], FOR_EVERYBODY) else self._visitors.of
             visitor = await anyio.to_thread.run_sync(asked, request_facts(scope))
         except StoreError as error:
+            if _under(scope["path"], (V1,)):
+                await send_problem(send, 503, "The store cannot be read now.", scope["path"])
+                return
             await _answer(send, 503, {"error": f"The store cannot be read now: {error}"})
             return
         path = scope["path"]
@@ -73,6 +76,9 @@ async def _refuse(scope: Scope, send: Send) -> None:
     path = scope["path"]
     if _under(path, NO_PAGE) or scope["method"] not in ("GET", "HEAD"):
         text = "Sign in, or send a token: Authorization: Bearer opq_… ."
+        if _under(path, (V1,)):
+            await send_problem(send, 401, text, path, (b"www-authenticate", b"Bearer"))
+            return
         await _answer(send, 401, {"error": text}, (b"www-authenticate", b"Bearer"))
         return
     query = scope.get("query_string", b"").decode("latin-1")

@@ -11,6 +11,8 @@ RESET_S = 3600
 CLAIM_S = 7 * 86_400
 FOR_EVER_S = 100 * 365 * 86_400
 TOKEN_START = "opq_"
+TOKEN_SCOPES = ("read", "waveforms")
+"""What a token may read: all but samples; samples too."""
 
 
 def make_ticket(
@@ -23,6 +25,7 @@ def make_ticket(
     role: str = "",
     box_id: str = "",
     label: str = "",
+    scopes: tuple[str, ...] = (),
 ) -> str:
     """Stores it; returns the secret, which is nowhere else."""
     secret = (TOKEN_START if purpose in ("token", "notify") else "") + new_secret()
@@ -38,6 +41,7 @@ def make_ticket(
             role=role,
             box_id=box_id,
             label=label,
+            scopes=scopes,
         )
     )
     return secret

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from opq_cloud.store.seen_incident import incident_at
-from opq_cloud.store.store import BoxRecord, CloudStore, EventRecord, Trend
+from opq_cloud.store.store import QUERY_ROWS, BoxRecord, CloudStore, EventRecord, Trend
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.live import LiveHub, LiveMessage, incident_message
 from opq_cloud.view.recent import NewestMeasurement
@@ -24,7 +24,9 @@ class ShownStore(Protocol):
 
     def boxes(self) -> list[BoxRecord]: ...
     def box(self, box_id: str) -> BoxRecord | None: ...
-    def measurements(self, box_id: str, start_ms: int, end_ms: int) -> list[Measurement]: ...
+    def measurements(
+        self, box_id: str, start_ms: int, end_ms: int, limit: int = QUERY_ROWS
+    ) -> list[Measurement]: ...
     def trend_rows(self, box_id: str, start_ms: int, end_ms: int, length_ms: int) -> list[Trend]: ...
     def event(self, event_id: int) -> Event | None: ...
     def event_record(self, event_id: int) -> EventRecord | None: ...
@@ -47,8 +49,11 @@ class SeenStore:
     def box(self, box_id: str) -> BoxRecord | None:
         return self._store.box(box_id) if self._visitor.sees(box_id) else None
 
-    def measurements(self, box_id: str, start_ms: int, end_ms: int) -> list[Measurement]:
-        return self._store.measurements(box_id, start_ms, end_ms) if self._visitor.sees(box_id) else []
+    def measurements(
+        self, box_id: str, start_ms: int, end_ms: int, limit: int = QUERY_ROWS
+    ) -> list[Measurement]:
+        sees = self._visitor.sees(box_id)
+        return self._store.measurements(box_id, start_ms, end_ms, limit) if sees else []
 
     def trend_rows(self, box_id: str, start_ms: int, end_ms: int, length_ms: int) -> list[Trend]:
         if not self._visitor.sees(box_id):

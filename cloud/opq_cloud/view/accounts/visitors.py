@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.cookies import CookieError, SimpleCookie
 
 from opq_cloud.config import ViewSection
@@ -56,6 +56,13 @@ class Visitor:
     public_waveforms: frozenset[str] = frozenset()
     regional: frozenset[str] = frozenset()
     """Boxes that count in the figures of their region."""
+    without_waveforms: bool = False
+    """It asks by a token that has not the scope `waveforms`."""
+
+    @property
+    def unlimited(self) -> bool:
+        """Nothing is hidden: the store can be read as it is."""
+        return self.everything and not self.without_waveforms
 
     @property
     def admin(self) -> bool:
@@ -70,6 +77,8 @@ class Visitor:
         return self.everything or box_id in self.full or box_id in self.public
 
     def sees_waveform(self, box_id: str) -> bool:
+        if self.without_waveforms:
+            return False
         return self.everything or box_id in self.full or box_id in self.public_waveforms
 
     def sees_place(self, box_id: str) -> bool:
@@ -233,10 +242,13 @@ class Visitors:
         ticket = self.people.ticket(secret_hash(secret.strip()), "token")
         if ticket is None:
             return None
+        without = bool(ticket.scopes) and "waveforms" not in ticket.scopes
         if not ticket.account_id:  # made by who may write the store's files: `opq-tools up`
-            return Visitor(everything=True, address=request.address)
+            return Visitor(everything=True, address=request.address, without_waveforms=without)
         account = self.people.account(ticket.account_id)
-        return None if account is None or account.disabled else _visitor(account, known, public)
+        if account is None or account.disabled:
+            return None
+        return replace(_visitor(account, known, public), without_waveforms=without)
 
     def _read(self) -> _Known:
         now_s = self._monotonic_s()

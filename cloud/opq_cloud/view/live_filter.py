@@ -1,0 +1,85 @@
+"""What one reader of the live feed asks for: `?box=1,4`, `?region=north`, `?rate=1`.
+
+Pure but for the clock that is handed in. A filter comes after `SeenFeed`: it never shows more than that.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from opq_cloud.view.live import LiveMessage, Shown
+
+RATES = (0.01, 100.0)
+"""Measurements a second per Box."""
+MOST_BOXES = 1000
+REGION_CHARACTERS = 100
+
+
+@dataclass(slots=True)
+class LiveFilter:
+    """Boxes (None: all) and the time that lies at least between two Measurements of one."""
+
+    boxes: frozenset[str] | None = None
+    between_s: float = 0.0
+    monotonic_s: Callable[[], float] = time.monotonic
+    _sent_s: dict[str, float] = field(default_factory=dict)
+
+    def passes(self, message: LiveMessage) -> bool:
+        """What is gone passes always: its number says nothing, and who showed it must take it away."""
+        if message.event == "measurement":
+            return self._wants(message.box_id) and self._due(message.box_id)
+        return message.incident is None or any(map(self._wants, message.incident.box_ids))
+
+    def after(self, shown: Shown) -> Shown:
+        """First what may be seen, then what is wanted."""
+
+        def both(message: LiveMessage) -> LiveMessage | None:
+            part = shown(message)
+            return part if part is not None and self.passes(part) else None
+
+        return both
+
+    def _wants(self, box_id: str) -> bool:
+        return self.boxes is None or box_id in self.boxes
+
+    def _due(self, box_id: str) -> bool:
+        if not self.between_s:
+            return True
+        now_s = self.monotonic_s()
+        if now_s - self._sent_s.get(box_id, float("-inf")) < self.between_s:
+            return False
+        self._sent_s[box_id] = now_s
+        return True
+
+
+def read_live_filter(query: Mapping[str, str], region_boxes: Callable[[str], Iterable[str]]) -> LiveFilter:
+    """From an address.
+
+    Args:
+        region_boxes: the Boxes of a region that the visitor may see.
+    Raises:
+        ValueError: in words for people, where a value is not allowed.
+    """
+    boxes: frozenset[str] | None = None
+    if "box" in query:
+        boxes = frozenset(each.strip() for each in query["box"].split(",")) - {""}
+        if not 0 < len(boxes) <= MOST_BOXES:
+            raise ValueError(f"box names {len(boxes)} Boxes; want 1 to {MOST_BOXES}, such as box=1,4")
+    if "region" in query:
+        region = query["region"]
+        if not 0 < len(region) <= REGION_CHARACTERS:
+            raise ValueError(f"region has {len(region)} characters; want 1 to {REGION_CHARACTERS}")
+        inside = frozenset(region_boxes(region))
+        boxes = inside if boxes is None else boxes & inside
+    return LiveFilter(boxes, _between_s(query["rate"]) if "rate" in query else 0.0)
+
+
+def _between_s(text: str) -> float:
+    least, most = RATES
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = float("nan")
+    if not least <= rate <= most:
+        raise ValueError(f"rate is {text[:20]!r}; want {least} to {most:g} Measurements a second per Box")
+    return 1.0 / rate

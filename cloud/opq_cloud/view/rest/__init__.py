@@ -1,0 +1,1 @@
+"""`/api/v1`: what programs read of View. docs/api.md."""

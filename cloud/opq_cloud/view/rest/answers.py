@@ -1,0 +1,117 @@
+"""What every answer of `/api/v1` has: an ETag, cursors for lists, a limit of rate."""
+
+import base64
+import binascii
+import hashlib
+import ipaddress
+import json
+from typing import Literal
+
+from fastapi import Request, Response
+
+from opq_cloud.export.tables import known_numbers
+from opq_cloud.service import ServiceCounters
+from opq_cloud.view.accounts.gate import asking_now
+from opq_cloud.view.accounts.visitors import Visitor
+from opq_cloud.view.rest.problems import RestProblemError
+from opq_proto.rate_limit import TokenBuckets
+
+BURST, PER_S = 120, 30.0
+"""Requests of one account, or of one address that is not signed in."""
+EXPORT_BURST, EXPORT_PER_S = 20, 0.5
+"""Exports of them: each may read all that there is."""
+LARGEST_CURSOR = 2**63 - 1
+CursorKind = Literal["events", "incidents", "measurements"]
+
+
+def json_answer(request: Request, facts: object) -> Response:
+    """200 with a weak ETag of what is said, or 304 where the client has it already."""
+    body = json.dumps(known_numbers(facts), ensure_ascii=False, separators=(",", ":")).encode()
+    return tagged(request, etag_of(body)) or Response(
+        body, media_type="application/json", headers=_kept(etag_of(body))
+    )
+
+
+def etag_of(text: bytes) -> str:
+    """Weak: the bytes on the wire may be compressed or not."""
+    return f'W/"{hashlib.blake2b(text, digest_size=12).hexdigest()}"'
+
+
+def tagged(request: Request, etag: str) -> Response | None:
+    """304 where `If-None-Match` names this ETag (RFC 9110, 13.1.2: the weak comparison)."""
+    named = request.headers.get("if-none-match", "")
+    plain = etag.removeprefix("W/")
+    known = {each.strip().removeprefix("W/") for each in named.split(",")}
+    return Response(status_code=304, headers=_kept(etag)) if plain in known or named.strip() == "*" else None
+
+
+def _kept(etag: str) -> dict[str, str]:
+    """To be kept by the client alone, and asked about before each use."""
+    return {"ETag": etag, "Cache-Control": "private, no-cache", "Vary": "Cookie, Authorization"}
+
+
+def cursor_text(kind: CursorKind, place: int) -> str:
+    """Opaque: where the next page begins; new rows do not move it."""
+    return base64.urlsafe_b64encode(f"{kind}:{place}".encode()).decode().rstrip("=")
+
+
+def cursor_place(kind: CursorKind, text: str | None) -> int | None:
+    """None at the beginning.
+
+    Raises:
+        RestProblemError: 400, a cursor that we did not make for this list.
+    """
+    if text is None:
+        return None
+    try:
+        made = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4)).decode("ascii")
+        name, _, number = made.partition(":")
+        place = int(number) if number.isascii() and number.isdigit() and len(number) < 20 else -1
+    except (binascii.Error, ValueError):
+        name, place = "", -1
+    if name != kind or not 0 <= place <= LARGEST_CURSOR:
+        raise RestProblemError(
+            400, f"cursor is none of this list ({kind}): send the `next` of its last page as it was."
+        )
+    return place
+
+
+class RequestLimits:
+    """So many requests a second per account, else per address (IPv6: per /64); asked on the event loop."""
+
+    def __init__(
+        self,
+        counters: ServiceCounters,
+        requests: TokenBuckets | None = None,
+        exports: TokenBuckets | None = None,
+    ) -> None:
+        self._counters = counters
+        self._requests = requests or TokenBuckets(BURST, PER_S)
+        self._exports = exports or TokenBuckets(EXPORT_BURST, EXPORT_PER_S)
+
+    async def request(self) -> None:
+        """Raises RestProblemError 429."""
+        self._spend(self._requests, PER_S, "request")
+
+    async def export(self) -> None:
+        """Raises RestProblemError 429."""
+        self._spend(self._exports, EXPORT_PER_S, "export")
+
+    def _spend(self, buckets: TokenBuckets, per_s: float, what: str) -> None:
+        key = limit_key(asking_now())
+        if not buckets.spend(key):
+            self._counters.add("requests_limited", label=what)
+            wait_s = max(1, round((1.0 - buckets.left(key)) / per_s))
+            text = f"Too many {what}s; {per_s:g} a second are answered. Try again in {wait_s} s."
+            raise RestProblemError(429, text, {"Retry-After": str(wait_s)})
+
+
+def limit_key(visitor: Visitor) -> str:
+    """Whose requests are counted together."""
+    if visitor.account is not None:
+        return visitor.account.account_id
+    try:
+        address = ipaddress.ip_address(visitor.address)
+    except ValueError:
+        return visitor.address
+    return str(ipaddress.ip_network((address, 64), strict=False)) if address.version == 6 else str(address)

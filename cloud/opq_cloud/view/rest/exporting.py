@@ -1,0 +1,178 @@
+"""Exports of `/api/v1`: the files of `opq-tools export`, streamed, of what the visitor may see.
+
+Raw waveforms go to whom sees them: owners, people they share with, researchers, administrators; to the
+public only where a Box's owner says so; to a token only with the scope `waveforms`.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from opq_cloud.export.comtrade import DataForm
+from opq_cloud.export.event_files import ExportFile, WaveformForm, event_file
+from opq_cloud.export.records import ExportError, WaveformRecord
+from opq_cloud.export.selection import (
+    all_incidents,
+    event_records,
+    finding_table,
+    incident_records,
+    incident_table,
+    known_incident,
+    measurement_table,
+)
+from opq_cloud.export.tables import MEDIA_TYPES, ExportTable, TableForm, table_pieces
+from opq_cloud.view.context import ViewContext
+from opq_cloud.view.pages import BOX_ID
+from opq_cloud.view.rest.answers import RequestLimits, etag_of, tagged
+from opq_cloud.view.rest.problems import RestProblemError
+from opq_cloud.view.rest.reading import From, Number, To
+from opq_cloud.view.time_span import TimeSpan, read_span
+from opq_proto.messages import Incident
+
+MOST_BOXES = 50
+Boxes = Annotated[list[str] | None, Query(alias="box", max_length=MOST_BOXES, description="of these alone")]
+Data = Annotated[DataForm, Query(description="how COMTRADE and CFF keep samples")]
+KEPT_BY = {"Vary": "Cookie, Authorization"}
+JSON_SCHEMA = {"type": "object"}
+BINARY_ANSWER = {"schema": {"type": "string", "format": "binary"}}
+FILE_KINDS = (
+    "application/zip", "application/octet-stream", "text/csv", "audio/wav", MEDIA_TYPES["parquet"],
+)  # fmt: skip
+FILE_ANSWER: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The file; its name is in Content-Disposition.",
+        "content": {
+            **dict.fromkeys(FILE_KINDS, BINARY_ANSWER),
+            "application/json": {"schema": {"type": "object"}},
+        },
+    }
+}
+
+
+class ExportRoutes:
+    """Files; GET alone."""
+
+    def __init__(self, context: ViewContext, limits: RequestLimits) -> None:
+        self._context = context
+        self._limits = limits
+
+    def router(self) -> APIRouter:
+        router = APIRouter(dependencies=[Depends(self._limits.export)])
+        for path, route in (
+            ("/events/{event_id}/export", self.event),
+            ("/incidents/{incident_id}/export", self.incident),
+            ("/incidents/{incident_id}/findings/export", self.incident_findings),
+            ("/exports/measurements", self.measurements),
+            ("/exports/incidents", self.incidents),
+            ("/exports/findings", self.findings),
+        ):
+            router.add_api_route(path, route, response_class=Response, responses=FILE_ANSWER)
+        return router
+
+    def event(
+        self,
+        request: Request,
+        event_id: Number,
+        form: Annotated[WaveformForm, Query(alias="format")] = "comtrade",
+        data: Data = "binary",
+        box: Boxes = None,
+    ) -> Response:
+        """The waveforms of an event; several Boxes are a zip where a format has one rate."""
+        records = event_records(self._context.store, event_id, _box_ids(box))
+        return _waveforms(request, f"event-{event_id}", records, form, data)
+
+    def incident(
+        self,
+        request: Request,
+        incident_id: Number,
+        form: Annotated[WaveformForm, Query(alias="format")] = "comtrade",
+        data: Data = "binary",
+    ) -> Response:
+        """All waveforms of an incident's events that you may see."""
+        store = self._context.store
+        records = incident_records(store, known_incident(store, incident_id))
+        return _waveforms(request, f"incident-{incident_id}", records, form, data)
+
+    def incident_findings(
+        self,
+        incident_id: Number,
+        form: Annotated[TableForm, Query(alias="format")] = "csv",
+    ) -> Response:
+        """The findings of an incident as a table."""
+        found = known_incident(self._context.store, incident_id)
+        return _table(f"incident-{incident_id}-findings", finding_table([found]), form)
+
+    def measurements(
+        self,
+        box: Annotated[list[str], Query(min_length=1, max_length=MOST_BOXES, examples=[["1"]])],
+        start: From = "now-24h",
+        end: To = "now",
+        form: Annotated[TableForm, Query(alias="format")] = "csv",
+    ) -> Response:
+        """Every stored Measurement of these Boxes in a span."""
+        span = self._span(start, end)
+        table = measurement_table(self._context.store, _box_ids(box), span.start_ms, span.end_ms)
+        return _table("measurements", table, form)
+
+    def incidents(
+        self,
+        start: From = "now-30d",
+        end: To = "now",
+        form: Annotated[TableForm, Query(alias="format")] = "csv",
+    ) -> Response:
+        """Every incident of a span."""
+        return _table("incidents", incident_table(self._incidents(start, end)), form)
+
+    def findings(
+        self,
+        start: From = "now-30d",
+        end: To = "now",
+        form: Annotated[TableForm, Query(alias="format")] = "csv",
+    ) -> Response:
+        """Every finding of the incidents of a span."""
+        return _table("findings", finding_table(self._incidents(start, end)), form)
+
+    def _incidents(self, start: str, end: str) -> Iterator[Incident]:
+        span = self._span(start, end)
+        return all_incidents(self._context.store, span.start_ms * 1_000_000, span.end_ms * 1_000_000)
+
+    def _span(self, start: str, end: str) -> TimeSpan:
+        try:
+            return read_span(start, end, self._context.now_ns() // 1_000_000)
+        except ValueError as error:
+            raise RestProblemError(400, f"{error}.") from None
+
+
+def _box_ids(boxes: Sequence[str] | None) -> list[str]:
+    for box_id in boxes or ():
+        if not BOX_ID.fullmatch(box_id):
+            raise RestProblemError(
+                400, f"{box_id[:40]!r} is no id of a Box; allowed are 1 to 32 letters, digits, _ . and -"
+            )
+    return list(dict.fromkeys(boxes or ()))
+
+
+def _waveforms(
+    request: Request, stem: str, records: Sequence[WaveformRecord], form: WaveformForm, data: DataForm
+) -> Response:
+    """The same data give the same bytes, so that the ETag is made of their facts."""
+    told = json.dumps([form, data, *((each.facts(), each.event.revision) for each in records)])
+    etag = etag_of(told.encode())
+    return tagged(request, etag) or _sent(event_file(stem, records, form, data), {"ETag": etag})
+
+
+def _table(stem: str, table: ExportTable, form: TableForm) -> Response:
+    try:
+        pieces = table_pieces(table, form)
+    except ExportError as error:
+        raise RestProblemError(501, f"{error}") from None
+    return _sent(ExportFile(f"{stem}.{form}", MEDIA_TYPES[form], pieces), {})
+
+
+def _sent(file: ExportFile, headers: dict[str, str]) -> Response:
+    named = f'attachment; filename="{file.name}"'
+    given = {"Content-Disposition": named, "Cache-Control": "private, no-cache"}
+    return StreamingResponse(file.pieces, media_type=file.media_type, headers={**given, **KEPT_BY, **headers})

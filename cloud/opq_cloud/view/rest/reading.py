@@ -1,0 +1,270 @@
+"""What `/api/v1` reads: Boxes, Measurements, trends, events, waveforms, incidents, findings.
+
+Through the store as the visitor sees it, so that nothing here can show more than the pages do.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Query, Request, Response
+
+from opq_cloud.export.selection import event_records, finding_row, known_incident, measurement_row
+from opq_cloud.store.box_place import box_place
+from opq_cloud.store.incident_json import incident_json
+from opq_cloud.store.pyramid import DAY_MS, HOUR_MS, MAX_ROWS, TEN_MINUTES_MS, level_for
+from opq_cloud.store.store import TREND_MS, EventRecord, Trend
+from opq_cloud.view.box_history import METRICS
+from opq_cloud.view.context import LARGEST_ID, ShownBox, ViewContext, label, read_incidents
+from opq_cloud.view.live import measurement_json
+from opq_cloud.view.rest import shapes
+from opq_cloud.view.rest.answers import cursor_place, cursor_text, json_answer
+from opq_cloud.view.rest.problems import RestProblemError
+from opq_cloud.view.time_span import TimeSpan, read_span
+from opq_cloud.view.words import headline
+from opq_proto.messages import Incident, Measurement
+
+LEVELS_MS = {"1m": TREND_MS, "10m": TEN_MINUTES_MS, "1h": HOUR_MS, "1d": DAY_MS}
+MOST_MEASUREMENTS = 1000
+ONE_MS_ROWS = 5000
+NEWEST_EVENTS = 20
+"""Among which the highest id is looked for: an event may be opened for a time that is past."""
+EVENTS_READ = 500
+"""Ids that one request looks at, where most are gone or hidden; such a page is short and has a next."""
+BoxId = Annotated[str, Path(pattern=shapes.BOX_PATTERN, examples=["1"])]
+Number = Annotated[int, Path(ge=1, le=LARGEST_ID, examples=[1])]
+Cursor = Annotated[str | None, Query(max_length=200, description="`next` of the page before")]
+OneBox = Annotated[str | None, Query(pattern=shapes.BOX_PATTERN)]
+From = Annotated[str, Query(alias="from", max_length=40, examples=["now-24h"])]
+To = Annotated[str, Query(alias="to", max_length=40, examples=["now"])]
+
+
+class ReadRoutes:
+    """GET alone; every answer is JSON with an ETag."""
+
+    def __init__(self, context: ViewContext) -> None:
+        self._context = context
+
+    def router(self) -> APIRouter:
+        router = APIRouter()
+        for path, route, shape in (
+            ("/boxes", self.boxes, shapes.BoxList),
+            ("/boxes/{box_id}", self.box, shapes.BoxShape),
+            ("/boxes/{box_id}/measurements", self.measurements, shapes.MeasurementList),
+            ("/boxes/{box_id}/trend", self.trend, shapes.TrendShape),
+            ("/events", self.events, shapes.EventList),
+            ("/events/{event_id}", self.event, shapes.EventShape),
+            ("/events/{event_id}/waveforms/{box_id}", self.waveform, shapes.WaveformShape),
+            ("/incidents", self.incidents, shapes.IncidentList),
+            ("/incidents/{incident_id}", self.incident, shapes.IncidentShape),
+            ("/incidents/{incident_id}/findings", self.findings_of, shapes.FindingList),
+            ("/findings", self.findings, shapes.FindingList),
+        ):
+            router.add_api_route(path, route, response_model=shape)
+        return router
+
+    def boxes(self, request: Request) -> Response:
+        """Each Box that you may see, in the order of their numbers."""
+        latest = self._context.hub.latest()
+        regions = self._regions()
+        items = [self._box_json(box, regions, latest.get(box.box_id)) for box in self._context.boxes()]
+        return json_answer(request, {"items": items, "next": None})
+
+    def box(self, request: Request, box_id: BoxId) -> Response:
+        """One Box."""
+        shown = next((each for each in self._context.boxes() if each.box_id == box_id), None)
+        if shown is None:
+            raise RestProblemError(404, f"There is no Box {box_id} that you may see.")
+        newest = self._context.hub.latest().get(box_id)
+        return json_answer(request, self._box_json(shown, self._regions(), newest))
+
+    def measurements(
+        self,
+        request: Request,
+        box_id: BoxId,
+        start: From = "now-1h",
+        end: To = "now",
+        limit: Annotated[int, Query(ge=2, le=MOST_MEASUREMENTS)] = 500,
+        cursor: Cursor = None,
+    ) -> Response:
+        """Measurements of a span as they were stored, oldest first; kept for a day."""
+        span = self._span(start, end)
+        first_ms = cursor_place("measurements", cursor)
+        first_ms = span.start_ms if first_ms is None else max(first_ms, span.start_ms)
+        found = self._context.store.measurements(box_id, first_ms, span.end_ms, limit)
+        following = None
+        if len(found) == limit:
+            last_ms = found[-1].timestamp_ms
+            if last_ms == found[0].timestamp_ms:  # a page of one millisecond: all of it
+                found = self._context.store.measurements(box_id, last_ms, last_ms + 1, ONE_MS_ROWS)
+                last_ms += 1
+            else:
+                found = [each for each in found if each.timestamp_ms < last_ms]
+            following = cursor_text("measurements", last_ms)
+        return json_answer(request, {"items": [measurement_row(each) for each in found], "next": following})
+
+    def trend(
+        self,
+        request: Request,
+        box_id: BoxId,
+        start: From = "now-24h",
+        end: To = "now",
+        level: Literal["auto", "1m", "10m", "1h", "1d"] = "auto",
+    ) -> Response:
+        """Any span by rows of one length: [min, mean, max] of each metric, null where it is not known."""
+        span = self._span(start, end)
+        try:
+            shortest_ms = level_for(span.start_ms, span.end_ms)
+        except ValueError as error:
+            raise RestProblemError(400, f"from and to: {error}.") from None
+        step_ms = LEVELS_MS.get(level, shortest_ms)
+        if step_ms < shortest_ms:
+            fits = [name for name, length_ms in LEVELS_MS.items() if length_ms >= shortest_ms]
+            raise RestProblemError(
+                400, f"level {level} has more than {MAX_ROWS} rows in this span; allowed: {', '.join(fits)}."
+            )
+        rows = self._context.store.trend_rows(box_id, span.start_ms, span.end_ms, step_ms)
+        facts = {"box_id": box_id, "from_ms": span.start_ms, "to_ms": span.end_ms, "step_ms": step_ms}
+        return json_answer(request, {**facts, "rows": [_trend_json(each) for each in rows]})
+
+    def events(
+        self, request: Request, limit: Annotated[int, Query(ge=1, le=200)] = 50, cursor: Cursor = None
+    ) -> Response:
+        """Events by falling id, without samples."""
+        store = self._context.store
+        below = cursor_place("events", cursor)
+        if below is None:
+            newest = self._context.whole_store.events(limit=NEWEST_EVENTS)
+            below = max((each.event_id for each in newest), default=0) + 1
+        found: list[EventRecord] = []
+        last = max(0, below - 1 - EVENTS_READ)
+        event_id = min(below, LARGEST_ID + 1) - 1
+        while event_id > last and len(found) < limit:
+            record = store.event_record(event_id)
+            if record is not None:
+                found.append(record)
+            event_id -= 1
+        following = cursor_text("events", event_id + 1) if event_id > 0 else None
+        return json_answer(request, {"items": [_event_json(each) for each in found], "next": following})
+
+    def event(self, request: Request, event_id: Number) -> Response:
+        """An event without its samples: who was asked, why, and what is missing."""
+        record = self._context.store.event_record(event_id)
+        if record is None:
+            raise RestProblemError(404, f"There is no event {event_id} that you may see.")
+        return json_answer(request, _event_json(record))
+
+    def waveform(self, request: Request, event_id: Number, box_id: BoxId) -> Response:
+        """Converter counts of one Box with gain, time and gaps; needs the scope `waveforms`."""
+        record = event_records(self._context.store, event_id, [box_id])[0]
+        return json_answer(request, {**record.facts(), "counts": record.wave.counts.tolist()})
+
+    def incidents(
+        self,
+        request: Request,
+        limit: Annotated[int, Query(ge=1, le=200)] = 50,
+        cursor: Cursor = None,
+        box: OneBox = None,
+        kind: Annotated[str | None, Query(alias="class", max_length=64, examples=["sag"])] = None,
+    ) -> Response:
+        """Incidents by falling id; with a filter a page may be short and still have a next."""
+        page, following = self._incident_page(limit, cursor, box, kind)
+        names = self._context.names(page)
+        items = [_incident_json(each, headline(each, names)) for each in page]
+        return json_answer(request, {"items": items, "next": following})
+
+    def incident(self, request: Request, incident_id: Number) -> Response:
+        """One incident."""
+        found = known_incident(self._context.store, incident_id)
+        return json_answer(request, _incident_json(found, headline(found, self._context.names([found]))))
+
+    def findings_of(self, request: Request, incident_id: Number) -> Response:
+        """What the analyses said of an incident, Box by Box, and why."""
+        found = known_incident(self._context.store, incident_id)
+        return json_answer(request, {"items": [finding_row(each) for each in found.findings], "next": None})
+
+    def findings(
+        self,
+        request: Request,
+        limit: Annotated[int, Query(ge=1, le=200, description="incidents whose findings a page has")] = 50,
+        cursor: Cursor = None,
+        box: OneBox = None,
+        kind: Annotated[str | None, Query(alias="class", max_length=64)] = None,
+    ) -> Response:
+        """Findings by falling id of their incidents."""
+        page, following = self._incident_page(limit, cursor, box, None)
+        items = [
+            finding_row(each)
+            for incident in page
+            for each in incident.findings
+            if box in (None, each.finding.box_id) and (kind is None or kind in each.finding.kind.split("+"))
+        ]
+        return json_answer(request, {"items": items, "next": following})
+
+    def _incident_page(
+        self, limit: int, cursor: str | None, box: str | None, kind: str | None
+    ) -> tuple[Sequence[Incident], str | None]:
+        before = cursor_place("incidents", cursor)
+        if before is not None:
+            before = min(before, LARGEST_ID)
+        page = read_incidents(self._context.store, before, limit, box, kind)
+        return page.incidents, None if page.older is None else cursor_text("incidents", page.older)
+
+    def _span(self, start: str, end: str) -> TimeSpan:
+        try:
+            return read_span(start, end, self._context.now_ns() // 1_000_000)
+        except ValueError as error:
+            raise RestProblemError(400, f"{error}.") from None
+
+    def _regions(self) -> dict[str, str | None]:
+        """Box -> its region, of those that the visitor sees."""
+        whole = self._context.whole_store
+        places, regions = whole.locations(), whole.regions()
+        return {each.box_id: box_place(each, places, regions).region for each in self._context.store.boxes()}
+
+    def _box_json(
+        self, box: ShownBox, regions: dict[str, str | None], newest: Measurement | None
+    ) -> dict[str, object]:
+        return {
+            "box_id": box.box_id,
+            "name": label(box),
+            "location": box.location,
+            "region": regions.get(box.box_id),
+            "nominal_v": box.nominal_v,
+            "nominal_hz": box.nominal_hz,
+            "unplugged": box.unplugged,
+            "measurement": None if newest is None else measurement_json(newest),
+        }
+
+
+def _event_json(record: EventRecord) -> dict[str, object]:
+    return {
+        "id": record.event_id,
+        "start_ns": record.start_ns,
+        "end_ns": record.end_ns,
+        "onset_ns": record.onset_ns,
+        "box_ids": record.boxes_triggered,
+        "received": record.boxes_received,
+        "missing": record.missing,
+        "short": record.short,
+        "opened_by": record.opened_by,
+        "because": record.because,
+        "finished": record.finished,
+        "analysed": record.analysed,
+        "completes": record.completes,
+        "asked_as": record.asked_as,
+        "decided_ns": record.decided_ns,
+        "finished_ns": record.finished_ns,
+        "analysed_ns": record.analysed_ns,
+    }
+
+
+def _incident_json(incident: Incident, summary: str) -> dict[str, object]:
+    return {**incident_json(incident), "summary": summary}
+
+
+def _trend_json(trend: Trend) -> dict[str, object]:
+    values: dict[str, list[float] | None] = {}
+    for name, (key, scale) in METRICS.items():
+        three = trend.metrics.get(key)
+        values[name] = None if three is None else [three[0] * scale, three[2] * scale, three[1] * scale]
+    return {"start_ms": trend.start_ms, "coverage": round(trend.coverage, 4), **values}

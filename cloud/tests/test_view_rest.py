@@ -1,0 +1,251 @@
+"""`/api/v1` as a program meets it: lists, cursors, ETags, problems, limits, scopes, exports."""
+
+import asyncio
+import csv
+import io
+import json
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+
+import httpx
+import numpy as np
+import pytest
+
+from opq_cloud.service import ServiceCounters
+from opq_cloud.store.account_records import BoxAccess
+from opq_cloud.view import demo
+from opq_cloud.view.accounts.links import make_ticket
+from opq_cloud.view.accounts.visitors import ASKING, Visitor
+from opq_cloud.view.rest.answers import RequestLimits, cursor_place, cursor_text, limit_key
+from opq_cloud.view.rest.problems import RestProblemError
+from opq_proto.rate_limit import TokenBuckets
+
+V1 = "/api/v1"
+PROBLEM = "application/problem+json"
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
+    """An open View with three events."""
+    running = demo.Scene(tmp_path_factory.mktemp("rest"), poll_s=0.2)
+    demo.fill(running.store, time.time_ns(), minutes=1)
+    for number in range(2):
+        dipping = replace(demo.OUTLETS[number], dip_v=demo.DIP_BOX_1)
+        start_ns = time.time_ns() - (3600 + 600 * number) * 10**9
+        demo.put_event(running.store, [demo.waveform_of(dipping, start_ns)], f"alone-{number}")
+    with running:
+        yield running
+
+
+@pytest.fixture
+def client(scene: demo.Scene) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=scene.url + V1, timeout=60) as made:
+        yield made
+
+
+def items(client: httpx.Client, path: str, **values: object) -> list[dict[str, object]]:
+    """All pages of a list."""
+    found: list[dict[str, object]] = []
+    while True:
+        answer = client.get(path, params=values)  # type: ignore[arg-type]
+        assert answer.status_code == 200, answer.text
+        found += answer.json()["items"]
+        if answer.json()["next"] is None:
+            return found
+        values["cursor"] = answer.json()["next"]
+
+
+def test_boxes_measurements_and_trends(client: httpx.Client) -> None:
+    assert [box["box_id"] for box in items(client, "/boxes")] == ["1", "2", "4"]
+    assert client.get("/boxes/2").json()["name"] == "Box 2, workshop"
+    whole = items(client, "/boxes/1/measurements", limit=1000)
+    assert len(whole) == 60 and items(client, "/boxes/1/measurements", limit=7) == whole
+    trend = client.get("/boxes/1/trend", params={"from": "now-7d", "level": "1h"}).json()
+    assert trend["step_ms"] == 3_600_000 and "rows" in trend
+
+
+def test_pages_stay_where_they_are_when_new_ones_come(scene: demo.Scene, client: httpx.Client) -> None:
+    first = client.get("/incidents", params={"limit": 1}).json()
+    wave = demo.waveform_of(demo.OUTLETS[0], time.time_ns() - 10**10)
+    made = demo.put_event(scene.store, [wave], "while-reading")
+    assert made is not None and made.incident_id > first["items"][0]["id"]
+    rest = items(client, "/incidents", limit=1, cursor=first["next"])
+    assert [each["id"] for each in rest] == list(range(first["items"][0]["id"] - 1, 0, -1))
+    events = items(client, "/events", limit=1)
+    assert [each["id"] for each in events] == sorted((each["id"] for each in events), reverse=True)
+    assert events[0]["id"] == made.event_ids[0]
+
+
+def test_incidents_and_findings(client: httpx.Client) -> None:
+    assert {each["class"] for each in items(client, "/incidents", box="1")} == {"sag"}
+    assert items(client, "/incidents", **{"class": "swell"}) == []
+    findings = client.get("/incidents/1/findings").json()["items"]
+    assert findings[0]["incident_id"] == 1 and findings[0]["because"]
+    assert findings[0] in items(client, "/findings", box="1")
+    assert client.get("/incidents/1").json()["summary"].startswith("Sag")
+
+
+def test_a_waveform_is_what_was_stored(scene: demo.Scene, client: httpx.Client) -> None:
+    found = client.get("/events/1/waveforms/4").json()
+    event = scene.store.event(1)
+    assert event is not None
+    wave = next(each for each in event.waveforms if each.box_id == "4")
+    assert np.array_equal(found["counts"], wave.counts)
+    assert (found["volts_per_lsb"], found["start_ns"]) == (wave.v_per_lsb, wave.start_ns)
+
+
+def test_an_etag_saves_the_answer(client: httpx.Client) -> None:
+    for path in ("/incidents/1", "/events/1", "/events/1/export?format=cff&box=1", "/events/1/waveforms/1"):
+        first = client.get(path)
+        again = client.get(path, headers={"If-None-Match": first.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b""), path
+        other = client.get(path, headers={"If-None-Match": '"other"'})
+        assert other.status_code == 200 and other.content == first.content
+    plain, wav = (client.get(f"/events/1/export?format={form}").headers["etag"] for form in ("cff", "wav"))
+    assert plain != wav
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "words"),
+    [
+        ("/incidents?limit=0", 400, "query.limit"),
+        ("/incidents?cursor=x", 400, "cursor is none of this list"),
+        ("/boxes/a%20b", 400, "path.box_id"),
+        ("/boxes/1/measurements?from=yesterday", 400, "want now, now-24h"),
+        ("/boxes/1/trend?from=now-1y&level=1m", 400, "allowed: 1d"),
+        ("/boxes/77", 404, "no Box 77"),
+        ("/incidents/99999", 404, "no incident 99999"),
+        ("/events/1/waveforms/77", 404, "it has 1, 2, 4"),
+        ("/events/1/export?format=pdf", 400, "comtrade"),
+        ("/exports/measurements", 400, "query.box"),
+        ("/exports/measurements?box==1", 400, "no id of a Box"),
+        ("/live?rate=1000", 400, "query.rate"),
+        ("/nothing", 404, "nothing at this address"),
+    ],
+)
+def test_a_problem_says_what_was_wrong_and_what_is_allowed(
+    client: httpx.Client, path: str, status: int, words: str
+) -> None:
+    answer = client.get(path)
+    assert answer.status_code == status and answer.headers["content-type"] == PROBLEM, answer.text
+    found = answer.json()
+    assert words in json.dumps(found) and found["status"] == status
+    assert found["instance"] == V1 + path.partition("?")[0].replace("%20", " ")
+
+
+def test_what_is_not_a_get_is_a_problem_too(client: httpx.Client) -> None:
+    answer = client.delete("/incidents/1")
+    assert (answer.status_code, answer.headers["content-type"]) == (405, PROBLEM)
+    assert answer.headers["allow"] == "GET, HEAD"
+
+
+def test_exports_are_the_files_of_the_command(client: httpx.Client) -> None:
+    answer = client.get("/incidents/1/export", params={"format": "comtrade", "data": "ascii"})
+    assert answer.headers["content-disposition"] == 'attachment; filename="incident-1-comtrade.zip"'
+    names = zipfile.ZipFile(io.BytesIO(answer.content)).namelist()
+    assert "event-1-box-4.cfg" in names and len(names) == 12
+    rows = client.get("/exports/measurements", params={"box": ["1", "4"], "from": "now-1h"}).text
+    found = list(csv.DictReader(line for line in rows.splitlines() if not line.startswith(("#", '"#'))))
+    assert len(found) == 120
+    assert client.get("/exports/incidents?format=json").json()["incidents"]
+    assert client.get("/incidents/1/findings/export").text.count("sag") >= 1
+    assert client.get("/exports/findings?format=parquet").content[:4] == b"PAR1"
+
+
+def test_the_document_and_its_page(client: httpx.Client) -> None:
+    document = client.get("/openapi.json").json()
+    assert document["servers"] == [{"url": V1}]
+    assert "422" not in document["paths"]["/incidents"]["get"]["responses"]
+    assert "example" in document["components"]["schemas"]["IncidentShape"]
+    page = client.get("/docs")
+    assert page.status_code == 200 and "<code>GET /api/v1/incidents</code>" in page.text
+    assert "script-src 'self'" in page.headers["content-security-policy"]
+
+
+def test_the_page_of_an_incident_offers_its_files(scene: demo.Scene) -> None:
+    page = httpx.get(f"{scene.url}/incidents/1", timeout=60).text
+    assert 'href="/api/v1/incidents/1/export?format=cff"' in page
+
+
+def test_the_feed_of_one_box_holds_no_other(client: httpx.Client) -> None:
+    with client.stream("GET", "/live", params={"box": "2", "rate": 1}) as answer:
+        assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/event-stream")
+        data = next(line for line in answer.iter_lines() if line.startswith("data: "))
+    assert json.loads(data.removeprefix("data: "))["box_id"] == "2"
+
+
+def test_a_cursor_of_another_list_is_none() -> None:
+    assert cursor_place("incidents", cursor_text("incidents", 17)) == 17
+    for text in (cursor_text("events", 17), "", "é", "====", "MTc", cursor_text("incidents", 2**64)):
+        with pytest.raises(RestProblemError):
+            cursor_place("incidents", text)
+
+
+async def refused(limits: RequestLimits, visitor: Visitor) -> RestProblemError | None:
+    token = ASKING.set(visitor)
+    try:
+        await limits.request()
+    except RestProblemError as error:
+        return error
+    finally:
+        ASKING.reset(token)
+    return None
+
+
+def test_too_many_requests_are_refused_and_counted() -> None:
+
+    now_s = 0.0
+    counters = ServiceCounters()
+    limits = RequestLimits(counters, TokenBuckets(2, 0.5, monotonic_s=lambda: now_s))
+    one, other = Visitor(address="192.0.2.1"), Visitor(address="192.0.2.2")
+    assert [asyncio.run(refused(limits, one)) for _ in range(2)] == [None, None]
+    error = asyncio.run(refused(limits, one))
+    assert error is not None and error.status == 429 and int((error.headers or {})["Retry-After"]) >= 1
+    assert asyncio.run(refused(limits, other)) is None
+    assert counters.snapshot()["requests_limited"] == {"request": 1}
+    now_s = 2.0
+    assert asyncio.run(refused(limits, one)) is None
+
+
+def test_addresses_of_one_ipv6_network_are_one() -> None:
+    assert limit_key(Visitor(address="2001:db8::1")) == limit_key(Visitor(address="2001:db8::ffff:2"))
+    assert limit_key(Visitor(address="192.0.2.1")) != limit_key(Visitor(address="192.0.2.2"))
+
+
+def test_a_token_without_the_scope_reads_all_but_samples(tmp_path_factory: pytest.TempPathFactory) -> None:
+    running = demo.Scene(tmp_path_factory.mktemp("scopes"), poll_s=0.2)
+    demo.fill(running.store, time.time_ns(), minutes=1)
+    people = running.store.people
+    ada = people.add_account("ada@example.org", "Ada", "admin", "no-hash")
+    assert ada is not None
+    people.change_access("4", lambda _: BoxAccess("4", ada.account_id, (), "all"))
+    tokens = {
+        name: make_ticket(people, "token", 3600, account_id=ada.account_id, label=name, scopes=scopes)
+        for name, scopes in {"old": (), "read": ("read",), "both": ("read", "waveforms")}.items()
+    }
+    gone = make_ticket(people, "token", -1, account_id=ada.account_id, label="gone")
+    raw = ("/events/1/export?format=json", "/events/1/waveforms/1", "/incidents/1/export?format=csv")
+    with running:
+        for name, token in tokens.items():
+            headers = {"Authorization": f"Bearer {token}"}
+            with httpx.Client(base_url=running.url + V1, headers=headers, timeout=60) as client:
+                assert len(client.get("/boxes").json()["items"]) == 3, name
+                wanted = 404 if name == "read" else 200
+                assert [client.get(path).status_code for path in raw] == [wanted] * 3, name
+                assert client.get("/incidents/1").status_code == 200
+                old = httpx.get(f"{running.url}/api/events/1/waveform/1", headers=headers, timeout=60)
+                assert old.status_code == wanted, "the older interface too"
+        with httpx.Client(base_url=running.url + V1, timeout=60) as nobody:
+            assert [box["box_id"] for box in nobody.get("/boxes").json()["items"]] == ["4"]
+            assert [nobody.get(path).status_code for path in raw] == [404] * 3
+            assert nobody.get("/events/1/waveforms/4").status_code == 404, "shown, but not its samples"
+            expired = nobody.get("/boxes", headers={"Authorization": f"Bearer {gone}"})
+            assert len(expired.json()["items"]) == 1
+        people.change_access("4", lambda was: replace(was, privacy="nothing"))
+        deadline = time.monotonic() + 60
+        while (answer := httpx.get(f"{running.url}{V1}/boxes", timeout=60)).status_code != 401:
+            assert time.monotonic() < deadline, answer.text
+            time.sleep(0.1)
+        assert answer.headers["content-type"] == PROBLEM and answer.headers["www-authenticate"] == "Bearer"

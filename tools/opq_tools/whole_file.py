@@ -6,8 +6,9 @@ It stands apart from the commands because none of them owns it.
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO
 
 from opq_proto.errors import OpqError
 
@@ -17,21 +18,25 @@ class FileNotWrittenError(OpqError):
 
 
 def write_whole_file(path: Path, pieces: Iterable[bytes]) -> int:
-    """Writes the pieces; returns how many bytes.
+    """Writes the pieces; returns how many bytes. Raises as `whole_file`, and what `pieces` raises."""
+    with whole_file(path) as file:
+        return sum(file.write(piece) for piece in pieces)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write into, which takes the name `path` at the end; after an error nothing is left behind.
 
     Raises:
-        FileNotWrittenError: no such folder, no room, no permission. Whatever `pieces` raises comes through,
-            and nothing is left behind.
+        FileNotWrittenError: no such folder, no room, no permission.
     """
-    total = 0
     try:
         handle, made = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:64]}.")
     except OSError as error:
         raise FileNotWrittenError(f"{path}: cannot be written: {error.strerror or error}") from error
     try:
         with os.fdopen(handle, "wb") as file:
-            for piece in pieces:
-                total += file.write(piece)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         umask = os.umask(0)
@@ -44,4 +49,3 @@ def write_whole_file(path: Path, pieces: Iterable[bytes]) -> int:
         if isinstance(error, OSError):
             raise FileNotWrittenError(f"{path}: cannot be written: {error.strerror or error}") from error
         raise
-    return total

@@ -1,0 +1,33 @@
+"""A View's `/api/v1` for Python: typed, with and without asyncio. docs/api.md has ten lines to a plotted dip.
+
+It needs httpx (`pip install 'opq-toolkit[client]'`), no cloud and no gateway.
+"""
+
+from opq_tools.client.async_client import AsyncOpqClient
+from opq_tools.client.calls import ApiRefusedError, NoAnswerError
+from opq_tools.client.remote_records import (
+    LiveNews,
+    RemoteBox,
+    RemoteEvent,
+    RemoteFinding,
+    RemoteIncident,
+    RemoteMeasurement,
+    RemoteTrendRow,
+    RemoteWaveform,
+)
+from opq_tools.client.sync_client import OpqClient
+
+__all__ = [
+    "ApiRefusedError",
+    "AsyncOpqClient",
+    "LiveNews",
+    "NoAnswerError",
+    "OpqClient",
+    "RemoteBox",
+    "RemoteEvent",
+    "RemoteFinding",
+    "RemoteIncident",
+    "RemoteMeasurement",
+    "RemoteTrendRow",
+    "RemoteWaveform",
+]

@@ -1,0 +1,200 @@
+"""What is asked of `/api/v1` and how answers are read: no socket, so that both clients share it."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+from urllib.parse import quote
+
+import httpx
+
+from opq_proto.errors import OpqError
+from opq_tools.client.remote_records import (
+    AnswerNotReadError,
+    LiveNews,
+    RemoteBox,
+    RemoteEvent,
+    RemoteFinding,
+    RemoteIncident,
+    RemoteMeasurement,
+    RemoteTrendRow,
+    RemoteWaveform,
+    read_record,
+)
+
+T = TypeVar("T")
+Values = Mapping[str, str | int | float | Sequence[str] | None]
+PREFIX = "/api/v1"
+TRIES = 4
+"""Of a request that View has no time for (429, 503)."""
+LONGEST_WAIT_S = 30.0
+
+
+class NoAnswerError(OpqError):
+    """View cannot be reached."""
+
+
+class ApiRefusedError(OpqError):
+    """View refuses: its text says what was wrong and what is allowed."""
+
+    def __init__(self, status: int, detail: str, errors: Sequence[object] = ()) -> None:
+        super().__init__(f"{detail} ({status})")
+        self.status, self.detail, self.errors = status, detail, tuple(errors)
+
+
+@dataclass(frozen=True, slots=True)
+class RestCall(Generic[T]):
+    """One request, and what reads its answer."""
+
+    path: str
+    read: Callable[[object], T]
+    values: Values = field(default_factory=dict)
+
+    def params(self) -> httpx.QueryParams:
+        """What is None is not sent; a list is sent as several."""
+        rows: list[tuple[str, str]] = []
+        for name, value in self.values.items():
+            if isinstance(value, str | int | float):
+                rows.append((name, str(value)))
+            elif value is not None:
+                rows.extend((name, each) for each in value)
+        return httpx.QueryParams(tuple(rows))
+
+
+@dataclass(frozen=True, slots=True)
+class ListPage(Generic[T]):
+    """Some items, and the cursor of the next page; None at the end."""
+
+    items: tuple[T, ...]
+    next: str | None
+
+
+def list_call(path: str, kind: type[T], **values: str | int | float | None) -> RestCall[ListPage[T]]:
+    """A page of a list; `class_` stands for `class`."""
+
+    def read(answer: object) -> ListPage[T]:
+        if not isinstance(answer, Mapping) or not isinstance(answer.get("items"), list):
+            raise AnswerNotReadError("the answer is no list of items; is a View at this address?")
+        following = answer.get("next")
+        items = tuple(read_record(kind, each) for each in answer["items"])
+        return ListPage(items, following if isinstance(following, str) else None)
+
+    return RestCall(path, read, {name.rstrip("_"): value for name, value in values.items()})
+
+
+def boxes_call() -> RestCall[ListPage[RemoteBox]]:
+    return list_call("/boxes", RemoteBox)
+
+
+def incidents_call(
+    box: str | None, kind: str | None, cursor: str | None
+) -> RestCall[ListPage[RemoteIncident]]:
+    return list_call("/incidents", RemoteIncident, box=box, class_=kind, cursor=cursor)
+
+
+def findings_call(box: str | None, kind: str | None, cursor: str | None) -> RestCall[ListPage[RemoteFinding]]:
+    return list_call("/findings", RemoteFinding, box=box, class_=kind, cursor=cursor)
+
+
+def events_call(cursor: str | None) -> RestCall[ListPage[RemoteEvent]]:
+    return list_call("/events", RemoteEvent, cursor=cursor)
+
+
+def measurements_call(
+    box_id: str, start: str, end: str, cursor: str | None
+) -> RestCall[ListPage[RemoteMeasurement]]:
+    return list_call(
+        f"/boxes/{quote(box_id, safe='')}/measurements",
+        RemoteMeasurement,
+        from_=start,
+        to=end,
+        limit=1000,
+        cursor=cursor,
+    )
+
+
+def trend_call(box_id: str, start: str, end: str, level: str) -> RestCall[tuple[RemoteTrendRow, ...]]:
+    def read(answer: object) -> tuple[RemoteTrendRow, ...]:
+        if not isinstance(answer, Mapping) or not isinstance(answer.get("rows"), list):
+            raise AnswerNotReadError("the answer is no trend; is a View at this address?")
+        return tuple(read_record(RemoteTrendRow, each) for each in answer["rows"])
+
+    return RestCall(
+        f"/boxes/{quote(box_id, safe='')}/trend", read, {"from": start, "to": end, "level": level}
+    )
+
+
+def incident_call(incident_id: int) -> RestCall[RemoteIncident]:
+    return RestCall(f"/incidents/{incident_id}", lambda answer: read_record(RemoteIncident, answer))
+
+
+def waveform_call(event_id: int, box_id: str) -> RestCall[RemoteWaveform]:
+    path = f"/events/{event_id}/waveforms/{quote(box_id, safe='')}"
+    return RestCall(path, lambda answer: read_record(RemoteWaveform, answer))
+
+
+def read_answer(answer: httpx.Response, call: RestCall[T]) -> T:
+    """What the answer holds; raises as `check_answer`, and AnswerNotReadError."""
+    check_answer(answer)
+    try:
+        found: object = answer.json()
+    except ValueError:
+        raise AnswerNotReadError(f"{answer.url}: the answer is no JSON; is a View there?") from None
+    return call.read(found)
+
+
+def check_answer(answer: httpx.Response) -> None:
+    """Raises ApiRefusedError; the body of the answer has been read."""
+    if answer.is_success:
+        return
+    try:
+        found = answer.json()
+    except ValueError:
+        found = {}
+    facts = found if isinstance(found, dict) else {}
+    errors = facts.get("errors")
+    text = str(facts.get("detail") or f"{answer.url} answers {answer.status_code}")
+    raise ApiRefusedError(answer.status_code, text, errors if isinstance(errors, list) else ())
+
+
+def wait_of(answer: httpx.Response, tries: int) -> float | None:
+    """Seconds until it may be asked again; None: not at all."""
+    if answer.status_code not in (429, 503) or tries >= TRIES:
+        return None
+    text = answer.headers.get("retry-after", "1")
+    wait_s = float(text) if text.isascii() and text.isdigit() else 1.0
+    return wait_s if wait_s <= LONGEST_WAIT_S else None
+
+
+def live_values(
+    boxes: Iterable[str], region: str | None, rate: float | None, after: str | None
+) -> dict[str, str]:
+    """The query of `/live`."""
+    wanted = {"box": ",".join(boxes), "region": region or "", "after": after or ""}
+    if rate is not None:
+        wanted["rate"] = f"{rate:g}"
+    return {name: value for name, value in wanted.items() if value}
+
+
+class NewsReader:
+    """Lines of server-sent events to news (WHATWG HTML, 9.2.6)."""
+
+    def __init__(self) -> None:
+        self._fields: dict[str, str] = {}
+
+    def accept_line(self, line: str) -> Iterator[LiveNews]:
+        """The news that this line ends, if it does; comments and `retry` are left aside."""
+        if line:
+            name, _, value = line.partition(":")
+            if name:
+                before = f"{self._fields[name]}\n" if name == "data" and name in self._fields else ""
+                self._fields[name] = before + value.removeprefix(" ")
+            return
+        found, self._fields = self._fields, {}
+        if "data" in found:
+            try:
+                facts: object = json.loads(found["data"])
+            except ValueError:
+                return
+            if isinstance(facts, dict):
+                yield LiveNews(found.get("event", "message"), facts, found.get("id", ""))

@@ -234,6 +234,16 @@ class BoxArrival:
 
 
 @dataclass(frozen=True, slots=True)
+class BoxSide:
+    """On which side of the place of a disturbance a Box is."""
+
+    box_id: str
+    side: str
+    """downstream: fed through it, or at it; upstream."""
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
 class CauseEvidence:
     """One thing that speaks for a cause, or against it."""
 
@@ -286,3 +296,5 @@ class Incident:
     """(latitude, longitude) in degrees: the mean of its Boxes' places, weighted by what each saw."""
     hypotheses: tuple[CauseHypothesis, ...] = ()
     """What may have made it, the likeliest first; empty: nobody has judged it."""
+    sides: tuple[BoxSide, ...] = ()
+    """Of the Boxes of which voltages show it."""

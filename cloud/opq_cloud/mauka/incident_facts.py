@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from opq_cloud.mauka.cause_hypotheses import hypotheses_for
 from opq_cloud.mauka.cause_signs import signs_of
+from opq_cloud.mauka.incident_sides import sides_of
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.incident_witness import WITNESSES, IncidentWitness, heaviest
 from opq_cloud.store.join_plan import IncidentFacts, KnownFinding, badness
@@ -129,7 +130,7 @@ def _judged(facts: IncidentFacts) -> IncidentFacts:
     scope = scope_of(facts)
     kinds = frozenset(facts.kinds)
     signs = signs_of(kinds, facts.boxes, scope, facts.witnesses)
-    return replace(facts, scope=scope, hypotheses=hypotheses_for(signs))
+    return replace(facts, scope=scope, hypotheses=hypotheses_for(signs), sides=sides_of(facts.witnesses))
 
 
 def scope_of(facts: IncidentFacts) -> str | None:

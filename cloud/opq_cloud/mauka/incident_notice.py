@@ -78,4 +78,5 @@ def _changed_part(facts: IncidentFacts, findings: list[StoredFinding]) -> Incide
         facts.arrivals,
         facts.centre,
         facts.hypotheses,
+        facts.sides,
     )

@@ -27,6 +27,9 @@ def incident_json(incident: Incident) -> dict[str, object]:
         "severity": incident.severity,
         "follows": incident.follows,
         "arrivals": [arrival_json(each, first_ns) for each in incident.arrivals],
+        "sides": {
+            each.box_id: {"side": each.side, "probability": each.probability} for each in incident.sides
+        },
         "centre": None
         if incident.centre is None
         else {"lat": round(incident.centre[0], 6), "lon": round(incident.centre[1], 6)},

@@ -6,12 +6,12 @@ when somebody else has written since, it is refused, and made again.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import starmap
 from typing import Any
 
 from opq_cloud.store.incident_witness import IncidentWitness, hypotheses_of, hypothesis_document
-from opq_proto.messages import BoxArrival, CauseHypothesis, Finding, Incident, StoredFinding
+from opq_proto.messages import BoxArrival, BoxSide, CauseHypothesis, Finding, Incident, StoredFinding
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +91,7 @@ class IncidentFacts:
     """The Boxes that its cause is judged by, the heaviest first."""
     hypotheses: tuple[CauseHypothesis, ...] = ()
     """What may have made it, the likeliest first."""
+    sides: tuple[BoxSide, ...] = ()
 
     @property
     def centre(self) -> tuple[float, float] | None:
@@ -103,6 +104,7 @@ class IncidentFacts:
         document: dict[str, Any] = {name: getattr(self, name) for name in _FACTS}
         document["arrivals"] = {name: [getattr(each, name) for each in self.arrivals] for name in _ARRIVAL}
         document["witnesses"] = [each.as_document() for each in self.witnesses]
+        document["sides"] = [asdict(each) for each in self.sides]
         document["hypotheses"] = [hypothesis_document(each) for each in self.hypotheses]
         return document
 
@@ -117,6 +119,7 @@ class IncidentFacts:
         columns = (arrivals[name] for name in _ARRIVAL)
         known["arrivals"] = tuple(starmap(BoxArrival, zip(*columns, strict=True)))
         known["witnesses"] = tuple(map(IncidentWitness.of_document, document.get("witnesses", ())))
+        known["sides"] = tuple(BoxSide(**each) for each in document.get("sides", ()))
         known["hypotheses"] = hypotheses_of(document.get("hypotheses", ()))
         return cls(**known)
 
@@ -255,5 +258,5 @@ def with_facts(incident: Incident, facts: IncidentFacts | None) -> Incident:
         return incident
     return replace(
         incident, scope=facts.scope, severity=facts.severity, follows=facts.follows,
-        arrivals=facts.arrivals, centre=facts.centre, hypotheses=facts.hypotheses,
+        arrivals=facts.arrivals, centre=facts.centre, hypotheses=facts.hypotheses, sides=facts.sides,
     )  # fmt: skip

@@ -62,6 +62,7 @@ def incident_at(incident: Incident, sees: Callable[[str], bool]) -> Incident | N
         severity=None,
         centre=None,
         hypotheses=(),  # their evidence names what other Boxes saw
+        sides=(),  # against Boxes that are not seen
         follows=None,  # it may be at a Box that is not seen
         arrivals=tuple(each for each in incident.arrivals if sees(each.box_id)),
     )

@@ -9,6 +9,7 @@ from opq_cloud.mauka.analyses import rms_voltage
 from opq_cloud.mauka.cause_hypotheses import JUDGES, hypotheses_for
 from opq_cloud.mauka.cause_signs import IncidentSigns, phase_letter, signs_of
 from opq_cloud.mauka.incident_facts import facts_of
+from opq_cloud.mauka.incident_sides import sides_of
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.cause_words import CAUSE_WORDS, UNKNOWN, cause_sentence, evidence_lines
 from opq_cloud.store.incident_json import incident_json
@@ -124,6 +125,45 @@ def test_every_cause_has_its_words_and_the_unknown_too() -> None:
     assert set(JUDGES) | {UNKNOWN} <= set(CAUSE_WORDS)
     nothing = IncidentSigns(frozenset(), 1, None, False, False, None)
     assert hypotheses_for(nothing)[0].cause == UNKNOWN
+
+
+def at(box_id: str, feeder: str | None, percent: float, phase: str | None = "a") -> IncidentWitness:
+    return replace(
+        witness(box_id, change_percent=percent, change_degrees=0.0),
+        place=f"p{box_id}",
+        feeder=feeder,
+        phase=phase,
+    )
+
+
+def test_the_deepest_places_of_the_deepest_feeder_are_behind_the_fault() -> None:
+    """By hand: busbar at 80 %, 60 % half way, nothing left at the fault and behind it."""
+    network = (
+        at("1", "f1", -20),
+        at("2", "f2", -20),
+        at("3", "f3", -40),
+        at("4", "f3", -100),
+        at("5", "f3", -99),
+    )
+    assert {each.box_id: (each.side, each.probability >= 0.7) for each in sides_of(network)} == {
+        "1": ("upstream", True), "2": ("upstream", True), "3": ("upstream", True),
+        "4": ("downstream", True), "5": ("downstream", True),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        (at("1", "f1", -50), at("2", "f2", -50)),  # at the busbar, or above it
+        (at("1", "f1", -50), at("2", "f1", -90)),  # one feeder
+        (at("1", "f1", -50), at("2", None, -90)),  # nobody said which
+        (at("1", "f1", -50, "a"), at("2", "f2", -90, "b")),  # phases cannot be compared
+        (at("1", "f1", -1), at("2", "f2", -3)),  # hardly a dip
+        (),
+    ],
+)
+def test_where_depths_do_not_show_the_side_nothing_is_said(network: tuple[IncidentWitness, ...]) -> None:
+    assert sides_of(network) == ()
 
 
 def known(number: int, finding: Finding) -> KnownFinding:

@@ -14,6 +14,7 @@ from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, Trend
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.cause_words import cause_sentence
 from opq_cloud.store.incident_json import incident_json
+from opq_cloud.store.seen_incident import incident_at
 from opq_proto.errors import StoreError
 from opq_proto.messages import Finding, Gap, Measurement, Metric, TimeSource, Trigger, Waveform
 
@@ -577,6 +578,24 @@ def test_why_it_happened_is_stored_with_an_incident(store: CloudStore) -> None:
         "name": "fault", "probability": first.probability, "sentence": cause_sentence(first),
         "clearing_ms": 100.0,
     }  # fmt: skip
+
+
+def test_the_side_of_each_box_is_stored_with_an_incident(store: CloudStore) -> None:
+    found = []
+    for box_id, feeder, change in (("1", "north", -12.0), ("4", "south", -80.0), ("5", "south", -95.0)):
+        store.put_box(BoxRecord(box_id, f"Box {box_id}", location=f"p{box_id}", feeder=feeder, phase="L1"))
+        found.append(replace(SAG, box_id=box_id, figures=(("onset_change_percent", change),)))
+    put_findings(store, 1, found)
+    (incident,) = store.incidents()
+    assert {each.box_id: each.side for each in incident.sides} == {
+        "1": "upstream", "4": "upstream", "5": "downstream",
+    }  # fmt: skip
+    facts = store.incident_facts(incident.incident_id)
+    assert facts is not None and facts.sides == incident.sides
+    part = incident_at(incident, lambda box_id: box_id != "1")
+    assert part is not None and (part.hypotheses, part.sides) == ((), ())
+    sides = incident_json(incident)["sides"]
+    assert isinstance(sides, dict) and sides["5"] == {"side": "downstream", "probability": 0.85}
 
 
 def test_incidents_are_numbered_without_gaps(store: CloudStore) -> None:

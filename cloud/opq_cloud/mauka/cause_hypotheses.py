@@ -381,7 +381,7 @@ def _impulse(signs: IncidentSigns) -> bool:
 
 
 def _boxes(signs: IncidentSigns) -> str:
-    return f"{signs.boxes} Boxes" if signs.boxes > 1 else "one Box"
+    return "several Boxes" if signs.several else "one Box"
 
 
 JUDGES: Mapping[str, Callable[[IncidentSigns], Signs]] = {

@@ -28,7 +28,8 @@ class IncidentSigns:
     """None: no witness shows it. Percents, degrees and per unit of before; see `OnsetTraits`."""
 
     kinds: frozenset[str]
-    boxes: int
+    several: bool
+    """More than one Box."""
     scope: str | None
     low: bool
     high: bool
@@ -61,9 +62,7 @@ class IncidentSigns:
     dip_place: str | None = None
 
 
-def signs_of(
-    kinds: frozenset[str], boxes: int, scope: str | None, witnesses: Sequence[IncidentWitness]
-) -> IncidentSigns:
+def signs_of(kinds: frozenset[str], scope: str | None, witnesses: Sequence[IncidentWitness]) -> IncidentSigns:
     """The signs of an incident of one witness at least."""
     figures = [dict(each.figures) for each in witnesses]
     seen = [each for each in figures if "onset_change_percent" in each]
@@ -76,7 +75,7 @@ def signs_of(
     families = {family(kind) for kind in kinds}
     return IncidentSigns(
         kinds=kinds,
-        boxes=boxes,
+        several=len(witnesses) > 1,
         scope=scope,
         low=LOW in families,
         high=HIGH in families,

@@ -10,6 +10,7 @@ feeders: region; several regions, or a frequency that several feeders share: wid
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from opq_cloud.mauka.cause_hypotheses import hypotheses_for
 from opq_cloud.mauka.cause_signs import signs_of
@@ -18,7 +19,7 @@ from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.incident_witness import WITNESSES, IncidentWitness, heaviest
 from opq_cloud.store.join_plan import IncidentFacts, KnownFinding, badness
 from opq_cloud.store.severity import severity_of
-from opq_proto.messages import BoxArrival, Finding
+from opq_proto.messages import BoxArrival, BoxSide, CauseHypothesis, Finding
 
 ARRIVALS = 50
 """Boxes that the order of arrival names."""
@@ -128,9 +129,16 @@ def _arrival_key(one: BoxArrival) -> tuple[int, str, int]:
 
 def _judged(facts: IncidentFacts) -> IncidentFacts:
     scope = scope_of(facts)
-    kinds = frozenset(facts.kinds)
-    signs = signs_of(kinds, facts.boxes, scope, facts.witnesses)
-    return replace(facts, scope=scope, hypotheses=hypotheses_for(signs), sides=sides_of(facts.witnesses))
+    hypotheses, sides = _why(facts.kinds, scope, facts.witnesses)
+    return replace(facts, scope=scope, hypotheses=hypotheses, sides=sides)
+
+
+@lru_cache(maxsize=256)
+def _why(
+    kinds: tuple[str, ...], scope: str | None, witnesses: tuple[IncidentWitness, ...]
+) -> tuple[tuple[CauseHypothesis, ...], tuple[BoxSide, ...]]:
+    """Most findings of a large incident change none of these three."""
+    return hypotheses_for(signs_of(frozenset(kinds), scope, witnesses)), sides_of(witnesses)
 
 
 def scope_of(facts: IncidentFacts) -> str | None:

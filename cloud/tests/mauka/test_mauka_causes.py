@@ -32,7 +32,7 @@ def witness(
 
 def judged(*witnesses: IncidentWitness, scope: str | None = "local") -> dict[str, float]:
     kinds = frozenset(each.kind for each in witnesses)
-    found = hypotheses_for(signs_of(kinds, len(witnesses), scope, witnesses))
+    found = hypotheses_for(signs_of(kinds, scope, witnesses))
     assert [each.probability for each in found] == sorted((each.probability for each in found), reverse=True)
     return {each.cause: each.probability for each in found}
 
@@ -105,7 +105,7 @@ def test_the_phases_of_one_place_show_the_type_and_the_sentence_says_it() -> Non
         replace(witness("2", **{**DIP, "change_percent": -9.86, "change_degrees": 13.9}), phase="L2"),
         replace(witness("3", **{**DIP, "change_percent": -9.86, "change_degrees": -13.9}), phase="L3"),
     )
-    first = hypotheses_for(signs_of(frozenset({"sag"}), 3, "local", seen))[0]
+    first = hypotheses_for(signs_of(frozenset({"sag"}), "local", seen))[0]
     assert (first.cause, dict(first.details)["dip_type"]) == ("fault", "D")
     assert dict(first.details)["clearing_ms"] == 120.0
     sentence = cause_sentence(first)
@@ -123,7 +123,7 @@ def test_names_of_phases_that_people_use(name: str | None, letter: str | None) -
 
 def test_every_cause_has_its_words_and_the_unknown_too() -> None:
     assert set(JUDGES) | {UNKNOWN} <= set(CAUSE_WORDS)
-    nothing = IncidentSigns(frozenset(), 1, None, False, False, None)
+    nothing = IncidentSigns(frozenset(), False, None, False, False, None)
     assert hypotheses_for(nothing)[0].cause == UNKNOWN
 
 

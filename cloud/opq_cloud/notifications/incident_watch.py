@@ -80,7 +80,7 @@ class IncidentWatch:
         self._counters.add("looked_at")
         made = 0
         for held in self._book.rules("incident"):
-            seen = incident_at(incident, held.sight.sees)
+            seen = incident_at(incident, held.sight.sees, held.sight.sees_place)
             if seen is None:
                 continue
             news = incident_news(held.rule, seen, self._book.findings[held.rule.rule_id])

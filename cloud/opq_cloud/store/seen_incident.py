@@ -21,27 +21,38 @@ class BoxSight:
 
     everything: bool
     boxes: frozenset[str] = frozenset()
+    places: frozenset[str] = frozenset()
+    """Those of which it also sees where they stand."""
 
     def sees(self, box_id: str) -> bool:
         return self.everything or box_id in self.boxes
+
+    def sees_place(self, box_id: str) -> bool:
+        return self.everything or box_id in self.places
 
 
 def box_sight(account: Account, accesses: Iterable[BoxAccess]) -> BoxSight:
     """By role; else own Boxes, those that are shared with it, public ones."""
     if account.role in SEES_EVERYTHING:
         return BoxSight(True)
-    seen = (
-        each.box_id
-        for each in accesses
-        if account.account_id in (each.owner_id, *each.shared_ids) or each.privacy == "all"
-    )
-    return BoxSight(False, frozenset(seen))
+    known = tuple(accesses)
+    full = frozenset(each.box_id for each in known if account.account_id in (each.owner_id, *each.shared_ids))
+    public = frozenset(each.box_id for each in known if each.privacy == "all")
+    return BoxSight(False, full | public, full)
 
 
-def incident_at(incident: Incident, sees: Callable[[str], bool]) -> Incident | None:
-    """The part of it at Boxes that are seen; None where there is none."""
+def incident_at(
+    incident: Incident, sees: Callable[[str], bool], sees_place: Callable[[str], bool] | None = None
+) -> Incident | None:
+    """The part of it at Boxes that are seen; None where there is none.
+
+    Its centre, a mean of places, of one Box that place itself, stays where the place of every Box is seen
+    too (`sees_place`; None: as `sees`).
+    """
     if all(sees(box_id) for box_id in incident.box_ids):
-        return incident
+        if incident.centre is None or all(map(sees_place or sees, incident.box_ids)):
+            return incident
+        return replace(incident, centre=None)
     findings = tuple(each for each in incident.findings if sees(each.finding.box_id))
     if not findings:
         return None

@@ -114,14 +114,8 @@ class SeenStore:
 
 
 def seen_incident(incident: Incident, visitor: Visitor) -> Incident | None:
-    """The part of it at Boxes that the visitor sees; None where there is none.
-
-    Its centre, a mean of places, of one Box that place itself, is for who may see where all of them stand.
-    """
-    found = incident_at(incident, visitor.sees)
-    if found is None or found.centre is None or all(map(visitor.sees_place, incident.box_ids)):
-        return found
-    return replace(found, centre=None)
+    """The part of it at Boxes that the visitor sees; None where there is none."""
+    return incident_at(incident, visitor.sees, visitor.sees_place)
 
 
 class SeenHub:

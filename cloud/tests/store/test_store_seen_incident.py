@@ -1,0 +1,42 @@
+"""What a part of an incident, and a whole one at public Boxes, says to who does not see everything. Pure.
+
+Short: one function, of which pages, API, live feed and notifications are made.
+"""
+
+from opq_cloud.store.account_records import Account, BoxAccess
+from opq_cloud.store.incident_json import incident_json
+from opq_cloud.store.seen_incident import box_sight, incident_at
+from opq_proto.messages import CauseEvidence, CauseHypothesis, Finding, Incident, StoredFinding
+
+KITCHEN = "the phases at Box 1, kitchen, show a dip of type D"
+CAUSE = CauseHypothesis("fault", 0.9, (CauseEvidence("dip_type", KITCHEN, 2.0),))
+
+
+def incident_of(*box_ids: str) -> Incident:
+    findings = tuple(
+        StoredFinding(number, 9, 3, Finding("sag", box_id, 1000, 2000, 10))
+        for number, box_id in enumerate(box_ids, 1)
+    )
+    return Incident(
+        9, "sag", box_ids, (3,), 1000, 2000, True, None, findings,
+        centre=(21.297123, -157.816456), hypotheses=(CAUSE,),
+    )  # fmt: skip
+
+
+def test_the_evidence_of_a_cause_says_nothing_of_a_box_that_is_not_seen() -> None:
+    part = incident_at(incident_of("1", "4"), {"4"}.__contains__)
+    assert part is not None and part.hypotheses == () and part.centre is None
+    assert "kitchen" not in str(incident_json(part)) and incident_json(part)["cause"] is None
+    whole = incident_at(incident_of("1", "4"), {"1", "4"}.__contains__)
+    assert whole is not None and whole.hypotheses == (CAUSE,)
+
+
+def test_who_is_notified_of_a_public_box_does_not_learn_where_it_stands() -> None:
+    ada = Account("a", "ada@example.org", "ada", "viewer", "no-hash", 0)
+    sight = box_sight(
+        ada, [BoxAccess("1", owner_id="a"), BoxAccess("4", privacy="all"), BoxAccess("7", privacy="region")]
+    )
+    assert (sight.sees("1"), sight.sees("4"), sight.sees("7")) == (True, True, False)
+    for box_ids, centre in ((("1",), True), (("4",), False), (("1", "4"), False)):
+        part = incident_at(incident_of(*box_ids), sight.sees, sight.sees_place)
+        assert part is not None and (part.centre is not None) == centre

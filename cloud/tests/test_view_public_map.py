@@ -5,11 +5,13 @@ import re
 from dataclasses import replace
 from math import cos, radians
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_cloud.view.public import grid_now, outline
+from opq_cloud.view.public.day_trends import medians
 from opq_cloud.view.public.fuzz import KM_PER_DEGREE, MOST_OFF, SALT_BYTES, Place, distance_km, fuzzed_place
 from opq_cloud.view.public.grid_now import BoxNow, countable, grids_now, regions_now, tone_of
 from opq_cloud.view.public.map_drawing import map_summary
@@ -209,6 +211,32 @@ def test_a_region_of_fewer_than_three_hidden_boxes_has_no_figures() -> None:
     assert countable([replace(each, region=None) for each in three]) == []
     elsewhere = [replace(three[0], box_id="7", region="maui")]
     assert len(countable([*three, *elsewhere])) == 3
+
+
+def test_what_few_hidden_boxes_report_is_no_figure_though_others_of_the_region_are_silent() -> None:
+    hidden = [replace(BOX, box_id=str(k), region="oahu", regional=True, u_percent=90.0) for k in range(3)]
+    silent = [replace(each, silent=True, u_percent=None, f_hz=None) for each in hidden]
+    shown = replace(BOX, box_id="9", region="oahu", u_percent=101.0)
+    for live in (1, 2):
+        (region,) = regions_now(countable([*hidden[:live], *silent[live:]]))
+        assert (region.reporting, region.boxes, region.u_percent, region.f_hz) == (live, 3, None, None)
+        assert region.state == "too few report for a figure"
+        (region,) = regions_now(countable([*hidden[:live], *silent[live:], shown]))
+        assert region.u_percent == 101.0
+    (grid,) = grids_now(countable(hidden))
+    assert grid.u_percent == 90.0
+    apart = [replace(hidden[0], grid="2"), *hidden[1:]]  # one region in two grids
+    assert [each.u_percent for each in grids_now(countable(apart))] == [None, None]
+
+
+def test_a_row_of_the_day_that_few_hidden_boxes_have_is_left_out() -> None:
+    days = [np.full((144, 2, 3), value) for value in (1.0, 2.0, 3.0, 7.0)]
+    days[2][5] = np.nan
+    hidden = [True, True, True, False]
+    found = medians(days, hidden)[:, 0, 1]
+    assert (found[4], found[5]) == (2.5, 7.0)
+    assert np.isnan(medians(days[:3], hidden[:3])[5]).all()
+    assert medians(days)[5, 0, 1] == 2.0
 
 
 def test_figures_are_medians_of_boxes_that_report() -> None:

@@ -81,13 +81,14 @@ def _day(
     of: Callable[[BoxNow], str | None],
 ) -> Rows:
     """Volts as percent of each Box's own nominal."""
-    nominal = {each.box_id: each.nominal_v for each in boxes if of(each) == group.name}
-    days = []
-    for box_id in sampled(nominal):
+    members = {each.box_id: each for each in boxes if of(each) == group.name}
+    days, regional = [], []
+    for box_id in sampled(members):
         rows = trends.day_rows(box_id, first_ms)
-        rows[:, VOLTS] *= 100.0 / nominal[box_id]
+        rows[:, VOLTS] *= 100.0 / members[box_id].nominal_v
         days.append(rows)
-    return medians(days)
+        regional.append(members[box_id].regional)
+    return medians(days, regional)
 
 
 def day_chart(

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_cloud.store.store import CloudStore, Trend
+from opq_cloud.view.public.grid_now import FEWEST_REGIONAL
 
 ROW_MS = 600_000
 DAY_ROWS = 144
@@ -116,11 +117,19 @@ def sampled(box_ids: Iterable[str], most: int = SAMPLED) -> list[str]:
     return sorted(box_ids, key=lambda box_id: (zlib.crc32(box_id.encode()), box_id))[:most]
 
 
-def medians(days: Sequence[Rows]) -> Rows:
-    """Row by row, of the lowest, the means and the highest of each Box: no figure is one Box's extreme."""
+def medians(days: Sequence[Rows], regional: Sequence[bool] = ()) -> Rows:
+    """Row by row, of the lowest, the means and the highest of each Box: no figure is one Box's extreme.
+
+    `regional`: which of them show nowhere themselves; they count in a row that FEWEST_REGIONAL of them have.
+    """
     if not days:
         return _unknown()
+    every = np.stack(days)
+    hidden = np.zeros(len(days), bool)
+    hidden[: len(regional)] = regional
+    few = np.count_nonzero(~np.isnan(every[hidden]), axis=0) < FEWEST_REGIONAL
+    every[hidden[:, None, None, None] & few] = np.nan
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # a row that no Box has stays NaN
-        found: Rows = np.nanmedian(np.stack(days), axis=0)
+        found: Rows = np.nanmedian(every, axis=0)
     return found

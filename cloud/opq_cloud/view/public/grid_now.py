@@ -1,8 +1,9 @@
 """What everybody may know of the grid now: each Box that is shown, and figures of grids and regions.
 
 Pure. A Box whose owner shows "its region" counts in figures of its region and grid and shows nowhere else;
-it counts only where the region has so many of them (FEWEST_REGIONAL) that no figure is one household's. A
-figure is a median: one Box more or less hardly moves it, and a broken one not at all.
+it counts only where the region has so many of them (FEWEST_REGIONAL), and in a figure only while so many of
+them report, so that no figure is one household's. A figure is a median: one Box more or less hardly moves it,
+and a broken one not at all.
 """
 
 from collections import Counter, defaultdict
@@ -72,6 +73,16 @@ class GroupNow:
     def tone(self) -> str:
         return tone_of(self.u_percent) if self.reporting else "silent"
 
+    @property
+    def state(self) -> str:
+        """In words."""
+        return state_of(self.tone, self.reporting, self.u_percent)
+
+
+def state_of(tone: str, reporting: int, u_percent: float | None) -> str:
+    """Of several Boxes, in words."""
+    return "too few report for a figure" if reporting and u_percent is None else TONES[tone]
+
 
 def tone_of(u_percent: float | None) -> str:
     """A key of TONES."""
@@ -114,10 +125,17 @@ def _groups(boxes: Iterable[BoxNow], of: Callable[[BoxNow], str | None]) -> list
     return [_group(name, found) for name, found in members.items()]
 
 
+def _enough(values: Iterable[tuple[bool, float | None]]) -> list[float]:
+    """What is known, (regional, value); of regional ones nothing while fewer than FEWEST_REGIONAL are."""
+    known = [(regional, value) for regional, value in values if value is not None]
+    enough = sum(regional for regional, _ in known) >= FEWEST_REGIONAL
+    return [value for regional, value in known if enough or not regional]
+
+
 def _group(name: str, boxes: Sequence[BoxNow]) -> GroupNow:
     live = [each for each in boxes if not each.silent]
-    levels = [each.u_percent for each in live if each.u_percent is not None]
-    frequencies = [each.f_hz for each in live if each.f_hz is not None]
+    levels = _enough((each.regional, each.u_percent) for each in live)
+    frequencies = _enough((each.regional, each.f_hz) for each in live)
     places = [each.at for each in boxes if each.at is not None]
     return GroupNow(
         name,

@@ -15,7 +15,7 @@ from opq_cloud.config import ViewSection
 from opq_cloud.view import words
 from opq_cloud.view.live import LiveMessage
 from opq_cloud.view.public.fuzz import MOST_OFF
-from opq_cloud.view.public.grid_now import TONES, BoxNow, GroupNow, grids_now, regions_now
+from opq_cloud.view.public.grid_now import TONES, BoxNow, GroupNow, grids_now, regions_now, state_of
 from opq_cloud.view.public.grid_reader import GridReader
 from opq_cloud.view.public.map_frame import MapFrame, frame_of
 from opq_cloud.view.public.map_marks import LISTED, SHAPES, MapMark, map_marks, rows_of
@@ -125,7 +125,7 @@ def group_figures(group: GroupNow) -> dict[str, str]:
         "f": words.number(group.f_hz, 3),
         "u": words.number(group.u_percent, 1),
         "boxes": words.reporting(group.boxes, group.reporting),
-        "state": TONES[group.tone],
+        "state": group.state,
     }
 
 
@@ -133,6 +133,7 @@ def mark_figures(mark: MapMark) -> dict[str, str]:
     """A row of the map's table."""
     state = TONES[mark.tone]
     if mark.boxes > 1:
+        state = state_of(mark.tone, mark.reporting, mark.u_percent)
         state = f"{mark.reporting} of {mark.boxes} Boxes report; {state}"
     return {"u": words.number(mark.u_percent, 1, "%"), "f": words.number(mark.f_hz, 3, "Hz"), "state": state}
 

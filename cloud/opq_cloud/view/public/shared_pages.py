@@ -195,6 +195,6 @@ def _http_date(text: str) -> datetime | None:
     """None where it is none: then it does not count (RFC 9110, 13.1.3)."""
     try:
         found = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     return found if found.tzinfo else found.replace(tzinfo=UTC)

@@ -33,7 +33,7 @@ def public_address(text: str) -> bool:
         inner = address.ipv4_mapped or address.sixtofour or (teredo[1] if teredo else None)
         if inner is not None:
             return public_address(str(inner))
-        if address in NAT64:
+        if address in NAT64 or address.is_site_local:
             return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 

@@ -2,7 +2,8 @@
 
 An entry is claimed before it is sent. Who claimed it and was killed left it claimed; when the claim is over
 (`claim_s`) it is sent again, under the same id: at least once. What cannot be delivered within a day is given
-up. One destination has one thread at most, so that a slow one delays nobody else's for long.
+up. One destination has one thread at most and one account half of them, so that what is slow delays nobody
+else's for long.
 """
 
 import smtplib
@@ -28,6 +29,8 @@ from opq_proto.errors import StoreError
 log = logs.get(service="notifications")
 
 THREADS = 4
+THREADS_OF_ONE = 2
+"""Of one account: webhooks that answer slowly take no other account's turn."""
 AT_ONCE = 500
 """Due entries of one destination that one turn handles."""
 WAITS_S = doubling(5.0, 3600.0)
@@ -84,8 +87,11 @@ class Outbox:
         handed = 0
         for key, entries in groups.items():
             with self._lock:
-                if key in self._busy or not self._places.acquire(blocking=False):
+                of_one = sum(account_id == key[0] for account_id, _, _ in self._busy)
+                if key in self._busy or of_one >= THREADS_OF_ONE:
                     continue
+                if not self._places.acquire(blocking=False):
+                    break
                 self._busy.add(key)
             sending = threading.Thread(
                 target=self._send_group, args=(key, entries[:AT_ONCE]), name="notifications.send", daemon=True

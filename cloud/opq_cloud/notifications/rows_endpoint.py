@@ -57,7 +57,7 @@ class SentRow:
         value = found.get(name, "")
         if not isinstance(value, str) or len(value) > most:
             raise ValueError(f"{name}: want a text of at most {most} characters")
-        return value.strip()
+        return value.encode("utf-8", "replace").decode().strip()  # half a surrogate pair is on no page
 
 
 class RowsEndpoint:
@@ -78,7 +78,7 @@ class RowsEndpoint:
                 length = self.headers.get("Content-Length", "")
                 if self.path != PATH:
                     self.send_reply(_answer(404, "POST /notify is all there is here"))
-                elif not length.isdigit() or int(length) > MOST_BYTES:
+                elif not (length.isascii() and length.isdigit()) or int(length) > MOST_BYTES:
                     self.send_reply(_answer(413, f"want a Content-Length of at most {MOST_BYTES}"))
                 else:
                     body = self.rfile.read(int(length))

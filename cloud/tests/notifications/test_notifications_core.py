@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from opq_cloud.notifications.address_guard import public_address
 from opq_cloud.notifications.incident_news import SaidFindings, incident_news, mismatch
 from opq_cloud.notifications.outage_news import ComponentOutages, HealthComponent, outage_is_news
+from opq_cloud.notifications.rows_endpoint import SentRow
 from opq_cloud.notifications.send_time import send_time_ms, wall_time
 from opq_cloud.service import HealthReport
 from opq_cloud.store.incident_json import incident_json
@@ -43,6 +45,27 @@ def kinds_said(rule: NotificationRule, incidents: list[Incident]) -> list[str]:
     said = SaidFindings()
     news = (incident_news(rule, each, said) for each in incidents)
     return [each.kind for each in news if each is not None]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "fec0::1",
+        "::ffff:127.0.0.1",
+        "64:ff9b::7f00:1",
+        "2002:7f00:1::",
+        "fe80::1%eth0",
+        "0.0.0.0",
+        "240.0.0.1",
+    ],
+)
+def test_what_leads_to_this_machine_or_its_network_is_not_public(address: str) -> None:
+    assert not public_address(address)
+
+
+def test_half_a_surrogate_pair_of_a_row_reaches_no_page() -> None:
+    row = SentRow(rb'{"text": "THD 9 % \ud800 at Box 3", "id": "\udfff"}')
+    assert (row.text, row.row_id) == ("THD 9 % ? at Box 3", "?")
 
 
 def test_three_boxes_that_join_later_give_no_second_message() -> None:

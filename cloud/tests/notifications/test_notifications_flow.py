@@ -199,6 +199,23 @@ def test_what_cannot_be_sent_says_why_in_the_log(tmp_path: Path, change: dict[st
     assert line.state in ("failed", "dropped") and why in line.why
 
 
+def test_webhooks_of_one_account_that_do_not_answer_leave_threads_to_others(
+    tmp_path: Path, hook: HookReceiver
+) -> None:
+    hook.answers = [None] * 10
+    with notification_scene(tmp_path) as scene:
+        mallory, ada = scene.add_account("mallory", "viewer"), scene.add_account("ada", "viewer")
+        for number in range(7):
+            whose = ada if number == 6 else mallory
+            rule = scene.add_rule(whose, "webhook", url=hook.url, secret=SECRET)
+            scene.records.add_entry(replace(entry_of(rule.rule_id, whose, f"{number}"), due_ms=number))
+        outbox, _ = outbox_of(scene)
+        assert outbox.send_due(scene.records.unsent()) == 3  # two of hers, and Ada's
+        hook.release.set()
+        wait_for(lambda: outbox.sending == 0)
+        assert [each.tried for each in scene.records.entries(ada)] == [1]
+
+
 def test_a_box_that_is_no_longer_seen_is_not_told_of_though_it_waits(
     tmp_path: Path, hook: HookReceiver
 ) -> None:

@@ -1,0 +1,54 @@
+"""Kill -9 in mid-notification: the receiver gets it once after the restart, under its id, and no more."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from free_ports import free_offset, free_port
+from notification_scene import SECRET, HookReceiver, NotificationScene, notification_scene, sag_at
+from waiting import wait_for
+
+CONFIG = """
+[notifications]
+bus_endpoint = "tcp://127.0.0.1:{bus}"
+private_hosts = ["127.0.0.1"]
+claim_s = 0.5
+poll_s = 0.1
+"""
+
+
+def start(scene: NotificationScene) -> "subprocess.Popen[bytes]":
+    config = scene.folder / "cloud.toml"
+    config.write_text(CONFIG.format(bus=free_port()), encoding="utf-8")
+    command = [sys.executable, "-m", "opq_cloud", "notifications", "--config", str(config)]
+    where = ["--data-dir", str(scene.folder), "--port-offset", str(free_offset())]
+    return subprocess.Popen([*command, *where], stderr=subprocess.DEVNULL)
+
+
+@pytest.mark.slow
+def test_what_was_being_sent_at_the_kill_is_sent_once_after_the_restart(tmp_path: Path) -> None:
+    with HookReceiver([None]) as hook, notification_scene(tmp_path) as scene:
+        ada = scene.add_account("ada", boxes=("1",))
+        scene.add_rule(ada, "webhook", url=hook.url, secret=SECRET)
+        now_ns = time.time_ns()
+        scene.put_findings(sag_at("1", now_ns - 60 * 10**9), heard=False)
+        process = start(scene)
+        try:
+            wait_for(lambda: hook.requests)
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            assert [each.state for each in scene.records.entries(ada)] == ["sending"]
+            process = start(scene)
+            wait_for(lambda: [each.state for each in scene.records.entries(ada)] == ["sent"])
+            scene.put_findings(sag_at("1", now_ns - 300 * 10**9), heard=False)  # comes after all of the first
+            wait_for(lambda: [each.state for each in scene.records.entries(ada)] == ["sent"] * 2)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+            process.wait()
+        first, again, other = (each["id"] for each in hook.bodies)
+        assert first == again != other

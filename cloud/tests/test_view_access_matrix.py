@@ -67,6 +67,10 @@ LINES = {
         "GET /boxes/{box_id}/settings", "POST /boxes/{box_id}/settings", "POST /boxes/{box_id}/share",
         "POST /boxes/{box_id}/claim-code", "POST /boxes/{box_id}/release",
     ),
+    "incident changed": (
+        "POST /incidents/{incident_id}/note", "POST /incidents/{incident_id}/label",
+        "POST /incidents/{incident_id}/split", "POST /incidents/{incident_id}/merge",
+    ),
     "everybody": (
         "GET /health", "GET /metrics", "GET /theme/{file}", "GET /api/curves", "GET /sign-in", "GET /reset",
         "GET /api/openapi.json", "GET /api/v1/openapi.json",
@@ -244,6 +248,7 @@ def _verdict(route: str, line: str, role: str, box_id: str, browser: FormBrowser
         "named Box": True,
         "waveform seen": box_id in SEES_WAVEFORM[role],
         "box changed": box_id in CHANGES[role],
+        "incident changed": box_id in CHANGES[role] or role == "researcher",
         "everybody": True,
         "who has a link": False,
         "signed in": role != "public",

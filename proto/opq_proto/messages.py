@@ -298,3 +298,5 @@ class Incident:
     """What may have made it, the likeliest first; empty: nobody has judged it."""
     sides: tuple[BoxSide, ...] = ()
     """Of the Boxes of which voltages show it."""
+    machine_kind: str | None = None
+    """What the analyses say, where a person gave it another class: that is `kind` then."""

@@ -11,6 +11,7 @@ from opq_cloud.store.embedded_accounts import ACCOUNTS_FILE, EmbeddedDocuments
 from opq_cloud.store.embedded_boxes import EmbeddedBoxes
 from opq_cloud.store.embedded_events import EmbeddedEvents, expire_events
 from opq_cloud.store.embedded_findings import EmbeddedFindings, expire_findings
+from opq_cloud.store.embedded_index import EmbeddedIndex
 from opq_cloud.store.embedded_makai import EmbeddedMakai, expire_traffic
 from opq_cloud.store.embedded_trends import EmbeddedTrends
 from opq_cloud.store.measurement_log import SEAL_ROWS, MeasurementLog
@@ -25,7 +26,13 @@ _TABLES = {
 
 
 class EmbeddedStore(
-    MeasurementLog, EmbeddedTrends, EmbeddedBoxes, EmbeddedMakai, EmbeddedEvents, EmbeddedFindings
+    MeasurementLog,
+    EmbeddedTrends,
+    EmbeddedBoxes,
+    EmbeddedMakai,
+    EmbeddedEvents,
+    EmbeddedFindings,
+    EmbeddedIndex,
 ):
     """`store.CloudStore` on the file at `path`; several processes may hold it at once."""
 

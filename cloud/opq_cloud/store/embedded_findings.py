@@ -9,6 +9,7 @@ from itertools import groupby
 
 from opq_cloud.store.documents import incident_document, known_from_document
 from opq_cloud.store.embedded_events import box_location
+from opq_cloud.store.embedded_index import forget_incident, heirs_of, index_plan, labels
 from opq_cloud.store.join_plan import (
     CarriedOut,
     FindingOnset,
@@ -18,6 +19,7 @@ from opq_cloud.store.join_plan import (
     KnownFinding,
     carried_out,
     incident_of,
+    with_label,
 )
 from opq_cloud.store.schema import EmbeddedPart, next_number
 from opq_proto.messages import Incident
@@ -92,7 +94,9 @@ class EmbeddedFindings(EmbeddedPart):
             rows = connection.execute("SELECT document FROM incidents WHERE group_id = ?", (incident_id,))
             known = [known_from_document(json.loads(text)) for (text,) in rows]
             facts = _facts(connection, [incident_id])
-        return incident_of(known, facts.get(incident_id)) if known else None
+            given = labels(connection, [incident_id])
+        found = incident_of(known, facts.get(incident_id)) if known else None
+        return None if found is None else with_label(found, given.get(incident_id))
 
     def incidents(
         self, after_id: int = 0, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
@@ -105,10 +109,14 @@ class EmbeddedFindings(EmbeddedPart):
                 "ORDER BY group_id DESC",
                 (after_id, start_ns, end_ns, limit),
             ).fetchall()
-            facts = _facts(connection, sorted({row[0] for row in rows}))
+            numbers = sorted({row[0] for row in rows})
+            facts, given = _facts(connection, numbers), labels(connection, numbers)
         groups = groupby(rows, key=lambda row: row[0])
         return [
-            incident_of([known_from_document(json.loads(row[1])) for row in group], facts.get(number))
+            with_label(
+                incident_of([known_from_document(json.loads(row[1])) for row in group], facts.get(number)),
+                given.get(number),
+            )
             for number, group in groups
         ]
 
@@ -133,6 +141,9 @@ def _facts(connection: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, 
 def _write_plan(
     connection: sqlite3.Connection, plan: JoinPlan, numbers: GivenNumbers, expire_at: int
 ) -> None:
+    heirs = heirs_of(connection, plan)
+    stored = [one.finding_id for one in plan.written if one.finding_id > 0]
+    changed = _left_by(connection, [*stored, *(one.finding_id for one in plan.moved), *plan.removed])
     for move in plan.moved:
         connection.execute(
             "UPDATE incidents SET group_id = ?1, document = "
@@ -150,6 +161,19 @@ def _write_plan(
         ),
     )
     connection.executemany("DELETE FROM incident_facts WHERE group_id = ?", ((gone,) for gone in plan.gone))
+    entered = [numbers.facts(one) for one in plan.facts]
+    added = [(known.incident_id, known.finding.box_id) for known in map(numbers.known, plan.written)]
+    moved = [numbers.incident(one.incident_id) for one in plan.moved]
+    index_plan(connection, entered, added, sorted({*changed, *moved} - {*plan.gone}), plan.gone, heirs)
+
+
+def _left_by(connection: sqlite3.Connection, finding_ids: Sequence[int]) -> list[int]:
+    """The incidents that these findings are in: their Boxes may change."""
+    rows = connection.execute(
+        "SELECT DISTINCT group_id FROM incidents WHERE incident_id IN (SELECT value FROM json_each(?))",
+        (json.dumps(list(finding_ids)),),
+    )
+    return [int(number) for (number,) in rows]
 
 
 def _write(connection: sqlite3.Connection, known: KnownFinding, expire_at: int) -> None:
@@ -170,9 +194,8 @@ def expire_findings(connection: sqlite3.Connection, now_s: int, slice_rows: int)
         "SELECT incident_id, group_id FROM incidents WHERE expire_at <= ? LIMIT ?", (now_s, slice_rows)
     ).fetchall()
     connection.executemany("DELETE FROM incidents WHERE incident_id = ?", ((row[0],) for row in due))
-    connection.executemany(
-        "DELETE FROM incident_facts WHERE group_id = ?1 "
-        "AND NOT EXISTS (SELECT 1 FROM incidents WHERE group_id = ?1)",
-        ((number,) for number in {row[1] for row in due}),
-    )
+    for number in {row[1] for row in due}:
+        if connection.execute("SELECT 1 FROM incidents WHERE group_id = ?", (number,)).fetchone() is None:
+            connection.execute("DELETE FROM incident_facts WHERE group_id = ?", (number,))
+            forget_incident(connection, number)
     return len(due)

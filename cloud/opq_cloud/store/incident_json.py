@@ -21,6 +21,7 @@ def incident_json(incident: Incident) -> dict[str, object]:
         "event_ids": list(incident.event_ids),
         "closed": incident.closed,
         "classes": classes_by_box(incident),
+        "machine_class": incident.machine_kind,
         "scope": incident.scope,
         "cause": None if not incident.hypotheses else cause_json(incident.hypotheses[0]),
         "hypotheses": [hypothesis_document(each) for each in incident.hypotheses],

@@ -252,6 +252,11 @@ def incident_of(known: Sequence[KnownFinding], facts: IncidentFacts | None = Non
     return with_facts(incident, facts)
 
 
+def with_label(incident: Incident, label: str | None) -> Incident:
+    """The incident under the class that a person gave it; None: nobody did."""
+    return incident if label is None else replace(incident, kind=label, machine_kind=incident.kind)
+
+
 def with_facts(incident: Incident, facts: IncidentFacts | None) -> Incident:
     """The incident with what is said of it."""
     if facts is None:

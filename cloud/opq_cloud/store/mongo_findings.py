@@ -26,8 +26,10 @@ from opq_cloud.store.join_plan import (
     incident_of,
     onset,
     with_facts,
+    with_label,
 )
 from opq_cloud.store.mongo_events import MongoEvents
+from opq_cloud.store.mongo_index import MongoIndex
 from opq_cloud.store.mongo_server import LockLostError, MongoServer, StoreLock, store_errors, upsert
 from opq_proto.errors import StoreError
 from opq_proto.messages import Incident
@@ -40,7 +42,7 @@ _OURS_ALONE = ("annotations", "metadata")
 """Fields that people fill; a widened finding keeps them."""
 
 
-class MongoFindings(MongoEvents):
+class MongoFindings(MongoEvents, MongoIndex):
     """The part of the store described above; a finding's samples are those of its events."""
 
     def __init__(self, server: MongoServer) -> None:
@@ -119,6 +121,7 @@ class MongoFindings(MongoEvents):
     def _write_plan(self, plan: JoinPlan, numbers: GivenNumbers, lock: StoreLock) -> None:
         expire_at = self._server.expires(self._server.ttls.incidents)
         facts = self._db.opq_incident_facts
+        heirs, changed = self._heirs(plan), self._left_by(plan)
         stale = [one.incident_id for one in plan.facts if one.incident_id > 0]
         if stale:
             lock.beat()
@@ -146,9 +149,21 @@ class MongoFindings(MongoEvents):
             )
         if plan.gone:
             facts.delete_many({"_id": {"$in": list(plan.gone)}})
+        lock.beat()
+        entered = [numbers.facts(one) for one in plan.facts]
+        added = [(known.incident_id, known.finding.box_id) for known in map(numbers.known, plan.written)]
+        changed |= {numbers.incident(one.incident_id) for one in plan.moved}
+        self._index_plan(entered, added, sorted(changed - {*plan.gone}), plan.gone, heirs)
         self._events.update_one(
             {"event_id": plan.event_id}, {"$max": {"expire_at": expire_at}}
         )  # what an incident rests on is kept as long as the incident
+
+    def _left_by(self, plan: JoinPlan) -> set[int]:
+        """The incidents that what is placed or removed is in: their Boxes may change."""
+        stored = [one.finding_id for one in plan.written if one.finding_id > 0]
+        every = [*stored, *(one.finding_id for one in plan.moved)]
+        query: Document = {"incident_id": {"$in": [*every, *plan.removed]}, "group_id": {"$exists": True}}
+        return {int(each["group_id"]) for each in self._incidents.find(query, {"group_id": 1})}
 
     def _document(self, known: KnownFinding, expire_at: Int64) -> Document:
         box_id = known.finding.box_id
@@ -204,7 +219,8 @@ class MongoFindings(MongoEvents):
         if not found:
             return None
         facts = self._facts([incident_id]).get(incident_id)
-        return incident_of([known_from_document(document) for document in found], facts)
+        made = incident_of([known_from_document(document) for document in found], facts)
+        return with_label(made, self._labels([incident_id]).get(incident_id))
 
     @store_errors
     def incidents(
@@ -220,8 +236,12 @@ class MongoFindings(MongoEvents):
         )
         found = (incident for incident in _grouped(newest_first) if meets(incident, start_ns, end_ns))
         incidents = list(islice(found, limit))
-        facts = self._facts([one.incident_id for one in incidents])
-        return [with_facts(one, facts.get(one.incident_id)) for one in incidents]
+        numbers = [one.incident_id for one in incidents]
+        facts, given = self._facts(numbers), self._labels(numbers)
+        return [
+            with_label(with_facts(one, facts.get(one.incident_id)), given.get(one.incident_id))
+            for one in incidents
+        ]
 
     def _expire_findings(self, now_s: int, slice_rows: int) -> int:
         fields = {"incident_id": 1, "group_id": 1}
@@ -233,6 +253,7 @@ class MongoFindings(MongoEvents):
         for number in {document["group_id"] for document in due if "group_id" in document}:
             if self._incidents.find_one({"group_id": number}, {"_id": 1}) is None:
                 self._db.opq_incident_facts.delete_one({"_id": number})
+                self._forget_incident(int(number))
         return gone
 
 

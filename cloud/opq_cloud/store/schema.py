@@ -106,6 +106,25 @@ MIGRATIONS = (
     CREATE INDEX incidents_leading ON incidents (start_ns) WHERE leads IS NOT 0;
     CREATE TABLE incident_facts (group_id INTEGER PRIMARY KEY, document TEXT NOT NULL);
     """,
+    """
+    CREATE TABLE incident_index (
+        group_id INTEGER PRIMARY KEY, start_ns INTEGER NOT NULL, end_ns INTEGER NOT NULL,
+        length_ns INTEGER NOT NULL, kind TEXT NOT NULL, machine_kind TEXT NOT NULL, label TEXT,
+        residual_percent REAL, severity REAL, scope TEXT, cell INTEGER, words TEXT NOT NULL DEFAULT '');
+    CREATE INDEX incident_index_severe ON incident_index (coalesce(severity, 0), group_id);
+    CREATE INDEX incident_index_long ON incident_index (coalesce(length_ns, 0), group_id);
+    CREATE INDEX incident_index_by_start ON incident_index (start_ns);
+    CREATE INDEX incident_index_by_end ON incident_index (end_ns);
+    CREATE INDEX incident_index_cell ON incident_index (cell, group_id);
+    CREATE TABLE incident_tags (
+        tag TEXT NOT NULL, group_id INTEGER NOT NULL, PRIMARY KEY (tag, group_id)) WITHOUT ROWID;
+    CREATE INDEX incident_tags_by_group ON incident_tags (group_id);
+    CREATE TABLE incident_notes (
+        note_id INTEGER PRIMARY KEY, group_id INTEGER NOT NULL, account_id TEXT NOT NULL,
+        document TEXT NOT NULL);
+    CREATE INDEX incident_notes_by_group ON incident_notes (group_id);
+    CREATE INDEX incident_notes_by_account ON incident_notes (account_id);
+    """,
 )
 """Script k leads from schema k to k + 1; a published one is never changed."""
 

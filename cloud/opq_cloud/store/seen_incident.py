@@ -62,6 +62,7 @@ def incident_at(
     return replace(
         incident,
         kind=worst.kind,
+        machine_kind=None,
         box_ids=tuple(box_id for box_id in incident.box_ids if sees(box_id)),
         event_ids=tuple(sorted({each.event_id for each in findings})),
         start_ns=min(each.start_ns for each in kept),

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from opq_cloud.store.account_records import AccountRecords
 from opq_cloud.store.histogram import TrendHistogram
+from opq_cloud.store.incident_index import IncidentFilter, IncidentNote, IndexedIncident, IndexPlace
 from opq_cloud.store.join_plan import CarriedOut, FindingOnset, IncidentFacts, JoinPlan, KnownFinding
 from opq_cloud.store.makai_documents import BrokerTraffic, MakaiConfig
 from opq_proto.measurement_columns import MeasurementColumns
@@ -326,6 +327,37 @@ class CloudStore(Protocol):
         self, after_id: int = 0, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
     ) -> list[Incident]:
         """Newest first; only ids above `after_id`."""
+
+    # The index of incidents, and what people say of them
+    def find_incidents(
+        self, wanted: IncidentFilter, limit: int, beyond: IndexPlace | None = None, back: bool = False
+    ) -> list[IndexedIncident]:
+        """In the order of the filter, what comes after `beyond`; `back`: what comes before it, nearest first.
+
+        A store of a version before the index enters its incidents at the first call.
+        """
+
+    def count_incidents(self, wanted: IncidentFilter, most: int) -> int:
+        """How many there are; `most` stands for that many or more."""
+
+    def incident_cells(self, wanted: IncidentFilter) -> dict[int, int]:
+        """Field of the magnitude-duration plane (`incident_index.cell_of`) -> incidents in it."""
+
+    def put_note(self, note: IncidentNote) -> IncidentNote:
+        """Keep it under a number of its own; a label changes the class of its incident at once.
+
+        Raises:
+            StoreError: there is no such incident, or it has MOST_NOTES.
+        """
+
+    def notes(self, incident_id: int) -> list[IncidentNote]:
+        """Oldest first; those of incidents that were joined into it too."""
+
+    def notes_of(self, account_id: str) -> list[IncidentNote]:
+        """What one account said, oldest first."""
+
+    def forget_author(self, account_id: str) -> None:
+        """What one account said stays, under nobody's name (`NO_AUTHOR`)."""
 
     # Makai's own (opq-interop, D.7)
     def makai_config(self) -> MakaiConfig | None:

@@ -35,6 +35,7 @@ from opq_cloud.view.accounts.themes import theme_routes
 from opq_cloud.view.accounts.visitors import AskingRequest
 from opq_cloud.view.api import Api
 from opq_cloud.view.context import ViewContext
+from opq_cloud.view.edit_pages import IncidentEditPages
 from opq_cloud.view.live import loop_wake
 from opq_cloud.view.live_filter import LiveFilter, read_live_filter
 from opq_cloud.view.pages import Pages
@@ -93,6 +94,7 @@ def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAP
             BoxSettingsPages(accounts),
             AdminPages(accounts),
             NotificationPages(accounts),
+            IncidentEditPages(accounts),
         ):
             app.include_router(made.router())
         app.include_router(theme_routes())

@@ -19,7 +19,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 FORMS = re.compile(
     r"/(sign-in|sign-out|first-admin|register|reset(/new)?|account/.+|admin/.+"
-    r"|boxes/[^/]+/(settings|share|claim-code|release))"
+    r"|boxes/[^/]+/(settings|share|claim-code|release)|incidents/[^/]+/(note|label|split|merge))"
 )
 """Where a form may be sent."""
 V1 = "/api/v1"

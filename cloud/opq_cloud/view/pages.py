@@ -15,6 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from opq_cloud.view import charts, incident_page, words
 from opq_cloud.view.accounts.account_context import local_time
 from opq_cloud.view.context import LARGEST_ID, ShownBox, ViewContext, label, read_incidents, whole_id
+from opq_cloud.view.edit_pages import said_values
 from opq_cloud.view.examine.page import ExaminePages
 from opq_cloud.view.history_page import From, To, history_values
 from opq_cloud.view.live import measurement_json
@@ -146,6 +147,7 @@ class Pages:
             )
         values = incident_page.page(self._context, found)
         values.update(self.examine.whole_course(found))
+        values.update(said_values(self._context, found))
         return self.render("incident.html", "incidents", 200, after=max(0, found.incident_id - 1), **values)
 
     def history(self, box_id: str, start: From = "now-24h", end: To = "now") -> HTMLResponse:

@@ -16,6 +16,7 @@ from pymongo import MongoClient, monitoring
 from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.store import BoxRecord, CloudStore, Trend
 from opq_cloud.store.embedded import EmbeddedStore
+from opq_cloud.store.incident_index import IncidentFilter, IncidentNote, IndexPlace
 from opq_cloud.store.mongo import MongoStore
 from opq_cloud.store.pyramid import LEVELS_MS
 from opq_cloud.store.store import TREND_MS
@@ -25,6 +26,7 @@ from opq_proto.messages import Finding, Measurement, Metric, Trigger
 NOW_MS = 1_767_225_600_000
 NOW_NS = NOW_MS * 1_000_000
 SMALL = {
+    "json_each": "no table: the values of a list that is asked for",
     "measurements": "the append table: bounded by SEAL_ROWS, without an index by design",
     "segments": "one row per sealing, some hundreds a day",
     "box_marks": "one row per Box, all of them wanted",
@@ -67,6 +69,12 @@ def use(store: CloudStore) -> None:
     store.incident(stored.incident_id)
     store.incidents(limit=1)
     store.incidents(after_id=1, limit=200)
+    store.find_incidents(IncidentFilter("sag", "1"), 25, IndexPlace(0.0, 9))
+    store.count_incidents(IncidentFilter("sag"), 100)
+    store.put_note(IncidentNote(0, stored.incident_id, NOW_MS, "ada", "label", "swell"))
+    store.notes(stored.incident_id)
+    store.notes_of("ada")
+    store.forget_author("ada")
     store.boxes()
     store.box("1")
     store.latest_measurements()

@@ -249,6 +249,7 @@ class AccountPages:
             "shared_with_me": [each.box_id for each in accesses if account.account_id in each.shared_ids],
             "changes": [asdict(each) for each in people.audit_of(account.account_id)],
             **notification_data(people, account.account_id),
+            "notes": [asdict(each) for each in self._context.store.notes_of(account.account_id)],
         }
         headers = {
             "Content-Disposition": 'attachment; filename="opq-account.json"',
@@ -303,6 +304,7 @@ def delete_account(context: AccountContext, account_id: str) -> None:
     own = [box_id for box_id, each in context.people.accesses().items() if each.owner_id == account_id]
     for box_id in own:
         forget_box(context, box_id)
+    context.store.forget_author(account_id)
     context.people.delete_account(account_id)
     context.visitors.forget()
 

@@ -1,0 +1,314 @@
+"""The index of incidents and the notes of people, in the embedded store."""
+
+import json
+import sqlite3
+from collections.abc import Sequence
+
+from opq_cloud.store.documents import known_from_document
+from opq_cloud.store.incident_index import (
+    MOST_NOTES,
+    NO_AUTHOR,
+    IncidentFilter,
+    IncidentNote,
+    IndexedIncident,
+    IndexPlace,
+    cell_of,
+    entry_of_facts,
+    entry_of_incident,
+    label_of,
+    tags_of,
+    words_of,
+)
+from opq_cloud.store.join_plan import IncidentFacts, JoinPlan, incident_of
+from opq_cloud.store.schema import EmbeddedPart, next_number
+from opq_proto.errors import StoreError
+
+FILL_ROWS = 500
+"""Incidents of an older version that one write enters."""
+_ENTRY = "i.group_id, i.start_ns, i.end_ns, i.kind, i.residual_percent, i.severity, i.scope, i.label"
+_SORTED_BY = {"newest": None, "severe": "i.severity", "long": "i.length_ns"}
+_FILLED = "incident_index"
+
+
+class EmbeddedIndex(EmbeddedPart):
+    """Tables `incident_index`, `incident_tags` (class and Box -> incident) and `incident_notes`."""
+
+    def find_incidents(
+        self, wanted: IncidentFilter, limit: int, beyond: IndexPlace | None = None, back: bool = False
+    ) -> list[IndexedIncident]:
+        self._fill_index()
+        text, values = find_statement(wanted, limit, beyond, back)
+        with self._database.read() as connection:
+            return [IndexedIncident(*row) for row in connection.execute(text, values)]
+
+    def count_incidents(self, wanted: IncidentFilter, most: int) -> int:
+        self._fill_index()
+        text, values = count_statement(wanted, most)
+        with self._database.read() as connection:
+            return int(connection.execute(text, values).fetchone()[0])
+
+    def incident_cells(self, wanted: IncidentFilter) -> dict[int, int]:
+        self._fill_index()
+        source, where, values = _conditions(wanted)
+        text = f"SELECT i.cell, count(*) FROM {source} WHERE {where} AND i.cell IS NOT NULL GROUP BY i.cell"
+        with self._database.read() as connection:
+            return {int(cell): int(count) for cell, count in connection.execute(text, values)}
+
+    def put_note(self, note: IncidentNote) -> IncidentNote:
+        self._fill_index()
+
+        def job(connection: sqlite3.Connection) -> IncidentNote:
+            number = note.incident_id
+            if connection.execute("SELECT 1 FROM incidents WHERE group_id = ?", (number,)).fetchone() is None:
+                raise StoreError(f"there is no incident {number}; it may have been joined with another")
+            notes = _notes(connection, number)
+            if len(notes) >= MOST_NOTES:
+                raise StoreError(f"incident {number} has {MOST_NOTES} notes, and no more are kept")
+            stored = IncidentNote(
+                next_number(connection, "note_id"), number, note.at_ms, note.account_id, note.kind, note.text
+            )
+            connection.execute(
+                "INSERT INTO incident_notes VALUES (?, ?, ?, ?)",
+                (stored.note_id, number, stored.account_id, json.dumps(stored.as_document())),
+            )
+            _say(connection, number, [*notes, stored])
+            return stored
+
+        return self._database.write(job)
+
+    def notes(self, incident_id: int) -> list[IncidentNote]:
+        with self._database.read() as connection:
+            return _notes(connection, incident_id)
+
+    def notes_of(self, account_id: str) -> list[IncidentNote]:
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT document FROM incident_notes WHERE account_id = ? ORDER BY note_id", (account_id,)
+            ).fetchall()
+        return [IncidentNote(**json.loads(text)) for (text,) in rows]
+
+    def forget_author(self, account_id: str) -> None:
+        def job(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "UPDATE incident_notes SET account_id = ?1, "
+                "document = json_set(document, '$.account_id', ?1) WHERE account_id = ?2",
+                (NO_AUTHOR, account_id),
+            )
+
+        self._database.write(job)
+
+    def _fill_index(self) -> None:
+        """Enter what a version before the index stored; once, in slices, and by one process."""
+        with self._database.read() as connection:
+            done = connection.execute("SELECT 1 FROM counters WHERE name = ?", (_FILLED,)).fetchone()
+        while not done:
+            done = self._database.write(_fill_slice)
+
+
+def find_statement(
+    wanted: IncidentFilter, limit: int, beyond: IndexPlace | None, back: bool
+) -> tuple[str, list[object]]:
+    """The statement and its values; `back` turns the order around."""
+    source, where, values = _conditions(wanted)
+    key, turn = _SORTED_BY[wanted.order], "ASC" if back else "DESC"
+    number = "t.group_id" if wanted.tags else "i.group_id"
+    less = ">" if back else "<"
+    if beyond is not None and key is None:
+        where += f" AND {number} {less} ?"
+        values.append(beyond.incident_id)
+    elif beyond is not None:
+        where += f" AND (coalesce({key}, 0), {number}) {less} (?, ?)"
+        values += [beyond.value, beyond.incident_id]
+    order = f"{number} {turn}" if key is None else f"coalesce({key}, 0) {turn}, {number} {turn}"
+    return f"SELECT {_ENTRY} FROM {source} WHERE {where} ORDER BY {order} LIMIT ?", [*values, limit]
+
+
+def count_statement(wanted: IncidentFilter, most: int) -> tuple[str, list[object]]:
+    source, where, values = _conditions(wanted)
+    return f"SELECT count(*) FROM (SELECT 1 FROM {source} WHERE {where} LIMIT ?)", [*values, most]
+
+
+def _conditions(wanted: IncidentFilter) -> tuple[str, str, list[object]]:
+    """(FROM, WHERE, values): the rarest tag leads, the others are looked up."""
+    parts: list[str] = []
+    values: list[object] = []
+    source, number = "incident_index i", "i.group_id"
+    for row, tag in enumerate(wanted.tags):
+        if row == 0:
+            source = "incident_tags t CROSS JOIN incident_index i ON i.group_id = t.group_id"
+            number = "t.group_id"
+            parts.append("t.tag = ?")
+        else:
+            parts.append(f"EXISTS (SELECT 1 FROM incident_tags u WHERE u.tag = ? AND u.group_id = {number})")
+        values.append(tag)
+    if wanted.box_ids is not None:
+        parts.append(
+            f"EXISTS (SELECT 1 FROM incident_tags b WHERE b.group_id = {number} "
+            "AND b.tag IN (SELECT value FROM json_each(?)))"
+        )
+        values.append(json.dumps([f"box:{box_id}" for box_id in wanted.box_ids]))
+    plain = (
+        ("i.scope = ?", wanted.scope or None),
+        ("i.severity >= ?", wanted.least_severity),
+        ("i.end_ns > ?", wanted.start_ns),
+        ("i.start_ns < ?", wanted.end_ns),
+        ("i.cell = ?", wanted.cell),
+    )
+    for text, value in plain:
+        if value is not None:
+            parts.append(text)
+            values.append(value)
+    for word in wanted.searched:
+        parts.append("i.words != '' AND instr(i.words, ?) > 0")
+        values.append(word)
+    return source, " AND ".join(parts) or "1", values
+
+
+def _fill_slice(connection: sqlite3.Connection) -> bool:
+    """Whether all is entered now."""
+    rows = connection.execute(
+        "SELECT DISTINCT group_id FROM incidents WHERE group_id NOT IN (SELECT group_id FROM incident_index) "
+        "LIMIT ?",
+        (FILL_ROWS,),
+    ).fetchall()
+    for (number,) in rows:
+        _enter_stored(connection, number)
+    if len(rows) < FILL_ROWS:
+        connection.execute("INSERT OR IGNORE INTO counters VALUES (?, 1)", (_FILLED,))
+    return len(rows) < FILL_ROWS
+
+
+def _enter_stored(connection: sqlite3.Connection, number: int) -> None:
+    """One that is stored, as its findings say."""
+    documents = connection.execute("SELECT document FROM incidents WHERE group_id = ?", (number,))
+    known = [known_from_document(json.loads(text)) for (text,) in documents]
+    facts = connection.execute("SELECT document FROM incident_facts WHERE group_id = ?", (number,)).fetchone()
+    if known:
+        said = IncidentFacts.of_document(json.loads(facts[0])) if facts else None
+        incident = incident_of(known, said)
+        _enter(connection, entry_of_incident(incident), incident.box_ids)
+
+
+def heirs_of(connection: sqlite3.Connection, plan: JoinPlan) -> dict[int, int]:
+    """Incident that goes -> one of its findings: where that is afterwards, its notes go."""
+    found = {}
+    for number in plan.gone:
+        row = connection.execute(
+            "SELECT incident_id FROM incidents WHERE group_id = ? AND incident_id NOT IN "
+            "(SELECT value FROM json_each(?)) ORDER BY start_ns, incident_id LIMIT 1",
+            (number, json.dumps(plan.removed)),
+        ).fetchone()
+        if row is not None:
+            found[number] = int(row[0])
+    return found
+
+
+def index_plan(
+    connection: sqlite3.Connection,
+    facts: Sequence[IncidentFacts],
+    added: Sequence[tuple[int, str]],
+    changed: Sequence[int],
+    gone: Sequence[int],
+    heirs: dict[int, int],
+) -> None:
+    """Enter what a plan has written: `added` (incident, Box); `changed` may have lost a Box."""
+    for one in facts:
+        _enter(connection, entry_of_facts(one), ())
+    for number in {number for number, _ in added} - {one.incident_id for one in facts}:
+        _enter_stored(connection, number)  # of a plan that says nothing of it
+    connection.executemany("INSERT OR IGNORE INTO incident_tags VALUES ('box:' || ?2, ?1)", added)
+    for number in changed:
+        connection.execute("DELETE FROM incident_tags WHERE group_id = ? AND tag LIKE 'box:%'", (number,))
+        connection.execute(
+            "INSERT OR IGNORE INTO incident_tags SELECT DISTINCT 'box:' || box_id, group_id FROM incidents "
+            "WHERE group_id = ?",
+            (number,),
+        )
+    for number in gone:
+        heir = connection.execute(
+            "SELECT group_id FROM incidents WHERE incident_id = ?", (heirs.get(number, 0),)
+        ).fetchone()
+        connection.execute("DELETE FROM incident_index WHERE group_id = ?", (number,))
+        connection.execute("DELETE FROM incident_tags WHERE group_id = ?", (number,))
+        if heir is not None:
+            _inherit(connection, number, int(heir[0]))
+
+
+def _inherit(connection: sqlite3.Connection, number: int, heir: int) -> None:
+    """What was said of an incident that is part of another now."""
+    moved = connection.execute(
+        "UPDATE incident_notes SET group_id = ?1, document = json_set(document, '$.incident_id', ?1) "
+        "WHERE group_id = ?2",
+        (heir, number),
+    )
+    if moved.rowcount:
+        _say(connection, heir, _notes(connection, heir))
+
+
+def forget_incident(connection: sqlite3.Connection, number: int) -> None:
+    """It has expired: its entry and what was said of it go."""
+    for table in ("incident_index", "incident_tags", "incident_notes"):
+        connection.execute(f"DELETE FROM {table} WHERE group_id = ?", (number,))
+
+
+def labels(connection: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, str]:
+    """Incident -> the class that a person gave it."""
+    rows = connection.execute(
+        "SELECT group_id, label FROM incident_index WHERE label IS NOT NULL "
+        "AND group_id IN (SELECT value FROM json_each(?))",
+        (json.dumps(list(numbers)),),
+    )
+    return {int(number): str(label) for number, label in rows}
+
+
+def _enter(connection: sqlite3.Connection, entry: IndexedIncident, box_ids: Sequence[str]) -> None:
+    """Write it; the class of a label stays."""
+    connection.execute(
+        "INSERT INTO incident_index (group_id, start_ns, end_ns, length_ns, kind, machine_kind, "
+        "residual_percent, severity, scope, cell) VALUES (?1, ?2, ?3, ?3 - ?2, ?4, ?4, ?5, ?6, ?7, ?8) "
+        "ON CONFLICT (group_id) DO UPDATE SET start_ns = excluded.start_ns, end_ns = excluded.end_ns, "
+        "length_ns = excluded.length_ns, kind = coalesce(label, excluded.kind), "
+        "machine_kind = excluded.machine_kind, residual_percent = excluded.residual_percent, "
+        "severity = excluded.severity, scope = excluded.scope, cell = excluded.cell",
+        (
+            entry.incident_id, entry.start_ns, entry.end_ns, entry.kind, entry.residual_percent,
+            entry.severity, entry.scope, cell_of(entry.residual_percent, entry.start_ns, entry.end_ns),
+        ),
+    )  # fmt: skip
+    _retag(connection, entry.incident_id)
+    connection.executemany(
+        "INSERT OR IGNORE INTO incident_tags VALUES (?, ?)",
+        ((f"box:{box_id}", entry.incident_id) for box_id in box_ids),
+    )
+
+
+def _retag(connection: sqlite3.Connection, number: int) -> None:
+    """The tags of its class."""
+    (kind,) = connection.execute("SELECT kind FROM incident_index WHERE group_id = ?", (number,)).fetchone()
+    tags = tags_of(kind)
+    connection.execute(
+        "DELETE FROM incident_tags WHERE group_id = ? AND tag LIKE 'class:%' "
+        "AND tag NOT IN (SELECT value FROM json_each(?))",
+        (number, json.dumps(tags)),
+    )
+    connection.executemany(
+        "INSERT OR IGNORE INTO incident_tags VALUES (?, ?)", ((tag, number) for tag in tags)
+    )
+
+
+def _notes(connection: sqlite3.Connection, number: int) -> list[IncidentNote]:
+    rows = connection.execute(
+        "SELECT document FROM incident_notes WHERE group_id = ? ORDER BY note_id", (number,)
+    ).fetchall()
+    return [IncidentNote(**json.loads(text)) for (text,) in rows]
+
+
+def _say(connection: sqlite3.Connection, number: int, notes: Sequence[IncidentNote]) -> None:
+    """What its notes say is searched, and its label is its class."""
+    connection.execute(
+        "UPDATE incident_index SET words = ?1, label = ?2, kind = coalesce(?2, machine_kind) "
+        "WHERE group_id = ?3",
+        (words_of(notes), label_of(notes), number),
+    )
+    if connection.execute("SELECT 1 FROM incident_index WHERE group_id = ?", (number,)).fetchone():
+        _retag(connection, number)

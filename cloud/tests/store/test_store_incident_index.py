@@ -1,0 +1,266 @@
+"""The index of incidents, labels and notes, splits and merges by hand: one behaviour of both stores."""
+
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from opq_cloud.incident_edits import IncidentEditor
+from opq_cloud.mauka.finding_writer import put_findings
+from opq_cloud.store import BoxRecord, CloudStore
+from opq_cloud.store.embedded import EmbeddedStore
+from opq_cloud.store.embedded_index import count_statement, find_statement
+from opq_cloud.store.incident_index import (
+    COLUMNS,
+    ORDERS,
+    IncidentEditError,
+    IncidentFilter,
+    IncidentNote,
+    IndexedIncident,
+    IndexPlace,
+    cell_of,
+    folded,
+)
+from opq_proto.errors import StoreError
+from opq_proto.messages import Finding, Trigger
+
+S = 10**9
+ZERO_NS = 1_795_000_000 * S
+CLASSES = ("sag", "swell", "harmonics", "outage")
+
+
+def finding(
+    box_id: str, at_s: float, kind: str = "sag", percent: float | None = 70.0, length_s: float = 0.1
+) -> Finding:
+    start_ns = ZERO_NS + round(at_s * S)
+    return Finding(
+        kind, box_id, start_ns, start_ns + round(length_s * S), 1000, True, residual_percent=percent,
+        itic=None if percent is None else "no_interruption_in_function",
+    )  # fmt: skip
+
+
+def put(store: CloudStore, *findings: Finding) -> list[int]:
+    """As one event; the numbers of the incidents that the findings are in."""
+    first, last = min(one.start_ns for one in findings), max(one.end_ns for one in findings)
+    boxes = tuple({one.box_id: None for one in findings})
+    token = f"{first}-{'-'.join(boxes)}-{findings[0].kind}"
+    event_id = store.open_event(Trigger(token, first, last, boxes, boxes[0], ""), "")
+    return [one.incident_id for one in put_findings(store, event_id, findings)]
+
+
+def found(store: CloudStore, limit: int = 50, **fields: object) -> list[int]:
+    return [one.incident_id for one in store.find_incidents(IncidentFilter(**fields), limit)]  # type: ignore[arg-type]
+
+
+def say(store: CloudStore, number: int, text: str, kind: str = "note", account_id: str = "ada") -> None:
+    store.put_note(IncidentNote(0, number, 1000, account_id, kind, text))
+
+
+def test_incidents_are_found_by_what_they_are(store: CloudStore) -> None:
+    store.put_box(BoxRecord("1", "1", location="here"))
+    (one,) = put(store, finding("1", 0.0, "sag", 70.0, 0.1))
+    (two,) = put(store, finding("2", 100.0, "swell", 115.0, 0.3))
+    (three,) = put(store, finding("1", 200.0, "harmonics+sag", 30.0, 2.0))
+    (four,) = put(store, finding("3", 300.0, "harmonics", None, 60.0))
+    assert found(store) == [four, three, two, one]
+    assert found(store, kind="sag") == [three, one]
+    assert found(store, kind="harmonics") == [four, three]
+    assert found(store, box_id="1") == [three, one]
+    assert found(store, box_id="1", kind="harmonics") == [three]
+    assert found(store, box_ids=("2", "3")) == [four, two]
+    assert found(store, box_ids=()) == []
+    assert found(store, scope="local") == [three, one], "one Box of a known place"
+    assert found(store, start_ns=ZERO_NS + 150 * S, end_ns=ZERO_NS + 250 * S) == [three]
+    assert found(store, cell=cell_of(70.0, 0, S // 10)) == [one]
+    assert found(store, kind="outage") == []
+    severe = store.find_incidents(IncidentFilter(order="severe"), 10)
+    assert [each.severity for each in severe] == sorted((each.severity for each in severe), reverse=True)
+    assert one not in found(store, least_severity=severe[0].severity)
+    assert found(store, order="long") == [four, three, two, one]
+    assert store.count_incidents(IncidentFilter(kind="sag"), 100) == 2
+    assert store.count_incidents(IncidentFilter(), 3) == 3
+    assert sum(store.incident_cells(IncidentFilter()).values()) == 3
+    assert store.incident_cells(IncidentFilter(kind="swell")) == {cell_of(115.0, 0, 3 * S // 10): 1}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_a_page_goes_on_by_its_key_forward_and_back_with_nothing_lost(store: CloudStore, order: str) -> None:
+    for k in range(9):
+        put(store, finding("1", 100.0 * k, length_s=0.1 * (1 + k % 3)))
+    wanted = IncidentFilter(kind="sag", order=order)
+    every = store.find_incidents(wanted, 50)
+    assert len({each.incident_id for each in every}) == 9
+    walked: list[IndexedIncident] = []
+    beyond: IndexPlace | None = None
+    while page := store.find_incidents(wanted, 4, beyond):
+        walked += page
+        beyond = page[-1].place(order)
+    assert walked == every
+    before = store.find_incidents(wanted, 50, every[5].place(order), back=True)
+    assert before == every[4::-1]
+
+
+def test_a_label_wins_over_the_machine_is_searched_and_outlives_the_next_analysis(store: CloudStore) -> None:
+    first = finding("1", 0.0)
+    (number,) = put(store, first)
+    say(store, number, "Fault at the Kāne\u02bbohe substation")
+    say(store, number, "outage", "label")
+    incident = store.incident(number)
+    assert incident is not None
+    assert (incident.kind, incident.machine_kind) == ("outage", "sag")
+    assert store.incidents()[0].kind == "outage"
+    assert found(store, kind="outage") == [number]
+    assert found(store, kind="sag") == []
+    assert found(store, words="KANE SUBSTATION") == [number]
+    assert found(store, words="kane nowhere") == []
+    put(store, first)
+    put(store, finding("1", 0.05, "swell", 130.0, 0.5))
+    incident = store.incident(number)
+    assert incident is not None
+    assert (incident.kind, incident.machine_kind) == ("outage", "swell")
+    assert found(store, kind="outage") == [number]
+    say(store, number, "", "label")
+    incident = store.incident(number)
+    assert incident is not None
+    assert (incident.kind, incident.machine_kind) == ("swell", None)
+    assert found(store, kind="swell") == [number]
+    assert [note.kind for note in store.notes(number)] == ["note", "label", "label"]
+    assert [note.text for note in store.notes_of("ada")][1] == "outage"
+    store.forget_author("ada")
+    assert store.notes_of("ada") == []
+    assert [note.account_id for note in store.notes(number)] == ["deleted"] * 3
+    with pytest.raises(StoreError, match="there is no incident 77"):
+        say(store, 77, "nothing")
+
+
+def test_a_split_is_seen_again_after_the_next_analysis(
+    store: CloudStore, open_again: Callable[[], CloudStore]
+) -> None:
+    together = (finding("1", 0.0), finding("2", 0.02, percent=60.0), finding("4", 0.05))
+    number = put(store, *together)[0]
+    whole = store.incident(number)
+    assert whole is not None and len(whole.findings) == 3
+    chosen = [each.finding_id for each in whole.findings if each.finding.box_id == "1"]
+    fresh = IncidentEditor(store).split_incident(number, chosen, "ada")
+    for _ in range(2):
+        split, rest = store.incident(fresh), store.incident(number)
+        assert split is not None and rest is not None
+        assert (split.box_ids, rest.box_ids) == (("1",), ("2", "4"))
+        assert (found(store, box_id="1"), found(store, box_id="4")) == ([fresh], [number])
+        assert split.severity is not None and rest.residual_percent == 60.0
+        put(store, *together)
+        put(open_again(), finding("2", 0.02, percent=60.0, length_s=0.4))
+    assert "2 of its" not in store.notes(number)[0].text
+    assert [note.kind for note in (*store.notes(number), *store.notes(fresh))] == ["split", "split"]
+
+
+def test_a_merge_stays_one_and_brings_what_was_said(store: CloudStore) -> None:
+    one, other = finding("1", 0.0), finding("2", 40.0, percent=50.0)
+    first, second = *put(store, one), *put(store, other)
+    say(store, second, "heard a bang")
+    kept = IncidentEditor(store).merge_incidents([second, first], "ada")
+    assert kept == first
+    for _ in range(2):
+        merged = store.incident(kept)
+        assert merged is not None
+        assert (merged.box_ids, merged.residual_percent) == (("1", "2"), 50.0)
+        assert store.incident(second) is None
+        assert found(store) == [kept]
+        assert found(store, words="bang") == [kept]
+        put(store, one)
+        put(store, other)
+    assert [note.kind for note in store.notes(kept)] == ["note", "merge"]
+
+
+def test_what_cannot_be_split_or_merged_is_said(store: CloudStore) -> None:
+    number = put(store, finding("1", 0.0), finding("2", 0.01))[0]
+    every = [each.finding_id for each in store.incident(number).findings]  # type: ignore[union-attr]
+    editor = IncidentEditor(store)
+    for call, said in (
+        (lambda: editor.split_incident(number, every), "choose some, not all"),
+        (lambda: editor.split_incident(number, []), "choose some, not all"),
+        (lambda: editor.split_incident(number, [999]), "no finding 999"),
+        (lambda: editor.split_incident(99, [1]), "there is no incident 99"),
+        (lambda: editor.merge_incidents([number]), "want 2 to 50"),
+        (lambda: editor.merge_incidents([number, 99]), "there is no incident 99"),
+        (lambda: editor.label_incident(number, "magic", CLASSES), "is no class"),
+        (lambda: editor.note_incident(number, "  "), "want 1 to 2000"),
+    ):
+        with pytest.raises(IncidentEditError, match=said):
+            call()
+    assert found(store) == [number]
+
+
+def test_notes_of_an_incident_that_another_takes_in_go_with_it(store: CloudStore) -> None:
+    first, second = *put(store, finding("1", 0.0)), *put(store, finding("2", 0.3))
+    assert first != second
+    say(store, second, "two of them")
+    put(store, finding("2", 0.15, length_s=0.4))
+    assert found(store) == [first]
+    assert found(store, words="two", box_id="2") == [first]
+    assert [note.incident_id for note in store.notes(first)] == [first]
+
+
+def test_what_expires_leaves_the_index_too(store: CloudStore) -> None:
+    (number,) = put(store, finding("1", 0.0))
+    say(store, number, "gone soon")
+    assert found(store) == [number]
+    later_s = int(time.time()) + 400 * 86_400
+    while store.expire(later_s):
+        pass
+    assert found(store) == []
+    assert store.notes_of("ada") == []
+
+
+def test_a_store_of_a_version_before_is_entered_at_the_first_look(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path / "opq.db")
+    numbers = [*put(store, finding("1", 0.0)), *put(store, finding("2", 100.0, "swell", 120.0))]
+    store.close()
+    with sqlite3.connect(tmp_path / "opq.db") as database:
+        for table in ("incident_index", "incident_tags"):
+            database.execute(f"DELETE FROM {table}")
+        database.execute("DELETE FROM counters WHERE name = 'incident_index'")
+    database.close()
+    store = EmbeddedStore(tmp_path / "opq.db")
+    assert found(store) == numbers[::-1]
+    assert found(store, kind="swell", box_id="2") == [numbers[1]]
+    store.close()
+
+
+FILTERS = (
+    IncidentFilter(),
+    IncidentFilter(kind="sag"),
+    IncidentFilter(box_id="1", kind="sag"),
+    IncidentFilter(kind="sag", least_severity=5.0, scope="local", words="fault"),
+    IncidentFilter(order="severe"),
+    IncidentFilter(order="long"),
+)
+
+
+@pytest.mark.parametrize("wanted", FILTERS, ids=range(len(FILTERS)))
+@pytest.mark.parametrize("back", [False, True])
+def test_a_page_is_read_from_an_index_without_a_sort(
+    tmp_path: Path, wanted: IncidentFilter, back: bool
+) -> None:
+    store = EmbeddedStore(tmp_path / "opq.db")
+    with sqlite3.connect(tmp_path / "opq.db") as database:
+        for text, values in (
+            find_statement(wanted, 26, IndexPlace(3.0, 17), back),
+            count_statement(wanted, 1000),
+        ):
+            plan = [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {text}", values)]
+            assert not any("TEMP B-TREE" in step for step in plan), plan
+            if wanted.tags:
+                assert not any(step.startswith(("SCAN t", "SCAN i", "SCAN u")) for step in plan), plan
+    database.close()
+    store.close()
+
+
+def test_words_and_cells_are_what_they_say() -> None:
+    assert folded("  Ümläut\tK\u0101ne ") == "umlaut kane"
+    assert cell_of(None, 0, S) is None
+    assert cell_of(0.0, 0, S // 100) == 0
+    assert cell_of(89.9, 0, S // 10) == 4 * COLUMNS + 1
+    assert cell_of(90.0, 0, S // 10) == 5 * COLUMNS + 1

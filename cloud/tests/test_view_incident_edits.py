@@ -1,0 +1,154 @@
+"""Notes, labels, splits and merges on an incident's page: who may, what is kept and shown, and to whom."""
+
+import json
+import re
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from account_scene import FormBrowser, add_people
+
+from opq_cloud.store.account_records import BoxAccess
+from opq_cloud.view import demo
+from opq_cloud.view.accounts.sign_in import SignIn
+from opq_cloud.view.accounts.visitors import SESSION_COOKIE
+
+pytestmark = pytest.mark.usefixtures("cheap_argon2")
+ROLES = {"root": "admin", "rita": "researcher", "olga": "owner", "vera": "viewer"}
+
+
+class Cast:
+    """A scene with its people; Box 1 is Olga's, shared with Vera; 4 is another's."""
+
+    def __init__(self, scene: demo.Scene) -> None:
+        self.scene = scene
+        self.made = 0
+        self.ids = add_people(scene, **ROLES)
+        access = BoxAccess("1", self.ids["olga"], (self.ids["vera"],))
+        scene.store.people.change_access("1", lambda _: access)
+
+    def browser(self, name: str) -> FormBrowser:
+        people = self.scene.store.people
+        account = people.account(self.ids[name])
+        assert account is not None
+        cookie = SignIn(people).begin_session(account, "127.0.0.1", "test")
+        return FormBrowser(self.scene.url, {SESSION_COOKIE: cookie})
+
+    def incident(self, *box_ids: str) -> int:
+        """A new one: the same dip at each of these Boxes, an hour before the one made last."""
+        self.made += 1
+        start_ns = time.time_ns() - self.made * 3600 * 10**9
+        waves = [
+            demo.waveform_of(replace(demo.OUTLETS[0], box_id=each), start_ns, 1.0, 20) for each in box_ids
+        ]
+        made = demo.put_event(self.scene.store, waves, f"edit-{self.made}")
+        assert made is not None and made.box_ids == box_ids
+        return made.incident_id
+
+
+@pytest.fixture(scope="module")
+def cast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cast]:
+    with demo.Scene(tmp_path_factory.mktemp("edits"), poll_s=30.0) as running:
+        yield Cast(running)
+
+
+def test_a_note_stands_on_the_page_with_who_and_when_and_nothing_of_it_is_markup(cast: Cast) -> None:
+    number = cast.incident("1")
+    olga = cast.browser("olga")
+    page = f"/incidents/{number}"
+    text = '<script>alert("x")</script> the crane again'
+    assert olga.post(f"{page}/note", page, text=text) == 303
+    assert olga.headers["location"] == f"{page}#said"
+    assert olga.get(page) == 200
+    assert re.search(r"Olga wrote, \d{4}-\d\d-\d\d \d\d:\d\d UTC", olga.text)
+    assert "the crane again" in olga.text
+    assert cast.scene.store.notes(number)[0].text == text
+    cookie = {"Cookie": f"{SESSION_COOKIE}={olga.cookies[SESSION_COOKIE]}"}
+    with urllib.request.urlopen(urllib.request.Request(cast.scene.url + page, headers=cookie)) as answer:
+        assert b"&lt;script&gt;alert(" in answer.read()
+    assert cast.scene.store.people.audit()[0].what == "wrote a note"
+
+
+def test_a_class_by_hand_is_shown_with_what_the_analyses_say_and_can_be_taken_back(cast: Cast) -> None:
+    number = cast.incident("1")
+    rita = cast.browser("rita")
+    page = f"/incidents/{number}"
+    assert rita.post(f"{page}/label", page, **{"class": "mains_signalling"}) == 303
+    rita.get(page)
+    assert "<h1>Mains signalling to" in rita.text
+    assert "the analyses say “Sag”" in rita.text
+    rita.get(f"/api/incidents/{number}")
+    found = json.loads(rita.text)
+    assert (found["class"], found["machine_class"]) == ("mains_signalling", "sag")
+    assert rita.post(f"{page}/label", page, **{"class": "magic"}) == 400
+    assert "is no class" in rita.text
+    assert rita.post(f"{page}/label", page, **{"class": ""}) == 303
+    rita.get(f"/api/incidents/{number}")
+    assert (json.loads(rita.text)["class"], json.loads(rita.text)["machine_class"]) == ("sag", None)
+
+
+def test_a_split_and_a_merge_by_the_page_lead_to_what_they_made(cast: Cast) -> None:
+    number = cast.incident("1", "4")
+    rita = cast.browser("rita")
+    page = f"/incidents/{number}"
+    rita.get(page)
+    chosen = re.findall(r'name="(finding-\d+)"> Box 4', rita.text)
+    assert len(chosen) == 1
+    assert rita.post(f"{page}/split", page, **{chosen[0]: "on"}) == 303
+    fresh = int(re.findall(r"/incidents/(\d+)#said", rita.headers["location"])[0])
+    rita.get(f"/incidents/{fresh}")
+    assert fresh != number and f"it was a part of incident #{number}" in rita.text
+    assert cast.scene.store.incident(number).box_ids == ("1",)  # type: ignore[union-attr]
+    assert rita.post(f"{page}/merge", page, others=f"#{fresh}") == 303
+    assert rita.headers["location"] == f"{page}#said"
+    assert cast.scene.store.incident(number).box_ids == ("1", "4")  # type: ignore[union-attr]
+    assert rita.get(f"/incidents/{fresh}") == 404
+
+
+@pytest.mark.parametrize("what", ["note", "label", "split", "merge"])
+def test_who_may_not_change_it_learns_nothing_of_it(cast: Cast, what: str) -> None:
+    number = cast.incident("1", "4")  # Olga owns one of its Boxes, not both
+    for name in ("olga", "vera"):
+        browser = cast.browser(name)
+        browser.get("/account")
+        before = cast.scene.store.notes(number)
+        assert browser.post(f"/incidents/{number}/{what}", text="x", others="1") == 404, name
+        assert cast.scene.store.notes(number) == before
+    stranger = FormBrowser(cast.scene.url)
+    assert stranger.post(f"/incidents/{number}/{what}", text="x") in (401, 403)
+
+
+def test_a_form_without_our_token_changes_nothing(cast: Cast) -> None:
+    number = cast.incident("1")
+    rita = cast.browser("rita")
+    page = f"/incidents/{number}"
+    assert rita.post(f"{page}/note", page, text="x", form_token="y" * 48) == 403
+    assert rita.post(f"{page}/note", page, {"Origin": "https://elsewhere.example"}, text="x") == 403
+    assert cast.scene.store.notes(number) == []
+
+
+def test_a_note_is_not_shown_to_who_does_not_see_every_box(cast: Cast) -> None:
+    number = cast.incident("1", "4")
+    rita = cast.browser("rita")
+    assert rita.post(f"/incidents/{number}/note", f"/incidents/{number}", text="Box 4 is in the lab") == 303
+    vera = cast.browser("vera")
+    assert vera.get(f"/incidents/{number}") == 200
+    assert "in the lab" not in vera.text and "Notes and changes" not in vera.text
+
+
+def test_ones_own_notes_are_in_ones_data_and_a_deleted_account_leaves_no_name(cast: Cast) -> None:
+    number = cast.incident("1")
+    gone = add_people(cast.scene, gil="researcher")["gil"]
+    cast.ids["gil"] = gone
+    gil = cast.browser("gil")
+    assert gil.post(f"/incidents/{number}/note", f"/incidents/{number}", text="mine alone") == 303
+    gil.get("/account/data.json")
+    assert [note["text"] for note in json.loads(gil.text)["notes"]] == ["mine alone"]
+    root = cast.browser("root")
+    assert root.post(f"/admin/accounts/{gone}/delete", "/admin/accounts") == 303
+    assert cast.scene.store.notes_of(gone) == []
+    rita = cast.browser("rita")
+    rita.get(f"/incidents/{number}")
+    assert "somebody whose account is gone wrote" in rita.text

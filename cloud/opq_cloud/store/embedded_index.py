@@ -143,8 +143,7 @@ def _conditions(wanted: IncidentFilter) -> tuple[str, str, list[object]]:
         values.append(tag)
     if wanted.box_ids is not None:
         parts.append(
-            f"EXISTS (SELECT 1 FROM incident_tags b WHERE b.group_id = {number} "
-            "AND b.tag IN (SELECT value FROM json_each(?)))"
+            f"{number} IN (SELECT group_id FROM incident_tags WHERE tag IN (SELECT value FROM json_each(?)))"
         )
         values.append(json.dumps([f"box:{box_id}" for box_id in wanted.box_ids]))
     plain = (

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from fastapi import HTTPException
 
 from opq_cloud.service import ServiceCounters
+from opq_cloud.store.incident_index import IncidentFilter, IndexPlace
 from opq_cloud.store.store import BoxRecord, CloudStore
 from opq_cloud.view.accounts.gate import asking_now
 from opq_cloud.view.accounts.mail import Mailer
@@ -22,8 +23,6 @@ from opq_proto.keys import KeyFolder
 from opq_proto.messages import Incident
 
 LARGEST_ID = 2**31 - 1
-INCIDENTS_READ = 500
-"""Incidents that one request reads when a filter hides most of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,28 +146,9 @@ class IncidentPage:
 def read_incidents(
     store: ShownStore, before: int | None, limit: int, box_id: str | None = None, kind: str | None = None
 ) -> IncidentPage:
-    """Up to `limit` incidents below the id `before` that a Box saw and that have a class.
-
-    Ids are looked up one by one: they are whole numbers that only rise, with holes where incidents
-    were joined, so a page costs the same however old it is.
-    """
-    if before is None:
-        newest = store.incidents(limit=1)
-        if not newest:
-            return IncidentPage((), None)
-        before = newest[0].incident_id + 1
-    found: list[Incident] = []
-    incident_id = before - 1
-    last = max(0, before - 1 - INCIDENTS_READ)
-    while incident_id > last and len(found) < limit:
-        incident = store.incident(incident_id)
-        if incident is not None and _fits(incident, box_id, kind):
-            found.append(incident)
-        incident_id -= 1
-    return IncidentPage(tuple(found), incident_id + 1 if incident_id > 0 else None)
-
-
-def _fits(incident: Incident, box_id: str | None, kind: str | None) -> bool:
-    return (box_id is None or box_id in incident.box_ids) and (
-        kind is None or kind in incident.kind.split("+")
-    )
+    """Up to `limit` incidents below the id `before` that a Box saw and that have a class, from the index."""
+    beyond = None if before is None else IndexPlace(0.0, before)
+    entries = store.find_incidents(IncidentFilter(kind or "", box_id or ""), limit + 1, beyond)
+    found = [store.incident(each.incident_id) for each in entries[:limit]]
+    older = entries[limit - 1].incident_id if len(entries) > limit else None
+    return IncidentPage(tuple(each for each in found if each is not None), older)

@@ -6,24 +6,37 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlencode
 
-from fastapi import APIRouter, HTTPException, Query
+from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from opq_cloud.store.incident_index import COLUMNS, IncidentFilter, entry_of_incident
 from opq_cloud.view import charts, incident_page, words
 from opq_cloud.view.accounts.account_context import local_time
-from opq_cloud.view.context import LARGEST_ID, ShownBox, ViewContext, label, read_incidents, whole_id
+from opq_cloud.view.context import ShownBox, ViewContext, label, whole_id
 from opq_cloud.view.edit_pages import said_values
 from opq_cloud.view.examine.page import ExaminePages
 from opq_cloud.view.history_page import From, To, history_values
+from opq_cloud.view.incident_list import (
+    ORDER_WORDS,
+    PER_PAGE,
+    SCOPES,
+    SEVERITIES,
+    count_words,
+    duration_words,
+    find_incidents,
+    neighbours,
+    plane,
+    read_list_address,
+    read_place,
+    regions,
+)
 from opq_cloud.view.live import measurement_json
 from opq_cloud.view.recent import FRESH_MS
 from opq_proto.messages import Incident, Measurement
 
 BOX_ID = re.compile(r"[A-Za-z0-9_.-]{1,32}")
-PER_PAGE = 25
 ON_FRONT_PAGE = 8
 ON_BOX_PAGE = 10
 HOUR_MS = 3_600_000
@@ -109,37 +122,37 @@ class Pages:
             summary=_summary(cards),
         )
 
-    def incidents(
-        self,
-        before: Annotated[int | None, Query(ge=1, le=LARGEST_ID)] = None,
-        box: Annotated[str, Query(max_length=32)] = "",
-        kind: Annotated[str, Query(alias="class", max_length=64)] = "",
-    ) -> HTMLResponse:
-        if box and not BOX_ID.fullmatch(box):
-            raise HTTPException(404, "No Box has such an id.")
-        if kind and kind not in words.CLASS_WORDS:
-            raise HTTPException(404, "There is no such class of incident.")
-        store = self._context.store
-        page = read_incidents(store, before, PER_PAGE, box or None, kind or None)
-        choices = [{"box_id": item.box_id, "label": label(item)} for item in self._context.boxes()]
+    def incidents(self, request: Request, before: Annotated[str, Query(max_length=60)] = "") -> HTMLResponse:
+        context = self._context
+        address = read_list_address(context, request.query_params)
+        order = address.wanted.order
+        found, more = find_incidents(context, address.wanted, PER_PAGE, read_place(before))
+        last = entry_of_incident(found[-1]).place(order) if found and more else None
+        choices = [{"box_id": item.box_id, "label": label(item)} for item in context.boxes()]
+        box = address.wanted.box_id
         if box and box not in {choice["box_id"] for choice in choices}:
             choices.append({"box_id": box, "label": f"Box {box}"})
         return self.render(
             "incidents.html",
             here="incidents",
-            incidents=page.incidents,
-            names=self._context.names(page.incidents),
-            older=page.older,
-            before_id=before,
-            box_id=box,
-            kind=kind,
+            incidents=found,
+            names=context.names(found),
+            address=address,
+            before=before,
+            older=address.page_query(last) if last else "",
+            count_words=count_words(context, address.wanted) if found else "",
+            plane=plane(context, address),
+            plane_columns=[duration_words(column) for column in range(COLUMNS)],
             box_choices=choices,
             class_choices=words.CLASS_WORDS,
-            filter_query=urlencode({key: value for key, value in (("box", box), ("class", kind)) if value}),
-            after=_after(store.incidents(limit=1)) + 1,
+            region_choices=regions(context),
+            scope_choices=SCOPES,
+            severity_choices=SEVERITIES,
+            order_words=ORDER_WORDS,
+            after=_after(context.store.incidents(limit=1)) + 1,
         )
 
-    def incident(self, incident_id: str) -> HTMLResponse:
+    def incident(self, request: Request, incident_id: str) -> HTMLResponse:
         found = self._context.store.incident(whole_id(incident_id, "incident"))
         if found is None:
             raise HTTPException(
@@ -148,6 +161,8 @@ class Pages:
         values = incident_page.page(self._context, found)
         values.update(self.examine.whole_course(found))
         values.update(said_values(self._context, found))
+        address = read_list_address(self._context, request.query_params)
+        values.update(neighbours(self._context, address, found))
         return self.render("incident.html", "incidents", 200, after=max(0, found.incident_id - 1), **values)
 
     def history(self, box_id: str, start: From = "now-24h", end: To = "now") -> HTMLResponse:
@@ -166,7 +181,7 @@ class Pages:
         record = self._known_box(box_id)
         now_ms = context.now_ns() // 1_000_000
         minutes = context.buckets(box_id, 60_000, now_ms - HOUR_MS, now_ms + 60_000)
-        mine = [item for item in context.store.incidents(limit=200) if box_id in item.box_ids]
+        mine, _ = find_incidents(context, IncidentFilter(box_id=box_id), ON_BOX_PAGE, None)
         card = self._card(record)
         place = f"At {record.location}. " if record.location else ""
         return self.render(

@@ -8,6 +8,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Protocol
 
+from opq_cloud.store.incident_index import (
+    IncidentFilter,
+    IndexedIncident,
+    IndexPlace,
+    cell_of,
+    entry_of_incident,
+)
 from opq_cloud.store.seen_incident import incident_at
 from opq_cloud.store.store import QUERY_ROWS, BoxRecord, CloudStore, EventRecord, Trend
 from opq_cloud.view.accounts.visitors import Visitor
@@ -17,6 +24,7 @@ from opq_proto.messages import Event, Incident, Measurement
 
 INCIDENTS_LOOKED_AT = 500
 """So many of the newest, where most are at Boxes that the visitor does not see."""
+READ_AT_ONCE = 50
 
 
 class ShownStore(Protocol):
@@ -34,6 +42,10 @@ class ShownStore(Protocol):
     def incidents(
         self, after_id: int = 0, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
     ) -> list[Incident]: ...
+
+    def find_incidents(
+        self, wanted: IncidentFilter, limit: int, beyond: IndexPlace | None = None, back: bool = False
+    ) -> list[IndexedIncident]: ...
 
 
 class SeenStore:
@@ -111,6 +123,59 @@ class SeenStore:
         found = self._store.incidents(after_id, start_ns, end_ns, max(limit, INCIDENTS_LOOKED_AT))
         seen = (seen_incident(each, self._visitor) for each in found)
         return [each for each in seen if each is not None][:limit]
+
+    def find_incidents(
+        self, wanted: IncidentFilter, limit: int, beyond: IndexPlace | None = None, back: bool = False
+    ) -> list[IndexedIncident]:
+        """Those whose part at Boxes that the visitor sees fits, the newest first whatever the order.
+
+        The index says which incidents these Boxes have; what is said of one is made again from its part, so
+        that neither a class nor an order tells of another Box. Looks at INCIDENTS_LOOKED_AT at most.
+        """
+        sees = self._visitor.sees
+        asked = tuple(box.box_id for box in self.boxes()) if wanted.box_ids is None else wanted.box_ids
+        boxes = tuple(box_id for box_id in asked if sees(box_id))
+        hidden = bool(wanted.box_id) and not sees(wanted.box_id)
+        if hidden or not boxes or (wanted.words and self._visitor.account is None):
+            return []
+        broad = IncidentFilter(
+            box_id=wanted.box_id, box_ids=boxes, start_ns=wanted.start_ns, end_ns=wanted.end_ns,
+            words=wanted.words,
+        )  # fmt: skip
+        found: list[IndexedIncident] = []
+        for _ in range(INCIDENTS_LOOKED_AT // READ_AT_ONCE):
+            entries = self._store.find_incidents(broad, READ_AT_ONCE, beyond, back)
+            for entry in entries:
+                whole = self._store.incident(entry.incident_id)
+                part = None if whole is None else seen_incident(whole, self._visitor)
+                if whole is None or part is None or not fits(part, wanted):
+                    continue
+                if not wanted.words or part.box_ids == whole.box_ids:  # notes may name any of its Boxes
+                    found.append(entry_of_part(part))
+            if len(found) >= limit or len(entries) < READ_AT_ONCE:
+                break
+            beyond = entries[-1].place("newest")
+        return found[:limit]
+
+
+def fits(part: Incident, wanted: IncidentFilter) -> bool:
+    """Whether what is seen of an incident is what is asked for; words aside."""
+    kinds = part.kind.split("+")
+    return (
+        (not wanted.kind or wanted.kind in kinds)
+        and (not wanted.box_id or wanted.box_id in part.box_ids)
+        and (wanted.box_ids is None or any(box_id in wanted.box_ids for box_id in part.box_ids))
+        and (not wanted.scope or wanted.scope == part.scope)
+        and (wanted.least_severity is None or (part.severity or -1.0) >= wanted.least_severity)
+        and (wanted.start_ns is None or part.end_ns > wanted.start_ns)
+        and (wanted.end_ns is None or part.start_ns < wanted.end_ns)
+        and wanted.cell in (None, cell_of(part.residual_percent, part.start_ns, part.end_ns))
+    )
+
+
+def entry_of_part(part: Incident) -> IndexedIncident:
+    """As a visitor sees it; its place is its number alone."""
+    return replace(entry_of_incident(part), kind=part.kind)
 
 
 def seen_incident(incident: Incident, visitor: Visitor) -> Incident | None:

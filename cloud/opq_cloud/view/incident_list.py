@@ -1,0 +1,237 @@
+"""The list of incidents as its address says it: what is asked for, found in the index, and the plane of all.
+
+`?class=&box=&region=&scope=&severity=&from=&to=&words=&cell=&order=` say which, `before` (a number, and for
+another order than the newest its value) where a page goes on: a key, never an offset.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from urllib.parse import urlencode
+
+from fastapi import HTTPException
+
+from opq_cloud.store.box_place import box_place
+from opq_cloud.store.incident_index import (
+    COLUMNS,
+    DURATIONS_S,
+    ORDERS,
+    PERCENTS,
+    ROWS,
+    IncidentFilter,
+    IndexPlace,
+    entry_of_incident,
+)
+from opq_cloud.view import words
+from opq_cloud.view.context import LARGEST_ID, ViewContext
+from opq_cloud.view.time_span import read_span
+from opq_proto.messages import Incident
+
+PER_PAGE = 25
+MOST_COUNTED = 10_000
+"""More are said to be more."""
+BOX_ID = re.compile(r"[A-Za-z0-9_.-]{1,32}")
+SCOPES = {"local": "Local", "feeder": "Feeder", "region": "Region", "wide_area": "Wide area"}
+ORDER_WORDS = {"newest": "Newest first", "severe": "Most severe first", "long": "Longest first"}
+SEVERITIES = (2, 4, 6, 8)
+SHADES = 5
+WORDS_CHARACTERS = 100
+FIELDS = ("class", "box", "region", "scope", "severity", "from", "to", "words", "cell", "order")
+
+
+@dataclass(frozen=True, slots=True)
+class ListAddress:
+    """The fields of an address that say which incidents; empty ones ask for nothing."""
+
+    fields: tuple[tuple[str, str], ...]
+    wanted: IncidentFilter
+
+    def get(self, name: str) -> str:
+        return dict(self.fields).get(name, "")
+
+    @property
+    def query(self) -> str:
+        return urlencode(self.fields)
+
+    def changed(self, **fields: str) -> str:
+        """The query with other values; an empty one is left out."""
+        found = dict(self.fields) | fields
+        return urlencode([(name, found[name]) for name in FIELDS if found.get(name)])
+
+    @property
+    def filters(self) -> bool:
+        return any(name != "order" for name, _ in self.fields)
+
+    def page_query(self, place: IndexPlace) -> str:
+        """Of the page that goes on after a place."""
+        value = "" if self.wanted.order == "newest" else f"{place.value!r}~"
+        return urlencode([*self.fields, ("before", f"{value}{place.incident_id}")])
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneCell:
+    """A field of the magnitude-duration plane."""
+
+    count: int
+    shade: int
+    query: str
+    chosen: bool
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneRow:
+    words: str
+    cells: tuple[PlaneCell, ...]
+
+
+def read_list_address(context: ViewContext, params: Mapping[str, str]) -> ListAddress:
+    """Raises HTTPException 404 where there is no such Box, class, scope or order; 400 for no value."""
+    given = {name: params.get(name, "").strip() for name in FIELDS}
+    box, kind, scope, order = given["box"], given["class"], given["scope"], given["order"] or "newest"
+    if box and not BOX_ID.fullmatch(box):
+        raise HTTPException(404, "No Box has such an id.")
+    if kind and kind not in words.CLASS_WORDS:
+        raise HTTPException(404, "There is no such class of incident.")
+    if scope and scope not in SCOPES:
+        raise HTTPException(404, f"There is no such scope; there are {', '.join(SCOPES)}.")
+    if order not in ORDERS:
+        raise HTTPException(404, f"There is no such order; there are {', '.join(ORDERS)}.")
+    if len(given["words"]) > WORDS_CHARACTERS:
+        raise HTTPException(400, f"words has more than {WORDS_CHARACTERS} characters.")
+    wanted = IncidentFilter(
+        kind=kind,
+        box_id=box,
+        box_ids=_region_boxes(context, given["region"]) if given["region"] else None,
+        scope=scope,
+        least_severity=_number(given, "severity", 10.0),
+        words=given["words"],
+        cell=None if (cell := _number(given, "cell", COLUMNS * ROWS - 1)) is None else int(cell),
+        order=order,
+    )
+    if given["from"] or given["to"]:
+        now_ms = context.now_ns() // 1_000_000
+        try:
+            span = read_span(given["from"] or "now-5y", given["to"] or "now", now_ms)
+        except ValueError as error:
+            raise HTTPException(400, f"The address has a value that cannot be used: {error}.") from None
+        wanted = replace(wanted, start_ns=span.start_ms * 1_000_000, end_ns=span.end_ms * 1_000_000)
+    kept = tuple((name, given[name]) for name in FIELDS if given[name])
+    return ListAddress(kept, wanted)
+
+
+def _number(given: Mapping[str, str], name: str, most: float) -> float | None:
+    text = given[name]
+    if not text:
+        return None
+    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3})?", text) or float(text) > most:
+        raise HTTPException(400, f"{name} is {text[:40]!r}; want a number from 0 to {most:g}.")
+    return float(text)
+
+
+def read_place(before: str) -> IndexPlace | None:
+    """Where a page goes on; HTTPException 400 where it is no key."""
+    if not before:
+        return None
+    value, tilde, number = before.rpartition("~")
+    known = number.isascii() and number.isdigit() and len(number) <= 10 and 1 <= int(number) <= LARGEST_ID
+    try:
+        key = float(value) if tilde else 0.0
+    except ValueError:
+        key = math.nan
+    if not known or not math.isfinite(key):
+        raise HTTPException(400, f"The address has a value that cannot be used: before is {before[:40]!r}.")
+    return IndexPlace(key, int(number))
+
+
+def find_incidents(
+    context: ViewContext, wanted: IncidentFilter, limit: int, beyond: IndexPlace | None, back: bool = False
+) -> tuple[list[Incident], bool]:
+    """Up to `limit` incidents as the visitor sees them, and whether there are more."""
+    store = context.store
+    entries = store.find_incidents(wanted, limit + 1, beyond, back)
+    found = [store.incident(each.incident_id) for each in entries[:limit]]
+    return [each for each in found if each is not None], len(entries) > limit
+
+
+def neighbours(context: ViewContext, address: ListAddress, incident: Incident) -> dict[str, object]:
+    """For `incident.html`: the incident before and after it within the filter of the address."""
+    place = entry_of_incident(incident).place(address.wanted.order)
+    store = context.store
+    later = store.find_incidents(address.wanted, 1, place, back=True)
+    earlier = store.find_incidents(address.wanted, 1, place)
+    return {
+        "list_query": address.query,
+        "list_previous": later[0].incident_id if later else None,
+        "list_next": earlier[0].incident_id if earlier else None,
+    }
+
+
+def plane(context: ViewContext, address: ListAddress) -> list[PlaneRow]:
+    """How many incidents lie in each field, whatever field is chosen; empty where that may not be said."""
+    if not context.visitor.everything:
+        return []
+    counts = context.whole_store.incident_cells(replace(address.wanted, cell=None))
+    if not counts:
+        return []
+    most = max(counts.values())
+    rows = []
+    for row in reversed(range(ROWS)):
+        cells = []
+        for column in range(COLUMNS):
+            cell = row * COLUMNS + column
+            count = counts.get(cell, 0)
+            shade = -(-SHADES * count.bit_length() // most.bit_length())
+            chosen = address.wanted.cell == cell
+            name = f"{count} incidents, {percent_words(row)}, {duration_words(column)}"
+            query = address.changed(cell="" if chosen else str(cell))
+            cells.append(PlaneCell(count, shade, query, chosen, name))
+        if any(each.count for each in cells) or 0 < row < ROWS - 1:
+            rows.append(PlaneRow(percent_words(row), tuple(cells)))
+    return rows
+
+
+def percent_words(row: int) -> str:
+    """`70 to 80 %`"""
+    if row == 0:
+        return f"below {PERCENTS[0]:g}{words.THIN}%"
+    if row == len(PERCENTS):
+        return f"from {PERCENTS[-1]:g}{words.THIN}%"
+    return f"{PERCENTS[row - 1]:g} to {PERCENTS[row]:g}{words.THIN}%"
+
+
+def duration_words(column: int) -> str:
+    """`to 200 ms`"""
+    if column == len(DURATIONS_S):
+        return f"over {words.duration(DURATIONS_S[-1])}"
+    return f"to {_short(DURATIONS_S[column])}"
+
+
+def _short(seconds: float) -> str:
+    return f"{seconds * 1e3:g}{words.THIN}ms" if seconds < 1 else f"{seconds:g}{words.THIN}s"
+
+
+def regions(context: ViewContext) -> list[str]:
+    """Of the Boxes that the visitor sees."""
+    return sorted({region for each in _regions(context).values() for region in each if region})
+
+
+def _region_boxes(context: ViewContext, region: str) -> tuple[str, ...]:
+    return tuple(box_id for box_id, own in _regions(context).items() if region in own)
+
+
+def _regions(context: ViewContext) -> dict[str, tuple[str | None, ...]]:
+    whole = context.whole_store
+    locations, of_location = whole.locations(), whole.regions()
+    return {box.box_id: (box_place(box, locations, of_location).region,) for box in context.store.boxes()}
+
+
+def count_words(context: ViewContext, wanted: IncidentFilter) -> str:
+    """`1,234 incidents`; nothing for a visitor who sees a part of them."""
+    if not context.visitor.everything:
+        return ""
+    count = context.whole_store.count_incidents(wanted, MOST_COUNTED + 1)
+    if count > MOST_COUNTED:
+        return f"More than {words.number(MOST_COUNTED, 0)} incidents"
+    return f"{words.number(count, 0)} incident{'' if count == 1 else 's'}"

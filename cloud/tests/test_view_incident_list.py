@@ -1,0 +1,229 @@
+"""The list of incidents from the index: filters, pages by key, neighbours, the plane, and who sees what."""
+
+import re
+import sqlite3
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from opq_cloud.mauka.finding_writer import put_findings
+from opq_cloud.service import ServiceCounters
+from opq_cloud.store import BoxRecord, CloudStore, open_store
+from opq_cloud.store.account_records import Account
+from opq_cloud.store.embedded_index import find_statement
+from opq_cloud.store.incident_index import IncidentFilter, IncidentNote, IndexPlace, cell_of
+from opq_cloud.view.accounts.seen import SeenStore
+from opq_cloud.view.accounts.visitors import Visitor
+from opq_cloud.view.app import create_app
+from opq_cloud.view.context import ViewContext, read_incidents
+from opq_cloud.view.live import LiveHub
+from opq_proto.messages import Finding
+
+S = 10**9
+NOW_NS = 1_795_000_000 * S
+KINDS = ("sag", "swell", "interruption", "harmonics+sag")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudStore]:
+    """60 incidents, an hour apart: Box 1 in region north, 2 in south, 3 without; numbers 1 to 60."""
+    opened = open_store(None, tmp_path_factory.mktemp("list"))
+    for box_id, region in (("1", "north"), ("2", "south"), ("3", None)):
+        opened.put_box(BoxRecord(box_id, f"Box {box_id}", location=f"place-{box_id}", region=region))
+    for k in range(60):
+        start_ns = NOW_NS - (60 - k) * 3600 * S
+        finding = Finding(
+            KINDS[k % 4], str(k % 3 + 1), start_ns, start_ns + (k % 5 + 1) * S // 10, 1000, True,
+            residual_v=60.0, residual_percent=(70.0, 115.0, 2.0, 45.0)[k % 4], itic="no_damage",
+        )  # fmt: skip
+        put_findings(opened, k + 1, [finding])
+    opened.put_note(IncidentNote(0, 7, 1000, "", "note", "a crane at the Kāneʻohe substation"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def client(store: CloudStore) -> TestClient:
+    counters = ServiceCounters()
+    return TestClient(create_app(ViewContext(store, LiveHub(counters), counters, now_ns=lambda: NOW_NS)))
+
+
+def listed(page: str) -> list[int]:
+    return [int(number) for number in re.findall(r'<tr data-incident="(\d+)"', page)]
+
+
+def walked(client: TestClient, query: str) -> list[int]:
+    """All pages from the first on."""
+    found, path = [], f"/incidents?{query}"
+    for _ in range(10):
+        page = client.get(path).text
+        found += listed(page)
+        older = re.search(r'href="([^"]*)" rel="next"', page)
+        if older is None:
+            return found
+        path = older[1].replace("&amp;", "&")
+    raise AssertionError("pages without end")
+
+
+@pytest.mark.parametrize(
+    ("query", "numbers"),
+    [
+        ("", list(range(60, 0, -1))),
+        ("class=sag", [k + 1 for k in range(59, -1, -1) if k % 4 in (0, 3)]),
+        ("box=2&class=swell", [k + 1 for k in range(59, -1, -1) if k % 4 == 1 and k % 3 == 1]),
+        ("region=north", [k + 1 for k in range(59, -1, -1) if k % 3 == 0]),
+        ("region=nowhere", []),
+        ("scope=local&box=3", [k + 1 for k in range(59, -1, -1) if k % 3 == 2]),
+        ("words=KANE+crane", [7]),
+        ("words=kane+bridge", []),
+        ("from=now-5h&to=now-2h", [58, 57, 56]),
+        (f"cell={cell_of(70.0, 0, S // 10)}", [57, 41, 37, 21, 17, 1]),
+    ],
+)
+def test_each_filter_finds_all_of_its_incidents_and_no_other(
+    client: TestClient, query: str, numbers: list[int]
+) -> None:
+    assert walked(client, query) == numbers
+    if numbers:
+        assert f"{len(numbers)} incident" in client.get(f"/incidents?{query}").text
+    else:
+        assert "Nothing here fits" in client.get(f"/incidents?{query}").text
+
+
+def test_the_most_severe_and_the_longest_come_first_over_all_pages(
+    client: TestClient, store: CloudStore
+) -> None:
+    severe, longest = walked(client, "order=severe"), walked(client, "order=long")
+    assert sorted(severe) == sorted(longest) == list(range(1, 61))
+    severities = [incident.severity or 0.0 for n in severe if (incident := store.incident(n))]
+    assert severities == sorted(severities, reverse=True) and len({*severities}) > 3
+    lengths = [i.end_ns - i.start_ns for n in longest if (i := store.incident(n))]
+    assert lengths == sorted(lengths, reverse=True)
+
+
+def test_previous_and_next_stay_within_the_filter(client: TestClient) -> None:
+    page = client.get("/incidents?class=swell&box=2").text
+    first, second, third = listed(page)[:3]
+    assert f'href="/incidents/{second}?class=swell&amp;box=2"' in page
+    beside = client.get(f"/incidents/{second}?class=swell&box=2").text
+    assert f'href="/incidents/{first}?class=swell&amp;box=2" rel="prev"' in beside
+    assert f'href="/incidents/{third}?class=swell&amp;box=2" rel="next"' in beside
+    last = client.get("/incidents/1").text
+    assert 'rel="prev"' in last and 'rel="next"' not in last
+
+
+def test_the_plane_counts_every_residual_and_each_field_is_a_filter(client: TestClient) -> None:
+    page = client.get("/incidents?box=1").text
+    cells = re.findall(r'<a href="/incidents\?([^"]*)" aria-label="(\d+) incidents,', page)
+    assert sum(int(count) for _, count in cells) == 20
+    for query, count in cells:
+        assert len(walked(client, query.replace("&amp;", "&"))) == int(count)
+    assert 'aria-current="true"' in client.get(f"/incidents?{cells[0][0].replace('&amp;', '&')}").text
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("scope=x", 404), ("order=x", 404), ("severity=11", 400), ("severity=-1", 400), ("cell=99", 400),
+        ("from=x", 400), ("words=" + "a" * 101, 400), ("before=nan~3", 400), ("before=1e5~3", 200),
+        ("before=~3", 400), ("before=1.2.3~4", 400), ("severity=6", 200),
+    ],
+)  # fmt: skip
+def test_a_value_that_is_none_is_said(client: TestClient, query: str, status: int) -> None:
+    assert client.get(f"/incidents?{query}").status_code == status
+
+
+def test_the_api_pages_a_filter_to_its_end(client: TestClient) -> None:
+    seen: list[int] = []
+    older: int | None = 61
+    while older is not None:
+        answer = client.get(f"/api/incidents?class=interruption&limit=4&before={older}").json()
+        seen += [each["id"] for each in answer["incidents"]]
+        older = answer["older"]
+    assert seen == [k + 1 for k in range(59, -1, -1) if k % 4 == 2]
+
+
+def test_who_sees_a_part_finds_what_that_part_is_and_learns_nothing_of_the_rest(tmp_path: Path) -> None:
+    store = open_store(None, tmp_path)
+    for box_id in ("1", "2"):
+        store.put_box(BoxRecord(box_id, f"Box {box_id}"))
+    mild = Finding("sag", "1", NOW_NS, NOW_NS + S // 10, 1000, True, residual_percent=80.0)
+    deep = replace(mild, box_id="2", kind="interruption", residual_percent=2.0)
+    numbers = {each.incident_id for each in put_findings(store, 1, [mild, deep])}
+    alone = put_findings(store, 2, [replace(mild, start_ns=NOW_NS + 999 * S, end_ns=NOW_NS + 1000 * S)])
+    (number,) = numbers
+    store.put_note(IncidentNote(0, number, 1000, "", "note", "burnt"))
+    store.put_note(IncidentNote(0, alone[0].incident_id, 1000, "", "note", "burnt"))
+    account = Account("a", "a@example.org", "A", "viewer", "", 0)
+    seen = SeenStore(store, Visitor(account=account, full=frozenset({"1"})))
+
+    def found(**fields: object) -> list[int]:
+        return [each.incident_id for each in seen.find_incidents(IncidentFilter(**fields), 10)]  # type: ignore[arg-type]
+
+    both = [alone[0].incident_id, number]
+    assert found() == both
+    assert found(kind="sag") == both
+    assert found(kind="interruption") == [] and found(box_id="2") == [] and found(box_ids=("2",)) == []
+    assert found(cell=cell_of(2.0, 0, S // 10)) == []
+    assert found(cell=cell_of(80.0, 0, S // 10)) == [number]
+    assert found(least_severity=0.0, scope="") == [alone[0].incident_id]
+    assert found(words="burnt") == [alone[0].incident_id], "its notes name a Box that is not seen"
+    assert [each.incident_id for each in read_incidents(seen, None, 1).incidents] == both[:1]
+    public = SeenStore(store, Visitor(public=frozenset({"1"})))
+    assert public.find_incidents(IncidentFilter(words="burnt"), 10) == []
+    store.close()
+
+
+@pytest.mark.slow
+def test_a_filter_of_a_hundred_thousand_incidents_costs_at_most_150_ms(tmp_path: Path) -> None:
+    store = open_store(None, tmp_path)
+    put_findings(store, 1, [Finding("sag", "1", NOW_NS, NOW_NS + S, 1000, True, residual_percent=70.0)])
+    store.find_incidents(IncidentFilter(), 1)
+    count = 100_000
+    kinds = (*KINDS, "harmonics", "flicker", "outage", "rapid_voltage_change")
+    with sqlite3.connect(tmp_path / "opq.db") as database:
+        database.executemany(
+            "INSERT INTO incident_index VALUES (?, ?, ?, ?, ?, ?, NULL, ?, ?, ?, ?, ?)",
+            (
+                (
+                    k, NOW_NS + k * S, NOW_NS + k * S + S // 10 * (k % 40), S // 10 * (k % 40), kinds[k % 8],
+                    kinds[k % 8], float(k % 120), (k * 7 % 100) / 10, ("local", "feeder")[k % 2],
+                    k % 56, "crane" if k % 5000 == 0 else "",
+                )
+                for k in range(2, count)
+            ),
+        )  # fmt: skip
+        rows = ((f"box:{k % 300}", k) for k in range(2, count))
+        database.executemany("INSERT INTO incident_tags VALUES (?, ?)", rows)
+        rows = ((f"class:{part}", k) for k in range(2, count) for part in kinds[k % 8].split("+"))
+        database.executemany("INSERT INTO incident_tags VALUES (?, ?)", rows)
+    database.close()
+    for wanted in (
+        IncidentFilter(),
+        IncidentFilter(kind="sag"),
+        IncidentFilter(kind="flicker", box_id="17"),
+        IncidentFilter(kind="sag", scope="feeder", least_severity=9.0),
+        IncidentFilter(words="crane"),
+        IncidentFilter(words="nothing"),
+        IncidentFilter(box_ids=tuple(map(str, range(40)))),
+        IncidentFilter(box_ids=("5000",)),
+        IncidentFilter(kind="sag", start_ns=NOW_NS + 100 * S, end_ns=NOW_NS + 200 * S),
+        IncidentFilter(cell=3, order="severe"),
+        IncidentFilter(order="long", kind="swell"),
+    ):
+        spent = []
+        for _ in range(3):
+            before = time.process_time()
+            store.find_incidents(wanted, 26, IndexPlace(1e18, count))
+            store.count_incidents(wanted, 10_001)
+            spent.append(time.process_time() - before)
+        before = time.process_time()
+        store.incident_cells(wanted)
+        cells = time.process_time() - before
+        print(f"{wanted}: page and count {min(spent) * 1000:.1f} ms, plane {cells * 1000:.1f} ms")
+        assert min(spent) <= 0.15, find_statement(wanted, 26, None, False)
+    store.close()

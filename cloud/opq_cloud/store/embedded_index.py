@@ -27,7 +27,7 @@ FILL_ROWS = 500
 """Incidents of an older version that one write enters."""
 _ENTRY = "i.group_id, i.start_ns, i.end_ns, i.kind, i.residual_percent, i.severity, i.scope, i.label"
 _SORTED_BY = {"newest": None, "severe": "i.severity", "long": "i.length_ns"}
-_FILLED = "incident_index"
+_FILLED, _FILLED_TO = "incident_index", "incident_index_to"
 
 
 class EmbeddedIndex(EmbeddedPart):
@@ -164,17 +164,20 @@ def _conditions(wanted: IncidentFilter) -> tuple[str, str, list[object]]:
 
 
 def _fill_slice(connection: sqlite3.Connection) -> bool:
-    """Whether all is entered now."""
+    """Whether all is entered now; it goes on where the slice before ended."""
+    row = connection.execute("SELECT value FROM counters WHERE name = ?", (_FILLED_TO,)).fetchone()
     rows = connection.execute(
-        "SELECT DISTINCT group_id FROM incidents WHERE group_id NOT IN (SELECT group_id FROM incident_index) "
-        "LIMIT ?",
-        (FILL_ROWS,),
+        "SELECT DISTINCT group_id FROM incidents WHERE group_id > ? ORDER BY group_id LIMIT ?",
+        (0 if row is None else int(row[0]), FILL_ROWS),
     ).fetchall()
     for (number,) in rows:
-        _enter_stored(connection, number)
-    if len(rows) < FILL_ROWS:
-        connection.execute("INSERT OR IGNORE INTO counters VALUES (?, 1)", (_FILLED,))
-    return len(rows) < FILL_ROWS
+        known = connection.execute("SELECT 1 FROM incident_index WHERE group_id = ?", (number,)).fetchone()
+        if known is None:
+            _enter_stored(connection, number)
+    ended = len(rows) < FILL_ROWS
+    name, value = (_FILLED, 1) if ended else (_FILLED_TO, int(rows[-1][0]))
+    connection.execute("INSERT OR REPLACE INTO counters VALUES (?, ?)", (name, value))
+    return ended
 
 
 def _enter_stored(connection: sqlite3.Connection, number: int) -> None:

@@ -201,6 +201,7 @@ class MongoIndex(MongoPart):
             self._entries.create_index([("tags", ASCENDING), ("_id", DESCENDING)])
             self._said.create_index("incident_id")
             self._said.create_index("account_id")
+            self._said.create_index("note_id")
             numbers = self._db.incidents.distinct("group_id")
             self._enter_stored(
                 number

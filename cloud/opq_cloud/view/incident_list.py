@@ -204,7 +204,7 @@ def percent_words(row: int) -> str:
 def duration_words(column: int) -> str:
     """`to 200 ms`"""
     if column == len(DURATIONS_S):
-        return f"over {words.duration(DURATIONS_S[-1])}"
+        return f"over {_short(DURATIONS_S[-1])}"
     return f"to {_short(DURATIONS_S[column])}"
 
 

@@ -133,8 +133,8 @@ class SeenStore:
         that neither a class nor an order tells of another Box. Looks at INCIDENTS_LOOKED_AT at most.
         """
         sees = self._visitor.sees
-        asked = tuple(box.box_id for box in self.boxes()) if wanted.box_ids is None else wanted.box_ids
-        boxes = tuple(box_id for box_id in asked if sees(box_id))
+        every = self._visitor.full | self._visitor.public if wanted.box_ids is None else wanted.box_ids
+        boxes = tuple(box_id for box_id in every if sees(box_id))
         hidden = bool(wanted.box_id) and not sees(wanted.box_id)
         if hidden or not boxes or (wanted.words and self._visitor.account is None):
             return []

@@ -41,6 +41,8 @@ class Stretch:
     percent: float
     width: float
     words: str = ""
+    measured: bool = False
+    """Something else is drawn there: it is not hatched."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from opq_cloud.view import words
 from opq_cloud.view.charts import ChartLine
@@ -195,7 +195,9 @@ class PanelMaker:
             for words_, percent, tone in levels
             if scale.low < percent / 100 < scale.high
         )
-        gaps = self._gaps(shown[0]) if len(shown) == 1 or is_rms else ()
+        measured = bool(rows[nominal.box_id])
+        gaps = tuple(replace(gap, measured=measured) for gap in self._gaps(nominal))
+        gaps = gaps if len(shown) == 1 or is_rms else ()
         if any(rows.values()):
             hint += " Between two waveforms: the Box's Measurements, lowest to highest."
         lane = Lane(title, traces, scale.ticks(factor), unit, gaps, (), within)

@@ -1,0 +1,171 @@
+"""`opq-tools incidents`: find, note, label, split and merge, in the store of a running or a stopped cloud."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from opq_cloud.incident_edits import IncidentEditor
+from opq_cloud.store import CloudStore
+from opq_cloud.store.incident_index import IncidentEditError, IncidentFilter, IncidentNote
+from opq_cloud.store.incident_json import incident_json
+from opq_cloud.view.words import CLASS_WORDS, headline
+from opq_proto.messages import Incident
+from opq_tools.boxes.command import data_option, json_option, mongo_option, opened_store
+
+MOST_LISTED = 10_000
+incident_argument = click.argument("incident_id", metavar="ID", type=click.IntRange(min=1))
+class_type = click.Choice(tuple(CLASS_WORDS))
+
+
+@click.group("incidents", context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """Incidents of the store, and what people say of them and do to them.
+
+    \b
+    Examples: opq-tools incidents list --class sag --box 1
+              opq-tools incidents split 17 --box 4
+              opq-tools incidents label 17 mains_signalling
+    """
+
+
+@command.command("list", short_help="Incidents, newest first.")
+@click.option("--class", "kind", type=class_type, help="Of this class; of a combination each part counts.")
+@click.option("--box", "box_id", default="", help="That this Box saw.")
+@click.option("--words", default="", help="Whose notes have all these words.")
+@click.option("--limit", type=click.IntRange(1, MOST_LISTED), default=50, show_default=True)
+@json_option
+@data_option
+@mongo_option
+def list_incidents(
+    kind: str | None, box_id: str, words: str, limit: int, as_json: bool, data_dir: Path | None,
+    mongo_uri: str | None,
+) -> None:  # fmt: skip
+    """Incidents, newest first, from the index.
+
+    Example: opq-tools incidents list --class sag --limit 10
+    """
+    with opened_store(mongo_uri, data_dir) as store:
+        entries = store.find_incidents(IncidentFilter(kind or "", box_id, words=words), limit)
+        found = [each for entry in entries if (each := store.incident(entry.incident_id)) is not None]
+    if as_json:
+        click.echo(json.dumps([incident_json(each) for each in found], indent=1))
+        return
+    for each in found:
+        click.echo(_line(each))
+    if not found:
+        click.echo("no incident is stored for that")
+
+
+@command.command("notes", short_help="What people said of an incident, and did to it.")
+@incident_argument
+@json_option
+@data_option
+@mongo_option
+def notes(incident_id: int, as_json: bool, data_dir: Path | None, mongo_uri: str | None) -> None:
+    """What people said of an incident, and did to it, oldest first.
+
+    Example: opq-tools incidents notes 17
+    """
+    with opened_store(mongo_uri, data_dir) as store:
+        _known(store, incident_id)
+        found = store.notes(incident_id)
+    if as_json:
+        click.echo(json.dumps([each.as_document() for each in found], indent=1))
+        return
+    for each in found:
+        click.echo(_note_line(each))
+    if not found:
+        click.echo(f"nobody has said anything of incident {incident_id}")
+
+
+@command.command("note", short_help="Say something of an incident.")
+@incident_argument
+@click.argument("text")
+@data_option
+@mongo_option
+def note(incident_id: int, text: str, data_dir: Path | None, mongo_uri: str | None) -> None:
+    """Keep a note with an incident.
+
+    Example: opq-tools incidents note 17 "the crane again"
+    """
+    with opened_store(mongo_uri, data_dir) as store:
+        _known(store, incident_id)
+        IncidentEditor(store).note_incident(incident_id, text)
+    click.echo(f"incident {incident_id} has the note")
+
+
+@command.command("label", short_help="Give an incident a class, which wins over the machine's.")
+@incident_argument
+@click.argument("kind", metavar="CLASS", required=False, default="")
+@data_option
+@mongo_option
+def label(incident_id: int, kind: str, data_dir: Path | None, mongo_uri: str | None) -> None:
+    """Give an incident a class; without CLASS, take the label back.
+
+    Example: opq-tools incidents label 17 mains_signalling
+    """
+    with opened_store(mongo_uri, data_dir) as store:
+        _known(store, incident_id)
+        IncidentEditor(store).label_incident(incident_id, kind, CLASS_WORDS)
+        click.echo(_line(_known(store, incident_id)))
+
+
+@command.command("split", short_help="Make findings of an incident one of their own.")
+@incident_argument
+@click.option("--box", "box_ids", multiple=True, help="All findings of this Box; may be repeated.")
+@click.option("--finding", "finding_ids", type=int, multiple=True, help="A finding's number; repeatable.")
+@data_option
+@mongo_option
+def split(
+    incident_id: int, box_ids: tuple[str, ...], finding_ids: tuple[int, ...], data_dir: Path | None,
+    mongo_uri: str | None,
+) -> None:  # fmt: skip
+    """Make some findings of an incident an incident of their own; the next analysis leaves it so.
+
+    Example: opq-tools incidents split 17 --box 4
+    """
+    with opened_store(mongo_uri, data_dir) as store:
+        findings = _known(store, incident_id).findings
+        chosen = {*finding_ids, *(each.finding_id for each in findings if each.finding.box_id in box_ids)}
+        fresh = IncidentEditor(store).split_incident(incident_id, chosen)
+        for number in (incident_id, fresh):
+            click.echo(_line(_known(store, number)))
+
+
+@command.command("merge", short_help="Make several incidents one.")
+@click.argument("incident_ids", metavar="ID ID...", type=click.IntRange(min=1), nargs=-1, required=True)
+@data_option
+@mongo_option
+def merge(incident_ids: tuple[int, ...], data_dir: Path | None, mongo_uri: str | None) -> None:
+    """Make several incidents one, under the lowest of their numbers; the next analysis leaves it so.
+
+    Example: opq-tools incidents merge 17 18
+    """
+    with opened_store(mongo_uri, data_dir) as store:
+        kept = IncidentEditor(store).merge_incidents(incident_ids)
+        click.echo(_line(_known(store, kept)))
+
+
+def _known(store: CloudStore, incident_id: int) -> Incident:
+    found = store.incident(incident_id)
+    if found is None:
+        raise IncidentEditError(
+            f"there is no incident {incident_id}; it may have been joined with another (incidents list)"
+        )
+    return found
+
+
+def _line(incident: Incident) -> str:
+    said = f" (analyses: {incident.machine_kind})" if incident.machine_kind else ""
+    return f"{incident.incident_id:>7}  {_utc(incident.start_ns // 10**6)}  {headline(incident)}{said}"
+
+
+def _note_line(one: IncidentNote) -> str:
+    who = one.account_id or "command line"
+    return f"{_utc(one.at_ms)}  {who}  {one.kind}: {one.text or '(taken back)'}"
+
+
+def _utc(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")

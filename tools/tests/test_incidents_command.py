@@ -1,0 +1,62 @@
+"""`opq-tools incidents`: find, note, label, split and merge, from the command line alone."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from opq_cloud.mauka.finding_writer import put_findings
+from opq_cloud.store import open_store
+from opq_proto.messages import Finding
+from opq_tools.incidents import command
+
+S = 10**9
+ZERO_NS = 1_795_000_000 * S
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Incident 1 at Boxes 1 and 4, incident 2 at Box 2 a minute and more later."""
+    store = open_store(None, tmp_path)
+    one = Finding("sag", "1", ZERO_NS, ZERO_NS + S // 10, 1000, True, residual_v=84.0, residual_percent=70.0)
+    four = Finding("sag", "4", ZERO_NS + 10**7, ZERO_NS + S // 10, 1000, True, residual_percent=80.0)
+    put_findings(store, 1, [one, four])
+    put_findings(store, 2, [Finding("swell", "2", ZERO_NS + 99 * S, ZERO_NS + 100 * S, 1000, True)])
+    store.close()
+    return tmp_path
+
+
+def run(folder: Path, *words: str) -> str:
+    found = CliRunner().invoke(command, [*words, "--data-dir", str(folder)])
+    if found.exception is not None and not isinstance(found.exception, SystemExit):
+        return f"error: {found.exception}"
+    return found.output
+
+
+def test_what_is_said_and_done_is_found_again(folder: Path) -> None:
+    assert [each["id"] for each in json.loads(run(folder, "list", "--json"))] == [2, 1]
+    assert run(folder, "note", "1", "the crane again") == "incident 1 has the note\n"
+    assert "Rapid voltage change" in run(folder, "label", "1", "rapid_voltage_change")
+    assert "(analyses: sag)" in run(folder, "list", "--class", "rapid_voltage_change", "--words", "crane")
+    assert "Box 4" in run(folder, "split", "1", "--box", "4").splitlines()[1]
+    assert [each["id"] for each in json.loads(run(folder, "list", "--box", "4", "--json"))] == [3]
+    assert "Boxes 1, 2 and 4" in run(folder, "merge", "3", "1", "2")
+    kinds = [each["kind"] for each in json.loads(run(folder, "notes", "1", "--json"))]
+    assert kinds == ["note", "label", "split", "split", "merge"]
+    assert "note: the crane again" in run(folder, "notes", "1")
+    assert "(analyses:" not in run(folder, "label", "1")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["note", "9", "x"], "there is no incident 9"),
+        (["split", "1", "--box", "1", "--box", "4"], "choose some, not all"),
+        (["merge", "1"], "want 2 to 50"),
+        (["label", "1", "magic"], "'magic' is no class"),
+        (["list", "--class", "magic"], "is not one of"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_line(folder: Path, words: list[str], said: str) -> None:
+    assert said in run(folder, *words)

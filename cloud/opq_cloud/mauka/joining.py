@@ -174,7 +174,7 @@ class _Planning:
             cluster.become(finding_id)
             self._removed.update(one.finding_id for one in cluster.known if one.finding_id != finding_id)
         changed = [each for each in clusters if each.known != (each.place,)]
-        self._join([each for each in changed if not each.in_place])
+        self._join([one for one in changed if not one.in_place], [one for one in changed if one.in_place])
         for each in changed:
             self._note(each)
         touched = self._touched(clusters, changed)
@@ -216,8 +216,11 @@ class _Planning:
         self._own[box_id] = {one.finding_id: one for one in known}
         return known
 
-    def _join(self, clusters: list[_Cluster]) -> None:
-        """Find the incident of each of these, which are new or have another onset."""
+    def _join(self, clusters: list[_Cluster], in_place: list[_Cluster]) -> None:
+        """Find the incident of each of `clusters`, which are new or have another onset.
+
+        Those `in_place` are written too: where others move them, they are written where they go.
+        """
         groups: dict[int, tuple[OnsetGroup, bool]] = {}
         sharp, before = [], []
         for each in clusters:
@@ -241,8 +244,14 @@ class _Planning:
             group, leads = groups[each.place.finding_id]
             assert group.incident_id is not None
             each.place = replace(each.place, incident_id=group.incident_id, leads=leads)
+        written = {each.place.finding_id: each for each in in_place}
         for move in sorted(places.moved, key=lambda one: onset_key(one.one), reverse=True):
-            self._move(move)
+            each_moved = written.get(move.one.finding_id)
+            if each_moved is None:
+                self._move(move)
+                continue
+            assert move.group.incident_id is not None
+            each_moved.place = replace(each_moved.place, incident_id=move.group.incident_id, leads=move.leads)
 
     def _move(self, move: PlacedOnset) -> None:
         one, number = move.one, move.group.incident_id

@@ -149,6 +149,16 @@ def test_what_moves_may_lie_a_minute_from_what_is_put_at_its_box() -> None:
     assert table.told() == other.told()
 
 
+def test_what_is_seen_again_and_moved_by_another_in_one_plan_goes_where_it_belongs() -> None:
+    early, middle, late = (sag(start, start, "3") for start in (291, 358, 1358))
+    together, in_parts = Table(), Table()
+    together.put([early, middle, replace(late, closed=True)])
+    in_parts.put([late, middle])
+    in_parts.put([early, replace(late, closed=True)])
+    assert in_parts.told() == together.told()
+    assert frozenset({replace(late, closed=True)}) in in_parts.incidents()
+
+
 @given(st.lists(findings, max_size=10), st.randoms(use_true_random=False))
 @settings(max_examples=80, deadline=None)
 def test_neither_order_nor_repetition_nor_grouping_matters(items: list[Finding], chance: Any) -> None:

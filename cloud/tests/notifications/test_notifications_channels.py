@@ -3,9 +3,10 @@
 import json
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
@@ -115,26 +116,54 @@ def entry(headline: str, number: str = "id") -> NotificationEntry:
     return NotificationEntry(number, "a", "r", "Rule\r\nBcc: x@y.z", "mail", "incident", headline, 1, 1)
 
 
-@pytest.mark.parametrize("security", ["none", "starttls", "tls"])
-def test_mail_goes_through_any_server_and_only_to_a_certificate_that_is_trusted(
-    security: str, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def options_of(security: str, certificate: tuple[Path, Path]) -> dict[str, object]:
+    """For a server with that certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(*certificate)
-    options = {
-        "starttls": {"tls_context": context, "require_starttls": True},
-        "tls": {"ssl_context": context},
-    }
+    if security == "starttls":
+        return {"tls_context": context, "require_starttls": True}
+    return {"ssl_context": context} if security == "tls" else {}
+
+
+@pytest.mark.parametrize("security", ["none", "starttls", "tls"])
+def test_mail_goes_through_any_server(
+    security: str, certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
     message = mail_of([(entry("Sag"), "")], "ada@example.org", "opq@example.org", UTC_ZONE, "https://v/n")
-    with MailSink(**options.get(security, {})) as sink:
-        server = MailServer(MailSection(server=f"127.0.0.1:{sink.port}", security=security))
-        if security != "none":
-            with pytest.raises(ssl.SSLCertVerificationError):
-                server.deliver(message)
-        monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
-        server.deliver(message)
+    with MailSink(**options_of(security, certificate)) as sink:
+        MailServer(MailSection(server=f"127.0.0.1:{sink.port}", security=security)).deliver(message)
         (taken,) = sink.mails
     assert taken["Subject"] == "[OPQ] Sag" and taken["Message-ID"] == "<id@opq.notifications>"
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+def test_mail_goes_to_no_server_whose_certificate_is_not_trusted(
+    security: str, certificate: tuple[Path, Path]
+) -> None:
+    """A server of a few lines: an asyncio one that is stopped in a broken handshake leaves its transport."""
+    context = options_of("tls", certificate)["ssl_context"]
+    assert isinstance(context, ssl.SSLContext)
+    message = mail_of([(entry("Sag"), "")], "ada@example.org", "opq@example.org", UTC_ZONE, "https://v/n")
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+
+        def serve() -> None:
+            peer, _ = server.accept()
+            with peer, suppress(OSError):
+                if security == "starttls":
+                    for answer in (b"220 here\r\n", b"250-here\r\n250 STARTTLS\r\n", b"220 go\r\n"):
+                        peer.sendall(answer)
+                        if answer != b"220 go\r\n":
+                            peer.recv(1000)
+                with context.wrap_socket(peer, server_side=True) as secure:
+                    secure.recv(1000)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        port = server.getsockname()[1]
+        with pytest.raises(ssl.SSLCertVerificationError):
+            MailServer(MailSection(server=f"127.0.0.1:{port}", security=security)).deliver(message)
+        thread.join()
 
 
 def test_several_are_one_mail_and_no_text_becomes_a_header_or_a_tag() -> None:

@@ -143,6 +143,8 @@ def test_the_waveforms_of_an_event_and_of_an_incident(store: CloudStore) -> None
     assert incident is not None
     stems = [each.stem for each in incident_records(store, incident)]
     assert stems == ["event-1-box-1", "event-1-box-2", "event-1-box-4"]
+    with pytest.raises(ExportError, match="incident 1 has more than 1000 samples"):
+        incident_records(store, incident, most_samples=1000)
     with pytest.raises(ExportError, match="no event 99"):
         event_records(store, 99)
     with pytest.raises(ExportError, match="no waveform of Box 7; it has 1, 2, 4"):

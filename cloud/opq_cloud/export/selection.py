@@ -101,12 +101,23 @@ def event_records(
     ]
 
 
-def incident_records(source: ExportSource, incident: Incident, licence: str = "") -> list[WaveformRecord]:
-    """All waveforms of its events, those of Boxes that felt nothing too: it is compared with them."""
+def incident_records(
+    source: ExportSource, incident: Incident, licence: str = "", most_samples: int | None = None
+) -> list[WaveformRecord]:
+    """All waveforms of its events, those of Boxes that felt nothing too: it is compared with them.
+
+    Raises:
+        ExportError: they hold more than `most_samples`; no event is read after that.
+    """
     found: list[WaveformRecord] = []
     for event_id in incident.event_ids:
         with contextlib.suppress(ExportError):  # it has expired, or the visitor sees no waveform of it
             found.extend(event_records(source, event_id, licence=licence))
+        if most_samples is not None and sum(each.samples for each in found) > most_samples:
+            raise ExportError(
+                f"incident {incident.incident_id} has more than {most_samples} samples, "
+                "the most of one answer; export its events one by one, or with opq-tools export incident"
+            )
     return found
 
 

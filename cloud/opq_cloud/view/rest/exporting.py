@@ -33,6 +33,8 @@ from opq_cloud.view.time_span import TimeSpan, read_span
 from opq_proto.messages import Incident
 
 MOST_BOXES = 50
+MOST_SAMPLES = 10_000_000
+"""Of one answer; they are held at once, two bytes each."""
 Boxes = Annotated[list[str] | None, Query(alias="box", max_length=MOST_BOXES, description="of these alone")]
 Data = Annotated[DataForm, Query(description="how COMTRADE and CFF keep samples")]
 KEPT_BY = {"Vary": "Cookie, Authorization"}
@@ -91,9 +93,10 @@ class ExportRoutes:
         form: Annotated[WaveformForm, Query(alias="format")] = "comtrade",
         data: Data = "binary",
     ) -> Response:
-        """All waveforms of an incident's events that you may see."""
+        """All waveforms of an incident's events that you may see, up to ten million samples."""
         store = self._context.store
-        records = incident_records(store, known_incident(store, incident_id))
+        incident = known_incident(store, incident_id)
+        records = incident_records(store, incident, most_samples=MOST_SAMPLES)
         return _waveforms(request, f"incident-{incident_id}", records, form, data)
 
     def incident_findings(

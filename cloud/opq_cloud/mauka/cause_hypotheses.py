@@ -116,7 +116,8 @@ def _fault(signs: IncidentSigns) -> Signs:
         ),
         _sign(
             abs(signs.change_degrees or 0.0) >= JUMP_DEGREES, 0.8, "phase_jump",
-            f"the phase jumped by {signs.change_degrees or 0:+.0f} degrees", signs.change_degrees, "deg",
+            f"the phase jumped by {signs.change_degrees or 0:+.0f}°".replace("-", "\N{MINUS SIGN}"),
+            signs.change_degrees, "deg",
         ),
         _sign(
             kind is not None and kind.probability >= SURE_TYPE, 0.5, "dip_type",

@@ -33,7 +33,7 @@ CLAUSES = 3
 def cause_sentence(hypothesis: CauseHypothesis) -> str:
     """What is said of the likeliest cause, with its strongest evidence."""
     what = CAUSE_WORDS.get(hypothesis.cause, hypothesis.cause.replace("_", " "))
-    share = f"{hypothesis.probability:.0%}"
+    share = f"{100 * hypothesis.probability:.0f} %"
     if hypothesis.cause == UNKNOWN:
         return f"The cause is not known ({share}): {what} points to one."
     details = dict(hypothesis.details)

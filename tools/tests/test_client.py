@@ -16,10 +16,10 @@ from opq_tools.client import (
     ApiRefusedError,
     AsyncOpqClient,
     LiveNews,
-    NoAnswerError,
     OpqClient,
     RemoteBox,
     RemoteIncident,
+    ViewUnreachableError,
 )
 from opq_tools.client.calls import NewsReader, RestCall, live_values, wait_of
 from opq_tools.client.remote_records import AnswerNotReadError, RemoteWaveform, read_record
@@ -99,7 +99,7 @@ def test_what_is_refused_says_why_and_leaves_no_file(scene: demo.Scene, tmp_path
 
 
 def test_nobody_there() -> None:
-    with OpqClient("http://127.0.0.1:9") as opq, pytest.raises(NoAnswerError, match="no answer"):
+    with OpqClient("http://127.0.0.1:9") as opq, pytest.raises(ViewUnreachableError, match="no answer"):
         opq.boxes()
 
 

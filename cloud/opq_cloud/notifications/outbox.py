@@ -52,7 +52,7 @@ class SendingChannels:
     """Start of the links, without a slash at the end."""
 
 
-class Outbox:
+class NotificationOutbox:
     """`send_due` from one thread. Counters: `sent`, `failed`, `retried`, `dropped`, each by channel."""
 
     def __init__(

@@ -13,7 +13,7 @@ from opq_cloud.notifications.address_guard import AddressGuard
 from opq_cloud.notifications.health_watch import HealthWatch
 from opq_cloud.notifications.incident_watch import TOPIC, IncidentWatch
 from opq_cloud.notifications.mqtt_channel import MqttChannel
-from opq_cloud.notifications.outbox import Outbox, SendingChannels
+from opq_cloud.notifications.outbox import NotificationOutbox, SendingChannels
 from opq_cloud.notifications.rows_endpoint import RowsEndpoint
 from opq_cloud.notifications.rule_book import RuleBook
 from opq_cloud.notifications.webhook_channel import WebhookChannel
@@ -60,7 +60,7 @@ class Notifications:
             webhook = WebhookChannel(AddressGuard(section.private_hosts))
             channels = SendingChannels(MailServer(self._config.view.mail), webhook, mqtt, view_url)
             outbox = opened.enter_context(
-                closing(Outbox(store.people, channels, self.counters, section.claim_s))
+                closing(NotificationOutbox(store.people, channels, self.counters, section.claim_s))
             )
             rows = RowsEndpoint(store.people, book, self.counters)
             server = HttpServer("notifications", section.http_endpoint, rows.handler())
@@ -94,7 +94,7 @@ class Notifications:
         bus: Socket,
         watch: IncidentWatch,
         book: RuleBook,
-        outbox: Outbox,
+        outbox: NotificationOutbox,
     ) -> None:
         look_s = 0.0
         while not stop.is_set():

@@ -24,7 +24,7 @@ from opq_cloud.mail_server import MailServer
 from opq_cloud.notification_settings import NotificationMqttSection
 from opq_cloud.notifications.address_guard import AddressGuard
 from opq_cloud.notifications.mqtt_channel import MqttChannel
-from opq_cloud.notifications.outbox import Outbox, SendingChannels
+from opq_cloud.notifications.outbox import NotificationOutbox, SendingChannels
 from opq_cloud.notifications.webhook_channel import SIGNATURE, WebhookChannel, signature_fits
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store.notification_records import NotificationEntry
@@ -153,12 +153,14 @@ def entry_of(rule_id: str, account_id: str, number: str = "an-id") -> Notificati
     return NotificationEntry(number, account_id, rule_id, "rule", "webhook", "test", "A test", 1, 1)
 
 
-def outbox_of(scene: NotificationScene, now_ms: int = 1_000_000) -> tuple[Outbox, ServiceCounters]:
+def outbox_of(
+    scene: NotificationScene, now_ms: int = 1_000_000
+) -> tuple[NotificationOutbox, ServiceCounters]:
     counters = ServiceCounters()
     webhook = WebhookChannel(AddressGuard(("127.0.0.1",)))
     mqtt = MqttChannel(NotificationMqttSection())
     channels = SendingChannels(MailServer(MailSection()), webhook, mqtt, "https://pq.example.org")
-    return Outbox(scene.store.people, channels, counters, 60.0, lambda: now_ms), counters
+    return NotificationOutbox(scene.store.people, channels, counters, 60.0, lambda: now_ms), counters
 
 
 def test_what_was_claimed_by_a_process_that_died_is_sent_once_after_its_claim(

@@ -4,7 +4,7 @@ It needs httpx (`pip install 'opq-toolkit[client]'`), no cloud and no gateway.
 """
 
 from opq_tools.client.async_client import AsyncOpqClient
-from opq_tools.client.calls import ApiRefusedError, NoAnswerError
+from opq_tools.client.calls import ApiRefusedError, ViewUnreachableError
 from opq_tools.client.remote_records import (
     LiveNews,
     RemoteBox,
@@ -21,7 +21,6 @@ __all__ = [
     "ApiRefusedError",
     "AsyncOpqClient",
     "LiveNews",
-    "NoAnswerError",
     "OpqClient",
     "RemoteBox",
     "RemoteEvent",
@@ -30,4 +29,5 @@ __all__ = [
     "RemoteMeasurement",
     "RemoteTrendRow",
     "RemoteWaveform",
+    "ViewUnreachableError",
 ]

@@ -9,7 +9,7 @@ from typing import Self, TypeVar
 import httpx
 
 from opq_tools.client import calls
-from opq_tools.client.calls import ListPage, NewsReader, NoAnswerError, RestCall
+from opq_tools.client.calls import ListPage, NewsReader, RestCall, ViewUnreachableError
 from opq_tools.client.remote_records import (
     LiveNews,
     RemoteBox,
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class AsyncOpqClient:
-    """A View's `/api/v1`. All methods raise NoAnswerError, ApiRefusedError or AnswerNotReadError.
+    """A View's `/api/v1`. All methods raise ViewUnreachableError, ApiRefusedError or AnswerNotReadError.
 
     Lists are read page by page as they are iterated. Where View has no time (429, 503), it is asked again.
     """
@@ -151,5 +151,5 @@ class AsyncOpqClient:
             await self._sleep_s(wait_s)
             tries += 1
 
-    def _nobody(self, error: httpx.TransportError) -> NoAnswerError:
-        return NoAnswerError(f"{self._http.base_url}: no answer ({error or type(error).__name__})")
+    def _nobody(self, error: httpx.TransportError) -> ViewUnreachableError:
+        return ViewUnreachableError(f"{self._http.base_url}: no answer ({error or type(error).__name__})")

@@ -30,7 +30,7 @@ TRIES = 4
 LONGEST_WAIT_S = 30.0
 
 
-class NoAnswerError(OpqError):
+class ViewUnreachableError(OpqError):
     """View cannot be reached."""
 
 

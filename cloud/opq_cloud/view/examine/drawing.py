@@ -33,7 +33,7 @@ class TimeTick:
 
 
 @dataclass(frozen=True, slots=True)
-class Stretch:
+class DrawnSpan:
     """A part of the time axis, percent from the left and wide, and what is said of it."""
 
     start_ms: float
@@ -111,14 +111,14 @@ def bars(rows: Iterable[tuple[float, float, float, float]], scale: Scale, start:
     return "".join(parts)
 
 
-def stretch(start_ms: float, end_ms: float, span: tuple[float, float], words: str = "") -> Stretch:
+def stretch(start_ms: float, end_ms: float, span: tuple[float, float], words: str = "") -> DrawnSpan:
     """Cut at half a span beside what is shown."""
     first, last = span
     air = (last - first) * BESIDE
     begin, stop = max(start_ms, first - air), min(end_ms, last + air)
     percent = (begin - first) / (last - first) * 100
     width = max(0.15, (stop - begin) / (last - first) * 100)
-    return Stretch(start_ms, end_ms, round(percent, 3), round(width, 3), words)
+    return DrawnSpan(start_ms, end_ms, round(percent, 3), round(width, 3), words)
 
 
 def percent_of(t_ms: float, span: tuple[float, float]) -> float:

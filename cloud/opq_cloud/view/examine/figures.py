@@ -39,7 +39,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Between:
+class CursorDifference:
     """One Box from cursor A to cursor B; None where a gap lies between, or nothing is known."""
 
     volts: float | None = None
@@ -81,14 +81,14 @@ def reading(signal: BoxSignal, t_ms: float, origin_ns: int) -> Reading:
     return Reading(volts, rms_v, phase_deg, f_hz if math.isfinite(f_hz) else None)
 
 
-def between(signal: BoxSignal, a_ms: float, b_ms: float, origin_ns: int) -> Between:
+def between(signal: BoxSignal, a_ms: float, b_ms: float, origin_ns: int) -> CursorDifference:
     """Differences, B less A."""
     at_a, at_b = reading(signal, a_ms, origin_ns), reading(signal, b_ms, origin_ns)
     volts = None if at_a.volts is None or at_b.volts is None else at_b.volts - at_a.volts
     rms_v = None if at_a.rms_v is None or at_b.rms_v is None else at_b.rms_v - at_a.rms_v
     run = signal.run_at(a_ms, origin_ns)
     if run is None or run.tracked is None or run is not signal.run_at(b_ms, origin_ns):
-        return Between(volts, rms_v)
+        return CursorDifference(volts, rms_v)
     a, b = run.position(a_ms, origin_ns), run.position(b_ms, origin_ns)
     turns = (run.tracked.phase_at_rad(b) - run.tracked.phase_at_rad(a)) / (2 * math.pi)
     period = run.wave.rate_hz / run.nominal_hz
@@ -96,7 +96,7 @@ def between(signal: BoxSignal, a_ms: float, b_ms: float, origin_ns: int) -> Betw
     if not math.isfinite(f_hz):
         f_hz = run.nominal_hz
     off = turns - f_hz * (b - a) / run.wave.rate_hz
-    return Between(volts, rms_v, turns, 360.0 * (off - round(off)))
+    return CursorDifference(volts, rms_v, turns, 360.0 * (off - round(off)))
 
 
 def wave_lines(

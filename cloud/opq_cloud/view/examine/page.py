@@ -34,7 +34,7 @@ class CursorRow:
     series: int
     a: figures.Reading
     b: figures.Reading
-    off: figures.Between
+    off: figures.CursorDifference
     lead_deg: float | None
     """Its phase at A less that of the first Box shown."""
     lead_doubt_deg: float | None

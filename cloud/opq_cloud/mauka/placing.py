@@ -151,9 +151,10 @@ def _give_numbers(groups: Sequence[OnsetGroup]) -> None:
     """An incident keeps its number where it can: that of its first finding, else the lowest in it."""
     taken = {group.incident_id for group in groups}
     for group in groups:
+        if group.incident_id is not None:
+            continue  # of one that was kept the first finding may lie before what was read
         own = group.leader
-        led = own.leads is not False and own.incident_id > 0 and own.incident_id not in taken
-        if group.incident_id is None and led:
+        if own.leads is not False and own.incident_id > 0 and own.incident_id not in taken:
             group.incident_id = own.incident_id
             taken.add(own.incident_id)
     for group in groups:

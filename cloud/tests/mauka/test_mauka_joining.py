@@ -159,6 +159,13 @@ def test_what_is_seen_again_and_moved_by_another_in_one_plan_goes_where_it_belon
     assert frozenset({replace(late, closed=True)}) in in_parts.incidents()
 
 
+def test_an_incident_whose_first_finding_lies_before_what_is_read_again_stays_as_it_is() -> None:
+    table = Table()
+    for one in (sag(0, 0), sag(97, 97), sag(6001, 6001), sag(5981, 5981, uncertainty_ms=30)):
+        table.put([one])
+    assert {len(group) for group in table.incidents()} == {1, 2}
+
+
 @given(st.lists(findings, max_size=10), st.randoms(use_true_random=False))
 @settings(max_examples=80, deadline=None)
 def test_neither_order_nor_repetition_nor_grouping_matters(items: list[Finding], chance: Any) -> None:

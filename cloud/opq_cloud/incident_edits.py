@@ -7,7 +7,7 @@ plan out, and View and the tools know neither. Every change is kept with who mad
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-from opq_cloud.mauka.finding_writer import FindingWriter
+from opq_cloud.mauka.finding_writer import FindingWriter, carry_out_plan
 from opq_cloud.mauka.hand_placing import plan_merge, plan_split
 from opq_cloud.store.incident_index import NOTE_CHARACTERS, IncidentEditError, IncidentNote
 from opq_cloud.store.join_plan import CarriedOut, JoinPlan
@@ -43,10 +43,12 @@ class IncidentEditor:
         return kept
 
     def label_incident(self, number: int, kind: str, classes: Iterable[str], account_id: str = "") -> None:
-        """Give it a class, which wins over the machine's; "" takes the label back.
+        """Give the incident a class by hand; it replaces the class that Mauka found.
 
+        Args:
+            kind: a class, or several joined by `+`; an empty text removes the label.
         Raises:
-            IncidentEditError: a part of `kind` is none of `classes`.
+            IncidentEditError: `kind` holds a word that is not in `classes`.
         """
         allowed = {*classes}
         parts = sorted({*kind.split("+")}) if kind else []
@@ -56,7 +58,7 @@ class IncidentEditor:
         self._note(number, account_id, "label", "+".join(parts))
 
     def note_incident(self, number: int, text: str, account_id: str = "") -> None:
-        """Say something of it."""
+        """Add a note to the incident."""
         said = text.strip()
         if not said or len(said) > NOTE_CHARACTERS:
             raise IncidentEditError(f"the note has {len(said)} characters; want 1 to {NOTE_CHARACTERS}")
@@ -67,12 +69,7 @@ class IncidentEditor:
         self._store.put_note(IncidentNote(0, number, at_ms, account_id, kind, text))
 
     def _carry_out(self, plan: Callable[[], JoinPlan]) -> CarriedOut:
-        """Plan again while somebody else writes."""
-        end_s = time.monotonic() + TRIES_S
-        while True:
-            done = self._store.carry_out(plan())
-            if done is not None:
-                return done
-            if time.monotonic() > end_s:
-                raise IncidentEditError(f"others changed the store's findings for {TRIES_S:g} s; try again")
-            time.sleep(0.005)
+        done = carry_out_plan(self._store, plan, TRIES_S)
+        if done is None:
+            raise IncidentEditError(f"others changed the store's findings for {TRIES_S:g} s; try again")
+        return done

@@ -110,10 +110,13 @@ def incident_records(
         ExportError: they hold more than `most_samples`; no event is read after that.
     """
     found: list[WaveformRecord] = []
+    samples = 0
     for event_id in incident.event_ids:
         with contextlib.suppress(ExportError):  # it has expired, or the visitor sees no waveform of it
-            found.extend(event_records(source, event_id, licence=licence))
-        if most_samples is not None and sum(each.samples for each in found) > most_samples:
+            more = event_records(source, event_id, licence=licence)
+            samples += sum(each.samples for each in more)
+            found.extend(more)
+        if most_samples is not None and samples > most_samples:
             raise ExportError(
                 f"incident {incident.incident_id} has more than {most_samples} samples, "
                 "the most of one answer; export its events one by one, or with opq-tools export incident"
@@ -122,7 +125,11 @@ def incident_records(
 
 
 def known_incident(source: ExportSource, incident_id: int) -> Incident:
-    """Raises ExportError where there is none."""
+    """The incident with this number.
+
+    Raises:
+        ExportError: the store has no such incident, or the visitor sees none of its Boxes.
+    """
     found = source.incident(incident_id)
     if found is None:
         raise ExportError(f"there is no incident {incident_id}")

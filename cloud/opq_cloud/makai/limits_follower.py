@@ -1,4 +1,4 @@
-"""Follows `makai_config` in the store while Makai runs: the limits of the threshold trigger for each Box.
+"""Reads the limits of the threshold trigger from `makai_config` in the store while Makai runs, for each Box.
 
 A thread reads it every second, so that a store that is slow or away delays no Measurement: what was known
 holds until it is back. The original reads it every 60 s, ends where there is none, and keeps an override that

@@ -159,7 +159,10 @@ def _moved_percent(witness: IncidentWitness) -> float | None:
 
 
 def _clearing_s(seen: Sequence[Mapping[str, float]]) -> float | None:
-    """How long the fault itself lasted: behind a breaker that opened, it is longer."""
+    """Seconds from the onset until the fault was cleared; None: no Box saw it clearly.
+
+    A Box that the opened breaker feeds stays low for longer than the fault, so the lower quartile counts.
+    """
     clear = [
         each["onset_lasting_s"] for each in seen if "onset_lasting_s" in each and _moved(each) >= CLEAR_MOVE
     ]
@@ -167,7 +170,9 @@ def _clearing_s(seen: Sequence[Mapping[str, float]]) -> float | None:
 
 
 def _dip_type(witnesses: Sequence[IncidentWitness]) -> tuple[DipType | None, str | None]:
-    """Of the place with most phases, and of these the one that moved most."""
+    """The dip's type and where it was seen: at the place with the most phases; of several, where the voltage
+    moved most. (None, None): no place has phases enough.
+    """
     found: list[tuple[int, float, str, DipType]] = []
     for place, there in _by_place(witnesses).items():
         phasors: dict[str, complex] = {}

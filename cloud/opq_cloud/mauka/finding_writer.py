@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from opq_cloud.mauka.joining import plan_join
 from opq_cloud.mauka.sightings import SAME_CLOCK_LIMIT_NS
 from opq_cloud.store.box_place import BoxPlace, box_place
-from opq_cloud.store.join_plan import CarriedOut
+from opq_cloud.store.join_plan import CarriedOut, JoinPlan
 from opq_cloud.store.store import CloudStore, LocationRecord
 from opq_proto.errors import StoreError
 from opq_proto.messages import Finding, StoredFinding
@@ -55,17 +55,12 @@ class FindingWriter:
             return CarriedOut(())
         store = self._store()
         stamped = [self._with_clock(store, one) for one in findings]
-        end_s = time.monotonic() + TRIES_S
-        pause_s = 0.0
-        while time.monotonic() < end_s:
-            done = store.carry_out(plan_join(store, stamped, event_id, self.place_of))
-            if done is not None:
-                return done
-            pause_s = min(LONGEST_PAUSE_S, 2 * pause_s + 0.001)
-            time.sleep(random.uniform(0.0, pause_s))
-        raise StoreError(
-            f"event {event_id}: others changed the store's findings for {TRIES_S:g} s without a pause"
-        )
+        done = carry_out_plan(store, lambda: plan_join(store, stamped, event_id, self.place_of))
+        if done is None:
+            raise StoreError(
+                f"event {event_id}: others changed the store's findings for {TRIES_S:g} s without a pause"
+            )
+        return done
 
     def place_of(self, box_id: str) -> BoxPlace:
         """What the store knows of a Box, at most `PLACES_S` old."""
@@ -88,6 +83,21 @@ class FindingWriter:
         rows = store.measurements(one.box_id, at_ms - CLOCK_MS, at_ms + CLOCK_MS, CLOCK_ROWS)
         clocks = {row.clock_id for row in rows if row.clock_id is not None}
         return replace(one, clock_id=clocks.pop()) if len(clocks) == 1 else one
+
+
+def carry_out_plan(
+    store: CloudStore, plan: Callable[[], JoinPlan], tries_s: float = TRIES_S
+) -> CarriedOut | None:
+    """Make the plan again while others write; None: they wrote without a pause for `tries_s`."""
+    end_s = time.monotonic() + tries_s
+    pause_s = 0.0
+    while time.monotonic() < end_s:
+        done = store.carry_out(plan())
+        if done is not None:
+            return done
+        pause_s = min(LONGEST_PAUSE_S, 2 * pause_s + 0.001)
+        time.sleep(random.uniform(0.0, pause_s))
+    return None
 
 
 def put_findings(store: CloudStore, event_id: int, findings: Sequence[Finding]) -> list[StoredFinding]:

@@ -1,4 +1,4 @@
-"""Which Boxes are fed through the place of a disturbance, by voltages alone. Pure.
+"""Tells which Boxes are fed through the place of a short circuit, from their voltages alone. Pure.
 
     supply --- busbar ---+--- other feeders: all as deep as the busbar                       upstream
                          +--- faulted feeder --- deeper and deeper --- place ---(no current)--- as deep as it
@@ -78,7 +78,10 @@ def _contrast(one: _Depth, depths: Sequence[_Depth]) -> float | None:
 
 
 def _on_feeder(there: Sequence[_Depth]) -> dict[str, tuple[str, float]]:
-    """Of the faulted feeder, by the places that are as deep as the deepest in each phase."""
+    """Box -> its side and the probability, for the Boxes of the faulted feeder.
+
+    A place whose phases are all as deep as the deepest of their phase is downstream, others are upstream.
+    """
     deep: dict[str, list[bool]] = {}
     for one in there:
         same = [each.moved for each in there if each.phase == one.phase]

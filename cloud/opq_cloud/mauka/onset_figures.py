@@ -63,7 +63,7 @@ def hz_apart(
 
 
 def _hz_before(analysis: Analysis, start_sample: float) -> float | None:
-    """Of the last cycles before a moment."""
+    """The median frequency in Hz of the last cycles before a sample; None: none of them has a frequency."""
     before = (analysis.cycle_starts[: len(analysis.frequency_hz)] < start_sample) & np.isfinite(
         analysis.frequency_hz
     )

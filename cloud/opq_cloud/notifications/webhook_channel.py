@@ -34,15 +34,6 @@ def signature(secret: str, at_s: int, body: bytes) -> str:
     return f"t={at_s},v1={made}"
 
 
-def signature_fits(secret: str, header: str, body: bytes, now_s: float, tolerance_s: float = 300.0) -> bool:
-    """What a receiver checks: made with the secret, and not long ago."""
-    parts = dict(each.partition("=")[::2] for each in header.split(","))
-    at = parts.get("t", "")
-    if not (at.isascii() and at.isdigit()) or abs(now_s - int(at)) > tolerance_s:
-        return False
-    return hmac.compare_digest(signature(secret, int(at), body), header)
-
-
 def webhook_body(entry: NotificationEntry, sent_ms: int, url: str) -> bytes:
     """contracts.md, Webhook; `health`, `row` or nothing in the place of `incident` for other kinds."""
     fixed = {"version": 1, "id": entry.entry_id, "sent_ms": sent_ms, "kind": entry.kind}

@@ -83,7 +83,7 @@ def onset_traits(volts: SignalArray, rate_hz: float, hz: float, start_sample: fl
     Raises:
         ValueError: see `phasor_course`.
 
-    CPU at 12 kS/s: some 1 ms.
+    It takes 3.5 ms of CPU for 6 s at 12 kS/s (one core of a server, 2026-11-22).
     """
     course = phasor_course(volts, rate_hz, hz, start_sample, LONGEST_S)
     if course is None:

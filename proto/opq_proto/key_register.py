@@ -5,6 +5,7 @@ admits the new one too; the broker that first hears the new one moves it over th
 old one's connections. A revoked key lies in `revoked_keys`. Every step is one rename of a whole file.
 """
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,12 @@ class KeyEntry:
     since_ms: int
     """When its file was written, moved or, for `rotating`, the new one's was."""
     next_public_key: str | None = None
+
+
+def key_fingerprint(public_key: str) -> str:
+    """Fingerprint of a public key (Z85, 40 characters): 128 bits of its SHA-256, in groups of four digits."""
+    digits = hashlib.sha256(public_key.encode()).hexdigest()[:32]
+    return " ".join(digits[k : k + 4] for k in range(0, 32, 4))
 
 
 class KeyRegister:

@@ -110,6 +110,23 @@ def checked_public_key(text: str) -> bytes:
     return key
 
 
+def public_key_in(text: str) -> bytes:
+    """The public key in what somebody typed or sent: the key alone, or the text of its public file.
+
+    Raises:
+        KeyFileError: there is none, or it is a private file: that stays with its Box.
+    """
+    if _is_key(text.strip().encode("ascii", "replace")):
+        return text.strip().encode("ascii")
+    data = text.encode("utf-8", "replace")
+    if _KEY["secret-key"].search(data) is not None:
+        raise KeyFileError("this is a private key file, which stays with its Box; want the public one")
+    match = _KEY["public-key"].search(data)
+    if match is None or not _is_key(match.group(1)):
+        raise KeyFileError("there is no public key in it; want 40 characters of Z85, or a public key file")
+    return match.group(1)
+
+
 def key_text(pair: KeyPair, box_id: str | None = None, secret: bool = False) -> bytes:
     """The bytes of a ZPL file; with `secret` the private one."""
     kind = b"Secret" if secret else b"Public"
@@ -277,6 +294,15 @@ class KeyFolder:
             return []
         matches = ((pattern.fullmatch(path.name), path) for path in sorted(folder.iterdir()))
         return [(match.group(1), path) for match, path in matches if match is not None]
+
+    def known_boxes(self) -> set[str]:
+        """Boxes of which there is a file: admitted, being exchanged, revoked, or one that is no key."""
+        try:
+            found = [*self.box_files(self.public_keys), *self.box_files(self.public_keys, incoming=True)]
+            found += self.box_files(self.revoked_keys)
+        except OSError:
+            return set()
+        return {box_id for box_id, _ in found}
 
     def _read_keys(self, wanted: Callable[[bool], bool]) -> tuple[dict[bytes, str], list[str]]:
         """Of the files whose `incoming` is wanted; first keys before second ones."""

@@ -6,15 +6,31 @@ Each line carries `event` (a dotted noun.verb), `service`, `level`, `t` (UTC, IS
 full loses lines, never the process.
 """
 
+import contextlib
 import io
 import logging
 import os
 import sys
 import time
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
 from typing import Any, Protocol, cast
 
-import structlog
+
+@contextlib.contextmanager
+def _without(name: str) -> Iterator[None]:
+    """Within the block, a module that is not imported yet counts as not installed."""
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]  # documented: its import fails
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
+with _without("rich"):  # 90 modules at each start, for tracebacks that are not used here (`configure`)
+    import structlog
 
 LEVELS = {
     "debug": logging.DEBUG,

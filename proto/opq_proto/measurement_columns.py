@@ -1,11 +1,12 @@
 """MeasurementColumns: many Measurements of many Boxes as arrays, where an object each would cost too much.
 
-Only for what is all alike: regular windows with the four metrics, exact times, and no sequence numbers.
-`measurements()` gives the objects; both forms say the same, to the last bit.
+Only for what is all alike: regular windows with the four metrics and exact times; what Boxes send has numbers
+and a clock each besides (`NumberedColumns`). `measurements()` gives the objects; both forms say the same, to
+the last bit.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 
 from opq_proto.decision import NS_PER_MS, Nominal
 from opq_proto.messages import Measurement, Metric, TimeSource
+
+_SOURCES = tuple(TimeSource)
 
 METRIC_NAMES = ("f", "rms", "thd", "trans")
 """In the order of the arrays, and of the bytes on the wire."""
@@ -58,6 +61,16 @@ class MeasurementColumns:
         """(n,) the end, rounded."""
         return (self.end_ns + NS_PER_MS // 2) // NS_PER_MS
 
+    @property
+    def sequences(self) -> NDArray[np.int64] | None:
+        """(n,) of each, -1: it has none; None: none has."""
+        return None
+
+    def part(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> "MeasurementColumns":
+        """Those of the rows, in the same order."""
+        changes = {name: getattr(self, name)[rows] for name in ("which", "start_ns", "end_ns", "metrics")}
+        return replace(self, **changes)
+
     @cached_property
     def finite(self) -> bool:
         """Whether every number is one."""
@@ -67,15 +80,6 @@ class MeasurementColumns:
     def once(self) -> bool:
         """Whether no Box has two of them."""
         return len(np.unique(self.which)) == len(self.which)
-
-    def extremes(self) -> Iterator[tuple[Nominal, dict[str, tuple[float, float]]]]:
-        """Each nominal of these Boxes, and the least and most of each metric over all that have it."""
-        alike = self.boxes.alike
-        for nominal, whose in alike:
-            own = self.metrics if len(alike) == 1 else self.metrics[whose[self.which]]
-            if len(own):
-                ends = zip(own[:, :, 0].min(axis=0).tolist(), own[:, :, 1].max(axis=0).tolist(), strict=True)
-                yield nominal, dict(zip(METRIC_NAMES, ends, strict=True))
 
     def measurements(self) -> list[Measurement]:
         """The same as objects, in the same order."""
@@ -102,6 +106,65 @@ class MeasurementColumns:
             )
             for box, told_ms, start_ns, end_ns, values in rows
         ]
+
+
+@dataclass(frozen=True, eq=False)
+class NumberedColumns(MeasurementColumns):
+    """n Measurements as they came from the wire, each with a number and a clock of its own.
+
+    `uncertainty_ns` and `source` of the whole say nothing here.
+    """
+
+    told_ms: NDArray[np.int64]
+    """(n,) `Measurement.timestamp_ms`."""
+    sequence: NDArray[np.int64]
+    oldest: NDArray[np.int64]
+    """(n,) -1: it says none."""
+    uncertainties_ns: NDArray[np.int64]
+    sources: NDArray[np.int64]
+    clock_ids: NDArray[np.int64]
+    """(n,) 0: it says none."""
+    said: NDArray[np.float32]
+    """(n, 2) nominal volts and hertz that it says itself; 0: none."""
+
+    @cached_property
+    def timestamp_ms(self) -> NDArray[np.int64]:
+        return self.told_ms
+
+    @property
+    def sequences(self) -> NDArray[np.int64] | None:
+        return self.sequence
+
+    def part(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> "NumberedColumns":
+        return replace(self, **{name: getattr(self, name)[rows] for name in _OF_ROWS})
+
+    def measurements(self) -> list[Measurement]:
+        ids = self.boxes.ids
+        rows = zip(*(getattr(self, name).tolist() for name in _OF_ROWS), strict=True)
+        return [
+            Measurement(
+                ids[box],
+                told_ms,
+                {name: Metric(*row) for name, row in zip(METRIC_NAMES, values, strict=True)},
+                start_ns,
+                end_ns,
+                uncertainty_ns,
+                _SOURCES[source],
+                None if sequence < 0 else sequence,
+                None if oldest < 0 else oldest,
+                nominal_v=nominal_v or None,
+                nominal_hz=nominal_hz or None,
+                clock_id=clock_id or None,
+            )
+            for box, start_ns, end_ns, values, told_ms, sequence, oldest, uncertainty_ns, source, clock_id,
+            (nominal_v, nominal_hz) in rows
+        ]  # fmt: skip
+
+
+_OF_ROWS = (
+    "which", "start_ns", "end_ns", "metrics", "told_ms", "sequence", "oldest", "uncertainties_ns", "sources",
+    "clock_ids", "said",
+)  # fmt: skip
 
 
 def joined_columns(parts: Sequence[MeasurementColumns]) -> MeasurementColumns:

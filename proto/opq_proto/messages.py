@@ -205,6 +205,32 @@ class Finding:
     """What the reasons rest on: (name with its unit, value), such as ("deviation_hz", -0.62)."""
     clock_id: int | None = None
     """The clock that stamped the waveform (`Measurement.clock_id`); None: not known."""
+    analysis: str | None = None
+    """Which analysis gave it, in which version, with which settings; None: stored before that was noted."""
+    analysis_version: str | None = None
+    settings_hash: str | None = None
+    severity: float | None = field(default=None, compare=False, repr=False)
+    """0 to 10 (`opq_measure.classification.severity`), as the store has it; it follows from the fields above,
+    so that findings which are the same without it are the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRequest:
+    """What an analysis asks for beyond the event that it looked at: these Boxes, or the neighbours of some.
+
+    Attributes:
+        box_ids: Boxes to ask, of the event or not.
+        beside: instead of them, Boxes whose neighbours are asked: `most_boxes` that were not asked yet.
+        start_ns, end_ns: [start, end); None: the event's own. What is here of a Box is not asked for again.
+        because: a clause that says what for.
+    """
+
+    box_ids: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+    most_boxes: int = 4
+    start_ns: int | None = None
+    end_ns: int | None = None
+    because: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,14 +16,21 @@ Floats = NDArray[np.float64]
 
 
 def grid(
-    first: float, samples: int, hz: float, depth: float, cycles: float, seed: int, degrees: float = 0.0
+    first: float,
+    samples: int,
+    hz: float,
+    depth: float,
+    cycles: float,
+    seed: int,
+    degrees: float = 0.0,
+    noise_v: float = 0.12,
 ) -> Floats:
     """Samples of one place from a fractional position on; a dip from 0.8 s on that the whole grid sees."""
     t = (first + np.arange(samples)) / RATE_HZ
     wander = 0.02 * np.sin(2 * np.pi * 0.3 * t) / (2 * np.pi * 0.3)
     turn = 2 * np.pi * (hz * t + wander) + math.radians(degrees)
     share = np.where((t >= 0.8) & (t < 0.8 + cycles / hz), 1 - depth, 1.0)
-    noise = np.random.default_rng(seed).normal(scale=0.12, size=samples)
+    noise = np.random.default_rng(seed).normal(scale=noise_v, size=samples)
     return share * 170.0 * (np.sin(turn) + 0.02 * np.sin(3 * turn + seed) + 0.015 * np.sin(5 * turn)) + noise
 
 
@@ -46,6 +53,21 @@ def test_the_lag_is_told_to_a_tenth_of_a_sample(
     assert found.seconds == found.samples / RATE_HZ
     assert found.similarity > found.next_best
     assert 0.1 < found.uncertainty_samples < 0.5
+
+
+def test_at_30_db_pairs_are_told_within_20_us_rms() -> None:
+    rng = np.random.default_rng(20_261)
+    off_us = []
+    for pair in range(8):
+        lag, depth, hz = rng.uniform(-2400, 2400), rng.uniform(0.15, 0.9), (49.97, 60.02)[pair % 2]
+        cycles, nominal = rng.uniform(2, 20), round(hz, -1)
+        noise_v = 120 * 10 ** (-30 / 20)
+        one = grid(3000.0, 20_000, hz, depth, cycles, 2 * pair, noise_v=noise_v)
+        two = grid(3000.0 + lag, 20_000, hz, 0.7 * depth, cycles, 2 * pair + 1, noise_v=noise_v)
+        found = lag_between(one, two, RATE_HZ, nominal)
+        off_us.append(1e6 * (found.samples - lag) / RATE_HZ)
+        assert abs(found.samples - lag) < 3 * found.uncertainty_samples
+    assert math.sqrt(sum(each**2 for each in off_us) / len(off_us)) < 20
 
 
 def test_swapped_the_lag_has_the_other_sign() -> None:

@@ -9,9 +9,12 @@ from numpy.typing import NDArray
 from opq_measure.analysis.analyser import analyze
 from opq_measure.classification.class_limits import ClassLimits
 from opq_measure.classification.classifier import classify
+from opq_measure.classification.edge_ringing import edge_ringing
 from opq_measure.classification.envelope_flicker import envelope_pst
+from opq_measure.classification.faint_jump import faint_jump
 from opq_measure.classification.faint_transients import faint_transient
 from opq_measure.classification.measured_signal import MeasuredSignal
+from opq_measure.classification.severity import DEVIATION_SHARE, LASTING, severity_of_part
 
 RATE_HZ, PEAK_V = 12_000.0, 120 * math.sqrt(2)
 Floats = NDArray[np.float64]
@@ -48,6 +51,41 @@ def test_classes_at_once_are_joined_in_alphabetical_order() -> None:
     assert found.kind == "harmonics+sag"
     assert found.severity == max(part.severity for part in found.parts)
     assert found.confidence <= min(part.confidence for part in found.parts)
+
+
+@pytest.mark.parametrize(
+    ("kind", "figures", "residual", "itic", "seconds", "severity"),
+    [
+        ("sag", {}, 50.0, "no_damage", 0.1, 4 + 4 * (0.6 * 0.5 + 0.4 * 0.25)),
+        ("swell", {}, 200.0, "prohibited", 100.0, 8.8 + 1.2),
+        ("sag", {}, 100.0, "no_interruption_in_function", 0.0, 0.0),
+        ("interruption", {}, 0.0, None, 200.0, 10.0),
+        ("harmonics", {"thd_percent": 16.0}, None, None, 3.0, 5.0),
+        ("frequency_deviation", {"deviation_hz": -1.2}, None, None, 3.0, 5.0),
+        ("impulsive_transient", {"peak_pu": -0.5}, None, None, 1e-3, 2.5),
+        ("phase_jump", {"phase_jump_degrees": -90.0}, None, None, 1e-3, 10.0),
+        ("flicker+harmonics", {"pst": 4.0, "thd_percent": 8.0}, None, None, 3.0, 8.0),
+        ("outage", {}, None, None, 3.0, 10.0),
+        ("unbalance", {}, None, None, 3.0, 2.0),
+        ("harmonics", {"thd_percent": math.inf}, None, None, 3.0, 2.0),
+    ],
+)
+def test_one_scale_of_severity_for_all_classes(
+    kind: str, figures: dict[str, float], residual: float | None, itic: str | None, seconds: float,
+    severity: float,
+) -> None:  # fmt: skip
+    assert severity_of_part(kind, figures, residual, itic, seconds, 60.0) == pytest.approx(severity)
+
+
+def test_the_scale_has_the_limits_of_the_classes() -> None:
+    limits = ClassLimits()
+    assert {kind: limit for kind, (_, limit) in LASTING.items()} == {
+        "harmonics": limits.thd_percent, "interharmonics": limits.line_percent,
+        "mains_signalling": limits.signal_percent, "rapid_voltage_change": limits.change_percent,
+        "periodic_notching": limits.notch_pu, "dc_offset": limits.dc.most_percent,
+        "noise": limits.noise.most_percent, "flicker": limits.pst,
+    }  # fmt: skip
+    assert limits.deviation_percent / 100 == DEVIATION_SHARE
 
 
 def test_nothing_and_what_cannot_be_said_are_answers() -> None:
@@ -109,3 +147,82 @@ def test_a_part_is_one_json_object() -> None:
     assert part["end_s"] is None and part["reasons"][0] == {
         "name": "dc_percent", "value": pytest.approx(100 * 4 / 120, rel=0.02), "unit": "%", "limit": 1.5,
     }  # fmt: skip
+
+
+def noisy(seconds: float, seed: int, hz: float = 60.0) -> Floats:
+    return mains(seconds, hz, 20.0, seed)
+
+
+def test_a_ringing_at_the_edge_of_an_interruption_shows_in_noise_and_a_block_is_none() -> None:
+    volts = noisy(1.0, 3) - mains(1.0, noise_db=400) * 0.96 * during(1.0, 0.5, 0.62)
+    ring = 0.3 * PEAK_V * np.sin(2 * np.pi * 900 * (at_s(1.0) - 0.5)) * np.exp(-(at_s(1.0) - 0.5) / 0.0025)
+    start, end = 0.5 * RATE_HZ, 0.62 * RATE_HZ
+    found = edge_ringing(volts + np.where(at_s(1.0) >= 0.5, ring, 0.0), RATE_HZ, 60.0, start, end, True)
+    assert found is not None and found.frequency_hz == pytest.approx(900, abs=100)
+    assert found.start == pytest.approx(start, abs=24) and found.peak / PEAK_V == pytest.approx(0.3, rel=0.35)
+    assert edge_ringing(volts, RATE_HZ, 60.0, start, end, True) is None
+    block = np.where(during(1.0, 0.5, 0.501), 0.5 * PEAK_V, 0.0)
+    assert edge_ringing(volts + block, RATE_HZ, 60.0, start, end, True) is None
+    assert edge_ringing(volts, RATE_HZ, 60.0, 20.0, 400.0, True) is None, "nothing before it is known"
+
+
+def test_a_jump_of_ten_degrees_shows_in_noise() -> None:
+    turned = 2 * np.pi * 60 * at_s(1.0) + 0.7 + np.where(at_s(1.0) >= 0.45, math.radians(10), 0.0)
+    found = classify(PEAK_V * np.sin(turned) + noisy(1.0, 5) - mains(1.0, noise_db=400), RATE_HZ)
+    (jump,) = [each for each in found.parts if each.kind == "phase_jump"]
+    reasons = {each.name: each.value for each in jump.reasons}
+    assert reasons["phase_jump_degrees"] == pytest.approx(10.0, abs=1.5)
+    assert jump.found.start_s == pytest.approx(0.45, abs=0.03)
+    starts = np.arange(40.0) * 200
+    assert faint_jump(starts, np.ones(40), np.ones(40, dtype=np.bool_)) is None
+
+
+def test_what_begins_after_the_last_whole_window_is_found() -> None:
+    seconds, at = 0.79, 0.66
+    turned = 2 * np.pi * 60 * at_s(seconds) + np.where(at_s(seconds) >= at, math.radians(-13), 0.0)
+    noise = mains(seconds) - mains(seconds, noise_db=400)
+    assert classify(PEAK_V * np.sin(turned) + noise, RATE_HZ).kind == "phase_jump"
+    after = at_s(seconds) - at
+    ring = (
+        0.4 * PEAK_V * np.sin(2 * np.pi * 1500 * after) * np.exp(-np.maximum(after, 0) / 0.003) * (after >= 0)
+    )
+    assert classify(mains(seconds) + ring, RATE_HZ).kind == "oscillatory_transient"
+    assert classify(mains(seconds), RATE_HZ).kind == "none"
+
+
+def test_harmonics_and_frequency_show_beside_a_dip_that_leaves_no_window() -> None:
+    shape = np.where(during(1.0, 0.25, 0.75), 0.5, 1.0)
+    volts = mains(1.0, 61.5, 30.0) + 0.14 * PEAK_V * np.sin(2 * np.pi * 5 * 61.5 * at_s(1.0))
+    assert classify(volts * shape, RATE_HZ).kind == "frequency_deviation+harmonics+sag"
+    assert classify(mains(1.0, 60.0, 30.0) * shape, RATE_HZ).kind == "sag"
+
+
+def test_what_noise_takes_over_the_limit_is_no_swell() -> None:
+    found = classify(1.09 * mains(2.0, noise_db=400) + noisy(2.0, 8) - mains(2.0, noise_db=400), RATE_HZ)
+    assert "swell" not in found.kind
+    assert "swell" in classify(1.13 * mains(2.0, noise_db=400) + noisy(2.0, 8) * 0.01, RATE_HZ).kind
+
+
+def test_noise_alone_seldom_flickers_and_a_pst_of_three_is_seen() -> None:
+    rng = np.random.default_rng(11)
+    count, usable = 300, np.ones(300, dtype=np.bool_)
+    wave = 230 * (1 + 0.0055 * np.cos(2 * np.pi * 8.8 * np.arange(count) / 100))
+    psts = []
+    for _ in range(60):
+        white = rng.normal(0, 23 / math.sqrt(120), count + 1)
+        noise = (white[1:] + white[:-1]) / 2  # half of each cycle is the next one's, too
+        psts.append(envelope_pst(230 + noise, usable, 230.0, 50.0, 23.0)[0])
+        assert envelope_pst(wave + noise, usable, 230.0, 50.0, 23.0)[0] > 1.5
+    assert sum(each > 1.15 for each in psts) <= 1
+
+
+@pytest.mark.parametrize("seconds", [0.32, 0.6, 3.0])
+def test_an_impulse_of_a_short_waveform_is_no_noise_and_noise_around_one_is(seconds: float) -> None:
+    after = at_s(seconds) - 0.15
+    impulse = np.where(
+        (after >= 0) & (after < 3e-4), 2.6 * PEAK_V * np.exp(-np.maximum(after, 0) / 6e-5), 0.0
+    )
+    assert classify(mains(seconds) + impulse, RATE_HZ).kind == "impulsive_transient"
+    if seconds > 0.5:  # a window without the impulse says what noise there is
+        noisy = classify(mains(seconds, noise_db=20.0) + impulse, RATE_HZ)
+        assert noisy.kind == "impulsive_transient+noise"

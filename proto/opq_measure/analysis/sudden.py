@@ -8,13 +8,15 @@ stretch is looked at closely (`transients`, `phase_jump`).
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
 from opq_measure.analysis.occurrence import Occurrence, confidence_of
 from opq_measure.signal import FloatArray
-from opq_measure.timebase.cycles import Track
+from opq_measure.timebase.cycles import Track, track
 from opq_measure.timebase.windows import Window
+from opq_measure.waveform.change import changes_in
 from opq_measure.waveform.phase_jump import PhaseJump, phase_jumps_in
 from opq_measure.waveform.transients import LEAST_PU as LEAST_TRANSIENT_PU
 from opq_measure.waveform.transients import Transient, transients_in
@@ -29,6 +31,8 @@ STEP_SCREEN = 0.05
 """Rms of the difference over half a cycle, of the peak: a jump of six degrees has 0.07 over a whole one."""
 STEP_OVER_NOISE = 1.4
 """Times the noise's own rms there, which scatters by 7 % over 100 samples."""
+CONTEXT_CYCLES, MOST_AFTER = 12.0, 100
+"""Cycles before what no window has, for the waves on both sides; transients there at most."""
 SAME_S = 0.002
 """Found twice, at the joint of two stretches."""
 
@@ -57,17 +61,18 @@ class Sudden:
         begin = windows[0].edges[0]
         end = windows[-1].first_sample - first + windows[-1].edges[-1]
         slack = SAME_S * tracked.rate_hz
+        changes = cache(lambda: changes_in(volts, tracked))
         found: list[Occurrence | None] = []
         if apart.has_transient:
             found += [
                 self._new("transient", _transient(each, first, tracked, apart.noise_pu))
-                for each in transients_in(volts, tracked, LEAST_TRANSIENT_PU, self._most)
+                for each in transients_in(volts, tracked, LEAST_TRANSIENT_PU, self._most, changes)
                 if begin - slack <= each.start < end
             ]
         if apart.has_transient or apart.has_step:
             found += [
                 self._new("phase_jump", _jump(each, first, tracked))
-                for each in phase_jumps_in(volts, tracked, LEAST_JUMP_DEGREES)
+                for each in phase_jumps_in(volts, tracked, LEAST_JUMP_DEGREES, changes())
                 if begin - slack <= each.position < end
             ]
         return sorted((each for each in found if each is not None), key=lambda each: each.start_sample)
@@ -77,6 +82,35 @@ class Sudden:
             return None
         self._last[name] = found.end_sample
         return found
+
+
+def sudden_after(volts: FloatArray, rate_hz: float, nominal_hz: float, last_stop: float) -> list[Occurrence]:
+    """What begins after the last whole window of a signal, up to 0.2 s that no window has.
+
+    Args:
+        volts: (n,) all of it.
+        last_stop: sample at which the last window ends; 0 where there is none.
+    """
+    first = max(0, round(last_stop - CONTEXT_CYCLES * rate_hz / nominal_hz))
+    part = volts[first:]
+    tracked = track(part, rate_hz, nominal_hz)
+    apart = _apart(part, tracked) if len(tracked.positions) else None
+    if apart is None:
+        return []
+    begin = last_stop - first
+    found: list[Occurrence] = []
+    if apart.has_transient:
+        found += [
+            _transient(each, first, tracked, apart.noise_pu)
+            for each in transients_in(part, tracked, LEAST_TRANSIENT_PU, MOST_AFTER)
+            if each.start >= begin
+        ]
+    found += [
+        _jump(each, first, tracked)
+        for each in phase_jumps_in(part, tracked, LEAST_JUMP_DEGREES)
+        if each.position >= begin
+    ]
+    return found
 
 
 def _joined(windows: Sequence[Window]) -> tuple[FloatArray, Track]:

@@ -12,23 +12,31 @@ from dataclasses import replace
 
 import numpy as np
 
+from opq_measure.analysis.analysed import Analysis
 from opq_measure.analysis.conditions import (
     PST_SIGMA,
+    Course,
     frequency_deviations_in,
     harmonics_in,
 )
 from opq_measure.analysis.levels import dc_offset_in, noise_in
 from opq_measure.analysis.occurrence import Occurrence, confidence_of
 from opq_measure.analysis.short_flicker import short_flicker_in
-from opq_measure.analysis.tones import MOST_INTERHARMONIC_PERCENT, tones_in
+from opq_measure.analysis.sudden import sudden_after
+from opq_measure.analysis.tones import MOST_INTERHARMONIC_PERCENT, OVER_NOISE, tones_in
+from opq_measure.classification.between_levels import frequency_between, harmonics_between
 from opq_measure.classification.class_limits import ClassLimits
+from opq_measure.classification.edge_ringing import edge_ringing
 from opq_measure.classification.envelope_flicker import envelope_pst
-from opq_measure.classification.faint_transients import faint_transient
+from opq_measure.classification.faint_jump import faint_jump
+from opq_measure.classification.faint_tones import faint_tone
+from opq_measure.classification.faint_transients import FaintTransient, faint_transient
 from opq_measure.classification.mean_cycle import MeanCycle, mean_cycle, notching_of, thd_outside
-from opq_measure.classification.measured_signal import TRANSIENTS, MeasuredSignal
+from opq_measure.classification.measured_signal import BESIDE_CYCLES, TRANSIENTS, MeasuredSignal
 from opq_measure.classification.short_change import short_change_in
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.signal import BoolArray
+from opq_measure.timebase.cycles import WINDOW_S
 
 Found = Disturbance | Occurrence
 MEAN_POINTS_SHARE = 0.9
@@ -39,6 +47,8 @@ FAINT_FROM_PU = 0.012
 """Noise of the fundamental's peak from which single samples no longer show a transient of 0.1."""
 ENVELOPE_MARGIN = 1.15
 """Times its limit that Pst of a second or two has at least; it is good to a tenth."""
+HIDDEN = 0.8
+"""A share of a line's limit: where a window needs more to be sure, the whole signal is asked."""
 LONGEST_ENVELOPE_S = 5.0
 """From here on the flickermeter of 61000-4-15 has settled, and is asked itself."""
 
@@ -46,20 +56,44 @@ LONGEST_ENVELOPE_S = 5.0
 def candidates_in(signal: MeasuredSignal, limits: ClassLimits) -> list[Found]:
     """All of them, in no order; which explain each other is the classifier's."""
     analysis, course = signal.analysis, signal.analysis.course
-    sudden = signal.sudden()
+    sudden = [*signal.sudden(), *_after_windows(signal)]
     found: list[Found] = [*analysis.disturbances, *(each for each in sudden if _counts(each, limits))]
+    found += _at_edges(signal, sudden, limits)
+    found += _faint_jump(signal, sudden, limits)
     found += dc_offset_in(course, analysis.nominal_v, limits.dc)
-    found += noise_in(course, limits.noise)
+    found += noise_in(_between_transients(signal), limits.noise)
     found += frequency_deviations_in(course, limits.deviation_percent)
+    if len(analysis.cycle_starts) > 1:
+        found += frequency_between(signal, signal.clear_of(analysis.cycle_starts[:-1]), limits)
     least = min(limits.line_percent, limits.signal_percent)
     tones = [each for each in analysis.occurrences if each.kind in ("interharmonics", "mains_signalling")]
     tones = tones if least == MOST_INTERHARMONIC_PERCENT else tones_in(course, least)
-    found += [each for each in tones if _line(each) > _line_limit(each, limits)]
+    tones = [each for each in tones if _line(each) > _line_limit(each, limits)]
+    found += list(_faint_tone(signal, limits)) or tones
     changes = list(_change(signal, limits))
     found += changes if limits.short_changes else []
     found += [] if changes else _flicker(signal, limits)  # a step swings the envelope, too
     found += _of_mean_cycle(signal, sudden, limits, _is_steady(found))
     return found
+
+
+def _between_transients(signal: MeasuredSignal) -> Course:
+    """The course, where a transient's spectrum, as wide as that of noise, is not taken for it."""
+    course = signal.analysis.course
+    return replace(course, noise=np.where(signal.without_transients(), course.noise, np.nan))
+
+
+def _after_windows(signal: MeasuredSignal) -> Iterable[Occurrence]:
+    """What is sudden in the end of the signal that is shorter than a window, and beside no dip."""
+    analysis = signal.analysis
+    stops = analysis.course.stops
+    last_stop = float(stops[-1]) if len(stops) else 0.0
+    beside = BESIDE_CYCLES * signal.cycle
+    known = [(each.start_sample - beside, each.end_sample + beside) for each in analysis.disturbances]
+    known += [(each.start_sample - beside, each.end_sample + beside) for each in signal.sudden()]
+    for each in sudden_after(signal.volts, analysis.rate_hz, analysis.nominal_hz, last_stop):
+        if not any(begin <= each.start_sample <= end for begin, end in known):
+            yield each
 
 
 def _is_steady(found: Iterable[Found]) -> bool:
@@ -88,6 +122,52 @@ def _line_limit(each: Occurrence, limits: ClassLimits) -> float:
     return limits.line_percent if each.kind == "interharmonics" else limits.signal_percent
 
 
+def _faint_tone(signal: MeasuredSignal, limits: ClassLimits) -> Iterable[Occurrence]:
+    """A line in so much noise that windows of 0.2 s do not show one at its limit."""
+    analysis = signal.analysis
+    starts, known = analysis.cycle_starts, analysis.rms_v[np.isfinite(analysis.rms_v)]
+    fundamental_v = float(np.median(known)) if len(known) else math.nan
+    least = min(limits.line_percent, limits.signal_percent)
+    hidden_v = OVER_NOISE * analysis.noise_v * math.sqrt(2 / (WINDOW_S * analysis.rate_hz))
+    if len(starts) < 2 or not hidden_v > HIDDEN * least / 100 * fundamental_v:
+        return
+    if any(each.kind == "periodic_notching" for each in analysis.occurrences):
+        return
+    usable = signal.clear_of(starts[:-1])
+    mean = mean_cycle(signal.volts, starts, usable, int(MEAN_POINTS_SHARE * signal.cycle))
+    if mean is None or analysis.duration_s > LONGEST_ENVELOPE_S:
+        return
+    residual, cycle = mean.residual_of(signal.volts, starts)
+    hz = (len(starts) - 1) * analysis.rate_hz / float(starts[-1] - starts[0])
+    tone = faint_tone(residual, usable[cycle], analysis.rate_hz, fundamental_v, hz)
+    if tone is None or tone.mirrored:
+        return
+    limit = limits.signal_percent if tone.keyed else limits.line_percent
+    if tone.percent <= limit:
+        return
+    confidence = confidence_of(tone.percent, limit, tone.percent / tone.sigmas)
+    sure = f"{tone.sigmas:.1f} times the noise of its line over the whole signal"
+    if tone.keyed:
+        yield signal.throughout(
+            "mains_signalling",
+            confidence,
+            f"a keyed line of {tone.hz:.1f} Hz, {tone.percent:.2f} % of the fundamental, "
+            f"on for {100 * tone.on_share:.0f} %, {sure}",
+            {"signal_hz": tone.hz, "signal_percent": tone.percent, "on_share": tone.on_share},
+        )
+    else:
+        yield signal.throughout(
+            "interharmonics",
+            confidence,
+            f"{tone.percent:.2f} % of the fundamental at {tone.hz:.1f} Hz, above {limit:g} %, {sure}",
+            {
+                "interharmonic_hz": tone.hz,
+                "interharmonic_percent": tone.percent,
+                "interharmonic_percent_max": tone.percent,
+            },
+        )
+
+
 def _flicker(signal: MeasuredSignal, limits: ClassLimits) -> Iterable[Occurrence]:
     """By the flickermeter where it has settled, else by the envelope, which notches of whole samples move."""
     analysis = signal.analysis
@@ -98,7 +178,10 @@ def _flicker(signal: MeasuredSignal, limits: ClassLimits) -> Iterable[Occurrence
     if any(each.kind == "periodic_notching" for each in analysis.occurrences):
         return
     clear = signal.clear_of(analysis.half_starts)
-    pst, hz = envelope_pst(analysis.half_rms_v, clear, analysis.nominal_v, analysis.nominal_hz)
+    noise_v = analysis.noise_v if math.isfinite(analysis.noise_v) else 0.0
+    pst, hz = envelope_pst(
+        analysis.half_rms_v, clear, analysis.nominal_v, analysis.nominal_hz, noise_v, analysis.rate_hz
+    )
     if pst > ENVELOPE_MARGIN * limits.pst:
         yield signal.throughout(
             "flicker",
@@ -158,6 +241,7 @@ def _of_mean_cycle(
     if mean is None:
         yield from (*harmonics, *notching)
         return
+    harmonics += harmonics_between(signal, mean, limits)
     seen = notching_of(mean, analysis.nominal_hz)
     if seen is not None and harmonics and seen.deepest.depth_v > limits.notch_pu * mean.peak_v:
         thd_percent = 100 * thd_outside(mean, seen)
@@ -195,10 +279,66 @@ def _faint(
     found = faint_transient(residual, calm[cycle], analysis.rate_hz)
     if found is None or abs(found.peak) < limits.transient_pu * mean.peak_v:
         return
-    peak_pu = abs(found.peak) / mean.peak_v
+    yield _faint_occurrence(analysis, found, first, mean.peak_v)
+
+
+def _at_edges(signal: MeasuredSignal, sudden: list[Occurrence], limits: ClassLimits) -> Iterable[Occurrence]:
+    """A ringing at the beginning of a dip or swell, in so much noise that no single sample shows it."""
+    analysis = signal.analysis
+    known = analysis.frequency_hz[np.isfinite(analysis.frequency_hz)]
+    rms_v = analysis.rms_v[np.isfinite(analysis.rms_v)]
+    if not len(known) or any(each.kind in TRANSIENTS for each in sudden):
+        return
+    peak_v = math.sqrt(2) * float(np.median(rms_v))
+    if not FAINT_FROM_PU * peak_v < analysis.noise_v:
+        return
+    for each, with_it in zip(analysis.disturbances, analysis.details, strict=True):
+        if each.open_at_start or any(one.kind == "phase_jump" for one in with_it):
+            continue  # between a jump and its dip there may be a third wave, for some milliseconds
+        level = without_noise(each, analysis.noise_v, analysis.nominal_v, limits)
+        found = edge_ringing(
+            signal.volts, analysis.rate_hz, float(np.median(known)), each.start_sample, each.end_sample,
+            level.kind == "interruption",
+        )  # fmt: skip
+        if found is not None and abs(found.peak) >= limits.transient_pu * peak_v:
+            yield _faint_occurrence(analysis, found, 0, peak_v)
+
+
+def _faint_jump(
+    signal: MeasuredSignal, sudden: list[Occurrence], limits: ClassLimits
+) -> Iterable[Occurrence]:
+    """A phase jump in a signal with much noise and without others."""
+    analysis = signal.analysis
+    rms_v = analysis.rms_v[np.isfinite(analysis.rms_v)]
+    if len(rms_v) == 0 or any(each.kind == "phase_jump" for each in sudden):
+        return
+    if not FAINT_FROM_PU * math.sqrt(2) * float(np.median(rms_v)) < analysis.noise_v:
+        return
+    starts = analysis.cycle_starts
+    found = faint_jump(starts, analysis.rms_v, signal.clear_of(starts))
+    if found is None or abs(found.degrees) < limits.jump_degrees:
+        return
+    yield Occurrence(
+        kind="phase_jump",
+        start_sample=found.position,
+        end_sample=found.position,
+        rate_hz=analysis.rate_hz,
+        nominal_hz=analysis.nominal_hz,
+        confidence=confidence_of(abs(found.degrees), limits.jump_degrees, found.uncertainty_degrees),
+        because=f"the cycles go on {found.degrees:+.2f} degrees from where they were",
+        figures={
+            "phase_jump_degrees": found.degrees,
+            "uncertainty_degrees": found.uncertainty_degrees,
+            "amplitude_ratio": found.amplitude_ratio,
+        },
+    )
+
+
+def _faint_occurrence(analysis: Analysis, found: FaintTransient, first: int, peak_v: float) -> Occurrence:
+    peak_pu = abs(found.peak) / peak_v
     rings = math.isfinite(found.frequency_hz)
     ringing = f" of {found.frequency_hz:.0f} Hz" if rings else ""
-    yield Occurrence(
+    return Occurrence(
         kind="oscillatory_transient" if rings else "impulsive_transient",
         start_sample=float(first + found.start),
         end_sample=float(first + found.stop),

@@ -50,7 +50,7 @@ def classify(
     """
     analysis = analyze(signal, rate_hz, nominal_v, nominal_hz, limits.rms, v_per_lsb)
     return classification_of(
-        MeasuredSignal(np.asarray(signal, dtype=np.float64) * v_per_lsb, analysis), limits
+        MeasuredSignal(np.asarray(signal, dtype=np.float64) * v_per_lsb, analysis, limits.rms), limits
     )
 
 
@@ -92,6 +92,8 @@ def parts_in(signal: MeasuredSignal, limits: ClassLimits = DEFAULT_LIMITS) -> tu
     levels: list[Disturbance] = []
     details: dict[int, tuple[Occurrence, ...]] = {}
     for each, with_it in zip(analysis.disturbances, analysis.details, strict=True):
+        if signal.by_noise(each):
+            continue
         level = without_noise(each, analysis.noise_v, analysis.nominal_v, limits)
         levels.append(level)
         details[id(level)] = with_it

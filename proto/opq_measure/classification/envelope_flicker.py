@@ -20,8 +20,11 @@ LEAST_USUAL = 0.5
 """Median of the swing against its rms: 1 of a sine, 0.67 of noise, little of one dip among calm."""
 HIGHEST_HZ_SHARE, QUIET_HZ_SHARE = 0.8, 0.45
 """Shares of the mains frequency: one cycle's rms hardly sees faster lines; between them nothing flickers."""
-STANDS_OUT = 9.0
-"""Times the mean power of noise in a bin: by chance in one bin of 8,000."""
+STANDS_OUT = 9.5
+"""Times the mean power of noise in a bin: by chance in one bin of 13,000."""
+EDGE_SHARE = 0.2
+"""Of the stretch that is faded where lines are looked for: a line loses a tenth of its power against
+noise by it, and a third by a Hann window."""
 BESIDE = 2
 """Bins to either side that belong to a line, by the Hann window."""
 PST_OF_STEADY = 0.5096
@@ -29,13 +32,20 @@ PST_OF_STEADY = 0.5096
 
 
 def envelope_pst(
-    half_rms_v: FloatArray, usable: BoolArray, nominal_v: float, nominal_hz: float
+    half_rms_v: FloatArray,
+    usable: BoolArray,
+    nominal_v: float,
+    nominal_hz: float,
+    noise_v: float = 0.0,
+    rate_hz: float = 12_000.0,
 ) -> tuple[float, float]:
     """Pst if it goes on for ten minutes, and the hertz of the strongest line; (0, NaN) where none stands out.
 
     Args:
         half_rms_v: (h,) Urms(1/2).
         usable: (h,) those outside of dips, steps and jumps; the longest stretch of them counts.
+        noise_v: rms of white noise in the samples, which moves the rms of a cycle by
+            noise / sqrt(samples of a cycle); the scatter of few bins may say too little of it.
     Error: 5 % of Pst for one sine of 4 to 16 Hz at 40 dB (test_measure_classify.py).
     """
     values = half_rms_v[_longest(usable & np.isfinite(half_rms_v))]
@@ -50,10 +60,12 @@ def envelope_pst(
     hz: FloatArray = np.fft.rfftfreq(len(values), 1 / per_s).astype(np.float64)
     inside = hz < HIGHEST_HZ_SHARE * nominal_hz
     hz, lines = hz[inside], lines[inside] / np.sinc(hz[inside] / nominal_hz) ** 2  # a mean over one cycle
-    quiet = float(np.median(lines[hz > QUIET_HZ_SHARE * nominal_hz])) / np.log(2)
-    slowest = max(SLOWEST_HZ, LEAST_PERIODS * per_s / len(values))
-    out = (hz >= slowest) & (hz <= QUIET_HZ_SHARE * nominal_hz)
-    out &= lines > STANDS_OUT * quiet
+    fast = hz > QUIET_HZ_SHARE * nominal_hz
+    of_noise = (
+        2 * (noise_v / mean) ** 2 * nominal_hz / rate_hz
+    )  # two: half of each cycle is the next one's, too
+    quiet = max(float(np.median(lines[fast])) / np.log(2), of_noise * float(np.sum(window * window)))
+    out = _stand_out(off, hz, per_s, nominal_hz, of_noise)
     swing = float(np.median(np.abs(off))) >= LEAST_USUAL * float(off.std())
     if not (out.any() and swing):
         return 0.0, np.nan
@@ -63,6 +75,26 @@ def envelope_pst(
     lamp = lamp_for(nominal_v, nominal_hz)
     felt = 2 * square * np.abs(lamp.response(hz[near])) ** 2 * lamp.scale()
     return float(np.sqrt(PST_OF_STEADY * felt.sum())), float(hz[near][np.argmax(felt)])
+
+
+def _stand_out(
+    off: FloatArray, hz: FloatArray, per_s: float, nominal_hz: float, of_noise: float
+) -> BoolArray:
+    """(k,) the bins of `hz` in which a line stands out: of a stretch that hardly fades, half bins too."""
+    count = len(off)
+    edge = np.minimum(np.arange(1, count + 1), np.arange(count, 0, -1)) / (EDGE_SHARE / 2 * count)
+    fade = np.sin(np.pi / 2 * np.minimum(edge, 1.0)) ** 2
+    lines = np.abs(np.fft.rfft(off * fade, 2 * count)) ** 2
+    at_hz: FloatArray = np.fft.rfftfreq(2 * count, 1 / per_s).astype(np.float64)
+    inside = at_hz < HIGHEST_HZ_SHARE * nominal_hz
+    at_hz, lines = at_hz[inside], lines[inside] / np.sinc(at_hz[inside] / nominal_hz) ** 2
+    quiet = float(np.median(lines[at_hz > QUIET_HZ_SHARE * nominal_hz])) / np.log(2)
+    quiet = max(quiet, of_noise * float(np.sum(fade * fade)))
+    slowest = max(SLOWEST_HZ, LEAST_PERIODS * per_s / count)
+    out = (at_hz >= slowest) & (at_hz <= QUIET_HZ_SHARE * nominal_hz) & (lines > STANDS_OUT * quiet)
+    found = np.zeros(len(hz), dtype=np.bool_)
+    found[np.minimum(np.round(at_hz[out] * count / per_s).astype(np.int64), len(hz) - 1)] = True
+    return found
 
 
 def _longest(usable: BoolArray) -> slice:

@@ -23,6 +23,8 @@ STEP_S = 0.0007
 """From instant to instant: a ringing is weighed with a beginning that is off by half of it at most."""
 CHANCE = 0.001
 """The chance that noise gives one in a whole signal."""
+IN_CACHE = 512
+"""Frames that are transformed at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,31 +62,42 @@ def _ringing(clean: FloatArray, rate_hz: float) -> FaintTransient | None:
     if len(clean) < 2 * size:
         return None
     shape = np.exp(-np.arange(size) / (RING_DECAY_S * rate_hz))
+    own = float(np.sum(shape * shape))
     frames = np.lib.stride_tricks.sliding_window_view(clean, size)[::step]
-    lines = np.fft.rfft(frames * shape, axis=1)
     hz = np.fft.rfftfreq(size, 1 / rate_hz)
     first = int(np.searchsorted(hz, CUTOFF_HZ))
-    power = np.abs(lines[:, first:-1]) ** 2
-    power /= np.maximum(np.median(power, axis=0) / math.log(2), float(np.sum(shape * shape)))
+    power = np.empty((len(frames), len(hz) - 1 - first))
+    for begin in range(0, len(frames), IN_CACHE):
+        lines = np.fft.rfft(frames[begin : begin + IN_CACHE] * shape, axis=1)[:, first:-1]
+        power[begin : begin + IN_CACHE] = lines.real**2 + lines.imag**2
+    tries = power.size * step / (RING_DECAY_S * rate_hz) * 4
+    least = math.log(tries / CHANCE)
+    columns = np.flatnonzero(power.max(axis=0) >= least * own)  # a noisy line weighs less, never more
+    if len(columns) == 0:
+        return None
+    power = power[:, columns]
+    power /= np.maximum(np.median(power, axis=0) / math.log(2), own)
     row, column = np.unravel_index(int(np.argmax(power)), power.shape)
     most = float(power[row, column])
-    tries = power.size * step / (RING_DECAY_S * rate_hz) * 4
-    if most < math.log(tries / CHANCE):
+    if most < least:
         return None
-    peak = 2 * float(np.abs(lines[row, first + column])) / float(np.sum(shape * shape))
+    line = first + int(columns[column])
+    peak = 2 * float(np.abs(np.fft.rfft(frames[row] * shape)[line])) / own
     start = int(row) * step
     stop = min(len(clean), start + round(2.3 * RING_DECAY_S * rate_hz))
-    return FaintTransient(start, stop, peak, float(hz[first + column]), math.sqrt(2 * most))
+    return FaintTransient(start, stop, peak, float(hz[line]), math.sqrt(2 * most))
 
 
 def _impulse(clean: FloatArray, rate_hz: float) -> FaintTransient | None:
     size = max(2, round(3 * IMPULSE_DECAY_S * rate_hz))
     shape = np.exp(-np.arange(size) / (IMPULSE_DECAY_S * rate_hz))
     weighed = np.correlate(clean, shape, "valid") / math.sqrt(float(np.sum(shape * shape)))
-    spread = max(1.0, 1.4826 * float(np.median(np.abs(weighed))))
     at = int(np.argmax(np.abs(weighed)))
-    most = abs(float(weighed[at])) / spread
-    if most * most / 2 < math.log(len(clean) / CHANCE):
+    least = math.sqrt(2 * math.log(len(clean) / CHANCE))
+    if abs(float(weighed[at])) < least:
+        return None
+    most = abs(float(weighed[at])) / max(1.0, 1.4826 * float(np.median(np.abs(weighed))))
+    if most < least:
         return None
     peak = float(weighed[at]) / math.sqrt(float(np.sum(shape * shape)))
     return FaintTransient(at, at + size, peak, math.nan, most)

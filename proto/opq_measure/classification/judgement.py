@@ -1,4 +1,4 @@
-"""Reasons, severity and confidence of a part, from the figures that the measurement core gave it.
+"""Reasons and confidence of a part, from the figures that the measurement core gave it.
 
 A part's own probability says how far its figure is beyond its limit. It knows nothing of what else the
 noise does: a class that is not seen, or one more that is. Those shares were set from small runs on other
@@ -13,19 +13,16 @@ import numpy as np
 from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.classification.class_limits import ClassLimits
 from opq_measure.classification.parts import ClassifiedPart, Reason
+from opq_measure.classification.severity import severity_of_part
 from opq_measure.events.disturbance import Disturbance
 
 Found = Disturbance | Occurrence
 QUIET_PU, NOISY_PU = 0.03, 0.10
 """Noise against the fundamental, rms: 30 dB and 20 dB."""
-RIGHT_QUIET, RIGHT_NOISY = 0.995, 0.95
+RIGHT_QUIET, RIGHT_NOISY = 0.995, 0.985
 """Share of parts that are taken to be right there."""
-OFTEN_MISSED = {"impulsive_transient": 0.9, "oscillatory_transient": 0.93, "interruption": 0.93}
-"""The share for these classes where it is noisy."""
-LONG_S, SHORT_S = 60.0, 0.01
-"""Between half a cycle and a minute a dip weighs more by the logarithm of its length."""
-AT_LIMIT, PER_DOUBLING = 2.0, 3.0
-"""Severity of what lasts: at its limit, and for each doubling beyond it."""
+OFTEN_MISSED = {"none": 0.75, "harmonics": 0.95, "impulsive_transient": 0.96, "oscillatory_transient": 0.96}
+"""The share for these classes where it is noisy: where nothing is seen, noise hides most."""
 UNITS = {
     "_percent_max": "%",
     "_percent": "%",
@@ -59,10 +56,10 @@ def judged(
     """A candidate as a part. `with_it`: jumps and transients at its edges; `noise_pu` of the peak."""
     if isinstance(found, Disturbance):
         reasons, because = _level_reasons(found, with_it, limits)
-        severity = _level_severity(found)
+        severity = severity_of_part(found.kind, {}, found.residual_percent, found.itic, found.duration_s, 0.0)
     else:
         reasons, because = _reasons(found, limits), found.because
-        severity = _severity(found, limits)
+        severity = severity_of_part(found.kind, found.figures, None, None, found.duration_s, found.nominal_hz)
     if found.open_at_start:
         because = f"{because}; it had begun before this waveform"
     confidence = calibrated(found.kind, found.confidence, noise_pu)
@@ -106,29 +103,6 @@ def _reasons(found: Occurrence, limits: ClassLimits) -> tuple[Reason, ...]:
 
 def _unit(name: str) -> str:
     return next((unit for end, unit in UNITS.items() if name.endswith(end)), "")
-
-
-def _level_severity(found: Disturbance) -> float:
-    """10 for nothing left, or twice the voltage, for a minute; from 7 on where ITIC prohibits it."""
-    off = abs(100 - found.residual_percent) / (100 if found.residual_percent > 100 else 90)
-    length = math.log(max(found.duration_s, SHORT_S) / SHORT_S) / math.log(LONG_S / SHORT_S)
-    severity = 10 * min(1.0, off) * (0.4 + 0.6 * min(1.0, length))
-    least = {"prohibited": 7.0, "no_damage": 5.0}.get(found.itic, 0.0)
-    return min(10.0, max(severity, least))
-
-
-def _severity(found: Occurrence, limits: ClassLimits) -> float:
-    """Lasting ones have 2 at its limit and 3 more per doubling; a jump of 60 degrees has 10."""
-    decides, limit_of = LIMITS[found.kind]
-    value = abs(found.figures.get(decides, found.figures.get("pst", 0.0)))
-    if decides == "peak_pu":
-        return min(10.0, 5 * value)
-    if decides == "phase_jump_degrees":
-        return min(10.0, value / 6)
-    limit = limit_of(limits, found.nominal_hz)
-    if not value > 0 or not limit > 0:
-        return 0.0
-    return min(10.0, max(0.0, AT_LIMIT + PER_DOUBLING * math.log2(value / limit)))
 
 
 def calibrated(kind: str, confidence: float, noise_pu: float) -> float:

@@ -1,5 +1,6 @@
 """A signal with its analysis: what a classification is made of."""
 
+import math
 from dataclasses import dataclass
 from itertools import chain
 
@@ -7,9 +8,14 @@ import numpy as np
 
 from opq_measure.analysis.analysed import Analysis
 from opq_measure.analysis.occurrence import Occurrence
+from opq_measure.events.disturbance import Disturbance
+from opq_measure.events.limits import Limits
 from opq_measure.signal import BoolArray, FloatArray
 
+DEFAULT_LIMITS = Limits()
 TRANSIENTS = ("impulsive_transient", "oscillatory_transient")
+SHORT_CYCLES, NOISE_SIGMAS = 2.0, 3.0
+"""A dip of fewer cycles, beyond its limit by less than so much of the rms's scatter, is the noise's."""
 BESIDE_CYCLES = 1.5
 """Around a dip, a step or a jump no cycle counts for the mean one, nor for the envelope."""
 
@@ -20,6 +26,8 @@ class MeasuredSignal:
 
     volts: FloatArray
     analysis: Analysis
+    rms_limits: Limits = DEFAULT_LIMITS
+    """Those that the analysis was made with."""
 
     @property
     def cycle(self) -> float:
@@ -32,15 +40,53 @@ class MeasuredSignal:
         every = chain(self.analysis.occurrences, *self.analysis.details)
         return sorted((each for each in every if each.kind in kinds), key=lambda each: each.start_sample)
 
+    def by_noise(self, level: Disturbance) -> bool:
+        """Whether a dip or swell is no further beyond its limit than noise takes the rms of a cycle.
+
+        The rms of a cycle of n samples scatters by noise / sqrt(n). Among all the cycles of a signal that is
+        near the limit one is beyond it soon; of a longer dip the mean counts.
+        """
+        noise_v = self.analysis.noise_v
+        if not math.isfinite(noise_v):
+            return False
+        sigma_percent = 100 * noise_v / self.analysis.nominal_v / math.sqrt(self.cycle)
+        limit = self.rms_limits.threshold_percent(1 if level.residual_percent > 100 else -1)
+        if abs(level.residual_percent - limit) >= NOISE_SIGMAS * sigma_percent:
+            return False
+        return level.duration_cycles < SHORT_CYCLES or not self._beyond(level, limit)
+
+    def _beyond(self, level: Disturbance, limit_percent: float) -> bool:
+        """Whether its mean, without the noise, is beyond the limit."""
+        starts, half_rms_v = self.analysis.half_starts, self.analysis.half_rms_v
+        inside = (starts >= level.start_sample) & (starts < level.end_sample) & np.isfinite(half_rms_v)
+        if not inside.any():
+            return True
+        square = float(np.mean(half_rms_v[inside] ** 2)) - self.analysis.noise_v**2
+        percent = 100 * math.sqrt(max(0.0, square)) / self.analysis.nominal_v
+        return percent > limit_percent if level.residual_percent > 100 else percent < limit_percent
+
     def clear_of(self, starts: FloatArray) -> BoolArray:
         """(k,) which cycles that begin at `starts` (k,) no dip, step, jump or transient touches."""
         clear = np.ones(len(starts), dtype=np.bool_)
         beside = BESIDE_CYCLES * self.cycle
         for begin, end in chain(
-            ((each.start_sample, each.end_sample) for each in self.analysis.disturbances),
+            (
+                (each.start_sample, each.end_sample)
+                for each in self.analysis.disturbances
+                if not self.by_noise(each)
+            ),
             ((each.start_sample, each.end_sample) for each in self.sudden()),
         ):
             clear &= (starts + beside < begin) | (starts > end + beside)
+        return clear
+
+    def without_transients(self) -> BoolArray:
+        """(w,) which windows of the course no transient touches."""
+        course = self.analysis.course
+        clear = np.ones(len(course.starts), dtype=np.bool_)
+        for each in self.sudden():
+            if each.kind in TRANSIENTS:
+                clear &= (course.stops <= each.start_sample) | (course.starts >= each.end_sample)
         return clear
 
     def throughout(self, kind: str, confidence: float, because: str, figures: dict[str, float]) -> Occurrence:

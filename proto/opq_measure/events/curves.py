@@ -11,7 +11,7 @@ riser too; so that 0.7 * 120 V for exactly 0.5 s, as measured, is on the line, t
                    to 3 s momentary, to 60 s temporary, then sustained or under-/overvoltage
 
 The parts of ITIC's upper curve below 3 ms (140 and 200 %) are for transients, which rms does not see. The
-original project's deviating curves are in `events.original_curves`. Values from memory, as contracts.md
+original project's deviating curves are in `original.curves`. Values from memory, as contracts.md
 has them; the tables of the standards could not be looked up.
 """
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_measure.line_sums import line_powers, product_in_one_thread
 from opq_measure.signal import FloatArray, SignalArray
 
 ComplexArray = NDArray[np.complex128]
@@ -27,9 +28,6 @@ SETTLED = 1e-8
 """Relative step after which one more, which is always made, is below 1e-12 of the frequency."""
 FAR = 0.6
 """Cycles per stretch that one step may move; the main lobe of a stretch ends at one."""
-
-ALONE = 1 << 18
-"""Multiplications of a matrix product that OpenBLAS makes in the calling thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,26 +131,13 @@ def _projections(x: FloatArray, omega: float, orders: int) -> tuple[ComplexArray
     inner = np.arange(width, dtype=np.float64)
     outer = np.arange(rows, dtype=np.float64) * width - (len(x) - 1) / 2
     kernel = np.empty((width, orders + 2), dtype=np.complex128)
-    kernel[:, : orders + 1] = _powers(inner, omega, orders)
+    kernel[:, : orders + 1] = line_powers(inner, -omega, orders)
     kernel[:, orders + 1] = inner * kernel[:, 1]
-    found = _in_one_thread(grid, kernel.view(np.float64)).view(np.complex128)
-    turn = _powers(outer, omega, orders)
+    found = product_in_one_thread(grid, kernel.view(np.float64)).view(np.complex128)
+    turn = line_powers(outer, -omega, orders)
     sums = np.einsum("ij,ij->j", turn, found[:, : orders + 1])
     moment = turn[:, 1] @ (outer * found[:, 1] + found[:, orders + 1])
     return sums, complex(moment)
-
-
-def _in_one_thread(grid: FloatArray, kernel: FloatArray) -> FloatArray:
-    """`grid @ kernel` in parts for which BLAS wakes no threads: their waiting costs 20 times the work."""
-    rows = max(1, ALONE // kernel.size)
-    return np.concatenate([grid[first : first + rows] @ kernel for first in range(0, len(grid), rows)])
-
-
-def _powers(at: FloatArray, omega: float, orders: int) -> ComplexArray:
-    """(n, orders + 1) exp(-j k omega at)."""
-    powers = np.ones((len(at), orders + 1), dtype=np.complex128)
-    powers[:, 1:] = np.exp(-1j * omega * at)[:, None]
-    return np.cumprod(powers, axis=1, out=powers)
 
 
 @dataclass(frozen=True, slots=True)

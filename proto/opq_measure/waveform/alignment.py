@@ -24,8 +24,11 @@ STRETCH_CYCLES = 5.0
 """Length of the stretches whose phases are compared."""
 ORDERS = 25
 """Harmonics fitted with the phase; higher ones are small and far from it."""
-CALM = 0.02
-"""Rest of a stretch's fit, of the fundamental's peak, up to which it counts as steady: 37 dB of noise."""
+CALM, CALM_OVER_NOISE = 0.02, 1.5
+"""Rest of a stretch's fit, of the fundamental's peak, up to which it counts as steady: 37 dB of noise; in
+more noise so many times the rest that is usual in that recording."""
+LOUD = 2.0
+"""Times the usual difference from a cycle before, over a cycle, from which it says more than noise."""
 EVENT_SHARE = 0.2
 """A share of the largest rms over a cycle of what happens: what is above is the event."""
 LEAST_SIMILAR = 0.5
@@ -68,8 +71,9 @@ def lag_between(
         ValueError: see `signal.check_signal`; shorter than 10 cycles; nothing happens in them by which the
             cycle could be told; no steady stretch in both.
 
-    Error: 0.001 samples rms for a grid without angle between the places (test_measure_alignment.py); on the
-    two real recordings 822.5 (test_measure_recordings.py).
+    Error: 0.001 samples rms for a grid without angle between the places, at 30 dB of noise within 20 us rms
+    for dips of 15 to 90 % (test_measure_alignment.py); on the two real recordings 822.5
+    (test_measure_recordings.py).
     """
     tracks = track(first, rate_hz, nominal_hz), track(second, rate_hz, nominal_hz)
     if min(len(each.edges(1)) for each in tracks) < 11:
@@ -113,7 +117,10 @@ def _news(volts: SignalArray, tracked: Track) -> FloatArray:
     before = np.interp(phase - 2 * math.pi, phase, at, left=math.nan)
     news = part - np.interp(before, at, part)
     size = float(np.median(tracked.amplitude))
-    return np.where(np.isfinite(before), news, 0.0) / (size if size > 0 else 1.0)
+    found = np.where(np.isfinite(before), news, 0.0) / (size if size > 0 else 1.0)
+    cycle = max(1, round(tracked.rate_hz / tracked.nominal_hz))
+    rms = np.sqrt(np.convolve(found * found, np.ones(cycle) / cycle, "same"))
+    return np.where(rms > LOUD * float(np.median(rms)), found, 0.0)
 
 
 def _similarity(first: FloatArray, second: FloatArray, overlap: int) -> tuple[FloatArray, FloatArray]:
@@ -159,15 +166,17 @@ def _by_phase(
     size = round(STRETCH_CYCLES * rate_hz / tracks[0].nominal_hz)
     start = math.ceil(max(begin, coarse, 0))
     stop = math.floor(min(end, len(first), coarse + len(second)))
-    found = []
+    found: list[tuple[float, float, float]] = []
     for at in range(start, stop - size + 1, size):
         hz = tracks[0].frequency_hz(at, at + size)
         if not math.isfinite(hz):
             continue
         one = steady_wave(first, rate_hz, at, at + size, hz, ORDERS)
         two = steady_wave(second, rate_hz, at - coarse, at - coarse + size, hz, ORDERS)
-        if max(one.rest / one.amplitude, two.rest / two.amplitude) > CALM:
-            continue
         turn = math.remainder(two.phase_rad(two.middle) - one.phase_rad(one.middle), 2 * math.pi)
-        found.append(coarse + turn / one.step_rad)
-    return np.array(found)
+        found.append((coarse + turn / one.step_rad, one.rest / one.amplitude, two.rest / two.amplitude))
+    lags, *rests = np.array(found).reshape(-1, 3).T
+    calm = np.ones(len(lags), dtype=np.bool_)
+    for rest in rests:
+        calm &= rest <= max(CALM, CALM_OVER_NOISE * float(np.median(rest)) if len(rest) else CALM)
+    return lags[calm]

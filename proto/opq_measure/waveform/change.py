@@ -32,6 +32,10 @@ SHORT_ORDERS = 10
 """Harmonics fitted per cycle of a short stretch, so that noise is not taken for harmonics."""
 PASSES = 4
 """At most, of looking again with its neighbours where they were found, and without those that were none."""
+FAR_CYCLES = 2 + REACH + CYCLES
+"""A neighbour further away bounds nothing."""
+SAME = 1.0
+"""Samples by which a neighbour may move before what lies beside it is looked at again."""
 EXPLAINED = 2.0
 """Rest of a stretch over the noise beside it up to which it holds nothing else."""
 OVER_NOISE = 1.5
@@ -139,12 +143,21 @@ def changes_in(volts: SignalArray, tracked: Track, least: float = LEAST) -> tupl
     """
     near = _without_doubles(volts, tracked, _candidates(volts, tracked, least))
     found: list[Change] = []
+    known: dict[float, tuple[float, float, Change]] = {}  # by position: the bounds it was found between
+    far = FAR_CYCLES * tracked.rate_hz / tracked.nominal_hz
     for _ in range(PASSES):
         bounds = [0.0, *near, float(len(volts))]
-        looked = [
-            change_near(volts, tracked, at, before, after)
-            for before, at, after in zip(bounds[:-2], bounds[1:-1], bounds[2:], strict=True)
-        ]
+        looked: list[Change | None] = []
+        for before, at, after in zip(bounds[:-2], bounds[1:-1], bounds[2:], strict=True):
+            was, near_by = known.get(at), (max(before, at - far), min(after, at + far))
+            if was is not None and np.allclose(near_by, was[:2], rtol=0, atol=SAME):
+                looked.append(was[2])
+                continue
+            one = change_near(volts, tracked, at, before, after)
+            looked.append(one)
+            if one is not None:
+                bounds_of = max(before, one.position - far), min(after, one.position + far)
+                known[one.position] = *bounds_of, one
         found = [each for each in looked if each is not None and _real(each, least)]
         last, near = near, [each.position for each in found]
         if len(near) == len(last) and np.allclose(near, last, rtol=0, atol=1.0):

@@ -10,11 +10,12 @@ Bollen, Understanding Power Quality Problems, 2000, 4.5 (phase-angle jump: posit
 
 import cmath
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from opq_measure.signal import SignalArray
 from opq_measure.timebase.cycles import Track
-from opq_measure.waveform.change import Change, changes_in
+from opq_measure.waveform.change import LEAST, Change, changes_in
 from opq_measure.waveform.steady import Steady
 
 LEAST_DEGREES = 3.0
@@ -43,7 +44,10 @@ class PhaseJump:
 
 
 def phase_jumps_in(
-    volts: SignalArray, tracked: Track, least_degrees: float = LEAST_DEGREES
+    volts: SignalArray,
+    tracked: Track,
+    least_degrees: float = LEAST_DEGREES,
+    changes: Sequence[Change] | None = None,
 ) -> tuple[PhaseJump, ...]:
     """Every jump of the phase by `least_degrees` and more, in time order.
 
@@ -51,6 +55,7 @@ def phase_jumps_in(
         volts: (n,) counts or volts, the waveform of an event with some cycles before and after.
         tracked: `cycles.track` of it.
         least_degrees: 1 .. 180.
+        changes: `changes_in` of it by `least_step` or less, where they are known already.
     Raises:
         ValueError: `least_degrees` is outside.
 
@@ -59,13 +64,19 @@ def phase_jumps_in(
     """
     if not 1.0 <= least_degrees <= 180.0:
         raise ValueError(f"least_degrees is {least_degrees:g}, want 1 .. 180")
-    least = 2 * math.sin(math.radians(least_degrees) / 4)  # half of it, so that the finder is not the judge
-    jumps = (phase_jump_of(change) for change in changes_in(volts, tracked, min(least, 0.03)))
+    if changes is None:
+        changes = changes_in(volts, tracked, least_step(least_degrees))
+    jumps = (phase_jump_of(change) for change in changes)
     return tuple(
         jump
         for jump in jumps
         if abs(jump.degrees) >= max(least_degrees, SIGNIFICANT * jump.uncertainty_degrees)
     )
+
+
+def least_step(least_degrees: float) -> float:
+    """The step from which a change is looked at: of half the jump, so that the finder is not the judge."""
+    return min(2 * math.sin(math.radians(least_degrees) / 4), LEAST)
 
 
 def phase_jump_of(change: Change) -> PhaseJump:

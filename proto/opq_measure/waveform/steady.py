@@ -12,11 +12,12 @@ variable projection: Golub and Pereyra 1973.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_measure.line_sums import LineProducts, line_sums, line_wave
 from opq_measure.signal import FloatArray, SignalArray
 
 ComplexArray = NDArray[np.complex128]
@@ -29,10 +30,16 @@ LEAST_CYCLES = 1.05
 """Below one cycle DC and fundamental can't be told apart."""
 FREE_CYCLES = 1.4
 """From here on the frequency is fitted, too; limits.md section 8: 1.4 mHz over 1.5 cycles at 60 dB."""
-SETTLED_RAD = 1e-8
-"""Change of the phase over the stretch below which no further step is made."""
+SETTLED_RAD = 1e-6
+"""Change of the phase over the stretch that is made without another fit: what that leaves is its square."""
+SETTLED_SIGMA = 0.2
+"""Such a share of what the noise leaves uncertain, sqrt(24 / n) noise / amplitude, too."""
 STEPS = 4
 """Gauss-Newton steps at most; from 0.1 Hz off two are enough."""
+FEW_ORDERS = 7
+"""The first steps fit so many: the frequency is the fundamental's for the most part, at a third of it all."""
+NEAR_RAD = 0.03
+"""Change of the phase over the stretch from which on all orders are fitted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,13 +100,7 @@ class Steady:
 
     def volts(self, first: int, stop: int) -> FloatArray:
         """(stop - first,) the wave at samples `first` .. `stop` - 1, also beyond the stretch fitted."""
-        turn = np.exp(1j * self.step_rad * (np.arange(first, stop) - self.middle))
-        total = np.full(stop - first, self.lines[-1])
-        for line in self.lines[-2::-1]:
-            total *= turn
-            total += line
-        found: FloatArray = total.real
-        return found
+        return line_wave(self.lines, self.step_rad, first - self.middle, stop - first)
 
 
 def steady_wave(
@@ -127,67 +128,50 @@ def steady_wave(
     orders = min(ORDERS, int(BAND * rate_hz / hz)) if orders is None else orders
     orders = max(1, min(orders, (size // 2 - 1) // 2))
     part = np.asarray(volts[start:stop], dtype=np.float64)
-    offsets = np.arange(size, dtype=np.float64) - (size - 1) / 2
     step = 2 * math.pi * hz / rate_hz
     most = 0.1 * step
-    lines, rest, change = _fit(part, offsets, step, orders)
-    for _ in range(STEPS if size * hz >= FREE_CYCLES * rate_hz else 0):
+    free = size * hz >= FREE_CYCLES * rate_hz
+    for _ in range(STEPS if free and orders > 2 * FEW_ORDERS else 0):
+        change = _fit(part, step, FEW_ORDERS).change
         step += min(max(change, -most), most)
-        if abs(change) * size < SETTLED_RAD:
+        if abs(change) * size < NEAR_RAD:
             break
-        lines, rest, change = _fit(part, offsets, step, orders)
-    noise = math.sqrt(rest / max(1, size - 2 * orders - 2))
-    return Steady(rate_hz, start, stop, step, lines, noise)
+    fit = _fit(part, step, orders)
+    for _ in range(STEPS if free else 0):
+        sigma_rad = math.sqrt(24 * fit.rest) / size / max(math.hypot(*fit.sizes[:, 1]), 1e-300)
+        if abs(fit.change) * size < max(SETTLED_RAD, SETTLED_SIGMA * sigma_rad):
+            step, fit = step + fit.change, fit.moved()
+            break
+        step += min(max(fit.change, -most), most)
+        fit = _fit(part, step, orders)
+    lines = fit.sizes[0] - 1j * fit.sizes[1]
+    return Steady(rate_hz, start, stop, step, lines, math.sqrt(fit.rest / max(1, size - 2 * orders - 2)))
 
 
-def _fit(
-    part: FloatArray, offsets: FloatArray, step: float, orders: int
-) -> tuple[ComplexArray, float, float]:
-    """Lines, sum of squares left, and the change of `step` that Gauss-Newton asks for."""
-    turns = _turns(offsets, step, orders)
-    gram = _gram(len(part), step, 2 * orders)
-    lines = _lines(turns, gram, part)
-    wave = (lines @ turns).real
-    left = part - wave
-    slope = offsets * ((1j * np.arange(orders + 1) * lines) @ turns).real
-    own = slope - (_lines(turns, gram, slope) @ turns).real
-    power = float(own @ own)
-    change = float(own @ left) / power if power > 0 else 0.0
-    return lines, float(left @ left), change
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    """`sizes` (2, orders + 1) of cosines and sines around the middle, `rest` the sum of squares left.
 
-
-def _turns(offsets: FloatArray, step: float, orders: int) -> ComplexArray:
-    """(orders + 1, n) exp(i k step offset)."""
-    turns = np.empty((orders + 1, len(offsets)), dtype=np.complex128)
-    turns[0] = 1.0
-    turns[1] = np.exp(1j * step * offsets)
-    for order in range(2, orders + 1):
-        np.multiply(turns[order - 1], turns[1], out=turns[order])
-    return turns
-
-
-def _gram(size: int, step: float, orders: int) -> FloatArray:
-    """(orders + 1,) the sum of exp(i m step offset) over offsets symmetric to 0, a Dirichlet kernel."""
-    half = np.arange(orders + 1) * step / 2
-    bottom = np.sin(half)
-    flat = np.abs(bottom) < 1e-12
-    found: FloatArray = np.where(flat, size, np.sin(size * half) / np.where(flat, 1.0, bottom))
-    return found
-
-
-def _lines(turns: ComplexArray, gram: FloatArray, part: FloatArray) -> ComplexArray:
-    """Least squares of DC and harmonics; entry k > 0 holds both k and -k, the real part is the wave.
-
-    Over symmetric offsets cosines and sines do not see each other: two real systems of half the size, for
-    NumPy alone. SciPy's solver of the whole is as fast and takes 0.25 s to import.
+    `change` of the step that Gauss-Newton asks for; `drift` of the sizes for each radian of it, `gain` what
+    its square takes from the rest.
     """
-    projected = (turns @ part).conj()
-    order = np.arange(len(turns))
-    near, far = gram[np.abs(order[:, None] - order)], gram[order[:, None] + order]
-    even = near + far
-    even[:, 0] = near[:, 0]
-    lines: ComplexArray = np.zeros(len(turns), dtype=np.complex128)
-    lines.real = np.linalg.solve(even, projected.real)
-    lines.imag[1:] = np.linalg.solve((near - far)[1:, 1:], projected.imag[1:])
-    lines[1:] *= 2
-    return lines
+
+    sizes: FloatArray
+    rest: float
+    change: float
+    drift: FloatArray
+    gain: float
+
+    def moved(self) -> "_Fit":
+        """What the fit at the next step would be, for a change that is small."""
+        rest = max(0.0, self.rest - self.gain * self.change**2)
+        return replace(self, sizes=self.sizes + self.change * self.drift, rest=rest, change=0.0)
+
+
+def _fit(part: FloatArray, step: float, orders: int) -> _Fit:
+    sums, moments = line_sums(part, step, orders)
+    products = LineProducts(len(part), step, orders)
+    sizes = products.fitted(sums)
+    slope = products.slope(sizes, moments)
+    explained = float(sizes[0] @ sums.real - sizes[1] @ sums.imag)
+    return _Fit(sizes, max(0.0, float(part @ part) - explained), slope.change, slope.drift, slope.gain)

@@ -8,6 +8,7 @@ Source: IEEE 1159-2019, 4.2 (impulsive and oscillatory transients, spectral cont
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy as np
 from opq_measure.signal import BoolArray, FloatArray, SignalArray
 from opq_measure.timebase.cycles import Track
 from opq_measure.waveform.between_waves import residuals_between, waves_around
-from opq_measure.waveform.change import changes_in
+from opq_measure.waveform.change import Change, changes_in
 from opq_measure.waveform.high_pass import high_pass, tap_count
 from opq_measure.waveform.pulse import Pulse, pulse_in
 from opq_measure.waveform.residual import phases_rad
@@ -84,7 +85,11 @@ class Transient:
 
 
 def transients_in(
-    volts: SignalArray, tracked: Track, least_pu: float = LEAST_PU, most: int = 1000
+    volts: SignalArray,
+    tracked: Track,
+    least_pu: float = LEAST_PU,
+    most: int = 1000,
+    changes: Callable[[], tuple[Change, ...]] | None = None,
 ) -> tuple[Transient, ...]:
     """Every transient of a stretch, in time order.
 
@@ -92,6 +97,7 @@ def transients_in(
         volts: (n,) counts or volts, the waveform of an event; two cycles or more around what is looked for.
         least_pu: least peak, of the fundamental's peak; never less than 6 sigma of the noise.
         most: transients measured at most, the first ones, so that the time is bounded.
+        changes: gives `changes_in` of it, asked only where a transient is.
     Raises:
         ValueError: `least_pu` is not positive.
 
@@ -111,14 +117,16 @@ def transients_in(
     if not peak > 0 or len(volts) < tap_count(tracked.rate_hz) + 3 * tracked.rate_hz / tracked.nominal_hz:
         return ()
     groups = _groups(_unlike_neighbours(volts, tracked, least_pu * peak), tracked.rate_hz)
-    changes = changes_in(volts, tracked) if groups else ()
+    if not groups:
+        return ()
+    steps = changes_in(volts, tracked) if changes is None else changes()
     found: list[Transient] = []
     for index, (begin, end) in enumerate(groups[:most]):
         beside = (
             (groups[index - 1][1] if index else 0),
             (groups[index + 1][0] if index + 1 < len(groups) else len(volts)),
         )
-        waves = waves_around(volts, tracked, begin, end, beside, changes)
+        waves = waves_around(volts, tracked, begin, end, beside, steps)
         measured = _measured(volts, tracked, begin, end, waves, least_pu, peak)
         if measured is not None and not (found and _tail(found[-1], measured)):
             found.append(measured)

@@ -1,9 +1,11 @@
 """The original project's own verdicts, by the facts of its plug-ins; where they deviate from the curves."""
 
+import numpy as np
 import pytest
 
 from opq_measure.events.curves import itic, semi_f47
-from opq_measure.events.original_curves import original_ieee1159, original_itic, original_semi_f47
+from opq_measure.original.curves import original_ieee1159, original_itic, original_semi_f47
+from opq_measure.original.runs import change_points, constant_pieces, runs_within
 
 
 @pytest.mark.parametrize(
@@ -84,3 +86,33 @@ def test_where_the_original_deviates_from_the_curves() -> None:
     )
     assert original_semi_f47(50.0, 10.0) and semi_f47(50.0, 10 / 60) == "pass"
     assert original_semi_f47(85.0, 1200.0) and semi_f47(85.0, 20.0) == "not_applicable"
+
+
+def test_change_points_are_those_of_the_least_squares() -> None:
+    rms_v = np.concatenate([np.full(40, 120.0), np.full(25, 90.0), np.full(35, 120.0)])
+    assert change_points(rms_v) == [40, 65, 100]
+    noisy = rms_v + 0.1 * np.sin(np.arange(100.0))
+    assert change_points(noisy) == [40, 65, 100]
+    assert change_points(np.full(100, 120.0)) == [100]
+    assert change_points(np.full(1, 120.0)) == [1]
+    assert change_points(np.zeros(0)) == []
+
+
+def test_change_points_lie_on_the_grid_of_five_cycles() -> None:
+    rms_v = np.concatenate([np.full(43, 120.0), np.full(57, 90.0)])
+    assert all(end % 5 == 0 for end in change_points(rms_v))
+
+
+def test_pieces_are_judged_by_their_mean() -> None:
+    rms_v = np.concatenate([np.full(40, 120.0), np.full(20, 54.0), np.full(40, 120.0)])
+    pieces = constant_pieces(rms_v)
+    assert [(each.start, each.stop, each.itic, each.semi_f47) for each in pieces] == [
+        (0, 40, "no_interruption_in_function", False),
+        (40, 60, "no_damage", True),
+        (60, 100, "no_interruption_in_function", False),
+    ]
+
+
+def test_runs_know_their_limits_as_inside_and_end_at_an_unknown_value() -> None:
+    values = np.array([59.75, 59.7, np.nan, 59.0, 60.0])
+    assert list(runs_within(values, 0.0, 59.75)) == [(0, 2), (3, 4)]

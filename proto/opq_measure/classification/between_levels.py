@@ -1,0 +1,77 @@
+"""What lasts, where a dip or swell takes so much of a signal that no window of 10/12 cycles is clear of it.
+
+The windows of 61000-4-30 that meet a dip are flagged and say nothing (4.7 there). A second with a dip of
+half of it may have no other. The cycles beside the dip still show harmonics and frequency: by the mean cycle
+(`mean_cycle`), and by how long the clear cycles are.
+"""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from opq_measure.analysis.conditions import FREQUENCY_SIGMA_HZ, OTHER_NOMINAL_PERCENT, THD_SIGMA
+from opq_measure.analysis.occurrence import Occurrence, confidence_of
+from opq_measure.classification.class_limits import ClassLimits
+from opq_measure.classification.mean_cycle import LEAST_CYCLES, MeanCycle
+from opq_measure.classification.measured_signal import MeasuredSignal
+from opq_measure.signal import BoolArray
+
+ORDERS = 25
+"""Harmonics of the mean cycle that count; higher ones are small, and its noise is in all."""
+
+
+def harmonics_between(signal: MeasuredSignal, mean: MeanCycle, limits: ClassLimits) -> Iterable[Occurrence]:
+    """THD of the mean cycle, without what its noise makes of it; nothing where a window is clear."""
+    if np.isfinite(signal.analysis.course.thd).any():
+        return
+    thd_percent = 100 * mean_thd(mean, signal.cycle)
+    if thd_percent > limits.thd_percent:
+        yield signal.throughout(
+            "harmonics",
+            confidence_of(thd_percent, limits.thd_percent, THD_SIGMA * thd_percent),
+            f"THD {thd_percent:.2f} % in the mean of the {mean.cycles} cycles beside it, "
+            f"above {limits.thd_percent:g} %",
+            {"thd_percent": thd_percent, "thd_percent_max": thd_percent},
+        )
+
+
+def mean_thd(mean: MeanCycle, cycle_samples: float) -> float:
+    """A ratio, orders 2 to 25; `cycle_samples` of the signal, by which its noise is known."""
+    points = len(mean.volts)
+    power = (2 / points * np.abs(np.fft.rfft(mean.volts))) ** 2
+    of_noise = 4 / points * mean.rest_v**2 * points / (cycle_samples * mean.cycles)
+    last = min(ORDERS, len(power) - 1)
+    left = max(0.0, float(power[2 : last + 1].sum()) - (last - 1) * of_noise)
+    return math.sqrt(left / float(power[1])) if power[1] > 0 else 0.0
+
+
+def frequency_between(signal: MeasuredSignal, usable: BoolArray, limits: ClassLimits) -> Iterable[Occurrence]:
+    """The frequency of the longest clear stretch, eight cycles at least; nothing where a window is clear.
+
+    Args:
+        usable: (c,) which cycles are clear, as many as the analysis has starts of cycles, less one.
+    """
+    analysis = signal.analysis
+    if np.isfinite(analysis.course.frequency_hz).any():
+        return
+    bounds = np.flatnonzero(np.diff(np.concatenate(([0], usable.astype(np.int8), [0]))))
+    if len(bounds) == 0:
+        return
+    widest = int(np.argmax(bounds[1::2] - bounds[::2]))
+    begin, end = int(bounds[2 * widest]), int(bounds[2 * widest + 1])
+    if end - begin < LEAST_CYCLES:
+        return
+    starts = analysis.cycle_starts[begin : end + 1]
+    at = np.arange(len(starts), dtype=np.float64)
+    hz = analysis.rate_hz / float(np.polyfit(at, starts, 1)[0])
+    off_hz, nominal_hz = hz - analysis.nominal_hz, analysis.nominal_hz
+    limit_hz = limits.deviation_percent / 100 * nominal_hz
+    if not limit_hz < abs(off_hz) <= OTHER_NOMINAL_PERCENT / 100 * nominal_hz:
+        return
+    yield signal.throughout(
+        "frequency_deviation",
+        confidence_of(abs(off_hz), limit_hz, 2 * FREQUENCY_SIGMA_HZ),
+        f"{hz:.3f} Hz over the {end - begin} cycles beside it, off nominal by more than {limit_hz:g} Hz",
+        {"deviation_hz": off_hz},
+    )

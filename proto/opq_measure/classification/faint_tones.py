@@ -1,0 +1,105 @@
+"""A line between the harmonics that the noise hides in each window of 0.2 s, found over the whole signal.
+
+What the mean cycle leaves holds no harmonics. Over all of it, T seconds, a line of constant phase stands out
+of the noise sqrt(T / 0.2 s) times further than in a window, and a keyed one still by the share of its time.
+Its threshold is the noise's own: chance gives one in 10^5 signals. Then it is brought down to 0 Hz, and the
+scatter of its power over 80 ms says whether it is keyed: what is beyond that of a steady line in such noise.
+
+Source: S. M. Kay, Fundamentals of Statistical Signal Processing II, 1998, 7.6 (sinusoid of unknown frequency
+and phase); IEC 61000-2-2:2002, 4.10 (telegrams).
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from opq_measure.signal import BoolArray, FloatArray
+
+LEAST_HZ, MOST_HZ = 20.0, 3000.0
+CHANCE = 1e-5
+AROUND_HZ = 300.0
+"""The noise of a line is that of its surroundings, the median."""
+POWER_S, HOP_S = 0.08, 0.02
+"""A bit of ripple control has 0.1 s and more."""
+LEAST_KEYED_S = 1.2
+"""In less a telegram has too few bits."""
+KEYED = 0.35
+"""Scatter of the power beyond a steady line's, of its square; one that is on for 74 % of the time has it."""
+BESIDE_HZ = 2.0
+"""So near to a harmonic what is left is the harmonic's own movement."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaintTone:
+    """`percent` of the fundamental while it is on, by rms; `sigmas`: amplitude over the noise of its bin."""
+
+    hz: float
+    percent: float
+    on_share: float
+    keyed: bool
+    mirrored: bool
+    """Another of half its size or more lies on the other side of the fundamental: a modulation."""
+    sigmas: float
+
+
+def faint_tone(
+    residual: FloatArray, usable: BoolArray, rate_hz: float, fundamental_v: float, mains_hz: float
+) -> FaintTone | None:
+    """The strongest line, if one stands out.
+
+    Args:
+        residual: (n,) volts, what the mean cycle leaves; usable (n,): where it is believed.
+        fundamental_v: its rms; mains_hz: its frequency.
+    """
+    count = len(residual)
+    if count < 0.3 * rate_hz or np.count_nonzero(usable) < 0.7 * count or not fundamental_v > 0:
+        return None
+    clean = np.where(usable, residual, 0.0)
+    window = np.hanning(count + 2)[1:-1] * usable
+    bins_hz = np.fft.rfftfreq(2 * count, 1 / rate_hz)
+    power = np.abs(np.fft.rfft(clean * window, 2 * count)) ** 2
+    beside = np.abs(bins_hz - mains_hz * np.round(bins_hz / mains_hz)) < max(BESIDE_HZ, 3 * rate_hz / count)
+    inside = (bins_hz >= LEAST_HZ) & (bins_hz <= min(MOST_HZ, 0.45 * rate_hz)) & ~beside
+    if not inside.any():
+        return None
+    at = int(np.argmax(np.where(inside, power, 0.0)))
+    near = inside & (np.abs(bins_hz - bins_hz[at]) < AROUND_HZ)
+    floor = float(np.median(power[near])) / math.log(2)
+    if not power[at] > floor * math.log(np.count_nonzero(inside) / CHANCE):
+        return None
+    hz = float(bins_hz[at])
+    noise_v2 = floor / float(window @ window)  # of one sample, as white noise
+    mean_v2, scatter = _power(clean, usable, rate_hz, hz, noise_v2)
+    coherent_v2 = 2 * float(power[at]) / float(window.sum()) ** 2
+    long = count >= LEAST_KEYED_S * rate_hz
+    keyed = long and scatter > KEYED
+    level_v2 = mean_v2 * (1 + max(0.0, scatter)) if keyed else max(mean_v2, coherent_v2)
+    mirror = round((2 * mains_hz - hz) / (bins_hz[1] - bins_hz[0]))
+    mirrored = mirror > 2 and float(power[mirror - 2 : mirror + 3].max()) > 0.25 * float(power[at])
+    return FaintTone(
+        hz, 100 * math.sqrt(max(level_v2, 0.0)) / fundamental_v,
+        1 / (1 + max(0.0, scatter)) if keyed else 1.0, keyed, mirrored, math.sqrt(float(power[at]) / floor),
+    )  # fmt: skip
+
+
+def _power(
+    clean: FloatArray, usable: BoolArray, rate_hz: float, hz: float, noise_v2: float
+) -> tuple[float, float]:
+    """Mean square of the line, volts squared, and the scatter of its power beyond a steady line's.
+
+    Both over stretches of `POWER_S` under a Hann window, with what the noise adds taken off.
+    """
+    size, hop = round(POWER_S * rate_hz), round(HOP_S * rate_hz)
+    window = np.hanning(size + 2)[1:-1]
+    turned = clean * np.exp(-2j * np.pi * hz / rate_hz * np.arange(len(clean)))
+    rows = np.lib.stride_tricks.sliding_window_view(turned, size)[::hop]
+    whole = np.lib.stride_tricks.sliding_window_view(usable, size)[::hop].all(axis=1)
+    if np.count_nonzero(whole) < 3:
+        return 0.0, 0.0
+    power = 2 * np.abs(rows[whole] @ window) ** 2 / window.sum() ** 2
+    noise = 2 * noise_v2 * float(window @ window) / float(window.sum()) ** 2
+    mean = max(float(power.mean()) - noise, 0.0)
+    if not mean > 0:
+        return 0.0, 0.0
+    return mean, (float(power.var()) - 2 * mean * noise - noise**2) / mean**2

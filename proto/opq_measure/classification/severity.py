@@ -1,0 +1,91 @@
+"""Severity of a disturbance: 0 to 10, one scale for all classes, to one decimal. Pure.
+
+Voltage: the band of the ITIC curve's verdict, as that says what equipment makes of it: 0 to 4 where it goes
+on, 4 to 8 where it may stop, 7 to 10 where it may be harmed; in the band 0.6 of it by how far off nominal,
+0.4 by the logarithm of the duration from 10 ms to 100 s. What lasts has 2 at the limit of its standard, and 3
+more for each doubling. A transient has 5 at the fundamental's peak, a phase jump 10 at 60 degrees, an outage
+10.
+
+Source: ITI (CBEMA) Application Note of 2000 for the bands; the limits are those of docs/classes.md (EN
+50160:2010 for THD, frequency, flicker). How steeply it rises is ours, and compared with nobody's judgement.
+"""
+
+import math
+from collections.abc import Mapping
+
+OF_VOLTAGE = frozenset({"sag", "interruption", "undervoltage", "swell", "overvoltage"})
+BANDS = {"no_interruption_in_function": (0.0, 4.0), "no_damage": (4.0, 8.0), "prohibited": (7.0, 10.0)}
+SHORT_S, DECADES = 0.01, 4.0
+BY_DEPTH = 0.6
+AT_LIMIT, PER_DOUBLING = 2.0, 3.0
+PER_PEAK, PER_DEGREE = 5.0, 1 / 6
+MIDDLING = 2.0
+"""Of a class that no figure says more of."""
+MOST = 10.0
+DEVIATION_SHARE = 0.01
+"""Of nominal frequency."""
+LASTING: Mapping[str, tuple[tuple[str, ...], float]] = {
+    "harmonics": (("thd_percent",), 8.0),
+    "interharmonics": (("interharmonic_percent",), 1.0),
+    "mains_signalling": (("signal_percent",), 1.0),
+    "rapid_voltage_change": (("largest_change_percent", "steady_change_percent"), 5.0),
+    "periodic_notching": (("notch_depth_pu",), 0.03),
+    "dc_offset": (("dc_percent",), 1.5),
+    "noise": (("noise_percent",), 6.0),
+    "flicker": (("pst_of_seen", "pst"), 1.0),
+}
+"""Class -> the figures that say how much, the first that is known counts; and the limit. The scale is fixed:
+these are the limits by default (a test holds them together), and stay where somebody sets another one."""
+
+
+def severity_of_part(
+    kind: str,
+    figures: Mapping[str, float],
+    residual_percent: float | None,
+    itic: str | None,
+    duration_s: float,
+    nominal_hz: float,
+) -> float:
+    """0 to 10; of a combination that of its worst part.
+
+    Args:
+        kind: a class, or several joined by `+`.
+        figures: of the part, by the names that `opq_measure` gives them.
+        residual_percent: of nominal; None for a class without.
+        itic: verdict of the curve of 2000; None counts as one band from 0 to 10.
+    """
+    if kind in OF_VOLTAGE and residual_percent is not None:
+        return _of_voltage(residual_percent, itic, duration_s)
+    return max((_of_figures(part, figures, nominal_hz) for part in kind.split("+")), default=MIDDLING)
+
+
+def _of_voltage(residual_percent: float, itic: str | None, duration_s: float) -> float:
+    off = min(1.0, abs(residual_percent - 100.0) / 100.0)
+    long = min(1.0, max(0.0, math.log10(max(duration_s, SHORT_S) / SHORT_S) / DECADES))
+    low, high = BANDS.get(itic or "", (0.0, MOST))
+    return _rounded(low + (high - low) * (BY_DEPTH * off + (1 - BY_DEPTH) * long))
+
+
+def _of_figures(kind: str, figures: Mapping[str, float], nominal_hz: float) -> float:
+    match kind:
+        case "outage":
+            return MOST
+        case "impulsive_transient" | "oscillatory_transient" if "peak_pu" in figures:
+            return _rounded(PER_PEAK * abs(figures["peak_pu"]))
+        case "phase_jump" if "phase_jump_degrees" in figures:
+            return _rounded(PER_DEGREE * abs(figures["phase_jump_degrees"]))
+        case "frequency_deviation" if "deviation_hz" in figures:
+            return _lasting(abs(figures["deviation_hz"]), DEVIATION_SHARE * nominal_hz)
+    names, limit = LASTING.get(kind, ((), 1.0))
+    known = [abs(figures[name]) for name in names if name in figures]
+    return _lasting(abs(known[0]), limit) if known else MIDDLING
+
+
+def _lasting(value: float, limit: float) -> float:
+    if not value > 0 or not limit > 0:
+        return 0.0
+    return _rounded(AT_LIMIT + PER_DOUBLING * math.log2(value / limit))
+
+
+def _rounded(value: float) -> float:
+    return round(min(MOST, max(0.0, value)), 1) if math.isfinite(value) else MIDDLING

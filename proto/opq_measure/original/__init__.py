@@ -1,0 +1,1 @@
+"""What the original project's Mauka measures, exactly as it does, where it deviates from standards."""

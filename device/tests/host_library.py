@@ -1,37 +1,33 @@
 """C of the firmware built for the PC: the same files, the same warnings, plus a sanitizer.
 
-`library` gives a ctypes library, `program` an executable; both are built once per content of
-their sources and kept for the test session, for all of its workers.
+`library` gives a ctypes library, `program` an executable. Both are built once per content of the firmware's
+C and kept in the cache beside the firmware, for every checkout; what nobody used for two weeks is removed.
 """
 
-import atexit
+import contextlib
 import ctypes
 import fcntl
 import hashlib
-import os
+import platform
 import shutil
 import subprocess
-import tempfile
+import time
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 import pytest
 
+from opq_hil.backends.debian_source import cache_folder
+
 DEVICE = Path(__file__).resolve().parent.parent
 CMODULES = DEVICE / "cmodules"
+KEPT = cache_folder() / "host-c"
+KEPT_S = 14 * 24 * 3600.0
 WARNINGS = ("-std=c11", "-Wall", "-Wextra", "-Wconversion", "-Wfloat-conversion", "-Werror")
 
 
 @cache
-def _folder() -> Path:
-    if shared := os.environ.get("OPQ_HOST_C"):  # of conftest.py, which removes it
-        return Path(shared)
-    folder = Path(tempfile.mkdtemp(prefix="opq-host-c-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
 def _compiler() -> str:
     found = shutil.which("cc") or shutil.which("gcc")
     if found is None:
@@ -39,31 +35,56 @@ def _compiler() -> str:
     return found
 
 
+@cache
+def _compiler_facts() -> str:
+    done = subprocess.run([_compiler(), "--version"], capture_output=True, text=True, timeout=60, check=True)
+    return f"{platform.machine()} {done.stdout}"
+
+
+@cache
+def _content(folder: Path) -> bytes:
+    """Digest of all C files and headers in and below `folder`."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*.[ch]")):
+        digest.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes())
+    return digest.digest()
+
+
+def _key(sources: tuple[Path, ...], flags: tuple[str, ...]) -> str:
+    """The same in every checkout with the same C: no path of this one is in it."""
+    words = (_compiler_facts(), *WARNINGS, *flags, *map(str, sources))
+    facts = hashlib.sha256("\n".join(words).replace(str(DEVICE), "device").encode())
+    facts.update(_content(DEVICE))
+    elsewhere = {
+        *(source.parent for source in sources),
+        *(Path(flag[2:]) for flag in flags if flag[:2] == "-I"),
+    }
+    for folder in sorted(elsewhere):
+        if not folder.is_relative_to(DEVICE):
+            facts.update(_content(folder))
+    return facts.hexdigest()[:16]
+
+
 def _build(name: str, sources: tuple[Path, ...], flags: tuple[str, ...], suffix: str) -> Path:
-    facts = hashlib.sha256(repr(flags).encode())
-    for source in sources:
-        facts.update(str(source).encode() + source.read_bytes())
-    built = _folder() / f"{name}-{facts.hexdigest()[:16]}{suffix}"
-    with built.with_suffix(".lock").open("w") as handle:
+    KEPT.mkdir(parents=True, exist_ok=True)
+    built = KEPT / f"{name}-{_key(sources, flags)}{suffix}"
+    with built.with_name(f"{built.name}.lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        if not built.exists():
-            includes = [f"-I{folder}" for folder in sorted(CMODULES.iterdir()) if folder.is_dir()]
-            half = built.with_suffix(".half")
-            command = [
-                _compiler(),
-                *WARNINGS,
-                "-g",
-                *flags,
-                *includes,
-                "-o",
-                str(half),
-                *map(str, sources),
-                "-lm",
-            ]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
-            if done.returncode:
-                raise AssertionError(f"{name} does not build:\n{done.stderr}")
-            half.rename(built)
+        if built.exists():
+            built.touch()  # used
+            return built
+        includes = [f"-I{folder}" for folder in sorted(CMODULES.iterdir()) if folder.is_dir()]
+        half = built.with_name(f"{built.name}.half")
+        files = ("-o", str(half), *map(str, sources))
+        command = [_compiler(), *WARNINGS, "-g", *flags, *includes, *files, "-lm"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=250, check=False)
+        if done.returncode:
+            raise AssertionError(f"{name} does not build:\n{done.stderr}")
+        half.rename(built)
+    for old in KEPT.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if old.stat().st_mtime < time.time() - KEPT_S:
+                old.unlink()
     return built
 
 

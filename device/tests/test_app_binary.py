@@ -177,8 +177,11 @@ def test_a_hang_is_ended_by_the_watchdog_and_a_fault_by_a_reset_that_says_where(
     assert run.capture.of(Samples, after_ns=at(38))
 
 
-def test_nonsense_from_the_gateway_is_answered_or_counted_and_costs_no_sample(hil_bench: Bench) -> None:
-    """900 commands with any argument, update pieces out of nowhere and noise, 100 a second."""
+@pytest.mark.parametrize("count", [300, pytest.param(900, marks=pytest.mark.slow)])
+def test_nonsense_from_the_gateway_is_answered_or_counted_and_costs_no_sample(
+    hil_bench: Bench, count: int
+) -> None:
+    """Commands with any argument, update pieces out of nowhere and noise, 100 a second."""
     dice = random.Random(4)
     words = [
         "",
@@ -207,7 +210,7 @@ def test_nonsense_from_the_gateway_is_answered_or_counted_and_costs_no_sample(hi
     operations = [op for op in Operation if op not in (Operation.RESET, Operation.REPL, Operation.UPDATE_END)]
     said: list[tuple[int, LinkMessage | bytes]] = []
     said.append((at(2), Command(1000, Operation.PUT_SETTING, "gain=1.01")))  # erases; no flood meanwhile
-    for number in range(900):
+    for number in range(count):
         at_ns = at(3) + number * at(0.01)
         kind = dice.random()
         if kind < 0.7:
@@ -218,7 +221,7 @@ def test_nonsense_from_the_gateway_is_answered_or_counted_and_costs_no_sample(hi
             )
         else:
             said.append((at_ns, b"\0" + dice.randbytes(100) + b"\0"))
-    run = hil_bench.run(World(at(14), gps=None, said=tuple(said)))
+    run = hil_bench.run(World(at(5 + count / 100), gps=None, said=tuple(said)))
     answered = {answer.command_id for answer in run.capture.of(Acknowledgement)}
     asked = {message.command_id for _, message in said if not isinstance(message, bytes)}
     assert asked - answered == set()
@@ -226,7 +229,7 @@ def test_nonsense_from_the_gateway_is_answered_or_counted_and_costs_no_sample(hi
     assert run.report["resets"] == []
     last = run.capture.of(Health)[-1]
     assert (last.missing_samples, last.overruns, last.tx_dropped) == (0, 0, 0)
-    assert last.crc_errors >= 90 * 0.8
+    assert last.crc_errors >= count / 10 * 0.7
     assert last.heap_free_bytes > 16_000
 
 

@@ -100,6 +100,7 @@ class Following(PluginHost):
             "mode": runtime.mode,
             "calls": running.calls,
             "crashes": found["crashes"],
+            "pid": found["pid"],
             "trouble": self._trouble.get(owner) or found["errMsg"],
         }
 

@@ -17,7 +17,7 @@ from opq_proto.errors import OpqError, PluginError
 
 if TYPE_CHECKING:  # NumPy comes with them; a host of sinks and functions needs none
     from opq_proto.decision import Decision, Nominal
-    from opq_proto.messages import Event, Finding, Measurement
+    from opq_proto.messages import Event, Finding, Measurement, SampleRequest
 
 CRASHES_PER_ROW = 3
 
@@ -278,3 +278,15 @@ class PluginAnalysis(PluginModule):
         """Whether it may be asked of one Box of an event: it has no memory. OSError: its process is gone."""
         with self._lock:
             return bool(self._ready().alone())
+
+    def asks(self) -> bool:
+        """Whether it may want more samples of an event. OSError: its process is gone."""
+        with self._lock:
+            return bool(self._ready().asks())
+
+    def wants(
+        self, event: "Event", findings: "Sequence[Finding]", nominal_v: float, nominal_hz: float
+    ) -> "tuple[SampleRequest, ...]":
+        """As `analyse`: the samples that it asks for, having found `findings` in the event."""
+        requests: tuple[SampleRequest, ...] = self._call("wants", event, findings, nominal_v, nominal_hz)
+        return requests

@@ -19,7 +19,7 @@ from opq_plugins.worker.context import context_at
 from opq_proto.errors import PluginError
 
 if TYPE_CHECKING:  # NumPy comes with it
-    from opq_proto.messages import Event
+    from opq_proto.messages import Event, Finding
 
 RESTART_S = 1.0
 """So long a call of a function waits, once per crash, for the process to be there again."""
@@ -79,6 +79,13 @@ class Remote:
         from opq_plugins.sdk import nouns
 
         return nouns.findings_from(self.call("analyse", nouns.to_plain(event), *nominal), event)
+
+    def wants(self, event: "Event", findings: "Sequence[Finding]", *nominal: float) -> object:
+        """Of an analysis: the further samples that it asks for, checked."""
+        from opq_plugins.sdk import nouns
+
+        given = nouns.to_plain(event), nouns.to_plain(list(findings))
+        return nouns.requests_from(self.call("wants", *given, *nominal))
 
     def import_state(self, version: str, state: Value) -> bool:
         """False: it takes nothing over; a trigger or analysis may say so."""

@@ -4,24 +4,30 @@ trigger   name, Config, begin(config) -> state
           decide(measurement, nominal, config, state) -> (Decision or None, state)
           problems(state) -> (how many things it could not judge so far, the last reason)    optional
           is_quiet(columns, config, state) -> whether `decide` would answer None to each of these
-          Measurements in turn; changes nothing, and is False where it does not know         optional
+          Measurements in turn, for all together or (n,) for each, when it is asked for those
+          alone; changes nothing, and is False where it does not know                        optional
           note_quiet(columns, config, state): what `decide` would have changed in the state  optional
 analysis  name, Config, takes, gives, analyse(event, config) -> findings
           with begin(config) -> state: analyse(event, config, state) -> (findings, state)
+          wants(event, findings, config) -> SampleRequests: further Boxes or a longer span that it needs;
+          `findings` are its own of this event. Pure; when they have come it sees the event again  optional
 both      export_state(state) -> what JSON has; import_state(version, data, config) -> state   optional
           selftest() -> "" or what is wrong                                                  optional
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from types import ModuleType
 from typing import Any, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from opq_plugins.sdk import Value
-from opq_plugins.sdk.nouns import checked_decision, checked_findings
+from opq_plugins.sdk.nouns import checked_decision, checked_findings, checked_requests
 from opq_proto.decision import Decision, Nominal
 from opq_proto.measurement_columns import MeasurementColumns
-from opq_proto.messages import Event, Finding, Measurement
+from opq_proto.messages import Event, Finding, Measurement, SampleRequest
 from opq_proto.settings import configured
 
 DEFAULT_NOMINAL = Nominal(120.0, 60.0)
@@ -70,9 +76,14 @@ class TriggerModule:
         return checked
 
     def is_quiet(self, columns: MeasurementColumns) -> bool:
-        """Whether none of these needs `decide`. A module that cannot say it is asked for each of them."""
+        """Whether none of these needs `decide`."""
+        return bool(self.quiet_rows(columns).all())
+
+    def quiet_rows(self, columns: MeasurementColumns) -> NDArray[np.bool_]:
+        """(n,) whether each needs no `decide`. A module that cannot say it is asked for each of them."""
         ask = getattr(self._module, "is_quiet", None)
-        return ask is not None and self._begun and bool(ask(columns, self._config, self._state))
+        quiet = ask is not None and self._begun and ask(columns, self._config, self._state)
+        return np.broadcast_to(np.asarray(quiet, np.bool_), len(columns))
 
     def note_quiet(self, columns: MeasurementColumns) -> None:
         """Remember of these what it would if it had been asked for each; it was quiet."""
@@ -126,13 +137,16 @@ class Analysis:
     takes: str = Event.__name__
     gives: str = Finding.__name__
     """The nouns of its module, by name."""
+    wants: Callable[..., Any] | None = None
+    """What asks for more samples; None: it never does."""
 
     @classmethod
     def of(cls, module: ModuleType, config: Config, settings: Mapping[str, Value]) -> "Analysis":
         """`settings`: of the user, from which `config` was made."""
         begin = getattr(module, "begin", None)
         nouns = module.takes.__name__, module.gives.__name__
-        return cls(module.name, module.analyse, config, frozenset(settings), begin, *nouns)
+        wants = getattr(module, "wants", None)
+        return cls(module.name, module.analyse, config, frozenset(settings), begin, *nouns, wants)
 
     @property
     def rest_s(self) -> float:
@@ -166,6 +180,22 @@ class Analysis:
         states[key] = state
         return found
 
+    @property
+    def asks(self) -> bool:
+        """Whether it may want more samples."""
+        return self.wants is not None
+
+    def requests_in(
+        self, event: Event, findings: Sequence[Finding], nominal: Nominal
+    ) -> tuple[SampleRequest, ...]:
+        """What it wants beyond `event`, in which it found `findings`.
+
+        Raises whatever it raises, and TypeError or ValueError when that are no requests.
+        """
+        if self.wants is None:
+            return ()
+        return checked_requests(self.wants(event, tuple(findings), self.for_nominal(nominal)))
+
 
 class AnalysisModule:
     """An installed analysis, and what it remembers per nominal values of the mains."""
@@ -185,6 +215,15 @@ class AnalysisModule:
     def alone(self) -> bool:
         """Whether it may be asked of one Box of an event: it has no memory."""
         return self._configured().alone
+
+    def asks(self) -> bool:
+        """Whether it may want more samples."""
+        return self._configured().asks
+
+    def wants(
+        self, event: Event, findings: list[Finding], nominal_v: float, nominal_hz: float
+    ) -> tuple[SampleRequest, ...]:
+        return self._configured().requests_in(event, findings, Nominal(nominal_v, nominal_hz))
 
     def export_state(self) -> Value:
         """[nominal volts, nominal hertz, state] of each. None: it hands nothing on."""

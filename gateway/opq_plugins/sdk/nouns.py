@@ -13,7 +13,7 @@ import numpy as np
 
 from opq_plugins.sdk import Value
 from opq_proto.decision import Decision
-from opq_proto.messages import Event, Finding
+from opq_proto.messages import Event, Finding, SampleRequest
 
 COUNTS = np.dtype("<i2")
 INT64 = range(-(2**63), 2**63)
@@ -24,6 +24,8 @@ MAX_FINDINGS = 10_000
 """In one event."""
 MAX_FIGURES = 64
 """Of one finding."""
+MAX_REQUESTS, MAX_ASKED = 20, 100
+"""Requests for more samples of one event, and Boxes in one of them."""
 MAX_NAME, MAX_TEXT = 64, 2000
 """Characters of a name (metric, kind, class) and of a sentence."""
 MEASUREMENT_TYPES = ("VOLTAGE", "FREQUENCY", "THD", "TRANSIENT", "HEALTH")
@@ -103,6 +105,43 @@ def checked_findings(findings: Iterable[object], event: Event) -> tuple[Finding,
             kind, want = finding.measurement_type[:80], ", ".join(MEASUREMENT_TYPES)
             raise ValueError(f"gave a finding of measurement_type {kind!r}; want {want}")
         found.append(finding)
+    return tuple(found)
+
+
+def requests_from(plain: Value) -> tuple[SampleRequest, ...]:
+    """What a worker asked for, checked. Raises ValueError."""
+    try:
+        return checked_requests(from_plain(plain, list[SampleRequest]))
+    except msgspec.ValidationError as error:
+        raise ValueError(f"gave no SampleRequests: {error}") from None
+
+
+def checked_requests(requests: Iterable[object]) -> tuple[SampleRequest, ...]:
+    """Requests that name Boxes and a span. Raises TypeError, ValueError: a field out of its bounds."""
+    found: list[SampleRequest] = []
+    for request in requests:
+        if not isinstance(request, SampleRequest):
+            raise TypeError(f"wants() gave a {type(request).__name__}; want SampleRequest")
+        _check_length(request, {"because": MAX_TEXT})
+        named = (*request.box_ids, *request.beside)
+        if bool(request.box_ids) == bool(request.beside) or len(named) > MAX_ASKED:
+            raise ValueError(
+                f"asks for box_ids {len(request.box_ids)} and beside {len(request.beside)}; "
+                f"want one of them, 1 to {MAX_ASKED} Boxes"
+            )
+        if not all(isinstance(box_id, str) and len(box_id) <= MAX_NAME for box_id in named):
+            raise TypeError(f"asks for Boxes {str(named)[:80]}; want their ids as text")
+        if not 1 <= request.most_boxes <= MAX_ASKED:
+            raise ValueError(f"asks for most_boxes {request.most_boxes}; want 1 to {MAX_ASKED}")
+        start_ns, end_ns = request.start_ns, request.end_ns
+        for name, value in (("start_ns", start_ns), ("end_ns", end_ns)):
+            if value is not None and not 0 <= value < MOST_NS:
+                raise ValueError(f"asks for {name} {value}; want 0 to {MOST_NS}")
+        if start_ns is not None and end_ns is not None and start_ns >= end_ns:
+            raise ValueError(f"asks for a span that ends {start_ns - end_ns} ns before its start")
+        found.append(request)
+        if len(found) > MAX_REQUESTS:
+            raise ValueError(f"asks more than {MAX_REQUESTS} times for one event")
     return tuple(found)
 
 

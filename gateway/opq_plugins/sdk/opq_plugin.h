@@ -24,7 +24,7 @@ enum {
 /* Returns OPQ_PLUGIN_API of the header that it was built with. */
 int32_t opq_plugin_api(void);
 
-/* One instance. kind: "source", "sink" or "function"; symbol: its name in plugin.json; properties: a JSON object.
+/* One instance. kind: "source", "sink", "function" or "trigger"; symbol: its name in plugin.json; properties: a JSON object.
  * NULL: refused; then `error` (error_size bytes, zero-terminated) says which property is wrong. */
 void *opq_open(const char *kind, const char *symbol, const char *properties, char *error, size_t error_size);
 
@@ -39,6 +39,13 @@ int64_t opq_function_exec(void *instance, const char *arguments, size_t size, ch
 /* Source: waits at most timeout_ms. Writes one JSON object, or an array of objects, and returns its size;
  * 0: nothing now; negative: an error, then `message` holds its text. Waiting longer delays the stop. */
 int64_t opq_source_next(void *instance, char *message, size_t message_size, int32_t timeout_ms);
+
+/* Trigger: `seen` is {"measurement": {...}, "nominal": {"volts": ..., "hz": ...}}; a measurement has `box_id`,
+ * `timestamp_ms` and `metrics`, a table of {"min", "max", "average"} under "rms", "f", "thd", "trans". Writes one
+ * JSON object {"metric", "value", "limit", "because"}, with "span_ns": [start, end] for what is over, and returns
+ * its size; 0: nothing to ask for; negative: an error, then `decision` holds its text, zero-terminated. What it
+ * remembers ends with its instance: it is opened again where it has to forget. */
+int64_t opq_trigger_decide(void *instance, const char *seen, size_t size, char *decision, size_t decision_size);
 
 void opq_close(void *instance); /* may be left out */
 

@@ -13,6 +13,7 @@ from opq_proto.errors import PluginError
 
 ERROR_BYTES = 4096
 ANSWER_BYTES = 1 << 20
+DECISION_BYTES = 1 << 14
 OK, AGAIN = 0, 1
 WAIT_MS = 200
 
@@ -40,6 +41,9 @@ class LibrarySymbol:
         return
 
     def close(self, context: sdk.Context) -> None:
+        self._release()
+
+    def _release(self) -> None:
         if self._handle and hasattr(self._library, "opq_close"):
             self._library.opq_close(self._handle)
         self._handle = None
@@ -98,10 +102,42 @@ class LibrarySource(LibrarySymbol):
                 context.emit_many(rows if isinstance(rows, list) else [rows])
 
 
+class LibraryTrigger(LibrarySymbol):
+    """Measurement and Nominal are plain here, and so is what it decides; the host checks that."""
+
+    kind = "trigger"
+
+    def __init__(self, library: Library, symbol: str) -> None:
+        super().__init__(library, symbol)
+        self._settings: Row = {}
+        self._decision = ctypes.create_string_buffer(DECISION_BYTES)
+
+    def configure(self, properties: Row) -> None:
+        self._settings = dict(properties)
+        super().configure(self._settings)
+
+    def decide(self, measurement: Value, nominal: Value) -> Value:
+        if not self._handle:
+            self.configure(self._settings)
+        raw = json.dumps({"measurement": measurement, "nominal": nominal}).encode()
+        size = self._library.opq_trigger_decide(self._handle, raw, len(raw), self._decision, DECISION_BYTES)
+        if size < 0:
+            raise ValueError(_text(self._decision) or f"opq_trigger_decide gave {size}")
+        return _json(self._decision, size, "opq_trigger_decide") if size else None
+
+    def forget(self) -> None:
+        self._release()
+
+    def import_state(self, version: str, data: Value) -> bool:
+        """It begins again."""
+        return False
+
+
 KINDS: dict[str, tuple[Callable[[Library, str], LibrarySymbol], str]] = {
     "sink": (LibrarySink, "opq_sink_collect"),
     "function": (LibraryFunction, "opq_function_exec"),
     "source": (LibrarySource, "opq_source_next"),
+    "trigger": (LibraryTrigger, "opq_trigger_decide"),
 }
 
 
@@ -126,6 +162,7 @@ def load_library(
         "opq_sink_collect": [pointer, text, size, text, text, size],
         "opq_function_exec": [pointer, text, size, text, size],
         "opq_source_next": [pointer, text, size, ctypes.c_int32],
+        "opq_trigger_decide": [pointer, text, size, text, size],
         "opq_close": [pointer],
     }
     for name, types in arguments.items():
@@ -149,8 +186,8 @@ def _text(buffer: ctypes.Array[ctypes.c_char]) -> str:
 
 
 def _json(buffer: ctypes.Array[ctypes.c_char], size: int, what: str) -> Value:
-    if size > ANSWER_BYTES:
-        raise ValueError(f"{what} says {size} bytes; there is room for {ANSWER_BYTES}")
+    if size > len(buffer):
+        raise ValueError(f"{what} says {size} bytes; there is room for {len(buffer)}")
     try:
         return json.loads(buffer.raw[:size])
     except ValueError:

@@ -26,7 +26,7 @@ from opq_proto.errors import OpqError
 Symbols = dict[tuple[str, str], Callable[[], Any]]
 """(kind, name) -> what makes one."""
 THREADS = 8
-NOUNS = ("decide", "analyse")
+NOUNS = ("decide", "analyse", "wants")
 """Methods whose arguments and answers are nouns of `opq_proto.messages`."""
 ORIGINAL = "OpqMauka.py"
 """In place of a manifest: a folder of plug-ins of the original Mauka."""

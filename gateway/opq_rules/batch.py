@@ -43,6 +43,16 @@ class Batch:
     arrived_ms: int | Sequence[int]
     meta: Metas = None
 
+    def part(self, places: Sequence[int]) -> "Batch":
+        """The records at these places."""
+        arrived, meta = self.arrived_ms, self.meta
+        return Batch(
+            self.stream,
+            [self.rows[k] for k in places],
+            arrived if isinstance(arrived, int) else [arrived[k] for k in places],
+            None if meta is None else [meta[k] for k in places],
+        )
+
     def each(self) -> Iterable[tuple[Row, int, Any]]:
         """(row, arrived_ms, meta) of each record."""
         count, arrived = len(self.rows), self.arrived_ms

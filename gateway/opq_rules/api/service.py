@@ -19,7 +19,7 @@ from opq_rules.engine.endpoints import OwnTypes
 from opq_rules.engine.engine import Engine
 from opq_rules.rule_plugins import RulePlugins
 
-_STOP_S = 2.0
+STOP_S = 2.0
 
 
 class RulesService:
@@ -72,7 +72,7 @@ class RulesService:
     def stop(self) -> list[str]:
         """Names of what did not end in time."""
         self._server.should_exit = True
-        self._thread.join(_STOP_S)
+        self._thread.join(STOP_S)
         late = ["rest"] if self._thread.is_alive() else []
         late += self.engine.stop()
         self.plugins.close()

@@ -33,18 +33,9 @@ SHAPING = ("sendSingle", "omitIfEmpty", "dataTemplate", "dataField", "fields")
 """SinkProperties of a sink that shape what a trial gives (`sinkProps`)."""
 
 
-class _Error(msgspec.Struct):
-    code: int
-    message: str
-    http: int = 400
-    line: int | None = None
-    column: int | None = None
-    hint: str | None = None
-
-
 class _Answer(msgspec.Struct):
     emissions: list[msgspec.Raw] = []
-    error: _Error | None = None
+    error: dict[str, Any] | None = None
 
 
 def run_apart(case: object) -> list[bytes]:
@@ -73,8 +64,8 @@ def run_apart(case: object) -> list[bytes]:
         last = done.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
         raise RuleError(f"the trial failed: {''.join(last)[:300]}", CONFIGURATION)
     answer = msgspec.json.decode(done.stdout, type=_Answer)
-    if (error := answer.error) is not None:
-        raise RuleError(error.message, error.code, error.http, error.line, error.column, error.hint)
+    if answer.error is not None:
+        raise RuleError(**answer.error)
     return [bytes(each) for each in answer.emissions]
 
 

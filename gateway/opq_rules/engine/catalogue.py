@@ -68,10 +68,6 @@ class StreamCatalogue:
     def described(self, name: str, what: str) -> JsonObject:
         return as_json(self.one(name, what))
 
-    def text(self, name: str, what: str) -> str:
-        """For people."""
-        return as_text(self.one(name, what))
-
     def schema(self, name: str, what: str) -> JsonObject:
         return schema_json(self.one(name, what).fields)
 

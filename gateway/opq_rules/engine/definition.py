@@ -26,9 +26,6 @@ def checked_id(what: str, name: object, code: int = UNDEFINED) -> str:
     raise RuleError(f"{what} id {str(name)[:LONGEST]!r} cannot be used: {wanted}", code)
 
 
-KEYS = ("id", "name", "sql", "actions", "options", "triggered", "tags", "temp", "version", "graph")
-
-
 @dataclass(frozen=True, slots=True)
 class Action:
     """One sink with the properties that the rule gives it, as JSON text: who say the same share one."""

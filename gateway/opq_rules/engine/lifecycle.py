@@ -8,7 +8,6 @@ import random
 import sqlite3
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 
 from opq_proto import log
@@ -21,7 +20,7 @@ from opq_rules.engine.planner import Choice, Planner
 from opq_rules.engine.rule import FAILED, LOADED, RUNNING, STOPPED, WAITING, QueryUnit, Rule
 from opq_rules.engine.rule_store import RuleStore
 from opq_rules.engine.schedule import NEVER_MS
-from opq_rules.engine.sinks import RuleSinks, SinkPool, SinkRunner
+from opq_rules.engine.sinks import SinkPool
 from opq_rules.engine.stream_input import StreamInput
 from opq_rules.engine.streams import StreamInputs
 from opq_rules.engine.traces import Traces
@@ -63,20 +62,6 @@ TRANSITIONS: Mapping[str, frozenset[str]] = {
 LONGEST_WAIT_S = 60.0
 """Between two looks at a schedule: the wall clock may be set, and summer begins. A look takes 0.3 ms."""
 SHORTEST_CHECKPOINT_S = 0.02
-
-
-@dataclass(slots=True)
-class _Start:
-    """A rule that is about to run."""
-
-    rule: Rule
-    definition: RuleDefinition
-    choice: Choice
-    unit: QueryUnit
-    inputs: Sequence[StreamInput]
-    sinks: RuleSinks
-    new_runners: Sequence[SinkRunner]
-    now_ms: int
 
 
 class RuleLifecycle:
@@ -131,50 +116,52 @@ class RuleLifecycle:
 
     def start(self, rule: Rule, definition: RuleDefinition, choice: Choice | None = None) -> None:
         """Run it now. RuleError, and nothing has changed."""
-        choice = choice or self.check(definition)
+        chosen = choice or self.check(definition)
         sinks = self.sinks.of(definition)
         now_ms = self._clock.now_ms()
-        inputs = self.streams.of([self._planner.streams[name] for name in choice.streams], definition)
-        unit = self.units.get(choice.key)
-        if unit is None:
-            unit = choice.build({each.stream: each.key for each in inputs}, now_ms)
-            unit.durable = definition.options.qos > 0
-            unit.statement = f"{definition.sql} {definition.options.for_query()}"
-        new = self.sinks.enter(sinks)
+        inputs = self.streams.of([self._planner.streams[name] for name in chosen.streams], definition)
+        unit = self.units.get(chosen.key) or self._unit(definition, chosen, inputs, now_ms)
+        new, checkpoint = self.sinks.enter(sinks), self.loop.checkpoint
+
+        def run() -> None:
+            """In the loop's thread."""
+            stored = checkpoint.stored(f"rule {rule.id}") if unit.durable else None
+            rule.sequence = max(rule.sequence, now_ms * 1000, stored["sequence"] if stored else 0)
+            rule.out = rule.dropped = 0
+            if unit.durable:
+                checkpoint.open_sinks(rule.id, sinks.runners, new)
+            rule.constants, rule.unit, rule.sinks, rule.start_ms = chosen.constants, unit, sinks, now_ms
+            self._enter(rule, RUNNING)
+            if rule.details is not None:
+                rule.details.message, rule.details.missing = "", ()  # why it had stopped
+            unit.add(rule)
+            if stored is not None and unit.remembers and stored["of"] == unit.statement:
+                self._resume(rule, unit, stored["query"])
+            if rule.traces is not None:
+                rule.traces.name_sinks(definition)
+                if rule.traces.on:
+                    tracing.follow(unit, rule, self._clock)
+            self.loop.enter(rule, unit, inputs)
+
         try:
-            self.loop.call(
-                partial(self._run, _Start(rule, definition, choice, unit, inputs, sinks, new, now_ms))
-            )
+            self.loop.call(run)
         except sqlite3.Error as error:
             self.sinks.leave(sinks)
             raise RuleError(f"the rules' database refuses: {error}", IO_ERROR) from error
-        self.units[choice.key] = unit
+        self.units[chosen.key] = unit
         if unit.durable:
             interval_s = max(definition.options.checkpointInterval / 1000, SHORTEST_CHECKPOINT_S)
-            self.loop.checkpoint.interval_s = min(self.loop.checkpoint.interval_s, interval_s)
+            checkpoint.interval_s = min(checkpoint.interval_s, interval_s)
         self.streams.open(inputs)
 
-    def _run(self, start: _Start) -> None:
-        """In the loop's thread."""
-        rule, unit, checkpoint = start.rule, start.unit, self.loop.checkpoint
-        stored = checkpoint.stored(f"rule {rule.id}") if unit.durable else None
-        rule.sequence = max(rule.sequence, start.now_ms * 1000, stored["sequence"] if stored else 0)
-        rule.out = rule.dropped = 0
-        if unit.durable:
-            checkpoint.open_sinks(rule.id, start.sinks.runners, start.new_runners)
-        rule.constants, rule.unit, rule.sinks = start.choice.constants, unit, start.sinks
-        rule.start_ms = start.now_ms
-        self._enter(rule, RUNNING)
-        if rule.details is not None:
-            rule.details.message, rule.details.missing = "", ()  # why it had stopped
-        unit.add(rule)
-        if stored is not None and unit.remembers and stored["of"] == unit.statement:
-            self._resume(rule, unit, stored["query"])
-        if rule.traces is not None:
-            rule.traces.name_sinks(start.definition)
-            if rule.traces.on:
-                tracing.follow(unit, rule, self._clock)
-        self.loop.enter(rule, unit, start.inputs)
+    @staticmethod
+    def _unit(
+        definition: RuleDefinition, choice: Choice, inputs: Sequence[StreamInput], now_ms: int
+    ) -> QueryUnit:
+        unit = choice.build({each.stream: each.key for each in inputs}, now_ms)
+        unit.durable = definition.options.qos > 0
+        unit.statement = f"{definition.sql} {definition.options.for_query()}"
+        return unit
 
     def _resume(self, rule: Rule, unit: QueryUnit, state: object) -> None:
         """Goes on with a state; one that is not understood (another version's) is left, and logged."""

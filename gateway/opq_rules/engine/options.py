@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from opq_proto.settings import configure, milliseconds
+from opq_proto.settings import configure
 from opq_rules.batch import JsonObject
 from opq_rules.engine.schedule import RuleSchedule
 from opq_rules.errors import RULE, RuleError
@@ -33,7 +33,6 @@ class RestartStrategy:
         return min(grown, float(self.maxDelay)) * (1 + self.jitterFactor * (2 * random() - 1))
 
 
-DURATIONS = ("lateTolerance", "checkpointInterval", "idleTimeout", "forceExitTimeout")
 IDLE = ("concurrency", "debug", "logFilename", "enableRuleTracer", "notifySub", "forceExitTimeout",
         "enableSaveStateBeforeStop", "planOptimizeStrategy")  # fmt: skip
 
@@ -43,7 +42,7 @@ class Options:
     """Times in ms. `idleTimeout` (ours): a stream silent for so long holds no watermark back; 0: it does."""
 
     isEventTime: bool = False
-    lateTolerance: int = 1000
+    lateTolerance: int = field(default=1000, metadata={"ms": True})
     bufferLength: int = field(default=1024, metadata={"minimum": 1, "maximum": 10_000_000})
     disableBufferFullDiscard: bool = False
     sendMetaToSink: bool = False
@@ -51,8 +50,8 @@ class Options:
     sendNilField: bool = False
     sendEmptyWindow: bool = False  # ours: tumbling and hopping windows without a record are sent as []
     qos: Literal[0, 1, 2] = 0
-    checkpointInterval: int = 300_000
-    idleTimeout: int = 0
+    checkpointInterval: int = field(default=300_000, metadata={"ms": True})
+    idleTimeout: int = field(default=0, metadata={"ms": True})
     restartStrategy: RestartStrategy = field(default_factory=RestartStrategy)
     schedule: RuleSchedule | None = None
 
@@ -78,13 +77,6 @@ def _options(text: bytes) -> Options:
         raise RuleError("options: want an object", RULE)
     values = {key: value for key, value in given.items() if key not in IDLE}
     problems: list[str] = []
-    for name in DURATIONS:
-        if name in values:
-            try:
-                values[name] = milliseconds(values[name])
-            except ValueError as error:
-                problems.append(f"{name}  {error}")
-                del values[name]
     restart = values.pop("restartStrategy", None) or {}
     if not isinstance(restart, dict):
         restart, problems = {}, [*problems, "restartStrategy  want an object"]

@@ -33,30 +33,25 @@ class RuleDetails:
     """Types of plug-ins that were deleted while the rule ran, in words."""
 
 
+@dataclass(slots=True, eq=False)
 class Rule:
     """`unit` None: it does not run. `joined_*`: what its unit had counted when it came, so that a record
     which does not concern a rule costs that rule nothing."""
 
-    __slots__ = (
-        "constants", "details", "dropped", "id", "joined_errors", "joined_in", "out", "sequence", "sinks",
-        "start_ms", "status", "unit",
-    )  # fmt: skip
-
-    def __init__(self, rule_id: str) -> None:
-        self.id = rule_id
-        self.status = LOADED
-        self.unit: QueryUnit | None = None
-        self.sinks: RuleSinks | None = None
-        self.constants: Any = None
-        """What `planner.Choice` says of it."""
-        self.sequence = 0
-        """Number of its next emission."""
-        self.out = 0
-        self.dropped = 0
-        self.joined_in = 0
-        self.joined_errors = 0
-        self.start_ms = 0
-        self.details: RuleDetails | None = None
+    id: str
+    status: str = LOADED
+    unit: "QueryUnit | None" = None
+    sinks: RuleSinks | None = None
+    constants: Any = None
+    """What `planner.Choice` says of it."""
+    sequence: int = 0
+    """Number of its next emission."""
+    out: int = 0
+    dropped: int = 0
+    joined_in: int = 0
+    joined_errors: int = 0
+    start_ms: int = 0
+    details: RuleDetails | None = None
 
     @property
     def missing(self) -> tuple[str, ...]:

@@ -119,10 +119,10 @@ class SinkRunner:
             self._stopping = True
             self._change.notify_all()
 
-    def join(self, wait_s: float = STOP_S) -> bool:
-        """False: the sink does not end within two seconds; it is left behind."""
+    def join(self, wait_s: float | None = None) -> bool:
+        """False: the sink does not end within `wait_s`, by default STOP_S; it is left behind."""
         if self._thread is not None:
-            self._thread.join(wait_s)
+            self._thread.join(STOP_S if wait_s is None else wait_s)
             return not self._thread.is_alive()
         return True
 
@@ -277,12 +277,6 @@ UNBOUNDED = 1 << 40
 """Of what a sink refused at qos >= 1: the runner takes no more meanwhile, and nothing may go."""
 
 
-class TopicSink(Protocol):
-    """A sink that takes emissions in the engine's own thread."""
-
-    def deliver(self, rule_id: str, first: int, emissions: Sequence[Emission]) -> None: ...
-
-
 @dataclass(slots=True, eq=False)
 class RuleSinks:
     """What rules with the same options and sinks share. `runners` are open while one of them runs."""
@@ -290,7 +284,7 @@ class RuleSinks:
     key: Hashable
     options: Options
     runners: tuple[SinkRunner, ...]
-    topics: tuple[TopicSink, ...] = ()
+    topics: tuple["MemoryTopicSink", ...] = ()
     rules: int = 0
 
 

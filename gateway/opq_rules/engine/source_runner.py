@@ -15,6 +15,7 @@ from opq_proto import log
 from opq_proto.backoff import Backoff, doubling
 from opq_rules.batch import JsonObject, Metas, Row
 from opq_rules.engine.clock import RuleClock
+from opq_rules.sources.memory import Source as MemorySource
 
 WAITS_S = doubling(0.5, 30.0)
 STEADY_S = 60.0
@@ -36,13 +37,6 @@ class SourceEntry:
     offset: object
     size: int = 0
     """Bytes of the payloads."""
-
-
-class AttachedSource(Protocol):
-    """A source without a thread: its records come on the publisher's."""
-
-    def attach(self, context: "SourceRunner") -> None: ...
-    def detach(self) -> None: ...
 
 
 class RecordTaker(Protocol):
@@ -93,7 +87,7 @@ class SourceRunner:
         """The source that is open has to end; with `_ending` the runner as well."""
         self._ending = False
         self._thread: threading.Thread | None = None
-        self._attached: AttachedSource | None = None
+        self._attached: MemorySource | None = None
         self._log = log.get(service="rules", stream=name, rule_id=rule_id)
 
     # -- the engine's side
@@ -102,8 +96,8 @@ class SourceRunner:
         """Run the source in a thread of its own, after `offset` where it can be rewound."""
         self.started = True
         self.offset = self._emitted_offset = offset
-        source: Any = self._make()
-        if hasattr(source, "attach"):
+        source = self._make()
+        if isinstance(source, MemorySource):  # without a thread: records come on the publisher's
             self._attached = source
             source.attach(self)
             return

@@ -9,15 +9,15 @@ constants of the same kind are compared rule by rule, among those that the first
 engine's thread; nothing here waits.
 """
 
-import operator
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from opq_rules.batch import Batch, Emission, Row
+from opq_rules.batch import Batch, Row
 from opq_rules.engine.rule import Deliver, QueryUnit, Rule
 from opq_rules.expressions.closures import lookup
+from opq_rules.expressions.values import COMPARISONS, NUMBERS
 from opq_rules.functions.registry import Scalar, find
 from opq_rules.query.plan import QueryPlan
 from opq_rules.query.query import Query
@@ -34,14 +34,7 @@ from opq_rules.sql.syntax import (
 from opq_rules.sql.walk import calls_in
 
 Constant = int | float | str
-_NUMBERS = frozenset({int, float})
-HOLDS: dict[str, Callable[[Any, Any], bool]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "=": operator.eq,
-}
+HOLDS = {sign: holds for sign, holds in COMPARISONS.items() if sign != "!="}
 OF_ITS_RULE = frozenset({"rule_id", "rule_start"})
 """Scalars that give each rule something else."""
 
@@ -111,7 +104,7 @@ def _free(node: Expression, source: str) -> Comparison | None:
     literal = right.operand if isinstance(right, Unary) and negated else right
     if not isinstance(literal, Literal) or literal.slot is None:
         return None
-    if type(literal.value) in _NUMBERS:
+    if type(literal.value) in NUMBERS:
         return Comparison(left.name, sign, literal.slot, negated, False)
     if type(literal.value) is str and sign == "=" and not negated:
         return Comparison(left.name, sign, literal.slot, False, True)
@@ -133,16 +126,11 @@ class SortedThresholds:
         self._keys: list[Any] = []
         self._members: list[Rule] = []
         self._equal: dict[Any, list[Rule]] = {}
-        self._count = 0
-
-    def __len__(self) -> int:
-        return self._count
 
     def _constant(self, member: Rule) -> Any:
         return member.constants if len(self.free) == 1 else member.constants[0]
 
     def add(self, member: Rule) -> None:
-        self._count += 1
         key = self._constant(member)
         if self._sign == "=":
             self._equal.setdefault(key, []).append(member)
@@ -163,7 +151,6 @@ class SortedThresholds:
             while self._members[at] is not member:
                 at += 1
             del self._keys[at], self._members[at]
-        self._count -= 1
 
     def first(self, value: object) -> Sequence[Rule]:
         """Members whose first comparison holds; the value is of the constants' kind."""
@@ -247,18 +234,19 @@ class ThresholdIndex(QueryUnit):
         if not concerned:
             return
         if len(self._rules) == 1:
-            emissions = self._fed(batch, [k for k, _ in concerned])
+            emissions = self.query.feed(batch.part([k for k, _ in concerned]))
             if emissions:
                 deliver(concerned[0][1][0], emissions)
             return
-        whole = self._fed(batch, [k for k, _ in concerned]) if self.split.rest.where is None else ()
+        places = [k for k, _ in concerned]
+        whole = self.query.feed(batch.part(places)) if self.split.rest.where is None else ()
         if len(whole) == len(concerned):
             for emission, (_, rules) in zip(whole, concerned, strict=True):
                 for rule in rules:
                     deliver(rule, (emission,))
             return
         for k, rules in concerned:
-            emissions = self._fed(batch, [k])
+            emissions = self.query.feed(batch.part([k]))
             if emissions:
                 for rule in rules:
                     deliver(rule, emissions)
@@ -266,7 +254,7 @@ class ThresholdIndex(QueryUnit):
     def _hits(self, rows: Sequence[Row]) -> list[int]:
         """Records that some rule's first comparison may hold for; those of a wrong kind are counted."""
         free, edge = self.split.free[0], self._index.edge
-        column, kinds = free.column, {str} if free.text else _NUMBERS
+        column, kinds = free.column, {str} if free.text else NUMBERS
         if free.operator == "=":
             equal = self._index.keys
             found = [
@@ -298,7 +286,7 @@ class ThresholdIndex(QueryUnit):
     def _of_kind(self, value: object, text: bool) -> bool:
         if value is None or value != value:  # null, NaN: no comparison holds
             return False
-        if type(value) is str if text else type(value) in _NUMBERS:
+        if type(value) is str if text else type(value) in NUMBERS:
             return True
         counters, wanted = self.query.counters, "text" if text else "a number"
         counters.errors, counters.last_error_ms = counters.errors + 1, self.last_ms
@@ -312,14 +300,3 @@ class ThresholdIndex(QueryUnit):
                 return ()
             rules = [rule for rule in rules if holds(value, rule.constants[k])]
         return rules
-
-    def _fed(self, batch: Batch, picked: list[int]) -> list[Emission]:
-        arrived = batch.arrived_ms
-        return self.query.feed(
-            Batch(
-                batch.stream,
-                [batch.rows[k] for k in picked],
-                arrived if isinstance(arrived, int) else [arrived[k] for k in picked],
-                None if batch.meta is None else [batch.meta[k] for k in picked],
-            )
-        )

@@ -46,18 +46,18 @@ class TraceSpan:
         return _SPAN_BYTES + (len(msgspec.json.encode(self.rows)) if self.rows else 0)
 
 
+@dataclass(slots=True)
 class RuleTrace:
     """`spans` follow each other; sinks stand beside each other after the last step."""
 
-    __slots__ = ("id", "of_window", "records", "rule_id", "spans", "time_ms")
-
-    def __init__(self, trace_id: str, rule_id: str, time_ms: int) -> None:
-        self.id, self.rule_id, self.time_ms = trace_id, rule_id, time_ms
-        self.of_window: tuple[int, int] | None = None
-        """Of a window that ended: start and end, Unix ms."""
-        self.records: list[str] = []
-        """Traces of the records that it was made of."""
-        self.spans: list[TraceSpan] = []
+    id: str
+    rule_id: str
+    time_ms: int
+    of_window: tuple[int, int] | None = None
+    """Of a window that ended: start and end, Unix ms."""
+    records: list[str] = field(default_factory=list)
+    """Traces of the records that it was made of."""
+    spans: list[TraceSpan] = field(default_factory=list)
 
     @property
     def bytes(self) -> int:

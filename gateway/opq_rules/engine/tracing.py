@@ -77,11 +77,11 @@ class Tracing:
         each = any(traces.each for traces in self._traces().values())
         count = len(batch.rows)
         for k in range(count if each else 1):
-            self._feed_one(_part(batch, k, k + 1), deliver, k == 0)
+            self._feed_one(batch.part([k]), deliver, k == 0)
         if not each and count > 1:
             self._message = {}
             self._give = deliver
-            self._unit.feed(_part(batch, 1, count), self._deliver)
+            self._unit.feed(batch.part(range(1, count)), self._deliver)
         self._of_emission.clear()
 
     def advance(self, now_ms: int, deliver: Deliver) -> None:
@@ -230,13 +230,3 @@ def _runners(names: Sequence[str], runners: Sequence[SinkRunner]) -> list[SinkRu
     """Per sink its runner; None: a topic of memory, which takes at once."""
     waiting = iter(runners)
     return [None if name.startswith("sink_memory_") else next(waiting) for name in names]
-
-
-def _part(batch: Batch, begin: int, end: int) -> Batch:
-    arrived, meta = batch.arrived_ms, batch.meta
-    return Batch(
-        batch.stream,
-        batch.rows[begin:end],
-        arrived if isinstance(arrived, int) else arrived[begin:end],
-        None if meta is None else meta[begin:end],
-    )

@@ -8,61 +8,11 @@ Source: reference/rules.md, D.4.
 import math
 import operator
 from collections.abc import Callable
+from functools import partial
 
 from opq_rules.batch import Value
 from opq_rules.errors import RowError
 from opq_rules.expressions.values import EXACT, NUMBERS, shown, whole
-
-
-def add(left: Value, right: Value) -> Value:
-    return _numeric("+", operator.add, left, right)
-
-
-def subtract(left: Value, right: Value) -> Value:
-    return _numeric("-", operator.sub, left, right)
-
-
-def multiply(left: Value, right: Value) -> Value:
-    return _numeric("*", operator.mul, left, right)
-
-
-def divide(left: Value, right: Value) -> Value:
-    """The quotient; that of two ints is cut towards zero: 7/2 = 3, -7/2 = -3."""
-    return _numeric("/", _quotient, left, right)
-
-
-def divide_uncut(left: Value, right: Value) -> Value:
-    """The quotient, with its fraction where a float has room for one: 7/2 = 3.5."""
-    return _numeric("/", _fraction, left, right)
-
-
-def modulo(left: Value, right: Value) -> Value:
-    """With the sign of `left`: -7 % 2 = -1."""
-    return _numeric("%", _remainder, left, right)
-
-
-def bit_and(left: Value, right: Value) -> Value:
-    return _bitwise("&", operator.and_, left, right)
-
-
-def bit_or(left: Value, right: Value) -> Value:
-    return _bitwise("|", operator.or_, left, right)
-
-
-def bit_xor(left: Value, right: Value) -> Value:
-    return _bitwise("^", operator.xor, left, right)
-
-
-ARITHMETIC: dict[str, Callable[[Value, Value], Value]] = {
-    "+": add,
-    "-": subtract,
-    "*": multiply,
-    "/": divide,
-    "%": modulo,
-    "&": bit_and,
-    "|": bit_or,
-    "^": bit_xor,
-}
 
 
 def negate(value: Value) -> Value:
@@ -87,6 +37,7 @@ def _numeric(sign: str, work: Callable[[Value, Value], Value], left: Value, righ
 
 
 def _quotient(left: Value, right: Value) -> Value:
+    """That of two ints is cut towards zero: 7/2 = 3, -7/2 = -3."""
     if type(left) is int and type(right) is int:
         quotient = abs(left) // abs(right)
         return quotient if (left < 0) == (right < 0) else -quotient
@@ -94,11 +45,13 @@ def _quotient(left: Value, right: Value) -> Value:
 
 
 def _fraction(left: Value, right: Value) -> Value:
+    """The quotient with its fraction where a float has room for one: 7/2 = 3.5."""
     found = left / right
     return found if -EXACT < found < EXACT else _quotient(left, right)
 
 
 def _remainder(left: Value, right: Value) -> Value:
+    """With the sign of `left`: -7 % 2 = -1."""
     if right == 0:
         raise ZeroDivisionError
     if type(left) is int and type(right) is int:
@@ -114,3 +67,16 @@ def _bitwise(sign: str, work: Callable[[Value, Value], Value], left: Value, righ
     if type(left) is not type(right) or type(left) not in (int, bool):
         raise RowError(f"{shown(left)} {sign} {shown(right)}: want whole numbers")
     return work(left, right)
+
+
+ARITHMETIC: dict[str, Callable[[Value, Value], Value]] = {
+    "+": partial(_numeric, "+", operator.add),
+    "-": partial(_numeric, "-", operator.sub),
+    "*": partial(_numeric, "*", operator.mul),
+    "/": partial(_numeric, "/", _quotient),
+    "%": partial(_numeric, "%", _remainder),
+    "&": partial(_bitwise, "&", operator.and_),
+    "|": partial(_bitwise, "|", operator.or_),
+    "^": partial(_bitwise, "^", operator.xor),
+}
+divide_uncut = partial(_numeric, "/", _fraction)

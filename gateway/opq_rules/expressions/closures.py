@@ -29,7 +29,7 @@ def lookup(row: Mapping[str, Value], key: str) -> Value:
         return None
 
 
-_KEY_AND_NUMBER = """
+_KEY_AND_CONSTANT = """
 def make(key, constant, other):
     def evaluate(row, context):
         try:
@@ -37,20 +37,7 @@ def make(key, constant, other):
         except KeyError:
             value = lookup(row, key)
         kind = type(value)
-        if kind is float or kind is int:
-            return value {sign} constant
-        return other(value, constant)
-    return evaluate
-"""
-
-_KEY_AND_TEXT = """
-def make(key, constant, other):
-    def evaluate(row, context):
-        try:
-            value = row[key]
-        except KeyError:
-            value = lookup(row, key)
-        if type(value) is str:
+        if {fits}:
             return value {sign} constant
         return other(value, constant)
     return evaluate
@@ -79,17 +66,17 @@ _MIRRORED = {"=": "=", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<=", "
 Make = Callable[[Value, Value, Callable[[Value, Value], Value]], Evaluate]
 
 
-def _made(template: str) -> dict[str, Make]:
+def _made(template: str, fits: str = "") -> dict[str, Make]:
     made: dict[str, Make] = {}
     for sign, python in _SIGNS.items():
         names: dict[str, Value] = {"lookup": lookup}
-        exec(template.format(sign=python), names)  # templates and signs are the constants above
+        exec(template.format(sign=python, fits=fits), names)  # templates and signs are the constants above
         made[sign] = names["make"]
     return made
 
 
-_BY_KEY_AND_NUMBER = _made(_KEY_AND_NUMBER)
-_BY_KEY_AND_TEXT = _made(_KEY_AND_TEXT)
+_BY_KEY_AND_NUMBER = _made(_KEY_AND_CONSTANT, "kind is float or kind is int")
+_BY_KEY_AND_TEXT = _made(_KEY_AND_CONSTANT, "kind is str")
 _BY_TWO = _made(_TWO)
 
 

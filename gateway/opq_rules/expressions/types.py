@@ -83,7 +83,8 @@ DATETIME, BYTEA, ARRAY, STRUCT = one("datetime"), one("bytea"), one("array"), on
 NUMBER = ValueType(BIGINT.kinds | FLOAT.kinds)
 WITHOUT_FRACTION = ValueType(frozenset(_ORDER) - {"float", "struct"}, BIGINT)
 """Of a source that has no whole number as a float; a member of it is null here, so no float either."""
-_BY_NAME = {name: one(name) for name in _ORDER}
+BY_NAME = {name: one(name) for name in _ORDER}
+"""As CREATE STREAM and cast() name them."""
 
 
 def array_of(element: ValueType) -> ValueType:
@@ -112,7 +113,7 @@ def _either(left: ValueType, right: ValueType) -> ValueType:
 
 
 def of_literal(value: Value) -> ValueType:
-    return NULL if value is None else _BY_NAME[_OF_LITERALS[type(value)]]
+    return NULL if value is None else BY_NAME[_OF_LITERALS[type(value)]]
 
 
 def of_column(kind: Type) -> ValueType:
@@ -120,5 +121,5 @@ def of_column(kind: Type) -> ValueType:
     if kind.of is not None:
         return array_of(of_column(kind.of))
     if not kind.fields:
-        return _BY_NAME[kind.name]
+        return BY_NAME[kind.name]
     return ValueType(STRUCT.kinds, None, tuple((each.name, of_column(each.type)) for each in kind.fields))

@@ -9,17 +9,17 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
-from opq_rules.batch import State, Value
+from opq_rules.batch import Value
 from opq_rules.expressions.values import COMPARISONS, NUMBERS, compare
 from opq_rules.functions.arguments import want
 from opq_rules.functions.exact import ExactMoments, Sum
-from opq_rules.functions.registry import Accumulator, AggregateFunction, Definition, merged
+from opq_rules.functions.registry import Accumulator, AggregateFunction, Definition, KeepsState, merged
 
 
-class CountAccumulator:
+class CountAccumulator(KeepsState):
     """Counts what is not null; with `*` every record."""
 
-    __slots__ = ("count",)
+    __slots__ = KEEPS = ("count",)
 
     def __init__(self) -> None:
         self.count = 0
@@ -37,12 +37,6 @@ class CountAccumulator:
 
     def value(self) -> int:
         return self.count
-
-    def state(self) -> State:
-        return self.count
-
-    def restore(self, state: State) -> None:
-        self.count = state
 
 
 class Total(Sum):
@@ -80,10 +74,11 @@ class Spread(ExactMoments):
         return math.sqrt(variance) if variance is not None and self._root else variance
 
 
-class Extreme:
+class Extreme(KeepsState):
     """The largest or smallest of numbers, of texts, or of what else compares."""
 
     __slots__ = ("_beats", "_best", "_sign")
+    KEEPS = ("_best",)
 
     def __init__(self, sign: str) -> None:
         self._sign = sign
@@ -109,17 +104,11 @@ class Extreme:
     def value(self) -> Value:
         return self._best
 
-    def state(self) -> State:
-        return self._best
 
-    def restore(self, state: State) -> None:
-        self._best = state
-
-
-class ExtremeAt:
+class ExtremeAt(KeepsState):
     """argmax, argmin: a value of the record where another is extreme; of equal ones the first."""
 
-    __slots__ = ("_at", "_best")
+    __slots__ = KEEPS = ("_at", "_best")
 
     def __init__(self, sign: str) -> None:
         self._best = Extreme(sign)
@@ -136,13 +125,6 @@ class ExtremeAt:
 
     def value(self) -> Value:
         return self._at
-
-    def state(self) -> State:
-        return [self._at, self._best.state()]
-
-    def restore(self, state: State) -> None:
-        self._at = state[0]
-        self._best.restore(state[1])
 
 
 def _of_numbers(name: str, start: Callable[..., Accumulator]) -> AggregateFunction:

@@ -6,21 +6,21 @@ of the state and without changing it. Source: reference/rules.md, D.5, Analytic.
 
 from collections.abc import Callable, Sequence
 
-from opq_rules.batch import State, Value
+from opq_rules.batch import Value
 from opq_rules.expressions.values import condition, shown, whole
 from opq_rules.functions.aggregates import CountAccumulator, Extreme
 from opq_rules.functions.arguments import both, want
 from opq_rules.functions.changes import checked_flag
 from opq_rules.functions.exact import Sum
-from opq_rules.functions.registry import Analytic, AnalyticState, Definition
+from opq_rules.functions.registry import Analytic, AnalyticState, Definition, KeepsState
 
 _LAG_MOST = 10_000
 
 
-class LagValue:
+class LagValue(KeepsState):
     """lag(e, offset = 1, default = null, ignore_null = true)."""
 
-    __slots__ = ("_kept",)
+    __slots__ = KEEPS = ("_kept",)
 
     def __init__(self) -> None:
         self._kept: list[Value] | None = None
@@ -49,17 +49,11 @@ class LagValue:
             raise ValueError(f"offset {shown(offset)}; want 0 to {_LAG_MOST}")
         return value, back, default, condition(ignore_null)
 
-    def state(self) -> State:
-        return self._kept
 
-    def restore(self, state: State) -> None:
-        self._kept = None if state is None else list(state)
-
-
-class Latest:
+class Latest(KeepsState):
     """latest(e, default = null): the value, or the last one that was not null."""
 
-    __slots__ = ("_value",)
+    __slots__ = KEEPS = ("_value",)
 
     def __init__(self) -> None:
         self._value: Value = None
@@ -72,20 +66,15 @@ class Latest:
     def last(self, value: Value, default: Value = None) -> Value:
         return self._value if self._value is not None else default
 
-    def state(self) -> State:
-        return self._value
 
-    def restore(self, state: State) -> None:
-        self._value = state
-
-
-class RunningValue:
+class RunningValue(KeepsState):
     """acc_x(e[, begin, reset]): over all records; or from one where `begin` holds to one where `reset` does.
 
     Both of these count. Between a reset and the next begin the answer is that of nothing.
     """
 
     __slots__ = ("_begun", "_kept", "_start", "_value")
+    KEEPS = ("_begun", "_kept")
 
     def __init__(self, start: Callable[[], Value], value: Callable[[Value], Value]) -> None:
         self._start, self._value = start, value
@@ -109,18 +98,11 @@ class RunningValue:
     def last(self, value: Value, *when: Value) -> Value:
         return self._value(self._kept)
 
-    def state(self) -> State:
-        return [self._begun, self._kept.state()]
 
-    def restore(self, state: State) -> None:
-        self._begun = state[0]
-        self._kept.restore(state[1])
-
-
-class ConsecutiveCount:
+class ConsecutiveCount(KeepsState):
     """consecutive_count(condition): how many records in a row, this one among them."""
 
-    __slots__ = ("_count",)
+    __slots__ = KEEPS = ("_count",)
 
     def __init__(self) -> None:
         self._count = 0
@@ -132,17 +114,11 @@ class ConsecutiveCount:
     def last(self, holds: Value) -> int:
         return self._count
 
-    def state(self) -> State:
-        return self._count
 
-    def restore(self, state: State) -> None:
-        self._count = state
-
-
-class ConsecutiveStart:
+class ConsecutiveStart(KeepsState):
     """consecutive_start(condition, e): e of the first record of the row of those that hold, else null."""
 
-    __slots__ = ("_begun", "_value")
+    __slots__ = KEEPS = ("_begun", "_value")
 
     def __init__(self) -> None:
         self._begun, self._value = False, None
@@ -156,12 +132,6 @@ class ConsecutiveStart:
 
     def last(self, holds: Value, value: Value) -> Value:
         return self._value
-
-    def state(self) -> State:
-        return [self._begun, self._value]
-
-    def restore(self, state: State) -> None:
-        self._begun, self._value = state
 
 
 def _running(name: str, start: Callable[[], Value], value: Callable[[Value], Value]) -> Analytic:

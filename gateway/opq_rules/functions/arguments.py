@@ -123,6 +123,20 @@ def one_of(place: int, *allowed: str) -> Check:
     return check
 
 
+def reads(place: int, read: Callable[[str], object]) -> Check:
+    """A check: `read` takes the constant at `place` (from 0) where that is a text, or says what is wrong."""
+
+    def check(constants: Sequence[Value]) -> str:
+        if type(constants[place]) is str:
+            try:
+                read(constants[place])
+            except ValueError as error:
+                return str(error)
+        return ""
+
+    return check
+
+
 def both(*checks: Check) -> Check:
     """The first complaint of several checks."""
     return lambda constants: next((wrong for check in checks if (wrong := check(constants))), "")

@@ -4,17 +4,19 @@ Source: reference/rules.md, D.5, Analytic.
 """
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
-from opq_rules.batch import State, Value
+from opq_rules.batch import Value
 from opq_rules.expressions.values import condition, identity
 from opq_rules.functions.arguments import both, want
-from opq_rules.functions.registry import MANY, UNKNOWN, Analytic, Definition
+from opq_rules.functions.registry import MANY, UNKNOWN, Analytic, Definition, KeepsState
 
 
-class Changed:
+class Changed(KeepsState):
     """Values by name, and which of them are not what they were."""
 
     __slots__ = ("_known",)
+    KEEPS: ClassVar[tuple[str, ...]] = ("_known",)
 
     def __init__(self) -> None:
         self._known: dict[str, Value] = {}
@@ -28,12 +30,6 @@ class Changed:
             if identity(value) != identity(self._known.get(name)):
                 found[name] = self._known[name] = value
         return found
-
-    def state(self) -> State:
-        return dict(self._known)
-
-    def restore(self, state: State) -> None:
-        self._known = dict(state)
 
 
 class ChangedCol(Changed):
@@ -52,6 +48,7 @@ class HadChanged(Changed):
     """had_changed(ignore_null, e, ...): whether any changed; true for the first record. `*`: any column."""
 
     __slots__ = ("_begun",)
+    KEEPS = ("_begun", "_known")
 
     def __init__(self) -> None:
         super().__init__()
@@ -73,13 +70,6 @@ class HadChanged(Changed):
     def last(self, ignore_null: Value, *values: Value) -> bool:
         return False
 
-    def state(self) -> State:
-        return [self._begun, super().state()]
-
-    def restore(self, state: State) -> None:
-        self._begun = state[0]
-        super().restore(state[1])
-
 
 class ChangedCols(Changed):
     """changed_cols(prefix, ignore_null, e, ... | *): those that changed, each under prefix and name."""
@@ -94,10 +84,10 @@ class ChangedCols(Changed):
         return {}
 
 
-class ChangeTo:
+class ChangeTo(KeepsState):
     """change_to(e, target, ignore_null = false): whether it became the target just now."""
 
-    __slots__ = ("_known",)
+    __slots__ = KEEPS = ("_known",)
 
     def __init__(self) -> None:
         self._known: list[Value] = []
@@ -112,17 +102,11 @@ class ChangeTo:
     def last(self, value: Value, target: Value, ignore_null: Value = False) -> bool:
         return False
 
-    def state(self) -> State:
-        return list(self._known)
 
-    def restore(self, state: State) -> None:
-        self._known = list(state)
-
-
-class ChangeCapture:
+class ChangeCapture(KeepsState):
     """change_capture(kept, e, target, ignore_null = false): `kept` of where e last became the target."""
 
-    __slots__ = ("_change", "_kept")
+    __slots__ = KEEPS = ("_kept", "_change")
 
     def __init__(self) -> None:
         self._change = ChangeTo()
@@ -135,13 +119,6 @@ class ChangeCapture:
 
     def last(self, *values: Value) -> Value:
         return self._kept
-
-    def state(self) -> State:
-        return [self._kept, self._change.state()]
-
-    def restore(self, state: State) -> None:
-        self._kept = state[0]
-        self._change.restore(state[1])
 
 
 def checked_flag(place: int) -> Callable[[Sequence[Value]], str]:

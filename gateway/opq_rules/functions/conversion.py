@@ -7,15 +7,15 @@ import base64
 import gzip
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import datetime
 from decimal import ROUND_DOWN, Decimal
 from zoneinfo import ZoneInfo
 
 from opq_rules.batch import Value
 from opq_rules.expressions.values import NUMBERS, shown, unix_ms
-from opq_rules.functions.arguments import both, number, one_of, text, time, want, whole
-from opq_rules.functions.registry import UNKNOWN, Definition, Scalar
+from opq_rules.functions.arguments import both, number, one_of, reads, text, time, want, whole
+from opq_rules.functions.registry import Definition, Scalar
 
 MAX_UNPACKED_BYTES = 64 * 2**20
 
@@ -204,16 +204,6 @@ def _zone(name: Value) -> ZoneInfo:
         raise ValueError(f"{shown(name)} is no time zone; want for example Pacific/Honolulu") from None
 
 
-def _check_zone(constants: Sequence[Value]) -> str:
-    if constants[1] is UNKNOWN or constants[1] is None:
-        return ""
-    try:
-        _zone(constants[1])
-    except ValueError as error:
-        return str(error)
-    return ""
-
-
 _METHODS = one_of(1, "zlib", "gzip", "flate", "zstd")
 
 FUNCTIONS: tuple[Definition, ...] = (
@@ -224,7 +214,7 @@ FUNCTIONS: tuple[Definition, ...] = (
     Scalar("encode", _encode, 2, 2, check=both(want("text"), one_of(1, "base64"))),
     Scalar("decode", _decode, 2, 2, check=both(want("text"), one_of(1, "base64"))),
     Scalar("trunc", _trunc, 2, 2, check=want("number", "whole")),
-    Scalar("convert_tz", _convert_tz, 2, 2, check=both(want("any", "text"), _check_zone)),
+    Scalar("convert_tz", _convert_tz, 2, 2, check=both(want("any", "text"), reads(1, _zone))),
     Scalar("to_seconds", lambda value: unix_ms(time(value)) // 1_000, 1, 1),
     Scalar("compress", _compress, 2, 2, check=_METHODS),
     Scalar("decompress", _decompress, 2, 2, check=_METHODS),

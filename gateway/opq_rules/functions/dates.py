@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from opq_rules.batch import Value
 from opq_rules.expressions.values import moment
-from opq_rules.functions.arguments import number, text, time, want, whole
+from opq_rules.functions.arguments import both, number, reads, text, time, want, whole
 from opq_rules.functions.registry import UNKNOWN, Definition, RunContext, Scalar, renamed
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3_600.0}
@@ -102,26 +102,6 @@ def _format_time(value: Value, pattern: Value) -> str:
     return "".join(part if isinstance(part, str) else part(at) for part in _compiled(text(pattern)))
 
 
-def _check_pattern(constants: Sequence[Value]) -> str:
-    if type(constants[1]) is not str:
-        return want("any", "text")(constants)
-    try:
-        _compiled(constants[1])
-    except ValueError as error:
-        return str(error)
-    return ""
-
-
-def _check_duration(constants: Sequence[Value]) -> str:
-    if type(constants[1]) is not str:
-        return want("any", "text")(constants)
-    try:
-        duration(constants[1])
-    except ValueError as error:
-        return str(error)
-    return ""
-
-
 def _written(at: datetime, places: int = 0) -> str:
     fraction = f".{at.microsecond:06d}"[: places + 1] if places else ""
     return at.strftime("%Y-%m-%d %H:%M:%S") + fraction
@@ -189,8 +169,8 @@ FUNCTIONS: tuple[Definition, ...] = (
     *renamed(_clock("cur_time", _cur_time), "current_time"),
     *renamed(_clock("cur_date", _cur_date, 0), "current_date"),
     Scalar("tstamp", lambda context: context.now_ms, 0, 0, context=True),
-    Scalar("format_time", _format_time, 2, 2, check=_check_pattern),
-    Scalar("date_calc", _date_calc, 2, 2, check=_check_duration),
+    Scalar("format_time", _format_time, 2, 2, check=both(want("any", "text"), reads(1, _compiled))),
+    Scalar("date_calc", _date_calc, 2, 2, check=both(want("any", "text"), reads(1, duration))),
     Scalar("date_diff", _date_diff, 2, 2),
     Scalar("from_days", _from_days, 1, 1, check=want("whole")),
     Scalar("from_unix_time", _from_unix_time, 1, 1, check=want("number")),

@@ -7,16 +7,25 @@ import bisect
 import math
 from collections.abc import Callable, Sequence
 
-from opq_rules.batch import State, Value
+from opq_rules.batch import Value
 from opq_rules.functions.arguments import number, want, whole
 from opq_rules.functions.exact import SlopeSums
-from opq_rules.functions.registry import UNKNOWN, Accumulator, AggregateFunction, Definition, merged, renamed
+from opq_rules.functions.registry import (
+    UNKNOWN,
+    Accumulator,
+    AggregateFunction,
+    Definition,
+    KeepsState,
+    merged,
+    renamed,
+)
 
 
-class Ranked:
+class Ranked(KeepsState):
     """Numbers that are sorted when they are asked for: median and percentiles."""
 
     __slots__ = ("_pick", "_values")
+    KEEPS = ("_values",)
 
     def __init__(self, pick: Callable[[list[Value]], Value]) -> None:
         self._pick = pick
@@ -37,12 +46,6 @@ class Ranked:
     def value(self) -> Value:
         self._values.sort()
         return self._pick(self._values) if self._values else None
-
-    def state(self) -> State:
-        return list(self._values)
-
-    def restore(self, state: State) -> None:
-        self._values = list(state)
 
 
 def _between(values: list[Value], share: float) -> float:
@@ -84,10 +87,11 @@ def _check_percentile(constants: Sequence[Value]) -> str:
     return ""
 
 
-class Histogram:
+class Histogram(KeepsState):
     """How many numbers fall into each of equal bins of low .. high; below, and from high up, apart."""
 
     __slots__ = ("_above", "_below", "_bins", "_high", "_low")
+    KEEPS = ("_bins", "_below", "_above")
 
     def __init__(self, low: Value, high: Value, bins: Value) -> None:
         self._low, self._high = float(number(low)), float(number(high))
@@ -122,13 +126,6 @@ class Histogram:
     def value(self) -> dict[str, Value]:
         return {"counts": list(self._bins), "below": self._below, "above": self._above}
 
-    def state(self) -> State:
-        return [list(self._bins), self._below, self._above]
-
-    def restore(self, state: State) -> None:
-        bins, self._below, self._above = state
-        self._bins = list(bins)
-
 
 def _check_histogram(constants: Sequence[Value]) -> str:
     if UNKNOWN in constants[1:]:
@@ -140,10 +137,10 @@ def _check_histogram(constants: Sequence[Value]) -> str:
     return ""
 
 
-class Slope:
+class Slope(KeepsState):
     """slope(y, x), or slope(y): per record. Pairs with null are left out."""
 
-    __slots__ = ("_line", "_records")
+    __slots__ = KEEPS = ("_records", "_line")
 
     def __init__(self) -> None:
         self._line = SlopeSums()
@@ -157,13 +154,6 @@ class Slope:
 
     def value(self) -> float | None:
         return self._line.slope()
-
-    def state(self) -> State:
-        return [self._records, self._line.state()]
-
-    def restore(self, state: State) -> None:
-        self._records = state[0]
-        self._line.restore(state[1])
 
 
 def _percentile(name: str, start: Callable[..., Accumulator]) -> AggregateFunction:

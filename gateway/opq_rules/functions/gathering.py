@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from opq_rules.batch import State, Value
 from opq_rules.expressions.values import identity
-from opq_rules.functions.registry import Accumulator, AggregateFunction, Definition, merged
+from opq_rules.functions.registry import Accumulator, AggregateFunction, Definition, KeepsState, merged
 
 
-class Collection:
+class Collection(KeepsState):
     """collect: every value that is not null, in order."""
 
-    __slots__ = ("_values",)
+    __slots__ = KEEPS = ("_values",)
 
     def __init__(self) -> None:
         self._values: list[Value] = []
@@ -28,17 +28,11 @@ class Collection:
     def value(self) -> list[Value] | None:
         return list(self._values) or None
 
-    def state(self) -> State:
-        return list(self._values)
 
-    def restore(self, state: State) -> None:
-        self._values = list(state)
-
-
-class Merged:
+class Merged(KeepsState):
     """merge_agg: one object of the keys of all; a later one wins. What is no object adds nothing."""
 
-    __slots__ = ("_found",)
+    __slots__ = KEEPS = ("_found",)
 
     def __init__(self) -> None:
         self._found: dict[str, Value] | None = None
@@ -55,17 +49,12 @@ class Merged:
     def value(self) -> dict[str, Value] | None:
         return None if self._found is None else dict(self._found)
 
-    def state(self) -> State:
-        return self.value()
 
-    def restore(self, state: State) -> None:
-        self._found = None if state is None else dict(state)
-
-
-class OneValue:
+class OneValue(KeepsState):
     """first_value, last_value: of the group's records in order, null too unless it is to be ignored."""
 
     __slots__ = ("_first", "_ignore_null", "_seen", "_value")
+    KEEPS = ("_seen", "_value")
 
     def __init__(self, first: bool, ignore_null: bool) -> None:
         self._first, self._ignore_null = first, ignore_null
@@ -83,12 +72,6 @@ class OneValue:
 
     def value(self) -> Value:
         return self._value
-
-    def state(self) -> State:
-        return [self._seen, self._value]
-
-    def restore(self, state: State) -> None:
-        self._seen, self._value = state
 
 
 class Distinct:

@@ -4,14 +4,14 @@ A text as data is parsed first; null as data is an error. A path that can name o
 value, any other the array of all. Source: reference/rules.md, D.5, JSON.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 
 import msgspec
 
 from opq_rules.batch import Value
 from opq_rules.expressions.values import put_out, shown
-from opq_rules.functions.arguments import text
+from opq_rules.functions.arguments import reads, text
 from opq_rules.functions.registry import Definition, Scalar
 
 
@@ -75,19 +75,12 @@ def _parse(value: Value) -> Value:
         raise ValueError(f"no JSON: {error}") from None
 
 
-def _check_path(constants: Sequence[Value]) -> str:
-    if type(constants[1]) is str:
-        try:
-            _path(constants[1])
-        except ValueError as error:
-            return str(error)
-    return ""
-
+_CHECK = reads(1, _path)
 
 FUNCTIONS: tuple[Definition, ...] = (
     Scalar("to_json", lambda value: msgspec.json.encode(put_out(value)).decode(), 1, 1),
     Scalar("parse_json", _parse, 1, 1),
-    Scalar("json_path_query", _query, 2, 2, null_in_null_out=False, check=_check_path),
-    Scalar("json_path_query_first", _query_first, 2, 2, null_in_null_out=False, check=_check_path),
-    Scalar("json_path_exists", _exists, 2, 2, null_in_null_out=False, check=_check_path),
+    Scalar("json_path_query", _query, 2, 2, null_in_null_out=False, check=_CHECK),
+    Scalar("json_path_query_first", _query_first, 2, 2, null_in_null_out=False, check=_CHECK),
+    Scalar("json_path_exists", _exists, 2, 2, null_in_null_out=False, check=_CHECK),
 )

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from opq_rules.batch import Value
 from opq_rules.expressions import values
-from opq_rules.expressions.arithmetic import bit_and, bit_or, bit_xor, modulo
+from opq_rules.expressions.arithmetic import ARITHMETIC
 from opq_rules.expressions.values import shown
 from opq_rules.functions.arguments import both, number, want, whole
 from opq_rules.functions.registry import UNKNOWN, Definition, Scalar, renamed
@@ -109,38 +109,24 @@ def _of_wholes(name: str, run: Callable[..., Value], count: int = 2) -> Scalar:
     return Scalar(name, run, count, count, check=want(*["whole"] * count))
 
 
-_REAL: dict[str, Callable[[float], float]] = {
-    "acos": math.acos,
-    "asin": math.asin,
-    "atan": math.atan,
-    "cos": math.cos,
-    "cosh": math.cosh,
-    "cot": _cot,
-    "degrees": math.degrees,
-    "exp": math.exp,
-    "ln": math.log,
-    "radians": math.radians,
-    "sin": math.sin,
-    "sinh": math.sinh,
-    "sqrt": math.sqrt,
-    "tan": math.tan,
-    "tanh": math.tanh,
-}
+_AS_PYTHON = "acos asin atan cos cosh degrees exp radians sin sinh sqrt tan tanh"
 
 FUNCTIONS: tuple[Definition, ...] = (
-    *[_of_numbers(name, _real(work)) for name, work in _REAL.items()],
+    *[_of_numbers(name, _real(getattr(math, name))) for name in _AS_PYTHON.split()],
+    _of_numbers("cot", _real(_cot)),
+    _of_numbers("ln", _real(math.log)),
     _of_numbers("abs", lambda value: abs(number(value))),
     _of_numbers("atan2", _real(math.atan2), 2),
-    _of_numbers("mod", modulo, 2),
+    _of_numbers("mod", ARITHMETIC["%"], 2),
     *renamed(_of_numbers("power", _real(math.pow), 2), "pow"),
     *renamed(_of_numbers("ceil", _towards(math.ceil)), "ceiling"),
     _of_numbers("floor", _towards(math.floor)),
     _of_numbers("sign", _sign),
     Scalar("log", _real(_log), 1, 2, check=want("number", "number")),
     Scalar("round", rounded, 1, 2, check=both(want("number", "whole"), _check_round)),
-    _of_wholes("bitand", lambda a, b: bit_and(whole(a), whole(b))),
-    _of_wholes("bitor", lambda a, b: bit_or(whole(a), whole(b))),
-    _of_wholes("bitxor", lambda a, b: bit_xor(whole(a), whole(b))),
+    _of_wholes("bitand", lambda a, b: whole(a) & whole(b)),
+    _of_wholes("bitor", lambda a, b: whole(a) | whole(b)),
+    _of_wholes("bitxor", lambda a, b: whole(a) ^ whole(b)),
     _of_wholes("bitnot", lambda value: ~whole(value), 1),
     Scalar("conv", _conv, 3, 3, check=want("any", "whole", "whole")),
     Scalar("pi", lambda: math.pi, 0, 0),

@@ -11,11 +11,11 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from opq_rules.batch import State, Value
+from opq_rules.batch import Value
 from opq_rules.expressions.values import NUMBERS, shown
 from opq_rules.functions.arguments import array, number, want, whole
 from opq_rules.functions.exact import Sum
-from opq_rules.functions.registry import AggregateFunction, Definition, Scalar, merged
+from opq_rules.functions.registry import AggregateFunction, Definition, KeepsState, Scalar, merged
 
 if TYPE_CHECKING:
     from opq_measure.harmonics.spectrum import Spectrum
@@ -28,10 +28,10 @@ _LEAST_CYCLES = 4
 _PHASOR_ORDERS = 7
 
 
-class Rms:
+class Rms(KeepsState):
     """Root of the mean square of numbers, and of all samples of arrays; DC is part of it."""
 
-    __slots__ = ("_count", "_squares")
+    __slots__ = KEEPS = ("_count", "_squares")
 
     def __init__(self) -> None:
         self._count = 0
@@ -56,13 +56,6 @@ class Rms:
     def value(self) -> float | None:
         total = self._squares.total()
         return math.sqrt(total / self._count) if self._count and total is not None else None
-
-    def state(self) -> State:
-        return [self._count, self._squares.state()]
-
-    def restore(self, state: State) -> None:
-        self._count = state[0]
-        self._squares.restore(state[1])
 
 
 def _energy(value: Value) -> tuple[int, float]:

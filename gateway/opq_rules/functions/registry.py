@@ -7,10 +7,11 @@ and is called for every record, before WHERE.
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
-from typing import Literal, Protocol, TypeVar
+from typing import ClassVar, Literal, Protocol, TypeVar
 
 from opq_rules.batch import State, Value
 
@@ -65,6 +66,37 @@ class Scalar:
     volatile: bool = False
     path: bool = False
     spread: Literal["rows", "columns"] | None = None
+
+
+class KeepsState:
+    """`state` and `restore` of an aggregate or analytic function, from the attributes named in KEEPS.
+
+    The state is the value of the one, or a list of the values of several; what has a state itself gives that.
+    """
+
+    __slots__ = ()
+    KEEPS: ClassVar[tuple[str, ...]]
+
+    def state(self) -> State:
+        found = [_state_of(getattr(self, name)) for name in self.KEEPS]
+        return found[0] if len(found) == 1 else found
+
+    def restore(self, state: State) -> None:
+        for name, kept in zip(self.KEEPS, [state] if len(self.KEEPS) == 1 else state, strict=True):
+            own = getattr(self, name)
+            if hasattr(own, "restore"):
+                own.restore(kept)
+            else:
+                setattr(self, name, copy(kept))
+
+
+_PLAIN = frozenset({type(None), bool, int, float, str})
+
+
+def _state_of(value: Value) -> State:
+    if type(value) in _PLAIN:
+        return value
+    return value.state() if hasattr(value, "state") else copy(value)
 
 
 class Accumulator(Protocol):

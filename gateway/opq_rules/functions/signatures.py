@@ -121,19 +121,13 @@ def _concat(given: Sequence[ValueType], arguments: Sequence[Expression]) -> Valu
     return joined([STRING, ARRAY]) if any("array" in each.kinds for each in given) else STRING
 
 
-_CASTS: dict[str, ValueType] = {
-    "bigint": BIGINT,
-    "float": FLOAT,
-    "string": STRING,
-    "boolean": BOOLEAN,
-    "bytea": BYTEA,
-    "datetime": DATETIME,
-}
-
-
 def _cast(given: Sequence[ValueType], arguments: Sequence[Expression]) -> ValueType:
     kind = arguments[1]
-    return _CASTS.get(str(kind.value).lower(), UNKNOWN_TYPE) if isinstance(kind, Literal) else UNKNOWN_TYPE
+    return (
+        types.BY_NAME.get(str(kind.value).lower(), UNKNOWN_TYPE)
+        if isinstance(kind, Literal)
+        else UNKNOWN_TYPE
+    )
 
 
 _PHASOR = ValueType(STRUCT.kinds, None, (("magnitude", FLOAT), ("angle", FLOAT)))

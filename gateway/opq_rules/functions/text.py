@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from opq_rules.batch import Value
-from opq_rules.functions.arguments import MAX_MADE, array, both, bounded, counted, number, text, want, whole
+from opq_rules.functions import arguments
+from opq_rules.functions.arguments import array, both, bounded, counted, number, reads, text, want, whole
 from opq_rules.functions.mathematics import rounded
 from opq_rules.functions.patterns import pattern
 from opq_rules.functions.registry import MANY, UNKNOWN, Definition, Scalar, renamed
@@ -22,8 +23,8 @@ def _concat(*values: Value) -> Value:
     """Texts, or arrays; null is skipped."""
     given = [value for value in values if value is not None]
     if given and all(isinstance(value, list) for value in given):
-        if sum(map(len, given)) > MAX_MADE:
-            raise ValueError(f"gives more than {MAX_MADE} elements")
+        if sum(map(len, given)) > arguments.MAX_MADE:
+            raise ValueError(f"gives more than {arguments.MAX_MADE} elements")
         return [each for value in given for each in value]
     texts = [text(value) for value in given]
     bounded(sum(map(len, texts)))
@@ -78,15 +79,6 @@ def _length(value: Value) -> int:
     return len(value) if isinstance(value, list | dict | bytes) else len(text(value))
 
 
-def _check_pattern(constants: Sequence[Value]) -> str:
-    if type(constants[1]) is str:
-        try:
-            pattern(constants[1])
-        except ValueError as error:
-            return str(error)
-    return ""
-
-
 def _replace(value: Value, expression: Value, replacement: Value) -> str:
     given, instead = text(value), text(replacement)
     bounded(len(given) + (len(given) + 1) * len(instead))  # each character may be a match
@@ -118,7 +110,7 @@ def _indexof(value: Value, part: Value) -> int:
     return array(value).index(part) if isinstance(value, list) else text(value).find(text(part))
 
 
-_ONE, _TWO = want("text"), want("text", "text")
+_ONE, _TWO, _PATTERN = want("text"), want("text", "text"), reads(1, pattern)
 
 FUNCTIONS: tuple[Definition, ...] = (
     Scalar("concat", _concat, 1, MANY, null_in_null_out=False),
@@ -140,12 +132,9 @@ FUNCTIONS: tuple[Definition, ...] = (
         "rpad", lambda value, count: text(value) + " " * counted(count), 2, 2, check=want("text", "whole")
     ),
     Scalar("reverse", lambda value: text(value)[::-1], 1, 1, check=_ONE),
-    Scalar("regexp_matches", _matches, 2, 2, null_in_null_out=False, check=both(_TWO, _check_pattern)),
-    Scalar("regexp_replace", _replace, 3, 3, check=both(want("text", "text", "text"), _check_pattern)),
-    *renamed(
-        Scalar("regexp_substring", _first, 2, 2, check=both(_TWO, _check_pattern)),
-        "regexp_substr",
-    ),
+    Scalar("regexp_matches", _matches, 2, 2, null_in_null_out=False, check=both(_TWO, _PATTERN)),
+    Scalar("regexp_replace", _replace, 3, 3, check=both(want("text", "text", "text"), _PATTERN)),
+    *renamed(Scalar("regexp_substring", _first, 2, 2, check=both(_TWO, _PATTERN)), "regexp_substr"),
     Scalar("split_value", _split_value, 3, 3, check=want("text", "text", "whole")),
     Scalar("substring", _substring, 2, 3, check=both(want("text", "whole", "whole"), _check_substring)),
 )

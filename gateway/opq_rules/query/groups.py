@@ -7,7 +7,7 @@ A column that is not aggregated has the value of the group's first record. What 
 import json
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from opq_rules.batch import State, Value
@@ -189,18 +189,16 @@ class RecordGroups:
             self.by_key[_thawed_key(key)] = group
 
 
+@dataclass(slots=True, eq=False)
 class GroupEntry:
     """A record of a sliding window in its group. `given`: per aggregate its arguments; None: it took none."""
 
-    __slots__ = ("failing", "given", "group", "key", "number", "record")
-
-    def __init__(self, number: int, record: Record, key: Value, group: "RunningGroup") -> None:
-        self.number = number
-        self.record = record
-        self.key = key
-        self.group = group
-        self.given: list[list[Value] | None] = []
-        self.failing: Failing = {}
+    number: int
+    record: Record
+    key: Value
+    group: "RunningGroup"
+    given: list[list[Value] | None] = field(default_factory=list)
+    failing: Failing = field(default_factory=dict)
 
 
 class RunningGroup(RecordGroup):

@@ -173,47 +173,42 @@ class Names:
         return found
 
 
+@dataclass(slots=True)
 class NameScope:
     """inference.Scope of one clause; names lead where the compiler's lead (`query.resolver`).
 
     `types`: of a column of an origin.
     """
 
-    def __init__(
-        self,
-        names: Names,
-        types: Callable[[Origin, str], ValueType],
-        clause: Clause,
-        defining: tuple[str, ...] = (),
-        inside: str = "",
-    ) -> None:
-        self._names, self._types = names, types
-        self._clause, self._defining, self._inside = clause, defining, inside
+    names: Names
+    types: Callable[[Origin, str], ValueType]
+    clause: Clause
+    defining: tuple[str, ...] = ()
+    inside: str = ""
 
     def column(self, node: Column, inference: Inference) -> ValueType:
-        item = self._names.alias_of(node, self._clause, self._defining, self._inside)
+        item = self.names.alias_of(node, self.clause, self.defining, self.inside)
         if item is None:
-            found = found_among(self._names.star_order, node)
-            return joined([self._types(each, node.name) for each in found])
-        inner = NameScope(
-            self._names, self._types, self._clause, (*self._defining, node.name.lower()), self._inside
-        )
+            found = found_among(self.names.star_order, node)
+            return joined([self.types(each, node.name) for each in found])
+        defining = (*self.defining, node.name.lower())
+        inner = NameScope(self.names, self.types, self.clause, defining, self.inside)
         return inference.type_of(item.expression, inner)
 
     def within(self, node: FunctionCall) -> "NameScope":
-        found = find(node.name, self._names.functions)
-        if isinstance(found, AggregateFunction) and not self._inside and self._clause.aggregates:
-            return NameScope(self._names, self._types, self._clause, self._defining, node.written)
+        found = find(node.name, self.names.functions)
+        if isinstance(found, AggregateFunction) and not self.inside and self.clause.aggregates:
+            return NameScope(self.names, self.types, self.clause, self.defining, node.written)
         if isinstance(found, Analytic):
-            late = self._clause.aggregates and not self._inside
+            late = self.clause.aggregates and not self.inside
             late = late and any(
-                self._names.calls(each, AggregateFunction, self._defining[-1:]) for each in node.arguments
+                self.names.calls(each, AggregateFunction, self.defining[-1:]) for each in node.arguments
             )
-            return NameScope(self._names, self._types, Clause(node.written, aggregates=late), self._defining)
+            return NameScope(self.names, self.types, Clause(node.written, aggregates=late), self.defining)
         return self
 
     def filtering(self, node: FunctionCall) -> "NameScope":
-        return NameScope(self._names, self._types, Clause(f"FILTER of {node.written}"), self._defining)
+        return NameScope(self.names, self.types, Clause(f"FILTER of {node.written}"), self.defining)
 
 
 def check_having(node: Expression, select: Select, names: Names) -> None:

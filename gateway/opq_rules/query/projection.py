@@ -125,11 +125,6 @@ class Projection:
 
         return spread
 
-    @property
-    def names(self) -> list[str]:
-        """The types of the columns known beforehand."""
-        return [name for name, _, _ in self.named]
-
 
 def _star_alone(star: StarItem, send_nil: bool) -> Project:
     if send_nil:

@@ -1,7 +1,7 @@
 """Expressions of each clause, compiled: aliases, aggregates and analytic calls (expressions.Resolver)."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from opq_rules.batch import Value
 from opq_rules.expressions.calls import check_constants, checked_definition
@@ -48,27 +48,19 @@ class Compiler(Names):
         return compile_expression(item.expression, resolver, functions)
 
 
+@dataclass(slots=True)
 class _Resolver:
-    """expressions.Resolver of one clause."""
+    """expressions.Resolver of one clause. `inside`: the aggregate whose argument this is."""
 
-    def __init__(
-        self,
-        names: Names,
-        clause: Clause,
-        defining: tuple[str, ...] = (),
-        inside: str = "",
-        spreads: bool = False,
-    ) -> None:
-        self._spreads = spreads
-        self._names = names
-        self._clause = clause
-        self._defining = defining
-        self._inside = inside
-        """The aggregate whose argument this is."""
+    names: Compiler
+    clause: Clause
+    defining: tuple[str, ...] = ()
+    inside: str = ""
+    spreads: bool = False
 
     def key(self, node: Column) -> str | None:
         """The fast way: one origin, no alias."""
-        names = self._names
+        names = self.names
         if names.joined or self._alias_of(node) is not None:
             return None
         found_among(names.origins, node)
@@ -78,7 +70,7 @@ class _Resolver:
         item = self._alias_of(node)
         if item is not None:
             return self.alias(item)
-        names = self._names
+        names = self.names
         found = found_among(names.star_order, node)
         if not names.joined:
             return column_of_row(node.name)
@@ -89,28 +81,28 @@ class _Resolver:
         return column_of_joined(node.name, [origin.index for origin in found])
 
     def _alias_of(self, node: Column) -> Item | None:
-        return self._names.alias_of(node, self._clause, self._defining, self._inside)
+        return self.names.alias_of(node, self.clause, self.defining, self.inside)
 
     def alias(self, item: Item) -> Evaluate:
         assert item.alias is not None
-        self._names.expand(item)
-        inner = _Resolver(self._names, self._clause, (*self._defining, item.alias.lower()), self._inside)
-        evaluate = compile_expression(item.expression, inner, self._names.functions)
+        self.names.expand(item)
+        inner = _Resolver(self.names, self.clause, (*self.defining, item.alias.lower()), self.inside)
+        evaluate = compile_expression(item.expression, inner, self.names.functions)
         if not self._is_volatile(item.expression):
             return evaluate
-        self._names.uses_kept = True
+        self.names.uses_kept = True
         return _once_per_row(item.alias.lower(), evaluate)
 
     def _is_volatile(self, node: Expression) -> bool:
         for each in walk(node):
             if isinstance(each, FunctionCall):
-                found = find(each.name, self._names.functions)
+                found = find(each.name, self.names.functions)
                 if isinstance(found, Scalar) and found.volatile:
                     return True
         return False
 
     def call(self, node: FunctionCall) -> Evaluate | None:
-        found = checked_definition(node, self._names.functions)
+        found = checked_definition(node, self.names.functions)
         if isinstance(found, AggregateFunction):
             return self._aggregate(node, found)
         if isinstance(found, Analytic):
@@ -120,33 +112,33 @@ class _Resolver:
         return None
 
     def is_whole(self, node: Expression) -> bool:
-        names = self._names
-        scope = NameScope(names, Origin.computed, self._clause, self._defining, self._inside)
+        names = self.names
+        scope = NameScope(names, Origin.computed, self.clause, self.defining, self.inside)
         return "float" not in Inference(names.functions).later(node, scope).kinds
 
     def _aggregate(self, node: FunctionCall, found: AggregateFunction) -> Evaluate | None:
-        if self._inside or not self._clause.aggregates:
+        if self.inside or not self.clause.aggregates:
             if found.scalar is not None and node.filter is None:
                 return None
-            if self._inside:
-                raise refused(node.at, f"aggregate {node.written} within aggregate {self._inside}")
-            raise refused(node.at, f"aggregate {node.written} is not allowed in {self._clause.title}")
+            if self.inside:
+                raise refused(node.at, f"aggregate {node.written} within aggregate {self.inside}")
+            raise refused(node.at, f"aggregate {node.written} is not allowed in {self.clause.title}")
         if node.over is not None:
             raise refused(node.at, f"OVER after {node.written}", "OVER belongs to analytic functions")
-        defining = self._defining[-1:] if self._names.reads_alias(node) else ()
+        defining = self.defining[-1:] if self.names.reads_alias(node) else ()
         key = (tree_key(node), defining)
-        number = self._names.known_aggregate(key, lambda: self._aggregate_call(node, found))
+        number = self.names.known_aggregate(key, lambda: self._aggregate_call(node, found))
         return lambda row, context: context.values[number]
 
     def _aggregate_call(self, node: FunctionCall, found: AggregateFunction) -> AggregateCall:
-        names = self._names
+        names = self.names
         known = [_constant(argument, names.functions) for argument in node.arguments]
         check_constants(node, found, known)
         taken, constants = found.split(node.arguments)
         for argument in constants:
             if _constant(argument, names.functions) is UNKNOWN:
                 raise refused(argument.at, f"{node.written}: want a constant here")
-        inner = _Resolver(names, self._clause, self._defining, node.written)
+        inner = _Resolver(names, self.clause, self.defining, node.written)
         evaluates: list[Evaluate] = []
         if found.whole_row:
             evaluates.append(names.whole(None))
@@ -161,7 +153,7 @@ class _Resolver:
         if node.filter is not None:
             filtered = Clause(f"FILTER of {node.written}")
             condition = compile_condition(
-                node.filter, _Resolver(names, filtered, self._defining), names.functions
+                node.filter, _Resolver(names, filtered, self.defining), names.functions
             )
         values = tuple(_constant(argument, names.functions) for argument in constants)
         if found.uncut is not None and not all(map(inner.is_whole, taken)):
@@ -170,14 +162,14 @@ class _Resolver:
         return AggregateCall(node.written, found, values, give, take)
 
     def _analytic(self, node: FunctionCall, found: Analytic) -> Evaluate | None:
-        names = self._names
-        if found.spread and not self._spreads:
+        names = self.names
+        if found.spread and not self.spreads:
             raise refused(node.at, f"{node.written} is not allowed here", "it stands by itself in SELECT")
-        if not self._clause.analytic:
-            raise refused(node.at, f"{node.written} is not allowed in {self._clause.title}")
+        if not self.clause.analytic:
+            raise refused(node.at, f"{node.written} is not allowed in {self.clause.title}")
         if node.filter is not None:
             raise refused(node.at, f"FILTER after {node.written}", "FILTER belongs to aggregates")
-        key = (tree_key(node), self._defining[-1:])
+        key = (tree_key(node), self.defining[-1:])
         call = names.known_analytic(key, lambda slot: self._analytic_call(node, found, slot))
         slot, source = call.key, call.source
         if call.late:
@@ -192,22 +184,22 @@ class _Resolver:
         return evaluate
 
     def _analytic_call(self, node: FunctionCall, found: Analytic, slot: str) -> AnalyticCall:
-        names = self._names
+        names = self.names
         known = [_constant(argument, names.functions) for argument in node.arguments]
         check_constants(node, found, known)
         partition_by = node.over.partition_by if node.over else ()
         when = node.over.when if node.over else None
         read = (*node.arguments, *partition_by, *([when] if when is not None else []))
-        origins = set[int]().union(*[names.origins_of(each, self._defining[-1:]) for each in read])
+        origins = set[int]().union(*[names.origins_of(each, self.defining[-1:]) for each in read])
         if len(origins) > 1:
             raise refused(node.at, f"{node.written} reads columns of several streams; want one")
         source = min(origins, default=0)
         late = (
-            self._clause.aggregates
-            and not self._inside
-            and any(names.calls(each, AggregateFunction, self._defining[-1:]) for each in node.arguments)
+            self.clause.aggregates
+            and not self.inside
+            and any(names.calls(each, AggregateFunction, self.defining[-1:]) for each in node.arguments)
         )
-        inner = _Resolver(names, Clause(node.written, aggregates=late), self._defining)
+        inner = _Resolver(names, Clause(node.written, aggregates=late), self.defining)
 
         def compiled(each: Expression) -> Evaluate:
             return compile_expression(each, inner, names.functions)
@@ -233,20 +225,20 @@ class _Resolver:
         )
 
     def _planned(self, node: FunctionCall) -> Evaluate:
-        names, name = self._names, node.name
+        names, name = self.names, node.name
         if name == "window_trigger":
             return lambda row, context: context.window_trigger_ms
         if name == "row_number":
-            if not self._clause.row_number:
+            if not self.clause.row_number:
                 raise refused(node.at, f"{node.written} is allowed in SELECT alone")
             return lambda row, context: context.row_number
         names.hit_calls.append(node)
         attribute = _HITS.get(name)
         if attribute is None:
             raise refused(node.at, f"{node.written} is not supported")
-        if self._inside or (name.startswith("last_agg") and not self._clause.aggregates):
-            raise refused(node.at, f"{node.written} is not allowed in {self._inside or self._clause.title}")
-        if self._clause.title == "WHERE":
+        if self.inside or (name.startswith("last_agg") and not self.clause.aggregates):
+            raise refused(node.at, f"{node.written} is not allowed in {self.inside or self.clause.title}")
+        if self.clause.title == "WHERE":
             attribute = f"where_{attribute}"
         return lambda row, context: getattr(context, attribute)
 

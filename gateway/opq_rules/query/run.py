@@ -2,7 +2,7 @@
 
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
 import msgspec
@@ -45,55 +45,38 @@ _OPTIONS = {
 }
 
 
+@dataclass(slots=True, eq=False)
 class QueryContext:
     """The context of every closure (functions.registry.RunContext). One per query, set before each call.
 
     `meta` is the record's; in joins one mapping per name in FROM. `values` are those of a group's aggregates.
     """
 
-    __slots__ = (
-        "event_ms",
-        "hit_count",
-        "hit_ms",
-        "kept",
-        "keyed_state",
-        "late",
-        "meta",
-        "now_ms",
-        "row_number",
-        "rule_id",
-        "rule_start_ms",
-        "values",
-        "where_hit_count",
-        "where_hit_ms",
-        "window_end_ms",
-        "window_start_ms",
-        "window_trigger_ms",
-    )
+    rule_id: str
+    rule_start_ms: int
+    now_ms: int = field(init=False)
+    event_ms: int = field(init=False)
+    window_start_ms: int = 0
+    window_end_ms: int = 0
+    window_trigger_ms: int = 0
+    """The time of the record that triggered a sliding window."""
+    meta: Value = None
+    values: list[Value] = field(default_factory=list)
+    row_number: int = 1
+    late: dict[str, Value] = field(default_factory=dict)
+    """The analytic calls over the aggregates of the group in work."""
+    keyed_state: dict[str, Value] = field(default_factory=dict)
+    kept: dict[str, Value] = field(default_factory=dict)
+    """Values of volatile aliases for the row in work."""
+    hit_count: int = 0
+    """Rows put out so far, and the time of the last."""
+    hit_ms: int = 0
+    where_hit_count: int = 0
+    """Records for which WHERE held so far, and the time of the last."""
+    where_hit_ms: int = 0
 
-    def __init__(self, rule_id: str, rule_start_ms: int) -> None:
-        self.rule_id = rule_id
-        self.rule_start_ms = rule_start_ms
-        self.now_ms = rule_start_ms
-        self.event_ms = rule_start_ms
-        self.window_start_ms = 0
-        self.window_end_ms = 0
-        self.window_trigger_ms = 0
-        """The time of the record that triggered a sliding window."""
-        self.meta: Value = None
-        self.values: list[Value] = []
-        self.row_number = 1
-        self.late: dict[str, Value] = {}
-        """The analytic calls over the aggregates of the group in work."""
-        self.keyed_state: dict[str, Value] = {}
-        self.kept: dict[str, Value] = {}
-        """Values of volatile aliases for the row in work."""
-        self.hit_count = 0
-        """Rows put out so far, and the time of the last."""
-        self.hit_ms = 0
-        self.where_hit_count = 0
-        """Records for which WHERE held so far, and the time of the last."""
-        self.where_hit_ms = 0
+    def __post_init__(self) -> None:
+        self.now_ms = self.event_ms = self.rule_start_ms
 
     def cut(self, start_ms: int, end_ms: int, trigger_ms: int | None) -> None:
         """A window ended."""

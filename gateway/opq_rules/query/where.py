@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 from opq_rules.batch import Row, Value
 from opq_rules.expressions.closures import Evaluate
-from opq_rules.expressions.values import COMPARISONS
+from opq_rules.expressions.values import COMPARISONS, NUMBERS
 from opq_rules.query.names import Clause
 from opq_rules.query.resolver import Compiler
 from opq_rules.sql.syntax import BinaryOperation, Column, Expression, Literal, Select, Unary
@@ -73,7 +73,7 @@ def make(key, constant):
         return [(value := row.get(key)).__class__ not in kinds or value {sign} constant for row in rows]
     return sieve
 """
-_NUMBERS, _TEXT = frozenset({int, float}), frozenset({str})
+_TEXT = frozenset({str})
 MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "!=": "!="}
 """`a sign b` is `b MIRRORED[sign] a`."""
 
@@ -87,7 +87,7 @@ def _made(kinds: frozenset[type]) -> dict[str, Callable[[str, Value], Sieve]]:
     return made
 
 
-_OF_NUMBERS, _OF_TEXT = _made(_NUMBERS), _made(_TEXT)
+_OF_NUMBERS, _OF_TEXT = _made(NUMBERS), _made(_TEXT)
 
 
 def sieve_of(select: Select) -> Sieve | None:
@@ -106,11 +106,11 @@ def sieve_of(select: Select) -> Sieve | None:
     constant = _constant(other)
     if type(constant) is str:
         return _OF_TEXT[sign](column.name, constant)
-    return _OF_NUMBERS[sign](column.name, constant) if type(constant) in _NUMBERS else None
+    return _OF_NUMBERS[sign](column.name, constant) if type(constant) in NUMBERS else None
 
 
 def _constant(node: Expression) -> Value:
     if isinstance(node, Unary) and node.operator == "-":
         value = _constant(node.operand)
-        return -value if type(value) in _NUMBERS else None
+        return -value if type(value) in NUMBERS else None
     return node.value if isinstance(node, Literal) else None

@@ -1,7 +1,7 @@
 """Payloads of a stream -> its records, many in one call; what cannot be read is counted, never raised."""
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from opq_rules.batch import Metas, Row
 from opq_rules.streams.definition import StreamDefinition
@@ -10,6 +10,7 @@ from opq_rules.streams.payload import Unpack
 from opq_rules.streams.schema import Conform, conforming
 from opq_rules.streams.schemas import Schemas
 
+Item = TypeVar("Item")
 _SHOWN_BYTES = 60
 
 
@@ -56,28 +57,16 @@ class StreamDecoder:
             try:
                 rows = list(map(decode_object, payloads))
             except JSON_ERRORS:  # or an array of objects
-                return self._one_by_one(payloads, metas)
+                return self._read_each(payloads, metas)
             return self.conform(rows, metas)
-        return self._one_by_one(payloads, metas)
+        return self._read_each(payloads, metas)
 
     def conform(self, rows: Sequence[Row], metas: Metas = None) -> Decoded:
         """Records that a source made itself, as the columns declare them."""
         if self._unpack is None:
             return self._conformed(rows, metas)
-        unpacked: list[Row] = []
-        kept: list[Mapping[str, Any] | None] = []
-        errors, why = 0, ""
-        for index, row in enumerate(rows):
-            try:
-                found = self._unpack(row)
-            except ValueError as error:
-                errors, why = errors + 1, f"{self._name}: {error}"
-                continue
-            unpacked += found
-            if metas is not None:
-                kept += [metas[index]] * len(found)
-        answer = self._conformed(unpacked, None if metas is None else kept)
-        return answer._replace(errors=answer.errors + errors, why=answer.why or why)
+        unpacked = _one_by_one(rows, metas, self._unpack, lambda row, error: f"{self._name}: {error}")
+        return _after(unpacked, self._conformed(unpacked.rows, unpacked.metas))
 
     def _conformed(self, rows: Sequence[Row], metas: Metas) -> Decoded:
         conform = self._conform
@@ -86,37 +75,39 @@ class StreamDecoder:
         try:
             return Decoded(list(map(conform, rows)), metas, 0, "")
         except ValueError:
-            return self._conform_one_by_one(rows, metas)
+            told = f"{self._name}: "
+            return _one_by_one(rows, metas, lambda row: [conform(row)], lambda row, error: f"{told}{error}")
 
-    def _one_by_one(self, payloads: Sequence[bytes], metas: Metas) -> Decoded:
-        rows: list[Row] = []
-        kept: list[Mapping[str, Any] | None] = []
-        errors, why = 0, ""
-        for index, payload in enumerate(payloads):
-            try:
-                found = self._read(payload)
-            except ValueError as error:
-                errors += 1
-                why = f"{self._name}: {error}; the payload begins {bytes(payload[:_SHOWN_BYTES])!r}"
-                continue
-            rows += found
-            if metas is not None:
-                kept += [metas[index]] * len(found)
-        answer = self.conform(rows, None if metas is None else kept)
-        return answer._replace(errors=answer.errors + errors, why=answer.why or why)
+    def _read_each(self, payloads: Sequence[bytes], metas: Metas) -> Decoded:
+        read = _one_by_one(payloads, metas, self._read, self._unreadable)
+        return _after(read, self.conform(read.rows, read.metas))
 
-    def _conform_one_by_one(self, rows: Sequence[Row], metas: Metas) -> Decoded:
-        conform = self._conform
-        assert conform is not None  # the one caller has it
-        good: list[Row] = []
-        kept: list[Mapping[str, Any] | None] = []
-        errors, why = 0, ""
-        for index, row in enumerate(rows):
-            try:
-                good.append(conform(row))
-            except ValueError as error:
-                errors, why = errors + 1, f"{self._name}: {error}"
-                continue
-            if metas is not None:
-                kept.append(metas[index])
-        return Decoded(good, None if metas is None else kept, errors, why)
+    def _unreadable(self, payload: bytes, error: ValueError) -> str:
+        return f"{self._name}: {error}; the payload begins {bytes(payload[:_SHOWN_BYTES])!r}"
+
+
+def _one_by_one(
+    items: Sequence[Item],
+    metas: Metas,
+    make: Callable[[Item], list[Row]],
+    why_not: Callable[[Item, ValueError], str],
+) -> Decoded:
+    """The rows of each item, with its meta; one that `make` raises ValueError for is left out and counted."""
+    rows: list[Row] = []
+    kept: list[Mapping[str, Any] | None] = []
+    errors, why = 0, ""
+    for index, item in enumerate(items):
+        try:
+            found = make(item)
+        except ValueError as error:
+            errors, why = errors + 1, why_not(item, error)
+            continue
+        rows += found
+        if metas is not None:
+            kept += [metas[index]] * len(found)
+    return Decoded(rows, None if metas is None else kept, errors, why)
+
+
+def _after(first: Decoded, second: Decoded) -> Decoded:
+    """What the second step gave, with the errors of both."""
+    return second._replace(errors=second.errors + first.errors, why=second.why or first.why)

@@ -12,6 +12,7 @@ import msgspec
 
 from opq_rules.batch import JsonObject
 from opq_rules.errors import SQL_SYNTAX, STREAM, RuleError
+from opq_rules.expressions.types import of_column
 from opq_rules.measurement_row import WHOLE_COLUMNS
 from opq_rules.secrets import without_secrets
 from opq_rules.sql.syntax import ColumnType, Create, Field, TextPlace, Type
@@ -270,7 +271,7 @@ def detail_json(found: StreamDefinition) -> JsonObject:
 
 def schema_json(fields: tuple[Field, ...] | None) -> JsonObject:
     """Of GET /streams/{name}/schema; {} where nothing is declared."""
-    return {field.name: _schema(field.type) for field in fields or ()}
+    return {field.name: of_column(field.type).as_json() for field in fields or ()}
 
 
 def as_text(found: StreamDefinition) -> str:
@@ -299,15 +300,6 @@ def _type(kind: Type) -> JsonObject:
         found["FieldType"] = _type(kind.of)
     if kind.name == "struct":
         found["StreamFields"] = [_field(field) for field in kind.fields]
-    return found
-
-
-def _schema(kind: Type) -> JsonObject:
-    found: JsonObject = {"type": kind.name}
-    if kind.of is not None:
-        found["items"] = _schema(kind.of)
-    if kind.name == "struct":
-        found["properties"] = schema_json(kind.fields)
     return found
 
 

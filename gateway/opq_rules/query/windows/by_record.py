@@ -13,7 +13,15 @@ from collections.abc import Callable, Sequence
 
 from opq_rules.batch import State
 from opq_rules.query.windows.by_time import Ends
-from opq_rules.query.windows.window import Cut, Fresh, KeptRecords, Record, WindowContent, records_of
+from opq_rules.query.windows.window import (
+    Cut,
+    Fresh,
+    KeptRecords,
+    Record,
+    WindowContent,
+    records_of,
+    restored,
+)
 
 
 class CountWindow:
@@ -71,8 +79,7 @@ class CountWindow:
 
     def restore(self, state: State) -> None:
         self._seen, self._first_ms = state["seen"], state["first_ms"]
-        self._content = self._fresh()
-        self._content.restore(state["content"])
+        self._content = restored(self._fresh, state["content"])
         pairs = zip(records_of(state["records"]), state["holds"], strict=True)
         self._overlapping = deque(pairs, maxlen=self._size)
 
@@ -130,11 +137,7 @@ class StateWindow:
         return {key: [start_ms, content.state()] for key, (start_ms, content) in self._open.items()}
 
     def restore(self, state: State) -> None:
-        self._open = {}
-        for key, (start_ms, kept) in state.items():
-            content = self._fresh()
-            content.restore(kept)
-            self._open[key] = (start_ms, content)
+        self._open = {key: (start_ms, restored(self._fresh, kept)) for key, (start_ms, kept) in state.items()}
 
 
 class SessionWindow:
@@ -190,7 +193,5 @@ class SessionWindow:
     def restore(self, state: State) -> None:
         self._start_ms, self._quiet_ms = state["start_ms"], state["quiet_ms"]
         self._tick_ms, self._carried_ms = state["tick_ms"], state["carried_ms"]
-        self._content = None
-        if state["content"] is not None:
-            self._content = self._fresh()
-            self._content.restore(state["content"])
+        kept = state["content"]
+        self._content = None if kept is None else restored(self._fresh, kept)

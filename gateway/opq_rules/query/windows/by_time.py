@@ -20,6 +20,7 @@ from opq_rules.query.windows.window import (
     Record,
     WindowContent,
     records_of,
+    restored,
 )
 
 SECOND_MS, MINUTE_MS, HOUR_MS, DAY_MS = 1_000, 60_000, 3_600_000, 86_400_000
@@ -120,10 +121,8 @@ class Tumbling:
 
     def restore(self, state: State) -> None:
         self._start_ms, self.next_due_ms = state["start_ms"], state["end_ms"]
-        self._content = None
-        if state["content"] is not None:
-            self._content = self._fresh()
-            self._content.restore(state["content"])
+        kept = state["content"]
+        self._content = None if kept is None else restored(self._fresh, kept)
 
 
 class Hopping:
@@ -198,7 +197,5 @@ class Hopping:
             self.add(records_of(state["records"]))
             return
         for first_ms, kept in state["panes"]:
-            content = self._fresh()
-            content.restore(kept)
-            self._panes.append((first_ms, content))
+            self._panes.append((first_ms, restored(self._fresh, kept)))
         self._until_ms = state["until_ms"]

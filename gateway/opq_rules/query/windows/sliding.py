@@ -6,6 +6,7 @@ where aggregates merge, a window of n records costs some n / 32 + 32 steps inste
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 from opq_rules.batch import State
 from opq_rules.query.groups import GroupEntry, RunningGroups
@@ -17,15 +18,13 @@ BLOCK = 32
 """Records."""
 
 
+@dataclass(slots=True, eq=False)
 class RecordBlock:
     """Records in order, and what they amount to; `begin`: those before it have left."""
 
-    __slots__ = ("begin", "content", "records")
-
-    def __init__(self, content: WindowContent) -> None:
-        self.records: list[Record] = []
-        self.begin = 0
-        self.content = content
+    content: WindowContent
+    records: list[Record] = field(default_factory=list)
+    begin: int = 0
 
 
 class Sliding:

@@ -64,6 +64,15 @@ class KeptRecords:
 
 Fresh = Callable[[], WindowContent]
 """Gives a content that is still empty."""
+
+
+def restored(fresh: Fresh, state: State) -> WindowContent:
+    """A content as it was when `state` was taken."""
+    content = fresh()
+    content.restore(state)
+    return content
+
+
 Merge = Callable[[Sequence[WindowContent]], WindowContent]
 """The content of a window from those of its parts, oldest first."""
 

@@ -73,7 +73,7 @@ def run(
 def rules(arguments: tuple[str, ...]) -> None:
     """Stream rules as a process of their own; `opq-gateway rules --help` says more."""
     try:
-        from opq_rules.api import main as rules_main
+        from opq_rules.api.command import main as rules_main
     except ImportError as error:
         click.echo(f"opq-gateway: {error}; install it with: pip install 'opq-toolkit[rules]'", err=True)
         sys.exit(1)

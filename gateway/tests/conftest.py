@@ -8,10 +8,15 @@ from pathlib import Path
 import pytest
 import zmq
 import zmq.auth.thread
+from free_ports import free_port
+from patient_ends import end_patiently
 
 from opq_proto.keys import KeyFolder, read_secret_file
 from opq_proto.messages import Measurement
 from opq_proto.wire import measurement_from_wire
+
+UNHEARD_S = 0.5
+"""A command for which nobody has subscribed so long goes out all the same."""
 
 
 class Makai:
@@ -29,7 +34,8 @@ class Makai:
         self.answers: list[list[bytes]] = []
         self.asked_keys: list[bytes] = []
         self._commands: list[list[bytes]] = []
-        self._ports = (0, 0, 0)
+        # below the range of outgoing connections: nobody else takes them while it is stopped
+        self._ports = (free_port(), free_port(), free_port())
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -72,14 +78,15 @@ class Makai:
             socket.zap_domain = b"test"
             if kind == zmq.SUB:
                 socket.subscribe(b"")
-            socket.bind(f"tcp://127.0.0.1:{port or '*'}")
+            socket.bind(f"tcp://127.0.0.1:{port}")
             sockets.append(socket)
-        self._ports = tuple(int(s.last_endpoint.rsplit(b":", 1)[1]) for s in sockets)  # type: ignore[assignment]
         measurements, commands, answers = sockets
         poller = zmq.Poller()
         for socket in (zap, *sockets):
             poller.register(socket, zmq.POLLIN)
         bound.set()
+        topics: set[bytes] = set()
+        asked_s = time.monotonic()
         while not self._stop.is_set():
             ready = dict(poller.poll(20))
             if zap in ready:
@@ -87,10 +94,17 @@ class Makai:
             came = [(topic, body) for topic, body in _drain(measurements)]
             self.arrived_ns += [time.time_ns()] * len(came)
             self.measurements += came
-            _drain(commands)  # subscriptions
+            for (body,) in _drain(commands):
+                (topics.add if body[:1] == b"\1" else topics.discard)(body[1:])
             self.answers += _drain(answers)
-            while self._commands:
+            if not self._commands:
+                asked_s = time.monotonic()
+            # a Box's three connections come one after the other; before the second one a command is lost
+            while self._commands and (
+                any(map(self._commands[0][0].startswith, topics)) or time.monotonic() > asked_s + UNHEARD_S
+            ):
                 commands.send_multipart(self._commands.pop(0))
+                asked_s = time.monotonic()
         for socket in (zap, *sockets):
             socket.close(0)
         context.term()
@@ -111,6 +125,12 @@ def _drain(socket: "zmq.Socket[bytes]") -> list[list[bytes]]:
             found.append(socket.recv_multipart(zmq.NOBLOCK))
         except zmq.Again:
             return found
+
+
+@pytest.fixture(autouse=True)
+def patient_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that stands still for two seconds leaves no thread behind."""
+    end_patiently(monkeypatch.setattr)
 
 
 @pytest.fixture

@@ -28,14 +28,14 @@ class Hand(Source):
         self._hands.rewound.append(offset)
 
     def open(self, context: SourceContext) -> None:
-        if self._hands.broken > 0:
-            self._hands.broken -= 1
+        if self._hands.broken:
+            self._hands.failed += 1
             raise ConnectionError("nobody is there")
         context.connected(True)
-        self._hands.contexts.append(context)
+        self._hands.opened.append(context)
         while not context.wait(60.0):
             pass
-        self._hands.contexts.remove(context)
+        self._hands.opened.remove(context)
 
 
 class Live(Hand):
@@ -55,7 +55,7 @@ class Kept(Sink):
 
     def collect(self, context: SinkContext, data: Any) -> None:
         self._hands.waiting += 1
-        self._hands.gate.wait(30.0)
+        self._hands.gate.wait(300.0)
         self._hands.waiting -= 1
         if self._hands.refuse:
             raise ConnectionError("the sink's peer is away")
@@ -69,9 +69,9 @@ class Kept(Sink):
 class Hands(RulePlugins):
     def __init__(self, data_dir: Path) -> None:
         super().__init__(data_dir)
-        self.contexts: list[SourceContext] = []
+        self.opened: list[SourceContext] = []
         self.rewound: list[Any] = []
-        self.broken = 0
+        self.broken, self.failed = False, 0
         self.gate = threading.Event()
         self.gate.set()
         self.refuse = False
@@ -94,13 +94,18 @@ class Hands(RulePlugins):
         return dict.fromkeys(self.made_functions, "test")
 
     @property
+    def contexts(self) -> list[SourceContext]:
+        """Of the sources that run; one that was told to stop may take a while to see it."""
+        return [context for context in list(self.opened) if not context.stopped]
+
+    @property
     def rows(self) -> list[Any]:
         """All rows that sinks got."""
         return [row for _, data in self.got for row in data]
 
     def give(self, rows: Sequence[Mapping[str, Any]], **more: Any) -> None:
         """To every source that runs."""
-        for context in list(self.contexts):
+        for context in self.contexts:
             assert context.emit_many(rows, **more)
 
 
@@ -110,7 +115,7 @@ def running(folder: Path, hands: Hands | None = None) -> Iterator[tuple[Engine, 
     engine = Engine(folder, hands)
     engine.start()
     try:
-        assert engine.ready.wait(20.0)
+        assert engine.ready.wait(60.0)
         yield engine, hands
     finally:
         hands.gate.set()

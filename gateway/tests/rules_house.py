@@ -19,7 +19,7 @@ class House:
         self.service = RulesService(self.config, self.ended.set if alone else None)
         self.service.start()
         self.url = f"http://127.0.0.1:{self.service.port}"
-        self.http = httpx.Client(base_url=self.url, timeout=30, trust_env=False)
+        self.http = httpx.Client(base_url=self.url, timeout=200, trust_env=False)
 
     def ask(self, method: str, path: str, body: Any = None, code: int = 200) -> Any:
         answer = (

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from patient_ends import end_patiently
+
 from opq_plugins.sdk import Context, Sink, SinkContext
 from opq_proto import log
 from opq_rules.engine.engine import Engine
@@ -83,6 +85,7 @@ def main() -> None:
     problems = engine.create_rules([rule for rule in rules(folder) if rule["id"] not in there])
     print("ready" if not problems else f"refused: {problems}", flush=True)
     sys.stdin.read()
+    end_patiently()
     print(json.dumps({"late": engine.stop()}), flush=True)
 
 

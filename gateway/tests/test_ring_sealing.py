@@ -268,8 +268,8 @@ def test_the_child_seals_all_but_what_is_written_newest_first(tmp_path: Path) ->
     paths = [segment.path for segment in ring.unsealed()]
     with Sealing(ring) as work:
         work.wait(lambda: not ring.unsealed())
-        assert work.counters["1"]["ring_sealed_segments"] == len(paths) == ring.sealed_segments
-        assert work.counters["1"]["ring_saved_bytes"] > 0
+        work.wait(lambda: work.counters["1"]["ring_saved_bytes"] > 0)
+        work.wait(lambda: work.counters["1"]["ring_sealed_segments"] == len(paths) == ring.sealed_segments)
     changed = [path.stat().st_ctime_ns for path in paths]
     assert changed == sorted(changed, reverse=True)
     wave = ring.read(*ALL)

@@ -300,7 +300,7 @@ def test_a_rule_over_a_recording_goes_on_after_a_restart_and_doubles_nothing(tmp
 
     first = RulesService(config)
     first.start()
-    first.engine.ready.wait(20)
+    first.engine.ready.wait(60)
     first.engine.configurations.put("sources", "recording", "slow", {"windowMs": 10, "speed": 0.5})
     first.engine.execute(stream)
     first.engine.create_rule(rule)

@@ -136,7 +136,7 @@ def test_a_full_disk_holds_the_source_and_loses_nothing(tmp_path: Path) -> None:
         assert len(hands.got) < total
         engine._loop.call(lambda: database.execute("PRAGMA max_page_count = 1000000000").fetchone())
         thread.join(60.0)
-        wait_for(lambda: len(hands.got) >= total and engine.settled(), 60)
+        wait_for(lambda: len(hands.got) >= total and engine.settled(), 200)
         assert hands.rows == [{"v": v} for v in range(total)]
         assert engine.views.rule_status("r")["degraded"] == ""
         assert told_health(engine)["ok"]

@@ -155,7 +155,9 @@ def test_a_broken_file_of_a_folder_is_read_when_it_is_whole_and_one_that_stays_i
         wait_for(lambda: len(stream.rows) >= 3 and stream.up)
         assert [row["k"] for row in stream.rows[:3]] == [1, 2, 3]
         monkeypatch.setattr(file, "_STILL_LOOKS", 2)
-        path.write_text("[")
+        # In one step: a reader between the emptying and the writing would meet two broken files.
+        (tmp_path.parent / "broken").write_text("[")
+        (tmp_path.parent / "broken").replace(path)
         wait_for(lambda: any("is passed over" in each for each in stream.errors))
         told, begun = len(stream.errors), len(stream.rows)
         wait_for(lambda: len(stream.rows) > begun + 3)

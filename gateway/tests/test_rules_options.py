@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from opq_proto.settings import configured, milliseconds
 from opq_rules.delivery.transform import divided
-from opq_rules.engine.definition import KEYS, definition
+from opq_rules.engine.definition import definition
 from opq_rules.engine.lifecycle import RuleLifecycle
 from opq_rules.engine.options import IDLE, Options, RestartStrategy, options
 from opq_rules.engine.rule import Rule
@@ -230,6 +230,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=10,
 )
+KEYS = ("id", "name", "sql", "actions", "options", "triggered", "tags", "temp", "version", "graph")
 keys = st.sampled_from([*KEYS, "options", "actions", "id", "qos"]) | st.text(max_size=5)
 option_keys = st.sampled_from(
     [field.name for field in fields(Options)] + ["cron", "duration", "cronDatetimeRange"]

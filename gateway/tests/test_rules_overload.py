@@ -82,26 +82,26 @@ def test_a_change_of_rules_does_not_wait_for_all_that_waits(tmp_path: Path) -> N
 
     def hold() -> None:
         held.set()
-        go_on.wait(20)
+        go_on.wait(60)
 
     def change() -> None:
         done_before.append(round(clock.worked_s / 0.05))
 
     try:
-        assert engine.ready.wait(20)
+        assert engine.ready.wait(60)
         engine.execute(stream())
         engine.create_rule(rule("r", "SELECT works(v) AS v FROM s"))
         wait_for(lambda: hands.contexts)
         threads = [threading.Thread(target=engine._loop.call, args=(each,)) for each in (hold, change)]
         threads[0].start()
-        assert held.wait(20)
+        assert held.wait(60)
         for k in range(200):
             hands.give([{"v": k}])
         threads[1].start()
         wait_for(lambda: engine._loop._inbox.qsize() == 2)  # the records, and behind them the change
         go_on.set()
         for each in threads:
-            each.join(20)
+            each.join(60)
         wait_for(lambda: len(hands.rows) == 200)
         assert done_before[0] < 20
     finally:
@@ -115,7 +115,7 @@ def test_rules_that_feed_each_other_for_ever_leave_a_turn_to_who_calls(tmp_path:
     engine = Engine(tmp_path, hands, clock)
     engine.start()
     try:
-        assert engine.ready.wait(20)
+        assert engine.ready.wait(60)
         engine.execute('CREATE STREAM t () WITH (TYPE="memory", DATASOURCE="t")')
         ring = {"id": "ring", "sql": "SELECT works(v) AS v FROM t", "actions": [{"memory": {"topic": "t"}}]}
         engine.create_rule(ring)
@@ -123,7 +123,7 @@ def test_rules_that_feed_each_other_for_ever_leave_a_turn_to_who_calls(tmp_path:
         wait_for(lambda: clock.worked_s > 10)
         heard = threading.Event()
         threading.Thread(target=engine._loop.call, args=(heard.set,), daemon=True).start()
-        assert heard.wait(20)
+        assert heard.wait(60)
     finally:
         assert engine.stop() == []
 

@@ -406,7 +406,7 @@ def test_mqtt_confirms_and_tells_when_the_broker_is_gone(tmp_path: Path) -> None
         ear.on_message = lambda _, __, message: heard.append((message.topic, bytes(message.payload)))
         ear.connect("127.0.0.1", broker.port)
         ear.loop_start()
-        assert subscribed.wait(20)
+        assert subscribed.wait(60)
         server = f"tcp://127.0.0.1:{broker.port}"
         sink = opened(mqtt.Sink(), server=server, topic="boxes/{{.box}}", timeout=2000)
         sink.collect(Context(), {"box": "7", "v": 1})

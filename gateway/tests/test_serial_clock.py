@@ -252,6 +252,35 @@ def test_a_time_of_the_boxs_own_is_the_systems_clock_only_where_it_follows_it(
     assert not world.clock.shared
 
 
+def own_time(world: World, seconds: float, off_ns: int = 0) -> None:
+    """Blocks with a time that the Box states of its own."""
+    for _ in range(round(seconds * 60)):
+        told = world.told(world.next, UNKNOWN_UNCERTAINTY_NS)
+        world.block(replace(told, t_ns=told.t_ns + off_ns, source=TimeSource.FREE))
+
+
+def test_a_box_that_followed_the_systems_clock_still_does_while_a_busy_machine_reads_it_late() -> None:
+    world = World(delay_ns=1e6, state=FREE)
+    own_time(world, 5)
+    assert world.clock.shared
+    world.delay_ns = 60e6  # every block waits for its reader
+    own_time(world, 90)
+    assert world.clock.shared
+    own_time(world, 200)
+    assert not world.clock.shared  # meanwhile its crystal may have moved it by 20 ms
+    world.delay_ns = 1e6
+    own_time(world, 1)
+    assert world.clock.shared
+
+
+def test_a_box_whose_own_time_is_set_is_compared_anew_also_while_the_machine_is_busy() -> None:
+    world = World(delay_ns=1e6, state=FREE)
+    own_time(world, 5)
+    world.delay_ns = 60e6
+    own_time(world, 1, off_ns=-30_000_000)
+    assert not world.clock.shared
+
+
 def test_what_is_sent_again_late_gets_the_time_of_its_neighbours() -> None:
     world = World(ppm=40.0, late_ns=5e6)
     stamps = world.run(100)

@@ -15,7 +15,7 @@ from opq_proto.keys import KeyFolder
 from opq_proto.wire import plugin_command
 
 MOST_B_PER_S = 16.0
-IDENTITY = "ack_01234567-89ab-cdef-0123-456789abcdef_0"
+IDENTITY = "ack_0123456789abcdef_store"
 
 
 def test_a_box_at_rest_in_idle_mode_takes_less_than_sixteen_bytes_a_second(
@@ -31,28 +31,35 @@ def test_a_box_at_rest_in_idle_mode_takes_less_than_sixteen_bytes_a_second(
         def count() -> int:
             return sum(relay.up_bytes + relay.down_bytes for relay in relays.values())
 
+        def count_when_connected(bench: Bench) -> int:
+            answers = len(makai.answers)
+            bench.uplink.respond("1", [b"x"])
+            makai.command(b"1", plugin_command("1", "opq-ack", "1795197440021", IDENTITY))
+            wait_for(lambda: len(makai.answers) > answers and bench.counters["commands"] == 1)
+            return count()
+
         quiet = Bench(tmp_path, makai, keys, endpoints, IdleSection(), Timing(3600.0, 7200.0))
         with quiet.running():
-            time.sleep(0.3)
-            before = count()
+            before = count_when_connected(quiet)
             quiet.publish(*range(61))  # the first, and one over the minute behind it
             wait_for(lambda: len(makai.measurements) == 2)
             quiet_bytes = count() - before
             makai.command(b"1", plugin_command("1", "opq-ack", "1795197440021", IDENTITY))
-            wait_for(lambda: quiet.counters["commands"] == 1)
+            wait_for(lambda: quiet.counters["commands"] == 2)
             acknowledged_bytes = count() - before - quiet_bytes
         quiet.uplink.close()
         quiet.queue.close()
         every_s = 0.1
         beating = Bench(tmp_path, makai, keys, endpoints, None, Timing(every_s, 10.0))
         with beating.running():
-            before, began = count(), time.monotonic()
-            time.sleep(1.0)
+            before, began = count_when_connected(beating), time.monotonic()
+            # a machine that stands still has fewer bytes a second, never more
+            wait_for(lambda: count() - before > 2000 and time.monotonic() - began > 1.0)
             beat_bytes = (count() - before) / ((time.monotonic() - began) / every_s)
         beating.uplink.close()
         beating.queue.close()
     per_minute = quiet_bytes / 2 + acknowledged_bytes
-    assert quiet_bytes > 400 and acknowledged_bytes > 100 and beat_bytes > 100  # it does count
+    assert quiet_bytes > 400 and acknowledged_bytes > 100  # it does count
     assert per_minute / 60 + beat_bytes / IDLE_HEARTBEAT_S < MOST_B_PER_S * 0.8
     span = makai.decoded()[1]
     assert (span.start_ns, span.end_ns) == (measurement(1).start_ns, measurement(60).end_ns)

@@ -21,7 +21,9 @@ from opq_proto.messages import Measurement, Metric, TimeSource
 
 SECOND_NS = 10**9
 DIP = Crossing(5, 1_800_000_100 * SECOND_NS, 7, TimeSource.GPS, CrossingKind.DIP, True, 80.0, 108.0)
-QUICK = UplinkTimeouts(unacknowledged_s=1.5, resend_s=0.5, in_flight_s=0.1)
+NEVER_S = 600.0
+"""Longer than any test: a machine that stands still for seconds is no broker that says nothing."""
+PATIENT = UplinkTimeouts(unacknowledged_s=NEVER_S, resend_s=NEVER_S, in_flight_s=0.1)
 
 
 def measurement(number: int) -> Measurement:
@@ -59,11 +61,13 @@ class Bench:
         idle: IdleSection | None = None,
         timing: Timing | None = None,
         crossings: str = "auto",
+        timeouts: UplinkTimeouts = PATIENT,
     ) -> None:
         folder.mkdir(exist_ok=True)
         self._folder, self._makai, self._keys = folder, makai, keys
         self._endpoints, self._idle = endpoints or makai.endpoints, idle
-        self._timing, self._crossings = timing or Timing(0.3, 1.0), crossings
+        self._timing, self._crossings = timing or Timing(0.3, NEVER_S), crossings
+        self._timeouts = timeouts
         self.counters, self.status = BoxCounters(), BoxStatus("1", 60)
         self.queue, self.uplink = self._made()
 
@@ -81,7 +85,7 @@ class Bench:
             100,
             lambda box_id, data: None,
             self._timing,
-            QUICK,
+            self._timeouts,
             200.0,
             self._idle,
             self._crossings,

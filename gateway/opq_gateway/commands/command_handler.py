@@ -244,7 +244,7 @@ class CommandHandler:
         if sent.plugin_name != ACKNOWLEDGE:
             self._order(desk, command)
             return
-        told = acknowledgement(sent.message)
+        told = acknowledgement(sent.message, command.identity)
         if told is None:
             desk.counters.add("commands_malformed")
             return

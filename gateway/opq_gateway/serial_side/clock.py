@@ -29,6 +29,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from opq_gateway.serial_side.arrivals import CRYSTAL, Arrivals, Fit
+from opq_gateway.serial_side.clock_comparison import ClockComparison
 from opq_gateway.serial_side.steering import Aim, Steering
 from opq_gateway.serial_side.system_time import Bearing, SystemTime
 from opq_proto.clock import ClockState, system_clock
@@ -49,13 +50,6 @@ STEP_NS = 1_000_000
 """What readers of the ring take for another axis (ring.CLOCK_STEP_NS)."""
 GO_ON_NS = 1_000_000_000
 """A restarted gateway goes on with the ring's time if it agrees so well."""
-SHARED_NS = (-2_000_000, 18_000_000)
-"""A Box's own time follows the system's clock if the earliest of its blocks come so long after their last
-sample (DELAY_NS, and the reader's round): two such Boxes are 20 ms apart at most."""
-LATE_NS = 2**62
-"""No block came."""
-SHARED_S = 10.0
-"""The earliest of so long counts, and of as long before: a block may come late."""
 KEPT_NS = GO_ON_NS / CRYSTAL
 """Nearly three hours: for so long the ring's time, counted on in samples, is right to GO_ON_NS."""
 
@@ -104,8 +98,7 @@ class BoxClock:
         self._began_s = 0.0
         self._rate_millihz = 0
         self._newest = 0
-        self._late_since_s = 0.0
-        self._late_ns, self._late_before_ns = LATE_NS, LATE_NS
+        self._comparison = ClockComparison()
 
     def stamp(self, samples: Samples, live: bool, now_s: float) -> SampleTime | Samples | None:
         """The time of a block's first sample, its own if that is it; None: not known yet (START_S)."""
@@ -118,7 +111,7 @@ class BoxClock:
             self._believed = near and self._told is None
         if self._believed:
             if live:
-                self._compare(samples, now_s)
+                self._comparison.compare(samples, self._clocks.now_ns(), now_s)
             return samples
         if live:
             self._observe(samples, now_s)
@@ -127,8 +120,7 @@ class BoxClock:
     @property
     def shared(self) -> bool:
         """Whether times are the system's clock's: given by it, or the Box's own that follow it."""
-        follows = SHARED_NS[0] <= min(self._late_ns, self._late_before_ns) <= SHARED_NS[1]
-        return self._steering.begun or (bool(self._believed) and follows)
+        return self._steering.begun or (bool(self._believed) and self._comparison.follows)
 
     def at(self, sample: int) -> SampleTime | None:
         """The time of a sample where it is this clock that gives it."""
@@ -178,14 +170,6 @@ class BoxClock:
         self.steps += 1
         self._gps.clear()
         self.last_step_ns, self.step_reason = by_ns, reason
-
-    def _compare(self, samples: Samples, now_s: float) -> None:
-        """A live block with a time of the Box's own arrived: how long after its last sample."""
-        if now_s - self._late_since_s > SHARED_S:
-            self._late_since_s = now_s
-            self._late_before_ns, self._late_ns = self._late_ns, LATE_NS
-        end_ns = samples.t_ns + len(samples.counts) * 10**12 // samples.rate_millihz
-        self._late_ns = min(self._late_ns, self._clocks.now_ns() - end_ns)
 
     def _observe(self, samples: Samples, now_s: float) -> None:
         """A live block without a time arrived."""

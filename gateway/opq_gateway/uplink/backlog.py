@@ -146,6 +146,7 @@ def _without(one: Range, gone: Range) -> list[Range]:
 
 
 _TEXT = re.compile(r"\d{1,19}(,\d{1,19}-\d{1,19}){0,1000}", re.ASCII)
+_STORE = re.compile(r"ack_([0-9a-z]{1,64})_store", re.ASCII)
 _LARGEST = 2**63 - 1
 
 
@@ -157,10 +158,12 @@ class CloudAcknowledgement:
     missing: tuple[tuple[int, int], ...] = ()
     highest: int | None = None
     """The highest number that is stored, above all holes; None: the cloud does not say."""
+    store: str = ""
+    """The lasting name of the store that has them; empty: the cloud does not say."""
 
 
-def acknowledgement(text: str) -> CloudAcknowledgement | None:
-    """The message of an `opq-ack`; None when it is none."""
+def acknowledgement(text: str, identity: str = "") -> CloudAcknowledgement | None:
+    """The message of an `opq-ack`, and whose it is by its command's identity; None when it is none."""
     if _TEXT.fullmatch(text) is None:
         return None
     upto, *holes = text.split(",")
@@ -173,4 +176,5 @@ def acknowledgement(text: str) -> CloudAcknowledgement | None:
         int(upto),
         tuple((first, last) for first, last in missing if first <= last),
         max(said, default=None),
+        store.group(1) if (store := _STORE.fullmatch(identity)) else "",
     )

@@ -10,6 +10,7 @@ one after it, by its own clock: it cuts what comes late or out of order. So to a
 acknowledge, and until that is known, Measurements go at once and in order, and crossings not at all.
 """
 
+import time
 from dataclasses import dataclass, field
 
 from opq_gateway.counters import BoxCounters
@@ -19,6 +20,7 @@ from opq_gateway.uplink.connection import UplinkConnection
 from opq_gateway.uplink.idle import DeadBands
 from opq_gateway.uplink.queue import Queue
 from opq_gateway.uplink.sequence_numbers import Queued
+from opq_gateway.uplink.store_acknowledgements import StoreAcknowledgements
 from opq_proto import log
 from opq_proto.backoff import Backoff
 from opq_proto.channel import Channel
@@ -75,6 +77,7 @@ class BoxUplink:
     retry_s: float = 0.0
     acknowledging: bool = False
     backlog: ResendBacklog = field(init=False)
+    stores: StoreAcknowledgements = field(default_factory=StoreAcknowledgements)
     _waits_since_s: float | None = None
     """Since when something that was sent is not acknowledged."""
     _told_ahead: bool = False
@@ -88,6 +91,7 @@ class BoxUplink:
         if row is None or held is None:
             return
         self.backlog.restore(row.unsent)
+        self.stores.restore(row.stores, time.monotonic())
         self.backlog.add(max(row.settled, held[0]), held[1] - 1)
 
     @property
@@ -105,7 +109,8 @@ class BoxUplink:
         """How far its Measurements were sent goes to the disk with what comes next."""
         settled = self.queue.next(self.box_id)
         if settled is not None:
-            self.queue.remember(self.box_id, self.acknowledging, settled, self.backlog.text())
+            unsent, stores = self.backlog.text(), self.stores.text()
+            self.queue.remember(self.box_id, self.acknowledging, settled, unsent, stores)
 
     def send(self, queued: Queued, now_s: float) -> bool:
         """A new Measurement, at once; one that cannot be sent now is sent later. False: it has no number,
@@ -167,6 +172,7 @@ class BoxUplink:
         if following is not None and told.upto >= following:
             self._ahead(told.upto, following)
             return  # nothing of it is about what this gateway holds
+        told = self.stores.combine(told, now_s)
         if not self.acknowledging:
             log.get(service="gateway").info("uplink.acknowledges", box_id=self.box_id, upto=told.upto)
         self._set_acknowledging(True)

@@ -105,14 +105,15 @@ class Queue:
         held = self._boxes.get(box_id)
         return None if held is None else held.row
 
-    def remember(self, box_id: str, acknowledging: bool, settled: int, unsent: str) -> None:
+    def remember(self, box_id: str, acknowledging: bool, settled: int, unsent: str, stores: str = "") -> None:
         """Keep it with the next transaction."""
         held = self._boxes.get(box_id)
         if held is None:
             return
         row = held.row
-        if (row.acknowledging, row.settled, row.unsent) != (acknowledging, settled, unsent):
-            row.acknowledging, row.settled, row.unsent = acknowledging, settled, unsent
+        new = acknowledging, settled, unsent, stores
+        if (row.acknowledging, row.settled, row.unsent, row.stores) != new:
+            row.acknowledging, row.settled, row.unsent, row.stores = new
             held.changed = True
 
     def store(self, measurements: list[tuple[str, Measurement]]) -> list[Queued]:

@@ -21,6 +21,7 @@ CREATE TABLE IF NOT EXISTS measurements (
     box INTEGER NOT NULL, sequence INTEGER NOT NULL, end_ns INTEGER NOT NULL, body BLOB NOT NULL,
     PRIMARY KEY (box, sequence)) WITHOUT ROWID;
 """
+WITH_STORES = "ALTER TABLE boxes ADD COLUMN stores TEXT NOT NULL DEFAULT '';"
 WAL_PAGES = 16_384
 """64 MB: beyond it a writer moves the log itself, should the thread that does it be gone."""
 BUSY_S = 1.0
@@ -43,6 +44,8 @@ class BoxRow:
     """Below it every Measurement was handed to a standing connection, or is in `unsent`."""
     unsent: str
     """Ranges `a-b,c-d` below `settled` that were not."""
+    stores: str = ""
+    """`store:upto,store:upto` where several stores acknowledge; else empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,9 @@ class QueueFile:
     def __init__(self, path: Path, boxes: Iterable[tuple[str, int]]) -> None:
         """Open or make; `boxes` are ids with the number that a new one begins at."""
         pragmas = (f"wal_autocheckpoint={WAL_PAGES}",)
-        self._file = SqliteFile(path, (SCHEMA,), synchronous="NORMAL", busy_s=BUSY_S, pragmas=pragmas)
+        self._file = SqliteFile(
+            path, (SCHEMA, WITH_STORES), synchronous="NORMAL", busy_s=BUSY_S, pragmas=pragmas
+        )
         try:
             self._file.execute_many(
                 "INSERT OR IGNORE INTO boxes (box_id, reserved, acknowledging, settled, unsent)"
@@ -75,11 +80,11 @@ class QueueFile:
             raise
 
     def boxes(self) -> list[BoxRow]:
-        columns = "box, box_id, reserved, last_end_ns, acknowledging, settled, unsent"
+        columns = "box, box_id, reserved, last_end_ns, acknowledging, settled, unsent, stores"
         found = self._file.query(f"SELECT {columns} FROM boxes")
         return [
-            BoxRow(box, box_id, reserved, last_end_ns, bool(acknowledging), settled, unsent)
-            for box, box_id, reserved, last_end_ns, acknowledging, settled, unsent in found
+            BoxRow(box, box_id, reserved, last_end_ns, bool(acknowledging), settled, unsent, stores)
+            for box, box_id, reserved, last_end_ns, acknowledging, settled, unsent, stores in found
         ]
 
     def write(self, rows: list[Stored], boxes: list[BoxRow], upto: dict[int, int]) -> None:
@@ -90,8 +95,8 @@ class QueueFile:
                 [(row.box, row.sequence, row.end_ns, row.body) for row in rows],
             )
             db.executemany(
-                "UPDATE boxes SET last_end_ns=?, acknowledging=?, settled=?, unsent=? WHERE box=?",
-                [(b.last_end_ns, b.acknowledging, b.settled, b.unsent, b.box) for b in boxes],
+                "UPDATE boxes SET last_end_ns=?, acknowledging=?, settled=?, unsent=?, stores=? WHERE box=?",
+                [(b.last_end_ns, b.acknowledging, b.settled, b.unsent, b.stores, b.box) for b in boxes],
             )
             db.executemany("DELETE FROM measurements WHERE box=? AND sequence<=?", list(upto.items()))
 

@@ -1,12 +1,13 @@
 # The firmware of slot A for QEMU as distributions have it: `-M netduinoplus2`, also an STM32F405, with fewer models.
-#   make -C device/port -f ../../hil/stock_qemu/firmware.mk MICROPYTHON=… BUILD=… (as for the Makefile there)
+#   make -C device/port -f $PWD/hil/stock_qemu/firmware.mk MICROPYTHON=… BUILD=… (as for the Makefile there)
 # Results stand beside BUILD, in `stock`: what is in BUILD is the Box's, and counted in its budgets.
 # Its objects are the Box's own, but for the few that name an address which that machine lacks: those are compiled once
 # more, from the same sources, with places.h before them. line.c does what its UART does not.
 .DEFAULT_GOAL := stock
+# before the include: this file is the last one so far; its folder, wherever device/port was copied to
+STOCK := $(patsubst %/,%,$(dir $(abspath $(lastword $(MAKEFILE_LIST)))))
 include Makefile
 
-STOCK := ../../hil/stock_qemu
 OUT = $(abspath $(BUILD)/../stock)
 ELSEWHERE = boot_id power crash repl update/running acquire/module
 WRAPPED = opq_uart_send opq_uart_on_interrupt opq_pin_repl

@@ -24,13 +24,14 @@ from opq_proto.errors import OpqError
 from opq_proto.link_messages import LinkMessage
 
 MACHINE = "netduinoplus2"
-DEVICE = Path(__file__).resolve().parents[2] / "device"
-MAKEFILE = DEVICE.parent / "hil" / "stock_qemu" / "firmware.mk"
+MAKEFILE = Path(__file__).resolve().parents[1] / "stock_qemu" / "firmware.mk"
 SLOT_A = 0x20000
 VECTORS = SLOT_A + 0x200
 STRAP = 0xE0000
 """hil/stock_qemu/line.c: 0 here is the REPL's jumper."""
 FLASH_BYTES = 1 << 20
+PATIENCE = 6.0
+"""Waits end at six times what an idle machine needs at most."""
 
 
 def stock_qemu() -> Path:
@@ -62,8 +63,10 @@ def stock_firmware() -> bytes:
         pytest.skip(str(problem))
     folder = cache_folder() / "firmware" / "opqbox"
     version = (folder / "obj/genhdr/opq_version.h").read_text().split('"')[1]
+    # the copy that the objects were made of: a checkout's own files may be newer, and all would be compiled
+    port = folder / "device" / "port"
     command = (
-        tools.make, "-C", str(DEVICE / "port"), "-f", str(MAKEFILE), "BOARD=opqbox", f"VERSION={version}",
+        tools.make, "-C", str(port), "-f", str(MAKEFILE), "BOARD=opqbox", f"VERSION={version}",
         f"MICROPYTHON={tools.micropython.path}", f"BUILD={folder / 'obj'}",
     )  # fmt: skip
     foreign = ("CFLAGS", "LDFLAGS", "MAKEFLAGS")
@@ -109,7 +112,7 @@ class StockBox:
 
     def read(self, until: Callable[[], bool], timeout_s: float) -> None:
         """Take in what comes until something is true; fails when it never is."""
-        end = time.monotonic() + timeout_s
+        end = time.monotonic() + PATIENCE * timeout_s
         while not until():
             self._line.settimeout(max(0.01, end - time.monotonic()))
             try:

@@ -20,7 +20,7 @@ from opq_hil.cloud_faults.known_defects import KNOWN_DEFECTS, KnownDefect, seen_
 from opq_hil.cloud_faults.runner import line, play_all, tally
 from opq_hil.cloud_faults.schedule import BOX_IDS, LAST_END_S, SPANS_S, DrawnDip, draw
 from opq_hil.cloud_faults.stored_rows import StoredEvent, incident_of_findings
-from opq_hil.cloud_faults.world import CloudEvidence
+from opq_hil.cloud_faults.world import HOSTILE_ID, CloudEvidence
 from opq_hil.fleet.fleet_meter import FleetMeter
 from opq_hil.gateway_faults.places import free_offset, held_ports
 from opq_hil.score.records import BoxSpan, FoundIncident, TrueDisturbance
@@ -221,6 +221,12 @@ def test_what_a_world_left_is_judged_box_by_box() -> None:
     figures: dict[str, float | int | str] = {}
     assert judge(lived, frozenset(), figures) == []
     assert (figures["stored"], figures["held"], figures["dips_found"]) == (2, 1, 1)
+    lying = replace(FOUND, kind="outage", boxes={HOSTILE_ID: next(iter(FOUND.boxes.values()))})
+    lived.incidents.append(lying)
+    assert judge(lived, frozenset(), figures) == []
+    lived.incidents[-1] = replace(lying, kind="sag")
+    assert f"Boxes {HOSTILE_ID}" in judge(lived, frozenset(), figures)[0]
+    lived.incidents.pop()
     lived.stored.pop()
     assert "were acknowledged and are in no store: 101" in judge(lived, frozenset(), figures)[0]
 

@@ -1,19 +1,18 @@
 """`opq-tools flash --link` against the firmware itself, live in the emulator: app and boot loader."""
 
 import json
-import subprocess
-import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_in_process import run_in_process
 
 from opq_hil.backends.backend import Backend
 from opq_hil.backends.firmware import Firmware
 from opq_hil.world.world import NS, BitNoise, World
 from opq_proto.firmware_image import Slot, read_bundle
+from opq_tools.flash import in_place
 
 pytestmark = pytest.mark.timeout(600)
 LONG_NS = 3600 * NS
@@ -21,19 +20,11 @@ LONG_NS = 3600 * NS
 
 def flashed(backend: Backend, firmware: Firmware, folder: Path, world: World) -> Mapping[str, Any]:
     """The command's JSON; the Box's flash is in `folder` afterwards."""
-    with backend.live(firmware.image, world, folder) as box:
-        time.sleep(1.0)
-        line = [
-            sys.executable,
-            "-m",
-            "opq_tools.cli",
-            "flash",
-            str(firmware.update),
-            "--link",
-            str(box.port),
-            "--json",
-        ]
-        done = subprocess.run(line, capture_output=True, text=True, timeout=200, check=False)
+    with backend.live(firmware.image, world, folder) as box, pytest.MonkeyPatch.context() as patch:
+        # seconds of a real Box; an emulator on a busy machine needs many times as many
+        for limit in ("HELLO_S", "TRIES", "ERASE_S", "RESTART_S", "CONFIRM_S"):
+            patch.setattr(in_place, limit, 20 * getattr(in_place, limit))
+        done = run_in_process("flash", str(firmware.update), "--link", str(box.port), "--json")
     assert done.returncode == 0, done.stdout + done.stderr
     found: Mapping[str, Any] = json.loads(done.stdout)
     return found

@@ -42,7 +42,7 @@ def serving(worker: FleetWorker | GatewayBoxes) -> Iterator[None]:
         yield
     finally:
         stop.set()
-        thread.join(20.0)
+        thread.join(60.0)
         assert not thread.is_alive()
 
 

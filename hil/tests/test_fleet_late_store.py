@@ -14,6 +14,7 @@ from opq_cloud.store import open_store
 from opq_hil.box.source import RunClock
 from opq_hil.fleet.outlets import plain_grid
 from opq_hil.fleet.worker import FleetPlan, FleetWorker
+from opq_proto.measurement_columns import NumberedColumns
 from opq_proto.messages import Measurement
 
 IDS = [str(number) for number in range(1, 21)]
@@ -31,9 +32,11 @@ class SlowStore:
         self.quick = threading.Event()
         self._store = open_store(None, folder)
 
-    def append_measurements(self, rows: Sequence[Measurement]) -> int:
-        self.quick.wait(len(rows) / ROWS_PER_S)
-        return self._store.append_measurements(rows)
+    def append_measurements(
+        self, rows: Sequence[Measurement], columns: Sequence[NumberedColumns] = ()
+    ) -> int:
+        self.quick.wait((len(rows) + sum(map(len, columns))) / ROWS_PER_S)
+        return self._store.append_measurements(rows, columns)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
@@ -48,7 +51,7 @@ def serving(worker: FleetWorker) -> Iterator[None]:
         yield
     finally:
         stop.set()
-        thread.join(20.0)
+        thread.join(60.0)
         assert not thread.is_alive()
 
 

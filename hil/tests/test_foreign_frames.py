@@ -85,7 +85,7 @@ READ = {"cur_commands", "leg_requests"}
 """What a Box reads; the others it writes."""
 
 
-@pytest.mark.parametrize("name", sorted(made()))
+@pytest.mark.parametrize("name", sorted({path.stem for path in GOLDEN.iterdir()} - READ))
 def test_a_frame_is_what_the_reference_says(name: str) -> None:
     assert made()[name] == golden(name)
 

@@ -177,7 +177,7 @@ def test_a_process_reads_a_clock_that_is_stepped_under_it(tmp_path: Path) -> Non
 def test_a_wire_that_is_cut_refuses_and_one_that_is_silent_delivers_later() -> None:
     near, far = (offset + 9880 for offset in free_offset(3))
     with socket.create_server(("127.0.0.1", far)) as server, FaultyRelay({"a": far}, {"a": near}, 1) as wire:
-        client = socket.create_connection(("127.0.0.1", near), 5)
+        client = socket.create_connection(("127.0.0.1", near), 60)
         peer, _ = server.accept()
         client.settimeout(60)
         peer.sendall(b"one")
@@ -196,7 +196,7 @@ def test_a_wire_that_is_cut_refuses_and_one_that_is_silent_delivers_later() -> N
             client.recv(9)
         with pytest.raises(OSError):
             for _ in range(100):
-                socket.create_connection(("127.0.0.1", near), 5).close()
+                socket.create_connection(("127.0.0.1", near), 60).close()
                 time.sleep(0.02)
         client.close()
         peer.close()
@@ -207,7 +207,7 @@ def test_a_lossy_wire_is_late_and_loses_nothing() -> None:
     data = bytes(range(256)) * 40
     with socket.create_server(("127.0.0.1", far)) as server, FaultyRelay({"a": far}, {"a": near}, 1) as wire:
         wire.lossy = True
-        with socket.create_connection(("127.0.0.1", near), 5) as client:
+        with socket.create_connection(("127.0.0.1", near), 60) as client:
             peer, _ = server.accept()
             client.sendall(data)
             peer.settimeout(30)

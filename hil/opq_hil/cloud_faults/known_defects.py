@@ -31,17 +31,8 @@ class KnownDefect:
         return self.concerns(kinds) and re.search(self.problem, problem) is not None
 
 
-KNOWN_DEFECTS: tuple[KnownDefect, ...] = (
-    KnownDefect(
-        "acknowledged by another Makai alone",
-        frozenset({"other_makai"}),
-        "were acknowledged and are in the other Makai's store alone",
-        "A Box takes any Makai's acknowledgement for the word of all: what one with a store of its own has "
-        "stored is not sent again to the first one, which was away or could not write, and which then takes "
-        "the numbers below oldest_sequence for lost. Seed 5 with other_makai at 0.5 s for 8 s and "
-        "triggering_service_killed at 4.5 s for 2.5 s.",
-    ),
-)
+KNOWN_DEFECTS: tuple[KnownDefect, ...] = ()
+"""None is open."""
 
 
 def sorted_out(

@@ -8,7 +8,7 @@ from pathlib import Path
 from opq_hil.cloud_faults import accounts
 from opq_hil.cloud_faults.known_defects import sorted_out
 from opq_hil.cloud_faults.schedule import CloudFaultSchedule
-from opq_hil.cloud_faults.world import CloudEvidence, CloudWorld
+from opq_hil.cloud_faults.world import HOSTILE_ID, CloudEvidence, CloudWorld
 from opq_hil.gateway_faults.fork_server import ForkServer
 from opq_proto.errors import OpqError
 
@@ -65,7 +65,9 @@ def judge(lived: CloudEvidence, kinds: frozenset[str], figures: dict[str, float 
         stored = [each.sequence for each in lived.stored if each.box_id == box_id and each.sequence]
         elsewhere = [each.sequence for each in lived.elsewhere if each.box_id == box_id and each.sequence]
         problems += accounts.measurements(box_id, held, stored, elsewhere)
-    account = accounts.dips(lived.truth, lived.incidents, lived.events)
+    # a Box that says 0 V of itself and is silent from then on is believed: nobody else is named with it
+    of_others = [each for each in lived.incidents if (each.kind, set(each.boxes)) != ("outage", {HOSTILE_ID})]
+    account = accounts.dips(lived.truth, of_others, lived.events)
     problems += account.problems + accounts.unexcused(account.excused, lived.truth, kinds)
     figures |= lived.figures
     figures |= {

@@ -62,6 +62,7 @@ CYCLES: Final = 12
 """Five Measurements a second."""
 CLOCK_UNCERTAINTY_NS: Final = 1_000
 IN_FLIGHT_S: Final = 1.0
+STORE_FORGOTTEN_S: Final = 15.0
 RECONNECT_MOST_MS: Final = 500
 """The fleet's own time-outs on the scaled clock."""
 
@@ -232,6 +233,7 @@ class CloudWorld:
                 self._folder / "fleet" / name,
                 CYCLES,
                 in_flight_s=IN_FLIGHT_S,
+                store_forgotten_s=STORE_FORGOTTEN_S,
                 reconnect_most_ms=RECONNECT_MOST_MS,
             )
             grid = dipping_grid(box_ids, dips, self._schedule.seed)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from opq_gateway.uplink.backlog import CloudAcknowledgement
+from opq_gateway.uplink.store_acknowledgements import FORGOTTEN_S, StoreAcknowledgements
 from opq_hil.fleet.connections import FleetConnections
 from opq_hil.fleet.held_log import FlagArray, HeldLog, HeldRow
 from opq_hil.fleet.measurement_rows import IndexArray, sequence_tail, sequence_tails
@@ -54,6 +55,7 @@ class Delivery:
         held: HeldLog,
         lines: FleetConnections,
         in_flight_s: float = IN_FLIGHT_S,
+        store_forgotten_s: float = FORGOTTEN_S,
     ) -> None:
         self.counts = DeliveryCounts()
         self._held, self._lines, self._in_flight_s = held, lines, in_flight_s
@@ -74,6 +76,7 @@ class Delivery:
         self._rows: deque[HeldRow] = deque()
         self._swept: tuple[FlagArray, IndexArray] | None = None
         """Boxes of this sweep, and up to where."""
+        self._stores = [StoreAcknowledgements(store_forgotten_s) for _ in box_ids]
         self._told: dict[int, CloudAcknowledgement] = {}
         """The newest with holes, by Box."""
         self._left_out: set[int] = set()
@@ -100,6 +103,8 @@ class Delivery:
 
     def acknowledge(self, box: int, told: CloudAcknowledgement, now_s: float) -> None:
         """The cloud says what it has of a Box."""
+        if told.upto < self._held.next[box]:
+            told = self._stores[box].combine(told, now_s)
         if not self._held.acknowledge(box, told.upto):
             if not self.counts.acknowledgements_ahead:
                 log.get(service="boxes").warning("fleet.acknowledged_ahead", acknowledged=told.upto)
@@ -108,7 +113,7 @@ class Delivery:
         self.counts.acknowledgements += 1
         self.acknowledging[box] = True
         self._acknowledged_s[box] = now_s
-        if told.missing:
+        if told.missing and not self._stores[box].others:  # what one store has, another may lack
             self._told[box] = told
         else:
             self._told.pop(box, None)

@@ -21,6 +21,7 @@ from opq_gateway.counters import BoxCounters
 from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.backlog import CloudAcknowledgement
 from opq_gateway.uplink.connection import Endpoints
+from opq_gateway.uplink.store_acknowledgements import FORGOTTEN_S
 from opq_hil.box.source import RunClock
 from opq_hil.fleet.connections import RECONNECT_MOST_MS, FleetConnections
 from opq_hil.fleet.delivery import IN_FLIGHT_S, Delivery
@@ -66,6 +67,8 @@ class FleetPlan:
     queue_bytes: int = 1_000_000_000
     in_flight_s: float = IN_FLIGHT_S
     """What was sent less long ago is not sent again; a world on a scaled clock has less of it."""
+    store_forgotten_s: float = FORGOTTEN_S
+    """A store of the cloud that is silent for so long while another acknowledges is not waited for."""
     reconnect_most_ms: int = RECONNECT_MOST_MS
     """Longest pause between two attempts to connect."""
 
@@ -93,7 +96,7 @@ class FleetWorker:
             self._ids, pairs, plan.server_key, plan.endpoints, self._command, plan.reconnect_most_ms
         )
         self.held = HeldLog(plan.folder, self._ids, time.time_ns() // 1_000_000, plan.queue_bytes)
-        self.delivery = Delivery(self._ids, self.held, self.lines, plan.in_flight_s)
+        self.delivery = Delivery(self._ids, self.held, self.lines, plan.in_flight_s, plan.store_forgotten_s)
         self.meter = FleetMeter(grid, clock, plan.cycles, plan.seed)
         self._rows = MeasurementRows(
             self._ids,

@@ -87,6 +87,11 @@ class BoxConfig:
         default=(), description="(order, percent of the fundamental, phase in degrees)"
     )
     event: tuple[EventConfig, ...] = Field(default=(), description="disturbances of every play")
+    place: str = Field(default="", max_length=60, description="made up, for maps; else one is chosen")
+    latitude: float | None = Field(default=None, ge=-85.0, le=85.0, description="of the place, degrees north")
+    longitude: float | None = Field(default=None, ge=-180.0, le=180.0, description="degrees east")
+    feeder: str = Field(default="", max_length=60, description="which feeds it; else not known")
+    phase: str = Field(default="", pattern=r"^[abc]?$", description="a, b or c; else not known")
 
 
 @section
@@ -110,6 +115,7 @@ class MainsScenario:
     nominal_hz: float = Field(default=60.0, ge=50.0, le=60.0, description="50 or 60")
     lead_s: float = Field(default=10.0, ge=0.5, le=86_400.0, description="steady before the first play")
     every_s: float = Field(default=60.0, ge=1.0, le=86_400.0, description="from play to play")
+    region: str = Field(default="", max_length=60, description="of its Boxes; else the file's name")
     grid: GridConfig = Field(default=GridConfig(), description="the common fundamental")
     box: tuple[BoxConfig, ...] = Field(default=(), description="the Boxes")
 
@@ -223,6 +229,8 @@ def _problem(scenario: MainsScenario) -> str:
     if times and (times != sorted(set(times)) or len(times) < 2 or times[-1] >= scenario.every_s):
         return "grid.excursion: want two points or more, rising in time, all before every_s"
     for box in scenario.box:
+        if (box.latitude is None) != (box.longitude is None):
+            return f"box {box.id}: latitude and longitude belong together; want both or none"
         peak_v = box.fundamental_v * math.sqrt(2)
         if peak_v > 32767 * box.v_per_lsb:
             want = peak_v * 2 / 32767

@@ -9,7 +9,7 @@ SUPPLY_V, BATTERY_FULL_V, BATTERY_EMPTY_V = 5.0, 4.1, 3.3
 
 
 @section
-class SupplyConfig:
+class BoxSupplyConfig:
     """A Box's own supply."""
 
     lost: tuple[tuple[float, float], ...] = Field(
@@ -18,7 +18,7 @@ class SupplyConfig:
     battery_s: float = Field(default=0.0, ge=0.0, le=1e6, description="it is carried so long; 0: no battery")
 
 
-def supply_problems(config: SupplyConfig) -> list[str]:
+def supply_problems(config: BoxSupplyConfig) -> list[str]:
     """What is wrong between the fields."""
     ended_s, found = 0.0, []
     for at_s, for_s in config.lost:
@@ -32,7 +32,7 @@ def supply_problems(config: SupplyConfig) -> list[str]:
 class BoxSupply:
     """Of one Box; true seconds after the run's start."""
 
-    config: SupplyConfig
+    config: BoxSupplyConfig
 
     @property
     def silent_s(self) -> tuple[tuple[float, float], ...]:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from opq_hil.power_system.box_supply import BoxSupply, SupplyConfig
+from opq_hil.power_system.box_supply import BoxSupply, BoxSupplyConfig
 from opq_hil.power_system.timekeeping import TimekeepingConfig
 
 FILE_NAME = "boxes.jsonl"
@@ -18,7 +18,7 @@ class BoxTimes:
     """What a scenario sets of one Box; None: nothing."""
 
     clock: TimekeepingConfig | None
-    supply: SupplyConfig | None
+    supply: BoxSupplyConfig | None
 
     def lines(self, box_id: str, start_ns: int) -> Iterator[dict[str, object]]:
         """{"box", "what": "gps_lost", "supply_lost" or "silent", "start_ns", "end_ns"}, by what and time."""

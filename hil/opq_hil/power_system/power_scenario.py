@@ -20,7 +20,7 @@ from opq_hil.mains.recording import read_recording
 from opq_hil.mains.scenario import GridConfig
 from opq_hil.mains.steady import find_steady
 from opq_hil.mains.wave import ORDERS, Harmonic
-from opq_hil.power_system.box_supply import SupplyConfig, supply_problems
+from opq_hil.power_system.box_supply import BoxSupplyConfig, supply_problems
 from opq_hil.power_system.causes.catalogue import CauseValue, cause_of
 from opq_hil.power_system.causes.cause import Cause
 from opq_hil.power_system.causes.converter_loads import ConverterLoad
@@ -66,10 +66,22 @@ class OutletConfig:
     clock: TimekeepingConfig | None = Field(
         default=None, description="what its stamps rest on; else the run's own clock"
     )
-    supply: SupplyConfig | None = Field(default=None, description="when its own supply is lost; else never")
+    supply: BoxSupplyConfig | None = Field(
+        default=None, description="when its own supply is lost; else never"
+    )
     recording: str | None = Field(
         default=None, description="an .i16 that is played there instead of the network's voltage"
     )
+
+
+@section
+class ScenarioPlaceConfig:
+    """Where a bus of the network stands: made up, for maps alone. Nothing electrical follows from it."""
+
+    at: str = Field(description="a place of the network", examples=["lv1"])
+    latitude: float = Field(ge=-85.0, le=85.0, description="degrees north", examples=[55.15])
+    longitude: float = Field(ge=-180.0, le=180.0, description="degrees east", examples=[15.02])
+    name: str = Field(default="", max_length=60, description="else that of the bus")
 
 
 @section
@@ -130,6 +142,10 @@ class PowerScenario:
         default=None, description="a whole system instead of the table grid"
     )
     network: NetworkConfig = Field(description="what stands where")
+    region: str = Field(default="", max_length=60, description="of its Boxes; else the file's name")
+    place: tuple[ScenarioPlaceConfig, ...] = Field(
+        default=(), description="where its buses stand on a map; else points are chosen"
+    )
     box: tuple[OutletConfig, ...] = Field(default=(), description="the Boxes")
     cause: tuple[ScheduledCauseConfig, ...] = Field(default=(), description="what happens, and when")
     hourly: tuple[HourlyLoadConfig, ...] = Field(default=(), description="loads by the hour of the day")
@@ -178,6 +194,11 @@ def _misplaced(scenario: PowerScenario) -> Iterator[str]:
         except OpqError as error:
             yield f"box[{index}].at  {error}"
             return
+    for index, shown in enumerate(scenario.place):
+        try:
+            network.node(shown.at)
+        except OpqError as error:
+            yield f"place[{index}].at  {error}"
     model = model_of(scenario)
     system = PowerSystem(network, grid_course(scenario), outlets_of(scenario), model=model)
     wanted = [

@@ -9,78 +9,33 @@ import hashlib
 import secrets
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
-from typing import Any, Protocol, TypeVar
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from typing import Any, TypeVar
 
-Fields = dict[str, Any]
-"""A document: JSON values by field name."""
+from opq_cloud.store.audit_records import AUDIT, AuditEntry, AuditRecords
+from opq_cloud.store.keyed_documents import Fields, KeyedDocuments, OriginalUser
+
 R = TypeVar("R")
 
-AUDIT_S = 400 * 86_400
-"""The log of changes goes back so far."""
 ROLES = ("admin", "owner", "researcher", "viewer")
 PRIVACIES = ("nothing", "region", "all")
 """What the public sees of a Box: nothing, figures of its region (all such Boxes together), the Box itself."""
 ACCOUNTS, SESSIONS, TICKETS = "opq_accounts", "opq_sessions", "opq_tickets"
-ACCESSES, AUDIT, SECRETS = "opq_box_access", "opq_audit", "opq_secrets"
+ACCESSES, SECRETS = "opq_box_access", "opq_secrets"
 NOTIFICATION_RULES, NOTIFICATIONS = "opq_notification_rules", "opq_notifications"
+SAVED_VIEWS = "opq_saved_views"
 TABLES: Mapping[str, tuple[str, ...]] = {
     ACCOUNTS: ("email",),
     SESSIONS: ("account_id",),
     TICKETS: ("account_id",),
     ACCESSES: (),
-    AUDIT: ("account_id",),
+    AUDIT: ("account_id", "subject"),
     NOTIFICATION_RULES: ("account_id",),
     NOTIFICATIONS: ("account_id", "state"),
+    SAVED_VIEWS: ("account_id",),
     SECRETS: (),
 }
 """Table -> fields that are looked up by; `email` is unique."""
-
-
-class KeyedDocuments(Protocol):
-    """Tables of documents by a text key; every method is atomic over threads and processes."""
-
-    def insert(self, table: str, key: str, document: Fields) -> bool:
-        """False, and nothing is stored, where the key or a unique field is there already."""
-
-    def get(self, table: str, key: str) -> Fields | None: ...
-
-    def change(self, table: str, key: str, changed: Callable[[Fields], Fields | None]) -> bool:
-        """Put what `changed` makes of the document in its place; it may be called several times.
-
-        False where there is none, or where `changed` gives None.
-        """
-
-    def remove(self, table: str, key: str) -> Fields | None:
-        """The document that is gone now; of several callers one gets it."""
-
-    def find(self, table: str, field: str = "", value: str = "") -> list[Fields]:
-        """All, or those whose `field` (one of TABLES') is `value`, in the order of their keys."""
-
-    def newest(self, table: str, below: str, limit: int) -> list[Fields]:
-        """Those with the highest keys, below a key where one is given; the highest first."""
-
-    def original_user(self, name: str) -> "OriginalUser | None":
-        """A user of the original's View (Meteor) by name or e-mail; None where there is none."""
-
-    def remove_original_user(self, name: str) -> None:
-        """That user with its profile, Boxes and notifications."""
-
-    def close(self) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class OriginalUser:
-    """A user of the original's View (opq-interop D.8): `users`, `UserProfiles`, `BoxOwners`."""
-
-    username: str
-    bcrypt_hash: str
-    """bcrypt of the hexadecimal SHA-256 of the password, as Meteor stores it."""
-    name: str
-    admin: bool
-    box_ids: tuple[str, ...]
-    preferences: Mapping[str, Any] = field(default_factory=dict)
-    """`notification_preferences` of the profile, as they are stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +57,8 @@ class Account:
     recovery_hashes: tuple[str, ...] = ()
     time_zone: str = "UTC"
     theme: str = "system"
+    openid: str = ""
+    """Issuer and subject of who signs in by OpenID Connect; empty: by password alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,24 +105,13 @@ class BoxAccess:
     """The public sees its raw waveforms too, where `privacy` is `all`."""
 
 
-@dataclass(frozen=True, slots=True)
-class AuditEntry:
-    """One change: who, when, from where, what. Never a name or an e-mail: those can be deleted."""
-
-    key: str
-    """Rises with time."""
-    at_ms: int
-    account_id: str
-    address: str
-    what: str
-    subject: str
-
-
 class AccountRecords:
     """Every method may be called from any thread and raises StoreError where the database cannot."""
 
     def __init__(self, documents: KeyedDocuments) -> None:
         self._documents = documents
+        self.changes = AuditRecords(documents)
+        """The log of changes."""
 
     @property
     def documents(self) -> KeyedDocuments:
@@ -190,6 +136,11 @@ class AccountRecords:
     def account_of(self, email: str) -> Account | None:
         found = _records(Account, self._documents.find(ACCOUNTS, "email", email.strip().lower()))
         return found[0] if found else None
+
+    def account_of_openid(self, openid: str) -> Account | None:
+        """The one that is connected with this issuer and subject."""
+        found = (each for each in self.accounts() if each.openid == openid)
+        return next(found, None) if openid else None
 
     def add_account(self, email: str, name: str, role: str, password_hash: str) -> Account | None:
         """None where the e-mail has an account already."""
@@ -220,12 +171,12 @@ class AccountRecords:
         for ticket in self.tickets():
             if ticket.account_id == account_id or (account and ticket.email == account.email):
                 self._documents.remove(TICKETS, ticket.ticket_hash)
-        for table, key in ((NOTIFICATION_RULES, "rule_id"), (NOTIFICATIONS, "entry_id")):
+        for table, key in (
+            (NOTIFICATION_RULES, "rule_id"), (NOTIFICATIONS, "entry_id"), (SAVED_VIEWS, "view_id")
+        ):  # fmt: skip
             for document in self._documents.find(table, "account_id", account_id):
                 self._documents.remove(table, document[key])
-        for document in self._documents.find(AUDIT):
-            if account_id in (document["account_id"], document["subject"]):
-                self._documents.change(AUDIT, document["key"], lambda was: _forgotten(was, account_id))
+        self.changes.forget(account_id, freed)
         self._documents.remove(ACCOUNTS, account_id)
         if account is not None:
             self._documents.remove_original_user(account.email)
@@ -324,29 +275,25 @@ class AccountRecords:
 
     # The log of changes
     def add_audit(self, account_id: str, address: str, what: str, subject: str) -> None:
-        at_ms, below_ms = divmod(time.time_ns(), 1_000_000)  # changes of one ms keep their order
-        key = f"{at_ms:015d}-{below_ms:06d}{secrets.token_hex(4)}"
-        self._documents.insert(AUDIT, key, asdict(AuditEntry(key, at_ms, account_id, address, what, subject)))
+        """As `AuditRecords.add`, where nothing is said of before and after."""
+        self.changes.add(account_id, address, what, subject)
 
     def audit(self, below: str = "", limit: int = 100) -> list[AuditEntry]:
         """Newest first, below the key of the last one that was read."""
-        return list(_records(AuditEntry, self._documents.newest(AUDIT, below, limit)))
+        return self.changes.entries(below=below, limit=limit)
 
     def audit_of(self, account_id: str) -> list[AuditEntry]:
         """What one account did, oldest first."""
-        return list(_records(AuditEntry, self._documents.find(AUDIT, "account_id", account_id)))
+        return self.changes.of_account(account_id)
 
     def expire(self, now_s: float | None = None) -> int:
-        """Take away sessions, links and tokens past their time, and changes of more than AUDIT_S ago."""
+        """Take away sessions, links and tokens past their time, and changes that are too old."""
         limit_s = time.time() if now_s is None else now_s
         gone = 0
         for table, key in ((SESSIONS, "token_hash"), (TICKETS, "ticket_hash")):
             due = [each[key] for each in self._documents.find(table) if each["expires_s"] <= limit_s]
             gone += sum(self._documents.remove(table, each) is not None for each in due)
-        for document in self._documents.find(AUDIT):
-            if document["at_ms"] > (limit_s - AUDIT_S) * 1000:
-                break
-            gone += self._documents.remove(AUDIT, document["key"]) is not None
+        gone += self.changes.expire(min(limit_s, time.time()))
         return gone
 
 
@@ -357,16 +304,6 @@ def secret_hash(secret: str) -> str:
 
 def _holds(ticket: AccountTicket, purpose: str, now_s: float | None) -> bool:
     return ticket.purpose == purpose and (time.time() if now_s is None else now_s) < ticket.expires_s
-
-
-def _forgotten(entry: Fields, account_id: str) -> Fields:
-    """Without who it was and from where, but with what was changed."""
-    after = dict(entry)
-    if entry["account_id"] == account_id:
-        after.update(account_id="", address="")
-    if entry["subject"] == account_id:
-        after["subject"] = ""
-    return after
 
 
 def read_record(kind: type[R], document: Mapping[str, Any]) -> R:

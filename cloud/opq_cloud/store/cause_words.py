@@ -22,7 +22,7 @@ CAUSE_WORDS = {
     "arc_furnace": "a restless load, such as an arc furnace",
     "ripple_control": "signals on the mains, such as ripple control",
     "load": "a load that was switched",
-    "outage": "the supply of this place alone",
+    "supply_lost": "a lost supply",
     UNKNOWN: "nothing that the voltage shows",
 }
 """Names are those of the Sim's causes where it has them."""

@@ -6,13 +6,15 @@ document of the original's `incidents` collection (D.6).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
+from opq_cloud.store.asked_samples import ANALYSIS_ASKED, LONGER, NsSpan, requests_of
 from opq_cloud.store.join_plan import KnownFinding
 from opq_cloud.store.rows import METRIC_FIELDS
+from opq_cloud.store.severity import severity_of
 from opq_cloud.store.store import EventRecord, box_order
 from opq_proto.decision import NS_PER_MS
 from opq_proto.messages import (
@@ -91,6 +93,8 @@ def event_record(document: Document) -> EventRecord:
         decided_ns=document.get("decided_ns"),
         finished_ns=document.get("finished_ns"),
         analysed_ns=document.get("analysed_ns"),
+        more=requests_of(document),
+        owed={box_id: (int(span[0]), int(span[1])) for box_id, span in document.get("owed", {}).items()},
     )
 
 
@@ -113,6 +117,19 @@ def widened(
         "boxes_triggered": triggered, "missing": missing, "asked_as": reasons, "not_asked": dict(not_asked)
     }  # fmt: skip
     return changes, owed
+
+
+def owing_fields(document: Document, spans: Mapping[str, NsSpan]) -> Document:
+    """The fields of an event that change when Boxes are asked for more than it has."""
+    widening, _ = widened(document, {ANALYSIS_ASKED: list(spans)}, document.get("not_asked", {}))
+    del widening["not_asked"]
+    owed, own = dict(document.get("owed", {})), (document["start_ns"], document["end_ns"])
+    for box_id, span in spans.items():
+        if span != own:
+            owed[box_id] = list(span)
+        if box_id in document["boxes_received"]:
+            widening["missing"][box_id] = LONGER
+    return widening | {"owed": owed}
 
 
 def file_name(event_id: int, box_id: str) -> str:
@@ -273,6 +290,8 @@ def incident_document(known: KnownFinding, expire_at: int, location: str = "") -
         "figures": dict(finding.figures),
         "pieces": [asdict(piece) for piece in known.pieces],
         "clock_id": finding.clock_id, "leads": known.leads, "by_hand": known.by_hand,
+        "analysis": finding.analysis, "analysis_version": finding.analysis_version,
+        "settings_hash": finding.settings_hash, "severity": severity_of(finding),
     }  # fmt: skip
 
 
@@ -285,29 +304,34 @@ def known_from_document(document: Document) -> KnownFinding:
     kinds = {_KINDS.get(str(word), str(word).lower()) for word in words}
     number = int(document["incident_id"])
     event_id = int(document.get("event_id", -1))
+    finding = Finding(
+        kind=str(document.get("class", "+".join(sorted(kinds)))),
+        box_id=str(document["box_id"]),
+        start_ns=start_ns,
+        end_ns=start_ns if ongoing else end_ns,
+        uncertainty_ns=int(document.get("uncertainty_ns", UNKNOWN_UNCERTAINTY_NS)),
+        closed=bool(document.get("closed", not ongoing)),
+        residual_v=document.get("residual_v"),
+        residual_percent=document.get("residual_percent"),
+        duration_cycles=document.get("duration_cycles"),
+        ieee1159=document.get("ieee1159"),
+        itic=document.get("itic"),
+        semi_f47=document.get("semi_f47"),
+        confidence=document.get("confidence"),
+        because=str(document.get("because", "")),
+        measurement_type=str(document.get("measurement_type", "VOLTAGE")),
+        figures=_pairs(document.get("figures", {}).items()),
+        clock_id=document.get("clock_id"),
+        analysis=document.get("analysis"),
+        analysis_version=document.get("analysis_version"),
+        settings_hash=document.get("settings_hash"),
+    )
+    known = document.get("severity")  # null and absent: written by an older version, or by the original
     return KnownFinding(
         finding_id=number,
         incident_id=int(document.get("group_id", number)),
         event_ids=tuple(int(e) for e in document.get("event_ids", (event_id,))),
-        finding=Finding(
-            kind=str(document.get("class", "+".join(sorted(kinds)))),
-            box_id=str(document["box_id"]),
-            start_ns=start_ns,
-            end_ns=start_ns if ongoing else end_ns,
-            uncertainty_ns=int(document.get("uncertainty_ns", UNKNOWN_UNCERTAINTY_NS)),
-            closed=bool(document.get("closed", not ongoing)),
-            residual_v=document.get("residual_v"),
-            residual_percent=document.get("residual_percent"),
-            duration_cycles=document.get("duration_cycles"),
-            ieee1159=document.get("ieee1159"),
-            itic=document.get("itic"),
-            semi_f47=document.get("semi_f47"),
-            confidence=document.get("confidence"),
-            because=str(document.get("because", "")),
-            measurement_type=str(document.get("measurement_type", "VOLTAGE")),
-            figures=_pairs(document.get("figures", {}).items()),
-            clock_id=document.get("clock_id"),
-        ),
+        finding=replace(finding, severity=severity_of(finding) if known is None else float(known)),
         pieces=tuple(
             Finding(**{**piece, "figures": _pairs(piece.get("figures", ()))})
             for piece in document.get("pieces", ())

@@ -13,6 +13,7 @@ from opq_cloud.store.embedded_events import EmbeddedEvents, expire_events
 from opq_cloud.store.embedded_findings import EmbeddedFindings, expire_findings
 from opq_cloud.store.embedded_index import EmbeddedIndex
 from opq_cloud.store.embedded_makai import EmbeddedMakai, expire_traffic
+from opq_cloud.store.embedded_parts import EmbeddedParts
 from opq_cloud.store.embedded_trends import EmbeddedTrends
 from opq_cloud.store.measurement_log import SEAL_ROWS, MeasurementLog
 from opq_cloud.store.schema import open_database
@@ -33,6 +34,7 @@ class EmbeddedStore(
     EmbeddedEvents,
     EmbeddedFindings,
     EmbeddedIndex,
+    EmbeddedParts,
 ):
     """`store.CloudStore` on the file at `path`; several processes may hold it at once."""
 
@@ -61,6 +63,7 @@ class EmbeddedStore(
         with self._database.read() as connection:
             (rows,) = connection.execute(
                 "SELECT (SELECT count(*) FROM measurements) + (SELECT coalesce(sum(rows), 0) FROM segments)"
+                " + (SELECT coalesce(sum(rows), 0) FROM parcels)"
             ).fetchone()
             counts = {"measurements": int(rows)}
             for collection, table in _TABLES.items():

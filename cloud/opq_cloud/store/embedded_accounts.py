@@ -9,11 +9,14 @@ import json
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from opq_cloud.store.account_records import TABLES, Fields, OriginalUser
+from opq_cloud.store.account_records import TABLES
+from opq_cloud.store.audit_records import AUDIT, checked_change, checked_removal
+from opq_cloud.store.keyed_documents import Fields, OriginalUser
 from opq_proto.errors import StoreError
 from opq_proto.sqlite_database import SqliteDatabase
 
@@ -42,6 +45,13 @@ ACCOUNTS_MIGRATIONS = (
     """,
     """
     CREATE TABLE opq_secrets (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
+    """,
+    """
+    CREATE INDEX opq_audit_subject ON opq_audit (json_extract(document, '$.subject'));
+    """,
+    """
+    CREATE TABLE opq_saved_views (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
+    CREATE INDEX opq_saved_views_account_id ON opq_saved_views (json_extract(document, '$.account_id'));
     """,
 )
 """Script k leads from schema k to k + 1; a published one is never changed."""
@@ -80,6 +90,8 @@ class EmbeddedDocuments:
             after = None if row is None else changed(json.loads(row[0]))
             if after is None:
                 return False
+            if table == AUDIT:
+                checked_change(json.loads(row[0]), after)
             connection.execute(f"UPDATE {table} SET document = ? WHERE key = ?", (json.dumps(after), key))
             return True
 
@@ -91,6 +103,10 @@ class EmbeddedDocuments:
             return None
 
         def job(connection: sqlite3.Connection) -> Fields | None:
+            if table == AUDIT and (
+                found := connection.execute(f"SELECT document FROM {table} WHERE key = ?", (key,)).fetchone()
+            ):
+                checked_removal(json.loads(found[0]), time.time())
             row = connection.execute(
                 f"DELETE FROM {table} WHERE key = ? RETURNING document", (key,)
             ).fetchone()

@@ -9,6 +9,15 @@ import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 
+from opq_cloud.store.asked_samples import (
+    WAITING,
+    AskedSamples,
+    SamplesAnswer,
+    answered,
+    new_requests,
+    request_document,
+    requests_of,
+)
 from opq_cloud.store.documents import (
     Document,
     by_box,
@@ -16,11 +25,13 @@ from opq_cloud.store.documents import (
     event_document,
     event_record,
     file_name,
+    owing_fields,
     waveform_document,
     waveform_from_document,
     widened,
 )
 from opq_cloud.store.schema import EmbeddedPart, next_number
+from opq_cloud.store.sealing import counter
 from opq_cloud.store.store import EventRecord
 from opq_cloud.store.waveform_parts import joined
 from opq_proto.errors import StoreError
@@ -37,7 +48,7 @@ class EmbeddedEvents(EmbeddedPart):
     def next_event_id(self) -> int:
         return self._database.write(lambda connection: next_number(connection, "event_id"))
 
-    def open_event(self, trigger: Trigger, description: str) -> int:
+    def open_event(self, trigger: Trigger, description: str, event_id: int | None = None) -> int:
         expire_at = int(time.time()) + self._ttls.events
 
         def job(connection: sqlite3.Connection) -> int:
@@ -46,14 +57,14 @@ class EmbeddedEvents(EmbeddedPart):
             ).fetchone()
             if known is not None:
                 return int(known[0])
-            event_id = next_number(connection, "event_id")
-            document = event_document(event_id, trigger, description, expire_at)
+            number = _free_number(connection, event_id)
+            document = event_document(number, trigger, description, expire_at)
             connection.execute(
                 "INSERT INTO events (event_id, token, start_ns, end_ns, expire_at, document) "
                 "VALUES (?, ?, ?, ?, ?, ?)",
-                (event_id, trigger.token, trigger.start_ns, trigger.end_ns, expire_at, json.dumps(document)),
+                (number, trigger.token, trigger.start_ns, trigger.end_ns, expire_at, json.dumps(document)),
             )
-            return event_id
+            return number
 
         return self._database.write(job)
 
@@ -71,6 +82,41 @@ class EmbeddedEvents(EmbeddedPart):
                 connection.execute("UPDATE events SET finished = 0 WHERE event_id = ?", (event_id,))
 
         self._database.write(job)
+
+    def request_samples(self, event_id: int, wanted: Sequence[AskedSamples], most_rounds: int) -> int:
+        def job(connection: sqlite3.Connection) -> int:
+            try:
+                document = _document(connection, event_id)
+            except StoreError:
+                return 0
+            new = new_requests(requests_of(document), wanted, most_rounds)
+            if new:
+                made = {str(number): request_document(each) for number, each in new.items()}
+                _replace(connection, event_id, document | {"more": {**document.get("more", {}), **made}})
+                change = "UPDATE events SET requests = requests + ? WHERE event_id = ?"
+                connection.execute(change, (len(new), event_id))
+            return len(new)
+
+        return self._database.write(job)
+
+    def answer_request(self, event_id: int, number: int, answer: SamplesAnswer) -> bool:
+        def job(connection: sqlite3.Connection) -> bool:
+            try:
+                document = _document(connection, event_id)
+            except StoreError:
+                return False
+            request = requests_of(document).get(number)
+            if request is None or request.state != WAITING:
+                return False
+            document["more"][str(number)] = request_document(answered(request, answer))
+            if answer.spans:
+                document |= owing_fields(document, answer.spans)
+                connection.execute("UPDATE events SET finished = 0 WHERE event_id = ?", (event_id,))
+            _replace(connection, event_id, document)
+            connection.execute("UPDATE events SET requests = requests - 1 WHERE event_id = ?", (event_id,))
+            return True
+
+        return self._database.write(job)
 
     def put_waveform(self, event_id: int, wave: Waveform) -> bool:
         data = counts_to_bytes(wave)
@@ -147,6 +193,9 @@ class EmbeddedEvents(EmbeddedPart):
     def unanalysed_events(self) -> list[EventRecord]:
         return self._records("WHERE finished = 1 AND analysed = 0 ORDER BY event_id")
 
+    def events_with_requests(self, limit: int = 100) -> list[EventRecord]:
+        return self._records("WHERE requests > 0 ORDER BY event_id LIMIT ?", limit)
+
     def event_record(self, event_id: int) -> EventRecord | None:
         return next(iter(self._records("WHERE event_id = ?", event_id)), None)
 
@@ -187,6 +236,15 @@ class EmbeddedEvents(EmbeddedPart):
                     continue
                 waves.append(waveform_from_document(document, data, None))
         return Event(record.event_id, record.start_ns, record.end_ns, by_box(waves), missing)
+
+
+def _free_number(connection: sqlite3.Connection, drawn: int | None) -> int:
+    """`drawn` where it was drawn from this store's counter and no event has it; else the next one."""
+    if drawn is not None and drawn <= counter(connection, "event_id"):
+        taken = connection.execute("SELECT 1 FROM events WHERE event_id = ?", (drawn,)).fetchone()
+        if taken is None:
+            return drawn
+    return next_number(connection, "event_id")
 
 
 def _stored_waveform(connection: sqlite3.Connection, event_id: int, box_id: str) -> Waveform | None:

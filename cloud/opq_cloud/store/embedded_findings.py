@@ -10,6 +10,7 @@ from itertools import groupby
 from opq_cloud.store.documents import incident_document, known_from_document
 from opq_cloud.store.embedded_events import box_location
 from opq_cloud.store.embedded_index import forget_incident, heirs_of, index_plan, labels
+from opq_cloud.store.embedded_parts import enter_parts, pairs_of
 from opq_cloud.store.join_plan import (
     CarriedOut,
     FindingOnset,
@@ -78,9 +79,9 @@ class EmbeddedFindings(EmbeddedPart):
                 [next_number(connection, "group_id") for _ in range(plan.new_incidents())],
             )
             _write_plan(connection, plan, numbers, expire_at)
-            connection.execute(  # what an incident rests on is kept as long as the incident
+            connection.executemany(  # what an incident rests on is kept as long as the incident
                 "UPDATE events SET expire_at = max(expire_at, ?) WHERE event_id = ?",
-                (expire_at, plan.event_id),
+                ((expire_at, event_id) for event_id in (plan.event_id, *plan.more_events)),
             )
             return carried_out(plan, numbers)
 
@@ -143,7 +144,8 @@ def _write_plan(
 ) -> None:
     heirs = heirs_of(connection, plan)
     stored = [one.finding_id for one in plan.written if one.finding_id > 0]
-    changed = _left_by(connection, [*stored, *(one.finding_id for one in plan.moved), *plan.removed])
+    placed = [*stored, *(one.finding_id for one in plan.moved), *plan.removed]
+    changed, pairs = _left_by(connection, placed), pairs_of(connection, placed)
     for move in plan.moved:
         connection.execute(
             "UPDATE incidents SET group_id = ?1, document = "
@@ -165,6 +167,7 @@ def _write_plan(
     added = [(known.incident_id, known.finding.box_id) for known in map(numbers.known, plan.written)]
     moved = [numbers.incident(one.incident_id) for one in plan.moved]
     index_plan(connection, entered, added, sorted({*changed, *moved} - {*plan.gone}), plan.gone, heirs)
+    enter_parts(connection, [*pairs, *pairs_of(connection, placed), *added])
 
 
 def _left_by(connection: sqlite3.Connection, finding_ids: Sequence[int]) -> list[int]:
@@ -191,11 +194,13 @@ def _write(connection: sqlite3.Connection, known: KnownFinding, expire_at: int) 
 
 def expire_findings(connection: sqlite3.Connection, now_s: int, slice_rows: int) -> int:
     due = connection.execute(
-        "SELECT incident_id, group_id FROM incidents WHERE expire_at <= ? LIMIT ?", (now_s, slice_rows)
+        "SELECT incident_id, group_id, box_id FROM incidents WHERE expire_at <= ? LIMIT ?",
+        (now_s, slice_rows),
     ).fetchall()
     connection.executemany("DELETE FROM incidents WHERE incident_id = ?", ((row[0],) for row in due))
     for number in {row[1] for row in due}:
         if connection.execute("SELECT 1 FROM incidents WHERE group_id = ?", (number,)).fetchone() is None:
             connection.execute("DELETE FROM incident_facts WHERE group_id = ?", (number,))
             forget_incident(connection, number)
+    enter_parts(connection, [(row[1], row[2]) for row in due])
     return len(due)

@@ -249,7 +249,7 @@ def _inherit(connection: sqlite3.Connection, number: int, heir: int) -> None:
 
 def forget_incident(connection: sqlite3.Connection, number: int) -> None:
     """It has expired: its entry and what was said of it go."""
-    for table in ("incident_index", "incident_tags", "incident_notes"):
+    for table in ("incident_index", "incident_tags", "incident_notes", "incident_boxes"):
         connection.execute(f"DELETE FROM {table} WHERE group_id = ?", (number,))
 
 

@@ -4,6 +4,7 @@ Short; a part of its own beside `mongo_makai.py`, which holds the same contract.
 """
 
 import json
+import secrets
 import sqlite3
 import time
 
@@ -16,10 +17,22 @@ from opq_cloud.store.makai_documents import (
     traffic_from_document,
 )
 from opq_cloud.store.schema import EmbeddedPart
+from opq_cloud.store.sealing import counter
+
+IDENTITY = "store_identity"
 
 
 class EmbeddedMakai(EmbeddedPart):
-    """Rows of `makai_config` and `makai_metrics`."""
+    """Rows of `makai_config` and `makai_metrics`, and the store's name."""
+
+    def identity(self) -> str:
+        drawn = secrets.randbits(63)
+
+        def job(connection: sqlite3.Connection) -> int:
+            connection.execute("INSERT OR IGNORE INTO counters VALUES (?, ?)", (IDENTITY, drawn))
+            return counter(connection, IDENTITY)
+
+        return f"{self._database.write(job):016x}"
 
     def makai_config(self) -> MakaiConfig | None:
         with self._database.read() as connection:
@@ -27,7 +40,7 @@ class EmbeddedMakai(EmbeddedPart):
         return None if row is None else makai_config_from_document(json.loads(row[0]))
 
     def put_makai_config(self, config: MakaiConfig | None) -> None:
-        rows = [] if config is None else [(json.dumps(makai_config_document(config)),)]
+        rows = [] if config is None or config.is_empty else [(json.dumps(makai_config_document(config)),)]
 
         def job(connection: sqlite3.Connection) -> None:
             connection.execute("DELETE FROM makai_config")

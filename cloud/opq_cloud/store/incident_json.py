@@ -1,5 +1,7 @@
 """An incident as JSON, in the contract's keys: for pages, tools, the bus and webhooks alike."""
 
+from collections import Counter
+
 from opq_cloud.store.cause_words import cause_sentence
 from opq_cloud.store.incident_witness import hypothesis_document
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, BoxArrival, CauseHypothesis, Incident
@@ -22,6 +24,7 @@ def incident_json(incident: Incident) -> dict[str, object]:
         "closed": incident.closed,
         "classes": classes_by_box(incident),
         "machine_class": incident.machine_kind,
+        "found_by": found_by(incident),
         "scope": incident.scope,
         "cause": None if not incident.hypotheses else cause_json(incident.hypotheses[0]),
         "hypotheses": [hypothesis_document(each) for each in incident.hypotheses],
@@ -53,6 +56,31 @@ def classes_by_box(incident: Incident) -> dict[str, str]:
     for each in incident.findings:
         parts.setdefault(each.finding.box_id, set()).update(each.finding.kind.split("+"))
     return {box_id: "+".join(sorted(parts[box_id])) for box_id in incident.box_ids if box_id in parts}
+
+
+def found_by(incident: Incident) -> list[dict[str, object]]:
+    """Each analysis, version and settings that gave a finding of it, and how many; null: not noted."""
+    sources = Counter(
+        (each.finding.analysis, each.finding.analysis_version, each.finding.settings_hash)
+        for each in incident.findings
+    )
+    return [
+        {"analysis": name, "version": version, "settings_hash": settings, "findings": count}
+        for (name, version, settings), count in sorted(
+            sources.items(), key=lambda item: tuple(part or "" for part in item[0])
+        )
+    ]
+
+
+def source_words(incident: Incident) -> str:
+    """The same for people: "rms_voltage 0.3 (settings 5f3a..., 4 findings); ..."."""
+    return "; ".join(
+        "not noted"
+        if each["analysis"] is None
+        else f"{each['analysis']} {each['version']} (settings {each['settings_hash']}, "
+        f"{each['findings']} finding{'' if each['findings'] == 1 else 's'})"
+        for each in found_by(incident)
+    )
 
 
 def arrival_json(arrival: BoxArrival, first_ns: int) -> dict[str, object]:

@@ -146,6 +146,8 @@ class JoinPlan:
     """Incidents that have no finding any more."""
     answer: tuple[KnownFinding, ...] = ()
     """Per finding that was put, what it is now."""
+    more_events: tuple[int, ...] = ()
+    """Kept as long too."""
 
     @property
     def changes(self) -> bool:

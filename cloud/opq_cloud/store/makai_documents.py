@@ -1,6 +1,7 @@
 """Makai's two collections as the original's documents and back (opq-interop, D.7): limits, and traffic.
 
-`makai_config`: one document with the limits of all Boxes and, in `triggering_overrides`, of single ones.
+`makai_config`: one document with the limits of all Boxes and, in `triggering_overrides`, of single ones;
+`triggers` beside them, with settings of Makai's triggers, is ours and no original reader's.
 `makai_metrics`: what a broker passed on; `timestamp_ms`, `interval_ms` and `expire_at` are ours, the original
 writes neither time nor end. Both stores use these functions.
 """
@@ -21,6 +22,10 @@ _DEFAULT_NAMES = {
 }
 _MOST = {"ref_hz": 1000.0, "ref_v": 1e6, "percent_hz_high": 1000.0, "percent_v_high": 1000.0}
 _MOST_PERCENT = 100.0
+MAKAI_CONFIG_KEYS = ("triggering", "triggers")
+"""What of the document is ours to write."""
+SettingValue = float | int | bool | str | None
+"""Of a trigger's Config; None turns a limit off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,15 @@ class MakaiConfig:
     """By Box; instead of the default."""
     problems: tuple[str, ...] = ()
     """What of the document is none of it, in words; the default holds there."""
+    triggers: Mapping[str, Mapping[str, SettingValue]] = field(default_factory=dict)
+    """Trigger -> field of its Config -> value, over what Makai's own configuration says."""
+    limited: bool = True
+    """False: there are no limits, settings of triggers alone; `default` and `overrides` hold nothing."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether it says nothing: as good as none."""
+        return not self.limited and not any(self.triggers.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +78,10 @@ def makai_config_from_document(document: Mapping[str, Any] | None) -> MakaiConfi
     if document is None:
         return None
     problems: list[str] = []
+    triggers = _triggers(document.get("triggers"), problems)
     triggering = document.get("triggering")
+    if triggering is None and triggers:
+        return MakaiConfig(TriggeringLimits(), {}, tuple(problems), triggers, limited=False)
     if not isinstance(triggering, Mapping):
         triggering = {}
         problems.append("triggering is missing")
@@ -81,11 +98,15 @@ def makai_config_from_document(document: Mapping[str, Any] | None) -> MakaiConfi
             continue
         names = {name: text.removeprefix("default_") for name, text in _DEFAULT_NAMES.items()}
         overrides[str(box_id)] = _limits(entry, names, default, f"override of Box {box_id}", problems)
-    return MakaiConfig(default, overrides, tuple(problems))
+    return MakaiConfig(default, overrides, tuple(problems), triggers)
 
 
 def makai_config_document(config: MakaiConfig) -> dict[str, Any]:
-    """As the original's threshold plug-in and its Mauka read it."""
+    """As the original's threshold plug-in and its Mauka read it, with `triggers` where there are any."""
+    triggers = {name: dict(settings) for name, settings in config.triggers.items() if settings}
+    own = {"triggers": triggers} if triggers else {}
+    if not config.limited:
+        return own
     overrides = [
         {
             "box_id": box_id,
@@ -97,7 +118,7 @@ def makai_config_document(config: MakaiConfig) -> dict[str, Any]:
         for box_id, limits in config.overrides.items()
     ]
     default = {text: float(getattr(config.default, name)) for name, text in _DEFAULT_NAMES.items()}
-    return {"triggering": {**default, "triggering_overrides": overrides}}
+    return {"triggering": {**default, "triggering_overrides": overrides}, **own}
 
 
 def traffic_document(row: BrokerTraffic) -> dict[str, Any]:
@@ -119,6 +140,28 @@ def traffic_from_document(document: Mapping[str, Any]) -> BrokerTraffic:
         int(document.get("interval_ms", 0)),
         counts,
     )
+
+
+def _triggers(found: object, problems: list[str]) -> dict[str, dict[str, SettingValue]]:
+    """What is a table of tables; whether a trigger has such a field is known to who loads it."""
+    if found is None:
+        return {}
+    if not isinstance(found, Mapping):
+        problems.append(f"triggers is {found!r:.40}; want a table of triggers")
+        return {}
+    triggers: dict[str, dict[str, SettingValue]] = {}
+    for name, settings in found.items():
+        if not isinstance(settings, Mapping):
+            problems.append(f"triggers: {name} is {settings!r:.40}; want a table of its settings")
+            continue
+        triggers[str(name)] = {
+            str(key): value
+            for key, value in settings.items()
+            if value is None or isinstance(value, bool | int | float | str)
+        }
+        wrong = [str(key) for key in settings if str(key) not in triggers[str(name)]]
+        problems.extend(f"triggers: {name}: {key} is no number, text or yes and no" for key in wrong)
+    return triggers
 
 
 def _limits(

@@ -8,17 +8,29 @@ processes appended since is read, inside the write lock, from the end of `measur
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+
+import numpy as np
 
 from opq_cloud.store.column_blocks import ColumnBlock, column_blocks, put_column_blocks
+from opq_cloud.store.parcels import (
+    ParcelRows,
+    fitting,
+    measurements_of,
+    of_box,
+    pack_parcel,
+    parcel_rows,
+    unpack_parcel,
+)
 from opq_cloud.store.rows import MeasurementRow, measurement_from_row, row_from_measurement, unpack_block
 from opq_cloud.store.schema import BOXES_PER_SEGMENT, EmbeddedPart
 from opq_cloud.store.sealing import COLUMNS, EVER, SEAL_AFTER_S, counter, expire, seal, set_counter
 from opq_cloud.store.sequence_runs import SequenceRuns
 from opq_cloud.store.store import QUERY_ROWS, Ttls
+from opq_cloud.store.unsealed_rows import UnsealedRows, last_minutes
 from opq_proto import log
 from opq_proto.errors import StoreError
-from opq_proto.measurement_columns import MeasurementColumns
+from opq_proto.measurement_columns import MeasurementColumns, NumberedColumns
 from opq_proto.messages import Measurement
 from opq_proto.sqlite_database import SqliteDatabase
 
@@ -53,10 +65,11 @@ class MeasurementLog(EmbeddedPart):
         self._seal_rows = seal_rows
         # The writer thread alone touches what follows; `_generation` None: read it all again.
         self._generation: int | None = None
-        self._first_id = self._last_id = 0
+        self._first_id = self._last_id = self._last_parcel = self._parcel_rows = 0
         self._boxes: dict[str, _Box] = {}
         self._by_number: dict[int, _Box] = {}
         database.on_rollback(self._forget)
+        self._unsealed = UnsealedRows()
         self._sealing = threading.Lock()
         self._sealer: threading.Thread | None = None
 
@@ -70,16 +83,31 @@ class MeasurementLog(EmbeddedPart):
             sealer.join()
         self._database.close()
 
-    def append_measurements(self, rows: Iterable[Measurement]) -> int:
-        wanted = [(measurement, row_from_measurement(measurement)) for measurement in rows]
-        if not wanted:
+    def append_measurements(
+        self, rows: Iterable[Measurement], columns: Iterable[NumberedColumns] = ()
+    ) -> int:
+        single, parcel = list(rows), []
+        for each in columns:
+            fits = fitting(each)
+            single += [] if fits.all() else each.part(~fits).measurements()
+            parcel.append(each if fits.all() else each.part(fits))
+        wanted = [(measurement, row_from_measurement(measurement)) for measurement in single]
+        if not wanted and not parcel:
             return 0
-        new, waiting = self._database.write(lambda connection: self._append(connection, wanted))
+
+        def job(connection: sqlite3.Connection) -> tuple[int, int]:
+            self._catch_up(connection)
+            new = self._append(connection, wanted) + self._append_parcel(connection, parcel)
+            return new, self._last_id - self._first_id + self._parcel_rows
+
+        new, waiting = self._database.write(job)
         if waiting >= max(self._seal_rows, SEAL_ROWS_PER_BOX * len(self._boxes)):
             self._start_sealing()
         return new
 
     def append_columns(self, columns: MeasurementColumns) -> int:
+        if isinstance(columns, NumberedColumns):
+            return self.append_measurements((), (columns,))
         blocks = column_blocks(columns)
         if blocks is not None:
             with self._sealing:  # a pass that runs would find another generation at its end, and give up
@@ -103,9 +131,8 @@ class MeasurementLog(EmbeddedPart):
 
     def _append(
         self, connection: sqlite3.Connection, wanted: list[tuple[Measurement, MeasurementRow]]
-    ) -> tuple[int, int]:
-        """Rows that were new, and rows that wait unsealed."""
-        self._catch_up(connection)
+    ) -> int:
+        """Rows that were new."""
         fresh: list[tuple[int | float | bytes | None, ...]] = []
         plain: set[tuple[int, int]] = set()
         for measurement, row in wanted:
@@ -120,13 +147,45 @@ class MeasurementLog(EmbeddedPart):
                 plain.add((box.box, row.timestamp_ms))
                 box.note(row.timestamp_ms, None)
             fresh.append((box.box, *row))
-        if fresh and self._last_id == self._first_id:
-            set_counter(connection, "tail_since_s", int(time.time()))
+        if fresh:
+            self._begin_tail(connection)
         connection.executemany(
             f"INSERT INTO measurements (box, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", fresh
         )
         self._last_id += len(fresh)
-        return len(fresh), self._last_id - self._first_id
+        return len(fresh)
+
+    def _append_parcel(self, connection: sqlite3.Connection, columns: list[NumberedColumns]) -> int:
+        """The same, of what fits a parcel."""
+        parts = []
+        for each in columns:
+            boxes = {
+                box: self._boxes.get(box_id) or self._box(connection, box_id)
+                for box, box_id in ((box, each.boxes.ids[box]) for box in np.unique(each.which).tolist())
+            }
+            rows = zip(each.which.tolist(), each.sequence.tolist(), strict=True)
+            fresh = np.array([boxes[box].spans.add(sequence) for box, sequence in rows], np.bool_)
+            numbers = np.array([boxes[box].box for box in each.which.tolist()], np.int64)
+            if fresh.any():
+                parts.append(parcel_rows(each, numbers)[fresh])
+        if not parts:
+            return 0
+        parcel = np.concatenate(parts)
+        self._begin_tail(connection)
+        told_ms = parcel["told_ms"]
+        self._last_parcel = (
+            connection.execute(
+                "INSERT INTO parcels (start_ms, end_ms, rows, packed) VALUES (?, ?, ?, ?)",
+                (int(told_ms.min()), int(told_ms.max()), len(parcel), pack_parcel(parcel)),
+            ).lastrowid
+            or 0
+        )
+        self._parcel_rows += len(parcel)
+        return len(parcel)
+
+    def _begin_tail(self, connection: sqlite3.Connection) -> None:
+        if self._last_id == self._first_id and not self._parcel_rows:
+            set_counter(connection, "tail_since_s", int(time.time()))
 
     def _catch_up(self, connection: sqlite3.Connection) -> None:
         """Learn what other processes (or a failed job of ours) changed since the last job."""
@@ -136,6 +195,7 @@ class MeasurementLog(EmbeddedPart):
             self._by_number.clear()
             (first_id,) = connection.execute("SELECT min(id) FROM measurements").fetchone()
             self._first_id = self._last_id = (first_id or 1) - 1
+            self._last_parcel = self._parcel_rows = 0
             self._generation = generation
             marks = connection.execute("SELECT box, box_id, spans, plain_high_ms FROM box_marks")
             for number, box_id, spans, plain_high_ms in marks:
@@ -148,6 +208,14 @@ class MeasurementLog(EmbeddedPart):
         for row_id, number, timestamp_ms, sequence in tail:
             self._last_id = row_id
             self._numbered(connection, number).note(timestamp_ms, sequence)
+        newer = connection.execute(
+            "SELECT parcel, packed FROM parcels WHERE parcel > ? ORDER BY parcel", (self._last_parcel,)
+        )
+        for parcel, packed in newer.fetchall():
+            rows = unpack_parcel(packed)
+            self._last_parcel, self._parcel_rows = parcel, self._parcel_rows + len(rows)
+            for number, sequence in zip(rows["box"].tolist(), rows["row"]["sequence"].tolist(), strict=True):
+                self._numbered(connection, number).spans.add(sequence)
 
     def _numbered(self, connection: sqlite3.Connection, number: int) -> _Box:
         box = self._by_number.get(number)
@@ -165,7 +233,7 @@ class MeasurementLog(EmbeddedPart):
     def _has_plain(self, connection: sqlite3.Connection, box_id: str, box: _Box, timestamp_ms: int) -> bool:
         if box.plain_high_ms is None or timestamp_ms > box.plain_high_ms:
             return False
-        near = _query(connection, box.box, box_id, timestamp_ms, timestamp_ms + 1)
+        near = _query(connection, box.box, box_id, timestamp_ms, timestamp_ms + 1, None)
         return any(measurement.sequence is None for measurement in near)
 
     def _start_sealing(self) -> None:
@@ -185,9 +253,12 @@ class MeasurementLog(EmbeddedPart):
         """Move the rows that are there into blocks, in the calling thread; returns how many."""
         return seal(self._database, self._ttls.measurements, self._catch_up, self._moved)
 
-    def _moved(self, generation: int, last_id: int) -> None:
+    def _moved(self, generation: int, last_id: int, last_parcel: int, parcel_rows: int) -> None:
         """What this process knows stays right, but for the rows' ids."""
         self._generation = generation
+        self._parcel_rows -= parcel_rows
+        if self._last_parcel == last_parcel:
+            self._last_parcel = 0
         self._first_id = last_id
         if self._last_id == last_id:  # the table is empty, its ids begin again
             self._first_id = self._last_id = 0
@@ -199,8 +270,12 @@ class MeasurementLog(EmbeddedPart):
             number = _number(connection, box_id)
             if number is None:
                 return []
-            found = _query(connection, number, box_id, start_ms, end_ms)
+            found = _query(connection, number, box_id, start_ms, end_ms, self._unsealed)
         return found[:limit]
+
+    def last_minutes(self, length_ms: int, limit: int) -> Iterator[list[Measurement]]:
+        with self._database.read() as connection:
+            yield from last_minutes(connection, length_ms, limit)
 
     def latest_measurements(self) -> dict[str, Measurement]:
         newest: dict[str, Measurement] = {}
@@ -218,6 +293,14 @@ class MeasurementLog(EmbeddedPart):
                 known = newest.get(latest.box_id)
                 if known is None or latest.timestamp_ms >= known.timestamp_ms:
                     newest[latest.box_id] = latest
+            for rows in _parcels(connection):
+                order = np.argsort(rows["told_ms"], kind="stable")[::-1]
+                _, last = np.unique(rows["box"][order], return_index=True)
+                for at in order[last].tolist():
+                    box_id, told_ms = names[int(rows["box"][at])], int(rows["told_ms"][at])
+                    known = newest.get(box_id)
+                    if known is None or told_ms >= known.timestamp_ms:
+                        newest[box_id] = next(measurements_of(box_id, rows[at : at + 1]))
         return newest
 
     def sequences(self, box_id: str, first: int, last: int) -> list[int]:
@@ -240,13 +323,19 @@ class MeasurementLog(EmbeddedPart):
             )
             for (sequence,) in tail:
                 spans.add(sequence)
+            for rows in _parcels(connection):
+                for sequence in of_box(rows, row[0], -EVER, EVER)["row"]["sequence"].tolist():
+                    spans.add(sequence)
         return spans
 
     def _expire_measurements(self, now_s: int, slice_rows: int) -> int:
         """Delete a slice of what is due; rows that nothing followed for an hour are sealed first."""
         with self._database.read() as connection:
             since_s = counter(connection, "tail_since_s")
-            has_tail = connection.execute("SELECT 1 FROM measurements LIMIT 1").fetchone() is not None
+            has_tail = any(
+                connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is not None
+                for table in ("measurements", "parcels")
+            )
         if has_tail and since_s + SEAL_AFTER_S <= now_s:
             with self._sealing:
                 self.seal()
@@ -254,21 +343,40 @@ class MeasurementLog(EmbeddedPart):
 
 
 def _query(
-    connection: sqlite3.Connection, number: int, box_id: str, start_ms: int, end_ms: int
+    connection: sqlite3.Connection,
+    number: int,
+    box_id: str,
+    start_ms: int,
+    end_ms: int,
+    unsealed: UnsealedRows | None,
 ) -> list[Measurement]:
+    """None: all unsealed rows are looked at, as the writer must."""
     blocks = connection.execute(
         f"SELECT packed FROM segments CROSS JOIN blocks ON block = segment * {BOXES_PER_SEGMENT} + ? "
         "WHERE segments.end_ms >= ? AND segments.start_ms < ? AND blocks.end_ms >= ? AND blocks.start_ms < ?",
         (number, start_ms, end_ms, start_ms, end_ms),
     )
     found = [m for (packed,) in blocks for m in unpack_block(box_id, packed, start_ms, end_ms)]
+    which = "box = ?" if unsealed is None else "id IN (SELECT value FROM json_each(?))"
     tail = connection.execute(
-        f"SELECT {COLUMNS} FROM measurements WHERE box = ? AND timestamp_ms >= ? AND timestamp_ms < ?",
-        (number, start_ms, end_ms),
+        f"SELECT {COLUMNS} FROM measurements WHERE {which} AND timestamp_ms >= ? AND timestamp_ms < ?",
+        (number if unsealed is None else str(unsealed.ids(connection, number)), start_ms, end_ms),
     )
     found.extend(measurement_from_row(box_id, MeasurementRow(*columns)) for columns in tail)
+    for rows in _parcels(connection, start_ms, end_ms):
+        found.extend(measurements_of(box_id, of_box(rows, number, start_ms, end_ms)))
     found.sort(key=lambda measurement: measurement.timestamp_ms)
     return found
+
+
+def _parcels(
+    connection: sqlite3.Connection, start_ms: int = -EVER, end_ms: int = EVER
+) -> Iterator[ParcelRows]:
+    """Those that may hold something of [start_ms, end_ms), in the order in which they were stored."""
+    found = connection.execute(
+        "SELECT packed FROM parcels WHERE end_ms >= ? AND start_ms < ? ORDER BY parcel", (start_ms, end_ms)
+    )
+    return (unpack_parcel(packed) for (packed,) in found)
 
 
 def _number(connection: sqlite3.Connection, box_id: str) -> int | None:

@@ -6,7 +6,8 @@ and those of accounts (`account_records.TABLES`).
 Measurements (D.1) are kept here; trends, Boxes, events and findings have files of their own.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from bson.int64 import Int64
 from pymongo import ASCENDING, DESCENDING
@@ -22,7 +23,7 @@ from opq_cloud.store.mongo_server import MongoServer, store_errors
 from opq_cloud.store.mongo_trends import MongoTrends
 from opq_cloud.store.rows import METRIC_FIELDS
 from opq_cloud.store.store import QUERY_ROWS
-from opq_proto.measurement_columns import MeasurementColumns
+from opq_proto.measurement_columns import MeasurementColumns, NumberedColumns
 from opq_proto.messages import Measurement, Metric, TimeSource
 
 COLLECTIONS = ("measurements", "trends", "events", "box_events", "incidents", "opq_boxes", "fs.files")
@@ -43,9 +44,12 @@ class MongoStore(MongoTrends, MongoBoxes, MongoMakai, MongoFindings):
         self._server.client.close()
 
     @store_errors
-    def append_measurements(self, rows: Iterable[Measurement]) -> int:
+    def append_measurements(
+        self, rows: Iterable[Measurement], columns: Iterable[NumberedColumns] = ()
+    ) -> int:
         expire_at = self._server.expires(self._server.ttls.measurements)
-        fresh = {d["_id"]: d for d in (_document(row, expire_at) for row in rows)}
+        all_rows = chain(rows, *(each.measurements() for each in columns))
+        fresh = {d["_id"]: d for d in (_document(row, expire_at) for row in all_rows)}
         plain = [d for d in fresh.values() if "sequence" not in d]
         for document in plain:  # an original row has an _id of its own, so ask for it
             key = {"box_id": document["box_id"], "timestamp_ms": document["timestamp_ms"]}
@@ -81,6 +85,16 @@ class MongoStore(MongoTrends, MongoBoxes, MongoMakai, MongoFindings):
             newest[str(found["box_id"])] = measurement_from_document(found)
             found = self._rows.find_one({"box_id": {"$lt": found["box_id"]}}, sort=order)
         return newest
+
+    def last_minutes(self, length_ms: int, limit: int) -> Iterator[list[Measurement]]:
+        for box_id, newest in self.latest_measurements().items():
+            yield self._last_of(box_id, newest.timestamp_ms, length_ms, limit)
+
+    @store_errors
+    def _last_of(self, box_id: str, newest_ms: int, length_ms: int, limit: int) -> list[Measurement]:
+        span = {"box_id": box_id, "timestamp_ms": {"$gte": newest_ms - length_ms, "$lte": newest_ms}}
+        found = self._rows.find(span, {"_id": 0}).sort("timestamp_ms", DESCENDING).limit(limit)
+        return [measurement_from_document(document) for document in found][::-1]
 
     @store_errors
     def sequences(self, box_id: str, first: int, last: int) -> list[int]:

@@ -4,13 +4,16 @@ Documents carry a number, `_revision`, that every change raises: who changes one
 reads it again. The original's users are read, never written; a deletion that a person asked for removes them.
 """
 
+import time
 from collections.abc import Callable
 
 from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
 
-from opq_cloud.store.account_records import TABLES, Fields, OriginalUser
+from opq_cloud.store.account_records import TABLES
+from opq_cloud.store.audit_records import AUDIT, checked_change, checked_removal
 from opq_cloud.store.documents import Document
+from opq_cloud.store.keyed_documents import Fields, OriginalUser
 from opq_cloud.store.mongo_server import MongoServer, store_errors
 
 REVISION = "_revision"
@@ -41,9 +44,11 @@ class MongoDocuments:
         while True:
             found = self._db[table].find_one({"_id": key})
             before = _plain(found)
-            after = None if before is None else changed(before)
-            if found is None or after is None:
+            after = None if before is None else changed(dict(before))
+            if found is None or before is None or after is None:
                 return False
+            if table == AUDIT:
+                checked_change(before, after)
             revision = int(found[REVISION])
             done = self._db[table].update_one(
                 {"_id": key, REVISION: revision}, {"$set": {**after, REVISION: revision + 1}}
@@ -54,6 +59,8 @@ class MongoDocuments:
     @store_errors
     def remove(self, table: str, key: str) -> Fields | None:
         found = self._db[table].find_one({"_id": key})
+        if found is not None and table == AUDIT:
+            checked_removal(found, time.time())
         if found is None or self._db[table].delete_one({"_id": key}).deleted_count != 1:
             return None
         return _plain(found)

@@ -16,9 +16,23 @@ from opq_cloud.store.documents import Document
 from opq_cloud.store.mongo_server import MongoPart, store_errors, upsert
 from opq_cloud.store.store import BoxRecord, LocationRecord, box_order
 
+FOREIGN_S = 5.0
+"""The original's View writes these collections and counts nothing: what it wrote is seen after so long."""
+_REVISION = "boxes_revision"
+
 
 class MongoBoxes(MongoPart):
     """The part of the store described above; a file of its own beside the embedded store's."""
+
+    @store_errors
+    def boxes_revision(self) -> int:
+        found = self._db.opq_counters.find_one({"_id": _REVISION})
+        return (0 if found is None else int(found["value"])) + int(time.monotonic() / FOREIGN_S)
+
+    def _count_change(self) -> None:
+        """After the write: who reads before it may keep what it read under the number before."""
+        change = {"$inc": {"value": Int64(1)}}
+        upsert(lambda: self._db.opq_counters.update_one({"_id": _REVISION}, change, upsert=True))
 
     @store_errors
     def put_box(self, box: BoxRecord) -> None:
@@ -29,9 +43,13 @@ class MongoBoxes(MongoPart):
             changes = _widths(box_changes(known, box, time.time_ns() // 1_000_000))
             if known is None:
                 upsert(partial(boxes.update_one, key, {"$set": changes}, upsert=True))
+                self._count_change()
+                return
+            if all(known.get(name) == value for name, value in changes.items()):
                 return
             here = {**key, "location": known.get("location")} if box.location is not None else key
             if boxes.update_one(here, {"$set": changes}).matched_count == 1:
+                self._count_change()
                 return
 
     @store_errors
@@ -49,11 +67,13 @@ class MongoBoxes(MongoPart):
         change = {"$set": location_document(location)}
         places = self._db.locations
         upsert(lambda: places.update_one({"slug": location.slug}, change, upsert=True))
+        self._count_change()
 
     @store_errors
     def remove_location(self, slug: str) -> None:
         self._db.locations.delete_one({"slug": slug})
         self._db.regions.delete_many({"locationSlug": slug})
+        self._count_change()
 
     @store_errors
     def locations(self) -> dict[str, LocationRecord]:
@@ -65,6 +85,7 @@ class MongoBoxes(MongoPart):
         pair = {"regionSlug": region, "locationSlug": location}
         if self._db.regions.find_one(pair, {"_id": 1}) is None:
             self._db.regions.insert_one(dict(pair))
+            self._count_change()
 
     @store_errors
     def regions(self) -> dict[str, tuple[str, ...]]:

@@ -15,6 +15,17 @@ from gridfs.grid_file import GridOut
 from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
 
+from opq_cloud.store.asked_samples import (
+    ANALYSIS_ASKED,
+    LONGER,
+    WAITING,
+    AskedSamples,
+    SamplesAnswer,
+    answered,
+    new_requests,
+    request_document,
+    requests_of,
+)
 from opq_cloud.store.documents import (
     Document,
     by_box,
@@ -49,21 +60,21 @@ class MongoEvents(MongoPart):
         return self._server.next_number("event_id", lambda: self._server.highest("events", "event_id"))
 
     @store_errors
-    def open_event(self, trigger: Trigger, description: str) -> int:
+    def open_event(self, trigger: Trigger, description: str, event_id: int | None = None) -> int:
         key = f"token {trigger.token}"
         while True:
             known = self._events.find_one({"_id": key}, {"event_id": 1})
             if known is not None:
                 return int(known["event_id"])
-            event_id = self.next_event_id()
+            number, event_id = event_id or self.next_event_id(), None
             expire_at = self._server.expires(self._server.ttls.events)
-            document = event_document(event_id, trigger, description, expire_at)
+            document = event_document(number, trigger, description, expire_at)
             document.update({name: Int64(document[name]) for name in _LONG})
             try:
                 self._events.insert_one({"_id": key, **document})
             except DuplicateKeyError:  # another process opened it, or the original took the id
                 continue
-            return event_id
+            return number
 
     @store_errors
     def widen_event(
@@ -80,6 +91,48 @@ class MongoEvents(MongoPart):
                     owing = {**same, f"missing.{box_id}": {"$exists": True}}
                     self._events.update_one(owing, again | open_again)
         self._events.update_one(same, {"$set": {"not_asked": dict(not_asked)}})
+
+    @store_errors
+    def request_samples(self, event_id: int, wanted: Sequence[AskedSamples], most_rounds: int) -> int:
+        while True:
+            document = self._events.find_one({"event_id": event_id})
+            known = {} if document is None else requests_of(document)
+            new = {} if document is None else new_requests(known, wanted, most_rounds)
+            if not new:
+                return 0
+            where: Document = {"event_id": event_id, f"more.{min(new)}": {"$exists": False}}
+            made = {f"more.{number}": request_document(each) for number, each in new.items()}
+            done = self._events.update_one(where, {"$set": made, "$inc": {"requests": len(new)}})
+            if done.matched_count:  # else another process has added some meanwhile
+                return len(new)
+
+    @store_errors
+    def events_with_requests(self, limit: int = 100) -> list[EventRecord]:
+        found = self._events.find({"requests": {"$gt": 0}}).sort("event_id", ASCENDING).limit(limit)
+        return [event_record(document) for document in found]
+
+    @store_errors
+    def answer_request(self, event_id: int, number: int, answer: SamplesAnswer) -> bool:
+        document = self._events.find_one({"event_id": event_id})
+        request = None if document is None else requests_of(document).get(number)
+        if document is None or request is None or request.state != WAITING:
+            return False
+        change: Document = {f"more.{number}": request_document(answered(request, answer))}
+        update: Document = {"$set": change, "$inc": {"requests": -1}}
+        if answer.spans:
+            own = document["start_ns"], document["end_ns"]
+            change["finished"] = False
+            change |= {f"owed.{box}": list(span) for box, span in answer.spans.items() if span != own}
+            received = document["boxes_received"]
+            change |= {f"missing.{box}": LONGER for box in answer.spans if box in received}
+            if gone := {f"missing.{box}": "" for box in answer.spans if box not in received}:
+                update["$unset"] = gone
+            boxes = {"$each": list(answer.spans)}
+            update["$addToSet"] = {"boxes_triggered": boxes}
+            if new := [box for box in answer.spans if box not in document["boxes_triggered"]]:
+                update["$addToSet"][f"asked_as.{ANALYSIS_ASKED}"] = {"$each": new}
+        where = {"event_id": event_id, f"more.{number}.state": WAITING}
+        return self._events.update_one(where, update).matched_count == 1
 
     @store_errors
     def put_waveform(self, event_id: int, wave: Waveform) -> bool:

@@ -29,7 +29,7 @@ from opq_cloud.store.join_plan import (
     with_label,
 )
 from opq_cloud.store.mongo_events import MongoEvents
-from opq_cloud.store.mongo_index import MongoIndex
+from opq_cloud.store.mongo_parts import MongoParts
 from opq_cloud.store.mongo_server import LockLostError, MongoServer, StoreLock, store_errors, upsert
 from opq_proto.errors import StoreError
 from opq_proto.messages import Incident
@@ -42,7 +42,7 @@ _OURS_ALONE = ("annotations", "metadata")
 """Fields that people fill; a widened finding keeps them."""
 
 
-class MongoFindings(MongoEvents, MongoIndex):
+class MongoFindings(MongoEvents, MongoParts):
     """The part of the store described above; a finding's samples are those of its events."""
 
     def __init__(self, server: MongoServer) -> None:
@@ -122,6 +122,9 @@ class MongoFindings(MongoEvents, MongoIndex):
         expire_at = self._server.expires(self._server.ttls.incidents)
         facts = self._db.opq_incident_facts
         heirs, changed = self._heirs(plan), self._left_by(plan)
+        stored = [one.finding_id for one in plan.written if one.finding_id > 0]
+        placed = [*stored, *(one.finding_id for one in plan.moved), *plan.removed]
+        pairs = self._pairs_of(placed)
         stale = [one.incident_id for one in plan.facts if one.incident_id > 0]
         if stale:
             lock.beat()
@@ -154,8 +157,9 @@ class MongoFindings(MongoEvents, MongoIndex):
         added = [(known.incident_id, known.finding.box_id) for known in map(numbers.known, plan.written)]
         changed |= {numbers.incident(one.incident_id) for one in plan.moved}
         self._index_plan(entered, added, sorted(changed - {*plan.gone}), plan.gone, heirs)
-        self._events.update_one(
-            {"event_id": plan.event_id}, {"$max": {"expire_at": expire_at}}
+        self._enter_parts([*pairs, *self._pairs_of(placed), *added], lock.beat)
+        self._events.update_many(
+            {"event_id": {"$in": [plan.event_id, *plan.more_events]}}, {"$max": {"expire_at": expire_at}}
         )  # what an incident rests on is kept as long as the incident
 
     def _left_by(self, plan: JoinPlan) -> set[int]:
@@ -244,7 +248,7 @@ class MongoFindings(MongoEvents, MongoIndex):
         ]
 
     def _expire_findings(self, now_s: int, slice_rows: int) -> int:
-        fields = {"incident_id": 1, "group_id": 1}
+        fields = {"incident_id": 1, "group_id": 1, "box_id": 1}
         due = list(self._incidents.find({"expire_at": {"$lte": now_s}}, fields).limit(slice_rows))
         for document in due:
             self._delete_slice(int(document["incident_id"]))
@@ -254,6 +258,7 @@ class MongoFindings(MongoEvents, MongoIndex):
             if self._incidents.find_one({"group_id": number}, {"_id": 1}) is None:
                 self._db.opq_incident_facts.delete_one({"_id": number})
                 self._forget_incident(int(number))
+        self._enter_parts((int(each["group_id"]), str(each["box_id"])) for each in due if "group_id" in each)
         return gone
 
 

@@ -56,7 +56,7 @@ class MongoIndex(MongoPart):
             query["$or"] = [{key: {less: value}}, {key: value, "_id": {less: beyond.incident_id}}]
         sort = [("_id", turn)] if key == "_id" else [(key, turn), ("_id", turn)]
         found = self._entries.find(query).sort(sort).limit(limit)
-        return [_entry(document) for document in found]
+        return [entry_of_document(document) for document in found]
 
     @store_errors
     def count_incidents(self, wanted: IncidentFilter, most: int) -> int:
@@ -155,6 +155,9 @@ class MongoIndex(MongoPart):
                 if moved.matched_count:
                     self._say(int(heir["group_id"]))
 
+    def _enter_foreign(self, number: int, box_id: str) -> None:
+        """The row of one that an original Mauka stored, at its Box; see `mongo_parts`."""
+
     def _forget_incident(self, number: int) -> None:
         """It has expired: its entry and what was said of it go."""
         self._entries.delete_one({"_id": number})
@@ -212,6 +215,7 @@ class MongoIndex(MongoPart):
         for document in self._db.incidents.find(theirs, {"measurements": 0}).sort("incident_id", ASCENDING):
             one = incident_of([known_from_document(document)])
             self._enter(entry_of_incident(one), one.box_ids)
+            self._enter_foreign(one.incident_id, one.box_ids[0])
             mark = max(mark, int(document["incident_id"]))
         if done is None or mark > int(done["value"]):
             change = {"$max": {"value": Int64(mark)}}
@@ -249,7 +253,7 @@ def _query(wanted: IncidentFilter) -> Document:
     return {"$and": every} if every else {}
 
 
-def _entry(document: Document) -> IndexedIncident:
+def entry_of_document(document: Document) -> IndexedIncident:
     return IndexedIncident(
         int(document["_id"]), int(document["start_ns"]), int(document["end_ns"]), str(document["kind"]),
         document["residual_percent"], document["severity"], document["scope"], document.get("label"),

@@ -3,10 +3,13 @@
 Short; a part of its own beside `embedded_makai.py`, which holds the same contract.
 """
 
+import secrets
+
 from bson.int64 import Int64
 from pymongo import ASCENDING
 
 from opq_cloud.store.makai_documents import (
+    MAKAI_CONFIG_KEYS,
     BrokerTraffic,
     MakaiConfig,
     makai_config_document,
@@ -15,10 +18,22 @@ from opq_cloud.store.makai_documents import (
     traffic_from_document,
 )
 from opq_cloud.store.mongo_server import MongoPart, store_errors, upsert
+from opq_proto.errors import StoreError
+
+IDENTITY = "store_identity"
 
 
 class MongoMakai(MongoPart):
-    """The part of the store described above."""
+    """The part of the store described above, and the store's name."""
+
+    @store_errors
+    def identity(self) -> str:
+        counters, first = self._db.opq_counters, {"$setOnInsert": {"value": Int64(secrets.randbits(63))}}
+        upsert(lambda: counters.update_one({"_id": IDENTITY}, first, upsert=True))
+        found = counters.find_one({"_id": IDENTITY})
+        if found is None:
+            raise StoreError("opq_counters: the name that was just drawn is not there")
+        return f"{int(found['value']):016x}"
 
     @store_errors
     def makai_config(self) -> MakaiConfig | None:
@@ -27,10 +42,12 @@ class MongoMakai(MongoPart):
     @store_errors
     def put_makai_config(self, config: MakaiConfig | None) -> None:
         """In place: who reads it meanwhile always finds one."""
-        if config is None:
+        if config is None or config.is_empty:
             self._db.makai_config.delete_many({})
             return
-        change = {"$set": makai_config_document(config)}
+        document = makai_config_document(config)
+        gone = {key: "" for key in MAKAI_CONFIG_KEYS if key not in document}
+        change = {"$set": document} | ({"$unset": gone} if gone else {})
         upsert(lambda: self._db.makai_config.update_one({}, change, upsert=True))
 
     @store_errors

@@ -120,6 +120,7 @@ class MongoServer:
         self._index(db.events, "event_id", unique=True)
         db.events.create_index([("finished", ASCENDING), ("analysed", ASCENDING)])
         db.events.create_index("token")
+        db.events.create_index("requests")
         db.box_events.create_index("event_id")
         db.makai_metrics.create_index("timestamp_ms")
         db.makai_metrics.create_index("expire_at")

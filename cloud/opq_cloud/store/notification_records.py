@@ -13,10 +13,9 @@ from datetime import time
 from opq_cloud.store.account_records import (
     NOTIFICATION_RULES,
     NOTIFICATIONS,
-    Fields,
-    KeyedDocuments,
     read_record,
 )
+from opq_cloud.store.keyed_documents import Fields, KeyedDocuments
 
 ABOUT = ("incident", "silence", "health", "stream_rule")
 """What a rule is about: incidents, Boxes that fall silent, services, rows that a stream rule sends."""

@@ -1,9 +1,10 @@
 """Tables of the embedded store, its schema number, and the way from older ones to the present.
 
-Measurements lie twice, never at the same time: `measurements` takes rows in the order they
-come, with no index (113 B written per row against 5,089 B with a (box, time) key at 10,000
-Boxes); a sealing pass moves all of them to `blocks`, one packed blob per Box, in Box order.
-Both are written front to back. Documents keep the original's field names (opq-interop, part D).
+Measurements lie twice, never at the same time: `parcels` takes what one commit brings of many Boxes,
+`measurements` what no parcel holds, in the order they come, with no index (113 B written per row against
+5,089 B with a (box, time) key at 10,000 Boxes); a sealing pass moves all of them to `blocks`, one packed
+blob per Box, in Box order. All are written front to back. Documents keep the original's field names
+(opq-interop, part D).
 """
 
 import json
@@ -17,6 +18,9 @@ from opq_proto.sqlite_database import SqliteDatabase
 
 APPLICATION_ID = 0x4F50_5153
 """`OPQS`: marks our files among other SQLite databases."""
+
+CHECKPOINT_PAGES = 8000
+"""32 MB of log before pages go to their place: those of a parcel are written again and again meanwhile."""
 
 MIGRATIONS = (
     """
@@ -125,6 +129,26 @@ MIGRATIONS = (
     CREATE INDEX incident_notes_by_group ON incident_notes (group_id);
     CREATE INDEX incident_notes_by_account ON incident_notes (account_id);
     """,
+    """
+    ALTER TABLE events ADD COLUMN requests INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX events_with_requests ON events (event_id) WHERE requests > 0;
+    """,
+    """
+    CREATE TABLE parcels (
+        parcel INTEGER PRIMARY KEY, start_ms INTEGER NOT NULL, end_ms INTEGER NOT NULL,
+        rows INTEGER NOT NULL, packed BLOB NOT NULL);
+    """,
+    """
+    ALTER TABLE incident_index ADD COLUMN boxes INTEGER NOT NULL DEFAULT 0;
+    CREATE TABLE incident_boxes (
+        group_id INTEGER NOT NULL, box_id TEXT NOT NULL, start_ns INTEGER NOT NULL, end_ns INTEGER NOT NULL,
+        kind TEXT NOT NULL, residual_percent REAL, length_ns INTEGER NOT NULL,
+        worst_start_ns INTEGER NOT NULL, worst_id INTEGER NOT NULL,
+        PRIMARY KEY (group_id, box_id)) WITHOUT ROWID;
+    CREATE INDEX incident_boxes_by_box ON incident_boxes (box_id, group_id);
+    CREATE INDEX incidents_by_group_box ON incidents (group_id, box_id);
+    DROP INDEX incidents_by_group;
+    """,
 )
 """Script k leads from schema k to k + 1; a published one is never changed."""
 
@@ -146,7 +170,7 @@ def open_database(path: Path, busy_s: float) -> SqliteDatabase:
         MIGRATIONS,
         application_id=APPLICATION_ID,
         busy_s=busy_s,
-        pragmas=("cache_size = -16000",),  # 16 MB
+        pragmas=("cache_size = -16000", f"wal_autocheckpoint = {CHECKPOINT_PAGES}"),  # 16 MB
         name="store-writer",
     )
 

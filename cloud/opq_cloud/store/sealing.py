@@ -9,10 +9,12 @@ that counts; `sweep` clears its blocks away.
 import sqlite3
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 
-from opq_cloud.store.rows import MeasurementRow, pack_block, unpack_block
+from opq_cloud.store.parcels import ParcelRows, measurements_of, parcel_block, rows_by_box
+from opq_cloud.store.rows import MeasurementRow, pack_block, row_from_measurement, unpack_block
 from opq_cloud.store.schema import BOXES_PER_SEGMENT, next_number
 from opq_cloud.store.sequence_runs import SequenceRuns
 from opq_proto.sqlite_database import SqliteDatabase
@@ -28,16 +30,31 @@ Block = tuple[int, int, int, int, bytes]
 Mark = tuple[bytes, int | None, bytes, int]
 
 
+@dataclass(frozen=True, slots=True)
+class BoxBlock:
+    """What a pass moves of one Box."""
+
+    first_ms: int
+    last_ms: int
+    rows: int
+    packed: bytes
+    newest: bytes
+    """The last row, as a block of its own."""
+    sequences: list[int]
+    plain_high_ms: int | None
+    """Of rows without a sequence number."""
+
+
 def seal(
     database: SqliteDatabase,
     ttl_s: int,
     before: Callable[[sqlite3.Connection], None],
-    moved: Callable[[int, int], None],
+    moved: Callable[[int, int, int, int], None],
 ) -> int:
     """One pass over all rows that are there now; returns how many went into blocks.
 
-    In the last job, `before` runs ahead of the move and `moved(new generation, last id that went)`
-    after it. Raises StoreError; then nothing has moved.
+    In the last job, `before` runs ahead of the move and `moved(new generation, last id that went, last
+    parcel that went, rows of those)` after it. Raises StoreError; then nothing has moved.
     """
     # In one job: whoever seals after it raises the generation, and this pass gives up.
     segment, generation = database.write(
@@ -54,13 +71,21 @@ def seal(
             for box, *rest in connection.execute("SELECT box, spans, plain_high_ms, newest FROM box_marks")
         }
         tail = connection.execute(f"SELECT box, {COLUMNS} FROM measurements ORDER BY box, timestamp_ms")
-        for box, group in groupby(tail, key=itemgetter(0)):
-            of_box = [MeasurementRow(*columns) for _, *columns in group]
-            first_ms, last_ms = of_box[0].timestamp_ms, of_box[-1].timestamp_ms
-            start_ms, end_ms, rows = min(start_ms, first_ms), max(end_ms, last_ms), rows + len(of_box)
+        single = {
+            box: [MeasurementRow(*columns) for _, *columns in group]
+            for box, group in groupby(tail, key=itemgetter(0))
+        }
+        parcels = connection.execute("SELECT parcel, packed FROM parcels ORDER BY parcel").fetchall()
+        last_parcel = parcels[-1][0] if parcels else 0
+        of_boxes = rows_by_box([packed for _, packed in parcels])
+        parcel_rows = sum(map(len, of_boxes.values()))
+        for box in sorted(single.keys() | of_boxes.keys()):
+            made = _block(single.get(box, []), of_boxes.get(box))
+            start_ms, end_ms = min(start_ms, made.first_ms), max(end_ms, made.last_ms)
+            rows += made.rows
             block = segment * BOXES_PER_SEGMENT + box
-            blocks.append((block, first_ms, last_ms, len(of_box), pack_block(of_box)))
-            marks.append(_mark(box, of_box, *known[box]))
+            blocks.append((block, made.first_ms, made.last_ms, made.rows, made.packed))
+            marks.append(_mark(box, made, *known[box]))
             if len(blocks) >= SLICE_BLOCKS:
                 _put_blocks(database, blocks)
                 blocks = []
@@ -81,8 +106,9 @@ def seal(
             "UPDATE box_marks SET spans = ?, plain_high_ms = ?, newest = ? WHERE box = ?", marks
         )
         connection.execute("DELETE FROM measurements WHERE id <= ?", (last_id,))
+        connection.execute("DELETE FROM parcels WHERE parcel <= ?", (last_parcel,))
         set_counter(connection, "tail_since_s", now_s)
-        moved(next_number(connection, "seal_generation"), last_id)
+        moved(next_number(connection, "seal_generation"), last_id or 0, last_parcel, parcel_rows)
         return True
 
     if database.write(move):
@@ -104,19 +130,39 @@ def _put_blocks(database: SqliteDatabase, blocks: list[Block]) -> None:
     database.write(lambda connection: connection.executemany(insert, blocks).rowcount)
 
 
-def _mark(
-    box: int, rows: list[MeasurementRow], spans: bytes, plain_high_ms: int | None, newest: bytes | None
-) -> Mark:
+def _block(single: list[MeasurementRow], of_parcels: ParcelRows | None) -> BoxBlock:
+    """Rows of one Box of the append table, of parcels, or of both, each in time order."""
+    if of_parcels is not None and not single:
+        packed, newest = parcel_block(of_parcels), parcel_block(of_parcels[-1:])
+        if packed is not None and newest is not None:
+            told_ms, sequences = of_parcels["told_ms"], of_parcels["row"]["sequence"].tolist()
+            return BoxBlock(
+                int(told_ms[0]), int(told_ms[-1]), len(of_parcels), packed, newest, sequences, None
+            )
+    if of_parcels is not None:
+        both = [*single, *map(row_from_measurement, measurements_of("", of_parcels))]
+        single = sorted(both, key=lambda row: row.timestamp_ms)
+    plain = [row.timestamp_ms for row in single if row.sequence is None]
+    return BoxBlock(
+        single[0].timestamp_ms,
+        single[-1].timestamp_ms,
+        len(single),
+        pack_block(single),
+        pack_block(single[-1:]),
+        [row.sequence for row in single if row.sequence is not None],
+        max(plain, default=None),
+    )
+
+
+def _mark(box: int, made: BoxBlock, spans: bytes, plain_high_ms: int | None, newest: bytes | None) -> Mark:
     """What stays known of a Box: its sequence numbers, and its newest row."""
     stored = SequenceRuns(spans)
-    for row in rows:
-        if row.sequence is not None:
-            stored.add(row.sequence)
-        elif plain_high_ms is None or row.timestamp_ms > plain_high_ms:
-            plain_high_ms = row.timestamp_ms
-    if newest is None or not any(unpack_block("", newest, rows[-1].timestamp_ms + 1, EVER)):
-        newest = pack_block(rows[-1:])
-    return stored.pack(), plain_high_ms, newest, box
+    for sequence in made.sequences:
+        stored.add(sequence)
+    plain = [each for each in (plain_high_ms, made.plain_high_ms) if each is not None]
+    if newest is None or not any(unpack_block("", newest, made.last_ms + 1, EVER)):
+        newest = made.newest
+    return stored.pack(), max(plain, default=None), newest, box
 
 
 def expire(connection: sqlite3.Connection, now_s: int, slice_rows: int) -> int:

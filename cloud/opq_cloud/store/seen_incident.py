@@ -58,7 +58,6 @@ def incident_at(
         return None
     kept = [each.finding for each in findings]
     worst = worst_of(kept)
-    residuals = [each.residual_percent for each in kept if each.residual_percent is not None]
     return replace(
         incident,
         kind=worst.kind,
@@ -68,7 +67,7 @@ def incident_at(
         start_ns=min(each.start_ns for each in kept),
         end_ns=max(each.end_ns for each in kept),
         closed=all(each.closed for each in kept),
-        residual_percent=max(residuals, key=lambda percent: abs(percent - 100.0), default=None),
+        residual_percent=worst.residual_percent,
         findings=findings,
         scope=None,  # these are of all its Boxes
         severity=None,

@@ -7,16 +7,18 @@ at the method. Methods may be called from any thread. All raise `StoreError` wit
 line when the database cannot do what was asked.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from opq_cloud.store.account_records import AccountRecords
+from opq_cloud.store.asked_samples import AskedSamples, NsSpan, SamplesAnswer
 from opq_cloud.store.histogram import TrendHistogram
 from opq_cloud.store.incident_index import IncidentFilter, IncidentNote, IndexedIncident, IndexPlace
+from opq_cloud.store.incident_parts import IndexedParts
 from opq_cloud.store.join_plan import CarriedOut, FindingOnset, IncidentFacts, JoinPlan, KnownFinding
 from opq_cloud.store.makai_documents import BrokerTraffic, MakaiConfig
-from opq_proto.measurement_columns import MeasurementColumns
+from opq_proto.measurement_columns import MeasurementColumns, NumberedColumns
 from opq_proto.messages import Event, Incident, Measurement, Trigger, Waveform
 
 QUERY_ROWS = 100_000
@@ -110,6 +112,14 @@ class EventRecord:
     finished_ns: int | None = None
     analysed_ns: int | None = None
     """When (UTC) that was; None: not yet, or by a version that did not say."""
+    more: dict[int, AskedSamples] = field(default_factory=dict)
+    """What analyses ask for beyond it, by number."""
+    owed: dict[str, NsSpan] = field(default_factory=dict)
+    """Box -> what it was asked for because of that, where it is not the event's own span."""
+
+    def span_of(self, box_id: str) -> NsSpan:
+        """What a Box was asked for last."""
+        return self.owed.get(box_id, (self.start_ns, self.end_ns))
 
     @property
     def original(self) -> bool:
@@ -117,6 +127,10 @@ class EventRecord:
         return not self.token
 
 
+PERSON_ASKED = "requested"
+"""A reason of `asked_as`: nobody has asked the Box yet; the event service does so at once."""
+MAUKA_ASKED = "mauka"
+"""Another: Mauka asks the Box itself, and the event service only where Mauka has ended meanwhile."""
 TREND_MS = 60_000
 """A trend is over one whole minute, or of a longer level of the pyramid (`pyramid.LEVELS_MS`)."""
 
@@ -169,6 +183,12 @@ class CloudStore(Protocol):
 
     def boxes(self) -> list[BoxRecord]: ...
 
+    def boxes_revision(self) -> int:
+        """Another number once a Box, place or region was put or taken away, by whatever process.
+
+        Asked for before they are read; over MongoDB it also changes each 5 s, for the original's services.
+        """
+
     def box(self, box_id: str) -> BoxRecord | None: ...
 
     def put_location(self, location: LocationRecord) -> None:
@@ -187,8 +207,12 @@ class CloudStore(Protocol):
         """Slug of a location -> the regions that it lies in, in the order of their names."""
 
     # Measurements and trends
-    def append_measurements(self, rows: Iterable[Measurement]) -> int:
+    def append_measurements(
+        self, rows: Iterable[Measurement], columns: Iterable[NumberedColumns] = ()
+    ) -> int:
         """Unique by (box_id, sequence), else by (box_id, timestamp_ms); returns how many were new.
+
+        `columns`: more of them, stored together with `rows`.
 
         Returns once they are on disk (batched by the caller, every 200 ms or 1,000 rows).
         """
@@ -203,6 +227,12 @@ class CloudStore(Protocol):
 
     def latest_measurements(self) -> dict[str, Measurement]:
         """The newest of each Box."""
+
+    def last_minutes(self, length_ms: int, limit: int) -> Iterator[list[Measurement]]:
+        """Of each Box that has any, what lies within `length_ms` before its newest, oldest first.
+
+        The newest `limit` at most, its newest always; in one pass over what waits unsealed.
+        """
 
     def sequences(self, box_id: str, first: int, last: int) -> list[int]:
         """Stored sequence numbers of a Box in [first, last], rising."""
@@ -238,8 +268,11 @@ class CloudStore(Protocol):
     def next_event_id(self) -> int:
         """Whole numbers from 1 that only rise, across restarts, threads and processes."""
 
-    def open_event(self, trigger: Trigger, description: str) -> int:
-        """Idempotent by `trigger.token`: the same token gives the same event id."""
+    def open_event(self, trigger: Trigger, description: str, event_id: int | None = None) -> int:
+        """Idempotent by `trigger.token`: the same token gives the same event id.
+
+        `event_id`: a number that was drawn for it; where another event has it, the next one is taken.
+        """
 
     def widen_event(
         self, event_id: int, asked_as: Mapping[str, Sequence[str]], not_asked: Mapping[str, int]
@@ -248,6 +281,22 @@ class CloudStore(Protocol):
 
         Idempotent by Box. One that is new, or was missing, opens an event that was finished again. An event
         that has expired stays away.
+        """
+
+    def request_samples(self, event_id: int, wanted: Sequence[AskedSamples], most_rounds: int) -> int:
+        """What analyses ask for beyond the event; how many requests are new.
+
+        Idempotent by Box and span, and by the Boxes whose neighbours are asked; nothing is added beyond
+        `most_rounds` (`asked_samples.new_requests`). An event that has expired stays away.
+        """
+
+    def events_with_requests(self, limit: int = 100) -> list[EventRecord]:
+        """Those with a request that nobody has answered, oldest first."""
+
+    def answer_request(self, event_id: int, number: int, answer: SamplesAnswer) -> bool:
+        """Whom Makai asks because of a request: True for the call that answered it.
+
+        Boxes that are asked owe the event their samples, which opens it again where it was finished.
         """
 
     def put_waveform(self, event_id: int, wave: Waveform) -> bool:
@@ -343,6 +392,15 @@ class CloudStore(Protocol):
     def incident_cells(self, wanted: IncidentFilter) -> dict[int, int]:
         """Field of the magnitude-duration plane (`incident_index.cell_of`) -> incidents in it."""
 
+    def incident_parts(
+        self, seen: Collection[str], wanted: IncidentFilter, beyond: int | None = None, back: bool = False
+    ) -> Iterator[IndexedParts]:
+        """Incidents at these Boxes, each with its rows there: those that by Box and span may fit `wanted`.
+
+        The newest first below the number `beyond`, or with `back` the oldest first above it. What is seen
+        of one, and whether that fits, is said by the rows.
+        """
+
     def put_note(self, note: IncidentNote) -> IncidentNote:
         """Keep it under a number of its own; a label changes the class of its incident at once.
 
@@ -360,6 +418,9 @@ class CloudStore(Protocol):
         """What one account said stays, under nobody's name (`NO_AUTHOR`)."""
 
     # Makai's own (opq-interop, D.7)
+    def identity(self) -> str:
+        """The store's lasting name, 16 hex digits, drawn when it is first asked for; its copy has it too."""
+
     def makai_config(self) -> MakaiConfig | None:
         """Limits of all Boxes and of single ones; None: nobody has put any. The original's documents too."""
 

@@ -10,7 +10,12 @@ import pytest
 from opq_cloud.store import CloudStore
 from opq_cloud.store.embedded import EmbeddedStore
 from opq_proto.decision import Nominal
-from opq_proto.measurement_columns import MeasuredBoxes, MeasurementColumns, joined_columns
+from opq_proto.measurement_columns import (
+    MeasuredBoxes,
+    MeasurementColumns,
+    NumberedColumns,
+    joined_columns,
+)
 from opq_proto.messages import Measurement, Metric, TimeSource
 
 START_NS = 1_765_792_486_013_456_789
@@ -145,3 +150,50 @@ def test_blocks_of_columns_expire_a_day_after_they_came(embedded: EmbeddedStore)
     assert embedded.expire(expire_at - 1) == 0
     assert embedded.expire(expire_at) == 120
     assert stored(embedded) == [[], [], []]
+
+
+def numbered(first: int = 0, seconds: int = 40, boxes: tuple[int, ...] = (0, 1, 2)) -> NumberedColumns:
+    """As `columns`, with the seconds as sequence numbers and what else comes from the wire."""
+    plain = columns(first, seconds, boxes)
+    sequence = np.arange(first, first + seconds, dtype=np.int64).repeat(len(boxes))
+    return NumberedColumns(
+        plain.boxes, plain.which, plain.start_ns, plain.end_ns, plain.metrics, 0, TimeSource.FREE,
+        plain.timestamp_ms, sequence, np.where(plain.which > 0, sequence // 2, -1), 1000 * plain.which,
+        plain.which + 1, np.where(sequence % 7 > 3, 9_000_000_000 + plain.which, 0),
+        np.zeros((len(plain), 2), np.float32),
+    )  # fmt: skip
+
+
+def test_parcels_are_sealed_into_blocks_with_what_waits_beside_them(
+    embedded: EmbeddedStore, tmp_path: Path
+) -> None:
+    both = numbered(0, 20), numbered(30, 20)
+    between = numbered(20, 10)
+    assert embedded.append_measurements((), [both[0]]) == 60
+    assert embedded.append_measurements(between.measurements(), [both[1]]) == 90
+    everything = wanted(both[0], between, both[1])
+    assert stored(embedded) == everything
+    assert embedded.seal() == 150 and embedded.seal() == 0
+    assert segments(embedded) == 1
+    assert stored(embedded) == everything
+    assert embedded.append_measurements((), [both[1]]) == 0, "sealed is stored"
+    assert embedded.append_measurements((), [numbered(45, 10)]) == 15
+    other = EmbeddedStore(tmp_path / "opq.db")
+    assert other.append_measurements((), [numbered(45, 10)]) == 0, "what another process stored is known"
+    assert other.append_measurements((), [numbered(55, 1)]) == 3
+    assert other.seal() == 18
+    assert embedded.append_measurements((), [numbered(55, 2)]) == 3
+    assert embedded.sequences("1", 0, 100) == other.sequences("1", 0, 100) == list(range(57))
+    assert embedded.latest_measurements() == {rows[-1].box_id: rows[-1] for rows in wanted(numbered(55, 2))}
+    other.close()
+
+
+def test_what_no_parcel_holds_is_stored_all_the_same(embedded: EmbeddedStore) -> None:
+    one = numbered(0, 4)
+    one.sequence[0], one.told_ms[1], one.oldest[4] = -1, 5, 3
+    assert embedded.append_measurements((), [one]) == 12
+    assert embedded.append_measurements((), [one]) == 0
+    assert stored(embedded) == wanted(one)
+    assert embedded.seal() == 12
+    assert stored(embedded) == wanted(one)
+    assert embedded.append_columns(one) == 0

@@ -10,12 +10,20 @@ import pytest
 
 from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.mauka.joining import plan_join
+from opq_cloud.mauka.outages.plugin import NO_EVENT
+from opq_cloud.mauka.outages.withdrawal import plan_withdrawal
+from opq_cloud.mauka.replacing import ReplacedEvent, Replacement, plan_replacement
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, Trend
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.cause_words import cause_sentence
-from opq_cloud.store.incident_json import incident_json
+from opq_cloud.store.documents import incident_document, known_from_document
+from opq_cloud.store.incident_index import IncidentNote
+from opq_cloud.store.incident_json import found_by, incident_json
+from opq_cloud.store.join_plan import KnownFinding
 from opq_cloud.store.seen_incident import incident_at
+from opq_proto.decision import Nominal
 from opq_proto.errors import StoreError
+from opq_proto.measurement_columns import MeasuredBoxes, NumberedColumns
 from opq_proto.messages import Finding, Gap, Measurement, Metric, TimeSource, Trigger, Waveform
 
 NOW_MS = 1_765_792_486_013
@@ -43,6 +51,47 @@ def wave(box_id: str = "1", samples: int = 2400, **changes: object) -> Waveform:
     counts = (np.arange(samples) % 30_000 - 15_000).astype(np.int16)
     whole = Waveform(box_id, NOW_NS + 5, 900, TimeSource.GPS, 12_000_125, 0.0203, 77_000, counts)
     return replace(whole, **changes)  # type: ignore[arg-type]
+
+
+def numbered(first: int, count: int, boxes: int = 3) -> NumberedColumns:
+    """Numbers from `first` on, `count` of each Box, turn by turn."""
+    ids = tuple(str(1 + number) for number in range(boxes))
+    which = np.tile(np.arange(boxes), count)
+    sequence = np.repeat(np.arange(first, first + count), boxes)
+    told_ms = NOW_MS + 1000 * sequence
+    metrics = (
+        100 + np.arange(12).reshape(4, 3) + which[:, None, None] + sequence[:, None, None] / 64
+    ).astype("f4")
+    end_ns = told_ms * 1_000_000 - 123_456 + which
+    return NumberedColumns(
+        MeasuredBoxes(ids, (Nominal(120.0, 60.0),) * boxes), which, end_ns - SECOND_NS, end_ns, metrics, 0,
+        TimeSource.FREE, told_ms, sequence, np.where(which > 0, sequence // 2, -1), 1000 + which, which % 4,
+        np.where(which > 1, 77_000_000_000, 0), np.tile(np.array([120.0, 60.0], "f4"), (len(which), 1)),
+    )  # fmt: skip
+
+
+def stored_rows(columns: NumberedColumns) -> list[Measurement]:
+    """A store keeps no nominal values: they are the Box's."""
+    return [replace(row, nominal_v=None, nominal_hz=None) for row in columns.measurements()]
+
+
+def test_columns_with_numbers_are_stored_with_single_rows_and_come_back_exactly(store: CloudStore) -> None:
+    columns = numbered(10, 12)
+    assert (
+        store.append_measurements(
+            [measured(9), measured(None, "2")], [columns.part(np.arange(18)), numbered(5, 2)]
+        )
+        == 26
+    )
+    assert store.append_measurements([measured(11)], [columns]) == 18, "the rest of them"
+    for box_id in ("1", "2", "3"):
+        own = [row for row in stored_rows(columns) if row.box_id == box_id]
+        assert store.measurements(box_id, NOW_MS + 10_000, NOW_MS + 10**6) == own
+        assert store.sequences(box_id, 0, 100) == [5, 6, *([9] if box_id == "1" else []), *range(10, 22)]
+        assert store.highest_sequence(box_id) == 21
+        assert store.latest_measurements()[box_id] == own[-1]
+        assert store.measurements(box_id, NOW_MS + 12_000, NOW_MS + 13_000) == own[2:3]
+    assert store.counts()["measurements"] == 44
 
 
 # Boxes
@@ -496,6 +545,68 @@ def test_a_widened_finding_keeps_its_doubles_exact(store: CloudStore) -> None:
     assert incident is not None and incident.findings[0].finding == exact
 
 
+def test_where_a_finding_comes_from_is_kept_also_of_its_pieces(store: CloudStore) -> None:
+    first = replace(SAG, closed=False, analysis="rms_voltage", analysis_version="1.2", settings_hash="5f3a")
+    later = replace(SAG, start_ns=SAG.end_ns - 1, end_ns=SAG.end_ns + 3 * SECOND_NS, analysis="mine")
+    put_findings(store, 1, [first])
+    put_findings(store, 2, [later])
+    (known,) = store.findings_of_incident(1)
+    assert {(one.analysis, one.analysis_version, one.settings_hash) for one in known.pieces} == {
+        ("rms_voltage", "1.2", "5f3a"),
+        ("mine", None, None),
+    }
+    incident = store.incident(1)
+    assert incident is not None
+    (source,) = found_by(incident)
+    assert source["findings"] == 1 and source["analysis"] in ("rms_voltage", "mine")
+
+
+def test_what_is_found_again_takes_the_place_of_what_was_found(store: CloudStore) -> None:
+    events = []
+    for n, box_id in enumerate(("1", "4", "6")):
+        trigger = replace(TRIGGER, token=f"t{n}", box_ids=(box_id,))
+        events.append(store.open_event(trigger, "x"))
+        put_findings(store, events[-1], [replace(SAG, box_id=box_id, analysis="rms_voltage")])
+    store.put_note(IncidentNote(0, 1, NOW_MS, "", "note", "the crane"))
+    deeper = replace(SAG, analysis="rms_voltage", residual_percent=50.0, analysis_version="2")
+    late = replace(deeper, box_id="8")
+    replaced = Replacement(
+        tuple(
+            ReplacedEvent(event_id, TRIGGER.start_ns, TRIGGER.end_ns, boxes, findings)
+            for event_id, boxes, findings in (
+                (events[0], ("1", "8"), (deeper, late)),
+                (events[1], ("4",), ()),
+            )
+        ),
+        frozenset({"rms_voltage"}),
+    )  # fmt: skip
+    for _ in range(2):
+        plan, kept = plan_replacement(store, replaced, lambda box_id: BoxPlace())
+        assert kept == []
+        assert store.carry_out(plan) is not None
+        (incident,) = store.incidents()
+        assert incident.incident_id == 1, "its number and its notes stay"
+        assert [(one.finding_id, one.finding.box_id) for one in incident.findings] == [
+            (1, "1"),
+            (3, "6"),
+            (4, "8"),
+        ]
+        assert incident.findings[0].finding == deeper
+        assert incident.residual_percent == 50.0
+    assert not plan.changes, "the second time"
+    assert [note.text for note in store.notes(1)] == ["the crane"]
+    gone = Replacement(
+        tuple(
+            ReplacedEvent(n, TRIGGER.start_ns, TRIGGER.end_ns, boxes, ())
+            for n, boxes in zip(events, (("1", "8"), ("4",), ("6",)), strict=True)
+        ),
+        frozenset({"rms_voltage"}),
+    )
+    plan, _ = plan_replacement(store, gone, lambda box_id: BoxPlace())
+    assert store.carry_out(plan) is not None
+    assert store.incidents() == [] and store.counts()["incidents"] == 0
+
+
 def test_an_earlier_onset_that_comes_late_moves_findings_to_other_incidents(store: CloudStore) -> None:
     def at(start_ms: int, box_id: str) -> Finding:
         start_ns = NOW_NS + start_ms * 1_000_000
@@ -538,6 +649,18 @@ def test_a_plan_made_for_another_revision_is_refused_whole(store: CloudStore) ->
     assert store.carry_out(again) is not None
     (incident,) = store.incidents()
     assert incident.box_ids == ("1", "4")
+
+
+def test_a_finding_is_stored_with_its_severity(store: CloudStore) -> None:
+    deep = replace(SAG, residual_percent=0.0, itic="no_damage", end_ns=SAG.start_ns + 10**9)
+    put_findings(store, 1, [deep])
+    (stored,) = store.incident(1).findings  # type: ignore[union-attr]
+    assert stored.finding == deep, "what follows from the rest makes no other finding of it"
+    assert stored.finding.severity == pytest.approx(4 + 4 * (0.6 + 0.4 * 0.5))
+    assert incident_document(KnownFinding(1, 1, (1,), deep), 0)["severity"] == stored.finding.severity
+    document = incident_document(KnownFinding(1, 1, (1,), deep), 0)
+    del document["severity"]
+    assert known_from_document(document).finding.severity == stored.finding.severity, "of an older version"
 
 
 def test_what_is_said_of_an_incident_comes_back_with_it(store: CloudStore) -> None:
@@ -667,3 +790,16 @@ def test_everything_is_there_after_a_restart(store: CloudStore, open_again: Call
     event = again.event(event_id)
     assert event is not None and len(event.waveforms) == 1
     assert len(again.incidents()) == 1
+
+
+def test_an_outage_has_no_event_and_can_be_withdrawn(store: CloudStore) -> None:
+    outage = replace(SAG, kind="outage", residual_v=None, residual_percent=None, measurement_type="HEALTH")
+    longer = replace(outage, box_id="4", end_ns=outage.end_ns + 10**9)
+    put_findings(store, NO_EVENT, [outage, longer])
+    (incident,) = store.incidents()
+    assert (incident.kind, incident.box_ids, incident.event_ids) == ("outage", ("1", "4"), (NO_EVENT,))
+    assert (store.event_record(NO_EVENT), store.event(NO_EVENT)) == (None, None)
+    for one, left in ((outage, ("4",)), (outage, ("4",)), (longer, ())):
+        plan = plan_withdrawal(store, one, NO_EVENT, lambda box_id: BoxPlace())
+        assert store.carry_out(plan) is not None
+        assert tuple(box_id for each in store.incidents() for box_id in each.box_ids) == left

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,6 +46,25 @@ def test_there_is_no_makai_config_until_somebody_puts_one_and_it_goes_again(stor
     assert store.makai_config() == without
     store.put_makai_config(None)
     assert store.makai_config() is None
+
+
+def test_settings_of_triggers_stand_beside_the_limits_or_alone_and_go_again(store: CloudStore) -> None:
+    triggers = {"frequency": {"deviation_percent": 0.4, "low_hz": None}, "steady_state": {"harmonics": False}}
+    both = replace(CONFIG, triggers=triggers)
+    store.put_makai_config(both)
+    assert store.makai_config() == both
+    store.put_makai_config(CONFIG)  # the settings are taken away
+    assert store.makai_config() == CONFIG
+    alone = MakaiConfig(TriggeringLimits(), triggers=triggers, limited=False)
+    store.put_makai_config(alone)  # and here the limits
+    assert store.makai_config() == alone
+    store.put_makai_config(replace(alone, triggers={}))
+    assert store.makai_config() is None
+
+
+def test_a_store_has_one_lasting_name(open_again: Callable[[], CloudStore]) -> None:
+    names = {open_again().identity() for _ in range(3)}
+    assert len(names) == 1 and len(*names) == 16 and int(*names, 16) > 0
 
 
 def test_another_process_reads_what_was_put(open_again: Callable[[], CloudStore]) -> None:

@@ -1,14 +1,18 @@
 """Several processes on one store, and processes that are killed: nothing lost, nothing doubled."""
 
+import contextlib
 import json
+import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -16,11 +20,58 @@ from opq_cloud.store import CloudStore
 
 WRITER = Path(__file__).parent / "writer.py"
 PROCESSES = 4
+AtOnce = Callable[[str, int], list[list[str]]]
+"""Task and items -> what each process printed between `open` and `closed`."""
 
 
-def start(task: str, place: Any, **spec: Any) -> subprocess.Popen[str]:
-    argument = json.dumps({"kind": place.kind, "where": place.where, **spec})
-    return subprocess.Popen([sys.executable, str(WRITER), task, argument], stdout=subprocess.PIPE, text=True)
+class WriterProcess:
+    """A process on the store; it prints what was acknowledged."""
+
+    def __init__(self, pid: int, stdout: IO[str]) -> None:
+        self.pid, self.stdout = pid, stdout
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):  # it has ended
+            os.kill(self.pid, signal.SIGKILL)
+
+    def lines(self) -> list[str]:
+        """What else it prints; afterwards it has ended, and its files are closed."""
+        with self.stdout:
+            found = self.stdout.read().splitlines()
+        end_s = time.monotonic() + 60
+        with contextlib.suppress(ProcessLookupError):
+            while time.monotonic() < end_s:
+                os.kill(self.pid, 0)
+                time.sleep(0.002)
+        return found
+
+
+class WriterServer:
+    """Forks writers (writer.py)."""
+
+    def __init__(self) -> None:
+        self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            command = [sys.executable, str(WRITER), str(theirs.fileno())]
+            self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+
+    def start(self, task: str, place: Any, **spec: Any) -> WriterProcess:
+        reading, writing = os.pipe()
+        request = json.dumps([task, {"kind": place.kind, "where": place.where, **spec}])
+        socket.send_fds(self._channel, [request.encode()], [writing])
+        os.close(writing)
+        return WriterProcess(int(self._channel.recv(64)), os.fdopen(reading))
+
+    def close(self) -> None:
+        self._channel.close()
+        assert self._process.wait(60) == 0
+
+
+@pytest.fixture(scope="module")
+def writers() -> Iterator[WriterServer]:
+    server = WriterServer()
+    yield server
+    server.close()
 
 
 def load_writer() -> Any:
@@ -33,17 +84,22 @@ def load_writer() -> Any:
     return module
 
 
-def four(task: str, place: Any, items: int) -> list[list[str]]:
+@pytest.fixture
+def four(writers: WriterServer, place: Any) -> AtOnce:
     """What four processes print that do the same at the same time."""
-    running = [start(task, place, items=items, seal_rows=40) for _ in range(PROCESSES)]
-    outputs = [process.communicate(timeout=100)[0] for process in running]
-    assert [process.returncode for process in running] == [0] * PROCESSES
-    return [output.splitlines()[1:] for output in outputs]
+
+    def run(task: str, items: int) -> list[list[str]]:
+        running = [writers.start(task, place, items=items, seal_rows=40) for _ in range(PROCESSES)]
+        outputs = [process.lines() for process in running]
+        assert [(lines[0], lines[-1]) for lines in outputs] == [("open", "closed")] * PROCESSES
+        return [lines[1:-1] for lines in outputs]
+
+    return run
 
 
-def test_four_processes_never_get_the_same_id(place: Any) -> None:
+def test_four_processes_never_get_the_same_id(place: Any, four: AtOnce) -> None:
     items = 30 if place.kind == "embedded" else 15
-    answers = [json.loads(lines[0]) for lines in four("ids", place, items)]
+    answers = [json.loads(lines[0]) for lines in four("ids", items)]
     ids = [number for answer in answers for number in answer["ids"]]
     assert len(set(ids)) == PROCESSES * items
     assert all(answer["ids"] == sorted(answer["ids"]) for answer in answers)
@@ -53,8 +109,8 @@ def test_four_processes_never_get_the_same_id(place: Any) -> None:
     assert sum(answer["finished"] for answer in answers) == items, "every event was finished once"
 
 
-def test_four_processes_store_a_measurement_once(place: Any, open_again: Callable[[], CloudStore]) -> None:
-    new = [int(lines[0]) for lines in four("rows", place, 30)]
+def test_four_processes_store_a_measurement_once(four: AtOnce, open_again: Callable[[], CloudStore]) -> None:
+    new = [int(lines[0]) for lines in four("rows", 30)]
     assert sum(new) == 30 * 30, "every measurement was new once"
     store = open_again()
     assert store.counts()["measurements"] == 30 * 30
@@ -62,8 +118,8 @@ def test_four_processes_store_a_measurement_once(place: Any, open_again: Callabl
     assert [m.sequence for m in store.measurements("3", 0, 2**52)] == list(range(300))
 
 
-def test_four_processes_store_a_waveform_once(place: Any, open_again: Callable[[], CloudStore]) -> None:
-    new = [int(lines[0]) for lines in four("waves", place, 15)]
+def test_four_processes_store_a_waveform_once(four: AtOnce, open_again: Callable[[], CloudStore]) -> None:
+    new = [int(lines[0]) for lines in four("waves", 15)]
     assert sum(new) == 15
     store = open_again()
     counts = store.counts()
@@ -71,11 +127,14 @@ def test_four_processes_store_a_waveform_once(place: Any, open_again: Callable[[
     assert all(len(event.waveforms) == 1 for n in store.events() if (event := store.event(n.event_id)))
 
 
-def test_four_processes_never_double_a_finding(place: Any, open_again: Callable[[], CloudStore]) -> None:
-    four("incidents", place, 20)
+def test_four_processes_never_double_a_finding(
+    place: Any, four: AtOnce, open_again: Callable[[], CloudStore]
+) -> None:
+    items = 20 if place.kind == "embedded" else 10
+    four("incidents", items)
     store = open_again()
-    assert store.counts()["incidents"] == 2 * 20
-    assert [len(incident.findings) for incident in store.incidents(limit=1000)] == [2] * 20
+    assert store.counts()["incidents"] == 2 * items
+    assert [len(incident.findings) for incident in store.incidents(limit=1000)] == [2] * items
 
 
 @pytest.mark.timeout(600)
@@ -85,26 +144,23 @@ def test_four_processes_never_double_a_finding(place: Any, open_again: Callable[
     ids=["few", "many"],
 )
 def test_a_killed_writer_loses_nothing_acknowledged_and_doubles_nothing(
-    place: Any, open_again: Callable[[], CloudStore], kills: dict[str, int]
+    writers: WriterServer, place: Any, open_again: Callable[[], CloudStore], kills: dict[str, int]
 ) -> None:
     items, rows = 300 if place.kind == "embedded" else 60, 20
     seed = random.Random(17)
     done = -1
     for _ in range(kills[place.kind]):
-        process = start("everything", place, items=items, rows=rows, seal_rows=100)
-        assert process.stdout is not None
+        process = writers.start("everything", place, items=items, rows=rows, seal_rows=100)
         assert process.stdout.readline() == "open\n"
-        timer = threading.Timer(seed.uniform(0.01, 0.4), process.send_signal, (signal.SIGKILL,))
+        timer = threading.Timer(seed.uniform(0.01, 0.4), process.kill)
         timer.start()
-        lines = process.stdout.read().splitlines()
+        lines = process.lines()
         timer.cancel()
         timer.join()
-        process.wait()
-        done = max([done, *map(int, lines)])
+        done = max([done, *(int(line) for line in lines if line != "closed")])
         check(open_again(), done, rows)
-    last = start("everything", place, items=done + 5, rows=rows, seal_rows=100)
-    last.communicate(timeout=100)
-    assert last.returncode == 0
+    last = writers.start("everything", place, items=done + 5, rows=rows, seal_rows=100)
+    assert last.lines()[-1] == "closed"
     store = open_again()
     check(store, done + 4, rows)
     total = done + 5

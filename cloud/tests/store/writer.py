@@ -1,9 +1,13 @@
 """A process of its own that writes to a store, for the tests of several writers and of kills.
 
-Arguments: task, JSON {kind, where, …}. Prints one line per thing that was acknowledged.
+It is forked for each request from one that has all modules loaded: imports are most of what a process costs.
+It prints one line per thing that was acknowledged, and `closed` last.
 """
 
 import json
+import os
+import signal
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -111,7 +115,27 @@ def main(task: str, spec: dict[str, Any]) -> None:
     tasks = {"everything": everything, "ids": ids, "rows": rows, "waves": waves, "incidents": incidents}
     tasks[task](store, spec)
     store.close()
+    print("closed", flush=True)
+
+
+def serve(channel: socket.socket) -> None:
+    """Answer each request, JSON [task, spec] and where to print, with the id of a new process."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for what ended
+    while True:
+        request, descriptors, _, _ = socket.recv_fds(channel, 65_536, 1)
+        if not request:
+            return
+        pid = os.fork()
+        if not pid:
+            channel.close()
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            os.dup2(descriptors[0], 1)
+            os.close(descriptors[0])
+            main(*json.loads(request))
+            return
+        os.close(descriptors[0])
+        channel.send(str(pid).encode())
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], json.loads(sys.argv[2]))
+    serve(socket.socket(fileno=int(sys.argv[1])))

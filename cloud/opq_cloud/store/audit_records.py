@@ -1,0 +1,223 @@
+"""The log of changes: who changed what, when and from where, what was before and after.
+
+Entries are added, never changed: both stores refuse it (`checked_change`, `checked_removal`), but for what
+people may ask for: an account that is deleted takes itself out of the log, and its Boxes' names and places.
+After AUDIT_S an entry goes.
+"""
+
+import secrets
+import time
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from opq_cloud.store.keyed_documents import Fields, KeyedDocuments
+from opq_proto.errors import StoreError
+
+AUDIT = "opq_audit"
+AUDIT_S = 400 * 86_400
+"""The log of changes goes back so far."""
+BY_PAGE, BY_COMMAND = "page", "command line"
+VALUE_CHARACTERS = 400
+"""Of a value before or after; a longer one is cut."""
+ROWS_AT_ONCE = 200
+OF_PEOPLE = frozenset({"account_id", "address", "subject"})
+"""What may become empty."""
+PERSONAL = frozenset({"name", "region", "location", "latitude", "longitude", "description"})
+"""What an owner says of a Box, and takes along."""
+ONLY_ADDED = "the log of changes is only added to"
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One change: who, when, from where, what. Never a person's name or e-mail: those can be deleted."""
+
+    key: str
+    """Rises with time."""
+    at_ms: int
+    account_id: str
+    address: str
+    """IP address; of a command line the user of the machine."""
+    what: str
+    subject: str
+    """`box 1`, `incident 7`, `plug-in sag`, or the id of an account."""
+    before: Mapping[str, str] = field(default_factory=dict)
+    """Field -> value, of those that changed."""
+    after: Mapping[str, str] = field(default_factory=dict)
+    by: str = BY_PAGE
+    """`page` or `command line`."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which entries; what is empty or None counts for all."""
+
+    account_id: str = ""
+    subject: str = ""
+    """Whole, such as `box 1`."""
+    by: str = ""
+    words: str = ""
+    """Stands in what was changed, the subject, or a value; in any case of letters."""
+    from_ms: int | None = None
+    to_ms: int | None = None
+    """Before this time."""
+
+    def fits(self, entry: AuditEntry) -> bool:
+        if self.account_id not in ("", entry.account_id) or self.by not in ("", entry.by):
+            return False
+        if self.subject not in ("", entry.subject) or not (self.from_ms or 0) <= entry.at_ms:
+            return False
+        if self.to_ms is not None and entry.at_ms >= self.to_ms:
+            return False
+        texts = (entry.what, entry.subject, *_texts(entry.before), *_texts(entry.after))
+        return not self.words or any(self.words.lower() in text.lower() for text in texts)
+
+
+ALL_ENTRIES = AuditFilter()
+
+
+class AuditRecords:
+    """Methods may be called from any thread and raise StoreError where the database cannot."""
+
+    def __init__(self, documents: KeyedDocuments) -> None:
+        self._documents = documents
+
+    def add(
+        self,
+        account_id: str,
+        address: str,
+        what: str,
+        subject: str,
+        before: Mapping[str, object] | None = None,
+        after: Mapping[str, object] | None = None,
+        by: str = BY_PAGE,
+    ) -> None:
+        """Add one entry, with those fields alone whose values differ."""
+        at_ms, below_ms = divmod(time.time_ns(), 1_000_000)  # changes of one ms keep their order
+        key = f"{at_ms:015d}-{below_ms:06d}{secrets.token_hex(4)}"
+        was, now = changed_fields(before or {}, after or {})
+        entry = AuditEntry(key, at_ms, account_id, address, what, subject, was, now, by)
+        self._documents.insert(AUDIT, key, asdict(entry))
+
+    def entries(
+        self, wanted: AuditFilter = ALL_ENTRIES, below: str = "", limit: int = 100
+    ) -> list[AuditEntry]:
+        """Newest first, below the key of the last one that was read."""
+        found: list[AuditEntry] = []
+        for entry in self.every(wanted, below, ROWS_AT_ONCE if wanted != ALL_ENTRIES else limit):
+            found.append(entry)
+            if len(found) >= limit:
+                break
+        return found
+
+    def every(
+        self, wanted: AuditFilter = ALL_ENTRIES, below: str = "", rows_at_once: int = ROWS_AT_ONCE
+    ) -> Iterator[AuditEntry]:
+        """All that fit, newest first, read a few at a time."""
+        for field_name in ("subject", "account_id"):
+            if value := getattr(wanted, field_name):
+                documents = reversed(self._documents.find(AUDIT, field_name, value))
+                for entry in map(read_entry, documents):
+                    if wanted.fits(entry) and (not below or entry.key < below):
+                        yield entry
+                return
+        if wanted.to_ms is not None:
+            highest = f"{max(0, wanted.to_ms):015d}"
+            below = min(below, highest) if below else highest
+        while True:
+            rows = [read_entry(each) for each in self._documents.newest(AUDIT, below, rows_at_once)]
+            for entry in rows:
+                if entry.at_ms < (wanted.from_ms or 0):
+                    return
+                if wanted.fits(entry):
+                    yield entry
+            if len(rows) < rows_at_once:
+                return
+            below = rows[-1].key
+
+    def of_account(self, account_id: str) -> list[AuditEntry]:
+        """What one account did, oldest first."""
+        return [read_entry(each) for each in self._documents.find(AUDIT, "account_id", account_id)]
+
+    def forget(self, account_id: str, boxes: Collection[str]) -> None:
+        """Take an account out, and what was said of the names and places of its Boxes."""
+        subjects = {f"box {box_id}" for box_id in boxes}
+        for document in self._documents.find(AUDIT):
+            own = account_id in (document["account_id"], document["subject"])
+            if own or document["subject"] in subjects:
+                self._documents.change(AUDIT, document["key"], lambda was: _forgotten(was, account_id))
+
+    def expire(self, now_s: float) -> int:
+        """Take away what is older than AUDIT_S; how many."""
+        gone = 0
+        for document in self._documents.find(AUDIT):
+            if document["at_ms"] > (now_s - AUDIT_S) * 1000:
+                break
+            gone += self._documents.remove(AUDIT, document["key"]) is not None
+        return gone
+
+
+def changed_fields(
+    before: Mapping[str, object], after: Mapping[str, object]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """As texts, those that differ; None is left out."""
+    was, now = ({key: _text(value) for key, value in each.items()} for each in (before, after))
+    names = {key for key in was.keys() | now.keys() if was.get(key) != now.get(key)}
+    return _known(was, names), _known(now, names)
+
+
+def _known(values: Mapping[str, str | None], names: Collection[str]) -> dict[str, str]:
+    return {key: text for key, text in values.items() if key in names and text is not None}
+
+
+def read_entry(document: Mapping[str, Any]) -> AuditEntry:
+    """Of a version before there were `before`, `after` and `by` too."""
+    names = {each.name for each in fields(AuditEntry)}
+    return AuditEntry(**{name: value for name, value in document.items() if name in names})
+
+
+def checked_change(before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+    """Both stores ask it of each change of an entry. StoreError: it is more than to forget somebody."""
+    for key in before.keys() | after.keys():
+        was, now = before.get(key), after.get(key)
+        emptied = key in OF_PEOPLE and now == ""
+        fewer = key in ("before", "after") and _is_part(now, was)
+        if was != now and not emptied and not fewer:
+            raise StoreError(f"{ONLY_ADDED}; {key} of an entry stays as it is")
+
+
+def checked_removal(document: Mapping[str, Any], now_s: float) -> None:
+    """Both stores ask it of each removal. StoreError: the entry is younger than AUDIT_S."""
+    if document["at_ms"] > (now_s - AUDIT_S) * 1000:
+        raise StoreError(f"{ONLY_ADDED}; an entry goes after {AUDIT_S // 86_400} days")
+
+
+def _is_part(fewer: object, whole: object) -> bool:
+    if not isinstance(fewer, Mapping) or not isinstance(whole, Mapping):
+        return False
+    return all(key in whole and whole[key] == value for key, value in fewer.items())
+
+
+def _forgotten(entry: Fields, account_id: str) -> Fields:
+    """Without who it was, from where, and the names and places that they gave; what was changed stays."""
+    after = dict(entry)
+    if entry["account_id"] == account_id:
+        after.update(account_id="", address="")
+    if entry["subject"] == account_id:
+        after["subject"] = ""
+    for side in ("before", "after"):
+        if side in entry:
+            after[side] = {key: text for key, text in entry[side].items() if key not in PERSONAL}
+    return after
+
+
+def _text(value: object) -> str | None:
+    if value is None:
+        return None
+    text = {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+    return text if len(text) <= VALUE_CHARACTERS else f"{text[: VALUE_CHARACTERS - 1]}…"
+
+
+def _texts(values: Mapping[str, str]) -> Iterator[str]:
+    for key, text in values.items():
+        yield f"{key} {text}"

@@ -1,0 +1,133 @@
+"""The rows of the index by incident and Box, in the embedded store: table `incident_boxes`."""
+
+import json
+import sqlite3
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
+
+from opq_cloud.store.documents import known_from_document
+from opq_cloud.store.incident_index import IncidentFilter, IndexedIncident
+from opq_cloud.store.incident_parts import BoxPart, IndexedParts, part_of
+from opq_cloud.store.schema import EmbeddedPart
+
+FILL_ROWS = 500
+"""Incidents of an older version that one write enters."""
+FEW_BOXES = 100
+"""Rows of so many Boxes are sorted; of more, all rows are read in their order until there are enough."""
+_FILLED, _FILLED_TO = "incident_boxes", "incident_boxes_to"
+_PART = (
+    "b.box_id, b.start_ns, b.end_ns, b.kind, b.residual_percent, b.length_ns, b.worst_start_ns, b.worst_id"
+)
+_ENTRY = "i.group_id, i.start_ns, i.end_ns, i.kind, i.residual_percent, i.severity, i.scope, i.label"
+_ENTRY_FIELDS = 8
+
+Pair = tuple[int, str]
+
+
+class EmbeddedParts(EmbeddedPart):
+    """One row per incident and Box."""
+
+    def incident_parts(
+        self, seen: Collection[str], wanted: IncidentFilter, beyond: int | None = None, back: bool = False
+    ) -> Iterator[IndexedParts]:
+        self._fill_parts()
+        text, values = parts_statement(seen, wanted, beyond, back)
+        with self._database.read() as connection:
+            for _, group in groupby(connection.execute(text, values), key=itemgetter(0)):
+                rows = list(group)
+                entry = IndexedIncident(*rows[0][:_ENTRY_FIELDS])
+                words, boxes = rows[0][_ENTRY_FIELDS : _ENTRY_FIELDS + 2]
+                yield IndexedParts(
+                    entry, words, boxes, tuple(BoxPart(*row[_ENTRY_FIELDS + 2 :]) for row in rows)
+                )
+
+    def _fill_parts(self) -> None:
+        """Enter what a version before these rows stored; once, in slices, and by one process."""
+        with self._database.read() as connection:
+            done = connection.execute("SELECT 1 FROM counters WHERE name = ?", (_FILLED,)).fetchone()
+        while not done:
+            done = self._database.write(_fill_slice)
+
+
+def parts_statement(
+    seen: Collection[str], wanted: IncidentFilter, beyond: int | None, back: bool
+) -> tuple[str, list[object]]:
+    """What may fit, by its Boxes and by the span of the whole."""
+    few = len(seen) <= FEW_BOXES
+    own = "b.box_id" if few else "+b.box_id"  # + keeps the planner from an index, and so from a sort
+    where = [f"{own} IN (SELECT value FROM json_each(?))"]
+    values: list[object] = [json.dumps(list(seen))]
+    at = [wanted.box_id] if wanted.box_id else None if wanted.box_ids is None else list(wanted.box_ids)
+    if at is not None:
+        among = "SELECT group_id FROM incident_boxes WHERE box_id IN (SELECT value FROM json_each(?))"
+        where.append(f"b.group_id IN ({among})")
+        values.append(json.dumps(at))
+    for text, value in (
+        ("i.end_ns > ?", wanted.start_ns),
+        ("i.start_ns < ?", wanted.end_ns),
+        (f"b.group_id {'>' if back else '<'} ?", beyond),
+    ):
+        if value is not None:
+            where.append(text)
+            values.append(value)
+    source = "incident_boxes b CROSS JOIN incident_index i ON i.group_id = b.group_id"
+    what = f"SELECT {_ENTRY}, i.words, i.boxes, {_PART} FROM {source}"
+    return f"{what} WHERE {' AND '.join(where)} ORDER BY b.group_id {'ASC' if back else 'DESC'}", values
+
+
+def enter_parts(connection: sqlite3.Connection, pairs: Iterable[Pair]) -> None:
+    """Of these incidents and Boxes what their findings say now; after their entries are written."""
+    every = sorted(set(pairs))
+    for number, box_id in every:
+        documents = connection.execute(
+            "SELECT document FROM incidents WHERE group_id = ? AND box_id = ?", (number, box_id)
+        )
+        known = [known_from_document(json.loads(text)) for (text,) in documents]
+        if not known:
+            connection.execute(
+                "DELETE FROM incident_boxes WHERE group_id = ? AND box_id = ?", (number, box_id)
+            )
+            continue
+        part = part_of(known)
+        connection.execute(
+            "INSERT OR REPLACE INTO incident_boxes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                number, box_id, part.start_ns, part.end_ns, part.kind, part.residual_percent,
+                part.length_ns, part.worst_start_ns, part.worst_id,
+            ),
+        )  # fmt: skip
+    connection.executemany(
+        "UPDATE incident_index SET boxes = (SELECT count(*) FROM incident_boxes WHERE group_id = ?1) "
+        "WHERE group_id = ?1",
+        [(number,) for number in {number for number, _ in every}],
+    )
+
+
+def pairs_of(connection: sqlite3.Connection, finding_ids: Sequence[int]) -> list[Pair]:
+    """Incident and Box of these findings, as they are stored."""
+    rows = connection.execute(
+        "SELECT group_id, box_id FROM incidents WHERE incident_id IN (SELECT value FROM json_each(?))",
+        (json.dumps(list(finding_ids)),),
+    )
+    return [(int(number), str(box_id)) for number, box_id in rows]
+
+
+def _fill_slice(connection: sqlite3.Connection) -> bool:
+    """Whether all is entered now; it goes on where the slice before ended."""
+    row = connection.execute("SELECT value FROM counters WHERE name = ?", (_FILLED_TO,)).fetchone()
+    after = 0 if row is None else int(row[0])
+    numbers = connection.execute(
+        "SELECT DISTINCT group_id FROM incidents WHERE group_id > ? ORDER BY group_id LIMIT ?",
+        (after, FILL_ROWS),
+    ).fetchall()
+    ended = len(numbers) < FILL_ROWS
+    if numbers:
+        pairs = connection.execute(
+            "SELECT DISTINCT group_id, box_id FROM incidents WHERE group_id BETWEEN ? AND ?",
+            (numbers[0][0], numbers[-1][0]),
+        ).fetchall()
+        enter_parts(connection, pairs)
+    name, value = (_FILLED, 1) if ended else (_FILLED_TO, int(numbers[-1][0]))
+    connection.execute("INSERT OR REPLACE INTO counters VALUES (?, ?)", (name, value))
+    return ended

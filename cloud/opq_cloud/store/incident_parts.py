@@ -1,0 +1,102 @@
+"""An incident at the Boxes that somebody sees: what the index says of it there, without reading its findings.
+
+Both stores keep one row per incident and Box. Those of the Boxes that a visitor sees make the same as
+`seen_incident.incident_at` makes of all findings; a test holds the two together. Pure.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from opq_cloud.store.incident_index import IncidentFilter, IndexedIncident, cell_of
+from opq_cloud.store.join_plan import KnownFinding, badness
+
+
+@dataclass(frozen=True, slots=True)
+class BoxPart:
+    """An incident at one Box: its span there, and of its worst finding there what it is named by."""
+
+    box_id: str
+    start_ns: int
+    end_ns: int
+    kind: str
+    residual_percent: float | None
+    length_ns: int
+    worst_start_ns: int
+    worst_id: int
+
+    @property
+    def rank(self) -> tuple[float, int, int, int]:
+        """As `join_plan.worst_of`: furthest from nominal, longest, then the first."""
+        off = -1.0 if self.residual_percent is None else abs(self.residual_percent - 100.0)
+        return off, self.length_ns, -self.worst_start_ns, -self.worst_id
+
+
+@dataclass(frozen=True, slots=True)
+class IndexedParts:
+    """An entry of the index with its rows at the Boxes that were asked for, one at least."""
+
+    entry: IndexedIncident
+    words: str
+    """What is searched of its notes."""
+    boxes: int
+    """How many Boxes it has."""
+    parts: tuple[BoxPart, ...]
+
+    @property
+    def whole(self) -> bool:
+        return len(self.parts) == self.boxes
+
+    def seen(self) -> IndexedIncident:
+        """As who sees these Boxes alone is shown it: nothing of another Box, nor what is said of all."""
+        if self.whole:
+            return replace(self.entry, label=None)
+        worst = max(self.parts, key=lambda part: part.rank)
+        return IndexedIncident(
+            self.entry.incident_id,
+            min(part.start_ns for part in self.parts),
+            max(part.end_ns for part in self.parts),
+            worst.kind,
+            worst.residual_percent,
+            severity=None,
+            scope=None,
+        )
+
+    def fits(self, seen: IndexedIncident, wanted: IncidentFilter) -> bool:
+        """Whether what is seen of it is what is asked for; notes may name any Box, so that they need all."""
+        boxes = {part.box_id for part in self.parts}
+        severity = -1.0 if seen.severity is None else seen.severity
+        return (
+            (not wanted.kind or wanted.kind in seen.kind.split("+"))
+            and (not wanted.box_id or wanted.box_id in boxes)
+            and (wanted.box_ids is None or not boxes.isdisjoint(wanted.box_ids))
+            and (not wanted.scope or wanted.scope == seen.scope)
+            and (wanted.least_severity is None or severity >= wanted.least_severity)
+            and (wanted.start_ns is None or seen.end_ns > wanted.start_ns)
+            and (wanted.end_ns is None or seen.start_ns < wanted.end_ns)
+            and wanted.cell in (None, cell_of(seen.residual_percent, seen.start_ns, seen.end_ns))
+            and (not wanted.words or (self.whole and all(word in self.words for word in wanted.searched)))
+        )
+
+
+def part_of(known: Iterable[KnownFinding]) -> BoxPart:
+    """Of all findings of one incident at one Box, at least one."""
+    ordered = sorted(known, key=lambda one: (one.finding.start_ns, one.finding_id))
+    worst = max(ordered, key=lambda one: badness(one.finding))
+    return BoxPart(
+        worst.finding.box_id,
+        ordered[0].finding.start_ns,
+        max(one.finding.end_ns for one in ordered),
+        worst.finding.kind,
+        worst.finding.residual_percent,
+        worst.finding.end_ns - worst.finding.start_ns,
+        worst.finding.start_ns,
+        worst.finding_id,
+    )
+
+
+def parts_of(known: Sequence[KnownFinding]) -> list[BoxPart]:
+    """Of all findings of one incident, by Box."""
+    by_box: dict[str, list[KnownFinding]] = {}
+    for one in known:
+        by_box.setdefault(one.finding.box_id, []).append(one)
+    return [part_of(own) for own in by_box.values()]

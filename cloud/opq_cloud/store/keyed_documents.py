@@ -1,0 +1,57 @@
+"""Tables of documents by a text key, as both stores have them, for accounts and the log of changes.
+
+Short; apart from `account_records.py`, which the log of changes must not import.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+Fields = dict[str, Any]
+"""A document: JSON values by field name."""
+
+
+@dataclass(frozen=True, slots=True)
+class OriginalUser:
+    """A user of the original's View (opq-interop D.8): `users`, `UserProfiles`, `BoxOwners`."""
+
+    username: str
+    bcrypt_hash: str
+    """bcrypt of the hexadecimal SHA-256 of the password, as Meteor stores it."""
+    name: str
+    admin: bool
+    box_ids: tuple[str, ...]
+    preferences: Mapping[str, Any] = field(default_factory=dict)
+    """`notification_preferences` of the profile, as they are stored."""
+
+
+class KeyedDocuments(Protocol):
+    """Tables of documents by a text key; every method is atomic over threads and processes."""
+
+    def insert(self, table: str, key: str, document: Fields) -> bool:
+        """False, and nothing is stored, where the key or a unique field is there already."""
+
+    def get(self, table: str, key: str) -> Fields | None: ...
+
+    def change(self, table: str, key: str, changed: Callable[[Fields], Fields | None]) -> bool:
+        """Put what `changed` makes of the document in its place; it may be called several times.
+
+        False where there is none, or where `changed` gives None.
+        """
+
+    def remove(self, table: str, key: str) -> Fields | None:
+        """The document that is gone now; of several callers one gets it."""
+
+    def find(self, table: str, field: str = "", value: str = "") -> list[Fields]:
+        """All, or those whose `field` (one that a table is looked up by) is `value`, in the order of keys."""
+
+    def newest(self, table: str, below: str, limit: int) -> list[Fields]:
+        """Those with the highest keys, below a key where one is given; the highest first."""
+
+    def original_user(self, name: str) -> OriginalUser | None:
+        """A user of the original's View (Meteor) by name or e-mail; None where there is none."""
+
+    def remove_original_user(self, name: str) -> None:
+        """That user with its profile, Boxes and notifications."""
+
+    def close(self) -> None: ...

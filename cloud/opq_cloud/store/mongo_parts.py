@@ -1,0 +1,142 @@
+"""The rows of the index by incident and Box, in MongoDB: `opq_incident_boxes`, as `embedded_parts`."""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import groupby, islice
+
+from bson.int64 import Int64
+from pymongo import ASCENDING, DESCENDING
+
+from opq_cloud.store.documents import Document, known_from_document
+from opq_cloud.store.incident_index import IncidentFilter
+from opq_cloud.store.incident_parts import BoxPart, IndexedParts, part_of
+from opq_cloud.store.mongo_index import MongoIndex, entry_of_document
+from opq_cloud.store.mongo_server import MongoServer, store_errors, upsert
+
+FILLED = "incident_boxes"
+READ_AT_ONCE = 100
+_FIELDS = ("start_ns", "end_ns", "length_ns", "worst_start_ns", "worst_id")
+
+Pair = tuple[int, str]
+
+
+class MongoParts(MongoIndex):
+    """One document per incident and Box."""
+
+    def __init__(self, server: MongoServer) -> None:
+        super().__init__(server)
+        self._places = server.db.opq_incident_boxes
+        self._parts_filled = False
+
+    def incident_parts(
+        self, seen: Collection[str], wanted: IncidentFilter, beyond: int | None = None, back: bool = False
+    ) -> Iterator[IndexedParts]:
+        """READ_AT_ONCE incidents at a time, so that no cursor stays open while they are looked at."""
+        while True:
+            found = self._some_parts(seen, wanted, beyond, back)
+            for number, one in found:
+                beyond = number
+                if one is not None:
+                    yield one
+            if len(found) < READ_AT_ONCE:
+                return
+
+    @store_errors
+    def _some_parts(
+        self, seen: Collection[str], wanted: IncidentFilter, beyond: int | None, back: bool
+    ) -> list[tuple[int, IndexedParts | None]]:
+        """None: its span does not meet the one that is asked for."""
+        self._fill_index()
+        self._fill_parts()
+        query: Document = {"box_id": {"$in": list(seen)}}
+        among: Document = {} if beyond is None else {"$gt" if back else "$lt": beyond}
+        at = (wanted.box_id,) if wanted.box_id else wanted.box_ids
+        if at is not None:
+            among["$in"] = self._places.distinct("incident_id", {"box_id": {"$in": list(at)}})
+        if among:
+            query["incident_id"] = among
+        turn = ASCENDING if back else DESCENDING
+        rows = self._places.find(query).sort([("incident_id", turn), ("box_id", ASCENDING)])
+        groups = [
+            (number, [_part(row) for row in own])
+            for number, own in islice(groupby(rows, key=lambda row: int(row["incident_id"])), READ_AT_ONCE)
+        ]
+        entries = {
+            int(entry["_id"]): entry
+            for entry in self._entries.find({"_id": {"$in": [number for number, _ in groups]}}, {"tags": 0})
+        }
+        found: list[tuple[int, IndexedParts | None]] = []
+        for number, parts in groups:
+            entry = entries.get(number)
+            meets = entry is not None and (
+                (wanted.start_ns is None or int(entry["end_ns"]) > wanted.start_ns)
+                and (wanted.end_ns is None or int(entry["start_ns"]) < wanted.end_ns)
+            )
+            one = None
+            if entry is not None and meets:
+                words, boxes = str(entry.get("words") or ""), int(entry.get("boxes") or 0)
+                one = IndexedParts(entry_of_document(entry), words, boxes, tuple(parts))
+            found.append((number, one))
+        return found
+
+    def _enter_parts(self, pairs: Iterable[Pair], beat: Callable[[], object] = lambda: None) -> None:
+        """Of these incidents and Boxes what their findings say now; after their entries are written.
+
+        `beat` keeps the lock of a plan: one may have thousands of Boxes.
+        """
+        every = sorted(set(pairs))
+        for number, box_id in every:
+            beat()
+            own: list[Document] = [
+                {"group_id": number},
+                {"group_id": {"$exists": False}, "incident_id": number},
+            ]
+            found = self._db.incidents.find({"box_id": box_id, "$or": own}, {"measurements": 0})
+            known = [known_from_document(document) for document in found]
+            key = {"incident_id": number, "box_id": box_id}
+            if not known:
+                self._places.delete_one(key)
+                continue
+            part = part_of(known)
+            wide = {name: Int64(getattr(part, name)) for name in _FIELDS}
+            document = {**key, **wide, "kind": part.kind, "residual_percent": part.residual_percent}
+            name = f"{number}:{box_id}"
+            upsert(lambda: self._places.replace_one({"_id": name}, document, upsert=True))  # noqa: B023
+        for number in {number for number, _ in every}:
+            boxes = self._places.count_documents({"incident_id": number})
+            self._entries.update_one({"_id": number}, {"$set": {"boxes": boxes}})
+
+    def _pairs_of(self, finding_ids: Sequence[int]) -> list[Pair]:
+        """Incident and Box of these findings, as they are stored."""
+        query: Document = {"incident_id": {"$in": list(finding_ids)}, "group_id": {"$exists": True}}
+        found = self._db.incidents.find(query, {"group_id": 1, "box_id": 1})
+        return [(int(each["group_id"]), str(each["box_id"])) for each in found]
+
+    def _forget_incident(self, number: int) -> None:
+        super()._forget_incident(number)
+        self._places.delete_many({"incident_id": number})
+
+    def _enter_foreign(self, number: int, box_id: str) -> None:
+        self._enter_parts([(number, box_id)])
+
+    def _fill_parts(self) -> None:
+        """Enter what a version before these rows stored."""
+        if self._parts_filled:
+            return
+        if self._db.opq_counters.find_one({"_id": FILLED}) is None:
+            self._places.create_index([("box_id", ASCENDING), ("incident_id", DESCENDING)])
+            self._places.create_index([("incident_id", DESCENDING)])
+            fields = {"group_id": 1, "incident_id": 1, "box_id": 1}
+            for document in self._db.incidents.find({}, fields):
+                number = int(document.get("group_id") or document["incident_id"])
+                if self._places.find_one({"_id": f"{number}:{document['box_id']}"}, {"_id": 1}) is None:
+                    self._enter_parts([(number, str(document["box_id"]))])
+            change = {"$max": {"value": Int64(1)}}
+            upsert(lambda: self._db.opq_counters.update_one({"_id": FILLED}, change, upsert=True))
+        self._parts_filled = True
+
+
+def _part(row: Document) -> BoxPart:
+    return BoxPart(
+        str(row["box_id"]), int(row["start_ns"]), int(row["end_ns"]), str(row["kind"]),
+        row["residual_percent"], int(row["length_ns"]), int(row["worst_start_ns"]), int(row["worst_id"]),
+    )  # fmt: skip

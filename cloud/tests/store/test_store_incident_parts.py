@@ -1,0 +1,218 @@
+"""Rows by incident and Box: what a visitor sees of the list is what all findings, filtered, would say."""
+
+import random
+import sqlite3
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from opq_cloud.incident_edits import IncidentEditor
+from opq_cloud.mauka.finding_writer import put_findings
+from opq_cloud.store import BoxRecord, CloudStore
+from opq_cloud.store.account_records import Account
+from opq_cloud.store.embedded import EmbeddedStore
+from opq_cloud.store.embedded_parts import parts_statement
+from opq_cloud.store.incident_index import (
+    ORDERS,
+    IncidentFilter,
+    IncidentNote,
+    IndexedIncident,
+    cell_of,
+    entry_of_incident,
+)
+from opq_cloud.store.seen_incident import incident_at
+from opq_cloud.view.accounts.seen import SeenStore
+from opq_cloud.view.accounts.visitors import Visitor
+from opq_proto.messages import Finding, Incident, Trigger
+
+S = 10**9
+ZERO_NS = 1_795_000_000 * S
+KINDS = (
+    ("sag", 70.0),
+    ("sag", 85.0),
+    ("swell", 114.0),
+    ("interruption", 3.0),
+    ("harmonics", None),
+    ("sag", None),
+)
+"""No two exactly as far from nominal on either side: there the index, which grows finding by finding, may
+name an incident by the other of the two than its page does."""
+SIGHTS = (("1",), ("2", "3"), ("1", "2", "4"), ("1", "2", "3", "4", "5"), ("9",))
+
+
+def finding(
+    box_id: str, at_s: float, kind: str = "sag", percent: float | None = 70.0, length_s: float = 0.1
+) -> Finding:
+    start_ns = ZERO_NS + round(at_s * S)
+    end_ns = start_ns + round(length_s * S)
+    return Finding(kind, box_id, start_ns, end_ns, 1000, True, residual_percent=percent)
+
+
+def put(store: CloudStore, *findings: Finding) -> list[int]:
+    """As one event; the numbers of the incidents that the findings are in."""
+    first, last = min(one.start_ns for one in findings), max(one.end_ns for one in findings)
+    boxes = tuple({one.box_id: None for one in findings})
+    token = f"{first}-{last}-{'-'.join(boxes)}-{findings[0].kind}"
+    event_id = store.open_event(Trigger(token, first, last, boxes, boxes[0], ""), "")
+    return [one.incident_id for one in put_findings(store, event_id, findings)]
+
+
+def disturb(store: CloudStore, seed: int) -> None:
+    """Incidents of one to five Boxes, some of which grow, are split, merged, labelled or noted."""
+    chance = random.Random(seed)
+    numbers: list[int] = []
+    for k in range(9):
+        boxes = chance.sample(("1", "2", "3", "4", "5"), chance.randrange(1, 5))
+        found = []
+        for box_id in boxes:
+            kind, percent = chance.choice(KINDS)
+            at_s = 40.0 * k + chance.choice((0.0, 0.0, 0.05))
+            found.append(finding(box_id, at_s, kind, percent, chance.choice((0.1, 0.1, 0.4, 2.0))))
+        numbers += put(store, *found)
+        if chance.random() < 0.4:  # the same again, one longer: they are seen better, and a Box joins
+            put(store, replace(found[0], end_ns=found[0].end_ns + S), finding("5", 40.0 * k, "swell", 120.0))
+    editor = IncidentEditor(store)
+    known = [each for number in dict.fromkeys(numbers) if (each := store.incident(number)) is not None]
+    wide = [each for each in known if len({one.finding.box_id for one in each.findings}) > 1]
+    if len(wide) > 1:
+        editor.split_incident(wide[0].incident_id, [wide[0].findings[0].finding_id])
+        other = known[0] if wide[-1] != known[0] else known[-1]
+        editor.merge_incidents([wide[-1].incident_id, other.incident_id])
+    for one, kind, text in ((known[1], "label", "outage"), (known[2], "note", "bang")):
+        if store.incident(one.incident_id) is not None:
+            store.put_note(IncidentNote(0, one.incident_id, 1000, "", kind, text))
+
+
+Said = dict[int, str]
+
+
+def expected(
+    every: list[Incident], said: Said, seen: frozenset[str], wanted: IncidentFilter
+) -> list[IndexedIncident]:
+    """Every incident, read whole, cut to what is seen, and filtered."""
+    found = []
+    for whole in every:
+        part = incident_at(whole, seen.__contains__)
+        if part is None:
+            continue
+        one = replace(entry_of_incident(part), kind=part.kind)
+        fits = (
+            (not wanted.kind or wanted.kind in one.kind.split("+"))
+            and (not wanted.box_id or wanted.box_id in part.box_ids)
+            and (wanted.box_ids is None or bool({*part.box_ids} & {*wanted.box_ids}))
+            and (not wanted.scope or one.scope == wanted.scope)
+            and (wanted.least_severity is None or (one.severity or -1.0) >= wanted.least_severity)
+            and (wanted.start_ns is None or one.end_ns > wanted.start_ns)
+            and (wanted.end_ns is None or one.start_ns < wanted.end_ns)
+            and wanted.cell in (None, cell_of(one.residual_percent, one.start_ns, one.end_ns))
+            and (
+                not wanted.words
+                or (part.box_ids == whole.box_ids and wanted.words in said[whole.incident_id])
+            )
+        )
+        if fits:
+            found.append(one)
+    return sorted(found, key=lambda one: (one.place(wanted.order).value, one.incident_id), reverse=True)
+
+
+FILTERS = (
+    IncidentFilter(),
+    IncidentFilter(kind="sag"),
+    IncidentFilter(kind="outage"),
+    IncidentFilter(box_id="2"),
+    IncidentFilter(box_ids=("1", "9")),
+    IncidentFilter(scope="local"),
+    IncidentFilter(least_severity=2.0),
+    IncidentFilter(start_ns=ZERO_NS + 100 * S, end_ns=ZERO_NS + 241 * S),
+    IncidentFilter(words="bang"),
+    IncidentFilter(cell=cell_of(70.0, 0, S // 10)),
+    IncidentFilter(order="severe"),
+    IncidentFilter(order="long", kind="sag"),
+)
+
+
+def compare(store: CloudStore, sights: Sequence[tuple[str, ...]] = SIGHTS) -> None:
+    account = Account("a", "a@example.org", "A", "viewer", "", 0)
+    every = store.incidents(limit=1000)
+    said = {one.incident_id: " ".join(note.text for note in store.notes(one.incident_id)) for one in every}
+    in_part = 0
+    for boxes in sights:
+        seen = SeenStore(store, Visitor(account=account, full=frozenset(boxes)))
+        in_part += sum(0 < len({*one.box_ids} & {*boxes}) < len(one.box_ids) for one in every)
+        for wanted in FILTERS:
+            right = expected(every, said, frozenset(boxes), wanted)
+            assert seen.find_incidents(wanted, 100) == right, (boxes, wanted)
+            assert seen.count_incidents(wanted, 100) == len(right)
+            cells = [cell_of(one.residual_percent, one.start_ns, one.end_ns) for one in right]
+            assert seen.incident_cells(wanted) == {c: cells.count(c) for c in cells if c is not None}
+            if len(right) > 2:
+                place = right[1].place(wanted.order)
+                assert seen.find_incidents(wanted, 2, place) == right[2:4]
+                assert seen.find_incidents(wanted, 9, place, back=True) == right[:1]
+    assert in_part > 3
+
+
+def test_what_is_seen_is_what_a_filter_of_all_would_leave(store: CloudStore) -> None:
+    store.put_box(BoxRecord("1", "1", location="here"))
+    disturb(store, 3)
+    compare(store, SIGHTS if isinstance(store, EmbeddedStore) else SIGHTS[2:3])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20, 40))
+def test_it_holds_for_other_histories(tmp_path: Path, seed: int) -> None:
+    with closing(EmbeddedStore(tmp_path / "opq.db")) as store:
+        disturb(store, seed)
+        compare(store)
+
+
+def test_what_expires_leaves_no_row(store: CloudStore) -> None:
+    put(store, finding("1", 0.0), finding("2", 0.0))
+    seen = SeenStore(store, Visitor(full=frozenset({"1"})))
+    assert seen.count_incidents(IncidentFilter(), 9) == 1
+    while store.expire(int(time.time()) + 400 * 86_400):
+        pass
+    assert seen.count_incidents(IncidentFilter(), 9) == 0
+    assert list(store.incident_parts(["1", "2"], IncidentFilter())) == []
+
+
+def test_a_store_of_a_version_before_is_entered_at_the_first_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("opq_cloud.store.embedded_parts.FILL_ROWS", 2)  # several slices
+    with closing(EmbeddedStore(tmp_path / "opq.db")) as store:
+        disturb(store, 5)
+        before = list(store.incident_parts(["1", "2", "3"], IncidentFilter()))
+    with closing(sqlite3.connect(tmp_path / "opq.db")) as database, database:
+        database.execute("DELETE FROM incident_boxes")
+        database.execute("UPDATE incident_index SET boxes = 0")
+        database.execute("DELETE FROM counters WHERE name LIKE 'incident_boxes%'")
+    with closing(EmbeddedStore(tmp_path / "opq.db")) as store:
+        assert list(store.incident_parts(["1", "2", "3"], IncidentFilter())) == before
+        assert len(before) > 4
+
+
+def test_who_sees_everything_gets_the_stores_own_answers(store: CloudStore) -> None:
+    put(store, finding("1", 0.0))
+    put(store, finding("2", 90.0, "swell", 115.0))
+    seen = SeenStore(store, Visitor(everything=True, without_waveforms=True))
+    assert seen.find_incidents(IncidentFilter(), 9) == store.find_incidents(IncidentFilter(), 9)
+    assert seen.count_incidents(IncidentFilter(kind="sag"), 9) == 1
+    assert [each.incident_id for each in seen.incidents()] == [each.incident_id for each in store.incidents()]
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("boxes", [3, 500])
+def test_rows_are_read_by_an_index(tmp_path: Path, boxes: int, order: str) -> None:
+    with closing(EmbeddedStore(tmp_path / "opq.db")):
+        pass
+    with closing(sqlite3.connect(tmp_path / "opq.db")) as database:
+        seen = [str(number) for number in range(boxes)]
+        text, values = parts_statement(seen, IncidentFilter(box_id="1", order=order), 7, False)
+        plan = [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {text}", values)]
+    assert not any(step.startswith(("SCAN i", "SCAN b ")) and "INDEX" not in step for step in plan), plan
+    assert boxes < 100 or not any("TEMP B-TREE FOR ORDER" in step for step in plan), plan

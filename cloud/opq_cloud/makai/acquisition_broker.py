@@ -26,6 +26,7 @@ from opq_cloud.fanout_socket import FanoutSocket
 from opq_cloud.makai.admission import AdmittedSocket, ZapHandler
 from opq_cloud.makai.command_numbers import CommandNumbers
 from opq_cloud.makai.leg_boxes import LegBoxes
+from opq_cloud.makai.registered_keys import StoreOfBoxes, registered_in
 from opq_cloud.makai.requested_events import EVENT_REQUEST
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import (
@@ -49,6 +50,8 @@ COMMAND_QUEUE = 10_000
 ANSWER_QUEUE = 10_000
 ANSWERS_UNREAD_BYTES = 256_000_000
 """What may wait for one subscriber: a minute of 120 Boxes."""
+IDLE_S = 0.5
+"""While nothing comes, no command waits and no key changes, connections are looked at so often."""
 ID_END = b"\0"
 """Ends frame 0 for a Box whose id begins another's."""
 
@@ -126,12 +129,17 @@ class AcquisitionBroker:
     name = "acquisition-broker"
 
     def __init__(
-        self, config: AcquisitionBrokerSection, keys: KeyFolder, numbers: CommandNumbers | None = None
+        self,
+        config: AcquisitionBrokerSection,
+        keys: KeyFolder,
+        numbers: CommandNumbers | None = None,
+        registry: StoreOfBoxes | None = None,
     ) -> None:
-        """`numbers`: of commands; none: they start anywhere."""
+        """`numbers`: of commands; none: they start anywhere. `registry`: as the triggering broker's."""
         self.counters = ServiceCounters()
         self._config = config
         self._keys = keys
+        self._registry = registry
         self._log = log.get(service=self.name)
         self._limited = RateLimitedLog(self._log)
         self._pending = PendingCommands(config.pending_commands, config.pending_s)
@@ -152,7 +160,9 @@ class AcquisitionBroker:
         config = self._config
         with ExitStack() as opened:
             context = opened.enter_context(service_context())
-            zap = opened.enter_context(closing(ZapHandler(context, self._keys, self.counters, self._log)))
+            registered = registered_in(self._registry, self.counters, self._log)
+            handler = ZapHandler(context, self._keys, self.counters, self._log, registered)
+            zap = opened.enter_context(closing(handler))
             self._zap = zap
             commands = zap.open(
                 zmq.XPUB,
@@ -181,8 +191,14 @@ class AcquisitionBroker:
             self._log.info("broker.listening", boxes=config.command_endpoint, backend=config.request_endpoint)
             if ready is not None:
                 ready.set()
+            looked_s = 0.0
             while not stop.is_set():
-                poller.poll(POLL_MS)
+                idle = not poller.poll(POLL_MS) and not zap.keys_changed
+                if idle and not self._pending and time.monotonic() < looked_s + IDLE_S:
+                    clients.check()
+                    answers.check()
+                    continue
+                looked_s = time.monotonic()
                 zap.handle_peers()
                 answers.read_subscriptions()
                 for message in receive(commands.socket, BURST):
@@ -298,4 +314,6 @@ class AcquisitionBroker:
         self._pending.remove(response.seq)
         self._leg.note_today(box_id)
         self.counters.add("responses", label=box_id)
+        asked_s = request.until_s - self._config.pending_s
+        self.counters.stages.add("command_answered", time.monotonic() - asked_s)
         answers.send([request.identity.encode("utf-8"), *frames])

@@ -19,6 +19,7 @@ from watchfiles import watch
 from zmq.utils import z85
 
 from opq_cloud.makai.peers import Peers, answered, sent_marks
+from opq_cloud.makai.registered_keys import RegisteredKeys
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import ZAP_DOMAIN, Context, Socket, bind, curve_server, open_socket
 from opq_proto.errors import KeyFileError, OpqError
@@ -30,7 +31,8 @@ from opq_proto.zmq_inbox import waiting_messages
 
 ZAP_ENDPOINT = "inproc://zeromq.zap.01"
 CREDENTIALS_AT = 6  # version, request id, domain, address, identity, mechanism, then the key
-DEBOUNCE_MS = 50
+DEBOUNCE_MS, STEP_MS = 50, 50
+"""How long changes are gathered, and how often the watcher looks for one: each look is a wake-up."""
 CHECK_MS = 500
 """Without a notice the folder's time stamp is checked so often (a folder made again, a lost notice)."""
 HANDSHAKES_S = 0.1
@@ -59,19 +61,26 @@ class KeyChange:
 
 
 class AllowList:
-    """Z85 public key -> box id, from `public_keys/opqbox<ID>.key`.
+    """Z85 public key -> box id, from `public_keys/opqbox<ID>.key`, and from the store where that is wanted.
 
-    A thread waits for changes (inotify through watchfiles, else polling) and reads the folder; the
-    broker's thread collects the outcome with `changes`. From file to list it takes half a second at most.
+    A Box of which the folder has a file, also of a revoked key, is the folder's: what the store says of it
+    admits nobody. A thread waits for changes (inotify through watchfiles, else polling) and reads the
+    folder; the broker's thread collects the outcome with `changes`. From file to
+    list it takes half a second at most.
     """
 
-    def __init__(self, folder: KeyFolder, counters: ServiceCounters, log: Log) -> None:
+    def __init__(
+        self, folder: KeyFolder, counters: ServiceCounters, log: Log, registered: RegisteredKeys | None = None
+    ) -> None:
         self.boxes: dict[str, str] = {}
         self.incoming: dict[str, str] = {}
         """Those of `boxes` that wait beside a Box's present key until they have spoken."""
         self._folder = folder
         self._counters = counters
         self._log = log
+        self._registered = registered
+        self._used: object = None
+        """Those of the store that `_read` was made of."""
         self._stop = threading.Event()
         self._read: dict[str, str] = {}
         self._read_incoming: dict[str, str] = {}
@@ -80,6 +89,8 @@ class AllowList:
 
     def start(self) -> None:
         """Read the folder once, then watch it."""
+        if self._registered is not None:
+            self._registered.start()
         self._reload()
         self.boxes, self.incoming = self._read, dict(self._read_incoming)
         self._counters.set("admitted_now", len(self.boxes))
@@ -87,12 +98,19 @@ class AllowList:
 
     def close(self) -> None:
         self._stop.set()
+        if self._registered is not None:
+            self._registered.close()
         self._thread.join(2.0)
 
     @property
     def alive(self) -> bool:
         """False when the watcher has died: nothing would be revoked any more."""
         return self._thread.is_alive()
+
+    @property
+    def changed(self) -> bool:
+        """Whether `changes` has any, or the watcher has died."""
+        return self._read is not self.boxes or not self.alive
 
     def changes(self) -> KeyChange | None:
         """What changed since the last call; from then on `boxes` is the new list."""
@@ -116,13 +134,16 @@ class AllowList:
                     path,
                     stop_event=self._stop,
                     debounce=DEBOUNCE_MS,
-                    step=10,
+                    step=STEP_MS,
                     rust_timeout=CHECK_MS,
                     yield_on_timeout=True,
                     recursive=False,
                 ):
                     now = self._signature()
-                    if changes or now != known:
+                    registered_changed = (
+                        self._registered is not None and self._registered.keys is not self._used
+                    )
+                    if changes or now != known or registered_changed:
                         known = now
                         self._reload()
                     if path != _existing(self._folder.public_keys):
@@ -141,12 +162,22 @@ class AllowList:
                 self._counters.add("key_files_refused")
                 self._log.warning("keys.file_refused", problem=problem)
         self._problems = problems
+        self._add_registered(admitted)
         read = {key.decode("ascii"): box_id for key, box_id in admitted.items()}
         if read != self._read:
             self._read_incoming = {
                 key.decode("ascii"): box_id for key, box_id in self._folder.incoming().items()
             }
             self._read = read
+
+    def _add_registered(self, admitted: dict[bytes, str]) -> None:
+        if self._registered is None:
+            return
+        self._used = keys = self._registered.keys
+        of_folder = self._folder.known_boxes()
+        for key, box_id in keys.items():
+            if box_id not in of_folder:
+                admitted.setdefault(key, box_id)
 
     def _signature(self) -> tuple[int, int, int] | None:
         try:
@@ -177,7 +208,15 @@ class AdmittedSocket:
 class ZapHandler:
     """Admits Boxes to the sockets it opened; used by one thread, between poll and poll."""
 
-    def __init__(self, context: Context, folder: KeyFolder, counters: ServiceCounters, log: Log) -> None:
+    def __init__(
+        self,
+        context: Context,
+        folder: KeyFolder,
+        counters: ServiceCounters,
+        log: Log,
+        registered: RegisteredKeys | None = None,
+    ) -> None:
+        """`registered`: keys that the store admits beside the folder; None: it admits nobody."""
         self.peers: list[Peers] = []
         self._context = context
         self._pair = read_secret_file(folder.server_secret)
@@ -190,7 +229,7 @@ class ZapHandler:
         self._failed = 0
         self._zap = open_socket(context, zmq.REP)
         self._zap.bind(ZAP_ENDPOINT)
-        self._allowed = AllowList(folder, counters, log)
+        self._allowed = AllowList(folder, counters, log, registered)
         self._allowed.start()
 
     def open(self, kind: int, endpoint: str, service: str, key: str, **options: int) -> AdmittedSocket:
@@ -202,6 +241,11 @@ class ZapHandler:
         self.peers.append(peers)
         bind(socket, endpoint, service, key)
         return AdmittedSocket(socket, peers, self)
+
+    @property
+    def keys_changed(self) -> bool:
+        """Whether `handle_peers` has keys to admit or to revoke."""
+        return self._allowed.changed
 
     def register(self, poller: zmq.Poller) -> None:
         poller.register(self._zap, zmq.POLLIN)

@@ -3,7 +3,7 @@
     transient    0.3 s around the impulse or the phase jump that a gateway's detector found
     dip          1 s before and after (`pre_ms`, `post_ms`); what no other row names is asked for as a dip
     harmonics    3 s, the interval of IEC 61000-4-30:2015, 4.5.2
-    frequency    10 s, that of IEC 61000-4-30:2015, 5.1
+    frequency    10 s, that of IEC 61000-4-30:2015, 5.1; a phase jump at a few Boxes is asked for as a dip
 
 A window in which the moment is not known is asked for with a window's length on both sides, whatever its
 class: the windows of other Boxes that hold the same moment then lie inside.
@@ -18,7 +18,7 @@ LEAST_PAD_NS = 100 * NS_PER_MS
 """Around a transient that is itself long; clocks differ, too."""
 SHORT = frozenset({"edge_impulsive_transient", "edge_phase_jump"})
 """A ringing looks like an interharmonic in 0.3 s, and notches like nothing: both are asked for as dips."""
-SHOWN_BY_TRANSIENTS = frozenset({"trans", "f"})
+SHOWN_BY_TRANSIENTS = frozenset({"trans", "f", "rocof"})
 """An impulse or a phase jump moves these in its second's Measurement; what moves the others is more."""
 STEADY = frozenset({"thd", "ihd", "pst", "unbalance", "dc"})
 
@@ -40,15 +40,29 @@ def located(measurement: Measurement, decision: Decision) -> bool:
 
 
 def asked_span_ns(
-    measurement: Measurement, decision: Decision, config: TriggeringServiceSection, longest_ns: int
+    measurement: Measurement,
+    decision: Decision,
+    config: TriggeringServiceSection,
+    longest_ns: int,
+    *,
+    local: bool = False,
 ) -> tuple[int, int]:
-    """[start_ns, end_ns) to ask for; `longest_ns`: the longest window of the Boxes that are asked."""
+    """[start_ns, end_ns) to ask for.
+
+    Args:
+        measurement: what was decided about.
+        decision: an onset.
+        config: the windows by class.
+        longest_ns: the longest window of the Boxes that are asked.
+        local: a change of the frequency that its neighbours do not share, which is a phase jump.
+    """
     start_ns, end_ns = window_ns(measurement)
     pre_ns, post_ns = config.pre_ms * NS_PER_MS, config.post_ms * NS_PER_MS
     if located(measurement, decision):
         pad_ns = max(LEAST_PAD_NS, (config.asking.transient_ms * NS_PER_MS - (end_ns - start_ns)) // 2)
         return max(0, start_ns - pad_ns), end_ns + pad_ns  # no wire has less than 0
     wanted_ms = {HARMONICS: config.asking.harmonics_ms, FREQUENCY: config.asking.frequency_ms}
-    both_ns = wanted_ms.get(asked_class(decision.metric), 0) * NS_PER_MS - (end_ns - start_ns)
+    row = DIP if local else asked_class(decision.metric)
+    both_ns = wanted_ms.get(row, 0) * NS_PER_MS - (end_ns - start_ns)
     before_ns, after_ns = max(pre_ns, longest_ns, both_ns // 2), max(post_ns, longest_ns, both_ns // 2)
     return max(0, start_ns - before_ns), end_ns + after_ns

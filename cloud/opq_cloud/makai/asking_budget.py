@@ -59,15 +59,22 @@ class AskingBudget:
                 asked.append(box_id)
         cause = seen_by[0] if seen_by else WHOLE_KEY
         for box_id in others if asked else ():
-            if self._of_box.left(box_id) < size:
-                refused[OF_BOX] += 1
-            elif self._by_box.left(cause) < size:
-                refused[BY_BOX] += 1
-            elif self._whole.left(WHOLE_KEY) - size < self._reserve:
-                refused[WHOLE] += 1
-            else:
-                self._whole.spend(WHOLE_KEY, size)
-                self._of_box.spend(box_id, size)
-                self._by_box.spend(cause, size)
+            reason = self.spend_for(cause, box_id, size)
+            if reason is None:
                 asked.append(box_id)
+            else:
+                refused[reason] += 1
         return tuple(asked), refused
+
+    def spend_for(self, cause: str, box_id: str, size: int) -> str | None:
+        """Ask one Box because of what `cause` saw; None: it is spent, else why not. The reserve stays."""
+        if self._of_box.left(box_id) < size:
+            return OF_BOX
+        if self._by_box.left(cause) < size:
+            return BY_BOX
+        if self._whole.left(WHOLE_KEY) - size < self._reserve:
+            return WHOLE
+        self._whole.spend(WHOLE_KEY, size)
+        self._of_box.spend(box_id, size)
+        self._by_box.spend(cause, size)
+        return None

@@ -5,14 +5,16 @@ import time
 from collections.abc import Callable, Iterable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from opq_cloud.makai.asked_boxes import BoxPlaces
+from opq_cloud.makai.quiet_rows import ids_of
 from opq_cloud.service import STALE_S, HealthReport, ServiceCounters
 from opq_cloud.store.box_place import box_place
 from opq_cloud.store.store import BoxRecord, CloudStore, box_order
 from opq_proto import log
 from opq_proto.decision import Nominal
-from opq_proto.measurement_columns import MeasurementColumns
+from opq_proto.measurement_columns import MeasuredBoxes, MeasurementColumns, NumberedColumns
 from opq_proto.messages import Measurement
 from opq_proto.wire import Response
 
@@ -43,6 +45,8 @@ class BoxRegister:
         self._alive_longest_ns = 0
         self._alive_found: tuple[float, float] = (0.0, -math.inf)
         """(within_s, when): who is alive is found again after `ALIVE_S`, or when another Box is heard."""
+        self.nominals_read = 0
+        """How often the nominal values were read."""
         self.places = BoxPlaces()
         """Where Boxes stand, as of the last reading of the store."""
 
@@ -67,12 +71,25 @@ class BoxRegister:
 
     def note_columns(self, columns: MeasurementColumns) -> None:
         """Each of these was heard now, with its window."""
-        ids = columns.boxes.ids
-        boxes, told_ms = columns.which.tolist(), columns.timestamp_ms.tolist()
-        spans = zip(columns.start_ns.tolist(), columns.end_ns.tolist(), strict=True)
-        for box, timestamp_ms, window_ns in zip(boxes, told_ms, spans, strict=True):
-            self.note_heard(ids[box], timestamp_ms)
-            self.note_window(ids[box], window_ns)
+        if not columns.once:
+            spans = zip(columns.start_ns.tolist(), columns.end_ns.tolist(), strict=True)
+            for box_id, told_ms, window_ns in zip(
+                ids_of(columns), columns.timestamp_ms.tolist(), spans, strict=True
+            ):
+                self.note_heard(box_id, told_ms)
+                self.note_window(box_id, window_ns)
+            return
+        ids, lengths_ns = ids_of(columns), columns.end_ns - columns.start_ns
+        if not self._alive.keys() >= set(ids):
+            self._alive_found = (0.0, -math.inf)
+        self._heard.update(dict.fromkeys(ids, self._now()))
+        self._last_ms.update(zip(ids, columns.timestamp_ms.tolist(), strict=True))
+        self._window_ns.update(zip(ids, lengths_ns.tolist(), strict=True))
+        self._alive_longest_ns = max(self._alive_longest_ns, int(lengths_ns.max(initial=0)))
+        lengths_s = lengths_ns / 1e9
+        rhythms_s = np.array([self._rhythm_s.get(box_id, 0.0) for box_id in ids])
+        rhythms_s = np.maximum(lengths_s, rhythms_s * 0.5 ** (lengths_s / RHYTHM_HALVES_S))
+        self._rhythm_s.update(zip(ids, rhythms_s.tolist(), strict=True))
 
     def alive(self, within_s: float) -> tuple[str, ...]:
         """Ids of the Boxes heard within `within_s` and the time that one of their measurements covers."""
@@ -105,6 +122,7 @@ class BoxRegister:
     def read_nominals(self, records: Iterable[BoxRecord]) -> None:
         """From now on the nominal values are those of the store."""
         default = self._default
+        self.nominals_read += 1
         self._nominal = {
             record.box_id: Nominal(record.nominal_v or default.volts, record.nominal_hz or default.hz)
             for record in records
@@ -112,9 +130,12 @@ class BoxRegister:
 
     def nominal_of(self, measurement: Measurement) -> Nominal:
         """What it is to be compared with: what it says itself, else the store, else the configuration."""
-        known = self._nominal.get(measurement.box_id, self._default)
-        volts = measurement.nominal_v or known.volts
-        hz = measurement.nominal_hz or known.hz
+        return self.nominal(measurement.box_id, measurement.nominal_v, measurement.nominal_hz)
+
+    def nominal(self, box_id: str, said_v: float | None, said_hz: float | None) -> Nominal:
+        """The same of a Box that says these values."""
+        known = self._nominal.get(box_id, self._default)
+        volts, hz = said_v or known.volts, said_hz or known.hz
         return known if (volts, hz) == (known.volts, known.hz) else Nominal(volts, hz)
 
     def health(self) -> list[HealthReport]:
@@ -139,6 +160,9 @@ class BoxNominals:
     def __init__(self, store: CloudStore) -> None:
         self._store = store
         self._known: dict[str, tuple[float | None, float | None]] = {}
+        self._boxes: MeasuredBoxes | None = None
+        self._seen: NDArray[np.bool_] = np.zeros(0, np.bool_)
+        """(boxes,) of `_boxes`: what each says is stored."""
 
     def read_measurements(self, rows: Iterable[Measurement]) -> int:
         """Store what the newest of these say, where that is new; how many Boxes were written.
@@ -156,12 +180,22 @@ class BoxNominals:
     def read_columns(self, columns: MeasurementColumns) -> int:
         """The same of the Boxes of these."""
         boxes = columns.boxes
-        return self._read(
-            {
-                boxes.ids[box]: (boxes.nominals[box].volts, boxes.nominals[box].hz)
-                for box in np.unique(columns.which).tolist()
-            }
-        )
+        if boxes is not self._boxes:
+            self._boxes, self._seen = boxes, np.zeros(len(boxes.ids), np.bool_)
+        which, first = np.unique(columns.which, return_index=True)
+        if (new := ~self._seen[which]).any():
+            said: dict[str, tuple[float | None, float | None]] = {}
+            for box, at in zip(which[new].tolist(), first[new].tolist(), strict=True):
+                volts, hz = boxes.nominals[box].volts, boxes.nominals[box].hz
+                if isinstance(columns, NumberedColumns):
+                    own = columns.said[at].tolist()
+                    volts, hz = own[0] or None, own[1] or None
+                if (volts, hz) != (None, None):
+                    said[boxes.ids[box]] = volts, hz
+            written = self._read(said)
+            self._seen[which] = True
+            return written
+        return 0
 
     def _read(self, said: dict[str, tuple[float | None, float | None]]) -> int:
         written = 0

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from opq_cloud.makai.answers import AnswerReach
-from opq_cloud.store.store import EventRecord
+from opq_cloud.store.store import MAUKA_ASKED, PERSON_ASKED, EventRecord
+from opq_proto.messages import Waveform
 
 ALPHABET = string.ascii_letters + string.digits
 TOKEN_LENGTH = 30
@@ -23,6 +24,8 @@ OVERLAP_NS = 500_000_000
 parts are laid where both have the same ones."""
 SAMPLED_S = 0.5
 """After the end of a range a Box is asked for what it had not sampled: for its reading and its clock."""
+MAUKA_NS = 60 * 10**9
+"""By then Mauka's TriggerPlugin has finished an event whose Boxes it asks itself."""
 FRUITLESS = 2
 """An original Box does not say what it lacks: after as many answers that bring nothing new it has no more."""
 
@@ -76,16 +79,30 @@ class OpenEvent:
     announced: bool = False
     asked: set[str] = field(default_factory=set)
     """As the store has them: more may come to it while it is open."""
+    owed: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """What Boxes are asked for because of an analysis, where it is not the event's own span."""
+
+    def span_of(self, box_id: str) -> tuple[int, int]:
+        """What a Box was asked for last."""
+        return self.owed.get(box_id, (self.start_ns, self.end_ns))
+
+    def answers_last(self, box_id: str, wave: Waveform | None) -> bool:
+        """Whether samples answer what the Box was asked for last, and not the event's own span."""
+        if wave is None or box_id not in self.owed:
+            return True
+        start_ns, end_ns = self.owed[box_id]
+        return start_ns - OVERLAP_NS <= wave.start_ns < end_ns - OVERLAP_NS
 
     def over(self, now_s: float) -> bool:
         return now_s >= self.give_up_s or (not self.foreign and not self.waiting)
 
     def span_to_ask(self, box_id: str) -> tuple[int, int]:
         """What this Box owes: from a little before the end of what is here, so that the parts meet."""
+        start_ns, end_ns = self.span_of(box_id)
         reach_ns = self.waiting[box_id].reach_ns
         if reach_ns is None:
-            return self.start_ns, self.end_ns
-        return max(self.start_ns, min(reach_ns, self.end_ns) - OVERLAP_NS), self.end_ns
+            return start_ns, end_ns
+        return max(start_ns, min(reach_ns, end_ns) - OVERLAP_NS), end_ns
 
 
 def ends_in_s(end_ns: int, utc_ns: int) -> float:
@@ -116,17 +133,29 @@ class OpenEvents:
         """Add what the store has unfinished and is not known here.
 
         A Box can answer once the range has ended; from then on its time counts. `first_s`: when Boxes
-        are asked first; None: as late as `ask_again_s`, for their trigger has just asked them.
+        are asked first; None: as late as `ask_again_s`, for their trigger has just asked them. What a person
+        asked for nobody has asked of the Box: it is asked at once, or when the range has been sampled. What
+        Mauka asks Boxes for itself is taken up where it has not finished it MAUKA_NS after it was opened.
         """
         pause_s = self._again_s if first_s is None else min(first_s, self._again_s)
         for record in records:
+            if (
+                MAUKA_ASKED in record.asked_as
+                and utc_ns < max(record.end_ns, record.decided_ns or 0) + MAUKA_NS
+            ):
+                continue
             known = self._by_token.get(record.token)
-            give_up_s = now_s + ends_in_s(record.end_ns, utc_ns) + self._timeout_s
+            latest_ns = max([record.end_ns, *(span[1] for span in record.owed.values())])
+            give_up_s = now_s + ends_in_s(latest_ns, utc_ns) + self._timeout_s
             if known is not None:
                 if not known.foreign:  # a clock that was slow at first has been put right
                     known.give_up_s = min(known.give_up_s, give_up_s)
                     _add_new_boxes(known, record, now_s, pause_s, give_up_s)
                 continue
+            first_at_s = now_s + pause_s
+            if PERSON_ASKED in record.asked_as:
+                ahead_s = ends_in_s(record.end_ns, utc_ns)
+                first_at_s = now_s + (ahead_s + SAMPLED_S if ahead_s else 0.0)
             done = {*record.boxes_received, *record.missing} - set(record.short)
             self._by_token[record.token] = OpenEvent(
                 event_id=record.event_id,
@@ -134,13 +163,14 @@ class OpenEvents:
                 start_ns=record.start_ns,
                 end_ns=record.end_ns,
                 waiting={
-                    box_id: AwaitedBox(now_s + pause_s, pause_s)
+                    box_id: AwaitedBox(first_at_s, pause_s)
                     for box_id in record.boxes_triggered
                     if box_id not in done
                 },
                 give_up_s=give_up_s,
                 received=set(record.boxes_received),
                 asked=set(record.boxes_triggered),
+                owed=dict(record.owed),
             )
 
     def note_short(
@@ -148,7 +178,7 @@ class OpenEvents:
     ) -> None:
         """A Box's answer was not all: it is asked for the rest once that is sampled."""
         box = event.waiting[box_id]
-        wait_s = min(ends_in_s(event.end_ns, utc_ns) + SAMPLED_S, self._again_s)
+        wait_s = min(ends_in_s(event.span_of(box_id)[1], utc_ns) + SAMPLED_S, self._again_s)
         box.pause_s = wait_s if box.reach_ns is None else max(wait_s, box.pause_s)
         box.ask_at_s = now_s + box.pause_s
         box.reach_ns = max(reach.reach_ns, box.reach_ns or 0)
@@ -189,11 +219,12 @@ class OpenEvents:
 def _add_new_boxes(
     event: OpenEvent, record: EventRecord, now_s: float, pause_s: float, give_up_s: float
 ) -> None:
-    """Wait for the Boxes that were asked since."""
+    """Wait for the Boxes that were asked since, and for those that were asked for more."""
     new = set(record.boxes_triggered) - event.asked
-    if new:
-        event.asked |= new
-        event.waiting |= {
-            box_id: AwaitedBox(now_s + pause_s, pause_s) for box_id in sorted(new - event.received)
-        }
+    longer = {box_id for box_id, span in record.owed.items() if event.owed.get(box_id) != span}
+    owing = sorted((new - event.received) | longer)
+    event.asked |= new
+    event.owed = dict(record.owed)
+    if new or longer:
+        event.waiting |= {box_id: AwaitedBox(now_s + pause_s, pause_s) for box_id in owing}
         event.give_up_s = give_up_s

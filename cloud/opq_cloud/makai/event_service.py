@@ -73,7 +73,9 @@ class EventService:
         self._open = OpenEvents(config.answer_timeout_s, config.ask_again_s)
         self._gains = BoxGains(lambda: shared.store, config.v_per_lsb_fallback, self.counters)
         self._inbox = AnswerInbox()
-        self._requested = RequestedEvents(self.counters, self._instance)
+        self._requested = RequestedEvents(
+            self.counters, self._instance, config.most_requested, config.noted_per_min
+        )
         self._refused = 0
         """How often the store has refused the oldest answer."""
         self._store_again_s = 0.0
@@ -254,8 +256,9 @@ class EventService:
         else:
             event.received.add(box_id)
             self.counters.add("waveforms_stored" if new else "answers_doubled", label=box_id)
-        reach = reach_of(response, wave, event.start_ns, event.end_ns)
-        if box_id in event.waiting and not self._ask_for_rest(event, box_id, reach, new):
+        reach = reach_of(response, wave, *event.span_of(box_id))
+        owing = box_id in event.waiting and event.answers_last(box_id, wave)
+        if owing and not self._ask_for_rest(event, box_id, reach, new):
             if box_id not in event.received:
                 self._store.mark_missing(event.event_id, box_id, _why_empty(response))
             del event.waiting[box_id]
@@ -335,6 +338,8 @@ class EventService:
         if not first:
             return
         self.counters.add("events_finished")
+        if record is not None and record.decided_ns is not None:
+            self.counters.stages.add("event_finished", (time.time_ns() - record.decided_ns) / 1e9)
         boxes = [] if record is None else list(record.boxes_received)
         missing = {} if record is None else dict(record.missing)
         self._log.info("event.finished", event_id=event.event_id, boxes=boxes, missing=missing)
@@ -342,23 +347,28 @@ class EventService:
             self._announce(event.instance or self._instance, event.event_id)
 
     def _announce(self, instance: str, event_id: int) -> None:
-        """Not one that completes another: an original Mauka would store its disturbance a second time.
+        """Not one that completes another, or has grown: an original Mauka would store its disturbance again.
 
         Ours finds it in the store, joins what both have, and needs no announcement.
         """
-        if self._completes_another(event_id):
-            self.counters.add("completions_finished")
+        if what := self._known_already(event_id):
+            self.counters.add(what)
             return
         self.counters.add("events_announced")
         if not try_send(self._events, [instance.encode(), str(event_id).encode("ascii")]):
             self.counters.add("announcements_dropped")
 
-    def _completes_another(self, event_id: int) -> bool:
+    def _known_already(self, event_id: int) -> str | None:
+        """Which counter it belongs to, when it has a disturbance that was announced before."""
         try:
             record = self._store.event_record(event_id)
         except StoreError:
-            return False
-        return record is not None and record.completes is not None
+            return None
+        if record is None:
+            return None
+        if record.completes is not None:
+            return "completions_finished"
+        return "events_grown" if record.analysed_ns is not None and record.more else None
 
     def _ask_again(self, due: Iterable[tuple[OpenEvent, str]]) -> None:
         for event, box_id in due:

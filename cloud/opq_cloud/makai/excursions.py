@@ -68,6 +68,9 @@ class Excursions:
     """The pause after a first onset; it doubles while onsets are less than `calm_s` apart."""
     longest_s: float = 3600.0
     calm_s: float = 600.0
+    with_tail: bool = True
+    """Whether what lies between a limit and where it is left belongs to the span; else it ends at the last
+    window beyond the limit, so that what only fades is asked for no second time."""
     active: dict[Hashable, Excursion] = field(default_factory=dict)
     """Limits that are passed now; read by the trigger, so that a quiet window costs one look."""
     pauses: dict[Hashable, OnsetPause] = field(default_factory=dict)
@@ -98,9 +101,10 @@ class Excursions:
         start_ns, end_ns = window_ns(measurement)
         if not excursion.reported or not 0 <= start_ns - excursion.until_ns <= FORGOTTEN_NS:
             return None
-        lasted_ns = start_ns - excursion.since_ns
+        over_ns = start_ns if self.with_tail else excursion.until_ns
+        lasted_ns = over_ns - excursion.since_ns
         short = lasted_ns <= SHORT_NS
-        span_ns = (excursion.since_ns, start_ns) if short else (excursion.last_ns, end_ns)
+        span_ns = (excursion.since_ns, over_ns) if short else (excursion.last_ns, end_ns)
         seconds = lasted_ns / 1e9
         because = (
             f"{limit.because(excursion.worst)} at worst, lasted at most {seconds:.1f} s"
@@ -116,7 +120,7 @@ class Excursions:
         if key in self.active:
             if value <= limit.leave:
                 return self.end(key, measurement, limit)
-            if value == value:
+            if value > (limit.leave if self.with_tail else limit.enter):
                 self.go_on(key, measurement, value)
             return None
         return self.begin(key, measurement, value, limit) if value > limit.enter else None

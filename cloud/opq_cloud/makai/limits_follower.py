@@ -1,8 +1,8 @@
-"""Reads the limits of the threshold trigger from `makai_config` in the store while Makai runs, for each Box.
+"""Follows the document `makai_config` in the store: limits of each Box, and settings of triggers.
 
-A thread reads it every second, so that a store that is slow or away delays no Measurement: what was known
-holds until it is back. The original reads it every 60 s, ends where there is none, and keeps an override that
-was taken away (opq-interop A.11, H.17, H.18).
+A thread reads it every second, so that a store that is slow or away delays no Measurement. While the store
+is away, the values read last hold. The original reads it every 60 s, ends where there is none, and keeps an
+override that was taken away (opq-interop A.11, H.17, H.18).
 """
 
 import threading
@@ -21,15 +21,14 @@ ALL = "*"
 
 
 class LimitsFollower:
-    """Between `start` and `close` in a thread of its own; `limits` is exchanged whole."""
+    """Between `start` and `close` in a thread of its own; `config` is exchanged whole."""
 
     def __init__(self, counters: ServiceCounters, log: Log) -> None:
-        self.limits: dict[str, dict[str, float]] = {}
-        """By Box or ALL, for `boxes` of the threshold trigger's Config; a new object when it changes."""
+        self.config: MakaiConfig | None = None
+        """A new object when it changes."""
         self._counters = counters
         self._log = log
         self._limited = RateLimitedLog(log)
-        self._config: MakaiConfig | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -47,10 +46,12 @@ class LimitsFollower:
 
     def health(self) -> list[HealthReport]:
         """Only where there is one; what of it is no limit is said."""
-        config = self._config
+        config = self.config
         if config is None:
             return []
-        info = "; ".join(config.problems) or f"limits of makai_config, {len(config.overrides)} overrides"
+        limits = f"limits of makai_config, {len(config.overrides)} overrides" if config.limited else ""
+        settings = f"settings of {', '.join(config.triggers)}" if config.triggers else ""
+        info = "; ".join(config.problems) or "; ".join(filter(None, (limits, settings)))
         return [HealthReport("makai_config", not config.problems, info=info[:1000])]
 
     def _run(self, store: CloudStore) -> None:
@@ -62,18 +63,22 @@ class LimitsFollower:
                 self._limited.warning("makai_config.not_read", error=str(error))
 
     def _use(self, config: MakaiConfig | None) -> None:
-        if config == self._config:
+        if config == self.config:
             return
-        self._config = config
-        self.limits = {} if config is None else limits_of(config)
+        self.config = config
         boxes = [] if config is None else sorted(config.overrides)
         problems = [] if config is None else list(config.problems)
         self._counters.add("makai_config_changes")
         self._log.info("makai_config.changed", there=config is not None, overrides=boxes, problems=problems)
 
 
-def limits_of(config: MakaiConfig) -> dict[str, dict[str, float]]:
-    """In volts, hertz and as a ratio: low = reference * (1 - percent / 100) (opq-interop E.6)."""
+def limits_of(config: MakaiConfig | None) -> dict[str, dict[str, float]]:
+    """For `boxes` of the threshold trigger's Config, by Box or ALL.
+
+    In volts, hertz and as a ratio: low = reference * (1 - percent / 100) (opq-interop E.6).
+    """
+    if config is None or not config.limited:
+        return {}
     return {
         ALL: _absolute(config.default),
         **{box_id: _absolute(limits) for box_id, limits in config.overrides.items()},

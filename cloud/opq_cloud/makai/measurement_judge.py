@@ -7,12 +7,15 @@ under a virtual clock.
 import time
 from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.openings import EventOpenings
 from opq_cloud.makai.trigger_plugins import TriggerPlugin
 from opq_cloud.makai.triggers_in_use import TriggersInUse
 from opq_proto.decision import window_ns
-from opq_proto.measurement_columns import MeasurementColumns
+from opq_proto.measurement_columns import MeasurementColumns, NumberedColumns
 from opq_proto.messages import Measurement
 
 
@@ -68,9 +71,38 @@ class MeasurementJudge:
 
         False: nothing was done; each has to be judged.
         """
-        if not columns.finite or not all(plugin.is_quiet(columns) for plugin in self._triggers.all):
+        if not columns.finite or not self._quiet_rows(columns).all():
             return False
+        self._note_quiet(columns)
+        return True
+
+    def judge_columns(self, columns: NumberedColumns) -> NDArray[np.bool_]:
+        """(n,) what `judge` says of each; they are finite, and at most one of each Box.
+
+        What no trigger has anything to say to is noted at once, the others are judged one after the other:
+        what a trigger decides of one does not hang on what is quiet at others.
+        """
+        quiet = self._quiet_rows(columns)
+        opened = np.zeros(len(columns), np.bool_)
+        if quiet.all():
+            self._note_quiet(columns)
+            return opened
+        if quiet.any():
+            self._note_quiet(columns.part(quiet))
+        opened[~quiet] = [self.judge(row) for row in columns.part(~quiet).measurements()]
+        return opened
+
+    def _quiet_rows(self, columns: MeasurementColumns) -> NDArray[np.bool_]:
+        """(n,) whether no trigger has anything to say to each."""
+        quiet = np.ones(len(columns), np.bool_)
+        for plugin in self._triggers.all:
+            own = plugin.quiet_rows(columns)
+            if own is None:
+                return np.zeros(len(columns), np.bool_)
+            quiet &= own
+        return quiet
+
+    def _note_quiet(self, columns: MeasurementColumns) -> None:
         self._boxes.note_columns(columns)
         for plugin in self._triggers.all:
             plugin.note_quiet(columns)
-        return True

@@ -6,109 +6,38 @@ what has no room was never acknowledged, and its Box sends it again.
 
 import threading
 import time
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
+import numpy as np
+from numpy.typing import NDArray
+
 from opq_cloud.config import TriggeringServiceSection
 from opq_cloud.makai.boxes import BoxNominals
+from opq_cloud.makai.measurement_queue import MeasurementQueue
+from opq_cloud.makai.sequence_tracker import SequenceTracker
 from opq_cloud.makai.trends import Trends, trend_of
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store.store import TREND_MS, CloudStore, Trend
-from opq_proto.channel import Channel
+from opq_proto.decision import window_ns
 from opq_proto.errors import StoreError
 from opq_proto.log import Log
+from opq_proto.measurement_columns import NumberedColumns
 from opq_proto.messages import Measurement
 
 RETRY_S = 1.0
+WAIT_S = 0.2
+"""Where nothing comes, what is due is looked at so often."""
 CORRECTING_S = 0.1
 """Per `ack_interval_s`, for minutes that came in two parts."""
 HALVES_KEPT = 100_000
 PRIME_LIMIT = 200_000
 """Stored numbers of a Box that are read after a restart."""
-MAX_RANGES = 1000
-"""Separate runs kept above the first hole; beyond, the highest is forgotten and will be sent again."""
-MAX_HOLES = 50
-"""Holes named in one acknowledgement; the rest follow when these are filled."""
 
 
-class SequenceTracker:
-    """What of one Box's numbered measurements is stored: up to where without a hole, and the holes.
-
-    It gets every number that is on disk, in any order. Source: contracts.md, Acknowledgement.
-    """
-
-    def __init__(self, stored: Iterable[int] = (), begin: int | None = None) -> None:
-        """`begin`: from which number on the Box may hold what is not stored; None: from the first stored."""
-        self.upto: int | None = None if begin is None else begin - 1
-        """The highest number stored without a hole; None before the first."""
-        self.lost = 0
-        """Numbers below the Box's oldest that never came."""
-        self._runs: list[tuple[int, int]] = []
-        for sequence in stored:
-            self.add(sequence)
-
-    def add(self, sequence: int, oldest: int | None = None) -> bool:
-        """`sequence` is stored; below `oldest` the Box holds nothing any more. True: it was not known."""
-        if oldest is not None:
-            oldest = min(oldest, sequence)
-        if self.upto is None:
-            # a new cloud begins where the Box does
-            self.upto = (sequence if oldest is None else oldest) - 1
-        if oldest is not None and oldest - 1 > self.upto:
-            self._give_up(oldest - 1)
-        new = sequence > self.upto and self._insert(sequence)
-        while self._runs and self._runs[0][0] <= self.upto + 1:
-            self.upto = max(self.upto, self._runs.pop(0)[1])
-        return new
-
-    def missing(self, limit: int = MAX_HOLES) -> list[tuple[int, int]]:
-        """Holes between what is stored, as (first, last), the lowest first."""
-        holes: list[tuple[int, int]] = []
-        after = self.upto or 0
-        for first, last in self._runs[:limit]:
-            holes.append((after + 1, first - 1))
-            after = last
-        return holes
-
-    def message(self) -> str | None:
-        """The acknowledgement's text; None before anything was stored.
-
-        After the holes comes one of nothing, `41-40`: 40 is the highest number stored, so that a Box sees
-        that what it sent before is lost and not late. Who does not know of it reads no hole.
-        """
-        if self.upto is None:
-            return None
-        if not self._runs:
-            return str(self.upto)
-        highest = self._runs[-1][1]
-        holes = [*self.missing(), (highest + 1, highest)]
-        return ",".join([str(self.upto), *(f"{first}-{last}" for first, last in holes)])
-
-    def _give_up(self, upto: int) -> None:
-        assert self.upto is not None
-        there = sum(min(last, upto) - first + 1 for first, last in self._runs if first <= upto)
-        self.lost += upto - self.upto - there
-        self.upto = upto
-        self._runs = [(max(first, upto + 1), last) for first, last in self._runs if last > upto]
-
-    def _insert(self, sequence: int) -> bool:
-        """False: it is in a run already."""
-        runs = self._runs
-        if runs and runs[-1][1] + 1 == sequence:  # nearly always
-            runs[-1] = (runs[-1][0], sequence)
-            return True
-        at = bisect_left(runs, (sequence + 1,)) - 1  # the last run that begins at or before it
-        if at >= 0 and runs[at][1] >= sequence:
-            return False
-        joins_left = at >= 0 and runs[at][1] + 1 == sequence
-        joins_right = at + 1 < len(runs) and runs[at + 1][0] == sequence + 1
-        first = runs[at][0] if joins_left else sequence
-        last = runs[at + 1][1] if joins_right else sequence
-        runs[at + (0 if joins_left else 1) : at + (2 if joins_right else 1)] = [(first, last)]
-        if len(runs) > MAX_RANGES:
-            runs.pop()
-        return True
+def ages_s(rows: Iterable[Measurement], now_ns: int) -> list[float]:
+    """How long ago each live one's window ended, seconds, by its Box's clock."""
+    return [(now_ns - window_ns(row)[1]) / 1e9 for row in rows if not row.backfilled]
 
 
 class MeasurementWriter:
@@ -122,7 +51,7 @@ class MeasurementWriter:
         log: Log,
         acknowledge: Callable[[str, str], None],
     ) -> None:
-        self._channel: Channel[Measurement] = Channel("measurements", config.queue_rows)
+        self._waiting = MeasurementQueue(config.queue_rows)
         self._store = store
         self._config = config
         self._counters = counters
@@ -134,12 +63,17 @@ class MeasurementWriter:
         self._trends = Trends()
         self._halves: dict[tuple[str, int], None] = {}
         self._batch: list[Measurement] = []
+        self._columns: list[NumberedColumns] = []
         self.problem: str | None = None
         """Why the store takes nothing; what comes waits meanwhile."""
 
     def accept_measurement(self, measurement: Measurement) -> None:
         """Never blocks; from any thread."""
-        self._channel.offer(measurement)
+        self._waiting.offer(measurement)
+
+    def accept_columns(self, columns: NumberedColumns) -> None:
+        """The same of many."""
+        self._waiting.offer(columns)
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop`; then what waits is stored and the open minutes too."""
@@ -152,64 +86,115 @@ class MeasurementWriter:
                 next_acknowledgement = now + self._config.ack_interval_s
                 self._acknowledge_all()
                 self._put_trends(now)
+                self._counters.set("writer_cpu_seconds", time.thread_time())
             if not stored:
                 stop.wait(RETRY_S)
-        self._batch += self._channel.take_all()
+        self._take(None, 1, 0.0)
         if self._flush():
             self._put_trends(time.monotonic(), everything=True)
             self._acknowledge_all()
 
     def _gather(self, stop: threading.Event) -> None:
+        most = self._config.batch_rows
+        if not self._rows:
+            self._take(most, 1, WAIT_S)
         until = time.monotonic() + self._config.batch_ms / 1000
-        while len(self._batch) < self._config.batch_rows and not stop.is_set():
+        while 0 < self._rows < most and not stop.is_set():
             left = until - time.monotonic()
             if left <= 0:
                 return
-            self._batch += self._channel.take_all(self._config.batch_rows - len(self._batch), min(left, 0.1))
+            self._take(most - self._rows, most - self._rows, min(left, WAIT_S))
+
+    @property
+    def _rows(self) -> int:
+        return len(self._batch) + sum(map(len, self._columns))
+
+    def _take(self, most: int | None, least: int, timeout_s: float) -> None:
+        for each in self._waiting.take(most, least, timeout_s):
+            if isinstance(each, NumberedColumns):
+                self._columns.append(each)
+            else:
+                self._batch.append(each)
 
     def _flush(self) -> bool:
         """Store the batch; False when the store refused it and it is kept."""
-        self._counters.set("measurements_dropped", self._channel.dropped)
-        if not self._batch:
+        self._counters.set("measurements_dropped", self._waiting.dropped)
+        count = self._rows
+        if not count:
             return True
         try:
-            new_boxes = {row.box_id: row for row in reversed(self._batch) if row.box_id not in self._trackers}
-            for row in new_boxes.values():
-                self._trackers[row.box_id] = self._prime(row)
-            self._counters.add("nominals_stored", self._nominals.read_measurements(self._batch))
-            new = self._store.append_measurements(self._batch)
+            self._know_boxes()
+            nominals = self._nominals.read_measurements(self._batch)
+            nominals += sum(map(self._nominals.read_columns, self._columns))
+            self._counters.add("nominals_stored", nominals)
+            new = self._store.append_measurements(self._batch, self._columns)
         except StoreError as error:
             self._counters.add("store_errors")
             if self.problem is None:
-                self._log.error("store.failing", error=str(error), waiting=len(self._batch))
+                self._log.error("store.failing", error=str(error), waiting=count)
             self.problem = str(error)
             return False
         if self.problem is not None:
-            self._log.info("store.recovered", stored=len(self._batch))
+            self._log.info("store.recovered", stored=count)
         self.problem = None
-        now = time.monotonic()
+        now, now_ns = time.monotonic(), time.time_ns()
+        self._counters.stages.add_all("measurement_stored", ages_s(self._batch, now_ns))
         self._counters.add("measurements_stored", new)
-        self._counters.add("measurements_doubled", len(self._batch) - new)
+        self._counters.add("measurements_doubled", count - new)
         for row in self._batch:
-            new = True
+            fresh = True
             if row.sequence is not None:
-                new = self._trackers[row.box_id].add(row.sequence, row.oldest_sequence)
+                fresh = self._trackers[row.box_id].add(row.sequence, row.oldest_sequence)
                 self._to_acknowledge.add(row.box_id)
-            if new:  # one that was sent again counts once in its minute
+            if fresh:  # one that was sent again counts once in its minute
                 self._trends.add(row, now)
-        self._batch = []
+        for columns in self._columns:
+            self._counters.stages.add_array("measurement_stored", (now_ns - columns.end_ns) / 1e9)
+            new_rows = self._track(columns)
+            part = columns if new_rows.all() else columns.part(new_rows)
+            if len(part):
+                self._trends.add_round(part, now)
+        self._batch, self._columns = [], []
         return True
 
-    def _prime(self, row: Measurement) -> SequenceTracker:
+    def _track(self, columns: NumberedColumns) -> NDArray[np.bool_]:
+        """(n,) whether each is new."""
+        ids, trackers = columns.boxes.ids, self._trackers
+        rows = zip(columns.which.tolist(), columns.sequence.tolist(), columns.oldest.tolist(), strict=True)
+        self._to_acknowledge.update(
+            ids[box] for box in np.unique(columns.which[columns.sequence >= 0]).tolist()
+        )
+        return np.array(
+            [
+                sequence < 0 or trackers[ids[box]].add(sequence, None if oldest < 0 else oldest)
+                for box, sequence, oldest in rows
+            ],
+            np.bool_,
+        )
+
+    def _know_boxes(self) -> None:
+        """Raises StoreError: what is stored of a new Box could not be read."""
+        new = {row.box_id: row for row in reversed(self._batch) if row.box_id not in self._trackers}
+        firsts = {box_id: (row.sequence, row.oldest_sequence) for box_id, row in new.items()}
+        for columns in self._columns:
+            which, first = np.unique(columns.which, return_index=True)
+            for box, at in zip(which.tolist(), first.tolist(), strict=True):
+                if (box_id := columns.boxes.ids[box]) not in self._trackers and box_id not in firsts:
+                    sequence, oldest = int(columns.sequence[at]), int(columns.oldest[at])
+                    firsts[box_id] = None if sequence < 0 else sequence, None if oldest < 0 else oldest
+        for box_id, numbers in firsts.items():
+            self._trackers[box_id] = self._prime(box_id, *numbers)
+
+    def _prime(self, box_id: str, sequence: int | None, oldest: int | None) -> SequenceTracker:
         """What is stored already of a Box, from its oldest number on."""
-        if row.sequence is None:
+        if sequence is None:
             return SequenceTracker()
-        highest = self._store.highest_sequence(row.box_id)
+        highest = self._store.highest_sequence(box_id)
         if highest is None:
             return SequenceTracker()
-        first = row.oldest_sequence if row.oldest_sequence is not None else highest
+        first = oldest if oldest is not None else highest
         first = max(min(first, highest), highest - PRIME_LIMIT)
-        return SequenceTracker(self._store.sequences(row.box_id, first, highest), first)
+        return SequenceTracker(self._store.sequences(box_id, first, highest), first)
 
     def _acknowledge_all(self) -> None:
         for box_id in sorted(self._to_acknowledge):

@@ -8,7 +8,7 @@ the store refused is tried again.
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from opq_cloud.config import TriggeringServiceSection
@@ -16,8 +16,10 @@ from opq_cloud.makai.asked_boxes import SAW, AskedBoxes
 from opq_cloud.makai.asked_span import SHOWN_BY_TRANSIENTS, asked_span_ns, located
 from opq_cloud.makai.asking_budget import AskingBudget, bytes_of_span
 from opq_cloud.makai.boxes import BoxRegister
+from opq_cloud.makai.brief_onsets import BriefOnsets, HeldOnset
 from opq_cloud.makai.completions import BOUND, Completions
 from opq_cloud.makai.event_requests import new_token, request_identity
+from opq_cloud.makai.growing_events import GrowingEvents
 from opq_cloud.makai.recent_events import EventSpan, RecentEvents
 from opq_cloud.service import HealthReport, ServiceCounters
 from opq_cloud.store.store import CloudStore, EventRecord, box_order
@@ -58,6 +60,8 @@ class EventOpenings:
         self._retry_s = 0.0
         self._note_s = 0.0
         self._changed: dict[int, EventSpan] = {}
+        self._brief = BriefOnsets()
+        self.growing = GrowingEvents(config.asking, config.alive_s, boxes, self._budget, counters)
 
     def begin(
         self, store: CloudStore, send: Callable[[bytes], bool], accept: Callable[[Measurement], object]
@@ -74,6 +78,7 @@ class EventOpenings:
         self._recent = RecentEvents(config.merge_events, map(self._known_event, reversed(newest)))
         pre_ns, post_ns = config.pre_ms * NS_PER_MS, config.post_ms * NS_PER_MS
         self._completions = Completions(self._recent, pre_ns, post_ns, config.asking.most_boxes_of_event)
+        self.growing.begin(store, self._send_commands, self._recent, self._completions)
 
     def health(self) -> HealthReport:
         """Always well: to leave Boxes out is its work. What it left out is said."""
@@ -87,7 +92,10 @@ class EventOpenings:
         return HealthReport("asking", True, info=info)
 
     def open_at_onset(self, measurement: Measurement, decision: Decision, *, stored: bool) -> bool:
-        """False: an event has its samples already, or will have. `stored`: it is to be accepted with it."""
+        """False: an event has its samples already, or will have. `stored`: it is to be accepted with it.
+
+        What may be a phase jump alone waits for a window's length (`brief_onsets`), and its Measurement too.
+        """
         self._counters.add("decisions", label=decision.metric)
         start_ns, end_ns = span_ns = window_ns(measurement)
         box_id = measurement.box_id
@@ -106,6 +114,9 @@ class EventOpenings:
         there = there or self._recent.around(start_ns, end_ns, exact)
         if there is not None:
             return self._join(there, measurement, decision, stored)
+        due_s = self._boxes.now_s() + self._pad_ns() / 1e9 + SETTLE_S
+        if self._brief.hold(measurement, decision, stored, due_s):
+            return stored
         trigger = self._trigger(measurement, decision)
         if trigger is None:
             return False
@@ -118,6 +129,9 @@ class EventOpenings:
 
     def advance(self, now_s: float) -> None:
         """Open what is due, and what was refused; tell events whom nobody asked."""
+        for held in self._brief.due(now_s):
+            if not self._open_brief(held) and held.stored:
+                self._accept(held.measurement)
         for trigger, decision in self._completions.due(now_s):
             size = bytes_of_span(trigger.start_ns, trigger.end_ns)
             affordable, refused = self._budget.spend(trigger.box_ids, (), size)
@@ -135,13 +149,34 @@ class EventOpenings:
             self._note_s = now_s + NOTE_S
             self._note_not_asked()
 
-    def _trigger(self, measurement: Measurement, decision: Decision) -> Trigger | None:
+    def _open_brief(self, held: HeldOnset) -> bool:
+        """As `open_at_onset`, of one that has waited: an event beside it has it, too."""
+        measurement, decision = held.measurement, held.decision
+        box_id, (start_ns, end_ns) = measurement.box_id, window_ns(measurement)
+        tolerance_ns = self._pad_ns()
+        there = self._recent.near(start_ns, end_ns, tolerance_ns)
+        places = self._boxes.places
+        grid = places.place(box_id).grid
+        if there is not None and grid in {places.place(each).grid for each in there.box_ids}:
+            if box_id not in there.box_ids:
+                return self._join(there, measurement, decision, held.stored)
+            self._counters.add("triggers_merged", label=box_id)
+            self._log.info("trigger.merged", box_id=box_id, event_id=there.event_id, because=decision.because)
+            return False
+        of_grid = [
+            each for each in self._boxes.alive(self._config.alive_s) if places.place(each).grid == grid
+        ]
+        shared = self._brief.is_shared((start_ns, end_ns), of_grid, tolerance_ns)
+        trigger = self._trigger(measurement, decision, local=not shared)
+        return trigger is not None and self._open(trigger, measurement if held.stored else None, decision)
+
+    def _trigger(self, measurement: Measurement, decision: Decision, local: bool = False) -> Trigger | None:
         """None when no budget is left for the Box itself."""
         box_id = measurement.box_id
         heard = self._boxes.alive(self._config.alive_s)
         asked = self._boxes.places.asked_boxes(box_id, heard, self._config.asking)
         # another Box's window that holds the same moment lies within one window's length of this one
-        start_ns, end_ns = asked_span_ns(measurement, decision, self._config, self._pad_ns())
+        start_ns, end_ns = asked_span_ns(measurement, decision, self._config, self._pad_ns(), local=local)
         affordable, refused = self._budget.spend(
             (box_id,), asked.box_ids[1:], bytes_of_span(start_ns, end_ns)
         )
@@ -267,7 +302,7 @@ class EventOpenings:
         return True
 
     def _send_commands(
-        self, box_ids: tuple[str, ...], token: str, start_ns: int, end_ns: int, reasons: dict[str, int]
+        self, box_ids: Sequence[str], token: str, start_ns: int, end_ns: int, reasons: Mapping[str, int]
     ) -> None:
         for reason, count in reasons.items():
             self._counters.add("boxes_asked", count, label=reason)
@@ -289,7 +324,7 @@ class EventOpenings:
     def _known_event(self, record: EventRecord) -> EventSpan:
         onset_ns = record.onset_ns
         short = record.end_ns - record.start_ns < NS_PER_MS * self._config.pre_ms
-        return EventSpan(
+        known = EventSpan(
             record.event_id,
             record.start_ns,
             record.end_ns,
@@ -299,6 +334,9 @@ class EventOpenings:
             {record.opened_by: onset_ns} if onset_ns is not None else {},
             dict(record.not_asked),
         )
+        for box_id, span_ns in record.owed.items():
+            known.extend((box_id,), *span_ns)
+        return known
 
     def _is_missing(self, event_id: int, box_id: str) -> bool:
         """The event ended without this Box; its samples may be had now."""

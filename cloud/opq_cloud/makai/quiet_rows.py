@@ -4,6 +4,7 @@ Beside `MeasurementColumns`, which knows nothing of triggers. All triggers read 
 the other, so what they have in common is found once and kept until the next.
 """
 
+from collections.abc import Container, Hashable
 from functools import lru_cache
 
 import numpy as np
@@ -37,11 +38,12 @@ def nominals_of(columns: MeasurementColumns) -> tuple[NDArray[np.float64], NDArr
 
 
 @lru_cache(maxsize=KEPT)
-def any_flagged(columns: MeasurementColumns) -> bool:
-    """Whether a dip or a swell lies in any of them, as `excursions.is_flagged` says it of one."""
+def unflagged(columns: MeasurementColumns) -> NDArray[np.bool_]:
+    """(n,) whether no dip or swell lies in each, as `excursions.is_flagged` says it of one."""
     least_v, most_v, _ = values_of(columns, "rms")
     volts, _ = nominals_of(columns)
-    return not ((least_v >= DIP_PU * volts) & (most_v <= SWELL_PU * volts)).all()
+    within: NDArray[np.bool_] = (least_v >= DIP_PU * volts) & (most_v <= SWELL_PU * volts)
+    return within
 
 
 def nominal_of(columns: MeasurementColumns, at: int) -> Nominal:
@@ -49,11 +51,20 @@ def nominal_of(columns: MeasurementColumns, at: int) -> Nominal:
     return columns.boxes.nominals[int(columns.which[at])]
 
 
-def swings_by(columns: MeasurementColumns, percent: float) -> bool:
-    """Whether the rms of any swings by more than this share of its nominal."""
+def swings_by(columns: MeasurementColumns, percent: float) -> NDArray[np.bool_]:
+    """(n,) whether the rms of each swings by more than this share of its nominal."""
     least_v, most_v, _ = values_of(columns, "rms")
     volts, _ = nominals_of(columns)
-    return bool((most_v - least_v > volts * percent / 100).any())
+    swings: NDArray[np.bool_] = most_v - least_v > volts * percent / 100
+    return swings
+
+
+def none_of(columns: MeasurementColumns, *busy: Container[Hashable]) -> NDArray[np.bool_]:
+    """(n,) whether the Box of each is in none of these, which are empty nearly always."""
+    there = [each for each in busy if each]
+    if not there:
+        return np.ones(len(columns), np.bool_)
+    return np.array([not any(box_id in each for each in there) for box_id in ids_of(columns)], np.bool_)
 
 
 @lru_cache(maxsize=KEPT)

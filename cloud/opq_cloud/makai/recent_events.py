@@ -24,6 +24,23 @@ class EventSpan:
     """The Boxes among those that saw it themselves."""
     joined: dict[str, int] = field(default_factory=dict)
     """How many Boxes of each feeder came to it later."""
+    longer: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Boxes that were asked for more than [start_ns, end_ns): for what in all."""
+
+    def covers(self, box_id: str, start_ns: int, end_ns: int) -> bool:
+        """Whether this Box was asked for all of [start_ns, end_ns)."""
+        first_ns, last_ns = self.longer.get(box_id, (self.start_ns, self.end_ns))
+        return box_id in self.box_ids and first_ns <= start_ns and end_ns <= last_ns
+
+    def extend(self, box_ids: Iterable[str], start_ns: int, end_ns: int) -> None:
+        """These Boxes are asked for [start_ns, end_ns), too, which meets what they were asked for."""
+        for box_id in box_ids:
+            first_ns, last_ns = start_ns, end_ns
+            if box_id in self.box_ids:
+                known = self.longer.get(box_id, (self.start_ns, self.end_ns))
+                first_ns, last_ns = min(first_ns, known[0]), max(last_ns, known[1])
+            self.box_ids.add(box_id)
+            self.longer[box_id] = first_ns, last_ns
 
 
 class RecentEvents:
@@ -45,10 +62,15 @@ class RecentEvents:
         Without `transients` not one of a transient: that is too short to show what came with it.
         """
         for span in reversed(self._spans):
-            inside = span.start_ns <= start_ns and end_ns <= span.end_ns
-            if inside and box_id in span.box_ids and (transients or not span.located):
+            if span.covers(box_id, start_ns, end_ns) and (transients or not span.located):
                 return span
         return None
+
+    def extend(self, event_id: int, box_ids: Iterable[str], start_ns: int, end_ns: int) -> None:
+        """Boxes are asked for more of an event, where that is still among these."""
+        for span in self._spans:
+            if span.event_id == event_id:
+                span.extend(box_ids, start_ns, end_ns)
 
     def locating(self, box_id: str, start_ns: int, end_ns: int) -> EventSpan | None:
         """The newest event of a transient that this Box's gateway found within [start_ns, end_ns)."""
@@ -65,5 +87,13 @@ class RecentEvents:
         """
         for span in reversed(self._spans):
             if span.start_ns <= start_ns and end_ns <= span.end_ns and (located or not span.located):
+                return span
+        return None
+
+    def near(self, start_ns: int, end_ns: int, within_ns: int) -> EventSpan | None:
+        """The newest event, not one of a transient, that is less than `within_ns` from [start_ns, end_ns)."""
+        for span in reversed(self._spans):
+            meets = span.start_ns < end_ns + within_ns and start_ns - within_ns < span.end_ns
+            if meets and not span.located:
                 return span
         return None

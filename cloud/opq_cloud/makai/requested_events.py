@@ -5,6 +5,7 @@ on disk and sends back, over 9884, first the number for everyone and then a comm
 The original asks every Box there is, whoever is named (H.37); here the named ones, or those heard lately.
 """
 
+import time
 from collections.abc import Callable
 
 from opq_cloud.makai.event_requests import new_token, request_identity
@@ -14,12 +15,12 @@ from opq_proto.decision import NS_PER_MS
 from opq_proto.errors import FrameError
 from opq_proto.leg_wire import NEW_EVENT, EventRequest, read_event_request
 from opq_proto.messages import Trigger
+from opq_proto.rate_limit import TokenBuckets
 from opq_proto.wire import data_command
 
 EVENT_REQUEST = b"evreq"
 """Frame 0 on 9899 of a request on its way to the event service; frame 1 is the RequestEventMessage."""
-MOST_OPEN = 20
-"""Requested events that wait for their Boxes; another is refused: a client in clear may ask without end."""
+KNOWN_BOXES = 10_000
 WITNESSES = 50
 """Asked at most where none is named (contracts.md)."""
 HEARD_MS = 60_000
@@ -28,7 +29,22 @@ HEARD_MS = 60_000
 class RequestedEvents:
     """Belongs to the event service's loop."""
 
-    def __init__(self, counters: ServiceCounters, instance: str) -> None:
+    def __init__(
+        self,
+        counters: ServiceCounters,
+        instance: str,
+        most_open: int = 20,
+        noted_per_min: int = 60,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """
+        Args:
+            most_open: events that wait for their Boxes; another is refused: a client in clear may ask
+                without end.
+            noted_per_min: events without data of one Box; they wait for nobody, and would fill the disk.
+        """
+        self._most_open, self._noted_per_min = most_open, noted_per_min
+        self._noted = TokenBuckets(noted_per_min, noted_per_min / 60, KNOWN_BOXES, monotonic_s)
         self._counters = counters
         self._instance = instance
         self._open: set[str] = set()
@@ -49,10 +65,12 @@ class RequestedEvents:
         if request is None:
             raise FrameError("no RequestEventMessage")
         self._open = {token for token in self._open if is_open(token)}
-        if len(self._open) >= MOST_OPEN:
+        if len(self._open) >= self._most_open:
             self._counters.add("event_requests_refused")
-            raise FrameError(f"{MOST_OPEN} requested events wait for their Boxes; ask again later")
+            raise FrameError(f"{self._most_open} requested events wait for their Boxes; ask again later")
         boxes = request.box_ids or _heard(store, now_ms)
+        if not request.wants_data:
+            self._note_without_data(boxes)
         trigger = Trigger(
             token=new_token(),
             start_ns=request.start_ms * NS_PER_MS,
@@ -74,6 +92,18 @@ class RequestedEvents:
         for box_id in boxes:
             messages.append(data_command(box_id, trigger.start_ns, trigger.end_ns, identity))
         return event_id, messages
+
+    def _note_without_data(self, boxes: tuple[str, ...]) -> None:
+        """Raises FrameError: one of them has too many of this minute."""
+        keys = boxes or ("",)
+        full = [box_id for box_id in keys if self._noted.left(box_id) < 1]
+        if full:
+            self._counters.add("event_requests_refused")
+            raise FrameError(
+                f"Box {full[0] or '(none)'}: {self._noted_per_min} events a minute without data; ask later"
+            )
+        for box_id in keys:
+            self._noted.spend(box_id, 1)
 
 
 def _heard(store: CloudStore, now_ms: int) -> tuple[str, ...]:

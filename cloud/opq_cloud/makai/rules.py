@@ -81,6 +81,11 @@ class RuleHost:
             self.close()
             raise
 
+    @property
+    def wants_measurements(self) -> bool:
+        """Whether a rule reads them."""
+        return self._feed.wanted
+
     def offer_measurement(self, measurement: Measurement) -> None:
         """Never blocks."""
         self._feed.offer(measurement)

@@ -13,6 +13,7 @@ from math import inf
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_cloud.makai.minute_columns import MinuteColumns, OpenMetrics
 from opq_cloud.store.store import TREND_MS, Trend
 from opq_proto.decision import NS_PER_MS, window_ns
 from opq_proto.measurement_columns import METRIC_NAMES, MeasurementColumns
@@ -32,8 +33,7 @@ class OpenMinute:
     touched_s: float
     partial: bool = False
     """The store may have others of this minute."""
-    metrics: dict[str, tuple[float, float, float, int]] = field(default_factory=dict)
-    """Wire key -> min, max, sum of averages times nanoseconds, nanoseconds."""
+    metrics: OpenMetrics = field(default_factory=dict)
 
     def add(self, measurement: Measurement) -> None:
         start_ns, end_ns = window_ns(measurement)
@@ -54,6 +54,7 @@ class Trends:
     def __init__(self) -> None:
         self._open: dict[tuple[str, int], OpenMinute] = {}
         self._newest: dict[str, int] = {}
+        self._minutes = MinuteColumns()
 
     def add(self, measurement: Measurement, now_s: float) -> None:
         """`now_s`: monotonic. A crossing measurement repeats what its window will say; it is left out."""
@@ -98,6 +99,31 @@ class Trends:
                     known[3] + time_ns[at],
                 )
 
+    def add_round(self, columns: MeasurementColumns, now_s: float) -> None:
+        """The same of these, at most one of each Box, which came now."""
+        if not self._minutes.is_of(columns.boxes):
+            for closed in self._minutes.over(0.0, 0.0, 0.0, True):
+                self._open[closed[:2]] = self._joined(*closed)
+            self._newest.update(self._minutes.newest_ms())
+            self._minutes.use(columns.boxes, self._newest)
+        for left in self._minutes.add(columns, now_s):
+            self.add_columns(left, np.full(len(left), now_s))
+
+    def _joined(
+        self, box_id: str, start_ms: int, touched_s: float, partial: bool, metrics: OpenMetrics
+    ) -> OpenMinute:
+        """What came in columns, and what came besides of the same minute."""
+        other = self._open.pop((box_id, start_ms), None)
+        if other is None:
+            return OpenMinute(touched_s, partial, metrics)
+        for key, (low, high, total, time_ns) in metrics.items():
+            known = other.metrics.get(key, (inf, -inf, 0.0, 0))
+            other.metrics[key] = (
+                min(low, known[0]), max(high, known[1]), total + known[2], time_ns + known[3]
+            )  # fmt: skip
+        other.touched_s, other.partial = max(touched_s, other.touched_s), other.partial or partial
+        return other
+
     def _window(self, box_id: str, start_ms: int, now_s: float) -> OpenMinute:
         """Where a Measurement counts that comes now."""
         key = (box_id, start_ms)
@@ -115,12 +141,14 @@ class Trends:
 
     def over(self, now_s: float, everything: bool = False) -> list[tuple[Trend, bool]]:
         """The same, and whether the store may have more of the minute than was added here."""
+        closed = self._minutes.over(now_s, LATE_S, SILENT_S, everything)
+        of_columns = [(each[:2], self._joined(*each)) for each in closed]
         over = [key for key, window in self._open.items() if everything or self._over(key, window, now_s)]
         excess = len(self._open) - len(over) - MAX_OPEN
         if excess > 0:
             rest = (item for item in self._open.items() if item[0] not in set(over))
             over += [key for key, _ in sorted(rest, key=lambda item: item[1].touched_s)[:excess]]
-        windows = [(key, self._open.pop(key)) for key in over]
+        windows = of_columns + [(key, self._open.pop(key)) for key in over]
         return [(_trend(key, window), window.partial) for key, window in windows]
 
     def _over(self, key: tuple[str, int], window: OpenMinute, now_s: float) -> bool:

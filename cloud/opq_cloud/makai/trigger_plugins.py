@@ -7,9 +7,12 @@ A module of this process is a `TriggerPlugin`; an installed one, which may run i
 import time
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from opq_cloud.service import HealthReport, ServiceCounters
 from opq_plugins.host.guard import CrashGuard
@@ -19,6 +22,7 @@ from opq_proto.log import Log
 from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement
 from opq_proto.rate_limit import RateLimitedLog
+from opq_proto.settings import configured
 
 if TYPE_CHECKING:  # the host comes with the extra "rules"
     from opq_plugins.host.proxy import PluginTrigger
@@ -73,8 +77,9 @@ class TriggerPlugin:
     @property
     def begins(self) -> bool:
         """Whether it has just begun, and has to be shown the last minutes."""
-        again = self._now() - self._shown_s >= SHOWN_AGAIN_S
-        return again and self._forgot() and not self._guard.paused
+        if not self._forgot():  # asked of each trigger before each Measurement
+            return False
+        return self._now() - self._shown_s >= SHOWN_AGAIN_S and not self._guard.paused
 
     def decide(self, measurement: Measurement, nominal: Nominal) -> Decision | None:
         """What it did not judge, because it failed or is paused, is counted under `not_judged`."""
@@ -95,18 +100,32 @@ class TriggerPlugin:
         decision: Decision | None = answer
         return decision
 
-    def use_box_limits(self, boxes: Mapping[str, Mapping[str, float]]) -> None:
-        """Limits of single Boxes over those of its settings; nothing where its Config has no `boxes`."""
-        if isinstance(self._trigger, TriggerModule) and hasattr(self._settings, "boxes"):
-            merged = {**self._settings.boxes, **boxes}
-            self._trigger.exchange_config(replace(self._settings, boxes=merged))
+    def use_settings(self, settings: Mapping[str, object], boxes: Mapping[str, Mapping[str, float]]) -> None:
+        """Values over those of its own settings; `boxes`: limits of single Boxes, for `threshold` alone.
 
-    def is_quiet(self, columns: MeasurementColumns) -> bool:
-        """Whether it has nothing to say to any of these; what it remembers stays as it is."""
+        Raises ValueError with all that is wrong; then nothing has changed.
+        """
+        if not isinstance(self._trigger, TriggerModule) or self._settings is None:
+            return
+        config = self._settings
+        if settings:
+            own = {each.name: getattr(config, each.name) for each in fields(config) if each.init}
+            config = configured(type(config), {**own, **settings})
+        if boxes:
+            config = replace(config, boxes={**config.boxes, **boxes})
+        if config != self._trigger.config:
+            self._trigger.exchange_config(config)
+
+    def quiet_rows(self, columns: MeasurementColumns) -> NDArray[np.bool_] | None:
+        """(n,) whether it has nothing to say to each of these; None: it has to be asked for each.
+
+        What it remembers stays as it is.
+        """
         if self._lost or not isinstance(self._trigger, TriggerModule):
-            return False
+            return None
         self._judging = None
-        return bool(self._guard.call(self._trigger.is_quiet, columns)[1])
+        quiet: NDArray[np.bool_] | None = self._guard.call(self._trigger.quiet_rows, columns)[1]
+        return quiet
 
     def note_quiet(self, columns: MeasurementColumns) -> None:
         """As if it had been asked for each of these, to which it is quiet."""

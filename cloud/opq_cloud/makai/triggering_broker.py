@@ -16,23 +16,27 @@ import zmq
 from opq_cloud.config import TriggeringBrokerSection
 from opq_cloud.fanout_socket import FanoutSocket
 from opq_cloud.makai.admission import AdmittedSocket, ZapHandler
-from opq_cloud.makai.receive_queue import BoxBudget, ReceiveQueue
+from opq_cloud.makai.receive_queue import BoxBudget, Received, ReceiveQueue
+from opq_cloud.makai.registered_keys import StoreOfBoxes, registered_in
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import BURST, POLL_MS, service_context
 from opq_proto import log
 from opq_proto.errors import FrameError
 from opq_proto.keys import KeyFolder
 from opq_proto.leg_wire import is_trigger_message, measurement_from_trigger
+from opq_proto.measurement_batch import MeasurementBatch
 from opq_proto.opqbox3_pb2 import Measurement
 from opq_proto.rate_limit import RateLimitedLog
 from opq_proto.wire import topic
 from opq_proto.wire_waveforms import read_message
 
+IDLE_S = 0.5
+"""While nothing comes and no key changes, connections are looked at so often."""
 CONNECTION_QUEUE = 100
 """Messages per connection in libzmq's own queue; everything is read at once, see receive_queue.py."""
 PEERS_MS = 20
 """Handshakes, the key folder and subscriptions are handled so often while Measurements come. While none do,
-their sockets wake the broker, and the folder is looked at each POLL_MS."""
+their sockets wake the broker, and a changed folder is seen each POLL_MS."""
 
 
 class TriggeringBroker:
@@ -40,13 +44,18 @@ class TriggeringBroker:
 
     name = "triggering-broker"
 
-    def __init__(self, config: TriggeringBrokerSection, keys: KeyFolder) -> None:
+    def __init__(
+        self, config: TriggeringBrokerSection, keys: KeyFolder, registry: StoreOfBoxes | None = None
+    ) -> None:
+        """`registry`: its Boxes' keys are admitted too; None: those of the folder alone."""
         self.counters = ServiceCounters()
         self._config = config
         self._keys = keys
+        self._registry = registry
         self._log = log.get(service=self.name)
         self._limited = RateLimitedLog(self._log)
         self._budget = BoxBudget(config.box_messages_per_s, config.box_bytes_per_s, self.counters)
+        self._batch = MeasurementBatch()
         self._sequences: dict[str, int] = {}
         self._overflow = 0
         self._passed_bytes = 0
@@ -59,7 +68,9 @@ class TriggeringBroker:
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         with ExitStack() as opened:
             context = opened.enter_context(service_context())
-            zap = opened.enter_context(closing(ZapHandler(context, self._keys, self.counters, self._log)))
+            registered = registered_in(self._registry, self.counters, self._log)
+            handler = ZapHandler(context, self._keys, self.counters, self._log, registered)
+            zap = opened.enter_context(closing(handler))
             self._zap = zap
             boxes = zap.open(
                 zmq.SUB,
@@ -89,12 +100,14 @@ class TriggeringBroker:
                     # one socket, not a Poller over all: at 10,000 messages/s the wait is a third of the cost
                     boxes.socket.poll(PEERS_MS)
                 elif not queue:
-                    quiet.poll(POLL_MS)
+                    idle = not quiet.poll(POLL_MS) and not zap.keys_changed
+                    if idle and time.monotonic() < peers_at_s - PEERS_MS / 1000 + IDLE_S:
+                        backend.check()
+                        continue
                     peers_at_s = 0.0
                 received = queue.read_waiting(boxes.socket)
                 self._budget.begin_turn()
-                for message in queue.next_messages(BURST):
-                    self._pass_measurement(*message, boxes, backend)
+                self._pass_measurements(list(queue.next_messages(BURST)), boxes, backend)
                 if received:
                     self.counters.add("received", received)
                     self.counters.set("waiting_bytes_now", queue.waiting_bytes)
@@ -108,9 +121,28 @@ class TriggeringBroker:
                     zap.handle_peers()
                     backend.read_subscriptions()
 
-    def _pass_measurement(
-        self, first: zmq.Frame, frames: list[bytes], boxes: AdmittedSocket, backend: FanoutSocket
+    def _pass_measurements(
+        self, messages: list[Received], boxes: AdmittedSocket, backend: FanoutSocket
     ) -> None:
+        """Regular ones are read together, for their Box and their number."""
+        wire, _ = self._batch.read([frames[1] if len(frames) > 1 else b"" for _, frames in messages])
+        known: list[tuple[int, int] | None] = [None] * len(messages)
+        if wire is not None:
+            rows = zip(wire.at.tolist(), wire.box.tolist(), wire.sequence.tolist(), strict=True)
+            for at, number, sequence in rows:
+                known[at] = number, sequence
+        for (first, frames), claimed in zip(messages, known, strict=True):
+            self._pass_measurement(first, frames, claimed, boxes, backend)
+
+    def _pass_measurement(
+        self,
+        first: zmq.Frame,
+        frames: list[bytes],
+        regular: tuple[int, int] | None,
+        boxes: AdmittedSocket,
+        backend: FanoutSocket,
+    ) -> None:
+        """`regular`: number of its Box and its sequence, -1: none. None: it is not read yet."""
         box_id = boxes.sender(first)
         if box_id is None:
             return
@@ -119,6 +151,13 @@ class TriggeringBroker:
             return
         if len(frames) < 2:
             self.counters.add("malformed", label=box_id)
+            return
+        number = int(box_id)
+        if regular is not None and regular[0] == number and frames[0] == b"%04d" % number:
+            if regular[1] >= 0:
+                self._check_sequence(box_id, regular[1], False)
+            self._passed_bytes += size_bytes
+            backend.send(frames)
             return
         try:
             message = read_message(Measurement, frames[1])
@@ -131,13 +170,12 @@ class TriggeringBroker:
         except (FrameError, ValueError):
             self.counters.add("malformed", label=box_id)
             return
-        number = int(box_id)
         if claimed != (number, number):
             self.counters.add("foreign", label=box_id)
             self._limited.warning("measurement.foreign", key=box_id, box_id=box_id, claimed=claimed)
             return
         if message.HasField("sequence"):
-            self._check_sequence(box_id, message)
+            self._check_sequence(box_id, message.sequence, message.backfilled)
         self._passed_bytes += size_bytes
         backend.send(frames)
 
@@ -148,10 +186,9 @@ class TriggeringBroker:
             self.counters.add("overflow", dropped)
             self._limited.warning("broker.late", key="overflow", dropped=self._overflow, waiting=len(queue))
 
-    def _check_sequence(self, box_id: str, message: Measurement) -> None:
-        sequence = message.sequence
+    def _check_sequence(self, box_id: str, sequence: int, backfilled: bool) -> None:
         last = self._sequences.get(box_id)
-        if last is not None and sequence > last + 1 and not message.backfilled:
+        if last is not None and sequence > last + 1 and not backfilled:
             self.counters.add("sequence_holes", sequence - last - 1, label=box_id)
         if last is None or sequence > last:
             self._sequences[box_id] = sequence

@@ -23,21 +23,25 @@ import zmq
 
 from opq_cloud.config import TriggeringServiceSection
 from opq_cloud.makai.boxes import BoxRegister
+from opq_cloud.makai.hang_watch import HangWatch
 from opq_cloud.makai.limits_follower import LimitsFollower
+from opq_cloud.makai.measurement_inbox import MeasurementInbox
 from opq_cloud.makai.measurement_judge import MeasurementJudge
-from opq_cloud.makai.measurement_writer import MeasurementWriter
+from opq_cloud.makai.measurement_writer import MeasurementWriter, ages_s
 from opq_cloud.makai.openings import EventOpenings
 from opq_cloud.makai.trigger_plugins import TriggerPlugin
 from opq_cloud.makai.triggers_in_use import TriggersInUse
 from opq_cloud.service import CloudContext, HealthReport, ServiceCounters
 from opq_cloud.sockets import BURST, POLL_MS, Socket, connect, open_socket, service_context
+from opq_cloud.store.makai_documents import MakaiConfig
 from opq_cloud.store.store import CloudStore
 from opq_proto import log
 from opq_proto.decision import Nominal
-from opq_proto.errors import FrameError, StoreError
+from opq_proto.errors import StoreError
+from opq_proto.measurement_columns import NumberedColumns
 from opq_proto.messages import Measurement
 from opq_proto.rate_limit import RateLimitedLog
-from opq_proto.wire import ACK_PLUGIN, measurement_from_wire, plugin_command
+from opq_proto.wire import ACK_PLUGIN, plugin_command
 from opq_proto.zmq_inbox import try_send, waiting_messages
 
 if TYPE_CHECKING:
@@ -56,15 +60,25 @@ class LastMinutes:
     def __init__(self, seconds: float) -> None:
         self._back_ms = round(seconds * 1000)
         self._newest: deque[Measurement] = deque(maxlen=LAST_MEASUREMENTS)
+        self._columns: deque[NumberedColumns] = deque()
+        self._rows = 0
+        """Of `_columns`."""
 
     def add_measurement(self, measurement: Measurement) -> None:
         """The triggers have judged it."""
         self._newest.append(measurement)
 
+    def add_columns(self, columns: NumberedColumns) -> None:
+        """As `add_measurement`, of each."""
+        self._columns.append(columns)
+        self._rows += len(columns)
+        while self._rows - len(self._columns[0]) >= LAST_MEASUREMENTS:
+            self._rows -= len(self._columns.popleft())
+
     def rows(self, store: CloudStore) -> Iterator[Measurement]:
         """Box by Box, in the order of time, each once. Raises StoreError."""
         waiting: dict[str, list[Measurement]] = {}
-        for row in self._newest:
+        for row in (*self._newest, *(row for each in self._columns for row in each.measurements())):
             waiting.setdefault(row.box_id, []).append(row)
         last_ms = {box_id: row.timestamp_ms for box_id, row in store.latest_measurements().items()}
         for box_id in sorted(last_ms.keys() | waiting.keys()):
@@ -97,10 +111,15 @@ class TriggeringService:
         self._limited = RateLimitedLog(self._log)
         self._triggers = TriggersInUse(config, self.counters, self._log)
         self._boxes = BoxRegister(nominal)
+        self._inbox = MeasurementInbox(self._boxes)
         self._openings = EventOpenings(config, self.instance, self._boxes, self.counters)
         self._judge = MeasurementJudge(self._boxes, self._triggers, self._openings)
         self._follower = LimitsFollower(self.counters, self._log)
-        self._limits: dict[str, dict[str, float]] = {}
+        self._makai_config: MakaiConfig | None = None
+        self._watch = HangWatch(self.counters, self._log)
+        self._store_name = ""
+        self._judged: list[Measurement] = []
+        """Of this turn."""
         self._writer: MeasurementWriter | None = None
         self._data_dir = data_dir
         self._rules: RuleHost | None = None
@@ -110,6 +129,7 @@ class TriggeringService:
         own = HealthReport(self.name, problem is None, info=problem)
         rules = [] if self._rules is None else [self._rules.health()]
         parts = [*self._boxes.health(), *self._triggers.health(), *self._follower.health()]
+        parts += self._watch.health()
         return [own, self._openings.health(), *parts, *rules]
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
@@ -139,6 +159,8 @@ class TriggeringService:
             self._follower.start(store)
             opened.callback(self._follower.close)
             self._use_limits()
+            self._watch.start()
+            opened.callback(self._watch.close)
             writer_stop = threading.Event()
             thread = threading.Thread(target=writer.run, args=(writer_stop,), name="measurement-writer")
             thread.start()
@@ -164,19 +186,21 @@ class TriggeringService:
             began_s = time.monotonic()
             measurements.poll(POLL_MS)
             self._triggers.note_idle(time.monotonic() - began_s)
-            received = 0
-            for frames in waiting_messages(measurements, BURST):
-                received += 1
-                self._show_new_triggers()
-                self._read_measurement(frames, writer)
+            received, woken_s = 0, time.monotonic()
+            if messages := list(waiting_messages(measurements, BURST)):
+                received = len(messages)
+                self._read_measurements(messages, writer, woken_s)
             self._use_limits()
             now_s = time.monotonic()
             if received:
                 self.counters.add("received", received)
+                self.counters.stages.add_all("measurement_judged", ages_s(self._judged, time.time_ns()))
+                self._judged.clear()
             if self._rules is not None:
                 for seen, decision in self._rules.decisions():  # a decision as a plug-in's is
                     self._openings.open_at_onset(seen, decision, stored=False)
             self._openings.advance(now_s)
+            self._openings.growing.advance(now_s)
             if now_s >= refresh_s:
                 refresh_s = now_s + NOMINAL_REFRESH_S
                 self._refresh_nominals()
@@ -184,9 +208,9 @@ class TriggeringService:
                 raise RuntimeError("the measurement writer has ended")
 
     def _use_limits(self) -> None:
-        if self._follower.limits is not self._limits:
-            self._limits = self._follower.limits
-            self._triggers.use_box_limits(self._limits)
+        if self._follower.config is not self._makai_config:
+            self._makai_config = self._follower.config
+            self._triggers.use_makai_config(self._makai_config)
 
     def _opened_rules(self, opened: ExitStack) -> "RuleHost | None":
         if not self._config.rules.enabled:
@@ -203,20 +227,45 @@ class TriggeringService:
             self.counters.add("store_errors")
             self._limited.warning("nominals.not_read", error=str(error))
 
-    def _read_measurement(self, frames: list[bytes], writer: MeasurementWriter) -> None:
-        try:
-            if len(frames) < 2:
-                raise FrameError(f"{len(frames)} frames; want a topic and a Measurement")
-            measurement = measurement_from_wire(frames[1])
-        except FrameError as error:
+    def _read_measurements(
+        self, messages: list[list[bytes]], writer: MeasurementWriter, woken_s: float
+    ) -> None:
+        """`woken_s`: when those that came together were there, monotonic."""
+        read = self._inbox.read(messages)
+        for error in read.malformed:
             self.counters.add("malformed")
             self._limited.warning("measurement.malformed", error=str(error))
+        self._show_new_triggers()
+        for columns in read.rounds:
+            self._judge_columns(columns, writer, woken_s)
+        for row in read.rows:
+            self._show_new_triggers()
+            self._judge_measurement(row, writer, woken_s)
+
+    def _judge_columns(self, columns: NumberedColumns, writer: MeasurementWriter, woken_s: float) -> None:
+        if self._rules is not None and self._rules.wants_measurements:
+            for row in columns.measurements():
+                self._rules.offer_measurement(row)
+        opened = self._judge.judge_columns(columns)
+        self._minutes.add_columns(columns)
+        self.counters.stages.add_array("measurement_judged", (time.time_ns() - columns.end_ns) / 1e9)
+        if not opened.any():
+            writer.accept_columns(columns)
             return
+        for _ in range(int(opened.sum())):
+            self.counters.stages.add("event_asked", time.monotonic() - woken_s)
+        if not opened.all():
+            writer.accept_columns(columns.part(~opened))
+
+    def _judge_measurement(self, measurement: Measurement, writer: MeasurementWriter, woken_s: float) -> None:
         if self._rules is not None:
             self._rules.offer_measurement(measurement)
         opened = self._judge.judge(measurement)
         self._minutes.add_measurement(measurement)
-        if not opened:
+        self._judged.append(measurement)
+        if opened:
+            self.counters.stages.add("event_asked", time.monotonic() - woken_s)
+        else:
             writer.accept_measurement(measurement)
 
     def _show_new_triggers(self) -> None:
@@ -234,8 +283,14 @@ class TriggeringService:
         self._judge.see_again(self._minutes.rows(self._store), plugins)
 
     def _acknowledge(self, socket: Socket, box_id: str, text: str) -> None:
+        try:
+            self._store_name = self._store_name or self._store.identity()
+        except StoreError as error:  # the next acknowledgement says it too
+            self.counters.add("store_errors")
+            self._limited.warning("store.not_named", error=str(error))
+            return
         self.counters.add("acknowledgements", label=box_id)
-        if not try_send(socket, [plugin_command(box_id, ACK_PLUGIN, text, f"ack_{self.instance}_0")]):
+        if not try_send(socket, [plugin_command(box_id, ACK_PLUGIN, text, f"ack_{self._store_name}_store")]):
             self.counters.add("commands_dropped")  # the next acknowledgement says it too
 
 

@@ -1,14 +1,17 @@
 """The triggers that run: those of the configuration, and those installed in the plug-in host, live."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from opq_cloud.config import PluginEntry, TriggeringServiceSection
+from opq_cloud.makai.limits_follower import limits_of
 from opq_cloud.makai.trigger_plugins import BUILT_IN, InstalledTrigger, TriggerPlugin
+from opq_cloud.makai.trigger_settings import NOT_LIVE
 from opq_cloud.service import HealthReport, ServiceCounters
+from opq_cloud.store.makai_documents import MakaiConfig
 from opq_plugins.package.built_in import available, load
 from opq_plugins.sdk.modules import TriggerModule
 from opq_proto import log
@@ -39,6 +42,8 @@ class TriggersInUse:
         self._plugins: Plugins | None = None
         self._installed: dict[str, list[InstalledTrigger]] = {}
         self._troubles: dict[str, str] = {}
+        self._wrong_settings: dict[str, str] = {}
+        """Of `makai_config`; exchanged whole."""
         self.all: tuple[TriggerPlugin, ...] = tuple(self._own)
 
     def follow(self, plugins: "Plugins") -> None:
@@ -87,11 +92,25 @@ class TriggersInUse:
             for trigger in (each for made in installed.values() for each in made):
                 trigger.close()
 
-    def use_box_limits(self, boxes: Mapping[str, Mapping[str, float]]) -> None:
-        """Follow the limits of `makai_config`; called in the loop's thread."""
+    def use_makai_config(self, config: MakaiConfig | None) -> None:
+        """Follow it; called in the loop's thread. What a trigger cannot be set to leaves it as configured."""
+        settings = {} if config is None else config.triggers
+        running = {trigger.name for trigger in self._own}
+        wrong = {
+            name: NOT_LIVE.get(name, "does not run here, or is an installed one")
+            for name in settings
+            if name not in running or name in NOT_LIVE
+        }
         for trigger in self._own:
-            if trigger.name == "threshold":
-                trigger.use_box_limits(boxes)
+            boxes = limits_of(config) if trigger.name == "threshold" else {}
+            try:
+                trigger.use_settings({} if trigger.name in wrong else settings.get(trigger.name, {}), boxes)
+            except ValueError as error:
+                trigger.use_settings({}, boxes)
+                wrong[trigger.name] = str(error)
+        for name, why in wrong.items():
+            self._log.warning("makai_config.trigger_not_set", trigger=name, problem=why)
+        self._wrong_settings = wrong
 
     def note_idle(self, seconds: float) -> None:
         """The service had nothing to do for so long."""
@@ -103,7 +122,11 @@ class TriggersInUse:
         troubles = [
             HealthReport(f"plugin {name}", False, info=why) for name, why in dict(self._troubles).items()
         ]
-        return [*(trigger.health() for trigger in self.all), *troubles]
+        wrong = [
+            HealthReport(f"makai_config {name}", False, info=why)
+            for name, why in self._wrong_settings.items()
+        ]
+        return [*(trigger.health() for trigger in self.all), *troubles, *wrong]
 
     def _begin(self, plugins: "Plugins", name: str) -> None:
         if name in self._names:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 import zmq
 from free_ports import free_endpoint, free_port
@@ -25,9 +26,11 @@ from opq_cloud.store import open_store
 from opq_plugins.policy_section import PluginRules
 from opq_proto.decision import Nominal
 from opq_proto.keys import KeyFolder, KeyPair, generate, read_secret_file
+from opq_proto.messages import TimeSource, Waveform
 from opq_proto.opqbox3_pb2 import Command, Cycle, Measurement, Response
+from opq_proto.wire import waveform_to_frames
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 def wait_for(condition: Callable[[], Any], seconds: float = WAIT_S) -> Any:
@@ -160,6 +163,46 @@ class PlainBox(Peer):
         return [response.SerializeToString(), *frames]
 
 
+class SimulatedBox:
+    """A Box of ours on real sockets: 120 V with one dip, and answers that are cut out of it."""
+
+    def __init__(self, plain: Any, dip_ns: tuple[int, int] | None) -> None:
+        self.plain, self._dip_ns = plain, dip_ns
+        self.asked: list[tuple[int, int]] = []
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join(30)
+
+    def wave(self, start_ns: int, end_ns: int) -> Waveform:
+        first = -(-start_ns * 12 // 10**6)
+        number = first + np.arange(end_ns * 12 // 10**6 - first)
+        volts = 120 * np.sqrt(2) * np.sin(2 * np.pi * 60 / 12_000 * (number % 12_000))
+        if self._dip_ns is not None:
+            inside = (number >= self._dip_ns[0] * 12 // 10**6) & (number < self._dip_ns[1] * 12 // 10**6)
+            volts[inside] *= 0.6
+        counts = np.round(volts / 0.0068).astype(np.int16)
+        begin_ns = first * 10**6 // 12
+        return Waveform(self.plain.box_id, begin_ns, 1000, TimeSource.GPS, 12_000_000, 0.0068, first, counts)
+
+    def _serve(self) -> None:
+        while not self._stop.is_set():
+            command = self.plain.command(timeout_ms=20)
+            if command is None or command.WhichOneof("command") != "data_command":
+                continue
+            start_ns, end_ns = (
+                ms * 10**6 for ms in (command.data_command.start_ms, command.data_command.end_ms)
+            )
+            frames = waveform_to_frames(
+                self.wave(start_ns, end_ns), self.plain.box_id, command.seq, time.time_ns() // 10**6
+            )
+            self.plain.push.send_multipart(frames)
+            self.asked.append((start_ns, end_ns))
+
+
 class Client(Peer):
     """A program of the cloud in plain pyzmq: SUB 9881, PUSH 9884, SUB 9899."""
 
@@ -199,6 +242,7 @@ class Harness:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._opened: list[Peer] = []
+        self._answering: list[SimulatedBox] = []
 
     def brokers(self) -> Brokers:
         return Brokers(self.folder)
@@ -215,7 +259,14 @@ class Harness:
         self._opened.append(peer := Peer())
         return peer
 
+    def simulated_box(self, plain: PlainBox, dip_ns: tuple[int, int] | None) -> SimulatedBox:
+        """One that answers; it ends before its sockets do."""
+        self._answering.append(box := SimulatedBox(plain, dip_ns))
+        return box
+
     def close(self) -> None:
+        for box in self._answering:
+            box.close()
         for peer in self._opened:
             peer.close()
 
@@ -247,7 +298,7 @@ class House:
         )
         self.service = TriggeringService(config, self.shared, Nominal(120.0, 60.0), folder)
         self.uploads = folder / "rules/uploads"
-        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=30, trust_env=False)
+        self.http = httpx.Client(base_url=f"http://127.0.0.1:{self.port}", timeout=60, trust_env=False)
 
     def ask(self, method: str, path: str, body: Any = None, code: int = 200) -> Any:
         answer = self.http.request(method, path, json=body)
@@ -260,7 +311,7 @@ class House:
         return box
 
     def wait_for(self, condition: Callable[[], Any]) -> Any:
-        return self.harness.wait_for(condition, 30)
+        return self.harness.wait_for(condition)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from opq_cloud.makai.completions import Completions
 from opq_cloud.makai.event_requests import OpenEvent, OpenEvents, new_token, parse_identity, request_identity
 from opq_cloud.makai.recent_events import EventSpan, RecentEvents
 from opq_cloud.makai.trends import Trends
-from opq_cloud.store.store import BoxRecord, EventRecord
+from opq_cloud.store.store import PERSON_ASKED, BoxRecord, EventRecord
 from opq_proto.decision import Decision, Nominal
 from opq_proto.messages import Measurement, Metric
 
@@ -345,3 +345,15 @@ def test_what_completes_an_event_names_it() -> None:
     completions.add_span("1", dip, due_s=1.0, tolerance_ns=0)
     ((trigger, _),) = completions.due(1.0)
     assert trigger.completes == 7
+
+
+def test_what_a_person_asked_for_is_asked_at_once_or_when_it_has_been_sampled() -> None:
+    events = OpenEvents(answer_timeout_s=20, ask_again_s=5)
+    asked_as = {PERSON_ASKED: ("1", "4")}
+    past = record(token="past", end_ns=10**9, asked_as=asked_as)
+    ahead = record(token="ahead", end_ns=12 * 10**9, asked_as=asked_as)
+    events.refresh([past, ahead], now_s=0, utc_ns=2 * 10**9)
+    assert due(events, 0.0) == [("past", "1"), ("past", "4")]
+    assert due(events, 4.9) == []
+    assert due(events, 5.0) == [("past", "1"), ("past", "4")]
+    assert ("ahead", "1") not in due(events, 10.4) and ("ahead", "1") in due(events, 10.5)

@@ -162,8 +162,12 @@ def test_a_box_that_subscribes_to_everything_gets_its_own_only(makai: Any) -> No
         box.push.send_multipart(box.answer(command))  # it is not
         makai.wait_for(lambda: brokers.acquisition.counters.of("responses", "4"))
         client.ask("4", "a_b_c")
-        topic, _ = box.sub.recv_multipart() if box.sub.poll(30_000) else (b"", b"")
-        assert topic == b"4" and not box.sub.poll(200)
+        topics = []
+        while box.sub.poll(200 if b"4" in topics else 30_000):
+            topics.append(box.sub.recv_multipart()[0])
+        assert [topic for topic in topics if topic != b"evget"] == [
+            b"4"
+        ]  # both until the answer is looked at
 
 
 def test_a_box_that_leaves_and_comes_back_hears_its_commands_again(makai: Any) -> None:
@@ -231,14 +235,16 @@ def test_a_slow_subscriber_misses_messages_that_are_counted_and_holds_nobody() -
         for subscriber in (slow, quick):
             subscriber.subscribe(b"")
             subscriber.connect(endpoint)
-        time.sleep(0.3)
-        fanout.read_subscriptions()
+        end_s = time.monotonic() + 60
+        while counters.total("subscriptions") < 2 and time.monotonic() < end_s:
+            time.sleep(0.01)
+            fanout.read_subscriptions()
         assert counters.total("subscriptions") == 2
         body = b"x" * 100_000
         received = 0
         for _ in range(600):
             fanout.send([b"0001", body])
-            if quick.poll(1000):
+            if quick.poll(60_000):
                 quick.recv_multipart()
                 received += 1
         assert received == 600

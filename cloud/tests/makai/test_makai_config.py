@@ -7,6 +7,7 @@ import pytest
 import structlog
 
 from opq_cloud.config import CloudConfig, CloudKeys, port_of, with_port_offset
+from opq_cloud.mauka.service import analysis_entries, built_in, load_analyses
 from opq_cloud.original_config import read_config
 from opq_proto.errors import ConfigError
 
@@ -125,6 +126,12 @@ def test_the_originals_mauka_file_is_read_with_its_environment(
         "plugins.base.heartbeatIntervalS": 60,
         "plugins.StatusPlugin.port": 8911,
         "plugins.ThdPlugin.threshold.percent": 5.0,
+        "plugins.FrequencyVariationPlugin.frequency.variation.threshold.low": 59.7,
+        "plugins.FrequencyVariationPlugin.frequency.variation.threshold.high": 60.25,
+        "plugins.TransientPlugin.noise.floor": 12.0,
+        "zmq.trigger.interface": "tcp://makai:9884",
+        "zmq.data.interface": "tcp://makai:9899",
+        "zmq.event_id.interface": "tcp://makai:10001",
         "zmq.incident_id_provider.rep.interface": "tcp://*:9777",
     }
     monkeypatch.setenv("MONGO_HOST", "mongo")
@@ -138,6 +145,18 @@ def test_the_originals_mauka_file_is_read_with_its_environment(
     assert config.mauka.incident_id_endpoint == "tcp://*:9777"
     assert config.store.mongo_uri == "mongodb://mongo:27018/opq"
     assert config.mauka.heartbeat_s == 60.0
+    asked = config.mauka.request_endpoint, config.mauka.answer_endpoint, config.mauka.event_id_endpoint
+    assert asked == ("tcp://makai:9884", "tcp://makai:9899", "tcp://makai:10001")
+    assert config.mauka.analysis_settings == {
+        "frequency_deviation": {"deviation_percent": 0.5},
+        "harmonics": {"thd_percent": 5.0},
+        "transient": {"least_peak_percent": pytest.approx(7.071068)},
+    }
+    assert not [line for line in lines if line["event"] == "config.without_effect" and "Thd" in line["key"]]
+    entries = analysis_entries(config.mauka, built_in())
+    assert {name for name, _ in entries} == built_in(), "all run, three of them with these settings"
+    loaded = {one.name: one.config for one in load_analyses(entries)}
+    assert loaded["harmonics"].thd_percent == 5.0
     assert config.mauka.health_endpoint == "127.0.0.1:8911"
     (line,) = [line for line in lines if line["event"] == "config.variable_missing"]
     assert line["variable"] == "MONGO_DB"

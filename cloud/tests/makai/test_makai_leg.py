@@ -18,6 +18,7 @@ from opq_cloud.config import EventServiceSection as EventConfig
 from opq_cloud.config import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.leg_boxes import LegBoxes
+from opq_cloud.makai.requested_events import RequestedEvents
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.service import CloudContext, ServiceCounters
 from opq_cloud.store import CloudStore, open_store
@@ -26,6 +27,7 @@ from opq_hil.foreign.host import CALIBRATION, ConnectedBox, ForeignEndpoints, Fo
 from opq_hil.foreign.leg_box import LegBox
 from opq_hil.mains.generator import Generator, MainsSignal
 from opq_proto.decision import Nominal
+from opq_proto.errors import FrameError
 from opq_proto.messages import TimeSource, Waveform
 from opq_proto.opq_pb2 import RequestDataMessage, RequestEventMessage
 from opq_proto.opqbox3_pb2 import Command, Cycle, Measurement, Response
@@ -220,6 +222,26 @@ def test_a_requested_event_may_be_written_down_only_and_a_wrong_request_is_count
     makai.wait_for(lambda: brokers.acquisition.counters.total("malformed_commands") == 1)
     client.requests.send_multipart([b"evnew", b"not a number"])
     makai.wait_for(lambda: brokers.acquisition.counters.total("malformed_commands") == 2)
+
+
+def test_events_without_data_are_bounded_for_each_box(tmp_path: Path) -> None:
+    clock, counters = [0.0], ServiceCounters()
+    store = open_store(None, tmp_path / "store")
+    asked = RequestedEvents(counters, "test", noted_per_min=2, monotonic_s=lambda: clock[0])
+
+    def ask(box_id: int) -> int:
+        data = request([box_id], 1000, 2000, data=False)
+        return asked.open_event(data, store, lambda token: True, 3000)[0]
+
+    ask(4), ask(4)
+    with pytest.raises(FrameError, match="Box 4: 2 events a minute without data"):
+        ask(4)
+    assert counters.total("event_requests_refused") == 1
+    ask(5)
+    clock[0] = 30.0
+    ask(4)
+    assert len(store.events()) == 4, "what was refused is not on disk"
+    store.close()
 
 
 def test_what_waits_for_one_span_is_one_read_and_a_ping_follows_silence() -> None:

@@ -11,12 +11,15 @@ import opq_cloud.makai as makai_room
 from opq_cloud.config import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.makai import limits_follower
 from opq_cloud.makai.limits_follower import limits_of
+from opq_cloud.makai.trigger_settings import built_in_triggers, setting_problems, settings_table
 from opq_cloud.makai.triggering_service import TriggeringService
-from opq_cloud.service import CloudContext
+from opq_cloud.makai.triggers_in_use import TriggersInUse
+from opq_cloud.service import CloudContext, ServiceCounters
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.makai_documents import MakaiConfig, TriggeringLimits
 from opq_plugins.package.built_in import load
 from opq_plugins.sdk.modules import TriggerModule
+from opq_proto import log
 from opq_proto.decision import Nominal
 from opq_proto.errors import PluginError
 from opq_proto.messages import Measurement, Metric
@@ -85,6 +88,62 @@ def test_limits_of_boxes_are_settings_too_and_a_misspelt_one_is_named() -> None:
         threshold(boxes={"7": {"dip_percent": 50.0}})
 
 
+def flickering(swing_v: float, at_s: int) -> Measurement:
+    return Measurement("1", 1000 * at_s, {"rms": Metric(120 - swing_v / 2, 120 + swing_v / 2, 120.0)})
+
+
+def test_settings_of_a_trigger_hold_from_the_next_measurement_and_go_again() -> None:
+    triggers = TriggersInUse(TriggeringConfig(), ServiceCounters(), log.get())
+    [trigger] = [each for each in triggers.all if each.name == "flicker"]
+    own = MakaiConfig(TriggeringLimits(), triggers={"flicker": {"swing_percent": 4.0}}, limited=False)
+
+    def onsets(first_s: int) -> int:
+        rows = [flickering(3.0, first_s + at_s) for at_s in range(5)]  # 2.5 %
+        return sum(trigger.decide(each, AT_120) is not None for each in rows)
+
+    triggers.use_makai_config(own)
+    assert onsets(0) == 0
+    triggers.use_makai_config(None)  # 0.9 % again
+    assert onsets(100) == 1
+    assert not any(part.name.startswith("makai_config") for part in triggers.health())
+
+
+def test_a_setting_that_cannot_be_leaves_the_configured_one_and_is_named() -> None:
+    settings = TriggeringConfig(triggers={"flicker": {"swing_percent": 2.0}})
+    triggers = TriggersInUse(settings, ServiceCounters(), log.get())
+    [trigger] = [each for each in triggers.all if each.name == "flicker"]
+    wrong = {"flicker": {"swing_percent": 500.0}, "nobody": {"a": 1}, "sql": {"sql": "SELECT 1"}}
+    triggers.use_makai_config(MakaiConfig(TriggeringLimits(), triggers=wrong, limited=False))
+    running = trigger._trigger
+    assert isinstance(running, TriggerModule) and running.config.swing_percent == 2.0
+    said = {part.name: part.info or "" for part in triggers.health() if not part.ok}
+    assert said.keys() == {"makai_config flicker", "makai_config nobody", "makai_config sql"}
+    assert "swing_percent  is 500.0; want from 0.05 to 20" in said["makai_config flicker"]
+
+
+def test_a_steady_state_under_way_stays_one_when_its_settings_change() -> None:
+    plugin = load("trigger", "steady_state", {}, [TRIGGERS])
+    trigger = TriggerModule(plugin.module, plugin.config)
+
+    def thd(ratio: float, at_ms: int) -> bool:
+        decision = trigger.decide(Measurement("1", at_ms, {"thd": Metric(ratio, ratio, ratio)}), AT_120)
+        return decision is not None and decision.span_ns is None
+
+    assert thd(0.06, 1000)
+    trigger.exchange_config(replace(plugin.config, thd_percent=3.0))
+    assert not thd(0.06, 2000) and not thd(0.01, 3000)
+    assert thd(0.04, 60_000)
+
+
+def test_every_setting_of_the_built_in_triggers_stands_in_the_docs() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "makai-settings.md").read_text()
+    assert settings_table(built_in_triggers()) in page
+    assert setting_problems("frequency", {"deviation_percent": 0.4, "low_hz": None}) == []
+    assert setting_problems("frequency", {"deviation": 1}) == [
+        'deviation  unknown key; did you mean "deviation_percent"?'
+    ]
+
+
 @pytest.fixture
 def running(
     makai: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -117,3 +176,7 @@ def test_a_running_makai_follows_the_store(running: Any) -> None:
     makai.wait_for(lambda: limit() is None and "*" in trigger._trigger.config.boxes)
     store.put_makai_config(None)
     makai.wait_for(lambda: trigger._trigger.config.boxes == {})
+    settings = {"threshold": {"dip_percent": 80.0}}
+    store.put_makai_config(MakaiConfig(TriggeringLimits(), triggers=settings, limited=False))
+    makai.wait_for(lambda: trigger._trigger.config.dip_percent == 80.0)
+    assert service._follower.health()[0].info == "settings of threshold"

@@ -68,8 +68,14 @@ def test_a_box_that_only_listens_has_spoken_with_its_subscription(makai: Any) ->
         KeyRegister(brokers.keys).rotate("1")
         new_pair = read_secret_file(brokers.keys.box_secret("1"))
         makai.wait_for(lambda: brokers.acquisition.counters.total("admitted_now") == 4)
-        makai.box(brokers, "1", new_pair)
-        makai.wait_for(lambda: key_of(brokers, "1") == new_pair.public.decode())
+        box = makai.box(brokers, "1", new_pair)
+
+        def exchanged() -> bool:
+            box.sub.unsubscribe("1")  # as a Box does that connects again
+            box.sub.subscribe("1")
+            return key_of(brokers, "1") == new_pair.public.decode()
+
+        makai.wait_for(exchanged)
 
 
 def test_an_exchange_that_cannot_be_written_keeps_the_new_key_and_says_so(makai: Any) -> None:

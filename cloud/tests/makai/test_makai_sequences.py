@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opq_cloud.config import TriggeringServiceSection as Config
-from opq_cloud.makai.measurement_writer import MAX_RANGES, MeasurementWriter, SequenceTracker
+from opq_cloud.makai.measurement_writer import MeasurementWriter
+from opq_cloud.makai.sequence_tracker import MAX_RANGES, SequenceTracker
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import open_store
 from opq_proto import log

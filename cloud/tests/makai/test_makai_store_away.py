@@ -90,8 +90,12 @@ def test_measurements_wait_in_the_service_while_the_store_is_away(
         for frames in sent:
             one.pub.send_multipart(frames)
         makai.wait_for(lambda: service.counters.total("store_errors") > 5)
-        (own,) = (part for part in service.health() if part.name == "triggering-service")
-        assert (own.ok, own.info) == (False, "the database is away")
+
+        def own() -> tuple[bool, str | None]:
+            (part,) = (part for part in service.health() if part.name == "triggering-service")
+            return part.ok, part.info
+
+        makai.wait_for(lambda: own() == (False, "the database is away"))
         store.away.clear()
         times = {measurement_from_wire(frames[1]).timestamp_ms for frames in sent}
         makai.wait_for(

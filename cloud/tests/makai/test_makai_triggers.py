@@ -92,6 +92,21 @@ def test_what_lasts_is_one_onset_and_what_is_over_no_other(name: str, beyond: di
     assert all(200 < at <= 205 for at, decision in found.items() if decision.span_ns is not None)
 
 
+@pytest.mark.parametrize(
+    ("name", "beyond", "because"),
+    [
+        ("frequency", {"f": 49.1}, "frequency: 49.1000 Hz, below 49.5000"),
+        ("frequency", {"f": 51.9}, "frequency: 51.9000 Hz, above 50.5000"),
+        ("edge_rule", {"edge_phase_jump": -14.0}, "detector phase_jump at the gateway: -14 degrees"),
+    ],
+)
+def test_a_decision_says_what_was_seen_and_which_limit_it_passed(
+    name: str, beyond: dict[str, float], because: str
+) -> None:
+    (found,) = decided(name, [*calm(5), replace(window(5, **beyond), crossing=name == "edge_rule")]).values()
+    assert found.because == because
+
+
 def test_a_long_excursion_is_its_onset_and_its_two_last_windows() -> None:
     found = decided("steady_state", [*calm(5), *(window(5 + k, thd=0.06) for k in range(600)), *calm(9, 605)])
     assert list(found) == [5, 605]

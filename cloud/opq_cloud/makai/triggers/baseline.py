@@ -6,6 +6,9 @@ The first is due an hour after the first Measurement at the earliest, so that a 
 
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement
@@ -56,9 +59,9 @@ def _next_ns(after_ns: int, config: Config) -> int:
     return after_ns + (at_ns - after_ns) % every_ns
 
 
-def is_quiet(columns: MeasurementColumns, config: Config, state: NextSnapshot) -> bool:
+def is_quiet(columns: MeasurementColumns, config: Config, state: NextSnapshot) -> bool | NDArray[np.bool_]:
     """Whether none is due."""
-    return not len(columns) or not state.due_ns or int(columns.end_ns.max()) < state.due_ns
+    return not state.due_ns or columns.end_ns < state.due_ns
 
 
 def note_quiet(columns: MeasurementColumns, config: Config, state: NextSnapshot) -> None:

@@ -9,6 +9,9 @@ so the way is that of `distance_km`. A Box whose uncertainty is unknown takes no
 from collections import deque
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from opq_cloud.makai.excursions import Excursions, WatchedLimit
 from opq_cloud.makai.quiet_rows import swings_by
 from opq_proto.decision import Decision, Nominal, window_ns
@@ -95,9 +98,9 @@ def decide(
     return state.excursions.begin(WHOLE, measurement, float(len(together)), limit), state
 
 
-def is_quiet(columns: MeasurementColumns, config: Config, state: CoincidenceState) -> bool:
-    """Whether no Box sees even a small change."""
-    return not swings_by(columns, config.change_percent)
+def is_quiet(columns: MeasurementColumns, config: Config, state: CoincidenceState) -> NDArray[np.bool_]:
+    """Whether each sees not even a small change."""
+    return ~swings_by(columns, config.change_percent)
 
 
 def _meet(one: SmallChange, other: SmallChange, way_ns: int) -> bool:

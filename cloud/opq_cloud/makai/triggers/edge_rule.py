@@ -17,6 +17,14 @@ name = "edge_rule"
 kind = "trigger"
 
 WHO = {"rule_": "rule", "edge_": "detector"}
+UNITS = {
+    "edge_impulsive_transient": " V",
+    "edge_oscillatory_transient": " V",
+    "edge_phase_jump": " degrees",
+    "edge_periodic_notching": " % of the peak",
+    "edge_rapid_voltage_change": " % of nominal",
+}
+"""As the gateway's detectors measure them; a rule's value has the unit that its SQL gave it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +44,7 @@ def decide(
         return None, None
     for key, metric in measurement.metrics.items():
         if (who := WHO.get(key[:5])) is not None:
-            because = f"{who} {key[5:]} at the gateway: {metric.average:.6g}"
+            because = f"{who} {key[5:]} at the gateway: {metric.average:.6g}{UNITS.get(key, '')}"
             return Decision(key, metric.average, 0.0, because), None
     return None, None
 

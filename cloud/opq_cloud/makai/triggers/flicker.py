@@ -8,8 +8,11 @@ Source: IEC 61000-4-15:2010, table 5 (230 V, 50 Hz): 39 to 1620 changes a minute
 
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from opq_cloud.makai.excursions import Excursions, WatchedLimit, stream_of
-from opq_cloud.makai.quiet_rows import swings_by
+from opq_cloud.makai.quiet_rows import none_of, swings_by
 from opq_proto.decision import Decision, Nominal
 from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement
@@ -33,7 +36,7 @@ class Config:
 
 @dataclass(slots=True)
 class FlickerState:
-    """Of all Boxes."""
+    """What the trigger remembers of all Boxes."""
 
     in_a_row: dict[str, int] = field(default_factory=dict)
     """Streams whose last window swung."""
@@ -71,6 +74,6 @@ def decide(
     return None, state
 
 
-def is_quiet(columns: MeasurementColumns, config: Config, state: FlickerState) -> bool:
+def is_quiet(columns: MeasurementColumns, config: Config, state: FlickerState) -> NDArray[np.bool_]:
     """Whether no rms swings, now or in the window before."""
-    return not state.in_a_row and not swings_by(columns, config.swing_percent)
+    return none_of(columns, state.in_a_row) & ~swings_by(columns, config.swing_percent)

@@ -3,7 +3,8 @@
 In: Measurement.  Out: at most one Decision.  State: per Box, the mean of its last Measurement.
 ROCOF is the widest difference between the 10/12-cycle windows of a Measurement and the mean before, over
 their time; where a gateway sends `rocof` (over half a second), the larger counts.
-A window with a dip or a swell is not judged.
+A window with a dip or a swell is not judged. A phase jump is a rate of change in two or three windows (its
+mean moves that of the next): only a rate that lasts longer is asked for again when it is over.
 Source: EN 50160:2010, 4.2.1 (1 % of nominal, 99.5 % of a year); IEC 61000-4-30:2015, 5.1 (per 10 s, not
 during dips). ROCOF has no limit there: ours, seven times what an island's load noise does in a second.
 """
@@ -11,9 +12,11 @@ during dips). ROCOF has no limit there: ours, seven times what an island's load 
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
+from opq_cloud.makai.brief_onsets import RATE_METRIC
 from opq_cloud.makai.excursions import Excursions, WatchedLimit, is_flagged, stream_of
-from opq_cloud.makai.quiet_rows import ids_of, nominals_of, values_of
+from opq_cloud.makai.quiet_rows import ids_of, nominals_of, none_of, values_of
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement
@@ -25,6 +28,8 @@ LONGEST_STEP_NS = 5 * 10**9
 """A mean from longer before says nothing of how fast it changed."""
 SHORTEST_S = 1.0
 """Of the time over which it changed: shorter windows scatter more."""
+JUMP_WINDOWS = 3.5
+"""A rate that is over after fewer windows may be a phase jump."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +51,12 @@ class Config:
 
 @dataclass(slots=True)
 class FrequencyState:
-    """Of all Boxes."""
+    """What the trigger remembers of all Boxes."""
 
     last: dict[str, tuple[float, int]] = field(default_factory=dict)
     """Stream -> mean of its last Measurement, hertz, and its end."""
     deviations: Excursions = field(default_factory=Excursions)
-    rates: Excursions = field(default_factory=lambda: Excursions(first_s=2.0))
+    rates: Excursions = field(default_factory=lambda: Excursions(first_s=2.0, with_tail=False))
 
 
 def begin(config: Config) -> FrequencyState:
@@ -101,20 +106,24 @@ def decide(
         rate_hz_s = max(rate_hz_s, metrics["rocof"].max, -metrics["rocof"].min)
     beyond_hz = max(low_hz - f.min, f.max - high_hz)
     deviation = WatchedLimit(name, "f", "Hz", 0.0, -config.hysteresis_hz, "f is beyond its limits by")
-    rate = WatchedLimit(name, "f", "Hz/s", config.rocof_hz_per_s, config.rocof_hz_per_s / 2, "rate of change")
+    rate = WatchedLimit(
+        name, RATE_METRIC, "Hz/s", config.rocof_hz_per_s, config.rocof_hz_per_s / 2, "rate of change"
+    )
     decided = state.deviations.follow(key, measurement, beyond_hz, deviation)
     changed = state.rates.follow(key, measurement, rate_hz_s, rate)
+    if changed is not None and changed.span_ns is not None and _is_jump(measurement, changed.span_ns):
+        changed = None
     if decided is not None and decided.span_ns is None:
-        value_hz = f.min if low_hz - f.min > f.max - high_hz else f.max
-        limit_hz = low_hz if value_hz == f.min else high_hz
-        because = f"{name}: {value_hz:.4f} Hz, beyond {limit_hz:.4f}"
+        below = low_hz - f.min > f.max - high_hz
+        value_hz, limit_hz = (f.min, low_hz) if below else (f.max, high_hz)
+        because = f"{name}: {value_hz:.4f} Hz, {'below' if below else 'above'} {limit_hz:.4f}"
         return Decision("f", value_hz, limit_hz, because), state
     return changed if changed is not None and changed.span_ns is None else decided or changed, state
 
 
-def is_quiet(columns: MeasurementColumns, config: Config, state: FrequencyState) -> bool:
+def is_quiet(columns: MeasurementColumns, config: Config, state: FrequencyState) -> bool | NDArray[np.bool_]:
     """Whether each is within the limits, and near its Box's last."""
-    if state.deviations.active or state.rates.active or not columns.once:
+    if not columns.once:
         return False
     least_hz, most_hz, mean_hz = values_of(columns, "f")
     rows = zip(ids_of(columns), mean_hz.tolist(), columns.end_ns.tolist(), strict=True)
@@ -128,13 +137,21 @@ def is_quiet(columns: MeasurementColumns, config: Config, state: FrequencyState)
     low_hz = hz - off_hz if config.low_hz is None else config.low_hz
     high_hz = hz + off_hz if config.high_hz is None else config.high_hz
     slow = most_hz - least_hz <= config.rocof_hz_per_s * SHORTEST_S
-    return bool((slow & (low_hz <= least_hz) & (most_hz <= high_hz)).all())
+    calm = none_of(columns, state.deviations.active, state.rates.active)
+    quiet: NDArray[np.bool_] = calm & slow & (low_hz <= least_hz) & (most_hz <= high_hz)
+    return quiet
 
 
 def note_quiet(columns: MeasurementColumns, config: Config, state: FrequencyState) -> None:
     """The mean of each."""
     lasts = zip(values_of(columns, "f")[2].tolist(), columns.end_ns.tolist(), strict=True)
     state.last.update(zip(ids_of(columns), lasts, strict=True))
+
+
+def _is_jump(measurement: Measurement, span_ns: tuple[int, int]) -> bool:
+    """Whether a rate that was there for so long may be a phase jump."""
+    start_ns, end_ns = window_ns(measurement)
+    return span_ns[1] - span_ns[0] < JUMP_WINDOWS * max(end_ns - start_ns, SHORTEST_S * 1e9)
 
 
 def _length_s(measurement: Measurement, last: tuple[float, int] | None) -> float:

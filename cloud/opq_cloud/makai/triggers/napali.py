@@ -48,7 +48,7 @@ class RunningMean:
 
 @dataclass(slots=True)
 class NapaliState:
-    """Of all Boxes."""
+    """What the trigger remembers of all Boxes."""
 
     means: dict[tuple[str, str], RunningMean] = field(default_factory=dict)
     beyond: dict[str, int] = field(default_factory=dict)

@@ -10,9 +10,10 @@ dip); EN 50160:2010, 4.2.3.1 (generally at most 5 % of nominal).
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from opq_cloud.makai.excursions import Excursions, WatchedLimit, is_flagged, stream_of
-from opq_cloud.makai.quiet_rows import any_flagged, ids_of, nominals_of, values_of
+from opq_cloud.makai.quiet_rows import ids_of, nominals_of, none_of, unflagged, values_of
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement
@@ -50,7 +51,7 @@ class SteadyLevel:
 
 @dataclass(slots=True)
 class ChangeState:
-    """Of all Boxes."""
+    """What the trigger remembers of all Boxes."""
 
     levels: dict[str, SteadyLevel] = field(default_factory=dict)
     excursions: Excursions = field(default_factory=lambda: Excursions(first_s=2.0))
@@ -83,20 +84,24 @@ def decide(
     return _changed(measurement, nominal, config, state, key), state
 
 
-def is_quiet(columns: MeasurementColumns, config: Config, state: ChangeState) -> bool:
+def is_quiet(columns: MeasurementColumns, config: Config, state: ChangeState) -> bool | NDArray[np.bool_]:
     """Whether each stays near its Box's level; a Box without one gets one."""
-    if state.excursions.active or not columns.once or any_flagged(columns):
+    if not columns.once:
         return False
-    if (columns.end_ns - columns.start_ns > LONGEST_WINDOW_NS).any():
-        return False
-    levels = [state.levels.get(box_id) for box_id in ids_of(columns)]
-    if any(level is not None and level.left_ns for level in levels):
-        return False
+    calm = none_of(columns, state.excursions.active) & unflagged(columns)
+    calm &= columns.end_ns - columns.start_ns <= LONGEST_WINDOW_NS
+    known = state.levels.get
+    level_v = np.array(
+        [
+            np.nan if (level := known(box_id)) is None else np.inf if level.left_ns else level.volts
+            for box_id in ids_of(columns)
+        ]
+    )  # infinite: it is not near a level that it has left
     least_v, most_v, _ = values_of(columns, "rms")
-    level_v = np.array([np.nan if level is None else level.volts for level in levels])
     step_v = nominals_of(columns)[0] * config.change_percent / 100
     near = (most_v - level_v <= step_v) & (level_v - least_v <= step_v)
-    return bool((near | np.isnan(level_v)).all())
+    quiet: NDArray[np.bool_] = calm & (near | np.isnan(level_v))
+    return quiet
 
 
 def note_quiet(columns: MeasurementColumns, config: Config, state: ChangeState) -> None:

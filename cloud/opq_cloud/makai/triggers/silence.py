@@ -8,6 +8,9 @@ An original Box has no sequence; for it time alone counts.
 
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from opq_cloud.makai.quiet_rows import ids_of
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.measurement_columns import MeasurementColumns
@@ -15,6 +18,9 @@ from opq_proto.messages import Measurement
 
 name = "silence"
 kind = "trigger"
+
+NOT_HEARD_NS = 2**62
+"""A Box that was not heard before has no silence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,20 +80,28 @@ def decide(
     return Decision(name, silent_s, config.silence_s, because, span_ns), state
 
 
-def is_quiet(columns: MeasurementColumns, config: Config, state: dict[str, LastWindow]) -> bool:
-    """Whether each follows its Box's last; columns have no sequence."""
-    silence_ns = config.silence_s * 1e9
-    return columns.once and all(
-        (last := state.get(box_id)) is None or start_ns - last.end_ns < silence_ns
-        for box_id, start_ns in zip(ids_of(columns), columns.start_ns.tolist(), strict=True)
-    )
+def is_quiet(
+    columns: MeasurementColumns, config: Config, state: dict[str, LastWindow]
+) -> bool | NDArray[np.bool_]:
+    """Whether each follows its Box's last."""
+    if not columns.once:
+        return False
+    last_ns = [
+        NOT_HEARD_NS if (last := state.get(box_id)) is None else last.end_ns for box_id in ids_of(columns)
+    ]
+    quiet: NDArray[np.bool_] = (columns.start_ns - np.array(last_ns, np.int64)) / 1e9 < config.silence_s
+    return quiet
 
 
 def note_quiet(columns: MeasurementColumns, config: Config, state: dict[str, LastWindow]) -> None:
     """The last of each."""
-    for box_id, end_ns in zip(ids_of(columns), columns.end_ns.tolist(), strict=True):
+    numbers = columns.sequences
+    sequences = [None] * len(columns) if numbers is None else numbers.tolist()
+    rows = zip(ids_of(columns), columns.end_ns.tolist(), sequences, strict=True)
+    for box_id, end_ns, number in rows:
+        sequence = None if number is None or number < 0 else number
         last = state.get(box_id)
         if last is None:
-            state[box_id] = LastWindow(end_ns, None)
+            state[box_id] = LastWindow(end_ns, sequence)
         else:
-            last.end_ns, last.sequence = end_ns, None
+            last.end_ns, last.sequence = end_ns, sequence

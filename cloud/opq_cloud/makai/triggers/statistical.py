@@ -11,12 +11,13 @@ Source: ours; the percentiles follow by steps (Robbins and Monro, 1951), rolling
 
 from array import array
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
 from opq_cloud.makai.excursions import Excursions, WatchedLimit, is_flagged
-from opq_cloud.makai.quiet_rows import any_flagged, ids_of, nominal_of, values_of
+from opq_cloud.makai.quiet_rows import ids_of, nominal_of, none_of, unflagged, values_of
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement
@@ -46,7 +47,7 @@ class Config:
 
 @dataclass(slots=True)
 class UsualFigures:
-    """Of one Box, at the hour of the day that it is."""
+    """What is usual for one Box at this hour of the day."""
 
     count: int = 0
     hour: int = -1
@@ -63,10 +64,10 @@ class UsualFigures:
 
 @dataclass(slots=True)
 class StatisticalState:
-    """Of all Boxes."""
+    """What the trigger remembers of all Boxes."""
 
     boxes: dict[str, UsualFigures] = field(default_factory=dict)
-    excursions: Excursions = field(default_factory=lambda: Excursions(first_s=30.0))
+    excursions: Excursions = field(default_factory=lambda: Excursions(first_s=30.0, with_tail=False))
 
 
 def begin(config: Config) -> StatisticalState:
@@ -109,13 +110,18 @@ def decide(
     return _judged(measurement, nominal, config, state, usual, figures), state
 
 
-def is_quiet(columns: MeasurementColumns, config: Config, state: StatisticalState) -> bool:
-    """Whether nothing of these is far outside; a Box that is not known yet has no outside."""
-    if state.excursions.active or not columns.once or any_flagged(columns):
+def is_quiet(
+    columns: MeasurementColumns, config: Config, state: StatisticalState
+) -> bool | NDArray[np.bool_]:
+    """Whether nothing of each is far outside; a Box that is not known yet has no outside."""
+    if not columns.once:
         return False
-    known = [state.boxes.get(box_id) for box_id in ids_of(columns)]
-    limits = np.array([UNKNOWN if usual is None else usual.limits for usual in known])
-    return not (_figures_of(columns) > limits).any()
+    known = map(state.boxes.get, ids_of(columns))
+    of_all = chain.from_iterable(UNKNOWN if usual is None else usual.limits for usual in known)
+    limits = np.fromiter(of_all, np.float64, len(columns) * len(FIGURES)).reshape(-1, len(FIGURES))
+    calm = none_of(columns, state.excursions.active) & unflagged(columns)
+    quiet: NDArray[np.bool_] = calm & (_figures_of(columns) <= limits).all(axis=1)
+    return quiet
 
 
 def note_quiet(columns: MeasurementColumns, config: Config, state: StatisticalState) -> None:

@@ -10,9 +10,13 @@ and direct voltage have none there ("under consideration"): ours, half of the we
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from opq_cloud.makai.excursions import Excursions, WatchedLimit, is_flagged, stream_of
+from opq_cloud.makai.quiet_rows import none_of
 from opq_proto.decision import Decision, Nominal
 from opq_proto.measurement_columns import METRIC_NAMES, MeasurementColumns
 from opq_proto.messages import Measurement, Metric
@@ -52,8 +56,10 @@ class Config:
 
 @dataclass(slots=True)
 class SteadyStates:
-    """Of all Boxes."""
+    """What the trigger remembers of all Boxes."""
 
+    config: Config
+    """That the limits below are made of."""
     thd: float
     """Limit; infinite where it is off."""
     limits: dict[str, WatchedLimit]
@@ -67,13 +73,15 @@ def begin(config: Config) -> SteadyStates:
     """No limit is passed."""
     thd = config.thd_percent / 100 if config.thd_percent is not None else float("inf")
     dc_ratio = None if config.dc_percent is None else config.dc_percent / 100
-    return SteadyStates(thd, dict(_limits(config)), dc_ratio)
+    return SteadyStates(config, thd, dict(_limits(config)), dc_ratio)
 
 
 def decide(
     measurement: Measurement, nominal: Nominal, config: Config, state: SteadyStates
 ) -> tuple[Decision | None, SteadyStates]:
     """The first quantity that passes its limit; else what is over."""
+    if state.config is not config:  # other settings; what is passed stays so
+        state = replace(begin(config), excursions=state.excursions, busy=state.busy)
     metrics = measurement.metrics
     thd = metrics.get("thd")
     calm = len(metrics) <= len(USUAL) and (thd is None or not thd.average > state.thd)
@@ -85,9 +93,12 @@ def decide(
     return _judged(measurement, nominal, metrics, state), state
 
 
-def is_quiet(columns: MeasurementColumns, config: Config, state: SteadyStates) -> bool:
+def is_quiet(columns: MeasurementColumns, config: Config, state: SteadyStates) -> bool | NDArray[np.bool_]:
     """Whether no THD passes its limit, now or before; columns have no other steady state."""
-    return not state.busy and bool((columns.metrics[:, METRIC_NAMES.index("thd"), 2] <= state.thd).all())
+    if state.config is not config:
+        return False
+    calm: NDArray[np.bool_] = columns.metrics[:, METRIC_NAMES.index("thd"), 2] <= state.thd
+    return calm & none_of(columns, state.busy)
 
 
 def _judged(

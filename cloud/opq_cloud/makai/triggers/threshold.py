@@ -11,8 +11,12 @@ Source: IEC 61000-4-30:2015, 5.4 (dip and swell thresholds, hysteresis 2 % of no
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_cloud.makai.quiet_rows import none_of
 from opq_proto.decision import Decision, Nominal, window_ns
-from opq_proto.measurement_columns import MeasurementColumns
+from opq_proto.measurement_columns import METRIC_NAMES, MeasurementColumns
 from opq_proto.messages import Measurement
 
 name = "threshold"
@@ -155,16 +159,21 @@ def decide(
     return whole, state
 
 
-def is_quiet(columns: MeasurementColumns, config: Config, state: ThresholdState) -> bool:
-    """Whether no limit is passed by any of these Boxes, in these windows or before."""
-    if state.passed or config.boxes:
+def is_quiet(columns: MeasurementColumns, config: Config, state: ThresholdState) -> bool | NDArray[np.bool_]:
+    """Whether no limit is passed by the Box of each, in this window or before."""
+    if OTHERS in config.boxes:
         return False
-    for nominal, ends in columns.extremes():
+    passed = {box_id for box_id, backfilled in state.passed if not backfilled}
+    calm = none_of(columns, passed, config.boxes)
+    for nominal, whose in columns.boxes.alike:
+        own = whose[columns.which]
         for limit in _limits_of("", nominal, config, state).values():
-            least, most = ends[limit.metric]
-            if most > limit.enter if limit.above else least < limit.enter:
-                return False
-    return True
+            at = METRIC_NAMES.index(limit.metric)
+            if limit.above:
+                calm &= ~own | (columns.metrics[:, at, 1].astype(np.float64) <= limit.enter)
+            else:
+                calm &= ~own | (columns.metrics[:, at, 0].astype(np.float64) >= limit.enter)
+    return calm
 
 
 def _limits_of(

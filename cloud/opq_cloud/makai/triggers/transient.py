@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_cloud.makai.excursions import Excursions, WatchedLimit, is_flagged, stream_of
-from opq_cloud.makai.quiet_rows import ids_of, values_of
+from opq_cloud.makai.quiet_rows import ids_of, none_of, values_of
 from opq_proto.decision import Decision, Nominal
 from opq_proto.measurement_columns import MeasuredBoxes, MeasurementColumns
 from opq_proto.messages import Measurement
@@ -40,7 +40,7 @@ class Config:
 
 @dataclass(slots=True)
 class TransientState:
-    """Of all Boxes."""
+    """What the trigger remembers of all Boxes."""
 
     usual_v: dict[str, float] = field(default_factory=dict)
     excursions: Excursions = field(default_factory=lambda: Excursions(first_s=2.0))
@@ -71,13 +71,14 @@ def decide(
     return state.excursions.follow(key, measurement, trans.max - usual_v, limit), state
 
 
-def is_quiet(columns: MeasurementColumns, config: Config, state: TransientState) -> bool:
+def is_quiet(columns: MeasurementColumns, config: Config, state: TransientState) -> bool | NDArray[np.bool_]:
     """Whether each is near its Box's usual."""
-    if state.excursions.active or not columns.once:
+    if not columns.once:
         return False
     most_v = values_of(columns, "trans")[1]
     rises_v = _rises_v(columns.boxes, config)[columns.which]
-    return bool((most_v - _usual_v(columns, state) <= rises_v).all())
+    quiet: NDArray[np.bool_] = most_v - _usual_v(columns, state) <= rises_v
+    return quiet & none_of(columns, state.excursions.active)
 
 
 def note_quiet(columns: MeasurementColumns, config: Config, state: TransientState) -> None:

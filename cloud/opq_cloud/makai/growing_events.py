@@ -1,0 +1,164 @@
+"""What analyses ask for beyond an event: read in the store, granted within the budgets, asked of the Boxes.
+
+A request waits in its event's document (`opq_cloud.store.asked_samples`). The answer is written first: Boxes
+that are asked owe the event their samples from then on, so that the event service asks them again
+whoever is killed; then one command per Box goes out. What is refused is written with the reasons.
+Belongs to the triggering service's loop.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from opq_cloud.config import AskingSection
+from opq_cloud.makai.asked_boxes import FEEDER, NEAR, NO_PLACE, REGION
+from opq_cloud.makai.asking_budget import AskingBudget, bytes_of_span
+from opq_cloud.makai.boxes import BoxRegister
+from opq_cloud.makai.completions import BOUND, Completions
+from opq_cloud.makai.recent_events import RecentEvents
+from opq_cloud.service import ServiceCounters
+from opq_cloud.store.asked_samples import (
+    ANALYSIS_ASKED,
+    WAITING,
+    AskedSamples,
+    NsSpan,
+    SamplesAnswer,
+)
+from opq_cloud.store.store import CloudStore, EventRecord
+from opq_proto import log
+from opq_proto.errors import StoreError
+from opq_proto.rate_limit import RateLimitedLog
+
+LOOK_S = 1.0
+"""How often the store is read for requests; each read is one row of an index where there are none."""
+PATIENCE_NS = 10 * 10**9
+"""Boxes of which this service hears nothing may be another one's: then that one answers."""
+LATEST_NS = 3600 * 10**9
+"""What nobody has answered for an hour is refused."""
+NOT_HEARD, IN_EVENT, NO_NEIGHBOUR, TOO_LATE = "not_heard", "in_event", "no_neighbour", "too_late"
+"""Reasons of refusal, beside BOUND and those of `asking_budget`: nobody hears the Box; another event has the
+samples, or will have; no neighbour is left to ask; the request is an hour old."""
+NEIGHBOUR_REASONS = (FEEDER, NEAR, REGION, NO_PLACE)
+
+Send = Callable[[Sequence[str], str, int, int, Mapping[str, int]], None]
+"""(Boxes, token, start_ns, end_ns, reasons): commands on their way."""
+
+
+class GrowingEvents:
+    """Counters: `samples_granted`, `samples_refused` by reason, in Boxes."""
+
+    def __init__(
+        self,
+        limits: AskingSection,
+        alive_s: float,
+        boxes: BoxRegister,
+        budget: AskingBudget,
+        counters: ServiceCounters,
+    ) -> None:
+        self._limits, self._alive_s = limits, alive_s
+        self._boxes, self._budget, self._counters = boxes, budget, counters
+        self._log = log.get(service="triggering-service")
+        self._limited = RateLimitedLog(self._log)
+        self._next_s = 0.0
+
+    def begin(self, store: CloudStore, send: Send, recent: RecentEvents, completions: Completions) -> None:
+        """At each start of the service."""
+        self._store, self._send, self._recent, self._completions = store, send, recent, completions
+
+    def advance(self, now_s: float) -> None:
+        """Answer what waits in the store, every LOOK_S."""
+        if now_s >= self._next_s:
+            self._next_s = now_s + LOOK_S
+            self.answer_requests()
+
+    def answer_requests(self) -> None:
+        """Answer what waits in the store."""
+        try:
+            for record in self._store.events_with_requests():
+                for number, request in record.more.items():
+                    if request.state == WAITING:
+                        self._answer(record, number, request)
+        except StoreError as error:  # they wait for the store
+            self._counters.add("store_errors")
+            self._limited.error("requests.not_read", error=str(error))
+
+    def _answer(self, record: EventRecord, number: int, request: AskedSamples) -> None:
+        """Raises StoreError: it waits for the next time."""
+        age_ns = max(0, time.time_ns() - (request.requested_ns or 0))
+        heard = frozenset(self._boxes.alive(self._alive_s))
+        if age_ns < PATIENCE_NS and not heard.intersection(request.spans or request.beside):
+            return
+        refused: Counter[str] = Counter()
+        spans: dict[str, NsSpan] = {}
+        if age_ns > LATEST_NS:
+            refused[TOO_LATE] += max(1, len(request.spans))
+        else:
+            wanted = self._neighbours(record, request, heard) if request.beside else request.spans
+            if not wanted:
+                refused[NO_NEIGHBOUR] += 1
+            spans = self._affordable(record, wanted, heard, refused)
+        answer = SamplesAnswer(spans, dict(refused), time.time_ns())
+        if not self._store.answer_request(record.event_id, number, answer):
+            return
+        self._counters.add("samples_granted", len(spans))
+        for reason, count in refused.items():
+            self._counters.add("samples_refused", count, label=reason)
+        self._log.info(
+            "event.grows" if spans else "event.not_grown",
+            event_id=record.event_id,
+            analysis=request.analysis,
+            because=request.because,
+            boxes=list(spans),
+            refused=dict(refused),
+        )
+        for span in dict.fromkeys(spans.values()):
+            boxes = tuple(box_id for box_id, each in spans.items() if each == span)
+            self._recent.extend(record.event_id, boxes, *span)
+            self._send(boxes, record.token, *span, {ANALYSIS_ASKED: len(boxes)})
+
+    def _affordable(
+        self,
+        record: EventRecord,
+        wanted: Mapping[str, NsSpan],
+        heard: frozenset[str],
+        refused: Counter[str],
+    ) -> dict[str, NsSpan]:
+        """Those that are asked; why the others are not is added to `refused`."""
+        asked: dict[str, NsSpan] = {}
+        known = set(record.boxes_triggered)
+        for box_id, span in wanted.items():
+            if box_id not in heard:
+                refused[NOT_HEARD] += 1
+            elif self._recent.covering(box_id, *span) or self._completions.will_ask(box_id, *span):
+                refused[IN_EVENT] += 1
+            elif box_id not in known and len(known) >= self._limits.most_boxes_of_event:
+                refused[BOUND] += 1
+            elif reason := self._budget.spend_for(record.opened_by, box_id, bytes_of_span(*span)):
+                refused[reason] += 1
+            else:
+                asked[box_id] = span
+                known.add(box_id)
+        return asked
+
+    def _neighbours(
+        self, record: EventRecord, request: AskedSamples, heard: frozenset[str]
+    ) -> dict[str, NsSpan]:
+        """The Boxes nearest to those of the request, not asked yet; at most `most_boxes`.
+
+        Each Box of the request gives its nearest one before any gives its second.
+        """
+        span = request.span_ns or (record.start_ns, record.end_ns)
+        others = sorted(heard.difference(record.boxes_triggered))
+        if not others:
+            return {}
+        rows = [self._nearest(box_id, others, request.most_boxes) for box_id in request.beside]
+        chosen: dict[str, NsSpan] = {}
+        for place in range(request.most_boxes):
+            for row in rows:
+                if place < len(row) and len(chosen) < request.most_boxes:
+                    chosen.setdefault(row[place], span)
+        return chosen
+
+    def _nearest(self, box_id: str, others: Iterable[str], most: int) -> list[str]:
+        rows = dict(self._boxes.places.asked_boxes(box_id, tuple(others), self._limits).by_reason)
+        return [each for reason in NEIGHBOUR_REASONS for each in rows.get(reason, ())][:most]

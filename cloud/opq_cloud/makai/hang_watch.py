@@ -1,0 +1,106 @@
+"""A trigger that hangs in this process is noticed in two seconds, and its call ended where that can be done.
+
+A thread looks at where the service's thread is, four times a second: nothing is added to what each
+Measurement costs. Eight looks in a row within one and the same call of a trigger are a hang; a machine that
+stood still for long shows one look, so that no clock is asked. The call is ended by an exception raised in
+it, which a loop in Python cannot pass over; it counts as the trigger's crash, and the trigger is paused.
+A call that waits inside a library goes on: that is said in health, and only ending the process helps.
+A call into a worker's process has a deadline of its own there, and is left to it.
+"""
+
+import ctypes
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+from opq_cloud.makai.trigger_plugins import TriggerPlugin
+from opq_cloud.service import HealthReport, ServiceCounters
+from opq_proto.errors import PluginError
+from opq_proto.log import Log
+
+LOOK_S = 0.25
+LOOKS = 8
+"""In one call, until it hangs."""
+JOIN_S = 2.0
+CALLS = frozenset({TriggerPlugin.decide.__code__, TriggerPlugin.see_again.__code__})
+"""Of what a trigger's call is seen by."""
+WORKER_CALLS = "opq_plugins.host.remote"
+"""The module whose frames are a call into a worker's process; by name, as not every cloud has the host."""
+
+
+class HungTriggerError(PluginError):
+    """Raised in a trigger's call that does not end."""
+
+
+class HangWatch:
+    """Between `start` and `close` in a thread of its own; watches the thread that called `start`."""
+
+    def __init__(
+        self, counters: ServiceCounters, log: Log, end_call: Callable[[int], None] | None = None
+    ) -> None:
+        self._counters = counters
+        self._log = log
+        self._end_call = end_call or raise_in
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._hung = ""
+        """The trigger in whose call the service is."""
+
+    def start(self) -> None:
+        self._stop.clear()
+        watched = threading.get_ident()
+        self._thread = threading.Thread(target=self._run, args=(watched,), name="hang-watch", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(JOIN_S)
+
+    def health(self) -> list[HealthReport]:
+        """Only while one hangs."""
+        name = self._hung
+        if not name:
+            return []
+        text = "does not come back from a Measurement, and holds all others; end this process if it stays so"
+        return [HealthReport(f"trigger {name} hangs", False, info=text)]
+
+    def _run(self, watched: int) -> None:
+        last: FrameType | None = None
+        looks = 0
+        while not self._stop.wait(LOOK_S):
+            call = call_of(sys._current_frames().get(watched))
+            looks = looks + 1 if call is not None and call is last else 1
+            last = call
+            if call is None or looks < LOOKS:
+                self._hung = ""
+            elif looks == LOOKS:
+                self._note_hang(watched, call)
+
+    def _note_hang(self, watched: int, call: FrameType) -> None:
+        plugin = call.f_locals.get("self")
+        self._hung = name = plugin.name if isinstance(plugin, TriggerPlugin) else "?"
+        self._counters.add("triggers_hung", label=name)
+        self._log.error("trigger.hangs", plugin=name, after_s=LOOK_S * LOOKS)
+        if call_of(sys._current_frames().get(watched)) is call:
+            self._end_call(watched)
+
+
+def call_of(frame: FrameType | None) -> FrameType | None:
+    """The call of a trigger that this frame is within; the same object as long as it is the same call.
+
+    None also for a call into a worker's process.
+    """
+    while frame is not None:
+        if frame.f_globals.get("__name__") == WORKER_CALLS:
+            return None
+        if frame.f_code in CALLS:
+            return frame
+        frame = frame.f_back
+    return None
+
+
+def raise_in(thread_id: int) -> None:
+    """HungTriggerError in that thread, at its next step in Python."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread_id), ctypes.py_object(HungTriggerError))

@@ -1,0 +1,153 @@
+"""Measurements as they come from the broker: regular ones as columns, all others as objects.
+
+    frames of one turn --> MeasurementBatch --> rounds: arrays, at most one of each Box, as triggers want it
+                                            --> rows: what is not regular, and all else of its Box
+
+The order of one Box's Measurements stays. Columns hold Boxes of which it is known what they say they are
+meant to measure; one that is new, or says something else now, is known from the next turn on.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_cloud.makai.boxes import BoxRegister
+from opq_proto.decision import Nominal
+from opq_proto.errors import FrameError
+from opq_proto.measurement_batch import MeasurementBatch, WireRows
+from opq_proto.measurement_columns import MeasuredBoxes, NumberedColumns
+from opq_proto.messages import Measurement, TimeSource
+from opq_proto.wire import measurement_from_wire
+
+MOST_ROUNDS = 8
+"""What one Box sends more of in one turn is read one by one."""
+RENEW_S = 0.1
+"""A Box that says something else each time does not have the table made again each time."""
+
+
+@dataclass(slots=True)
+class ReadMeasurements:
+    """What one turn of the loop has read; `rounds` are judged before `rows`."""
+
+    rounds: list[NumberedColumns] = field(default_factory=list)
+    rows: list[Measurement] = field(default_factory=list)
+    malformed: list[FrameError] = field(default_factory=list)
+
+
+class BoxTable:
+    """Box number, and what it says that it is meant to measure -> its place in `boxes`."""
+
+    def __init__(self, register: BoxRegister, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+        self.boxes = MeasuredBoxes((), ())
+        self._register = register
+        self._now = monotonic_s
+        self._numbers: NDArray[np.int64] = np.zeros(0, np.int64)
+        """(boxes,) rising."""
+        self._said: NDArray[np.float32] = np.zeros((0, 2), np.float32)
+        self._read = register.nominals_read
+        self._renewed_s = -RENEW_S
+
+    def places(self, numbers: NDArray[np.int64], said: NDArray[np.float32]) -> NDArray[np.int64]:
+        """(n,) where each Box stands in `boxes`, -1: nowhere. said: (n, 2) volts and hertz, 0: none."""
+        if self._read != self._register.nominals_read:
+            self._read = self._register.nominals_read
+            self._make(dict(zip(self._numbers.tolist(), self._said.tolist(), strict=True)))
+        if not len(self._numbers):
+            return np.full(len(numbers), -1)
+        at = np.minimum(np.searchsorted(self._numbers, numbers), len(self._numbers) - 1)
+        known = (self._numbers[at] == numbers) & (self._said[at] == said).all(axis=1)
+        return np.where(known, at, -1)
+
+    def add(self, numbers: NDArray[np.int64], said: NDArray[np.float32]) -> None:
+        """From the next turn on these are there."""
+        now_s = self._now()
+        if now_s - self._renewed_s < RENEW_S:
+            return
+        self._renewed_s = now_s
+        known = dict(zip(self._numbers.tolist(), self._said.tolist(), strict=True))
+        known.update(zip(numbers.tolist(), said.tolist(), strict=True))
+        self._make(known)
+
+    def _make(self, known: dict[int, list[float]]) -> None:
+        order = sorted(known)
+        self._numbers = np.array(order, np.int64)
+        self._said = np.array([known[number] for number in order], np.float32).reshape(-1, 2)
+        ids = tuple(map(str, order))
+        nominals = tuple(
+            self._register.nominal(box_id, volts or None, hz or None)
+            for box_id, (volts, hz) in zip(ids, self._said.tolist(), strict=True)
+        )
+        self.boxes = MeasuredBoxes(ids, nominals)
+
+
+class MeasurementInbox:
+    """Reads what one turn brought; belongs to one loop."""
+
+    def __init__(self, register: BoxRegister, monotonic_s: Callable[[], float] = time.monotonic) -> None:
+        self._batch = MeasurementBatch()
+        self._table = BoxTable(register, monotonic_s)
+
+    def read(self, messages: Sequence[Sequence[bytes]]) -> ReadMeasurements:
+        """Each has a topic and a Measurement."""
+        found = ReadMeasurements()
+        bodies = [frames[1] if len(frames) > 1 else b"" for frames in messages]
+        wire, places = self._batch.read(bodies)
+        one_by_one: dict[int, Measurement] = {}
+        for at in places:
+            try:
+                if len(messages[at]) < 2:
+                    raise FrameError(f"{len(messages[at])} frames; want a topic and a Measurement")
+                one_by_one[at] = measurement_from_wire(bodies[at])
+            except FrameError as error:
+                found.malformed.append(error)
+        if wire is not None:
+            for at, row in self._read_columns(wire, one_by_one, found.rounds):
+                one_by_one[at] = row
+        found.rows = [one_by_one[at] for at in sorted(one_by_one)]
+        return found
+
+    def _read_columns(
+        self, wire: WireRows, others: dict[int, Measurement], rounds: list[NumberedColumns]
+    ) -> list[tuple[int, Measurement]]:
+        """Put what can be into `rounds`; the rest, with its places, is returned."""
+        said = np.stack((wire.nominal_v, wire.nominal_hz), axis=1)
+        which = self._table.places(wire.box, said)
+        boxes = self._table.boxes
+        apart = which < 0
+        if apart.any():
+            self._table.add(wire.box[apart], said[apart])
+            apart = np.isin(wire.box, wire.box[apart])
+        if others:  # the order of one Box's stays
+            apart |= np.isin(wire.box, [int(row.box_id) for row in others.values()])
+        columns = _columns(wire, boxes, which, said)
+        left = np.flatnonzero(~apart)
+        for _ in range(MOST_ROUNDS):
+            if not len(left):
+                break
+            _, first = np.unique(which[left], return_index=True)
+            first.sort()
+            rounds.append(columns if len(first) == len(columns) else columns.part(left[first]))
+            left = np.delete(left, first)
+        apart[left] = True
+        if not apart.any():
+            return []
+        ids = dict(zip(wire.box[apart].tolist(), map(str, wire.box[apart].tolist()), strict=True))
+        order = sorted(ids)
+        own = MeasuredBoxes(tuple(ids[number] for number in order), (_NONE,) * len(order))
+        rest = _columns(wire, own, np.searchsorted(order, wire.box), said).part(apart)
+        return list(zip(wire.at[apart].tolist(), rest.measurements(), strict=True))
+
+
+_NONE = Nominal(0.0, 0.0)
+
+
+def _columns(
+    wire: WireRows, boxes: MeasuredBoxes, which: NDArray[np.int64], said: NDArray[np.float32]
+) -> NumberedColumns:
+    return NumberedColumns(
+        boxes, which, wire.start_ns, wire.end_ns, wire.metrics, 0, TimeSource.FREE, wire.told_ms,
+        wire.sequence, wire.oldest, wire.uncertainty_ns, wire.source, wire.clock_id, said,
+    )  # fmt: skip

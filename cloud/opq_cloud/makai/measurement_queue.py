@@ -1,0 +1,68 @@
+"""Measurements on their way into the store, single and in columns: bounded in rows, drops are counted.
+
+As `opq_proto.channel.Channel`, which counts its items.
+"""
+
+import threading
+import time
+from collections import deque
+
+from opq_proto.measurement_columns import NumberedColumns
+from opq_proto.messages import Measurement
+
+Waiting = Measurement | NumberedColumns
+
+
+class MeasurementQueue:
+    """Between two threads; `offer` never blocks.
+
+    Attributes:
+        dropped: rows that found no room.
+    """
+
+    def __init__(self, limit_rows: int) -> None:
+        self.dropped = 0
+        self._limit = limit_rows
+        self._rows = 0
+        self._items: deque[Waiting] = deque()
+        self._wanted = 1
+        """Rows that whoever takes waits for."""
+        self._changed = threading.Condition()
+
+    def __len__(self) -> int:
+        """Rows."""
+        return self._rows
+
+    def offer(self, item: Waiting) -> None:
+        """Put it in; the oldest go where there is no room."""
+        with self._changed:
+            self._items.append(item)
+            self._rows += _rows(item)
+            while self._rows > self._limit and len(self._items) > 1:
+                gone = _rows(self._items.popleft())
+                self._rows -= gone
+                self.dropped += gone
+            if self._rows >= self._wanted:
+                self._changed.notify()
+
+    def take(
+        self, limit_rows: int | None = None, least_rows: int = 1, timeout_s: float = 0.0
+    ) -> list[Waiting]:
+        """What is there, the oldest first, some `limit_rows` at most; waits for `least_rows` for a time."""
+        until_s = time.monotonic() + timeout_s
+        taken: list[Waiting] = []
+        with self._changed:
+            self._wanted = least_rows
+            while self._rows < least_rows and (left_s := until_s - time.monotonic()) > 0:
+                self._changed.wait(left_s)
+            count = 0
+            while self._items and (limit_rows is None or count < limit_rows):
+                item = self._items.popleft()
+                count += _rows(item)
+                taken.append(item)
+            self._rows -= count
+        return taken
+
+
+def _rows(item: Waiting) -> int:
+    return len(item) if isinstance(item, NumberedColumns) else 1

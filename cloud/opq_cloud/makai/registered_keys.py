@@ -1,0 +1,105 @@
+"""Keys that the store's `opq_boxes` admits: the original's `white_list` (opq-interop A.2).
+
+A thread of its own reads them, so that a store that is slow or away delays neither a handshake nor what the
+key folder says: what was known holds until it is back. The original reads them once, at its start.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+from opq_cloud.service import ServiceCounters
+from opq_cloud.store.store import CloudStore
+from opq_proto.errors import KeyFileError, StoreError
+from opq_proto.keys import checked_box_id, checked_public_key
+from opq_proto.log import Log
+from opq_proto.rate_limit import RateLimitedLog
+
+READ_S = 0.5
+SHARE = 0.02
+"""Of one core that reading may take: of 10,000 Boxes it takes long."""
+FIRST_S = 2.0
+"""So long the start waits for the first of it."""
+JOIN_S = 2.0
+
+
+StoreOfBoxes = Callable[[], CloudStore]
+"""The store, once somebody needs it."""
+
+
+class RegisteredKeys:
+    """Public key (Z85) -> box id of Boxes in the store that are in service, between `start` and `close`."""
+
+    def __init__(self, store: StoreOfBoxes, counters: ServiceCounters, log: Log) -> None:
+        self.keys: Mapping[bytes, str] = {}
+        """A new object when it changes."""
+        self._store = store
+        self._counters = counters
+        self._log = log
+        self._limited = RateLimitedLog(log)
+        self._problems: frozenset[str] = frozenset()
+        self._stop, self._was_read = threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Read them once, then follow them. A store that is slow or away is no reason not to begin."""
+        self._stop.clear()
+        self._thread = threading.Thread(target=self._run, name="registered-keys", daemon=True)
+        self._thread.start()
+        self._was_read.wait(FIRST_S)
+
+    def close(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(JOIN_S)
+
+    def _run(self) -> None:
+        wait_s = 0.0
+        while not self._stop.wait(wait_s):
+            wait_s = max(READ_S, self._read() / SHARE)
+            self._was_read.set()
+
+    def _read(self) -> float:
+        """The time of this thread that it took, in seconds."""
+        began_s = time.thread_time()
+        try:
+            found, problems = registered_keys(self._store())
+        except StoreError as error:
+            self._counters.add("store_errors")
+            self._limited.warning("registered_keys.not_read", error=str(error))
+            return time.thread_time() - began_s
+        for problem in problems - self._problems:
+            self._counters.add("registered_keys_refused")
+            self._log.warning("registered_keys.refused", problem=problem)
+        self._problems = problems
+        if found != self.keys:
+            self.keys = found
+            self._log.info("registered_keys.changed", boxes=len(found))
+        return time.thread_time() - began_s
+
+
+def registered_in(
+    registry: StoreOfBoxes | None, counters: ServiceCounters, log: Log
+) -> RegisteredKeys | None:
+    """None where no store is asked."""
+    return None if registry is None else RegisteredKeys(registry, counters, log)
+
+
+def registered_keys(store: CloudStore) -> tuple[dict[bytes, str], frozenset[str]]:
+    """Key -> Box of those in service, and what of it is no key, or a second Box's.
+
+    Raises StoreError.
+    """
+    found: dict[bytes, str] = {}
+    problems = set()
+    for box in store.boxes():
+        if not box.public_key or box.retired_ms is not None:
+            continue
+        try:
+            box_id, key = checked_box_id(box.box_id), checked_public_key(box.public_key)
+        except KeyFileError as error:
+            problems.add(f"opq_boxes, Box {box.box_id}: {error}")
+            continue
+        if found.setdefault(key, box_id) != box_id:
+            problems.add(f"opq_boxes, Box {box_id}: its key is that of Box {found[key]}; not admitted")
+    return found, frozenset(problems)

@@ -1,0 +1,94 @@
+"""What of one Box's numbered Measurements is stored, and what its acknowledgement says. Pure."""
+
+from bisect import bisect_left
+from collections.abc import Iterable
+
+MAX_RANGES = 1000
+"""Separate runs kept above the first hole; beyond, the highest is forgotten and will be sent again."""
+MAX_HOLES = 50
+"""Holes named in one acknowledgement; the rest follow when these are filled."""
+
+
+class SequenceTracker:
+    """What of one Box's numbered measurements is stored: up to where without a hole, and the holes.
+
+    It gets every number that is on disk, in any order. Source: contracts.md, Acknowledgement.
+    """
+
+    def __init__(self, stored: Iterable[int] = (), begin: int | None = None) -> None:
+        """`begin`: from which number on the Box may hold what is not stored; None: from the first stored."""
+        self.upto: int | None = None if begin is None else begin - 1
+        """The highest number stored without a hole; None before the first."""
+        self.lost = 0
+        """Numbers below the Box's oldest that never came."""
+        self._runs: list[tuple[int, int]] = []
+        for sequence in stored:
+            self.add(sequence)
+
+    def add(self, sequence: int, oldest: int | None = None) -> bool:
+        """`sequence` is stored; below `oldest` the Box holds nothing any more. True: it was not known."""
+        upto = self.upto
+        if (
+            sequence - 1 == upto and not self._runs and (oldest is None or oldest <= sequence)
+        ):  # nearly always
+            self.upto = sequence
+            return True
+        if oldest is not None:
+            oldest = min(oldest, sequence)
+        if self.upto is None:
+            # a new cloud begins where the Box does
+            self.upto = (sequence if oldest is None else oldest) - 1
+        if oldest is not None and oldest - 1 > self.upto:
+            self._give_up(oldest - 1)
+        new = sequence > self.upto and self._insert(sequence)
+        while self._runs and self._runs[0][0] <= self.upto + 1:
+            self.upto = max(self.upto, self._runs.pop(0)[1])
+        return new
+
+    def missing(self, limit: int = MAX_HOLES) -> list[tuple[int, int]]:
+        """Holes between what is stored, as (first, last), the lowest first."""
+        holes: list[tuple[int, int]] = []
+        after = self.upto or 0
+        for first, last in self._runs[:limit]:
+            holes.append((after + 1, first - 1))
+            after = last
+        return holes
+
+    def message(self) -> str | None:
+        """The acknowledgement's text; None before anything was stored.
+
+        After the holes comes one of nothing, `41-40`: 40 is the highest number stored, so that a Box sees
+        that what it sent before is lost and not late. Who does not know of it reads no hole.
+        """
+        if self.upto is None:
+            return None
+        if not self._runs:
+            return str(self.upto)
+        highest = self._runs[-1][1]
+        holes = [*self.missing(), (highest + 1, highest)]
+        return ",".join([str(self.upto), *(f"{first}-{last}" for first, last in holes)])
+
+    def _give_up(self, upto: int) -> None:
+        assert self.upto is not None
+        there = sum(min(last, upto) - first + 1 for first, last in self._runs if first <= upto)
+        self.lost += upto - self.upto - there
+        self.upto = upto
+        self._runs = [(max(first, upto + 1), last) for first, last in self._runs if last > upto]
+
+    def _insert(self, sequence: int) -> bool:
+        """False: it is in a run already."""
+        runs = self._runs
+        if runs and runs[-1][1] + 1 == sequence:  # nearly always
+            runs[-1] = (runs[-1][0], sequence)
+            return True
+        at = bisect_left(runs, (sequence + 1,)) - 1  # the last run that begins at or before it
+        if at >= 0 and runs[at][1] >= sequence:
+            return False
+        joins_left = at >= 0 and runs[at][1] + 1 == sequence
+        joins_right = at + 1 < len(runs) and runs[at + 1][0] == sequence + 1
+        first = runs[at][0] if joins_left else sequence
+        last = runs[at + 1][1] if joins_right else sequence
+        runs[at + (0 if joins_left else 1) : at + (2 if joins_right else 1)] = [(first, last)]
+        if len(runs) > MAX_RANGES:
+            runs.pop()
+        return True

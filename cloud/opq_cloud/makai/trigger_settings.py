@@ -1,0 +1,140 @@
+"""Every setting of the built-in triggers, read from the `Config` of each: for a command, a page, a check.
+
+Pure but for loading the triggers' files. Tables in the docs are printed from it, and a test holds them to it.
+"""
+
+import importlib
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from opq_cloud.config import DEFAULT_TRIGGERS
+from opq_cloud.makai.trigger_plugins import BUILT_IN
+from opq_cloud.store.makai_documents import SettingValue
+from opq_plugins.package.built_in import available
+from opq_proto.errors import PluginError
+from opq_proto.settings import configure
+
+NOT_LIVE = {
+    "sql": "its statement stands in the configuration; what changes live is a rule: opq-tools rule",
+    "lua": "its script stands in the configuration; what changes live is an installed one: opq-tools plugin",
+}
+"""Triggers of which nothing is set while they run, and why."""
+SCALARS = (bool, int, float, str)
+OFF = "none"
+"""What is typed for a limit that is off."""
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerSetting:
+    """One field of a trigger's Config that is a number, a text, or yes and no."""
+
+    trigger: str
+    name: str
+    kind: type
+    default: SettingValue
+    """None: off."""
+    may_be_off: bool
+    minimum: float | None
+    maximum: float | None
+    help: str
+
+    @property
+    def span(self) -> str:
+        """What is allowed, in words."""
+        if self.kind is bool:
+            return "true or false"
+        ends = [
+            f"{word} {end:g}"
+            for word, end in (("from", self.minimum), ("to", self.maximum))
+            if end is not None
+        ]
+        return " ".join(ends) or ("text" if self.kind is str else "any number")
+
+
+def built_in_triggers() -> list[str]:
+    """Those that run by themselves first, in their order; without NOT_LIVE."""
+    there = available([BUILT_IN]).keys() - NOT_LIVE.keys()
+    return [*DEFAULT_TRIGGERS, *sorted(there - set(DEFAULT_TRIGGERS))]
+
+
+def trigger_settings(trigger: str) -> list[TriggerSetting]:
+    """The settings of one built-in trigger, in the order of its Config.
+
+    Raises:
+        PluginError: there is no such trigger.
+    """
+    config_class = _config_class(trigger)
+    hints = get_type_hints(config_class)
+    found = []
+    for each in fields(config_class):
+        hint = hints[each.name]
+        alternatives = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        kinds = [kind for kind in alternatives if kind in SCALARS]
+        if not each.init or not kinds:
+            continue
+        meta = each.metadata
+        found.append(
+            TriggerSetting(
+                trigger=trigger,
+                name=each.name,
+                kind=kinds[0],
+                default=None if each.default is MISSING else each.default,
+                may_be_off=type(None) in alternatives,
+                minimum=meta.get("minimum"),
+                maximum=meta.get("maximum"),
+                help=str(meta.get("help", "")),
+            )
+        )
+    return found
+
+
+def setting_from_text(text: str) -> SettingValue:
+    """What somebody typed: `none`, `true`, `false`, a number, or the text itself."""
+    words: Mapping[str, SettingValue] = {OFF: None, "true": True, "false": False}
+    if text.lower() in words:
+        return words[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def setting_problems(trigger: str, settings: Mapping[str, SettingValue]) -> list[str]:
+    """What keeps a built-in trigger from running with these over its defaults.
+
+    Raises:
+        PluginError: there is no such trigger.
+    """
+    return configure(_config_class(trigger), settings)[1]
+
+
+def settings_table(triggers: Iterable[str]) -> str:
+    """Markdown: one row a setting."""
+    lines = ["| trigger | setting | default | allowed | what |", "| --- | --- | --- | --- | --- |"]
+    for trigger in triggers:
+        for each in trigger_settings(trigger):
+            default = shown_setting(each.default)
+            allowed = each.span + (f", {OFF}" if each.may_be_off else "")
+            lines.append(f"| `{trigger}` | `{each.name}` | {default} | {allowed} | {each.help} |")
+    return "\n".join(lines) + "\n"
+
+
+def shown_setting(value: SettingValue) -> str:
+    """As it is typed."""
+    if value is None:
+        return OFF
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _config_class(trigger: str) -> Any:
+    known = built_in_triggers()
+    if trigger not in known:
+        why = NOT_LIVE.get(trigger, f"there is no such trigger; built in: {', '.join(known)}")
+        raise PluginError(f"trigger {trigger!r}: {why}")
+    return importlib.import_module(f"opq_cloud.makai.triggers.{trigger}").Config

@@ -1,0 +1,171 @@
+"""A dip moves the phase, and every Box near by measures a rate of change: it stays one event."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.triggers.judged import PRIMED_WINDOWS, CountedJudge, earlier_windows
+from bench.triggers.trials import measured
+from opq_cloud.config import AskingSection, TriggeringServiceSection
+from opq_cloud.makai.asked_boxes import BoxPlaces
+from opq_cloud.makai.boxes import BoxRegister
+from opq_cloud.makai.brief_onsets import MOST_HELD, BriefOnsets, is_brief
+from opq_cloud.makai.openings import EventOpenings
+from opq_cloud.makai.triggers import frequency
+from opq_cloud.service import ServiceCounters
+from opq_cloud.store import CloudStore, open_store
+from opq_cloud.store.box_place import BoxPlace
+from opq_hil.mains.grid import Grid
+from opq_hil.mains.phase_events import PhaseJumpEvent
+from opq_hil.mains.rms_events import Sag
+from opq_hil.mains.voltage import Mains
+from opq_hil.mains.wave import Wave
+from opq_proto.decision import Decision, Nominal, window_ns
+from opq_proto.messages import Measurement, Metric
+
+SECOND_NS = 10**9
+DIP = Decision("rms", 90.0, 108.0, "threshold: rms 90 V below 108")
+RATE = Decision("rocof", 0.1, 0.075, "frequency: rate of change 0.1 Hz/s beyond 0.075")
+JUMPED = {"f": Metric(59.9, 60.1, 60.0)}
+START_NS = 1_735_689_600 * 10**9
+RATE_HZ = 12_000
+
+
+class HeardBoxes:
+    """Openings over a store of their own; Boxes "1" to "5" are heard, each a window a second."""
+
+    def __init__(self, store: CloudStore) -> None:
+        self.store, self.now_s = store, 0.0
+        self.accepted: list[Measurement] = []
+        self.counters = ServiceCounters()
+        self.boxes = BoxRegister(Nominal(120.0, 60.0), lambda: self.now_s)
+        for box_id in "12345":
+            self.boxes.note_heard(box_id, 0)
+            self.boxes.note_window(box_id, (0, SECOND_NS))
+        section = replace(TriggeringServiceSection(), asking=AskingSection())
+        self.openings = EventOpenings(section, "test", self.boxes, self.counters)
+        self.openings.begin(store, lambda command: True, self.accepted.append)
+
+    def see(self, box_id: str, end_s: float, decision: Decision = RATE, length_s: float = 1.0) -> bool:
+        end_ns = round((1000 + end_s) * SECOND_NS)
+        start_ns = end_ns - round(length_s * SECOND_NS)
+        row = Measurement(box_id, end_ns // 10**6, dict(JUMPED), start_ns, end_ns, crossing=length_s < 0.5)
+        with_event = self.openings.open_at_onset(row, decision, stored=True)
+        if not with_event:  # as the triggering service does
+            self.accepted.append(row)
+        return with_event
+
+    def advance(self, now_s: float) -> list[float]:
+        """Lengths of the events that there are then, seconds, the oldest first."""
+        self.now_s = now_s
+        for box_id in "12345":
+            self.boxes.note_heard(box_id, 0)
+        self.openings.advance(now_s)
+        events = sorted(self.store.events(), key=lambda event: event.event_id)
+        return [round((event.end_ns - event.start_ns) / SECOND_NS, 1) for event in events]
+
+
+@pytest.fixture
+def heard(tmp_path: Path) -> Iterator[HeardBoxes]:
+    store = open_store(None, tmp_path / "store")
+    yield HeardBoxes(store)
+    store.close()
+
+
+def test_a_rate_beside_a_dip_is_the_dip_whichever_comes_first(heard: HeardBoxes) -> None:
+    assert heard.see("2", 1.0), "its Measurement waits with it"
+    assert not heard.accepted
+    heard.see("1", 0.9, DIP, length_s=0.02)
+    heard.see("3", 1.4)
+    assert heard.advance(10.0) == [2.1]
+    heard.see("4", 2.8)  # the window after the dip's: the event does not hold all of it
+    assert heard.advance(20.0) == [2.1]
+    assert heard.store.events()[0].because.startswith("Box 1, threshold")
+    assert sorted(row.box_id for row in heard.accepted) == ["1", "2", "3", "4"], "none is lost"
+    assert heard.counters.total("triggers_merged") == 3
+
+
+def test_a_rate_that_few_share_is_a_phase_jump_and_of_most_the_frequency(heard: HeardBoxes) -> None:
+    heard.see("2", 1.0)
+    assert heard.advance(0.1) == [], "it waits for its neighbours"
+    assert heard.advance(10.0) == [3.1]
+    for box_id in "435":
+        heard.see(box_id, 100.0 + int(box_id) / 10)
+    assert heard.advance(20.0) == [3.1, 10.0]
+
+
+def test_one_of_another_grid_is_an_event_of_its_own(heard: HeardBoxes) -> None:
+    heard.boxes.places = BoxPlaces({box_id: BoxPlace(grid="2") for box_id in "345"})
+    section = replace(TriggeringServiceSection(), asking=replace(AskingSection(), most_boxes=1))
+    heard.openings = EventOpenings(section, "test", heard.boxes, heard.counters)
+    heard.openings.begin(heard.store, lambda command: True, heard.accepted.append)
+    heard.see("1", 0.9, DIP, length_s=0.02)
+    heard.see("2", 2.8)
+    heard.see("3", 2.8)
+    assert heard.advance(10.0) == [2.1, 3.1]
+    dip, jump = sorted(heard.store.events(), key=lambda event: event.event_id)
+    assert (dip.boxes_triggered, jump.boxes_triggered) == (("1", "2"), ("3",))
+
+
+def test_a_deviation_of_the_whole_window_opens_its_event_at_once(heard: HeardBoxes) -> None:
+    low = Decision("f", 59.0, 59.4, "frequency: 59.0000 Hz, below 59.4000")
+    row = Measurement("1", 10**6, {"f": Metric(59.0, 59.2, 59.1)})
+    assert not is_brief(row, low) and not is_brief(row, DIP)
+    assert is_brief(replace(row, metrics=JUMPED), low), "one window in a second of 60 Hz"
+    assert heard.openings.open_at_onset(row, low, stored=True)
+    assert heard.advance(0.0) == [10.0]
+
+
+def test_what_waits_is_bounded() -> None:
+    brief = BriefOnsets()
+    row = Measurement("1", 1000, JUMPED)
+    assert all(brief.hold(row, RATE, True, 1.0) for _ in range(MOST_HELD))
+    assert not brief.hold(row, RATE, True, 1.0)
+    assert len(brief.due(1.0)) == MOST_HELD and not brief.due(2.0)
+
+
+@pytest.mark.parametrize(("windows", "completes"), [(2, False), (8, True)])
+def test_only_a_rate_that_lasts_is_asked_for_again_when_it_is_over(windows: int, completes: bool) -> None:
+    config = frequency.Config()
+    state = frequency.begin(config)
+    ends = []
+    for k in range(20):
+        moved = 5 <= k < 5 + windows
+        f = Metric(60.0, 60.1 if moved else 60.0, 60.0)
+        end_ns = START_NS + k * SECOND_NS
+        row = Measurement("1", end_ns // 10**6, {"f": f}, end_ns - SECOND_NS, end_ns)
+        decision, state = frequency.decide(row, Nominal(120.0, 60.0), config, state)
+        ends += [decision] if decision is not None and decision.span_ns is not None else []
+    assert bool(ends) is completes
+
+
+def counts(depth: float, jump_deg: float) -> tuple["np.ndarray[tuple[int], np.dtype[np.int16]]", float]:
+    """12 s of 230 V, a sag of 6 cycles at 8.4 s whose phase jumps there and back; and volts per count."""
+    sag = Sag(start_s=8.4, depth=depth, cycles=6.0)
+    jumps = (PhaseJumpEvent(start_s=8.4, degrees=jump_deg), PhaseJumpEvent(start_s=8.52, degrees=-jump_deg))
+    mains = Mains(RATE_HZ, Grid(50.0), Wave(230.0), (sag, *jumps))
+    t_s = np.arange(12 * RATE_HZ) / RATE_HZ
+    noise = np.random.default_rng(5).normal(0.0, 0.05, len(t_s))
+    v_per_lsb = 600 / 32768
+    return np.rint((mains.clean_v(t_s) + noise) / v_per_lsb).astype(np.int16), v_per_lsb
+
+
+def test_samples_of_a_dip_and_of_its_neighbours_through_measuring_and_judge_are_one_event(
+    tmp_path: Path,
+) -> None:
+    """Box 1 dips to 60 %, Boxes 2 and 3 to 96 and 97 % with the same jump of the phase."""
+    rows: list[Measurement] = []
+    for number, depth in enumerate((0.40, 0.04, 0.03), start=1):
+        own = measured(*counts(depth, -12.0), 230.0, 50.0, START_NS)
+        calm = [row for row in own if not row.crossing and window_ns(row)[1] < START_NS + 7 * SECOND_NS][2:]
+        rows += [replace(row, box_id=str(number)) for row in (*earlier_windows(calm, PRIMED_WINDOWS), *own)]
+    judge = CountedJudge(tmp_path)
+    for row in sorted(rows, key=lambda row: window_ns(row)[1]):
+        judge.judge(None, [row], (window_ns(row)[1] - START_NS) / 1e9 + 1000)
+    judge.advance(5000.0)
+    events = judge.events()
+    judge.close()
+    assert len(events) == 1 and events[0].startswith("Box 1, threshold"), events

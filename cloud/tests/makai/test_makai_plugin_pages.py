@@ -1,0 +1,190 @@
+"""Plug-ins by View's pages: packages into a real triggering service, commands to Mauka's real address."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+import pytest
+from account_scene import add_people
+from free_ports import free_endpoint
+from judging_plugins import trigger_zip
+
+from opq_cloud.config import MaukaSection
+from opq_cloud.mauka.plugin_commands import PluginCommands
+from opq_cloud.plugin_manager import PluginManager, PluginManagerError
+from opq_cloud.view import demo
+from opq_cloud.view.accounts.sign_in import SignIn
+from opq_cloud.view.administration.addresses import ServiceAddresses
+from opq_cloud.view.administration.rule_engine import EngineAddress
+from opq_proto.errors import PluginError
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
+pytestmark = pytest.mark.usefixtures("cheap_argon2")
+
+
+class TwoPlugins:
+    """What Mauka's `PluginControl` offers, over two analyses."""
+
+    def __init__(self) -> None:
+        self.running = {"sag": True, "flicker": True}
+
+    def names(self) -> list[str]:
+        return sorted(self.running)
+
+    def status(self, name: str) -> dict[str, Any]:
+        facts = {"name": name, "origin": "built-in", "enabled": True, "running": self.running[name]}
+        return {**facts, "takes": ["Event"], "gives": ["Finding"], "trouble": None, "messages_received": 7}
+
+    def start(self, name: str) -> None:
+        self._set(name, True)
+
+    def stop(self, name: str) -> None:
+        self._set(name, False)
+
+    def _set(self, name: str, on: bool) -> None:
+        if self.running[name] == on:
+            raise PluginError(f"plug-in {name} is so already")
+        self.running[name] = on
+
+
+@pytest.fixture
+def manager(makai: Any) -> Iterator[str]:
+    endpoint = free_endpoint()
+    with makai.running(PluginCommands(MaukaSection(plugin_manager_endpoint=endpoint), TwoPlugins())):  # type: ignore[arg-type]
+        yield endpoint
+
+
+@pytest.mark.slow
+def test_a_package_is_installed_replaced_and_rolled_back_and_mauka_obeys(
+    makai_with: Callable[..., Any], tmp_path: Path, manager: str, signed_in: Callable[..., Any]
+) -> None:
+    house = makai_with(trusted=("loud",))
+    engines = (EngineAddress("makai", f"http://127.0.0.1:{house.port}"),)
+    packages = tmp_path / "packages"
+    packages.mkdir()
+    first, second = (_path(trigger_zip(packages, each, mode="inproc")) for each in ("1.0.0", "1.1.0"))
+    scene = demo.Scene(tmp_path / "view", addresses=ServiceAddresses(plugin_manager=manager, engines=engines))
+    with scene:
+        page = signed_in(scene, False)
+        page.goto(scene.url + "/admin/plugins")
+        for package, version in ((first, "1.0.0"), (second, "1.1.0")):
+            page.set_input_files("#package", package)
+            page.get_by_role("button", name="Install it").click()
+            assert version in page.locator("tr", has_text="loud").inner_text()
+            assert house.ask("GET", "/plugins/triggers/loud")["version"] == version
+        page.set_input_files("#package", first)
+        page.get_by_role("button", name="Install it").click()
+        assert "1.1.0" in page.get_by_role("alert").inner_text()  # a lower version is refused
+        page.get_by_role("button", name="Roll loud back").click()
+        assert house.ask("GET", "/plugins/triggers/loud")["version"] == "1.0.0"
+        assert house.ask("GET", "/config/uploads") == []
+        page.get_by_role("button", name="Stop flicker").click()
+        assert "stopped" in page.locator("tr", has_text="flicker").inner_text()
+        page.get_by_role("button", name="Delete loud").click()
+        assert house.ask("GET", "/plugins/triggers") == []
+        page.get_by_role("link", name="System", exact=True).click()
+        assert "flicker" in page.locator("#graph ~ div table, section:has(#graph) table").inner_text()
+        drawn = page.context.request.get(scene.url + "/admin/system/mauka.svg")
+        assert drawn.ok and "flicker (stopped)" in drawn.text()
+        page.get_by_role("link", name="Log of changes", exact=True).click()
+        log = page.locator("table.audit").inner_text()
+        for text in (
+            "installed a plug-in", "replaced a plug-in", "1.0.0 → 1.1.0", "rolled a plug-in back",
+            "plug-in stopped", "deleted a plug-in",
+        ):  # fmt: skip
+            assert text in log, text
+        page.context.close()
+
+
+@pytest.fixture
+def signed_in(browser: "sync_api.Browser") -> Callable[..., Any]:
+    """A page of a scene in which Ada, an administrator, has signed in."""
+
+    def made(scene: demo.Scene, scripts: bool) -> Any:
+        account = scene.store.people.account(add_people(scene, ada="admin")["ada"])
+        assert account is not None
+        secret = SignIn(scene.store.people).begin_session(account, "127.0.0.1", "a browser")
+        context = browser.new_context(java_script_enabled=scripts)
+        context.set_default_timeout(60_000)
+        context.add_cookies([{"name": "opq_session", "value": secret, "url": scene.url}])
+        return context.new_page()
+
+    return made
+
+
+STREAM = 'CREATE STREAM boxes () WITH (DATASOURCE="*", TYPE="opqbox", FORMAT="json")'
+
+
+@pytest.mark.slow
+def test_a_rule_is_judged_as_one_types_tried_on_history_saved_and_deleted(
+    makai_with: Callable[..., Any], tmp_path: Path, signed_in: Callable[..., Any]
+) -> None:
+    house = makai_with()
+    engines = (EngineAddress("makai", f"http://127.0.0.1:{house.port}"),)
+    scene = demo.Scene(tmp_path / "view", addresses=ServiceAddresses(engines=engines))
+    demo.fill(scene.store, time.time_ns(), minutes=1)
+    with scene:
+        page = signed_in(scene, True)
+        page.goto(scene.url + "/admin/rules")
+        assert "There is no rule yet" in page.locator("main").inner_text()
+        house.ask("POST", "/streams", {"sql": STREAM}, 201)
+        page.goto(scene.url + "/admin/rules/makai/new")
+        page.fill("#id", "deep")
+        page.fill("#sql", "SELECT box FROM nowhere")
+        sync_api.expect(page.locator("#verdict")).to_contain_text("nowhere", timeout=60_000)
+        page.fill("#sql", "SELECT box, timestamp_ms, rms\nFROM boxes\nWHERE rms > 1 <b>")
+        sync_api.expect(page.locator("#verdict")).to_contain_text("Line 3", timeout=60_000)
+        page.fill("#sql", "SELECT box, timestamp_ms, rms\nFROM boxes\nWHERE rms > 1")
+        sync_api.expect(page.locator("#verdict")).to_have_text("The rule is right.", timeout=60_000)
+        page.select_option("#box", "1")
+        for _ in range(10):  # an engine gives a trial 20 s, which may be too little for a busy machine
+            with page.expect_navigation(timeout=120_000):
+                page.get_by_role("button", name="Try it").click()
+            if page.locator("#trial").count():
+                break
+        said = page.locator("section:has(#trial)").inner_text()
+        assert "Measurements of Box 1" in said and page.locator(".trial-mark").count() > 10
+        page.get_by_role("button", name="Save").click()
+        assert page.locator("h1").inner_text() == "Rule deep"
+        assert "WHERE rms > 1" in house.ask("GET", "/rules/deep")["sql"]
+        page.fill("#actions", "no JSON")
+        page.get_by_role("button", name="Save").click()
+        assert "no JSON list" in page.locator("#verdict").inner_text()
+        page.goto(scene.url + "/admin/rules")
+        page.get_by_role("button", name="Stop deep").click()
+        page.get_by_role("button", name="Delete deep").click()
+        assert house.ask("GET", "/rules") == []
+        whats = [each.what for each in scene.store.people.changes.entries(limit=3)]
+        assert whats == ["deleted a stream rule", "stopped a stream rule", "added a stream rule"]
+        page.context.close()
+        assert scene.view.counters.total("requests_failed") == 0
+
+
+@pytest.mark.slow
+def test_an_engine_that_does_not_answer_is_named(tmp_path: Path, signed_in: Callable[..., Any]) -> None:
+    engines = (EngineAddress("cabinet", "http://127.0.0.1:1"),)
+    with demo.Scene(tmp_path / "view", addresses=ServiceAddresses(engines=engines)) as scene:
+        page = signed_in(scene, False)
+        for path in ("/admin/rules", "/admin/plugins", "/admin/rules/cabinet/deep"):
+            page.goto(scene.url + path)
+            assert "no rule engine answers at http://127.0.0.1:1" in page.locator("main").inner_text().lower()
+        page.context.close()
+
+
+def _path(url: str) -> str:
+    return url2pathname(urlsplit(url).path)
+
+
+def test_the_manager_is_one_that_speaks_the_originals_text(manager: str) -> None:
+    asked = PluginManager(manager)
+    assert [each["name"] for each in asked.plugins()] == ["flicker", "sag"]
+    assert "stopped" in asked.command("stop", "sag")
+    for name in ("sag x", "a" * 90, "sag\nstop-all-plugins", ""):
+        with pytest.raises(PluginManagerError, match="no name of a plug-in"):
+            asked.command("stop", name)
+    with pytest.raises(PluginManagerError, match="is so already"):
+        asked.command("stop", "sag")
+    assert asked.plugin("sag")["running"] is False

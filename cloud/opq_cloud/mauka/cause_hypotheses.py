@@ -344,6 +344,15 @@ def _load(signs: IncidentSigns) -> Signs:
     )
 
 
+def _supply_lost(signs: IncidentSigns) -> Signs:
+    silent = "outage" in signs.kinds
+    return (
+        _sign(not silent, -4.0, "all_heard", "no Box fell silent"),
+        _sign(silent, 4.0, "silent", f"{_boxes(signs)} lost the supply and fell silent"),
+        _sign(silent and signs.low, -2.5, "dip", "a dip came with it"),
+    )
+
+
 def _stays(signs: IncidentSigns) -> bool:
     fades = signs.fading_percent
     return (signs.lasting_s is None and fades is not None and fades > 90) or (signs.lasting_s or 0.0) > 3.0
@@ -399,4 +408,5 @@ JUDGES: Mapping[str, Callable[[IncidentSigns], Signs]] = {
     "arc_furnace": _arc_furnace,
     "ripple_control": _ripple_control,
     "load": _load,
+    "supply_lost": _supply_lost,
 }

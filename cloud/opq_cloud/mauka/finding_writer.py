@@ -6,10 +6,12 @@ and it is made again: of several that write at once one gets through each time.
 
 import random
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
-from opq_cloud.mauka.joining import plan_join
+from opq_cloud.mauka.joining import JoinReader, plan_join
 from opq_cloud.mauka.sightings import SAME_CLOCK_LIMIT_NS
 from opq_cloud.store.box_place import BoxPlace, box_place
 from opq_cloud.store.join_plan import CarriedOut, JoinPlan
@@ -25,6 +27,9 @@ LONGEST_PAUSE_S = 0.05
 CLOCK_MS = 3000
 """A Box's clock is that of a Measurement so near."""
 CLOCK_ROWS = 8
+MOST_CLOCKS = 100_000
+STILL_CLOCK_MS, STILL_CLOCK_ROWS = 30_000, 400
+"""Where Measurements of the moment are missing or late, as on an overloaded machine: those so near."""
 
 
 @dataclass(slots=True)
@@ -44,6 +49,8 @@ class FindingWriter:
         self._store = store
         self._clock = clock
         self._places: _Places | None = None
+        self._clocks: OrderedDict[str, tuple[int, int]] = OrderedDict()
+        """Box -> when (ms) it had which clock."""
 
     def put_findings(self, event_id: int, findings: Sequence[Finding]) -> CarriedOut:
         """Store and join; idempotent, and atomic over processes.
@@ -54,7 +61,7 @@ class FindingWriter:
         if not findings:
             return CarriedOut(())
         store = self._store()
-        stamped = [self._with_clock(store, one) for one in findings]
+        stamped = [self.with_clock(one) for one in findings]
         done = carry_out_plan(store, lambda: plan_join(store, stamped, event_id, self.place_of))
         if done is None:
             raise StoreError(
@@ -75,18 +82,43 @@ class FindingWriter:
             places.boxes[box_id] = known
         return known
 
-    def _with_clock(self, store: CloudStore, one: Finding) -> Finding:
-        """With the clock that the Box's Measurements of the moment name."""
+    def with_clock(self, one: Finding) -> Finding:
+        """The finding with the clock that the Box's Measurements of the moment name."""
         if one.clock_id is not None or one.uncertainty_ns <= SAME_CLOCK_LIMIT_NS // 2:
             return one  # a clock in common would change nothing
-        at_ms = one.start_ns // 1_000_000
-        rows = store.measurements(one.box_id, at_ms - CLOCK_MS, at_ms + CLOCK_MS, CLOCK_ROWS)
-        clocks = {row.clock_id for row in rows if row.clock_id is not None}
-        return replace(one, clock_id=clocks.pop()) if len(clocks) == 1 else one
+        clock_id = self._clock_of(one.box_id, one.start_ns // 1_000_000)
+        return one if clock_id is None else replace(one, clock_id=clock_id)
+
+    def _clock_of(self, box_id: str, at_ms: int) -> int | None:
+        """None: no Measurement of the minutes around names one, or they name two."""
+        clocks = self._clocks_within(box_id, at_ms, CLOCK_MS, CLOCK_ROWS)
+        if not clocks:
+            known_ms, clock_id = self._clocks.get(box_id, (0, 0))
+            if abs(at_ms - known_ms) <= STILL_CLOCK_MS:
+                return clock_id
+            clocks = self._clocks_within(box_id, at_ms, STILL_CLOCK_MS, STILL_CLOCK_ROWS)
+        if len(clocks) != 1:
+            return None
+        (clock_id,) = clocks
+        self._clocks[box_id] = at_ms, clock_id
+        self._clocks.move_to_end(box_id)
+        while len(self._clocks) > MOST_CLOCKS:
+            self._clocks.popitem(last=False)
+        return clock_id
+
+    def _clocks_within(self, box_id: str, at_ms: int, reach_ms: int, limit: int) -> set[int]:
+        rows = self._store().measurements(box_id, at_ms - reach_ms, at_ms + reach_ms, limit)
+        return {row.clock_id for row in rows if row.clock_id is not None}
+
+
+class JoinTarget(JoinReader, Protocol):
+    """What a plan is made against, and carried out by."""
+
+    def carry_out(self, plan: JoinPlan) -> CarriedOut | None: ...
 
 
 def carry_out_plan(
-    store: CloudStore, plan: Callable[[], JoinPlan], tries_s: float = TRIES_S
+    store: JoinTarget, plan: Callable[[], JoinPlan], tries_s: float = TRIES_S
 ) -> CarriedOut | None:
     """Make the plan again while others write; None: they wrote without a pause for `tries_s`."""
     end_s = time.monotonic() + tries_s

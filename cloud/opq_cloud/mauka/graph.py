@@ -29,6 +29,8 @@ class GraphNode:
     running: bool
     takes: tuple[str, ...]
     gives: tuple[str, ...]
+    processes: int = 0
+    """For its analyses, at most; 0: they run in Mauka's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,14 @@ class GraphEdge:
 def read_nodes(rows: Sequence[Mapping[str, Any]]) -> list[GraphNode]:
     """The nodes in the answer to `graph`, and the two ends that are no plug-ins."""
     nodes = [
-        GraphNode(row["name"], row["origin"], row["running"], tuple(row["takes"]), tuple(row["gives"]))
+        GraphNode(
+            row["name"],
+            row["origin"],
+            row["running"],
+            tuple(row["takes"]),
+            tuple(row["gives"]),
+            int(row.get("processes", 0)),
+        )
         for row in rows
     ]
     first = GraphNode(BRIDGE, "", True, (), ("MakaiEvent",))
@@ -78,6 +87,7 @@ def graph_text(nodes: Sequence[GraphNode]) -> str:
             continue
         mark = "" if node.running else " [stopped]"
         origin = f" ({node.origin})" if node.origin else ""
+        origin += f", {node.processes} processes" if node.processes else ""
         lines.append(
             f"{node.name}{origin}{mark}" + (f"  takes {', '.join(node.takes)}" if node.takes else "")
         )
@@ -131,7 +141,8 @@ def graph_svg(nodes: Sequence[GraphNode]) -> str:
         x, y = place[node.name]
         dash = "" if node.running else ' stroke-dasharray="4 3" opacity="0.6"'
         fill = COLOURS.get(node.origin, COLOURS[""])
-        state = "" if node.running else " (stopped)"
+        state = f" x {node.processes}" if node.processes else ""
+        state += "" if node.running else " (stopped)"
         parts.append(
             f'<g{dash}><rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="5" fill="{fill}" '
             f'stroke="#555"/><text x="{x + WIDTH // 2}" y="{y + 19}" text-anchor="middle">'

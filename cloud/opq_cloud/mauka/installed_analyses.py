@@ -7,12 +7,13 @@ happen between two events: the runner holds `steady` while it analyses one.
 import difflib
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from opq_cloud.mauka.provenance import Provenance, settings_hash
 from opq_cloud.service import HealthReport, ServiceCounters
 from opq_plugins.host.following import LACKING_AGAIN_S, Following
 from opq_plugins.host.guard import PAUSES_S
@@ -22,7 +23,7 @@ from opq_plugins.policy import Policy
 from opq_proto import log as logs
 from opq_proto.decision import Nominal
 from opq_proto.errors import OpqError, PluginError
-from opq_proto.messages import Event, Finding, Waveform
+from opq_proto.messages import Event, Finding, SampleRequest, Waveform
 
 log = logs.get(service="mauka")
 
@@ -44,10 +45,16 @@ class InstalledAnalysis:
     """
 
     def __init__(
-        self, name: str, plugin: PluginAnalysis, monotonic_s: Callable[[], float] = time.monotonic
+        self,
+        name: str,
+        plugin: PluginAnalysis,
+        settings: Mapping[str, object],
+        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`settings`: that it was configured with; defaults of its own are not among them."""
         self.name = name
         self._plugin = plugin
+        self._settings_hash = settings_hash(settings)
         self._now = monotonic_s
         self._ended = 1
         """Times in a row that its process ended, and 1: the first rest gives a new one time to start."""
@@ -58,6 +65,11 @@ class InstalledAnalysis:
     def rest_s(self) -> float:
         """So long it is not to be asked."""
         return max(0.0, self._resting_until_s - self._now())
+
+    @property
+    def provenance(self) -> Provenance:
+        """What the version that runs now writes into its findings."""
+        return Provenance(self.name, self._plugin.version, self._settings_hash)
 
     @property
     def alone(self) -> bool:
@@ -87,6 +99,24 @@ class InstalledAnalysis:
             raise
         self.reset()
         return tuple(found)
+
+    @property
+    def asks(self) -> bool:
+        """Whether it may want more samples; not while it rests, nor when it does not say."""
+        if self.rest_s:
+            return False
+        try:
+            return self._plugin.asks()
+        except (OSError, ValueError, PluginError):
+            return False
+
+    def requests_in(
+        self, event: Event, findings: Sequence[Finding], nominal: Nominal
+    ) -> tuple[SampleRequest, ...]:
+        """The samples that it asks for. An event too large for a message is not shown to it again."""
+        if sum(wave.counts.nbytes for wave in event.waveforms) > LARGEST_BYTES:
+            return ()
+        return self._plugin.wants(event, list(findings), nominal.volts, nominal.hz)
 
     def _parts(self, event: Event) -> list[Event]:
         """The event, or some Boxes at a time where it is too large for one message to a worker."""
@@ -184,7 +214,7 @@ class InstalledAnalyses:
                 self._report.withdraw()
 
     def status(self) -> list[dict[str, object]]:
-        """A row for each in use: name, version, where it runs, calls, crashes of its worker, trouble."""
+        """A row for each in use: name, version, where it runs, calls, its worker's crashes and pid."""
         following, rows = self._following, []
         for name, analysis in self._in_use.items():
             state = following.status_of(KIND, name) if following is not None else {}
@@ -195,6 +225,7 @@ class InstalledAnalyses:
                     "runs": WHERE.get(state.get("mode", ""), ""),
                     "calls": state.get("calls", 0),
                     "crashes": state.get("crashes", 0),
+                    "pid": state.get("pid", 0),
                     "trouble": analysis.trouble or state.get("trouble") or None,
                 }
             )
@@ -267,10 +298,11 @@ class InstalledAnalyses:
             self._wrong.pop(name, None)  # the next lines of `_check` begin it
 
     def _begin(self, following: Following, name: str) -> None:
+        settings = self._settings.get(name, {})
         try:
             plugin = following.analysis(name)()
             try:
-                plugin.configure(self._settings.get(name, {}))
+                plugin.configure(settings)
             except BaseException:
                 plugin.close()
                 raise
@@ -281,7 +313,7 @@ class InstalledAnalyses:
         installed_ms = following.status_of(KIND, name).get("installed_ms", 0)
         with self._between:
             self._new_since_ms = min(installed_ms, self._new_since_ms or installed_ms)
-            self._in_use = {**self._in_use, name: InstalledAnalysis(name, plugin)}
+            self._in_use = {**self._in_use, name: InstalledAnalysis(name, plugin, settings)}
             self.generation += 1
         self._count(following, name)
 

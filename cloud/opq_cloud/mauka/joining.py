@@ -44,7 +44,7 @@ class JoinReader(Protocol):
 
 def plan_join(reader: JoinReader, put: Sequence[Finding], event_id: int, place_of: PlaceOf) -> JoinPlan:
     """Take `put` of one event in among what is stored."""
-    return _Planning(reader, event_id, place_of).plan(put)
+    return JoinPlanning(reader, event_id, place_of).plan(put)
 
 
 def gap_ns(one: Finding, other: Finding) -> int:
@@ -60,8 +60,8 @@ def same(one: Finding, other: Finding) -> bool:
 
 
 @dataclass(slots=True, eq=False)
-class _Cluster:
-    """One disturbance of one Box: what is stored of it and what is put."""
+class Cluster:
+    """One disturbance of one Box: what is stored of it and what is put (`is_put`)."""
 
     known: tuple[KnownFinding, ...]
     sightings: tuple[Finding, ...]
@@ -69,6 +69,17 @@ class _Cluster:
     reach: Finding
     is_put: bool
     _place: KnownFinding | None = None
+
+    @classmethod
+    def of(
+        cls,
+        known: tuple[KnownFinding, ...],
+        seen: Iterable[Finding],
+        event_ids: Iterable[int],
+        is_put: bool,
+    ) -> "Cluster":
+        sightings = kept(seen)
+        return cls(known, sightings, tuple(sorted(set(event_ids))), reach(sightings), is_put)
 
     @property
     def place(self) -> KnownFinding:
@@ -103,27 +114,20 @@ class _Cluster:
         )  # fmt: skip
 
 
-def _cluster(
-    known: tuple[KnownFinding, ...], seen: Iterable[Finding], event_ids: Iterable[int], is_put: bool
-) -> _Cluster:
-    sightings = kept(seen)
-    return _Cluster(known, sightings, tuple(sorted(set(event_ids))), reach(sightings), is_put)
+def _stored(known: KnownFinding) -> Cluster:
+    return Cluster.of((known,), known.pieces or (known.finding,), known.event_ids, False)
 
 
-def _stored(known: KnownFinding) -> _Cluster:
-    return _cluster((known,), known.pieces or (known.finding,), known.event_ids, False)
-
-
-def _closure(clusters: list[_Cluster]) -> list[_Cluster]:
+def united(clusters: list[Cluster]) -> list[Cluster]:
     """Unite what is the same until nothing more is."""
-    done: list[_Cluster] = []
+    done: list[Cluster] = []
     for cluster in clusters:
         grown_now = True
         while grown_now:
             grown_now = False
             for place, other in enumerate(done):
                 if same(cluster.reach, other.reach):
-                    cluster = _cluster(
+                    cluster = Cluster.of(
                         other.known + cluster.known,
                         other.sightings + cluster.sightings,
                         other.event_ids + cluster.event_ids,
@@ -149,8 +153,8 @@ class _Touched:
     again: bool = False
 
 
-class _Planning:
-    """One plan while it is made."""
+class JoinPlanning:
+    """One plan while it is made; `replacing.py` finds other clusters for it."""
 
     def __init__(self, reader: JoinReader, event_id: int, place_of: PlaceOf) -> None:
         self._reader, self._event_id, self._place_of = reader, event_id, place_of
@@ -158,6 +162,8 @@ class _Planning:
         """By Box: its findings around what is put, by number."""
         self._moved: dict[int, FindingMove] = {}
         self._removed: set[int] = set()
+        self._gone: list[KnownFinding] = []
+        """Stored, and found no more."""
         self._read_facts: dict[int, IncidentFacts | None] = {}
         self._since: dict[str, FindingOnset] = {}
         """By Box: the first finding there of which something has changed."""
@@ -173,10 +179,14 @@ class _Planning:
                 finding_id = fresh
             cluster.become(finding_id)
             self._removed.update(one.finding_id for one in cluster.known if one.finding_id != finding_id)
+        self._removed.update(one.finding_id for one in self._gone)
         changed = [each for each in clusters if each.known != (each.place,)]
         self._join([one for one in changed if not one.in_place], [one for one in changed if one.in_place])
         for each in changed:
             self._note(each)
+        for one in self._gone:
+            self._changed_at(onset(one))
+            self._own[one.finding.box_id].pop(one.finding_id, None)
         touched = self._touched(clusters, changed)
         facts, gone = self._facts(touched, {each.place.finding_id: each.place for each in changed})
         return JoinPlan(
@@ -192,19 +202,19 @@ class _Planning:
             ),
         )
 
-    def _united(self, put: Sequence[Finding]) -> list[_Cluster]:
+    def _united(self, put: Sequence[Finding]) -> list[Cluster]:
         """What is put, with what is the same of it, in the order of time."""
-        found: list[_Cluster] = []
+        found: list[Cluster] = []
         for box_id, own in groupby(sorted(put, key=lambda one: one.box_id), key=lambda one: one.box_id):
             found += self._united_of_box(box_id, list(own))
         return sorted(found, key=lambda c: (c.reach.start_ns, c.reach.end_ns, c.reach.box_id, c.reach.kind))
 
-    def _united_of_box(self, box_id: str, put: list[Finding]) -> list[_Cluster]:
+    def _united_of_box(self, box_id: str, put: list[Finding]) -> list[Cluster]:
         start_ns, end_ns = min(one.start_ns for one in put), max(one.end_ns for one in put)
         while True:
             known = self._read_own(box_id, start_ns, end_ns)
-            fresh = [_cluster((), (one,), (self._event_id,), True) for one in put]
-            touched = [each for each in _closure([*map(_stored, known), *fresh]) if each.is_put]
+            fresh = [Cluster.of((), (one,), (self._event_id,), True) for one in put]
+            touched = [each for each in united([*map(_stored, known), *fresh]) if each.is_put]
             first = min(each.reach.start_ns for each in touched)
             last = max(each.reach.end_ns for each in touched)
             if first >= start_ns and last <= end_ns:
@@ -216,13 +226,14 @@ class _Planning:
         self._own[box_id] = {one.finding_id: one for one in known}
         return known
 
-    def _join(self, clusters: list[_Cluster], in_place: list[_Cluster]) -> None:
+    def _join(self, clusters: list[Cluster], in_place: list[Cluster]) -> None:
         """Find the incident of each of `clusters`, which are new or have another onset.
 
         Those `in_place` are written too: where others move them, they are written where they go.
         """
         groups: dict[int, tuple[OnsetGroup, bool]] = {}
-        sharp, before = [], []
+        sharp = []
+        before = [onset(one) for one in self._gone if not is_steady(one.finding.kind)]
         for each in clusters:
             before += [onset(one) for one in each.known if not is_steady(one.finding.kind)]
             one = onset(each.place)
@@ -267,7 +278,7 @@ class _Planning:
         first = self._since.setdefault(one.box_id, one)
         self._since[one.box_id] = min(first, one, key=onset_key)
 
-    def _note(self, cluster: _Cluster) -> None:
+    def _note(self, cluster: Cluster) -> None:
         own = self._own[cluster.place.finding.box_id]
         for known in cluster.known:
             self._changed_at(onset(known))
@@ -282,7 +293,7 @@ class _Planning:
             self._read_facts[number] = self._reader.incident_facts(number)
         return self._read_facts[number]
 
-    def _touched(self, clusters: list[_Cluster], changed: list[_Cluster]) -> dict[int, _Touched]:
+    def _touched(self, clusters: list[Cluster], changed: list[Cluster]) -> dict[int, _Touched]:
         touched: dict[int, _Touched] = {}
         for each in clusters:  # of what is not changed too: a crash may have come before they were written
             number = each.place.incident_id
@@ -296,6 +307,8 @@ class _Planning:
             for known in each.known:
                 own.again = True
                 touched.setdefault(known.incident_id, _Touched()).again = True
+        for gone in self._gone:
+            touched.setdefault(gone.incident_id, _Touched()).again = True
         before = {one.finding_id: one for own in self._own.values() for one in own.values()}
         for move in self._moved.values():
             touched.setdefault(move.incident_id, _Touched()).again = True

@@ -104,7 +104,7 @@ class MeasuredResults:
             known = self._parts.get(key)
         if known is not None:
             return known
-        found = parts_in(MeasuredSignal(piece.run.volts, piece.analysis), limits)
+        found = parts_in(MeasuredSignal(piece.run.volts, piece.analysis, limits.rms), limits)
         with self._lock:
             _keep(self._parts, key, found, self._most)
         return found

@@ -27,6 +27,8 @@ COMPOUND_NS = 1_000_000_000
 """What comes so soon at one Box is part of what began there."""
 FOLLOWS_NS = 60_000_000_000
 """What comes so soon at one Box names what came before."""
+OUTAGE_NS = 1_000_000_000
+"""An outage begins within the Measurement that never came; no clock says when."""
 REACH_NS = LONGEST_NS + COMPOUND_NS
 """An incident's last onset comes at most so long after its first."""
 
@@ -43,7 +45,8 @@ def apart_ns(one: FindingOnset, other: FindingOnset) -> int | None:
     unknown = UNKNOWN_UNCERTAINTY_NS in (one.uncertainty_ns, other.uncertainty_ns)
     both = one.uncertainty_ns + other.uncertainty_ns
     if one.clock_id is not None and one.clock_id == other.clock_id:
-        return min(both, SAME_CLOCK_LIMIT_NS)
+        coarse_ns = OUTAGE_NS if "outage" in (one.kind, other.kind) else 0
+        return min(both, SAME_CLOCK_LIMIT_NS + coarse_ns)
     return None if unknown else both
 
 

@@ -8,8 +8,9 @@ Source: IEC 61000-4-30:2015, 5.4 (a dip ends where Urms(1/2) is back at the limi
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
+from opq_cloud.mauka.provenance import GROWN_BY_MEASUREMENTS, VERSION, settings_hash
 from opq_cloud.store.store import CloudStore
 from opq_measure.events.limits import Limits
 from opq_proto.decision import NS_PER_MS, window_ns
@@ -104,6 +105,9 @@ class FollowedFinding:
             ieee1159=None,
             itic=None,
             semi_f47=None,
+            analysis=GROWN_BY_MEASUREMENTS,
+            analysis_version=VERSION,
+            settings_hash=settings_hash(asdict(limits)),
             because=(
                 f"Urms(1/2) {side} {self.leave_v(limits):.4g} V in {self.windows} Measurements, "
                 f"{self.worst_v:.4g} V at worst{'; its end is known to a second' if closed else ''}"

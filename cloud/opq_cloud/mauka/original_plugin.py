@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from opq_cloud.mauka.inbox import InboxMessage, PluginInbox
+from opq_cloud.mauka.plugin_cost import PluginCosts
 from opq_cloud.service import ServiceCounters
 from opq_plugins.host.remote import Remote
 from opq_plugins.host.supervisor import KILLED, WorkerEndedError, WorkerSupervisor, WorkerTimeoutError
@@ -100,6 +101,7 @@ class OriginalPlugin:
         """Held by whoever starts, exchanges or stops it."""
         self._between = threading.Lock()
         """Held while a message is handled."""
+        self._costs = PluginCosts()
         self._awake = threading.Event()
         self._exchanging = threading.Event()
         """Set: the next message waits, so that a version can take over."""
@@ -180,6 +182,7 @@ class OriginalPlugin:
             process = version.supervisor.status()
             facts |= {"folder": version.folder, "version": version.number}
             facts |= {key: process[key] for key in ("pid", "crashes", "protections", "output_tail")}
+        facts |= self._costs.row(self.name, facts.get("pid", 0))
         facts |= {"takes": list(self.topics), "gives": sorted(self.produces)}
         return facts | {"trouble": self.trouble or None}
 
@@ -259,6 +262,7 @@ class OriginalPlugin:
             self._inbox.remove(self.name, message)
             self._counters.add("handled", label=self.name)
         finally:
+            self._costs.add(self.name, time.monotonic() - self.busy_since_s)
             self.busy_since_s = None
 
     def _publish_one(self, topic: bytes, body: bytes) -> None:

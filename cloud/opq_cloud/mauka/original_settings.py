@@ -59,9 +59,9 @@ def original_settings(config: CloudConfig) -> dict[str, Any]:
     return {
         **DEFAULTS,
         "zmq.event.interface": config.mauka.event_endpoint,
-        "zmq.event_id.interface": config.event_service.event_id_endpoint,
-        "zmq.trigger.interface": config.event_service.request_endpoint,
-        "zmq.data.interface": config.event_service.answer_endpoint,
+        "zmq.event_id.interface": config.mauka.event_id_endpoint,
+        "zmq.trigger.interface": config.mauka.request_endpoint,
+        "zmq.data.interface": config.mauka.answer_endpoint,
         INCIDENT_ID_KEY: config.mauka.incident_id_endpoint,
         "plugins.StatusPlugin.port": int(config.mauka.health_endpoint.rpartition(":")[2]),
     }

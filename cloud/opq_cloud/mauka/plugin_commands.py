@@ -156,8 +156,8 @@ class PluginCommands:
 
     def _graph(self) -> str:
         rows = [self._control.status(name) for name in self._control.names()]
-        keys = ("name", "origin", "running", "takes", "gives")
-        return json.dumps([{key: row[key] for key in keys} for row in rows])
+        keys = ("name", "origin", "running", "takes", "gives", "processes")
+        return json.dumps([{key: row[key] for key in keys if key in row} for row in rows])
 
     def _plugin_folder(self) -> str:
         return str(self._control.folder)

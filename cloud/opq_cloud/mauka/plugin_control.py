@@ -37,7 +37,7 @@ class PluginGroup(Protocol):
 
 
 class BusPlugins:
-    """AnalysisRunner, MakaiEventPlugin, StatusPlugin."""
+    """Those of `service.services` that are on the bus; PrintPlugin among them is off until it is started."""
 
     def __init__(self, plugins: Sequence[MaukaPlugin], states: PluginStates) -> None:
         self._plugins = {plugin.name: plugin for plugin in plugins}
@@ -67,11 +67,13 @@ class BusPlugins:
             "name": plugin,
             "origin": "bus",
             "enabled": self._states.enabled(plugin),
-            "takes": list(one.subscriptions),
+            # what would hear everything ("") and is off would stand at each edge of the graph
+            "takes": [each for each in one.subscriptions if each or not one.on_hold.is_set()],
             "gives": sorted((one.produced_topics | set(one.GIVES)) - {HEARTBEAT}),
             "trouble": facts["last_error"],
             "messages_received": facts["messages_received"],
             "messages_published": facts["messages_published"],
+            **{key: facts[key] for key in ("processes", "workers") if key in facts},
         }
 
 

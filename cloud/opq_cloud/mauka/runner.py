@@ -13,10 +13,13 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from importlib.metadata import version
+from functools import partial
 from typing import Any
 
 from opq_cloud.mauka.analyses.rms_voltage import Config as RmsConfig
+from opq_cloud.mauka.analysis_pool import AnalysisJob, AnalysisPool
+from opq_cloud.mauka.asking import SampleAsking
+from opq_cloud.mauka.event_analysis import EventOutcome, by_nominal, nominal_of_box
 from opq_cloud.mauka.finding_writer import FindingWriter
 from opq_cloud.mauka.incident_notice import INCIDENT, MOST_BOXES, notices
 from opq_cloud.mauka.installed_analyses import InstalledAnalyses, InstalledAnalysis
@@ -24,23 +27,27 @@ from opq_cloud.mauka.messages import LAHA_GC, MAKAI_EVENT, gc_update
 from opq_cloud.mauka.open_disturbances import OpenDisturbances
 from opq_cloud.mauka.original_events import OriginalEvents
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
+from opq_cloud.mauka.plugin_cost import PluginCosts
+from opq_cloud.mauka.provenance import VERSION, provenance_of
 from opq_cloud.mauka.publisher import Stop
+from opq_cloud.mauka_settings import MoreSamplesSection
 from opq_cloud.store.join_plan import CarriedOut
-from opq_cloud.store.store import CloudStore
+from opq_cloud.store.store import CloudStore, EventRecord
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL, Analysis
 from opq_proto import log as logs
 from opq_proto.decision import Nominal
 from opq_proto.mauka_pb2 import INCIDENTS, MaukaMessage
-from opq_proto.messages import Event, Finding, Waveform
+from opq_proto.messages import Event, Finding
 
 log = logs.get(service="mauka")
 
 CHECK_S = 2.0
 UNFINISHED_S = 10.0  # opq-interop A.11, getDataAfterS: then what an open event has is looked at
 SOON_S = 0.5
+POOL_WAIT_S = 0.02
+"""For a process to be through with an event, before the bus is looked at again."""
 WAITING_EVENTS = 1000
 RECENT_EVENTS = 100
-VERSION = version("opq-toolkit")
 FIRST_RETRY_S, LONGEST_RETRY_S = 2.0, 300.0
 
 
@@ -50,22 +57,9 @@ class _Retry:
     wait_s: float
 
 
-@dataclass(slots=True)
-class _Outcome:
-    """How one event went: whether an analysis failed, for how long one rests, whether one does not run."""
-
-    failed: bool = False
-    rest_s: float = 0.0
-    lacking: bool = False
-
-    @property
-    def complete(self) -> bool:
-        return not (self.failed or self.rest_s or self.lacking)
-
-
 class AnalysisRunner(MaukaPlugin):
-    """Counters: `events`, `findings`, `incident_notices`, `unknown_events`, `analysis_ms` and `not_asked` by
-    analysis, and the base's."""
+    """Counters: `events`, `findings`, `incident_notices`, `unknown_events`, `forgotten_events`; by analysis
+    `analysis_ms`, `not_asked`, `processes_ended`, `given_up`; and the base's."""
 
     NAME = "AnalysisRunner"
     GIVES = (LAHA_GC,)
@@ -78,15 +72,22 @@ class AnalysisRunner(MaukaPlugin):
         nominal: Nominal = DEFAULT_NOMINAL,
         clock: Callable[[], float] = time.monotonic,
         installed: InstalledAnalyses | None = None,
+        asking: MoreSamplesSection | None = None,
     ) -> None:
-        """`installed`: analyses that come and go between two events."""
+        """`installed`: analyses that come and go between two events; `asking`: what they may ask for."""
         super().__init__(config, [MAKAI_EVENT], AnalysisRunner.NAME)
         self._store = store
         self.analyses = tuple(analyses)
         self.left_out: frozenset[str] = frozenset()
         """Analyses that an operator has stopped: no event is given to them, and none waits for them."""
+        self.pool: AnalysisPool | None = None
+        """Processes for the analyses that are not installed; none: they run here, one event at a time."""
+        self._unread: deque[tuple[int, bool, bool]] = deque()
+        """Events for the pool that has no room: event id, again, complete."""
         self._installed = installed
         self._writer = FindingWriter(store)
+        self._asking = SampleAsking(store, asking or MoreSamplesSection(), self.counters, clock)
+        self._costs = PluginCosts()
         self._generation = 0
         self._done: deque[tuple[int, int]] = deque(maxlen=RECENT_EVENTS)
         """When (UTC, ms) and which events were marked: an analysis may have been installed just before."""
@@ -125,8 +126,11 @@ class AnalysisRunner(MaukaPlugin):
         now_s = self._clock()
         self._check_unfinished(now_s)
         self.guard("open disturbances", lambda: self._put_grown(self._open.due()))
+        self.guard("answers to requests", self._asking.note_answers)
         for event_id, _ in self._originals.ready():
             self._put_up(event_id)
+        if self.pool is not None and self._serve_pool(self.pool):
+            return True
         if not self._backlog and now_s >= self._next_check_s:
             self._next_check_s = now_s + CHECK_S
             self._note_changes()
@@ -138,7 +142,7 @@ class AnalysisRunner(MaukaPlugin):
         record = self._store().event_record(event_id)
         if record is not None and not record.analysed:  # it may have been announced in the meantime
             self._attempt(event_id, again=self._was_done(event_id))
-        return bool(self._backlog)
+        return bool(self._backlog) or (self.pool is not None and self.pool.busy)
 
     def _put_up(self, event_id: int) -> None:
         """An original event can be read, or more of it: from here on it is as one of ours."""
@@ -166,7 +170,19 @@ class AnalysisRunner(MaukaPlugin):
         self._next_check_s = self._clock()
         self._backlog.clear()
         self.guard("open disturbances", lambda: self._open.find_again(time.time_ns()))
-        super().run(stop, ready)
+        try:
+            super().run(stop, ready)
+        finally:
+            if self.pool is not None:
+                self.pool.close()
+
+    def _serve_pool(self, pool: AnalysisPool) -> bool:
+        """Take what is over, hand on what waits; False: the pool has room for what waits in the store."""
+        for job in pool.finished(POOL_WAIT_S if pool.busy else 0.0):
+            self._settle(job.event_id, partial(self._finish_job, job))
+        while self._unread and pool.has_room:
+            self._hand_over(pool, *self._unread.popleft())
+        return pool.busy and not (pool.has_room and (self._backlog or self._clock() >= self._next_check_s))
 
     def _due(self, now_s: float) -> list[int]:
         """What has failed comes last: an event that ends an analysis' process waits for the others."""
@@ -176,6 +192,8 @@ class AnalysisRunner(MaukaPlugin):
             del self._retries[event_id]
         retries = {event_id: self._retries.get(event_id, _Retry(now_s, 0.0)) for event_id in waiting}
         due = [event_id for event_id in waiting if retries[event_id].next_s <= now_s]
+        if self.pool is not None:
+            due = [event_id for event_id in due if event_id not in self.pool]
         return sorted(due, key=lambda event_id: retries[event_id].wait_s)
 
     def _check_unfinished(self, now_s: float) -> None:
@@ -202,12 +220,18 @@ class AnalysisRunner(MaukaPlugin):
 
         One that only has to wait for an analysis that rests is tried when that is over.
         """
-        outcome = _Outcome()
-        done = self.guard(
-            "event",
-            lambda: self._analyse(event_id, again, complete, outcome),
-            event_id=event_id,
-        )
+        if self.pool is None:
+            self._settle(event_id, lambda outcome: self._analyse(event_id, again, complete, outcome))
+        elif self.pool.has_room:
+            self._hand_over(self.pool, event_id, again, complete)
+        elif len(self._unread) < WAITING_EVENTS:
+            self._unread.append((event_id, again, complete))
+        else:
+            self.counters.add("forgotten_events")
+
+    def _settle(self, event_id: int, call: Callable[[EventOutcome], None]) -> None:
+        outcome = EventOutcome()
+        done = self.guard("event", lambda: call(outcome), event_id=event_id)
         before = self._retries.pop(event_id, None)
         if outcome.failed or not done:
             wait_s = FIRST_RETRY_S if before is None else min(2 * before.wait_s, LONGEST_RETRY_S)
@@ -218,14 +242,63 @@ class AnalysisRunner(MaukaPlugin):
         elif outcome.lacking:
             self._retries[event_id] = _Retry(math.inf, FIRST_RETRY_S)  # until something changes
 
-    def _analyse(self, event_id: int, again: bool, complete: bool, outcome: _Outcome) -> None:
-        """When every analysis has run the event is marked, unless not complete or more has come since."""
-        store = self._store()
-        record = store.event_record(event_id)
-        event = store.event(event_id)
+    def _analyse(self, event_id: int, again: bool, complete: bool, outcome: EventOutcome) -> None:
+        """In this process."""
+        read = self._read(event_id)
+        if read is not None:
+            event, record = read
+            findings = self._run_analyses(self.analyses, event, outcome)
+            self._finish(AnalysisJob(event_id, event, (), record, again, complete), findings, outcome)
+
+    def _read(self, event_id: int) -> tuple[Event, EventRecord] | None:
+        """The event and what is said of it."""
+        record, event = self._store().event_record(event_id), self._store().event(event_id)
         if event is None or record is None:
             self.counters.add("unknown_events")
+            return None
+        return event, record
+
+    def _hand_over(self, pool: AnalysisPool, event_id: int, again: bool, complete: bool) -> None:
+        """To a process; what comes for it meanwhile keeps it from being marked."""
+        if event_id in pool:
             return
+
+        def read() -> None:
+            found = self._read(event_id)
+            if found is not None:
+                event, record = found
+                parts = tuple(by_nominal(event, self._nominal_of).items())
+                pool.add(AnalysisJob(event_id, event, parts, record, again, complete, self.left_out))
+
+        self.guard("event", read, event_id=event_id)
+
+    def _finish_job(self, job: AnalysisJob, outcome: EventOutcome) -> None:
+        """What a process gave of an event."""
+        for name, spent_s in job.result.spent_s.items():
+            self.counters.add("analysis_ms", 1000 * spent_s, label=name)
+            self._costs.add(name, spent_s)
+            self._errors.pop(f"analysis {name}", None)
+        for name, why in job.result.failed.items():
+            outcome.failed = True
+            self.counters.add("failures", label=f"analysis {name}")
+            self._errors[f"analysis {name}"] = f"analysis {name}: {why}"
+            log.error(
+                "plugin.failed", plugin=self.name, what=f"analysis {name}", why=why, event_id=job.event_id
+            )
+        for name in job.given_up:
+            self.counters.add("given_up", label=name)
+            self._errors[f"analysis {name}"] = f"analysis {name}: event {job.event_id} is done without it"
+            log.error("analysis.given_up", analysis=name, event_id=job.event_id)
+        self._finish(job, job.result.findings, outcome)
+
+    def note_ended(self, analysis: str, event_id: int, why: str) -> None:
+        """A process ended, or had to be ended, in the midst of an analysis."""
+        self.counters.add("processes_ended", label=analysis)
+        log.warning("analysis.process_ended", analysis=analysis, event_id=event_id, why=why)
+
+    def _finish(self, job: AnalysisJob, findings: Sequence[Finding], outcome: EventOutcome) -> None:
+        """When every analysis has run the event is marked, unless not complete or more has come since."""
+        store, event_id = self._store(), job.event_id
         stored: list[tuple[CarriedOut, int]] = []
         steady = self._installed.steady() if self._installed is not None else nullcontext(())
         with steady as installed:
@@ -234,20 +307,28 @@ class AnalysisRunner(MaukaPlugin):
             for name in lacking - self.left_out:
                 self.counters.add("not_asked", label=name)
                 outcome.lacking = True
-            self._store_findings(event_id, self._run_analyses(self.analyses, event, outcome), stored)
+            self._store_findings(event_id, findings, stored)
+            found = list(findings)
             if installed:  # they may be slow: what the others found has not waited for them
-                self._store_findings(event_id, self._run_analyses(installed, event, outcome), stored)
-        if complete and outcome.complete and store.mark_analysed(event_id, record.revision):
+                theirs = self._run_analyses(installed, job.event, outcome)
+                self._store_findings(event_id, theirs, stored)
+                found += theirs
+            if job.complete and outcome.complete:
+                running: list[Analysis | InstalledAnalysis] = [*self.analyses, *installed]
+                running = [one for one in running if one.name not in self.left_out]
+                parts = by_nominal(job.event, self._nominal_of)
+                self._asking.request_samples(job.record, parts, found, running, self.guard)
+        if job.complete and outcome.complete and store.mark_analysed(event_id, job.record.revision):
             self._done.append((now_ms, event_id))
-        findings = [(one, stored_ns) for done, stored_ns in stored for one in done.stored]
-        self.counters.add("findings", len(findings))
-        self._put_grown(self._open.note_findings([item for item, _ in findings]))
-        for item, _ in findings:
+        written = [(one, stored_ns) for done, stored_ns in stored for one in done.stored]
+        self.counters.add("findings", len(written))
+        self._put_grown(self._open.note_findings([item for item, _ in written]))
+        for item, _ in written:
             self.produce(LAHA_GC, gc_update(INCIDENTS, item.finding_id, self.name))
-        first_ns = {item.incident_id: stored_ns for item, stored_ns in reversed(findings)}
+        first_ns = {item.incident_id: stored_ns for item, stored_ns in reversed(written)}
         for incident_id, stored_ns in sorted(first_ns.items()):
-            self._log_incident(store, incident_id, stored_ns, again)
-        log.info("event.analysed", event_id=event_id, findings=len(findings), again=again)
+            self._log_incident(store, incident_id, stored_ns, job.again)
+        log.info("event.analysed", event_id=event_id, findings=len(written), again=job.again)
         self.counters.add("events")
 
     def _put_grown(self, grown: Iterable[tuple[int, Finding]]) -> None:
@@ -273,11 +354,13 @@ class AnalysisRunner(MaukaPlugin):
         return done
 
     def status(self) -> dict[str, object]:
-        """As every plug-in's, and `analyses`."""
-        return {**super().status(), "analyses": self.analysis_rows()}
+        """As every plug-in's, `analyses`, and `workers` where there are any."""
+        pool = self.pool
+        workers = {} if pool is None else {"processes": pool.count, "workers": pool.rows()}
+        return {**super().status(), "analyses": self.analysis_rows(), **workers}
 
     def analysis_rows(self) -> list[dict[str, object]]:
-        """Each analysis: its name, version, where it runs, failures; stopped ones say so."""
+        """Each analysis: its name, version, where it runs, cost, failures; stopped ones say so."""
         own: list[dict[str, object]] = [
             {
                 "name": one.name,
@@ -290,16 +373,17 @@ class AnalysisRunner(MaukaPlugin):
         ]
         rows = own + (self._installed.status() if self._installed is not None else [])
         for row in rows:
+            row |= self._costs.row(str(row["name"]), int(str(row.get("pid", 0))))
             row["failures"] = int(self.counters.of("failures", f"analysis {row['name']}"))
             if row["name"] in self.left_out:
                 row["stopped"] = True
         return rows
 
     def _run_analyses(
-        self, analyses: Sequence[Analysis | InstalledAnalysis], event: Event, outcome: _Outcome
+        self, analyses: Sequence[Analysis | InstalledAnalysis], event: Event, outcome: EventOutcome
     ) -> list[Finding]:
         """What they found; one that fails does not take the others' findings with it."""
-        parts = self._by_nominal(event)
+        parts = by_nominal(event, self._nominal_of)
         findings: list[Finding] = []
         for analysis in analyses:
             if analysis.name in self.left_out:
@@ -311,7 +395,9 @@ class AnalysisRunner(MaukaPlugin):
             started_s = time.perf_counter()
             for nominal, part in parts.items():
                 outcome.failed |= not self._run_analysis(analysis, part, nominal, findings)
-            self.counters.add("analysis_ms", 1000 * (time.perf_counter() - started_s), label=analysis.name)
+            spent_s = time.perf_counter() - started_s
+            self.counters.add("analysis_ms", 1000 * spent_s, label=analysis.name)
+            self._costs.add(analysis.name, spent_s)
         return findings
 
     def _run_analysis(
@@ -319,11 +405,12 @@ class AnalysisRunner(MaukaPlugin):
     ) -> bool:
         """Add what it finds; when it fails on several Boxes, what it finds at each Box alone."""
         what = f"analysis {analysis.name}"
+        source = provenance_of(analysis) if isinstance(analysis, Analysis) else analysis.provenance
 
         def ask(event: Event) -> bool:
             return self.guard(
                 what,
-                lambda: findings.extend(analysis.findings_in(event, nominal, self._states)),
+                lambda: findings.extend(source.stamped(analysis.findings_in(event, nominal, self._states))),
                 event_id=event.event_id,
                 box_ids=[wave.box_id for wave in event.waveforms],
             )
@@ -337,17 +424,8 @@ class AnalysisRunner(MaukaPlugin):
             self._errors[what] = error  # a Box that is well does not make the event well
         return False
 
-    def _by_nominal(self, event: Event) -> dict[Nominal, Event]:
-        """The event in parts of Boxes with the same nominal volts and hertz: usually one part."""
-        store = self._store()
-        waves: dict[Nominal, list[Waveform]] = {}
-        for wave in event.waveforms:
-            box = store.box(wave.box_id)
-            nominal = self._nominal
-            if box is not None:
-                nominal = Nominal(box.nominal_v or nominal.volts, box.nominal_hz or nominal.hz)
-            waves.setdefault(nominal, []).append(wave)
-        return {nominal: replace(event, waveforms=tuple(some)) for nominal, some in waves.items()}
+    def _nominal_of(self, box_id: str) -> Nominal:
+        return nominal_of_box(self._store(), box_id, self._nominal)
 
     def _log_incident(self, store: CloudStore, incident_id: int, stored_ns: int, again: bool) -> None:
         if again:

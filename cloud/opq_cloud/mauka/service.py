@@ -3,31 +3,54 @@
 Built-in analyses are loaded by name and settings from this folder's `analyses/`.
 """
 
-from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from opq_cloud.config import CloudConfig, InstalledAnalysesSection, MaukaSection
+from opq_cloud.config import CloudConfig, MaukaSection
+from opq_cloud.mauka.analysis_pool import AnalysisPool
+from opq_cloud.mauka.box_optimization import BoxOptimizationPlugin
+from opq_cloud.mauka.built_in_analyses import BUILT_IN, built_in, load_analyses
 from opq_cloud.mauka.bus import BusBroker, EventBridge
 from opq_cloud.mauka.incident_ids import IncidentIds
 from opq_cloud.mauka.installed_analyses import InstalledAnalyses
 from opq_cloud.mauka.original_plugins import OriginalPlugins
 from opq_cloud.mauka.original_settings import original_settings
+from opq_cloud.mauka.outages.plugin import OutagePlugin
 from opq_cloud.mauka.payloads import MakaiEventPlugin
 from opq_cloud.mauka.plugin import HEARTBEAT_KEY, PUB_KEY, SUB_KEY, PluginConfig
 from opq_cloud.mauka.plugin_commands import PluginCommands
 from opq_cloud.mauka.plugin_control import AnalysisPlugins, BusPlugins, PluginControl, PluginGroup
 from opq_cloud.mauka.plugin_states import PluginStates
+from opq_cloud.mauka.print_plugin import PrintPlugin
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.status import StatusPlugin
+from opq_cloud.mauka.threshold_optimization import ThresholdOptimizationPlugin
+from opq_cloud.mauka.trigger_requests import TriggerRequestPlugin
+from opq_cloud.mauka_settings import InstalledAnalysesSection
 from opq_cloud.service import CloudContext, CloudService
-from opq_plugins.package.built_in import available, load
 from opq_plugins.policy import Policy, ProcessLimits
-from opq_plugins.sdk.modules import Analysis
 from opq_proto.config import default_data_dir
 from opq_proto.errors import ConfigError
 
-BUILT_IN = Path(__file__).parent / "analyses"
+BusPlugin = (
+    AnalysisRunner
+    | BoxOptimizationPlugin
+    | MakaiEventPlugin
+    | OutagePlugin
+    | PrintPlugin
+    | ThresholdOptimizationPlugin
+    | TriggerRequestPlugin
+)
+__all__ = [
+    "BUILT_IN",
+    "analysis_entries",
+    "built_in",
+    "load_analyses",
+    "plugin_settings",
+    "policy_of",
+    "rules_folder",
+    "services",
+]
 TRIAL_S = 300.0
 """So long after a replacement failures bring the old version back. Events are rare."""
 
@@ -69,7 +92,7 @@ def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
     mauka = config.mauka
     settings = plugin_settings(mauka)
     folder, own = rules_folder(config), built_in()
-    entries = [(entry.name, entry.settings) for entry in mauka.analyses]
+    entries = analysis_entries(mauka, own)
     others: dict[str, PluginConfig] = {}
     may_be_installed = config.triggering_service.rules.enabled or (folder / "plugins").is_dir()
     if mauka.plugins.enabled and may_be_installed:
@@ -78,16 +101,32 @@ def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
     installed = None
     if mauka.plugins.enabled:
         installed = InstalledAnalyses(folder, policy_of(mauka.plugins), others, own)
-    runner = AnalysisRunner(settings, lambda: context.store, analyses, config.nominal, installed=installed)
-    plugins: list[MakaiEventPlugin | AnalysisRunner] = [runner]
+    runner = AnalysisRunner(
+        settings,
+        lambda: context.store,
+        analyses,
+        config.nominal,
+        installed=installed,
+        asking=mauka.asking,
+    )
+    if mauka.workers.count:
+        chosen = [(name, dict(values)) for name, values in entries if name not in others]
+        runner.pool = AnalysisPool(mauka.workers, chosen, (BUILT_IN,), runner.note_ended)
+    flat = {**original_settings(config), **settings}
+    plugins: list[BusPlugin] = [runner]
+    if mauka.outages.enabled:
+        plugins.append(OutagePlugin(settings, lambda: context.store, mauka.outages, config.nominal))
     if mauka.payloads:
         plugins.append(MakaiEventPlugin(settings, lambda: context.store))
+    plugins.append(ThresholdOptimizationPlugin(settings, lambda: context.store))
+    gain = config.event_service.v_per_lsb_fallback
+    plugins += [TriggerRequestPlugin(flat, lambda: context.store, gain), BoxOptimizationPlugin(flat)]
     status = StatusPlugin(settings, expected=[plugin.name for plugin in plugins])
+    plugins.append(PrintPlugin(settings))  # nobody expects to hear it: it is off until somebody starts it
     own_folder = (config.data_dir or default_data_dir()).absolute() / "mauka"
     states = PluginStates(own_folder / "plugins.json")
     originals = None
     if mauka.plugins.enabled:
-        flat = {**original_settings(config), **settings}
         originals = OriginalPlugins(own_folder, flat, policy_of(mauka.plugins), states)
     groups: list[PluginGroup] = [
         BusPlugins([status, *plugins], states),
@@ -105,21 +144,17 @@ def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
     ]
 
 
-def built_in() -> frozenset[str]:
-    """Names of those of this folder."""
-    return frozenset(available((BUILT_IN,)))
+def analysis_entries(mauka: MaukaSection, own: frozenset[str]) -> list[tuple[str, PluginConfig]]:
+    """(name, settings) of the analyses that the configuration names, by either of its two ways.
 
-
-def load_analyses(
-    entries: Sequence[tuple[str, PluginConfig]], folders: Sequence[Path] = (BUILT_IN,)
-) -> list[Analysis]:
-    """(name, settings) of each; no entries: all there are, with their defaults.
-
-    Raises PluginError, with every problem of the first analysis that has one.
+    `own`: names of the built-in ones, all of which run where `mauka.analyses` names none of them.
     """
-    wanted = entries or [(name, {}) for name in available(folders)]
-    loaded = []
-    for name, settings in wanted:
-        plugin = load("analysis", name, settings, folders)
-        loaded.append(Analysis.of(plugin.module, plugin.config, settings))
-    return loaded
+    shared = mauka.analysis_settings
+    entries: list[tuple[str, PluginConfig]] = [
+        (entry.name, {**shared.get(entry.name, {}), **entry.settings}) for entry in mauka.analyses
+    ]
+    named = {name for name, _ in entries}
+    if not shared:
+        return entries
+    others = (shared.keys() - own) | (frozenset() if named & own else own)
+    return entries + [(name, shared.get(name, {})) for name in sorted(others - named)]

@@ -48,9 +48,8 @@ class PluginHeartbeat:
         return value if isinstance(value, int | float) and not isinstance(value, bool) else default
 
     def row(self) -> dict[str, object]:
-        """As in `/status` of the original; of the runner also `analyses`."""
-        analyses = self.status.get("analyses")
-        more = {"analyses": analyses} if isinstance(analyses, list) else {}
+        """As in `/status` of the original; of the runner also `analyses` and, with processes, `workers`."""
+        more = {key: self.status[key] for key in ("analyses", "processes", "workers") if key in self.status}
         return {
             "plugin_name": self.plugin_name,
             "messages_recv": int(self.number("messages_received", 0)),

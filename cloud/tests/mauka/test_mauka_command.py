@@ -40,13 +40,21 @@ def test_the_command_serves_its_bus_and_status_and_ends_on_sigterm(tmp_path, off
         while True:
             try:
                 rows = {row["plugin_name"]: row for row in get(f"{base}/status")}
-                if len(rows) == 3 and rows["AnalysisRunner"]["messages_recv"]:
+                if len(rows) == 7 and rows["AnalysisRunner"]["messages_recv"]:
                     break
             except OSError:
                 pass
             assert time.monotonic() < end_s
             time.sleep(0.1)
-        assert set(rows) == {"AnalysisRunner", "MakaiEventPlugin", "StatusPlugin"}
+        assert set(rows) == {
+            "AnalysisRunner",
+            "BoxOptimizationPlugin",
+            "MakaiEventPlugin",
+            "OutagePlugin",
+            "StatusPlugin",
+            "ThresholdOptimizationPlugin",
+            "TriggerPlugin",
+        }
         whole = get(base)
         assert (whole["name"], whole["ok"]) == ("mauka", True)
         assert {"mauka.bus", "mauka.bridge", "AnalysisRunner"} <= {p["name"] for p in whole["subcomponents"]}

@@ -9,11 +9,12 @@ import pytest
 from plugin_zips import manifest, stored, zipped
 from waiting import wait_for
 
-from opq_cloud.config import CloudConfig, InstalledAnalysesSection, MaukaSection, PluginEntry
+from opq_cloud.config import CloudConfig, MaukaSection, PluginEntry
 from opq_cloud.mauka.installed_analyses import InstalledAnalyses
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.service import built_in, services
 from opq_cloud.mauka.status import StatusPlugin
+from opq_cloud.mauka_settings import InstalledAnalysesSection
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_cloud.store.store import BoxRecord
@@ -149,6 +150,8 @@ def test_it_runs_once_installed_is_replaced_rolled_back_and_deleted(house, mauka
     assert {key: row[key] for key in ("name", "version", "runs", "calls", "failures", "trouble")} == {
         "name": "marks", "version": "1.0.0", "runs": where, "calls": 1, "failures": 0, "trouble": None,
     }  # fmt: skip
+    assert row["handled_ms_longest"] > 0
+    assert (row["memory_mb"] is not None and row["memory_mb"] > 1) is (where == "worker")
     house.install("1.0.1", code("two"))
     assert until(lambda: follower.status()[0]["version"] == "1.0.1")
     house.event()
@@ -356,7 +359,7 @@ def test_an_event_between_the_installation_and_the_next_look_is_looked_at_again(
     house.event()
     assert until(lambda: house.kinds() == ["one"])
     assert house.marks()[0][0] == 2, "not the one of before"
-    assert house.done()
+    assert until(house.done)
 
 
 WRONG = {

@@ -41,6 +41,8 @@ def test_the_guides_plugin_letter_by_letter_gets_text_and_bytes(tmp_path, servic
     until(lambda: service.status("MyFancyPlugin")["handled"] == 2)
     wanted = "foo a text\nbar b'\\xff\\x00'\n"
     until(lambda: service.status("MyFancyPlugin")["output_tail"] == wanted)
+    status = until(lambda: (row := service.status("MyFancyPlugin"))["handled_ms_mean"] and row)
+    assert status["memory_mb"] > 1 and 0 < status["handled_ms_mean"] <= status["handled_ms_longest"]
 
 
 def test_it_produces_text_and_is_replaced_while_messages_flow_and_none_is_lost(
@@ -175,6 +177,36 @@ def test_one_that_fails_on_every_message_is_stopped_and_reported_and_the_rest_go
     write_folder(folder, **codes | {name: plugin_code(name, 'self.produce("good", message)')})
     deploy(service, folder)
     assert [int(body) for _, body in received(heard, 100)] == list(range(100))  # nothing of it is lost
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_ten_thousand_messages_behind_a_plugin_that_fails_are_not_lost_nor_doubled(
+    tmp_path, bus, running, wire, until
+):
+    service = original_plugins(tmp_path, bus.settings, call_s=5.0)
+    running.start(service)
+    folder = write_folder(
+        tmp_path / "mine", MyFancyPlugin=plugin_code("MyFancyPlugin", "raise RuntimeError('each time')")
+    )
+    deploy(service, folder)
+    writer = wire.publisher(bus.sub)
+
+    def kept():
+        status = service.status("MyFancyPlugin")
+        return status["waiting"] + status["put_aside"]
+
+    for first in range(0, 10_000, 500):
+        for number in range(first, first + 500):
+            writer.send_multipart([b"foo", str(number).encode()])
+        until(lambda first=first: kept() == first + 500)  # PUB/SUB drops what nobody takes off in time
+    assert not service.running("MyFancyPlugin")
+    heard = wire.subscriber(bus, "topic")
+    echo = plugin_code("MyFancyPlugin", 'self.produce("topic", message)')
+    deploy(service, write_folder(folder, MyFancyPlugin=echo))
+    assert [int(body) for _, body in received(heard, 10_000)] == list(range(10_000))
+    until(lambda: kept() == 0)
+    assert service.status("MyFancyPlugin")["handled"] == 10_000
 
 
 def test_a_killed_mauka_finds_what_was_under_way(tmp_path, bus, running, wire, until):

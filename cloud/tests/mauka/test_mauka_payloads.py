@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from opq_cloud.mauka.payloads import fitted_cycles_hz
+from opq_measure.original.cycles import fitted_cycles_hz
 
 RATE_HZ = 12_000.0
 

@@ -7,6 +7,7 @@ Source: EN 50160:2010, 4.2.1 (1 % of nominal), there over 10 s, here over 10/12 
 from dataclasses import dataclass, field, replace
 
 from opq_cloud.mauka.measured import EVENT_LIMITS, NominalConfig, findings_of
+from opq_cloud.mauka.original_findings import original_frequencies
 from opq_proto.messages import Event, Finding
 
 name = "frequency_deviation"
@@ -20,10 +21,15 @@ class Config(NominalConfig):
     deviation_percent: float = field(
         default=1.0, metadata={"minimum": 0.01, "maximum": 8.0, "help": "of nominal, to both sides"}
     )
+    compat: bool = field(default=False, metadata={"help": "as the original's FrequencyVariationPlugin"})
+    low_hz: float = field(default=59.75, metadata={"minimum": 0.0, "maximum": 1e6, "help": "with compat"})
+    high_hz: float = field(default=60.25, metadata={"minimum": 0.0, "maximum": 1e6, "help": "with compat"})
 
 
 def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
     """From where it passes the limit until it is back by a tenth."""
+    if config.compat:
+        return original_frequencies(event, config.low_hz, config.high_hz)
     return findings_of(
         event, config, (name,), replace(EVENT_LIMITS, deviation_percent=config.deviation_percent), "FREQUENCY"
     )

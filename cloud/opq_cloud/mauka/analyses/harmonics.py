@@ -7,6 +7,7 @@ Source: IEC 61000-4-7 subgroups; EN 50160:2010, 4.2.5 (THD 8 %), there of ten mi
 from dataclasses import dataclass, field, replace
 
 from opq_cloud.mauka.measured import EVENT_LIMITS, NominalConfig, findings_of
+from opq_cloud.mauka.original_findings import original_thd
 from opq_proto.messages import Event, Finding
 
 name = "harmonics"
@@ -18,8 +19,11 @@ class Config(NominalConfig):
     """`thd_percent`, of the fundamental."""
 
     thd_percent: float = field(default=8.0, metadata={"minimum": 0.1, "maximum": 1000.0})
+    compat: bool = field(default=False, metadata={"help": "as the original's ThdPlugin, cycle by cycle"})
 
 
 def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
     """From where it passes the limit until it is back by a tenth; open where the waveform ends."""
+    if config.compat:
+        return original_thd(event, config.thd_percent)
     return findings_of(event, config, (name,), replace(EVENT_LIMITS, thd_percent=config.thd_percent), "THD")

@@ -7,15 +7,28 @@ Source: IEC 61000-4-30:2015, 5.4 (threshold, hysteresis); IEEE 1159-2019, table 
 duration); ITIC curve of 2000 and SEMI F47-0706 as in contracts.md.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from opq_cloud.mauka.measured import NominalConfig, measured_runs, with_onset
+from opq_cloud.mauka.original_findings import original_voltages
 from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.events.disturbances import Disturbance, Limits
-from opq_proto.messages import Event, Finding, Waveform
+from opq_proto.messages import Event, Finding, SampleRequest, Waveform
 
 name = "rms_voltage"
 takes, gives = Event, Finding
+
+DIPS = frozenset({"sag", "interruption", "undervoltage"})
+LEAST_LONGER_NS, MOST_LONGER_NS = 2 * 10**9, 10 * 10**9
+"""What lasts to the end of its waveform is asked for as long again as there is, within these."""
+AT_END_NS = 50_000_000
+"""The last rms of a waveform lies so near its end."""
+BORDER_SHARE = 2 / 3
+"""Where this part of the Boxes that answered saw a dip, nothing shows yet how far it reached."""
+BORDER_BOXES = 4
+"""Those of the shallowest dips, furthest from its place: their neighbours are asked."""
+NEIGHBOURS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +39,7 @@ class Config(NominalConfig):
     swell_percent: float = 110.0
     interruption_percent: float = 10.0
     hysteresis_percent: float = 2.0  # less, and noise splits one sag in many
+    compat: bool = False  # as the original's plug-ins, with their curves, at 120 V; limits do not count
 
     def __post_init__(self) -> None:
         self.limits()
@@ -42,6 +56,8 @@ def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
     A gap ends a piece of waveform: what lasts over it is found on both sides. In a piece shorter
     than two cycles nothing can be found. Raises ValueError when a waveform cannot be measured.
     """
+    if config.compat:
+        return original_voltages(event)
     found = []
     pieces = measured_runs(event, config, config.limits())
     for piece in pieces:
@@ -51,6 +67,43 @@ def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
             for disturbance, details in with_them
         ]
     return tuple(sorted(found, key=lambda finding: finding.start_ns))
+
+
+def wants(event: Event, findings: Sequence[Finding], config: Config) -> tuple[SampleRequest, ...]:
+    """The rest of what lasts to the end of a waveform; and neighbours, where most Boxes saw a dip."""
+    waves = {wave.box_id: wave for wave in event.waveforms}
+    longer = [
+        _longer(waves[each.box_id], each)
+        for each in findings
+        if not each.closed and _runs_out(waves[each.box_id], each)
+    ]
+    depths: dict[str, float] = {}
+    for each in findings:
+        if each.kind in DIPS and each.residual_percent is not None:
+            depths[each.box_id] = min(each.residual_percent, depths.get(each.box_id, 100.0))
+    if len(depths) < 2 or len(depths) < BORDER_SHARE * len(waves):
+        return tuple(longer)
+    shallow = sorted(depths, key=lambda box_id: (-depths[box_id], len(box_id), box_id))
+    because = f"{len(depths)} of {len(waves)} Boxes saw the dip, so its border is not seen"
+    return (
+        *longer,
+        SampleRequest(beside=tuple(shallow[:BORDER_BOXES]), most_boxes=NEIGHBOURS, because=because),
+    )
+
+
+def _runs_out(wave: Waveform, finding: Finding) -> bool:
+    """Whether it began in this waveform and lasts to its end."""
+    return finding.start_ns > wave.start_ns and wave.end_ns - finding.end_ns <= AT_END_NS
+
+
+def _longer(wave: Waveform, finding: Finding) -> SampleRequest:
+    length_ns = min(max(wave.end_ns - wave.start_ns, LEAST_LONGER_NS), MOST_LONGER_NS)
+    return SampleRequest(
+        box_ids=(wave.box_id,),
+        start_ns=wave.start_ns,
+        end_ns=wave.end_ns + length_ns,
+        because=f"the {finding.kind.replace('_', ' ')} at Box {wave.box_id} lasts to the end of its waveform",
+    )
 
 
 def _finding(disturbance: Disturbance, details: tuple[Occurrence, ...], run: Waveform) -> Finding:

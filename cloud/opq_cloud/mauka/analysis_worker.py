@@ -1,0 +1,91 @@
+"""A process of the built-in analyses; `main` is told the number of its socket to Mauka.
+
+It says which analysis it begins before it begins it, so that Mauka knows which one hung, and by which it was
+killed. It ends with Mauka, when its socket is closed, and when the memory that it is allowed is used up.
+"""
+
+import os
+import resource
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from opq_cloud.mauka.built_in_analyses import load_analyses
+from opq_cloud.mauka.event_analysis import analyse_parts
+from opq_cloud.mauka.provenance import provenance_of
+from opq_plugins.sandbox.protection import end_with_parent
+from opq_proto.decision import Nominal
+from opq_proto.messages import Event, Finding
+
+READY = "ready"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSetup:
+    """What the process is told first.
+
+    Attributes:
+        entries: (analysis, its settings); none: all there are.
+        memory_bytes: of its data; an analysis that wants more ends the process.
+    """
+
+    entries: tuple[tuple[str, dict[str, object]], ...]
+    folders: tuple[Path, ...]
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerTask:
+    """One event, in parts of equal nominal values; `left_out` names analyses that are not asked."""
+
+    parts: tuple[tuple[Nominal, Event], ...]
+    left_out: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerResult:
+    """What the analyses gave: their findings, what failed and with what, seconds of each."""
+
+    findings: tuple[Finding, ...] = ()
+    failed: dict[str, str] = field(default_factory=dict)
+    spent_s: dict[str, float] = field(default_factory=dict)
+
+
+def run_worker(pipe: Connection) -> None:
+    """Until the socket is closed."""
+    setup: WorkerSetup = pipe.recv()
+    analyses = load_analyses(setup.entries, setup.folders)
+    resource.setrlimit(resource.RLIMIT_DATA, (setup.memory_bytes, setup.memory_bytes))
+    pipe.send(READY)
+    while True:
+        task: WorkerTask = pipe.recv()
+        findings: list[Finding] = []
+        failed: dict[str, str] = {}
+        spent_s: dict[str, float] = {}
+        for analysis in analyses:
+            if analysis.name in task.left_out:
+                continue
+            pipe.send(analysis.name)
+            began_s = time.perf_counter()
+            found, error = analyse_parts(analysis, task.parts, {})
+            if isinstance(error, MemoryError):
+                os._exit(1)  # whatever it holds goes with it
+            findings += provenance_of(analysis).stamped(found)
+            if error is not None:
+                failed[analysis.name] = f"{type(error).__name__}: {error}"
+            spent_s[analysis.name] = time.perf_counter() - began_s
+        pipe.send(WorkerResult(tuple(findings), failed, spent_s))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit code."""
+    end_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for Mauka, which closes the socket
+    try:
+        run_worker(Connection(int(arguments[0])))
+    except (EOFError, OSError):
+        return 0  # Mauka ended
+    return 1

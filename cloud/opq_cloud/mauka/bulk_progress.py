@@ -1,0 +1,47 @@
+"""What of a long re-analysis is done already, in a file beside the store, so that it can be resumed.
+
+A line for each group of events that was replaced. The file belongs to one choice of analyses, versions and
+settings; it is removed when the run is over.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from opq_cloud.mauka.provenance import Provenance, settings_hash
+
+FOLDER = "reanalysis"
+
+
+class BulkProgress:
+    """The file of one run; one process at a time writes it."""
+
+    def __init__(self, data_dir: Path, sources: Sequence[Provenance]) -> None:
+        """
+        Raises:
+            OSError: the folder cannot be made, or the file not be read.
+        """
+        named = {one.analysis: f"{one.version} {one.settings_hash}" for one in sources}
+        self.path = data_dir / "mauka" / FOLDER / f"{settings_hash(named)}.jsonl"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._done: set[int] = set()
+        text = self.path.read_text() if self.path.exists() else ""
+        for line in text.splitlines(keepends=True):
+            if line.endswith("\n"):  # else the process ended while it wrote it
+                self._done.update(json.loads(line))
+        if text and not text.endswith("\n"):
+            self.path.write_text(text[: text.rfind("\n") + 1])
+
+    def is_done(self, event_ids: Sequence[int]) -> bool:
+        """Whether all of these were replaced by an earlier run that did not end."""
+        return self._done.issuperset(event_ids)
+
+    def note_done(self, event_ids: Sequence[int]) -> None:
+        """These were replaced, and the store has it."""
+        self._done.update(event_ids)
+        with self.path.open("a") as file:
+            file.write(json.dumps(list(event_ids)) + "\n")
+
+    def finish(self) -> None:
+        """All is done: the next run looks at everything again."""
+        self.path.unlink(missing_ok=True)

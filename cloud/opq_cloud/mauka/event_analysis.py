@@ -1,0 +1,117 @@
+"""One event through pure analyses: the same call live, in bulk and again later."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from opq_cloud.mauka.provenance import provenance_of
+from opq_cloud.store.store import CloudStore
+from opq_plugins.sdk.modules import Analysis
+from opq_proto.decision import Nominal
+from opq_proto.messages import Event, Finding, Waveform
+
+
+@dataclass(frozen=True, slots=True)
+class EventResult:
+    """What analyses gave of one event.
+
+    Attributes:
+        box_ids: those whose samples were there.
+        failed: analysis -> what it raised; then `findings` are not all there are.
+    """
+
+    event_id: int
+    findings: tuple[Finding, ...]
+    box_ids: tuple[str, ...]
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class EventOutcome:
+    """How one event went: whether an analysis failed, for how long one rests, whether one does not run."""
+
+    failed: bool = False
+    rest_s: float = 0.0
+    lacking: bool = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether every analysis has seen all of it."""
+        return not (self.failed or self.rest_s or self.lacking)
+
+
+def nominal_of_box(store: CloudStore, box_id: str, otherwise: Nominal) -> Nominal:
+    """What the store says of a Box, and `otherwise` for what it does not say."""
+    box = store.box(box_id)
+    if box is None:
+        return otherwise
+    return Nominal(box.nominal_v or otherwise.volts, box.nominal_hz or otherwise.hz)
+
+
+def by_nominal(event: Event, nominal_of: Callable[[str], Nominal]) -> dict[Nominal, Event]:
+    """The event in parts of Boxes with the same nominal volts and hertz: usually one part."""
+    waves: dict[Nominal, list[Waveform]] = {}
+    for wave in event.waveforms:
+        waves.setdefault(nominal_of(wave.box_id), []).append(wave)
+    return {nominal: replace(event, waveforms=tuple(some)) for nominal, some in waves.items()}
+
+
+def analyse_parts(
+    analysis: Analysis, parts: Iterable[tuple[Nominal, Event]], states: dict[Any, Any]
+) -> tuple[list[Finding], Exception | None]:
+    """What one analysis finds in an event, and what it raised last; then each Box was tried alone, too."""
+    found: list[Finding] = []
+    failed: Exception | None = None
+    for nominal, part in parts:
+        pieces = [part]
+        if len(part.waveforms) > 1 and analysis.alone:
+            pieces += [replace(part, waveforms=(wave,)) for wave in part.waveforms]
+        for piece in pieces:
+            try:
+                found += analysis.findings_in(piece, nominal, states)
+            except Exception as error:  # an analysis may be anybody's
+                failed = error
+            else:
+                if piece is part:
+                    break
+    return found, failed
+
+
+def analyse_event(
+    event: Event, analyses: Sequence[Analysis], nominal_of: Callable[[str], Nominal], states: dict[Any, Any]
+) -> EventResult:
+    """Each analysis over each part of the event; one that raises does not take the others' findings with it.
+
+    Args:
+        states: of analyses with memory; kept between the events of one run.
+    """
+    findings: list[Finding] = []
+    failed: dict[str, str] = {}
+    parts = by_nominal(event, nominal_of)
+    for analysis in analyses:
+        found, error = analyse_parts(analysis, parts.items(), states)
+        findings += provenance_of(analysis).stamped(found)
+        if error is not None:
+            failed[analysis.name] = f"{type(error).__name__}: {error}"
+    return EventResult(
+        event.event_id, tuple(findings), tuple(wave.box_id for wave in event.waveforms), failed
+    )
+
+
+def analyse_stored(
+    store: CloudStore, event_ids: Iterable[int], analyses: Sequence[Analysis], otherwise: Nominal
+) -> Iterator[EventResult]:
+    """Stored events through analyses, one after the other.
+
+    Args:
+        otherwise: nominal values of Boxes of which the store has none.
+    """
+    states: dict[Any, Any] = {}
+    for event_id in event_ids:
+        event = store.event(event_id)
+        if event is None or not event.waveforms:
+            yield EventResult(event_id, (), (), {"store": "its waveforms are not there any more"})
+        else:
+            yield analyse_event(
+                event, analyses, lambda box_id: nominal_of_box(store, box_id, otherwise), states
+            )

@@ -1,0 +1,128 @@
+"""Whether a silent Box has lost its supply, or only its network: a probability with its evidence. Pure.
+
+A Box whose network is gone measures on: its Measurements come later, and their numbers (`sequence`) have
+gone on. A Box without supply measures nothing: its numbers go on where they stopped. So a silence that is
+over is judged by its numbers. One that lasts is judged by what came before it and by the Boxes around it.
+The weights are ours: logarithms of how much likelier a sign makes a lost supply.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from opq_proto.messages import CauseEvidence
+
+PRIOR = -1.0
+"""Networks of Boxes fail more often than their supply."""
+TOGETHER_S = 1.5
+"""Boxes that fall silent so near each other do it for one reason: a Measurement is over one second."""
+LONG_S = 60.0
+"""A gateway that starts again is back by then."""
+DEAD_PERCENT, DIP_PERCENT = 10.0, 90.0
+MEASURED_ON = 0.5
+"""Of a silence: with numbers for so much of it the Box measured on."""
+MOST_TOGETHER = 3
+
+
+@dataclass(frozen=True, slots=True)
+class NeighbourSight:
+    """What a Box of the same feeder, or else of the same place, shows of the moment."""
+
+    box_id: str
+    silent: bool
+    """It fell silent within `TOGETHER_S`."""
+    lowest_percent: float | None
+    """Its lowest rms within two seconds of the moment, of nominal; None: nothing is stored of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class SilenceSigns:
+    """What is known of one silence."""
+
+    silent_s: float
+    over: bool
+    """The Box is heard again."""
+    measured_s: float | None
+    """For how much of the silence its numbers have gone on; None: it has no numbers, or is still silent."""
+    last_percent: float | None
+    """Its lowest rms of the last two seconds before, of nominal."""
+    neighbours: Sequence[NeighbourSight]
+    others_heard: int
+    """Boxes that are no neighbours and were heard after it began."""
+
+
+@dataclass(frozen=True, slots=True)
+class SilenceJudgement:
+    """How likely the supply was lost, and why; the strongest evidence first."""
+
+    probability: float
+    evidence: tuple[CauseEvidence, ...]
+
+    @property
+    def because(self) -> str:
+        """One sentence of what speaks for a lost supply."""
+        return "; ".join(each.words for each in self.evidence if each.weight > 0)
+
+
+def judge_silence(signs: SilenceSigns) -> SilenceJudgement:
+    """Weigh all signs of a silence."""
+    evidence = [each for each in (*_own_signs(signs), *_signs_around(signs)) if each is not None]
+    weight = PRIOR + sum(each.weight for each in evidence)
+    evidence.sort(key=lambda each: (-abs(each.weight), each.name))
+    return SilenceJudgement(round(1 / (1 + math.exp(-weight)), 3), tuple(evidence))
+
+
+def _own_signs(signs: SilenceSigns) -> Sequence[CauseEvidence | None]:
+    return _numbers(signs), _last_voltage(signs.last_percent)
+
+
+def _numbers(signs: SilenceSigns) -> CauseEvidence | None:
+    measured_s = signs.measured_s
+    if measured_s is None:
+        return None
+    if measured_s > MEASURED_ON * signs.silent_s:
+        words = f"it measured on for {measured_s:.0f} of {signs.silent_s:.0f} s"
+        return CauseEvidence("measured_on", words, measured_s, "s", -9.0)
+    weight = 5.0 if signs.silent_s >= LONG_S else 3.0
+    words = f"it measured nothing for {signs.silent_s:.1f} s: its Measurements' numbers stop and go on there"
+    return CauseEvidence("not_measured", words, measured_s, "s", weight)
+
+
+def _last_voltage(percent: float | None) -> CauseEvidence | None:
+    if percent is None or percent >= DIP_PERCENT:
+        return None
+    words = f"it saw {percent:.1f} % of nominal just before"
+    dead = percent < DEAD_PERCENT
+    return CauseEvidence("dead" if dead else "dip", words, percent, "%", 5.0 if dead else 1.5)
+
+
+def _signs_around(signs: SilenceSigns) -> Sequence[CauseEvidence | None]:
+    silent = [each.box_id for each in signs.neighbours if each.silent]
+    heard = [each for each in signs.neighbours if not each.silent and each.lowest_percent is not None]
+    if not signs.over and not heard and not signs.others_heard:
+        words = "no other Box is heard either"
+        return (CauseEvidence("nobody_heard", words, None, "", -2.0),)
+    together = None
+    if silent:
+        count = len(silent)
+        words = f"{_boxes(silent)} of the same feeder or place fell silent with it"
+        together = CauseEvidence("together", words, count, "Boxes", float(min(count, MOST_TOGETHER)))
+    return together, _neighbours_voltage(heard)
+
+
+def _neighbours_voltage(heard: Sequence[NeighbourSight]) -> CauseEvidence | None:
+    if not heard:
+        return None
+    worst = min(heard, key=lambda each: (each.lowest_percent or 0.0, each.box_id))
+    percent = worst.lowest_percent or 0.0
+    if percent >= DIP_PERCENT:
+        words = f"{_boxes([each.box_id for each in heard])} beside it went on at a normal voltage"
+        return CauseEvidence("neighbour_well", words, percent, "%", -0.5)
+    words = f"Box {worst.box_id} saw {percent:.1f} % of nominal at that moment"
+    return CauseEvidence("neighbour_dip", words, percent, "%", 2.5 if percent < DEAD_PERCENT else 1.5)
+
+
+def _boxes(box_ids: Sequence[str]) -> str:
+    named = ", ".join(box_ids[:MOST_TOGETHER])
+    more = len(box_ids) - MOST_TOGETHER
+    return f"Box {named}" + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,304 @@
+"""OutageWatch: which Boxes are silent, and what is found of it; the store is read under its owner's clock.
+
+    Measurements --> who is silent, since when --> signs --> judgement --> finding `outage`
+                                                                      \\--> withdrawn: it was the network
+
+A silence that lasts is judged at each look; one that is over once more, by its numbers, which decide.
+Whoever was silent before the first look is silent of old: it is judged when it is heard again. Where nobody
+was heard meanwhile, the cloud was away too, and nothing is said: a house that was stopped lost no supply.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from opq_cloud.mauka.outages.judgement import TOGETHER_S, NeighbourSight, SilenceSigns, judge_silence
+from opq_cloud.mauka_settings import OutageSection
+from opq_cloud.store.box_place import BoxPlace
+from opq_cloud.store.store import BoxRecord, CloudStore
+from opq_proto.decision import NS_PER_MS, Nominal, window_ns
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, Measurement
+
+S = 10**9
+AROUND_NS = 2 * S
+EDGE_NS = 3 * S
+"""Boxes of a house that is stopped or started fall silent or are heard so far apart."""
+ORIGINAL_S = 60.0
+"""After so long the original says outage (opq-interop E.3)."""
+MOST_NEIGHBOURS = 12
+MOST_JUDGED = 50
+"""Silences that one look judges: reading Measurements of some neighbours takes a millisecond each."""
+ROWS = 1000
+"""Read at once of a Box that is heard again."""
+BACK_NS = 7 * 86_400 * S
+"""Outages that are open in the store are found again at a start, if they began since."""
+MOST_INCIDENTS = 1000
+
+
+@dataclass(slots=True)
+class _Heard:
+    """The newest Measurement of a Box, when it came, and when it was silent last."""
+
+    row: Measurement
+    end_ns: int
+    at_s: float
+    judged: bool
+    """It was silent before this watch began: nothing is said until it is heard."""
+    of_old: bool = False
+    """Nothing was heard of it since the first look."""
+    silent_from_ns: int | None = None
+    """Where its last silence that is over began."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutageChange:
+    """A finding that is new or has changed; `withdrawn`: it was no outage."""
+
+    finding: Finding
+    withdrawn: bool = False
+
+
+class OutageWatch:
+    """One thread's. `silent_now`, `network_losses`: for health and counters."""
+
+    def __init__(
+        self,
+        store: Callable[[], CloudStore],
+        config: OutageSection,
+        nominal: Nominal,
+        place_of: Callable[[str], BoxPlace],
+        clock: Callable[[], float],
+        lossless: bool = False,
+    ) -> None:
+        """`lossless`: what is not in the store was never measured (a history); numbers are not asked for."""
+        self._store, self._config, self._nominal = store, config, nominal
+        self._lossless, self._looked = lossless, False
+        self._place_of, self._clock = place_of, clock
+        self._heard: dict[str, _Heard] = {}
+        self._open: dict[str, Finding] = {}
+        self.network_losses = 0
+
+    @property
+    def open_outages(self) -> dict[str, Finding]:
+        """By Box: those that last."""
+        return dict(self._open)
+
+    def find_again(self) -> None:
+        """At a start: outages that are open in the store go on. Raises StoreError."""
+        store = self._store()
+        newest = store.latest_measurements()
+        since_ns = max((_end_ns(row) for row in newest.values()), default=0) - BACK_NS
+        for incident in store.incidents(start_ns=since_ns, limit=MOST_INCIDENTS):
+            for one in incident.findings:
+                if one.finding.kind == "outage" and not one.finding.closed:
+                    self._open[one.finding.box_id] = one.finding
+
+    def look(self) -> list[OutageChange]:
+        """What has changed since the last look. Raises StoreError."""
+        store, now_s = self._store(), self._clock()
+        newest = store.latest_measurements()
+        changes: list[OutageChange] = []
+        back: list[tuple[str, Measurement]] = []
+        for box_id, row in newest.items():
+            known, end_ns = self._heard.get(box_id), _end_ns(row)
+            if known is None:
+                first = self._first_since(row) if self._looked else self._last_before(box_id, row)
+                self._heard[box_id] = known = _Heard(first, _end_ns(first), now_s, True, not self._looked)
+            if end_ns <= known.end_ns:
+                continue
+            if end_ns - known.end_ns >= self._config.silence_s * S or box_id in self._open:
+                back.append((box_id, row))
+            else:
+                self._note_heard(known, row, now_s)
+        self._looked = True
+        for box_id, row in back:
+            changes += self._judge_back(store, box_id, row, now_s)
+        changes += self._judge_silent(store, now_s)
+        return changes
+
+    def _first_since(self, row: Measurement) -> Measurement:
+        """Of a Box that is new since the last look its first whole Measurement."""
+        rows = self._store().measurements(row.box_id, 0, row.timestamp_ms, ROWS)
+        return next((each for each in rows if not each.crossing), row)
+
+    def _last_before(self, box_id: str, row: Measurement) -> Measurement:
+        """At a start: of a Box whose outage is open its last Measurement before."""
+        found = self._open.get(box_id)
+        if found is None:
+            return row
+        at_ms = found.start_ns // NS_PER_MS
+        before = [
+            each
+            for each in self._store().measurements(box_id, at_ms - 10_000, at_ms + 2_000, ROWS)
+            if window_ns(each)[0] < found.start_ns and not each.crossing
+        ]
+        return before[-1] if before else row
+
+    def _note_heard(self, known: _Heard, row: Measurement, now_s: float) -> None:
+        known.end_ns = _end_ns(row)
+        known.at_s, known.judged, known.of_old = now_s, False, False
+        if not row.crossing:
+            known.row = row
+
+    def _judge_back(
+        self, store: CloudStore, box_id: str, row: Measurement, now_s: float
+    ) -> Iterable[OutageChange]:
+        """A Box that is heard again: what its numbers say of each silence since the last look."""
+        known = self._heard[box_id]
+        for before, after in pairwise(self._rows_since(store, box_id, known.row, _end_ns(row))):
+            silent_ns = window_ns(after)[0] - _end_ns(before)
+            if silent_ns < self._config.silence_s * S:
+                continue
+            known.silent_from_ns = _end_ns(before)
+            if silent_ns <= self._config.longest_h * 3600 * S or box_id in self._open:
+                yield from self._judge_over(store, box_id, before, after)
+        if row.crossing:
+            return  # its first whole window is still to come
+        self._note_heard(known, row, now_s)
+        if box_id in self._open:  # what was missing is there: it measured on
+            self.network_losses += 1
+            yield OutageChange(self._open.pop(box_id), withdrawn=True)
+
+    def _rows_since(
+        self, store: CloudStore, box_id: str, first: Measurement, end_ns: int
+    ) -> Iterator[Measurement]:
+        """A Box's Measurements from one on, in time order, without crossings."""
+        yield first
+        reached_ns = _end_ns(first)
+        while True:
+            rows = store.measurements(box_id, reached_ns // NS_PER_MS, end_ns // NS_PER_MS + 1, ROWS)
+            later = [row for row in rows if not row.crossing and _end_ns(row) > reached_ns]
+            yield from later
+            if not later or len(rows) < ROWS:
+                return
+            reached_ns = _end_ns(later[-1])
+
+    def _judge_over(
+        self, store: CloudStore, box_id: str, before: Measurement, after: Measurement
+    ) -> Iterable[OutageChange]:
+        was = self._open.pop(box_id, None)
+        if was is None and not self._is_expected(store.box(box_id)):
+            return
+        start_ns, end_ns = _end_ns(before), window_ns(after)[0]
+        of_old = was is None and self._heard[box_id].of_old
+        if of_old and not self._lossless and not self._anybody_heard(store, box_id, start_ns, end_ns):
+            return
+        measured = 0.0 if self._lossless else measured_s(before, after)
+        signs = SilenceSigns((end_ns - start_ns) / S, True, measured, *self._around(store, box_id, before))
+        judged = judge_silence(signs)
+        if judged.probability >= self._config.least_probability or self._by_original(signs):
+            finding = self._finding(box_id, before, judged.because, judged.probability, end_ns)
+            yield OutageChange(finding)
+        else:
+            self.network_losses += 1
+            if was is not None:
+                yield OutageChange(was, withdrawn=True)
+
+    def _anybody_heard(self, store: CloudStore, box_id: str, start_ns: int, end_ns: int) -> bool:
+        """Whether another Box measured in a silence, but for its first and last seconds."""
+        first_ms, last_ms = (start_ns + EDGE_NS) // NS_PER_MS, (end_ns - EDGE_NS) // NS_PER_MS
+        others = (other_id for other_id in self._heard if other_id != box_id)
+        return first_ms < last_ms and any(store.measurements(each, first_ms, last_ms, 1) for each in others)
+
+    def _judge_silent(self, store: CloudStore, now_s: float) -> list[OutageChange]:
+        """Those that are silent now; the one that has been silent for the shortest time first."""
+        after_s = max(ORIGINAL_S, self._config.silence_s) if self._config.compat else self._config.silence_s
+        silent = [
+            (now_s - known.at_s, box_id)
+            for box_id, known in self._heard.items()
+            if box_id not in self._open and not known.judged and now_s - known.at_s >= after_s
+        ]
+        changes = []
+        for silent_s, box_id in sorted(silent)[:MOST_JUDGED]:
+            if silent_s > self._config.longest_h * 3600 or not self._is_expected(store.box(box_id)):
+                self._heard[box_id].judged = True
+                continue
+            row = self._heard[box_id].row
+            signs = SilenceSigns(silent_s, False, None, *self._around(store, box_id, row))
+            judged = judge_silence(signs)
+            if judged.probability >= self._config.least_probability or self._by_original(signs):
+                because = judged.because or f"nothing came for {silent_s:.0f} s"
+                finding = self._finding(box_id, row, because, judged.probability, None)
+                self._open[box_id] = finding
+                changes.append(OutageChange(finding))
+        return changes
+
+    def _by_original(self, signs: SilenceSigns) -> bool:
+        return self._config.compat and signs.silent_s >= ORIGINAL_S
+
+    def _is_expected(self, box: BoxRecord | None) -> bool:
+        """Whether anybody expects to hear it; the original takes what is not known for unplugged."""
+        if box is None:
+            return not self._config.compat
+        not_known = self._config.compat
+        unplugged = not_known if box.unplugged is None else box.unplugged
+        return not unplugged and not box.retired_ms
+
+    def _around(
+        self, store: CloudStore, box_id: str, before: Measurement
+    ) -> tuple[float | None, Sequence[NeighbourSight], int]:
+        """Its own last voltage, its neighbours, and how many others were heard after it fell silent."""
+        at_ns = max(_end_ns(before), self._heard[box_id].end_ns if before is self._heard[box_id].row else 0)
+        own = self._place_of(box_id)
+        neighbours: list[NeighbourSight] = []
+        others = 0
+        for other_id, other in self._heard.items():
+            if other_id == box_id:
+                continue
+            together = self._together(other, at_ns)
+            place = self._place_of(other_id)
+            near = place.feeder == own.feeder if own.feeder else place.place == own.place and own.place
+            if place.grid != own.grid or not near:
+                others += not together and other.end_ns > at_ns + AROUND_NS
+            elif len(neighbours) < MOST_NEIGHBOURS:
+                lowest = self._lowest_percent(store, other_id, at_ns - AROUND_NS, at_ns + AROUND_NS)
+                neighbours.append(NeighbourSight(other_id, together, lowest))
+        last = self._lowest_percent(store, box_id, at_ns - AROUND_NS, at_ns + AROUND_NS // 2)
+        return last, neighbours, others
+
+    def _together(self, other: _Heard, at_ns: int) -> bool:
+        """Whether another Box fell silent at a moment, and has been for long enough, or had been."""
+        reach_ns = TOGETHER_S * S
+        if other.silent_from_ns is not None and abs(other.silent_from_ns - at_ns) <= reach_ns:
+            return True
+        silent_s = self._clock() - other.at_s
+        return silent_s >= self._config.silence_s / 2 and abs(other.end_ns - at_ns) <= reach_ns
+
+    def _lowest_percent(self, store: CloudStore, box_id: str, start_ns: int, end_ns: int) -> float | None:
+        box = store.box(box_id)
+        nominal_v = (box.nominal_v if box is not None else None) or self._nominal.volts
+        rows = store.measurements(box_id, start_ns // NS_PER_MS, end_ns // NS_PER_MS + 1, 50)
+        lowest_v = min((row.metrics["rms"].min for row in rows if "rms" in row.metrics), default=None)
+        return None if lowest_v is None else 100 * lowest_v / nominal_v
+
+    def _finding(
+        self, box_id: str, before: Measurement, because: str, probability: float, end_ns: int | None
+    ) -> Finding:
+        """Its supply went within the window that never came: the middle of it, give or take the half."""
+        began_ns, last_ns = window_ns(before)
+        half_ns = (last_ns - began_ns) // 2
+        start_ns = last_ns + half_ns
+        clock_ns = before.uncertainty_ns
+        known = clock_ns is not None and clock_ns < UNKNOWN_UNCERTAINTY_NS
+        uncertainty_ns = (
+            min(half_ns + (clock_ns or 0), UNKNOWN_UNCERTAINTY_NS) if known else UNKNOWN_UNCERTAINTY_NS
+        )
+        figures = [("probability", probability)]
+        if end_ns is not None:
+            figures.append(("silent_s", (end_ns - last_ns) / S))
+        return Finding(
+            "outage", box_id, start_ns, max(start_ns, end_ns or 0), uncertainty_ns, closed=end_ns is not None,
+            confidence=probability, because=because, measurement_type="HEALTH", figures=tuple(figures),
+        )  # fmt: skip
+
+
+def measured_s(before: Measurement, after: Measurement) -> float | None:
+    """For how much of the time between two Measurements of a Box numbers were given; None: nobody knows."""
+    if before.sequence is None or after.sequence is None or after.sequence <= before.sequence:
+        return None
+    start_ns, end_ns = window_ns(after)
+    return (after.sequence - before.sequence - 1) * (end_ns - start_ns) / S
+
+
+def _end_ns(row: Measurement) -> int:
+    return window_ns(row)[1]

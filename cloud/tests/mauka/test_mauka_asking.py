@@ -1,0 +1,241 @@
+"""Asking for more: what analyses want, what is asked of it, and that it ends."""
+
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from opq_cloud.mauka.analyses import rms_voltage
+from opq_cloud.mauka.asking import SampleAsking, asked_samples
+from opq_cloud.mauka.event_analysis import by_nominal
+from opq_cloud.mauka.runner import AnalysisRunner
+from opq_cloud.mauka.service import load_analyses
+from opq_cloud.mauka_settings import MoreSamplesSection
+from opq_cloud.service import ServiceCounters
+from opq_cloud.store import open_store
+from opq_cloud.store.asked_samples import AskedSamples, SamplesAnswer
+from opq_cloud.store.store import PERSON_ASKED
+from opq_plugins.sdk import nouns
+from opq_plugins.sdk.modules import AnalysisModule
+from opq_proto.decision import Nominal
+from opq_proto.messages import Event, Finding, SampleRequest, TimeSource, Trigger, Waveform
+
+START_NS = 1_700_000_000 * 10**9
+S = 10**9
+GUIDE = Path(__file__).parents[3] / "docs" / "plugins.md"
+SECTION = MoreSamplesSection()
+NOMINAL = Nominal(120.0, 60.0)
+
+
+def sine(
+    box_id: str, sag: tuple[float, float, float] | None = None, seconds: float = 3.0, at_s: float = 0.0
+) -> Waveform:
+    """120 V at 60 Hz from `at_s`; `sag` is (start_s, end_s, per unit) of the same axis."""
+    t_s = at_s + np.arange(round(seconds * 12_000)) / 12_000
+    volts = 120 * np.sqrt(2) * np.sin(2 * np.pi * 60 * t_s)
+    if sag is not None:
+        volts[(t_s >= sag[0]) & (t_s < sag[1])] *= sag[2]
+    counts = np.round(volts / 0.0068).astype(np.int16)
+    start_ns = START_NS + round(at_s * S)
+    return Waveform(box_id, start_ns, 1000, TimeSource.GPS, 12_000_000, 0.0068, round(at_s * 12_000), counts)
+
+
+def event_of(*waves: Waveform) -> Event:
+    return Event(1, START_NS, START_NS + 3 * S, waves)
+
+
+def wanted_of(*waves: Waveform) -> tuple[SampleRequest, ...]:
+    event = event_of(*waves)
+    found = rms_voltage.analyse(event, rms_voltage.Config())
+    return rms_voltage.wants(event, found, rms_voltage.Config())
+
+
+def test_a_dip_that_lasts_to_the_end_of_its_waveform_asks_for_as_long_again() -> None:
+    (request,) = wanted_of(sine("1", (1.0, 9.0, 0.6)), sine("2"), sine("3"))
+    assert (request.box_ids, request.start_ns, request.end_ns) == (("1",), START_NS, START_NS + 6 * S)
+    assert "the sag at Box 1" in request.because
+
+
+def test_a_dip_that_is_over_or_had_begun_before_asks_for_nothing() -> None:
+    assert wanted_of(sine("1", (1.0, 2.0, 0.6)), sine("2")) == ()
+    assert wanted_of(sine("1", (-1.0, 9.0, 0.6)), sine("2")) == (), "a waveform within a long dip"
+
+
+def test_where_most_boxes_saw_the_dip_the_neighbours_of_the_shallowest_are_asked() -> None:
+    dips = [sine(str(k), (1.0, 1.3, 0.3 + 0.05 * k)) for k in range(1, 7)]
+    (request,) = wanted_of(*dips, sine("7"))
+    assert request.beside == ("6", "5", "4", "3") and request.box_ids == ()
+    assert wanted_of(*dips[:2], sine("7"), sine("8")) == (), "the border is among those that were asked"
+
+
+def trigger(**more: Any) -> Trigger:
+    return Trigger("t" * 30, START_NS, START_NS + 3 * S, ("1", "2"), "1", "a dip", **more)
+
+
+@pytest.fixture
+def store(tmp_path):
+    opened = open_store(None, tmp_path)
+    yield opened
+    opened.close()
+
+
+def put_event(store, *waves: Waveform, **more: Any) -> int:
+    event_id = store.open_event(trigger(**more), "test")
+    for wave in waves:
+        store.put_waveform(event_id, wave)
+    store.finish_event(event_id)
+    return event_id
+
+
+def test_only_what_is_not_here_is_asked_for_within_the_longest_span(store) -> None:
+    record = store.event_record(put_event(store, sine("1")))
+    event = event_of(sine("1"))
+
+    def asked(*requests: SampleRequest) -> list[AskedSamples]:
+        return asked_samples("mine", requests, event, record, SECTION, 7)
+
+    def spans(**request: Any) -> dict[str, tuple[float, float]]:
+        return {
+            box_id: ((span[0] - START_NS) / S, (span[1] - START_NS) / S)
+            for each in asked(SampleRequest(**request))
+            for box_id, span in each.spans.items()
+        }
+
+    later = START_NS + 5 * S
+    assert spans(box_ids=("1", "2"), end_ns=later) == {"1": (2.5, 5.0), "2": (0.0, 5.0)}
+    assert spans(box_ids=("1",), start_ns=START_NS - S) == {"1": (-1.0, 0.5)}
+    assert spans(box_ids=("1",), start_ns=START_NS - S, end_ns=later) == {"1": (-1.0, 5.0)}
+    assert spans(box_ids=("1",)) == {}
+    assert spans(box_ids=("2",), end_ns=START_NS + 3600 * S) == {"2": (0.0, 33.0)}
+    assert asked(SampleRequest(beside=("2", "1"))) == [], "it left nobody out"
+    person = replace(record, asked_as={PERSON_ASKED: ("1",)})
+    (beside,) = asked_samples("mine", [SampleRequest(beside=("2", "1"))], event, person, SECTION, 7)
+    assert (beside.beside, beside.span_ns) == (("1", "2"), (record.start_ns, record.end_ns))
+    assert beside.requested_ns == 7, "by the caller's clock"
+
+
+def runner_of(bus, store) -> AnalysisRunner:
+    made = AnalysisRunner(bus.settings, lambda: store, load_analyses([("rms_voltage", {})]))
+    made.on_idle()  # nothing is there yet
+    return made
+
+
+def analysed(runner: AnalysisRunner, store, event_id: int) -> None:
+    runner._attempt(event_id, again=False)
+    assert store.event_record(event_id).analysed
+
+
+def test_the_event_grows_is_analysed_once_more_and_asks_no_third_time(bus, store) -> None:
+    """A dip of 60 s: two rounds, and then it is left to the Measurements."""
+    runner, long_dip = runner_of(bus, store), (1.0, 60.0, 0.6)
+    event_id = put_event(store, sine("1", long_dip), sine("2"))
+    seconds = []
+    for _ in range(5):
+        analysed(runner, store, event_id)
+        waiting = [
+            (number, each)
+            for number, each in store.event_record(event_id).more.items()
+            if each.state == "waiting"
+        ]
+        if not waiting:
+            break
+        ((number, request),) = waiting
+        assert store.answer_request(event_id, number, SamplesAnswer(request.spans, {}, 1))
+        start_ns, end_ns = request.spans["1"]
+        seconds.append((end_ns - START_NS) / S)
+        more = sine("1", long_dip, (end_ns - start_ns) / S, (start_ns - START_NS) / S)
+        assert store.put_waveform(event_id, more) and store.finish_event(event_id)
+        assert not store.event_record(event_id).analysed
+    assert seconds == [6.0, 12.0]
+    incident = store.incidents()
+    assert [(each.kind, each.closed) for each in incident] == [("sag", False)], "one, grown, and not doubled"
+    (finding,) = [each.finding for each in incident[0].findings if each.finding.kind == "sag"]
+    assert finding.end_ns - finding.start_ns == pytest.approx(11 * S, abs=S // 10)
+
+
+def test_a_refusal_is_counted_and_asks_for_nothing_again(bus, store) -> None:
+    runner = runner_of(bus, store)
+    event_id = put_event(store, sine("1", (1.0, 9.0, 0.6)), sine("2"))
+    analysed(runner, store, event_id)
+    assert store.answer_request(event_id, 1, SamplesAnswer({}, {"budget_of_box": 1}, 1))
+    runner._asking._next_s = 0.0
+    runner.on_idle()
+    assert runner.counters.of("samples_refused", "budget_of_box") == 1
+    store.unmark_analysed(event_id)
+    analysed(runner, store, event_id)
+    assert len(store.event_record(event_id).more) == 1
+
+
+def test_an_analysis_that_fails_in_wants_does_not_hold_its_event(store) -> None:
+    class Failing:
+        name, asks = "failing", True
+
+        def requests_in(self, *_: object) -> tuple[SampleRequest, ...]:
+            raise RuntimeError("foreign")
+
+    failures = []
+
+    def guard(what: str, call: Any) -> bool:
+        try:
+            call()
+        except RuntimeError:
+            failures.append(what)
+            return False
+        return True
+
+    event_id = put_event(store, sine("1", (1.0, 9.0, 0.6)))
+    record, event = store.event_record(event_id), store.event(event_id)
+    asking = SampleAsking(lambda: store, SECTION, ServiceCounters())
+    parts = by_nominal(event, lambda _: NOMINAL)
+    mine = load_analyses([("rms_voltage", {})])[0]
+    found = [replace(each, analysis="rms_voltage") for each in mine.findings_in(event, NOMINAL, {})]
+    assert asking.request_samples(record, parts, found, [Failing(), mine], guard) == 1
+    assert failures == ["requests of failing"]
+    off = SampleAsking(lambda: store, replace(SECTION, enabled=False), ServiceCounters())
+    assert off.request_samples(record, parts, found, [mine], guard) == 0
+
+
+def analysis_module(wants: Any) -> AnalysisModule:
+    module: Any = ModuleType("mine")
+    module.name, module.takes, module.gives = "mine", Event, Finding
+    module.Config, module.analyse, module.wants = rms_voltage.Config, rms_voltage.analyse, wants
+    made = AnalysisModule(module)
+    made.configure({})
+    return made
+
+
+def test_what_an_installed_analysis_asks_for_passes_the_wire_and_is_checked() -> None:
+    made = analysis_module(rms_voltage.wants)
+    assert made.asks()
+    event = event_of(sine("1", (1.0, 9.0, 0.6)), sine("2"), sine("3"))
+    found = list(made.analyse(event, 120.0, 60.0))
+    (request,) = made.wants(event, found, 120.0, 60.0)
+    assert nouns.requests_from(nouns.to_plain([request])) == (request,)
+    for wrong in (
+        SampleRequest(),
+        SampleRequest(box_ids=("1",), beside=("2",)),
+        SampleRequest(box_ids=("1",), most_boxes=0),
+        SampleRequest(box_ids=("1",), start_ns=5, end_ns=5),
+        SampleRequest(box_ids=("1",), end_ns=-1),
+        SampleRequest(box_ids=("x" * 80,)),
+        "1",
+    ):
+        with pytest.raises((TypeError, ValueError), match=r"asks|wants"):
+            analysis_module(lambda *_, given=wrong: [given]).wants(event, found, 120.0, 60.0)
+    with pytest.raises(ValueError, match="more than 20"):
+        analysis_module(lambda *_: [request] * 21).wants(event, found, 120.0, 60.0)
+
+
+def test_the_example_of_the_guide_asks_for_what_it_says() -> None:
+    text = GUIDE.read_text().partition("### Asking for more samples")[2].partition("```python")[2]
+    names: dict[str, Any] = {}
+    exec(text.partition("```")[0], names)
+    event = event_of(sine("1", (1.0, 2.0, 0.6)), sine("2"))
+    found = rms_voltage.analyse(event, rms_voltage.Config())
+    before, beside = analysis_module(names["wants"]).wants(event, list(found), 120.0, 60.0)
+    assert (before.box_ids, before.start_ns) == (("1",), START_NS - S)
+    assert (beside.beside, beside.most_boxes) == (("1",), 4)
+    assert analysis_module(names["wants"]).wants(event, [], 120.0, 60.0) == ()

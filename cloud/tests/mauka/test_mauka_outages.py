@@ -1,0 +1,213 @@
+"""Outages: a Box without supply is told apart from one without network, stored, joined, named, withdrawn."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from opq_cloud.mauka.outages.judgement import NeighbourSight, SilenceSigns, judge_silence
+from opq_cloud.mauka.outages.plugin import NO_EVENT, OutagePlugin
+from opq_cloud.mauka_settings import OutageSection
+from opq_cloud.store import BoxRecord, CloudStore, open_store
+from opq_cloud.store.documents import classifications
+from opq_proto.messages import Incident, Measurement, Metric, TimeSource
+
+S = 10**9
+ZERO_NS = 1_795_000_000 * S
+NOMINAL_V = 230.0
+
+
+class SilentGrid:
+    """Boxes of one Measurement a second, and the plug-in that watches them under a clock of the test."""
+
+    def __init__(self, store: CloudStore, feeders: dict[str, str], **settings: object) -> None:
+        self.store, self.now_s = store, 0.0
+        self.clock_id: int | None = None
+        self.uncertainty_ns: int | None = 1000
+        self.next = dict.fromkeys(feeders, 0)
+        for box_id, feeder in feeders.items():
+            store.put_box(
+                BoxRecord(
+                    box_id, f"Box {box_id}", location=f"house {box_id}", feeder=feeder, nominal_v=NOMINAL_V
+                )
+            )
+        self.section = OutageSection(**settings)  # type: ignore[arg-type]
+        self.plugin = self.started()
+
+    def started(self) -> OutagePlugin:
+        return OutagePlugin({}, lambda: self.store, self.section, clock=lambda: self.now_s)
+
+    def measure(self, box_id: str, first: int, last: int, volts: float = NOMINAL_V) -> list[Measurement]:
+        """The rows of these seconds; in others time goes by, and numbers do not."""
+        rows = []
+        for k in range(first, last):
+            end_ns = ZERO_NS + (k + 1) * S
+            rows.append(
+                Measurement(
+                    box_id, end_ns // 10**6, {"rms": Metric(volts, NOMINAL_V, NOMINAL_V)}, end_ns - S, end_ns,
+                    uncertainty_ns=self.uncertainty_ns, source=TimeSource.GPS,
+                    sequence=self.next[box_id], clock_id=self.clock_id,
+                )
+            )  # fmt: skip
+            self.next[box_id] += 1
+        return rows
+
+    def pass_seconds(self, first: int, last: int, silent: tuple[str, ...] = (), heard: bool = True) -> None:
+        """Second by second: every Box but the silent ones is heard, and it is looked every two."""
+        for k in range(first, last):
+            rows = [
+                row for box_id in self.next if box_id not in silent for row in self.measure(box_id, k, k + 1)
+            ]
+            self.store.append_measurements(rows if heard else [])
+            self.now_s += 1.0
+            if k % 2:
+                self.plugin.on_idle()
+
+    def incidents(self) -> list[Incident]:
+        return self.store.incidents()
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[CloudStore]:
+    made = open_store(None, tmp_path / "store")
+    yield made
+    made.close()
+
+
+FEEDERS = {"1": "north", "2": "north", "3": "north", "4": "south", "5": "south"}
+
+
+def test_a_box_whose_numbers_go_on_where_they_stopped_had_no_supply(store: CloudStore) -> None:
+    grid = SilentGrid(store, FEEDERS)
+    grid.pass_seconds(0, 20)
+    grid.pass_seconds(20, 60, silent=("4",))
+    assert grid.incidents() == [], "a silence alone says nothing while it lasts"
+    grid.pass_seconds(60, 66)
+    (incident,) = grid.incidents()
+    assert (incident.kind, incident.box_ids, incident.closed) == ("outage", ("4",), True)
+    assert (incident.scope, incident.severity, incident.event_ids) == ("local", 10.0, (NO_EVENT,))
+    assert incident.hypotheses[0].cause == "supply_lost"
+    (item,) = incident.findings
+    assert classifications(item.finding) == ["OUTAGE"]
+    assert item.finding.measurement_type == "HEALTH" and item.finding.analysis == "outages"
+    assert abs(item.finding.start_ns - (ZERO_NS + 20 * S)) <= item.finding.uncertainty_ns
+    assert item.finding.end_ns == ZERO_NS + 60 * S
+    assert "measured nothing for 40.0 s" in item.finding.because
+
+
+@pytest.mark.parametrize(("goes_on", "lost"), [((), set()), (("5",), {"1", "2", "3", "4"})])
+def test_a_house_that_was_stopped_lost_no_supply(
+    store: CloudStore, goes_on: tuple[str, ...], lost: set[str]
+) -> None:
+    """Mauka was away; who was heard meanwhile tells whether the cloud was away too."""
+    grid = SilentGrid(store, FEEDERS)
+    grid.pass_seconds(0, 20)
+    for box_id in goes_on:
+        store.append_measurements(grid.measure(box_id, 20, 100))
+    grid.plugin = grid.started()
+    grid.plugin.on_idle()
+    grid.pass_seconds(100, 110)
+    assert {box_id for each in grid.incidents() for box_id in each.box_ids} == lost
+
+
+def test_a_box_whose_numbers_have_gone_on_had_no_network(store: CloudStore) -> None:
+    grid = SilentGrid(store, FEEDERS)
+    grid.pass_seconds(0, 20)
+    late = grid.measure("4", 20, 60)  # measured, and sent after it is heard again
+    grid.pass_seconds(20, 60, silent=("4",))
+    grid.pass_seconds(60, 66)
+    store.append_measurements(late)
+    grid.pass_seconds(66, 90)
+    assert grid.incidents() == []
+    assert grid.plugin.watch.network_losses == 1
+
+
+def test_a_feeder_without_supply_is_one_open_incident_that_ends_when_it_is_back(store: CloudStore) -> None:
+    grid = SilentGrid(store, FEEDERS | {"6": "north"})
+    grid.pass_seconds(0, 20)
+    grid.pass_seconds(20, 40, silent=("1", "2", "3", "6"))
+    (incident,) = grid.incidents()
+    assert (incident.kind, incident.scope, incident.closed) == ("outage", "feeder", False)
+    assert set(incident.box_ids) == {"1", "2", "3", "6"}
+    grid.plugin = grid.started()  # a restart: what is open goes on
+    grid.pass_seconds(40, 100, silent=("1", "2", "3", "6"))
+    grid.pass_seconds(100, 106)
+    (incident,) = grid.incidents()
+    assert incident.closed and len(incident.findings) == 4
+    assert {one.finding.end_ns for one in incident.findings} == {ZERO_NS + 100 * S}
+
+
+def test_what_was_taken_for_an_outage_and_was_the_network_is_withdrawn(store: CloudStore) -> None:
+    grid = SilentGrid(store, FEEDERS | {"6": "north"})
+    grid.pass_seconds(0, 20)
+    silent = ("1", "2", "3", "6")
+    late = [row for box_id in silent for row in grid.measure(box_id, 20, 50)]
+    grid.pass_seconds(20, 50, silent=silent)
+    assert len(grid.incidents()) == 1
+    store.append_measurements(late[: len(late) // 2])  # two of them are complete before they are heard
+    grid.pass_seconds(50, 60)
+    assert grid.incidents() == []
+    assert grid.plugin.watch.network_losses == 4
+    assert grid.plugin.watch.open_outages == {}
+
+
+def test_nothing_is_said_when_every_box_is_silent_or_nobody_expects_one(store: CloudStore) -> None:
+    grid = SilentGrid(store, FEEDERS)
+    grid.pass_seconds(0, 20)
+    grid.pass_seconds(20, 60, heard=False)
+    assert grid.incidents() == [], "it may be this cloud's own network"
+    grid.pass_seconds(60, 70)
+    store.put_box(BoxRecord("4", "Box 4", unplugged=True))
+    grid.pass_seconds(70, 130, silent=("4",))
+    grid.pass_seconds(130, 140)
+    assert grid.incidents() == []
+
+
+def test_boxes_of_one_clock_that_states_no_uncertainty_lose_their_supply_together(store: CloudStore) -> None:
+    grid = SilentGrid(store, FEEDERS)
+    grid.clock_id, grid.uncertainty_ns = 7, None
+    grid.pass_seconds(0, 20)
+    grid.pass_seconds(20, 60, silent=("1", "2"))
+    grid.pass_seconds(60, 66)
+    (incident,) = grid.incidents()
+    assert incident.box_ids == ("1", "2")
+
+
+def test_a_voltage_below_ten_percent_just_before_is_an_outage_at_once(store: CloudStore) -> None:
+    grid = SilentGrid(store, FEEDERS)
+    grid.pass_seconds(0, 20)
+    store.append_measurements(grid.measure("5", 20, 21, volts=3.0))
+    grid.pass_seconds(20, 40, silent=("5",))
+    (incident,) = grid.incidents()
+    assert (incident.box_ids, incident.closed) == (("5",), False)
+    assert "1.3 % of nominal just before" in incident.findings[0].finding.because
+
+
+def test_as_the_original_every_silence_of_a_minute_is_an_outage(store: CloudStore) -> None:
+    grid = SilentGrid(store, FEEDERS, compat=True)
+    store.put_box(BoxRecord("4", "Box 4", unplugged=False))
+    grid.pass_seconds(0, 10)
+    grid.pass_seconds(10, 64, silent=("3", "4"))
+    assert grid.incidents() == []
+    grid.pass_seconds(64, 80, silent=("3", "4"))
+    (incident,) = grid.incidents()
+    assert incident.box_ids == ("4",), "of Box 3 nobody has said that it is plugged in"
+
+
+@pytest.mark.parametrize(
+    ("signs", "likely"),
+    [
+        (SilenceSigns(20.0, True, 0.0, 100.0, (), 3), True),
+        (SilenceSigns(20.0, True, 19.0, 2.0, (), 3), False),  # it measured on, at 2 %: an interruption
+        (SilenceSigns(20.0, False, None, 100.0, (), 3), False),
+        (SilenceSigns(20.0, False, None, 2.0, (), 3), True),
+        (SilenceSigns(20.0, False, None, 2.0, (), 0), True),
+        (SilenceSigns(20.0, False, None, None, (), 0), False),
+        (SilenceSigns(20.0, False, None, 60.0, (NeighbourSight("2", False, 5.0),), 0), True),
+        (SilenceSigns(20.0, False, None, 100.0, (NeighbourSight("2", False, 100.0),), 0), False),
+    ],
+)
+def test_signs_are_weighed(signs: SilenceSigns, likely: bool) -> None:
+    judged = judge_silence(signs)
+    assert (judged.probability >= OutageSection().least_probability) == likely, judged
+    assert all(each.words for each in judged.evidence)

@@ -1,0 +1,263 @@
+"""Built-in analyses in processes: what hangs or eats memory is ended, what was killed is analysed, once.
+
+The pool's clock stands still here until a test moves it, so that no busy machine makes anything overdue.
+"""
+
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from opq_cloud.config import CloudConfig, MaukaSection
+from opq_cloud.mauka.analysis_pool import AnalysisJob, AnalysisPool
+from opq_cloud.mauka.built_in_analyses import BUILT_IN, load_analyses
+from opq_cloud.mauka.event_analysis import by_nominal
+from opq_cloud.mauka.graph import graph_text, read_nodes
+from opq_cloud.mauka.runner import AnalysisRunner
+from opq_cloud.mauka.service import services
+from opq_cloud.mauka_settings import AnalysisWorkersSection
+from opq_cloud.service import CloudContext
+from opq_cloud.store import open_store
+from opq_plugins.sdk.modules import DEFAULT_NOMINAL
+from opq_proto.messages import TimeSource, Trigger, Waveform
+
+END_S = 120.0
+HEAD = """
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from opq_proto.messages import Event, Finding
+takes, gives = Event, Finding
+@dataclass(frozen=True)
+class Config:
+    pass
+def answer(event):
+    wave = event.waveforms[0]
+    return (Finding("sag", wave.box_id, wave.start_ns, wave.end_ns, 1000, residual_percent=50.0),)
+"""
+BODIES = {
+    "answer": "def analyse(event, config):\n    return answer(event)",
+    "hang": "def analyse(event, config):\n    time.sleep(3600 if event.event_id == 1 else 0)\n    return ()",
+    "hungry": "def analyse(event, config):\n    return [0] * (1 << 34) if event.event_id == 2 else ()",
+    "raises": "def analyse(event, config):\n    raise ValueError('not today')",
+}
+
+
+def put_events(store, count):
+    """`count` events a minute apart, each of two Boxes with one sag: two findings, one incident."""
+    t_s = np.arange(12_000) / 12_000
+    volts = 120 * np.sqrt(2) * np.sin(2 * np.pi * 60 * t_s)
+    volts[6_000:7_200] *= 0.6
+    counts = np.round(volts / 0.0068).astype(np.int16)
+    for number in range(count):
+        start_ns = 1_700_000_000_000_000_000 + number * 60 * 10**9
+        span = (start_ns, start_ns + 10**9)
+        event_id = store.open_event(Trigger(f"token{number}", *span, ("1", "2"), "1", "test"), "test")
+        for box_id in ("1", "2"):
+            wave = Waveform(box_id, start_ns, 1_000_000, TimeSource.NTP, 12_000_000, 0.0068, 0, counts)
+            store.put_waveform(event_id, wave)
+        store.finish_event(event_id)
+
+
+class StillClock:
+    def __init__(self):
+        self.now_s = 0.0
+
+    def __call__(self):
+        return self.now_s
+
+
+@pytest.fixture
+def store(tmp_path):
+    opened = open_store(None, tmp_path / "store")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def pool_of(tmp_path):
+    """(names of analyses) -> a pool of one process, its clock, and what was told of lost processes."""
+    pools = []
+
+    def make(*names):
+        folder = tmp_path / "analyses"
+        folder.mkdir()
+        for name in names:
+            (folder / f"{name}.py").write_text(f"name = {name!r}\n{HEAD}\n{BODIES[name]}\n")
+        clock, lost = StillClock(), []
+        section = AnalysisWorkersSection(count=1, memory_mb=512, call_s=60.0)
+        pool = AnalysisPool(section, (), (folder,), lambda *what: lost.append(what), clock)
+        pools.append(pool)
+        return pool, clock, lost
+
+    yield make
+    for pool in pools:
+        pool.close()
+
+
+def job_of(store, event_id):
+    event = store.event(event_id)
+    parts = tuple(by_nominal(event, lambda _: DEFAULT_NOMINAL).items())
+    return AnalysisJob(event_id, event, parts, store.event_record(event_id))
+
+
+def wait_job(pool):
+    """The next event that is over."""
+    end_s = time.monotonic() + END_S
+    while time.monotonic() < end_s:
+        done = pool.finished(0.05)
+        if done:
+            (job,) = done
+            return job
+    raise AssertionError(f"nothing is over: {pool.rows()}")
+
+
+def wait_under_way(pool, analysis):
+    """Its process, once an analysis has begun there."""
+    end_s = time.monotonic() + END_S
+    while time.monotonic() < end_s:
+        assert not pool.finished(0.05)
+        for row in pool.rows():
+            if row["analysis"] == analysis:
+                return row["pid"]
+    raise AssertionError(f"{analysis} does not begin: {pool.rows()}")
+
+
+def gone(pid):
+    return not Path(f"/proc/{pid}").exists()
+
+
+def test_what_hangs_is_ended_twice_and_the_event_done_without_it(store, pool_of):
+    put_events(store, 2)
+    pool, clock, lost = pool_of("answer", "hang")
+    pool.add(job_of(store, 1))
+    pool.add(job_of(store, 2))
+    assert not pool.has_room
+    pids = []
+    for _ in range(2):
+        pids.append(wait_under_way(pool, "hang"))
+        clock.now_s += 61.0  # two Boxes' waveforms of a second are allowed beside the 60
+        assert not pool.finished(0.0)
+        clock.now_s += 2.0
+        pool.finished(0.0)
+        assert gone(pids[-1])
+    job = wait_job(pool)
+    assert (job.event_id, job.given_up) == (1, {"hang"})
+    assert [(one.kind, one.analysis) for one in job.result.findings] == [("sag", "answer")]
+    assert [(analysis, event_id) for analysis, event_id, _ in lost] == [("hang", 1)] * 2
+    other = wait_job(pool)  # it had waited behind
+    assert (other.event_id, other.given_up, len(other.result.findings)) == (2, set(), 1)
+    assert not pool.busy
+
+
+def test_a_killed_process_costs_nothing_and_what_raises_is_said(store, pool_of):
+    put_events(store, 1)
+    pool, _, lost = pool_of("hang", "raises")
+    pool.add(job_of(store, 1))
+    first = wait_under_way(pool, "hang")
+    os.kill(first, signal.SIGKILL)
+    while not lost:
+        pool.finished(0.05)
+    second = wait_under_way(pool, "hang")
+    assert second != first
+    os.kill(second, signal.SIGKILL)
+    job = wait_job(pool)
+    assert job.result.failed == {"raises": "ValueError: not today"}
+    assert job.given_up == {"hang"}  # whatever ends it twice
+    pid = pool.rows()[0]["pid"]
+    pool.close()
+    assert gone(pid)
+
+
+@pytest.mark.slow
+def test_what_eats_memory_is_ended_and_the_event_done_without_it(store, pool_of):
+    put_events(store, 2)
+    pool, _, lost = pool_of("answer", "hungry")
+    pool.add(job_of(store, 2))
+    job = wait_job(pool)
+    assert job.given_up == {"hungry"}
+    assert len(job.result.findings) == 1
+    assert len(lost) == 2
+
+
+def runner_of(bus, store, count):
+    runner = AnalysisRunner(bus.settings, lambda: store, load_analyses([]))
+    section = AnalysisWorkersSection(count=count)
+    runner.pool = AnalysisPool(section, (), (BUILT_IN,), runner.note_ended)
+    return runner
+
+
+def facts_of(store):
+    return sorted(
+        (one.finding.box_id, one.finding.start_ns, one.finding.kind, one.finding.because)
+        for incident in store.incidents()
+        for one in incident.findings
+    )
+
+
+def test_events_in_a_process_come_out_as_in_mauka_itself(bus, running, store, tmp_path, until):
+    put_events(store, 3)
+    alone = open_store(None, tmp_path / "alone")
+    put_events(alone, 3)
+    runner = runner_of(bus, store, 1)
+    running.start(runner)
+    assert until(lambda: not store.unanalysed_events())
+    running.end()
+    running.threads.clear()
+    other = AnalysisRunner(bus.settings, lambda: alone, load_analyses([]))
+    for event_id in (3, 1, 2):
+        other._attempt(event_id, again=False)
+    assert facts_of(store) == facts_of(alone)
+    assert len(facts_of(store)) == 6
+    assert not runner.pool.rows()
+    assert runner.status()["processes"] == 1
+    alone.close()
+
+
+def test_an_event_done_without_an_analysis_is_marked_and_health_says_so(store, bus):
+    put_events(store, 1)
+    runner = AnalysisRunner(bus.settings, lambda: store, [])
+    job = job_of(store, 1)
+    job.ended["hang"] = 2
+    runner._settle(1, lambda outcome: runner._finish_job(job, outcome))
+    assert store.event_record(1).analysed
+    assert runner.last_error == "analysis hang: event 1 is done without it"
+    assert runner.counters.of("given_up", "hang") == 1
+    job.result.spent_s["hang"] = 0.1  # the next event had it
+    job.ended.clear()
+    runner._settle(1, lambda outcome: runner._finish_job(job, outcome))
+    assert runner.last_error is None
+
+
+def test_the_number_of_processes_is_a_setting(store, tmp_path):
+    config = CloudConfig(mauka=MaukaSection(workers=AnalysisWorkersSection(count=3)), data_dir=tmp_path)
+    made = [one for one in services(config, CloudContext(lambda: store)) if isinstance(one, AnalysisRunner)]
+    assert [one.pool.count for one in made] == [3]
+    (alone,) = [
+        one
+        for one in services(CloudConfig(data_dir=tmp_path), CloudContext(lambda: store))
+        if isinstance(one, AnalysisRunner)
+    ]
+    assert alone.pool is None
+    row = {"name": "AnalysisRunner", "origin": "bus", "running": True, "takes": [], "gives": []}
+    assert "AnalysisRunner (bus), 3 processes" in graph_text(read_nodes([{**row, "processes": 3}]))
+
+
+@pytest.mark.slow
+def test_processes_killed_at_any_moment_lose_and_double_nothing(bus, running, store, until):
+    put_events(store, 40)
+    runner = runner_of(bus, store, 2)
+    running.start(runner)
+    chance, killed = random.Random(1), 0
+    while store.unanalysed_events():
+        time.sleep(chance.uniform(0.5, 3.0))
+        for row in runner.pool.rows()[:1]:
+            os.kill(row["pid"], signal.SIGKILL)
+            killed += 1
+    assert killed > 2
+    assert len(facts_of(store)) == 80
+    assert len(store.incidents()) == 40

@@ -16,7 +16,7 @@ from opq_cloud.view import charts
 from opq_cloud.view.box_history import METRICS, read_history
 from opq_cloud.view.context import LARGEST_ID, ViewContext, label, read_incidents, whole_id
 from opq_cloud.view.history_page import From, To, asked_span
-from opq_cloud.view.incident_page import corners
+from opq_cloud.view.incident_page import corners, past_before
 from opq_cloud.view.live import measurement_json
 from opq_cloud.view.pages import BOX_ID, HOUR_MS
 from opq_cloud.view.words import headline
@@ -161,7 +161,8 @@ class Api:
             raise HTTPException(404, f"there is no incident {incident_id}")
         findings = [_finding_json(item) for item in found.findings]
         summary = headline(found, self._context.names([found]))
-        return JSONResponse({**incident_json(found), "summary": summary, "findings": findings})
+        before = past_before(self._context, found).as_json()
+        return JSONResponse({**incident_json(found), "summary": summary, "findings": findings, **before})
 
     def event(self, event_id: str) -> JSONResponse:
         """An event without its samples."""

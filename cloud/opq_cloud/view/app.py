@@ -6,7 +6,7 @@ giving up. `/health` is the original's contract (opq-interop F.4), `/metrics` Pr
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import anyio.to_thread
@@ -21,7 +21,6 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.gzip import GZipMiddleware
 
 from opq_cloud.service import HealthReport, ServiceCounters
-from opq_cloud.store.box_place import box_place
 from opq_cloud.view.accounts.account_context import AccountContext
 from opq_cloud.view.accounts.account_pages import AccountPages
 from opq_cloud.view.accounts.admin_pages import AdminPages
@@ -29,23 +28,40 @@ from opq_cloud.view.accounts.box_settings import BoxSettingsPages
 from opq_cloud.view.accounts.entry_pages import EntryPages
 from opq_cloud.view.accounts.gate import VisitorGate, request_facts
 from opq_cloud.view.accounts.notification_pages import NotificationPages
+from opq_cloud.view.accounts.openid_pages import OpenIdPages
+from opq_cloud.view.accounts.saved_pages import SavedViewPages
 from opq_cloud.view.accounts.seen import SeenFeed
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.accounts.themes import theme_routes
-from opq_cloud.view.accounts.visitors import AskingRequest
+from opq_cloud.view.accounts.visitors import ASKING, UNKNOWN, AskingRequest, Visitor
+from opq_cloud.view.administration.admin_routes import admin_router
 from opq_cloud.view.api import Api
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.edit_pages import IncidentEditPages
+from opq_cloud.view.guard import Scope
 from opq_cloud.view.live import loop_wake
 from opq_cloud.view.live_filter import LiveFilter, read_live_filter
 from opq_cloud.view.pages import Pages
 from opq_cloud.view.public.public_routes import public_router
 from opq_cloud.view.rest.rest_app import PREFIX, create_rest
+from opq_cloud.view.search_pages import SearchPages
+from opq_cloud.view.waveform_pages import EventPages, WaveformPages
+from opq_cloud.view.waveform_requests import WaveformRequests
 from opq_proto.errors import StoreError
 
 log = structlog.get_logger()
 
-NO_PAGES = ("/api/", "/live", "/health", "/metrics", "/static/", "/map/state", "/embed/state", "/feeds/")
+NO_PAGES = (
+    "/api/",
+    "/live",
+    "/health",
+    "/metrics",
+    "/static/",
+    "/map/state",
+    "/embed/state",
+    "/feeds/",
+    "/search/found",
+)
 """Paths whose errors are JSON."""
 HEARTBEAT_S = 15.0
 CHECKED_EVERY_S = 2.0
@@ -79,6 +95,7 @@ def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAP
     """Without its guard (`guard.ViewGuard`), which the service puts around it."""
     app = FastAPI(title="OPQ View", docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
     pages = Pages(context)
+    requests = WaveformRequests(context.whole_store)
     if context.visitors is not None and context.mailer is not None:
         accounts = AccountContext(
             store=context.whole_store,
@@ -87,40 +104,52 @@ def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAP
             mailer=context.mailer,
             keys=context.keys,
             render=pages.render,
+            openid=context.openid,
         )
+        if accounts.openid is not None:
+            app.include_router(OpenIdPages(accounts, accounts.openid).router())
         for made in (
             EntryPages(accounts),
             AccountPages(accounts),
             BoxSettingsPages(accounts),
             AdminPages(accounts),
             NotificationPages(accounts),
+            SavedViewPages(accounts),
             IncidentEditPages(accounts),
+            WaveformPages(accounts, requests, context),
         ):
             app.include_router(made.router())
+        app.include_router(admin_router(accounts, context))
         app.include_router(theme_routes())
     app.include_router(pages.router())
     app.include_router(pages.examine.router())
+    app.include_router(pages.compare.router())
+    app.include_router(pages.calendar.router())
+    app.include_router(EventPages(context, pages.render).router())
+    app.include_router(SearchPages(context, pages.render).router())
     app.include_router(public_router(context, pages.render))
     app.include_router(Api(context).router())
     live = LiveRoute(context, heartbeat_s)
     app.include_router(live.router())
-    app.mount(PREFIX, create_rest(context, pages.render, live.live), name="rest")
+    app.mount(PREFIX, create_rest(context, pages.render, live.live, requests), name="rest")
     app.include_router(StatusRoutes(context.counters).router())
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
     app.add_middleware(  # it leaves /live as it is, from starlette 0.46 on
         GZipMiddleware, minimum_size=LEAST_COMPRESSED_BYTES, compresslevel=COMPRESSION
     )
+    on_store = _add_errors(app, pages, context)
     if context.visitors is not None:
-        app.add_middleware(VisitorGate, visitors=context.visitors)
-    _add_errors(app, pages, context)
+        app.add_middleware(VisitorGate, visitors=context.visitors, unavailable=on_store)
     return app
 
 
-def _add_errors(app: FastAPI, pages: Pages, context: ViewContext) -> None:
+def _add_errors(app: FastAPI, pages: Pages, context: ViewContext) -> Callable[[Scope, StoreError], Response]:
+    """Returns what answers when the store fails before it is known who asks."""
+
     def answer(request: Request, code: int, text: str) -> Response:
         if request.url.path.startswith(NO_PAGES):
             return JSONResponse({"error": text}, code)
-        return pages.error(code, text)
+        return pages.error(code, text, request)
 
     def on_http(request: Request, error: Exception) -> Response:
         assert isinstance(error, StarletteHTTPException)
@@ -136,7 +165,15 @@ def _add_errors(app: FastAPI, pages: Pages, context: ViewContext) -> None:
     def on_store(request: Request, error: Exception) -> Response:
         context.counters.add("store_errors")
         log.warning("store.unreadable", path=request.url.path, why=str(error))
-        return answer(request, 503, f"The store cannot be read now: {error}")
+        return answer(request, 503, unavailable_words(error, context.visitor))
+
+    def on_gate(scope: Scope, error: StoreError) -> Response:
+        """Who asks is not known then: nothing of accounts is shown."""
+        token = ASKING.set(UNKNOWN)
+        try:
+            return on_store(Request(scope), error)
+        finally:
+            ASKING.reset(token)
 
     def on_failure(request: Request, error: Exception) -> Response:
         context.counters.add("requests_failed")
@@ -149,6 +186,13 @@ def _add_errors(app: FastAPI, pages: Pages, context: ViewContext) -> None:
     app.add_exception_handler(RequestValidationError, on_values)
     app.add_exception_handler(StoreError, on_store)
     app.add_exception_handler(Exception, on_failure)
+    return on_gate
+
+
+def unavailable_words(error: Exception, visitor: Visitor) -> str:
+    """Why goes to who runs it: it may name files and hosts."""
+    whole = visitor.sees_administration or (visitor.everything and not visitor.accounts_in_use)
+    return f"The store cannot be read now: {error}" if whole else "The store cannot be read now."
 
 
 class LiveRoute:
@@ -178,11 +222,7 @@ class LiveRoute:
 
     def _region_boxes(self, region: str) -> Iterator[str]:
         """Those of a region that the visitor may see."""
-        whole = self._context.whole_store
-        places, regions = whole.locations(), whole.regions()
-        for box in self._context.store.boxes():
-            if box_place(box, places, regions).region == region:
-                yield box.box_id
+        yield from self._context.regions().get(region, ())
 
     async def _events(
         self, after: str | None, asking: AskingRequest, feed: SeenFeed, wanted: LiveFilter

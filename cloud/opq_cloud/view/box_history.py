@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from opq_cloud.store.histogram import bin_of, quantile
+from opq_cloud.store.incident_index import IncidentFilter, IndexedIncident
 from opq_cloud.store.pyramid import MAX_ROWS, SETTLE_MS, level_for
 from opq_cloud.store.store import TREND_MS, Trend
 from opq_cloud.view.accounts.seen import ShownStore
 from opq_cloud.view.charts import Bucket, Spread, buckets, window_ms
 from opq_cloud.view.time_span import TimeSpan
-from opq_proto.messages import Incident
 
 MEASURED_MS = 600_000
 """Spans up to this are drawn from Measurements, which are kept for a day."""
@@ -45,7 +45,7 @@ class BoxHistory:
     """Spans of whole rows without any Measurement, (start, end) in ms; not the last minutes before now."""
     coverage: float
     """Share of the span, up to now, that was measured."""
-    incidents: tuple[Incident, ...]
+    incidents: tuple[IndexedIncident, ...]
     """Those of this Box, newest first, INCIDENTS_SHOWN at most."""
     percentiles: dict[str, tuple[float, float, float]]
     """5, 50 and 95 % of the time lay at or below: of means of a minute (of a Measurement in short spans)."""
@@ -55,27 +55,27 @@ def read_history(
     store: ShownStore, box_id: str, span: TimeSpan, now_ms: int, rows: int = MAX_ROWS
 ) -> BoxHistory:
     """With at most `rows` rows; raises ValueError where no level has so few."""
-    measured = _measured(store, box_id, span) if span.length_ms <= MEASURED_MS else None
+    measured = measured_rows(store, box_id, span) if span.length_ms <= MEASURED_MS else None
     if measured is None:
         step_ms = level_for(span.start_ms, span.end_ms, rows)
         trends = store.trend_rows(box_id, span.start_ms, span.end_ms, step_ms)
         found = tuple(_row(each) for each in trends)
         percentiles = _percentiles(trends)
     else:
-        step_ms, (found, percentiles) = MEASURED_STEP_MS, measured
+        step_ms, found, percentiles = MEASURED_STEP_MS, measured, _percentiles_of_rows(measured)
     # A row that is not over, and the minute that no store has yet, are no gaps.
     late_ms = SETTLE_MS + TREND_MS if step_ms >= TREND_MS else 2 * step_ms
     until_ms = max(span.start_ms, min(span.end_ms, now_ms - late_ms))
     if found:
         until_ms = max(until_ms, min(span.end_ms, now_ms, found[-1].start_ms + step_ms))
-    incidents = store.incidents(0, span.start_ms * 1_000_000, span.end_ms * 1_000_000, INCIDENTS_SHOWN)
+    wanted = IncidentFilter(box_id=box_id, start_ns=span.start_ms * 1_000_000, end_ns=span.end_ms * 1_000_000)
     return BoxHistory(
         span,
         step_ms,
         found,
-        _gaps(found, span.start_ms, until_ms, step_ms),
+        missing_spans([row.start_ms for row in found], span.start_ms, until_ms, step_ms),
         _coverage(found, span.start_ms, until_ms, step_ms),
-        tuple(each for each in incidents if box_id in each.box_ids),
+        tuple(store.find_incidents(wanted, INCIDENTS_SHOWN)),
         percentiles,
     )
 
@@ -88,10 +88,8 @@ def _row(trend: Trend) -> HistoryRow:
     return HistoryRow(trend.start_ms, trend.coverage, values)
 
 
-def _measured(
-    store: ShownStore, box_id: str, span: TimeSpan
-) -> tuple[tuple[HistoryRow, ...], dict[str, tuple[float, float, float]]] | None:
-    """None where no Measurement of the span is kept, or a Box in idle mode has one a minute."""
+def measured_rows(store: ShownStore, box_id: str, span: TimeSpan) -> tuple[HistoryRow, ...] | None:
+    """By MEASURED_STEP_MS, of Measurements; None where none of the span is kept, or they are longer."""
     measurements = store.measurements(box_id, span.start_ms, span.end_ms + MEASURED_STEP_MS)
     if not measurements or max(map(window_ms, measurements)) > MEASURED_STEP_MS:
         return None
@@ -101,19 +99,22 @@ def _measured(
         if not each.crossing:
             start_ms = each.timestamp_ms // MEASURED_STEP_MS * MEASURED_STEP_MS
             covered_ms[start_ms] = covered_ms.get(start_ms, 0.0) + window_ms(each)
-    rows = tuple(
+    return tuple(
         HistoryRow(
             each.start_ms, min(1.0, covered_ms.get(each.start_ms, 0.0) / MEASURED_STEP_MS), _values(each)
         )
         for each in found
         if each.start_ms < span.end_ms
     )
+
+
+def _percentiles_of_rows(rows: Iterable[HistoryRow]) -> dict[str, tuple[float, float, float]]:
     counts: dict[str, dict[int, int]] = {name: {} for name in METRICS}
     for row in rows:
         for name, (_, mean, _) in row.values.items():
             key, scale = METRICS[name]
             _count(counts[name], bin_of(key, mean / scale), 1)
-    return rows, _quantiles(counts)
+    return _quantiles(counts)
 
 
 def _values(bucket: Bucket) -> dict[str, Spread]:
@@ -148,15 +149,16 @@ def _quantiles(counts: dict[str, dict[int, int]]) -> dict[str, tuple[float, floa
     return found
 
 
-def _gaps(
-    rows: tuple[HistoryRow, ...], start_ms: int, until_ms: int, step_ms: int
+def missing_spans(
+    starts_ms: Iterable[int], start_ms: int, until_ms: int, step_ms: int
 ) -> tuple[tuple[int, int], ...]:
+    """What lies in [start_ms, until_ms) of no row; rows, in order of time, are `step_ms` long."""
     gaps = []
     after_ms = start_ms
-    for row in rows:
-        if row.start_ms > after_ms:
-            gaps.append((after_ms, row.start_ms))
-        after_ms = max(after_ms, row.start_ms + step_ms)
+    for row_ms in starts_ms:
+        if row_ms > after_ms:
+            gaps.append((after_ms, row_ms))
+        after_ms = max(after_ms, row_ms + step_ms)
     if until_ms > after_ms:
         gaps.append((after_ms, until_ms))
     return tuple(gaps)

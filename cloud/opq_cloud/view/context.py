@@ -1,21 +1,25 @@
 """What every page and every answer of the API reads from: the store, the live hub, pages of incidents."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from fastapi import HTTPException
 
 from opq_cloud.service import ServiceCounters
+from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.incident_index import IncidentFilter, IndexPlace
 from opq_cloud.store.store import BoxRecord, CloudStore
 from opq_cloud.view.accounts.gate import asking_now
 from opq_cloud.view.accounts.mail import Mailer
+from opq_cloud.view.accounts.openid_provider import OpenIdProvider
 from opq_cloud.view.accounts.seen import SeenHub, SeenStore, ShownStore
 from opq_cloud.view.accounts.visitors import OPEN, Visitor, Visitors
+from opq_cloud.view.administration.addresses import ServiceAddresses
 from opq_cloud.view.bucket_cache import BucketCache
 from opq_cloud.view.charts import Bucket
 from opq_cloud.view.live import LiveHub
+from opq_cloud.view.registry import RegistryReader, natural_order
 from opq_cloud.view.words import BOXES_LISTED
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.decision import Nominal
@@ -32,6 +36,7 @@ class ShownBox:
     box_id: str
     name: str
     location: str | None
+    """None also where the visitor may not know where it stands: a name may be an address."""
     nominal_v: float
     nominal_hz: float
     unplugged: bool
@@ -53,10 +58,14 @@ class ViewContext:
     """None: everything is shown to everybody (a scene for tests)."""
     mailer: Mailer | None = None
     keys: KeyFolder | None = None
+    addresses: ServiceAddresses = field(default_factory=ServiceAddresses)
+    openid: OpenIdProvider | None = None
     charts: BucketCache = field(init=False)
+    whole_registry: RegistryReader = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "charts", BucketCache(self.whole_store))
+        object.__setattr__(self, "whole_registry", RegistryReader(self.whole_store))
 
     @property
     def visitor(self) -> Visitor:
@@ -80,24 +89,68 @@ class ViewContext:
 
     def box(self, box_id: str) -> ShownBox:
         """As stored, or without a name where it is not."""
-        return self._shown(self.store.box(box_id) or BoxRecord(box_id, ""))
+        return self._shown(self._records((box_id,)).get(box_id) or BoxRecord(box_id, ""))
 
     def names(self, incidents: Iterable[Incident]) -> dict[str, str]:
         """Names that people gave to the Boxes of these incidents."""
-        return given_names(self.store, incidents)
+        ids = listed_boxes(incidents)
+        return names_of(self._records(ids).values())
 
-    def boxes(self) -> list[ShownBox]:
-        """All that are stored or were heard, in the order of their numbers."""
-        records = {record.box_id: record for record in self.store.boxes()}
-        for box_id in self.hub.latest():
-            records.setdefault(box_id, BoxRecord(box_id, ""))
-        return [self._shown(records[box_id]) for box_id in sorted(records, key=natural_order)]
+    def boxes(self, box_ids: Iterable[str] | None = None) -> list[ShownBox]:
+        """All that are stored or were heard, in the order of their numbers; or these of `box_ids`."""
+        ids = self.box_ids() if box_ids is None else list(box_ids)
+        records = self._records(ids)
+        return [self._shown(records.get(box_id) or BoxRecord(box_id, "")) for box_id in ids]
+
+    def box_ids(self) -> list[str]:
+        """Of all Boxes that the visitor sees, stored or heard, in the order of their numbers."""
+        known = self.places()
+        strange = [box_id for box_id in self.hub.box_ids() if box_id not in known]
+        return sorted((*known, *strange), key=natural_order) if strange else list(known)
+
+    def knows(self, box_id: str) -> bool:
+        """Whether the visitor sees such a Box, stored or heard."""
+        return self.visitor.sees(box_id) and (
+            box_id in self.whole_registry.now().records or self.whole_hub.newest(box_id) is not None
+        )
+
+    def places(self) -> Mapping[str, BoxPlace]:
+        """Of all stored Boxes that the visitor sees; where exactly they stand is for who sees the place."""
+        places, visitor = self.whole_registry.now().places, self.visitor
+        if visitor.everything:
+            return places
+        return {box_id: place for box_id, place in places.items() if visitor.sees(box_id)}
+
+    def regions(self) -> Mapping[str, tuple[str, ...]]:
+        """Region -> those of its Boxes that the visitor sees, none without one."""
+        regions, sees = self.whole_registry.now().region_boxes, self.visitor.sees
+        if self.visitor.everything:
+            return regions
+        seen = {name: tuple(filter(sees, boxes)) for name, boxes in regions.items()}
+        return {name: boxes for name, boxes in seen.items() if boxes}
+
+    def _records(self, box_ids: Iterable[str]) -> dict[str, BoxRecord]:
+        """Those that are stored, and that the visitor sees."""
+        known, sees = self.whole_registry.now().records, self.visitor.sees
+        return {box_id: known[box_id] for box_id in box_ids if box_id in known and sees(box_id)}
+
+    def place_words(self, box_id: str) -> str:
+        """Where it stands, on which feeder and phase; empty where that is not known, or not the visitor's."""
+        registry = self.whole_registry.now()
+        record = registry.records.get(box_id)
+        if record is None or not self.visitor.sees_place(box_id):
+            return ""
+        place = registry.locations.get(record.location or "")
+        said = (place.description if place is not None else "") or record.location or ""
+        feeder = f"feeder {record.feeder.removeprefix('feeder ')}" if record.feeder else ""
+        phase = f"phase {record.phase}" if record.phase else ""
+        return ", ".join(part for part in (said, feeder, phase) if part)
 
     def _shown(self, record: BoxRecord) -> ShownBox:
         return ShownBox(
             box_id=record.box_id,
             name=record.name,
-            location=record.location,
+            location=record.location if self.visitor.sees_place(record.box_id) else None,
             nominal_v=record.nominal_v or self.nominal.volts,
             nominal_hz=record.nominal_hz or self.nominal.hz,
             unplugged=bool(record.unplugged),
@@ -113,11 +166,6 @@ def whole_id(text: str, noun: str) -> int:
     return int(text)
 
 
-def natural_order(box_id: str) -> tuple[int, str]:
-    """Sorts `2` before `10`, and names after numbers."""
-    return (int(box_id), "") if box_id.isascii() and box_id.isdigit() else (2**63, box_id)
-
-
 def label(box: ShownBox) -> str:
     """`Box 1`, or with its name: `Box 1, kitchen`."""
     plain = f"Box {box.box_id}"
@@ -126,9 +174,17 @@ def label(box: ShownBox) -> str:
 
 def given_names(store: ShownStore, incidents: Iterable[Incident]) -> dict[str, str]:
     """Box id -> name, where people gave one, of the Boxes that a list of these incidents names."""
-    ids = {box for each in incidents if len(each.box_ids) <= BOXES_LISTED for box in each.box_ids}
-    records = (store.box(box_id) for box_id in ids)
-    return {box.box_id: box.name for box in records if box is not None and _is_given(box.box_id, box.name)}
+    records = (store.box(box_id) for box_id in listed_boxes(incidents))
+    return names_of(record for record in records if record is not None)
+
+
+def listed_boxes(incidents: Iterable[Incident]) -> set[str]:
+    """Those that a list of these incidents names."""
+    return {box for each in incidents if len(each.box_ids) <= BOXES_LISTED for box in each.box_ids}
+
+
+def names_of(records: Iterable[BoxRecord]) -> dict[str, str]:
+    return {box.box_id: box.name for box in records if _is_given(box.box_id, box.name)}
 
 
 def _is_given(box_id: str, name: str) -> bool:

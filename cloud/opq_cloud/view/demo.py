@@ -25,11 +25,13 @@ from opq_cloud.config import ViewSection
 from opq_cloud.service import CloudContext
 from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.join_plan import JoinPlan, KnownFinding
+from opq_cloud.view.administration.addresses import ServiceAddresses
 from opq_cloud.view.demo_grid import ISLAND, fill_island, island_measurement
 from opq_cloud.view.service import View
 from opq_measure.events.disturbances import find_disturbances
 from opq_proto import mauka_pb2, wire
 from opq_proto.errors import OpqError
+from opq_proto.keys import KeyFolder
 from opq_proto.messages import (
     Finding,
     Incident,
@@ -193,8 +195,16 @@ def fill(store: CloudStore, now_ns: int, minutes: int = 60) -> Incident | None:
 class Scene:
     """A View over a store in `folder`, with the sockets that a broker and Mauka's bus would have."""
 
-    def __init__(self, folder: Path, http_endpoint: str = "127.0.0.1:0", poll_s: float = 1.0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        http_endpoint: str = "127.0.0.1:0",
+        poll_s: float = 1.0,
+        keys: KeyFolder | None = None,
+        addresses: ServiceAddresses | None = None,
+    ) -> None:
         self.store = open_store(None, folder)
+        self.keys = keys
         self._zmq = zmq.Context()
         self._stop = threading.Event()
         self._ready = threading.Event()
@@ -206,7 +216,8 @@ class Scene:
             bus_endpoint=bus_endpoint,
             poll_s=poll_s,
         )
-        self.view = View(self.config, CloudContext(lambda: self.store))
+        shared = CloudContext(lambda: self.store)
+        self.view = View(self.config, shared, keys=keys, addresses=addresses)
         self._thread = threading.Thread(target=self._run, name="view")
         self.failure: BaseException | None = None
 

@@ -133,6 +133,7 @@ class IncidentEditPages:
         )  # fmt: skip
 
     def _done(self, visitor: Visitor, number: int, what: str, change: Callable[[], int | None]) -> Response:
+        before = self._values(number)
         try:
             made = change()
         except IncidentEditError as error:
@@ -141,8 +142,18 @@ class IncidentEditPages:
             if "no more are kept" in str(error):
                 raise HTTPException(409, str(error)) from None
             raise
-        self._context.note(visitor, what, f"incident {number}")
+        after = self._values(number)
+        if made is not None:
+            after["incident"] = f"#{made}"
+        self._context.note(visitor, what, f"incident {number}", before, after)
         return see_other(f"/incidents/{made or number}#said")
+
+    def _values(self, number: int) -> dict[str, object]:
+        """For the log of changes; what a note says stands with the incident alone."""
+        found = self._context.store.incident(number)
+        if found is None:
+            return {}
+        return {"class": found.kind, "findings": len(found.findings), "boxes": " ".join(found.box_ids)}
 
     def _incident(self, request: Request, visitor: Visitor) -> Incident:
         return self._found(whole_id(str(request.path_params["incident_id"]), "incident"), visitor)

@@ -19,9 +19,10 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 FORMS = re.compile(
     r"/(sign-in|sign-out|first-admin|register|reset(/new)?|account/.+|admin/.+"
-    r"|boxes/[^/]+/(settings|share|claim-code|release)|incidents/[^/]+/(note|label|split|merge))"
+    r"|api/v1/boxes/[^/]+/waveforms"
+    r"|boxes/[^/]+/(settings|share|claim-code|release|waveforms)|incidents/[^/]+/(note|label|split|merge))"
 )
-"""Where a form may be sent."""
+"""Where a form may be sent, and what a token with the scope `write` asks for."""
 V1 = "/api/v1"
 """Its errors are problems."""
 MAX_TARGET_BYTES = 2048
@@ -47,6 +48,8 @@ HEADERS = (
     (b"cross-origin-resource-policy", b"same-origin"),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=()"),
 )
+STAY_WITH_TLS = (b"strict-transport-security", b"max-age=31536000")
+"""Source: RFC 6797."""
 
 
 async def send_problem(
@@ -63,9 +66,10 @@ async def send_problem(
 class ViewGuard:
     """ASGI middleware around the whole application."""
 
-    def __init__(self, app: App, allowed_hosts: Iterable[str]) -> None:
-        """`allowed_hosts`: names without port; `*` allows all of them."""
+    def __init__(self, app: App, allowed_hosts: Iterable[str], over_tls: bool = False) -> None:
+        """`allowed_hosts`: names without port; `*` allows all of them. `over_tls`: browsers stay with it."""
         self._app = app
+        self._headers = (*HEADERS, STAY_WITH_TLS) if over_tls else HEADERS
         self._allowed = frozenset(host.lower() for host in allowed_hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,7 +91,7 @@ class ViewGuard:
         async def send_with_headers(message: Scope) -> None:
             if message["type"] == "http.response.start":
                 given = {name for name, _ in message["headers"]}
-                extra = [item for item in HEADERS if item[0] not in given]
+                extra = [item for item in self._headers if item[0] not in given]
                 if b"cache-control" not in given:
                     extra.append((b"cache-control", b"no-cache"))
                 message["headers"] = [*message["headers"], *extra]

@@ -39,6 +39,8 @@ def history_values(
     span = asked_span(context, start, end)
     now_ms = context.now_ns() // 1_000_000
     history = read_history(context.store, record.box_id, span, now_ms, ROWS_DRAWN)
+    found = (context.store.incident(each.incident_id) for each in history.incidents[:INCIDENTS_LISTED])
+    incidents = [each for each in found if each is not None]
     nominal = {"rms_v": record.nominal_v, "f_hz": record.nominal_hz}
     charts = [
         {
@@ -57,7 +59,7 @@ def history_values(
         "history_marks": drawing.incident_marks(history),
         "history_ticks": drawing.time_ticks(span.start_ms, span.end_ms),
         "history_rows": history.rows[: -ROWS_LISTED - 1 : -1],
-        "history_incidents": history.incidents[:INCIDENTS_LISTED],
+        "history_incidents": incidents,
         "step_words": step_words(history.step_ms),
         "coverage_words": number(history.coverage * 100, 1, "%"),
         "summary": _summary(history),
@@ -69,7 +71,7 @@ def history_values(
         ),
         "from_input": input_words(span.start_ms),
         "to_input": input_words(span.end_ms),
-        "names": context.names([*history.incidents[:INCIDENTS_LISTED], *listed]),
+        "names": context.names([*incidents, *listed]),
     }
 
 

@@ -12,7 +12,6 @@ from urllib.parse import urlencode
 
 from fastapi import HTTPException
 
-from opq_cloud.store.box_place import box_place
 from opq_cloud.store.incident_index import (
     COLUMNS,
     DURATIONS_S,
@@ -103,7 +102,7 @@ def read_list_address(context: ViewContext, params: Mapping[str, str]) -> ListAd
     wanted = IncidentFilter(
         kind=kind,
         box_id=box,
-        box_ids=_region_boxes(context, given["region"]) if given["region"] else None,
+        box_ids=context.regions().get(given["region"], ()) if given["region"] else None,
         scope=scope,
         least_severity=_number(given, "severity", 10.0),
         words=given["words"],
@@ -169,10 +168,8 @@ def neighbours(context: ViewContext, address: ListAddress, incident: Incident) -
 
 
 def plane(context: ViewContext, address: ListAddress) -> list[PlaneRow]:
-    """How many incidents lie in each field, whatever field is chosen; empty where that may not be said."""
-    if not context.visitor.everything:
-        return []
-    counts = context.whole_store.incident_cells(replace(address.wanted, cell=None))
+    """How many incidents that the visitor sees lie in each field, whatever field is chosen."""
+    counts = context.store.incident_cells(replace(address.wanted, cell=None))
     if not counts:
         return []
     most = max(counts.values())
@@ -214,24 +211,12 @@ def _short(seconds: float) -> str:
 
 def regions(context: ViewContext) -> list[str]:
     """Of the Boxes that the visitor sees."""
-    return sorted({region for each in _regions(context).values() for region in each if region})
-
-
-def _region_boxes(context: ViewContext, region: str) -> tuple[str, ...]:
-    return tuple(box_id for box_id, own in _regions(context).items() if region in own)
-
-
-def _regions(context: ViewContext) -> dict[str, tuple[str | None, ...]]:
-    whole = context.whole_store
-    locations, of_location = whole.locations(), whole.regions()
-    return {box.box_id: (box_place(box, locations, of_location).region,) for box in context.store.boxes()}
+    return list(context.regions())
 
 
 def count_words(context: ViewContext, wanted: IncidentFilter) -> str:
-    """`1,234 incidents`; nothing for a visitor who sees a part of them."""
-    if not context.visitor.everything:
-        return ""
-    count = context.whole_store.count_incidents(wanted, MOST_COUNTED + 1)
+    """`1,234 incidents`: those that the visitor sees."""
+    count = context.store.count_incidents(wanted, MOST_COUNTED + 1)
     if count > MOST_COUNTED:
         return f"More than {words.number(MOST_COUNTED, 0)} incidents"
     return f"{words.number(count, 0)} incident{'' if count == 1 else 's'}"

@@ -3,32 +3,39 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from opq_cloud.incident_past import COMPARED, IncidentPast, past_of, recurrence_sentences
 from opq_cloud.store.cause_words import cause_sentence, evidence_lines
+from opq_cloud.store.incident_json import source_words
 from opq_cloud.store.store import EventRecord
-from opq_cloud.view import charts, words
-from opq_cloud.view.context import ViewContext, label
+from opq_cloud.view import words
+from opq_cloud.view.context import ViewContext
+from opq_cloud.view.incident_panels import BOXES_SHOWN, Panel, incident_panels, shared_ns
 from opq_cloud.view.live import fingerprint
+from opq_cloud.view.past.compare_address import asked_zone
+from opq_cloud.view.registry import natural_order
 from opq_measure.events.curves import ITIC_HIGH, ITIC_LOW
 from opq_measure.events.disturbances import Limits
-from opq_proto.messages import BoxArrival, Event, Finding, Gap, Incident, Waveform
+from opq_proto.messages import BoxArrival, BoxSide, Event, Finding, Incident, StoredFinding, Waveform
 
 EVENTS_SHOWN = 4
 EVENTS_READ = 100
-BOXES_SHOWN = 24
-SHOWN_PERCENT = 1.0
-"""A curve that comes so near to a finding's residual shows it."""
-TABLE_ROWS = 120
-TABLE_MARGIN_MS = 60.0
+FINDINGS_SHOWN = 6
+"""Rows of the table; the others are folded."""
 CURVE_FIRST_S, CURVE_HALF_CYCLE_S, CURVE_LAST_S = 1e-3, 1 / 120, 100.0
 """The span of the drawn curve; rms says nothing of less than half a cycle, so the upper line starts there."""
 
 ARRIVALS_SHOWN = 12
+COMPARED_IN_PART = 50
+"""Earlier incidents at most, twice, that one is compared with for who does not see every Box."""
+NO_ORDER = "not known: none of its clocks is good enough to say who was first"
 SCOPE_WORDS = {
     "local": "local: Boxes of one place",
     "feeder": "feeder: several places of one feeder",
     "region": "region: several feeders",
     "wide_area": "wide area: several regions, or the frequency of the grid",
 }
+
+SIDE_WORDS = {"downstream": "downstream, fed through it", "upstream": "upstream, not fed through it"}
 
 ITIC_SENTENCES = {
     "no_interruption_in_function": "This incident lies between them: such equipment should go on working.",
@@ -44,30 +51,6 @@ class LimitWords:
     sag: float
     swell: float
     interruption: float
-
-
-@dataclass(frozen=True, slots=True)
-class Panel:
-    """One Box's waveform on the page."""
-
-    event_id: int
-    box_id: str
-    label: str
-    nominal_v: float
-    peak_v: float
-    """Half the height of the chart, the same for all Boxes."""
-    caption: str
-    low_words: str
-    low_v: float | None
-    high_v: float | None
-    gaps: tuple[str, ...]
-    rows: tuple[charts.HalfCycle, ...]
-
-    @property
-    def deviation(self) -> float:
-        """How far its Urms(1/2) went from nominal, as a share of it; 0 where none is known."""
-        known = [volts for volts in (self.low_v, self.high_v) if volts is not None]
-        return max((abs(volts / self.nominal_v - 1) for volts in known), default=0.0)
 
 
 LONG_NS = 10 * 10**9
@@ -102,16 +85,17 @@ def _line(steps: Sequence[tuple[float, float]], first_s: float) -> list[tuple[fl
     return line
 
 
-def page(context: ViewContext, incident: Incident) -> dict[str, object]:
-    """Everything the template `incident.html` shows."""
+def page(context: ViewContext, incident: Incident, draw_all: bool = False) -> dict[str, object]:
+    """Everything `incident.html` shows; `draw_all`: charts of every Box, not of the first few alone."""
     limits = Limits()
     records = _records(context, incident)
     events = _events(context, records)
-    panels = _panels(context, incident, events)
+    panels = incident_panels(context, incident, events, draw_all)
     worst = words.worst(incident)
     nominal_v = context.box(worst.finding.box_id).nominal_v if worst else context.nominal.volts
     points = _points(incident, panels)
     names = context.names([incident])
+    findings = sorted(incident.findings, key=_least_bad)
     return {
         "incident": incident,
         "fingerprint": fingerprint(incident),
@@ -124,7 +108,9 @@ def page(context: ViewContext, incident: Incident) -> dict[str, object]:
         "nominal_v": nominal_v,
         "duration_words": _duration(incident),
         "cycle_words": _cycles(incident, worst.finding if worst else None),
-        "panels": panels,
+        "panels": [panel for panel in panels if panel.picture is None],
+        "small": [panel for panel in panels if panel.picture is not None],
+        "small_what": "Waveform" if incident.residual_percent is None else "Half-cycle rms voltage",
         "not_drawn": sum(len(event.waveforms) for event in events) > BOXES_SHOWN,
         "no_waveform": _no_waveform(incident, events, records),
         "limits": LimitWords(limits.sag_percent, limits.swell_percent, limits.interruption_percent),
@@ -132,11 +118,22 @@ def page(context: ViewContext, incident: Incident) -> dict[str, object]:
         "curves": {"upper line": corners()["upper"], "lower line": corners()["lower"]},
         "itic_sentence": _itic_sentence(worst.finding if worst else None),
         "facts": _facts(incident, nominal_v, events, records),
-        "findings": incident.findings,
+        "findings": findings[:FINDINGS_SHOWN],
+        "more_findings": findings[FINDINGS_SHOWN:],
+        "past": (past := past_before(context, incident)),
+        "recurrences": recurrence_sentences(past),
         "causes": [(cause_sentence(each), evidence_lines(each)) for each in incident.hypotheses],
         "itic_short": words.ITIC_SHORT,
         "f47_words": words.F47_WORDS,
     }
+
+
+def past_before(context: ViewContext, incident: Incident) -> IncidentPast:
+    """What came before it, as far as the visitor sees it, in the visitor's zone."""
+    zone = asked_zone(context, "")
+    # of one who does not see every Box each entry is made again from the whole incident
+    compared = COMPARED if context.visitor.everything else COMPARED_IN_PART
+    return past_of(context.store, incident, zone, zone.key, compared)
 
 
 def _records(context: ViewContext, incident: Incident) -> list[EventRecord]:
@@ -147,7 +144,7 @@ def _records(context: ViewContext, incident: Incident) -> list[EventRecord]:
 
     def rank(record: EventRecord) -> tuple[bool, int, int]:
         covers = worst is None or record.start_ns <= worst.finding.start_ns <= record.end_ns
-        return not covers, -_shared_ns(record, incident), record.event_id
+        return not covers, -shared_ns(record, incident), record.event_id
 
     best = sorted(known, key=rank)[:EVENTS_SHOWN]
     return sorted(best, key=lambda record: record.event_id)
@@ -156,85 +153,6 @@ def _records(context: ViewContext, incident: Incident) -> list[EventRecord]:
 def _events(context: ViewContext, records: Sequence[EventRecord]) -> list[Event]:
     found = [context.store.event(record.event_id) for record in records]
     return [event for event in found if event is not None]
-
-
-def _panels(context: ViewContext, incident: Incident, events: Sequence[Event]) -> list[Panel]:
-    """Boxes of the incident first, then those that were asked beside them, the most disturbed first."""
-    candidates: dict[str, list[tuple[int, Waveform]]] = {}
-    for event in events:
-        for wave in event.waveforms:
-            candidates.setdefault(wave.box_id, []).append((event.event_id, wave))
-    waves = {box_id: _drawn(context, incident, found) for box_id, found in candidates.items()}
-    order = [box_id for box_id in incident.box_ids if box_id in waves]
-    order += [box_id for box_id in waves if box_id not in incident.box_ids]
-    shown = [waves[box_id] for box_id in order[:BOXES_SHOWN]]
-    peak_v = max([1.0, *(float(abs(wave.volts).max()) for _, wave in shown if len(wave.counts))])
-    panels = [_panel(context, incident, event_id, wave, peak_v * 1.08) for event_id, wave in shown]
-    return sorted(panels, key=lambda panel: (panel.box_id not in incident.box_ids, -panel.deviation))
-
-
-def _drawn(
-    context: ViewContext, incident: Incident, candidates: Sequence[tuple[int, Waveform]]
-) -> tuple[int, Waveform]:
-    """The waveform that shows what is said of its Box; of several the one with most of the incident."""
-    if len(candidates) == 1:
-        return candidates[0]
-    record = context.box(candidates[0][1].box_id)
-    worst = words.worst(incident, record.box_id)
-    residual = None if worst is None else worst.finding.residual_percent
-
-    def rank(candidate: tuple[int, Waveform]) -> tuple[bool, int, int]:
-        event_id, wave = candidate
-        seen = charts.extremes(charts.envelope_line(wave, incident.start_ns, record.nominal_hz))
-        percents = [
-            volts / record.nominal_v * 100 for volts in (seen.low_v, seen.high_v) if volts is not None
-        ]
-        shows = residual is None or any(abs(percent - residual) < SHOWN_PERCENT for percent in percents)
-        return shows, _shared_ns(wave, incident), -event_id
-
-    return max(candidates, key=rank)
-
-
-def _shared_ns(part: Waveform | EventRecord, incident: Incident) -> int:
-    """How much of the incident lies in it; below 0 the time between them."""
-    return min(part.end_ns, incident.end_ns) - max(part.start_ns, incident.start_ns)
-
-
-def _panel(context: ViewContext, incident: Incident, event_id: int, wave: Waveform, peak_v: float) -> Panel:
-    record = context.box(wave.box_id)
-    envelope = charts.envelope_line(wave, incident.start_ns, record.nominal_hz)
-    seen = charts.extremes(envelope)
-    length_ms = (incident.end_ns - incident.start_ns) / 1e6
-    low_percent = None if seen.low_v is None else seen.low_v / record.nominal_v * 100
-    seconds = len(wave.counts) * 1000 / wave.rate_millihz
-    return Panel(
-        event_id=event_id,
-        box_id=wave.box_id,
-        label=label(record),
-        nominal_v=record.nominal_v,
-        peak_v=peak_v,
-        caption=(
-            f"{words.duration(seconds)} at {wave.rate_millihz / 1e6:.5g}{words.THIN}kS/s, "
-            f"time by {words.source(wave.source)}, {words.uncertainty(wave.uncertainty_ns)}"
-        ),
-        low_words=f"lowest {words.number(seen.low_v, 1, 'V')}, {words.number(low_percent, 1, '%')}",
-        low_v=seen.low_v,
-        high_v=seen.high_v,
-        gaps=tuple(_gap(gap, wave) for gap in wave.gaps),
-        rows=charts.half_cycles(
-            wave,
-            incident.start_ns,
-            record.nominal_hz,
-            -TABLE_MARGIN_MS,
-            length_ms + TABLE_MARGIN_MS,
-            TABLE_ROWS,
-        ),
-    )
-
-
-def _gap(gap: Gap, wave: Waveform) -> str:
-    why = gap.reason or "no reason given"
-    return f"{gap.samples} samples from sample {gap.first_sample} are missing: {why}."
 
 
 def _others(incident: Incident, panels: Sequence[Panel]) -> str:
@@ -313,7 +231,7 @@ def _no_waveform(incident: Incident, events: Sequence[Event], records: Sequence[
 
 def _recorded(incident: Incident, records: Sequence[EventRecord]) -> str:
     """How much of a disturbance its waveforms hold, where that is not all: the two ends of a long one."""
-    parts = [_shared_ns(record, incident) for record in records]
+    parts = [shared_ns(record, incident) for record in records]
     held_ns, length_ns = sum(part for part in parts if part > 0), incident.end_ns - incident.start_ns
     if length_ns < LONG_NS or held_ns >= length_ns / 2:
         return ""
@@ -339,13 +257,14 @@ def _facts(
         ("Start", [words.utc(incident.start_ns, 6) + " UTC"]),
         ("End", [end]),
         *_as_a_whole(incident),
-        ("Time of each Box", [_time_line(item.finding, waves) for item in incident.findings] or ["unknown"]),
+        ("Time of each Box", _time_lines([item.finding for item in incident.findings], waves)),
     ]
     if finding and finding.residual_v is not None:
         volts = f"{words.number(finding.residual_v, 2, 'V')} of {words.plain(nominal_v, 'V')} nominal"
         facts.insert(1, ("Residual", [f"{words.number(finding.residual_percent, 2, '%')}, {volts}"]))
     if finding and finding.confidence is not None:
         facts.append(("Confidence", [words.number(finding.confidence * 100, 0, "%")]))
+    facts.append(("Found by", source_words(incident).split("; ")))
     missing = [f"Box {box_id}: {why}" for record in records for box_id, why in record.missing.items()]
     if missing:
         facts.append(("Boxes without a waveform", missing))
@@ -355,6 +274,10 @@ def _facts(
         lines = [record.because or "opened by a trigger"]
         if left_out := sum(record.not_asked.values()):
             lines.append(f"{len(record.boxes_triggered)} Boxes were asked, {left_out} were not")
+        lines += [
+            f"{each.analysis} asked for more: {each.because}; {each.answer_words}"
+            for each in record.more.values()
+        ]
         facts.append((f"Event {record.event_id}", lines))
     return facts
 
@@ -366,16 +289,38 @@ def _as_a_whole(incident: Incident) -> list[tuple[str, list[str]]]:
         ("Scope", [SCOPE_WORDS.get(incident.scope or "", "not known: no facts of its Boxes say it")]),
         ("Severity", [severity]),
     ]
-    if len(incident.arrivals) > 1:
+    if len(incident.arrivals) > 1 and not any(each.disciplined for each in incident.arrivals):
+        facts.append(("Order of arrival", [NO_ORDER]))
+    elif len(incident.arrivals) > 1:
         first_ns = incident.arrivals[0].start_ns
         shown = incident.arrivals[:ARRIVALS_SHOWN]
         lines = [_arrival_line(each, first_ns) for each in shown]
         if len(incident.box_ids) > len(shown):
             lines.append(f"{len(incident.box_ids) - len(shown)} more Boxes")
         facts.append(("Order of arrival", lines))
+    if incident.sides:
+        facts.append(("Seen from its place", _side_lines(incident.sides)))
     if incident.centre is not None:
         facts.append(("Centre", ["{:.4f}° latitude, {:.4f}° longitude".format(*incident.centre)]))
     return facts
+
+
+def _least_bad(item: StoredFinding) -> tuple[bool, float, int]:
+    """Sorts what is furthest from nominal first, and what has no residual voltage last, by its time."""
+    residual = item.finding.residual_percent
+    return residual is None, -abs((residual or 100.0) - 100.0), item.finding.start_ns
+
+
+def _side_lines(sides: Sequence[BoxSide]) -> list[str]:
+    """`downstream, fed through it: Boxes 7 and 8 (70 %)`; Boxes of one side and probability share a line."""
+    boxes: dict[tuple[str, float], list[str]] = {}
+    for each in sides:
+        boxes.setdefault((each.side, each.probability), []).append(each.box_id)
+    rows = sorted(boxes.items(), key=lambda item: (item[0][0], -item[0][1]))
+    return [
+        f"{SIDE_WORDS.get(side, side)}: {words.boxes(sorted(found, key=natural_order))} ({share:.0%})"
+        for (side, share), found in rows
+    ]
 
 
 def _arrival_line(arrival: BoxArrival, first_ns: int) -> str:
@@ -386,7 +331,17 @@ def _arrival_line(arrival: BoxArrival, first_ns: int) -> str:
     return f"Box {arrival.box_id}: {when}, {doubt}{poor}"
 
 
-def _time_line(finding: Finding, waves: Mapping[str, Waveform]) -> str:
-    wave = waves.get(finding.box_id)
-    by = words.source(wave.source) if wave else "source not known"
-    return f"Box {finding.box_id}: {words.uncertainty(finding.uncertainty_ns)}, {by}"
+def _time_lines(findings: Sequence[Finding], waves: Mapping[str, Waveform]) -> list[str]:
+    """How well it is known when it was there; Boxes of which the same is said share a line."""
+    boxes: dict[str, list[str]] = {}
+    for finding in findings:
+        wave = waves.get(finding.box_id)
+        by = words.source(wave.source) if wave else "source not known"
+        alike = boxes.setdefault(f"{words.uncertainty(finding.uncertainty_ns)}, {by}", [])
+        if finding.box_id not in alike:
+            alike.append(finding.box_id)
+    return [f"{_boxes_words(found)}: {said}" for said, found in boxes.items()] or ["unknown"]
+
+
+def _boxes_words(box_ids: Sequence[str]) -> str:
+    return f"{words.boxes(box_ids)}, all alike" if len(box_ids) > words.BOXES_LISTED else words.boxes(box_ids)

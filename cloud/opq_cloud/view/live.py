@@ -179,6 +179,16 @@ class LiveHub:
         with self._lock:
             return {box_id: recent.newest().measurement for box_id, recent in self._recent.items()}
 
+    def box_ids(self) -> list[str]:
+        """Of all Boxes that were heard."""
+        with self._lock:
+            return list(self._recent)
+
+    def live_boxes(self, now_ms: int) -> set[str]:
+        """Those that are not silent."""
+        with self._lock:
+            return {box_id for box_id, recent in self._recent.items() if recent.is_live(now_ms)}
+
     def newest(self, box_id: str) -> NewestMeasurement | None:
         """The newest of one Box and its rhythm; None: never heard."""
         with self._lock:

@@ -18,7 +18,7 @@ from opq_cloud.sockets import BURST, POLL_MS, connect
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.context import given_names
 from opq_cloud.view.live import LiveHub
-from opq_cloud.view.recent import RECENT_MS
+from opq_cloud.view.recent import RECENT_MEASUREMENTS, RECENT_MS
 from opq_cloud.view.words import Names
 from opq_proto import mauka_pb2, wire
 from opq_proto.errors import FrameError, StoreError
@@ -28,6 +28,8 @@ from opq_proto.zmq_inbox import waiting_messages
 log = structlog.get_logger()
 
 NAMES_S = 10.0
+SEEDED, LEAST_SEEDED = 50_000, 3
+"""Measurements that are read at the start: of all Boxes together, and at least of each."""
 INCIDENTS_COMPARED = 20
 """The newest incidents are compared with what was last sent: one may still grow or be joined."""
 
@@ -49,10 +51,10 @@ class LiveReader:
 
     def seed(self) -> None:
         """The last minutes and incidents from the store, before the first page is served."""
-        newest = self._store.latest_measurements()
-        for box_id, measurement in sorted(newest.items()):
-            start_ms = measurement.timestamp_ms - RECENT_MS
-            for item in self._store.measurements(box_id, start_ms, measurement.timestamp_ms + 1, limit=1000):
+        boxes = max(1, len(self._store.boxes()))
+        limit = max(LEAST_SEEDED, min(RECENT_MEASUREMENTS, SEEDED // boxes))
+        for rows in self._store.last_minutes(RECENT_MS, limit):
+            for item in rows:
                 self._hub.accept_measurement(item, heard_ms=item.timestamp_ms)
         self._read_incidents(limit=100)
 

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse
@@ -16,6 +16,7 @@ from opq_cloud.view import charts, incident_page, words
 from opq_cloud.view.accounts.account_context import local_time
 from opq_cloud.view.context import ShownBox, ViewContext, label, whole_id
 from opq_cloud.view.edit_pages import said_values
+from opq_cloud.view.error_page import RETRY_EVERY_S, error_ways
 from opq_cloud.view.examine.page import ExaminePages
 from opq_cloud.view.history_page import From, To, history_values
 from opq_cloud.view.incident_list import (
@@ -32,12 +33,20 @@ from opq_cloud.view.incident_list import (
     read_place,
     regions,
 )
+from opq_cloud.view.incident_scatter import DOT_SHAPES, MOST_DOTS, scatter_of
 from opq_cloud.view.live import measurement_json
+from opq_cloud.view.past.calendar_page import CalendarPages
+from opq_cloud.view.past.compare_page import ComparePages
 from opq_cloud.view.recent import FRESH_MS
 from opq_proto.messages import Incident, Measurement
 
 BOX_ID = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 ON_FRONT_PAGE = 8
+CARDS = 24
+"""More Boxes than that are rows of a table."""
+BOXES_A_PAGE = 100
+BOXES_OFFERED = 200
+"""Of more than so many none is chosen from a list: its number is typed."""
 ON_BOX_PAGE = 10
 HOUR_MS = 3_600_000
 FILTERS = ("number", "plain", "class_words", "class_tone", "duration", "utc", "utc_attribute", "clock", "ago")
@@ -79,6 +88,8 @@ class Pages:
         self._templates.filters.update(local_time=local_time)
         self._templates.filters.update(headline=words.headline, outline=words.outline, boxes=words.boxes)
         self.examine = ExaminePages(context, self.render)
+        self.compare = ComparePages(context, self.render)
+        self.calendar = CalendarPages(context, self.render)
 
     def render(self, template: str, here: str = "", code: int = 200, **values: object) -> HTMLResponse:
         """A page with HTTP status `code`; `here` marks its place in the navigation."""
@@ -88,17 +99,16 @@ class Pages:
         values.setdefault("form_token", visitor.form_token() if visitor.session_hash else "")
         return HTMLResponse(self._templates.get_template(template).render(**shared, **values), code)
 
-    def error(self, code: int, text: str) -> HTMLResponse:
-        """A readable page for a failed request."""
-        known = {
-            401: "Sign in first",
-            403: "This is not allowed",
-            404: "Nothing is here",
-            500: "This page failed",
-            503: "Not available now",
-        }
-        heading = known.get(code, HTTPStatus(code).phrase)
-        return self.render("error.html", code=code, status=code, heading=heading, text=text)
+    def error(self, code: int, text: str, request: Request | None = None) -> HTMLResponse:
+        """A readable page for a failed request, with what one may do."""
+        ways = error_ways(code, self._context.visitor, *_asked(request))
+        made = self.render(
+            "error.html", code=code, status=code, text=text, ways=ways, retry_every_s=RETRY_EVERY_S
+        )
+        if ways.retries:
+            made.headers["Retry-After"] = str(RETRY_EVERY_S)
+            made.headers["Cache-Control"] = "no-store"
+        return made
 
     def router(self) -> APIRouter:
         router = APIRouter(default_response_class=HTMLResponse, include_in_schema=False)
@@ -109,18 +119,43 @@ class Pages:
         router.add_api_route("/boxes/{box_id}/history", self.history)
         return router
 
-    def boxes(self) -> HTMLResponse:
+    def boxes(self, page: Annotated[int, Query(ge=1, le=10_000)] = 1) -> HTMLResponse:
+        """Up to CARDS Boxes each has a card; more are rows, BOXES_A_PAGE on a page, the silent ones first."""
         newest = self._context.store.incidents(limit=ON_FRONT_PAGE)
-        cards = [self._card(record) for record in self._context.boxes()]
+        context = self._context
+        ids = context.box_ids()
+        live = context.hub.live_boxes(context.now_ns() // 1_000_000)
+        many = len(ids) > CARDS
+        pages = max(1, -(-len(ids) // BOXES_A_PAGE)) if many else 1
+        if page > pages:
+            raise HTTPException(404, f"There is no page {page} of the Boxes; the last one is {pages}.")
+        first = (page - 1) * BOXES_A_PAGE
+        if many:  # each half by its numbers
+            ordered = [*(each for each in ids if each not in live), *(each for each in ids if each in live)]
+            shown = ordered[first : first + BOXES_A_PAGE]
+        else:
+            shown = ids
         return self.render(
             "boxes.html",
             here="boxes",
-            cards=cards,
+            cards=[self._card(record, drawn=not many) for record in context.boxes(shown)],
+            many=many,
+            page=page,
+            pages=pages,
+            first=first + 1,
+            count=len(ids),
             incidents=newest,
             names=self._context.names(newest),
             after=_after(newest),
-            summary=_summary(cards),
+            summary=_summary(len(ids), len(live)),
+            stale_words=None if live else self._stale_words(ids),
         )
+
+    def _stale_words(self, box_ids: Sequence[str]) -> tuple[str, str] | None:
+        """Of Boxes that are all silent; None where none was heard."""
+        heard = [each for each in map(self._context.hub.newest, box_ids) if each is not None]
+        newest_ms = max((each.measurement.timestamp_ms for each in heard), default=None)
+        return None if newest_ms is None else words.stale(newest_ms * 1_000_000, self._context.now_ns())
 
     def incidents(self, request: Request, before: Annotated[str, Query(max_length=60)] = "") -> HTMLResponse:
         context = self._context
@@ -128,10 +163,12 @@ class Pages:
         order = address.wanted.order
         found, more = find_incidents(context, address.wanted, PER_PAGE, read_place(before))
         last = entry_of_incident(found[-1]).place(order) if found and more else None
-        choices = [{"box_id": item.box_id, "label": label(item)} for item in context.boxes()]
-        box = address.wanted.box_id
-        if box and box not in {choice["box_id"] for choice in choices}:
-            choices.append({"box_id": box, "label": f"Box {box}"})
+        box, ids = address.wanted.box_id, context.box_ids()
+        choices = None  # so many that a number is typed
+        if len(ids) <= BOXES_OFFERED:
+            choices = [{"box_id": item.box_id, "label": label(item)} for item in context.boxes(ids)]
+            if box and box not in ids:
+                choices.append({"box_id": box, "label": f"Box {box}"})
         return self.render(
             "incidents.html",
             here="incidents",
@@ -142,6 +179,12 @@ class Pages:
             older=address.page_query(last) if last else "",
             count_words=count_words(context, address.wanted) if found else "",
             plane=plane(context, address),
+            scatter=scatter_of(
+                context.store.find_incidents(address.wanted, MOST_DOTS),
+                address.wanted.cell,
+                lambda cell: address.changed(cell=cell),
+            ),
+            dot_shapes=DOT_SHAPES,
             plane_columns=[duration_words(column) for column in range(COLUMNS)],
             box_choices=choices,
             class_choices=words.CLASS_WORDS,
@@ -152,13 +195,16 @@ class Pages:
             after=_after(context.store.incidents(limit=1)) + 1,
         )
 
-    def incident(self, request: Request, incident_id: str) -> HTMLResponse:
+    def incident(
+        self, request: Request, incident_id: str, draw: Annotated[str, Query(max_length=8)] = ""
+    ) -> HTMLResponse:
+        """`draw=all`: charts of every Box, not of those most affected."""
         found = self._context.store.incident(whole_id(incident_id, "incident"))
         if found is None:
             raise HTTPException(
                 404, f"There is no incident {incident_id}. It may have been joined with another."
             )
-        values = incident_page.page(self._context, found)
+        values = incident_page.page(self._context, found, draw == "all")
         values.update(self.examine.whole_course(found))
         values.update(said_values(self._context, found))
         address = read_list_address(self._context, request.query_params)
@@ -172,7 +218,7 @@ class Pages:
 
     def _known_box(self, box_id: str) -> ShownBox:
         context = self._context
-        if not BOX_ID.fullmatch(box_id) or box_id not in {item.box_id for item in context.boxes()}:
+        if not BOX_ID.fullmatch(box_id) or not context.knows(box_id):
             raise HTTPException(404, "No Box with this id is known.")
         return context.box(box_id)
 
@@ -183,14 +229,16 @@ class Pages:
         minutes = context.buckets(box_id, 60_000, now_ms - HOUR_MS, now_ms + 60_000)
         mine, _ = find_incidents(context, IncidentFilter(box_id=box_id), ON_BOX_PAGE, None)
         card = self._card(record)
-        place = f"At {record.location}. " if record.location else ""
+        place = context.place_words(box_id)
         return self.render(
             "box.html",
             "boxes",
             200,
             card=card,
-            about=place,
+            about=f"At {place}. " if place else "",
             minutes=minutes[::-1],
+            stale_words=None if card.live else self._stale_words([box_id]),
+            may_request=context.visitor.may_request(box_id),
             silent_words=(
                 "When its gateway sends again, the values above move and this chart begins."
                 if card.rms_v is not None
@@ -201,14 +249,14 @@ class Pages:
             **history_values(context, record, start, end, mine[:ON_BOX_PAGE]),
         )
 
-    def _card(self, record: ShownBox) -> Card:
+    def _card(self, record: ShownBox, drawn: bool = True) -> Card:
         hub = self._context.hub
         heard = hub.newest(record.box_id)
         newest = heard.measurement if heard else None
         values = measurement_json(newest) if newest else {}
         age_ms = max(0, self._context.now_ns() // 1_000_000 - heard.heard_ms) if heard else 0
         live = heard is not None and age_ms < heard.silent_after_ms
-        spark = charts.sparkline(charts.spark_steps(hub.recent(record.box_id)))
+        spark = charts.sparkline(charts.spark_steps(hub.recent(record.box_id))) if drawn else None
         return Card(
             box_id=record.box_id,
             label=label(record),
@@ -227,15 +275,26 @@ class Pages:
         )
 
 
+def _asked(request: Request | None) -> tuple[str, str, str]:
+    """Path, method, and the page of ours that a form was sent from."""
+    if request is None:
+        return "/", "GET", ""
+    url, referer = request.url, request.headers.get("referer", "")
+    path = url.path + (f"?{url.query}" if url.query else "")
+    came = urlsplit(referer) if referer.startswith(f"{url.scheme}://{url.netloc}/") else None
+    back = "" if came is None else came.path + (f"?{came.query}" if came.query else "")
+    return path, request.method, back
+
+
 def _after(incidents: Sequence[Incident]) -> int:
     """The feed is asked for the newest incident again: it may have changed while the page was made."""
     return max(0, incidents[0].incident_id - 1) if incidents else 0
 
 
-def _summary(cards: Sequence[Card]) -> str:
-    if not cards:
+def _summary(count: int, live: int) -> str:
+    if not count:
         return "Here stands each Box with its live voltage, frequency and distortion."
-    return words.reporting(len(cards), sum(card.live for card in cards))
+    return words.reporting(count, live)
 
 
 def _clock_words(newest: Measurement | None) -> str:

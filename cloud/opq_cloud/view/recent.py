@@ -60,6 +60,10 @@ class RecentMeasurements:
         """Raises IndexError when nothing was accepted yet."""
         return NewestMeasurement(self.filled(self._rows[-1]), self._heard_ms, FRESH_MS + self._longest_ms)
 
+    def is_live(self, now_ms: int) -> bool:
+        """It was heard lately, by its own rhythm."""
+        return now_ms - self._heard_ms < FRESH_MS + self._longest_ms
+
     def filled(self, measurement: Measurement) -> Measurement:
         """A crossing holds `rms` alone: its other values are those of the newest window."""
         if not measurement.crossing or self._window is None:

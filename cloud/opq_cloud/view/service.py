@@ -13,7 +13,9 @@ import uvicorn
 from opq_cloud.config import CloudConfig, CloudKeys, ViewSection
 from opq_cloud.service import CloudContext, CloudService, ServiceCounters
 from opq_cloud.view.accounts.mail import Mailer
+from opq_cloud.view.accounts.openid_provider import OpenIdProvider
 from opq_cloud.view.accounts.visitors import Visitors
+from opq_cloud.view.administration.addresses import ServiceAddresses, service_addresses
 from opq_cloud.view.app import create_app
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.guard import ViewGuard
@@ -43,11 +45,13 @@ class View:
         context: CloudContext,
         nominal: Nominal = DEFAULT_NOMINAL,
         keys: KeyFolder | None = None,
+        addresses: ServiceAddresses | None = None,
     ) -> None:
         self._config = config
         self._context = context
         self._nominal = nominal
         self._keys = keys
+        self._addresses = addresses or ServiceAddresses()
         self.counters = ServiceCounters()
         self.url: str | None = None
         """Where it is served, from the moment that its port is bound."""
@@ -71,8 +75,12 @@ class View:
                 visitors=Visitors(store.people, self._config),
                 mailer=mailer,
                 keys=self._keys,
+                addresses=self._addresses,
+                openid=None if self._config.openid is None else OpenIdProvider(self._config.openid),
             )
-            guarded = ViewGuard(create_app(context), _allowed_hosts(host, self._config.allowed_hosts))
+            over_tls = (self._config.public_url or "").startswith("https://")
+            allowed = _allowed_hosts(host, self._config.allowed_hosts)
+            guarded = ViewGuard(create_app(context), allowed, over_tls)
             ended = threading.Event()
             with ThreadPoolExecutor(1, thread_name_prefix="view.reader") as pool:
                 reading = pool.submit(reader.run, _Either(stop, ended))
@@ -172,4 +180,4 @@ def _allowed_hosts(host: str, configured: tuple[str, ...]) -> frozenset[str]:
 def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
     """What `opq-cloud view` and `opq-cloud all` run."""
     keys = CloudKeys(config.keys, config.data_dir or default_data_dir())
-    return [View(config.view, context, config.nominal, keys)]
+    return [View(config.view, context, config.nominal, keys, service_addresses(config))]

@@ -1,6 +1,6 @@
 """The span of time that a page shows, as its address says it: `?from=now-24h&to=now`.
 
-Pure. A moment is `now`, `now-90m` (m, h, d, w, y of 365 days), a time in UTC (`2026-11-22T06:00`) or
+Pure. A moment is `now`, `now-90m` (s, m, h, d, w, y of 365 days), a time in UTC (`2026-11-22T06:00`) or
 milliseconds since 1970. What is relative stays so in every link, so that a link goes on being live.
 """
 
@@ -11,8 +11,8 @@ from urllib.parse import urlencode
 
 from opq_cloud.store.pyramid import LONGEST_MS
 
-UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000, "y": 365 * 86_400_000}
-SHORTEST_MS = 60_000
+UNITS_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000, "y": 365 * 86_400_000}
+SHORTEST_MS = 10_000
 LATEST_MS = 7_258_118_400_000
 """The year 2200: what lies far beyond it is no number of nanoseconds that a store can compare with."""
 DEFAULT = ("now-24h", "now")
@@ -21,8 +21,8 @@ PRESET_WORDS = {
     "5m": "5 minutes", "1h": "1 hour", "6h": "6 hours", "24h": "24 hours", "7d": "7 days", "30d": "30 days",
     "90d": "90 days", "1y": "1 year",
 }  # fmt: skip
-_RELATIVE = re.compile(r"now(?:-([0-9]{1,6})([mhdwy]))?")
-_MOMENT = "now, now-24h (m, h, d, w or y), a time in UTC such as 2026-11-22T06:00, or ms since 1970"
+_RELATIVE = re.compile(r"now(?:-([0-9]{1,6})([smhdwy]))?")
+_MOMENT = "now, now-24h (s, m, h, d, w or y), a time in UTC such as 2026-11-22T06:00, or ms since 1970"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +72,11 @@ def preset(name: str) -> str:
 
 
 def read_span(from_words: str, to_words: str, now_ms: int) -> TimeSpan:
-    """Raises ValueError, in words for people, where they are no span from a minute to 5.5 years."""
-    start_ms, end_ms = _moment("from", from_words, now_ms), _moment("to", to_words, now_ms)
+    """Raises ValueError, in words for people, where they are no span from 10 s to 5.5 years."""
+    start_ms, end_ms = read_moment("from", from_words, now_ms), read_moment("to", to_words, now_ms)
     if not SHORTEST_MS <= end_ms - start_ms <= LONGEST_MS:
         raise ValueError(
-            f"from {from_words} to {to_words} is no span that can be shown; from must be a minute to "
+            f"from {from_words} to {to_words} is no span that can be shown; from must be 10 s to "
             f"{LONGEST_MS // UNITS_MS['d']} days before to"
         )
     if start_ms < 0 or end_ms > LATEST_MS:
@@ -84,7 +84,8 @@ def read_span(from_words: str, to_words: str, now_ms: int) -> TimeSpan:
     return TimeSpan(start_ms, end_ms, from_words, to_words)
 
 
-def _moment(name: str, words: str, now_ms: int) -> int:
+def read_moment(name: str, words: str, now_ms: int) -> int:
+    """In ms since 1970; a part of a second is kept. Raises ValueError, in words for people."""
     relative = _RELATIVE.fullmatch(words)
     if relative is not None:
         return now_ms - (int(relative[1]) * UNITS_MS[relative[2]] if relative[1] else 0)
@@ -103,9 +104,8 @@ def _absolute(start_ms: int, end_ms: int) -> TimeSpan:
 
 
 def _ending_now(length_ms: int, now_ms: int) -> TimeSpan:
-    minutes = max(1, round(length_ms / 60_000))
-    count, unit = minutes, "m"
-    for name in ("h", "d"):  # the longest unit of which it is a whole number
+    count, unit = max(1, round(length_ms / 1000)), "s"
+    for name in ("m", "h", "d"):  # the longest unit of which it is a whole number
         if length_ms % UNITS_MS[name] == 0:
             count, unit = length_ms // UNITS_MS[name], name
     return TimeSpan(now_ms - length_ms, now_ms, f"now-{count}{unit}", "now")

@@ -14,6 +14,8 @@ Names = Mapping[str, str]
 NO_NAMES: Names = {}
 BOXES_LISTED = 6
 """More are counted, not listed."""
+LEAST_CYCLES = 0.1
+"""What is shorter is said in milliseconds alone: 0.0 cycles say nothing."""
 UNKNOWN = "–"
 THIN = "\u202f"
 """Narrow no-break space between number and unit."""
@@ -114,6 +116,8 @@ def span(seconds: float) -> str:
 def cycles(value: float | None) -> str:
     if value is None:
         return UNKNOWN
+    if 0 < value < LEAST_CYCLES:
+        return f"{value:.2g} cycles"
     return f"{value:.1f} cycle" + ("" if value == 1 else "s")
 
 
@@ -169,6 +173,12 @@ def reporting(count: int, live: int) -> str:
     if live == count:
         return f"{boxes_words}, {'and it reports' if count == 1 else 'all of them reporting'}."
     return f"{boxes_words}, {live or 'none'} of them reporting now."
+
+
+def stale(newest_ns: int, now_ns: int) -> tuple[str, str]:
+    """What a page says of values that no longer move: what, and what follows. `words.js` says the same."""
+    old = age(max(0, (now_ns - newest_ns) // 1_000_000_000))
+    return "No Box reports now.", f"The newest value is {old} old: what stands here is from then."
 
 
 def uncertainty(value_ns: int | None) -> str:
@@ -266,4 +276,6 @@ def _lasting(incident: Incident, found: StoredFinding | None) -> str:
     )
     length = duration((last - first) / 1e9)
     count = found.finding.duration_cycles if found else None
-    return f"for {cycles(count)} ({length})" if count is not None else f"for {length}"
+    if count is None or count < LEAST_CYCLES:
+        return f"for {length}"
+    return f"for {cycles(count)} ({length})"

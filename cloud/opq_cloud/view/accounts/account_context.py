@@ -1,6 +1,7 @@
 """What the pages of accounts share: people, mail, keys, the log of changes, and how a page is made."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -9,11 +10,13 @@ from zoneinfo import ZoneInfo
 from fastapi import HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.store.account_records import AccountRecords
+from opq_cloud.store.account_records import Account, AccountRecords
 from opq_cloud.store.store import CloudStore
+from opq_cloud.view.accounts.forms import see_other
 from opq_cloud.view.accounts.mail import Mailer
-from opq_cloud.view.accounts.passwords import new_secret
-from opq_cloud.view.accounts.sign_in import SignIn
+from opq_cloud.view.accounts.openid_provider import OpenIdProvider
+from opq_cloud.view.accounts.passwords import new_secret, secret_hash
+from opq_cloud.view.accounts.sign_in import SESSION_S, SignIn
 from opq_cloud.view.accounts.visitors import ASKING, FORM_COOKIE, SESSION_COOKIE, Visitor, Visitors
 from opq_proto.keys import KeyFolder
 
@@ -38,10 +41,16 @@ class AccountContext:
     mailer: Mailer
     keys: KeyFolder | None
     render: PageMaker
+    openid: OpenIdProvider | None = None
 
     @property
     def people(self) -> AccountRecords:
         return self.visitors.people
+
+    @property
+    def openid_name(self) -> str:
+        """Of the provider; empty where there is none."""
+        return "" if self.openid is None else self.openid.config.name
 
     def page(self, template: str, here: str = "account", code: int = 200, **values: object) -> HTMLResponse:
         """A page with a form: never kept by the browser; before signing in it is bound to a cookie."""
@@ -62,6 +71,19 @@ class AccountContext:
         answer.delete_cookie(FORM_COOKIE)
         return answer
 
+    def enter(self, request: Request, account: Account, visitor: Visitor, where: str) -> Response:
+        """Signed in: a session that is new, and on to `where`."""
+        before = request.cookies.get(SESSION_COOKIE, "")
+        secret = self.sign_in.begin_session(
+            account,
+            visitor.address,
+            request.headers.get("user-agent", ""),
+            replaces=secret_hash(before) if before else "",
+        )
+        self.people.add_audit(account.account_id, visitor.address, "signed in", "")
+        self.visitors.forget()
+        return self.begin_session(see_other(where), secret, SESSION_S)
+
     def set_cookie(self, answer: Response, name: str, value: str, seconds: int | None) -> None:
         secure = (self.visitors.config.public_url or "").startswith("https://")
         answer.set_cookie(name, value, max_age=seconds, httponly=True, samesite="lax", secure=secure)
@@ -70,10 +92,22 @@ class AccountContext:
         """The start of links in mails: as configured, else as this page was asked for."""
         return self.visitors.config.public_url or str(request.base_url).rstrip("/")
 
-    def note(self, visitor: Visitor, what: str, subject: str) -> None:
+    def warn_owner(self, account: Account, what: str) -> None:
+        """A mail to whose account it is, where a server is set: it may not have been they."""
+        text = f"{what}\n\nIf it was not you, set a new password and tell an administrator.\n"
+        self.mailer.send(account.email, "Your account at OPQ View was changed", text)
+
+    def note(
+        self,
+        visitor: Visitor,
+        what: str,
+        subject: str,
+        before: Mapping[str, object] | None = None,
+        after: Mapping[str, object] | None = None,
+    ) -> None:
         """One line into the log of changes; what is cached of Boxes and accounts is read again."""
         account_id = visitor.account.account_id if visitor.account else ""
-        self.people.add_audit(account_id, visitor.address, what, subject)
+        self.people.changes.add(account_id, visitor.address, what, subject, before, after)
         self.visitors.forget()
 
 

@@ -1,6 +1,7 @@
 """One's own account: name and preferences, password, second factor, sessions, tokens, all data, deletion."""
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from zoneinfo import ZoneInfo
@@ -9,6 +10,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.store.account_records import Account, AccountSession
+from opq_cloud.store.saved_views import SavedViewRecords
 from opq_cloud.store.store import box_order
 from opq_cloud.view.accounts.account_context import AccountContext
 from opq_cloud.view.accounts.box_settings import forget_box
@@ -33,6 +35,9 @@ THEMES = {"system": "As the system", "light": "Light", "dark": "Dark"}
 TOKEN_DAYS = (7, 30, 90, 365)
 MOST_TOKENS = 20
 DAY_S = 86_400
+SECOND_FACTOR = ({"second_factor": False}, {"second_factor": True})
+FRESH_S = 600
+"""So long after signing in somebody without a password needs not prove who they are."""
 
 
 class AccountPages:
@@ -78,6 +83,7 @@ class AccountPages:
             sessions=[(each, each.token_hash == visitor.session_hash) for each in self._sessions(account)],
             tokens=[each for each in mine if each.account_id == account.account_id],
             themes=THEMES,
+            openid_name=self._context.openid_name,
             token_days=TOKEN_DAYS,
             boxes=sorted(visitor.own, key=box_order),
         )
@@ -95,14 +101,16 @@ class AccountPages:
             problem = f"{zone} is no time zone; write one such as Pacific/Honolulu, or UTC."
             return self._page(account, problem=problem, code=400)
         self._change(visitor, lambda was: replace(was, name=name, theme=theme, time_zone=zone))
-        self._context.note(visitor, "changed name and preferences", account.account_id)
+        before = {"theme": account.theme, "time_zone": account.time_zone}
+        after = {"theme": theme, "time_zone": zone}
+        self._context.note(visitor, "changed name and preferences", account.account_id, before, after)
         return see_other("/account")
 
     def change_password(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """Other sessions end; this one gets a new cookie."""
         account = own_account(visitor)
-        if not self._proved(visitor, form):
-            return self._page(account, problem="The present password is wrong.", code=403)
+        if not proved(self._context, visitor, form):
+            return self._page(account, problem=self._not_proved(account), code=403)
         password = form.secret("password")
         problem = password_problem(password, account.email)
         if problem is None and password != form.secret("password_again"):
@@ -115,6 +123,7 @@ class AccountPages:
         agent = request.headers.get("user-agent", "")
         secret = self._context.sign_in.begin_session(account, visitor.address, agent)
         self._context.note(visitor, "changed the password", account.account_id)
+        self._context.warn_owner(account, "The password was changed.")
         return self._context.begin_session(see_other("/account"), secret, SESSION_S)
 
     # The second factor
@@ -161,17 +170,19 @@ class AccountPages:
         if not self._change(visitor, change):
             return see_other("/account")
         self._context.people.end_sessions(account.account_id, keep=visitor.session_hash)
-        self._context.note(visitor, "added a second factor", account.account_id)
+        self._context.note(visitor, "added a second factor", account.account_id, *SECOND_FACTOR)
+        self._context.warn_owner(account, "A second factor was added.")
         return self._context.page(
             "second_factor.html", secret="", qr_path="", qr_size=0, problem="", codes=tuple(codes)
         )
 
     def remove_second_factor(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         account = own_account(visitor)
-        if not self._proved(visitor, form):
-            return self._page(account, problem="The present password is wrong.", code=403)
+        if not proved(self._context, visitor, form):
+            return self._page(account, problem=self._not_proved(account), code=403)
         self._change(visitor, lambda was: replace(was, totp_secret="", recovery_hashes=()))
-        self._context.note(visitor, "took the second factor away", account.account_id)
+        self._context.note(visitor, "took the second factor away", account.account_id, *SECOND_FACTOR[::-1])
+        self._context.warn_owner(account, "The second factor was taken away.")
         return see_other("/account")
 
     # Sessions and tokens
@@ -205,9 +216,9 @@ class AccountPages:
             int(days) * DAY_S,
             account_id=account.account_id,
             label=label,
-            scopes=TOKEN_SCOPES if form.text("waveforms") else TOKEN_SCOPES[:1],
+            scopes=tuple(each for each in TOKEN_SCOPES if each == "read" or form.text(each)),
         )
-        self._context.note(visitor, "made a token", account.account_id)
+        self._context.note(visitor, "made a token", account.account_id, after={"days": days})
         return self._page(account, token=secret)
 
     def end_token(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
@@ -249,6 +260,9 @@ class AccountPages:
             "shared_with_me": [each.box_id for each in accesses if account.account_id in each.shared_ids],
             "changes": [asdict(each) for each in people.audit_of(account.account_id)],
             **notification_data(people, account.account_id),
+            "saved_views": [
+                asdict(each) for each in SavedViewRecords(people.documents).saved(account.account_id)
+            ],
             "notes": [asdict(each) for each in self._context.store.notes_of(account.account_id)],
         }
         headers = {
@@ -259,8 +273,8 @@ class AccountPages:
 
     def delete(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         account = own_account(visitor)
-        if not self._proved(visitor, form):
-            return self._page(account, problem="The present password is wrong.", code=403)
+        if not proved(self._context, visitor, form):
+            return self._page(account, problem=self._not_proved(account), code=403)
         if last_admin(self._context, account):
             problem = "You are the only administrator. Make another account one first, then delete yours."
             return self._page(account, problem=problem, code=409)
@@ -270,19 +284,32 @@ class AccountPages:
         answer.delete_cookie(SESSION_COOKIE)
         return answer
 
-    def _proved(self, visitor: Visitor, form: SentForm) -> bool:
-        """Whether the present password was typed too: an unlocked browser is not enough for this."""
-        account = own_account(visitor)
-        limits = self._context.sign_in.limits
-        if not limits.spend(account.email, visitor.address):
-            raise HTTPException(429, TOO_OFTEN)
-        if not password_fits(account.password_hash, form.secret("present_password")):
-            return False
-        limits.give_back(account.email, visitor.address)
-        return True
+    def _not_proved(self, account: Account) -> str:
+        if account.password_hash:
+            return "The present password is wrong."
+        name = self._context.openid_name or "your provider"
+        return f"Sign out, sign in with {name} again, and do it within {FRESH_S // 60} minutes after."
 
     def _change(self, visitor: Visitor, change: Callable[[Account], Account | None]) -> bool:
         return self._context.people.change_account(own_account(visitor).account_id, change)
+
+
+def proved(context: AccountContext, visitor: Visitor, form: SentForm) -> bool:
+    """Whether the present password was typed too: an unlocked browser is not enough for what matters.
+
+    Who has none, and signs in by a provider, has just done so.
+    """
+    account = own_account(visitor)
+    if not account.password_hash:
+        session = context.people.session(visitor.session_hash)
+        return session is not None and time.time() - session.created_ms / 1000 < FRESH_S
+    limits = context.sign_in.limits
+    if not limits.spend(account.email, visitor.address):
+        raise HTTPException(429, TOO_OFTEN)
+    if not password_fits(account.password_hash, form.secret("present_password")):
+        return False
+    limits.give_back(account.email, visitor.address)
+    return True
 
 
 def own_account(visitor: Visitor) -> Account:

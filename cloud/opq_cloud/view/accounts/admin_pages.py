@@ -1,8 +1,8 @@
-"""For administrators: accounts, invitations, whose a Box is, the log of changes."""
+"""For administrators: accounts and invitations; `view/administration/` has the rest."""
 
 from dataclasses import replace
 
-from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.store.account_records import ROLES, Account
@@ -12,7 +12,6 @@ from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
 from opq_cloud.view.accounts.links import INVITATION_S, make_ticket
 from opq_cloud.view.accounts.visitors import ASKING, Visitor
 
-CHANGES_SHOWN = 100
 ROLE_WORDS = {
     "admin": "Administrator: everything",
     "owner": "Owner: own Boxes, those shared with them, public ones",
@@ -30,7 +29,6 @@ class AdminPages:
     def router(self) -> APIRouter:
         router = APIRouter(include_in_schema=False)
         router.add_api_route("/admin/accounts", self.accounts_page, response_class=HTMLResponse)
-        router.add_api_route("/admin/changes", self.changes_page, response_class=HTMLResponse)
         for path, form in (
             ("/admin/invitations", self.invite),
             ("/admin/invitations/end", self.end_invitation),
@@ -53,6 +51,8 @@ class AdminPages:
         return self._context.page(
             "accounts.html",
             here="admin",
+            part="accounts",
+            may_change=True,
             code=code,
             accounts=[(each, len(people.sessions(each.account_id))) for each in accounts],
             invitations=people.tickets("invitation"),
@@ -79,16 +79,17 @@ class AdminPages:
             f"You are invited to OPQ View, which shows the quality of electric power.\n\n"
             f"Within {in_days(INVITATION_S)}, open\n{link}\n",
         )
-        self._context.note(visitor, f"invited somebody as {role}", "")
+        self._context.note(visitor, f"invited somebody as {role}", "", after={"role": role})
         return self._accounts_page(link=link, mailed=email if sent else "")
 
     def end_invitation(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         self._admin()
-        found = {each.ticket_hash for each in self._context.people.tickets("invitation")}
+        found = {each.ticket_hash: each for each in self._context.people.tickets("invitation")}
         if form.text("invitation") not in found:
             raise HTTPException(404, "There is no such invitation; it may have been used.")
         self._context.people.remove_ticket(form.text("invitation"))
-        self._context.note(visitor, "took an invitation back", "")
+        before = {"role": found[form.text("invitation")].role}
+        self._context.note(visitor, "took an invitation back", "", before)
         return see_other("/admin/accounts")
 
     def change_account(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
@@ -102,13 +103,18 @@ class AdminPages:
         if disabled:
             self._context.people.end_sessions(account.account_id)
         state = "disabled" if disabled else "enabled"
-        self._context.note(visitor, f"set an account to {role}, {state}", account.account_id)
+        before = {"role": account.role, "disabled": account.disabled}
+        after = {"role": role, "disabled": disabled}
+        what = f"set an account to {role}, {state}"
+        self._context.note(visitor, what, account.account_id, before, after)
         return see_other("/admin/accounts")
 
     def end_sessions(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         account = self._account(request)
-        self._context.people.end_sessions(account.account_id)
-        self._context.note(visitor, "ended all sessions of an account", account.account_id)
+        ended = self._context.people.end_sessions(account.account_id)
+        before, after = {"sessions": ended}, {"sessions": 0}
+        what = "ended all sessions of an account"
+        self._context.note(visitor, what, account.account_id, before, after)
         return see_other("/admin/accounts")
 
     def delete(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
@@ -116,22 +122,8 @@ class AdminPages:
         if account.account_id == own_account(visitor).account_id:
             return self._accounts_page("Your own account is deleted on its own page.", code=409)
         delete_account(self._context, account.account_id)
-        self._context.note(visitor, "deleted an account", "")
+        self._context.note(visitor, "deleted an account", "", {"role": account.role})
         return see_other("/admin/accounts")
-
-    def changes_page(self, before: str = Query("", max_length=40)) -> Response:
-        self._admin()
-        rows = self._context.people.audit(before, CHANGES_SHOWN)
-        names = {each.account_id: each.name for each in self._context.people.accounts()}
-        return self._context.page(
-            "changes.html",
-            here="admin",
-            rows=[
-                (each, names.get(each.account_id, "not signed in"), names.get(each.subject, each.subject))
-                for each in rows
-            ],
-            older=rows[-1].key if len(rows) == CHANGES_SHOWN else "",
-        )
 
     def _account(self, request: Request) -> Account:
         self._admin()
@@ -143,7 +135,7 @@ class AdminPages:
     def _admin(self) -> None:
         """404 for others: what is there for administrators is not said."""
         visitor = ASKING.get()
-        if not visitor.admin or not visitor.session_hash:
+        if not visitor.administers:
             raise HTTPException(404, "There is no page at this address.")
 
 

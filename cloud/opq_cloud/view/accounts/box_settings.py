@@ -8,14 +8,16 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.store.account_records import PRIVACIES
-from opq_cloud.store.store import BoxRecord, LocationRecord, box_order
+from opq_cloud.store.store import BoxRecord, CloudStore, LocationRecord, box_order
 from opq_cloud.view.accounts.account_context import AccountContext, checked_email
 from opq_cloud.view.accounts.entry_pages import TOO_OFTEN
 from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
 from opq_cloud.view.accounts.links import CLAIM_S, make_ticket
-from opq_cloud.view.accounts.passwords import key_fingerprint, same_fingerprint, secret_hash
+from opq_cloud.view.accounts.nominal_form import read_nominal_form
+from opq_cloud.view.accounts.passwords import same_fingerprint, secret_hash
 from opq_cloud.view.accounts.visitors import ASKING, Visitor
 from opq_proto.errors import KeyFileError
+from opq_proto.key_register import key_fingerprint
 from opq_proto.keys import read_key_file
 
 BOX = re.compile(r"[A-Za-z0-9_.-]{1,32}")
@@ -149,33 +151,30 @@ class BoxSettingsPages:
         if any(each.name == name and each.box_id != box_id for each in self._context.store.boxes()):
             return self._settings_page(box_id, "Another Box has this name; names are unique.", code=400)
         try:
-            place = _place(form, box_id)
+            place = read_place(form, box_id)
+            nominal = read_nominal_form(form, self._context.store, box_id)
         except ValueError as error:
             return self._settings_page(box_id, str(error), code=400)
-        self._put(box_id, name, form.text("region", 60), place)
+        before = box_values(self._context, box_id)
+        put_name_and_place(self._context.store, box_id, name, form.text("region", 60), place)
+        self._context.store.put_box(nominal)
         waveforms = form.checked("public_waveforms")
         self._context.people.change_access(
             box_id, lambda was: replace(was, privacy=privacy, public_waveforms=waveforms)
         )
-        self._context.note(visitor, f"set name, place and what the public sees ({privacy})", f"box {box_id}")
+        what = f"set name, place, nominal values and what the public sees ({privacy})"
+        self._context.note(visitor, what, f"box {box_id}", before, box_values(self._context, box_id))
         return see_other(f"/boxes/{box_id}/settings")
-
-    def _put(self, box_id: str, name: str, region: str, place: LocationRecord | None) -> None:
-        store = self._context.store
-        if place is None:
-            store.put_box(BoxRecord(box_id, name or f"Box {box_id}", region=region))
-            return
-        store.put_location(place)
-        store.put_box(BoxRecord(box_id, name or f"Box {box_id}", location=place.slug))
-        store.put_box(BoxRecord(box_id, "", region=region))  # a move takes the old region along
 
     def share(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """With somebody who has an account; whether an e-mail has one can be tried as often as a password."""
         box_id = self._own(request.path_params["box_id"])
         remove = form.text("remove")
         if remove:
+            before = self._shared(box_id)
             self._context.people.share_box(box_id, remove, False)
-            self._context.note(visitor, "ended the sharing of a Box", f"box {box_id}")
+            now = self._shared(box_id)
+            self._context.note(visitor, "ended the sharing of a Box", f"box {box_id}", before, now)
             return see_other(f"/boxes/{box_id}/settings")
         limits = self._context.sign_in.limits
         if not limits.spend(f"share {visitor.session_hash}", visitor.address):
@@ -185,9 +184,17 @@ class BoxSettingsPages:
             problem = "Nobody has an account with this e-mail. An administrator can invite them."
             return self._settings_page(box_id, problem, code=404)
         limits.give_back(f"share {visitor.session_hash}", visitor.address)
+        before = self._shared(box_id)
         self._context.people.share_box(box_id, account.account_id, True)
-        self._context.note(visitor, "shared a Box", f"box {box_id}")
+        self._context.note(visitor, "shared a Box", f"box {box_id}", before, self._shared(box_id))
         return see_other(f"/boxes/{box_id}/settings")
+
+    def _public(self, box_id: str) -> dict[str, object]:
+        access = self._context.people.access(box_id)
+        return {"privacy": access.privacy, "public_waveforms": access.public_waveforms}
+
+    def _shared(self, box_id: str) -> dict[str, object]:
+        return {"accounts": len(self._context.people.access(box_id).shared_ids)}
 
     def make_code(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         box_id = self._own(request.path_params["box_id"])
@@ -200,12 +207,13 @@ class BoxSettingsPages:
     def release(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """Nobody's, shown to nobody, without name and place."""
         box_id = self._own(request.path_params["box_id"])
+        before = self._public(box_id)
         forget_box(self._context, box_id)
         self._context.people.change_access(
             box_id,
             lambda was: replace(was, owner_id="", shared_ids=(), privacy="nothing", public_waveforms=False),
         )
-        self._context.note(visitor, "gave a Box back", f"box {box_id}")
+        self._context.note(visitor, "gave a Box back", f"box {box_id}", before, self._public(box_id))
         return see_other("/account/boxes")
 
     def _own(self, box_id: str) -> str:
@@ -237,7 +245,43 @@ def forget_box(context: AccountContext, box_id: str) -> None:
     context.store.remove_location(place_of(box_id))
 
 
-def _place(form: SentForm, box_id: str) -> LocationRecord | None:
+def put_name_and_place(
+    store: CloudStore, box_id: str, name: str, region: str, place: LocationRecord | None
+) -> None:
+    """An empty name is `Box 7`; without a place the Box stays where it stands."""
+    if place is None:
+        store.put_box(BoxRecord(box_id, name or f"Box {box_id}", region=region))
+        return
+    store.put_location(place)
+    store.put_box(BoxRecord(box_id, name or f"Box {box_id}", location=place.slug))
+    store.put_box(BoxRecord(box_id, "", region=region))  # a move takes the old region along
+
+
+def box_values(context: AccountContext, box_id: str) -> dict[str, object]:
+    """What people say of a Box, for the log of changes."""
+    box = context.store.box(box_id) or BoxRecord(box_id, f"Box {box_id}")
+    place = context.store.locations().get(box.location or "")
+    access = context.people.access(box_id)
+    return {
+        "name": box.name,
+        "description": box.description or None,
+        "region": box.region or None,
+        "location": box.location or None,
+        "latitude": place.latitude if place else None,
+        "longitude": place.longitude if place else None,
+        "feeder": box.feeder or None,
+        "phase": box.phase or None,
+        "grid": box.grid or None,
+        "nominal_v": box.nominal_v,
+        "nominal_hz": box.nominal_hz,
+        "unplugged": bool(box.unplugged),
+        "retired": bool(box.retired_ms),
+        "privacy": access.privacy,
+        "public_waveforms": access.public_waveforms,
+    }
+
+
+def read_place(form: SentForm, box_id: str) -> LocationRecord | None:
     """None where nothing was typed. ValueError: what was typed is no place."""
     texts = form.text("latitude", 20), form.text("longitude", 20)
     if not any(texts):

@@ -6,12 +6,11 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse
 
-from opq_cloud.store.account_records import Account, AccountTicket
+from opq_cloud.store.account_records import AccountTicket
 from opq_cloud.view.accounts.account_context import AccountContext, checked_email, in_days
 from opq_cloud.view.accounts.forms import SentForm, form_route, own_path, see_other
 from opq_cloud.view.accounts.links import RESET_S, make_ticket
 from opq_cloud.view.accounts.passwords import hash_password, password_problem, secret_hash
-from opq_cloud.view.accounts.sign_in import SESSION_S
 from opq_cloud.view.accounts.visitors import ASKING, SESSION_COOKIE, Visitor
 
 WRONG = "E-mail, password or code is wrong. After several tries it takes a minute until the next one counts."
@@ -65,6 +64,7 @@ class EntryPages:
             accounts_in_use=visitor.accounts_in_use,
             open_registration=config.registration == "open",
             mail_ready=self._context.mailer.ready,
+            openid_name=self._context.openid_name,
         )
 
     def sign_in(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
@@ -79,19 +79,7 @@ class EntryPages:
             self._context.note(visitor, "was refused at sign-in", "")
             return self._sign_in_page(wanted, problem=WRONG, code=403)
         limits.give_back(email, visitor.address)
-        return self._enter(request, account, visitor, own_path(wanted))
-
-    def _enter(self, request: Request, account: Account, visitor: Visitor, where: str) -> Response:
-        before = request.cookies.get(SESSION_COOKIE, "")
-        secret = self._context.sign_in.begin_session(
-            account,
-            visitor.address,
-            request.headers.get("user-agent", ""),
-            replaces=secret_hash(before) if before else "",
-        )
-        self._context.people.add_audit(account.account_id, visitor.address, "signed in", "")
-        self._context.visitors.forget()
-        return self._context.begin_session(see_other(where), secret, SESSION_S)
+        return self._context.enter(request, account, visitor, own_path(wanted))
 
     def sign_out(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         self._context.people.end_session(visitor.session_hash)
@@ -148,7 +136,7 @@ class EntryPages:
             raise HTTPException(409, "This e-mail has an account since a moment ago. Sign in with it.")
         what = "became the first administrator" if purpose == "first_admin" else "accepted an invitation"
         people.add_audit(made.account_id, visitor.address, what, made.account_id)
-        return self._enter(request, made, visitor, "/account")
+        return self._context.enter(request, made, visitor, "/account")
 
     def _wanted_account(self, form: SentForm) -> tuple[str | None, str, str]:
         """E-mail, name and password; or None and, in place of the password, why not."""
@@ -179,6 +167,7 @@ class EntryPages:
             name=name,
             heading=heading,
             problem=problem,
+            openid_name=self._context.openid_name if path == "/register" and code else "",
         )
 
     def _refused_account(self, path: str, form: SentForm, problem: str) -> HTMLResponse:

@@ -26,6 +26,11 @@ class SentForm:
     def __init__(self, fields: Mapping[str, str]) -> None:
         self._fields = fields
 
+    @property
+    def fields(self) -> Mapping[str, str]:
+        """As they were sent."""
+        return self._fields
+
     def text(self, name: str, most: int = 200) -> str:
         """Without white space around it; empty where absent. HTTPException 400 when longer than `most`."""
         found = self._fields.get(name, "").translate(NO_CONTROL).strip()

@@ -5,6 +5,7 @@ runs, is for all.
 """
 
 import json
+from collections.abc import Callable
 from urllib.parse import quote
 
 import anyio.to_thread
@@ -21,15 +22,22 @@ FOR_EVERYBODY = ("/embed", "/feeds", "/share")
 """The same for everybody: who is signed in sees there what anybody would."""
 WITH_REGIONS = ("/map", "/grid", "/wall")
 """They show figures of regions too, where no Box itself is public."""
-NO_PAGE = ("/api/", "/live", "/map/state")
+NO_PAGE = ("/api/", "/live", "/map/state", "/search/found")
 
 
 class VisitorGate:
     """ASGI middleware inside the guard; sets ASKING for the request."""
 
-    def __init__(self, app: App, visitors: Visitors) -> None:
+    def __init__(
+        self,
+        app: App,
+        visitors: Visitors,
+        unavailable: Callable[[Scope, StoreError], App],
+    ) -> None:
+        """`unavailable` makes the answer while it cannot be read who asks."""
         self._app = app
         self._visitors = visitors
+        self._unavailable = unavailable
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or _under(scope["path"], FOR_ALL):
@@ -42,7 +50,7 @@ class VisitorGate:
             if _under(scope["path"], (V1,)):
                 await send_problem(send, 503, "The store cannot be read now.", scope["path"])
                 return
-            await _answer(send, 503, {"error": f"The store cannot be read now: {error}"})
+            await self._unavailable(scope, error)(scope, receive, send)
             return
         path = scope["path"]
         regions = bool(visitor.regional) and _under(path, WITH_REGIONS)

@@ -11,8 +11,8 @@ RESET_S = 3600
 CLAIM_S = 7 * 86_400
 FOR_EVER_S = 100 * 365 * 86_400
 TOKEN_START = "opq_"
-TOKEN_SCOPES = ("read", "waveforms")
-"""What a token may read: all but samples; samples too."""
+TOKEN_SCOPES = ("read", "waveforms", "write")
+"""What a token may: read all but samples; samples too; ask Boxes of its account for waveforms."""
 
 
 def make_ticket(

@@ -10,9 +10,9 @@ from email.message import EmailMessage
 
 import structlog
 
-from opq_cloud.config import MailSection
 from opq_cloud.mail_server import MailServer
 from opq_cloud.service import ServiceCounters
+from opq_cloud.view_settings import MailSection
 
 log = structlog.get_logger()
 WAITING = 100

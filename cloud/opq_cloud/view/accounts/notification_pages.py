@@ -4,6 +4,7 @@ View writes rules and entries into the store; the service of notifications reads
 """
 
 import time
+from dataclasses import asdict
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
@@ -122,21 +123,25 @@ class NotificationPages:
         if problems:
             return self._rule_page(rule, problems, fresh=True)
         self._records.put_rule(rule)
-        self._context.note(visitor, "added a notification rule", account.account_id)
+        added = rule_values(rule)
+        self._context.note(visitor, "added a notification rule", account.account_id, after=added)
         return see_other(f"{PAGE}/{rule.rule_id}" if rule.channel == "webhook" else PAGE)
 
     def change(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        rule, problems = rule_of(form, self._own(request.path_params["rule_id"]), visitor)
+        before = self._own(request.path_params["rule_id"])
+        rule, problems = rule_of(form, before, visitor)
         if problems:
             return self._rule_page(rule, problems)
         self._records.put_rule(rule)
-        self._context.note(visitor, "changed a notification rule", rule.account_id)
+        values = rule_values(before), rule_values(rule)
+        self._context.note(visitor, "changed a notification rule", rule.account_id, *values)
         return see_other(PAGE)
 
     def delete(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         rule = self._own(request.path_params["rule_id"])
         self._records.remove_rule(rule.rule_id)
-        self._context.note(visitor, "deleted a notification rule", rule.account_id)
+        gone = rule_values(rule)
+        self._context.note(visitor, "deleted a notification rule", rule.account_id, gone)
         return see_other(PAGE)
 
     def test(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
@@ -193,6 +198,13 @@ class NotificationPages:
         if found is None or found.account_id != account.account_id:
             raise HTTPException(404, NO_RULE)
         return found
+
+
+def rule_values(rule: NotificationRule) -> dict[str, object]:
+    """For the log of changes: without its name, where it sends to, and secrets."""
+    hidden = ("rule_id", "account_id", "name", "since_ms", "url", "secret")
+    values = {key: value for key, value in asdict(rule).items() if key not in hidden}
+    return {key: " ".join(value) if isinstance(value, tuple) else value for key, value in values.items()}
 
 
 def _about(text: str, visitor: Visitor) -> str:

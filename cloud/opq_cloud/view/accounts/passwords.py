@@ -18,7 +18,7 @@ from opq_cloud.store.account_records import secret_hash as secret_hash
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
 
-LEAST_CHARACTERS = 10
+LEAST_CHARACTERS = 12
 MOST_CHARACTERS = 256
 AT_ONCE = threading.Semaphore(2)
 """Each takes 19 MiB and a core for some 30 ms: a flood of sign-ins waits, it does not fill the memory."""
@@ -121,12 +121,6 @@ def totp_step_of(secret: str, code: str, after_step: int, now_s: float | None = 
 def new_recovery_codes() -> list[str]:
     """For the day the telephone is lost: each counts once."""
     return [f"{secrets.token_hex(3)}-{secrets.token_hex(3)}" for _ in range(RECOVERY_CODES)]
-
-
-def key_fingerprint(public_key: str) -> str:
-    """Fingerprint of a public key (Z85, 40 characters): 128 bits of its SHA-256, in groups of four digits."""
-    digits = hashlib.sha256(public_key.encode()).hexdigest()[:32]
-    return " ".join(digits[k : k + 4] for k in range(0, 32, 4))
 
 
 def same_fingerprint(first: str, second: str) -> bool:

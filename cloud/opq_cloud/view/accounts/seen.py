@@ -4,8 +4,11 @@ The pages and the API read through these, so that a new page shows no more than 
 made again from the findings that the visitor may see: class, residual and times of another Box do not show.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import islice, takewhile
+from operator import itemgetter
 from typing import Protocol
 
 from opq_cloud.store.incident_index import (
@@ -13,7 +16,6 @@ from opq_cloud.store.incident_index import (
     IndexedIncident,
     IndexPlace,
     cell_of,
-    entry_of_incident,
 )
 from opq_cloud.store.seen_incident import incident_at
 from opq_cloud.store.store import QUERY_ROWS, BoxRecord, CloudStore, EventRecord, Trend
@@ -21,10 +23,6 @@ from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.live import LiveHub, LiveMessage, incident_message
 from opq_cloud.view.recent import NewestMeasurement
 from opq_proto.messages import Event, Incident, Measurement
-
-INCIDENTS_LOOKED_AT = 500
-"""So many of the newest, where most are at Boxes that the visitor does not see."""
-READ_AT_ONCE = 50
 
 
 class ShownStore(Protocol):
@@ -46,6 +44,8 @@ class ShownStore(Protocol):
     def find_incidents(
         self, wanted: IncidentFilter, limit: int, beyond: IndexPlace | None = None, back: bool = False
     ) -> list[IndexedIncident]: ...
+    def count_incidents(self, wanted: IncidentFilter, most: int) -> int: ...
+    def incident_cells(self, wanted: IncidentFilter) -> dict[int, int]: ...
 
 
 class SeenStore:
@@ -83,7 +83,8 @@ class SeenStore:
         return replace(found, waveforms=waves, missing=missing) if waves or missing else None
 
     def event_record(self, event_id: int) -> EventRecord | None:
-        """What is said of it as a whole (why, who saw it first, when) goes where a Box of it is not seen.
+        """What is said of it as a whole goes where a Box of it is not seen: why, who saw it first, when, what
+        analyses ask for.
 
         How many others were not asked goes always: it counts Boxes that the visitor does not see.
         """
@@ -95,6 +96,8 @@ class SeenStore:
         if not asked:
             return None
         named = {*found.boxes_triggered, *(box_id for each in found.asked_as.values() for box_id in each)}
+        for request in found.more.values():
+            named |= {*request.spans, *request.beside, *request.boxes}
         whole = all(sees(box_id) for box_id in named | {found.opened_by} - {""})
         seen_as = {why: tuple(each for each in boxes if sees(each)) for why, boxes in found.asked_as.items()}
         return replace(
@@ -107,6 +110,8 @@ class SeenStore:
             opened_by=found.opened_by if whole else "",
             asked_as={why: boxes for why, boxes in seen_as.items() if boxes},
             not_asked={},
+            more={number: replace(each, refused={}) for number, each in found.more.items() if whole},
+            owed={box_id: span for box_id, span in found.owed.items() if sees(box_id)},
             onset_ns=found.onset_ns if whole else None,
             decided_ns=found.decided_ns if whole else None,
             token="",
@@ -119,63 +124,57 @@ class SeenStore:
     def incidents(
         self, after_id: int = 0, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
     ) -> list[Incident]:
-        """Among the newest INCIDENTS_LOOKED_AT; older ones are found by their page."""
-        found = self._store.incidents(after_id, start_ns, end_ns, max(limit, INCIDENTS_LOOKED_AT))
-        seen = (seen_incident(each, self._visitor) for each in found)
-        return [each for each in seen if each is not None][:limit]
+        if self._visitor.everything:
+            return self._store.incidents(after_id, start_ns, end_ns, limit)
+        wanted = IncidentFilter(start_ns=start_ns, end_ns=end_ns)
+        above = takewhile(lambda one: one.incident_id > after_id, self._found(wanted))
+        found = [self.incident(one.incident_id) for one in islice(above, limit)]
+        return [each for each in found if each is not None]
 
     def find_incidents(
         self, wanted: IncidentFilter, limit: int, beyond: IndexPlace | None = None, back: bool = False
     ) -> list[IndexedIncident]:
-        """Those whose part at Boxes that the visitor sees fits, the newest first whatever the order.
+        """Those whose part at Boxes that the visitor sees fits; in order of what is seen of them.
 
-        The index says which incidents these Boxes have; what is said of one is made again from its part, so
-        that neither a class nor an order tells of another Box. Looks at INCIDENTS_LOOKED_AT at most.
+        What is said of one is that of its part, so that neither a class nor an order tells of another Box.
         """
-        sees = self._visitor.sees
-        every = self._visitor.full | self._visitor.public if wanted.box_ids is None else wanted.box_ids
-        boxes = tuple(box_id for box_id in every if sees(box_id))
-        hidden = bool(wanted.box_id) and not sees(wanted.box_id)
-        if hidden or not boxes or (wanted.words and self._visitor.account is None):
-            return []
-        broad = IncidentFilter(
-            box_id=wanted.box_id, box_ids=boxes, start_ns=wanted.start_ns, end_ns=wanted.end_ns,
-            words=wanted.words,
-        )  # fmt: skip
-        found: list[IndexedIncident] = []
-        for _ in range(INCIDENTS_LOOKED_AT // READ_AT_ONCE):
-            entries = self._store.find_incidents(broad, READ_AT_ONCE, beyond, back)
-            for entry in entries:
-                whole = self._store.incident(entry.incident_id)
-                part = None if whole is None else seen_incident(whole, self._visitor)
-                if whole is None or part is None or not fits(part, wanted):
-                    continue
-                if not wanted.words or part.box_ids == whole.box_ids:  # notes may name any of its Boxes
-                    found.append(entry_of_part(part))
-            if len(found) >= limit or len(entries) < READ_AT_ONCE:
-                break
-            beyond = entries[-1].place("newest")
-        return found[:limit]
+        if self._visitor.everything:
+            return self._store.find_incidents(wanted, limit, beyond, back)
+        if wanted.order == "newest":
+            after = None if beyond is None else beyond.incident_id
+            return list(islice(self._found(wanted, after, back), limit))
+        found = [(one.place(wanted.order), one) for one in self._found(wanted)]
+        keyed = [((place.value, place.incident_id), one) for place, one in found]
+        if beyond is not None:
+            key = beyond.value, beyond.incident_id
+            keyed = [each for each in keyed if (each[0] > key if back else each[0] < key)]
+        keyed.sort(key=itemgetter(0), reverse=not back)
+        return [one for _, one in keyed[:limit]]
 
+    def count_incidents(self, wanted: IncidentFilter, most: int) -> int:
+        if self._visitor.everything:
+            return self._store.count_incidents(wanted, most)
+        return sum(1 for _ in islice(self._found(wanted), most))
 
-def fits(part: Incident, wanted: IncidentFilter) -> bool:
-    """Whether what is seen of an incident is what is asked for; words aside."""
-    kinds = part.kind.split("+")
-    return (
-        (not wanted.kind or wanted.kind in kinds)
-        and (not wanted.box_id or wanted.box_id in part.box_ids)
-        and (wanted.box_ids is None or any(box_id in wanted.box_ids for box_id in part.box_ids))
-        and (not wanted.scope or wanted.scope == part.scope)
-        and (wanted.least_severity is None or (part.severity or -1.0) >= wanted.least_severity)
-        and (wanted.start_ns is None or part.end_ns > wanted.start_ns)
-        and (wanted.end_ns is None or part.start_ns < wanted.end_ns)
-        and wanted.cell in (None, cell_of(part.residual_percent, part.start_ns, part.end_ns))
-    )
+    def incident_cells(self, wanted: IncidentFilter) -> dict[int, int]:
+        if self._visitor.everything:
+            return self._store.incident_cells(wanted)
+        cells = (cell_of(one.residual_percent, one.start_ns, one.end_ns) for one in self._found(wanted))
+        return dict(Counter(cell for cell in cells if cell is not None))
 
-
-def entry_of_part(part: Incident) -> IndexedIncident:
-    """As a visitor sees it; its place is its number alone."""
-    return replace(entry_of_incident(part), kind=part.kind)
+    def _found(
+        self, wanted: IncidentFilter, beyond: int | None = None, back: bool = False
+    ) -> Iterator[IndexedIncident]:
+        """By their numbers, as the visitor sees them."""
+        seen = self._visitor.full | self._visitor.public
+        named = (wanted.box_id,) if wanted.box_id else wanted.box_ids
+        nobody = wanted.words and self._visitor.account is None
+        if nobody or not seen or (named is not None and seen.isdisjoint(named)):
+            return
+        for parts in self._store.incident_parts(seen, wanted, beyond, back):
+            one = parts.seen()
+            if parts.fits(one, wanted):
+                yield one
 
 
 def seen_incident(incident: Incident, visitor: Visitor) -> Incident | None:
@@ -192,6 +191,12 @@ class SeenHub:
 
     def latest(self) -> Mapping[str, Measurement]:
         return {box_id: each for box_id, each in self._hub.latest().items() if self._visitor.sees(box_id)}
+
+    def box_ids(self) -> list[str]:
+        return [box_id for box_id in self._hub.box_ids() if self._visitor.sees(box_id)]
+
+    def live_boxes(self, now_ms: int) -> set[str]:
+        return {box_id for box_id in self._hub.live_boxes(now_ms) if self._visitor.sees(box_id)}
 
     def newest(self, box_id: str) -> NewestMeasurement | None:
         return self._hub.newest(box_id) if self._visitor.sees(box_id) else None

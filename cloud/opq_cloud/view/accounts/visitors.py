@@ -56,8 +56,12 @@ class Visitor:
     public_waveforms: frozenset[str] = frozenset()
     regional: frozenset[str] = frozenset()
     """Boxes that count in the figures of their region."""
+    on_this_machine: bool = False
+    """No account yet, and from loopback: the page is open to this machine."""
     without_waveforms: bool = False
     """It asks by a token that has not the scope `waveforms`."""
+    writes: bool = False
+    """It asks by a token that has the scope `write`."""
 
     @property
     def unlimited(self) -> bool:
@@ -67,6 +71,15 @@ class Visitor:
     @property
     def admin(self) -> bool:
         return self.account is not None and self.account.role == "admin"
+
+    @property
+    def administers(self) -> bool:
+        """An admin who is signed in: changes what is for administrators."""
+        return self.admin and bool(self.session_hash)
+
+    @property
+    def sees_administration(self) -> bool:
+        return self.administers or self.on_this_machine
 
     @property
     def sees_something(self) -> bool:
@@ -89,6 +102,10 @@ class Visitor:
         """Its owner, or an admin: name, place, whom it is shared with, what the public sees."""
         return bool(self.session_hash) and (self.admin or box_id in self.own)
 
+    def may_request(self, box_id: str) -> bool:
+        """Its owner, or an admin, may have raw samples fetched: by a session, or a token that writes."""
+        return (bool(self.session_hash) or self.writes) and (self.admin or box_id in self.own)
+
     def form_token(self) -> str:
         """A new one for each page: one that stood still could be guessed from compressed answers (BREACH)."""
         salt = secrets.token_hex(8)
@@ -108,6 +125,8 @@ class Visitor:
 
 
 NOBODY = Visitor()
+UNKNOWN = Visitor(accounts_in_use=False)
+"""Who asks could not be read: nothing is shown, of accounts neither."""
 OPEN = Visitor(everything=True, accounts_in_use=False)
 ASKING: contextvars.ContextVar[Visitor] = contextvars.ContextVar("asking", default=NOBODY)
 """The visitor of the request that this thread or task answers; who forgets to set it sees nothing."""
@@ -199,6 +218,7 @@ class Visitors:
                 address=public.address,
                 everything=True,
                 accounts_in_use=False,
+                on_this_machine=True,
             )
         return self._signed_in(request, known, public) or self._by_token(request, known, public) or public
 
@@ -235,7 +255,7 @@ class Visitors:
         return _visitor(account, known, public, session.token_hash, secret)
 
     def _by_token(self, request: AskingRequest, known: _Known, public: Visitor) -> Visitor | None:
-        """`Authorization: Bearer opq_…`: reads, changes nothing."""
+        """`Authorization: Bearer opq_…`: reads; with the scope `write` it asks for waveforms."""
         kind, _, secret = request.headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not secret.startswith("opq_"):
             return None
@@ -248,7 +268,8 @@ class Visitors:
         account = self.people.account(ticket.account_id)
         if account is None or account.disabled:
             return None
-        return replace(_visitor(account, known, public), without_waveforms=without)
+        writes = "write" in ticket.scopes
+        return replace(_visitor(account, known, public), without_waveforms=without, writes=writes)
 
     def _read(self) -> _Known:
         now_s = self._monotonic_s()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from opq_cloud.view.charts import ChartLine, FloatArray, HalfCycle, peaks, reduce_min_max
 from opq_cloud.view.examine.signals import BoxSignal, SignalRun
@@ -24,6 +25,15 @@ COLUMNS = 96
 """Windows of a spectrogram."""
 FREQUENCY_CYCLES = 1.0
 """On both sides of a moment, for the frequency there."""
+BESIDE_CYCLES = 6.0
+"""Before and after these: what the frequency at a moment is compared with."""
+STEP_HZ = 0.25
+"""A frequency that is so far outside of those before and after is none: the phase stepped, as it does at the
+edges of a dip. Over two cycles it is a step of some 10 degrees."""
+STEP_APART_CYCLES = 3.0
+"""What the tracker smears of a step stays within these, on both sides."""
+STEP_NEIGHBOURS = 12
+"""Cycles on both sides whose median says what the frequency of a cycle might be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +46,8 @@ class Reading:
     phase_deg: float | None = None
     """Of the fundamental: 0 at a rising zero crossing, below 360."""
     f_hz: float | None = None
+    steps: bool = False
+    """The phase steps within the cycles around it: then there is no frequency."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +90,21 @@ def reading(signal: BoxSignal, t_ms: float, origin_ns: int) -> Reading:
     reach = 2 * FREQUENCY_CYCLES * half_cycle
     phase_deg = math.degrees(run.tracked.phase_at_rad(at)) % 360.0
     f_hz = run.tracked.frequency_hz(at - reach, at + reach)
-    return Reading(volts, rms_v, phase_deg, f_hz if math.isfinite(f_hz) else None)
+    if not math.isfinite(f_hz):
+        return Reading(volts, rms_v, phase_deg)
+    period = 2 * half_cycle
+    apart, beside = STEP_APART_CYCLES * period, BESIDE_CYCLES * period
+    beside_hz = [
+        each
+        for each in (
+            run.tracked.frequency_hz(at - apart - beside, at - apart),
+            run.tracked.frequency_hz(at + apart, at + apart + beside),
+        )
+        if math.isfinite(each)
+    ]
+    if beside_hz and not min(beside_hz) - STEP_HZ <= f_hz <= max(beside_hz) + STEP_HZ:
+        return Reading(volts, rms_v, phase_deg, steps=True)
+    return Reading(volts, rms_v, phase_deg, f_hz)
 
 
 def between(signal: BoxSignal, a_ms: float, b_ms: float, origin_ns: int) -> CursorDifference:
@@ -162,7 +188,10 @@ def rms_lines(
 def frequency_lines(
     signal: BoxSignal, start_ms: float, end_ms: float, origin_ns: int, points: int
 ) -> list[ChartLine]:
-    """Hertz of each cycle of the tracked fundamental, at its middle; none where the phase was not seen."""
+    """Hertz of each cycle of the tracked fundamental, at its middle.
+
+    A line ends where the phase was not seen, and where it stepped.
+    """
     lines = []
     for run in signal.runs:
         if run.tracked is None:
@@ -171,11 +200,30 @@ def frequency_lines(
         known = run.tracked.known_between(edges[:-1], edges[1:])
         f_hz = np.where(known, run.wave.rate_hz / np.maximum(np.diff(edges), 1e-9), np.nan)
         t_ms = run.t_ms((edges[:-1] + edges[1:]) / 2, origin_ns)
+        f_hz[stepped(f_hz)] = np.nan
         t_ms, f_hz = _spanned(t_ms, f_hz, start_ms, end_ms)
         seen = np.isfinite(f_hz)
-        if seen.any():
-            lines.append(reduce_min_max(t_ms[seen], f_hz[seen], points))
+        for part in np.split(np.arange(len(f_hz)), np.flatnonzero(np.diff(seen)) + 1):
+            if len(part) and seen[part[0]]:
+                lines.append(reduce_min_max(t_ms[part], f_hz[part], points))
     return lines
+
+
+def stepped(f_hz: FloatArray) -> NDArray[np.bool_]:
+    """(n,) True where a cycle's frequency is outside of the medians before and after it by STEP_HZ.
+
+    Args:
+        f_hz: (n,) hertz of each cycle; NaN where it was not seen.
+    """
+    found = np.zeros(len(f_hz), dtype=np.bool_)
+    seen = f_hz[np.isfinite(f_hz)]
+    if not len(seen) or float(np.ptp(seen)) <= STEP_HZ:
+        return found
+    for k in np.flatnonzero(np.isfinite(f_hz)).tolist():
+        parts = f_hz[max(0, k - STEP_NEIGHBOURS) : k], f_hz[k + 1 : k + 1 + STEP_NEIGHBOURS]
+        near = [float(np.median(rest)) for part in parts if len(rest := part[np.isfinite(part)])]
+        found[k] = bool(near) and not min(near) - STEP_HZ <= f_hz[k] <= max(near) + STEP_HZ
+    return found
 
 
 def harmonics_at(signal: BoxSignal, t_ms: float, origin_ns: int, ends: bool = False) -> Harmonics | None:

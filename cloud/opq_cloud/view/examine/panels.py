@@ -32,7 +32,7 @@ HINTS = {
     "rms": "Urms(1/2): the rms of one cycle, renewed every half cycle (IEC 61000-4-30, 5.4).",
     "missing": "The waveform less the wave of the six cycles before the incident, carried on for 120 cycles.",
     "residual": "The waveform less its own tracked fundamental: harmonics, transients and noise stay.",
-    "frequency": "Of each cycle of the tracked fundamental.",
+    "frequency": "Of each cycle of the tracked fundamental; none where the phase steps, as a dip begins.",
 }
 
 

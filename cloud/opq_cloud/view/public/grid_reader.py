@@ -1,38 +1,26 @@
-"""Reads what a visitor may know of all Boxes now: records and places of the store, values of the live hub.
+"""Reads what a visitor may know of all Boxes now: records and places of the registry, values of the live hub.
 
-Records are read once for all who look and kept for RECORDS_S; what one audience sees is made once and kept
-for SEEN_S, so that 500 open maps cost as much as one.
+What one audience sees is made once and kept for SEEN_S, so that 500 open maps cost as much as one.
 """
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 
-from opq_cloud.store.box_place import BoxPlace, box_place
+from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.store import BoxRecord
 from opq_cloud.view.accounts.seen import SeenFeed
 from opq_cloud.view.accounts.visitors import Visitor
-from opq_cloud.view.context import ShownBox, ViewContext, label, natural_order
+from opq_cloud.view.context import ShownBox, ViewContext, label
 from opq_cloud.view.live import LiveMessage
 from opq_cloud.view.public.fuzz import Place, fuzzed_place
 from opq_cloud.view.public.grid_now import BoxNow, countable
 from opq_cloud.view.public.kept import KeptAnswers
 from opq_cloud.view.recent import NewestMeasurement
+from opq_cloud.view.registry import BoxRegistry, natural_order
 
-RECORDS_S = 5.0
 SEEN_S = 1.0
 AUDIENCES = 64
 SALT_NAME = "map"
-
-
-@dataclass(frozen=True, slots=True)
-class _Records:
-    """What is stored of all Boxes, by id."""
-
-    read_s: float
-    boxes: Mapping[str, BoxRecord]
-    places: Mapping[str, BoxPlace]
-    fuzzed: dict[str, Place | None] = field(default_factory=dict)
 
 
 Audience = tuple[bool, frozenset[str], frozenset[str], frozenset[str]]
@@ -46,8 +34,7 @@ class GridReader:
     ) -> None:
         self._context = context
         self.radius_km = radius_km
-        self._monotonic_s = monotonic_s
-        self._records: _Records | None = None
+        self._fuzzed: dict[str, tuple[Place, Place | None]] = {}
         self._seen: KeptAnswers[tuple[BoxNow, ...]] = KeptAnswers(SEEN_S, AUDIENCES, monotonic_s)
         self._salt: bytes | None = None
 
@@ -79,22 +66,22 @@ class GridReader:
         return found
 
     def _read_boxes(self, visitor: Visitor) -> list[BoxNow]:
-        records = self._read_records(self._monotonic_s())
+        registry = self._context.whole_registry.now()
         found = []
-        for box_id in sorted(self._ids(visitor, records), key=natural_order):
+        for box_id in self._ids(visitor, registry):
             shown = visitor.sees(box_id)
-            record = records.boxes.get(box_id) or BoxRecord(box_id, "")
+            record = registry.records.get(box_id) or BoxRecord(box_id, "")
             if record.unplugged or not (shown or box_id in visitor.regional):
                 continue
-            found.append(self._box_now(visitor, record, records, regional=not shown))
+            found.append(self._box_now(visitor, record, registry.place(box_id), regional=not shown))
         return found
 
-    def _ids(self, visitor: Visitor, records: _Records) -> set[str]:
+    def _ids(self, visitor: Visitor, registry: BoxRegistry) -> Iterable[str]:
         if visitor.everything:
-            return {*records.boxes, *self._context.whole_hub.latest()}
-        return set(visitor.full | visitor.public | visitor.regional)
+            return self._context.box_ids()
+        return sorted(visitor.full | visitor.public | visitor.regional, key=natural_order)
 
-    def _box_now(self, visitor: Visitor, record: BoxRecord, records: _Records, regional: bool) -> BoxNow:
+    def _box_now(self, visitor: Visitor, record: BoxRecord, place: BoxPlace, regional: bool) -> BoxNow:
         box_id, context = record.box_id, self._context
         heard = context.whole_hub.newest(box_id)
         live = heard is not None and self._is_live(heard)
@@ -102,7 +89,6 @@ class GridReader:
         rms, f = metrics.get("rms"), metrics.get("f")
         nominal_v = record.nominal_v or context.nominal.volts
         nominal_hz = record.nominal_hz or context.nominal.hz
-        place = records.places.get(box_id) or BoxPlace()
         exact = not regional and visitor.sees_place(box_id)
         shown = ShownBox(box_id, record.name, None, nominal_v, nominal_hz, False)
         return BoxNow(
@@ -110,7 +96,7 @@ class GridReader:
             label="" if regional else label(shown),
             grid=place.grid,
             region=place.region or None,
-            at=_exact(place) if exact else self._fuzzed(box_id, place, records),
+            at=_exact(place) if exact else self._fuzzed_place(box_id, place),
             exact=exact,
             regional=regional,
             nominal_v=nominal_v,
@@ -124,24 +110,16 @@ class GridReader:
         age_ms = self._context.now_ns() // 1_000_000 - heard.heard_ms
         return age_ms < heard.silent_after_ms
 
-    def _fuzzed(self, box_id: str, place: BoxPlace, records: _Records) -> Place | None:
+    def _fuzzed_place(self, box_id: str, place: BoxPlace) -> Place | None:
         at = _exact(place)
         if at is None:
             return None
-        if box_id not in records.fuzzed:
+        known = self._fuzzed.get(box_id)
+        if known is None or known[0] != at:
             if self._salt is None:
                 self._salt = self._context.whole_store.people.installation_secret(SALT_NAME)
-            records.fuzzed[box_id] = fuzzed_place(at, self._salt, self.radius_km)
-        return records.fuzzed[box_id]
-
-    def _read_records(self, now_s: float) -> _Records:
-        if self._records is None or now_s - self._records.read_s >= RECORDS_S:
-            store = self._context.whole_store
-            locations, regions = store.locations(), store.regions()
-            boxes = {each.box_id: each for each in store.boxes()}
-            places = {box_id: box_place(each, locations, regions) for box_id, each in boxes.items()}
-            self._records = _Records(now_s, boxes, places)
-        return self._records
+            known = self._fuzzed[box_id] = at, fuzzed_place(at, self._salt, self.radius_km)
+        return known[1]
 
 
 def _exact(place: BoxPlace) -> Place | None:

@@ -7,13 +7,14 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 
 class KeptAnswers(Generic[T]):
-    """`of` may be called from any thread; who asks while one is being made waits for it."""
+    """`of` may be called from any thread; who asks for what is being made waits for that alone."""
 
     def __init__(
         self, seconds: float, most: int = 64, monotonic_s: Callable[[], float] = time.monotonic
@@ -24,15 +25,46 @@ class KeptAnswers(Generic[T]):
         self._monotonic_s = monotonic_s
         self._lock = threading.Lock()
         self._found: OrderedDict[Hashable, tuple[float, T]] = OrderedDict()
+        self._making: dict[Hashable, _Making] = {}
 
     def of(self, key: Hashable, make: Callable[[], T]) -> T:
         """What `make` gave less than `seconds` ago, or gives now; an exception of it is not kept."""
         with self._lock:
-            kept = self._found.get(key)
-            if kept is None or self._monotonic_s() - kept[0] >= self._seconds:
-                kept = self._monotonic_s(), make()
-                self._found[key] = kept
-            self._found.move_to_end(key)
-            while len(self._found) > self._most:
-                self._found.popitem(last=False)
-            return kept[1]
+            kept = self._fresh(key)
+            if kept is not None:
+                return kept[1]
+            making = self._making.setdefault(key, _Making())
+            making.waiting += 1
+        try:
+            with making.lock:
+                with self._lock:
+                    kept = self._fresh(key)
+                if kept is not None:
+                    return kept[1]
+                began_s, made = self._monotonic_s(), make()
+                with self._lock:
+                    self._found[key] = began_s, made
+                    self._found.move_to_end(key)
+                    while len(self._found) > self._most:
+                        self._found.popitem(last=False)
+                return made
+        finally:
+            with self._lock:
+                making.waiting -= 1
+                if not making.waiting:
+                    self._making.pop(key, None)
+
+    def _fresh(self, key: Hashable) -> tuple[float, T] | None:
+        kept = self._found.get(key)
+        if kept is None or self._monotonic_s() - kept[0] >= self._seconds:
+            return None
+        self._found.move_to_end(key)
+        return kept
+
+
+@dataclass(slots=True)
+class _Making:
+    """One answer while somebody makes it."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    waiting: int = 0

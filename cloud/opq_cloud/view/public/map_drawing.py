@@ -80,7 +80,7 @@ def draw_map(reader: GridReader, config: ViewSection, frame: MapFrame | None) ->
 def map_summary(boxes: Sequence[BoxNow]) -> str:
     """One sentence of state."""
     if not boxes:
-        return "No Box is shown here: the owner of a Box decides whether everybody may see it."
+        return "No Box is shown here yet."
     live = sum(not each.silent for each in boxes)
     outside = sum(each.tone in ("too-low", "too-high") for each in boxes)
     said = words.reporting(len(boxes), live)
@@ -105,6 +105,7 @@ def live_state(reader: GridReader, frame: MapFrame | None) -> dict[str, object]:
     return {
         "version": page_version(),
         "summary": map_summary(boxes),
+        "silent": bool(boxes) and all(each.silent for each in boxes),
         "marks": {
             mark.mark_id: {
                 "tone": mark.tone,

@@ -7,6 +7,7 @@ antimeridian and from the top, as tiles count them. A map never reaches over the
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import atan, ceil, cos, degrees, floor, log, log2, pi, radians, sinh, tan
 from urllib.parse import urlencode
 
@@ -16,8 +17,9 @@ WIDTH, HEIGHT = 1000, 560
 """The drawing's own units; a browser scales it."""
 EQUATOR_KM = 360.0 * KM_PER_DEGREE
 MOST_LATITUDE = 84.0
+PLACES_KEPT = 1 << 15
 LEAST_KM, MOST_KM = 5.0, 40_000.0
-NARROWEST_KM = 120.0
+NARROWEST_KM = 40.0
 """Boxes close together are shown with some land around them."""
 MARGIN = 1.5
 """The map is so much wider than the extent of its Boxes."""
@@ -120,8 +122,9 @@ class MapFrame:
         ]
 
 
+@lru_cache(maxsize=PLACES_KEPT)
 def mercator(at: Place) -> tuple[float, float]:
-    """(x, y) of a place; beyond MOST_LATITUDE at the edge."""
+    """(x, y) of a place; beyond MOST_LATITUDE at the edge. Kept: Boxes stand still."""
     latitude = max(-MOST_LATITUDE, min(MOST_LATITUDE, at[0]))
     return at[1] / 360.0 + 0.5, 0.5 - log(tan(pi / 4 + radians(latitude) / 2)) / (2 * pi)
 

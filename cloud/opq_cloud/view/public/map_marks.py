@@ -10,12 +10,13 @@ from statistics import median
 from opq_cloud.view import words
 from opq_cloud.view.public.fuzz import MOST_OFF
 from opq_cloud.view.public.grid_now import LOUDEST, TONES, BoxNow, GroupNow
-from opq_cloud.view.public.map_frame import WIDTH, MapFrame
+from opq_cloud.view.public.map_frame import HEIGHT, WIDTH, MapFrame
 
 CELL_UNITS = 40.0
 """Boxes nearer than this on the drawing may be one mark."""
 SPLIT_MARKS = 60
 """Up to so many Boxes each has a mark of its own, but those at exactly one place."""
+Point = tuple[float, float]
 Corners = tuple[float, float, float, float]
 """Left, top, right, bottom."""
 LETTER_UNITS, LINE_UNITS = 9.0, 22.0
@@ -76,14 +77,13 @@ def map_marks(
     boxes: Iterable[BoxNow], regions: Iterable[GroupNow], frame: MapFrame, radius_km: float
 ) -> tuple[MapMark, ...]:
     """Those in the window, the loudest last, so that they lie on top."""
-    shown = [each for each in boxes if not each.regional and each.at is not None and frame.shows(each.at)]
-    cells: dict[tuple[int, int], list[BoxNow]] = {}
+    placed = [(each, frame.units(each.at)) for each in boxes if not each.regional and each.at is not None]
+    shown = [(each, at) for each, at in placed if 0 <= at[0] <= WIDTH and 0 <= at[1] <= HEIGHT]
+    cells: dict[tuple[int, int], list[tuple[BoxNow, Point]]] = {}
     apart = len(shown) <= SPLIT_MARKS
-    for each in shown:
-        assert each.at is not None
-        x, y = frame.units(each.at)
+    for each, (x, y) in shown:
         cell = (round(x * 10), round(y * 10)) if apart else (int(x // CELL_UNITS), int(y // CELL_UNITS))
-        cells.setdefault(cell, []).append(each)
+        cells.setdefault(cell, []).append((each, (x, y)))
     marks = [_mark(f"cell-{c}-{r}", found, frame, radius_km) for (c, r), found in cells.items()]
     marks += [_region_mark(each, frame) for each in regions if _is_mark(each, frame)]
     return _with_names(sorted(marks, key=lambda mark: (LOUDEST[mark.tone], mark.mark_id)))
@@ -129,8 +129,8 @@ def _is_mark(region: GroupNow, frame: MapFrame) -> bool:
     return region.regional and region.at is not None and frame.shows(region.at)
 
 
-def _mark(cell_id: str, boxes: Sequence[BoxNow], frame: MapFrame, radius_km: float) -> MapMark:
-    points = [frame.units(each.at) for each in boxes if each.at is not None]
+def _mark(cell_id: str, placed: Sequence[tuple[BoxNow, Point]], frame: MapFrame, radius_km: float) -> MapMark:
+    boxes, points = [each for each, _ in placed], [at for _, at in placed]
     x, y = (round(sum(each[k] for each in points) / len(points), 1) for k in (0, 1))
     rough = any(not each.exact for each in boxes)
     doubt = radius_km * MOST_OFF * frame.units_per_km if rough else 0.0

@@ -14,6 +14,11 @@ from opq_proto.messages import Incident
 
 FRAMES = 6
 """Pictures of the small multiples."""
+SAME_MS = 0.1
+NO_ORDER = (
+    "The clocks of these Boxes are not good enough to say where it came first: the numbers are the order in "
+    "which they stamped it."
+)
 PLAYED_S = 8.0
 """The whole spread lasts so long when it is played."""
 
@@ -88,8 +93,14 @@ def incident_spread(
             )
         )
     lasts_ms = arrivals[-1].after_ms
+    known = any(each.disciplined for each in found)
     return IncidentSpread(
-        frame, tuple(arrivals), _frames(arrivals), lasts_ms, _slower(lasts_ms), _sentence(incident, arrivals)
+        frame,
+        tuple(arrivals),
+        _frames(arrivals),
+        lasts_ms,
+        _slower(lasts_ms) if known else "",
+        _sentence(incident, arrivals) if known else NO_ORDER,
     )
 
 
@@ -111,7 +122,7 @@ def _frames(arrivals: Sequence[Arrival]) -> tuple[SpreadFrame, ...]:
 
 
 def _slower(lasts_ms: float) -> str:
-    if lasts_ms <= 0:
+    if lasts_ms < SAME_MS:
         return "All of them saw it within the same tenth of a millisecond."
     times = PLAYED_S * 1000 / lasts_ms
     if times < 1:
@@ -122,7 +133,8 @@ def _slower(lasts_ms: float) -> str:
 def _sentence(incident: Incident, arrivals: Sequence[Arrival]) -> str:
     last = arrivals[-1]
     said = f"It came to {arrivals[0].name} first"
-    said += f" and to {last.name} {last.after_words}" if last.after_ms else ", and to the others with it"
+    apart = last.after_ms >= SAME_MS
+    said += f" and to {last.name} {last.after_words}" if apart else ", and to the others with it"
     more = len(incident.box_ids) - len(arrivals)
     beside = f"; {more} more of its Boxes have no time of arrival" if more > 0 else ""
     return f"{said}{beside}."

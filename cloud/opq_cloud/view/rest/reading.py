@@ -9,12 +9,13 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from opq_cloud.export.selection import event_records, finding_row, known_incident, measurement_row
-from opq_cloud.store.box_place import box_place
+from opq_cloud.store.asked_samples import request_json
 from opq_cloud.store.incident_json import incident_json
 from opq_cloud.store.pyramid import DAY_MS, HOUR_MS, MAX_ROWS, TEN_MINUTES_MS, level_for
 from opq_cloud.store.store import TREND_MS, EventRecord, Trend
 from opq_cloud.view.box_history import METRICS
 from opq_cloud.view.context import LARGEST_ID, ShownBox, ViewContext, label, read_incidents
+from opq_cloud.view.incident_page import past_before
 from opq_cloud.view.live import measurement_json
 from opq_cloud.view.rest import shapes
 from opq_cloud.view.rest.answers import cursor_place, cursor_text, json_answer
@@ -29,6 +30,8 @@ ONE_MS_ROWS = 5000
 NEWEST_EVENTS = 20
 """Among which the highest id is looked for: an event may be opened for a time that is past."""
 EVENTS_READ = 500
+EVENTS_SHOWN = 20
+"""Whose requests for more samples stand in one incident."""
 """Ids that one request looks at, where most are gone or hidden; such a page is short and has a next."""
 BoxId = Annotated[str, Path(pattern=shapes.BOX_PATTERN, examples=["1"])]
 Number = Annotated[int, Path(ge=1, le=LARGEST_ID, examples=[1])]
@@ -65,17 +68,16 @@ class ReadRoutes:
     def boxes(self, request: Request) -> Response:
         """Each Box that you may see, in the order of their numbers."""
         latest = self._context.hub.latest()
-        regions = self._regions()
-        items = [self._box_json(box, regions, latest.get(box.box_id)) for box in self._context.boxes()]
+        items = [self._box_json(box, latest.get(box.box_id)) for box in self._context.boxes()]
         return json_answer(request, {"items": items, "next": None})
 
     def box(self, request: Request, box_id: BoxId) -> Response:
         """One Box."""
-        shown = next((each for each in self._context.boxes() if each.box_id == box_id), None)
-        if shown is None:
+        if not self._context.knows(box_id):
             raise RestProblemError(404, f"There is no Box {box_id} that you may see.")
-        newest = self._context.hub.latest().get(box_id)
-        return json_answer(request, self._box_json(shown, self._regions(), newest))
+        heard = self._context.hub.newest(box_id)
+        shown = self._context.box(box_id)
+        return json_answer(request, self._box_json(shown, None if heard is None else heard.measurement))
 
     def measurements(
         self,
@@ -173,9 +175,20 @@ class ReadRoutes:
         return json_answer(request, {"items": items, "next": following})
 
     def incident(self, request: Request, incident_id: Number) -> Response:
-        """One incident."""
+        """One incident, with what came before it and what analyses asked for beyond its events.
+
+        Before it: those most like it, hours and intervals of its kind.
+        """
         found = known_incident(self._context.store, incident_id)
-        return json_answer(request, _incident_json(found, headline(found, self._context.names([found]))))
+        said = _incident_json(found, headline(found, self._context.names([found])))
+        records = [self._context.store.event_record(event_id) for event_id in found.event_ids[:EVENTS_SHOWN]]
+        said["requests"] = [
+            {"event_id": record.event_id, **request_json(each)}
+            for record in records
+            if record is not None
+            for each in record.more.values()
+        ]
+        return json_answer(request, said | past_before(self._context, found).as_json())
 
     def findings_of(self, request: Request, incident_id: Number) -> Response:
         """What the analyses said of an incident, Box by Box, and why."""
@@ -215,20 +228,13 @@ class ReadRoutes:
         except ValueError as error:
             raise RestProblemError(400, f"{error}.") from None
 
-    def _regions(self) -> dict[str, str | None]:
-        """Box -> its region, of those that the visitor sees."""
-        whole = self._context.whole_store
-        places, regions = whole.locations(), whole.regions()
-        return {each.box_id: box_place(each, places, regions).region for each in self._context.store.boxes()}
-
-    def _box_json(
-        self, box: ShownBox, regions: dict[str, str | None], newest: Measurement | None
-    ) -> dict[str, object]:
+    def _box_json(self, box: ShownBox, newest: Measurement | None) -> dict[str, object]:
+        """Of a Box that the visitor sees."""
         return {
             "box_id": box.box_id,
             "name": label(box),
             "location": box.location,
-            "region": regions.get(box.box_id),
+            "region": self._context.whole_registry.now().place(box.box_id).region,
             "nominal_v": box.nominal_v,
             "nominal_hz": box.nominal_hz,
             "unplugged": box.unplugged,
@@ -252,6 +258,7 @@ def _event_json(record: EventRecord) -> dict[str, object]:
         "analysed": record.analysed,
         "completes": record.completes,
         "asked_as": record.asked_as,
+        "requests": [request_json(each) for each in record.more.values()],
         "decided_ns": record.decided_ns,
         "finished_ns": record.finished_ns,
         "analysed_ns": record.analysed_ns,

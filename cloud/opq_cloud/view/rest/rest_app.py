@@ -15,7 +15,9 @@ from opq_cloud.view.rest.answers import RequestLimits
 from opq_cloud.view.rest.exporting import ExportRoutes
 from opq_cloud.view.rest.problems import MEDIA_TYPE, add_problems
 from opq_cloud.view.rest.reading import ReadRoutes
+from opq_cloud.view.rest.requesting import RequestRoutes
 from opq_cloud.view.rest.shapes import ProblemShape
+from opq_cloud.view.waveform_requests import WaveformRequests
 
 PREFIX = "/api/v1"
 DESCRIPTION = """Boxes, Measurements, trends, events, waveforms, incidents, findings and exports of View.
@@ -34,7 +36,7 @@ PageOf = Callable[..., HTMLResponse]
 Live = Callable[[Request], Awaitable[Response]]
 
 
-def create_rest(context: ViewContext, page_of: PageOf, live: Live) -> FastAPI:
+def create_rest(context: ViewContext, page_of: PageOf, live: Live, requests: WaveformRequests) -> FastAPI:
     """To be mounted at PREFIX; `page_of` renders a template of View, `live` answers with the feed."""
     limits = RequestLimits(context.counters)
     problems: dict[int | str, dict[str, Any]] = {
@@ -55,6 +57,7 @@ def create_rest(context: ViewContext, page_of: PageOf, live: Live) -> FastAPI:
     )
     app.include_router(ReadRoutes(context).router())
     app.include_router(ExportRoutes(context, limits).router())
+    app.include_router(RequestRoutes(context, requests).router())
     app.include_router(_live_router(live))
     app.include_router(_page_router(app, page_of))
     add_problems(app, context.counters)

@@ -18,6 +18,9 @@ INCIDENT: dict[str, Any] = {
     "id": 3, "class": "sag", "box_ids": ["1"], "start_ms": 1795000000123.457, "end_ms": 1795000000281.1,
     "residual_percent": 85.2, "event_ids": [17], "closed": True, "classes": {"1": "sag"}, "scope": "local",
     "cause": None, "severity": 3.1, "follows": None, "arrivals": [], "centre": None,
+    "found_by": [
+        {"analysis": "rms_voltage", "version": "0.1.0", "settings_hash": "5f3a0c9d21be", "findings": 1}
+    ],
     "summary": "Sag to 85.2 % at Box 1, 158 ms",
 }  # fmt: skip
 FINDING: dict[str, Any] = {
@@ -25,7 +28,8 @@ FINDING: dict[str, Any] = {
     "start_ns": 1795000000123456789, "end_ns": 1795000000281100000, "uncertainty_ns": 250, "closed": True,
     "residual_v": 102.2, "residual_percent": 85.2, "duration_cycles": 9.5, "confidence": 0.98,
     "ieee1159": "instantaneous sag", "itic": "no_interruption_in_function", "semi_f47": "pass",
-    "because": "residual 85.2 % for 9.5 cycles", "figures": {},
+    "because": "residual 85.2 % for 9.5 cycles", "figures": {}, "analysis": "rms_voltage",
+    "analysis_version": "0.1.0", "settings_hash": "5f3a0c9d21be", "severity": 3.1,
 }  # fmt: skip
 EVENT: dict[str, Any] = {
     "id": 17, "start_ns": 1795000000000000000, "end_ns": 1795000002000000000, "onset_ns": None,
@@ -91,6 +95,9 @@ class FindingShape(_Shape):
     closed: bool
     residual_percent: float | None
     because: str
+    analysis: str | None
+    analysis_version: str | None
+    settings_hash: str | None
 
 
 class EventShape(_Shape):

@@ -5,6 +5,7 @@
 import { axis, chart, colour, failed, fetchJson, readout } from "./charts.js";
 import { fixed } from "./words.js";
 
+const serverLeadMs = Number(document.documentElement.dataset.nowMs) - Date.now(); // an axis goes on to now: silence is seen
 const REFRESH_MS = 30_000;
 const places = [...document.querySelectorAll("[data-hour]")];
 const plots = new Map();
@@ -44,7 +45,7 @@ function draw(place, rows, bucketMs) {
       place,
       {
         cursor: { drag: { x: false, y: false }, sync: { key: "hour" }, y: false, points: { size: 7 } },
-        scales: { y: { range: (_, low, high) => padded(low, high, 4 * 10 ** -Number(digits)) } },
+        scales: { x: { range: (_, low, high) => [low, Math.max(high, (Date.now() + serverLeadMs) / 1000)] }, y: { range: (_, low, high) => padded(low, high, 4 * 10 ** -Number(digits)) } },
         axes: [
           axis({ size: 34, space: 64, values: (_, splits, __, ___, increment) => splits.map((t) => clock(t, increment)) }),
           axis({ size: 64 }),

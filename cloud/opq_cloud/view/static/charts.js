@@ -120,3 +120,13 @@ export function level(plot, value, name, hue) {
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => {
   for (const plot of charts) plot.redraw(false, true);
 });
+
+/** Paper is light, whatever the theme: what is drawn on canvases too. */
+function onPaper(printing) {
+  const paper = document.getElementById("paper");
+  if (!paper) return;
+  paper.media = printing ? "all" : "print";
+  for (const plot of charts) plot.redraw(false, true);
+}
+addEventListener("beforeprint", () => onPaper(true));
+addEventListener("afterprint", () => onPaper(false));

@@ -1,5 +1,7 @@
 // One event on one time axis: the server draws it; here are hands. Until it has drawn anew, what is there moves.
 
+import { isForPage } from "./keys.js";
+
 const RENEW_AFTER_MS = 120;
 const NEAR_PX = 14;
 const STEPS = { z: "out", ArrowLeft: "back", ArrowRight: "forward" };
@@ -128,6 +130,8 @@ function drag(event) {
 }
 
 function end(event) {
+  // the last move may have gone to a chart that was just replaced
+  if (event.type === "pointerup" && pointers.get(event.pointerId) !== event.clientX) drag(event);
   if (!pointers.delete(event.pointerId)) return;
   if (pointers.size) grip = { ...grip, cursor: null, from: { ...view }, xs: [...pointers.values()] };
   else moved();
@@ -179,7 +183,7 @@ function walk(event) {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.target.closest("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (!isForPage(event)) return;
   const step = prefix ? STEPS[event.key] : null;
   prefix = event.key === "t";
   if (step) {

@@ -1,6 +1,8 @@
 // Keeps map, grid, wall and widget as they are now: asks for the state every other second and puts its words and
 // tones in place. Nothing is added to the page beyond a fixed number of rows, so that it may stand for weeks.
 
+import { lost, showStale } from "./words.js";
+
 const EVERY_MS = 2000;
 const LATER_MS = [2000, 5000, 10_000, 30_000]; // after 1, 2, 3, more answers that did not come
 const GIVE_UP_MS = 15_000;
@@ -11,6 +13,7 @@ const stays = "stays" in root.dataset; // a wall or a widget: nobody is there to
 const began = performance.now();
 const serverLeadMs = Number(document.documentElement.dataset.nowMs) - Date.now();
 let missed = 0;
+let lostAt = null;
 let timer;
 
 document.documentElement.classList.add("scripted");
@@ -24,12 +27,17 @@ async function look() {
     const answer = await fetch(root.dataset.liveState, { cache: "no-cache", signal: AbortSignal.timeout(GIVE_UP_MS) });
     if (answer.redirected || answer.status === 401) return reload(); // signed out
     if (!answer.ok) throw new Error(`status ${answer.status}`);
-    showState(await answer.json());
+    const state = await answer.json();
+    showState(state);
     missed = 0;
-    showFeed("Live", false);
+    lostAt = null;
+    showFeed(state.silent ? "Connected, no Box reports" : "Live", state.silent);
+    showStale(state.silent ? ["No Box reports now.", "Figures stand here again as soon as one does."] : null);
   } catch (error) {
     missed += 1;
+    lostAt ??= performance.now();
     showFeed("Connection lost, trying again", true);
+    if (missed > 1) showStale(lost(performance.now() - lostAt));
     console.info("no state:", error.message);
   }
   again(missed ? LATER_MS[Math.min(missed, LATER_MS.length) - 1] : EVERY_MS);

@@ -1,6 +1,7 @@
 // Any span of a Box: the charts are made by the server; here are readout, keys, and renewal while live.
 
 import { fetchJson } from "./charts.js";
+import { isForPage } from "./keys.js";
 import { fixed } from "./words.js";
 
 const RENEW_MS = 30_000;
@@ -91,7 +92,7 @@ function listen() {
 
 /** `t` and then `z`, left or right: zoom out, back, forward. */
 document.addEventListener("keydown", (event) => {
-  if (event.target.closest("input, select, textarea") || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (!isForPage(event)) return;
   const step = prefix ? STEPS[event.key] : null;
   prefix = event.key === "t";
   if (!step) return;

@@ -11,6 +11,7 @@ const originNs = root.dataset.startNs;
 const endMs = Number(root.dataset.endMs);
 const incidentRange = [-Math.max(50, 0.4 * endMs), endMs + Math.max(50, 0.4 * endMs)];
 const wholeRange = [Infinity, -Infinity];
+const OVERVIEW_POINTS = 600;
 const linked = []; // charts that share the time axis
 let range = incidentRange;
 
@@ -52,10 +53,11 @@ function zoomBy(factor) {
 }
 
 async function drawWaveform(place) {
-  const points = Math.round(Math.min(6000, Math.max(1200, place.clientWidth * 4)));
+  // Two points to a pixel hold its lowest and highest; the overview stands only until the closer look is there.
+  const points = Math.round(Math.min(4000, Math.max(800, place.clientWidth * 2)));
   const url = (first, last) => {
     const part = first === undefined ? "" : `&start_ms=${first.toFixed(3)}&end_ms=${last.toFixed(3)}`;
-    return `${place.dataset.waveform}?origin_ns=${originNs}&points=${points}${part}`;
+    return `${place.dataset.waveform}?origin_ns=${originNs}&points=${part ? points : OVERVIEW_POINTS}${part}`;
   };
   const overview = await fetchJson(url());
   if (!overview.t_ms.length) throw new Error("an empty waveform");

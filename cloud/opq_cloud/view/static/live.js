@@ -2,7 +2,7 @@
 // page is the same, as it was when it was made.
 
 import { openFeed } from "./feed.js";
-import { ago, fixed, reporting, state, utc } from "./words.js";
+import { ago, fixed, lost, reporting, showStale, stale, state, utc } from "./words.js";
 
 const FRESH_MS = 10_000; // younger than this, a value's age is not worth a word
 const SPARK_MS = 300_000;
@@ -15,7 +15,9 @@ const serverLeadMs = Number(document.documentElement.dataset.nowMs) - Date.now()
 const heard = new Map(); // box id -> { at: performance.now(), silentAfterMs, newestMs }
 const recent = new Map(); // box id -> [[end_ms, min, mean, max, window_ms], …]
 
+const LOST_AFTER_MS = 5000; // a connection that is back by then was hardly away
 let connection = "";
+let lostAt = null;
 openFeed(after, {
   open: () => showConnection("open"),
   error: () => showConnection("error"),
@@ -31,18 +33,23 @@ fillSparklines();
 
 function showConnection(standing) {
   connection = standing;
+  lostAt = standing === "error" ? (lostAt ?? performance.now()) : null;
   showFeed();
 }
 
 function showFeed() {
   if (!connection) return;
   const feed = document.getElementById("feed");
-  const lost = connection === "error";
+  const away = connection === "error";
   const silent = heard.size > 0 && ![...heard.values()].some(isLive);
-  const text = lost ? "Connection lost, trying again" : silent ? "Connected, no Box reports" : "Live";
+  const text = away ? "Connection lost, trying again" : silent ? "Connected, no Box reports" : "Live";
   feed.hidden = false;
-  feed.classList.toggle("feed-lost", lost || silent);
+  feed.classList.toggle("feed-lost", away || silent);
   if (feed.textContent !== text) feed.textContent = text;
+  const lostMs = away ? performance.now() - lostAt : 0;
+  if (lostMs > LOST_AFTER_MS) showStale(lost(lostMs));
+  else if (silent && document.querySelector("[data-box]")) showStale(stale(Math.max(...[...heard.values()].map((last) => last.newestMs)), Date.now() + serverLeadMs));
+  else if (!away) showStale(null);
 }
 
 const isLive = (last) => performance.now() - last.at < last.silentAfterMs;
@@ -50,7 +57,7 @@ const isLive = (last) => performance.now() - last.at < last.silentAfterMs;
 function showMeasurement(measurement) {
   const boxes = document.querySelectorAll(`[data-box="${CSS.escape(measurement.box_id)}"]`);
   // A Box that this page does not know yet; the page is made anew with it, once.
-  if (!boxes.length && document.querySelector(".cards, #no-incidents") && !document.querySelector("[data-only-box]")) reloadSoon();
+  if (!boxes.length && document.querySelector(".cards, #no-incidents") && !document.querySelector("[data-only-box], [data-part-of]")) reloadSoon();
   const { timestamp_ms: timeMs, age_ms: ageMs, silent_after_ms: silentAfterMs } = measurement;
   const before = heard.get(measurement.box_id);
   // A window may come after the crossing that lies behind its end: its voltage is the older one.
@@ -65,6 +72,8 @@ function showMeasurement(measurement) {
       const place = box.querySelector(`[data-value="${key}"]`);
       if (place) place.textContent = fixed(measurement[key], digits);
     }
+    const percent = box.querySelector('[data-value="percent"]');
+    if (percent && !overtaken) percent.textContent = fixed(measurement.rms_v === null ? null : (measurement.rms_v / Number(box.dataset.nominalV)) * 100, 1);
     const time = box.querySelector('[data-value="time"]');
     if (time) time.textContent = utc(newestMs, 0);
     showState(box);

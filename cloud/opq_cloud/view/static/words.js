@@ -40,3 +40,30 @@ export function reporting(count, live) {
   if (live === count) return `${boxes}, ${count === 1 ? "and it reports" : "all of them reporting"}.`;
   return `${boxes}, ${live || "none"} of them reporting now.`;
 }
+
+/** What a page says of values that no longer move: [what, what follows], as `words.stale` of the server. */
+export function stale(newestMs, nowMs) {
+  return ["No Box reports now.", `The newest value is ${age(Math.max(0, Math.floor((nowMs - newestMs) / 1000)))} old: what stands here is from then.`];
+}
+
+/** The same where the page itself has lost View. */
+export function lost(sinceMs) {
+  return ["The connection to View is lost.", `It is tried again; what stands here is ${age(Math.floor(sinceMs / 1000))} old or older.`];
+}
+
+const title = document.title;
+
+/** Shows or hides the banner of a page whose values do not move, and marks its tab. */
+export function showStale(words) {
+  const place = document.getElementById("stale");
+  if (!place) return;
+  document.documentElement.classList.toggle("is-stale", words !== null);
+  const named = words === null ? title : `\u25b3 ${title}`;
+  if (document.title !== named) document.title = named;
+  place.hidden = words === null;
+  if (words === null || place.textContent === words.join(" ")) return;
+  const loud = document.createElement("strong");
+  loud.textContent = words[0];
+  place.setAttribute("aria-live", place.textContent.startsWith(words[0]) ? "off" : "polite"); // its age is no news
+  place.replaceChildren(loud, ` ${words[1]}`);
+}

@@ -1,0 +1,69 @@
+"""Nominal values as a form says them, held to what the Box measures and to its grid.
+
+A wrong nominal value makes every Measurement a disturbance: 230 V typed for 120 V is a sag for ever.
+So an owner's values must fit what is measured now, and the frequency that of the grid's other Boxes.
+"""
+
+import math
+import time
+
+from opq_cloud.store.store import BoxRecord, CloudStore
+from opq_cloud.view.accounts.forms import SentForm
+from opq_proto.messages import NOMINAL_HZ, NOMINAL_V
+
+LATELY_MS = 600_000
+LEAST_SHARE, MOST_SHARE = 0.7, 1.4
+"""Of the nominal voltage: what is measured beyond these lasts for seconds, or belongs to another nominal."""
+LEAST_SUPPLY_V = 20.0
+"""Less is an outlet without supply, which says nothing of its nominal voltage."""
+MOST_HZ_OFF = 5.0
+"""Between 50 and 60 Hz in the middle."""
+
+
+def read_nominal_form(form: SentForm, store: CloudStore, box_id: str) -> BoxRecord:
+    """The values of a form, to be put into the store; an empty one leaves what is stored.
+
+    ValueError with a sentence where a value is none, or does not fit Box or grid.
+    """
+    volts = read_number(form, "nominal_v", "The nominal voltage", NOMINAL_V, "V")
+    hertz = read_number(form, "nominal_hz", "The nominal frequency", NOMINAL_HZ, "Hz")
+    known = store.box(box_id) or BoxRecord(box_id, "")
+    now_ms = time.time_ns() // 1_000_000
+    newest = store.measurements(box_id, now_ms - LATELY_MS, now_ms + 60_000)[-1:]
+    rms, f = (newest[0].metrics.get(name) if newest else None for name in ("rms", "f"))
+    supplied = rms is not None and rms.average > LEAST_SUPPLY_V
+    if volts and rms is not None and supplied and not LEAST_SHARE <= rms.average / volts <= MOST_SHARE:
+        raise ValueError(f"The Box measures {rms.average:.1f} V now; {volts:g} V is not its outlet's.")
+    if hertz is not None and f is not None and abs(f.average - hertz) > MOST_HZ_OFF:
+        raise ValueError(f"The Box measures {f.average:.2f} Hz now; {hertz:g} Hz is not its grid's.")
+    if hertz is not None and hertz != known.nominal_hz:
+        _hold_to_grid(store, known, hertz)
+    return BoxRecord(box_id, "", nominal_v=volts, nominal_hz=hertz)
+
+
+def _hold_to_grid(store: CloudStore, known: BoxRecord, hertz: float) -> None:
+    others = {
+        box.nominal_hz
+        for box in store.boxes()
+        if box.box_id != known.box_id and (box.grid or "1") == (known.grid or "1") and box.nominal_hz
+    }
+    if others and hertz not in others:
+        said = " or ".join(f"{each:g}" for each in sorted(others))
+        raise ValueError(
+            f"The other Boxes of this grid have {said} Hz, so {hertz:g} Hz cannot be right for one of them. "
+            "If the Box hangs on another grid, an administrator sets that first."
+        )
+
+
+def read_number(form: SentForm, name: str, noun: str, limits: tuple[float, float], unit: str) -> float | None:
+    """None where nothing was typed. ValueError with a sentence where it is no number within `limits`."""
+    text = form.text(name, 20)
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not limits[0] <= value <= limits[1]:
+        raise ValueError(f"{noun} is {text}; want a number from {limits[0]:g} to {limits[1]:g} {unit}.")
+    return value

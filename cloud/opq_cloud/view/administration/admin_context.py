@@ -1,0 +1,66 @@
+"""What the pages of administration share: who may look and who may change, and how a page is made."""
+
+from dataclasses import dataclass
+
+from fastapi import HTTPException, Response
+
+from opq_cloud.store.store import CloudStore
+from opq_cloud.view.accounts.account_context import AccountContext
+from opq_cloud.view.accounts.visitors import ASKING, Visitor
+from opq_cloud.view.administration.addresses import ServiceAddresses
+from opq_cloud.view.context import ViewContext
+from opq_proto.key_register import KeyRegister
+from opq_proto.keys import KeyFolder
+
+NO_PAGE = "There is no page at this address."
+
+
+@dataclass(frozen=True, slots=True)
+class AdminContext:
+    """One per View. Administrators look and change; a View without accounts shows it to its own machine."""
+
+    accounts: AccountContext
+    view: ViewContext
+    addresses: ServiceAddresses
+
+    @property
+    def store(self) -> CloudStore:
+        return self.accounts.store
+
+    @property
+    def keys(self) -> KeyFolder | None:
+        return self.accounts.keys
+
+    def register(self) -> KeyRegister:
+        """HTTPException 409 where View has no key folder."""
+        if self.keys is None:
+            raise HTTPException(
+                409, "This View knows no key folder; it runs without its cloud's configuration."
+            )
+        return KeyRegister(self.keys)
+
+    def looks(self) -> Visitor:
+        """404 for who may not look: what is there for administrators is not said."""
+        visitor = ASKING.get()
+        if not visitor.sees_administration:
+            raise HTTPException(404, NO_PAGE)
+        return visitor
+
+    def changes(self) -> Visitor:
+        """404 for who may not change."""
+        visitor = ASKING.get()
+        if not visitor.administers:
+            raise HTTPException(404, NO_PAGE)
+        return visitor
+
+    def page(self, template: str, part: str, code: int = 200, **values: object) -> Response:
+        """`part` marks the place in the navigation of administration."""
+        visitor = ASKING.get()
+        return self.accounts.page(
+            f"administration/{template}",
+            here="admin",
+            code=code,
+            part=part,
+            may_change=visitor.administers,
+            **values,
+        )

@@ -1,0 +1,33 @@
+"""All routes of administration in one router; its parts are mentioned nowhere else."""
+
+from fastapi import APIRouter
+
+from opq_cloud.view.accounts.account_context import AccountContext
+from opq_cloud.view.administration.admin_context import AdminContext
+from opq_cloud.view.administration.audit_pages import AuditPages
+from opq_cloud.view.administration.box_pages import BoxAdminPages
+from opq_cloud.view.administration.front_page import AdminFrontPage
+from opq_cloud.view.administration.key_pages import KeyAdminPages
+from opq_cloud.view.administration.plugin_pages import PluginAdminPages
+from opq_cloud.view.administration.rule_pages import RuleAdminPages
+from opq_cloud.view.administration.system_pages import SystemPages
+from opq_cloud.view.context import ViewContext
+
+PARTS = (
+    AdminFrontPage,
+    BoxAdminPages,
+    KeyAdminPages,
+    AuditPages,
+    PluginAdminPages,
+    RuleAdminPages,
+    SystemPages,
+)
+
+
+def admin_router(accounts: AccountContext, view: ViewContext) -> APIRouter:
+    """Every page of it is for administrators; others get 404."""
+    context = AdminContext(accounts, view, view.addresses)
+    router = APIRouter(include_in_schema=False)
+    for part in PARTS:
+        router.include_router(part(context).router())
+    return router

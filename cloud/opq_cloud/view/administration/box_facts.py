@@ -1,0 +1,154 @@
+"""Pure: what the page of administration shows of a Box, and what its form says of one."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fastapi import HTTPException
+
+from opq_cloud.store.account_records import PRIVACIES
+from opq_cloud.store.store import BoxRecord, LocationRecord
+from opq_cloud.view import words
+from opq_cloud.view.accounts.box_settings import read_place
+from opq_cloud.view.accounts.forms import SentForm
+from opq_cloud.view.accounts.nominal_form import read_number
+from opq_cloud.view.administration.health_client import ServiceCount
+from opq_cloud.view.recent import FRESH_MS, NewestMeasurement
+from opq_proto.key_register import KeyEntry, key_fingerprint
+from opq_proto.messages import NOMINAL_HZ, NOMINAL_V, TimeSource
+
+DOUBTFUL_CLOCK_NS = 8_000_000
+"""Half a cycle of 60 Hz: beyond it nobody knows which of two Boxes saw it first."""
+TEXTS = ("description", "region", "feeder", "phase", "grid")
+KEY_WORDS = {
+    "admitted": "admitted",
+    "revoked": "revoked",
+    "rotating": "exchanged: the new key has not spoken yet",
+    "none": "no key",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class AdminBox:
+    """A Box as its administrator sees it."""
+
+    record: BoxRecord
+    live: bool
+    state: str
+    heard_ns: int | None
+    """When it was last heard, by its own time stamps."""
+    clock: str
+    clock_doubtful: bool
+    fingerprint: str
+    key_state: str
+    key_since_ms: int | None
+    connected: bool | None
+    """None: no broker answers."""
+
+    @property
+    def box_id(self) -> str:
+        return self.record.box_id
+
+    @property
+    def retired(self) -> bool:
+        return bool(self.record.retired_ms)
+
+    @property
+    def key_words(self) -> str:
+        return KEY_WORDS[self.key_state]
+
+    @property
+    def troubles(self) -> tuple[str, ...]:
+        """What needs attention; nothing of a Box that nobody expects to hear."""
+        if self.retired or self.record.unplugged:
+            return ()
+        found = []
+        if not self.live:
+            found.append(self.state)
+        elif self.clock_doubtful:
+            found.append(f"Clock: {self.clock}")
+        if self.key_state == "rotating":
+            found.append("Its new key has not spoken yet")
+        if self.key_state == "revoked":
+            found.append("Its key is revoked")
+        return tuple(found)
+
+
+def admin_box(
+    record: BoxRecord,
+    newest: NewestMeasurement | None,
+    last_ms: int | None,
+    key: KeyEntry | None,
+    connections: Mapping[str, int] | None,
+    now_ms: int,
+) -> AdminBox:
+    """`last_ms`: of its newest stored Measurement, where View has heard none itself."""
+    measurement = newest.measurement if newest else None
+    age_ms = max(0, now_ms - newest.heard_ms) if newest else 0
+    live = newest is not None and age_ms < newest.silent_after_ms
+    heard_ms = measurement.timestamp_ms if measurement else last_ms
+    public = key.public_key if key else record.public_key
+    bound_ns = measurement.uncertainty_ns if measurement else None
+    free = measurement is not None and measurement.source is TimeSource.FREE
+    return AdminBox(
+        record=record,
+        live=live,
+        state=words.state(live, age_ms, FRESH_MS) if newest else "Not heard yet",
+        heard_ns=None if heard_ms is None else heard_ms * 1_000_000,
+        clock="not known" if measurement is None
+        else f"{words.source(measurement.source)}, {words.uncertainty(bound_ns)}",
+        clock_doubtful=free or (bound_ns or 0) > DOUBTFUL_CLOCK_NS,
+        fingerprint=key_fingerprint(public) if public else "",
+        key_state=key.state if key else "none",
+        key_since_ms=key.since_ms if key else None,
+        connected=None if connections is None else connections.get(record.box_id, 0) > 0,
+    )  # fmt: skip
+
+
+def counts_of(counts: list[ServiceCount], box_id: str) -> list[ServiceCount]:
+    """What the services count of one Box, by name; zeros are left out."""
+    found = [each for each in counts if each.of == box_id and each.value]
+    return sorted(found, key=lambda each: (each.service, each.counter))
+
+
+@dataclass(frozen=True, slots=True)
+class WantedBox:
+    """What a form says of a Box."""
+
+    record: BoxRecord
+    """Without name and place."""
+    name: str
+    region: str
+    place: LocationRecord | None
+    privacy: str
+    public_waveforms: bool
+
+
+def read_box_form(form: SentForm, box_id: str) -> WantedBox:
+    """Of `box.html`; an empty number leaves what is stored.
+
+    ValueError with a sentence where a number or the place is none; HTTPException 400 where a choice is not
+    one of those that the page offers.
+    """
+    privacy = form.text("privacy")
+    if privacy not in PRIVACIES:
+        raise HTTPException(400, f"{privacy} is not offered; there are {', '.join(PRIVACIES)}.")
+    texts = {name: form.text(name, 60 if name != "description" else 200) for name in TEXTS}
+    record = BoxRecord(
+        box_id,
+        "",
+        description=texts["description"],
+        feeder=texts["feeder"],
+        phase=texts["phase"],
+        grid=texts["grid"],
+        nominal_v=read_number(form, "nominal_v", "The nominal voltage", NOMINAL_V, "V"),
+        nominal_hz=read_number(form, "nominal_hz", "The nominal frequency", NOMINAL_HZ, "Hz"),
+        unplugged=form.checked("unplugged"),
+    )
+    return WantedBox(
+        record,
+        form.text("name", 60),
+        texts["region"],
+        read_place(form, box_id),
+        privacy,
+        form.checked("public_waveforms"),
+    )

@@ -1,0 +1,203 @@
+"""`/admin/boxes` and `/admin/boxes/{id}`: how each Box is, what is known of it, and what may be changed."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException, Query, Request, Response
+from fastapi.responses import HTMLResponse
+
+from opq_cloud.box_service import box_of_name, retire_box, return_box
+from opq_cloud.store.audit_records import AuditFilter
+from opq_cloud.store.store import BoxRecord, LocationRecord, box_order
+from opq_cloud.view.accounts.box_settings import BOX, PRIVACY_WORDS, box_values, put_name_and_place
+from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
+from opq_cloud.view.accounts.visitors import Visitor
+from opq_cloud.view.administration.admin_context import AdminContext
+from opq_cloud.view.administration.audit_pages import audit_row
+from opq_cloud.view.administration.box_facts import AdminBox, admin_box, counts_of, read_box_form
+from opq_cloud.view.administration.health_client import read_connections, read_counts, read_services
+from opq_proto.errors import KeyFileError
+from opq_proto.key_register import KeyEntry
+
+PER_PAGE = 100
+CHANGES_SHOWN = 10
+
+
+class BoxAdminPages:
+    """For administrators."""
+
+    def __init__(self, context: AdminContext) -> None:
+        self._context = context
+
+    def router(self) -> APIRouter:
+        router = APIRouter(include_in_schema=False)
+        router.add_api_route("/admin/boxes", self.boxes_page, response_class=HTMLResponse)
+        router.add_api_route("/admin/boxes/{box_id}", self.box_page, response_class=HTMLResponse)
+        for name, form in (("facts", self.change), ("retire", self.retire), ("return", self.take_back)):
+            router.add_api_route(f"/admin/boxes/{{box_id}}/{name}", form_route(form), methods=["POST"])
+        return router
+
+    def boxes_page(
+        self,
+        show: Annotated[str, Query(max_length=20)] = "",
+        words: Annotated[str, Query(max_length=60)] = "",
+        page: Annotated[int, Query(ge=1, le=10_000)] = 1,
+    ) -> Response:
+        self._context.looks()
+        every = read_boxes(self._context)
+        choices = {
+            "": [each for each in every if not each.retired],
+            "attention": [each for each in every if each.troubles],
+            "retired": [each for each in every if each.retired],
+        }
+        found = [each for each in choices.get(show, choices[""]) if _fits(each, words)]
+        return self._context.page(
+            "boxes.html",
+            "boxes",
+            boxes=found[(page - 1) * PER_PAGE : page * PER_PAGE],
+            show=show,
+            words=words,
+            count=len(found),
+            counts={name: len(rows) for name, rows in choices.items()},
+            page=page,
+            pages=max(1, -(-len(found) // PER_PAGE)),
+        )
+
+    def box_page(self, box_id: str) -> Response:
+        self._context.looks()
+        return self._box_page(self._known(box_id))
+
+    def _box_page(self, record: BoxRecord, problem: str = "", code: int = 200) -> Response:
+        context, box_id = self._context, record.box_id
+        services = read_services(context.addresses)
+        people = context.accounts.people
+        place = context.store.locations().get(record.location or "")
+        names = {each.account_id: each.name for each in people.accounts()}
+        owner_id = people.access(box_id).owner_id
+        return context.page(
+            "box.html",
+            "boxes",
+            code=code,
+            box=_with_connections(context, record, services.urls),
+            place=place,
+            access=people.access(box_id),
+            owner=names.get(owner_id, ""),
+            privacies=PRIVACY_WORDS,
+            problem=problem,
+            answered=bool(services.urls),
+            box_counts=counts_of(read_counts(services.urls), box_id),
+            changes=[
+                audit_row(each, names)
+                for each in people.changes.entries(AuditFilter(subject=f"box {box_id}"), limit=CHANGES_SHOWN)
+            ],
+        )
+
+    def change(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        visitor = self._context.changes()
+        record = self._known(request.path_params["box_id"])
+        box_id, store = record.box_id, self._context.store
+        try:
+            wanted = read_box_form(form, box_id)
+        except ValueError as error:
+            return self._box_page(record, str(error), 400)
+        if (other := box_of_name(store, wanted.name, but=box_id)) is not None:
+            return self._box_page(record, f"Box {other} has this name; names are unique.", 400)
+        accounts = self._context.accounts
+        before = box_values(accounts, box_id)
+        store.put_box(wanted.record)
+        stands = store.locations().get(record.location or "")
+        put_name_and_place(store, box_id, wanted.name, wanted.region, moved_to(wanted.place, stands))
+        accounts.people.change_access(
+            box_id,
+            lambda was: replace(was, privacy=wanted.privacy, public_waveforms=wanted.public_waveforms),
+        )
+        self._context.accounts.note(
+            visitor, "set facts of a Box", f"box {box_id}", before, box_values(accounts, box_id)
+        )
+        return see_other(f"/admin/boxes/{box_id}")
+
+    def retire(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        visitor = self._context.changes()
+        record = self._known(request.path_params["box_id"])
+        accounts, box_id = self._context.accounts, record.box_id
+        before: dict[str, object] = {**box_values(accounts, box_id), **self._key_values(box_id)}
+        try:
+            retire_box(self._context.store, self._context.keys, box_id)
+        except KeyFileError as error:
+            return self._box_page(record, f"It is retired, but its key holds: {error}.", 409)
+        after = {**box_values(accounts, box_id), **self._key_values(box_id)}
+        self._context.accounts.note(visitor, "retired a Box", f"box {box_id}", before, after)
+        return see_other(f"/admin/boxes/{box_id}")
+
+    def take_back(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        visitor = self._context.changes()
+        box_id = self._known(request.path_params["box_id"]).box_id
+        before = box_values(self._context.accounts, box_id)
+        return_box(self._context.store, box_id)
+        after = box_values(self._context.accounts, box_id)
+        self._context.accounts.note(visitor, "took a Box into service again", f"box {box_id}", before, after)
+        return see_other(f"/admin/boxes/{box_id}")
+
+    def _key_values(self, box_id: str) -> dict[str, object]:
+        key = read_keys(self._context).get(box_id)
+        return {"key": key.state if key else "none"}
+
+    def _known(self, box_id: str) -> BoxRecord:
+        """HTTPException 404 where no Box of this id is stored, was heard, or has a key."""
+        context = self._context
+        if not BOX.fullmatch(box_id):
+            raise HTTPException(404, "No Box with this id is known.")
+        record = context.store.box(box_id)
+        heard = context.view.whole_hub.newest(box_id) is not None
+        if record is None and not heard and box_id not in read_keys(context):
+            raise HTTPException(404, "No Box with this id is known.")
+        return record or BoxRecord(box_id, f"Box {box_id}")
+
+
+def moved_to(wanted: LocationRecord | None, stands: LocationRecord | None) -> LocationRecord | None:
+    """None where the Box stays: nothing was typed, or where it stands already, under whatever name."""
+    if wanted is None or stands is None:
+        return wanted
+    same = (wanted.latitude, wanted.longitude) == (stands.latitude, stands.longitude)
+    return None if same else wanted
+
+
+def read_boxes(context: AdminContext) -> list[AdminBox]:
+    """All that are stored, were heard or have a key, by number."""
+    hub, keys = context.view.whole_hub, read_keys(context)
+    records = {each.box_id: each for each in context.store.boxes()}
+    for box_id in (*hub.latest(), *keys):
+        records.setdefault(box_id, BoxRecord(box_id, f"Box {box_id}"))
+    now_ms = context.view.now_ns() // 1_000_000
+    return [
+        admin_box(records[box_id], hub.newest(box_id), None, keys.get(box_id), None, now_ms)
+        for box_id in sorted(records, key=box_order)
+    ]
+
+
+def read_keys(context: AdminContext) -> Mapping[str, KeyEntry]:
+    """By Box; none where there is no key folder."""
+    if context.keys is None:
+        return {}
+    try:
+        return {each.box_id: each for each in context.register().entries()[0]}
+    except KeyFileError:
+        return {}
+
+
+def _with_connections(context: AdminContext, record: BoxRecord, urls: tuple[str, ...]) -> AdminBox:
+    now_ms = context.view.now_ns() // 1_000_000
+    newest = context.view.whole_hub.newest(record.box_id)
+    last_ms = None
+    if newest is None:
+        stored = context.store.latest_measurements().get(record.box_id)
+        last_ms = stored.timestamp_ms if stored else None
+    key = read_keys(context).get(record.box_id)
+    return admin_box(record, newest, last_ms, key, read_connections(urls), now_ms)
+
+
+def _fits(box: AdminBox, words: str) -> bool:
+    record = box.record
+    texts = (box.box_id, record.name, record.region or "", record.feeder or "", box.fingerprint)
+    return all(any(word.lower() in text.lower() for text in texts) for word in words.split())

@@ -1,0 +1,63 @@
+"""Pure: what an uploaded package says of itself. The engine unpacks and checks it."""
+
+import json
+import re
+import zipfile
+from dataclasses import dataclass
+from io import BytesIO
+
+KINDS = {
+    "source": "sources",
+    "sink": "sinks",
+    "function": "functions",
+    "trigger": "triggers",
+    "analysis": "analyses",
+    "portable": "portables",
+}
+"""`kind` of a manifest -> its part of the engine's REST."""
+NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+MANIFEST_BYTES = 65_536
+MOST_ENTRIES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class PackageFacts:
+    """Name, kind and version as the manifest says them."""
+
+    name: str
+    kind: str
+    version: str
+
+
+def read_package(content: bytes) -> PackageFacts:
+    """Of `plugin.json`, or of the one JSON file beside the code (eKuiper's portable plug-ins).
+
+    ValueError with a sentence: it is no package.
+    """
+    try:
+        with zipfile.ZipFile(BytesIO(content)) as packed:
+            names = packed.namelist()
+            if len(names) > MOST_ENTRIES:
+                raise ValueError(f"The package has more than {MOST_ENTRIES} files.")
+            own = [name for name in names if name.endswith(".json") and "/" not in name]
+            file = "plugin.json" if "plugin.json" in own else own[0] if len(own) == 1 else ""
+            if not file:
+                raise ValueError("There is no plugin.json in it; `opq-tools plugin pack` makes a package.")
+            with packed.open(file) as opened:
+                text = opened.read(MANIFEST_BYTES + 1)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+        raise ValueError("This is no zip file; `opq-tools plugin pack` makes a package.") from error
+    if len(text) > MANIFEST_BYTES:
+        raise ValueError(f"{file} has more than {MANIFEST_BYTES} bytes.")
+    try:
+        said = json.loads(text)
+    except (ValueError, RecursionError):
+        said = None
+    if not isinstance(said, dict):
+        raise ValueError(f"{file} is no JSON object.")
+    portable = file != "plugin.json"
+    name = str(said.get("name") or file.removesuffix(".json"))
+    kind = "portable" if portable else str(said.get("kind"))
+    if not NAME.fullmatch(name) or kind not in KINDS:
+        raise ValueError(f"{file} wants a name of letters and digits, and a kind of {', '.join(KINDS)}.")
+    return PackageFacts(name, kind, str(said.get("version", ""))[:80])

@@ -1,0 +1,234 @@
+"""`/admin/plugins`: plug-ins of Mauka and Makai; packages installed, replaced, rolled back while all runs."""
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi.responses import HTMLResponse
+
+from opq_cloud.plugin_manager import VERBS, PluginManager, PluginManagerError
+from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
+from opq_cloud.view.accounts.visitors import Visitor
+from opq_cloud.view.administration.admin_context import AdminContext
+from opq_cloud.view.administration.health_client import ServiceState, read_services
+from opq_cloud.view.administration.plugin_package import KINDS, NAME, read_package
+from opq_cloud.view.administration.rule_engine import (
+    CHANGE_S,
+    EngineRefusedError,
+    EngineSilentError,
+    RuleEngine,
+)
+from opq_cloud.view.administration.uploads import SentUpload, upload_route
+
+PACKAGE_BYTES = 32 * 2**20
+MOST_PACKAGES = 100
+TRIGGER_PART = "plugin "
+"""So Makai's health names each trigger."""
+DONE_WORDS = {"start": "started", "stop": "stopped", "restart": "started again"} | {
+    "enable": "allowed to start",
+    "disable": "stopped for good",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class InstalledPackage:
+    """One package as its engine describes it."""
+
+    name: str
+    kinds: str
+    version: str
+    previous: str
+    state: str
+    trouble: str
+    counts: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineShown:
+    """One engine; `trouble`: why nothing is shown of it."""
+
+    name: str
+    url: str
+    packages: tuple[InstalledPackage, ...] = ()
+    trouble: str = ""
+
+
+class PluginAdminPages:
+    """For administrators."""
+
+    def __init__(self, context: AdminContext) -> None:
+        self._context = context
+        self._manager = PluginManager(context.addresses.plugin_manager)
+
+    def router(self) -> APIRouter:
+        router = APIRouter(include_in_schema=False)
+        router.add_api_route("/admin/plugins", self.plugins_page, response_class=HTMLResponse)
+        install = upload_route(self.install, PACKAGE_BYTES)
+        router.add_api_route("/admin/plugins", install, methods=["POST"])
+        for path, form in (
+            ("/admin/plugins/mauka/{name}", self.command),
+            ("/admin/plugins/{engine}/{name}/rollback", self.roll_back),
+            ("/admin/plugins/{engine}/{name}/delete", self.delete),
+        ):
+            router.add_api_route(path, form_route(form), methods=["POST"])
+        return router
+
+    def plugins_page(self) -> Response:
+        self._context.looks()
+        return self._page()
+
+    def _page(self, problem: str = "", code: int = 200) -> Response:
+        mauka: list[Mapping[str, object]] = []
+        silent = ""
+        try:
+            mauka = list(self._manager.plugins())
+        except PluginManagerError as error:
+            silent = str(error)
+        services = read_services(self._context.addresses)
+        return self._context.page(
+            "plugins.html",
+            "plugins",
+            code=code,
+            mauka=mauka,
+            mauka_silent=silent,
+            triggers=trigger_states(services.states),
+            services_answer=bool(services.urls),
+            engines=[shown_engine(RuleEngine(each)) for each in self._context.addresses.engines],
+            problem=problem,
+        )
+
+    def command(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        """Start, stop, restart, enable, disable a plug-in of Mauka."""
+        visitor = self._context.changes()
+        name, verb = request.path_params["name"], form.text("do", 20)
+        if verb not in VERBS:
+            raise HTTPException(400, f"{verb} is not offered; there are {', '.join(VERBS)}.")
+        try:
+            before = _state(self._manager.plugin(name))
+            self._manager.command(verb, name)
+            after = _state(self._manager.plugin(name))
+        except PluginManagerError as error:
+            return self._refused(error)
+        self._context.accounts.note(visitor, f"plug-in {DONE_WORDS[verb]}", f"plug-in {name}", before, after)
+        return see_other("/admin/plugins#mauka")
+
+    def install(self, request: Request, visitor: Visitor, form: SentUpload) -> Response:
+        """A package as a file; a higher version of what is there takes over live."""
+        visitor = self._context.changes()
+        engine, file = self._engine(form.text("engine", 60)), form.file("package")
+        if file is None:
+            return self._page("Choose a package: a zip file.", 400)
+        try:
+            package = read_package(file.content)
+        except ValueError as error:
+            return self._page(str(error), 400)
+        path = f"/plugins/{KINDS[package.kind]}/{package.name}"
+        try:
+            before = _version(engine, package.name)
+            place = engine.upload(file.content)
+            try:
+                body = {"name": package.name, "file": f"file://{place}"}
+                down = "?downgrade=true" if form.checked("downgrade") else ""
+                engine.request("PUT", path + down, body, CHANGE_S)
+            finally:
+                with contextlib.suppress(EngineSilentError, EngineRefusedError):
+                    engine.remove_upload(place)
+            after = _version(engine, package.name)
+        except (EngineSilentError, EngineRefusedError) as error:
+            return self._refused(error)
+        what = "replaced a plug-in" if before["version"] else "installed a plug-in"
+        self._context.accounts.note(
+            visitor, what, f"plug-in {package.name}", before, {**after, "kind": package.kind}
+        )
+        return see_other("/admin/plugins#packages")
+
+    def roll_back(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        visitor = self._context.changes()
+        engine, name = self._named(request)
+        try:
+            before = _version(engine, name)
+            engine.request("POST", f"/plugins/portables/{name}/rollback", wait_s=CHANGE_S)
+            after = _version(engine, name)
+        except (EngineSilentError, EngineRefusedError) as error:
+            return self._refused(error)
+        self._context.accounts.note(visitor, "rolled a plug-in back", f"plug-in {name}", before, after)
+        return see_other("/admin/plugins#packages")
+
+    def delete(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        """All versions; refused by the engine while a rule uses it."""
+        visitor = self._context.changes()
+        engine, name = self._named(request)
+        try:
+            before = _version(engine, name)
+            engine.request("DELETE", f"/plugins/portables/{name}", wait_s=CHANGE_S)
+        except (EngineSilentError, EngineRefusedError) as error:
+            return self._refused(error)
+        self._context.accounts.note(visitor, "deleted a plug-in", f"plug-in {name}", before, {})
+        return see_other("/admin/plugins#packages")
+
+    def _refused(self, error: Exception) -> Response:
+        text = str(error)
+        return self._page(f"{text[:1].upper()}{text[1:2000]}.", 409)
+
+    def _named(self, request: Request) -> tuple[RuleEngine, str]:
+        name = request.path_params["name"]
+        if not NAME.fullmatch(name):
+            raise HTTPException(404, "There is no such plug-in.")
+        return self._engine(request.path_params["engine"]), name
+
+    def _engine(self, name: str) -> RuleEngine:
+        """HTTPException 404 for one that is not configured."""
+        for each in self._context.addresses.engines:
+            if each.name == name:
+                return RuleEngine(each)
+        raise HTTPException(404, "There is no such rule engine in the configuration.")
+
+
+def trigger_states(states: tuple[ServiceState, ...]) -> list[ServiceState]:
+    """Makai's triggers, of its health."""
+    return [each for each in states if each.name.startswith(TRIGGER_PART)]
+
+
+def shown_engine(engine: RuleEngine) -> EngineShown:
+    """What is installed there."""
+    address = engine.address
+    try:
+        found = engine.request("GET", "/plugins/portables")
+        rows = [each for each in found if isinstance(each, Mapping)] if isinstance(found, list) else []
+        packages = tuple(_package(engine, each) for each in rows[:MOST_PACKAGES])
+    except (EngineSilentError, EngineRefusedError) as error:
+        return EngineShown(address.name, address.url, trouble=str(error))
+    return EngineShown(address.name, address.url, packages)
+
+
+def _package(engine: RuleEngine, manifest: Mapping[str, object]) -> InstalledPackage:
+    name = str(manifest.get("name"))
+    status = engine.request("GET", f"/plugins/portables/{quote(name, safe='')}/status")
+    facts = status if isinstance(status, Mapping) else {}
+    kinds = [kind for kind, folder in KINDS.items() if manifest.get(folder)]
+    return InstalledPackage(
+        name,
+        ", ".join(kinds),
+        str(facts.get("version") or manifest.get("version") or ""),
+        str(facts.get("previous") or ""),
+        str(facts.get("status") or "not known"),
+        str(facts.get("errMsg") or ""),
+        f"{facts.get('calls', 0)} calls, {facts.get('failures', 0)} failed",
+    )
+
+
+def _version(engine: RuleEngine, name: str) -> dict[str, object]:
+    """For the log of changes; none where it is not installed."""
+    try:
+        found = engine.request("GET", f"/plugins/portables/{quote(name, safe='')}/status")
+    except EngineRefusedError as error:
+        if error.code == 404:
+            return {"version": None}
+        raise
+    return {"version": found.get("version") if isinstance(found, Mapping) else None}
+
+
+def _state(facts: Mapping[str, object]) -> dict[str, object]:
+    return {"running": bool(facts.get("running")), "enabled": bool(facts.get("enabled"))}

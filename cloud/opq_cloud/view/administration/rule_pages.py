@@ -1,0 +1,332 @@
+"""`/admin/rules`: stream rules of a rule engine: checked as one types, explained, tried on stored history."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import quote
+
+from fastapi import APIRouter, HTTPException, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+
+from opq_cloud.view.accounts.box_settings import BOX
+from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
+from opq_cloud.view.accounts.visitors import Visitor
+from opq_cloud.view.administration.admin_context import AdminContext
+from opq_cloud.view.administration.plugin_package import NAME
+from opq_cloud.view.administration.rule_engine import (
+    CHANGE_S,
+    EngineRefusedError,
+    EngineSilentError,
+    RuleEngine,
+)
+from opq_cloud.view.administration.rule_trial import (
+    MOST_RECORDS,
+    SHOWN,
+    TrialResult,
+    emission_times,
+    trial_body,
+    trial_drawing,
+)
+
+SQL_CHARACTERS = 8000
+JSON_CHARACTERS = 4000
+VERBS = ("start", "stop", "restart")
+HOURS = (1, 6, 24, 72)
+NEW = "new"
+BLANK = {
+    "id": "",
+    "sql": "SELECT box, timestamp_ms, rms_min\nFROM boxes\nWHERE rms_min < 108",
+    "actions": '[{"log": {}}]',
+    "options": "{}",
+}
+MESSAGE_CHARACTERS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class RuleVerdict:
+    """What the engine says of a rule that is typed."""
+
+    valid: bool
+    text: str
+    line: int | None = None
+    column: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRules:
+    """The rules of one engine; `trouble`: why they are not known."""
+
+    name: str
+    url: str
+    rules: tuple[Mapping[str, object], ...] = ()
+    streams: tuple[str, ...] = ()
+    trouble: str = ""
+
+
+class RuleAdminPages:
+    """For administrators."""
+
+    def __init__(self, context: AdminContext) -> None:
+        self._context = context
+
+    def router(self) -> APIRouter:
+        router = APIRouter(include_in_schema=False)
+        router.add_api_route("/admin/rules", self.rules_page, response_class=HTMLResponse)
+        router.add_api_route("/admin/rules/{engine}/{rule}", self.rule_page, response_class=HTMLResponse)
+        for path, form in (
+            ("/admin/rules/{engine}/{rule}", self.send),
+            ("/admin/rules/{engine}/{rule}/check", self.check),
+            ("/admin/rules/{engine}/{rule}/run", self.run),
+        ):
+            router.add_api_route(path, form_route(form), methods=["POST"])
+        return router
+
+    def rules_page(self) -> Response:
+        self._context.looks()
+        return self._rules_page()
+
+    def _rules_page(self, problem: str = "", code: int = 200) -> Response:
+        found = [read_rules(RuleEngine(each)) for each in self._context.addresses.engines]
+        return self._context.page("rules.html", "rules", code=code, engines=found, problem=problem)
+
+    def rule_page(self, engine: str, rule: str) -> Response:
+        """An editor; the address `new` is that of a new rule."""
+        self._context.looks()
+        asked = self._engine(engine)
+        if rule == NEW:
+            return self._rule_page(asked, NEW, BLANK)
+        try:
+            return self._rule_page(asked, rule, self._stored(asked, rule))
+        except EngineSilentError as error:
+            return self._rules_page(_sentence(error), 503)
+        except EngineRefusedError as error:
+            raise HTTPException(404, f"There is no such rule: {error}.") from error
+
+    def _rule_page(
+        self,
+        engine: RuleEngine,
+        rule: str,
+        typed: Mapping[str, str],
+        verdict: RuleVerdict | None = None,
+        trial: TrialResult | None = None,
+        trial_box: str = "",
+        problem: str = "",
+        code: int = 200,
+    ) -> Response:
+        explained, status = "", {}
+        if rule != NEW:
+            try:
+                explained = str(engine.request("GET", f"/rules/{quote(rule, safe='')}/explain"))
+                found = engine.request("GET", f"/rules/{quote(rule, safe='')}/status")
+                status = dict(found) if isinstance(found, Mapping) else {}
+            except (EngineSilentError, EngineRefusedError) as error:
+                explained = explained or str(error)
+        return self._context.page(
+            "rule.html",
+            "rules",
+            code=code,
+            engine=engine.address.name,
+            rule=rule,
+            typed=typed,
+            verdict=verdict,
+            trial=trial,
+            trial_box=trial_box,
+            hours=HOURS,
+            most_records=MOST_RECORDS,
+            boxes=[each.box_id for each in self._context.view.boxes()],
+            explained=explained,
+            status={
+                key: value for key, value in status.items() if isinstance(value, str | int | float) and value
+            },
+            problem=problem,
+        )
+
+    def check(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        """For a page that asks while somebody types: JSON."""
+        self._context.changes()
+        verdict = judge(self._engine(request.path_params["engine"]), typed_rule(form))
+        facts = {"valid": verdict.valid, "text": verdict.text, "line": verdict.line, "column": verdict.column}
+        return JSONResponse(facts, headers={"Cache-Control": "no-store"})
+
+    def send(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        """Check, try on history, or save, by the button that was pressed."""
+        visitor = self._context.changes()
+        engine, rule = self._engine(request.path_params["engine"]), request.path_params["rule"]
+        typed, do = typed_rule(form), form.text("do", 20)
+        verdict = judge(engine, typed)
+        if do == "save" and verdict.valid:
+            return self._save(visitor, engine, rule, typed)
+        if do == "try" and verdict.valid:
+            return self._try(engine, rule, typed, form, verdict)
+        return self._rule_page(engine, rule, typed, verdict, code=200 if verdict.valid else 400)
+
+    def _save(self, visitor: Visitor, engine: RuleEngine, rule: str, typed: Mapping[str, str]) -> Response:
+        name = typed["id"] if rule == NEW else rule
+        before: Mapping[str, str] = {}
+        try:
+            if rule == NEW:
+                engine.request("POST", "/rules", rule_body(typed), CHANGE_S)
+            else:
+                before = self._stored(engine, rule)
+                body = {**rule_body(typed), "id": rule}
+                engine.request("PUT", f"/rules/{quote(rule, safe='')}", body, CHANGE_S)
+        except (EngineSilentError, EngineRefusedError) as error:
+            return self._rule_page(engine, rule, typed, problem=_sentence(error), code=409)
+        what = "added a stream rule" if rule == NEW else "changed a stream rule"
+        after = {key: typed[key] for key in ("sql", "options")}
+        was = {key: before[key] for key in after if key in before}
+        self._context.accounts.note(
+            visitor, what, f"rule {name}", was, after
+        )  # not where it sends to: may hold a password
+        return see_other(f"/admin/rules/{engine.address.name}/{quote(name, safe='')}")
+
+    def _try(
+        self,
+        engine: RuleEngine,
+        rule: str,
+        typed: Mapping[str, str],
+        form: SentForm,
+        verdict: RuleVerdict,
+    ) -> Response:
+        box_id, hours = form.text("box", 32), form.text("hours", 5)
+        if not BOX.fullmatch(box_id) or hours not in {str(each) for each in HOURS}:
+            return self._rule_page(engine, rule, typed, verdict, problem="Choose a Box and a span.", code=400)
+        end_ms = self._context.view.now_ns() // 1_000_000 + 1
+        start_ms = end_ms - int(hours) * 3_600_000
+        measured = self._context.store.measurements(box_id, start_ms, end_ms, MOST_RECORDS)
+        if not measured:
+            text = f"Nothing is stored of Box {box_id} in this span."
+            return self._rule_page(engine, rule, typed, verdict, trial_box=box_id, problem=text, code=409)
+        try:
+            streams = _streams_of(engine, typed)
+            if len(streams) != 1:
+                raise EngineRefusedError("only a rule over one stream of Measurements can be tried here", 400)
+            body = trial_body(typed["sql"], streams[0], measured, _object(typed["options"]))
+            emissions = engine.request("POST", "/ruletest/run", body, CHANGE_S)
+        except (EngineSilentError, EngineRefusedError) as error:
+            return self._rule_page(engine, rule, typed, verdict, problem=_sentence(error), code=409)
+        given = emissions if isinstance(emissions, list) else []
+        times_ms, count = emission_times(given)
+        shown = tuple(json.dumps(each)[:500] for each in given[:SHOWN])
+        drawing = trial_drawing(measured, times_ms)
+        result = TrialResult(len(measured), count, shown, len(times_ms), drawing)
+        return self._rule_page(engine, rule, typed, verdict, result, box_id)
+
+    def run(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        """Start, stop, restart or delete a rule."""
+        visitor = self._context.changes()
+        engine, rule, verb = self._engine(request.path_params["engine"]), request.path_params["rule"], ""
+        verb = form.text("do", 20)
+        if verb not in (*VERBS, "delete") or not NAME.fullmatch(rule):
+            raise HTTPException(400, f"{verb} is not offered; there are {', '.join(VERBS)}, delete.")
+        before: Mapping[str, str] = {}
+        try:
+            if verb == "delete":
+                before = self._stored(engine, rule)
+                engine.request("DELETE", f"/rules/{rule}", wait_s=CHANGE_S)
+            else:
+                engine.request("POST", f"/rules/{rule}/{verb}", wait_s=CHANGE_S)
+        except (EngineSilentError, EngineRefusedError) as error:
+            return self._rules_page(_sentence(error), 409)
+        words = {"start": "started", "stop": "stopped", "restart": "started again", "delete": "deleted"}
+        was = {"sql": before["sql"]} if before else {}
+        self._context.accounts.note(visitor, f"{words[verb]} a stream rule", f"rule {rule}", was, {})
+        return see_other("/admin/rules")
+
+    def _stored(self, engine: RuleEngine, rule: str) -> dict[str, str]:
+        """As the editor shows it."""
+        found = engine.request("GET", f"/rules/{quote(rule, safe='')}")
+        facts = found if isinstance(found, Mapping) else {}
+        return {
+            "id": rule,
+            "sql": str(facts.get("sql", "")),
+            "actions": json.dumps(facts.get("actions", []), indent=1),
+            "options": json.dumps(facts.get("options", {}), indent=1),
+        }
+
+    def _engine(self, name: str) -> RuleEngine:
+        """HTTPException 404 for one that is not configured."""
+        for each in self._context.addresses.engines:
+            if each.name == name:
+                return RuleEngine(each)
+        raise HTTPException(404, "There is no such rule engine in the configuration.")
+
+
+def read_rules(engine: RuleEngine) -> EngineRules:
+    """With the names of its streams."""
+    address = engine.address
+    try:
+        rules, streams = engine.request("GET", "/rules"), engine.request("GET", "/streams")
+    except (EngineSilentError, EngineRefusedError) as error:
+        return EngineRules(address.name, address.url, trouble=str(error))
+    rows = [each for each in rules if isinstance(each, Mapping)] if isinstance(rules, list) else []
+    names = [str(each) for each in streams] if isinstance(streams, list) else []
+    return EngineRules(address.name, address.url, tuple(rows), tuple(names))
+
+
+def typed_rule(form: SentForm) -> dict[str, str]:
+    """With its line breaks. HTTPException 400 where a text is too long."""
+    found = {}
+    for name, most in (
+        ("id", 64),
+        ("sql", SQL_CHARACTERS),
+        ("actions", JSON_CHARACTERS),
+        ("options", JSON_CHARACTERS),
+    ):
+        text = form.fields.get(name, "").replace("\r\n", "\n").replace("\0", "")
+        if len(text) > most:
+            raise HTTPException(400, f"{name} has {len(text)} characters; want {most} or fewer.")
+        found[name] = text
+    return found
+
+
+def judge(engine: RuleEngine, typed: Mapping[str, str]) -> RuleVerdict:
+    """What the engine says of it; JSON that is none is said before it is asked."""
+    try:
+        body = rule_body(typed)
+    except ValueError as error:
+        return RuleVerdict(False, str(error))
+    try:
+        engine.request("POST", "/rules/validate", body)
+    except EngineRefusedError as error:
+        return RuleVerdict(False, str(error)[:MESSAGE_CHARACTERS], error.line, error.column)
+    except EngineSilentError as error:
+        return RuleVerdict(False, str(error))
+    return RuleVerdict(True, "The rule is right.")
+
+
+def rule_body(typed: Mapping[str, str]) -> dict[str, object]:
+    """ValueError with a sentence where `actions` or `options` are no JSON."""
+    try:
+        actions = json.loads(typed["actions"] or "[]")
+    except (ValueError, RecursionError):
+        actions = None
+    if not isinstance(actions, list):
+        raise ValueError('Actions are no JSON list, such as [{"log": {}}]')
+    return {
+        "id": typed["id"] or "typed",
+        "sql": typed["sql"],
+        "actions": actions,
+        "options": _object(typed["options"]),
+    }
+
+
+def _object(text: str) -> dict[str, object]:
+    try:
+        found = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise ValueError('Options are no JSON object, such as {"qos": 1}')
+    return found
+
+
+def _streams_of(engine: RuleEngine, typed: Mapping[str, str]) -> Sequence[str]:
+    found = engine.request("POST", "/rules/validate", rule_body(typed))
+    sources = found.get("sources") if isinstance(found, Mapping) else None
+    return [str(each) for each in sources] if isinstance(sources, list) else []
+
+
+def _sentence(error: Exception) -> str:
+    text = str(error)[:MESSAGE_CHARACTERS]
+    return f"{text[:1].upper()}{text[1:]}."

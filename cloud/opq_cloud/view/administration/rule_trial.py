@@ -1,0 +1,103 @@
+"""Pure: a rule tried on stored Measurements: what the engine is sent, and its answer over the time, drawn."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from opq_proto.messages import Measurement
+from opq_rules.measurement_row import row_of
+
+MOST_RECORDS = 12_000
+"""So many rows are less than the 4 MiB that an engine reads."""
+COLUMNS = 600
+HEIGHT = 120.0
+TIMES = ("timestamp_ms", "ts", "end_ms", "start_ms")
+"""A row that a rule gives is drawn where one of these is in it, the first of them."""
+LEFT_OUT = ("crossing", "backfilled", "sequence", "nominal_v", "nominal_hz")
+SHOWN = 50
+
+
+@dataclass(frozen=True, slots=True)
+class TrialDrawing:
+    """`path`: lowest to highest rms of each column; x of 0 to COLUMNS, y of 0 to HEIGHT."""
+
+    path: str
+    marks: tuple[float, ...]
+    low_v: float
+    high_v: float
+    start_ms: int
+    end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class TrialResult:
+    """What a rule gave."""
+
+    records: int
+    emissions: int
+    rows: tuple[str, ...]
+    """The first SHOWN, as JSON."""
+    placed: int
+    """How many of the rows have a time, and stand in the drawing."""
+    drawing: TrialDrawing | None
+
+
+def trial_body(
+    sql: str, stream: str, measured: Sequence[Measurement], options: Mapping[str, object]
+) -> dict[str, object]:
+    """For POST /ruletest/run: the stream's records are these."""
+    rows = [
+        {key: value for key, value in row_of(each).items() if key not in LEFT_OUT and _is_known(value)}
+        for each in measured
+    ]
+    span_ms = measured[-1].timestamp_ms - measured[0].timestamp_ms if len(measured) > 1 else 0
+    interval_ms = max(1, span_ms // max(1, len(measured) - 1))
+    source = {"data": rows, "interval": interval_ms, "loop": False}
+    return {"sql": sql, "mockSource": {stream: source}, "options": dict(options)}
+
+
+def emission_times(emissions: Sequence[object]) -> tuple[list[int], int]:
+    """Unix ms of the rows that say one, and how many rows there are."""
+    found: list[int] = []
+    count = 0
+    for emission in emissions:
+        for row in emission if isinstance(emission, list) else [emission]:
+            count += 1
+            if isinstance(row, Mapping):
+                times = [row[key] for key in TIMES if isinstance(row.get(key), int | float)]
+                found += [round(times[0])] if times and _is_known(times[0]) else []
+    return found, count
+
+
+def trial_drawing(measured: Sequence[Measurement], times_ms: Sequence[int]) -> TrialDrawing | None:
+    """None where nothing was measured."""
+    values = [
+        (each.timestamp_ms, metric.min, metric.max)
+        for each in measured
+        if (metric := each.metrics.get("rms")) is not None and _is_known(metric.min) and _is_known(metric.max)
+    ]
+    if not values:
+        return None
+    start_ms, end_ms = values[0][0], max(values[-1][0], values[0][0] + 1)
+    low, high = min(each[1] for each in values), max(each[2] for each in values)
+    room = max(0.5, (high - low) * 0.1)
+    low, high = low - room, high + room
+
+    def x_of(t_ms: int) -> float:
+        return round((t_ms - start_ms) / (end_ms - start_ms) * COLUMNS, 1)
+
+    def y_of(value: float) -> float:
+        return round((high - value) / (high - low) * HEIGHT, 1)
+
+    columns: dict[int, tuple[float, float]] = {}
+    for t_ms, least, most in values:
+        column = min(COLUMNS - 1, int(x_of(t_ms)))
+        before = columns.get(column, (least, most))
+        columns[column] = min(before[0], least), max(before[1], most)
+    path = "".join(f"M{x} {y_of(a)}V{y_of(b) - 1}" for x, (a, b) in sorted(columns.items()))
+    marks = sorted({x_of(each) for each in times_ms if start_ms <= each <= end_ms})
+    return TrialDrawing(path, tuple(marks), low, high, start_ms, end_ms)
+
+
+def _is_known(value: object) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)

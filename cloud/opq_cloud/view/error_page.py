@@ -1,0 +1,83 @@
+"""What the page of a failed request says: a heading, what one may do, and the ways on.
+
+Pure. That something is not the visitor's and that it is not there are said alike: a page never tells which.
+"""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+from urllib.parse import quote
+
+from opq_cloud.view.accounts.forms import own_path
+from opq_cloud.view.accounts.visitors import Visitor
+
+HEADINGS = {
+    400: "This cannot be used",
+    401: "Sign in first",
+    403: "This is not allowed",
+    404: "Nothing is here",
+    409: "This was changed meanwhile",
+    413: "This is too large",
+    429: "Too often",
+    500: "This page failed",
+    503: "Not available now",
+}
+RETRY_EVERY_S = 5
+"""So often a page that is not available looks whether it is again."""
+MOST_BACK_CHARACTERS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorWays:
+    """What `error.html` shows beside the text of the failure."""
+
+    heading: str
+    advice: str
+    """Empty: the text says all."""
+    links: tuple[tuple[str, str], ...]
+    """(words, path); the first is the way most probably wanted."""
+    retries: bool
+    """The page looks again by itself."""
+
+
+def error_ways(code: int, visitor: Visitor, path: str, method: str = "GET", came_from: str = "") -> ErrorWays:
+    """`path` and `came_from` (of a form: the page that it stood on) are paths of ours, with their queries."""
+    heading = HEADINGS.get(code, HTTPStatus(code).phrase)
+    reads = method in ("GET", "HEAD")
+    back = own_path(came_from, "") if not reads and len(came_from) <= MOST_BACK_CHARACTERS else ""
+    first = [("Back to the form", back)] if back else []
+    rest = [("Boxes", "/"), ("Incidents", "/incidents")]
+    if code in (401, 403, 404):
+        first += _ways_in(visitor, path if reads else "/")
+        rest.append(("Search", "/search"))
+    if code in (500, 503) and reads:
+        first.append(("Try again", own_path(path)))
+    return ErrorWays(heading, _advice(code, visitor), (*first, *rest), code == 503 and reads)
+
+
+def _ways_in(visitor: Visitor, path: str) -> list[tuple[str, str]]:
+    if not visitor.accounts_in_use:
+        return []
+    if visitor.account is None:
+        return [("Sign in", f"/sign-in?next={quote(own_path(path), safe='')}")]
+    return [("Your Boxes", "/account/boxes")]
+
+
+def _advice(code: int, visitor: Visitor) -> str:
+    if code == 401:
+        return "Who has no account asks an administrator of this View for an invitation."
+    if code in (403, 404) and visitor.accounts_in_use:
+        if visitor.account is None:
+            return "Some pages are for who is signed in: the owner of a Box decides who sees it."
+        if not visitor.everything:
+            return (
+                "You see your own Boxes, those that are shared with you, and public ones. "
+                "The owner of a Box can share it, an administrator can change your role."
+            )
+        return "" if visitor.admin else "An administrator of this View can change your role."
+    if code == 429:
+        return "Wait a minute, then try again."
+    if code == 500:
+        return "Trying again may help. If it does not, tell who runs this View when it happened, in UTC."
+    if code == 503:
+        return "Boxes go on measuring and gateways keep what they measured: nothing is lost by waiting."
+    return ""

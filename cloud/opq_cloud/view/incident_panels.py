@@ -1,0 +1,212 @@
+"""What each Box of an incident's events saw: its waveform, the most affected first, the others small.
+
+The page draws the first DRAWN Boxes in full. Each of the others is a small picture on the same axes as all
+the others: its half-cycle rms, or where the class has no residual voltage its waveform.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from opq_cloud.store.store import EventRecord
+from opq_cloud.view import charts, words
+from opq_cloud.view.context import ViewContext, label
+from opq_proto.messages import Event, Gap, Incident, Waveform
+
+DRAWN = 3
+"""Boxes with charts of their own; each asks for its samples, and has a table of its half cycles."""
+BOXES_SHOWN = 24
+SHOWN_PERCENT = 1.0
+"""A curve that comes so near to a finding's residual shows it."""
+TABLE_ROWS = 120
+TABLE_MARGIN_MS = 60.0
+SMALL_WIDTH, SMALL_HEIGHT = 200.0, 60.0
+"""The viewBox of a small picture."""
+SMALL_POINTS = 200
+SMALL_MARGIN_MS, SMALL_MARGIN = 40.0, 0.3
+"""Before and after the incident: at least so long, and this share of it."""
+SMALL_LOWEST, SMALL_HIGHEST = 85.0, 115.0
+"""Percent of nominal that small pictures span at least."""
+
+
+@dataclass(frozen=True, slots=True)
+class SmallPicture:
+    """An SVG path and the lines of nominal and of the incident's start and end, in the viewBox's units."""
+
+    path: str
+    nominal_y: float
+    start_x: float
+    end_x: float
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """One Box's waveform on the page."""
+
+    event_id: int
+    box_id: str
+    label: str
+    nominal_v: float
+    peak_v: float
+    """Half the height of the chart, the same for all Boxes."""
+    caption: str
+    low_words: str
+    low_v: float | None
+    high_v: float | None
+    gaps: tuple[str, ...]
+    rows: tuple[charts.HalfCycle, ...]
+    """Empty where it is a small picture."""
+    picture: SmallPicture | None = None
+    """None where it is drawn in full."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A Box's waveform, measured once."""
+
+    event_id: int
+    wave: Waveform
+    nominal_v: float
+    nominal_hz: float
+    label: str
+    envelope: charts.ChartLine
+    extremes: charts.Extremes
+
+    @property
+    def deviation(self) -> float:
+        """How far its Urms(1/2) went from nominal, as a share of it; 0 where none is known."""
+        known = [volts for volts in (self.extremes.low_v, self.extremes.high_v) if volts is not None]
+        return max((abs(volts / self.nominal_v - 1) for volts in known), default=0.0)
+
+
+def incident_panels(
+    context: ViewContext, incident: Incident, events: Sequence[Event], draw_all: bool = False
+) -> list[Panel]:
+    """Boxes of the incident first, then those that were asked beside them, the most disturbed first.
+
+    `draw_all`: all of them in full, instead of the first DRAWN.
+    """
+    candidates: dict[str, list[tuple[int, Waveform]]] = {}
+    for event in events:
+        for wave in event.waveforms:
+            candidates.setdefault(wave.box_id, []).append((event.event_id, wave))
+    order = [box_id for box_id in incident.box_ids if box_id in candidates]
+    order += [box_id for box_id in candidates if box_id not in incident.box_ids]
+    seen = [_drawn(context, incident, candidates[box_id]) for box_id in order[:BOXES_SHOWN]]
+    seen.sort(key=lambda one: (one.wave.box_id not in incident.box_ids, -one.deviation))
+    peaks_v = [float(abs(one.wave.volts).max()) for one in seen if len(one.wave.counts)]
+    peak_v = max([1.0, *peaks_v]) * 1.08
+    limits = _small_limits(seen)
+    return [
+        _panel(incident, one, peak_v, None if draw_all or row < DRAWN else limits)
+        for row, one in enumerate(seen)
+    ]
+
+
+def _drawn(context: ViewContext, incident: Incident, candidates: Sequence[tuple[int, Waveform]]) -> _Seen:
+    """The waveform that shows what is said of its Box; of several the one with most of the incident."""
+    record = context.box(candidates[0][1].box_id)
+    named = label(record)
+    found = []
+    for event_id, wave in candidates:
+        envelope = charts.envelope_line(wave, incident.start_ns, record.nominal_hz)
+        extremes = charts.extremes(envelope)
+        found.append(_Seen(event_id, wave, record.nominal_v, record.nominal_hz, named, envelope, extremes))
+    if len(found) == 1:
+        return found[0]
+    worst = words.worst(incident, record.box_id)
+    residual = None if worst is None else worst.finding.residual_percent
+
+    def rank(one: _Seen) -> tuple[bool, int, int]:
+        volts = [each for each in (one.extremes.low_v, one.extremes.high_v) if each is not None]
+        percents = [each / one.nominal_v * 100 for each in volts]
+        shows = residual is None or any(abs(percent - residual) < SHOWN_PERCENT for percent in percents)
+        return shows, shared_ns(one.wave, incident), -one.event_id
+
+    return max(found, key=rank)
+
+
+def shared_ns(part: Waveform | EventRecord, incident: Incident) -> int:
+    """How much of the incident lies in it; below 0 the time between them."""
+    return min(part.end_ns, incident.end_ns) - max(part.start_ns, incident.start_ns)
+
+
+def _panel(incident: Incident, one: _Seen, peak_v: float, small: tuple[float, float] | None) -> Panel:
+    wave, low_v = one.wave, one.extremes.low_v
+    length_ms = (incident.end_ns - incident.start_ns) / 1e6
+    low_percent = None if low_v is None else low_v / one.nominal_v * 100
+    seconds = len(wave.counts) * 1000 / wave.rate_millihz
+    return Panel(
+        event_id=one.event_id,
+        box_id=wave.box_id,
+        label=one.label,
+        nominal_v=one.nominal_v,
+        peak_v=peak_v,
+        caption=(
+            f"{words.duration(seconds)} at {wave.rate_millihz / 1e6:.5g}{words.THIN}kS/s, "
+            f"time by {words.source(wave.source)}, {words.uncertainty(wave.uncertainty_ns)}"
+        ),
+        low_words=f"lowest {words.number(low_v, 1, 'V')}, {words.number(low_percent, 1, '%')}",
+        low_v=low_v,
+        high_v=one.extremes.high_v,
+        gaps=tuple(_gap(gap, wave) for gap in wave.gaps),
+        rows=()
+        if small is not None
+        else charts.half_cycles(
+            wave,
+            incident.start_ns,
+            one.nominal_hz,
+            -TABLE_MARGIN_MS,
+            length_ms + TABLE_MARGIN_MS,
+            TABLE_ROWS,
+        ),
+        picture=None if small is None else _small_picture(incident, one, peak_v, small),
+    )
+
+
+def _small_limits(seen: Sequence[_Seen]) -> tuple[float, float]:
+    """Percent of nominal at the bottom and the top of all small pictures."""
+    lows = [one.extremes.low_v / one.nominal_v * 100 for one in seen if one.extremes.low_v is not None]
+    highs = [one.extremes.high_v / one.nominal_v * 100 for one in seen if one.extremes.high_v is not None]
+    return min([SMALL_LOWEST, *lows]), max([SMALL_HIGHEST, *highs])
+
+
+def _small_picture(
+    incident: Incident, one: _Seen, peak_v: float, limits: tuple[float, float]
+) -> SmallPicture:
+    length_ms = (incident.end_ns - incident.start_ns) / 1e6
+    margin_ms = max(SMALL_MARGIN_MS, SMALL_MARGIN * length_ms)
+    first_ms, last_ms = -margin_ms, length_ms + margin_ms
+    if incident.residual_percent is None:
+        line = charts.waveform_line(one.wave, incident.start_ns, first_ms, last_ms, SMALL_POINTS)
+        low, high = -peak_v, peak_v
+        nominal_y = SMALL_HEIGHT / 2
+    else:
+        low, high = (limit / 100 * one.nominal_v for limit in limits)
+        inside = (one.envelope.t_ms >= first_ms) & (one.envelope.t_ms <= last_ms)
+        line = charts.ChartLine(one.envelope.t_ms[inside], one.envelope.values[inside])
+        nominal_y = (high - one.nominal_v) / (high - low) * SMALL_HEIGHT
+
+    def x(t_ms: float) -> float:
+        return round((t_ms - first_ms) / (last_ms - first_ms) * SMALL_WIDTH, 1)
+
+    return SmallPicture(_path(line, x, low, high), round(nominal_y, 1), x(0.0), x(length_ms))
+
+
+def _path(line: charts.ChartLine, x: Callable[[float], float], low: float, high: float) -> str:
+    """An SVG path that breaks where the line does."""
+    parts: list[str] = []
+    broken = True
+    for t_ms, value in zip(line.t_ms.tolist(), line.values.tolist(), strict=True):
+        if not math.isfinite(value):
+            broken = True
+            continue
+        y = min(max((high - value) / (high - low), 0.0), 1.0) * SMALL_HEIGHT
+        parts.append(f"{'M' if broken else 'L'}{x(t_ms):g} {y:.1f}")
+        broken = False
+    return "".join(parts)
+
+
+def _gap(gap: Gap, wave: Waveform) -> str:
+    why = gap.reason or "no reason given"
+    return f"{gap.samples} samples from sample {gap.first_sample} are missing: {why}."

@@ -1,0 +1,116 @@
+"""Incidents as dots over duration and residual voltage, over the fields by which the list is filtered. Pure.
+
+The axes are those of EN 50160's tables and of the ITIC curve: duration by its logarithm, voltage in percent
+of nominal. Each dot leads to its incident within the filter; each field of the ground filters by itself.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from math import log10
+
+from opq_cloud.store.incident_index import COLUMNS, DURATIONS_S, PERCENTS, ROWS, IndexedIncident
+from opq_cloud.view.words import THIN, class_tone, class_words, duration, number
+
+WIDTH, HEIGHT = 1000.0, 400.0
+SHORTEST_S, LONGEST_S = 0.004, 10_000.0
+MOST_PERCENT = 140.0
+MOST_DOTS = 500
+"""The newest of the filter; each is a link."""
+DOT_SHAPES = {
+    "down": "M-5-4H5L0 5Z", "up": "M-5 4H5L0-5Z", "out": "M-6-2H6V2H-6Z",
+    "other": "M-4.500 0a4.500 4.500 0 1 0 9 0a4.500 4.500 0 1 0-9 0Z",
+}  # fmt: skip
+"""SVG paths about their own middle: a class has a shape, not only a colour."""
+_TIMES_S = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
+
+
+@dataclass(frozen=True, slots=True)
+class ScatterDot:
+    """An incident; places over WIDTH x HEIGHT."""
+
+    incident_id: int
+    x: float
+    y: float
+    tone: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScatterField:
+    """A field of the plane: where it lies, and the query that chooses it or gives it up."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    query: str
+    chosen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ScatterLabel:
+    percent: float
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentScatter:
+    dots: tuple[ScatterDot, ...]
+    fields: tuple[ScatterField, ...]
+    times: tuple[ScatterLabel, ...]
+    levels: tuple[ScatterLabel, ...]
+    without: int
+    """Of the newest, those that have no residual voltage."""
+
+
+def scatter_of(
+    entries: Sequence[IndexedIncident], chosen: int | None, query_of: Callable[[str], str]
+) -> IncidentScatter | None:
+    """None where no entry has a residual voltage; `query_of` makes the query with a field or without one."""
+    dots = tuple(
+        ScatterDot(each.incident_id, _x(seconds), _y(each.residual_percent), class_tone(each.kind),
+                   f"#{each.incident_id} {class_words(each.kind)}, "
+                   f"{number(each.residual_percent, 1, '%')} for {duration(seconds)}")
+        for each in entries
+        if each.residual_percent is not None
+        for seconds in [(each.end_ns - each.start_ns) / 1e9]
+    )  # fmt: skip
+    if not dots:
+        return None
+    return IncidentScatter(
+        dots,
+        tuple(_fields(chosen, query_of)),
+        tuple(ScatterLabel(round(_x(each) / WIDTH * 100, 2), _time_words(each)) for each in _TIMES_S),
+        tuple(
+            ScatterLabel(round(_y(each) / HEIGHT * 100, 2), f"{each:g}{THIN}%")
+            for each in PERCENTS
+            if each != PERCENTS[0]
+        ),
+        len(entries) - len(dots),
+    )
+
+
+def _fields(chosen: int | None, query_of: Callable[[str], str]) -> Iterable[ScatterField]:
+    xs = [0.0, *(_x(each) for each in DURATIONS_S), WIDTH]
+    ys = [HEIGHT, *(_y(each) for each in PERCENTS), 0.0]
+    for row in range(ROWS):
+        for column in range(COLUMNS):
+            cell = row * COLUMNS + column
+            yield ScatterField(
+                xs[column], ys[row + 1], xs[column + 1] - xs[column], ys[row] - ys[row + 1],
+                query_of("" if cell == chosen else str(cell)), cell == chosen,
+            )  # fmt: skip
+
+
+def _x(seconds: float) -> float:
+    within = min(LONGEST_S, max(SHORTEST_S, seconds))
+    share = log10(within / SHORTEST_S) / log10(LONGEST_S / SHORTEST_S)
+    return round(share * WIDTH, 1)
+
+
+def _y(percent: float) -> float:
+    return round((1 - min(MOST_PERCENT, max(0.0, percent)) / MOST_PERCENT) * HEIGHT, 1)
+
+
+def _time_words(seconds: float) -> str:
+    return f"{seconds * 1e3:g}{THIN}ms" if seconds < 1 else f"{seconds:g}{THIN}s"

@@ -1,0 +1,101 @@
+"""Which Boxes an address names: `?box=1,4`, `?region=north`, `?feeder=F12`; never one that is not seen.
+
+A group holds the Boxes of it that the visitor sees: whoever sees two of a region's Boxes is shown the region
+of these two.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from fastapi import HTTPException
+
+from opq_cloud.view.context import ShownBox, ViewContext, label
+from opq_cloud.view.registry import natural_order
+
+BOX_ID = re.compile(r"[A-Za-z0-9_.-]{1,32}")
+MOST_NAMED = 50
+"""Boxes that one address names."""
+GROUP_CHARACTERS = 100
+GROUPS_OFFERED = 500
+
+
+@dataclass(frozen=True, slots=True)
+class GroupNames:
+    """Groups of the Boxes that the visitor sees: name -> Boxes, in the order of names and numbers."""
+
+    regions: Mapping[str, tuple[str, ...]]
+    feeders: Mapping[str, tuple[str, ...]]
+    """Those of Boxes alone of which the visitor may know where they stand."""
+
+
+@dataclass(frozen=True, slots=True)
+class BoxChoice:
+    """What an address names; `boxes` in the order of their numbers, none: nobody asked for any."""
+
+    boxes: tuple[ShownBox, ...]
+    named: tuple[str, ...] = ()
+    region: str = ""
+    feeder: str = ""
+
+    @property
+    def box_ids(self) -> tuple[str, ...]:
+        return tuple(box.box_id for box in self.boxes)
+
+    @property
+    def words(self) -> str:
+        """`Box 1, kitchen`; `region north, 12 Boxes`; `3 Boxes`."""
+        group = f"region {self.region}" if self.region else f"feeder {self.feeder}" if self.feeder else ""
+        if group:
+            return f"{group}, {len(self.boxes)} Box{'' if len(self.boxes) == 1 else 'es'}"
+        if len(self.boxes) == 1:
+            return label(self.boxes[0])
+        return f"{len(self.boxes)} Boxes" if self.boxes else "no Box"
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """As an address holds it."""
+        return {"box": ",".join(self.named), "region": self.region, "feeder": self.feeder}
+
+
+def read_groups(context: ViewContext) -> GroupNames:
+    """Of all Boxes that the visitor sees."""
+    places = context.places()
+    visitor = context.visitor
+    known = {box_id: place for box_id, place in places.items() if visitor.sees_place(box_id)}
+    return GroupNames(
+        _by_name((box_id, place.region) for box_id, place in places.items()),
+        _by_name((box_id, place.feeder) for box_id, place in known.items()),
+    )
+
+
+def read_box_choice(
+    context: ViewContext, box: Iterable[str], region: str, feeder: str, groups: GroupNames
+) -> BoxChoice:
+    """A region, or else a feeder, takes the place of single Boxes.
+
+    Raises:
+        HTTPException: 404 where a Box or group is none that the visitor sees; 400 where too many are named.
+    """
+    named = tuple(dict.fromkeys(each.strip() for text in box for each in text.split(",") if each.strip()))
+    if region or feeder:
+        members = groups.regions.get(region, ()) if region else groups.feeders.get(feeder, ())
+        if not members:
+            raise HTTPException(404, f"No {'region' if region else 'feeder'} of this name has a Box.")
+        shown = tuple(context.box(box_id) for box_id in members)
+        return BoxChoice(shown, region=region, feeder="" if region else feeder)
+    if len(named) > MOST_NAMED:
+        raise HTTPException(400, f"box names {len(named)} Boxes; want {MOST_NAMED} or fewer, or a region.")
+    ids = sorted(named, key=natural_order)
+    for box_id in ids:
+        if not BOX_ID.fullmatch(box_id) or context.store.box(box_id) is None:
+            raise HTTPException(404, "No Box with this id is known.")
+    return BoxChoice(tuple(context.box(box_id) for box_id in ids), tuple(ids))
+
+
+def _by_name(pairs: Iterable[tuple[str, str | None]]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, list[str]] = {}
+    for box_id, name in pairs:
+        if name and len(name) <= GROUP_CHARACTERS:
+            found.setdefault(name, []).append(box_id)
+    return {name: tuple(sorted(found[name], key=natural_order)) for name in sorted(found)[:GROUPS_OFFERED]}

@@ -1,0 +1,94 @@
+"""The address of `/compare`: Boxes or a group, a span or weeks, metric and unit; it says exactly the view.
+
+`?box=1,4&metric=rms_v&y=percent&from=now-7d&to=now` draws each Box; `together=1` all as one; `weeks=4&tz=`
+lays the week of `to` over so many before it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+from fastapi import HTTPException
+
+from opq_cloud.view.context import ViewContext
+from opq_cloud.view.history_page import METRICS, asked_span
+from opq_cloud.view.past.box_choice import BoxChoice, GroupNames, read_box_choice
+from opq_cloud.view.past.local_weeks import read_zone
+from opq_cloud.view.time_span import DEFAULT, TimeSpan
+
+MOST_SERIES = 6
+"""Colours that can be told apart; more Boxes become one series."""
+MOST_WEEKS = MOST_SERIES - 1
+FIELDS = ("box", "region", "feeder", "metric", "y", "together", "weeks", "tz", "from", "to")
+METRIC_NAMES = tuple(each[0] for each in METRICS)
+
+
+@dataclass(frozen=True, slots=True)
+class CompareAddress:
+    """What is asked for; every field is in `query`, so that a link shows the same to who may see it."""
+
+    choice: BoxChoice
+    span: TimeSpan
+    metric: str
+    percent: bool
+    """Of each Box's own nominal voltage."""
+    together: bool
+    weeks: int
+    zone: ZoneInfo
+
+    @property
+    def fields(self) -> dict[str, str]:
+        return {
+            **self.choice.fields,
+            "metric": self.metric,
+            "y": "percent" if self.percent else "",
+            "together": "1" if self.together else "",
+            "weeks": str(self.weeks) if self.weeks else "",
+            "tz": self.zone.key if self.weeks else "",
+            "from": self.span.from_words,
+            "to": self.span.to_words,
+        }
+
+    @property
+    def query(self) -> str:
+        return self.changed()
+
+    def changed(self, **fields: str) -> str:
+        """The query with other values; `start` and `end` are `from` and `to`; an empty one is left out."""
+        named = {{"start": "from", "end": "to"}.get(name, name): value for name, value in fields.items()}
+        found = self.fields | named
+        return urlencode([(name, found[name]) for name in FIELDS if found[name]], safe=",")
+
+
+def read_compare_address(
+    context: ViewContext, params: Mapping[str, str], boxes: list[str], groups: GroupNames
+) -> CompareAddress:
+    """Raises HTTPException 404 or 400 in words for people."""
+    metric = params.get("metric", "") or METRIC_NAMES[0]
+    if metric not in METRIC_NAMES:
+        raise HTTPException(404, f"There is no such metric; there are {', '.join(METRIC_NAMES)}.")
+    weeks = params.get("weeks", "") or "0"
+    if weeks not in {str(count) for count in range(MOST_WEEKS + 1)}:
+        raise HTTPException(400, f"weeks is {weeks[:40]!r}; want 0 to {MOST_WEEKS}.")
+    choice = read_box_choice(context, boxes, params.get("region", ""), params.get("feeder", ""), groups)
+    span = asked_span(context, params.get("from", "") or DEFAULT[0], params.get("to", "") or DEFAULT[1])
+    many = len(choice.boxes) > MOST_SERIES
+    return CompareAddress(
+        choice,
+        span,
+        metric,
+        percent=metric == "rms_v" and params.get("y", "") == "percent",
+        together=bool(params.get("together")) or many or weeks != "0",
+        weeks=int(weeks),
+        zone=asked_zone(context, params.get("tz", "")),
+    )
+
+
+def asked_zone(context: ViewContext, name: str) -> ZoneInfo:
+    """That of the address, else of the account, else UTC; HTTPException 400 where there is none such."""
+    account = context.visitor.account
+    try:
+        return read_zone(name or (account.time_zone if account else "") or "UTC")
+    except ValueError as error:
+        raise HTTPException(400, f"The address has a value that cannot be used: {error}.") from None

@@ -1,0 +1,129 @@
+"""The quality of each day: its incidents by number, class and severity, percentiles, the share measured.
+
+Days are those of a zone. Percentiles of a month's days are of hours by that zone; those of longer stretches
+are of days by UTC, so that a year of many Boxes stays a few hundred rows each.
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from zoneinfo import ZoneInfo
+
+from opq_cloud.store.incident_index import IncidentFilter, IndexedIncident
+from opq_cloud.store.pyramid import DAY_MS, HOUR_MS, SETTLE_MS
+from opq_cloud.store.store import TREND_MS, Trend
+from opq_cloud.view.accounts.seen import ShownStore
+from opq_cloud.view.past.local_weeks import LocalStretch, day_stretch
+from opq_cloud.view.past.past_series import Factors, rows_together
+
+MONTH_DAYS = 31
+"""Of more days the figures are by UTC days."""
+MOST_INCIDENTS = 20_000
+"""Of one calendar; the newest."""
+
+
+@dataclass(frozen=True, slots=True)
+class DayQuality:
+    """One local day."""
+
+    day: date
+    start_ms: int
+    end_ms: int
+    incidents: int = 0
+    worst: IndexedIncident | None = None
+    """The most severe; of those without a severity the one furthest from nominal."""
+    coverage: float | None = None
+    """Share of the day, up to now, that was measured; None: it has not begun."""
+    low: float | None = None
+    mean: float | None = None
+    high: float | None = None
+    """5 % of the time, the mean, 95 % of the time, in the unit of the factors."""
+
+
+def read_days(
+    store: ShownStore,
+    factors: Factors,
+    metric: str,
+    first: date,
+    days: int,
+    zone: ZoneInfo,
+    now_ms: int,
+    box_ids: tuple[str, ...],
+) -> tuple[tuple[DayQuality, ...], bool]:
+    """So many days from `first`, and whether all their incidents were counted.
+
+    Figures are of the Boxes of `factors`, incidents of `box_ids`.
+    """
+    stretches = [day_stretch(first + timedelta(days=number), zone) for number in range(days)]
+    found = [DayQuality(each.first, each.start_ms, each.end_ms) for each in stretches]
+    begun = [each for each in stretches if each.start_ms < now_ms]
+    if begun:
+        _measured(store, factors, metric, begun, now_ms, found)
+    whole = _incidents(store, box_ids, found)
+    return tuple(found), whole
+
+
+def _measured(
+    store: ShownStore,
+    factors: Factors,
+    metric: str,
+    begun: Sequence[LocalStretch],
+    now_ms: int,
+    found: list[DayQuality],
+) -> None:
+    by_utc = len(begun) > MONTH_DAYS
+    length_ms = DAY_MS if by_utc else HOUR_MS
+    starts = [each.start_ms for each in begun]
+    if by_utc:
+        starts = [day_stretch(each.first, ZoneInfo("UTC")).start_ms for each in begun]
+    ends_ms = starts[-1] + DAY_MS if by_utc else begun[-1].end_ms
+
+    def place(moment_ms: int) -> int:
+        return bisect_right(starts, moment_ms) - 1
+
+    trends: dict[str, list[Trend]] = {}
+    covered = [0.0] * len(begun)
+    for box_id in factors:
+        rows = store.trend_rows(box_id, starts[0], min(ends_ms, now_ms), length_ms)
+        trends[box_id] = [row for row in rows if row.start_ms >= starts[0]]
+        for row in trends[box_id]:
+            covered[place(row.start_ms)] += row.coverage * row.length_ms
+    together, _ = rows_together(trends, factors, metric, place)
+    for number, start_ms in enumerate(starts):
+        until_ms = min(start_ms + DAY_MS if by_utc else begun[number].end_ms, now_ms - SETTLE_MS - TREND_MS)
+        whole_ms = max(0, until_ms - start_ms) * max(1, len(factors))
+        if whole_ms:
+            found[number] = replace(found[number], coverage=min(1.0, covered[number] / whole_ms))
+    for day in together:
+        low, high = day.band or (day.mean, day.mean)
+        found[day.at_ms] = replace(found[day.at_ms], low=low, mean=day.mean, high=high)
+
+
+def _incidents(store: ShownStore, box_ids: tuple[str, ...], found: list[DayQuality]) -> bool:
+    if not box_ids:
+        return True
+    wanted = IncidentFilter(
+        box_ids=box_ids, start_ns=found[0].start_ms * 1_000_000, end_ns=found[-1].end_ms * 1_000_000
+    )
+    entries = store.find_incidents(wanted, MOST_INCIDENTS)
+    starts = [each.start_ms for each in found]
+    counts = [0] * len(found)
+    worst: dict[int, IndexedIncident] = {}
+    for each in entries:
+        number = bisect_right(starts, each.start_ns // 1_000_000) - 1
+        if number >= 0:  # one that began before the first day is not counted in it
+            counts[number] += 1
+            if number not in worst or _badness(each) > _badness(worst[number]):
+                worst[number] = each
+    for number, count in enumerate(counts):
+        if count:
+            found[number] = replace(found[number], incidents=count, worst=worst[number])
+    return len(entries) < MOST_INCIDENTS
+
+
+def _badness(entry: IndexedIncident) -> tuple[float, float]:
+    residual = entry.residual_percent
+    return (-1.0 if entry.severity is None else entry.severity), (
+        0.0 if residual is None else abs(residual - 100.0)
+    )

@@ -1,0 +1,67 @@
+"""Weeks and days by the clock on the wall of a zone, changes of hour right. Pure.
+
+A week begins on Monday at 00:00 local time (ISO 8601) and has 167, 168 or 169 hours. A moment's place in it
+is what the clock shows: on the day on which an hour is left out nothing has its place, and on the day on
+which one comes twice two moments share it.
+"""
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+WEEK_MS = 7 * 86_400_000
+HOUR_MS = 3_600_000
+
+
+@dataclass(frozen=True, slots=True)
+class LocalStretch:
+    """A local day or week: [start_ms, end_ms) in UTC."""
+
+    first: date
+    start_ms: int
+    end_ms: int
+
+
+def read_zone(name: str) -> ZoneInfo:
+    """Raises ValueError, in words for people, where there is no such zone."""
+    try:
+        return ZoneInfo(name)
+    except (ValueError, OSError, KeyError):  # ZoneInfoNotFoundError is a KeyError
+        raise ValueError(f"tz is {name[:40]!r}; want a zone such as Pacific/Honolulu, or UTC") from None
+
+
+def midnight_ms(day: date, zone: ZoneInfo) -> int:
+    """When a local day begins, in UTC; where midnight itself is left out, the first moment after it."""
+    at = datetime(day.year, day.month, day.day, tzinfo=zone)
+    return round(at.timestamp() * 1000)
+
+
+def local_day(moment_ms: int, zone: ZoneInfo) -> date:
+    return datetime.fromtimestamp(moment_ms / 1000, zone).date()
+
+
+def day_stretch(day: date, zone: ZoneInfo) -> LocalStretch:
+    return LocalStretch(day, midnight_ms(day, zone), midnight_ms(day + timedelta(days=1), zone))
+
+
+def week_stretch(moment_ms: int, zone: ZoneInfo, back: int = 0) -> LocalStretch:
+    """The week that holds a moment, or one so many weeks before it."""
+    day = local_day(moment_ms, zone)
+    monday = day - timedelta(days=day.weekday() + 7 * back)
+    return LocalStretch(monday, midnight_ms(monday, zone), midnight_ms(monday + timedelta(days=7), zone))
+
+
+def week_place_ms(moment_ms: int, monday: date, zone: ZoneInfo) -> int:
+    """What the clock on the wall shows, in ms after Monday 00:00: 0 to WEEK_MS."""
+    shown = datetime.fromtimestamp(moment_ms / 1000, zone).replace(tzinfo=None)
+    return round((shown - datetime(monday.year, monday.month, monday.day)) / timedelta(milliseconds=1))
+
+
+def whole_hours(stretch: LocalStretch, zone: ZoneInfo) -> bool:
+    """Whether its hours begin with those of UTC."""
+    ends = (stretch.start_ms, stretch.end_ms)
+    return all(
+        (datetime.fromtimestamp(each / 1000, zone).utcoffset() or timedelta()) % timedelta(hours=1)
+        == timedelta()
+        for each in ends
+    )

@@ -1,0 +1,263 @@
+"""One metric of Boxes over a span, or over weeks laid on one another: rows, coverage, gaps, percentiles.
+
+From the levels of the trends (`store.pyramid`), so that years cost as few rows as hours; short spans from
+the Measurements, while they are kept. The rows of several Boxes become one by the outer limits, the mean
+weighted by the time that each measured, and their histograms of one-minute means, added.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from zoneinfo import ZoneInfo
+
+from opq_cloud.store.histogram import bin_middle, bin_of
+from opq_cloud.store.pyramid import DAY_MS, HOUR_MS, SETTLE_MS, TEN_MINUTES_MS, level_for
+from opq_cloud.store.store import TREND_MS, Trend
+from opq_cloud.view.accounts.seen import ShownStore
+from opq_cloud.view.box_history import MEASURED_MS, MEASURED_STEP_MS, METRICS, measured_rows, missing_spans
+from opq_cloud.view.past.local_weeks import WEEK_MS, LocalStretch, week_place_ms, whole_hours
+from opq_cloud.view.time_span import TimeSpan
+
+SHARES = (0.05, 0.5, 0.95)
+ROWS_DRAWN = 750
+"""Of one Box."""
+ROWS_READ = 12_000
+"""Of all Boxes of a chart: with more Boxes the rows are longer."""
+BOXES_READ = 50
+"""Of a group: always the same ones, spread over all."""
+TEN_MINUTES_REACH_MS = 390 * DAY_MS
+"""Rows of ten minutes are kept a little longer than this."""
+
+
+@dataclass(frozen=True, slots=True)
+class PastRow:
+    """One stretch of an axis; `at_ms` since 1970, or since Monday by the local clock."""
+
+    at_ms: int
+    coverage: float
+    low: float
+    mean: float
+    high: float
+    band: tuple[float, float] | None
+    """Between these lay nine tenths of the one-minute means."""
+
+
+@dataclass(frozen=True, slots=True)
+class PastFigures:
+    """What is said of a whole series; percentiles are of one-minute means."""
+
+    least: float
+    p05: float
+    p50: float
+    mean: float
+    p95: float
+    most: float
+
+
+@dataclass(frozen=True, slots=True)
+class PastSeries:
+    """One line of a chart."""
+
+    words: str
+    box_ids: tuple[str, ...]
+    step_ms: int
+    rows: tuple[PastRow, ...]
+    gaps: tuple[tuple[int, int], ...]
+    """Whole rows that nothing was measured in, [start, end) on the axis."""
+    coverage: float
+    figures: PastFigures | None
+    """None where nothing is stored."""
+
+
+Factors = Mapping[str, float]
+"""Box -> what a value in SI units is multiplied by: 1, or 100 over its nominal voltage."""
+
+
+def read_span_series(
+    store: ShownStore, words: str, factors: Factors, metric: str, span: TimeSpan, step_ms: int, now_ms: int
+) -> PastSeries:
+    """Of the Boxes of `factors` together, by rows of `step_ms`."""
+    measured = step_ms < TREND_MS
+    trends: dict[str, list[Trend]] = {}
+    for box_id in factors:
+        if measured:
+            trends[box_id] = _trends_measured(store, box_id, metric, span)
+        else:
+            trends[box_id] = store.trend_rows(box_id, span.start_ms, span.end_ms, step_ms)
+    late_ms = 2 * step_ms if measured else SETTLE_MS + TREND_MS
+    newest_ms = max((rows[-1].start_ms + step_ms for rows in trends.values() if rows), default=0)
+    until_ms = max(span.start_ms, min(span.end_ms, now_ms - late_ms), min(newest_ms, span.end_ms, now_ms))
+    rows, figures = rows_together(trends, factors, metric, lambda at_ms: at_ms)
+    starts = [row.at_ms for row in rows]
+    gaps = missing_spans(starts, span.start_ms, until_ms, step_ms)
+    covered = _covered_ms(trends, metric, span.start_ms, until_ms)
+    whole_ms = max(1, until_ms - span.start_ms) * max(1, len(factors))
+    return PastSeries(words, tuple(factors), step_ms, rows, gaps, min(1.0, covered / whole_ms), figures)
+
+
+def read_week_series(
+    store: ShownStore,
+    words: str,
+    factors: Factors,
+    metric: str,
+    week: LocalStretch,
+    zone: ZoneInfo,
+    now_ms: int,
+) -> PastSeries:
+    """One local week, by hours; by ten minutes where the zone's hours are not those of UTC."""
+    fine = not whole_hours(week, zone) and now_ms - week.start_ms < TEN_MINUTES_REACH_MS
+    step_ms = TEN_MINUTES_MS if fine else HOUR_MS
+    trends = {
+        box_id: [
+            row
+            for row in store.trend_rows(box_id, week.start_ms, week.end_ms, step_ms)
+            if row.start_ms >= week.start_ms
+        ]
+        for box_id in factors
+    }
+    rows, figures = rows_together(
+        trends, factors, metric, lambda at_ms: week_place_ms(at_ms, week.first, zone) // step_ms * step_ms
+    )
+    newest_ms = max((each[-1].start_ms + step_ms for each in trends.values() if each), default=0)
+    until_ms = max(min(week.end_ms, now_ms - SETTLE_MS - TREND_MS), min(newest_ms, week.end_ms, now_ms))
+    until_ms = max(week.start_ms, until_ms)
+    until_place = week_place_ms(until_ms, week.first, zone) if until_ms < week.end_ms else WEEK_MS
+    gaps = missing_spans([row.at_ms for row in rows], 0, max(0, until_place), step_ms)
+    covered = _covered_ms(trends, metric, week.start_ms, until_ms)
+    whole_ms = max(1, until_ms - week.start_ms) * max(1, len(factors))
+    return PastSeries(words, tuple(factors), step_ms, rows, gaps, min(1.0, covered / whole_ms), figures)
+
+
+def step_for(store: ShownStore, box_ids: Sequence[str], span: TimeSpan) -> int:
+    """How long a row is; below a minute where each Box has Measurements of a short span."""
+    short = span.length_ms <= MEASURED_MS and bool(box_ids)
+    if short and all(measured_rows(store, box_id, span) for box_id in box_ids):
+        return MEASURED_STEP_MS
+    rows = min(ROWS_DRAWN, ROWS_READ // max(1, len(box_ids)))
+    try:
+        return level_for(span.start_ms, span.end_ms, rows)
+    except ValueError:
+        return DAY_MS
+
+
+def _trends_measured(store: ShownStore, box_id: str, metric: str, span: TimeSpan) -> list[Trend]:
+    """The rows of Measurements as a level of their own."""
+    key, scale = METRICS[metric]
+    return [
+        Trend(
+            box_id, row.start_ms, {key: (low / scale, high / scale, mean / scale)}, MEASURED_STEP_MS,
+            round(row.coverage * MEASURED_STEP_MS),
+        )
+        for row in measured_rows(store, box_id, span) or ()
+        if metric in row.values
+        for low, mean, high in [row.values[metric]]
+    ]  # fmt: skip
+
+
+def _covered_ms(trends: Mapping[str, Iterable[Trend]], metric: str, start_ms: int, until_ms: int) -> float:
+    """A row whose time is not over, or began before the span, counts with what there is of it."""
+    key = METRICS[metric][0]
+    covered_ms = 0.0
+    for rows in trends.values():
+        for row in rows:
+            inside_ms = min(until_ms, row.start_ms + row.length_ms) - max(start_ms, row.start_ms)
+            if inside_ms > 0 and key in row.metrics:
+                covered_ms += min(inside_ms, row.coverage * row.length_ms)
+    return covered_ms
+
+
+@dataclass(slots=True)
+class _Place:
+    """What lies at one place of the axis."""
+
+    low: float
+    high: float
+    weighted: float = 0.0
+    weight: float = 0.0
+    covered_ms: float = 0.0
+
+
+def rows_together(
+    trends: Mapping[str, Sequence[Trend]], factors: Factors, metric: str, place_of: Callable[[int], int]
+) -> tuple[tuple[PastRow, ...], PastFigures | None]:
+    key, scale = METRICS[metric]
+    places: dict[int, _Place] = {}
+    counts: dict[int, dict[float, int]] = {}
+    lengths: dict[int, set[int]] = {}
+    for box_id, rows in trends.items():
+        factor = scale * factors[box_id]
+        for row in rows:
+            at_ms = place_of(row.start_ms)
+            lengths.setdefault(at_ms, set()).add(row.start_ms)
+            three = row.metrics.get(key)
+            if three is None:
+                continue
+            low, high, mean = (value * factor for value in three)
+            place = places.get(at_ms)
+            if place is None:
+                place = places[at_ms] = _Place(low, high)
+                counts[at_ms] = {}
+            weight = max(1, row.time_ms)
+            place.low, place.high = min(place.low, low), max(place.high, high)
+            place.weighted += mean * weight
+            place.weight += weight
+            place.covered_ms += row.coverage * row.length_ms
+            _count(counts[at_ms], row, key, three[2], factor)
+    step_ms = next((row.length_ms for rows in trends.values() for row in rows), TREND_MS)
+    found = []
+    every: dict[float, int] = {}
+    for at_ms in sorted(places):
+        place, own = places[at_ms], counts[at_ms]
+        for value, seconds in own.items():
+            every[value] = every.get(value, 0) + seconds
+        band = _quantiles(own, (SHARES[0], SHARES[-1])) if len(own) > 1 else None
+        whole_ms = step_ms * max(1, len(trends)) * len(lengths[at_ms])
+        coverage = min(1.0, place.covered_ms / whole_ms)
+        mean = place.weighted / place.weight
+        found.append(
+            PastRow(at_ms, coverage, place.low, mean, place.high, (band[0], band[1]) if band else None)
+        )
+    if not found:
+        return (), None
+    p05, p50, p95 = _quantiles(every, SHARES) or (found[0].mean,) * 3
+    whole_weight = sum(each.weight for each in places.values())
+    weighted = sum(each.weighted for each in places.values())
+    figures = PastFigures(
+        min(row.low for row in found),
+        p05,
+        p50,
+        weighted / whole_weight,
+        p95,
+        max(row.high for row in found),
+    )
+    return tuple(found), figures
+
+
+def _count(counts: dict[float, int], row: Trend, key: str, mean: float, factor: float) -> None:
+    """The seconds of a row, by value."""
+    histogram = row.histograms.get(key)
+    bins: dict[int, int] = {}
+    if histogram is not None:
+        histogram.add_to(bins)
+    elif (only := bin_of(key, mean)) is not None:
+        bins[only] = max(1, round(row.time_ms / 1000))
+    for place, seconds in bins.items():
+        value = _middle(key, place) * factor
+        counts[value] = counts.get(value, 0) + seconds
+
+
+_middle = lru_cache(maxsize=8192)(bin_middle)
+
+
+def _quantiles(counts: Mapping[float, int], shares: Sequence[float]) -> tuple[float, ...] | None:
+    """Values that these shares of the time lay at or below; None of nothing."""
+    if not counts:
+        return None
+    total = sum(counts.values())
+    found: list[float] = []
+    passed = 0
+    for value in sorted(counts):
+        passed += counts[value]
+        while len(found) < len(shares) and passed >= shares[len(found)] * total:
+            found.append(value)
+    return tuple(found)

@@ -1,0 +1,80 @@
+"""All Boxes and where they stand, read once for all who look, and again once the store says that it changed.
+
+A page that names a few of 10,000 Boxes takes them from here: what a page costs does not rise with the fleet.
+"""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from opq_cloud.store.box_place import BoxPlace, box_place
+from opq_cloud.store.store import BoxRecord, CloudStore, LocationRecord
+
+Regions = Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class BoxRegistry:
+    """What is stored of all Boxes, by id in the order of their numbers; nothing of it is changed."""
+
+    revision: int
+    records: Mapping[str, BoxRecord]
+    places: Mapping[str, BoxPlace]
+    locations: Mapping[str, LocationRecord]
+    of_location: Regions
+    """Location -> its regions."""
+    region_boxes: Regions
+    """Region -> its Boxes, in the order of names and of numbers."""
+
+    def place(self, box_id: str) -> BoxPlace:
+        return self.places.get(box_id) or BoxPlace()
+
+
+_NOTHING = BoxRegistry(-1, {}, {}, {}, {}, {})
+
+
+def natural_order(box_id: str) -> tuple[int, str]:
+    """Sorts `2` before `10`, and names after numbers."""
+    return (int(box_id), "") if box_id.isascii() and box_id.isdigit() else (2**63, box_id)
+
+
+class RegistryReader:
+    """`now` may be called from any thread."""
+
+    def __init__(self, store: CloudStore) -> None:
+        self._store = store
+        self._lock = threading.Lock()
+        self._registry = _NOTHING
+
+    def now(self) -> BoxRegistry:
+        """As it is stored, a change of this or another process included.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        revision = self._store.boxes_revision()
+        if self._registry.revision != revision:
+            with self._lock:  # who asks meanwhile finds it made
+                if self._registry.revision != revision:
+                    self._registry = self._read(revision, self._registry)
+        return self._registry
+
+    def _read(self, revision: int, before: BoxRegistry) -> BoxRegistry:
+        """Of a Box that has not changed, in places that have not, nothing is worked out again."""
+        store = self._store
+        locations, of_location = store.locations(), store.regions()
+        found = {box.box_id: box for box in store.boxes()}
+        records = {box_id: found[box_id] for box_id in sorted(found, key=natural_order)}
+        kept = before.records if (locations, of_location) == (before.locations, before.of_location) else {}
+        places = {
+            box_id: before.places[box_id]
+            if kept.get(box_id) is box
+            else box_place(box, locations, of_location)
+            for box_id, box in records.items()
+        }
+        boxes: dict[str, list[str]] = {}
+        for box_id, place in places.items():
+            if place.region:
+                boxes.setdefault(place.region, []).append(box_id)
+        region_boxes = {name: tuple(boxes[name]) for name in sorted(boxes)}
+        return BoxRegistry(revision, records, places, locations, of_location, region_boxes)

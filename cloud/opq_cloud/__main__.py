@@ -37,7 +37,8 @@ Make = Callable[[CloudConfig, CloudContext, Path], Sequence[CloudService]]
 def _triggering_broker(config: CloudConfig, shared: CloudContext, data_dir: Path) -> Sequence[CloudService]:
     from opq_cloud.makai.triggering_broker import TriggeringBroker
 
-    broker = TriggeringBroker(config.triggering_broker, CloudKeys(config.keys, data_dir))
+    keys, registry = CloudKeys(config.keys, data_dir), _registry(config, shared)
+    broker = TriggeringBroker(config.triggering_broker, keys, registry)
     names = {"bytes": "passed_bytes"}
     return [broker, *_traffic(broker, "tb", names, config.triggering_broker.metrics_interval_s, shared)]
 
@@ -47,9 +48,15 @@ def _acquisition_broker(config: CloudConfig, shared: CloudContext, data_dir: Pat
     from opq_cloud.makai.command_numbers import FILE_NAME, CommandNumbers
 
     numbers = CommandNumbers(data_dir / FILE_NAME)
-    broker = AcquisitionBroker(config.acquisition_broker, CloudKeys(config.keys, data_dir), numbers)
+    keys, registry = CloudKeys(config.keys, data_dir), _registry(config, shared)
+    broker = AcquisitionBroker(config.acquisition_broker, keys, numbers, registry)
     names = {"sent": "sent_bytes", "recv": "received_bytes"}
     return [broker, *_traffic(broker, "ab", names, config.acquisition_broker.metrics_interval_s, shared)]
+
+
+def _registry(config: CloudConfig, shared: CloudContext) -> Callable[[], CloudStore] | None:
+    """The store whose Boxes' keys are admitted, where that is wanted."""
+    return (lambda: shared.store) if config.keys.white_list else None
 
 
 def _traffic(
@@ -231,6 +238,14 @@ def _with_first_admin(command: click.Command) -> click.Command:
     return command
 
 
+def _with_scheduler(command: click.Command) -> click.Command:
+    text = (
+        "Analyse what waits in the store on a Dask scheduler's workers (tcp://HOST:PORT, local:2); then end."
+    )
+    command.params.append(click.Option(["--scheduler"], metavar="ADDRESS", help=text))
+    return command
+
+
 def _command(name: str) -> click.Command:
     @click.command(name, help=f"{HELP[name]}\n\n{WITHOUT_FILES}\n\nExample: opq-cloud {name} --data-dir D")
     @click.argument("files", type=click.Path(path_type=Path), nargs=-1)
@@ -255,6 +270,7 @@ def _command(name: str) -> click.Command:
         port_offset: int,
         embedded: Path | None,
         first_admin: bool = False,
+        scheduler: str | None = None,
     ) -> None:
         log.configure("cloud" if name == "all" else name)
         overrides: dict[str, object] = {}
@@ -267,6 +283,8 @@ def _command(name: str) -> click.Command:
                 log.get().info("config.found", file=source.name)
             config = with_port_offset(read_config(named, overrides, embedded, sources), port_offset)
             where = config.data_dir or default_data_dir()
+            if scheduler is not None:
+                sys.exit(importlib.import_module("opq_cloud.mauka.bulk_run").run_waiting(config, scheduler))
             failure = print_first_admin(config, where) if first_admin else run(name, config, where)
         except OpqError as error:
             failure = error
@@ -274,7 +292,7 @@ def _command(name: str) -> click.Command:
             click.echo(f"opq-cloud {name}: {failure}", err=True)
             sys.exit(failure.exit_code)
 
-    return _with_first_admin(command) if name == "view" else command
+    return {"view": _with_first_admin, "mauka": _with_scheduler}.get(name, lambda same: same)(command)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

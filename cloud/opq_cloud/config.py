@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
+from opq_cloud.mauka_settings import (
+    AnalysisWorkersSection,
+    InstalledAnalysesSection,
+    MoreSamplesSection,
+    OutageSection,
+)
 from opq_cloud.notification_settings import NotificationsSection
+from opq_cloud.view_settings import MailSection, OpenIdSection, RuleEngineEntry
 from opq_plugins.policy_section import PluginRules
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.config import Field, section
@@ -30,6 +37,10 @@ class CloudKeysSection:
     ] = None
     server_secret: Annotated[Path | None, Field(description="none: private_keys/opqserver_secret")] = None
     public_keys: Annotated[Path | None, Field(description="who is admitted; none: public_keys/")] = None
+    white_list: Annotated[
+        bool,
+        Field(description="public_key in the store's opq_boxes admits a Box that has no file there, too"),
+    ] = False
 
 
 @section
@@ -208,25 +219,13 @@ class EventServiceSection:
     v_per_lsb_fallback: Annotated[
         float, Field(gt=0, description="of an original Box without calibration in the store")
     ] = 1 / 152.5  # opq-interop G.1: the sample configuration's counts per volt
+    most_requested: Annotated[
+        int, Field(ge=1, le=10_000, description="events by RequestEventMessage that wait for their Boxes")
+    ] = 20
+    noted_per_min: Annotated[
+        int, Field(ge=1, le=100_000, description="events without data of one Box by RequestEventMessage")
+    ] = 60
     health_endpoint: str = "127.0.0.1:8916"
-
-
-@section
-class InstalledAnalysesSection:
-    """Analyses installed at Makai's rules (POST /plugins/analyses), and plug-ins of the original."""
-
-    enabled: Annotated[bool, Field(description="run what is installed there and deployed here, live")] = True
-    data_dir: Annotated[
-        Path | None,
-        Field(description="rules/plugins/ is below it; none: that of triggering_service.rules"),
-    ] = None
-    require_signature: Annotated[bool, Field(description="run signed ones only")] = False
-    keys: Annotated[tuple[Path, ...], Field(description="public keys (Ed25519, PEM) that may sign them")] = ()
-    trusted: Annotated[tuple[str, ...], Field(description="plug-ins that may run inside this process")] = ()
-    memory_mb: Annotated[int, Field(ge=64, le=65_536, description="of one plug-in's process")] = 512
-    call_s: Annotated[
-        float, Field(gt=0, le=600, description="longest analysis of one event; then its process is ended")
-    ] = 30.0
 
 
 @section
@@ -244,31 +243,32 @@ class MaukaSection:
     bus_pub_endpoint: Annotated[str, Field(description="broker, plug-ins listen here")] = (
         "tcp://127.0.0.1:9883"
     )
+    event_id_endpoint: Annotated[str, Field(description="event ids (REQ), for TriggerPlugin")] = (
+        "tcp://127.0.0.1:10001"
+    )
+    request_endpoint: Annotated[str, Field(description="commands to Boxes (PUSH), for its plug-ins")] = (
+        "tcp://127.0.0.1:9884"
+    )
+    answer_endpoint: Annotated[str, Field(description="Boxes' answers (SUB), for its plug-ins")] = (
+        "tcp://127.0.0.1:9899"
+    )
     heartbeat_s: Annotated[float, Field(gt=0, le=3600, description="of its plug-ins; original: 60")] = 10.0
     analyses: Annotated[
         tuple[PluginEntry, ...],
         Field(description="no built-in one among them: all built-in ones; installed ones always run"),
     ] = ()
+    analysis_settings: Annotated[
+        dict[str, dict[str, Any]],
+        Field(description="fields of analyses' Config by their names; an entry of mauka.analyses wins"),
+    ] = Field(default_factory=dict)
     plugins: InstalledAnalysesSection = Field(default_factory=InstalledAnalysesSection)
+    workers: AnalysisWorkersSection = Field(default_factory=AnalysisWorkersSection)
+    outages: OutageSection = Field(default_factory=OutageSection)
+    asking: MoreSamplesSection = Field(default_factory=MoreSamplesSection)
     payloads: Annotated[
         bool, Field(description="put waveforms on the bus, for plug-ins of the original form")
     ] = True
     health_endpoint: str = "127.0.0.1:8911"
-
-
-@section
-class MailSection:
-    """The SMTP server for invitations, new passwords and notifications."""
-
-    server: Annotated[
-        str | None, Field(pattern=r"^\S+:\d{1,5}$", description="host:port; none: no mail is sent")
-    ] = None
-    security: Annotated[Literal["starttls", "tls", "none"], Field(description="of the connection")] = (
-        "starttls"
-    )
-    sender: Annotated[str, Field(description="From of the mails")] = "OPQ View <opq@localhost>"
-    user: Annotated[str | None, Field(description="none: without signing in to the server")] = None
-    password_file: Annotated[Path | None, Field(description="holds the user's password, mode 0600")] = None
 
 
 @section
@@ -316,6 +316,11 @@ class ViewSection:
         Field(description="sites that may frame /embed/map, such as https://pq.example; * for all"),
     ] = ()
     mail: MailSection = Field(default_factory=MailSection)
+    openid: OpenIdSection | None = None
+    rule_engines: Annotated[
+        tuple[RuleEngineEntry, ...],
+        Field(description="asked by the pages of administration; none: Makai's, without a token"),
+    ] = ()
 
 
 @section

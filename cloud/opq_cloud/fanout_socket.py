@@ -62,5 +62,9 @@ class FanoutSocket:
             self._counters.add("subscriptions" if frames[0][:1] == b"\x01" else "unsubscriptions")
             if self._peers is not None:
                 self._peers.note_subscription(first, frames[0])
+        self.check()
+
+    def check(self) -> None:
+        """End who is beyond a limit, also while nothing is read: a frame that is not whole shows nowhere."""
         if self._peers is not None:
             self._peers.check()

@@ -4,7 +4,7 @@ import smtplib
 import ssl
 from email.message import EmailMessage
 
-from opq_cloud.config import MailSection
+from opq_cloud.view_settings import MailSection
 from opq_proto.errors import ConfigError
 
 SERVER_S = 20.0

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from opq_cloud.config import DEFAULT_TRIGGERS, CloudConfig, port_of
+from opq_cloud.original_analyses import NUMBER_KEYS, analysis_settings
 from opq_cloud.original_keys import (
     ADDRESSES,
     KNOWN_BY,
@@ -135,6 +136,8 @@ def from_original(kind: str, document: Document, where: str, notify: Notify = lo
     elif kept_s is not None:
         _put(found, "store.measurements_s", int(kept_s))
     _number(document, "mongo_trends_update_interval_seconds", problems)
+    for key in NUMBER_KEYS if kind == "mauka" else ():
+        _number(document, key, problems, "0 or more")
     if problems:
         lines = "".join(f"\n  {problem}" for problem in problems)
         raise ConfigError(f"{where}: {len(problems)} problems, nothing was started{lines}")
@@ -150,12 +153,14 @@ def from_original(kind: str, document: Document, where: str, notify: Notify = lo
     return found
 
 
-def _number(document: Document, key: str, problems: list[str]) -> float | None:
+def _number(
+    document: Document, key: str, problems: list[str], want: str = "of seconds, 0 or more"
+) -> float | None:
     value = document.get(key)
     if value is None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
-        problems.append(f"{key} is {value!r}; want a number of seconds, 0 or more")
+        problems.append(f"{key} is {value!r}; want a number {want}")
         return None
     return float(value)
 
@@ -207,6 +212,8 @@ def _with_environment(document: Document, where: str, notify: Notify) -> Values:
 def _mauka(document: Document, found: Values) -> None:
     host, port = document.get("mongo.host", "localhost"), document.get("mongo.port", 27017)
     _put(found, "store.mongo_uri", f"mongodb://{host}:{port}/{document.get('mongo.db', 'opq')}")
+    if settings := analysis_settings(document):
+        _put(found, "mauka.analysis_settings", settings)
     if "plugins.StatusPlugin.port" in document:  # a port names no address: it stays on loopback
         _put(found, "mauka.health_endpoint", f"127.0.0.1:{document['plugins.StatusPlugin.port']}")
 
@@ -220,8 +227,10 @@ def _keys(document: Document, found: Values, where: str, notify: Notify) -> None
             _put(found, "keys.folder", str(folder.parent))
     if isinstance(document.get("client_certs"), str):
         _put(found, "keys.public_keys", document["client_certs"])
-    if "white_list" in document:
-        text = "without effect: Boxes get in whose key is in the folder of public keys, whatever it says"
+    if document.get("white_list") is True:
+        _put(found, "keys.white_list", True)
+    elif "white_list" in document:
+        text = "without effect: false would admit every key; here one has to be in the folder of public keys"
         notify(ConfigNotice("config.without_effect", where, "white_list", text))
 
 
@@ -303,6 +312,8 @@ def _plugins(entries: list[object], found: Values, where: str, notify: Notify) -
         elif "napali" in name:
             settings = {each: value for each, value in plugin.items() if each in NAPALI_KEYS}
             ours.append({"name": "napali", "settings": settings})
+        elif str(plugin.get("script_path", "")).endswith(".lua"):
+            ours.append({"name": "lua", "settings": _script(plugin)})
         elif "health" in name and isinstance(plugin.get("address"), str):
             _put(found, "triggering_service.health_endpoint", plugin["address"])
         else:
@@ -321,6 +332,12 @@ def _plugins(entries: list[object], found: Values, where: str, notify: Notify) -
     if not ours:
         notify(ConfigNotice("config.no_trigger", where, "plugins", "no trigger: no event is ever opened"))
     return ours
+
+
+def _script(plugin: Document) -> Values:
+    """What a script in Lua gets: its path, and the other keys of its entry as its settings."""
+    settings = {key: value for key, value in plugin.items() if key not in ("path", "script_path")}
+    return {"script_path": plugin["script_path"], **({"settings": settings} if settings else {})}
 
 
 def _watched(services: object) -> list[object]:

@@ -5,6 +5,8 @@ Source: opq-interop C.1 to C.4; "guide" is the published guide of the C++ genera
 
 from collections.abc import Mapping
 
+from opq_cloud.original_analyses import NUMBER_KEYS
+
 KNOWN_BY = {
     "triggering_broker": ("interface", "backend"),
     "acquisition_broker": ("box_pub", "box_pull", "backend_pull", "backend_pub"),
@@ -33,6 +35,9 @@ ADDRESSES: Mapping[str, Mapping[str, str]] = {
     },
     "mauka": {
         "zmq.event.interface": "mauka.event_endpoint",
+        "zmq.event_id.interface": "mauka.event_id_endpoint",
+        "zmq.trigger.interface": "mauka.request_endpoint",
+        "zmq.data.interface": "mauka.answer_endpoint",
         "zmq.incident_id_provider.rep.interface": "mauka.incident_id_endpoint",
         "zmq.mauka.plugin.management.rep.interface": "mauka.plugin_manager_endpoint",
         "zmq.mauka.broker.sub.interface": "mauka.bus_sub_endpoint",
@@ -80,9 +85,6 @@ WITHOUT_EFFECT: Mapping[str, Mapping[str, str]] = {
         "mauka.startEventBroker": "opq-cloud mauka is the bus, the bridge and the analyses",
         "mauka.startPubSubBroker": "opq-cloud mauka is the bus, the bridge and the analyses",
         "mauka.startPlugins": "opq-cloud mauka is the bus, the bridge and the analyses",
-        "zmq.event_id.interface": "ids come from the store",
-        "zmq.trigger.interface": "Mauka asks no Box; the event service asks again",
-        "zmq.data.interface": "Mauka asks no Box; the event service asks again",
         "zmq.mauka.plugin.pub.interface": "analyses are not on the bus; others connect where it binds",
         "zmq.mauka.plugin.sub.interface": "analyses are not on the bus; others connect where it binds",
         "zmq.incident_id_provider.req.interface": "incident ids come from the store",
@@ -92,9 +94,16 @@ WITHOUT_EFFECT: Mapping[str, Mapping[str, str]] = {
 """Kind -> key -> why nothing changes with it; `plugins.…` and `zmq.mauka.plugin.management.req…` of Mauka
 are ORIGINAL_ANALYSES'."""
 ORIGINAL_ANALYSES = "a setting of the original's own plug-ins; ours are in mauka.analyses"
+COMPARABLE: Mapping[str, str] = {
+    "plugins.FrequencyVariationPlugin.min_incident_len_c": "2 cycles with compat = true, as its default",
+    "plugins.MakaiEventPlugin.getDataAfterS": "an event of ours is read when it is complete",
+    "plugins.IticPlugin.segment.threshold.rms": "as in the original, which reads it and uses it nowhere",
+}
+"""Key of the original's plug-ins -> what to set here for it, or why there is nothing to set."""
 PLUGINS_WITHOUT_EFFECT = {
     "print": "opq-tools top and the log show what comes",
-    "ketos": "a script in Scheme; write it as a rule or a plug-in in Python, C or Lua: docs/plugins.md",
+    "ketos": "a script in Scheme; a script_path that ends in .lua runs, else write a rule or a plug-in in "
+    "Python or C: docs/plugins.md",
 }
 """Part of a shared library's name -> what there is instead."""
 KNOWN_PLUGINS = ("threshold", "napali", "health")
@@ -113,12 +122,15 @@ LIMITS_ELSEWHERE = (
 
 def why_without_effect(kind: str, key: str) -> str | None:
     """Why a key of such a file changes nothing; None: it is obeyed, or nobody's."""
+    if is_obeyed(kind, key):
+        return None
     if kind == "mauka" and key.startswith(("plugins.", "zmq.mauka.plugin.management.req", "zmq.triggering",
                                            "zmq.makai")):  # fmt: skip
-        return ORIGINAL_ANALYSES
+        return COMPARABLE.get(key, ORIGINAL_ANALYSES)
     return WITHOUT_EFFECT.get(kind, {}).get(key)
 
 
 def is_obeyed(kind: str, key: str) -> bool:
     """Whether a key of such a file sets something here."""
-    return key in ADDRESSES.get(kind, {}) or key in NUMBERS.get(kind, {}) or key in OBEYED
+    of_analyses = kind == "mauka" and key in NUMBER_KEYS
+    return of_analyses or key in ADDRESSES.get(kind, {}) or key in NUMBERS.get(kind, {}) or key in OBEYED

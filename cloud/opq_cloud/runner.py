@@ -102,6 +102,13 @@ class ServiceBoard:
                     for label, value in row.items():
                         yield name, counter, label, value
 
+    def stages(self) -> Iterator[tuple[str, str, list[int], float]]:
+        """(service, stage, cumulative counts, sum in seconds), as `StageTimes.snapshot`."""
+        for entry in self.entries:
+            if isinstance(entry.service, CountingService):
+                for stage, (counts, sum_s) in entry.service.counters.stages.snapshot().items():
+                    yield entry.service.name, stage, counts, sum_s
+
 
 def _worse(thread: HealthReport, own: HealthReport | None) -> HealthReport:
     """What the runner knows of a service and what it says of itself, in one: trouble before a note."""

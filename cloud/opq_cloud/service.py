@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
+from opq_cloud.stage_times import StageTimes
 from opq_cloud.store.store import CloudStore
 
 STALE_S = 20.0
@@ -41,6 +42,8 @@ class ServiceCounters:
     """Named counts of one service, from any thread; each may be split by one label."""
 
     def __init__(self) -> None:
+        self.stages = StageTimes()
+        """How long what was counted took."""
         self._lock = threading.Lock()
         self._counts: dict[str, dict[str, float]] = {}
 

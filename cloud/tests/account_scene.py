@@ -4,13 +4,14 @@ import functools
 import html
 import http.client
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlencode, urlsplit
 
 import pytest
 from argon2 import PasswordHasher
+from starlette.routing import Mount
 
 from opq_cloud.view import demo
 from opq_cloud.view.accounts import passwords
@@ -91,3 +92,16 @@ def add_people(scene: demo.Scene, **roles: str) -> dict[str, str]:
         assert account is not None
         made[name] = account.account_id
     return made
+
+
+def app_routes(routes: Iterable[object], prefix: str = "") -> Iterator[str]:
+    """`GET /path` of each; newer versions of FastAPI keep the routers that an application includes whole."""
+    for route in routes:
+        inner = getattr(route, "original_router", None)
+        if inner is not None:
+            yield from app_routes(inner.routes, prefix)
+        if isinstance(route, Mount):
+            yield from app_routes(route.routes, prefix + route.path)
+        for method in sorted(getattr(route, "methods", None) or ()):
+            if method != "HEAD":
+                yield f"{method} {prefix}{getattr(route, 'path', '')}"

@@ -15,7 +15,7 @@ import zmq
 from aiosmtpd.controller import Controller
 from free_ports import free_port
 
-from opq_cloud.config import CloudConfig, MailSection, StoreSection, ViewSection
+from opq_cloud.config import CloudConfig, StoreSection, ViewSection
 from opq_cloud.mauka.finding_writer import FindingWriter
 from opq_cloud.mauka.incident_notice import INCIDENT, notices
 from opq_cloud.notification_settings import NotificationMqttSection, NotificationsSection
@@ -24,6 +24,7 @@ from opq_cloud.service import CloudContext
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.account_records import BoxAccess
 from opq_cloud.store.notification_records import NotificationRecords, NotificationRule
+from opq_cloud.view_settings import MailSection
 from opq_proto.messages import Finding, Trigger
 
 LIMIT_S = 60.0

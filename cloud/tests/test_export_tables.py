@@ -5,6 +5,7 @@ import io
 import json
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pyarrow.parquet
 import pytest
@@ -17,6 +18,7 @@ from opq_cloud.export.selection import (
     finding_table,
     incident_records,
     incident_table,
+    indexed_incidents,
     measurement_table,
 )
 from opq_cloud.export.tables import (
@@ -29,9 +31,10 @@ from opq_cloud.export.tables import (
     guarded,
     table_pieces,
 )
+from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.view import demo
-from opq_proto.messages import Measurement, Metric
+from opq_proto.messages import Finding, Measurement, Metric
 
 T_MS = 1_795_000_000_000
 
@@ -134,6 +137,24 @@ def test_incidents_and_findings(store: CloudStore) -> None:
     assert list(all_incidents(store, end_ns=10**9)) == []
     assert list(all_incidents(store, start_ns=2 * T_MS * 10**6)) == []
     assert len(list(all_incidents(store, start_ns=10**9, end_ns=T_MS * 10**6))) == 1
+
+
+def test_the_index_gives_the_same_incidents_in_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(None, tmp_path)
+    demo.fill(store, T_MS * 10**6, minutes=1)
+    for number in range(1, 6):
+        at_ns = (T_MS + number * 60_000) * 10**6
+        put_findings(store, 1, [Finding("swell", str(number), at_ns, at_ns + 10**8, 1000, closed=True)])
+    every = list(all_incidents(store))
+    monkeypatch.setattr("opq_cloud.export.selection.INDEX_ROWS", 2)
+    assert len(every) >= 6 and list(indexed_incidents(store, store, 0, 4 * 10**18, None)) == every
+    third = at_ns - 2 * 60 * 10**9
+    assert list(indexed_incidents(store, store, third, third + 1, None)) == list(
+        all_incidents(store, third, third + 1)
+    )
+    some = list(indexed_incidents(store, store, 0, 4 * 10**18, ("2", "3")))
+    assert [each.box_ids for each in some] == [("2",), ("3",)]
+    store.close()
 
 
 def test_the_waveforms_of_an_event_and_of_an_incident(store: CloudStore) -> None:

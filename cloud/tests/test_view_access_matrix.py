@@ -7,26 +7,27 @@ see a Box never holds its name.
 import json
 import re
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 
 import pytest
-from account_scene import FormBrowser
-from starlette.routing import Mount
+from account_scene import FormBrowser, app_routes
 
-from opq_cloud.config import MailSection
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord
-from opq_cloud.store.account_records import BoxAccess
+from opq_cloud.store.account_records import SAVED_VIEWS, BoxAccess
 from opq_cloud.store.notification_records import NotificationRecords, NotificationRule
+from opq_cloud.store.saved_views import SavedView
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.mail import Mailer
+from opq_cloud.view.accounts.openid_provider import OpenIdProvider
 from opq_cloud.view.accounts.passwords import secret_hash
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.accounts.visitors import FORM_COOKIE, SESSION_COOKIE, Visitor, Visitors
 from opq_cloud.view.app import create_app
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.live import LiveHub
+from opq_cloud.view_settings import MailSection, OpenIdSection
 
 ROLES = ("public", "viewer", "owner", "researcher", "admin")
 BOXES = {"own": "1", "foreign": "2", "public": "4"}
@@ -38,14 +39,15 @@ CHANGES = {"public": "", "viewer": "", "owner": "1", "researcher": "", "admin": 
 LINES = {
     "list": (
         "GET /", "GET /incidents", "GET /api/boxes", "GET /api/recent", "GET /api/incidents", "GET /live",
-        "GET /map", "GET /map/state", "GET /grid", "GET /wall",
+        "GET /map", "GET /map/state", "GET /grid", "GET /wall", "GET /compare", "GET /calendar",
         "GET /embed/state", "GET /feeds/incidents.atom", "GET /feeds/incidents.ics",
         "GET /api/v1/boxes", "GET /api/v1/events", "GET /api/v1/incidents", "GET /api/v1/findings",
         "GET /api/v1/live", "GET /api/v1/exports/incidents", "GET /api/v1/exports/findings",
-        "GET /api/v1/docs",
+        "GET /api/v1/docs", "GET /search", "GET /search/found",
     ),
     "box seen": (
-        "GET /boxes/{box_id}", "GET /boxes/{box_id}/history", "GET /incidents/{incident_id}",
+        "GET /boxes/{box_id}", "GET /boxes/{box_id}/history", "GET /events/{event_id}",
+        "GET /incidents/{incident_id}",
         "GET /incidents/{incident_id}/spread",
         "GET /incidents/{incident_id}/examine", "GET /incidents/{incident_id}/examine/part",
         "GET /api/incidents/{incident_id}", "GET /api/events/{event_id}", "GET /api/v1/boxes/{box_id}",
@@ -66,11 +68,13 @@ LINES = {
     "box changed": (
         "GET /boxes/{box_id}/settings", "POST /boxes/{box_id}/settings", "POST /boxes/{box_id}/share",
         "POST /boxes/{box_id}/claim-code", "POST /boxes/{box_id}/release",
+        "GET /boxes/{box_id}/waveforms", "POST /boxes/{box_id}/waveforms",
     ),
     "incident changed": (
         "POST /incidents/{incident_id}/note", "POST /incidents/{incident_id}/label",
         "POST /incidents/{incident_id}/split", "POST /incidents/{incident_id}/merge",
     ),
+    "token that writes": ("POST /api/v1/boxes/{box_id}/waveforms",),
     "everybody": (
         "GET /health", "GET /metrics", "GET /theme/{file}", "GET /api/curves", "GET /sign-in", "GET /reset",
         "GET /api/openapi.json", "GET /api/v1/openapi.json",
@@ -80,15 +84,19 @@ LINES = {
         "GET /first-admin", "POST /first-admin", "GET /register", "POST /register", "GET /reset/new",
         "POST /reset/new",
     ),
+    "to the provider": ("GET /sign-in/openid", "GET /sign-in/openid/back"),
     "signed in": (
+        "POST /account/openid", "POST /account/openid/remove",
         "GET /account", "GET /account/boxes", "GET /account/data.json", "GET /account/second-factor",
         "POST /account/boxes", "POST /account/profile", "POST /account/password",
         "POST /account/second-factor", "POST /account/second-factor/remove", "POST /account/sessions/end",
         "POST /account/tokens", "POST /account/tokens/end", "POST /account/delete", "POST /sign-out",
+        "GET /account/views", "POST /account/views",
         "GET /account/notifications", "GET /account/notifications/new", "POST /account/notifications/new",
         "POST /account/notifications/tokens", "POST /account/notifications/tokens/end",
     ),
     "another's rule": (
+        "POST /account/views/{view_id}", "POST /account/views/{view_id}/delete",
         "GET /account/notifications/{rule_id}", "POST /account/notifications/{rule_id}",
         "POST /account/notifications/{rule_id}/delete", "POST /account/notifications/{rule_id}/test",
     ),
@@ -96,16 +104,36 @@ LINES = {
         "GET /admin/accounts", "GET /admin/changes", "POST /admin/invitations",
         "POST /admin/invitations/end", "POST /admin/accounts/{account_id}",
         "POST /admin/accounts/{account_id}/sessions/end", "POST /admin/accounts/{account_id}/delete",
+        "GET /admin", "GET /admin/boxes", "GET /admin/boxes/{box_id}", "POST /admin/boxes/{box_id}/facts",
+        "POST /admin/boxes/{box_id}/retire", "POST /admin/boxes/{box_id}/return",
+        "GET /admin/keys", "POST /admin/keys", "POST /admin/keys/{box_id}/revoke",
+        "POST /admin/keys/{box_id}/rotate",
+        "GET /admin/plugins", "POST /admin/plugins", "POST /admin/plugins/mauka/{name}",
+        "POST /admin/plugins/{engine}/{name}/rollback", "POST /admin/plugins/{engine}/{name}/delete",
+        "GET /admin/rules", "POST /admin/rules/{engine}/{rule}",
+        "POST /admin/rules/{engine}/{rule}/check", "POST /admin/rules/{engine}/{rule}/run",
+        "GET /admin/system", "POST /admin/system/retention",
+        "GET /admin/audit", "GET /admin/audit.csv", "GET /admin/audit.json",
     ),
 }  # fmt: skip
+NO_PROVIDER = OpenIdSection(issuer="http://127.0.0.1:9", client_id="view")
+"""Nobody answers there."""
+LINES["admin, of a service"] = ("GET /admin/system/mauka.svg", "GET /admin/rules/{engine}/{rule}")
+"""None runs here: who may ask hears that it does not answer, or is not configured."""
 RULE_OF_OTHER = "0123456789abcdef"
 LINE_OF = {route: line for line, routes in LINES.items() for route in routes}
 HIDDEN = (401, 404)
 NOTHING_SUCH = {
     "POST /account/sessions/end", "POST /account/tokens/end", "POST /admin/invitations/end",
-    "POST /account/notifications/tokens/end",
+    "POST /account/notifications/tokens/end", "POST /admin/plugins",
+    "POST /admin/plugins/{engine}/{name}/rollback", "POST /admin/plugins/{engine}/{name}/delete",
+    "POST /admin/rules/{engine}/{rule}", "POST /admin/rules/{engine}/{rule}/check",
+    "POST /admin/rules/{engine}/{rule}/run",
 }  # fmt: skip
-REFUSED_AS_TYPED = {"POST /account/delete", "POST /account/password", "POST /account/second-factor/remove"}
+REFUSED_AS_TYPED = {
+    "POST /account/delete", "POST /account/password", "POST /account/second-factor/remove",
+    "POST /account/openid",
+}  # fmt: skip
 """They want the present password too, which the matrix does not send: 403 is the answer to who may."""
 
 
@@ -145,6 +173,7 @@ class Cast:
 @pytest.fixture(scope="module")
 def cast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cast]:
     running = demo.Scene(tmp_path_factory.mktemp("matrix"), poll_s=0.2)
+    running.view._config = replace(running.config, openid=NO_PROVIDER)
     store = running.store
     demo.fill(store, time.time_ns(), minutes=1)
     for number, outlet in enumerate(demo.OUTLETS):  # incident and event 2, 3, 4: one Box each
@@ -160,6 +189,8 @@ def cast(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cast]:
         ids[role] = account.account_id
     rule = NotificationRule(RULE_OF_OTHER, ids["other"], "cellar-of-theirs", "incident", "mail", 0)
     NotificationRecords(store.people.documents).put_rule(rule)
+    view = SavedView(RULE_OF_OTHER, ids["other"], "cellar-of-theirs", "/incidents?box=2", 0)
+    store.people.documents.insert(SAVED_VIEWS, RULE_OF_OTHER, asdict(view))
     found = Cast(running, ids)
     found.restore()
     with running:
@@ -174,21 +205,9 @@ def routes_of_view(cast: Cast) -> list[str]:
         counters,
         visitors=Visitors(cast.scene.store.people, cast.scene.config),
         mailer=Mailer(MailSection(), counters),
+        openid=OpenIdProvider(NO_PROVIDER),
     )
-    return list(_routes(create_app(context).routes))
-
-
-def _routes(routes: Iterable[object], prefix: str = "") -> Iterator[str]:
-    """`GET /path` of each; newer versions of FastAPI keep the routers that an application includes whole."""
-    for route in routes:
-        inner = getattr(route, "original_router", None)
-        if inner is not None:
-            yield from _routes(inner.routes, prefix)
-        if isinstance(route, Mount):
-            yield from _routes(route.routes, prefix + route.path)
-        for method in sorted(getattr(route, "methods", None) or ()):
-            if method != "HEAD":
-                yield f"{method} {prefix}{getattr(route, 'path', '')}"
+    return list(app_routes(create_app(context).routes))
 
 
 def _incident_of(box_id: str) -> int:
@@ -200,6 +219,8 @@ def _path(route: str, box_id: str, account_id: str) -> str:
     values = {"box_id": box_id, "incident_id": number, "event_id": number, "account_id": account_id}
     values["file"] = "dark.css"
     values["rule_id"] = RULE_OF_OTHER
+    values["view_id"] = RULE_OF_OTHER
+    values.update(rule_id=RULE_OF_OTHER, engine="none", name="none", rule="none")
     return re.sub(r"\{(\w+)\}", lambda found: values[found[1]], route.partition(" ")[2])
 
 
@@ -251,9 +272,12 @@ def _verdict(route: str, line: str, role: str, box_id: str, browser: FormBrowser
         "incident changed": box_id in CHANGES[role] or role == "researcher",
         "everybody": True,
         "who has a link": False,
+        "to the provider": False,
         "signed in": role != "public",
         "another's rule": False,
         "admin": role == "admin",
+        "token that writes": False,
+        "admin, of a service": role == "admin",
     }[line]
     if route == "POST /boxes/{box_id}/claim-code" and role == "owner":
         return "" if status in (403, 404) else "an owner made a code"
@@ -270,8 +294,14 @@ def _verdict(route: str, line: str, role: str, box_id: str, browser: FormBrowser
         return "" if status == 200 and (box_id in SEES[role] or not some) else "rows of a hidden Box"
     if line == "named Box":
         return "" if status == 400 else "nobody named a Box"
+    if line == "token that writes":
+        return "" if status in (401, 403) else "a session wrote by the API"
     if line == "who has a link":
         return "" if status in (400, 404) else "without a link"
+    if line == "to the provider":
+        return "" if status in (400, 502) else "without a provider"
+    if line == "admin, of a service" and may:
+        return "" if status in (404, 503) else "who answers?"
     if not may:
         return "" if status in HIDDEN else "not hidden"
     if route.startswith("GET"):
@@ -298,6 +328,21 @@ def test_lists_hold_what_the_role_sees_and_nothing_else(cast: Cast, role: str) -
     for path in ("/", "/incidents"):
         browser.get(path)
         assert {box for box, name in NAMES.items() if name in browser.text} == set(SEES[role]), path
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_search_finds_what_the_role_sees_and_nothing_else(cast: Cast, role: str) -> None:
+    """By name, number and place; an incident by its number; neither page nor palette says more."""
+    browser = cast.browser(role)
+    for route in ("/search", "/search/found"):
+        for box_id, name in NAMES.items():
+            for words in (name, name[:6], f"box {box_id}", f"incident {_incident_of(box_id)}"):
+                browser.get(f"{route}?q={words.replace(' ', '+')}")
+                paths = (f'/boxes/{box_id}"', f'/incidents/{_incident_of(box_id)}"')
+                assert any(path in browser.text for path in paths) == (box_id in SEES[role]), (route, words)
+                assert name in words or name not in browser.text or box_id in SEES[role]
+        browser.get(f"{route}?q=log+of+changes")
+        assert ("/admin/audit" in browser.text) == (role == "admin")
 
 
 def test_a_session_that_ended_is_nobodys(cast: Cast) -> None:

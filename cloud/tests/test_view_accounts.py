@@ -10,11 +10,15 @@ from pathlib import Path
 import pyotp
 import pytest
 from account_scene import PASSWORD, FormBrowser, add_people
+from notification_scene import MailSink
+from waiting import wait_for
 
 from opq_cloud.store.account_records import AccountTicket
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.links import first_admin_link, local_token, make_ticket
-from opq_cloud.view.accounts.passwords import key_fingerprint, secret_hash, totp_step_of
+from opq_cloud.view.accounts.passwords import password_problem, secret_hash, totp_step_of
+from opq_cloud.view_settings import MailSection
+from opq_proto.key_register import key_fingerprint
 from opq_proto.keys import KeyFolder
 
 pytestmark = pytest.mark.usefixtures("cheap_argon2")
@@ -115,6 +119,37 @@ def test_sessions_are_listed_and_ended_one_by_one_and_by_a_new_password(scene: d
     assert FormBrowser(scene.url).sign_in("ada@example.org", fresh) == 303
 
 
+@pytest.mark.parametrize(
+    ("password", "says"),
+    [
+        ("elevenchars", "want 12"),
+        ("x" * 257, "256 or fewer"),
+        ("abababababab", "repeats"),
+        ("ada@example.org", "is the e-mail"),
+        ("correct horse", None),
+        ("Übermäßig lang", None),
+    ],
+)
+def test_a_password_that_is_short_or_guessed_is_refused(password: str, says: str | None) -> None:
+    problem = password_problem(password, "ada@example.org")
+    assert problem is None if says is None else says in (problem or "")
+
+
+def test_a_new_password_is_told_by_mail_to_whose_it_was(tmp_path: Path) -> None:
+    running = demo.Scene(tmp_path, poll_s=30.0)
+    with MailSink() as sink:
+        mail = MailSection(server=f"127.0.0.1:{sink.port}", security="none")
+        running.view._config = replace(running.config, mail=mail)
+        with running:
+            add_people(running, ada="owner")
+            browser = FormBrowser(running.url)
+            browser.sign_in("ada@example.org")
+            fresh = {"password": "another horse", "password_again": "another horse"}
+            assert browser.post("/account/password", "/account", present_password=PASSWORD, **fresh) == 303
+            mail_of = wait_for(lambda: list(sink.mails))[0]
+    assert mail_of["To"] == "ada@example.org" and "password was changed" in mail_of.get_content()
+
+
 def test_a_second_factor_is_asked_for_and_each_code_counts_once(
     scene: demo.Scene, browser: FormBrowser
 ) -> None:
@@ -198,6 +233,9 @@ def test_a_box_is_claimed_by_the_fingerprint_of_its_key_or_by_a_code(tmp_path: P
         assert box is not None and (box.name, box.region, box.location) == ("kitchen", "Oahu", "box-1")
         assert running.store.locations()["box-1"].latitude == 21.3
         assert ada.post(settings, settings, **{**fields, "latitude": "91"}, privacy="all") == 400
+        assert ada.post(settings, settings, **fields, nominal_v="120", privacy="nothing") == 303
+        assert (box := running.store.box("1")) is not None and box.nominal_v == 120.0
+        assert ada.post(settings, settings, **fields, nominal_v="-1", privacy="nothing") == 400
         assert ada.post("/boxes/1/share", settings, email="vic@example.org") == 303
         assert vic.get("/boxes/1") == 200 and vic.get(settings) == 404
         assert ada.post("/boxes/1/share", settings, remove=people["vic"]) == 303

@@ -15,11 +15,11 @@ from account_scene import PASSWORD, FormBrowser, add_people, argon2_in_productio
 from fastapi import HTTPException
 from waiting import wait_for
 
-from opq_cloud.config import MailSection
 from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord, open_store
 from opq_cloud.store.account_records import BoxAccess
+from opq_cloud.store.asked_samples import AskedSamples
 from opq_cloud.store.store import CloudStore, EventRecord
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.account_context import checked_email
@@ -31,6 +31,7 @@ from opq_cloud.view.accounts.seen import SeenFeed, SeenStore, seen_incident
 from opq_cloud.view.accounts.sign_in import GuessLimits, SignIn
 from opq_cloud.view.accounts.visitors import NOBODY, Visitor
 from opq_cloud.view.live import LiveMessage, incident_message
+from opq_cloud.view_settings import MailSection
 from opq_proto.messages import Finding, Incident, StoredFinding
 
 pytestmark = pytest.mark.usefixtures("cheap_argon2")
@@ -121,6 +122,7 @@ def test_cookies_are_out_of_a_scripts_reach_and_of_other_sites(tmp_path: Path) -
             assert {"HttpOnly", "SameSite=lax", "Secure"} <= {part.strip() for part in cookie.split(";")}
         browser.get("/account")
         assert browser.headers["cache-control"] == "no-store"
+        assert browser.headers["strict-transport-security"] == "max-age=31536000"
         assert "form-action 'self'" in browser.headers["content-security-policy"]
 
 
@@ -295,16 +297,19 @@ def test_the_record_of_an_event_names_no_box_that_is_not_seen_and_counts_none() 
         not_asked={"saw": 3},
         onset_ns=(2000, 3000),
         decided_ns=4000,
+        more={1: AskedSamples("mine", "Box 1 dips", {"1": (0, 9)}, boxes=("1",), refused={"bound": 3})},
+        owed={"1": (0, 9)},
     )
     store = cast(CloudStore, SimpleNamespace(event_record=lambda _: whole))
     part = SeenStore(store, Visitor(public=frozenset({"4"}))).event_record(7)
     assert part is not None
     assert (part.boxes_triggered, part.asked_as) == (("4",), {"neighbour": ("4",)})
     assert (part.opened_by, part.because, part.not_asked) == ("", "", {})
-    assert (part.onset_ns, part.decided_ns) == (None, None)
+    assert (part.onset_ns, part.decided_ns, part.more, part.owed) == (None, None, {}, {})
     seen = SeenStore(store, Visitor(public=frozenset({"1", "4"}))).event_record(7)
     assert seen is not None and (seen.because, seen.opened_by) == (whole.because, "1")
     assert (seen.asked_as, seen.not_asked) == (whole.asked_as, {})
+    assert (seen.more[1].boxes, seen.more[1].refused) == (("1",), {}), "a refused Box may be hidden"
 
 
 def test_a_part_of_an_incident_follows_none_that_may_be_hidden() -> None:

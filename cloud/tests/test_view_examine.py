@@ -139,6 +139,31 @@ def test_a_phase_jump_is_the_shift_between_the_cursors() -> None:
     assert off.rms_v == pytest.approx(0.0, abs=0.1)
 
 
+@pytest.mark.parametrize("step_deg", [-40.0, 25.0])
+def test_within_a_phase_step_there_is_no_frequency_and_beside_it_there_is(step_deg: float) -> None:
+    volts = sine(1.0)
+    half = len(volts) // 2
+    t_s = np.arange(half, len(volts)) / RATE_HZ
+    volts[half:] = 120 * math.sqrt(2) * np.sin(2 * np.pi * 60 * t_s + math.radians(step_deg))
+    signal = signal_of(wave_of(volts))
+    at = figures.reading(signal, 500.0, ZERO_NS)
+    assert at.f_hz is None and at.steps
+    for t_ms in (300.0, 440.0, 560.0, 700.0):
+        assert figures.reading(signal, t_ms, ZERO_NS).f_hz == pytest.approx(60.0, abs=0.1)
+    lines = figures.frequency_lines(signal, 0.0, 1000.0, ZERO_NS, 1000)
+    assert len(lines) == 2 and lines[0].t_ms[-1] < 500.0 < lines[1].t_ms[0]
+    assert all(abs(line.values - 60.0).max() < figures.STEP_HZ for line in lines)
+
+
+def test_a_frequency_that_really_moves_is_shown() -> None:
+    t_s = np.arange(2 * RATE_HZ) / RATE_HZ
+    volts = 170 * np.sin(2 * np.pi * (60 * t_s - 0.5 * t_s**2))  # one hertz in a second
+    signal = signal_of(wave_of(volts))
+    assert figures.reading(signal, 1000.0, ZERO_NS).f_hz == pytest.approx(59.0, abs=0.02)
+    (line,) = figures.frequency_lines(signal, 100.0, 1900.0, ZERO_NS, 1000)
+    assert line.values.max() > 59.85 and line.values.min() < 58.15
+
+
 def test_between_two_waveforms_no_cycles_are_counted() -> None:
     signal = signal_of(wave_of(sine(0.5)), wave_of(sine(0.5, 100.0, start_s=9.0), 9.0))
     off = figures.between(signal, 250.0, 9_250.0, ZERO_NS)

@@ -10,7 +10,8 @@ import bcrypt
 import pytest
 from account_scene import PASSWORD, FormBrowser, add_people
 
-from opq_cloud.store.account_records import BoxAccess, OriginalUser, secret_hash
+from opq_cloud.store.account_records import BoxAccess, secret_hash
+from opq_cloud.store.keyed_documents import OriginalUser
 from opq_cloud.store.notification_records import NotificationEntry, NotificationRecords, NotificationRule
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.original_rules import original_rules

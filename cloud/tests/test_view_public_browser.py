@@ -1,6 +1,7 @@
 """Map, grid, wall, spread, widget in a real browser: live, by keyboard, without script, in a frame."""
 
 import contextlib
+import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -123,13 +124,16 @@ def test_a_wall_goes_on_after_a_failure_and_loads_itself_when_the_pages_change(
 ) -> None:
     page.clock.install()
     page.goto(f"{scene.url}/wall")
-    page.wait_for_selector("#feed:not(.feed-lost):not([hidden])")
+    connected = page.locator(
+        "#feed", has_text=re.compile("^(Live|Connected)")
+    )  # as old as its Boxes' values are
+    connected.wait_for()
     page.route("**/map/state", lambda route: route.abort())
     page.clock.run_for(3000)
-    page.wait_for_selector("#feed.feed-lost")
+    page.locator("#feed", has_text="Connection lost").wait_for()
     page.unroute("**/map/state")
     page.clock.run_for(31_000)
-    page.wait_for_selector("#feed:not(.feed-lost)")
+    connected.wait_for()
     loads: list[str] = []
     page.on("load", lambda _: loads.append("again"))
     page.evaluate("document.querySelector('main').dataset.version = 'of before'; window.old = true")

@@ -1,5 +1,6 @@
 """The day of grids and regions: rows read once and then only what is new, medians, charts, kept answers."""
 
+import threading
 from math import isnan
 
 import numpy as np
@@ -134,3 +135,26 @@ def test_an_answer_is_made_once_and_again_after_its_time() -> None:
     with pytest.raises(ZeroDivisionError):
         kept.of("a", lambda: str(1 / 0))
     assert kept.of("a", lambda: make("a")) == "A" and made[-1] == "a" and len(made) == 5
+
+
+def test_who_asks_for_another_answer_does_not_wait_for_the_one_being_made() -> None:
+    kept: KeptAnswers[str] = KeptAnswers(60.0)
+    making, go_on = threading.Event(), threading.Event()
+    made: list[str] = []
+
+    def slow() -> str:
+        making.set()
+        assert go_on.wait(60)
+        made.append("slow")
+        return "slow"
+
+    first = threading.Thread(target=lambda: kept.of("a", slow))
+    first.start()
+    assert making.wait(60)
+    assert kept.of("b", lambda: "quick") == "quick"  # while the other one is still being made
+    second = threading.Thread(target=lambda: kept.of("a", slow))
+    second.start()
+    go_on.set()
+    first.join(60)
+    second.join(60)
+    assert made == ["slow"] and kept.of("a", lambda: "again") == "slow"

@@ -89,7 +89,7 @@ def test_a_window_around_boxes_shows_all_of_them_with_land_around() -> None:
     frame = frame_of(found)
     assert all(frame.shows(at) for at in found)
     assert 120 <= frame.km < 300
-    assert frame_of([]) == WORLD and frame_of([HONOLULU]).km == pytest.approx(120, rel=1e-6)
+    assert frame_of([]) == WORLD and frame_of([HONOLULU]).km == pytest.approx(40, rel=1e-6)
     assert frame_of([HONOLULU]).units(HONOLULU) == pytest.approx((WIDTH / 2, HEIGHT / 2))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from opq_cloud.config import MailSection, ViewSection
+from opq_cloud.config import ViewSection
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, open_store
 from opq_cloud.store.account_records import BoxAccess
@@ -25,6 +25,7 @@ from opq_cloud.view.guard import ViewGuard
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.public.fuzz import distance_km
 from opq_cloud.view.public.map_frame import HEIGHT, WIDTH, frame_at
+from opq_cloud.view_settings import MailSection
 from opq_proto.messages import Incident
 
 PUBLIC = ("21", "22", "27")
@@ -378,3 +379,15 @@ def test_a_box_without_a_place_stands_in_the_list_alone(view: PublicView) -> Non
     text = view.get("/share/incidents/1").text
     assert re.findall(r'data-arrival="(\d+)"', text) == ["1", "3"]
     assert "(no place)" in text and "1 Box has no place" in view.get("/map").text
+
+
+def test_the_name_of_a_place_is_for_those_who_may_know_where_it_is(view: PublicView) -> None:
+    view.store.put_location(LocationRecord("elm-street-12", 21.3, -157.8, "12, Elm Street"))
+    view.store.put_box(BoxRecord("21", "", location="elm-street-12", feeder="f7", phase="a"))
+    paths = ["/boxes/21", "/api/boxes", "/api/v1/boxes"]
+    for answer in view.get_all(paths):
+        assert answer.status_code == 200
+        assert "lm-street" not in answer.text and "Elm" not in answer.text and "f7" not in answer.text
+    page, *lists = view.get_all(paths, cookies=view.admin())
+    assert "At 12, Elm Street, feeder f7, phase a. " in page.text
+    assert all("elm-street-12" in each.text for each in lists)

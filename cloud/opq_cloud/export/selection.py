@@ -10,6 +10,7 @@ from typing import Protocol
 
 from opq_cloud.export.records import ExportError, WaveformRecord, known_uncertainty_ns, software_name
 from opq_cloud.export.tables import ExportTable, JsonRow, TableColumn
+from opq_cloud.store.incident_index import IncidentFilter, IndexedIncident, IndexPlace
 from opq_cloud.store.incident_json import incident_json
 from opq_cloud.store.store import BoxRecord, EventRecord
 from opq_proto.messages import Event, Incident, Measurement, StoredFinding
@@ -45,6 +46,7 @@ FINDING_COLUMNS = (
     TableColumn("itic", "text"),
     TableColumn("semi_f47", "text"),
     TableColumn("confidence", "number"),
+    TableColumn("severity", "number"),
     TableColumn("because", "text"),
     TableColumn("figures", "text"),
 )
@@ -61,6 +63,18 @@ INCIDENT_COLUMNS = (
     TableColumn("severity", "number"),
     TableColumn("follows", "whole"),
 )
+
+
+INDEX_ROWS = 200
+"""Entries of the index that are read at once."""
+
+
+class IncidentIndex(Protocol):
+    """What is read of the index of incidents."""
+
+    def find_incidents(
+        self, wanted: IncidentFilter, limit: int, beyond: IndexPlace | None = None, back: bool = False
+    ) -> list[IndexedIncident]: ...
 
 
 class ExportSource(Protocol):
@@ -181,6 +195,26 @@ def all_incidents(
             continue
         if start_ns is None or found.end_ns >= start_ns:
             yield found
+
+
+def indexed_incidents(
+    source: ExportSource, index: IncidentIndex, start_ns: int, end_ns: int, box_ids: tuple[str, ...] | None
+) -> Iterator[Incident]:
+    """As `all_incidents`, those of these Boxes (None: of all), read from the index of incidents.
+
+    `source` says what of each is given; the index says only which there are.
+    """
+    wanted = IncidentFilter(box_ids=box_ids, start_ns=start_ns, end_ns=end_ns)
+    beyond = IndexPlace(0.0, 0)
+    while True:
+        entries = index.find_incidents(wanted, INDEX_ROWS, beyond, back=True)
+        for entry in entries:
+            found = source.incident(entry.incident_id)
+            if found is not None and found.start_ns < end_ns and found.end_ns >= start_ns:
+                yield found  # as it is seen: its part at hidden Boxes may have been what met the span
+        if len(entries) < INDEX_ROWS:
+            return
+        beyond = entries[-1].place("newest")
 
 
 def all_measurements(

@@ -11,15 +11,17 @@ from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from opq_cloud.runner import ServiceBoard
 from opq_cloud.service import ServiceCounters
+from opq_cloud.stage_times import BOUNDS_S
 from opq_proto.errors import PortBusyError
 from opq_proto.http_server import HttpServer, Reply, ReplyHandler
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+STAGE_LABELS = ("service", "stage")
 LABELS = ("service", "of")
 """`of`: the Box, key or plug-in that is counted, or empty."""
 
@@ -87,7 +89,7 @@ class _BoardCollector(Collector):
     def __init__(self, board: ServiceBoard) -> None:
         self._board = board
 
-    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
+    def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily]:
         families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
         for service, counter, label, value in self._board.counts():
             family = families.get(counter)
@@ -102,6 +104,14 @@ class _BoardCollector(Collector):
                 families[counter] = family
             family.add_metric([service, label], value)
         yield from families.values()
+        yield self._stages()
+
+    def _stages(self) -> HistogramMetricFamily:
+        family = HistogramMetricFamily("opq_stage_seconds", "how long a stage took", labels=STAGE_LABELS)
+        ends = [*map(str, BOUNDS_S), "+Inf"]
+        for service, stage, counts, sum_s in self._board.stages():
+            family.add_metric([service, stage], list(zip(ends, counts, strict=True)), sum_s)
+        return family
 
     def describe(self) -> Iterable[CounterMetricFamily | GaugeMetricFamily]:
         return ()

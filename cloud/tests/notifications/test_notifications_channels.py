@@ -20,7 +20,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from notification_scene import SECRET, HookReceiver, MailSink, notification_scene
 from waiting import wait_for
 
-from opq_cloud.config import MailSection
 from opq_cloud.mail_server import MailServer
 from opq_cloud.notifications.address_guard import AddressGuard, DeliveryRefusedError, public_address
 from opq_cloud.notifications.health_watch import HealthWatch
@@ -31,6 +30,7 @@ from opq_cloud.service import HealthReport, ServiceCounters
 from opq_cloud.store import BoxRecord
 from opq_cloud.store.notification_records import NotificationEntry
 from opq_cloud.view.accounts.links import make_ticket
+from opq_cloud.view_settings import MailSection
 from opq_proto.http_server import HttpServer, ReplyHandler
 from opq_rules.sinks import notify
 

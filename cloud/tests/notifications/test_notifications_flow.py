@@ -21,7 +21,6 @@ from notification_scene import (
 )
 from waiting import wait_for
 
-from opq_cloud.config import MailSection
 from opq_cloud.mail_server import MailServer
 from opq_cloud.notification_settings import NotificationMqttSection
 from opq_cloud.notifications.address_guard import AddressGuard
@@ -30,6 +29,7 @@ from opq_cloud.notifications.outbox import NotificationOutbox, SendingChannels
 from opq_cloud.notifications.webhook_channel import SIGNATURE, WebhookChannel, signature
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store.notification_records import NotificationEntry
+from opq_cloud.view_settings import MailSection
 
 SECOND_NS = 10**9
 GUIDE = Path(__file__).resolve().parents[3] / "docs" / "notifications.md"

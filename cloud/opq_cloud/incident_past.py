@@ -1,0 +1,253 @@
+"""What came before an incident: the incidents most like it, and whether incidents of its kind recur.
+
+They may recur at an hour of the day or at a regular interval.
+
+It lies beside the rooms, as `incident_edits.py` does: pages, API and `opq-tools events show` say the same. It
+reads through the interface that View's visitors read through, so that nobody is told of an incident that he
+may not see.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, tzinfo
+from typing import Protocol
+
+import numpy as np
+
+from opq_cloud.mauka.sightings import family
+from opq_cloud.store.incident_index import IncidentFilter, IndexedIncident, IndexPlace
+from opq_cloud.store.incident_likeness import Likeness, likeness, traits_of, traits_of_entry
+from opq_measure.recurrence.intervals import RepeatedInterval, repeated_interval
+from opq_measure.recurrence.time_of_day import DAY_S, DailySpan, daily_span
+from opq_proto.messages import Incident
+
+COMPARED = 200
+"""Of the newest at the same Boxes, and as many of the same class elsewhere."""
+READ_WHOLE = 8
+SHOWN = 5
+LEAST_ALIKE = 0.8
+BOXES_ASKED = 50
+DAYS = 90
+LAST_TIMES = 30
+SURE = 0.01
+"""A chance up to which a regularity is spoken of."""
+SAME = 0.1
+"""A feature's distance up to which it counts as the same in words."""
+ELSEWHERE = frozenset({"another Box"})
+_EPOCH = datetime(1970, 1, 1)
+
+
+class IncidentReader(Protocol):
+    """The store, or the part of it that a visitor sees."""
+
+    def incident(self, incident_id: int) -> Incident | None: ...
+
+    def find_incidents(
+        self, wanted: IncidentFilter, limit: int, beyond: IndexPlace | None = None, back: bool = False
+    ) -> list[IndexedIncident]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SimilarIncident:
+    """An earlier incident, how much it is alike, and how it differs in words."""
+
+    incident: Incident
+    likeness: Likeness
+    because: str
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentPast:
+    """`similar`: the most alike first. `alike`: how many of the `compared` earlier ones are so much alike, as
+    far as the index says. `times`: how many of its kind at its Boxes `daily` and `interval` are of.
+    """
+
+    similar: tuple[SimilarIncident, ...]
+    compared: int
+    alike: int
+    times: int
+    daily: DailySpan | None
+    interval: RepeatedInterval | None
+    zone: str
+    """The name of the zone that `daily` is in."""
+
+    def as_json(self) -> dict[str, object]:
+        """Keys `similar` and `recurrence`; what is null is not known."""
+        daily, interval = self.daily, self.interval
+        return {
+            "similar": [
+                {
+                    "id": each.incident.incident_id,
+                    "class": each.incident.kind,
+                    "start_ms": round(each.incident.start_ns / 1e6, 3),
+                    "residual_percent": each.incident.residual_percent,
+                    "alike": round(each.likeness.alike, 4),
+                    "distances": {name: round(value, 4) for name, value in each.likeness.distances},
+                    "because": each.because,
+                }
+                for each in self.similar
+            ],
+            "alike": self.alike,
+            "compared": self.compared,
+            "recurrence": {
+                "times": self.times,
+                "daily": None
+                if daily is None
+                else {
+                    "count": daily.count,
+                    "of": daily.total,
+                    "from": clock_words(daily.first_s),
+                    "to": clock_words(daily.last_s),
+                    "zone": self.zone,
+                    "chance": daily.chance,
+                },
+                "interval": None
+                if interval is None
+                else {
+                    "count": interval.count,
+                    "of": interval.total,
+                    "seconds": interval.middle_s,
+                    "least_s": interval.least_s,
+                    "most_s": interval.most_s,
+                    "chance": interval.chance,
+                },
+                "sentences": recurrence_sentences(self),
+            },
+        }
+
+
+def past_of(
+    store: IncidentReader, incident: Incident, zone: tzinfo, zone_name: str, compared: int = COMPARED
+) -> IncidentPast:
+    """What came before it at its Boxes, and of its class elsewhere.
+
+    Args:
+        incident: as who asks sees it.
+        zone: of times of the day.
+        compared: how many entries of the index are read, twice.
+    """
+    boxes = tuple(dict.fromkeys([each.finding.box_id for each in incident.findings] or incident.box_ids))
+    here = IncidentFilter(
+        box_ids=boxes[:BOXES_ASKED],
+        start_ns=incident.start_ns - DAYS * 86_400 * 10**9,
+        end_ns=incident.start_ns,
+    )
+    beside = [each for each in store.find_incidents(here, compared) if _before(each, incident)]
+    there = IncidentFilter(kind=incident.kind.split("+")[0], end_ns=incident.start_ns)
+    elsewhere = [each for each in store.find_incidents(there, compared) if _before(each, incident)]
+    similar, alike, count = _similar(store, incident, beside, elsewhere)
+    own = [each for each in beside if _of_family(each.kind, incident.kind)][: LAST_TIMES - 1]
+    starts_ns = [incident.start_ns, *(each.start_ns for each in own)]
+    local_s = np.array([_local_s(each, zone) for each in starts_ns])
+    return IncidentPast(
+        similar,
+        count,
+        alike,
+        len(starts_ns),
+        daily_span(local_s),
+        repeated_interval(np.array(starts_ns) / 1e9),
+        zone_name,
+    )
+
+
+def _before(entry: IndexedIncident, incident: Incident) -> bool:
+    return entry.incident_id != incident.incident_id and entry.start_ns < incident.start_ns
+
+
+def _similar(
+    store: IncidentReader,
+    incident: Incident,
+    beside: Sequence[IndexedIncident],
+    elsewhere: Sequence[IndexedIncident],
+) -> tuple[tuple[SimilarIncident, ...], int, int]:
+    """The most alike; how many are so much alike, and of how many."""
+    own = traits_of(incident)
+    near = {each.incident_id for each in beside}
+    entries = {each.incident_id: each for each in (*elsewhere, *beside)}
+    ranked = sorted(
+        (
+            (likeness(own, traits_of_entry(each, own.box_ids if number in near else ELSEWHERE)).alike, number)
+            for number, each in entries.items()
+        ),
+        reverse=True,
+    )
+    alike = sum(value >= LEAST_ALIKE for value, _ in ranked)
+    whole = [known for _, number in ranked[:READ_WHOLE] if (known := store.incident(number)) is not None]
+    found = [SimilarIncident(each, like := likeness(own, traits_of(each)), _words(like)) for each in whole]
+    kept = sorted(
+        (each for each in found if each.likeness.alike >= LEAST_ALIKE),
+        key=lambda each: (-each.likeness.alike, -each.incident.start_ns),
+    )
+    return tuple(kept[:SHOWN]), max(alike, len(kept)), len(entries)
+
+
+def _of_family(one: str, other: str) -> bool:
+    return bool({family(part) for part in one.split("+")} & {family(part) for part in other.split("+")})
+
+
+def _local_s(at_ns: int, zone: tzinfo) -> float:
+    """Seconds on the local clock since 1970."""
+    local = datetime.fromtimestamp(at_ns / 1e9, zone).replace(tzinfo=None)
+    return (local - _EPOCH) / timedelta(seconds=1)
+
+
+def _words(like: Likeness) -> str:
+    """`same class, residual, place; another hour`."""
+    same = [name for name, value in like.distances if value <= SAME]
+    other = [name for name, value in like.distances if value > 0.3]
+    parts = [f"same {_listed(same)}" if same else "", f"another {_listed(other)}" if other else ""]
+    return "; ".join(part for part in parts if part)
+
+
+def _listed(names: Iterable[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def recurrence_sentences(past: IncidentPast) -> list[str]:
+    """One sentence for each regularity that is too unlikely to be chance; an empty list where there is none.
+
+    An interval of one day is left out where an hour of the day is named, because both say the same.
+    """
+    found = []
+    if past.daily is not None and past.daily.chance <= SURE:
+        daily = past.daily
+        found.append(
+            f"{_of(daily.count, daily.total)} fell between {clock_words(daily.first_s)} and "
+            f"{clock_words(daily.last_s, up=True)} {past.zone}; by chance {_rarely(daily.chance)}."
+        )
+    alike = past.interval
+    daily_again = bool(found) and alike is not None and abs(alike.middle_s / DAY_S - 1) < SAME
+    if alike is not None and alike.chance <= SURE and not daily_again:
+        span = _interval_words(alike.least_s, alike.most_s)
+        found.append(
+            f"{_of(alike.count, alike.total)} came {span} after the one before; "
+            f"by chance {_rarely(alike.chance)}."
+        )
+    return found
+
+
+def clock_words(seconds: float, up: bool = False) -> str:
+    """`06:58`, down to the minute or up."""
+    minutes = math.ceil(seconds / 60) if up else math.floor(seconds / 60)
+    return f"{minutes // 60 % 24:02d}:{minutes % 60:02d}"
+
+
+def _of(count: int, total: int) -> str:
+    return f"All of the last {total}" if count == total else f"{count} of the last {total}"
+
+
+def _interval_words(least_s: float, most_s: float) -> str:
+    unit, size = ("h", 3600.0) if least_s >= 7200 else ("min", 60.0)
+    least, most = f"{least_s / size:.1f}", f"{most_s / size:.1f}"
+    return f"{least} {unit}" if least == most else f"{least} to {most} {unit}"
+
+
+def _rarely(chance: float) -> str:
+    """`once in 3,000 such series at most`."""
+    if chance < 1e-6:
+        return "less than once in a million such series"
+    number = 1 / chance
+    digits = 10 ** max(0, math.floor(math.log10(number)) - 1)
+    return f"at most once in {math.floor(number / digits) * digits:,} such series"

@@ -1,0 +1,90 @@
+"""Incidents that people labelled, beside what the analyses say of them: to train with, and to score.
+
+The label is the truth here. Of a combination each part counts for itself.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+
+from opq_cloud.store.incident_index import IncidentFilter
+from opq_cloud.store.store import CloudStore
+from opq_proto.messages import Incident
+
+PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ClassScore:
+    """How many incidents people labelled as one class, the analyses named so, and both did."""
+
+    labelled: int
+    named: int
+    both: int
+
+    @property
+    def precision(self) -> float | None:
+        return self.both / self.named if self.named else None
+
+    @property
+    def recall(self) -> float | None:
+        return self.both / self.labelled if self.labelled else None
+
+    @property
+    def f1(self) -> float | None:
+        every = self.labelled + self.named
+        return 2 * self.both / every if every else None
+
+    def as_json(self) -> dict[str, object]:
+        return {**asdict(self), "precision": self.precision, "recall": self.recall, "f1": self.f1}
+
+
+def labelled_incidents(store: CloudStore) -> Iterator[Incident]:
+    """Newest first; `kind` is the label, `machine_kind` what the analyses say."""
+    wanted, beyond = IncidentFilter(), None
+    while page := store.find_incidents(wanted, PAGE, beyond):
+        for entry in page:
+            if entry.label is not None and (incident := store.incident(entry.incident_id)) is not None:
+                yield incident
+        beyond = page[-1].place(wanted.order)
+
+
+def class_scores(pairs: Iterable[tuple[str, str]]) -> Mapping[str, ClassScore]:
+    """(label, the analyses' class) of each incident -> how well they agree, by class."""
+    labelled, named, both = Counter[str](), Counter[str](), Counter[str]()
+    for label, machine in pairs:
+        truth, answer = {*label.split("+")}, {*machine.split("+")}
+        labelled.update(truth)
+        named.update(answer)
+        both.update(truth & answer)
+    return {kind: ClassScore(labelled[kind], named[kind], both[kind]) for kind in sorted(labelled | named)}
+
+
+def label_row(incident: Incident) -> dict[str, object]:
+    """One labelled incident, with the figures of its findings: what a model is trained with."""
+    return {
+        "incident_id": incident.incident_id,
+        "label": incident.kind,
+        "machine_class": incident.machine_kind,
+        "event_ids": list(incident.event_ids),
+        "box_ids": list(incident.box_ids),
+        "start_ns": incident.start_ns,
+        "end_ns": incident.end_ns,
+        "findings": [
+            {
+                "finding_id": one.finding_id,
+                "box_id": one.finding.box_id,
+                "class": one.finding.kind,
+                "start_ns": one.finding.start_ns,
+                "end_ns": one.finding.end_ns,
+                "residual_percent": one.finding.residual_percent,
+                "duration_cycles": one.finding.duration_cycles,
+                "confidence": one.finding.confidence,
+                "figures": dict(one.finding.figures),
+                "analysis": one.finding.analysis,
+                "analysis_version": one.finding.analysis_version,
+                "settings_hash": one.finding.settings_hash,
+            }
+            for one in incident.findings
+        ],
+    }

@@ -1,0 +1,81 @@
+"""Mauka's plug-in manager as View's pages see it: every plug-in, what runs where, and commands for one.
+
+Beside the rooms, as `incident_edits.py`: Mauka says what its commands are called and how its graph is drawn,
+and View knows neither. Mauka's files are loaded by the first question, not by the start of View.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from opq_proto.errors import OpqError
+
+VERBS = {"start": "start-plugin", "stop": "stop-plugin", "restart": "restart-plugin"} | {
+    "enable": "enable-plugin",
+    "disable": "disable-plugin",
+}
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,80}")
+LOOK_S = 3.0
+COMMAND_S = 60.0
+COLOURED = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class PluginManagerError(OpqError):
+    """The manager does not answer, or says no."""
+
+
+class PluginManager:
+    """At one address; every method raises PluginManagerError."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._endpoint = endpoint
+
+    def plugins(self) -> list[Mapping[str, Any]]:
+        """Facts of each, by name: at least name, origin, enabled, running, takes, gives, trouble."""
+        found = self._json("status")
+        return [each for each in found if isinstance(each, Mapping)]
+
+    def plugin(self, name: str) -> Mapping[str, Any]:
+        """Facts of one."""
+        for each in self.plugins():
+            if each.get("name") == name:
+                return each
+        raise PluginManagerError(f"Mauka has no plug-in {name}")
+
+    def command(self, verb: str, name: str) -> str:
+        """What it says; `verb` is one of VERBS."""
+        from opq_cloud.mauka.plugin_commands import succeeded
+
+        if not NAME.fullmatch(name):
+            raise PluginManagerError(f"{name[:80]} is no name of a plug-in")
+        said = self._asked(f"{VERBS[verb]} {name}", COMMAND_S)
+        text = COLOURED.sub("", said)
+        if not succeeded(said):
+            raise PluginManagerError(text.removeprefix("ERROR. "))
+        return text.removeprefix("OK. ")
+
+    def drawing(self) -> str:
+        """What runs, what it takes and gives, as SVG."""
+        from opq_cloud.mauka.graph import graph_svg, read_nodes
+
+        return graph_svg(read_nodes(self._json("graph")))
+
+    def _json(self, command: str) -> list[Mapping[str, Any]]:
+        try:
+            found = json.loads(self._asked(command, LOOK_S))
+        except ValueError as error:
+            raise PluginManagerError("Mauka's plug-in manager answers no JSON") from error
+        if not isinstance(found, list):
+            raise PluginManagerError("Mauka's plug-in manager answers no list")
+        return found
+
+    def _asked(self, command: str, wait_s: float) -> str:
+        from opq_cloud.mauka.plugin_commands import ask_manager
+
+        if not self._endpoint:
+            raise PluginManagerError("this View knows no address of Mauka's plug-in manager")
+        try:
+            return ask_manager(command, self._endpoint, wait_s)
+        except OpqError as error:
+            raise PluginManagerError(str(error)) from error

@@ -1,0 +1,116 @@
+"""What came before an incident: the most alike, hours that recur, and nothing of a Box that is not seen."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+from starlette.testclient import TestClient
+
+from opq_cloud.incident_past import past_of, recurrence_sentences
+from opq_cloud.mauka.finding_writer import put_findings
+from opq_cloud.service import ServiceCounters
+from opq_cloud.store import CloudStore, open_store
+from opq_cloud.store.account_records import Account
+from opq_cloud.store.incident_likeness import IncidentTraits, likeness
+from opq_cloud.view.accounts.seen import SeenStore
+from opq_cloud.view.accounts.visitors import Visitor
+from opq_cloud.view.app import create_app
+from opq_cloud.view.context import ViewContext
+from opq_cloud.view.live import LiveHub
+from opq_proto.messages import Finding
+
+S = 10**9
+DAY_S = 86_400
+MIDNIGHT_S = round(datetime(2026, 6, 1, tzinfo=UTC).timestamp())
+MORNINGS_S = (0, 70, 130, 190, 240, 290, 35)
+"""After 06:58 UTC, on the seven days before the incident that is asked about; one more on two other days."""
+
+
+def sag(at_s: float, box_id: str = "1", residual: float = 80.0, kind: str = "sag") -> Finding:
+    start_ns = round((MIDNIGHT_S + at_s) * S)
+    return Finding(
+        kind, box_id, start_ns, start_ns + S // 10, 1000, True, residual_v=96.0, residual_percent=residual
+    )
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CloudStore]:
+    """Incidents 1 to 8 at Box 1, two of them at other hours; 9 and 10 swells; 11 like them at Box 2 alone;
+    12 the one that is asked about; 13 a day after it."""
+    opened = open_store(None, tmp_path_factory.mktemp("past"))
+    six_58 = 6 * 3600 + 58 * 60
+    times = [day * DAY_S + six_58 + after for day, after in enumerate(MORNINGS_S[:6])]
+    times += [6 * DAY_S + 15 * 3600, 7 * DAY_S + 21 * 3600]
+    rows = [sag(at_s, residual=80.0 + row) for row, at_s in enumerate(times)]
+    rows += [sag(8 * DAY_S + 3 * 3600 + row * 7200, residual=125.0, kind="swell") for row in range(2)]
+    rows += [sag(8 * DAY_S + six_58 - 60, box_id="2", residual=79.5)]
+    rows += [sag(9 * DAY_S + six_58 + MORNINGS_S[6], residual=79.0), sag(10 * DAY_S + six_58)]
+    for event_id, finding in enumerate(rows, start=1):
+        put_findings(opened, event_id, [finding])
+    yield opened
+    opened.close()
+
+
+def test_the_most_alike_come_first_and_only_earlier_ones(store: CloudStore) -> None:
+    incident = store.incident(12)
+    assert incident is not None
+    past = past_of(store, incident, UTC, "UTC")
+    numbers = [each.incident.incident_id for each in past.similar]
+    assert numbers[0] == 1 and set(numbers) < set(range(1, 9)), "same Box, class, residual and hour"
+    assert past.compared == 11 and past.alike >= len(numbers)
+    assert past.similar[0].because == "same class, residual, duration, place and hour"
+    assert past.similar[0].likeness.alike > 0.99
+
+
+def test_seven_of_the_last_nine_at_one_hour_are_said_in_the_readers_zone(store: CloudStore) -> None:
+    incident = store.incident(12)
+    assert incident is not None
+    past = past_of(store, incident, UTC, "UTC")
+    assert past.times == 9 and past.interval is not None
+    (sentence,) = recurrence_sentences(past)
+    assert sentence == (
+        "7 of the last 9 fell between 06:58 and 07:03 UTC; by chance less than once in a million such series."
+    )
+    hawaii = past_of(store, incident, ZoneInfo("Pacific/Honolulu"), "Pacific/Honolulu")
+    assert "between 20:58 and 21:03 Pacific/Honolulu" in recurrence_sentences(hawaii)[0]
+    said = past.as_json()["recurrence"]
+    assert isinstance(said, dict) and said["daily"]["from"] == "06:58" and said["daily"]["chance"] < 1e-6
+
+
+def test_who_sees_one_box_is_told_of_no_incident_at_another(store: CloudStore) -> None:
+    account = Account("a", "a@example.org", "A", "viewer", "", 0)
+    seen = SeenStore(store, Visitor(account=account, full=frozenset({"2"})))
+    incident = seen.incident(11)
+    assert incident is not None and seen.incident(12) is None
+    past = past_of(seen, incident, UTC, "UTC", 50)
+    assert (past.similar, past.compared, past.times, past.daily) == ((), 0, 1, None)
+    whole = past_of(store, incident, UTC, "UTC")
+    assert whole.compared == 8, "the sags at Box 1"
+
+
+def test_the_page_and_both_interfaces_say_it(store: CloudStore) -> None:
+    counters = ServiceCounters()
+    client = TestClient(create_app(ViewContext(store, LiveHub(counters), counters)))
+    page = client.get("/incidents/12").text
+    assert (
+        '<h2 id="before">Before</h2>' in page and "7 of the last 9 fell between 06:58 and 07:03 UTC" in page
+    )
+    assert '<a href="/incidents/1">' in page and "alike by 99" in page
+    assert 'id="before"' not in client.get("/incidents/1").text, "nothing came before the first"
+    for path in ("/api/incidents/12", "/api/v1/incidents/12"):
+        answer = client.get(path).json()
+        assert answer["similar"][0]["id"] == 1 and answer["compared"] == 11
+        assert answer["recurrence"]["daily"]["count"] == 7
+
+
+def test_a_distance_is_the_weighted_mean_of_what_both_have() -> None:
+    one = IncidentTraits(1, 0, frozenset({"sag"}), S, 80.0, 10.0, frozenset({"1"}))
+    assert likeness(one, one).alike == 1.0
+    other = replace(one, residual_percent=55.0, start_ns=6 * 3600 * S)
+    # residual 25 of 50 %, weight 2; hour 6 of 12, weight 1; all weights together 11
+    assert likeness(one, other).alike == pytest.approx(1 - (2 * 0.5 + 1 * 0.5) / 11)
+    bare = IncidentTraits(2, 0, frozenset({"sag", "harmonics"}), S // 100)
+    assert likeness(one, bare).alike == pytest.approx(1 - (3 * 0.5 + 2 * 1.0) / 6)
+    assert likeness(one, bare).alike == likeness(bare, one).alike

@@ -1,0 +1,197 @@
+"""Pages of stream rules and packages over HTTP, with an engine that answers as the real one."""
+
+import json
+import math
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from account_scene import FormBrowser, add_people
+
+from opq_cloud.view import demo
+from opq_cloud.view.accounts.sign_in import SignIn
+from opq_cloud.view.administration.addresses import ServiceAddresses
+from opq_cloud.view.administration.rule_engine import EngineAddress
+from opq_cloud.view.administration.rule_trial import COLUMNS, emission_times, trial_body, trial_drawing
+from opq_proto.messages import Measurement, Metric
+
+pytestmark = pytest.mark.usefixtures("cheap_argon2")
+TYPED = {"id": "deep", "sql": "SELECT box\r\nFROM boxes", "actions": '[{"log": {}}]', "options": "{}"}
+
+
+class FakeEngine(ThreadingHTTPServer):
+    """A rule engine's REST: what it was asked, and rules that it keeps."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str, object, str]] = []
+        self.rules: dict[str, dict[str, object]] = {}
+        super().__init__(("127.0.0.1", 0), EngineHandler)
+
+
+class EngineHandler(BaseHTTPRequestHandler):
+    def _do(self) -> None:
+        assert isinstance(self.server, FakeEngine)
+        length = int(self.headers.get("Content-Length", 0))
+        content = self.rfile.read(length)
+        is_json = self.headers.get("Content-Type") == "application/json"
+        body = json.loads(content) if is_json and content else len(content)
+        method, path = self.command, self.path
+        self.server.asked.append((method, path, body, self.headers.get("Authorization", "")))
+        status, answer = self._answer(self.server, method, path, body)
+        kind = "text/plain" if isinstance(answer, str) else "application/json"
+        data = answer if isinstance(answer, str) else json.dumps(answer)
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(data.encode())))
+        self.end_headers()
+        self.wfile.write(data.encode())
+
+    def _answer(self, engine: FakeEngine, method: str, path: str, body: object) -> tuple[int, object]:
+        name = path.rpartition("/")[2]
+        match method, path:
+            case "GET", "/rules":
+                return 200, [{"id": each, "status": "running"} for each in engine.rules]
+            case "GET", "/streams":
+                return 200, ["boxes"]
+            case "POST", "/rules/validate":
+                assert isinstance(body, dict)
+                if "nowhere" in body["sql"]:
+                    return 422, {"message": "stream <b>nowhere</b> is not known", "line": 2, "column": 6}
+                return 200, {"sources": ["boxes"], "valid": True}
+            case "POST", "/ruletest/run":
+                assert isinstance(body, dict)
+                return 200, [[row] for row in body["mockSource"]["boxes"]["data"]]
+            case "POST", "/rules":
+                assert isinstance(body, dict)
+                engine.rules[body["id"]] = body
+                return 201, "made"
+            case "GET", "/plugins/portables":
+                return 200, [{"name": "loud", "version": "1.0.0", "triggers": ["loud"]}]
+            case "GET", "/plugins/portables/loud/status":
+                return 200, {
+                    "status": "running",
+                    "version": "1.1.0",
+                    "previous": "1.0.0",
+                    "errMsg": "hangs <i>",
+                }
+        if path.startswith("/rules/") and name in engine.rules:
+            if method == "DELETE":
+                del engine.rules[name]
+            return 200, engine.rules.get(name, "done")
+        return 404, {"message": f"{path} is not found"}
+
+    do_GET = do_POST = do_PUT = do_DELETE = _do
+
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[FakeEngine]:
+    made = FakeEngine()
+    thread = threading.Thread(target=made.serve_forever)
+    thread.start()
+    yield made
+    made.shutdown()
+    thread.join()
+    made.server_close()
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory, engine: FakeEngine) -> Iterator[demo.Scene]:
+    folder = tmp_path_factory.mktemp("rules")
+    token = folder / "token"
+    token.write_text("secret\n")
+    url = f"http://127.0.0.1:{engine.server_address[1]}"
+    running = demo.Scene(folder, addresses=ServiceAddresses(engines=(EngineAddress("makai", url, token),)))
+    demo.fill(running.store, time.time_ns(), minutes=1)
+    with running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def ada(scene: demo.Scene) -> FormBrowser:
+    account = scene.store.people.account(add_people(scene, ada="admin")["ada"])
+    assert account is not None
+    secret = SignIn(scene.store.people).begin_session(account, "127.0.0.1", "test")
+    return FormBrowser(scene.url, {"opq_session": secret})
+
+
+def test_a_rule_is_checked_tried_saved_and_deleted(
+    scene: demo.Scene, engine: FakeEngine, ada: FormBrowser
+) -> None:
+    new = "/admin/rules/makai/new"
+    assert ada.post(f"{new}/check", new, **{**TYPED, "sql": "SELECT *\r\nFROM nowhere"}) == 200
+    assert json.loads(ada.text) == {
+        "valid": False, "text": "stream <b>nowhere</b> is not known", "line": 2, "column": 6,
+    }  # fmt: skip
+    assert ada.post(f"{new}/check", new, **TYPED) == 200 and json.loads(ada.text)["valid"]
+    assert ada.post(f"{new}/check", new, **{**TYPED, "actions": "{"}) == 200 and "no JSON" in ada.text
+    assert ada.post(new, new, **TYPED, do="try", box="1", hours="1") == 200
+    assert "60 rows of 60 Measurements of Box 1" in ada.text and "trial-mark" in ada.text
+    assert ada.post(new, new, **TYPED, do="try", box="77", hours="1") == 409
+    assert ada.post(new, new, **TYPED, do="try", box="1", hours="999") == 400
+    assert ada.post(new, new, **TYPED, do="save") == 303
+    assert engine.rules["deep"]["sql"] == "SELECT box\nFROM boxes"
+    assert {each[3] for each in engine.asked} == {"Bearer secret"}
+    assert ada.get("/admin/rules/makai/deep") == 200 and "FROM boxes" in ada.text
+    assert ada.get("/admin/rules/makai/none") == 404 and ada.get("/admin/rules/none/deep") == 404
+    assert ada.post("/admin/rules/makai/deep/run", "/admin/rules", do="explode") == 400
+    assert ada.post("/admin/rules/makai/deep/run", "/admin/rules", do="delete") == 303
+    assert engine.rules == {}
+    gone, added = scene.store.people.changes.entries(limit=2)
+    assert (added.what, added.subject) == ("added a stream rule", "rule deep")
+    assert gone.before["sql"] == added.after["sql"] == "SELECT box\nFROM boxes"
+    assert "actions" not in added.after  # they may hold a password
+
+
+def test_a_rule_that_is_too_long_or_sent_by_a_stranger_goes_nowhere(
+    engine: FakeEngine, ada: FormBrowser
+) -> None:
+    new, before = "/admin/rules/makai/new", len(engine.asked)
+    assert ada.post(new, "/admin/audit", **{**TYPED, "sql": "x" * 8001}, do="save") == 400
+    for headers in ({"Origin": "https://evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+        assert ada.post(new, "/admin/audit", headers, **TYPED, do="save") == 403
+    assert ada.send("POST", new, "do=save", {}) == 403
+    assert FormBrowser(ada.url).post(new, form_token="x") in (401, 403, 404)
+    assert len(engine.asked) == before
+
+
+def test_packages_stand_with_their_trouble(engine: FakeEngine, ada: FormBrowser) -> None:
+    assert ada.get("/admin/plugins") == 200
+    for text in ("loud", "1.1.0", "before 1.0.0", "hangs", "Roll back"):
+        assert text in ada.text, text
+    before = len(engine.asked)
+    assert ada.post("/admin/plugins", "/account", engine="makai") == 400  # no file
+    assert len(engine.asked) == before + 2  # what the page shows of the engine
+
+
+def _measured(count: int, rms_v: float = 120.0) -> list[Measurement]:
+    return [
+        Measurement("1", 1_700_000_000_000 + 1000 * k, {"rms": Metric(rms_v - 1, rms_v + 1, rms_v)})
+        for k in range(count)
+    ]
+
+
+def test_a_trial_sends_known_numbers_at_their_pace() -> None:
+    rows = _measured(5)
+    body = trial_body("SELECT *", "boxes", rows, {"qos": 0})
+    source = body["mockSource"]["boxes"]  # type: ignore[index]
+    assert source["interval"] == 1000 and len(source["data"]) == 5
+    assert source["data"][0]["rms_min"] == 119.0 and source["data"][0]["timestamp_ms"] == rows[0].timestamp_ms
+    odd = trial_body("SELECT *", "boxes", _measured(1, math.nan), {})
+    json.dumps(odd, allow_nan=False)
+
+
+def test_what_a_rule_gave_is_drawn_where_it_says_a_time() -> None:
+    rows = _measured(10_000)
+    times, count = emission_times(
+        [[{"timestamp_ms": rows[0].timestamp_ms}, {"box": "1"}], {"ts": math.nan}, 7]
+    )
+    assert times == [rows[0].timestamp_ms] and count == 4
+    drawn = trial_drawing(rows, [rows[0].timestamp_ms, rows[-1].timestamp_ms, 5])
+    assert drawn is not None and drawn.marks == (0.0, float(COLUMNS)) and drawn.path.count("M") == COLUMNS
+    assert drawn.low_v < 119 and drawn.high_v > 121
+    assert trial_drawing([], []) is None and trial_drawing(_measured(3, math.nan), []) is None

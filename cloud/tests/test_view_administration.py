@@ -1,0 +1,396 @@
+"""Pages of administration over HTTP: who may, what they change, what the log says, what forgers get."""
+
+import csv
+import io
+import json
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import anyio
+import pytest
+from account_scene import FormBrowser, add_people
+from fastapi import HTTPException, Request
+
+from opq_cloud.store import BoxRecord, LocationRecord
+from opq_cloud.view import demo
+from opq_cloud.view.accounts.sign_in import SignIn
+from opq_cloud.view.accounts.visitors import AskingRequest, Visitors
+from opq_cloud.view.administration.addresses import ServiceAddresses, health_url, reachable
+from opq_cloud.view.administration.health_client import read_services
+from opq_cloud.view.administration.plugin_package import PackageFacts, read_package
+from opq_cloud.view.administration.uploads import parse_upload, read_upload
+from opq_proto.key_register import KeyRegister
+from opq_proto.keys import KeyFolder, generate, key_text
+
+pytestmark = pytest.mark.usefixtures("cheap_argon2")
+HEALTH = {
+    "name": "opq", "ok": False, "timestamp": 0, "info": "not ok: mauka",
+    "subcomponents": [
+        {"name": "plugin threshold", "ok": True, "timestamp": 0, "info": "12 decided", "subcomponents": None},
+        {"name": "view", "ok": True, "timestamp": 0, "info": None, "subcomponents": None},
+        {"name": "mauka", "ok": False, "timestamp": 0, "info": None, "subcomponents": [
+            {"name": "SagPlugin", "ok": False, "timestamp": 0, "info": "hangs <b>", "subcomponents": None}]},
+    ],
+}  # fmt: skip
+METRICS = (
+    'opq_measurements_total{of="1",service="makai"} 12345.0\n'
+    'opq_measurements_total{of="2",service="makai"} 7.0\nopq_late_total{of="1",service="makai"} 3.0\n'
+    'opq_queue_waiting_now{of="",service="makai"} 4321.0\n'
+)
+
+
+class FakeHealth(BaseHTTPRequestHandler):
+    """A service's health: what `opq-cloud all` answers."""
+
+    def do_GET(self) -> None:
+        bodies = {"/": json.dumps(HEALTH), "/metrics": METRICS, "/connections": '{"1": 2}'}
+        body = bodies.get(self.path, "").encode()
+        self.send_response(200 if body else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        return
+
+
+@pytest.fixture(scope="module")
+def health() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), FakeHealth)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory, health: str) -> Iterator[demo.Scene]:
+    folder = tmp_path_factory.mktemp("administration")
+    keys = KeyFolder(folder / "curve")
+    keys.create(True, ["1", "2", "4"])
+    addresses = ServiceAddresses(health=(("opq", health),), folder=folder)
+    running = demo.Scene(folder, poll_s=0.5, keys=keys, addresses=addresses)
+    demo.fill(running.store, time.time_ns(), minutes=1)
+    with running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def ids(scene: demo.Scene) -> dict[str, str]:
+    opened = FormBrowser(scene.url)
+    for path in (
+        "/admin", "/admin/boxes", "/admin/boxes/1", "/admin/keys", "/admin/audit", "/admin/plugins",
+        "/admin/system", "/admin/rules",
+    ):  # fmt: skip
+        assert opened.get(path) == 200, path  # no account yet: open to this machine, and to look alone
+        assert '<form method="post"' not in opened.text and "first administrator" in opened.text
+    assert opened.get("/admin/accounts") == 404
+    assert opened.post("/admin/keys/1/revoke", form_token="x") == 401
+    assert opened.get("/admin", X_Forwarded_For="192.0.2.1") in (303, 404)
+    assert opened.get("/admin", Host="localhost.evil.example") == 400
+    made = add_people(scene, ada="admin", rob="researcher")
+    end_s = time.monotonic() + 60
+    while opened.get("/admin") == 200 and time.monotonic() < end_s:
+        time.sleep(0.1)  # View looks at most once a second whether there is an account
+    return made
+
+
+@pytest.fixture
+def ada(scene: demo.Scene, ids: dict[str, str]) -> FormBrowser:
+    return _browser(scene, ids["ada"])
+
+
+def _browser(scene: demo.Scene, account_id: str) -> FormBrowser:
+    account = scene.store.people.account(account_id)
+    assert account is not None
+    secret = SignIn(scene.store.people).begin_session(account, "127.0.0.1", "test")
+    return FormBrowser(scene.url, {"opq_session": secret})
+
+
+def _upload(
+    browser: FormBrowser, path: str, page: str, file: bytes, name: str = "x.key", **fields: str
+) -> int:
+    """As a browser sends a form with a file."""
+    browser.get(page)
+    token = browser.text.partition('name="form_token" value="')[2].partition('"')[0]
+    parts = b"".join(
+        f'--b\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'.encode()
+        for key, value in {"form_token": token, **fields}.items()
+    )
+    head = f'--b\r\nContent-Disposition: form-data; name="key_file"; filename="{name}"\r\n\r\n'
+    body = parts + head.encode() + file + b"\r\n--b--\r\n"
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    return browser.send("POST", path, body.decode("latin-1"), headers)
+
+
+def _last(scene: demo.Scene) -> dict[str, object]:
+    entry = scene.store.people.changes.entries(limit=1)[0]
+    return {"what": entry.what, "subject": entry.subject, **{f"-{k}": v for k, v in entry.before.items()},
+            **{f"+{k}": v for k, v in entry.after.items()}}  # fmt: skip
+
+
+def test_facts_of_a_box_are_changed_and_the_log_says_from_what_to_what(
+    scene: demo.Scene, ids: dict[str, str], ada: FormBrowser
+) -> None:
+    box = "/admin/boxes/1"
+    fields = {"name": "Cellar", "region": "oahu", "feeder": "f2", "nominal_v": "230", "privacy": "region"}
+    assert ada.post(f"{box}/facts", box, **fields) == 303
+    record = scene.store.box("1")
+    assert record is not None and (record.name, record.region, record.nominal_v) == ("Cellar", "oahu", 230.0)
+    entry = scene.store.people.changes.entries(limit=1)[0]
+    scene.store.put_location(LocationRecord("house", 21.5, -158.0))
+    scene.store.put_box(BoxRecord("1", "", location="house"))
+    place = {"latitude": "21.5", "longitude": "-158.0"}
+    assert ada.post(f"{box}/facts", box, **{**fields, **place}) == 303
+    assert (stays := scene.store.box("1")) is not None and stays.location == "house"
+    record = scene.store.box("1")
+    assert dict(entry.before) == {"name": "Box 1", "privacy": "nothing"}
+    assert dict(entry.after) == {
+        "name": "Cellar", "region": "oahu", "feeder": "f2", "nominal_v": "230.0", "privacy": "region",
+    }  # fmt: skip
+    assert (entry.account_id, entry.address, entry.by) == (ids["ada"], "127.0.0.1", "page")
+    for path in ("/admin", "/admin/audit", box):
+        ada.get(path)
+        assert "set facts of a Box" in ada.text and "Cellar" in ada.text and "Ada" in ada.text
+    for wrong in (
+        {"nominal_v": "nan"}, {"nominal_hz": "1e9"}, {"latitude": "91", "longitude": "0"},
+        {"name": "workshop"}, {"privacy": "all of it"},
+    ):  # fmt: skip
+        assert ada.post(f"{box}/facts", box, **{"name": "Cellar", "privacy": "nothing", **wrong}) == 400, (
+            wrong
+        )
+    assert scene.store.box("1") == record
+    assert ada.get("/admin/boxes/77") == 404 and ada.get("/admin/boxes/..%2f1") == 404
+
+
+def test_keys_are_added_exchanged_and_revoked_as_by_the_command(scene: demo.Scene, ada: FormBrowser) -> None:
+    keys = scene.keys
+    assert keys is not None
+    register, pair = KeyRegister(keys), generate()
+    private = key_text(pair, "8", secret=True)
+    assert _upload(ada, "/admin/keys", "/admin/keys", private, box_id="8") == 400
+    assert "private key file" in ada.text
+    assert _upload(ada, "/admin/keys", "/admin/keys", b"nothing", box_id="8") == 400
+    for box_id in ("../8", "08", "", "x"):
+        assert ada.post("/admin/keys", "/admin/keys", box_id=box_id) == 400, box_id
+    public = key_text(pair, "8")
+    assert _upload(ada, "/admin/keys", "/admin/keys", public, "../../etc/opqbox9.key", box_id="8") == 303
+    assert {each.box_id: each.state for each in register.entries()[0]}["8"] == "admitted"
+    assert not (keys.public_keys / "opqbox9.key").exists()
+    assert _last(scene)["+key"] == "admitted" and _last(scene)["-key"] == "none"
+    assert ada.post("/admin/keys", "/admin/keys", box_id="9", public_key=pair.public.decode()) == 400
+    assert "is that of Box 8" in ada.text  # a key is one Box's
+    assert ada.post("/admin/keys/8/rotate", "/admin/keys", public_key=generate().public.decode()) == 303
+    assert register.entries()[0][-1].state == "rotating" and "+next_fingerprint" in _last(scene)
+    assert ada.post("/admin/keys/8/rotate", "/admin/keys") == 400  # an exchange waits
+    assert ada.post("/admin/keys/8/rotate", "/admin/keys", force="on") == 200
+    assert "private_keys" in ada.text
+    assert ada.post("/admin/keys/8/revoke", "/admin/keys") == 303
+    assert {
+        "what": "revoked a key",
+        "subject": "box 8",
+        "-key": "rotating",
+        "+key": "revoked",
+    }.items() <= _last(scene).items()
+    assert ada.post("/admin/keys/8/revoke", "/admin/keys") == 400
+    assert "nothing to revoke" in ada.text
+
+
+def test_a_box_is_retired_with_its_key_and_taken_back(scene: demo.Scene, ada: FormBrowser) -> None:
+    box = "/admin/boxes/4"
+    assert ada.post(f"{box}/retire", box) == 303
+    record = scene.store.box("4")
+    assert record is not None and record.retired_ms and record.unplugged
+    assert _last(scene)["+key"] == "revoked" and _last(scene)["+retired"] == "yes"
+    ada.get("/admin/boxes")
+    assert '/admin/boxes/4"' not in ada.text
+    ada.get("/admin/boxes?show=retired")
+    assert '/admin/boxes/4"' in ada.text
+    assert ada.post(f"{box}/return", box) == 303
+    assert (taken := scene.store.box("4")) is not None and not taken.retired_ms and not taken.unplugged
+
+
+def test_forms_of_strangers_change_nothing(scene: demo.Scene, ids: dict[str, str], ada: FormBrowser) -> None:
+    before = len(scene.store.people.changes.entries(limit=1000))
+    posts = ("/admin/boxes/1/facts", "/admin/boxes/1/retire", "/admin/keys", "/admin/keys/1/revoke")
+    rob = _browser(scene, ids["rob"])
+    for path in posts:
+        assert ada.post(path, "/admin/keys", headers={"Origin": "https://evil.example"}) == 403, path
+        assert ada.post(path, "/admin/keys", headers={"Sec-Fetch-Site": "cross-site"}) == 403, path
+        assert ada.send("POST", path, "form_token=made-up", {}) == 403, path
+        assert rob.post(path, "/account", box_id="77", privacy="nothing") == 404, path
+    assert _upload(rob, "/admin/keys", "/account", key_text(generate()), box_id="77") == 404
+    ada.get("/admin/keys")
+    for kind in ("multipart/form-data", "multipart/form-data; boundary=" + "y" * 60):
+        assert ada.send("POST", "/admin/keys", "--b", {"Content-Type": kind}) == 400
+    assert ada.send("POST", "/admin/keys", "{}", {"Content-Type": "application/json"}) == 415
+    assert len(scene.store.people.changes.entries(limit=1000)) == before
+    assert scene.view.counters.total("requests_failed") == 0
+
+
+def test_the_log_is_filtered_paged_and_exported_whole(
+    scene: demo.Scene, ids: dict[str, str], ada: FormBrowser
+) -> None:
+    changes = scene.store.people.changes
+    for number in range(60):
+        changes.add(ids["rob"], "=cmd|' /C calc'!A0", "+wrote", f"incident {number}", {}, {"name": "=1+1"})
+    ada.get(f"/admin/audit?who={ids['rob']}")
+    assert ada.text.count("<tr><th") == 51 and "Older ones" in ada.text  # with the table's head
+    older = ada.text.partition('href="/admin/audit?who')[2].partition('"')[0]
+    ada.get(f"/admin/audit?who{older}")
+    assert ada.text.count("<tr><th") == 11 and "Older ones" not in ada.text
+    ada.get(f"/admin/audit.csv?who={ids['rob']}")
+    rows = list(csv.DictReader(io.StringIO(ada.text)))
+    assert len(rows) == 60 and rows[0]["who"] == "Rob" and rows[0]["subject"] == "incident 59"
+    assert not [cell for row in rows for cell in row.values() if cell.startswith(("=", "+", "-", "@"))]
+    ada.get("/admin/audit.json?subject=incident+7")
+    (row,) = json.loads(ada.text)
+    assert row["after"] == {"name": "=1+1"} and row["account_id"] == ids["rob"]
+    changes.add(ids["rob"], "127.0.0.1", "retired a Box", "box 77")
+    changes.add(ids["rob"], "127.0.0.1", "renamed a Box", "box 77")
+    ada.get("/admin/audit.json?subject=77&words=retired+a+box")
+    assert [each["what"] for each in json.loads(ada.text)] == ["retired a Box"]
+    assert ada.get("/admin/audit?from=yesterday") == 400
+    ada.get("/admin/audit?to=1999-01-01&by=page")
+    assert "No change is like this" in ada.text
+
+
+def test_what_services_say_stands_on_the_pages(scene: demo.Scene, ada: FormBrowser) -> None:
+    ada.get("/admin")
+    assert "SagPlugin" in ada.text and "hangs" in ada.text
+    ada.get("/admin/boxes/1")
+    assert "12,345" in ada.text and "connected" in ada.text and "measurements" in ada.text
+    ada.get("/admin/keys")
+    assert "not connected" in ada.text
+
+
+def test_a_token_of_an_admin_and_a_view_that_asks_nobody_show_no_administration(
+    scene: demo.Scene, ids: dict[str, str], ada: FormBrowser
+) -> None:
+    assert ada.post("/account/tokens", "/account", label="program", days="7") == 200
+    secret = ada.text.partition('<code class="secret">')[2].partition("<")[0]
+    program = FormBrowser(scene.url)
+    assert program.get("/admin/audit.json", Authorization=f"Bearer {secret}") == 404
+    asking = AskingRequest({"host": "127.0.0.1"}, "127.0.0.1")
+    behind_a_proxy = Visitors(scene.store.people, replace(scene.config, sign_in="never")).of(asking)
+    assert behind_a_proxy.everything and not behind_a_proxy.sees_administration
+
+
+def test_services_that_answer_alone_or_not_at_all_are_named(health: str) -> None:
+    silent = "http://127.0.0.1:1"
+    found = read_services(ServiceAddresses(health=(("opq", silent), ("mauka", health), ("gateway", silent))))
+    assert [(each.name, each.answers) for each in found.states if each.depth == 0] == [
+        ("opq", True), ("gateway", False),
+    ]  # fmt: skip
+    assert [each.name for each in found.troubles] == ["SagPlugin", "gateway"]
+    assert found.urls == (health,)
+    assert read_services(ServiceAddresses()).states == ()
+
+
+def test_addresses_that_are_bound_are_asked_on_this_machine() -> None:
+    assert health_url("127.0.0.1:8911") == health_url("*:8911") == health_url("http://0.0.0.0:8911/")
+    assert health_url("cloud.example:8911") == "http://cloud.example:8911"
+    assert reachable("tcp://*:12000") == "tcp://127.0.0.1:12000"
+
+
+def test_a_form_with_a_file_keeps_its_bytes_and_forgets_its_folders() -> None:
+    content = bytes(range(256)) * 3 + b"\r\n--not-it\r\n"
+    body = (
+        b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n\xc3\xa9\r\n'
+        b'--b\r\nContent-Disposition: form-data; name="f"; filename="..\\..\\x/y.zip"\r\n'
+        b"Content-Type: application/zip\r\n\r\n" + content + b"\r\n--b--\r\n"
+    )
+    found = parse_upload("multipart/form-data; boundary=b", body)
+    file = found.file("f")
+    assert file is not None and file.content == content and file.name == "y.zip"
+    assert found.text("a") == "é" and found.file("a") is None
+
+
+def test_a_box_that_has_a_key_alone_is_listed(scene: demo.Scene, ada: FormBrowser) -> None:
+    assert scene.keys is not None
+    KeyRegister(scene.keys).add("12")
+    assert ada.get("/admin/boxes/12") == 200 and "never" in ada.text
+    scene.store.put_box(BoxRecord("12", '"><script>alert(1)</script>'))
+    ada.get("/admin/boxes?words=12+script")
+    assert "Box 12" in ada.text
+
+
+def test_how_long_things_are_kept_is_changed_and_logged(scene: demo.Scene, ada: FormBrowser) -> None:
+    path, page = "/admin/system/retention", "/admin/system"
+    wanted = {"measurements": "2", "trends": "", "events": "30", "incidents": "365"}
+    assert ada.post(path, page, **wanted) == 303
+    assert scene.store.ttls().measurements == 2 * 86_400 and scene.store.ttls().trends is None
+    assert _last(scene) == {
+        "what": "set how long things are kept", "subject": "retention",
+        "-measurements_s": "86400", "+measurements_s": "172800",
+    }  # fmt: skip
+    for wrong in ({"events": "-1"}, {"incidents": "nan"}, {"measurements": ""}, {"trends": "1e9"}):
+        assert ada.post(path, page, **{**wanted, **wrong}) == 400, wrong
+    assert scene.store.ttls().events == 30 * 86_400
+
+
+def test_the_system_page_says_what_waits_and_was_lost_and_who_does_not_answer(ada: FormBrowser) -> None:
+    assert ada.get("/admin/system") == 200
+    for text in ("SagPlugin", "hangs", "queue waiting", "4,321", "late", "GB of", "does not answer"):
+        assert text in ada.text, text
+    assert ada.get("/admin/system/mauka.svg") == 503
+    assert ada.get("/admin/plugins") == 200
+    assert "threshold" in ada.text and "This View knows no rule engine" in ada.text
+    assert ada.post("/admin/plugins/mauka/x", "/admin/plugins", do="stop") == 409
+    assert ada.post("/admin/plugins/mauka/x", "/admin/plugins", do="explode") == 400
+    assert ada.post("/admin/plugins/none/x/rollback", "/admin/plugins") == 404
+
+
+@pytest.mark.parametrize(
+    ("files", "why"),
+    [
+        ({}, "no plugin.json"),
+        ({"plugin.json": "[]"}, "no JSON object"),
+        ({"plugin.json": "{"}, "no JSON object"),
+        ({"plugin.json": '{"name": "../x", "kind": "trigger"}'}, "wants a name"),
+        ({"plugin.json": '{"name": "x", "kind": "kernel"}'}, "wants a name"),
+        ({"plugin.json": " " * 70_000}, "more than 65536 bytes"),
+        ({"x/plugin.json": "{}"}, "no plugin.json"),
+    ],
+)
+def test_what_is_no_package_is_refused_before_an_engine_sees_it(files: dict[str, str], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        read_package(_zip(files))
+
+
+def test_a_package_says_what_it_is() -> None:
+    own = _zip({"plugin.json": '{"name": "loud", "kind": "trigger", "version": "1.0.0"}', "../../x": "evil"})
+    assert read_package(own) == PackageFacts("loud", "trigger", "1.0.0")
+    assert read_package(_zip({"py.json": '{"version": "v1"}', "a/b.json": "{}"})).kind == "portable"
+    for content in (b"", b"PK", _zip({"plugin.json": "{}"})[:-10]):
+        with pytest.raises(ValueError, match="no zip file"):
+            read_package(content)
+
+
+def _zip(files: dict[str, str]) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as made:
+        for name, text in files.items():
+            made.writestr(name, text)
+    return packed.getvalue()
+
+
+def test_an_upload_without_end_is_left_unread() -> None:
+    sent = 0
+
+    async def receive() -> dict[str, object]:
+        nonlocal sent
+        sent += 1000
+        return {"type": "http.request", "body": b"x" * 1000, "more_body": True}
+
+    headers = [(b"content-type", b"multipart/form-data; boundary=b")]
+    request = Request({"type": "http", "method": "POST", "headers": headers}, receive)
+    with pytest.raises(HTTPException) as refused:
+        anyio.run(read_upload, request, 50_000)
+    assert refused.value.status_code == 413 and sent < 70_000

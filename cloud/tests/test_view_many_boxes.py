@@ -1,0 +1,104 @@
+"""Pages where there are many Boxes: an incident at twelve, a front page of hundreds."""
+
+import asyncio
+import re
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from opq_cloud.service import ServiceCounters
+from opq_cloud.store import BoxRecord, open_store
+from opq_cloud.view import demo
+from opq_cloud.view.app import create_app
+from opq_cloud.view.context import ViewContext
+from opq_cloud.view.live import LiveHub
+from opq_proto.messages import BoxSide, Incident, Measurement, Metric
+
+BOXES = 230
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Iterator[ViewContext]:
+    with closing(open_store(None, tmp_path)) as store:
+        yield ViewContext(store, LiveHub(ServiceCounters()), ServiceCounters())
+
+
+def pages(context: ViewContext, *paths: str) -> list[httpx.Response]:
+    async def ask() -> list[httpx.Response]:
+        transport = httpx.ASGITransport(app=create_app(context))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            return [await client.get(path) for path in paths]
+
+    return asyncio.run(ask())
+
+
+def put_wide_sag(context: ViewContext) -> Incident:
+    """At twelve Boxes, less and less deep."""
+    wave = demo.waveform_of(demo.OUTLETS[0], time.time_ns())
+    shallow = [(256 - 8 * number) / 256 for number in range(12)]
+    waves = [
+        replace(wave, box_id=str(number + 1), v_per_lsb=wave.v_per_lsb * share)
+        for number, share in enumerate(reversed(shallow))
+    ]
+    found = demo.put_event(context.whole_store, waves, "wide")
+    assert found is not None and len(found.box_ids) >= 8
+    return found
+
+
+def test_an_incident_of_many_boxes_draws_the_most_affected_and_the_others_small(context: ViewContext) -> None:
+    incident = put_wide_sag(context)
+    path = f"/incidents/{incident.incident_id}"
+    folded, whole = (answer.text for answer in pages(context, path, f"{path}?draw=all"))
+    assert folded.count("data-waveform=") == 3 and folded.count("data-envelope-of=") == 3
+    small = re.findall(r'id="small-(\d+)".*?small-line" d="(M[^"]+)"', folded, re.DOTALL)
+    assert len(small) == 9 and all(line.count("L") > 10 for _, line in small)
+    assert 'data-name="Box 1"' in folded  # scaled down the most
+    assert whole.count("data-waveform=") == 12 and "small-pictures" not in whole
+    table, more = folded.split("more findings", 1)
+    assert table.count('href="/boxes/') == 6 and more.count('href="/boxes/') == len(incident.findings) - 6
+    assert f"{len(incident.box_ids)} Boxes, all alike" in folded  # one line for their time
+
+
+def test_an_incident_says_which_boxes_are_fed_through_its_place(context: ViewContext) -> None:
+    from opq_cloud.view.incident_page import page
+
+    incident = put_wide_sag(context)
+    sides = (BoxSide("10", "upstream", 0.97), BoxSide("2", "upstream", 0.97), BoxSide("7", "downstream", 0.7))
+    facts = dict(page(context, replace(incident, sides=sides))["facts"])  # type: ignore[call-overload]
+    assert facts["Seen from its place"] == [
+        "downstream, fed through it: Box 7 (70%)",
+        "upstream, not fed through it: Boxes 2 and 10 (97%)",
+    ]
+
+
+def test_many_boxes_are_rows_a_hundred_to_a_page_the_silent_ones_first(context: ViewContext) -> None:
+    now_ms = time.time_ns() // 1_000_000
+    for number in range(1, BOXES + 1):
+        context.whole_store.put_box(BoxRecord(str(number), ""))
+        if number == 200:
+            continue  # never heard
+        metrics = {"rms": Metric(119.0, 121.0, 120.0 + number / 100), "f": Metric(59.9, 60.1, 60.0)}
+        row = Measurement(box_id=str(number), timestamp_ms=now_ms, metrics=metrics)
+        context.whole_hub.accept_measurement(row, heard_ms=now_ms)
+    first, third, none = pages(context, "/", "/?page=3", "/?page=4")
+    assert [answer.status_code for answer in (first, third, none)] == [200, 200, 404]
+    boxes = re.findall(r'data-box="(\d+)"', first.text)
+    assert boxes[:3] == ["200", "1", "2"] and len(boxes) == 100
+    assert re.findall(r'data-box="(\d+)"', third.text)[-1] == "230"
+    assert "230 Boxes, 229 of them reporting now." in first.text
+    assert "1 to 100 of 230" in first.text and "201 to 230 of 230" in third.text
+    assert '<span data-value="percent">100.0</span>' in first.text
+    assert len(first.content) < 110_000
+
+
+def test_of_many_boxes_the_filter_takes_a_number(context: ViewContext) -> None:
+    for number in range(BOXES):
+        context.whole_store.put_box(BoxRecord(str(number + 1), f"house {number + 1}"))
+    plain, asked = (answer.text for answer in pages(context, "/incidents", "/incidents?box=17"))
+    assert '<input name="box" value=""' in plain and '<input name="box" value="17"' in asked
+    assert "house 17" not in plain

@@ -1,0 +1,119 @@
+"""The past in a real browser, by keyboard: compare, open a day, ask for a waveform, save a view; axe."""
+
+import shutil
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from opq_cloud.store import Trend
+from opq_cloud.store.account_records import BoxAccess
+from opq_cloud.view import demo
+from opq_cloud.view.accounts.sign_in import SignIn
+from opq_cloud.view.accounts.visitors import SESSION_COOKIE
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the dev extra's axe")
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="needs chromium: apt-get install chromium")
+WAIT_MS = 60_000
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
+    running = demo.Scene(tmp_path_factory.mktemp("past"), poll_s=0.2)
+    now_ns = time.time_ns()
+    demo.fill(running.store, now_ns, minutes=1)
+    first = now_ns // 60_000_000_000 * 60_000
+    running.store.put_trends(
+        Trend(box_id, first - k * 60_000, {"rms": (119.0, 122.0, 120.0 + k % 7 / 10)}, covered_ms=60_000)
+        for box_id in "12"
+        for k in range(2, 180)
+    )
+    with running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def page(scene: demo.Scene) -> Iterator["sync_api.Page"]:
+    """Signed in as the owner of Box 1."""
+    people = scene.store.people
+    account = people.add_account("ada@example.org", "Ada", "owner", "no-hash")
+    assert account is not None
+    for box_id in "12":
+        people.change_access(box_id, lambda _, b=box_id: BoxAccess(b, account.account_id))
+    secret = SignIn(people).begin_session(account, "127.0.0.1", "test")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        context = browser.new_context(viewport={"width": 390, "height": 844})
+        context.set_default_timeout(WAIT_MS)
+        context.add_cookies([{"name": SESSION_COOKIE, "value": secret, "url": scene.url}])
+        told: list[str] = []
+        opened = context.new_page()
+        opened.on("pageerror", lambda error: told.append(str(error)))
+        yield opened
+        context.close()
+        browser.close()
+    assert told == []
+
+
+def _sound(page: "sync_api.Page") -> None:
+    """axe finds nothing, and nothing is wider than the telephone."""
+    found = axe.Axe().run(page).response["violations"]
+    assert [(each["id"], each["nodes"][0]["html"][:200]) for each in found] == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@pytest.mark.slow
+def test_boxes_are_compared_and_the_address_says_it(scene: demo.Scene, page: "sync_api.Page") -> None:
+    page.goto(f"{scene.url}/boxes/1?from=now-1h&to=now")
+    page.get_by_role("link", name="Beside others").press("Enter")
+    page.wait_for_url("**/compare?*")
+    page.get_by_role("checkbox", name="Box 2").press("Space")
+    page.get_by_role("button", name="Show").press("Enter")
+    page.wait_for_function("() => document.querySelectorAll('.past-means').length === 2")
+    _sound(page)
+    page.goto(page.get_by_role("link", name="Link to this view").evaluate("link => link.href"))
+    assert page.locator(".past-means").count() == 2
+
+
+@pytest.mark.slow
+def test_a_day_of_the_calendar_leads_to_its_incidents(scene: demo.Scene, page: "sync_api.Page") -> None:
+    page.goto(f"{scene.url}/calendar?box=1&by=class")
+    page.locator(".day .tag-down").first.evaluate("tag => tag.closest('a').focus()")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**day=*")
+    _sound(page)
+    page.get_by_role("link", name="All its incidents").press("Enter")
+    page.wait_for_url("**/incidents?*")
+    assert page.locator("tr[data-incident]").count() == 1
+    _sound(page)
+
+
+def test_a_waveform_is_asked_for_and_shows_by_itself(scene: demo.Scene, page: "sync_api.Page") -> None:
+    page.goto(f"{scene.url}/boxes/1")
+    page.get_by_role("link", name="Request a waveform").press("Enter")
+    page.wait_for_url("**/waveforms")
+    page.get_by_label("From (UTC)").fill("now-10s")
+    page.get_by_role("button", name="Request it").press("Enter")
+    page.wait_for_url("**/events/*")
+    page.get_by_text("Asked; no answer").wait_for()
+    event_id = int(page.url.rpartition("/")[2])
+    record = scene.store.event_record(event_id)
+    assert record is not None
+    scene.store.put_waveform(event_id, demo.waveform_of(demo.OUTLETS[0], record.start_ns))
+    scene.store.finish_event(event_id)
+    page.locator("path.trace").wait_for(state="attached")
+    _sound(page)
+
+
+@pytest.mark.slow
+def test_a_view_is_saved_by_its_name(scene: demo.Scene, page: "sync_api.Page") -> None:
+    page.goto(f"{scene.url}/incidents?class=sag")
+    page.get_by_text("Save this view").press("Enter")
+    page.get_by_label("Name", exact=True).fill("Sags")
+    page.get_by_role("button", name="Save", exact=True).press("Enter")
+    page.wait_for_url("**/account/views")
+    _sound(page)
+    page.get_by_role("link", name="Sags").press("Enter")
+    page.wait_for_url("**/incidents?class=sag")

@@ -1,0 +1,66 @@
+"""The registry: made once for all who look, again after a change of any process, never more than seen."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from opq_cloud.service import ServiceCounters
+from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, open_store
+from opq_cloud.view.accounts.visitors import ASKING, Visitor
+from opq_cloud.view.context import ViewContext
+from opq_cloud.view.live import LiveHub
+from opq_cloud.view.registry import RegistryReader
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[CloudStore]:
+    with closing(open_store(None, tmp_path)) as store:
+        yield store
+
+
+def fill(store: CloudStore) -> None:
+    store.put_location(LocationRecord("hill", 21.3, -157.8, "the hill"))
+    store.put_region("north", "hill")
+    for number in (10, 2, 1):
+        store.put_box(BoxRecord(str(number), f"name {number}", "hill" if number < 10 else None))
+
+
+def test_it_is_made_again_only_after_a_change_even_of_another_process(
+    store: CloudStore, tmp_path: Path
+) -> None:
+    fill(store)
+    reader = RegistryReader(store)
+    first = reader.now()
+    assert reader.now() is first
+    assert list(first.records) == ["1", "2", "10"] and first.region_boxes == {"north": ("1", "2")}
+    with closing(open_store(None, tmp_path)) as other:
+        other.put_box(BoxRecord("2", "garage", region="south"))
+    second = reader.now()
+    assert second.records["2"].name == "garage"
+    assert second.region_boxes == {"north": ("1",), "south": ("2",)}
+    assert second.places["1"] is first.places["1"]  # of a Box that is as it was
+    store.put_location(LocationRecord("hill", 21.4, -157.8, "the hill"))
+    assert reader.now().places["1"].latitude == 21.4
+    store.remove_location("hill")
+    assert reader.now().region_boxes == {"south": ("2",)} and reader.now().places["1"].latitude is None
+
+
+def test_a_visitor_gets_no_box_region_or_place_of_others(store: CloudStore) -> None:
+    fill(store)
+    context = ViewContext(store, LiveHub(ServiceCounters()), ServiceCounters(), visitors=object())  # type: ignore[arg-type]
+    token = ASKING.set(Visitor(full=frozenset({"1"}), public=frozenset({"10", "77"})))
+    try:
+        assert context.box_ids() == ["1", "10"] and list(context.places()) == ["1", "10"]
+        assert context.regions() == {"north": ("1",)}
+        assert context.knows("1") and not context.knows("2") and not context.knows("77")
+        assert [(box.name, box.location) for box in context.boxes()] == [
+            ("name 1", "hill"),
+            ("name 10", None),
+        ]
+        assert context.box("2").name == "" and context.place_words("2") == ""
+        ASKING.set(Visitor(public=frozenset({"10"})))
+        assert context.regions() == {} and context.box_ids() == ["10"]
+    finally:
+        ASKING.reset(token)

@@ -1,0 +1,96 @@
+"""Saved views and the dots of incidents: over HTTP, without a script."""
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from account_scene import PASSWORD, FormBrowser, add_people
+
+from opq_cloud.store import BoxRecord
+from opq_cloud.store.incident_index import COLUMNS, IndexedIncident, cell_of
+from opq_cloud.view import demo
+from opq_cloud.view.incident_scatter import HEIGHT, WIDTH, scatter_of
+
+pytestmark = pytest.mark.usefixtures("cheap_argon2")
+S = 10**9
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[demo.Scene]:
+    running = demo.Scene(tmp_path, poll_s=30.0)
+    running.store.put_box(BoxRecord("1", "kitchen"))
+    dipping = replace(demo.OUTLETS[0], dip_v=demo.DIP_BOX_1)
+    demo.put_event(running.store, [demo.waveform_of(dipping, time.time_ns() - 3600 * S)], "alone")
+    with running:
+        yield running
+
+
+def test_a_view_is_saved_opened_renamed_deleted_and_leaves_with_the_account(scene: demo.Scene) -> None:
+    add_people(scene, ada="admin", eve="admin", bob="viewer")
+    ada, eve = FormBrowser(scene.url), FormBrowser(scene.url)
+    ada.sign_in("ada@example.org")
+    eve.sign_in("eve@example.org")
+    ada.get("/incidents?class=sag&order=severe")
+    path = re.search(r'name="address" value="([^"]*)"', ada.text)
+    assert path is not None and path[1] == "/incidents?class=sag&order=severe"
+    assert ada.post("/account/views", name="<b>Worst</b> sags", address=path[1]) == 303
+    assert ada.get("/account/views") == 200
+    assert '<a href="/incidents?class=sag&order=severe"><b>Worst</b> sags</a>' in ada.text, "unescaped by us"
+    view_id = re.search(r'action="/account/views/([0-9a-f]{16})"', ada.text)
+    assert view_id is not None
+    one = f"/account/views/{view_id[1]}"
+    assert eve.get("/account/views") == 200 and "Worst" not in eve.text
+    assert eve.post(one, "/account", name="mine") == 404 and eve.post(f"{one}/delete", "/account") == 404
+    assert ada.post(one, "/account", name="Dips") == 303 and ada.post(one, "/account", name="") == 400
+    assert ada.post(one, "/account", name="Dips", form_token="forged") == 403
+    for wrong in (
+        "//evil.example/x",
+        "/account",
+        "https://evil.example/",
+        "/incidents#x",
+        "/boxes/1/settings",
+    ):
+        assert ada.post("/account/views", "/account", name="x", address=wrong) == 400, wrong
+    ada.get("/account/data.json")
+    (saved,) = json.loads(ada.text)["saved_views"]
+    assert (saved["name"], saved["path"]) == ("Dips", path[1])
+    for page in ("/compare?box=1&weeks=2&from=now-7d&to=now", "/calendar?box=1&by=count", "/boxes/1"):
+        ada.get(page)
+        assert 'name="address" value="/' + page.split("/")[1].partition("?")[0] in ada.text, page
+    assert ada.post("/account/delete", "/account", present_password=PASSWORD) == 200
+    assert scene.store.people.documents.find("opq_saved_views") == []
+    stranger = FormBrowser(scene.url)
+    assert stranger.post("/account/views", name="x", address="/incidents") == 401
+
+
+def test_a_dot_lies_where_its_incident_does_and_a_field_is_a_filter() -> None:
+    sag = IndexedIncident(7, 0, S // 10, "sag", 60.0, 3.0, "local")
+    swell = IndexedIncident(8, 0, 20 * S, "swell", 115.0, 3.0, "local")
+    flicker = IndexedIncident(9, 0, 20 * S, "flicker", None, None, None)
+    cell = cell_of(60.0, 0, S // 10)
+    found = scatter_of([flicker, swell, sag], cell, lambda text: f"cell={text}")
+    assert found is not None and found.without == 1
+    high, low = found.dots
+    assert (low.tone, high.tone, low.incident_id) == ("down", "up", 7)
+    assert low.x < high.x and low.y > high.y
+    inside = [
+        each for each in found.fields
+        if each.x <= low.x < each.x + each.width and each.y <= low.y < each.y + each.height
+    ]  # fmt: skip
+    assert [(each.chosen, each.query) for each in inside] == [(True, "cell=")], "chosen again, it is given up"
+    assert sum(each.width * each.height for each in found.fields) == pytest.approx(WIDTH * HEIGHT, rel=0.01)
+    assert found.fields[COLUMNS].query == f"cell={COLUMNS}"
+    assert scatter_of([flicker], None, str) is None
+
+
+def test_the_list_draws_its_incidents_and_each_dot_keeps_the_filter(scene: demo.Scene) -> None:
+    browser = FormBrowser(scene.url)
+    assert browser.get("/incidents?class=sag") == 200
+    assert browser.text.count('<g transform="translate(') == 1
+    assert '<a href="/incidents/1?class=sag" tabindex="-1" aria-label="#1 Sag, 8' in browser.text
+    cell = re.search(r'<a href="/incidents\?(class=sag&cell=[0-9]+)" tabindex="-1"', browser.text)
+    assert cell is not None and browser.get(f"/incidents?{cell[1]}") == 200

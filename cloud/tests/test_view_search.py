@@ -1,0 +1,79 @@
+"""What the search finds, and in which order. Who finds what: `test_view_access_matrix.py`."""
+
+from pathlib import Path
+
+import pytest
+
+from opq_cloud.service import ServiceCounters
+from opq_cloud.store import BoxRecord, open_store
+from opq_cloud.store.store import LocationRecord
+from opq_cloud.view.accounts.visitors import ASKING, OPEN, Visitor
+from opq_cloud.view.context import ViewContext
+from opq_cloud.view.live import LiveHub
+from opq_cloud.view.search import INSIDE, NOT, START, WHOLE, WORD, find, fit_of
+
+
+@pytest.mark.parametrize(
+    ("wanted", "text", "fit"),
+    [
+        ("map", "Map", WHOLE), ("cal", "Calendar", START), ("now", "Grid now", WORD),
+        ("rid", "Grid now", INSIDE),
+        ("now grid", "Grid now", WORD), ("wind", "Grid now", NOT),
+    ],
+)  # fmt: skip
+def test_how_well_a_text_fits(wanted: str, text: str, fit: int) -> None:
+    assert fit_of(wanted, text) == fit
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> ViewContext:
+    store = open_store(None, tmp_path)
+    for number in (1, 2, 12, 21):
+        store.put_box(BoxRecord(str(number), f"Box {number}"))
+    store.put_location(LocationRecord("box-2", 21.3, -157.8, "Hale Mahina"))
+    store.put_box(BoxRecord("2", "Cellar", location="box-2", region="Kailua", feeder="f7"))
+    counters = ServiceCounters()
+    return ViewContext(store, LiveHub(counters), counters)
+
+
+def found(context: ViewContext, text: str) -> list[str]:
+    return [hit.words for hit in find(context, text) if hit.kind == "Box"]
+
+
+def test_a_box_is_found_by_number_name_place_region_and_feeder(context: ViewContext) -> None:
+    assert found(context, "1") == ["Box 1", "Box 12"]  # 21 is no answer to 1
+    assert found(context, "box 2")[0] == "Box 2, Cellar"
+    for text in ("cellar", "CELL", "hale mahina", "kailua", "f7"):
+        assert found(context, text) == ["Box 2, Cellar"], text
+    assert found(context, "no such thing") == []
+
+
+def test_what_can_be_done_with_the_box_stands_after_it(context: ViewContext) -> None:
+    kinds = [(hit.kind, hit.path) for hit in find(context, "cellar")]
+    assert kinds[0] == ("Box", "/boxes/2")
+    assert ("Action", "/incidents?box=2") in kinds
+    assert not any(path.endswith(("/settings", "/waveforms")) for _, path in kinds)  # nobody is signed in
+
+
+def test_a_public_box_is_not_found_by_where_it_stands(context: ViewContext) -> None:
+    shown = ViewContext(
+        context.whole_store,
+        context.whole_hub,
+        context.counters,
+        visitors=object(),  # type: ignore[arg-type]
+    )
+    token = ASKING.set(Visitor(public=frozenset({"2"})))
+    try:
+        assert found(shown, "cellar") == ["Box 2, Cellar"]
+        assert found(shown, "hale mahina") == found(shown, "f7") == []
+        assert all("Hale" not in hit.detail and "f7" not in hit.detail for hit in find(shown, "cellar"))
+        assert found(shown, "box 1") == []
+    finally:
+        ASKING.reset(token)
+
+
+def test_pages_are_those_that_the_visitor_may_open(context: ViewContext) -> None:
+    assert OPEN.sees_administration is False
+    assert {hit.path for hit in find(context, "")} >= {"/", "/incidents", "/map"}
+    assert all(not hit.path.startswith(("/admin", "/account")) for hit in find(context, ""))
+    assert find(context, "sag")[0].path in ("/incidents?class=sag", "/incidents")

@@ -1,0 +1,87 @@
+"""The command palette and the keys, by keyboard alone, in real Chromium under the strict policy."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from opq_cloud.view import demo
+
+axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="needs the dev extra's axe")
+SHOWN = "text => document.getElementById('palette')?.dataset.shown === text"
+ACTIVE = "() => document.getElementById('palette-field').getAttribute('aria-activedescendant')"
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
+    running = demo.Scene(tmp_path_factory.mktemp("search"), poll_s=0.2)
+    demo.fill(running.store, time.time_ns(), minutes=1)
+    with running:
+        yield running
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    context = browser.new_context(viewport={"width": 390, "height": 844})
+    context.set_default_timeout(60_000)
+    opened = context.new_page()
+    wrong: list[str] = []
+    opened.on("pageerror", lambda error: wrong.append(str(error)))
+    opened.on("console", lambda item: wrong.append(item.text) if item.type == "error" else None)
+    yield opened
+    context.close()
+    assert wrong == []
+
+
+def test_a_box_is_found_and_opened_by_keys_alone(scene: demo.Scene, page: Any) -> None:
+    page.goto(f"{scene.url}/compare")
+    page.keyboard.press("/")
+    page.wait_for_function(SHOWN, arg="")
+    assert page.evaluate("() => document.activeElement.getAttribute('role')") == "combobox"
+    page.keyboard.type("workshop")
+    page.wait_for_function(SHOWN, arg="workshop")
+    assert page.evaluate(ACTIVE) == "palette-0"
+    assert "Box 2, workshop" in page.locator("[role=option][aria-selected=true]").inner_text()
+    found = axe.Axe().run(page, options={"resultTypes": ["violations"]})
+    assert found.violations_count == 0, found.generate_report()
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate(ACTIVE) == "palette-1"
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/boxes/2")
+
+
+def test_keys_are_listed_lead_on_and_can_be_turned_off(scene: demo.Scene, page: Any) -> None:
+    page.goto(f"{scene.url}/incidents")
+    page.wait_for_function("() => !document.querySelector('[data-keys]').hidden")  # keys.js has run
+    page.keyboard.press("?")
+    page.locator("#keys[open]").wait_for()
+    page.locator("#keys-on").uncheck()
+    page.keyboard.press("Escape")
+    page.keyboard.press("/")
+    assert page.locator("#palette").count() == 0
+    page.locator("[data-keys]").click()
+    page.locator("#keys-on").check()
+    page.keyboard.press("Escape")
+    page.keyboard.press("j")
+    assert page.evaluate("() => document.activeElement.textContent") == "#1"
+    while "/map" not in page.url:  # the second key counts for 1.5 s, which a busy machine may stand still
+        page.keyboard.press("g")
+        page.keyboard.press("m")
+        page.wait_for_timeout(100)
+
+
+@pytest.mark.slow
+def test_without_javascript_the_page_of_the_search_answers(scene: demo.Scene, browser: Any) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(scene.url)
+    page.keyboard.press("/")
+    assert page.url == f"{scene.url}/"
+    page.get_by_role("link", name="Search").click()
+    page.get_by_role("searchbox").fill("#1")
+    page.get_by_role("button", name="Search").click()
+    page.get_by_role("link", name="#1 Sag to 85.2").click()
+    assert page.url == f"{scene.url}/incidents/1"
+    context.close()

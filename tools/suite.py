@@ -1,4 +1,4 @@
-"""What tools/test runs: style, types and both builds side by side, then the tests with the API pages beside.
+"""What tools/test runs: style and both builds side by side, then the tests with types and API pages beside.
 
 python tools/suite.py [options of pytest]
 """
@@ -6,6 +6,7 @@ python tools/suite.py [options of pytest]
 import contextlib
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,17 +21,21 @@ from typing import IO, NoReturn
 
 import psutil
 
+from opq_hil.backends.debian_source import cache_folder
+
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = sys.executable
 CORES = min(4, max(2, os.cpu_count() or 2))
-WORKERS = CORES + 1
-"""A third of a run waits: for processes to start, for a Box's next second."""
+WORKERS = CORES + 2
+"""Half of a test's time it waits: for processes to start, for a Box's next second."""
 PYTEST = (
     PYTHON, "-m", "pytest", "-n", str(WORKERS), "--dist", "loadfile", "--hypothesis-profile", "ci",
     "--durations", "20", "--durations-min", "1",
 )  # fmt: skip
 FAILED_STEPS = "OPQ_FAILED_STEPS"
 """File with the names of the steps that failed, for conftest.py; it may grow while the tests run."""
+MYPY_CACHE = ".mypy_cache"
+"""mypy's own; what it found of this content of the sources holds in every checkout."""
 END_S = 20.0
 """How long pytest may take to end its fixtures after Ctrl-C."""
 _SUBREAPER = 36
@@ -51,7 +56,6 @@ STEPS = (
     Step(
         "firmware", (PYTHON, "-m", "opq_tools.built_firmware"), "No firmware: TESTS THAT RUN IT ARE SKIPPED."
     ),
-    Step("types (mypy --strict)", (PYTHON, "-m", "mypy")),
     Step("style (ruff)", (PYTHON, "-m", "ruff", "check", ".")),
     Step("format (ruff)", (PYTHON, "-m", "ruff", "format", "--check", ".")),
     # all workers read the compiled tests that these leave; else each of them compiles all
@@ -64,7 +68,8 @@ STEPS = (
     ),
 )
 BESIDE = (
-    # a minute of one core; the tests leave a sixth of theirs idle, and go first
+    # a minute of one core each; the tests leave some of theirs idle, and go first
+    Step("types (mypy --strict)", ("nice", "-n", "10", PYTHON, "-m", "mypy")),
     Step(
         "API pages (pdoc), build/api",
         ("nice", "-n", "10", PYTHON, "tools/apidoc.py", "--without-source", "build/api"),
@@ -138,6 +143,26 @@ def with_tests(
     return tests, later
 
 
+@contextlib.contextmanager
+def kept_types(checkout: Path, kept: Path) -> Iterator[None]:
+    """A new checkout begins with the cache of mypy that the one before left in `kept`, and leaves its own.
+
+    Copied, as two mypy must not write to one cache. mypy holds each file's content against it.
+    """
+    own = checkout / MYPY_CACHE
+    if kept.exists() and not own.exists():
+        shutil.copytree(kept, own)
+    yield
+    if own.exists():
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f"{kept.name}.", dir=kept.parent) as folder:
+            shutil.copytree(own, Path(folder) / "new")
+            with contextlib.suppress(FileNotFoundError):
+                kept.rename(Path(folder) / "before")
+            with contextlib.suppress(OSError):  # another checkout was quicker
+                (Path(folder) / "new").rename(kept)
+
+
 def _report(ended: _Running) -> None:
     code, step = ended.process.returncode, ended.step
     say(f"== {step.name}: {'FAILED' if code else 'done'} in {time.monotonic() - ended.began:.0f} s")
@@ -194,7 +219,7 @@ def _end_children(interrupt: bool) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     try:
-        with nobody_left():
+        with nobody_left(), kept_types(ROOT, cache_folder() / "mypy"):
             failed = side_by_side(STEPS)
             say("== tests (pytest)")
             tests, later = with_tests((*PYTEST, *arguments), BESIDE, failed)

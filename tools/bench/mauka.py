@@ -1,4 +1,4 @@
-"""What joining costs: an incident of 10,000 Boxes that grows, in CPU of one process, embedded store.
+"""What events and joining cost: `mauka_events`, and an incident of 10,000 Boxes that grows, embedded store.
 
 Findings of one disturbance come in a random order, one of each Box, their onsets within 180 ms: one a plan,
 as Boxes that answer late, and 50 a plan, as an event of 50 Boxes. Beside them what a finding costs that comes
@@ -13,6 +13,7 @@ from tempfile import TemporaryDirectory
 
 import click
 
+from bench.mauka_events import rows as event_rows
 from bench.result import Baseline, BenchCase, BenchResult, case
 from opq_cloud.mauka.finding_writer import FindingWriter
 from opq_cloud.store import open_store
@@ -28,9 +29,9 @@ EVENT_BOXES = 50
 
 
 def run(quick: bool) -> BenchResult:
-    """Under a minute; `quick` has 2,000 Boxes."""
+    """Some two minutes; `quick` has 2,000 Boxes and 20 events."""
     boxes = QUICK_BOXES if quick else BOXES
-    rows: list[BenchCase] = []
+    rows: list[BenchCase] = list(event_rows(quick))
     for together in (EVENT_BOXES, 1):
         click.echo(f"an incident of {boxes} Boxes, {together} findings a plan ...", err=True)
         spent_ms = list(_grow(boxes, together))

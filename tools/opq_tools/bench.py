@@ -62,13 +62,25 @@ BENCHMARKS = {
         "bench.classify.figures",
         "Class of labelled recordings at 20, 30, 40 dB: precision, recall, F1, confusion, calibration, CPU.",
     ),
+    "view": (
+        "bench.view.figures",
+        "View over 10^5 incidents, 10,000 Boxes: first byte, whole page, CPU, bytes, beside a bare page.",
+    ),
     "store": (
         "bench.store",
         "A Measurement stored: CPU, bytes; any span of a Box to a year: rows and CPU beside raw trends.",
     ),
+    "makai": (
+        "bench.makai.figures",
+        "Makai in processes of its own: CPU a Measurement, latency, memory a connection, handshakes.",
+    ),
     "mauka": (
         "bench.mauka",
         "Joining: CPU per finding that comes to an incident of 10,000 Boxes, beside a small one.",
+    ),
+    "bulk": (
+        "bench.bulk",
+        "Stored events analysed on 1 and 2 Dask workers: events a second, CPU an event (extra `bulk`).",
     ),
     "rules": (
         "bench.rules.figures",

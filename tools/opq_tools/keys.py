@@ -6,7 +6,7 @@ connected is asked of a running broker.
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,11 +15,11 @@ from urllib.request import urlopen
 
 import click
 
+from opq_cloud.command_audit import key_values, note_in_store
 from opq_cloud.store import FILE_NAME, open_store
-from opq_cloud.view.accounts.passwords import key_fingerprint
 from opq_proto.config import default_data_dir
-from opq_proto.errors import KeyFileError
-from opq_proto.key_register import KeyRegister
+from opq_proto.errors import KeyFileError, StoreError
+from opq_proto.key_register import KeyRegister, key_fingerprint
 from opq_proto.keys import KeyFolder, checked_public_key, read_key_file
 from opq_proto.ports import with_offset
 from opq_tools.keygen import box_ids
@@ -59,6 +59,7 @@ def _key_options(command: F) -> F:
     return command
 
 
+_mongo = click.option("--mongo-uri", help="The store with the log of changes, where it is a MongoDB.")
 _boxes = click.argument("boxes", metavar="BOXES", callback=_ids)
 _public = click.option(
     "--public-key",
@@ -121,8 +122,14 @@ def list_keys(
 @_boxes
 @_public
 @_key_options
+@_mongo
 def add(
-    boxes: tuple[str, ...], public_key: str | None, folder: Path | None, data_dir: Path | None, as_json: bool
+    boxes: tuple[str, ...],
+    public_key: str | None,
+    folder: Path | None,
+    data_dir: Path | None,
+    as_json: bool,
+    mongo_uri: str | None,
 ) -> None:
     """Admit Boxes: make a pair for each, or take the public key that one of them made itself.
 
@@ -131,13 +138,21 @@ def add(
               opq-tools keys add 7 --public-key opqbox7.key
     """
     register, public = _register(folder, data_dir), _key_of(boxes, public_key)
-    _report(_each(boxes, lambda box_id: register.add(box_id, public)), as_json)
+    log = KeyLog(register, "admitted a Box by its key", folder, data_dir, mongo_uri)
+    _report(_each(boxes, lambda box_id: register.add(box_id, public), log), as_json)
 
 
 @command.command("revoke")
 @_boxes
 @_key_options
-def revoke(boxes: tuple[str, ...], folder: Path | None, data_dir: Path | None, as_json: bool) -> None:
+@_mongo
+def revoke(
+    boxes: tuple[str, ...],
+    folder: Path | None,
+    data_dir: Path | None,
+    as_json: bool,
+    mongo_uri: str | None,
+) -> None:
     """Shut Boxes out: their connections end within a second, and nobody else's.
 
     Example: opq-tools keys revoke 4
@@ -149,7 +164,7 @@ def revoke(boxes: tuple[str, ...], folder: Path | None, data_dir: Path | None, a
             raise KeyFileError(f"Box {box_id} has no key that is admitted; nothing to revoke")
         return []
 
-    _report(_each(boxes, one), as_json)
+    _report(_each(boxes, one, KeyLog(register, "revoked a key", folder, data_dir, mongo_uri)), as_json)
 
 
 @command.command("rotate")
@@ -159,6 +174,7 @@ def revoke(boxes: tuple[str, ...], folder: Path | None, data_dir: Path | None, a
     "--force", is_flag=True, help="Also where an exchange waits: the key that was made for it ends."
 )
 @_key_options
+@_mongo
 def rotate(
     boxes: tuple[str, ...],
     public_key: str | None,
@@ -166,6 +182,7 @@ def rotate(
     folder: Path | None,
     data_dir: Path | None,
     as_json: bool,
+    mongo_uri: str | None,
 ) -> None:
     """Exchange keys while Boxes send: the new one is admitted beside the old one, until it has spoken.
 
@@ -175,7 +192,8 @@ def rotate(
     Example: opq-tools keys rotate 1
     """
     register, public = _register(folder, data_dir), _key_of(boxes, public_key)
-    _report(_each(boxes, lambda box_id: register.rotate(box_id, public, force)), as_json)
+    log = KeyLog(register, "began to exchange a key", folder, data_dir, mongo_uri)
+    _report(_each(boxes, lambda box_id: register.rotate(box_id, public, force), log), as_json)
 
 
 def _register(folder: Path | None, data_dir: Path | None) -> KeyRegister:
@@ -195,7 +213,42 @@ def _key_of(boxes: tuple[str, ...], text: str | None) -> bytes | None:
         raise click.UsageError(f"--public-key: {error}; a file of that name is not there either") from error
 
 
-def _each(boxes: tuple[str, ...], one: Callable[[str], list[Path]]) -> dict[str, list[Path]]:
+class KeyLog:
+    """What a command changed, for the log of changes of the store beside the key folder, if there is one."""
+
+    def __init__(
+        self,
+        register: KeyRegister,
+        what: str,
+        folder: Path | None,
+        data_dir: Path | None,
+        mongo_uri: str | None,
+    ) -> None:
+        self._register, self._what, self._mongo_uri = register, what, mongo_uri
+        self._data_dir = data_dir or (default_data_dir() if folder is None else folder.parent)
+        self._before = self._values()
+
+    def write(self, boxes: Collection[str]) -> None:
+        """The store that cannot be written is said, and the change holds."""
+        after, none = self._values(), {"key": "none"}
+        entries: list[tuple[str, str, Mapping[str, object], Mapping[str, object]]] = [
+            (self._what, f"box {box_id}", self._before.get(box_id, none), after.get(box_id, none))
+            for box_id in boxes
+        ]
+        try:
+            note_in_store(self._mongo_uri, self._data_dir, entries)
+        except StoreError as error:
+            click.echo(f"opq-tools keys: done, but not in the log of changes: {error}", err=True)
+
+    def _values(self) -> dict[str, Mapping[str, object]]:
+        try:
+            entries = self._register.entries()[0]
+        except KeyFileError:
+            return {}
+        return {each.box_id: key_values(each) for each in entries}
+
+
+def _each(boxes: tuple[str, ...], one: Callable[[str], list[Path]], log: KeyLog) -> dict[str, list[Path]]:
     """What was written for each Box; one that cannot be done leaves the others done, and is said."""
     done: dict[str, list[Path]] = {}
     problems = []
@@ -204,6 +257,7 @@ def _each(boxes: tuple[str, ...], one: Callable[[str], list[Path]]) -> dict[str,
             done[box_id] = one(box_id)
         except KeyFileError as error:
             problems.append(str(error))
+    log.write(done)
     if problems:
         names = f"; done: Boxes {', '.join(done)}" if done else ""
         raise KeyFileError("; ".join(problems[:10]) + names)

@@ -5,13 +5,17 @@ import os
 import resource
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from analyze_under_test import FLAGS, as_i16, assert_refused, mains, run, shell
 
 from opq_tools.analyze.report import plot_lines as lines
+
+Ended = subprocess.CompletedProcess[Any]
 
 
 def test_the_report_names_the_dip_and_draws_it(tmp_path: Path) -> None:
@@ -129,19 +133,28 @@ def test_a_figure_tells_why_it_has_no_frequency(tmp_path: Path) -> None:
 # speed and memory
 
 
-def test_two_seconds_of_signal_are_answered_with_eight_tenths_of_a_second_of_cpu(tmp_path: Path) -> None:
+def test_two_seconds_of_signal_are_answered_with_little_more_cpu_than_their_imports(tmp_path: Path) -> None:
+    """Measured 1.3 to 1.6 times, idle and at load 14; seconds of CPU depend on who else is on the core."""
     path = as_i16(tmp_path, mains())
-    took = []
-    for _ in range(10):  # the first one fills the page cache; beside others a core is slower
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        done = shell(path, "--json")
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        took.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    imports = [sys.executable, "-c", "import asyncio, json, click, numpy"]
+    ratios = []
+    for _ in range(10):  # the first one fills the page cache
+        answered_s, done = cpu_of(lambda: shell(path, "--json"))
+        imported_s, _ = cpu_of(lambda: subprocess.run(imports, timeout=120, check=True))
         assert done.returncode == 0, done.stderr
         json.loads(done.stdout)
-        if took[-1] < 0.8:
+        ratios.append(answered_s / imported_s)
+        if ratios[-1] < 2.5:
             return
-    raise AssertionError(took)
+    raise AssertionError(ratios)
+
+
+def cpu_of(action: Callable[[], Ended]) -> tuple[float, Ended]:
+    """Seconds of CPU of the children that ended in it, and what it returns."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    ended = action()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, ended
 
 
 def test_nothing_slow_is_imported_for_json(tmp_path: Path) -> None:

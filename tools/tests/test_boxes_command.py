@@ -200,3 +200,17 @@ def test_an_import_leaves_what_the_file_does_not_have(tmp_path: Path) -> None:
     (tmp_path / "boxes.json").write_text('{"box_id": "1", "name": "Box one"}')
     (row,) = rows(tmp_path, "import", str(tmp_path / "boxes.json"))
     assert (row["name"], row["calibration_constant"], row["nominal_v"]) == ("Box one", 146.0, 230.0)
+
+
+def test_what_is_said_of_a_box_stands_in_the_log_of_changes(tmp_path: Path) -> None:
+    rows(tmp_path, "set", "1", "--name", "Cellar", "--lat", "21.31", "--lon", "-157.81")
+    rows(tmp_path, "set", "1", "--feeder", "f2")
+    KeyRegister(KeyFolder(tmp_path / "curve")).add("1", KEY.encode())
+    rows(tmp_path, "retire", "1")
+    store = open_store(None, tmp_path)
+    retired, feeder, named = store.people.changes.entries()
+    store.close()
+    assert (named.subject, named.by, dict(named.before)) == ("box 1", "command line", {})
+    assert named.after["name"] == "Cellar" and named.after["latitude"] == "21.31"
+    assert (dict(feeder.before), dict(feeder.after)) == ({}, {"feeder": "f2"})
+    assert retired.after["key"] == "revoked" and retired.after["unplugged"] == "yes"

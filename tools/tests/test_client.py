@@ -25,6 +25,7 @@ from opq_tools.client.calls import NewsReader, RestCall, live_values, wait_of
 from opq_tools.client.remote_records import AnswerNotReadError, RemoteWaveform, read_record
 
 API_MD = Path(__file__).resolve().parents[2] / "docs" / "api.md"
+NOTEBOOK = API_MD.parent / "examples" / "first-dip" / "first_dip.ipynb"
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,21 @@ def test_from_connect_to_a_plotted_dip_in_ten_lines(
     assert wave.seconds[-1] == pytest.approx(
         (event.waveforms[0].end_ns - event.waveforms[0].start_ns) / 1e9, abs=1e-4
     )
+
+
+def test_the_notebook_runs_from_its_first_cell_to_its_last(
+    scene: demo.Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
+    programs = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    assert len([line for line in programs[0].splitlines() if line.strip()]) <= 10
+    found: dict[str, object] = {}
+    for program in programs:
+        exec(program.replace("http://127.0.0.1:8888", scene.url), found)
+    dip = found["dip"]
+    assert isinstance(dip, RemoteIncident) and dip.residual_percent is not None
+    assert found["residual_percent"] == pytest.approx(dip.residual_percent, abs=0.1)
 
 
 def test_both_clients_read_the_same(scene: demo.Scene, tmp_path: Path) -> None:

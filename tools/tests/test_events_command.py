@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 
 from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.store import open_store
+from opq_cloud.store.asked_samples import AskedSamples, SamplesAnswer
 from opq_proto.messages import Finding, TimeSource, Trigger, Waveform
 from opq_tools.cli import tools
 
@@ -30,7 +31,8 @@ def stored(folder: Path) -> None:
         store.put_waveform(event_id, wave)
     store.mark_missing(event_id, "10", "no answer within 20 s")
     store.finish_event(event_id)
-    sag = Finding("sag", "1", ZERO_NS + S, ZERO_NS + 2 * S, 1000, True, 80.0, 66.7, 60.0)
+    source = {"analysis": "rms_voltage", "analysis_version": "0.1", "settings_hash": "5f3a"}
+    sag = Finding("sag", "1", ZERO_NS + S, ZERO_NS + 2 * S, 1000, True, 80.0, 66.7, 60.0, **source)
     put_findings(store, event_id, [sag])
     store.mark_analysed(event_id)
     end = Trigger("b" * 30, ZERO_NS + 9 * S, ZERO_NS + 12 * S, ("1",), "1", "its end", completes=event_id)
@@ -61,6 +63,11 @@ def test_one_event_says_whom_it_asked_and_why(tmp_path: Path) -> None:
     assert row["asked_as"] == {"saw": ["1"], "feeder": ["2", "10"]}
     assert (row["not_asked"], row["missing"]) == ({"bound": 4}, {"10": "no answer within 20 s"})
     assert row["incident_ids"] == [1]
+    source = {"analysis": "rms_voltage", "version": "0.1", "settings_hash": "5f3a", "findings": 1}
+    assert row["found_by"] == {"1": [source]}
+    assert (
+        "found by 1       rms_voltage 0.1 (settings 5f3a, 1 finding)" in asked(tmp_path, "show", "1").stdout
+    )
 
 
 def test_a_trace_goes_from_the_crossing_to_the_incident(tmp_path: Path) -> None:
@@ -77,6 +84,31 @@ def test_a_trace_goes_from_the_crossing_to_the_incident(tmp_path: Path) -> None:
     assert "3 Boxes asked (saw 1, feeder 2), 4 not" in steps[2]["what"]
     text = asked(tmp_path, "trace", "1").stdout
     assert "+5.0 ms  decided   Box 1, threshold" in text and "incident 1: sag at Box 1" in text
+
+
+def test_what_an_analysis_asked_for_and_makais_answer_are_shown(tmp_path: Path) -> None:
+    stored(tmp_path)
+    store = open_store(None, tmp_path)
+    span = (ZERO_NS + 2 * S, ZERO_NS + 6 * S)
+    wanted = AskedSamples(
+        "rms_voltage", "the sag lasts", {"1": span, "2": span}, requested_ns=ZERO_NS + 4 * S
+    )
+    store.request_samples(1, [wanted], 2)
+    store.answer_request(1, 1, SamplesAnswer({"1": span}, {"budget_of_box": 1}, ZERO_NS + 5 * S))
+    store.close()
+    (row,) = json.loads(asked(tmp_path, "show", "1", "--json").stdout)["requests"]
+    assert (row["analysis"], row["box_ids"], row["state"], row["asked"]) == (
+        "rms_voltage", ["1", "2"], "asked", ["1"]
+    )  # fmt: skip
+    assert (row["start_ms"], row["end_ms"], row["refused"]) == (
+        span[0] / 1e6, span[1] / 1e6, {"budget_of_box": 1}
+    )  # fmt: skip
+    steps = json.loads(asked(tmp_path, "trace", "1", "--json").stdout)["steps"]
+    told = {step["step"]: step["what"] for step in steps if step["step"] in ("wanted", "answered")}
+    assert told == {
+        "wanted": "rms_voltage: the sag lasts",
+        "answered": "asked Box 1, refused: budget_of_box 1",
+    }
 
 
 def test_an_event_that_is_not_there_is_named_with_the_newest(tmp_path: Path) -> None:

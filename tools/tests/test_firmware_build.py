@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -15,7 +16,7 @@ from opq_proto.errors import OpqError
 from opq_proto.firmware_image import Slot, Verdict, judge, read_bundle
 from opq_proto.signing import SigningError, firmware_public_key, new_key
 from opq_tools.firmware import sealed, stack, toolchain
-from opq_tools.firmware.build import DEVICE, Built, boards, build
+from opq_tools.firmware.build import DEVICE, ROOMS, Built, boards, build, copy_sources
 from opq_tools.firmware.checks import check
 from opq_tools.firmware.command import command
 from opq_tools.firmware.elf import ElfBinary, ElfFunction
@@ -134,6 +135,33 @@ def test_what_is_over_its_budget_is_refused_by_name(elsewhere: Elsewhere) -> Non
             build(BOARD, elsewhere.tools, out=elsewhere.out, version=tree_version(), device=elsewhere.device)
     finally:
         budget.write_text(kept)
+
+
+def test_the_copy_that_is_compiled_follows_the_sources_and_keeps_the_time_of_what_is_the_same(
+    tmp_path: Path,
+) -> None:
+    checkout, other, copy = tmp_path / "checkout", tmp_path / "other", tmp_path / "copy"
+    for folder in (checkout, other):
+        for room in ROOMS:
+            (folder / room / "boards").mkdir(parents=True)
+            (folder / room / "same.c").write_text("int same;\n")
+            (folder / room / "boards" / "changed.h").write_text("int first;\n")
+    (checkout / "app" / "gone.py").write_text("")
+    (checkout / "tests").mkdir()
+    (checkout / "tests" / "test_it.py").write_text("")
+    copy_sources(checkout, copy)
+    (other / "port" / "boards" / "changed.h").write_text("int other;\n")
+    for path in copy.rglob("*.[ch]"):
+        os.utime(path, (1, 1))
+
+    copy_sources(other, copy)
+
+    def content(folder: Path) -> dict[Path, str]:
+        return {path.relative_to(folder): path.read_text() for path in folder.rglob("*.*")}
+
+    assert content(copy) == content(other)
+    renewed = {path.relative_to(copy) for path in copy.rglob("*.*") if path.stat().st_mtime != 1}
+    assert renewed == {Path("port/boards/changed.h")}
 
 
 @pytest.mark.slow

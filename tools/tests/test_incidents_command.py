@@ -34,6 +34,22 @@ def run(folder: Path, *words: str) -> str:
     return found.output
 
 
+def test_labels_come_out_with_their_figures_and_a_score(folder: Path) -> None:
+    assert run(folder, "labels") == "0 of 0 labels are what the analyses say\n"
+    run(folder, "label", "1", "mains_signalling")
+    run(folder, "label", "2", "swell")
+    told = json.loads(run(folder, "labels", "--json"))
+    assert (told["labelled"], told["agree"]) == (2, 1)
+    assert told["by_class"]["swell"] == {
+        "labelled": 1, "named": 1, "both": 1, "precision": 1.0, "recall": 1.0, "f1": 1.0
+    }  # fmt: skip
+    assert told["by_class"]["sag"]["precision"] == 0.0 and told["by_class"]["sag"]["recall"] is None
+    rows = {row["incident_id"]: row for row in told["incidents"]}
+    assert (rows[1]["label"], rows[1]["machine_class"]) == ("mains_signalling", "sag")
+    assert [one["box_id"] for one in rows[1]["findings"]] == ["1", "4"]
+    assert "1 of 2 labels are what the analyses say" in run(folder, "labels")
+
+
 def test_what_is_said_and_done_is_found_again(folder: Path) -> None:
     assert [each["id"] for each in json.loads(run(folder, "list", "--json"))] == [2, 1]
     assert run(folder, "note", "1", "the crane again") == "incident 1 has the note\n"

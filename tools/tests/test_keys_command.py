@@ -154,3 +154,24 @@ def test_who_is_connected_and_when_it_was_heard_comes_along(
     first, second = listed(tmp_path, broker)
     assert (first["connected"], first["last_seen_ms"]) == (False, 1_765_792_486_013)
     assert (second["connected"], second["last_seen_ms"]) == (True, None)
+
+
+def test_what_is_done_to_keys_stands_in_the_log_of_changes_of_their_store(
+    tmp_path: Path, folder: KeyFolder
+) -> None:
+    assert run(tmp_path, "revoke", "4").exit_code == 0
+    assert not (tmp_path / "accounts.db").exists()  # no store is there, none is made
+    open_store(None, tmp_path).close()
+    assert run(tmp_path, "rotate", "1").exit_code == 0
+    assert run(tmp_path, "add", "7,8").exit_code == 0
+    store = open_store(None, tmp_path)
+    entries = store.people.changes.entries()
+    store.close()
+    assert [(each.what, each.subject) for each in entries[:2]] == [
+        ("admitted a Box by its key", "box 8"), ("admitted a Box by its key", "box 7"),
+    ]  # fmt: skip
+    exchanged = entries[2]
+    assert (exchanged.by, exchanged.before["key"], exchanged.after["key"]) == (
+        "command line", "admitted", "rotating",
+    )  # fmt: skip
+    assert exchanged.address.startswith("user ")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,11 +11,16 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from command_in_process import run_in_process
+from house_under_test import house, until
 
 import opq_plugins.sdk
 from opq_plugins.package.packing import signature_bytes
+from opq_proto.errors import PluginError
+from opq_proto.ports import PORTS
 from opq_proto.signing import firmware_public_key, new_key
 from opq_tools.plugin import command
+from opq_tools.plugin.trial_data_set import TriedRecording, looked_for, score_of
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "docs" / "examples"
 
@@ -105,6 +111,86 @@ def test_the_guide_s_triggers_and_analyses_pass_its_samples(
     assert status == 0 and f"{kind} {name} refuses" in said and said.count(f"{kind} {name}, ") > 1, said
 
 
+def commands_of_guide(heading: str) -> list[list[str]]:
+    """The words of each command in the shell blocks of a section of the guide."""
+    guide = (EXAMPLES.parent / "plugins.md").read_text(encoding="utf-8")
+    section = guide.split(f"### {heading}\n")[1].split("\n### ")[0]
+    blocks = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    return [shlex.split(line) for line in "".join(blocks).splitlines()]
+
+
+def test_the_guide_to_an_analysis_in_ten_minutes_walks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("opq_tools.plugin.trial_data_set.CLASSES", ("none", "sag", "swell", "interruption"))
+    heard = []
+    for words in commands_of_guide("An analysis in ten minutes"):
+        if words[0] == "sed":
+            subprocess.run(words, check=True)
+        elif words[1] == "plugin" and words[2] != "create":
+            code, said = run(*words[2:])
+            assert code == 0, said
+            heard += [line for line in said.splitlines() if " on the Sim, " in line]
+    assert [re.findall(r"(precision|recall) ([\d.]+) %", line) for line in heard] == [
+        [("precision", "100.0"), ("recall", "87.5")],
+        [("precision", "100.0"), ("recall", "100.0")],
+    ]
+    assert zipfile.is_zipfile("deep-dip.zip")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_guide_s_analysis_runs_in_a_running_system_and_finds_a_dip(tmp_path: Path) -> None:
+    folder = tmp_path / "deep-dip"
+    assert run("new", "analysis", "deep_dip", folder)[0] == 0
+    assert run("pack", folder, "--out", tmp_path / "deep-dip.zip")[0] == 0
+    with house(tmp_path / "up", "--sim", "2") as up:
+        up.wait_for("the page is up")
+        url = f"http://127.0.0.1:{PORTS['rules'] + up.offset}"
+        install = ("plugin", "create", "analysis", "deep_dip", "-z", str(tmp_path / "deep-dip.zip"))
+        until(lambda: run_in_process(*install, "--url", url).returncode == 0, 60, "it is installed")
+        shown = ("plugin", "show", "analysis", "deep_dip", "--url", url)
+        until(lambda: '"running": "1.0.0"' in run_in_process(*shown).stdout, 60, "Mauka runs it")
+        dip = ("sim", "event", "sag", "--box", "1", "--depth", "0.5", "--cycles", "12")
+
+        def found() -> bool:
+            listed = ("incidents", "list", "--json", "--data-dir", str(tmp_path / "up"))
+            each = json.loads(run_in_process(*listed).stdout or "[]")
+            return any(one["analysis"] == "deep_dip" for incident in each for one in incident["found_by"])
+
+        until(
+            lambda: run_in_process(*dip, "--data-dir", str(tmp_path / "up")).returncode == 0,
+            60,
+            "a dip begins",
+        )
+        until(found, 90, "an incident that deep_dip found")
+
+
+def test_a_data_set_counts_what_is_right_wrong_and_missed() -> None:
+    found, nothing = frozenset({"mine"}), frozenset[str]()
+    tried = [
+        TriedRecording("sag", found), TriedRecording("sag", nothing), TriedRecording("harmonics+sag", found),
+        TriedRecording("swell", found), TriedRecording("none", nothing),
+    ]  # fmt: skip
+    score = score_of(tried, ["sag"])
+    assert (score.right, score.wrong, score.missed, score.recordings) == (2, 1, 1, 5)
+    assert (score.precision, score.recall) == (2 / 3, 2 / 3)
+    assert score.by_class["swell"] == (1, 1) and score.as_json()["finds"] == ["sag"]
+    assert [line.strip() for line in score.lines() if "<-" in line] == [
+        "sag                      found in 1 of 2  <- missed",
+        "swell                    found in 1 of 1  <- wrongly found",
+    ]
+    assert score_of([], ["sag"]).precision is None
+
+
+def test_what_an_analysis_looks_for_are_classes_of_the_data_set() -> None:
+    assert looked_for("sag", {}) == ("sag",)
+    for wrong in ({}, {"looks_for": []}, {"looks_for": ["none"]}, {"looks_for": "sag"}):
+        with pytest.raises(PluginError, match="want a list of some of sag, swell"):
+            looked_for("mine", wrong)
+
+
 def test_pack_signs_the_manifest(tmp_path: Path) -> None:
     public = new_key(tmp_path / "key.pem")
     run("new", "sink", "mine", tmp_path / "mine")
@@ -129,6 +215,15 @@ def test_the_example_in_c_builds_and_passes(tmp_path: Path) -> None:
     subprocess.run(["make", f"INCLUDE={header}"], cwd=folder, check=True, timeout=120)
     code, said = run("test", folder)
     assert code == 0 and said.count("function clip") == 4, said
+
+
+@pytest.mark.skipif(shutil.which("cc") is None or shutil.which("make") is None, reason="no C compiler")
+def test_the_trigger_in_c_builds_and_decides_in_its_process(tmp_path: Path) -> None:
+    folder = shutil.copytree(EXAMPLES / "dip-c", tmp_path / "dip")
+    header = Path(opq_plugins.sdk.__file__).parent
+    subprocess.run(["make", f"INCLUDE={header}"], cwd=folder, check=True, timeout=120)
+    code, said = run("test", folder)
+    assert code == 0 and said.count("trigger dip, measurement") == 6 and "refuses" in said, said
 
 
 def test_each_command_says_how_by_an_example() -> None:

@@ -27,21 +27,21 @@ def store(tmp_path: Path) -> Iterator[CloudStore]:
     opened.close()
 
 
-def samples(box_id: str, start_ns: int, end_ns: int) -> Waveform:
-    """Of a socket at which half the voltage is lost for 10 cycles; Boxes 1 and 2 see it."""
+def samples(box_id: str, start_ns: int, end_ns: int, cycles: int = 10) -> Waveform:
+    """Of a socket at which half the voltage is lost for a while; Boxes 1 and 2 see it."""
     first = round((start_ns - START_NS) / 1e9 * RATE_HZ)
-    dips = [Sag(depth=0.5, start_s=DIP_S, cycles=10)] if box_id in "12" else []
+    dips = [Sag(depth=0.5, start_s=DIP_S, cycles=cycles)] if box_id in "12" else []
     volts, _ = mains(60.0, RATE_HZ, disturbances=dips)
     counts = np.rint(volts / V_PER_LSB).astype(np.int16)[first : round((end_ns - START_NS) / 1e9 * RATE_HZ)]
     at_ns = START_NS + round(first / RATE_HZ * 1e9)
     return Waveform(box_id, at_ns, 1000, TimeSource.GPS, 12_000_000, V_PER_LSB, first, counts)
 
 
-def second(number: int) -> list[Measurement]:
-    """Of three Boxes: one Measurement a second."""
+def second(number: int, dip_s: int = 1) -> list[Measurement]:
+    """Of three Boxes: one Measurement a second, low in the first `dip_s` of the dip."""
     rows = []
     for box_id in "123":
-        low_v = 60.0 if box_id in "12" and number == DIP_S else 120.0
+        low_v = 60.0 if box_id in "12" and 0 <= number - DIP_S < dip_s else 120.0
         end_ns = START_NS + (number + 1) * 10**9
         metrics = {"rms": Metric(low_v, 120.0, 120.0), "f": Metric(60.0, 60.0, 60.0)}
         rows.append(
@@ -53,9 +53,9 @@ def second(number: int) -> list[Measurement]:
     return rows
 
 
-def play(cloud: VirtualCloud, first: int, last: int) -> None:
+def play(cloud: VirtualCloud, first: int, last: int, dip_s: int = 1) -> None:
     for number in range(first, last):
-        rows = second(number)
+        rows = second(number, dip_s)
         cloud.accept_measurements(rows, float(number + 1))
         cloud.store_accepted()
         cloud.answer_events(START_NS + (number + 1) * 10**9)
@@ -97,3 +97,22 @@ def test_a_box_without_samples_of_the_span_is_missing_with_the_reason(store: Clo
     play(cloud, 0, 40)
     (event,) = store.events()
     assert event.missing == {"3": "no samples of this span"}
+
+
+@pytest.mark.parametrize("last", [60, 33], ids=["live", "at the end of the history"])
+def test_a_dip_that_outlasts_its_event_is_asked_for_and_seen_whole(store: CloudStore, last: int) -> None:
+    def answer(box_id: str, start_ns: int, end_ns: int) -> Waveform:
+        return samples(box_id, start_ns, end_ns, cycles=150)  # 2.5 s
+
+    cloud = VirtualCloud(CloudConfig(), store, answer)
+    play(cloud, 0, last, dip_s=3)
+    cloud.finish(float(last))
+    (event,) = store.events()
+    assert {each.state for each in event.more.values()} == {"asked"} and sorted(event.owed) == ["1", "2"]
+    found = store.event(event.event_id)
+    assert found is not None
+    assert [wave.end_ns > START_NS + 34 * 10**9 for wave in found.waveforms] == [True, True, False]
+    assert event.finished and event.analysed and store.events_with_requests() == []
+    (incident,) = store.incidents()
+    assert (incident.closed, incident.box_ids) == (True, ("1", "2"))
+    assert (incident.end_ns - incident.start_ns) / 1e9 == pytest.approx(2.5, abs=0.05)

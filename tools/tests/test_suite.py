@@ -62,6 +62,21 @@ sys.exit(3)
     assert "a page is missing" in capfd.readouterr().err
 
 
+def test_a_new_checkout_begins_with_what_mypy_found_in_another(suite: ModuleType, tmp_path: Path) -> None:
+    kept = tmp_path / "cache" / "mypy"
+    for number, before in enumerate((None, "found in 0", "found in 1")):
+        checkout = tmp_path / str(number)
+        checkout.mkdir()
+        found = checkout / suite.MYPY_CACHE / "3.11" / "cache.db"
+        with suite.kept_types(checkout, kept):
+            assert (found.read_text() if found.exists() else None) == before
+            found.parent.mkdir(parents=True, exist_ok=True)
+            found.write_text(f"found in {number}")
+    with suite.kept_types(tmp_path / "0", kept):  # it has its own
+        assert (tmp_path / "0" / suite.MYPY_CACHE / "3.11" / "cache.db").read_text() == "found in 0"
+    assert [path.name for path in kept.parent.iterdir()] == ["mypy"]
+
+
 _drawn: list[int] = []
 
 

@@ -71,6 +71,11 @@ def test_the_default_scenario_is_a_sag_told_stage_by_stage_a_second_up_is_refuse
         # The published minimum of Box 1 is 102.2 V of 120 V (recordings' README, per-cycle Vrms).
         assert sag["residual_percent"] == pytest.approx(100 * 102.2 / 120, abs=0.5)
         assert 100 < sag["end_ms"] - sag["start_ms"] < 200
+        assert sag["scope"] == ("local" if sag["box_ids"] == ["1"] else "region")  # 1 and 4: two feeders
+        boxes = {each["box_id"]: each for each in get_json(f"{up.view}/api/v1/boxes")["items"]}
+        assert {each["region"] for each in boxes.values()} == {"island"}
+        assert boxes["1"]["location"] == "lightning-dip-harbour"
+        assert len(get_json(f"{up.view}/map/state")["marks"]) == 3
         answering = {name for name, port in PORTS.items() if answers(port + up.offset)}
         assert answering == set(PORTS) - NOT_OF_UP  # what the check before the start asks for, and no more
         again = up_command(tmp_path, up.offset, "--sim", "1")  # the same ports too: just typed twice

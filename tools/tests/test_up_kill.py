@@ -42,20 +42,33 @@ def assert_nothing_is_doubled(found: list[dict[str, Any]]) -> None:
         pytest.param("incident 1", marks=pytest.mark.slow),
     ],
 )
-def test_a_cloud_that_is_killed_at_a_stage_finishes_the_incident_when_it_is_back(
+def test_a_cloud_that_is_killed_finishes_the_incident_which_survives_the_end_of_everything(
     tmp_path: Path, moment: str
 ) -> None:
+    """One house for both: the incident keeps its number over a kill, and over an end and a start of all."""
     with house(tmp_path) as up:
+        offset = up.offset
         up.wait_for(moment)
         os.kill(up.pid_of("opq_cloud"), signal.SIGKILL)
         up.wait_for("cloud runs again")
-        (incident,) = until(lambda: at_box_1(up), 40, "the incident on the page after the restart")
-        assert incident["class"] == "sag"
-        assert incident["residual_percent"] == pytest.approx(85.2, abs=0.5)
+        (before,) = until(lambda: at_box_1(up), 40, "the incident on the page after the restart")
+        assert before["class"] == "sag"
+        assert before["residual_percent"] == pytest.approx(85.2, abs=0.5)
+        assert_nothing_is_doubled(incidents(up))
+    with house(tmp_path, "--sim", "1", offset=offset) as up:
+        up.wait_for("the page is up")
+        # Box 4's may join it, or come beside it, from what was still being fetched at the end
+        (after,) = until(lambda: at_box_1(up), 20, "the incident of the run before")
+        assert (after["id"], after["class"]) == (before["id"], before["class"])
+        assert after["start_ms"] == pytest.approx(before["start_ms"], abs=500)  # Box 4 may have seen it first
         assert_nothing_is_doubled(incidents(up))
 
 
+@pytest.mark.slow
 def test_a_gateway_that_is_killed_loses_nothing_that_was_stored(tmp_path: Path) -> None:
+    """Always run: samples, over a kill within `up` (test_up_emulated.py) and over kill -9 of a gateway
+    (gateway/tests/test_gateway_faults.py); an incident, over a kill of the cloud (above).
+    """
     with house(tmp_path) as up:
         up.wait_for("leaves its limits")
         os.kill(up.pid_of("opq_gateway"), signal.SIGKILL)
@@ -63,16 +76,3 @@ def test_a_gateway_that_is_killed_loses_nothing_that_was_stored(tmp_path: Path) 
         (incident,) = until(lambda: at_box_1(up), 40, "the incident, from the ring of gateway and Box")
         assert incident["class"] == "sag"
         assert_nothing_is_doubled(incidents(up))
-
-
-def test_an_incident_survives_the_end_of_everything_and_keeps_its_number(tmp_path: Path) -> None:
-    with house(tmp_path) as up:
-        before = until(lambda: incidents(up), 45, "the first incident")
-        offset = up.offset
-    with house(tmp_path, "--sim", "1", offset=offset) as up:
-        up.wait_for("the page is up")
-        after = until(lambda: incidents(up), 20, "the incident of the run before")
-        # what was still being fetched at the end joins it: another event, another Box
-        assert [(each["id"], each["class"], each["start_ms"]) for each in after] == [
-            (each["id"], each["class"], each["start_ms"]) for each in before
-        ]

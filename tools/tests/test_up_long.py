@@ -43,11 +43,14 @@ def closed_one(up: House, number: int) -> dict[str, Any]:
 
 
 def is_one_of_five_seconds(incident: dict[str, Any], kind: str, name: str, onsets: int = 1) -> None:
-    (finding,) = incident["findings"]
-    assert (incident["class"], finding["class"], finding["ieee1159"]) == (kind, kind, name)
+    # one finding; beside it may stand a part of the same dip, where the event grew and was completed at once
+    assert {each["class"] for each in incident["findings"]} == {kind}, json.dumps(incident["findings"])
+    finding = max(incident["findings"], key=lambda each: each["end_ns"] - each["start_ns"])
+    assert (incident["class"], finding["ieee1159"]) == (kind, name)
     assert incident["end_ms"] - incident["start_ms"] == pytest.approx(5000, abs=500 / 60)
     assert finding["duration_cycles"] == pytest.approx(CYCLES, abs=0.5)
-    assert 2 <= len(incident["event_ids"]) <= onsets + 1, "its onset, and all of it"
+    # its onset, which grows when the analysis asks for more, or its onset and all of it
+    assert 1 <= len(incident["event_ids"]) <= onsets + 1
     # below 80 % for 5 s is below the lower curve; SEMI F47 draws no line beyond 1 s
     assert (finding["itic"], finding["semi_f47"]) == ("no_damage", "not_applicable")
 

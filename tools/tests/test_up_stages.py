@@ -69,8 +69,9 @@ def test_lines_without_a_moment_or_a_known_name_are_passed_over() -> None:
 
 
 def test_a_stage_is_told_in_words_and_other_lines_are_not() -> None:
-    facts = {"box_id": "1", "metric": "rms", "value": 102.234, "limit": 108.0}
-    assert told(line("trigger.decided", 1, **facts)) == ("makai", "trigger: Box 1 rms 102.23, limit 108.00")
+    facts = {"box_id": "1", "because": "Box 1, threshold: rms 102.2 V below 108", "boxes": ["1", "4"]}
+    sentence = "trigger: Box 1, threshold: rms 102.2 V below 108; asking Boxes 1, 4"
+    assert told(line("trigger.decided", 1, **facts)) == ("makai", sentence)
     assert told(line("measurement.received", 1)) is None
     assert told(line("box.started", 1, box_id="2", port="/dev/pts/3")) == ("Box 2", "on /dev/pts/3")
     assert told(line("box.started", 1, box_id="2", boot_id=7)) == ("Box 2", "has started again")

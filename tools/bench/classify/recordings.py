@@ -55,6 +55,16 @@ SHORT = (
     *("harmonics+oscillatory_transient", "frequency_deviation+sag", "flicker+harmonics"),
 )
 """Classes and combinations of the short ones; a level of more than a minute is none of them."""
+COMBINED = (
+    *("interharmonics+swell", "impulsive_transient+sag", "oscillatory_transient+sag"),
+    *("impulsive_transient+swell", "oscillatory_transient+swell", "frequency_deviation+swell"),
+    *("frequency_deviation+interruption", "frequency_deviation+harmonics"),
+    *("frequency_deviation+phase_jump", "dc_offset+harmonics", "dc_offset+sag"),
+    *("harmonics+interharmonics", "harmonics+phase_jump", "harmonics+impulsive_transient"),
+    *("harmonics+mains_signalling", "interharmonics+sag", "harmonics+phase_jump+sag"),
+    "frequency_deviation+harmonics+sag",
+)
+"""Further combinations, with the ranges of their parts; docs/classes.md has what each stands for."""
 BACKGROUND_ORDERS = ((3, 1.2), (5, 2.0), (7, 1.2))
 LENGTHS_S = {
     "rapid_voltage_change": (2.6, 3.0),

@@ -39,7 +39,7 @@ def onsets(rows: Sequence[Measurement], from_ns: int, to_ns: int, config: CloudC
     calm = [row for row in rows if not row.crossing and _full(row) and window_ns(row)[1] < from_ns][1:]
     found = JudgedOnsets()
     boxes = BoxRegister(config.nominal)
-    for row in (*_earlier(calm, PRIMED_WINDOWS), *rows):
+    for row in (*earlier_windows(calm, PRIMED_WINDOWS), *rows):
         nominal = boxes.nominal_of(row)
         start_ns, end_ns = window_ns(row)
         inside = end_ns > from_ns and start_ns < to_ns
@@ -55,7 +55,7 @@ def _full(row: Measurement) -> bool:
     return {"rms", "f", "thd", "trans"} <= row.metrics.keys()
 
 
-def _earlier(calm: Sequence[Measurement], count: int) -> Iterable[Measurement]:
+def earlier_windows(calm: Sequence[Measurement], count: int) -> Iterable[Measurement]:
     """The same windows over and over, one after the other, up to where the first one begins."""
     if not calm:
         return

@@ -13,12 +13,13 @@ from typing import Any
 
 import click
 
+from opq_cloud.box_service import box_of_name, retire_box
+from opq_cloud.command_audit import note_command
 from opq_cloud.store import FILE_NAME, BoxRecord, CloudStore, open_store
 from opq_cloud.store.box_place import box_place
 from opq_cloud.store.store import box_order
 from opq_proto.config import default_data_dir
 from opq_proto.errors import OpqError
-from opq_proto.key_register import KeyRegister
 from opq_proto.keys import KeyFolder, checked_box_id
 from opq_tools.boxes.facts import box_facts, fact_options, put_place
 from opq_tools.boxes.importing import read_boxes, read_locations, read_regions
@@ -128,10 +129,12 @@ def set_facts(box_id: str, as_json: bool, data_dir: Path | None, mongo_uri: str 
         location = put_place(store, box_id, *place)
         facts = box_facts(box_id, location, **given)
         _refuse_a_name_twice(store, facts)
+        before = _row_if_known(store, box_id)
         store.put_box(facts)
         if facts.region and (stands := location or _location_of(store, box_id)):
             store.put_region(facts.region, stands)
         row = _row_of(store, box_id)
+        note_command(store.people, "set facts of a Box", f"box {box_id}", _plain(before), _plain(row))
     _echo(row, as_json)
 
 
@@ -151,9 +154,13 @@ def retire(box_id: str, as_json: bool, data_dir: Path | None, mongo_uri: str | N
     with opened_store(mongo_uri, data_dir) as store:
         if store.box(box_id) is None and box_id not in store.latest_measurements():
             raise _not_known(store, box_id)
-        store.put_box(BoxRecord(box_id, "", unplugged=True, retired_ms=time.time_ns() // 1_000_000))
+        before = _row_if_known(store, box_id)
+        keys = KeyFolder((data_dir or default_data_dir()) / "curve")
+        had_key = retire_box(store, keys, box_id)
         row = _row_of(store, box_id)
-    KeyRegister(KeyFolder((data_dir or default_data_dir()) / "curve")).revoke(box_id)
+        was: dict[str, Any] = {**_plain(before), "key": "admitted" if had_key else None}
+        now: dict[str, Any] = {**_plain(row), "key": "revoked" if had_key else None}
+        note_command(store.people, "retired a Box", f"box {box_id}", was, now)
     _echo(row, as_json)
 
 
@@ -191,6 +198,7 @@ def import_boxes(
             store.put_region(region, location)
         for record in records:
             store.put_box(record)
+        note_command(store.people, "imported Boxes", "", None, {"boxes": len(records)})
         rows = [row for row in box_rows(store) if row["box_id"] in {record.box_id for record in records}]
     if as_json:
         click.echo(json.dumps(rows, indent=1))
@@ -243,9 +251,24 @@ def box_rows(store: CloudStore) -> list[dict[str, Any]]:
     return rows
 
 
+def _row_if_known(store: CloudStore, box_id: str) -> dict[str, Any]:
+    return next((row for row in box_rows(store) if row["box_id"] == box_id), {})
+
+
+HEARD = ("box_id", "last_seen_ms", "location_archive", "location_start_time_ms", "v_per_lsb")
+"""Of a row, what the log of changes needs not say."""
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """As texts and numbers: a place is two of them."""
+    place = row.get("location") or {}
+    flat = {key: value for key, value in row.items() if key not in (*HEARD, "location") and value != ""}
+    return {**flat, "latitude": place.get("lat"), "longitude": place.get("lon")}
+
+
 def _row_of(store: CloudStore, box_id: str) -> dict[str, Any]:
-    found = next((row for row in box_rows(store) if row["box_id"] == box_id), None)
-    if found is None:
+    found = _row_if_known(store, box_id)
+    if not found:
         raise _not_known(store, box_id)
     return found
 
@@ -262,9 +285,9 @@ def _location_of(store: CloudStore, box_id: str) -> str | None:
 
 def _refuse_a_name_twice(store: CloudStore, facts: BoxRecord) -> None:
     """The original's index on names is unique, and a page that shows names would mix two Boxes up."""
-    for other in store.boxes():
-        if facts.name and other.name == facts.name and other.box_id != facts.box_id:
-            raise click.UsageError(f"--name {facts.name!r} is Box {other.box_id}'s; want another one")
+    other = box_of_name(store, facts.name, but=facts.box_id)
+    if other is not None:
+        raise click.UsageError(f"--name {facts.name!r} is Box {other}'s; want another one")
 
 
 def _echo(row: dict[str, Any], as_json: bool) -> None:

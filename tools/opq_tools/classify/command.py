@@ -58,7 +58,7 @@ def command(
         )
     limits = ClassLimits()
     volts = np.asarray(recording.samples, dtype=np.float64) * recording.v_per_lsb
-    found = classification_of(MeasuredSignal(volts, measured(recording, limits.rms)), limits)
+    found = classification_of(MeasuredSignal(volts, measured(recording, limits.rms), limits.rms), limits)
     if as_json:
         click.echo(json.dumps(found.entry(str(file)), allow_nan=False))
         return

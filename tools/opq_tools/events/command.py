@@ -3,15 +3,17 @@
 import json
 import time
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
+from opq_cloud.incident_past import IncidentPast, past_of, recurrence_sentences
 from opq_cloud.store import CloudStore
+from opq_cloud.store.asked_samples import request_json
 from opq_cloud.store.cause_words import cause_sentence
-from opq_cloud.store.incident_json import cause_json
+from opq_cloud.store.incident_json import cause_json, found_by, source_words
 from opq_cloud.store.store import EventRecord
 from opq_proto.errors import OpqError
 from opq_proto.messages import Incident
@@ -88,6 +90,7 @@ def show(event_id: int, as_json: bool, data_dir: Path | None, mongo_uri: str | N
     with opened_store(mongo_uri, data_dir) as store:
         record = _record(store, event_id)
         incidents = _incidents_of(store, record)
+        pasts = {each.incident_id: past_of(store, each, UTC, "UTC") for each in incidents}
     row = event_row(record) | {
         "incident_ids": [incident.incident_id for incident in incidents],
         "causes": {
@@ -95,17 +98,23 @@ def show(event_id: int, as_json: bool, data_dir: Path | None, mongo_uri: str | N
             for incident in incidents
             if incident.hypotheses
         },
+        "found_by": {str(incident.incident_id): found_by(incident) for incident in incidents},
+        "before": {str(number): past.as_json() for number, past in pasts.items()},
     }
     if as_json:
         click.echo(json.dumps(row, indent=1))
         return
     for key, value in row.items():
-        if key != "causes" and value not in (None, [], {}, False):
+        if key not in ("causes", "found_by", "before") and value not in (None, [], {}, False):
             click.echo(f"{key:<16} {value}")
     for incident in incidents:
         for first, each in enumerate(incident.hypotheses):
             name = "" if first else f"why {incident.incident_id}"
             click.echo(f"{name:<16} {cause_sentence(each)}")
+        click.echo(f"{f'found by {incident.incident_id}':<16} {source_words(incident)}")
+        for row_number, line in enumerate(_past_lines(pasts[incident.incident_id])):
+            name = "" if row_number else f"before {incident.incident_id}"
+            click.echo(f"{name:<16} {line}")
 
 
 @command.command("trace", short_help="One event's way from the crossing to the incident.")
@@ -153,11 +162,21 @@ def event_row(record: EventRecord) -> dict[str, Any]:
         "boxes_received": list(record.boxes_received),
         "asked_as": {reason: list(boxes) for reason, boxes in record.asked_as.items()},
         "not_asked": record.not_asked,
+        "requests": [request_json(each) for each in record.more.values()],
         "missing": record.missing,
         "short": record.short,
         "finished": record.finished,
         "analysed": record.analysed,
     }
+
+
+def _past_lines(past: IncidentPast) -> list[str]:
+    """What comes back, and the incidents that are most like it."""
+    return recurrence_sentences(past) + [
+        f"incident {each.incident.incident_id} ({each.incident.kind}), {_when(each.incident.start_ns)}: "
+        f"alike by {each.likeness.alike:.0%}, {each.because}"
+        for each in past.similar
+    ]
 
 
 def _record(store: CloudStore, event_id: int) -> EventRecord:
@@ -179,15 +198,19 @@ def _incidents_of(store: CloudStore, record: EventRecord) -> list[Incident]:
 
 
 def _line(row: dict[str, Any]) -> str:
-    begin = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(row["start_ms"] / 1000))
     seconds = (row["end_ms"] - row["start_ms"]) / 1000
     state = "analysed" if row["analysed"] else "finished" if row["finished"] else "open"
     asked, received = row["boxes_triggered"], row["boxes_received"]
     boxes = ", ".join(asked[:BOXES_NAMED]) + (", ..." if len(asked) > BOXES_NAMED else "")
     return (
-        f"{row['event_id']:>6}  {begin} UTC  {seconds:.3g} s  {state}  "
+        f"{row['event_id']:>6}  {_when(row['start_ms'] * 10**6)}  {seconds:.3g} s  {state}  "
         f"{len(received)} of {len(asked)} Boxes ({boxes})  {row['because']}"
     )
+
+
+def _when(t_ns: float) -> str:
+    """`2026-11-20 08:13:22 UTC`"""
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(t_ns / 1e9))
 
 
 def _ns(at: datetime | None) -> int | None:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from opq_cloud.store.asked_samples import WAITING
 from opq_cloud.store.store import EventRecord, box_order
 from opq_proto.messages import Incident
 
@@ -65,6 +66,10 @@ def traced_steps(
             boxes = ", ".join(incident.box_ids)
             what = f"incident {incident.incident_id}: {incident.kind} at Box {boxes}"
             steps.append(TracedStep("incident", record.analysed_ns, what))
+    for request in record.more.values():
+        steps.append(TracedStep("wanted", request.requested_ns, f"{request.analysis}: {request.because}"))
+        if request.state != WAITING:
+            steps.append(TracedStep("answered", request.answered_ns, request.answer_words))
     for later in completed_by:
         steps.append(TracedStep("completed", later.decided_ns, f"event {later.event_id}: {later.because}"))
     return steps

@@ -2,10 +2,11 @@
 
     <out>/<board>/firmware_a.{elf,bin}  firmware_b.{elf,bin}  boot.{elf,bin}   linked
     <out>/<board>/firmware.opqfw  flash.bin  report.json                       for the link, a programmer, CI
-    <out>/<board>/obj                                                          so that the next build is quick
+    <out>/<board>/device  obj                 a copy of the sources and its objects: the next build is quick
 
 The same sources, compiler and MicroPython give the same bytes, in any folder (-ffile-prefix-map, no date).
-Signatures too: Ed25519 has no randomness.
+Signatures too: Ed25519 has no randomness. Make goes by paths and times, so it compiles a copy of the sources,
+which keeps its place: another checkout with the same content has nothing to compile.
 """
 
 import contextlib
@@ -28,6 +29,8 @@ from opq_tools.firmware.images import Images, lay_out, replace
 from opq_tools.firmware.toolchain import BudgetError, FirmwareBuildError, Toolchain
 
 DEVICE = Path(__file__).resolve().parents[3] / "device"
+ROOMS = ("app", "boot", "cmodules", "port")
+"""Folders of device/ that a build reads."""
 EPOCH = "1744675200"
 """SOURCE_DATE_EPOCH: the day of MicroPython 1.25; whatever asks for the date gets this one."""
 
@@ -98,23 +101,22 @@ def build(
         raise FirmwareBuildError(f"{folder} cannot be made: {problem.strerror}") from None
     began = time.monotonic()
     with _locked(folder / ".lock"):
-        _forget_if_other(objects, device, tools)
-        _make(
-            tools,
-            device / "port",
-            objects,
-            MICROPYTHON=str(tools.micropython.path),
-            BOARD=board,
-            VERSION=version,
-        )
-        _make(
-            tools,
-            device / "boot",
-            objects / "boot",
-            MONOCYPHER=str(tools.monocypher.path),
-            BOARD=board,
-            PUBLIC_KEY=public_key,
-        )
+        sources = folder / "device"
+        copy_sources(device, sources)
+        _forget_if_other(objects, sources, tools)
+        micropython, monocypher = str(tools.micropython.path), str(tools.monocypher.path)
+        try:
+            _make(tools, sources / "port", objects, MICROPYTHON=micropython, BOARD=board, VERSION=version)
+            _make(
+                tools,
+                sources / "boot",
+                objects / "boot",
+                MONOCYPHER=monocypher,
+                BOARD=board,
+                PUBLIC_KEY=public_key,
+            )
+        except FirmwareBuildError as problem:
+            raise FirmwareBuildError(str(problem).replace(str(sources), str(device))) from None
         for made in (
             *objects.glob("firmware_?.elf"),
             *objects.glob("firmware_?.bin"),
@@ -158,12 +160,31 @@ def _locked(path: Path) -> Iterator[None]:
         yield
 
 
+def copy_sources(device: Path, copy: Path) -> None:
+    """Make `copy` equal to the rooms of `device`; a file with the same content keeps its time."""
+    wanted = {
+        path.relative_to(device)
+        for room in ROOMS
+        for path in (device / room).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    for name in sorted(wanted):
+        content, there = (device / name).read_bytes(), copy / name
+        if not there.is_file() or there.read_bytes() != content:
+            there.parent.mkdir(parents=True, exist_ok=True)
+            replace(there, content)
+    for path in copy.rglob("*"):
+        if path.is_file() and path.relative_to(copy) not in wanted:
+            path.unlink()
+
+
 def _forget_if_other(objects: Path, device: Path, tools: Toolchain) -> None:
     """MicroPython's lists of names and modules only grow: with another configuration they begin again."""
     port = device / "port"
     rooms = sorted(path.parent.name for path in device.glob("cmodules/*/micropython.mk"))
-    facts = [str(tools.micropython.path), tools.compiler, str(tools.mpy_cross), *rooms]
+    facts = [str(device), str(tools.micropython.path), tools.compiler, *rooms]
     known = hashlib.sha256("\n".join(facts).encode())
+    known.update(tools.mpy_cross.read_bytes())  # every checkout has one in its own environment
     for name in ("Makefile", "mpconfigport.h", "manifest.py"):
         known.update((port / name).read_bytes())
     mark = objects / "configuration"

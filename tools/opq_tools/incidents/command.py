@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from opq_cloud.incident_edits import IncidentEditor
+from opq_cloud.label_set import class_scores, label_row, labelled_incidents
 from opq_cloud.store import CloudStore
 from opq_cloud.store.incident_index import IncidentEditError, IncidentFilter, IncidentNote
 from opq_cloud.store.incident_json import incident_json
@@ -27,6 +28,7 @@ def command() -> None:
     Examples: opq-tools incidents list --class sag --box 1
               opq-tools incidents split 17 --box 4
               opq-tools incidents label 17 mains_signalling
+              opq-tools incidents labels
     """
 
 
@@ -112,6 +114,36 @@ def label(incident_id: int, kind: str, data_dir: Path | None, mongo_uri: str | N
         click.echo(_line(_known(store, incident_id)))
 
 
+@command.command("labels", short_help="All labelled incidents, and how often the analyses agree.")
+@json_option
+@data_option
+@mongo_option
+def labels(as_json: bool, data_dir: Path | None, mongo_uri: str | None) -> None:
+    """All incidents that people labelled, and the precision and recall of the analyses against them.
+
+    With --json each has the figures of its findings: a set to train with.
+
+    Example: opq-tools incidents labels --json
+    """
+    with opened_store(mongo_uri, data_dir) as store:
+        found = list(labelled_incidents(store))
+    scores = class_scores((each.kind, each.machine_kind or each.kind) for each in found)
+    agree = sum(each.kind == each.machine_kind for each in found)
+    if as_json:
+        by_class = {kind: score.as_json() for kind, score in scores.items()}
+        rows = [label_row(each) for each in found]
+        click.echo(
+            json.dumps({"labelled": len(rows), "agree": agree, "by_class": by_class, "incidents": rows})
+        )
+        return
+    for each in found:
+        click.echo(_line(each))
+    for kind, score in scores.items():
+        precision, recall = _percent(score.precision), _percent(score.recall)
+        click.echo(f"{kind:<24} labelled {score.labelled:>4}, precision {precision}, recall {recall}")
+    click.echo(f"{agree} of {len(found)} labels are what the analyses say")
+
+
 @command.command("split", short_help="Make findings of an incident one of their own.")
 @incident_argument
 @click.option("--box", "box_ids", multiple=True, help="All findings of this Box; may be repeated.")
@@ -160,6 +192,10 @@ def _known(store: CloudStore, incident_id: int) -> Incident:
 def _line(incident: Incident) -> str:
     said = f" (analyses: {incident.machine_kind})" if incident.machine_kind else ""
     return f"{incident.incident_id:>7}  {_utc(incident.start_ns // 10**6)}  {headline(incident)}{said}"
+
+
+def _percent(share: float | None) -> str:
+    return "      -" if share is None else f"{100 * share:6.1f}%"
 
 
 def _note_line(one: IncidentNote) -> str:

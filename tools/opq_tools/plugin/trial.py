@@ -3,8 +3,9 @@
 import json
 import sys
 import tempfile
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,7 +16,11 @@ from opq_plugins.sdk import RowError
 from opq_proto.errors import PluginError
 from opq_tools.plugin.trial_context import TrialContext
 
+if TYPE_CHECKING:  # and NumPy with it
+    from opq_tools.plugin.trial_data_set import DataSetScore
+
 SAMPLES = "samples.json"
+MOST_PER_CLASS = 1000
 FOLDERS = {
     "sink": "sinks",
     "source": "sources",
@@ -31,29 +36,58 @@ FOLDERS = {
     "--samples", type=click.Path(path_type=Path, dir_okay=False), help=f"Default: its own {SAMPLES}."
 )
 @click.option("--seconds", default=5.0, show_default=True, help="So long a source may take.")
+@click.option(
+    "--data-set",
+    "per_class",
+    type=click.IntRange(1, MOST_PER_CLASS),
+    metavar="N",
+    help="Analyses: also N recordings of the Sim of each class at 50 and 60 Hz; precision and recall.",
+)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the recordings.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
-def command(plugin: Path, samples: Path | None, seconds: float, as_json: bool) -> None:
+def command(
+    plugin: Path, samples: Path | None, seconds: float, per_class: int | None, seed: int, as_json: bool
+) -> None:
     """Test PLUGIN, a folder or a zip: start, handshake, configure, sample rows, what has to be refused.
 
-    Exit code 1: something is not as the samples say.
+    Exit code 1: something is not as the samples say. --data-set 10 also scores an analysis.
 
     Example: opq-tools plugin test mysql-sink
     """
+    data_set = None if per_class is None else (per_class, seed)
     with tempfile.TemporaryDirectory(prefix="opq-plugin-") as here:
-        results, protections = try_plugin(plugin, samples, seconds, Path(here))
-    good = all(told.startswith("ok") for told in results.values())
+        trial = try_plugin(plugin, samples, seconds, Path(here), data_set)
+    good = all(told.startswith("ok") for told in trial.results.values())
     if as_json:
-        click.echo(json.dumps({"good": good, "results": results, "protections": protections}, indent=1))
+        told = {"good": good, "results": trial.results, "protections": trial.protections}
+        scores = {name: score.as_json() for name, score in trial.scores.items()}
+        click.echo(json.dumps(told | ({"data_set": scores} if scores else {}), indent=1))
     else:
-        for what, told in {**protections, **results}.items():
-            click.echo(f"{what}: {told}")
+        for what, said in {**trial.protections, **trial.results}.items():
+            click.echo(f"{what}: {said}")
+        for name, score in trial.scores.items():
+            click.echo(f"analysis {name} on the Sim, " + "\n".join(score.lines()))
     sys.exit(0 if good else 1)
 
 
+@dataclass(slots=True)
+class PluginTrial:
+    """`results`: what was tried -> "ok" or what was wrong; `protections` of its process."""
+
+    results: dict[str, str] = field(default_factory=dict)
+    protections: dict[str, str] = field(default_factory=dict)
+    scores: dict[str, "DataSetScore"] = field(default_factory=dict)
+    """Of each analysis, where a data set was asked for."""
+
+
 def try_plugin(
-    plugin: Path, samples: Path | None, seconds: float, here: Path
-) -> tuple[dict[str, str], dict[str, str]]:
-    """What was tried -> "ok" or what was wrong; and the worker's protections. Raises PluginError."""
+    plugin: Path, samples: Path | None, seconds: float, here: Path, data_set: tuple[int, int] | None = None
+) -> PluginTrial:
+    """Install it and try all that it has. Raises PluginError.
+
+    Args:
+        data_set: (recordings of each class and frequency, seed), for its analyses.
+    """
     raw = plugin.read_bytes() if plugin.is_file() else pack(plugin.resolve())[1]
     plugins = Plugins(here, Policy())
     try:
@@ -65,17 +99,20 @@ def try_plugin(
             plugins.create("portable", name, zipped.as_uri())
             manifest = plugins.describe("portable", name)
             told = _samples(samples, here / "plugins" / name / manifest["version"])
-            results = {f"{name} {manifest['version']}": "ok"}
+            trial = PluginTrial({f"{name} {manifest['version']}": "ok"})
             for kind, folder in FOLDERS.items():
                 for symbol in manifest.get(folder, []):
                     about = told.get(folder, {}).get(symbol)
                     if about is None:
-                        results[f"{kind} {symbol}"] = f"ok: started; nothing of it in {SAMPLES}"
+                        trial.results[f"{kind} {symbol}"] = f"ok: started; nothing of it in {SAMPLES}"
                         continue
-                    results |= _TRIALS[kind](plugins, symbol, about, seconds)
+                    trial.results |= _TRIALS[kind](plugins, symbol, about, seconds)
+                    if kind == "analysis" and data_set is not None:
+                        trial.results |= _data_set(plugins, symbol, about, data_set, trial.scores)
         except PluginError as error:
             raise PluginError(str(error)) from None
-        return results, plugins.status(name)["protections"]
+        trial.protections = plugins.status(name)["protections"]
+        return trial
     finally:
         plugins.close()
 
@@ -151,6 +188,23 @@ def _analysis(plugins: Plugins, symbol: str, about: dict[str, Any], seconds: flo
     from opq_tools.plugin import trial_judging
 
     return trial_judging.trial_analysis(plugins, symbol, about)
+
+
+def _data_set(
+    plugins: Plugins,
+    symbol: str,
+    about: dict[str, Any],
+    data_set: tuple[int, int],
+    scores: dict[str, "DataSetScore"],
+) -> dict[str, str]:
+    from opq_tools.plugin.trial_data_set import try_data_set
+
+    per_class, seed = data_set
+    try:
+        scores[symbol] = try_data_set(plugins, symbol, about, per_class, seed)
+    except (OSError, ValueError, PluginError) as error:
+        return {f"analysis {symbol} on the Sim": str(error) or type(error).__name__}
+    return {}
 
 
 _TRIALS = {

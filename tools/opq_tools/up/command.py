@@ -18,6 +18,7 @@ from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import OpqError
 from opq_proto.ports import PORTS
 from opq_tools.up.access import page_access
+from opq_tools.up.box_places import write_simulated_places
 from opq_tools.up.plan import UpPlan, hardware, read_config, require_free
 from opq_tools.up.run import UpOutcome, UpRun
 
@@ -145,6 +146,7 @@ def command(
         plan.prepare()
         if config:
             plan.check()
+        write_simulated_places(plan)
         view_url = f"http://127.0.0.1:{PORTS['view'] + port_offset}"
         run = UpRun(
             plan,

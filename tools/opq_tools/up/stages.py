@@ -126,10 +126,9 @@ def told(line: ChildLine) -> tuple[str, str] | None:
         case "box.event_sent":
             return box, "the voltage leaves its limits (first such sample sent)"
         case "trigger.decided":
-            metric, value, limit = facts.get("metric"), facts.get("value"), facts.get("limit")
             asked = ", ".join(map(str, facts.get("boxes") or ()))
             whom = f"; asking Boxes {asked}" if asked else ""
-            return "makai", f"trigger: {box} {metric} {number(value)}, limit {number(limit)}{whom}"
+            return "makai", f"trigger: {facts.get('because')}{whom}"
         case "trigger.completes":
             asked = ", ".join(map(str, facts.get("boxes") or ()))
             return "makai", f"trigger: {facts.get('because')}; asking Boxes {asked}"
@@ -167,7 +166,3 @@ def trouble(facts: Mapping[str, Any]) -> str:
         why = ", ".join(f"{key} {value}" for key, value in facts.items() if key not in OF_EVERY_LINE)
     where = f"Box {facts['box_id']}: " if facts.get("box_id") else ""
     return f"{where}{facts.get('event')}: {why}".removesuffix(": ")
-
-
-def number(value: object) -> str:
-    return f"{value:.2f}" if isinstance(value, float) else str(value)

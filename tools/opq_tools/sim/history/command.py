@@ -12,12 +12,13 @@ from pathlib import Path
 import click
 
 from opq_cloud.store import FILE_NAME as STORE_NAME
-from opq_cloud.store import BoxRecord, CloudStore, open_store
+from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, open_store
+from opq_hil.box.simulated_places import PLACE_MADE_UP, places_of_network
 from opq_hil.fleet.outlets import FleetGrid, network_grid, plain_grid, scenario_of
 from opq_hil.fleet.truth_witness import TruthWitness
 from opq_hil.fleet.virtual_boxes import VirtualBoxes
 from opq_hil.mains.scenario import scenario_path
-from opq_hil.power_system.power_scenario import has_network, load_power_scenario, power_system_of
+from opq_hil.power_system.power_scenario import has_network, load_power_scenario
 from opq_proto import log
 from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import ConfigError
@@ -126,25 +127,29 @@ def _grid(path: Path | None, progress: HistoryProgress) -> FleetGrid:
 
 
 def _put_boxes(store: CloudStore, path: Path, progress: HistoryProgress) -> None:
-    """Where each Box is plugged in: its place, the feeder that feeds it, and the network as its region.
+    """Where each Box is plugged in: its place, the feeder that feeds it, and its region.
 
     What the store knows of a Box already stays.
     """
     placed = scenario_of(load_power_scenario(path), _box_ids(progress))
-    system = power_system_of(placed, progress.seed)
     known = {box.box_id for box in store.boxes()}
-    for box in placed.box:
-        if box.id in known:
+    nominal_v = {box.id: box.nominal_v or placed.nominal_v for box in placed.box}
+    for place in places_of_network(placed, path.stem):
+        if place.box_id in known:
             continue
+        store.put_location(
+            LocationRecord(place.slug, place.latitude, place.longitude, f"{place.name} (simulated)")
+        )
         record = BoxRecord(
-            box.id,
-            f"Box {box.id}",
-            location=box.at,
-            nominal_v=box.nominal_v or placed.nominal_v,
+            place.box_id,
+            f"Box {place.box_id}",
+            location=place.slug,
+            nominal_v=nominal_v[place.box_id],
             nominal_hz=placed.nominal_hz,
-            region=path.stem,
-            feeder=system.feeder_of(box.at),
-            phase=box.phase,
+            region=place.region,
+            feeder=place.feeder,
+            phase=place.phase,
+            description=PLACE_MADE_UP,
         )
         store.put_box(record)
 

@@ -19,8 +19,9 @@ from opq_cloud.makai.trends import Trends
 from opq_cloud.makai.triggering_service import LastMinutes
 from opq_cloud.makai.triggers_in_use import TriggersInUse
 from opq_cloud.mauka.messages import MAKAI_EVENT, makai_event
+from opq_cloud.mauka.outages.plugin import OutagePlugin
 from opq_cloud.mauka.runner import AnalysisRunner
-from opq_cloud.mauka.service import built_in, load_analyses
+from opq_cloud.mauka.service import analysis_entries, built_in, load_analyses
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store.store import CloudStore, EventRecord
 from opq_proto import log
@@ -40,7 +41,7 @@ class VirtualCloud:
 
     Attributes:
         counters: what the services count.
-        runner: Mauka's analyses.
+        runner: Mauka's analyses; a Box that fell silent is looked for after each `store_accepted`.
     """
 
     def __init__(self, config: CloudConfig, store: CloudStore, answer: WaveformAnswer) -> None:
@@ -69,8 +70,19 @@ class VirtualCloud:
         self._judge = MeasurementJudge(self._boxes, self._triggers, self._openings, lambda: self._now_s)
         self._trends = Trends()
         self._seen_again_s = section.see_again_s
-        analyses = load_analyses([(entry.name, entry.settings) for entry in config.mauka.analyses])
-        self.runner = AnalysisRunner({}, lambda: store, analyses, config.nominal, clock=lambda: self._now_s)
+        analyses = load_analyses(analysis_entries(config.mauka, built_in()))
+        self.runner = AnalysisRunner(
+            {},
+            lambda: store,
+            analyses,
+            config.nominal,
+            clock=lambda: self._now_s,
+            asking=config.mauka.asking,
+        )
+        self._outages = OutagePlugin(
+            {}, lambda: store, config.mauka.outages, config.nominal, lambda: self._now_s, lossless=True
+        )
+        self._outages.on_idle()
         self._quiet: list[tuple[MeasurementColumns, float]] = []
         self._accepted: list[Sequence[Measurement] | MeasurementColumns] = []
         self._asked = False
@@ -123,6 +135,7 @@ class VirtualCloud:
         self._append(rows)
         self._accepted = []
         self._store.put_trends(self._trends.due(self._now_s))
+        self._outages.on_idle()
 
     def _append(self, rows: list[Measurement]) -> None:
         self._nominals.read_measurements(rows)
@@ -142,30 +155,43 @@ class VirtualCloud:
         if self._asked:
             self._asked = False
             self._open = self._store.unfinished_events()
-        due = sorted(
-            (each for each in self._open if each.end_ns <= before_ns), key=lambda each: each.event_id
-        )
-        self._open = [each for each in self._open if each.end_ns > before_ns]
+        due = sorted((each for each in self._open if _last_ns(each) <= before_ns), key=_number)
+        self._open = [each for each in self._open if _last_ns(each) > before_ns]
         for record in due:
             for box_id in record.boxes_triggered:
-                wave = self._answer(box_id, record.start_ns, record.end_ns)
+                if box_id in record.boxes_received and box_id not in record.short:
+                    continue  # the event has grown, and this Box is not asked again
+                wave = self._answer(box_id, *record.span_of(box_id))
                 if wave is None:
                     self._store.mark_missing(record.event_id, box_id, NOT_THERE)
                 else:
                     self._store.put_waveform(record.event_id, wave)
             self._store.finish_event(record.event_id)
             self.runner.on_message(MAKAI_EVENT, makai_event(record.event_id))
+        if due:
+            self._openings.growing.answer_requests()
 
     def finish(self, now_s: float) -> None:
         """The end of a history: what outlasted its event is asked for, all events are answered."""
         self._now_s = now_s
         self._openings.advance(float("inf"))
         self.answer_events(1 << 62)
+        while self._asked:  # by an analysis, which asks for a few rounds at most
+            self.answer_events(1 << 62)
         self._store.put_trends(self._trends.due(now_s, everything=True))
 
     def _note_command(self, command: bytes) -> bool:
         self._asked = True
         return True
+
+
+def _last_ns(record: EventRecord) -> int:
+    """The end of what any Box is asked for."""
+    return max([record.end_ns, *(span[1] for span in record.owed.values())])
+
+
+def _number(record: EventRecord) -> int:
+    return record.event_id
 
 
 def _order(measurement: Measurement) -> tuple[int, str]:

@@ -1,0 +1,147 @@
+"""The load of a bench: N Boxes on CURVE with the connections of `sim fleet`, in a process of their own.
+
+    python -m bench.makai.box_load PLAN.json     orders on stdin, a JSON line each; answers on stdout
+
+Measurements have the bytes of a fleet's; a Box that is told to crosses, and measures how long its command
+takes. No Box answers: what waveforms cost is not in this bench.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from opq_gateway.uplink.connection import Endpoints
+from opq_hil.fleet.connections import FleetConnections
+from opq_hil.fleet.measurement_rows import MeasurementRows, sequence_tails
+from opq_proto.keys import KeyFolder, read_secret_file
+from opq_proto.measurement_columns import METRIC_NAMES
+from opq_proto.messages import Measurement, Metric, TimeSource
+from opq_proto.wire import command_from_wire, measurement_to_wire, topic
+
+NOMINAL_V, NOMINAL_HZ = 120.0, 60.0
+STEADY_METRICS = {
+    "f": (59.99, 60.01, 60.0), "rms": (119.9, 120.1, 120.0), "thd": (0.019, 0.021, 0.02),
+    "trans": (0.9, 1.1, 1.0),
+}  # fmt: skip
+STEADY = np.array([STEADY_METRICS[name] for name in METRIC_NAMES])
+"""Least, most, mean of each: nothing that a trigger asks for."""
+TICK_S = 0.02
+EARLIER, SPACING_NS = 20_000, 30 * 10**9
+COMMAND_S = 5.0
+"""A command that takes longer is lost."""
+
+
+@dataclass(slots=True)
+class CrossedBox:
+    """Which Box crossed, and when its command came, monotonic."""
+
+    box: int = -1
+    asked_s: float = 0.0
+
+
+class BoxLoad:
+    """All Boxes of the process; one thread."""
+
+    def __init__(self, boxes: int, curve: Path, endpoints: Endpoints) -> None:
+        keys = KeyFolder(curve)
+        self._ids = [str(1000 + number) for number in range(boxes)]
+        pairs = [read_secret_file(keys.box_secret(box_id)) for box_id in self._ids]
+        server = read_secret_file(keys.server_secret).public
+        self._crossed = CrossedBox()
+        self.lines = FleetConnections(self._ids, pairs, server, endpoints, self._command)
+        volts, hertz = np.full(boxes, NOMINAL_V), np.full(boxes, NOMINAL_HZ)
+        self._rows = MeasurementRows(self._ids, volts, hertz, 1000, TimeSource.GPS)
+        self._topics = [topic(box_id) for box_id in self._ids]
+        self._sequences = np.full(boxes, time.time_ns() // 1_000_000)
+        self._draw = np.random.default_rng(1)
+
+    def connect(self) -> dict[str, float]:
+        """Until the triggering broker listens to each."""
+        began_s = time.monotonic()
+        while not self.lines.stands.all():
+            now_s = time.monotonic()
+            self.lines.open_more(now_s)
+            self.lines.tend(now_s)
+            self.lines.wait(TICK_S)
+        return {"seconds": time.monotonic() - began_s}
+
+    def run(self, rate_hz: float, seconds: float) -> dict[str, float]:
+        """Each Box `rate_hz` Measurements a second, spread evenly; how many left."""
+        boxes, began_s, sent = len(self._ids), time.monotonic(), 0
+        refused = 0
+        done = 0
+        while (now_s := time.monotonic()) < began_s + seconds:
+            due = int((now_s - began_s) * rate_hz * boxes)
+            due = min(due, done + boxes)  # a process that stood still does not make up for it
+            which = np.arange(done, due) % boxes
+            done = max(due, int((now_s - began_s) * rate_hz * boxes) - boxes)
+            for box, body in zip(which.tolist(), self._bodies(which, rate_hz), strict=True):
+                if self.lines.publish(box, self._topics[box], body):
+                    sent += 1
+                else:
+                    refused += 1
+            self.lines.wait(TICK_S)
+        return {"sent": sent, "refused": refused, "seconds": time.monotonic() - began_s}
+
+    def cross(self, count: int) -> dict[str, list[float]]:
+        """One Box after the other crosses; seconds until its command is there, each."""
+        found = []
+        for number in range(count):
+            box = number % len(self._ids)
+            self._crossed = CrossedBox(box)
+            began_s = time.monotonic()
+            self.lines.publish(box, self._topics[box], self._crossing(box, number))
+            while not self._crossed.asked_s and time.monotonic() < began_s + COMMAND_S:
+                self.lines.wait(COMMAND_S)
+            if self._crossed.asked_s:
+                found.append(self._crossed.asked_s - began_s)
+        return {"latencies_s": found}
+
+    def _bodies(self, which: "np.ndarray[tuple[int], np.dtype[np.int64]]", rate_hz: float) -> list[bytes]:
+        if not len(which):
+            return []
+        end_ns = np.full(len(which), time.time_ns())
+        noise = 1 + 1e-6 * self._draw.standard_normal((len(which), 1, 1))
+        bodies = self._rows.bodies(which, end_ns - round(1e9 / rate_hz), end_ns, STEADY * noise)
+        self._sequences[which] += 1
+        tails = sequence_tails(self._sequences[which], self._sequences[which])
+        return [body + tail for body, tail in zip(bodies, tails, strict=True)]
+
+    def _crossing(self, box: int, number: int) -> bytes:
+        """A dip of one cycle, each half a minute after the one before: no other event has it."""
+        end_ns = time.time_ns() + (number - EARLIER) * SPACING_NS
+        self._sequences[box] += 1
+        sequence = int(self._sequences[box])
+        rms = {"rms": Metric(60.0, 60.0, 60.0)}
+        row = Measurement(
+            self._ids[box], end_ns // 10**6, rms, end_ns - 17 * 10**6, end_ns, 1000, TimeSource.GPS,
+            sequence, sequence, False, True, NOMINAL_V, NOMINAL_HZ,
+        )  # fmt: skip
+        return measurement_to_wire(row)
+
+    def _command(self, box: int, data: bytes) -> None:
+        asks = command_from_wire(data).WhichOneof("command") == "data_command"
+        if asks and box == self._crossed.box and not self._crossed.asked_s:
+            self._crossed.asked_s = time.monotonic()
+
+
+def main() -> None:
+    plan = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    load = BoxLoad(plan["boxes"], Path(plan["curve"]), Endpoints(**plan["endpoints"]))
+    orders: dict[str, Callable[..., Mapping[str, object]]] = {
+        "connect": load.connect, "run": load.run, "cross": load.cross,
+    }  # fmt: skip
+    for line in sys.stdin:
+        order = json.loads(line)
+        began_s = time.process_time()
+        answer = orders[order.pop("order")](**order)
+        print(json.dumps({**answer, "cpu_s": time.process_time() - began_s}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

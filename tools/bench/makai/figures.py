@@ -1,0 +1,138 @@
+"""Every figure of `bench makai`: CPU a Measurement, latency, memory, handshakes, beside a bare forwarder.
+
+For each number of Boxes Makai is started anew, in three processes; the Boxes are in one more. CPU is user and
+system time of Makai's processes over a span, so that what else the machine does matters less; what they cost
+without any Measurement is measured first and said, and is not taken off. Latencies are of the wall's clock: a
+machine that has other work shows them longer.
+"""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from bench.makai.makai_processes import (
+    SERVICES,
+    MakaiProcesses,
+    OrderedProcess,
+    ProcessFigures,
+    stage_quantile_s,
+)
+from bench.result import Baseline, BenchCase, BenchResult, case, percentile
+from opq_gateway.uplink.connection import Endpoints
+from opq_proto.ports import PORTS
+
+RATES_HZ = (1.0, 6.0)
+BOXES, QUICK_BOXES = (100, 1000, 10_000), (100, 400)
+LOAD_S, QUICK_LOAD_S = 20.0, 3.0
+CONNECT_S = 120.0
+SETTLE_S = 1.5
+"""For what is on its way into the store."""
+CROSSINGS, QUICK_CROSSINGS = 1000, 40
+"""At most; one of each Box."""
+BARE_BOXES, BARE_RATE_HZ = 100, 6.0
+FIRST_OFFSET, OFFSET_STEP = 14_000, 50
+US_EACH = "us/Measurement"
+
+
+def run(quick: bool) -> BenchResult:
+    """Takes some ten minutes; `quick` under one on an idle machine."""
+    rows: list[BenchCase] = []
+    load_s = QUICK_LOAD_S if quick else LOAD_S
+    bare_us = 0.0
+    for turn, boxes in enumerate(QUICK_BOXES if quick else BOXES):
+        with tempfile.TemporaryDirectory() as folder:
+            makai = MakaiProcesses(Path(folder), boxes, FIRST_OFFSET + OFFSET_STEP * turn)
+            try:
+                rows += _of_boxes(makai, load_s, QUICK_CROSSINGS if quick else CROSSINGS)
+                if boxes == BARE_BOXES:
+                    bare_us = _bare(makai, load_s)
+            finally:
+                makai.close()
+    name = f"{BARE_BOXES} Boxes at {BARE_RATE_HZ:g}/s: triggering-broker"
+    mine = next(row for row in rows if row.case == name)
+    bare = Baseline(f"{name.rpartition(':')[0]}: CURVE, decode, forward, nothing else", bare_us, "us")
+    return BenchResult(tuple(rows), bare, mine.value / bare_us)
+
+
+def _of_boxes(makai: MakaiProcesses, load_s: float, crossings: int) -> Iterator[BenchCase]:
+    boxes = makai.boxes
+    click.echo(f"{boxes} Boxes ...", err=True)
+    idle = _all_figures(makai)
+    time.sleep(load_s)
+    begun = _all_figures(makai)
+    for name in SERVICES:
+        ms = (begun[name].cpu_s - idle[name].cpu_s) / load_s * 1e3
+        yield case(f"{boxes} Boxes, none connected: {name}", "ms/s", [ms])
+    load = makai.box_load()
+    load.answer(order="connect")
+    there = _all_figures(makai)
+    until_s = time.monotonic() + CONNECT_S
+    while there["acquisition-broker"].counters.get("opq_boxes_listening_total", 0.0) < boxes:
+        if time.monotonic() > until_s:
+            raise RuntimeError(f"not all of {boxes} Boxes listen to commands after {CONNECT_S:g} s")
+        load.answer(order="run", rate_hz=0.01, seconds=0.2)
+        there = _all_figures(makai)
+    for name, sockets in (("triggering-broker", 1), ("acquisition-broker", 2)):
+        count = boxes * sockets
+        kb = (there[name].rss_bytes - begun[name].rss_bytes) / count / 1000
+        yield case(f"{boxes} Boxes: memory a connection, {name}", "kB", [kb], limit=40.0)
+        per_s = count / max(1e-6, there[name].cpu_s - begun[name].cpu_s)
+        yield case(f"{boxes} Boxes: handshakes a core second, {name}", "", [per_s])
+    for rate_hz in RATES_HZ:
+        yield from _under_load(makai, load, rate_hz, load_s)
+    count = min(crossings, boxes)
+    found = [1e3 * each for each in load.answer(order="cross", count=count)["latencies_s"]]
+    why = f"{count - len(found)} of {count} without a command" if len(found) < count else ""
+    yield case(
+        f"{boxes} Boxes: crossing to its command, p99", "ms", found, percentile(found, 0.99), because=why
+    )
+
+
+def _under_load(
+    makai: MakaiProcesses, load: OrderedProcess, rate_hz: float, load_s: float
+) -> Iterator[BenchCase]:
+    before = _all_figures(makai)
+    made = load.answer(order="run", rate_hz=rate_hz, seconds=load_s)
+    time.sleep(SETTLE_S)
+    after = _all_figures(makai)
+    service = "triggering-service"
+    stored = after[service].counters.get("opq_measurements_stored_total", 0.0)
+    stored -= before[service].counters.get("opq_measurements_stored_total", 0.0)
+    name = f"{makai.boxes} Boxes at {rate_hz:g}/s"
+    lost = f"{made['sent']} sent, {made['refused']} refused, {stored:.0f} stored"
+    total_us = 0.0
+    for each in SERVICES:
+        us = (after[each].cpu_s - before[each].cpu_s) / made["sent"] * 1e6
+        total_us += us
+        why = lost if each == service else ""
+        yield case(f"{name}: {each}", US_EACH, [us], because=why)
+    writer = "opq_writer_cpu_seconds_total"
+    writing_s = after[service].counters.get(writer, 0.0) - before[service].counters.get(writer, 0.0)
+    yield case(f"{name}: its thread into the store", US_EACH, [writing_s / made["sent"] * 1e6])
+    yield case(f"{name}: Makai in all", US_EACH, [total_us], limit=16.7)
+    for stage in ("measurement_judged", "measurement_stored"):
+        ms = 1e3 * stage_quantile_s(before[service], after[service], stage, 0.99)
+        yield case(f"{name}: {stage}, p99 at most", "ms", [ms])
+
+
+def _bare(makai: MakaiProcesses, load_s: float) -> float:
+    """µs of the baseline for each Measurement, of the same load."""
+    spare = FIRST_OFFSET - OFFSET_STEP
+    source, sink, *_ = (f"tcp://127.0.0.1:{port + spare}" for port in sorted(PORTS.values()))
+    bare = makai.ordered("bench.makai.bare_forwarder", str(makai.curve), source, sink)
+    bare.answer()
+    nobody = f"tcp://127.0.0.1:{PORTS['command_box'] + spare + 1}"
+    load = makai.load_at(Endpoints(source, nobody, nobody), BARE_BOXES)
+    load.answer(order="connect")
+    bare.answer(order="figures")
+    load.answer(order="run", rate_hz=BARE_RATE_HZ, seconds=load_s)
+    time.sleep(SETTLE_S)
+    figures = bare.answer(order="figures")
+    return float(figures["cpu_s"] / figures["messages"] * 1e6)
+
+
+def _all_figures(makai: MakaiProcesses) -> dict[str, ProcessFigures]:
+    return {name: makai.figures(name) for name in SERVICES}

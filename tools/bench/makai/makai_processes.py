@@ -1,0 +1,172 @@
+"""Makai's services as `opq-cloud NAME` runs them, a process each, and what `/metrics` says of them."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from opq_cloud.stage_times import BOUNDS_S, quantile_s
+from opq_gateway.uplink.connection import Endpoints
+from opq_proto.keys import KeyFolder
+from opq_proto.ports import PORTS
+
+SERVICES = {"triggering-broker": 8914, "acquisition-broker": 8915, "triggering-service": 8080}
+"""And the port of its health."""
+CONFIG = """
+[triggering_service.asking]
+bytes_per_min = 1000000000000
+bytes_per_min_of_box = 1000000000000
+bytes_per_min_by_box = 1000000000000
+"""
+"""A command for each crossing of a bench: budgets are another matter."""
+BENCH_FOLDER = Path(__file__).resolve().parents[2]
+START_S = 60.0
+FIRST_BOX = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessFigures:
+    """One process at one moment: CPU seconds since its start, bytes of memory, counters, stages."""
+
+    cpu_s: float
+    rss_bytes: float
+    counters: dict[str, float]
+    stages: dict[str, list[float]]
+    """Stage -> cumulative counts by the bounds of `StageTimes`."""
+
+
+@dataclass(slots=True)
+class OrderedProcess:
+    """A process of the bench that takes a JSON line and answers with one."""
+
+    process: "subprocess.Popen[str]" = field(repr=False)
+
+    def answer(self, **order: object) -> dict[str, Any]:
+        """Raises RuntimeError: it has ended."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        if order:
+            self.process.stdin.write(json.dumps(order) + "\n")
+            self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"a process of the bench ended with {self.process.wait()}")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+class MakaiProcesses:
+    """A data directory with keys, and the processes; end it with `close`."""
+
+    def __init__(self, folder: Path, boxes: int, offset: int) -> None:
+        self._opened = ExitStack()
+        self._folder, self._offset, self.boxes = folder, offset, boxes
+        self.curve = folder / "curve"
+        KeyFolder(self.curve).create(True, [str(FIRST_BOX + number) for number in range(boxes)])
+        config = folder / "cloud.toml"
+        config.write_text(CONFIG, encoding="utf-8")
+        for name in SERVICES:
+            arguments = [
+                name,
+                "--data-dir",
+                str(folder),
+                "--port-offset",
+                str(offset),
+                "--config",
+                str(config),
+            ]
+            self._start([sys.executable, "-m", "opq_cloud", *arguments], folder / f"{name}.log")
+        until_s = time.monotonic() + START_S
+        for name in SERVICES:
+            while not self._answers(name):
+                if time.monotonic() > until_s:
+                    raise RuntimeError(f"{name} does not answer: {folder / f'{name}.log'}")
+                time.sleep(0.1)
+
+    def figures(self, name: str) -> ProcessFigures:
+        """Now."""
+        text = self._read(name, "/metrics")
+        values: dict[str, float] = {}
+        stages: dict[str, list[float]] = {}
+        for line in text.splitlines():
+            if line.startswith("#"):
+                continue
+            key, _, value = line.rpartition(" ")
+            metric = key.partition("{")[0]
+            if metric == "opq_stage_seconds_bucket":
+                stages.setdefault(key.partition('stage="')[2].rstrip('"}'), []).append(float(value))
+            else:
+                values[metric] = values.get(metric, 0.0) + float(value)
+        cpu_s, rss = values["process_cpu_seconds_total"], values["process_resident_memory_bytes"]
+        return ProcessFigures(cpu_s, rss, values, stages)
+
+    def box_load(self) -> OrderedProcess:
+        """All Boxes, not connected yet."""
+        names = "triggering_box", "command_box", "response_box"
+        ends = [f"tcp://127.0.0.1:{PORTS[name] + self._offset}" for name in names]
+        return self.load_at(Endpoints(*ends), self.boxes)
+
+    def load_at(self, endpoints: Endpoints, boxes: int) -> OrderedProcess:
+        """So many Boxes that connect there."""
+        plan = self._folder / f"plan{len(list(self._folder.glob('plan*')))}.json"
+        ends = {name: getattr(endpoints, name) for name in ("trigger", "command", "response")}
+        plan.write_text(json.dumps({"boxes": boxes, "curve": str(self.curve), "endpoints": ends}))
+        return self.ordered("bench.makai.box_load", str(plan))
+
+    def ordered(self, module: str, *arguments: str) -> OrderedProcess:
+        """A process of the bench's own."""
+        made = self._start([sys.executable, "-m", module, *arguments], self._folder / f"{module}.log")
+        return OrderedProcess(made)
+
+    def close(self) -> None:
+        """End all that was started."""
+        self._opened.close()
+
+    def _start(self, arguments: Sequence[str], log: Path) -> "subprocess.Popen[str]":
+        paths = [str(BENCH_FOLDER), os.environ.get("PYTHONPATH", "")]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+        with log.open("ab") as errors:
+            made = subprocess.Popen(
+                arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True,
+                env=environment, start_new_session=True,
+            )  # fmt: skip
+        self._opened.callback(_end, made)
+        return made
+
+    def _answers(self, name: str) -> bool:
+        try:
+            return bool(json.loads(self._read(name, "/"))["ok"])
+        except OSError:
+            return False
+
+    def _read(self, name: str, path: str) -> str:
+        url = f"http://127.0.0.1:{SERVICES[name] + self._offset}{path}"
+        with urllib.request.urlopen(url, timeout=20) as answer:
+            text: str = answer.read().decode()
+        return text
+
+
+def stage_quantile_s(before: ProcessFigures, after: ProcessFigures, stage: str, share: float) -> float:
+    """The upper end of the bucket that holds this share of what was timed between both."""
+    counts = after.stages.get(stage, [0.0] * (len(BOUNDS_S) + 1))
+    earlier = before.stages.get(stage, [0.0] * len(counts))
+    return quantile_s([round(now - was) for now, was in zip(counts, earlier, strict=True)], share)
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    if process.stdin is not None:
+        process.stdin.close()
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,191 @@
+"""What events cost Mauka: CPU of all analyses on 10 s, from stored to incident, bursts on processes, idle.
+
+Times of the wall mean something only where the cores are free; beside bursts stands how much of them was had.
+"""
+
+import math
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+
+from bench.result import BenchCase, case
+from opq_cloud.mauka import measured
+from opq_cloud.mauka.analysis_pool import AnalysisPool
+from opq_cloud.mauka.built_in_analyses import BUILT_IN, load_analyses
+from opq_cloud.mauka.event_analysis import analyse_event
+from opq_cloud.mauka.plugin import PUB_KEY, SUB_KEY
+from opq_cloud.mauka.runner import AnalysisRunner
+from opq_cloud.mauka_settings import AnalysisWorkersSection
+from opq_cloud.store import CloudStore, open_store
+from opq_hil.mains.grid import Grid
+from opq_hil.mains.phase_events import PhaseJumpEvent
+from opq_hil.mains.rms_events import Sag
+from opq_hil.mains.transients import OscillatoryTransient
+from opq_hil.mains.voltage import Mains
+from opq_hil.mains.wave import Harmonic, Wave
+from opq_proto.decision import Nominal
+from opq_proto.messages import Event, TimeSource, Trigger, Waveform
+
+RATE_HZ = 12_000
+V_PER_LSB = 0.0068
+NOMINAL = Nominal(120.0, 60.0)
+START_NS = 1_765_792_486_000_000_000
+LIMIT_MS = 150.0
+LATENCY_MS = 250.0
+REPEATS = 4
+EVENTS, QUICK_EVENTS = 60, 20
+WARM_EVENTS = 6
+IDLE_S = 5.0
+NOBODY = "tcp://127.0.0.1:9"
+END_S = 300.0
+
+
+def rows(quick: bool) -> Iterator[BenchCase]:
+    """All of it; the CPU of a plain waveform is what that of an eventful one stands beside."""
+    click.echo("all analyses on 10 s ...", err=True)
+    yield case("all analyses on a plain 10 s, CPU", "ms", [_waveform_ms(eventful=False)])
+    yield case("all analyses on an eventful 10 s, CPU", "ms", [_waveform_ms(eventful=True)], limit=LIMIT_MS)
+    count = QUICK_EVENTS if quick else EVENTS
+    click.echo(f"{count} events, one at a time ...", err=True)
+    spent_ms = sorted(_latencies_ms(count))
+    yield case("waveforms stored to incident stored, median", "ms", [spent_ms[len(spent_ms) // 2]])
+    p99 = spent_ms[math.ceil(0.99 * len(spent_ms)) - 1]
+    yield case("waveforms stored to incident stored, p99", "ms", [p99], limit=LATENCY_MS)
+    for processes in (0, 1, 2):
+        click.echo(f"{count} events at once, {processes} processes ...", err=True)
+        wall_s, cpu_s = _burst(count, processes)
+        name = f"{processes} processes" if processes else "Mauka's own process"
+        yield case(f"events a second, a burst, {name}", "1/s", [count / wall_s])
+        yield case(f"CPU of an event of a burst, {name}", "ms", [1000 * cpu_s / count])
+        yield case(f"cores that a burst got, {name}", "", [cpu_s / wall_s])
+    yield case("an idle runner, CPU of each second", "ms", [_idle_ms()])
+
+
+def _waveform_ms(eventful: bool) -> float:
+    """The least of some; nothing measured before is used."""
+    parts = (
+        Sag(depth=0.4, cycles=8, start_s=2, angle_deg=30),
+        PhaseJumpEvent(degrees=20, start_s=2, angle_deg=30),
+        OscillatoryTransient(peak_pu=0.4, ring_hz=900, decay_s=0.003, start_s=4.5, angle_deg=70),
+        Sag(depth=0.6, cycles=20, start_s=6, angle_deg=80),
+        PhaseJumpEvent(degrees=-25, start_s=6, angle_deg=80),
+        OscillatoryTransient(peak_pu=0.3, ring_hz=600, decay_s=0.003, start_s=8.2, angle_deg=70),
+    )
+    wave = Wave(NOMINAL.volts, (Harmonic(3, 0.8, 20), Harmonic(5, 1.5, 70)))
+    mains = Mains(rate_hz=RATE_HZ, grid=Grid(60.013), wave=wave, disturbances=parts if eventful else ())
+    volts = mains.clean_v(np.arange(10 * RATE_HZ) / RATE_HZ)
+    volts += np.random.default_rng(1).normal(0, NOMINAL.volts * 10 ** (-30 / 20), len(volts))
+    one = _waveform(np.round(volts / V_PER_LSB).astype(np.int16), START_NS)
+    event = Event(1, START_NS, one.end_ns, (one,))
+    analyses, spent_s = load_analyses([]), []
+    for _ in range(REPEATS):
+        measured.RESULTS = measured.MeasuredResults()
+        began_s = time.process_time()
+        found = analyse_event(event, analyses, lambda _: NOMINAL, {})
+        spent_s.append(time.process_time() - began_s)
+        assert not found.failed and bool(found.findings) == eventful
+    return 1000 * min(spent_s)
+
+
+def _latencies_ms(count: int) -> Iterator[float]:
+    with _store() as store:
+        runner = _runner(store)
+        for number in range(count):
+            event_id = _put_event(store, number)
+            began_s = time.monotonic()
+            runner._attempt(event_id, again=False)
+            yield 1000 * (time.monotonic() - began_s)
+            record = store.event_record(event_id)
+            assert record is not None and record.analysed
+
+
+def _burst(count: int, processes: int) -> tuple[float, float]:
+    """Seconds and CPU seconds for events that wait; some before them pay for the processes' beginning."""
+    with _store() as store:
+        runner = _runner(store)
+        if processes:
+            section = AnalysisWorkersSection(count=processes)
+            runner.pool = AnalysisPool(section, (), (BUILT_IN,), runner.note_ended)
+        for number in range(WARM_EVENTS + count):
+            _put_event(store, number)
+        stop = threading.Event()
+        thread = threading.Thread(target=runner.run, args=(stop,))
+        thread.start()
+        try:
+            while len(store.unanalysed_events()) > count:
+                time.sleep(0.2)
+            cpu_s, began_s = _cpu_s(runner), time.monotonic()
+            while store.unanalysed_events():
+                assert time.monotonic() < began_s + END_S
+                time.sleep(0.2)
+            return time.monotonic() - began_s, _cpu_s(runner) - cpu_s
+        finally:
+            stop.set()
+            thread.join()
+
+
+def _idle_ms() -> float:
+    with _store() as store:
+        runner, stop = _runner(store), threading.Event()
+        thread = threading.Thread(target=runner.run, args=(stop,))
+        thread.start()
+        began_s = time.process_time()
+        time.sleep(IDLE_S)
+        spent_s = time.process_time() - began_s
+        stop.set()
+        thread.join()
+    return 1000 * spent_s / IDLE_S
+
+
+def _cpu_s(runner: AnalysisRunner) -> float:
+    """Of this process and those of the pool."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    spent_s = time.process_time()
+    for row in runner.pool.rows() if runner.pool is not None else ():
+        text = Path(f"/proc/{row['pid']}/stat").read_text().rpartition(")")[2].split()
+        spent_s += (int(text[11]) + int(text[12])) / ticks
+    return spent_s
+
+
+def _runner(store: CloudStore) -> AnalysisRunner:
+    """It knows nothing of waveforms that were measured before."""
+    measured.RESULTS = measured.MeasuredResults()
+    return AnalysisRunner({PUB_KEY: NOBODY, SUB_KEY: NOBODY}, lambda: store, load_analyses([]), NOMINAL)
+
+
+@contextmanager
+def _store() -> Iterator[CloudStore]:
+    with TemporaryDirectory() as folder:
+        store = open_store(None, Path(folder))
+        try:
+            yield store
+        finally:
+            store.close()
+
+
+def _put_event(store: CloudStore, number: int) -> int:
+    """Of two Boxes, 3 s with a dip and noise of 40 dB; no two waveforms are the same."""
+    chance = np.random.default_rng(number)
+    start_ns = START_NS + number * 100 * 10**9
+    span = (start_ns, start_ns + 3 * 10**9)
+    event_id = store.open_event(Trigger(f"t{number}", *span, ("1", "2"), "1", "bench"), "bench")
+    t_s = np.arange(3 * RATE_HZ) / RATE_HZ
+    volts = 120 * math.sqrt(2) * np.sin(2 * math.pi * 60 * t_s)
+    volts[RATE_HZ : 2 * RATE_HZ] *= chance.uniform(0.3, 0.85)
+    for box_id in ("1", "2"):
+        counts = np.round((volts + chance.normal(0, 1.2, len(volts))) / V_PER_LSB).astype(np.int16)
+        store.put_waveform(event_id, _waveform(counts, start_ns, box_id))
+    store.finish_event(event_id)
+    return event_id
+
+
+def _waveform(counts: NDArray[np.int16], start_ns: int, box_id: str = "1") -> Waveform:
+    return Waveform(box_id, start_ns, 1000, TimeSource.GPS, RATE_HZ * 1000, V_PER_LSB, 0, counts)

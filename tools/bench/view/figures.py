@@ -1,0 +1,149 @@
+"""View as it is asked: the first byte and the whole of each page, beside a bare page of the same server.
+
+A process of its own runs `opq-cloud view` over a store with 10^7 Measurements, 10^5 incidents and 10,000
+Boxes; this one asks. CPU is the server's, from /proc; bytes are those on the wire, gzip. The baseline is one
+empty page of Starlette under the same uvicorn, asked the same way in the same run. Other sizes by the
+environment:
+
+    OPQ_BENCH_VIEW_BOXES=10000              with --quick 1,000
+    OPQ_BENCH_VIEW_INCIDENTS=100000         with --quick 5,000
+    OPQ_BENCH_VIEW_MEASUREMENTS=10000000    with --quick 40,000
+    OPQ_BENCH_VIEW_DAYS=365                 of one Box's minutes; with --quick 7
+    OPQ_BENCH_VIEW_MAPS=500                 maps that stay open for ten seconds and ask every other second
+    OPQ_BENCH_VIEW_STORE=DIR                keep the store there, and use it where it is made already
+"""
+
+import http.client
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+from urllib.parse import urlencode
+
+from bench.result import Baseline, BenchCase, BenchResult, case, percentile
+from bench.view.asking import HEADERS, Asked, Server, ask, bare_server, view_server
+from bench.view.filled import fill_boxes, fill_days, fill_incidents, fill_measurements
+from opq_cloud.store import open_store
+
+FIRST_BYTE_LIMIT_MS, WHOLE_LIMIT_MS = 50.0, 150.0
+"""p99 of what is wanted of each page (issue of View, at 10^7 Measurements)."""
+MAPS_S, MAP_EVERY_S = 10.0, 2.0
+EXPORT, EXPORTS, EXPORT_PAUSE_S = "a week's incidents exported", 3, 2.5
+"""View answers an export every two seconds; there are few of them here."""
+FULL = {"BOXES": 10_000, "INCIDENTS": 100_000, "MEASUREMENTS": 10_000_000, "DAYS": 365, "MAPS": 0}
+QUICK = {"BOXES": 1_000, "INCIDENTS": 5_000, "MEASUREMENTS": 40_000, "DAYS": 7, "MAPS": 0}
+
+
+def run(quick: bool) -> BenchResult:
+    sizes = {name: int(os.environ.get(f"OPQ_BENCH_VIEW_{name}") or number) for name, number in
+             (QUICK if quick else FULL).items()}  # fmt: skip
+    runs = 20 if quick else 200
+    with store_folder() as folder:
+        rows = fill(folder, sizes)
+        with bare_server() as server:
+            bare = ask(server, "/", runs)
+        with view_server(folder) as server:
+            rows.append(case("from the start of View to its first page", "s", [server.started_s]))
+            for name, path in paths(sizes["INCIDENTS"], sizes["DAYS"]).items():
+                if name != EXPORT:
+                    rows += _rows(name, ask(server, path, runs))
+                elif not quick:
+                    rows += _rows(name, ask(server, path, EXPORTS, EXPORT_PAUSE_S))
+            if sizes["MAPS"]:
+                rows.append(open_maps(server, sizes["MAPS"]))
+            rows.append(case("resident memory of View", "bytes", [server.resident_bytes()]))
+    front = next(each for each in rows if each.case == "front page: whole, p99")
+    baseline = Baseline("front page: whole, p99, of a bare page", percentile(bare.whole_ms, 0.99), "ms")
+    rows.append(case("a bare page of Starlette: CPU of the server", "ms", [bare.cpu_ms]))
+    return BenchResult(tuple(rows), baseline, front.value / baseline.value)
+
+
+@contextmanager
+def store_folder() -> Iterator[Path]:
+    """One that is kept, where the environment names it."""
+    if kept := os.environ.get("OPQ_BENCH_VIEW_STORE"):
+        Path(kept).mkdir(parents=True, exist_ok=True)
+        yield Path(kept)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def fill(folder: Path, sizes: Mapping[str, int]) -> list[BenchCase]:
+    """CPU and time of each part; nothing where the store is filled already."""
+    now_ms, boxes = time.time_ns() // 1_000_000, sizes["BOXES"]
+    rows: list[BenchCase] = []
+    with closing(open_store(None, folder)) as store:
+        if store.incidents(limit=1):
+            return []
+        parts: dict[str, Callable[[], None]] = {
+            "Boxes": lambda: fill_boxes(store, boxes),
+            "Measurements": lambda: fill_measurements(store, boxes, sizes["MEASUREMENTS"], now_ms),
+            "incidents": lambda: fill_incidents(store, boxes, sizes["INCIDENTS"], now_ms),
+            "days of a Box": lambda: fill_days(store, sizes["DAYS"], now_ms),
+        }
+        for name, part in parts.items():
+            cpu_s, began_s = time.process_time(), time.monotonic()
+            part()
+            rows.append(case(f"{name} stored: CPU", "s", [time.process_time() - cpu_s]))
+            rows.append(case(f"{name} stored: time", "s", [time.monotonic() - began_s]))
+    return rows
+
+
+def paths(incidents: int, days: int) -> Mapping[str, str]:
+    """What is asked for; every page that a visitor looks at."""
+    chosen = urlencode({"class": "sag", "from": "now-7d", "severity": "4"})
+    return {
+        "front page": "/",
+        "list": "/incidents",
+        "filter": f"/incidents?{chosen}",
+        "incident": f"/incidents/{incidents // 2}",
+        "box": "/boxes/1?from=now-1h&to=now",
+        f"chart of {days} days": f"/boxes/1/history?from=now-{days}d&to=now",
+        "map": "/map",
+        "map state": "/map/state",
+        "incidents as JSON": "/api/v1/incidents?limit=100&class=sag",
+        EXPORT: "/api/v1/exports/incidents?format=csv&from=now-7d",
+    }
+
+
+def open_maps(server: Server, maps: int) -> BenchCase:
+    """CPU of the server while so many maps are open, each asking for what has changed."""
+    stop_s, asked, lock = time.monotonic() + MAPS_S, [0], threading.Lock()
+
+    def watch(number: int) -> None:
+        etag = ""
+        with closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)) as connection:
+            time.sleep(MAP_EVERY_S * number / maps)
+            while time.monotonic() < stop_s:
+                headers = {**HEADERS, **({"If-None-Match": etag} if etag else {})}
+                connection.request("GET", "/map/state", headers=headers)
+                answer = connection.getresponse()
+                answer.read()
+                etag = answer.getheader("ETag") or etag
+                with lock:
+                    asked[0] += 1
+                time.sleep(MAP_EVERY_S)
+
+    cpu_s, began_s = server.cpu_s(), time.monotonic()
+    threads = [threading.Thread(target=watch, args=(number,), daemon=True) for number in range(maps)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join(MAPS_S + 60)
+    used = (server.cpu_s() - cpu_s) / (time.monotonic() - began_s)
+    return case(f"{maps} maps open ({asked[0]} answers): CPU of the server", "cores", [used], limit=0.5)
+
+
+def _rows(name: str, asked: Asked) -> list[BenchCase]:
+    whole, p99_first = asked.whole_ms, percentile(asked.first_ms, 0.99)
+    return [
+        case(f"{name}: first byte, p99", "ms", asked.first_ms, p99_first, limit=FIRST_BYTE_LIMIT_MS),
+        case(f"{name}: whole, p50", "ms", whole, percentile(whole, 0.5)),
+        case(f"{name}: whole, p99", "ms", whole, percentile(whole, 0.99), limit=WHOLE_LIMIT_MS),
+        case(f"{name}: CPU of the server", "ms", [asked.cpu_ms]),
+        case(f"{name}: on the wire", "bytes", [asked.wire_bytes]),
+    ]

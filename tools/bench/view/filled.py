@@ -1,0 +1,148 @@
+"""A store as the live system would have written it: Boxes, Measurements, incidents over a year, minutes.
+
+All by the store's own interface. Boxes come from several threads, so that their commits are joined; old
+Measurements as columns, thirty a Box to a block, the newest one by one with their sequence numbers.
+"""
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from math import ceil
+
+import numpy as np
+
+from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, Trend
+from opq_cloud.store.join_plan import IncidentFacts, JoinPlan, KnownFinding
+from opq_cloud.store.pyramid import DAY_MS
+from opq_cloud.store.store import TREND_MS
+from opq_proto.decision import Nominal
+from opq_proto.measurement_columns import MeasuredBoxes, MeasurementColumns
+from opq_proto.messages import Finding, Measurement, Metric, TimeSource, Trigger
+
+PLAN_SIZE = 500
+"""Incidents that are written at once."""
+KINDS = ("sag", "swell", "interruption", "impulsive_transient", "harmonics")
+WRITERS = 64
+NEWEST_S = 5
+"""So many of the newest Measurements of each Box are written one by one."""
+BLOCK_S = 30
+"""A second each: those of a Box that one call hands over as columns."""
+BOXES_AT_ONCE = 2_000
+NOMINAL = Nominal(120.0, 60.0)
+
+
+def fill_boxes(store: CloudStore, boxes: int) -> None:
+    """On a grid over an island, four feeders to a region."""
+
+    def put(number: int) -> None:
+        slug = f"p{number}"
+        store.put_location(LocationRecord(slug, 55.0 + number % 97 / 300, 14.7 + number % 89 / 200))
+        store.put_box(
+            BoxRecord(str(number), "", slug, region=f"r{number % 10}", feeder=f"f{number % 40}", phase="a")
+        )
+
+    with ThreadPoolExecutor(WRITERS) as pool:
+        list(pool.map(put, range(1, boxes + 1)))
+
+
+def fill_measurements(store: CloudStore, boxes: int, count: int, now_ms: int) -> None:
+    """One a second of each Box, up to now; at least `count` of all."""
+    seconds = max(1, ceil(count / boxes))
+    blocks = max(0, seconds - NEWEST_S) // BLOCK_S
+    measured = MeasuredBoxes(tuple(str(box) for box in range(1, boxes + 1)), (NOMINAL,) * boxes)
+    for block in range(blocks):
+        first_ms = now_ms - (seconds - block * BLOCK_S) * 1000
+        for begin in range(0, boxes, BOXES_AT_ONCE):
+            which = range(begin, min(boxes, begin + BOXES_AT_ONCE))
+            store.append_columns(_columns(measured, which, first_ms))
+    for second in range(blocks * BLOCK_S, seconds):
+        store.append_measurements(_second(boxes, now_ms - (seconds - second) * 1000, second + 1))
+
+
+def _columns(measured: MeasuredBoxes, which: range, first_ms: int) -> MeasurementColumns:
+    begins = np.tile(np.arange(BLOCK_S, dtype=np.int64), len(which)) * 1000 + first_ms
+    f, rms, thd = [59.99, 60.01, 60.0], [119.5, 120.5, 120.0], [0.02, 0.03, 0.025]
+    of_box = np.array([f, rms, thd, [0.0, 0.0, 0.0]], np.float32)
+    return MeasurementColumns(
+        measured,
+        np.repeat(np.arange(which.start, which.stop, dtype=np.int64), BLOCK_S),
+        (begins - 1000) * 1_000_000,
+        begins * 1_000_000,
+        np.broadcast_to(of_box, (len(begins), 4, 3)),
+        1000,
+        TimeSource.NTP,
+    )
+
+
+def _second(boxes: int, at_ms: int, sequence: int) -> Iterable[Measurement]:
+    metrics = {
+        "rms": Metric(119.5, 120.5, 120.0),
+        "f": Metric(59.99, 60.01, 60.0),
+        "thd": Metric(0.02, 0.03, 0.025),
+    }
+    return (
+        Measurement(
+            str(box), at_ms, metrics, (at_ms - 1000) * 10**6, at_ms * 10**6, 1000, TimeSource.NTP, sequence, 1
+        )
+        for box in range(1, boxes + 1)
+    )
+
+
+def fill_incidents(store: CloudStore, boxes: int, count: int, now_ms: int) -> None:
+    """Over a year, PLAN_SIZE to an event, each at one Box."""
+    apart_ns = 365 * DAY_MS * 10**6 // count
+    for first in range(0, count, PLAN_SIZE):
+        places = range(first, min(first + PLAN_SIZE, count))
+        findings = [
+            _finding(number, boxes, now_ms * 10**6 - (count - number) * apart_ns) for number in places
+        ]
+        box_ids = tuple(sorted({each.box_id for each in findings}))
+        span = findings[0].start_ns, findings[-1].end_ns
+        event_id = store.open_event(
+            Trigger(f"bench-{first}", *span, box_ids[:8], box_ids[0], "bench"), "bench"
+        )
+        store.finish_event(event_id)
+        known = tuple(
+            KnownFinding(-place, -place, (event_id,), each, leads=True)
+            for place, each in enumerate(findings, start=1)
+        )
+        facts = tuple(_facts(-place, each) for place, each in enumerate(findings, start=1))
+        while (
+            store.carry_out(
+                JoinPlan(store.join_revision(), event_id, written=known, facts=facts, answer=known)
+            )
+            is None
+        ):
+            pass
+        store.mark_analysed(event_id)
+
+
+def _finding(number: int, boxes: int, start_ns: int) -> Finding:
+    kind = KINDS[number % len(KINDS)]
+    percent = None if kind in KINDS[3:] else {"sag": 70.0, "swell": 115.0}.get(kind, 4.0) + number % 17
+    return Finding(
+        kind=kind, box_id=str(1 + number * 7919 % boxes), start_ns=start_ns,
+        end_ns=start_ns + (20 + number % 400) * 10**6, uncertainty_ns=1_000_000, closed=True,
+        residual_v=None if percent is None else 1.2 * percent, residual_percent=percent,
+        duration_cycles=1.0 + number % 24, because="made up",
+    )  # fmt: skip
+
+
+def _facts(incident_id: int, one: Finding) -> IncidentFacts:
+    return IncidentFacts(
+        incident_id, one.kind, one.residual_percent, one.start_ns, one.end_ns, True, 1, "local",
+        float(1 + one.start_ns // 10**9 % 9), worst=(30.0, 10**8, -one.start_ns, one.box_id),
+        kinds=(one.kind,),
+    )  # fmt: skip
+
+
+def fill_days(store: CloudStore, days: int, now_ms: int) -> None:
+    """One Box's minutes with their levels."""
+    first_ms = (now_ms - days * DAY_MS) // TREND_MS * TREND_MS
+    metrics = {"rms": (119.0, 121.0, 120.0), "f": (59.98, 60.02, 60.0), "thd": (0.02, 0.03, 0.025)}
+    for begin in range(0, days * 1440, 5000):
+        store.put_trends(
+            Trend("1", first_ms + minute * TREND_MS, metrics, covered_ms=TREND_MS)
+            for minute in range(begin, min(begin + 5000, days * 1440))
+        )
+    while store.roll_up(now_ms):
+        pass

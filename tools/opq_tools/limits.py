@@ -1,0 +1,317 @@
+"""`opq-tools limits`: `makai_config`, on a running and on a stopped cloud.
+
+The store is the place: a running Makai reads it every second, so that a change and its removal hold
+within two seconds without a restart.
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from opq_cloud.command_audit import note_command
+from opq_cloud.makai.trigger_settings import (
+    built_in_triggers,
+    setting_from_text,
+    setting_problems,
+    settings_table,
+    shown_setting,
+    trigger_settings,
+)
+from opq_cloud.store.makai_documents import (
+    MakaiConfig,
+    SettingValue,
+    TriggeringLimits,
+    makai_config_document,
+    makai_config_from_document,
+)
+from opq_proto.errors import OpqError, PluginError
+from opq_proto.keys import checked_box_id
+from opq_tools.boxes.command import data_option, json_option, mongo_option, opened_store
+
+F = TypeVar("F", bound=Callable[..., object])
+LIMIT_NAMES = tuple(each.name for each in fields(TriggeringLimits))
+REFERENCES = ("ref_v", "ref_hz")
+AS_BUILT_IN = TriggeringLimits(
+    percent_hz_low=100.0,
+    percent_hz_high=1000.0,
+    percent_v_low=10.0,
+    percent_v_high=10.0,
+    percent_thd_high=100.0,
+)
+"""What the first limits begin with: `threshold` as it is without them, not the original's 2.5 %."""
+
+
+def _box(context: click.Context, parameter: click.Parameter, text: str | None) -> str | None:
+    if text is None:
+        return None
+    try:
+        return checked_box_id(text)
+    except OpqError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+def _store_options(command: F) -> F:
+    for option in (json_option, data_option, mongo_option):
+        command = option(command)
+    return command
+
+
+_box_option = click.option("--box", "box_id", metavar="BOX", callback=_box, help="Of this Box alone.")
+_trigger_option = click.option("--trigger", metavar="NAME", help="Settings of this built-in trigger.")
+
+
+@click.group("limits", context_settings={"help_option_names": ["-h", "--help"]})
+def command() -> None:
+    """Limits that Makai triggers by, in the store: of all Boxes, of single ones, and of each trigger.
+
+    \b
+    Examples: opq-tools limits list
+              opq-tools limits set ref_v=230 ref_hz=50 percent_v_low=10
+              opq-tools limits set --box 4 percent_v_low=15
+              opq-tools limits set --trigger frequency deviation_percent=0.4
+              opq-tools limits remove --box 4
+    """
+
+
+@command.command("list")
+@_store_options
+def list_limits(as_json: bool, data_dir: Path | None, mongo_uri: str | None) -> None:
+    """What the store's makai_config holds; without one the configuration of Makai holds.
+
+    Example: opq-tools limits list --json
+    """
+    with opened_store(mongo_uri, data_dir) as store:
+        config = store.makai_config()
+    _echo(config, as_json)
+
+
+@command.command("set")
+@click.argument("values", nargs=-1, required=True, metavar="NAME=VALUE...")
+@_box_option
+@_trigger_option
+@_store_options
+def set_limits(
+    values: tuple[str, ...],
+    box_id: str | None,
+    trigger: str | None,
+    as_json: bool,
+    data_dir: Path | None,
+    mongo_uri: str | None,
+) -> None:
+    """Set limits; what is not named stays. A Makai that runs follows within two seconds.
+
+    NAME is ref_v, ref_hz, percent_v_low, percent_v_high, percent_hz_low, percent_hz_high or percent_thd_high;
+    with --trigger a setting of that trigger (`limits triggers` lists them), where none turns a limit off.
+    The first limits want ref_v and ref_hz: they hold for every Box without limits of its own.
+
+    \b
+    Examples: opq-tools limits set ref_v=120 ref_hz=60 percent_v_low=8
+              opq-tools limits set --trigger flicker swing_percent=1.5
+    """
+    if box_id is not None and trigger is not None:
+        raise click.UsageError(
+            "--box and --trigger: a trigger's settings hold for all Boxes; say one of them"
+        )
+    given = _given(values)
+    if trigger is not None:
+        change = _trigger_change(trigger, given)
+    else:
+        change = _limit_change(box_id, _numbers(given))
+    _change(change, "set limits", as_json, data_dir, mongo_uri)
+
+
+@command.command("remove")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@_box_option
+@_trigger_option
+@click.option("--all", "everything", is_flag=True, help="The whole makai_config.")
+@_store_options
+def remove_limits(
+    names: tuple[str, ...],
+    box_id: str | None,
+    trigger: str | None,
+    everything: bool,
+    as_json: bool,
+    data_dir: Path | None,
+    mongo_uri: str | None,
+) -> None:
+    """Take away a Box's limits, a trigger's settings (those NAMED, or all of it), or everything.
+
+    \b
+    Examples: opq-tools limits remove --box 4
+              opq-tools limits remove --trigger frequency deviation_percent
+              opq-tools limits remove --all
+    """
+    if sum((box_id is not None, trigger is not None, everything)) != 1:
+        raise click.UsageError("say one of --box, --trigger and --all")
+    if names and trigger is None:
+        raise click.UsageError(f"{names[0]}: single names are those of a --trigger")
+
+    def change(config: MakaiConfig | None) -> MakaiConfig | None:
+        if config is None or everything:
+            return None
+        if box_id is not None:
+            if box_id not in config.overrides:
+                raise click.UsageError(f"Box {box_id} has no limits of its own; {_those_with(config)}")
+            rest = {key: value for key, value in config.overrides.items() if key != box_id}
+            return replace(config, overrides=rest)
+        return _without_settings(config, str(trigger), names)
+
+    _change(change, "removed limits", as_json, data_dir, mongo_uri)
+
+
+@command.command("triggers")
+@click.argument("names", nargs=-1, metavar="[TRIGGER]...")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def list_triggers(names: tuple[str, ...], as_json: bool) -> None:
+    """Every setting of the built-in triggers: default, range, meaning.
+
+    Example: opq-tools limits triggers frequency
+    """
+    try:
+        rows = [each for name in names or built_in_triggers() for each in trigger_settings(name)]
+        if not as_json:
+            click.echo(settings_table(names or built_in_triggers()), nl=False)
+            return
+    except PluginError as error:
+        raise click.UsageError(str(error)) from error
+    documents = [{**asdict(each), "kind": each.kind.__name__} for each in rows]
+    click.echo(json.dumps(documents, indent=1))
+
+
+Change = Callable[[MakaiConfig | None], MakaiConfig | None]
+
+
+def _limit_change(box_id: str | None, given: Mapping[str, float]) -> Change:
+    def change(config: MakaiConfig | None) -> MakaiConfig | None:
+        limited = config is not None and config.limited
+        if not limited and box_id is not None:
+            raise click.UsageError("there are no limits of all Boxes yet; set those first, without --box")
+        if not limited and (missing := [name for name in REFERENCES if name not in given]):
+            raise click.UsageError(
+                f"the first limits hold for all: say {' and '.join(missing)} too, as in ref_v=230 ref_hz=50"
+            )
+        before = config or MakaiConfig(AS_BUILT_IN)
+        default = before.default if limited else AS_BUILT_IN
+        if box_id is None:
+            changed = replace(before, default=replace(default, **given), limited=True)
+        else:
+            own = replace(before.overrides.get(box_id, default), **given)
+            changed = replace(before, overrides={**before.overrides, box_id: own})
+        return _checked(changed)
+
+    return change
+
+
+def _trigger_change(trigger: str, given: Mapping[str, SettingValue]) -> Change:
+    def change(config: MakaiConfig | None) -> MakaiConfig | None:
+        before = config or MakaiConfig(AS_BUILT_IN, limited=False)
+        settings = {**before.triggers.get(trigger, {}), **given}
+        try:
+            problems = setting_problems(trigger, settings)
+        except PluginError as error:
+            raise click.UsageError(str(error)) from error
+        if problems:
+            raise click.UsageError("; ".join(problems))
+        return replace(before, triggers={**before.triggers, trigger: settings})
+
+    return change
+
+
+def _without_settings(config: MakaiConfig, trigger: str, names: Sequence[str]) -> MakaiConfig:
+    settings = config.triggers.get(trigger)
+    if settings is None:
+        known = ", ".join(config.triggers) or "none"
+        raise click.UsageError(f"nothing is set of {trigger!r}; of these something is: {known}")
+    if wrong := [name for name in names if name not in settings]:
+        raise click.UsageError(f"{', '.join(wrong)}: not set of {trigger}; set are {', '.join(settings)}")
+    rest = {key: value for key, value in settings.items() if names and key not in names}
+    others = {key: value for key, value in config.triggers.items() if key != trigger}
+    return replace(config, triggers={**others, trigger: rest} if rest else others)
+
+
+def _change(change: Change, what: str, as_json: bool, data_dir: Path | None, mongo_uri: str | None) -> None:
+    with opened_store(mongo_uri, data_dir) as store:
+        before = store.makai_config()
+        after = change(before)
+        store.put_makai_config(after)
+        note_command(store.people, what, "makai", _flat(before), _flat(after))
+        found = store.makai_config()
+    _echo(found, as_json)
+
+
+def _given(values: Sequence[str]) -> dict[str, SettingValue]:
+    found: dict[str, SettingValue] = {}
+    for each in values:
+        name, equals, text = each.partition("=")
+        if not equals or not name:
+            raise click.UsageError(f"{each!r}: want NAME=VALUE, e.g. percent_v_low=10")
+        found[name] = setting_from_text(text)
+    return found
+
+
+def _numbers(given: Mapping[str, SettingValue]) -> dict[str, float]:
+    if wrong := [name for name in given if name not in LIMIT_NAMES]:
+        raise click.UsageError(f"{', '.join(wrong)}: no such limit; there are {', '.join(LIMIT_NAMES)}")
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+            raise click.UsageError(f"{name} is {shown_setting(value)!r}; want a number above 0")
+    return {name: float(value) for name, value in given.items() if isinstance(value, int | float)}
+
+
+def _checked(config: MakaiConfig) -> MakaiConfig:
+    """What a reader would pass over is refused here."""
+    read = makai_config_from_document(makai_config_document(config))
+    if read is not None and (new := [each for each in read.problems if each not in config.problems]):
+        raise click.UsageError("; ".join(new))
+    return replace(config, problems=())
+
+
+def _those_with(config: MakaiConfig) -> str:
+    return f"these have: {', '.join(config.overrides)}" if config.overrides else "no Box has"
+
+
+def _document(config: MakaiConfig | None) -> dict[str, Any]:
+    limited = config is not None and config.limited
+    return {
+        "limits": asdict(config.default) if config and limited else None,
+        "overrides": {key: asdict(value) for key, value in config.overrides.items()} if config else {},
+        "triggers": {key: dict(value) for key, value in config.triggers.items()} if config else {},
+        "problems": list(config.problems) if config else [],
+    }
+
+
+def _flat(config: MakaiConfig | None) -> dict[str, object]:
+    """For the log of changes: one text or number a line."""
+    document = _document(config)
+    tables = {"": document["limits"] or {}}
+    tables |= {f"box {key} ": value for key, value in document["overrides"].items()}
+    tables |= {f"{key}.": value for key, value in document["triggers"].items()}
+    return {prefix + name: value for prefix, table in tables.items() for name, value in table.items()}
+
+
+def _echo(config: MakaiConfig | None, as_json: bool) -> None:
+    document = _document(config)
+    if as_json:
+        click.echo(json.dumps(document, indent=1))
+        return
+    if config is None:
+        click.echo("no makai_config: the configuration of Makai holds")
+        return
+    if config.limited:
+        click.echo(f"{'all Boxes':<12} {_line(document['limits'])}")
+    for key, value in document["overrides"].items():
+        click.echo(f"{'Box ' + key:<12} {_line(value)}")
+    for key, value in document["triggers"].items():
+        click.echo(f"{key:<12} {_line(value)}")
+    for problem in config.problems:
+        click.echo(f"passed over: {problem}")
+
+
+def _line(values: Mapping[str, SettingValue]) -> str:
+    return "  ".join(f"{name}={shown_setting(value)}" for name, value in values.items())

@@ -1,0 +1,115 @@
+"""Places of simulated Boxes: written into the registry at the start of `up`, and kept out of people's way.
+
+`up` notes what it wrote of each Box. A field that says something else since then is somebody's, and stays;
+one that still says what `up` wrote follows the scenario, and is taken away when a real Box gets the number.
+Apart from `access.py`, because it writes.
+"""
+
+import json
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
+from opq_hil.box.simulated_places import PLACE_MADE_UP, SimulatedPlace, simulated_places
+from opq_proto.errors import OpqError
+from opq_tools.up.plan import UpPlan
+from opq_tools.whole_file import write_whole_file
+
+NOTED = "simulated_boxes.json"
+"""In the data folder: Box id -> field -> what `up` wrote there."""
+FIELDS = ("location", "region", "feeder", "phase", "description")
+Facts = Mapping[str, str]
+
+
+def write_simulated_places(plan: UpPlan) -> None:
+    """Before the cloud starts; where the store cannot be opened nothing is written: the cloud says why."""
+    places = {} if plan.fleet is None else {each.box_id: each for each in simulated_places(plan.fleet)}
+    noted = read_noted(plan.data_dir / NOTED)
+    box_ids = [box.box_id for box in plan.boxes]
+    if not places and not any(box_id in noted for box_id in box_ids):
+        return
+    from opq_cloud.original_config import read_config
+    from opq_cloud.store import BoxRecord, LocationRecord, open_store
+
+    try:
+        config = read_config([plan.data_dir / "config" / "cloud.toml"], {}, None)
+        with closing(open_store(config.store.mongo_uri, config.store.data_dir or plan.data_dir)) as store:
+            locations = store.locations()
+            known = {box.box_id: box for box in store.boxes()}
+            for box_id in box_ids:
+                place = places.get(box_id)
+                now = known.get(box_id)
+                stored = {name: str(getattr(now, name, None) or "") for name in FIELDS}
+                changed = changed_facts(wanted_facts(place), stored, noted.get(box_id))
+                if not changed:
+                    continue
+                if place is not None and "location" in changed and place.slug not in locations:
+                    said = f"{place.name} (simulated)"
+                    store.put_location(LocationRecord(place.slug, place.latitude, place.longitude, said))
+                store.put_box(
+                    BoxRecord(
+                        box_id,
+                        "",
+                        location=changed.get("location"),
+                        region=changed.get("region"),
+                        feeder=changed.get("feeder"),
+                        phase=changed.get("phase"),
+                        description=changed.get("description"),
+                    )
+                )
+                noted[box_id] = {**noted.get(box_id, {}), **changed}
+        write_noted(plan.data_dir / NOTED, noted)
+    except OpqError:
+        return
+
+
+def wanted_facts(place: SimulatedPlace | None) -> Facts:
+    """What the registry is to say; of a Box that is not simulated nothing."""
+    if place is None:
+        return {}
+    return {
+        "location": place.slug,
+        "region": place.region,
+        "feeder": place.feeder or "",
+        "phase": place.phase or "",
+        "description": PLACE_MADE_UP,
+    }
+
+
+def changed_facts(wanted: Facts, stored: Facts, noted: Facts | None) -> dict[str, str]:
+    """The fields to write, "" where one is to be taken away.
+
+    Args:
+        stored: what the registry says now, "" where it says nothing.
+        noted: what was written last; None: nothing ever, and then a Box of which somebody has said where
+            it is stays as it is.
+    """
+    if noted is None:
+        placed = any(stored.get(name) for name in FIELDS)
+        return {} if placed else {name: text for name, text in wanted.items() if text}
+    found = {}
+    for name in FIELDS:
+        now, want = stored.get(name, ""), wanted.get(name, "")
+        if now == noted.get(name, "") and now != want:
+            found[name] = want
+    return found
+
+
+def read_noted(path: Path) -> dict[str, dict[str, str]]:
+    """Empty where there is none, or it cannot be read: then every Box that has a place counts as placed."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    return {
+        str(box_id): {str(name): str(text) for name, text in facts.items()}
+        for box_id, facts in found.items()
+        if isinstance(facts, dict)
+    }
+
+
+def write_noted(path: Path, noted: Mapping[str, Facts]) -> None:
+    """Raises OpqError where the folder cannot be written."""
+    write_whole_file(path, [json.dumps(noted, indent=1).encode()])

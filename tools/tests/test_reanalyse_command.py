@@ -1,0 +1,76 @@
+"""`opq-tools reanalyse`: from the command line alone, on a store of a cloud that is not running."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner, Result
+
+from opq_cloud.mauka.bulk_progress import BulkProgress
+from opq_cloud.mauka.finding_writer import put_findings
+from opq_cloud.mauka.provenance import provenance_of
+from opq_cloud.mauka.service import load_analyses
+from opq_cloud.store import open_store
+from opq_proto.messages import Finding, TimeSource, Trigger, Waveform
+from opq_tools.cli import tools
+
+S = 10**9
+ZERO_NS = 1_795_000_000 * S
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An analysed event of a dip to 70 %, whose finding says 75 % and not from whom; one not analysed."""
+    t_s = np.arange(12_000) / 12_000
+    volts = 120 * np.sqrt(2) * np.sin(2 * np.pi * 60 * t_s)
+    volts[6000:7200] *= 0.7
+    store = open_store(None, tmp_path)
+    for number in (0, 1):
+        start_ns = ZERO_NS + 100 * number * S
+        store.open_event(Trigger(f"t{number}", start_ns, start_ns + S, ("1",), "1", "test"), "test")
+        counts = np.round(volts / 0.02).astype(np.int16)
+        wave = Waveform("1", start_ns, 1000, TimeSource.GPS, 12_000_000, 0.02, 0, counts)
+        store.put_waveform(number + 1, wave)
+        store.finish_event(number + 1)
+    old = Finding("sag", "1", ZERO_NS + S // 2, ZERO_NS + 6 * S // 10, 1000, True, 90.0, 75.0, 6.0)
+    put_findings(store, 1, [old])
+    store.mark_analysed(1)
+    store.close()
+    return tmp_path
+
+
+def run(folder: Path, *words: str) -> Result:
+    return CliRunner().invoke(tools, ["reanalyse", "--from", "2026-11-01", *words, "--data-dir", str(folder)])
+
+
+def test_a_dry_run_then_the_run_then_nothing_more(folder: Path) -> None:
+    only = ("--analysis", "rms_voltage", "--json")
+    below = json.loads(run(folder, *only, "--set", "rms_voltage.sag_percent=60").stdout)
+    assert below["finding_changes"] == [], "nobody knows that rms_voltage found it"
+    dry = json.loads(run(folder, "--dry-run", "--json").stdout)
+    (change,) = [one for one in dry["finding_changes"] if one["change"] == "figures"]
+    assert (change["finding_id"], change["box_id"], change["before"]["residual_percent"]) == (1, "1", 75.0)
+    assert change["after"]["residual_percent"] == pytest.approx(70.0, abs=0.5)
+    assert (dry["dry_run"], dry["events"], dry["skipped"]) == (True, 1, {"2": "is not analysed yet"})
+    assert json.loads(run(folder, "--json").stdout) == {**dry, "dry_run": False}
+    again = run(folder, "--dry-run").stdout
+    assert "findings: 1 unchanged, 0 added" in again and "nothing was written: a dry run" in again
+    more = json.loads(run(folder, *only, "--set", "rms_voltage.sag_percent=60", "--dry-run").stdout)
+    assert [one["change"] for one in more["finding_changes"]] == ["gone"]
+
+
+def test_a_run_that_was_ended_goes_on_after_what_it_did(folder: Path) -> None:
+    progress = BulkProgress(folder, [provenance_of(one) for one in load_analyses([])])
+    progress.note_done([1])
+    assert json.loads(run(folder, "--dry-run", "--json").stdout)["events"] == 1, "a dry run shows all"
+    assert json.loads(run(folder, "--json").stdout)["events"] == 0
+    assert not progress.path.exists(), "it is over"
+    assert json.loads(run(folder, "--json").stdout)["events"] == 1
+
+
+def test_a_wrong_name_or_setting_is_refused_with_what_is_allowed(folder: Path) -> None:
+    assert "there are dc_offset" in run(folder, "--analysis", "sags").output
+    assert "want e.g. rms_voltage.sag_percent=85" in run(folder, "--set", "sag_percent=85").output
+    wrong = run(folder, "--set", "rms_voltage.sag=85")
+    assert wrong.exception is not None and "sag" in str(wrong.exception)

@@ -1,0 +1,79 @@
+"""Places of simulated Boxes in the registry: what `up` writes, and what it leaves to people."""
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from opq_cloud.store import BoxRecord, LocationRecord, open_store
+from opq_hil.box.fleet import plan_fleet
+from opq_hil.box.simulated_places import PLACE_MADE_UP, simulated_places
+from opq_tools.up.box_places import NOTED, changed_facts, write_simulated_places
+from opq_tools.up.plan import HardwareBox, UpPlan
+
+OURS = {"location": "village-church", "region": "village", "description": PLACE_MADE_UP}
+
+
+def plan(data_dir: Path, *real: str, **options: object) -> UpPlan:
+    fleet = plan_fleet(**options) if options else None  # type: ignore[arg-type]
+    hardware = tuple(HardwareBox(box_id, "socket://127.0.0.1:1") for box_id in real)
+    found = UpPlan(data_dir, 0, fleet, hardware, {}, trace=False)
+    found.prepare()
+    return found
+
+
+def registry(data_dir: Path) -> dict[str, BoxRecord]:
+    with closing(open_store(None, data_dir)) as store:
+        return {box.box_id: box for box in store.boxes()}
+
+
+def test_every_box_of_a_scenario_has_a_place_and_boxes_of_one_bus_share_it() -> None:
+    village = {each.box_id: each for each in simulated_places(plan_fleet(scenario="village"))}
+    assert len(village) == 12 and len({each.slug for each in village.values()}) == 6
+    assert village["7"].feeder == "feeder2" and village["7"].phase == "a" and village["7"].name == "Sawmill"
+    default = simulated_places(plan_fleet())
+    assert [each.box_id for each in default] == ["1", "4", "2"]
+    assert len({each.feeder for each in default}) == 3 and {each.region for each in default} == {"island"}
+    plain = simulated_places(plan_fleet(sim=12))
+    assert len({(each.latitude, each.longitude) for each in plain}) == 12
+
+
+@pytest.mark.parametrize(
+    ("stored", "noted", "expected"),
+    [
+        ({}, None, OURS),  # nobody ever said anything
+        ({"feeder": "f2"}, None, {}),  # a person did, before the first `up`
+        ({"location": "cellar"}, None, {}),
+        (OURS, OURS, {}),
+        ({**OURS, "location": "cellar", "region": ""}, OURS, {}),  # a person moved it: its region went too
+        ({"description": PLACE_MADE_UP}, OURS, {}),  # a person took the place away
+        ({**OURS, "location": "hill"}, {**OURS, "location": "hill"}, {"location": "village-church"}),
+    ],
+)
+def test_what_a_person_says_stays_and_what_up_wrote_follows(
+    stored: dict[str, str], noted: dict[str, str] | None, expected: dict[str, str]
+) -> None:
+    assert changed_facts(OURS, stored, noted) == expected
+
+
+def test_what_is_ours_is_taken_away_from_a_box_that_is_real_now_and_what_is_a_persons_stays() -> None:
+    assert changed_facts({}, OURS, OURS) == dict.fromkeys(OURS, "")
+    assert "location" not in changed_facts({}, {**OURS, "location": "cellar"}, OURS)
+
+
+def test_places_are_in_the_store_and_follow_another_scenario_but_not_over_a_person(tmp_path: Path) -> None:
+    write_simulated_places(plan(tmp_path, sim=3))
+    first = registry(tmp_path)
+    assert set(first) == {"1", "2", "3"} and first["1"].description == PLACE_MADE_UP
+    with closing(open_store(None, tmp_path)) as store:
+        assert store.locations()[str(first["1"].location)].latitude == pytest.approx(21.5, abs=0.2)
+        store.put_location(LocationRecord("cellar", 47.0, 8.0))
+        store.put_box(BoxRecord("2", "Mine", location="cellar"))
+    write_simulated_places(plan(tmp_path, "3", scenario="sag_230v_50hz"))
+    then = registry(tmp_path)
+    assert (then["1"].feeder, then["1"].location) == ("north", "sag-230v-50hz-box-1")
+    assert (then["2"].name, then["2"].location, then["2"].region) == ("Mine", "cellar", None)
+    assert then["3"].location is None and then["3"].description is None  # a real Box now
+    (tmp_path / NOTED).write_text("[")  # what was written is no longer known: all of it is somebody's
+    write_simulated_places(plan(tmp_path, sim=3))
+    assert registry(tmp_path)["1"].location == "sag-230v-50hz-box-1"

@@ -6,17 +6,16 @@
 import math
 import os
 import resource
-import shutil
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
-from room_costs import RoomCosts, read_shares
+from room_costs import RoomCosts, expected_s, read_shares, read_times_s, write_times_s
 
 if TYPE_CHECKING:
     from xdist.scheduler import LoadFileScheduling
+    from xdist.workermanage import WorkerController
 
 EXAMPLES = {"opq": 1.0, "ci": 0.25, "nightly": 2.0}
 """Profile of Hypothesis -> which part of a test's own number of examples it plays."""
@@ -24,6 +23,8 @@ TOGETHER = ("hil/tests/test_hil_clock_on_pc.py", "hil/tests/test_hil_binary.py")
 """Files for one and the same worker: the second looks at the emulator's runs of the first."""
 DEAREST_FILES = 20
 _SPENT_S = pytest.StashKey[float]()
+_TIMES = pytest.StashKey[dict[str, float]]()
+_TIMES_INPUT = "opq_test_times_s"
 
 for _name in EXAMPLES:
     # no deadline: on a busy machine it says nothing about the code
@@ -34,14 +35,10 @@ settings.load_profile("opq")
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Bill(config), "opq-room-costs")
-        # what device/tests/host_library.py compiles, once for all workers
-        folder = tempfile.mkdtemp(prefix="opq-host-c-")
-        os.environ["OPQ_HOST_C"] = folder
-        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Scale each test's own number of examples; on a worker, put the files that may last long first."""
+    """Scale each test's own number of examples; on a worker, put the files that last long first."""
     part = EXAMPLES.get(settings.get_current_profile_name(), 1.0)
     functions = {
         getattr(item.obj, "__func__", item.obj) for item in items if isinstance(item, pytest.Function)
@@ -62,7 +59,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             mark = item.get_closest_marker("timeout")
             seconds = float(mark.args[0]) if mark and mark.args else 0.0
             limit_s[item.path] = max(limit_s.get(item.path, 0.0), seconds)
-        items.sort(key=lambda item: -limit_s[item.path])
+        times_s = config.workerinput.get(_TIMES_INPUT, {})
+        expected = {
+            path: expected_s(Path(os.path.relpath(path, config.rootpath)).as_posix(), times_s, limit_s[path])
+            for path in {item.path for item in items}
+        }
+        items.sort(key=lambda item: -expected[item.path])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: "WorkerController") -> None:
+    """All workers sort by one table, whoever renews it meanwhile."""
+    config = node.config
+    if _TIMES not in config.stash:
+        config.stash[_TIMES] = read_times_s(_times_table())
+    node.workerinput[_TIMES_INPUT] = config.stash[_TIMES]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -74,14 +85,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> "LoadFile
     if config.option.dist != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling
-    from xdist.workermanage import WorkerController
 
     class FromBothEnds(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = str(super()._split_scope(nodeid))
             return TOGETHER[0] if file in TOGETHER else file
 
-        def _assign_work_unit(self, node: WorkerController) -> None:
+        def _assign_work_unit(self, node: "WorkerController") -> None:
             if node.gateway.id != "gw0":
                 self.workqueue.move_to_end(next(reversed(self.workqueue)), last=False)
             super()._assign_work_unit(node)
@@ -111,6 +121,12 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
+def _times_table() -> Path:
+    from opq_hil.backends.debian_source import cache_folder
+
+    return cache_folder() / "test_times.json"
+
+
 def _failed_steps() -> list[str]:
     """What of tools/suite.py failed until now."""
     record = os.environ.get("OPQ_FAILED_STEPS")
@@ -131,6 +147,8 @@ class _Bill:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        if self._whole and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            write_times_s(_times_table(), self._costs.file_times_s())
         if self._whole and exitstatus == pytest.ExitCode.OK and self._costs.excesses():
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 

@@ -101,6 +101,28 @@ def test_a_frequency_off_nominal_throughout_is_a_deviation() -> None:
     assert (part.kind, part.found.start_s, part.found.open) == ("frequency_deviation", 0.0, True)
 
 
+@pytest.mark.parametrize("residual", [0.5, 0.0])
+def test_a_long_dip_that_begins_or_ends_early_in_a_waveform_is_no_flicker(residual: float) -> None:
+    """The first seconds of a flickermeter are its mean: a dip there is felt long after it is over."""
+    for begin_s in (-4.0, -2.5, 0.0, 1.0, 1.5, 4.0):
+        volts = mains(11.0, noise_db=60.0)
+        volts[(at_s(11.0) >= begin_s) & (at_s(11.0) < begin_s + 5)] *= residual
+        kinds = [part.kind for part in classify(volts, RATE_HZ).parts]
+        assert kinds == ["sag" if residual else "interruption"], begin_s
+
+
+@pytest.mark.parametrize(("first_s", "last_s"), [(0.0, 11.0), (6.5, 11.0), (0.0, 4.0)])
+def test_flicker_before_and_after_a_dip_is_placed(first_s: float, last_s: float) -> None:
+    when = (at_s(11.0) >= first_s) & (at_s(11.0) < last_s)
+    swing = np.where(when, 1 + 0.5 * 4 * 0.321 / 100 * np.sin(2 * np.pi * 8.8 * at_s(11.0)), 1.0)
+    volts = mains(11.0, noise_db=60.0) * swing
+    volts[round(5.0 * RATE_HZ) : round(5.2 * RATE_HZ)] *= 0.6
+    found = {part.kind: part.found for part in classify(volts, RATE_HZ).parts}
+    assert set(found) == {"sag", "flicker"}
+    assert found["flicker"].start_s == pytest.approx(first_s, abs=0.6)
+    assert found["flicker"].start_s + found["flicker"].duration_s == pytest.approx(last_s, abs=0.6)
+
+
 def test_flicker_of_a_second_and_a_half_is_seen_in_the_envelope() -> None:
     swing = 1 + 0.5 * 3 * 0.321 / 100 * np.sin(2 * np.pi * 8.8 * at_s(1.5))  # Pinst 9
     analysis = analyze(mains(1.5, noise_db=50.0) * swing, RATE_HZ)

@@ -1,14 +1,14 @@
 """Flicker in a waveform of seconds: Pinst that stays high, where Pst would need ten minutes.
 
 Pst of what was seen, had it gone on for ten minutes. What a dip, a step or a jump does to the eye
-is no flicker and is left out, with the seconds in which the filters forget it. White noise is felt too,
-its Pinst grows with its power; only what is felt beyond that counts.
+is no flicker: the meter starts again after each, for its mean of 27.3 s would go on with the level of a
+dip. White noise is felt too, its Pinst grows with its power; only what is felt beyond that counts.
 
 Source: IEC 61000-4-15:2010, 5.3 to 5.7 (`opq_measure.flicker`); IEC 61000-3-3:2013, clause 5: Pst 1.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -24,8 +24,6 @@ NOISE_PINST = 2000.0
 """Mean Pinst of white noise by the square of its ratio to the fundamental, 1090 to 2020 by lamp."""
 OVER_NOISE = 3.0
 """Times the Pinst of the noise; smoothed over a second it is not by chance."""
-FORGET_S = 2.0
-"""After a sudden change Pinst is not believed for so long."""
 LEAST_S = 2.0
 """Of flicker, seen."""
 SMOOTH_S = 1.0
@@ -48,12 +46,18 @@ def short_flicker_in(volts: SignalArray, analysis: Analysis, pst_limit: float = 
     rate_hz = analysis.rate_hz
     if len(volts) < MIN_S * rate_hz or rate_hz < LEAST_RATE * analysis.nominal_hz:
         return []
-    meter = Sensation(rate_hz, lamp_for(analysis.nominal_v, analysis.nominal_hz))
-    felt = np.concatenate((meter.push_volts(volts), meter.end()))
+    runs = list(_runs_between(_sudden(analysis), len(volts), SETTLE_S * rate_hz))
+    if not runs:
+        return []
+    meter = _meter(analysis)
+    felt, known = np.zeros(len(volts) // meter.group), np.zeros(len(volts) // meter.group, np.bool_)
+    settle = math.ceil(SETTLE_S * meter.work_hz)
+    for run in runs:
+        found = _felt(volts[run], analysis)
+        first = run.start // meter.group
+        felt[first : first + len(found)] = found
+        known[first + settle : first + len(found)] = True
     at = (np.arange(len(felt)) + 1) * meter.group
-    known = at >= SETTLE_S * rate_hz
-    for first, last in _sudden(analysis):
-        known &= (at < first) | (at > last + FORGET_S * rate_hz)
     noise = analysis.course.noise
     quiet = float(np.nanmedian(noise)) if np.isfinite(noise).any() else 0.0
     # Pinst 2 in the mean is Pst 1 of a sine: 0.0314 + 0.0525 + 0.0657 + 0.28 + 0.08 = 0.51
@@ -73,11 +77,11 @@ def short_flicker_in(volts: SignalArray, analysis: Analysis, pst_limit: float = 
         return []
     late, level = LATE_S * rate_hz, max(limit, HALF * float(np.median(mean[where])))
     where = np.flatnonzero(above & (mean > level))
-    open_at_start = bool(where[0] <= np.flatnonzero(known)[0] + meter.work_hz / 2)
     start = max(0.0, float(at[where[0]]) - late)
-    if open_at_start:
-        start = _start_backwards(volts, analysis, level, start)
-        open_at_start = start == 0.0
+    run = next(each for each in reversed(runs) if each.start < at[where[0]])
+    if where[0] <= run.start // meter.group + settle + meter.work_hz / 2:
+        start = run.start + _start_backwards(volts[run], analysis, level, start - run.start)
+    open_at_start = start == 0.0
     is_open = bool(where[-1] >= len(felt) - meter.work_hz / 2)
     return [
         Occurrence(
@@ -98,10 +102,31 @@ def short_flicker_in(volts: SignalArray, analysis: Analysis, pst_limit: float = 
     ]
 
 
+def _meter(analysis: Analysis) -> Sensation:
+    return Sensation(analysis.rate_hz, lamp_for(analysis.nominal_v, analysis.nominal_hz))
+
+
+def _felt(volts: SignalArray, analysis: Analysis) -> FloatArray:
+    """(k,) Pinst of one run of samples, as `Sensation` gives it."""
+    meter = _meter(analysis)
+    return np.concatenate((meter.push_volts(volts), meter.end()))
+
+
+def _runs_between(sudden: Iterable[tuple[float, float]], count: int, least: float) -> Iterator[slice]:
+    """What of `count` samples is longer than `least` and beside every sudden change."""
+    begin = 0
+    for first, last in sorted(sudden):
+        if first - begin > least:
+            yield slice(begin, math.floor(first))
+        begin = max(begin, math.ceil(last))
+    if count - begin > least:
+        yield slice(begin, count)
+
+
 def _start_backwards(volts: SignalArray, analysis: Analysis, level: float, before: float) -> float:
-    """Where flicker begins before the meter has settled; run from the end to the beginning it says so."""
-    meter = Sensation(analysis.rate_hz, lamp_for(analysis.nominal_v, analysis.nominal_hz))
-    felt = np.concatenate((meter.push_volts(volts[::-1]), meter.end()))
+    """Where in a run flicker begins before the meter has settled; run from end to beginning it says so."""
+    meter = _meter(analysis)
+    felt = _felt(volts[::-1], analysis)
     mean = _smoothed(felt, np.ones(len(felt), bool), round(SMOOTH_S * meter.work_hz))
     at = len(volts) - (np.arange(len(felt)) + 1.0) * meter.group
     early = (at < before) & (mean > level)

@@ -22,6 +22,8 @@ EXAMPLES = {"opq": 1.0, "ci": 0.25, "nightly": 2.0}
 TOGETHER = ("hil/tests/test_hil_clock_on_pc.py", "hil/tests/test_hil_binary.py")
 """Files for one and the same worker: the second looks at the emulator's runs of the first."""
 DEAREST_FILES = 20
+MOST_UNSTEADY = 10
+"""Tests of a whole run that may pass only when they are run again; more of them are a failure."""
 _SPENT_S = pytest.StashKey[float]()
 _TIMES = pytest.StashKey[dict[str, float]]()
 _TIMES_INPUT = "opq_test_times_s"
@@ -141,15 +143,22 @@ class _Bill:
         # a part of the suite says nothing about shares
         self._whole = config.args_source is config.ArgsSource.TESTPATHS and not config.option.keyword
         self._whole = self._whole and config.option.markexpr in config.getini("addopts")
+        self._unsteady: dict[str, str] = {}
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self._costs.add(report.nodeid, getattr(report, "cpu_s", 0.0), report.duration, report.when == "call")
+        again = report.outcome == "rerun"  # pytest-rerunfailures: failed, and is run once more
+        if again:
+            crash = getattr(report.longrepr, "reprcrash", None)
+            self._unsteady[report.nodeid] = str(getattr(crash, "message", report.longrepr)).splitlines()[0]
+        counts = report.when == "call" and not again
+        self._costs.add(report.nodeid, getattr(report, "cpu_s", 0.0), report.duration, counts)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         if self._whole and exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
             write_times_s(_times_table(), self._costs.file_times_s())
-        if self._whole and exitstatus == pytest.ExitCode.OK and self._costs.excesses():
+        excess = self._costs.excesses() or len(self._unsteady) > MOST_UNSTEADY
+        if self._whole and exitstatus == pytest.ExitCode.OK and excess:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -162,5 +171,9 @@ class _Bill:
                 terminalreporter.write_line(line)
             for line in self._costs.excesses():
                 terminalreporter.write_line(line, red=True)
+        if self._unsteady:
+            terminalreporter.section(f"failed at first and run again, at most {MOST_UNSTEADY} of a whole run")
+            for nodeid, reason in self._unsteady.items():
+                terminalreporter.write_line(f"{nodeid}: {reason}", yellow=True)
         if failed := _failed_steps():
             terminalreporter.section(f"FAILED besides the tests: {', '.join(failed)}", red=True)

@@ -30,7 +30,7 @@ WORKERS = CORES + 2
 """Half of a test's time it waits: for processes to start, for a Box's next second."""
 PYTEST = (
     PYTHON, "-m", "pytest", "-n", str(WORKERS), "--dist", "loadfile", "--hypothesis-profile", "ci",
-    "--durations", "20", "--durations-min", "1",
+    "--durations", "20", "--durations-min", "1", "--reruns", "1",
 )  # fmt: skip
 FAILED_STEPS = "OPQ_FAILED_STEPS"
 """File with the names of the steps that failed, for conftest.py; it may grow while the tests run."""

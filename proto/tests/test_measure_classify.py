@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from opq_measure.analysis.analyser import analyze
@@ -99,6 +101,13 @@ def test_nothing_and_what_cannot_be_said_are_answers() -> None:
 def test_a_frequency_off_nominal_throughout_is_a_deviation() -> None:
     (part,) = classify(mains(0.8, 57.0), RATE_HZ).parts
     assert (part.kind, part.found.start_s, part.found.open) == ("frequency_deviation", 0.0, True)
+
+
+@given(st.floats(-0.045, 0.045), st.floats(0.2, 0.8), st.sampled_from([1.0, 1.5, 2.0, 3.0, 4.5]))
+@settings(max_examples=30)
+def test_one_step_of_the_voltage_is_no_flicker(step: float, where: float, seconds: float) -> None:
+    volts = mains(seconds, noise_db=60.0) * np.where(at_s(seconds) < where * seconds, 1.0, 1.0 + step)
+    assert classify(volts, RATE_HZ).kind == "none"
 
 
 @pytest.mark.parametrize("residual", [0.5, 0.0])

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from opq_measure.analysis.analyser import analyze
+from opq_measure.analysis.level_steps import without_steps
 from opq_measure.classification.class_limits import ClassLimits
 from opq_measure.classification.classifier import classify
 from opq_measure.classification.edge_ringing import edge_ringing
@@ -108,6 +109,30 @@ def test_a_frequency_off_nominal_throughout_is_a_deviation() -> None:
 def test_one_step_of_the_voltage_is_no_flicker(step: float, where: float, seconds: float) -> None:
     volts = mains(seconds, noise_db=60.0) * np.where(at_s(seconds) < where * seconds, 1.0, 1.0 + step)
     assert classify(volts, RATE_HZ).kind == "none"
+
+
+@pytest.mark.parametrize(("seconds", "on_s", "off_s"), [(2.0, 0.8, 1.5), (3.0, 1.75, 2.6), (10.0, 6.7, 8.0)])
+def test_a_load_on_and_off_again_is_no_flicker(seconds: float, on_s: float, off_s: float) -> None:
+    volts = mains(seconds, noise_db=55.0) * np.where(during(seconds, on_s, off_s), 0.964, 1.0)
+    assert classify(volts, RATE_HZ).kind == "none"
+
+
+@given(st.floats(0.0, 2 * math.pi), st.integers(3, 6), st.booleans())
+def test_three_periods_are_no_steps(phase: float, periods: int, is_square: bool) -> None:
+    swing = np.sin(2 * np.pi * periods * np.arange(240) / 240 + phase)
+    assert without_steps(np.sign(swing) if is_square else swing)[1] == 0
+
+
+@pytest.mark.parametrize("level", [np.zeros(3), np.zeros(100), np.full(8, 3.0), np.linspace(1.0, 2.0, 50)])
+def test_a_level_without_a_swing_has_no_steps(level: Floats) -> None:
+    rest, steps = without_steps(level)
+    assert steps == 0 and np.abs(rest).max() < 1e-12
+
+
+def test_two_steps_are_taken_out_of_a_swing() -> None:
+    level = np.concatenate((np.full(90, 1.0), np.full(40, 0.96), np.full(110, 1.0)))
+    rest, steps = without_steps(level)
+    assert steps == 2 and np.abs(rest).max() < 1e-12
 
 
 @pytest.mark.parametrize("residual", [0.5, 0.0])

@@ -14,6 +14,7 @@ import numpy as np
 
 from opq_measure.analysis.analysed import Analysis
 from opq_measure.analysis.conditions import MOST_PST
+from opq_measure.analysis.level_steps import without_steps
 from opq_measure.analysis.occurrence import Occurrence, confidence_of
 from opq_measure.flicker.lamps import lamp_for
 from opq_measure.flicker.meter import LEAST_RATE, MIN_S, severity
@@ -71,6 +72,8 @@ def short_flicker_in(volts: SignalArray, analysis: Analysis, pst_limit: float = 
     seen = np.count_nonzero(above[span])
     if seen < LEAST_S * meter.work_hz or seen < STEADY_SHARE * np.count_nonzero(known[span]):
         return []
+    if _is_steps(analysis, runs, at[where[0]], at[where[-1]]):
+        return []
     own = np.maximum(felt[span][above[span]] - NOISE_PINST * quiet**2, 0.0)
     pst = severity(own)
     if not pst > pst_limit:
@@ -100,6 +103,16 @@ def short_flicker_in(volts: SignalArray, analysis: Analysis, pst_limit: float = 
             open_at_start=open_at_start,
         )
     ]
+
+
+def _is_steps(analysis: Analysis, runs: Iterable[slice], first: float, last: float) -> bool:
+    """Whether the rms of `runs` between two samples, and a second before and after, is a step or two."""
+    near = SMOOTH_S * analysis.rate_hz
+    starts = analysis.half_starts
+    inside = np.zeros(len(starts), np.bool_)
+    for run in runs:
+        inside |= (starts >= max(run.start, first - near)) & (starts < min(run.stop, last + near))
+    return without_steps(analysis.half_rms_v[inside & np.isfinite(analysis.half_rms_v)])[1] > 0
 
 
 def _meter(analysis: Analysis) -> Sensation:

@@ -9,6 +9,7 @@ Source: IEC 61000-4-15:2010, 5.5 (weighting filter) and 5.7; table 1 is met by t
 
 import numpy as np
 
+from opq_measure.analysis.level_steps import without_steps
 from opq_measure.flicker.lamps import lamp_for
 from opq_measure.signal import BoolArray, FloatArray
 
@@ -27,9 +28,6 @@ EDGE_SHARE = 0.2
 noise by it, and a third by a Hann window."""
 BESIDE = 2
 """Bins to either side that belong to a line, by the Hann window."""
-STEP_SHARE = 0.5
-"""Of the power of the swing: what one step explains so much of is no fluctuation. Three periods of a sine
-are 0.15 of a step, a square wave 0.18."""
 PST_OF_STEADY = 0.5096
 """Pst^2 of a Pinst that is always 1: 0.0314 + 0.0525 + 0.0657 + 0.28 + 0.08; 4-15, 5.7."""
 
@@ -55,9 +53,8 @@ def envelope_pst(
     per_s = 2 * nominal_hz
     if len(values) < LEAST_S * per_s:
         return 0.0, np.nan
-    at = np.linspace(-1.0, 1.0, len(values))
     mean = float(values.mean())
-    off = _without_step(values / mean - np.polyval(np.polyfit(at, values / mean, 1), at), at)
+    off, _ = without_steps(values / mean)
     window = np.hanning(len(values) + 2)[1:-1]
     lines = np.abs(np.fft.rfft(off * window)) ** 2
     hz: FloatArray = np.fft.rfftfreq(len(values), 1 / per_s).astype(np.float64)
@@ -78,21 +75,6 @@ def envelope_pst(
     lamp = lamp_for(nominal_v, nominal_hz)
     felt = 2 * square * np.abs(lamp.response(hz[near])) ** 2 * lamp.scale()
     return float(np.sqrt(PST_OF_STEADY * felt.sum())), float(hz[near][np.argmax(felt)])
-
-
-def _without_step(off: FloatArray, at: FloatArray) -> FloatArray:
-    """`off`, which has neither mean nor slope over `at`, without its best step if it is mostly that."""
-    count = np.arange(len(off) - 1, 0, -1)  # values behind each place that a step may have
-    behind = np.cumsum(off[::-1])[-2::-1]
-    moment = np.cumsum(at[::-1])[-2::-1]
-    power = count - count**2 / len(off) - moment**2 / float(at @ at)
-    gain = behind**2 / np.maximum(power, 1.0)
-    best = int(np.argmax(gain))
-    if gain[best] <= STEP_SHARE * float(off @ off):
-        return off
-    step = (np.arange(len(off)) > best) - count[best] / len(off) - at * moment[best] / float(at @ at)
-    found: FloatArray = off - step * behind[best] / power[best]
-    return found
 
 
 def _stand_out(

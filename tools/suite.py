@@ -51,10 +51,15 @@ class Step:
 
 
 STEPS = (
-    # The first two may take minutes and all cores, so they begin first; what they build is kept.
+    # The first three may take minutes and all cores, so they begin first; what they build is kept.
     Step("emulator", (PYTHON, "-m", "opq_hil.backends.qemu_build"), "No emulator: ITS TESTS ARE SKIPPED."),
     Step(
         "firmware", (PYTHON, "-m", "opq_tools.built_firmware"), "No firmware: TESTS THAT RUN IT ARE SKIPPED."
+    ),
+    Step(
+        "FerretDB, as a MongoDB for tests",
+        (PYTHON, "cloud/tests/store/ferretdb_build.py"),
+        "Without a MongoDB of another kind: TESTS OF THE MONGO STORE ARE SKIPPED.",
     ),
     Step("style (ruff)", (PYTHON, "-m", "ruff", "check", ".")),
     Step("format (ruff)", (PYTHON, "-m", "ruff", "format", "--check", ".")),

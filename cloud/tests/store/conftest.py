@@ -20,11 +20,6 @@ from opq_cloud.store.mongo import MongoStore
 KNOWN_WRONG = {
     "nx-27017": {
         "test_every_double_of_a_measurement_comes_back_exactly": "refuses NaN",
-        "test_a_widened_finding_keeps_its_doubles_exact": "update_one keeps 15 digits of a double",
-        "test_a_trend_put_twice_is_widened_not_doubled": "loses $min of an upsert on a sub-field",
-        "test_four_processes_store_a_waveform_once": "takes the delete of what is gone for an error",
-        "test_whole_numbers_have_the_width_that_the_original_reads": "turns small Int64 into Int32",
-        "test_a_damaged_file_is_named_and_the_event_is_read": "ignores an update of fs.files",
     },
     "ferretdb": {
         "test_every_double_of_a_measurement_comes_back_exactly": "closes the connection on NaN",
@@ -33,8 +28,8 @@ KNOWN_WRONG = {
         "test_writers_of_one_account_lose_nothing_of_each_other": "updates of several clients are not atomic",
     },
 }
-"""Server -> test -> what it answers wrongly. Such a test runs on nx-27017 when that does better,
-else it is skipped alone, and says so."""
+"""Server -> test -> what it answers wrongly. What FerretDB gets wrong runs on nx-27017 when that does
+better, else it is skipped alone, and says so."""
 
 SERVER_LIMIT_S = 300
 """Time limit of a test that may be the one to build or fetch the server."""
@@ -67,6 +62,7 @@ class Servers:
     """The chosen server, and nx-27017 for what that one gets wrong; started when first asked for."""
 
     def __init__(self, folder: Path) -> None:
+        _load("ferretdb_build")
         self._module = _load("mongo_servers")
         self._folder = folder
         self._running = ExitStack()

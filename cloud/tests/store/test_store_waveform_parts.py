@@ -33,7 +33,7 @@ def original(first: int, last: int, stamp_error_ms: int = 0, counts: np.ndarray 
 PARTS = [(0, 8000), (6000, 14_000), (14_000, 20_000), (19_000, 24_000)]
 
 
-@pytest.mark.parametrize("order", itertools.permutations(range(4)))
+@pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
 def test_numbered_parts_in_any_order_are_the_recording(order: tuple[int, ...]) -> None:
     held = numbered(*PARTS[order[0]])
     for place in order[1:]:

@@ -2,12 +2,15 @@
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+    from opq_cloud.view.demo import Scene
 
 CHROMIUM_ARGUMENTS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
@@ -39,3 +42,12 @@ def cheap_argon2() -> Iterator[None]:
 
     with argon2_of(PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)):
         yield
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator["Scene"]:
+    """View over an empty store, which it reads by itself every 30 s only."""
+    from opq_cloud.view import demo
+
+    with demo.Scene(tmp_path, poll_s=30.0) as running:
+        yield running

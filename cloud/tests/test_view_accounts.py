@@ -3,7 +3,6 @@
 import json
 import re
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,12 +21,6 @@ from opq_proto.key_register import key_fingerprint
 from opq_proto.keys import KeyFolder
 
 pytestmark = pytest.mark.usefixtures("cheap_argon2")
-
-
-@pytest.fixture
-def scene(tmp_path: Path) -> Iterator[demo.Scene]:
-    with demo.Scene(tmp_path, poll_s=30.0) as running:
-        yield running
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import re
 import statistics
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -35,12 +34,6 @@ from opq_cloud.view_settings import MailSection
 from opq_proto.messages import Finding, Incident, StoredFinding
 
 pytestmark = pytest.mark.usefixtures("cheap_argon2")
-
-
-@pytest.fixture
-def scene(tmp_path: Path) -> Iterator[demo.Scene]:
-    with demo.Scene(tmp_path, poll_s=30.0) as running:
-        yield running
 
 
 @pytest.fixture

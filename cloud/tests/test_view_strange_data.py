@@ -3,8 +3,6 @@
 import http.client
 import json
 import time
-from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -12,12 +10,6 @@ import pytest
 
 from opq_cloud.view import demo
 from opq_proto.messages import Measurement, Metric, TimeSource, Trigger, Waveform
-
-
-@pytest.fixture
-def scene(tmp_path: Path) -> Iterator[demo.Scene]:
-    with demo.Scene(tmp_path, poll_s=30.0) as running:
-        yield running
 
 
 def get(scene: demo.Scene, path: str) -> tuple[int, str]:

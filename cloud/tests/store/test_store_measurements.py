@@ -1,0 +1,120 @@
+"""Measurements and trends, held by both stores."""
+
+from dataclasses import replace
+
+import numpy as np
+from store_cases import NOW_MS, NOW_NS, SECOND_NS, measured, numbered, stored_rows
+
+from opq_cloud.store import CloudStore, Trend
+from opq_proto.messages import Measurement, Metric, TimeSource
+
+
+def test_columns_with_numbers_are_stored_with_single_rows_and_come_back_exactly(store: CloudStore) -> None:
+    columns = numbered(10, 12)
+    assert (
+        store.append_measurements(
+            [measured(9), measured(None, "2")], [columns.part(np.arange(18)), numbered(5, 2)]
+        )
+        == 26
+    )
+    assert store.append_measurements([measured(11)], [columns]) == 18, "the rest of them"
+    for box_id in ("1", "2", "3"):
+        own = [row for row in stored_rows(columns) if row.box_id == box_id]
+        assert store.measurements(box_id, NOW_MS + 10_000, NOW_MS + 10**6) == own
+        assert store.sequences(box_id, 0, 100) == [5, 6, *([9] if box_id == "1" else []), *range(10, 22)]
+        assert store.highest_sequence(box_id) == 21
+        assert store.latest_measurements()[box_id] == own[-1]
+        assert store.measurements(box_id, NOW_MS + 12_000, NOW_MS + 13_000) == own[2:3]
+    assert store.counts()["measurements"] == 44
+
+
+def test_measurements_come_back_equal_in_time_order_and_once(store: CloudStore) -> None:
+    rows = [measured(sequence) for sequence in (3, 1, 2)]
+    assert store.append_measurements(rows) == 3
+    assert store.append_measurements([*rows, measured(4)]) == 1
+    found = store.measurements("1", NOW_MS, NOW_MS + 10_000)
+    assert found == [measured(sequence) for sequence in (1, 2, 3, 4)]
+    assert store.measurements("2", 0, 2**52) == []
+    assert store.append_measurements([]) == 0
+
+
+def test_a_repeat_inside_one_batch_is_stored_once(store: CloudStore) -> None:
+    plain = measured(None)
+    assert store.append_measurements([measured(1), measured(1), plain, plain]) == 2
+
+
+def test_a_span_of_time_holds_its_start_and_not_its_end(store: CloudStore) -> None:
+    store.append_measurements([measured(sequence) for sequence in range(5)])
+    found = store.measurements("1", NOW_MS + 1000, NOW_MS + 3000)
+    assert [row.sequence for row in found] == [1, 2]
+    assert [row.sequence for row in store.measurements("1", 0, 2**52, limit=2)] == [0, 1]
+
+
+def test_an_original_box_without_sequence_is_unique_by_its_time(store: CloudStore) -> None:
+    plain = Measurement("7", NOW_MS, {"rms": Metric(1.0, 1.0, 1.0)})
+    later = replace(plain, timestamp_ms=NOW_MS + 1000)
+    assert store.append_measurements([later]) == 1
+    assert store.append_measurements([plain, later]) == 1
+    assert store.append_measurements([plain, later]) == 0
+    assert store.measurements("7", 0, 2**52) == [plain, later]
+    assert store.highest_sequence("7") is None
+    assert store.sequences("7", 0, 100) == []
+
+
+def test_two_measurements_of_one_time_with_different_sequences_are_two(store: CloudStore) -> None:
+    """A crossing is sent at once, and may carry the time of the regular one."""
+    crossing = replace(measured(1), sequence=2, crossing=True, metrics={"rms": Metric(1.0, 2.0, 1.5)})
+    assert store.append_measurements([measured(1), crossing]) == 2
+    assert len(store.measurements("1", 0, 2**52)) == 2
+
+
+def test_every_field_of_a_measurement_comes_back(store: CloudStore) -> None:
+    rows = [
+        measured(1, backfilled=True, crossing=True, metrics={}),
+        measured(2, uncertainty_ns=0xFFFF_FFFF, source=TimeSource.HOLDOVER),
+        measured(3, start_ns=None, end_ns=None, uncertainty_ns=None, oldest_sequence=None),
+        measured(4, metrics={"rms": Metric(0.1, 0.3, 0.2), "harmonic_3": Metric(1.0, 3.0, 2.0)}),
+        measured(5, start_ns=NOW_NS - 600 * SECOND_NS, oldest_sequence=5),
+        replace(measured(6), sequence=2**33, oldest_sequence=2**33 - 2**20),
+    ]
+    assert store.append_measurements(rows) == len(rows)
+    assert store.measurements("1", 0, 2**52) == rows
+
+
+def test_every_double_of_a_measurement_comes_back_exactly(store: CloudStore) -> None:
+    third = measured(
+        1, metrics={"trans": Metric(-1 / 3, 1e300, 5e-324), "f": Metric(0.1, 0.2, 59.999999999999)}
+    )
+    odd = measured(2, metrics={"rms": Metric(float("-inf"), float("inf"), float("nan"))})
+    store.append_measurements([third, odd])
+    first, second = store.measurements("1", 0, 2**52)
+    assert first == third
+    assert second.metrics["rms"].max == float("inf")
+    assert np.isnan(second.metrics["rms"].average)
+
+
+def test_the_latest_of_each_box_is_the_newest_in_time(store: CloudStore) -> None:
+    assert store.latest_measurements() == {}
+    store.append_measurements([measured(5), measured(9, "2"), measured(7), measured(6)])
+    store.append_measurements([measured(2, backfilled=True)])
+    assert store.latest_measurements() == {"1": measured(7), "2": measured(9, "2")}
+
+
+def test_sequences_show_what_is_stored_and_where_the_holes_are(store: CloudStore) -> None:
+    store.append_measurements([measured(n) for n in (10, 11, 14, 15, 20)])
+    store.append_measurements([measured(12, "2")])
+    assert store.sequences("1", 11, 15) == [11, 14, 15]
+    assert store.highest_sequence("1") == 20
+    assert store.highest_sequence("3") is None
+
+
+def test_a_trend_put_twice_is_widened_not_doubled(store: CloudStore) -> None:
+    minute_ms = NOW_MS // 60_000 * 60_000
+    first = Trend("1", minute_ms, {"rms": (119.0, 121.0, 120.0), "f": (59.9, 60.1, 60.0)})
+    second = Trend("1", minute_ms, {"rms": (118.0, 120.5, 119.75), "thd": (0.01, 0.03, 0.02)})
+    for trend in (first, second, second):
+        store.put_trends([trend], "oahu-1")
+    widened = {"rms": (118.0, 121.0, 119.75), "f": (59.9, 60.1, 60.0), "thd": (0.01, 0.03, 0.02)}
+    assert store.trends("1", minute_ms, minute_ms + 60_000) == [Trend("1", minute_ms, widened)]
+    assert store.trends("1", minute_ms + 60_000, minute_ms + 120_000) == []
+    assert store.trends("2", minute_ms, minute_ms + 60_000) == []

@@ -1,0 +1,57 @@
+"""What the tests of both stores put: rows, waveforms, a trigger and a sag that are stored and come back."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from opq_proto.decision import Nominal
+from opq_proto.measurement_columns import MeasuredBoxes, NumberedColumns
+from opq_proto.messages import Finding, Measurement, Metric, TimeSource, Trigger, Waveform
+
+NOW_MS = 1_765_792_486_013
+NOW_NS = NOW_MS * 1_000_000
+SECOND_NS = 10**9
+TRIGGER = Trigger("a" * 30, NOW_NS, NOW_NS + SECOND_NS, ("1", "4"), "1", "threshold: rms 80 V below 114 V")
+SAG = Finding(
+    "sag", "1", NOW_NS, NOW_NS + 100_000_000, 1_000_000, True, 84.1, 70.08333333333333, 6.0,
+    "instantaneous sag", "no_interruption_in_function", "pass", 0.9, "residual 70.1% for 6 cycles",
+)  # fmt: skip
+
+
+def measured(sequence: int | None, box_id: str = "1", **changes: object) -> Measurement:
+    at_ms = NOW_MS + 1000 * (sequence or 0)
+    rms_v = Metric(118.5, 121.25, 120.125)
+    row = Measurement(
+        box_id, at_ms, {"rms": rms_v, "f": Metric(59.5, 60.5, 60.0), "thd": Metric(0.0, 0.5, 0.25)},
+        at_ms * 1_000_000 - SECOND_NS, at_ms * 1_000_000 + 77, 1500, TimeSource.GPS, sequence,
+        None if sequence is None else 0,
+    )  # fmt: skip
+    return replace(row, **changes)  # type: ignore[arg-type]
+
+
+def wave(box_id: str = "1", samples: int = 2400, **changes: object) -> Waveform:
+    counts = (np.arange(samples) % 30_000 - 15_000).astype(np.int16)
+    whole = Waveform(box_id, NOW_NS + 5, 900, TimeSource.GPS, 12_000_125, 0.0203, 77_000, counts)
+    return replace(whole, **changes)  # type: ignore[arg-type]
+
+
+def numbered(first: int, count: int, boxes: int = 3) -> NumberedColumns:
+    """Numbers from `first` on, `count` of each Box, turn by turn."""
+    ids = tuple(str(1 + number) for number in range(boxes))
+    which = np.tile(np.arange(boxes), count)
+    sequence = np.repeat(np.arange(first, first + count), boxes)
+    told_ms = NOW_MS + 1000 * sequence
+    metrics = (
+        100 + np.arange(12).reshape(4, 3) + which[:, None, None] + sequence[:, None, None] / 64
+    ).astype("f4")
+    end_ns = told_ms * 1_000_000 - 123_456 + which
+    return NumberedColumns(
+        MeasuredBoxes(ids, (Nominal(120.0, 60.0),) * boxes), which, end_ns - SECOND_NS, end_ns, metrics, 0,
+        TimeSource.FREE, told_ms, sequence, np.where(which > 0, sequence // 2, -1), 1000 + which, which % 4,
+        np.where(which > 1, 77_000_000_000, 0), np.tile(np.array([120.0, 60.0], "f4"), (len(which), 1)),
+    )  # fmt: skip
+
+
+def stored_rows(columns: NumberedColumns) -> list[Measurement]:
+    """A store keeps no nominal values: they are the Box's."""
+    return [replace(row, nominal_v=None, nominal_hz=None) for row in columns.measurements()]

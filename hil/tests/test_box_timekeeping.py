@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from opq_hil.box.box import RESET_POWER, Box
-from opq_hil.box.box_clock import BoxClock
+from opq_hil.box.box_stamps import BoxStamps
 from opq_hil.box.fleet import plan_fleet
 from opq_hil.box.source import RunClock
 from opq_hil.fleet.fleet_meter import FleetMeter
@@ -99,7 +99,7 @@ def test_holdover_grows_as_its_rate_and_ageing_say() -> None:
 def test_stamps_of_a_fast_oscillator_stay_at_true_time_and_the_rate_is_stated(tmp_path: Path) -> None:
     told = scenario(tmp_path, 'clock_ppm = 80.0\nclock = { source = "gps" }\n')
     source = power_sources(told, power_system_of(told))["1"]
-    clock = BoxClock(RUN, source)
+    clock = BoxStamps(RUN, source)
     for sample in (0, 12_000, 43_200_000):
         true_ns = START_NS + round(sample / (12_000 * (1 + 80e-6)) * 1e9)
         stamp = clock.stamp(sample)
@@ -108,7 +108,7 @@ def test_stamps_of_a_fast_oscillator_stay_at_true_time_and_the_rate_is_stated(tm
         assert clock.taken(clock.due_ns(sample) + 1_000) == sample
         assert abs(clock.sample_at(stamp.t_ns) - sample) <= 1
     told = scenario(tmp_path, "")
-    plain = BoxClock(RUN, power_sources(told, power_system_of(told))["1"])
+    plain = BoxStamps(RUN, power_sources(told, power_system_of(told))["1"])
     assert plain.stamp(12_000).t_ns == START_NS + S
     assert (plain.stamp(0).uncertainty_ns, plain.stamp(0).source) == (77, TimeSource.FREE)
 

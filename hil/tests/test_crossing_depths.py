@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from opq_hil.box.box import Box
-from opq_hil.box.box_clock import BoxClock
+from opq_hil.box.box_stamps import BoxStamps
 from opq_hil.box.commands import BoxCrossings, parse_limits
 from opq_hil.box.source import RunClock
 from opq_hil.fleet.outlets import FleetGrid, FleetOutlet, WaveVoltage, network_grid
@@ -60,7 +60,7 @@ def on_the_wire(outlet: FleetOutlet) -> list[Crossing]:
 def from_pieces(outlet: FleetOutlet, piece: int) -> list[Crossing]:
     """(b), so many samples at a time."""
     source = outlet.samples()
-    clock, crossings = BoxClock(CLOCK, source), SampleCrossings(source.nominal_v, source.nominal_hz)
+    clock, crossings = BoxStamps(CLOCK, source), SampleCrossings(source.nominal_v, source.nominal_hz)
     found: list[Crossing] = []
     for first in range(0, int(SECONDS * 12_000), piece):
         found += crossings.crossings_of(clock.block(source, first, piece))

@@ -20,7 +20,7 @@ import pytest
 from opq_hil.backends import pty_relay, renode, renode_robot
 from opq_hil.backends.backend import (
     BackendError,
-    BoxClock,
+    EmulatorClock,
     Image,
     LiveBox,
     StandsStillError,
@@ -160,7 +160,7 @@ def test_without_the_relay_a_pty_that_nobody_reads_stops_the_world_and_sigterm_i
         with (bench / "run" / "usart1").open("rb", buffering=0) as port:
             pty_relay.set_raw(port.fileno())
         session.run_command("start")
-        clock = BoxClock(session.read_virtual_s, still_limit_s=0.8)
+        clock = EmulatorClock(session.read_virtual_s, still_limit_s=0.8)
         with contextlib.suppress(StandsStillError):
             until(lambda: clock() > 3600, "the world stops")
         for process in processes_of(bench):

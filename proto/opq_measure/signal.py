@@ -21,7 +21,7 @@ BLOCK_SAMPLES = 1 << 19
 
 
 @dataclass(frozen=True, slots=True)
-class Samples:
+class SignalPiece:
     """A piece of one signal: its place on the Box's axis, its measured rate, and its time if known.
 
     Pieces follow each other when `first_sample` goes on where the last ended, with the same gain and a

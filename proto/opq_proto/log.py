@@ -41,7 +41,7 @@ LEVELS = {
 }
 
 
-class Log(Protocol):
+class BoundLogger(Protocol):
     """What services use of a structlog logger; facts are keys with units."""
 
     def debug(self, event: str, **facts: Any) -> None: ...
@@ -54,7 +54,7 @@ class Log(Protocol):
 
     def exception(self, event: str, **facts: Any) -> None: ...
 
-    def bind(self, **facts: Any) -> "Log": ...
+    def bind(self, **facts: Any) -> "BoundLogger": ...
 
 
 class _Stderr:
@@ -145,6 +145,6 @@ def configure(service: str, level: str | None = None) -> None:
         root.addHandler(_Library(logging.WARNING))
 
 
-def get(**facts: Any) -> Log:
+def get(**facts: Any) -> BoundLogger:
     """A logger with `facts` bound, e.g. `log.get(service="mauka", box_id="1")`."""
-    return cast(Log, structlog.get_logger(**facts))
+    return cast(BoundLogger, structlog.get_logger(**facts))

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from opq_proto.log import Log  # imports structlog
+    from opq_proto.log import BoundLogger  # imports structlog
 
 LOG_PERIOD_S = 10.0
 MOST_KEYS = 1000
@@ -23,7 +23,7 @@ class RateLimitedLog:
 
     def __init__(
         self,
-        log: "Log",
+        log: "BoundLogger",
         period_s: float = LOG_PERIOD_S,
         monotonic_s: Callable[[], float] = time.monotonic,
         most_keys: int = MOST_KEYS,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from opq_measure.aggregation.aggregate import Aggregate, Quantity
 from opq_measure.aggregation.aggregator import Aggregator
 from opq_measure.rms import cycle_rms_v
-from opq_measure.signal import Samples
+from opq_measure.signal import SignalPiece
 from opq_measure.timebase.window import WindowTime
 from opq_measure.timebase.windows import Window, Windows, windows_of
 
@@ -230,7 +230,7 @@ def test_a_clock_that_is_set_within_a_window_loses_no_window_and_covers_no_gap(
     volts = np.sin(2 * np.pi * 60 * np.arange(48_000) / rate_hz)
     set_ns = start_ns + round(cut * NS / rate_hz) + round(step_s * NS)
     cutter, aggregator, found = Windows(60.0), Aggregator(QUANTITIES), []
-    pieces = [Samples(volts[:cut], 0, rate_hz, start_ns), Samples(volts[cut:], cut, rate_hz, set_ns)]
+    pieces = [SignalPiece(volts[:cut], 0, rate_hz, start_ns), SignalPiece(volts[cut:], cut, rate_hz, set_ns)]
     windows = [window for piece in pieces for window in cutter.push_samples(piece)] + cutter.end()
     for window in windows:
         time = WindowTime.of(window)
@@ -312,7 +312,7 @@ def test_windows_of_a_signal_give_the_same_aggregates_from_any_blocks() -> None:
             for first in range(*run, size):
                 part = volts[first : min(first + size, run[1])]
                 start_ns = begin_ns + round(first * NS / rate_hz)
-                for window in cutter.push_samples(Samples(part, first, rate_hz, start_ns)):
+                for window in cutter.push_samples(SignalPiece(part, first, rate_hz, start_ns)):
                     found += into(aggregator, window)
         for window in cutter.end():
             found += into(aggregator, window)

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from opq_measure.analysis.analysed import Analysis
+from opq_measure.analysis.analysed import SignalAnalysis
 from opq_measure.analysis.analyser import Analyser, analyze
 from opq_measure.analysis.occurrence import Occurrence
-from opq_measure.signal import Samples
+from opq_measure.signal import SignalPiece
 
 RATE_HZ = 12_000.0
 PEAK_V = 120.0 * math.sqrt(2)
@@ -41,15 +41,15 @@ def eventful() -> Floats:
     return volts
 
 
-def in_blocks(volts: Floats, cuts: list[int], start_ns: int | None = None) -> Analysis:
+def in_blocks(volts: Floats, cuts: list[int], start_ns: int | None = None) -> SignalAnalysis:
     analyser = Analyser()
     for first, stop in pairwise([0, *sorted(cuts), len(volts)]):
         time_ns = None if start_ns is None else start_ns + round(first * 1e9 / RATE_HZ)
-        analyser.push_samples(Samples(volts[first:stop], first, RATE_HZ, time_ns))
+        analyser.push_samples(SignalPiece(volts[first:stop], first, RATE_HZ, time_ns))
     return analyser.end()
 
 
-def assert_same(one: Analysis, other: Analysis) -> None:
+def assert_same(one: SignalAnalysis, other: SignalAnalysis) -> None:
     for field in dataclasses.fields(one):
         mine, its = getattr(one, field.name), getattr(other, field.name)
         if isinstance(mine, np.ndarray):
@@ -175,8 +175,8 @@ def test_a_step_between_two_steady_levels_is_a_rapid_voltage_change() -> None:
 def test_a_gap_is_told_and_nothing_is_closed_up() -> None:
     volts = mains(6.0)
     analyser = Analyser()
-    analyser.push_samples(Samples(volts[:30_000], 1_000_000, RATE_HZ))
-    analyser.push_samples(Samples(volts[36_100:], 1_036_100, RATE_HZ))
+    analyser.push_samples(SignalPiece(volts[:30_000], 1_000_000, RATE_HZ))
+    analyser.push_samples(SignalPiece(volts[36_100:], 1_036_100, RATE_HZ))
     found = analyser.end()
     assert [(gap.first_sample, gap.samples) for gap in found.gaps] == [(30_000, 6_100)]
     assert found.samples == 72_000 and found.events == ()
@@ -184,8 +184,8 @@ def test_a_gap_is_told_and_nothing_is_closed_up() -> None:
     assert np.nanmax(np.abs(found.rms_v / (120.0 * math.sqrt(1 + 0.03**2)) - 1)) < 2e-3
     with pytest.raises(ValueError, match="sample 1000000 comes again"):
         again = Analyser()
-        again.push_samples(Samples(volts[:30_000], 1_000_000, RATE_HZ))
-        again.push_samples(Samples(volts[:30_000], 1_000_000, RATE_HZ))
+        again.push_samples(SignalPiece(volts[:30_000], 1_000_000, RATE_HZ))
+        again.push_samples(SignalPiece(volts[:30_000], 1_000_000, RATE_HZ))
 
 
 def test_a_tick_of_ten_minutes_resynchronises_and_counts_no_cycle_twice() -> None:
@@ -219,7 +219,7 @@ def test_five_seconds_have_a_pinst_however_they_were_cut() -> None:
     volts = mains(5.0)
     analyser = Analyser()
     for first in range(0, len(volts), 200):
-        analyser.push_samples(Samples(volts[first : first + 200], first, RATE_HZ))
+        analyser.push_samples(SignalPiece(volts[first : first + 200], first, RATE_HZ))
     assert analyser.end().flicker == analyze(volts, RATE_HZ).flicker
     assert analyze(volts, RATE_HZ).flicker.pinst_max is not None
 

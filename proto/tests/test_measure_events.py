@@ -16,7 +16,7 @@ from opq_measure.events.disturbance import Disturbance
 from opq_measure.events.disturbances import Limits, find_disturbances
 from opq_measure.events.limits import SlidingReference
 from opq_measure.events.rapid_change import RapidChange, RapidLimits
-from opq_measure.signal import Samples
+from opq_measure.signal import SignalPiece
 from opq_measure.timebase.tracker import Tracker
 from opq_measure.timebase.windows import Windows
 
@@ -264,8 +264,8 @@ def test_windows_give_the_same_events_and_a_gap_begins_a_new_run() -> None:
     volts = eventful()
     samples = len(volts)
     windows = Windows(60.0)
-    cut = windows.push_samples(Samples(volts, 0, RATE_HZ, None)) + windows.end()
-    later = windows.push_samples(Samples(volts, samples + 777, RATE_HZ, None)) + windows.end()
+    cut = windows.push_samples(SignalPiece(volts, 0, RATE_HZ, None)) + windows.end()
+    later = windows.push_samples(SignalPiece(volts, samples + 777, RATE_HZ, None)) + windows.end()
     detector = Detector(RATE_HZ)
     notices = [notice for window in cut + later for notice in detector.push_window(window)] + detector.end()
     found = [each for each in notices if isinstance(each, Disturbance)]
@@ -282,7 +282,9 @@ def test_a_window_that_overlaps_the_one_before_is_counted_once() -> None:
     """Samples 10 s before a UTC ten minutes: its window is completed, the next begins at the tick."""
     volts = eventful()
     windows = Windows(60.0)
-    cut = windows.push_samples(Samples(volts, 0, RATE_HZ, 600 * 10**9 * 7 - 10_080_000_000)) + windows.end()
+    cut = (
+        windows.push_samples(SignalPiece(volts, 0, RATE_HZ, 600 * 10**9 * 7 - 10_080_000_000)) + windows.end()
+    )
     assert any(window.overlap for window in cut)
     detector = Detector(RATE_HZ)
     notices = [notice for window in cut for notice in detector.push_window(window)] + detector.end()
@@ -383,7 +385,7 @@ def test_what_cannot_be_is_refused() -> None:
 
 def test_windows_may_begin_within_a_run_and_one_that_is_missing_is_told() -> None:
     cut = Windows(60.0)
-    windows = cut.push_samples(Samples(eventful(), 5_000, RATE_HZ, None)) + cut.end()
+    windows = cut.push_samples(SignalPiece(eventful(), 5_000, RATE_HZ, None)) + cut.end()
     detector = Detector(RATE_HZ)
     notices = [notice for window in windows[20:] for notice in detector.push_window(window)] + detector.end()
     found = [each for each in notices if isinstance(each, Disturbance)]

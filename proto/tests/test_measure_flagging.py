@@ -15,7 +15,7 @@ from opq_measure.events.detector import Detector, Onset
 from opq_measure.events.flagging import Flagging
 from opq_measure.frequency.ten_seconds import TenSecondFrequency
 from opq_measure.rms import cycle_rms_v
-from opq_measure.signal import Samples
+from opq_measure.signal import SignalPiece
 from opq_measure.timebase.window import WindowTime
 from opq_measure.timebase.windows import Window, Windows, windows_of
 
@@ -30,7 +30,7 @@ def flagged(
     )
     cutter, detector, flagging = Windows(nominal_hz), Detector(RATE_HZ, 120.0, nominal_hz), Flagging()
     found = []
-    for window in cutter.push_samples(Samples(volts, 0, RATE_HZ)) + cutter.end():
+    for window in cutter.push_samples(SignalPiece(volts, 0, RATE_HZ)) + cutter.end():
         found += flagging.push_window(window, detector.push_window(window))
     found += flagging.end(detector.end())
     return found, [truth.span_samples(number) for number in range(len(truth.disturbances))]
@@ -88,7 +88,7 @@ def test_an_event_that_is_open_at_the_end_of_a_run_flags_to_its_end_and_nothing_
     steady, _ = mains(2.0, RATE_HZ)
     cutter, detector, flagging = Windows(60.0), Detector(RATE_HZ, 120.0, 60.0), Flagging()
     found = []
-    for piece in (Samples(volts, 0, RATE_HZ), Samples(steady, 60_000, RATE_HZ)):
+    for piece in (SignalPiece(volts, 0, RATE_HZ), SignalPiece(steady, 60_000, RATE_HZ)):
         for window in cutter.push_samples(piece):
             found += flagging.push_window(window, detector.push_window(window))
     for window in cutter.end():
@@ -106,7 +106,7 @@ def test_a_box_that_counts_its_samples_from_0_again_takes_no_event_along() -> No
     cutter, detector, flagging = Windows(60.0), Detector(RATE_HZ, 120.0, 60.0), Flagging()
     runs: list[list[bool]] = []
     found = []
-    for piece in (Samples(sagging, 10_000, RATE_HZ), Samples(early, 0, RATE_HZ)):
+    for piece in (SignalPiece(sagging, 10_000, RATE_HZ), SignalPiece(early, 0, RATE_HZ)):
         for window in cutter.push_samples(piece):
             found += flagging.push_window(window, detector.push_window(window))
     for window in cutter.end():
@@ -128,7 +128,7 @@ def test_a_dip_is_in_every_aggregate_that_holds_it_and_flags_it() -> None:
     cutter, detector, flagging = Windows(60.0), Detector(RATE_HZ, 120.0, 60.0), Flagging()
     aggregator, meter = Aggregator((Quantity("rms_v"),)), TenSecondFrequency()
     aggregates, frequencies, flags = [], [], 0
-    samples = Samples(volts, 0, RATE_HZ, tick_ns - 12 * 10**9)
+    samples = SignalPiece(volts, 0, RATE_HZ, tick_ns - 12 * 10**9)
 
     def take(decided: list[tuple[Window, bool]]) -> None:
         nonlocal aggregates, frequencies, flags

@@ -22,7 +22,7 @@ from opq_measure.flicker.lamps import (
 )
 from opq_measure.flicker.meter import FlickerInterval, Flickermeter, flicker, long_term_severity, severity
 from opq_measure.flicker.sensation import Sensation, instantaneous
-from opq_measure.signal import Samples
+from opq_measure.signal import SignalPiece
 
 RATE_HZ = 12_000.0
 SLOW_HZ = 3_000.0
@@ -106,7 +106,7 @@ def pst_of(lamp: Lamp, changes_per_minute: float, percent: float, rate_hz: float
         turns = changes_per_minute / 120 * (np.arange(first, first + block) / rate_hz)
         volts = (1 + percent / 200 * square_wave(turns)) * carrier
         found += meter.push_samples(
-            Samples(volts, first, rate_hz, TICK_NS - MINUTE_NS + round(first / rate_hz * 1e9))
+            SignalPiece(volts, first, rate_hz, TICK_NS - MINUTE_NS + round(first / rate_hz * 1e9))
         )
     (whole,) = (each for each in (*found, *meter.end()) if each.start_ns == TICK_NS)
     return whole.pst
@@ -280,7 +280,7 @@ def test_blocks_may_be_cut_anywhere(cuts: list[int], rate_hz: float, timed: bool
         meter, found = Flickermeter(LAMP_230V), []
         for first, last in itertools.pairwise(bounds):
             at_ns = None if start_ns is None else start_ns + round(first / rate_hz * 1e9)
-            found += meter.push_samples(Samples(volts[first:last], 5_000 + first, rate_hz, at_ns))
+            found += meter.push_samples(SignalPiece(volts[first:last], 5_000 + first, rate_hz, at_ns))
         return found + meter.end()
 
     assert repr(measured(sorted([0, *cuts, len(volts)]))) == repr(measured([0, len(volts)]))
@@ -292,7 +292,7 @@ def test_ten_minutes_begin_at_the_utc_tick() -> None:
     for second in range(1_300):
         start_ns = TICK_NS - 30 * 10**9 + second * 10**9
         found += meter.push_samples(
-            Samples(beating(2_000, rate_hz, 2_000 * second), 2_000 * second, rate_hz, start_ns)
+            SignalPiece(beating(2_000, rate_hz, 2_000 * second), 2_000 * second, rate_hz, start_ns)
         )
     found += meter.end()
     assert [(each.start_ns, each.end_ns) for each in found] == [
@@ -311,7 +311,7 @@ def test_a_gap_costs_two_seconds_and_no_pst() -> None:
         for second in [*range(630), *range(630 + gap, 1_300)]:
             start_ns = TICK_NS - 300 * 10**9 + second * 10**9
             volts = beating(1_000, rate_hz, 1_000 * second)
-            intervals += meter.push_samples(Samples(volts, 1_000 * second, rate_hz, start_ns))
+            intervals += meter.push_samples(SignalPiece(volts, 1_000 * second, rate_hz, start_ns))
         found[gap] = next(each for each in intervals if each.start_ns == TICK_NS)
     assert found[0].seen_s == pytest.approx(600, abs=0.01)
     assert found[20].seen_s == pytest.approx(578, abs=0.01)
@@ -322,7 +322,7 @@ def test_with_much_missing_there_is_no_pst() -> None:
     rate_hz, meter, found = 1_000.0, Flickermeter(LAMP_230V), []
     for second in [*range(300), *range(330, 700)]:
         volts = beating(1_000, rate_hz, 1_000 * second)
-        found += meter.push_samples(Samples(volts, 1_000 * second, rate_hz, TICK_NS + second * 10**9))
+        found += meter.push_samples(SignalPiece(volts, 1_000 * second, rate_hz, TICK_NS + second * 10**9))
     assert [each.start_ns for each in found] == [TICK_NS]
     assert math.isnan(found[0].pst) and found[0].pinst_max > 0
     assert found[0].seen_s == pytest.approx(600 - 30 - 2 - 2, abs=0.01)
@@ -335,7 +335,7 @@ def test_a_clock_that_steps_makes_no_interval_of_nothing() -> None:
         step_ns = -(10**9) // 5 if 10 <= second < 20 else 3 * 86_400 * 10**9 if second >= 20 else 0
         start_ns = TICK_NS - 10 * 10**9 + second * 10**9 + step_ns
         found += meter.push_samples(
-            Samples(beating(1_000, 1_000.0, 1_000 * second), 1_000 * second, 1_000.0, start_ns)
+            SignalPiece(beating(1_000, 1_000.0, 1_000 * second), 1_000 * second, 1_000.0, start_ns)
         )
     found += meter.end()
     assert [each.start_ns for each in found] == [
@@ -356,7 +356,7 @@ def test_two_hours_have_a_plt() -> None:
     meter, found = Flickermeter(LAMP_230V), []
     for k in range(132 * 60 // block_s):
         at = round(k * block_s * rate_hz)
-        found += meter.push_samples(Samples(volts, at, rate_hz, start_ns + k * block_s * 10**9))
+        found += meter.push_samples(SignalPiece(volts, at, rate_hz, start_ns + k * block_s * 10**9))
     with_plt = [each for each in found if math.isfinite(each.plt)]
     assert [each.end_ns for each in with_plt] == [start_ns + 10 * MINUTE_NS + two_hours_ns]
     assert with_plt[0].plt == pytest.approx(with_plt[0].pst, rel=1e-3)
@@ -365,12 +365,12 @@ def test_two_hours_have_a_plt() -> None:
 def test_another_gain_or_rate_is_another_run() -> None:
     """A thousand times the level would be felt, and so would ten seconds left out."""
     meter, volts = Flickermeter(LAMP_230V), mains(10.0, 50.0, {})
-    meter.push_samples(Samples(volts, 0, RATE_HZ, TICK_NS))
-    meter.push_samples(Samples(volts * 1000, 120_000, RATE_HZ, TICK_NS + 10 * 10**9, v_per_lsb=0.001))
-    meter.push_samples(Samples(volts, 240_000, 12_024.0, TICK_NS + 20 * 10**9, v_per_lsb=0.001))
+    meter.push_samples(SignalPiece(volts, 0, RATE_HZ, TICK_NS))
+    meter.push_samples(SignalPiece(volts * 1000, 120_000, RATE_HZ, TICK_NS + 10 * 10**9, v_per_lsb=0.001))
+    meter.push_samples(SignalPiece(volts, 240_000, 12_024.0, TICK_NS + 20 * 10**9, v_per_lsb=0.001))
     # measured anew
-    meter.push_samples(Samples(volts, 360_000, 12_025.0, TICK_NS + 30 * 10**9, v_per_lsb=0.001))
-    meter.push_samples(Samples(volts, 600_000, 12_025.0, TICK_NS + 50 * 10**9, v_per_lsb=0.001))
+    meter.push_samples(SignalPiece(volts, 360_000, 12_025.0, TICK_NS + 30 * 10**9, v_per_lsb=0.001))
+    meter.push_samples(SignalPiece(volts, 600_000, 12_025.0, TICK_NS + 50 * 10**9, v_per_lsb=0.001))
     (found,) = meter.end()
     assert found.seen_s == pytest.approx(8 + 8 + 18 + 8, abs=0.1)
     assert found.pinst_max < 0.001
@@ -467,7 +467,7 @@ def test_a_piece_that_does_not_tell_the_time_goes_on_in_that_of_the_last() -> No
         meter, found = Flickermeter(LAMP_120V), []
         for piece, first in enumerate(range(0, len(volts), 2400)):
             start_ns = None if piece in silent else tick_ns - 6 * 10**9 + first * 10**9 // 12_000
-            found += meter.push_samples(Samples(volts[first : first + 2400], first, rate_hz, start_ns))
+            found += meter.push_samples(SignalPiece(volts[first : first + 2400], first, rate_hz, start_ns))
         return found + meter.end()
 
     told = intervals(set())

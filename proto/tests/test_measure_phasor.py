@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from bench.phasor.figures import unit_rows, units
 from bench.phasor.signals import EPOCH_NS, RATE_HZ, step
 from bench.phasor.units import ReportingUnit
-from opq_measure.signal import Samples
+from opq_measure.signal import SignalPiece
 from opq_measure.synchrophasor.filter import PmuClass, Shape, tuned
 from opq_measure.synchrophasor.pmu import Phasor, Pmu, phasors
 
@@ -44,7 +44,7 @@ def test_a_steady_sine_off_the_grid_is_reported_as_it_is(
 ) -> None:
     t = offset_ns / 1e9 + np.arange(9_000) / rate_hz
     volts = 170.0 * np.cos(2 * np.pi * (hz * t + turns)) + 3.0
-    found = phasors(Samples(volts, 77, rate_hz, EPOCH_NS + offset_ns), 50, 50, pmu_class)
+    found = phasors(SignalPiece(volts, 77, rate_hz, EPOCH_NS + offset_ns), 50, 50, pmu_class)
     assert len(found) > 20
     for report in found:
         assert report.time_ns * 50 % 10**9 == 0
@@ -55,7 +55,7 @@ def test_a_steady_sine_off_the_grid_is_reported_as_it_is(
         assert abs(report.rocof_hz_s) < 0.1
 
 
-def cut(samples: Samples, bounds: list[int]) -> list[Samples]:
+def cut(samples: SignalPiece, bounds: list[int]) -> list[SignalPiece]:
     """Pieces of a stretch, each with its own time rounded to a nanosecond."""
     ends = sorted({0, len(samples.volts), *(bound % len(samples.volts) for bound in bounds)})
     assert samples.start_ns is not None
@@ -87,7 +87,7 @@ def test_any_cutting_into_pieces_gives_the_same_bits(
 def test_counts_with_a_gain_are_volts() -> None:
     t = np.arange(6_000) / RATE_HZ
     counts = np.rint(20_000 * np.cos(2 * np.pi * 60 * t)).astype(np.int16)
-    found = phasors(Samples(counts, 0, RATE_HZ, EPOCH_NS, 0.0085), 60, 60, PmuClass.P)
+    found = phasors(SignalPiece(counts, 0, RATE_HZ, EPOCH_NS, 0.0085), 60, 60, PmuClass.P)
     assert [report.rms_v for report in found] == pytest.approx([170 / math.sqrt(2)] * len(found), rel=1e-5)
     assert [report.angle_rad for report in found] == pytest.approx([0.0] * len(found), abs=1e-5)
 
@@ -129,7 +129,7 @@ def test_latency_is_half_the_longest_filter_and_is_kept() -> None:
 def test_without_a_fundamental_angle_and_frequency_are_unknown() -> None:
     random = np.random.default_rng(5)
     for volts in (np.zeros(6_000), random.normal(size=6_000), np.full(6_000, 3.0)):
-        for report in phasors(Samples(volts, 0, RATE_HZ, EPOCH_NS), 60, 60, PmuClass.M):
+        for report in phasors(SignalPiece(volts, 0, RATE_HZ, EPOCH_NS), 60, 60, PmuClass.M):
             assert math.isnan(report.frequency_hz) and math.isnan(report.angle_rad)
             assert math.isnan(report.rocof_hz_s) and report.rms_v < 0.2
 
@@ -157,6 +157,6 @@ def test_what_cannot_be_reported_is_refused_with_the_reason() -> None:
     with pytest.raises(ValueError, match="reports_per_s"):
         Pmu(60, 0)
     with pytest.raises(ValueError, match="start_ns"):
-        Pmu(60, 60).push_samples(Samples(np.zeros(600), 0, RATE_HZ))
-    assert Pmu(60, 60).push_samples(Samples(np.zeros(0), 0, RATE_HZ, EPOCH_NS)) == []
+        Pmu(60, 60).push_samples(SignalPiece(np.zeros(600), 0, RATE_HZ))
+    assert Pmu(60, 60).push_samples(SignalPiece(np.zeros(0), 0, RATE_HZ, EPOCH_NS)) == []
     assert isinstance(phasors(step(60, 9.0, 0.0, 0.0).samples(0.0, 0.3), 60, 10, PmuClass.P)[0], Phasor)

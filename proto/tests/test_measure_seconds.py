@@ -10,20 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opq_measure.frequency.seconds import Seconds
-from opq_measure.signal import Samples
+from opq_measure.signal import SignalPiece
 
 RATE_HZ = 12_000.0
 EPOCH_NS = 1_700_000_000 * 10**9
 
 
-def mains(hz: float, length_s: float, decibels: float, start_ns: int, seed: int = 1) -> Samples:
+def mains(hz: float, length_s: float, decibels: float, start_ns: int, seed: int = 1) -> SignalPiece:
     random = np.random.default_rng(seed)
     turns = hz * np.arange(round(length_s * RATE_HZ)) / RATE_HZ + random.uniform()
     wave = np.cos(2 * np.pi * turns)
     for order, share in {3: 0.02, 5: 0.02, 7: 0.0088, 9: 0.005}.items():
         wave += share * np.cos(2 * np.pi * order * turns + random.uniform(0, 2 * np.pi))
     wave += random.normal(scale=10 ** (-decibels / 20) / math.sqrt(2), size=len(wave))
-    return Samples(170.0 * wave, 5_000, RATE_HZ, start_ns)
+    return SignalPiece(170.0 * wave, 5_000, RATE_HZ, start_ns)
 
 
 @settings(max_examples=10, deadline=None)

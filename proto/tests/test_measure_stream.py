@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from opq_measure.rms import half_cycle_rms_v
-from opq_measure.signal import Samples
+from opq_measure.signal import SignalPiece
 from opq_measure.timebase.cycles import Track, Tracker, track
 from opq_measure.timebase.windows import TICK_NS, Window, Windows, windows_of
 
@@ -74,7 +74,7 @@ def cut(
     for first, last in pairwise(sorted({*bounds, *gaps})):
         at = first + 300 * sum(gap <= first for gap in gaps)
         time_ns = start_ns + at * SAMPLES_NS[1] // SAMPLES_NS[0]
-        found += cutter.push_samples(Samples(counts[first:last], at, RATE_HZ, time_ns, V_PER_LSB))
+        found += cutter.push_samples(SignalPiece(counts[first:last], at, RATE_HZ, time_ns, V_PER_LSB))
     return found + cutter.end(), cutter
 
 
@@ -127,7 +127,7 @@ def test_times_rounded_to_nanoseconds_leave_no_trace_of_the_blocks(
     cutter, found = Windows(60.0), []
     for first, last in pairwise(sizes_of(len(counts), seed + 1, largest)):
         time_ns = TICK - 10**9 + math.floor(first * 1e9 / rate_hz + half_ns)  # rounded, and cut off
-        found += cutter.push_samples(Samples(counts[first:last], first, rate_hz, time_ns))
+        found += cutter.push_samples(SignalPiece(counts[first:last], first, rate_hz, time_ns))
     found += cutter.end()
     for one, two in zip(windows_of(counts, rate_hz, 60.0, TICK - 10**9), found, strict=True):
         assert_same_window(one, two)

@@ -12,7 +12,7 @@ from opq_hil.mains import mains
 from opq_hil.mains.courses import Ramp
 from opq_hil.mains.rms_events import Interruption
 from opq_measure.frequency.ten_seconds import TenSecondFrequency, TenSeconds, ten_seconds_of
-from opq_measure.signal import Samples
+from opq_measure.signal import SignalPiece
 from opq_measure.timebase.windows import Windows
 
 NS = 10**9
@@ -20,7 +20,7 @@ TICK_NS = 1_800_000_000 * NS  # also a tick of ten minutes
 RATE_HZ = 6250.0  # 160 us, a whole number of ns
 
 
-def streamed(pieces: list[Samples], nominal_hz: float = 60.0) -> list[TenSeconds]:
+def streamed(pieces: list[SignalPiece], nominal_hz: float = 60.0) -> list[TenSeconds]:
     cutter, meter, found = Windows(nominal_hz), TenSecondFrequency(), []
     for piece in pieces:
         for window in cutter.push_samples(piece):
@@ -71,7 +71,7 @@ def test_a_gap_is_in_neither_count_nor_duration_and_an_empty_interval_is_not_tol
     volts, _ = mains(60.0, RATE_HZ, frequency_hz=59.8)
     ns = round(NS / RATE_HZ)
     pieces = [
-        Samples(volts[a:b], a, RATE_HZ, TICK_NS + a * ns)
+        SignalPiece(volts[a:b], a, RATE_HZ, TICK_NS + a * ns)
         for a, b in ((0, 20_000), (30_000, 70_000), (250_000, 300_000))
     ]
     found = streamed(pieces)
@@ -100,7 +100,7 @@ def test_cycles_of_an_interruption_are_left_out_one_by_one(missing_s: float) -> 
 def test_a_flag_is_kept_and_so_is_time_without_utc() -> None:
     volts, _ = mains(21.0, RATE_HZ)
     cutter, meter, found = Windows(60.0), TenSecondFrequency(), []
-    for window in [*cutter.push_samples(Samples(volts, 0, RATE_HZ)), *cutter.end()]:
+    for window in [*cutter.push_samples(SignalPiece(volts, 0, RATE_HZ)), *cutter.end()]:
         found += meter.push_window(window, flagged=window.index == 60)
     found += meter.end()
     assert [each.flagged for each in found] == [False, True, False]
@@ -111,8 +111,8 @@ def test_a_flag_is_kept_and_so_is_time_without_utc() -> None:
 def test_a_clock_that_is_set_back_begins_anew() -> None:
     volts, _ = mains(30.0, RATE_HZ)
     pieces = [
-        Samples(volts[:93_750], 0, RATE_HZ, TICK_NS),
-        Samples(volts[93_750:], 100_000, RATE_HZ, TICK_NS - 100 * NS),
+        SignalPiece(volts[:93_750], 0, RATE_HZ, TICK_NS),
+        SignalPiece(volts[93_750:], 100_000, RATE_HZ, TICK_NS - 100 * NS),
     ]
     found = streamed(pieces)
     assert [(each.start_ns - TICK_NS) // NS for each in found] == [0, 10, -100, -90]
@@ -122,7 +122,7 @@ def test_a_leap_second_makes_ten_seconds_of_eleven() -> None:
     volts, _ = mains(12.0, RATE_HZ, frequency_hz=60.1)
     cut = 60_000
     late_ns = TICK_NS - NS + round(cut * NS / RATE_HZ)
-    pieces = [Samples(volts[:cut], 0, RATE_HZ, TICK_NS), Samples(volts[cut:], cut, RATE_HZ, late_ns)]
+    pieces = [SignalPiece(volts[:cut], 0, RATE_HZ, TICK_NS), SignalPiece(volts[cut:], cut, RATE_HZ, late_ns)]
     first, _ = streamed(pieces)
     assert first.cycles == pytest.approx(11 * 60.1, abs=13)  # at most a window's cycles by neither clock
     assert first.frequency_hz == pytest.approx(60.1, abs=1e-5) and first.coverage == 1.0
@@ -135,5 +135,5 @@ def test_any_blocks_give_the_same_frequencies(sizes: list[int], hz: float) -> No
     cuts = np.unique(np.minimum(np.cumsum(sizes), len(volts)))
     bounds = [0, *cuts.tolist(), len(volts)]
     begin_ns, ns = TICK_NS - 5 * NS, round(NS / RATE_HZ)
-    pieces = [Samples(volts[a:b], a, RATE_HZ, begin_ns + a * ns) for a, b in pairwise(bounds)]
-    assert streamed(pieces) == streamed([Samples(volts, 0, RATE_HZ, begin_ns)])
+    pieces = [SignalPiece(volts[a:b], a, RATE_HZ, begin_ns + a * ns) for a, b in pairwise(bounds)]
+    assert streamed(pieces) == streamed([SignalPiece(volts, 0, RATE_HZ, begin_ns)])

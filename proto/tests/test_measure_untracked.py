@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from opq_hil.mains import MIX_3_PERCENT, mains
-from opq_measure.signal import Samples
+from opq_measure.signal import SignalPiece
 from opq_measure.timebase.windows import Windows
 
 RATE_HZ = 12_000.0
@@ -19,7 +19,7 @@ def test_edges_are_within_a_tenth_of_a_sample_of_those_tracked_later(
     volts, _ = mains(3.0, RATE_HZ, frequency_hz=frequency_hz, harmonics=MIX_3_PERCENT, noise_db=60, seed=1)
     cutter, foretold, edges, end = Windows(nominal_hz), [], [], 0.0
     for first in range(0, len(volts), 200):
-        for window in cutter.push_samples(Samples(volts[first : first + 200], first, RATE_HZ, first)):
+        for window in cutter.push_samples(SignalPiece(volts[first : first + 200], first, RATE_HZ, first)):
             edges += (window.first_sample + window.edges[:-1]).tolist()
             end = window.first_sample + float(window.edges[-1])
         if end:
@@ -40,7 +40,7 @@ def test_there_are_none_before_the_first_hops_and_none_whose_samples_are_not_the
     volts, _ = mains(1.5, RATE_HZ)
     cutter = Windows(60.0)
     assert cutter.expected_end(0.0, 1) is None and cutter.untracked(0.0, 1) is None
-    cutter.push_samples(Samples(volts, 0, RATE_HZ, 0))
+    cutter.push_samples(SignalPiece(volts, 0, RATE_HZ, 0))
     assert cutter.untracked(15_000.0, 14) is not None
     assert cutter.untracked(15_000.0, 16) is None  # later than the newest sample
     assert cutter.untracked(200.0, 3) is None  # let go of

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from opq_measure.signal import Samples
+from opq_measure.signal import SignalPiece
 from opq_measure.timebase.windows import TICK_NS, Window, Windows, windows_of
 
 RATE_HZ = 12_000.0
@@ -121,8 +121,10 @@ def test_a_run_that_begins_on_a_tick_begins_behind_it() -> None:
 def test_a_gap_drops_the_incomplete_window_and_counts_its_cycles() -> None:
     volts = mains(3.0, 60.0)
     cutter = Windows(60.0)
-    found = cutter.push_samples(Samples(volts[:13_000], 100, RATE_HZ))  # 65 cycles: five windows, five cycles
-    found += cutter.push_samples(Samples(volts[13_001:], 13_101, RATE_HZ))
+    found = cutter.push_samples(
+        SignalPiece(volts[:13_000], 100, RATE_HZ)
+    )  # 65 cycles: five windows, five cycles
+    found += cutter.push_samples(SignalPiece(volts[13_001:], 13_101, RATE_HZ))
     before, after = found[:5], found[5:] + cutter.end()
     assert [window.index for window in before] == [0, 1, 2, 3, 4]
     assert end(before[-1]) == pytest.approx(100 + 12_000, abs=0.01)
@@ -143,8 +145,10 @@ def test_a_jump_of_rate_or_gain_ends_a_run_and_a_ppm_does_not(
 ) -> None:
     volts = mains(2.0, 60.0)
     cutter = Windows(60.0)
-    found = cutter.push_samples(Samples(volts[:12_000], 0, RATE_HZ))
-    found += cutter.push_samples(Samples(volts[12_000:] / v_per_lsb, 12_000, rate_hz, v_per_lsb=v_per_lsb))
+    found = cutter.push_samples(SignalPiece(volts[:12_000], 0, RATE_HZ))
+    found += cutter.push_samples(
+        SignalPiece(volts[12_000:] / v_per_lsb, 12_000, rate_hz, v_per_lsb=v_per_lsb)
+    )
     found += cutter.end()
     assert cutter.runs == runs
     assert np.abs(found[-1].volts).max() == pytest.approx(170.0, rel=0.03)
@@ -180,7 +184,7 @@ def test_fewer_samples_than_a_window_have_none(samples: int) -> None:
 def test_counts_become_volts_by_their_gain() -> None:
     counts = np.rint(mains(1.0) / 0.0068).astype(np.int16)
     cutter = Windows(60.0)
-    found = cutter.push_samples(Samples(counts, 0, RATE_HZ, v_per_lsb=0.0068)) + cutter.end()
+    found = cutter.push_samples(SignalPiece(counts, 0, RATE_HZ, v_per_lsb=0.0068)) + cutter.end()
     assert found[0].volts.dtype == np.float64
     assert np.abs(found[0].volts - mains(1.0)[: len(found[0].volts)]).max() <= 0.0034 + 1e-9
 
@@ -189,11 +193,11 @@ def test_a_sample_that_is_no_number_is_refused() -> None:
     volts = mains(1.0)
     volts[500] = np.inf
     with pytest.raises(ValueError, match="sample 500 is not a finite number"):
-        Windows(60.0).push_samples(Samples(volts, 0, RATE_HZ))
+        Windows(60.0).push_samples(SignalPiece(volts, 0, RATE_HZ))
     with pytest.raises(ValueError, match="rate_hz"):
-        Windows(60.0).push_samples(Samples(volts[:100], 0, 500.0))
+        Windows(60.0).push_samples(SignalPiece(volts[:100], 0, 500.0))
     with pytest.raises(ValueError, match="rate_hz is inf"):
-        Windows(60.0).push_samples(Samples(volts[:100], 0, math.inf))
+        Windows(60.0).push_samples(SignalPiece(volts[:100], 0, math.inf))
     for nominal_hz in (0.0, -50.0, math.nan, math.inf):
         with pytest.raises(ValueError, match=r"nominal_hz is .*, want a number from 10"):
             Windows(nominal_hz)
@@ -208,9 +212,9 @@ def test_a_piece_that_is_refused_leaves_a_gap_and_closes_nothing_up(refused: int
         if number == refused:
             piece[77] = math.nan
             with pytest.raises(ValueError, match="sample 77"):
-                cutter.push_samples(Samples(piece, first, RATE_HZ, TICK + 10**9 + first * 10**6 // 12))
+                cutter.push_samples(SignalPiece(piece, first, RATE_HZ, TICK + 10**9 + first * 10**6 // 12))
             continue
-        found += cutter.push_samples(Samples(piece, first, RATE_HZ, TICK + 10**9 + first * 10**6 // 12))
+        found += cutter.push_samples(SignalPiece(piece, first, RATE_HZ, TICK + 10**9 + first * 10**6 // 12))
     found += cutter.end()
     assert cutter.runs == (1 if refused == 0 else 2)
     assert all(end(window) < 4000 * refused + 1 or start(window) > 4000 * refused + 3999 for window in found)
@@ -225,11 +229,15 @@ def test_a_piece_that_was_refused_may_come_again_mended() -> None:
     bad = volts[9000:15_000].copy()
     bad[0] = math.inf
     cutter = Windows(60.0)
-    found = cutter.push_samples(Samples(volts[:9000], 0, RATE_HZ))
-    for wrong in (Samples(bad, 9000, RATE_HZ), Samples(bad, 9500, RATE_HZ), Samples(bad, 9000, math.nan)):
+    found = cutter.push_samples(SignalPiece(volts[:9000], 0, RATE_HZ))
+    for wrong in (
+        SignalPiece(bad, 9000, RATE_HZ),
+        SignalPiece(bad, 9500, RATE_HZ),
+        SignalPiece(bad, 9000, math.nan),
+    ):
         with pytest.raises(ValueError, match=r"want|not a finite"):
             cutter.push_samples(wrong)
-    found += cutter.push_samples(Samples(volts[9000:], 9000, RATE_HZ)) + cutter.end()
+    found += cutter.push_samples(SignalPiece(volts[9000:], 9000, RATE_HZ)) + cutter.end()
     assert cutter.runs == 1
     assert [start(window) for window in found] == [start(window) for window in windows_of(volts, RATE_HZ)]
 
@@ -242,8 +250,10 @@ def test_a_clock_that_is_set_within_a_window_repeats_none(set_ns: int) -> None:
         13_200,
         TICK - 10**9 - 1_000_000,
     )  # sixth window: 1 ms before a tick
-    found = cutter.push_samples(Samples(volts[:cut], 0, RATE_HZ, begin_ns))
-    found += cutter.push_samples(Samples(volts[cut:], cut, RATE_HZ, begin_ns + cut * 10**6 // 12 + set_ns))
+    found = cutter.push_samples(SignalPiece(volts[:cut], 0, RATE_HZ, begin_ns))
+    found += cutter.push_samples(
+        SignalPiece(volts[cut:], cut, RATE_HZ, begin_ns + cut * 10**6 // 12 + set_ns)
+    )
     found += cutter.end()
     starts = [start(window) for window in found]
     assert all(later - earlier > 199.0 for earlier, later in pairwise(starts))

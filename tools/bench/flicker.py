@@ -20,7 +20,7 @@ from bench.result import Baseline, BenchCase, BenchResult, case
 from opq_measure.flicker.lamps import LAMP_120V, LAMP_230V, LAMPS, Lamp
 from opq_measure.flicker.meter import PST_S, Flickermeter
 from opq_measure.flicker.sensation import instantaneous
-from opq_measure.signal import FloatArray, Samples
+from opq_measure.signal import FloatArray, SignalPiece
 
 RATE_HZ = 12_000.0
 PINST_PERCENT, PST_PERCENT = 8.0, 5.0
@@ -148,7 +148,7 @@ def _pst(blocks: Iterator[FloatArray], lamp: Lamp) -> float:
     meter, found, first = Flickermeter(lamp), [], 0
     for block in blocks:
         start_ns = TICK_NS - round(RUN_IN_S * 1e9) + round(first / RATE_HZ * 1e9)
-        found += meter.push_samples(Samples(block, first, RATE_HZ, start_ns))
+        found += meter.push_samples(SignalPiece(block, first, RATE_HZ, start_ns))
         first += len(block)
     return next(each.pst for each in (*found, *meter.end()) if each.start_ns == TICK_NS)
 
@@ -229,7 +229,9 @@ def _cpu_ms_per_s(runs: int) -> tuple[list[float], list[float]]:
         meter = Flickermeter(LAMP_230V)
         began = time.process_time()
         for k in range(blocks):
-            meter.push_samples(Samples(volts, k * len(volts), RATE_HZ, TICK_NS + round(k * BLOCK_S * 1e9)))
+            meter.push_samples(
+                SignalPiece(volts, k * len(volts), RATE_HZ, TICK_NS + round(k * BLOCK_S * 1e9))
+            )
         meter.end()
         ours.append(1e3 * (time.process_time() - began) / (blocks * BLOCK_S))
         if (found := _peer([volts] * blocks, RUN_IN_S / 2)) is not None:

@@ -28,7 +28,7 @@ from opq_measure.frequency.one_second import one_second_hz
 from opq_measure.frequency.short import CYCLES, short_hz
 from opq_measure.harmonics.spectrum import spectrum_of
 from opq_measure.rms import cycle_rms_v, half_cycle_rms_v
-from opq_measure.signal import FloatArray, Samples
+from opq_measure.signal import FloatArray, SignalPiece
 from opq_measure.timebase.windows import Window, Windows, windows_of
 
 RATE_HZ, NOMINAL_HZ = 12_000.0, 60.0
@@ -170,7 +170,7 @@ def standard_set_ms(volts: FloatArray) -> float:
     windows = Windows(NOMINAL_HZ)
     began = time.process_time()
     for first in range(0, len(volts), BLOCK):
-        for window in windows.push_samples(Samples(volts[first : first + BLOCK], first, RATE_HZ)):
+        for window in windows.push_samples(SignalPiece(volts[first : first + BLOCK], first, RATE_HZ)):
             half_cycle_rms_v(window.volts, window.half_edges)
             found = spectrum_of([window], len(window.edges) - 1)
             found.subgroups()

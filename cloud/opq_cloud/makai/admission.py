@@ -25,7 +25,7 @@ from opq_cloud.sockets import ZAP_DOMAIN, Context, Socket, bind, curve_server, o
 from opq_proto.errors import KeyFileError, OpqError
 from opq_proto.key_register import KeyRegister
 from opq_proto.keys import KeyFolder, read_secret_file
-from opq_proto.log import Log
+from opq_proto.log import BoundLogger
 from opq_proto.rate_limit import RateLimitedLog
 from opq_proto.zmq_inbox import waiting_messages
 
@@ -70,7 +70,11 @@ class AllowList:
     """
 
     def __init__(
-        self, folder: KeyFolder, counters: ServiceCounters, log: Log, registered: RegisteredKeys | None = None
+        self,
+        folder: KeyFolder,
+        counters: ServiceCounters,
+        log: BoundLogger,
+        registered: RegisteredKeys | None = None,
     ) -> None:
         self.boxes: dict[str, str] = {}
         self.incoming: dict[str, str] = {}
@@ -213,7 +217,7 @@ class ZapHandler:
         context: Context,
         folder: KeyFolder,
         counters: ServiceCounters,
-        log: Log,
+        log: BoundLogger,
         registered: RegisteredKeys | None = None,
     ) -> None:
         """`registered`: keys that the store admits beside the folder; None: it admits nobody."""

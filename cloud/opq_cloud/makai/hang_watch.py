@@ -17,7 +17,7 @@ from types import FrameType
 from opq_cloud.makai.trigger_plugins import TriggerPlugin
 from opq_cloud.service import HealthReport, ServiceCounters
 from opq_proto.errors import PluginError
-from opq_proto.log import Log
+from opq_proto.log import BoundLogger
 
 LOOK_S = 0.25
 LOOKS = 8
@@ -37,7 +37,7 @@ class HangWatch:
     """Between `start` and `close` in a thread of its own; watches the thread that called `start`."""
 
     def __init__(
-        self, counters: ServiceCounters, log: Log, end_call: Callable[[int], None] | None = None
+        self, counters: ServiceCounters, log: BoundLogger, end_call: Callable[[int], None] | None = None
     ) -> None:
         self._counters = counters
         self._log = log

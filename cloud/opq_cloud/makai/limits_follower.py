@@ -11,7 +11,7 @@ from opq_cloud.service import HealthReport, ServiceCounters
 from opq_cloud.store.makai_documents import MakaiConfig, TriggeringLimits
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import StoreError
-from opq_proto.log import Log
+from opq_proto.log import BoundLogger
 from opq_proto.rate_limit import RateLimitedLog
 
 READ_S = 1.0
@@ -23,7 +23,7 @@ ALL = "*"
 class LimitsFollower:
     """Between `start` and `close` in a thread of its own; `config` is exchanged whole."""
 
-    def __init__(self, counters: ServiceCounters, log: Log) -> None:
+    def __init__(self, counters: ServiceCounters, log: BoundLogger) -> None:
         self.config: MakaiConfig | None = None
         """A new object when it changes."""
         self._counters = counters

@@ -21,7 +21,7 @@ from opq_cloud.service import ServiceCounters
 from opq_cloud.store.store import TREND_MS, CloudStore, Trend
 from opq_proto.decision import window_ns
 from opq_proto.errors import StoreError
-from opq_proto.log import Log
+from opq_proto.log import BoundLogger
 from opq_proto.measurement_columns import NumberedColumns
 from opq_proto.messages import Measurement
 
@@ -48,7 +48,7 @@ class MeasurementWriter:
         store: CloudStore,
         config: TriggeringServiceSection,
         counters: ServiceCounters,
-        log: Log,
+        log: BoundLogger,
         acknowledge: Callable[[str, str], None],
     ) -> None:
         self._waiting = MeasurementQueue(config.queue_rows)

@@ -12,7 +12,7 @@ from opq_cloud.service import ServiceCounters
 from opq_cloud.store.store import CloudStore
 from opq_proto.errors import KeyFileError, StoreError
 from opq_proto.keys import checked_box_id, checked_public_key
-from opq_proto.log import Log
+from opq_proto.log import BoundLogger
 from opq_proto.rate_limit import RateLimitedLog
 
 READ_S = 0.5
@@ -30,7 +30,7 @@ StoreOfBoxes = Callable[[], CloudStore]
 class RegisteredKeys:
     """Public key (Z85) -> box id of Boxes in the store that are in service, between `start` and `close`."""
 
-    def __init__(self, store: StoreOfBoxes, counters: ServiceCounters, log: Log) -> None:
+    def __init__(self, store: StoreOfBoxes, counters: ServiceCounters, log: BoundLogger) -> None:
         self.keys: Mapping[bytes, str] = {}
         """A new object when it changes."""
         self._store = store
@@ -79,7 +79,7 @@ class RegisteredKeys:
 
 
 def registered_in(
-    registry: StoreOfBoxes | None, counters: ServiceCounters, log: Log
+    registry: StoreOfBoxes | None, counters: ServiceCounters, log: BoundLogger
 ) -> RegisteredKeys | None:
     """None where no store is asked."""
     return None if registry is None else RegisteredKeys(registry, counters, log)

@@ -18,7 +18,7 @@ from opq_cloud.service import HealthReport, ServiceCounters
 from opq_plugins.host.guard import CrashGuard
 from opq_plugins.sdk.modules import TriggerModule
 from opq_proto.decision import Decision, Nominal
-from opq_proto.log import Log
+from opq_proto.log import BoundLogger
 from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import Measurement
 from opq_proto.rate_limit import RateLimitedLog
@@ -53,7 +53,7 @@ class TriggerPlugin:
         name: str,
         trigger: RunnableTrigger,
         counters: ServiceCounters,
-        log: Log,
+        log: BoundLogger,
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = name
@@ -223,7 +223,7 @@ class TimeShare:
 class InstalledTrigger(TriggerPlugin):
     """A trigger in the plug-in host. Each version begins without the faults of the one before."""
 
-    def __init__(self, trigger: "PluginTrigger", counters: ServiceCounters, log: Log) -> None:
+    def __init__(self, trigger: "PluginTrigger", counters: ServiceCounters, log: BoundLogger) -> None:
         super().__init__(trigger.symbol, trigger, counters, log)
         self._installed = trigger
         self._version = trigger.version

@@ -16,7 +16,7 @@ from opq_plugins.package.built_in import available, load
 from opq_plugins.sdk.modules import TriggerModule
 from opq_proto import log
 from opq_proto.errors import ConfigError, OpqError, PluginError
-from opq_proto.log import Log
+from opq_proto.log import BoundLogger
 
 if TYPE_CHECKING:  # the host comes with the extra "rules"
     from opq_plugins.host.plugins import Plugins
@@ -27,7 +27,7 @@ NAMED_BY = "triggering_service.plugins"
 class TriggersInUse:
     """Thread-safe; `all` is exchanged whole."""
 
-    def __init__(self, config: TriggeringServiceSection, counters: ServiceCounters, log: Log) -> None:
+    def __init__(self, config: TriggeringServiceSection, counters: ServiceCounters, log: BoundLogger) -> None:
         """Raises ConfigError: one that is neither built in nor in a folder, and none can be installed."""
         self._names = frozenset(available([*config.plugin_folders, BUILT_IN]))
         entries = configured_triggers(config)
@@ -184,7 +184,7 @@ def judged_triggers(config: TriggeringServiceSection) -> None:
 
 
 def load_triggers(
-    entries: Sequence[PluginEntry], counters: ServiceCounters, log: Log, folders: Sequence[Path] = ()
+    entries: Sequence[PluginEntry], counters: ServiceCounters, log: BoundLogger, folders: Sequence[Path] = ()
 ) -> list[TriggerPlugin]:
     """Every plug-in of the configuration; ConfigError with the problems of all of them."""
     loaded: list[TriggerPlugin] = []

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from opq_cloud.mauka.onset_figures import Figures, hz_apart, onset_figures
 from opq_cloud.mauka.sightings import is_steady
-from opq_measure.analysis.analysed import Analysis
+from opq_measure.analysis.analysed import SignalAnalysis
 from opq_measure.analysis.analyser import analyze
 from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.classification.class_limits import ClassLimits
@@ -57,7 +57,7 @@ class MeasuredRun:
     """A piece of a waveform without gaps, and what the measurement core says of it."""
 
     run: Waveform
-    analysis: Analysis
+    analysis: SignalAnalysis
     key: "_Key"
 
     def onsets(self) -> list[float]:
@@ -76,7 +76,7 @@ class MeasuredResults:
     def __init__(self, most: int = MOST_RESULTS) -> None:
         self.measured = 0
         self._most = most
-        self._results: OrderedDict[_Key, Analysis] = OrderedDict()
+        self._results: OrderedDict[_Key, SignalAnalysis] = OrderedDict()
         self._parts: OrderedDict[tuple[_Key, ClassLimits], tuple[ClassifiedPart, ...]] = OrderedDict()
         self._onsets: OrderedDict[tuple[_Key, int], Figures] = OrderedDict()
         self._digests: OrderedDict[int, tuple[weakref.ref[NDArray[np.int16]], tuple[bytes, ...]]] = (
@@ -84,7 +84,7 @@ class MeasuredResults:
         )
         self._lock = threading.Lock()
 
-    def of(self, run: Waveform, nominal_v: float, nominal_hz: float, limits: Limits) -> Analysis:
+    def of(self, run: Waveform, nominal_v: float, nominal_hz: float, limits: Limits) -> SignalAnalysis:
         """The analysis of a waveform without gaps. Raises ValueError when it cannot be measured."""
         return self._analysis(run, _key(run, _digest(run), nominal_v, nominal_hz, limits))
 
@@ -126,7 +126,7 @@ class MeasuredResults:
             _keep(self._onsets, key, found, self._most * MOST_ONSETS)
         return found
 
-    def _analysis(self, run: Waveform, key: _Key) -> Analysis:
+    def _analysis(self, run: Waveform, key: _Key) -> SignalAnalysis:
         with self._lock:
             known = self._results.get(key)
             if known is not None:

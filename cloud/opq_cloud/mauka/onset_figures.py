@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from opq_measure.analysis.analysed import Analysis
+from opq_measure.analysis.analysed import SignalAnalysis
 from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.causes.onset_traits import onset_traits
 from opq_proto.messages import Waveform
@@ -32,7 +32,7 @@ class MeasuredPiece(Protocol):
     def run(self) -> Waveform: ...
 
     @property
-    def analysis(self) -> Analysis: ...
+    def analysis(self) -> SignalAnalysis: ...
 
 
 def onset_figures(piece: MeasuredPiece, start_sample: float) -> Figures:
@@ -62,7 +62,7 @@ def hz_apart(
     return ("hz_apart", here - float(np.median(there))), ("hz_compared", float(len(there)))
 
 
-def _hz_before(analysis: Analysis, start_sample: float) -> float | None:
+def _hz_before(analysis: SignalAnalysis, start_sample: float) -> float | None:
     """The median frequency in Hz of the last cycles before a sample; None: none of them has a frequency."""
     before = (analysis.cycle_starts[: len(analysis.frequency_hz)] < start_sample) & np.isfinite(
         analysis.frequency_hz
@@ -81,7 +81,7 @@ def _hz_after(piece: MeasuredPiece, start_ns: int) -> float | None:
     return float(np.median(known)) if len(known) >= 2 else None
 
 
-def _transients(analysis: Analysis, start_sample: float) -> Figures:
+def _transients(analysis: SignalAnalysis, start_sample: float) -> Figures:
     """The largest impulse and ringing beside a moment, per unit of the fundamental's peak."""
     beside = BESIDE_CYCLES * analysis.rate_hz / analysis.nominal_hz
     near = [

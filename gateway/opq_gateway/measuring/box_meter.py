@@ -29,7 +29,7 @@ from opq_measure.events.limits import Limits
 from opq_measure.flicker.lamps import lamp_for
 from opq_measure.flicker.meter import Flickermeter
 from opq_measure.frequency.rocof import Rocof
-from opq_measure.signal import Samples
+from opq_measure.signal import SignalPiece
 from opq_measure.timebase.time_axis import TimeMark
 from opq_measure.timebase.window import Window
 from opq_measure.timebase.windows import Windows, push_samples_of_all
@@ -93,7 +93,7 @@ Step = Window | RunEnd
 class Piece:
     """Samples of one run, and where within them the time is set."""
 
-    samples: Samples
+    samples: SignalPiece
     clock: Sequence[TimeMark]
 
 
@@ -199,7 +199,7 @@ class BoxMeter:
             return
         counts = [block.counts for block in blocks]
         joined = counts[0] if len(counts) == 1 else np.concatenate(counts)
-        samples = Samples(joined, *clock[0], blocks[0].v_per_lsb)
+        samples = SignalPiece(joined, *clock[0], blocks[0].v_per_lsb)
         self._waiting.append(Piece(samples, clock[1:]))
 
     def next_piece(self) -> Piece | None:
@@ -213,7 +213,7 @@ class BoxMeter:
             self.cutter.rest = None
         return None
 
-    def accept_windows(self, piece: Samples, windows: list[Window]) -> None:
+    def accept_windows(self, piece: SignalPiece, windows: list[Window]) -> None:
         """What a piece was cut into."""
         self._steps += windows
         if self._phasors is None and self._flicker is None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from opq_gateway.measuring.feed import PhasorReport
-from opq_measure.signal import Samples
+from opq_measure.signal import SignalPiece
 from opq_measure.synchrophasor.filter import PmuClass
 from opq_measure.synchrophasor.pmu import Pmu
 from opq_proto.messages import TimeSource
@@ -33,7 +33,7 @@ class PhasorSource:
         self._box_id, self._wanted = box_id, wanted
         self._pmu = Pmu(nominal_hz, plan.reports_per_s, plan.pmu_class)
 
-    def reports_of(self, piece: Samples, clock: tuple[int, TimeSource]) -> list[PhasorReport]:
+    def reports_of(self, piece: SignalPiece, clock: tuple[int, TimeSource]) -> list[PhasorReport]:
         """The reports that a piece completes; none while nobody reads them."""
         if not self._wanted():
             return []

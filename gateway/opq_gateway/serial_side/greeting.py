@@ -103,7 +103,7 @@ BOX_LINES = 20
 class BoxLog:
     """One Box's lines into the gateway's log."""
 
-    def __init__(self, log: logging.Log, counters: BoxCounters, lines: RateLimitedLog) -> None:
+    def __init__(self, log: logging.BoundLogger, counters: BoxCounters, lines: RateLimitedLog) -> None:
         self._log = log
         self._counters = counters
         self._lines = lines

@@ -145,7 +145,7 @@ _DIGITS_OF_A_COUNT = 4
 """With more of them it is a date: of a count the highest is the oldest, of a date the lowest."""
 
 
-class _Beside(NamedTuple):
+class _RotatedFile(NamedTuple):
     written_ns: int
     turn: float
     """Rises with the time, among those written at the same."""
@@ -204,7 +204,7 @@ def after(path: Path, ended: Generation, ignored: int, tell: Callable[[str], Non
         found.close()  # rotated just now
 
 
-def _between(path: Path, ended: Generation) -> list[_Beside]:
+def _between(path: Path, ended: Generation) -> list[_RotatedFile]:
     """Newer than `ended`, older than `path`; the oldest first."""
     now = path.stat()
     beside = list(_beside(path))
@@ -222,7 +222,7 @@ def _between(path: Path, ended: Generation) -> list[_Beside]:
     return newer
 
 
-def _beside(path: Path) -> Iterator[_Beside]:
+def _beside(path: Path) -> Iterator[_RotatedFile]:
     for each in _files(path.parent):
         suffix = _suffix(path, each)
         if suffix is None:
@@ -232,7 +232,7 @@ def _beside(path: Path) -> Iterator[_Beside]:
             digits = re.sub(r"\D", "", suffix[1])
             turn = -float(digits) if len(digits) <= _DIGITS_OF_A_COUNT else float(digits)
             form = suffix[0][0], len(digits) > _DIGITS_OF_A_COUNT
-            yield _Beside(found.st_mtime_ns, turn, each, found.st_ino, suffix[2] is not None, form)
+            yield _RotatedFile(found.st_mtime_ns, turn, each, found.st_ino, suffix[2] is not None, form)
 
 
 def _suffix(path: Path, each: Path) -> re.Match[str] | None:

@@ -66,7 +66,7 @@ class SampledSource(Source):
 
     def open(self, context: SourceContext) -> None:
         """The last of what there was comes when the source ends."""
-        held: Any = _Held(context, self._sampling, self._read)
+        held: Any = _SampledContext(context, self._sampling, self._read)
         ended = threading.Event()
 
         def tick() -> None:
@@ -86,7 +86,7 @@ class SampledSource(Source):
         self._source.close(context)
 
 
-class _Held(BatchEmitter):
+class _SampledContext(BatchEmitter):
     """The context that the source sees: it keeps the last, and gives it on when it is released."""
 
     def __init__(self, context: SourceContext, sampling: Sampling, read: ReadOne) -> None:

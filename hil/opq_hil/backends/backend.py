@@ -46,7 +46,7 @@ STILL_S = 30.0
 """Renode's slowest: an erase of 128 kB takes it seconds in which time goes on in steps of 1 ms."""
 
 
-class BoxClock:
+class EmulatorClock:
     """Seconds since power-on in an emulator, asked for at most each ASK_S of the host's time."""
 
     def __init__(self, ask_s: Callable[[], float], still_limit_s: float = STILL_S) -> None:

@@ -105,7 +105,7 @@ def main(
         sys.exit(getattr(error, "exit_code", 1))
 
 
-def serve(stop: threading.Event, box: LiveBox, first_s: float, every_s: int, logger: log.Log) -> None:
+def serve(stop: threading.Event, box: LiveBox, first_s: float, every_s: int, logger: log.BoundLogger) -> None:
     """Wait for the end; report each dip when it begins in the Box, and bytes that no gateway took."""
     lines = RateLimitedLog(logger)
     began = time.monotonic()

@@ -22,7 +22,7 @@ from typing import Any
 
 from opq_hil.backends.backend import (
     BackendError,
-    BoxClock,
+    EmulatorClock,
     FirmwareRun,
     Image,
     LiveBox,
@@ -139,7 +139,7 @@ class Qemu:
             )
             theirs.close()
             try:
-                yield LiveBox(_pty(process, folder / "qemu.log"), BoxClock(QmpClock(ours).read_s))
+                yield LiveBox(_pty(process, folder / "qemu.log"), EmulatorClock(QmpClock(ours).read_s))
             finally:
                 _end(process)
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from opq_hil.backends.backend import (
     BackendError,
-    BoxClock,
+    EmulatorClock,
     FirmwareRun,
     Image,
     LiveBox,
@@ -154,7 +154,7 @@ class Renode:
                 session.run_command("connector Connect sysbus.usart1 gateway")
                 session.run_command("start")
                 try:
-                    yield LiveBox(relay.path, BoxClock(session.read_virtual_s), relay.counters)
+                    yield LiveBox(relay.path, EmulatorClock(session.read_virtual_s), relay.counters)
                 except BaseException:
                     with contextlib.suppress(BackendError):  # the first error says more
                         _end_live(session, folder, relay)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_hil.box import commands
-from opq_hil.box.box_clock import BoxClock
+from opq_hil.box.box_stamps import BoxStamps
 from opq_hil.box.commands import BoxCrossings
 from opq_hil.box.port import PtyPort
 from opq_hil.box.ring import BoxRing
@@ -107,7 +107,7 @@ class Box:
         """Go online on `port`; sample 0 is taken at the clock's start."""
         self.port = port
         self.clock = clock
-        self._stamps = BoxClock(clock, self.source)
+        self._stamps = BoxStamps(clock, self.source)
         self._boot()
 
     def due_ns(self) -> int:

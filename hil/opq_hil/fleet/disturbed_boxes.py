@@ -15,7 +15,7 @@ from opq_gateway.measuring.box_meter import BoxMeter, MeasuringPlan, Sinks, cut_
 from opq_gateway.measuring.figures import figures_of
 from opq_gateway.measuring.measurements import Measured
 from opq_gateway.uplink.box_uplink import crossing_measurement
-from opq_hil.box.box_clock import BoxClock
+from opq_hil.box.box_stamps import BoxStamps
 from opq_hil.box.source import RunClock, SampleSource
 from opq_hil.fleet.sample_crossings import SampleCrossings
 from opq_measure.timebase.hops import HOPS_PER_CYCLE
@@ -34,7 +34,7 @@ class DisturbedBox:
     meter: BoxMeter
     crossings: SampleCrossings
     source: SampleSource
-    clock: BoxClock
+    clock: BoxStamps
     next_sample: int
     begin_ns: int
     """What it crossed before was reported before."""
@@ -76,7 +76,7 @@ class DisturbedBoxes:
         hops = round(window_s * source.rate_millihz / 1000 / hop) - HOPS_PER_CYCLE // 2
         first = max(0, hops * hop)  # half a cycle before, on the lattice of a run that began with sample 0
         crossings = SampleCrossings(source.nominal_v, source.nominal_hz)
-        stamps = BoxClock(self._clock, source)
+        stamps = BoxStamps(self._clock, source)
         self._boxes[box] = DisturbedBox(box_id, meter, crossings, source, stamps, first, begin_ns, made)
 
     def set_cycles(self, box: int, cycles: int) -> None:

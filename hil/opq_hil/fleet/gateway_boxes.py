@@ -21,7 +21,7 @@ from opq_gateway.measuring.measuring import Measuring
 from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.queue import Queue
 from opq_gateway.uplink.uplink import Uplink
-from opq_hil.box.box_clock import BoxClock
+from opq_hil.box.box_stamps import BoxStamps
 from opq_hil.box.source import RunClock, SampleSource
 from opq_hil.fleet.connections import allow_files
 from opq_hil.fleet.outlets import FleetGrid
@@ -47,7 +47,7 @@ class SampledBox:
 
     def __init__(self, box_id: str, source: SampleSource, clock: RunClock) -> None:
         self.box_id, self.source = box_id, source
-        self.clock = BoxClock(clock, source)
+        self.clock = BoxStamps(clock, source)
         self.crossings = SampleCrossings(source.nominal_v, source.nominal_hz)
         self.next_sample = 0
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from opq_gateway.ring.ring import RingSpan
-from opq_hil.box.box_clock import BoxClock
+from opq_hil.box.box_stamps import BoxStamps
 from opq_hil.box.source import RunClock, SampleSource
 from opq_proto.messages import Gap, Waveform
 
@@ -47,7 +47,7 @@ class SourceStore:
     ) -> None:
         self._box_id, self._samples, self._rate_millihz = box_id, samples, rate_millihz
         self._monotonic_ns, self._held_s = monotonic_ns, held_s
-        self._stamps = BoxClock(clock, samples())
+        self._stamps = BoxStamps(clock, samples())
 
     def span(self) -> RingSpan | None:
         """From the oldest sample that can be had to the newest; None before the first."""

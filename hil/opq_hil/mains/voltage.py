@@ -19,7 +19,7 @@ from opq_hil.mains.disturbance import Instants, MainsDisturbance, PlacedDisturba
 from opq_hil.mains.grid import Grid
 from opq_hil.mains.sampling import TRUE, Converter, SampleClock, pink, white
 from opq_hil.mains.wave import Wave
-from opq_measure.signal import Samples
+from opq_measure.signal import SignalPiece
 
 CHUNK = 4096
 """Samples made at once; the lattice of everything that is made."""
@@ -150,7 +150,7 @@ def pieces(
     sizes: Sequence[int] = (2400,),
     first: int = 0,
     measured: bool = True,
-) -> Iterator[Samples]:
+) -> Iterator[SignalPiece]:
     """The samples that do arrive, of `count` from `first` on.
 
     Args:
@@ -170,7 +170,7 @@ def pieces(
         at = max(begin, first)
         while at < end:
             size = min(next(wanted), end - at)
-            yield Samples(
+            yield SignalPiece(
                 volts=mains.volts(at, size) if converter is None else mains.counts(at, size),
                 first_sample=at,
                 rate_hz=clock.rate_hz(at, mains.rate_hz) if measured else mains.rate_hz,

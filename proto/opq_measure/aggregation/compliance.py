@@ -46,7 +46,7 @@ LOW_VOLTAGE: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ComplianceVerdict:
     """How a week stands to a requirement; `share_percent` NaN and `met` None when no value is known."""
 
     requirement: Requirement
@@ -69,11 +69,11 @@ def percentile(values: FloatArray, percent: float) -> float:
     return float(known[max(math.ceil(round(percent / 100 * len(known), 9)), 1) - 1])
 
 
-def judge(values: FloatArray, requirement: Requirement) -> Verdict:
+def judge(values: FloatArray, requirement: Requirement) -> ComplianceVerdict:
     """Whether enough of the (n,) values lie within the requirement's limits; NaN is unknown."""
     known = values[~np.isnan(values)]
     if len(known) == 0:
-        return Verdict(requirement, 0, math.nan, None)
+        return ComplianceVerdict(requirement, 0, math.nan, None)
     inside = int(np.count_nonzero((known >= requirement.low) & (known <= requirement.high)))
     enough = inside >= round(requirement.percent / 100 * len(known), 9)
-    return Verdict(requirement, len(known), 100 * inside / len(known), enough)
+    return ComplianceVerdict(requirement, len(known), 100 * inside / len(known), enough)

@@ -20,7 +20,7 @@ ROWS_AT_ONCE = 1 << 12
 
 
 @dataclass(frozen=True, slots=True)
-class Gap:
+class MissingSamples:
     """Samples missing from `first_sample` on, counted from the signal's sample 0."""
 
     first_sample: int
@@ -28,7 +28,7 @@ class Gap:
 
 
 @dataclass(frozen=True, slots=True)
-class Analysis:
+class SignalAnalysis:
     """What the measurement core says of a signal. Arrays have NaN where a value is not known.
 
     `cycle_starts`, `rms_v`, `frequency_hz` (c,) per cycle; `half_starts`, `half_rms_v` (h,) Urms(1/2);
@@ -44,7 +44,7 @@ class Analysis:
     nominal_v: float
     nominal_hz: float
     start_ns: int | None
-    gaps: tuple[Gap, ...]
+    gaps: tuple[MissingSamples, ...]
     cycle_starts: FloatArray
     rms_v: FloatArray
     frequency_hz: FloatArray

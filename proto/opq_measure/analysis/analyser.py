@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from opq_measure.aggregation.aggregate import Aggregate
-from opq_measure.analysis.analysed import Analysis, Gap
+from opq_measure.analysis.analysed import MissingSamples, SignalAnalysis
 from opq_measure.analysis.conditions import conditions_in, flicker_of
 from opq_measure.analysis.courses import CycleCourse, FlickerCourse, WindowCourse
 from opq_measure.analysis.occurrence import ON_FIRST_SAMPLES, Occurrence, confidence_of
@@ -24,7 +24,7 @@ from opq_measure.events.flagging import Flagging
 from opq_measure.events.limits import Limits
 from opq_measure.events.rapid_change import RapidChange, RapidLimits
 from opq_measure.frequency.ten_seconds import TenSecondFrequency, TenSeconds
-from opq_measure.signal import MOST_V, Samples, SignalArray, check_signal
+from opq_measure.signal import MOST_V, SignalArray, SignalPiece, check_signal
 from opq_measure.timebase.windows import Window, Windows
 
 BLOCK = 1 << 17
@@ -58,9 +58,9 @@ class Analyser:
         self._ten_seconds = TenSecondFrequency()
         self._sudden = Sudden()
         self._detector: Detector | None = None
-        self._first: Samples | None = None  # without its volts
+        self._first: SignalPiece | None = None  # without its volts
         self._end = 0
-        self._gaps: list[Gap] = []
+        self._gaps: list[MissingSamples] = []
         self._settled: list[tuple[Window, bool]] = []
         self._disturbances: list[Disturbance] = []
         self._occurrences: list[Occurrence] = []
@@ -68,7 +68,7 @@ class Analyser:
         self._tens: list[TenSeconds] = []
         self._aggregates: list[Aggregate] = []
 
-    def push_samples(self, samples: Samples) -> None:
+    def push_samples(self, samples: SignalPiece) -> None:
         """The piece that comes next; where its `first_sample` jumps on there is a gap."""
         if self._first is None or self._detector is None:
             check_signal(samples.volts[:0], samples.rate_hz, self._nominal_hz)
@@ -83,7 +83,7 @@ class Analyser:
         if piece.first_sample < self._end:
             raise ValueError(f"sample {samples.first_sample} comes again")
         if piece.first_sample > self._end:
-            self._gaps.append(Gap(self._end, piece.first_sample - self._end))
+            self._gaps.append(MissingSamples(self._end, piece.first_sample - self._end))
         self._end = piece.end_sample
         runs = self._cutter.runs
         found = self._cutter.push_samples(piece)
@@ -94,7 +94,7 @@ class Analyser:
         self._take(found)
         self._flicker.push_samples(piece)
 
-    def end(self) -> Analysis:
+    def end(self) -> SignalAnalysis:
         """The signal is over: what there is to say of it.
 
         Raises:
@@ -129,7 +129,7 @@ class Analyser:
             *(each.within() for each in (*changes, *conditions_in(course), *tones_in(course))),
             *flicker_of(calm, rate_hz, self._nominal_hz),
         ]
-        return Analysis(
+        return SignalAnalysis(
             rate_hz=rate_hz,
             samples=self._end,
             nominal_v=self._nominal_v,
@@ -204,7 +204,7 @@ def analyze(
     limits: Limits | None = None,
     v_per_lsb: float = 1.0,
     start_ns: int | None = None,
-) -> Analysis:
+) -> SignalAnalysis:
     """All quantities and disturbances of a signal; `Analyser` over all of it.
 
     Args:
@@ -215,10 +215,10 @@ def analyze(
     """
     check_signal(signal, rate_hz, nominal_hz)
     analyser = Analyser(nominal_v, nominal_hz, limits)
-    whole = Samples(signal, 0, rate_hz, start_ns)
+    whole = SignalPiece(signal, 0, rate_hz, start_ns)
     for first in range(0, max(1, len(signal)), BLOCK):
         part = signal[first : first + BLOCK]
-        analyser.push_samples(Samples(part, first, rate_hz, whole.time_ns(first), v_per_lsb))
+        analyser.push_samples(SignalPiece(part, first, rate_hz, whole.time_ns(first), v_per_lsb))
     return analyser.end()
 
 

@@ -14,7 +14,7 @@ from opq_measure.frequency.per_window import cycle_frequency_hz
 from opq_measure.harmonics.interharmonics import interharmonic_subgroups, noise_floor, strongest_interharmonic
 from opq_measure.harmonics.spectrum import ORDERS, Spectrum, spectrum_of
 from opq_measure.rms import cycle_rms_v, half_cycle_rms_v
-from opq_measure.signal import BoolArray, FloatArray, Samples
+from opq_measure.signal import BoolArray, FloatArray, SignalPiece
 from opq_measure.timebase.cycles import cycles_per_window
 from opq_measure.timebase.window import WindowTime
 from opq_measure.timebase.windows import Window
@@ -278,11 +278,11 @@ class FlickerCourse:
     def __init__(self, nominal_v: float, nominal_hz: float) -> None:
         self._lamp = lamp_for(nominal_v, nominal_hz)
         self._meter: Flickermeter | None = None
-        self._waiting: list[Samples] = []
+        self._waiting: list[SignalPiece] = []
         self._samples_waiting = 0
         self._intervals: list[FlickerInterval] = []
 
-    def push_samples(self, samples: Samples) -> None:
+    def push_samples(self, samples: SignalPiece) -> None:
         """The piece that comes next; kept until there are 5 s."""
         if self._meter is not None:
             self._intervals += self._meter.push_samples(samples)

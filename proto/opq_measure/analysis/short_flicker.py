@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from opq_measure.analysis.analysed import Analysis
+from opq_measure.analysis.analysed import SignalAnalysis
 from opq_measure.analysis.conditions import MOST_PST
 from opq_measure.analysis.level_steps import without_steps
 from opq_measure.analysis.occurrence import Occurrence, confidence_of
@@ -38,7 +38,9 @@ PST_SHORT_SIGMA = 0.1
 """Standard uncertainty of Pst from some seconds, of itself."""
 
 
-def short_flicker_in(volts: SignalArray, analysis: Analysis, pst_limit: float = MOST_PST) -> list[Occurrence]:
+def short_flicker_in(
+    volts: SignalArray, analysis: SignalAnalysis, pst_limit: float = MOST_PST
+) -> list[Occurrence]:
     """At most one: from where flicker begins to where it ends.
 
     Args:
@@ -105,7 +107,7 @@ def short_flicker_in(volts: SignalArray, analysis: Analysis, pst_limit: float = 
     ]
 
 
-def _is_steps(analysis: Analysis, runs: Iterable[slice], first: float, last: float) -> bool:
+def _is_steps(analysis: SignalAnalysis, runs: Iterable[slice], first: float, last: float) -> bool:
     """Whether the rms of `runs` between two samples, and a second before and after, is a step or two."""
     near = SMOOTH_S * analysis.rate_hz
     starts = analysis.half_starts
@@ -115,11 +117,11 @@ def _is_steps(analysis: Analysis, runs: Iterable[slice], first: float, last: flo
     return without_steps(analysis.half_rms_v[inside & np.isfinite(analysis.half_rms_v)])[1] > 0
 
 
-def _meter(analysis: Analysis) -> Sensation:
+def _meter(analysis: SignalAnalysis) -> Sensation:
     return Sensation(analysis.rate_hz, lamp_for(analysis.nominal_v, analysis.nominal_hz))
 
 
-def _felt(volts: SignalArray, analysis: Analysis) -> FloatArray:
+def _felt(volts: SignalArray, analysis: SignalAnalysis) -> FloatArray:
     """(k,) Pinst of one run of samples, as `Sensation` gives it."""
     meter = _meter(analysis)
     return np.concatenate((meter.push_volts(volts), meter.end()))
@@ -136,7 +138,7 @@ def _runs_between(sudden: Iterable[tuple[float, float]], count: int, least: floa
         yield slice(begin, count)
 
 
-def _start_backwards(volts: SignalArray, analysis: Analysis, level: float, before: float) -> float:
+def _start_backwards(volts: SignalArray, analysis: SignalAnalysis, level: float, before: float) -> float:
     """Where in a run flicker begins before the meter has settled; run from end to beginning it says so."""
     meter = _meter(analysis)
     felt = _felt(volts[::-1], analysis)
@@ -149,7 +151,7 @@ def _start_backwards(volts: SignalArray, analysis: Analysis, level: float, befor
     return min(before, first) if first > (LATE_S + SMOOTH_S / 2) * analysis.rate_hz else 0.0
 
 
-def _sudden(analysis: Analysis) -> Iterable[tuple[float, float]]:
+def _sudden(analysis: SignalAnalysis) -> Iterable[tuple[float, float]]:
     """What the eye sees once: dips, swells, steps, jumps, and lines whose beats are felt."""
     cycle = analysis.rate_hz / analysis.nominal_hz
     for each in analysis.events:
@@ -161,7 +163,7 @@ def _sudden(analysis: Analysis) -> Iterable[tuple[float, float]]:
         yield each.start_sample - cycle, each.end_sample + cycle
 
 
-def _is_near(analysis: Analysis, each: object) -> bool:
+def _is_near(analysis: SignalAnalysis, each: object) -> bool:
     """Whether a line beats with the fundamental, which the lamp shows: below twice its frequency."""
     hz = each.figures.get("interharmonic_hz", math.inf) if isinstance(each, Occurrence) else math.inf
     return bool(hz < 2 * analysis.nominal_hz)

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from opq_measure.analysis.analysed import Analysis
+from opq_measure.analysis.analysed import SignalAnalysis
 from opq_measure.analysis.conditions import (
     PST_SIGMA,
     Course,
@@ -334,7 +334,9 @@ def _faint_jump(
     )
 
 
-def _faint_occurrence(analysis: Analysis, found: FaintTransient, first: int, peak_v: float) -> Occurrence:
+def _faint_occurrence(
+    analysis: SignalAnalysis, found: FaintTransient, first: int, peak_v: float
+) -> Occurrence:
     peak_pu = abs(found.peak) / peak_v
     rings = math.isfinite(found.frequency_hz)
     ringing = f" of {found.frequency_hz:.0f} Hz" if rings else ""

@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from opq_measure.analysis.analysed import Analysis
+from opq_measure.analysis.analysed import SignalAnalysis
 from opq_measure.analysis.analyser import analyze
 from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.classification.candidates import (
@@ -106,7 +106,7 @@ def parts_in(signal: MeasuredSignal, limits: ClassLimits = DEFAULT_LIMITS) -> tu
     return tuple(sorted(parts, key=lambda part: (part.found.start_sample, part.kind)))
 
 
-def noise_ratio(analysis: Analysis) -> float:
+def noise_ratio(analysis: SignalAnalysis) -> float:
     """Noise against the fundamental, rms to rms; 0 where it is not known."""
     known = analysis.rms_v[np.isfinite(analysis.rms_v)]
     usual = float(np.median(known)) if len(known) else math.nan
@@ -146,7 +146,7 @@ def _within(each: Occurrence, one: Found, slack: float) -> bool:
     return one.start_sample - slack <= each.start_sample <= one.end_sample + slack
 
 
-def _of_nothing(analysis: Analysis, noise_pu: float, limits: ClassLimits) -> tuple[Reason, ...]:
+def _of_nothing(analysis: SignalAnalysis, noise_pu: float, limits: ClassLimits) -> tuple[Reason, ...]:
     """What was looked at, where nothing is."""
     halves = analysis.half_rms_v[np.isfinite(analysis.half_rms_v)]
     percent = 100 / analysis.nominal_v * halves

@@ -6,7 +6,7 @@ from itertools import chain
 
 import numpy as np
 
-from opq_measure.analysis.analysed import Analysis
+from opq_measure.analysis.analysed import SignalAnalysis
 from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.events.limits import Limits
@@ -25,7 +25,7 @@ class MeasuredSignal:
     """A signal without gaps and what was measured of it. `volts` (n,)."""
 
     volts: FloatArray
-    analysis: Analysis
+    analysis: SignalAnalysis
     rms_limits: Limits = DEFAULT_LIMITS
     """Those that the analysis was made with."""
 

@@ -19,7 +19,7 @@ from opq_measure.timebase.cycles import cycles_per_window
 
 
 @dataclass(slots=True)
-class Crossing:
+class ThresholdCrossing:
     """Values beyond a threshold, `first` .. `stop` (half open); `sign` is -1 for a dip, +1 for a swell."""
 
     number: int
@@ -52,7 +52,7 @@ class Crossings:
 
     def begin_run(self) -> None:
         """Forget what was under way; the reference and the numbers go on."""
-        self._open: Crossing | None = None
+        self._open: ThresholdCrossing | None = None
         self._group_rms: list[float] = []
         self._touched = False
 
@@ -71,7 +71,7 @@ class Crossings:
         """Udin, or the sliding reference as it is now."""
         return self._reference.volts
 
-    def push_rms(self, rms_v: FloatArray, first: int) -> tuple[list[Crossing], BoolArray]:
+    def push_rms(self, rms_v: FloatArray, first: int) -> tuple[list[ThresholdCrossing], BoolArray]:
         """The crossings that begin in the values that follow, and which values (n,) lie in one.
 
         `first` is the index of rms_v[0]. A crossing that ends gets its `stop`.
@@ -88,7 +88,7 @@ class Crossings:
             at = stop
         return begun, beyond
 
-    def _follow(self, rms_v: FloatArray, first: int, beyond: BoolArray) -> list[Crossing]:
+    def _follow(self, rms_v: FloatArray, first: int, beyond: BoolArray) -> list[ThresholdCrossing]:
         """With one reference for all values; marks `beyond`."""
         percent = rms_v * (100 / self._reference.volts)
         sag = self._limits.sag_percent - LINE_PERCENT  # on a line is inside
@@ -118,9 +118,9 @@ class Crossings:
             at = stop
         return begun
 
-    def _begin(self, first: int, percent: float, sign: int) -> Crossing:
+    def _begin(self, first: int, percent: float, sign: int) -> ThresholdCrossing:
         self._count += 1
-        return Crossing(self._count - 1, sign, self._reference.volts, first, percent, percent)
+        return ThresholdCrossing(self._count - 1, sign, self._reference.volts, first, percent, percent)
 
     def _renew_reference(self, rms_v: FloatArray, first: int, flagged: bool) -> None:
         """Usr by the rms of 10/12 cycles: every second value, for a value spans a cycle."""

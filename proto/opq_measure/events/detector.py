@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 
 from opq_measure.events.calm import Calm, Extent, calm
-from opq_measure.events.crossings import Crossing, Crossings
+from opq_measure.events.crossings import Crossings, ThresholdCrossing
 from opq_measure.events.disturbance import Disturbance, Seen
 from opq_measure.events.ends import REACH, Surroundings
 from opq_measure.events.limits import Limits
@@ -91,7 +91,7 @@ class Detector:
         self._crossings.begin_run()
         self._rapid = RapidChanges(self._rapid_limits, self._nominal_hz) if self._rapid_limits else None
         self._decided = 0
-        self._waiting: list[Crossing] = []
+        self._waiting: list[ThresholdCrossing] = []
         self._ended = False
         self._calm: Calm | None = None
 
@@ -197,7 +197,7 @@ class Detector:
             notices += self._rapid.push_percent(rms_v * (100 / self._nominal_v), middles, beyond)
         return notices
 
-    def _onset(self, event: Crossing) -> Onset:
+    def _onset(self, event: ThresholdCrossing) -> Onset:
         start, _, stop = self._recent.positions(event.first, event.first + 3)
         kind = "sag" if event.sign < 0 else "swell"
         return Onset(event.number, kind, float((start + stop) / 2), event.first_percent)
@@ -217,7 +217,7 @@ class Detector:
     def _reached(self, half_edge: int) -> bool:
         return self._ended or self._recent.stop_edge > half_edge + REACH
 
-    def _finish(self, event: Crossing) -> Disturbance:
+    def _finish(self, event: ThresholdCrossing) -> Disturbance:
         assert event.start_sample is not None
         start, cycle = event.start_sample, event.cycle
         if event.stop is None:
@@ -243,7 +243,7 @@ class Detector:
             open_at_start=event.first == 0,
         ).named(self._rate_hz, self._nominal_hz, self._limits)
 
-    def _find_start(self, event: Crossing) -> None:
+    def _find_start(self, event: ThresholdCrossing) -> None:
         around, begin = self._surroundings(event.first, event.first, event.first)
         event.cycle = around.cycle
         if event.first == 0:
@@ -252,13 +252,15 @@ class Detector:
         level = self._level(event, self._limits.threshold_percent(event.sign))
         event.start_sample = begin + around.passing(level, event.sign, 0)
 
-    def _find_end(self, event: Crossing, stop: int) -> tuple[float, float]:
+    def _find_end(self, event: ThresholdCrossing, stop: int) -> tuple[float, float]:
         """Position of the end, and samples per cycle after it."""
         around, begin = self._surroundings(stop - 1, stop, stop)
         level = self._level(event, self._limits.back_percent(event.sign))
         return begin + around.passing(level, event.sign, -1), around.cycle
 
-    def _find_both(self, event: Crossing, stop: int, start: float, end: float) -> tuple[float, float]:
+    def _find_both(
+        self, event: ThresholdCrossing, stop: int, start: float, end: float
+    ) -> tuple[float, float]:
         """Both ends of a short event, if that can be told better together."""
         around, begin = self._surroundings(event.first, stop, event.first)
         found = around.dip(start - begin, end - begin)
@@ -274,7 +276,7 @@ class Detector:
         cycle = usual_length(outside if len(outside) >= LEAST_EDGES else edges)
         return Surroundings(volts, edges, window - half, cycle), begin
 
-    def _level(self, event: Crossing, percent: float) -> float:
+    def _level(self, event: ThresholdCrossing, percent: float) -> float:
         return event.reference_v * percent / 100 / self._v_per_lsb
 
 

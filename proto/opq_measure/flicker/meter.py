@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from opq_measure.flicker.lamps import Lamp
 from opq_measure.flicker.sensation import SETTLE_S, Sensation
-from opq_measure.signal import BLOCK_SAMPLES, FloatArray, Samples, SignalArray, check_samples
+from opq_measure.signal import BLOCK_SAMPLES, FloatArray, SignalArray, SignalPiece, check_samples
 
 MIN_S = 5.0
 """Shorter signals have no value: after the 2 s that the filters need too little would be left."""
@@ -134,7 +134,7 @@ class Flickermeter:
         self._open: _Open | None = None
         self._psts: list[tuple[int, float]] = []
 
-    def push_samples(self, samples: Samples) -> list[FlickerInterval]:
+    def push_samples(self, samples: SignalPiece) -> list[FlickerInterval]:
         """The intervals that are over now; Pinst runs up to two seconds after the samples."""
         found = []
         if self._sensation is None or not self._goes_on(samples):
@@ -152,7 +152,7 @@ class Flickermeter:
         """What is left, when the stream is over: the interval that is still open is among it."""
         return self._end_run(False)
 
-    def _goes_on(self, samples: Samples) -> bool:
+    def _goes_on(self, samples: SignalPiece) -> bool:
         _, rate_hz, v_per_lsb = self._run
         same_rate = abs(samples.rate_hz / rate_hz - 1) <= MOST_PPM * 1e-6
         return samples.first_sample == self._next_sample and same_rate and samples.v_per_lsb == v_per_lsb
@@ -169,7 +169,7 @@ class Flickermeter:
         self._sensation = None
         return found
 
-    def _mark(self, samples: Samples, sensation: Sensation) -> None:
+    def _mark(self, samples: SignalPiece, sensation: Sensation) -> None:
         """Note at which value of the run each ten minutes begin that begin in these samples."""
         run_first = self._run[0]
         if samples.start_ns is not None:
@@ -273,7 +273,7 @@ def flicker(volts: SignalArray, rate_hz: float, lamp: Lamp) -> Flicker:
     meter = Flickermeter(lamp)
     found = []
     for first in range(0, len(volts), BLOCK_SAMPLES):
-        found += meter.push_samples(Samples(volts[first : first + BLOCK_SAMPLES], first, rate_hz, None))
+        found += meter.push_samples(SignalPiece(volts[first : first + BLOCK_SAMPLES], first, rate_hz, None))
     found += meter.end()
     psts = [interval.pst for interval in found if np.isfinite(interval.pst)]
     return Flicker(float(np.nanmax([interval.pinst_max for interval in found])), max(psts) if psts else None)

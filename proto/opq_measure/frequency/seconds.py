@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from opq_measure.frequency.one_second import one_second_hz
 from opq_measure.frequency.utc_run import SECOND_NS, UtcRun
-from opq_measure.signal import Samples, check_signal
+from opq_measure.signal import SignalPiece, check_signal
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Seconds:
         self._run = UtcRun()
         self._second = 0
 
-    def push_samples(self, samples: Samples) -> list[SecondFrequency]:
+    def push_samples(self, samples: SignalPiece) -> list[SecondFrequency]:
         """The seconds that these samples complete.
 
         Raises:

@@ -6,7 +6,7 @@ its own rounding: so the cutting into pieces leaves no trace, and a crystal's dr
 
 import numpy as np
 
-from opq_measure.signal import FloatArray, Samples
+from opq_measure.signal import FloatArray, SignalPiece
 
 SECOND_NS = 1_000_000_000
 SLIP_NS = 100
@@ -30,7 +30,7 @@ class UtcRun:
     def end(self) -> int:
         return self.first + len(self._held)
 
-    def push_samples(self, samples: Samples) -> bool:
+    def push_samples(self, samples: SignalPiece) -> bool:
         """Take in the next piece; True where it begins a new run.
 
         Raises:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from opq_measure.frequency.utc_run import SECOND_NS, UtcRun
-from opq_measure.signal import FloatArray, Samples, check_signal
+from opq_measure.signal import FloatArray, SignalPiece, check_signal
 from opq_measure.synchrophasor.filter import Filter, PmuClass, half_samples, shape_of, tuned
 
 SQRT2 = math.sqrt(2)
@@ -79,7 +79,7 @@ class Pmu:
         """From a report's instant to the last sample it needs: half of the longest filter."""
         return self._shape.cycles / 2 / (self.nominal_hz * (1 - TUNED))
 
-    def push_samples(self, samples: Samples) -> list[Phasor]:
+    def push_samples(self, samples: SignalPiece) -> list[Phasor]:
         """The reports that these samples complete.
 
         Raises:
@@ -165,6 +165,6 @@ def _taken(frame: FloatArray, filter_: Filter) -> _Taken:
     return _Taken(phasor, rise.real, filter_.omega + rise.imag, bend.imag)
 
 
-def phasors(samples: Samples, nominal_hz: float, reports_per_s: int, pmu_class: PmuClass) -> list[Phasor]:
+def phasors(samples: SignalPiece, nominal_hz: float, reports_per_s: int, pmu_class: PmuClass) -> list[Phasor]:
     """All reports of one piece: `Pmu` over the whole."""
     return Pmu(nominal_hz, reports_per_s, pmu_class).push_samples(samples)

@@ -20,8 +20,8 @@ import numpy as np
 from opq_measure.signal import (
     BLOCK_SAMPLES,
     FloatArray,
-    Samples,
     SignalArray,
+    SignalPiece,
     check_nominal,
     check_samples,
     check_signal,
@@ -60,23 +60,23 @@ class Windows:
         a half one, whose edge is the last of `half_edges`. It belongs to the run that ended last."""
         self._nominal_hz = nominal_hz
         self._run: _Run | None = None
-        self._last: Samples | None = None
+        self._last: SignalPiece | None = None
 
-    def push_samples(self, samples: Samples, clock: Sequence[TimeMark] = ()) -> list[Window]:
+    def push_samples(self, samples: SignalPiece, clock: Sequence[TimeMark] = ()) -> list[Window]:
         """Take in the piece that comes next; every window that is complete now, in order.
 
         `clock`: where within the piece the time is given again, rising.
         """
         return push_samples_of_all([self], [samples], [clock])[0]
 
-    def _begin(self, samples: Samples) -> tuple["_Run", FloatArray]:
+    def _begin(self, samples: SignalPiece) -> tuple["_Run", FloatArray]:
         """The run that a piece belongs to, and its volts; nothing has changed yet."""
         run = self._run
         if run is None or self._last is None or not _follows(self._last, samples):
             run = _Run(samples, self._nominal_hz)
         return run, run.volts_of(samples)
 
-    def _take(self, samples: Samples, run: "_Run", begun: list[Window]) -> list[Window]:
+    def _take(self, samples: SignalPiece, run: "_Run", begun: list[Window]) -> list[Window]:
         """What `_begin` said is so."""
         found = begun
         if run is not self._run:
@@ -116,7 +116,7 @@ class Windows:
 
 def push_samples_of_all(
     cutters: Sequence[Windows],
-    pieces: Sequence[Samples],
+    pieces: Sequence[SignalPiece],
     clocks: Sequence[Sequence[TimeMark]] | None = None,
 ) -> list[list[Window]]:
     """As `push_samples` of each with its piece, the same bits, for a third of the time; no cutter twice.
@@ -140,14 +140,14 @@ def windows_of(
     """The windows of a whole signal, also memory-mapped: it is read block by block."""
     check_signal(volts, rate_hz, nominal_hz)
     cutter = Windows(nominal_hz)
-    whole = Samples(volts, 0, rate_hz, start_ns)
+    whole = SignalPiece(volts, 0, rate_hz, start_ns)
     for first in range(0, len(volts), BLOCK_SAMPLES):
         part = volts[first : first + BLOCK_SAMPLES]
-        yield from cutter.push_samples(Samples(part, first, rate_hz, whole.time_ns(first)))
+        yield from cutter.push_samples(SignalPiece(part, first, rate_hz, whole.time_ns(first)))
     yield from cutter.end()
 
 
-def _follows(before: Samples, samples: Samples) -> bool:
+def _follows(before: SignalPiece, samples: SignalPiece) -> bool:
     return (
         before.end_sample == samples.first_sample
         and before.v_per_lsb == samples.v_per_lsb
@@ -158,7 +158,7 @@ def _follows(before: Samples, samples: Samples) -> bool:
 class _Run:
     """Samples without a gap. Positions count from its first sample."""
 
-    def __init__(self, first: Samples, nominal_hz: float) -> None:
+    def __init__(self, first: SignalPiece, nominal_hz: float) -> None:
         self.dropped_cycles = 0
         self.rest: Window | None = None
         self._first_sample = first.first_sample
@@ -174,7 +174,7 @@ class _Run:
         self._cycle: int | None = None  # phase, in turns, at which the next window begins
         self._tick = False  # whether that is the first after a tick
 
-    def volts_of(self, samples: Samples) -> FloatArray:
+    def volts_of(self, samples: SignalPiece) -> FloatArray:
         """Checked and in volts."""
         check_samples(samples.volts)
         volts = np.asarray(samples.volts, dtype=np.float64)
@@ -185,7 +185,7 @@ class _Run:
         return volts
 
     def push_samples(
-        self, samples: Samples, volts: FloatArray, hops: FloatArray, clock: Sequence[TimeMark]
+        self, samples: SignalPiece, volts: FloatArray, hops: FloatArray, clock: Sequence[TimeMark]
     ) -> list[Window]:
         self._axis.add(samples.first_sample, samples.rate_hz, samples.start_ns)
         for mark in clock:

@@ -17,7 +17,7 @@ import click
 from bench.classify.recordings import COMBINED, LONG, SHORT, SNR_DB, LabelledSignal, labelled_signals
 from bench.classify.scores import Judged, calibration_error, class_scores, macro_f1
 from bench.result import Baseline, BenchCase, BenchResult, case
-from opq_measure.analysis.analysed import Analysis
+from opq_measure.analysis.analysed import SignalAnalysis
 from opq_measure.analysis.analyser import analyze
 from opq_measure.classification.classifier import classification_of
 from opq_measure.classification.measured_signal import MeasuredSignal
@@ -95,7 +95,7 @@ def answer_of(signal: LabelledSignal, snr_db: float) -> Judged:
     return _answer(signal, analyze(signal.volts, RATE_HZ, signal.nominal_v, signal.nominal_hz), snr_db)
 
 
-def _answer(signal: LabelledSignal, analysis: Analysis, snr_db: float) -> Judged:
+def _answer(signal: LabelledSignal, analysis: SignalAnalysis, snr_db: float) -> Judged:
     found = classification_of(MeasuredSignal(signal.volts, analysis))
     return Judged(signal.kind, _without_noise(set(found.kind.split("+")), snr_db), found.confidence)
 

@@ -17,7 +17,7 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True)
-class ClassScore:
+class LabelScore:
     """The score of one label; a combination is a label of its own, so half of it is wrong."""
 
     precision: float
@@ -28,7 +28,7 @@ class ClassScore:
     """What its recordings were called instead, the most frequent first."""
 
 
-def class_scores(judged: Sequence[Judged]) -> dict[str, ClassScore]:
+def class_scores(judged: Sequence[Judged]) -> dict[str, LabelScore]:
     """By label, in the order of their first recording. An answer that is no label lowers recall alone."""
     truths = Counter(one.truth for one in judged)
     answers = Counter(one.found for one in judged)
@@ -40,7 +40,7 @@ def class_scores(judged: Sequence[Judged]) -> dict[str, ClassScore]:
         recall = right[kind] / count
         f1 = 2 * precision * recall / (precision + recall) if right[kind] else 0.0
         instead = [(found, number) for (truth, found), number in wrong.most_common() if truth == kind]
-        scores[kind] = ClassScore(precision, recall, f1, count, tuple(instead))
+        scores[kind] = LabelScore(precision, recall, f1, count, tuple(instead))
     return scores
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_measure.signal import Samples
+from opq_measure.signal import SignalPiece
 
 Floats = NDArray[np.float64]
 EPOCH_NS = 1_700_000_000 * 1_000_000_000
@@ -39,7 +39,7 @@ class TestSignal:
     turns: Callable[[Floats], tuple[Floats, Floats, Floats]]
     added: Callable[[Floats], Floats] | None = None
 
-    def samples(self, start_s: float, stop_s: float) -> Samples:
+    def samples(self, start_s: float, stop_s: float) -> SignalPiece:
         """What a converter gives from `start_s` to `stop_s`."""
         start_ns = EPOCH_NS + round(start_s * 1e9) + OFF_GRID_NS
         count = int((stop_s - start_s) * RATE_HZ)
@@ -48,7 +48,7 @@ class TestSignal:
         volts = np.sqrt(2) * self.size(t) * np.cos(phase)
         if self.added is not None:
             volts = volts + np.sqrt(2) * self.added(t)
-        return Samples(volts, 0, RATE_HZ, start_ns)
+        return SignalPiece(volts, 0, RATE_HZ, start_ns)
 
     def truth(self, t: Floats) -> PhasorTruth:
         """What is to be reported."""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from opq_gateway.measuring.box_meter import BoxMeter, MeasuringPlan, Sinks, Step, cut_all
 from opq_gateway.measuring.figures import figures_of
-from opq_hil.box.box_clock import BoxClock
+from opq_hil.box.box_stamps import BoxStamps
 from opq_hil.box.source import RunClock, SampleSource
 from opq_hil.fleet.outlets import plain_grid
 from opq_hil.fleet.sample_crossings import SampleCrossings
@@ -27,7 +27,7 @@ class StagedBox(NamedTuple):
     """One Box's way from sample to Measurement."""
 
     source: SampleSource
-    clock: BoxClock
+    clock: BoxStamps
     crossings: SampleCrossings
     meter: BoxMeter
 
@@ -80,4 +80,4 @@ def _staged(box_id: str, source: SampleSource, clock: RunClock, local: bool) -> 
         phasors_wanted=lambda: False,
     )
     crossings = SampleCrossings(source.nominal_v, source.nominal_hz)
-    return StagedBox(source, BoxClock(clock, source), crossings, BoxMeter(plan, sinks))
+    return StagedBox(source, BoxStamps(clock, source), crossings, BoxMeter(plan, sinks))

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import click
 
-from opq_measure.analysis.analysed import Analysis
+from opq_measure.analysis.analysed import SignalAnalysis
 from opq_measure.analysis.analyser import BLOCK, Analyser
 from opq_measure.events.limits import Limits
-from opq_measure.signal import Samples
+from opq_measure.signal import SignalPiece
 from opq_proto.errors import OpqError, RecordingError
 from opq_tools.analyze.recordings import RecordingFacts, RecordingFile, read_recording, utc_ns
 from opq_tools.progress import shown_progress
@@ -120,14 +120,14 @@ def command(
         click.echo(f"drawn into {plot}")
 
 
-def measured(recording: RecordingFile, limits: Limits) -> Analysis:
+def measured(recording: RecordingFile, limits: Limits) -> SignalAnalysis:
     """All that the core says of a recording; on a terminal it shows how far it is.
 
     Raises:
         RecordingError: its samples or its rate are none that anything could be measured of.
     """
     samples, rate_hz = recording.samples, recording.rate_hz
-    whole = Samples(samples, 0, rate_hz, recording.start_ns, recording.v_per_lsb)
+    whole = SignalPiece(samples, 0, rate_hz, recording.start_ns, recording.v_per_lsb)
     total = len(samples)
     try:
         analyser = Analyser(recording.nominal_v, recording.nominal_hz, limits)
@@ -135,7 +135,7 @@ def measured(recording: RecordingFile, limits: Limits) -> Analysis:
             for first in range(0, total, BLOCK):
                 part = samples[first : first + BLOCK]
                 analyser.push_samples(
-                    Samples(part, first, rate_hz, whole.time_ns(first), recording.v_per_lsb)
+                    SignalPiece(part, first, rate_hz, whole.time_ns(first), recording.v_per_lsb)
                 )
                 show(first + len(part))
         return analyser.end()
@@ -143,7 +143,7 @@ def measured(recording: RecordingFile, limits: Limits) -> Analysis:
         raise RecordingError(f"{recording.path}: {error}") from error
 
 
-def _print_json(analysis: Analysis, file: str) -> None:
+def _print_json(analysis: SignalAnalysis, file: str) -> None:
     """The contract's document, its long lists some thousand rows at a time."""
     click.echo(json.dumps(analysis.summary(file), allow_nan=False)[:-1], nl=False)
     for name, parts in (("cycles", analysis.cycle_rows()), ("half_cycles", analysis.half_cycle_rows())):

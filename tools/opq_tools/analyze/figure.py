@@ -12,7 +12,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 
-from opq_measure.analysis.analysed import Analysis
+from opq_measure.analysis.analysed import SignalAnalysis
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.events.limits import Limits
 from opq_measure.signal import FloatArray
@@ -32,7 +32,7 @@ AXES_S = ((2 * 3600.0, 3600.0, "h"), (600.0, 60.0, "min"), (0.0, 1.0, "s"))
 """From this length on, seconds per unit, unit."""
 
 
-def save_figure(path: Path, recording: RecordingFile, analysis: Analysis, limits: Limits) -> None:
+def save_figure(path: Path, recording: RecordingFile, analysis: SignalAnalysis, limits: Limits) -> None:
     """Draw and save; the file appears whole or not at all.
 
     Raises:
@@ -63,7 +63,7 @@ def save_figure(path: Path, recording: RecordingFile, analysis: Analysis, limits
         plt.close(figure)
 
 
-def _draw_wave(axes: Axes, recording: RecordingFile, analysis: Analysis) -> None:
+def _draw_wave(axes: Axes, recording: RecordingFile, analysis: SignalAnalysis) -> None:
     first, last = excerpt(analysis, cycles=24.0)
     volts = np.asarray(recording.samples[first:last], dtype=np.float64) * recording.v_per_lsb
     axes.plot(np.arange(first, last) / analysis.rate_hz, volts, color=INK, linewidth=0.9)
@@ -74,7 +74,7 @@ def _draw_wave(axes: Axes, recording: RecordingFile, analysis: Analysis) -> None
     axes.grid(alpha=0.3)
 
 
-def _draw_rms(axes: Axes, analysis: Analysis, limits: Limits) -> None:
+def _draw_rms(axes: Axes, analysis: SignalAnalysis, limits: Limits) -> None:
     middles_s = analysis.half_starts / analysis.rate_hz + 0.5 / analysis.nominal_hz
     _draw_course(axes, analysis, middles_s, analysis.half_rms_v)
     percents = [limits.sag_percent, limits.swell_percent]
@@ -92,7 +92,7 @@ def _draw_rms(axes: Axes, analysis: Analysis, limits: Limits) -> None:
     axes.set(ylabel="V", title="Urms(1/2)")
 
 
-def _draw_frequency(axes: Axes, analysis: Analysis) -> None:
+def _draw_frequency(axes: Axes, analysis: SignalAnalysis) -> None:
     middles_s = analysis.window_starts / analysis.rate_hz + 0.1
     _draw_course(axes, analysis, middles_s, analysis.window_hz, marks=len(middles_s) < MOST_MARKS)
     low, high = axes.get_ylim()
@@ -103,7 +103,7 @@ def _draw_frequency(axes: Axes, analysis: Analysis) -> None:
 
 
 def _draw_course(
-    axes: Axes, analysis: Analysis, at_s: FloatArray, values: FloatArray, marks: bool = False
+    axes: Axes, analysis: SignalAnalysis, at_s: FloatArray, values: FloatArray, marks: bool = False
 ) -> None:
     """A line, or of very many values a band from least to most, so that no dip is thinned out."""
     unit_s, unit = _axis_of(analysis)
@@ -122,12 +122,12 @@ def _draw_course(
     axes.grid(alpha=0.3)
 
 
-def _axis_of(analysis: Analysis) -> tuple[float, str]:
+def _axis_of(analysis: SignalAnalysis) -> tuple[float, str]:
     """Seconds per unit of the time axis, and the unit."""
     return next((unit_s, unit) for least_s, unit_s, unit in AXES_S if analysis.duration_s >= least_s)
 
 
-def _draw_harmonics(axes: Axes, analysis: Analysis) -> None:
+def _draw_harmonics(axes: Axes, analysis: SignalAnalysis) -> None:
     percent = 100 * np.nan_to_num(analysis.harmonics[1:])
     axes.bar(np.arange(2, len(percent) + 2), percent, color=INK)
     axes.set(xlabel="order", ylabel="% of the fundamental", xlim=(1, 51), title="Harmonics")
@@ -135,7 +135,7 @@ def _draw_harmonics(axes: Axes, analysis: Analysis) -> None:
     axes.grid(alpha=0.3, axis="y")
 
 
-def _mark_events(axes: Axes, analysis: Analysis, unit_s: float) -> None:
+def _mark_events(axes: Axes, analysis: SignalAnalysis, unit_s: float) -> None:
     """Each over its time, and a thin line at its start, which is seen however short it is."""
     for each in analysis.events[:MOST_MARKS]:
         colour = DIP if isinstance(each, Disturbance) else OTHER
@@ -144,7 +144,7 @@ def _mark_events(axes: Axes, analysis: Analysis, unit_s: float) -> None:
         axes.axvline(start, color=colour, alpha=0.6, linewidth=0.8, zorder=0)
 
 
-def _summary(analysis: Analysis) -> str:
+def _summary(analysis: SignalAnalysis) -> str:
     others = Counter(each.kind.replace("_", " ") for each in analysis.occurrences)
     also = ", ".join(f"{count} × {kind}" if count > 1 else kind for kind, count in others.items())
     also = f"\nalso: {also}" if also else ""

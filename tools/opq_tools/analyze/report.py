@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from opq_measure.aggregation.aggregate import Aggregate
-from opq_measure.analysis.analysed import Analysis
+from opq_measure.analysis.analysed import SignalAnalysis
 from opq_measure.analysis.occurrence import Occurrence
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.timebase.tracker import HIGHEST, LOWEST
@@ -38,7 +38,7 @@ VERDICTS = {
 }
 
 
-def print_report(recording: RecordingFile, analysis: Analysis) -> None:
+def print_report(recording: RecordingFile, analysis: SignalAnalysis) -> None:
     """Print what was found, for a person."""
     console = Console(highlight=False)
     shown_width = console.width
@@ -87,7 +87,7 @@ def _print_some(
         console.print(f"... and {len(events) - room} more, in --json")
 
 
-def missing_fundamental(analysis: Analysis) -> str | None:
+def missing_fundamental(analysis: SignalAnalysis) -> str | None:
     """Why there is no frequency and no harmonic: none of the windows has a fundamental that is known."""
     if not len(analysis.window_hz) or np.isfinite(analysis.window_hz).any():
         return None
@@ -214,7 +214,7 @@ def _events(disturbances: Sequence[Disturbance]) -> Table:
     return table
 
 
-def _print_plots(console: Console, recording: RecordingFile, analysis: Analysis, width: int) -> None:
+def _print_plots(console: Console, recording: RecordingFile, analysis: SignalAnalysis, width: int) -> None:
     if len(analysis.half_rms_v) >= 2:
         start_s, end_s = (analysis.half_starts[k] / analysis.rate_hz for k in (0, -1))
         _print_plot(
@@ -238,7 +238,7 @@ def _print_plot(
         console.print(Text(line), no_wrap=True, crop=True)
 
 
-def excerpt(analysis: Analysis, cycles: float = 4.0) -> tuple[int, int]:
+def excerpt(analysis: SignalAnalysis, cycles: float = 4.0) -> tuple[int, int]:
     """Samples worth drawing: from shortly before the start of the worst event, else the first cycles."""
     period = analysis.rate_hz / analysis.nominal_hz
     start = 0.0

@@ -1,4 +1,4 @@
-"""BoxClock: the stamps of one Box of a run: by the run's own clock, or by the Box's timekeeping if any."""
+"""BoxStamps: the stamps of one Box of a run: by the run's own clock, or by the Box's timekeeping if any."""
 
 from dataclasses import dataclass
 
@@ -18,7 +18,7 @@ class SampleStamp:
     rate_millihz: int
 
 
-class BoxClock:
+class BoxStamps:
     """By number of the sample."""
 
     def __init__(self, run: RunClock, source: SampleSource) -> None:

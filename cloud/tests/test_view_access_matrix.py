@@ -74,7 +74,10 @@ LINES = {
         "POST /incidents/{incident_id}/note", "POST /incidents/{incident_id}/label",
         "POST /incidents/{incident_id}/split", "POST /incidents/{incident_id}/merge",
     ),
-    "token that writes": ("POST /api/v1/boxes/{box_id}/waveforms",),
+    "token that writes": (
+        "POST /api/v1/boxes/{box_id}/waveforms", "POST /api/v1/reanalyses",
+        "POST /api/v1/reanalyses/{number}/end",
+    ),
     "everybody": (
         "GET /health", "GET /metrics", "GET /theme/{file}", "GET /api/curves", "GET /sign-in", "GET /reset",
         "GET /api/openapi.json", "GET /api/v1/openapi.json",
@@ -118,6 +121,8 @@ LINES = {
 }  # fmt: skip
 NO_PROVIDER = OpenIdSection(issuer="http://127.0.0.1:9", client_id="view")
 """Nobody answers there."""
+LINES["all Boxes, of a service"] = ("GET /api/v1/reanalyses", "GET /api/v1/reanalyses/{number}")
+"""For researchers and administrators; this View carries none out."""
 LINES["admin, of a service"] = ("GET /admin/system/mauka.svg", "GET /admin/rules/{engine}/{rule}")
 """None runs here: who may ask hears that it does not answer, or is not configured."""
 RULE_OF_OTHER = "0123456789abcdef"
@@ -220,7 +225,7 @@ def _path(route: str, box_id: str, account_id: str) -> str:
     values["file"] = "dark.css"
     values["rule_id"] = RULE_OF_OTHER
     values["view_id"] = RULE_OF_OTHER
-    values.update(rule_id=RULE_OF_OTHER, engine="none", name="none", rule="none")
+    values.update(rule_id=RULE_OF_OTHER, engine="none", name="none", rule="none", number="1")
     return re.sub(r"\{(\w+)\}", lambda found: values[found[1]], route.partition(" ")[2])
 
 
@@ -278,6 +283,7 @@ def _verdict(route: str, line: str, role: str, box_id: str, browser: FormBrowser
         "admin": role == "admin",
         "token that writes": False,
         "admin, of a service": role == "admin",
+        "all Boxes, of a service": role in ("admin", "researcher"),
     }[line]
     if route == "POST /boxes/{box_id}/claim-code" and role == "owner":
         return "" if status in (403, 404) else "an owner made a code"
@@ -300,7 +306,7 @@ def _verdict(route: str, line: str, role: str, box_id: str, browser: FormBrowser
         return "" if status in (400, 404) else "without a link"
     if line == "to the provider":
         return "" if status in (400, 502) else "without a provider"
-    if line == "admin, of a service" and may:
+    if line.endswith(", of a service") and may:
         return "" if status in (404, 503) else "who answers?"
     if not may:
         return "" if status in HIDDEN else "not hidden"

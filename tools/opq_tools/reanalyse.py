@@ -4,27 +4,22 @@ It works at the store, so that a cloud may run meanwhile or not.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import click
 
 from opq_cloud.config import CloudConfig
-from opq_cloud.mauka.bulk import BulkWork
-from opq_cloud.mauka.bulk_progress import BulkProgress
-from opq_cloud.mauka.bulk_run import chosen_analysis
-from opq_cloud.mauka.provenance import provenance_of
-from opq_cloud.mauka.reanalysis import Reanalysis, ReanalysisReport, events_to_replace
 from opq_cloud.mauka.reanalysis_json import report_json, report_lines
-from opq_cloud.mauka.service import analysis_entries, built_in, load_analyses
+from opq_cloud.mauka.reanalysis_run import AnalysisChoiceError, ReanalysisOrder, run_reanalysis
 from opq_cloud.original_config import read_config
 from opq_proto.config import default_data_dir
 from opq_tools.boxes.command import data_option, json_option, mongo_option, opened_store
 from opq_tools.moment import moment
 from opq_tools.progress import shown_progress
 
-MOST_EVENTS = 100_000
 LINES = 200
 """Changes shown as text; JSON has them all."""
 Settings = dict[str, dict[str, object]]
@@ -73,8 +68,9 @@ def command(
 ) -> None:
     """Analyse stored events again, and replace what was found before.
 
-    Findings and incidents keep their numbers where they are what they were. Labels, splits and merges by
-    people stay. What an analysis that is not asked here has found stays too. Doing it twice changes nothing.
+    Built-in analyses run, and those that are installed in the cloud with this data folder. Findings and
+    incidents keep their numbers where they are what they were. Labels, splits and merges by people stay. What
+    an analysis that is not asked here has found stays too. Doing it twice changes nothing.
     A run that was ended goes on where it was when it is begun again.
 
     \b
@@ -82,27 +78,17 @@ def command(
               opq-tools reanalyse --from 2026-11-20 --set rms_voltage.sag_percent=85 --dry-run --json
     """
     config = read_config(paths, {}, None, []) if paths else CloudConfig()
-    entries = chosen(config, names, settings_of(changed))
-    analyses = load_analyses(entries)
-    report = ReanalysisReport()
     folder = data_dir or default_data_dir()
-    work = BulkWork.of(mongo_uri, folder, entries, config.nominal)
-    progress = None if dry_run else BulkProgress(folder, [provenance_of(one) for one in analyses])
+    store_of = replace(config.store, mongo_uri=mongo_uri, data_dir=folder)
+    config = replace(config, store=store_of, data_dir=config.data_dir or folder)
+    order = ReanalysisOrder(_ns(start) or 0, _ns(end), dry_run, names, settings_of(changed))
     with opened_store(mongo_uri, data_dir) as store:
-        groups = events_to_replace(store, _ns(start), _ns(end), MOST_EVENTS, report)
-        if progress is not None:
-            groups = [group for group in groups if not progress.is_done([each.event_id for each in group])]
-        event_ids = [each.event_id for group in groups for each in group]
-        ran = frozenset(one.name for one in analyses)
-        replacing = Reanalysis(store, ran, ran == built_in(), report, dry_run)
-        with (
-            chosen_analysis(store, scheduler, work) as analyse,
-            shown_progress("analysing again", len(event_ids)) as show,
-        ):
-            note_done = progress.note_done if progress is not None else lambda event_ids: None
-            replacing.replace_groups(groups, analyse(event_ids), show, note_done)
-    if progress is not None:
-        progress.finish()
+        try:
+            report = run_reanalysis(
+                config, store, order, scheduler, lambda total: shown_progress("analysing again", total)
+            )
+        except AnalysisChoiceError as error:
+            raise click.UsageError(str(error)) from error
     if as_json:
         click.echo(json.dumps(report_json(report, dry_run), indent=1))
         return
@@ -127,27 +113,6 @@ def settings_of(changed: Sequence[str]) -> Settings:
         except ValueError:
             found.setdefault(name, {})[field] = value
     return found
-
-
-def chosen(
-    config: CloudConfig, names: Sequence[str], changed: Mapping[str, Mapping[str, object]]
-) -> list[tuple[str, dict[str, object]]]:
-    """(name, settings) of the built-in analyses that are to run.
-
-    Raises:
-        click.UsageError: a name is none of them.
-    """
-    known = built_in()
-    entries = analysis_entries(config.mauka, known)
-    configured = {name: dict(settings) for name, settings in entries if name in known}
-    every = configured or {name: {} for name in sorted(known)}
-    strange = sorted({*names, *changed} - known)
-    if strange:
-        raise click.UsageError(
-            f"{strange[0]!r} is no analysis of this version; there are {', '.join(sorted(known))}"
-        )
-    wanted = [name for name in every if not names or name in names]
-    return [(name, {**every[name], **changed.get(name, {})}) for name in wanted]
 
 
 def _ns(at: datetime | None) -> int | None:

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
-from opq_cloud.mauka.provenance import provenance_of
+from opq_cloud.mauka.provenance import Provenance, provenance_of
 from opq_cloud.store.store import CloudStore
 from opq_plugins.sdk.modules import Analysis
 from opq_proto.decision import Nominal
@@ -56,8 +56,22 @@ def by_nominal(event: Event, nominal_of: Callable[[str], Nominal]) -> dict[Nomin
     return {nominal: replace(event, waveforms=tuple(some)) for nominal, some in waves.items()}
 
 
+class InstalledOne(Protocol):
+    """As much of an installed analysis as is asked for here; processes that only analyse import no host."""
+
+    name: str
+
+    @property
+    def alone(self) -> bool: ...
+
+    @property
+    def provenance(self) -> Provenance: ...
+
+    def findings_in(self, event: Event, nominal: Nominal, states: dict[Any, Any]) -> tuple[Finding, ...]: ...
+
+
 def analyse_parts(
-    analysis: Analysis, parts: Iterable[tuple[Nominal, Event]], states: dict[Any, Any]
+    analysis: Analysis | InstalledOne, parts: Iterable[tuple[Nominal, Event]], states: dict[Any, Any]
 ) -> tuple[list[Finding], Exception | None]:
     """What one analysis finds in an event, and what it raised last; then each Box was tried alone, too."""
     found: list[Finding] = []
@@ -78,7 +92,10 @@ def analyse_parts(
 
 
 def analyse_event(
-    event: Event, analyses: Sequence[Analysis], nominal_of: Callable[[str], Nominal], states: dict[Any, Any]
+    event: Event,
+    analyses: Sequence[Analysis | InstalledOne],
+    nominal_of: Callable[[str], Nominal],
+    states: dict[Any, Any],
 ) -> EventResult:
     """Each analysis over each part of the event; one that raises does not take the others' findings with it.
 
@@ -90,7 +107,8 @@ def analyse_event(
     parts = by_nominal(event, nominal_of)
     for analysis in analyses:
         found, error = analyse_parts(analysis, parts.items(), states)
-        findings += provenance_of(analysis).stamped(found)
+        source = provenance_of(analysis) if isinstance(analysis, Analysis) else analysis.provenance
+        findings += source.stamped(found)
         if error is not None:
             failed[analysis.name] = f"{type(error).__name__}: {error}"
     return EventResult(
@@ -99,7 +117,10 @@ def analyse_event(
 
 
 def analyse_stored(
-    store: CloudStore, event_ids: Iterable[int], analyses: Sequence[Analysis], otherwise: Nominal
+    store: CloudStore,
+    event_ids: Iterable[int],
+    analyses: Sequence[Analysis | InstalledOne],
+    otherwise: Nominal,
 ) -> Iterator[EventResult]:
     """Stored events through analyses, one after the other.
 

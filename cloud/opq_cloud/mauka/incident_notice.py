@@ -17,6 +17,7 @@ from opq_cloud.mauka.messages import new_message
 from opq_cloud.store.incident_json import incident_json
 from opq_cloud.store.join_plan import CarriedOut, IncidentFacts
 from opq_cloud.store.store import CloudStore, box_order
+from opq_proto.errors import FrameError
 from opq_proto.mauka_pb2 import MaukaMessage
 from opq_proto.messages import Incident, StoredFinding
 
@@ -40,6 +41,19 @@ class IncidentNotice:
             {"kind": self.kind, "incident": dict(self.incident), "boxes": self.boxes}
         )
         return message
+
+
+def read_notice(message: MaukaMessage) -> IncidentNotice:
+    """The notice of a message of the topic.
+
+    Raises:
+        FrameError: it holds none.
+    """
+    try:
+        facts = json.loads(message.incident_json)
+        return IncidentNotice(str(facts["kind"]), dict(facts["incident"]), int(facts["boxes"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise FrameError(f"a message of {message.source[:80]!r} without a notice of an incident") from error
 
 
 def notices(store: CloudStore, done: CarriedOut) -> Iterable[IncidentNotice]:

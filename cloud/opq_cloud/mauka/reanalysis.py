@@ -49,6 +49,7 @@ class ReanalysisReport:
     Attributes:
         skipped: event -> why it was not looked at again.
         failed: event -> analysis and what it raised; nothing of these events is changed.
+        not_run: installed analysis -> why it does not run here; what it found before stays.
     """
 
     events: int = 0
@@ -60,6 +61,7 @@ class ReanalysisReport:
     """Found no more; they stay because a person labelled or placed them."""
     skipped: dict[int, str] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)
+    not_run: dict[str, str] = field(default_factory=dict)
 
     def counts(self) -> dict[str, int]:
         """How many findings of each change."""

@@ -9,17 +9,26 @@ from opq_cloud.store.join_plan import KnownFinding
 SHOWN = {"added": "+", "gone": "-", "class": "~", "figures": "~"}
 
 
-def report_json(report: ReanalysisReport, dry_run: bool) -> dict[str, object]:
-    """Numbers that a store would give are null in a dry run."""
+def report_json(report: ReanalysisReport, dry_run: bool, most: int | None = None) -> dict[str, object]:
+    """Numbers that a store would give are null in a dry run.
+
+    Args:
+        most: of each list so many at most; `left_out` counts the rest.
+    """
+    changes = [one for one in report.findings if one.change != "origin"]
+    skipped, failed = sorted(report.skipped.items()), sorted(report.failed.items())
+    lists = changes, report.incidents, report.kept, skipped, failed
     return {
         "dry_run": dry_run,
         "events": report.events,
         "findings": {"unchanged": report.unchanged, **report.counts()},
-        "finding_changes": [_finding_change(one) for one in report.findings if one.change != "origin"],
-        "incident_changes": [_incident_change(one) for one in report.incidents],
-        "kept_for_people": [_number(one.finding_id) for one in report.kept],
-        "skipped": {str(event_id): why for event_id, why in sorted(report.skipped.items())},
-        "failed": {str(event_id): why for event_id, why in sorted(report.failed.items())},
+        "finding_changes": [_finding_change(one) for one in changes[:most]],
+        "incident_changes": [_incident_change(one) for one in report.incidents[:most]],
+        "kept_for_people": [_number(one.finding_id) for one in report.kept[:most]],
+        "skipped": {str(event_id): why for event_id, why in skipped[:most]},
+        "failed": {str(event_id): why for event_id, why in failed[:most]},
+        "not_run": dict(sorted(report.not_run.items())),
+        "left_out": 0 if most is None else sum(max(0, len(each) - most) for each in lists),
     }
 
 
@@ -42,6 +51,8 @@ def report_lines(report: ReanalysisReport, dry_run: bool, most: int) -> Iterator
             yield f"incident {number}: {each.before or 'none'} -> {each.after or 'none'}{label}"
     for event_id, why in sorted(report.failed.items())[:most]:
         yield f"event {event_id} stays as it was: {why}"
+    for name, why in sorted(report.not_run.items()):
+        yield f"what {name} found stays as it was: {why}"
     counts = report.counts()
     yield (
         f"{report.events} events {'looked at' if dry_run else 'analysed'} again; findings: "

@@ -62,7 +62,7 @@ class AnalysisRunner(MaukaPlugin):
     `analysis_ms`, `not_asked`, `processes_ended`, `given_up`; and the base's."""
 
     NAME = "AnalysisRunner"
-    GIVES = (LAHA_GC,)
+    GIVES = (LAHA_GC, INCIDENT)
 
     def __init__(
         self,

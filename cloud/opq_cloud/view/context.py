@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from fastapi import HTTPException
 
+from opq_cloud.reanalysis_jobs import ReanalysisJobs
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.incident_index import IncidentFilter, IndexPlace
@@ -60,6 +61,8 @@ class ViewContext:
     keys: KeyFolder | None = None
     addresses: ServiceAddresses = field(default_factory=ServiceAddresses)
     openid: OpenIdProvider | None = None
+    reanalyses: ReanalysisJobs | None = None
+    """None: this View carries none out."""
     charts: BucketCache = field(init=False)
     whole_registry: RegistryReader = field(init=False)
 

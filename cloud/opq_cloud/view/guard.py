@@ -19,7 +19,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 FORMS = re.compile(
     r"/(sign-in|sign-out|first-admin|register|reset(/new)?|account/.+|admin/.+"
-    r"|api/v1/boxes/[^/]+/waveforms"
+    r"|api/v1/boxes/[^/]+/waveforms|api/v1/reanalyses(/[^/]+/end)?"
     r"|boxes/[^/]+/(settings|share|claim-code|release|waveforms)|incidents/[^/]+/(note|label|split|merge))"
 )
 """Where a form may be sent, and what a token with the scope `write` asks for."""

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import uvicorn
 
 from opq_cloud.config import CloudConfig, CloudKeys, ViewSection
+from opq_cloud.reanalysis_jobs import ReanalysisJobs
 from opq_cloud.service import CloudContext, CloudService, ServiceCounters
 from opq_cloud.view.accounts.mail import Mailer
 from opq_cloud.view.accounts.openid_provider import OpenIdProvider
@@ -46,12 +47,15 @@ class View:
         nominal: Nominal = DEFAULT_NOMINAL,
         keys: KeyFolder | None = None,
         addresses: ServiceAddresses | None = None,
+        reanalyses: ReanalysisJobs | None = None,
     ) -> None:
+        """`reanalyses`: None carries none out."""
         self._config = config
         self._context = context
         self._nominal = nominal
         self._keys = keys
         self._addresses = addresses or ServiceAddresses()
+        self._reanalyses = reanalyses
         self.counters = ServiceCounters()
         self.url: str | None = None
         """Where it is served, from the moment that its port is bound."""
@@ -77,6 +81,7 @@ class View:
                 keys=self._keys,
                 addresses=self._addresses,
                 openid=None if self._config.openid is None else OpenIdProvider(self._config.openid),
+                reanalyses=self._reanalyses,
             )
             over_tls = (self._config.public_url or "").startswith("https://")
             allowed = _allowed_hosts(host, self._config.allowed_hosts)
@@ -90,6 +95,8 @@ class View:
                 finally:
                     ended.set()
                     mailer.close()
+                    if self._reanalyses is not None:
+                        self._reanalyses.close()
             reading.result()  # what ended the reader ends the service; its runner starts both again
 
 
@@ -180,4 +187,5 @@ def _allowed_hosts(host: str, configured: tuple[str, ...]) -> frozenset[str]:
 def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
     """What `opq-cloud view` and `opq-cloud all` run."""
     keys = CloudKeys(config.keys, config.data_dir or default_data_dir())
-    return [View(config.view, context, config.nominal, keys, service_addresses(config))]
+    addresses, jobs = service_addresses(config), ReanalysisJobs(config)
+    return [View(config.view, context, config.nominal, keys, addresses, jobs)]

@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 
 from opq_cloud.config import CloudConfig, MaukaSection
 from opq_cloud.mauka.bus import EventBridge, event_message, inject
-from opq_cloud.mauka.incident_notice import INCIDENT, IncidentNotice
+from opq_cloud.mauka.incident_notice import INCIDENT, read_notice
 from opq_cloud.mauka.payloads import MakaiEventPlugin
 from opq_cloud.mauka.plugin import MaukaPlugin
 from opq_cloud.mauka.provenance import VERSION
@@ -371,7 +371,7 @@ class Hears(MaukaPlugin):
         self.notices = []
 
     def on_message(self, topic, mauka_message):
-        self.notices.append(IncidentNotice(**json.loads(mauka_message.incident_json)))
+        self.notices.append(read_notice(mauka_message))
 
 
 def test_each_new_or_changed_incident_is_published_and_nothing_else(bus, runner, running, store, until):

@@ -1,6 +1,6 @@
 """`POST /api/v1/boxes/{id}/waveforms`: raw samples of a Box, by a token with the scope `write`."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import anyio.to_thread
 from fastapi import APIRouter, Path, Request, Response
@@ -19,6 +19,7 @@ from opq_cloud.view.waveform_requests import (
 )
 
 MAX_BODY_BYTES = 1024
+Body = TypeVar("Body", bound=BaseModel)
 
 
 class WaveformAsk(BaseModel):
@@ -78,7 +79,7 @@ class RequestRoutes:
             )
         if not visitor.may_request(box_id) or self._context.whole_store.box(box_id) is None:
             raise RestProblemError(404, f"There is no Box {box_id} that you may ask.")
-        asked = await _read_ask(request)
+        asked = await read_body(request, WaveformAsk, MAX_BODY_BYTES)
 
         def opened() -> int:
             now_ns = self._context.now_ns()
@@ -101,15 +102,15 @@ class RequestRoutes:
         return JSONResponse(body.model_dump(), 202, {"Location": where, "Cache-Control": "no-store"})
 
 
-async def _read_ask(request: Request) -> WaveformAsk:
+async def read_body(request: Request, shape: type[Body], most_bytes: int) -> Body:
     """Raises RestProblemError 400 or 413."""
     body = b""
     async for part in request.stream():
         body += part
-        if len(body) > MAX_BODY_BYTES:
-            raise RestProblemError(413, f"A request has {MAX_BODY_BYTES} bytes at most.")
+        if len(body) > most_bytes:
+            raise RestProblemError(413, f"A request has {most_bytes} bytes at most.")
     try:
-        return WaveformAsk.model_validate_json(body or b"{}")
+        return shape.model_validate_json(body or b"{}")
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the body"

@@ -15,6 +15,7 @@ from opq_cloud.view.rest.answers import RequestLimits
 from opq_cloud.view.rest.exporting import ExportRoutes
 from opq_cloud.view.rest.problems import MEDIA_TYPE, add_problems
 from opq_cloud.view.rest.reading import ReadRoutes
+from opq_cloud.view.rest.reanalysing import ReanalysisRoutes
 from opq_cloud.view.rest.requesting import RequestRoutes
 from opq_cloud.view.rest.shapes import ProblemShape
 from opq_cloud.view.waveform_requests import WaveformRequests
@@ -58,6 +59,7 @@ def create_rest(context: ViewContext, page_of: PageOf, live: Live, requests: Wav
     app.include_router(ReadRoutes(context).router())
     app.include_router(ExportRoutes(context, limits).router())
     app.include_router(RequestRoutes(context, requests).router())
+    app.include_router(ReanalysisRoutes(context).router())
     app.include_router(_live_router(live))
     app.include_router(_page_router(app, page_of))
     add_problems(app, context.counters)

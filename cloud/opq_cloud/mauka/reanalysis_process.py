@@ -1,0 +1,82 @@
+"""The process of one re-analysis; `main` is given the number of its socket to who ordered it.
+
+It runs at a lower priority than the services, and ends with who ordered it: what it has replaced by then is
+replaced, and the same order goes on from there.
+"""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+from opq_cloud.config import CloudConfig
+from opq_cloud.mauka.reanalysis_json import report_json
+from opq_cloud.mauka.reanalysis_run import ReanalysisOrder, run_reanalysis
+from opq_cloud.store import open_store
+from opq_plugins.sandbox.protection import end_with_parent
+from opq_proto.config import default_data_dir
+from opq_proto.errors import OpqError
+
+NICE = 10
+PROGRESS_S = 0.5
+MOST_CHANGES = 1000
+"""Of each list of the report; the sums count all."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReanalysisProgress:
+    """How many events are analysed."""
+
+    done: int
+    of: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReanalysisEnd:
+    """Its report, or why there is none."""
+
+    report: dict[str, object] | None
+    error: str | None = None
+
+
+def run_order(pipe: Connection) -> None:
+    """Read the order, send progress, send the end."""
+    config: CloudConfig
+    order: ReanalysisOrder
+    config, order = pipe.recv()
+
+    @contextmanager
+    def showing(total: int) -> Iterator[Callable[[int], None]]:
+        next_s = 0.0
+
+        def show(done: int) -> None:
+            nonlocal next_s
+            if time.monotonic() >= next_s or done == total:
+                next_s = time.monotonic() + PROGRESS_S
+                pipe.send(ReanalysisProgress(done, total))
+
+        show(0)
+        yield show
+
+    data_dir = config.store.data_dir or config.data_dir or default_data_dir()
+    try:
+        with closing(open_store(config.store.mongo_uri, data_dir)) as store:
+            report = run_reanalysis(config, store, order, showing=showing)
+        pipe.send(ReanalysisEnd(report_json(report, order.dry_run, MOST_CHANGES)))
+    except (OpqError, ValueError) as error:  # a wrong name or setting, the store
+        pipe.send(ReanalysisEnd(None, str(error)))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The exit code."""
+    end_with_parent()
+    os.nice(NICE)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the services, which close the socket
+    try:
+        run_order(Connection(int(arguments[0])))
+    except (EOFError, OSError):
+        return 1
+    return 0

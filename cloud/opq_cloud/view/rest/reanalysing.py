@@ -1,0 +1,207 @@
+"""`/api/v1/reanalyses`: stored events analysed again, as a job; what changes is shown, and carried out.
+
+An administrator's token with the scope `write` orders any, a researcher's a dry run. Both read all jobs: who
+may order one sees every Box anyway.
+"""
+
+from typing import Annotated, Any
+
+import anyio.to_thread
+from fastapi import APIRouter, Path, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from opq_cloud.mauka.reanalysis_run import ReanalysisOrder
+from opq_cloud.reanalysis_jobs import ReanalysisBusyError, ReanalysisJob, ReanalysisJobs
+from opq_cloud.view.accounts.visitors import Visitor
+from opq_cloud.view.context import LARGEST_ID, ViewContext
+from opq_cloud.view.rest.problems import MEDIA_TYPE, RestProblemError
+from opq_cloud.view.rest.requesting import read_body
+from opq_cloud.view.time_span import read_span
+
+MAX_BODY_BYTES = 16_384
+MOST_EVENTS = 10_000
+"""Of one job, the newest of its span; the command line takes ten times as many."""
+MS = 1_000_000
+Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")]
+JobNumber = Annotated[int, Path(ge=1, le=LARGEST_ID, examples=[1])]
+
+
+class ReanalysisAsk(BaseModel):
+    """What is to be analysed again, and how."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    start: Annotated[str, Field(alias="from", max_length=40, examples=["now-7d"])]
+    """now-7d, a time in UTC, or ms since 1970; events of this span."""
+    end: Annotated[str, Field(alias="to", max_length=40)] = "now"
+    dry_run: bool = True
+    """Show what it would change; the store stays as it is."""
+    analyses: Annotated[list[Name], Field(max_length=50)] = []
+    """Only these; none: all that are built in or installed."""
+    settings: Annotated[dict[Name, dict[Name, bool | int | float | str]], Field(max_length=50)] = {}
+    """Other than the configuration's, e.g. {"rms_voltage": {"sag_percent": 85}}."""
+
+
+class ReanalysisShape(BaseModel):
+    """A job: how far it is, and when it is over its report, as `opq-tools reanalyse --json` has it."""
+
+    id: int
+    state: str
+    dry_run: bool
+    started_ms: int
+    ended_ms: int | None
+    done: int
+    of: int | None
+    error: str | None
+    report: dict[str, Any] | None
+
+
+class ReanalysisList(BaseModel):
+    items: list[ReanalysisShape]
+    next: str | None
+
+
+BODY: dict[str, Any] = {
+    "requestBody": {
+        "content": {"application/json": {"schema": ReanalysisAsk.model_json_schema()}}, "required": True
+    }
+}  # fmt: skip
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    code: {"content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemShape"}}}}
+    for code in (403, 409, 413)
+}
+
+
+class ReanalysisRoutes:
+    """Sessions of browsers read jobs; a token with the scope `write` orders and ends them."""
+
+    def __init__(self, context: ViewContext) -> None:
+        self._context = context
+
+    def router(self) -> APIRouter:
+        router = APIRouter()
+        router.add_api_route(
+            "/reanalyses", self.order, methods=["POST"], status_code=202, response_model=ReanalysisShape,
+            openapi_extra=BODY, responses=REFUSALS,
+        )  # fmt: skip
+        router.add_api_route("/reanalyses", self.jobs, response_model=ReanalysisList)
+        router.add_api_route("/reanalyses/{number}", self.job, response_model=ReanalysisShape)
+        router.add_api_route(
+            "/reanalyses/{number}/end", self.end, methods=["POST"], response_model=ReanalysisShape,
+            responses=REFUSALS,
+        )  # fmt: skip
+        return router
+
+    async def order(self, request: Request) -> Response:
+        """Analyse stored events again. A dry run needs a researcher or administrator, the rest the latter."""
+        visitor = self._context.visitor
+        _check_writes(visitor)
+        jobs = self._jobs()
+        asked = await read_body(request, ReanalysisAsk, MAX_BODY_BYTES)
+        if not (visitor.admin or asked.dry_run):
+            raise RestProblemError(403, "This is for administrators; a researcher may have a dry run.")
+        order = self._order(asked)
+        account_id = visitor.account.account_id if visitor.account else ""
+        people = self._context.whole_store.people
+
+        def told(job: ReanalysisJob) -> str:
+            kind = "dry run" if job.order.dry_run else "replacing"
+            return f"re-analysis {job.number}, {kind}, from {asked.start} to {asked.end}"
+
+        def note_end(job: ReanalysisJob) -> None:
+            if not job.order.dry_run:
+                people.add_audit(account_id, "", f"re-analysis {job.state}", _result_words(told(job), job))
+
+        def begun() -> ReanalysisJob:
+            job = jobs.start(order, account_id, note_end)
+            people.add_audit(account_id, visitor.address, "ordered a re-analysis by a token", told(job))
+            return job
+
+        try:
+            job = await anyio.to_thread.run_sync(begun)
+        except ReanalysisBusyError as error:
+            raise RestProblemError(409, f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
+        where = f"/api/v1/reanalyses/{job.number}"
+        return JSONResponse(_job_json(job), 202, {"Location": where, "Cache-Control": "no-store"})
+
+    def jobs(self) -> Response:
+        """The last 20, the newest first; none is known after a restart."""
+        self._check_reads()
+        return _answer({"items": [_job_json(each) for each in self._jobs().jobs()], "next": None})
+
+    def job(self, number: JobNumber) -> Response:
+        """One job."""
+        self._check_reads()
+        return _answer(_job_json(self._known(number)))
+
+    def end(self, number: JobNumber) -> Response:
+        """End a job that runs; what it has replaced stays replaced."""
+        visitor = self._context.visitor
+        _check_writes(visitor)
+        job = self._known(number)
+        account_id = visitor.account.account_id if visitor.account else ""
+        if not (visitor.admin or job.account_id == account_id):
+            raise RestProblemError(403, "Another account ordered it; an administrator may end it.")
+        if not self._jobs().end(number):
+            raise RestProblemError(409, f"Re-analysis {number} does not run any more; it is {job.state}.")
+        people = self._context.whole_store.people
+        people.add_audit(account_id, visitor.address, "ended a re-analysis by a token", f"{number}")
+        return _answer(_job_json(job))
+
+    def _order(self, asked: ReanalysisAsk) -> ReanalysisOrder:
+        try:
+            span = read_span(asked.start, asked.end, self._context.now_ns() // MS)
+        except ValueError as error:
+            raise RestProblemError(400, f"{error}.") from None
+        return ReanalysisOrder(
+            span.start_ms * MS, span.end_ms * MS, asked.dry_run, tuple(asked.analyses), asked.settings,
+            MOST_EVENTS,
+        )  # fmt: skip
+
+    def _check_reads(self) -> None:
+        visitor = self._context.visitor
+        if visitor.account is None or visitor.account.role not in ("admin", "researcher"):
+            raise RestProblemError(404, "There is nothing at this address that you may see.")
+
+    def _jobs(self) -> ReanalysisJobs:
+        if self._context.reanalyses is None:
+            raise RestProblemError(503, "This View carries no re-analysis out.")
+        return self._context.reanalyses
+
+    def _known(self, number: int) -> ReanalysisJob:
+        job = self._jobs().job(number)
+        if job is None:
+            raise RestProblemError(
+                404, f"There is no re-analysis {number}; the last 20 since the start are kept."
+            )
+        return job
+
+
+def _check_writes(visitor: Visitor) -> None:
+    """Raises RestProblemError 403."""
+    if not visitor.writes or visitor.account is None or visitor.account.role not in ("admin", "researcher"):
+        raise RestProblemError(
+            403, "This needs a token with the scope write of an administrator or a researcher."
+        )
+
+
+def _result_words(told: str, job: ReanalysisJob) -> str:
+    report = job.report
+    if report is None:
+        return f"{told}: {job.error}, {job.done} events analysed"
+    found = report["findings"]
+    assert isinstance(found, dict)
+    counts = ", ".join(f"{count} {name}" for name, count in found.items() if count)
+    return f"{told}: {report['events']} events; findings: {counts or 'none'}"
+
+
+def _job_json(job: ReanalysisJob) -> dict[str, Any]:
+    return ReanalysisShape(
+        id=job.number, state=job.state, dry_run=job.order.dry_run, started_ms=job.started_ms,
+        ended_ms=job.ended_ms, done=job.done, of=job.of, error=job.error, report=job.report,
+    ).model_dump()  # fmt: skip
+
+
+def _answer(facts: dict[str, Any]) -> Response:
+    return JSONResponse(facts, 200, {"Cache-Control": "no-store"})

@@ -1,0 +1,128 @@
+"""Re-analysis over REST: a job in a process of its own, whom it is for, its report, its line in the audit."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from waiting import wait_for
+
+from opq_cloud import reanalysis_jobs
+from opq_cloud.config import CloudConfig
+from opq_cloud.mauka.finding_writer import put_findings
+from opq_cloud.reanalysis_jobs import ReanalysisJobs
+from opq_cloud.view import demo
+from opq_cloud.view.accounts.links import make_ticket
+from opq_proto.messages import Finding, TimeSource, Trigger, Waveform
+
+S = 10**9
+WAIT_S = 100.0
+"""A process imports everything, on a machine that may be busy."""
+
+
+class People:
+    """Tokens of three roles; an event whose finding says 75 % of a dip to 70 %."""
+
+    def __init__(self, folder: Path) -> None:
+        self.scene = demo.Scene(folder, poll_s=30.0)
+        self.scene.view._reanalyses = ReanalysisJobs(CloudConfig(data_dir=folder))
+        store = self.scene.store
+        self.ids = {}
+        for role in ("admin", "researcher", "owner"):
+            made = store.people.add_account(f"{role}@example.org", role, role, "no-hash")
+            assert made is not None
+            self.ids[role] = made.account_id
+        t_s = np.arange(12_000) / 12_000
+        volts = 120 * np.sqrt(2) * np.sin(2 * np.pi * 60 * t_s)
+        volts[6000:7200] *= 0.7
+        start_ns = time.time_ns() - 3600 * S
+        event_id = store.open_event(Trigger("t", start_ns, start_ns + S, ("1",), "1", "test"), "test")
+        counts = np.round(volts / 0.02).astype(np.int16)
+        store.put_waveform(
+            event_id, Waveform("1", start_ns, 1000, TimeSource.GPS, 12_000_000, 0.02, 0, counts)
+        )
+        store.finish_event(event_id)
+        old = Finding("sag", "1", start_ns + S // 2, start_ns + 6 * S // 10, 1000, True, 90.0, 75.0, 6.0)
+        put_findings(store, event_id, [old])
+        store.mark_analysed(event_id)
+
+    def client(self, role: str, *scopes: str) -> httpx.Client:
+        secret = make_ticket(
+            self.scene.store.people, "token", 600, account_id=self.ids[role], scopes=("read", *scopes)
+        )
+        headers = {"Authorization": f"Bearer {secret}"}
+        return httpx.Client(base_url=f"{self.scene.url}/api/v1", headers=headers, timeout=60)
+
+    def percent(self) -> float:
+        (incident,) = self.scene.store.incidents(limit=10)
+        return incident.residual_percent or 0.0
+
+
+@pytest.fixture
+def people(tmp_path: Path) -> Iterator[People]:
+    made = People(tmp_path)
+    with made.scene:
+        yield made
+
+
+def over(client: httpx.Client, number: int) -> dict[str, Any]:
+    """The job, when it is over."""
+    found: dict[str, Any] = {}
+
+    def asked() -> bool:
+        found.update(client.get(f"/reanalyses/{number}").json())
+        return bool(found["state"] != "running")
+
+    assert wait_for(asked, WAIT_S), found
+    return found
+
+
+def test_a_dry_run_shows_and_the_run_replaces_for_whom_it_is_meant(people: People) -> None:
+    ask = {"from": "now-1d", "analyses": ["rms_voltage"], "settings": {"rms_voltage": {"sag_percent": 88}}}
+    with people.client("owner", "write") as owner:
+        assert owner.post("/reanalyses", json=ask).status_code == 403
+        assert owner.get("/reanalyses").status_code == 404
+    with people.client("researcher") as reads:
+        assert reads.post("/reanalyses", json=ask).status_code == 403
+    with people.client("researcher", "write") as researcher:
+        assert researcher.post("/reanalyses", json=ask | {"dry_run": False}).status_code == 403
+        wrong = researcher.post("/reanalyses", json=ask | {"from": "noon"})
+        assert wrong.status_code == 400 and "noon" in wrong.json()["detail"]
+        made = researcher.post("/reanalyses", json=ask)
+        assert (made.status_code, made.headers["location"]) == (202, "/api/v1/reanalyses/1")
+        job = over(researcher, 1)
+        assert (job["state"], job["done"], job["of"], job["dry_run"]) == ("done", 1, 1, True), job
+        assert (job["report"]["events"], job["report"]["findings"]["gone"]) == (1, 0)
+    assert people.percent() == 75.0, "a dry run writes nothing"
+    with people.client("admin", "write") as admin:
+        del ask["analyses"]
+        assert admin.post("/reanalyses", json=ask | {"dry_run": False}).status_code == 202
+        job = over(admin, 2)
+        assert job["state"] == "done" and job["report"]["findings"]["figures"] == 1, job
+        assert people.percent() == pytest.approx(70.0, abs=0.5)
+        assert [each["id"] for each in admin.get("/reanalyses").json()["items"]] == [2, 1]
+    said = [(each.what, each.subject) for each in people.scene.store.people.audit(limit=3)]
+    assert [what for what, _ in reversed(said)] == [
+        "ordered a re-analysis by a token", "ordered a re-analysis by a token", "re-analysis done",
+    ]  # fmt: skip
+    assert said[0][1] == "re-analysis 2, replacing, from now-1d to now: 1 events; findings: 1 figures"
+
+
+def test_one_runs_at_a_time_and_can_be_ended(people: People, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reanalysis_jobs, "PROGRAM", "import time; time.sleep(600)")
+    with people.client("admin", "write") as admin, people.client("researcher", "write") as researcher:
+        assert admin.post("/reanalyses", json={"from": "now-1d"}).status_code == 202
+        busy = researcher.post("/reanalyses", json={"from": "now-1d"})
+        assert busy.status_code == 409 and "Re-analysis 1 runs" in busy.json()["detail"]
+        assert researcher.post("/reanalyses/1/end").status_code == 403
+        assert researcher.post("/reanalyses/2/end").status_code == 404
+        assert admin.post("/reanalyses/1/end").status_code == 200
+        assert over(admin, 1)["state"] == "ended"
+        assert admin.post("/reanalyses/1/end").status_code == 409
+        assert wait_for(
+            lambda: researcher.post("/reanalyses", json={"from": "now-1d"}).status_code == 202, 20
+        )
+        # the end of View ends it

@@ -16,6 +16,7 @@ from account_scene import FormBrowser, add_people
 from fastapi import HTTPException, Request
 
 from opq_cloud.store import BoxRecord, LocationRecord
+from opq_cloud.store.makai_documents import MakaiConfig, TriggeringLimits
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.accounts.visitors import AskingRequest, Visitors
@@ -31,6 +32,8 @@ HEALTH = {
     "name": "opq", "ok": False, "timestamp": 0, "info": "not ok: mauka",
     "subcomponents": [
         {"name": "plugin threshold", "ok": True, "timestamp": 0, "info": "12 decided", "subcomponents": None},
+        {"name": "plugin napali", "ok": True, "timestamp": 0, "info": "off", "subcomponents": None},
+        {"name": "makai_config napali", "ok": False, "timestamp": 0, "info": "far <i>", "subcomponents": []},
         {"name": "view", "ok": True, "timestamp": 0, "info": None, "subcomponents": None},
         {"name": "mauka", "ok": False, "timestamp": 0, "info": None, "subcomponents": [
             {"name": "SagPlugin", "ok": False, "timestamp": 0, "info": "hangs <b>", "subcomponents": None}]},
@@ -288,7 +291,7 @@ def test_services_that_answer_alone_or_not_at_all_are_named(health: str) -> None
     assert [(each.name, each.answers) for each in found.states if each.depth == 0] == [
         ("opq", True), ("gateway", False),
     ]  # fmt: skip
-    assert [each.name for each in found.troubles] == ["SagPlugin", "gateway"]
+    assert [each.name for each in found.troubles] == ["makai_config napali", "SagPlugin", "gateway"]
     assert found.urls == (health,)
     assert read_services(ServiceAddresses()).states == ()
 
@@ -319,6 +322,30 @@ def test_a_box_that_has_a_key_alone_is_listed(scene: demo.Scene, ada: FormBrowse
     scene.store.put_box(BoxRecord("12", '"><script>alert(1)</script>'))
     ada.get("/admin/boxes?words=12+script")
     assert "Box 12" in ada.text
+
+
+def test_a_trigger_is_switched_off_and_logged_and_the_page_says_what_makai_makes_of_it(
+    scene: demo.Scene, ada: FormBrowser
+) -> None:
+    page, path = "/admin/plugins", "/admin/plugins/triggers"
+    limits = TriggeringLimits(percent_v_low=7.0)
+    scene.store.put_makai_config(MakaiConfig(limits, triggers={"threshold": {"swell_percent": 120}}))
+    assert ada.get(page) == 200 and "Switch threshold off" in ada.text and "Switch napali on" in ada.text
+    assert ada.post(f"{path}/threshold", page, do="off") == 303
+    config = scene.store.makai_config()
+    assert config is not None and config.limited and config.default == limits
+    assert config.triggers == {"threshold": {"swell_percent": 120, "enabled": False}}
+    assert _last(scene) == {
+        "what": "switched a trigger off", "subject": "trigger threshold",
+        "-enabled": "yes", "+enabled": "no",
+    }  # fmt: skip
+    assert ada.get(page) == 200  # this Makai does not follow
+    assert "is being switched off" in ada.text and "Switch threshold on" in ada.text
+    assert ada.post(f"{path}/napali", page, do="on") == 303
+    assert ada.get(page) == 200 and "far <i>" in ada.text
+    assert ada.post(f"{path}/nobody", page, do="on") == 404
+    assert ada.post(f"{path}/threshold", page, do="away") == 400
+    scene.store.put_makai_config(None)
 
 
 def test_how_long_things_are_kept_is_changed_and_logged(scene: demo.Scene, ada: FormBrowser) -> None:

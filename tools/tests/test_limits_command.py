@@ -115,6 +115,13 @@ def test_what_is_no_limit_in_the_store_is_said(folder: Path) -> None:
     assert any("ref_v" in each for each in said(folder, "list")["problems"])
 
 
+def test_a_trigger_is_switched_by_its_setting_enabled(folder: Path) -> None:
+    found = said(folder, "set", "--trigger", "frequency", "enabled=false")
+    assert found["triggers"] == {"frequency": {"enabled": False}}
+    wrong = ("set", "--trigger", "frequency", "enabled=often", "--data-dir", str(folder))
+    assert "want true or false" in CliRunner().invoke(command, wrong).output
+
+
 def test_the_settings_of_triggers_are_listed_with_their_ranges() -> None:
     rows = json.loads(CliRunner().invoke(command, ["triggers", "transient", "--json"]).stdout)
     assert {row["name"] for row in rows} == {"rise_percent", "trans_v"}

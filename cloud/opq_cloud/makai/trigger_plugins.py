@@ -141,6 +141,10 @@ class TriggerPlugin:
             self._counters.add("row_errors", more, label=self.name)
             self._limited.warning("plugin.row_failed", error=why)
 
+    def note_switched_on(self) -> None:
+        """It has judged nothing for a while: it begins again, with the last minutes."""
+        self._lost, self._shown_s = True, -SHOWN_AGAIN_S
+
     def begin_again(self) -> None:
         """It remembers nothing from now on."""
         if self._forgot():

@@ -104,12 +104,15 @@ def setting_from_text(text: str) -> SettingValue:
 
 
 def setting_problems(trigger: str, settings: Mapping[str, SettingValue]) -> list[str]:
-    """What keeps a built-in trigger from running with these over its defaults.
+    """What keeps a built-in trigger from running with these over its defaults; `enabled` switches it.
 
     Raises:
         PluginError: there is no such trigger.
     """
-    return configure(_config_class(trigger), settings)[1]
+    table = dict(settings)
+    on = table.pop("enabled", True)
+    wrong = [] if isinstance(on, bool) else [f"enabled  is {on!r:.40}; want true or false"]
+    return wrong + configure(_config_class(trigger), table)[1]
 
 
 def settings_table(triggers: Iterable[str]) -> str:

@@ -1,7 +1,7 @@
 """The triggers that run: those of the configuration, and those installed in the plug-in host, live."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from opq_cloud.makai.limits_follower import limits_of
 from opq_cloud.makai.trigger_plugins import BUILT_IN, InstalledTrigger, TriggerPlugin
 from opq_cloud.makai.trigger_settings import NOT_LIVE
 from opq_cloud.service import HealthReport, ServiceCounters
-from opq_cloud.store.makai_documents import MakaiConfig
+from opq_cloud.store.makai_documents import MakaiConfig, SettingValue
 from opq_plugins.package.built_in import available, load
 from opq_plugins.sdk.modules import TriggerModule
 from opq_proto import log
@@ -22,6 +22,9 @@ if TYPE_CHECKING:  # the host comes with the extra "rules"
     from opq_plugins.host.plugins import Plugins
 
 NAMED_BY = "triggering_service.plugins"
+ENABLED = "enabled"
+OFF = "off"
+"""What health says of a trigger that is at hand and does not run."""
 
 
 class TriggersInUse:
@@ -35,6 +38,12 @@ class TriggersInUse:
         """(kind, name) under which none may be installed."""
         at_hand = [each for each in entries if each.name in self._names or not config.rules.enabled]
         self._own = load_triggers(at_hand, counters, log, config.plugin_folders)
+        self._folders = config.plugin_folders
+        self._tables = config.triggers
+        self._added: dict[str, TriggerPlugin] = {}
+        """Those that the configuration does not start, once `makai_config` switched them on."""
+        self._off: frozenset[str] = frozenset(self._names - {each.name for each in self._own})
+        """Of what is at hand; exchanged whole."""
         self._entries = [each for each in entries if each not in at_hand]
         self._counters = counters
         self._log = log
@@ -93,21 +102,28 @@ class TriggersInUse:
                 trigger.close()
 
     def use_makai_config(self, config: MakaiConfig | None) -> None:
-        """Follow it; called in the loop's thread. What a trigger cannot be set to leaves it as configured."""
-        settings = {} if config is None else config.triggers
-        running = {trigger.name for trigger in self._own}
+        """Follow it; called in the loop's thread. What a trigger cannot be set to leaves it as configured.
+
+        `enabled` of a trigger switches it on or off; one that comes on is shown the last minutes first.
+        """
+        tables = {} if config is None else config.triggers
+        settings, switches, wrong_switches = split_switches(tables)
+        wrong_switches |= self._switch(switches)
+        own = [*self._own, *self._added.values()]
+        running = {trigger.name for trigger in own}
         wrong = {
             name: NOT_LIVE.get(name, "does not run here, or is an installed one")
             for name in settings
             if name not in running or name in NOT_LIVE
         }
-        for trigger in self._own:
+        for trigger in own:
             boxes = limits_of(config) if trigger.name == "threshold" else {}
             try:
                 trigger.use_settings({} if trigger.name in wrong else settings.get(trigger.name, {}), boxes)
             except ValueError as error:
                 trigger.use_settings({}, boxes)
                 wrong[trigger.name] = str(error)
+        wrong |= wrong_switches
         for name, why in wrong.items():
             self._log.warning("makai_config.trigger_not_set", trigger=name, problem=why)
         self._wrong_settings = wrong
@@ -126,7 +142,9 @@ class TriggersInUse:
             HealthReport(f"makai_config {name}", False, info=why)
             for name, why in self._wrong_settings.items()
         ]
-        return [*(trigger.health() for trigger in self.all), *troubles, *wrong]
+        unwritten = NOT_LIVE.keys() - {each.name for each in self._own}
+        off = [HealthReport(f"plugin {name}", True, info=OFF) for name in sorted(self._off - unwritten)]
+        return [*(trigger.health() for trigger in self.all), *off, *troubles, *wrong]
 
     def _begin(self, plugins: "Plugins", name: str) -> None:
         if name in self._names:
@@ -148,8 +166,56 @@ class TriggersInUse:
                 return
         self._installed[name] = made
 
+    def _switch(self, switches: Mapping[str, bool]) -> dict[str, str]:
+        """Returns what cannot be switched, and why."""
+        wrong = {
+            name: "is not at hand, or is an installed one" for name in switches if name not in self._names
+        }
+        own = {each.name for each in self._own}
+        for name, on in switches.items():
+            if on and name in self._names and name not in own and name not in self._added:
+                table = {key: value for key, value in self._tables.get(name, {}).items() if key != "enabled"}
+                try:
+                    entry = PluginEntry(name=name, settings=table)
+                    [self._added[name]] = load_triggers([entry], self._counters, self._log, self._folders)
+                except ConfigError as error:
+                    wrong[name] = str(error)
+        there = {*own, *self._added}
+        off = self._names - {name for name in there if switches.get(name, name in own)}
+        with self._lock:
+            for each in (*self._own, *self._added.values()):
+                if each.name in self._off and each.name not in off:
+                    each.note_switched_on()
+            if off != self._off:
+                self._log.info("triggers.switched", off=sorted(off))
+            self._off = frozenset(off)
+            self._exchange()
+        return wrong
+
     def _exchange(self) -> None:
-        self.all = (*self._own, *(trigger for made in self._installed.values() for trigger in made))
+        at_hand = (*self._own, *self._added.values())
+        self.all = (
+            *(each for each in at_hand if each.name not in self._off),
+            *(trigger for made in self._installed.values() for trigger in made),
+        )
+
+
+def split_switches(
+    tables: Mapping[str, Mapping[str, SettingValue]],
+) -> tuple[dict[str, dict[str, SettingValue]], dict[str, bool], dict[str, str]]:
+    """Settings by trigger without `enabled`, what `enabled` says of each, and where it is no yes or no."""
+    switches: dict[str, bool] = {}
+    wrong: dict[str, str] = {}
+    for name, table in tables.items():
+        found = table.get(ENABLED, True)
+        if not isinstance(found, bool):
+            wrong[name] = f"{ENABLED}  is {found!r:.40}; want true or false"
+        elif ENABLED in table:
+            switches[name] = found
+    settings = {
+        name: {key: value for key, value in table.items() if key != ENABLED} for name, table in tables.items()
+    }
+    return {name: table for name, table in settings.items() if table}, switches, wrong
 
 
 def configured_triggers(config: TriggeringServiceSection) -> list[PluginEntry]:

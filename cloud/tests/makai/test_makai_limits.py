@@ -180,3 +180,34 @@ def test_a_running_makai_follows_the_store(running: Any) -> None:
     store.put_makai_config(MakaiConfig(TriggeringLimits(), triggers=settings, limited=False))
     makai.wait_for(lambda: trigger._trigger.config.dip_percent == 80.0)
     assert service._follower.health()[0].info == "settings of threshold"
+
+
+def test_a_trigger_is_switched_off_and_on_while_makai_runs() -> None:
+    off_by_itself = TriggeringConfig(triggers={"flicker": {"enabled": False, "swing_percent": 4.0}})
+    triggers = TriggersInUse(off_by_itself, ServiceCounters(), log.get())
+
+    def switch(**enabled: object) -> list[str]:
+        tables = {name: {"enabled": value} for name, value in enabled.items()}
+        triggers.use_makai_config(MakaiConfig(TriggeringLimits(), triggers=tables, limited=False))  # type: ignore[arg-type]
+        return [each.name for each in triggers.all]
+
+    def said() -> dict[str, str]:
+        return {part.name: part.info or "" for part in triggers.health()}
+
+    own = [each.name for each in triggers.all]
+    assert "threshold" in own and "flicker" not in own and said()["plugin flicker"] == "off"
+    running = switch(threshold=False, flicker=True, napali=True)
+    assert set(running) == {*own, "flicker", "napali"} - {"threshold"}
+    [flicker] = [each for each in triggers.all if each.name == "flicker"]
+    module = flicker._trigger
+    assert isinstance(module, TriggerModule) and module.config.swing_percent == 4.0
+    assert flicker.begins  # it is shown the last minutes
+    assert said()["plugin threshold"] == "off" and "plugin sql" not in said()
+    assert set(switch(threshold=True)) == set(own)  # what nobody wants on any more is off again
+    [threshold] = [each for each in triggers.all if each.name == "threshold"]
+    assert threshold.begins and not any(name.startswith("makai_config") for name in said())
+    assert set(switch(flicker="yes", nobody=True, sql=True)) == set(own)
+    assert "want true or false" in said()["makai_config flicker"]
+    assert "not at hand" in said()["makai_config nobody"] and "SELECT" in said()["makai_config sql"]
+    triggers.use_makai_config(None)
+    assert [each.name for each in triggers.all] == own

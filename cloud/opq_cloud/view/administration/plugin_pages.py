@@ -1,7 +1,7 @@
 """`/admin/plugins`: plug-ins of Mauka and Makai; packages installed, replaced, rolled back while all runs."""
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -12,7 +12,7 @@ from opq_cloud.plugin_manager import VERBS, PluginManager, PluginManagerError
 from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.administration.admin_context import AdminContext
-from opq_cloud.view.administration.health_client import ServiceState, read_services
+from opq_cloud.view.administration.health_client import read_services
 from opq_cloud.view.administration.plugin_package import KINDS, NAME, read_package
 from opq_cloud.view.administration.rule_engine import (
     CHANGE_S,
@@ -20,12 +20,11 @@ from opq_cloud.view.administration.rule_engine import (
     EngineSilentError,
     RuleEngine,
 )
+from opq_cloud.view.administration.shown_triggers import shown_triggers, switched
 from opq_cloud.view.administration.uploads import SentUpload, upload_route
 
 PACKAGE_BYTES = 32 * 2**20
 MOST_PACKAGES = 100
-TRIGGER_PART = "plugin "
-"""So Makai's health names each trigger."""
 DONE_WORDS = {"start": "started", "stop": "stopped", "restart": "started again"} | {
     "enable": "allowed to start",
     "disable": "stopped for good",
@@ -43,6 +42,8 @@ class InstalledPackage:
     state: str
     trouble: str
     counts: str
+    triggers: tuple[str, ...] = ()
+    """That it brings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ class PluginAdminPages:
         router.add_api_route("/admin/plugins", install, methods=["POST"])
         for path, form in (
             ("/admin/plugins/mauka/{name}", self.command),
+            ("/admin/plugins/triggers/{name}", self.switch),
             ("/admin/plugins/{engine}/{name}/rollback", self.roll_back),
             ("/admin/plugins/{engine}/{name}/delete", self.delete),
         ):
@@ -87,15 +89,18 @@ class PluginAdminPages:
         except PluginManagerError as error:
             silent = str(error)
         services = read_services(self._context.addresses)
+        engines = [shown_engine(RuleEngine(each)) for each in self._context.addresses.engines]
         return self._context.page(
             "plugins.html",
             "plugins",
             code=code,
             mauka=mauka,
             mauka_silent=silent,
-            triggers=trigger_states(services.states),
+            triggers=shown_triggers(
+                services.states, self._context.store.makai_config(), packed_triggers(engines)
+            ),
             services_answer=bool(services.urls),
-            engines=[shown_engine(RuleEngine(each)) for each in self._context.addresses.engines],
+            engines=engines,
             problem=problem,
         )
 
@@ -113,6 +118,33 @@ class PluginAdminPages:
             return self._refused(error)
         self._context.accounts.note(visitor, f"plug-in {DONE_WORDS[verb]}", f"plug-in {name}", before, after)
         return see_other("/admin/plugins#mauka")
+
+    def switch(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        """A trigger of Makai on or off, into `makai_config`, which Makai follows."""
+        visitor = self._context.changes()
+        name, do = request.path_params["name"], form.text("do", 20)
+        if do not in ("on", "off"):
+            raise HTTPException(400, f"{do} is not offered; there are on, off.")
+        services, store = read_services(self._context.addresses), self._context.store
+        if not services.urls:
+            return self._page("No service answers at its health address; which triggers run is unknown.", 409)
+        engines = [shown_engine(RuleEngine(each)) for each in self._context.addresses.engines]
+        config = store.makai_config()
+        found = [
+            each
+            for each in shown_triggers(services.states, config, packed_triggers(engines))
+            if each.name == name
+        ]
+        if not found:
+            raise HTTPException(404, "Makai reports no such trigger.")
+        if found[0].installed:
+            return self._page(f"{name} came as a package: delete the package, or roll it back.", 409)
+        store.put_makai_config(switched(config, name, do == "on"))
+        was = found[0].runs if found[0].wanted is None else found[0].wanted
+        self._context.accounts.note(
+            visitor, f"switched a trigger {do}", f"trigger {name}", {"enabled": was}, {"enabled": do == "on"}
+        )
+        return see_other("/admin/plugins#triggers")
 
     def install(self, request: Request, visitor: Visitor, form: SentUpload) -> Response:
         """A package as a file; a higher version of what is there takes over live."""
@@ -186,9 +218,9 @@ class PluginAdminPages:
         raise HTTPException(404, "There is no such rule engine in the configuration.")
 
 
-def trigger_states(states: tuple[ServiceState, ...]) -> list[ServiceState]:
-    """Makai's triggers, of its health."""
-    return [each for each in states if each.name.startswith(TRIGGER_PART)]
+def packed_triggers(engines: Sequence[EngineShown]) -> set[str]:
+    """Triggers that came as packages."""
+    return {name for engine in engines for package in engine.packages for name in package.triggers}
 
 
 def shown_engine(engine: RuleEngine) -> EngineShown:
@@ -216,7 +248,12 @@ def _package(engine: RuleEngine, manifest: Mapping[str, object]) -> InstalledPac
         str(facts.get("status") or "not known"),
         str(facts.get("errMsg") or ""),
         f"{facts.get('calls', 0)} calls, {facts.get('failures', 0)} failed",
+        _names(manifest.get("triggers")),
     )
+
+
+def _names(found: object) -> tuple[str, ...]:
+    return tuple(str(each) for each in found) if isinstance(found, list) else ()
 
 
 def _version(engine: RuleEngine, name: str) -> dict[str, object]:

@@ -39,6 +39,7 @@ from opq_gateway.serial_side.reader import SerialReader
 from opq_gateway.serial_side.station import BoxStation
 from opq_gateway.serial_side.system_time import ClockWatch
 from opq_gateway.setup.setup import SetupService
+from opq_gateway.setup.state import software_version
 from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.of_config import queue_of, uplink_of
 from opq_gateway.uplink.uplink import Uplink
@@ -115,7 +116,7 @@ class Gateway:
         power: PowerFail,
         outlets: Mapping[str, Callable[[threading.Event], None]],
     ) -> None:
-        commands = CommandHandler(self.config.longest_request_s)
+        commands = CommandHandler(self.config.longest_request_s, software=software_version())
         queue = queue_of(self.config, self.counters)
         uplink = uplink_of(self.config, self._server_key, queue, commands.offer)
         rings = {box.id: self._ring(box.id) for box in self.config.box}

@@ -21,6 +21,7 @@ from waiting import wait_for
 
 from opq_gateway import config
 from opq_gateway.gateway import Gateway
+from opq_gateway.setup.state import software_version
 from opq_hil.box.box import Box
 from opq_hil.box.faults import HARDWARE, LineFaults
 from opq_hil.box.host import BoxHost
@@ -204,6 +205,7 @@ def test_info_rate_and_plugin_commands(tmp_path: Path, makai: Any, keys: KeyFold
         info = response_from_wire(answer(makai, 1)[0]).info_response
         assert info.calibration_constant == round(1 / Generator().v_per_lsb)
         assert info.pub_key.encode() == read_key_file(keys.box_public("1")).public
+        assert info.firmware and info.hardware and info.software == software_version()
         assert info.measurement_rate == 60 and "127.0.0.1:0\n" in info.ip and info.uptime > 0
         ask(makai, "1", rate_command("1", 12, "i"), 2)
         assert response_from_wire(answer(makai, 2)[0]).message_rate_reponse.old_rate_cycles == 60

@@ -86,7 +86,10 @@ class CommandHandler:
         longest_request_s: float,
         now_ns: Callable[[], int] = time.time_ns,
         monotonic_s: Callable[[], float] = time.monotonic,
+        software: str = "",
     ) -> None:
+        """`software`: the gateway's version, for who asks."""
+        self._software = software
         self._longest_ns = round(longest_request_s * 1e9)
         self._now_ns = now_ns
         self._monotonic_s = monotonic_s
@@ -224,6 +227,9 @@ class CommandHandler:
         info.uptime = round((self._monotonic_s() - self._started_s) * 1000)
         if desk.status.hello is not None:
             info.calibration_constant = round(1 / desk.status.hello.v_per_lsb)
+            info.firmware, info.hardware = desk.status.hello.firmware, desk.status.hello.hardware
+        if self._software:
+            info.software = self._software
         info.pub_key = desk.public_key
         info.measurement_rate = desk.status.measurement_cycles
         desk.respond([response.SerializeToString()])

@@ -9,11 +9,11 @@ from typing import Any
 
 import click
 
+from opq_proto.command_client import CommandClient
 from opq_proto.errors import OpqError
 from opq_proto.ports import endpoint
 from opq_proto.wire import info_command, plugin_command, rate_command
 from opq_tools.analyze.recordings import utc_ns
-from opq_tools.box.command_client import CommandClient
 from opq_tools.box.updating import update
 from opq_tools.box.waveform import fetch_waveform, write_recording
 from opq_tools.moment import moment

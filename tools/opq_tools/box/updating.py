@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from opq_proto.command_client import CommandClient, UnansweredError
 from opq_proto.errors import OpqError
 from opq_proto.firmware_image import read_bundle
 from opq_proto.wire import plugin_command
-from opq_tools.box.command_client import CommandClient, UnansweredError
 
 PIECE_BYTES = 32_768
 TRIES = 5

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from opq_proto.command_client import CommandClient
 from opq_proto.errors import OpqError
 from opq_proto.messages import Waveform
 from opq_proto.wire import Response, data_command, waveform_from_frames
-from opq_tools.box.command_client import CommandClient
 
 LONGEST_WAIT_S = 60.0
 """A gateway waits no longer for the end of a span (gateway/README.md)."""

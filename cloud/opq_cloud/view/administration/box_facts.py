@@ -104,6 +104,16 @@ def admin_box(
     )  # fmt: skip
 
 
+def window_s(newest: NewestMeasurement | None) -> float | None:
+    """How long its newest Measurement is; None: it has no span, or is a crossing, which is shorter."""
+    measurement = newest.measurement if newest else None
+    if measurement is None or measurement.crossing:
+        return None
+    if measurement.start_ns is None or measurement.end_ns is None:
+        return None
+    return (measurement.end_ns - measurement.start_ns) / 1e9
+
+
 def counts_of(counts: list[ServiceCount], box_id: str) -> list[ServiceCount]:
     """What the services count of one Box, by name; zeros are left out."""
     found = [each for each in counts if each.of == box_id and each.value]

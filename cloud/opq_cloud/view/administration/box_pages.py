@@ -14,8 +14,16 @@ from opq_cloud.view.accounts.box_settings import BOX, PRIVACY_WORDS, box_values,
 from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.administration.admin_context import AdminContext
+from opq_cloud.view.administration.asked_box import (
+    LEAST_CYCLES,
+    MOST_CYCLES,
+    AskedBoxes,
+    BoxNotAskedError,
+    SaidByBox,
+    checked_cycles,
+)
 from opq_cloud.view.administration.audit_pages import audit_row
-from opq_cloud.view.administration.box_facts import AdminBox, admin_box, counts_of, read_box_form
+from opq_cloud.view.administration.box_facts import AdminBox, admin_box, counts_of, read_box_form, window_s
 from opq_cloud.view.administration.health_client import read_connections, read_counts, read_services
 from opq_proto.errors import KeyFileError
 from opq_proto.key_register import KeyEntry
@@ -29,12 +37,18 @@ class BoxAdminPages:
 
     def __init__(self, context: AdminContext) -> None:
         self._context = context
+        self._asked = AskedBoxes(context.addresses)
 
     def router(self) -> APIRouter:
         router = APIRouter(include_in_schema=False)
         router.add_api_route("/admin/boxes", self.boxes_page, response_class=HTMLResponse)
         router.add_api_route("/admin/boxes/{box_id}", self.box_page, response_class=HTMLResponse)
-        for name, form in (("facts", self.change), ("retire", self.retire), ("return", self.take_back)):
+        for name, form in (
+            ("facts", self.change),
+            ("rate", self.set_rate),
+            ("retire", self.retire),
+            ("return", self.take_back),
+        ):
             router.add_api_route(f"/admin/boxes/{{box_id}}/{name}", form_route(form), methods=["POST"])
         return router
 
@@ -64,11 +78,25 @@ class BoxAdminPages:
             pages=max(1, -(-len(found) // PER_PAGE)),
         )
 
-    def box_page(self, box_id: str) -> Response:
-        self._context.looks()
-        return self._box_page(self._known(box_id))
+    def box_page(self, box_id: str, ask: Annotated[str, Query(max_length=20)] = "") -> Response:
+        """`ask`: who may change it asks the Box itself; it waits for its answer some seconds at most."""
+        visitor = self._context.looks()
+        record = self._known(box_id)
+        if not ask or not visitor.administers:
+            return self._box_page(record)
+        try:
+            return self._box_page(record, said=self._asked.ask(record.box_id))
+        except BoxNotAskedError as error:
+            return self._box_page(record, not_asked=f"{error}.")
 
-    def _box_page(self, record: BoxRecord, problem: str = "", code: int = 200) -> Response:
+    def _box_page(
+        self,
+        record: BoxRecord,
+        problem: str = "",
+        code: int = 200,
+        said: SaidByBox | None = None,
+        not_asked: str = "",
+    ) -> Response:
         context, box_id = self._context, record.box_id
         services = read_services(context.addresses)
         people = context.accounts.people
@@ -85,6 +113,11 @@ class BoxAdminPages:
             owner=names.get(owner_id, ""),
             privacies=PRIVACY_WORDS,
             problem=problem,
+            said=said,
+            not_asked=not_asked,
+            window_s=window_s(context.view.whole_hub.newest(box_id)),
+            least_cycles=LEAST_CYCLES,
+            most_cycles=MOST_CYCLES,
             answered=bool(services.urls),
             box_counts=counts_of(read_counts(services.urls), box_id),
             changes=[
@@ -116,6 +149,29 @@ class BoxAdminPages:
             visitor, "set facts of a Box", f"box {box_id}", before, box_values(accounts, box_id)
         )
         return see_other(f"/admin/boxes/{box_id}")
+
+    def set_rate(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        """The original's command to a Box; what it says before and after goes into the log of changes."""
+        visitor = self._context.changes()
+        record = self._known(request.path_params["box_id"])
+        box_id = record.box_id
+        try:
+            cycles = checked_cycles(form.text("cycles", 20))
+        except ValueError as error:
+            return self._box_page(record, str(error), 400)
+        try:
+            change = self._asked.set_rate(box_id, cycles)
+        except BoxNotAskedError as error:
+            return self._box_page(record, f"The measurement rate was not set: {error}.", 409)
+        if change.after is not None and change.after != cycles:
+            text = f"Box {box_id} refuses {cycles} cycles and keeps {change.after}."
+            return self._box_page(record, text, 409)
+        after = {"measurement_cycles": cycles} | ({} if change.after else {"confirmed": False})
+        before = {"measurement_cycles": change.before}
+        self._context.accounts.note(
+            visitor, "set the measurement rate of a Box", f"box {box_id}", before, after
+        )
+        return see_other(f"/admin/boxes/{box_id}?ask=1#itself")
 
     def retire(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         visitor = self._context.changes()

@@ -22,8 +22,9 @@ class UnansweredError(OpqError):
 class CommandClient:
     """A `with` block in which Boxes can be asked; one command at a time."""
 
-    def __init__(self, command_endpoint: str, answer_endpoint: str) -> None:
+    def __init__(self, command_endpoint: str, answer_endpoint: str, connect_s: float = CONNECT_S) -> None:
         self._endpoints = command_endpoint, answer_endpoint
+        self._connect_s = connect_s
         self.identity = f"opqtools{uuid.uuid4().hex}"  # no underscore: those have three parts (A.6)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
 
@@ -41,7 +42,7 @@ class CommandClient:
         self._answers.subscribe(self.identity.encode())
         try:
             for socket, endpoint in ((self._commands, to), (self._answers, back)):
-                _connect(socket, endpoint)
+                _connect(socket, endpoint, self._connect_s)
         except BaseException:
             self.__exit__(None, None, None)
             raise
@@ -85,11 +86,11 @@ class CommandClient:
         )
 
 
-def _connect(socket: "zmq.Socket[bytes]", endpoint: str) -> None:
+def _connect(socket: "zmq.Socket[bytes]", endpoint: str, connect_s: float) -> None:
     monitor = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
     try:
         socket.connect(endpoint)
-        if not monitor.poll(round(CONNECT_S * 1000)):
+        if not monitor.poll(round(connect_s * 1000)):
             raise UnansweredError(f"no acquisition broker at {endpoint}; is Makai running?")
         recv_monitor_message(monitor)
     except zmq.ZMQError as error:

@@ -1,0 +1,138 @@
+"""What a Box says of itself, asked through the acquisition broker: versions, rate, settings; its rate set.
+
+The same commands as `opq-tools box` and Mauka's BoxOptimizationPlugin send. One Box is asked at a time.
+"""
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from opq_cloud.view.administration.addresses import ServiceAddresses
+from opq_proto.command_client import CommandClient, UnansweredError
+from opq_proto.errors import FrameError, OpqError
+from opq_proto.wire import info_command, plugin_command, rate_command
+
+LEAST_CYCLES, MOST_CYCLES = 1, 600
+"""Per Measurement; a gateway takes no others."""
+CONNECT_S = 2.0
+ANSWER_S = 4.0
+"""A gateway waits 3 s for what its Box keeps itself."""
+BUSY_S = 15.0
+
+
+class BoxNotAskedError(OpqError):
+    """It was not asked, or did not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class SaidByBox:
+    """What a Box and its gateway say; empty or None where they say nothing."""
+
+    cycles: int | None
+    """Per Measurement."""
+    firmware: str
+    hardware: str
+    software: str
+    """The gateway's version."""
+    addresses: tuple[str, ...]
+    settings: Mapping[str, str] = field(default_factory=dict)
+    settings_trouble: str = ""
+    """Why there are none."""
+
+
+@dataclass(frozen=True, slots=True)
+class RateChange:
+    """Cycles per Measurement, as the Box says them; `after` None: it does not say."""
+
+    before: int | None
+    after: int | None
+
+
+class AskedBoxes:
+    """One per View; may be called from any thread."""
+
+    def __init__(self, addresses: ServiceAddresses) -> None:
+        self._addresses = addresses
+        self._lock = threading.Lock()
+
+    def ask(self, box_id: str) -> SaidByBox:
+        """Raises BoxNotAskedError with the reason."""
+        with self._asking() as client:
+            said = _said(client, box_id)
+            try:
+                command = plugin_command(box_id, "opq-settings", "", client.identity)
+                answer = client.send_command(command, ANSWER_S).command_to_plugin_response
+            except UnansweredError as error:
+                return replace(said, settings_trouble=str(error))
+        if not answer.HasField("detail"):
+            return replace(said, settings_trouble="an original Box says none")
+        if not answer.ok:
+            return replace(said, settings_trouble=answer.detail[:500])
+        return replace(said, settings=_settings(answer.detail))
+
+    def set_rate(self, box_id: str, cycles: int) -> RateChange:
+        """Ask what it is, set it, ask again: a Box that refuses answers as one that obeys.
+
+        Raises:
+            BoxNotAskedError: nobody answers. Where it says so, the rate may have been set all the same.
+        """
+        with self._asking() as client:
+            before = _said(client, box_id).cycles
+            try:
+                answer = client.send_command(rate_command(box_id, cycles, client.identity), ANSWER_S)
+                after = _said(client, box_id).cycles
+            except UnansweredError as error:
+                text = f"{cycles} cycles were sent and not confirmed: {error}"
+                raise BoxNotAskedError(text) from error
+        return RateChange(answer.message_rate_reponse.old_rate_cycles or before, after)
+
+    @contextmanager
+    def _asking(self) -> Iterator[CommandClient]:
+        commands, answers = self._addresses.commands, self._addresses.answers
+        if not commands or not answers:
+            raise BoxNotAskedError(
+                "this View knows no acquisition broker; it runs without its cloud's configuration"
+            )
+        if not self._lock.acquire(timeout=BUSY_S):
+            raise BoxNotAskedError("another Box is being asked; try again in a few seconds")
+        try:
+            with CommandClient(commands, answers, CONNECT_S) as client:
+                yield client
+        except (UnansweredError, FrameError) as error:
+            raise BoxNotAskedError(str(error)) from error
+        finally:
+            self._lock.release()
+
+
+def checked_cycles(text: str) -> int:
+    """ValueError with a sentence."""
+    cycles = int(text) if text.isascii() and text.isdigit() and len(text) <= 4 else 0
+    if not LEAST_CYCLES <= cycles <= MOST_CYCLES:
+        raise ValueError(
+            f"The measurement rate is {text[:20] or 'empty'}; "
+            f"want a whole number of cycles from {LEAST_CYCLES} to {MOST_CYCLES}."
+        )
+    return cycles
+
+
+def _said(client: CommandClient, box_id: str) -> SaidByBox:
+    info = client.send_command(info_command(box_id, client.identity), ANSWER_S).info_response
+    return SaidByBox(
+        info.measurement_rate or None,
+        info.firmware[:60],
+        info.hardware[:60],
+        info.software[:60],
+        tuple(info.ip.split())[:10],
+    )
+
+
+def _settings(detail: str) -> dict[str, str]:
+    try:
+        found = json.loads(detail)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, Mapping):
+        return {}
+    return {str(key)[:60]: str(value)[:200] for key, value in list(found.items())[:100]}

@@ -1,0 +1,118 @@
+"""A Box asked and set from its page of administration, through a real acquisition broker."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from account_scene import FormBrowser, add_people
+
+from opq_cloud.view import demo
+from opq_cloud.view.accounts.sign_in import SignIn
+from opq_cloud.view.administration import asked_box
+from opq_cloud.view.administration.addresses import ServiceAddresses
+from opq_proto.opqbox3_pb2 import Command, Response
+
+pytestmark = pytest.mark.usefixtures("cheap_argon2")
+
+
+class AnsweringBox:
+    """A Box of ours behind its gateway: `most` cycles at most; `mute`: what it does not answer."""
+
+    def __init__(self, plain: Any) -> None:
+        self.plain, self.cycles, self.most, self.ours, self.says_rate = plain, 60, 600, True, True
+        self.mute: set[str] = set()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join(30)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            command = self.plain.command(timeout_ms=20)
+            if command is not None and command.WhichOneof("command") not in self.mute:
+                self.plain.push.send_multipart([self._answer(command).SerializeToString()])
+
+    def _answer(self, command: Command) -> Response:
+        answer = Response(box_id=command.box_id, seq=command.seq, timestamp_ms=1)
+        match command.WhichOneof("command"):
+            case "info_command":
+                answer.info_response.measurement_rate = self.cycles if self.says_rate else 0
+                if self.ours:
+                    answer.info_response.firmware = "opqbox 1.4.2"
+                    answer.info_response.hardware = "<b>NUCLEO</b>"
+                    answer.info_response.software = "0.1.0"
+            case "sampling_rate_command":
+                answer.message_rate_reponse.old_rate_cycles = self.cycles
+                wanted = command.sampling_rate_command.measurement_window_cycles
+                self.cycles = wanted if wanted <= self.most else self.cycles
+            case _:
+                answer.command_to_plugin_response.ok = True
+                if self.ours:
+                    answer.command_to_plugin_response.detail = json.dumps({"led": "on", "nominal_v": "120"})
+        return answer
+
+
+@pytest.fixture
+def box(makai: Any) -> Iterator[tuple[demo.Scene, AnsweringBox]]:
+    brokers = makai.brokers()
+    acquisition = brokers.acquisition_config
+    addresses = ServiceAddresses(commands=acquisition.request_endpoint, answers=acquisition.answer_endpoint)
+    with makai.running(brokers.acquisition):
+        found = AnsweringBox(makai.box(brokers, "1"))
+        try:
+            makai.wait_for(lambda: brokers.acquisition.counters.of("boxes_listening", "1"))
+            scene = demo.Scene(makai.folder, keys=brokers.keys, addresses=addresses)
+            demo.fill(scene.store, time.time_ns(), minutes=1)
+            with scene:
+                yield scene, found
+        finally:
+            found.close()
+
+
+def signed_in(scene: demo.Scene) -> FormBrowser:
+    account = scene.store.people.account(add_people(scene, ada="admin")["ada"])
+    assert account is not None
+    secret = SignIn(scene.store.people).begin_session(account, "127.0.0.1", "test")
+    return FormBrowser(scene.url, {"opq_session": secret})
+
+
+def test_a_box_says_its_versions_and_its_rate_is_set_and_logged(
+    box: tuple[demo.Scene, AnsweringBox], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene, answering = box
+    ada, page = signed_in(scene), "/admin/boxes/1"
+    assert ada.get(page) == 200 and "Ask the Box" in ada.text and "opqbox 1.4.2" not in ada.text
+    assert ada.get(f"{page}?ask=1") == 200
+    for text in ("opqbox 1.4.2", "<b>NUCLEO</b>", "0.1.0", "one of 60 cycles", "led", "nominal_v"):
+        assert text in ada.text, text
+    assert ada.post(f"{page}/rate", page, cycles="12") == 303
+    assert answering.cycles == 12
+    entry = scene.store.people.changes.entries(limit=1)[0]
+    assert (entry.what, entry.subject) == ("set the measurement rate of a Box", "box 1")
+    assert (entry.before, entry.after) == ({"measurement_cycles": "60"}, {"measurement_cycles": "12"})
+    assert ada.get(f"{page}?ask=1") == 200 and "one of 12 cycles" in ada.text
+    for text in ("601", "0", "1e2", "-5", "\u0663", ""):
+        assert ada.post(f"{page}/rate", page, cycles=text) == 400, text
+        assert "want a whole number of cycles from 1 to 600" in ada.text
+    answering.most = 100
+    assert ada.post(f"{page}/rate", page, cycles="600") == 409
+    assert "refuses 600 cycles and keeps 12" in ada.text
+    answering.ours = answering.says_rate = False  # an original one that says no rate
+    assert ada.post(f"{page}/rate", page, cycles="30") == 303
+    assert scene.store.people.changes.entries(limit=1)[0].after == {
+        "measurement_cycles": "30",
+        "confirmed": "no",
+    }
+    assert ada.get(f"{page}?ask=1") == 200 and "an original Box says none" in ada.text
+    answering.mute = {"sampling_rate_command"}
+    assert ada.post(f"{page}/rate", page, cycles="40") == 409 and "sent and not confirmed" in ada.text
+    monkeypatch.setattr(asked_box, "ANSWER_S", 0.3)  # nobody is there
+    assert ada.get("/admin/boxes/2?ask=1") == 200 and "Box 2 does not answer within 0.3 s" in ada.text
+    assert FormBrowser(scene.url).post(f"{page}/rate", form_token="x", cycles="3") in (401, 403)
+    assert scene.store.people.changes.entries(limit=1)[0].after["measurement_cycles"] == "30"

@@ -125,7 +125,11 @@ NO_PROVIDER = OpenIdSection(issuer="http://127.0.0.1:9", client_id="view")
 """Nobody answers there."""
 LINES["all Boxes, of a service"] = ("GET /api/v1/reanalyses", "GET /api/v1/reanalyses/{number}")
 """For researchers and administrators; this View carries none out."""
-LINES["admin, of a service"] = ("GET /admin/system/mauka.svg", "GET /admin/rules/{engine}/{rule}")
+LINES["admin, of a service"] = (
+    "GET /admin/system/mauka.svg",
+    "GET /admin/rules/{engine}/{rule}",
+    "GET /admin/rules/{engine}/{rule}/rows",
+)
 """None runs here: who may ask hears that it does not answer, or is not configured."""
 RULE_OF_OTHER = "0123456789abcdef"
 LINE_OF = {route: line for line, routes in LINES.items() for route in routes}

@@ -5,7 +5,9 @@ import math
 import threading
 import time
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
 
 import pytest
 from account_scene import FormBrowser, add_people
@@ -14,6 +16,7 @@ from opq_cloud.view import demo
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.administration.addresses import ServiceAddresses
 from opq_cloud.view.administration.rule_engine import EngineAddress
+from opq_cloud.view.administration.rule_rows import MOST_OPEN, ROWS_A_SECOND
 from opq_cloud.view.administration.rule_trial import COLUMNS, emission_times, trial_body, trial_drawing
 from opq_proto.messages import Measurement, Metric
 
@@ -27,10 +30,34 @@ class FakeEngine(ThreadingHTTPServer):
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, object, str]] = []
         self.rules: dict[str, dict[str, object]] = {}
+        self.reading = 0
+        """Clients that read rows now."""
+        self._lock = threading.Lock()
         super().__init__(("127.0.0.1", 0), EngineHandler)
+
+    def count_reader(self, change: int) -> None:
+        with self._lock:
+            self.reading += change
 
 
 class EngineHandler(BaseHTTPRequestHandler):
+    def _rows(self, engine: FakeEngine) -> None:
+        """As the engine: 40 rows at once, then that it lives, until nobody reads."""
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        engine.count_reader(1)
+        try:
+            text = "".join(f'data: {{"n": {n}}}\n\n' for n in range(40))
+            while True:
+                self.wfile.write(text.encode())
+                time.sleep(0.05)
+                text = ": nothing yet\n\n"
+        except OSError:
+            self.close_connection = True
+        finally:
+            engine.count_reader(-1)
+
     def _do(self) -> None:
         assert isinstance(self.server, FakeEngine)
         length = int(self.headers.get("Content-Length", 0))
@@ -39,6 +66,9 @@ class EngineHandler(BaseHTTPRequestHandler):
         body = json.loads(content) if is_json and content else len(content)
         method, path = self.command, self.path
         self.server.asked.append((method, path, body, self.headers.get("Authorization", "")))
+        if (method, path) == ("POST", "/query"):
+            self._rows(self.server)
+            return
         status, answer = self._answer(self.server, method, path, body)
         kind = "text/plain" if isinstance(answer, str) else "application/json"
         data = answer if isinstance(answer, str) else json.dumps(answer)
@@ -195,3 +225,43 @@ def test_what_a_rule_gave_is_drawn_where_it_says_a_time() -> None:
     assert drawn is not None and drawn.marks == (0.0, float(COLUMNS)) and drawn.path.count("M") == COLUMNS
     assert drawn.low_v < 119 and drawn.high_v > 121
     assert trial_drawing([], []) is None and trial_drawing(_measured(3, math.nan), []) is None
+
+
+def test_rows_come_while_the_page_is_open_a_few_a_second_and_end_with_it(
+    engine: FakeEngine, ada: FormBrowser
+) -> None:
+    engine.rules["live"] = {"id": "live", "sql": "SELECT <b> FROM boxes"}
+    path = "/admin/rules/makai/live"
+    try:
+        assert ada.get(path) == 200 and "Rows of the next 5 s" in ada.text
+        assert ada.get(f"{path}?look=1") == 200 and '{"n": ' in ada.text
+        assert "20 rows" in ada.text and ada.text.count('<th scope="row"><time') == 20
+        assert ada.get("/admin/rules/makai/none/rows") == 404
+        url = urlsplit(ada.url)
+        head = {"Cookie": f"opq_session={ada.cookies['opq_session']}", "Host": url.netloc}
+        pages = []
+        for _ in range(MOST_OPEN):
+            page = HTTPConnection(url.hostname or "", url.port, timeout=60)
+            page.request("GET", f"{path}/rows", headers=head)
+            answer = page.getresponse()
+            assert answer.status == 200 and answer.headers["Content-Type"].startswith("text/event-stream")
+            pages.append((page, answer))
+        assert ada.get(f"{path}/rows") == 503 and "4 pages read rows already" in ada.text
+        count, newest = 0, []
+        while count < 40:  # at once, where the machine is not busy
+            event = next(line for line in pages[0][1] if line.startswith(b"data: "))
+            found = json.loads(event.removeprefix(b"data: "))
+            newest = [row for _, row in found["rows"]]
+            assert 1 <= len(newest) <= ROWS_A_SECOND
+            count += len(newest) + found["passed_over"]
+        assert count == 40 and newest[-1] == '{"n": 39}'
+        assert engine.reading == MOST_OPEN
+        for page, answer in pages:
+            answer.close()
+            page.close()
+        end_s = time.monotonic() + 60
+        while engine.reading and time.monotonic() < end_s:
+            time.sleep(0.05)
+        assert engine.reading == 0
+    finally:
+        engine.rules.clear()

@@ -150,6 +150,19 @@ def test_a_rule_is_judged_as_one_types_tried_on_history_saved_and_deleted(
         page.get_by_role("button", name="Save").click()
         assert page.locator("h1").inner_text() == "Rule deep"
         assert "WHERE rms > 1" in house.ask("GET", "/rules/deep")["sql"]
+        box, sent = house.box("1"), iter(range(1, 100_000))
+
+        def row_came() -> bool:
+            at_ms = time.time_ns() // 1_000_000 + next(sent)
+            box.pub.send_multipart(box.measurement(timestamp_ms=at_ms))
+            return bool(page.locator("#rows-list tr").count())
+
+        page.get_by_role("button", name="Show them live").click()
+        house.wait_for(lambda: len(house.ask("GET", "/rules")) == 2)
+        house.wait_for(row_came)
+        assert '"rms":120' in page.locator("#rows-list tr").first.inner_text().replace(" ", "")
+        page.goto(scene.url + "/admin/rules/makai/deep")  # left, and come again
+        house.wait_for(lambda: [each["id"] for each in house.ask("GET", "/rules")] == ["deep"])
         page.fill("#actions", "no JSON")
         page.get_by_role("button", name="Save").click()
         assert "no JSON list" in page.locator("#verdict").inner_text()

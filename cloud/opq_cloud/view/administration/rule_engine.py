@@ -3,21 +3,25 @@
 The same requests as `opq-tools plugin` and `opq-tools rule` make.
 """
 
+import contextlib
 import json
 import secrets
+import socket
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from http.client import HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from opq_proto.errors import OpqError
 
 LOOK_S = 5.0
 CHANGE_S = 120.0
 """A plug-in is tried before it takes over."""
+QUIET_S = 10.0
+"""An engine that sends rows says each 2 s that it lives."""
 MOST_BYTES = 8 * 2**20
 
 
@@ -70,8 +74,7 @@ class RuleEngine:
     def _asked(self, method: str, path: str, data: bytes | None, kind: str, wait_s: float) -> object:
         headers = {} if data is None else {"Content-Type": kind}
         try:
-            if self.address.token_file is not None:
-                headers["Authorization"] = f"Bearer {self.address.token_file.read_text().strip()}"
+            headers |= self._token()
             url = self.address.url.rstrip("/") + path
             request = urllib.request.Request(url, data, headers, method=method)
             with urllib.request.urlopen(request, timeout=wait_s) as answer:
@@ -84,15 +87,75 @@ class RuleEngine:
             reason = getattr(error, "reason", error)
             raise EngineSilentError(f"no rule engine answers at {self.address.url}: {reason}") from error
 
+    def open_query(self, sql: str) -> "OpenQuery":
+        """A SELECT as a rule that lives as long as it is read (POST /query); its lines as they come."""
+        target = urlsplit(self.address.url)
+        kind = HTTPSConnection if target.scheme == "https" else HTTPConnection
+        connection = kind(target.hostname or "", target.port, timeout=QUIET_S)
+        try:
+            headers = {"Content-Type": "application/json", **self._token()}
+            connection.request(
+                "POST", f"{target.path.rstrip('/')}/query", json.dumps({"sql": sql}).encode(), headers
+            )
+            opened, answer = connection.sock, connection.getresponse()
+            if answer.status != 200:
+                raise refusal_of(answer.status, answer.read(MOST_BYTES))
+        except (HTTPException, OSError, ValueError) as error:
+            connection.close()
+            raise EngineSilentError(f"no rule engine answers at {self.address.url}: {error}") from error
+        except EngineRefusedError:
+            connection.close()
+            raise
+        return OpenQuery(connection, opened, answer)
+
+    def _token(self) -> dict[str, str]:
+        if self.address.token_file is None:
+            return {}
+        return {"Authorization": f"Bearer {self.address.token_file.read_text().strip()}"}
+
+
+class OpenQuery:
+    """What an engine sends, read by one thread; any thread may close it."""
+
+    def __init__(self, connection: HTTPConnection, opened: socket.socket, answer: HTTPResponse) -> None:
+        self._connection, self._socket, self._answer = connection, opened, answer
+        self._closed = False
+
+    def lines(self, most_bytes: int) -> Iterator[bytes]:
+        """Until it ends; a longer one comes in pieces. Raises EngineSilentError where it breaks off."""
+        try:
+            while line := self._answer.readline(most_bytes):
+                yield line
+        except (HTTPException, OSError, ValueError) as error:
+            if not self._closed:
+                raise EngineSilentError(str(error)) from error
+        finally:
+            self._connection.close()
+
+    def close(self) -> None:
+        """Who reads comes back at once."""
+        self._closed = True
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
 
 def _refusal(error: urllib.error.HTTPError) -> EngineRefusedError:
     try:
-        said = json.loads(error.read(MOST_BYTES))
+        content = error.read(MOST_BYTES)
+    except OSError:
+        content = b""
+    return refusal_of(error.code, content)
+
+
+def refusal_of(code: int, content: bytes) -> EngineRefusedError:
+    """What an engine's answer of this status says."""
+    try:
+        said = json.loads(content)
         text = str(said["message"])
-    except (ValueError, KeyError, TypeError, OSError):
-        return EngineRefusedError(f"the engine answers {error.code}", error.code)
+    except (ValueError, KeyError, TypeError):
+        return EngineRefusedError(f"the engine answers {code}", code)
     if isinstance(said, Mapping) and said.get("hint"):
         text += f"; {said['hint']}"
     line, column = said.get("line"), said.get("column")
     known = isinstance(line, int) and isinstance(column, int)
-    return EngineRefusedError(text, error.code, line if known else None, column if known else None)
+    return EngineRefusedError(text, code, line if known else None, column if known else None)

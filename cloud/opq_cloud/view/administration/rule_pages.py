@@ -3,13 +3,16 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Annotated
 from urllib.parse import quote
 
-from fastapi import APIRouter, HTTPException, Request, Response
+import anyio.to_thread
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from opq_cloud.view.accounts.box_settings import BOX
 from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
+from opq_cloud.view.accounts.gate import request_facts
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.administration.admin_context import AdminContext
 from opq_cloud.view.administration.plugin_package import NAME
@@ -19,6 +22,16 @@ from opq_cloud.view.administration.rule_engine import (
     EngineSilentError,
     RuleEngine,
 )
+from opq_cloud.view.administration.rule_rows import (
+    LOOK_S,
+    ROWS_A_SECOND,
+    RowResponse,
+    RowsTaken,
+    RuleRows,
+    TooManyRowsError,
+    look_at_rows,
+    row_events,
+)
 from opq_cloud.view.administration.rule_trial import (
     MOST_RECORDS,
     SHOWN,
@@ -27,6 +40,7 @@ from opq_cloud.view.administration.rule_trial import (
     trial_body,
     trial_drawing,
 )
+from opq_proto.errors import StoreError
 
 SQL_CHARACTERS = 8000
 JSON_CHARACTERS = 4000
@@ -73,6 +87,7 @@ class RuleAdminPages:
         router = APIRouter(include_in_schema=False)
         router.add_api_route("/admin/rules", self.rules_page, response_class=HTMLResponse)
         router.add_api_route("/admin/rules/{engine}/{rule}", self.rule_page, response_class=HTMLResponse)
+        router.add_api_route("/admin/rules/{engine}/{rule}/rows", self.rows)
         for path, form in (
             ("/admin/rules/{engine}/{rule}", self.send),
             ("/admin/rules/{engine}/{rule}/check", self.check),
@@ -89,14 +104,20 @@ class RuleAdminPages:
         found = [read_rules(RuleEngine(each)) for each in self._context.addresses.engines]
         return self._context.page("rules.html", "rules", code=code, engines=found, problem=problem)
 
-    def rule_page(self, engine: str, rule: str) -> Response:
-        """An editor; the address `new` is that of a new rule."""
+    def rule_page(self, engine: str, rule: str, look: Annotated[str, Query(max_length=20)] = "") -> Response:
+        """An editor; the address `new` is that of a new rule. `look`: with the rows of the next seconds."""
         self._context.looks()
         asked = self._engine(engine)
         if rule == NEW:
             return self._rule_page(asked, NEW, BLANK)
         try:
-            return self._rule_page(asked, rule, self._stored(asked, rule))
+            typed = self._stored(asked, rule)
+            if not look:
+                return self._rule_page(asked, rule, typed)
+            try:
+                return self._rule_page(asked, rule, typed, looked=look_at_rows(asked, typed["sql"]))
+            except (TooManyRowsError, EngineRefusedError) as error:
+                return self._rule_page(asked, rule, typed, problem=_sentence(error), code=409)
         except EngineSilentError as error:
             return self._rules_page(_sentence(error), 503)
         except EngineRefusedError as error:
@@ -112,6 +133,7 @@ class RuleAdminPages:
         trial_box: str = "",
         problem: str = "",
         code: int = 200,
+        looked: RowsTaken | None = None,
     ) -> Response:
         explained, status = "", {}
         if rule != NEW:
@@ -133,6 +155,9 @@ class RuleAdminPages:
             trial_box=trial_box,
             hours=HOURS,
             most_records=MOST_RECORDS,
+            looked=looked,
+            look_s=LOOK_S,
+            rows_a_second=ROWS_A_SECOND,
             boxes=[each.box_id for each in self._context.view.boxes()],
             explained=explained,
             status={
@@ -140,6 +165,31 @@ class RuleAdminPages:
             },
             problem=problem,
         )
+
+    async def rows(self, request: Request, engine: str, rule: str) -> Response:
+        """Server-sent events for the page of the rule; they end when it is left."""
+        self._context.looks()
+        asked = self._engine(engine)
+        try:
+            rows = await anyio.to_thread.run_sync(self._open_rows, asked, rule)
+        except (EngineSilentError, TooManyRowsError) as error:
+            raise HTTPException(503, _sentence(error)) from error
+        except EngineRefusedError as error:
+            raise HTTPException(404, f"There is no such rule: {error}.") from error
+        asking = request_facts(request.scope)
+
+        async def may_go_on() -> bool:
+            """Whether the session is still one of an administrator."""
+            try:
+                now = await anyio.to_thread.run_sync(self._context.accounts.visitors.of, asking)
+            except StoreError:
+                return True
+            return now.sees_administration
+
+        return RowResponse(rows, row_events(rows, may_go_on))
+
+    def _open_rows(self, engine: RuleEngine, rule: str) -> RuleRows:
+        return RuleRows(engine, self._stored(engine, rule)["sql"])
 
     def check(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """For a page that asks while somebody types: JSON."""

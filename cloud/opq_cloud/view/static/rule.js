@@ -1,4 +1,6 @@
 // The editor of a rule: what the engine says of it, while somebody types. Without it the button Check does the same.
+import { localTime } from "./times.js";
+
 const form = document.getElementById("rule");
 const verdict = document.getElementById("verdict");
 const PAUSE_MS = 400;
@@ -26,4 +28,61 @@ if (form && verdict) {
     clearTimeout(timer);
     timer = setTimeout(check, PAUSE_MS);
   });
+}
+
+// Rows as they come, while the page is open: begun and ended by the button.
+const button = document.getElementById("rows-button");
+const said = document.getElementById("rows-said");
+const list = document.getElementById("rows-list");
+const SHOWN_ROWS = 50;
+let source = null;
+let count = 0;
+let passedOver = 0;
+
+function addRow([atMs, text]) {
+  const row = document.createElement("tr");
+  const head = document.createElement("th");
+  head.scope = "row";
+  const time = document.createElement("time");
+  const date = new Date(atMs);
+  time.dateTime = date.toISOString();
+  time.textContent = localTime(date).slice(11, 19);
+  head.append(time);
+  const cell = document.createElement("td");
+  const code = document.createElement("code");
+  code.textContent = text;
+  cell.append(code);
+  row.append(head, cell);
+  list.prepend(row);
+  while (list.rows.length > SHOWN_ROWS) list.lastElementChild.remove();
+}
+
+function end(text) {
+  source?.close();
+  source = null;
+  button.textContent = "Show them live";
+  said.textContent = text;
+}
+
+function begin() {
+  count = passedOver = 0;
+  list.replaceChildren();
+  document.getElementById("rows-frame").hidden = false;
+  button.textContent = "Stop";
+  said.textContent = "Live. No row yet.";
+  source = new EventSource(button.dataset.rows);
+  source.addEventListener("rows", (event) => {
+    const given = JSON.parse(event.data);
+    count += given.rows.length + given.passed_over;
+    passedOver += given.passed_over;
+    given.rows.forEach(addRow);
+    said.textContent = `Live. ${count} row${count === 1 ? "" : "s"}${passedOver ? `, ${passedOver} of them not shown` : ""}.`;
+  });
+  source.addEventListener("end", (event) => end(JSON.parse(event.data).text));
+  source.onerror = () => end("They cannot be had now: the rule engine does not answer, or too many pages read rows.");
+}
+
+if (button) {
+  button.hidden = false;
+  button.addEventListener("click", () => (source ? end(`Stopped after ${count} row${count === 1 ? "" : "s"}.`) : begin()));
 }

@@ -1,0 +1,157 @@
+"""Rows of a stream rule as they come: its statement once more, as a rule of its own that ends with the page.
+
+The engine's POST /query makes it, does no action of the rule, and deletes it when the connection ends. Of
+many rows the newest few of each second are kept; how many came is counted.
+"""
+
+import json
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+
+import anyio
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from opq_cloud.view.administration.rule_engine import EngineSilentError, OpenQuery, RuleEngine
+from opq_proto.errors import OpqError
+
+MOST_OPEN = 4
+"""Pages that read rows at once; each has a thread and a rule at the engine."""
+ROWS_A_SECOND = 5
+LOOK_S, LOOK_ROWS = 5.0, 20
+"""Of a page without JavaScript."""
+LONGEST_S = 600.0
+CHECKED_EVERY_S = 5.0
+ROW_CHARACTERS = 500
+LINE_BYTES = 1 << 16
+_DATA = b"data: "
+
+
+class TooManyRowsError(OpqError):
+    """MOST_OPEN pages read rows already."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowsTaken:
+    """What came since the last look."""
+
+    rows: tuple[tuple[int, str], ...]
+    """(when it came, ms since 1970; the row as JSON, cut), oldest first."""
+    passed_over: int
+    """That came too, and are not among them."""
+
+
+class RuleRows:
+    """One statement at one engine. A thread of its own reads what the engine sends."""
+
+    _open = threading.BoundedSemaphore(MOST_OPEN)
+
+    def __init__(self, engine: RuleEngine, sql: str, kept: int = ROWS_A_SECOND) -> None:
+        """Raises TooManyRowsError, EngineSilentError, EngineRefusedError."""
+        if not self._open.acquire(blocking=False):
+            raise TooManyRowsError(f"{MOST_OPEN} pages read rows already; close one of them")
+        try:
+            self._query: OpenQuery = engine.open_query(sql)
+        except BaseException:
+            self._open.release()
+            raise
+        self.ended = ""
+        """Why no more come; empty: they may."""
+        self._rows: deque[tuple[int, str]] = deque(maxlen=kept)
+        self._count = 0
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._read, name="view.rule_rows", daemon=True)
+        self._thread.start()
+
+    def take(self) -> RowsTaken:
+        with self._changed:
+            rows, count = tuple(self._rows), self._count
+            self._rows.clear()
+            self._count = 0
+        return RowsTaken(rows, count - len(rows))
+
+    def wait(self, count: int, seconds: float) -> None:
+        """Until so many are there, it has ended, or the time is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: len(self._rows) >= count or bool(self.ended), seconds)
+
+    def close(self) -> None:
+        """The engine deletes its rule as soon as it sees that nobody reads."""
+        self._query.close()
+
+    def _read(self) -> None:
+        try:
+            for line in self._query.lines(LINE_BYTES):
+                if line.startswith(_DATA):
+                    self._note(line.removeprefix(_DATA).decode("utf-8", "replace").strip())
+            text = "The rule engine sends no more."
+        except EngineSilentError as error:
+            text = f"The rule engine is gone: {error}."
+        finally:
+            self._open.release()
+        with self._changed:
+            self.ended = text
+            self._changed.notify_all()
+
+    def _note(self, row: str) -> None:
+        cut = row if len(row) <= ROW_CHARACTERS else f"{row[:ROW_CHARACTERS]}…"
+        with self._changed:
+            self._rows.append((time.time_ns() // 1_000_000, cut))
+            self._count += 1
+            self._changed.notify_all()
+
+
+def look_at_rows(engine: RuleEngine, sql: str) -> RowsTaken:
+    """What comes within LOOK_S, LOOK_ROWS at most. Raises as RuleRows."""
+    rows = RuleRows(engine, sql, LOOK_ROWS)
+    try:
+        rows.wait(LOOK_ROWS, LOOK_S)
+        return rows.take()
+    finally:
+        rows.close()
+
+
+async def row_events(
+    rows: RuleRows, may_go_on: Callable[[], Awaitable[bool]], longest_s: float = LONGEST_S
+) -> AsyncIterator[bytes]:
+    """Server-sent events: `rows` once a second where some came, `end` with the reason."""
+    began_s = checked_s = time.monotonic()
+    yield b": begun\n\n"
+    while True:
+        await anyio.sleep(1.0)
+        ended, taken, now_s = rows.ended, rows.take(), time.monotonic()
+        if taken.rows:
+            yield _event("rows", {"rows": taken.rows, "passed_over": taken.passed_over})
+        else:
+            yield b": nothing yet\n\n"
+        if now_s - checked_s >= CHECKED_EVERY_S:
+            checked_s = now_s
+            if not await may_go_on():
+                ended = "You may not see them any more."
+        if not ended and now_s - began_s >= longest_s:
+            ended = f"Ended after {longest_s / 60:g} minutes; begin again for more."
+        if ended:
+            yield _event("end", {"text": ended})
+            return
+
+
+class RowResponse(StreamingResponse):
+    """Closes `rows` when the page has gone: an iterator's own `finally` waits for the collector."""
+
+    def __init__(self, rows: RuleRows, events: AsyncIterator[bytes]) -> None:
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(events, media_type="text/event-stream", headers=headers)
+        self._shown = rows
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._shown.close()
+
+
+def _event(name: str, facts: object) -> bytes:
+    return f"event: {name}\ndata: {json.dumps(facts)}\n\n".encode()

@@ -145,6 +145,17 @@ def test_a_long_dip_that_begins_or_ends_early_in_a_waveform_is_no_flicker(residu
         assert kinds == ["sag" if residual else "interruption"], begin_s
 
 
+def test_an_interruption_longer_than_all_else_is_not_what_its_edge_is_measured_by() -> None:
+    """0.02 V of noise are a hundredth of a percent of 120 V, and all that an interruption leaves."""
+    for seed in range(3):
+        volts = np.where(during(4.0, 1.0, 3.8), 0.0, mains(4.0, noise_db=300.0))
+        volts += np.random.default_rng(seed).normal(0, 0.02, len(volts))
+        # eight sigma of that noise by its whole energy, and a two-thousandth of the voltage
+        ringing = 0.08 * np.exp(-at_s(0.0117) / 0.0025) * np.sin(2 * np.pi * 476 * at_s(0.0117))
+        volts[round(1.001 * RATE_HZ) :][: len(ringing)] += ringing
+        assert [part.kind for part in classify(volts, RATE_HZ).parts] == ["interruption"], seed
+
+
 @pytest.mark.parametrize(("first_s", "last_s"), [(0.0, 11.0), (6.5, 11.0), (0.0, 4.0)])
 def test_flicker_before_and_after_a_dip_is_placed(first_s: float, last_s: float) -> None:
     when = (at_s(11.0) >= first_s) & (at_s(11.0) < last_s)

@@ -125,8 +125,7 @@ def _line_limit(each: Occurrence, limits: ClassLimits) -> float:
 def _faint_tone(signal: MeasuredSignal, limits: ClassLimits) -> Iterable[Occurrence]:
     """A line in so much noise that windows of 0.2 s do not show one at its limit."""
     analysis = signal.analysis
-    starts, known = analysis.cycle_starts, analysis.rms_v[np.isfinite(analysis.rms_v)]
-    fundamental_v = float(np.median(known)) if len(known) else math.nan
+    starts, fundamental_v = analysis.cycle_starts, signal.usual_rms_v
     least = min(limits.line_percent, limits.signal_percent)
     hidden_v = OVER_NOISE * analysis.noise_v * math.sqrt(2 / (WINDOW_S * analysis.rate_hz))
     if len(starts) < 2 or not hidden_v > HIDDEN * least / 100 * fundamental_v:
@@ -286,10 +285,9 @@ def _at_edges(signal: MeasuredSignal, sudden: list[Occurrence], limits: ClassLim
     """A ringing at the beginning of a dip or swell, in so much noise that no single sample shows it."""
     analysis = signal.analysis
     known = analysis.frequency_hz[np.isfinite(analysis.frequency_hz)]
-    rms_v = analysis.rms_v[np.isfinite(analysis.rms_v)]
     if not len(known) or any(each.kind in TRANSIENTS for each in sudden):
         return
-    peak_v = math.sqrt(2) * float(np.median(rms_v))
+    peak_v = math.sqrt(2) * signal.usual_rms_v
     if not FAINT_FROM_PU * peak_v < analysis.noise_v:
         return
     for each, with_it in zip(analysis.disturbances, analysis.details, strict=True):
@@ -309,10 +307,9 @@ def _faint_jump(
 ) -> Iterable[Occurrence]:
     """A phase jump in a signal with much noise and without others."""
     analysis = signal.analysis
-    rms_v = analysis.rms_v[np.isfinite(analysis.rms_v)]
-    if len(rms_v) == 0 or any(each.kind == "phase_jump" for each in sudden):
+    if any(each.kind == "phase_jump" for each in sudden):
         return
-    if not FAINT_FROM_PU * math.sqrt(2) * float(np.median(rms_v)) < analysis.noise_v:
+    if not FAINT_FROM_PU * math.sqrt(2) * signal.usual_rms_v < analysis.noise_v:
         return
     starts = analysis.cycle_starts
     found = faint_jump(starts, analysis.rms_v, signal.clear_of(starts))

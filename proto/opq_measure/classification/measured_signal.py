@@ -34,6 +34,18 @@ class MeasuredSignal:
         """Samples of a nominal cycle."""
         return self.analysis.rate_hz / self.analysis.nominal_hz
 
+    @property
+    def usual_rms_v(self) -> float:
+        """Median of the cycles that have more than an interruption and the noise leave; NaN with none.
+
+        Where an interruption lasts longer than all else, a median of all cycles is its noise, and everything
+        is large against that.
+        """
+        noise_v = self.analysis.noise_v if math.isfinite(self.analysis.noise_v) else 0.0
+        least_v = math.hypot(self.rms_limits.interruption_percent / 100 * self.analysis.nominal_v, noise_v)
+        alive = self.analysis.rms_v[self.analysis.rms_v >= least_v]
+        return float(np.median(alive)) if len(alive) else math.nan
+
     def sudden(self) -> list[Occurrence]:
         """Jumps, transients and steps, also those that came with a dip."""
         kinds = (*TRANSIENTS, "phase_jump", "rapid_voltage_change")

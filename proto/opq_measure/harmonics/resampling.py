@@ -71,6 +71,11 @@ def point_count(length: float, fine: bool = False) -> int:
 
 def fast_count(least: float) -> int:
     """Points, at least so many, that are quick to transform."""
+    return _fast_count(math.ceil(least))
+
+
+@lru_cache(maxsize=256)
+def _fast_count(least: int) -> int:
     octave: int = 1 << max(0, math.floor(math.log2(least / FAST[0])))
     return next(octave * size for size in (*FAST, 2 * FAST[0]) if octave * size >= least)
 

@@ -14,6 +14,8 @@ from opq_hil.power_system.swing_model import PRESETS, SwingModel, swing_model
 FloatArray = NDArray[np.float64]
 QUIET = {name: replace(model, noise_hz=0.0) for name, model in PRESETS.items()}
 NAMES = list(PRESETS)
+ALONE = SwingModel("alone", 50.0, 0.12, 1.5, 0.33, 0.04, 0.5, 0.0, 0.0, 1.0, 1.0)
+"""A small part on its own, without secondary control."""
 
 
 def at(moment_s: float) -> FloatArray:
@@ -32,9 +34,9 @@ def test_rocof_at_the_loss_of_a_unit_is_that_of_the_swing_equation(name: str) ->
     assert grid.hz(at(10.122))[0] == model.nominal_hz
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "alone"])
 def test_the_answer_to_a_step_is_the_swing_equation_integrated_finely(name: str) -> None:
-    model = QUIET[name]
+    model = QUIET.get(name, ALONE)
     lost = 0.03
     grid = system_frequency(model, steps=[PowerStep(1.0, lost * model.rating_mva)])
 
@@ -67,6 +69,21 @@ def test_droop_and_damping_hold_the_frequency_until_secondary_control_restores_i
     gone = island.cycles(at(86_400.0))[0] - 60 * 86_400
     # in the end secondary control gives what was lost: its integral of the relative deviation is that
     assert gone == pytest.approx(-0.1 * 60 / QUIET["island"].secondary_per_s, rel=1e-6)
+
+
+def test_without_secondary_control_the_frequency_stays_where_droop_and_damping_hold_it() -> None:
+    grid = system_frequency(ALONE, steps=[PowerStep(1.0, -0.015)])
+    held = 50 + ALONE.settled_hz(-0.015)
+    assert held == pytest.approx(50 + 0.125 * 50 / (0.33 + 1 / 0.04))
+    t = np.concatenate((np.arange(0.0, 90.0, 0.0123), np.arange(3500.0, 7300.0, 13.7)))
+    cycles, hz = grid.cycles(t), grid.hz(t)
+    late = t > 60.0
+    assert hz[late] == pytest.approx(held, abs=1e-9) and not grid.rocof_hz_per_s(t[late]).any()
+    assert np.diff(cycles[late]) == pytest.approx(held * np.diff(t[late]), abs=1e-7)
+    for size in (1, 7, 400):  # any blocks, the same bits
+        parts = range(0, len(t), size)
+        assert np.array_equal(np.concatenate([grid.cycles(t[k : k + size]) for k in parts]), cycles)
+        assert np.array_equal(np.concatenate([grid.hz(t[k : k + size]) for k in parts]), hz)
 
 
 def test_steps_add_up_and_load_that_is_lost_raises_the_frequency() -> None:

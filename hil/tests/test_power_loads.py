@@ -80,14 +80,17 @@ def with_diesel() -> PowerNetwork:
 
 
 def test_an_island_goes_at_its_own_frequency_and_is_reclosed_out_of_phase():
-    cause = Islanding(at="feeder2", seconds=4.0, inertia_s=1.5, droop=0.04)
+    cause = Islanding(at="feeder2", seconds=12.0, inertia_s=1.5, droop=0.04, governor_s=0.5, damping=1.0)
     system = PowerSystem(with_diesel(), Grid(50.0), OUTLETS, scheduled=[(0.5, cause)])
     outlet = system.voltages["2"]
-    settled_hz = (60.0 - 120.0) / 250.0 * 0.04 * 50
-    cycles = outlet.cycles(np.array([3.5, 4.0]))
-    assert (cycles[1] - cycles[0]) / 0.5 == pytest.approx(50 + settled_hz, abs=0.001)
-    gained = settled_hz * (4.0 - 0.12)  # less one time constant 2 H droop
-    across = outlet.cycles(np.array([4.49, 4.51])) - 50 * np.array([4.49, 4.51])
+    surplus_pu, damping_pu = (60.0 - 120.0) / 250.0, 120.0 / 250.0
+    settled_hz = surplus_pu * 50 / (damping_pu + 1 / 0.04)
+    began = outlet.cycles(np.array([0.501, 0.521, 0.541]))
+    assert np.diff(began, 2)[0] / 0.02**2 == pytest.approx(surplus_pu * 50 / (2 * 1.5), rel=0.03)  # ROCOF
+    cycles = outlet.cycles(np.array([12.0, 12.4]))
+    assert (cycles[1] - cycles[0]) / 0.4 == pytest.approx(50 + settled_hz, abs=0.001)
+    gained = float(outlet.cycles(np.array([12.49]))[0] - began[0]) - 50 * 11.989 + settled_hz * 0.01
+    across = outlet.cycles(np.array([12.49, 12.51])) - 50 * np.array([12.49, 12.51])
     assert (across[1] - across[0] + 0.5) % 1 - 0.5 == pytest.approx((0.5 - gained) % 1 - 0.5, abs=0.02)
     outside = (
         system.voltages["1"].cycles(np.array([4.0]))[0] - system.voltages["1"].cycles(np.array([0.1]))[0]

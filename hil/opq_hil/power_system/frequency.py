@@ -135,7 +135,9 @@ class StepAnswer:
         answer[~late] = unit.early.value(inside[~late], derivative) if not late.all() else 0.0
         answer[late] = unit.late.value(inside[late] - unit.late_s, derivative) if late.any() else 0.0
         if derivative:
-            answer[since > unit.over_s] = 0.0
+            answer[since > unit.over_s] = unit.held_hz if derivative == 1 else 0.0
+        elif unit.held_hz:
+            answer += unit.held_hz * np.maximum(since - unit.over_s, 0.0)
         answer[since < -EDGE_S] = 0.0
         return self._share * answer
 
@@ -148,6 +150,8 @@ class _UnitAnswer:
     late_s: float
     late: _Pieces
     over_s: float
+    held_hz: float
+    """From then on; 0 where secondary control takes the frequency back to nominal."""
 
 
 @lru_cache(maxsize=16)
@@ -160,23 +164,32 @@ def _unit_answer(model: SwingModel) -> _UnitAnswer:
             [-model.secondary_per_s, 0.0, 0.0],
         ]
     )
+    if not model.secondary_per_s:
+        matrix = matrix[:2, :2]  # of frequency and governors alone
     rates, shapes = np.linalg.eig(matrix)
-    sizes = shapes[0] * np.linalg.solve(shapes, np.array([-model.nominal_hz / inertia, 0.0, 0.0]))
+    lost = np.zeros(len(matrix))
+    lost[0] = -model.nominal_hz / inertia
+    sizes = shapes[0] * np.linalg.solve(shapes, lost)
+    # secondary control takes the frequency back to nominal, so that nothing grows with time
+    held_hz = 0.0 if model.secondary_per_s else -float((sizes / rates).sum().real)
 
     def pieces(start_s: float, step_s: float, count: int) -> _Pieces:
-        growth = np.exp(np.outer(start_s + step_s * np.arange(count + 1), rates))
-        # secondary control takes the frequency back to nominal, so that nothing grows with time
+        since_s = start_s + step_s * np.arange(count + 1)
+        growth = np.exp(np.outer(since_s, rates))
         cycles, hz = (((growth - 1) @ (sizes / rates**power)).real for power in (2, 1))
+        if held_hz:
+            cycles += held_hz * since_s
         return _Pieces(step_s, cycles, hz, (growth @ sizes).real)
 
-    slowest, second, _ = np.sort(-rates.real)
+    slowest, second = np.sort(-rates.real)[:2]
     step_s = float(1 / (PIECES_PER_TIME_CONSTANT * np.abs(rates).max()))
     count = math.ceil(SETTLED_TIME_CONSTANTS / second / step_s)
     late_step_s = float(1 / (PIECES_PER_TIME_CONSTANT * slowest))
     late_count = SETTLED_TIME_CONSTANTS * PIECES_PER_TIME_CONSTANT
     late_s = count * step_s
     late = pieces(late_s, late_step_s, late_count)
-    return _UnitAnswer(pieces(0.0, step_s, count), late_s, late, late_s + late_count * late_step_s)
+    over_s = late_s + late_count * late_step_s
+    return _UnitAnswer(pieces(0.0, step_s, count), late_s, late, over_s, held_hz)
 
 
 class LoadNoise:

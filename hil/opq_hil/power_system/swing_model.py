@@ -40,6 +40,7 @@ class SwingModel:
     """R of the whole system: relative frequency change over relative power change."""
     governor_s: float
     secondary_per_s: float
+    """0: nothing brings the frequency back, as in a small part on its own."""
     noise_hz: float
     """Standard deviation of the frequency without any step; 0: no noise."""
     noise_primary_per_s: float
@@ -54,7 +55,6 @@ class SwingModel:
                 "inertia_s",
                 "droop_pu",
                 "governor_s",
-                "secondary_per_s",
                 "noise_primary_per_s",
                 "noise_secondary_per_s2",
             )
@@ -62,7 +62,8 @@ class SwingModel:
         for name, value in positive.items():
             if not (math.isfinite(value) and value > 0):
                 raise ValueError(f"{name} of {self.name} is {value}; want a number above 0")
-        for name, value in (("damping_pu", self.damping_pu), ("noise_hz", self.noise_hz)):
+        others = {name: getattr(self, name) for name in ("damping_pu", "secondary_per_s", "noise_hz")}
+        for name, value in others.items():
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} of {self.name} is {value}; want 0 or more")
 

@@ -1,9 +1,12 @@
 """An island: a switch opens, what is behind it goes on with its own generation at its own frequency.
 
-    2H d(x)/dt = p - x / droop,   p = (generation - load) / rating,   x = p droop (1 - exp(-t / (2 H droop)))
+    2H d(x)/dt = p + governor - D x,   lag d(governor)/dt = -x / droop - governor
 
-x is the frequency's deviation per unit. When the switch closes again out of phase, the island is pulled to
-the grid at once: its phase jumps back. The surge of current while that happens is not modelled.
+p is generation less load, per unit of the rating; x is the frequency's deviation from the grid's, per unit.
+The answer is that of the whole system to a step (`frequency.StepAnswer`), of one as small as what is islanded
+and without secondary control. When the switch closes again out of phase, the island is pulled to the grid at
+once: its phase jumps back. The surge of current while that happens is not modelled, and the grid's own wander
+goes on in the island.
 Source: Kundur, "Power System Stability and Control", 11.1 (swing equation with droop).
 """
 
@@ -12,30 +15,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from opq_hil.mains.courses import FloatArray
 from opq_hil.power_system.causes.cause import Cause, limit
 from opq_hil.power_system.causes.site import Site, SolvedCause
 from opq_hil.power_system.disturbance_terms import DisturbanceTerms, FundamentalTerm, SlipTerm
+from opq_hil.power_system.frequency import PowerStep, StepAnswer
 from opq_hil.power_system.places import Place
-
-
-@dataclass(frozen=True, slots=True)
-class DroopCourse:
-    """A frequency that leaves that of the grid and settles; a `FrequencyCourse` of seconds since it left."""
-
-    settled_hz: float
-    time_s: float
-
-    def hz(self, t_s: FloatArray) -> FloatArray:
-        return np.asarray(-self.settled_hz * np.expm1(-np.maximum(t_s, 0.0) / self.time_s))
-
-    def cycles(self, t_s: FloatArray) -> FloatArray:
-        since = np.maximum(t_s, 0.0)
-        return np.asarray(self.settled_hz * (since + self.time_s * np.expm1(-since / self.time_s)))
-
-    def rocof_hz_per_s(self, t_s: FloatArray) -> FloatArray:
-        since = np.maximum(t_s, 0.0)
-        return np.asarray(self.settled_hz / self.time_s * np.exp(-since / self.time_s))
+from opq_hil.power_system.swing_model import SwingModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +33,10 @@ class Islanding(Cause):
     inertia_s: float = limit(1.5, 0.05, 20.0)
     """H of the generation in the island."""
     droop: float = limit(0.04, 0.005, 0.2)
+    governor_s: float = limit(0.5, 0.05, 10.0)
+    """Lag of its governors."""
+    damping: float = limit(1.0, 0.0, 5.0)
+    """Relative change of the island's load over that of its frequency."""
 
     def solved(self, site: Site) -> SolvedCause:
         config = site.network.config
@@ -57,11 +46,10 @@ class Islanding(Cause):
         inside = [each for each in config.generation if network.node(each.bus) in behind]
         if not inside:
             raise ValueError(f"islanding: nothing generates behind {self.at}; want a place before a source")
-        rating_kva = sum(each.rating_kva for each in inside)
         load_kw = sum(each.kw for each in config.load if network.node(each.bus) in behind)
-        surplus = (sum(each.kw for each in inside) - load_kw) / rating_kva
-        settled_hz = surplus * self.droop * site.nominal_hz
-        course = DroopCourse(settled_hz, 2 * self.inertia_s * self.droop)
+        model = self._model(sum(each.rating_kva for each in inside), load_kw, site.nominal_hz)
+        lost_mw = (load_kw - sum(each.kw for each in inside)) / 1000
+        settled_hz, course = model.settled_hz(lost_mw), StepAnswer(model, PowerStep(0.0, lost_mw))
         opened = replace(site.state.switching, open_at=site.state.switching.open_at | {self.at})
         change = site.changes(site.volts_of(replace(site.state, switching=opened)))
         start_s, end_s = site.start_s, site.start_s + self.seconds
@@ -74,6 +62,22 @@ class Islanding(Cause):
         words = f"island behind {self.at} at {settled_hz:+.2f} Hz, reclosed after {self.seconds:g} s"
         jump = f", {abs(back_deg):.0f} degrees out of phase"
         return SolvedCause(terms, end_s, words + jump, place)
+
+    def _model(self, rating_kva: float, load_kw: float, nominal_hz: float) -> SwingModel:
+        """What is islanded as a power system of its own, without load noise and secondary control."""
+        return SwingModel(
+            name="island",
+            nominal_hz=nominal_hz,
+            rating_mva=rating_kva / 1000,
+            inertia_s=self.inertia_s,
+            damping_pu=self.damping * load_kw / rating_kva,
+            droop_pu=self.droop,
+            governor_s=self.governor_s,
+            secondary_per_s=0.0,
+            noise_hz=0.0,
+            noise_primary_per_s=1.0,
+            noise_secondary_per_s2=1.0,
+        )
 
 
 SHORT_KM = 0.001

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from opq_measure.analysis.analyser import analyze
-from opq_measure.analysis.level_steps import without_steps
+from opq_measure.analysis.level_steps import step_places
 from opq_measure.classification.class_limits import ClassLimits
 from opq_measure.classification.classifier import classify
 from opq_measure.classification.edge_ringing import edge_ringing
-from opq_measure.classification.envelope_flicker import envelope_pst
+from opq_measure.classification.envelope_flicker import envelope_flicker
 from opq_measure.classification.faint_jump import faint_jump
 from opq_measure.classification.faint_transients import faint_transient
 from opq_measure.classification.measured_signal import MeasuredSignal
@@ -120,19 +120,27 @@ def test_a_load_on_and_off_again_is_no_flicker(seconds: float, on_s: float, off_
 @given(st.floats(0.0, 2 * math.pi), st.integers(3, 6), st.booleans())
 def test_three_periods_are_no_steps(phase: float, periods: int, is_square: bool) -> None:
     swing = np.sin(2 * np.pi * periods * np.arange(240) / 240 + phase)
-    assert without_steps(np.sign(swing) if is_square else swing)[1] == 0
+    assert step_places(np.sign(swing) if is_square else swing) == ()
 
 
 @pytest.mark.parametrize("level", [np.zeros(3), np.zeros(100), np.full(8, 3.0), np.linspace(1.0, 2.0, 50)])
 def test_a_level_without_a_swing_has_no_steps(level: Floats) -> None:
-    rest, steps = without_steps(level)
-    assert steps == 0 and np.abs(rest).max() < 1e-12
+    assert step_places(level) == ()
 
 
-def test_two_steps_are_taken_out_of_a_swing() -> None:
+def test_steps_are_placed() -> None:
     level = np.concatenate((np.full(90, 1.0), np.full(40, 0.96), np.full(110, 1.0)))
-    rest, steps = without_steps(level)
-    assert steps == 2 and np.abs(rest).max() < 1e-12
+    assert step_places(level) == (90, 130)
+    assert step_places(level[:130] + np.linspace(0.0, 0.02, 130)) == (90,)
+
+
+def test_flicker_that_ends_with_its_load_is_flicker_until_then() -> None:
+    burning = during(4.0, 0.0, 2.0)
+    swing = 1 + 0.5 * 4 * 0.321 / 100 * np.sin(2 * np.pi * 8.8 * at_s(4.0))
+    volts = mains(4.0, noise_db=55.0) * np.where(burning, 0.965 * swing, 1.0)
+    (part,) = classify(volts, RATE_HZ).parts
+    assert (part.kind, part.found.start_s, part.found.open) == ("flicker", 0.0, False)
+    assert part.found.duration_s == pytest.approx(2.0, abs=0.03)
 
 
 @pytest.mark.parametrize("residual", [0.5, 0.0])
@@ -172,8 +180,8 @@ def test_flicker_of_a_second_and_a_half_is_seen_in_the_envelope() -> None:
     swing = 1 + 0.5 * 3 * 0.321 / 100 * np.sin(2 * np.pi * 8.8 * at_s(1.5))  # Pinst 9
     analysis = analyze(mains(1.5, noise_db=50.0) * swing, RATE_HZ)
     clear = MeasuredSignal(np.empty(0), analysis).clear_of(analysis.half_starts)
-    pst, hz = envelope_pst(analysis.half_rms_v, clear, 120.0, 60.0)
-    assert pst == pytest.approx(3 * 0.714, rel=0.05) and hz == pytest.approx(8.8, abs=0.7)
+    found = envelope_flicker(analysis.half_rms_v, clear, 120.0, 60.0)
+    assert found.pst == pytest.approx(3 * 0.714, rel=0.05) and found.hz == pytest.approx(8.8, abs=0.7)
     assert classify(mains(1.5) * swing, RATE_HZ).kind == "flicker"
 
 
@@ -278,8 +286,8 @@ def test_noise_alone_seldom_flickers_and_a_pst_of_three_is_seen() -> None:
     for _ in range(60):
         white = rng.normal(0, 23 / math.sqrt(120), count + 1)
         noise = (white[1:] + white[:-1]) / 2  # half of each cycle is the next one's, too
-        psts.append(envelope_pst(230 + noise, usable, 230.0, 50.0, 23.0)[0])
-        assert envelope_pst(wave + noise, usable, 230.0, 50.0, 23.0)[0] > 1.5
+        psts.append(envelope_flicker(230 + noise, usable, 230.0, 50.0, 23.0).pst)
+        assert envelope_flicker(wave + noise, usable, 230.0, 50.0, 23.0).pst > 1.5
     assert sum(each > 1.15 for each in psts) <= 1
 
 

@@ -1,4 +1,5 @@
-"""Whether the course of a level is one or two steps, a load switched on and perhaps off: no fluctuation."""
+"""Where a level has one or two steps, of a load switched on and perhaps off: no fluctuation, though it may be
+that what lies between them fluctuates."""
 
 import numpy as np
 
@@ -7,6 +8,8 @@ from opq_measure.signal import FloatArray
 ONE_STEP, TWO_STEPS = 0.5, 0.8
 """Shares of the power of a swing that steps explain. One step explains 0.15 of three periods of a sine, 0.18
 of three square waves; two explain 0.58 and 0.73, and 0.9 of a load on and off."""
+LESS_BY_SECOND = 0.5
+"""A second step leaves less than this share of what the first one leaves."""
 ROUNDS = 4
 """Times that one of two steps is placed beside the other."""
 LEAST_POWER = 0.5
@@ -16,30 +19,34 @@ ROUNDING = 1e-20
 """Of the level's power: a constant in doubles."""
 
 
-def without_steps(level: FloatArray) -> tuple[FloatArray, int]:
-    """`level` (n,) less mean and slope, and less the one or two steps that it mostly is; and their number.
+def step_places(level: FloatArray) -> tuple[int, ...]:
+    """First values of `level` (n,) after the one or two steps that it mostly is, ascending; else empty.
 
     Steps, mean and slope are fitted together by least squares, one step after the other, in O(n).
     """
     count = len(level)
     if count < LEAST_VALUES:
-        return np.zeros(count), 0
+        return ()
     at = np.linspace(-1.0, 1.0, count)
     line = [np.full(count, 1 / np.sqrt(count)), at / np.sqrt(float(at @ at))]
     plain = _less(level, line)
-    whole = float(plain @ plain)
-    if whole <= ROUNDING * float(level @ level):
-        return plain, 0
-    one = _step_after(_best_place(plain, line), line)
-    alone = _less(plain, [one])
+    whole = _power(plain)
+    nothing = ROUNDING * _power(level)
+    if whole <= nothing:
+        return ()
+    first = _best_place(plain, line)
+    one = _step_after(first, line)
+    beside_one = _power(_less(plain, [one]))
+    place = first
     for _ in range(ROUNDS):
         known = [*line, one]
-        place = _best_place(_less(plain, known), known)
-        rest = _less(plain, [*known, _step_after(place, known)])
-        if float(rest @ rest) < (1 - TWO_STEPS) * whole:
-            return rest, 2
-        one = _step_after(place, line)
-    return (alone, 1) if float(alone @ alone) < (1 - ONE_STEP) * whole else (plain, 0)
+        other = _best_place(_less(plain, known), known)
+        beside_two = _power(_less(plain, [*known, _step_after(other, known)]))
+        is_less = beside_one > nothing and beside_two < LESS_BY_SECOND * beside_one
+        if is_less and beside_two < (1 - TWO_STEPS) * whole:
+            return tuple(sorted((place + 1, other + 1)))
+        place, one = other, _step_after(other, line)
+    return (first + 1,) if beside_one < (1 - ONE_STEP) * whole else ()
 
 
 def _less(level: FloatArray, known: list[FloatArray]) -> FloatArray:
@@ -64,6 +71,10 @@ def _step_after(place: int, known: list[FloatArray]) -> FloatArray:
     step = _less((np.arange(len(known[0])) > place).astype(np.float64), known)
     found: FloatArray = step / np.sqrt(float(step @ step))
     return found
+
+
+def _power(level: FloatArray) -> float:
+    return float(level @ level)
 
 
 def _behind(values: FloatArray) -> FloatArray:

@@ -14,7 +14,7 @@ import numpy as np
 
 from opq_measure.analysis.analysed import SignalAnalysis
 from opq_measure.analysis.conditions import MOST_PST
-from opq_measure.analysis.level_steps import without_steps
+from opq_measure.analysis.level_steps import step_places
 from opq_measure.analysis.occurrence import Occurrence, confidence_of
 from opq_measure.flicker.lamps import lamp_for
 from opq_measure.flicker.meter import LEAST_RATE, MIN_S, severity
@@ -49,7 +49,10 @@ def short_flicker_in(
     rate_hz = analysis.rate_hz
     if len(volts) < MIN_S * rate_hz or rate_hz < LEAST_RATE * analysis.nominal_hz:
         return []
-    runs = list(_runs_between(_sudden(analysis), len(volts), SETTLE_S * rate_hz))
+    sudden = list(_sudden(analysis))
+    for run in list(_runs_between(sudden, len(volts), SETTLE_S * rate_hz)):
+        sudden += _steps_in(analysis, run)
+    runs = list(_runs_between(sudden, len(volts), SETTLE_S * rate_hz))
     if not runs:
         return []
     meter = _meter(analysis)
@@ -73,8 +76,6 @@ def short_flicker_in(
     span = slice(int(where[0]), int(where[-1]) + 1)
     seen = np.count_nonzero(above[span])
     if seen < LEAST_S * meter.work_hz or seen < STEADY_SHARE * np.count_nonzero(known[span]):
-        return []
-    if _is_steps(analysis, runs, at[where[0]], at[where[-1]]):
         return []
     own = np.maximum(felt[span][above[span]] - NOISE_PINST * quiet**2, 0.0)
     pst = severity(own)
@@ -107,14 +108,13 @@ def short_flicker_in(
     ]
 
 
-def _is_steps(analysis: SignalAnalysis, runs: Iterable[slice], first: float, last: float) -> bool:
-    """Whether the rms of `runs` between two samples, and a second before and after, is a step or two."""
-    near = SMOOTH_S * analysis.rate_hz
-    starts = analysis.half_starts
-    inside = np.zeros(len(starts), np.bool_)
-    for run in runs:
-        inside |= (starts >= max(run.start, first - near)) & (starts < min(run.stop, last + near))
-    return without_steps(analysis.half_rms_v[inside & np.isfinite(analysis.half_rms_v)])[1] > 0
+def _steps_in(analysis: SignalAnalysis, run: slice) -> list[tuple[float, float]]:
+    """A load switched on or off: from sample to sample, of those that a step has a part in."""
+    inside = (analysis.half_starts >= run.start) & (analysis.half_starts < run.stop)
+    inside &= np.isfinite(analysis.half_rms_v)
+    cycle = analysis.rate_hz / analysis.nominal_hz
+    places = analysis.half_starts[inside][list(step_places(analysis.half_rms_v[inside]))]
+    return [(float(each) - cycle, float(each) + cycle) for each in places]
 
 
 def _meter(analysis: SignalAnalysis) -> Sensation:

@@ -27,7 +27,7 @@ from opq_measure.analysis.tones import MOST_INTERHARMONIC_PERCENT, OVER_NOISE, t
 from opq_measure.classification.between_levels import frequency_between, harmonics_between
 from opq_measure.classification.class_limits import ClassLimits
 from opq_measure.classification.edge_ringing import edge_ringing
-from opq_measure.classification.envelope_flicker import envelope_pst
+from opq_measure.classification.envelope_flicker import envelope_flicker
 from opq_measure.classification.faint_jump import faint_jump
 from opq_measure.classification.faint_tones import faint_tone
 from opq_measure.classification.faint_transients import FaintTransient, faint_transient
@@ -178,16 +178,25 @@ def _flicker(signal: MeasuredSignal, limits: ClassLimits) -> Iterable[Occurrence
         return
     clear = signal.clear_of(analysis.half_starts)
     noise_v = analysis.noise_v if math.isfinite(analysis.noise_v) else 0.0
-    pst, hz = envelope_pst(
+    found = envelope_flicker(
         analysis.half_rms_v, clear, analysis.nominal_v, analysis.nominal_hz, noise_v, analysis.rate_hz
     )
-    if pst > ENVELOPE_MARGIN * limits.pst:
-        yield signal.throughout(
-            "flicker",
-            confidence_of(pst, limits.pst, 4 * PST_SIGMA * pst),
-            f"the rms swings with {hz:.1f} Hz, Pst {pst:.2f} if it goes on for ten minutes",
-            {"pst_of_seen": pst, "modulation_hz": hz},
-        )
+    if not found.pst > ENVELOPE_MARGIN * limits.pst:
+        return
+    whole = signal.throughout(
+        "flicker",
+        confidence_of(found.pst, limits.pst, 4 * PST_SIGMA * found.pst),
+        f"the rms swings with {found.hz:.1f} Hz, Pst {found.pst:.2f} if it goes on for ten minutes",
+        {"pst_of_seen": found.pst, "modulation_hz": found.hz},
+    )
+    starts, stretch = analysis.half_starts, found.stretch
+    yield replace(
+        whole,
+        start_sample=float(starts[stretch.start]) if found.after_step else whole.start_sample,
+        end_sample=float(starts[stretch.stop]) if found.before_step else whole.end_sample,
+        open_at_start=not found.after_step,
+        open=not found.before_step,
+    )
 
 
 def _change(signal: MeasuredSignal, limits: ClassLimits) -> Iterable[Occurrence]:

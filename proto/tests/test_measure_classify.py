@@ -134,6 +134,14 @@ def test_steps_are_placed() -> None:
     assert step_places(level[:130] + np.linspace(0.0, 0.02, 130)) == (90,)
 
 
+@pytest.mark.parametrize(("stop_s", "kinds"), [(2.0, ["mains_signalling"]), (3.1, [])])
+def test_one_pulse_of_a_telegram_between_silences_is_signalling(stop_s: float, kinds: list[str]) -> None:
+    tone = 0.015 * PEAK_V * np.sin(2 * np.pi * 175 * at_s(3.1)) * during(3.1, 1.0, stop_s)
+    found = classify(mains(3.1, noise_db=60.0) + tone, RATE_HZ).parts
+    assert [part.kind for part in found if part.kind != "interharmonics"] == kinds
+    assert all(part.found.start_s == pytest.approx(1.0, abs=0.25) for part in found)
+
+
 def test_flicker_that_ends_with_its_load_is_flicker_until_then() -> None:
     burning = during(4.0, 0.0, 2.0)
     swing = 1 + 0.5 * 4 * 0.321 / 100 * np.sin(2 * np.pi * 8.8 * at_s(4.0))

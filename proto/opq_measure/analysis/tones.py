@@ -40,6 +40,8 @@ KEYED = 0.7
 """Where a line falls below this share of its upper levels it is keyed; a steady one keeps within a tenth."""
 LEAST_TELEGRAM_S = 0.8
 LONGEST_PAUSE_S = 5.0
+LEAST_PULSE_S, LONGEST_PULSE_S = 0.6, 2.5
+"""Of one pulse between silences, as a short waveform shows a telegram of long pulses."""
 
 
 def tones_in(course: Course, limit_percent: float = MOST_INTERHARMONIC_PERCENT) -> list[Occurrence]:
@@ -89,13 +91,30 @@ def _telegrams(
         on = on[~np.isin(on, same)]
         for run in np.split(same, np.flatnonzero(np.diff(same) > windows_in(LONGEST_PAUSE_S)) + 1):
             span = Span(int(run[0]), int(run[-1]) + 1, int(run[-1]) + 1 < len(percent))
-            inner = percent[span.start + 1 : span.stop - 1]
-            inner = inner[np.isfinite(inner)]
-            if len(inner) < windows_in(LEAST_TELEGRAM_S) or not SIGNAL_LEAST_HZ <= hz <= SIGNAL_MOST_HZ:
+            if not SIGNAL_LEAST_HZ <= hz <= SIGNAL_MOST_HZ:
                 continue
-            high, low = np.percentile(inner, 85), np.percentile(inner, 15)
-            if low < KEYED * high and len(run) > 2:
+            if _is_keyed(percent, span, len(run)) or _is_pulse(percent, span, limit_percent):
                 yield span, hz
+
+
+def _is_keyed(percent: FloatArray, span: Span, heard: int) -> bool:
+    """Whether a line of `span`, heard in so many windows of it, comes and goes within."""
+    inner = percent[span.start + 1 : span.stop - 1]
+    inner = inner[np.isfinite(inner)]
+    if len(inner) < windows_in(LEAST_TELEGRAM_S) or heard <= 2:
+        return False
+    high, low = np.percentile(inner, 85), np.percentile(inner, 15)
+    return bool(low < KEYED * high)
+
+
+def _is_pulse(percent: FloatArray, span: Span, limit_percent: float) -> bool:
+    """Whether it is one pulse of a telegram: it begins and ends as one, and nothing is heard around it."""
+    long_enough = LEAST_PULSE_S <= (span.stop - span.start) * WINDOW_S <= LONGEST_PULSE_S
+    # the windows right beside it may hold a part of it
+    around = (span.start - 2, span.stop + 1)
+    if not long_enough or around[0] < 0 or around[1] >= len(percent):
+        return False
+    return bool(np.all(percent[list(around)] < BACK * limit_percent / 2))
 
 
 def _signalling(

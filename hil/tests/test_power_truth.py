@@ -88,7 +88,8 @@ def test_a_line_has_the_keys_of_the_contract_and_who_saw_what(tmp_path):
     [
         (CapacitorSwitching(at="mv", kvar=1200.0), {"oscillatory_transient"}, "region"),
         (Lightning(at="feeder2/7.5km", distance_m=100.0), {"impulsive_transient"}, "region"),
-        (TapChange(at="t0", steps=5.0), {"rapid_voltage_change"}, "region"),
+        (TapChange(at="t0", steps=5.0, every_s=0.4), {"rapid_voltage_change"}, "region"),
+        (TapChange(at="t0", steps=5.0), set(), None),  # steady between its steps of 1.5 %
         (LostNeutral(at="lv2", seconds=80.0), {"undervoltage", "overvoltage"}, "local"),
         (MotorStart(at="lv2", kw=5.0), set(), None),
     ],

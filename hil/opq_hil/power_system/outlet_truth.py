@@ -28,6 +28,8 @@ SAG_PU, SWELL_PU, INTERRUPTION_PU = 0.9, 1.1, 0.1
 """IEC 61000-4-30:2015, 5.4; IEEE 1159-2019, table 2."""
 RAPID_CHANGE_PU = 0.05
 """Change between steady states within the limits above; IEC 61000-4-30:2015, 5.11."""
+STEADY_S = 1.0
+"""A state that lasts so long is steady: the steps of a tap changer are each one by itself."""
 LASTING_S = 60.0
 """Longer: undervoltage, overvoltage; IEEE 1159-2019, table 2."""
 TRANSIENT_PU = 0.05
@@ -208,9 +210,15 @@ class _Course:
         return _longest((sizes < SAG_PU) | (sizes > SWELL_PU), self.seconds)
 
     def largest_step(self) -> float:
-        """Largest distance between two of its states, or from before, of the voltage before."""
-        sizes = np.concatenate(([1.0], np.abs(self.factors)))
-        return float(sizes.max() - sizes.min())
+        """Largest change from the steady state before it, of the first; IEC 61000-4-30:2015, 5.11."""
+        steady, largest, now, held_s = 1.0, 0.0, 1.0, 0.0
+        for size, seconds in zip(np.abs(self.factors).tolist(), self.seconds.tolist(), strict=True):
+            held_s = held_s + seconds if math.isclose(size, now, rel_tol=1e-6) else seconds
+            now = size
+            largest = max(largest, abs(now - steady))
+            if held_s >= STEADY_S:
+                steady = now
+        return max(largest, abs(1.0 - steady) if math.isfinite(held_s) else 0.0)
 
     @property
     def jump_deg(self) -> float:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import httpx
 
 from opq_rules.batch import JsonObject
+from opq_rules.http_client import check_url, http_client
 
 USERS = frozenset({("sources", "httppull"), ("sinks", "rest")})
 _NO_HEAD = (404, 405, 501)
@@ -19,8 +20,7 @@ class Config:
     insecureSkipVerify: bool = False  # noqa: N815
 
     def __post_init__(self) -> None:
-        if not self.url.startswith(("http://", "https://")):
-            raise ValueError(f"url  is {self.url!r}; want http://... or https://...")
+        check_url(self.url)
 
 
 def check(config: Config, wait_s: float) -> None:
@@ -28,14 +28,9 @@ def check(config: Config, wait_s: float) -> None:
     that neither asks who we are nor tells of a fault of the server."""
     if "{{" in config.url or "{%" in config.url:
         raise ValueError(f"url  is {config.url!r}; a template has no address before there is a row")
-    headers = {name: str(value) for name, value in config.headers.items()}
+    timeout_s = min(wait_s, config.timeout / 1000)
     try:
-        with httpx.Client(
-            timeout=min(wait_s, config.timeout / 1000),
-            verify=not config.insecureSkipVerify,
-            headers=headers,
-            trust_env=False,
-        ) as client:
+        with http_client(timeout_s, config.headers, config.insecureSkipVerify) as client:
             code = client.head(config.url).status_code
             if code in _NO_HEAD:
                 with client.stream("GET", config.url) as answer:

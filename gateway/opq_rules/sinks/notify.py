@@ -7,17 +7,15 @@ rows of stream rules say how it is told. A retry has the row's id, so that a row
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import httpx
-
 from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_proto.settings import configured
 from opq_rules.batch import JsonObject
 from opq_rules.delivery.template import per_row
 from opq_rules.delivery.transform import encoded
+from opq_rules.http_client import answered, check_accepted, check_url, http_client
 
 TEXT_CHARACTERS = 300
-AGAIN = frozenset({408, 425, 429})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,29 +33,23 @@ class Sink(SinkOfSdk):
 
     def configure(self, properties: Mapping[str, object]) -> None:
         self._config: Config = configured(Config, properties)
-        if not self._config.url.startswith(("http://", "https://")):
-            raise ValueError(f"url  is {self._config.url!r}; want http://... or https://...")
+        check_url(self._config.url)
         if not self._config.token.startswith("opq_"):
             raise ValueError("token  is none of ours; want opq_..., made in View under Notifications")
         self._text = per_row(self._config.text)
 
     def open(self, context: Context) -> None:
-        self._client = httpx.Client(
-            timeout=self._config.timeout / 1000,
-            headers={
-                "Authorization": f"Bearer {self._config.token}",
-                "Content-Type": "application/json",
-            },
-            trust_env=False,  # what a rule reaches does not depend on the service's surroundings
-        )
+        headers = {"Authorization": f"Bearer {self._config.token}", "Content-Type": "application/json"}
+        self._client = http_client(self._config.timeout / 1000, headers)
 
     def collect(self, context: SinkContext, data: object) -> None:
-        rows = data if isinstance(data, list) else [data]
+        rows, url = data if isinstance(data, list) else [data], self._config.url
         ids = [*context.row_ids, *[context.row_id] * (len(rows) - len(context.row_ids))]
         for row, row_id in zip(rows, ids, strict=False):
             if not isinstance(row, Mapping):
                 raise ValueError(f"want rows, not {type(row).__name__}; leave dataTemplate and format out")
-            self._post(self._document(row, row_id, context.rule_id))
+            document = self._document(row, row_id, context.rule_id)
+            check_accepted(answered(self._client, "POST", url, content=encoded(document)), url)
 
     def close(self, context: Context) -> None:
         self._client.close()
@@ -75,17 +67,6 @@ class Sink(SinkOfSdk):
         if isinstance(severity, int | float) and not isinstance(severity, bool):
             found["severity"] = min(10.0, max(0.0, float(severity)))
         return found
-
-    def _post(self, document: JsonObject) -> None:
-        url = self._config.url
-        try:
-            answer = self._client.post(url, content=encoded(document))
-        except httpx.TransportError as error:
-            raise ConnectionError(f"{url}: {type(error).__name__}: {error}") from error
-        if answer.status_code in AGAIN or answer.status_code >= 500:
-            raise ConnectionError(f"{url} answered {answer.status_code}")
-        if answer.status_code >= 300:
-            raise ValueError(f"{url} answered {answer.status_code}: {answer.text[:200]}")
 
 
 def _shown(value: object) -> str:

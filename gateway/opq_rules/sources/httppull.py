@@ -10,6 +10,7 @@ from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
 from opq_proto.settings import configured
 from opq_rules.batch import JsonObject
+from opq_rules.http_client import check_url, http_client
 
 _LARGEST_BYTES = 16 << 20
 
@@ -32,19 +33,13 @@ class Source(SourceOfSdk):
     def configure(self, datasource: str, properties: Mapping[str, object]) -> None:
         self._config: Config = configured(Config, properties)
         self._url = self._config.url + (datasource if datasource != "/$$TEST_CONNECTION$$" else "")
-        if not self._url.startswith(("http://", "https://")):
-            raise ValueError(f"url  is {self._url!r}; want http://... or https://...")
+        check_url(self._url)
 
     def open(self, context: SourceContext) -> None:
         config, last = self._config, b""
         kind = {"json": "application/json", "text": "text/plain"}.get(config.bodyType)
-        headers = {name: str(value) for name, value in config.headers.items()}
-        with httpx.Client(
-            timeout=config.timeout / 1000,
-            verify=not config.insecureSkipVerify,
-            headers=headers | ({"Content-Type": kind} if kind else {}),
-            trust_env=False,
-        ) as client:
+        headers = config.headers | ({"Content-Type": kind} if kind else {})
+        with http_client(config.timeout / 1000, headers, config.insecureSkipVerify) as client:
             while not context.stopped:
                 try:
                     answer = self._ask(client)

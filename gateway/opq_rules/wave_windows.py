@@ -19,7 +19,6 @@ from opq_rules.batch import Row
 
 NS_PER_MS = 1_000_000
 MOST_BOXES = 1000
-LARGEST_BYTES = 1 << 20
 RATES_MILLIHZ = range(1_000_000, 1_000_000_001)
 """1 kHz to 1 MHz; what says something else is no header of ours."""
 

@@ -17,6 +17,7 @@ from opq_proto.errors import FrameError, KeyFileError
 from opq_proto.keys import read_key_file, read_secret_file
 from opq_proto.settings import configured
 from opq_proto.wire import measurement_from_wire, topic
+from opq_proto.zmq_inbox import waiting_messages
 from opq_rules.batch import Row
 from opq_rules.local_feed import LocalFeed
 from opq_rules.measurement_row import row_of
@@ -69,34 +70,17 @@ class Source(SourceOfSdk):
     def open(self, context: SourceContext) -> None:
         if self._local is not None and not self._config.url:
             read_here(self._local, self._rows, self._boxes, context)
-        else:
-            self._subscribe(context)
+            return
 
-    def _subscribe(self, context: SourceContext) -> None:
+        def rows(frames: Sequence[bytes]) -> list[Row]:
+            return _of(self._boxes, [row_of(measurement_from_wire(frames[1]))])
+
         with zmq.Context() as own, own.socket(zmq.SUB) as socket:
-            socket.setsockopt(zmq.LINGER, 0)
             socket.setsockopt(zmq.RCVHWM, WAITING)
-            socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_BYTES)
             if self._keys is not None:
                 socket.curve_serverkey, socket.curve_publickey, socket.curve_secretkey = self._keys
-            for prefix in [b""] if self._boxes is None else [topic(box) for box in sorted(self._boxes)]:
-                socket.setsockopt(zmq.SUBSCRIBE, prefix)
-            socket.connect(self._config.url or DEFAULT_URL)
-            while not context.stopped:
-                if not socket.poll(round(LOOK_S * 1000)):
-                    continue
-                rows: list[Row] = []
-                while len(rows) < MOST:
-                    try:
-                        frames = socket.recv_multipart(zmq.NOBLOCK)
-                    except zmq.Again:
-                        break
-                    try:
-                        rows.append(row_of(measurement_from_wire(frames[1])))
-                    except (FrameError, IndexError) as error:
-                        context.emit_error(f"no Measurement: {error}")
-                context.connected(True)
-                context.emit_many(_of(self._boxes, rows))
+            subscribe(socket, self._config.url or DEFAULT_URL, self._boxes)
+            read_published(socket, "Measurement", rows, context)
 
 
 def read_here(
@@ -118,6 +102,35 @@ def read_here(
                 told = channel.dropped
     finally:
         local.leave(channel)
+
+
+def subscribe(socket: "zmq.Socket[bytes]", url: str, boxes: Collection[str] | None) -> None:
+    """A SUB of these Boxes; None: of all."""
+    socket.setsockopt(zmq.LINGER, 0)
+    socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_BYTES)
+    for prefix in [b""] if boxes is None else [topic(box) for box in sorted(boxes)]:
+        socket.setsockopt(zmq.SUBSCRIBE, prefix)
+    socket.connect(url)
+
+
+def read_published(
+    socket: "zmq.Socket[bytes]",
+    what: str,
+    rows: Callable[[Sequence[bytes]], list[Row]],
+    context: SourceContext,
+) -> None:
+    """Until the source has to end. `rows`: of the frames of a message; FrameError: it is no `what`."""
+    while not context.stopped:
+        if not socket.poll(round(LOOK_S * 1000)):
+            continue
+        found: list[Row] = []
+        for frames in waiting_messages(socket, MOST):
+            try:
+                found += rows(frames)
+            except (FrameError, IndexError) as error:
+                context.emit_error(f"no {what}: {error}")
+        context.connected(True)
+        context.emit_many(found)
 
 
 def _of(boxes: Collection[str] | None, rows: list[Row]) -> list[Row]:

@@ -12,13 +12,11 @@ import zmq
 
 from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
-from opq_proto.errors import FrameError
 from opq_proto.settings import configured
-from opq_proto.wire import topic
 from opq_rules.batch import Row
 from opq_rules.local_feed import LocalFeed
-from opq_rules.sources.opqbox import LOOK_S, MOST, boxes_of, read_here
-from opq_rules.wave_windows import LARGEST_BYTES, WavePiece, WaveWindows, piece_of
+from opq_rules.sources.opqbox import boxes_of, read_here, read_published, subscribe
+from opq_rules.wave_windows import WavePiece, WaveWindows, piece_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,19 +50,5 @@ class Source(SourceOfSdk):
             read_here(self._local, rows, None, context)
             return
         with zmq.Context() as own, own.socket(zmq.SUB) as socket:
-            socket.setsockopt(zmq.LINGER, 0)
-            socket.setsockopt(zmq.MAXMSGSIZE, LARGEST_BYTES)
-            for prefix in [b""] if self._boxes is None else [topic(box) for box in sorted(self._boxes)]:
-                socket.setsockopt(zmq.SUBSCRIBE, prefix)
-            socket.connect(self._config.url)
-            while not context.stopped:
-                if not socket.poll(round(LOOK_S * 1000)):
-                    continue
-                pieces: list[WavePiece] = []
-                while len(pieces) < MOST and socket.poll(0):
-                    try:
-                        pieces.append(piece_of(socket.recv_multipart()))
-                    except FrameError as error:
-                        context.emit_error(f"no samples: {error}")
-                context.connected(True)
-                context.emit_many(rows(pieces))
+            subscribe(socket, self._config.url, self._boxes)
+            read_published(socket, "samples", lambda frames: rows([piece_of(frames)]), context)

@@ -148,7 +148,6 @@ class WorkerProcess:
         self.calls: dict[int, PendingCall] = {}
         self.ready: Ready | None = None
         """Its handshake."""
-        self.protections: dict[str, str] = {}
         self.heard_s = self.started_s = time.monotonic()
         self.why = ""
 

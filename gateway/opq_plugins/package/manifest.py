@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import total_ordering
+from pathlib import Path
 from typing import Literal
 
 from opq_plugins.policy import ProcessLimits
@@ -167,6 +168,12 @@ class PackageManifest(_Written):
         }
         facts = {"name": self.name, "version": str(self.version)}
         return {**facts, "language": self.language, "executable": self.executable, **names}
+
+
+def file_of_plugin(folder: Path, name: str) -> Path | None:
+    """A file that the manifest names; None: it is not there, or not below the plug-in's `folder`."""
+    path = (folder / name).resolve()
+    return path if path.is_relative_to(folder.resolve()) and path.is_file() else None
 
 
 def parse_manifest(raw: bytes, file_name: str) -> PackageManifest:

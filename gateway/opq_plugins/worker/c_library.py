@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from opq_plugins import sdk
-from opq_plugins.package.manifest import PackageManifest
+from opq_plugins.package.manifest import PackageManifest, file_of_plugin
 from opq_plugins.sdk import API_VERSION, Row, Value
 from opq_proto.errors import PluginError
 
@@ -145,8 +145,8 @@ def load_library(
     folder: Path, manifest: PackageManifest, limits: Mapping[str, int]
 ) -> dict[tuple[str, str], Callable[[], LibrarySymbol]]:
     """(kind, name) -> factory. Raises PluginError."""
-    path = (folder / manifest.executable).resolve()
-    if not path.is_relative_to(folder.resolve()) or not path.is_file():
+    path = file_of_plugin(folder, manifest.executable)
+    if path is None:
         raise PluginError(f"{manifest.name}: executable {manifest.executable!r} is not in the plug-in")
     try:
         library: Library = ctypes.CDLL(str(path))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from opq_plugins import sdk
-from opq_plugins.package.manifest import FOLDERS, PackageManifest
+from opq_plugins.package.manifest import FOLDERS, PackageManifest, file_of_plugin
 from opq_plugins.sdk import Row, Value
 from opq_proto.errors import PluginError
 
@@ -187,9 +187,9 @@ def load_lua(
     for (kind, name), target in manifest.symbols.items():
         if kind not in KINDS:
             raise PluginError(f"{manifest.name}: {kind} {name!r} cannot be in Lua; write it in Python")
-        path = (folder / (target or f"{FOLDERS[kind]}/{name}.lua")).resolve()
-        if not path.is_relative_to(folder.resolve()) or not path.is_file():
-            raise PluginError(f"{manifest.name}: {kind} {name!r}: no file {target or path.name} in Lua")
+        path = file_of_plugin(folder, target or f"{FOLDERS[kind]}/{name}.lua")
+        if path is None:
+            raise PluginError(f"{manifest.name}: {kind} {name!r}: no file {target or f'{name}.lua'} in Lua")
         source = path.read_text(encoding="utf-8")
 
         def make(source: str = source, where: str = f"{manifest.name}/{name}") -> Script:

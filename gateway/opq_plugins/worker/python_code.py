@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from opq_plugins.package.built_in import problems_of
-from opq_plugins.package.manifest import FOLDERS, PackageManifest
+from opq_plugins.package.manifest import FOLDERS, PackageManifest, file_of_plugin
 from opq_plugins.sdk import portable
 from opq_proto.errors import PluginError
 
@@ -94,8 +94,8 @@ def _as_it_is(decision: object) -> object:
 
 def _portable(folder: Path, manifest: PackageManifest) -> dict[tuple[str, str], Factory]:
     """Runs the executable, which names its symbols by `plugin.start`."""
-    path = (folder / manifest.executable).resolve()
-    if not path.is_relative_to(folder.resolve()) or not path.is_file():
+    path = file_of_plugin(folder, manifest.executable)
+    if path is None:
         raise PluginError(f"{manifest.name}: executable {manifest.executable!r} is not in the plug-in")
     portable.started.clear()
     try:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rules_engine import rule, running, stream
 from waiting import wait_for
 
-from opq_rules.api.server import told_health
+from opq_rules.api.server import health_of
 from opq_rules.engine.checkpoint import PAGE, Outbox, packed, unpacked
 from opq_rules.engine.rule_store import RuleStore
 from opq_rules.errors import RuleError
@@ -131,7 +131,7 @@ def test_a_full_disk_holds_the_source_and_loses_nothing(tmp_path: Path) -> None:
         wait_for(lambda: "full" in engine.views.rule_status("r")["degraded"])
         wait_for(lambda: engine._lifecycle.streams.by_key["feed  s"].runner.held)
         assert engine.views.rule_status("free")["degraded"] == ""
-        health = told_health(engine)
+        health = health_of(engine)
         assert not health["ok"] and "full" in health["subcomponents"][0]["info"]
         assert len(hands.got) < total
         engine._loop.call(lambda: database.execute("PRAGMA max_page_count = 1000000000").fetchone())
@@ -139,7 +139,7 @@ def test_a_full_disk_holds_the_source_and_loses_nothing(tmp_path: Path) -> None:
         wait_for(lambda: len(hands.got) >= total and engine.settled(), 200)
         assert hands.rows == [{"v": v} for v in range(total)]
         assert engine.views.rule_status("r")["degraded"] == ""
-        assert told_health(engine)["ok"]
+        assert health_of(engine)["ok"]
 
 
 def test_a_deleted_rule_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ class HostedPlugin:
         return self._running().exit_event.is_set()
 
     def close(self) -> None:
-        """It is told by its exit event, as the original does; its process ends soon after."""
+        """Sets its exit event, as the original does; its process ends soon after."""
         if self._plugin is not None:
             self._plugin.exit_event.set()
 

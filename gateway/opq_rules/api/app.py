@@ -52,7 +52,7 @@ def create_app(
 
 def add_errors(app: FastAPI) -> None:
     """Handlers for what the engine refuses, for bodies that are none, and for our own faults."""
-    telling = log.get(service="rules-api")
+    logger = log.get(service="rules-api")
 
     def on_rule(request: Request, error: Exception) -> Response:
         assert isinstance(error, RuleError)
@@ -78,7 +78,7 @@ def add_errors(app: FastAPI) -> None:
     def on_fault(request: Request, error: Exception) -> Response:
         if isinstance(error, TooLongError):
             return Response(status_code=413)
-        telling.error("request.failed", method=request.method, path=request.url.path[:200], exc_info=error)
+        logger.error("request.failed", method=request.method, path=request.url.path[:200], exc_info=error)
         return JSONResponse({"error": UNDEFINED, "message": "a fault of ours; the log has it"}, 500)
 
     app.add_exception_handler(RuleError, on_rule)

@@ -30,7 +30,7 @@ def run(
     Example: opq-gateway rules --data-dir /var/lib/opq
     """
     log.configure("rules")
-    telling = log.get(service="rules")
+    logger = log.get(service="rules")
     stop = threading.Event()
     if port is None and path is None and port_offset:
         port = configuration.DEFAULT_PORT + port_offset
@@ -41,7 +41,7 @@ def run(
             gc.freeze()  # what the imports brought stays: no collection looks through it, 40 ms each time
             gc.set_threshold(10_000, 20, 20)  # as in the gateway: records and rows are no cycles
             service.start()
-            telling.info("rules.listening", address=configuration.address(config)[0], port=service.port)
+            logger.info("rules.listening", address=configuration.address(config)[0], port=service.port)
             stop.wait()
             service.stop()
     except OpqError as error:

@@ -1,4 +1,4 @@
-"""Configuration of the rule engine's service: TOML or JSON, all problems told at once."""
+"""Configuration of the rule engine's service: TOML or JSON, all problems reported at once."""
 
 import re
 from dataclasses import replace
@@ -45,8 +45,8 @@ def load(
     config = configuration.load(Config, path) if path is not None else Config()
     if data_dir is not None:
         config = replace(config, data_dir=data_dir)
-    told_host, told_port = address(config)
-    return checked(replace(config, endpoint=f"{host or told_host}:{told_port if port is None else port}"))
+    own_host, own_port = address(config)
+    return checked(replace(config, endpoint=f"{host or own_host}:{own_port if port is None else port}"))
 
 
 def checked(config: Config) -> Config:

@@ -21,7 +21,7 @@ from opq_rules.engine.engine import Engine
 from opq_rules.errors import RuleError
 
 MOST_WAITING = 10_000
-"""Rows for a client that is slow; the oldest go, and it is told how many."""
+"""Rows for a client that is slow; the oldest go, and the client is sent how many."""
 _AT_ONCE_BYTES = 256 << 10
 """That are sent together, where so much waits: REST stands still while it is made."""
 _PING_S = 2.0
@@ -39,7 +39,7 @@ class _Rows:
         self._wake: Callable[[], object] | None = None
         """Wanted with the next row."""
 
-    def heard(self, topic: str, rows: Sequence[Row]) -> None:
+    def add_rows(self, topic: str, rows: Sequence[Row]) -> None:
         self._rows.extend(rows)
         while len(self._rows) > MOST_WAITING:
             with suppress(IndexError):  # the client took them meanwhile
@@ -53,7 +53,7 @@ class _Rows:
     async def events(self) -> AsyncIterator[str]:
         """Server-sent events, without end."""
         loop, some = asyncio.get_running_loop(), asyncio.Event()
-        told_dropped = 0
+        sent_dropped = 0
         yield ": begun\n\n"
         while True:
             some.clear()
@@ -64,11 +64,11 @@ class _Rows:
                 except TimeoutError:
                     yield ": nothing yet\n\n"
                     continue
-            if self._dropped != told_dropped:
-                told_dropped = self._dropped
-                yield f": {told_dropped} rows were dropped so far\n\n"
+            if self._dropped != sent_dropped:
+                sent_dropped = self._dropped
+                yield f": {sent_dropped} rows were dropped so far\n\n"
             yield self._taken()
-            await asyncio.sleep(0)  # others are heard also where rows never end
+            await asyncio.sleep(0)  # others have a turn also where rows never end
 
     def _taken(self) -> str:
         taken, size = [], 0
@@ -86,7 +86,7 @@ def router(engine: Engine) -> APIRouter:
     def query(body: QueryText) -> StreamingResponse:
         rule_id = f"query_{uuid.uuid4().hex[:12]}"
         rows = _Rows()
-        engine.topics.listen(rule_id, rows.heard)
+        engine.topics.listen(rule_id, rows.add_rows)
         actions = [{"memory": {"topic": rule_id}}]
         try:
             options = {"sendError": True}  # who asks by hand sees why there is no row
@@ -94,11 +94,11 @@ def router(engine: Engine) -> APIRouter:
                 {"id": rule_id, "sql": body.sql, "actions": actions, "options": options, "temp": True}
             )
         except RuleError:
-            engine.topics.leave(rows.heard)
+            engine.topics.leave(rows.add_rows)
             raise
 
         def end() -> None:
-            engine.topics.leave(rows.heard)
+            engine.topics.leave(rows.add_rows)
             engine.delete_rule(rule_id)
 
         return _Events(rows.events(), end)

@@ -108,7 +108,7 @@ def router(
 
     @routes.get("/health")
     def health() -> JsonObject:
-        return told_health(engine)
+        return health_of(engine)
 
     return routes
 
@@ -126,7 +126,7 @@ async def _one_of_batch(client: httpx.AsyncClient, single: SingleRequest) -> Jso
     return {"code": response.status_code, "response": response.text}
 
 
-def told_health(engine: Engine) -> JsonObject:
+def health_of(engine: Engine) -> JsonObject:
     """As contracts.md has it; not ok while rules load, where one has failed, or the disk refuses."""
     now_s = time.time()
     names = [f"rule {each['id']}" for each in engine.views.rules() if each["status"] == "stopped by error"]

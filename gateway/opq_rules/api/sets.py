@@ -108,7 +108,7 @@ class Tasks:
             return "finished", "", task.work(task.cancelled.is_set)
         except RuleError as error:
             return ("cancelled" if task.cancelled.is_set() else "failed"), str(error), None
-        except Exception as error:  # a fault of ours: told, and the next one runs
+        except Exception as error:  # a fault of ours: logged, and the next one runs
             log.get(service="rules-api").exception("task.failed", task=task.id, error=str(error))
             return "failed", "a fault of ours; the log has it", None
 

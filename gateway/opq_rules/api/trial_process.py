@@ -89,7 +89,7 @@ def shape_of(sink_props: Mapping[str, Any]) -> SinkProperties:
 
 
 def shaped(emissions: list[Any], shape: SinkProperties) -> Iterator[Any]:
-    """JSON, or the text of a template that writes something else. A row that fails is told as an error."""
+    """JSON, or the text of a template that writes something else. A row that fails becomes an error."""
     transform = transformer(shape)
     for emission in emissions:
         for data in emission if shape.sendSingle else [emission] if emission or not shape.omitIfEmpty else []:

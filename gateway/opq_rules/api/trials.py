@@ -1,4 +1,4 @@
-"""/ruletest: a rule on records that are given with it, told as server-sent events, or at once.
+"""/ruletest: a rule on records that are given with it, answered as server-sent events, or at once.
 
 Source: reference/rules.md, A.5. Results come at /test/{id} of this server (eKuiper opens another port).
 """
@@ -33,7 +33,7 @@ MOST_RECORDS = 200_000
 
 
 class Trials:
-    """Made by POST /ruletest, played by .../start, told at /test/{id}."""
+    """Made by POST /ruletest, played by .../start, sent at /test/{id}."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -44,7 +44,7 @@ class Trials:
         case = self._case(body)
         options = {key: value for key, value in case["options"].items() if key != "end_ms"}
         looked_at = {key: value for key, value in case.items() if key != "sinkProps"}
-        run_case({**looked_at, "options": options, "input": []})  # what is wrong with it is told now
+        run_case({**looked_at, "options": options, "input": []})  # what is wrong with it is refused now
         name = checked_id("trial", body.id or uuid.uuid4().hex[:12], CONFIGURATION)
         with self._lock:
             now_s = time.monotonic()

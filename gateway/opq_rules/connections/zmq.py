@@ -24,7 +24,7 @@ def check(config: Config, wait_s: float) -> None:
     """To be bound: whether the address is free. Else: whether a ZeroMQ peer shakes hands there."""
     with zmq.Context() as own, own.socket(zmq.PUSH) as socket:
         socket.setsockopt(zmq.LINGER, 0)
-        told = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
+        monitor = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
         try:
             if config.bind:
                 socket.bind(config.url)
@@ -32,8 +32,8 @@ def check(config: Config, wait_s: float) -> None:
             socket.connect(config.url)
             until_s = time.monotonic() + min(wait_s, config.timeout / 1000)
             while (left_s := until_s - time.monotonic()) > 0:
-                if told.poll(max(1, round(left_s * 1000))):
-                    recv_monitor_message(told)
+                if monitor.poll(max(1, round(left_s * 1000))):
+                    recv_monitor_message(monitor)
                     return
         except zmq.ZMQError as error:
             raise ConnectionError(f"{config.url}: {error.strerror}") from error

@@ -125,7 +125,7 @@ def of_key(sign: str, key: str, constant: Value) -> Evaluate | None:
 
 
 def of_number(sign: str, constant: float, key: str) -> Evaluate | None:
-    """`constant sign row[key]`: the same the other way round, but for what is told of other kinds."""
+    """`constant sign row[key]`: the same the other way round, but for the error of other kinds."""
     mirrored, work = _MIRRORED.get(sign), _OTHERS[sign]
     if mirrored is None:
         return None

@@ -52,9 +52,9 @@ class ValueType:
             return "unknown"
         if self.kinds == NUMBER.kinds:
             return "number"
-        return " or ".join(self._told(kind) for kind in _ORDER if kind in self.kinds) or "null"
+        return " or ".join(self._kind_words(kind) for kind in _ORDER if kind in self.kinds) or "null"
 
-    def _told(self, kind: str) -> str:
+    def _kind_words(self, kind: str) -> str:
         if kind == "array" and self.of is not None:
             return f"array({self.of})"
         if kind == "struct" and self.fields:

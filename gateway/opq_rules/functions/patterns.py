@@ -33,7 +33,7 @@ class Pattern:
     __slots__ = ("_always_limited", "_expression", "_limited", "_quick")
 
     def __init__(self, expression: str) -> None:
-        """Raises ValueError telling what is wrong with it."""
+        """Raises ValueError that says what is wrong with it."""
         package = _package()
         self._expression = expression
         if _parts(expression) > MOST_PARTS:
@@ -118,5 +118,5 @@ def _errors() -> tuple[type[Exception], ...]:
 
 @lru_cache(maxsize=512)
 def pattern(expression: str) -> Pattern:
-    """Raises ValueError telling what is wrong with it."""
+    """Raises ValueError that says what is wrong with it."""
     return Pattern(expression)

@@ -1,7 +1,7 @@
 """Texts. Arguments that are none are read as cast to string; characters count from 0.
 
 Regular expressions: `patterns`.
-Source: reference/rules.md, D.5, Text (null rules, lpad, substring as told there).
+Source: reference/rules.md, D.5, Text (null rules, lpad, substring as it says).
 """
 
 import math

@@ -1,7 +1,7 @@
 """Groups and their aggregates, which take records one by one, so that windows need not keep them.
 
 A column that is not aggregated has the value of the group's first record. What an aggregate cannot take
-(a text in a sum) fails its group, told when the window ends: the same as if the window had kept its records.
+(a text in a sum) fails its group, reported when the window ends: as if the window had kept its records.
 """
 
 import json

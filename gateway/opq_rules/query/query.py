@@ -1,6 +1,6 @@
 """A plan that runs: records and the passing of time in, emissions out; state that outlives a kill.
 
-No I/O, no clock, no thread. What cannot be computed is counted and told, and the query goes on.
+No I/O, no clock, no thread. What cannot be computed is counted and reported, and the query goes on.
 """
 
 import itertools
@@ -86,7 +86,7 @@ class Query:
         return self._counted(out)
 
     def refuse(self, why: str, now_ms: int) -> list[Emission]:
-        """A record that was none: counted, told at once where errors are sent; windows do not see it."""
+        """A record that was none: counted, sent at once where errors are sent; windows do not see it."""
         out: list[Emission] = []
         self._context.now_ms = max(self._context.now_ms, now_ms)
         self._faults.report(RowError(why), out)

@@ -28,7 +28,7 @@ class TracedSteps(Protocol):
 
     def in_window(self) -> None: ...
     def cut(self, cut: Cut) -> None:
-        """A window has ended; what is told of `gave` next is its."""
+        """A window has ended; the next `gave` is its."""
         ...
 
     def gave(

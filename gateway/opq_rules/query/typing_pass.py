@@ -2,7 +2,7 @@
 
 A column has the type that it is declared as where the engine holds records to it: streams with
 STRICT_VALIDATION. Elsewhere a value that does not convert stays as it came, so the column is unknown; what
-would clash if all came as declared is told by `explain` alone.
+would clash if all came as declared is shown by `explain` alone.
 """
 
 from collections.abc import Sequence

@@ -76,7 +76,7 @@ class Sink(SinkOfSdk):
                 **more,
             )
 
-        _told(connect)
+        _answered(connect)
         durable = pymongo.WriteConcern("majority", j=True)
         self._rows = self._client[self._database].get_collection(config.collection, write_concern=durable)
 
@@ -130,7 +130,7 @@ class Sink(SinkOfSdk):
         from pymongo.errors import BulkWriteError
 
         try:
-            _told(lambda: self._rows.insert_many(documents, ordered=False))
+            _answered(lambda: self._rows.insert_many(documents, ordered=False))
         except BulkWriteError as error:
             self._look_at(dict(error.details))
 
@@ -141,7 +141,7 @@ class Sink(SinkOfSdk):
         again = [each["op"]["_id"] for each in refused if each.get("code") == 11000]
         stored: set[object] = set()
         if again and self._config.exactlyOnce:
-            found = _told(lambda: list(self._rows.find({"_id": {"$in": again}}, {"_id": 1})))
+            found = _answered(lambda: list(self._rows.find({"_id": {"$in": again}}, {"_id": 1})))
             stored = {each["_id"] for each in found}
         left = [each for each in refused if each["op"]["_id"] not in stored]
         if left:
@@ -152,15 +152,15 @@ class Sink(SinkOfSdk):
     def _change(self, kind: str, document: JsonObject) -> None:
         where = {self._config.keyField: document[self._config.keyField]}
         if kind == "delete":
-            _told(lambda: self._rows.delete_one(where))
+            _answered(lambda: self._rows.delete_one(where))
         elif kind == "upsert":
-            _told(lambda: self._rows.replace_one(where, document, upsert=True))
+            _answered(lambda: self._rows.replace_one(where, document, upsert=True))
         else:
-            _told(lambda: self._rows.update_one(where, {"$set": document}))
+            _answered(lambda: self._rows.update_one(where, {"$set": document}))
 
 
 def _database_of(url: str) -> str:
-    """As the address says it, "" where it does not. Raises ValueError: it is none; its text is not told."""
+    """As the address says it, "" where it does not. Raises ValueError: it is none; its text is not shown."""
     try:
         from pymongo.errors import PyMongoError
         from pymongo.uri_parser import parse_uri
@@ -175,7 +175,7 @@ def _database_of(url: str) -> str:
         raise ValueError(f"{wanted} ({type(error).__name__})") from None
 
 
-def _told(call: Callable[[], T]) -> T:
+def _answered(call: Callable[[], T]) -> T:
     """What may pass as ConnectionError, what will not as ValueError; BulkWriteError as it is."""
     from pymongo.errors import BulkWriteError, ConnectionFailure, OperationFailure, PyMongoError
 
@@ -194,8 +194,8 @@ def _told(call: Callable[[], T]) -> T:
 
 
 def _sorted(code: Any, text: str) -> Exception:
-    told = f"MongoDB: {text[:300]}"
-    return ConnectionError(told) if code in _PASSING else ValueError(told)
+    words = f"MongoDB: {text[:300]}"
+    return ConnectionError(words) if code in _PASSING else ValueError(words)
 
 
 def _short(error: Exception) -> str:

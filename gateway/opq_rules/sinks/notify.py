@@ -1,7 +1,7 @@
 """notify: tells people of rows, through the cloud's notifications (docs/notifications.md).
 
 Each row is posted with the token of an account, made in View under Notifications; the account's rules about
-rows of stream rules say how it is told. A retry has the row's id, so that a row is told once.
+rows of stream rules say how people hear of it. A retry has the row's id, so that they hear of it once.
 """
 
 from collections.abc import Mapping

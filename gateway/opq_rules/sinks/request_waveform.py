@@ -53,16 +53,16 @@ class Request:
     end_ns: int
     metric: str
     value: float
-    """The column that is told, and what it was, finite; "" and 0.0 where the row has no number."""
+    """The column that is reported, and what it was, finite; "" and 0.0 where the row has no number."""
 
     @property
     def because(self) -> str:
-        told = f": {self.metric} {self.value:.6g}" if self.metric else ""
-        return f"rule {self.rule_id}{told}"
+        value = f": {self.metric} {self.value:.6g}" if self.metric else ""
+        return f"rule {self.rule_id}{value}"
 
 
 class Sink(SinkOfSdk):
-    """`counts`: what it did not ask for, told in the rule's status."""
+    """`counts`: what it did not ask for, shown in the rule's status."""
 
     wants = "rows"
 
@@ -131,11 +131,11 @@ def request_of(row: object, rule_id: str, config: Config) -> Request:
     start_ms, end_ms = round(times[0]) - config.beforeMs, round(times[1]) + config.afterMs
     if not 0 <= start_ms <= end_ms <= min(start_ms + LONGEST_MS, MOST_MS):
         raise ValueError(f"{start_ms} to {end_ms} ms is no span of at most {LONGEST_MS} ms")
-    metric, value = _told(row, config)
+    metric, value = _reported(row, config)
     return Request(rule_id, str(int(box)), start_ms * NS_PER_MS, end_ms * NS_PER_MS, metric, value)
 
 
-def _told(row: Mapping[str, object], config: Config) -> tuple[str, float]:
+def _reported(row: Mapping[str, object], config: Config) -> tuple[str, float]:
     where = (config.box, config.start, config.end)
     names = [config.value] if config.value else [str(name) for name in row if name not in where]
     for name in names:

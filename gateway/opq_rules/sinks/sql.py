@@ -61,7 +61,7 @@ class Sink(SinkOfSdk):
     def open(self, context: Context) -> None:
         try:
             self._engine = sqlalchemy.create_engine(self._url, pool_pre_ping=True)
-            with self._engine.connect():  # a wrong password is told now, and no row is asked to go there
+            with self._engine.connect():  # a wrong password is refused now, and no row is asked to go there
                 pass
             if self._config.exactlyOnce:
                 self._make_marks()

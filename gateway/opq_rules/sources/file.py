@@ -3,7 +3,7 @@
 DATASOURCE is the file's name below `path`, or the file itself. `interval` 0: once, and `follow` waits for
 lines that are appended, also where the file is rotated: renamed and begun anew, or cut; greater: read again
 from the start each so many ms. An offset is `[file name, records taken of it]`, with `follow` and what the
-file is known by (`files.generation.Mark`). What cannot be read of a file is told and passed over.
+file is known by (`files.generation.Mark`). What cannot be read of a file is reported and passed over.
 """
 
 from collections.abc import Iterator, Mapping
@@ -34,7 +34,7 @@ class Source(SourceOfSdk):
         self._done: tuple[str, int] = ("", 0)
         self._mark: Mark | None = None
         self._why = ""
-        """It is told once as long as it stays."""
+        """It is reported once as long as it stays."""
         self._passed_over: dict[str, tuple[int, ...]] = {}
         """Broken files of the folder: name -> stamp."""
 

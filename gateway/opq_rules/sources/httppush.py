@@ -41,20 +41,20 @@ class Source(SourceOfSdk):
 
     def open(self, context: SourceContext) -> None:
         try:
-            door = _Door.at(self._config.server, (self._config.method, self._path), context)
+            server = _PushServer.at(self._config.server, (self._config.method, self._path), context)
         except (OSError, PortBusyError) as error:
             context.connected(False, f"{self._config.server}: {error}")
             raise
         context.connected(True)
         while not context.wait(1.0):
             pass
-        door.leave((self._config.method, self._path))
+        server.leave((self._config.method, self._path))
 
 
-class _Door:
+class _PushServer:
     """One listening address and the streams that are fed by its paths."""
 
-    _open: ClassVar[dict[str, "_Door"]] = {}
+    _open: ClassVar[dict[str, "_PushServer"]] = {}
     _lock: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self, address: str) -> None:
@@ -73,15 +73,15 @@ class _Door:
         self._server.start()
 
     @classmethod
-    def at(cls, address: str, path: tuple[str, str], context: SourceContext) -> "_Door":
+    def at(cls, address: str, path: tuple[str, str], context: SourceContext) -> "_PushServer":
         with cls._lock:
-            door = cls._open.get(address)
-            if door is None:
-                door = cls._open[address] = cls(address)
-            if path in door.streams:
+            server = cls._open.get(address)
+            if server is None:
+                server = cls._open[address] = cls(address)
+            if path in server.streams:
                 raise OSError(f"{path[0]} {path[1]} belongs to another stream; make it SHARED")
-            door.streams[path] = context
-        return door
+            server.streams[path] = context
+        return server
 
     def leave(self, path: tuple[str, str]) -> None:
         with self._lock:

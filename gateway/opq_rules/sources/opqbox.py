@@ -90,16 +90,16 @@ def read_here(
     context: SourceContext,
 ) -> None:
     """Until the source has to end."""
-    channel, told = local.subscribe(), 0
+    channel, reported = local.subscribe(), 0
     context.connected(True)
     try:
         while not context.stopped:
             items = channel.take_all(MOST, LOOK_S)
             if items:
                 context.emit_many(_of(boxes, rows(items)))
-            if channel.dropped > told:
-                context.emit_error(f"{channel.dropped - told} were lost: the rules do not keep up")
-                told = channel.dropped
+            if channel.dropped > reported:
+                context.emit_error(f"{channel.dropped - reported} were lost: the rules do not keep up")
+                reported = channel.dropped
     finally:
         local.leave(channel)
 

@@ -69,8 +69,8 @@ def _read(path: Path, start_ms: int | None) -> WavePiece:
         facts = json.loads(beside.read_text())
         rate_hz, v_per_lsb = float(facts["rate_hz"]), float(facts["volts_per_lsb"])
     except (OSError, KeyError, TypeError) as error:
-        told = error if isinstance(error, OSError) else f"{beside} lacks rate_hz or volts_per_lsb"
-        raise ValueError(f"DATASOURCE  {told}") from error
+        why = error if isinstance(error, OSError) else f"{beside} lacks rate_hz or volts_per_lsb"
+        raise ValueError(f"DATASOURCE  {why}") from error
     if counts.ndim != 1 or counts.dtype != np.int16 or not len(counts):
         raise ValueError(f"DATASOURCE  {path} holds {counts.dtype} of shape {counts.shape}; want int16 (n,)")
     if round(rate_hz * 1000) not in RATES_MILLIHZ or not 0 < v_per_lsb < 1e6:

@@ -75,8 +75,8 @@ class StreamDecoder:
         try:
             return Decoded(list(map(conform, rows)), metas, 0, "")
         except ValueError:
-            told = f"{self._name}: "
-            return _one_by_one(rows, metas, lambda row: [conform(row)], lambda row, error: f"{told}{error}")
+            name = f"{self._name}: "
+            return _one_by_one(rows, metas, lambda row: [conform(row)], lambda row, error: f"{name}{error}")
 
     def _read_each(self, payloads: Sequence[bytes], metas: Metas) -> Decoded:
         read = _one_by_one(payloads, metas, self._read, self._unreadable)

@@ -1,5 +1,5 @@
 """A message of protobuf as a record. Fields keep their names in the .proto file; what is not set and knows it
-is left out; enums are told by name; a float of 32 bits is the shortest number that means it.
+is left out; enums stand by name; a float of 32 bits is the shortest number that means it.
 """
 
 from collections.abc import Callable

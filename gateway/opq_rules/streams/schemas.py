@@ -85,11 +85,11 @@ def _run(command: list[str], content: bytes) -> bytes:
         except subprocess.TimeoutExpired:
             raise ValueError(f"protobuf's compiler was not done within {LIMIT_S:g} s") from None
         if done.returncode:
-            raise ValueError(f"protobuf's compiler refuses it: {_told(done.stderr)}")
+            raise ValueError(f"protobuf's compiler refuses it: {_refusal(done.stderr)}")
         return target.read_bytes()
 
 
-def _told(errors: bytes) -> str:
+def _refusal(errors: bytes) -> str:
     """Without its warnings, in any of their forms: an error begins with the file's name."""
     lines = [line for line in errors.decode(errors="replace").splitlines() if "warning:" not in line]
     refused = [line for line in lines if line.startswith(NAME)]

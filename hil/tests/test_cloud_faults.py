@@ -3,6 +3,7 @@
 import socket
 import sqlite3
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -280,6 +281,9 @@ def test_a_locked_store_takes_no_write_and_a_slow_one_takes_it_late(tmp_path: Pa
 
 def played(seeds: Sequence[int], folder: Path, side_by_side: int = 2) -> dict[str, Any]:
     documents = play_all(seeds, folder, lambda document: print(line(document), flush=True), side_by_side)
+    for document in documents:
+        if not document["ok"]:  # also in the summary of a run that goes on well
+            warnings.warn(line(document), stacklevel=2)
     found = tally(documents)
     print(found)
     return found

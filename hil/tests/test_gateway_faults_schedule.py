@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -296,6 +297,9 @@ def test_a_plug_that_is_out_until_the_end_of_a_schedule_costs_no_sample(tmp_path
 
 def played(seeds: Sequence[int], folder: Path, side_by_side: int = 2) -> dict[str, Any]:
     documents = play_all(seeds, folder, lambda document: print(line(document), flush=True), side_by_side)
+    for document in documents:
+        if not document["ok"]:  # also in the summary of a run that goes on well
+            warnings.warn(line(document), stacklevel=2)
     found = tally(documents)
     print(found)
     return found

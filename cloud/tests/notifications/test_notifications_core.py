@@ -197,7 +197,8 @@ def test_a_digest_of_each_day_comes_within_twenty_five_hours_at_its_time(now: in
     due_ms, _ = send_time_ms(rule, BERLIN, now)
     assert now < due_ms <= now + 25 * 3_600_000
     shown = datetime.fromtimestamp(due_ms / 1000, UTC).astimezone(BERLIN).time()
-    assert (shown.hour, shown.minute) in ((h, m), (h + 1, m))
+    # the hour from 2 to 3 is left out once a year: then it comes at 3
+    assert (shown.hour, shown.minute) in ((h, m), (3 if h == 2 else h, m))
 
 
 @pytest.mark.parametrize("text", ["", "7:00", "24:00", "07:60", "0700", "ab:cd", "07:00:00"])

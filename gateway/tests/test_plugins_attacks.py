@@ -59,7 +59,7 @@ Ask = Callable[[str], Any]
 
 @pytest.fixture(scope="module")
 def plugins(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plugins]:
-    policy = Policy(limits=ProcessLimits(function_s=20.0))
+    policy = Policy(limits=ProcessLimits(function_s=60.0))
     made = Plugins(tmp_path_factory.mktemp("attacks") / "data", policy)
     made.create("function", "f", stored(made.uploads, plugin_zip("f", kind="function", code=CODE)))
     yield made
@@ -135,7 +135,7 @@ def test_sockets_without_a_file_and_processes_of_others_are_out_of_reach(plugins
 @pytest.fixture
 def fresh(tmp_path: Path) -> Iterator[Plugins]:
     """Of a test that ends its process."""
-    made = Plugins(tmp_path / "data", Policy(limits=ProcessLimits(memory_bytes=300 << 20, function_s=20.0)))
+    made = Plugins(tmp_path / "data", Policy(limits=ProcessLimits(memory_bytes=300 << 20, function_s=60.0)))
     made.create("function", "f", stored(made.uploads, plugin_zip("f", kind="function", code=CODE)))
     yield made
     made.close()

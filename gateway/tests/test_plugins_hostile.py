@@ -104,7 +104,7 @@ def test_what_does_not_fit_its_rows_ends_the_process_that_sent_it(
     source.configure("", {})
     thread = threading.Thread(target=source.open, args=(whose,))
     thread.start()
-    status = wait_for(lambda: (now := plugins.status("s"))["crashes"] and now, 20)
+    status = wait_for(lambda: (now := plugins.status("s"))["crashes"] and now)
     whose.end.set()
     plugins.delete("source", "s", force=True)
     thread.join(60)

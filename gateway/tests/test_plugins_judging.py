@@ -12,9 +12,10 @@ from judging_plugins import HANDING_ON, TRIGGER, analysis_zip, heard, measured, 
 from plugin_zips import manifest, stored, zipped
 from waiting import wait_for
 
+from opq_plugins.host import remote
 from opq_plugins.host.plugins import Plugins
 from opq_plugins.host.proxy import PluginTrigger
-from opq_plugins.policy import Policy
+from opq_plugins.policy import Policy, ProcessLimits
 from opq_plugins.sdk import nouns
 from opq_proto.decision import Decision, Nominal
 from opq_proto.errors import PluginError
@@ -25,8 +26,14 @@ MODES = ("process", "inproc")
 
 
 @pytest.fixture
-def plugins(tmp_path: Path) -> Iterator[Plugins]:
-    made = Plugins(tmp_path, Policy(trusted=frozenset({"loud", "peak"})))
+def plugins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Plugins]:
+    """A machine that stands still for two seconds is no trigger that hangs."""
+    for name in ("DECIDE_S", "BEGIN_S"):
+        monkeypatch.setattr(remote, name, 60.0)
+    patient = Policy(
+        trusted=frozenset({"loud", "peak"}), trial_s=120.0, limits=ProcessLimits(call_s=60.0, start_s=60.0)
+    )
+    made = Plugins(tmp_path, patient)
     yield made
     made.close()
 
@@ -133,11 +140,14 @@ def test_what_cannot_begin_is_not_installed_and_what_wants_settings_is(plugins: 
         plugins.trigger("loud")().configure({})
 
 
-def test_a_crash_and_a_hang_end_the_worker_and_the_next_one_begins_anew(plugins: Plugins) -> None:
+def test_a_crash_and_a_hang_end_the_worker_and_the_next_one_begins_anew(
+    plugins: Plugins, monkeypatch: pytest.MonkeyPatch
+) -> None:
     trigger = installed(plugins, {"limit": 100})
     for what, error in (("do_crash", "exit code 9"), ("do_hang", "decide took longer than 2 s")):
         trigger.decide(measured(), NOMINAL)
-        with pytest.raises(OSError, match=error):
+        with monkeypatch.context() as patched, pytest.raises(OSError, match=error):
+            patched.setattr(remote, "DECIDE_S", 2.0 if what == "do_hang" else 60.0)
             trigger.decide(measured(**{what: 1.0}), NOMINAL)
         decision = wait_for(lambda: decided(trigger))
         assert decision.because == "0 before, 120 V"

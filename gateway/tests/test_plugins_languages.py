@@ -23,7 +23,12 @@ HEADER = Path(__file__).parents[1] / "opq_plugins/sdk/opq_plugin.h"
 @pytest.fixture
 def plugins(tmp_path: Path) -> Iterator[Plugins]:
     made = Plugins(
-        tmp_path / "data", Policy(limits=ProcessLimits(lua_instructions=1_000_000, lua_memory_bytes=8 << 20))
+        tmp_path / "data",
+        Policy(
+            limits=ProcessLimits(
+                call_s=60.0, function_s=60.0, lua_instructions=1_000_000, lua_memory_bytes=8 << 20
+            )
+        ),
     )
     yield made
     made.close()

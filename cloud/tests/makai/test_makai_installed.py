@@ -20,13 +20,16 @@ from opq_cloud.makai.trigger_plugins import SHOWN_AGAIN_S, InstalledTrigger, Tim
 from opq_cloud.makai.triggering_service import TriggeringService
 from opq_cloud.service import CloudContext, ServiceCounters
 from opq_cloud.store import open_store
+from opq_plugins.host import remote
 from opq_plugins.host.plugins import Plugins
-from opq_plugins.policy import Policy
+from opq_plugins.policy import Policy, ProcessLimits
+from opq_plugins.policy_section import PluginRules
 from opq_proto import log
 from opq_proto.decision import Decision, Nominal
 from opq_proto.errors import ConfigError
 from opq_proto.messages import Measurement, Metric
 from opq_proto.opqbox3_pb2 import Measurement as Wire
+from opq_rules.api import config as api_config
 
 FAILING = """
 
@@ -41,6 +44,19 @@ def decide(measurement, nominal, config, state):
 """
 MODES = ("process", "inproc")
 WINDOW_MS = 200
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that stands still for two seconds is no trigger that hangs."""
+    for name in ("DECIDE_S", "BEGIN_S"):
+        monkeypatch.setattr(remote, name, 60.0)
+    long = replace(Policy(), trial_s=120.0, limits=ProcessLimits(call_s=60.0, start_s=60.0))
+
+    def policy_of(rules: PluginRules, on_loopback: bool) -> Policy:
+        return replace(long, trusted=frozenset(rules.trusted), server_on_loopback=on_loopback)
+
+    monkeypatch.setattr(api_config, "policy_of", policy_of)
 
 
 def told(box: Any, k: int, rms: float = 120.0, **metrics: float) -> list[bytes]:
@@ -132,7 +148,7 @@ def test_each_measurement_is_judged_by_one_version_while_versions_come_and_go(
 
 
 def test_a_trigger_that_crashes_hangs_or_answers_nonsense_harms_itself_alone(
-    makai_with: Callable[..., Any],
+    makai_with: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house = makai_with(PluginEntry(name="threshold"))
     box, counters = house.box("4"), house.service.counters
@@ -145,8 +161,10 @@ def test_a_trigger_that_crashes_hangs_or_answers_nonsense_harms_itself_alone(
     for k, (what, where, seen) in enumerate(wrongs):
         install(house, f"1.0.{k}", limit=1e6)  # each version begins without the pauses of the one before
         crashes = counters.of("plugin_crashes", "loud")
-        box.pub.send_multipart(told(box, k, **{what: 1.0}))
-        house.wait_for(lambda crashes=crashes: counters.of("plugin_crashes", "loud") > crashes)
+        with monkeypatch.context() as patched:
+            patched.setattr(remote, "DECIDE_S", 2.0 if what == "do_hang" else 60.0)
+            box.pub.send_multipart(told(box, k, **{what: 1.0}))
+            house.wait_for(lambda crashes=crashes: counters.of("plugin_crashes", "loud") > crashes)
         status = house.ask("GET", "/plugins/triggers/loud/status")
         assert seen in str(status[where])
         calls = status["calls"]

@@ -234,7 +234,7 @@ SECOND = f"if wave.start_ns == {START_NS + MINUTE_NS}:"
 def test_what_crashes_or_hangs_is_ended_counted_and_shown_and_holds_up_no_other_event(
     house, mauka, until, line, why
 ):
-    follower, runner = mauka(limits=ProcessLimits(call_s=0.5))
+    follower, runner = mauka(limits=ProcessLimits(call_s=0.5 if "longer" in why else 60.0))
     house.install("1.0.0", code("one", line))
     assert until(follower.status)
     house.event()

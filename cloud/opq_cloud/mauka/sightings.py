@@ -6,6 +6,7 @@ figures are those of the pieces together. Both are functions of the set of sight
 order nor repetition matters.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -144,8 +145,12 @@ def _covers(one: Finding, other: Finding) -> bool:
     return all(more >= less for more, less in zip(mine, its, strict=True))
 
 
-def _order(finding: Finding) -> tuple[float, float, str]:
-    """The worse one last: the further from 100 %, a dip before a swell; a total order."""
+def _order(finding: Finding) -> tuple[float, float, float, str]:
+    """The worse one last: the further from 100 %, a dip before a swell; a total order.
+
+    Of two that are equal but for what waveforms said of the clock, the better told one is last.
+    """
     percent = finding.residual_percent
     off = -1.0 if percent is None else abs(percent - 100.0)
-    return off, -(percent or 0.0), repr(finding)
+    told = -math.inf if finding.alignment is None else -float(finding.alignment.uncertainty_ns)
+    return off, -(percent or 0.0), told, repr(finding)

@@ -26,6 +26,7 @@ from opq_proto.messages import (
     TimeSource,
     Trigger,
     Waveform,
+    WaveformAlignment,
 )
 
 Document = dict[str, Any]
@@ -292,6 +293,7 @@ def incident_document(known: KnownFinding, expire_at: int, location: str = "") -
         "clock_id": finding.clock_id, "leads": known.leads, "by_hand": known.by_hand,
         "analysis": finding.analysis, "analysis_version": finding.analysis_version,
         "settings_hash": finding.settings_hash, "severity": severity_of(finding),
+        "alignment": None if finding.alignment is None else asdict(finding.alignment),
     }  # fmt: skip
 
 
@@ -325,6 +327,7 @@ def known_from_document(document: Document) -> KnownFinding:
         analysis=document.get("analysis"),
         analysis_version=document.get("analysis_version"),
         settings_hash=document.get("settings_hash"),
+        alignment=_alignment(document),
     )
     known = document.get("severity")  # null and absent: written by an older version, or by the original
     return KnownFinding(
@@ -333,12 +336,17 @@ def known_from_document(document: Document) -> KnownFinding:
         event_ids=tuple(int(e) for e in document.get("event_ids", (event_id,))),
         finding=replace(finding, severity=severity_of(finding) if known is None else float(known)),
         pieces=tuple(
-            Finding(**{**piece, "figures": _pairs(piece.get("figures", ()))})
+            Finding(**{**piece, "figures": _pairs(piece.get("figures", ())), "alignment": _alignment(piece)})
             for piece in document.get("pieces", ())
         ),
         leads=document.get("leads"),
         by_hand=bool(document.get("by_hand", False)),
     )
+
+
+def _alignment(document: Document) -> WaveformAlignment | None:
+    told = document.get("alignment")
+    return None if told is None else WaveformAlignment(**told)
 
 
 def _pairs(figures: Iterable[Sequence[Any]]) -> tuple[tuple[str, float], ...]:

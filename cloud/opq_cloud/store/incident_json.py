@@ -84,11 +84,15 @@ def source_words(incident: Incident) -> str:
 
 
 def arrival_json(arrival: BoxArrival, first_ns: int) -> dict[str, object]:
-    """`disciplined` false: its clock is too poor to say who was first."""
+    """`disciplined` false: its clock is too poor to say who was first.
+
+    `aligned_to`: the Box whose clock it is by, within `uncertainty_ms`; null: its own.
+    """
     unknown = arrival.uncertainty_ns >= UNKNOWN_UNCERTAINTY_NS
     return {
         "box_id": arrival.box_id,
         "after_ms": round((arrival.start_ns - first_ns) / 1e6, 6),
         "uncertainty_ms": None if unknown else arrival.uncertainty_ns / 1e6,
         "disciplined": arrival.disciplined,
+        "aligned_to": arrival.aligned_to,
     }

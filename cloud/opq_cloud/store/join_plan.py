@@ -116,7 +116,8 @@ class IncidentFacts:
             if name in known:
                 known[name] = tuple(known[name])
         arrivals = document.get("arrivals") or dict.fromkeys(_ARRIVAL, ())
-        columns = (arrivals[name] for name in _ARRIVAL)
+        nobody = [None] * len(arrivals["box_id"])  # of an older version
+        columns = (arrivals.get(name, nobody) for name in _ARRIVAL)
         known["arrivals"] = tuple(starmap(BoxArrival, zip(*columns, strict=True)))
         known["witnesses"] = tuple(map(IncidentWitness.of_document, document.get("witnesses", ())))
         known["sides"] = tuple(BoxSide(**each) for each in document.get("sides", ()))
@@ -124,7 +125,7 @@ class IncidentFacts:
         return cls(**known)
 
 
-_ARRIVAL = ("box_id", "start_ns", "uncertainty_ns")
+_ARRIVAL = ("box_id", "start_ns", "uncertainty_ns", "aligned_to")
 _FACTS = tuple(each.name for each in fields(IncidentFacts))
 
 

@@ -294,7 +294,8 @@ def _as_a_whole(incident: Incident) -> list[tuple[str, list[str]]]:
     elif len(incident.arrivals) > 1:
         first_ns = incident.arrivals[0].start_ns
         shown = incident.arrivals[:ARRIVALS_SHOWN]
-        lines = [_arrival_line(each, first_ns) for each in shown]
+        compared = {each.aligned_to for each in incident.arrivals}
+        lines = [_arrival_line(each, first_ns, each.box_id in compared) for each in shown]
         if len(incident.box_ids) > len(shown):
             lines.append(f"{len(incident.box_ids) - len(shown)} more Boxes")
         facts.append(("Order of arrival", lines))
@@ -323,12 +324,11 @@ def _side_lines(sides: Sequence[BoxSide]) -> list[str]:
     ]
 
 
-def _arrival_line(arrival: BoxArrival, first_ns: int) -> str:
+def _arrival_line(arrival: BoxArrival, first_ns: int, is_reference: bool) -> str:
     after = (arrival.start_ns - first_ns) / 1e6
     when = "first" if after == 0 else f"{after:.3f}{words.THIN}ms later"
     doubt = words.uncertainty(arrival.uncertainty_ns)
-    poor = "" if arrival.disciplined else "; its clock is too poor to say who was first"
-    return f"Box {arrival.box_id}: {when}, {doubt}{poor}"
+    return f"Box {arrival.box_id}: {when}, {doubt}{words.clock_words(arrival, is_reference)}"
 
 
 def _time_lines(findings: Sequence[Finding], waves: Mapping[str, Waveform]) -> list[str]:

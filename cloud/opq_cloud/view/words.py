@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
-from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Incident, StoredFinding, TimeSource
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, BoxArrival, Incident, StoredFinding, TimeSource
 
 Names = Mapping[str, str]
 """Box id -> the name that people gave it."""
@@ -190,6 +190,15 @@ def uncertainty(value_ns: int | None) -> str:
             value = value_ns / scale
             return f"±{THIN}{value:.{0 if value >= 9.95 else 1}f}{THIN}{unit}"
     return f"±{THIN}{value_ns}{THIN}ns"
+
+
+def clock_words(arrival: BoxArrival, is_reference: bool) -> str:
+    """By whose clock a Box has its place in the order; `is_reference`: others were compared with it."""
+    if arrival.aligned_to not in (None, arrival.box_id):
+        return f", by its waveform beside that of Box {arrival.aligned_to}"
+    if is_reference:
+        return "" if arrival.disciplined else "; the waveforms of others are compared with its own"
+    return "" if arrival.disciplined else "; its clock is too poor to say who was first"
 
 
 def source(value: TimeSource) -> str:

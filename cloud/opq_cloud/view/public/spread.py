@@ -78,7 +78,7 @@ def incident_spread(
         x, y = (0.0, 0.0) if at is None else frame.units(at)
         after_ms = (each.start_ns - first_ns) / 1e6
         doubt = words.uncertainty(each.uncertainty_ns)
-        poor = "" if each.disciplined else "; its clock is too poor to say who was first"
+        poor = words.clock_words(each, any(other.aligned_to == each.box_id for other in found))
         arrivals.append(
             Arrival(
                 number,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from opq_cloud.mauka.analyses import rms_voltage
+from opq_cloud.mauka.analyses import rapid_voltage_change, rms_voltage
 from opq_cloud.mauka.asking import SampleAsking, asked_samples
 from opq_cloud.mauka.event_analysis import by_nominal
 from opq_cloud.mauka.runner import AnalysisRunner
@@ -69,6 +69,20 @@ def test_where_most_boxes_saw_the_dip_the_neighbours_of_the_shallowest_are_asked
     (request,) = wanted_of(*dips, sine("7"))
     assert request.beside == ("6", "5", "4", "3") and request.box_ids == ()
     assert wanted_of(*dips[:2], sine("7"), sine("8")) == (), "the border is among those that were asked"
+
+
+def test_a_rapid_change_asks_for_the_steady_second_that_its_waveform_lacks() -> None:
+    def wanted(*waves: Waveform) -> tuple[SampleRequest, ...]:
+        event, config = event_of(*waves), rapid_voltage_change.Config()
+        return rapid_voltage_change.wants(event, rapid_voltage_change.analyse(event, config), config)
+
+    (request,) = wanted(sine("1", (1.4, 2.4, 0.93)), sine("2"))
+    assert (request.box_ids, request.start_ns) == (("1",), START_NS)
+    assert request.end_ns == pytest.approx(START_NS + 3.6 * S, abs=0.05 * S)
+    (request,) = wanted(sine("1", (0.5, 0.9, 0.93)))
+    assert request.start_ns == pytest.approx(START_NS - 0.7 * S, abs=0.05 * S)
+    whole = sine("1", (1.4, 1.9, 0.93), seconds=4.0)
+    assert wanted(whole) == () and wanted(sine("1"), sine("2", (1.0, 2.0, 0.6))) == ()
 
 
 def trigger(**more: Any) -> Trigger:

@@ -87,7 +87,7 @@ def outlet_truth(
         residual_pu = before_pu * (least if 1 - least >= most - 1 else most)
         kind = _rms_kind(residual_pu, course.longest_beyond_s(before_pu))
         if kind is None:
-            kind, residual_pu = _change_kind(course, before_pu), None
+            kind, residual_pu = _change_kind(course, before_pu, max(1 - least, most - 1)), None
         if kind:
             kinds.add(kind)
     jump_deg = course.jump_deg
@@ -109,10 +109,12 @@ def _rms_kind(residual_pu: float, seconds: float) -> str | None:
     return None
 
 
-def _change_kind(course: "_Course", before_pu: float) -> str | None:
+def _change_kind(course: "_Course", before_pu: float, of_a_cycle: float) -> str | None:
+    """`of_a_cycle`: how far the rms of any one cycle is from before, of it."""
     if course.pst >= PST:
         return "flicker"
-    return "rapid_voltage_change" if before_pu * course.largest_step() >= RAPID_CHANGE_PU else None
+    change = min(course.largest_step(), of_a_cycle)
+    return "rapid_voltage_change" if before_pu * change >= RAPID_CHANGE_PU else None
 
 
 def _added_kinds(terms: DisturbanceTerms, index: int, nominal_v: float, hz: float) -> set[str]:

@@ -277,6 +277,9 @@ class ViewSection:
     measurement_endpoint: str = "tcp://127.0.0.1:9881"
     bus_endpoint: str = "tcp://127.0.0.1:9883"
     poll_s: Annotated[float, Field(gt=0, le=60, description="of the store, beside the bus")] = 1.0
+    live_streams: Annotated[
+        int, Field(ge=1, le=100_000, description="live feeds open at once; the next is refused with 503")
+    ] = 600
     allowed_hosts: Annotated[
         tuple[str, ...], Field(description="names in a browser's address line, beside loopback's; * for all")
     ] = ()

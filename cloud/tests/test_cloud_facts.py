@@ -14,9 +14,9 @@ from opq_cloud.mauka.service import TRIAL_S
 from opq_cloud.runner import RESTART_S
 from opq_cloud.store.measurement_log import SEAL_ROWS, SEAL_ROWS_PER_BOX
 from opq_cloud.store.mongo_server import LEASE_S
-from opq_cloud.view.app import HEARTBEAT_S
 from opq_cloud.view.charts import SPARK_HEIGHT, SPARK_WIDTH
-from opq_cloud.view.live import INCIDENTS_WAITING, MEASUREMENTS_WAITING, SUBSCRIBERS
+from opq_cloud.view.live import INCIDENTS_WAITING, MEASUREMENTS_WAITING, STREAMS
+from opq_cloud.view.live_route import HEARTBEAT_S
 from opq_cloud.view.recent import FRESH_MS, RECENT_MS
 from opq_plugins.host.guard import PAUSES_S
 
@@ -68,4 +68,5 @@ def test_the_readmes_of_store_and_view_have_the_figures_of_the_code() -> None:
     assert f"the same beat for {LEASE_S:g} s on its own monotonic clock" in store
     assert f"after every {HEARTBEAT_S:g} s of silence" in view
     assert f"({MEASUREMENTS_WAITING} measurements, {INCIDENTS_WAITING} incidents)" in view
-    assert f"{SUBSCRIBERS} streams at once" in view
+    assert f"{STREAMS} streams at once" in view
+    assert CONFIG.view.live_streams == STREAMS

@@ -4,11 +4,14 @@ The routes are those of the application: a new one without a line in LINES fails
 see a Box never holds its name.
 """
 
+import http.client
 import json
 import re
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
+from urllib.parse import urlsplit
 
 import pytest
 from account_scene import FormBrowser, app_routes
@@ -340,6 +343,52 @@ def test_lists_hold_what_the_role_sees_and_nothing_else(cast: Cast, role: str) -
     for path in ("/", "/incidents"):
         browser.get(path)
         assert {box for box, name in NAMES.items() if name in browser.text} == set(SEES[role]), path
+
+
+def heard(cast: Cast) -> int:
+    """Publishes one Measurement of each Box, 4 last; when it was of, in ms."""
+    counters = cast.scene.view.counters
+    stop_s = time.monotonic() + 60
+    while time.monotonic() < stop_s:  # a PUB drops what it sends before its subscriber has joined
+        before, t_ms = counters.total("measurements"), time.time_ns() // 1_000_000
+        outlets = sorted(demo.OUTLETS, key=lambda outlet: outlet.box_id == "4")
+        cast.scene.publish(*(demo.measurement_of(outlet, t_ms, 10**6) for outlet in outlets))
+        again_s = time.monotonic() + 5
+        while time.monotonic() < again_s:
+            if counters.total("measurements") >= before + len(outlets):
+                return t_ms
+            time.sleep(0.01)
+    raise AssertionError("no Measurement was heard")
+
+
+@pytest.mark.parametrize("values", ["?values=*", "?values=1,2,4", ""])
+@pytest.mark.parametrize("role", ROLES)
+def test_the_live_feed_holds_what_the_role_sees_and_nothing_else(cast: Cast, role: str, values: str) -> None:
+    cookies = cast.browser(role).cookies
+    parts = urlsplit(cast.scene.url)
+    with closing(http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)) as connection:
+        sent = {"Cookie": "; ".join(f"{name}={value}" for name, value in cookies.items())}
+        connection.request("GET", f"/live{values}", headers=sent)
+        answer = connection.getresponse()
+        assert answer.status == 200
+        t_ms, boxes, name, reporting = 0, set(), "", []
+        while True:
+            line = answer.readline().decode()
+            assert line, "the feed ended"
+            field, _, text = line.strip().partition(": ")
+            name = text if field == "event" else name
+            if field != "data":
+                continue
+            facts = json.loads(text)
+            t_ms = t_ms or heard(cast)  # the feed is open; what comes of the others comes before Box 4
+            if name == "reporting":
+                reporting.append(facts["reporting"])
+            if name == "measurement":
+                boxes.add(facts["box_id"])
+                if facts["box_id"] == "4" and facts["timestamp_ms"] >= t_ms:
+                    break
+    assert boxes == set(SEES[role])
+    assert all(count <= len(SEES[role]) for count in reporting) and bool(reporting) == bool(values)
 
 
 @pytest.mark.parametrize("role", ROLES)

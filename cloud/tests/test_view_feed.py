@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,7 @@ from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_cloud.view import demo
-from opq_cloud.view.app import HEARTBEAT_S
-from opq_cloud.view.live import SUBSCRIBERS
+from opq_cloud.view.live_route import HEARTBEAT_S
 from opq_cloud.view.service import View
 from opq_proto.errors import ConfigError, PortBusyError
 
@@ -181,16 +181,37 @@ def test_malformed_messages_are_counted_and_harm_nothing(scene: demo.Scene) -> N
     assert urlopen(scene.url, timeout=30).status == 200
 
 
-def test_one_page_too_many_is_told_to_come_back(scene: demo.Scene) -> None:
-    pages = [_Live(scene) for _ in range(SUBSCRIBERS)]
-    _wait_until(lambda: scene.view.counters.of("clients_now", "") == SUBSCRIBERS)
-    extra = _Live(scene)
-    assert extra.status == 503
-    extra.close()
-    for page in pages:
-        page.close()
-    scene.publish(demo.measurement_of(demo.OUTLETS[0], time.time_ns() // 1_000_000, 1))
-    _wait_until(lambda: scene.view.counters.of("clients_now", "") == 0)
+@pytest.mark.parametrize("query", ["", "?values=*"])
+def test_one_page_too_many_is_told_to_come_back(tmp_path: Path, query: str) -> None:
+    few = demo.Scene(tmp_path, poll_s=30.0)
+    few.view._config = replace(few.config, live_streams=4)
+    with few as scene:
+        pages = [_Live(scene, query) for _ in range(4)]
+        _wait_until(lambda: scene.view.counters.of("clients_now", "") == 4, 30)
+        parts = urlsplit(scene.url)
+        with closing(http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=30)) as extra:
+            extra.request("GET", f"/live{query}")
+            answer = extra.getresponse()
+            assert (answer.status, answer.getheader("Retry-After")) == (503, "10")
+            assert b"All 4 live feeds are taken ([view] live_streams)" in answer.read()
+        assert scene.view.counters.total("clients_refused") == 1
+        for page in pages:
+            page.close()
+        scene.publish(demo.measurement_of(demo.OUTLETS[0], time.time_ns() // 1_000_000, 1))
+        _wait_until(lambda: scene.view.counters.of("clients_now", "") == 0, 30)
+
+
+def test_a_page_is_sent_the_boxes_that_it_shows_and_how_many_report(scene: demo.Scene) -> None:
+    _publish_until_heard(scene)
+    page = _Live(scene, "?values=4")
+    assert page.next("reporting") == {"reporting": 1}
+    for sequence, outlet in enumerate((demo.OUTLETS[1], demo.OUTLETS[2])):
+        scene.publish(demo.measurement_of(outlet, time.time_ns() // 1_000_000, 70 + sequence))
+    assert page.next("measurement")["box_id"] == "4"
+    page.close()
+    both = _Live(scene, "?values=4&rate=1")
+    assert both.status == 400
+    both.close()
 
 
 def test_view_ends_within_two_seconds_with_pages_open(tmp_path: Path) -> None:

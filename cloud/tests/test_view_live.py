@@ -91,8 +91,8 @@ def test_a_page_that_does_not_keep_up_loses_its_oldest_measurements_counted_and_
 
 def test_pages_and_boxes_are_bounded() -> None:
     counters = ServiceCounters()
-    hub = LiveHub(counters)
-    pages = [hub.subscribe(lambda: None, None) for _ in range(live.SUBSCRIBERS)]
+    hub = LiveHub(counters, streams=8)
+    pages = [hub.subscribe(lambda: None, None) for _ in range(8)]
     assert hub.full()
     assert hub.subscribe(lambda: None, None) is None
     assert counters.total("clients_refused") >= 1
@@ -205,6 +205,5 @@ def test_a_closed_hub_ends_its_pages_and_takes_no_new_one() -> None:
 
 def test_a_message_is_one_server_sent_event() -> None:
     assert (
-        LiveMessage("incident", '{"id": 1}', "1-00").encode()
-        == b'id: 1-00\nevent: incident\ndata: {"id": 1}\n\n'
+        LiveMessage("incident", '{"id": 1}', "1-00").wire == b'id: 1-00\nevent: incident\ndata: {"id": 1}\n\n'
     )

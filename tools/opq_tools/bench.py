@@ -66,6 +66,10 @@ BENCHMARKS = {
         "bench.view.figures",
         "View over 10^5 incidents, 10,000 Boxes: first byte, whole page, CPU, bytes, beside a bare page.",
     ),
+    "live": (
+        "bench.view.live_figures",
+        "View with 500 live pages and maps, 10,000 Boxes at 1/s: CPU, bytes, memory, delay of each.",
+    ),
     "store": (
         "bench.store",
         "A Measurement stored: CPU, bytes; any span of a Box to a year: rows and CPU beside raw trends.",

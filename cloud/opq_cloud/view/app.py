@@ -1,19 +1,15 @@
-"""The web application: routes, static files, `/live`, `/health`, `/metrics`, errors that people can read.
+"""The web application: routes, static files, `/health`, `/metrics`, errors that people can read.
 
-`/live` is the feed of an open page, as server-sent events (WHATWG HTML, 9.2): `measurement`, `incident`
-(with an id for `Last-Event-ID`) and `incident_gone`; a comment every 15 s keeps proxies and clients from
-giving up. `/health` is the original's contract (opq-interop F.4), `/metrics` Prometheus text.
+`/health` is the original's contract (opq-interop F.4), `/metrics` Prometheus text.
 """
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import anyio.to_thread
 import structlog
 from fastapi import APIRouter, FastAPI, HTTPException, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, Response
 from fastapi.staticfiles import StaticFiles
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -26,21 +22,19 @@ from opq_cloud.view.accounts.account_pages import AccountPages
 from opq_cloud.view.accounts.admin_pages import AdminPages
 from opq_cloud.view.accounts.box_settings import BoxSettingsPages
 from opq_cloud.view.accounts.entry_pages import EntryPages
-from opq_cloud.view.accounts.gate import VisitorGate, request_facts
+from opq_cloud.view.accounts.gate import VisitorGate
 from opq_cloud.view.accounts.notification_pages import NotificationPages
 from opq_cloud.view.accounts.openid_pages import OpenIdPages
 from opq_cloud.view.accounts.saved_pages import SavedViewPages
-from opq_cloud.view.accounts.seen import SeenFeed
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.accounts.themes import theme_routes
-from opq_cloud.view.accounts.visitors import ASKING, UNKNOWN, AskingRequest, Visitor
+from opq_cloud.view.accounts.visitors import ASKING, UNKNOWN, Visitor
 from opq_cloud.view.administration.admin_routes import admin_router
 from opq_cloud.view.api import Api
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.edit_pages import IncidentEditPages
 from opq_cloud.view.guard import Scope
-from opq_cloud.view.live import loop_wake
-from opq_cloud.view.live_filter import LiveFilter, read_live_filter
+from opq_cloud.view.live_route import HEARTBEAT_S, LiveRoute
 from opq_cloud.view.pages import Pages
 from opq_cloud.view.public.public_routes import public_router
 from opq_cloud.view.rest.rest_app import PREFIX, create_rest
@@ -63,14 +57,9 @@ NO_PAGES = (
     "/search/found",
 )
 """Paths whose errors are JSON."""
-HEARTBEAT_S = 15.0
-CHECKED_EVERY_S = 2.0
-"""A live feed is looked at so often: whether who opened it may still see what it shows."""
 LEAST_COMPRESSED_BYTES = 1000
 COMPRESSION = 5
 """A third of the time of 9, and 2 % more bytes."""
-RETRY_MS = 1000
-"""A browser tries again after so long."""
 METRIC_TEXTS = {
     "measurements": "Measurements read from the triggering broker",
     "measurements_late": "Measurements older than one that was shown already",
@@ -193,80 +182,6 @@ def unavailable_words(error: Exception, visitor: Visitor) -> str:
     """Why goes to who runs it: it may name files and hosts."""
     whole = visitor.sees_administration or (visitor.everything and not visitor.accounts_in_use)
     return f"The store cannot be read now: {error}" if whole else "The store cannot be read now."
-
-
-class LiveRoute:
-    """`/live` of one hub, to each visitor what they may see."""
-
-    def __init__(self, context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> None:
-        self._context = context
-        self._hub = context.whole_hub
-        self._heartbeat_s = heartbeat_s
-
-    def router(self) -> APIRouter:
-        router = APIRouter(include_in_schema=False)
-        router.add_api_route("/live", self.live)
-        return router
-
-    async def live(self, request: Request) -> Response:
-        if self._hub.full():
-            return PlainTextResponse("Too many pages are open; try again.\n", 503, {"Retry-After": "10"})
-        try:
-            wanted = read_live_filter(request.query_params, self._region_boxes)
-        except ValueError as error:
-            raise HTTPException(400, f"The address has a value that cannot be used: {error}.") from None
-        after = request.headers.get("last-event-id") or request.query_params.get("after")
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        stream = self._events(after, request_facts(request.scope), SeenFeed(self._context.visitor), wanted)
-        return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
-
-    def _region_boxes(self, region: str) -> Iterator[str]:
-        """Those of a region that the visitor may see."""
-        yield from self._context.regions().get(region, ())
-
-    async def _events(
-        self, after: str | None, asking: AskingRequest, feed: SeenFeed, wanted: LiveFilter
-    ) -> AsyncIterator[bytes]:
-        news = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        subscriber = self._hub.subscribe(loop_wake(loop, news), after, wanted.after(feed.shown))
-        if subscriber is None:
-            return
-        sent_s = checked_s = loop.time()
-        try:
-            yield f"retry: {RETRY_MS}\n\n".encode()
-            while not subscriber.closed:
-                if loop.time() - checked_s >= CHECKED_EVERY_S:
-                    if not await self._still_may(asking, feed):
-                        return  # the page asks again, as who it is now
-                    checked_s = loop.time()
-                news.clear()
-                messages = self._hub.waiting_messages(subscriber)
-                if messages:
-                    yield b"".join(message.encode() for message in messages)
-                    sent_s = loop.time()
-                    continue
-                try:
-                    await asyncio.wait_for(news.wait(), min(self._heartbeat_s, CHECKED_EVERY_S))
-                except TimeoutError:
-                    if loop.time() - sent_s >= self._heartbeat_s:
-                        yield b": nothing new\n\n"
-                        sent_s = loop.time()
-        finally:
-            self._hub.unsubscribe(subscriber)
-
-    async def _still_may(self, asking: AskingRequest, feed: SeenFeed) -> bool:
-        """Looks again at who asks: a session may have ended, a Box may be another's now."""
-        visitors = self._context.visitors
-        if visitors is None:
-            return True
-        try:
-            now = await anyio.to_thread.run_sync(visitors.of, asking)
-        except StoreError:
-            return True  # as the pages: they go on with what is known
-        same = (now.session_hash, now.everything) == (feed.visitor.session_hash, feed.visitor.everything)
-        feed.visitor = now
-        return same and now.sees_something
 
 
 class StatusRoutes:

@@ -1,7 +1,9 @@
-"""The live hub: what the reader learns goes to every open page, and to a page that just opened.
+"""The live hub: what the reader learns goes to every open page and program, and to one that just opened.
 
-The reader's thread publishes; each page is a `Subscriber` read on the event loop. A page that
-does not keep up loses its oldest measurements, then its oldest incidents; both are counted.
+The reader's thread publishes; each stream is read on the event loop. A program (`Subscriber`) is sent each
+Measurement that it wants as it comes; one that does not keep up loses the oldest. A page (`PageStream`) is
+sent those of the Boxes that it shows once a second (`page_feed`). Incidents go to both at once; what is lost
+is counted.
 """
 
 import asyncio
@@ -11,21 +13,27 @@ import threading
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import islice
+from math import isfinite
 
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store.incident_json import incident_json
 from opq_cloud.view.charts import window_ms
-from opq_cloud.view.recent import NewestMeasurement, RecentMeasurements
+from opq_cloud.view.page_feed import BATCH_S, NEWEST_BOXES, Audience, Boxes, BoxIndex
+from opq_cloud.view.recent import NewestMeasurement, RecentMeasurements, kept_of_each
 from opq_cloud.view.words import NO_NAMES, Names, class_tone, class_words, headline, outline
 from opq_proto.decision import NS_PER_MS
 from opq_proto.messages import Incident, Measurement
 
 MEASUREMENTS_WAITING = 256
 INCIDENTS_WAITING = 64
-SUBSCRIBERS = 64
-"""Open pages at once; the next one is asked to come back later."""
+STREAMS = 600
+"""Open at once, unless `[view] live_streams` says another number; the next is asked to come back later."""
+REPORTING_S = 2.0
+"""How many Boxes report is counted so often."""
+AUDIENCES_COUNTED = 256
 MAX_BOXES = 10_000
 """Boxes kept in memory; a flood of strange ids must not fill it."""
 RECENT_INCIDENTS = 200
@@ -42,11 +50,13 @@ class LiveMessage:
     """The Box of a measurement; empty for others."""
     incident: Incident | None = None
     names: Names = field(default_factory=dict)
+    wire: bytes = field(init=False)
+    """Its bytes on the wire (WHATWG HTML, 9.2.5), made once for all who get it."""
 
-    def encode(self) -> bytes:
-        """Its bytes on the wire (WHATWG HTML, 9.2.5)."""
+    def __post_init__(self) -> None:
         head = f"id: {self.event_id}\n" if self.event_id else ""
-        return f"{head}event: {self.event}\ndata: {self.data}\n\n".encode()
+        wire = f"{head}event: {self.event}\ndata: {self.data}\n\n".encode()
+        object.__setattr__(self, "wire", wire)
 
 
 def measurement_json(measurement: Measurement) -> dict[str, object]:
@@ -82,16 +92,20 @@ Shown = Callable[[LiveMessage], LiveMessage | None]
 
 @dataclass(slots=True, eq=False)
 class Subscriber:
-    """One open page. `wake` and `shown` are called from the publishing thread."""
+    """One stream that is sent each Measurement. `wake` and `shown` are called from the publishing thread."""
 
     wake: Callable[[], None]
     shown: Shown = field(default=lambda message: message)
+    boxes: Boxes = None
+    """It is offered Measurements of these alone."""
     measurements: deque[LiveMessage] = field(default_factory=deque)
     incidents: deque[LiveMessage] = field(default_factory=deque)
     closed: bool = False
+    woken: bool = False
+    """Since its messages were last taken."""
 
     def add(self, message: LiveMessage) -> int:
-        """Queue what the page gets of it; returns how many older ones had to go."""
+        """Queue what the stream gets of it; returns how many older ones had to go."""
         part = self.shown(message)
         if part is None:
             return 0
@@ -107,25 +121,56 @@ class Subscriber:
 
     def waiting_messages(self) -> list[LiveMessage]:
         """All that waits, incidents first."""
+        self.woken = False
         waiting = []
         for queue in (self.incidents, self.measurements):
             while queue:
                 waiting.append(queue.popleft())
         return waiting
 
+    def wake_once(self) -> None:
+        if not self.woken:
+            self.woken = True
+            self.wake()
+
+
+@dataclass(slots=True, eq=False)
+class PageStream(Subscriber):
+    """One page of ours: Measurements come in batches of its audience."""
+
+    audience: Audience = field(default_factory=lambda: Audience(frozenset(), 0.0))
+    taken: int | None = None
+    """Measurements of the audience that it had; None: it wants the newest of each Box first."""
+    seen: Boxes = None
+    """All Boxes that its visitor sees, for how many report."""
+    reporting: bytes = b""
+    """What it was last sent of that."""
+
 
 class LiveHub:
     """RecentMeasurements state and fan-out; every method may be called from any thread."""
 
     def __init__(
-        self, counters: ServiceCounters, now_ms: Callable[[], int] = lambda: time.time_ns() // NS_PER_MS
+        self,
+        counters: ServiceCounters,
+        now_ms: Callable[[], int] = lambda: time.time_ns() // NS_PER_MS,
+        streams: int = STREAMS,
+        monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`streams`: how many may be open at once."""
         self._counters = counters
         self._now_ms = now_ms
+        self._monotonic_s = monotonic_s
+        self.streams = streams
         self._lock = threading.Lock()
         self._recent: dict[str, RecentMeasurements] = {}
         self._incidents: dict[int, LiveMessage] = {}
         self._subscribers: set[Subscriber] = set()
+        self._offered: BoxIndex[Subscriber] = BoxIndex()
+        self._audiences: dict[Boxes, Audience] = {}
+        self._shown: BoxIndex[Audience] = BoxIndex()
+        self._live: tuple[float, frozenset[str]] = (float("-inf"), frozenset())
+        self._counted: dict[Boxes, tuple[float, bytes]] = {}
         self._closed = False
 
     def accept_measurement(self, measurement: Measurement, heard_ms: int | None = None) -> None:
@@ -140,11 +185,11 @@ class LiveHub:
                     self._counters.add("boxes_refused")
                     return
                 recent = self._recent[measurement.box_id] = RecentMeasurements()
-            if not recent.accept(measurement, self._now_ms() if heard_ms is None else heard_ms):
+            at_ms = self._now_ms() if heard_ms is None else heard_ms
+            if not recent.accept(measurement, at_ms, kept_of_each(len(self._recent))):
                 self._counters.add("measurements_late")
                 return
-            if self._subscribers:
-                self._publish(_message(recent.filled(measurement), recent.newest(), self._now_ms()))
+            self._publish_measurement(measurement, recent)
 
     def accept_incident(self, incident: Incident, names: Names = NO_NAMES) -> bool:
         """Send it to every page if it is new or has changed; True when it was sent."""
@@ -202,38 +247,86 @@ class LiveHub:
             return [] if recent is None else recent.rows()
 
     def subscribe(
-        self, wake: Callable[[], None], after: str | None, shown: Shown | None = None
+        self, wake: Callable[[], None], after: str | None, shown: Shown | None = None, boxes: Boxes = None
     ) -> Subscriber | None:
-        """A page opens: it first gets each Box's newest values and, with `after` (a Last-Event-ID:
+        """A program listens: it first gets each Box's newest values and, with `after` (a Last-Event-ID:
         `ID` or `ID-checksum`), the incidents above that id, and that one if it has changed since.
 
-        None when too many pages are open, or on the way down.
+        None when too many streams are open, or on the way down.
         """
         with self._lock:
-            if self._closed or len(self._subscribers) >= SUBSCRIBERS:
+            subscriber = Subscriber(wake, boxes=boxes) if shown is None else Subscriber(wake, shown, boxes)
+            if not self._enter(subscriber, after):
                 return None
-            subscriber = Subscriber(wake) if shown is None else Subscriber(wake, shown)
-            for message in self._missed(after):
-                subscriber.add(message)
-            for recent in self._recent.values():
+            for recent in self._heard(boxes):
                 heard = recent.newest()
                 subscriber.add(_message(heard.measurement, heard, self._now_ms()))
-            self._subscribers.add(subscriber)
-            self._counters.add("clients")
-            self._counters.set("clients_now", len(self._subscribers))
+                if len(subscriber.measurements) >= MEASUREMENTS_WAITING:
+                    break
+            self._offered.add(subscriber, boxes)
         return subscriber
+
+    def open_page(
+        self, wake: Callable[[], None], after: str | None, shown: Shown, boxes: Boxes, seen: Boxes
+    ) -> PageStream | None:
+        """A page opens that shows these Boxes; `shown` is asked for incidents alone. Else as `subscribe`.
+
+        boxes: those of the page that its visitor may see; None: all that there are.
+        seen: all that the visitor may see.
+        """
+        with self._lock:
+            page = PageStream(wake, shown, boxes, audience=self._audience(boxes), seen=seen)
+            if not self._enter(page, after):
+                self._leave_audience(page)
+                return None
+        return page
+
+    def show(self, stream: Subscriber, boxes: Boxes, seen: Boxes) -> None:
+        """Its visitor may see other Boxes now."""
+        with self._lock:
+            if isinstance(stream, PageStream):
+                stream.seen = seen
+                if stream.audience.boxes != boxes:
+                    self._leave_audience(stream)
+                    stream.audience, stream.taken = self._audience(boxes), None
+            elif stream.boxes != boxes:
+                self._offered.discard(stream, stream.boxes)
+                self._offered.add(stream, boxes)
+            stream.boxes = boxes
+
+    def page_parts(self, page: PageStream) -> tuple[list[bytes], float]:
+        """What is to be sent to a page now, incidents first; and seconds until there may be more."""
+        with self._lock:
+            now_s, audience = self._monotonic_s(), page.audience
+            parts = [message.wire for message in page.waiting_messages()]
+            reporting = self._reporting(page.seen, now_s)
+            if reporting != page.reporting:
+                page.reporting = reporting
+                parts.append(reporting)
+            text, page.taken, lost = audience.take(page.taken, now_s, lambda: self._newest_text(audience))
+            if lost:
+                self._counters.add("live_dropped", lost, label="measurement")
+            if text:
+                parts.append(text)
+            return parts, audience.next_s - now_s
 
     def full(self) -> bool:
         """One more page would be refused."""
         with self._lock:
-            if len(self._subscribers) >= SUBSCRIBERS:
+            if len(self._subscribers) >= self.streams:
                 self._counters.add("clients_refused")
                 return True
             return self._closed
 
     def unsubscribe(self, subscriber: Subscriber) -> None:
         with self._lock:
+            if subscriber not in self._subscribers:
+                return
             self._subscribers.discard(subscriber)
+            if isinstance(subscriber, PageStream):
+                self._leave_audience(subscriber)
+            else:
+                self._offered.discard(subscriber, subscriber.boxes)
             self._counters.set("clients_now", len(self._subscribers))
 
     def waiting_messages(self, subscriber: Subscriber) -> list[LiveMessage]:
@@ -261,18 +354,120 @@ class LiveHub:
             or (incident_id == first and not same_if_only_a_number and message.event_id != after)
         ]
 
+    def _enter(self, subscriber: Subscriber, after: str | None) -> bool:
+        if self._closed or len(self._subscribers) >= self.streams:
+            return False
+        for message in self._missed(after):
+            subscriber.add(message)
+        self._subscribers.add(subscriber)
+        self._counters.add("clients")
+        self._counters.set("clients_now", len(self._subscribers))
+        return True
+
+    def _audience(self, boxes: Boxes) -> Audience:
+        """With one page more."""
+        found = self._audiences.get(boxes)
+        if found is None:  # they do not all send in the same moment
+            first_s = self._monotonic_s() + BATCH_S * (0.5 + len(self._audiences) * 0.618 % 0.5)
+            found = self._audiences[boxes] = Audience(boxes, first_s)
+            self._shown.add(found, boxes)
+        found.pages += 1
+        return found
+
+    def _leave_audience(self, page: PageStream) -> None:
+        audience = page.audience
+        audience.pages -= 1
+        if not audience.pages:
+            del self._audiences[audience.boxes]
+            self._shown.discard(audience, audience.boxes)
+
+    def _heard(self, boxes: Boxes) -> Iterable[RecentMeasurements]:
+        if boxes is None:
+            return self._recent.values()
+        return [self._recent[box_id] for box_id in boxes if box_id in self._recent]
+
+    def _newest_text(self, audience: Audience) -> bytes:
+        heard = [recent.newest() for recent in islice(self._heard(audience.boxes), NEWEST_BOXES)]
+        now_ms = self._now_ms()
+        return b"".join(_message(each.measurement, each, now_ms).wire for each in heard)
+
+    def _reporting(self, seen: Boxes, now_s: float) -> bytes:
+        """How many of these Boxes report; where none does, of when the newest value is."""
+        made_s, text = self._counted.get(seen, (float("-inf"), b""))
+        if now_s - made_s < REPORTING_S:
+            return text
+        if now_s - self._live[0] >= REPORTING_S:
+            now_ms = self._now_ms()
+            live = (box_id for box_id, recent in self._recent.items() if recent.is_live(now_ms))
+            self._live = now_s, frozenset(live)
+        live_now = self._live[1]
+        facts: dict[str, int | None] = {"reporting": len(live_now if seen is None else live_now & seen)}
+        if not facts["reporting"]:
+            times = (recent.newest().measurement.timestamp_ms for recent in self._heard(seen))
+            facts["newest_ms"] = max(times, default=None)
+        if len(self._counted) >= AUDIENCES_COUNTED:
+            self._counted.clear()
+        self._counted[seen] = now_s, LiveMessage("reporting", json.dumps(facts)).wire
+        return self._counted[seen][1]
+
+    def _publish_measurement(self, measurement: Measurement, recent: RecentMeasurements) -> None:
+        """To those who want its Box; where there is none, nothing is made of it."""
+        box_id = measurement.box_id
+        audiences, offered = list(self._shown.of(box_id)), list(self._offered.of(box_id))
+        if not (audiences or offered):
+            return
+        message = _message(recent.filled(measurement), recent.newest(), self._now_ms())
+        dropped = sum(audience.accept(box_id, message.wire) for audience in audiences)
+        for subscriber in offered:
+            dropped += subscriber.add(message)
+            subscriber.wake_once()
+        if dropped:
+            self._counters.add("live_dropped", dropped, label="measurement")
+
     def _publish(self, message: LiveMessage) -> None:
         for subscriber in self._subscribers:
             dropped = subscriber.add(message)
             if dropped:
                 self._counters.add("live_dropped", dropped, label=message.event)
-            subscriber.wake()
+            subscriber.wake_once()
+
+
+_FINITE_TEXT = (
+    '{"box_id": %s, "timestamp_ms": %d, "rms_v": %.3f, "rms_min_v": %.3f, "rms_max_v": %.3f, "f_hz": %.4f, '
+    '"thd_percent": %.3f, "trans_v": %.2f, "window_ms": %.1f, "uncertainty_ns": %s, "source": "%s", '
+    '"age_ms": %d, "silent_after_ms": %d}'
+)
 
 
 def _message(measurement: Measurement, heard: NewestMeasurement, now_ms: int) -> LiveMessage:
-    rhythm = {"age_ms": max(0, now_ms - heard.heard_ms), "silent_after_ms": heard.silent_after_ms}
-    data = json.dumps({**measurement_json(measurement), **rhythm})
-    return LiveMessage("measurement", data, box_id=measurement.box_id)
+    age_ms = max(0, now_ms - heard.heard_ms)
+    return LiveMessage(
+        "measurement",
+        _finite_text(measurement, age_ms, heard.silent_after_ms)
+        or json.dumps(
+            {**measurement_json(measurement), "age_ms": age_ms, "silent_after_ms": heard.silent_after_ms}
+        ),
+        box_id=measurement.box_id,
+    )
+
+
+def _finite_text(measurement: Measurement, age_ms: int, silent_after_ms: int) -> str:
+    """As `measurement_json`, in a quarter of the time, where all of it is known; else empty."""
+    metrics, length_ms = measurement.metrics, window_ms(measurement)
+    try:
+        rms, f, thd, trans = metrics["rms"], metrics["f"], metrics["thd"], metrics["trans"]
+    except KeyError:
+        return ""
+    if length_ms is None or not isfinite(
+        rms.average + rms.min + rms.max + f.average + thd.average + trans.max + length_ms
+    ):
+        return ""
+    uncertainty = measurement.uncertainty_ns
+    return _FINITE_TEXT % (
+        json.dumps(measurement.box_id), measurement.timestamp_ms, rms.average, rms.min, rms.max, f.average,
+        thd.average * 100, trans.max, length_ms, "null" if uncertainty is None else uncertainty,
+        measurement.source.name.lower(), age_ms, silent_after_ms,
+    )  # fmt: skip
 
 
 def incident_message(incident: Incident, names: Names) -> LiveMessage:

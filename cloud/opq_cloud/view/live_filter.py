@@ -1,4 +1,4 @@
-"""What one reader of the live feed asks for: `?box=1,4`, `?region=north`, `?rate=1`.
+"""What a reader of the live feed asks for: `?box=1,4`, `?region=north`, `?rate=1`; a page: `?values=1,4`.
 
 Pure but for the clock that is handed in. A filter comes after `SeenFeed`: it never shows more than that.
 """
@@ -13,6 +13,8 @@ RATES = (0.01, 100.0)
 """Measurements a second per Box."""
 MOST_BOXES = 1000
 REGION_CHARACTERS = 100
+ALL_BOXES = "*"
+"""No Box is called that."""
 
 
 @dataclass(slots=True)
@@ -72,6 +74,25 @@ def read_live_filter(query: Mapping[str, str], region_boxes: Callable[[str], Ite
         inside = frozenset(region_boxes(region))
         boxes = inside if boxes is None else boxes & inside
     return LiveFilter(boxes, _between_s(query["rate"]) if "rate" in query else 0.0)
+
+
+def read_page_boxes(query: Mapping[str, str]) -> frozenset[str] | None:
+    """The Boxes that a page shows: `values=1,4`, none by `values=`, all by `values=*` (None).
+
+    Raises:
+        ValueError: in words for people, where a value is not allowed.
+    """
+    beside = [name for name in ("box", "region", "rate") if name in query]
+    if beside:
+        raise ValueError(f"values stands without {beside[0]}: a page is sent what it shows once a second")
+    if query["values"] == ALL_BOXES:
+        return None
+    boxes = frozenset(each.strip() for each in query["values"].split(",")) - {""}
+    if len(boxes) > MOST_BOXES:
+        raise ValueError(
+            f"values names {len(boxes)} Boxes; want at most {MOST_BOXES}, or {ALL_BOXES} for all"
+        )
+    return boxes
 
 
 def _between_s(text: str) -> float:

@@ -17,11 +17,12 @@ from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import BURST, POLL_MS, connect
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.context import given_names
+from opq_cloud.view.feed_decoding import FeedDecoder
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.recent import RECENT_MEASUREMENTS, RECENT_MS
 from opq_cloud.view.words import Names
-from opq_proto import mauka_pb2, wire
-from opq_proto.errors import FrameError, StoreError
+from opq_proto import mauka_pb2
+from opq_proto.errors import StoreError
 from opq_proto.messages import Incident
 from opq_proto.zmq_inbox import waiting_messages
 
@@ -44,6 +45,7 @@ class LiveReader:
         self._hub = hub
         self._counters = counters
         self._config = config
+        self._decoder = FeedDecoder()
         self._failing: set[str] = set()
         self._names: Names = {}
         self._named_boxes: set[tuple[str, ...]] = set()
@@ -112,16 +114,15 @@ class LiveReader:
         return named
 
     def _read_measurements(self, measurements: "zmq.Socket[bytes]") -> None:
-        for frames in waiting_messages(measurements, BURST):
-            try:
-                measurement = wire.measurement_from_wire(frames[-1])
-            except FrameError as error:
-                self._count_malformed("measurement", str(error))
-                continue
-            self._counters.add("measurements")
-            if measurement.backfilled:
-                continue
-            self._hub.accept_measurement(measurement)
+        found, malformed = self._decoder.read(
+            [frames[-1] for frames in waiting_messages(measurements, BURST)]
+        )
+        for error in malformed:
+            self._count_malformed("measurement", str(error))
+        self._counters.add("measurements", len(found))
+        for measurement in found:
+            if not measurement.backfilled:
+                self._hub.accept_measurement(measurement)
 
     def _count_malformed(self, what: str, why: str) -> None:
         self._counters.add("malformed", label=what)

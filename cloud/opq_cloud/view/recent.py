@@ -13,6 +13,8 @@ from opq_proto.messages import Measurement
 
 RECENT_MEASUREMENTS = 300
 """Per Box, for the line of the last minutes (5 min at one a second)."""
+KEPT_TOGETHER, LEAST_KEPT = 100_000, 10
+"""Of all Boxes together, and at least of each: beyond 333 Boxes a shorter line. Each takes about 1 kB."""
 RECENT_MS = 300_000
 FRESH_MS = 10_000
 """A Box sends about once a second; younger than this, a value's age is not worth a word (live.js too)."""
@@ -27,17 +29,22 @@ class NewestMeasurement:
     silent_after_ms: int
 
 
+def kept_of_each(boxes: int) -> int:
+    """How many Measurements of each of so many Boxes are kept."""
+    return max(LEAST_KEPT, min(RECENT_MEASUREMENTS, KEPT_TOGETHER // max(1, boxes)))
+
+
 class RecentMeasurements:
     """The last minutes of one Box; every method is called under the hub's lock."""
 
     def __init__(self) -> None:
-        self._rows: deque[Measurement] = deque(maxlen=RECENT_MEASUREMENTS)
+        self._rows: deque[Measurement] = deque()
         self._window: Measurement | None = None  # the newest that is no crossing
         self._longest_ms, self._longest_at_ms = 0, 0
         self._heard_ms = 0
 
-    def accept(self, measurement: Measurement, heard_ms: int) -> bool:
-        """False: it is late or repeated, and changes nothing."""
+    def accept(self, measurement: Measurement, heard_ms: int, kept: int = RECENT_MEASUREMENTS) -> bool:
+        """False: it is late or repeated, and changes nothing. Of what was heard the newest `kept` stay."""
         before = self._rows[-1] if measurement.crossing and self._rows else self._window
         if before is not None and measurement.timestamp_ms <= before.timestamp_ms:
             if before.timestamp_ms - measurement.timestamp_ms <= RECENT_MS:
@@ -50,6 +57,8 @@ class RecentMeasurements:
                 came_first.pop()
         self._rows.append(measurement)
         self._rows.extend(reversed(came_first))
+        while len(self._rows) > kept:
+            self._rows.popleft()
         self._heard_ms = heard_ms
         if not measurement.crossing:
             self._window = measurement
@@ -88,7 +97,7 @@ class RecentMeasurements:
         if length_ms >= self._longest_ms:
             self._longest_ms, self._longest_at_ms = length_ms, window.timestamp_ms
         elif window.timestamp_ms - self._longest_at_ms >= RECENT_MS:
-            longest = max((row for row in self.rows() if not row.crossing), key=_length_ms)
+            longest = max((row for row in self.rows() if not row.crossing), key=_length_ms, default=window)
             self._longest_ms, self._longest_at_ms = _length_ms(longest), longest.timestamp_ms
 
 

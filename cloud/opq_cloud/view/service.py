@@ -66,7 +66,7 @@ class View:
         with contextlib.closing(_bind(host, port)) as listener:
             name = f"[{host}]" if ":" in host else host
             self.url = f"http://{name}:{listener.getsockname()[1]}"
-            hub = LiveHub(self.counters)
+            hub = LiveHub(self.counters, streams=self._config.live_streams)
             store = self._context.store
             reader = LiveReader(store, hub, self.counters, self._config)
             reader.seed()

@@ -27,6 +27,25 @@ uvicorn.run(Starlette(routes=[Route("/", page)]), host="127.0.0.1", port=int(sys
 """
 
 
+STREAMING = """
+import asyncio, sys, uvicorn
+from starlette.applications import Starlette
+from starlette.responses import StreamingResponse
+from starlette.routing import Route
+text = b"x" * int(sys.argv[2])
+async def seconds():
+    while True:
+        yield text
+        await asyncio.sleep(1)
+async def page(request):
+    return StreamingResponse(seconds(), media_type="text/event-stream")
+async def ready(request):
+    return StreamingResponse(iter((b"ready",)))
+app = Starlette(routes=[Route("/", page), Route("/ready", ready)])
+uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="error")
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """One page, asked many times; milliseconds, and bytes on the wire."""
@@ -74,14 +93,22 @@ def bare_server() -> Iterator[Server]:
 
 
 @contextmanager
-def _running(command: list[str], port: int) -> Iterator[Server]:
+def streaming_server(size: int) -> Iterator[Server]:
+    """A bare Starlette whose `/` is a stream of so many bytes each second."""
+    port = PORTS["view"] + free_offset()
+    with _running([sys.executable, "-c", STREAMING, str(port), str(size)], port, "/ready") as server:
+        yield server
+
+
+@contextmanager
+def _running(command: list[str], port: int, path: str = "/") -> Iterator[Server]:
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         began_s = time.monotonic()
         while True:
             try:
                 with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as connection:
-                    connection.request("GET", "/")
+                    connection.request("GET", path)
                     connection.getresponse().read()
                 break
             except OSError as error:

@@ -1,28 +1,31 @@
 // What comes live: from the shared worker that all pages of a browser have together; in a browser without
 // shared workers from a stream of the page's own, open while the page is seen.
 
-const NAMES = ["measurement", "incident", "incident_gone"];
+const NAMES = ["measurement", "incident", "incident_gone", "reporting"];
 
-/** `on[name](data)` for measurement, incident and incident_gone; `on.open()` and `on.error()` for the connection. */
-export function openFeed(after, on) {
-  if (window.SharedWorker) shareFeed(after, on);
-  else ownFeed(after, on);
+/**
+ * `on[name](data)` for the events of NAMES; `on.open()` and `on.error()` for the connection.
+ * `boxes`: the ids of the Boxes that the page shows; null: all that there are.
+ */
+export function openFeed(after, boxes, on) {
+  if (window.SharedWorker) shareFeed(after, boxes, on);
+  else ownFeed(after, boxes, on);
 }
 
-function shareFeed(after, on) {
+function shareFeed(after, boxes, on) {
   const { port } = new SharedWorker("/static/feed_worker.js", `opq-${document.documentElement.dataset.feed}`);
   port.onmessage = ({ data: { name, data } }) => on[name](data);
-  port.postMessage({ after });
+  port.postMessage({ after, boxes });
   window.addEventListener("pagehide", () => port.postMessage({ leave: true }));
 }
 
-function ownFeed(after, on) {
+function ownFeed(after, boxes, on) {
   let source;
   let last = after;
   const follow = () => {
     source?.close();
     if (document.hidden) return;
-    source = new EventSource(`/live?after=${encodeURIComponent(last)}`);
+    source = new EventSource(`/live?after=${encodeURIComponent(last)}&values=${boxes === null ? "*" : boxes.map(encodeURIComponent).join(",")}`);
     source.addEventListener("open", () => on.open());
     source.addEventListener("error", () => on.error());
     for (const name of NAMES) {

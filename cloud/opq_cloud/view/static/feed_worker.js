@@ -1,59 +1,117 @@
-// The live feed of all open pages of one browser: a shared worker with one event stream.
-// Over HTTP/1.1 a browser opens six connections to a host; with a stream per page the seventh never loads.
+// The live feed of all open pages of one browser: a shared worker with one event stream, of the Boxes that they
+// show. Over HTTP/1.1 a browser opens six connections to a host; with a stream per page the seventh never loads.
 
 const INCIDENTS_KEPT = 200;
 const AGAIN_MS = 10_000; // a refused stream is not tried again by the browser
-const pages = new Set(); // ports
+const FEWER_MS = 60_000; // pages that left: their Boxes are asked for so much longer
+const ADDRESS_LENGTH = 1800; // View takes 2048 bytes; beyond, the pages that opened first are not sent values
+const pages = new Map(); // port -> Set of the ids of the Boxes that it shows, or null: all
 const newest = new Map(); // box id -> { measurement, at }
 const incidents = new Map(); // incident id -> incident, the oldest first
-let source;
+const streams = new Set(); // the newest, and while that one connects the one before it
+let source; // the newest
+let shown; // what the stream is asked for: Set of ids, or null: all
+let reporting; // the last of these
 let standing; // the last thing known of the connection: "open" or "error"
+let first; // the incident after which the first page was made
+let waiting;
 
 self.onconnect = (event) => {
   const [page] = event.ports;
-  page.onmessage = ({ data }) => ("after" in data ? enter(page, data.after) : pages.delete(page));
+  page.onmessage = ({ data }) => ("after" in data ? enter(page, data) : leave(page));
 };
 
-function enter(page, after) {
-  pages.add(page);
+function enter(page, { after, boxes }) {
+  const wanted = boxes === null ? null : new Set(boxes);
+  pages.set(page, wanted);
   if (!source) {
-    connect(after);
+    first = Number(after);
+    connect();
     return;
   }
   if (standing) page.postMessage({ name: standing });
   for (const [id, incident] of incidents) if (id > Number(after)) page.postMessage({ name: "incident", data: incident });
+  if (reporting) page.postMessage({ name: "reporting", data: reporting });
   for (const { measurement, at } of newest.values()) {
     const ageMs = measurement.age_ms + performance.now() - at;
-    page.postMessage({ name: "measurement", data: { ...measurement, age_ms: ageMs } });
+    if (shows(wanted, measurement.box_id)) page.postMessage({ name: "measurement", data: { ...measurement, age_ms: ageMs } });
+  }
+  if (shown !== null && (wanted === null || [...wanted].some((box) => !shown.has(box)))) connect();
+}
+
+function leave(page) {
+  pages.delete(page);
+  clearTimeout(waiting);
+  waiting = setTimeout(() => pages.size && fewer() && connect(), FEWER_MS);
+}
+
+function fewer() {
+  const now = together();
+  return now !== null && (shown === null || now.size < shown.size);
+}
+
+const shows = (wanted, box) => wanted === null || wanted.has(box);
+
+/** What all pages show together, the newest page first; null: all Boxes. */
+function together() {
+  const all = new Set();
+  let length = 0;
+  for (const wanted of [...pages.values()].reverse()) {
+    if (wanted === null) return null;
+    for (const box of wanted) {
+      if (all.has(box)) continue;
+      length += encodeURIComponent(box).length + 1;
+      if (length > ADDRESS_LENGTH) return all;
+      all.add(box);
+    }
+  }
+  return all;
+}
+
+/** Opens a stream of what the pages show now; the one before it ends once this one is there: nothing is missed. */
+function connect() {
+  clearTimeout(waiting);
+  shown = together();
+  for (const box of newest.keys()) if (!shows(shown, box)) newest.delete(box);
+  const after = Math.max(first, ...incidents.keys());
+  const values = shown === null ? "*" : [...shown].map(encodeURIComponent).join(",");
+  const opened = new EventSource(`/live?after=${after}&values=${values}`);
+  source = opened;
+  streams.add(opened);
+  opened.addEventListener("open", () => {
+    for (const other of streams) if (other !== opened) end(other);
+    announce("open");
+  });
+  opened.addEventListener("error", () => {
+    const refused = opened.readyState === EventSource.CLOSED;
+    if (refused) end(opened);
+    if (![...streams].some((each) => each.readyState === EventSource.OPEN)) announce("error");
+    if (refused && source === opened) setTimeout(() => source === opened && connect(), AGAIN_MS);
+  });
+  for (const name of ["measurement", "incident", "incident_gone", "reporting"]) {
+    opened.addEventListener(name, (event) => hand(name, JSON.parse(event.data)));
   }
 }
 
-function connect(after) {
-  source = new EventSource(`/live?after=${encodeURIComponent(after)}`);
-  source.addEventListener("open", () => announce("open"));
-  source.addEventListener("error", () => {
-    announce("error");
-    if (source.readyState === EventSource.CLOSED) {
-      const last = Math.max(Number(after), ...incidents.keys());
-      setTimeout(connect, AGAIN_MS, String(last));
-    }
-  });
-  for (const name of ["measurement", "incident", "incident_gone"]) {
-    source.addEventListener(name, (event) => hand(name, JSON.parse(event.data)));
-  }
+function end(stream) {
+  stream.close();
+  streams.delete(stream);
 }
 
 function announce(name) {
   standing = name;
-  for (const page of pages) page.postMessage({ name });
+  for (const page of pages.keys()) page.postMessage({ name });
 }
 
 function hand(name, data) {
   if (name === "measurement") newest.set(data.box_id, { measurement: data, at: performance.now() });
+  if (name === "reporting") reporting = data;
   if (name === "incident_gone") incidents.delete(data.id);
   if (name === "incident") {
     incidents.set(data.id, data);
     if (incidents.size > INCIDENTS_KEPT) incidents.delete(incidents.keys().next().value);
   }
-  for (const page of pages) page.postMessage({ name, data });
+  for (const [page, wanted] of pages) {
+    if (name !== "measurement" || shows(wanted, data.box_id)) page.postMessage({ name, data });
+  }
 }

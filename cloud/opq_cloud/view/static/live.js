@@ -18,11 +18,17 @@ const recent = new Map(); // box id -> [[end_ms, min, mean, max, window_ms], …
 const LOST_AFTER_MS = 5000; // a connection that is back by then was hardly away
 let connection = "";
 let lostAt = null;
-openFeed(after, {
+const list = document.querySelector("[data-part-of]"); // one page of many Boxes
+// The cards are all Boxes that there are: a new one is heard, and the page is made anew with it.
+const showsAll = document.querySelector(".cards, #no-incidents") !== null && !document.querySelector("[data-only-box], [data-part-of]");
+const shownBoxes = [...new Set([...document.querySelectorAll("[data-box]")].map((box) => box.dataset.box))];
+let reportingNow = null; // how many of all Boxes report, of a page that shows some
+openFeed(after, showsAll ? null : shownBoxes, {
   open: () => showConnection("open"),
   error: () => showConnection("error"),
   measurement: showMeasurement,
   incident: showIncident,
+  reporting: (now) => (reportingNow = now),
   incident_gone: ({ id }) => {
     for (const row of document.querySelectorAll(`li[data-incident="${id}"]`)) row.remove();
   },
@@ -41,14 +47,15 @@ function showFeed() {
   if (!connection) return;
   const feed = document.getElementById("feed");
   const away = connection === "error";
-  const silent = heard.size > 0 && ![...heard.values()].some(isLive);
+  const others = showsAll ? null : reportingNow;
+  const silent = (heard.size > 0 || others !== null) && ![...heard.values()].some(isLive) && !(others && (others.reporting || others.newest_ms === null));
   const text = away ? "Connection lost, trying again" : silent ? "Connected, no Box reports" : "Live";
   feed.hidden = false;
   feed.classList.toggle("feed-lost", away || silent);
   if (feed.textContent !== text) feed.textContent = text;
   const lostMs = away ? performance.now() - lostAt : 0;
   if (lostMs > LOST_AFTER_MS) showStale(lost(lostMs));
-  else if (silent && document.querySelector("[data-box]")) showStale(stale(Math.max(...[...heard.values()].map((last) => last.newestMs)), Date.now() + serverLeadMs));
+  else if (silent && document.querySelector("[data-box]")) showStale(stale(Math.max(others?.newest_ms ?? 0, ...[...heard.values()].map((last) => last.newestMs)), Date.now() + serverLeadMs));
   else if (!away) showStale(null);
 }
 
@@ -57,7 +64,7 @@ const isLive = (last) => performance.now() - last.at < last.silentAfterMs;
 function showMeasurement(measurement) {
   const boxes = document.querySelectorAll(`[data-box="${CSS.escape(measurement.box_id)}"]`);
   // A Box that this page does not know yet; the page is made anew with it, once.
-  if (!boxes.length && document.querySelector(".cards, #no-incidents") && !document.querySelector("[data-only-box], [data-part-of]")) reloadSoon();
+  if (!boxes.length && showsAll) reloadSoon();
   const { timestamp_ms: timeMs, age_ms: ageMs, silent_after_ms: silentAfterMs } = measurement;
   const before = heard.get(measurement.box_id);
   // A window may come after the crossing that lies behind its end: its voltage is the older one.
@@ -113,6 +120,11 @@ function showAges() {
 
 function showReporting() {
   const place = document.querySelector("[data-reporting]");
+  if (place && list && reportingNow) {
+    const text = reporting(Number(list.dataset.partOf), reportingNow.reporting);
+    if (place.textContent !== text) place.textContent = text;
+    return;
+  }
   const states = document.querySelectorAll(".card [data-state]");
   if (!place || !states.length) return;
   const live = [...states].filter((each) => each.classList.contains("state-live")).length;

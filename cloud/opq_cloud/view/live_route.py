@@ -1,0 +1,170 @@
+"""`/live`, as server-sent events (WHATWG HTML, 9.2): `measurement`, `incident` (with an id for
+`Last-Event-ID`), `incident_gone`, and for our own pages (`?values=`) `reporting`.
+
+A comment every 15 s keeps proxies and clients from giving up. Each visitor gets what they may see; that is
+looked at again every other second.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+
+import anyio.to_thread
+from fastapi import APIRouter, HTTPException, Request
+from fastapi.responses import PlainTextResponse, Response, StreamingResponse
+
+from opq_cloud.view.accounts.gate import request_facts
+from opq_cloud.view.accounts.seen import SeenFeed
+from opq_cloud.view.accounts.visitors import PROXY_HEADERS, WHO, AskingRequest, Visitor, Visitors
+from opq_cloud.view.context import ViewContext
+from opq_cloud.view.live import Subscriber, loop_wake
+from opq_cloud.view.live_filter import LiveFilter, read_live_filter, read_page_boxes
+from opq_cloud.view.page_feed import Boxes
+from opq_cloud.view.public.kept import KeptAnswers
+from opq_proto.errors import StoreError
+
+HEARTBEAT_S = 15.0
+CHECKED_EVERY_S = 2.0
+"""A live feed is looked at so often: whether who opened it may still see what it shows."""
+ASKERS_KEPT = 1024
+RETRY_MS = 1000
+"""A browser tries again after so long."""
+AGAIN_S = 10
+"""Who is refused is asked to come back after so long."""
+PART_BYTES = 32_768
+"""A slow reader holds about twice as much of what was sent to it."""
+
+
+class LiveRoute:
+    """`/live` of one hub, to each visitor what they may see."""
+
+    def __init__(self, context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> None:
+        self._context = context
+        self._hub = context.whole_hub
+        self._heartbeat_s = heartbeat_s
+        self._checked: KeptAnswers[Visitor] = KeptAnswers(CHECKED_EVERY_S / 2, ASKERS_KEPT)
+
+    def router(self) -> APIRouter:
+        router = APIRouter(include_in_schema=False)
+        router.add_api_route("/live", self.live)
+        return router
+
+    async def live(self, request: Request) -> Response:
+        if self._hub.full():
+            text = f"All {self._hub.streams} live feeds are taken ([view] live_streams); try again.\n"
+            return PlainTextResponse(text, 503, {"Retry-After": str(AGAIN_S)})
+        query, feed = request.query_params, SeenFeed(self._context.visitor)
+        after = request.headers.get("last-event-id") or query.get("after")
+        asking = request_facts(request.scope)
+        try:
+            if "values" in query:
+                stream = self._page(after, asking, feed, read_page_boxes(query))
+            else:
+                stream = self._events(after, asking, feed, read_live_filter(query, self._region_boxes))
+        except ValueError as error:
+            raise HTTPException(400, f"The address has a value that cannot be used: {error}.") from None
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+
+    def _region_boxes(self, region: str) -> Iterator[str]:
+        """Those of a region that the visitor may see."""
+        yield from self._context.regions().get(region, ())
+
+    async def _events(
+        self, after: str | None, asking: AskingRequest, feed: SeenFeed, wanted: LiveFilter
+    ) -> AsyncIterator[bytes]:
+        """Each Measurement as it comes: for programs."""
+        news = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        boxes = _seen_of(feed.visitor, wanted.boxes)
+        subscriber = self._hub.subscribe(loop_wake(loop, news), after, wanted.after(feed.shown), boxes)
+        if subscriber is None:
+            return
+        sent_s = checked_s = loop.time()
+        try:
+            yield f"retry: {RETRY_MS}\n\n".encode()
+            while not subscriber.closed:
+                if loop.time() - checked_s >= CHECKED_EVERY_S:
+                    if not await self._still_may(asking, feed, subscriber, wanted.boxes):
+                        return  # it asks again, as who it is now
+                    checked_s = loop.time()
+                news.clear()
+                messages = self._hub.waiting_messages(subscriber)
+                if messages:
+                    yield b"".join(message.wire for message in messages)
+                    sent_s = loop.time()
+                    continue
+                await _wait(news, min(self._heartbeat_s, CHECKED_EVERY_S))
+                if not news.is_set() and loop.time() - sent_s >= self._heartbeat_s:
+                    yield b": nothing new\n\n"
+                    sent_s = loop.time()
+        finally:
+            self._hub.unsubscribe(subscriber)
+
+    async def _page(
+        self, after: str | None, asking: AskingRequest, feed: SeenFeed, shown: Boxes
+    ) -> AsyncIterator[bytes]:
+        """What a page shows, at most once a second."""
+        news = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        boxes, seen = _seen_of(feed.visitor, shown), _seen_of(feed.visitor, None)
+        page = self._hub.open_page(loop_wake(loop, news), after, feed.shown, boxes, seen)
+        if page is None:
+            return
+        sent_s = checked_s = loop.time()
+        try:
+            yield f"retry: {RETRY_MS}\n\n".encode()
+            while not page.closed:
+                if loop.time() - checked_s >= CHECKED_EVERY_S:
+                    if not await self._still_may(asking, feed, page, shown):
+                        return
+                    checked_s = loop.time()
+                news.clear()
+                parts, next_s = self._hub.page_parts(page)
+                for part in parts:
+                    for first in range(0, len(part), PART_BYTES):
+                        yield part[first : first + PART_BYTES]
+                    sent_s = loop.time()
+                await _wait(news, max(0.0, min(next_s, self._heartbeat_s, CHECKED_EVERY_S)))
+                if not news.is_set() and loop.time() - sent_s >= self._heartbeat_s:
+                    yield b": nothing new\n\n"
+                    sent_s = loop.time()
+        finally:
+            self._hub.unsubscribe(page)
+
+    async def _still_may(
+        self, asking: AskingRequest, feed: SeenFeed, stream: Subscriber, wanted: Boxes
+    ) -> bool:
+        """Looks again at who asks: a session may have ended, a Box may be another's now."""
+        visitors = self._context.visitors
+        if visitors is None:
+            return True
+        try:
+            now = await anyio.to_thread.run_sync(self._visitor, visitors, asking)
+        except StoreError:
+            return True  # as the pages: they go on with what is known
+        before = feed.visitor
+        same = (now.session_hash, now.everything) == (before.session_hash, before.everything)
+        feed.visitor = now
+        if (now.full, now.public) != (before.full, before.public):
+            self._hub.show(stream, _seen_of(now, wanted), _seen_of(now, None))
+        return same and now.sees_something
+
+    def _visitor(self, visitors: Visitors, asking: AskingRequest) -> Visitor:
+        """Streams of one browser are one question."""
+        facts = tuple(asking.headers.get(name) for name in ("host", *WHO, *PROXY_HEADERS))
+        return self._checked.of((asking.peer, facts), lambda: visitors.of(asking))
+
+
+def _seen_of(visitor: Visitor, boxes: Boxes) -> Boxes:
+    """Those of `boxes` (None: of all) that a visitor sees; None: all that there are."""
+    if visitor.everything:
+        return boxes
+    return visitor.full | visitor.public if boxes is None else frozenset(filter(visitor.sees, boxes))
+
+
+async def _wait(news: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await news.wait()
+    except TimeoutError:
+        pass

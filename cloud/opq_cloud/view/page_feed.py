@@ -1,0 +1,122 @@
+"""What an open page is sent of Measurements: those of the Boxes that it shows, at most once a second.
+
+Pages that show the same Boxes are one audience: the text of a second is made once, and each of them gets the
+same bytes. A Box that no page shows costs nothing. A page that does not take its second in time loses it and
+gets the newest of each Box instead, so that what it shows is never older than what it read last.
+
+Nothing here locks: the hub calls everything under its own lock.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+BATCH_S = 1.0
+ROWS_OF_A_BOX = 8
+"""Of one Box in one second; what it sends more of loses its oldest."""
+BATCHES_KEPT = 3
+"""Seconds that a page may be late."""
+NEWEST_BOXES = 1000
+"""A page that opens gets the newest values of at most so many Boxes."""
+
+Who = TypeVar("Who")
+Boxes = frozenset[str] | None
+"""Those that are wanted; None: all."""
+
+
+class BoxIndex(Generic[Who]):
+    """Who wants which Boxes, found by the Box: what nobody wants costs one look."""
+
+    def __init__(self) -> None:
+        self._all: set[Who] = set()
+        self._of_box: dict[str, set[Who]] = {}
+
+    def add(self, who: Who, boxes: Boxes) -> None:
+        if boxes is None:
+            self._all.add(who)
+            return
+        for box_id in boxes:
+            self._of_box.setdefault(box_id, set()).add(who)
+
+    def discard(self, who: Who, boxes: Boxes) -> None:
+        """`boxes` as it was added with."""
+        if boxes is None:
+            self._all.discard(who)
+            return
+        for box_id in boxes:
+            wanting = self._of_box.get(box_id)
+            if wanting is not None:
+                wanting.discard(who)
+                if not wanting:
+                    del self._of_box[box_id]
+
+    def of(self, box_id: str) -> Iterator[Who]:
+        yield from self._all
+        yield from self._of_box.get(box_id, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One second's text, and how many Measurements the audience had before and with it."""
+
+    data: bytes
+    before: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Newest:
+    """The newest of each Box as text, with the place in the batches that it belongs to."""
+
+    data: bytes
+    total: int
+    made_s: float
+
+
+@dataclass(slots=True, eq=False)
+class Audience:
+    """The pages that show the same Boxes."""
+
+    boxes: Boxes
+    next_s: float
+    """When the batch that is being gathered goes out; monotonic."""
+    pages: int = 0
+    _gathered: dict[str, deque[bytes]] = field(default_factory=dict)
+    _batches: deque[Batch] = field(default_factory=lambda: deque(maxlen=BATCHES_KEPT))
+    _total: int = 0
+    _newest: Newest | None = None
+
+    def accept(self, box_id: str, data: bytes) -> int:
+        """Gather it for the next batch; returns how many older ones of the Box had to go."""
+        rows = self._gathered.get(box_id)
+        if rows is None:
+            rows = self._gathered[box_id] = deque()
+        rows.append(data)
+        if len(rows) <= ROWS_OF_A_BOX:
+            return 0
+        rows.popleft()
+        return 1
+
+    def take(self, taken: int | None, now_s: float, newest: Callable[[], bytes]) -> tuple[bytes, int, int]:
+        """For a page that had `taken` Measurements (None: it opens): text, its number, how many it lost."""
+        self._advance(now_s)
+        begins = self._batches[0].before if self._batches else self._total
+        if taken is None or taken < begins:
+            lost = 0 if taken is None else begins - taken
+            if self._newest is None or now_s - self._newest.made_s >= BATCH_S or self._newest.total < begins:
+                self._newest = Newest(newest(), self._total, now_s)
+            missed = b"".join(batch.data for batch in self._batches if batch.before >= self._newest.total)
+            return self._newest.data + missed, self._total, lost
+        later = [batch.data for batch in self._batches if batch.before >= taken]
+        return (later[0] if len(later) == 1 else b"".join(later)), self._total, 0
+
+    def _advance(self, now_s: float) -> None:
+        if now_s < self.next_s:
+            return
+        self.next_s += BATCH_S * (1 + int((now_s - self.next_s) / BATCH_S))
+        rows = [data for each in self._gathered.values() for data in each]
+        if rows:
+            self._batches.append(Batch(b"".join(rows), self._total, self._total + len(rows)))
+            self._total += len(rows)
+            self._gathered.clear()

@@ -1,0 +1,49 @@
+"""The live feed's decoding: alike ones as arrays, strange ones one by one, in their order."""
+
+from dataclasses import replace
+
+from opq_cloud.view.feed_decoding import FeedDecoder
+from opq_cloud.view.recent import (
+    KEPT_TOGETHER,
+    LEAST_KEPT,
+    RECENT_MEASUREMENTS,
+    RecentMeasurements,
+    kept_of_each,
+)
+from opq_proto.messages import Measurement, Metric, TimeSource
+from opq_proto.wire import measurement_from_wire, measurement_to_wire
+
+
+def measured(box: int, second: int) -> Measurement:
+    t_ns = (1_700_000_000 + second) * 10**9
+    metrics = {name: Metric(value - 1, value + 1, value + box / 8)
+               for name, value in (("f", 60.0), ("rms", 120.0), ("thd", 0.5), ("trans", 2.0))}  # fmt: skip
+    return Measurement(
+        str(box), t_ns // 10**6 + 1000, metrics, t_ns, t_ns + 10**9, 1000, TimeSource.GPS, second + 1, 1
+    )
+
+
+def test_many_are_read_as_one_after_the_other_would_be() -> None:
+    rows = [measured(box, second) for second in range(3) for box in range(1, 40)]
+    rows[5] = replace(rows[5], crossing=True, metrics={"rms": Metric(1, 2, 1.5)})
+    rows[9] = replace(rows[9], backfilled=True)
+    rows[11] = replace(rows[11], nominal_v=230.0, nominal_hz=50.0, clock_id=7, sequence=None)
+    bodies = [measurement_to_wire(row) for row in rows]
+    bodies.insert(20, b"\xff\xff\xff")
+    for part in (bodies, bodies[:2], bodies[19:21], []):
+        found, malformed = FeedDecoder().read(part)
+        good = [body for body in part if body != b"\xff\xff\xff"]
+        assert found == [measurement_from_wire(body) for body in good]
+        assert len(malformed) == len(part) - len(good)
+
+
+def test_of_many_boxes_the_hub_keeps_less_of_each() -> None:
+    assert kept_of_each(1) == kept_of_each(0) == RECENT_MEASUREMENTS
+    assert kept_of_each(1000) == KEPT_TOGETHER // 1000 and kept_of_each(10**6) == LEAST_KEPT
+    recent = RecentMeasurements()
+    for second in range(50):
+        recent.accept(measured(1, second), 0, kept=20)
+    assert [row.sequence for row in recent.rows()] == list(range(31, 51))
+    for second in range(50, 60):
+        recent.accept(measured(1, second), 0, kept=5)
+    assert len(recent.rows()) == 5

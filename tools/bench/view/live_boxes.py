@@ -1,0 +1,52 @@
+"""Boxes that send a Measurement a second each, as the broker hands them on, in a process of their own."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+FEED = """
+import math, sys, time, zmq
+from opq_proto.opqbox3_pb2 import Measurement
+from opq_proto.wire import topic
+boxes, slices = int(sys.argv[2]), 10
+socket = zmq.Context().socket(zmq.PUB)
+socket.sndhwm = 4 * boxes + 1000
+socket.bind(sys.argv[1])
+messages = []
+for box in range(1, boxes + 1):
+    one = Measurement(box_id=box, uncertainty_ns=1000, time_source=1, sequence=1000, oldest_sequence=1)
+    for key, value in (("f", 60.0), ("rms", 120.0), ("thd", 0.025), ("trans", 1.5)):
+        metric = one.metrics[key]
+        metric.min, metric.max, metric.average = value * 0.999, value * 1.001, value
+    messages.append((topic(str(box)), one, one.metrics["rms"], one.metrics["f"]))
+second, next_s = 0, time.monotonic()
+while True:
+    second += 1
+    for part in range(slices):
+        now_ns = time.time_ns()
+        for place in range(part, boxes, slices):
+            name, one, rms, f = messages[place]
+            one.timestamp_ms, one.start_ns, one.end_ns = now_ns // 10**6, now_ns - 10**9, now_ns
+            one.sequence = 1000 + second
+            rms.average = 120.0 + 2.0 * math.sin(0.37 * second + place)
+            f.average = 60.0 + 0.02 * math.sin(0.11 * second)
+            socket.send_multipart((name, one.SerializeToString()))
+        next_s += 1.0 / slices
+        time.sleep(max(0.0, next_s - time.monotonic()))
+"""
+
+
+@contextmanager
+def feeding_boxes(endpoint: str, boxes: int) -> Iterator[None]:
+    """`boxes` Boxes, numbered from 1, a tenth of them each 100 ms; values move from second to second."""
+    process = subprocess.Popen([sys.executable, "-c", FEED, endpoint, str(boxes)])
+    try:
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,116 @@
+"""View with many pages open while many Boxes send: CPU, bytes, memory and delay, per viewer.
+
+A process of its own runs `opq-cloud view`; another one sends what the triggering broker would, a Measurement
+a second of each Box; this one has the pages open. Each page shows a hundred Boxes, as one of the list does;
+there are as many different pages as the Boxes fill. Then as many maps ask for their state each second.
+The baseline is a bare Starlette under the same uvicorn that sends as many streams as many bytes each second.
+Other sizes by the environment:
+
+    OPQ_BENCH_LIVE_BOXES=1000,10000   with --quick 1000
+    OPQ_BENCH_LIVE_VIEWERS=500        with --quick 50
+    OPQ_BENCH_LIVE_SECONDS=20         with --quick 4
+"""
+
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from bench.result import Baseline, BenchCase, BenchResult, case, percentile
+from bench.view.asking import Server, streaming_server, view_server
+from bench.view.filled import fill_boxes
+from bench.view.live_boxes import feeding_boxes
+from bench.view.viewers import Seen, watch
+from opq_cloud.store import open_store
+from opq_proto.ports import PORTS
+
+CORES_LIMIT, KB_LIMIT, MAP_LATE_LIMIT_MS = 0.5, 100.0, 1000.0
+"""Wanted of 500 viewers and 10,000 Boxes (issue of View)."""
+ON_A_PAGE = 100
+SETTLE_S = 5.0
+MAP_EVERY_S = 1.0
+FULL = {"BOXES": "1000,10000", "VIEWERS": "500", "SECONDS": "20"}
+QUICK = {"BOXES": "1000", "VIEWERS": "50", "SECONDS": "4"}
+
+
+def run(quick: bool) -> BenchResult:
+    sizes = {name: os.environ.get(f"OPQ_BENCH_LIVE_{name}") or text
+             for name, text in (QUICK if quick else FULL).items()}  # fmt: skip
+    viewers, seconds = int(sizes["VIEWERS"]), float(sizes["SECONDS"])
+    rows: list[BenchCase] = []
+    for boxes in map(int, sizes["BOXES"].split(",")):
+        found, wire_bytes, cores = _of_boxes(boxes, viewers, seconds)
+        rows += found
+    with streaming_server(round(wire_bytes)) as server:
+        bare = watch(server.port, ["/"] * viewers, SETTLE_S, seconds, lambda: _figures(server))
+    baseline = Baseline(f"{viewers} streams of as many bytes, bare: CPU", bare.cores, "cores")
+    return BenchResult(tuple(rows), baseline, cores / max(1e-9, bare.cores))
+
+
+def _of_boxes(boxes: int, viewers: int, seconds: float) -> tuple[list[BenchCase], float, float]:
+    """Its rows; bytes a second of one page; cores that the pages cost beyond the Boxes."""
+    pages = -(-boxes // ON_A_PAGE)
+    paths = [_page(number % pages, boxes) for number in range(viewers)]
+    with tempfile.TemporaryDirectory() as folder:
+        with closing(open_store(None, Path(folder))) as store:
+            fill_boxes(store, boxes)
+        with view_server(Path(folder)) as server:
+            endpoint = f"tcp://127.0.0.1:{PORTS['triggering_backend'] + server.port - PORTS['view']}"
+            with feeding_boxes(endpoint, boxes):
+                alone = watch(server.port, [], 2 * SETTLE_S, seconds, lambda: _figures(server))
+                open_ = watch(server.port, paths, SETTLE_S, seconds, lambda: _figures(server))
+                maps = watch(
+                    server.port,
+                    ["/map/state"] * viewers,
+                    SETTLE_S,
+                    seconds,
+                    lambda: _figures(server),
+                    MAP_EVERY_S,
+                )
+    wire_bytes = open_.wire_bytes / seconds / viewers
+    grown_bytes = (open_.grown_bytes_per_s - alone.grown_bytes_per_s) * open_.opened_s
+    rows = [
+        case(f"{boxes} Boxes, nobody looks: CPU", "cores", [alone.cores]),
+        case(f"{boxes} Boxes, {viewers} pages: CPU", "cores", [open_.cores], limit=CORES_LIMIT),
+        case("  of that each page", "ms/s", [(open_.cores - alone.cores) / viewers * 1e3]),
+        case("  each page, on the wire", "kB/s", [wire_bytes / 1e3]),
+        case(
+            "  each page, memory",
+            "kB",
+            [grown_bytes / viewers / 1e3],
+            limit=KB_LIMIT,
+        ),
+        case("  refused or ended", "pages", [open_.refused + open_.ended]),
+        case(
+            "  Measurements that came of those shown", "share", [open_.measurements / _wanted(paths, seconds)]
+        ),
+        *_late("  from a Measurement's time to its page", open_.late_ms),
+        case(f"{boxes} Boxes, {viewers} maps: CPU", "cores", [maps.cores], limit=CORES_LIMIT),
+        case("  each map, asked", "1/s", [maps.answers / seconds / viewers]),
+        case("  each map, on the wire", "kB/s", [maps.wire_bytes / seconds / viewers / 1e3]),
+        *_late("  from a question to its answer", maps.late_ms, MAP_LATE_LIMIT_MS),
+        case("resident memory of View", "MB", [maps.resident_bytes / 1e6]),
+    ]
+    return rows, wire_bytes, open_.cores - alone.cores
+
+
+def _late(name: str, late_ms: Sequence[float], limit: float | None = None) -> list[BenchCase]:
+    if not late_ms:
+        return []
+    return [case(f"{name}: p{round(share * 100)}", "ms", late_ms, percentile(late_ms, share), limit=limit)
+            for share in (0.5, 0.99)]  # fmt: skip
+
+
+def _page(page: int, boxes: int) -> str:
+    first = 1 + page * ON_A_PAGE
+    return f"/live?values={','.join(map(str, range(first, min(boxes, first + ON_A_PAGE - 1) + 1)))}"
+
+
+def _wanted(paths: Sequence[str], seconds: float) -> float:
+    return seconds * sum(path.count(",") + 1 for path in paths)
+
+
+def _figures(server: Server) -> Seen:
+    return Seen(time.monotonic(), server.cpu_s(), server.resident_bytes())

@@ -1,0 +1,175 @@
+"""Open pages as View meets them: many streams of `/live`, many maps that ask again each second."""
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+CONNECTED_AT_ONCE = 25
+_TIME = re.compile(rb'"timestamp_ms": ?(\d+)')
+
+
+@dataclass(slots=True)
+class Watched:
+    """What came to all pages together while it was measured."""
+
+    streams: int = 0
+    refused: int = 0
+    ended: int = 0
+    wire_bytes: int = 0
+    measurements: int = 0
+    answers: int = 0
+    late_ms: list[float] = field(default_factory=list)
+    """From a Measurement's time to its arrival, of the first page; of maps from a question to its answer."""
+    cores: float = 0.0
+    resident_bytes: int = 0
+    grown_bytes_per_s: float = 0.0
+    """Of the server, since before the first page was opened."""
+    opened_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a server has used by a moment."""
+
+    at_s: float
+    cpu_s: float
+    resident_bytes: int
+
+
+class _Stream(asyncio.Protocol):
+    """One page that has `/live` open."""
+
+    def __init__(self, watched: Watched, path: str, timed: bool) -> None:
+        self._watched = watched
+        self._path = path
+        self._timed = timed
+        self._begun = False
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.write(f"GET {self._path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+
+    def data_received(self, data: bytes) -> None:
+        watched = self._watched
+        if not self._begun:
+            self._begun = True
+            if b" 200 " in data[:20]:
+                watched.streams += 1
+            else:
+                watched.refused += 1
+        watched.wire_bytes += len(data)
+        watched.measurements += data.count(b"event: measurement")
+        if self._timed:
+            now_ms = time.time() * 1000
+            watched.late_ms += [now_ms - int(each) for each in _TIME.findall(data)]
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._watched.ended += 1
+
+
+class _Map(asyncio.Protocol):
+    """One map: it asks for the state again, a second after each answer."""
+
+    def __init__(self, watched: Watched, path: str, every_s: float) -> None:
+        self._watched = watched
+        self._path = path
+        self._every_s = every_s
+        self._etag = b""
+        self._data = b""
+        self._asked_s = 0.0
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self._watched.streams += 1
+        self._ask()
+
+    def _ask(self) -> None:
+        if self.transport is None or self.transport.is_closing():
+            return
+        held = b"If-None-Match: " + self._etag + b"\r\n" if self._etag else b""
+        head = f"GET {self._path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept-Encoding: gzip\r\n".encode()
+        self._asked_s = time.monotonic()
+        self.transport.write(head + held + b"\r\n")
+
+    def data_received(self, data: bytes) -> None:
+        self._watched.wire_bytes += len(data)
+        self._data += data
+        head, ends, body = self._data.partition(b"\r\n\r\n")
+        if not ends:
+            return
+        length = re.search(rb"content-length: (\d+)", head)
+        if length is not None and len(body) < int(length[1]):
+            return
+        etag = re.search(rb"etag: ([^\r]+)", head)
+        self._etag = etag[1] if etag else self._etag
+        self._data = b""
+        self._watched.answers += 1
+        self._watched.late_ms.append((time.monotonic() - self._asked_s) * 1000)
+        asyncio.get_running_loop().call_later(self._every_s, self._ask)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._watched.ended += 1
+
+
+def watch(
+    port: int,
+    paths: Sequence[str],
+    settle_s: float,
+    seconds: float,
+    figures: Callable[[], Seen],
+    every_s: float = 0.0,
+) -> Watched:
+    """Open a page for each path, and count for `seconds` what comes.
+
+    Args:
+        settle_s: how long they are open before anything is counted.
+        figures: of the server.
+        every_s: 0: streams; else maps that ask again so long after each answer.
+    """
+    return asyncio.run(_watch(port, paths, settle_s, seconds, figures, every_s))
+
+
+async def _watch(
+    port: int,
+    paths: Sequence[str],
+    settle_s: float,
+    seconds: float,
+    figures: Callable[[], Seen],
+    every_s: float,
+) -> Watched:
+    loop, watched, pages, closed = asyncio.get_running_loop(), Watched(), [], figures()
+    for number, path in enumerate(paths):
+
+        def page(number: int = number, path: str = path) -> asyncio.Protocol:
+            return _Map(watched, path, every_s) if every_s else _Stream(watched, path, number == 0)
+
+        transport, _ = await loop.create_connection(page, "127.0.0.1", port)
+        pages.append(transport)
+        if number % CONNECTED_AT_ONCE == 0:
+            await asyncio.sleep(0.1)
+    await asyncio.sleep(settle_s)
+    if not paths:
+        closed = figures()
+    watched.wire_bytes = watched.measurements = watched.answers = watched.ended = 0
+    watched.late_ms.clear()
+    before = figures()
+    await asyncio.sleep(seconds)
+    after = figures()
+    counted = replace(
+        watched,
+        late_ms=sorted(watched.late_ms),
+        cores=(after.cpu_s - before.cpu_s) / (after.at_s - before.at_s),
+        resident_bytes=after.resident_bytes,
+        grown_bytes_per_s=(after.resident_bytes - closed.resident_bytes) / (after.at_s - closed.at_s),
+        opened_s=after.at_s - closed.at_s,
+    )
+    for transport in pages:
+        transport.abort()
+    await asyncio.sleep(0.2)
+    return counted

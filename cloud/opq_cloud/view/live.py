@@ -240,6 +240,11 @@ class LiveHub:
             recent = self._recent.get(box_id)
             return None if recent is None else recent.newest()
 
+    def values_now(self) -> list[tuple[float, float, int, int]]:
+        """`RecentMeasurements.values_now` of each Box that was heard, in the order of `box_ids`."""
+        with self._lock:
+            return [recent.values_now() for recent in self._recent.values()]
+
     def recent(self, box_id: str) -> list[Measurement]:
         """Those of the last minutes, oldest first."""
         with self._lock:

@@ -7,6 +7,7 @@ windows: one in idle mode sends a minute or more in one Measurement.
 
 from collections import deque
 from dataclasses import dataclass, replace
+from math import nan
 
 from opq_proto.decision import NS_PER_MS
 from opq_proto.messages import Measurement
@@ -68,6 +69,15 @@ class RecentMeasurements:
     def newest(self) -> NewestMeasurement:
         """Raises IndexError when nothing was accepted yet."""
         return NewestMeasurement(self.filled(self._rows[-1]), self._heard_ms, FRESH_MS + self._longest_ms)
+
+    def values_now(self) -> tuple[float, float, int, int]:
+        """Newest volts and hertz (NaN: not known), when heard and after how long it is silent, in ms."""
+        newest = self._rows[-1]
+        rms, f = newest.metrics.get("rms"), newest.metrics.get("f")
+        if newest.crossing and self._window is not None:
+            rms, f = rms or self._window.metrics.get("rms"), f or self._window.metrics.get("f")
+        volts, hertz = rms.average if rms else nan, f.average if f else nan
+        return volts, hertz, self._heard_ms, FRESH_MS + self._longest_ms
 
     def is_live(self, now_ms: int) -> bool:
         """It was heard lately, by its own rhythm."""

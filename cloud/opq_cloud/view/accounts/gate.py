@@ -45,7 +45,10 @@ class VisitorGate:
             return
         try:
             asked = self._visitors.anonymous if _under(scope["path"], FOR_EVERYBODY) else self._visitors.of
-            visitor = await anyio.to_thread.run_sync(asked, request_facts(scope))
+            facts = request_facts(scope)
+            visitor = self._visitors.at_once(facts)
+            if visitor is None:
+                visitor = await anyio.to_thread.run_sync(asked, facts)
         except StoreError as error:
             if _under(scope["path"], (V1,)):
                 await send_problem(send, 503, "The store cannot be read now.", scope["path"])

@@ -18,7 +18,7 @@ from opq_cloud.view.public.day_trends import (
     medians,
     sampled,
 )
-from opq_cloud.view.public.grid_now import BoxNow, GroupNow, grids_now, regions_now
+from opq_cloud.view.public.grid_now import BoxesNow, BoxNow, GroupNow, grids_now, regions_now
 from opq_cloud.view.public.map_drawing import REGIONS_SHOWN, group_figures
 from opq_cloud.view.time_span import TimeSpan
 
@@ -44,14 +44,14 @@ class DayChart:
     sentence: str
 
 
-def day_values(boxes: Sequence[BoxNow], trends: DayTrends, now_ms: int) -> dict[str, object]:
+def day_values(boxes: BoxesNow, trends: DayTrends, now_ms: int) -> dict[str, object]:
     """For `grid.html`."""
     first_ms = first_row_ms(now_ms)
     grids = grids_now(boxes)
     regions = regions_now(boxes)
     shown = []
     for grid in grids[:GRIDS_SHOWN]:
-        days = _day(grid, boxes, trends, first_ms, lambda each: each.grid)
+        days = _day(grid, boxes.fixed.boxes, trends, first_ms, lambda each: each.grid)
         charts = [
             day_chart(days[:, HERTZ], "Frequency", "Hz", 3, 2, first_ms, grid.nominal_hz),
             day_chart(days[:, VOLTS], "Voltage", "%", 2, 0, first_ms, 100.0),
@@ -61,7 +61,7 @@ def day_values(boxes: Sequence[BoxNow], trends: DayTrends, now_ms: int) -> dict[
     for number, region in enumerate(regions[:REGIONS_SHOWN]):
         chart = None
         if number < REGIONS_READ:
-            days = _day(region, boxes, trends, first_ms, lambda each: each.region)
+            days = _day(region, boxes.fixed.boxes, trends, first_ms, lambda each: each.region)
             chart = day_chart(days[:, VOLTS], "Voltage", "%", 2, 0, first_ms, 100.0)
         region_rows.append((region, group_figures(region), chart))
     return {
@@ -69,7 +69,7 @@ def day_values(boxes: Sequence[BoxNow], trends: DayTrends, now_ms: int) -> dict[
         "grids_not_shown": max(0, len(grids) - GRIDS_SHOWN),
         "regions": region_rows,
         "regions_not_shown": max(0, len(regions) - REGIONS_SHOWN),
-        "regional": any(each.regional for each in boxes),
+        "regional": bool(boxes.fixed.regional.any()),
     }
 
 

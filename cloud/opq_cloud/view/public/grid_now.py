@@ -6,13 +6,19 @@ them report, so that no figure is one household's. A figure is a median: one Box
 and a broken one not at all.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from statistics import median
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from opq_cloud.view.public.fuzz import Place
 
+Floats = NDArray[np.float64]
+Whole = NDArray[np.int64]
 FEWEST_REGIONAL = 3
 """Boxes of a region that are shown as figures only; fewer, and they do not count at all."""
 NEAR_PERCENT, LIMIT_PERCENT = 5.0, 10.0
@@ -26,7 +32,9 @@ TONES = {
     "silent": "silent",
 }
 """From the calmest to the loudest, but that silence comes last: it is the loudest state of a Box."""
-LOUDEST = {tone: rank for rank, tone in enumerate(("normal", "high", "low", "too-high", "too-low", "silent"))}
+BY_LOUDNESS = ("normal", "high", "low", "too-high", "too-low", "silent")
+LOUDEST = {tone: rank for rank, tone in enumerate(BY_LOUDNESS)}
+PLANS_KEPT = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,47 +114,159 @@ def countable(boxes: Iterable[BoxNow]) -> list[BoxNow]:
     ]
 
 
-def grids_now(boxes: Iterable[BoxNow]) -> tuple[GroupNow, ...]:
-    """Of countable Boxes, by grid, the largest first."""
-    found = _groups(boxes, lambda each: each.grid)
-    return tuple(sorted(found, key=lambda each: (-each.boxes, each.name)))
+@dataclass(frozen=True, eq=False)
+class Groups:
+    """Boxes by grid or region, and what does not change of these."""
+
+    names: tuple[str, ...]
+    which: Whole
+    """(boxes,) group of each Box; -1: none."""
+    boxes: tuple[int, ...]
+    nominal_hz: tuple[float, ...]
+    at: tuple[Place | None, ...]
+    regional: tuple[bool, ...]
 
 
-def regions_now(boxes: Iterable[BoxNow]) -> tuple[GroupNow, ...]:
-    """Of countable Boxes that have a region, by its name."""
-    return tuple(sorted(_groups(boxes, lambda each: each.region), key=lambda each: each.name))
+class FixedBoxes:
+    """What stays of Boxes from one second to the next: who they are, where, in which grid and region.
+
+    What is made of that (`plan`) is kept with it: a map is laid out once, not each second.
+    """
+
+    def __init__(self, boxes: Iterable[BoxNow]) -> None:
+        self.boxes = tuple(boxes)
+        self.regional = np.array([each.regional for each in self.boxes], bool)
+        self.nominal_v = np.array([each.nominal_v for each in self.boxes], np.float64)
+        self._plans: dict[Hashable, Any] = {}
+
+    @cached_property
+    def grids(self) -> Groups:
+        return _groups(self.boxes, lambda each: each.grid)
+
+    @cached_property
+    def regions(self) -> Groups:
+        return _groups(self.boxes, lambda each: each.region)
+
+    def plan(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What `make` gave for the key; the oldest of PLANS_KEPT go."""
+        found = self._plans.get(key)
+        if found is None:
+            found = self._plans[key] = make()
+            for old in list(self._plans)[:-PLANS_KEPT]:
+                self._plans.pop(old, None)
+        return found
 
 
-def _groups(boxes: Iterable[BoxNow], of: Callable[[BoxNow], str | None]) -> list[GroupNow]:
-    members: Mapping[str, list[BoxNow]] = defaultdict(list)
-    for each in boxes:
-        if (name := of(each)) is not None:
-            members[name].append(each)
-    return [_group(name, found) for name, found in members.items()]
+@dataclass(frozen=True, eq=False)
+class BoxesNow:
+    """All Boxes of an audience now, by columns: 10,000 of them cost some milliseconds."""
+
+    fixed: FixedBoxes
+    u_percent: Floats
+    """(boxes,) as `BoxNow`; NaN: not known, or silent."""
+    f_hz: Floats
+    silent: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.fixed.boxes)
+
+    @cached_property
+    def loudness(self) -> Whole:
+        """(boxes,) place of its tone in BY_LOUDNESS."""
+        off = np.abs(self.u_percent - 100.0)
+        low = np.where(off <= LIMIT_PERCENT, LOUDEST["low"], LOUDEST["too-low"])
+        high = np.where(off <= LIMIT_PERCENT, LOUDEST["high"], LOUDEST["too-high"])
+        tones = np.where(off <= NEAR_PERCENT, LOUDEST["normal"], np.where(self.u_percent < 100.0, low, high))
+        return np.where(self.silent | np.isnan(self.u_percent), LOUDEST["silent"], tones).astype(np.int64)
 
 
-def _enough(values: Iterable[tuple[bool, float | None]]) -> list[float]:
-    """What is known, (regional, value); of regional ones nothing while fewer than FEWEST_REGIONAL are."""
-    known = [(regional, value) for regional, value in values if value is not None]
-    enough = sum(regional for regional, _ in known) >= FEWEST_REGIONAL
-    return [value for regional, value in known if enough or not regional]
+Boxes = BoxesNow | Sequence[BoxNow]
 
 
-def _group(name: str, boxes: Sequence[BoxNow]) -> GroupNow:
-    live = [each for each in boxes if not each.silent]
-    levels = _enough((each.regional, each.u_percent) for each in live)
-    frequencies = _enough((each.regional, each.f_hz) for each in live)
-    places = [each.at for each in boxes if each.at is not None]
-    return GroupNow(
-        name,
-        len(boxes),
-        len(live),
-        median(levels) if levels else None,
-        median(frequencies) if frequencies else None,
-        Counter(each.nominal_hz for each in boxes).most_common(1)[0][0],
-        _middle(places) if places else None,
-        any(each.regional for each in boxes),
+def boxes_now(boxes: Boxes) -> BoxesNow:
+    """As columns."""
+    if isinstance(boxes, BoxesNow):
+        return boxes
+    return BoxesNow(
+        FixedBoxes(boxes),
+        np.array([each.u_percent for each in boxes], np.float64),  # None becomes NaN
+        np.array([each.f_hz for each in boxes], np.float64),
+        np.array([each.silent for each in boxes], bool),
     )
+
+
+def grids_now(boxes: Boxes) -> tuple[GroupNow, ...]:
+    """Of countable Boxes, by grid, the largest first."""
+    now = boxes_now(boxes)
+    return tuple(sorted(_groups_now(now, now.fixed.grids), key=lambda each: (-each.boxes, each.name)))
+
+
+def regions_now(boxes: Boxes) -> tuple[GroupNow, ...]:
+    """Of countable Boxes that have a region, by its name."""
+    now = boxes_now(boxes)
+    return tuple(sorted(_groups_now(now, now.fixed.regions), key=lambda each: each.name))
+
+
+def medians_of(which: Whole, values: Floats, groups: int) -> list[float | None]:
+    """Of each group, as `statistics.median`; None where it has no value.
+
+    Args:
+        which: (n,) group of each value, 0 to `groups` - 1.
+        values: (n,) finite.
+    """
+    order = np.lexsort((values, which))
+    which, values = which[order], values[order]
+    numbers = np.arange(groups)
+    first, end = np.searchsorted(which, numbers), np.searchsorted(which, numbers, side="right")
+    found: list[float | None] = []
+    for begin, stop in zip(first.tolist(), end.tolist(), strict=True):
+        size = stop - begin
+        lower, upper = begin + (size - 1) // 2, begin + size // 2
+        found.append(float((values[lower] + values[upper]) / 2) if size else None)
+    return found
+
+
+def _groups(boxes: Sequence[BoxNow], of: Callable[[BoxNow], str | None]) -> Groups:
+    members: dict[str, list[BoxNow]] = {}
+    numbers: dict[str | None, int] = {None: -1}
+    which = []
+    for each in boxes:
+        name = of(each)
+        if name is not None:
+            numbers.setdefault(name, len(members))
+            members.setdefault(name, []).append(each)
+        which.append(numbers[name])
+    places = [[each.at for each in found if each.at is not None] for found in members.values()]
+    return Groups(
+        tuple(members),
+        np.array(which, np.int64),
+        tuple(map(len, members.values())),
+        tuple(Counter(each.nominal_hz for each in found).most_common(1)[0][0] for found in members.values()),
+        tuple(_middle(found) if found else None for found in places),
+        tuple(any(each.regional for each in found) for found in members.values()),
+    )
+
+
+def _groups_now(now: BoxesNow, groups: Groups) -> list[GroupNow]:
+    count = len(groups.names)
+    live = ~now.silent & (groups.which >= 0)
+    reporting = np.bincount(groups.which[live], minlength=count).tolist()
+    levels = _enough(now, groups, now.u_percent, live)
+    frequencies = _enough(now, groups, now.f_hz, live)
+    rows = zip(
+        groups.names, groups.boxes, reporting, levels, frequencies, groups.nominal_hz, groups.at,
+        groups.regional, strict=True,
+    )  # fmt: skip
+    return [GroupNow(*row) for row in rows]
+
+
+def _enough(now: BoxesNow, groups: Groups, values: Floats, live: NDArray[np.bool_]) -> list[float | None]:
+    """Medians of what is known; of regional ones nothing while fewer than FEWEST_REGIONAL are."""
+    known, regional, which = live & ~np.isnan(values), now.fixed.regional, groups.which
+    hidden = np.bincount(which[known & regional], minlength=len(groups.names))
+    used = known.copy()
+    used[known & regional] = hidden[which[known & regional]] >= FEWEST_REGIONAL
+    return medians_of(which[used], values[used], len(groups.names))
 
 
 def _middle(places: Sequence[Place]) -> Place:

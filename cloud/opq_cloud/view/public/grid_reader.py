@@ -4,7 +4,11 @@ What one audience sees is made once and kept for SEEN_S, so that 500 open maps c
 """
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
 
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.store import BoxRecord
@@ -13,17 +17,37 @@ from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.context import ShownBox, ViewContext, label
 from opq_cloud.view.live import LiveMessage
 from opq_cloud.view.public.fuzz import Place, fuzzed_place
-from opq_cloud.view.public.grid_now import BoxNow, countable
+from opq_cloud.view.public.grid_now import BoxesNow, BoxNow, FixedBoxes, Floats, Whole, countable
 from opq_cloud.view.public.kept import KeptAnswers
-from opq_cloud.view.recent import NewestMeasurement
 from opq_cloud.view.registry import BoxRegistry, natural_order
 
-SEEN_S = 1.0
+SEEN_S = 0.2
+"""Short: a map that asks each second moves within about one."""
 AUDIENCES = 64
 SALT_NAME = "map"
 
 
 Audience = tuple[bool, frozenset[str], frozenset[str], frozenset[str]]
+
+
+@dataclass(frozen=True, eq=False)
+class _Heard:
+    """The newest of all Boxes that were heard, in the order in which they first were."""
+
+    ids: tuple[str, ...]
+    volts: Floats
+    hertz: Floats
+    live: np.ndarray[tuple[int], np.dtype[np.bool_]]
+
+
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """The Boxes of an audience while they stay as they are, and where each is among those heard, or -1."""
+
+    registry: BoxRegistry
+    heard: int
+    fixed: FixedBoxes
+    place: Whole
 
 
 class GridReader:
@@ -35,7 +59,9 @@ class GridReader:
         self._context = context
         self.radius_km = radius_km
         self._fuzzed: dict[str, tuple[Place, Place | None]] = {}
-        self._seen: KeptAnswers[tuple[BoxNow, ...]] = KeptAnswers(SEEN_S, AUDIENCES, monotonic_s)
+        self._seen: KeptAnswers[BoxesNow] = KeptAnswers(SEEN_S, AUDIENCES, monotonic_s)
+        self._heard: KeptAnswers[_Heard] = KeptAnswers(SEEN_S, 1, monotonic_s)
+        self._kept: OrderedDict[Audience, _Kept] = OrderedDict()
         self._salt: bytes | None = None
 
     @property
@@ -44,14 +70,14 @@ class GridReader:
         visitor = self._context.visitor
         return visitor.everything, visitor.full, visitor.public, visitor.regional
 
-    def boxes(self) -> tuple[BoxNow, ...]:
+    def boxes(self) -> BoxesNow:
         """Those that count for the visitor, shown ones and regional ones, in the order of their numbers.
 
         Raises:
             StoreError: the store cannot be read.
         """
-        visitor = self._context.visitor
-        return self._seen.of(self.audience, lambda: tuple(countable(self._read_boxes(visitor))))
+        visitor, audience = self._context.visitor, self.audience
+        return self._seen.of(audience, lambda: self._read(visitor, audience))
 
     def incidents(self, limit: int) -> list[LiveMessage]:
         """The newest that the visitor sees a part of, newest first, as the live feed shows them."""
@@ -65,15 +91,42 @@ class GridReader:
                     break
         return found
 
-    def _read_boxes(self, visitor: Visitor) -> list[BoxNow]:
-        registry = self._context.whole_registry.now()
+    def _read(self, visitor: Visitor, audience: Audience) -> BoxesNow:
+        """Who the Boxes are is read again once that has changed; what they measure comes by columns."""
+        registry, heard = self._context.whole_registry.now(), self._heard.of(None, self._read_heard)
+        kept = self._kept.get(audience)
+        if kept is None or kept.registry is not registry or kept.heard != len(heard.ids):
+            fixed = FixedBoxes(countable(self._read_boxes(visitor, registry)))
+            places = {box_id: place for place, box_id in enumerate(heard.ids)}
+            place = np.array([places.get(each.box_id, -1) for each in fixed.boxes], np.int64)
+            kept = self._kept[audience] = _Kept(registry, len(heard.ids), fixed, place)
+            while len(self._kept) > AUDIENCES:
+                self._kept.pop(next(iter(self._kept)), None)
+        live = (kept.place >= 0) & heard.live[kept.place]
+        volts = np.where(live, heard.volts[kept.place], np.nan)
+        hertz = np.where(live, heard.hertz[kept.place], np.nan)
+        return BoxesNow(kept.fixed, volts / kept.fixed.nominal_v * 100.0, hertz, ~live)
+
+    def _read_heard(self) -> _Heard:
+        """One look at the hub for all audiences; a Box that was never heard stands at the end."""
+        rows = self._context.whole_hub.values_now()
+        ids = tuple(self._context.whole_hub.box_ids())[: len(rows)]
+        table = np.array([*rows, (np.nan, np.nan, 0, 0)], np.float64)
+        volts, hertz, heard_ms, silent_after_ms = table.T
+        live = self._context.now_ns() // 1_000_000 - heard_ms < silent_after_ms
+        live[-1] = False
+        table[~np.isfinite(table)] = np.nan
+        return _Heard(ids, volts, hertz, live)
+
+    def _read_boxes(self, visitor: Visitor, registry: BoxRegistry) -> list[BoxNow]:
+        """As silent ones."""
         found = []
         for box_id in self._ids(visitor, registry):
             shown = visitor.sees(box_id)
             record = registry.records.get(box_id) or BoxRecord(box_id, "")
             if record.unplugged or not (shown or box_id in visitor.regional):
                 continue
-            found.append(self._box_now(visitor, record, registry.place(box_id), regional=not shown))
+            found.append(self._fixed_box(visitor, record, registry.place(box_id), regional=not shown))
         return found
 
     def _ids(self, visitor: Visitor, registry: BoxRegistry) -> Iterable[str]:
@@ -81,12 +134,8 @@ class GridReader:
             return self._context.box_ids()
         return sorted(visitor.full | visitor.public | visitor.regional, key=natural_order)
 
-    def _box_now(self, visitor: Visitor, record: BoxRecord, place: BoxPlace, regional: bool) -> BoxNow:
+    def _fixed_box(self, visitor: Visitor, record: BoxRecord, place: BoxPlace, regional: bool) -> BoxNow:
         box_id, context = record.box_id, self._context
-        heard = context.whole_hub.newest(box_id)
-        live = heard is not None and self._is_live(heard)
-        metrics = heard.measurement.metrics if heard is not None and live else {}
-        rms, f = metrics.get("rms"), metrics.get("f")
         nominal_v = record.nominal_v or context.nominal.volts
         nominal_hz = record.nominal_hz or context.nominal.hz
         exact = not regional and visitor.sees_place(box_id)
@@ -101,14 +150,10 @@ class GridReader:
             regional=regional,
             nominal_v=nominal_v,
             nominal_hz=nominal_hz,
-            u_percent=_finite(rms.average / nominal_v * 100) if rms else None,
-            f_hz=_finite(f.average) if f else None,
-            silent=not live,
+            u_percent=None,
+            f_hz=None,
+            silent=True,
         )
-
-    def _is_live(self, heard: NewestMeasurement) -> bool:
-        age_ms = self._context.now_ns() // 1_000_000 - heard.heard_ms
-        return age_ms < heard.silent_after_ms
 
     def _fuzzed_place(self, box_id: str, place: BoxPlace) -> Place | None:
         at = _exact(place)
@@ -128,7 +173,3 @@ def _exact(place: BoxPlace) -> Place | None:
     if latitude is None or longitude is None or not (abs(latitude) <= 90 and abs(longitude) <= 180):
         return None
     return latitude, longitude
-
-
-def _finite(value: float) -> float | None:
-    return value if abs(value) < float("inf") else None  # a NaN compares false

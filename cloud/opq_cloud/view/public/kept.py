@@ -3,12 +3,15 @@
 Short, and of no reader's file: states, days and feeds keep theirs alike.
 """
 
+import asyncio
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
+
+import anyio.to_thread
 
 T = TypeVar("T")
 
@@ -26,6 +29,7 @@ class KeptAnswers(Generic[T]):
         self._lock = threading.Lock()
         self._found: OrderedDict[Hashable, tuple[float, T]] = OrderedDict()
         self._making: dict[Hashable, _Making] = {}
+        self._tasks: dict[Hashable, asyncio.Future[T]] = {}
 
     def of(self, key: Hashable, make: Callable[[], T]) -> T:
         """What `make` gave less than `seconds` ago, or gives now; an exception of it is not kept."""
@@ -53,6 +57,19 @@ class KeptAnswers(Generic[T]):
                 making.waiting -= 1
                 if not making.waiting:
                     self._making.pop(key, None)
+
+    async def of_all(self, key: Hashable, make: Callable[[], T]) -> T:
+        """As `of`, on the event loop: made by one thread, for all who ask until it is there."""
+        with self._lock:
+            found = self._fresh(key)
+        if found is not None:
+            return found[1]
+        task = self._tasks.get(key)
+        if task is None:
+            task = asyncio.ensure_future(anyio.to_thread.run_sync(self.of, key, make))
+            self._tasks[key] = task
+            task.add_done_callback(lambda _: self._tasks.pop(key, None))
+        return await asyncio.shield(task)
 
     def _fresh(self, key: Hashable) -> tuple[float, T] | None:
         kept = self._found.get(key)

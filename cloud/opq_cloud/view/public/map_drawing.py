@@ -1,4 +1,4 @@
-"""What a page with a map draws, and what it asks for again every other second: one source for both.
+"""What a page with a map draws, and what it asks for again each second: one source for both.
 
 `/map`, `/wall` and `/embed/map` show the same map of the same figures, each for its own audience.
 """
@@ -11,14 +11,26 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import numpy as np
+
 from opq_cloud.config import ViewSection
 from opq_cloud.view import words
 from opq_cloud.view.live import LiveMessage
 from opq_cloud.view.public.fuzz import MOST_OFF
-from opq_cloud.view.public.grid_now import TONES, BoxNow, GroupNow, grids_now, regions_now, state_of
+from opq_cloud.view.public.grid_now import (
+    LOUDEST,
+    TONES,
+    Boxes,
+    BoxesNow,
+    GroupNow,
+    boxes_now,
+    grids_now,
+    regions_now,
+    state_of,
+)
 from opq_cloud.view.public.grid_reader import GridReader
 from opq_cloud.view.public.map_frame import MapFrame, frame_of
-from opq_cloud.view.public.map_marks import LISTED, SHAPES, MapMark, map_marks, rows_of
+from opq_cloud.view.public.map_marks import LISTED, SHAPES, MapMark, map_marks, map_plan, rows_of
 from opq_cloud.view.public.outline import OutlinePaths, outline_paths
 
 INCIDENTS_SHOWN = 6
@@ -58,10 +70,10 @@ def draw_map(reader: GridReader, config: ViewSection, frame: MapFrame | None) ->
     boxes = reader.boxes()
     regions = regions_now(boxes)
     if frame is None:
-        frame = frame_of(_places(boxes, regions))
+        frame = _whole_frame(boxes)
     marks = map_marks(boxes, regions, frame, reader.radius_km)
     rows = rows_of(marks)
-    shown = [each for each in boxes if not each.regional]
+    plan = map_plan(boxes.fixed, frame, reader.radius_km)
     return MapDrawing(
         frame=frame,
         outline=outline_paths(frame),
@@ -71,18 +83,19 @@ def draw_map(reader: GridReader, config: ViewSection, frame: MapFrame | None) ->
         tiles=_tiles(config.tile_url, frame),
         attribution=config.tile_attribution if config.tile_url else "",
         summary=map_summary(boxes),
-        outside=sum(each.at is not None and not frame.shows(each.at) for each in shown),
-        unplaced=sum(each.at is None for each in shown),
+        outside=plan.outside,
+        unplaced=plan.unplaced,
         rough_words=_rough_words(marks, reader.radius_km),
     )
 
 
-def map_summary(boxes: Sequence[BoxNow]) -> str:
+def map_summary(boxes: Boxes) -> str:
     """One sentence of state."""
-    if not boxes:
+    if not len(boxes):
         return "No Box is shown here yet."
-    live = sum(not each.silent for each in boxes)
-    outside = sum(each.tone in ("too-low", "too-high") for each in boxes)
+    now = boxes_now(boxes)
+    live = int((~now.silent).sum())
+    outside = int(np.isin(now.loudness, (LOUDEST["too-low"], LOUDEST["too-high"])).sum())
     said = words.reporting(len(boxes), live)
     if not live:
         return said
@@ -96,7 +109,7 @@ def live_state(reader: GridReader, frame: MapFrame | None) -> dict[str, object]:
     boxes = reader.boxes()
     regions = regions_now(boxes)
     if frame is None:
-        frame = frame_of(_places(boxes, regions))
+        frame = _whole_frame(boxes)
     figures: dict[str, str] = {}
     for kind, groups in (("grid", grids_now(boxes)), ("region", regions[:REGIONS_SHOWN])):
         for each in groups:
@@ -105,7 +118,7 @@ def live_state(reader: GridReader, frame: MapFrame | None) -> dict[str, object]:
     return {
         "version": page_version(),
         "summary": map_summary(boxes),
-        "silent": bool(boxes) and all(each.silent for each in boxes),
+        "silent": bool(len(boxes)) and bool(boxes.silent.all()),
         "marks": {
             mark.mark_id: {
                 "tone": mark.tone,
@@ -154,9 +167,17 @@ def incident_line(message: LiveMessage) -> dict[str, object]:
     }
 
 
-def _places(boxes: Sequence[BoxNow], regions: Sequence[GroupNow]) -> list[tuple[float, float]]:
-    shown = [each.at for each in boxes if each.at is not None and not each.regional]
-    return shown + [each.at for each in regions if each.at is not None and each.regional]
+def _whole_frame(boxes: BoxesNow) -> MapFrame:
+    """Where its Boxes are, and the regions that stand for Boxes which are not shown."""
+
+    def make() -> MapFrame:
+        fixed = boxes.fixed
+        shown = [each.at for each in fixed.boxes if each.at is not None and not each.regional]
+        of_regions = zip(fixed.regions.at, fixed.regions.regional, strict=True)
+        return frame_of([*shown, *(at for at, regional in of_regions if at is not None and regional)])
+
+    found: MapFrame = boxes.fixed.plan("whole", make)
+    return found
 
 
 def _tiles(url: str | None, frame: MapFrame) -> tuple[tuple[str, float, float, float], ...]:

@@ -5,11 +5,23 @@ Pure. However many Boxes there are, a map has no more marks than cells; its tabl
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from statistics import median
+
+import numpy as np
 
 from opq_cloud.view import words
 from opq_cloud.view.public.fuzz import MOST_OFF
-from opq_cloud.view.public.grid_now import LOUDEST, TONES, BoxNow, GroupNow
+from opq_cloud.view.public.grid_now import (
+    BY_LOUDNESS,
+    LOUDEST,
+    TONES,
+    Boxes,
+    BoxNow,
+    FixedBoxes,
+    GroupNow,
+    Whole,
+    boxes_now,
+    medians_of,
+)
 from opq_cloud.view.public.map_frame import HEIGHT, WIDTH, MapFrame
 
 CELL_UNITS = 40.0
@@ -73,18 +85,88 @@ class MapMark:
         return said if self.u_percent is None else f"{said}, {level}, {TONES[self.tone]}"
 
 
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """What stays of a mark from one second to the next."""
+
+    mark_id: str
+    x: float
+    y: float
+    label: str
+    boxes: int
+    href: str
+    doubt_units: float
+    rough: bool
+
+
+@dataclass(frozen=True, eq=False)
+class MapPlan:
+    """Which Boxes make which mark of a window."""
+
+    cells: tuple[_Cell, ...]
+    members: Whole
+    """(shown,) Boxes in the window, those of a mark beside one another."""
+    which: Whole
+    """(shown,) mark of each, rising."""
+    outside: int
+    """Boxes with a place that is not in the window."""
+    unplaced: int
+
+
+def map_plan(fixed: FixedBoxes, frame: MapFrame, radius_km: float) -> MapPlan:
+    """Made once for Boxes that stay where they are."""
+    found: MapPlan = fixed.plan((frame, radius_km), lambda: _plan(fixed, frame, radius_km))
+    return found
+
+
+def _plan(fixed: FixedBoxes, frame: MapFrame, radius_km: float) -> MapPlan:
+    own = [(number, each) for number, each in enumerate(fixed.boxes) if not each.regional]
+    placed = [(number, frame.units(each.at)) for number, each in own if each.at is not None]
+    shown = [(number, at) for number, at in placed if 0 <= at[0] <= WIDTH and 0 <= at[1] <= HEIGHT]
+    cells: dict[tuple[int, int], list[tuple[int, Point]]] = {}
+    apart = len(shown) <= SPLIT_MARKS
+    for number, (x, y) in shown:
+        cell = (round(x * 10), round(y * 10)) if apart else (int(x // CELL_UNITS), int(y // CELL_UNITS))
+        cells.setdefault(cell, []).append((number, (x, y)))
+    marks = [
+        _cell(f"cell-{c}-{r}", [fixed.boxes[number] for number, _ in found], [at for _, at in found], frame,
+              radius_km)
+        for (c, r), found in cells.items()
+    ]  # fmt: skip
+    sizes = [len(found) for found in cells.values()]
+    return MapPlan(
+        tuple(marks),
+        np.array([number for found in cells.values() for number, _ in found], np.int64),
+        np.repeat(np.arange(len(sizes)), sizes),
+        len(placed) - len(shown),
+        len(own) - len(placed),
+    )
+
+
 def map_marks(
-    boxes: Iterable[BoxNow], regions: Iterable[GroupNow], frame: MapFrame, radius_km: float
+    boxes: Boxes, regions: Iterable[GroupNow], frame: MapFrame, radius_km: float
 ) -> tuple[MapMark, ...]:
     """Those in the window, the loudest last, so that they lie on top."""
-    placed = [(each, frame.units(each.at)) for each in boxes if not each.regional and each.at is not None]
-    shown = [(each, at) for each, at in placed if 0 <= at[0] <= WIDTH and 0 <= at[1] <= HEIGHT]
-    cells: dict[tuple[int, int], list[tuple[BoxNow, Point]]] = {}
-    apart = len(shown) <= SPLIT_MARKS
-    for each, (x, y) in shown:
-        cell = (round(x * 10), round(y * 10)) if apart else (int(x // CELL_UNITS), int(y // CELL_UNITS))
-        cells.setdefault(cell, []).append((each, (x, y)))
-    marks = [_mark(f"cell-{c}-{r}", found, frame, radius_km) for (c, r), found in cells.items()]
+    now = boxes_now(boxes)
+    plan = map_plan(now.fixed, frame, radius_km)
+    u_percent, f_hz, count = now.u_percent[plan.members], now.f_hz[plan.members], len(plan.cells)
+    loudest = np.zeros(count, np.int64)
+    np.maximum.at(loudest, plan.which, now.loudness[plan.members])
+    rows = zip(
+        plan.cells,
+        loudest.tolist(),
+        np.bincount(plan.which[~now.silent[plan.members]], minlength=count).tolist(),
+        medians_of(plan.which[~np.isnan(u_percent)], u_percent[~np.isnan(u_percent)], count),
+        medians_of(plan.which[~np.isnan(f_hz)], f_hz[~np.isnan(f_hz)], count),
+        strict=True,
+    )
+    marks = [
+        MapMark(
+            cell.mark_id, cell.x, cell.y, BY_LOUDNESS[tone], cell.label, cell.boxes, reporting, level,
+            frequency, cell.href, cell.doubt_units, cell.rough,
+        )
+        for cell, tone, reporting, level, frequency in rows
+    ]  # fmt: skip
     marks += [_region_mark(each, frame) for each in regions if _is_mark(each, frame)]
     return _with_names(sorted(marks, key=lambda mark: (LOUDEST[mark.tone], mark.mark_id)))
 
@@ -129,26 +211,19 @@ def _is_mark(region: GroupNow, frame: MapFrame) -> bool:
     return region.regional and region.at is not None and frame.shows(region.at)
 
 
-def _mark(cell_id: str, placed: Sequence[tuple[BoxNow, Point]], frame: MapFrame, radius_km: float) -> MapMark:
-    boxes, points = [each for each, _ in placed], [at for _, at in placed]
+def _cell(
+    cell_id: str, boxes: Sequence[BoxNow], points: Sequence[Point], frame: MapFrame, radius_km: float
+) -> _Cell:
     x, y = (round(sum(each[k] for each in points) / len(points), 1) for k in (0, 1))
     rough = any(not each.exact for each in boxes)
     doubt = radius_km * MOST_OFF * frame.units_per_km if rough else 0.0
     if len(boxes) == 1:
         one = boxes[0]
-        return MapMark(
-            f"box-{one.box_id}", x, y, one.tone, one.label, 1, int(not one.silent), one.u_percent, one.f_hz,
-            f"/boxes/{one.box_id}", round(doubt, 1) if doubt > DOUBT_UNITS else 0.0, rough,
-        )  # fmt: skip
-    levels = [each.u_percent for each in boxes if each.u_percent is not None]
-    frequencies = [each.f_hz for each in boxes if each.f_hz is not None]
+        doubt = round(doubt, 1) if doubt > DOUBT_UNITS else 0.0
+        return _Cell(f"box-{one.box_id}", x, y, one.label, 1, f"/boxes/{one.box_id}", doubt, rough)
     named = words.listed([each.label for each in boxes]) if len(boxes) <= 3 else f"{len(boxes)} Boxes"
-    return MapMark(
-        cell_id, x, y, max((each.tone for each in boxes), key=lambda tone: LOUDEST[tone]), named, len(boxes),
-        sum(not each.silent for each in boxes), median(levels) if levels else None,
-        median(frequencies) if frequencies else None, "",
-        round(doubt, 1) if doubt > max(DOUBT_UNITS, CELL_UNITS / 2) else 0.0, rough,
-    )  # fmt: skip
+    doubt = round(doubt, 1) if doubt > max(DOUBT_UNITS, CELL_UNITS / 2) else 0.0
+    return _Cell(cell_id, x, y, named, len(boxes), "", doubt, rough)
 
 
 def _region_mark(region: GroupNow, frame: MapFrame) -> MapMark:

@@ -1,4 +1,4 @@
-"""`/map`, `/grid` and `/wall`, and `/map/state`, which their script asks for every other second."""
+"""`/map`, `/grid` and `/wall`, and `/map/state`, which their script asks for each second."""
 
 import json
 import zlib
@@ -105,11 +105,8 @@ class MapPages:
         )
         return with_tiles(page, self._config)
 
-    def state(self, request: Request, at: At = "", km: Km = "") -> Response:
-        frame = asked_frame(at, km)
-        return state_answer(
-            request, self._states.of((self._reader.audience, frame), lambda: state_json(self._reader, frame))
-        )
+    async def state(self, request: Request, at: At = "", km: Km = "") -> Response:
+        return await state_answer(request, self._reader, self._states, asked_frame(at, km))
 
 
 def map_values(drawing: MapDrawing, state: str) -> dict[str, object]:
@@ -152,8 +149,11 @@ def state_json(reader: GridReader, frame: MapFrame | None) -> bytes:
     return json.dumps(live_state(reader, frame), separators=(",", ":")).encode()
 
 
-def state_answer(request: Request, body: bytes) -> Response:
-    """JSON with an ETag: what has not changed is not sent again."""
+async def state_answer(
+    request: Request, reader: GridReader, states: KeptAnswers[bytes], frame: MapFrame | None
+) -> Response:
+    """JSON with an ETag: what has not changed is not sent again; made once for all who ask."""
+    body = await states.of_all((reader.audience, frame), lambda: state_json(reader, frame))
     etag = f'W/"{zlib.crc32(body):08x}-{len(body)}"'
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
     if etag in request.headers.get("if-none-match", ""):

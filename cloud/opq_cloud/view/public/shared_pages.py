@@ -29,7 +29,6 @@ from opq_cloud.view.public.map_pages import (
     asked_frame,
     map_values,
     state_answer,
-    state_json,
     state_path,
 )
 from opq_cloud.view.public.outline import outline_paths
@@ -96,7 +95,7 @@ class SharedPages:
 
     def _spread_values(self, incident: Incident) -> dict[str, object]:
         names = self._context.names([incident])
-        boxes = [each for each in self._reader.boxes() if not each.regional]
+        boxes = [each for each in self._reader.boxes().fixed.boxes if not each.regional]
         places = {each.box_id: each.at for each in boxes if each.at is not None}
         spread = incident_spread(incident, places, {each.box_id: each.label for each in boxes})
         worst = words.worst(incident)
@@ -130,11 +129,8 @@ class SharedPages:
         page.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
         return page
 
-    def embed_state(self, request: Request, at: At = "", km: Km = "") -> Response:
-        frame = asked_frame(at, km)
-        return state_answer(
-            request, self._states.of((self._reader.audience, frame), lambda: state_json(self._reader, frame))
-        )
+    async def embed_state(self, request: Request, at: At = "", km: Km = "") -> Response:
+        return await state_answer(request, self._reader, self._states, asked_frame(at, km))
 
     # Feeds
     def atom(self, request: Request) -> Response:

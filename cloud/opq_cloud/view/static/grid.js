@@ -1,9 +1,9 @@
-// Keeps map, grid, wall and widget as they are now: asks for the state every other second and puts its words and
+// Keeps map, grid, wall and widget as they are now: asks for the state each second and puts its words and
 // tones in place. Nothing is added to the page beyond a fixed number of rows, so that it may stand for weeks.
 
 import { lost, showStale } from "./words.js";
 
-const EVERY_MS = 2000;
+const EVERY_MS = 1000;
 const LATER_MS = [2000, 5000, 10_000, 30_000]; // after 1, 2, 3, more answers that did not come
 const GIVE_UP_MS = 15_000;
 const RELOAD_AFTER_MS = 20_000; // a page loads itself again no sooner than this after it was loaded

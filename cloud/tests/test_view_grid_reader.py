@@ -1,0 +1,158 @@
+"""What an audience sees of all Boxes now: by columns, read again only where something has changed."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import cast
+
+import numpy as np
+import pytest
+
+from opq_cloud.config import ViewSection
+from opq_cloud.service import ServiceCounters
+from opq_cloud.store import BoxRecord, LocationRecord, open_store
+from opq_cloud.view.accounts.visitors import ASKING, OPEN, AskingRequest, Visitor, Visitors
+from opq_cloud.view.context import ViewContext
+from opq_cloud.view.live import LiveHub
+from opq_cloud.view.public.fuzz import distance_km
+from opq_cloud.view.public.grid_now import TONES, medians_of
+from opq_cloud.view.public.grid_reader import GridReader
+from opq_cloud.view.public.kept import KeptAnswers
+from opq_cloud.view.public.map_drawing import live_state
+from opq_proto.messages import Measurement, Metric
+
+HOME = (21.3, -157.8)
+
+
+class Grid:
+    """Three stored Boxes, and a clock that stands still."""
+
+    def __init__(self, context: ViewContext) -> None:
+        self.context = context
+        self.now_s = 1000.0
+        self.reader = GridReader(context, 2.0, lambda: self.now_s)
+        context.whole_store.put_location(LocationRecord("home", *HOME))
+        for number in (1, 2, 3):
+            context.whole_store.put_box(BoxRecord(str(number), f"name {number}", "home", nominal_v=120.0))
+
+    def send(self, box_id: str, volts: float, **facts: object) -> None:
+        self.now_s += 1.0
+        metrics = {"rms": Metric(volts, volts, volts), "f": Metric(60, 60, 60.01)}
+        row = replace(Measurement(box_id, round(self.now_s * 1000), metrics), **facts)  # type: ignore[arg-type]
+        self.context.whole_hub.accept_measurement(row, heard_ms=self.context.now_ns() // 1_000_000)
+
+    def levels(self, visitor: Visitor = OPEN) -> dict[str, float | None]:
+        """Box -> percent of nominal, as the visitor sees it; None: silent."""
+        self.now_s += 1.0
+        token = ASKING.set(visitor)
+        try:
+            now = self.reader.boxes()
+        finally:
+            ASKING.reset(token)
+        rows = zip(now.fixed.boxes, now.u_percent.tolist(), now.silent.tolist(), strict=True)
+        return {box.box_id: None if silent else round(level, 3) for box, level, silent in rows}
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> Iterator[Grid]:
+    counters = ServiceCounters()
+    with closing(open_store(None, tmp_path)) as store:
+        people = Visitors(store.people, ViewSection())
+        yield Grid(ViewContext(store, LiveHub(counters), counters, visitors=people))
+
+
+def test_values_move_and_who_the_boxes_are_is_not_read_again(grid: Grid) -> None:
+    assert grid.levels() == {"1": None, "2": None, "3": None}
+    grid.send("2", 120.0)
+    assert grid.levels() == {"1": None, "2": 100.0, "3": None}
+    before = next(iter(grid.reader._kept.values())).fixed
+    grid.send("2", 108.0)
+    assert grid.levels()["2"] == 90.0
+    grid.send("2", 96.0, crossing=True, metrics={"rms": Metric(96, 96, 96)})
+    grid.send("2", float("inf"))
+    assert np.isnan(cast(float, grid.levels()["2"])), "heard, but not a number"
+    assert next(iter(grid.reader._kept.values())).fixed is before
+
+
+def test_a_new_box_a_new_name_and_a_new_nominal_voltage_are_seen(grid: Grid) -> None:
+    grid.levels()
+    grid.send("9", 120.0)
+    assert grid.levels()["9"] == 100.0
+    grid.context.whole_store.put_box(BoxRecord("9", "attic", nominal_v=240.0))
+    assert grid.levels()["9"] == 50.0
+    fixed = next(iter(grid.reader._kept.values())).fixed
+    assert [box.label for box in fixed.boxes] == [f"Box {k}, name {k}" for k in (1, 2, 3)] + ["Box 9, attic"]
+
+
+def test_each_audience_has_its_own(grid: Grid) -> None:
+    for box_id in "123":
+        grid.send(box_id, 120.0)
+    public = Visitor(public=frozenset("2"), regional=frozenset("2"))
+    owner = Visitor(full=frozenset("1"), public=frozenset("2"), regional=frozenset("12"))
+    for _ in range(2):
+        assert list(grid.levels(public)) == ["2"]
+        assert list(grid.levels(owner)) == ["1", "2"]
+        assert list(grid.levels()) == ["1", "2", "3"]
+    kept = {each.fixed.boxes[0].box_id: each.fixed for each in grid.reader._kept.values()}
+    near = kept["2"].boxes[0]
+    assert near.at is not None and distance_km(near.at, HOME) >= 2.0 and not near.exact
+
+
+def test_the_state_of_a_map_is_of_now(grid: Grid) -> None:
+    token = ASKING.set(OPEN)
+    try:
+        grid.send("1", 100.0)
+        grid.now_s += 1.0
+        state = live_state(grid.reader, None)
+        (mark,) = cast(dict[str, dict[str, str]], state["marks"]).values()
+        assert state["silent"] is False and mark["tone"] == "silent", "of three at one place the loudest"
+        for box_id in "123":
+            grid.send(box_id, 100.0)
+        grid.now_s += 1.0
+        (mark,) = cast(dict[str, dict[str, str]], live_state(grid.reader, None)["marks"]).values()
+        assert mark["tone"] == "too-low" and TONES["too-low"] in mark["text"]
+    finally:
+        ASKING.reset(token)
+
+
+def test_medians_of_groups_are_those_of_statistics() -> None:
+    values = np.random.default_rng(1).normal(size=200)
+    which = np.arange(200) * 7 % 5
+    found = medians_of(which, values, 6)
+    assert found[5] is None
+    for group in range(5):
+        assert found[group] == pytest.approx(median(values[which == group].tolist()))
+
+
+def test_what_many_ask_for_at_once_is_made_once() -> None:
+    made: list[int] = []
+    kept: KeptAnswers[int] = KeptAnswers(60.0)
+
+    def make() -> int:
+        made.append(1)
+        if len(made) == 1:
+            raise ValueError("the store")
+        return 7
+
+    async def ask() -> list[int | BaseException]:
+        first = await asyncio.gather(*(kept.of_all("a", make) for _ in range(50)), return_exceptions=True)
+        assert all(isinstance(each, ValueError) for each in first), "nor is a failure kept"
+        return await asyncio.gather(*(kept.of_all("a", make) for _ in range(50)), return_exceptions=True)
+
+    assert asyncio.run(ask()) == [7] * 50
+    assert len(made) == 2
+
+
+def test_who_says_nothing_of_themselves_is_known_without_the_store(grid: Grid) -> None:
+    visitors = grid.context.visitors
+    assert visitors is not None
+    plain = AskingRequest({"host": "127.0.0.1"}, "127.0.0.1")
+    assert visitors.at_once(plain) is None, "nothing is known yet"
+    assert visitors.of(plain) == visitors.at_once(plain)
+    for header in ("cookie", "authorization"):
+        assert visitors.at_once(AskingRequest({**plain.headers, header: "x"}, "127.0.0.1")) is None
+    visitors.forget()
+    assert visitors.at_once(plain) is None

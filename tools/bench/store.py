@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from bench.result import Baseline, BenchCase, BenchResult, case
 from opq_cloud.makai.trends import Trends
 from opq_cloud.service import ServiceCounters
@@ -23,10 +25,15 @@ from opq_cloud.view.history_page import ROWS_DRAWN
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.pages import Pages
 from opq_cloud.view.time_span import read_span
+from opq_proto.decision import Nominal
+from opq_proto.measurement_columns import MeasuredBoxes, NumberedColumns
 from opq_proto.messages import Measurement, Metric, TimeSource
 
 NOW_MS = 1_767_225_600_000
 BOXES = 300
+MANY, COMMITS_PER_S = 1000, 5
+MIDDLE, SPREAD = np.array([60.0, 120.0, 0.02, 1.0]), np.array([0.005, 0.3, 0.001, 0.2])
+"""Of METRIC_NAMES."""
 SPANS = {"6 h": 0.25, "24 h": 1.0, "7 d": 7.0, "30 d": 30.0, "90 d": 90.0, "365 d": 365.0}
 """Days; `--quick` has those up to 30."""
 CPU_LIMIT_MS = 100.0
@@ -37,6 +44,7 @@ def run(quick: bool) -> BenchResult:
     days = {name: length for name, length in SPANS.items() if length <= (30 if quick else 365)}
     with tempfile.TemporaryDirectory() as folder:
         rows = measurement_cost(Path(folder) / "measured.db", 2 if quick else 10)
+        rows += parcel_cost(Path(folder) / "parcels.db", 1 if quick else 10)
         store = EmbeddedStore(Path(folder) / "year.db")
         rows += filled(store, round(max(days.values())))
         for name, length in days.items():
@@ -85,6 +93,45 @@ def measurement_cost(path: Path, minutes: int) -> list[BenchCase]:
     return [
         case(f"a Measurement of {BOXES} Boxes with its trends and levels: CPU", "us", [each_us]),
         case("the same: written", "bytes", [(_written() - bytes_before) / count]),
+    ]
+
+
+def parcel_cost(path: Path, minutes: int) -> list[BenchCase]:
+    """MANY Boxes at one a second as Makai stores them: columns, 200 ms of them at once, noise in each number.
+
+    Each Box has a clock of its own, as where none shares its gateway: the dearest case.
+    """
+    draw = np.random.default_rng(1)
+    boxes = MeasuredBoxes(tuple(map(str, range(MANY))), (Nominal(120.0, 60.0),) * MANY)
+    clocks, phase_ns = draw.integers(1, 1 << 62, MANY), draw.integers(0, 10**9, MANY)
+    at_once = [np.sort(each) for each in np.array_split(np.argsort(phase_ns), COMMITS_PER_S)]
+    store, making_s = EmbeddedStore(path), 0.0
+    began_s, bytes_before = time.process_time(), _written()
+    for second in range(minutes * 60):
+        for which in at_once:
+            making = time.process_time()
+            end_ns = (NOW_MS + second * 1000) * 10**6 + phase_ns[which]
+            mean = MIDDLE + SPREAD * draw.normal(size=(len(which), 4))
+            swing = np.abs(SPREAD * draw.normal(size=(len(which), 4)))
+            columns = NumberedColumns(
+                boxes, which, end_ns - 10**9, end_ns,
+                np.stack((mean - swing, mean + swing, mean), axis=2).astype(np.float32), 0, TimeSource.FREE,
+                (end_ns + 500_000) // 10**6, np.full(len(which), second + 1), np.ones(len(which), np.int64),
+                np.full(len(which), 1000), np.full(len(which), int(TimeSource.NTP)), clocks[which],
+                np.full((len(which), 2), (120.0, 60.0), np.float32),
+            )  # fmt: skip
+            making_s += time.process_time() - making
+            store.append_measurements((), (columns,))
+    count = minutes * 60 * MANY
+    each_us = (time.process_time() - began_s - making_s) / count * 1e6
+    end_ms = NOW_MS + minutes * 60_000 + 1000
+    read_ms, rows = cost_ms(lambda: len(store.measurements("7", 0, end_ms)))
+    store.close()
+    name = f"a Measurement of {MANY} Boxes in columns"
+    return [
+        case(f"{name}: CPU", "us", [each_us]),
+        case(f"{name}: written, file closed", "bytes", [(_written() - bytes_before) / count]),
+        case(f"{rows} Measurements of one of {MANY} Boxes: CPU of reading them", "ms", read_ms),
     ]
 
 

@@ -9,6 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 import numpy as np
 
@@ -17,10 +18,12 @@ from opq_cloud.store.parcels import (
     ParcelRows,
     fitting,
     measurements_of,
-    of_box,
     pack_parcel,
     parcel_rows,
+    rows_by_box,
+    rows_of_box,
     unpack_parcel,
+    within,
 )
 from opq_cloud.store.rows import MeasurementRow, measurement_from_row, row_from_measurement, unpack_block
 from opq_cloud.store.schema import BOXES_PER_SEGMENT, EmbeddedPart
@@ -38,6 +41,8 @@ SEAL_ROWS = 20_000
 """Rows that wait unsealed; a query reads them all (about 4 ms)."""
 SEAL_ROWS_PER_BOX = 10
 """…but so many per Box, else blocks get small at 10,000 Boxes."""
+PARCEL_FACTOR = 2
+"""Twice as many rows of parcels: a query of one Box passes over the others', and blocks get larger."""
 
 
 class _Box:
@@ -95,10 +100,10 @@ class MeasurementLog(EmbeddedPart):
         if not wanted and not parcel:
             return 0
 
-        def job(connection: sqlite3.Connection) -> tuple[int, int]:
+        def job(connection: sqlite3.Connection) -> tuple[int, float]:
             self._catch_up(connection)
             new = self._append(connection, wanted) + self._append_parcel(connection, parcel)
-            return new, self._last_id - self._first_id + self._parcel_rows
+            return new, self._last_id - self._first_id + self._parcel_rows / PARCEL_FACTOR
 
         new, waiting = self._database.write(job)
         if waiting >= max(self._seal_rows, SEAL_ROWS_PER_BOX * len(self._boxes)):
@@ -175,8 +180,8 @@ class MeasurementLog(EmbeddedPart):
         told_ms = parcel["told_ms"]
         self._last_parcel = (
             connection.execute(
-                "INSERT INTO parcels (start_ms, end_ms, rows, packed) VALUES (?, ?, ?, ?)",
-                (int(told_ms.min()), int(told_ms.max()), len(parcel), pack_parcel(parcel)),
+                "INSERT INTO parcels (start_ms, end_ms, rows, boxes, packed) VALUES (?, ?, ?, ?, ?)",
+                (int(told_ms.min()), int(told_ms.max()), len(parcel), *pack_parcel(parcel)),
             ).lastrowid
             or 0
         )
@@ -209,10 +214,10 @@ class MeasurementLog(EmbeddedPart):
             self._last_id = row_id
             self._numbered(connection, number).note(timestamp_ms, sequence)
         newer = connection.execute(
-            "SELECT parcel, packed FROM parcels WHERE parcel > ? ORDER BY parcel", (self._last_parcel,)
+            "SELECT parcel, boxes, packed FROM parcels WHERE parcel > ? ORDER BY parcel", (self._last_parcel,)
         )
-        for parcel, packed in newer.fetchall():
-            rows = unpack_parcel(packed)
+        for parcel, boxes, packed in newer.fetchall():
+            rows = unpack_parcel(boxes, packed)
             self._last_parcel, self._parcel_rows = parcel, self._parcel_rows + len(rows)
             for number, sequence in zip(rows["box"].tolist(), rows["row"]["sequence"].tolist(), strict=True):
                 self._numbered(connection, number).spans.add(sequence)
@@ -293,14 +298,11 @@ class MeasurementLog(EmbeddedPart):
                 known = newest.get(latest.box_id)
                 if known is None or latest.timestamp_ms >= known.timestamp_ms:
                     newest[latest.box_id] = latest
-            for rows in _parcels(connection):
-                order = np.argsort(rows["told_ms"], kind="stable")[::-1]
-                _, last = np.unique(rows["box"][order], return_index=True)
-                for at in order[last].tolist():
-                    box_id, told_ms = names[int(rows["box"][at])], int(rows["told_ms"][at])
-                    known = newest.get(box_id)
-                    if known is None or told_ms >= known.timestamp_ms:
-                        newest[box_id] = next(measurements_of(box_id, rows[at : at + 1]))
+            parcels = connection.execute("SELECT boxes, packed FROM parcels ORDER BY parcel").fetchall()
+        for number, rows in rows_by_box(parcels).items():
+            known = newest.get(names[number])
+            if known is None or int(rows["told_ms"][-1]) >= known.timestamp_ms:
+                newest[names[number]] = next(measurements_of(names[number], rows[-1:]))
         return newest
 
     def sequences(self, box_id: str, first: int, last: int) -> list[int]:
@@ -323,8 +325,8 @@ class MeasurementLog(EmbeddedPart):
             )
             for (sequence,) in tail:
                 spans.add(sequence)
-            for rows in _parcels(connection):
-                for sequence in of_box(rows, row[0], -EVER, EVER)["row"]["sequence"].tolist():
+            for rows in _parcels(connection, row[0]):
+                for sequence in rows["row"]["sequence"].tolist():
                     spans.add(sequence)
         return spans
 
@@ -363,20 +365,29 @@ def _query(
         (number if unsealed is None else str(unsealed.ids(connection, number)), start_ms, end_ms),
     )
     found.extend(measurement_from_row(box_id, MeasurementRow(*columns)) for columns in tail)
-    for rows in _parcels(connection, start_ms, end_ms):
-        found.extend(measurements_of(box_id, of_box(rows, number, start_ms, end_ms)))
+    for rows in _parcels(connection, number, start_ms, end_ms):
+        found.extend(measurements_of(box_id, within(rows, start_ms, end_ms)))
     found.sort(key=lambda measurement: measurement.timestamp_ms)
     return found
 
 
 def _parcels(
-    connection: sqlite3.Connection, start_ms: int = -EVER, end_ms: int = EVER
+    connection: sqlite3.Connection, number: int, start_ms: int = -EVER, end_ms: int = EVER
 ) -> Iterator[ParcelRows]:
-    """Those that may hold something of [start_ms, end_ms), in the order in which they were stored."""
+    """What a Box has in each parcel that may hold some of [start_ms, end_ms), in the order of storing."""
     found = connection.execute(
-        "SELECT packed FROM parcels WHERE end_ms >= ? AND start_ms < ? ORDER BY parcel", (start_ms, end_ms)
-    )
-    return (unpack_parcel(packed) for (packed,) in found)
+        "SELECT parcel, boxes FROM parcels WHERE end_ms >= ? AND start_ms < ? ORDER BY parcel",
+        (start_ms, end_ms),
+    ).fetchall()
+    for parcel, boxes in found:
+        rows = rows_of_box(boxes, partial(_packed, connection, parcel), number)
+        if len(rows):
+            yield rows
+
+
+def _packed(connection: sqlite3.Connection, parcel: int) -> bytes:
+    (packed,) = connection.execute("SELECT packed FROM parcels WHERE parcel = ?", (parcel,)).fetchone()
+    return bytes(packed)
 
 
 def _number(connection: sqlite3.Connection, box_id: str) -> int | None:

@@ -29,9 +29,11 @@ _FLAGS = struct.Struct("<H")
 _CLOCK_ID = struct.Struct("<Q")  # after a row's `more`, where _CLOCK says so
 _CLOCKS = struct.Struct("<H")  # stretches of one clock in a block
 _STRETCH = struct.Struct("<IQ")  # its first row, clock_id or 0
-_FIXED, _FREE, _CLOCKED, _COLUMNS = 0, 1, 2, 3
+_FIXED, _FREE, _CLOCKED, _COLUMNS, _STEPS = 0, 1, 2, 3, 4
 """Forms of a block; _CLOCKED is _FIXED after the stretches of its clocks: mostly one, so 14 bytes a block.
-_COLUMNS has CLOCKED_ROWs byte column by byte column, compressed: half of _FIXED, less where much is alike."""
+_COLUMNS has CLOCKED_ROWs byte column by byte column, compressed: half of _FIXED, less where much is alike.
+_STEPS is the same with _RISING against the row before: what rises evenly is alike in all rows."""
+_RISING = ("offset_ms", "sequence", "back")
 FIXED_ROW = np.dtype(
     [
         ("offset_ms", "<u4"), ("sequence", "<i8"), ("averages", "<f4", (4,)), ("flags", "<u2"),
@@ -234,11 +236,13 @@ def fixed_head(first_ms: int, rows: int) -> bytes:
 
 
 def packed_columns(first_ms: int, first_sequence: int, rows: NDArray[np.void]) -> bytes:
-    """Rows of one Box as a block. rows: (n,) CLOCKED_ROW in time order, against the two firsts."""
+    """Rows of one Box as a block. rows: (n,) CLOCKED_ROW in time order, against both firsts; is changed."""
+    for name in _RISING:
+        rows[name][1:] -= rows[name][:-1].copy()
     turned = np.ascontiguousarray(rows.view(np.uint8).reshape(len(rows), CLOCKED_ROW.itemsize).T)
     squeeze = zlib.compressobj(1, zlib.DEFLATED, _WINDOW_BITS, _MEMORY)
     body = squeeze.compress(turned.tobytes()) + squeeze.flush()
-    return _HEAD.pack(_COLUMNS, first_ms, first_sequence, len(rows)) + body
+    return _HEAD.pack(_STEPS, first_ms, first_sequence, len(rows)) + body
 
 
 def unpacked_rows(rows: NDArray[np.void]) -> Iterator[tuple[Any, ...]]:
@@ -264,9 +268,12 @@ def unpack_block(box_id: str, packed: bytes, start_ms: int, end_ms: int) -> Iter
                 yield measurement_from_row(box_id, MeasurementRow._make((*columns, bytes.fromhex(more))))
         return
     low, high = start_ms - first_ms, end_ms - first_ms
-    if form == _COLUMNS:
+    if form in (_COLUMNS, _STEPS):
         turned = np.frombuffer(zlib.decompress(body, _WINDOW_BITS), np.uint8)
-        rows = np.ascontiguousarray(turned.reshape(CLOCKED_ROW.itemsize, -1).T).view(CLOCKED_ROW).reshape(-1)
+        rows = np.array(turned.reshape(CLOCKED_ROW.itemsize, -1).T, order="C").view(CLOCKED_ROW).reshape(-1)
+        if form == _STEPS:
+            for name in _RISING:
+                np.cumsum(rows[name], out=rows[name])
         for each in unpacked_rows(rows):
             if low <= each[0] < high:
                 yield unpacked_measurement(box_id, first_ms + each[0], first_sequence + each[1], each)

@@ -75,9 +75,9 @@ def seal(
             box: [MeasurementRow(*columns) for _, *columns in group]
             for box, group in groupby(tail, key=itemgetter(0))
         }
-        parcels = connection.execute("SELECT parcel, packed FROM parcels ORDER BY parcel").fetchall()
+        parcels = connection.execute("SELECT parcel, boxes, packed FROM parcels ORDER BY parcel").fetchall()
         last_parcel = parcels[-1][0] if parcels else 0
-        of_boxes = rows_by_box([packed for _, packed in parcels])
+        of_boxes = rows_by_box([(boxes, packed) for _, boxes, packed in parcels])
         parcel_rows = sum(map(len, of_boxes.values()))
         for box in sorted(single.keys() | of_boxes.keys()):
             made = _block(single.get(box, []), of_boxes.get(box))

@@ -60,8 +60,9 @@ def last_minutes(connection: sqlite3.Connection, length_ms: int, limit: int) -> 
     tail = connection.execute(f"SELECT box, {COLUMNS} FROM measurements ORDER BY box, timestamp_ms")
     groups = groupby(tail, key=itemgetter(0))
     waiting = next(groups, None)
-    packs = connection.execute("SELECT packed FROM parcels ORDER BY parcel").fetchall()
-    of_parcels = rows_by_box([pack for (pack,) in packs])
+    of_parcels = rows_by_box(
+        connection.execute("SELECT boxes, packed FROM parcels ORDER BY parcel").fetchall()
+    )
     for number, box_id, packed in marks:
         rows: list[Measurement] = []
         if waiting is not None and waiting[0] == number:

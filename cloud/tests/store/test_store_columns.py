@@ -1,5 +1,7 @@
 """Measurements as columns are stored as their objects would be, by both stores."""
 
+import sqlite3
+import zlib
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -7,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from opq_cloud.store import CloudStore
+from opq_cloud.store import CloudStore, schema
 from opq_cloud.store.embedded import EmbeddedStore
+from opq_cloud.store.parcels import PARCEL_ROW, parcel_rows
+from opq_cloud.store.schema import MIGRATIONS
 from opq_proto.decision import Nominal
 from opq_proto.measurement_columns import (
     MeasuredBoxes,
@@ -197,3 +201,63 @@ def test_what_no_parcel_holds_is_stored_all_the_same(embedded: EmbeddedStore) ->
     assert embedded.seal() == 12
     assert stored(embedded) == wanted(one)
     assert embedded.append_columns(one) == 0
+
+
+MANY = MeasuredBoxes(tuple(map(str, range(1, 1001))), (Nominal(120.0, 60.0),) * 1000)
+
+
+def second_of(number: int, boxes: tuple[int, ...]) -> NumberedColumns:
+    """One Measurement of each of these of MANY."""
+    made = numbered(number, 1, boxes)
+    return replace(made, boxes=MANY, sources=made.which % 3 + 1)
+
+
+def of_box(box_id: str, *parts: NumberedColumns) -> list[Measurement]:
+    rows = [replace(row, nominal_v=None, nominal_hz=None) for part in parts for row in part.measurements()]
+    return sorted((row for row in rows if row.box_id == box_id), key=_time)
+
+
+def test_a_box_is_found_in_parcels_of_many_stretches(embedded: EmbeddedStore) -> None:
+    """Rows of Box 100 lie at the end of one stretch and at the beginning of the next; 700 is far behind."""
+    parts = [second_of(number, (*range(199), 199)) for number in range(2)]
+    parts.append(second_of(2, (0, 99, 699, 999)))
+    assert embedded.append_measurements((), parts) == 404
+    later = second_of(3, (5, 600))
+    assert embedded.append_measurements((), [later]) == 2
+    for box_id in ("1", "6", "100", "200", "601", "700", "1000", "500"):
+        assert embedded.measurements(box_id, 0, 2**42) == of_box(box_id, *parts, later), box_id
+    assert embedded.sequences("100", 0, 9) == [0, 1, 2]
+    newest = embedded.latest_measurements()
+    assert newest["6"] == of_box("6", later)[0] and newest["700"] == of_box("700", parts[2])[0]
+    assert embedded.seal() == 406
+    for box_id in ("1", "6", "100", "200", "601", "700", "1000", "500"):
+        assert embedded.measurements(box_id, 0, 2**42) == of_box(box_id, *parts, later), box_id
+
+
+def test_parcels_of_a_store_of_before_are_read_and_sealed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "opq.db"
+    with monkeypatch.context() as before:
+        before.setattr(schema, "MIGRATIONS", MIGRATIONS[:9])
+        schema.open_database(path, 1.0).close()
+    one = numbered(0, 20)
+    rows = parcel_rows(one, one.which + 1)
+    turned = np.ascontiguousarray(rows.view(np.uint8).reshape(len(rows), PARCEL_ROW.itemsize).T)
+    span = int(one.told_ms.min()), int(one.told_ms.max()), len(rows), zlib.compress(turned.tobytes(), 1)
+    with sqlite3.connect(path) as connection:
+        connection.executemany("INSERT INTO box_marks (box_id) VALUES (?)", [(each,) for each in BOXES.ids])
+        connection.execute("INSERT INTO parcels VALUES (1, ?, ?, ?, ?)", span)
+    connection.close()
+    store = EmbeddedStore(path)
+    assert stored(store) == wanted(one)
+    assert store.append_measurements((), [one, numbered(20, 5)]) == 15
+    assert store.seal() == 75
+    assert stored(store) == wanted(one, numbered(20, 5))
+    store.close()
+
+
+def test_what_is_sealed_away_is_not_overwritten_on_disk(embedded: EmbeddedStore) -> None:
+    """Debian's SQLite would write each page of a parcel once more, as zeros."""
+    mode = embedded._database.write(lambda connection: connection.execute("PRAGMA secure_delete").fetchone())
+    assert mode == (2,), "FAST"

@@ -113,12 +113,17 @@ class HealthyService(Protocol):
         """Its subcomponents now; must not block."""
 
 
+UNKNOWN, REFUSED = "unknown", "refused"
+"""Beside the ids of Boxes: connections in their handshake, or one of too many at once to see whose each is;
+and those whose key is not admitted, which are left hanging."""
+
+
 @runtime_checkable
 class ConnectedService(Protocol):
     """A service with Boxes connected to it."""
 
     def connections(self) -> dict[str, int]:
-        """Box -> connections with its key; from any thread."""
+        """Box -> connections with its key; UNKNOWN and REFUSED where there are any. From any thread."""
 
 
 @runtime_checkable

@@ -16,6 +16,7 @@ from urllib.request import urlopen
 import click
 
 from opq_cloud.command_audit import key_values, note_in_store
+from opq_cloud.service import REFUSED, UNKNOWN
 from opq_cloud.store import FILE_NAME, open_store
 from opq_proto.config import default_data_dir
 from opq_proto.errors import KeyFileError, StoreError
@@ -29,6 +30,11 @@ ASK_S = 2.0
 LARGEST_ANSWER_BYTES = 64 * 2**20
 WHERE = ("mauka_health", "triggering_broker_health")
 """Who may answer: the whole, in `up` and `opq-cloud all`, or a triggering broker alone."""
+
+UNNAMED = {
+    UNKNOWN: "are in their handshake, or were too many at once to see whose each is",
+    REFUSED: "are of keys that are not admitted",
+}
 
 
 def _ids(context: click.Context, parameter: click.Parameter, text: str) -> tuple[str, ...]:
@@ -85,7 +91,7 @@ def command() -> None:
 def list_keys(
     folder: Path | None, data_dir: Path | None, as_json: bool, mongo_uri: str | None, port_offset: int
 ) -> None:
-    """Every Box's key, its state, and whether it is connected; null where no broker answers.
+    """Every Box's key, its state, and whether it is connected; null where no broker can say.
 
     Example: opq-tools keys list --json
     """
@@ -97,7 +103,7 @@ def list_keys(
             "public_key": entry.public_key,
             "state": entry.state,
             "since_ms": entry.since_ms,
-            "connected": None if connected is None else connected.get(entry.box_id, 0) > 0,
+            "connected": _is_connected(connected, entry.box_id),
             "last_seen_ms": last_ms.get(entry.box_id),
             "next_public_key": entry.next_public_key,
             "fingerprint": key_fingerprint(entry.public_key),
@@ -106,6 +112,9 @@ def list_keys(
     ]
     for problem in problems:
         click.echo(f"not admitted: {problem}", err=True)
+    for name, why in UNNAMED.items():
+        if connected is not None and name in connected:
+            click.echo(f"{connected[name]} connections {why}", err=True)
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return
@@ -273,8 +282,15 @@ def _report(done: Mapping[str, list[Path]], as_json: bool) -> None:
         click.echo("\n".join(map(str, paths)) if paths else f"Box {box_id} is shut out")
 
 
+def _is_connected(connected: dict[str, int] | None, box_id: str) -> bool | None:
+    """None: nobody says, or it may be among those that are not told apart."""
+    if connected is None:
+        return None
+    return True if connected.get(box_id, 0) > 0 else None if UNKNOWN in connected else False
+
+
 def _connections(port_offset: int) -> dict[str, int] | None:
-    """Box -> connections, of whoever runs on this machine; None: nobody answers."""
+    """As `ConnectedService.connections`, of whoever runs on this machine; None: nobody answers."""
     for name in WHERE:
         try:
             url = f"http://127.0.0.1:{with_offset(name, port_offset)}/connections"

@@ -117,13 +117,16 @@ def test_a_broken_file_is_said_and_the_others_are_listed(tmp_path: Path, folder:
     assert len(json.loads(result.stdout)) == 2
 
 
+CONNECTIONS = {"4": 3}
+
+
 @pytest.fixture
 def broker() -> Iterator[int]:
     """Something that answers as a broker's health does; its port less 8911."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = b'{"4": 3}' if self.path == "/connections" else b"?"
+            body = json.dumps(CONNECTIONS).encode() if self.path == "/connections" else b"?"
             self.send_response(200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -154,6 +157,18 @@ def test_who_is_connected_and_when_it_was_heard_comes_along(
     first, second = listed(tmp_path, broker)
     assert (first["connected"], first["last_seen_ms"]) == (False, 1_765_792_486_013)
     assert (second["connected"], second["last_seen_ms"]) == (True, None)
+
+
+def test_connections_of_no_box_are_said_and_who_may_be_among_them_is_not_called_away(
+    tmp_path: Path, folder: KeyFolder, broker: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CONNECTIONS, "refused", 2)
+    assert [row["connected"] for row in listed(tmp_path, broker)] == [False, True]
+    monkeypatch.setitem(CONNECTIONS, "unknown", 7)
+    assert [row["connected"] for row in listed(tmp_path, broker)] == [None, True]
+    result = run(tmp_path, "list", "--port-offset", str(broker))
+    assert "7 connections are in their handshake" in result.stderr
+    assert "2 connections are of keys that are not admitted" in result.stderr
 
 
 def test_what_is_done_to_keys_stands_in_the_log_of_changes_of_their_store(

@@ -1,5 +1,5 @@
 """Health over HTTP: `/` in the original's contract, `/status` as its Mauka, `/metrics` (Prometheus text),
-`/connections`: Box -> connections with its key, of the brokers in this process.
+`/connections`: Box -> connections with its key, of the brokers in this process, and those of no Box.
 
 Metrics are named `opq_<counter>[_total]`. Source: opq-interop F.4; contracts.md, Health.
 """

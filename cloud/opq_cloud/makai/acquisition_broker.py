@@ -153,7 +153,7 @@ class AcquisitionBroker:
         self._zap: ZapHandler | None = None
 
     def connections(self) -> dict[str, int]:
-        """Box -> connections with its key; from any thread."""
+        """As `ZapHandler.connections`; none before and after `run`."""
         return {} if self._zap is None else self._zap.connections()
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:

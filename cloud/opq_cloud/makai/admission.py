@@ -20,7 +20,7 @@ from zmq.utils import z85
 
 from opq_cloud.makai.peers import Peers, answered, sent_marks
 from opq_cloud.makai.registered_keys import RegisteredKeys
-from opq_cloud.service import ServiceCounters
+from opq_cloud.service import REFUSED, UNKNOWN, ServiceCounters
 from opq_cloud.sockets import ZAP_DOMAIN, Context, Socket, bind, curve_server, open_socket
 from opq_proto.errors import KeyFileError, OpqError
 from opq_proto.key_register import KeyRegister
@@ -272,6 +272,7 @@ class ZapHandler:
         self._answer_handshakes()
         for peers in self.peers:
             peers.settle()
+            peers.end_suspected()
         if self._unplaced and not any(peers.unknown or peers.unplaced for peers in self.peers):
             self._unplaced.clear()
         change = self._allowed.changes()
@@ -319,13 +320,15 @@ class ZapHandler:
         return box_id
 
     def connections(self) -> dict[str, int]:
-        """Box -> its connections whose key is known, over all sockets; from any thread."""
-        boxes, found = self._allowed.boxes, Counter[str]()
+        """Every connection of all sockets by its Box, else under UNKNOWN or REFUSED; from any thread."""
+        boxes, found, total = self._allowed.boxes, Counter[str](), 0
         for peers in self.peers:
+            total += len(peers)
+            found[REFUSED] += len(peers.refused)
             for key, count in peers.per_key().items():
-                if key in boxes:
-                    found[boxes[key]] += count
-        return dict(found)
+                found[boxes.get(key, REFUSED)] += count
+        found[UNKNOWN] = total - found.total()
+        return {box_id: count for box_id, count in found.items() if count > 0}
 
     def _complete_rotation(self, key: str) -> None:
         """A Box speaks with its second key: that becomes its key, and the folder's change ends the first."""

@@ -39,6 +39,8 @@ WATCH_S = 0.02
 SETTLE_PERIOD_S = 1.0
 READY_BEFORE_S = 0.1
 """READY goes out after ZAP's answer; the kernel's clock for it ticks in steps of up to 10 ms."""
+SUSPECTED_S = 0.3
+"""A handshake that is under way when a key is admitted has its answer by then."""
 READY_WITHIN_S = 5.0
 """... and so long after it at the latest, on a machine that stands still."""
 
@@ -52,6 +54,8 @@ class Peers:
         self.unplaced: dict[int, float] = {}
         """Through their handshake, and their key not known: when it ended, monotonic seconds."""
         self.refused: set[int] = set()
+        self._suspected: dict[int, float] = {}
+        """Perhaps refused, or in the middle of a handshake: since when, monotonic seconds."""
         self.failed = 0
         """Connections that ended within the handshake: in clear, no ZeroMQ at all, or refused and gone."""
         self._keys: dict[int, str] = {}
@@ -162,16 +166,28 @@ class Peers:
     def end_refused(self) -> None:
         """End the connections of refused peers: libzmq connects again, and may be admitted now.
 
-        Several handshakes at once may not have been kept apart: that one was refused shows in
-        what it did not get after its INITIATE.
+        Several handshakes at once may not have been kept apart: that one was refused shows in what it did
+        not get after its INITIATE. One that is on its way looks the same: `end_suspected` waits for that.
+        A peer that is cut there has its subscriptions lost until its program touches the socket again.
         """
         self.drain()
-        for number in self.in_handshake(limit=len(self.unknown)):
-            sent = bytes_at(tcp_info(number), BYTES_SENT_AT)
-            if sent is not None and sent <= BEFORE_READY_BYTES:
-                self.refused.add(number)
+        now_s = time.monotonic()
         for number in list(self.refused):
             self._shut_down(number)
+        for number in self.unknown:
+            if _is_without_answer(number):
+                self._suspected.setdefault(number, now_s)
+
+    def end_suspected(self) -> None:
+        """End those that `end_refused` suspected, and that still have no answer `SUSPECTED_S` later."""
+        if not self._suspected:
+            return
+        self.drain()
+        until_s = time.monotonic() - SUSPECTED_S
+        for number in [number for number, since_s in self._suspected.items() if since_s <= until_s]:
+            del self._suspected[number]
+            if number in self.unknown and _is_without_answer(number):
+                self._shut_down(number)
 
     def _shut_down(self, number: int) -> bool:
         address = self._address.get(number)
@@ -182,12 +198,22 @@ class Peers:
         self.unknown.discard(number)
         self.unplaced.pop(number, None)
         self.refused.discard(number)
+        self._suspected.pop(number, None)
         key = self._keys.pop(number, None)
         if key is not None:
             self._per_key[key] -= 1
             if not self._per_key[key]:
                 del self._per_key[key]
         self._address.pop(number, None)
+
+
+def _is_without_answer(number: int) -> bool:
+    """INITIATE has come, and neither READY nor ERROR has gone."""
+    info = tcp_info(number)
+    received, sent = bytes_at(info, BYTES_RECEIVED_AT), bytes_at(info, BYTES_SENT_AT)
+    if received is None or sent is None:
+        return False
+    return received > BEFORE_INITIATE_BYTES and sent <= BEFORE_READY_BYTES
 
 
 def sent_marks(peers: "list[tuple[Peers, int]]") -> list[int | None]:

@@ -68,7 +68,7 @@ def test_a_registered_box_gets_in_where_that_is_wanted(makai: Any, tmp_path: Pat
             assert makai.arrives(box, client)
             store.put_box(BoxRecord("7", "", retired_ms=9))
             makai.wait_for(lambda: broker.counters.total("revoked") == 1)
-            makai.wait_for(lambda: not broker.connections())
+            makai.wait_for(lambda: "7" not in broker.connections())
     store.close()
 
 

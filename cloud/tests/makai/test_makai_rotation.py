@@ -69,13 +69,57 @@ def test_a_box_that_only_listens_has_spoken_with_its_subscription(makai: Any) ->
         new_pair = read_secret_file(brokers.keys.box_secret("1"))
         makai.wait_for(lambda: brokers.acquisition.counters.total("admitted_now") == 4)
         box = makai.box(brokers, "1", new_pair)
+        makai.wait_for(lambda: key_of(brokers, "1") == new_pair.public.decode())
+        makai.client(brokers).ask("1", "who")
+        assert box.command() is not None
 
-        def exchanged() -> bool:
-            box.sub.unsubscribe("1")  # as a Box does that connects again
-            box.sub.subscribe("1")
-            return key_of(brokers, "1") == new_pair.public.decode()
 
-        makai.wait_for(exchanged)
+def test_a_handshake_that_is_under_way_when_a_key_is_admitted_goes_on(
+    makai: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its subscription, and its commands, were lost until the Box's program touches the socket again."""
+    brokers = makai.brokers()
+    admitted, on_its_way = threading.Event(), threading.Event()
+    end_refused = peers.Peers.end_refused
+
+    def meanwhile(self: peers.Peers) -> None:
+        if not admitted.is_set():  # once: of the socket of commands, at which the Box arrives in this moment
+            admitted.set()
+            makai.wait_for(lambda: self.drain() or self.in_handshake())
+            on_its_way.set()
+        end_refused(self)
+
+    with makai.running(brokers.acquisition):
+        makai.wait_for(lambda: brokers.acquisition.counters.total("admitted_now") == 3)
+        monkeypatch.setattr(peers.Peers, "end_refused", meanwhile)
+        KeyRegister(brokers.keys).rotate("1")
+        assert admitted.wait(20)
+        box = makai.box(brokers, "4")
+        watched = watch(box.sub)
+        assert on_its_way.wait(20)
+        makai.wait_for(lambda: brokers.acquisition.counters.of("boxes_listening", "4"))
+        assert ends(watched) == 0
+        makai.client(brokers).ask("4", "who")
+        assert box.command() is not None
+
+
+def test_a_stranger_among_many_is_let_in_when_its_key_is_admitted(
+    makai: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several handshakes at once nobody knows which were refused, however many there are."""
+    monkeypatch.setattr(peers, "UNKNOWN_CHECKED", 0)
+    brokers = makai.brokers()
+    pairs = {str(k): makai.generate() for k in range(20, 24)}
+    with makai.running(brokers.triggering):
+        boxes = {box_id: makai.box(brokers, box_id, pair) for box_id, pair in pairs.items()}
+        client = makai.client(brokers)
+        makai.wait_for(lambda: brokers.triggering.counters.total("handshakes") >= len(pairs))
+        assert brokers.triggering.connections() == {"unknown": len(pairs)}
+        register = KeyRegister(brokers.keys)
+        for box_id, pair in pairs.items():
+            register.add(box_id, pair.public)
+        for box in boxes.values():
+            assert makai.arrives(box, client)
 
 
 def test_an_exchange_that_cannot_be_written_keeps_the_new_key_and_says_so(makai: Any) -> None:
@@ -111,6 +155,10 @@ def test_who_is_connected_is_counted_by_box(makai: Any) -> None:
         box, client = makai.box(brokers, "10"), makai.client(brokers)
         assert makai.arrives(box, client)
         makai.wait_for(lambda: brokers.triggering.connections() == {"10": 1})
+        stranger = makai.box(brokers, "4", makai.generate())
+        makai.wait_for(lambda: brokers.triggering.connections() == {"10": 1, "refused": 1})
+        stranger.close()
+        makai.wait_for(lambda: brokers.triggering.connections() == {"10": 1})
     assert brokers.triggering.connections() == {}
 
 
@@ -138,7 +186,7 @@ def test_a_silent_box_is_cut_though_its_handshake_was_one_of_too_many(
         counters = brokers.acquisition.counters
         makai.wait_for(lambda: counters.total("handshakes") >= len(ids))
         makai.wait_for(lambda: counters.total("connections_now") >= len(ids))
-        assert brokers.acquisition.connections() == {}, "nobody's connection is known"
+        assert brokers.acquisition.connections() == {"unknown": len(ids)}, "nobody's connection is known"
         KeyRegister(brokers.keys).revoke(ids[0])
         makai.wait_for(lambda: ends(watched[ids[0]]))
         assert [ends(watched[each]) for each in ids[1:]] == [0] * (len(ids) - 1)

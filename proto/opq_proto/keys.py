@@ -319,7 +319,7 @@ class KeyFolder:
                 if match is None:
                     continue
                 try:
-                    public = self._public_of(folder, name)
+                    public = self._public_or_moved(folder, name, match.group(1) if incoming else None)
                     box_id = checked_box_id(match.group(1))
                 except KeyFileError as error:
                     problems.append(str(error))
@@ -331,6 +331,15 @@ class KeyFolder:
         if len(self._parsed) > 2 * len(names):
             self._parsed = {name: self._parsed[name] for name in names if name in self._parsed}
         return keys, problems
+
+    def _public_or_moved(self, folder: str, name: str, exchanged: str | None) -> bytes:
+        """Of a Box's second key that became its first since the folder was listed: the first."""
+        try:
+            return self._public_of(folder, name)
+        except KeyFileError:
+            if exchanged is None or (self.public_keys / name).exists():
+                raise
+            return self._public_of(folder, self.box_public(exchanged).name)
 
     def _public_of(self, folder: str, name: str) -> bytes:
         """As `read_key_file`; a file that has not changed since is not read again (of 10,000 one has)."""

@@ -9,6 +9,7 @@ import pytest
 
 from opq_proto import keys
 from opq_proto.errors import KeyFileError
+from opq_proto.key_register import KeyRegister
 
 
 def names(folder: Path) -> list[str]:
@@ -129,3 +130,27 @@ def test_a_missing_folder_admits_nobody_and_says_why(tmp_path: Path) -> None:
     assert admitted == {}
     assert len(problems) == 1
     assert "cannot be read" in problems[0]
+
+
+def test_a_key_that_is_exchanged_while_the_folder_is_read_stays_admitted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = keys.KeyFolder(tmp_path)
+    folder.create(True, ["1"])
+    register = KeyRegister(folder)
+    register.rotate("1")
+    second = keys.read_secret_file(folder.box_secret("1")).public
+    read = keys.KeyFolder._public_of
+    done: list[bool] = []
+
+    def meanwhile(self: keys.KeyFolder, where: str, name: str) -> bytes:
+        public = read(self, where, name)
+        if not done:  # after the first key was read, before the second one is
+            done.append(register.complete_rotation("1", second))
+        return public
+
+    monkeypatch.setattr(keys.KeyFolder, "_public_of", meanwhile)
+    admitted, problems = folder.admitted()
+    assert done == [True]
+    assert admitted[second] == "1" and problems == []
+    assert folder.admitted() == ({second: "1"}, [])

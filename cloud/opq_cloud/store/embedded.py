@@ -16,6 +16,7 @@ from opq_cloud.store.embedded_makai import EmbeddedMakai, expire_traffic
 from opq_cloud.store.embedded_parts import EmbeddedParts
 from opq_cloud.store.embedded_trends import EmbeddedTrends
 from opq_cloud.store.measurement_log import SEAL_ROWS, MeasurementLog
+from opq_cloud.store.parcel_slots import LIVE
 from opq_cloud.store.schema import open_database
 from opq_cloud.store.store import Ttls
 from opq_proto.sqlite_file import BUSY_S
@@ -63,7 +64,7 @@ class EmbeddedStore(
         with self._database.read() as connection:
             (rows,) = connection.execute(
                 "SELECT (SELECT count(*) FROM measurements) + (SELECT coalesce(sum(rows), 0) FROM segments)"
-                " + (SELECT coalesce(sum(rows), 0) FROM parcels)"
+                f" + (SELECT coalesce(sum(rows), 0) FROM parcels WHERE {LIVE})"
             ).fetchone()
             counts = {"measurements": int(rows)}
             for collection, table in _TABLES.items():

@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 
 from opq_cloud.store.column_blocks import ColumnBlock, column_blocks, put_column_blocks
+from opq_cloud.store.parcel_slots import LIVE, ParcelSlots
 from opq_cloud.store.parcels import (
     ParcelRows,
     fitting,
@@ -71,6 +72,7 @@ class MeasurementLog(EmbeddedPart):
         # The writer thread alone touches what follows; `_generation` None: read it all again.
         self._generation: int | None = None
         self._first_id = self._last_id = self._last_parcel = self._parcel_rows = 0
+        self._slots = ParcelSlots()
         self._boxes: dict[str, _Box] = {}
         self._by_number: dict[int, _Box] = {}
         database.on_rollback(self._forget)
@@ -80,6 +82,7 @@ class MeasurementLog(EmbeddedPart):
 
     def _forget(self) -> None:
         self._generation = None
+        self._slots.forget()
 
     def close(self) -> None:
         """Wait for a pass that runs, which is bounded by the rows that wait unsealed; then close the file."""
@@ -178,13 +181,9 @@ class MeasurementLog(EmbeddedPart):
         parcel = np.concatenate(parts)
         self._begin_tail(connection)
         told_ms = parcel["told_ms"]
-        self._last_parcel = (
-            connection.execute(
-                "INSERT INTO parcels (start_ms, end_ms, rows, boxes, packed) VALUES (?, ?, ?, ?, ?)",
-                (int(told_ms.min()), int(told_ms.max()), len(parcel), *pack_parcel(parcel)),
-            ).lastrowid
-            or 0
-        )
+        self._last_parcel += 1
+        span = int(told_ms.min()), int(told_ms.max()), len(parcel)
+        self._slots.put(connection, self._last_parcel, span, *pack_parcel(parcel))
         self._parcel_rows += len(parcel)
         return len(parcel)
 
@@ -200,7 +199,8 @@ class MeasurementLog(EmbeddedPart):
             self._by_number.clear()
             (first_id,) = connection.execute("SELECT min(id) FROM measurements").fetchone()
             self._first_id = self._last_id = (first_id or 1) - 1
-            self._last_parcel = self._parcel_rows = 0
+            self._last_parcel, self._parcel_rows = counter(connection, "parcels_sealed"), 0
+            self._slots.forget()
             self._generation = generation
             marks = connection.execute("SELECT box, box_id, spans, plain_high_ms FROM box_marks")
             for number, box_id, spans, plain_high_ms in marks:
@@ -258,12 +258,11 @@ class MeasurementLog(EmbeddedPart):
         """Move the rows that are there into blocks, in the calling thread; returns how many."""
         return seal(self._database, self._ttls.measurements, self._catch_up, self._moved)
 
-    def _moved(self, generation: int, last_id: int, last_parcel: int, parcel_rows: int) -> None:
+    def _moved(self, generation: int, last_id: int, parcel_rows: int) -> None:
         """What this process knows stays right, but for the rows' ids."""
         self._generation = generation
         self._parcel_rows -= parcel_rows
-        if self._last_parcel == last_parcel:
-            self._last_parcel = 0
+        self._slots.forget()
         self._first_id = last_id
         if self._last_id == last_id:  # the table is empty, its ids begin again
             self._first_id = self._last_id = 0
@@ -298,7 +297,9 @@ class MeasurementLog(EmbeddedPart):
                 known = newest.get(latest.box_id)
                 if known is None or latest.timestamp_ms >= known.timestamp_ms:
                     newest[latest.box_id] = latest
-            parcels = connection.execute("SELECT boxes, packed FROM parcels ORDER BY parcel").fetchall()
+            parcels = connection.execute(
+                f"SELECT boxes, packed FROM parcels WHERE {LIVE} ORDER BY parcel"
+            ).fetchall()
         for number, rows in rows_by_box(parcels).items():
             known = newest.get(names[number])
             if known is None or int(rows["told_ms"][-1]) >= known.timestamp_ms:
@@ -335,8 +336,8 @@ class MeasurementLog(EmbeddedPart):
         with self._database.read() as connection:
             since_s = counter(connection, "tail_since_s")
             has_tail = any(
-                connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() is not None
-                for table in ("measurements", "parcels")
+                connection.execute(f"SELECT 1 FROM {rows} LIMIT 1").fetchone() is not None
+                for rows in ("measurements", f"parcels WHERE {LIVE}")
             )
         if has_tail and since_s + SEAL_AFTER_S <= now_s:
             with self._sealing:
@@ -376,17 +377,17 @@ def _parcels(
 ) -> Iterator[ParcelRows]:
     """What a Box has in each parcel that may hold some of [start_ms, end_ms), in the order of storing."""
     found = connection.execute(
-        "SELECT parcel, boxes FROM parcels WHERE end_ms >= ? AND start_ms < ? ORDER BY parcel",
+        f"SELECT slot, boxes FROM parcels WHERE {LIVE} AND end_ms >= ? AND start_ms < ? ORDER BY parcel",
         (start_ms, end_ms),
     ).fetchall()
-    for parcel, boxes in found:
-        rows = rows_of_box(boxes, partial(_packed, connection, parcel), number)
+    for slot, boxes in found:
+        rows = rows_of_box(boxes, partial(_packed, connection, slot), number)
         if len(rows):
             yield rows
 
 
-def _packed(connection: sqlite3.Connection, parcel: int) -> bytes:
-    (packed,) = connection.execute("SELECT packed FROM parcels WHERE parcel = ?", (parcel,)).fetchone()
+def _packed(connection: sqlite3.Connection, slot: int) -> bytes:
+    (packed,) = connection.execute("SELECT packed FROM parcels WHERE slot = ?", (slot,)).fetchone()
     return bytes(packed)
 
 

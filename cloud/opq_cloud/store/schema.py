@@ -156,9 +156,10 @@ MIGRATIONS = (
     """
     ALTER TABLE parcels RENAME TO parcels_before;
     CREATE TABLE parcels (
-        parcel INTEGER PRIMARY KEY, start_ms INTEGER NOT NULL, end_ms INTEGER NOT NULL,
+        slot INTEGER PRIMARY KEY, parcel INTEGER NOT NULL, start_ms INTEGER NOT NULL, end_ms INTEGER NOT NULL,
         rows INTEGER NOT NULL, boxes BLOB, packed BLOB NOT NULL);
-    INSERT INTO parcels SELECT parcel, start_ms, end_ms, rows, NULL, packed FROM parcels_before;
+    INSERT INTO parcels (parcel, start_ms, end_ms, rows, packed)
+        SELECT parcel, start_ms, end_ms, rows, packed FROM parcels_before ORDER BY parcel;
     DROP TABLE parcels_before;
     """,
 )

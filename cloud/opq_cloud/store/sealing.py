@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 
+from opq_cloud.store.parcel_slots import LIVE, seal_parcels
 from opq_cloud.store.parcels import ParcelRows, measurements_of, parcel_block, rows_by_box
 from opq_cloud.store.rows import MeasurementRow, pack_block, row_from_measurement, unpack_block
 from opq_cloud.store.schema import BOXES_PER_SEGMENT, next_number
@@ -49,12 +50,12 @@ def seal(
     database: SqliteDatabase,
     ttl_s: int,
     before: Callable[[sqlite3.Connection], None],
-    moved: Callable[[int, int, int, int], None],
+    moved: Callable[[int, int, int], None],
 ) -> int:
     """One pass over all rows that are there now; returns how many went into blocks.
 
-    In the last job, `before` runs ahead of the move and `moved(new generation, last id that went, last
-    parcel that went, rows of those)` after it. Raises StoreError; then nothing has moved.
+    In the last job, `before` runs ahead of the move and `moved(new generation, last id that went, rows
+    of parcels that went)` after it. Raises StoreError; then nothing has moved.
     """
     # In one job: whoever seals after it raises the generation, and this pass gives up.
     segment, generation = database.write(
@@ -75,7 +76,9 @@ def seal(
             box: [MeasurementRow(*columns) for _, *columns in group]
             for box, group in groupby(tail, key=itemgetter(0))
         }
-        parcels = connection.execute("SELECT parcel, boxes, packed FROM parcels ORDER BY parcel").fetchall()
+        parcels = connection.execute(
+            f"SELECT parcel, boxes, packed FROM parcels WHERE {LIVE} ORDER BY parcel"
+        ).fetchall()
         last_parcel = parcels[-1][0] if parcels else 0
         of_boxes = rows_by_box([(boxes, packed) for _, boxes, packed in parcels])
         parcel_rows = sum(map(len, of_boxes.values()))
@@ -106,9 +109,10 @@ def seal(
             "UPDATE box_marks SET spans = ?, plain_high_ms = ?, newest = ? WHERE box = ?", marks
         )
         connection.execute("DELETE FROM measurements WHERE id <= ?", (last_id,))
-        connection.execute("DELETE FROM parcels WHERE parcel <= ?", (last_parcel,))
+        if parcels:
+            seal_parcels(connection, last_parcel)
         set_counter(connection, "tail_since_s", now_s)
-        moved(next_number(connection, "seal_generation"), last_id or 0, last_parcel, parcel_rows)
+        moved(next_number(connection, "seal_generation"), last_id or 0, parcel_rows)
         return True
 
     if database.write(move):

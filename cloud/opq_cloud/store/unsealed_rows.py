@@ -12,6 +12,7 @@ from operator import itemgetter
 
 import numpy as np
 
+from opq_cloud.store.parcel_slots import LIVE
 from opq_cloud.store.parcels import measurements_of, rows_by_box
 from opq_cloud.store.rows import MeasurementRow, measurement_from_row, unpack_block
 from opq_cloud.store.schema import BOXES_PER_SEGMENT
@@ -61,7 +62,7 @@ def last_minutes(connection: sqlite3.Connection, length_ms: int, limit: int) -> 
     groups = groupby(tail, key=itemgetter(0))
     waiting = next(groups, None)
     of_parcels = rows_by_box(
-        connection.execute("SELECT boxes, packed FROM parcels ORDER BY parcel").fetchall()
+        connection.execute(f"SELECT boxes, packed FROM parcels WHERE {LIVE} ORDER BY parcel").fetchall()
     )
     for number, box_id, packed in marks:
         rows: list[Measurement] = []

@@ -261,3 +261,43 @@ def test_what_is_sealed_away_is_not_overwritten_on_disk(embedded: EmbeddedStore)
     """Debian's SQLite would write each page of a parcel once more, as zeros."""
     mode = embedded._database.write(lambda connection: connection.execute("PRAGMA secure_delete").fetchone())
     assert mode == (2,), "FAST"
+
+
+def places(store: EmbeddedStore) -> list[tuple[int, int]]:
+    with store._database.read() as connection:
+        return connection.execute("SELECT slot, parcel FROM parcels ORDER BY slot").fetchall()
+
+
+def test_parcels_take_the_places_of_sealed_ones(embedded: EmbeddedStore, tmp_path: Path) -> None:
+    """Also those of two processes that know of the same free places."""
+    first = [numbered(number, 10) for number in range(0, 60, 10)]
+    for each in first:
+        embedded.append_measurements((), [each])
+    assert places(embedded) == [(slot, slot) for slot in range(1, 7)]
+    other = EmbeddedStore(tmp_path / "opq.db")
+    assert embedded.seal() == 180
+    assert embedded.counts()["measurements"] == 180
+    second = [numbered(number, 10) for number in range(60, 140, 10)]
+    for store, each in zip((embedded, other) * 4, second, strict=True):
+        assert store.append_measurements((), [each]) == 30
+        assert store.append_measurements((), [each]) == 0
+    assert [slot for slot, _ in places(embedded)] == list(range(1, 9)), "six again, and two new ones"
+    assert sorted(parcel for _, parcel in places(embedded)) == list(range(7, 15))
+    for store in (embedded, other):
+        assert stored(store) == wanted(*first, *second)
+        assert store.counts()["measurements"] == 420
+        assert store.sequences("3", 0, 200) == list(range(140))
+    assert other.seal() == 240
+    assert other.append_measurements((), [numbered(140, 10)]) == 30
+    assert embedded.seal() == 30 and len(places(embedded)) == 1, "what nobody took is given back"
+    assert stored(embedded) == stored(other) == wanted(*first, *second, numbered(140, 10))
+    other.close()
+
+
+def test_a_place_that_is_much_too_long_is_left_for_a_longer_parcel(embedded: EmbeddedStore) -> None:
+    embedded.append_measurements((), [numbered(0, 200)])
+    assert embedded.seal() == 600
+    embedded.append_measurements((), [numbered(200, 1)])
+    embedded.append_measurements((), [numbered(201, 198)])
+    assert places(embedded) == [(1, 3), (2, 2)]
+    assert stored(embedded) == wanted(numbered(0, 200), numbered(200, 1), numbered(201, 198))

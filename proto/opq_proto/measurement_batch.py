@@ -79,7 +79,7 @@ class MeasurementBatch:
     """Reads batches; remembers the shapes it has seen. Used by one thread."""
 
     def __init__(self) -> None:
-        self._shapes: dict[int, list[_Shape]] = {}
+        self._shapes: dict[int, list[_MessageShape]] = {}
 
     def read(self, bodies: Sequence[bytes]) -> tuple[WireRows | None, list[int]]:
         """Those that are regular, and the places of the others, rising."""
@@ -145,7 +145,7 @@ class MeasurementBatch:
         return others
 
 
-class _Shape:
+class _MessageShape:
     """The fields of one message, and where they are."""
 
     __slots__ = ("_at_bytes", "_at_floats", "_begins", "_mask", "_names", "_nominals", "_shifts", "_want")
@@ -216,7 +216,7 @@ def _regular(found: Columns) -> NDArray[np.bool_]:
     return np.asarray(fine & (end_ns - start_ns <= MAX_WINDOW_NS), np.bool_)
 
 
-def _shape_of(body: bytes) -> _Shape | None:
+def _shape_of(body: bytes) -> _MessageShape | None:
     """None: not a regular Measurement."""
     mask = bytearray(b"\xff" * len(body))
     varints: dict[int, tuple[int, int]] = {}
@@ -247,7 +247,7 @@ def _shape_of(body: bytes) -> _Shape | None:
     except IndexError:
         return None
     whole = at == len(body) and varints.keys() >= _NEEDED and all(place in floats for place in range(_FLOATS))
-    return _Shape(body, mask, varints, floats) if whole else None
+    return _MessageShape(body, mask, varints, floats) if whole else None
 
 
 def _note_metric(body: bytes, at: int, size: int, mask: bytearray, floats: dict[int, int]) -> bool:

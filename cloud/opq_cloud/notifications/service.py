@@ -71,7 +71,7 @@ class Notifications:
             watch = IncidentWatch(store, book, self.counters)
             health = HealthWatch(f"http://{section.watched_endpoint}/", store, book, self.counters)
             beside = opened.enter_context(
-                closing(_Beside(health, mqtt, book, section.health_s, self.counters))
+                closing(_PeerThread(health, mqtt, book, section.health_s, self.counters))
             )
             beside.start()
             if ready is not None:
@@ -122,7 +122,7 @@ class Notifications:
             self.counters.add("expired", gone)
 
 
-class _Beside:
+class _PeerThread:
     """What may wait for others, in a thread of its own: health is read, the broker learns of the rules.
 
     A peer that does not answer delays no incident so.

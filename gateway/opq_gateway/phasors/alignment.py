@@ -33,7 +33,7 @@ class _Pending:
 
 
 @dataclass(slots=True)
-class _Heard:
+class _NewestPhasor:
     """The newest phasor of a Box."""
 
     phasor: PhasorReport
@@ -52,7 +52,7 @@ class Alignment:
         self._count = count
         self._known = frozenset(box_ids)
         self._expected: set[str] = set()
-        self._heard: dict[str, _Heard] = {}
+        self._heard: dict[str, _NewestPhasor] = {}
         self._best_id = ""
         self._pending: dict[int, _Pending] = {}
         self._left_ns: int | None = None
@@ -102,7 +102,7 @@ class Alignment:
 
     def _axis_ns(self, phasor: PhasorReport, now_s: float) -> int:
         """Newest instant of the Box with the best time of those heard lately, `phasor` among them."""
-        heard = _Heard(phasor, now_s)
+        heard = _NewestPhasor(phasor, now_s)
         self._heard[phasor.box_id] = heard
         best = self._heard.get(self._best_id)
         if best is None or now_s - best.at_s > FORGOTTEN_S or heard.rank() > best.rank():

@@ -44,7 +44,7 @@ def read_columns(path: Path) -> tuple[NDArray[np.float64], float | None]:
             lines = (line for line in file if line.strip())
             if header:
                 next(lines)
-            columns = [_Column() for _ in names]
+            columns = [_SpooledColumn() for _ in names]
             for table in _tables(lines):
                 if table.shape[1] != len(names):
                     raise RecordingError(
@@ -77,7 +77,7 @@ def _tables(lines: Iterator[str]) -> Iterator[NDArray[np.float64]]:
         first += len(rows)
 
 
-class _Column:
+class _SpooledColumn:
     """Numbers that go to a file without a name when they are many."""
 
     def __init__(self) -> None:

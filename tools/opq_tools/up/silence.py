@@ -10,7 +10,7 @@ MOST_BOXES = 1000
 
 
 @dataclass(slots=True)
-class _Heard:
+class _BoxSilence:
     """Of one Box; monotonic nanoseconds."""
 
     last_ns: int
@@ -23,7 +23,7 @@ class SilenceWatch:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._boxes: dict[str, _Heard] = {}
+        self._boxes: dict[str, _BoxSilence] = {}
 
     def accept_measurement(self, facts: Mapping[str, Any], moment_ns: int) -> None:
         """A `measurement` of the live feed; one without the feed's keys changes nothing."""
@@ -35,7 +35,7 @@ class SilenceWatch:
             heard = self._boxes.get(box_id)
             if heard is None:
                 if len(self._boxes) < MOST_BOXES:
-                    self._boxes[box_id] = _Heard(moment_ns - age_ms * 10**6, silent_after_ms * 10**6)
+                    self._boxes[box_id] = _BoxSilence(moment_ns - age_ms * 10**6, silent_after_ms * 10**6)
                 return
             heard.last_ns = max(heard.last_ns, moment_ns - age_ms * 10**6)
             heard.silent_after_ns = silent_after_ms * 10**6

@@ -36,7 +36,7 @@ MOST_INCIDENTS = 1000
 
 
 @dataclass(slots=True)
-class _Heard:
+class _NewestMeasurement:
     """The newest Measurement of a Box, when it came, and when it was silent last."""
 
     row: Measurement
@@ -74,7 +74,7 @@ class OutageWatch:
         self._store, self._config, self._nominal = store, config, nominal
         self._lossless, self._looked = lossless, False
         self._place_of, self._clock = place_of, clock
-        self._heard: dict[str, _Heard] = {}
+        self._heard: dict[str, _NewestMeasurement] = {}
         self._open: dict[str, Finding] = {}
         self.network_losses = 0
 
@@ -103,7 +103,9 @@ class OutageWatch:
             known, end_ns = self._heard.get(box_id), _end_ns(row)
             if known is None:
                 first = self._first_since(row) if self._looked else self._last_before(box_id, row)
-                self._heard[box_id] = known = _Heard(first, _end_ns(first), now_s, True, not self._looked)
+                self._heard[box_id] = known = _NewestMeasurement(
+                    first, _end_ns(first), now_s, True, not self._looked
+                )
             if end_ns <= known.end_ns:
                 continue
             if end_ns - known.end_ns >= self._config.silence_s * S or box_id in self._open:
@@ -134,7 +136,7 @@ class OutageWatch:
         ]
         return before[-1] if before else row
 
-    def _note_heard(self, known: _Heard, row: Measurement, now_s: float) -> None:
+    def _note_heard(self, known: _NewestMeasurement, row: Measurement, now_s: float) -> None:
         known.end_ns = _end_ns(row)
         known.at_s, known.judged, known.of_old = now_s, False, False
         if not row.crossing:
@@ -256,7 +258,7 @@ class OutageWatch:
         last = self._lowest_percent(store, box_id, at_ns - AROUND_NS, at_ns + AROUND_NS // 2)
         return last, neighbours, others
 
-    def _together(self, other: _Heard, at_ns: int) -> bool:
+    def _together(self, other: _NewestMeasurement, at_ns: int) -> bool:
         """Whether another Box fell silent at a moment, and has been for long enough, or had been."""
         reach_ns = TOGETHER_S * S
         if other.silent_from_ns is not None and abs(other.silent_from_ns - at_ns) <= reach_ns:

@@ -103,7 +103,7 @@ def decode(coded: Sequence[CodedCycles]) -> list[Integers]:
     Raises:
         ValueError: one is damaged.
     """
-    read = [_Read(one) for one in coded]
+    read = [_ChunkReader(one) for one in coded]
     for one, runs in zip(read, decode_runs([one.runs for one in read]), strict=True):
         one.take_runs(runs)
     for classes in {one.kinds.classes for one in read}:
@@ -112,7 +112,7 @@ def decode(coded: Sequence[CodedCycles]) -> list[Integers]:
     return [one.values for one in read]
 
 
-class _Read:
+class _ChunkReader:
     """One chunk while it is unpacked."""
 
     def __init__(self, coded: CodedCycles) -> None:
@@ -166,7 +166,7 @@ class _Read:
             np.matmul(numbers.astype(np.float64), ramp * 2.0**-shift, out=out)
 
 
-def _walk(chunks: list[_Read], classes: int) -> None:
+def _walk(chunks: list[_ChunkReader], classes: int) -> None:
     """Fill in the values of chunks with as many classes, those of most stretches first."""
     count = chunks[0].stretches
     predictor = Predictor([one.setup for one in chunks], count)
@@ -202,7 +202,7 @@ def _walk(chunks: list[_Read], classes: int) -> None:
         one.values = history[row, : one.most].astype(np.int64)
 
 
-def _courses(chunks: Sequence[_Read]) -> tuple[Integers, Integers]:
+def _courses(chunks: Sequence[_ChunkReader]) -> tuple[Integers, Integers]:
     """Periods and lags of all stretches, (stretches, chunks), the first chunk having most."""
     periods, lags = np.zeros((2, chunks[0].stretches, len(chunks)), np.int64)
     for row, one in enumerate(chunks):
@@ -214,7 +214,7 @@ def _courses(chunks: Sequence[_Read]) -> tuple[Integers, Integers]:
     return periods, lags
 
 
-def _sizes(chunks: Sequence[_Read]) -> Integers:
+def _sizes(chunks: Sequence[_ChunkReader]) -> Integers:
     """Samples of each stretch, (stretches, chunks); 0 of those that are not wanted."""
     most = np.array([one.setup.stretch_samples for one in chunks])
     behind = np.array([one.samples - one.setup.opening_samples for one in chunks])
@@ -223,7 +223,7 @@ def _sizes(chunks: Sequence[_Read]) -> Integers:
     return np.asarray(np.clip(behind - before, 0, most), np.int64)
 
 
-def _in_rows(values: NDArray[np.int16], chunk: _Read) -> NDArray[np.int16]:
+def _in_rows(values: NDArray[np.int16], chunk: _ChunkReader) -> NDArray[np.int16]:
     """(stretches, samples), the last filled up."""
     size = chunk.setup.stretch_samples
     rows = np.zeros(-(-len(values) // size) * size, np.int16)

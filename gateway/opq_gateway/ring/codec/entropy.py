@@ -142,14 +142,14 @@ def decode(coded: Sequence[CodedRuns]) -> list[list[Integers]]:
         ValueError: the bytes of one are damaged.
     """
     try:
-        read = [_Read(one) for one in coded]
+        read = [_RunReader(one) for one in coded]
         found = iter(lanes.decode([one.laned for one in read if one.laned is not None]))
         return [one.runs(*(next(found) if one.laned is not None else ([], b""))) for one in read]
     except (IndexError, struct.error, zlib.error) as error:
         raise ValueError(f"coded runs are damaged: {error}") from error
 
 
-class _Read:
+class _RunReader:
     """Heads of runs, and where the rest begins."""
 
     def __init__(self, coded: CodedRuns) -> None:

@@ -165,9 +165,13 @@ def test_the_wire_as_bad_as_hardware_is_slow_cut_and_corrupted_and_resend_heals_
     faults = LineFaults(HARDWARE.baud, HARDWARE.chunk_bytes, corruption=3e-4, seed=5)
     with BoxHost([Box("1")], faults=faults) as host:
         reader = Reader(host.ports["1"])
-        reader.read(2.0)
-        have = {block.first_sample for block in reader.of(Samples)}
-        missing = sorted(set(range(0, max(have), 200)) - have)
+
+        def lacking() -> list[int]:
+            have = {block.first_sample for block in reader.of(Samples)}
+            return sorted(set(range(0, max(have, default=0), 200)) - have)
+
+        reader.read(60.0, lambda: reader.decoder.crc_errors > 0 and len(lacking()) >= 5)
+        missing = lacking()
         assert reader.decoder.crc_errors > 0
         assert missing
         holes = len(missing)

@@ -57,7 +57,7 @@ def test_a_peer_that_sends_byte_by_byte_is_cut_off() -> None:
     refused: list[str] = []
     with (
         serving(longest_s=0.2, on_late=refused.append) as server,
-        socket.create_connection(("127.0.0.1", server.port), 10) as peer,
+        socket.create_connection(("127.0.0.1", server.port), 60) as peer,
     ):
         peer.sendall(b"GET / HT")
         assert peer.recv(10) == b""
@@ -75,8 +75,8 @@ def test_an_answer_may_take_long_once_the_request_is_whole() -> None:
             go_on.wait(120)
             self.send_reply((200, "text/plain", b"late"))
 
-    with serving(Slow, longest_s=0.1) as server:
-        timer = threading.Timer(0.5, go_on.set)
+    with serving(Slow, longest_s=2.0) as server:  # long enough to read a request on a busy machine
+        timer = threading.Timer(3.0, go_on.set)
         timer.start()
         with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/", timeout=60) as answer:
             assert answer.read() == b"late"

@@ -17,7 +17,7 @@ from opq_proto.errors import PluginError
 
 @pytest.fixture
 def service(tmp_path, bus, running):
-    made = original_plugins(tmp_path, bus.settings, call_s=5.0)
+    made = original_plugins(tmp_path, bus.settings, call_s=60.0)
     running.start(made)
     return made
 
@@ -158,7 +158,7 @@ BAD = {
 def test_one_that_fails_on_every_message_is_stopped_and_reported_and_the_rest_goes_on(
     tmp_path, bus, running, wire, until, name
 ):
-    service = original_plugins(tmp_path, bus.settings, call_s=0.3)
+    service = original_plugins(tmp_path, bus.settings, call_s=0.3 if name == "Hanging" else 60.0)
     running.start(service)
     codes = {"Good": plugin_code("Good", 'self.produce("good", message)'), name: plugin_code(name, BAD[name])}
     folder = write_folder(tmp_path / "mine", **codes)

@@ -359,7 +359,7 @@ def test_file_writes_whole_parquet_files(tmp_path: Path) -> None:
 @pytest.fixture
 def pull() -> Iterator[tuple[zmq.Socket[bytes], int]]:
     socket = zmq.Context.instance().socket(zmq.PULL)
-    socket.setsockopt(zmq.RCVTIMEO, 10_000)
+    socket.setsockopt(zmq.RCVTIMEO, 60_000)
     port = socket.bind_to_random_port("tcp://127.0.0.1")
     yield socket, port
     socket.close(0)

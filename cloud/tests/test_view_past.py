@@ -202,6 +202,21 @@ def test_one_address_says_the_view(client: TestClient, store: CloudStore) -> Non
     assert "Region north, 2 Boxes as one." in group and group.count('class="past-means"') == 1
 
 
+def test_the_rows_of_a_chart_are_what_is_drawn(client: TestClient, store: CloudStore) -> None:
+    put_minutes(store, "1", range(NOW - 2 * HOUR_MS, NOW - HOUR_MS, MINUTE), 118.0)
+    page = client.get("/compare?box=1,2&metric=rms_v&y=percent&from=now-2h&to=now").text
+    address = page.partition('data-rows="')[2].partition('"')[0].replace("&amp;", "&")
+    start, end = (int(page.partition(f'data-{name}="')[2].partition('"')[0]) for name in ("start", "end"))
+    first, second = client.get(address).json()["series"]
+    assert (first["words"], first["number"], second["rows"]) == ("Box 1, name-1", 0, [])
+    at_ms, low, mean, high = first["rows"][0]
+    assert start <= at_ms < end and low <= mean <= high
+    assert mean == pytest.approx(100 * 118.0 / 120.0, abs=0.01)
+    weeks = client.get("/compare/rows?box=1&weeks=2&tz=Pacific/Honolulu").json()["series"]
+    assert len(weeks) == 3 and all(0 <= row[0] < WEEK_MS for each in weeks for row in each["rows"])
+    assert client.get("/compare/rows?box=77").status_code == 404
+
+
 REFUSED = (
     ("box=77", 404, "No Box with this id is known"),
     ("box=../x", 404, "No Box with this id is known"),

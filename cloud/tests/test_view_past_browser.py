@@ -72,7 +72,18 @@ def test_boxes_are_compared_and_the_address_says_it(scene: demo.Scene, page: "sy
     page.get_by_role("checkbox", name="Box 2").press("Space")
     page.get_by_role("button", name="Show").press("Enter")
     page.wait_for_function("() => document.querySelectorAll('.past-means').length === 2")
+    readout = page.locator(".readout-lines")
+    page.locator("figure[data-rows]").press("End")
+    readout.wait_for()
+    assert readout.locator(".named").count() == 2 and " UTC; " in readout.inner_text()
+    newest = readout.inner_text()
+    page.locator("figure[data-rows]").press("ArrowLeft")
+    page.wait_for_function("was => document.querySelector('.readout-lines').innerText !== was", arg=newest)
     _sound(page)
+    page.get_by_role("button", name="Show").focus()
+    readout.wait_for(state="hidden")
+    page.locator(".past-plot").hover()
+    readout.wait_for()
     page.goto(page.get_by_role("link", name="Link to this view").evaluate("link => link.href"))
     assert page.locator(".past-means").count() == 2
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fastapi import APIRouter, Request
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 
 from opq_cloud.store.incident_index import IncidentFilter, IndexedIncident
 from opq_cloud.view import history_chart as drawing
@@ -14,7 +14,7 @@ from opq_cloud.view.accounts.account_context import PageMaker
 from opq_cloud.view.box_history import INCIDENTS_SHOWN
 from opq_cloud.view.context import ShownBox, ViewContext, label
 from opq_cloud.view.history_page import INCIDENTS_LISTED, METRICS, step_words
-from opq_cloud.view.past.box_choice import BoxChoice, read_groups
+from opq_cloud.view.past.box_choice import BoxChoice, GroupNames, read_groups
 from opq_cloud.view.past.compare_address import MOST_SERIES, MOST_WEEKS, CompareAddress, read_compare_address
 from opq_cloud.view.past.local_weeks import WEEK_MS, week_place_ms, week_stretch
 from opq_cloud.view.past.past_chart import WEEK_AXIS, mark, past_chart, week_ticks
@@ -59,17 +59,37 @@ class ComparePages:
     def router(self) -> APIRouter:
         router = APIRouter(include_in_schema=False)
         router.add_api_route("/compare", self.compare, response_class=HTMLResponse)
+        router.add_api_route("/compare/rows", self.rows)
         return router
+
+    def rows(self, request: Request) -> JSONResponse:
+        """What the chart of the same address is drawn of; times are those of its axis."""
+        series, _ = self._series(self._asked(request)[0])
+        lines = [
+            {
+                "number": number,
+                "words": each.words,
+                "step_ms": each.step_ms,
+                "rows": [
+                    (row.at_ms, *(round(v, 6) for v in (row.low, row.mean, row.high))) for row in each.rows
+                ],
+            }
+            for number, each in enumerate(series)
+        ]
+        return JSONResponse({"series": lines}, headers={"Cache-Control": "no-store"})
+
+    def _asked(self, request: Request) -> tuple[CompareAddress, GroupNames]:
+        context, params = self._context, request.query_params
+        groups = read_groups(context)
+        named = params.getlist("box")
+        if not any(named) and not params.get("region") and not params.get("feeder"):
+            named = context.box_ids()[:SHOWN_FIRST]
+        return read_compare_address(context, params, named, groups), groups
 
     def compare(self, request: Request) -> HTMLResponse:
         context = self._context
-        groups = read_groups(context)
         every = context.box_ids()
-        params = request.query_params
-        named = params.getlist("box")
-        if not any(named) and not params.get("region") and not params.get("feeder"):
-            named = every[:SHOWN_FIRST]
-        address = read_compare_address(context, params, named, groups)
+        address, groups = self._asked(request)
         series, read = self._series(address)
         nominal = self._nominal(address)
         axis = WEEK_AXIS if address.weeks else (address.span.start_ms, address.span.end_ms)
@@ -82,6 +102,8 @@ class ComparePages:
         return self._render(
             "compare.html", "compare", 200,
             address=address,
+            axis=axis,
+            rows_query=address.changed(start=str(span.start_ms), end=str(span.end_ms)),
             chart=chart,
             rows=[self._row(address, number, each) for number, each in enumerate(series)],
             ticks=week_ticks() if address.weeks else drawing.time_ticks(*axis),

@@ -272,7 +272,7 @@ def test_any_span_of_a_box_is_chosen_and_read_by_keyboard(scene: demo.Scene, ope
     page.keyboard.press("ArrowLeft")
     readout = chart.locator(".readout")
     readout.wait_for(state="visible")
-    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d   \d+\.\d\d.V \(", readout.text_content())
+    assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC \([^)]+\)   \d+\.\d\d.V \(", readout.text_content())
     assert chart.locator(".bars").get_attribute("d").count("Z") > 100
     page.keyboard.press("t")
     page.keyboard.press("z")
@@ -334,6 +334,36 @@ def test_a_time_says_what_it_is_where_its_reader_lives(scene: demo.Scene, open_p
     utc = datetime.fromisoformat(str(time_of.get_attribute("datetime")))
     assert title.startswith((utc + timedelta(hours=9)).strftime("%Y-%m-%d %H:%M:%S in Asia/Tokyo"))
     assert "GMT+09:00; " in title and title.endswith(" UTC")
+    beside = page.get_by_label("Show it beside each")
+    beside.press("Space")
+    own = (utc + timedelta(hours=9)).strftime("%H:%M:%S\u00a0GMT+09:00")
+    assert str(time_of.get_attribute("data-local")).endswith(own)
+    time_of.evaluate("place => { place.dateTime = '2026-11-22T20:00:00Z'; }")  # as a live page does
+    page.wait_for_function(
+        "own => document.querySelector('.when time').dataset.local === own",
+        arg="2026-11-23\u00a005:00:00\u00a0GMT+09:00",
+    )
+    page.goto(f"{scene.url}/incidents")
+    assert beside.is_checked() and page.locator("time[data-local]").count() > 0
+    beside.press("Space")
+    assert page.evaluate("() => !document.documentElement.classList.contains('times-beside')")
+
+
+def test_the_hour_that_comes_twice_is_told_apart(scene: demo.Scene, open_page: NewPage) -> None:
+    page = open_page(timezone_id="Europe/Zurich")
+    page.goto(f"{scene.url}/incidents")
+    found = page.evaluate(
+        """async moments => {
+          const { timeBeside } = await import('/static/times.js');
+          return moments.map((each) => timeBeside(new Date(each)).replaceAll('\u00a0', ' '));
+        }""",
+        ["2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z", "2026-03-29T00:59:59Z", "2026-03-29T01:00:00Z",
+         "2026-07-01T22:30:00Z"],
+    )  # fmt: skip
+    assert found == [
+        "02:30:00 GMT+02:00", "02:30:00 GMT+01:00", "01:59:59 GMT+01:00", "03:00:00 GMT+02:00",
+        "2026-07-02 00:30:00 GMT+02:00",
+    ]  # fmt: skip
 
 
 def test_every_page_can_be_read_without_javascript(scene: demo.Scene, open_page: NewPage) -> None:

@@ -62,7 +62,7 @@ def test_a_note_stands_on_the_page_with_who_and_when_and_nothing_of_it_is_markup
     assert olga.post(f"{page}/note", page, text=text) == 303
     assert olga.headers["location"] == f"{page}#said"
     assert olga.get(page) == 200
-    assert re.search(r"Olga wrote, \d{4}-\d\d-\d\d \d\d:\d\d UTC", olga.text)
+    assert re.search(r"Olga wrote, <time [^>]+>\d{4}-\d\d-\d\d \d\d:\d\d UTC</time>", olga.text)
     assert "the crane again" in olga.text
     assert cast.scene.store.notes(number)[0].text == text
     cookie = {"Cookie": f"{SESSION_COOKIE}={olga.cookies[SESSION_COOKIE]}"}

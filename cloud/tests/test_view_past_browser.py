@@ -75,7 +75,7 @@ def test_boxes_are_compared_and_the_address_says_it(scene: demo.Scene, page: "sy
     readout = page.locator(".readout-lines")
     page.locator("figure[data-rows]").press("End")
     readout.wait_for()
-    assert readout.locator(".named").count() == 2 and " UTC; " in readout.inner_text()
+    assert readout.locator(".named").count() == 2 and " UTC (" in readout.inner_text()
     newest = readout.inner_text()
     page.locator("figure[data-rows]").press("ArrowLeft")
     page.wait_for_function("was => document.querySelector('.readout-lines').innerText !== was", arg=newest)

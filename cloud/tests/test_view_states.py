@@ -1,5 +1,6 @@
 """Pages x states: empty, stale, forbidden, away: what each says, by HTTP alone."""
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, cast
@@ -156,3 +157,18 @@ def test_a_store_that_is_away_is_said_and_every_page_comes_back(
         store.away = False
     for path, status in before.items():
         until(lambda path=path, status=status: browser.get(path) == status)
+
+
+BARE_TIME = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d")
+TIMES_AND_TAGS = re.compile(r"<time [^>]*datetime=.*?</time>|<(?:code|textarea|option)\b.*?</|<[^>]*>", re.S)
+
+
+def test_every_time_on_a_page_has_ones_own_time_at_hand(stale: demo.Scene) -> None:
+    """A time is an element that `times.js` reads; what is typed into a field stays UTC."""
+    browser, bare = FormBrowser(stale.url), {}
+    for path in PAGES.values():
+        browser.get(path)
+        text = TIMES_AND_TAGS.sub(" ", browser.text)
+        if found := BARE_TIME.findall(text):
+            bare[path] = found
+    assert bare == {}

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fastapi import APIRouter, HTTPException, Request, Response
+from markupsafe import Markup
 
 from opq_cloud.incident_edits import IncidentEditor
 from opq_cloud.store.incident_index import NOTE_CHARACTERS, IncidentEditError
 from opq_cloud.view import words
-from opq_cloud.view.accounts.account_context import AccountContext, local_time
+from opq_cloud.view.accounts.account_context import AccountContext, marked_time
 from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.context import ViewContext, whole_id
@@ -31,7 +32,7 @@ class SaidRow:
     """One line of what was said and done."""
 
     who: str
-    when: str
+    when: Markup
     did: str
     text: str
 
@@ -54,7 +55,7 @@ def said_values(context: ViewContext, incident: Incident) -> dict[str, object]:
         "said": [
             SaidRow(
                 _name(context, note.account_id),
-                local_time(note.at_ms, visitor),
+                marked_time(note.at_ms, visitor),
                 DID_WORDS.get(note.kind, note.kind),
                 _text(note.kind, note.text),
             )

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 from opq_cloud.incident_past import COMPARED, IncidentPast, past_of, recurrence_sentences
 from opq_cloud.store.cause_words import cause_sentence, evidence_lines
 from opq_cloud.store.incident_json import source_words
@@ -241,6 +243,11 @@ def _recorded(incident: Incident, records: Sequence[EventRecord]) -> str:
     )
 
 
+def _moment(t_ns: int) -> Markup:
+    """In UTC to the microsecond, as an element that has one's own time at hand."""
+    return Markup('<time datetime="{}">{} UTC</time>').format(words.utc_attribute(t_ns), words.utc(t_ns, 6))
+
+
 def _facts(
     incident: Incident, nominal_v: float, events: Sequence[Event], records: Sequence[EventRecord]
 ) -> list[tuple[str, list[str]]]:
@@ -248,13 +255,13 @@ def _facts(
     worst = words.worst(incident)
     finding = worst.finding if worst else None
     waves: Mapping[str, Waveform] = {wave.box_id: wave for event in events for wave in event.waveforms}
-    end = words.utc(incident.end_ns, 6) + " UTC" if incident.closed else "open when the recording ended"
+    end = _moment(incident.end_ns) if incident.closed else "open when the recording ended"
     facts: list[tuple[str, list[str]]] = [
         ("Class", [words.class_words(incident.kind)]),
         ("IEEE 1159", [(finding.ieee1159 if finding else None) or "no name for it"]),
         ("ITIC (2000)", [words.ITIC_WORDS.get((finding.itic if finding else None) or "", "not rated")]),
         ("SEMI F47-0706", [words.F47_WORDS.get((finding.semi_f47 if finding else None) or "", "not rated")]),
-        ("Start", [words.utc(incident.start_ns, 6) + " UTC"]),
+        ("Start", [_moment(incident.start_ns)]),
         ("End", [end]),
         *_as_a_whole(incident),
         ("Time of each Box", _time_lines([item.finding for item in incident.findings], waves)),

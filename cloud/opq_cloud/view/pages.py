@@ -13,7 +13,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from opq_cloud.store.incident_index import COLUMNS, IncidentFilter, entry_of_incident
 from opq_cloud.view import charts, incident_page, words
-from opq_cloud.view.accounts.account_context import local_time
+from opq_cloud.view.accounts.account_context import marked_time
 from opq_cloud.view.context import ShownBox, ViewContext, label, whole_id
 from opq_cloud.view.edit_pages import said_values
 from opq_cloud.view.error_page import RETRY_EVERY_S, error_ways
@@ -63,6 +63,7 @@ class Card:
     live: bool
     state: str
     time_words: str
+    time_ns: int | None
     clock_words: str
     rms_v: float | None
     f_hz: float | None
@@ -85,7 +86,7 @@ class Pages:
             lstrip_blocks=True,
         )
         self._templates.filters.update({name: getattr(words, name) for name in FILTERS})
-        self._templates.filters.update(local_time=local_time)
+        self._templates.filters.update(local_time=marked_time)
         self._templates.filters.update(headline=words.headline, outline=words.outline, boxes=words.boxes)
         self.examine = ExaminePages(context, self.render)
         self.compare = ComparePages(context, self.render)
@@ -265,6 +266,7 @@ class Pages:
             live=live,
             state=words.state(live, age_ms, FRESH_MS) if heard else "Not heard yet",
             time_words=words.utc(newest.timestamp_ms * 1_000_000, 0) if newest else words.UNKNOWN,
+            time_ns=newest.timestamp_ms * 1_000_000 if newest else None,
             clock_words=_clock_words(newest),
             rms_v=_float(values.get("rms_v")),
             f_hz=_float(values.get("f_hz")),

@@ -9,9 +9,11 @@ from zoneinfo import ZoneInfo
 
 from fastapi import HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
+from markupsafe import Markup
 
 from opq_cloud.store.account_records import Account, AccountRecords
 from opq_cloud.store.store import CloudStore
+from opq_cloud.view import words
 from opq_cloud.view.accounts.forms import see_other
 from opq_cloud.view.accounts.mail import Mailer
 from opq_cloud.view.accounts.openid_provider import OpenIdProvider
@@ -134,3 +136,9 @@ def local_time(at_ms: int, visitor: Visitor) -> str:
     except (ValueError, OSError, KeyError, OverflowError):
         moment = datetime.fromtimestamp(0, UTC)
     return moment.strftime("%Y-%m-%d %H:%M %Z")
+
+
+def marked_time(at_ms: int, visitor: Visitor) -> Markup:
+    """The same as an element that has UTC at hand."""
+    utc = words.utc_attribute(at_ms * 1_000_000)
+    return Markup('<time datetime="{}">{}</time>').format(utc, local_time(at_ms, visitor))

@@ -3,6 +3,7 @@
 /* global uPlot */
 
 import { axis, chart, colour, failed, fetchJson, readout } from "./charts.js";
+import { timeBeside } from "./times.js";
 import { fixed } from "./words.js";
 
 const serverLeadMs = Number(document.documentElement.dataset.nowMs) - Date.now(); // an axis goes on to now: silence is seen
@@ -34,7 +35,8 @@ function draw(place, rows, bucketMs) {
   const soft = () => `${hue()}38`;
   const text = readout((plot, k) => {
     const mean = plot.data[2][k];
-    const time = new Date(plot.data[0][k] * 1000).toISOString().slice(11, 19);
+    const moment = new Date(plot.data[0][k] * 1000);
+    const time = `${moment.toISOString().slice(11, 19)} UTC (${timeBeside(moment)})`;
     return mean === null ? "" : `${time}   ${fixed(mean, Number(digits))}\u202f${unit}`;
   });
   const paths = uPlot.paths.stepped({ align: 1 });

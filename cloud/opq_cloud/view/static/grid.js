@@ -90,17 +90,19 @@ function incidentRow(incident, linked) {
   const row = document.createElement(linked ? "a" : "div");
   row.className = "incident-row";
   if (linked) row.href = linked + incident.id;
+  const when = part("incident-when", incident.when, "time");
+  when.dateTime = `${incident.when.replace(" ", "T")}Z`;
   row.append(
     part(`tag tag-${incident.tone}`, incident.class_words),
     part("incident-what", incident.scope ? `${incident.outline} (${incident.scope})` : incident.outline),
-    part("incident-when", incident.when),
+    when,
   );
   item.append(row);
   return item;
 }
 
-function part(name, text) {
-  const place = document.createElement("span");
+function part(name, text, kind = "span") {
+  const place = document.createElement(kind);
   place.className = name;
   place.textContent = text;
   return place;

@@ -2,6 +2,7 @@
 
 import { fetchJson } from "./charts.js";
 import { isForPage } from "./keys.js";
+import { timeBeside } from "./times.js";
 import { fixed } from "./words.js";
 
 const RENEW_MS = 30_000;
@@ -19,7 +20,8 @@ function rows() {
 
 function time(row) {
   const iso = new Date(row.start_ms).toISOString();
-  return Number(body.dataset.step) < 86_400_000 ? `${iso.slice(0, 10)} ${iso.slice(11, 19)}` : iso.slice(0, 10);
+  if (Number(body.dataset.step) >= 86_400_000) return `${iso.slice(0, 10)} UTC`;
+  return `${iso.slice(0, 10)} ${iso.slice(11, 19)} UTC (${timeBeside(new Date(row.start_ms))})`;
 }
 
 async function show(figure, choose) {

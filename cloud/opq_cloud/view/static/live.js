@@ -82,7 +82,10 @@ function showMeasurement(measurement) {
     const percent = box.querySelector('[data-value="percent"]');
     if (percent && !overtaken) percent.textContent = fixed(measurement.rms_v === null ? null : (measurement.rms_v / Number(box.dataset.nominalV)) * 100, 1);
     const time = box.querySelector('[data-value="time"]');
-    if (time) time.textContent = utc(newestMs, 0);
+    if (time) {
+      time.textContent = utc(newestMs, 0);
+      time.dateTime = new Date(newestMs).toISOString();
+    }
     showState(box);
   }
   if (measurement.rms_v !== null) {

@@ -1,6 +1,6 @@
 // Boxes beside one another: the chart is made by the server; here is what stands under the pointer, and by keys.
 
-import { localTime } from "./times.js";
+import { timeBeside } from "./times.js";
 import { fixed, utc } from "./words.js";
 
 const DAYS = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
@@ -36,7 +36,7 @@ function moments() {
 function timeOf(at, stepMs) {
   if (weeks) return `${DAYS[Math.floor(at / (24 * HOUR_MS))]} ${new Date(at).toISOString().slice(11, 16)}, ${weeks}`;
   if (stepMs >= 24 * HOUR_MS) return `${utc(at, 0).slice(0, 10)} UTC`;
-  return `${utc(at, 0)} UTC; ${localTime(new Date(at))}`;
+  return `${utc(at, 0)} UTC (${timeBeside(new Date(at))})`;
 }
 
 function textOf({ line, values }) {

@@ -1,22 +1,102 @@
-// The time of whoever looks, at hand wherever a page names one in UTC: under the pointer, on focus, on touch.
+// The time of whoever looks, at hand wherever a page names one in UTC: under the pointer, on focus, on touch, and
+// for who wants it beside each.
 
-const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+const KEPT = "opq-times-beside";
+const PLAIN = /^\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d(\.\d+)?)?( UTC)?$|^\d\d:\d\d(:\d\d(\.\d+)?)?$/;
+const root = document.documentElement;
+const zone = usable(root.dataset.zone) ?? Intl.DateTimeFormat().resolvedOptions().timeZone;
 const local = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium", timeZone: zone });
 const named = new Intl.DateTimeFormat("en", { timeZone: zone, timeZoneName: "longOffset" });
 
+/** The zone of an account; undefined where there is none, or this browser does not know it. */
+function usable(name) {
+  try {
+    return name && new Intl.DateTimeFormat("en", { timeZone: name }).resolvedOptions().timeZone;
+  } catch {
+    return undefined;
+  }
+}
+
+/** `GMT+01:00`: of that moment, not of today. */
+function offsetOf(date) {
+  return named.formatToParts(date).find((part) => part.type === "timeZoneName").value;
+}
+
 /** `2026-11-22 15:02:04 in Europe/Zurich, GMT+01:00`: with the offset of that day, not of today. */
 export function localTime(date) {
-  const offset = named.formatToParts(date).find((part) => part.type === "timeZoneName").value;
-  return `${local.format(date)} in ${zone}, ${offset}`;
+  return `${local.format(date)} in ${zone}, ${offsetOf(date)}`;
+}
+
+/** `15:02:04 GMT+01:00`, with its day where that is not the day by UTC. */
+export function timeBeside(date) {
+  const text = local.format(date);
+  const sameDay = text.slice(0, 10) === date.toISOString().slice(0, 10);
+  return `${sameDay ? text.slice(11) : text} ${offsetOf(date)}`.replaceAll(" ", "\u00a0");
+}
+
+function dateOf(place) {
+  const date = new Date(place.dateTime);
+  return Number.isNaN(date.getTime()) ? null : date;
 }
 
 function show(event) {
   const place = event.target.closest?.("time[datetime]");
-  if (!place) return;
-  const date = new Date(place.dateTime);
-  if (!Number.isNaN(date.getTime())) place.title = `${localTime(date)}; ${place.dateTime.replace("T", " ").replace("Z", " UTC")}`;
+  const date = place && dateOf(place);
+  if (date) place.title = `${localTime(date)}; ${place.dateTime.replace("T", " ").replace("Z", " UTC")}`;
 }
 
 for (const kind of ["pointerover", "pointerdown", "focusin"]) document.addEventListener(kind, show);
+
+/** What names its own zone, or is none (`3 min ago`, a clock that runs), is left as it is. */
+function putBeside() {
+  waiting = false;
+  for (const place of document.querySelectorAll("time[datetime]:not([data-clock])")) {
+    const date = PLAIN.test(place.textContent) ? dateOf(place) : null;
+    const text = date ? timeBeside(date) : "";
+    if ((place.dataset.local ?? "") === text) continue;
+    if (text) place.dataset.local = text;
+    else delete place.dataset.local;
+  }
+}
+
+let waiting = false;
+const changes = new MutationObserver(() => {
+  if (waiting) return;
+  waiting = true;
+  requestAnimationFrame(putBeside);
+});
+
+function beside(on) {
+  root.classList.toggle("times-beside", on);
+  changes.disconnect();
+  if (!on) return;
+  putBeside();
+  changes.observe(document.body, { subtree: true, childList: true, characterData: true, attributeFilter: ["datetime"] });
+}
+
+/** Kept on this device; who has chosen a zone for an account sees it without asking. */
+function wanted() {
+  try {
+    return (localStorage.getItem(KEPT) ?? (root.dataset.zone ? "yes" : "no")) === "yes";
+  } catch {
+    return Boolean(root.dataset.zone);
+  }
+}
+
 const said = document.querySelector("[data-your-time]");
-if (said) said.textContent = ` Yours is ${zone}; point at a time to read it there.`;
+const box = document.getElementById("times-beside");
+if (said && box) {
+  const isUtc = ["UTC", "Etc/UTC", "Etc/GMT", "GMT"].includes(zone);
+  said.textContent = isUtc ? " Yours is UTC." : ` Yours is ${zone}; point at a time to read it there.`;
+  box.parentElement.hidden = isUtc;
+  box.checked = !isUtc && wanted();
+  box.addEventListener("change", () => {
+    beside(box.checked);
+    try {
+      localStorage.setItem(KEPT, box.checked ? "yes" : "no");
+    } catch {
+      // not kept on this device
+    }
+  });
+  if (box.checked) beside(true);
+}

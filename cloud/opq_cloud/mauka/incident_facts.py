@@ -17,7 +17,7 @@ from opq_cloud.mauka.cause_signs import signs_of
 from opq_cloud.mauka.incident_sides import sides_of
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.incident_witness import WITNESSES, IncidentWitness, heaviest
-from opq_cloud.store.join_plan import IncidentFacts, KnownFinding, badness
+from opq_cloud.store.join_plan import IncidentFacts, KnownFinding, badness, worst_rank
 from opq_cloud.store.severity import severity_of
 from opq_proto.messages import BoxArrival, BoxSide, CauseHypothesis, Finding
 
@@ -51,17 +51,17 @@ def grown(
 
 
 def _of_one(incident_id: int, one: Finding, place: BoxPlace) -> IncidentFacts:
-    off, length_ns = badness(one)
+    rank = worst_rank(one)
     weights = (0, 0, 0)
     if place.latitude is not None and place.longitude is not None:
-        weight = 1 + round(max(off, 0.0))
+        weight = 1 + round(max(rank[0], 0.0))
         micro = round(place.latitude * 1e6), round(place.longitude * 1e6)
         weights = weight, weight * micro[0], weight * micro[1]
     return IncidentFacts(
         incident_id, one.kind, one.residual_percent, one.start_ns, one.end_ns, one.closed, 1,
         severity=severity_of(one),
         arrivals=(_arrival(one),),
-        worst=(off, length_ns, -one.start_ns, one.box_id + "\n" + one.kind),
+        worst=rank,
         places=(place.place or "",), feeders=(place.feeder or "",), regions=(place.region or "",),
         frequency_alone=one.kind == "frequency_deviation", weights=weights,
         kinds=tuple(sorted(set(one.kind.split("+")))), witnesses=(_witness(one, place),),

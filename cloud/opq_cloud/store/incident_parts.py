@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from opq_cloud.store.incident_index import IncidentFilter, IndexedIncident, cell_of
-from opq_cloud.store.join_plan import KnownFinding, badness
+from opq_cloud.store.join_plan import KnownFinding, worst_rank
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +25,10 @@ class BoxPart:
     worst_id: int
 
     @property
-    def rank(self) -> tuple[float, int, int, int]:
-        """As `join_plan.worst_of`: furthest from nominal, longest, then the first."""
+    def rank(self) -> tuple[float, int, int, str]:
+        """As `join_plan.worst_rank`."""
         off = -1.0 if self.residual_percent is None else abs(self.residual_percent - 100.0)
-        return off, self.length_ns, -self.worst_start_ns, -self.worst_id
+        return off, self.length_ns, -self.worst_start_ns, f"{self.box_id}\n{self.kind}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class IndexedParts:
 def part_of(known: Iterable[KnownFinding]) -> BoxPart:
     """Of all findings of one incident at one Box, at least one."""
     ordered = sorted(known, key=lambda one: (one.finding.start_ns, one.finding_id))
-    worst = max(ordered, key=lambda one: badness(one.finding))
+    worst = max(ordered, key=lambda one: worst_rank(one.finding))
     return BoxPart(
         worst.finding.box_id,
         ordered[0].finding.start_ns,

@@ -230,15 +230,22 @@ def badness(finding: Finding) -> tuple[float, int]:
     return -1.0 if percent is None else abs(percent - 100.0), finding.end_ns - finding.start_ns
 
 
+def worst_rank(finding: Finding) -> tuple[float, int, int, str]:
+    """The higher, the worse: by `badness`, then the earlier; of what began at once Box and class decide.
+
+    The same wherever an incident is named, in its facts, in the index and on its page, also at exact ties.
+    """
+    return (*badness(finding), -finding.start_ns, f"{finding.box_id}\n{finding.kind}")
+
+
 def worst_of(findings: Sequence[Finding]) -> Finding:
     """The one that an incident of these is named by; at least one."""
-    return max(findings, key=badness)
+    return max(findings, key=worst_rank)
 
 
 def incident_of(known: Sequence[KnownFinding], facts: IncidentFacts | None = None) -> Incident:
     """The incident that its findings make; `known` are all findings of one incident, at least one."""
     findings = sorted(known, key=lambda one: (one.finding.start_ns, one.finding_id))
-    residuals = [f.finding.residual_percent for f in findings if f.finding.residual_percent is not None]
     worst = worst_of([one.finding for one in findings])
     boxes = {one.finding.box_id for one in findings}
     incident = Incident(
@@ -249,7 +256,7 @@ def incident_of(known: Sequence[KnownFinding], facts: IncidentFacts | None = Non
         start_ns=min(one.finding.start_ns for one in findings),
         end_ns=max(one.finding.end_ns for one in findings),
         closed=all(one.finding.closed for one in findings),
-        residual_percent=max(residuals, key=lambda percent: abs(percent - 100.0), default=None),
+        residual_percent=worst.residual_percent,
         findings=tuple(stored(one) for one in findings),
     )
     return with_facts(incident, facts)

@@ -34,13 +34,12 @@ ZERO_NS = 1_795_000_000 * S
 KINDS = (
     ("sag", 70.0),
     ("sag", 85.0),
-    ("swell", 114.0),
+    ("swell", 115.0),
     ("interruption", 3.0),
     ("harmonics", None),
     ("sag", None),
 )
-"""No two exactly as far from nominal on either side: there the index, which grows finding by finding, may
-name an incident by the other of the two than its page does."""
+"""Two are exactly as far from nominal: the index names an incident as its page does there too."""
 SIGHTS = (("1",), ("2", "3"), ("1", "2", "4"), ("1", "2", "3", "4", "5"), ("9",))
 
 
@@ -85,6 +84,19 @@ def disturb(store: CloudStore, seed: int) -> None:
     for one, kind, text in ((known[1], "label", "outage"), (known[2], "note", "bang")):
         if store.incident(one.incident_id) is not None:
             store.put_note(IncidentNote(0, one.incident_id, 1000, "", kind, text))
+
+
+@pytest.mark.parametrize("length_s", [0.1, 0.4, 0.05])
+def test_at_an_exact_tie_the_index_names_an_incident_as_its_page_does(
+    store: CloudStore, length_s: float
+) -> None:
+    dip, swell = finding("1", 0, "sag", 85.0), finding("2", 0, "swell", 115.0, length_s)
+    (number, _) = put(store, dip, swell)
+    incident = store.incident(number)
+    (entry,) = store.find_incidents(IncidentFilter(), 10)
+    assert incident is not None
+    named = ("sag", 85.0) if length_s < 0.1 else ("swell", 115.0)  # the longer one; at once, the later Box
+    assert (incident.kind, incident.residual_percent) == (entry.kind, entry.residual_percent) == named
 
 
 Said = dict[int, str]

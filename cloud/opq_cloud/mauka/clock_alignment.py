@@ -7,7 +7,7 @@ waveforms do not show which cycle it is, or where they would be further apart th
 the registry does not know the phases, the angle between two Boxes may be any, and the answer is as uncertain
 as that.
 
-Cost: 27 ms of CPU for a pair (2 s each at 12 kS/s, load 8, 2026-11-22), `MOST_PAIRS` of an event at most.
+Cost: 19 ms of CPU for a pair (1.3 s each at 12 kS/s, load 11, 2026-11-22), `MOST_PAIRS` of an event at most.
 """
 
 import math
@@ -28,8 +28,8 @@ from opq_proto.messages import (
 
 MOST_PAIRS = 6
 """Of one event; Boxes with the worst clocks come first."""
-BEFORE_NS, AFTER_NS = 1_000_000_000, 1_500_000_000
-"""Of each waveform, around what the Box saw first; so clocks may be a second apart, not more."""
+BEFORE_NS, AFTER_NS = 500_000_000, 800_000_000
+"""Of each waveform, around what the Box itself saw first: what is further away adds CPU and little else."""
 LEAST_MARGIN = 0.05
 """Of the correlation over that of the next choice of a cycle."""
 STAMPS_EXCLUDE = 4.0

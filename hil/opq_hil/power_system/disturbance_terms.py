@@ -47,17 +47,6 @@ class ConstantCourse:
 
 
 @dataclass(frozen=True, slots=True)
-class DecayCourse:
-    """exp(-t / decay_s), from 1."""
-
-    decay_s: float
-    constant: bool = False
-
-    def at(self, since_s: FloatArray) -> ComplexArray:
-        return np.exp(-since_s / self.decay_s).astype(np.complex128)
-
-
-@dataclass(frozen=True, slots=True)
 class TableCourse:
     """Straight lines between points; before the first and after the last their values."""
 

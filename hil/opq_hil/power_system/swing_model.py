@@ -67,10 +67,6 @@ class SwingModel:
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} of {self.name} is {value}; want 0 or more")
 
-    def initial_rocof_hz_per_s(self, lost_mw: float) -> float:
-        """Slope right after generation is lost: -P f0 / (2 H S)."""
-        return -lost_mw * self.nominal_hz / (2 * self.inertia_s * self.rating_mva)
-
     def settled_hz(self, lost_mw: float) -> float:
         """Where droop and damping hold the frequency, in Hz from nominal, before secondary control acts."""
         return -lost_mw / self.rating_mva * self.nominal_hz / (self.damping_pu + 1 / self.droop_pu)

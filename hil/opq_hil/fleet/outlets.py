@@ -117,7 +117,7 @@ def network_grid(scenario: PowerScenario, box_ids: Sequence[str], seed: int = 1)
 
 
 def scenario_of(scenario: PowerScenario, box_ids: Sequence[str]) -> PowerScenario:
-    """The same network with these Boxes.
+    """The same network with these Boxes; one that shares another's place has no clock of its own.
 
     Raises:
         ConfigError: the scenario has no Boxes whose places they could share.
@@ -126,7 +126,8 @@ def scenario_of(scenario: PowerScenario, box_ids: Sequence[str]) -> PowerScenari
     if not own:
         raise ConfigError("the scenario has no Boxes; a fleet is plugged in where they are")
     boxes = list(own.values())
-    placed = [own.get(box_id) or replace(boxes[int(box_id) % len(boxes)], id=box_id) for box_id in box_ids]
+    shared = {box_id: boxes[int(box_id) % len(boxes)] for box_id in box_ids if box_id not in own}
+    placed = [own.get(box_id) or replace(shared[box_id], id=box_id, clock=None) for box_id in box_ids]
     return replace(scenario, box=tuple(placed))
 
 

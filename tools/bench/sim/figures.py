@@ -1,12 +1,18 @@
 """Every figure of `bench sim`: what a simulated Box costs at each depth, beside the first in the same run.
 
 (a) Boxes on ptys and a gateway; (b) samples into the gateway's code, no serial line; (c) Measurements in
-closed form. Cost is CPU of our processes: brokers are a plain listener, which is not counted. One process
-with a sixth of ten thousand Boxes is measured, and the whole is six times that: six at once would measure the
-machine. On busy cores the same work takes up to twice the CPU time. Baseline: depth (a).
+closed form; a history under a virtual clock. Cost is CPU of our processes: brokers are a plain listener,
+which is not counted. One process with a sixth of ten thousand Boxes is measured, and the whole is six times
+that: six at once would measure the machine. On busy cores the same work takes up to twice the CPU time, and a
+process that gets no core has made less of what was due when the time is over. Baseline: depth (a).
+
+Each part is bounded. What cannot be measured in its time is named, counted in the last row and left out; the
+others stand.
 """
 
 import time
+from collections.abc import Callable
+from functools import partial
 
 import click
 import psutil
@@ -14,7 +20,9 @@ import psutil
 from bench.gateway.house import house
 from bench.result import Baseline, BenchCase, BenchResult, case
 from bench.sim.fleets import FleetCost, fleet
+from bench.sim.history import history_pace
 from bench.sim.stages import stage_costs_ms
+from opq_proto.errors import OpqError
 
 PROCESSES = 6
 BOXES, QUICK_BOXES = 1667, 400
@@ -22,30 +30,58 @@ SAMPLED, QUICK_SAMPLED = 64, 32
 TOGETHER, ROUNDS, QUICK_ROUNDS = 30, 20, 8
 """Boxes that are measured at once, a tenth of PER_CORE as in a fleet's process; seconds of signal."""
 PTY_BOXES, QUICK_PTY_BOXES = 16, 8
-WATCH_S, QUICK_WATCH_S = 30.0, 8.0
+WATCH_S, QUICK_WATCH_S = 30.0, 7.0
 WAVEFORMS_PER_S = 100.0
+ANSWERED_S = 2.0
+"""Waveforms are asked for so long before they are counted, and what was asked is answered so long after."""
+HISTORY_BOXES, HISTORY_S, QUICK_HISTORY_S = 100, 3600.0, 720.0
 WHOLE_1, WHOLE_6 = 0.6, 2.5
 """CPU seconds a second of 10,000 Boxes at one and at six Measurements a second."""
-BOX_KB, PER_CORE = 150.0, 300.0
+BOX_KB, PER_CORE, BOX_HOURS_PER_MINUTE = 150.0, 300.0, 600.0
+ENDS_S, QUICK_ENDS_S = 600.0, 100.0
+"""No part begins later, or waits longer for its Boxes."""
+BY_LINE = "(a) Boxes on ptys and a gateway: a Box"
+Part = Callable[[float], list[BenchCase]]
+"""Measures in about so many seconds at most, and raises OpqError where it cannot."""
 
 
 def run(quick: bool) -> BenchResult:
-    """Takes some 4 minutes; `quick` some 1.5."""
+    """Takes some 4 minutes, 10 at most; `quick` some 1.5, 2 at most."""
     watch_s = QUICK_WATCH_S if quick else WATCH_S
-    by_line_ms = _by_line_ms(QUICK_PTY_BOXES if quick else PTY_BOXES, watch_s)
-    rows = [case("(a) Boxes on ptys and a gateway: a Box", "ms/s", [by_line_ms])]
-    rows += _sampled(QUICK_SAMPLED if quick else SAMPLED, watch_s)
-    rows += _staged(QUICK_ROUNDS if quick else ROUNDS)
     boxes = QUICK_BOXES if quick else BOXES
-    found = _closed(boxes, 60, watch_s, waveforms=False)
-    each_ms = found[0].value
-    rows += found
-    rows += _closed(boxes, 10, watch_s, waveforms=True)
-    base = Baseline("(a) Boxes on ptys and a gateway: a Box", by_line_ms, "ms/s")
-    return BenchResult(tuple(rows), base, each_ms / by_line_ms)
+    parts: dict[str, Part] = {
+        "(a)": partial(_by_line, QUICK_PTY_BOXES if quick else PTY_BOXES, watch_s),
+        "(b)": partial(_sampled, QUICK_SAMPLED if quick else SAMPLED, watch_s),
+        "(b), no sockets": partial(_staged, QUICK_ROUNDS if quick else ROUNDS),
+        "(c) at 1/s": partial(_closed, boxes, 60, watch_s, False),
+        "(c) at 6/s": partial(_closed, boxes, 10, watch_s, True),
+        "history": partial(_history, QUICK_HISTORY_S if quick else HISTORY_S),
+    }
+    rows = measured(parts, QUICK_ENDS_S if quick else ENDS_S)
+    found = {row.case: row.value for row in rows}
+    by_line_ms = found.get(BY_LINE, 0.0)
+    ratio = found.get("(c) at 1/s: a Box", 0.0) / by_line_ms if by_line_ms else 0.0
+    return BenchResult(tuple(rows), Baseline(BY_LINE, by_line_ms, "ms/s"), ratio)
 
 
-def _by_line_ms(boxes: int, watch_s: float) -> float:
+def measured(parts: dict[str, Part], within_s: float) -> list[BenchCase]:
+    """The rows of all parts one after another; the last row counts those that could not be measured."""
+    ends_s = time.monotonic() + within_s
+    rows: list[BenchCase] = []
+    missing: list[str] = []
+    for name, part in parts.items():
+        try:
+            rows += part(ends_s - time.monotonic())
+        except OpqError as error:
+            missing.append(f"{name}: {error}")
+            click.echo(f"not measured: {missing[-1]}", err=True)
+    row = case(
+        "parts that were not measured", "", [float(len(missing))], limit=0.0, because="; ".join(missing)
+    )
+    return [*rows, row]
+
+
+def _by_line(boxes: int, watch_s: float, left_s: float) -> list[BenchCase]:
     """Of a Box and second: the gateway's process and that of cheap Boxes on ptys."""
     click.echo(f"{boxes} Boxes on ptys ...", err=True)
     with house(boxes, config={"ring": {"compress": False}, "measuring": {"flicker": False}}) as up:
@@ -55,12 +91,21 @@ def _by_line_ms(boxes: int, watch_s: float) -> float:
         gateway = up.cost(watch_s)
         after, elapsed_s = process.cpu_times(), time.monotonic() - began_s
     own_s = after.user + after.system - before.user - before.system
-    return (gateway.cpu_ms_per_s + own_s / elapsed_s * 1e3) / boxes
+    return [case(BY_LINE, "ms/s", [(gateway.cpu_ms_per_s + own_s / elapsed_s * 1e3) / boxes])]
 
 
-def _sampled(boxes: int, watch_s: float) -> list[BenchCase]:
+def _history(seconds: float, left_s: float) -> list[BenchCase]:
+    click.echo(f"{seconds / 60:g} minutes of {HISTORY_BOXES} Boxes as a history ...", err=True)
+    pace = history_pace(HISTORY_BOXES, seconds, left_s)
+    return [
+        case("history: CPU of a Box-hour", "s", [60 / pace], limit=60 / BOX_HOURS_PER_MINUTE),
+        case("history: Box-hours per CPU minute", "", [pace]),
+    ]
+
+
+def _sampled(boxes: int, watch_s: float, left_s: float) -> list[BenchCase]:
     click.echo(f"{boxes} Boxes, samples into the gateway's code ...", err=True)
-    with fleet(boxes, 60, samples=True) as up:
+    with fleet(boxes, 60, samples=True, start_s=left_s - watch_s) as up:
         found = up.cost(watch_s)
     each_ms = found.cpu_s_per_s / boxes * 1e3
     return [
@@ -73,7 +118,7 @@ def _sampled(boxes: int, watch_s: float) -> list[BenchCase]:
     ]
 
 
-def _staged(rounds: int) -> list[BenchCase]:
+def _staged(rounds: int, left_s: float) -> list[BenchCase]:
     click.echo(f"{TOGETHER} Boxes from samples to Measurements under a virtual clock ...", err=True)
     fleet_ms, gateway_ms = (stage_costs_ms(TOGETHER, rounds, local) for local in (False, True))
     whole_ms = sum(fleet_ms.values())
@@ -86,13 +131,20 @@ def _staged(rounds: int) -> list[BenchCase]:
     ]
 
 
-def _closed(boxes: int, cycles: int, watch_s: float, waveforms: bool) -> list[BenchCase]:
+def _closed(boxes: int, cycles: int, watch_s: float, waveforms: bool, left_s: float) -> list[BenchCase]:
     rate, limit = 60 // cycles, WHOLE_1 if cycles == 60 else WHOLE_6
     name = f"(c) at {rate}/s"
     click.echo(f"{boxes} Boxes in closed form at {rate}/s ...", err=True)
-    with fleet(boxes, cycles) as up:
+    asked, unanswered = None, 0
+    with fleet(boxes, cycles, start_s=left_s - watch_s * (1 + waveforms)) as up:
         found = up.cost(watch_s)
-        asked = up.cost(watch_s, WAVEFORMS_PER_S / PROCESSES) if waveforms else None
+        if waveforms:
+            up.heard(WAVEFORMS_PER_S / PROCESSES)
+            time.sleep(ANSWERED_S)
+            asked = up.cost(watch_s, WAVEFORMS_PER_S / PROCESSES)
+            time.sleep(ANSWERED_S)
+            in_all = up.heard()
+            unanswered = in_all.asked - in_all.answers
     whole = 10_000 / boxes
     heard = found.heard.measurements / (boxes * rate * found.elapsed_s)
     own_kb = found.memory_kb - found.base_kb
@@ -111,6 +163,7 @@ def _closed(boxes: int, cycles: int, watch_s: float, waveforms: bool) -> list[Be
         each_ms = (asked.cpu_s_per_s - found.cpu_s_per_s) / max(answered, 1e-9) * 1e3
         rows += [
             case("(c) waveforms of 3 s beside, six processes", "1/s", [answered * PROCESSES]),
+            case("(c) of waveforms asked at 100 a second, unanswered", "", [float(unanswered)], limit=0.0),
             case("(c) a waveform of 3 s", "ms", [each_ms]),
             case("(c) samples of a waveform", "", [asked.heard.samples / max(asked.heard.answers, 1)]),
         ]

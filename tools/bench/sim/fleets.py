@@ -25,6 +25,7 @@ from opq_proto.errors import OpqError
 from opq_proto.keys import generate
 
 START_S = 600.0
+ANSWER_S, END_S = 20.0, 10.0
 FIRST_BOX = 10_001
 """Ids of one length: none is the prefix of another, so no Box hears another's commands."""
 
@@ -77,16 +78,19 @@ def serve_boxes(
 class BenchFleet:
     """Up as long as `fleet` lasts."""
 
-    def __init__(self, pipe: Connection, listener: Connection, process: psutil.Process) -> None:
+    def __init__(
+        self, pipe: Connection, listener: Connection, process: psutil.Process, start_within_s: float
+    ) -> None:
         self._pipe, self._listener, self._process = pipe, listener, process
+        self._start_within_s = start_within_s
         self._began_s = time.monotonic()
         self._start_s = self._start_cpu_s = 0.0
 
-    def counts(self) -> tuple[float, float, dict[str, int]]:
+    def counts(self, within_s: float = ANSWER_S) -> tuple[float, float, dict[str, int]]:
         """Memory before Boxes and now, kB, and what is counted."""
         self._pipe.send("counts")
-        if not self._pipe.poll(60):
-            raise OpqError("the fleet's process does not answer")
+        if not self._pipe.poll(within_s):
+            raise OpqError(f"the fleet's process does not answer within {within_s:.0f} s")
         found: tuple[float, float, dict[str, int]] = self._pipe.recv()
         return found
 
@@ -100,16 +104,18 @@ class BenchFleet:
         """Until every Box stands and was acknowledged.
 
         Raises:
-            OpqError: not within START_S.
+            OpqError: not within the time to start.
         """
+        until_s = self._began_s + self._start_within_s
         while True:
-            _, _, counts = self.counts()
+            _, _, counts = self.counts(max(1.0, until_s - time.monotonic()))
             if counts["standing"] == counts["boxes"] and not self._start_s:
                 self._start_s, self._start_cpu_s = time.monotonic() - self._began_s, self.cpu_s()
             if self._start_s and counts["acknowledging"] == counts["boxes"]:
                 return
-            if time.monotonic() - self._began_s > START_S:
-                raise OpqError(f"after {START_S:g} s {counts['standing']} of {counts['boxes']} Boxes stand")
+            if time.monotonic() > until_s:
+                within = f"after {self._start_within_s:.0f} s"
+                raise OpqError(f"{within} {counts['standing']} of {counts['boxes']} Boxes stand")
             time.sleep(0.5)
 
     def cost(self, seconds: float, waveforms_per_s: float = 0.0) -> FleetCost:
@@ -122,6 +128,7 @@ class BenchFleet:
             after.boxes,
             after.measurements - heard.measurements,
             after.missing - heard.missing,
+            after.asked - heard.asked,
             after.answers - heard.answers,
             after.samples - heard.samples,
         )
@@ -136,8 +143,14 @@ class BenchFleet:
 
 
 @contextmanager
-def fleet(boxes: int, cycles: int, samples: bool = False) -> Iterator[BenchFleet]:
-    """So many Boxes in one process, all standing, and the listener in another."""
+def fleet(boxes: int, cycles: int, samples: bool = False, start_s: float = START_S) -> Iterator[BenchFleet]:
+    """So many Boxes in one process, all standing, and the listener in another.
+
+    Raises:
+        OpqError: they do not stand within `start_s`.
+    """
+    if start_s <= 0:
+        raise OpqError("no time is left")
     spawn = multiprocessing.get_context("spawn")
     public, secret = zmq.curve_keypair()
     with tempfile.TemporaryDirectory(prefix="opq-bench-") as folder:
@@ -151,14 +164,14 @@ def fleet(boxes: int, cycles: int, samples: bool = False) -> Iterator[BenchFleet
         process.start()
         assert process.pid is not None
         try:
-            made = BenchFleet(ours, listening, psutil.Process(process.pid))
+            made = BenchFleet(ours, listening, psutil.Process(process.pid), start_s)
             made.wait()
             yield made
         finally:
             for pipe, each in ((ours, process), (listening, listener)):
                 if each.is_alive():
                     pipe.send("end")
-                each.join(20)
+                each.join(END_S)
                 if each.is_alive():
                     each.kill()
                     each.join()

@@ -30,6 +30,8 @@ class Heard:
     measurements: int = 0
     missing: int = 0
     """Sequence numbers that were passed over."""
+    asked: int = 0
+    """Waveforms."""
     answers: int = 0
     samples: int = 0
 
@@ -78,6 +80,7 @@ class PlainBrokers:
                 box = boxes[(self.counted.answers + number * 7) % len(boxes)]
                 start_ns = end_ns - round(WAVEFORM_S * 1e9)
                 self._send(box, data_command(str(box), start_ns, end_ns, "bench", wait=False))
+            self.counted = replace(self.counted, asked=self.counted.asked + wanted)
 
     def ask_waveforms(self, per_s: float) -> None:
         """From now on so many a second."""

@@ -10,6 +10,8 @@ from opq_hil.gateway_faults import runner
 from opq_hil.gateway_faults.runner import Document, SeededWorld
 
 CLOUD: Final = SeededWorld("opq_hil.cloud_faults", lambda seed: {**draw(seed).document(), "known": {}})
+SIDE_BY_SIDE: Final = 3
+"""A world takes a third of a core: it waits for its faults most of the time."""
 ADDED: Final = (
     "made", "stored", "held", "backfilled", "dips", "dips_found", "dips_excused", "events", "incidents",
     "hostile_frames", "ended_by_themselves",
@@ -20,7 +22,7 @@ def play_all(
     seeds: Sequence[int],
     folder: Path,
     told: Callable[[Document], None] = lambda _: None,
-    side_by_side: int = runner.SIDE_BY_SIDE,
+    side_by_side: int = SIDE_BY_SIDE,
 ) -> list[Document]:
     """Live through the schedules of `seeds`, as `gateway_faults.runner.play_all` does."""
     return runner.play_all(seeds, folder, told, side_by_side, CLOUD)

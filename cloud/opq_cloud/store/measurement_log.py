@@ -16,10 +16,13 @@ import numpy as np
 from opq_cloud.store.column_blocks import ColumnBlock, column_blocks, put_column_blocks
 from opq_cloud.store.parcel_slots import LIVE, ParcelSlots
 from opq_cloud.store.parcels import (
+    LEAST_ROWS,
+    PARCEL_ROW,
     ParcelRows,
     fitting,
     measurements_of,
     pack_parcel,
+    parcel_row,
     parcel_rows,
     rows_by_box,
     rows_of_box,
@@ -38,12 +41,12 @@ from opq_proto.measurement_columns import MeasurementColumns, NumberedColumns
 from opq_proto.messages import Measurement
 from opq_proto.sqlite_database import SqliteDatabase
 
-SEAL_ROWS = 20_000
-"""Rows that wait unsealed; a query reads them all (about 4 ms)."""
+SEAL_ROWS = 40_000
+"""Rows that wait unsealed: a query of one Box passes over the parcels of the others."""
+SINGLE_ROWS = 20_000
+"""…of which so many in the append table: a query reads them all (about 4 ms)."""
 SEAL_ROWS_PER_BOX = 10
 """…but so many per Box, else blocks get small at 10,000 Boxes."""
-PARCEL_FACTOR = 2
-"""Twice as many rows of parcels: a query of one Box passes over the others', and blocks get larger."""
 
 
 class _Box:
@@ -103,13 +106,16 @@ class MeasurementLog(EmbeddedPart):
         if not wanted and not parcel:
             return 0
 
-        def job(connection: sqlite3.Connection) -> tuple[int, float]:
+        def job(connection: sqlite3.Connection) -> tuple[int, int, int]:
             self._catch_up(connection)
-            new = self._append(connection, wanted) + self._append_parcel(connection, parcel)
-            return new, self._last_id - self._first_id + self._parcel_rows / PARCEL_FACTOR
+            new = self._append(connection, wanted, parcel)
+            return new, self._last_id - self._first_id, self._parcel_rows
 
-        new, waiting = self._database.write(job)
-        if waiting >= max(self._seal_rows, SEAL_ROWS_PER_BOX * len(self._boxes)):
+        new, single_rows, of_parcels = self._database.write(job)
+        per_box = SEAL_ROWS_PER_BOX * len(self._boxes)
+        if single_rows >= max(SINGLE_ROWS, per_box) or single_rows + of_parcels >= max(
+            self._seal_rows, per_box
+        ):
             self._start_sealing()
         return new
 
@@ -138,10 +144,13 @@ class MeasurementLog(EmbeddedPart):
         return True
 
     def _append(
-        self, connection: sqlite3.Connection, wanted: list[tuple[Measurement, MeasurementRow]]
+        self,
+        connection: sqlite3.Connection,
+        wanted: list[tuple[Measurement, MeasurementRow]],
+        columns: list[NumberedColumns],
     ) -> int:
-        """Rows that were new."""
-        fresh: list[tuple[int | float | bytes | None, ...]] = []
+        """Rows that were new: of those that came one by one, enough that fit go into the parcel too."""
+        fresh: list[tuple[int, MeasurementRow]] = []
         plain: set[tuple[int, int]] = set()
         for measurement, row in wanted:
             box = self._boxes.get(measurement.box_id) or self._box(connection, measurement.box_id)
@@ -154,32 +163,38 @@ class MeasurementLog(EmbeddedPart):
                     continue
                 plain.add((box.box, row.timestamp_ms))
                 box.note(row.timestamp_ms, None)
-            fresh.append((box.box, *row))
-        if fresh:
+            fresh.append((box.box, row))
+        parts = [part for each in columns if len(part := self._new_of(connection, each))]
+        if parts or len(fresh) >= LEAST_ROWS:
+            packed = [parcel_row(number, row) for number, row in fresh]
+            fitting_rows = b"".join(each for each in packed if each is not None)
+            if fitting_rows:
+                parts.append(np.frombuffer(fitting_rows, PARCEL_ROW))
+            single = [each for each, inner in zip(fresh, packed, strict=True) if inner is None]
+        else:
+            single = fresh
+        if fresh or parts:
             self._begin_tail(connection)
         connection.executemany(
-            f"INSERT INTO measurements (box, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", fresh
+            f"INSERT INTO measurements (box, {COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [(number, *row) for number, row in single],
         )
-        self._last_id += len(fresh)
-        return len(fresh)
+        self._last_id += len(single)
+        return len(single) + (self._append_parcel(connection, np.concatenate(parts)) if parts else 0)
 
-    def _append_parcel(self, connection: sqlite3.Connection, columns: list[NumberedColumns]) -> int:
-        """The same, of what fits a parcel."""
-        parts = []
-        for each in columns:
-            boxes = {
-                box: self._boxes.get(box_id) or self._box(connection, box_id)
-                for box, box_id in ((box, each.boxes.ids[box]) for box in np.unique(each.which).tolist())
-            }
-            rows = zip(each.which.tolist(), each.sequence.tolist(), strict=True)
-            fresh = np.array([boxes[box].spans.add(sequence) for box, sequence in rows], np.bool_)
-            numbers = np.array([boxes[box].box for box in each.which.tolist()], np.int64)
-            if fresh.any():
-                parts.append(parcel_rows(each, numbers)[fresh])
-        if not parts:
-            return 0
-        parcel = np.concatenate(parts)
-        self._begin_tail(connection)
+    def _new_of(self, connection: sqlite3.Connection, columns: NumberedColumns) -> ParcelRows:
+        """The rows of these that are new."""
+        boxes = {
+            box: self._boxes.get(box_id) or self._box(connection, box_id)
+            for box, box_id in ((box, columns.boxes.ids[box]) for box in np.unique(columns.which).tolist())
+        }
+        rows = zip(columns.which.tolist(), columns.sequence.tolist(), strict=True)
+        fresh = np.array([boxes[box].spans.add(sequence) for box, sequence in rows], np.bool_)
+        numbers = np.array([boxes[box].box for box in columns.which.tolist()], np.int64)
+        found: ParcelRows = parcel_rows(columns, numbers)[fresh]
+        return found
+
+    def _append_parcel(self, connection: sqlite3.Connection, parcel: ParcelRows) -> int:
         told_ms = parcel["told_ms"]
         self._last_parcel += 1
         span = int(told_ms.min()), int(told_ms.max()), len(parcel)

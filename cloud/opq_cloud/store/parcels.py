@@ -24,6 +24,8 @@ from opq_cloud.store.rows import (
     METRIC_FIELDS,
     OLDEST_FLAG,
     SEQUENCE_FLAG,
+    MeasurementRow,
+    clocked_row,
     packed_columns,
     unpacked_measurement,
     unpacked_rows,
@@ -35,6 +37,9 @@ from opq_proto.messages import Measurement
 PARCEL_ROW = np.dtype([("box", "<u4"), ("told_ms", "<i8"), ("row", CLOCKED_ROW)])
 """`row.offset_ms` is 0: the time stands beside it, and `row.sequence` is the number itself."""
 _PACKED_ROW = np.dtype([("told_ms", "<i8"), ("row", CLOCKED_ROW)])
+_ROW_HEAD = struct.Struct("<Iq")
+LEAST_ROWS = 20
+"""Fewer that came one by one take the append table: a parcel has a page or more of its own."""
 _BOXES_HEAD = struct.Struct("<?II")
 """Whether steps have four bytes each, else one; the first Box; rows. Then lengths (u4), then steps."""
 STRETCH_ROWS = 200
@@ -71,6 +76,12 @@ def parcel_rows(columns: NumberedColumns, numbers: NDArray[np.int64]) -> ParcelR
     rows["ends"] = metrics[:, :, :2].reshape(len(found), -1)
     rows["clock_id"] = columns.clock_ids
     return found
+
+
+def parcel_row(box: int, row: MeasurementRow) -> bytes | None:
+    """The bytes of a PARCEL_ROW; None: a parcel cannot hold it."""
+    inner = clocked_row(row)
+    return None if inner is None else _ROW_HEAD.pack(box, row.timestamp_ms) + inner
 
 
 def pack_parcel(rows: ParcelRows) -> tuple[bytes, bytes]:

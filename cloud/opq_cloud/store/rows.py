@@ -45,6 +45,8 @@ FIXED_ROW = np.dtype(
 CLOCKED_ROW = np.dtype([*((name, FIXED_ROW[name]) for name in FIXED_ROW.names or ()), ("clock_id", "<u8")])
 """FIXED_ROW with its clock, 0: none."""
 _CLOCKED_ROW = struct.Struct("<Iq4fHiqII8fQ")
+_FRONT = struct.Struct("<Iq4f")  # of a CLOCKED_ROW: what `more` does not hold
+_NO_CLOCK = bytes(8)
 _WINDOW_BITS, _MEMORY = -12, 5
 """Of zlib: blocks are small, and what it clears at its beginning would cost more than they do."""
 _NOTHING = Metric(0.0, 0.0, 0.0)
@@ -243,6 +245,14 @@ def packed_columns(first_ms: int, first_sequence: int, rows: NDArray[np.void]) -
     squeeze = zlib.compressobj(1, zlib.DEFLATED, _WINDOW_BITS, _MEMORY)
     body = squeeze.compress(turned.tobytes()) + squeeze.flush()
     return _HEAD.pack(_STEPS, first_ms, first_sequence, len(rows)) + body
+
+
+def clocked_row(row: MeasurementRow) -> bytes | None:
+    """A row with a sequence number as the bytes of a CLOCKED_ROW; None: it has none, or keeps a document."""
+    if row.sequence is None or row.more[1] & 0x80:
+        return None
+    averages = row.voltage or 0.0, row.frequency or 0.0, row.thd or 0.0, row.transient or 0.0
+    return _FRONT.pack(0, row.sequence, *averages) + row.more + _NO_CLOCK[len(row.more) - _MORE.size :]
 
 
 def unpacked_rows(rows: NDArray[np.void]) -> Iterator[tuple[Any, ...]]:

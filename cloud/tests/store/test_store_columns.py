@@ -301,3 +301,39 @@ def test_a_place_that_is_much_too_long_is_left_for_a_longer_parcel(embedded: Emb
     embedded.append_measurements((), [numbered(201, 198)])
     assert places(embedded) == [(1, 3), (2, 2)]
     assert stored(embedded) == wanted(numbered(0, 200), numbered(200, 1), numbered(201, 198))
+
+
+def odd_rows(count: int) -> list[Measurement]:
+    """What comes one by one: whole and in parts, sent again, of a crossing, without a number, as doubles."""
+    rows = [replace(row, nominal_v=None, nominal_hz=None) for row in numbered(0, count, (1,)).measurements()]
+    two = {"rms": Metric(118.5, 121.25, 120.125), "thd": Metric(0.25, 0.5, 0.375)}
+    changes: tuple[dict[str, object], ...] = (
+        {}, {"metrics": two}, {"backfilled": True}, {"crossing": True}, {"clock_id": 2**64 - 1},
+        {"sequence": None, "oldest_sequence": None}, {"metrics": {"rms": Metric(0.1, 0.3, 0.2)}},
+        {"start_ns": None, "end_ns": None}, {"uncertainty_ns": None}, {"oldest_sequence": None},
+        {"metrics": {"odd": Metric(1.0, 2.0, 1.5)}},
+    )  # fmt: skip
+    return [replace(row, **changes[at % len(changes)]) for at, row in enumerate(rows)]
+
+
+def test_rows_that_come_one_by_one_are_parcels_where_they_are_enough(
+    embedded: EmbeddedStore, tmp_path: Path
+) -> None:
+    rows = odd_rows(66)
+    assert embedded.append_measurements(rows[:10]) == 10
+    assert places(embedded) == []
+    assert embedded.append_measurements(rows[5:50]) == 40
+    assert embedded.append_measurements(rows[50:], [numbered(0, 3, (0, 2))]) == 16 + 6
+    assert len(places(embedded)) == 2
+    with embedded._database.read() as connection:
+        (single,) = connection.execute("SELECT count(*) FROM measurements").fetchone()
+    no_parcel = sum(at % 11 in (5, 6, 10) for at in range(10, 66))  # without a number, doubles, odd metrics
+    assert single == 10 + no_parcel
+    other = EmbeddedStore(tmp_path / "opq.db")
+    for store in (embedded, other):
+        assert store.measurements("20", 0, 2**42) == rows
+        assert store.append_measurements(rows) == 0
+    assert embedded.seal() == 72
+    assert embedded.measurements("20", 0, 2**42) == other.measurements("20", 0, 2**42) == rows
+    assert other.append_measurements(rows) == 0
+    other.close()

@@ -413,7 +413,7 @@ def test_a_failed_append_is_not_remembered_as_stored(path: Path) -> None:
     wanted = [(row("1", 2), row_from_measurement(row("1", 2)))]
 
     def torn(connection: sqlite3.Connection) -> None:
-        store._append(connection, wanted)
+        store._append(connection, wanted, [])
         raise StoreError("the power went")
 
     with pytest.raises(StoreError, match="power"):

@@ -14,7 +14,10 @@ pytestmark = pytest.mark.timeout(1200)
 
 @pytest.mark.parametrize("kills", [3, pytest.param(100, marks=pytest.mark.soak)])
 def test_no_sample_is_lost_by_kills(tmp_path: Path, kills: int) -> None:
-    with CabledBoxes(BOX_IDS, tmp_path / "ports") as boxes, GatewayProcess(boxes.paths, tmp_path) as gateway:
+    with (
+        CabledBoxes(BOX_IDS, tmp_path / "ports") as boxes,
+        GatewayProcess(boxes.paths, tmp_path, held_up_s=lambda: boxes.held_up_s) as gateway,
+    ):
         done = gateway.survive_kills(kills)
         lost = {box_id: gateway.lost(box_id) for box_id in BOX_IDS}
         blocks = {box_id: gateway.blocks(box_id) for box_id in BOX_IDS}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from opq_hil.box.box import Box
 from opq_hil.box.faults import FaultyLine, LineFaults
-from opq_hil.box.port import PtyPort
+from opq_hil.box.port import CATCH_UP_NS, PtyPort
 from opq_hil.box.source import RunClock
 from opq_hil.mains.generator import Generator
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
@@ -105,7 +105,13 @@ class CabledBoxes:
     """Boxes of a world for the `with` block; the first one has GPS, the others do not know the time.
 
     Every other Box without GPS does not even know the year: its stamps begin in 1970.
+
+    Attributes:
+        held_up_s: how long, in all, this machine kept the Boxes from sending and answering. A wire makes good
+            `CATCH_UP_NS` of each pause; what it would have carried in the rest of it comes later.
     """
+
+    held_up_s = 0.0
 
     def __init__(self, box_ids: tuple[str, ...], ports: Path) -> None:
         self.boxes = {box_id: WatchedBox(box_id, measurements=False) for box_id in box_ids}
@@ -156,8 +162,11 @@ class CabledBoxes:
                 box.ended = True
 
     def _serve(self) -> None:
+        before_ns = time.monotonic_ns()
         while not self._stop.wait(TICK_S):
             now_ns = time.monotonic_ns()
+            self.held_up_s += max(0, now_ns - before_ns - CATCH_UP_NS) / 1e9
+            before_ns = now_ns
             with self._lock:
                 for box_id, box in self.boxes.items():
                     cable = self.cables[box_id]

@@ -44,7 +44,8 @@ class GatewayFailedError(OpqError):
 
 @dataclass(frozen=True, slots=True)
 class Kills:
-    """`deaf_s`: of each kill, from the newest sample on disk until the last Box was asked for what it holds.
+    """`deaf_s`: of each kill, from the newest sample on disk until the last Box was asked for what it holds,
+    and how long this machine held up Boxes that it plays itself meanwhile.
 
     A gateway that a busy machine held up is behind when it is killed: what it had not read is gone.
     """
@@ -58,16 +59,20 @@ class Kills:
 
 
 class GatewayProcess:
-    """`opq-gateway run` for the `with` block; `ports` by Box id; `now_s`: those Boxes' time, to wait in."""
+    """`opq-gateway run` for the `with` block; `ports` by Box id; `now_s`: those Boxes' time, to wait in.
+
+    `held_up_s`: how long in all they were held up, where this machine plays them without an emulator.
+    """
 
     def __init__(
         self,
         ports: Mapping[str, str | Path],
         folder: Path,
         now_s: Callable[[], float] = time.monotonic,
+        held_up_s: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self.folder = folder
-        self._now_s = now_s
+        self._now_s, self._held_up_s = now_s, held_up_s
         self._ports = {box_id: str(port) for box_id, port in ports.items()}
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -180,7 +185,7 @@ class GatewayProcess:
         for _ in range(kills):
             self.pass_time(chance.uniform(CAUGHT_UP_S, CAUGHT_UP_S + 1.0))
             self.kill()
-            killed_ns = time.monotonic_ns()
+            killed_ns, held_up_s = time.monotonic_ns(), self._held_up_s()
             behind_s = max(self.behind_s(box_id, time.time_ns()) for box_id in self._ports)
             time.sleep(max(0.0, RESTART_S - (time.monotonic_ns() - killed_ns) / 1e9))
             self.start()
@@ -188,7 +193,8 @@ class GatewayProcess:
             asked_ns = [
                 asked_again_ns(self.folder / "gateway.log", box_id, killed_ns) for box_id in self._ports
             ]
-            deaf_s.append((max(asked_ns) - killed_ns) / 1e9 + behind_s)
+            held_up_s = self._held_up_s() - held_up_s
+            deaf_s.append((max(asked_ns) - killed_ns) / 1e9 + behind_s + held_up_s)
         return Kills(tuple(deaf_s))
 
     def _wait_for_more(self) -> None:

@@ -119,10 +119,10 @@ class LiveReader:
         )
         for error in malformed:
             self._count_malformed("measurement", str(error))
-        self._counters.add("measurements", len(found))
         for measurement in found:
             if not measurement.backfilled:
                 self._hub.accept_measurement(measurement)
+        self._counters.add("measurements", len(found))  # what is counted is there
 
     def _count_malformed(self, what: str, why: str) -> None:
         self._counters.add("malformed", label=what)

@@ -39,7 +39,7 @@ from opq_gateway.serial_side.reader import SerialReader
 from opq_gateway.serial_side.station import BoxStation
 from opq_gateway.serial_side.system_time import ClockWatch
 from opq_gateway.setup.setup import SetupService
-from opq_gateway.setup.state import software_version
+from opq_gateway.software_version import software_version
 from opq_gateway.status import BoxStatus
 from opq_gateway.uplink.of_config import queue_of, uplink_of
 from opq_gateway.uplink.uplink import Uplink

@@ -21,7 +21,7 @@ from waiting import wait_for
 
 from opq_gateway import config
 from opq_gateway.gateway import Gateway
-from opq_gateway.setup.state import software_version
+from opq_gateway.software_version import software_version
 from opq_hil.box.box import Box
 from opq_hil.box.faults import HARDWARE, LineFaults
 from opq_hil.box.host import BoxHost

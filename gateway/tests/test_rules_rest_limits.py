@@ -82,7 +82,7 @@ def test_queries_that_are_quiet_hold_nobody_up(house: House, monkeypatch: pytest
 def test_a_query_whose_client_is_slow_is_told_what_it_misses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queries, "MOST_WAITING", 3)
     rows = queries._Rows()
-    rows.heard("d", [{"v": k} for k in range(5)])
+    rows.add_rows("d", [{"v": k} for k in range(5)])
 
     async def told(count: int) -> list[str]:
         events = rows.events()

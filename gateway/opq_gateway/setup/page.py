@@ -24,8 +24,9 @@ from typing import Any
 from opq_gateway.counters import MEANING
 from opq_gateway.setup.networks import Network, Secret
 from opq_gateway.setup.nmcli import WifiError
-from opq_gateway.setup.state import SetupState, software_version, version_number
+from opq_gateway.setup.state import SetupState, version_number
 from opq_gateway.setup.wifi import Wifi
+from opq_gateway.software_version import software_version
 from opq_proto.errors import OpqError
 from opq_proto.http_server import Reply
 

@@ -7,7 +7,6 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from opq_gateway.config import Config
@@ -15,6 +14,7 @@ from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.feed import Item, MeasuredFeed, Values
 from opq_gateway.setup.saved import settings_of
 from opq_gateway.setup.wifi import Wifi
+from opq_gateway.software_version import software_version
 from opq_gateway.status import BoxStatus
 from opq_proto.channel import Channel
 
@@ -45,14 +45,6 @@ ORDINARY = frozenset(
 )
 """Counters that move where all is well; the page shows the others."""
 SHOWN = ("rms_v", "f_hz", "thd_ratio", "pst")
-
-
-def software_version() -> str:
-    """Of the toolkit, as installed."""
-    try:
-        return version("opq-toolkit")
-    except PackageNotFoundError:
-        return "0"
 
 
 def version_number(text: str) -> int:

@@ -20,7 +20,7 @@ from typing import Literal
 
 from opq_cloud.config import CloudConfig
 from opq_cloud.mauka.reanalysis_process import ReanalysisEnd, ReanalysisProgress
-from opq_cloud.mauka.reanalysis_run import ReanalysisOrder
+from opq_cloud.reanalysis_order import ReanalysisOrder
 from opq_proto import log as logs
 from opq_proto.errors import OpqError
 

@@ -13,8 +13,9 @@ import click
 
 from opq_cloud.config import CloudConfig
 from opq_cloud.mauka.reanalysis_json import report_json, report_lines
-from opq_cloud.mauka.reanalysis_run import AnalysisChoiceError, ReanalysisOrder, run_reanalysis
+from opq_cloud.mauka.reanalysis_run import AnalysisChoiceError, run_reanalysis
 from opq_cloud.original_config import read_config
+from opq_cloud.reanalysis_order import ReanalysisOrder
 from opq_proto.config import default_data_dir
 from opq_tools.boxes.command import data_option, json_option, mongo_option, opened_store
 from opq_tools.moment import moment

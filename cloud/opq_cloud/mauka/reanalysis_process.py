@@ -14,7 +14,8 @@ from multiprocessing.connection import Connection
 
 from opq_cloud.config import CloudConfig
 from opq_cloud.mauka.reanalysis_json import report_json
-from opq_cloud.mauka.reanalysis_run import ReanalysisOrder, run_reanalysis
+from opq_cloud.mauka.reanalysis_run import run_reanalysis
+from opq_cloud.reanalysis_order import ReanalysisOrder
 from opq_cloud.store import open_store
 from opq_plugins.sandbox.protection import end_with_parent
 from opq_proto.config import default_data_dir

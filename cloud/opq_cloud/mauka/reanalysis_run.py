@@ -7,7 +7,7 @@ their own where Mauka's policy does not trust them.
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from opq_cloud.config import CloudConfig
@@ -28,6 +28,7 @@ from opq_cloud.mauka.installed_now import InstalledNow, installed_now
 from opq_cloud.mauka.provenance import Provenance, provenance_of
 from opq_cloud.mauka.reanalysis import Reanalysis, ReanalysisReport, events_to_replace
 from opq_cloud.mauka.service import analysis_entries, policy_of, rules_folder
+from opq_cloud.reanalysis_order import ReanalysisOrder
 from opq_cloud.store import CloudStore
 from opq_plugins.sdk.modules import Analysis
 from opq_proto.config import default_data_dir
@@ -35,7 +36,6 @@ from opq_proto.decision import Nominal
 from opq_proto.errors import OpqError
 from opq_proto.messages import Event, Finding
 
-MOST_EVENTS = 100_000
 REST_MOST_S = 5.0
 """An installed analysis that rests after a crash is waited for so long; then the event fails."""
 Entry = tuple[str, dict[str, object]]
@@ -45,24 +45,6 @@ Showing = Callable[[int], AbstractContextManager[Callable[[int], None]]]
 
 class AnalysisChoiceError(OpqError):
     """A name that is no analysis, or one that is installed and does not run."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReanalysisOrder:
-    """What is to be done.
-
-    Attributes:
-        start_ns, end_ns: events of this span.
-        names: only these analyses; none: all that are built in or installed.
-        changed: analysis -> settings that are other than the configuration's.
-    """
-
-    start_ns: int
-    end_ns: int | None = None
-    dry_run: bool = True
-    names: tuple[str, ...] = ()
-    changed: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-    most_events: int = MOST_EVENTS
 
 
 def run_reanalysis(

@@ -166,7 +166,8 @@ def test_a_box_that_the_original_joins_later_is_analysed_too(
     original.store_waveform(7, "2")
     idle_for(3)
     assert found(store) == [("1", "sag"), ("2", "sag")]
-    assert len(store.incidents()) == 2, "nobody knows how far their clocks are apart"
+    (incident,) = store.incidents()
+    assert incident.box_ids == ("1", "2"), "their waveforms say how far their clocks are apart"
     assert original.marked(7)
     analysed = runner.counters.total("events")
     idle_for(40)

@@ -11,8 +11,8 @@ from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from opq_cloud.mauka.reanalysis_run import ReanalysisOrder
 from opq_cloud.reanalysis_jobs import ReanalysisBusyError, ReanalysisJob, ReanalysisJobs
+from opq_cloud.reanalysis_order import ReanalysisOrder
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.context import LARGEST_ID, ViewContext
 from opq_cloud.view.rest.problems import MEDIA_TYPE, RestProblemError

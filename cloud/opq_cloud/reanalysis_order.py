@@ -1,0 +1,24 @@
+"""What a re-analysis is to do: ordered by `opq-tools reanalyse` or over REST, carried out by Mauka."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+MOST_EVENTS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class ReanalysisOrder:
+    """What is to be done.
+
+    Attributes:
+        start_ns, end_ns: events of this span.
+        names: only these analyses; none: all that are built in or installed.
+        changed: analysis -> settings that are other than the configuration's.
+    """
+
+    start_ns: int
+    end_ns: int | None = None
+    dry_run: bool = True
+    names: tuple[str, ...] = ()
+    changed: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    most_events: int = MOST_EVENTS

@@ -142,6 +142,17 @@ def test_one_pulse_of_a_telegram_between_silences_is_signalling(stop_s: float, k
     assert all(part.found.start_s == pytest.approx(1.0, abs=0.25) for part in found)
 
 
+@given(st.integers(1, 3), st.booleans())
+@settings(max_examples=10)
+def test_a_step_at_an_end_leaves_no_stretch_that_holds_a_dip(place: int, at_end: bool) -> None:
+    level = np.full(360, 120.0)
+    level[:place] = 119.9
+    level = level[::-1] if at_end else level
+    level[200:] = 60.0
+    usable = np.arange(360) < 120
+    assert envelope_flicker(level, usable, 120.0, 60.0).pst < 0.01
+
+
 def test_flicker_that_ends_with_its_load_is_flicker_until_then() -> None:
     burning = during(4.0, 0.0, 2.0)
     swing = 1 + 0.5 * 4 * 0.321 / 100 * np.sin(2 * np.pi * 8.8 * at_s(4.0))

@@ -74,7 +74,8 @@ def envelope_flicker(
     steps = [longest.start + each for each in step_places(half_rms_v[longest])]
     for first, stop in pairwise([longest.start, *steps, longest.stop]):
         after, before = first in steps, stop in steps
-        stretch = slice(first + OF_STEP * after, stop - OF_STEP * before)
+        begin = first + OF_STEP * after
+        stretch = slice(begin, max(begin, stop - OF_STEP * before))
         pst, hz = _pst_of(half_rms_v[stretch], nominal_v, nominal_hz, noise_v, rate_hz)
         if pst > found.pst:
             found = EnvelopeFlicker(pst, hz, stretch, after, before)

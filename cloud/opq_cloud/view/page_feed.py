@@ -57,7 +57,7 @@ class BoxIndex(Generic[Who]):
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class PageSecond:
     """One second's text, and how many Measurements the audience had before and with it."""
 
     data: bytes
@@ -66,7 +66,7 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Newest:
+class NewestRows:
     """The newest of each Box as text, with the place in the batches that it belongs to."""
 
     data: bytes
@@ -83,9 +83,9 @@ class Audience:
     """When the batch that is being gathered goes out; monotonic."""
     pages: int = 0
     _gathered: dict[str, deque[bytes]] = field(default_factory=dict)
-    _batches: deque[Batch] = field(default_factory=lambda: deque(maxlen=BATCHES_KEPT))
+    _batches: deque[PageSecond] = field(default_factory=lambda: deque(maxlen=BATCHES_KEPT))
     _total: int = 0
-    _newest: Newest | None = None
+    _newest: NewestRows | None = None
 
     def accept(self, box_id: str, data: bytes) -> int:
         """Gather it for the next batch; returns how many older ones of the Box had to go."""
@@ -105,7 +105,7 @@ class Audience:
         if taken is None or taken < begins:
             lost = 0 if taken is None else begins - taken
             if self._newest is None or now_s - self._newest.made_s >= BATCH_S or self._newest.total < begins:
-                self._newest = Newest(newest(), self._total, now_s)
+                self._newest = NewestRows(newest(), self._total, now_s)
             missed = b"".join(batch.data for batch in self._batches if batch.before >= self._newest.total)
             return self._newest.data + missed, self._total, lost
         later = [batch.data for batch in self._batches if batch.before >= taken]
@@ -117,6 +117,6 @@ class Audience:
         self.next_s += BATCH_S * (1 + int((now_s - self.next_s) / BATCH_S))
         rows = [data for each in self._gathered.values() for data in each]
         if rows:
-            self._batches.append(Batch(b"".join(rows), self._total, self._total + len(rows)))
+            self._batches.append(PageSecond(b"".join(rows), self._total, self._total + len(rows)))
             self._total += len(rows)
             self._gathered.clear()

@@ -22,7 +22,7 @@ from bench.result import Baseline, BenchCase, BenchResult, case, percentile
 from bench.view.asking import Server, streaming_server, view_server
 from bench.view.filled import fill_boxes
 from bench.view.live_boxes import feeding_boxes
-from bench.view.viewers import Seen, watch
+from bench.view.viewers import ViewCost, watch
 from opq_cloud.store import open_store
 from opq_proto.ports import PORTS
 
@@ -112,5 +112,5 @@ def _wanted(paths: Sequence[str], seconds: float) -> float:
     return seconds * sum(path.count(",") + 1 for path in paths)
 
 
-def _figures(server: Server) -> Seen:
-    return Seen(time.monotonic(), server.cpu_s(), server.resident_bytes())
+def _figures(server: Server) -> ViewCost:
+    return ViewCost(time.monotonic(), server.cpu_s(), server.resident_bytes())

@@ -30,7 +30,7 @@ class Watched:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ViewCost:
     """What a server has used by a moment."""
 
     at_s: float
@@ -122,7 +122,7 @@ def watch(
     paths: Sequence[str],
     settle_s: float,
     seconds: float,
-    figures: Callable[[], Seen],
+    figures: Callable[[], ViewCost],
     every_s: float = 0.0,
 ) -> Watched:
     """Open a page for each path, and count for `seconds` what comes.
@@ -140,7 +140,7 @@ async def _watch(
     paths: Sequence[str],
     settle_s: float,
     seconds: float,
-    figures: Callable[[], Seen],
+    figures: Callable[[], ViewCost],
     every_s: float,
 ) -> Watched:
     loop, watched, pages, closed = asyncio.get_running_loop(), Watched(), [], figures()

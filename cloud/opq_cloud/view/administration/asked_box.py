@@ -50,7 +50,7 @@ class RateChange:
     after: int | None
 
 
-class AskedBoxes:
+class BoxQuestions:
     """One per View; may be called from any thread."""
 
     def __init__(self, addresses: ServiceAddresses) -> None:

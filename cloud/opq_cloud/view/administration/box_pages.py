@@ -17,8 +17,8 @@ from opq_cloud.view.administration.admin_context import AdminContext
 from opq_cloud.view.administration.asked_box import (
     LEAST_CYCLES,
     MOST_CYCLES,
-    AskedBoxes,
     BoxNotAskedError,
+    BoxQuestions,
     SaidByBox,
     checked_cycles,
 )
@@ -37,7 +37,7 @@ class BoxAdminPages:
 
     def __init__(self, context: AdminContext) -> None:
         self._context = context
-        self._asked = AskedBoxes(context.addresses)
+        self._asked = BoxQuestions(context.addresses)
 
     def router(self) -> APIRouter:
         router = APIRouter(include_in_schema=False)

@@ -104,6 +104,13 @@ def map_summary(boxes: Boxes) -> str:
     return f"{said} Voltage is within 10 % of nominal at {'it' if live == 1 else 'each that reports'}."
 
 
+def silent_words(boxes: BoxesNow) -> tuple[str, str] | None:
+    """What a page says above its figures where no Box reports; `grid.js` says the same later."""
+    if not len(boxes) or not boxes.silent.all():
+        return None
+    return "No Box reports now.", "Figures stand here again as soon as one does."
+
+
 def live_state(reader: GridReader, frame: MapFrame | None) -> dict[str, object]:
     """What open pages put in place of what they show: words and tones, made here alone."""
     boxes = reader.boxes()
@@ -118,7 +125,7 @@ def live_state(reader: GridReader, frame: MapFrame | None) -> dict[str, object]:
     return {
         "version": page_version(),
         "summary": map_summary(boxes),
-        "silent": bool(len(boxes)) and bool(boxes.silent.all()),
+        "silent": silent_words(boxes) is not None,
         "marks": {
             mark.mark_id: {
                 "tone": mark.tone,

@@ -25,6 +25,7 @@ from opq_cloud.view.public.map_drawing import (
     live_state,
     mark_figures,
     page_version,
+    silent_words,
     tile_origin,
 )
 from opq_cloud.view.public.map_frame import WORLD, MapFrame, parse_frame
@@ -75,6 +76,7 @@ class MapPages:
                 ("The world", WORLD.query),
             ],
             chosen=frame is not None,
+            stale_words=silent_words(self._reader.boxes()),
             incidents=[incident_line(each) for each in self._reader.incidents(INCIDENTS_SHOWN)],
             embeddable=bool(self._config.embed_in),
         )
@@ -84,7 +86,13 @@ class MapPages:
         reader, trends, now_ms = self._reader, self._trends, self._context.now_ns() // 1_000_000
         values = self._days.of(reader.audience, lambda: day_values(reader.boxes(), trends, now_ms))
         return self._render(
-            "grid.html", "grid", 200, state_path="/map/state", version=page_version(), **values
+            "grid.html",
+            "grid",
+            200,
+            state_path="/map/state",
+            version=page_version(),
+            stale_words=silent_words(reader.boxes()),
+            **values,
         )
 
     def wall_page(
@@ -100,6 +108,7 @@ class MapPages:
             200,
             **map_values(draw_map(self._reader, self._config, frame), state_path("/map/state", frame)),
             theme=theme,
+            stale_words=silent_words(boxes),
             grids=[(each, group_figures(each)) for each in grids_now(boxes)[:2]],
             incidents=[incident_line(each) for each in self._reader.incidents(INCIDENTS_SHOWN)],
         )

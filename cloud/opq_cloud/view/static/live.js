@@ -18,6 +18,7 @@ const recent = new Map(); // box id -> [[end_ms, min, mean, max, window_ms], …
 const LOST_AFTER_MS = 5000; // a connection that is back by then was hardly away
 let connection = "";
 let lostAt = null;
+let saysLost = false;
 const list = document.querySelector("[data-part-of]"); // one page of many Boxes
 // The cards are all Boxes that there are: a new one is heard, and the page is made anew with it.
 const showsAll = document.querySelector(".cards, #no-incidents") !== null && !document.querySelector("[data-only-box], [data-part-of]");
@@ -48,15 +49,17 @@ function showFeed() {
   const feed = document.getElementById("feed");
   const away = connection === "error";
   const others = showsAll ? null : reportingNow;
-  const silent = (heard.size > 0 || others !== null) && ![...heard.values()].some(isLive) && !(others && (others.reporting || others.newest_ms === null));
+  const known = heard.size > 0 || others !== null; // until then, what the page was sent with stands
+  const silent = known && ![...heard.values()].some(isLive) && !(others && (others.reporting || others.newest_ms === null));
   const text = away ? "Connection lost, trying again" : silent ? "Connected, no Box reports" : "Live";
   feed.hidden = false;
   feed.classList.toggle("feed-lost", away || silent);
   if (feed.textContent !== text) feed.textContent = text;
   const lostMs = away ? performance.now() - lostAt : 0;
+  if (lostMs > LOST_AFTER_MS) saysLost = true;
   if (lostMs > LOST_AFTER_MS) showStale(lost(lostMs));
   else if (silent && document.querySelector("[data-box]")) showStale(stale(Math.max(others?.newest_ms ?? 0, ...[...heard.values()].map((last) => last.newestMs)), Date.now() + serverLeadMs));
-  else if (!away) showStale(null);
+  else if (!away && (known || saysLost)) showStale(null);
 }
 
 const isLive = (last) => performance.now() - last.at < last.silentAfterMs;

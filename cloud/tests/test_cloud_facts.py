@@ -15,8 +15,9 @@ from opq_cloud.runner import RESTART_S
 from opq_cloud.store.measurement_log import SEAL_ROWS, SEAL_ROWS_PER_BOX
 from opq_cloud.store.mongo_server import LEASE_S
 from opq_cloud.view.charts import SPARK_HEIGHT, SPARK_WIDTH
-from opq_cloud.view.live import INCIDENTS_WAITING, MEASUREMENTS_WAITING, STREAMS
+from opq_cloud.view.live import STREAMS
 from opq_cloud.view.live_route import HEARTBEAT_S
+from opq_cloud.view.live_streams import INCIDENTS_WAITING, MEASUREMENTS_WAITING
 from opq_cloud.view.recent import FRESH_MS, RECENT_MS
 from opq_plugins.host.guard import PAUSES_S
 

@@ -29,7 +29,7 @@ from opq_cloud.view.accounts.passwords import hash_password, original_password_f
 from opq_cloud.view.accounts.seen import SeenFeed, SeenStore, seen_incident
 from opq_cloud.view.accounts.sign_in import GuessLimits, SignIn
 from opq_cloud.view.accounts.visitors import NOBODY, Visitor
-from opq_cloud.view.live import LiveMessage, incident_message
+from opq_cloud.view.live_messages import LiveMessage, incident_message
 from opq_cloud.view_settings import MailSection
 from opq_proto.messages import Finding, Incident, StoredFinding
 

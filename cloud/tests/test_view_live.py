@@ -4,8 +4,9 @@ import json
 from dataclasses import replace
 
 from opq_cloud.service import ServiceCounters
-from opq_cloud.view import live
-from opq_cloud.view.live import LiveHub, LiveMessage
+from opq_cloud.view import live, live_messages, live_streams
+from opq_cloud.view.live import LiveHub
+from opq_cloud.view.live_messages import LiveMessage
 from opq_proto.messages import Incident, Measurement, Metric
 
 
@@ -80,10 +81,10 @@ def test_a_page_that_does_not_keep_up_loses_its_oldest_measurements_counted_and_
     page = hub.subscribe(lambda: None, None)
     assert page is not None
     hub.accept_incident(_incident(1))
-    for k in range(live.MEASUREMENTS_WAITING + 10):
+    for k in range(live_streams.MEASUREMENTS_WAITING + 10):
         hub.accept_measurement(_measurement("1", 1000 + k))
     messages = hub.waiting_messages(page)
-    assert len(messages) == 1 + live.MEASUREMENTS_WAITING
+    assert len(messages) == 1 + live_streams.MEASUREMENTS_WAITING
     assert messages[0].event == "incident"
     assert json.loads(messages[1].data)["timestamp_ms"] == 1010
     assert counters.of("live_dropped", "measurement") == 10
@@ -119,7 +120,7 @@ def test_a_crossing_with_rms_alone_keeps_the_other_values() -> None:
     hub.accept_measurement(_measurement("1", 1000))
     crossing = replace(_measurement("1", 1500, 102.0), crossing=True)
     hub.accept_measurement(replace(crossing, metrics={"rms": crossing.metrics["rms"]}))
-    shown = live.measurement_json(hub.latest()["1"])
+    shown = live_messages.measurement_json(hub.latest()["1"])
     assert (shown["rms_v"], shown["f_hz"]) == (102.0, 60.0)
 
 
@@ -139,7 +140,7 @@ def test_a_window_that_a_crossing_overtook_is_told_and_kept_in_its_place() -> No
     told = [json.loads(message.data) for message in hub.waiting_messages(page)]
     assert [(each["timestamp_ms"], each["f_hz"]) for each in told] == [(1000, 60), (2050, 60), (2000, 61)]
     assert [each.timestamp_ms for each in hub.recent("1")] == [1000, 2000, 2050]
-    shown = live.measurement_json(hub.latest()["1"])
+    shown = live_messages.measurement_json(hub.latest()["1"])
     assert (shown["timestamp_ms"], shown["rms_v"], shown["f_hz"]) == (2050, 102.0, 61.0)
     hub.accept_measurement(crossing)
     hub.accept_measurement(_window(2000))
@@ -188,7 +189,7 @@ def test_a_page_that_opens_is_told_how_old_a_value_is() -> None:
 
 def test_unknown_and_not_finite_numbers_are_null_on_the_page() -> None:
     nan = float("nan")
-    shown = live.measurement_json(Measurement("1", 1, {"rms": Metric(nan, float("inf"), 120.0)}))
+    shown = live_messages.measurement_json(Measurement("1", 1, {"rms": Metric(nan, float("inf"), 120.0)}))
     assert (shown["rms_min_v"], shown["rms_max_v"], shown["rms_v"]) == (None, None, 120.0)
     assert shown["f_hz"] is None
     json.dumps(shown, allow_nan=False)

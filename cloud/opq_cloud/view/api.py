@@ -17,7 +17,7 @@ from opq_cloud.view.box_history import METRICS, read_history
 from opq_cloud.view.context import LARGEST_ID, ViewContext, label, read_incidents, whole_id
 from opq_cloud.view.history_page import From, To, asked_span
 from opq_cloud.view.incident_page import corners, past_before
-from opq_cloud.view.live import measurement_json
+from opq_cloud.view.live_messages import measurement_json
 from opq_cloud.view.pages import BOX_ID, HOUR_MS
 from opq_cloud.view.words import headline
 from opq_measure.events.curves import SEMI_F47

@@ -12,7 +12,7 @@ from opq_cloud.store.store import EventRecord
 from opq_cloud.view import words
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.incident_panels import BOXES_SHOWN, Panel, incident_panels, shared_ns
-from opq_cloud.view.live import fingerprint
+from opq_cloud.view.live_messages import fingerprint
 from opq_cloud.view.past.compare_address import asked_zone
 from opq_cloud.view.registry import natural_order
 from opq_measure.events.curves import ITIC_HIGH, ITIC_LOW

@@ -6,29 +6,21 @@ sent those of the Boxes that it shows once a second (`page_feed`). Incidents go 
 is counted.
 """
 
-import asyncio
-import contextlib
 import json
 import threading
 import time
-import zlib
-from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from itertools import islice
-from math import isfinite
 
 from opq_cloud.service import ServiceCounters
-from opq_cloud.store.incident_json import incident_json
-from opq_cloud.view.charts import window_ms
+from opq_cloud.view.live_messages import LiveMessage, incident_message, measurement_message
+from opq_cloud.view.live_streams import MEASUREMENTS_WAITING, PageStream, Shown, Subscriber
 from opq_cloud.view.page_feed import BATCH_S, NEWEST_BOXES, Audience, Boxes, BoxIndex
 from opq_cloud.view.recent import NewestMeasurement, RecentMeasurements, kept_of_each
-from opq_cloud.view.words import NO_NAMES, Names, class_tone, class_words, headline, outline
+from opq_cloud.view.words import NO_NAMES, Names
 from opq_proto.decision import NS_PER_MS
 from opq_proto.messages import Incident, Measurement
 
-MEASUREMENTS_WAITING = 256
-INCIDENTS_WAITING = 64
 STREAMS = 600
 """Open at once, unless `[view] live_streams` says another number; the next is asked to come back later."""
 REPORTING_S = 2.0
@@ -39,116 +31,8 @@ MAX_BOXES = 10_000
 RECENT_INCIDENTS = 200
 
 
-@dataclass(frozen=True, slots=True)
-class LiveMessage:
-    """One server-sent event; `event_id` only where a client may ask for what followed it."""
-
-    event: str
-    data: str
-    event_id: str | None = None
-    box_id: str = ""
-    """The Box of a measurement; empty for others."""
-    incident: Incident | None = None
-    names: Names = field(default_factory=dict)
-    wire: bytes = field(init=False)
-    """Its bytes on the wire (WHATWG HTML, 9.2.5), made once for all who get it."""
-
-    def __post_init__(self) -> None:
-        head = f"id: {self.event_id}\n" if self.event_id else ""
-        wire = f"{head}event: {self.event}\ndata: {self.data}\n\n".encode()
-        object.__setattr__(self, "wire", wire)
-
-
-def measurement_json(measurement: Measurement) -> dict[str, object]:
-    """A Measurement as the page and `/api/boxes` show it; unknown is None."""
-    rms, f, thd, trans = (measurement.metrics.get(key) for key in ("rms", "f", "thd", "trans"))
-    return {
-        "box_id": measurement.box_id,
-        "timestamp_ms": measurement.timestamp_ms,
-        "rms_v": _rounded(rms.average, 3) if rms else None,
-        "rms_min_v": _rounded(rms.min, 3) if rms else None,
-        "rms_max_v": _rounded(rms.max, 3) if rms else None,
-        "f_hz": _rounded(f.average, 4) if f else None,
-        "thd_percent": _rounded(thd.average * 100, 3) if thd else None,
-        "trans_v": _rounded(trans.max, 2) if trans else None,
-        "window_ms": _rounded(window_ms(measurement), 1),
-        "uncertainty_ns": measurement.uncertainty_ns,
-        "source": measurement.source.name.lower(),
-    }
-
-
-def fingerprint(incident: Incident) -> str:
-    """Eight hex digits that change when anything that pages show of the incident does."""
-    return f"{zlib.crc32(repr(incident).encode()):08x}"
-
-
-def _rounded(value: float, digits: int) -> float | None:
-    return round(value, digits) if abs(value) < float("inf") else None  # a NaN compares false
-
-
-Shown = Callable[[LiveMessage], LiveMessage | None]
-"""What a page gets of a message; None: nothing."""
-
-
-@dataclass(slots=True, eq=False)
-class Subscriber:
-    """One stream that is sent each Measurement. `wake` and `shown` are called from the publishing thread."""
-
-    wake: Callable[[], None]
-    shown: Shown = field(default=lambda message: message)
-    boxes: Boxes = None
-    """It is offered Measurements of these alone."""
-    measurements: deque[LiveMessage] = field(default_factory=deque)
-    incidents: deque[LiveMessage] = field(default_factory=deque)
-    closed: bool = False
-    woken: bool = False
-    """Since its messages were last taken."""
-
-    def add(self, message: LiveMessage) -> int:
-        """Queue what the stream gets of it; returns how many older ones had to go."""
-        part = self.shown(message)
-        if part is None:
-            return 0
-        message = part
-        urgent = message.event != "measurement"
-        queue = self.incidents if urgent else self.measurements
-        queue.append(message)
-        dropped = 0
-        while len(queue) > (INCIDENTS_WAITING if urgent else MEASUREMENTS_WAITING):
-            queue.popleft()
-            dropped += 1
-        return dropped
-
-    def waiting_messages(self) -> list[LiveMessage]:
-        """All that waits, incidents first."""
-        self.woken = False
-        waiting = []
-        for queue in (self.incidents, self.measurements):
-            while queue:
-                waiting.append(queue.popleft())
-        return waiting
-
-    def wake_once(self) -> None:
-        if not self.woken:
-            self.woken = True
-            self.wake()
-
-
-@dataclass(slots=True, eq=False)
-class PageStream(Subscriber):
-    """One page of ours: Measurements come in batches of its audience."""
-
-    audience: Audience = field(default_factory=lambda: Audience(frozenset(), 0.0))
-    taken: int | None = None
-    """Measurements of the audience that it had; None: it wants the newest of each Box first."""
-    seen: Boxes = None
-    """All Boxes that its visitor sees, for how many report."""
-    reporting: bytes = b""
-    """What it was last sent of that."""
-
-
 class LiveHub:
-    """RecentMeasurements state and fan-out; every method may be called from any thread."""
+    """The last minutes of each Box and fan-out; every method may be called from any thread."""
 
     def __init__(
         self,
@@ -265,7 +149,7 @@ class LiveHub:
                 return None
             for recent in self._heard(boxes):
                 heard = recent.newest()
-                subscriber.add(_message(heard.measurement, heard, self._now_ms()))
+                subscriber.add(measurement_message(heard.measurement, heard, self._now_ms()))
                 if len(subscriber.measurements) >= MEASUREMENTS_WAITING:
                     break
             self._offered.add(subscriber, boxes)
@@ -394,7 +278,7 @@ class LiveHub:
     def _newest_text(self, audience: Audience) -> bytes:
         heard = [recent.newest() for recent in islice(self._heard(audience.boxes), NEWEST_BOXES)]
         now_ms = self._now_ms()
-        return b"".join(_message(each.measurement, each, now_ms).wire for each in heard)
+        return b"".join(measurement_message(each.measurement, each, now_ms).wire for each in heard)
 
     def _reporting(self, seen: Boxes, now_s: float) -> bytes:
         """How many of these Boxes report; where none does, of when the newest value is."""
@@ -421,7 +305,7 @@ class LiveHub:
         audiences, offered = list(self._shown.of(box_id)), list(self._offered.of(box_id))
         if not (audiences or offered):
             return
-        message = _message(recent.filled(measurement), recent.newest(), self._now_ms())
+        message = measurement_message(recent.filled(measurement), recent.newest(), self._now_ms())
         dropped = sum(audience.accept(box_id, message.wire) for audience in audiences)
         for subscriber in offered:
             dropped += subscriber.add(message)
@@ -435,65 +319,3 @@ class LiveHub:
             if dropped:
                 self._counters.add("live_dropped", dropped, label=message.event)
             subscriber.wake_once()
-
-
-_FINITE_TEXT = (
-    '{"box_id": %s, "timestamp_ms": %d, "rms_v": %.3f, "rms_min_v": %.3f, "rms_max_v": %.3f, "f_hz": %.4f, '
-    '"thd_percent": %.3f, "trans_v": %.2f, "window_ms": %.1f, "uncertainty_ns": %s, "source": "%s", '
-    '"age_ms": %d, "silent_after_ms": %d}'
-)
-
-
-def _message(measurement: Measurement, heard: NewestMeasurement, now_ms: int) -> LiveMessage:
-    age_ms = max(0, now_ms - heard.heard_ms)
-    return LiveMessage(
-        "measurement",
-        _finite_text(measurement, age_ms, heard.silent_after_ms)
-        or json.dumps(
-            {**measurement_json(measurement), "age_ms": age_ms, "silent_after_ms": heard.silent_after_ms}
-        ),
-        box_id=measurement.box_id,
-    )
-
-
-def _finite_text(measurement: Measurement, age_ms: int, silent_after_ms: int) -> str:
-    """As `measurement_json`, in a quarter of the time, where all of it is known; else empty."""
-    metrics, length_ms = measurement.metrics, window_ms(measurement)
-    try:
-        rms, f, thd, trans = metrics["rms"], metrics["f"], metrics["thd"], metrics["trans"]
-    except KeyError:
-        return ""
-    if length_ms is None or not isfinite(
-        rms.average + rms.min + rms.max + f.average + thd.average + trans.max + length_ms
-    ):
-        return ""
-    uncertainty = measurement.uncertainty_ns
-    return _FINITE_TEXT % (
-        json.dumps(measurement.box_id), measurement.timestamp_ms, rms.average, rms.min, rms.max, f.average,
-        thd.average * 100, trans.max, length_ms, "null" if uncertainty is None else uncertainty,
-        measurement.source.name.lower(), age_ms, silent_after_ms,
-    )  # fmt: skip
-
-
-def incident_message(incident: Incident, names: Names) -> LiveMessage:
-    """What open pages get of it, with words for ours."""
-    mark = fingerprint(incident)
-    show = {
-        "outline": outline(incident, names),
-        "class_words": class_words(incident.kind),
-        "tone": class_tone(incident.kind),
-        "fingerprint": mark,
-    }
-    data = json.dumps({**incident_json(incident), "summary": headline(incident, names), "show": show})
-    event_id = f"{incident.incident_id}-{mark}"
-    return LiveMessage("incident", data, event_id, incident=incident, names=names)
-
-
-def loop_wake(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> Callable[[], None]:
-    """Sets `event` from any thread; a loop that has ended needs no waking."""
-
-    def wake() -> None:
-        with contextlib.suppress(RuntimeError):  # what a closed loop raises
-            loop.call_soon_threadsafe(event.set)
-
-    return wake

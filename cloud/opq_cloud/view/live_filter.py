@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from opq_cloud.view.live import LiveMessage, Shown
+from opq_cloud.view.live_messages import LiveMessage
+from opq_cloud.view.live_streams import Shown
 
 RATES = (0.01, 100.0)
 """Measurements a second per Box."""

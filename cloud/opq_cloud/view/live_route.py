@@ -16,8 +16,8 @@ from opq_cloud.view.accounts.gate import request_facts
 from opq_cloud.view.accounts.seen import SeenFeed
 from opq_cloud.view.accounts.visitors import PROXY_HEADERS, WHO, AskingRequest, Visitor, Visitors
 from opq_cloud.view.context import ViewContext
-from opq_cloud.view.live import Subscriber, loop_wake
 from opq_cloud.view.live_filter import LiveFilter, read_live_filter, read_page_boxes
+from opq_cloud.view.live_streams import Subscriber, loop_wake
 from opq_cloud.view.page_feed import Boxes
 from opq_cloud.view.public.kept import KeptAnswers
 from opq_proto.errors import StoreError

@@ -34,7 +34,7 @@ from opq_cloud.view.incident_list import (
     regions,
 )
 from opq_cloud.view.incident_scatter import DOT_SHAPES, MOST_DOTS, scatter_of
-from opq_cloud.view.live import measurement_json
+from opq_cloud.view.live_messages import measurement_json
 from opq_cloud.view.past.calendar_page import CalendarPages
 from opq_cloud.view.past.compare_page import ComparePages
 from opq_cloud.view.recent import FRESH_MS

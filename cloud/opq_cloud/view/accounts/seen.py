@@ -20,7 +20,8 @@ from opq_cloud.store.incident_index import (
 from opq_cloud.store.seen_incident import incident_at
 from opq_cloud.store.store import QUERY_ROWS, BoxRecord, CloudStore, EventRecord, Trend
 from opq_cloud.view.accounts.visitors import Visitor
-from opq_cloud.view.live import LiveHub, LiveMessage, incident_message
+from opq_cloud.view.live import LiveHub
+from opq_cloud.view.live_messages import LiveMessage, incident_message
 from opq_cloud.view.recent import NewestMeasurement
 from opq_proto.messages import Event, Incident, Measurement
 

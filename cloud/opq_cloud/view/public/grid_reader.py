@@ -15,7 +15,7 @@ from opq_cloud.store.store import BoxRecord
 from opq_cloud.view.accounts.seen import SeenFeed
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.context import ShownBox, ViewContext, label
-from opq_cloud.view.live import LiveMessage
+from opq_cloud.view.live_messages import LiveMessage
 from opq_cloud.view.public.fuzz import Place, fuzzed_place
 from opq_cloud.view.public.grid_now import BoxesNow, BoxNow, FixedBoxes, Floats, Whole, countable
 from opq_cloud.view.public.kept import KeptAnswers

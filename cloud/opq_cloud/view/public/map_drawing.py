@@ -15,7 +15,7 @@ import numpy as np
 
 from opq_cloud.config import ViewSection
 from opq_cloud.view import words
-from opq_cloud.view.live import LiveMessage
+from opq_cloud.view.live_messages import LiveMessage
 from opq_cloud.view.public.fuzz import MOST_OFF
 from opq_cloud.view.public.grid_now import (
     LOUDEST,

@@ -16,7 +16,7 @@ from opq_cloud.store.store import TREND_MS, EventRecord, Trend
 from opq_cloud.view.box_history import METRICS
 from opq_cloud.view.context import LARGEST_ID, ShownBox, ViewContext, label, read_incidents
 from opq_cloud.view.incident_page import past_before
-from opq_cloud.view.live import measurement_json
+from opq_cloud.view.live_messages import measurement_json
 from opq_cloud.view.rest import shapes
 from opq_cloud.view.rest.answers import cursor_place, cursor_text, json_answer
 from opq_cloud.view.rest.problems import RestProblemError

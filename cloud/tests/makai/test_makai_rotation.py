@@ -113,8 +113,7 @@ def test_a_stranger_among_many_is_let_in_when_its_key_is_admitted(
     with makai.running(brokers.triggering):
         boxes = {box_id: makai.box(brokers, box_id, pair) for box_id, pair in pairs.items()}
         client = makai.client(brokers)
-        makai.wait_for(lambda: brokers.triggering.counters.total("handshakes") >= len(pairs))
-        assert brokers.triggering.connections() == {"unknown": len(pairs)}
+        makai.wait_for(lambda: brokers.triggering.connections() == {"unknown": len(pairs)})
         register = KeyRegister(brokers.keys)
         for box_id, pair in pairs.items():
             register.add(box_id, pair.public)

@@ -21,6 +21,8 @@ NewPage = Callable[..., Any]
 PAGES = ("/", "/incidents", "/incidents/1", "/boxes/1", "/boxes/1?from=now-10m&to=now", "/boxes/77")
 CONNECTED = "() => /^(Live|Connected)/.test(document.getElementById('feed').textContent)"
 """The feed is there. Whether it says Live depends on how old the last measurement is by then."""
+AGED = """(before) =>
+  document.querySelector('[data-box="1"] [data-state]').textContent !== before"""
 LEAST_TARGET_PX = 24
 """WCAG 2.2, 2.5.8: the least size of a target that is not in a sentence."""
 
@@ -214,6 +216,7 @@ def test_a_box_in_idle_mode_is_live_between_its_heartbeats_and_silent_when_one_i
     page.clock.install()
     page.goto(idle.url)
     page.wait_for_function(CONNECTED)
+    page.wait_for_function(AGED, arg=state.text_content())  # its last value has come, within a second
     page.clock.run_for(1000)
     assert re.fullmatch(r"Live, [2-7]\d\u202fs old", state.text_content())  # a page may take its time
     assert "state-live" in state.get_attribute("class")

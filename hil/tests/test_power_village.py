@@ -11,15 +11,12 @@ from opq_hil.box.box import Box
 from opq_hil.box.control import Control, truth_written
 from opq_hil.box.fleet import plan_fleet
 from opq_hil.box.host import BoxHost
-from opq_hil.fleet.outlets import scenario_of
 from opq_hil.mains.generator import Generator
 from opq_hil.mains.scenario import scenario_path
 from opq_hil.power_system.causes.catalogue import CAUSES
 from opq_hil.power_system.disturbance_truth import TruthFiles
 from opq_hil.power_system.power_scenario import load_power_scenario, power_system_of, schedule_of
-from opq_hil.power_system.power_source import power_sources
 from opq_proto.errors import ConfigError
-from opq_proto.messages import TimeSource
 
 
 @pytest.fixture(scope="module")
@@ -64,21 +61,6 @@ def test_its_truth_has_the_classes_of_the_contract_and_is_the_same_twice(village
         "frequency_deviation",
     }
     assert {line["scope"] for line in lines} >= {"local", "region", "wide_area", None}
-
-
-def test_three_boxes_have_gps_and_one_of_them_loses_it(village):
-    clocked = {box.id: box.clock for box in village.box if box.clock is not None}
-    assert {box_id: (clock.source, bool(clock.gps_lost)) for box_id, clock in clocked.items()} == {
-        "1": ("gps", False),
-        "5": ("gps", False),
-        "11": ("gps", True),
-    }
-    sources = power_sources(village, power_system_of(village, 7))
-    at_s = {t_s: sources["11"].timekeeping.reading(t_s).source for t_s in (299.0, 301.0, 899.0, 910.0)}
-    assert list(at_s.values()) == [TimeSource.GPS, TimeSource.HOLDOVER, TimeSource.HOLDOVER, TimeSource.GPS]
-    shared = scenario_of(village, ["1", "13"]).box  # Box 13 hangs where Box 2 does, 25 where Box 1 does
-    assert [box.clock is None for box in shared] == [False, True]
-    assert scenario_of(village, ["25"]).box[0].clock is None
 
 
 def test_a_cause_on_demand_comes_into_the_network_of_running_boxes(tmp_path):

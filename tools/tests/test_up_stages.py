@@ -40,6 +40,13 @@ def test_the_five_latencies_add_up_to_the_total() -> None:
     assert sum(found[name] or 0 for name in LATENCIES) == found["total"]
 
 
+def test_a_waveform_that_an_analysis_asked_for_afterwards_is_no_stage_of_the_incident() -> None:
+    trace = a_way()
+    trace.read_line(line("event.waveform_stored", 2900, event_id=9, box_id="1"))
+    seen = trace.seen({"id": 3}, 1820 * MS)
+    assert seen is not None and seen.latency_ms()["waveform_to_incident"] == 50.0
+
+
 def test_an_incident_without_a_trigger_of_this_run_has_no_way() -> None:
     assert a_way().seen({"id": 2}, 5000 * MS) is None
 

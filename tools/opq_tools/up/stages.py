@@ -3,7 +3,8 @@
 Each service stamps its lines with the machine's monotonic clock, so that the stages of different
 processes can be subtracted: t0 the first sample below the threshold leaves the Box, t1 its
 Measurement reaches the triggering broker, t2 the trigger is decided, t3 the last waveform is
-stored, t4 the incident is stored, t5 the page's live feed delivers it.
+stored, t4 the incident is stored, t5 the page's live feed delivers it. What an analysis asks for
+afterwards is stored behind t4 and is none of these.
 """
 
 from collections import OrderedDict
@@ -25,6 +26,8 @@ LATENCIES = (
     "waveform_to_incident",
     "incident_to_page",
 )
+WAVEFORMS_KEPT = 1024
+"""Of one event, the newest."""
 NS_PER_MS = 1e6
 
 
@@ -66,7 +69,7 @@ class IncidentTrace:
         self._sent: dict[str, list[int]] = {}
         self._received: Newest[tuple[str, object], int] = Newest()
         self._decided: Newest[int, tuple[str, object, int]] = Newest()
-        self._waveforms: Newest[object, int] = Newest()
+        self._waveforms: Newest[object, tuple[int, ...]] = Newest()
         self._incidents: Newest[int, tuple[tuple[int, ...], int]] = Newest()
 
     def read_line(self, line: ChildLine) -> None:
@@ -87,7 +90,8 @@ class IncidentTrace:
                 if isinstance(event_id, int):
                     self._decided.put(event_id, (str(facts.get("box_id")), facts.get("sequence"), moment))
             case "event.waveform_stored":
-                self._waveforms.put(facts.get("event_id"), moment)
+                event = facts.get("event_id")
+                self._waveforms.put(event, (*self._waveforms.get(event, ()), moment)[-WAVEFORMS_KEPT:])
             case "incident.stored":
                 incident_id = facts.get("incident_id")
                 if isinstance(incident_id, int) and incident_id not in self._incidents:
@@ -106,7 +110,10 @@ class IncidentTrace:
             sent[-1] if sent else None,
             received,
             decided,
-            self._waveforms.get(event_id),
+            max(
+                (at for at in self._waveforms.get(event_id, ()) if stored is None or at <= stored),
+                default=None,
+            ),
             stored,
             page_ns,
         )

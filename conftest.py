@@ -149,7 +149,7 @@ class _Bill:
         again = report.outcome == "rerun"  # pytest-rerunfailures: failed, and is run once more
         if again:
             crash = getattr(report.longrepr, "reprcrash", None)
-            self._unsteady[report.nodeid] = str(getattr(crash, "message", report.longrepr)).splitlines()[0]
+            self._unsteady[report.nodeid] = str(getattr(crash, "message", report.longrepr)).partition("\n")[0]
         counts = report.when == "call" and not again
         self._costs.add(report.nodeid, getattr(report, "cpu_s", 0.0), report.duration, counts)
 

@@ -1,6 +1,4 @@
-"""What came before an incident: the incidents most like it, and whether incidents of its kind recur.
-
-They may recur at an hour of the day or at a regular interval.
+"""What came before an incident: those most like it, and whether its kind recurs at an hour or an interval.
 
 It lies beside the rooms, as `incident_edits.py` does: pages, API and `opq-tools events show` say the same. It
 reads through the interface that View's visitors read through, so that nobody is told of an incident that he
@@ -206,7 +204,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def recurrence_sentences(past: IncidentPast) -> list[str]:
-    """One sentence for each regularity that is too unlikely to be chance; an empty list where there is none.
+    """A sentence for each regularity that is hardly chance (`SURE`): an hour of the day, an interval.
 
     An interval of one day is left out where an hour of the day is named, because both say the same.
     """

@@ -146,7 +146,7 @@ class AnalysisProcess:
 
 
 class AnalysisPool:
-    """Processes begin when there is work for them. One thread's, but for `rows`.
+    """Analyses events in processes that begin when there is work. One thread owns it; any may call `rows`.
 
     Args:
         entries: (analysis, its settings); none: all in `folders`.

@@ -1,7 +1,7 @@
-"""A process of the built-in analyses; `main` is told the number of its socket to Mauka.
+"""A process that runs the built-in analyses; `main` gets the file descriptor of its socket to Mauka.
 
-It says which analysis it begins before it begins it, so that Mauka knows which one hung, and by which it was
-killed. It ends with Mauka, when its socket is closed, and when the memory that it is allowed is used up.
+Before each analysis it sends the name, so that Mauka knows which one hung or killed the process. It ends with
+Mauka, when its socket is closed, and when the memory that it is allowed is used up.
 """
 
 import os
@@ -25,11 +25,12 @@ READY = "ready"
 
 @dataclass(frozen=True, slots=True)
 class WorkerSetup:
-    """What the process is told first.
+    """The first message to the process.
 
     Attributes:
-        entries: (analysis, its settings); none: all there are.
-        memory_bytes: of its data; an analysis that wants more ends the process.
+        entries: (analysis, its settings); empty: all in `folders`.
+        folders: where analyses lie.
+        memory_bytes: most that its data may take; an analysis that wants more ends the process.
     """
 
     entries: tuple[tuple[str, dict[str, object]], ...]

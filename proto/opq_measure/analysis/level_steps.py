@@ -13,10 +13,10 @@ LESS_BY_SECOND = 0.5
 ROUNDS = 4
 """Times that one of two steps is placed beside the other."""
 LEAST_POWER = 0.5
-"""Of a step beside what is known: less is the same step again, by a value at an end."""
+"""Power of a unit step beside what is known; a smaller one repeats a known step or the line."""
 LEAST_VALUES = 8
 ROUNDING = 1e-20
-"""Of the level's power: a constant in doubles."""
+"""Share of the level's power below which a swing is the rounding of doubles."""
 
 
 def step_places(level: FloatArray) -> tuple[int, ...]:

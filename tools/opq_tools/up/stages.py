@@ -27,7 +27,7 @@ LATENCIES = (
     "incident_to_page",
 )
 WAVEFORMS_KEPT = 1024
-"""Of one event, the newest."""
+"""Moments that are remembered of one event, the newest."""
 NS_PER_MS = 1e6
 
 

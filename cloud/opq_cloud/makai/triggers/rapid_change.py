@@ -42,7 +42,13 @@ class Config:
 
 @dataclass(slots=True)
 class SteadyLevel:
-    """Of one Box: the mean of the second before, volts; since when it has been left, 0: it has not."""
+    """The voltage that one Box has kept to.
+
+    Attributes:
+        volts: mean rms of the last Measurement that stayed near it.
+        end_ns: where that Measurement ended.
+        left_ns: when the rms left it; 0 while it has not.
+    """
 
     volts: float
     end_ns: int

@@ -40,7 +40,7 @@ class Config:
 
 @dataclass(slots=True)
 class LastWindow:
-    """Of one Box: where its last Measurement ended, and its number."""
+    """Where the last Measurement of one Box ended, and its sequence number."""
 
     end_ns: int
     sequence: int | None

@@ -148,6 +148,13 @@ def test_a_read_protected_chip_is_named_as_such() -> None:
         connected(chip).chip()
 
 
+def test_a_late_answer_does_not_hide_that_the_chip_is_protected() -> None:
+    late = BootLoaderFaults(late_every=5, late_s=0.15)
+    protected = RomBootLoader(readout_protected=True, moods=late)
+    with protected as chip, pytest.raises(FlashError, match="protected"):
+        connected(chip).chip()
+
+
 def test_a_smaller_chip_has_fewer_sectors() -> None:
     with RomBootLoader(F405Memory(flash_kib=512)) as chip:
         assert len(connected(chip).chip().sectors) == 8

@@ -30,6 +30,8 @@ from opq_tools.flash.serial_line import SerialLine
 BAUD = 115_200
 """AN3155 2: the highest rate that is stated for it."""
 TRIES = 12
+REFUSALS = TRIES // 2
+"""So many refusals of one command mean that the chip is protected; a late answer may lie between them."""
 CHUNK = 256
 ANSWER_S = 1.0
 SILENT_S = 0.06
@@ -160,12 +162,12 @@ class RomLoader:
                 return ask()
             except (CommandError, LineError) as error:
                 problems.append(str(error))
-        if all(problem.startswith("NACK Command") for problem in problems):
+        if sum(problem.startswith("NACK Command") for problem in problems) >= REFUSALS:
             raise FlashError(
                 f"{what}: the chip refuses. It is protected against reading; lifting that erases all of it: "
                 "set RDP to level 0 with ST's tools, or stm32loader -u, and try again"
             )
-        raise LineError(f"{what}: {problems[-1]}, {TRIES} times over")
+        raise LineError(f"{what}: {problems[-1]}, at the last of {TRIES} attempts")
 
     def _find_place(self) -> None:
         """Bring the chip back to where it waits for a command, whatever it still waits for.

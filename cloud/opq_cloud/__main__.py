@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from opq_cloud.backend_addresses import in_clear, missing_backend_keys, with_backend_keys
 from opq_cloud.config import CloudConfig, CloudKeys, with_port_offset
 from opq_cloud.health.neighbours import Neighbours, url_of
 from opq_cloud.health.server import HealthService
@@ -19,12 +20,11 @@ from opq_cloud.original_config import read_config
 from opq_cloud.original_places import original_sources
 from opq_cloud.runner import ServiceBoard, ServiceRunner, raise_descriptor_limit
 from opq_cloud.service import CloudContext, CloudService, Retention
-from opq_cloud.sockets import beyond_loopback
 from opq_cloud.store import CloudStore, open_store, opened_people
 from opq_proto import log
 from opq_proto.config import default_data_dir
 from opq_proto.ending import stopped_by_signals
-from opq_proto.errors import OpqError
+from opq_proto.errors import KeyFileError, OpqError
 from opq_proto.ports import with_offset
 
 if TYPE_CHECKING:  # loaded by the commands that run them
@@ -148,27 +148,6 @@ def health_of(command: str, config: CloudConfig, board: ServiceBoard) -> HealthS
     return HealthService(section.health_endpoint, board, command, any_path=command == "mauka")
 
 
-IN_CLEAR = {
-    "triggering_broker": ("backend_endpoint",),
-    "acquisition_broker": ("request_endpoint", "answer_endpoint"),
-    "event_service": ("event_endpoint", "event_id_endpoint"),
-    "mauka": ("bus_sub_endpoint", "bus_pub_endpoint", "plugin_manager_endpoint"),
-}
-"""Addresses that are bound without a key, by section."""
-
-
-def in_clear(command: str, config: CloudConfig) -> str | None:
-    """Which of the addresses that this command binds other machines can reach without a key; None: none."""
-    found = [
-        f"{section}.{key} {endpoint}"
-        for section, keys in IN_CLEAR.items()
-        for key in keys
-        if command in ("all", section.replace("_", "-"))
-        and beyond_loopback(endpoint := str(getattr(getattr(config, section), key)))
-    ]
-    return f"in clear, without a key, beyond loopback: {', '.join(found)}" if found else None
-
-
 def _opened_store(config: CloudConfig, data_dir: Path) -> CloudStore:
     """With the time for Measurements that the configuration names, as the C++ generation's does."""
     store = open_store(config.store.mongo_uri, config.store.data_dir or data_dir)
@@ -181,6 +160,8 @@ def _opened_store(config: CloudConfig, data_dir: Path) -> CloudStore:
 
 def run(command: str, config: CloudConfig, data_dir: Path) -> OpqError | None:
     """Run until a signal; returns why it could not."""
+    for key, problem in missing_backend_keys(command, config):
+        return KeyFileError(f"{key}: {problem}")
     shared = CloudContext(lambda: _opened_store(config, data_dir))
     board = ServiceBoard()
     board.note = in_clear(command, config)
@@ -283,6 +264,7 @@ def _command(name: str) -> click.Command:
                 log.get().info("config.found", file=source.name)
             config = with_port_offset(read_config(named, overrides, embedded, sources), port_offset)
             where = config.data_dir or default_data_dir()
+            config = with_backend_keys(config, where)
             if scheduler is not None:
                 sys.exit(importlib.import_module("opq_cloud.mauka.bulk_run").run_waiting(config, scheduler))
             failure = print_first_admin(config, where) if first_admin else run(name, config, where)

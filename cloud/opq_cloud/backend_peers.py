@@ -1,20 +1,23 @@
-"""Who is connected to an address in clear, and the limits that libzmq does not have.
+"""Who is connected to a back-end address, and the limits that libzmq does not have.
 
 libzmq bounds neither the connections of a socket, nor the topics of a subscriber, nor the frames of a
 message that never ends, and counts what waits for a subscriber in messages, whatever their size. Here
 each connection has its limits in what the kernel counts (TCP_INFO); one that goes beyond is ended,
 counted (`backend_ended` by reason) and logged. A program of ZeroMQ connects again by itself.
+Where the address has keys, a connection is ended whose key is not admitted any more.
 """
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
+from opq_cloud.backend_admission import BackendAdmission, backend_door
 from opq_cloud.service import ServiceCounters
-from opq_cloud.sockets import Context, Socket, open_monitor, receive
+from opq_cloud.sockets import Context, Socket, bind, open_monitor, open_socket, receive, service_context
 from opq_cloud.tcp_connections import (
     BYTES_RECEIVED_AT,
     bytes_at,
@@ -24,10 +27,14 @@ from opq_cloud.tcp_connections import (
     tcp_info,
 )
 from opq_proto import log
+from opq_proto.errors import OpqError
 from opq_proto.rate_limit import RateLimitedLog
 from opq_proto.zmq_inbox import waiting_messages
 
 EVENTS = zmq.EVENT_ACCEPTED | zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
+WITHOUT_HANDSHAKE = zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL
+"""A peer in clear, one with another server's key, or none of ZeroMQ. Their value is no descriptor."""
+SUBSCRIPTIONS_AT_ONCE = 1000
 CHECK_S = 0.1
 """What a connection can send within it is what it costs at most, beside its limit."""
 FORGIVEN_PER_S = 1024
@@ -59,6 +66,8 @@ class BackendPeer:
     caught_up_at: int
     """Bytes published when everything that waited for it had left."""
     topics: int = 0
+    key: str | None = None
+    """Z85, with which it sent something; None: it sent nothing yet, or its address is in clear."""
 
 
 class BackendPeers:
@@ -71,8 +80,9 @@ class BackendPeers:
         name: str,
         counters: ServiceCounters,
         limits: BackendLimits | None = None,
+        admission: BackendAdmission | None = None,
     ) -> None:
-        """Before `socket` is bound; `name` is its configuration's."""
+        """Before `socket` is bound; `name` is its configuration's. `admission`: of the socket's context."""
         self.published_bytes = 0
         """What the owner has published, for who is behind."""
         self._limits = limits or BackendLimits()
@@ -82,7 +92,10 @@ class BackendPeers:
         self._peers: dict[int, BackendPeer] = {}
         self._heard: set[int] = set()
         self._checked_s = time.monotonic()
-        self._monitor = open_monitor(context, socket, name, EVENTS)
+        self._admission = admission
+        self._names = None if admission is None else admission.names
+        """As they were when its connections were last held to them."""
+        self._monitor = open_monitor(context, socket, name, EVENTS | WITHOUT_HANDSHAKE)
 
     def __len__(self) -> int:
         return len(self._peers)
@@ -92,12 +105,23 @@ class BackendPeers:
         self._monitor.close()
 
     def messages(self, limit: int) -> Iterator[list[bytes]]:
-        """At most `limit` waiting messages; whose they are is noted."""
+        """At most `limit` waiting messages of those who are admitted; whose they are is noted."""
         for first, frames in receive(self._socket, limit):
             number = _descriptor(first)
             if number is not None:
                 self._heard.add(number)
+            if self._admission is not None and not self._note_key(number, first):
+                if self._socket.getsockopt(zmq.TYPE) == zmq.REP:
+                    self._socket.send(b"")  # before the next request, and to nobody
+                continue
             yield frames
+
+    def subscriptions(self) -> Iterator[bytes]:
+        """What subscribers send, each with its first byte; an XPUB's."""
+        for first, frames in receive(self._socket, SUBSCRIPTIONS_AT_ONCE):
+            if self._admission is not None:
+                self._note_key(_descriptor(first), first)
+            yield frames[0]
 
     def note_subscription(self, first: zmq.Frame, data: bytes) -> None:
         """What an XPUB received (with XPUB_VERBOSER, so that each peer's are seen)."""
@@ -106,6 +130,8 @@ class BackendPeers:
             return
         if number not in self._peers:
             self._note_changes()
+        if self._admission is not None and not self._note_key(number, first):
+            return
         peer = self._peers.get(number)
         if peer is None:
             return
@@ -114,13 +140,20 @@ class BackendPeers:
             self._end(number, "topics")
 
     def check(self) -> None:
-        """Who came and went; end who is beyond a limit. Costs nothing until CHECK_S is over."""
+        """Who came and went; end who is beyond a limit. Costs nothing until CHECK_S is over.
+
+        Raises:
+            OpqError: the thread that admits has ended; the service begins again.
+        """
         now_s = time.monotonic()
         passed_s = now_s - self._checked_s
         if passed_s < CHECK_S:
             return
         self._checked_s = now_s
         self._note_changes()
+        if self._admission is not None and not self._admission.alive:
+            raise OpqError(f"{self._name}: what admits its peers has ended; no key could be revoked")
+        self._end_revoked()
         for number, peer in list(self._peers.items()):
             self._check_peer(number, peer, passed_s)
         self._heard.clear()
@@ -129,6 +162,10 @@ class BackendPeers:
     def _note_changes(self) -> None:
         for frames in waiting_messages(self._monitor):
             event = parse_monitor_message(frames)
+            if event["event"] & WITHOUT_HANDSHAKE:
+                if self._admission is not None:
+                    self._counters.add("backend_handshakes_failed", label=self._name)
+                continue
             number = int(event["value"])
             self._peers.pop(number, None)
             if event["event"] == zmq.EVENT_ACCEPTED:
@@ -138,6 +175,39 @@ class BackendPeers:
                     self._peers[number] = BackendPeer(address, allowed, self.published_bytes)
                     if len(self._peers) > self._limits.connections:
                         self._end(number, "connections")
+
+    def _note_key(self, number: int | None, first: zmq.Frame) -> bool:
+        """Whether the key that sent this is admitted; its connection is ended where it is not."""
+        admission = self._admission
+        assert admission is not None
+        try:
+            key = str(first.get("User-Id"))
+        except zmq.ZMQError:
+            key = ""
+        if number is not None and number not in self._peers:
+            self._note_changes()
+        peer = None if number is None else self._peers.get(number)
+        if peer is not None:
+            peer.key = key
+        if admission.name_of(key) is not None:
+            return True
+        admission.refuse(key, "key is not admitted any more")
+        if number is not None and peer is not None:
+            self._end(number, "revoked")
+        return False
+
+    def _end_revoked(self) -> None:
+        """Who shook hands before a key was revoked and sent nothing since may be anybody: it comes again."""
+        if self._admission is None or self._admission.names is self._names:
+            return
+        before, self._names = self._names or {}, self._admission.names
+        if all(key in self._names for key in before):
+            return
+        for number, peer in list(self._peers.items()):
+            if peer.key is None:
+                self._end(number, "not heard before a key was revoked")
+            elif peer.key not in self._names:
+                self._end(number, "revoked")
 
     @property
     def _most_received(self) -> int:
@@ -168,6 +238,25 @@ class BackendPeers:
         self._counters.add("backend_ended", label=f"{self._name} {reason}")
         facts = {"address": self._name, "peer": str(peer.address), "reason": reason}
         self._log.warning("backend.ended", key=(self._name, reason), **facts)
+
+
+@contextmanager
+def reply_socket(
+    endpoint: str, service: str, key: str, counters: ServiceCounters
+) -> Iterator[tuple[Socket, BackendPeers]]:
+    """A bound REP of its own context; what it is asked comes from the peers' `messages`.
+
+    Raises:
+        PortBusyError, ConfigError, KeyFileError: as `sockets.bind`.
+    """
+    with ExitStack() as opened:
+        own = opened.enter_context(service_context())
+        door = opened.enter_context(backend_door(own, [endpoint], counters))
+        socket = opened.enter_context(closing(open_socket(door.context, zmq.REP)))
+        peers = BackendPeers(door.context, socket, key, counters, admission=door.admission)
+        opened.enter_context(closing(peers))
+        bind(socket, endpoint, service, key)
+        yield socket, peers
 
 
 def _descriptor(first: zmq.Frame) -> int | None:

@@ -44,6 +44,25 @@ class CloudKeysSection:
 
 
 @section
+class BackendKeysSection:
+    """Where services meet: 9881 to 9884, 9899, 9777, 10000, 10001, 12000 (docs/configuration.md)."""
+
+    enabled: Annotated[
+        bool, Field(description="these addresses want keys (CURVE); false: in clear, as the original's")
+    ] = False
+    folder: Annotated[
+        Path | None, Field(description="of `opq-tools keys backend add`; none: backend in the data folder")
+    ] = None
+    name: Annotated[
+        str, Field(pattern="^[a-z0-9][a-z0-9-]{0,31}$", description="whose key services connect with")
+    ] = "cloud"
+    clear_ports: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=65535)], ...],
+        Field(description="stay in clear all the same, for an original program, e.g. 9881"),
+    ] = ()
+
+
+@section
 class StoreSection:
     """Where measurements, events and incidents are kept."""
 
@@ -356,6 +375,7 @@ class CloudConfig:
     )
     nominal_hz: Annotated[float, Field(gt=0, le=1000)] = DEFAULT_NOMINAL.hz
     keys: CloudKeysSection = Field(default_factory=CloudKeysSection)
+    backend_keys: BackendKeysSection = Field(default_factory=BackendKeysSection)
     store: StoreSection = Field(default_factory=StoreSection)
     triggering_broker: TriggeringBrokerSection = Field(default_factory=TriggeringBrokerSection)
     acquisition_broker: AcquisitionBrokerSection = Field(default_factory=AcquisitionBrokerSection)

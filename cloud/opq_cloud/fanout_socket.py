@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import zmq
 
+from opq_cloud.backend_admission import BackendAdmission
 from opq_cloud.backend_peers import BackendLimits, BackendPeers
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import BURST, Context, bind, open_socket, receive, send_past_full
@@ -17,7 +18,7 @@ SUBSCRIPTIONS = 100
 
 
 class FanoutSocket:
-    """The back-end side of a broker, in clear: to every subscriber, and a count of when one could not follow.
+    """The back-end side of a broker: to every subscriber, and a count of when one could not follow.
 
     A PUB socket drops in silence at its high-water mark. An XPUB with NODROP says `again` instead;
     then the message goes out the dropping way, so that one slow subscriber never holds the others.
@@ -31,16 +32,21 @@ class FanoutSocket:
         counters: ServiceCounters,
         queue_messages: int,
         limits: BackendLimits | None = None,
+        admission: BackendAdmission | None = None,
     ) -> None:
+        """`admission`: of `context`, where the address to bind has keys."""
         self.socket = open_socket(
             context, zmq.XPUB, sndhwm=queue_messages, rcvhwm=SUBSCRIPTIONS, xpub_nodrop=1, xpub_verboser=1
         )
         self._context, self._counters, self._limits = context, counters, limits
+        self._admission = admission
         self._peers: BackendPeers | None = None
 
     def bind(self, endpoint: str, service: str, key: str) -> None:
         """As `sockets.bind`."""
-        self._peers = BackendPeers(self._context, self.socket, key, self._counters, self._limits)
+        self._peers = BackendPeers(
+            self._context, self.socket, key, self._counters, self._limits, self._admission
+        )
         bind(self.socket, endpoint, service, key)
 
     def close(self) -> None:

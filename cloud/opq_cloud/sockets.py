@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 import zmq
 
+from opq_proto.backend_keys import backend_address
 from opq_proto.errors import ConfigError, PortBusyError
 from opq_proto.keys import KeyPair
 
@@ -24,6 +25,9 @@ gap for each of its 7200 Cycles less than 0.5 MB."""
 LARGEST_TOPIC_BYTES = 1024
 """The same where peers only subscribe: libzmq keeps each byte of a topic in a node of its own."""
 ZAP_DOMAIN = "opq"
+BACKEND_DOMAIN = "opq-backend"
+BACKEND_HANDSHAKE_MS = 5000
+"""A back-end connection without an admitted key is ended after this time; a program tries again."""
 KEEPALIVE_IDLE_S = 60
 
 
@@ -60,14 +64,14 @@ def open_monitor(context: Context, socket: Socket, name: str, events: int) -> So
     return monitor
 
 
-def curve_server(socket: Socket, pair: KeyPair) -> None:
+def curve_server(socket: Socket, pair: KeyPair, domain: str = ZAP_DOMAIN) -> None:
     """Make `socket` a CURVE server whose clients a ZAP handler must admit (none there: nobody is)."""
     if pair.secret is None:
         raise ConfigError("the server's key pair has no secret key")
     socket.setsockopt(zmq.CURVE_SERVER, 1)
     socket.setsockopt(zmq.CURVE_PUBLICKEY, pair.public)
     socket.setsockopt(zmq.CURVE_SECRETKEY, pair.secret)
-    socket.setsockopt_string(zmq.ZAP_DOMAIN, ZAP_DOMAIN)
+    socket.setsockopt_string(zmq.ZAP_DOMAIN, domain)
     socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
     socket.setsockopt(zmq.TCP_KEEPALIVE, 1)  # a Box without power sends no FIN
     socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, KEEPALIVE_IDLE_S)
@@ -76,10 +80,18 @@ def curve_server(socket: Socket, pair: KeyPair) -> None:
 def bind(socket: Socket, endpoint: str, service: str, key: str) -> None:
     """Bind; `key` is the configuration's name of the address.
 
+    An address with keys admits nobody unless a `BackendAdmission` answers in the socket's context.
+
     Raises:
         PortBusyError: somebody has the address, or it is not ours to have.
         ConfigError: it is no address.
+        KeyFileError: it has keys, and the server's is not there.
     """
+    address = backend_address(endpoint)
+    endpoint = address.endpoint
+    if address.folder is not None:
+        curve_server(socket, address.server_keys(), BACKEND_DOMAIN)
+        socket.setsockopt(zmq.HANDSHAKE_IVL, BACKEND_HANDSHAKE_MS)
     try:
         socket.bind(endpoint)
     except zmq.ZMQError as error:
@@ -94,9 +106,15 @@ def bind(socket: Socket, endpoint: str, service: str, key: str) -> None:
 
 
 def connect(socket: Socket, endpoint: str, key: str) -> None:
-    """Connect; ConfigError when `endpoint` is no address."""
+    """Connect, with the keys that the address names.
+
+    Raises:
+        ConfigError: it is no address.
+        KeyFileError: it has keys, and ours or the server's is not there.
+    """
+    address = backend_address(connectable(endpoint))
     try:
-        socket.connect(connectable(endpoint))
+        address.connect(socket)
     except zmq.ZMQError as error:
         raise ConfigError(
             f"{key} is {endpoint!r}: {error.strerror}; want e.g. tcp://127.0.0.1:9881"

@@ -5,10 +5,28 @@ Short, and apart from `config.py`, which reads no file but its own.
 
 from collections.abc import Iterator
 
+from opq_cloud.backend_addresses import in_clear, missing_backend_keys, with_backend_keys
 from opq_cloud.config import CloudConfig, CloudKeys
 from opq_proto.config import default_data_dir
 from opq_proto.errors import KeyFileError
 from opq_proto.keys import read_secret_file
+
+
+def backend_findings(config: CloudConfig) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """(key, text) of keys of services that a start would end without, and of what is worth knowing.
+
+    Where only the server's private key is missing, the folder may be that of another machine, which binds
+    nothing: that is no problem yet.
+    """
+    folder = config.data_dir or default_data_dir()
+    with_keys = with_backend_keys(config, folder)
+    note = in_clear("all", with_keys)
+    missing = list(missing_backend_keys("all", with_keys))
+    notes = [] if note is None else [("backend_keys", note)]
+    if len(missing) == 1 and "opqserver_secret" in missing[0][1]:
+        key, text = missing.pop()
+        notes.append((key, f"{text}; only who binds this address needs it"))
+    return missing, notes
 
 
 def missing_keys(config: CloudConfig, data_dir_named: bool) -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ from types import TracebackType
 import zmq
 from zmq.utils.monitor import recv_monitor_message
 
+from opq_proto.backend_keys import backend_address
 from opq_proto.errors import FrameError, OpqError
 from opq_proto.wire import Response, command_from_wire, response_from_wire
 
@@ -89,7 +90,7 @@ class CommandClient:
 def _connect(socket: "zmq.Socket[bytes]", endpoint: str, connect_s: float) -> None:
     monitor = socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED)
     try:
-        socket.connect(endpoint)
+        backend_address(endpoint).connect(socket)
         if not monitor.poll(round(connect_s * 1000)):
             raise UnansweredError(f"no acquisition broker at {endpoint}; is Makai running?")
         recv_monitor_message(monitor)

@@ -89,7 +89,7 @@ class KeyRegister:
         folder = self._folder
         if os.path.lexists(folder.box_public(box_id)):
             raise KeyFileError(
-                f"Box {box_id} is admitted already; exchange its key with keys rotate {box_id}"
+                f"{folder.owner} {box_id} is admitted already; exchange its key with keys rotate {box_id}"
             )
         self._refuse_a_key_twice(box_id, public)
         folder.make_folders()
@@ -98,7 +98,7 @@ class KeyRegister:
         if public is None and write_secret(folder.box_secret(box_id), pair, box_id):
             written.append(folder.box_secret(box_id))
         if not write_public(folder.box_public(box_id), pair, box_id, replace=False):
-            raise KeyFileError(f"Box {box_id} was admitted by somebody else just now")
+            raise KeyFileError(f"{folder.owner} {box_id} was admitted by somebody else just now")
         folder.box_revoked(box_id).unlink(missing_ok=True)
         return [*written, folder.box_public(box_id)]
 
@@ -168,5 +168,6 @@ class KeyRegister:
             return
         other = self._folder.admitted()[0].get(public)
         if other is not None:
-            whose = "its own already" if other == box_id else f"that of Box {other}"
-            raise KeyFileError(f"Box {box_id}: this key is {whose}; each Box has a key of its own")
+            owner = self._folder.owner
+            whose = "its own already" if other == box_id else f"that of {owner} {other}"
+            raise KeyFileError(f"{owner} {box_id}: this key is {whose}; each {owner} has a key of its own")

@@ -21,8 +21,6 @@ from zmq.utils import z85
 
 from opq_proto.errors import KeyFileError
 
-_BOX_FILE = re.compile(r"opqbox(\d+)\.key", re.ASCII)
-_INCOMING = re.compile(r"opqbox(\d+)\.next\.key", re.ASCII)
 _FileMark = tuple[int, int, int, int]
 SURELY_PAST_NS = 2_000_000_000
 """Time stamps of files have steps of up to 2 s (FAT)."""
@@ -131,6 +129,8 @@ def key_text(pair: KeyPair, box_id: str | None = None, secret: bool = False) -> 
     """The bytes of a ZPL file; with `secret` the private one."""
     kind = b"Secret" if secret else b"Public"
     owner = b"the server" if box_id is None else b"Box " + box_id.encode()
+    if box_id is not None and not box_id.isdigit():
+        owner = b"the services named " + box_id.encode()
     lines = [
         b"# ZeroMQ CURVE %s certificate of %s, made by opq-tools" % (kind, owner),
         b"metadata",
@@ -189,8 +189,16 @@ def _write(path: Path, data: bytes, mode: int, replace: bool) -> bool:
 class KeyFolder:
     """The tree of key files under `root` (contracts.md, Keys): `D/curve` with its two folders."""
 
+    owner = "Box"
+    """What has a key beside the server."""
+    prefix = "opqbox"
+    id_pattern = r"\d+"
+    """Of the ids in names of files, before `checked_id` looks at them."""
+
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
+        self._first_key = re.compile(rf"{self.prefix}({self.id_pattern})\.key", re.ASCII)
+        self._incoming_key = re.compile(rf"{self.prefix}({self.id_pattern})\.next\.key", re.ASCII)
         self._parsed: dict[str, tuple[_FileMark, bytes]] = {}
 
     @property
@@ -209,11 +217,15 @@ class KeyFolder:
     def server_public(self) -> Path:
         return self.public_keys / "opqserver.key"
 
+    def checked_id(self, box_id: str) -> str:
+        """The id itself; KeyFileError when it is none."""
+        return checked_box_id(box_id)
+
     def box_secret(self, box_id: str) -> Path:
-        return self.private_keys / f"opqbox{checked_box_id(box_id)}_secret"
+        return self.private_keys / f"{self.prefix}{self.checked_id(box_id)}_secret"
 
     def box_public(self, box_id: str) -> Path:
-        return self.public_keys / f"opqbox{checked_box_id(box_id)}.key"
+        return self.public_keys / f"{self.prefix}{self.checked_id(box_id)}.key"
 
     @property
     def revoked_keys(self) -> Path:
@@ -221,10 +233,10 @@ class KeyFolder:
 
     def box_incoming(self, box_id: str) -> Path:
         """A second key of the Box, admitted beside its first until it has spoken (`KeyRegister.rotate`)."""
-        return self.public_keys / f"opqbox{checked_box_id(box_id)}.next.key"
+        return self.public_keys / f"{self.prefix}{self.checked_id(box_id)}.next.key"
 
     def box_revoked(self, box_id: str) -> Path:
-        return self.revoked_keys / f"opqbox{checked_box_id(box_id)}.key"
+        return self.revoked_keys / f"{self.prefix}{self.checked_id(box_id)}.key"
 
     def create(self, server: bool, box_ids: Iterable[str], force: bool = False) -> list[Path]:
         """Make new pairs, for the server and for each Box; returns the files written.
@@ -289,7 +301,7 @@ class KeyFolder:
         Raises:
             OSError: `folder` is `public_keys` and cannot be read.
         """
-        pattern = _INCOMING if incoming else _BOX_FILE
+        pattern = self._incoming_key if incoming else self._first_key
         if folder != self.public_keys and not folder.is_dir():
             return []
         matches = ((pattern.fullmatch(path.name), path) for path in sorted(folder.iterdir()))
@@ -313,21 +325,21 @@ class KeyFolder:
             names = sorted(os.listdir(folder))  # noqa: PTH208 - texts: 10,000 names, twice a second
         except OSError as error:
             return {}, [f"key folder {self.public_keys} cannot be read: {error.strerror or error}"]
-        for incoming, pattern in enumerate((_BOX_FILE, _INCOMING)):
+        for incoming, pattern in enumerate((self._first_key, self._incoming_key)):
             for name in names if wanted(bool(incoming)) else ():
                 match = pattern.fullmatch(name)
                 if match is None:
                     continue
                 try:
                     public = self._public_or_moved(folder, name, match.group(1) if incoming else None)
-                    box_id = checked_box_id(match.group(1))
+                    box_id = self.checked_id(match.group(1))
                 except KeyFileError as error:
                     problems.append(str(error))
                     continue
                 other = keys.setdefault(public, box_id)
                 if other != box_id:
                     path = self.public_keys / name
-                    problems.append(f"key file {path} holds the key of Box {other}; not admitted")
+                    problems.append(f"key file {path} holds the key of {self.owner} {other}; not admitted")
         if len(self._parsed) > 2 * len(names):
             self._parsed = {name: self._parsed[name] for name in names if name in self._parsed}
         return keys, problems

@@ -100,14 +100,20 @@ def _cloud(path: Path, kind: str, data_dir: Path | None) -> Checked:
     """What `opq-cloud` would say of it at its start: what it puts right or passes over, keys, triggers."""
     from opq_cloud.makai.triggers_in_use import judged_triggers
     from opq_cloud.original_config import ConfigNotice, read_config
-    from opq_cloud.start_check import missing_keys
+    from opq_cloud.start_check import backend_findings, missing_keys
 
     notices: list[ConfigNotice] = []
     overrides = None if data_dir is None else {"data_dir": str(data_dir)}
     config = read_config([path], overrides, notify=notices.append)
     judged_triggers(config.triggering_service)
-    problems = tuple(Found(key, text, True) for key, text in missing_keys(config, data_dir is not None))
-    return Checked(kind, problems, tuple(Found(each.key, each.text, False) for each in notices))
+    backend_keys, said = backend_findings(config)
+    missing = [*missing_keys(config, data_dir is not None), *backend_keys]
+    notes = [*((each.key, each.text) for each in notices), *said]
+    return Checked(
+        kind,
+        tuple(Found(key, text, True) for key, text in missing),
+        tuple(Found(key, text, False) for key, text in notes),
+    )
 
 
 def box_of_original(document: Mapping[str, Any]) -> tuple[Found, ...]:

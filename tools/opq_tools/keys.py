@@ -24,6 +24,7 @@ from opq_proto.key_register import KeyRegister, key_fingerprint
 from opq_proto.keys import KeyFolder, checked_public_key, read_key_file
 from opq_proto.ports import with_offset
 from opq_tools.keygen import box_ids
+from opq_tools.keys_backend import backend
 
 F = TypeVar("F", bound=Callable[..., object])
 ASK_S = 2.0
@@ -82,6 +83,9 @@ def command() -> None:
     Examples: opq-tools keys list
               opq-tools keys rotate 1,2,5-9
     """
+
+
+command.add_command(backend)
 
 
 @command.command("list")

@@ -11,9 +11,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from opq_cloud.store import open_store
+from opq_proto.backend_keys import BackendKeyFolder
 from opq_proto.keys import KeyFolder, generate, read_key_file, read_secret_file
 from opq_proto.messages import Measurement
-from opq_tools import keys
+from opq_tools import config, keys
 
 PORT_OFFSET = 50_000
 """Nobody of ours listens at 58911 and 58914."""
@@ -190,3 +191,63 @@ def test_what_is_done_to_keys_stands_in_the_log_of_changes_of_their_store(
         "command line", "admitted", "rotating",
     )  # fmt: skip
     assert exchanged.address.startswith("user ")
+
+
+def test_services_have_names_with_keys_and_the_first_brings_the_servers(tmp_path: Path) -> None:
+    def of(*arguments: str) -> Result:
+        return CliRunner().invoke(keys.command, ["backend", *arguments, "--data-dir", str(tmp_path)])
+
+    open_store(None, tmp_path).close()
+    assert of("add", "cloud", "view").exit_code == 0
+    found = BackendKeyFolder(tmp_path / "backend")
+    assert read_secret_file(found.server_secret).public == read_key_file(found.server_public).public
+    assert found.box_secret("view").stat().st_mode & 0o777 == 0o600
+    rows = json.loads(of("list", "--json").stdout)
+    assert [(row["name"], row["state"]) for row in rows] == [("view", "admitted"), ("cloud", "admitted")]
+    server = found.server_secret.read_bytes()
+    twice = of("add", "third", "cloud")
+    assert twice.exit_code and "cloud is admitted already, nothing was changed" in str(twice.exception)
+    assert not found.box_public("third").exists() and found.server_secret.read_bytes() == server
+    assert of("revoke", "view").exit_code == 0
+    assert list(found.admitted()[0].values()) == ["cloud"]
+    assert "nothing was changed" in str(of("revoke", "view").exception)
+    assert "want up to 32 small letters" in str(of("add", "Cloud").exception)
+    pair = generate()
+    assert of("add", "view", "--public-key", pair.public.decode()).exit_code == 0
+    assert found.admitted()[0][pair.public] == "view"
+    store = open_store(None, tmp_path)
+    try:
+        changes = [(each.what, each.subject) for each in store.people.changes.entries()]
+    finally:
+        store.close()
+    assert changes[0] == ("admitted services by their key", "services view")
+    assert ("revoked the key of services", "services view") in changes
+
+
+def test_config_check_says_which_keys_of_services_a_start_would_miss(tmp_path: Path) -> None:
+    path = tmp_path / "cloud.toml"
+    reached = '[triggering_broker]\nbackend_endpoint = "tcp://*:9881"\n'
+    path.write_text(f'data_dir = "{tmp_path}"\n{reached}')
+
+    def check() -> Any:
+        return json.loads(CliRunner().invoke(config.command, ["check", str(path), "--json"]).stdout)
+
+    in_clear = check()
+    assert in_clear["ok"] and in_clear["notes"] == [
+        {
+            "key": "backend_keys",
+            "text": "in clear, without a key, beyond loopback: triggering_broker.backend_endpoint tcp://*:9881",
+        }
+    ]
+    path.write_text(f'data_dir = "{tmp_path}"\n[backend_keys]\nenabled = true\n{reached}')
+    missing = check()
+    assert not missing["ok"] and missing["notes"] == []
+    assert [each["key"] for each in missing["problems"]] == [
+        "triggering_broker.backend_endpoint", "triggering_service.measurement_endpoint",
+    ]  # fmt: skip
+    assert all("make it with opq-tools keys backend add" in each["text"] for each in missing["problems"])
+    made = CliRunner().invoke(keys.command, ["backend", "add", "cloud", "--data-dir", str(tmp_path)])
+    assert made.exit_code == 0 and check()["problems"] == [] == check()["notes"]
+    BackendKeyFolder(tmp_path / "backend").server_secret.unlink()
+    elsewhere = check()
+    assert elsewhere["ok"] and "only who binds this address needs it" in elsewhere["notes"][0]["text"]

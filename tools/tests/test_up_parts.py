@@ -16,6 +16,7 @@ from click.testing import CliRunner
 from free_ports import free_offset
 
 from opq_hil.backends.backend import BackendError
+from opq_proto.backend_keys import BackendKeyFolder
 from opq_proto.errors import ConfigError, PortBusyError
 from opq_tools.keygen import box_ids
 from opq_tools.up.children import Child, ChildLine, LogFile, end_all
@@ -280,3 +281,12 @@ def test_a_box_that_was_revoked_stays_so_at_the_next_start(tmp_path: Path) -> No
     plan.keys.box_public("2").unlink()
     plan.prepare()
     assert plan.revoked == (tmp_path / "curve" / "public_keys" / "opqbox2.key",)
+
+
+def test_keys_of_services_are_made_where_they_are_wanted(tmp_path: Path) -> None:
+    wanted = {"cloud": {"backend_keys": {"enabled": True, "name": "house"}}}
+    for config, names in (({}, []), (wanted, ["house"])):
+        UpPlan(tmp_path, 0, None, (HardwareBox("1", "/dev/a"),), config, trace=False).prepare()
+        found = BackendKeyFolder(tmp_path / "backend")
+        assert list(found.known_boxes()) == names
+        assert found.server_secret.exists() == bool(names)

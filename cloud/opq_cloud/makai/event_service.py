@@ -17,6 +17,7 @@ from contextlib import ExitStack, closing
 
 import zmq
 
+from opq_cloud.backend_admission import backend_door
 from opq_cloud.backend_peers import BackendPeers
 from opq_cloud.config import EventServiceSection
 from opq_cloud.makai.answer_inbox import AnswerInbox
@@ -38,7 +39,7 @@ from opq_proto.errors import FrameError, StoreError
 from opq_proto.messages import Trigger, Waveform
 from opq_proto.rate_limit import RateLimitedLog
 from opq_proto.wire import Response, data_command, response_from_wire, waveform_from_frames
-from opq_proto.zmq_inbox import try_send, waiting_messages
+from opq_proto.zmq_inbox import try_send
 
 REFRESH_S = 0.25
 """How often the store is read for events that no Box has answered yet."""
@@ -97,12 +98,17 @@ class EventService:
             answers.setsockopt(zmq.SUBSCRIBE, EVENT_REQUEST)
             self._requests = opened.enter_context(closing(open_socket(context, zmq.PUSH)))
             connect(self._requests, config.request_endpoint, "event_service.request_endpoint")
-            self._events = opened.enter_context(closing(open_socket(context, zmq.XPUB, xpub_verbose=1)))
-            ids = opened.enter_context(closing(open_socket(context, zmq.REP)))
-            self._peers = [
-                opened.enter_context(closing(BackendPeers(context, socket, key, self.counters)))
+            addresses = config.event_endpoint, config.event_id_endpoint
+            door = opened.enter_context(backend_door(context, addresses, self.counters))
+            made = door.context
+            self._events = opened.enter_context(closing(open_socket(made, zmq.XPUB, xpub_verbose=1)))
+            ids = opened.enter_context(closing(open_socket(made, zmq.REP)))
+            self._listeners, self._id_peers = (
+                opened.enter_context(
+                    closing(BackendPeers(made, socket, key, self.counters, None, door.admission))
+                )
                 for socket, key in ((self._events, EVENT_KEY), (ids, EVENT_ID_KEY))
-            ]
+            )
             bind(self._events, config.event_endpoint, self.name, EVENT_KEY)
             bind(ids, config.event_id_endpoint, self.name, EVENT_ID_KEY)
             self._id_owed = False
@@ -132,8 +138,8 @@ class EventService:
             now = time.monotonic()
             due = self._inbox and now >= self._store_again_s
             poller.poll(0 if due else POLL_MS)
-            for peers in self._peers:
-                peers.check()
+            self._listeners.check()
+            self._id_peers.check()
             self._reply_ids(ids)
             self._read_subscriptions()
             self._inbox.receive(answers)
@@ -159,12 +165,10 @@ class EventService:
         """Any request is answered with an id, "exit" too (the original stops; opq-interop H.8)."""
         for _ in range(IDS_AT_ONCE):
             try:
-                if not self._id_owed:
-                    ids.recv_multipart(zmq.NOBLOCK)
+                if not self._id_owed and next(self._id_peers.messages(1), None) is None:
+                    return
                 self._id_owed = True
                 number = self._store.next_event_id()
-            except zmq.Again:
-                return
             except StoreError as error:  # whoever asked waits until the store answers
                 self._store_failed(error)
                 return
@@ -174,7 +178,7 @@ class EventService:
 
     def _read_subscriptions(self) -> None:
         """Announce what was not analysed once somebody listens (Mauka, after both were away)."""
-        said = [frames[0][:1] for frames in waiting_messages(self._events)]
+        said = [data[:1] for data in self._listeners.subscriptions()]
         listening = b"\x01" in said
         self.counters.add("subscriptions", said.count(b"\x01"))
         if self._unannounced and (listening or time.monotonic() >= self._announce_until_s):

@@ -13,6 +13,7 @@ from contextlib import ExitStack, closing
 
 import zmq
 
+from opq_cloud.backend_admission import backend_door
 from opq_cloud.config import TriggeringBrokerSection
 from opq_cloud.fanout_socket import FanoutSocket
 from opq_cloud.makai.admission import AdmittedSocket, ZapHandler
@@ -81,7 +82,10 @@ class TriggeringBroker:
             )
             boxes.socket.setsockopt(zmq.SUBSCRIBE, b"")
             queue_messages = self._config.send_queue_messages
-            backend = opened.enter_context(closing(FanoutSocket(context, self.counters, queue_messages)))
+            door = opened.enter_context(backend_door(context, [self._config.backend_endpoint], self.counters))
+            backend = opened.enter_context(
+                closing(FanoutSocket(door.context, self.counters, queue_messages, None, door.admission))
+            )
             backend.bind(self._config.backend_endpoint, self.name, "triggering_broker.backend_endpoint")
             self._log.info(
                 "broker.listening", boxes=self._config.box_endpoint, backend=self._config.backend_endpoint

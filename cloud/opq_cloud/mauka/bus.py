@@ -12,6 +12,7 @@ from contextlib import ExitStack, closing
 
 import zmq
 
+from opq_cloud.backend_admission import backend_door
 from opq_cloud.backend_peers import BackendLimits, BackendPeers
 from opq_cloud.config import MaukaSection
 from opq_cloud.mauka.messages import BRIDGE_SOURCE, LARGEST_ID, MAKAI_EVENT, makai_event
@@ -49,13 +50,18 @@ class BusBroker:
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         """Until `stop`; raises PortBusyError when an address is taken."""
         with ExitStack() as opened:
-            context = opened.enter_context(service_context())
+            sub, pub = self._config.bus_sub_endpoint, self._config.bus_pub_endpoint
+            door = opened.enter_context(
+                backend_door(opened.enter_context(service_context()), [sub, pub], self.counters)
+            )
+            context, admission = door.context, door.admission
             out = opened.enter_context(closing(Publisher(context, self._hwm, self.counters)))
             source = opened.enter_context(closing(subscriber(context, self._hwm, [""])))
-            sub, pub = self._config.bus_sub_endpoint, self._config.bus_pub_endpoint
-            out.bind(pub, self.name, "mauka.bus_pub_endpoint")
+            out.bind(pub, self.name, "mauka.bus_pub_endpoint", admission)
             key, limits = "mauka.bus_sub_endpoint", BackendLimits(message_bytes=2 * LARGEST_MESSAGE_BYTES)
-            peers = opened.enter_context(closing(BackendPeers(context, source, key, self.counters, limits)))
+            peers = opened.enter_context(
+                closing(BackendPeers(context, source, key, self.counters, limits, admission))
+            )
             bind(source, sub, self.name, key)
             log.info("bus.bound", sub=sub, pub=pub)
             if ready is not None:

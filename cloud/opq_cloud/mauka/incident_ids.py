@@ -6,14 +6,12 @@ address is the service's alone: an original one beside it would have to be stopp
 """
 
 import threading
-from contextlib import closing
 
-import zmq
-
+from opq_cloud.backend_peers import reply_socket
 from opq_cloud.config import MaukaSection
 from opq_cloud.mauka.messages import LARGEST_ID, new_message, read_body
 from opq_cloud.service import CloudContext, ServiceCounters
-from opq_cloud.sockets import POLL_MS, Socket, bind, open_socket, service_context
+from opq_cloud.sockets import POLL_MS, Socket
 from opq_proto import log as logs
 from opq_proto.errors import FrameError, StoreError
 from opq_proto.rate_limit import RateLimitedLog
@@ -37,17 +35,18 @@ class IncidentIds:
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         """Until `stop`; raises PortBusyError when the address is taken."""
-        with service_context() as context, closing(open_socket(context, zmq.REP)) as socket:
-            bind(socket, self._endpoint, self.name, "mauka.incident_id_endpoint")
+        key = "mauka.incident_id_endpoint"
+        with reply_socket(self._endpoint, self.name, key, self.counters) as (socket, peers):
             if ready is not None:
                 ready.set()
             while not stop.is_set():
-                if socket.poll(POLL_MS):
-                    self._answer(socket, stop)
+                socket.poll(POLL_MS)
+                for frames in peers.messages(1):
+                    self._answer(socket, frames, stop)
+                peers.check()
 
-    def _answer(self, socket: Socket, stop: threading.Event) -> None:
+    def _answer(self, socket: Socket, frames: list[bytes], stop: threading.Event) -> None:
         """Each request gets an answer, an empty one when it was none: the original's hangs for good then."""
-        frames = socket.recv_multipart()
         try:
             if len(frames) != 1:
                 raise FrameError(f"{len(frames)} frames; want one MaukaMessage")

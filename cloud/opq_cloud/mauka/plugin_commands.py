@@ -14,11 +14,12 @@ from pathlib import Path
 
 import zmq
 
+from opq_cloud.backend_peers import reply_socket
 from opq_cloud.config import MaukaSection
 from opq_cloud.mauka.bus import NobodyListensError
 from opq_cloud.mauka.plugin_control import Facts, PluginControl
 from opq_cloud.service import ServiceCounters
-from opq_cloud.sockets import POLL_MS, Socket, bind, connect, open_socket, service_context
+from opq_cloud.sockets import POLL_MS, Socket, connect, open_socket, service_context
 from opq_proto import log as logs
 from opq_proto.errors import OpqError
 
@@ -88,16 +89,17 @@ class PluginCommands:
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         """Until `stop`; raises PortBusyError when the address is taken."""
-        with service_context() as context, closing(open_socket(context, zmq.REP)) as socket:
-            bind(socket, self._endpoint, self.name, "mauka.plugin_manager_endpoint")
+        key = "mauka.plugin_manager_endpoint"
+        with reply_socket(self._endpoint, self.name, key, self.counters) as (socket, peers):
             if ready is not None:
                 ready.set()
             while not stop.is_set():
-                if socket.poll(POLL_MS):
-                    self._answer(socket)
+                socket.poll(POLL_MS)
+                for frames in peers.messages(1):
+                    self._answer(socket, frames)
+                peers.check()
 
-    def _answer(self, socket: Socket) -> None:
-        frames = socket.recv_multipart()
+    def _answer(self, socket: Socket, frames: list[bytes]) -> None:
         try:
             if len(frames) != 1 or len(frames[0]) > LARGEST_REQUEST:
                 raise ValueError("want one frame of text")

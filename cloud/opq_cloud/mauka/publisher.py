@@ -11,6 +11,7 @@ from typing import Protocol
 
 import zmq
 
+from opq_cloud.backend_admission import BackendAdmission
 from opq_cloud.backend_peers import BackendPeers
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import LARGEST_TOPIC_BYTES, Context, Socket, bind, connect, send_past_full
@@ -64,9 +65,9 @@ class Publisher:
         self._lock = threading.Lock()
         self._one_peer = True
 
-    def bind(self, endpoint: str, service: str, key: str) -> None:
-        """Raises PortBusyError."""
-        self._peers = BackendPeers(self._context, self.socket, key, self._counters)
+    def bind(self, endpoint: str, service: str, key: str, admission: BackendAdmission | None = None) -> None:
+        """Raises PortBusyError. `admission`: of the context, where the address has keys."""
+        self._peers = BackendPeers(self._context, self.socket, key, self._counters, admission=admission)
         bind(self.socket, endpoint, service, key)
         self._one_peer = False
 
@@ -120,8 +121,12 @@ class Publisher:
             self.socket.close()
 
     def _read_subscriptions(self) -> None:
-        for frames in waiting_messages(self.socket):
-            if frames[0][:1] == b"\x01":
-                self._topics.add(frames[0][1:])
-            elif frames[0][:1] == b"\x00":
-                self._topics.discard(frames[0][1:])
+        if self._peers is None:
+            waiting: Iterable[bytes] = (frames[0] for frames in waiting_messages(self.socket))
+        else:
+            waiting = self._peers.subscriptions()
+        for data in waiting:
+            if data[:1] == b"\x01":
+                self._topics.add(data[1:])
+            elif data[:1] == b"\x00":
+                self._topics.discard(data[1:])

@@ -11,7 +11,7 @@ import psutil
 import pytest
 import zmq
 
-from opq_cloud.__main__ import in_clear
+from opq_cloud.backend_addresses import in_clear
 from opq_cloud.backend_peers import BackendLimits
 from opq_cloud.config import CloudConfig, TriggeringBrokerSection
 from opq_cloud.fanout_socket import FanoutSocket

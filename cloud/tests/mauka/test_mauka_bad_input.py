@@ -23,11 +23,8 @@ ODD_NAME = os.fsdecode(b"b\xff.py")
 class Wire:
     """The manager's socket with one request."""
 
-    def __init__(self, *frames):
-        self.frames, self.said = list(frames), None
-
-    def recv_multipart(self):
-        return self.frames
+    def __init__(self):
+        self.said = None
 
     def send(self, answer):
         self.said = answer.decode()
@@ -39,8 +36,8 @@ def no_plugin(name):
 
 def answered(*frames):
     control = SimpleNamespace(start=no_plugin, load_settings=lambda path: len(read_settings(path)))
-    wire = Wire(*frames)
-    PluginCommands(MaukaSection(), control)._answer(wire)
+    wire = Wire()
+    PluginCommands(MaukaSection(), control)._answer(wire, list(frames))
     return wire.said
 
 

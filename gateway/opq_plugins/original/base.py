@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
+from opq_proto.backend_keys import backend_address
 from opq_proto.mauka_pb2 import MaukaMessage
 
 MOST_PRODUCED_BYTES = 12 << 20
@@ -167,7 +168,7 @@ class MaukaPlugin:
         address = str(self.config.get("zmq.incident_id_provider.req.interface", "tcp://localhost:9777"))
         with zmq.Context() as context, context.socket(zmq.REQ) as socket:
             socket.linger = 0
-            socket.connect(address)
+            backend_address(address).connect(socket)
             socket.send(request.SerializeToString())
             if not socket.poll(INCIDENT_ID_MS):
                 return None

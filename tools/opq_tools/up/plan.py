@@ -13,6 +13,8 @@ import click
 import tomli_w
 
 from opq_hil.box.fleet import Fleet
+from opq_proto.backend_keys import DEFAULT_NAME, BackendKeyFolder
+from opq_proto.backend_keys import FOLDER as BACKEND
 from opq_proto.errors import ConfigError, PortBusyError
 from opq_proto.keys import KeyFolder
 from opq_tools.keygen import box_ids
@@ -84,6 +86,9 @@ class UpPlan:
     def prepare(self) -> None:
         """Make missing keys and write both configurations; keys that exist are left alone."""
         self.keys.ensure([box.box_id for box in self.boxes])
+        backend = self.config.get("cloud", {}).get("backend_keys", {})
+        if isinstance(backend, Mapping) and backend.get("enabled") is True and not backend.get("folder"):
+            BackendKeyFolder(self.data_dir / BACKEND).ensure([str(backend.get("name", DEFAULT_NAME))])
         gateway: dict[str, Any] = {
             "data_dir": str(self.data_dir),
             "box": [{"id": box.box_id, "port": box.port} for box in self.boxes],

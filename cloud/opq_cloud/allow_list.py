@@ -1,0 +1,195 @@
+"""Who is admitted by a key, read from a folder that is watched, and what a handshake asks (ZAP).
+
+Brokers hold Boxes to it, and every service whose back-end addresses want keys those who connect to them.
+Source: ZeroMQ RFC 27 (ZAP 1.0).
+"""
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from watchfiles import watch
+from zmq.utils import z85
+
+from opq_cloud.service import ServiceCounters
+from opq_proto.keys import KeyFolder
+from opq_proto.log import BoundLogger
+
+ZAP_ENDPOINT = "inproc://zeromq.zap.01"
+CREDENTIALS_AT = 6  # version, request id, domain, address, identity, mechanism, then the key
+DEBOUNCE_MS, STEP_MS = 50, 50
+"""How long changes are gathered, and how often the watcher looks for one: each look is a wake-up."""
+CHECK_MS = 500
+"""Without a notice the folder's time stamp is checked so often (a folder made again, a lost notice)."""
+SETTLE_S = 0.15
+"""A file that is just being written is read again after this time, before its Box is shut out."""
+
+
+def requested_key(request: list[bytes], domain: str) -> tuple[str, str]:
+    """The key (Z85) that a ZAP request brings, and what is wrong with the request; empty: nothing."""
+    if len(request) <= CREDENTIALS_AT or request[5] != b"CURVE" or len(request[6]) != 32:
+        return "", "no CURVE key"
+    key = z85.encode(request[CREDENTIALS_AT]).decode("ascii")
+    return key, "" if request[2] == domain.encode() else "wrong domain"
+
+
+class FurtherKeys(Protocol):
+    """Keys beside those of the folder, e.g. of the store."""
+
+    @property
+    def keys(self) -> Mapping[bytes, str]:
+        """Key -> id; another object when it has changed."""
+
+    def start(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class KeyChange:
+    """Keys (Z85) that came, with their Box, and that went."""
+
+    admitted: dict[str, str]
+    revoked: dict[str, str]
+
+
+class AllowList:
+    """Z85 public key -> box id, from `public_keys/opqbox<ID>.key`, and from the store where that is wanted.
+
+    A Box of which the folder has a file, also of a revoked key, is the folder's: what the store says of it
+    admits nobody. A thread waits for changes (inotify through watchfiles, else polling) and reads the
+    folder; the broker's thread collects the outcome with `changes`. From file to
+    list it takes half a second at most.
+    """
+
+    def __init__(
+        self,
+        folder: KeyFolder,
+        counters: ServiceCounters,
+        log: BoundLogger,
+        registered: FurtherKeys | None = None,
+        counted_as: str = "admitted_now",
+    ) -> None:
+        self.boxes: dict[str, str] = {}
+        self.incoming: dict[str, str] = {}
+        """Those of `boxes` that wait beside a Box's present key until they have spoken."""
+        self._folder = folder
+        self._counters = counters
+        self._log = log
+        self._registered = registered
+        self._counted_as = counted_as
+        self._used: object = None
+        """Those of the store that `_read` was made of."""
+        self._stop = threading.Event()
+        self._read: dict[str, str] = {}
+        self._read_incoming: dict[str, str] = {}
+        self._problems: list[str] = []
+        self._thread = threading.Thread(target=self._watch, name="allow-list", daemon=True)
+
+    def start(self) -> None:
+        """Read the folder once, then watch it."""
+        if self._registered is not None:
+            self._registered.start()
+        self._reload()
+        self.boxes, self.incoming = self._read, dict(self._read_incoming)
+        self._counters.set(self._counted_as, len(self.boxes))
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        if self._registered is not None:
+            self._registered.close()
+        self._thread.join(2.0)
+
+    @property
+    def alive(self) -> bool:
+        """False when the watcher has died: nothing would be revoked any more."""
+        return self._thread.is_alive()
+
+    @property
+    def changed(self) -> bool:
+        """Whether `changes` has any, or the watcher has died."""
+        return self._read is not self.boxes or not self.alive
+
+    def changes(self) -> KeyChange | None:
+        """What changed since the last call; from then on `boxes` is the new list."""
+        read = self._read
+        if read is self.boxes:
+            return None
+        before, self.boxes = self.boxes, read
+        self.incoming = {key: box_id for key, box_id in self._read_incoming.items() if key in read}
+        self._counters.set(self._counted_as, len(read))
+        return KeyChange(
+            {key: box_id for key, box_id in read.items() if before.get(key) != box_id},
+            {key: box_id for key, box_id in before.items() if key not in read},
+        )
+
+    def _watch(self) -> None:
+        known = self._signature()
+        while not self._stop.is_set():
+            path = _existing(self._folder.public_keys)
+            try:
+                for changes in watch(
+                    path,
+                    stop_event=self._stop,
+                    debounce=DEBOUNCE_MS,
+                    step=STEP_MS,
+                    rust_timeout=CHECK_MS,
+                    yield_on_timeout=True,
+                    recursive=False,
+                ):
+                    now = self._signature()
+                    registered_changed = (
+                        self._registered is not None and self._registered.keys is not self._used
+                    )
+                    if changes or now != known or registered_changed:
+                        known = now
+                        self._reload()
+                    if path != _existing(self._folder.public_keys):
+                        break
+            except OSError as error:  # inotify's limits, or the folder went away meanwhile
+                self._log.warning("keys.watch_failed", folder=str(path), error=str(error))
+                self._stop.wait(CHECK_MS / 1000)
+                self._reload()
+
+    def _reload(self) -> None:
+        admitted, problems = self._folder.admitted()
+        if problems and not self._stop.wait(SETTLE_S):
+            admitted, problems = self._folder.admitted()
+        for problem in problems:
+            if problem not in self._problems:
+                self._counters.add("key_files_refused")
+                self._log.warning("keys.file_refused", problem=problem)
+        self._problems = problems
+        self._add_registered(admitted)
+        read = {key.decode("ascii"): box_id for key, box_id in admitted.items()}
+        if read != self._read:
+            self._read_incoming = {
+                key.decode("ascii"): box_id for key, box_id in self._folder.incoming().items()
+            }
+            self._read = read
+
+    def _add_registered(self, admitted: dict[bytes, str]) -> None:
+        if self._registered is None:
+            return
+        self._used = keys = self._registered.keys
+        of_folder = self._folder.known_boxes()
+        for key, box_id in keys.items():
+            if box_id not in of_folder:
+                admitted.setdefault(key, box_id)
+
+    def _signature(self) -> tuple[int, int, int] | None:
+        try:
+            status = self._folder.public_keys.stat()
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino, status.st_mtime_ns
+
+
+def _existing(path: Path) -> Path:
+    """`path`, or the nearest folder above it that is there."""
+    while not path.is_dir() and path != path.parent:
+        path = path.parent
+    return path

@@ -1,0 +1,99 @@
+"""Which addresses the services meet at, and whether they have keys: `[backend_keys]` of the configuration.
+
+    [backend_keys]
+    enabled = true             # all of them, on every machine
+    folder = "D/backend"     # made by `opq-tools keys backend add cloud`
+    name = "cloud"           # whose key this process connects with
+
+`with_backend_keys` puts the key folder into each address (`opq_proto.backend_keys`); whoever binds or
+connects finds it there. Addresses of Boxes have keys of their own, and those over HTTP none.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from opq_cloud.config import CloudConfig, port_of
+from opq_cloud.sockets import beyond_loopback
+from opq_proto.backend_keys import FOLDER, BackendAddress, backend_address
+from opq_proto.errors import KeyFileError
+
+BOUND = {
+    "triggering_broker": ("backend_endpoint",),
+    "acquisition_broker": ("request_endpoint", "answer_endpoint"),
+    "event_service": ("event_endpoint", "event_id_endpoint"),
+    "mauka": ("bus_sub_endpoint", "bus_pub_endpoint", "plugin_manager_endpoint", "incident_id_endpoint"),
+}
+"""By section, what its command binds."""
+CONNECTED = {
+    "triggering_service": ("measurement_endpoint", "request_endpoint"),
+    "event_service": ("answer_endpoint", "request_endpoint"),
+    "mauka": ("event_endpoint", "event_id_endpoint", "request_endpoint", "answer_endpoint"),
+    "view": ("measurement_endpoint", "bus_endpoint"),
+    "notifications": ("bus_endpoint",),
+}
+"""By section, what its command connects to; of `mauka` what is in BOUND too."""
+
+
+def with_backend_keys(config: CloudConfig, data_dir: Path) -> CloudConfig:
+    """The key folder in each address that services meet at; the configuration itself where it wants none.
+
+    An address that names a folder itself keeps it, and a port of `backend_keys.clear_ports` stays in clear.
+    """
+    wanted = config.backend_keys
+    if not wanted.enabled:
+        return config
+    folder = (wanted.folder or data_dir / FOLDER).absolute()
+    changes = {}
+    for section in BOUND.keys() | CONNECTED.keys():
+        old = getattr(config, section)
+        new = {}
+        for key in (*BOUND.get(section, ()), *CONNECTED.get(section, ())):
+            address = backend_address(getattr(old, key))
+            if address.folder is None and port_of(address.endpoint) not in wanted.clear_ports:
+                new[key] = str(BackendAddress(address.endpoint, folder, wanted.name))
+        changes[section] = replace(old, **new)
+    return replace(config, **changes)
+
+
+def _bound(command: str, config: CloudConfig) -> Iterator[tuple[str, BackendAddress]]:
+    for section, keys in BOUND.items():
+        if command in ("all", section.replace("_", "-")):
+            for key in keys:
+                yield f"{section}.{key}", backend_address(getattr(getattr(config, section), key))
+
+
+def in_clear(command: str, config: CloudConfig) -> str | None:
+    """Which of the addresses that this command binds other machines can reach without a key; None: none."""
+    found = [
+        f"{key} {address.endpoint}"
+        for key, address in _bound(command, config)
+        if address.folder is None and beyond_loopback(address.endpoint)
+    ]
+    return f"in clear, without a key, beyond loopback: {', '.join(found)}" if found else None
+
+
+def missing_backend_keys(command: str, config: CloudConfig) -> Iterator[tuple[str, str]]:
+    """(key of the configuration, what is wrong) of keys that the command would end without."""
+    said = set()
+    for key, address in _bound(command, config):
+        if address.folder is not None:
+            try:
+                address.server_keys()
+            except KeyFileError as error:
+                if str(error) not in said:
+                    yield key, str(error)
+                said.add(str(error))
+    for section, keys in CONNECTED.items():
+        if command not in ("all", section.replace("_", "-")):
+            continue
+        for key in keys:
+            address = backend_address(getattr(getattr(config, section), key))
+            if address.folder is None:
+                continue
+            try:
+                address.client_keys()
+            except KeyFileError as error:
+                if str(error) not in said:
+                    yield f"{section}.{key}", str(error)
+                said.add(str(error))

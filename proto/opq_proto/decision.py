@@ -28,7 +28,7 @@ class Decision:
     because: str
     """One sentence, for the event."""
     span_ns: tuple[int, int] | None = None
-    """Of a disturbance that is over (or has lasted long enough), [start_ns, end_ns) of all windows that
+    """Where a disturbance is over (or has lasted long enough), [start_ns, end_ns) of all windows that
     show it: no onset, and asked for only where no event has it. None: an onset, in this window."""
     since_ns: int | None = None
     """When it began, where `span_ns` is the end of a long disturbance alone."""

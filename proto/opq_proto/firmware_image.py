@@ -49,7 +49,7 @@ class Slot(IntEnum):
 
     @property
     def address(self) -> int:
-        """Of the header; the vector table follows it."""
+        """Address of the header; the vector table follows it."""
         return (0x0802_0000, 0x0808_0000)[self]
 
 
@@ -104,7 +104,7 @@ class Header:
     """major << 24 | minor << 16 | patch"""
     load_address: int
     length: int
-    """Of the body, the header left out."""
+    """Bytes of the body, the header left out."""
     sha256: bytes
     label: str
     flags: int

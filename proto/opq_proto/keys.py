@@ -317,7 +317,7 @@ class KeyFolder:
         return {box_id for box_id, _ in found}
 
     def _read_keys(self, wanted: Callable[[bool], bool]) -> tuple[dict[bytes, str], list[str]]:
-        """Of the files whose `incoming` is wanted; first keys before second ones."""
+        """The keys in the files whose `incoming` is wanted; first keys before second ones."""
         keys: dict[bytes, str] = {}
         problems: list[str] = []
         try:
@@ -345,7 +345,7 @@ class KeyFolder:
         return keys, problems
 
     def _public_or_moved(self, folder: str, name: str, exchanged: str | None) -> bytes:
-        """Of a Box's second key that became its first since the folder was listed: the first."""
+        """A Box's key; where its second key became its first since the folder was listed, that one."""
         try:
             return self._public_of(folder, name)
         except KeyFileError:

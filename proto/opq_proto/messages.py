@@ -68,7 +68,7 @@ class Measurement:
     """What the Box is meant to measure, volts; within NOMINAL_V or None."""
     nominal_hz: float | None = None
     clock_id: int | None = None
-    """Of the clock that stamped, where that is not GPS: two with one number share its error."""
+    """The clock that stamped, where that is not GPS: two Measurements with one number share its error."""
 
 
 def nominal_or_none(value: float, limits: tuple[float, float]) -> float | None:
@@ -351,6 +351,6 @@ class Incident:
     hypotheses: tuple[CauseHypothesis, ...] = ()
     """What may have made it, the likeliest first; empty: nobody has judged it."""
     sides: tuple[BoxSide, ...] = ()
-    """Of the Boxes of which voltages show it."""
+    """On which side of a Box it lies, for each Box whose voltages show it."""
     machine_kind: str | None = None
     """What the analyses say, where a person gave it another class: that is `kind` then."""

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 LONGEST_BYTES = 10
-"""Of a negative number: 64 bits, seven a byte."""
+"""Bytes of a negative number: 64 bits, seven a byte."""
 
 
 def packed_rows(counts: NDArray[np.int16], row: int) -> Iterator[memoryview]:

@@ -42,7 +42,7 @@ class PublicKey:
 
 
 def read_private(path: Path) -> PrivateKeyTypes:
-    """Of any kind, PEM, without a password.
+    """Reads a private key of any kind from PEM without a password.
 
     Raises:
         SigningError: it says why.
@@ -60,7 +60,7 @@ def read_private(path: Path) -> PrivateKeyTypes:
 
 
 def read_public(path: Path) -> PublicKeyTypes:
-    """Of any kind, PEM; a private key's file gives its public half.
+    """Reads a public key of any kind from PEM; a private key's file gives its public half.
 
     Raises:
         SigningError: it says why.

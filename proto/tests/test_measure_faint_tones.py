@@ -10,7 +10,7 @@ from opq_measure.signal import FloatArray
 RATE_HZ, SECONDS = 12_000.0, 2.5
 T_S = np.arange(round(SECONDS * RATE_HZ)) / RATE_HZ
 NOISE = 0.1
-"""Of the fundamental, rms: 20 dB."""
+"""Rms of the noise by that of the fundamental: 20 dB."""
 BITS = "110100101100"
 
 

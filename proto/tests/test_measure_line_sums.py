@@ -24,7 +24,7 @@ from opq_measure.waveform import steady
 
 Floats = NDArray[np.float64]
 FIGURES_REL = 0.02
-"""Of a figure: 20 to 30 dB leave more uncertain, and a fit may stop at a fifth of that."""
+"""Allowed error of a figure: 20 to 30 dB leave more uncertain, and a fit may stop at a fifth of that."""
 EDGE_SAMPLES = 5.0
 """An edge where a residual fades into the noise moves more easily than the figures."""
 

@@ -16,7 +16,7 @@ LIMITS = RapidLimits(threshold_percent=3.0, hysteresis_percent=1.5)
 def changes(
     percent: Floats, limits: RapidLimits = LIMITS, beyond: NDArray[np.bool_] | None = None
 ) -> list[RapidChange]:
-    """Of Urms(1/2) in percent, one each 1/100 s: positions are their indices."""
+    """The changes in a series of Urms(1/2) in percent, one each 1/100 s: positions are their indices."""
     beyond = np.zeros(len(percent), dtype=np.bool_) if beyond is None else beyond
     whole = RapidChanges(limits, 50.0).push_percent(percent, np.arange(float(len(percent))), beyond)
     for size in (1, 7, 100, 119):

@@ -30,7 +30,7 @@ def sampled(wave: Series, hz: float, rate_hz: float, seconds: float = 1.0) -> Fl
 
 
 def mean_square(wave: Series, starts: Floats, stops: Floats) -> Floats:
-    """Of the series between two places, in turns of the fundamental: the integral of its products."""
+    """Mean square of the series between two places, in turns of the fundamental, by integration."""
     total = 0.0 * starts
     for m, a, p in wave:
         for n, b, q in wave:

@@ -21,7 +21,7 @@ import numpy as np
 SIGMA = 0.03
 """Standard deviation of a phasor of before: loads, noise, places that are not quite one."""
 LEAST_DEPTH = 0.06
-"""Of before, in one phase: less shows no type."""
+"""Share of the voltage before, in one phase: less shows no type."""
 MOST_V = 1.05
 """A characteristic voltage beyond that of before is none."""
 _TURN = cmath.exp(2j * math.pi / 3)
@@ -57,7 +57,7 @@ class DipType:
     letter: str
     probability: float
     characteristic_v: complex
-    """Of before."""
+    """Share of the voltage before."""
     symmetrical: str
     """a, b or c: the phase that is different from the two others; for A any."""
     rest: float

@@ -23,15 +23,15 @@ EARLY_CYCLES, LATE_CYCLES = 3.0, 12.0
 """The plateau is looked at until there; what fades is looked at again here."""
 SUDDEN_CYCLES = 3.0
 LEAST_CHANGE = 0.01
-"""Of before: less is no change whose shape could be named."""
+"""Share of the voltage before: less is no change whose shape could be named."""
 CLEAR_CHANGE = 0.03
-"""Of before: from there on the size alone shows the shape."""
+"""Share of the voltage before: from there on the size alone shows the shape."""
 SHORT_SHARE = 0.3
 """A change that is over before it is settled leaves less of itself."""
 HIGH_SHARE, HALF_SHARE, LOW_SHARE = 0.8, 0.5, 0.3
 """A dip recovers between these shares of its depth."""
 NO_PHASE, NO_SIZE = 1e-3, 0.1
-"""Of before: with less there is no phase; no frequency."""
+"""Shares of the voltage before: with less there is no phase; no frequency."""
 STEADY_S = 0.25
 """So long the wave is looked at, at the end, for what stays."""
 LONGEST_S = 4.0

@@ -43,7 +43,7 @@ class PhasorCourse:
     hz: float
     """Before the moment."""
     peak_v: float
-    """Of the fundamental before, in the signal's unit."""
+    """Peak of the fundamental before the onset, in the signal's unit."""
 
     def between(self, start_s: float, stop_s: float) -> slice:
         """The hops of a span."""

@@ -13,7 +13,7 @@ from opq_measure.signal import FloatArray
 
 NOMINAL_V: Final = 120.0
 JUMP, LEAST_PIECE, PENALTY = 5, 2, 1.0
-"""Of PELT: change points lie at multiples of 5 cycles, pieces have 2 at least, each costs 1 V2."""
+"""Settings of PELT: change points lie at multiples of 5 cycles, pieces have 2 at least, each costs 1 V2."""
 
 
 @dataclass(frozen=True, slots=True)

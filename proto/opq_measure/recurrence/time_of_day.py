@@ -18,7 +18,7 @@ from opq_measure.signal import FloatArray
 
 DAY_S = 86_400.0
 WIDTHS_S = (300.0, 900.0, 3600.0, 10_800.0)
-"""Of the spans that are looked at."""
+"""Lengths of the spans that are looked at."""
 BURST_S = 3600.0
 """What follows within an hour is the same occurrence: a storm is no daily habit."""
 FEWEST = 4

@@ -34,7 +34,7 @@ def wait_for(condition: Callable[[], object], what: str, seconds: float = WAIT_S
 
 
 class FleetCloud:
-    """Of Boxes with these ids; `run` them, end them, run them again on the same store."""
+    """A cloud for Boxes with these ids; `run` them, end them, run them again on the same store."""
 
     def __init__(self, folder: Path, box_ids: Sequence[str]) -> None:
         self.folder, self.box_ids = folder, list(box_ids)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from golden_script import Case
 
 PLACES = ((0x10000, 0x20000), (0x60000, 0x7F000), (0x80000, 0xE0000))
-"""Of flash: the spare sector, the rest of slot A, slot B."""
+"""Places in flash: the spare sector, the rest of slot A, slot B."""
 FLASH = 0x08000000
 PRELUDE = (
     "import machine; from array import array; block = array('H', bytes(400))",

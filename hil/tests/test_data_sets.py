@@ -33,8 +33,8 @@ CONTRACT = """
 MINUTES_LONG = ("undervoltage", "overvoltage")
 QUICK = tuple(kind for kind in ALL_CLASSES if kind not in MINUTES_LONG)
 DIGEST = "efda65e7db2d1e9b1c8beed105c6317b17bd4f1be814a7c84f6864c810490194"
-"""Of `--classes` QUICK and harmonics+sag, one each at 50 and 60 Hz, seed 7, 30 dB. The same on Python 3.11 to
-3.13 with NumPy 1.26 to 2.5; a change of it is a change of every data set."""
+"""Digest of `--classes` QUICK and harmonics+sag, each at 50 and 60 Hz, seed 7, 30 dB. The same on
+Python 3.11 to 3.13 with NumPy 1.26 to 2.5; a change of it is a change of every data set."""
 
 
 def made(kind: str, hz: int = 60, index: int = 1, seed: int = 7, snr_db: float = 30.0) -> LabelledRecording:

@@ -85,7 +85,7 @@ class LiveBox:
     now_s: Callable[[], float] = time.monotonic
     """The Box's time: seconds since a moment of its own. May raise BackendError."""
     counters: Callable[[], Mapping[str, int]] = dict
-    """Of the line between emulator and gateway, where the backend carries it."""
+    """Counters of the line between emulator and gateway, where the backend carries it."""
 
 
 @dataclass(frozen=True, slots=True)

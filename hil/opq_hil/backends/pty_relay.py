@@ -16,7 +16,7 @@ from types import TracebackType
 
 READ_BYTES = 65_536
 PENDING_BYTES = 4096
-"""Of a gateway that is faster than the emulator: beyond it the gateway waits."""
+"""Bytes that wait for the emulator: beyond them a gateway that is faster waits."""
 LISTEN_S = 0.05
 """Between two looks whether a gateway has opened its end; what it sends until then waits in its pty."""
 

@@ -27,7 +27,7 @@ class BoxStamps:
         self._supply = source.supply if isinstance(source, PowerSource) else None
 
     def stamp(self, sample: int) -> SampleStamp:
-        """Of a sample."""
+        """The time stamp of a sample."""
         run = self._run
         if self._own is None:
             t_ns = run.t_ns(sample, self._rate_millihz, self._offset_ns)

@@ -46,7 +46,7 @@ class BoxHost:
         self.on_open: Callable[[], object] | None = None
         """Called once, when every port is there."""
         self.clock = RunClock.now()
-        """Of the run; read anew when the ports open."""
+        """The run's clock; read again when the ports open."""
         self._faults = faults
         self._ports_dir = Path(ports_dir) if ports_dir is not None else None
         self._ports: dict[str, PtyPort] = {}

@@ -15,7 +15,7 @@ from opq_hil.power_system.power_scenario import PowerScenario, power_system_of
 BORNHOLM, OAHU = (55.130, 14.915), (21.500, -158.020)
 """(latitude, longitude), degrees: the middle of an island of 50 Hz and of one of 60 Hz."""
 KM_PER_DEGREE = 111.195
-"""Of latitude, on a sphere of 6371.009 km."""
+"""Length of a degree of latitude, on a sphere of 6371.009 km."""
 SPIRAL_KM = 1.1
 """The n-th point lies so far off times the root of n + 1; 200 points lie within 16 km."""
 GOLDEN_DEGREES = 137.50776
@@ -32,7 +32,7 @@ class SimulatedPlace:
 
     box_id: str
     slug: str
-    """Of its place; Boxes at one bus share it."""
+    """The slug of its place; Boxes at one bus share it."""
     name: str
     latitude: float
     """Degrees, WGS 84, as `longitude`."""
@@ -44,7 +44,7 @@ class SimulatedPlace:
 
 
 def simulated_places(fleet: Fleet) -> tuple[SimulatedPlace, ...]:
-    """Of every Box of the fleet but those that replay a file."""
+    """A place for every Box of the fleet but those that replay a file."""
     scenario = fleet.told
     stem = Path(fleet.scenario).stem if fleet.scenario else PLAIN_REGION
     middle = BORNHOLM if scenario is not None and scenario.nominal_hz < 55 else OAHU
@@ -79,7 +79,7 @@ def simulated_places(fleet: Fleet) -> tuple[SimulatedPlace, ...]:
 def places_of_network(
     scenario: PowerScenario, stem: str, free: Iterator[tuple[float, float]] | None = None
 ) -> tuple[SimulatedPlace, ...]:
-    """Of the Boxes of a scenario with a network; `free` has the points of places that it does not name."""
+    """Places for the Boxes of a scenario with a network; `free`: points of places that it does not name."""
     free = free or _spiral(BORNHOLM if scenario.nominal_hz < 55 else OAHU)
     named = {each.at: each for each in scenario.place}
     points = {each.at: (each.latitude, each.longitude) for each in scenario.place}

@@ -40,7 +40,7 @@ class PlacedDip:
 
 
 def placed_dips(dips: Sequence[DrawnDip], begin_s: float) -> list[PlacedDip]:
-    """Of a schedule that begins `begin_s` after the run did."""
+    """The dips of a schedule that begins `begin_s` after the run did."""
     return [
         PlacedDip(
             not_before(disturbance("sag", dip.depth, dip.cycles), GRID.cycles_at(begin_s + dip.at_s)),

@@ -63,7 +63,7 @@ class _Role:
     """Sockets of one kind of peer, open while it is wanted."""
 
     own_id: str
-    """Of the Box whose key it has."""
+    """The Box whose key it has."""
     key: KeyPair | None = None
     sockets: PeerSockets | None = None
     held_back: list[list[bytes]] = field(default_factory=list)

@@ -57,7 +57,7 @@ class DrawnDip:
     """A dip of the mains, seen by some of the Boxes at one instant."""
 
     at_s: float
-    """Of the schedule; it begins with the next cycle."""
+    """Seconds after the schedule's begin; the dip begins with the next cycle."""
     cycles: int
     depth: float
     box_ids: tuple[str, ...]

@@ -102,7 +102,7 @@ class FleetThread:
             self._thread.join(10.0)
 
     def numbers(self) -> dict[str, HeldNumbers]:
-        """Of each Box; exact once it was stopped."""
+        """The numbers that each Box holds; exact once it was stopped."""
         held = self.worker.held
         return {
             box_id: HeldNumbers(self.first[at], int(held.floor[at]), int(held.next[at]))

@@ -33,7 +33,7 @@ class DataSetPlan:
 
     classes: tuple[str, ...]
     per_class: int
-    """Of each class and each frequency."""
+    """Recordings of each class at each frequency."""
     snr_db: float = 30.0
     hz: tuple[int, ...] = (50, 60)
     seed: int = 1

@@ -73,7 +73,7 @@ class DrawnNumbers:
 
     values: Mapping[str, float]
     phases_deg: tuple[float, ...]
-    """Of harmonics, in the order of the table."""
+    """Phases of the harmonics, in the order of the table."""
     hz: float
     """Nominal."""
     nominal_v: float

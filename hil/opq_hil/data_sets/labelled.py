@@ -21,7 +21,7 @@ from opq_hil.mains.wave import Harmonic, Wave
 RATE_HZ = 12_000
 NOMINAL_V = {50: 230.0, 60: 120.0}
 FULL_SCALE = 5.0
-"""Of nominal, peak: 1.75 of a swell and 1.0 of an impulse together (3.9) are not clipped."""
+"""Full scale by the nominal peak: 1.75 of a swell and 1.0 of an impulse together (3.9) are not clipped."""
 SHORTEST_S = 0.3
 """Where neither of two disturbances has a length, the second comes within so long."""
 START_NS, EVERY_NS = 1_735_689_600 * 10**9, 200 * 10**9
@@ -155,7 +155,7 @@ def _span(one: PlacedDisturbance, start_ns: int) -> dict[str, int]:
 
 
 def _residual_percent(mains: Mains, nominal_v: float) -> float | None:
-    """Of nominal, while the level lasts; None where no part changes the rms by itself."""
+    """Residual by nominal while the level lasts; None where no part changes the rms by itself."""
     for one in mains.placed:
         if isinstance(one.disturbance, Level):
             return round(100 * one.disturbance.level() * mains.wave.rms_v / nominal_v, 4)

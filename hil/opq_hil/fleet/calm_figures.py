@@ -22,7 +22,7 @@ from opq_proto.measurement_columns import METRIC_NAMES
 
 RATE_HZ: Final = 12_000.0
 SUBGROUP_BINS: Final = 3 * 49
-"""Of orders 2 .. 50: the bin of the order and one on both sides (IEC 61000-4-7:2002, 5.6.1)."""
+"""Bins of orders 2 .. 50: the bin of the order and one on both sides (IEC 61000-4-7:2002, 5.6.1)."""
 WINDOW_S: Final = 0.2
 """A bin is 5 Hz wide: one part in rate times this, of the noise's power in both halves of the spectrum."""
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)

@@ -21,9 +21,9 @@ EDGE_CYCLES = 1e-6
 """An edge so little before a tick is on it."""
 
 KEPT_S = 4.0
-"""Of phases before the oldest Measurement under way: a disturbed Box is measured from windows before it."""
+"""Phases kept before the oldest Measurement under way: a disturbed Box is measured from earlier windows."""
 SLOWEST = 0.8
-"""Of nominal: a grid that is slower is off."""
+"""Share of nominal: a grid that is slower is off."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ MARK_S = 1.0
 UNACKNOWLEDGED_S = 60.0
 """Nothing acknowledged for so long: an original broker (contracts.md, Acknowledgement)."""
 BACKFILL_PER_S = 3000.0
-"""Of one process; the gateway of one Box sends 500."""
+"""Measurements a second of one process; the gateway of one Box sends 500."""
 MOST_AT_ONCE = 200
 
 
@@ -40,7 +40,7 @@ class DeliveryCounts:
     made: int = 0
     sent: int = 0
     unheard: int = 0
-    """Of these, those that no standing connection took when they were made; they are sent later."""
+    """Measurements that no standing connection took when they were made; they are sent later."""
     backfilled: int = 0
     acknowledgements: int = 0
     acknowledgements_ahead: int = 0

@@ -30,7 +30,7 @@ ASKED_AT_ONCE = 50
 
 @dataclass(frozen=True, slots=True)
 class CalmMeasurements:
-    """Of calm Boxes, at most one of each."""
+    """Measurements of calm Boxes, at most one of each."""
 
     which: IndexArray
     """(n,) Boxes by index."""

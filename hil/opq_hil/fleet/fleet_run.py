@@ -51,7 +51,7 @@ class FleetSpec:
     """Mean time between two network outages of a Box; 0: none."""
     outage_s: float = 60.0
     queue_mb: int = 4000
-    """Of all processes together."""
+    """Megabytes of all processes together."""
     samples: bool = False
     """Measure samples with the gateway's code (GatewayBoxes), not in closed form."""
 

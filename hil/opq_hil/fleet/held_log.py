@@ -42,7 +42,7 @@ class HeldRow:
 
 
 class HeldLog:
-    """Of the Boxes of one process, by index.
+    """Measurements that the Boxes of one process hold, by index.
 
     Attributes:
         next: (n,) the next sequence of each Box.

@@ -40,7 +40,7 @@ def _put_varint(rows: NDArray[np.uint8], at: int, width: int, values: IndexArray
 
 
 class MeasurementRows:
-    """Of Boxes whose nominal values, clock and source do not change."""
+    """Makes rows for Boxes whose nominal values, clock and source do not change."""
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ from opq_hil.power_system.power_system import PowerSystem
 from opq_proto.errors import ConfigError
 
 PLAIN_WANDER_HZ, PLAIN_WANDER_S = 0.01, 47.0
-"""Of the grid of Boxes without a scenario, as `opq-tools sim N` has it."""
+"""Wander of the grid of Boxes without a scenario, as `opq-tools sim N` has it."""
 
 
 class PhaseCourse(Protocol):
@@ -71,7 +71,7 @@ class FleetOutlet:
     offset_v: float = 0.0
     """What it reads of none."""
     speed: float = 1.0
-    """Of its clock: seconds that it counts in one."""
+    """Seconds that its clock counts in one second."""
     closed_form: bool = True
     """False: its samples alone say what it measures (a clock of its own, a supply that is lost)."""
 

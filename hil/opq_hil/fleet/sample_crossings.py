@@ -14,11 +14,11 @@ from opq_proto.link_messages import Crossing
 
 BLOCK_SAMPLES = 200
 LIMITS = "dip=0.9,swell=1.1,interruption=0.1"
-"""Of the gateway's default configuration (box_settings.limits)."""
+"""The limits of the gateway's default configuration (box_settings.limits)."""
 
 
 class SampleCrossings:
-    """Of one Box; pieces of samples in order, cut anywhere."""
+    """Crossings in the samples of one Box; pieces come in order, cut anywhere."""
 
     def __init__(self, nominal_v: float, nominal_hz: float) -> None:
         self._crossings = BoxCrossings(parse_limits(LIMITS))

@@ -13,7 +13,7 @@ from opq_proto.measurement_columns import MeasuredBoxes, MeasurementColumns, joi
 from opq_proto.messages import Measurement, TimeSource, Waveform
 
 UNCERTAINTY_NS = 100
-"""Of a Box with GPS."""
+"""Uncertainty of a Box with GPS."""
 MEASUREMENT_S = 1.0
 """Nominal length."""
 FORGET_S = 10.0

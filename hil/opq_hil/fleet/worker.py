@@ -47,7 +47,7 @@ SAMPLES_S = 0.2
 """Samples of disturbed Boxes are made and measured so often."""
 TEND_S = 0.5
 ANSWER_BYTES = 64_000_000
-"""Of answers that wait for their sockets, of all Boxes of the process."""
+"""Bytes of answers that wait for their sockets, of all Boxes of the process."""
 LONGEST_REQUEST_S = 120.0
 
 
@@ -58,7 +58,7 @@ class FleetPlan:
     endpoints: Endpoints
     server_key: bytes
     folder: Path
-    """Of what is held."""
+    """Folder of the Measurements that are held."""
     cycles: int = 60
     """Per Measurement, until a command says otherwise."""
     spread: bool = True

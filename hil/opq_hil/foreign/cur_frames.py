@@ -26,7 +26,7 @@ INFO_RESPONSE, RATE_RESPONSE, DATA_RESPONSE, PLUGIN_RESPONSE = 4, 5, 6, 7
 
 @dataclass(frozen=True, slots=True)
 class CurMetric:
-    """Of one measurement window, in the metric's unit."""
+    """Figures of one measurement window, in the metric's unit."""
 
     min: float
     max: float

@@ -31,7 +31,7 @@ CALIBRATION = 152.5
 """Counts per volt of the original's sample configuration (opq-interop G.1): clipped at 214.9 V peak."""
 COMMANDS_AT_ONCE = 10
 WINDOWS_AT_ONCE = 60
-"""Of one Box in a row, after the process stood still."""
+"""Windows of one Box in a row, after the process stood still."""
 LONGEST_WAIT_MS = 100
 
 
@@ -94,7 +94,7 @@ class ForeignHost:
         self.on_open: Callable[[], object] | None = None
         """Called once, when every Box has its sockets."""
         self.clock = RunClock.now()
-        """Of the run; from `run` on its own."""
+        """The run's clock; from `run` on its own."""
         self._endpoints = endpoints
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None

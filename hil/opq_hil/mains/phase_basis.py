@@ -21,12 +21,12 @@ KEPT = 16
 
 @dataclass(frozen=True, slots=True)
 class PhaseBasis:
-    """Of (n,) samples."""
+    """Sine and cosine of every order for (n,) samples."""
 
     sine: FloatArray
     """(n,) of the fundamental."""
     powers: tuple[tuple[FloatArray, FloatArray], ...]
-    """Of each order sine and cosine, (n,)."""
+    """Sine and cosine of each order, (n,)."""
 
     def shape(self, ratios: Sequence[complex], at: slice) -> FloatArray:
         """Samples `at` of fundamental and harmonics, in shares of the fundamental's peak.
@@ -46,7 +46,7 @@ class PhaseBasis:
 
 @lru_cache(maxsize=KEPT)
 def phase_basis(grid: Grid, rate_hz: float, first: int, count: int, orders: tuple[int, ...]) -> PhaseBasis:
-    """Of samples `first` and on; `orders` rise."""
+    """The basis for samples `first` and on; `orders` rise."""
     turn = turn_of(grid.cycles(np.arange(first, first + count) / rate_hz))
     powers = tuple((power.imag.copy(), power.real.copy()) for power in powers_of(turn, orders))
     return PhaseBasis(np.sin(turn), powers)

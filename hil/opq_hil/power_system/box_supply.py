@@ -30,7 +30,7 @@ def supply_problems(config: BoxSupplyConfig) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class BoxSupply:
-    """Of one Box; true seconds after the run's start."""
+    """The supply and battery of one Box; true seconds after the run's start."""
 
     config: BoxSupplyConfig
 
@@ -47,7 +47,7 @@ class BoxSupply:
         return next((end for begin, end in self.silent_s if begin <= t_s < end), None)
 
     def volts(self, t_s: float) -> tuple[float, float | None]:
-        """Of the supply and of the battery, as Health says them; None: there is no battery."""
+        """Volts of the supply and of the battery, as Health says them; None: there is no battery."""
         battery_s = self.config.battery_s
         lost = next((each for each in self.config.lost if each[0] <= t_s < sum(each)), None)
         if not battery_s:

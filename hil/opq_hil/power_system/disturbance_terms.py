@@ -121,7 +121,7 @@ class SlipTerm:
     start_s: float
     end_s: float
     course: FrequencyCourse
-    """Of seconds since it began."""
+    """The frequency by seconds since it began."""
     outlets: NDArray[np.bool_]
     """(outlets,) which are in it."""
     back_deg: float = 0.0

@@ -33,7 +33,7 @@ STEADY_S = 1.0
 LASTING_S = 60.0
 """Longer: undervoltage, overvoltage; IEEE 1159-2019, table 2."""
 TRANSIENT_PU = 0.05
-"""Of nominal peak; `opq_measure.waveform.transients.LEAST_PU`."""
+"""Share of the nominal peak; `opq_measure.waveform.transients.LEAST_PU`."""
 JUMP_DEG = 6.0
 """`opq_measure.analysis.sudden.LEAST_JUMP_DEGREES`."""
 THD_PU = 0.08
@@ -42,7 +42,7 @@ THD_LEAST_S = 3.0
 SIGNAL_PU = 0.003
 """The least level that a meter need find; IEC 61000-4-30:2015, 5.10."""
 DEVIATION_SHARE = 0.01
-"""Of nominal frequency; EN 50160:2010, 4.2.1."""
+"""Share of nominal frequency; EN 50160:2010, 4.2.1."""
 PST = 1.0
 DEAD_PU = 1e-3
 LOOK_S, LOOK_STEP_S = 120.0, 0.05
@@ -59,9 +59,9 @@ class OutletTruth:
     kind: str
     """A class of the contract, or several joined by `+`."""
     residual_pu: float | None
-    """Of nominal; None: the class has none."""
+    """Residual voltage by nominal; None: the class has none."""
     phase_jump_deg: float
-    """Of the fundamental when it begins; positive: ahead."""
+    """Jump of the fundamental's phase when it begins; positive: ahead."""
     arrival_s: float
     downstream: bool
     """Whether it is fed through the place of the cause."""
@@ -224,7 +224,7 @@ class _Course:
 
     @property
     def jump_deg(self) -> float:
-        """Of the phase when it begins; 0 where nothing is left to have one."""
+        """Jump of the phase when it begins; 0 where nothing is left to have one."""
         if not len(self.factors) or abs(self.factors[0]) < 0.01:
             return 0.0
         return math.degrees(float(np.angle(self.factors[0])))

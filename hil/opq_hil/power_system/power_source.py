@@ -156,7 +156,7 @@ def power_sources(scenario: PowerScenario, system: PowerSystem, seed: int = 1) -
 def recorded_sources(
     scenario: PowerScenario, every_s: float = EVERY_S, lead_s: float = LEAD_S
 ) -> dict[str, Replay]:
-    """Of the Boxes that play a recording; those of one event on one time axis.
+    """The sources of the Boxes that play a recording; those of one event on one time axis.
 
     Raises:
         RecordingError: a file cannot be played (a loaded scenario's can).

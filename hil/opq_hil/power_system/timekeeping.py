@@ -61,7 +61,7 @@ def timekeeping_problems(config: TimekeepingConfig) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class ClockReading:
-    """Of one moment: by how much the stamps are wrong, and what the Box says of that."""
+    """A reading at one moment: by how much the stamps are wrong, and what the Box says of that."""
 
     error_ns: float
     uncertainty_ns: int
@@ -69,7 +69,7 @@ class ClockReading:
 
 
 class Timekeeping:
-    """Of one Box; sample 0 is taken at the run's start."""
+    """The clock of one Box; sample 0 is taken at the run's start."""
 
     def __init__(
         self, config: TimekeepingConfig, oscillator: SampleClock, rate_millihz: int, seed: int

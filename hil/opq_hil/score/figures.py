@@ -136,7 +136,7 @@ def _confusion(
 def _start_errors_ms(
     truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident], match: ScoreMatch
 ) -> list[float]:
-    """Of each found one: earliest stored onset against earliest arrival, on the Boxes that both have."""
+    """For each found one: earliest stored onset against earliest arrival, on the Boxes that both have."""
     errors = []
     for t, incidents in enumerate(match.of_truth):
         if incidents:

@@ -20,7 +20,7 @@ from opq_proto.errors import OpqError
 from opq_proto.link_messages import FLAG_RESENT, GpsStatus, Health, Hello, Log, Samples
 
 COUNTED = ("overruns", "clipped", "missing_samples", "crc_errors", "tx_dropped", "reset_cause")
-"""Of a Box's last Health."""
+"""What is counted in a Box's last Health."""
 AREAS = (("boot loader", 0x8000), ("settings", 0x10000), ("spare", 0x20000), ("slot A", 0x80000),
          ("slot B", 0xE0000), ("beyond", 0x100000))  # fmt: skip
 """Name and end of each part of the flash, from 0x08000000 on (device/README.md)."""
@@ -219,7 +219,7 @@ def _counters(a: KeptRun, b: KeptRun) -> ComparisonRow:
 
 
 def _counted(run: KeptRun) -> Iterator[tuple[str, Any]]:
-    """Of the Box, of the link, of the emulator's models; what only one emulator counts is not compared."""
+    """Counters of Box, link and the emulator's models; what only one emulator counts is left out."""
     health = [entry.message for entry in run.heard if isinstance(entry.message, Health)]
     if health:
         yield from ((f"box.{name}", getattr(health[-1], name)) for name in COUNTED)

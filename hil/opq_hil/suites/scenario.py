@@ -176,7 +176,7 @@ class FirmwareScenario:
     soak: bool = False
     """Long: only when asked for."""
     wall_limit_s: float = 900.0
-    """Of QEMU, others have their factor. Ends an emulator that hangs; no verdict on speed, for on a busy
+    """For QEMU; others have their factor. Ends an emulator that hangs; no verdict on speed, for on a busy
     machine a good run takes minutes."""
     virtual_s: int = 60
     """About how long it is in all: the longest are begun first."""

@@ -121,7 +121,7 @@ def first_second_of(folder: str, state: str, after_s: float = 0) -> float:
 
 
 def largest_stamp_step_ns(folder: str) -> int:
-    """Of the stamps against their samples, while locked."""
+    """The largest step of the stamps against their samples, while locked."""
     return stamp_steps(_capture(folder), Gps(jitter_ns=20.0))
 
 

@@ -23,9 +23,9 @@ from opq_hil.power_system.faults import FaultType
 
 RUSCK_OHM = 30.0
 STROKE_SPEED = 0.4
-"""Of light; IEEE 1410-2010 uses this value."""
+"""Share of the speed of light; IEEE 1410-2010 uses this value."""
 SURGE_OHM = 400.0
-"""Of an overhead line."""
+"""Surge impedance of an overhead line."""
 CORONA_PER_KV_KM = 0.0002
 FRONT_S, TAIL_S = 0.4e-6, 68e-6
 """Time constants of a surge of 1.2/50 us; IEC 60060-1:2010."""
@@ -49,7 +49,7 @@ class Lightning(Cause):
     arrester_v: float = limit(1500.0, 100.0, 20_000.0)
     """Most that an outlet gets."""
     type: FaultType = "LG"
-    """Of the flashover."""
+    """Type of the fault that the flashover makes."""
     phases: str = ""
     clear_ms: float = limit(100.0, 1.0, 600_000.0)
     breaker: str = ""

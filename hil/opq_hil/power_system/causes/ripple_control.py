@@ -27,7 +27,7 @@ class RippleControl(Cause):
     words: ClassVar[str] = "a telegram of ripple control: mains signalling"
     hz: float = limit(216.67, 100.0, 3000.0)
     percent: float = limit(2.0, 0.1, 9.0)
-    """Of nominal, at the injector."""
+    """Percent of nominal, at the injector."""
     bits: str = "1101001011010001"
     bit_s: float = limit(0.5, 0.02, 60.0)
 

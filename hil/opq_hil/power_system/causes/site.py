@@ -166,7 +166,7 @@ class Site:
 
     @property
     def busbar_share(self) -> float:
-        """Of a surge, what a busbar with all first feeders of the network lets through: 2 / n, 1 at most."""
+        """Share of a surge that a busbar with all first feeders lets through: 2 / n, 1 at most."""
         topology = self.network.topology
         feeders = {topology.first_feeder(node) for node in self.network.nodes} - {None}
         return min(1.0, 2 / max(1, len(feeders)))

@@ -69,7 +69,7 @@ def _cpu_s(run_everywhere: Callable[..., dict[str, float]]) -> float:
 
 
 def _store_events(folder: Path, count: int) -> None:
-    """Of one Box each, a dip with noise of 40 dB; no two are the same."""
+    """Stores events of one Box each, a dip with noise of 40 dB; no two are the same."""
     chance = np.random.default_rng(SEED)
     t_s = np.arange(SECONDS * RATE_HZ) / RATE_HZ
     store = open_store(None, folder)

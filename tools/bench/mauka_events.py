@@ -146,7 +146,7 @@ def _idle_ms() -> float:
 
 
 def _cpu_s(runner: AnalysisRunner) -> float:
-    """Of this process and those of the pool."""
+    """CPU seconds of this process and those of the pool."""
     ticks = os.sysconf("SC_CLK_TCK")
     spent_s = time.process_time()
     for row in runner.pool.rows() if runner.pool is not None else ():
@@ -172,7 +172,7 @@ def _store() -> Iterator[CloudStore]:
 
 
 def _put_event(store: CloudStore, number: int) -> int:
-    """Of two Boxes, 3 s with a dip and noise of 40 dB; no two waveforms are the same."""
+    """Stores an event of two Boxes, 3 s with a dip and noise of 40 dB; no two waveforms are the same."""
     chance = np.random.default_rng(number)
     start_ns = START_NS + number * 100 * 10**9
     span = (start_ns, start_ns + 3 * 10**9)

@@ -33,7 +33,7 @@ NOW_MS = 1_767_225_600_000
 BOXES = 300
 MANY, COMMITS_PER_S = 1000, 5
 MIDDLE, SPREAD = np.array([60.0, 120.0, 0.02, 1.0]), np.array([0.005, 0.3, 0.001, 0.2])
-"""Of METRIC_NAMES."""
+"""Middle and spread of METRIC_NAMES."""
 SPANS = {"6 h": 0.25, "24 h": 1.0, "7 d": 7.0, "30 d": 30.0, "90 d": 90.0, "365 d": 365.0}
 """Days; `--quick` has those up to 30."""
 CPU_LIMIT_MS = 100.0

@@ -58,7 +58,7 @@ def command() -> None:
 
 
 def waveform_options(decorated: Decorated) -> Decorated:
-    """Of the commands that write samples."""
+    """Adds the options of commands that write samples."""
     for option in (
         mongo_option,
         data_option,

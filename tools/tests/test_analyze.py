@@ -112,7 +112,7 @@ CLASSES = {
     "oscillatory_transient", "periodic_notching", "harmonics", "interharmonics", "flicker",
     "frequency_deviation", "phase_jump", "dc_offset", "noise", "rapid_voltage_change",
 }  # fmt: skip
-"""Of the contract."""
+"""The classes that the contract has."""
 
 
 def test_dc_and_noise_are_figures_and_no_events(tmp_path: Path) -> None:

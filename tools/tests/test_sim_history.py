@@ -73,7 +73,7 @@ def scored(folder: Path) -> dict[str, object]:
 
 
 def regular_rows(folder: Path) -> list[list[Measurement]]:
-    """Of each Box, without crossings."""
+    """The rows of each Box, without crossings."""
     store = open_store(None, folder)
     try:
         return [[row for row in store.measurements(box_id, 0, 2**42) if not row.crossing] for box_id in "12"]

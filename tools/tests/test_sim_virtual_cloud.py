@@ -28,7 +28,7 @@ def store(tmp_path: Path) -> Iterator[CloudStore]:
 
 
 def samples(box_id: str, start_ns: int, end_ns: int, cycles: int = 10) -> Waveform:
-    """Of a socket at which half the voltage is lost for a while; Boxes 1 and 2 see it."""
+    """Samples of a socket at which half the voltage is lost for a while; Boxes 1 and 2 see it."""
     first = round((start_ns - START_NS) / 1e9 * RATE_HZ)
     dips = [Sag(depth=0.5, start_s=DIP_S, cycles=cycles)] if box_id in "12" else []
     volts, _ = mains(60.0, RATE_HZ, disturbances=dips)
@@ -38,7 +38,7 @@ def samples(box_id: str, start_ns: int, end_ns: int, cycles: int = 10) -> Wavefo
 
 
 def second(number: int, dip_s: int = 1) -> list[Measurement]:
-    """Of three Boxes: one Measurement a second, low in the first `dip_s` of the dip."""
+    """A Measurement a second of each of three Boxes, low in the first `dip_s` of the dip."""
     rows = []
     for box_id in "123":
         low_v = 60.0 if box_id in "12" and 0 <= number - DIP_S < dip_s else 120.0

@@ -58,7 +58,7 @@ def judge_recording(key: RecordingKey) -> tuple[RecordingKey, Judged]:
 
 
 def source_digest() -> str:
-    """Of the source text that judges, so that one file holds the answers of one version."""
+    """Digest of the source text that judges, so that one file holds the answers of one version."""
     digest = hashlib.blake2b(digest_size=8)
     folder = Path(opq_measure.__file__).parent
     for path in sorted(folder.rglob("*.py")):

@@ -143,7 +143,7 @@ class BenchHouse:
         return psutil.Process(self.pid("gateway"))
 
     def pid(self, name: str) -> int:
-        """Of a process: boxes, cloud or gateway."""
+        """The process id of boxes, cloud or gateway."""
         return next(child.pid for child in self._children if child.name == name and child.pid is not None)
 
     def wait(self) -> None:

@@ -82,7 +82,7 @@ def measured(parts: dict[str, Part], within_s: float) -> list[BenchCase]:
 
 
 def _by_line(boxes: int, watch_s: float, left_s: float) -> list[BenchCase]:
-    """Of a Box and second: the gateway's process and that of cheap Boxes on ptys."""
+    """Cost of a Box and second: the gateway's process and that of cheap Boxes on ptys."""
     click.echo(f"{boxes} Boxes on ptys ...", err=True)
     with house(boxes, config={"ring": {"compress": False}, "measuring": {"flicker": False}}) as up:
         up.rest(5.0)

@@ -41,7 +41,7 @@ class FleetCost:
     counts: dict[str, int]
     """At its end."""
     base_kb: float
-    """Of the process before it had Boxes."""
+    """Memory of the process before it had Boxes."""
     memory_kb: float
     start_s: float
     start_cpu_s: float

@@ -28,9 +28,9 @@ from opq_hil.power_system.power_scenario import SystemFrequencyConfig, load_powe
 
 SNR_DB = 60.0
 TRIALS, QUICK_TRIALS = 100, 3
-"""Of each class and frequency."""
+"""Trials of each class and frequency."""
 QUIET_H, QUICK_QUIET_H = 20.0, 0.5
-"""Of each grid."""
+"""Quiet hours of each grid."""
 QUIET_BOXES = 12
 SAMPLED, QUICK_SAMPLED = 12, 1
 SAMPLED_S, QUICK_SAMPLED_S = 300.0, 150.0

@@ -53,7 +53,7 @@ SIZES = {
 }
 """Class -> the quantity that makes it weak or strong."""
 WEAKEST_IS_MOST = ("sag", "interruption", "undervoltage")
-"""Of a residual the most that is left."""
+"""Classes with a residual, where the weakest disturbance is the one that leaves most."""
 
 
 def weakest(kind: str, numbers: DrawnNumbers) -> DrawnNumbers:

@@ -25,7 +25,7 @@ class Watched:
     cores: float = 0.0
     resident_bytes: int = 0
     grown_bytes_per_s: float = 0.0
-    """Of the server, since before the first page was opened."""
+    """Growth of the server's memory since before the first page was opened."""
     opened_s: float = 0.0
 
 

@@ -256,7 +256,7 @@ def _row_if_known(store: CloudStore, box_id: str) -> dict[str, Any]:
 
 
 HEARD = ("box_id", "last_seen_ms", "location_archive", "location_start_time_ms", "v_per_lsb")
-"""Of a row, what the log of changes needs not say."""
+"""Fields that the Box or the store writes: the log of changes leaves them out."""
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:

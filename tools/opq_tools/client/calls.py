@@ -26,7 +26,7 @@ T = TypeVar("T")
 Values = Mapping[str, str | int | float | Sequence[str] | None]
 PREFIX = "/api/v1"
 TRIES = 4
-"""Of a request that View has no time for (429, 503)."""
+"""Tries of a request that View has no time for (429, 503)."""
 LONGEST_WAIT_S = 30.0
 
 

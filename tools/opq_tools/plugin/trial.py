@@ -77,7 +77,7 @@ class PluginTrial:
     results: dict[str, str] = field(default_factory=dict)
     protections: dict[str, str] = field(default_factory=dict)
     scores: dict[str, "DataSetScore"] = field(default_factory=dict)
-    """Of each analysis, where a data set was asked for."""
+    """The score of each analysis, where a data set was asked for."""
 
 
 def try_plugin(

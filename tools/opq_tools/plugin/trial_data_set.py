@@ -17,7 +17,7 @@ from opq_proto.errors import PluginError
 from opq_proto.messages import Event, Finding, TimeSource, Waveform
 
 CLASSES = ALL_CLASSES
-"""Of the recordings."""
+"""Classes of the recordings."""
 SNR_DB = 30.0
 SEED = 1
 
@@ -32,7 +32,7 @@ class TriedRecording:
 
 @dataclass(frozen=True, slots=True)
 class DataSetScore:
-    """Of one analysis on one data set.
+    """The score of one analysis on one data set.
 
     Attributes:
         finds: classes that it looks for.
@@ -48,12 +48,12 @@ class DataSetScore:
 
     @property
     def precision(self) -> float | None:
-        """Of what it found, the share that is there; None: it found nothing."""
+        """The share of what it found that is there; None: it found nothing."""
         return self.right / (self.right + self.wrong) if self.right + self.wrong else None
 
     @property
     def recall(self) -> float | None:
-        """Of what is there, the share that it found; None: nothing is there."""
+        """The share of what is there that it found; None: nothing is there."""
         return self.right / (self.right + self.missed) if self.right + self.missed else None
 
     def as_json(self) -> dict[str, object]:

@@ -11,7 +11,7 @@ MOST_BOXES = 1000
 
 @dataclass(slots=True)
 class _BoxSilence:
-    """Of one Box; monotonic nanoseconds."""
+    """How long one Box has been silent; monotonic nanoseconds."""
 
     last_ns: int
     silent_after_ns: int

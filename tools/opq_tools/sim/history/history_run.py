@@ -40,7 +40,7 @@ class HistoryBoxes(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HistoryFigures:
-    """Of one call; what was in the store before is not counted."""
+    """The figures of one call; what was in the store before is not counted."""
 
     cpu_s: float
     box_hours: float

@@ -15,7 +15,7 @@ from opq_proto.link_messages import LINK_BAUD
 MAKAI = r"^(tcp://[^\s/]+:\d{1,5}|ipc://\S+)$"
 """What libzmq cannot connect to would end the uplink, and nobody would see why."""
 LEAST_CYCLES, MOST_CYCLES = 1, 600
-"""Of mains per Measurement."""
+"""Mains cycles per Measurement."""
 MOST_ID = 2**31 - 1
 """A Box's number is an int32 on the original's wire."""
 

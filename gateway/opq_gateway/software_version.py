@@ -4,7 +4,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 
 def software_version() -> str:
-    """Of the toolkit, as installed."""
+    """The toolkit's version, as installed."""
     try:
         return version("opq-toolkit")
     except PackageNotFoundError:

@@ -36,7 +36,7 @@ class BoxStatus:
     sample_ns: int | None = None
     """UTC of the newest sample; intake."""
     sample_uncertainty_ns: int | None = None
-    """Of that time, and where it comes from; intake."""
+    """Uncertainty of that time, and where it comes from; written by intake."""
     sample_source: TimeSource | None = None
     shares_clock: bool = False
     """Its times are this machine's clock's: given by it, or the Box's own that follow it; intake."""

@@ -117,7 +117,7 @@ def parse(raw: bytes) -> Message:
 
 
 def config_of(message: Message) -> Config:
-    """Of a CFG-1, CFG-2 or CFG-3."""
+    """The configuration in a CFG-1, CFG-2 or CFG-3."""
     fields = Fields(message.body)
     third = message.kind == "cfg3"
     more: dict[str, Any] = {}

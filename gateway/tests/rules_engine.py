@@ -95,7 +95,7 @@ class Hands(RulePlugins):
 
     @property
     def contexts(self) -> list[SourceContext]:
-        """Of the sources that run; one that was told to stop may take a while to see it."""
+        """Contexts of the sources that run; one that was asked to stop may take a while to see it."""
         return [context for context in list(self.opened) if not context.stopped]
 
     @property

@@ -68,7 +68,7 @@ def test_every_section_of_the_configuration_stands_in_the_page() -> None:
 
 
 def default(name: str) -> float:
-    """Of a key of the configuration's top level."""
+    """The default of a key of the configuration's top level."""
     value = fields_of(Config)[name].default
     assert isinstance(value, int | float)
     return value

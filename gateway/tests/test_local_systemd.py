@@ -11,7 +11,7 @@ UNIT = Path(__file__).parents[1] / "systemd" / "opq-gateway.service"
 ANALYZE = shutil.which("systemd-analyze")
 needs_systemd = pytest.mark.skipif(not ANALYZE, reason="needs systemd-analyze: apt-get install systemd")
 MOST_EXPOSURE = 2.0
-"""Of 10; a service without any hardening has 9.6."""
+"""Exposure on a scale of 10; a service without any hardening has 9.6."""
 
 
 @needs_systemd

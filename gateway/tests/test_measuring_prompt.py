@@ -12,7 +12,7 @@ from opq_proto.messages import Measurement
 
 TICK_NS = 600 * 10**9
 LATE_NS = 60_000_000
-"""Of the newest sample that was fed when a Measurement came: the filter's 5 ms and three blocks of 17 ms."""
+"""Age of the newest fed sample when a Measurement came: the filter's 5 ms and three blocks of 17 ms."""
 
 
 def told(

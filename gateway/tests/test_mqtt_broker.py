@@ -334,7 +334,7 @@ def test_a_broker_with_password_and_tls_is_spoken_to_and_a_wrong_one_is_not_beli
 
 
 def _certificate(certificate_path: Path, key_path: Path) -> None:
-    """Of 127.0.0.1, signed by itself."""
+    """Makes a certificate of 127.0.0.1, signed by itself."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "broker")])
     now = datetime.now(UTC)

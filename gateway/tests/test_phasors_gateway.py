@@ -23,7 +23,7 @@ from opq_proto.keys import KeyFolder
 from opq_proto.messages import TimeSource
 
 LAG_CYCLES, SHARE = 0.19, 0.95
-"""Of Box 4 behind Box 1."""
+"""By how much Box 4 lags Box 1, and its share of Box 1's voltage."""
 GRID = Grid(59.97, wander_hz=0.02, wander_s=11.0, phase_cycles=0.4)
 WANTED = 25
 

@@ -73,7 +73,7 @@ def serving(**more: float) -> Iterator[Served]:
 
 
 LAG_CYCLES, SHARE = 31 / 360, 0.93
-"""Of Box 4 behind Box 1."""
+"""By how much Box 4 lags Box 1, and its share of Box 1's voltage."""
 SAMPLED_NS = START_NS + 123_456_789
 """UTC of sample 0 of both; on no report instant."""
 

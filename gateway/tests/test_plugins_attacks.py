@@ -75,7 +75,7 @@ def ask(plugins: Plugins) -> Ask:
 
 
 def on(plugins: Plugins, what: str) -> str:
-    """Of the status; skips where the kernel or a container does not give it."""
+    """What the status says of a protection; skips where the kernel or a container does not give it."""
     told = str(plugins.status("f")["protections"].get(what, "off"))
     if not told.startswith("on"):
         pytest.skip(f"{what}: {told}")
@@ -134,7 +134,7 @@ def test_sockets_without_a_file_and_processes_of_others_are_out_of_reach(plugins
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Iterator[Plugins]:
-    """Of a test that ends its process."""
+    """Plug-ins of a test that ends its process."""
     made = Plugins(tmp_path / "data", Policy(limits=ProcessLimits(memory_bytes=300 << 20, function_s=60.0)))
     made.create("function", "f", stored(made.uploads, plugin_zip("f", kind="function", code=CODE)))
     yield made

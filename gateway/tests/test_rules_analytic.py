@@ -21,7 +21,7 @@ def analytic(name: str) -> Analytic:
 
 
 def answers(name: str, records: list[tuple[Any, ...]], analysis: AnalyticState | None = None) -> list[Any]:
-    """Of each record in turn; the state is handed to a fresh object before each."""
+    """The answer for each record in turn; the state is handed to a fresh object before each."""
     analysis = analysis or analytic(name).start()
     found = []
     for record in records:

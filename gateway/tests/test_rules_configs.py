@@ -14,7 +14,7 @@ from opq_proto import log
 
 @pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
-    """Of a process of its own: it can be ended. Log and time zone are as they were, afterwards."""
+    """A server in a process of its own: it can be ended. Log and time zone are as they were, afterwards."""
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     made = House(tmp_path, alone=True)

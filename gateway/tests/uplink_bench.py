@@ -129,7 +129,7 @@ class Bench:
         return sum(self.counters[f"measurements_{what}"] for what in ("sent", "unheard", "delayed"))
 
     def numbers(self, backfilled: bool | None = None) -> list[int]:
-        """Of the seconds that arrived, in order of arrival."""
+        """The seconds that arrived, in order of arrival."""
         first = measurement(0).start_ns or 0
         return [
             ((m.start_ns or 0) - first) // SECOND_NS

@@ -25,7 +25,7 @@ LONGEST_ARGUMENT = 80
 
 
 class BoxOrders:
-    """Of one Box."""
+    """Carries out the orders for one Box."""
 
     def __init__(self, line: BoxCommandLink, later: Later, now_ns: Callable[[], int]) -> None:
         """`later` runs a function in the desk's thread; False when it cannot be taken."""

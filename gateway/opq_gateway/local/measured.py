@@ -18,7 +18,7 @@ from opq_gateway.measuring.feed import KINDS, Values
 from opq_gateway.measuring.ledger import Ledger
 
 MOST_ROWS = 10_000
-"""Of one answer; `next_from_ns` says where to go on."""
+"""Rows of one answer; `next_from_ns` says where to go on."""
 DAY_NS, MINUTE_NS = 86_400 * 10**9, 60 * 10**9
 
 

@@ -61,7 +61,7 @@ def _number(value: float) -> str:
 
 
 def process() -> Iterator[Family]:
-    """Of now; nothing where /proc is not to be read."""
+    """Memory, CPU and start of this process, read now; nothing where /proc cannot be read."""
     try:
         stat = Path("/proc/self/stat").read_bytes().rpartition(b")")[2].split()  # from field 3, proc(5)
         booted = next(

@@ -17,7 +17,7 @@ from opq_proto.keys import read_key_file, read_secret_file
 METRICS = frozenset({"rms", "f", "thd", "trans", "rocof", "pst", "unbalance"})
 HARMONICS = frozenset(f"h{order}" for order in range(2, 51))
 WPA_LENGTHS = range(8, 64)
-"""Of a passphrase (IEEE 802.11, J.4.1): the set-up password is the access point's too."""
+"""Lengths of a passphrase (IEEE 802.11, J.4.1): the set-up password is the access point's too."""
 
 
 @dataclass(frozen=True, slots=True)

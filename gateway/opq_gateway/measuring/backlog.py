@@ -21,7 +21,7 @@ BESIDE_NS = 1_000_000
 
 
 class Blocks(Protocol):
-    """Of a ring."""
+    """What measuring reads from a ring."""
 
     def segment_blocks(self, segment: Segment, start_ns: int, end_ns: int) -> list[SampleBlock]:
         """In the order in which they were written."""

@@ -19,7 +19,7 @@ from opq_proto.messages import Measurement, Metric
 KEPT = 64
 """Figures that wait for a gap to be known, a minute."""
 LEAST_SHARE = 0.5
-"""Of the Box's window that must be missing: a figure says little of a small part of what it is of."""
+"""Share of the Box's window that must be missing: a figure says little of a small part of what it is of."""
 
 
 class Fallback:

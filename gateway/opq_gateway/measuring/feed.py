@@ -21,7 +21,7 @@ class Values:
     """
 
     box_id: str
-    """Of the Box; of a group its name."""
+    """A Box's number, or a group's name."""
     kind: str
     start_ns: int
     end_ns: int
@@ -85,7 +85,7 @@ class MeasuredFeed:
 
     @property
     def channels(self) -> tuple[Channel[Item], ...]:
-        """Of all readers, for who counts what waits and what was dropped."""
+        """The channels of all readers: whoever counts sees what waits and what was dropped."""
         return tuple(channel for _, channel in self._readers)
 
     def wanted(self, kind: type[Item]) -> bool:

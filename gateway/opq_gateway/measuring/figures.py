@@ -31,7 +31,7 @@ QUANTITIES = (
     Quantity("harmonics_v", ORDERS),
     Quantity("interharmonics_v", ORDERS),
 )
-"""Of a row. `under_v` and `over_v` are the rms, at most and at least the declared voltage; harmonics are the
+"""The columns of a row. `under_v`, `over_v`: rms, at most and at least the declared voltage; harmonics are
 subgroups of order 1 .. 50, interharmonics the centred subgroups above order 0 .. 49."""
 ROW_FLOATS = sum(quantity.width for quantity in QUANTITIES)
 THD = 4
@@ -41,7 +41,7 @@ INTERHARMONICS = slice(7 + ORDERS, ROW_FLOATS)
 
 @dataclass(slots=True)
 class WindowFigures:
-    """Of one window; NaN is unknown."""
+    """The figures of one window; NaN is unknown."""
 
     window: Window
     urms_v: FloatArray
@@ -82,7 +82,7 @@ def figures_of(windows: Sequence[Window], nominals_v: Sequence[float]) -> list[W
 
 
 def rest_figures(window: Window) -> WindowFigures | None:
-    """Of what is left of a run after its last window: some cycles, no spectrum; None of less than one."""
+    """Figures of the cycles after a run's last window, without a spectrum; None: no cycle is left."""
     if len(window.edges) < 2:
         return None
     urms_v, _, extents, trans_v = _in_time([window], np.array([window.half_edges]))

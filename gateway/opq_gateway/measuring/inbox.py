@@ -14,7 +14,7 @@ from opq_proto.link_messages import BoxMeasurement, Hello
 from opq_proto.messages import Gap
 
 MOST_S = 30.0
-"""Of samples that wait: a machine that is busy for longer measures less; the ring has them."""
+"""Seconds of samples that wait: a machine that is busy for longer measures less; the ring has them."""
 MOST_ITEMS = 20_000
 """Ten times the blocks of the link in that time; a Box may flood with blocks of one sample."""
 
@@ -39,7 +39,7 @@ class Inbox:
         self._gap_last = False
         self._items: deque[Item] = deque()
         self.end_sample = 0
-        """Of the newest block handed in; the reader's thread."""
+        """End of the newest block handed in; written by the reader's thread."""
         self._in = 0
         """Samples handed in; the reader's thread."""
         self._out = 0

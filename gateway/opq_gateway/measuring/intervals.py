@@ -24,7 +24,7 @@ from opq_measure.timebase.window import WindowTime
 from opq_proto.messages import TimeSource
 
 KIND = {"10_min": "10min", "2_h": "2h"}
-"""Of aggregates; those of fifteen windows are named for their cycles, 150, 180, or others at other mains."""
+"""Kinds of aggregates; those of fifteen windows are named for their cycles: 150 or 180."""
 
 
 class Intervals:

@@ -27,7 +27,7 @@ from opq_proto.link_messages import BoxMeasurement, Hello
 from opq_proto.messages import Measurement, TimeSource
 
 BACKLOG_INBOX_S = 300.0
-"""Of live samples wait at most while the ring's are measured: 7 MB."""
+"""Live samples that wait at most while the ring's are measured: 7 MB."""
 BESIDE_NS = 1_000_000
 """Rows that begin so little before the newest on disk are after it."""
 

@@ -66,7 +66,7 @@ class _Span:
 
     cycles: int
     urms_v: FloatArray
-    """Of the cycles that lie within the Measurement."""
+    """Rms of the cycles that lie within the Measurement."""
     trans_v: FloatArray
     per_window: Mapping[str, float]
 
@@ -83,7 +83,7 @@ class _UnderWay:
 
 
 class Measurements:
-    """Of one Box; a change of `cycles` holds from the next Measurement on."""
+    """Makes the Measurements of one Box; a change of `cycles` holds from the next Measurement on."""
 
     def __init__(
         self,
@@ -124,7 +124,7 @@ class Measurements:
 
     @property
     def missing_cycles(self) -> int:
-        """Of the Measurement under way, or of the next."""
+        """Cycles that the Measurement under way, or the next one, still lacks."""
         way = self._under_way
         return self.cycles if way is None else way.wanted - way.cycles
 

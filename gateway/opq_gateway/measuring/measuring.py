@@ -45,7 +45,7 @@ WAITED_S = 1.0
 """What waits longer is measured even if it is less than a piece: a Box that stopped, a gap."""
 LONGEST_PAUSE_S = 0.1
 TOGETHER_S = 64.0
-"""Of signal, measured at once: a second of 64 Boxes is 30 MB, and there is nothing to gain by more."""
+"""Seconds of signal measured at once: a second of 64 Boxes is 30 MB, and there is nothing to gain by more."""
 _Job = tuple[MeasuredBox, Job]
 
 

@@ -65,7 +65,7 @@ class Frame:
 
     kind: FrameKind
     id_code: int
-    """Of the stream; 1 to 65534."""
+    """Number of the stream, 1 to 65534."""
     stamp: FrameTime
     body: bytes = b""
 

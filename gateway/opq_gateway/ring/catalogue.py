@@ -34,7 +34,7 @@ class SegmentCatalogue:
     _seen: dict[str, tuple[_Seen, Segment | None]] = field(default_factory=dict)
     _unsynced: deque[Path] = field(default_factory=lambda: deque(maxlen=64))
     _number: int | None = None
-    """Of the newest file; None: somebody else may be the writer."""
+    """Number of the newest file; None: somebody else may be the writer."""
     _live: Segment | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

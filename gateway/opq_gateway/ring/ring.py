@@ -94,7 +94,7 @@ class Ring:
         self._first_ns = (
             self._segment_ns // 4 + self._segment_ns * (3 * crc32(box_id.encode()) >> 16) // 2**18
         )
-        """Of Boxes that begin together no two shall change files together for ever."""
+        """Boxes that begin together must not change files together for ever."""
         self._retry_s = retry_s
         self._monotonic_s = monotonic_s
         self._catalogue = SegmentCatalogue(folder)

@@ -32,7 +32,7 @@ class Segment:
     end_sample: int = 0
     file_bytes: int = 0
     written_bytes: int = 0
-    """Of these; what lies after is preallocated room."""
+    """Bytes that are written; what lies after them is preallocated room."""
     may_seal: bool = False
     """A raw segment of the format that is written today."""
 

@@ -78,7 +78,7 @@ TIME_TIMEOUT_S = 1.0
 
 
 class TimeForGps:
-    """Of one Box; reader's thread."""
+    """Sends the time to one Box that looks for GPS; reader's thread."""
 
     def __init__(self, commands: BoxCommands, clocks: Clocks) -> None:
         self._commands = commands

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 READ_BYTES = 4096
 MOST_BYTES = 8 << 20
-"""Of one port: five minutes. A start that takes longer loses what comes then."""
+"""Bytes of one port: five minutes. A start that takes longer loses what comes then."""
 POLL_MS = 20
 REACH_SAMPLES = 120_000
 """10 s: what any Box holds; it sends what of it is there."""

@@ -17,7 +17,7 @@ from opq_proto.rate_limit import RateLimitedLog
 
 
 class Outputs(Protocol):
-    """Of all Boxes; per Box in the order of its sample indices."""
+    """Takes what comes from all Boxes; per Box in the order of its sample indices."""
 
     def restart(self, box_id: str, hello: Hello) -> None:
         """Sample indices begin again, or the nominal values are others; blocks follow."""

@@ -24,7 +24,7 @@ from opq_proto.port_trouble import why_not_opened
 READ_BYTES = 4096
 """What a tty hands out at once at most."""
 MOST_BYTES = 4 * READ_BYTES
-"""Of one Box per round: twice what its line brings, and a flood still leaves time for others."""
+"""Bytes of one Box per round: twice what its line brings, and a flood still leaves time for others."""
 OUT_BYTES = 8192
 """What waits for a line that takes nothing: 90 ms at 921,600 baud."""
 PUMP_S = 0.1
@@ -161,7 +161,7 @@ FRAME, OVERRUN, PARITY, BREAK, BUFFER_OVERRUN = 6, 7, 8, 9, 10
 
 
 class LineErrors:
-    """Of one open port, since it was opened here."""
+    """Errors that the kernel counted on one port since it was opened here."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd

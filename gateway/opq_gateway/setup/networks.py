@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 LINKS = frozenset({"ethernet", "wifi", "gsm", "cdma", "bluetooth", "wimax", "infiniband", "vlan", "bond"})
 """Kinds of devices that can lead to the cloud; not loopback, tunnels, bridges of containers."""
 PASSWORD_BYTES = range(8, 64)
-"""Of a WPA passphrase (IEEE 802.11, J.4.1)."""
+"""Lengths of a WPA passphrase (IEEE 802.11, J.4.1)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def fields_of(line: str) -> list[str]:
 
 
 def devices_of(lines: Iterable[str]) -> tuple[Device, ...]:
-    """Of `DEVICE,TYPE,STATE,CONNECTION`."""
+    """The devices in lines of `DEVICE,TYPE,STATE,CONNECTION`."""
     found = []
     for name, kind, state, profile in (fields for line in lines if len(fields := fields_of(line)) == 4):
         found.append(Device(name, kind, state.split(" ")[0] == "connected", profile))
@@ -69,7 +69,7 @@ def devices_of(lines: Iterable[str]) -> tuple[Device, ...]:
 
 
 def networks_of(lines: Iterable[str]) -> tuple[Network, ...]:
-    """Of `IN-USE,SIGNAL,SECURITY,SSID-HEX`: strongest first, each name once, hidden ones left out."""
+    """Networks in lines of `IN-USE,SIGNAL,SECURITY,SSID-HEX`: strongest first, each once, no hidden ones."""
     best: dict[bytes, Network] = {}
     for line in lines:
         network = _network(fields_of(line))

@@ -23,7 +23,7 @@ MOST_RANGES = 1000
 
 
 class ResendBacklog:
-    """Of one Box; times are monotonic and handed in."""
+    """What one Box has to send again; times are monotonic and handed in."""
 
     def __init__(self, in_flight_s: float = IN_FLIGHT_S) -> None:
         self._in_flight_s = in_flight_s

@@ -65,9 +65,9 @@ class BoxUplink:
     crossings: str = "auto"
     """As `uplink.crossings`."""
     offered_bytes: int = 0
-    """Of answers handed in; command desk."""
+    """Bytes of answers handed in; written by the command desk."""
     taken_bytes: int = 0
-    """Of answers taken out; uplink."""
+    """Bytes of answers taken out; written by the uplink."""
     told: CloudAcknowledgement | None = None
     """The newest that was not looked at; command desk sets it, uplink takes it."""
     connection: UplinkConnection | None = None

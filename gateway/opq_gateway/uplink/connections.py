@@ -74,7 +74,7 @@ the same from here."""
 
 
 class UplinkConnections:
-    """Of all Boxes, by id."""
+    """The connections of all Boxes, by id."""
 
     def __init__(
         self,

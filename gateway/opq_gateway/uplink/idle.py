@@ -28,7 +28,7 @@ class _Sum:
 
 
 class DeadBands:
-    """Of one Box, in order of time."""
+    """The dead bands of one Box; Measurements come in order of time."""
 
     def __init__(self, config: IdleSection) -> None:
         self._config = config

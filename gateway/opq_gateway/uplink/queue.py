@@ -35,7 +35,7 @@ MOST_PAUSE_NS = 2 * 3600 * 10**9
 """Between two Measurements, that ages the older ones: a machine without a clock is set by months when it has
 found one. Twice the longest heartbeat of the idle mode."""
 FULL_SHARE = 0.05
-"""Of each Box's Measurements, dropped when there are too many bytes."""
+"""Share of each Box's Measurements that is dropped when there are too many bytes."""
 SET_BACK_NS = 60 * 10**9
 """A Measurement that ends so much before the last one: the clock was set back. Less is one that came late."""
 WRITE_S = 1.0
@@ -43,7 +43,7 @@ WRITE_S = 1.0
 
 
 class Queue:
-    """Of all Boxes; times are handed in."""
+    """The queue of all Boxes; times are handed in."""
 
     def __init__(
         self,

@@ -80,7 +80,7 @@ class HeldMeasurements:
 
 
 class ReservationMarker:
-    """Of one queue; its owner's thread."""
+    """The marker of one queue; its owner's thread."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -126,7 +126,7 @@ STRETCH = 100_000
 
 
 class SequenceNumbers:
-    """Of all Boxes of one queue."""
+    """The sequence numbers of all Boxes of one queue."""
 
     def __init__(self, boxes: Mapping[str, HeldMeasurements], marker: ReservationMarker) -> None:
         self._boxes = boxes

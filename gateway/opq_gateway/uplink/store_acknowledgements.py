@@ -14,12 +14,12 @@ from opq_gateway.uplink.backlog import CloudAcknowledgement
 FORGOTTEN_S = 3600.0
 """A store that is silent for so long while another acknowledges is not waited for any more."""
 MOST_STORES = 8
-"""Of more, the one that was silent longest is forgotten."""
+"""Stores that are remembered; beyond, the one that was silent longest is forgotten."""
 _TEXT = re.compile(r"[0-9a-z]{1,64}:\d{1,18}(,[0-9a-z]{1,64}:\d{1,18}){0,63}", re.ASCII)
 
 
 class StoreAcknowledgements:
-    """Of one Box; times are monotonic and handed in."""
+    """What the stores have acknowledged of one Box; times are monotonic and handed in."""
 
     __slots__ = ("_forgotten_s", "_stores")
 

@@ -42,7 +42,7 @@ PROMPT_COMMIT_S = 0.01
 BACKFILL_S = 0.05
 """A turn of sending again."""
 PER_TURN = 20
-"""Of one Box; then the next has its turn."""
+"""Measurements of one Box that are sent before the next has its turn."""
 CHECKPOINT_S = 10.0
 MOST_UNNUMBERED = 20_000
 ANSWERS = 64

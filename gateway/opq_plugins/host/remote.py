@@ -64,7 +64,7 @@ class Remote:
         return self._send(self._made(), method, given, at is not None)
 
     def decide(self, *arguments: object) -> object:
-        """Of a trigger: what it decides, checked."""
+        """The checked decision of a trigger."""
         from opq_plugins.sdk import nouns  # and NumPy with it
 
         answer = self.call("decide", *map(nouns.to_plain, arguments))
@@ -75,13 +75,13 @@ class Remote:
             raise
 
     def analyse(self, event: "Event", *nominal: float) -> object:
-        """Of an analysis: what it finds, checked."""
+        """The checked findings of an analysis."""
         from opq_plugins.sdk import nouns
 
         return nouns.findings_from(self.call("analyse", nouns.to_plain(event), *nominal), event)
 
     def wants(self, event: "Event", findings: "Sequence[Finding]", *nominal: float) -> object:
-        """Of an analysis: the further samples that it asks for, checked."""
+        """The further samples that an analysis asks for, checked."""
         from opq_plugins.sdk import nouns
 
         given = nouns.to_plain(event), nouns.to_plain(list(findings))
@@ -194,7 +194,7 @@ class Remote:
 
 
 class RemoteFunction(Remote):
-    """Of a process that fails it is not asked for a while: all rules stand still meanwhile."""
+    """A function whose process failed is not asked for a while: all rules stand still meanwhile."""
 
     def __init__(self, supervisor: WorkerSupervisor, kind: str, symbol: str) -> None:
         super().__init__(supervisor, kind, symbol)

@@ -21,7 +21,7 @@ from opq_proto.errors import OpqError, PluginError
 Inside: TypeAlias = Any
 """What a proxy holds: the plug-in's own object, its module, or a Remote; None: there is none."""
 REMOTES: dict[str, type[Remote]] = {"source": RemoteSource, "function": RemoteFunction}
-"""Of all other kinds it is a Remote."""
+"""This side's half by kind; every other kind has a plain Remote."""
 
 
 class Runtime(ABC):

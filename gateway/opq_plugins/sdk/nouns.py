@@ -23,7 +23,7 @@ LONGEST_NS = 3600 * 10**9
 MAX_FINDINGS = 10_000
 """In one event."""
 MAX_FIGURES = 64
-"""Of one finding."""
+"""Figures of one finding."""
 MAX_REQUESTS, MAX_ASKED = 20, 100
 """Requests for more samples of one event, and Boxes in one of them."""
 MAX_NAME, MAX_TEXT = 64, 2000

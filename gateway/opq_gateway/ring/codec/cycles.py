@@ -50,7 +50,7 @@ _HEAD: Final = struct.Struct("<IBBBBB")
 _BEFORE_RESIDUALS: Final = 6
 DELAY_STEPS, GAIN_STEPS = 0x10, 0x20
 STEP: Final = 0.4
-"""Of the noise: coded delays and gains are this coarse. Half of it costs as much as it saves."""
+"""Share of the noise: coded delays and gains are this coarse. Half of it costs as much as it saves."""
 FINE_BELOW: Final = 1.0
 """Counts of noise below which stretches are coded in two parts, and residuals by class."""
 

@@ -22,7 +22,7 @@ from opq_gateway.ring.codec.shapes import (
 )
 
 _ESCAPED_BITS: Final = 16
-"""Of a value whose tuple has no symbol."""
+"""Bits of a value whose tuple has no symbol."""
 
 
 def shape_of(run: Integers, centre: int) -> int:

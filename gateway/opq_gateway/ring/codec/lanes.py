@@ -160,7 +160,7 @@ def _laid(bases: Sequence[int], lengths: Sequence[int], steps: int, lanes: int) 
 
 @lru_cache(maxsize=256)
 def _slots(shape: int, centre: int) -> tuple[NDArray[np.int16], NDArray[np.int16], NDArray[np.uint8]]:
-    """Of each of the TOTAL remainders of a state: its symbol's share, its place in that, and the symbol."""
+    """For each of the TOTAL remainders of a state: its symbol's share, its place in that, and the symbol."""
     table = tuples.frequencies(shape, centre)
     offset = np.arange(shapes.TOTAL) - np.repeat(np.cumsum(table) - table, table)
     symbol = np.repeat(np.arange(len(table)), table)

@@ -66,7 +66,7 @@ class PredictorSetup:
         return (self.period >> 16) + _DRIFT + _POINTS
 
     def stretches(self, samples: int) -> int:
-        """Of a chunk of so many, or of its front."""
+        """How many stretches a chunk of so many samples, or its front, has."""
         return max(0, -(-(samples - self.opening_samples) // self.stretch_samples))
 
     def begins(self, stretches: int) -> Integers:
@@ -93,7 +93,7 @@ class PredictorCourse:
         self._ahead = 0
         self._size = 1
         self.periods = [setup.period]
-        """Of each stretch up to the one that is next."""
+        """The period of each stretch up to the one that is next."""
         self.lags = [1]
 
     @property

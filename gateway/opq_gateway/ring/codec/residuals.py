@@ -166,7 +166,7 @@ def _by_place(classes: int) -> tuple[NDArray[np.int8], NDArray[np.uint8]]:
 
 
 def _order(plain: Counts) -> int:
-    """Of the differences that are smallest."""
+    """The order of differences whose values are smallest."""
     wide = plain.astype(np.float64)
     sizes = [
         float(np.mean(np.minimum(np.abs(np.diff(wide, n=order)), 4000))) for order in range(MOST_ORDER + 1)

@@ -30,7 +30,7 @@ ZERO, ESCAPE = 127, 255
 """Where the symbol 0 stands in a table of 256, and what is not in the table: symbols are -127 .. 127."""
 CENTRE_UNIT: Final = 64
 _STEPS: Final = 64
-"""Of the cumulative normal distribution per sigma."""
+"""Steps per sigma of the cumulative normal distribution."""
 FINE_SIZES: Final = 28
 """Sizes without low bits."""
 _FAMILY: Final = ((1, 0, 1), (15, 1, 3), (3, 1, 4))
@@ -50,7 +50,7 @@ def low_bits(shape: int) -> int:
 
 @lru_cache(maxsize=4096)
 def shares(shape: int, centre: int) -> Integers:
-    """Of each symbol but ESCAPE, (255,), of 2**WHOLE_BITS.
+    """The share of each symbol but ESCAPE, (255,), in parts of 2**WHOLE_BITS.
 
     Args:
         centre: of the distribution, in 1/64; not moved where low bits are left out.
@@ -70,7 +70,7 @@ def _edges(shape: int, centre: int) -> Integers:
 
 @lru_cache(maxsize=4096)
 def frequencies(shape: int, centre: int) -> Integers:
-    """Of each symbol, (256,) of sum TOTAL; 0 where out of reach. `centre` as in `shares`."""
+    """The frequency of each symbol, (256,) of sum TOTAL; 0 where out of reach. `centre` as in `shares`."""
     edges = _edges(shape, centre)
     reach = 8 * sigma_64(shape) + 128 + abs(centre)
     within = (edges[:-1] < reach) & (edges[1:] > -reach)

@@ -20,7 +20,7 @@ _MOST_SPAN: Final = {4: 3, 3: 6, 2: 15}
 """By size: 216 symbols at most."""
 _SELDOM: Final = 1 << (WHOLE_BITS - 14)
 _SHARE_BITS: Final = 15
-"""Of a share that is multiplied: four of them stay below 2**63."""
+"""Bits of a share that is multiplied: a product of four stays below 2**63."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ SINGLE: Final = TupleLayout(1, -ZERO, ESCAPE, 0)
 
 @lru_cache(maxsize=4096)
 def layout(shape: int, centre: int) -> TupleLayout:
-    """Of the tuples of a shape."""
+    """How the tuples of a shape are laid out."""
     if shapes.low_bits(shape):
         return SINGLE
     shares = shapes.shares(shape, centre)
@@ -61,7 +61,7 @@ def layout(shape: int, centre: int) -> TupleLayout:
 
 @lru_cache(maxsize=4096)
 def frequencies(shape: int, centre: int) -> Integers:
-    """Of each symbol, (256,) of sum TOTAL; 0 where there is none."""
+    """The frequency of each symbol, (256,) of sum TOTAL; 0 where there is none."""
     laid = layout(shape, centre)
     if laid == SINGLE:
         return shapes.frequencies(shape, centre)

@@ -25,7 +25,7 @@ JsonObject = dict[str, Any]
 """A JSON object whose form the reader knows: an answer, a stored body, a state."""
 
 Metas = Sequence[Mapping[str, Any] | None] | None
-"""Of records: what their source knows beside each (topic, file); None: of none."""
+"""What the source knows beside each record (topic, file); None: no record has any."""
 
 Emission = list[Row]
 """What one window, or one record, gives: rows in order. What a sink gets with sendSingle false."""

@@ -121,7 +121,7 @@ LOG_PERIOD_S = 60.0
 
 @dataclass(slots=True)
 class SinkCounters:
-    """Of one action, shown in the rule's status."""
+    """The counters of one action, shown in the rule's status."""
 
     records_in_total: int = 0
     records_out_total: int = 0

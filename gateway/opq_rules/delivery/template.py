@@ -25,7 +25,7 @@ LONGEST = 1_000_000
 """Characters that a template may give."""
 
 MOST_ROUNDS = 1_000_000
-"""Of all loops together, in one emission: three in each other over 1,000 rows are 10^9."""
+"""Rounds of all loops together in one emission: three nested loops over 1,000 rows make 10^9."""
 _PLACES_MOST = 15
 
 MOST_LOOPS = 3
@@ -40,7 +40,7 @@ FILTERS = frozenset(
      "rejectattr", "reverse", "round", "select", "selectattr", "sort", "string", "sum", "title", "tojson",
      "trim", "truncate", "unique", "upper", "urlencode"}
 )  # fmt: skip
-"""Of Jinja's own; some are ours. `map` takes others by name, so that others must not be there at all."""
+"""Filters of Jinja and some of ours. `map` takes others by name, so that others must not be there at all."""
 _PARTS = (
     nodes.Template, nodes.Output, nodes.TemplateData, nodes.Const, nodes.Name, nodes.Getattr, nodes.Getitem,
     nodes.Slice, nodes.For, nodes.If, nodes.CondExpr, nodes.Compare, nodes.Operand, nodes.And, nodes.Or,

@@ -24,7 +24,8 @@ from opq_rules.streams.schemas import Schemas
 
 @dataclass(frozen=True, slots=True)
 class SinkProperties:
-    """Of one action; names as users write them. Times in ms, sizes in messages."""
+    """Properties of an action that every type of sink has, named as users write them.
+    Times in ms, sizes in messages."""
 
     sendSingle: bool = False  # row by row instead of the emission as one array
     omitIfEmpty: bool = False

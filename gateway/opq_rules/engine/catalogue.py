@@ -118,7 +118,7 @@ SHOWN = 5
 
 @dataclass(slots=True)
 class ConnectionUsers:
-    """Of one connection: streams and tables, and actions with the rules that say them."""
+    """Who uses one connection: streams and tables, and actions with the rules that have them."""
 
     streams: list[StreamDefinition] = field(default_factory=list)
     actions: dict[Action, list[str]] = field(default_factory=dict)

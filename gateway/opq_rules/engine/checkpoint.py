@@ -134,7 +134,7 @@ _JSON = b"J"
 
 
 def packed(value: object) -> bytes:
-    """Of JSON, bytes, datetimes."""
+    """The stored form of a value of JSON, bytes and datetimes."""
     try:
         data = _ENCODE(value)
     except (OverflowError, ValueError):

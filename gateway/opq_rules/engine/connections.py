@@ -74,7 +74,7 @@ SELECTOR = "connectionSelector"
 
 
 class Connections:
-    """Of one set of configurations. Raises RuleError: 404 where an id is not found, 400 for all else."""
+    """Connections of one set of configurations. RuleError: 404 where an id is not found, else 400."""
 
     def __init__(self, configurations: Configurations) -> None:
         self._configurations = configurations
@@ -166,7 +166,7 @@ def check_properties(kind: str, properties: Mapping[str, object], where: str) ->
 
 
 def connection_module(kind: str) -> ModuleType:
-    """Of a type of connections."""
+    """The module of a type of connections."""
     found = module_of("connection", kind)
     if found is None:
         known = ", ".join(types_of("connection"))

@@ -25,7 +25,7 @@ from opq_rules.engine.stream_input import MOST, StreamInput
 TAKE = 4096
 """Records of one source before the others have their turn."""
 FIRST, MOST_BYTES_AT_ONCE = 8, 1 << 20
-"""Of one source at once, doubled while there is time."""
+"""Entries and bytes that are taken from one source at once, doubled while there is time."""
 DRAIN_S = 0.1
 """How long that may take: whoever changes a rule waits. A record can be a body of thousands of rows."""
 TURNS = 64

@@ -100,7 +100,7 @@ class SchemaAdmin:
             return old is None
 
     def take_over(self, name: str, content: SchemaContent, version: str) -> None:
-        """Of an import: whatever version is there."""
+        """Takes what an import brings, whatever version is there."""
         with self._store.changing():
             self.fits(name, content)
             self._put(name, content, version)

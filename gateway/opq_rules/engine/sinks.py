@@ -45,7 +45,7 @@ class EmissionSender(Protocol):
 
 
 _Chunk = tuple[EmissionSender, int, Sequence[Emission], Sequence[int], int]
-"""Of one rule: the rule, number of the first emission, emissions, rows of the outbox (qos 0: none), turn of
+"""The rule, number of its first emission, its emissions, rows of the outbox (qos 0: none), turn of
 the engine. A plain tuple, for one with names takes five times as long to make."""
 _TURN: Final = 4
 
@@ -274,7 +274,7 @@ class _NamedSender:
 
 
 UNBOUNDED = 1 << 40
-"""Of what a sink refused at qos >= 1: the runner takes no more meanwhile, and nothing may go."""
+"""The limit of what a sink refused at qos >= 1: the runner takes no more meanwhile, and nothing may go."""
 
 
 @dataclass(slots=True, eq=False)

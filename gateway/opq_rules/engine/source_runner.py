@@ -22,12 +22,12 @@ STEADY_S = 60.0
 """A source that ran so long begins again with the shortest wait."""
 STOP_S = 2.0
 MOST_BYTES = 64 << 20
-"""Of payloads in the queue: a thousand bodies may be a thousand times 16 MiB."""
+"""Bytes of all payloads in the queue: a thousand bodies may be a thousand times 16 MiB."""
 
 
 @dataclass(slots=True)
 class SourceEntry:
-    """Of one call of the source: rows, or payloads still to be decoded."""
+    """What one call of the source brought: rows, or payloads still to be decoded."""
 
     rows: Sequence[Row] | None
     payloads: Sequence[bytes] | None

@@ -16,7 +16,7 @@ MOST = 512
 """Records of one batch. They stay in the processor's cache, and are fewer than what calls for a garbage
 collection, which would look through all of them."""
 UNBOUNDED = 1 << 40
-"""Of memory topics at qos >= 1: they are emptied before the engine takes anything else."""
+"""The limit of memory topics at qos >= 1: they are emptied before the engine takes anything else."""
 
 
 class StreamInput:

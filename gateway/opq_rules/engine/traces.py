@@ -19,7 +19,7 @@ from opq_rules.secrets import HIDDEN, MASK
 
 MOST_TRACES = 200
 MOST_BYTES = 1 << 20
-"""Of one rule."""
+"""Bytes of all traces of one rule."""
 MOST_RECORDS = 100
 """Traces of records that the trace of a window names."""
 MOST_ROWS = 5
@@ -54,7 +54,7 @@ class RuleTrace:
     rule_id: str
     time_ms: int
     of_window: tuple[int, int] | None = None
-    """Of a window that ended: start and end, Unix ms."""
+    """Start and end of the window that ended, Unix ms; None: this is the trace of a record."""
     records: list[str] = field(default_factory=list)
     """Traces of the records that it was made of."""
     spans: list[TraceSpan] = field(default_factory=list)
@@ -134,7 +134,7 @@ def shown_rows(rows: Sequence[Row]) -> list[JsonValue]:
 
 
 def shown(value: object, depth: int = 0) -> JsonValue:
-    """Of a value what fits on a screen; secrets by the name of their key."""
+    """As much of a value as fits on a screen; secrets, by the name of their key, are hidden."""
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):

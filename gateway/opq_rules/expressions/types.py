@@ -82,7 +82,7 @@ BIGINT, FLOAT, STRING, BOOLEAN = one("bigint"), one("float"), one("string"), one
 DATETIME, BYTEA, ARRAY, STRUCT = one("datetime"), one("bytea"), one("array"), one("struct")
 NUMBER = ValueType(BIGINT.kinds | FLOAT.kinds)
 WITHOUT_FRACTION = ValueType(frozenset(_ORDER) - {"float", "struct"}, BIGINT)
-"""Of a source that has no whole number as a float; a member of it is null here, so no float either."""
+"""Values of a source that has no whole number as a float; a member of it is null here, so no float either."""
 BY_NAME = {name: one(name) for name in _ORDER}
 """As CREATE STREAM and cast() name them."""
 

@@ -58,7 +58,7 @@ def options(datasource: str, properties: Mapping[str, object]) -> tuple[Config, 
 
 
 LONGEST_BYTES = 256 << 20
-"""Of a line, and of a JSON file, which is read whole."""
+"""Bytes of a line, and of a JSON file, which is read whole."""
 
 PAUSE = "nothing more for now"
 _AT_ONCE_BYTES = 1 << 16
@@ -87,7 +87,7 @@ class Lines:
 
     @property
     def place(self) -> int:
-        """Of the line that was handed on last, from 1, by which people find it."""
+        """Number of the line that was handed on last, from 1, by which people find it."""
         return self.number - self.held
 
     def __iter__(self) -> Iterator[bytes | str | None]:
@@ -152,7 +152,7 @@ class BrokenFileError(Exception):
 def records(
     path: Path, config: Config, taken: int, tell: Tell, stopped: Callable[[], bool]
 ) -> Iterator[Record]:
-    """Of the whole file; the first `taken` are None. Raises OSError, BrokenFileError."""
+    """The records of the whole file; the first `taken` are None. Raises OSError, BrokenFileError."""
     try:
         with opened(path) as plain, gzip.open(plain) if config.decompression else plain as file:
             if config.fileType == "json":
@@ -172,7 +172,7 @@ def records(
 def of_lines(
     some: Iterator[bytes | str | None], lines: Lines, path: Path, taken: int, tell: Tell
 ) -> Iterator[Record]:
-    """Of JSON lines, `some` of `lines`; an empty one is no record. PAUSE is handed on."""
+    """Records of JSON lines, `some` of `lines`; an empty one is no record. PAUSE is handed on."""
     decode = msgspec.json.Decoder().decode
     for line in some:
         if isinstance(line, str):

@@ -36,7 +36,7 @@ class Mark:
 
     @classmethod
     def of(cls, stored: Sequence[object]) -> "Mark | None":
-        """Of the end of an offset: [], [inode], or all three."""
+        """The mark at the end of a stored offset: [], [inode], or all three."""
         if len(stored) < 3:
             return cls(int(str(stored[0]))) if stored else None
         return cls(int(str(stored[0])), str(stored[1]), int(str(stored[2])))

@@ -24,7 +24,7 @@ from opq_proto.settings import configured
 from opq_rules.delivery.transform import encoded, rows_of
 
 _TAIL_BYTES = 1 << 20
-"""Of a file's end, read for the ids that it holds."""
+"""Bytes at a file's end that are read for the ids that it holds."""
 
 
 @dataclass(frozen=True, slots=True)

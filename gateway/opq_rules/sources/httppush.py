@@ -22,7 +22,7 @@ _LARGEST_BYTES = 16 << 20
 READ_S = 30.0
 """A request has to be whole by then."""
 MOST_CONNECTIONS = 100
-"""Of one address at a time, one thread each; more are closed at once."""
+"""Connections of one address at a time, one thread each; more are closed at once."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from opq_rules.errors import SQL_SYNTAX, RuleError
 from opq_rules.sql.syntax import TextPlace
 
 MAX_CHARS = 100_000
-"""Of characters in a statement; the longest of eKuiper's documentation has some 500."""
+"""Characters of a statement; the longest of eKuiper's documentation has some 500."""
 
 _DIGITS = r"(?:(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[0-9]+[eE][+-]?[0-9]+|[0-9]+)(?!\w)"
 NUMBER = rf"(?:(?<=[=<>])\s*-\s*{_DIGITS}|(?<![\w.]){_DIGITS})"

@@ -254,7 +254,7 @@ _RULE = "-" * 80
 
 
 def as_json(found: StreamDefinition) -> JsonObject:
-    """Of GET /streams/{name}."""
+    """The answer of GET /streams/{name}."""
     return {
         "Name": found.name,
         "StreamFields": None if found.fields is None else [_field(field) for field in found.fields],
@@ -270,12 +270,12 @@ def detail_json(found: StreamDefinition) -> JsonObject:
 
 
 def schema_json(fields: tuple[Field, ...] | None) -> JsonObject:
-    """Of GET /streams/{name}/schema; {} where nothing is declared."""
+    """The answer of GET /streams/{name}/schema; {} where nothing is declared."""
     return {field.name: of_column(field.type).as_json() for field in fields or ()}
 
 
 def as_text(found: StreamDefinition) -> str:
-    """Of `describe stream`: columns, then options."""
+    """The text of `describe stream`: columns, then options."""
     fields = [f"{field.name}\t{type_text(field.type)}" for field in found.fields or ()]
     options = [f"{name.upper()}: {_plain(_shown(value))}" for name, value in found.written.items()]
     return "\n".join(["Fields", _RULE, *fields, "", *options, ""])

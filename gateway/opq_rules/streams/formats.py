@@ -17,7 +17,7 @@ ReadOne = Callable[[bytes], list[Row]]
 SELF = "self"
 """Column of FORMAT binary in a schemaless stream."""
 MOST_FIELDS = 10_000
-"""Of one urlencoded payload."""
+"""Fields of one urlencoded payload."""
 
 _decode_json: Callable[[bytes], Any] = msgspec.json.Decoder().decode
 decode_object: Callable[[bytes], Row] = msgspec.json.Decoder(dict).decode

@@ -18,7 +18,7 @@ from opq_rules.streams.formats import ReadOne
 
 LONGEST_MS = 86_400_000
 MOST_VALUES = 10_000
-"""Of `mergeField` in one interval; above, the one that was silent longest goes."""
+"""Values of `mergeField` in one interval; above, the one that was silent longest goes."""
 _WITHOUT = frozenset({"memory"})
 """Its records come in the engine's thread, which has no time to wait."""
 

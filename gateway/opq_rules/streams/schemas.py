@@ -97,7 +97,7 @@ def _refusal(errors: bytes) -> str:
 
 
 MOST_BYTES = 1 << 20
-"""Of one set, or of one .proto file."""
+"""Bytes of one set, or of one .proto file."""
 MOST_MESSAGES = 2000
 _GOOGLES = {
     module.DESCRIPTOR.name: module.DESCRIPTOR.serialized_pb
@@ -203,7 +203,7 @@ def of_text(text: str) -> SchemaContent:
 
 
 def of_bytes(content: bytes) -> SchemaContent:
-    """Of a file: either."""
+    """The schema in a file, which is a descriptor set or a text."""
     if is_set(content):
         return SchemaContent(base64.b64encode(content).decode(), content, messages_of(content))
     try:

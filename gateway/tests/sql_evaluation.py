@@ -22,6 +22,7 @@ class Facts:
     meta: Any = field(default_factory=lambda: {"topic": "boxes/3", "device": {"id": 3}})
     rule_id: str = "sags"
     rule_start_ms: int = 1_765_792_400_000
+    keyed_state: Mapping[str, Any] = field(default_factory=dict)
 
 
 class OneRecord:

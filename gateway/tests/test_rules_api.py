@@ -156,6 +156,18 @@ def test_records_flow_from_a_configured_source_to_a_topic(house: House) -> None:
     assert usage["r1"]["records"] > 3
 
 
+def test_keyed_values_are_set_shown_and_deleted(house: House) -> None:
+    assert house.ask("GET", "/keyed_state") == {}
+    for key, value in (("limit", 108.5), ("count", 3), ("name", "Keller"), ("on", True)):
+        house.ask("PUT", f"/keyed_state/{key}", value)
+    assert house.ask("GET", "/keyed_state") == {"limit": 108.5, "count": 3, "name": "Keller", "on": True}
+    for wrong in ([1], {"a": 1}, 2**64, "x" * 5000):
+        assert "want a number of 64 bits" in house.ask("PUT", "/keyed_state/limit", wrong, 400)["message"]
+    house.ask("PUT", "/keyed_state/no%20key", 1, 400)
+    house.ask("DELETE", "/keyed_state/limit")
+    house.ask("DELETE", "/keyed_state/limit", None, 404)
+
+
 def test_secrets_are_not_shown(house: House) -> None:
     house.ask("POST", "/streams", {"sql": DEMO}, 201)
     action = {"mqtt": {"server": "tcp://127.0.0.1:1", "topic": "t", "password": "secret"}}

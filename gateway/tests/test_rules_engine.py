@@ -11,7 +11,7 @@ from waiting import wait_for
 from opq_rules.errors import RuleError
 
 
-def test_rules_of_one_shape_are_a_crowd_and_each_gives_its_own(tmp_path: Path) -> None:
+def test_rules_of_one_shape_share_an_index_and_each_gives_its_own(tmp_path: Path) -> None:
     with running(tmp_path) as (engine, hands):
         engine.execute(stream())
         bodies = [rule(f"r{k}", f"SELECT v, {k % 2} AS half FROM s WHERE v > {k}") for k in range(10)]
@@ -22,7 +22,7 @@ def test_rules_of_one_shape_are_a_crowd_and_each_gives_its_own(tmp_path: Path) -
         by_rule = sorted((row_id.split(":")[0], tuple(data[0].items())) for row_id, data in hands.got)
         wanted = [(f"r{k}", (("v", 4), ("half", k % 2))) for k in range(4)]
         assert by_rule == sorted([*wanted, ("r0", (("v", 1), ("half", 0)))])
-        assert "crowd" in engine.views.explain("r4")
+        assert "with 3 other rules of the same form" in engine.views.explain("r4")
         assert engine.views.totals()["units"] <= 4
         status = engine.views.rule_status("r9")
         assert status["op_2_filter_0_records_in_total"] == 6
@@ -338,3 +338,42 @@ def test_what_is_asked_of_a_rule(tmp_path: Path) -> None:
         assert engine.users_of("sink", "kept") == ["joined", "plain"]
         assert engine.users_of("function", "count") == ["joined"]
         assert engine.users_of("source", "hand") == ["s", "held"]
+
+
+def test_a_keyed_value_is_read_from_the_next_record_on_and_after_a_restart(tmp_path: Path) -> None:
+    limit = "SELECT v FROM s WHERE v > get_keyed_state('limit', 'float', 10.0)"
+    with running(tmp_path) as (engine, hands):
+        engine.execute(stream())
+        engine.create_rule(rule("r", limit))
+        wait_for(lambda: hands.contexts)
+        hands.give([{"v": 5}, {"v": 11}])
+        wait_for(lambda: [row["v"] for row in hands.rows] == [11])
+        engine.keyed_values.put("limit", 4)
+        hands.give([{"v": 5}, {"v": 3}])
+        wait_for(lambda: [row["v"] for row in hands.rows] == [11, 5])
+        with pytest.raises(RuleError, match="want a number"):
+            engine.keyed_values.put("limit", [4])
+        with pytest.raises(RuleError, match="not found"):
+            engine.keyed_values.delete("other")
+    with running(tmp_path) as (engine, hands):
+        wait_for(lambda: hands.contexts)
+        hands.give([{"v": 6}])
+        wait_for(lambda: [row["v"] for row in hands.rows] == [6])
+        engine.keyed_values.delete("limit")
+        hands.give([{"v": 6}, {"v": 12}])
+        wait_for(lambda: [row["v"] for row in hands.rows] == [6, 12])
+
+
+def test_what_gives_way_to_a_limit_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("opq_rules.query.analysis.MOST_PARTITIONS", 2)
+    monkeypatch.setattr("opq_rules.sources.memory.MOST_KEPT", 2)
+    with running(tmp_path) as (engine, hands):
+        engine.execute(stream())
+        engine.execute('CREATE TABLE t () WITH (DATASOURCE="t", TYPE="memory", KIND="lookup", KEY="v")')
+        engine.create_rule(rule("j", "SELECT s.v FROM s INNER JOIN t ON s.v = t.v"))
+        engine.create_rule(rule("a", "SELECT v, lag(v) OVER (PARTITION BY v) AS before FROM s"))
+        wait_for(lambda: hands.contexts)
+        engine.topics.publish("t", [{"v": k} for k in range(5)])
+        hands.give([{"v": k} for k in range(5)])
+        wait_for(lambda: engine.views.rule_status("a")["op_2_analytic_0_forgotten_total"] == 3)
+        assert engine.views.totals()["table_rows_lost_total"] == 3

@@ -417,9 +417,7 @@ def test_meta_of_a_join_is_found_under_its_stream() -> None:
 
 
 def test_keyed_state_comes_from_the_rules_store() -> None:
-    facts = Facts()
-    facts.keyed_state = {"k": 8}  # type: ignore[attr-defined]
-    assert evaluated('get_keyed_state("k", "bigint", 5)', {}, facts) == 8
+    assert evaluated('get_keyed_state("k", "bigint", 5)', {}, Facts(keyed_state={"k": 8})) == 8
 
 
 def test_what_unpacks_to_more_than_the_limit_is_refused() -> None:

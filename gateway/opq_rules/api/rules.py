@@ -1,4 +1,4 @@
-"""/rules. Source: reference/rules.md, A.3."""
+"""/rules and /keyed_state. Source: reference/rules.md, A.3."""
 
 from typing import Annotated, Any
 
@@ -31,6 +31,7 @@ def router(engine: Engine) -> APIRouter:
     _one(routes, engine)
     _look(routes, engine)
     _tagged(routes, engine)
+    _keyed(routes, engine)
     return routes
 
 
@@ -161,6 +162,24 @@ def _tagged(routes: APIRouter, engine: Engine) -> None:
     def fewer(rule_id: str, body: TagKeys) -> PlainTextResponse:
         engine.set_tags(rule_id, (), body.keys)
         return PlainTextResponse("success")
+
+
+def _keyed(routes: APIRouter, engine: Engine) -> None:
+    """What `get_keyed_state` reads."""
+
+    @routes.get("/keyed_state")
+    def values() -> JsonObject:
+        return dict(engine.keyed_values.values)
+
+    @routes.put("/keyed_state/{key}")
+    def put(key: str, body: Annotated[Any, Body(examples=[108.0])]) -> PlainTextResponse:
+        engine.keyed_values.put(key, body)
+        return PlainTextResponse(f"Key {key} is set.")
+
+    @routes.delete("/keyed_state/{key}")
+    def delete_key(key: str) -> PlainTextResponse:
+        engine.keyed_values.delete(key)
+        return PlainTextResponse(f"Key {key} is deleted.")
 
 
 def _tried(do: Any, rule_id: str) -> JsonObject:

@@ -58,7 +58,7 @@ class Rehearsal:
         self.schemas = schemas_in(below)
         self._streams = dict(streams)
         self._factory = EndpointFactory(types, self.connections, Topics(), self.schemas)
-        self._planner = Planner(self._streams, functions, _no_lookup)
+        self._planner = Planner(self._streams, functions, _no_lookup, {})
 
     def stream(self, definition: StreamDefinition) -> None:
         """A stream or table, which then is there."""
@@ -211,7 +211,7 @@ class ConnectionAdmin:
         }
 
     def _status(self, users: ConnectionUsers) -> tuple[str, str]:
-        """Of what runs with it: connected, connecting, disconnected and why; unused where nothing does."""
+        """Whether what uses it is connected, connecting, disconnected (and why); unused: nothing runs."""
         runners = self._streams.runners_of({each.name for each in users.streams})
         states = [(runner.connection, runner.last_exception) for runner in runners]
         for sink in list(self._sinks.by_key.values()):

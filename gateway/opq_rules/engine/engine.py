@@ -17,6 +17,7 @@ from opq_rules.engine.connection_admin import ConnectionAdmin, Rehearsal
 from opq_rules.engine.connections import Configurations, Connections
 from opq_rules.engine.definition import RuleDefinition, definition
 from opq_rules.engine.endpoints import EndpointFactory, PluginFunctions, TypeRegistry, has_type
+from opq_rules.engine.keyed_values import KeyedValues
 from opq_rules.engine.lifecycle import RuleLifecycle
 from opq_rules.engine.loop import EngineLoop
 from opq_rules.engine.planner import Planner
@@ -36,7 +37,8 @@ MOST_TRACED = 100
 
 class Engine:
     """Attributes: `topics` of memory, which a program may publish to; `configurations`: named sets of
-    properties; `catalogue` of streams and tables, to be read; `connections` and `schemas` with their users;
+    properties; `keyed_values`: what `get_keyed_state` reads; `catalogue` of streams and tables, to be read;
+    `connections` and `schemas` with their users;
     `views`: what it shows; `ready`: all rules are loaded.
 
     Thread-safe. Methods raise RuleError: 404 where an object is not found, 400 for all else. Nothing
@@ -53,11 +55,14 @@ class Engine:
         self._store = store = RuleStore(data_dir / "rules.sqlite3")
         self._functions = PluginFunctions(types)
         self.configurations = Configurations(store, self._settings_changed)
+        self.keyed_values = KeyedValues(store)
         connections, schemas = Connections(self.configurations), schemas_in(store)
         self._factory = factory = EndpointFactory(types, connections, self.topics, schemas)
         self.catalogue = catalogue = StreamCatalogue(store, factory)
         self._tables = LookupTables(catalogue.definitions, factory)
-        self._planner = planner = Planner(catalogue.definitions, self._functions, self._tables.lookup)
+        self._planner = planner = Planner(
+            catalogue.definitions, self._functions, self._tables.lookup, self.keyed_values.values
+        )
         self._usage = usage = UsageGraph(store, catalogue, planner, connections, factory)
         self._checkpoint = Checkpoint(Outbox(data_dir / "delivery.sqlite3"), self.clock)
         self._loop = loop = EngineLoop(self.clock, self._checkpoint)
@@ -66,7 +71,7 @@ class Engine:
         self._lifecycle = RuleLifecycle(store, planner, streams, sinks, loop, self._delayed)
         self.schemas = SchemaAdmin(store, schemas, usage, factory)
         self.connections = ConnectionAdmin(store, connections, usage, streams, sinks, self.rehearsal)
-        self.views = RuleViews(store, catalogue, planner, self._lifecycle)
+        self.views = RuleViews(store, catalogue, planner, self._tables, self._lifecycle)
         self._log = log.get(service="rules")
 
     # -- the process

@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+from opq_rules.batch import Value
 from opq_rules.engine.definition import RuleDefinition
 from opq_rules.engine.rule import QueryUnit
 from opq_rules.engine.thresholds import OF_ITS_RULE, Comparison, SplitStatement, ThresholdIndex, split
@@ -48,15 +49,17 @@ class _KnownShape:
 
 class Planner:
     """Called under the engine's lock. `streams`: those that are defined, by name; `lookup`: how a lookup
-    table is asked."""
+    table is asked; `keyed_state`: what `get_keyed_state` reads in the queries made here."""
 
     def __init__(
         self,
         streams: Mapping[str, StreamDefinition],
         functions: Callable[[], Functions],
         lookup: Callable[[str], Lookup],
+        keyed_state: Mapping[str, Value],
     ) -> None:
         self.streams, self._functions, self._lookup = streams, functions, lookup
+        self._keyed_state = keyed_state
         self._shapes: dict[str, _KnownShape | None] = {}
         self._epoch = 0
 
@@ -123,7 +126,8 @@ class Planner:
             planned = plan(parts.rest, self.streams, self._functions())
             facts = RuleFacts.of(rule.id, now_ms, rule.options.for_query())
             statement = SplitStatement(known.free, parts.rest)
-            return ThresholdIndex(key, inputs, partial(Query, planned, facts), planned, statement)
+            make = partial(Query, planned, facts, keyed_state=self._keyed_state)
+            return ThresholdIndex(key, inputs, make, planned, statement)
 
         return Choice(key, (known.stream,), constants[0] if len(constants) == 1 else constants, build)
 
@@ -139,7 +143,8 @@ class Planner:
             lookups = {
                 each.index: self._lookup(each.stream) for each in planned.origins if each.kind == "lookup"
             }
-            return QueryUnit(key, inputs, partial(Query, planned, facts, lookups), planned)
+            make = partial(Query, planned, facts, lookups, keyed_state=self._keyed_state)
+            return QueryUnit(key, inputs, make, planned)
 
         return Choice(key, streams, None, build)
 

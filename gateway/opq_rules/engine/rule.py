@@ -136,8 +136,8 @@ class QueryUnit:
 
     def explained(self) -> str:
         """What it shares, for people."""
-        count = len(self._rules)
-        return "alone" if count == 1 else f"as one with {count - 1} that say the same"
+        others = len(self._rules) - 1
+        return f"as one query with {others} other rule{'s' if others > 1 else ''}" if others else "alone"
 
     def scanned(self) -> dict[str, list[Row]]:
         """Rows that scan tables hold."""

@@ -15,6 +15,7 @@ from opq_rules.engine.source_runner import SourceRunner
 from opq_rules.engine.stream_input import StreamInput
 from opq_rules.errors import RowError
 from opq_rules.query.joins import Lookup
+from opq_rules.sources import memory
 from opq_rules.streams.definition import StreamDefinition
 
 
@@ -124,6 +125,12 @@ class LookupTables:
     def __init__(self, definitions: Mapping[str, StreamDefinition], factory: EndpointFactory) -> None:
         self._definitions, self._factory = definitions, factory
         self._open: dict[str, tuple[LookupSource, CallContext]] = {}
+        self._lost_by_closed = 0
+
+    @property
+    def rows_lost(self) -> int:
+        """Rows that full tables of memory have let go. From any thread."""
+        return self._lost_by_closed + sum(_lost(table) for table, _ in list(self._open.values()))
 
     def lookup(self, name: str) -> Lookup:
         """How it is asked; opened where it is not."""
@@ -149,8 +156,13 @@ class LookupTables:
         """It was dropped or defined again."""
         found = self._open.pop(name, None)
         if found is not None:
+            self._lost_by_closed += _lost(found[0])
             found[0].close(found[1])
 
     def close(self) -> None:
         for name in list(self._open):
             self.forget(name)
+
+
+def _lost(table: LookupSource) -> int:
+    return table.lost if isinstance(table, memory.LookupSource) else 0

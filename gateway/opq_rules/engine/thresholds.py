@@ -50,7 +50,7 @@ class Comparison:
     text: bool
 
     def constant(self, literals: Sequence[object]) -> Constant | None:
-        """Of another text of the same shape; None: another kind of constant."""
+        """The constant in another text of the same shape; None: it is of another kind."""
         value = literals[self.slot]
         if self.text:
             return value if isinstance(value, str) else None
@@ -207,7 +207,9 @@ class ThresholdIndex(QueryUnit):
         return None if read is None else read | {each.column.lower() for each in self.split.free}
 
     def explained(self) -> str:
-        return f"in a crowd of {len(self._rules)}, found by threshold"
+        others = len(self._rules) - 1
+        rules = f"with {others} other rule{'s' if others > 1 else ''} of the same form" if others else "alone"
+        return f"{rules}, found by an index over constants"
 
     def add(self, rule: Rule) -> None:
         super().add(rule)

@@ -16,6 +16,7 @@ from opq_rules.engine.rule import LOADED, RUNNING, Rule
 from opq_rules.engine.rule_store import RuleStore
 from opq_rules.engine.sinks import SinkRunner
 from opq_rules.engine.source_runner import SourceRunner
+from opq_rules.engine.streams import LookupTables
 from opq_rules.engine.traces import operator_names, sink_names
 from opq_rules.errors import NOT_FOUND, RuleError
 from opq_rules.secrets import without_secrets
@@ -25,9 +26,14 @@ class RuleViews:
     """From any thread; RuleError 404 for a rule that is not there. Answers are JSON, or text for people."""
 
     def __init__(
-        self, store: RuleStore, catalogue: StreamCatalogue, planner: Planner, lifecycle: RuleLifecycle
+        self,
+        store: RuleStore,
+        catalogue: StreamCatalogue,
+        planner: Planner,
+        tables: LookupTables,
+        lifecycle: RuleLifecycle,
     ) -> None:
-        self._store, self._catalogue, self._planner = store, catalogue, planner
+        self._store, self._catalogue, self._planner, self._tables = store, catalogue, planner, tables
         self._lifecycle, self._rules = lifecycle, lifecycle.rules
         self._streams, self._sinks, self._loop = lifecycle.streams, lifecycle.sinks, lifecycle.loop
 
@@ -150,6 +156,7 @@ class RuleViews:
             "records_in_total": sum(each.records_in for each in sources),
             "records_dropped_total": sum(each.dropped for each in sources),
             "records_failed_total": sum(each.errors for each in sources),
+            "table_rows_lost_total": self._tables.rows_lost,
             "records_waiting": sum(each.waiting for each in sources),
             "emissions_dropped_total": sum(each.dropped for each in sinks),
             "emissions_waiting": sum(each.waiting for each in sinks) + checkpoint.staged,
@@ -291,5 +298,6 @@ def _query_nodes(rule: Rule, names: Sequence[str]) -> dict[str, JsonObject]:
         "last_exception": counters.last_error if errors else "",
         "last_exception_time": counters.last_error_ms if errors else 0,
         "late_total": counters.late,
+        "forgotten_total": unit.query.forgotten,
     }
     return nodes

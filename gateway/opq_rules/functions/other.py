@@ -55,9 +55,8 @@ def _mqtt(context: RunContext, path: tuple[str | None, ...]) -> Value:
 
 
 def _keyed_state(context: RunContext, key: Value, kind: Value, default: Value) -> Value:
-    """What others put under this key; the default where there is nothing, or no store."""
-    store = getattr(context, "keyed_state", None)
-    value = store.get(text(key)) if isinstance(store, Mapping) else None
+    """The value that was set under this key; the default where there is none."""
+    value = context.keyed_state.get(text(key))
     return default if value is None else _STATE_KINDS[text(kind).lower()](value)
 
 

@@ -22,7 +22,7 @@ from opq_rules.query.windows.window import Cut, KeptRecords, Record
 
 class Query:
     """`lookups`: how a lookup table is asked, by its number in FROM. `retain`: rows that a scan table keeps,
-    by name, whatever its definition says."""
+    by name, whatever its definition says. `keyed_state`: what `get_keyed_state` reads, live."""
 
     def __init__(
         self,
@@ -30,11 +30,14 @@ class Query:
         facts: RuleFacts,
         lookups: Mapping[int, Lookup] | None = None,
         retain: Mapping[str, int] | None = None,
+        keyed_state: Mapping[str, Value] | None = None,
     ) -> None:
         self.plan = plan
         self.facts = facts
         self.counters = QueryCounters()
-        self._context = QueryContext(facts.rule_id, facts.start_ms)
+        self._context = QueryContext(
+            facts.rule_id, facts.start_ms, keyed_state={} if keyed_state is None else keyed_state
+        )
         self._origins = {
             stream: tuple(origin.index for origin in plan.origins if origin.stream == stream)
             for stream in plan.streams

@@ -1,7 +1,7 @@
 """What a query has while it runs: rule and options, the record at hand, counters, errors, state as JSON."""
 
 from base64 import b64decode, b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
@@ -65,7 +65,8 @@ class QueryContext:
     row_number: int = 1
     late: dict[str, Value] = field(default_factory=dict)
     """The analytic calls over the aggregates of the group in work."""
-    keyed_state: dict[str, Value] = field(default_factory=dict)
+    keyed_state: Mapping[str, Value] = field(default_factory=dict)
+    """What `get_keyed_state` reads."""
     kept: dict[str, Value] = field(default_factory=dict)
     """Values of volatile aliases for the row in work."""
     hit_count: int = 0

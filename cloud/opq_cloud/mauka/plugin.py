@@ -220,6 +220,8 @@ class MaukaPlugin:
                 return body != messages.EXIT
             if not topic.startswith(self.subscriptions):
                 return True  # came by our name's prefix, for another plug-in
+            if topic not in self.subscriptions and body in (b"", messages.EXIT):
+                return True  # to a plug-in whose name begins like a topic of ours: MakaiEventPlugin
             message = messages.read_body(body)
         except FrameError as error:
             self.counters.add("malformed")

@@ -199,9 +199,9 @@ def _cycles(incident: Incident, finding: Finding | None) -> str:
 def _points(incident: Incident, panels: Sequence[Panel]) -> list[IticPoint]:
     series = {panel.box_id: row for row, panel in enumerate(panels)}
     found = []
-    for item in incident.findings:
-        finding = item.finding
-        if finding.residual_percent is None or finding.itic is None:
+    rated = [each.finding for each in incident.findings if each.finding.itic is not None]
+    for finding in sorted(rated, key=lambda each: natural_order(each.box_id)):
+        if finding.residual_percent is None:
             continue
         duration_s = (finding.end_ns - finding.start_ns) / 1e9
         found.append(

@@ -73,7 +73,8 @@ class EventPages:
             raise HTTPException(404, f"There is no event {number}.")
         now_ns = context.now_ns()
         found = context.store.event(number) if record.boxes_received else None
-        waves = () if found is None else found.waveforms[:WAVES_DRAWN]
+        stored = () if found is None else found.waveforms
+        waves = stored[:WAVES_DRAWN]
         incidents = self._incidents(number, record.start_ns, record.end_ns, record.boxes_triggered)
         return self._render(
             "event.html", "boxes", 200,
@@ -82,6 +83,7 @@ class EventPages:
                     for b in record.boxes_triggered[:COLUMNS]],
             waiting=bool(waiting_boxes(record, now_ns)),
             waves=[draw_wave(label(context.box(wave.box_id)), k, wave) for k, wave in enumerate(waves)],
+            not_drawn=len(stored) - len(waves),
             hidden=bool(record.boxes_received) and not waves,
             incidents=incidents,
             formats=FORMATS,

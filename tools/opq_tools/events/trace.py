@@ -63,8 +63,9 @@ def traced_steps(
     if record.analysed:
         steps.append(TracedStep("analysed", record.analysed_ns, "every analysis has looked at it"))
         for incident in incidents:
-            boxes = ", ".join(incident.box_ids)
-            what = f"incident {incident.incident_id}: {incident.kind} at Box {boxes}"
+            ids = incident.box_ids
+            boxes = f"{'Box' if len(ids) == 1 else 'Boxes'} {', '.join(ids)}"
+            what = f"incident {incident.incident_id}: {incident.kind} at {boxes}"
             steps.append(TracedStep("incident", record.analysed_ns, what))
     for request in record.more.values():
         steps.append(TracedStep("wanted", request.requested_ns, f"{request.analysis}: {request.because}"))

@@ -149,8 +149,9 @@ def told(line: ChildLine) -> tuple[str, str] | None:
             gone = "".join(f"; without Box {box_id}: {why}" for box_id, why in missing.items())
             return "makai", f"event {facts.get('event_id')} complete{gone}"
         case "incident.stored":
-            boxes = ", ".join(map(str, facts.get("box_ids") or ()))
-            return "mauka", f"incident {facts.get('incident_id')}: {facts.get('class')} at Box {boxes}"
+            ids = [str(each) for each in facts.get("box_ids") or ()]
+            boxes = f"{'Box' if len(ids) == 1 else 'Boxes'} {', '.join(ids)}"
+            return "mauka", f"incident {facts.get('incident_id')}: {facts.get('class')} at {boxes}"
         case "peer.refused":
             return "makai", f"refused a peer: key {facts.get('public_key')} ({facts.get('reason')})"
         case "peer.admitted":

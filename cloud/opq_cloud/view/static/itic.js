@@ -42,6 +42,7 @@ export async function drawItic(place) {
             label(plot, 3, 35, "no damage", "down");
             label(plot, FIRST_S * 1.15, 104, "no interruption in function", "ink-quiet", "left");
             for (const point of points) mark(plot, point);
+            for (const close of clusters(plot, points)) name(plot, close);
           },
         ],
       },
@@ -91,8 +92,27 @@ function label(plot, x, y, text, hue, align = "center") {
   ctx.restore();
 }
 
+// Points whose names would lie on one another have one name together: "Boxes 5, 7, 8".
+function clusters(plot, points) {
+  const places = points.map((point) => ({ names: [point.name], where: at(plot, [point.x, point.y]) }));
+  const found = [];
+  for (const place of places.sort((a, b) => a.where[1] - b.where[1])) {
+    const near = found.find(({ where: [x, y] }) => Math.abs(x - place.where[0]) < 70 * devicePixelRatio && place.where[1] - y < 15 * devicePixelRatio);
+    if (near) near.names.push(...place.names);
+    else found.push(place);
+  }
+  return found;
+}
+
+function named(names) {
+  if (names.length === 1) return names[0];
+  if (names.length > 6) return `${names.length} Boxes`;
+  const numbers = names.map((each) => each.replace(/^Box /, ""));
+  return `Boxes ${numbers.sort((a, b) => a.localeCompare(b, "en", { numeric: true })).join(", ")}`;
+}
+
 function mark(plot, point) {
-  const { ctx, bbox } = plot;
+  const { ctx } = plot;
   const [x, y] = at(plot, [point.x, point.y]);
   const dpr = devicePixelRatio;
   ctx.save();
@@ -103,10 +123,17 @@ function mark(plot, point) {
   ctx.lineWidth = 2.5 * dpr;
   ctx.stroke();
   ctx.fill();
+  ctx.restore();
+}
+
+function name(plot, { names, where: [x, y] }) {
+  const { ctx, bbox } = plot;
+  const dpr = devicePixelRatio;
+  ctx.save();
   ctx.font = FONT.replace("12px", `bold ${13 * dpr}px`);
   ctx.fillStyle = colour("ink");
   ctx.textBaseline = "middle";
   ctx.textAlign = x > bbox.left + bbox.width * 0.8 ? "right" : "left";
-  ctx.fillText(point.name, x + (ctx.textAlign === "left" ? 11 : -11) * dpr, y);
+  ctx.fillText(named(names), x + (ctx.textAlign === "left" ? 11 : -11) * dpr, y);
   ctx.restore();
 }

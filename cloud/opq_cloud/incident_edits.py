@@ -1,7 +1,8 @@
 """What people do to incidents: split, merge, label, note; for View's pages and `opq-tools incidents` alike.
 
 It lies beside the rooms, as their services do: it plans with Mauka's pure functions, the store carries the
-plan out, and View and the tools know neither. Every change is kept with who made it and when.
+plan out, and View and the tools know neither. Every change is kept with who made it and when, and announced
+for Mauka to publish.
 """
 
 import time
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from opq_cloud.mauka.finding_writer import FindingWriter, carry_out_plan
 from opq_cloud.mauka.hand_placing import plan_merge, plan_split
+from opq_cloud.store.incident_announcements import BY_HAND, IncidentAnnouncements
 from opq_cloud.store.incident_index import NOTE_CHARACTERS, IncidentEditError, IncidentNote
 from opq_cloud.store.join_plan import CarriedOut, JoinPlan
 from opq_cloud.store.store import CloudStore
@@ -24,6 +26,7 @@ class IncidentEditor:
     def __init__(self, store: CloudStore) -> None:
         self._store = store
         self._place_of = FindingWriter(lambda: store).place_of
+        self._announcements = IncidentAnnouncements(store.people.documents)
 
     def split_incident(self, number: int, finding_ids: Iterable[int], account_id: str = "") -> int:
         """These findings become an incident of their own; its number."""
@@ -56,6 +59,7 @@ class IncidentEditor:
         if strange or len(parts) > CLASS_PARTS:
             raise IncidentEditError(f"{kind[:80]!r} is no class; there are {', '.join(sorted(allowed))}")
         self._note(number, account_id, "label", "+".join(parts))
+        self._announcements.put_changed(BY_HAND, number)
 
     def note_incident(self, number: int, text: str, account_id: str = "") -> None:
         """Add a note to the incident."""
@@ -72,4 +76,5 @@ class IncidentEditor:
         done = carry_out_plan(self._store, plan, TRIES_S)
         if done is None:
             raise IncidentEditError(f"others changed the store's findings for {TRIES_S:g} s; try again")
+        self._announcements.put(BY_HAND, done)
         return done

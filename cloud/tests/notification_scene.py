@@ -16,13 +16,15 @@ from aiosmtpd.controller import Controller
 from free_ports import free_port
 
 from opq_cloud.config import CloudConfig, StoreSection, ViewSection
+from opq_cloud.incident_edits import IncidentEditor
 from opq_cloud.mauka.finding_writer import FindingWriter
-from opq_cloud.mauka.incident_notice import INCIDENT, notices
+from opq_cloud.mauka.incident_notice import INCIDENT, announced_notices, notices
 from opq_cloud.notification_settings import NotificationMqttSection, NotificationsSection
 from opq_cloud.notifications.service import Notifications
 from opq_cloud.service import CloudContext
 from opq_cloud.store import CloudStore, open_store
 from opq_cloud.store.account_records import BoxAccess
+from opq_cloud.store.incident_announcements import IncidentAnnouncements
 from opq_cloud.store.notification_records import NotificationRecords, NotificationRule
 from opq_cloud.view_settings import MailSection
 from opq_proto.messages import Finding, Trigger
@@ -167,6 +169,15 @@ class NotificationScene:
         for notice in notices(self.store, done):
             if heard:
                 self._bus.send_multipart([INCIDENT.encode(), notice.message("test").SerializeToString()])
+
+    def edit(self, by_hand: Callable[[IncidentEditor], object]) -> None:
+        """As a person does it on a page; said on the bus as the runner says it."""
+        by_hand(IncidentEditor(self.store))
+        waiting = IncidentAnnouncements(self.store.people.documents)
+        while (oldest := waiting.oldest()) is not None:
+            for notice in announced_notices(self.store, oldest):
+                self._bus.send_multipart([INCIDENT.encode(), notice.message("test").SerializeToString()])
+            waiting.remove(oldest)
 
     @contextmanager
     def running(self) -> Iterator[Notifications]:

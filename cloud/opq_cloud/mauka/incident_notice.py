@@ -1,19 +1,20 @@
 """What Mauka publishes on topic `incident`: each incident that is new or has changed, as JSON.
 
-    {"kind": "incident" or "incident_changed", "incident": {...}, "boxes": 3}
-    {"kind": "incident_gone", "incident": {"id": 7}, "boxes": 0}        its findings belong to others now
+    {"kind": "incident" or "incident_changed", "incident": {...}, "boxes": 3, "by": "analysis"}
+    {"kind": "incident_gone", "incident": {"id": 7}, "boxes": 0, "by": "hand"}    its findings are others' now
 
 The incident has the contract's keys (`incident_json`); of one with more Boxes than `MOST_BOXES`,
 `box_ids`, `classes` and `event_ids` have those that came with this change alone, and `boxes` says how
-many it has in all.
+many it has in all. `by` says what changed it: an analysis, a person (`hand`), a re-analysis.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from opq_cloud.mauka.messages import new_message
+from opq_cloud.store.incident_announcements import BY_ANALYSIS, IncidentAnnouncement
 from opq_cloud.store.incident_json import incident_json
 from opq_cloud.store.join_plan import CarriedOut, IncidentFacts
 from opq_cloud.store.store import CloudStore, box_order
@@ -34,11 +35,12 @@ class IncidentNotice:
     kind: str
     incident: Mapping[str, Any]
     boxes: int
+    by: str = BY_ANALYSIS
 
     def message(self, source: str) -> MaukaMessage:
         message = new_message(source)
         message.incident_json = json.dumps(
-            {"kind": self.kind, "incident": dict(self.incident), "boxes": self.boxes}
+            {"kind": self.kind, "incident": dict(self.incident), "boxes": self.boxes, "by": self.by}
         )
         return message
 
@@ -51,26 +53,39 @@ def read_notice(message: MaukaMessage) -> IncidentNotice:
     """
     try:
         facts = json.loads(message.incident_json)
-        return IncidentNotice(str(facts["kind"]), dict(facts["incident"]), int(facts["boxes"]))
+        by = str(facts.get("by", BY_ANALYSIS))
+        return IncidentNotice(str(facts["kind"]), dict(facts["incident"]), int(facts["boxes"]), by)
     except (ValueError, KeyError, TypeError) as error:
         raise FrameError(f"a message of {message.source[:80]!r} without a notice of an incident") from error
 
 
-def notices(store: CloudStore, done: CarriedOut) -> Iterable[IncidentNotice]:
+def notices(store: CloudStore, done: CarriedOut) -> Iterator[IncidentNotice]:
     """The notices of what a plan has changed, in the order of the numbers."""
     for facts in sorted(done.facts, key=lambda each: each.incident_id):
         kind = NEW if facts.incident_id in done.new_incidents else CHANGED
-        incident = None
-        if facts.boxes <= MOST_BOXES:
-            incident = store.incident(facts.incident_id)
-        else:
-            incident = _changed_part(
-                facts, [one for one in done.stored if one.incident_id == facts.incident_id]
-            )
-        if incident is not None:
-            yield IncidentNotice(kind, incident_json(incident), facts.boxes)
+        came = [one for one in done.stored if one.incident_id == facts.incident_id]
+        yield from _notice(store, facts, kind, came, BY_ANALYSIS)
     for number in done.gone:
         yield IncidentNotice(GONE, {"id": number}, 0)
+
+
+def announced_notices(store: CloudStore, announced: IncidentAnnouncement) -> Iterator[IncidentNotice]:
+    """The notices of what others wrote, as it stands now; what is gone meanwhile has a notice of its own."""
+    for number in sorted({*announced.new, *announced.changed}):
+        facts = store.incident_facts(number)
+        if facts is not None:
+            yield from _notice(store, facts, NEW if number in announced.new else CHANGED, [], announced.by)
+    for number in announced.gone:
+        yield IncidentNotice(GONE, {"id": number}, 0, announced.by)
+
+
+def _notice(
+    store: CloudStore, facts: IncidentFacts, kind: str, came: list[StoredFinding], by: str
+) -> Iterator[IncidentNotice]:
+    small = facts.boxes <= MOST_BOXES
+    incident = store.incident(facts.incident_id) if small else _changed_part(facts, came)
+    if incident is not None:
+        yield IncidentNotice(kind, incident_json(incident), facts.boxes, by)
 
 
 def _changed_part(facts: IncidentFacts, findings: list[StoredFinding]) -> Incident:

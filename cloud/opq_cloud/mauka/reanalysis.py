@@ -11,6 +11,7 @@ from opq_cloud.mauka.event_analysis import EventResult
 from opq_cloud.mauka.finding_writer import FindingWriter, JoinTarget, carry_out_plan
 from opq_cloud.mauka.join_overlay import JoinOverlay
 from opq_cloud.mauka.replacing import ReplacedEvent, Replacement, findings_of_events, plan_replacement
+from opq_cloud.store.incident_announcements import BY_REANALYSIS, IncidentAnnouncements
 from opq_cloud.store.join_plan import CarriedOut, JoinPlan, KnownFinding, worst_of
 from opq_cloud.store.store import CloudStore, EventRecord
 from opq_proto.errors import StoreError
@@ -131,6 +132,7 @@ class Reanalysis:
         self._store, self._analyses, self._unnamed, self._report = store, analyses, unnamed, report
         self._target: JoinTarget = JoinOverlay(store) if dry_run else store
         self._writer = FindingWriter(lambda: store)
+        self._announcements = None if dry_run else IncidentAnnouncements(store.people.documents)
 
     def replace_groups(
         self,
@@ -199,6 +201,8 @@ class Reanalysis:
             raise StoreError(
                 f"event {group[0].event_id}: others changed the store's findings without a pause"
             )
+        if self._announcements is not None:
+            self._announcements.put(BY_REANALYSIS, done)
         self._report.kept += kept
         self._note(plans[-1], done, before, was, labels)
         return True

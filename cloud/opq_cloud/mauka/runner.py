@@ -22,7 +22,8 @@ from opq_cloud.mauka.asking import SampleAsking
 from opq_cloud.mauka.clock_alignment import Alignments, clock_alignments, stamped
 from opq_cloud.mauka.event_analysis import EventOutcome, by_nominal, nominal_of_box
 from opq_cloud.mauka.finding_writer import FindingWriter
-from opq_cloud.mauka.incident_notice import INCIDENT, MOST_BOXES, notices
+from opq_cloud.mauka.incident_announcer import IncidentAnnouncer
+from opq_cloud.mauka.incident_notice import INCIDENT, MOST_BOXES
 from opq_cloud.mauka.installed_analyses import InstalledAnalyses, InstalledAnalysis
 from opq_cloud.mauka.messages import LAHA_GC, MAKAI_EVENT, gc_update
 from opq_cloud.mauka.open_disturbances import OpenDisturbances
@@ -87,6 +88,7 @@ class AnalysisRunner(MaukaPlugin):
         """Events for the pool that has no room: event id, again, complete."""
         self._installed = installed
         self._writer = FindingWriter(store)
+        self._announcer = IncidentAnnouncer(self, store, clock)
         self._asking = SampleAsking(store, asking or MoreSamplesSection(), self.counters, clock)
         self._costs = PluginCosts()
         self._generation = 0
@@ -128,6 +130,7 @@ class AnalysisRunner(MaukaPlugin):
         self._check_unfinished(now_s)
         self.guard("open disturbances", lambda: self._put_grown(self._open.due()))
         self.guard("answers to requests", self._asking.note_answers)
+        self.guard("announcements", self._announcer.announce_others)
         for event_id, _ in self._originals.ready():
             self._put_up(event_id)
         if self.pool is not None and self._serve_pool(self.pool):
@@ -362,9 +365,7 @@ class AnalysisRunner(MaukaPlugin):
     def _put_findings(self, event_id: int, findings: Sequence[Finding]) -> CarriedOut:
         """Those of several analyses together; each incident that is new or has changed is published."""
         done = self._writer.put_findings(event_id, findings)
-        for notice in notices(self._store(), done):
-            self.produce(INCIDENT, notice.message(self.name))
-            self.counters.add("incident_notices")
+        self._announcer.announce(done)
         return done
 
     def status(self) -> dict[str, object]:

@@ -15,6 +15,7 @@ from opq_cloud.notifications.incident_news import incident_news, shown_severity
 from opq_cloud.notifications.messages import incident_headline
 from opq_cloud.notifications.rule_book import RuleBook
 from opq_cloud.service import ServiceCounters
+from opq_cloud.store.incident_announcements import BY_ANALYSIS
 from opq_cloud.store.incident_json import incident_json
 from opq_cloud.store.seen_incident import incident_at
 from opq_cloud.store.store import CloudStore
@@ -25,7 +26,8 @@ from opq_proto.zmq_inbox import waiting_messages
 
 TOPIC = b"incident"
 LOOKED_BACK_NS = 3_600 * 10**9
-"""An incident that began before is no news any more, when we were away or the bus lost it."""
+"""An incident that was over before is no news any more, when we were away or the bus lost it, or when a
+person or a re-analysis has changed it."""
 MOST_LOOKED_AT = 500
 MOST_BOXES_SENT = 100
 
@@ -48,16 +50,18 @@ class IncidentWatch:
 
     def read_bus(self, bus: "zmq.Socket[bytes]") -> None:
         """What waits on the bus. Raises StoreError; what was read is then left to `look`."""
-        numbers: dict[int, None] = {}
+        since_ns: dict[int, int] = {}
         for frames in waiting_messages(bus):
-            number = self._number(frames)
-            if number is not None:
-                numbers[number] = None
+            heard = self._heard(frames)
+            if heard is not None:
+                number, analysed = heard
+                least_ns = 0 if analysed else self._now_ns() - LOOKED_BACK_NS
+                since_ns[number] = min(least_ns, since_ns.get(number, least_ns))
         try:
-            for number in numbers:
+            for number, least_ns in since_ns.items():
                 if self._book.rules("incident"):
                     incident = self._store.incident(number)
-                    if incident is not None:
+                    if incident is not None and incident.end_ns >= least_ns:
                         self.accept_incident(incident)
         except StoreError:
             self._revision = None
@@ -101,8 +105,8 @@ class IncidentWatch:
             )
         return made
 
-    def _number(self, frames: list[bytes]) -> int | None:
-        """The incident that a message names; None: it is gone, or the message is none."""
+    def _heard(self, frames: list[bytes]) -> tuple[int, bool] | None:
+        """(the incident that a message names, whether an analysis changed it); None: none that is there."""
         self._counters.add("incidents_heard")
         try:
             if len(frames) != 2:
@@ -113,10 +117,11 @@ class IncidentWatch:
             kind, number = found["kind"], found["incident"]["id"]
             if type(number) is not int:
                 raise TypeError("the id is no whole number")
+            by = found.get("by", BY_ANALYSIS)
         except (DecodeError, ValueError, TypeError, KeyError, RecursionError):
             self._counters.add("malformed")
             return None
-        return None if kind == "incident_gone" else number
+        return None if kind == "incident_gone" else (number, by == BY_ANALYSIS)
 
 
 def _bounded(document: dict[str, object], severity: float | None) -> dict[str, object]:

@@ -24,6 +24,7 @@ ACCOUNTS, SESSIONS, TICKETS = "opq_accounts", "opq_sessions", "opq_tickets"
 ACCESSES, SECRETS = "opq_box_access", "opq_secrets"
 NOTIFICATION_RULES, NOTIFICATIONS = "opq_notification_rules", "opq_notifications"
 SAVED_VIEWS = "opq_saved_views"
+INCIDENT_ANNOUNCEMENTS, REANALYSES = "opq_incident_announcements", "opq_reanalyses"
 TABLES: Mapping[str, tuple[str, ...]] = {
     ACCOUNTS: ("email",),
     SESSIONS: ("account_id",),
@@ -34,6 +35,8 @@ TABLES: Mapping[str, tuple[str, ...]] = {
     NOTIFICATIONS: ("account_id", "state"),
     SAVED_VIEWS: ("account_id",),
     SECRETS: (),
+    INCIDENT_ANNOUNCEMENTS: (),
+    REANALYSES: ("account_id",),
 }
 """Table -> fields that are looked up by; `email` is unique."""
 
@@ -172,7 +175,8 @@ class AccountRecords:
             if ticket.account_id == account_id or (account and ticket.email == account.email):
                 self._documents.remove(TICKETS, ticket.ticket_hash)
         for table, key in (
-            (NOTIFICATION_RULES, "rule_id"), (NOTIFICATIONS, "entry_id"), (SAVED_VIEWS, "view_id")
+            (NOTIFICATION_RULES, "rule_id"), (NOTIFICATIONS, "entry_id"), (SAVED_VIEWS, "view_id"),
+            (REANALYSES, "key"),
         ):  # fmt: skip
             for document in self._documents.find(table, "account_id", account_id):
                 self._documents.remove(table, document[key])

@@ -53,6 +53,11 @@ ACCOUNTS_MIGRATIONS = (
     CREATE TABLE opq_saved_views (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
     CREATE INDEX opq_saved_views_account_id ON opq_saved_views (json_extract(document, '$.account_id'));
     """,
+    """
+    CREATE TABLE opq_incident_announcements (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE opq_reanalyses (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
+    CREATE INDEX opq_reanalyses_account_id ON opq_reanalyses (json_extract(document, '$.account_id'));
+    """,
 )
 """Script k leads from schema k to k + 1; a published one is never changed."""
 PRIVATE_MODE = 0o600

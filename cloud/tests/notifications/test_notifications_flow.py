@@ -12,6 +12,7 @@ import paho.mqtt.client as paho
 import pytest
 from mosquitto_of_ones_own import MOSQUITTO, Broker
 from notification_scene import (
+    LIMIT_S,
     SECRET,
     HookReceiver,
     MailSink,
@@ -137,6 +138,33 @@ def test_a_sag_is_told_once_by_each_channel_though_boxes_join_later(
     assert first["url"] in text and f'href="{first["url"]}"' in page
     with capsys.disabled():
         print(f"\nincident stored -> mail, webhook and MQTT: {took_s * 1000:.0f} ms")
+
+
+def test_edits_by_hand_are_told_only_where_they_are_news(tmp_path: Path, hook: HookReceiver) -> None:
+    with notification_scene(tmp_path) as scene:
+        ada = scene.add_account("ada", "admin")
+        scene.add_rule(ada, "webhook", url=hook.url, secret=SECRET)
+        scene.add_rule(ada, "webhook", url=hook.url, secret=SECRET, classes=("interruption",))
+        began_ns = time.time_ns()
+        scene.put_findings(sag_at("9", began_ns - 7200 * SECOND_NS), heard=False)
+        with scene.running() as service:
+            scene.put_findings(sag_at("1", began_ns), sag_at("2", began_ns + 1))
+            assert wait_for(lambda: hook.requests, LIMIT_S)
+            (incident,) = scene.store.incidents(start_ns=began_ns)
+            second, fresh = incident.findings[1].finding_id, incident.incident_id + 1
+            heard = service.counters.total("incidents_heard")
+            scene.edit(lambda editor: editor.split_incident(incident.incident_id, [second]))
+            scene.edit(lambda editor: editor.merge_incidents([incident.incident_id, fresh]))
+            old = min(each.incident_id for each in scene.store.incidents())
+            for number in (old, incident.incident_id):
+                scene.edit(lambda editor, number=number: editor.label_incident(
+                    number, "interruption", ["interruption"]
+                ))  # fmt: skip
+            assert wait_for(lambda: len(hook.requests) == 2, LIMIT_S), "the rule for interruptions"
+            assert wait_for(lambda: service.counters.total("incidents_heard") == heard + 6, LIMIT_S)
+        assert [each["incident"]["class"] for each in hook.bodies] == ["sag", "interruption"]
+        assert [each["incident"]["id"] for each in hook.bodies] == [incident.incident_id] * 2
+        assert len(scene.records.entries()) == 2
 
 
 def test_a_webhook_is_tried_again_under_the_same_id_until_it_is_taken(

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from opq_cloud.mauka.finding_writer import FindingWriter, carry_out_plan
-from opq_cloud.mauka.incident_notice import INCIDENT, notices
+from opq_cloud.mauka.incident_announcer import IncidentAnnouncer
+from opq_cloud.mauka.incident_notice import INCIDENT
 from opq_cloud.mauka.messages import LAHA_GC, gc_update
 from opq_cloud.mauka.outages.watch import OutageChange, OutageWatch
 from opq_cloud.mauka.outages.withdrawal import plan_withdrawal
@@ -50,6 +51,7 @@ class OutagePlugin(MaukaPlugin):
         self._store, self._clock, self._every_s = store, clock, section.look_s
         self._provenance = Provenance(OUTAGES, VERSION, settings_hash(asdict(section)))
         self._writer = FindingWriter(store)
+        self._announcer = IncidentAnnouncer(self, store, clock)
         self.watch = OutageWatch(store, section, nominal, self._writer.place_of, clock, lossless)
         self._next_s: float | None = None
         self._waiting: list[OutageChange] = []
@@ -83,9 +85,7 @@ class OutagePlugin(MaukaPlugin):
         what = "withdrawn" if change.withdrawn else "over" if one.closed else "begun"
         self.counters.add("outages", label=what)
         log.info("outage." + what, box_id=one.box_id, probability=one.confidence, because=one.because)
-        for notice in notices(store, done):
-            self.produce(INCIDENT, notice.message(self.name))
-            self.counters.add("incident_notices")
+        self._announcer.announce(done)
         for item in done.stored:
             self.produce(LAHA_GC, gc_update(INCIDENTS, item.finding_id, self.name))
 

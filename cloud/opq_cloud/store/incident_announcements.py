@@ -1,0 +1,78 @@
+"""What others than Mauka's plug-ins did to incidents, until Mauka has told of it on its bus.
+
+Pages, commands and re-analyses write to the store, in processes that may know no bus. They leave the numbers
+here; `opq_cloud.mauka.incident_announcer` publishes them. Pure over a table of `KeyedDocuments`.
+"""
+
+import secrets
+import time
+from dataclasses import dataclass
+
+from opq_cloud.store.account_records import INCIDENT_ANNOUNCEMENTS
+from opq_cloud.store.join_plan import CarriedOut
+from opq_cloud.store.keyed_documents import Fields, KeyedDocuments
+from opq_proto import log as logs
+
+log = logs.get(service="store")
+
+BY_ANALYSIS, BY_HAND, BY_REANALYSIS = "analysis", "hand", "reanalysis"
+INCIDENTS_EACH = 20
+"""Of one announcement: so many are read and published in one go."""
+MOST_WAITING = 2000
+"""Announcements. Nobody runs Mauka, then; what comes beyond is left out, and logged."""
+LATEST_KEY = 10**20
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentAnnouncement:
+    """Numbers of incidents that one change made, altered or ended."""
+
+    key: str
+    by: str
+    new: tuple[int, ...] = ()
+    changed: tuple[int, ...] = ()
+    gone: tuple[int, ...] = ()
+
+
+class IncidentAnnouncements:
+    """Every method may be called from any thread and raises StoreError where the database cannot."""
+
+    def __init__(self, documents: KeyedDocuments) -> None:
+        self._documents = documents
+
+    def put(self, by: str, done: CarriedOut) -> int:
+        """Leave what a plan changed; how many incidents were left out for want of room."""
+        named = [
+            ("new" if facts.incident_id in done.new_incidents else "changed", facts.incident_id)
+            for facts in done.facts
+        ]
+        return self._put(by, named + [("gone", number) for number in done.gone])
+
+    def put_changed(self, by: str, number: int) -> int:
+        """Leave one incident of which something else than its findings has changed."""
+        return self._put(by, [("changed", number)])
+
+    def oldest(self) -> IncidentAnnouncement | None:
+        """The one that waits longest."""
+        for found in self._documents.newest(INCIDENT_ANNOUNCEMENTS, "", 1):
+            numbers = {name: tuple(int(each) for each in found[name]) for name in ("new", "changed", "gone")}
+            return IncidentAnnouncement(str(found["key"]), str(found["by"]), **numbers)
+        return None
+
+    def remove(self, announcement: IncidentAnnouncement) -> None:
+        self._documents.remove(INCIDENT_ANNOUNCEMENTS, announcement.key)
+
+    def _put(self, by: str, named: list[tuple[str, int]]) -> int:
+        room = MOST_WAITING - len(self._documents.find(INCIDENT_ANNOUNCEMENTS)) if named else 0
+        for first in range(0, len(named), INCIDENTS_EACH):
+            if room <= 0:
+                log.error("incident.announcement_left_out", by=by, incidents=len(named) - first)
+                return len(named) - first
+            room -= 1
+            # the oldest has the highest key, for tables are read from there
+            key = f"{LATEST_KEY - time.time_ns():020d}-{secrets.token_hex(4)}"
+            fields: Fields = {"key": key, "by": by, "new": [], "changed": [], "gone": []}
+            for name, number in named[first : first + INCIDENTS_EACH]:
+                fields[name].append(number)
+            self._documents.insert(INCIDENT_ANNOUNCEMENTS, key, fields)
+        return 0

@@ -1,8 +1,8 @@
 """Re-analyses that people order over REST: one at a time, each in a process of its own, with its progress.
 
 It lies beside the rooms, as `incident_edits.py` does: Mauka's functions do the work, View knows none of them.
-Jobs are kept in memory: after a restart none is known. One that was ended by it has replaced what it had
-replaced, and the same order goes on from there.
+Jobs are kept in the store, and who runs one says so every few seconds. One whose service was killed reads as
+`interrupted`: it has replaced what it had replaced, and the same order goes on from there.
 """
 
 import os
@@ -11,18 +11,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from multiprocessing.connection import Connection
-from typing import Literal
+from typing import Any, Literal
 
 from opq_cloud.config import CloudConfig
 from opq_cloud.mauka.reanalysis_process import ReanalysisEnd, ReanalysisProgress
 from opq_cloud.reanalysis_order import ReanalysisOrder
+from opq_cloud.store.account_records import REANALYSES
+from opq_cloud.store.keyed_documents import Fields, KeyedDocuments
 from opq_proto import log as logs
-from opq_proto.errors import OpqError
+from opq_proto.errors import OpqError, StoreError
 
 log = logs.get(service="reanalysis")
 
@@ -30,8 +31,17 @@ JOBS_KEPT = 20
 LONGEST_S = 6 * 3600.0
 """Then a job is ended."""
 POLL_S = 0.2
+ALIVE_S = 3.0
+"""Who runs a job notes it so often."""
+LEASE_S = 20.0
+"""A job of which nothing was noted for so long runs no more; its service was killed."""
+LAST_TRIES = 30
+"""The end of a job is noted, a second apart, until the store takes it."""
 PROGRAM = "import sys; from opq_cloud.mauka.reanalysis_process import main; sys.exit(main(sys.argv[1:]))"
-State = Literal["running", "done", "failed", "ended"]
+INTERRUPTED = (
+    "its service ended in the midst of it; what it replaced is replaced, the same order goes on from there"
+)
+State = Literal["running", "done", "failed", "ended", "interrupted"]
 
 
 class ReanalysisBusyError(OpqError):
@@ -43,7 +53,8 @@ class ReanalysisJob:
     """One order, and what became of it.
 
     Attributes:
-        state: `ended` is by a person, by the end of the service, or after `LONGEST_S`.
+        state: `ended` is by a person, by the end of the service, or after `LONGEST_S`; `interrupted`: its
+            service was killed.
         done, of: events; `of` is None until they are counted.
         report: as `opq-tools reanalyse --json` has it, lists of at most 1,000.
     """
@@ -63,15 +74,37 @@ class ReanalysisJob:
 OnEnd = Callable[[ReanalysisJob], None]
 
 
-class ReanalysisJobs:
-    """From any thread."""
+def _as_document(job: ReanalysisJob, alive_ms: int) -> Fields:
+    return {"key": _key(job.number), "alive_ms": alive_ms, "ending": False, **asdict(job)}
 
-    def __init__(self, config: CloudConfig) -> None:
-        """`config`: of the cloud, for its store, analyses and nominal values."""
+
+def _job_of(document: Mapping[str, Any], now_ms: int, lease_s: float) -> ReanalysisJob:
+    order = {**document["order"], "names": tuple(document["order"]["names"])}
+    values = {name: document[name] for name in ReanalysisJob.__dataclass_fields__ if name != "order"}
+    job = ReanalysisJob(order=ReanalysisOrder(**order), **values)
+    alive_ms = int(document["alive_ms"])
+    if job.state == "running" and abs(now_ms - alive_ms) > 1000 * lease_s:
+        return replace(job, state="interrupted", ended_ms=alive_ms, error=INTERRUPTED)
+    return job
+
+
+def _key(number: int) -> str:
+    return f"{number:012d}"
+
+
+class ReanalysisJobs:
+    """From any thread. Methods raise StoreError where the database cannot."""
+
+    def __init__(
+        self, config: CloudConfig, documents: Callable[[], KeyedDocuments], lease_s: float = LEASE_S
+    ) -> None:
+        """`config`: of the cloud, for its store, analyses and nominal values; `documents`: have the jobs."""
         self._config = config
+        self._documents = documents
+        self._lease_s = lease_s
         self._lock = threading.Lock()
-        self._jobs: OrderedDict[int, ReanalysisJob] = OrderedDict()
-        self._count = 0
+        self._own: int | None = None
+        """The job that runs here."""
         self._running: threading.Thread | None = None
         self._stop = threading.Event()
 
@@ -79,20 +112,26 @@ class ReanalysisJobs:
         """Begin; `on_end` is called in the job's thread, before anybody sees that it is over.
 
         Raises:
-            ReanalysisBusyError: another one runs.
+            ReanalysisBusyError: another one runs, here or at another View of this store.
         """
         with self._lock:
-            newest = self._jobs.get(self._count)
-            if newest is not None and newest.state == "running":
+            kept = self.jobs()
+            running = next((each.number for each in kept if each.state == "running"), None)
+            number = 1 + max((each.number for each in kept), default=0)
+            job = ReanalysisJob(number, account_id, order, _now_ms())
+            document = _as_document(job, job.started_ms)
+            if running is None and not self._documents().insert(REANALYSES, _key(number), document):
+                running = number  # another View was first
+            if running is not None:
                 raise ReanalysisBusyError(
-                    f"re-analysis {self._count} runs; one runs at a time: wait for it, or end it"
+                    f"re-analysis {running} runs; one runs at a time: wait for it, or end it"
                 )
-            self._count += 1
-            job = ReanalysisJob(self._count, account_id, order, _now_ms())
-            self._jobs[job.number] = job
-            while len(self._jobs) > JOBS_KEPT:
-                self._jobs.popitem(last=False)
-            self._stop = threading.Event()
+            for old in kept[JOBS_KEPT - 1 :]:
+                self._documents().remove(REANALYSES, _key(old.number))
+            for old in kept:
+                if old.state == "interrupted":  # from here on for good
+                    self._note(old)
+            self._stop, self._own = threading.Event(), number
             self._running = threading.Thread(
                 target=self._run, args=(job, self._stop, on_end), name="reanalysis", daemon=True
             )
@@ -101,21 +140,24 @@ class ReanalysisJobs:
 
     def jobs(self) -> list[ReanalysisJob]:
         """Those that are kept, the newest first."""
-        with self._lock:
-            return list(reversed(self._jobs.values()))
+        now_ms = _now_ms()
+        found = self._documents().newest(REANALYSES, "", JOBS_KEPT)
+        return [_job_of(each, now_ms, self._lease_s) for each in found]
 
     def job(self, number: int) -> ReanalysisJob | None:
-        with self._lock:
-            return self._jobs.get(number)
+        found = self._documents().get(REANALYSES, _key(number))
+        return None if found is None else _job_of(found, _now_ms(), self._lease_s)
 
     def end(self, number: int) -> bool:
-        """End it; False: it does not run."""
+        """End it, also where another View runs it; False: it does not run."""
+        job = self.job(number)
+        if job is None or job.state != "running":
+            return False
         with self._lock:
-            job = self._jobs.get(number)
-            if job is None or job.state != "running":
-                return False
-            self._stop.set()
-        return True
+            if number == self._own:
+                self._stop.set()
+                return True
+        return self._documents().change(REANALYSES, _key(number), lambda was: {**was, "ending": True})
 
     def close(self) -> None:
         """End the one that runs, and wait for its process."""
@@ -138,7 +180,10 @@ class ReanalysisJobs:
             on_end(last)
         except OpqError as error:
             log.error("reanalysis.end_not_noted", job=last.number, error=str(error))
-        self._note(last)
+        for _ in range(LAST_TRIES):
+            if self._note(last):
+                return
+            time.sleep(1.0)
 
     def _follow(self, job: ReanalysisJob, stop: threading.Event) -> ReanalysisJob:
         ours, theirs = socket.socketpair()
@@ -149,7 +194,7 @@ class ReanalysisJobs:
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
             )
-        end_s = time.monotonic() + LONGEST_S
+        end_s, alive_s = time.monotonic() + LONGEST_S, time.monotonic() + ALIVE_S
         with closing(Connection(ours.detach())) as pipe:
             try:
                 with suppress(OSError):
@@ -157,11 +202,17 @@ class ReanalysisJobs:
                 while not stop.is_set():
                     if time.monotonic() > end_s:
                         return replace(job, state="ended", error=f"it took longer than {LONGEST_S:g} s")
+                    if time.monotonic() >= alive_s:
+                        alive_s = time.monotonic() + ALIVE_S
+                        self._note(job)
+                        if self._is_to_end(job):
+                            break
                     if not pipe.poll(POLL_S):
                         continue
                     told = pipe.recv()
                     if isinstance(told, ReanalysisProgress):
-                        job = self._note(replace(job, done=told.done, of=told.of))
+                        job = replace(job, done=told.done, of=told.of)
+                        self._note(job)
                     elif isinstance(told, ReanalysisEnd):
                         state: State = "done" if told.error is None else "failed"
                         return replace(job, state=state, report=told.report, error=told.error)
@@ -174,11 +225,25 @@ class ReanalysisJobs:
                 process.kill()
                 process.wait()
 
-    def _note(self, job: ReanalysisJob) -> ReanalysisJob:
-        with self._lock:
-            if job.number in self._jobs:
-                self._jobs[job.number] = job
-        return job
+    def _note(self, job: ReanalysisJob) -> bool:
+        """Whether the store has taken it."""
+
+        def changed(was: Fields) -> Fields:
+            return {**_as_document(job, _now_ms()), "ending": was["ending"]}
+
+        try:
+            self._documents().change(REANALYSES, _key(job.number), changed)
+        except StoreError as error:
+            log.warning("reanalysis.not_noted", job=job.number, error=str(error))
+            return False
+        return True
+
+    def _is_to_end(self, job: ReanalysisJob) -> bool:
+        """Whether another View was asked to end it."""
+        with suppress(StoreError):
+            found = self._documents().get(REANALYSES, _key(job.number))
+            return found is None or bool(found["ending"])
+        return False
 
 
 def _now_ms() -> int:

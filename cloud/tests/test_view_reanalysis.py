@@ -1,5 +1,7 @@
 """Re-analysis over REST: a job in a process of its own, whom it is for, its report, its line in the audit."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,8 +30,10 @@ class People:
 
     def __init__(self, folder: Path) -> None:
         self.scene = demo.Scene(folder, poll_s=30.0)
-        self.scene.view._reanalyses = ReanalysisJobs(CloudConfig(data_dir=folder))
+        self.folder = folder
         store = self.scene.store
+        self.jobs = ReanalysisJobs(CloudConfig(data_dir=folder), lambda: store.people.documents)
+        self.scene.view._reanalyses = self.jobs
         self.ids = {}
         for role in ("admin", "researcher", "owner"):
             made = store.people.add_account(f"{role}@example.org", role, role, "no-hash")
@@ -126,3 +130,47 @@ def test_one_runs_at_a_time_and_can_be_ended(people: People, monkeypatch: pytest
             lambda: researcher.post("/reanalyses", json={"from": "now-1d"}).status_code == 202, 20
         )
         # the end of View ends it
+
+
+KILLED = """
+import time
+from pathlib import Path
+from opq_cloud import reanalysis_jobs
+from opq_cloud.config import CloudConfig
+from opq_cloud.store import open_store
+reanalysis_jobs.PROGRAM = "import time; time.sleep(600)"
+folder = Path({folder!r})
+store = open_store(None, folder)
+jobs = reanalysis_jobs.ReanalysisJobs(CloudConfig(data_dir=folder), lambda: store.people.documents)
+order = reanalysis_jobs.ReanalysisOrder(0, dry_run=False)
+print(jobs.start(order, {account!r}, lambda job: None).number, flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_job_whose_service_was_killed_reads_as_interrupted_and_can_be_ordered_again(people: People) -> None:
+    program = KILLED.format(folder=str(people.folder), account=people.ids["admin"])
+    service = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+    try:
+        assert service.stdout is not None and service.stdout.readline() == b"1\n"
+        with people.client("admin", "write") as admin:
+            assert admin.get("/reanalyses/1").json()["state"] == "running", "another View shows it"
+            busy = admin.post("/reanalyses", json={"from": "now-1d"})
+            assert busy.status_code == 409 and "Re-analysis 1 runs" in busy.json()["detail"]
+    finally:
+        service.kill()
+        service.wait()
+    people.jobs._lease_s = 1.0
+    with people.client("admin", "write") as admin:
+        job = over(admin, 1)
+        assert (job["state"], job["report"]) == ("interrupted", None) and "goes on from there" in job["error"]
+        assert job["started_ms"] <= job["ended_ms"] <= time.time_ns() // 10**6
+        assert admin.post("/reanalyses/1/end").status_code == 409
+        ask = {"from": "now-1d", "dry_run": False}
+        assert admin.post("/reanalyses", json=ask).json()["id"] == 2
+        people.jobs._lease_s = reanalysis_jobs.LEASE_S
+        assert over(admin, 2)["state"] == "done"
+        assert people.percent() == pytest.approx(70.0, abs=0.5)
+    store = people.scene.store
+    later = ReanalysisJobs(CloudConfig(data_dir=people.folder), lambda: store.people.documents)
+    assert [(each.number, each.state) for each in later.jobs()] == [(2, "done"), (1, "interrupted")]

@@ -187,5 +187,6 @@ def _allowed_hosts(host: str, configured: tuple[str, ...]) -> frozenset[str]:
 def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
     """What `opq-cloud view` and `opq-cloud all` run."""
     keys = CloudKeys(config.keys, config.data_dir or default_data_dir())
-    addresses, jobs = service_addresses(config), ReanalysisJobs(config)
+    addresses = service_addresses(config)
+    jobs = ReanalysisJobs(config, lambda: context.store.people.documents)
     return [View(config.view, context, config.nominal, keys, addresses, jobs)]

@@ -126,7 +126,7 @@ class ReanalysisRoutes:
         return JSONResponse(_job_json(job), 202, {"Location": where, "Cache-Control": "no-store"})
 
     def jobs(self) -> Response:
-        """The last 20, the newest first; none is known after a restart."""
+        """The last 20, the newest first; one whose service was killed is `interrupted`."""
         self._check_reads()
         return _answer({"items": [_job_json(each) for each in self._jobs().jobs()], "next": None})
 
@@ -172,9 +172,7 @@ class ReanalysisRoutes:
     def _known(self, number: int) -> ReanalysisJob:
         job = self._jobs().job(number)
         if job is None:
-            raise RestProblemError(
-                404, f"There is no re-analysis {number}; the last 20 since the start are kept."
-            )
+            raise RestProblemError(404, f"There is no re-analysis {number}; the last 20 are kept.")
         return job
 
 

@@ -15,6 +15,7 @@ from opq_cloud.mauka_settings import (
     InstalledAnalysesSection,
     MoreSamplesSection,
     OutageSection,
+    SystemStatsSection,
 )
 from opq_cloud.notification_settings import NotificationsSection
 from opq_cloud.view_settings import MailSection, OpenIdSection, RuleEngineEntry
@@ -284,6 +285,7 @@ class MaukaSection:
     workers: AnalysisWorkersSection = Field(default_factory=AnalysisWorkersSection)
     outages: OutageSection = Field(default_factory=OutageSection)
     asking: MoreSamplesSection = Field(default_factory=MoreSamplesSection)
+    stats: SystemStatsSection = Field(default_factory=SystemStatsSection)
     payloads: Annotated[
         bool, Field(description="put waveforms on the bus, for plug-ins of the original form")
     ] = True

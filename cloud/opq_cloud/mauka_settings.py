@@ -1,4 +1,4 @@
-"""Sections below `[mauka]`: installed analyses, processes for built-in ones, outages, asking for more."""
+"""Sections below `[mauka]`: installed analyses, processes for built-in ones, outages, asking, statistics."""
 
 from pathlib import Path
 from typing import Annotated
@@ -52,6 +52,15 @@ class OutageSection:
     compat: Annotated[
         bool, Field(description="as the original's OutagePlugin: every silence of 60 s is an outage")
     ] = False
+
+
+@section
+class SystemStatsSection:
+    """What is written into `laha_stats`, for the original's readers (docs/mauka.md, "System statistics")."""
+
+    enabled: Annotated[bool, Field(description="write a document of laha_stats")] = True
+    interval_s: Annotated[float, Field(ge=1, le=86_400, description="between two documents")] = 60.0
+    sample_s: Annotated[float, Field(ge=0.1, le=3600, description="between two looks at the machine")] = 5.0
 
 
 @section

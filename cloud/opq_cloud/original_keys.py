@@ -48,7 +48,11 @@ NUMBERS: Mapping[str, Mapping[str, str]] = {
     "triggering_broker": {"metric_update_sec": "triggering_broker.metrics_interval_s"},
     "acquisition_broker": {"metric_update_sec": "acquisition_broker.metrics_interval_s"},
     "health": {"interval": "health.interval_s"},
-    "mauka": {"plugins.base.heartbeatIntervalS": "mauka.heartbeat_s"},
+    "mauka": {
+        "plugins.base.heartbeatIntervalS": "mauka.heartbeat_s",
+        "plugins.SystemStatsPlugin.intervalS": "mauka.stats.interval_s",
+        "plugins.SystemStatsPlugin.systemStatsIntervalS": "mauka.stats.sample_s",
+    },
 }
 """Keys that are numbers, and are ours as they stand."""
 NEEDED: Mapping[str, tuple[str, ...]] = {

@@ -24,6 +24,7 @@ from opq_cloud.mauka.plugin_states import PluginStates
 from opq_cloud.mauka.print_plugin import PrintPlugin
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.status import StatusPlugin
+from opq_cloud.mauka.system_stats import SystemStatsPlugin
 from opq_cloud.mauka.threshold_optimization import ThresholdOptimizationPlugin
 from opq_cloud.mauka.trigger_requests import TriggerRequestPlugin
 from opq_cloud.mauka_settings import InstalledAnalysesSection
@@ -38,6 +39,7 @@ BusPlugin = (
     | MakaiEventPlugin
     | OutagePlugin
     | PrintPlugin
+    | SystemStatsPlugin
     | ThresholdOptimizationPlugin
     | TriggerRequestPlugin
 )
@@ -121,6 +123,9 @@ def services(config: CloudConfig, context: CloudContext) -> list[CloudService]:
     plugins.append(ThresholdOptimizationPlugin(settings, lambda: context.store))
     gain = config.event_service.v_per_lsb_fallback
     plugins += [TriggerRequestPlugin(flat, lambda: context.store, gain), BoxOptimizationPlugin(flat)]
+    if mauka.stats.enabled:
+        disk = config.store.data_dir or config.data_dir or default_data_dir()
+        plugins.append(SystemStatsPlugin(settings, lambda: context.store, mauka.stats, disk))
     status = StatusPlugin(settings, expected=[plugin.name for plugin in plugins])
     plugins.append(PrintPlugin(settings))  # nobody expects to hear it: it is off until somebody starts it
     own_folder = (config.data_dir or default_data_dir()).absolute() / "mauka"

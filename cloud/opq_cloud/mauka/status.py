@@ -19,6 +19,7 @@ from opq_cloud.mauka.plugin import (
     PluginConfig,
 )
 from opq_cloud.service import HealthReport
+from opq_proto.errors import FrameError
 from opq_proto.mauka_pb2 import MaukaMessage
 
 PLUGINS = 256
@@ -74,6 +75,26 @@ class PluginHeartbeat:
         return None if error is None else str(error)
 
 
+def read_heartbeat(message: MaukaMessage, heard_s: float) -> tuple[PluginHeartbeat, bool]:
+    """The heartbeat of a message, and whether its status is JSON; where it is not, nothing of it is known.
+
+    Raises:
+        FrameError: the message holds no heartbeat.
+    """
+    if message.WhichOneof("message") != "heartbeat":
+        raise FrameError(f"a message of {message.source[:80]!r} without a heartbeat")
+    beat = message.heartbeat
+    status, is_json = {}, True
+    try:
+        status = json.loads(beat.status or "{}")
+    except ValueError:
+        is_json = False
+    return PluginHeartbeat(
+        message.source, heard_s, message.timestamp_ms, beat.last_received_timestamp_ms, beat.plugin_state,
+        status if isinstance(status, dict) else {},
+    ), is_json  # fmt: skip
+
+
 class StatusPlugin(MaukaPlugin):
     """Listens to `heartbeat`; `expected` are the plug-ins that must be heard."""
 
@@ -92,23 +113,13 @@ class StatusPlugin(MaukaPlugin):
         self._heard: dict[str, PluginHeartbeat] = {}
 
     def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
-        if mauka_message.WhichOneof("message") != "heartbeat":
+        try:
+            heard, is_json = read_heartbeat(mauka_message, self._clock())
+        except FrameError:
             self.counters.add("malformed")
             return
-        beat = mauka_message.heartbeat
-        try:
-            status = json.loads(beat.status or "{}")
-        except ValueError:
+        if not is_json:
             self.counters.add("malformed")
-            status = {}
-        heard = PluginHeartbeat(
-            mauka_message.source,
-            self._clock(),
-            mauka_message.timestamp_ms,
-            beat.last_received_timestamp_ms,
-            beat.plugin_state,
-            status if isinstance(status, dict) else {},
-        )
         self._heard.pop(heard.plugin_name, None)
         if heard.plugin_state == STOPPED and heard.plugin_name not in self._expected:
             return  # it was asked to go

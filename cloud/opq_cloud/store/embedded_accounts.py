@@ -58,6 +58,9 @@ ACCOUNTS_MIGRATIONS = (
     CREATE TABLE opq_reanalyses (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
     CREATE INDEX opq_reanalyses_account_id ON opq_reanalyses (json_extract(document, '$.account_id'));
     """,
+    """
+    CREATE TABLE laha_stats (key TEXT PRIMARY KEY, document TEXT NOT NULL) WITHOUT ROWID;
+    """,
 )
 """Script k leads from schema k to k + 1; a published one is never changed."""
 PRIVATE_MODE = 0o600

@@ -7,7 +7,7 @@ writes neither time nor end. Both stores use these functions.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -107,18 +107,22 @@ def makai_config_document(config: MakaiConfig) -> dict[str, Any]:
     own = {"triggers": triggers} if triggers else {}
     if not config.limited:
         return own
-    overrides = [
-        {
-            "box_id": box_id,
-            **{
-                text.removeprefix("default_"): float(getattr(limits, name))
-                for name, text in _DEFAULT_NAMES.items()
-            },
-        }
-        for box_id, limits in config.overrides.items()
-    ]
+    overrides = limits_documents(config, config.overrides)
     default = {text: float(getattr(config.default, name)) for name, text in _DEFAULT_NAMES.items()}
     return {"triggering": {**default, "triggering_overrides": overrides}, **own}
+
+
+def limits_documents(config: MakaiConfig | None, box_ids: Iterable[str]) -> list[dict[str, Any]]:
+    """The limits of each of these Boxes, its own or those of all, as `triggering_overrides` has them."""
+    if config is None or not config.limited:
+        return []
+    found = []
+    for box_id in box_ids:
+        limits = config.overrides.get(box_id, config.default)
+        names = _DEFAULT_NAMES.items()
+        own = {text.removeprefix("default_"): float(getattr(limits, name)) for name, text in names}
+        found.append({"box_id": box_id, **own})
+    return found
 
 
 def traffic_document(row: BrokerTraffic) -> dict[str, Any]:

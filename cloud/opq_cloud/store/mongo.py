@@ -7,11 +7,12 @@ Measurements (D.1) are kept here; trends, Boxes, events and findings have files 
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import chain
 
 from bson.int64 import Int64
 from pymongo import ASCENDING, DESCENDING
-from pymongo.errors import BulkWriteError
+from pymongo.errors import BulkWriteError, OperationFailure
 
 from opq_cloud.store.account_records import AccountRecords
 from opq_cloud.store.documents import Document, measurement_fields
@@ -122,6 +123,15 @@ class MongoStore(MongoTrends, MongoBoxes, MongoMakai, MongoFindings):
     @store_errors
     def counts(self) -> dict[str, int]:
         return {name: self._db[name].estimated_document_count() for name in COLLECTIONS}
+
+    @store_errors
+    def sizes(self) -> dict[str, int]:
+        found = {}
+        for name in (*COLLECTIONS, "fs.chunks"):
+            with suppress(OperationFailure):  # a server of its protocol that does not know the command
+                said = self._db.command("collStats", name)
+                found[name] = int(said["size"]) + int(said.get("totalIndexSize", 0))
+        return found
 
 
 def _document(row: Measurement, expire_at: Int64) -> Document:

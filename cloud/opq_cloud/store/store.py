@@ -445,3 +445,6 @@ class CloudStore(Protocol):
 
     def counts(self) -> dict[str, int]:
         """Documents per collection name of the original (`measurements`, `trends`, `events`, ...)."""
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes with indexes per collection name of the original, as far as the database says them."""

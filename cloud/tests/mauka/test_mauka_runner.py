@@ -338,6 +338,7 @@ def test_the_services_of_a_configuration_work_together(tmp_path, store, running,
         "MakaiEventPlugin",
         "OutagePlugin",
         "StatusPlugin",
+        "SystemStatsPlugin",
         "ThresholdOptimizationPlugin",
         "TriggerPlugin",
     ]
@@ -345,7 +346,7 @@ def test_the_services_of_a_configuration_work_together(tmp_path, store, running,
     event_id = put_event(store, sine("1", (1.0, 1.1, 0.6)))
     events.send_multipart([b"instance", str(event_id).encode()])
     assert until(lambda: store.event_record(event_id).analysed)
-    assert until(lambda: [part.ok for part in status.health()] == [True] * 7)
+    assert until(lambda: [part.ok for part in status.health()] == [True] * 8)
     runner, _, payloads, *_ = status.plugin_status()
     assert set(payloads) == {"plugin_name", "messages_recv", "bytes_recv", "last_recv", "plugin_state"}
     assert set(runner) == {*payloads, "analyses"}

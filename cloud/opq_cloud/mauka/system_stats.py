@@ -1,0 +1,176 @@
+"""SystemStatsPlugin: plug-ins, machine and store once a minute, as a document of `laha_stats`.
+
+The original's plug-in of this name (opq-interop D.7, E.3), for its readers: View's system page and programs
+for figures. Sizes are null in the embedded store, which does not know them. `gc_stats` counts what `gc_stat`
+messages say: what our own retention deletes is not among it, for nobody tells of that.
+"""
+
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Any
+
+from opq_cloud.mauka.box_optimization import RATE_REQUEST, RATE_RESPONSE
+from opq_cloud.mauka.machine_load import MachineLoad
+from opq_cloud.mauka.messages import HEARTBEAT, new_message
+from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
+from opq_cloud.mauka.status import PLUGINS, read_heartbeat
+from opq_cloud.mauka_settings import SystemStatsSection
+from opq_cloud.store.account_records import LAHA_STATS
+from opq_cloud.store.makai_documents import limits_documents
+from opq_cloud.store.store import CloudStore
+from opq_proto.errors import FrameError
+from opq_proto.mauka_pb2 import (
+    EVENTS,
+    INCIDENTS,
+    MEASUREMENTS,
+    PHENOMENA,
+    SAMPLES,
+    TRENDS,
+    MaukaMessage,
+)
+
+GC_STAT = "gc_stat"
+KEPT_S = 86_400
+"""Documents of so long are kept: 4 MB."""
+FORGOTTEN_EACH = 20
+ACTIVE_MS = 5_000
+"""A Box is active that sent a Measurement so short a time ago, as in the original."""
+ASKED_EACH = 100
+"""Boxes whose rate is asked for beside one document, in turn."""
+MOST_RATES = 100_000
+PLUGIN_KEYS = ("messages_received", "messages_published", "bytes_received", "bytes_published")
+DOMAINS = {
+    SAMPLES: "samples", MEASUREMENTS: "measurements", TRENDS: "trends", EVENTS: "events",
+    INCIDENTS: "incidents", PHENOMENA: "phenomena",
+}  # fmt: skip
+
+
+class SystemStatsPlugin(MaukaPlugin):
+    """Counters: `stats_stored`, and the base's."""
+
+    NAME = "SystemStatsPlugin"
+    GIVES = (RATE_REQUEST,)
+
+    def __init__(
+        self,
+        config: PluginConfig,
+        store: Callable[[], CloudStore],
+        section: SystemStatsSection,
+        folder: Path,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`folder`: whose disk is looked at."""
+        super().__init__(config, [HEARTBEAT, GC_STAT, RATE_RESPONSE], SystemStatsPlugin.NAME)
+        self._store, self._section, self._clock = store, section, clock
+        self._machine = MachineLoad(folder)
+        self._next_look_s = clock() + section.sample_s
+        self._next_s = clock() + section.interval_s
+        self._plugins: dict[str, dict[str, int]] = {}
+        self._gone = dict.fromkeys(DOMAINS.values(), 0)
+        self._rates: dict[str, int] = {}
+        self._asked: list[str] = []
+        """Boxes that are still to be asked, this time round."""
+
+    def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
+        kind = mauka_message.WhichOneof("message")
+        if kind == "heartbeat":
+            self._note_heartbeat(mauka_message)
+        elif kind == "box_measurement_rate_response":
+            said = mauka_message.box_measurement_rate_response
+            if len(self._rates) < MOST_RATES or said.box_id in self._rates:
+                self._rates[said.box_id] = said.measurement_rate
+        elif kind == "laha" and mauka_message.laha.WhichOneof("laha_type") == "gc_stat":
+            domain = DOMAINS.get(mauka_message.laha.gc_stat.gc_domain)
+            if domain is not None:
+                self._gone[domain] += mauka_message.laha.gc_stat.gc_cnt
+        else:
+            self.counters.add("malformed")
+
+    def on_idle(self) -> bool:
+        """Look at the machine, store a document, ask Boxes for their rates, each when it is due."""
+        now_s = self._clock()
+        if now_s >= self._next_look_s:
+            self._next_look_s = now_s + self._section.sample_s
+            self._machine.look()
+        if now_s >= self._next_s:
+            self._next_s = now_s + self._section.interval_s
+            active = self._active_boxes()
+            self._put(self.document(active))
+            self._ask_rates(active)
+        return False
+
+    def document(self, active: Collection[str]) -> dict[str, Any]:
+        """The original's keys; `active`: Boxes that measure now."""
+        store = self._store()
+        counts, sizes, ttls = store.counts(), store.sizes(), store.ttls()
+        waveforms = [sizes.get(name) for name in ("events", "box_events", "fs.chunks")]
+        known = [each for each in waveforms if each is not None]
+
+        def stored(name: str, ttl: int | None, size: int | None) -> dict[str, int | None]:
+            return {"ttl": -1 if ttl is None else ttl, "count": counts.get(name, 0), "size_bytes": size}
+
+        laha: dict[str, Any] = {
+            # rings of Boxes: the original writes the same figures
+            "instantaneous_measurements_stats": {"box_samples": {"ttl": -1, "count": 0, "size_bytes": 0}},
+            "aggregate_measurements_stats": {
+                "measurements": stored("measurements", ttls.measurements, sizes.get("measurements")),
+                "trends": stored("trends", ttls.trends, sizes.get("trends")),
+            },
+            "detections_stats": {"events": stored("events", ttls.events, sum(known) if known else None)},
+            "incidents_stats": {"incidents": stored("incidents", ttls.incidents, sizes.get("incidents"))},
+            "phenomena_stats": {"phenomena": {"ttl": -1, "count": 0, "size_bytes": 0}},
+            # the original writes the last name with a colon and reads it without
+            "gc_stats": {**self._gone, "phenomena:": self._gone["phenomena"]},
+            "active_devices": len(active),
+            "box_triggering_thresholds": limits_documents(store.makai_config(), sorted(active)),
+            "box_measurement_rates": [
+                {"box_id": box_id, "measurement_rate": self._rates[box_id]}
+                for box_id in sorted(active)
+                if box_id in self._rates
+            ],
+        }
+        return {
+            "timestamp_s": round(time.time()),
+            "plugin_stats": {name: dict(row) for name, row in self._plugins.items()},
+            "system_stats": self._machine.documents(),
+            "laha_stats": laha,
+            "other_stats": {"ground_truth": {"count": 0, "size_bytes": 0}},
+        }
+
+    def _note_heartbeat(self, message: MaukaMessage) -> None:
+        try:
+            heard, _ = read_heartbeat(message, self._clock())
+        except FrameError:
+            self.counters.add("malformed")
+            return
+        # a name with a dot or a dollar is no key of MongoDB's for every reader
+        name = heard.plugin_name.replace(".", "_").replace("$", "_")
+        if name and (name in self._plugins or len(self._plugins) < PLUGINS):
+            self._plugins[name] = {key: int(heard.number(key, 0)) for key in PLUGIN_KEYS}
+
+    def _active_boxes(self) -> list[str]:
+        since_ms = time.time_ns() // 1_000_000 - ACTIVE_MS
+        newest = self._store().latest_measurements()
+        return [box_id for box_id, row in newest.items() if row.timestamp_ms > since_ms]
+
+    def _put(self, document: dict[str, Any]) -> None:
+        """Store it, and forget what is older than KEPT_S."""
+        documents, now_s = self._store().people.documents, int(document["timestamp_s"])
+        if documents.insert(LAHA_STATS, _key(now_s), document):
+            self.counters.add("stats_stored")
+        for old in documents.newest(LAHA_STATS, _key(now_s - KEPT_S), FORGOTTEN_EACH):
+            documents.remove(LAHA_STATS, _key(int(old["timestamp_s"])))
+
+    def _ask_rates(self, active: Collection[str]) -> None:
+        if not self._asked:
+            self._asked = sorted(active)
+        now, self._asked = self._asked[:ASKED_EACH], self._asked[ASKED_EACH:]
+        if now:
+            message = new_message(self.name)
+            message.box_measurement_rate_request.box_ids.extend(now)
+            self.produce(RATE_REQUEST, message)
+
+
+def _key(timestamp_s: int) -> str:
+    return f"{timestamp_s:012d}"

@@ -1,7 +1,8 @@
 """Settings of the original's Mauka plug-ins as settings of the analyses that stand for them. Pure.
 
 Values are obeyed within what our analyses can do: `compat` stays a choice of its own, as the original's
-plug-ins name noise in every quiet hour (opq-interop H.35). Source of keys and meaning: opq-interop C.4, E.3.
+plug-ins name noise in every quiet hour (opq-interop H.35); what only it can use waits until it is chosen.
+Source of keys and meaning: opq-interop C.4, E.3.
 """
 
 from collections.abc import Mapping
@@ -12,7 +13,18 @@ LOW_KEY, HIGH_KEY = FREQUENCY + "variation.threshold.low", FREQUENCY + "variatio
 REFERENCE_KEY = FREQUENCY + "ref"
 THD_KEY = "plugins.ThdPlugin.threshold.percent"
 NOISE_KEY = "plugins.TransientPlugin.noise.floor"
-NUMBER_KEYS = (LOW_KEY, HIGH_KEY, REFERENCE_KEY, THD_KEY, NOISE_KEY)
+SHORTEST_KEY = "plugins.FrequencyVariationPlugin.min_incident_len_c"
+WITH_COMPAT = {
+    NOISE_KEY: ("noise_floor_v", 0.001, 1e6),
+    "plugins.TransientPlugin.max.lull.ms": ("max_lull_ms", 0.0, 10_000.0),
+    "plugins.TransientPlugin.oscillatory.min.cycles": ("oscillatory_crossings", 0, 10_000),
+    "plugins.TransientPlugin.max.periodic.notching.std.dev": ("notching_std_samples", 0.0, 10_000.0),
+    "plugins.TransientPlugin.auto.corr.thresh.periodicity": ("autocorrelation", 0.0, 1.0),
+    "plugins.MakaiEventPlugin.filterOrder": ("filter_order", 1, 8),
+    "plugins.MakaiEventPlugin.cutoffFrequency": ("cutoff_hz", 1.0, 5999.0),
+}
+"""Key -> setting of `transient` with `compat`, least, most; of whole numbers where the least is one."""
+NUMBER_KEYS = (LOW_KEY, HIGH_KEY, REFERENCE_KEY, SHORTEST_KEY, THD_KEY, *WITH_COMPAT)
 """Keys that this file reads; each is a number."""
 NOMINAL_HZ, NOMINAL_V = 60.0, 120.0
 """All of the original's plug-ins are for these (E.2)."""
@@ -25,20 +37,35 @@ LEAST_PEAK, MOST_PEAK = 5.0, 1000.0
 def analysis_settings(document: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """Analysis -> its settings, for the keys that a mauka.config.json has.
 
-    Two limits of the frequency become one deviation, the larger of both.
+    Two limits of the frequency become one deviation, the larger of both; with `compat` both hold as they are.
     """
     found: dict[str, dict[str, float]] = {}
+    frequency: dict[str, float] = {}
     nominal_hz = float(document.get(REFERENCE_KEY) or NOMINAL_HZ)
     limits_hz = [float(document[key]) for key in (LOW_KEY, HIGH_KEY) if document.get(key)]
     if limits_hz:
         percent = max(100 * abs(limit_hz - nominal_hz) / nominal_hz for limit_hz in limits_hz)
         percent = _within(percent, LEAST_DEVIATION, MOST_DEVIATION)
-        found["frequency_deviation"] = {"deviation_percent": round(percent, 6)}
+        frequency = {"deviation_percent": round(percent, 6)}
+        for key, name in ((LOW_KEY, "low_hz"), (HIGH_KEY, "high_hz")):
+            if document.get(key):
+                frequency[name] = _within(float(document[key]), 0.0, 1e6)
+    if document.get(SHORTEST_KEY):
+        frequency["least_cycles"] = round(_within(float(document[SHORTEST_KEY]), 1, 100_000))
+    if frequency:
+        found["frequency_deviation"] = frequency
     if document.get(THD_KEY):
         found["harmonics"] = {"thd_percent": _within(float(document[THD_KEY]), LEAST_THD, MOST_THD)}
+    transient: dict[str, float] = {}
     if document.get(NOISE_KEY):
         percent = 100 * float(document[NOISE_KEY]) / (NOMINAL_V * 2**0.5)
-        found["transient"] = {"least_peak_percent": round(_within(percent, LEAST_PEAK, MOST_PEAK), 6)}
+        transient["least_peak_percent"] = round(_within(percent, LEAST_PEAK, MOST_PEAK), 6)
+    for key, (name, least, most) in WITH_COMPAT.items():
+        if document.get(key) is not None:
+            value = _within(float(document[key]), least, most)
+            transient[name] = round(value) if isinstance(least, int) else value
+    if transient:
+        found["transient"] = transient
     return found
 
 

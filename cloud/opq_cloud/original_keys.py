@@ -98,10 +98,20 @@ WITHOUT_EFFECT: Mapping[str, Mapping[str, str]] = {
 """Kind -> key -> why nothing changes with it; `plugins.…` and `zmq.mauka.plugin.management.req…` of Mauka
 are ORIGINAL_ANALYSES'."""
 ORIGINAL_ANALYSES = "a setting of the original's own plug-ins; ours are in mauka.analyses"
+_NOT_READ = "as in the original, which reads it and uses it nowhere"
 COMPARABLE: Mapping[str, str] = {
-    "plugins.FrequencyVariationPlugin.min_incident_len_c": "2 cycles with compat = true, as its default",
+    "plugins.FrequencyVariationPlugin.frequency.interruption": _NOT_READ,
+    "plugins.FrequencyVariationPlugin.max.lull.windows": _NOT_READ,
+    "plugins.IticPlugin.segment.threshold.rms": _NOT_READ,
+    "plugins.TransientPlugin.oscillatory.low.freq.max.hz": _NOT_READ,
+    "plugins.TransientPlugin.oscillatory.med.freq.max.hz": _NOT_READ,
+    "plugins.TransientPlugin.oscillatory.high.freq.max.hz": _NOT_READ,
+    "plugins.TransientPlugin.arcing.zero.crossing.threshold": "10, as in the original, whatever it says",
     "plugins.MakaiEventPlugin.getDataAfterS": "an event of ours is read when it is complete",
-    "plugins.IticPlugin.segment.threshold.rms": "as in the original, which reads it and uses it nowhere",
+    "plugins.MakaiEventPlugin.frequencyWindowCycles": _NOT_READ,
+    "plugins.MakaiEventPlugin.frequencyDownSampleRate": _NOT_READ,
+    "plugins.ThdPlugin.window.size.ms": "as in the original, whose window is one cycle",
+    "zmq.mauka.plugin.management.req.interface": "opq-tools mauka is told where the manager is",
 }
 """Key of the original's plug-ins -> what to set here for it, or why there is nothing to set."""
 PLUGINS_WITHOUT_EFFECT = {

@@ -1,8 +1,8 @@
 """Findings exactly as the original's plug-ins make them, for analyses with `compat = true`. Pure.
 
-Frequency variation, IEEE 1159 voltage with ITIC and SEMI F47, and THD, on the original's cycles of 200
-samples, 120 V and 60 Hz whatever the Box's nominal values are (opq-interop E.2, E.3). One finding stands for
-the original's incident; the verdicts of ITIC and SEMI F47, incidents of their own there, are those of the
+Frequency variation, IEEE 1159 voltage with ITIC and SEMI F47, THD and transients, on the original's cycles of
+200 samples, 120 V and 60 Hz whatever the Box's nominal values are (opq-interop E.2, E.3). One finding stands
+for the original's incident; the verdicts of ITIC and SEMI F47, incidents of their own there, are those of the
 constant pieces that a finding meets, the worst of them.
 """
 
@@ -19,13 +19,12 @@ from opq_measure.original.runs import (
     ieee1159_runs,
     runs_within,
 )
+from opq_measure.original.transients import TransientSettings, original_transients
 from opq_measure.signal import FloatArray
 from opq_proto.messages import Event, Finding, Waveform
 
 NOMINAL_HZ = 60.0
 HIGHEST_HZ = 1e6
-LEAST_CYCLES = 2
-"""`plugins.FrequencyVariationPlugin.min_incident_len_c`."""
 CYCLES_PER_MS = 0.06
 _ITIC_ORDER = ("no_interruption_in_function", "no_damage", "prohibited")
 
@@ -35,14 +34,21 @@ def original_voltages(event: Event) -> tuple[Finding, ...]:
     return _in_order(event, _voltages)
 
 
-def original_frequencies(event: Event, low_hz: float, high_hz: float) -> tuple[Finding, ...]:
-    """As FrequencyVariationPlugin; limits are inclusive."""
-    return _in_order(event, lambda run: _frequencies(run, low_hz, high_hz))
+def original_frequencies(
+    event: Event, low_hz: float, high_hz: float, least_cycles: int
+) -> tuple[Finding, ...]:
+    """As FrequencyVariationPlugin; limits are inclusive, `least_cycles` is its `min_incident_len_c`."""
+    return _in_order(event, lambda run: _frequencies(run, low_hz, high_hz, least_cycles))
 
 
 def original_thd(event: Event, threshold_percent: float) -> tuple[Finding, ...]:
     """As ThdPlugin: each run of cycles with so much or more."""
     return _in_order(event, lambda run: _thd(run, threshold_percent))
+
+
+def original_transient_findings(event: Event, settings: TransientSettings) -> tuple[Finding, ...]:
+    """As TransientPlugin; `figures` have its metadata under its names."""
+    return _in_order(event, lambda run: _transients(run, settings))
 
 
 def _in_order(event: Event, find: Callable[[Waveform], Iterator[Finding]]) -> tuple[Finding, ...]:
@@ -75,11 +81,11 @@ def _f47(met: list[ConstantPiece]) -> str:
     return "fail" if any(each.semi_f47 for each in met) else "pass"
 
 
-def _frequencies(run: Waveform, low_hz: float, high_hz: float) -> Iterator[Finding]:
+def _frequencies(run: Waveform, low_hz: float, high_hz: float, least_cycles: int) -> Iterator[Finding]:
     hz = fitted_cycles_hz(run.volts, run.rate_hz)
     for low, high in ((0.0, low_hz), (high_hz, HIGHEST_HZ)):
         for start, stop in runs_within(hz, low, high):
-            if stop - start >= LEAST_CYCLES:
+            if stop - start >= least_cycles:
                 deviation_hz = float(np.max(hz[start:stop])) - NOMINAL_HZ  # the largest also below, as there
                 because = f"the original's variation: {stop - start} cycles within {low:g} to {high:g} Hz"
                 yield _finding(
@@ -94,6 +100,22 @@ def _thd(run: Waveform, threshold_percent: float) -> Iterator[Finding]:
         most = float(np.max(percent[start:stop]))
         because = f"the original's THD: {threshold_percent:g} % or more in each of {stop - start} cycles"
         yield _finding(run, start, stop, "harmonics", because, figures=(("thd_percent", most),))
+
+
+_TRANSIENT_KINDS = {"impulsive": "impulsive_transient", "periodic_notching": "periodic_notching"}
+"""Others are nearest to oscillatory ones; the original's word for them is in the document."""
+
+
+def _transients(run: Waveform, settings: TransientSettings) -> Iterator[Finding]:
+    for found in original_transients(run.volts, settings):
+        what = "additional zero crossings" if found.name is None else found.name.replace("_", " ")
+        yield Finding(
+            _TRANSIENT_KINDS.get(found.name or "", "oscillatory_transient"), run.box_id,
+            run.time_ns(found.start), run.time_ns(found.stop), run.uncertainty_ns,
+            found.stop < len(run.counts),
+            because=f"the original's {what}: {found.peak_v:.4g} V beside the low pass at most",
+            measurement_type="TRANSIENT", figures=(("peak_v", found.peak_v), *found.metadata.items()),
+        )  # fmt: skip
 
 
 def _finding(

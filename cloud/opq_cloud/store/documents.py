@@ -210,6 +210,20 @@ ITIC_CLASSIFICATIONS = {"prohibited": "ITIC_PROHIBITED", "no_damage": "ITIC_NO_D
 F47_CLASSIFICATIONS = {"fail": "SEMI_F47_VIOLATION"}
 """Verdicts that the original's readers look for among the classifications."""
 
+COMPAT_TRANSIENTS = {
+    "Peak_Voltage": "IMPULSIVE_TRANSIENT",
+    "Num_Cycles": "ARCING_TRANSIENT",
+    "p_value": "OSCILLATORY_TRANSIENT",
+    "amplitude": "PERIODIC_NOTCHING",
+    "period": "PERIODIC_NOTCHING",
+    "num_extra_zero_crossings": "MULTIPLE_ZERO_CROSSING_TRANSIENT",
+}
+"""Figure of a transient with `compat` -> the original's word; our own transients have none of these."""
+COMPAT_METADATA = (
+    *COMPAT_TRANSIENTS, "Rise_Time", "Decay_Time", "Start_Index", "Peak_Index", "End_Index", "Frequency"
+)  # fmt: skip
+_WHOLE = ("Num_Cycles", "num_extra_zero_crossings", "Start_Index", "Peak_Index", "End_Index")
+
 _KINDS = {word: kind for kind, word in CLASSIFICATIONS.items()} | {
     "FREQUENCY_SAG": "frequency_deviation",
     "FREQUENCY_SWELL": "frequency_deviation",
@@ -220,6 +234,9 @@ HALF_CYCLE_MS = 8.33
 
 def classifications(finding: Finding) -> list[str]:
     """The original's words for each part of a class, `harmonics+sag` having two."""
+    metadata = compat_metadata(finding)
+    if compat := [word for name, word in COMPAT_TRANSIENTS.items() if name in metadata]:
+        return list(dict.fromkeys(compat))
     words = []
     for part in finding.kind.split("+"):
         if part == "frequency_deviation" and (below := _lies_below(finding)) is not None:
@@ -251,13 +268,28 @@ def ieee_duration(duration_ms: float) -> str:
 def deviation_from_nominal(finding: Finding) -> float:
     """Volts between nominal and the residual, or of a transient; hertz below nominal; -1 for none."""
     figures = dict(finding.figures)
-    if finding.kind.endswith("_transient") and "peak_v" in figures:
+    if "peak_v" in figures and (
+        finding.kind.endswith("_transient") or finding.measurement_type == "TRANSIENT"
+    ):
         return abs(figures["peak_v"])
     if finding.kind == "frequency_deviation" and "deviation_hz" in figures:
         return -figures["deviation_hz"]
     if finding.residual_v is None or not finding.residual_percent:
         return -1.0
     return abs(finding.residual_v - finding.residual_v * 100.0 / finding.residual_percent)
+
+
+def compat_metadata(finding: Finding) -> Document:
+    """What the original stores as `metadata` of a transient; else nothing, as there."""
+    if finding.measurement_type != "TRANSIENT" or finding.analysis not in (None, "transient"):
+        return {}
+    found: Document = {name: value for name, value in finding.figures if name in COMPAT_METADATA}
+    for name in _WHOLE:
+        if name in found:
+            found[name] = int(found[name])
+    if "Peak_Voltage" in found:
+        found["Polarity"] = "Positive" if found["Peak_Voltage"] >= 0 else "Negative"
+    return found
 
 
 def _to_ms(t_ns: int) -> float:
@@ -280,7 +312,7 @@ def incident_document(known: KnownFinding, expire_at: int, location: str = "") -
         "deviation_from_nominal": deviation_from_nominal(finding), "measurements": [],
         "gridfs_filename": "", "classifications": classifications(finding),
         "ieee_duration": ieee_duration((finding.end_ns - finding.start_ns) / 1e6),
-        "annotations": [], "metadata": {}, "expire_at": expire_at,
+        "annotations": [], "metadata": compat_metadata(finding), "expire_at": expire_at,
         "group_id": known.incident_id, "class": finding.kind,
         "start_ns": finding.start_ns, "end_ns": finding.end_ns,
         "uncertainty_ns": finding.uncertainty_ns, "event_ids": list(known.event_ids),

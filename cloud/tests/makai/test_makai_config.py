@@ -148,9 +148,9 @@ def test_the_originals_mauka_file_is_read_with_its_environment(
     asked = config.mauka.request_endpoint, config.mauka.answer_endpoint, config.mauka.event_id_endpoint
     assert asked == ("tcp://makai:9884", "tcp://makai:9899", "tcp://makai:10001")
     assert config.mauka.analysis_settings == {
-        "frequency_deviation": {"deviation_percent": 0.5},
+        "frequency_deviation": {"deviation_percent": 0.5, "low_hz": 59.7, "high_hz": 60.25},
         "harmonics": {"thd_percent": 5.0},
-        "transient": {"least_peak_percent": pytest.approx(7.071068)},
+        "transient": {"least_peak_percent": pytest.approx(7.071068), "noise_floor_v": 12.0},
     }
     assert not [line for line in lines if line["event"] == "config.without_effect" and "Thd" in line["key"]]
     entries = analysis_entries(config.mauka, built_in())

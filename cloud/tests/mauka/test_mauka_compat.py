@@ -8,11 +8,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from opq_cloud.mauka.messages import new_message
+from opq_cloud.mauka.original_settings import DEFAULTS
 from opq_cloud.mauka.print_plugin import PrintPlugin
 from opq_cloud.mauka.service import load_analyses
 from opq_cloud.mauka.threshold_optimization import THRESHOLD_OPTIMIZATION_REQUEST, ThresholdOptimizationPlugin
+from opq_cloud.original_analyses import analysis_settings
+from opq_cloud.original_keys import ORIGINAL_ANALYSES, is_obeyed, why_without_effect
 from opq_cloud.store import CloudStore, open_store
-from opq_cloud.store.documents import classifications, deviation_from_nominal
+from opq_cloud.store.documents import classifications, compat_metadata, deviation_from_nominal
 from opq_cloud.store.makai_documents import MakaiConfig, TriggeringLimits
 from opq_measure.signal import FloatArray
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
@@ -142,3 +145,84 @@ def test_a_print_plugin_that_is_started_writes_a_line_of_each_message_and_is_bou
         20,
         22,
     )
+
+
+CREST = 12_050
+"""A sample at which `steady` is at its crest."""
+
+
+def steady() -> FloatArray:
+    return cycles_of((120, 120.0))
+
+
+def ringing(hz: float, peak_v: float = 60.0) -> FloatArray:
+    after_s = np.maximum(np.arange(24_000) - CREST, 0) / 12_000
+    started = np.arange(24_000) >= CREST
+    return steady() + started * peak_v * np.exp(-300 * after_s) * np.cos(2 * np.pi * hz * after_s)
+
+
+def test_a_transient_has_the_originals_faults() -> None:
+    """opq-interop H.47, measured there by running the original's own functions."""
+    spike = steady()
+    spike[CREST] += 100.0
+    assert findings("transient", spike) == ()
+    for hz in (1000.0, 2000.0):
+        words = [classifications(each) for each in findings("transient", ringing(hz))]
+        assert words[0][0] == "ARCING_TRANSIENT" and len(words) == 1
+    lines = steady() + 5 * np.sin(2 * np.pi * 1200 * np.arange(24_000) / 12_000)
+    (artefact,) = findings("transient", lines)
+    assert classifications(artefact) == ["IMPULSIVE_TRANSIENT"]
+    edge = 10_000_000
+    assert artefact.start_ns < START_NS + edge or artefact.end_ns > START_NS + 2_000_000_000 - edge
+
+
+def test_an_impulse_has_the_originals_metadata() -> None:
+    spike = steady()
+    spike[CREST] -= 20.0  # small enough for the filter's own ringing to stay below the floor
+    (found,) = findings("transient", spike)
+    metadata = compat_metadata(found)
+    assert classifications(found) == ["IMPULSIVE_TRANSIENT"] and found.measurement_type == "TRANSIENT"
+    assert metadata == {
+        "Polarity": "Negative", "Peak_Voltage": pytest.approx(-18.2, abs=0.5), "Rise_Time": 0.0,
+        "Decay_Time": 1 / 12_000, "Start_Index": 0, "Peak_Index": 0, "End_Index": 1,
+    }  # fmt: skip
+    assert deviation_from_nominal(found) == -metadata["Peak_Voltage"]
+    assert found.start_ns == START_NS + CREST * 10**9 // 12_000
+
+
+def test_notches_with_even_distances_are_periodic() -> None:
+    notched = steady()
+    for place in (*range(CREST - 1900, CREST + 1900, 200), CREST):  # one at the other crest
+        notched[place] -= np.sign(notched[place]) * 20.0
+    (found,) = findings("transient", notched, max_lull_ms=20.0)
+    metadata = compat_metadata(found)
+    assert (found.kind, classifications(found)) == ("periodic_notching", ["PERIODIC_NOTCHING"])
+    assert metadata["period"] == pytest.approx(1 / 60)
+    assert metadata["amplitude"] == pytest.approx(18.2, abs=0.5)
+    assert deviation_from_nominal(found) == pytest.approx(metadata["amplitude"], abs=0.5)
+
+
+def test_settings_of_the_originals_file_reach_the_analyses() -> None:
+    file = {
+        "plugins.FrequencyVariationPlugin.frequency.variation.threshold.low": 59.0,
+        "plugins.FrequencyVariationPlugin.min_incident_len_c": 4,
+        "plugins.TransientPlugin.noise.floor": 20.0,
+        "plugins.TransientPlugin.max.lull.ms": 1.5,
+        "plugins.TransientPlugin.oscillatory.min.cycles": 5,
+        "plugins.MakaiEventPlugin.filterOrder": 12,
+    }
+    found = analysis_settings(file)
+    assert found["frequency_deviation"] == {
+        "deviation_percent": 1.666667, "low_hz": 59.0, "least_cycles": 4,
+    }  # fmt: skip
+    assert found["transient"] == {
+        "least_peak_percent": 11.785113, "noise_floor_v": 20.0, "max_lull_ms": 1.5,
+        "oscillatory_crossings": 5, "filter_order": 8,
+    }  # fmt: skip
+    load_analyses(list(found.items()))  # all are fields of the analyses, in their bounds
+    assert findings("transient", ringing(1000.0, 15.0), **found["transient"]) == ()
+
+
+@pytest.mark.parametrize("key", sorted(DEFAULTS))
+def test_every_key_of_the_originals_file_is_obeyed_or_says_why_not(key: str) -> None:
+    assert is_obeyed("mauka", key) or why_without_effect("mauka", key) not in (None, ORIGINAL_ANALYSES)

@@ -24,12 +24,13 @@ class Config(NominalConfig):
     compat: bool = field(default=False, metadata={"help": "as the original's FrequencyVariationPlugin"})
     low_hz: float = field(default=59.75, metadata={"minimum": 0.0, "maximum": 1e6, "help": "with compat"})
     high_hz: float = field(default=60.25, metadata={"minimum": 0.0, "maximum": 1e6, "help": "with compat"})
+    least_cycles: int = field(default=2, metadata={"minimum": 1, "maximum": 100_000, "help": "with compat"})
 
 
 def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
     """From where it passes the limit until it is back by a tenth."""
     if config.compat:
-        return original_frequencies(event, config.low_hz, config.high_hz)
+        return original_frequencies(event, config.low_hz, config.high_hz, config.least_cycles)
     return findings_of(
         event, config, (name,), replace(EVENT_LIMITS, deviation_percent=config.deviation_percent), "FREQUENCY"
     )

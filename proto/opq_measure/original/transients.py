@@ -1,0 +1,244 @@
+"""Transients as the original's TransientPlugin names them. Source: opq-interop E.3, H.47.
+
+What is above the noise floor after a low pass has been taken away is cut into windows; each has the first of
+four names that fits, and beside it the count of zero crossings that it adds. Its faults are its own: a spike
+of one sample on the crest has no name, and a damped ringing of 1 or 2 kHz is arcing.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+import numpy as np
+
+from opq_measure.original.butterworth import low_passed
+from opq_measure.signal import FloatArray, IndexArray
+
+RATE_HZ: Final = 12_000.0
+SAMPLES_PER_MS: Final = 12
+ARCING_CROSSINGS: Final = 10
+"""In the original too it is this number, whatever the setting says."""
+LEAST_REPEATED: Final = 3
+SIGNIFICANT: Final = 0.05
+FIRST_V, FIRST_DECAY, FIRST_HZ = 120 * 2**0.5, 200.0, 2500.0
+"""Where the fit of a damped cosine begins."""
+STEPS, LARGEST_DAMPING = 200, 1e12
+SETTLED: Final = 1e-10
+TransientName = Literal["impulsive", "arcing", "oscillatory", "periodic_notching"]
+
+
+@dataclass(frozen=True, slots=True)
+class TransientSettings:
+    """The original's settings with its defaults (opq-interop C.4)."""
+
+    noise_floor_v: float = 6.0
+    max_lull_ms: float = 4.0
+    oscillatory_crossings: int = 3
+    notching_std_samples: float = 2.0
+    autocorrelation: float = 0.4
+    filter_order: int = 4
+    cutoff_hz: float = 500.0
+
+
+@dataclass(frozen=True, slots=True)
+class OriginalTransient:
+    """Samples [start, stop), and what the original says of them.
+
+    Attributes:
+        name: None where it only adds zero crossings.
+        metadata: under the original's names; times in seconds, voltages in volts.
+    """
+
+    start: int
+    stop: int
+    name: TransientName | None
+    peak_v: float
+    metadata: dict[str, float] = field(default_factory=dict)
+
+
+def original_transients(volts: FloatArray, settings: TransientSettings) -> list[OriginalTransient]:
+    """Each window that has a name, or more zero crossings than its fundamental, in time order.
+
+    Args:
+        volts: (n,) float64, at 12 kS/s without a gap; of less than 16 samples there are none.
+    """
+    fundamental = low_passed(volts, settings.filter_order, settings.cutoff_hz / (RATE_HZ / 2))
+    if fundamental is None:
+        return []
+    residual = volts - fundamental
+    found = []
+    for start, stop in transient_windows(residual, settings):
+        part = residual[start:stop]
+        above = np.sign(part) * np.maximum(np.abs(part) - settings.noise_floor_v, 0.0)
+        named = _named(part, above, fundamental[start:stop], settings)
+        name, metadata = named if named is not None else (None, {})
+        extra = _extra_crossings(volts[start:stop], fundamental[start:stop], part, settings)
+        if extra:
+            metadata["num_extra_zero_crossings"] = float(extra)
+        if metadata:
+            peak_v = float(np.max(np.abs(part)))
+            found.append(OriginalTransient(start, stop, name, peak_v, metadata))
+    return found
+
+
+def transient_windows(residual: FloatArray, settings: TransientSettings) -> Iterator[tuple[int, int]]:
+    """[start, stop): from the first sample at the floor to two samples after the last before a lull."""
+    high = np.flatnonzero(np.abs(residual) >= settings.noise_floor_v)
+    if not len(high):
+        return
+    longest = int(SAMPLES_PER_MS * settings.max_lull_ms)
+    parted = np.flatnonzero(np.diff(high) > longest + 1)
+    starts = high[np.concatenate(([0], parted + 1))]
+    ends = high[np.concatenate((parted, [len(high) - 1]))]
+    for start, last in zip(starts.tolist(), ends.tolist(), strict=True):
+        lull = len(residual) - 1 - last > longest
+        yield start, min(last + 2, len(residual)) if lull else len(residual)
+
+
+def _named(
+    part: FloatArray, above: FloatArray, fundamental: FloatArray, settings: TransientSettings
+) -> tuple[TransientName, dict[str, float]] | None:
+    if (found := _impulsive(part, above)) is not None:
+        return "impulsive", found
+    crossings = _crossings(above)
+    if len(crossings) >= ARCING_CROSSINGS:
+        _, counts = np.unique(np.diff(crossings), return_counts=True)
+        if counts.max() >= LEAST_REPEATED:
+            return "arcing", {"Num_Cycles": float(len(crossings))}
+    if len(crossings) >= settings.oscillatory_crossings and (found := _oscillatory(part)) is not None:
+        return "oscillatory", found
+    if (found := _notching(above, fundamental, settings)) is not None:
+        return "periodic_notching", found
+    return None
+
+
+def _impulsive(part: FloatArray, above: FloatArray) -> dict[str, float] | None:
+    """Where what is above the floor has one sign."""
+    if np.any(above > 0) and np.any(above < 0):
+        return None
+    height = np.abs(above)
+    peak = int(np.argmax(height))
+    start, end = int(np.argmax(height > 0)), peak + int(np.argmin(height[peak:]))
+    return {
+        "Peak_Voltage": float(part[peak]),
+        "Rise_Time": (peak - start) / RATE_HZ,
+        "Decay_Time": (end - peak) / RATE_HZ,
+        "Start_Index": float(start),
+        "Peak_Index": float(peak),
+        "End_Index": float(end),
+    }
+
+
+def _crossings(values: FloatArray) -> IndexArray:
+    """Places after which the sign bit changes; zero counts as positive."""
+    return np.flatnonzero(np.diff(np.signbit(values + 0.0)))
+
+
+def _oscillatory(part: FloatArray) -> dict[str, float] | None:
+    """A damped cosine fits better than a decay alone, by an F-test with 2 degrees of freedom."""
+    count = len(part)
+    if count <= 5:
+        return None
+    t_s = np.arange(count) / RATE_HZ
+    first = np.array([FIRST_V, FIRST_DECAY, FIRST_HZ, 0.0, 0.0])
+    fitted, squares = _least_squares(first, lambda p: part - _damped(t_s, p), lambda p: _slopes(t_s, p))
+    _, plain = _least_squares(
+        np.zeros(2),  # there the decay is its own constant too
+        lambda p: part - p[0] * np.exp(np.clip(-p[1] * t_s, -700, 700)) - p[1],
+        lambda p: _decay_slopes(t_s, p),
+    )
+    free = count - 5
+    f = (plain - squares) / 2 / max(squares / free, 1e-300)
+    p_value = (1 + 2 * f / free) ** (-free / 2) if f > 0 else 1.0  # of F with 2 and `free` degrees
+    return {"Frequency": float(fitted[2]), "p_value": p_value} if p_value < SIGNIFICANT else None
+
+
+def _damped(t_s: FloatArray, p: FloatArray) -> FloatArray:
+    wave = np.exp(np.clip(-p[1] * t_s, -700, 700)) * np.cos(2 * np.pi * p[2] * t_s + p[3])
+    return np.asarray(p[0] * wave + p[4])
+
+
+def _slopes(t_s: FloatArray, p: FloatArray) -> FloatArray:
+    decay = np.exp(np.clip(-p[1] * t_s, -700, 700))
+    angle = 2 * np.pi * p[2] * t_s + p[3]
+    cosine, sine = decay * np.cos(angle), -p[0] * decay * np.sin(angle)
+    return np.stack([cosine, -p[0] * t_s * cosine, 2 * np.pi * t_s * sine, sine, np.ones_like(t_s)], axis=1)
+
+
+def _decay_slopes(t_s: FloatArray, p: FloatArray) -> FloatArray:
+    decay = np.exp(np.clip(-p[1] * t_s, -700, 700))
+    return np.stack([decay, 1 - p[0] * t_s * decay], axis=1)
+
+
+def _least_squares(
+    first: FloatArray, misfit: Callable[[FloatArray], FloatArray], slopes: Callable[[FloatArray], FloatArray]
+) -> tuple[FloatArray, float]:
+    """Levenberg and Marquardt: the parameters, and the sum of squares that is left."""
+    at, damping = first, 1e-2
+    left = misfit(at)
+    squares = float(left @ left)
+    for _ in range(STEPS):
+        design = slopes(at)
+        gram, pull = design.T @ design, design.T @ left
+        scale = np.diag(np.maximum(np.diag(gram), 1e-12))
+        step = np.linalg.solve(gram + damping * scale, pull)
+        tried = misfit(at + step)
+        new = float(tried @ tried)
+        if np.isfinite(new) and new < squares:
+            done = squares - new <= SETTLED * squares
+            at, left, squares, damping = at + step, tried, new, max(damping / 10, 1e-12)
+            if done:
+                break
+        else:
+            damping *= 10
+            if damping > LARGEST_DAMPING:
+                break
+    return at, squares
+
+
+def _notching(
+    above: FloatArray, fundamental: FloatArray, settings: TransientSettings
+) -> dict[str, float] | None:
+    """All of it opposes the fundamental, and it comes back at even distances.
+
+    Two notches and less have no distances that could differ: there they are periodic, without a period.
+    """
+    if np.any(np.sign(above) * np.sign(fundamental) > 0):
+        return None
+    there = np.flatnonzero(above)
+    height = np.abs(above[there[0] : there[-1] + 1])
+    if len(height) < 2:
+        return None
+    likeness = np.correlate(height, height[: len(height) // 2], mode="valid")
+    likeness = likeness[len(likeness) // 2 :]
+    if not likeness.max() > 0:
+        return None
+    likeness = likeness / likeness.max()
+    peaks = _peaks(likeness)
+    periods = np.diff(peaks[likeness[peaks] >= settings.autocorrelation])
+    uneven = np.abs(np.diff(periods))
+    if len(uneven) and np.std(uneven) > settings.notching_std_samples:
+        return None
+    tops = height[_peaks(height)]
+    found = {"amplitude": float(np.mean(tops)) + settings.noise_floor_v} if len(tops) else {}
+    return {**found, **({"period": float(np.mean(periods)) / RATE_HZ} if len(periods) else {})} or None
+
+
+def _peaks(values: FloatArray) -> IndexArray:
+    """Samples above their neighbours; of a level top the middle, rounded down."""
+    change = np.flatnonzero(np.diff(values))
+    starts, ends = np.concatenate(([0], change + 1)), np.concatenate((change, [len(values) - 1]))
+    levels = values[starts]
+    inner = np.flatnonzero((levels[1:-1] > levels[:-2]) & (levels[1:-1] > levels[2:])) + 1
+    return (starts[inner] + ends[inner]) // 2
+
+
+def _extra_crossings(
+    volts: FloatArray, fundamental: FloatArray, part: FloatArray, settings: TransientSettings
+) -> int:
+    """Sign changes of the wave that its fundamental has not, where what differs is above the floor."""
+    ours, theirs = np.diff(np.signbit(volts)), np.diff(np.signbit(fundamental))
+    if ours.sum() <= theirs.sum():
+        return 0
+    places = np.flatnonzero(ours != theirs)
+    return int(np.sum(np.abs(part[places]) > settings.noise_floor_v))

@@ -2,14 +2,22 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from opq_cloud.mauka.outages.judgement import NeighbourSight, SilenceSigns, judge_silence
 from opq_cloud.mauka.outages.plugin import NO_EVENT, OutagePlugin
+from opq_cloud.mauka.outages.watch import OutageWatch
 from opq_cloud.mauka_settings import OutageSection
 from opq_cloud.store import BoxRecord, CloudStore, open_store
+from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.documents import classifications
+from opq_proto.decision import Nominal
+from opq_proto.measurement_columns import MeasuredBoxes, MeasurementColumns
 from opq_proto.messages import Incident, Measurement, Metric, TimeSource
 
 S = 10**9
@@ -211,3 +219,92 @@ def test_signs_are_weighed(signs: SilenceSigns, likely: bool) -> None:
     judged = judge_silence(signs)
     assert (judged.probability >= OutageSection().least_probability) == likely, judged
     assert all(each.words for each in judged.evidence)
+
+
+HISTORY = MeasuredBoxes(("1", "2"), (Nominal(NOMINAL_V, 50.0),) * 2)
+spans = st.lists(st.tuples(st.integers(1, 25), st.booleans()), min_size=1, max_size=6)
+"""Seconds, and whether a Box is heard in them."""
+
+
+def as_columns(rows: list[Measurement]) -> MeasurementColumns:
+    """The same Measurements, as a history makes them."""
+    return MeasurementColumns(
+        HISTORY,
+        np.array([HISTORY.ids.index(row.box_id) for row in rows], np.int64),
+        np.array([row.start_ns for row in rows], np.int64),
+        np.array([row.end_ns for row in rows], np.int64),
+        np.full((len(rows), 4, 3), NOMINAL_V, np.float32),
+        1000,
+        TimeSource.GPS,
+    )
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    heard=st.tuples(spans, spans),
+    looks=st.lists(st.integers(3, 40), min_size=2, max_size=6),
+    forms=st.lists(st.sampled_from(["columns", "rows", "nothing", "half"]), min_size=6, max_size=6),
+    crossings=st.sets(st.integers(0, 90), max_size=4),
+)
+def test_what_was_shown_is_judged_as_if_it_were_read(
+    heard: tuple[list[tuple[int, bool]], ...],
+    looks: list[int],
+    forms: list[str],
+    crossings: set[int],
+) -> None:
+    of_box = [[each for length, on in own for each in [on] * length] for own in heard]
+    now_s = 0
+    with TemporaryDirectory() as folder:
+        store = open_store(None, Path(folder) / "store")
+        read, shown = (
+            OutageWatch(
+                lambda: store,
+                OutageSection(),
+                Nominal(NOMINAL_V, 50.0),
+                lambda box_id: BoxPlace(),
+                lambda: now_s,
+                lossless=True,
+            )
+            for _ in range(2)
+        )
+        for length, form in zip(looks, forms, strict=False):
+            rows = [
+                Measurement(
+                    box_id, ZERO_NS // 10**6 + 1000 * (k + 1), {"rms": Metric(*[NOMINAL_V] * 3)},
+                    ZERO_NS + k * S, ZERO_NS + (k + 1) * S, 1000, TimeSource.GPS,
+                    crossing=k in crossings and box_id == "1",
+                )
+                for k in range(now_s, now_s + length)
+                for box_id, own in zip(HISTORY.ids, of_box, strict=True)
+                if own[k % len(own)]
+            ]  # fmt: skip
+            store.append_measurements(rows)
+            whole = [row for row in rows if not row.crossing]
+            if form == "columns":
+                shown.note_stored(as_columns(whole))
+            elif form != "nothing":
+                shown.note_stored(rows[: len(rows) // 2] if form == "half" else rows)
+            now_s += length
+            assert shown.look() == read.look()
+            assert (shown.open_outages, shown.network_losses) == (read.open_outages, read.network_losses)
+        store.close()
+
+
+def test_a_minute_that_was_shown_whole_is_not_read(
+    store: CloudStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = SilentGrid(store, {"1": "north", "2": "north"})
+    watch = OutageWatch(
+        lambda: store,
+        OutageSection(),
+        Nominal(NOMINAL_V, 50.0),
+        lambda box_id: BoxPlace(),
+        lambda: grid.now_s,
+    )
+    for begin in (0, 60, 120):
+        rows = [row for box_id in HISTORY.ids for row in grid.measure(box_id, begin, begin + 60)]
+        store.append_measurements(rows)
+        watch.note_stored(as_columns(rows))
+        with monkeypatch.context() as patched:
+            patched.setattr(store, "measurements", None)
+            assert watch.look() == []

@@ -3,7 +3,8 @@
     Measurements --> who is silent, since when --> signs --> judgement --> finding `outage`
                                                                       \\--> withdrawn: it was the network
 
-A silence that lasts is judged at each look; one that is over once more, by its numbers, which decide.
+A silence that lasts is judged at each look; one that is over once more, by its numbers, which decide. What
+was stored of a Box that is heard again is read, unless whoever stored it has shown it with `note_stored`.
 Whoever was silent before the first look is silent of old: it is judged when it is heard again. Where nobody
 was heard meanwhile, the cloud was away too, and nothing is said: a house that was stopped lost no supply.
 """
@@ -12,11 +13,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
+
 from opq_cloud.mauka.outages.judgement import TOGETHER_S, NeighbourSight, SilenceSigns, judge_silence
 from opq_cloud.mauka_settings import OutageSection
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.store import BoxRecord, CloudStore
 from opq_proto.decision import NS_PER_MS, Nominal, window_ns
+from opq_proto.measurement_columns import MeasurementColumns
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, Measurement
 
 S = 10**9
@@ -51,6 +55,24 @@ class _NewestMeasurement:
 
 
 @dataclass(frozen=True, slots=True)
+class _StoredStretch:
+    """Measurements of a Box that were stored one after another, without crossings."""
+
+    start_ns: int
+    """Of the first."""
+    end_ns: int
+    """Of the last."""
+    longest_gap_ns: int
+    """Between the end of one and the start of the next."""
+
+    def followed_by(self, later: "_StoredStretch") -> "_StoredStretch":
+        """Both as one."""
+        gap_ns = later.start_ns - self.end_ns
+        longest_ns = max(self.longest_gap_ns, gap_ns, later.longest_gap_ns)
+        return _StoredStretch(self.start_ns, max(self.end_ns, later.end_ns), longest_ns)
+
+
+@dataclass(frozen=True, slots=True)
 class OutageChange:
     """A finding that is new or has changed; `withdrawn`: it was no outage."""
 
@@ -75,6 +97,8 @@ class OutageWatch:
         self._lossless, self._looked = lossless, False
         self._place_of, self._clock = place_of, clock
         self._heard: dict[str, _NewestMeasurement] = {}
+        self._stored: dict[str, _StoredStretch] = {}
+        """By Box: since the last look, as far as it was shown."""
         self._open: dict[str, Finding] = {}
         self.network_losses = 0
 
@@ -93,6 +117,15 @@ class OutageWatch:
                 if one.finding.kind == "outage" and not one.finding.closed:
                     self._open[one.finding.box_id] = one.finding
 
+    def note_stored(self, rows: Sequence[Measurement] | MeasurementColumns) -> None:
+        """What was stored since the last look, each Box's in time order: the next one need not read it.
+
+        For a caller that stores a minute at once (a history): each Box is then heard again at each look.
+        """
+        for box_id, stretch in _stretches(rows):
+            before = self._stored.get(box_id)
+            self._stored[box_id] = stretch if before is None else before.followed_by(stretch)
+
     def look(self) -> list[OutageChange]:
         """What has changed since the last look. Raises StoreError."""
         store, now_s = self._store(), self._clock()
@@ -108,11 +141,13 @@ class OutageWatch:
                 )
             if end_ns <= known.end_ns:
                 continue
-            if end_ns - known.end_ns >= self._config.silence_s * S or box_id in self._open:
+            was_silent = end_ns - known.end_ns >= self._config.silence_s * S
+            if box_id in self._open or (was_silent and not self._is_shown_whole(known, row)):
                 back.append((box_id, row))
             else:
                 self._note_heard(known, row, now_s)
         self._looked = True
+        self._stored.clear()
         for box_id, row in back:
             changes += self._judge_back(store, box_id, row, now_s)
         changes += self._judge_silent(store, now_s)
@@ -141,6 +176,14 @@ class OutageWatch:
         known.at_s, known.judged, known.of_old = now_s, False, False
         if not row.crossing:
             known.row = row
+
+    def _is_shown_whole(self, known: _NewestMeasurement, row: Measurement) -> bool:
+        """Whether what was shown reaches from a Box's last Measurement to this one without a silence."""
+        stored = self._stored.get(row.box_id)
+        if stored is None or row.crossing or stored.end_ns != _end_ns(row):
+            return False
+        longest_ns = max(stored.longest_gap_ns, stored.start_ns - _end_ns(known.row))
+        return longest_ns < self._config.silence_s * S
 
     def _judge_back(
         self, store: CloudStore, box_id: str, row: Measurement, now_s: float
@@ -300,6 +343,33 @@ def measured_s(before: Measurement, after: Measurement) -> float | None:
         return None
     start_ns, end_ns = window_ns(after)
     return (after.sequence - before.sequence - 1) * (end_ns - start_ns) / S
+
+
+def _stretches(rows: Sequence[Measurement] | MeasurementColumns) -> Iterator[tuple[str, _StoredStretch]]:
+    """By Box; of objects one for each, of columns one for each Box."""
+    if not isinstance(rows, MeasurementColumns):
+        for row in rows:
+            if not row.crossing:
+                yield row.box_id, _StoredStretch(*window_ns(row), 0)
+        return
+    if not len(rows):
+        return
+    order = np.argsort(rows.which, kind="stable")
+    which, start_ns, end_ns = rows.which[order], rows.start_ns[order], rows.end_ns[order]
+    firsts = np.flatnonzero(np.diff(which, prepend=which[0] - 1))
+    gap_ns = np.append(0, start_ns[1:] - end_ns[:-1])
+    gap_ns[firsts] = 0
+    longest_ns = np.maximum.reduceat(gap_ns, firsts)
+    lasts = np.append(firsts[1:], len(which)) - 1
+    found = zip(
+        which[firsts].tolist(),
+        start_ns[firsts].tolist(),
+        end_ns[lasts].tolist(),
+        longest_ns.tolist(),
+        strict=True,
+    )
+    for box, *stretch in found:
+        yield rows.boxes.ids[box], _StoredStretch(*stretch)
 
 
 def _end_ns(row: Measurement) -> int:

@@ -133,6 +133,8 @@ class VirtualCloud:
             else:
                 rows += each
         self._append(rows)
+        for each in self._accepted:
+            self._outages.watch.note_stored(each)
         self._accepted = []
         self._store.put_trends(self._trends.due(self._now_s))
         self._outages.on_idle()

@@ -18,7 +18,7 @@ def test_a_fleet_costs_something_and_loses_nothing(samples: bool) -> None:
     assert found.heard.boxes == 3 and found.heard.missing == 0
     assert 0.3 < found.heard.measurements / (3 * 5 * found.elapsed_s) < 2.0
     assert 0 < found.cpu_s_per_s < 2
-    assert 0 < found.base_kb < found.memory_kb
+    assert 0 < found.boxes_kb < found.memory_kb
     assert found.counts["answers_sent"] >= found.heard.answers > 0
     assert found.heard.samples > 0
 

@@ -80,8 +80,17 @@ def made_boxes(spec: FleetSpec, process: int, clock: RunClock) -> CountingBoxes:
 
 def memory_kb() -> int:
     """What the process has of the machine's memory, shared pages by their share."""
+    return _rollup_kb("Pss")
+
+
+def own_memory_kb() -> int:
+    """What no other process has: heap and stacks, without programs and libraries, whose share changes."""
+    return _rollup_kb("Anonymous")
+
+
+def _rollup_kb(name: str) -> int:
     for line in Path("/proc/self/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
+        if line.startswith(name + ":"):
             return int(line.split()[1])
     return 0
 

@@ -3,11 +3,13 @@
     XPUB -> triggering broker (9880)   SUB <- acquisition broker (8194)   PUSH -> acquisition broker (8196)
 
 As the gateway's UplinkConnection, but for what would cost too much ten thousand times: no monitors (six
-sockets instead of three), no heartbeats of its own. A Box stands while the triggering broker subscribes;
-libzmq takes back the subscription when the connection goes. One that does not stand for REMAKE_S is made
-again: a refused key is not tried again by libzmq itself.
+sockets instead of three), no heartbeats of its own, and what comes is copied out of libzmq's buffers, of
+which each command that waits would hold 8 kB. A Box stands while the triggering broker subscribes; libzmq
+takes back the subscription when the connection goes. One that does not stand for REMAKE_S is made again: a
+refused key is not tried again by libzmq itself.
 """
 
+import contextlib
 import random
 import resource
 import select
@@ -36,6 +38,8 @@ OPENING_S = 3.0
 REMAKE_S = 90.0
 SWEEP_S = 20.0
 """Every socket is looked at so often, should its descriptor have shown nothing."""
+_ZERO_COPY_RECEIVE = 10
+"""ZMQ_ZERO_COPY_RECV of zmq.h; pyzmq has no name for it."""
 _FIRST = zmq.NOBLOCK | zmq.SNDMORE
 _send = PlainSocket.send  # what the Python layer adds costs as much again
 
@@ -143,6 +147,8 @@ class FleetConnections:
         if wanted > most:
             raise ConfigError(f"{len(box_ids)} Boxes in one process need {wanted} sockets, libzmq has {most}")
         self._context.set(zmq.MAX_SOCKETS, wanted)
+        with contextlib.suppress(zmq.ZMQError):  # a libzmq that cannot takes the memory
+            self._context.set(_ZERO_COPY_RECEIVE, 0)
         self._poll = select.epoll()
         self._sockets: list[BoxSockets | None] = [None] * len(box_ids)
         self._boxes: dict[int, int] = {}  # descriptor -> Box

@@ -111,9 +111,7 @@ def _sampled(boxes: int, watch_s: float, left_s: float) -> list[BenchCase]:
     return [
         case("(b) samples, no serial line: a Box", "ms/s", [each_ms], limit=1e3 / PER_CORE),
         case("(b) Boxes per core", "", [1e3 / each_ms]),
-        case(
-            "(b) memory per Box, without the process's own", "kB", [(found.memory_kb - found.base_kb) / boxes]
-        ),
+        case("(b) memory per Box, without the process's own", "kB", [found.boxes_kb / boxes]),
         _lost("(b)", found),
     ]
 
@@ -135,7 +133,7 @@ def _closed(boxes: int, cycles: int, watch_s: float, waveforms: bool, left_s: fl
     rate, limit = 60 // cycles, WHOLE_1 if cycles == 60 else WHOLE_6
     name = f"(c) at {rate}/s"
     click.echo(f"{boxes} Boxes in closed form at {rate}/s ...", err=True)
-    asked, unanswered = None, 0
+    asked, unanswered, why = None, 0, ""
     with fleet(boxes, cycles, start_s=left_s - watch_s * (1 + waveforms)) as up:
         found = up.cost(watch_s)
         if waveforms:
@@ -145,15 +143,15 @@ def _closed(boxes: int, cycles: int, watch_s: float, waveforms: bool, left_s: fl
             time.sleep(ANSWERED_S)
             in_all = up.heard()
             unanswered = in_all.asked - in_all.answers
+            why = _not_answered(up.counts()[2]) if unanswered else ""
     whole = 10_000 / boxes
     heard = found.heard.measurements / (boxes * rate * found.elapsed_s)
-    own_kb = found.memory_kb - found.base_kb
     rows = [
         case(f"{name}: a Box", "ms/s", [found.cpu_s_per_s / boxes * 1e3]),
         case(f"{name}: a Measurement", "us", [found.cpu_s_per_s / boxes / rate * 1e6]),
         case(f"{name}: 10,000 Boxes", "CPU s/s", [found.cpu_s_per_s * whole], limit=limit),
         case(f"{name}: heard of what is wanted", "", [heard]),
-        case(f"{name}: memory per Box, process apart", "kB", [own_kb / boxes], limit=BOX_KB),
+        case(f"{name}: memory per Box, process apart", "kB", [found.boxes_kb / boxes], limit=BOX_KB),
         case(f"{name}: memory per Box, all", "kB", [found.memory_kb / boxes]),
         case(f"{name}: start, CPU per Box", "ms", [found.start_cpu_s / boxes * 1e3]),
         _lost(name, found),
@@ -163,11 +161,23 @@ def _closed(boxes: int, cycles: int, watch_s: float, waveforms: bool, left_s: fl
         each_ms = (asked.cpu_s_per_s - found.cpu_s_per_s) / max(answered, 1e-9) * 1e3
         rows += [
             case("(c) waveforms of 3 s beside, six processes", "1/s", [answered * PROCESSES]),
-            case("(c) of waveforms asked at 100 a second, unanswered", "", [float(unanswered)], limit=0.0),
+            case(
+                "(c) of waveforms asked at 100 a second, unanswered",
+                "",
+                [float(unanswered)],
+                limit=0.0,
+                because=why,
+            ),
             case("(c) a waveform of 3 s", "ms", [each_ms]),
             case("(c) samples of a waveform", "", [asked.heard.samples / max(asked.heard.answers, 1)]),
         ]
     return rows
+
+
+def _not_answered(counts: dict[str, int]) -> str:
+    """Which of the Boxes' own doing it is; what is neither was late, or is the listener's."""
+    dropped, refused = counts["answers_dropped"], counts["commands_overflow"]
+    return f"{dropped} dropped as their socket was full, {refused} refused as too many waited"
 
 
 def _lost(name: str, found: FleetCost) -> BenchCase:

@@ -16,7 +16,7 @@ import zmq
 from bench.sim.listener import Heard, serve
 from opq_gateway.uplink.connection import Endpoints
 from opq_hil.box.source import RunClock
-from opq_hil.fleet.__main__ import memory_kb
+from opq_hil.fleet.__main__ import memory_kb, own_memory_kb
 from opq_hil.fleet.gateway_boxes import GatewayBoxes
 from opq_hil.fleet.outlets import plain_grid
 from opq_hil.fleet.worker import FleetPlan, FleetWorker
@@ -40,9 +40,10 @@ class FleetCost:
     """In the while."""
     counts: dict[str, int]
     """At its end."""
-    base_kb: float
-    """Memory of the process before it had Boxes."""
+    boxes_kb: float
+    """Its own memory, less what it had before it had Boxes."""
     memory_kb: float
+    """All of it, shared pages by their share."""
     start_s: float
     start_cpu_s: float
     """Until all Boxes stood."""
@@ -59,7 +60,7 @@ def serve_boxes(
 ) -> None:
     """The Boxes of a process; each "counts" that comes is answered, "end" ends it."""
     log.configure("boxes", "warning")
-    before_kb = memory_kb()
+    before_kb = own_memory_kb()
     ids = [str(FIRST_BOX + number) for number in range(boxes)]
     pairs = [generate() for _ in ids]
     plan = FleetPlan(endpoints, server_key, Path(folder), cycles)
@@ -68,7 +69,7 @@ def serve_boxes(
 
     def answer() -> None:
         while pipe.recv() != "end":
-            pipe.send((before_kb, memory_kb(), made.counts()))
+            pipe.send((own_memory_kb() - before_kb, memory_kb(), made.counts()))
         stop.set()
 
     threading.Thread(target=answer, daemon=True).start()
@@ -87,7 +88,7 @@ class BenchFleet:
         self._start_s = self._start_cpu_s = 0.0
 
     def counts(self, within_s: float = ANSWER_S) -> tuple[float, float, dict[str, int]]:
-        """Memory before Boxes and now, kB, and what is counted."""
+        """Memory of the Boxes and of all, kB, and what is counted."""
         self._pipe.send("counts")
         if not self._pipe.poll(within_s):
             raise OpqError(f"the fleet's process does not answer within {within_s:.0f} s")
@@ -123,7 +124,7 @@ class BenchFleet:
         before, began_s, heard = self.cpu_s(), time.monotonic(), self.heard(waveforms_per_s)
         time.sleep(seconds)
         used, elapsed_s, after = self.cpu_s() - before, time.monotonic() - began_s, self.heard()
-        base_kb, now_kb, counts = self.counts()
+        boxes_kb, all_kb, counts = self.counts()
         during = Heard(
             after.boxes,
             after.measurements - heard.measurements,
@@ -133,7 +134,7 @@ class BenchFleet:
             after.samples - heard.samples,
         )
         return FleetCost(
-            elapsed_s, used / elapsed_s, during, counts, base_kb, now_kb, self._start_s, self._start_cpu_s
+            elapsed_s, used / elapsed_s, during, counts, boxes_kb, all_kb, self._start_s, self._start_cpu_s
         )
 
     def cpu_s(self) -> float:

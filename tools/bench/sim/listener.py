@@ -77,7 +77,7 @@ class PlainBrokers:
             self._asked_s += wanted / self._waveforms_per_s  # what is left of a turn counts in the next
             end_ns = time.time_ns() - round(LATE_S * 1e9)
             for number in range(wanted):
-                box = boxes[(self.counted.answers + number * 7) % len(boxes)]
+                box = boxes[(self.counted.asked + number) % len(boxes)]  # each in turn, answered or not
                 start_ns = end_ns - round(WAVEFORM_S * 1e9)
                 self._send(box, data_command(str(box), start_ns, end_ns, "bench", wait=False))
             self.counted = replace(self.counted, asked=self.counted.asked + wanted)

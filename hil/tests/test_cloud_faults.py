@@ -18,7 +18,7 @@ from opq_hil.cloud_faults.accounts import HeldNumbers
 from opq_hil.cloud_faults.database_lock import DatabaseLock
 from opq_hil.cloud_faults.dips import NOMINAL_HZ, dipping_grid, placed_dips, true_dips
 from opq_hil.cloud_faults.known_defects import KNOWN_DEFECTS, KnownDefect, seen_of, sorted_out
-from opq_hil.cloud_faults.runner import line, play_all, tally
+from opq_hil.cloud_faults.runner import SIDE_BY_SIDE, line, play_all, tally
 from opq_hil.cloud_faults.schedule import BOX_IDS, LAST_END_S, SPANS_S, DrawnDip, draw
 from opq_hil.cloud_faults.stored_rows import StoredEvent, incident_of_findings
 from opq_hil.cloud_faults.world import HOSTILE_ID, CloudEvidence
@@ -279,7 +279,7 @@ def test_a_locked_store_takes_no_write_and_a_slow_one_takes_it_late(tmp_path: Pa
     file.close()
 
 
-def played(seeds: Sequence[int], folder: Path, side_by_side: int = 2) -> dict[str, Any]:
+def played(seeds: Sequence[int], folder: Path, side_by_side: int = SIDE_BY_SIDE) -> dict[str, Any]:
     documents = play_all(seeds, folder, lambda document: print(line(document), flush=True), side_by_side)
     for document in documents:
         if not document["ok"]:  # also in the summary of a run that goes on well

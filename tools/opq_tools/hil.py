@@ -16,6 +16,7 @@ from opq_hil.backends.firmware import BOARDS, board_firmware
 from opq_hil.cloud_faults import runner as cloud_faults
 from opq_hil.gateway_faults import runner as gateway_faults
 from opq_hil.gateway_faults.runner import Document
+from opq_hil.gateway_faults.seed_log import SeedLog
 from opq_hil.suites.catalogue import SCENARIOS, chosen, play_all
 from opq_hil.suites.comparison import compare, read_kept
 from opq_hil.suites.digests import digest_document, digest_text, firmware_identity, read_digests
@@ -31,7 +32,9 @@ class SeededFaults:
     """Schedules of faults by seed, played without firmware."""
 
     shows: str
-    play_all: Callable[[Sequence[int], Path, Callable[[Document], None]], list[Document]]
+    play_all: Callable[[Sequence[int], Path, Callable[[Document], None], int], list[Document]]
+    drawn: Callable[[int], Document]
+    side_by_side: int
     tally: Callable[[Sequence[Document]], dict[str, Any]]
     line: Callable[[Document], str]
 
@@ -40,12 +43,16 @@ FAULTS = {
     "gateway-faults": SeededFaults(
         "Faults by seed at a real gateway: each sample in ring or gap, each Measurement stored once.",
         gateway_faults.play_all,
+        gateway_faults.GATEWAY.drawn,
+        gateway_faults.SIDE_BY_SIDE,
         gateway_faults.tally,
         gateway_faults.line,
     ),
     "cloud-faults": SeededFaults(
         "Faults by seed at a real cloud: each Measurement stored or held, each dip one incident.",
         cloud_faults.play_all,
+        cloud_faults.CLOUD.drawn,
+        cloud_faults.SIDE_BY_SIDE,
         cloud_faults.tally,
         cloud_faults.line,
     ),
@@ -122,6 +129,16 @@ def list_scenarios(as_json: bool) -> None:
     "--seeds", type=click.IntRange(1), help="gateway-faults, cloud-faults: so many schedules.  [default: 12]"
 )
 @click.option("--first", type=click.IntRange(0), help="The same two: from this seed on.  [default: 1]")
+@click.option(
+    "--side-by-side", type=click.IntRange(1, 64), help="The same two: so many at once.  [default: 2; 4]"
+)
+@click.option(
+    "--log",
+    "seed_log",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The same two: a JSON line per seed that ended; seeds that are in it are not played again.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @click.argument("names", metavar="[SCENARIO]...", nargs=-1)
 def run(
@@ -136,6 +153,8 @@ def run(
     digests: Path | None,
     seeds: int | None,
     first: int | None,
+    side_by_side: int | None,
+    seed_log: Path | None,
     as_json: bool,
     names: tuple[str, ...],
 ) -> None:
@@ -150,11 +169,12 @@ def run(
     if seeded := [name for name in names if name in FAULTS]:
         if len(names) > 1:
             raise click.UsageError(f"{seeded[0]} is played alone")
-        folder = _made(out or _dated())
-        all_well = _play_faults(seeded[0], seeds or 12, 1 if first is None else first, folder, as_json)
+        log = None if seed_log is None else SeedLog(seed_log, FAULTS[seeded[0]].drawn)
+        wanted = range(1 if first is None else first, (1 if first is None else first) + (seeds or 12))
+        all_well = _play_faults(seeded[0], wanted, side_by_side, log, _made(out or _dated()), as_json)
         sys.exit(0 if all_well else 1)
-    if seeds is not None or first is not None:
-        raise click.UsageError(f"--seeds and --first are of {' and '.join(FAULTS)}")
+    if any(each is not None for each in (seeds, first, side_by_side, seed_log)):
+        raise click.UsageError(f"--seeds, --first, --side-by-side and --log are of {' and '.join(FAULTS)}")
     by_digest = keep_digests is not None or digests is not None
     if by_digest and (backend_name == "board" or suite or soak):
         raise click.UsageError("digests are of runs in an emulator; neither board nor --suite nor --soak")
@@ -248,13 +268,24 @@ def _short(value: float | int | str) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _play_faults(name: str, seeds: int, first: int, folder: Path, as_json: bool) -> bool:
-    """Play `seeds` schedules from seed `first` on; True when all is accounted for."""
+def _play_faults(
+    name: str, seeds: range, side_by_side: int | None, log: SeedLog | None, folder: Path, as_json: bool
+) -> bool:
+    """Play the schedules of `seeds` that are not in the log; True when all, also those, is accounted for."""
     begin_s = time.monotonic()
     faults = FAULTS[name]
-    documents = faults.play_all(
-        range(first, first + seeds), folder, lambda document: click.echo(faults.line(document), err=True)
-    )
+    before = [] if log is None else [log.played[seed] for seed in seeds if seed in log.played]
+    if before:
+        click.echo(f"{len(before)} of {len(seeds)} seeds are in the log already", err=True)
+
+    def ended(document: Document) -> None:
+        click.echo(faults.line(document), err=True)
+        if log is not None:
+            log.add(document)
+
+    left = [seed for seed in seeds if log is None or seed not in log.played]
+    played = faults.play_all(left, folder, ended, side_by_side or faults.side_by_side)
+    documents = sorted([*before, *played], key=lambda document: int(document["seed"]))
     all_of_it = {**faults.tally(documents), "elapsed_s": round(time.monotonic() - begin_s, 1)}
     if as_json:
         click.echo(json.dumps({"tally": all_of_it, "schedules": documents}, indent=1))
@@ -264,6 +295,6 @@ def _play_faults(name: str, seeds: int, first: int, folder: Path, as_json: bool)
     if failed:
         again = f"opq-tools hil run {name} --seeds 1 --first {failed[0]}"
         click.echo(
-            f"{len(failed)} of {seeds} failed; what they left is in {folder}. Again: {again}", err=True
+            f"{len(failed)} of {len(seeds)} failed; what they left is in {folder}. Again: {again}", err=True
         )
     return not failed

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from opq_hil.cloud_faults.schedule import draw
+from opq_hil.gateway_faults.seed_log import SeedLog
 from opq_hil.suites.catalogue import SCENARIOS
 from opq_proto.errors import ConfigError, OpqError
 from opq_tools.hil import command
@@ -27,6 +29,34 @@ def test_faults_by_seed_are_played_alone_and_their_options_are_theirs() -> None:
     assert "played alone" in hil("run", "gateway-faults", "cold_start").output
     assert "played alone" in hil("run", "cold_start", "cloud-faults").output
     assert "are of gateway-faults and cloud-faults" in hil("run", "cold_start", "--seeds", "3").output
+
+
+def test_seeds_that_are_in_the_log_are_not_played_again(tmp_path: Path) -> None:
+    log = tmp_path / "seeds.jsonl"
+    verdicts = [
+        {**draw(seed).document(), "ok": seed != 8, "problems": [], "known": {}, "figures": {"made": 5}}
+        for seed in (7, 8)
+    ]
+    whole = "".join(json.dumps(each) + "\n" for each in verdicts)
+    log.write_text(whole + '{"seed": 9, "fau')  # a kill came while this was written
+    asked = ("run", "cloud-faults", "--first", "7", "--seeds", "2", "--log", log, "--out", tmp_path / "out")
+    done = hil(*asked, "--json")
+    told = json.loads(done.stdout)
+    assert (done.exit_code, told["tally"]["failed_seeds"], told["tally"]["made"]) == (1, [8], 10)
+    assert "2 of 2 seeds are in the log already" in done.stderr and log.read_text() == whole
+    log.write_text(json.dumps({**verdicts[0], "faults": []}) + "\n")
+    assert "seed 7 has other faults now" in str(hil(*asked).exception)
+    log.write_text("what is this\n")
+    assert "line 1: this is no verdict" in str(hil(*asked).exception)
+
+
+def test_a_verdict_is_a_line_as_soon_as_its_seed_ends(tmp_path: Path) -> None:
+    log = SeedLog(tmp_path / "seeds.jsonl", lambda seed: draw(seed).document())
+    verdict = {**draw(3).document(), "ok": True, "problems": [], "known": {}, "figures": {}}
+    log.add(verdict)
+    assert json.loads((tmp_path / "seeds.jsonl").read_text()) == json.loads(json.dumps(verdict))
+    again = SeedLog(tmp_path / "seeds.jsonl", lambda seed: draw(seed).document())
+    assert set(again.played) == {3} and again.played[3]["ok"] is True
 
 
 def test_a_scenario_that_is_none_is_answered_with_those_there_are() -> None:

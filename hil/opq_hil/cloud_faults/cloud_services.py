@@ -3,6 +3,7 @@
 import threading
 import urllib.request
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ from opq_proto import ports
 
 GUESTS: Final = ("second", "other")
 """Makais that join and leave: on the same store, and with a store of their own."""
+BROKERS: Final = ("triggering-broker", "acquisition-broker")
 MAKAI: Final = ("triggering-service", "event-service")
 SCALED: Final = {
     "triggering_service": {
@@ -125,11 +127,13 @@ class CloudServices:
             self._leaving.append(thread)
 
     def stop(self) -> None:
-        """SIGTERM to all, the brokers last."""
+        """SIGTERM to all, the brokers when the others have ended."""
         for thread in self._leaving:
             thread.join()
-        for service in reversed(self.all.values()):
-            self._stop(service)
+        for brokers in (False, True):
+            ending = [each for name, each in self.all.items() if (name in BROKERS) is brokers]
+            with ThreadPoolExecutor(len(ending)) as pool:
+                list(pool.map(self._stop, ending))
 
     def kill(self) -> None:
         """Whatever still runs."""

@@ -10,7 +10,7 @@ from opq_hil.gateway_faults import runner
 from opq_hil.gateway_faults.runner import Document, SeededWorld
 
 CLOUD: Final = SeededWorld("opq_hil.cloud_faults", lambda seed: {**draw(seed).document(), "known": {}})
-SIDE_BY_SIDE: Final = 3
+SIDE_BY_SIDE: Final = 4
 """A world takes a third of a core: it waits for its faults most of the time."""
 ADDED: Final = (
     "made", "stored", "held", "backfilled", "dips", "dips_found", "dips_excused", "events", "incidents",

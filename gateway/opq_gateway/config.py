@@ -122,6 +122,12 @@ class MeasuringSection:
         30.0
     )
     windows_hours: Annotated[float, Field(ge=0, le=8784, description="10/12-cycle values kept")] = 24.0
+    half_cycles_mb: Annotated[
+        int,
+        Field(
+            ge=0, le=100_000, description="Urms(1/2) of dips and swells kept, per Box, values_days at most"
+        ),
+    ] = 64
     dip_percent: Annotated[float, Field(gt=0, le=100, description="of nominal, on Urms(1/2)")] = 90.0
     swell_percent: Annotated[float, Field(ge=100, le=1000, description="of nominal")] = 110.0
     interruption_percent: Annotated[float, Field(gt=0, le=100, description="of nominal")] = 10.0

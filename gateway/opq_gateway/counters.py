@@ -64,6 +64,7 @@ MEANING = MappingProxyType(
         "backfilled_samples": "samples measured from the ring after a restart",
         "ledger_dropped": "rows of measured values dropped: the disk was too slow for minutes",
         "ledger_failed": "times the disk did not take measured values",
+        "half_cycles_deleted": "bytes of Urms(1/2) deleted from the ledger: too old, or more than is kept",
         "sequences_failed": "measurements without a number: the disk lets none be reserved",
         "edges_found": "transients, phase jumps, notches and rapid changes that the detectors found",
         "edges_limited": "of a run, those not reported: less than 10 s after one of their class",
@@ -98,6 +99,8 @@ MEANING = MappingProxyType(
         "rate_refused": "measurement rates outside 1 to 600 cycles, ignored",
         "acknowledgements": "opq-ack messages received",
         "acknowledgements_ahead": "of these, those of numbers not used yet: does another gateway send?",
+        "half_cycles_asked": "requests for Urms(1/2) of a disturbance, answered from the ledger",
+        "half_cycles_refused": "requests for Urms(1/2) that cannot be read, or a ledger that cannot",
         "orders_done": "orders to the Box (reset, time, settings, update) that it carried out",
         "orders_refused": "orders that it, or the gateway, did not carry out",
         # synchrophasors; what is not one Box's stands with the first Box

@@ -213,6 +213,7 @@ class Gateway:
         """Everything of one Box; what ends it."""
         counters, status, ring = self.counters[box.id], self.statuses[box.id], rings[box.id]
         pair = self._pairs[box.id]
+        ledgers = ledgers_of(self.config)
         station = BoxStation(box, status, counters, early=self._early)
         crossing_limits = limits(self.config.measuring)
         intake = Intake(status, ring, counters, station.send, outputs, clocks, crossing_limits)
@@ -231,6 +232,7 @@ class Gateway:
                 respond,
                 intake.commands,
                 partial(uplink.acknowledge, box.id),
+                ledgers[box.id],
             ),
         )
         return ring.close

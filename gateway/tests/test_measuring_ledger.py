@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from opq_gateway.commands.half_cycles import read_half_cycles
 from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.feed import KINDS, Values
 from opq_gateway.measuring.ledger import MOST_WAITING, Ledger, LedgerWriter
+from opq_proto.half_cycles import half_cycles_from_wire, half_cycles_to_wire
 from opq_proto.messages import TimeSource
 
 T0_NS = 1_700_000_000_000_000_000
@@ -109,7 +111,7 @@ def test_windows_that_are_not_kept_are_not_written(tmp_path: Path) -> None:
     for kind in KINDS:
         ledger.append(row(0, kind))
     ledger.flush()
-    assert [len(list(ledger.read(kind, 0, 2**62))) for kind in KINDS] == [0, 1, 1, 1, 1]
+    assert [len(list(ledger.read(kind, 0, 2**62))) for kind in KINDS] == [0, 1, 1, 1, 1, 1]
 
 
 def test_a_disk_that_takes_nothing_is_told_and_the_next_flush_goes_on(tmp_path: Path) -> None:
@@ -149,3 +151,52 @@ def test_a_disk_that_stands_still_holds_up_nobody_and_what_has_no_room_is_counte
     assert counters["ledger_dropped"] == ledger.dropped
     kept = [each.start_ns for each in ledger.read("window", 0, 2**62)]
     assert kept == [row(number).start_ns for number in range(MOST_WAITING + 7)][-MOST_WAITING:]
+
+
+def half_row(number: int) -> Values:
+    """A window of a dip; whole single-precision numbers, as they are kept."""
+    at_s = tuple(place / 128 for place in range(24))
+    told = {"urms_v": tuple(60.0 + number % 7 + place / 4 for place in range(24)), "at_s": at_s}
+    start_ns = T0_NS + number * WINDOW_NS
+    return Values("1", "half", start_ns, start_ns + WINDOW_NS, 1000, TimeSource.GPS, True, told)
+
+
+def test_half_cycles_are_bounded_in_bytes_and_what_goes_is_counted(tmp_path: Path) -> None:
+    ledger, counters, writer = Ledger(tmp_path, "1", 24.0, 30.0, 60_000), BoxCounters(), LedgerWriter()
+    writer.add(counters, ledger)
+    for hour in range(10):
+        for number in range(40):
+            ledger.append(half_row(hour * 18_000 + number))
+        writer.write()
+        assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 60_000
+    sizes = [path.stat().st_size for path in tmp_path.iterdir()]
+    first = 10 - len(sizes)
+    kept = list(ledger.read("half", 0, 2**62))
+    assert kept == [half_row(hour * 18_000 + number) for hour in range(first, 10) for number in range(40)]
+    assert 2 <= len(sizes) <= 8 and counters["half_cycles_deleted"] == first * sizes[0]
+
+
+def test_half_cycles_of_days_apart_are_kept_for_as_many_days_that_had_any(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, "1", 24.0, 3.0)
+    for day in range(8):
+        ledger.append(half_row(day * 432_000))
+        ledger.flush()
+    kept = [each.start_ns for each in ledger.read("half", 0, 2**62)]
+    assert kept == [half_row(day * 432_000).start_ns for day in range(3, 8)]  # three, begun and to be ended
+    assert ledger.deleted_bytes > 0
+
+
+def test_an_answer_has_each_half_cycle_or_the_extremes_of_some(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, "1", 24.0, 30.0)
+    for number in range(1000):
+        ledger.append(half_row(number))
+    ledger.flush()
+    short = read_half_cycles(lambda: ledger, "1", (T0_NS, T0_NS + 10 * 10**9))
+    assert short.every == 1 and len(short.t_ns) == 50 * 24 and short.uncertainty_ns == 1000
+    assert short.t_ns[1] - short.t_ns[0] == 10**9 // 128 and short.least_v[1] == 60.25
+    whole = read_half_cycles(lambda: ledger, "1", (T0_NS, T0_NS + 10**13))
+    assert whole.every == 2 and len(whole.t_ns) == 12_000
+    assert (whole.least_v.min(), whole.most_v.max()) == (60.0, 60.0 + 6 + 23 / 4)
+    assert half_cycles_from_wire("1", half_cycles_to_wire(whole)).least_v.tolist() == whole.least_v.tolist()
+    nothing = read_half_cycles(lambda: ledger, "1", (0, 10**9))
+    assert not len(nothing.t_ns) and nothing.source is TimeSource.FREE

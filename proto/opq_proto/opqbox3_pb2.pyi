@@ -173,13 +173,35 @@ class GetDataResponseHeader(_message.Message):
     available_end_ns: int
     def __init__(self, start_ts: _Optional[int] = ..., end_ts: _Optional[int] = ..., volts_per_lsb: _Optional[float] = ..., rate_millihz: _Optional[int] = ..., gap: _Optional[_Iterable[_Union[SampleGap, _Mapping]]] = ..., available_start_ns: _Optional[int] = ..., available_end_ns: _Optional[int] = ...) -> None: ...
 
+class HalfCycleRms(_message.Message):
+    __slots__ = ("start_ns", "end_ns", "uncertainty_ns", "time_source", "every", "step_us", "least_v", "most_v")
+    START_NS_FIELD_NUMBER: _ClassVar[int]
+    END_NS_FIELD_NUMBER: _ClassVar[int]
+    UNCERTAINTY_NS_FIELD_NUMBER: _ClassVar[int]
+    TIME_SOURCE_FIELD_NUMBER: _ClassVar[int]
+    EVERY_FIELD_NUMBER: _ClassVar[int]
+    STEP_US_FIELD_NUMBER: _ClassVar[int]
+    LEAST_V_FIELD_NUMBER: _ClassVar[int]
+    MOST_V_FIELD_NUMBER: _ClassVar[int]
+    start_ns: int
+    end_ns: int
+    uncertainty_ns: int
+    time_source: TimeSource
+    every: int
+    step_us: _containers.RepeatedScalarFieldContainer[int]
+    least_v: _containers.RepeatedScalarFieldContainer[float]
+    most_v: _containers.RepeatedScalarFieldContainer[float]
+    def __init__(self, start_ns: _Optional[int] = ..., end_ns: _Optional[int] = ..., uncertainty_ns: _Optional[int] = ..., time_source: _Optional[_Union[TimeSource, str]] = ..., every: _Optional[int] = ..., step_us: _Optional[_Iterable[int]] = ..., least_v: _Optional[_Iterable[float]] = ..., most_v: _Optional[_Iterable[float]] = ...) -> None: ...
+
 class SendCommandToPluginResponse(_message.Message):
-    __slots__ = ("ok", "detail")
+    __slots__ = ("ok", "detail", "half_cycles")
     OK_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
+    HALF_CYCLES_FIELD_NUMBER: _ClassVar[int]
     ok: bool
     detail: str
-    def __init__(self, ok: _Optional[bool] = ..., detail: _Optional[str] = ...) -> None: ...
+    half_cycles: HalfCycleRms
+    def __init__(self, ok: _Optional[bool] = ..., detail: _Optional[str] = ..., half_cycles: _Optional[_Union[HalfCycleRms, _Mapping]] = ...) -> None: ...
 
 class Response(_message.Message):
     __slots__ = ("box_id", "seq", "timestamp_ms", "info_response", "message_rate_reponse", "get_data_response", "command_to_plugin_response")

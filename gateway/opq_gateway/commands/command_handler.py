@@ -4,7 +4,8 @@
     GetData                    raw samples of a span (requests.py); with `wait` an end in the future
                                is waited for, at most WAIT_S
     SetMeasturementRate        1 to 600 cycles per Measurement, until the next start
-    SendCommandToPlugin        `opq-ack` is noted and not answered; `opq-reset`, `opq-time`, `opq-settings`,
+    SendCommandToPlugin        `opq-ack` is noted and not answered; `opq-half-cycles` is answered from the
+                               ledger (half_cycles.py); `opq-reset`, `opq-time`, `opq-settings`,
                                `opq-update` are for the Box (orders.py); others are answered ok=false (the
                                original says true whatever happens)
 
@@ -22,6 +23,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from opq_gateway.commands.half_cycles import LedgerReader, read_half_cycles
 from opq_gateway.commands.orders import BoxOrders
 from opq_gateway.commands.requests import MOST_FRAMES, DataRequest, SampleStore, answer, limited, ready
 from opq_gateway.config import LEAST_CYCLES, MOST_CYCLES
@@ -32,6 +34,7 @@ from opq_gateway.uplink.backlog import CloudAcknowledgement, acknowledgement
 from opq_proto import log
 from opq_proto.channel import Channel
 from opq_proto.errors import FrameError
+from opq_proto.half_cycles import HALF_CYCLES_PLUGIN, half_cycles_to_wire, read_question
 from opq_proto.wire import CYCLE_SAMPLES, Command, Response, command_from_wire
 
 WAIT_S = 60.0
@@ -61,6 +64,8 @@ class CommandedBox:
     """The way to the Box itself; without one it takes no orders."""
     acknowledge: Callable[[CloudAcknowledgement], None] | None = None
     """Tells the uplink what the cloud has stored."""
+    ledger: LedgerReader | None = None
+    """Opens what was measured for reading."""
 
 
 @dataclass(slots=True)
@@ -247,6 +252,9 @@ class CommandHandler:
 
     def _plugin(self, desk: CommandedBox, command: Command) -> None:
         sent = command.send_command_to_plugin
+        if sent.plugin_name == HALF_CYCLES_PLUGIN and desk.ledger is not None:
+            self._half_cycles(desk, desk.ledger, command)
+            return
         if sent.plugin_name != ACKNOWLEDGE:
             self._order(desk, command)
             return
@@ -259,6 +267,19 @@ class CommandHandler:
         desk.status.acknowledged_monotonic_s = self._monotonic_s()
         if desk.acknowledge is not None:
             desk.acknowledge(told)
+
+    def _half_cycles(self, desk: CommandedBox, ledger: LedgerReader, command: Command) -> None:
+        response = self._response(desk, command)
+        answer = response.command_to_plugin_response
+        try:
+            span_ns = read_question(command.send_command_to_plugin.message)
+            found = read_half_cycles(ledger, desk.status.box_id, span_ns)
+            answer.half_cycles.CopyFrom(half_cycles_to_wire(found))
+            answer.ok, answer.detail = True, f"{len(found.t_ns)} points"
+        except (FrameError, OSError) as error:
+            answer.ok, answer.detail = False, str(error)
+        desk.counters.add("half_cycles_asked" if answer.ok else "half_cycles_refused")
+        desk.respond([response.SerializeToString()])
 
     def _order(self, desk: CommandedBox, command: Command) -> None:
         sent = command.send_command_to_plugin

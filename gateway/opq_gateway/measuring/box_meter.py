@@ -22,7 +22,7 @@ from opq_gateway.measuring.disturbances import Disturbances
 from opq_gateway.measuring.edge_detectors import EdgeDetectors, EdgeFinding, edge_measurement
 from opq_gateway.measuring.feed import DisturbanceNotice, PhasorReport, Values
 from opq_gateway.measuring.figures import WindowFigures, rest_figures
-from opq_gateway.measuring.intervals import Intervals
+from opq_gateway.measuring.intervals import Intervals, half_cycles_of
 from opq_gateway.measuring.measurements import Measured, Measurements
 from opq_gateway.measuring.phasor_source import PhasorPlan, PhasorSource
 from opq_measure.events.limits import Limits
@@ -31,7 +31,7 @@ from opq_measure.flicker.meter import Flickermeter
 from opq_measure.frequency.rocof import Rocof
 from opq_measure.signal import SignalPiece
 from opq_measure.timebase.time_axis import TimeMark
-from opq_measure.timebase.window import Window
+from opq_measure.timebase.window import Window, WindowTime
 from opq_measure.timebase.windows import Windows, push_samples_of_all
 from opq_measure.waveform.high_pass import tap_count
 from opq_proto import log
@@ -281,6 +281,10 @@ class BoxMeter:
             assert figures.window is window
             for values in self._intervals.accept_window(figures, rocof, flagged, clock):
                 self._sinks.values(values)
+            if flagged:
+                half = half_cycles_of(self._plan.box_id, figures, WindowTime.of(window), clock)
+                if half is not None:
+                    self._sinks.values(half)
         if self._unsettled and self._previous is not None:
             self._clock_line.forget(self._oldest(self._unsettled[0][0].window))
 

@@ -32,8 +32,9 @@ class Values:
     values: Mapping[str, float | tuple[float, ...]]
 
 
-KINDS = ("window", "3s", "10s", "10min", "2h")
-"""10/12 cycles; 150/180 cycles; frequency over 10 s; 10 minutes; 2 hours. 61000-4-30, 4.4, 5.1."""
+KINDS = ("window", "3s", "10s", "10min", "2h", "half")
+"""10/12 cycles; 150/180 cycles; frequency over 10 s; 10 minutes; 2 hours; the half cycles of a flagged
+window: `urms_v`, and `at_s`, the middle of each one's cycle after `start_ns`. 61000-4-30, 4.4, 5.1, 5.4."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,6 +93,19 @@ class Intervals:
         return Values(self._box_id, kind, start_ns, end_ns, *clock, flagged, known_of(told))
 
 
+def half_cycles_of(
+    box_id: str, figures: WindowFigures, time: WindowTime, clock: tuple[int, TimeSource]
+) -> Values | None:
+    """Urms(1/2) of a flagged window, each at the middle of its cycle; None where none is known."""
+    window = figures.window
+    at_s = (window.half_edges[:-1] - window.edges[0]) / window.rate_hz
+    known = np.isfinite(figures.urms_v)
+    if not known.any():
+        return None
+    told = {"urms_v": tuple(figures.urms_v[known].tolist()), "at_s": tuple(at_s[known].tolist())}
+    return Values(box_id, "half", time.start_ns, time.end_ns, *clock, True, told)
+
+
 def known_of(told: Mapping[str, float | FloatArray]) -> dict[str, float | tuple[float, ...]]:
     """Without what is not known."""
     found: dict[str, float | tuple[float, ...]] = {}

@@ -1,7 +1,8 @@
 """Ledger: what was measured of one Box, on disk beside its ring.
 
 Files of records, only ever appended to, and deleted whole when they are older than what is kept; windows
-(61000-4-30's 10/12 cycles) apart from the longer intervals, which are kept longer. A record holds some rows
+(61000-4-30's 10/12 cycles) apart from the longer intervals, which are kept longer, and apart from the half
+cycles of dips and swells, which are bounded in bytes, too. A record holds some rows
 of one kind, with their span of time in its head, so that reading by time skips the others unread:
 
     magic u16 | kind u8 | 0 u8 | length u32 | start_ns i64 | end_ns i64 | crc32 u32 | rows, msgpack
@@ -32,8 +33,11 @@ from opq_proto.rate_limit import RateLimitedLog
 
 HEAD = struct.Struct("<HBxIqqI")
 MAGIC = 0x4C51
-LENGTH_NS = {"w": 3600 * 10**9, "v": 86_400 * 10**9}
-"""A file of windows holds an hour, one of longer intervals a day."""
+LENGTH_NS = {"w": 3600 * 10**9, "v": 86_400 * 10**9, "h": 3600 * 10**9}
+"""A file of windows or half cycles holds an hour, one of longer intervals a day."""
+DAY_NS = 86_400 * 10**9
+HALF_CYCLES_BYTES = 64_000_000
+"""14 hours of dips, 4.5 MB each."""
 LONGEST_NS = 10**13
 """Of one row, generously: how far after its beginning its end may lie."""
 MOST_WAITING = 10_000
@@ -45,13 +49,27 @@ _unpack = msgspec.msgpack.Decoder(list[tuple[int, int, int, int, bool, dict[str,
 class Ledger:
     """Of one Box or group; `append` from one thread, `flush` from one, `read` from any and any process."""
 
-    def __init__(self, folder: Path, box_id: str, windows_hours: float, values_days: float) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        box_id: str,
+        windows_hours: float,
+        values_days: float,
+        half_cycles_bytes: int = HALF_CYCLES_BYTES,
+    ) -> None:
         """
+        Args:
+            half_cycles_bytes: of half cycles are kept at most, for `values_days` at most; 0: none.
+
         Raises:
             OSError: the folder cannot be made.
         """
         self._folder, self._box_id = folder, box_id
         self._keep_ns = {"w": round(windows_hours * 3600e9), "v": round(values_days * 86_400e9)}
+        self._keep_ns["h"] = self._keep_ns["v"] if half_cycles_bytes else 0
+        self._most_bytes = half_cycles_bytes
+        self.deleted_bytes = 0
+        """Of half cycles: too old, or too many."""
         self._waiting: Channel[Values] = Channel(f"ledger {box_id}", MOST_WAITING)
         self._open: dict[str, tuple[Path, int, int]] = {}  # per series: the file, begin and end of its time
         folder.mkdir(parents=True, exist_ok=True)
@@ -122,6 +140,8 @@ class Ledger:
         return sorted(found)
 
     def _write(self, series: str, start_ns: int, data: bytes) -> None:
+        if series == "h":
+            self._make_room(len(data))
         path, begin_ns, until_ns = self._open.get(series, (None, 0, 0))
         if path is None or not begin_ns - LENGTH_NS[series] <= start_ns < until_ns:
             path = self._begin(series, start_ns)
@@ -143,13 +163,32 @@ class Ledger:
         return path
 
     def _delete_old(self, series: str) -> None:
-        """The measure is time that is held, not the clock: one that was set deletes nothing."""
+        """The measure is time that is held, not the clock: one that was set deletes nothing.
+
+        Of half cycles a day without any counts as one day at most.
+        """
         files = self._files(series)
         held_ns = 0
+        most_ns = DAY_NS if series == "h" else LENGTH_NS[series]
         for (begin_ns, path), (next_ns, _) in reversed(list(pairwise(files))):
             if held_ns >= self._keep_ns[series]:
-                path.unlink(missing_ok=True)
-            held_ns += min(next_ns - begin_ns, LENGTH_NS[series])
+                self._delete(series, path)
+            held_ns += min(next_ns - begin_ns, most_ns)
+
+    def _delete(self, series: str, path: Path) -> None:
+        if series == "h":
+            self.deleted_bytes += _size(path)
+        path.unlink(missing_ok=True)
+
+    def _make_room(self, wanted: int) -> None:
+        """Half cycles are bounded in bytes: the oldest files go, and the newest if it is too large alone."""
+        sizes = {path: _size(path) for _, path in self._files("h")}
+        held = sum(sizes.values())
+        for path, size in sizes.items():
+            if held + wanted <= self._most_bytes:
+                return
+            self._delete("h", path)
+            held -= size
 
     def _read(self, path: Path, number: int, start_ns: int, end_ns: int) -> Iterator[Values]:
         for kind, first_ns, last_ns, rows in self._records(path):
@@ -176,7 +215,14 @@ class Ledger:
 
 
 def _series(kind: str) -> str:
-    return "w" if kind == "window" else "v"
+    return {"window": "w", "half": "h"}.get(kind, "v")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _record(kind: str, rows: list[Values]) -> bytes:
@@ -244,3 +290,4 @@ class LedgerWriter:
             except OSError as error:
                 counters.add("ledger_failed")
                 self._lines.error("ledger.failed", reason=error.strerror or str(error))
+            counters.set("half_cycles_deleted", ledger.deleted_bytes)

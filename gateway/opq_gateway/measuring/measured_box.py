@@ -269,6 +269,7 @@ class MeasuredBox:
         if values.start_ns < self._kept_ns.get(values.kind, 0) - BESIDE_NS:
             return  # on disk since before the restart
         self.counters.add("values")
-        self._outside.feed.offer(values)
+        if values.kind != "half":  # who lists them asks the ledger
+            self._outside.feed.offer(values)
         if self.ledger is not None:
             self.ledger.append(values)

@@ -285,7 +285,8 @@ def measuring_of(
                 phasors=phasors,
                 detectors=wanted.detectors,
             )
-            ledger = Ledger(box_folder(config, box_id) / "ledger", box_id, *keep)
+            folder = box_folder(config, box_id) / "ledger"
+            ledger = Ledger(folder, box_id, *keep, wanted.half_cycles_mb * 10**6)
             measuring.add(plan, counters[box_id], status, ledger)
     except OSError as error:
         raise OpqError(f"gateway: {error.filename} cannot be used: {error.strerror or error}") from error

@@ -14,6 +14,7 @@ from opq_proto.errors import OpqError
 from opq_proto.ports import endpoint
 from opq_proto.wire import info_command, plugin_command, rate_command
 from opq_tools.analyze.recordings import utc_ns
+from opq_tools.box.half_cycles import facts_of, fetch_half_cycles, write_table
 from opq_tools.box.updating import update
 from opq_tools.box.waveform import fetch_waveform, write_recording
 from opq_tools.moment import moment
@@ -183,6 +184,34 @@ def waveform(
             err=True,
         )
     _tell({**facts, "file": str(out)}, as_json)
+
+
+@command.command("half-cycles")
+@box_argument
+@click.option(
+    "--from", "start", callback=moment, metavar="TIME", required=True, help="From this time on (UTC)."
+)
+@click.option("--to", "end", callback=moment, metavar="TIME", required=True, help="Before this time (UTC).")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="FILE.csv to write.")
+@json_option
+@click.pass_obj
+def half_cycles(
+    connection: tuple[str, str, float],
+    box_id: str,
+    start: datetime,
+    end: datetime,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    """Its rms of each half cycle while dips and swells lasted, as its gateway has kept it.
+
+    Example: opq-tools box half-cycles 1 --from 2026-11-20T10:00:00 --to 2026-11-20T10:20:00 --out dip.csv
+    """
+    with _asking(connection) as (asking, timeout_s):
+        found = list(fetch_half_cycles(asking, box_id, (utc_ns(start), utc_ns(end)), timeout_s))
+    if out is not None:
+        write_table(out, found)
+    _tell({**facts_of(found), **({} if out is None else {"file": str(out)})}, as_json)
 
 
 def _permille(bar: Callable[[int], None]) -> Callable[[str, int, int], None]:

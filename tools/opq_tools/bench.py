@@ -54,6 +54,10 @@ BENCHMARKS = {
         "bench.sim.figures",
         "CPU and memory per simulated Box at each depth: ptys, samples, closed form; waveforms a second.",
     ),
+    "fleet": (
+        "bench.fleet.figures",
+        "9,900 Boxes for 10 minutes against Makai in processes of its own: what it takes, what is lost.",
+    ),
     "triggers": (
         "bench.triggers.figures",
         "Makai's triggers: recall by class at the weakest magnitude, events of a quiet grid, cost.",

@@ -63,13 +63,14 @@ class OrderedProcess:
 
 
 class MakaiProcesses:
-    """A data directory with keys, and the processes; end it with `close`."""
+    """A data directory with keys, and the processes (`pids`); end it with `close`."""
 
-    def __init__(self, folder: Path, boxes: int, offset: int) -> None:
+    def __init__(self, folder: Path, boxes: int, offset: int, first_box: int = FIRST_BOX) -> None:
         self._opened = ExitStack()
-        self._folder, self._offset, self.boxes = folder, offset, boxes
+        self._folder, self.offset, self.boxes = folder, offset, boxes
+        self.pids: dict[str, int] = {}
         self.curve = folder / "curve"
-        KeyFolder(self.curve).create(True, [str(FIRST_BOX + number) for number in range(boxes)])
+        KeyFolder(self.curve).create(True, [str(first_box + number) for number in range(boxes)])
         config = folder / "cloud.toml"
         config.write_text(CONFIG, encoding="utf-8")
         for name in SERVICES:
@@ -82,7 +83,8 @@ class MakaiProcesses:
                 "--config",
                 str(config),
             ]
-            self._start([sys.executable, "-m", "opq_cloud", *arguments], folder / f"{name}.log")
+            started = self._start([sys.executable, "-m", "opq_cloud", *arguments], folder / f"{name}.log")
+            self.pids[name] = started.pid
         until_s = time.monotonic() + START_S
         for name in SERVICES:
             while not self._answers(name):
@@ -110,7 +112,7 @@ class MakaiProcesses:
     def box_load(self) -> OrderedProcess:
         """All Boxes, not connected yet."""
         names = "triggering_box", "command_box", "response_box"
-        ends = [f"tcp://127.0.0.1:{PORTS[name] + self._offset}" for name in names]
+        ends = [f"tcp://127.0.0.1:{PORTS[name] + self.offset}" for name in names]
         return self.load_at(Endpoints(*ends), self.boxes)
 
     def load_at(self, endpoints: Endpoints, boxes: int) -> OrderedProcess:
@@ -147,7 +149,7 @@ class MakaiProcesses:
             return False
 
     def _read(self, name: str, path: str) -> str:
-        url = f"http://127.0.0.1:{SERVICES[name] + self._offset}{path}"
+        url = f"http://127.0.0.1:{SERVICES[name] + self.offset}{path}"
         with urllib.request.urlopen(url, timeout=20) as answer:
             text: str = answer.read().decode()
         return text

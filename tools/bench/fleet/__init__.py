@@ -1,0 +1,1 @@
+"""A fleet against Makai's services, each a process of its own."""

@@ -1,0 +1,194 @@
+"""Every figure of `bench fleet`: 9,900 Boxes of depth (c) against Makai's services, a process each.
+
+    sim fleet (6 processes) --CURVE--> triggering-broker, acquisition-broker, triggering-service --> store
+    one waveform a second ------------------^
+
+At one Measurement a second, for ten minutes from when every Box stands. What is measured is what it takes:
+descriptors, memory, CPU, the time until all stand. What is held to account is every number: each Measurement
+that a Box made is in the store, or the Box holds it; each waveform that was asked for is answered. What is
+not is named as the simulator's own (the disk or a socket did not take it, a process ended) or as the
+services' (acknowledged and not stored; not acknowledged when all had ended; asked and not answered).
+Baseline: one Measurement of each Box and second.
+"""
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import psutil
+
+from bench.fleet.asking import WaveformAsking
+from bench.fleet.numbers import account_of, held_of, numbers_of, stored_runs
+from bench.makai.makai_processes import SERVICES, MakaiProcesses
+from bench.result import Baseline, BenchCase, BenchResult, case, percentile
+from opq_hil.cloud_faults.stored_rows import FILE_NAME
+from opq_hil.fleet.fleet_run import Counts, FleetSpec, run_fleet
+from opq_hil.gateway_faults.places import free_offset
+from opq_proto.errors import OpqError
+from opq_proto.ports import endpoint
+
+BOXES, QUICK_BOXES = 9900, 60
+"""As many as a broker has descriptors for, where the limit is 20,000."""
+PROCESSES, QUICK_PROCESSES = 6, 2
+FIRST_BOX = 10_001
+WATCH_S, QUICK_WATCH_S = 600.0, 20.0
+STAND_S = 1200.0
+"""When not all stand by then, it is measured with those that do."""
+SETTLED_S, SETTLE_MOST_S = 5.0, 120.0
+"""Nothing more is stored for so long; what takes longer is not waited for."""
+LOOK_S = 1.0
+NAMED = 10
+"""Lines of what was lost or not answered."""
+OWN_FAULTS = ("expired", "not_held", "answers_dropped", "commands_overflow")
+
+
+def run(quick: bool) -> BenchResult:
+    """Takes some 15 minutes; `quick`, with 60 Boxes for 20 s, about one."""
+    boxes, watch_s = (QUICK_BOXES, QUICK_WATCH_S) if quick else (BOXES, WATCH_S)
+    with tempfile.TemporaryDirectory(prefix="opq-bench-") as name:
+        folder = Path(name)
+        makai = MakaiProcesses(folder, boxes, free_offset(os.getpid(), 1)[0], FIRST_BOX)
+        try:
+            watched = FleetWatch(makai, folder, boxes, QUICK_PROCESSES if quick else PROCESSES)
+            rows = [*watched.play(watch_s)]
+        finally:
+            makai.close()
+        rows += watched.account(folder / FILE_NAME)
+    due = boxes * watch_s
+    made = next(row.value for row in rows if row.case == MADE)
+    return BenchResult(tuple(rows), Baseline("Measurements that are due meanwhile", due, ""), made / due)
+
+
+MADE = "Measurements made meanwhile"
+
+
+class FleetWatch:
+    """A fleet in processes of its own, from its start to its end."""
+
+    def __init__(self, makai: MakaiProcesses, folder: Path, boxes: int, processes: int) -> None:
+        self._makai, self._boxes = makai, boxes
+        self._spec = FleetSpec(str(folder), boxes, FIRST_BOX, processes, port_offset=makai.offset)
+        self._folders = [self._spec.folder(process) for process in range(processes)]
+        self._stop = threading.Event()
+        self._latest: Counts = {}
+        self._total: Counts = {}
+        self._failure = ""
+        self._start_cpu_s = 0.0
+        self._begun: dict[str, tuple[int, int]] = {}
+        self._asking: WaveformAsking | None = None
+
+    def play(self, watch_s: float) -> Iterator[BenchCase]:
+        """All of it; figures of what it takes."""
+        thread = threading.Thread(target=self._run, name="fleet", daemon=True)
+        began_s = time.monotonic()
+        thread.start()
+        try:
+            self._wait_for_numbers()
+            self._wait_for_boxes(began_s)
+            standing = self._latest.get("standing", 0.0)
+            yield case("Boxes that do not stand", "", [self._boxes - standing], limit=0.0)
+            click.echo(f"{standing:.0f} of {self._boxes} Boxes stand; for {watch_s:.0f} s ...", err=True)
+            yield from self._watch(watch_s)
+        finally:
+            self._stop.set()
+            thread.join(60.0)
+        yield case("time until all stand", "s", [self._total.get("all_standing_after_s", -1.0)])
+        yield case("until then, CPU of a Box", "ms", [self._start_cpu_s / self._boxes * 1e3])
+        self._settle()
+
+    def account(self, database: Path) -> Iterator[BenchCase]:
+        """What was made, where it is, and whose doing it is where it is not; the services have ended."""
+        found = account_of(held_of(self._begun, numbers_of(self._folders)), stored_runs(database))
+        problems = found.problems
+        yield case("Measurements made from the start to the end", "", [float(found.made)])
+        yield case("... of these in the store", "", [float(found.stored)])
+        yield case(
+            "services: not stored when all ended, held by Boxes", "", [float(found.waiting)], limit=0.0
+        )
+        yield case("services: Boxes that lost some", "", [float(len(problems))], limit=0.0,
+                   because="; ".join(problems[:NAMED]))  # fmt: skip
+        asking = self._asking
+        if asking is not None:
+            latencies_ms = [1e3 * each for each in asking.latencies_s] or [0.0]
+            yield case("waveforms asked for", "", [float(asking.asked)])
+            yield case("... answered, p99", "ms", latencies_ms, percentile(latencies_ms, 0.99))
+            yield case("... not answered", "", [float(len(asking.unanswered))], limit=0.0,
+                       because="; ".join(asking.unanswered[:NAMED]))  # fmt: skip
+        own_faults = {name: self._total.get(name, 0.0) for name in OWN_FAULTS if self._total.get(name)}
+        told = [f"{name} {count:g}" for name, count in own_faults.items()]
+        told += [self._failure] if self._failure else []
+        count = sum(own_faults.values()) + bool(self._failure)
+        yield case("simulator: its own faults", "", [float(count)], limit=0.0, because="; ".join(told))
+        yield case("connections lost before the end", "", [self._latest.get("lost", 0.0)])
+
+    def _run(self) -> None:
+        def note(counts: Counts) -> None:
+            self._latest = counts
+
+        try:
+            self._total = run_fleet(self._spec, self._stop, note)
+        except OpqError as error:
+            self._failure = str(error)
+            self._total = self._latest
+
+    def _wait_for_numbers(self) -> None:
+        """Each process's first ones, which are those that nothing is acknowledged of."""
+        while len(self._begun) < self._boxes and not self._failure:
+            self._begun = numbers_of(self._folders)
+            time.sleep(0.05)
+
+    def _wait_for_boxes(self, began_s: float) -> None:
+        while time.monotonic() - began_s < STAND_S and not self._failure:
+            if self._latest.get("standing") == self._boxes:
+                break
+            time.sleep(LOOK_S)
+        self._start_cpu_s = self._latest.get("cpu_s", 0.0)
+
+    def _watch(self, watch_s: float) -> Iterator[BenchCase]:
+        services = {name: psutil.Process(self._makai.pids[name]) for name in SERVICES}
+        before = {name: _cpu_s(process) for name, process in services.items()}
+        began, began_s = self._latest, time.monotonic()
+        commands, answers = (
+            endpoint(name, self._makai.offset) for name in ("command_backend", "response_backend")
+        )
+        box_ids = [str(FIRST_BOX + at * 7919 % self._boxes) for at in range(self._boxes)]
+        with WaveformAsking(commands, answers, box_ids) as self._asking:
+            while time.monotonic() - began_s < watch_s and not self._failure:
+                time.sleep(LOOK_S)
+        elapsed_s = time.monotonic() - began_s
+        for name, process in services.items():
+            yield case(f"{name}: CPU", "s/s", [(_cpu_s(process) - before[name]) / elapsed_s])
+            yield case(f"{name}: descriptors", "", [float(process.num_fds())])
+            yield case(f"{name}: memory", "MB", [process.memory_info().rss / 1e6])
+        now = self._latest
+        yield case(MADE, "", [now.get("made", 0.0) - began.get("made", 0.0)])
+        yield case(
+            "fleet: CPU of all processes",
+            "s/s",
+            [(now.get("cpu_s", 0.0) - began.get("cpu_s", 0.0)) / elapsed_s],
+        )
+        yield case("fleet: descriptors of a process", "", [now.get("files", 0.0) / self._spec.processes])
+        yield case("fleet: memory per Box, all", "kB", [now.get("memory_kb", 0.0) / self._boxes])
+
+    def _settle(self) -> None:
+        """What is on its way into the store gets there."""
+        until_s, before, since_s = time.monotonic() + SETTLE_MOST_S, -1.0, time.monotonic()
+        while time.monotonic() < until_s and time.monotonic() - since_s < SETTLED_S:
+            time.sleep(LOOK_S)
+            try:
+                counters = self._makai.figures("triggering-service").counters
+            except OSError:  # it has no time to answer, so it is not yet done
+                since_s = time.monotonic()
+                continue
+            stored = counters.get("opq_measurements_stored_total", 0.0)
+            if stored != before:
+                before, since_s = stored, time.monotonic()
+
+
+def _cpu_s(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return times.user + times.system

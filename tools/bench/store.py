@@ -32,6 +32,7 @@ from opq_proto.messages import Measurement, Metric, TimeSource
 NOW_MS = 1_767_225_600_000
 BOXES = 300
 MANY, COMMITS_PER_S = 1000, 5
+TREND_BOXES = 50
 MIDDLE, SPREAD = np.array([60.0, 120.0, 0.02, 1.0]), np.array([0.005, 0.3, 0.001, 0.2])
 """Middle and spread of METRIC_NAMES."""
 SPANS = {"6 h": 0.25, "24 h": 1.0, "7 d": 7.0, "30 d": 30.0, "90 d": 90.0, "365 d": 365.0}
@@ -45,6 +46,7 @@ def run(quick: bool) -> BenchResult:
     with tempfile.TemporaryDirectory() as folder:
         rows = measurement_cost(Path(folder) / "measured.db", 2 if quick else 10)
         rows += parcel_cost(Path(folder) / "parcels.db", 1 if quick else 10)
+        rows += trend_size(Path(folder) / "trends.db", 4 if quick else 24)
         store = EmbeddedStore(Path(folder) / "year.db")
         rows += filled(store, round(max(days.values())))
         for name, length in days.items():
@@ -131,7 +133,29 @@ def parcel_cost(path: Path, minutes: int) -> list[BenchCase]:
     return [
         case(f"{name}: CPU", "us", [each_us]),
         case(f"{name}: written, file closed", "bytes", [(_written() - bytes_before) / count]),
+        case(f"{name}: on disk", "bytes", [path.stat().st_size / count]),
         case(f"{rows} Measurements of one of {MANY} Boxes: CPU of reading them", "ms", read_ms),
+    ]
+
+
+def trend_size(path: Path, hours: int) -> list[BenchCase]:
+    """TREND_BOXES Boxes' minutes as they come, each minute of all, with all levels above."""
+    draw = random.Random(3)
+    pool = [{key: (m.min, m.max, m.average) for key, m in _metrics(draw).items()} for _ in range(997)]
+    store, bytes_before = EmbeddedStore(path), _written()
+    for minute in range(hours * 60):
+        at_ms = NOW_MS + minute * TREND_MS
+        store.put_trends(
+            Trend(str(box), at_ms, pool[(7 * box + minute) % 997], covered_ms=TREND_MS)
+            for box in range(1, TREND_BOXES + 1)
+        )
+        while store.roll_up(at_ms):
+            pass
+    store.close()
+    count, name = hours * 60 * TREND_BOXES, f"a minute of one of {TREND_BOXES} Boxes, with its levels"
+    return [
+        case(f"{name}: written, file closed", "bytes", [(_written() - bytes_before) / count]),
+        case(f"{name}: on disk", "bytes", [path.stat().st_size / count]),
     ]
 
 

@@ -46,6 +46,7 @@ COMMANDS = {
     "ruleset": ("opq_tools.rules.ruleset", "All streams, tables and rules, into a file and back."),
     "plugin": ("opq_tools.plugin", "Plug-ins of the rule engine: write, test, pack, install, replace."),
     "bench": ("opq_tools.bench", "Measure speed and memory, beside a baseline."),
+    "plan": ("opq_tools.plan", "Machines for so many Boxes: cores, descriptors, memory, disk."),
     "config": ("opq_tools.config", "Is a configuration file right? All problems at once."),
 }
 """Name -> the module whose `command` it is, and its line in the list."""
@@ -110,6 +111,7 @@ EXTRAS_OF_COMMAND = {
     "flash": ("flash",),
     "hil": ("hil", "firmware"),
     "bench": ("cloud", "hil"),
+    "plan": ("opq_tools.plan", "Machines for so many Boxes: cores, descriptors, memory, disk."),
     "config": ("cloud", "gateway", "rules"),
     "plugin": ("rules",),
     "stream": ("rules",),

@@ -25,7 +25,7 @@ from opq_gateway.uplink.connection import Endpoints
 from opq_proto.ports import PORTS
 
 RATES_HZ = (1.0, 6.0)
-BOXES, QUICK_BOXES = (100, 1000, 10_000), (100, 400)
+BOXES, QUICK_BOXES = (100, 1000, 2000, 10_000), (100, 400)
 LOAD_S, QUICK_LOAD_S = 20.0, 3.0
 CONNECT_S = 120.0
 SETTLE_S = 1.5
@@ -83,6 +83,8 @@ def _of_boxes(makai: MakaiProcesses, load_s: float, crossings: int) -> Iterator[
         yield case(f"{boxes} Boxes: handshakes a core second, {name}", "", [per_s])
     for rate_hz in RATES_HZ:
         yield from _under_load(makai, load, rate_hz, load_s)
+    for name, each in _all_figures(makai).items():
+        yield case(f"{boxes} Boxes: memory, {name}", "MB", [each.rss_bytes / 1e6])
     count = min(crossings, boxes)
     found = [1e3 * each for each in load.answer(order="cross", count=count)["latencies_s"]]
     why = f"{count - len(found)} of {count} without a command" if len(found) < count else ""

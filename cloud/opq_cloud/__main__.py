@@ -304,8 +304,8 @@ class _WithPart(click.Command):
 
 @click.command("graph")
 @click.option("--svg", type=click.Path(path_type=Path, dir_okay=False), help="Draw it into this file.")
-@click.option("--endpoint", help="Of the plug-in manager.  [default: tcp://127.0.0.1:12000]")
-@click.option("--port-offset", type=int, default=0, help="Of the running system.")
+@click.option("--endpoint", help="Address of the plug-in manager.  [default: tcp://127.0.0.1:12000]")
+@click.option("--port-offset", type=int, default=0, help="The port offset of the running system.")
 def _graph(svg: Path | None, endpoint: str | None, port_offset: int) -> None:
     """What runs in a running Mauka, what each plug-in takes and gives: text, or a drawing.
 

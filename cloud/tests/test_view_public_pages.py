@@ -179,7 +179,7 @@ def test_no_page_says_more_of_a_box_than_its_owner_shows(view: PublicView) -> No
 
 
 def test_an_incident_of_public_boxes_alone_does_not_say_its_centre(view: PublicView) -> None:
-    """Of one Box it would be the Box's own place."""
+    """The centre of one Box would be the Box's own place."""
     alone = put_travelling_sag(view.store, view.now_ns - 10**9, ISLAND[:1], "local")
     assert alone.centre is None or alone.centre == pytest.approx(ISLAND[0].at, abs=1e-3)
     found = view.get(f"/api/incidents/{alone.incident_id}").json()

@@ -24,7 +24,7 @@ LOOKS = 8
 """In one call, until it hangs."""
 JOIN_S = 2.0
 CALLS = frozenset({TriggerPlugin.decide.__code__, TriggerPlugin.see_again.__code__})
-"""Of what a trigger's call is seen by."""
+"""The code that runs while a trigger is called."""
 WORKER_CALLS = "opq_plugins.host.remote"
 """The module whose frames are a call into a worker's process; by name, as not every cloud has the host."""
 

@@ -17,7 +17,7 @@ from opq_proto.rate_limit import RateLimitedLog
 
 READ_S = 0.5
 SHARE = 0.02
-"""Of one core that reading may take: of 10,000 Boxes it takes long."""
+"""Share of one core that reading may take: it takes long with 10,000 Boxes."""
 FIRST_S = 2.0
 """So long the start waits for the first of it."""
 JOIN_S = 2.0

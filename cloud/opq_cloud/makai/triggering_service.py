@@ -62,7 +62,7 @@ class LastMinutes:
         self._newest: deque[Measurement] = deque(maxlen=LAST_MEASUREMENTS)
         self._columns: deque[NumberedColumns] = deque()
         self._rows = 0
-        """Of `_columns`."""
+        """Rows in `_columns`."""
 
     def add_measurement(self, measurement: Measurement) -> None:
         """The triggers have judged it."""
@@ -119,7 +119,7 @@ class TriggeringService:
         self._watch = HangWatch(self.counters, self._log)
         self._store_name = ""
         self._judged: list[Measurement] = []
-        """Of this turn."""
+        """Measurements judged in this turn."""
         self._writer: MeasurementWriter | None = None
         self._data_dir = data_dir
         self._rules: RuleHost | None = None

@@ -43,7 +43,7 @@ class TriggersInUse:
         self._added: dict[str, TriggerPlugin] = {}
         """Those that the configuration does not start, once `makai_config` switched them on."""
         self._off: frozenset[str] = frozenset(self._names - {each.name for each in self._own})
-        """Of what is at hand; exchanged whole."""
+        """Triggers at hand that are off; exchanged whole."""
         self._entries = [each for each in entries if each not in at_hand]
         self._counters = counters
         self._log = log
@@ -52,7 +52,7 @@ class TriggersInUse:
         self._installed: dict[str, list[InstalledTrigger]] = {}
         self._troubles: dict[str, str] = {}
         self._wrong_settings: dict[str, str] = {}
-        """Of `makai_config`; exchanged whole."""
+        """What is wrong in `makai_config`; exchanged whole."""
         self.all: tuple[TriggerPlugin, ...] = tuple(self._own)
 
     def follow(self, plugins: "Plugins") -> None:

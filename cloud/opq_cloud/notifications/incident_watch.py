@@ -125,7 +125,7 @@ class IncidentWatch:
 
 
 def _bounded(document: dict[str, object], severity: float | None) -> dict[str, object]:
-    """Of an incident of very many Boxes the first; `boxes` says how many there are."""
+    """The first Boxes of an incident of very many; `boxes` says how many there are."""
     boxes = document["box_ids"]
     assert isinstance(boxes, list)
     cut: Iterable[str] = ("box_ids", "event_ids")

@@ -19,7 +19,9 @@ from opq_proto.errors import OpqError
 @click.option(
     "--config", "paths", type=click.Path(path_type=Path), multiple=True, help="Says where the store is."
 )
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Of the embedded store.")
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path), help="Data folder of the cloud, which holds the store."
+)
 @click.option("--account", default="", help="E-mail of one account.  [default: all]")
 @click.option("--limit", default=50, show_default=True, type=click.IntRange(1, 100_000))
 @click.option("--json", "as_json", is_flag=True, help="One JSON document.")

@@ -30,7 +30,7 @@ log = logs.get(service="notifications")
 
 THREADS = 4
 THREADS_OF_ONE = 2
-"""Of one account: webhooks that answer slowly take no other account's turn."""
+"""Threads that one account may hold: webhooks that answer slowly take no other account's turn."""
 AT_ONCE = 500
 """Due entries of one destination that one turn handles."""
 WAITS_S = doubling(5.0, 3600.0)

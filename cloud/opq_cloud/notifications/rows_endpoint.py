@@ -21,7 +21,7 @@ from opq_proto.rate_limit import TokenBuckets
 
 PATH = "/notify"
 PURPOSE = "notify"
-"""Of the tokens that may send rows, and nothing else."""
+"""Purpose of the tokens that may send rows, and nothing else."""
 MOST_BYTES = 16_384
 TEXT_CHARACTERS = 300
 ID_CHARACTERS = 200

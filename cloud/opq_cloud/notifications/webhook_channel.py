@@ -21,7 +21,7 @@ from opq_cloud.store.notification_records import NotificationEntry
 
 CONNECT_S = 10.0
 WHOLE_S = 20.0
-"""Of one request with its answer: a peer that answers byte by byte occupies a thread no longer."""
+"""Seconds of one request with its answer: a peer that answers byte by byte occupies a thread no longer."""
 LEAST_AGAIN = 500
 AGAIN = frozenset({408, 425, 429})
 """Answers, beside those from LEAST_AGAIN on, after which it is tried again."""

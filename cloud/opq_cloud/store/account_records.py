@@ -96,7 +96,7 @@ class AccountTicket:
     box_id: str = ""
     label: str = ""
     scopes: tuple[str, ...] = ()
-    """Of a token: `read`, `waveforms`; empty: made before there were any, it reads all."""
+    """What a token may read: `read`, `waveforms`; empty: made before there were any, it reads all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ AUDIT_S = 400 * 86_400
 """The log of changes goes back so far."""
 BY_PAGE, BY_COMMAND = "page", "command line"
 VALUE_CHARACTERS = 400
-"""Of a value before or after; a longer one is cut."""
+"""Characters of a value before or after; a longer one is cut."""
 ROWS_AT_ONCE = 200
 OF_PEOPLE = frozenset({"account_id", "address", "subject"})
 """What may become empty."""
@@ -171,7 +171,7 @@ def _known(values: Mapping[str, str | None], names: Collection[str]) -> dict[str
 
 
 def read_entry(document: Mapping[str, Any]) -> AuditEntry:
-    """Of a version before there were `before`, `after` and `by` too."""
+    """Reads an entry, also of a version before there were `before`, `after` and `by`."""
     names = {each.name for each in fields(AuditEntry)}
     return AuditEntry(**{name: value for name, value in document.items() if name in names})
 

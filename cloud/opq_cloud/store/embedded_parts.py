@@ -77,7 +77,7 @@ def parts_statement(
 
 
 def enter_parts(connection: sqlite3.Connection, pairs: Iterable[Pair]) -> None:
-    """Of these incidents and Boxes what their findings say now; after their entries are written."""
+    """Enters what the findings of these incidents and Boxes say now; after their entries are written."""
     every = sorted(set(pairs))
     for number, box_id in every:
         documents = connection.execute(

@@ -18,9 +18,9 @@ NO_AUTHOR = "deleted"
 """In the place of an account that is gone."""
 NOTE_CHARACTERS = 2000
 MOST_NOTES = 500
-"""Of one incident; a further one is refused."""
+"""Notes of one incident; a further one is refused."""
 WORDS_CHARACTERS = 20_000
-"""Of all notes of an incident, as they are searched."""
+"""Characters of all notes of an incident, as they are searched."""
 DURATIONS_S = (0.02, 0.2, 0.5, 1.0, 5.0, 60.0)
 """Where a column of the magnitude-duration plane ends: EN 50160:2010, table 2 (dips), with 20 ms before
 and what is longer after."""
@@ -46,7 +46,7 @@ class IncidentNote:
     kind: str
     """One of NOTE_KINDS."""
     text: str
-    """Of a label: the class, or "" where it is taken back."""
+    """The text of the note; of a label the class, or "" where it is taken back."""
 
     def as_document(self) -> dict[str, Any]:
         return asdict(self)

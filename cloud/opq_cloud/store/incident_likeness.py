@@ -17,7 +17,7 @@ DAY_NS = 86_400 * 10**9
 RESIDUAL_PERCENT = 50.0
 """So far apart are as different as can be."""
 DECADES = 2.0
-"""Of the duration: a hundredfold."""
+"""Decades of the duration that make it wholly unlike: a hundredfold."""
 JUMP_DEGREES = 60.0
 HALF_DAY_H = 12.0
 WEIGHTS = {"class": 3.0, "residual": 2.0, "duration": 2.0, "place": 2.0, "phase jump": 1.0, "hour": 1.0}
@@ -54,7 +54,7 @@ def traits_of_entry(entry: IndexedIncident, box_ids: frozenset[str]) -> Incident
 
 
 def traits_of(incident: Incident) -> IncidentTraits:
-    """Of the whole incident; the phase jump is the largest that a finding of its own says."""
+    """The traits of a whole incident; the phase jump is the largest that a finding of its own says."""
     jumps = [
         value
         for each in incident.findings

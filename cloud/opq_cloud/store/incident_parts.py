@@ -79,7 +79,7 @@ class IndexedParts:
 
 
 def part_of(known: Iterable[KnownFinding]) -> BoxPart:
-    """Of all findings of one incident at one Box, at least one."""
+    """The part made of all findings of one incident at one Box, at least one."""
     ordered = sorted(known, key=lambda one: (one.finding.start_ns, one.finding_id))
     worst = max(ordered, key=lambda one: worst_rank(one.finding))
     return BoxPart(
@@ -95,7 +95,7 @@ def part_of(known: Iterable[KnownFinding]) -> BoxPart:
 
 
 def parts_of(known: Sequence[KnownFinding]) -> list[BoxPart]:
-    """Of all findings of one incident, by Box."""
+    """The parts made of all findings of one incident, by Box."""
     by_box: dict[str, list[KnownFinding]] = {}
     for one in known:
         by_box.setdefault(one.finding.box_id, []).append(one)

@@ -86,7 +86,7 @@ class IncidentFacts:
     weights: tuple[int, int, int] = (0, 0, 0)
     """Sums over Boxes with coordinates: weight, weight x latitude, weight x longitude, in 1e-6 degrees."""
     kinds: tuple[str, ...] = ()
-    """Of all its findings, each once, in alphabetical order."""
+    """Kinds of all its findings, each once, in alphabetical order."""
     witnesses: tuple[IncidentWitness, ...] = ()
     """The Boxes that its cause is judged by, the heaviest first."""
     hypotheses: tuple[CauseHypothesis, ...] = ()

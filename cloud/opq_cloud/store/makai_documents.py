@@ -25,7 +25,7 @@ _MOST_PERCENT = 100.0
 MAKAI_CONFIG_KEYS = ("triggering", "triggers")
 """What of the document is ours to write."""
 SettingValue = float | int | bool | str | None
-"""Of a trigger's Config; None turns a limit off."""
+"""A value of a trigger's Config; None turns a limit off."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,7 +79,7 @@ class MongoParts(MongoIndex):
         return found
 
     def _enter_parts(self, pairs: Iterable[Pair], beat: Callable[[], object] = lambda: None) -> None:
-        """Of these incidents and Boxes what their findings say now; after their entries are written.
+        """Enters what the findings of these incidents and Boxes say now; after their entries are written.
 
         `beat` keeps the lock of a plan: one may have thousands of Boxes.
         """

@@ -23,7 +23,7 @@ CHANNELS = ("mail", "webhook", "mqtt")
 DIGESTS = ("none", "hourly", "daily")
 UNSENT = ("waiting", "sending")
 MOST_RULES = 50
-"""Of one account."""
+"""Rules of one account."""
 MOST_KEPT = 1000
 """Lines of one account's log; the oldest go."""
 DAY_MS = 86_400_000
@@ -31,7 +31,7 @@ DAY_MS = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class NotificationRule:
-    """Of what, when and how one account is notified; empty lists allow everything."""
+    """What one account is notified of, when and how; empty lists allow everything."""
 
     rule_id: str
     account_id: str
@@ -59,7 +59,7 @@ class NotificationRule:
     """From this severity on the quiet hours and the digest do not hold it back; None: they always do."""
     url: str = ""
     secret: str = ""
-    """Of a webhook: where to, and what its signature is made with."""
+    """A webhook's address, and the secret that its signature is made with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +89,13 @@ class NotificationEntry:
     """What it is about, the same for all that is said of it: `incident 12`, `Box 3`."""
     finding_ids: tuple[int, ...] = ()
     level: int = 0
-    """Of the severity, as far as it was known when this was made."""
+    """Level of the severity, as far as it was known when this was made."""
     content: str = "{}"
     """JSON: keys of the webhook's body beside the fixed ones; a text, for not every store has every key."""
 
 
 def wall_time(text: str) -> time:
-    """Of `07:30`. ValueError where it is none."""
+    """The time in a text such as `07:30`. ValueError where it is none."""
     hour, separator, minute = text.partition(":")
     if not (separator and len(hour) == len(minute) == 2 and text.isascii() and (hour + minute).isdigit()):
         raise ValueError(f"{text} is no time of day; write one such as 07:30")

@@ -11,7 +11,7 @@ from bisect import bisect_left, insort
 
 _SEALED = "(SELECT coalesce(max(value), 0) FROM counters WHERE name = 'parcels_sealed')"
 LIVE = f"parcel > {_SEALED}"
-"""Of a row of `parcels`: it is not sealed yet."""
+"""Condition for a row of `parcels` that is not sealed yet."""
 GRAIN_BYTES = 512
 """A new place is as long as its first parcel, up to a multiple of this."""
 WASTE = 4

@@ -175,7 +175,7 @@ def within(rows: ParcelRows, start_ms: int, end_ms: int) -> ParcelRows:
 
 
 def measurements_of(box_id: str, rows: ParcelRows) -> Iterator[Measurement]:
-    """Of one Box, as objects."""
+    """The Measurements of one Box, as objects."""
     for told_ms, row in zip(rows["told_ms"].tolist(), unpacked_rows(rows["row"]), strict=True):
         yield unpacked_measurement(box_id, told_ms, row[1], row)
 

@@ -48,14 +48,14 @@ _CLOCKED_ROW = struct.Struct("<Iq4fHiqII8fQ")
 _FRONT = struct.Struct("<Iq4f")  # of a CLOCKED_ROW: what `more` does not hold
 _NO_CLOCK = bytes(8)
 _WINDOW_BITS, _MEMORY = -12, 5
-"""Of zlib: blocks are small, and what it clears at its beginning would cost more than they do."""
+"""Settings of zlib: blocks are small, and what it clears at its beginning would cost more than they do."""
 _NOTHING = Metric(0.0, 0.0, 0.0)
 _SOURCES = tuple(TimeSource)
 _TIMES, _UNCERTAINTY, _OLDEST, _SEQUENCE, _CLOCK = 0x100, 0x200, 0x400, 0x800, 0x1000
 _JSON = 0x8000
 SEQUENCE_FLAG, OLDEST_FLAG = _SEQUENCE, _OLDEST
 FIXED_FLAGS = 0x0F | _TIMES | _UNCERTAINTY
-"""Of a row with all four metrics, exact times and no sequence number; its time source is added << 4."""
+"""Flags of a row with all four metrics, exact times and no sequence number; its time source is added << 4."""
 
 
 class MeasurementRow(NamedTuple):

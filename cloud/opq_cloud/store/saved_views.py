@@ -12,7 +12,7 @@ from opq_cloud.store.account_records import SAVED_VIEWS, read_record
 from opq_cloud.store.keyed_documents import Fields, KeyedDocuments
 
 MOST_SAVED = 100
-"""Of one account."""
+"""Views of one account."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ class BoxBlock:
     """The last row, as a block of its own."""
     sequences: list[int]
     plain_high_ms: int | None
-    """Of rows without a sequence number."""
+    """The newest time among rows without a sequence number."""
 
 
 def seal(

@@ -229,7 +229,7 @@ class CloudStore(Protocol):
         """The newest of each Box."""
 
     def last_minutes(self, length_ms: int, limit: int) -> Iterator[list[Measurement]]:
-        """Of each Box that has any, what lies within `length_ms` before its newest, oldest first.
+        """For each Box that has any, what lies within `length_ms` before its newest, oldest first.
 
         The newest `limit` at most, its newest always; in one pass over what waits unsealed.
         """
@@ -307,7 +307,7 @@ class CloudStore(Protocol):
         """
 
     def mark_missing(self, event_id: int, box_id: str, why: str) -> None:
-        """Of a Box that has sent something: the event is short of the rest of it.
+        """Marks a Box that has sent something: the event is short of the rest of it.
 
         The next waveform of that Box takes the mark away.
         """

@@ -38,7 +38,7 @@ class UnsealedRows:
         self._ids = self._boxes = _NONE
 
     def ids(self, connection: sqlite3.Connection, box: int) -> list[int]:
-        """Of the Box with this number; some may be newer than what the transaction sees."""
+        """Ids of the rows of the Box with this number; some may be newer than what the transaction sees."""
         with self._lock:
             generation = counter(connection, "seal_generation")
             if generation != self._generation:

@@ -31,7 +31,7 @@ BOXES = MeasuredBoxes(("1", "2", "30"), (Nominal(120.0, 60.0), Nominal(120.0, 60
 
 
 def second(number: int, percent: list[float] | None = None, seed: int = 0) -> MeasurementColumns:
-    """Of three Boxes, one Measurement each, its rms so many percent of nominal."""
+    """A Measurement of each of three Boxes, its rms so many percent of nominal."""
     draw = np.random.default_rng((seed, number))
     nominal = np.array([[each.hz, each.volts, 1.0, each.volts] for each in BOXES.nominals])
     level = np.array([[1.0, (percent or [100.0] * 3)[box] / 100, 0.02, 0.01] for box in range(3)])

@@ -91,7 +91,7 @@ shared.close()
 
 
 class Processes:
-    """Of Makai and of Mauka, on addresses and a store that outlive them."""
+    """Processes of Makai and of Mauka, on addresses and a store that outlive them."""
 
     def __init__(self, makai: Any, folder: Path) -> None:
         self.brokers, self.folder = makai.brokers(), folder

@@ -70,7 +70,7 @@ class Grid:
         self.makai.wait_for(all_heard)
 
     def spans(self) -> list[tuple[int, int, tuple[str, ...]]]:
-        """Of the events, oldest first: ms from the grid's begin, and who was asked."""
+        """The events, oldest first: ms from the grid's begin, and who was asked."""
         return [
             (event.start_ns // 10**6 - self.begin_ms, event.end_ns // 10**6 - self.begin_ms,
              event.boxes_triggered)

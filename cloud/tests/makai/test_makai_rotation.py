@@ -106,7 +106,7 @@ def test_a_handshake_that_is_under_way_when_a_key_is_admitted_goes_on(
 def test_a_stranger_among_many_is_let_in_when_its_key_is_admitted(
     makai: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of several handshakes at once nobody knows which were refused, however many there are."""
+    """Nobody knows which of several handshakes at once were refused, however many there are."""
     monkeypatch.setattr(peers, "UNKNOWN_CHECKED", 0)
     brokers = makai.brokers()
     pairs = {str(k): makai.generate() for k in range(20, 24)}

@@ -17,7 +17,7 @@ from opq_plugins.policy import Policy
 from opq_proto.errors import ConfigError, PluginError
 
 ODD_NAME = os.fsdecode(b"b\xff.py")
-"""Of a file, no UTF-8."""
+"""Name of a file that is no UTF-8."""
 
 
 class Wire:

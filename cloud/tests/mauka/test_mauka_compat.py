@@ -27,7 +27,7 @@ V_PER_LSB = 0.01
 
 
 def findings(name: str, volts: FloatArray, **settings: object) -> tuple[Finding, ...]:
-    """Of a waveform at 12 kS/s, with `compat`."""
+    """The findings in a waveform at 12 kS/s, with `compat`."""
     (analysis,) = load_analyses([(name, {"compat": True, **settings})])
     counts = np.rint(volts / V_PER_LSB).astype(np.int16)
     wave = Waveform("1", START_NS, 1000, TimeSource.GPS, 12_000_000, V_PER_LSB, 0, counts)

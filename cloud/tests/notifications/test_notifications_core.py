@@ -89,7 +89,7 @@ def test_findings_that_move_to_an_incident_of_another_number_stay_told() -> None
 
 @given(st.data())
 def test_any_order_repetition_and_grouping_is_told_once(data: st.DataObject) -> None:
-    """Of one disturbance: snapshots of its growth as they come, late ones too, under any number."""
+    """Snapshots of one disturbance's growth as they come, late ones too, under any number."""
     boxes = data.draw(st.permutations(range(1, 9)))
     sizes = data.draw(st.lists(st.integers(1, 8), min_size=1, max_size=8))
     severities = data.draw(st.lists(st.floats(0, 10), min_size=8, max_size=8))

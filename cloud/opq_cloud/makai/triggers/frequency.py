@@ -27,7 +27,7 @@ kind = "trigger"
 LONGEST_STEP_NS = 5 * 10**9
 """A mean from longer before says nothing of how fast it changed."""
 SHORTEST_S = 1.0
-"""Of the time over which it changed: shorter windows scatter more."""
+"""Seconds over which it changed, at least: shorter windows scatter more."""
 JUMP_WINDOWS = 3.5
 """A rate that is over after fewer windows may be a phase jump."""
 

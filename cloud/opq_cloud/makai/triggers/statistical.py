@@ -32,7 +32,7 @@ FLOORS = (3e-5, 3e-4, 1e-5, 1e-4)
 EVERY = 16
 """Windows from one step of the percentiles to the next; each window is judged."""
 STEP = 0.05
-"""Of a step, in units of the scale."""
+"""Size of a step, in units of the scale."""
 HOUR_NS = 3600 * 10**9
 UNKNOWN = [float("inf")] * len(FIGURES)
 

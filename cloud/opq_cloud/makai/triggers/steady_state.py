@@ -33,7 +33,7 @@ DEFAULT_HARMONICS_PERCENT = {
 }  # fmt: skip
 """EN 50160:2010, table 1, of the fundamental; higher orders are not given there."""
 LEAVE = 0.9
-"""Of the limit: the hysteresis."""
+"""Share of the limit at which it is left: the hysteresis."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,9 +27,11 @@ RETRY_S = 5.0
 
 
 @click.group(invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--config", "config_path", type=click.Path(path_type=Path, dir_okay=False), help="As of `run`.")
-@click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), help="As of `run`.")
-@click.option("--port-offset", type=int, default=0, help="As of `run`.")
+@click.option(
+    "--config", "config_path", type=click.Path(path_type=Path, dir_okay=False), help="The same as for `run`."
+)
+@click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), help="The same as for `run`.")
+@click.option("--port-offset", type=int, default=0, help="The same as for `run`.")
 @click.pass_context
 def main(context: click.Context, config_path: Path | None, data_dir: Path | None, port_offset: int) -> None:
     """Serve Boxes on serial ports: keep raw samples, measure, forward over CurveZMQ."""

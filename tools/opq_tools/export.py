@@ -64,7 +64,11 @@ def waveform_options(decorated: Decorated) -> Decorated:
         data_option,
         licence_option,
         click.option(
-            "--data", type=click.Choice(DATA_FORMS), default="binary", show_default=True, help="Of COMTRADE."
+            "--data",
+            type=click.Choice(DATA_FORMS),
+            default="binary",
+            show_default=True,
+            help="How COMTRADE keeps samples.",
         ),
         click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path)),
     ):
@@ -73,8 +77,8 @@ def waveform_options(decorated: Decorated) -> Decorated:
 
 
 @command.command("event", short_help="The waveforms of an event.")
-@click.argument("event_id", metavar="ID", type=click.IntRange(min=1))
-@click.option("--box", "box_ids", multiple=True, help="Of this Box; repeatable.  [default: all]")
+@click.argument("event_id", metavar="ID", type=click.IntRange(1, 2**63 - 1))
+@click.option("--box", "box_ids", multiple=True, help="This Box alone; repeatable.  [default: all]")
 @click.option("--format", "form", type=click.Choice(WAVEFORM_FORMS), default="comtrade", show_default=True)
 @waveform_options
 def event(
@@ -99,7 +103,7 @@ def event(
 
 
 @command.command("incident", short_help="An incident: its findings, or the waveforms of its events.")
-@click.argument("incident_id", metavar="ID", type=click.IntRange(min=1))
+@click.argument("incident_id", metavar="ID", type=click.IntRange(1, 2**63 - 1))
 @click.option(
     "--format",
     "form",
@@ -183,7 +187,7 @@ def findings(
 
 
 @command.command("measurements", short_help="Every Measurement of a span of time.")
-@click.option("--box", "box_ids", multiple=True, help="Of this Box; repeatable.  [default: all]")
+@click.option("--box", "box_ids", multiple=True, help="This Box alone; repeatable.  [default: all]")
 @from_option
 @to_option
 @table_option

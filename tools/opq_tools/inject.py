@@ -45,7 +45,7 @@ MOST_EVENTS = 100_000
 )
 @click.option("--mongo-uri", help="The same, in a MongoDB.")
 @click.option("--endpoint", help="The bus, where plug-ins publish.  [default: tcp://127.0.0.1:9882]")
-@click.option("--port-offset", type=int, default=0, help="Of the running system.")
+@click.option("--port-offset", type=int, default=0, help="The port offset of the running system.")
 def command(
     topic: str,
     message: str | None,

@@ -71,7 +71,7 @@ _boxes = click.argument("boxes", metavar="BOXES", callback=_ids)
 _public = click.option(
     "--public-key",
     metavar="KEY",
-    help="Of a Box that made its pair itself: 40 characters of Z85, or its public key file.",
+    help="Public key of a Box that made its pair itself: 40 characters of Z85, or its file.",
 )
 
 
@@ -91,7 +91,7 @@ command.add_command(backend)
 @command.command("list")
 @_key_options
 @click.option("--mongo-uri", help="The store, where it is a MongoDB: it knows when a Box was last heard.")
-@click.option("--port-offset", type=int, default=0, help="Of the running system.")
+@click.option("--port-offset", type=int, default=0, help="The port offset of the running system.")
 def list_keys(
     folder: Path | None, data_dir: Path | None, as_json: bool, mongo_uri: str | None, port_offset: int
 ) -> None:

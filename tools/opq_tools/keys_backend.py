@@ -78,7 +78,9 @@ def list_names(folder: Path | None, data_dir: Path | None, as_json: bool) -> Non
 
 @backend.command("add")
 @_names
-@click.option("--public-key", metavar="KEY", help="Of a pair that was made elsewhere: 40 characters of Z85.")
+@click.option(
+    "--public-key", metavar="KEY", help="Public key of a pair that was made elsewhere: 40 characters of Z85."
+)
 @_folder
 @_data_dir
 @_mongo

@@ -61,7 +61,9 @@ def _store_options(command: F) -> F:
     return command
 
 
-_box_option = click.option("--box", "box_id", metavar="BOX", callback=_box, help="Of this Box alone.")
+_box_option = click.option(
+    "--box", "box_id", metavar="BOX", callback=_box, help="The limits of this Box alone."
+)
 _trigger_option = click.option("--trigger", metavar="NAME", help="Settings of this built-in trigger.")
 
 

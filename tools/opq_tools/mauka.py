@@ -13,8 +13,8 @@ PROMPT = "opq-mauka> "
 
 @click.command("mauka", context_settings={"ignore_unknown_options": True})
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
-@click.option("--endpoint", help="Of the plug-in manager.  [default: tcp://127.0.0.1:12000]")
-@click.option("--port-offset", type=int, default=0, help="Of the running system.")
+@click.option("--endpoint", help="Address of the plug-in manager.  [default: tcp://127.0.0.1:12000]")
+@click.option("--port-offset", type=int, default=0, help="The port offset of the running system.")
 def command(words: tuple[str, ...], endpoint: str | None, port_offset: int) -> None:
     """Send a command about plug-ins to Mauka; without WORDS, a prompt with completion.
 

@@ -34,7 +34,9 @@ from opq_proto.errors import OpqError
 @click.option(
     "--lead-s", type=click.FloatRange(0.5), help="Steady before the first play (10, or the scenario's)."
 )
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of all random numbers.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of all random numbers."
+)
 @click.option(
     "--bad-wire", is_flag=True, help="921,600 baud, reads of 1-64 bytes, 1e-5 of the bytes corrupted."
 )

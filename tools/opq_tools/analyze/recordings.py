@@ -89,12 +89,13 @@ def read_recording(
     Raises:
         RecordingError: not there, broken, of an unknown format, or its rate or gain is not known.
     """
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise RecordingError(f"{path}: unknown format '{path.suffix}', want one of {', '.join(READERS)}")
     try:
         if not path.is_file():
             raise RecordingError(f"{path}: {'is no file' if path.exists() else 'there is no such file'}")
+        reader = READERS.get(path.suffix.lower())
+        if reader is None:
+            ending = f"the ending {path.suffix}" if path.suffix else "a name without an ending"
+            raise RecordingError(f"{path}: {ending} is no known format; want one of {', '.join(READERS)}")
         content = reader(path, channel)
     except OSError as error:
         raise RecordingError(f"{path}: cannot be read: {error.strerror or error}") from error

@@ -31,7 +31,7 @@ class BoxRefusedError(OpqError):
 @click.group("box")
 @click.option("--commands", metavar="URL", help="Broker's commands.  [default: tcp://127.0.0.1:9884]")
 @click.option("--answers", metavar="URL", help="Broker's answers.  [default: tcp://127.0.0.1:9899]")
-@click.option("--port-offset", type=int, default=0, help="Of the running system.")
+@click.option("--port-offset", type=int, default=0, help="The port offset of the running system.")
 @click.option("--timeout-s", type=click.FloatRange(0.1, 600), default=TIMEOUT_S, show_default=True)
 @click.pass_context
 def command(

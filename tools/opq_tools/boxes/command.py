@@ -41,7 +41,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON doc
 data_option = click.option(
     "--data-dir",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Of the store.  [default: that of `up`]",
+    help="Data folder that holds the store.  [default: that of `up`]",
 )
 mongo_option = click.option("--mongo-uri", help="The store, where it is a MongoDB.")
 

@@ -58,14 +58,14 @@ _FACTS = (
         "latitude",
         metavar="NUMBER",
         callback=_between(-90, 90),
-        help="Of its place, degrees north (WGS 84).",
+        help="Latitude of its place, degrees north (WGS 84).",
     ),
     click.option(
         "--lon",
         "longitude",
         metavar="NUMBER",
         callback=_between(-180, 180),
-        help="Of its place, degrees east.",
+        help="Longitude of its place, degrees east.",
     ),
     click.option(
         "--location",

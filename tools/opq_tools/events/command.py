@@ -31,7 +31,7 @@ class EventNotKnownError(OpqError):
     """No such event is in the store."""
 
 
-event_argument = click.argument("event_id", metavar="ID", type=click.IntRange(min=1))
+event_argument = click.argument("event_id", metavar="ID", type=click.IntRange(1, 2**63 - 1))
 
 
 @click.group("events", context_settings={"help_option_names": ["-h", "--help"]})

@@ -43,7 +43,7 @@ ROM_BAUD = 115_200
 @click.option("--other-board", is_flag=True, help="Also firmware for another board.")
 @click.option("--baud", type=click.IntRange(1200, 2_000_000), help="[default: 115200 ROM, 921600 link]")
 @click.option("--reset-lines", is_flag=True, help="DTR is NRST and RTS is BOOT0 (as with stm32loader).")
-@click.option("--serial", default="", help="Of the USB device, where several wait in DFU mode.")
+@click.option("--serial", default="", help="Serial number of the USB device, where several wait in DFU mode.")
 @click.option("--interface", help="openocd's interface file.  [default: interface/stlink.cfg]")
 @click.option("--no-start", is_flag=True, help="Leave the chip where it is afterwards.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")

@@ -16,7 +16,7 @@ from opq_proto.messages import Incident
 from opq_tools.boxes.command import data_option, json_option, mongo_option, opened_store
 
 MOST_LISTED = 10_000
-incident_argument = click.argument("incident_id", metavar="ID", type=click.IntRange(min=1))
+incident_argument = click.argument("incident_id", metavar="ID", type=click.IntRange(1, 2**63 - 1))
 class_type = click.Choice(tuple(CLASS_WORDS))
 
 
@@ -33,7 +33,9 @@ def command() -> None:
 
 
 @command.command("list", short_help="Incidents, newest first.")
-@click.option("--class", "kind", type=class_type, help="Of this class; of a combination each part counts.")
+@click.option(
+    "--class", "kind", type=class_type, help="Incidents of this class; each part of a combination counts."
+)
 @click.option("--box", "box_id", default="", help="That this Box saw.")
 @click.option("--words", default="", help="Whose notes have all these words.")
 @click.option("--limit", type=click.IntRange(1, MOST_LISTED), default=50, show_default=True)
@@ -147,7 +149,13 @@ def labels(as_json: bool, data_dir: Path | None, mongo_uri: str | None) -> None:
 @command.command("split", short_help="Make findings of an incident one of their own.")
 @incident_argument
 @click.option("--box", "box_ids", multiple=True, help="All findings of this Box; may be repeated.")
-@click.option("--finding", "finding_ids", type=int, multiple=True, help="A finding's number; repeatable.")
+@click.option(
+    "--finding",
+    "finding_ids",
+    type=click.IntRange(1, 2**63 - 1),
+    multiple=True,
+    help="A finding's number; repeatable.",
+)
 @data_option
 @mongo_option
 def split(
@@ -167,7 +175,9 @@ def split(
 
 
 @command.command("merge", short_help="Make several incidents one.")
-@click.argument("incident_ids", metavar="ID ID...", type=click.IntRange(min=1), nargs=-1, required=True)
+@click.argument(
+    "incident_ids", metavar="ID ID...", type=click.IntRange(1, 2**63 - 1), nargs=-1, required=True
+)
 @data_option
 @mongo_option
 def merge(incident_ids: tuple[int, ...], data_dir: Path | None, mongo_uri: str | None) -> None:

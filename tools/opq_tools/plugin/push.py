@@ -27,9 +27,9 @@ LOAD_S = 120.0
     help="The system of `opq-tools up`, or of `opq-tools up --sim N`; both are found by --port-offset.",
 )
 @click.option("--watch", is_flag=True, help="Again whenever a file is saved, until Ctrl-C.")
-@click.option("--name", help="Of the deployed folder.  [default: that of FOLDER]")
-@click.option("--endpoint", help="Of the plug-in manager.  [default: tcp://127.0.0.1:12000]")
-@click.option("--port-offset", type=int, default=0, help="Of the running system.")
+@click.option("--name", help="Name of the deployed folder.  [default: that of FOLDER]")
+@click.option("--endpoint", help="Address of the plug-in manager.  [default: tcp://127.0.0.1:12000]")
+@click.option("--port-offset", type=int, default=0, help="The port offset of the running system.")
 def command(
     folder: Path, into: str, watch: bool, name: str | None, endpoint: str | None, port_offset: int
 ) -> None:

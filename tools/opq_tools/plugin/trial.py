@@ -43,7 +43,7 @@ FOLDERS = {
     metavar="N",
     help="Analyses: also N recordings of the Sim of each class at 50 and 60 Hz; precision and recall.",
 )
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of the recordings.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of the recordings.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 def command(
     plugin: Path, samples: Path | None, seconds: float, per_class: int | None, seed: int, as_json: bool

@@ -49,10 +49,12 @@ class BacktestRule:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="A waveform, as `analyze` reads it; repeatable.  [default: stored history]",
 )
-@click.option("--box", "box_ids", multiple=True, help="Of history: this Box; repeatable.")
+@click.option("--box", "box_ids", multiple=True, help="History of this Box; repeatable.")
 @click.option("--from", "start", callback=moment, metavar="TIME", help="From this time on (UTC).")
 @click.option("--to", "end", callback=moment, metavar="TIME", help="Before this time (UTC).")
-@click.option("--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Of the store.")
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path, file_okay=False), help="Data folder that holds the store."
+)
 @click.option("--mongo-uri", help="The store, where it is a MongoDB.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @asks

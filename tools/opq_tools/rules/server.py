@@ -113,7 +113,7 @@ def asks(function: _F) -> _F:
         show_envvar=True,
         default=DEFAULT_URL,
         show_default=True,
-        help="Of the rule engine.",
+        help="Address of the rule engine.",
     )
     token = click.option(
         "--token-file",

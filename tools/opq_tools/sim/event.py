@@ -24,9 +24,9 @@ from opq_tools.sim.command import data_dir_option, ports_dir_option, ports_folde
 @click.option(
     "--hz", type=float, help="Frequency of a tone, a ringing, flicker; Hz of a frequency deviation."
 )
-@click.option("--degrees", type=float, help="Of a phase jump.")
-@click.option("--type", "fault_type", help="Of a fault: LG, LL, LLG, LLL. [LG]")
-@click.option("--clear-ms", type=float, help="Of a fault: until it is cleared. [100]")
+@click.option("--degrees", type=float, help="Size of a phase jump.")
+@click.option("--type", "fault_type", help="Type of a fault: LG, LL, LLG, LLL. [LG]")
+@click.option("--clear-ms", type=float, help="How long a fault lasts until it is cleared. [100]")
 @click.option("--set", "settings", multiple=True, metavar="NAME=VALUE", help="Anything else of a cause.")
 @data_dir_option
 @ports_dir_option

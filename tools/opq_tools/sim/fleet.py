@@ -77,12 +77,14 @@ BOXES_PER_PROCESS, SAMPLED_PER_PROCESS = 1700, 200
     type=click.IntRange(1),
     default=4000,
     show_default=True,
-    help="Of disk for what is not acknowledged.",
+    help="Disk space for what is not acknowledged.",
 )
 @click.option(
     "--for-s", type=click.FloatRange(0, min_open=True), help="End after so many seconds. [at Ctrl-C]"
 )
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of all random numbers.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of all random numbers."
+)
 @click.option(
     "--json", "as_json", is_flag=True, help="Print what was counted as one JSON document at the end."
 )

@@ -21,7 +21,9 @@ from opq_tools.sim.original import controlled, original_boxes
 @click.command("run", short_help="Run N Boxes, each on its own pty, until Ctrl-C.")
 @click.argument("boxes", metavar="N", type=click.IntRange(1, 200))
 @click.option("--scenario", help="Scenario file, or the name of a shipped one, e.g. lightning_dip.")
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of all random numbers.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of all random numbers."
+)
 @click.option(
     "--foreign",
     type=click.Choice(["cur", "leg"]),

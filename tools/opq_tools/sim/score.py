@@ -26,7 +26,9 @@ MOST_INCIDENTS = 1_000_000
 @click.option(
     "--truth", "folder", required=True, type=click.Path(path_type=Path), help="Folder with truth.jsonl."
 )
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Of the store. [that of `up`]")
+@click.option(
+    "--data-dir", type=click.Path(path_type=Path), help="Data folder that holds the store. [that of `up`]"
+)
 @click.option("--mongo-uri", help="The store, where it is a MongoDB.")
 @click.option("--from", "start", callback=moment, metavar="TIME", help="Incidents from this time on (UTC).")
 @click.option("--to", "end", callback=moment, metavar="TIME", help="Incidents before this time (UTC).")

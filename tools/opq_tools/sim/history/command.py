@@ -44,7 +44,9 @@ MOST_DAYS = 3650
     help="Data folder, as `up --data-dir` takes it.",
 )
 @click.option("--end", callback=moment, metavar="TIME", help="When it ends (UTC). [now]")
-@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Of all random numbers.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Seed of all random numbers."
+)
 @click.option(
     "--truth", type=click.Path(file_okay=False, path_type=Path), help="Write what really happened there."
 )

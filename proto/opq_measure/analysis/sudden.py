@@ -98,16 +98,17 @@ def sudden_after(volts: FloatArray, rate_hz: float, nominal_hz: float, last_stop
     if apart is None:
         return []
     begin = last_stop - first
+    changes = cache(lambda: changes_in(part, tracked))
     found: list[Occurrence] = []
     if apart.has_transient:
         found += [
             _transient(each, first, tracked, apart.noise_pu)
-            for each in transients_in(part, tracked, LEAST_TRANSIENT_PU, MOST_AFTER)
+            for each in transients_in(part, tracked, LEAST_TRANSIENT_PU, MOST_AFTER, changes)
             if each.start >= begin
         ]
     found += [
         _jump(each, first, tracked)
-        for each in phase_jumps_in(part, tracked, LEAST_JUMP_DEGREES)
+        for each in phase_jumps_in(part, tracked, LEAST_JUMP_DEGREES, changes())
         if each.position >= begin
     ]
     return found

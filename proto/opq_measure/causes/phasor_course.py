@@ -129,9 +129,18 @@ def _one_cycle(
     part: FloatArray, t_s: FloatArray, edges: FloatArray, per_s: float, hz: float, order: int = 1
 ) -> ComplexArray:
     """(e,) complex peak over the cycle that begins at each edge, a fractional position."""
-    turned = part * np.exp(-2j * math.pi * order * hz * t_s)
+    turned = part * _turning(len(part), -2 * math.pi * order * hz / per_s, float(t_s[0]) * per_s)
     sums = np.concatenate(([0.0], np.cumsum(turned)))
     ends = np.stack((edges, edges + per_s / hz))
     whole = ends.astype(np.int64)
     value = sums[whole] + (ends - whole) * (sums[np.minimum(whole + 1, len(sums) - 1)] - sums[whole])
     return np.asarray(2 * hz / per_s * (value[1] - value[0]))
+
+
+def _turning(count: int, step_rad: float, first: float) -> ComplexArray:
+    """(count,) exp(j step_rad (first + i)): a product of one row and one column of its turns."""
+    width = max(1, math.isqrt(count))
+    rows = -(-count // width)
+    outer = np.exp(1j * step_rad * (first + width * np.arange(rows)))
+    found: ComplexArray = np.multiply.outer(outer, np.exp(1j * step_rad * np.arange(width))).ravel()[:count]
+    return found

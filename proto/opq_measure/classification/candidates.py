@@ -9,6 +9,7 @@ envelope --> flicker of a second ----------------------------------+
 import math
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 
@@ -35,7 +36,7 @@ from opq_measure.classification.mean_cycle import MeanCycle, mean_cycle, notchin
 from opq_measure.classification.measured_signal import BESIDE_CYCLES, TRANSIENTS, MeasuredSignal
 from opq_measure.classification.short_change import short_change_in
 from opq_measure.events.disturbance import Disturbance
-from opq_measure.signal import BoolArray
+from opq_measure.signal import BoolArray, FloatArray, IndexArray
 from opq_measure.timebase.cycles import WINDOW_S
 
 Found = Disturbance | Occurrence
@@ -57,6 +58,7 @@ def candidates_in(signal: MeasuredSignal, limits: ClassLimits) -> list[Found]:
     """All of them, in no order; which explain each other is the classifier's."""
     analysis, course = signal.analysis, signal.analysis.course
     sudden = [*signal.sudden(), *_after_windows(signal)]
+    cycles = _Cycles(signal)
     found: list[Found] = [*analysis.disturbances, *(each for each in sudden if _counts(each, limits))]
     found += _at_edges(signal, sudden, limits)
     found += _faint_jump(signal, sudden, limits)
@@ -64,17 +66,44 @@ def candidates_in(signal: MeasuredSignal, limits: ClassLimits) -> list[Found]:
     found += noise_in(_between_transients(signal), limits.noise)
     found += frequency_deviations_in(course, limits.deviation_percent)
     if len(analysis.cycle_starts) > 1:
-        found += frequency_between(signal, signal.clear_of(analysis.cycle_starts[:-1]), limits)
+        found += frequency_between(signal, cycles.usable, limits)
     least = min(limits.line_percent, limits.signal_percent)
     tones = [each for each in analysis.occurrences if each.kind in ("interharmonics", "mains_signalling")]
     tones = tones if least == MOST_INTERHARMONIC_PERCENT else tones_in(course, least)
     tones = [each for each in tones if _line(each) > _line_limit(each, limits)]
-    found += list(_faint_tone(signal, limits)) or tones
+    found += list(_faint_tone(signal, cycles, limits)) or tones
     changes = list(_change(signal, limits))
     found += changes if limits.short_changes else []
     found += [] if changes else _flicker(signal, limits)  # a step swings the envelope, too
-    found += _of_mean_cycle(signal, sudden, limits, _is_steady(found))
+    found += _of_mean_cycle(signal, cycles, sudden, limits, _is_steady(found))
     return found
+
+
+class _Cycles:
+    """The cycles of a signal that are like each other, their mean and what it leaves, each computed once."""
+
+    def __init__(self, signal: MeasuredSignal) -> None:
+        self._signal = signal
+        self.starts = signal.analysis.cycle_starts
+
+    @cached_property
+    def usable(self) -> BoolArray:
+        """(c - 1,) those that no dip, step, jump or transient touches."""
+        return self._signal.clear_of(self.starts[:-1])
+
+    @cached_property
+    def mean(self) -> MeanCycle | None:
+        """None with too few cycles."""
+        if len(self.starts) < 2:
+            return None
+        points = int(MEAN_POINTS_SHARE * self._signal.cycle)
+        return mean_cycle(self._signal.volts, self.starts, self.usable, points)
+
+    @cached_property
+    def residual(self) -> tuple[FloatArray, IndexArray]:
+        """See `MeanCycle.residual_of`; there has to be a mean."""
+        assert self.mean is not None
+        return self.mean.residual_of(self._signal.volts, self.starts)
 
 
 def _between_transients(signal: MeasuredSignal) -> Course:
@@ -122,7 +151,7 @@ def _line_limit(each: Occurrence, limits: ClassLimits) -> float:
     return limits.line_percent if each.kind == "interharmonics" else limits.signal_percent
 
 
-def _faint_tone(signal: MeasuredSignal, limits: ClassLimits) -> Iterable[Occurrence]:
+def _faint_tone(signal: MeasuredSignal, cycles: _Cycles, limits: ClassLimits) -> Iterable[Occurrence]:
     """A line in so much noise that windows of 0.2 s do not show one at its limit."""
     analysis = signal.analysis
     starts, fundamental_v = analysis.cycle_starts, signal.usual_rms_v
@@ -132,13 +161,11 @@ def _faint_tone(signal: MeasuredSignal, limits: ClassLimits) -> Iterable[Occurre
         return
     if any(each.kind == "periodic_notching" for each in analysis.occurrences):
         return
-    usable = signal.clear_of(starts[:-1])
-    mean = mean_cycle(signal.volts, starts, usable, int(MEAN_POINTS_SHARE * signal.cycle))
-    if mean is None or analysis.duration_s > LONGEST_ENVELOPE_S:
+    if analysis.duration_s > LONGEST_ENVELOPE_S or cycles.mean is None:
         return
-    residual, cycle = mean.residual_of(signal.volts, starts)
+    residual, cycle = cycles.residual
     hz = (len(starts) - 1) * analysis.rate_hz / float(starts[-1] - starts[0])
-    tone = faint_tone(residual, usable[cycle], analysis.rate_hz, fundamental_v, hz)
+    tone = faint_tone(residual, cycles.usable[cycle], analysis.rate_hz, fundamental_v, hz)
     if tone is None or tone.mirrored:
         return
     limit = limits.signal_percent if tone.keyed else limits.line_percent
@@ -235,17 +262,13 @@ def _change(signal: MeasuredSignal, limits: ClassLimits) -> Iterable[Occurrence]
 
 
 def _of_mean_cycle(
-    signal: MeasuredSignal, sudden: list[Occurrence], limits: ClassLimits, steady: bool
+    signal: MeasuredSignal, cycles: _Cycles, sudden: list[Occurrence], limits: ClassLimits, steady: bool
 ) -> Iterable[Occurrence]:
     """Notching, harmonics without what notches make of them, and transients in the noise."""
     analysis, course = signal.analysis, signal.analysis.course
-    starts = analysis.cycle_starts
     harmonics = list(harmonics_in(course, limits.thd_percent))
     notching = [each for each in analysis.occurrences if each.kind == "periodic_notching"]
-    mean = None
-    if len(starts) > 1:
-        usable = signal.clear_of(starts[:-1])
-        mean = mean_cycle(signal.volts, starts, usable, int(MEAN_POINTS_SHARE * signal.cycle))
+    mean = cycles.mean
     if mean is None:
         yield from (*harmonics, *notching)
         return
@@ -266,24 +289,21 @@ def _of_mean_cycle(
             {"notch_depth_pu": depth, "notches_per_cycle": count},
         )
     if steady and _is_steady(harmonics) and not notching and seen is None:
-        yield from _faint(signal, mean, sudden, usable, limits)
+        yield from _faint(signal, cycles, sudden, limits)
 
 
 def _faint(
-    signal: MeasuredSignal,
-    mean: MeanCycle,
-    sudden: list[Occurrence],
-    usable: BoolArray,
-    limits: ClassLimits,
+    signal: MeasuredSignal, cycles: _Cycles, sudden: list[Occurrence], limits: ClassLimits
 ) -> Iterable[Occurrence]:
     """One transient of which no single sample stands out, in a signal with much noise and without others."""
-    analysis = signal.analysis
-    noise_v = analysis.noise_v
-    if not FAINT_FROM_PU * mean.peak_v < noise_v or any(each.kind in TRANSIENTS for each in sudden):
+    analysis, mean = signal.analysis, cycles.mean
+    if mean is None or not FAINT_FROM_PU * mean.peak_v < analysis.noise_v:
         return
-    residual, cycle = mean.residual_of(signal.volts, analysis.cycle_starts)
+    if any(each.kind in TRANSIENTS for each in sudden):
+        return
+    residual, cycle = cycles.residual
     first = math.ceil(analysis.cycle_starts[0])
-    calm = np.convolve(~usable, np.ones(2 * UNSURE_CYCLES + 1), "same") == 0
+    calm = np.convolve(~cycles.usable, np.ones(2 * UNSURE_CYCLES + 1), "same") == 0
     found = faint_transient(residual, calm[cycle], analysis.rate_hz)
     if found is None or abs(found.peak) < limits.transient_pu * mean.peak_v:
         return

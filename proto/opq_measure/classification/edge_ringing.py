@@ -54,19 +54,18 @@ def edge_ringing(
     stop = min(round(end - BESIDE_CYCLES * cycle), round(high + FIT_CYCLES * cycle), len(volts))
     if low - first < LEAST_CYCLES * cycle or high + frame > len(volts):
         return None
-    before = _wave(volts, first, low, hz / rate_hz, low, high + frame)
-    if stop - high >= DEAD_CYCLES * cycle:
-        after = _wave(volts, high, stop, hz / rate_hz, low, high + frame)
-    elif dead:
-        after = np.zeros(high + frame - low)
-    else:
+    shows_after = stop - high >= DEAD_CYCLES * cycle
+    if not (shows_after or dead):
         return None
-    part = volts[low : high + frame]
-    sigma = float(
-        np.sqrt(np.mean((volts[first:low] - _wave(volts, first, low, hz / rate_hz, first, low)) ** 2))
-    )
+    basis = _basis(first, max(high + frame, stop), hz / rate_hz)
+    sizes = _solved(basis[: low - first], volts[first:low])
+    sigma = float(np.sqrt(np.mean((volts[first:low] - basis[: low - first] @ sizes) ** 2)))
     if not sigma > 0:
         return None
+    part, beside = volts[low : high + frame], basis[low - first : high + frame - first]
+    before, after = beside @ sizes, np.zeros(len(part))
+    if shows_after:
+        after = beside @ _solved(basis[high - first : stop - first], volts[high:stop])
     early, late = part - before, part - after
     energy = np.concatenate(([0.0], np.cumsum(early * early - late * late)))
     edge = int(np.argmin(energy[: high - low]))
@@ -103,15 +102,9 @@ def edge_ringing(
     )
 
 
-def _wave(volts: FloatArray, start: int, stop: int, turns: float, first: int, last: int) -> FloatArray:
-    """(last - first,) the fundamental and its harmonics of samples `start` .. `stop` - 1, at others.
-
-    `turns` is the fundamental in cycles per sample.
-    """
-    fitted = _basis(start, stop, turns)
-    solved = np.linalg.lstsq(fitted, volts[start:stop], rcond=None)[0]
-    found: FloatArray = _basis(first, last, turns) @ solved
-    return found
+def _solved(basis: FloatArray, volts: FloatArray) -> FloatArray:
+    """(26,) what fits best; over a cycle and more its columns are nearly orthogonal."""
+    return np.asarray(np.linalg.solve(basis.T @ basis, basis.T @ volts), dtype=np.float64)
 
 
 def _basis(first: int, last: int, turns: float) -> FloatArray:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from opq_measure.signal import BoolArray, FloatArray
+from opq_measure.signal import BoolArray, FloatArray, IndexArray
 
 SIDE_CYCLES = 6
 """Fitted on each side."""
@@ -38,34 +38,41 @@ def faint_jump(starts: FloatArray, rms_v: FloatArray, usable: BoolArray) -> Fain
         rms_v: (c - 1,) or more; of these cycles.
         usable: (c,) those that no dip or step touches.
     """
-    best: FaintJump | None = None
-    for at in range(LEAST_CYCLES + SMEARED_CYCLES, len(starts) - LEAST_CYCLES - SMEARED_CYCLES):
-        left = slice(max(0, at - SMEARED_CYCLES - SIDE_CYCLES), at - SMEARED_CYCLES)
-        right = slice(at + SMEARED_CYCLES + 1, at + SMEARED_CYCLES + 1 + SIDE_CYCLES)
-        if not usable[left.start : right.stop].all():
-            continue
-        found = _step(starts, left, right, at)
-        if found is not None and (best is None or abs(found[0]) > abs(best.degrees)):
-            ratio = float(np.median(rms_v[right]) / np.median(rms_v[left]))
-            best = FaintJump(float(starts[at]), found[0], found[1], ratio)
-    if best is None or not abs(best.degrees) > SIGMAS * best.uncertainty_degrees:
+    span = SMEARED_CYCLES + SIDE_CYCLES
+    bad = np.concatenate(([0], np.cumsum(~usable)))
+    every = np.arange(LEAST_CYCLES + SMEARED_CYCLES, len(starts) - LEAST_CYCLES - SMEARED_CYCLES)
+    first, stop = np.maximum(every - span, 0), np.minimum(every + span + 1, len(starts))
+    every = every[bad[stop] == bad[first]]
+    inner = every[(every >= span) & (every + span < len(starts))]
+    degrees, sigma = np.full((2, len(starts)), np.nan)
+    if len(inner):
+        degrees[inner], sigma[inner] = _steps(starts, inner)
+    for at in every[~np.isin(every, inner)].tolist():  # one side is short
+        found = _steps(starts[max(0, at - span) : at + span + 1], np.array([min(at, span)]))
+        degrees[at], sigma[at] = float(found[0][0]), float(found[1][0])
+    if not len(every):
         return None
-    return best
+    at = int(every[np.argmax(np.abs(degrees[every]))])
+    if not abs(degrees[at]) > SIGMAS * sigma[at]:
+        return None
+    before, after = rms_v[max(0, at - span) : at - SMEARED_CYCLES], rms_v[at + SMEARED_CYCLES + 1 :]
+    ratio = float(np.median(after[:SIDE_CYCLES]) / np.median(before))
+    return FaintJump(float(starts[at]), float(degrees[at]), float(sigma[at]), ratio)
 
 
-def _step(starts: FloatArray, left: slice, right: slice, at: int) -> tuple[float, float] | None:
-    """Degrees that the fundamental has gained at cycle `at`, and their uncertainty; one slope for both."""
-    parts = [
-        np.arange(side.start, min(side.stop, len(starts)), dtype=np.float64) - at for side in (left, right)
-    ]
-    if min(map(len, parts)) < LEAST_CYCLES:
-        return None
-    turns = np.concatenate(parts)
-    after = (turns > 0).astype(np.float64)
-    basis = np.column_stack((np.ones_like(turns), turns, after))
-    values = np.concatenate([starts[side] for side in (left, right)])
+def _steps(starts: FloatArray, places: IndexArray) -> tuple[FloatArray, FloatArray]:
+    """(p,) degrees that the fundamental has gained at these cycles, and their uncertainty.
+
+    One slope for both sides. As many cycles as the first place has beside it within `starts` are fitted.
+    """
+    span = SMEARED_CYCLES + SIDE_CYCLES
+    turns = np.arange(-min(span, int(places[0])), min(span, len(starts) - 1 - int(places[0])) + 1)
+    turns = turns[np.abs(turns) > SMEARED_CYCLES]
+    basis = np.column_stack((np.ones(len(turns)), turns, turns > 0)).astype(np.float64)
     inverse = np.linalg.inv(basis.T @ basis)
-    offset, period, step = inverse @ basis.T @ values
-    rest = values - basis @ np.array([offset, period, step])
-    sigma = float(np.sqrt(np.sum(rest * rest) / (len(values) - 3) * inverse[2, 2]))
-    return -360.0 * float(step) / float(period), 360.0 * sigma / float(period)
+    values = starts[places[:, None] + turns] - starts[places, None]
+    solved = values @ (basis @ inverse)
+    rest = values - solved @ basis.T
+    sigma = np.sqrt(np.sum(rest * rest, axis=1) / (len(turns) - 3) * inverse[2, 2])
+    period = solved[:, 1]
+    return -360.0 * solved[:, 2] / period, 360.0 * sigma / period

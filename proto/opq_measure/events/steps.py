@@ -64,8 +64,11 @@ def _change(
     at = int(np.argmin(cost))
     best, found, best_length = float(cost[at]), float(at), 0.0
     wanted = _share(before, after, level)
+    cross, square = left * apart, apart * apart
+    sums = (cross, square, _from(cross), _from(square))
+    whole = float(left @ left)
     for length in ramps:
-        ramp, tried = _best_ramp(left, apart, length * cycle)
+        ramp, tried = _best_ramp(sums, whole, length * cycle)
         if tried < best:
             best, found, best_length = tried, ramp + wanted * length * cycle, length
     energy = float(apart @ apart)
@@ -130,15 +133,23 @@ def _carried(volts: FloatArray, first: int, last: int, by: float) -> FloatArray:
     return found
 
 
-def _best_ramp(left: FloatArray, apart: FloatArray, length: float) -> tuple[float, float]:
-    """Where a ramp of `length` samples begins that fits best, and what it leaves; it lies wholly inside."""
-    starts = np.arange(0, len(left) - int(length), 2)
+def _best_ramp(
+    sums: tuple[FloatArray, FloatArray, FloatArray, FloatArray], whole: float, length: float
+) -> tuple[float, float]:
+    """Where a ramp of `length` samples begins that fits best, and what it leaves; it lies wholly inside.
+
+    Args:
+        sums: products of what is left with the change and of the change with itself, and both from each
+            position to the end.
+        whole: energy of what is left.
+    """
+    cross, square, cross_behind, square_behind = sums
+    starts = np.arange(0, len(cross) - int(length), 2)
     rising = (np.arange(np.ceil(length - 0.5)) + 0.5) / length
     behind = starts + len(rising)
-    cross, energy = left * apart, apart * apart
-    mixed = np.correlate(cross, rising)[starts] + _from(cross)[behind]
-    square = np.correlate(energy, rising * rising)[starts] + _from(energy)[behind]
-    cost = float(left @ left) - 2 * mixed + square
+    mixed = np.correlate(cross, rising)[starts] + cross_behind[behind]
+    own = np.correlate(square, rising * rising)[starts] + square_behind[behind]
+    cost = whole - 2 * mixed + own
     at = int(np.argmin(cost))
     if at in (0, len(starts) - 1):  # it goes on outside
         return 0.0, np.inf

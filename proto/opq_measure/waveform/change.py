@@ -42,6 +42,9 @@ OVER_NOISE = 1.5
 """Times what the cycle before differs by elsewhere in the signal: six scatters of noise over half a cycle."""
 TWO_STEPS = 0.35
 """A difference from the cycle before lasts a cycle after a step; when longer by this, there were two."""
+SEEN = 0.4
+"""A share of the least step that the fundamental of one cycle against that of the cycle before has to show,
+or nothing is fitted there: notches and noise differ from cycle to cycle, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,7 +289,33 @@ def _candidates(volts: SignalArray, tracked: Track, least: float) -> list[float]
         near.append(start)
         if last - start > TWO_STEPS * period:
             near.append(last)
-    return near
+    if not near:
+        return near
+    moved = _fundamental_steps(part, size, period)
+    usual = np.interp(near, tracked.positions, tracked.amplitude)
+    wanted = SEEN * least * np.maximum(usual, 0.1 * loudest)
+    reach = 3 * size // 2
+    lows = np.clip(np.array(near).astype(np.int64) - size - reach, 0, len(moved) - 1)
+    return [
+        each
+        for each, low, least_v in zip(near, lows.tolist(), wanted.tolist(), strict=True)
+        if moved[low : low + 2 * reach + 1].max() >= least_v
+    ]
+
+
+def _fundamental_steps(part: FloatArray, size: int, period: float) -> FloatArray:
+    """(n - 2 size + 1,) how far the fundamental of `size` samples, a cycle, is from that of those before.
+
+    Entry k compares samples k + size .. with k ..; in the unit of the peak.
+    """
+    width = max(1, math.isqrt(len(part)))
+    rows = -(-len(part) // width)
+    turn = -2j * math.pi / period
+    turns = np.multiply.outer(np.exp(turn * width * np.arange(rows)), np.exp(turn * np.arange(width)))
+    sums = np.concatenate(([0.0], np.cumsum(part * turns.ravel()[: len(part)])))
+    cycles = sums[size:] - sums[:-size]
+    found: FloatArray = 2 / size * np.abs(cycles[size:] - cycles[:-size])
+    return found
 
 
 def _smooth(periods: FloatArray) -> FloatArray:

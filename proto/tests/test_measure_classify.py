@@ -260,6 +260,25 @@ def test_a_ringing_at_the_edge_of_an_interruption_shows_in_noise_and_a_block_is_
     assert edge_ringing(volts, RATE_HZ, 60.0, 20.0, 400.0, True) is None, "nothing before it is known"
 
 
+@pytest.mark.parametrize("size", [0.9, -0.5])
+@pytest.mark.parametrize("left", [0.25, 0.5])
+def test_an_impulse_at_the_edge_of_a_dip_does_not_ring(size: float, left: float) -> None:
+    """Both ways, so that the dip's step and the impulse add up or work against each other."""
+    after = np.maximum(at_s(1.0) - 0.404, 0.0)
+    impulse = size * PEAK_V * np.exp(-after / 2e-4) * (at_s(1.0) >= 0.404)
+    found = classify(mains(1.0) * np.where(during(1.0, 0.404, 0.55), left, 1.0) + impulse, RATE_HZ)
+    assert found.kind == "impulsive_transient+sag"
+    (part,) = [each for each in found.parts if each.kind == "impulsive_transient"]
+    reasons = {each.name: each.value for each in part.reasons}
+    assert reasons["peak_v"] * size > 0
+
+
+def test_a_line_between_the_harmonics_does_not_ring_at_a_dip() -> None:
+    line = 0.03 * PEAK_V * np.sin(2 * np.pi * 437 * at_s(1.0))
+    volts = mains(1.0, noise_db=30.0) * np.where(during(1.0, 0.4, 0.6), 0.5, 1.0) + line
+    assert classify(volts, RATE_HZ).kind == "interharmonics+sag"
+
+
 def test_a_jump_of_ten_degrees_shows_in_noise() -> None:
     turned = 2 * np.pi * 60 * at_s(1.0) + 0.7 + np.where(at_s(1.0) >= 0.45, math.radians(10), 0.0)
     found = classify(PEAK_V * np.sin(turned) + noisy(1.0, 5) - mains(1.0, noise_db=400), RATE_HZ)

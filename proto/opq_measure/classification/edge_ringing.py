@@ -32,6 +32,9 @@ SWITCHED_SAMPLES = 16
 LATER_POWER = 3.0
 """A phase that jumps some samples beside the edge leaves a block there and nothing later: so much of the
 noise's power has to be there after these samples, at its frequency; noise has it in one of twenty."""
+LINE_POWER = 2.5
+"""A frequency that has so many times the noise's power before the edge, in the median, has a line there: what
+begins at the edge is counted against that, or each interharmonic would ring at each dip."""
 OFF_SAMPLES = 24
 """The instant that leaves least energy is half a wave of the ringing late: 300 Hz at 12 kS/s."""
 
@@ -59,7 +62,8 @@ def edge_ringing(
         return None
     basis = _basis(first, max(high + frame, stop), hz / rate_hz)
     sizes = _solved(basis[: low - first], volts[first:low])
-    sigma = float(np.sqrt(np.mean((volts[first:low] - basis[: low - first] @ sizes) ** 2)))
+    ahead = volts[first:low] - basis[: low - first] @ sizes
+    sigma = float(np.sqrt(np.mean(ahead * ahead)))
     if not sigma > 0:
         return None
     part, beside = volts[low : high + frame], basis[low - first : high + frame - first]
@@ -81,6 +85,10 @@ def edge_ringing(
     column = int(np.searchsorted(bins_hz, CUTOFF_HZ))
     weight = float(np.sum(shape * shape))
     power = np.abs(lines[:, column:-1]) ** 2 / weight
+    frames = np.lib.stride_tricks.sliding_window_view(ahead / sigma, frame)[:: frame // 4]
+    usual = np.median(np.abs(np.fft.rfft(frames * shape, axis=1)[:, column:-1]) ** 2, axis=0) / weight
+    usual /= math.log(2)
+    power /= np.where(usual > LINE_POWER, usual, 1.0)
     row, order = np.unravel_index(int(np.argmax(power)), power.shape)
     most = float(power[row, order])
     if most < math.log(power.size / CHANCE):

@@ -25,6 +25,8 @@ CLEAN = 0.95
 """Share of the energy in one ringing, from which its peak is taken between samples."""
 LEAST_HALF_WAVES = 3
 """From which a pulse is a ringing."""
+DECAYS_S = np.geomspace(5e-5, 2e-3, 12)
+"""Of impulses that are tried; neighbours explain the same to 1 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,9 @@ class Pulse:
     half_waves: int
     ring: Oscillation | None
     """With at least 3 half waves."""
+    unexplained: float
+    """Of its energy, for each degree of freedom: beside one damped oscillation; with fewer half waves, beside
+    one decay to one side."""
 
 
 def pulse_in(residual: FloatArray, rate_hz: float, noise: float) -> Pulse | None:
@@ -55,6 +60,7 @@ def pulse_in(residual: FloatArray, rate_hz: float, noise: float) -> Pulse | None
     low, high = _extent(np.abs(residual) > level, largest, round(GAP_S * rate_hz))
     lobes = _lobes(residual[low:high], max(LOBE * abs(peak), SIGMAS * noise))
     ring = oscillation(residual[low:high], rate_hz) if len(lobes) >= LEAST_HALF_WAVES else None
+    share, unknowns = (_decay_share(residual[low:high], rate_hz), 2) if ring is None else (ring.share, 4)
     start, place = _passing(residual, low, level, -1), float(largest)
     if ring is not None and ring.share > CLEAN:
         place, peak = _between_samples(ring, low, largest, start, rate_hz)
@@ -67,7 +73,17 @@ def pulse_in(residual: FloatArray, rate_hz: float, noise: float) -> Pulse | None
         energy=float(np.sum(residual[low:high] ** 2)) / rate_hz,
         half_waves=len(lobes),
         ring=ring,
+        unexplained=(1 - share) / max(1, high - low - unknowns),
     )
+
+
+def _decay_share(part: FloatArray, rate_hz: float) -> float:
+    """How much of the energy an impulse explains that fades from the first sample on, or from the largest."""
+    explained = 0.0
+    for fading in (part, part[int(np.argmax(np.abs(part))) :]):
+        shapes = np.exp(-np.arange(len(fading)) / (rate_hz * DECAYS_S[:, None]))
+        explained = max(explained, float(((shapes @ fading) ** 2 / np.sum(shapes * shapes, axis=1)).max()))
+    return explained / float(part @ part)
 
 
 def _extent(above: BoolArray, largest: int, gap: int) -> tuple[int, int]:

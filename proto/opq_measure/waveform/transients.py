@@ -200,7 +200,7 @@ def _measured(
     noise = max(_noise(volts, each) for each in (before, behind) if each is not None)
     residuals = residuals_between(volts, before, behind, first, stop)
     pulses = [pulse_in(residual, rate_hz, noise) for residual in residuals]
-    residual, pulse = max(zip(residuals, pulses, strict=True), key=_clean)
+    residual, pulse = _cleanest(residuals, pulses)
     if pulse is None or abs(pulse.peak) < max(least_pu * usual, SIGMAS * noise):
         return None
     ring = pulse.ring
@@ -231,7 +231,12 @@ def _noise(volts: SignalArray, wave: Steady) -> float:
     return min(wave.rest, 1.4826 * float(np.median(np.abs(left))))
 
 
-def _clean(found: tuple[FloatArray, Pulse | None]) -> float:
-    """The instant of a step is right where what is left rings most purely."""
-    ring = found[1].ring if found[1] is not None else None
-    return ring.share if ring is not None else 0.0
+def _cleanest(residuals: list[FloatArray], pulses: list[Pulse | None]) -> tuple[FloatArray, Pulse | None]:
+    """The instant of a step is right where what is left is one ringing, or one impulse, most purely.
+
+    Without a ringing for any instant it is the first one, that of least energy.
+    """
+    both = list(zip(residuals, pulses, strict=True))
+    if not any(pulse is not None and pulse.ring is not None for pulse in pulses):
+        return both[0]
+    return min(both, key=lambda each: math.inf if each[1] is None else each[1].unexplained)

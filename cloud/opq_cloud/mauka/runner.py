@@ -3,16 +3,15 @@
 It reads an event, runs every analysis, stores what they found (which joins it into
 incidents), marks the event analysed and reports on the bus, in this order: a crash anywhere leaves
 an event that is not marked, and doing it again changes nothing (the store is idempotent).
-A notification that was lost does not matter: the store is read at the start and every 2 s.
+A notification that was lost does not matter: the store is read at the start and twice a second.
 """
 
-import math
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -27,11 +26,11 @@ from opq_cloud.mauka.incident_notice import INCIDENT, MOST_BOXES
 from opq_cloud.mauka.installed_analyses import InstalledAnalyses, InstalledAnalysis
 from opq_cloud.mauka.messages import LAHA_GC, MAKAI_EVENT, gc_update
 from opq_cloud.mauka.open_disturbances import OpenDisturbances
-from opq_cloud.mauka.original_events import OriginalEvents
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.mauka.plugin_cost import PluginCosts
 from opq_cloud.mauka.provenance import VERSION, provenance_of
 from opq_cloud.mauka.publisher import Stop
+from opq_cloud.mauka.waiting_events import EventTurn, WaitingEvents
 from opq_cloud.mauka_settings import MoreSamplesSection
 from opq_cloud.store.join_plan import CarriedOut
 from opq_cloud.store.store import CloudStore, EventRecord
@@ -43,20 +42,9 @@ from opq_proto.messages import Event, Finding, WaveformAlignment
 
 log = logs.get(service="mauka")
 
-CHECK_S = 2.0
-UNFINISHED_S = 10.0  # opq-interop A.11, getDataAfterS: then what an open event has is looked at
-SOON_S = 0.5
 POOL_WAIT_S = 0.02
 """For a process to be through with an event, before the bus is looked at again."""
-WAITING_EVENTS = 1000
-RECENT_EVENTS = 100
-FIRST_RETRY_S, LONGEST_RETRY_S = 2.0, 300.0
-
-
-@dataclass(slots=True)
-class _Retry:
-    next_s: float
-    wait_s: float
+UNREAD_EVENTS = 1000
 
 
 class AnalysisRunner(MaukaPlugin):
@@ -92,87 +80,58 @@ class AnalysisRunner(MaukaPlugin):
         self._asking = SampleAsking(store, asking or MoreSamplesSection(), self.counters, clock)
         self._costs = PluginCosts()
         self._generation = 0
-        self._done: deque[tuple[int, int]] = deque(maxlen=RECENT_EVENTS)
-        """When (UTC, ms) and which events were marked: an analysis may have been installed just before."""
         self._nominal = nominal
         self._clock = clock
-        self._next_check_s = clock()
         self._states: dict[Any, Any] = {}
-        self._backlog: deque[int] = deque()
-        self._unfinished: OrderedDict[int, float] = OrderedDict()
-        """Announced, but not complete in the store: event id -> when to analyse what is there."""
-        self._next_unfinished_s = 0.0
-        self._originals = OriginalEvents(store, self.counters, clock)
+        self._waiting = WaitingEvents(store, self.counters, clock)
         rms = next((one.config for one in analyses if isinstance(one.config, RmsConfig)), RmsConfig())
         self._open = OpenDisturbances(store, rms.limits(), clock)
-        self._retries: OrderedDict[int, _Retry] = OrderedDict()
 
     def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
         """A MakaiEvent: a new one, or one that somebody injects again."""
         if mauka_message.WhichOneof("message") != "makai_event":
             self.counters.add("malformed")
             return
-        event_id = mauka_message.makai_event.event_id
-        record = self._store().event_record(event_id)
-        if record is not None and record.original:
-            self._originals.add_event(event_id)
-        elif record is not None and record.finished:
-            self._attempt(event_id, again=record.analysed or self._was_done(event_id))
-        else:
-            self._unfinished.setdefault(event_id, self._clock() + UNFINISHED_S)
-            while len(self._unfinished) > WAITING_EVENTS:
-                self._unfinished.popitem(last=False)
-                self.counters.add("forgotten_events")
+        turn = self._waiting.announced(mauka_message.makai_event.event_id)
+        if turn is not None:
+            self._take(turn)
 
     def on_idle(self) -> bool:
-        """Every 2 s find finished events that are not analysed; analyse one of them per call."""
-        now_s = self._clock()
-        self._check_unfinished(now_s)
+        """Find finished events that are not analysed; analyse one of them per call."""
+        for turn in self._waiting.overdue():
+            self._take(turn)
         self.guard("open disturbances", lambda: self._put_grown(self._open.due()))
         self.guard("answers to requests", self._asking.note_answers)
         self.guard("announcements", self._announcer.announce_others)
-        for event_id, _ in self._originals.ready():
-            self._put_up(event_id)
+        self._waiting.take_originals()
         if self.pool is not None and self._serve_pool(self.pool):
             return True
-        if not self._backlog and now_s >= self._next_check_s:
-            self._next_check_s = now_s + CHECK_S
-            self._note_changes()
-            self._originals.add_unheard(self._store().events(limit=RECENT_EVENTS), time.time_ns())
-            self._backlog.extend(self._due(now_s))
-        if not self._backlog:
-            return False
-        event_id = self._backlog.popleft()
-        record = self._store().event_record(event_id)
-        if record is not None and not record.analysed:  # it may have been announced in the meantime
-            self._attempt(event_id, again=self._was_done(event_id))
-        return bool(self._backlog) or (self.pool is not None and self.pool.busy)
+        self._note_changes()
+        following = self._waiting.next_turn(self._is_in_hand, announced=self._out is not None)
+        if following is not None:
+            self._take(following)
+        return self._waiting.more or (self.pool is not None and self.pool.busy)
 
-    def _put_up(self, event_id: int) -> None:
-        """An original event can be read, or more of it: from here on it is as one of ours."""
-        if not self._store().finish_event(event_id):
-            self._store().unmark_analysed(event_id)
-        self._backlog.append(event_id)
+    def _is_in_hand(self, event_id: int) -> bool:
+        return self.pool is not None and event_id in self.pool
 
-    def _was_done(self, event_id: int) -> bool:
-        """It was marked before; a waveform has come since."""
-        return any(event_id == done for _, done in self._done)
+    def _take(self, turn: EventTurn) -> None:
+        self._attempt(turn.event_id, turn.again, turn.complete)
 
     def _note_changes(self) -> None:
         """What one version could not analyse another one may; a new analysis may have missed events."""
         if self._installed is None or self._installed.generation == self._generation:
             return
         self._generation = self._installed.generation
-        self._retries.clear()
+        self._waiting.retry_all()
         since_ms = self._installed.new_since_ms()
         if since_ms is not None:
-            for event_id in [event_id for done_ms, event_id in self._done if done_ms >= since_ms]:
+            for event_id in self._waiting.marked_since(since_ms):
                 self._attempt(event_id, again=True)
 
     def run(self, stop: Stop, ready: threading.Event | None = None) -> None:
         """Analyse events until `stop`; first those that were not finished when the process crashed."""
-        self._next_check_s = self._clock()
-        self._backlog.clear()
+        self._waiting.begin()
         self.guard("open disturbances", lambda: self._open.find_again(time.time_ns()))
         try:
             super().run(stop, ready)
@@ -186,38 +145,7 @@ class AnalysisRunner(MaukaPlugin):
             self._settle(job.event_id, partial(self._finish_job, job))
         while self._unread and pool.has_room:
             self._hand_over(pool, *self._unread.popleft())
-        return pool.busy and not (pool.has_room and (self._backlog or self._clock() >= self._next_check_s))
-
-    def _due(self, now_s: float) -> list[int]:
-        """What has failed comes last: an event that ends an analysis' process waits for the others."""
-        waiting = [record.event_id for record in self._store().unanalysed_events()]
-        still = set(waiting)
-        for event_id in [known for known in self._retries if known not in still]:
-            del self._retries[event_id]
-        retries = {event_id: self._retries.get(event_id, _Retry(now_s, 0.0)) for event_id in waiting}
-        due = [event_id for event_id in waiting if retries[event_id].next_s <= now_s]
-        if self.pool is not None:
-            due = [event_id for event_id in due if event_id not in self.pool]
-        return sorted(due, key=lambda event_id: retries[event_id].wait_s)
-
-    def _check_unfinished(self, now_s: float) -> None:
-        if now_s < self._next_unfinished_s:
-            return
-        self._next_unfinished_s = now_s + SOON_S
-        for event_id, deadline_s in list(self._unfinished.items()):
-            record = self._store().event_record(event_id)
-            if record is not None and record.original:
-                del self._unfinished[event_id]
-                self._originals.add_event(event_id)
-            elif record is not None and record.finished:
-                del self._unfinished[event_id]  # found among the unanalysed ones
-            elif now_s >= deadline_s:
-                del self._unfinished[event_id]
-                if record is None:
-                    self.counters.add("unknown_events")
-                    log.warning("event.unknown", event_id=event_id)
-                else:
-                    self._attempt(event_id, again=False, complete=False)
+        return pool.busy and not (pool.has_room and self._waiting.is_look_due)
 
     def _attempt(self, event_id: int, again: bool, complete: bool = True) -> None:
         """Analyse one event; what fails is tried again, later and later, and holds up no other.
@@ -228,7 +156,7 @@ class AnalysisRunner(MaukaPlugin):
             self._settle(event_id, lambda outcome: self._analyse(event_id, again, complete, outcome))
         elif self.pool.has_room:
             self._hand_over(self.pool, event_id, again, complete)
-        elif len(self._unread) < WAITING_EVENTS:
+        elif len(self._unread) < UNREAD_EVENTS:
             self._unread.append((event_id, again, complete))
         else:
             self.counters.add("forgotten_events")
@@ -236,15 +164,7 @@ class AnalysisRunner(MaukaPlugin):
     def _settle(self, event_id: int, call: Callable[[EventOutcome], None]) -> None:
         outcome = EventOutcome()
         done = self.guard("event", lambda: call(outcome), event_id=event_id)
-        before = self._retries.pop(event_id, None)
-        if outcome.failed or not done:
-            wait_s = FIRST_RETRY_S if before is None else min(2 * before.wait_s, LONGEST_RETRY_S)
-            self._retries[event_id] = _Retry(self._clock() + wait_s, wait_s)
-        elif outcome.rest_s:
-            wait_s = FIRST_RETRY_S / 2 if before is None else before.wait_s
-            self._retries[event_id] = _Retry(self._clock() + outcome.rest_s, wait_s)
-        elif outcome.lacking:
-            self._retries[event_id] = _Retry(math.inf, FIRST_RETRY_S)  # until something changes
+        self._waiting.note_outcome(event_id, outcome, done)
 
     def _analyse(self, event_id: int, again: bool, complete: bool, outcome: EventOutcome) -> None:
         """In this process."""
@@ -324,7 +244,7 @@ class AnalysisRunner(MaukaPlugin):
                 parts = by_nominal(job.event, self._nominal_of)
                 self._asking.request_samples(job.record, parts, found, running, self.guard)
         if job.complete and outcome.complete and store.mark_analysed(event_id, job.record.revision):
-            self._done.append((now_ms, event_id))
+            self._waiting.note_marked(event_id, now_ms)
         written = [(one, stored_ns) for done, stored_ns in stored for one in done.stored]
         self.counters.add("findings", len(written))
         self._put_grown(self._open.note_findings([item for item, _ in written]))

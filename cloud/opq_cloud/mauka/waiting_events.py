@@ -1,0 +1,202 @@
+"""Which event the runner takes next: announced, found in the store, not whole yet, or failed before.
+
+An event is announced on the bus when it is finished. What is not announced (a lost word, an event that has
+grown, one of before a crash) is found in the store, which is looked through twice a second.
+"""
+
+import math
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from opq_cloud.mauka.event_analysis import EventOutcome
+from opq_cloud.mauka.original_events import OriginalEvents
+from opq_cloud.service import ServiceCounters
+from opq_cloud.store.store import CloudStore, EventRecord
+from opq_proto import log as logs
+
+log = logs.get(service="mauka")
+
+LOOK_S = 0.5
+"""Between two looks for finished events; 10 us in the embedded store."""
+ANNOUNCED_NS = 250_000_000
+"""An event that was finished so short a time ago is about to be announced, and left to that."""
+UNHEARD_S = 2.0
+"""Between two looks for an original service's events, whose records have to be read."""
+UNFINISHED_S = 10.0  # opq-interop A.11, getDataAfterS: then what an open event has is looked at
+SOON_S = 0.5
+WAITING_EVENTS = 1000
+RECENT_EVENTS = 100
+FIRST_RETRY_S, LONGEST_RETRY_S = 2.0, 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class EventTurn:
+    """An event that is to be analysed now.
+
+    Attributes:
+        again: it was analysed before; nobody is told of its incidents once more.
+        complete: it may be marked as analysed.
+    """
+
+    event_id: int
+    again: bool
+    complete: bool = True
+
+
+@dataclass(slots=True)
+class _Retry:
+    next_s: float
+    wait_s: float
+
+
+class WaitingEvents:
+    """Of one runner, in its loop. Counters there: `unknown_events`, `forgotten_events`."""
+
+    def __init__(
+        self,
+        store: Callable[[], CloudStore],
+        counters: ServiceCounters,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store, self._counters, self._clock = store, counters, clock
+        self._next_look_s = self._next_unheard_s = clock()
+        self._first_look = True
+        """What was announced before it has not been heard."""
+        self._next_unfinished_s = 0.0
+        self._backlog: deque[int] = deque()
+        self._unfinished: OrderedDict[int, float] = OrderedDict()
+        """Announced, but not complete in the store: event id -> when to analyse what is there."""
+        self._originals = OriginalEvents(store, counters, clock)
+        self._retries: OrderedDict[int, _Retry] = OrderedDict()
+        self._done: deque[tuple[int, int]] = deque(maxlen=RECENT_EVENTS)
+        """When (UTC, ms) and which events were marked."""
+
+    def begin(self) -> None:
+        """At a start: look through the store at once."""
+        self._next_look_s = self._next_unheard_s = self._clock()
+        self._first_look = True
+        self._backlog.clear()
+
+    def announced(self, event_id: int) -> EventTurn | None:
+        """Somebody says that it is there; None: it waits until it is whole."""
+        record = self._store().event_record(event_id)
+        if record is not None and record.original:
+            self._originals.add_event(event_id)
+        elif record is not None and record.finished:
+            return EventTurn(event_id, again=record.analysed or self._was_done(event_id))
+        else:
+            self._unfinished.setdefault(event_id, self._clock() + UNFINISHED_S)
+            while len(self._unfinished) > WAITING_EVENTS:
+                self._unfinished.popitem(last=False)
+                self._counters.add("forgotten_events")
+        return None
+
+    def overdue(self) -> Iterator[EventTurn]:
+        """Announced ones that are not whole and have waited long enough."""
+        now_s = self._clock()
+        if now_s < self._next_unfinished_s:
+            return
+        self._next_unfinished_s = now_s + SOON_S
+        for event_id, deadline_s in list(self._unfinished.items()):
+            record = self._store().event_record(event_id)
+            if record is not None and record.original:
+                del self._unfinished[event_id]
+                self._originals.add_event(event_id)
+            elif record is not None and record.finished:
+                del self._unfinished[event_id]  # found among the unanalysed ones
+            elif now_s >= deadline_s:
+                del self._unfinished[event_id]
+                if record is None:
+                    self._counters.add("unknown_events")
+                    log.warning("event.unknown", event_id=event_id)
+                else:
+                    yield EventTurn(event_id, again=False, complete=False)
+
+    def take_originals(self) -> None:
+        """Events of an original service that can be read now, or more of them, are from here on as ours."""
+        for event_id, _ in self._originals.ready():
+            if not self._store().finish_event(event_id):
+                self._store().unmark_analysed(event_id)
+            self._backlog.append(event_id)
+
+    @property
+    def is_look_due(self) -> bool:
+        """Whether something waits, or the store is to be looked through."""
+        return bool(self._backlog) or self._clock() >= self._next_look_s
+
+    @property
+    def more(self) -> bool:
+        """Whether another one waits."""
+        return bool(self._backlog)
+
+    def next_turn(self, in_hand: Callable[[int], bool], announced: bool) -> EventTurn | None:
+        """The next one that is to be analysed.
+
+        Args:
+            in_hand: whether one is being analysed.
+            announced: there is a bus, and what was just finished comes over it.
+        """
+        now_s = self._clock()
+        if not self._backlog and now_s >= self._next_look_s:
+            self._next_look_s = now_s + LOOK_S
+            if now_s >= self._next_unheard_s:
+                self._next_unheard_s = now_s + UNHEARD_S
+                self._originals.add_unheard(self._store().events(limit=RECENT_EVENTS), time.time_ns())
+            self._backlog.extend(self._due(now_s, in_hand, announced and not self._first_look))
+            self._first_look = False
+        if not self._backlog:
+            return None
+        event_id = self._backlog.popleft()
+        record = self._store().event_record(event_id)
+        if record is None or record.analysed:  # it may have been announced in the meantime
+            return None
+        return EventTurn(event_id, again=self._was_done(event_id))
+
+    def note_outcome(self, event_id: int, outcome: EventOutcome, done: bool) -> None:
+        """What fails is tried again, later and later; one that waits for an analysis, when that is over."""
+        before = self._retries.pop(event_id, None)
+        if outcome.failed or not done:
+            wait_s = FIRST_RETRY_S if before is None else min(2 * before.wait_s, LONGEST_RETRY_S)
+            self._retries[event_id] = _Retry(self._clock() + wait_s, wait_s)
+        elif outcome.rest_s:
+            wait_s = FIRST_RETRY_S / 2 if before is None else before.wait_s
+            self._retries[event_id] = _Retry(self._clock() + outcome.rest_s, wait_s)
+        elif outcome.lacking:
+            self._retries[event_id] = _Retry(math.inf, FIRST_RETRY_S)  # until something changes
+
+    def note_marked(self, event_id: int, at_ms: int) -> None:
+        """It was marked as analysed; `at_ms`: UTC, when its analysis began."""
+        self._done.append((at_ms, event_id))
+
+    def retry_all(self) -> None:
+        """What one version could not analyse another one may."""
+        self._retries.clear()
+
+    def marked_since(self, since_ms: int) -> list[int]:
+        """Of the newest `RECENT_EVENTS`: a new analysis may have missed them."""
+        return [event_id for at_ms, event_id in self._done if at_ms >= since_ms]
+
+    def _was_done(self, event_id: int) -> bool:
+        """It was marked before; a waveform has come since."""
+        return any(event_id == done for _, done in self._done)
+
+    def _due(self, now_s: float, in_hand: Callable[[int], bool], announced: bool) -> list[int]:
+        """What has failed comes last: an event that ends an analysis' process waits for the others."""
+        found = [record for record in self._store().unanalysed_events() if not in_hand(record.event_id)]
+        still = {record.event_id for record in found}
+        for event_id in [known for known in self._retries if known not in still and not in_hand(known)]:
+            del self._retries[event_id]
+        now_ns = time.time_ns()
+        waits = {each.event_id: self._retries.get(each.event_id, _Retry(now_s, 0.0)) for each in found}
+        due = [
+            each.event_id
+            for each in found
+            if waits[each.event_id].next_s <= now_s and not (announced and _is_fresh(each, now_ns))
+        ]
+        return sorted(due, key=lambda event_id: waits[event_id].wait_s)
+
+
+def _is_fresh(record: EventRecord, now_ns: int) -> bool:
+    return record.finished_ns is not None and 0 <= now_ns - record.finished_ns < ANNOUNCED_NS

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable
 from types import FrameType
 
+from opq_cloud.makai.periodic_call import PeriodicCall
 from opq_cloud.makai.trigger_plugins import TriggerPlugin
 from opq_cloud.service import HealthReport, ServiceCounters
 from opq_proto.errors import PluginError
@@ -22,7 +23,6 @@ from opq_proto.log import BoundLogger
 LOOK_S = 0.25
 LOOKS = 8
 """In one call, until it hangs."""
-JOIN_S = 2.0
 CALLS = frozenset({TriggerPlugin.decide.__code__, TriggerPlugin.see_again.__code__})
 """The code that runs while a trigger is called."""
 WORKER_CALLS = "opq_plugins.host.remote"
@@ -42,21 +42,20 @@ class HangWatch:
         self._counters = counters
         self._log = log
         self._end_call = end_call or raise_in
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._looking = PeriodicCall("hang-watch")
+        self._last: FrameType | None = None
+        self._looks = 0
+        """In a row within the last call."""
         self._hung = ""
         """The trigger in whose call the service is."""
 
     def start(self) -> None:
-        self._stop.clear()
         watched = threading.get_ident()
-        self._thread = threading.Thread(target=self._run, args=(watched,), name="hang-watch", daemon=True)
-        self._thread.start()
+        self._last, self._looks = None, 0
+        self._looking.start(lambda: self._look(watched), LOOK_S)
 
     def close(self) -> None:
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(JOIN_S)
+        self._looking.close()
 
     def health(self) -> list[HealthReport]:
         """Only while one hangs."""
@@ -66,17 +65,14 @@ class HangWatch:
         text = "does not come back from a Measurement, and holds all others; end this process if it stays so"
         return [HealthReport(f"trigger {name} hangs", False, info=text)]
 
-    def _run(self, watched: int) -> None:
-        last: FrameType | None = None
-        looks = 0
-        while not self._stop.wait(LOOK_S):
-            call = call_of(sys._current_frames().get(watched))
-            looks = looks + 1 if call is not None and call is last else 1
-            last = call
-            if call is None or looks < LOOKS:
-                self._hung = ""
-            elif looks == LOOKS:
-                self._note_hang(watched, call)
+    def _look(self, watched: int) -> None:
+        call = call_of(sys._current_frames().get(watched))
+        self._looks = self._looks + 1 if call is not None and call is self._last else 1
+        self._last = call
+        if call is None or self._looks < LOOKS:
+            self._hung = ""
+        elif self._looks == LOOKS:
+            self._note_hang(watched, call)
 
     def _note_hang(self, watched: int, call: FrameType) -> None:
         plugin = call.f_locals.get("self")

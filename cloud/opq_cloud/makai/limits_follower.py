@@ -5,8 +5,7 @@ is away, the values read last hold. The original reads it every 60 s, ends where
 override that was taken away (opq-interop A.11, H.17, H.18).
 """
 
-import threading
-
+from opq_cloud.makai.periodic_call import PeriodicCall
 from opq_cloud.service import HealthReport, ServiceCounters
 from opq_cloud.store.makai_documents import MakaiConfig, TriggeringLimits
 from opq_cloud.store.store import CloudStore
@@ -15,7 +14,6 @@ from opq_proto.log import BoundLogger
 from opq_proto.rate_limit import RateLimitedLog
 
 READ_S = 1.0
-JOIN_S = 2.0
 ALL = "*"
 """As in the trigger's `boxes`: every Box without limits of its own."""
 
@@ -29,20 +27,15 @@ class LimitsFollower:
         self._counters = counters
         self._log = log
         self._limited = RateLimitedLog(log)
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._reading = PeriodicCall("makai-config")
 
     def start(self, store: CloudStore) -> None:
         """Read it once, then follow it. Raises StoreError."""
         self._use(store.makai_config())
-        self._stop.clear()
-        self._thread = threading.Thread(target=self._run, args=(store,), name="makai-config", daemon=True)
-        self._thread.start()
+        self._reading.start(lambda: self._read(store), READ_S)
 
     def close(self) -> None:
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join(JOIN_S)
+        self._reading.close()
 
     def health(self) -> list[HealthReport]:
         """Only where there is one; what of it is no limit is said."""
@@ -54,13 +47,12 @@ class LimitsFollower:
         info = "; ".join(config.problems) or "; ".join(filter(None, (limits, settings)))
         return [HealthReport("makai_config", not config.problems, info=info[:1000])]
 
-    def _run(self, store: CloudStore) -> None:
-        while not self._stop.wait(READ_S):
-            try:
-                self._use(store.makai_config())
-            except StoreError as error:
-                self._counters.add("store_errors")
-                self._limited.warning("makai_config.not_read", error=str(error))
+    def _read(self, store: CloudStore) -> None:
+        try:
+            self._use(store.makai_config())
+        except StoreError as error:
+            self._counters.add("store_errors")
+            self._limited.warning("makai_config.not_read", error=str(error))
 
     def _use(self, config: MakaiConfig | None) -> None:
         if config == self.config:

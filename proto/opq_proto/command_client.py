@@ -92,7 +92,10 @@ def _connect(socket: "zmq.Socket[bytes]", endpoint: str, connect_s: float) -> No
     try:
         backend_address(endpoint).connect(socket)
         if not monitor.poll(round(connect_s * 1000)):
-            raise UnansweredError(f"no acquisition broker at {endpoint}; is Makai running?")
+            raise UnansweredError(
+                f"no acquisition broker at {endpoint}; is Makai running? It may want keys: "
+                "docs/backend-keys.md"
+            )
         recv_monitor_message(monitor)
     except zmq.ZMQError as error:
         raise UnansweredError(f"{endpoint}: {error.strerror}") from error

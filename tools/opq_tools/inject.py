@@ -9,8 +9,8 @@ from opq_cloud.mauka.bus import event_message, inject
 from opq_cloud.mauka.messages import LARGEST_ID, MAKAI_EVENT
 from opq_cloud.store import open_store
 from opq_proto.config import default_data_dir
-from opq_proto.ports import with_offset
 from opq_tools.moment import moment
+from opq_tools.service_address import service_address
 
 MOST_EVENTS = 100_000
 """In one range; the bus takes that many at once."""
@@ -81,10 +81,7 @@ def command(
     else:
         body = path.read_bytes() if path is not None else (message or "").encode()
         messages = [(topic, body)]
-    try:
-        where = endpoint or f"tcp://127.0.0.1:{with_offset('mauka_in', port_offset)}"
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
+    where = endpoint or service_address("mauka_in", port_offset)
     count = inject(messages, where)
     click.echo(f"published {count} message{'s' if count != 1 else ''} on {topic} at {where}")
 

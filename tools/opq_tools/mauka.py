@@ -6,7 +6,7 @@ import click
 
 from opq_cloud.mauka.plugin_commands import ask_manager, succeeded
 from opq_proto.errors import OpqError
-from opq_proto.ports import with_offset
+from opq_tools.service_address import service_address
 
 PROMPT = "opq-mauka> "
 
@@ -36,10 +36,7 @@ def command(words: tuple[str, ...], endpoint: str | None, port_offset: int) -> N
 
 def manager_endpoint(endpoint: str | None, port_offset: int) -> str:
     """Raises click.UsageError: the offset leads to no port."""
-    try:
-        return endpoint or f"tcp://127.0.0.1:{with_offset('plugin_manager', port_offset)}"
-    except ValueError as error:
-        raise click.UsageError(str(error)) from error
+    return endpoint or service_address("plugin_manager", port_offset)
 
 
 def run_prompt(where: str) -> None:

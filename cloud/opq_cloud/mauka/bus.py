@@ -150,7 +150,7 @@ def inject(messages: Iterable[tuple[str, bytes]], endpoint: str = BUS_ENDPOINT, 
         if not out.wait_heard(wait_s):
             raise NobodyListensError(
                 f"nobody listens at {endpoint} (waited {wait_s:g} s): start `opq-cloud mauka` or "
-                "`opq-tools up`, or give its address or --port-offset"
+                "`opq-tools up`, or give its address or --port-offset, or its keys (docs/backend-keys.md)"
             )
         for topic, body in messages:
             out.send([topic.encode(), body])

@@ -69,7 +69,8 @@ def ask_manager(command: str, endpoint: str, wait_s: float = 60.0) -> str:
         if not socket.poll(round(wait_s * 1000)):
             raise NobodyListensError(
                 f"nobody answers at {endpoint} (waited {wait_s:g} s): "
-                "start `opq-tools up` or `opq-cloud mauka`, or give its --port-offset"
+                "start `opq-tools up` or `opq-cloud mauka`, or give its --port-offset, or its keys "
+                "(docs/backend-keys.md)"
             )
         return socket.recv().decode(errors="replace")
 

@@ -16,19 +16,20 @@ from typing import Any
 
 import pytest
 import zmq
+from click.testing import CliRunner
 from free_ports import free_offset
 from zmq.utils.monitor import recv_monitor_message
 
 from opq_cloud.backend_addresses import BOUND, CONNECTED, with_backend_keys
 from opq_cloud.config import BackendKeysSection, CloudConfig, with_port_offset
 from opq_cloud.mauka.bus import event_message, inject
-from opq_cloud.mauka.plugin_commands import ask_manager, succeeded
 from opq_cloud.original_config import read_config
 from opq_cloud.store import open_store
 from opq_proto.backend_keys import BackendAddress, BackendKeyFolder, backend_address
 from opq_proto.errors import ConfigError, KeyFileError
 from opq_proto.key_register import KeyRegister
 from opq_proto.keys import KeyFolder, generate, read_secret_file
+from opq_tools import mauka
 
 WAIT_S = 60.0
 PORTS = {
@@ -231,14 +232,22 @@ def test_a_whole_chain_from_measurement_to_finding(cloud: Cloud, makai: Any, cli
         store.close()
     for key, each in heard.items():
         assert each.socket.recv_multipart(), key
-    # the three that are asked, and the bus, with a key
-    for key in ("event_service.event_id_endpoint",):
-        asking = client(zmq.REQ)
-        cloud.address(key).connect(asking.socket)
-        asking.socket.send(b"")
-        assert int(asking.socket.recv()) > 1
-    assert succeeded(ask_manager("list-plugins", str(cloud.address("mauka.plugin_manager_endpoint"))))
+    asking = client(zmq.REQ)
+    cloud.address("event_service.event_id_endpoint").connect(asking.socket)
+    asking.socket.send(b"")
+    assert int(asking.socket.recv()) > 1
     assert inject([event_message(1)], str(cloud.address("mauka.bus_sub_endpoint")), WAIT_S) == 1
+
+
+def test_a_command_has_the_keys_of_its_shell(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = ["list-plugins", "--port-offset", str(cloud.offset)]
+    for name, code in (("&name=tool", 0), ("", 0), ("&name=nobody", 1)):
+        monkeypatch.setenv("OPQ_BACKEND_KEYS", f"{cloud.data_dir / 'backend'}{name}")
+        result = CliRunner().invoke(mauka.command, asked)
+        assert result.exit_code == code and (code or "AnalysisRunner" in result.output), result.output
+    assert "opqpeer_nobody_secret is missing" in str(result.exception)
+    monkeypatch.setenv("OPQ_BACKEND_KEYS", f"{cloud.data_dir}&key=tool")
+    assert "is no address" in str(CliRunner().invoke(mauka.command, asked).exception)
 
 
 @pytest.mark.parametrize("key", PORTS)

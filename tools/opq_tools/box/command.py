@@ -11,7 +11,6 @@ import click
 
 from opq_proto.command_client import CommandClient
 from opq_proto.errors import OpqError
-from opq_proto.ports import endpoint
 from opq_proto.wire import info_command, plugin_command, rate_command
 from opq_tools.analyze.recordings import utc_ns
 from opq_tools.box.half_cycles import facts_of, fetch_half_cycles, write_table
@@ -19,6 +18,7 @@ from opq_tools.box.updating import update
 from opq_tools.box.waveform import fetch_waveform, write_recording
 from opq_tools.moment import moment
 from opq_tools.progress import shown_progress
+from opq_tools.service_address import service_address
 
 TIMEOUT_S = 5.0
 TRIAL = "The Box has all of it and starts it on trial; it goes back to the old one by itself without health."
@@ -45,8 +45,8 @@ def command(
               opq-tools box update 1 build/firmware/opqbox/firmware.opqfw
               opq-tools box waveform 1 --from 2026-11-20T10:00:00 --to 2026-11-20T10:00:02 --out dip.i16
     """
-    to = commands or endpoint("command_backend", port_offset)
-    back = answers or endpoint("response_backend", port_offset)
+    to = commands or service_address("command_backend", port_offset)
+    back = answers or service_address("response_backend", port_offset)
     context.obj = (to, back, timeout_s)
 
 

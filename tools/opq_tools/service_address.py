@@ -1,0 +1,33 @@
+"""Where a command finds a running service of this machine, with the keys of the shell that it is typed in.
+
+Apart from the commands, which all ask it: box, inject, mauka, plugin push.
+"""
+
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+import click
+
+from opq_proto.backend_keys import backend_address
+from opq_proto.ports import endpoint
+
+KEYS_VARIABLE = "OPQ_BACKEND_KEYS"
+"""Folder of `opq-tools keys backend`, where the services want keys; `FOLDER&name=NAME` for another name."""
+
+
+def service_address(name: str, port_offset: int) -> str:
+    """Of the port called `name`.
+
+    Raises:
+        click.UsageError: the offset leads to no port.
+        ConfigError: the variable names no folder of keys.
+    """
+    try:
+        plain = endpoint(name, port_offset)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    folder, mark, more = os.environ.get(KEYS_VARIABLE, "").partition("&")
+    if not folder:
+        return plain
+    return str(backend_address(f"{plain}?curve={quote(str(Path(folder).absolute()))}{mark}{more}"))

@@ -138,7 +138,7 @@ class FleetWatch:
     def _wait_for_numbers(self) -> None:
         """Each process's first ones, which are those that nothing is acknowledged of."""
         while len(self._begun) < self._boxes and not self._failure:
-            self._begun = numbers_of(self._folders)
+            self._begun = numbers_of(self._folders) | self._begun  # the first that each process says
             time.sleep(0.05)
 
     def _wait_for_boxes(self, began_s: float) -> None:

@@ -237,7 +237,11 @@ def _command(name: str) -> click.Command:
         multiple=True,
         help="TOML, or an original JSON file (may be given several times).",
     )
-    @click.option("--data-dir", type=click.Path(path_type=Path), help="Keys and embedded store.")
+    @click.option(
+        "--data-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        help="Keys and embedded store.",
+    )
     @click.option("--port-offset", type=int, default=0, help="Added to every default port.")
     @click.option(
         "--embedded",

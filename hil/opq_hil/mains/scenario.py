@@ -128,11 +128,11 @@ def scenario_path(name: str | Path) -> Path:
     """
     path = Path(name)
     if not path.suffix and not path.exists():
-        path = Path(str(resources.files("opq_hil") / "scenarios" / f"{path.name}.toml"))
+        folder = Path(str(resources.files("opq_hil") / "scenarios"))
+        path = folder / f"{path.name}.toml"
         if not path.exists():
-            raise ConfigError(
-                f"scenario {name!r}: no such file, and none of that name is shipped; try {DEFAULT}"
-            )
+            shipped = ", ".join(sorted(each.stem for each in folder.glob("*.toml")))
+            raise ConfigError(f"scenario {name}: there is no such file; shipped ones are {shipped}")
     return path
 
 

@@ -120,14 +120,14 @@ class UpPlan:
 
         folder = self.data_dir / "config"
         problems = []
-        for read in (
-            lambda: read_gateway(folder / "gateway.toml"),
-            lambda: read_cloud([folder / "cloud.toml"], {}, None),
+        for room, read in (
+            ("gateway", lambda: read_gateway(folder / "gateway.toml")),
+            ("cloud", lambda: read_cloud([folder / "cloud.toml"], {}, None)),
         ):
             try:
                 read()
             except ConfigError as error:
-                problems.append(str(error))
+                problems.append(str(error).replace(f"{room}.toml:", f"[{room}] of --config:", 1))
         if problems:
             raise ConfigError("\n".join(problems))
 
@@ -189,8 +189,10 @@ def read_config(path: Path | None) -> dict[str, Any]:
         return {}
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"{path}: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: is no TOML: {error}") from error
     wrong = [key for key, value in found.items() if key not in ROOMS or not isinstance(value, dict)]
     if wrong:
         raise ConfigError(f"{path}: {', '.join(wrong)}: want the tables [gateway] and [cloud], nothing else")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from analyze_under_test import RATE_HZ, as_i16, mains, run, told
+from analyze_under_test import FLAGS, RATE_HZ, as_i16, mains, run, told
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -138,6 +138,16 @@ def test_flags_come_before_the_facts_beside_the_file(tmp_path: Path) -> None:
     answer = told(as_i16(tmp_path, mains()), "--volts-per-lsb", "0.0136", "--nominal-volts", "240")
     assert answer["rms_v"]["median"] == pytest.approx(240.3, abs=0.1)
     assert answer["nominal_volts"] == 240.0 and answer["events"] == []
+
+
+def test_a_nominal_voltage_that_nobody_said_is_named_where_it_cannot_be(tmp_path: Path) -> None:
+    path = tmp_path / "mains.csv"
+    np.savetxt(path, mains(0.5, rms_v=230.0))
+    said = run(path, *FLAGS[:2]).stderr
+    assert "120 V is assumed, but its rms is 230 V; give --nominal-volts" in said
+    assert run(path, *FLAGS[:2], "--nominal-volts", "230").stderr == ""
+    np.savetxt(path, mains(0.5))
+    assert run(path, *FLAGS[:2]).stderr == ""
 
 
 def test_thresholds_are_those_asked_for(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 import click
+import numpy as np
 
 from opq_measure.analysis.analysed import SignalAnalysis
 from opq_measure.analysis.analyser import BLOCK, Analyser
@@ -19,6 +20,8 @@ from opq_proto.errors import OpqError, RecordingError
 from opq_tools.analyze.recordings import RecordingFacts, RecordingFile, read_recording, utc_ns
 from opq_tools.progress import shown_progress
 
+FAR_SHARE = 1.4
+"""An rms beyond so much of a nominal voltage that nobody said: a mains of 230 V taken for one of 120 V."""
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
 
@@ -129,18 +132,28 @@ def measured(recording: RecordingFile, limits: Limits) -> SignalAnalysis:
     samples, rate_hz = recording.samples, recording.rate_hz
     whole = SignalPiece(samples, 0, rate_hz, recording.start_ns, recording.v_per_lsb)
     total = len(samples)
+    squares = 0.0
     try:
         analyser = Analyser(recording.nominal_v, recording.nominal_hz, limits)
         with shown_progress(f"measuring {recording.path.name}", total) as show:
             for first in range(0, total, BLOCK):
                 part = samples[first : first + BLOCK]
+                squares += float(np.square(part, dtype=np.float64).sum())
                 analyser.push_samples(
                     SignalPiece(part, first, rate_hz, whole.time_ns(first), recording.v_per_lsb)
                 )
                 show(first + len(part))
-        return analyser.end()
+        analysis = analyser.end()
     except ValueError as error:
         raise RecordingError(f"{recording.path}: {error}") from error
+    rms_v = recording.v_per_lsb * math.sqrt(squares / max(1, total))
+    if recording.assumed_nominal and rms_v > FAR_SHARE * recording.nominal_v:
+        click.echo(
+            f"opq-tools: no nominal voltage for {recording.path.name}: {recording.nominal_v:g} V "
+            f"is assumed, but its rms is {rms_v:.0f} V; give --nominal-volts",
+            err=True,
+        )
+    return analysis
 
 
 def _print_json(analysis: SignalAnalysis, file: str) -> None:

@@ -67,6 +67,8 @@ class RecordingFile:
     box_id: str | None = None
     start_ns: int | None = None
     """UTC of the first sample."""
+    assumed_nominal: bool = False
+    """Neither the file nor the call says the nominal voltage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +122,7 @@ def read_recording(
         nominal_hz=facts.nominal_hz or DEFAULT_NOMINAL_HZ,
         box_id=facts.box_id,
         start_ns=facts.start_ns,
+        assumed_nominal=facts.nominal_v is None,
     )
 
 

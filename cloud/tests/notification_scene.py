@@ -2,6 +2,7 @@
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
@@ -38,12 +39,14 @@ class MailSink:
 
     def __init__(self, **options: Any) -> None:
         self.mails: list[EmailMessage] = []
+        self.arrived_s: list[float] = []
         self.port = free_port()
         self._controller = Controller(
             self, hostname="127.0.0.1", port=self.port, ready_timeout=LIMIT_S, **options
         )
 
     async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:  # noqa: N802
+        self.arrived_s.append(time.time())
         self.mails.append(message_from_bytes(envelope.content, policy=policy.default))
         return "250 taken"
 
@@ -62,6 +65,7 @@ class HookReceiver:
     answers: list[int | None] = field(default_factory=list)
     requests: list[tuple[str, dict[str, str], bytes]] = field(default_factory=list)
     release: threading.Event = field(default_factory=threading.Event)
+    arrived_s: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         receiver = self
@@ -70,6 +74,7 @@ class HookReceiver:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 answer = receiver.answers.pop(0) if receiver.answers else 204
+                receiver.arrived_s.append(time.time())
                 receiver.requests.append((self.path, dict(self.headers.items()), body))
                 if answer is None:
                     receiver.release.wait(LIMIT_S)

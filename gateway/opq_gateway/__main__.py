@@ -2,9 +2,11 @@
 
 opq-gateway run --config gateway.toml        (or opq-gateway --config gateway.toml)
 opq-gateway rules                            the stream rules, where they are installed
+opq-gateway claim-code 1                     a code for the owner of Box 1, of the gateway that runs here
 """
 
 import gc
+import json
 import os
 import sys
 import threading
@@ -65,6 +67,26 @@ def run(
     if config_path is None:
         raise click.UsageError("want --config FILE; an example: opq-gateway run --config gateway.toml")
     sys.exit(_run(config_path, data_dir or outer[1], outer[2] if port_offset is None else port_offset))
+
+
+@main.command("claim-code")
+@click.argument("box_id", metavar="BOX")
+@click.option("--endpoint", default="127.0.0.1:8913", show_default=True, help="Its `health_endpoint`.")
+@click.option("--port-offset", type=int, default=0, help="Of the running gateway.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def claim_code(box_id: str, endpoint: str, port_offset: int, as_json: bool) -> None:
+    """Show a code by which its owner claims BOX in View: ten minutes, once.
+
+    The gateway must run on this machine.  Example: opq-gateway claim-code 1
+    """
+    from opq_gateway.local.claim_client import ask_claim_code, claim_words
+
+    try:
+        made = ask_claim_code(endpoint, port_offset, box_id)
+    except OpqError as error:
+        click.echo(f"opq-gateway: {error}", err=True)
+        sys.exit(error.exit_code)
+    click.echo(json.dumps(made) if as_json else claim_words(made))
 
 
 @main.command(

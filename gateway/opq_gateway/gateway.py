@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from opq_gateway.commands.claim_codes import ClaimCodes
 from opq_gateway.commands.command_handler import CommandedBox, CommandHandler
 from opq_gateway.config import BoxSection, Config, box_folder, data_folder, key_folder
 from opq_gateway.counters import BoxCounters
@@ -77,6 +78,7 @@ class Gateway:
         self._pairs = {box.id: read_secret_file(keys.box_secret(box.id)) for box in config.box}
         self.counters = {box.id: BoxCounters() for box in config.box}
         self.statuses = {box.id: BoxStatus(box.id, config.measurement_cycles) for box in config.box}
+        self.claims = ClaimCodes(self.statuses)
         self.feed = MeasuredFeed()
         self.heartbeats = Heartbeats()
         self.metrics = GatewayMetrics(self.statuses, self.counters)
@@ -94,7 +96,7 @@ class Gateway:
         with contextlib.ExitStack() as held:
             held.callback(os.close, _lock(data_folder(self.config)))
             pages = pages_of(self.metrics, ledgers_of(self.config))
-            health = HealthServer(self.config.health_endpoint, self.statuses, pages)
+            health = HealthServer(self.config.health_endpoint, self.statuses, pages, self.claims)
             held.callback(health.close)
             outlets = FeedReaders(self.config, self.feed, self.statuses, self.counters)
             held.callback(outlets.close)
@@ -116,7 +118,9 @@ class Gateway:
         power: PowerFail,
         outlets: Mapping[str, Callable[[threading.Event], None]],
     ) -> None:
-        commands = CommandHandler(self.config.longest_request_s, software=software_version())
+        commands = CommandHandler(
+            self.config.longest_request_s, software=software_version(), claims=self.claims
+        )
         queue = queue_of(self.config, self.counters)
         uplink = uplink_of(self.config, self._server_key, queue, commands.offer)
         rings = {box.id: self._ring(box.id) for box in self.config.box}

@@ -33,9 +33,11 @@ from opq_proto.wire_waveforms import (
 
 __all__ = [
     "ACK_PLUGIN",
+    "CLAIM_PLUGIN",
     "CYCLE_SAMPLES",
     "Command",
     "Response",
+    "claim_accepted",
     "command_from_wire",
     "data_command",
     "info_command",
@@ -52,6 +54,8 @@ __all__ = [
 
 ACK_PLUGIN = "opq-ack"
 """Which sequences are stored (contracts.md, Acknowledgement); a Box does not answer it."""
+CLAIM_PLUGIN = "opq-claim"
+"""Spends a code that the Box's gateway shows; answered by `claim_accepted` alone where it fits."""
 _LARGEST = 2**63 - 1  # what a database's whole number holds; the wire's uint64 goes further
 _TIMES_NS = range(2**62)  # 1970 to 2116: a second before or after still is an int64
 _TIMES_MS = range(2**62 // 1_000_000)
@@ -202,6 +206,11 @@ def plugin_command(
     command.send_command_to_plugin.plugin_name = plugin_name
     command.send_command_to_plugin.message = message
     return command.SerializeToString()
+
+
+def claim_accepted(box_id: str) -> str:
+    """`detail` of the answer to CLAIM_PLUGIN; an original Box says ok to whatever it is asked, without it."""
+    return f"Box {box_id} is claimed by this code"
 
 
 def _command(box_id: str, identity: str, now_ms: int | None) -> Command:

@@ -30,6 +30,7 @@ from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.accounts.themes import theme_routes
 from opq_cloud.view.accounts.visitors import ASKING, UNKNOWN, Visitor
 from opq_cloud.view.administration.admin_routes import admin_router
+from opq_cloud.view.administration.asked_box import BoxQuestions
 from opq_cloud.view.api import Api
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.edit_pages import IncidentEditPages
@@ -100,7 +101,7 @@ def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAP
         for made in (
             EntryPages(accounts),
             AccountPages(accounts),
-            BoxSettingsPages(accounts),
+            BoxSettingsPages(accounts, BoxQuestions(context.addresses).spend_claim_code),
             AdminPages(accounts),
             NotificationPages(accounts),
             SavedViewPages(accounts),

@@ -5,7 +5,8 @@
                                is waited for, at most WAIT_S
     SetMeasturementRate        1 to 600 cycles per Measurement, until the next start
     SendCommandToPlugin        `opq-ack` is noted and not answered; `opq-half-cycles` is answered from the
-                               ledger (half_cycles.py); `opq-reset`, `opq-time`, `opq-settings`,
+                               ledger (half_cycles.py); `opq-claim` spends a code that this gateway shows
+                               (claim_codes.py); `opq-reset`, `opq-time`, `opq-settings`,
                                `opq-update` are for the Box (orders.py); others are answered ok=false (the
                                original says true whatever happens)
 
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from opq_gateway.commands.claim_codes import ClaimCodes
 from opq_gateway.commands.half_cycles import LedgerReader, read_half_cycles
 from opq_gateway.commands.orders import BoxOrders
 from opq_gateway.commands.requests import MOST_FRAMES, DataRequest, SampleStore, answer, limited, ready
@@ -35,7 +37,14 @@ from opq_proto import log
 from opq_proto.channel import Channel
 from opq_proto.errors import FrameError
 from opq_proto.half_cycles import HALF_CYCLES_PLUGIN, half_cycles_to_wire, read_question
-from opq_proto.wire import CYCLE_SAMPLES, Command, Response, command_from_wire
+from opq_proto.wire import (
+    CLAIM_PLUGIN,
+    CYCLE_SAMPLES,
+    Command,
+    Response,
+    claim_accepted,
+    command_from_wire,
+)
 
 WAIT_S = 60.0
 """A request is never waited for longer."""
@@ -92,9 +101,11 @@ class CommandHandler:
         now_ns: Callable[[], int] = time.time_ns,
         monotonic_s: Callable[[], float] = time.monotonic,
         software: str = "",
+        claims: ClaimCodes | None = None,
     ) -> None:
-        """`software`: the gateway's version, for who asks."""
+        """`software`: the gateway's version, for who asks; `claims`: None where no code is shown."""
         self._software = software
+        self._claims = claims
         self._longest_ns = round(longest_request_s * 1e9)
         self._now_ns = now_ns
         self._monotonic_s = monotonic_s
@@ -291,6 +302,11 @@ class CommandHandler:
             desk.counters.add("orders_done" if ok else "orders_refused")
             desk.respond([response.SerializeToString()])
 
+        if sent.plugin_name == CLAIM_PLUGIN and self._claims is not None:
+            fits = self._claims.spend(desk.status.box_id, sent.message)
+            said = claim_accepted(desk.status.box_id) if fits else "no such code is open for this Box"
+            reply(fits, said)
+            return
         orders = self._orders.get(desk.status.box_id)
         if orders is None or not orders.execute(sent.plugin_name, sent.message, reply):
             reply(False, f"there is no plug-in {sent.plugin_name[:40]!r} here")

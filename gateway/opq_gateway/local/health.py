@@ -1,19 +1,26 @@
-"""Health: `/` in the original's contract, `/metrics` for Prometheus, `/measured`, over HTTP on loopback."""
+"""Health: `/` in the original's contract, `/metrics` for Prometheus, `/measured`, over HTTP on loopback;
+`/claim-codes` answers this machine alone, wherever the address is reached from.
+"""
 
 import json
 import time
 from collections.abc import Callable, Mapping
 
+from opq_gateway.commands.claim_codes import ClaimCode, ClaimCodes
 from opq_gateway.local.measured import Ledgers, measured
 from opq_gateway.local.metrics import CONTENT_TYPE, GatewayMetrics
 from opq_gateway.status import BoxStatus
 from opq_proto import log
 from opq_proto.errors import PortBusyError
 from opq_proto.http_server import MOST_AT_ONCE, HttpServer, Reply, ReplyHandler, target_of
+from opq_proto.origin_guard import ip_address, page_refusal
 
 Query = Mapping[str, list[str]]
 Page = Callable[[Query], Reply]
 SOCKET_TIMEOUT_S = 5.0
+CLAIM_CODES = "/claim-codes"
+FORWARDED = ("forwarded", "x-forwarded-for")
+"""A proxy on this machine says by these that somebody else asks."""
 
 
 def health(boxes: Mapping[str, BoxStatus], monotonic_s: float, now_s: float) -> dict[str, object]:
@@ -54,7 +61,13 @@ def _box(status: BoxStatus, monotonic_s: float, now_s: float) -> dict[str, objec
 class HealthServer:
     """Serves until `close`; each request in a thread of its own, closed after 5 s of silence."""
 
-    def __init__(self, endpoint: str, statuses: Mapping[str, BoxStatus], pages: Mapping[str, Page]) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        statuses: Mapping[str, BoxStatus],
+        pages: Mapping[str, Page],
+        claims: ClaimCodes | None = None,
+    ) -> None:
         """Bind; `/` is health, `pages` are the others by path.
 
         Raises:
@@ -68,7 +81,7 @@ class HealthServer:
                 json.dumps(health(statuses, time.monotonic(), time.time())).encode(),
             )
 
-        handler = _handler({"/": page, **pages})
+        handler = _handler({"/": page, **pages}, claims)
         try:
             self._server = HttpServer("health", endpoint, handler, on_refused=_overflow)
         except PortBusyError as error:
@@ -101,16 +114,57 @@ def pages_of(metrics: GatewayMetrics, ledgers: Ledgers) -> dict[str, Page]:
     return {"/metrics": text, "/measured": rows}
 
 
-def _handler(pages: Mapping[str, Page]) -> type[ReplyHandler]:
+def claim_reply(claims: ClaimCodes, query: Query, make: bool) -> Reply:
+    """The open codes, or with `make` a new one for the Box of `?box=`."""
+    if not make:
+        return _json(200, [_shown(each) for each in claims.open_codes()])
+    box_id = (query.get("box") or [""])[0]
+    try:
+        return _json(201, _shown(claims.make(box_id)))
+    except KeyError:
+        known = ", ".join(claims.box_ids)
+        return _json(404, {"error": f"Box {box_id[:20]!r} is none of this gateway; there are {known}"})
+
+
+def _shown(code: ClaimCode) -> dict[str, object]:
+    return {"box_id": code.box_id, "code": code.code, "valid_s": round(code.left_s)}
+
+
+def _json(status: int, document: object) -> Reply:
+    return status, "application/json", json.dumps(document).encode()
+
+
+def _handler(pages: Mapping[str, Page], claims: ClaimCodes | None) -> type[ReplyHandler]:
     class Handler(ReplyHandler):
         timeout = SOCKET_TIMEOUT_S
 
         def do_GET(self) -> None:
             target = target_of(self.path)
+            if claims is not None and target is not None and target[0] == CLAIM_CODES:
+                self._claim(claims, target[1], make=False)
+                return
             page = None if target is None else pages.get(target[0])
             if page is None or target is None:
                 self.send_reply((404, "text/plain", f"not found; there are {', '.join(pages)}\n".encode()))
             else:
                 self.send_reply(page(target[1]))
+
+        def do_POST(self) -> None:
+            target = target_of(self.path)
+            if claims is None or target is None or target[0] != CLAIM_CODES:
+                self.send_reply((404, "text/plain", b"nothing is posted there\n"))
+            else:
+                self._claim(claims, target[1], make=True)
+
+        def _claim(self, claims: ClaimCodes, query: Query, make: bool) -> None:
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            address = ip_address(str(self.client_address[0]))
+            if address is None or not address.is_loopback or any(name in headers for name in FORWARDED):
+                reply = _json(403, {"error": "claim codes are shown on the gateway's own machine only"})
+            elif (why := page_refusal(headers, on_loopback=True)) is not None:
+                reply = _json(403, {"error": why})
+            else:
+                reply = claim_reply(claims, query, make)
+            self.send_reply(reply, {"Cache-Control": "no-store"})
 
     return Handler

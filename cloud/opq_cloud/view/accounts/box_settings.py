@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import replace
 
 from fastapi import APIRouter, HTTPException, Request, Response
@@ -16,14 +17,17 @@ from opq_cloud.view.accounts.links import CLAIM_S, make_ticket
 from opq_cloud.view.accounts.nominal_form import read_nominal_form
 from opq_cloud.view.accounts.passwords import same_fingerprint, secret_hash
 from opq_cloud.view.accounts.visitors import ASKING, Visitor
-from opq_proto.errors import KeyFileError
+from opq_proto.errors import KeyFileError, OpqError
 from opq_proto.key_register import key_fingerprint
 from opq_proto.keys import read_key_file
 
 BOX = re.compile(r"[A-Za-z0-9_.-]{1,32}")
+BOX_NUMBER = re.compile(r"[0-9]{1,10}")
+GATEWAY_CODE = re.compile(r"[0-9A-Za-z]{4}[ -]?[0-9A-Za-z]{4}")
+"""What a gateway shows, as people type it; nothing else is sent to a Box."""
 NOT_CLAIMED = (
-    "This does not fit, or the Box has an owner. The fingerprint stands in `opq-tools keys list`; "
-    "an administrator can make a code in its place."
+    "This does not fit, the Box is not connected, or has an owner. At its gateway `opq-gateway claim-code` "
+    "shows a code for ten minutes and `opq-tools keys list` the fingerprint; an administrator makes codes."
 )
 PRIVACY_WORDS = {
     "nothing": "Nothing",
@@ -36,8 +40,10 @@ CLAIMERS = ("admin", "owner")
 class BoxSettingsPages:
     """What the owner of a Box, or an admin, may do to it."""
 
-    def __init__(self, context: AccountContext) -> None:
+    def __init__(self, context: AccountContext, spend_gateway_code: Callable[[str, str], bool]) -> None:
+        """`spend_gateway_code`: whether a Box's gateway shows a code; OpqError where it is not reached."""
         self._context = context
+        self._spend_gateway_code = spend_gateway_code
 
     def router(self) -> APIRouter:
         router = APIRouter(include_in_schema=False)
@@ -72,7 +78,7 @@ class BoxSettingsPages:
         )
 
     def claim(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
-        """By a code, or by the Box's number and the fingerprint of its key."""
+        """By an administrator's code, or by a Box's number and its gateway's code or key's fingerprint."""
         account = visitor.account
         if account is None or account.role not in CLAIMERS:
             raise HTTPException(403, "Only an owner or an administrator claims Boxes.")
@@ -80,8 +86,10 @@ class BoxSettingsPages:
         if not limits.spend(f"claim {account.account_id}", visitor.address):
             raise HTTPException(429, TOO_OFTEN)
         box_id, proof = form.text("box_id", 32), form.text("proof", 100)
-        claimed = self._claim_by_code(proof, account.account_id) or self._claim_by_key(
-            box_id, proof, account.account_id
+        claimed = (
+            self._claim_by_code(proof, account.account_id)
+            or self._claim_by_key(box_id, proof, account.account_id)
+            or self._claim_at_gateway(box_id, proof, account.account_id)
         )
         if claimed is None:
             return self._boxes_page(visitor, NOT_CLAIMED, 403)
@@ -103,14 +111,27 @@ class BoxSettingsPages:
             return None
         return box_id if self._context.people.claim_box(box_id, account_id) else None
 
+    def _claim_at_gateway(self, box_id: str, code: str, account_id: str) -> str | None:
+        """Who reads what the gateway shows stands beside the Box."""
+        people = self._context.people
+        if not BOX_NUMBER.fullmatch(box_id) or not GATEWAY_CODE.fullmatch(code):
+            return None
+        box_id = str(int(box_id))
+        if int(box_id) >= 2**31 or people.access(box_id).owner_id:
+            return None
+        try:
+            fits = self._spend_gateway_code(box_id, code)
+        except OpqError:
+            return None
+        return box_id if fits and people.claim_box(box_id, account_id) else None
+
     def _public_key(self, box_id: str) -> str | None:
         """From the folder of keys that admits Boxes, else from the store (the original's list)."""
         if not BOX.fullmatch(box_id):
             return None
         if self._context.keys is not None and box_id.isdigit():
-            path = self._context.keys.box_public(box_id)
             try:
-                return read_key_file(path).public.decode()
+                return read_key_file(self._context.keys.box_public(box_id)).public.decode()
             except (KeyFileError, OSError, ValueError):
                 pass
         box = self._context.store.box(box_id)

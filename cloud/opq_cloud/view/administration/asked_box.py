@@ -1,4 +1,5 @@
-"""What a Box says of itself, asked through the acquisition broker: versions, rate, settings; its rate set.
+"""What a Box says of itself, asked through the acquisition broker: versions, rate, settings; its rate set;
+whether a code is the one that its gateway shows.
 
 The same commands as `opq-tools box` and Mauka's BoxOptimizationPlugin send. One Box is asked at a time.
 """
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from opq_cloud.view.administration.addresses import ServiceAddresses
 from opq_proto.command_client import CommandClient, UnansweredError
 from opq_proto.errors import FrameError, OpqError
-from opq_proto.wire import info_command, plugin_command, rate_command
+from opq_proto.wire import CLAIM_PLUGIN, claim_accepted, info_command, plugin_command, rate_command
 
 LEAST_CYCLES, MOST_CYCLES = 1, 600
 """Per Measurement; a gateway takes no others."""
@@ -87,6 +88,16 @@ class BoxQuestions:
                 text = f"{cycles} cycles were sent and not confirmed: {error}"
                 raise BoxNotAskedError(text) from error
         return RateChange(answer.message_rate_reponse.old_rate_cycles or before, after)
+
+    def spend_claim_code(self, box_id: str, code: str) -> bool:
+        """Whether the Box's gateway shows this code; it shows it no more then.
+
+        The broker passes the answer of nobody but who has the Box's key. Raises BoxNotAskedError.
+        """
+        with self._asking() as client:
+            command = plugin_command(box_id, CLAIM_PLUGIN, code, client.identity)
+            answer = client.send_command(command, ANSWER_S).command_to_plugin_response
+        return bool(answer.ok) and answer.detail == claim_accepted(box_id)
 
     @contextmanager
     def _asking(self) -> Iterator[CommandClient]:

@@ -1,0 +1,147 @@
+"""A Box claimed by the code of its gateway: through View's page, a real broker, the gateway's desk."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from account_scene import FormBrowser, add_people
+
+from opq_cloud.view import demo
+from opq_cloud.view.accounts.sign_in import SignIn
+from opq_cloud.view.administration.addresses import ServiceAddresses
+from opq_cloud.view.administration.asked_box import BoxQuestions
+from opq_gateway.commands.claim_codes import MOST_TRIES, ClaimCodes
+from opq_gateway.commands.command_handler import CommandedBox, CommandHandler
+from opq_gateway.counters import BoxCounters
+from opq_gateway.status import BoxStatus
+from opq_proto.opqbox3_pb2 import Command, Response
+from opq_proto.wire import claim_accepted
+
+pytestmark = pytest.mark.usefixtures("cheap_argon2")
+
+
+class GatewayDesk:
+    """The gateway's command desk on the connection of one Box; `instead` answers in its place."""
+
+    def __init__(self, plain: Any, box_id: str) -> None:
+        self.claims = ClaimCodes([box_id])
+        self.instead: Callable[[Command], Response] | None = None
+        self.heard = 0
+        handler = CommandHandler(60.0, claims=self.claims)
+        status = BoxStatus(box_id, 60)
+        respond = plain.push.send_multipart
+        desk = CommandedBox(status, None, BoxCounters(), "", lambda cycles: None, respond)  # type: ignore[arg-type]
+        handler.add(box_id, desk)
+        self._stop = threading.Event()
+
+        def run() -> None:
+            while not self._stop.is_set():
+                command = plain.command(timeout_ms=20)
+                if command is None:
+                    continue
+                self.heard += 1
+                if self.instead is not None:
+                    respond([self.instead(command).SerializeToString()])
+                else:
+                    handler.handle_command(box_id, command.SerializeToString())
+
+        self._thread = threading.Thread(target=run)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join(30)
+
+
+@pytest.fixture
+def house(makai: Any) -> Iterator[tuple[demo.Scene, dict[str, GatewayDesk], dict[str, FormBrowser]]]:
+    """View, the broker, the gateways of Boxes 1 and 4, and three people."""
+    brokers = makai.brokers()
+    acquisition = brokers.acquisition_config
+    addresses = ServiceAddresses(commands=acquisition.request_endpoint, answers=acquisition.answer_endpoint)
+    desks: dict[str, GatewayDesk] = {}
+    with makai.running(brokers.acquisition):
+        try:
+            for box_id in ("1", "4"):
+                desks[box_id] = GatewayDesk(makai.box(brokers, box_id), box_id)
+                makai.wait_for(lambda box=box_id: brokers.acquisition.counters.of("boxes_listening", box))
+            scene = demo.Scene(makai.folder, keys=brokers.keys, addresses=addresses)
+            demo.fill(scene.store, time.time_ns(), minutes=1)
+            scene.addresses = addresses
+            with scene:
+                people = add_people(scene, ada="owner", eve="owner", vic="viewer")
+                yield scene, desks, {name: signed_in(scene, each) for name, each in people.items()}
+        finally:
+            for desk in desks.values():
+                desk.close()
+
+
+def signed_in(scene: demo.Scene, account_id: str) -> FormBrowser:
+    account = scene.store.people.account(account_id)
+    assert account is not None
+    return FormBrowser(
+        scene.url, {"opq_session": SignIn(scene.store.people).begin_session(account, "127.0.0.1", "test")}
+    )
+
+
+def claim(browser: FormBrowser, box_id: str, code: str) -> int:
+    return browser.post("/account/boxes", "/account/boxes", box_id=box_id, proof=code)
+
+
+def test_a_box_is_claimed_by_the_code_that_its_gateway_shows_and_by_nothing_like_it(
+    house: tuple[demo.Scene, dict[str, GatewayDesk], dict[str, FormBrowser]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene, desks, browsers = house
+    ada, eve, vic = browsers["ada"], browsers["eve"], browsers["vic"]
+    people = scene.store.people
+    code = desks["1"].claims.make("1").code
+    assert claim(eve, "4", code) == 403, "the code of another Box"
+    assert claim(vic, "1", code) == 403, "a viewer claims nothing"
+    assert claim(eve, "1", "not a code") == 403 and desks["1"].heard == 0, "only codes are sent to a Box"
+    assert claim(ada, "01", code.lower().replace("-", "")) == 303
+    assert ada.get("/boxes/1/settings") == 200
+    entry = people.changes.entries(limit=1)[0]
+    assert (entry.what, entry.subject) == ("claimed a Box", "box 1") and code not in str(entry)
+    assert claim(eve, "1", code) == 403, "it has an owner"
+    assert ada.post("/boxes/1/release", "/boxes/1/settings") == 303
+    assert claim(eve, "1", code) == 403, "a replay: it counted once"
+    assert people.access("1").owner_id == ""
+    code = desks["1"].claims.make("1").code
+    assert claim(eve, "1", "AAAA-AAAA") == 403
+    assert claim(eve, "1", code) == 429, "five wrong ones from one place: then one a minute"
+    assert desks["1"].claims.open_codes() and people.access("1").owner_id == ""
+
+
+def test_a_guesser_at_the_brokers_own_address_has_twenty_tries_and_no_other_box_helps(
+    house: tuple[demo.Scene, dict[str, GatewayDesk], dict[str, FormBrowser]],
+) -> None:
+    """Past View and its limits: who reaches the address in clear of the acquisition broker."""
+    scene, desks, _ = house
+    questions = BoxQuestions(scene.addresses)
+    code = desks["4"].claims.make("4").code
+    for _ in range(MOST_TRIES):
+        assert not desks["4"].claims.spend("4", "AAAA-AAAA")
+    assert not questions.spend_claim_code("4", code), "closed by wrong tries"
+    code = desks["1"].claims.make("1").code
+    assert not questions.spend_claim_code("4", code), "the code of another Box"
+
+    def as_an_original_box(command: Command) -> Response:
+        answer = Response(box_id=command.box_id, seq=command.seq, timestamp_ms=1)
+        answer.command_to_plugin_response.ok = True  # it says so whatever it is asked
+        return answer
+
+    desks["4"].instead = as_an_original_box
+    assert not questions.spend_claim_code("4", "AAAA-AAAA")
+
+    def as_box_1(command: Command) -> Response:
+        answer = as_an_original_box(command)
+        answer.box_id = 1
+        answer.command_to_plugin_response.detail = claim_accepted("1")
+        return answer
+
+    desks["4"].instead = as_box_1  # a key admits its own Box's answers: the broker drops this one
+    assert not questions.spend_claim_code("1", "AAAA-AAAA")
+    assert questions.spend_claim_code("1", code)
+    assert not questions.spend_claim_code("1", code), "a replay"

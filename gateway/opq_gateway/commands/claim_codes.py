@@ -1,0 +1,101 @@
+"""Codes by which a person claims a Box at the cloud: shown on this machine, spent by the command `opq-claim`.
+
+A code is made for one Box when somebody asks for it here, holds for CODE_S and counts once. View sends what
+was typed to the Box, over the Box's own CURVE connection; only who has the Box's key can answer there. So the
+cloud keeps no secret of it, and no two clocks are compared.
+"""
+
+import hmac
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from opq_proto import log
+
+CODE_S = 600.0
+ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+"""Crockford's base 32: five bits each, none of I, L, O and U."""
+CHARACTERS = 8
+"""40 bits: twenty tries find one code in 5e10 times."""
+MOST_TRIES = 20
+"""Wrong ones that close a code; who typed wrong so often asks for another."""
+READ_AS = str.maketrans("OIL", "011")
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimCode:
+    """One that is open."""
+
+    box_id: str
+    code: str
+    left_s: float
+
+
+@dataclass(slots=True)
+class _OpenCode:
+    code: str
+    until_s: float
+    tries_left: int = MOST_TRIES
+
+
+class ClaimCodes:
+    """Of all Boxes of this gateway; from any thread."""
+
+    def __init__(self, box_ids: Iterable[str], monotonic_s: Callable[[], float] = time.monotonic) -> None:
+        self.box_ids = tuple(box_ids)
+        self._monotonic_s = monotonic_s
+        self._lock = threading.Lock()
+        self._open: dict[str, _OpenCode] = {}
+        self._log = log.get(service="gateway")
+
+    def make(self, box_id: str) -> ClaimCode:
+        """A new one, in the place of an older one. KeyError: this gateway has no such Box."""
+        if box_id not in self.box_ids:
+            raise KeyError(box_id)
+        digits = "".join(secrets.choice(ALPHABET) for _ in range(CHARACTERS))
+        with self._lock:
+            self._open[box_id] = _OpenCode(digits, self._monotonic_s() + CODE_S)
+        self._log.info("claim_code.made", box_id=box_id, valid_s=CODE_S)
+        return ClaimCode(box_id, written(digits), CODE_S)
+
+    def open_codes(self) -> tuple[ClaimCode, ...]:
+        """Those that still hold, in the order of the Boxes."""
+        now_s = self._monotonic_s()
+        with self._lock:
+            rows = [(box_id, self._open.get(box_id)) for box_id in self.box_ids]
+        return tuple(
+            ClaimCode(box_id, written(each.code), each.until_s - now_s)
+            for box_id, each in rows
+            if each is not None and each.until_s > now_s
+        )
+
+    def spend(self, box_id: str, text: str) -> bool:
+        """Whether `text` is the Box's open code, which is none any more then."""
+        with self._lock:
+            known = self._open.get(box_id)
+            if known is None:
+                return False
+            if known.until_s <= self._monotonic_s():
+                del self._open[box_id]
+                return False
+            fits = hmac.compare_digest(known.code.encode(), as_digits(text).encode())
+            known.tries_left -= 0 if fits else 1
+            closed = fits or known.tries_left <= 0
+            if closed:
+                del self._open[box_id]
+        if closed:
+            self._log.info("claim_code.closed", box_id=box_id, why="used" if fits else "too many wrong tries")
+        return fits
+
+
+def written(digits: str) -> str:
+    """`K7QF-3M9X`."""
+    return f"{digits[: CHARACTERS // 2]}-{digits[CHARACTERS // 2 :]}"
+
+
+def as_digits(text: str) -> str:
+    """As typed: small letters, signs between, and the letters O, I and L for what they look like."""
+    plain = "".join(each for each in text[:100].upper() if each.isascii() and each.isalnum())
+    return plain.translate(READ_AS)

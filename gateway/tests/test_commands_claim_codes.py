@@ -1,0 +1,117 @@
+"""Claim codes: made on the gateway's own machine, for one Box, for a while, once."""
+
+import http.client
+import json
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
+from urllib.parse import urlsplit
+
+import pytest
+from click.testing import CliRunner
+from free_ports import free_port
+
+from opq_gateway.__main__ import main
+from opq_gateway.commands.claim_codes import ALPHABET, CODE_S, MOST_TRIES, ClaimCodes, as_digits
+from opq_gateway.local import health
+from opq_gateway.local.health import HealthServer
+from opq_gateway.status import BoxStatus
+
+
+class HandClock:
+    now_s = 1000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+def test_a_code_counts_once_for_its_box_as_people_type_it() -> None:
+    codes = ClaimCodes(["1", "2"])
+    made = codes.make("1")
+    assert len(made.code) == 9 and set(made.code) - {"-"} <= set(ALPHABET)
+    assert not codes.spend("2", made.code) and not codes.spend("3", made.code)
+    assert codes.spend("1", f" {made.code.lower().replace('-', ' ').replace('0', 'o').replace('1', 'l')} ")
+    assert not codes.spend("1", made.code), "a replay"
+    assert as_digits("k7qf-3m9x") == "K7QF3M9X" and as_digits("O1iL\u0661") == "0111"
+    with pytest.raises(KeyError):
+        codes.make("3")
+
+
+def test_a_code_ends_by_time_by_a_newer_one_and_by_wrong_tries() -> None:
+    clock = HandClock()
+    codes = ClaimCodes(["1"], clock)
+    first, second = codes.make("1").code, codes.make("1").code
+    assert first != second and not codes.spend("1", first)
+    clock.now_s += CODE_S - 1
+    assert [round(each.left_s) for each in codes.open_codes()] == [1]
+    clock.now_s += 1
+    assert codes.open_codes() == () and not codes.spend("1", second)
+    third = codes.make("1").code
+    for _ in range(MOST_TRIES):
+        assert not codes.spend("1", "")
+    assert not codes.spend("1", third) and codes.open_codes() == ()
+    with_one_left = codes.make("1").code
+    for _ in range(MOST_TRIES - 1):
+        assert not codes.spend("1", "AAAA-AAAA")
+    assert codes.spend("1", with_one_left)
+
+
+@pytest.fixture
+def served() -> Iterator[tuple[ClaimCodes, str]]:
+    claims = ClaimCodes(["1", "2"])
+    address = f"127.0.0.1:{free_port()}"
+    server = HealthServer(address, {"1": BoxStatus("1", 60)}, {}, claims)
+    yield claims, address
+    server.close()
+
+
+def asked(address: str, method: str, path: str, **headers: str) -> tuple[int, object, str | None]:
+    parts = urlsplit(f"//{address}")
+    with closing(http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=60)) as connection:
+        connection.request(method, path, headers={k.replace("_", "-"): v for k, v in headers.items()})
+        answer = connection.getresponse()
+        return answer.status, json.loads(answer.read()), answer.getheader("Cache-Control")
+
+
+def test_a_code_is_shown_on_this_machine_by_the_command_and_over_http(served: tuple[ClaimCodes, str]) -> None:
+    claims, address = served
+    assert asked(address, "GET", "/claim-codes") == (200, [], "no-store")
+    done = CliRunner().invoke(main, ["claim-code", "1", "--endpoint", address])
+    assert done.exit_code == 0 and "for 10 minutes, once" in done.output
+    (shown,) = asked(address, "GET", "/claim-codes")[1]  # type: ignore[misc]
+    assert shown["box_id"] == "1" and shown["code"] in done.output and 590 <= shown["valid_s"] <= 600
+    done = CliRunner().invoke(main, ["claim-code", "2", "--endpoint", address, "--json"])
+    assert claims.spend("2", json.loads(done.stdout.splitlines()[-1])["code"])
+    done = CliRunner().invoke(main, ["claim-code", "9", "--endpoint", address])
+    assert done.exit_code == 1 and "there are 1, 2" in done.stderr
+    done = CliRunner().invoke(main, ["claim-code", "1", "--endpoint", f"127.0.0.1:{free_port()}"])
+    assert done.exit_code == 1 and "no gateway answers" in done.stderr
+    with urllib.request.urlopen(f"http://{address}/", timeout=60) as answer:
+        assert shown["code"] not in answer.read().decode()  # health is read by others
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "pq.example:8913"},  # a name that was rebound to this machine
+        {"Origin": "https://evil.example"},
+        {"Sec_Fetch_Site": "cross-site"},
+        {"X_Forwarded_For": "192.0.2.7"},  # somebody else, through a proxy here
+        {"Forwarded": "for=192.0.2.7"},
+    ],
+)
+def test_no_foreign_page_and_no_other_machine_is_shown_a_code(
+    served: tuple[ClaimCodes, str], headers: dict[str, str]
+) -> None:
+    claims, address = served
+    for method, path in (("POST", "/claim-codes?box=1"), ("GET", "/claim-codes")):
+        assert asked(address, method, path, **headers)[0] == 403
+    assert claims.open_codes() == ()
+
+
+def test_another_address_of_a_gateway_that_listens_wider_is_shown_none(
+    monkeypatch: pytest.MonkeyPatch, served: tuple[ClaimCodes, str]
+) -> None:
+    claims, address = served
+    monkeypatch.setattr(health, "ip_address", lambda _: __import__("ipaddress").ip_address("192.0.2.7"))
+    assert asked(address, "POST", "/claim-codes?box=1")[0] == 403 and claims.open_codes() == ()

@@ -99,6 +99,8 @@ class Trigger:
     """[start, end) of the Measurement that was decided on."""
     decided_ns: int | None = None
     """When (UTC) that was."""
+    half_cycles_ns: tuple[int, int] | None = None
+    """[start, end) of a long dip or swell whose Urms(1/2) is asked for: samples are of its end alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,6 +83,13 @@ class Completions:
             if trigger is not None:
                 yield trigger, over.decision
 
+    def _between(self, over: _OverSpan) -> tuple[int, int] | None:
+        """What the ledgers of gateways are asked for: all of a dip or swell whose end alone is sampled."""
+        since_ns = over.decision.since_ns
+        if since_ns is None or over.decision.metric != "rms":
+            return None
+        return max(0, since_ns - self._pre_ns), over.end_ns + self._post_ns
+
     def _trigger(self, over: _OverSpan) -> Trigger | None:
         span = over.start_ns, over.end_ns
         boxes = tuple(box_id for box_id in over.box_ids if self._recent.covering(box_id, *span) is None)
@@ -100,5 +107,6 @@ class Completions:
             because=f"Box {boxes[0]}, {what}{over.decision.because}",
             completes=None if onset is None else onset.event_id,
             asked_as=((SAW, boxes),),
+            half_cycles_ns=self._between(over),
             not_asked=((BOUND, over.left_out),) if over.left_out else (),
         )

@@ -31,14 +31,29 @@ from opq_cloud.makai.event_requests import (
     parse_identity,
     request_identity,
 )
+from opq_cloud.makai.half_cycle_requests import (
+    NO_ANSWER,
+    HalfCycleRequests,
+    half_cycle_identity,
+    parse_half_cycle_identity,
+)
+from opq_cloud.makai.half_cycle_requests import PREFIX as HALF_CYCLES
 from opq_cloud.makai.requested_events import EVENT_REQUEST, RequestedEvents
 from opq_cloud.service import CloudContext, HealthReport, ServiceCounters
 from opq_cloud.sockets import POLL_MS, Socket, bind, connect, open_socket, service_context
+from opq_cloud.store.store import EventRecord
 from opq_proto import log
 from opq_proto.errors import FrameError, StoreError
+from opq_proto.half_cycles import HALF_CYCLES_PLUGIN, half_cycles_from_wire, half_cycles_question
 from opq_proto.messages import Trigger, Waveform
 from opq_proto.rate_limit import RateLimitedLog
-from opq_proto.wire import Response, data_command, response_from_wire, waveform_from_frames
+from opq_proto.wire import (
+    Response,
+    data_command,
+    plugin_command,
+    response_from_wire,
+    waveform_from_frames,
+)
 from opq_proto.zmq_inbox import try_send
 
 REFRESH_S = 0.25
@@ -74,6 +89,7 @@ class EventService:
         self._open = OpenEvents(config.answer_timeout_s, config.ask_again_s)
         self._gains = BoxGains(lambda: shared.store, config.v_per_lsb_fallback, self.counters)
         self._inbox = AnswerInbox()
+        self._half_cycles = HalfCycleRequests()
         self._requested = RequestedEvents(
             self.counters, self._instance, config.most_requested, config.noted_per_min
         )
@@ -95,6 +111,7 @@ class EventService:
             answers = opened.enter_context(closing(open_socket(context, zmq.SUB, rcvhwm=RECEIVE_QUEUE)))
             connect(answers, config.answer_endpoint, "event_service.answer_endpoint")
             answers.setsockopt(zmq.SUBSCRIBE, PREFIX.encode())
+            answers.setsockopt(zmq.SUBSCRIBE, HALF_CYCLES.encode())
             answers.setsockopt(zmq.SUBSCRIBE, EVENT_REQUEST)
             self._requests = opened.enter_context(closing(open_socket(context, zmq.PUSH)))
             connect(self._requests, config.request_endpoint, "event_service.request_endpoint")
@@ -123,7 +140,10 @@ class EventService:
         self._open = OpenEvents(self._config.answer_timeout_s, self._config.ask_again_s)
         self._inbox = AnswerInbox()
         self._open.refresh(self._store.unfinished_events(), now, time.time_ns(), FIRST_ASK_S)
-        for record in self._store.events(limit=1000):
+        self._half_cycles = HalfCycleRequests()
+        newest = self._store.events(limit=1000)
+        self._half_cycles.note_events(newest, now, time.time_ns())
+        for record in newest:
             if record.finished:
                 self._remember(record.token, record.event_id)
         self._unannounced = [record.event_id for record in self._store.unanalysed_events()]
@@ -150,7 +170,9 @@ class EventService:
             if now >= refresh:
                 refresh = now + REFRESH_S
                 try:
-                    self._open.refresh(self._store.unfinished_events(), now, time.time_ns())
+                    unfinished = self._store.unfinished_events()
+                    self._open.refresh(unfinished, now, time.time_ns())
+                    self._ask_half_cycles(unfinished, now)
                 except StoreError as error:
                     self._store_failed(error)
                 if not self._inbox.behind:
@@ -215,7 +237,11 @@ class EventService:
             if frames[0] == EVENT_REQUEST and len(frames) == 2:
                 self._open_requested(frames[1])
                 return
-            parsed = parse_identity(frames[0].decode("utf-8"))
+            identity = frames[0].decode("utf-8")
+            if identity.startswith(HALF_CYCLES):
+                self._read_half_cycles(parse_half_cycle_identity(identity), frames)
+                return
+            parsed = parse_identity(identity)
             if parsed is None or len(frames) < 2:
                 raise FrameError("identity is not data_<token>_<instance>, or there is no Response")
             token, instance = parsed
@@ -228,6 +254,54 @@ class EventService:
             self._limited.warning("answer.malformed", error=str(error))
             return
         self._store_answer(token, instance, box_id, response, wave)
+
+    def _read_half_cycles(self, token: str | None, frames: list[bytes]) -> None:
+        """Raises FrameError: it is no answer. StoreError: it was not stored."""
+        if token is None or len(frames) != 2:
+            raise FrameError("identity is not half_<token>_<instance>, or there is not one Response")
+        response = response_from_wire(frames[1])
+        box_id, answer = str(response.box_id), response.command_to_plugin_response
+        asked = self._half_cycles.asked(token, box_id)
+        if asked is None:
+            self.counters.add("half_cycles_not_asked_for", label=box_id)
+            return
+        if not answer.HasField("half_cycles"):
+            why = answer.detail or "its gateway keeps none"
+            self._store.mark_no_half_cycles(asked.event_id, box_id, why)
+            self.counters.add("half_cycles_refused", label=box_id)
+        else:
+            found = half_cycles_from_wire(box_id, answer.half_cycles)
+            if not len(found.t_ns):
+                self._store.mark_no_half_cycles(asked.event_id, box_id, "its gateway has none of this time")
+                self.counters.add("half_cycles_empty", label=box_id)
+            elif self._store.put_half_cycles(asked.event_id, found):
+                self.counters.add("half_cycles_stored", label=box_id)
+                self._log.info(
+                    "event.half_cycles_stored",
+                    event_id=asked.event_id,
+                    box_id=box_id,
+                    points=len(found.t_ns),
+                    half_cycles_in_a_point=found.every,
+                )
+        self._half_cycles.answered(token, box_id)
+
+    def _ask_half_cycles(self, records: Iterable[EventRecord], now: float) -> None:
+        """Raises StoreError: what is given up is not written down, and asked again after a restart."""
+        no_room = self._half_cycles.note_events(records, now, time.time_ns())
+        self.counters.add("half_cycles_not_asked", no_room)
+        ask, given_up = self._half_cycles.due(now)
+        for each in ask:
+            identity = half_cycle_identity(each.token, self._instance)
+            try:
+                question = half_cycles_question(*each.span_ns)
+                command = plugin_command(each.box_id, HALF_CYCLES_PLUGIN, question, identity)
+            except FrameError:  # a Box id in the store that no wire can carry
+                continue
+            sent = try_send(self._requests, [command])
+            self.counters.add("half_cycles_asked" if sent else "commands_dropped", label=each.box_id)
+        for each in given_up:
+            self.counters.add("half_cycles_unanswered", label=each.box_id)
+            self._store.mark_no_half_cycles(each.event_id, each.box_id, NO_ANSWER)
 
     def _open_requested(self, data: bytes) -> None:
         """Raises FrameError, StoreError: it was not opened."""

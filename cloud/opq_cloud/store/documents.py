@@ -17,6 +17,8 @@ from opq_cloud.store.rows import METRIC_FIELDS
 from opq_cloud.store.severity import severity_of
 from opq_cloud.store.store import EventRecord, box_order
 from opq_proto.decision import NS_PER_MS
+from opq_proto.errors import FrameError, StoreError
+from opq_proto.half_cycles import HalfCycleRms, half_cycles_from_wire, half_cycles_to_wire
 from opq_proto.messages import (
     UNKNOWN_UNCERTAINTY_NS,
     Finding,
@@ -28,6 +30,8 @@ from opq_proto.messages import (
     Waveform,
     WaveformAlignment,
 )
+from opq_proto.opqbox3_pb2 import HalfCycleRms as WireHalfCycles
+from opq_proto.wire_waveforms import read_message
 
 Document = dict[str, Any]
 
@@ -53,6 +57,7 @@ def event_document(event_id: int, trigger: Trigger, description: str, expire_at:
         "decided_ns": trigger.decided_ns,
         "asked_as": {reason: list(boxes) for reason, boxes in trigger.asked_as} or None,
         "not_asked": dict(trigger.not_asked) or None,
+        "half_cycles_ns": None if trigger.half_cycles_ns is None else list(trigger.half_cycles_ns),
     }
     return {key: value for key, value in more.items() if value is not None} | {
         "event_id": event_id, "description": description,
@@ -72,7 +77,7 @@ def event_record(document: Document) -> EventRecord:
     why = dict(document.get("missing", {}))
     start_ms = int(document.get("target_event_start_timestamp_ms", 0))
     end_ms = int(document.get("target_event_end_timestamp_ms", 0))
-    onset_ns = document.get("onset_ns")
+    onset_ns, half_cycles_ns = document.get("onset_ns"), document.get("half_cycles_ns")
     return EventRecord(
         event_id=int(document["event_id"]),
         token=str(document.get("token", "")),
@@ -96,6 +101,8 @@ def event_record(document: Document) -> EventRecord:
         analysed_ns=document.get("analysed_ns"),
         more=requests_of(document),
         owed={box_id: (int(span[0]), int(span[1])) for box_id, span in document.get("owed", {}).items()},
+        half_cycles_ns=None if half_cycles_ns is None else (int(half_cycles_ns[0]), int(half_cycles_ns[1])),
+        half_cycles={box_id: str(why) for box_id, why in document.get("half_cycles", {}).items()},
     )
 
 
@@ -136,6 +143,24 @@ def owing_fields(document: Document, spans: Mapping[str, NsSpan]) -> Document:
 def file_name(event_id: int, box_id: str) -> str:
     """The name that the original's readers look for (D.5)."""
     return f"event_{event_id}_{box_id}"
+
+
+def half_cycles_name(event_id: int, box_id: str) -> str:
+    """The name of the file with a Box's Urms(1/2); no original reader looks for it."""
+    return f"half_cycles_{event_id}_{box_id}"
+
+
+def half_cycles_bytes(found: HalfCycleRms) -> bytes:
+    """As it came over the wire."""
+    return half_cycles_to_wire(found).SerializeToString(deterministic=True)
+
+
+def half_cycles_of_bytes(box_id: str, data: bytes) -> HalfCycleRms:
+    """Raises StoreError: the file holds something else."""
+    try:
+        return half_cycles_from_wire(box_id, read_message(WireHalfCycles, data))
+    except FrameError as error:
+        raise StoreError(f"half cycles of Box {box_id}: cannot be read ({error})") from error
 
 
 def waveform_document(event_id: int, wave: Waveform, location: str) -> Document:

@@ -25,6 +25,9 @@ from opq_cloud.store.documents import (
     event_document,
     event_record,
     file_name,
+    half_cycles_bytes,
+    half_cycles_name,
+    half_cycles_of_bytes,
     owing_fields,
     waveform_document,
     waveform_from_document,
@@ -35,6 +38,7 @@ from opq_cloud.store.sealing import counter
 from opq_cloud.store.store import EventRecord
 from opq_cloud.store.waveform_parts import joined
 from opq_proto.errors import StoreError
+from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import Event, Trigger, Waveform
 
 _LIVE = "SELECT document, finished, analysed FROM events "
@@ -148,6 +152,43 @@ class EmbeddedEvents(EmbeddedPart):
             return True
 
         return self._database.write(job)
+
+    def put_half_cycles(self, event_id: int, found: HalfCycleRms) -> bool:
+        data, filename = half_cycles_bytes(found), half_cycles_name(event_id, found.box_id)
+
+        def job(connection: sqlite3.Connection) -> bool:
+            document = _document(connection, event_id)
+            told = document.setdefault("half_cycles", {})
+            if told.get(found.box_id) == "":
+                return False
+            told[found.box_id] = ""
+            delete_file(connection, filename)
+            put_file(connection, filename, data, {"event_id": event_id, "box_id": found.box_id})
+            document["revision"] = document.get("revision", 0) + 1
+            _replace(connection, event_id, document)
+            connection.execute("UPDATE events SET analysed = 0 WHERE event_id = ?", (event_id,))
+            return True
+
+        return self._database.write(job)
+
+    def mark_no_half_cycles(self, event_id: int, box_id: str, why: str) -> None:
+        def job(connection: sqlite3.Connection) -> None:
+            document = _document(connection, event_id)
+            if document.setdefault("half_cycles", {}).get(box_id) != "":
+                document["half_cycles"][box_id] = why
+                _replace(connection, event_id, document)
+
+        self._database.write(job)
+
+    def half_cycles(self, event_id: int) -> dict[str, HalfCycleRms]:
+        found = {}
+        with self._database.read() as connection:
+            rows = connection.execute("SELECT document FROM events WHERE event_id = ?", (event_id,))
+            told = [json.loads(text).get("half_cycles", {}) for (text,) in rows.fetchall()]
+            for box_id in (box_id for each in told for box_id, why in each.items() if not why):
+                data = read_file(connection, half_cycles_name(event_id, box_id))
+                found[box_id] = half_cycles_of_bytes(box_id, data)
+        return found
 
     def mark_missing(self, event_id: int, box_id: str, why: str) -> None:
         def job(connection: sqlite3.Connection) -> None:
@@ -293,6 +334,8 @@ def expire_events(connection: sqlite3.Connection, now_s: int, slice_rows: int) -
         boxes = connection.execute("SELECT box_id FROM box_events WHERE event_id = ?", (event_id,))
         for (box_id,) in boxes.fetchall():
             delete_file(connection, file_name(event_id, box_id))
+        for box_id in _document(connection, event_id).get("half_cycles", {}):
+            delete_file(connection, half_cycles_name(event_id, box_id))
         connection.execute("DELETE FROM box_events WHERE event_id = ?", (event_id,))
         connection.execute("DELETE FROM events WHERE event_id = ?", (event_id,))
     return len(gone)

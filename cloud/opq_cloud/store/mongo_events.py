@@ -33,6 +33,9 @@ from opq_cloud.store.documents import (
     event_document,
     event_record,
     file_name,
+    half_cycles_bytes,
+    half_cycles_name,
+    half_cycles_of_bytes,
     meets,
     waveform_document,
     waveform_from_document,
@@ -42,6 +45,7 @@ from opq_cloud.store.store import EventRecord
 from opq_cloud.store.waveform_parts import joined
 from opq_proto.decision import NS_PER_MS
 from opq_proto.errors import StoreError
+from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import Event, Trigger, Waveform
 
 _LONG = ("target_event_start_timestamp_ms", "target_event_end_timestamp_ms", "start_ns", "end_ns")
@@ -197,6 +201,43 @@ class MongoEvents(MongoPart):
         return {**document, "data_fs_id": file_id}, file_id
 
     @store_errors
+    def put_half_cycles(self, event_id: int, found: HalfCycleRms) -> bool:
+        """The file, then the event that names it; a kill between leaves a file that the next one replaces."""
+        self._require(event_id)
+        name = f"half_cycles.{found.box_id}"
+        there: Document = {"event_id": event_id, name: ""}
+        if self._events.find_one(there, {"_id": 1}) is not None:
+            return False
+        data, key = half_cycles_bytes(found), half_cycles_name(event_id, found.box_id)
+        digest = hashlib.sha256(data).hexdigest()
+        metadata = {"event_id": event_id, "box_id": found.box_id, "sha256": digest}
+        file_id = self._server.fs.put(data, filename=key, metadata=metadata)
+        change: Document = {"$set": {name: "", "analysed": False}, "$inc": {"revision": 1}}
+        new = self._events.update_one({"event_id": event_id, name: {"$ne": ""}}, change).matched_count == 1
+        if new:
+            self._server.delete_files({"filename": key}, keep=file_id)
+        else:  # another process was faster
+            self._server.delete_files({"_id": file_id})
+        return new
+
+    @store_errors
+    def mark_no_half_cycles(self, event_id: int, box_id: str, why: str) -> None:
+        self._require(event_id)
+        name = f"half_cycles.{box_id}"
+        self._events.update_one({"event_id": event_id, name: {"$ne": ""}}, {"$set": {name: why}})
+
+    @store_errors
+    def half_cycles(self, event_id: int) -> dict[str, HalfCycleRms]:
+        document = self._events.find_one({"event_id": event_id}, {"half_cycles": 1}) or {}
+        found = {}
+        for box_id in (box_id for box_id, why in document.get("half_cycles", {}).items() if not why):
+            for file in self._server.fs.find({"filename": half_cycles_name(event_id, box_id)}):
+                data = file.read()
+                if hashlib.sha256(data).hexdigest() == (file.metadata or {}).get("sha256"):
+                    found[box_id] = half_cycles_of_bytes(box_id, data)
+        return found
+
+    @store_errors
     def mark_missing(self, event_id: int, box_id: str, why: str) -> None:
         self._require(event_id)
         self._events.update_one({"event_id": event_id}, {"$set": {f"missing.{box_id}": why}})
@@ -316,10 +357,13 @@ class MongoEvents(MongoPart):
         raise StoreError(f"file {file_name(event_id, box_id)}: is not in the store")
 
     def _expire_events(self, now_s: int, slice_rows: int) -> int:
-        due = list(self._events.find({"expire_at": {"$lte": now_s}}, {"event_id": 1}).limit(slice_rows))
+        wanted = {"event_id": 1, "half_cycles": 1}
+        due = list(self._events.find({"expire_at": {"$lte": now_s}}, wanted).limit(slice_rows))
         for event in due:
             for part in self._parts.find({"event_id": event["event_id"]}):
                 self._server.delete_files({"filename": part.get("data_fs_filename")})
                 self._parts.delete_one({"_id": part["_id"]})
+            for box_id in event.get("half_cycles", {}):
+                self._server.delete_files({"filename": half_cycles_name(event["event_id"], box_id)})
             self._events.delete_one({"_id": event["_id"]})
         return len(due)

@@ -18,6 +18,7 @@ from opq_cloud.store.incident_index import IncidentFilter, IncidentNote, Indexed
 from opq_cloud.store.incident_parts import IndexedParts
 from opq_cloud.store.join_plan import CarriedOut, FindingOnset, IncidentFacts, JoinPlan, KnownFinding
 from opq_cloud.store.makai_documents import BrokerTraffic, MakaiConfig
+from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.measurement_columns import MeasurementColumns, NumberedColumns
 from opq_proto.messages import Event, Incident, Measurement, Trigger, Waveform
 
@@ -116,6 +117,10 @@ class EventRecord:
     """What analyses ask for beyond it, by number."""
     owed: dict[str, NsSpan] = field(default_factory=dict)
     """Box -> what it was asked for because of that, where it is not the event's own span."""
+    half_cycles_ns: NsSpan | None = None
+    """Of a long dip or swell: the span whose Urms(1/2) the Boxes are asked for."""
+    half_cycles: dict[str, str] = field(default_factory=dict)
+    """Box -> why there is none; empty: it is stored (`CloudStore.half_cycles`)."""
 
     def span_of(self, box_id: str) -> NsSpan:
         """What a Box was asked for last."""
@@ -305,6 +310,18 @@ class CloudStore(Protocol):
         What a Box sends in parts is put together (`waveform_parts.joined`). An event that was analysed
         without this is to be analysed again.
         """
+
+    def put_half_cycles(self, event_id: int, found: HalfCycleRms) -> bool:
+        """Urms(1/2) of a Box, once; True when it is new. On disk when it returns.
+
+        An event that was analysed without it is to be analysed again.
+        """
+
+    def mark_no_half_cycles(self, event_id: int, box_id: str, why: str) -> None:
+        """Of a Box that is not asked for them any more; what is stored stays."""
+
+    def half_cycles(self, event_id: int) -> dict[str, HalfCycleRms]:
+        """By Box; empty where there are none."""
 
     def mark_missing(self, event_id: int, box_id: str, why: str) -> None:
         """Marks a Box that has sent something: the event is short of the rest of it.

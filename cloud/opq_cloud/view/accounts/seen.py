@@ -23,6 +23,7 @@ from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.live_messages import LiveMessage, incident_message
 from opq_cloud.view.recent import NewestMeasurement
+from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import Event, Incident, Measurement
 
 
@@ -37,6 +38,7 @@ class ShownStore(Protocol):
     def trend_rows(self, box_id: str, start_ms: int, end_ms: int, length_ms: int) -> list[Trend]: ...
     def event(self, event_id: int) -> Event | None: ...
     def event_record(self, event_id: int) -> EventRecord | None: ...
+    def half_cycles(self, event_id: int) -> dict[str, HalfCycleRms]: ...
     def incident(self, incident_id: int) -> Incident | None: ...
     def incidents(
         self, after_id: int = 0, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
@@ -116,7 +118,14 @@ class SeenStore:
             onset_ns=found.onset_ns if whole else None,
             decided_ns=found.decided_ns if whole else None,
             token="",
+            half_cycles_ns=found.half_cycles_ns if whole else None,
+            half_cycles={box_id: why for box_id, why in found.half_cycles.items() if sees(box_id)},
         )
+
+    def half_cycles(self, event_id: int) -> dict[str, HalfCycleRms]:
+        """Of the Boxes whose waveforms the visitor may see."""
+        found = self._store.half_cycles(event_id)
+        return {box_id: each for box_id, each in found.items() if self._visitor.sees_waveform(box_id)}
 
     def incident(self, incident_id: int) -> Incident | None:
         found = self._store.incident(incident_id)

@@ -1,0 +1,97 @@
+"""Urms(1/2) of long dips and swells, asked of the Boxes' gateways, which keep it in their ledgers.
+
+A long disturbance is sampled at its two ends. Its event says between which times a Box is asked for half
+cycles (`EventRecord.half_cycles_ns`); the event service asks each Box once that time is over, again where
+nothing comes, and writes down what came or why nothing does. What is unanswered is found again after a
+restart. Identities are `half_<token>_<instance>`; an original Box answers yes with nothing in it and is left
+alone. Times are handed in, monotonic seconds.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from opq_cloud.store.store import EventRecord
+
+PREFIX = "half_"
+"""What the event service subscribes to beside `event_requests.PREFIX`."""
+MEASURED_S = 3.0
+"""After the end of the span: windows are flagged one window late, and the ledger is written once a second."""
+PAUSES_S = (5.0, 10.0, 20.0)
+"""After each question; then the Box is given up."""
+NO_ANSWER = "no answer"
+LATEST_NS = 3600 * 10**9
+"""At a start events that ended longer ago are left as they are."""
+MOST_WAITING = 10_000
+
+
+@dataclass(slots=True)
+class AskedForHalfCycles:
+    """A Box of an event that has not answered."""
+
+    event_id: int
+    token: str
+    box_id: str
+    span_ns: tuple[int, int]
+    ask_at_s: float
+    asked: int = 0
+
+
+class HalfCycleRequests:
+    """Who is asked when; bounded by MOST_WAITING. Belongs to the event service's loop."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[tuple[str, str], AskedForHalfCycles] = {}
+        self._known: set[int] = set()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def note_events(self, records: Iterable[EventRecord], now_s: float, utc_ns: int) -> int:
+        """Take up those of a long disturbance whose Boxes have not answered; how many found no room."""
+        no_room = 0
+        for record in records:
+            span_ns = record.half_cycles_ns
+            if span_ns is None or record.event_id in self._known or utc_ns - span_ns[1] > LATEST_NS:
+                continue
+            self._known.add(record.event_id)
+            at_s = now_s + max(0.0, min((span_ns[1] - utc_ns) / 1e9, LATEST_NS / 1e9) + MEASURED_S)
+            for box_id in record.boxes_triggered:
+                if box_id in record.half_cycles:
+                    continue
+                if len(self._waiting) >= MOST_WAITING:
+                    no_room += 1
+                    continue
+                asked = AskedForHalfCycles(record.event_id, record.token, box_id, span_ns, at_s)
+                self._waiting[record.token, box_id] = asked
+        return no_room
+
+    def due(self, now_s: float) -> tuple[list[AskedForHalfCycles], list[AskedForHalfCycles]]:
+        """Those to ask now, and those that are given up: they have been asked often enough."""
+        ask, give_up = [], []
+        for each in [one for one in self._waiting.values() if now_s >= one.ask_at_s]:
+            if each.asked == len(PAUSES_S):
+                give_up.append(each)
+                del self._waiting[each.token, each.box_id]
+            else:
+                each.ask_at_s = now_s + PAUSES_S[each.asked]
+                each.asked += 1
+                ask.append(each)
+        return ask, give_up
+
+    def asked(self, token: str, box_id: str) -> AskedForHalfCycles | None:
+        """The question that an answer belongs to; None: nobody waits for it."""
+        return self._waiting.get((token, box_id))
+
+    def answered(self, token: str, box_id: str) -> None:
+        """What it answered is written down."""
+        self._waiting.pop((token, box_id), None)
+
+
+def half_cycle_identity(token: str, instance: str) -> str:
+    return f"{PREFIX}{token}_{instance}"
+
+
+def parse_half_cycle_identity(text: str) -> str | None:
+    """The token; None when it is no such identity."""
+    parts = text.split("_")
+    return parts[1] if len(parts) == 3 and parts[0] == PREFIX[:-1] and parts[1] and parts[2] else None

@@ -4,11 +4,17 @@ import json
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.view import demo
+from opq_cloud.view.charts import envelope_line
+from opq_proto.half_cycles import HalfCycleRms
+from opq_proto.messages import Trigger
 
 DIP_S = 30.0
 DIP_V = 60.0
@@ -55,3 +61,57 @@ def test_its_lines_are_short_enough_for_a_phone(scene: demo.Scene, line: str) ->
     assert len(text) < 200_000
     assert seconds < 10.0  # 0.1 s on an idle machine
     assert json.loads(text)
+
+
+BOTH_ENDS_S = 20.0
+DEEPEST_V = 30.0
+
+
+@pytest.fixture(scope="module")
+def two_ends(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
+    """Samples of the first 3 s and the last 4 of a dip of 20 s, and its half cycles from the ledger."""
+    start_ns = time.time_ns() - 60 * 10**9
+    running = demo.Scene(tmp_path_factory.mktemp("view"))
+    store = running.store
+    outlet = demo.DemoOutlet("1", "Box 1", 120.0, 0.02, ((3, 0.02),), (DIP_V,) * round(BOTH_ENDS_S * 60))
+    whole = demo.waveform_of(outlet, start_ns, BOTH_ENDS_S + 2)
+    onset = replace(whole, counts=whole.counts[:36_000])
+    first = len(whole.counts) - 48_000
+    end = replace(whole, counts=whole.counts[first:], first_sample=first, start_ns=whole.time_ns(first))
+    demo.put_event(store, [onset], "c" * 30, put_findings)
+    span = start_ns, whole.end_ns
+    trigger = Trigger("d" * 30, end.start_ns, end.end_ns, ("1",), "1", "its end", 1, half_cycles_ns=span)
+    event_id = store.open_event(trigger, "its end")
+    store.put_waveform(event_id, end)
+    line = envelope_line(whole, start_ns, 60.0)  # reduced to the least and most of each stretch
+    volts = line.values.astype(np.float32)
+    volts[len(volts) // 2] = DEEPEST_V
+    t_ns = start_ns + np.round(line.t_ms * 1e6).astype(np.int64)
+    store.put_half_cycles(event_id, HalfCycleRms("1", *span, t_ns, volts, volts))
+    store.finish_event(event_id)
+    put_findings(store, event_id, demo.findings_in([whole]))
+    store.mark_analysed(event_id)
+    with running:
+        yield running
+
+
+def test_between_the_ends_of_a_long_dip_its_half_cycles_are_drawn(two_ends: demo.Scene) -> None:
+    (incident,) = two_ends.store.incidents()
+    assert incident.event_ids == (1, 2)
+    text, _ = fetched(two_ends, "/incidents/1")
+    assert "/api/events/2/rms/1" in text and "as its gateway kept it" in text and "/api/events/1/" not in text
+    assert "lowest 30.0" in text
+    line = json.loads(fetched(two_ends, "/api/events/2/rms/1")[0])
+    origin_ms = (incident.start_ns - line["origin_ns"]) / 1e6
+    values = [value for value in line["values"] if value is not None]
+    assert len(values) == len(line["values"]) and min(values) == DEEPEST_V  # no gap between the ends
+    assert all(after > before for before, after in pairwise(line["t_ms"]))
+    assert line["t_ms"][0] < origin_ms and line["t_ms"][-1] > origin_ms + BOTH_ENDS_S * 1000
+    assert sum(value < 70 for value in values) > 1000
+
+
+def test_and_the_waveform_has_the_samples_of_both_ends(two_ends: demo.Scene) -> None:
+    line = json.loads(fetched(two_ends, "/api/events/2/waveform/1?points=600")[0])
+    steps_ms = [after - before for before, after in pairwise(line["t_ms"])]
+    assert max(steps_ms) == pytest.approx((BOTH_ENDS_S + 2 - 7) * 1000, rel=0.02)
+    assert line["t_ms"][-1] - line["t_ms"][0] == pytest.approx((BOTH_ENDS_S + 2) * 1000, rel=0.01)

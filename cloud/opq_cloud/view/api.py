@@ -15,6 +15,7 @@ from opq_cloud.store.pyramid import MAX_ROWS
 from opq_cloud.view import charts
 from opq_cloud.view.box_history import METRICS, read_history
 from opq_cloud.view.context import LARGEST_ID, ViewContext, label, read_incidents, whole_id
+from opq_cloud.view.half_cycle_lines import whole_line
 from opq_cloud.view.history_page import From, To, asked_span
 from opq_cloud.view.incident_page import corners, past_before
 from opq_cloud.view.live_messages import measurement_json
@@ -180,18 +181,30 @@ class Api:
         end_ms: Moment = None,
         points: Annotated[int, Query(ge=2, le=charts.MAX_POINTS)] = charts.OVERVIEW_POINTS,
     ) -> JSONResponse:
-        """Volts; more samples than `points` are reduced to the lowest and highest of each stretch."""
+        """Volts; more samples than `points` are reduced to the lowest and highest of each stretch.
+
+        Of a long dip or swell both ends.
+        """
         wave = self._wave(event_id, box_id)
         origin = wave.start_ns if origin_ns is None else origin_ns
-        line = charts.waveform_line(wave, origin, start_ms, end_ms, points)
+        waves = [*self._onset(event_id, box_id), wave]
+        share = max(2, points // len(waves))
+        line = charts.joined([charts.waveform_line(each, origin, start_ms, end_ms, share) for each in waves])
         return JSONResponse({**_wave_json(wave, event_id, origin), **line.as_json(2)})
 
     def envelope(self, event_id: str, box_id: str, origin_ns: Origin = None) -> JSONResponse:
-        """Urms(1/2), each value at the middle of its cycle."""
+        """Urms(1/2), each value at the middle of its cycle; of a long dip or swell also between its ends."""
         wave = self._wave(event_id, box_id)
         origin = wave.start_ns if origin_ns is None else origin_ns
         record = self._context.box(box_id)
         line = charts.envelope_line(wave, origin, record.nominal_hz)
+        half = dict(self._context.half_cycles(int(event_id))).get(wave.box_id)
+        if half is not None:
+            onsets = [
+                charts.envelope_line(each, origin, record.nominal_hz)
+                for each in self._onset(event_id, box_id)
+            ]
+            line = whole_line([*onsets, line], half, origin)
         shared = {**_wave_json(wave, event_id, origin), "nominal_v": record.nominal_v}
         return JSONResponse({**shared, **line.as_json(3)})
 
@@ -203,6 +216,14 @@ class Api:
             semi_f47 += [(first_s, level), (until_s, level)]
             first_s = until_s
         return JSONResponse({"itic": corners(), "semi_f47": semi_f47})
+
+    def _onset(self, event_id: str, box_id: str) -> list[Waveform]:
+        """The waveform of the beginning, of a long dip or swell whose half cycles are stored."""
+        record = self._context.store.event_record(whole_id(event_id, "event"))
+        if record is None or record.completes is None or record.half_cycles.get(box_id) != "":
+            return []
+        before = self._context.store.event(record.completes)
+        return [wave for wave in (before.waveforms if before else ()) if wave.box_id == box_id]
 
     def _wave(self, event_id: str, box_id: str) -> Waveform:
         event: Event | None = self._context.store.event(whole_id(event_id, "event"))

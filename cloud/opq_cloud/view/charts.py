@@ -82,15 +82,13 @@ def waveform_line(
         if first < last:
             runs.append((t_ms[first:last], run.volts[first:last]))
     total = sum(len(volts) for _, volts in runs)
-    return _joined(
-        [reduce_min_max(t_ms, volts, max(2, points * len(volts) // total)) for t_ms, volts in runs]
-    )
+    return joined([reduce_min_max(t_ms, volts, max(2, points * len(volts) // total)) for t_ms, volts in runs])
 
 
 def envelope_line(wave: Waveform, origin_ns: int, nominal_hz: float) -> ChartLine:
     """Urms(1/2) of `wave` (IEC 61000-4-30, 5.4), each value at the middle of its cycle."""
     found = _rms_runs(wave, origin_ns, nominal_hz)
-    return _joined([reduce_min_max(t_ms, rms_v, MAX_ENVELOPE_POINTS) for _, _, t_ms, rms_v in found])
+    return joined([reduce_min_max(t_ms, rms_v, MAX_ENVELOPE_POINTS) for _, _, t_ms, rms_v in found])
 
 
 def _rms_runs(
@@ -117,7 +115,7 @@ def _half_edges(run: Waveform, volts: FloatArray, nominal_hz: float) -> FloatArr
         return np.empty(0)
 
 
-def _joined(lines: Sequence[ChartLine]) -> ChartLine:
+def joined(lines: Sequence[ChartLine]) -> ChartLine:
     """One after the other, with a NaN between so that no line is drawn over a gap."""
     t_parts: list[FloatArray] = []
     value_parts: list[FloatArray] = []

@@ -24,6 +24,7 @@ from opq_cloud.view.registry import RegistryReader, natural_order
 from opq_cloud.view.words import BOXES_LISTED
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.decision import Nominal
+from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.keys import KeyFolder
 from opq_proto.messages import Incident
 
@@ -73,6 +74,13 @@ class ViewContext:
     @property
     def visitor(self) -> Visitor:
         return OPEN if self.visitors is None else asking_now()
+
+    def half_cycles(self, event_id: int) -> list[tuple[str, HalfCycleRms]]:
+        """Box and Urms(1/2) of a long dip or swell, as the event's Boxes were asked for; most have none."""
+        record = self.store.event_record(event_id)
+        if record is None or "" not in record.half_cycles.values():
+            return []
+        return list(self.store.half_cycles(event_id).items())
 
     @property
     def store(self) -> ShownStore:

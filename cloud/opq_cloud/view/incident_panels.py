@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from opq_cloud.store.store import EventRecord
 from opq_cloud.view import charts, words
 from opq_cloud.view.context import ViewContext, label
+from opq_cloud.view.half_cycle_lines import whole_line
+from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import Event, Gap, Incident, Waveform
 
 DRAWN = 3
@@ -71,6 +73,8 @@ class _Seen:
     label: str
     envelope: charts.ChartLine
     extremes: charts.Extremes
+    between: bool = False
+    """Whether its envelope goes on between the ends of a long disturbance, as its gateway has kept it."""
 
     @property
     def deviation(self) -> float:
@@ -87,12 +91,16 @@ def incident_panels(
     `draw_all`: all of them in full, instead of the first DRAWN.
     """
     candidates: dict[str, list[tuple[int, Waveform]]] = {}
+    halves: dict[str, tuple[int, HalfCycleRms]] = {}
     for event in events:
         for wave in event.waveforms:
             candidates.setdefault(wave.box_id, []).append((event.event_id, wave))
+        halves |= {box_id: (event.event_id, each) for box_id, each in context.half_cycles(event.event_id)}
     order = [box_id for box_id in incident.box_ids if box_id in candidates]
     order += [box_id for box_id in candidates if box_id not in incident.box_ids]
-    seen = [_drawn(context, incident, candidates[box_id]) for box_id in order[:BOXES_SHOWN]]
+    seen = [
+        _drawn(context, incident, candidates[box_id], halves.get(box_id)) for box_id in order[:BOXES_SHOWN]
+    ]
     seen.sort(key=lambda one: (one.wave.box_id not in incident.box_ids, -one.deviation))
     peaks_v = [float(abs(one.wave.volts).max()) for one in seen if len(one.wave.counts)]
     peak_v = max([1.0, *peaks_v]) * 1.08
@@ -103,25 +111,37 @@ def incident_panels(
     ]
 
 
-def _drawn(context: ViewContext, incident: Incident, candidates: Sequence[tuple[int, Waveform]]) -> _Seen:
-    """The waveform that shows what is said of its Box; of several the one with most of the incident."""
+def _drawn(
+    context: ViewContext,
+    incident: Incident,
+    candidates: Sequence[tuple[int, Waveform]],
+    half: tuple[int, HalfCycleRms] | None,
+) -> _Seen:
+    """The waveform that shows what is said of its Box; of several the one with most of the incident.
+
+    `half`: of a long one the event that has its half cycles, and them; that one is drawn.
+    """
     record = context.box(candidates[0][1].box_id)
     named = label(record)
     found = []
     for event_id, wave in candidates:
         envelope = charts.envelope_line(wave, incident.start_ns, record.nominal_hz)
+        between = half is not None and half[0] == event_id
+        if half is not None and between:
+            envelope = whole_line([envelope], half[1], incident.start_ns)
         extremes = charts.extremes(envelope)
-        found.append(_Seen(event_id, wave, record.nominal_v, record.nominal_hz, named, envelope, extremes))
+        facts = record.nominal_v, record.nominal_hz, named
+        found.append(_Seen(event_id, wave, *facts, envelope, extremes, between))
     if len(found) == 1:
         return found[0]
     worst = words.worst(incident, record.box_id)
     residual = None if worst is None else worst.finding.residual_percent
 
-    def rank(one: _Seen) -> tuple[bool, int, int]:
+    def rank(one: _Seen) -> tuple[bool, bool, int, int]:
         volts = [each for each in (one.extremes.low_v, one.extremes.high_v) if each is not None]
         percents = [each / one.nominal_v * 100 for each in volts]
         shows = residual is None or any(abs(percent - residual) < SHOWN_PERCENT for percent in percents)
-        return shows, shared_ns(one.wave, incident), -one.event_id
+        return one.between, shows, shared_ns(one.wave, incident), -one.event_id
 
     return max(found, key=rank)
 
@@ -145,6 +165,7 @@ def _panel(incident: Incident, one: _Seen, peak_v: float, small: tuple[float, fl
         caption=(
             f"{words.duration(seconds)} at {wave.rate_millihz / 1e6:.5g}{words.THIN}kS/s, "
             f"time by {words.source(wave.source)}, {words.uncertainty(wave.uncertainty_ns)}"
+            f"{'; half-cycle rms between its ends as its gateway kept it' if one.between else ''}"
         ),
         low_words=f"lowest {words.number(low_v, 1, 'V')}, {words.number(low_percent, 1, '%')}",
         low_v=low_v,

@@ -25,6 +25,7 @@ from opq_cloud.export.comtrade import (
 from opq_cloud.export.event_files import WAVEFORM_FORMS, event_file
 from opq_cloud.export.records import ExportError, WaveformRecord, axis_pieces
 from opq_cloud.store.store import BoxRecord, EventRecord
+from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource, Waveform
 
 START_NS = 1_795_000_000_123_456_789
@@ -47,6 +48,10 @@ def with_a_gap(samples: int = 2000) -> Waveform:
 
 def content(record: WaveformRecord, form: str, data: str = "binary") -> bytes:
     return b"".join(event_file("event-17", [record], form, data).pieces)  # type: ignore[arg-type]
+
+
+def content_of_all(records: list[WaveformRecord], form: str) -> bytes:
+    return b"".join(event_file("event-17", records, form).pieces)  # type: ignore[arg-type]
 
 
 def read_by_the_comtrade_package(record: WaveformRecord, form: str, data: str) -> comtrade.Comtrade:
@@ -177,6 +182,28 @@ def test_json_holds_every_box() -> None:
     ]
 
 
+HALF_CYCLES = HalfCycleRms(
+    "1", START_NS, START_NS + 10**10, START_NS + np.array([0, 10**9, 3 * 10**9]),
+    np.array([72.5, 71.25, 118.0], np.float32), np.array([73.0, 72.0, 119.0], np.float32), 4, 900,
+    TimeSource.GPS,
+)  # fmt: skip
+
+
+def test_half_cycles_are_a_table_of_their_own_and_in_json() -> None:
+    long = replace(recorded(), half_cycles=HALF_CYCLES)
+    table = b"".join(event_file("event-17", [recorded(), long], "half-cycles").pieces).decode()
+    rows = list(csv.DictReader(line for line in table.splitlines() if not line.startswith(("#", '"#'))))
+    assert [int(row["time_ns"]) for row in rows] == HALF_CYCLES.t_ns.tolist()
+    assert [float(row["time_s"]) for row in rows] == [0.0, 1.0, 3.0]
+    assert [(float(row["least_v"]), float(row["most_v"])) for row in rows][1] == (71.25, 72.0)
+    assert {row["half_cycles"] for row in rows} == {"4"} and {row["box_id"] for row in rows} == {"1"}
+    plain, told = json.loads(content_of_all([recorded(), long], "json"))["waveforms"]
+    assert "half_cycles" not in plain and told["half_cycles"]["least_v"] == [72.5, 71.25, 118.0]
+    assert (told["half_cycles"]["every"], told["half_cycles"]["time_source"]) == (4, "gps")
+    with pytest.raises(ExportError, match="no half cycles"):
+        event_file("event-17", [recorded()], "half-cycles")
+
+
 @pytest.mark.parametrize("form", ["cff", "wav"])
 def test_several_boxes_are_a_zip_of_one_file_each(form: str) -> None:
     other = replace(WAVE, box_id="../4")
@@ -188,7 +215,8 @@ def test_several_boxes_are_a_zip_of_one_file_each(form: str) -> None:
 
 @pytest.mark.parametrize("form", WAVEFORM_FORMS)
 def test_the_same_data_give_the_same_bytes(form: str) -> None:
-    assert content(recorded(), form) == content(recorded(), form)
+    long = replace(recorded(), half_cycles=HALF_CYCLES)
+    assert content(long, form) == content(long, form)
 
 
 def test_nothing_to_export_is_said() -> None:

@@ -3,6 +3,7 @@
 COMTRADE is several files, so it is always a zip; NPY is a zip of `.npy` and `.json`, which numpy opens as
 `.npz`. CFF and WAV are one file for one Box and a zip for several: Boxes are sampled by their own clocks, and
 one file with one rate would need resampled, that is other, samples. CSV and JSON hold all Boxes.
+`half-cycles` is a CSV of Urms(1/2) between the ends of long dips and swells; JSON has it, too.
 """
 
 import json
@@ -21,9 +22,15 @@ from opq_cloud.export.comtrade import (
 )
 from opq_cloud.export.pieces import ZipMember, zip_pieces
 from opq_cloud.export.records import ExportError, WaveformRecord
-from opq_cloud.export.sample_files import csv_pieces, json_pieces, npy_pieces, wav_pieces
+from opq_cloud.export.sample_files import (
+    csv_pieces,
+    half_cycle_pieces,
+    json_pieces,
+    npy_pieces,
+    wav_pieces,
+)
 
-WaveformForm = Literal["comtrade", "cff", "csv", "npy", "wav", "json"]
+WaveformForm = Literal["comtrade", "cff", "csv", "npy", "wav", "json", "half-cycles"]
 WAVEFORM_FORMS: tuple[WaveformForm, ...] = get_args(WaveformForm)
 ZIP = "application/zip"
 BINARY = "application/octet-stream"
@@ -51,6 +58,13 @@ def event_file(
     records = [record for record in records if record.samples]
     if not records:
         raise ExportError("no waveform is stored that you may see")
+    if form == "half-cycles":
+        if all(record.half_cycles is None for record in records):
+            raise ExportError(
+                "no half cycles are stored that you may see; only long dips and swells have any"
+            )
+        pieces = half_cycle_pieces(records)
+        return ExportFile(f"{stem}-half-cycles.csv", "text/csv; charset=utf-8", pieces)
     if form == "csv":
         return ExportFile(f"{stem}.csv", "text/csv; charset=utf-8", csv_pieces(records))
     if form == "json":

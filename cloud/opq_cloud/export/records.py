@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from opq_cloud.store.store import BoxRecord, EventRecord
 from opq_proto.errors import OpqError
+from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Waveform
 
 PIECE_SAMPLES = 1 << 16
@@ -43,6 +44,8 @@ class WaveformRecord:
     box: BoxRecord
     licence: str = ""
     """On which terms the data may be used; empty: nobody says."""
+    half_cycles: HalfCycleRms | None = None
+    """Urms(1/2) between the ends of a long dip or swell, as its gateway kept it."""
 
     @property
     def stem(self) -> str:

@@ -12,10 +12,12 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from opq_cloud.export.records import ExportError, WaveformRecord, axis_pieces
+from opq_cloud.export.records import ExportError, WaveformRecord, axis_pieces, known_uncertainty_ns
 from opq_cloud.export.tables import comment_lines, guarded
+from opq_proto.half_cycles import HalfCycleRms
 
 CSV_COLUMNS = ("box_id", "time_ns", "time_s", "sample", "counts", "volts")
+HALF_CYCLE_COLUMNS = ("box_id", "time_ns", "time_s", "least_v", "most_v", "half_cycles")
 MOST_WAV_BYTES = 2**32 - 2**16
 
 
@@ -39,6 +41,24 @@ def csv_pieces(records: Sequence[WaveformRecord]) -> Iterator[bytes]:
                 f"{count * wave.v_per_lsb:.9g}\r\n"
                 for number, (at_ns, count) in enumerate(rows, first)
             ).encode()
+
+
+def half_cycle_pieces(records: Sequence[WaveformRecord]) -> Iterator[bytes]:
+    """CSV, one row per point of Urms(1/2); `time_s` counts from the earliest. Not of records without any."""
+    known = [(record, record.half_cycles) for record in records if record.half_cycles is not None]
+    origin_ns = min((int(half.t_ns[0]) for _, half in known if len(half.t_ns)), default=0)
+    for record, half in known:
+        uncertainty_ns = known_uncertainty_ns(half.uncertainty_ns)
+        stamped = {"uncertainty_ns": uncertainty_ns, "time_source": half.source.name.lower()}
+        yield comment_lines({**record.facts(), **stamped})
+    yield (",".join(HALF_CYCLE_COLUMNS) + "\r\n").encode()
+    for record, half in known:
+        cell = _csv_cell(record.wave.box_id)
+        rows = zip(half.t_ns.tolist(), half.least_v.tolist(), half.most_v.tolist(), strict=True)
+        yield "".join(
+            f"{cell},{t_ns},{(t_ns - origin_ns) / 1e9:.6f},{least_v:.7g},{most_v:.7g},{half.every}\r\n"
+            for t_ns, least_v, most_v in rows
+        ).encode()
 
 
 def npy_pieces(record: WaveformRecord) -> Iterator[bytes]:
@@ -80,7 +100,11 @@ def wav_pieces(record: WaveformRecord) -> Iterator[bytes]:
 
 
 def json_pieces(records: Sequence[WaveformRecord]) -> Iterator[bytes]:
-    """`{"format": "opq-event-1", "waveforms": [{…facts…, "counts": […]}]}`; counts as had, gaps listed."""
+    """`{"format": "opq-event-1", "waveforms": [{…facts…, "counts": […]}]}`; counts as had, gaps listed.
+
+    A long dip or swell has `half_cycles` beside its counts: {every, uncertainty_ns, time_source, t_ns,
+    least_v, most_v}.
+    """
     yield b'{"format": "opq-event-1", "waveforms": ['
     for index, record in enumerate(records):
         facts = json.dumps(record.facts())
@@ -90,8 +114,23 @@ def json_pieces(records: Sequence[WaveformRecord]) -> Iterator[bytes]:
             if piece.counts is not None:
                 yield (("" if first else ",") + ",".join(map(str, piece.counts.tolist()))).encode()
                 first = False
-        yield b"]}"
+        yield b"]" + _half_cycles_json(record.half_cycles) + b"}"
     yield b"\n]}\n"
+
+
+def _half_cycles_json(half: HalfCycleRms | None) -> bytes:
+    """A further key of a waveform; nothing without any."""
+    if half is None:
+        return b""
+    document = {
+        "every": half.every,
+        "uncertainty_ns": known_uncertainty_ns(half.uncertainty_ns),
+        "time_source": half.source.name.lower(),
+        "t_ns": half.t_ns.tolist(),
+        "least_v": [round(volts, 4) for volts in half.least_v.tolist()],
+        "most_v": [round(volts, 4) for volts in half.most_v.tolist()],
+    }
+    return b', "half_cycles": ' + json.dumps(document).encode()
 
 
 def _chunk(name: bytes, body: bytes) -> bytes:

@@ -13,6 +13,7 @@ from opq_cloud.export.tables import ExportTable, JsonRow, TableColumn
 from opq_cloud.store.incident_index import IncidentFilter, IndexedIncident, IndexPlace
 from opq_cloud.store.incident_json import incident_json
 from opq_cloud.store.store import BoxRecord, EventRecord
+from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import Event, Incident, Measurement, StoredFinding
 
 PAGE_ROWS = 5000
@@ -83,6 +84,7 @@ class ExportSource(Protocol):
     def box(self, box_id: str) -> BoxRecord | None: ...
     def event(self, event_id: int) -> Event | None: ...
     def event_record(self, event_id: int) -> EventRecord | None: ...
+    def half_cycles(self, event_id: int) -> dict[str, HalfCycleRms]: ...
     def incident(self, incident_id: int) -> Incident | None: ...
     def incidents(
         self, after_id: int = 0, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
@@ -108,8 +110,15 @@ def event_records(
         if box_id not in found:
             have = ", ".join(found) or "none"
             raise ExportError(f"event {event_id} has no waveform of Box {box_id}; it has {have}")
+    halves = source.half_cycles(event_id) if "" in record.half_cycles.values() else {}
     return [
-        WaveformRecord(wave, record, source.box(box_id) or BoxRecord(box_id, f"Box {box_id}"), licence)
+        WaveformRecord(
+            wave,
+            record,
+            source.box(box_id) or BoxRecord(box_id, f"Box {box_id}"),
+            licence,
+            halves.get(box_id),
+        )
         for box_id, wave in found.items()
         if not box_ids or box_id in box_ids
     ]

@@ -4,23 +4,30 @@ A long disturbance is asked for as its two ends. Each Measurement holds the leas
 of its second, so that it shows whether the voltage stayed beyond its limit between them. What they show is
 one more sighting of the finding (`mauka.sightings`): it grows while it lasts and takes in its end, whenever
 that comes. Where no waveform shows the end, the finding is closed by the Measurements, on a second.
+What its gateway kept of the half cycles, where that came, shows the same to a half cycle, also where
+Measurements are missing.
 Source: IEC 61000-4-30:2015, 5.4 (a dip ends where Urms(1/2) is back at the limit and the hysteresis).
 """
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 
+import numpy as np
+
 from opq_cloud.mauka.provenance import GROWN_BY_MEASUREMENTS, VERSION, settings_hash
 from opq_cloud.store.store import CloudStore
 from opq_measure.events.limits import Limits
 from opq_proto.decision import NS_PER_MS, window_ns
 from opq_proto.errors import StoreError
+from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import Finding, Incident, Measurement, StoredFinding
 
 LOW = frozenset({"sag", "interruption", "undervoltage"})
 HIGH = frozenset({"swell", "overvoltage"})
 HOLE_NS = 3 * 10**9
 """Without a Measurement for longer nobody knows whether it went on, until what is missing comes."""
+LEDGER_HOLE_NS = 30_000_000
+"""Half cycles further apart do not follow on each other."""
 PATIENCE_NS = 60 * 10**9
 """After the last that showed it: by then a waveform of its end has come, or none will."""
 GROW_NS = 60 * 10**9
@@ -50,6 +57,10 @@ class FollowedFinding:
     written_ns: int
     worst_v: float
     windows: int = 0
+    half_cycles: int = 0
+    """Of these its gateway's ledger has said that it went on."""
+    exact: bool = False
+    """They have shown its end."""
     cycles: float = 0.0
     """From the end of its waveform to `reach_ns`; 0: no Measurement says the frequency."""
     over: bool = False
@@ -79,6 +90,27 @@ class FollowedFinding:
                 self.worst_v = min(self.worst_v, rms.min) if low else max(self.worst_v, rms.max)
                 self.windows += 1
 
+    def accept_half_cycles(self, half: HalfCycleRms, limits: Limits) -> None:
+        """Those from `reach_ns` on, up to a hole in them."""
+        first = int(np.searchsorted(half.t_ns, self.reach_ns))
+        t_ns = half.t_ns[first:]
+        holes = np.nonzero(np.diff(t_ns, prepend=self.reach_ns) > LEDGER_HOLE_NS * half.every)[0]
+        count = int(holes[0]) if len(holes) else len(t_ns)
+        if self.over or not count:
+            return
+        low, limit_v = self.finding.kind in LOW, self.leave_v(limits)
+        near_v, far_v = (half.most_v, half.least_v) if low else (half.least_v, half.most_v)
+        near_v, far_v = near_v[first : first + count], far_v[first : first + count]
+        back = np.nonzero(near_v >= limit_v if low else near_v <= limit_v)[0]
+        lasted = int(back[0]) if len(back) else count
+        for volts in far_v[:lasted].tolist():
+            self.worst_v = min(self.worst_v, volts) if low else max(self.worst_v, volts)
+        self.half_cycles += lasted * half.every
+        self.cycles += lasted * half.every / 2
+        self.over = self.exact = bool(len(back))
+        self.reach_ns = max(self.reach_ns, int(t_ns[lasted if self.over else count - 1]))
+        self.newest_ns = max(self.newest_ns, self.reach_ns)
+
     def leave_v(self, limits: Limits) -> float:
         """It is over at this voltage."""
         nominal_v = _nominal_v(self.finding)
@@ -88,7 +120,8 @@ class FollowedFinding:
 
     def piece(self, limits: Limits) -> Finding | None:
         """What the Measurements show, as a finding that meets the waveform's; None: nothing new."""
-        before, closed = self.finding, self.over and self.newest_ns - self.reach_ns >= PATIENCE_NS
+        late = self.exact or self.newest_ns - self.reach_ns >= PATIENCE_NS
+        before, closed = self.finding, self.over and late
         start_ns = before.end_ns - 1
         if self.reach_ns <= before.end_ns and not closed:
             return None
@@ -109,10 +142,18 @@ class FollowedFinding:
             analysis_version=VERSION,
             settings_hash=settings_hash(asdict(limits)),
             because=(
-                f"Urms(1/2) {side} {self.leave_v(limits):.4g} V in {self.windows} Measurements, "
-                f"{self.worst_v:.4g} V at worst{'; its end is known to a second' if closed else ''}"
+                f"Urms(1/2) {side} {self.leave_v(limits):.4g} V in {self._evidence()}, "
+                f"{self.worst_v:.4g} V at worst"
+                f"{'; its end is known to a second' if closed and not self.exact else ''}"
             ),
         )
+
+    def _evidence(self) -> str:
+        measurements = f"{self.windows} Measurements"
+        ledger = f"{self.half_cycles} half cycles of its gateway's ledger"
+        if not self.half_cycles:
+            return measurements
+        return f"{measurements} and {ledger}" if self.windows else ledger
 
 
 class OpenDisturbances:
@@ -147,6 +188,19 @@ class OpenDisturbances:
                     grown += self._grown(finding_id, followed, least_ns=0)
         return grown
 
+    def note_half_cycles(self, event_id: int) -> list[tuple[int, Finding]]:
+        """What gateways kept of a long one has come: (event, finding) to put for what it shows."""
+        try:
+            halves = self._store().half_cycles(event_id)
+        except StoreError:  # what cannot be read shows nothing
+            return []
+        grown: list[tuple[int, Finding]] = []
+        for finding_id, followed in list(self._followed.items()):
+            half = halves.get(followed.finding.box_id)
+            if half is not None and half.start_ns < followed.reach_ns < half.end_ns:
+                grown += self._grown(finding_id, followed, 0, half)
+        return grown
+
     def note_closed(self, finding_id: int) -> None:
         """It is over: nothing more is looked for."""
         self._followed.pop(finding_id, None)
@@ -162,10 +216,14 @@ class OpenDisturbances:
             elif self._clock() >= followed.again_s:
                 yield from self._grown(finding_id, followed, GROW_NS)
 
-    def _grown(self, finding_id: int, followed: FollowedFinding, least_ns: int) -> list[tuple[int, Finding]]:
+    def _grown(
+        self, finding_id: int, followed: FollowedFinding, least_ns: int, half: HalfCycleRms | None = None
+    ) -> list[tuple[int, Finding]]:
         if not self._has_right_nominal(followed):
             del self._followed[finding_id]
             return []
+        if half is not None:
+            followed.accept_half_cycles(half, self._limits)
         start_ms = followed.reach_ns // NS_PER_MS
         rows = self._store().measurements(followed.finding.box_id, start_ms, LATEST_MS, ROWS)
         before_ns = followed.reach_ns

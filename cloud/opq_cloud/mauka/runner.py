@@ -248,6 +248,8 @@ class AnalysisRunner(MaukaPlugin):
         written = [(one, stored_ns) for done, stored_ns in stored for one in done.stored]
         self.counters.add("findings", len(written))
         self._put_grown(self._open.note_findings([item for item, _ in written]))
+        if "" in job.record.half_cycles.values():
+            self._put_grown(self._open.note_half_cycles(event_id))
         for item, _ in written:
             self.produce(LAHA_GC, gc_update(INCIDENTS, item.finding_id, self.name))
         first_ns = {item.incident_id: stored_ns for item, stored_ns in reversed(written)}

@@ -11,6 +11,7 @@ from opq_cloud.mauka.open_disturbances import PATIENCE_NS
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.service import load_analyses
 from opq_cloud.store import BoxRecord, CloudStore, open_store
+from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import Incident, Measurement, Metric, TimeSource, Trigger, Waveform
 
 S = 10**9
@@ -169,3 +170,53 @@ def test_a_hole_says_nothing_until_it_is_filled(store: CloudStore) -> None:
     dip.idle()
     assert lasted_s(dip.only()) == pytest.approx(300 - 10.3, abs=0.02)
     assert replace(dip.only(), closed=False) == dip.only()
+
+
+def half_cycles_of(dip: LongDip, first_s: int, last_s: int, deep: bool = False) -> HalfCycleRms:
+    """All of these seconds; `deep`: with a tenth of a second at 30 V from 40 s on."""
+    t_s = np.arange(first_s * 120, last_s * 120) / 120
+    volts = np.where((t_s >= dip.begin_s) & (t_s < dip.end_s), dip.level_v, NOMINAL_V).astype(np.float32)
+    if deep:
+        volts[(t_s > 40.0) & (t_s < 40.1)] = 30.0
+    t_ns = ZERO_NS + np.round(t_s * S).astype(np.int64)
+    return HalfCycleRms("1", ZERO_NS + first_s * S, ZERO_NS + last_s * S, t_ns, volts, volts)
+
+
+def test_the_half_cycles_of_its_gateway_say_what_missing_measurements_cannot(store: CloudStore) -> None:
+    dip = LongDip(store, begin_s=10.3, end_s=100.6)
+    dip.measure(0, 20)
+    dip.event(9.0, 12.0)
+    dip.measure(60, 103)
+    dip.event(98.0, 102.0)
+    assert len(store.incidents()) == 2, "nobody knows what was between"
+    assert store.put_half_cycles(2, half_cycles_of(dip, 9, 102, deep=True))
+    dip.idle()
+    incident = dip.only()
+    assert incident.closed and lasted_s(incident) == pytest.approx(90.3, abs=0.02)
+    finding = incident.findings[0].finding
+    assert finding.residual_percent == pytest.approx(25.0, abs=0.1) and finding.kind == "undervoltage"
+    assert finding.duration_cycles == pytest.approx(90.3 * 60, abs=1.5)
+
+
+def test_half_cycles_close_what_no_waveform_of_its_end_shows(store: CloudStore) -> None:
+    dip = LongDip(store, begin_s=10.3, end_s=30.6)
+    dip.event(9.0, 12.0)
+    assert store.put_half_cycles(1, half_cycles_of(dip, 9, 32))
+    dip.idle()
+    incident = dip.only()
+    assert incident.closed and lasted_s(incident) == pytest.approx(20.3, abs=0.02)
+    assert "half cycles of its gateway's ledger" in incident.findings[0].finding.because
+    assert "to a second" not in incident.findings[0].finding.because
+
+
+def test_a_hole_in_the_ledger_says_nothing_either(store: CloudStore) -> None:
+    dip = LongDip(store, begin_s=10.3, end_s=30.6)
+    dip.event(9.0, 12.0)
+    whole = half_cycles_of(dip, 9, 32)
+    there = whole.t_ns < ZERO_NS + 20 * S
+    there |= whole.t_ns > ZERO_NS + 21 * S
+    volts = whole.least_v[there]
+    assert store.put_half_cycles(1, replace(whole, t_ns=whole.t_ns[there], least_v=volts, most_v=volts))
+    dip.idle()
+    incident = dip.only()
+    assert not incident.closed and lasted_s(incident) == pytest.approx(20 - 10.3, abs=0.02)

@@ -35,9 +35,9 @@ class LevelLimits:
 
 
 DC_LIMITS = LevelLimits(1.5, 0.5)
-"""Of nominal."""
+"""By the nominal voltage."""
 NOISE_LIMITS = LevelLimits(6.0, 2.0, 2.0)
-"""Of the fundamental."""
+"""By the fundamental."""
 
 
 def dc_offset_in(course: Course, nominal_v: float, limits: LevelLimits = DC_LIMITS) -> list[Occurrence]:

@@ -26,10 +26,10 @@ NOISE_PINST = 2000.0
 OVER_NOISE = 3.0
 """Times the Pinst of the noise; smoothed over a second it is not by chance."""
 LEAST_S = 2.0
-"""Of flicker, seen."""
+"""Seconds of flicker that have to be seen."""
 SMOOTH_S = 1.0
 STEADY_SHARE = 0.7
-"""Of the time from the first to the last: a step is felt once, flicker goes on."""
+"""Share of the time from the first to the last: a step is felt once, flicker goes on."""
 HALF = 0.5
 """A mean over a second passes half of its level where what it is the mean of begins and ends."""
 LATE_S = 0.3

@@ -154,7 +154,7 @@ class _Apart:
     """How far the wave is from the cycle before, where that is more than noise."""
 
     noise_pu: float
-    """Of the signal itself, of the fundamental's peak."""
+    """Noise of the signal itself, by the fundamental's peak."""
     has_transient: bool
     """In some sample."""
     has_step: bool

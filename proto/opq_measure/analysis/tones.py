@@ -41,7 +41,7 @@ KEYED = 0.7
 LEAST_TELEGRAM_S = 0.8
 LONGEST_PAUSE_S = 5.0
 LEAST_PULSE_S, LONGEST_PULSE_S = 0.6, 2.5
-"""Of one pulse between silences, as a short waveform shows a telegram of long pulses."""
+"""Length of one pulse between silences, as a short waveform shows a telegram of long pulses."""
 
 
 def tones_in(course: Course, limit_percent: float = MOST_INTERHARMONIC_PERCENT) -> list[Occurrence]:

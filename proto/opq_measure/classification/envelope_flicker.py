@@ -27,7 +27,7 @@ HIGHEST_HZ_SHARE, QUIET_HZ_SHARE = 0.8, 0.45
 STANDS_OUT = 9.5
 """Times the mean power of noise in a bin: by chance in one bin of 13,000."""
 EDGE_SHARE = 0.2
-"""Of the stretch that is faded where lines are looked for: a line loses a tenth of its power against
+"""Share of the stretch that is faded where lines are looked for: a line loses a tenth of its power against
 noise by it, and a third by a Hann window."""
 BESIDE = 2
 """Bins to either side that belong to a line, by the Hann window."""
@@ -44,9 +44,9 @@ class EnvelopeFlicker:
     pst: float
     """Pst if it goes on for ten minutes."""
     hz: float
-    """Of the strongest line."""
+    """Frequency of the strongest line."""
     stretch: slice
-    """Of the values of the envelope."""
+    """Which values of the envelope it was seen in."""
     after_step: bool = False
     before_step: bool = False
     """Whether a step of the level begins or ends the stretch."""

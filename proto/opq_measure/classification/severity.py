@@ -20,10 +20,10 @@ BY_DEPTH = 0.6
 AT_LIMIT, PER_DOUBLING = 2.0, 3.0
 PER_PEAK, PER_DEGREE = 5.0, 1 / 6
 MIDDLING = 2.0
-"""Of a class that no figure says more of."""
+"""Severity of a class that no figure says more of."""
 MOST = 10.0
 DEVIATION_SHARE = 0.01
-"""Of nominal frequency."""
+"""Share of nominal frequency."""
 LASTING: Mapping[str, tuple[tuple[str, ...], float]] = {
     "harmonics": (("thd_percent",), 8.0),
     "interharmonics": (("interharmonic_percent",), 1.0),

@@ -26,7 +26,7 @@ CLEAN = 0.95
 LEAST_HALF_WAVES = 3
 """From which a pulse is a ringing."""
 DECAYS_S = np.geomspace(5e-5, 2e-3, 12)
-"""Of impulses that are tried; neighbours explain the same to 1 %."""
+"""Decays of impulses that are tried; neighbours explain the same to 1 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Pulse:
     ring: Oscillation | None
     """With at least 3 half waves."""
     unexplained: float
-    """Of its energy, for each degree of freedom: beside one damped oscillation; with fewer half waves, beside
+    """Share of its energy by degree of freedom: beside one damped oscillation; with fewer half waves, beside
     one decay to one side."""
 
 

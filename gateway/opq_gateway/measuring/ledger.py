@@ -39,7 +39,7 @@ DAY_NS = 86_400 * 10**9
 HALF_CYCLES_BYTES = 64_000_000
 """14 hours of dips, 4.5 MB each."""
 LONGEST_NS = 10**13
-"""Of one row, generously: how far after its beginning its end may lie."""
+"""Longest row, generously: how far after its beginning its end may lie."""
 MOST_WAITING = 10_000
 """Rows of a Box that wait for a slow disk: half an hour of windows, some 15 MB."""
 _pack = msgspec.msgpack.Encoder().encode
@@ -47,7 +47,7 @@ _unpack = msgspec.msgpack.Decoder(list[tuple[int, int, int, int, bool, dict[str,
 
 
 class Ledger:
-    """Of one Box or group; `append` from one thread, `flush` from one, `read` from any and any process."""
+    """One Box's or group's; `append` from one thread, `flush` from one, `read` from any and any process."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Ledger:
         self._keep_ns["h"] = self._keep_ns["v"] if half_cycles_bytes else 0
         self._most_bytes = half_cycles_bytes
         self.deleted_bytes = 0
-        """Of half cycles: too old, or too many."""
+        """Bytes of deleted half cycles: too old, or too many."""
         self._waiting: Channel[Values] = Channel(f"ledger {box_id}", MOST_WAITING)
         self._open: dict[str, tuple[Path, int, int]] = {}  # per series: the file, begin and end of its time
         folder.mkdir(parents=True, exist_ok=True)
@@ -233,7 +233,7 @@ def _record(kind: str, rows: list[Values]) -> bytes:
 
 
 def _crc(head: bytes | memoryview, rows: bytes | memoryview) -> int:
-    """Of the head up to its crc, and of the rows."""
+    """The CRC-32 over the head up to its crc, and the rows."""
     return zlib.crc32(rows, zlib.crc32(memoryview(head)[: HEAD.size - 4]))
 
 

@@ -31,9 +31,9 @@ log = logs.get(service="mauka")
 JOBS_PER_WORKER = 2
 """One at work, the next with its waveforms in memory. The others wait in the store."""
 TRIES = 2
-"""Of an analysis that ended its process: then the event is done without it."""
+"""Tries of an analysis that ended its process: then the event is done without it."""
 STARTS = 3
-"""Of processes that end before they begin any analysis: then the event has failed."""
+"""Starts of processes that end before they begin any analysis: then the event has failed."""
 START_S = 120.0
 """Until a new process is ready, imports and all."""
 PROGRAM = "import sys; from opq_cloud.mauka.analysis_worker import main; sys.exit(main(sys.argv[1:]))"

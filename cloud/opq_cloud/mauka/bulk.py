@@ -33,7 +33,7 @@ CALLS_PER_WORKER = 3
 """Under way at once: one at work, the others on their way."""
 CONNECT_S = 30.0
 RETRIES = 2
-"""Of a call whose worker was lost."""
+"""Further tries of a call whose worker was lost."""
 
 
 QUIET = {
@@ -44,7 +44,7 @@ QUIET = {
     "distributed.admin.system-monitor.interval": "5s",
     "distributed.admin.system-monitor.gil.enabled": False,
 }
-"""Of our own workers: Dask looks at every thread 100 times a second, at its own delay 50 times, at its memory
+"""For our own workers: Dask looks at every thread 100 times a second, at its own delay 50 times, at its memory
 ten times. That is paid by the second, so that an event cost the more CPU the busier the machine was."""
 
 

@@ -16,7 +16,7 @@ from opq_measure.causes.dip_types import DipType, dip_type_of
 
 STRONGEST = 4
 CLEAR_MOVE = 0.05
-"""Of before: so far a phasor has to go to show when the fault was cleared."""
+"""Share of the voltage before: so far a phasor has to go to show when the fault was cleared."""
 OPPOSITE_PERCENT = 4.0
 """One phase of a place up and another down by this share of before."""
 _PHASES = {"a": "a1r", "b": "b2s", "c": "c3t"}
@@ -48,7 +48,7 @@ class IncidentSigns:
     odd_percent: float | None = None
     hz_change: float | None = None
     hz_apart: float | None = None
-    """Of the Box that is furthest from the others of its event."""
+    """How far the Box that is furthest off differs from the others of its event."""
     deviation_hz: float | None = None
     impulse_pu: float | None = None
     impulse_boxes: int = 0

@@ -27,15 +27,15 @@ from opq_proto.messages import (
 )
 
 MOST_PAIRS = 6
-"""Of one event; Boxes with the worst clocks come first."""
+"""Pairs of one event; Boxes with the worst clocks come first."""
 BEFORE_NS, AFTER_NS = 500_000_000, 800_000_000
-"""Of each waveform, around what the Box itself saw first: what is further away adds CPU and little else."""
+"""What is taken of each waveform, around what the Box itself saw first: the rest adds CPU and little else."""
 LEAST_MARGIN = 0.05
-"""Of the correlation over that of the next choice of a cycle."""
+"""How much the correlation has to exceed that of the next choice of a cycle."""
 STAMPS_EXCLUDE = 4.0
 """Times what both clocks say of themselves: further apart they are not, where both are known."""
 RATES_APART = 1e-4
-"""Of two converters at most: half a sample between the middle and the ends of a second."""
+"""Most that the rates of two converters differ by: half a sample between middle and ends of a second."""
 SUDDEN = frozenset(
     {"sag", "swell", "interruption", "undervoltage", "overvoltage", "phase_jump", "rapid_voltage_change"}
 )

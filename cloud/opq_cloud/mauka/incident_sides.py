@@ -22,9 +22,9 @@ from opq_proto.messages import BoxSide
 
 DOWNSTREAM, UPSTREAM = "downstream", "upstream"
 LEAST_DEPTH = 0.04
-"""Of before: how far a phasor has to move somewhere for this to be asked."""
+"""Share of the voltage before: how far a phasor has to move somewhere for this to be asked."""
 LEAST_CONTRAST = 0.03
-"""Of before, deeper than other feeders: a feeder with less is not the one."""
+"""Share of the voltage before, deeper than other feeders: a feeder with less is not the one."""
 ALIKE, ALIKE_SHARE = 0.02, 0.05
 """So much less deep than the deepest, of before and of it, is as deep."""
 SEVERAL_PLACES, ONE_DEAD_PLACE, ONE_PLACE, ELSEWHERE = 0.75, 0.85, 0.7, 0.97

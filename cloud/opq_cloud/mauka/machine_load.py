@@ -11,7 +11,7 @@ from pathlib import Path
 
 STAT, MEMORY = Path("/proc/stat"), Path("/proc/meminfo")
 MOST_VALUES = 100_000
-"""Of one statistic; later ones are left out until it begins anew."""
+"""Values of one statistic; later ones are left out until it begins again."""
 
 
 @dataclass(slots=True)
@@ -71,7 +71,7 @@ class MachineLoad:
         self._summaries = {name: ValueSummary() for name in names}
 
     def _busy_percent(self) -> float | None:
-        """Of all processors since the last look."""
+        """How busy all processors were since the last look, percent."""
         before, self._ticks = self._ticks, _busy_ticks()
         if before is None or self._ticks is None or self._ticks[1] <= before[1]:
             return None

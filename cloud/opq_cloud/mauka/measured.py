@@ -36,7 +36,7 @@ V = TypeVar("V")
 MOST_RESULTS = 256
 """Kept: some 0.1 MB each for 10 s. An event of more Boxes is measured again by each analysis."""
 MOST_ONSETS = 12
-"""Of one piece are looked at for their cause; 1 ms each."""
+"""Onsets of one piece that are looked at for their cause; 1 ms each."""
 MOST_DIGESTS = 256
 """Waveforms whose hash is known while they are in memory."""
 DEFAULT_LIMITS = Limits()
@@ -165,7 +165,7 @@ def _keep(known: OrderedDict[K, V], key: K, value: V, most: int) -> None:
 
 
 RESULTS = MeasuredResults()
-"""Of this process."""
+"""The results of this process."""
 
 
 def measured_runs(event: Event, config: NominalConfig, limits: Limits = DEFAULT_LIMITS) -> list[MeasuredRun]:

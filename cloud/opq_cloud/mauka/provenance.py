@@ -14,7 +14,7 @@ from opq_plugins.sdk.modules import Analysis
 from opq_proto.messages import Finding
 
 VERSION = version("opq-toolkit")
-"""Of every built-in analysis."""
+"""Version of every built-in analysis."""
 HASH_BYTES = 6
 GROWN_BY_MEASUREMENTS = "open_disturbances"
 """Name in what Measurements, and no waveform, show of a disturbance."""
@@ -45,7 +45,7 @@ def settings_hash(settings: Mapping[str, object]) -> str:
 
 
 def provenance_of(analysis: Analysis) -> Provenance:
-    """Of a built-in analysis: all its settings, but for nominal values that come from each Box."""
+    """Where a finding of a built-in analysis comes from: its settings, but for nominal values of each Box."""
     from_box = {"nominal_v", "nominal_hz"} - analysis.fixed
     settings = {name: value for name, value in asdict(analysis.config).items() if name not in from_box}
     return Provenance(analysis.name, VERSION, settings_hash(settings))

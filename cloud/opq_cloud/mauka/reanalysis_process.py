@@ -24,7 +24,7 @@ from opq_proto.errors import OpqError
 NICE = 10
 PROGRESS_S = 0.5
 MOST_CHANGES = 1000
-"""Of each list of the report; the sums count all."""
+"""Entries of each list of the report; the sums count all."""
 
 
 @dataclass(frozen=True, slots=True)

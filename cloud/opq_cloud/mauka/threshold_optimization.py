@@ -27,7 +27,7 @@ FIELDS = {
     "percent_v_high": "threshold_percent_v_high",
     "percent_thd_high": "threshold_percent_thd_high",
 }
-"""Of TriggeringLimits -> of the request; those of all Boxes with `default_` before."""
+"""Field of TriggeringLimits -> field of the request; those of all Boxes have `default_` before them."""
 
 
 class ThresholdOptimizationPlugin(MaukaPlugin):

@@ -52,7 +52,7 @@ class _Retry:
 
 
 class WaitingEvents:
-    """Of one runner, in its loop. Counters there: `unknown_events`, `forgotten_events`."""
+    """Events that wait for one runner, in its loop. Counters there: `unknown_events`, `forgotten_events`."""
 
     def __init__(
         self,
@@ -175,7 +175,7 @@ class WaitingEvents:
         self._retries.clear()
 
     def marked_since(self, since_ms: int) -> list[int]:
-        """Of the newest `RECENT_EVENTS`: a new analysis may have missed them."""
+        """Those of the newest `RECENT_EVENTS` that a new analysis may have missed."""
         return [event_id for at_ms, event_id in self._done if at_ms >= since_ms]
 
     def _was_done(self, event_id: int) -> bool:

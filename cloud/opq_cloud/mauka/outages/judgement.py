@@ -20,7 +20,7 @@ LONG_S = 60.0
 """A gateway that starts again is back by then."""
 DEAD_PERCENT, DIP_PERCENT = 10.0, 90.0
 MEASURED_ON = 0.5
-"""Of a silence: with numbers for so much of it the Box measured on."""
+"""Share of a silence: with numbers for so much of it the Box measured on."""
 MOST_TOGETHER = 3
 
 

@@ -59,9 +59,9 @@ class _StoredStretch:
     """Measurements of a Box that were stored one after another, without crossings."""
 
     start_ns: int
-    """Of the first."""
+    """Start of the first Measurement."""
     end_ns: int
-    """Of the last."""
+    """End of the last Measurement."""
     longest_gap_ns: int
     """Between the end of one and the start of the next."""
 
@@ -154,7 +154,7 @@ class OutageWatch:
         return changes
 
     def _first_since(self, row: Measurement) -> Measurement:
-        """Of a Box that is new since the last look its first whole Measurement."""
+        """The first whole Measurement of a Box that is new since the last look."""
         rows = self._store().measurements(row.box_id, 0, row.timestamp_ms, ROWS)
         return next((each for each in rows if not each.crossing), row)
 

@@ -63,7 +63,7 @@ class ListAddress:
         return any(name != "order" for name, _ in self.fields)
 
     def page_query(self, place: IndexPlace) -> str:
-        """Of the page that goes on after a place."""
+        """Query of the page that goes on after a place."""
         value = "" if self.wanted.order == "newest" else f"{place.value!r}~"
         return urlencode([*self.fields, ("before", f"{value}{place.incident_id}")])
 
@@ -210,7 +210,7 @@ def _short(seconds: float) -> str:
 
 
 def regions(context: ViewContext) -> list[str]:
-    """Of the Boxes that the visitor sees."""
+    """Regions of the Boxes that the visitor sees."""
     return list(context.regions())
 
 

@@ -60,7 +60,7 @@ class IncidentScatter:
     times: tuple[ScatterLabel, ...]
     levels: tuple[ScatterLabel, ...]
     without: int
-    """Of the newest, those that have no residual voltage."""
+    """How many of the newest have no residual voltage."""
 
 
 def scatter_of(

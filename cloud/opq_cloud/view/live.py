@@ -109,7 +109,7 @@ class LiveHub:
             return {box_id: recent.newest().measurement for box_id, recent in self._recent.items()}
 
     def box_ids(self) -> list[str]:
-        """Of all Boxes that were heard."""
+        """Ids of all Boxes that were heard."""
         with self._lock:
             return list(self._recent)
 

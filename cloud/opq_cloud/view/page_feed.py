@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 BATCH_S = 1.0
 ROWS_OF_A_BOX = 8
-"""Of one Box in one second; what it sends more of loses its oldest."""
+"""Rows of one Box in one second; beyond, its oldest are lost."""
 BATCHES_KEPT = 3
 """Seconds that a page may be late."""
 NEWEST_BOXES = 1000

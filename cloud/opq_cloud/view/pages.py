@@ -46,7 +46,7 @@ CARDS = 24
 """More Boxes than that are rows of a table."""
 BOXES_A_PAGE = 100
 BOXES_OFFERED = 200
-"""Of more than so many none is chosen from a list: its number is typed."""
+"""Boxes in a list to choose from: of more, the number is typed."""
 ON_BOX_PAGE = 10
 HOUR_MS = 3_600_000
 FILTERS = ("number", "plain", "class_words", "class_tone", "duration", "utc", "utc_attribute", "clock", "ago")
@@ -153,7 +153,7 @@ class Pages:
         )
 
     def _stale_words(self, box_ids: Sequence[str]) -> tuple[str, str] | None:
-        """Of Boxes that are all silent; None where none was heard."""
+        """What is said where all these Boxes are silent; None where none was heard."""
         heard = [each for each in map(self._context.hub.newest, box_ids) if each is not None]
         newest_ms = max((each.measurement.timestamp_ms for each in heard), default=None)
         return None if newest_ms is None else words.stale(newest_ms * 1_000_000, self._context.now_ns())

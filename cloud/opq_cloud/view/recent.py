@@ -15,7 +15,7 @@ from opq_proto.messages import Measurement
 RECENT_MEASUREMENTS = 300
 """Per Box, for the line of the last minutes (5 min at one a second)."""
 KEPT_TOGETHER, LEAST_KEPT = 100_000, 10
-"""Of all Boxes together, and at least of each: beyond 333 Boxes a shorter line. Each takes about 1 kB."""
+"""Kept for all Boxes together, and for each at least: beyond 333 Boxes a shorter line. Each takes 1 kB."""
 RECENT_MS = 300_000
 FRESH_MS = 10_000
 """A Box sends about once a second; younger than this, a value's age is not worth a word (live.js too)."""

@@ -60,7 +60,7 @@ class RegistryReader:
         return self._registry
 
     def _read(self, revision: int, before: BoxRegistry) -> BoxRegistry:
-        """Of a Box that has not changed, in places that have not, nothing is worked out again."""
+        """Reads what changed: a Box that did not change, in places that did not, is not worked out again."""
         store = self._store
         locations, of_location = store.locations(), store.regions()
         found = {box.box_id: box for box in store.boxes()}

@@ -25,7 +25,7 @@ BACK_S = 31 * 86_400.0
 """Longer ago no ring of a gateway reaches."""
 ACCOUNT_BURST, ACCOUNT_PER_S = 12, 1 / 20
 BOX_BURST, BOX_PER_S = 6, 1 / 10
-"""Of one Box by all: 60 s of samples at once, then as many as are sampled; a quarter of Makai's budget."""
+"""What all may ask of one Box: 60 s of samples at once, then what is sampled; a quarter of Makai's budget."""
 MOST_OPEN = 20
 """Requests that wait for their Boxes, all together."""
 UNANSWERED_S = 90.0
@@ -45,7 +45,7 @@ class WaveformRefusedError(OpqError):
 
 @dataclass(frozen=True, slots=True)
 class RequestState:
-    """Of one Box of an event: queued, asked, arrived, partly, refused or unanswered."""
+    """State of one Box of an event: queued, asked, arrived, partly, refused or unanswered."""
 
     name: str
     words: str

@@ -51,7 +51,7 @@ class AccountContext:
 
     @property
     def openid_name(self) -> str:
-        """Of the provider; empty where there is none."""
+        """Name of the provider; empty where there is none."""
         return "" if self.openid is None else self.openid.config.name
 
     def page(self, template: str, here: str = "account", code: int = 200, **values: object) -> HTMLResponse:

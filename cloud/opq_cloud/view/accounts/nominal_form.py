@@ -13,7 +13,7 @@ from opq_proto.messages import NOMINAL_HZ, NOMINAL_V
 
 LATELY_MS = 600_000
 LEAST_SHARE, MOST_SHARE = 0.7, 1.4
-"""Of the nominal voltage: what is measured beyond these lasts for seconds, or belongs to another nominal."""
+"""Shares of the nominal voltage: what is measured beyond lasts for seconds, or belongs to another nominal."""
 LEAST_SUPPLY_V = 20.0
 """Less is an outlet without supply, which says nothing of its nominal voltage."""
 MOST_HZ_OFF = 5.0

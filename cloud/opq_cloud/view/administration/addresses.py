@@ -25,14 +25,14 @@ class ServiceAddresses:
     engines: tuple[EngineAddress, ...] = ()
     """Rule engines, by name."""
     folder: Path | None = None
-    """Of the embedded store; None: it is no folder of this machine."""
+    """Folder of the embedded store; None: it is no folder of this machine."""
 
 
 WHOLE = "opq"
 
 
 def service_addresses(config: CloudConfig) -> ServiceAddresses:
-    """Of `opq-cloud all`, and of the same services each in a process of its own."""
+    """Addresses in `opq-cloud all`, and of the same services each in a process of its own."""
     sections = (
         (WHOLE, config.health.whole_endpoint),
         ("triggering-broker", config.triggering_broker.health_endpoint),

@@ -17,7 +17,7 @@ from opq_cloud.view.administration.admin_context import AdminContext
 PER_PAGE = 50
 BY_WORDS = {BY_PAGE: "A page", BY_COMMAND: "The command line"}
 TEXTS = ("who", "subject", "by", "words", "from", "to")
-"""Of the address, as they are typed."""
+"""Texts of the address, as they are typed."""
 PATHS = ("/admin/audit", "/admin/changes")
 """The latter is the name that it had before."""
 COLUMNS = (

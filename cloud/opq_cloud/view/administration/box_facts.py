@@ -134,7 +134,7 @@ class WantedBox:
 
 
 def read_box_form(form: SentForm, box_id: str) -> WantedBox:
-    """Of `box.html`; an empty number leaves what is stored.
+    """What the form of `box.html` wants; an empty number leaves what is stored.
 
     ValueError with a sentence where a number or the place is none; HTTPException 400 where a choice is not
     one of those that the page offers.

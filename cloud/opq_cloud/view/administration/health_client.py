@@ -54,7 +54,7 @@ class ServicesFound:
 
     states: tuple[ServiceState, ...]
     urls: tuple[str, ...]
-    """Of those that answered."""
+    """Addresses of those that answered."""
 
     @property
     def troubles(self) -> tuple[ServiceState, ...]:

@@ -30,7 +30,7 @@ class PackageFacts:
 
 
 def read_package(content: bytes) -> PackageFacts:
-    """Of `plugin.json`, or of the one JSON file beside the code (eKuiper's portable plug-ins).
+    """What `plugin.json` says, or the one JSON file beside the code (eKuiper's portable plug-ins).
 
     ValueError with a sentence: it is no package.
     """

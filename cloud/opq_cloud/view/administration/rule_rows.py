@@ -22,7 +22,7 @@ MOST_OPEN = 4
 """Pages that read rows at once; each has a thread and a rule at the engine."""
 ROWS_A_SECOND = 5
 LOOK_S, LOOK_ROWS = 5.0, 20
-"""Of a page without JavaScript."""
+"""Limits for a page without JavaScript."""
 LONGEST_S = 600.0
 CHECKED_EVERY_S = 5.0
 ROW_CHARACTERS = 500

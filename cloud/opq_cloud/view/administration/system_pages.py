@@ -45,13 +45,13 @@ DRAWING_HEADERS = {
 
 @dataclass(frozen=True, slots=True)
 class DiskSpace:
-    """Of the file system that holds the store."""
+    """The file system that holds the store."""
 
     folder: str
     free_bytes: int
     total_bytes: int
     store_bytes: int
-    """Of the files in the folder itself."""
+    """Bytes of the files in the folder itself."""
 
     @property
     def free_share(self) -> float:
@@ -127,7 +127,7 @@ class SystemPages:
 
 
 def _seconds(form: SentForm, name: str, before: int | None) -> int:
-    """Of a text in days; one that is shown unchanged keeps its seconds. ValueError with a sentence."""
+    """Seconds in a text of days; one that comes back unchanged keeps its own. ValueError with a sentence."""
     text = form.text(name, 20)
     if before is not None and text == _days(before):
         return before

@@ -76,7 +76,7 @@ async def read_upload(request: Request, most_bytes: int) -> SentUpload:
 
 
 def parse_upload(kind: str, body: bytes) -> SentUpload:
-    """Of a multipart body. HTTPException 400 where it is none.
+    """The parts of a multipart body. HTTPException 400 where it is none.
 
     Browsers send the bytes of a file as they are (RFC 7578, 4.7).
     """

@@ -15,7 +15,7 @@ from opq_cloud.view.history_chart import HEIGHT, WIDTH, Tick, round_levels
 from opq_cloud.view.words import THIN
 
 POINTS = 1600
-"""Of a line over the span; as many again beside it."""
+"""Points of a line over the span; as many again beside it."""
 BESIDE = 0.5
 MOST_TICKS = 7
 LEVEL_PERCENTS = (0.1, 0.3, 1.0, 3.0, 10.0)
@@ -122,7 +122,7 @@ def stretch(start_ms: float, end_ms: float, span: tuple[float, float], words: st
 
 
 def percent_of(t_ms: float, span: tuple[float, float]) -> float:
-    """Of a moment, from the left; within -100 to 200."""
+    """Where a moment stands from the left, percent; within -100 to 200."""
     share = (t_ms - span[0]) / (span[1] - span[0]) * 100
     return round(min(200.0, max(-100.0, share)), 4)
 

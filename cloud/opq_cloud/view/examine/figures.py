@@ -44,7 +44,7 @@ class Reading:
     rms_v: float | None = None
     """Urms(1/2) of the cycle around it."""
     phase_deg: float | None = None
-    """Of the fundamental: 0 at a rising zero crossing, below 360."""
+    """Phase of the fundamental: 0 at a rising zero crossing, below 360."""
     f_hz: float | None = None
     steps: bool = False
     """The phase steps within the cycles around it: then there is no frequency."""
@@ -57,7 +57,7 @@ class CursorDifference:
     volts: float | None = None
     rms_v: float | None = None
     cycles: float | None = None
-    """Of its own fundamental."""
+    """Cycles of its own fundamental."""
     shift_deg: float | None = None
     """How far the phase at B is off an even run at the frequency before A, -180 to 180."""
 
@@ -227,7 +227,7 @@ def stepped(f_hz: FloatArray) -> NDArray[np.bool_]:
 
 
 def harmonics_at(signal: BoxSignal, t_ms: float, origin_ns: int, ends: bool = False) -> Harmonics | None:
-    """Of the first whole window from a moment on, or (`ends`) the last one that ends before it."""
+    """Harmonics in the first whole window from a moment on, or (`ends`) the last one that ends before it."""
     run = signal.run_at(t_ms, origin_ns)
     if run is None or run.tracked is None:
         return None

@@ -14,7 +14,7 @@ from opq_proto.messages import Incident
 EVENTS_LISTED = 100
 """Events of an incident that are looked at."""
 EVENTS_READ = 12
-"""Of those the first, the last and the longest, at once."""
+"""Events read at once: the first, the last and the longest."""
 BOXES_FIRST = 4
 MEASUREMENTS_MS = 3_600_000
 """A longer gap is filled from the trends' rows."""
@@ -30,7 +30,7 @@ class EventSignals:
     """Boxes with a waveform, those of the incident first."""
     shown: tuple[ShownBox, ...]
     signals: dict[str, BoxSignal]
-    """Of those shown."""
+    """Signals of the Boxes that are shown."""
     events_left_out: int
 
 

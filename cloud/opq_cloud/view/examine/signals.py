@@ -43,7 +43,7 @@ class SignalRun:
         return self.edges[1 : 1 + len(self.rms_v)]
 
     def position(self, t_ms: float, origin_ns: int) -> float:
-        """Of a moment, in samples; outside of the run below 0 or above its length."""
+        """Where a moment is, in samples; outside of the run below 0 or above its length."""
         return (t_ms * 1e6 - (self.wave.start_ns - origin_ns)) * self.wave.rate_millihz / 1e12
 
     def t_ms(self, positions: FloatArray, origin_ns: int) -> FloatArray:
@@ -151,7 +151,7 @@ class SignalCache:
         self._bytes = 0
 
     def signals(self, records: Sequence[EventRecord], nominal_hz: dict[str, float]) -> dict[str, BoxSignal]:
-        """Of the Boxes that `nominal_hz` names and that these events hold."""
+        """Signals of the Boxes that `nominal_hz` names and that these events hold."""
         waves: dict[str, list[tuple[int, Waveform]]] = {}
         revisions = {record.event_id: (record.revision, len(record.boxes_received)) for record in records}
         for event_id, revision in revisions.items():

@@ -59,7 +59,7 @@ class BoxChoice:
 
 
 def read_groups(context: ViewContext) -> GroupNames:
-    """Of all Boxes that the visitor sees."""
+    """Groups of all Boxes that the visitor sees."""
     places = context.places()
     visitor = context.visitor
     known = {box_id: place for box_id, place in places.items() if visitor.sees_place(box_id)}

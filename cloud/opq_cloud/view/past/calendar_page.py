@@ -30,7 +30,7 @@ from opq_cloud.view.time_span import input_words
 from opq_proto.messages import Incident
 
 BOXES_READ = 12
-"""Of a group; a month has 744 hours of each."""
+"""Boxes read for a group; a month has 744 hours of each."""
 LISTED = 20
 FIELDS = ("box", "region", "feeder", "by", "month", "year", "tz", "least", "day")
 YEARS = (1990, 2200)
@@ -45,7 +45,7 @@ class Colouring:
     unit: str
     digits: int
     metric: str
-    """Of the trends, read for the share measured where the colour is of incidents."""
+    """The metric of the trends, read for the share measured where the colour is of incidents."""
     limits: tuple[float, ...] = ()
 
 
@@ -89,7 +89,7 @@ class CalendarAddress:
     choice: BoxChoice
     by: str
     first: date
-    """Of the month or the year."""
+    """First day of the month or the year."""
     whole_year: bool
     zone: ZoneInfo
     least: int

@@ -32,7 +32,7 @@ class CompareAddress:
     span: TimeSpan
     metric: str
     percent: bool
-    """Of each Box's own nominal voltage."""
+    """Percent of each Box's own nominal voltage."""
     together: bool
     weeks: int
     zone: ZoneInfo

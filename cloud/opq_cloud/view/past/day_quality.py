@@ -18,9 +18,9 @@ from opq_cloud.view.past.local_weeks import LocalStretch, day_stretch
 from opq_cloud.view.past.past_series import Factors, rows_together
 
 MONTH_DAYS = 31
-"""Of more days the figures are by UTC days."""
+"""Figures of more days are by UTC days."""
 MOST_INCIDENTS = 20_000
-"""Of one calendar; the newest."""
+"""Incidents of one calendar; the newest."""
 
 
 @dataclass(frozen=True, slots=True)

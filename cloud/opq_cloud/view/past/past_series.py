@@ -20,11 +20,11 @@ from opq_cloud.view.time_span import TimeSpan
 
 SHARES = (0.05, 0.5, 0.95)
 ROWS_DRAWN = 750
-"""Of one Box."""
+"""Rows of one Box."""
 ROWS_READ = 12_000
-"""Of all Boxes of a chart: with more Boxes the rows are longer."""
+"""Rows of all Boxes of a chart: with more Boxes the rows are longer."""
 BOXES_READ = 50
-"""Of a group: always the same ones, spread over all."""
+"""Boxes of a group: always the same ones, spread over all."""
 TEN_MINUTES_REACH_MS = 390 * DAY_MS
 """Rows of ten minutes are kept a little longer than this."""
 
@@ -76,7 +76,7 @@ Factors = Mapping[str, float]
 def read_span_series(
     store: ShownStore, words: str, factors: Factors, metric: str, span: TimeSpan, step_ms: int, now_ms: int
 ) -> PastSeries:
-    """Of the Boxes of `factors` together, by rows of `step_ms`."""
+    """One series of the Boxes of `factors` together, by rows of `step_ms`."""
     measured = step_ms < TREND_MS
     trends: dict[str, list[Trend]] = {}
     for box_id in factors:

@@ -51,7 +51,7 @@ class DayTrends:
         self._days: OrderedDict[str, _Day] = OrderedDict()
 
     def day_rows(self, box_id: str, first_ms: int) -> Rows:
-        """Of one Box from `first_ms`, a whole row, for a day.
+        """Rows of one Box from `first_ms`, a whole row, for a day.
 
         Raises:
             StoreError: the store cannot be read.

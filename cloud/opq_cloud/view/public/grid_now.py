@@ -53,7 +53,7 @@ class BoxNow:
     nominal_v: float
     nominal_hz: float
     u_percent: float | None
-    """Of its nominal voltage; None also while it is silent."""
+    """Percent of its nominal voltage; None also while it is silent."""
     f_hz: float | None
     silent: bool
 
@@ -73,7 +73,7 @@ class GroupNow:
     f_hz: float | None
     nominal_hz: float
     at: Place | None
-    """Of a region: the middle of the places shown for its Boxes; None where those have none."""
+    """The middle of the places shown for a region's Boxes; None where those have none."""
     regional: bool
     """Some of its Boxes show nowhere else."""
 
@@ -88,7 +88,7 @@ class GroupNow:
 
 
 def state_of(tone: str, reporting: int, u_percent: float | None) -> str:
-    """Of several Boxes, in words."""
+    """The state of several Boxes, in words."""
     return "too few report for a figure" if reporting and u_percent is None else TONES[tone]
 
 
@@ -196,19 +196,19 @@ def boxes_now(boxes: Boxes) -> BoxesNow:
 
 
 def grids_now(boxes: Boxes) -> tuple[GroupNow, ...]:
-    """Of countable Boxes, by grid, the largest first."""
+    """Groups of countable Boxes, by grid, the largest first."""
     now = boxes_now(boxes)
     return tuple(sorted(_groups_now(now, now.fixed.grids), key=lambda each: (-each.boxes, each.name)))
 
 
 def regions_now(boxes: Boxes) -> tuple[GroupNow, ...]:
-    """Of countable Boxes that have a region, by its name."""
+    """Groups of countable Boxes that have a region, by its name."""
     now = boxes_now(boxes)
     return tuple(sorted(_groups_now(now, now.fixed.regions), key=lambda each: each.name))
 
 
 def medians_of(which: Whole, values: Floats, groups: int) -> list[float | None]:
-    """Of each group, as `statistics.median`; None where it has no value.
+    """The median of each group, as `statistics.median`; None where it has no value.
 
     Args:
         which: (n,) group of each value, 0 to `groups` - 1.

@@ -66,7 +66,7 @@ class MapDrawing:
 
 
 def draw_map(reader: GridReader, config: ViewSection, frame: MapFrame | None) -> MapDrawing:
-    """Of what the visitor of the request sees; without a window, where its Boxes are."""
+    """Draws what the visitor of the request sees; without a window, where its Boxes are."""
     boxes = reader.boxes()
     regions = regions_now(boxes)
     if frame is None:

@@ -45,7 +45,7 @@ class _Lines:
 
 @functools.lru_cache(maxsize=KEPT)
 def outline_paths(frame: MapFrame) -> OutlinePaths:
-    """Of one window, in the drawing's units."""
+    """The outlines within one window, in the drawing's units."""
     land, borders = _read("110m" if frame.wide >= COARSE_FROM else "50m")
     scale = WIDTH / frame.wide
     areas = []

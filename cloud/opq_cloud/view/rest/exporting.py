@@ -34,7 +34,7 @@ from opq_proto.messages import Incident
 
 MOST_BOXES = 50
 MOST_SAMPLES = 10_000_000
-"""Of one answer; they are held at once, two bytes each."""
+"""Samples of one answer; they are held at once, two bytes each."""
 Boxes = Annotated[list[str] | None, Query(alias="box", max_length=MOST_BOXES, description="of these alone")]
 Data = Annotated[DataForm, Query(description="how COMTRADE and CFF keep samples")]
 KEPT_BY = {"Vary": "Cookie, Authorization"}

@@ -229,7 +229,7 @@ class ReadRoutes:
             raise RestProblemError(400, f"{error}.") from None
 
     def _box_json(self, box: ShownBox, newest: Measurement | None) -> dict[str, object]:
-        """Of a Box that the visitor sees."""
+        """A Box that the visitor sees, as JSON."""
         return {
             "box_id": box.box_id,
             "name": label(box),

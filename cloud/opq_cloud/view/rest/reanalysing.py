@@ -21,7 +21,7 @@ from opq_cloud.view.time_span import read_span
 
 MAX_BODY_BYTES = 16_384
 MOST_EVENTS = 10_000
-"""Of one job, the newest of its span; the command line takes ten times as many."""
+"""Events of one job, the newest of its span; the command line takes ten times as many."""
 MS = 1_000_000
 Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")]
 JobNumber = Annotated[int, Path(ge=1, le=LARGEST_ID, examples=[1])]

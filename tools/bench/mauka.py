@@ -1,8 +1,9 @@
 """What events and joining cost: `mauka_events`, and an incident of 10,000 Boxes that grows, embedded store.
 
-Findings of one disturbance come in a random order, one of each Box, their onsets within 180 ms: one a plan,
-as Boxes that answer late, and 50 a plan, as an event of 50 Boxes. Beside them what a finding costs that comes
-when the incident is small: that is the baseline, and the ratio says how much dearer a large one is to grow.
+Findings of one disturbance come in a random order, one of each Box, their onsets within 180 ms: all in one
+plan, one a plan, as Boxes that answer late, and 50 a plan, as an event of 50 Boxes. Beside them what a finding
+costs that comes when the incident is small: that is the baseline, and the ratio says how much dearer a large
+one is to grow.
 """
 
 import random
@@ -23,7 +24,7 @@ BOXES, QUICK_BOXES = 10_000, 2_000
 SEED = 1
 START_NS = 1_765_792_486_000_000_000
 SPREAD_NS = 180_000_000
-LIMIT_MS = 2.0
+LIMIT_MS, JOIN_S = 2.0, 1.0
 SMALL = 1_000
 EVENT_BOXES = 50
 
@@ -32,6 +33,9 @@ def run(quick: bool) -> BenchResult:
     """Some two minutes; `quick` has 2,000 Boxes and 20 events."""
     boxes = QUICK_BOXES if quick else BOXES
     rows: list[BenchCase] = list(event_rows(quick))
+    click.echo(f"an incident of {boxes} Boxes in one plan ...", err=True)
+    (joined_ms,) = _grow(boxes, boxes)
+    rows.append(case(f"an incident of {boxes} Boxes, all in one plan", "s", [joined_ms / 1000], limit=JOIN_S))
     for together in (EVENT_BOXES, 1):
         click.echo(f"an incident of {boxes} Boxes, {together} findings a plan ...", err=True)
         spent_ms = list(_grow(boxes, together))

@@ -188,6 +188,9 @@ class JoinPlanning:
             self._changed_at(onset(one))
             self._own[one.finding.box_id].pop(one.finding_id, None)
         touched = self._touched(clusters, changed)
+        of_box: dict[str, list[Cluster]] = {}
+        for each in clusters:
+            of_box.setdefault(each.reach.box_id, []).append(each)
         facts, gone = self._facts(touched, {each.place.finding_id: each.place for each in changed})
         return JoinPlan(
             revision,
@@ -198,7 +201,8 @@ class JoinPlanning:
             facts=facts,
             gone=gone,
             answer=tuple(
-                next(each.place for each in clusters if _holds(each.reach, finding)) for finding in put
+                next(each.place for each in of_box[finding.box_id] if _holds(each.reach, finding))
+                for finding in put
             ),
         )
 

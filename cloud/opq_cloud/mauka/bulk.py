@@ -44,7 +44,7 @@ QUIET = {
     "distributed.admin.system-monitor.interval": "5s",
     "distributed.admin.system-monitor.gil.enabled": False,
 }
-"""For our own workers: Dask looks at every thread 100 times a second, at its own delay 50 times, at its memory
+"""Our own workers: Dask looks at every thread 100 times a second, at its own delay 50 times, at its memory
 ten times. That is paid by the second, so that an event cost the more CPU the busier the machine was."""
 
 

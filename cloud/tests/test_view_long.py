@@ -100,7 +100,8 @@ def test_between_the_ends_of_a_long_dip_its_half_cycles_are_drawn(two_ends: demo
     assert incident.event_ids == (1, 2)
     text, _ = fetched(two_ends, "/incidents/1")
     assert "/api/events/2/rms/1" in text and "as its gateway kept it" in text and "/api/events/1/" not in text
-    assert "lowest 30.0" in text
+    assert "lowest 30.0" in text and "between them the half-cycle rms that its gateway kept" in text
+    assert "/api/v1/incidents/1/export?format=half-cycles" in text
     line = json.loads(fetched(two_ends, "/api/events/2/rms/1")[0])
     origin_ms = (incident.start_ns - line["origin_ns"]) / 1e6
     values = [value for value in line["values"] if value is not None]

@@ -125,6 +125,7 @@ def page(context: ViewContext, incident: Incident, draw_all: bool = False) -> di
         "past": (past := past_before(context, incident)),
         "recurrences": recurrence_sentences(past),
         "causes": [(cause_sentence(each), evidence_lines(each)) for each in incident.hypotheses],
+        "half_cycles": _half_cycles(records),
         "itic_short": words.ITIC_SHORT,
         "f47_words": words.F47_WORDS,
     }
@@ -237,10 +238,18 @@ def _recorded(incident: Incident, records: Sequence[EventRecord]) -> str:
     held_ns, length_ns = sum(part for part in parts if part > 0), incident.end_ns - incident.start_ns
     if length_ns < LONG_NS or held_ns >= length_ns / 2:
         return ""
+    between = (
+        "the half-cycle rms that its gateway kept" if _half_cycles(records) else "the Box's Measurements"
+    )
     return (
         f"{words.duration(held_ns / 1e9)} of {words.duration(length_ns / 1e9)} as waveforms, at its ends; "
-        "between them the Box's Measurements"
+        f"between them {between}"
     )
+
+
+def _half_cycles(records: Sequence[EventRecord]) -> bool:
+    """Whether a gateway has given some."""
+    return any("" in record.half_cycles.values() for record in records)
 
 
 def _moment(t_ns: int) -> Markup:

@@ -279,6 +279,42 @@ def test_a_line_between_the_harmonics_does_not_ring_at_a_dip() -> None:
     assert classify(volts, RATE_HZ).kind == "interharmonics+sag"
 
 
+def test_an_edge_next_to_an_end_of_the_waveform_is_no_impulse() -> None:
+    noise = mains(1.2, noise_db=30.0) - mains(1.2, noise_db=400)
+    for turned in (at_s(1.2), at_s(1.2)[::-1]):
+        level = np.where((turned >= 0.0055) & (turned < 0.7055), 0.03, 1.0)
+        volts = PEAK_V * np.sin(2 * np.pi * 60 * turned + 5.34) * level
+        assert classify(volts + noise, RATE_HZ).kind == "interruption"
+
+
+def test_direct_voltage_and_a_line_show_beside_a_dip_that_leaves_no_window() -> None:
+    level = np.where(during(0.9, 0.16, 0.7), 0.6, 1.0)
+    assert classify(mains(0.9) * level + 0.03 * 120, RATE_HZ).kind == "dc_offset+sag"
+    line = 0.05 * PEAK_V * np.sin(2 * np.pi * 437 * at_s(0.9))
+    assert classify(mains(0.9) * level + line, RATE_HZ).kind == "interharmonics+sag"
+
+
+def test_the_beat_of_a_line_with_a_harmonic_is_no_flicker_of_its_own() -> None:
+    seconds = at_s(2.0)
+    wave = mains(2.0) + 0.15 * PEAK_V * np.sin(2 * np.pi * 420 * seconds)
+    found = classify(wave + 0.068 * PEAK_V * np.sin(2 * np.pi * 402.8 * seconds), RATE_HZ)
+    assert found.kind == "harmonics+interharmonics"
+    swung = mains(2.0) * (1 + 0.01 * np.sin(2 * np.pi * 8.8 * seconds))
+    assert (
+        classify(swung + 0.03 * PEAK_V * np.sin(2 * np.pi * 437 * seconds), RATE_HZ).kind
+        == "flicker+interharmonics"
+    )
+
+
+def test_the_wave_of_a_dip_with_harmonics_and_a_jump_is_no_ringing() -> None:
+    inside = during(1.0, 0.4, 0.4 + 1.28 / 60)
+    turned = 2 * np.pi * 60 * at_s(1.0) + 4.17 + np.where(inside, math.radians(30), 0.0)
+    parts = ((3, 0.11, 0.88), (5, 0.10, 4.99), (7, 0.12, 6.02), (11, 0.10, 3.27))
+    wave = np.sin(turned) + sum(size * np.sin(order * turned + phase) for order, size, phase in parts)
+    volts = PEAK_V * wave * np.where(inside, 0.21, 1.0) + mains(1.0) - mains(1.0, noise_db=400)
+    assert "oscillatory_transient" not in {part.kind for part in classify(volts, RATE_HZ).parts}
+
+
 def test_a_jump_of_ten_degrees_shows_in_noise() -> None:
     turned = 2 * np.pi * 60 * at_s(1.0) + 0.7 + np.where(at_s(1.0) >= 0.45, math.radians(10), 0.0)
     found = classify(PEAK_V * np.sin(turned) + noisy(1.0, 5) - mains(1.0, noise_db=400), RATE_HZ)

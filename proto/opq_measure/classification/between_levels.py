@@ -1,8 +1,8 @@
 """What lasts, where a dip or swell takes so much of a signal that no window of 10/12 cycles is clear of it.
 
 The windows of 61000-4-30 that meet a dip are flagged and say nothing (4.7 there). A second with a dip of
-half of it may have no other. The cycles beside the dip still show harmonics and frequency: by the mean cycle
-(`mean_cycle`), and by how long the clear cycles are.
+half of it may have no other. The cycles beside the dip still show harmonics, DC and frequency: by the mean
+cycle (`mean_cycle`), and by how long the clear cycles are. Lines there are those of `faint_tones`.
 """
 
 import math
@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from opq_measure.analysis.conditions import FREQUENCY_SIGMA_HZ, OTHER_NOMINAL_PERCENT, THD_SIGMA
+from opq_measure.analysis.levels import LEVEL_SIGMA
 from opq_measure.analysis.occurrence import Occurrence, confidence_of
 from opq_measure.classification.class_limits import ClassLimits
 from opq_measure.classification.mean_cycle import LEAST_CYCLES, MeanCycle
@@ -33,6 +34,22 @@ def harmonics_between(signal: MeasuredSignal, mean: MeanCycle, limits: ClassLimi
             f"THD {thd_percent:.2f} % in the mean of the {mean.cycles} cycles beside it, "
             f"above {limits.thd_percent:g} %",
             {"thd_percent": thd_percent, "thd_percent_max": thd_percent},
+        )
+
+
+def offset_between(signal: MeasuredSignal, mean: MeanCycle, limits: ClassLimits) -> Iterable[Occurrence]:
+    """Direct voltage of the mean cycle; nothing where a window is clear."""
+    if np.isfinite(signal.analysis.course.dc_v).any():
+        return
+    offset_v = float(mean.volts.mean())
+    percent, limit = 100 * offset_v / signal.analysis.nominal_v, limits.dc.most_percent
+    if abs(percent) > limit:
+        yield signal.throughout(
+            "dc_offset",
+            confidence_of(abs(percent), limit, LEVEL_SIGMA * abs(percent)),
+            f"direct voltage of {percent:+.2f} % of nominal, {offset_v:+.3g} V, in the mean of the "
+            f"{mean.cycles} cycles beside it, above {limit:g} %",
+            {"dc_percent": percent, "dc_v": offset_v},
         )
 
 

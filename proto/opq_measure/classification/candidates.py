@@ -25,12 +25,12 @@ from opq_measure.analysis.occurrence import Occurrence, confidence_of
 from opq_measure.analysis.short_flicker import short_flicker_in
 from opq_measure.analysis.sudden import sudden_after
 from opq_measure.analysis.tones import MOST_INTERHARMONIC_PERCENT, OVER_NOISE, tones_in
-from opq_measure.classification.between_levels import frequency_between, harmonics_between
+from opq_measure.classification.between_levels import frequency_between, harmonics_between, offset_between
 from opq_measure.classification.class_limits import ClassLimits
 from opq_measure.classification.edge_ringing import edge_ringing
 from opq_measure.classification.envelope_flicker import envelope_flicker
 from opq_measure.classification.faint_jump import faint_jump
-from opq_measure.classification.faint_tones import faint_tone
+from opq_measure.classification.faint_tones import LEAST_SHARE, faint_tone
 from opq_measure.classification.faint_transients import FaintTransient, faint_transient
 from opq_measure.classification.mean_cycle import MeanCycle, mean_cycle, notching_of, thd_outside
 from opq_measure.classification.measured_signal import BESIDE_CYCLES, TRANSIENTS, MeasuredSignal
@@ -50,6 +50,8 @@ ENVELOPE_MARGIN = 1.15
 """Times its limit that Pst of a second or two has at least; it is good to a tenth."""
 HIDDEN = 0.8
 """A share of a line's limit: where a window needs more to be sure, the whole signal is asked."""
+BESIDE_SHARE = 0.2
+"""Of a signal that has to be clear of a dip for its lines, where the dip leaves no window."""
 LONGEST_ENVELOPE_S = 5.0
 """From here on the flickermeter of 61000-4-15 has settled, and is asked itself."""
 
@@ -157,7 +159,8 @@ def _faint_tone(signal: MeasuredSignal, cycles: _Cycles, limits: ClassLimits) ->
     starts, fundamental_v = analysis.cycle_starts, signal.usual_rms_v
     least = min(limits.line_percent, limits.signal_percent)
     hidden_v = OVER_NOISE * analysis.noise_v * math.sqrt(2 / (WINDOW_S * analysis.rate_hz))
-    if len(starts) < 2 or not hidden_v > HIDDEN * least / 100 * fundamental_v:
+    is_flagged = not np.isfinite(analysis.course.interharmonic).any()  # no window is clear of a dip
+    if len(starts) < 2 or not (is_flagged or hidden_v > HIDDEN * least / 100 * fundamental_v):
         return
     if any(each.kind == "periodic_notching" for each in analysis.occurrences):
         return
@@ -165,7 +168,8 @@ def _faint_tone(signal: MeasuredSignal, cycles: _Cycles, limits: ClassLimits) ->
         return
     residual, cycle = cycles.residual
     hz = (len(starts) - 1) * analysis.rate_hz / float(starts[-1] - starts[0])
-    tone = faint_tone(residual, cycles.usable[cycle], analysis.rate_hz, fundamental_v, hz)
+    share = BESIDE_SHARE if is_flagged else LEAST_SHARE
+    tone = faint_tone(residual, cycles.usable[cycle], analysis.rate_hz, fundamental_v, hz, share)
     if tone is None or tone.mirrored:
         return
     limit = limits.signal_percent if tone.keyed else limits.line_percent
@@ -273,6 +277,7 @@ def _of_mean_cycle(
         yield from (*harmonics, *notching)
         return
     harmonics += harmonics_between(signal, mean, limits)
+    yield from offset_between(signal, mean, limits)
     seen = notching_of(mean, analysis.nominal_hz)
     if seen is not None and harmonics and seen.deepest.depth_v > limits.notch_pu * mean.peak_v:
         thd_percent = 100 * thd_outside(mean, seen)

@@ -19,7 +19,7 @@ from opq_measure.classification.candidates import (
 )
 from opq_measure.classification.class_limits import ClassLimits
 from opq_measure.classification.judgement import calibrated, judged
-from opq_measure.classification.measured_signal import MeasuredSignal
+from opq_measure.classification.measured_signal import TRANSIENTS, MeasuredSignal
 from opq_measure.classification.parts import NONE, UNKNOWN, Classification, ClassifiedPart, Reason
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.signal import SignalArray
@@ -28,6 +28,12 @@ NEAR_S = 0.004
 """An edge is found so near to its jump."""
 PASSES_CYCLES, PASSES_PERCENT, SAME_SIZE = 2.0, 30.0, 0.05
 """A dip or swell so short and so small, at a jump to a wave of the same size, is the jump's own."""
+UNSEEN_CYCLES = 1.5
+"""So much there has to be on both sides of an edge, or its wave is not known and it looks like an impulse."""
+OWN_WAVE = 2.0
+"""Times the fundamental's frequency: below, nothing is a ringing, which is sought above 240 Hz."""
+BEAT_HZ = 1.5
+"""Good to so much; both frequencies are known to a bin of the waveform at least."""
 DEFAULT_LIMITS = ClassLimits()
 
 
@@ -57,7 +63,7 @@ def classify(
 def classification_of(signal: MeasuredSignal, limits: ClassLimits = DEFAULT_LIMITS) -> Classification:
     """The class of a signal that is measured already; its analysis was made with `limits.rms`."""
     analysis = signal.analysis
-    noise_pu = noise_ratio(analysis)
+    noise_pu = noise_ratio(signal)
     parts = parts_in(signal, limits)
     if parts:
         kinds = sorted({each.kind for each in parts})
@@ -88,7 +94,7 @@ def classification_of(signal: MeasuredSignal, limits: ClassLimits = DEFAULT_LIMI
 def parts_in(signal: MeasuredSignal, limits: ClassLimits = DEFAULT_LIMITS) -> tuple[ClassifiedPart, ...]:
     """Every disturbance of a signal, in time order."""
     analysis = signal.analysis
-    noise_pu = noise_ratio(analysis)
+    noise_pu = noise_ratio(signal)
     levels: list[Disturbance] = []
     details: dict[int, tuple[Occurrence, ...]] = {}
     for each, with_it in zip(analysis.disturbances, analysis.details, strict=True):
@@ -106,11 +112,10 @@ def parts_in(signal: MeasuredSignal, limits: ClassLimits = DEFAULT_LIMITS) -> tu
     return tuple(sorted(parts, key=lambda part: (part.found.start_sample, part.kind)))
 
 
-def noise_ratio(analysis: SignalAnalysis) -> float:
-    """Noise against the fundamental, rms to rms; 0 where it is not known."""
-    known = analysis.rms_v[np.isfinite(analysis.rms_v)]
-    usual = float(np.median(known)) if len(known) else math.nan
-    ratio = analysis.noise_v / usual if usual > 0 else math.nan
+def noise_ratio(signal: MeasuredSignal) -> float:
+    """Noise against the fundamental while there is one, rms to rms; 0 where it is not known."""
+    usual = signal.usual_rms_v
+    ratio = signal.analysis.noise_v / usual if usual > 0 else math.nan
     return ratio if math.isfinite(ratio) else 0.0
 
 
@@ -125,6 +130,13 @@ def _explained(each: Found, found: list[Found], signal: MeasuredSignal) -> bool:
         )
     if each.kind == "phase_jump":  # where nothing is left there is no phase
         return any(one.kind == "interruption" and _within(each, one, signal.cycle) for one in found)
+    if each.kind in TRANSIENTS and any(
+        isinstance(one, Disturbance) and (_is_cut_edge(each, one, signal) or _is_own_wave(each, one))
+        for one in found
+    ):
+        return True
+    if each.kind == "flicker":
+        return any(one.kind == "interharmonics" and _beats(each, one, signal) for one in found)
     if (
         each.kind == "impulsive_transient"
     ):  # an edge that is off by parts of a sample leaves less than the step
@@ -134,6 +146,34 @@ def _explained(each: Found, found: list[Found], signal: MeasuredSignal) -> bool:
             for one in jumps
         )
     return False
+
+
+def _is_cut_edge(each: Occurrence, level: Disturbance, signal: MeasuredSignal) -> bool:
+    """Whether a transient is the edge of a dip or swell too near to an end of the signal to know its wave."""
+    unseen = UNSEEN_CYCLES * signal.cycle
+    at_start = each.start_sample < unseen and level.start_sample < 2 * unseen
+    last = signal.analysis.samples
+    at_end = each.end_sample > last - unseen and level.end_sample > last - 2 * unseen
+    return at_start or at_end
+
+
+def _is_own_wave(each: Occurrence, level: Disturbance) -> bool:
+    """Whether what is taken for a ringing is the fundamental of a dip or swell of a cycle or some."""
+    hz = each.figures.get("principal_frequency_hz", math.inf)
+    over = each.start_sample < level.end_sample and each.end_sample > level.start_sample
+    return over and hz < OWN_WAVE * each.nominal_hz
+
+
+def _beats(flicker: Occurrence, line: Found, signal: MeasuredSignal) -> bool:
+    """Whether the voltage swings with the beat of this line with the fundamental or a harmonic."""
+    hz, known = signal.analysis.window_hz, signal.analysis.frequency_hz
+    hz = hz[np.isfinite(hz)] if np.isfinite(hz).any() else known[np.isfinite(known)]
+    swing = flicker.figures.get("modulation_hz", math.nan)
+    if not isinstance(line, Occurrence) or not len(hz) or not math.isfinite(swing):
+        return False
+    mains_hz, line_hz = float(np.median(hz)), line.figures["interharmonic_hz"]
+    beats = abs(line_hz - mains_hz * np.arange(1, round(line_hz / mains_hz) + 2))
+    return bool(np.abs(beats - swing).min() <= max(BEAT_HZ, 1 / signal.analysis.duration_s))
 
 
 def _step(jump: Occurrence) -> float:

@@ -26,6 +26,7 @@ LEAST_KEYED_S = 1.2
 """In less a telegram has too few bits."""
 KEYED = 0.35
 """Scatter of the power beyond a steady line's, of its square; one that is on for 74 % of the time has it."""
+LEAST_SHARE = 0.7
 BESIDE_HZ = 2.0
 """So near to a harmonic what is left is the harmonic's own movement."""
 
@@ -44,16 +45,22 @@ class FaintTone:
 
 
 def faint_tone(
-    residual: FloatArray, usable: BoolArray, rate_hz: float, fundamental_v: float, mains_hz: float
+    residual: FloatArray,
+    usable: BoolArray,
+    rate_hz: float,
+    fundamental_v: float,
+    mains_hz: float,
+    least_share: float = LEAST_SHARE,
 ) -> FaintTone | None:
     """The strongest line, if one stands out.
 
     Args:
         residual: (n,) volts, what the mean cycle leaves; usable (n,): where it is believed.
         fundamental_v: its rms; mains_hz: its frequency.
+        least_share: of the residual that has to be usable.
     """
     count = len(residual)
-    if count < 0.3 * rate_hz or np.count_nonzero(usable) < 0.7 * count or not fundamental_v > 0:
+    if count < 0.3 * rate_hz or np.count_nonzero(usable) < least_share * count or not fundamental_v > 0:
         return None
     clean = np.where(usable, residual, 0.0)
     window = np.hanning(count + 2)[1:-1] * usable

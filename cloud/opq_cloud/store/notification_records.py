@@ -17,8 +17,6 @@ from opq_cloud.store.account_records import (
 )
 from opq_cloud.store.keyed_documents import Fields, KeyedDocuments
 
-ABOUT = ("incident", "silence", "health", "stream_rule")
-"""What a rule is about: incidents, Boxes that fall silent, services, rows that a stream rule sends."""
 CHANNELS = ("mail", "webhook", "mqtt")
 DIGESTS = ("none", "hourly", "daily")
 UNSENT = ("waiting", "sending")

@@ -45,10 +45,6 @@ class SequenceImpedances:
     z2: complex
     z0: complex
 
-    def short_circuit_va(self, nominal_v: float) -> float:
-        """Three-phase short-circuit power in VA; `nominal_v` is phase to neutral."""
-        return 3 * nominal_v**2 / abs(self.z1)
-
 
 class PowerNetwork:
     """A network and its solutions. It never changes: `with_places` gives another one."""

@@ -2,8 +2,6 @@
 
 from itertools import pairwise
 
-import numpy as np
-
 from opq_hil.backends.firmware import BOARDS
 from opq_hil.gps.receiver import Gps
 from opq_hil.suites.scenario import (
@@ -23,7 +21,6 @@ BOOT_S = 5.0
 """From power-on to the first block, the check of the image's signature among it."""
 RATE_HZ = 12_000
 TICKS_PER_SAMPLE = 7000  # of TIM5, 84 MHz / 12 kS/s
-NS_PER_TICK = (250, 21)  # 1 / 84 MHz
 
 
 def boots(bench: Bench) -> Figures:
@@ -132,11 +129,6 @@ def stamp_steps(capture: Capture, gps: Gps | None) -> int:
         worst = max(worst, abs(after.t_ns - before.t_ns - step))
     require(gps is None or worst < 20_000, f"stamps step by {worst} ns off their rate")
     return worst
-
-
-def rms_lsb(counts: "np.typing.NDArray[np.int16]") -> float:
-    """Root of the mean square."""
-    return float(np.sqrt(np.mean(counts.astype(np.float64) ** 2)))
 
 
 SCENARIOS = (

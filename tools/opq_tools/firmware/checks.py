@@ -16,7 +16,6 @@ from opq_tools.firmware.elf import ElfBinary, ElfFunction, loaded_bytes, read
 from opq_tools.firmware.toolchain import FirmwareBuildError
 
 BUDGETS = ("flash_bytes", "sram_bytes", "boot_bytes", "interrupt_stack_bytes", "task_stack_bytes")
-SRAM_BYTES = 128 * 1024
 BOOT = "boot:"
 """In stack.toml: a function of the boot loader that the app calls."""
 TASK_ENDS = (

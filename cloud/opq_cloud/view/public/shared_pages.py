@@ -39,7 +39,6 @@ IN_FEED = 50
 FEED_KEPT_S = 20.0
 """Feeds are asked for by many and change seldom."""
 TITLE = "Power-quality incidents"
-SITE_CHARACTERS = 253
 
 
 class SharedPages:

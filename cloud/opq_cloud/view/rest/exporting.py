@@ -38,7 +38,6 @@ MOST_SAMPLES = 10_000_000
 Boxes = Annotated[list[str] | None, Query(alias="box", max_length=MOST_BOXES, description="of these alone")]
 Data = Annotated[DataForm, Query(description="how COMTRADE and CFF keep samples")]
 KEPT_BY = {"Vary": "Cookie, Authorization"}
-JSON_SCHEMA = {"type": "object"}
 BINARY_ANSWER = {"schema": {"type": "string", "format": "binary"}}
 FILE_KINDS = (
     "application/zip", "application/octet-stream", "text/csv", "audio/wav", MEDIA_TYPES["parquet"],

@@ -36,6 +36,7 @@ MEANING = MappingProxyType(
         "crossings": "limit crossings reported by the Box",
         "crossing_limits_refused": "starts of the Box at which it did not take the limits",
         "time_steps": "steps of a run's time by more than 1 ms: a better clock was found",
+        "gps_contradictions": "times its GPS began to contradict the time that this gateway follows",
         # reassembly
         "resend_asked": "requests to the Box to send samples again",
         "samples_recovered": "missing samples that a Resend brought back",

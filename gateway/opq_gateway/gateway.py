@@ -22,7 +22,7 @@ from opq_gateway.config import BoxSection, Config, box_folder, data_folder, key_
 from opq_gateway.counters import BoxCounters
 from opq_gateway.local.health import HealthServer, pages_of
 from opq_gateway.local.measured import ledgers_of
-from opq_gateway.local.metrics import GatewayMetrics, show_feed, show_rings, show_threads
+from opq_gateway.local.metrics import GatewayMetrics, show_feed, show_gps, show_rings, show_threads
 from opq_gateway.local.outlets import FeedReaders
 from opq_gateway.local.power import PowerFail
 from opq_gateway.local.watchdog import Heartbeats, Notifier, Watchdog
@@ -34,6 +34,7 @@ from opq_gateway.ring.syncing import Syncing
 from opq_gateway.serial_side.box_settings import limits
 from opq_gateway.serial_side.clock import Clocks
 from opq_gateway.serial_side.early_ports import EarlyPorts
+from opq_gateway.serial_side.gps_comparison import GpsComparison
 from opq_gateway.serial_side.intake import Intake
 from opq_gateway.serial_side.outputs import Outputs
 from opq_gateway.serial_side.reader import SerialReader
@@ -83,6 +84,9 @@ class Gateway:
         self.heartbeats = Heartbeats()
         self.metrics = GatewayMetrics(self.statuses, self.counters)
         self._log = log.get(service="gateway")
+        self._clock_watch = ClockWatch()
+        self._gps = GpsComparison(system=self._clock_watch.state, on_contradiction=self._gps_contradicts)
+        show_gps(self.metrics, self._gps)
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         """Serve until `stop`; then everything ends within about two seconds.
@@ -96,7 +100,7 @@ class Gateway:
         with contextlib.ExitStack() as held:
             held.callback(os.close, _lock(data_folder(self.config)))
             pages = pages_of(self.metrics, ledgers_of(self.config))
-            health = HealthServer(self.config.health_endpoint, self.statuses, pages, self.claims)
+            health = HealthServer(self.config.health_endpoint, self.statuses, pages, self.claims, self._gps)
             held.callback(health.close)
             outlets = FeedReaders(self.config, self.feed, self.statuses, self.counters)
             held.callback(outlets.close)
@@ -130,8 +134,7 @@ class Gateway:
         rules = self._rules(uplink)
         outputs_of_serial: Outputs = measuring if rules is None else rules.with_samples_from(measuring)
         reader = SerialReader(is_prompt=lambda: any(status.prompt for status in self.statuses.values()))
-        clock_watch = ClockWatch()
-        clocks = Clocks(system=clock_watch.state)
+        clocks = Clocks(system=self._clock_watch.state, gps=self._gps)
         closing = [
             self._box(box, uplink, measuring, outputs_of_serial, commands, reader, rings, clocks)
             for box in self.config.box
@@ -159,7 +162,7 @@ class Gateway:
         show_feed(self.metrics, self.feed)
         notifier = Notifier()
         watchdog = Watchdog(notifier, self.heartbeats, self._in_words)
-        self._thread("clock", first, clock_watch.run, stop)
+        self._thread("clock", first, self._clock_watch.run, stop)
         self._thread("power", first, power.run, stop)
         self._thread("watchdog", first, watchdog.run, stop)
         self._log.info("gateway.started", boxes=[box.id for box in self.config.box])
@@ -185,6 +188,12 @@ class Gateway:
             uplink.close()
             queue.close()
         self._log.info("gateway.stopped", late_threads=late)
+
+    def _gps_contradicts(self, box_id: str, apart_ns: int | None) -> None:
+        """In the reader's thread."""
+        if box_id in self.statuses:
+            self.statuses[box_id].gps_apart_ns = apart_ns
+            self.counters[box_id].add("gps_contradictions", apart_ns is not None)
 
     def _rules(self, uplink: Uplink) -> "EdgeRules | None":
         """Raises PortBusyError, ConfigError or RuleError where they are enabled and cannot run."""

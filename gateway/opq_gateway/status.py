@@ -40,6 +40,10 @@ class BoxStatus:
     sample_source: TimeSource | None = None
     shares_clock: bool = False
     """Its times are this machine's clock's: given by it, or the Box's own that follow it; intake."""
+    by_gps: bool = False
+    """Its times are by the GPS of another Box of this gateway; intake."""
+    gps_apart_ns: int | None = None
+    """How far its GPS time is from that which this gateway follows; None: it does not contradict. Reader."""
     ring_problem: str = ""
     """Why the disk takes no samples; intake."""
     measurement_ms: int | None = None
@@ -80,6 +84,8 @@ class BoxStatus:
             return f"no samples for {silent:.0f} s"
         if self.refused:
             return "the broker refused this Box's key"
+        if self.gps_apart_ns is not None:
+            return f"its GPS time contradicts the others here by {self.gps_apart_ns / 1e9:+.3f} s"
         if self.ring_problem:
             return f"samples are measured and not kept: {self.ring_problem}"
         if self.queue_problem:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from opq_gateway.commands.claim_codes import ClaimCode, ClaimCodes
 from opq_gateway.local.measured import Ledgers, measured
 from opq_gateway.local.metrics import CONTENT_TYPE, GatewayMetrics
+from opq_gateway.serial_side.gps_comparison import GpsComparison, GpsComparisonState
 from opq_gateway.status import BoxStatus
 from opq_proto import log
 from opq_proto.errors import PortBusyError
@@ -23,7 +24,9 @@ FORWARDED = ("forwarded", "x-forwarded-for")
 """A proxy on this machine says by these that somebody else asks."""
 
 
-def health(boxes: Mapping[str, BoxStatus], monotonic_s: float, now_s: float) -> dict[str, object]:
+def health(
+    boxes: Mapping[str, BoxStatus], monotonic_s: float, now_s: float, gps: GpsComparison | None = None
+) -> dict[str, object]:
     """The contract's object: one subcomponent per Box, with `info` saying what is wrong."""
     parts = [_box(status, monotonic_s, now_s) for status in boxes.values()]
     return {
@@ -32,6 +35,18 @@ def health(boxes: Mapping[str, BoxStatus], monotonic_s: float, now_s: float) -> 
         "timestamp": int(now_s),
         "info": None,
         "subcomponents": parts,
+        "gps_comparison": None if gps is None else _compared(gps.refresh_state()),
+    }
+
+
+def _compared(state: GpsComparisonState) -> dict[str, object]:
+    return {
+        "box_id": state.box_id,
+        "held": state.held,
+        "uncertainty_ns": state.uncertainty_ns,
+        "system_clock_off_ns": state.system_off_ns,
+        "drift_ppm": state.drift_ppm,
+        "apart_ns": dict(state.apart_ns),
     }
 
 
@@ -67,6 +82,7 @@ class HealthServer:
         statuses: Mapping[str, BoxStatus],
         pages: Mapping[str, Page],
         claims: ClaimCodes | None = None,
+        gps: GpsComparison | None = None,
     ) -> None:
         """Bind; `/` is health, `pages` are the others by path.
 
@@ -78,7 +94,7 @@ class HealthServer:
             return (
                 200,
                 "application/json",
-                json.dumps(health(statuses, time.monotonic(), time.time())).encode(),
+                json.dumps(health(statuses, time.monotonic(), time.time(), gps)).encode(),
             )
 
         handler = _handler({"/": page, **pages}, claims)

@@ -18,6 +18,7 @@ from opq_gateway.counters import MEANING, BoxCounters
 from opq_gateway.local.watchdog import Heartbeats
 from opq_gateway.measuring.feed import MeasuredFeed
 from opq_gateway.ring.ring import Ring
+from opq_gateway.serial_side.gps_comparison import GpsComparison, GpsComparisonState
 from opq_gateway.status import BoxStatus
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS
 
@@ -206,6 +207,39 @@ def show_rings(metrics: GatewayMetrics, rings: Mapping[str, Ring], statuses: Map
         "ring_compression_ratio",
         "bytes of the span as raw samples, over what the ring takes; gaps count as samples",
         lambda: {box_id: ratio(box_id, ring) for box_id, ring in rings.items()},
+    )
+
+
+def show_gps(metrics: GatewayMetrics, gps: GpsComparison) -> None:
+    """This machine's clocks against GPS, by the Box that is followed; nothing where there is none."""
+
+    def of(read: Callable[[GpsComparisonState], float | None]) -> Read:
+        def values() -> dict[str, float | None]:
+            state = gps.refresh_state()
+            return {} if state.box_id is None else {state.box_id: read(state)}
+
+        return values
+
+    def seconds(found_ns: int | None) -> float | None:
+        return None if found_ns is None or found_ns >= UNKNOWN_UNCERTAINTY_NS else found_ns / 1e9
+
+    metrics.add(
+        "gps_uncertainty_seconds",
+        "bound of the GPS time that this Box gives the Boxes without",
+        of(lambda state: seconds(state.uncertainty_ns)),
+    )
+    metrics.add(
+        "gps_held", "1 while no Box says it: the last rate is held", of(lambda state: float(state.held))
+    )
+    metrics.add(
+        "system_clock_offset_seconds",
+        "the machine's clock less GPS time",
+        of(lambda state: None if state.system_off_ns is None else state.system_off_ns / 1e9),
+    )
+    metrics.add(
+        "system_clock_drift_ppm",
+        "rate of the machine's monotonic clock less that of GPS; absent for the first minute",
+        of(lambda state: state.drift_ppm),
     )
 
 

@@ -5,7 +5,9 @@ and by whatever a busy machine adds. All of that only ever delays, so the truth 
 edge of the arrivals: per five seconds the earliest, over ten minutes the line that lies below them all
 and closest to them (a lower hull: Moon, Skelly and Towsley, 1999, on a clock's skew from one-way delays),
 then least squares over those near it for the slope. Jitter does not enter that leaves one block in five
-seconds alone. Pure.
+seconds alone. How far the earliest of a bucket may still be from an undelayed one follows from how many
+looks at the port there were, and how late the blocks of half of them came: a busy machine widens the bound.
+Pure.
 """
 
 from collections import deque
@@ -24,6 +26,13 @@ CRYSTAL = 100e-6
 """No crystal is further off than this."""
 FIRST_NS = 20e6
 """How late the earliest arrival of few blocks may be: a round of the reader; less with every bucket."""
+LEFT = 10.0
+"""Times the median lateness, by the number of looks. That the earliest is later than that has a chance of
+0.1 % (delays are exponential) to 0.7 % (even)."""
+LOOK_NS = 2_000_000
+"""Blocks that are handled within so long were read in one look, or as good as."""
+MOST_LOOKS = 1000
+"""Per bucket: more than BUCKET_S of blocks."""
 NEAR_NS = 200_000.0
 """Of the lower edge; the phases of reader and blocks come by within 0.35 ms (reader.ROUND_S)."""
 
@@ -57,8 +66,10 @@ class Arrivals:
         self._bucket = round(BUCKET_S * rate_millihz / 1000)
         self._zero: tuple[int, int] | None = None
         self._low: tuple[int, float] | None = None  # sample and lateness of the bucket's earliest
+        self._looks: list[float] = []  # of the bucket: the lateness of the last block of each look
+        self._looked_ns = 0
         self._since = 0
-        self._edge: deque[tuple[int, float]] = deque(maxlen=BUCKETS)
+        self._edge: deque[tuple[int, float, float]] = deque(maxlen=BUCKETS)  # and what may be left
 
     def add(self, end_sample: int, arrived_ns: int) -> bool:
         """A live block arrived; True when a bucket is full, so that `fit` may have changed."""
@@ -68,10 +79,16 @@ class Arrivals:
         late_ns = arrived_ns - self._zero[1] - (end_sample - self._zero[0]) * self._period_ns
         if self._low is None or late_ns < self._low[1]:
             self._low = (end_sample, late_ns)
+        if arrived_ns - self._looked_ns < LOOK_NS and self._looks:
+            self._looks[-1] = late_ns  # of blocks that were read at once the last has waited least
+        elif len(self._looks) < MOST_LOOKS:
+            self._looks.append(late_ns)
+        self._looked_ns = arrived_ns
         if end_sample - self._since < self._bucket:
             return False
-        self._edge.append(self._low)
+        self._edge.append((*self._low, self._left_ns()))
         self._low = None
+        self._looks.clear()
         self._since = end_sample
         return True
 
@@ -79,13 +96,14 @@ class Arrivals:
         """The line through what is known by now; None before the first block."""
         points = list(self._edge)
         if self._low is not None and len(points) < SLOPE_BUCKETS:
-            points.append(self._low)
+            points.append((*self._low, self._left_ns()))
         if self._zero is None or not points:
             return None
-        x = np.array([sample - self._zero[0] for sample, _ in points], dtype=np.float64) * self._period_ns
-        y = np.array([late_ns for _, late_ns in points])
+        x = np.array([sample - self._zero[0] for sample, _, _ in points], dtype=np.float64) * self._period_ns
+        y = np.array([late_ns for _, late_ns, _ in points])
+        left = np.array([left_ns for _, _, left_ns in points])
         if len(self._edge) < SLOPE_BUCKETS:
-            return self._flat(points[-1][0], x, y)
+            return self._flat(points[-1][0], x, y, float(left[y.argmin()]))
         hull, slope = _lower_edge(x, y)
         above = y - hull
         near = above <= NEAR_NS + 2 * np.median(above)
@@ -96,18 +114,25 @@ class Arrivals:
         rest = y[near] - y[near].mean() - slope * x_near
         rms_ns = float(np.sqrt(np.mean(rest**2)))
         slope_bound = 3.5 * rms_ns / float(np.sqrt(x_near @ x_near))
+        left_ns = 1 / float(np.sum(1 / left[near]))  # the looks of all of them together
         at_end_ns = float(y[near].mean() + slope * (x[-1] - x[near].mean()))
         return Fit(
             sample=points[-1][0],
             at_ns=self._zero[1] + float(x[-1]) + at_end_ns + float(rest.min()),
             period_ns=self._period_ns * (1 + slope),
-            bound_ns=NEAR_NS + 2 * rms_ns + slope_bound * float(x[-1] - x[0]) / 2,
+            bound_ns=NEAR_NS + left_ns + 2 * rms_ns + slope_bound * float(x[-1] - x[0]) / 2,
             slope_bound=slope_bound,
             fitted=True,
             buckets=len(points),
         )
 
-    def _flat(self, sample: int, x: NDArray[np.float64], y: NDArray[np.float64]) -> Fit:
+    def _left_ns(self) -> float:
+        """How late the earliest block of the bucket may be, by how late the others of it are."""
+        assert self._low is not None
+        late_ns = float(np.median(self._looks)) - self._low[1]
+        return max(FIRST_NS, LEFT * late_ns) / len(self._looks)
+
+    def _flat(self, sample: int, x: NDArray[np.float64], y: NDArray[np.float64], left_ns: float) -> Fit:
         """By the Box's own rate; the newest points weigh against a rate that is wrong."""
         assert self._zero is not None
         lasting_ns = float(x[-1] - x[0])
@@ -115,7 +140,7 @@ class Arrivals:
             sample=sample,
             at_ns=self._zero[1] + float(x[-1]) + float(y.min()),
             period_ns=self._period_ns,
-            bound_ns=NEAR_NS + FIRST_NS / len(x) + CRYSTAL * lasting_ns,
+            bound_ns=NEAR_NS + max(FIRST_NS / len(x), left_ns) + CRYSTAL * lasting_ns,
             slope_bound=CRYSTAL,
             fitted=False,
             buckets=len(x),

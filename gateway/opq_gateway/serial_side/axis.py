@@ -39,7 +39,7 @@ class Axis:
         self._hello = hello
         self._ring = ring if ring is not None and ring.boot_id == hello.boot_id else None
         before = None if self._ring is None else (self._ring.end_sample, self._ring.end_ns)
-        self.clock = BoxClock(clocks, before)
+        self.clock = BoxClock(clocks, before, str(hello.box_id))
         self._held: list[Samples] = []
         self._backward = 0
         self.too_old = 0

@@ -9,10 +9,14 @@
                                           (system_time.py): source NTP where that is synchronised, else FREE.
                                           After a restart it goes on where the ring ends; also when somebody
                                           set an unsynchronised clock meanwhile, as under a running gateway
+    it never knew, and another Box here   the same arrivals by that Box's GPS time (gps_comparison.py): source
+    has GPS                               NTP, for another's clock disciplines it; also a time that was near
 
 Once given, a stamp is never revised: what is learnt later is approached by slewing (steering.py). Only a
 better clock than there was (GPS after none, a system's clock that became synchronised) makes a step:
-counted, and logged with its reason. One Clock per run of sample indices. Pure: the clocks are handed in.
+counted, and logged with its reason. To another Box's GPS it is a step from beyond HURRIED_NS alone: nearer
+it is a faster slewing, in which no stamp goes back. One Clock per run of sample indices. Pure: the clocks
+are handed in.
 
 Leap seconds: times are Unix time, UTC without a number for 23:59:60. With GPS the Box gives the leap
 second the numbers of the second before it (device/cmodules/clock): stamps stand still for a second at
@@ -30,7 +34,8 @@ from dataclasses import dataclass, replace
 
 from opq_gateway.serial_side.arrivals import CRYSTAL, Arrivals, Fit
 from opq_gateway.serial_side.clock_comparison import ClockComparison
-from opq_gateway.serial_side.steering import Aim, Steering
+from opq_gateway.serial_side.gps_comparison import GpsComparison
+from opq_gateway.serial_side.steering import HURRIED_SLEW, SLEW, Aim, Steering
 from opq_gateway.serial_side.system_time import Bearing, SystemTime
 from opq_proto.clock import ClockState, system_clock
 from opq_proto.link_messages import Samples
@@ -50,6 +55,11 @@ STEP_NS = 1_000_000
 """What readers of the ring take for another axis (ring.CLOCK_STEP_NS)."""
 GO_ON_NS = 1_000_000_000
 """A restarted gateway goes on with the ring's time if it agrees so well."""
+HURRIED_NS = 1_000_000_000
+"""In nine minutes at HURRIED_SLEW; what is further off was never set."""
+SHARED_ERROR_NS = 5_000_000
+"""Of a Box's arrivals, and what is left of the way to where they point. With the half of DELAY_NS two Boxes
+so near are 20 ms apart at most (contracts.md, clock_id)."""
 KEPT_NS = GO_ON_NS / CRYSTAL
 """Nearly three hours: for so long the ring's time, counted on in samples, is right to GO_ON_NS."""
 
@@ -61,6 +71,8 @@ class Clocks:
     monotonic_s: Callable[[], float] = time.monotonic
     now_ns: Callable[[], int] = time.time_ns
     system: Callable[[], ClockState] = system_clock
+    gps: GpsComparison | None = None
+    """Of all Boxes of the gateway; None: they are not compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +92,9 @@ class BoxClock:
         steps, last_step_ns, step_reason: of the run's time, by more than STEP_NS.
     """
 
-    def __init__(self, clocks: Clocks, before: tuple[int, int] | None = None) -> None:
+    def __init__(self, clocks: Clocks, before: tuple[int, int] | None = None, box_id: str = "") -> None:
         """`before`: sample index and UTC at which the ring ends, where this may be the same run."""
+        self._box_id = box_id
         self.steps = 0
         self.last_step_ns = 0
         self.step_reason = ""
@@ -99,12 +112,15 @@ class BoxClock:
         self._rate_millihz = 0
         self._newest = 0
         self._comparison = ClockComparison()
+        self._by_gps = False
+        """Steered by another Box's GPS."""
+        self._arrivals_bound_ns = 0.0
 
     def stamp(self, samples: Samples, live: bool, now_s: float) -> SampleTime | Samples | None:
         """The time of a block's first sample, its own if that is it; None: not known yet (START_S)."""
         if samples.source is not TimeSource.FREE or samples.uncertainty_ns != UNKNOWN_UNCERTAINTY_NS:
             if live:
-                self._passes(samples)
+                self._passes(samples, now_s)
             return samples
         if self._believed is None:
             near = abs(samples.t_ns - self._clocks.now_ns()) < PLAUSIBLE_NS or self._as_before(samples)
@@ -112,15 +128,24 @@ class BoxClock:
         if self._believed:
             if live:
                 self._comparison.compare(samples, self._clocks.now_ns(), now_s)
-            return samples
-        if live:
+            if not live or not self._leaves_own_time(samples, now_s):
+                return samples
+        elif live:
             self._observe(samples, now_s)
         return self.at(samples.first_sample) if self._steering.begun else None
 
     @property
     def shared(self) -> bool:
         """Whether times are the system's clock's: given by it, or the Box's own that follow it."""
+        if self._by_gps:
+            left_ns = self._steering.piece(self._newest).left_ns(self._newest)
+            return left_ns + self._arrivals_bound_ns <= SHARED_ERROR_NS
         return self._steering.begun or (bool(self._believed) and self._comparison.follows)
+
+    @property
+    def by_gps(self) -> bool:
+        """Whether the clock that gives the times is another Box's GPS, not the system's."""
+        return self._by_gps
 
     def at(self, sample: int) -> SampleTime | None:
         """The time of a sample where it is this clock that gives it."""
@@ -143,8 +168,11 @@ class BoxClock:
         elapsed_ns = (samples.first_sample - sample) * 10**12 // samples.rate_millihz
         return elapsed_ns >= 0 and abs(samples.t_ns - t_ns - elapsed_ns) < GO_ON_NS
 
-    def _passes(self, samples: Samples) -> None:
+    def _passes(self, samples: Samples, now_s: float) -> None:
         """The Box knows the time."""
+        compared = self._clocks.gps
+        if compared is not None and samples.source >= TimeSource.HOLDOVER:
+            compared.accept_block(self._box_id, samples, now_s)
         last, self._told = self._told, samples
         if last is not None and self._arrivals is None:
             elapsed_ns = (samples.first_sample - last.first_sample) * 10**12 // last.rate_millihz
@@ -158,6 +186,7 @@ class BoxClock:
             self._steering = Steering()
         self._arrivals = self._system = None
         self._believed = None
+        self._by_gps = False
         if samples.source is not TimeSource.GPS:
             return
         gps = self._gps
@@ -171,16 +200,38 @@ class BoxClock:
         self._gps.clear()
         self.last_step_ns, self.step_reason = by_ns, reason
 
-    def _observe(self, samples: Samples, now_s: float) -> None:
-        """A live block without a time arrived."""
+    def _leaves_own_time(self, samples: Samples, now_s: float) -> bool:
+        """Whether from here on another Box's GPS is better than the Box's own time, which nobody bounds."""
+        gps = self._clocks.gps
+        other = None if gps is None else gps.bearing(round(now_s * 1e9))
+        if other is None or 2 * other.bound_ns >= self._clocks.system().uncertainty_ns:
+            return False
+        self._collect(samples, now_s)
+        if now_s - self._began_s < START_S:
+            return False
+        period_ns = 1e12 / samples.rate_millihz
+        own = Aim(
+            samples.first_sample, samples.t_ns, period_ns, None, 0.0, TimeSource.FREE, samples.rate_millihz
+        )
+        self._steering.go(own)
+        self._believed = False
+        self._aim(samples.first_sample)
+        return True
+
+    def _collect(self, samples: Samples, now_s: float) -> bool:
+        """When a live block without a time arrived; True when a bucket is full."""
         if self._arrivals is None:
             self._arrivals = Arrivals(samples.rate_millihz)
             clocks = self._clocks
             self._system = SystemTime(clocks.now_ns, clocks.monotonic_s, clocks.system)
             self._began_s = now_s
             self._rate_millihz = samples.rate_millihz
-        full = self._arrivals.add(samples.first_sample + len(samples.counts), round(now_s * 1e9))
         self._newest = samples.first_sample
+        return self._arrivals.add(samples.first_sample + len(samples.counts), round(now_s * 1e9))
+
+    def _observe(self, samples: Samples, now_s: float) -> None:
+        """A live block without a time arrived."""
+        full = self._collect(samples, now_s)
         began = self._steering.begun
         if full or (not began and (now_s - self._began_s >= START_S or self._told is not None)):
             self._aim(self._newest)
@@ -198,25 +249,47 @@ class BoxClock:
         if bearing.source is not TimeSource.FREE:
             bound_ns = bearing.bound_ns + DELAY_NS / 2 + fit.bound_ns
         if self._told is not None and self._holds_over(self._told, sample, bound_ns):
+            self._by_gps = False
             return
+        period_ns = fit.period_ns / bearing.period_ns
+        measured = fit.fitted and bearing.period_known and bound_ns is not None
         aim = Aim(
             sample,
             fit.arrival_ns(sample) + bearing.offset_ns - DELAY_NS / 2,
-            fit.period_ns,
+            period_ns,
             bound_ns,
-            fit.slope_bound,
+            fit.slope_bound + bearing.period_bound,
             bearing.source,
-            round(1e12 / fit.period_ns) if fit.fitted and bound_ns is not None else self._rate_millihz,
+            round(1e12 / period_ns) if measured else self._rate_millihz,
         )
+        self._arrivals_bound_ns = fit.bound_ns
         self._go_on(aim)
         if only_as_before and not self._steering.begun:
             return
-        step = bool(bearing.step) and self._steering.begun
-        by_ns = self._steering.go(aim, step)
+        reason, slew = bearing.step, SLEW
+        if self._by_gps and bound_ns is not None:
+            off_ns = abs(self._steering.off_ns(aim))
+            reason = "compared with another Box's GPS" if off_ns > HURRIED_NS else ""
+            slew = HURRIED_SLEW if off_ns > bound_ns / 4 else SLEW
+        step = bool(reason) and self._steering.begun
+        by_ns = self._steering.go(aim, step, slew)
         if step:
-            self._stepped(by_ns, bearing.step)
+            self._stepped(by_ns, reason)
 
     def _bearing(self, fit: Fit, sample: int) -> Bearing:
+        """Another Box's GPS or the system's clock: a better one than now is twice as good."""
+        system = self._system_bearing(fit, sample)
+        gps = self._clocks.gps
+        other = None if gps is None else gps.bearing(round(fit.arrival_ns(sample)))
+        if other is None:
+            self._by_gps = False
+        elif self._by_gps:
+            self._by_gps = other.bound_ns <= 2 * system.bound_ns
+        else:
+            self._by_gps = 2 * other.bound_ns < system.bound_ns
+        return other if other is not None and self._by_gps else system
+
+    def _system_bearing(self, fit: Fit, sample: int) -> Bearing:
         """The system's clock; the ring's time where nobody vouches for it and it was set meanwhile.
 
         The first arrival may be late, so the earliest of the first bucket counts again.

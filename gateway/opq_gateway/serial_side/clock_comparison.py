@@ -47,7 +47,7 @@ class ClockComparison:
         """A live block arrived: `now_ns` by the system's clock, `now_s` monotonic."""
         if self._last is not None:
             before, then_s = self._last
-            if _stepped(before, samples):
+            if stepped(before, samples):
                 self._forget()  # what was seen is of another time
             else:
                 self._bound_ns += CRYSTAL * (now_s - then_s) * 1e9
@@ -65,7 +65,7 @@ class ClockComparison:
         self._bound_ns = float(NO_BLOCK_NS)
 
 
-def _stepped(before: Samples, samples: Samples) -> bool:
+def stepped(before: Samples, samples: Samples) -> bool:
     """Whether the Box's time moved by more than its samples did."""
     elapsed_ns = (samples.first_sample - before.first_sample) * 10**12 // before.rate_millihz
     return abs(samples.t_ns - before.t_ns - elapsed_ns) > STEP_NS + CRYSTAL * abs(elapsed_ns)

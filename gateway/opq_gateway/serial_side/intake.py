@@ -280,7 +280,8 @@ class Intake:
         status.sample_monotonic_s = self._clocks.monotonic_s()
         status.sample_ns = blocks[-1].end_ns
         status.sample_uncertainty_ns, status.sample_source = blocks[-1].uncertainty_ns, blocks[-1].source
-        status.shares_clock = self._axis is not None and self._axis.clock.shared
+        if self._axis is not None:
+            status.shares_clock, status.by_gps = self._axis.clock.shared, self._axis.clock.by_gps
         self._counters.add("samples", blocks[-1].end_sample - blocks[0].first_sample)  # without a hole
         self._ring_writer.keep(blocks)
         self._outputs.accept_blocks(status.box_id, blocks)

@@ -11,6 +11,8 @@ from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
 SLEW = 50e-6
 """Of time; the rate beside the stamps is without it, so that no frequency moves with it."""
+HURRIED_SLEW = 2e-3
+"""Of time that is off by more than a quarter of its bound: 250 ms in two minutes, and no stamp goes back."""
 LEAST_SLEW_S = 10.0
 PIECES = 64
 """Five minutes of them: more than any Box sends again."""
@@ -52,8 +54,13 @@ class SteeringPiece:
         if self.aim.bound_ns is None:
             return UNKNOWN_UNCERTAINTY_NS
         elapsed_ns = abs(sample - self.aim.sample) * self.aim.period_ns
-        left_ns = abs(self.off_ns) * max(0.0, 1 - elapsed_ns / self.slew_ns)
-        return min(round(self.aim.bound_ns + left_ns + self.aim.drift * elapsed_ns), UNKNOWN_UNCERTAINTY_NS)
+        bound_ns = self.aim.bound_ns + self.left_ns(sample) + self.aim.drift * elapsed_ns
+        return min(round(bound_ns), UNKNOWN_UNCERTAINTY_NS)
+
+    def left_ns(self, sample: int) -> float:
+        """What is left of the way to the aim."""
+        elapsed_ns = abs(sample - self.aim.sample) * self.aim.period_ns
+        return abs(self.off_ns) * max(0.0, 1 - elapsed_ns / self.slew_ns)
 
 
 class Steering:
@@ -66,17 +73,19 @@ class Steering:
     def begun(self) -> bool:
         return bool(self._pieces)
 
-    def go(self, aim: Aim, step: bool = False) -> int:
+    def off_ns(self, aim: Aim) -> int:
+        """From the line to the aim."""
+        return round(aim.t_ns) - self.piece(aim.sample).t_at(aim.sample) if self._pieces else 0
+
+    def go(self, aim: Aim, step: bool = False, slew: float = SLEW) -> int:
         """From the aim's sample on, which no stamp was given for yet, approach it; with `step` at once.
 
         Returns:
             Nanoseconds from the line to the aim.
         """
-        target_ns = round(aim.t_ns)
-        at_ns = self.piece(aim.sample).t_at(aim.sample) if self._pieces else target_ns
-        off_ns = target_ns - at_ns
+        target_ns, off_ns = round(aim.t_ns), self.off_ns(aim)
         slewed_ns = 0 if step else off_ns
-        slew_ns = max(LEAST_SLEW_S * 1e9, abs(slewed_ns) / SLEW)
+        slew_ns = max(LEAST_SLEW_S * 1e9, abs(slewed_ns) / slew)
         self._pieces.append(SteeringPiece(aim, target_ns - slewed_ns, slewed_ns, slew_ns))
         return off_ns
 

@@ -41,6 +41,11 @@ class Bearing:
     """UNKNOWN_UNCERTAINTY_NS: nobody knows."""
     step: str = ""
     """Why the offset is to be followed by a step; empty: it is not."""
+    period_ns: float = 1.0
+    """Monotonic ns per ns of UTC."""
+    period_bound: float = 0.0
+    period_known: bool = True
+    """The rate was measured, or a daemon sees to it."""
 
 
 class SystemTime:
@@ -62,7 +67,7 @@ class SystemTime:
 
     def read_clocks(self) -> Bearing:
         """The bearing now."""
-        offset_ns, now_s = self._read()
+        offset_ns, now_s = read_offset(self._now_ns, self._monotonic_s)
         state = self._system()
         synchronised = state.source is not TimeSource.FREE
         step = ""
@@ -110,18 +115,19 @@ class SystemTime:
         bound_ns = max(apart_ns, self._known_ns + round((now_s - self._known_s) * 1e9 * DRIFT))
         return Bearing(self._offset_ns, TimeSource.HOLDOVER, min(bound_ns, UNKNOWN_UNCERTAINTY_NS))
 
-    def _read(self) -> tuple[int, float]:
-        """UTC less monotonic, ns; of three tries the one that nothing interrupted."""
-        best: tuple[float, int, float] | None = None
-        for _ in range(3):
-            before_s = self._monotonic_s()
-            now_ns = self._now_ns()
-            after_s = self._monotonic_s()
-            offset_ns = now_ns - round((before_s + after_s) / 2 * 1e9)
-            if best is None or after_s - before_s < best[0]:
-                best = (after_s - before_s, offset_ns, after_s)
-        assert best is not None
-        return best[1], best[2]
+
+def read_offset(now_ns: Callable[[], int], monotonic_s: Callable[[], float]) -> tuple[int, float]:
+    """UTC less monotonic, ns, and the latter; of three tries the one that nothing interrupted."""
+    best: tuple[float, int, float] | None = None
+    for _ in range(3):
+        before_s = monotonic_s()
+        utc_ns = now_ns()
+        after_s = monotonic_s()
+        offset_ns = utc_ns - round((before_s + after_s) / 2 * 1e9)
+        if best is None or after_s - before_s < best[0]:
+            best = (after_s - before_s, offset_ns, after_s)
+    assert best is not None
+    return best[1], best[2]
 
 
 ASK_EACH_S = 16.0

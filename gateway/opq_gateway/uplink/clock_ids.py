@@ -2,10 +2,11 @@
 milliseconds, however far off that clock is (contracts.md, field 1012).
 
 Without GPS the gateway stamps the samples of all its Boxes by its own clock: one number, drawn once and
-kept in `clock_id`; Boxes whose own time is seen to follow that clock share it. One whose own stamps pass
-through, and one that is held over at its own rate, has another, derived from it. Which Boxes share the
-gateway's is kept beside the number: what a restart measures from the ring was stamped as they were then. Not
-known: any other time that nobody vouches for.
+kept in `clock_id`; Boxes whose own time is seen to follow that clock share it. Those that it stamps by
+another Box's GPS share a second number, for its own clock may be seconds away from that. One whose own
+stamps pass through, and one that is held over at its own rate, has another, derived from it. Which Boxes
+share the gateway's is kept beside the number: what a restart measures from the ring was stamped as they
+were then. Not known: any other time that nobody vouches for.
 """
 
 import secrets
@@ -42,9 +43,9 @@ class ClockIds:
             return self._own if shared_then else None
         if source is TimeSource.HOLDOVER:
             return self._of_box(box_id)
-        self._keep(box_id, status.shares_clock)
+        self._keep(box_id, status.shares_clock and not status.by_gps)
         if status.shares_clock:
-            return self._own
+            return self._of_box("gps") if status.by_gps else self._own
         return self._of_box(box_id) if source is TimeSource.NTP else None
 
     def _keep(self, box_id: str, shares_clock: bool) -> None:

@@ -1,0 +1,313 @@
+"""GpsComparison: GPS time for this machine, from the Boxes here whose receivers are locked.
+
+A live block of such a Box says in GPS time when its last sample was taken, and arrives later, by a way that
+is never negative. Its earliest arrivals are a line (arrivals.py): this machine's monotonic clock against GPS,
+its offset and its rate. A Box without GPS, whose blocks come by the same kind of way, is stamped by it. The
+system's clock is not in it: whoever sets that moves no stamp.
+
+    one Box locked, or in its own holdover     followed; the bound has what the Box states of itself
+    no such Box for STALE_S                    held over at the last rate: source HOLDOVER, a growing bound
+    it is back, or another one agrees          followed again, by slewing
+    several                                    the one that was followed, as long as most do not contradict it
+    one that contradicts                       named, counted, not followed. When no other is heard, it is
+                                               believed after SETTLED_S; until then the bound holds both
+    two that contradict from the start         neither is followed; a synchronised system clock counts as one
+
+Used by the reader's thread alone, but for `state`. Pure; the clocks are handed in.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from opq_gateway.serial_side.arrivals import Arrivals, Fit
+from opq_gateway.serial_side.clock_comparison import stepped
+from opq_gateway.serial_side.system_time import SETTLED_S, Bearing, read_offset
+from opq_proto import log
+from opq_proto.clock import ClockState, system_clock
+from opq_proto.link_messages import Samples
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
+
+HALF_WAY_NS = 5_000_000
+"""From a block's last sample to its earliest arrival: nothing (a pty) to 10 ms (clock.DELAY_NS)."""
+S_NS = 1_000_000_000
+START_S = 2.0
+"""What stood in a buffer came late: a Box is followed when it was heard for so long."""
+STALE_S = 15.0
+ABSENT_S = 60.0
+"""A Box that was away for longer is compared anew."""
+WANDER = 10e-6
+"""Of this machine's crystal after the last comparison, over 10 K."""
+COARSE_NS = 1_000_000
+"""A Box that states more is not followed by the same line as when it is locked again."""
+MOST_BOXES = 8
+"""That are compared; each costs a fit every five seconds."""
+UNSTEADY = 3
+"""A Box is said to contradict when it did in so many comparisons in a row, one every five seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLine:
+    """UTC along the monotonic clock, as a Box's blocks or the system's clock say it."""
+
+    box_id: str
+    """Empty: the system's clock."""
+    at_ns: int
+    """Monotonic time at which it is `t_ns`."""
+    t_ns: int
+    period_ns: float
+    """Monotonic ns per ns of UTC."""
+    error_ns: float
+    """Bound at `at_ns`."""
+    period_bound: float
+    """The same of the rate, relative."""
+    fitted: bool
+    """The rate was measured."""
+    newest_ns: int
+    """Monotonic time of the newest that it rests on."""
+
+    @classmethod
+    def by_arrivals(cls, box_id: str, fit: Fit, stated_ns: int, newest_ns: int) -> "TimeLine":
+        """From the earliest arrivals of a Box that states at most `stated_ns` of itself."""
+        error_ns = fit.bound_ns + stated_ns + HALF_WAY_NS
+        t_ns = fit.sample + HALF_WAY_NS
+        return cls(
+            box_id, round(fit.at_ns), t_ns, fit.period_ns, error_ns, fit.slope_bound, fit.fitted, newest_ns
+        )
+
+    def offset_ns(self, monotonic_ns: int) -> int:
+        """UTC less the monotonic clock's."""
+        return self.t_ns - self.at_ns + round((monotonic_ns - self.at_ns) * (1 / self.period_ns - 1))
+
+    def bound_ns(self, monotonic_ns: int) -> float:
+        """Of that offset."""
+        since_ns = abs(monotonic_ns - self.at_ns)
+        silent_ns = max(0.0, monotonic_ns - self.newest_ns - STALE_S * 1e9)
+        return self.error_ns + self.period_bound * since_ns + WANDER * silent_ns
+
+    def agrees(self, other: "TimeLine", monotonic_ns: int) -> bool:
+        """Whether both may be right."""
+        apart_ns = abs(self.offset_ns(monotonic_ns) - other.offset_ns(monotonic_ns))
+        return apart_ns <= self.bound_ns(monotonic_ns) + other.bound_ns(monotonic_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class GpsComparisonState:
+    """For health and metrics."""
+
+    box_id: str | None
+    """Followed, also while it is silent; None: none."""
+    held: bool
+    """No Box says the time now; the last rate is held."""
+    uncertainty_ns: int | None
+    system_off_ns: int | None
+    """This machine's system clock less GPS time."""
+    drift_ppm: float | None
+    """The monotonic clock's rate less GPS's; None: not known yet."""
+    apart_ns: Mapping[str, int]
+    """Boxes that contradict: their time less that which is followed; where none is, another Box's or the
+    system clock's."""
+
+
+NOTHING = GpsComparisonState(None, False, None, None, None, {})
+
+
+class _ComparedBox:
+    """One Box with GPS."""
+
+    def __init__(self, box_id: str) -> None:
+        self.box_id = box_id
+        self.line: TimeLine | None = None
+        self.contradicted = 0
+        self._begin(0.0)
+
+    def _begin(self, now_s: float) -> None:
+        self._arrivals = Arrivals(10**12)  # its "samples" are nanoseconds of GPS time
+        self._began_s = now_s
+        self._stated_ns = 0
+        self._last: Samples | None = None
+        self.heard_s = now_s
+
+    def accept_block(self, samples: Samples, now_s: float) -> bool:
+        """A live block; True when `line` is new."""
+        last = self._last
+        if (
+            last is None
+            or now_s - self.heard_s > ABSENT_S
+            or stepped(last, samples)
+            or (samples.source is TimeSource.GPS and self._stated_ns > COARSE_NS)
+        ):
+            self._begin(now_s)
+            self.line = None
+        self._last, self.heard_s = samples, now_s
+        self._stated_ns = max(self._stated_ns, samples.uncertainty_ns)
+        arrived_ns = round(now_s * 1e9)
+        end_ns = samples.t_ns + len(samples.counts) * 10**12 // samples.rate_millihz
+        full = self._arrivals.add(end_ns, arrived_ns)
+        if not full and (self.line is not None or now_s - self._began_s < START_S):
+            return False
+        fit = self._arrivals.fit()
+        if fit is None:
+            return False
+        self.line = TimeLine.by_arrivals(self.box_id, fit, self._stated_ns, arrived_ns)
+        return True
+
+
+class GpsComparison:
+    """Of one gateway; `bearing` for any of its Boxes."""
+
+    def __init__(
+        self,
+        now_ns: Callable[[], int] = time.time_ns,
+        monotonic_s: Callable[[], float] = time.monotonic,
+        system: Callable[[], ClockState] = system_clock,
+        on_contradiction: Callable[[str, int | None], None] = lambda box_id, apart_ns: None,
+    ) -> None:
+        """
+        Args:
+            on_contradiction: a Box begins to contradict, by so many ns; None: it agrees again.
+        """
+        self._now_ns, self._monotonic_s, self._system = now_ns, monotonic_s, system
+        self._on_contradiction = on_contradiction
+        self._boxes: dict[str, _ComparedBox] = {}
+        self._followed: TimeLine | None = None
+        self._apart_s: float | None = None  # since when nothing that is heard agrees with what is followed
+        self._doubt_ns = 0.0
+        self._log = log.get(service="gateway")
+        self.state = NOTHING
+        """Replaced as a whole; any thread may read it."""
+
+    def accept_block(self, box_id: str, samples: Samples, now_s: float) -> None:
+        """A live block whose time the Box has from its receiver, arrived at `now_s` (monotonic)."""
+        box = self._boxes.get(box_id)
+        if box is None:
+            if len(self._boxes) >= MOST_BOXES and not self._make_room(now_s):
+                return
+            box = self._boxes[box_id] = _ComparedBox(box_id)
+        if box.accept_block(samples, now_s):
+            self._choose(round(now_s * 1e9))
+
+    def bearing(self, monotonic_ns: int) -> Bearing | None:
+        """GPS time for the monotonic clock; None: no Box ever said it, or two contradicted each other."""
+        line = self._followed
+        if line is None:
+            return None
+        held = self._doubt_ns > 0 or monotonic_ns - line.newest_ns > STALE_S * 1e9
+        return Bearing(
+            line.offset_ns(monotonic_ns),
+            TimeSource.HOLDOVER if held else TimeSource.NTP,
+            min(round(line.bound_ns(monotonic_ns) + self._doubt_ns), UNKNOWN_UNCERTAINTY_NS),
+            period_ns=line.period_ns,
+            period_bound=line.period_bound,
+            period_known=line.fitted,
+        )
+
+    def refresh_state(self) -> GpsComparisonState:
+        """`state` as of now; also while no Box is heard."""
+        line = self._followed
+        if line is None:
+            return self.state
+        offset_ns, now_s = read_offset(self._now_ns, self._monotonic_s)
+        bearing = self.bearing(round(now_s * 1e9))
+        assert bearing is not None
+        return replace(
+            self.state,
+            held=bearing.source is TimeSource.HOLDOVER,
+            uncertainty_ns=bearing.bound_ns,
+            system_off_ns=offset_ns - bearing.offset_ns,
+        )
+
+    def _make_room(self, now_s: float) -> bool:
+        """Whether a Box was forgotten that is not heard any more."""
+        silent = [box_id for box_id, box in self._boxes.items() if now_s - box.heard_s > ABSENT_S]
+        for box_id in silent:
+            self._agrees(self._boxes.pop(box_id))
+        return bool(silent)
+
+    def _choose(self, monotonic_ns: int) -> None:
+        """Which line is followed, now that one is new."""
+        heard = [
+            box.line
+            for box in self._boxes.values()
+            if box.line is not None and monotonic_ns - box.line.newest_ns <= STALE_S * 1e9
+        ]
+        witnesses = heard + self._system_line(monotonic_ns)
+        awaited = [box for box in self._boxes.values() if box.line is None]
+        if self._followed is None and any(
+            monotonic_ns - box.heard_s * S_NS <= START_S * S_NS for box in awaited
+        ):
+            return  # it may contradict
+        elected, self._doubt_ns = self._elected(heard, witnesses, monotonic_ns)
+        if elected is not None:
+            if self._followed is None or elected.box_id != self._followed.box_id:
+                self._log.info("gps.followed", box_id=elected.box_id)
+            self._followed = elected
+            drift_ppm = round((elected.period_ns - 1) * 1e6, 3) if elected.fitted else None
+            self.state = replace(self.state, box_id=elected.box_id, drift_ppm=drift_ppm)
+        for line in heard:
+            others = [self._followed] if self._followed is not None else witnesses
+            against = [other for other in others if not line.agrees(other, monotonic_ns)]
+            if against:
+                self._contradicts(self._boxes[line.box_id], line, against[0], monotonic_ns)
+            else:
+                self._agrees(self._boxes[line.box_id])
+
+    def _elected(
+        self, heard: list[TimeLine], witnesses: list[TimeLine], monotonic_ns: int
+    ) -> tuple[TimeLine | None, float]:
+        """The line to follow from now on (None: as before), and what to add to the bound of that before."""
+
+        def support(line: TimeLine) -> int:
+            return sum(line.agrees(other, monotonic_ns) for other in witnesses)
+
+        def bound_ns(line: TimeLine) -> float:
+            return line.bound_ns(monotonic_ns)
+
+        best = max(heard, key=lambda line: (support(line), -bound_ns(line)))
+        most = 2 * support(best) > len(witnesses)
+        known = self._followed
+        if known is None:
+            return (best if most else None), 0.0
+        agreeing = [line for line in heard if line.agrees(known, monotonic_ns)]
+        if agreeing and not (most and support(best) > 1 and best not in agreeing):
+            self._apart_s = None
+            same = [line for line in agreeing if line.box_id == known.box_id]
+            return min(same or agreeing, key=bound_ns), 0.0
+        now_s = monotonic_ns / 1e9
+        if self._apart_s is None:
+            self._apart_s = now_s
+        if most and (support(best) > 1 or now_s - self._apart_s >= SETTLED_S):
+            self._apart_s = None
+            return best, 0.0
+        return None, abs(best.offset_ns(monotonic_ns) - known.offset_ns(monotonic_ns)) + bound_ns(best)
+
+    def _system_line(self, monotonic_ns: int) -> list[TimeLine]:
+        """The system's clock, where somebody vouches for it."""
+        state = self._system()
+        if state.source is TimeSource.FREE or state.uncertainty_ns >= UNKNOWN_UNCERTAINTY_NS:
+            return []
+        offset_ns, _ = read_offset(self._now_ns, self._monotonic_s)
+        bound_ns, utc_ns = float(state.uncertainty_ns), monotonic_ns + offset_ns
+        return [TimeLine("", monotonic_ns, utc_ns, 1.0, bound_ns, 0.0, False, monotonic_ns)]
+
+    def _contradicts(self, box: _ComparedBox, line: TimeLine, other: TimeLine, monotonic_ns: int) -> None:
+        """Reported when it did so often in a row."""
+        box.contradicted += 1
+        if box.contradicted != UNSTEADY:
+            return
+        apart_ns = line.offset_ns(monotonic_ns) - other.offset_ns(monotonic_ns)
+        self._log.warning(
+            "gps.contradicts",
+            box_id=box.box_id,
+            apart_ns=apart_ns,
+            other=f"Box {other.box_id}" if other.box_id else "the system's clock",
+        )
+        self.state = replace(self.state, apart_ns={**self.state.apart_ns, box.box_id: apart_ns})
+        self._on_contradiction(box.box_id, apart_ns)
+
+    def _agrees(self, box: _ComparedBox) -> None:
+        box.contradicted = 0
+        if box.box_id in self.state.apart_ns:
+            apart = {box_id: by for box_id, by in self.state.apart_ns.items() if box_id != box.box_id}
+            self.state = replace(self.state, apart_ns=apart)
+            self._on_contradiction(box.box_id, None)

@@ -2,8 +2,8 @@
 
 Findings of one disturbance come in a random order, one of each Box, their onsets within 180 ms: all in one
 plan, one a plan, as Boxes that answer late, and 50 a plan, as an event of 50 Boxes. Beside them what a
-finding costs that comes when the incident is small: that is the baseline, and the ratio says how much dearer a
-large one is to grow.
+finding costs that comes when the incident is small: that is the baseline, and the ratio says how much dearer
+a large one is to grow.
 """
 
 import random

@@ -413,6 +413,9 @@ class EventService:
             self._open.add_event(event)
             return
         self._remember(event.token, event.event_id)
+        if record is not None:  # one that was answered between two readings of what is unfinished
+            no_room = self._half_cycles.note_events([record], now, time.time_ns())
+            self.counters.add("half_cycles_not_asked", no_room)
         if not first:
             return
         self.counters.add("events_finished")

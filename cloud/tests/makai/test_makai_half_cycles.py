@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from opq_cloud.config import EventServiceSection
+from opq_cloud.makai import event_service
 from opq_cloud.makai.completions import Completions
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.half_cycle_requests import (
@@ -64,16 +66,19 @@ def question(box: Any) -> Any:
     raise AssertionError(f"Box {box.box_id} was not asked")
 
 
-def test_gateways_are_asked_and_what_they_have_or_why_not_is_stored(makai: Any, tmp_path: Path) -> None:
-    brokers = makai.brokers()
-    shared = CloudContext(lambda: open_store(None, tmp_path / "store"))
-    config = EventServiceSection(
+def configured(makai: Any, brokers: Any) -> EventServiceSection:
+    return EventServiceSection(
         answer_endpoint=brokers.acquisition_config.answer_endpoint,
         request_endpoint=brokers.acquisition_config.request_endpoint,
         event_endpoint=makai.free_endpoint(),
         event_id_endpoint=makai.free_endpoint(),
     )
-    service = EventService(config, shared)
+
+
+def test_gateways_are_asked_and_what_they_have_or_why_not_is_stored(makai: Any, tmp_path: Path) -> None:
+    brokers = makai.brokers()
+    shared = CloudContext(lambda: open_store(None, tmp_path / "store"))
+    service = EventService(configured(makai, brokers), shared)
     end_ns = time.time_ns() - 10 * S
     span = end_ns - 60 * S, end_ns
     found = dip("1", span[0], 60.0, source=TimeSource.GPS)
@@ -103,6 +108,29 @@ def test_gateways_are_asked_and_what_they_have_or_why_not_is_stored(makai: Any, 
         1,
         2,
     )
+    shared.close()
+
+
+def test_an_event_that_is_answered_before_it_is_looked_at_is_asked_about_too(
+    makai: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(event_service, "REFRESH_S", 2.0)  # so that its Box is faster
+    brokers = makai.brokers()
+    shared = CloudContext(lambda: open_store(None, tmp_path / "store"))
+    service = EventService(configured(makai, brokers), shared)
+    end_ns = time.time_ns() // S * S - 10 * S
+    trigger = Trigger(
+        "h" * 30, end_ns - S, end_ns, ("1",), "1", "its end", half_cycles_ns=(end_ns - 60 * S, end_ns)
+    )
+    with makai.running(brokers.acquisition), makai.running(service):
+        one, client = makai.box(brokers, "1"), makai.client(brokers)
+        makai.wait_for(lambda: brokers.acquisition.counters.total("boxes_listening") == 1)
+        shared.store.open_event(trigger, "long")
+        client.ask("1", f"data_{trigger.token}_x", (end_ns - S) // 10**6, end_ns // 10**6)
+        asked = one.command()
+        assert asked is not None
+        one.push.send_multipart(one.answer(asked))
+        assert read_question(question(one).send_command_to_plugin.message) == trigger.half_cycles_ns
     shared.close()
 
 

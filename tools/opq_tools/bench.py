@@ -74,6 +74,10 @@ BENCHMARKS = {
         "bench.view.live_figures",
         "View with 500 live pages and maps, 10,000 Boxes at 1/s: CPU, bytes, memory, delay of each.",
     ),
+    "churn": (
+        "bench.view.churn_figures",
+        "View's memory while sessions and live pages begin and end for ten minutes, 50 at once.",
+    ),
     "store": (
         "bench.store",
         "A Measurement stored: CPU, bytes; any span of a Box to a year: rows and CPU beside raw trends.",

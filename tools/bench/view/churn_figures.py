@@ -1,0 +1,100 @@
+"""View's memory while people come and go: sessions begin and end, live pages open and close.
+
+A process of its own runs `opq-cloud view`, another one sends a Measurement a second of each of 100 Boxes. Each
+turn fifty people get a session, open `/live` for some Boxes and one page, stay for a second, close both, and
+their sessions end; every fifth breaks off unread. Memory is compared between a third of the time and the end,
+so that what is kept within a bound has filled up. The baseline is the server's memory when it has started.
+
+    OPQ_BENCH_CHURN_SECONDS=600     with --quick 40; 3600 is the hour of the issue
+"""
+
+import asyncio
+import os
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+
+from bench.result import Baseline, BenchCase, BenchResult, case
+from bench.view.asking import Server, view_server
+from bench.view.filled import fill_boxes, fill_incidents
+from bench.view.live_boxes import feeding_boxes
+from opq_cloud.store import CloudStore, open_store
+from opq_cloud.view.accounts.passwords import secret_hash
+from opq_cloud.view.accounts.sign_in import SignIn
+from opq_proto.ports import PORTS
+
+BOXES, PEOPLE, INCIDENTS = 100, 50, 200
+STAY_S = 1.0
+GROWTH_LIMIT = 1.05
+"""Of memory, from the end of the first third to the end."""
+PAGES = ("/", "/incidents", "/map/state", "/boxes/{box}", "/incidents/{incident}")
+
+
+def run(quick: bool) -> BenchResult:
+    seconds = float(os.environ.get("OPQ_BENCH_CHURN_SECONDS") or (40 if quick else 600))
+    with tempfile.TemporaryDirectory() as folder, closing(open_store(None, Path(folder))) as store:
+        fill_boxes(store, BOXES)
+        fill_incidents(store, BOXES, INCIDENTS, time.time_ns() // 1_000_000)
+        with view_server(Path(folder)) as server:
+            endpoint = f"tcp://127.0.0.1:{PORTS['triggering_backend'] + server.port - PORTS['view']}"
+            started = server.resident_bytes()
+            with feeding_boxes(endpoint, BOXES):
+                rows, third, last = asyncio.run(_churn(store, server, seconds))
+    rows.append(case("memory at the end, of that at a third", "ratio", [last / third], limit=GROWTH_LIMIT))
+    baseline = Baseline("memory of View when it has started", started / 1e6, "MB")
+    return BenchResult(tuple(rows), baseline, last / started)
+
+
+async def _churn(store: CloudStore, server: Server, seconds: float) -> tuple[list[BenchCase], int, int]:
+    """Rows; bytes of memory after a third of the time and at the end."""
+    account = store.people.add_account("ada@example.org", "Ada", "admin", "no-hash")
+    assert account is not None
+    sign_in, began_s, cpu_s = SignIn(store.people), time.monotonic(), server.cpu_s()
+    third, turn, answered = 0, 0, 0
+    while (passed_s := time.monotonic() - began_s) < seconds:
+        if not third and passed_s > seconds / 3:
+            third = server.resident_bytes()
+        secrets = [sign_in.begin_session(account, "127.0.0.1", "bench") for _ in range(PEOPLE)]
+        answers = await asyncio.gather(
+            *(_person(server.port, each, turn, number) for number, each in enumerate(secrets))
+        )
+        answered += sum(answers)
+        for secret in secrets:
+            store.people.end_session(secret_hash(secret))
+        turn += 1
+    last = server.resident_bytes()
+    rows = [
+        case("sessions, each with a live page", "people", [turn * PEOPLE]),
+        case("pages answered", "pages", [answered]),
+        case("CPU of View", "cores", [(server.cpu_s() - cpu_s) / (time.monotonic() - began_s)]),
+        case("memory after a third", "MB", [third / 1e6]),
+        case("memory at the end", "MB", [last / 1e6]),
+    ]
+    return rows, third or last, last
+
+
+async def _person(port: int, secret: str, turn: int, number: int) -> bool:
+    """Whether the page came: a live feed of some Boxes, beside it a page, then both are closed."""
+    first = (turn * 7 + number) % BOXES
+    boxes = ",".join(str(1 + (first + each) % BOXES) for each in range(1 + number % 20))
+    page = PAGES[(turn + number) % len(PAGES)].format(box=first + 1, incident=1 + first)
+    live, feed = await _ask(port, f"/live?values={boxes}", secret)
+    reader, writer = await _ask(port, page, secret)
+    head = b""
+    if number % 5:  # the others break off unread
+        head = await reader.readline()
+        await reader.read(100_000)
+    await asyncio.sleep(STAY_S)
+    if number % 5:
+        await live.read(100_000)
+    for each in (writer, feed):
+        each.transport.abort()
+    return b" 200 " in head
+
+
+async def _ask(port: int, path: str, secret: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    lines = (f"GET {path} HTTP/1.1", "Host: 127.0.0.1", f"Cookie: opq_session={secret}", "", "")
+    writer.write("\r\n".join(lines).encode())
+    return reader, writer

@@ -76,7 +76,7 @@ BENCHMARKS = {
     ),
     "churn": (
         "bench.view.churn_figures",
-        "View's memory while sessions and live pages begin and end for ten minutes, 50 at once.",
+        "View's memory while sessions and live pages begin and end for 15 minutes, 50 at once.",
     ),
     "store": (
         "bench.store",

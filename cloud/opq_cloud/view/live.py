@@ -124,6 +124,12 @@ class LiveHub:
             recent = self._recent.get(box_id)
             return None if recent is None else recent.newest()
 
+    def newest_ms(self, box_ids: Iterable[str]) -> int | None:
+        """Time of the newest Measurement of all these; None: none of them was heard."""
+        with self._lock:
+            found = (self._recent.get(box_id) for box_id in box_ids)
+            return max((each.newest_ms() for each in found if each is not None), default=None)
+
     def values_now(self) -> list[tuple[float, float, int, int]]:
         """`RecentMeasurements.values_now` of each Box that was heard, in the order of `box_ids`."""
         with self._lock:
@@ -292,7 +298,7 @@ class LiveHub:
         live_now = self._live[1]
         facts: dict[str, int | None] = {"reporting": len(live_now if seen is None else live_now & seen)}
         if not facts["reporting"]:
-            times = (recent.newest().measurement.timestamp_ms for recent in self._heard(seen))
+            times = (recent.newest_ms() for recent in self._heard(seen))
             facts["newest_ms"] = max(times, default=None)
         if len(self._counted) >= AUDIENCES_COUNTED:
             self._counted.clear()

@@ -154,8 +154,7 @@ class Pages:
 
     def _stale_words(self, box_ids: Sequence[str]) -> tuple[str, str] | None:
         """What is said where all these Boxes are silent; None where none was heard."""
-        heard = [each for each in map(self._context.hub.newest, box_ids) if each is not None]
-        newest_ms = max((each.measurement.timestamp_ms for each in heard), default=None)
+        newest_ms = self._context.hub.newest_ms(box_ids)
         return None if newest_ms is None else words.stale(newest_ms * 1_000_000, self._context.now_ns())
 
     def incidents(self, request: Request, before: Annotated[str, Query(max_length=60)] = "") -> HTMLResponse:

@@ -70,6 +70,10 @@ class RecentMeasurements:
         """Raises IndexError when nothing was accepted yet."""
         return NewestMeasurement(self.filled(self._rows[-1]), self._heard_ms, FRESH_MS + self._longest_ms)
 
+    def newest_ms(self) -> int:
+        """Time of the newest. Raises IndexError when nothing was accepted yet."""
+        return self._rows[-1].timestamp_ms
+
     def values_now(self) -> tuple[float, float, int, int]:
         """Newest volts and hertz (NaN: not known), when heard and after how long it is silent, in ms."""
         newest = self._rows[-1]

@@ -5,7 +5,7 @@ made again from the findings that the visitor may see: class, residual and times
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice, takewhile
 from operator import itemgetter
@@ -207,6 +207,9 @@ class SeenHub:
 
     def live_boxes(self, now_ms: int) -> set[str]:
         return {box_id for box_id in self._hub.live_boxes(now_ms) if self._visitor.sees(box_id)}
+
+    def newest_ms(self, box_ids: Iterable[str]) -> int | None:
+        return self._hub.newest_ms(filter(self._visitor.sees, box_ids))
 
     def newest(self, box_id: str) -> NewestMeasurement | None:
         return self._hub.newest(box_id) if self._visitor.sees(box_id) else None

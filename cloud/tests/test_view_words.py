@@ -78,6 +78,8 @@ def test_combined_classes_read_as_words() -> None:
     assert words.class_words("dc_offset+sag") == "DC offset and sag"
     assert words.class_words("sag+dc_offset") == "Sag and DC offset"
     assert words.class_words("brand_new") == "Brand new"
+    assert words.class_phrase("oscillatory_transient") == "oscillatory transient"
+    assert words.class_phrase("dc_offset+sag") == "DC offset and sag"
     assert words.class_tone("interruption+sag") == "out"
     assert words.class_tone("harmonics+sag") == "down"
     assert words.class_tone("noise") == "other"

@@ -82,6 +82,9 @@ def test_a_stage_is_told_in_words_and_other_lines_are_not() -> None:
     assert told(line("measurement.received", 1)) is None
     assert told(line("box.started", 1, box_id="2", port="/dev/pts/3")) == ("Box 2", "on /dev/pts/3")
     assert told(line("box.started", 1, box_id="2", boot_id=7)) == ("Box 2", "has started again")
+    found: dict[str, Any] = {"incident_id": 3, "box_ids": ["1"], "class": "oscillatory_transient+sag"}
+    stored = line("incident.stored", 1, **found)
+    assert told(stored) == ("mauka", "incident 3: oscillatory transient and sag at Box 1")
 
 
 def test_only_the_newest_entries_are_remembered() -> None:

@@ -84,6 +84,11 @@ def class_words(kind: str) -> str:
     return " and ".join([parts[0], *(part if part.isupper() else _lower(part) for part in parts[1:])])
 
 
+def class_phrase(kind: str) -> str:
+    """`harmonics+sag` -> `harmonics and sag`: as `class_words`, within a sentence."""
+    return _lower(class_words(kind))
+
+
 def _lower(text: str) -> str:
     return text if text.startswith("DC") else text[:1].lower() + text[1:]
 

@@ -97,7 +97,7 @@ def test_what_lasts_is_one_onset_and_what_is_over_no_other(name: str, beyond: di
     [
         ("frequency", {"f": 49.1}, "frequency: 49.1000 Hz, below 49.5000"),
         ("frequency", {"f": 51.9}, "frequency: 51.9000 Hz, above 50.5000"),
-        ("edge_rule", {"edge_phase_jump": -14.0}, "detector phase_jump at the gateway: -14 degrees"),
+        ("edge_rule", {"edge_phase_jump": -14.0}, "detector phase jump at the gateway: -14 degrees"),
     ],
 )
 def test_a_decision_says_what_was_seen_and_which_limit_it_passed(

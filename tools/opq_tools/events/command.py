@@ -15,6 +15,7 @@ from opq_cloud.store.asked_samples import request_json
 from opq_cloud.store.cause_words import cause_sentence
 from opq_cloud.store.incident_json import cause_json, found_by, source_words
 from opq_cloud.store.store import EventRecord
+from opq_cloud.view.words import class_phrase
 from opq_proto.errors import OpqError
 from opq_proto.messages import Incident
 from opq_tools.boxes.command import data_option, json_option, mongo_option, opened_store
@@ -173,8 +174,8 @@ def event_row(record: EventRecord) -> dict[str, Any]:
 def _past_lines(past: IncidentPast) -> list[str]:
     """What comes back, and the incidents that are most like it."""
     return recurrence_sentences(past) + [
-        f"incident {each.incident.incident_id} ({each.incident.kind}), {_when(each.incident.start_ns)}: "
-        f"alike by {each.likeness.alike:.0%}, {each.because}"
+        f"incident {each.incident.incident_id} ({class_phrase(each.incident.kind)}), "
+        f"{_when(each.incident.start_ns)}: alike by {each.likeness.alike:.0%}, {each.because}"
         for each in past.similar
     ]
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TextIO
 
+from opq_cloud.view.words import class_phrase
 from opq_hil.backends.emulated import EVERY_S, LEAD_S
 from opq_tools.up.access import NO_ACCESS, PageAccess
 from opq_tools.up.children import ChildLine
@@ -137,7 +138,8 @@ class UpRun:
         residual = incident.get("residual_percent")
         much = f" to {residual:.1f} %" if isinstance(residual, int | float) else ""
         where = f"{self._view_url}/incidents/{incident_id}"
-        self._say("view", f"on the page: {incident.get('class')}{much}, {where}")
+        kind = class_phrase(str(incident.get("class")))
+        self._say("view", f"on the page: {kind}{much}, {where}")
 
     def _tend(self) -> UpOutcome | None:
         for child in self._session.children:

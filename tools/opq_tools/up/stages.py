@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from opq_cloud.view.words import class_phrase
 from opq_tools.up.children import ChildLine
 
 Key = TypeVar("Key")
@@ -151,7 +152,8 @@ def told(line: ChildLine) -> tuple[str, str] | None:
         case "incident.stored":
             ids = [str(each) for each in facts.get("box_ids") or ()]
             boxes = f"{'Box' if len(ids) == 1 else 'Boxes'} {', '.join(ids)}"
-            return "mauka", f"incident {facts.get('incident_id')}: {facts.get('class')} at {boxes}"
+            kind = class_phrase(str(facts.get("class")))
+            return "mauka", f"incident {facts.get('incident_id')}: {kind} at {boxes}"
         case "peer.refused":
             return "makai", f"refused a peer: key {facts.get('public_key')} ({facts.get('reason')})"
         case "peer.admitted":

@@ -44,7 +44,8 @@ def decide(
         return None, None
     for key, metric in measurement.metrics.items():
         if (who := WHO.get(key[:5])) is not None:
-            because = f"{who} {key[5:]} at the gateway: {metric.average:.6g}{UNITS.get(key, '')}"
+            named = key[5:] if who == "rule" else key[5:].replace("_", " ")
+            because = f"{who} {named} at the gateway: {metric.average:.6g}{UNITS.get(key, '')}"
             return Decision(key, metric.average, 0.0, because), None
     return None, None
 

@@ -15,8 +15,11 @@ def original() -> dict[str, Any]:
     opqbox3_pb2.DESCRIPTOR.CopyToProto(file)
     for message in file.message_type:
         kept = [field for field in message.field if field.number < 1000]
-        synthetic = {field.oneof_index for field in message.field if field.proto3_optional}
-        oneofs = [oneof for index, oneof in enumerate(message.oneof_decl) if index not in synthetic]
+        used = sorted({field.oneof_index for field in kept if field.HasField("oneof_index")})
+        oneofs = [message.oneof_decl[index] for index in used]
+        for field in kept:
+            if field.HasField("oneof_index"):
+                field.oneof_index = used.index(field.oneof_index)
         del message.field[:], message.oneof_decl[:]
         message.field.extend(kept)
         message.oneof_decl.extend(oneofs)

@@ -111,7 +111,6 @@ EXTRAS_OF_COMMAND = {
     "flash": ("flash",),
     "hil": ("hil", "firmware"),
     "bench": ("cloud", "hil"),
-    "plan": ("opq_tools.plan", "Machines for so many Boxes: cores, descriptors, memory, disk."),
     "config": ("cloud", "gateway", "rules"),
     "plugin": ("rules",),
     "stream": ("rules",),

@@ -5,7 +5,6 @@ was typed to the Box, over the Box's own CURVE connection; only who has the Box'
 cloud keeps no secret of it, and no two clocks are compared.
 """
 
-import hmac
 import secrets
 import threading
 import time
@@ -80,7 +79,7 @@ class ClaimCodes:
             if known.until_s <= self._monotonic_s():
                 del self._open[box_id]
                 return False
-            fits = hmac.compare_digest(known.code.encode(), as_digits(text).encode())
+            fits = secrets.compare_digest(known.code.encode(), as_digits(text).encode())
             known.tries_left -= 0 if fits else 1
             closed = fits or known.tries_left <= 0
             if closed:

@@ -236,6 +236,37 @@ def test_the_json_says_rows_gaps_coverage_percentiles(client: TestClient, store:
     assert few.status_code == 400 and "has more than 5 rows" in few.json()["error"]
 
 
+def test_a_page_without_a_span_has_the_shortest_that_holds_the_first_data(
+    client: TestClient, store: CloudStore
+) -> None:
+    minutes_shown = (
+        ((), "24h"),
+        ([(1, 4)], "5m"),
+        ([(1, 20)], "1h"),
+        ([(330, 350)], "6h"),
+        ([(1, 420)], "24h"),
+        ([(1, 20), (400, 410)], "24h"),
+        ([(1, 20), (4000, 4010)], "24h"),
+        ([(4000, 4010)], "24h"),
+    )
+    for box, (spans, _) in enumerate(minutes_shown, start=1):
+        store.put_box(BoxRecord(str(box), ""))
+        for first, last in spans:
+            put_minutes(store, first, last, str(box))
+    metrics = {"rms": Metric(120.0, 120.0, 120.0), "f": Metric(60.0, 60.0, 60.0)}
+    store.put_box(BoxRecord("9", ""))
+    store.append_measurements(
+        [Measurement("9", NOW - 2000, metrics, (NOW - 3000) * 10**6, (NOW - 2000) * 10**6, sequence=1)]
+    )
+    roll_up(store)
+    chosen = '<a href="?from=now-{}&amp;to=now#past" aria-current="true">'.format
+    for box, (spans, shown) in enumerate(minutes_shown, start=1):
+        assert chosen(shown) in client.get(f"/boxes/{box}").text, spans
+    assert chosen("5m") in client.get("/boxes/9").text, "its first minute is not stored yet"
+    assert chosen("7d") in client.get("/boxes/2?from=now-7d&to=now").text, "an explicit choice stays"
+    assert chosen("24h") in client.get("/boxes/2?from=now-24h").text
+
+
 def test_the_page_holds_its_span_and_needs_no_script(client: TestClient, store: CloudStore) -> None:
     put_minutes(store, 1, 200)
     roll_up(store)

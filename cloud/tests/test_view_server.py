@@ -147,7 +147,7 @@ def test_a_box_of_230_v_is_shown_against_230_v(tmp_path: Path) -> None:
 
 
 def test_the_page_of_a_box_has_its_hour_and_its_incidents(full: demo.Scene) -> None:
-    status, page, _ = _get(full, "/boxes/1")
+    status, page, _ = _get(full, "/boxes/1?from=now-24h&to=now")
     assert status == 200
     assert 5 <= page.count('<th scope="row">') <= 7  # minutes
     assert 'href="/incidents/1"' in page

@@ -9,17 +9,19 @@ from dataclasses import dataclass
 
 from opq_cloud.store.histogram import bin_of, quantile
 from opq_cloud.store.incident_index import IncidentFilter, IndexedIncident
-from opq_cloud.store.pyramid import MAX_ROWS, SETTLE_MS, level_for
+from opq_cloud.store.pyramid import DAY_MS, HOUR_MS, LONGEST_MS, MAX_ROWS, SETTLE_MS, level_for
 from opq_cloud.store.store import TREND_MS, Trend
 from opq_cloud.view.accounts.seen import ShownStore
 from opq_cloud.view.charts import Bucket, Spread, buckets, window_ms
-from opq_cloud.view.time_span import TimeSpan
+from opq_cloud.view.time_span import DEFAULT, PRESETS, TimeSpan, read_span
 
 MEASURED_MS = 600_000
 """Spans up to this are drawn from Measurements, which are kept for a day."""
 MEASURED_STEP_MS = 2_000
 INCIDENTS_SHOWN = 200
 SHARES = (0.05, 0.5, 0.95)
+MINUTES_READ_MS = 6 * HOUR_MS
+"""The longest of PRESETS below DEFAULT: a Box's first data is looked for by the minute in it."""
 METRICS = {"rms_v": ("rms", 1.0), "f_hz": ("f", 1.0), "thd_percent": ("thd", 100.0)}
 """Name in our JSON -> wire key, and what its values are multiplied by."""
 
@@ -78,6 +80,29 @@ def read_history(
         tuple(store.find_incidents(wanted, INCIDENTS_SHOWN)),
         percentiles,
     )
+
+
+def first_span(store: ShownStore, box_id: str, now_ms: int) -> TimeSpan:
+    """The shortest span of PRESETS that holds a Box's first data, at most that of DEFAULT.
+
+    A Box that was heard before that span gets DEFAULT, and so does one without any data in it.
+    """
+    default = read_span(*DEFAULT, now_ms)
+    day_ms = default.start_ms // DAY_MS * DAY_MS
+    hour_ms = (now_ms - MINUTES_READ_MS) // HOUR_MS * HOUR_MS
+    if store.trend_rows(box_id, day_ms, hour_ms, HOUR_MS):
+        return default
+    minutes = store.trend_rows(box_id, hour_ms, now_ms, TREND_MS)
+    if minutes:
+        first_ms = minutes[0].start_ms
+    elif store.measurements(box_id, now_ms - MEASURED_MS, now_ms, 1):
+        first_ms = now_ms  # the first minute is not stored yet
+    else:
+        return default
+    if store.trend_rows(box_id, now_ms - LONGEST_MS, day_ms, DAY_MS):
+        return default
+    offered = (read_span(f"now-{name}", "now", now_ms) for name in PRESETS)
+    return next((span for span in offered if span.start_ms <= first_ms), default)
 
 
 def _row(trend: Trend) -> HistoryRow:

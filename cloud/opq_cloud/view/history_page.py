@@ -6,9 +6,9 @@ from typing import Annotated
 from fastapi import HTTPException, Query
 
 from opq_cloud.view import history_chart as drawing
-from opq_cloud.view.box_history import BoxHistory, read_history
+from opq_cloud.view.box_history import BoxHistory, first_span, read_history
 from opq_cloud.view.context import ShownBox, ViewContext
-from opq_cloud.view.time_span import PRESET_WORDS, TimeSpan, input_words, preset, read_span
+from opq_cloud.view.time_span import DEFAULT, PRESET_WORDS, TimeSpan, input_words, preset, read_span
 from opq_cloud.view.words import THIN, number
 from opq_proto.messages import Incident
 
@@ -32,11 +32,20 @@ def asked_span(context: ViewContext, start: str, end: str) -> TimeSpan:
         raise HTTPException(400, f"The address has a span that cannot be used: {error}.") from None
 
 
+def chosen_span(context: ViewContext, box_id: str, start: str, end: str) -> TimeSpan:
+    """What the address says; of one that says nothing, a span by what is there (`first_span`).
+
+    Raises HTTPException 400 as `asked_span`.
+    """
+    if start or end:
+        return asked_span(context, start or DEFAULT[0], end or DEFAULT[1])
+    return first_span(context.store, box_id, context.now_ns() // 1_000_000)
+
+
 def history_values(
-    context: ViewContext, record: ShownBox, start: str, end: str, listed: Sequence[Incident] = ()
+    context: ViewContext, record: ShownBox, span: TimeSpan, listed: Sequence[Incident] = ()
 ) -> dict[str, object]:
     """For `history.html`; `listed` are incidents that the page names elsewhere."""
-    span = asked_span(context, start, end)
     now_ms = context.now_ns() // 1_000_000
     history = read_history(context.store, record.box_id, span, now_ms, ROWS_DRAWN)
     found = (context.store.incident(each.incident_id) for each in history.incidents[:INCIDENTS_LISTED])

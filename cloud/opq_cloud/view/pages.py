@@ -18,7 +18,7 @@ from opq_cloud.view.context import ShownBox, ViewContext, label, whole_id
 from opq_cloud.view.edit_pages import said_values
 from opq_cloud.view.error_page import RETRY_EVERY_S, error_ways
 from opq_cloud.view.examine.page import ExaminePages
-from opq_cloud.view.history_page import From, To, history_values
+from opq_cloud.view.history_page import From, To, asked_span, chosen_span, history_values
 from opq_cloud.view.incident_list import (
     ORDER_WORDS,
     PER_PAGE,
@@ -214,7 +214,8 @@ class Pages:
     def history(self, box_id: str, start: From = "now-24h", end: To = "now") -> HTMLResponse:
         """The part of a Box's page that shows a span, for a page that renews it."""
         record = self._known_box(box_id)
-        return self.render("history.html", "boxes", 200, **history_values(self._context, record, start, end))
+        span = asked_span(self._context, start, end)
+        return self.render("history.html", "boxes", 200, **history_values(self._context, record, span))
 
     def _known_box(self, box_id: str) -> ShownBox:
         context = self._context
@@ -222,12 +223,13 @@ class Pages:
             raise HTTPException(404, "No Box with this id is known.")
         return context.box(box_id)
 
-    def box(self, box_id: str, start: From = "now-24h", end: To = "now") -> HTMLResponse:
+    def box(self, box_id: str, start: From = "", end: To = "") -> HTMLResponse:
         context = self._context
         record = self._known_box(box_id)
         now_ms = context.now_ns() // 1_000_000
         minutes = context.buckets(box_id, 60_000, now_ms - HOUR_MS, now_ms + 60_000)
         mine, _ = find_incidents(context, IncidentFilter(box_id=box_id), ON_BOX_PAGE, None)
+        span = chosen_span(context, box_id, start, end)
         card = self._card(record)
         place = context.place_words(box_id)
         return self.render(
@@ -246,7 +248,7 @@ class Pages:
             ),
             incidents=mine[:ON_BOX_PAGE],
             after=_after(context.store.incidents(limit=1)),
-            **history_values(context, record, start, end, mine[:ON_BOX_PAGE]),
+            **history_values(context, record, span, mine[:ON_BOX_PAGE]),
         )
 
     def _card(self, record: ShownBox, drawn: bool = True) -> Card:

@@ -1,21 +1,29 @@
-"""How far a long piece of work is: a bar on the terminal, and nothing anywhere else."""
+"""How far a long piece of work is: a bar on the terminal; anywhere else nothing, or a line now and then."""
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TextIO
 
 PATIENCE_S = 1.0
 """What is over sooner shows none."""
+LINE_EVERY_S = 5.0
+"""Time from one line to the next."""
 
 
 @contextmanager
-def shown_progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Gives a function to call with what is done of `total`; it draws on stderr, if that is a terminal."""
-    if not sys.stderr.isatty():
+def shown_progress(what: str, total: int, lines: bool = False) -> Iterator[Callable[[int], None]]:
+    """Gives a function to call with what is done of `total`; it draws on stderr, if that is a terminal.
+
+    Args:
+        lines: if it is none, a line comes every LINE_EVERY_S, whether anything was done meanwhile or not.
+    """
+    if not sys.stderr.isatty() and not lines:
         yield _show_nothing
         return
-    bar = _Bar(what, total)
+    bar: _Bar | _Lines = _Bar(what, total) if sys.stderr.isatty() else _Lines(what, total, sys.stderr)
     try:
         yield bar.show
     finally:
@@ -24,6 +32,34 @@ def shown_progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
 
 def _show_nothing(_done: int) -> None:
     return
+
+
+class _Lines:
+    """Written by a thread of its own: one step of the work may take long."""
+
+    def __init__(self, what: str, total: int, out: TextIO) -> None:
+        self._what, self._total, self._out = what, total, out
+        self._done = 0
+        self._begun_s = time.monotonic()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._write, name="progress", daemon=True)
+        self._thread.start()
+
+    def show(self, done: int) -> None:
+        self._done = done
+
+    def close(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _write(self) -> None:
+        while not self._over.wait(LINE_EVERY_S):
+            passed_s = time.monotonic() - self._begun_s
+            try:
+                self._out.write(f"{self._what}: {self._done} of {self._total} after {passed_s:.0f} s\n")
+                self._out.flush()
+            except (OSError, ValueError):
+                return  # whoever listened has gone
 
 
 class _Bar:

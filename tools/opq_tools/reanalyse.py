@@ -86,7 +86,11 @@ def command(
     with opened_store(mongo_uri, data_dir) as store:
         try:
             report = run_reanalysis(
-                config, store, order, scheduler, lambda total: shown_progress("analysing again", total)
+                config,
+                store,
+                order,
+                scheduler,
+                lambda total: shown_progress("analysing events again", total, lines=True),
             )
         except AnalysisChoiceError as error:
             raise click.UsageError(str(error)) from error

@@ -1,0 +1,26 @@
+"""Progress where nobody looks at a terminal: lines on stderr while the work goes on."""
+
+import io
+import sys
+import time
+
+import pytest
+
+from opq_tools import progress
+
+
+def test_a_pipe_gets_a_line_now_and_then_where_that_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "LINE_EVERY_S", 0.02)
+    pipe = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", pipe)
+    for done, line in ((0, "again: 0 of 79 after "), (3, "again: 3 of 79 after ")):
+        with progress.shown_progress("again", 79, lines=True) as show:
+            show(done)
+            deadline_s = time.monotonic() + 30
+            while line not in pipe.getvalue() and time.monotonic() < deadline_s:
+                time.sleep(0.01)
+        assert line in pipe.getvalue(), "also before anything is done"
+    written = pipe.getvalue()
+    with progress.shown_progress("again", 79) as show:
+        show(5)
+    assert pipe.getvalue() == written and "\x1b" not in written

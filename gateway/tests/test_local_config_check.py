@@ -103,6 +103,20 @@ def test_a_rule_engines_file_is_known_by_its_keys(tmp_path: Path) -> None:
     assert check(path).stdout == f"{path}: fine (rules)\n"
 
 
+def test_a_file_of_up_is_judged_table_by_table(tmp_path: Path) -> None:
+    path = tmp_path / "up.toml"
+    path.write_text("[gateway]\nring_hours = 2.0\n[cloud]\nnominal_v = 230.0\n")
+    told = check(path)
+    assert (told.exit_code, told.stdout) == (0, f"{path}: fine (up)\n"), told.output
+    path.write_text('[gateway]\nring_hour = 2.0\n[cloud]\nnominal_v = "many"\n')
+    told = check(path)
+    assert told.exit_code == 2 and f"{path}: 2 problems, nothing was started" in told.stderr
+    assert "  gateway.ring_hour" in told.stderr and "  cloud.nominal_v" in told.stderr
+    problems = json.loads(check("--json", path).stdout)["problems"]
+    assert {item["key"] for item in problems} == {"gateway.ring_hour", "cloud.nominal_v"}
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["up.toml"]
+
+
 def test_an_original_boxs_file_is_told_as_ours_without_its_keys(tmp_path: Path) -> None:
     path = tmp_path / "triggering.json"
     document = {

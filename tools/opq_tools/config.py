@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -40,6 +41,8 @@ ELSEWHERE = {
     "updates_ep": "here firmware comes signed, over the uplink or by opq-tools flash",
     "sse_interface": "here [mqtt], and /measured on the health address",
 }
+UP, ROOMS = "up", frozenset({"gateway", "cloud"})
+"""The kind of a file for `up --config`, and the tables that it may hold."""
 CYCLE_HOURS = 1 / 60 / 3600
 """The length of one window of the original: 200 samples."""
 
@@ -54,7 +57,9 @@ class Checked:
 
 
 def kind_of(document: Mapping[str, Any]) -> str:
-    """`gateway`, `cloud`, `rules`, `original Box`, or `original <service>`."""
+    """`gateway`, `cloud`, `rules`, `up`, `original Box`, or `original <service>`."""
+    if document and all(key in ROOMS and isinstance(document[key], Mapping) for key in document):
+        return UP
     if {"trg_push_ep", "cmd_sub_ep", "cmd_push_ep"} & document.keys():
         return "original Box"
     from opq_cloud import original_config
@@ -80,6 +85,8 @@ def check(path: Path, document: Mapping[str, Any], kind: str, data_dir: Path | N
     """
     if kind == "original Box":
         return Checked(kind, notes=box_of_original(document))
+    if kind == UP:
+        return _up(path)
     if kind == "rules":
         from opq_rules.api.config import load
 
@@ -94,6 +101,37 @@ def check(path: Path, document: Mapping[str, Any], kind: str, data_dir: Path | N
     return Checked(
         kind, tuple(item for item in found if item.fatal), tuple(item for item in found if not item.fatal)
     )
+
+
+def _up(path: Path) -> Checked:
+    """What both rooms say of their tables as `up --config` lays them over its own settings, with one Box.
+
+    Raises:
+        ConfigError: with all problems of both.
+    """
+    from opq_cloud.makai.triggers_in_use import judged_triggers
+    from opq_cloud.original_config import ConfigNotice, read_config
+    from opq_tools.up.plan import HardwareBox, UpPlan
+    from opq_tools.up.plan import read_config as read_tables
+
+    notices: list[ConfigNotice] = []
+    with TemporaryDirectory() as folder:
+        plan = UpPlan(Path(folder), 0, None, (HardwareBox("1", "/dev/ttyACM0"),), read_tables(path), False)
+        plan.prepare()
+        found = plan.room_problems()
+        if not found:
+            config = read_config([Path(folder) / "config" / "cloud.toml"], {}, notify=notices.append)
+            judged_triggers(config.triggering_service)
+    lines = []
+    for room, text in found.items():
+        head, *rest = text.splitlines()
+        lines += [f"  {room}.{line.strip()}" for line in rest] or [
+            f"  {room}  {head.removeprefix(f'{room}.toml: ')}"
+        ]
+    if lines:
+        count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
+        raise ConfigError("\n".join([f"{path}: {count}, nothing was started", *lines]))
+    return Checked(UP, notes=tuple(Found(f"cloud.{each.key}", each.text, False) for each in notices))
 
 
 def _cloud(path: Path, kind: str, data_dir: Path | None) -> Checked:
@@ -162,6 +200,8 @@ def check_command(
     file: Path | None, kind: str | None, data_dir: Path | None, as_json: bool, sample: str | None
 ) -> None:
     """Say everything that is wrong with FILE (TOML or JSON, ours or the original's), and start nothing.
+
+    A file for `opq-tools up --config` has the tables [gateway] and [cloud]; each is judged by its room.
 
     Looks at keys and values, and at what the machine must have: key files, ports, a folder to write
     in. Exit code 0: fine; 1: right in itself, but this machine lacks something; 2: wrong.

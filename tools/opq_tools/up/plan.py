@@ -114,12 +114,21 @@ class UpPlan:
         Raises:
             ConfigError: with all problems of both.
         """
+        problems = [
+            text.replace(f"{room}.toml:", f"[{room}] of --config:", 1)
+            for room, text in self.room_problems().items()
+        ]
+        if problems:
+            raise ConfigError("\n".join(problems))
+
+    def room_problems(self) -> dict[str, str]:
+        """Room -> all that it says is wrong with the file that `prepare` wrote for it."""
         # imported here: without --config there is nothing of the user's to judge
         from opq_cloud.original_config import read_config as read_cloud
         from opq_gateway.config import load as read_gateway
 
         folder = self.data_dir / "config"
-        problems = []
+        problems = {}
         for room, read in (
             ("gateway", lambda: read_gateway(folder / "gateway.toml")),
             ("cloud", lambda: read_cloud([folder / "cloud.toml"], {}, None)),
@@ -127,9 +136,8 @@ class UpPlan:
             try:
                 read()
             except ConfigError as error:
-                problems.append(str(error).replace(f"{room}.toml:", f"[{room}] of --config:", 1))
-        if problems:
-            raise ConfigError("\n".join(problems))
+                problems[room] = str(error)
+        return problems
 
     def commands(self) -> dict[str, list[str]]:
         """Process name -> the command that runs it."""

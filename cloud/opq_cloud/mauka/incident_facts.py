@@ -11,12 +11,13 @@ feeders: region; several regions, or a frequency that several feeders share: wid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from itertools import chain
 
 from opq_cloud.mauka.cause_hypotheses import hypotheses_for
 from opq_cloud.mauka.cause_signs import signs_of
 from opq_cloud.mauka.incident_sides import sides_of
 from opq_cloud.store.box_place import BoxPlace
-from opq_cloud.store.incident_witness import WITNESSES, IncidentWitness, heaviest
+from opq_cloud.store.incident_witness import IncidentWitness, heaviest
 from opq_cloud.store.join_plan import IncidentFacts, KnownFinding, badness, worst_rank
 from opq_cloud.store.severity import severity_of
 from opq_proto.messages import BoxArrival, BoxSide, CauseHypothesis, Finding
@@ -32,22 +33,16 @@ PlaceOf = Callable[[str], BoxPlace]
 def facts_of(incident_id: int, known: Sequence[KnownFinding], place_of: PlaceOf) -> IncidentFacts:
     """What all findings of an incident, at least one, say together."""
     boxes = {one.finding.box_id for one in known}
-    facts: IncidentFacts | None = None
-    for one in known:
-        facts = _and(facts, _of_one(incident_id, one.finding, place_of(one.finding.box_id)))
-    assert facts is not None
-    return _judged(replace(facts, boxes=len(boxes)))
+    own = [_of_one(incident_id, one.finding, place_of(one.finding.box_id)) for one in known]
+    return _judged(_together(own, len(boxes)))
 
 
 def grown(
     facts: IncidentFacts, added: Sequence[KnownFinding], new_boxes: int, place_of: PlaceOf
 ) -> IncidentFacts:
     """The same, with findings that are new; `new_boxes` of their Boxes had none in it."""
-    boxes = facts.boxes + new_boxes
-    for one in added:
-        own = _of_one(facts.incident_id, one.finding, place_of(one.finding.box_id))
-        facts = _and(facts, own)
-    return _judged(replace(facts, boxes=boxes))
+    own = [_of_one(facts.incident_id, one.finding, place_of(one.finding.box_id)) for one in added]
+    return _judged(_together([facts, *own], facts.boxes + new_boxes))
 
 
 def _of_one(incident_id: int, one: Finding, place: BoxPlace) -> IncidentFacts:
@@ -85,52 +80,49 @@ def _witness(one: Finding, place: BoxPlace) -> IncidentWitness:
     )  # fmt: skip
 
 
-def _and(one: IncidentFacts | None, other: IncidentFacts) -> IncidentFacts:
-    """Both; neither's order matters, but for `boxes`, which the caller counts."""
-    if one is None:
-        return other
-    worst = max((one, other), key=lambda each: tuple(each.worst))
-    weights = one.weights, other.weights
+def _together(parts: Sequence[IncidentFacts], boxes: int) -> IncidentFacts:
+    """What they say together, at least one; their order does not matter, and the caller counts the Boxes."""
+    if len(parts) == 1:
+        return replace(parts[0], boxes=boxes)
+    worst = max(parts, key=lambda each: tuple(each.worst))
     return replace(
-        one,
+        parts[0],
         kind=worst.kind,
         residual_percent=worst.residual_percent,
         worst=worst.worst,
-        start_ns=min(one.start_ns, other.start_ns),
-        end_ns=max(one.end_ns, other.end_ns),
-        closed=one.closed and other.closed,
-        severity=max(one.severity or 0.0, other.severity or 0.0),
-        arrivals=_first(one.arrivals, other.arrivals),
-        places=_few(one.places, other.places),
-        feeders=_few(one.feeders, other.feeders),
-        regions=_few(one.regions, other.regions),
-        frequency_alone=one.frequency_alone and other.frequency_alone,
-        kinds=tuple(sorted({*one.kinds, *other.kinds})),
-        witnesses=_heaviest(one.witnesses, other.witnesses),
-        weights=(weights[0][0] + weights[1][0], weights[0][1] + weights[1][1], weights[0][2] + weights[1][2]),
+        start_ns=min(each.start_ns for each in parts),
+        end_ns=max(each.end_ns for each in parts),
+        closed=all(each.closed for each in parts),
+        boxes=boxes,
+        severity=max(each.severity or 0.0 for each in parts),
+        arrivals=_first(chain.from_iterable(each.arrivals for each in parts)),
+        places=_few(each.places for each in parts),
+        feeders=_few(each.feeders for each in parts),
+        regions=_few(each.regions for each in parts),
+        frequency_alone=all(each.frequency_alone for each in parts),
+        kinds=tuple(sorted({kind for each in parts for kind in each.kinds})),
+        witnesses=heaviest(chain.from_iterable(each.witnesses for each in parts)),
+        weights=_sums([each.weights for each in parts]),
     )
 
 
-def _few(one: Iterable[str], other: Iterable[str]) -> tuple[str, ...]:
+def _sums(weights: Sequence[tuple[int, int, int]]) -> tuple[int, int, int]:
+    whole, latitude, longitude = zip(*weights, strict=True)
+    return sum(whole), sum(latitude), sum(longitude)
+
+
+def _few(names: Iterable[Sequence[str]]) -> tuple[str, ...]:
     """ "" sorts first, so what is not known is never lost."""
-    return tuple(sorted({*one, *other})[:_KEPT])
+    return tuple(sorted(set(chain.from_iterable(names)))[:_KEPT])
 
 
-def _first(one: Sequence[BoxArrival], other: Sequence[BoxArrival]) -> tuple[BoxArrival, ...]:
-    if len(one) == ARRIVALS and len(other) == 1 and _arrival_key(other[0]) > _arrival_key(one[-1]):
-        return tuple(one)
+def _first(arrivals: Iterable[BoxArrival]) -> tuple[BoxArrival, ...]:
     first: dict[str, BoxArrival] = {}
-    for each in sorted((*one, *other), key=_arrival_key):
+    for each in sorted(arrivals, key=_arrival_key):
         first.setdefault(each.box_id, each)
-    return tuple(first.values())[:ARRIVALS]
-
-
-def _heaviest(
-    one: Sequence[IncidentWitness], other: Sequence[IncidentWitness]
-) -> tuple[IncidentWitness, ...]:
-    if len(one) == WITNESSES and len(other) == 1 and other[0].weight < one[-1].weight:
-        return tuple(one)
-    return heaviest((*one, *other))
+        if len(first) == ARRIVALS:
+            break
+    return tuple(first.values())
 
 
 def _arrival_key(one: BoxArrival) -> tuple[int, str, int]:

@@ -48,7 +48,10 @@ def kept(sightings: Iterable[Finding]) -> tuple[Finding, ...]:
     The greatest of a partial order (start, end, closed, uncertainty; equal ones by their figures), so
     `kept(kept(a) + b) == kept(a + b)`.
     """
-    every = set(sightings)
+    given = tuple(sightings)
+    if len(given) == 1:
+        return given
+    every = set(given)
     return tuple(
         sorted(
             (one for one in every if not any(_covers(other, one) for other in every if other != one)),
@@ -60,6 +63,8 @@ def kept(sightings: Iterable[Finding]) -> tuple[Finding, ...]:
 def reach(sightings: Iterable[Finding]) -> Finding:
     """A finding with the span of all and the worst clock: what is near it is near the disturbance."""
     every = tuple(sightings)
+    if len(every) == 1:
+        return every[0]
     return replace(
         every[0],
         start_ns=min(one.start_ns for one in every),
@@ -75,6 +80,8 @@ def whole(sightings: Iterable[Finding]) -> Finding:
     waveform that ends within a cycle after the recovery shows none.
     """
     every = tuple(sightings)
+    if len(every) == 1:
+        return every[0]
     span = reach(every)
     covering = [
         one

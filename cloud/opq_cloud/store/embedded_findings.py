@@ -152,8 +152,9 @@ def _write_plan(
             "json_set(document, '$.group_id', ?1, '$.leads', json(?2)) WHERE incident_id = ?3",
             (numbers.incident(move.incident_id), json.dumps(move.leads), move.finding_id),
         )
-    for known in plan.written:
-        _write(connection, numbers.known(known), expire_at)
+    written = [numbers.known(one) for one in plan.written]
+    for known in written:
+        _write(connection, known, expire_at)
     connection.executemany("DELETE FROM incidents WHERE incident_id = ?", ((gone,) for gone in plan.removed))
     connection.executemany(
         "INSERT OR REPLACE INTO incident_facts VALUES (?, ?)",
@@ -164,10 +165,10 @@ def _write_plan(
     )
     connection.executemany("DELETE FROM incident_facts WHERE group_id = ?", ((gone,) for gone in plan.gone))
     entered = [numbers.facts(one) for one in plan.facts]
-    added = [(known.incident_id, known.finding.box_id) for known in map(numbers.known, plan.written)]
+    added = [(known.incident_id, known.finding.box_id) for known in written]
     moved = [numbers.incident(one.incident_id) for one in plan.moved]
     index_plan(connection, entered, added, sorted({*changed, *moved} - {*plan.gone}), plan.gone, heirs)
-    enter_parts(connection, [*pairs, *pairs_of(connection, placed), *added])
+    enter_parts(connection, [*pairs, *pairs_of(connection, placed), *added], written)
 
 
 def _left_by(connection: sqlite3.Connection, finding_ids: Sequence[int]) -> list[int]:

@@ -32,6 +32,9 @@ APART_HZ = 0.1
 IMPULSE_PU = 0.08
 RINGING_HZ = (150.0, 2500.0)
 TAP_PERCENT = (0.4, 2.8)
+TAP_DEGREES = 1.5
+BAND_KINDS = frozenset({"sag", "undervoltage", "swell", "overvoltage", "rapid_voltage_change"})
+"""What a step is named by where it takes the voltage across 90 or 110 %."""
 LASTS_S, SHORT_S, BRIEF_S = 1.0, 0.5, 0.012
 ODD_PERCENT = 1.5
 LOAD_PERCENT = (-12.0, -0.8)
@@ -231,10 +234,16 @@ def _lightning(signs: IncidentSigns) -> Signs:
 def _tap_change(signs: IncidentSigns) -> Signs:
     change = signs.change_percent
     step = change is not None and TAP_PERCENT[0] <= abs(change) <= TAP_PERCENT[1] and signs.all_small
+    crossed = step and signs.kinds != {"rapid_voltage_change"} and _bare_step(signs)
     return (
         _sign(not step, -4.0, "no_step", "no step of a tap's size", change, "%"),
         _sign(
-            not signs.kinds <= {"rapid_voltage_change"}, -2.5, "more", "it is more than a step of the voltage"
+            not (signs.kinds <= {"rapid_voltage_change"} or crossed), -2.5, "more",
+            "it is more than a step of the voltage",
+        ),
+        _sign(
+            crossed, 0.5, "crossed", "nothing but a step took the voltage out of its band",
+            signs.deepest_percent, "%",
         ),
         _sign(step, 2.5, "step", f"the voltage stepped by {change or 0:+.1f} %, a tap's size", change, "%"),
         _sign(
@@ -242,7 +251,7 @@ def _tap_change(signs: IncidentSigns) -> Signs:
             signs.fading_percent, "%",
         ),
         _sign(
-            abs(signs.change_degrees or 0.0) < 1.5, 0.5, "no_jump", "the phase stayed",
+            abs(signs.change_degrees or 0.0) < TAP_DEGREES, 0.5, "no_jump", "the phase stayed",
             signs.change_degrees, "deg",
         ),
         _sign(signs.scope in ("feeder", "region"), 1.0, "wide", "several places saw the same step"),
@@ -356,6 +365,23 @@ def _supply_lost(signs: IncidentSigns) -> Signs:
 def _stays(signs: IncidentSigns) -> bool:
     fades = signs.fading_percent
     return (signs.lasting_s is None and fades is not None and fades > 90) or (signs.lasting_s or 0.0) > 3.0
+
+
+def _bare_step(signs: IncidentSigns) -> bool:
+    """A step that stays, at several places, without a jump of the phase, and with nothing beside it."""
+    fades, deepest = signs.fading_percent, signs.deepest_percent
+    return (
+        signs.kinds <= BAND_KINDS
+        and (deepest is None or abs(deepest - 100) < DEEP_PERCENT)
+        and signs.scope in ("feeder", "region")
+        and fades is not None
+        and 80 < fades < 120
+        and signs.lasting_s is None
+        and abs(signs.change_degrees or 0.0) < TAP_DEGREES
+        and (signs.odd_percent or 0.0) < ODD_PERCENT
+        and signs.ringing_pu is None
+        and not (_impulse(signs) or _inrush(signs) or _apart(signs))
+    )
 
 
 def _coming_back(signs: IncidentSigns, weight: float) -> CauseEvidence | None:

@@ -86,6 +86,47 @@ def test_each_cause_is_named_first_where_its_own_signs_are_there(cause: str) -> 
     assert sum(found.values()) <= 1.001
 
 
+@pytest.mark.parametrize("kind", ["swell", "overvoltage", "sag", "undervoltage"])
+def test_a_tap_that_takes_several_places_out_of_the_band_is_a_tap(kind: str) -> None:
+    up = kind in ("swell", "overvoltage")
+    step = STEP if up else {**STEP, "change_percent": -1.5, "after_percent": -1.5}
+    two = tuple(witness(str(n), kind, 110.8 if up else 89.3, **step) for n in (1, 2))
+    found = hypotheses_for(signs_of(frozenset({kind}), "region", two))[0]
+    assert found.cause == "tap_change" and found.probability >= 0.9
+    assert any("out of its band" in line for line in evidence_lines(found))
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"change_degrees": -3.0},  # the phase moved
+        {"fading_percent": 140.0},  # it goes on
+        {"lasting_s": 1.2},  # it did not stay
+        {"odd_percent": 2.5},  # harmonics came
+        {"ringing_pu": 0.2, "ringing_hz": 400.0},  # it rang
+        {"second_percent": 1.5},  # an inrush
+        {"hz_apart": 0.3},  # an island
+    ],
+)
+def test_a_small_step_out_of_the_band_that_is_more_than_a_step_is_hardly_a_tap(
+    beside: dict[str, float],
+) -> None:
+    plain = judged(*(witness(str(n), "swell", 110.8, **STEP) for n in (1, 2)), scope="region")
+    found = judged(*(witness(str(n), "swell", 110.8, **{**STEP, **beside}) for n in (1, 2)), scope="region")
+    assert found.get("tap_change", 0.0) < plain["tap_change"] - 0.15
+
+
+def test_a_step_after_which_the_voltage_fell_deep_is_hardly_a_tap() -> None:
+    step = {**STEP, "change_percent": -1.5, "after_percent": -1.5}
+    found = judged(*(witness(str(n), "sag", 42.0, **step) for n in (1, 2)), scope="region")
+    assert found.get("tap_change", 0.0) < 0.5
+
+
+def test_a_small_step_out_of_the_band_at_one_place_alone_is_no_tap_for_sure() -> None:
+    found = judged(*(witness(str(n), "swell", 110.8, **STEP) for n in (1, 2)), scope="local")
+    assert found["tap_change"] < 0.5
+
+
 def test_a_dip_of_which_no_waveform_shows_the_onset_has_no_known_cause() -> None:
     assert next(iter(judged(witness(kind="interruption", residual=0.0)))) != "motor_start"
     found = judged(witness(kind="sag", residual=88.0))

@@ -25,8 +25,15 @@ from opq_proto.errors import StoreError
 
 FILL_ROWS = 500
 """Incidents of an older version that one write enters."""
+FEW_SINCE = 10_000
+"""Where fewer incidents end after a moment, what is asked since it begins at the first of them."""
 _ENTRY = "i.group_id, i.start_ns, i.end_ns, i.kind, i.residual_percent, i.severity, i.scope, i.label"
 _SORTED_BY = {"newest": None, "severe": "i.severity", "long": "i.length_ns"}
+_SINCE = (
+    f"SELECT CASE WHEN count(*) < {FEW_SINCE} THEN min(group_id) ELSE 0 END FROM "
+    f"(SELECT group_id FROM incident_index WHERE end_ns > ? LIMIT {FEW_SINCE})"
+)
+"""The lowest number that may end after a moment: those of a class are not all looked up for a week's."""
 _FILLED, _FILLED_TO = "incident_index", "incident_index_to"
 
 
@@ -150,6 +157,7 @@ def _conditions(wanted: IncidentFilter) -> tuple[str, str, list[object]]:
         ("i.scope = ?", wanted.scope or None),
         ("i.severity >= ?", wanted.least_severity),
         ("i.end_ns > ?", wanted.start_ns),
+        (f"{number} >= ({_SINCE})", wanted.start_ns),
         ("i.start_ns < ?", wanted.end_ns),
         ("i.cell = ?", wanted.cell),
     )

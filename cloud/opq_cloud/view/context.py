@@ -115,6 +115,8 @@ class ViewContext:
 
     def box_ids(self) -> list[str]:
         """Of all Boxes that the visitor sees, stored or heard, in the order of their numbers."""
+        if self.visitor.everything:
+            return self.whole_registry.every_id(self.whole_hub.heard_count(), self.whole_hub.box_ids)
         known = self.places()
         strange = [box_id for box_id in self.hub.box_ids() if box_id not in known]
         return sorted((*known, *strange), key=natural_order) if strange else list(known)

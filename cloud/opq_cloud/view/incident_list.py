@@ -6,7 +6,7 @@ another order than the newest its value) where a page goes on: a key, never an o
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
@@ -53,10 +53,12 @@ class ListAddress:
     def query(self) -> str:
         return urlencode(self.fields)
 
-    def changed(self, **fields: str) -> str:
-        """The query with other values; an empty one is left out."""
-        found = dict(self.fields) | fields
-        return urlencode([(name, found[name]) for name in FIELDS if found.get(name)])
+    def cell_query(self) -> Callable[[str], str]:
+        """Makes the query with another cell, or without one where that is empty."""
+        place = FIELDS.index("cell")
+        before = urlencode([each for each in self.fields if FIELDS.index(each[0]) < place])
+        after = urlencode([each for each in self.fields if FIELDS.index(each[0]) > place])
+        return lambda cell: "&".join(filter(None, (before, cell and f"cell={cell}", after)))
 
     @property
     def filters(self) -> bool:
@@ -172,7 +174,7 @@ def plane(context: ViewContext, address: ListAddress) -> list[PlaneRow]:
     counts = context.store.incident_cells(replace(address.wanted, cell=None))
     if not counts:
         return []
-    most = max(counts.values())
+    most, query_of = max(counts.values()), address.cell_query()
     rows = []
     for row in reversed(range(ROWS)):
         cells = []
@@ -182,7 +184,7 @@ def plane(context: ViewContext, address: ListAddress) -> list[PlaneRow]:
             shade = -(-SHADES * count.bit_length() // most.bit_length())
             chosen = address.wanted.cell == cell
             name = f"{count} incidents, {percent_words(row)}, {duration_words(column)}"
-            query = address.changed(cell="" if chosen else str(cell))
+            query = query_of("" if chosen else str(cell))
             cells.append(PlaneCell(count, shade, query, chosen, name))
         if any(each.count for each in cells) or 0 < row < ROWS - 1:
             rows.append(PlaneRow(percent_words(row), tuple(cells)))

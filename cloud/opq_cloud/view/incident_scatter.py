@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import log10
 
+from markupsafe import Markup, escape
+
 from opq_cloud.store.incident_index import COLUMNS, DURATIONS_S, PERCENTS, ROWS, IndexedIncident
 from opq_cloud.view.words import THIN, class_tone, class_words, duration, number
 
@@ -67,9 +69,10 @@ def scatter_of(
     entries: Sequence[IndexedIncident], chosen: int | None, query_of: Callable[[str], str]
 ) -> IncidentScatter | None:
     """None where no entry has a residual voltage; `query_of` makes the query with a field or without one."""
+    kinds = {kind: (class_tone(kind), class_words(kind)) for kind in {each.kind for each in entries}}
     dots = tuple(
-        ScatterDot(each.incident_id, _x(seconds), _y(each.residual_percent), class_tone(each.kind),
-                   f"#{each.incident_id} {class_words(each.kind)}, "
+        ScatterDot(each.incident_id, _x(seconds), _y(each.residual_percent), kinds[each.kind][0],
+                   f"#{each.incident_id} {kinds[each.kind][1]}, "
                    f"{number(each.residual_percent, 1, '%')} for {duration(seconds)}")
         for each in entries
         if each.residual_percent is not None
@@ -88,6 +91,18 @@ def scatter_of(
         ),
         len(entries) - len(dots),
     )
+
+
+def dot_links(dots: Iterable[ScatterDot], query: str) -> Markup:
+    """SVG of the dots, each a link to its incident within the list's query; at once, for there are many."""
+    within = escape(f"?{query}" if query else "")
+    links = (
+        f'<a href="/incidents/{dot.incident_id}{within}" tabindex="-1" aria-label="{escape(dot.words)}">'
+        f'<g transform="translate({dot.x} {dot.y})">'
+        f'<path class="dot dot-{dot.tone}" d="{DOT_SHAPES[dot.tone]}"/></g></a>'
+        for dot in dots
+    )
+    return Markup("".join(links))
 
 
 def _fields(chosen: int | None, query_of: Callable[[str], str]) -> Iterable[ScatterField]:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from itertools import islice
+from operator import attrgetter
 
 from opq_cloud.service import ServiceCounters
 from opq_cloud.view.live_messages import LiveMessage, incident_message, measurement_message
@@ -29,6 +30,7 @@ AUDIENCES_COUNTED = 256
 MAX_BOXES = 10_000
 """Boxes kept in memory; a flood of strange ids must not fill it."""
 RECENT_INCIDENTS = 200
+_newest_ms = attrgetter("newest_ms")
 
 
 class LiveHub:
@@ -116,7 +118,7 @@ class LiveHub:
     def live_boxes(self, now_ms: int) -> set[str]:
         """Those that are not silent."""
         with self._lock:
-            return {box_id for box_id, recent in self._recent.items() if recent.is_live(now_ms)}
+            return {box_id for box_id, recent in self._recent.items() if now_ms < recent.silent_ms}
 
     def newest(self, box_id: str) -> NewestMeasurement | None:
         """The newest of one Box and its rhythm; None: never heard."""
@@ -124,11 +126,14 @@ class LiveHub:
             recent = self._recent.get(box_id)
             return None if recent is None else recent.newest()
 
-    def newest_ms(self, box_ids: Iterable[str]) -> int | None:
-        """Time of the newest Measurement of all these; None: none of them was heard."""
+    def newest_ms(self, box_ids: Iterable[str] | None = None) -> int | None:
+        """Time of the newest Measurement of all, or of these; None: none of them was heard."""
         with self._lock:
-            found = (self._recent.get(box_id) for box_id in box_ids)
-            return max((each.newest_ms() for each in found if each is not None), default=None)
+            return max(map(_newest_ms, self._heard(box_ids)), default=None)
+
+    def heard_count(self) -> int:
+        """How many Boxes were heard; none is forgotten."""
+        return len(self._recent)
 
     def values_now(self) -> list[tuple[float, float, int, int]]:
         """`RecentMeasurements.values_now` of each Box that was heard, in the order of `box_ids`."""
@@ -276,7 +281,7 @@ class LiveHub:
             del self._audiences[audience.boxes]
             self._shown.discard(audience, audience.boxes)
 
-    def _heard(self, boxes: Boxes) -> Iterable[RecentMeasurements]:
+    def _heard(self, boxes: Iterable[str] | None) -> Iterable[RecentMeasurements]:
         if boxes is None:
             return self._recent.values()
         return [self._recent[box_id] for box_id in boxes if box_id in self._recent]
@@ -293,13 +298,12 @@ class LiveHub:
             return text
         if now_s - self._live[0] >= REPORTING_S:
             now_ms = self._now_ms()
-            live = (box_id for box_id, recent in self._recent.items() if recent.is_live(now_ms))
+            live = (box_id for box_id, recent in self._recent.items() if now_ms < recent.silent_ms)
             self._live = now_s, frozenset(live)
         live_now = self._live[1]
         facts: dict[str, int | None] = {"reporting": len(live_now if seen is None else live_now & seen)}
         if not facts["reporting"]:
-            times = (recent.newest_ms() for recent in self._heard(seen))
-            facts["newest_ms"] = max(times, default=None)
+            facts["newest_ms"] = max(map(_newest_ms, self._heard(seen)), default=None)
         if len(self._counted) >= AUDIENCES_COUNTED:
             self._counted.clear()
         self._counted[seen] = now_s, LiveMessage("reporting", json.dumps(facts)).wire

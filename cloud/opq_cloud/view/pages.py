@@ -1,8 +1,9 @@
 """The HTML pages: `/`, `/incidents`, `/incidents/{id}`, `/boxes/{id}`, and the error page."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -33,7 +34,7 @@ from opq_cloud.view.incident_list import (
     read_place,
     regions,
 )
-from opq_cloud.view.incident_scatter import DOT_SHAPES, MOST_DOTS, scatter_of
+from opq_cloud.view.incident_scatter import DOT_SHAPES, MOST_DOTS, dot_links, scatter_of
 from opq_cloud.view.live_messages import measurement_json
 from opq_cloud.view.past.calendar_page import CalendarPages
 from opq_cloud.view.past.compare_page import ComparePages
@@ -131,11 +132,11 @@ class Pages:
         if page > pages:
             raise HTTPException(404, f"There is no page {page} of the Boxes; the last one is {pages}.")
         first = (page - 1) * BOXES_A_PAGE
+        shown: Iterable[str] = ids
         if many:  # each half by its numbers
-            ordered = [*(each for each in ids if each not in live), *(each for each in ids if each in live)]
-            shown = ordered[first : first + BOXES_A_PAGE]
-        else:
-            shown = ids
+            silent = (each for each in ids if each not in live)
+            ordered = chain(silent, (each for each in ids if each in live))
+            shown = islice(ordered, first, first + BOXES_A_PAGE)
         return self.render(
             "boxes.html",
             here="boxes",
@@ -149,11 +150,11 @@ class Pages:
             names=self._context.names(newest),
             after=_after(newest),
             summary=_summary(len(ids), len(live)),
-            stale_words=None if live else self._stale_words(ids),
+            stale_words=None if live else self._stale_words(None),
         )
 
-    def _stale_words(self, box_ids: Sequence[str]) -> tuple[str, str] | None:
-        """What is said where all these Boxes are silent; None where none was heard."""
+    def _stale_words(self, box_ids: Sequence[str] | None) -> tuple[str, str] | None:
+        """What is said where all (None) or these Boxes are silent; None where none was heard."""
         newest_ms = self._context.hub.newest_ms(box_ids)
         return None if newest_ms is None else words.stale(newest_ms * 1_000_000, self._context.now_ns())
 
@@ -169,6 +170,11 @@ class Pages:
             choices = [{"box_id": item.box_id, "label": label(item)} for item in context.boxes(ids)]
             if box and box not in ids:
                 choices.append({"box_id": box, "label": f"Box {box}"})
+        scatter = scatter_of(
+            context.store.find_incidents(address.wanted, MOST_DOTS),
+            address.wanted.cell,
+            address.cell_query(),
+        )
         return self.render(
             "incidents.html",
             here="incidents",
@@ -179,11 +185,8 @@ class Pages:
             older=address.page_query(last) if last else "",
             count_words=count_words(context, address.wanted) if found else "",
             plane=plane(context, address),
-            scatter=scatter_of(
-                context.store.find_incidents(address.wanted, MOST_DOTS),
-                address.wanted.cell,
-                lambda cell: address.changed(cell=cell),
-            ),
+            scatter=scatter,
+            dots=dot_links(scatter.dots, address.query) if scatter else "",
             dot_shapes=DOT_SHAPES,
             plane_columns=[duration_words(column) for column in range(COLUMNS)],
             box_choices=choices,

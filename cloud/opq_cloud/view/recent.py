@@ -43,6 +43,10 @@ class RecentMeasurements:
         self._window: Measurement | None = None  # the newest that is no crossing
         self._longest_ms, self._longest_at_ms = 0, 0
         self._heard_ms = 0
+        self.newest_ms = 0
+        """Time of the newest."""
+        self.silent_ms = 0
+        """From when on it counts as silent, by its own rhythm."""
 
     def accept(self, measurement: Measurement, heard_ms: int, kept: int = RECENT_MEASUREMENTS) -> bool:
         """False: it is late or repeated, and changes nothing. Of what was heard the newest `kept` stay."""
@@ -64,15 +68,13 @@ class RecentMeasurements:
         if not measurement.crossing:
             self._window = measurement
             self._note_rhythm(measurement)
+        self.newest_ms = self._rows[-1].timestamp_ms
+        self.silent_ms = heard_ms + FRESH_MS + self._longest_ms
         return True
 
     def newest(self) -> NewestMeasurement:
         """Raises IndexError when nothing was accepted yet."""
         return NewestMeasurement(self.filled(self._rows[-1]), self._heard_ms, FRESH_MS + self._longest_ms)
-
-    def newest_ms(self) -> int:
-        """Time of the newest. Raises IndexError when nothing was accepted yet."""
-        return self._rows[-1].timestamp_ms
 
     def values_now(self) -> tuple[float, float, int, int]:
         """Newest volts and hertz (NaN: not known), when heard and after how long it is silent, in ms."""
@@ -82,10 +84,6 @@ class RecentMeasurements:
             rms, f = rms or self._window.metrics.get("rms"), f or self._window.metrics.get("f")
         volts, hertz = rms.average if rms else nan, f.average if f else nan
         return volts, hertz, self._heard_ms, FRESH_MS + self._longest_ms
-
-    def is_live(self, now_ms: int) -> bool:
-        """It was heard lately, by its own rhythm."""
-        return now_ms - self._heard_ms < FRESH_MS + self._longest_ms
 
     def filled(self, measurement: Measurement) -> Measurement:
         """A crossing holds `rms` alone: its other values are those of the newest window."""

@@ -4,7 +4,7 @@ A page that names a few of 10,000 Boxes takes them from here: what a page costs 
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from opq_cloud.store.box_place import BoxPlace, box_place
@@ -45,6 +45,7 @@ class RegistryReader:
         self._store = store
         self._lock = threading.Lock()
         self._registry = _NOTHING
+        self._every: tuple[BoxRegistry, int, list[str]] = (_NOTHING, 0, [])
 
     def now(self) -> BoxRegistry:
         """As it is stored, a change of this or another process included.
@@ -58,6 +59,20 @@ class RegistryReader:
                 if self._registry.revision != revision:
                     self._registry = self._read(revision, self._registry)
         return self._registry
+
+    def every_id(self, heard_count: int, heard: Callable[[], list[str]]) -> list[str]:
+        """Of all Boxes, stored or `heard`, in the order of their numbers; not to be changed.
+
+        heard_count: how many were heard; none is forgotten, so that as many are the same.
+        """
+        registry = self.now()
+        kept = self._every
+        if kept[0] is not registry or kept[1] != heard_count:
+            known = registry.records
+            strange = [box_id for box_id in heard() if box_id not in known]
+            ids = sorted((*known, *strange), key=natural_order) if strange else list(known)
+            kept = self._every = registry, heard_count, ids
+        return kept[2]
 
     def _read(self, revision: int, before: BoxRegistry) -> BoxRegistry:
         """Reads what changed: a Box that did not change, in places that did not, is not worked out again."""

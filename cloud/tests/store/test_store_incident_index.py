@@ -239,6 +239,34 @@ FILTERS = (
 )
 
 
+def test_what_is_asked_since_a_moment_is_found_in_whatever_order_it_was_numbered(
+    store: CloudStore,
+) -> None:
+    """A low number may end late: an old one that lasts, and one that was analysed before its elders."""
+    ends_s = (400.0, 10.0, 200.0, 30.0, 300.0, 50.0)
+    numbers = [put(store, finding("1", at_s, "sag", 70.0, 1.0))[0] for at_s in ends_s]
+    for since_s in (0.0, 40.0, 100.0, 250.0, 390.0, 500.0):
+        late = [one for one, at_s in zip(numbers, ends_s, strict=True) if at_s >= since_s]
+        since_ns = ZERO_NS + round(since_s * S)
+        assert found(store, kind="sag", start_ns=since_ns) == late[::-1]
+        assert found(store, start_ns=since_ns) == late[::-1]
+        assert store.count_incidents(IncidentFilter(kind="sag", start_ns=since_ns), 50) == len(late)
+        cells = store.incident_cells(IncidentFilter(kind="sag", start_ns=since_ns))
+        assert sum(cells.values()) == len(late)
+
+
+def test_a_class_since_a_moment_is_read_from_the_first_that_ends_after_it(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path / "opq.db")
+    wanted = IncidentFilter(kind="sag", start_ns=ZERO_NS)
+    with sqlite3.connect(tmp_path / "opq.db") as database:
+        for text, values in (find_statement(wanted, 26, None, False), count_statement(wanted, 1000)):
+            plan = [row[3] for row in database.execute(f"EXPLAIN QUERY PLAN {text}", values)]
+            assert "SEARCH t USING PRIMARY KEY (tag=? AND group_id>?)" in plan, plan
+            assert any("COVERING INDEX incident_index_by_end (end_ns>?)" in step for step in plan), plan
+    database.close()
+    store.close()
+
+
 @pytest.mark.parametrize("wanted", FILTERS, ids=range(len(FILTERS)))
 @pytest.mark.parametrize("back", [False, True])
 def test_a_page_is_read_from_an_index_without_a_sort(

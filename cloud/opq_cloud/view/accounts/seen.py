@@ -208,8 +208,9 @@ class SeenHub:
     def live_boxes(self, now_ms: int) -> set[str]:
         return {box_id for box_id in self._hub.live_boxes(now_ms) if self._visitor.sees(box_id)}
 
-    def newest_ms(self, box_ids: Iterable[str]) -> int | None:
-        return self._hub.newest_ms(filter(self._visitor.sees, box_ids))
+    def newest_ms(self, box_ids: Iterable[str] | None = None) -> int | None:
+        every = self._hub.box_ids() if box_ids is None else box_ids
+        return self._hub.newest_ms(filter(self._visitor.sees, every))
 
     def newest(self, box_id: str) -> NewestMeasurement | None:
         return self._hub.newest(box_id) if self._visitor.sees(box_id) else None

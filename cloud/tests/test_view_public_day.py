@@ -1,6 +1,7 @@
 """The day of grids and regions: rows read once and then only what is new, medians, charts, kept answers."""
 
 import threading
+import weakref
 from math import isnan
 
 import numpy as np
@@ -135,6 +136,17 @@ def test_an_answer_is_made_once_and_again_after_its_time() -> None:
     with pytest.raises(ZeroDivisionError):
         kept.of("a", lambda: str(1 / 0))
     assert kept.of("a", lambda: make("a")) == "A" and made[-1] == "a" and len(made) == 5
+
+
+def test_an_answer_past_its_time_goes_when_the_next_is_made() -> None:
+    now_s = [0.0]
+    kept: KeptAnswers[RowsStore] = KeptAnswers(1.0, 1000, lambda: now_s[0])
+    first, second = weakref.ref(kept.of("a", RowsStore)), weakref.ref(kept.of("b", RowsStore))
+    now_s[0] = 0.9
+    assert kept.of("a", RowsStore) is first() and second() is not None
+    now_s[0] = 1.0
+    third = weakref.ref(kept.of("c", RowsStore))
+    assert (first(), second()) == (None, None) and third() is not None
 
 
 def test_who_asks_for_another_answer_does_not_wait_for_the_one_being_made() -> None:

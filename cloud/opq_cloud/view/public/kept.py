@@ -49,7 +49,7 @@ class KeptAnswers(Generic[T]):
                 with self._lock:
                     self._found[key] = began_s, made
                     self._found.move_to_end(key)
-                    while len(self._found) > self._most:
+                    while len(self._found) > self._most or self._first_is_old():
                         self._found.popitem(last=False)
                 return made
         finally:
@@ -70,6 +70,11 @@ class KeptAnswers(Generic[T]):
             self._tasks[key] = task
             task.add_done_callback(lambda _: self._tasks.pop(key, None))
         return await asyncio.shield(task)
+
+    def _first_is_old(self) -> bool:
+        """What nobody is answered with any more is not kept until others need its place."""
+        made_s, _ = next(iter(self._found.values()))
+        return self._monotonic_s() - made_s >= self._seconds and len(self._found) > 1
 
     def _fresh(self, key: Hashable) -> tuple[float, T] | None:
         kept = self._found.get(key)

@@ -393,6 +393,29 @@ def test_the_live_feed_holds_what_the_role_sees_and_nothing_else(cast: Cast, rol
 
 
 @pytest.mark.parametrize("role", ROLES)
+def test_a_map_of_the_live_feed_shows_what_the_role_is_answered_and_nothing_else(
+    cast: Cast, role: str
+) -> None:
+    browser = cast.browser(role)
+    parts = urlsplit(cast.scene.url)
+    with closing(http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=60)) as connection:
+        sent = {"Cookie": "; ".join(f"{name}={value}" for name, value in browser.cookies.items())}
+        connection.request("GET", "/live?values=&map=", headers=sent)
+        answer = connection.getresponse()
+        assert answer.status == 200
+        while answer.readline().strip() != b"event: map":
+            pass
+        text = answer.readline().decode().removeprefix("data: ")
+    whole = json.loads(text)["whole"]
+    browser.get("/map/state")
+    state = json.loads(browser.text)
+    assert whole.keys() == state.keys() and whole["incidents"] == state["incidents"]
+    assert whole["marks"].keys() == state["marks"].keys()
+    assert whole["figures"].keys() == state["figures"].keys()
+    assert {box for box, name in NAMES.items() if name in text} <= set(SEES[role])
+
+
+@pytest.mark.parametrize("role", ROLES)
 def test_the_search_finds_what_the_role_sees_and_nothing_else(cast: Cast, role: str) -> None:
     """By name, number and place; an incident by its number; neither page nor palette says more."""
     browser = cast.browser(role)

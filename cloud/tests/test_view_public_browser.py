@@ -12,6 +12,8 @@ import pytest
 from opq_cloud.service import CloudContext
 from opq_cloud.view import demo
 from opq_cloud.view.demo_grid import ISLAND, fill_island, island_measurement
+from opq_cloud.view.live import LiveHub
+from opq_cloud.view.live_streams import PageStream
 from opq_cloud.view.service import View
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
@@ -83,6 +85,40 @@ def test_a_mark_its_row_and_the_sentence_follow_the_voltage(scene: demo.Scene, p
     page.wait_for_function(
         "() => document.querySelector('[data-summary]').textContent.includes('at 1 of them')"
     )
+
+
+def follows(scene: demo.Scene, page: "sync_api.Page", volts: float, tone: str) -> None:
+    """Publishes until the page shows it: a socket that has just opened may not hear the first."""
+    end_s = time.monotonic() + 60
+    while time.monotonic() < end_s and not page.locator(f'[data-mark="box-21"] .map-{tone}').count():
+        publish(scene, volts)
+        page.wait_for_timeout(200)
+    page.wait_for_selector(f'[data-mark="box-21"] .map-{tone}', state="attached")
+
+
+def test_a_map_is_sent_what_it_shows_and_asks_for_it_when_the_feed_is_lost(
+    scene: demo.Scene, page: "sync_api.Page", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page.route("**/map/state", lambda route: route.abort())  # what comes, the live feed brings
+    page.goto(f"{scene.url}/map")
+    other = page.context.new_page()  # by the same stream
+    other.route("**/map/state", lambda route: route.abort())
+    other.goto(f"{scene.url}/map")
+    follows(scene, page, 90.0, "too-low")
+    other.wait_for_selector('[data-mark="box-21"] .map-too-low', state="attached")
+    page.locator("#feed", has_text="Live").wait_for()
+    assert scene.view.counters.of("clients_now", "") <= 2, "for a moment the stream before it, too"
+    other.close()
+    page.unroute("**/map/state")
+
+    def end(_: LiveHub, stream: PageStream) -> tuple[list[bytes], float]:
+        stream.closed = True
+        return [], 0.0
+
+    with page.expect_response("**/map/state"):
+        monkeypatch.setattr(LiveHub, "full", lambda _: True)
+        monkeypatch.setattr(LiveHub, "page_parts", end)
+    follows(scene, page, 120.0, "normal")
 
 
 def test_a_wall_that_stands_for_weeks_does_not_grow(scene: demo.Scene, page: "sync_api.Page") -> None:

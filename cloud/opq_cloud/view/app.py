@@ -37,7 +37,8 @@ from opq_cloud.view.edit_pages import IncidentEditPages
 from opq_cloud.view.guard import Scope
 from opq_cloud.view.live_route import HEARTBEAT_S, LiveRoute
 from opq_cloud.view.pages import Pages
-from opq_cloud.view.public.public_routes import public_router
+from opq_cloud.view.public.map_feed import MapFeeds
+from opq_cloud.view.public.public_routes import grid_reader, public_router
 from opq_cloud.view.rest.rest_app import PREFIX, create_rest
 from opq_cloud.view.search_pages import SearchPages
 from opq_cloud.view.waveform_pages import EventPages, WaveformPages
@@ -71,6 +72,7 @@ METRIC_TEXTS = {
     "clients": "Pages that have opened the live feed",
     "clients_now": "Pages that have it open now",
     "clients_refused": "Pages that were one too many",
+    "maps_refused": "Seconds that a map was not sent, for there were too many different ones",
     "boxes_refused": "Boxes that were one too many",
     "store_errors": "Reads of the store that failed",
     "requests_failed": "Requests that ended in an error of ours",
@@ -117,9 +119,10 @@ def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAP
     app.include_router(pages.calendar.router())
     app.include_router(EventPages(context, pages.render).router())
     app.include_router(SearchPages(context, pages.render).router())
-    app.include_router(public_router(context, pages.render))
+    reader = grid_reader(context)
+    app.include_router(public_router(context, reader, pages.render))
     app.include_router(Api(context).router())
-    live = LiveRoute(context, heartbeat_s)
+    live = LiveRoute(context, MapFeeds(reader, context.counters), heartbeat_s)
     app.include_router(live.router())
     app.mount(PREFIX, create_rest(context, pages.render, live.live, requests), name="rest")
     app.include_router(StatusRoutes(context.counters).router())

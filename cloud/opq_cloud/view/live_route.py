@@ -1,5 +1,6 @@
 """`/live`, as server-sent events (WHATWG HTML, 9.2): `measurement`, `incident` (with an id for
-`Last-Event-ID`), `incident_gone`, and for our own pages (`?values=`) `reporting`.
+`Last-Event-ID`), `incident_gone`, and for our own pages (`?values=`) `reporting` and, with `&map=`, `map`
+(`public.map_feed`).
 
 A comment every 15 s keeps proxies and clients from giving up. Each visitor gets what they may see; that is
 looked at again every other second.
@@ -20,6 +21,7 @@ from opq_cloud.view.live_filter import LiveFilter, read_live_filter, read_page_b
 from opq_cloud.view.live_streams import Subscriber, loop_wake
 from opq_cloud.view.page_feed import Boxes
 from opq_cloud.view.public.kept import KeptAnswers
+from opq_cloud.view.public.map_feed import MapFeeds, MapTaken, Windows, read_windows
 from opq_proto.errors import StoreError
 
 HEARTBEAT_S = 15.0
@@ -37,8 +39,9 @@ PART_BYTES = 32_768
 class LiveRoute:
     """`/live` of one hub, to each visitor what they may see."""
 
-    def __init__(self, context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> None:
+    def __init__(self, context: ViewContext, maps: MapFeeds, heartbeat_s: float = HEARTBEAT_S) -> None:
         self._context = context
+        self._maps = maps
         self._hub = context.whole_hub
         self._heartbeat_s = heartbeat_s
         self._checked: KeptAnswers[Visitor] = KeptAnswers(CHECKED_EVERY_S / 2, ASKERS_KEPT)
@@ -57,7 +60,8 @@ class LiveRoute:
         asking = request_facts(request.scope)
         try:
             if "values" in query:
-                stream = self._page(after, asking, feed, read_page_boxes(query))
+                windows = read_windows(query.getlist("map"))
+                stream = self._page(after, asking, feed, read_page_boxes(query), windows)
             else:
                 stream = self._events(after, asking, feed, read_live_filter(query, self._region_boxes))
         except ValueError as error:
@@ -101,9 +105,10 @@ class LiveRoute:
             self._hub.unsubscribe(subscriber)
 
     async def _page(
-        self, after: str | None, asking: AskingRequest, feed: SeenFeed, shown: Boxes
+        self, after: str | None, asking: AskingRequest, feed: SeenFeed, shown: Boxes, windows: Windows
     ) -> AsyncIterator[bytes]:
         """What a page shows, at most once a second."""
+        taken: dict[str, MapTaken | None] = dict.fromkeys(windows)
         news = asyncio.Event()
         loop = asyncio.get_running_loop()
         boxes, seen = _seen_of(feed.visitor, shown), _seen_of(feed.visitor, None)
@@ -120,6 +125,15 @@ class LiveRoute:
                     checked_s = loop.time()
                 news.clear()
                 parts, next_s = self._hub.page_parts(page)
+                if windows and page.boxes is not None and not page.boxes:
+                    next_s = CHECKED_EVERY_S  # it wakes with its maps alone
+                for window, frame in windows.items():
+                    text, taken[window], more_s = await self._maps.take(
+                        feed.visitor, window, frame, taken[window]
+                    )
+                    next_s = min(next_s, more_s)
+                    if text:
+                        parts.append(text)
                 for part in parts:
                     for first in range(0, len(part), PART_BYTES):
                         yield part[first : first + PART_BYTES]

@@ -2,7 +2,8 @@
 
 A process of its own runs `opq-cloud view`; another one sends what the triggering broker would, a Measurement
 a second of each Box; this one has the pages open. Each page shows a hundred Boxes, as one of the list does;
-there are as many different pages as the Boxes fill. Then as many maps ask for their state each second.
+there are as many different pages as the Boxes fill. Then as many maps are sent their state by the live feed,
+and then as many ask for it each second, as those do that lost the feed, walls and widgets.
 The baseline is a bare Starlette under the same uvicorn that sends as many streams as many bytes each second.
 Other sizes by the environment:
 
@@ -31,6 +32,7 @@ CORES_LIMIT, KB_LIMIT, MAP_LATE_LIMIT_MS = 0.5, 100.0, 1000.0
 ON_A_PAGE = 100
 SETTLE_S = 5.0
 MAP_EVERY_S = 1.0
+MAP = "/live?values=&map="
 FULL = {"BOXES": "1000,10000", "VIEWERS": "500", "SECONDS": "20"}
 QUICK = {"BOXES": "1000", "VIEWERS": "50", "SECONDS": "4"}
 
@@ -61,6 +63,7 @@ def _of_boxes(boxes: int, viewers: int, seconds: float) -> tuple[list[BenchCase]
             with feeding_boxes(endpoint, boxes):
                 alone = watch(server.port, [], 2 * SETTLE_S, seconds, lambda: _figures(server))
                 open_ = watch(server.port, paths, SETTLE_S, seconds, lambda: _figures(server))
+                sent = watch(server.port, [MAP] * viewers, SETTLE_S, seconds, lambda: _figures(server))
                 maps = watch(
                     server.port,
                     ["/map/state"] * viewers,
@@ -87,7 +90,13 @@ def _of_boxes(boxes: int, viewers: int, seconds: float) -> tuple[list[BenchCase]
             "  Measurements that came of those shown", "share", [open_.measurements / _wanted(paths, seconds)]
         ),
         *_late("  from a Measurement's time to its page", open_.late_ms),
-        case(f"{boxes} Boxes, {viewers} maps: CPU", "cores", [maps.cores], limit=CORES_LIMIT),
+        case(f"{boxes} Boxes, {viewers} maps: CPU", "cores", [sent.cores], limit=CORES_LIMIT),
+        case("  of that each map", "ms/s", [(sent.cores - alone.cores) / viewers * 1e3]),
+        case("  each map, sent", "1/s", [sent.answers / seconds / viewers]),
+        case("  each map, on the wire", "kB/s", [sent.wire_bytes / seconds / viewers / 1e3]),
+        case("  refused or ended", "maps", [sent.refused + sent.ended]),
+        case(f"{boxes} Boxes, {viewers} maps that ask: CPU", "cores", [maps.cores]),
+        case("  of that each map", "ms/s", [(maps.cores - alone.cores) / viewers * 1e3]),
         case("  each map, asked", "1/s", [maps.answers / seconds / viewers]),
         case("  each map, on the wire", "kB/s", [maps.wire_bytes / seconds / viewers / 1e3]),
         *_late("  from a question to its answer", maps.late_ms, MAP_LATE_LIMIT_MS),

@@ -20,6 +20,7 @@ class Watched:
     wire_bytes: int = 0
     measurements: int = 0
     answers: int = 0
+    """Of maps that ask; of streams the states and changes of a map."""
     late_ms: list[float] = field(default_factory=list)
     """From a Measurement's time to its arrival, of the first page; of maps from a question to its answer."""
     cores: float = 0.0
@@ -63,6 +64,7 @@ class _Stream(asyncio.Protocol):
                 watched.refused += 1
         watched.wire_bytes += len(data)
         watched.measurements += data.count(b"event: measurement")
+        watched.answers += data.count(b"event: map\n")
         if self._timed:
             now_ms = time.time() * 1000
             watched.late_ms += [now_ms - int(each) for each in _TIME.findall(data)]

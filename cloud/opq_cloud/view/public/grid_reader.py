@@ -5,7 +5,8 @@ What one audience sees is made once and kept for SEEN_S, so that 500 open maps c
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.store import BoxRecord
 from opq_cloud.view.accounts.seen import SeenFeed
-from opq_cloud.view.accounts.visitors import Visitor
+from opq_cloud.view.accounts.visitors import ASKING, Visitor
 from opq_cloud.view.context import ShownBox, ViewContext, label
 from opq_cloud.view.live_messages import LiveMessage
 from opq_cloud.view.public.fuzz import Place, fuzzed_place
@@ -67,8 +68,20 @@ class GridReader:
     @property
     def audience(self) -> Audience:
         """All that decides what the visitor of the request sees here: equal ones are shown the same."""
-        visitor = self._context.visitor
+        return self.audience_of(self._context.visitor)
+
+    def audience_of(self, visitor: Visitor) -> Audience:
+        """As `audience`, of another visitor."""
         return visitor.everything, visitor.full, visitor.public, visitor.regional
+
+    @contextmanager
+    def seen_by(self, visitor: Visitor) -> Iterator[None]:
+        """In this thread alone, all that is read is what that visitor sees: a stream outlives its request."""
+        token = ASKING.set(visitor)
+        try:
+            yield
+        finally:
+            ASKING.reset(token)
 
     def boxes(self) -> BoxesNow:
         """Those that count for the visitor, shown ones and regional ones, in the order of their numbers.

@@ -78,6 +78,7 @@ class MapPages:
             chosen=frame is not None,
             stale_words=silent_words(self._reader.boxes()),
             incidents=[incident_line(each) for each in self._reader.incidents(INCIDENTS_SHOWN)],
+            after=self._after(),
             embeddable=bool(self._config.embed_in),
         )
         return with_tiles(page, self._config)
@@ -91,6 +92,7 @@ class MapPages:
             200,
             state_path="/map/state",
             version=page_version(),
+            after=self._after(),
             stale_words=silent_words(reader.boxes()),
             **values,
         )
@@ -113,6 +115,14 @@ class MapPages:
             incidents=[incident_line(each) for each in self._reader.incidents(INCIDENTS_SHOWN)],
         )
         return with_tiles(page, self._config)
+
+    def _after(self) -> int | None:
+        """The newest incident, after which the live feed goes on; None: the visitor has no live feed."""
+        if not self._context.visitor.sees_something:
+            return None
+        return max(
+            (each.incident.incident_id for each in self._reader.incidents(1) if each.incident), default=0
+        )
 
     async def state(self, request: Request, at: At = "", km: Km = "") -> Response:
         return await state_answer(request, self._reader, self._states, asked_frame(at, km))

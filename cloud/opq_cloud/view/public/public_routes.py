@@ -13,10 +13,14 @@ from opq_cloud.view.public.map_pages import MapPages
 from opq_cloud.view.public.shared_pages import SharedPages
 
 
-def public_router(context: ViewContext, render: PageMaker) -> APIRouter:
+def grid_reader(context: ViewContext) -> GridReader:
+    """One for all maps of an application."""
+    return GridReader(context, _config(context).map_radius_km)
+
+
+def public_router(context: ViewContext, reader: GridReader, render: PageMaker) -> APIRouter:
     """`render` is `Pages.render`."""
-    config = ViewSection() if context.visitors is None else context.visitors.config
-    reader = GridReader(context, config.map_radius_km)
+    config = _config(context)
     router = APIRouter(include_in_schema=False)
     for made in (
         MapPages(context, reader, config, render),
@@ -24,3 +28,7 @@ def public_router(context: ViewContext, render: PageMaker) -> APIRouter:
     ):
         router.include_router(made.router())
     return router
+
+
+def _config(context: ViewContext) -> ViewSection:
+    return ViewSection() if context.visitors is None else context.visitors.config

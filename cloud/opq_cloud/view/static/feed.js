@@ -13,10 +13,34 @@ export function openFeed(after, boxes, on) {
 }
 
 function shareFeed(after, boxes, on) {
-  const { port } = new SharedWorker("/static/feed_worker.js", `opq-${document.documentElement.dataset.feed}`);
-  port.onmessage = ({ data: { name, data } }) => on[name](data);
+  const port = joinWorker();
+  port.onmessage = ({ data: { name, data } }) => on[name]?.(data);
   port.postMessage({ after, boxes });
   window.addEventListener("pagehide", () => port.postMessage({ leave: true }));
+}
+
+/**
+ * A map's state as it comes, while the page is seen: `take(state)`; `lose()` when the connection is lost.
+ * Without shared workers nothing comes: a stream for each map would take a browser's connections.
+ * `map`: the query of the map's own address.
+ */
+export function openMap(after, map, take, lose) {
+  if (!window.SharedWorker) return;
+  const port = joinWorker();
+  port.onmessage = ({ data: { name, data } }) => {
+    if (name === "map") take(data);
+    if (name === "error") lose();
+  };
+  const leave = () => port.postMessage({ leave: true });
+  const follow = () => (document.hidden ? leave() : port.postMessage({ after, boxes: [], map }));
+  document.addEventListener("visibilitychange", follow);
+  window.addEventListener("pagehide", leave);
+  window.addEventListener("pageshow", ({ persisted }) => persisted && follow());
+  follow();
+}
+
+function joinWorker() {
+  return new SharedWorker("/static/feed_worker.js", `opq-${document.documentElement.dataset.feed}`).port;
 }
 
 function ownFeed(after, boxes, on) {

@@ -4,13 +4,17 @@
 const INCIDENTS_KEPT = 200;
 const AGAIN_MS = 10_000; // a refused stream is not tried again by the browser
 const FEWER_MS = 60_000; // pages that left: their Boxes are asked for so much longer
+const MAP_FRESH_MS = 3000;
 const ADDRESS_LENGTH = 1800; // View takes 2048 bytes; beyond, the pages that opened first are not sent values
-const pages = new Map(); // port -> Set of the ids of the Boxes that it shows, or null: all
+const MOST_MAPS = 3; // of different windows; the map that opened first asks for its state itself
+const pages = new Map(); // port -> { boxes: Set of the ids that it shows, or null: all; map: its window's query }
+const maps = new Map(); // window's query -> { number, state, at }
 const newest = new Map(); // box id -> { measurement, at }
 const incidents = new Map(); // incident id -> incident, the oldest first
 const streams = new Set(); // the newest, and while that one connects the one before it
 let source; // the newest
 let shown; // what the stream is asked for: Set of ids, or null: all
+let windows = []; // and of maps
 let reporting; // the last of these
 let standing; // the last thing known of the connection: "open" or "error"
 let first; // the incident after which the first page was made
@@ -21,9 +25,10 @@ self.onconnect = (event) => {
   page.onmessage = ({ data }) => ("after" in data ? enter(page, data) : leave(page));
 };
 
-function enter(page, { after, boxes }) {
+function enter(page, { after, boxes, map }) {
   const wanted = boxes === null ? null : new Set(boxes);
-  pages.set(page, wanted);
+  pages.delete(page); // a map that is seen again is the newest
+  pages.set(page, { boxes: wanted, map });
   if (!source) {
     first = Number(after);
     connect();
@@ -36,18 +41,29 @@ function enter(page, { after, boxes }) {
     const ageMs = measurement.age_ms + performance.now() - at;
     if (shows(wanted, measurement.box_id)) page.postMessage({ name: "measurement", data: { ...measurement, age_ms: ageMs } });
   }
-  if (shown !== null && (wanted === null || [...wanted].some((box) => !shown.has(box)))) connect();
+  if (map !== undefined && performance.now() - (maps.get(map)?.at ?? -Infinity) < MAP_FRESH_MS) page.postMessage({ name: "map", data: maps.get(map).state });
+  const moreBoxes = shown !== null && (wanted === null || [...wanted].some((box) => !shown.has(box)));
+  if (moreBoxes || (map !== undefined && !windows.includes(map))) connect();
 }
 
 function leave(page) {
   pages.delete(page);
   clearTimeout(waiting);
-  waiting = setTimeout(() => pages.size && fewer() && connect(), FEWER_MS);
+  waiting = setTimeout(() => (pages.size ? fewer() && connect() : stop()), FEWER_MS);
 }
 
 function fewer() {
   const now = together();
-  return now !== null && (shown === null || now.size < shown.size);
+  return mapsTogether().length < windows.length || (now !== null && (shown === null || now.size < shown.size));
+}
+
+/** No page is seen: the next begins as the first did. */
+function stop() {
+  for (const each of streams) end(each);
+  source = reporting = standing = undefined;
+  newest.clear();
+  incidents.clear();
+  maps.clear();
 }
 
 const shows = (wanted, box) => wanted === null || wanted.has(box);
@@ -56,7 +72,7 @@ const shows = (wanted, box) => wanted === null || wanted.has(box);
 function together() {
   const all = new Set();
   let length = 0;
-  for (const wanted of [...pages.values()].reverse()) {
+  for (const { boxes: wanted } of [...pages.values()].reverse()) {
     if (wanted === null) return null;
     for (const box of wanted) {
       if (all.has(box)) continue;
@@ -68,14 +84,24 @@ function together() {
   return all;
 }
 
+/** Windows of the maps that all pages show, of the newest pages first. */
+function mapsTogether() {
+  const all = new Set([...pages.values()].reverse().map(({ map }) => map));
+  all.delete(undefined);
+  return [...all].slice(0, MOST_MAPS);
+}
+
 /** Opens a stream of what the pages show now; the one before it ends once this one is there: nothing is missed. */
 function connect() {
   clearTimeout(waiting);
   shown = together();
+  windows = mapsTogether();
+  for (const map of maps.keys()) if (!windows.includes(map)) maps.delete(map);
   for (const box of newest.keys()) if (!shows(shown, box)) newest.delete(box);
   const after = Math.max(first, ...incidents.keys());
   const values = shown === null ? "*" : [...shown].map(encodeURIComponent).join(",");
-  const opened = new EventSource(`/live?after=${after}&values=${values}`);
+  const drawn = windows.map((map) => `&map=${encodeURIComponent(map)}`).join("");
+  const opened = new EventSource(`/live?after=${after}&values=${values}${drawn}`);
   source = opened;
   streams.add(opened);
   opened.addEventListener("open", () => {
@@ -91,6 +117,23 @@ function connect() {
   for (const name of ["measurement", "incident", "incident_gone", "reporting"]) {
     opened.addEventListener(name, (event) => hand(name, JSON.parse(event.data)));
   }
+  opened.addEventListener("map", (event) => draw(JSON.parse(event.data)));
+}
+
+/** The whole state of a map, or what has changed since the number before; what fits to neither is of the stream before. */
+function draw({ map, number, whole, changed }) {
+  const known = maps.get(map);
+  if (!windows.includes(map) || (!whole && known?.number !== number - 1)) return;
+  const state = whole ?? merge(known.state, changed);
+  maps.set(map, { number, state, at: performance.now() });
+  for (const [page, wanted] of pages) if (wanted.map === map) page.postMessage({ name: "map", data: state });
+}
+
+function merge(state, { marks, figures, gone = [], ...other }) {
+  for (const [id, mark] of Object.entries(marks)) state.marks[id] = { ...state.marks[id], ...mark };
+  Object.assign(state.figures, figures);
+  for (const [part, name] of gone) delete state[part][name];
+  return Object.assign(state, other);
 }
 
 function end(stream) {
@@ -111,7 +154,7 @@ function hand(name, data) {
     incidents.set(data.id, data);
     if (incidents.size > INCIDENTS_KEPT) incidents.delete(incidents.keys().next().value);
   }
-  for (const [page, wanted] of pages) {
+  for (const [page, { boxes: wanted }] of pages) {
     if (name !== "measurement" || shows(wanted, data.box_id)) page.postMessage({ name, data });
   }
 }

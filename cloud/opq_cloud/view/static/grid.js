@@ -1,9 +1,11 @@
-// Keeps map, grid, wall and widget as they are now: asks for the state each second and puts its words and
-// tones in place. Nothing is added to the page beyond a fixed number of rows, so that it may stand for weeks.
+// Keeps map, grid, wall and widget as they are now: puts the state's words and tones in place each second. Map and
+// grid are sent it by the live feed; what is not sent it, or was not for some seconds, asks for it. Nothing is added to the page beyond a fixed number of rows, so that it may stand for weeks.
 
+import { openMap } from "./feed.js";
 import { lost, showStale } from "./words.js";
 
 const EVERY_MS = 1000;
+const SENT_MS = 4000; // so long after a state was sent none is asked for
 const LATER_MS = [2000, 5000, 10_000, 30_000]; // after 1, 2, 3, more answers that did not come
 const GIVE_UP_MS = 15_000;
 const RELOAD_AFTER_MS = 20_000; // a page loads itself again no sooner than this after it was loaded
@@ -14,6 +16,7 @@ const began = performance.now();
 const serverLeadMs = Number(document.documentElement.dataset.nowMs) - Date.now();
 let missed = 0;
 let lostAt = null;
+let sentAt = -Infinity;
 let timer;
 
 document.documentElement.classList.add("scripted");
@@ -21,18 +24,28 @@ look();
 document.addEventListener("visibilitychange", () => document.hidden || again(0));
 if (root.querySelector("[data-clock]")) setInterval(showClock, 1000);
 if (stays) keepAwake();
+if (root.dataset.after !== undefined) openMap(root.dataset.after, root.dataset.liveState.split("?")[1] ?? "", take, () => (sentAt = -Infinity));
+
+function take(state) {
+  sentAt = performance.now();
+  showNow(state);
+}
+
+function showNow(state) {
+  showState(state);
+  missed = 0;
+  lostAt = null;
+  showFeed(state.silent ? "Connected, no Box reports" : "Live", state.silent);
+  showStale(state.silent ? ["No Box reports now.", "Figures stand here again as soon as one does."] : null);
+}
 
 async function look() {
+  if (performance.now() - sentAt < SENT_MS) return again(EVERY_MS);
   try {
     const answer = await fetch(root.dataset.liveState, { cache: "no-cache", signal: AbortSignal.timeout(GIVE_UP_MS) });
     if (answer.redirected || answer.status === 401) return reload(); // signed out
     if (!answer.ok) throw new Error(`status ${answer.status}`);
-    const state = await answer.json();
-    showState(state);
-    missed = 0;
-    lostAt = null;
-    showFeed(state.silent ? "Connected, no Box reports" : "Live", state.silent);
-    showStale(state.silent ? ["No Box reports now.", "Figures stand here again as soon as one does."] : null);
+    showNow(await answer.json());
   } catch (error) {
     missed += 1;
     lostAt ??= performance.now();

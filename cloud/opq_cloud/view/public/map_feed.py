@@ -1,0 +1,191 @@
+"""What an open map is sent through `/live`: its whole state at once, then each second what has changed.
+
+Maps of one window that belong to the same audience (`GridReader.audience`) are one feed: its text is made
+once a second, and each of them gets the same bytes. A map that is late gets the whole state again. All of
+this runs on the event loop but for making the state, which reads the store.
+"""
+
+import asyncio
+import json
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs
+
+import anyio.to_thread
+
+from opq_cloud.service import ServiceCounters
+from opq_cloud.view.accounts.visitors import Visitor
+from opq_cloud.view.live_messages import LiveMessage
+from opq_cloud.view.public.grid_reader import Audience, GridReader
+from opq_cloud.view.public.map_drawing import live_state
+from opq_cloud.view.public.map_frame import MapFrame, parse_frame
+from opq_proto.errors import StoreError
+
+EVERY_S = 1.0
+CHANGES_KEPT = 3
+"""Seconds that a map may be late."""
+MAPS_OF_A_PAGE = 4
+WINDOW_CHARACTERS = 64
+FEEDS = 64
+"""Different maps at once; who opens one more asks for its state each second."""
+IDLE_S = 5.0
+"""A feed that nobody took from for so long may give its place to another."""
+State = Mapping[str, Any]
+Windows = Mapping[str, MapFrame | None]
+"""Address of a window, as it was asked for -> the window."""
+
+
+@dataclass(frozen=True, slots=True)
+class MapTaken:
+    """How far a map has come in which feed."""
+
+    feed: "MapFeed"
+    number: int
+
+
+class MapFeed:
+    """One window of one audience: its state and the text of the last seconds."""
+
+    def __init__(self, window: str, next_s: float) -> None:
+        """`window`: its address, which its messages repeat."""
+        self._window = window
+        self.next_s = next_s
+        self.used_s = next_s
+        self.making: asyncio.Task[None] | None = None
+        self.number = secrets.randbelow(1 << 40)
+        """Of the newest second; it begins anywhere, so that no other feed goes on where this one is."""
+        self.state: State | None = None
+        self._whole = b""
+        self._changes: deque[bytes] = deque(maxlen=CHANGES_KEPT)
+
+    def message(self, number: int, **facts: object) -> bytes:
+        """One event: `whole`, or `changed` since the number before."""
+        text = json.dumps({"map": self._window, "number": number, **facts}, separators=(",", ":"))
+        return LiveMessage("map", text).wire
+
+    def put(self, state: State, change: bytes) -> None:
+        """The next second."""
+        self.number += 1
+        self.state, self._whole = state, b""
+        self._changes.append(change)
+
+    def since(self, taken: int | None) -> tuple[bytes, int]:
+        """The text for a map that has come to `taken` (None: it opens), and how many seconds it lost."""
+        if self.state is None:
+            return b"", 0
+        missed = 0 if taken is None else self.number - taken
+        if taken is not None and missed <= len(self._changes):
+            return b"".join(list(self._changes)[len(self._changes) - missed :]), 0
+        self._whole = self._whole or self.message(self.number, whole=self.state)
+        return self._whole, missed
+
+
+class MapFeeds:
+    """All maps that are live now; every method is called on the event loop."""
+
+    def __init__(
+        self, reader: GridReader, counters: ServiceCounters, monotonic_s: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._reader = reader
+        self._counters = counters
+        self._monotonic_s = monotonic_s
+        self._feeds: dict[tuple[Audience, str], MapFeed] = {}
+
+    async def take(
+        self, visitor: Visitor, window: str, frame: MapFrame | None, taken: MapTaken | None
+    ) -> tuple[bytes, MapTaken | None, float]:
+        """What a visitor's map is to be sent now, how far it has come with that, seconds until there is more.
+
+        Nothing while the store cannot be read, or where there are FEEDS others: the map asks for its state.
+        """
+        feed = self._feed((self._reader.audience_of(visitor), window))
+        if feed is None:
+            self._counters.add("maps_refused")
+            return b"", None, EVERY_S
+        feed.used_s = self._monotonic_s()
+        if feed.used_s >= feed.next_s:
+            if feed.making is None:
+                feed.making = asyncio.ensure_future(self._advance(feed, visitor, frame))
+            await asyncio.shield(feed.making)
+        text, lost = feed.since(taken.number if taken is not None and taken.feed is feed else None)
+        if lost:
+            self._counters.add("live_dropped", lost, label="map")
+        now_taken = None if feed.state is None else MapTaken(feed, feed.number)
+        return text, now_taken, max(0.0, feed.next_s - self._monotonic_s())
+
+    def _feed(self, key: tuple[Audience, str]) -> MapFeed | None:
+        found = self._feeds.get(key)
+        if found is None:
+            now_s = self._monotonic_s()
+            if len(self._feeds) >= FEEDS:
+                for idle in [key for key, each in self._feeds.items() if now_s - each.used_s >= IDLE_S]:
+                    del self._feeds[idle]
+            if len(self._feeds) >= FEEDS:
+                return None
+            found = self._feeds[key] = MapFeed(key[1], now_s)
+        return found
+
+    async def _advance(self, feed: MapFeed, visitor: Visitor, frame: MapFrame | None) -> None:
+        try:
+            feed.put(*await anyio.to_thread.run_sync(self._second, feed, visitor, frame))
+        except StoreError:
+            feed.state = None  # they begin with the whole state again
+        finally:
+            late_s = self._monotonic_s() - feed.next_s
+            feed.next_s += EVERY_S * (1 + int(late_s / EVERY_S))
+            feed.making = None
+
+    def _second(self, feed: MapFeed, visitor: Visitor, frame: MapFrame | None) -> tuple[State, bytes]:
+        with self._reader.seen_by(visitor):
+            state = live_state(self._reader, frame)
+        change = changes(feed.state, state) if feed.state is not None else {}
+        return state, feed.message(feed.number + 1, changed=change)
+
+
+def changes(before: State, now: State) -> dict[str, object]:
+    """What is different; of `marks` and `figures` only the parts that are, and names of those that went."""
+    found: dict[str, object] = {
+        name: value
+        for name, value in now.items()
+        if name not in ("marks", "figures") and before[name] != value
+    }
+    marks: dict[str, dict[str, str]] = {}
+    for mark_id, mark in now["marks"].items():
+        old = before["marks"].get(mark_id, {})
+        if old != mark:
+            marks[mark_id] = {name: text for name, text in mark.items() if old.get(name) != text}
+    figures = {name: text for name, text in now["figures"].items() if before["figures"].get(name) != text}
+    gone = [*_gone("marks", before, now), *_gone("figures", before, now)]
+    return {**found, "marks": marks, "figures": figures, **({"gone": gone} if gone else {})}
+
+
+def _gone(part: str, before: State, now: State) -> list[tuple[str, str]]:
+    return [(part, name) for name in before[part] if name not in now[part]]
+
+
+def read_windows(addresses: Iterable[str]) -> Windows:
+    """The maps that a page shows: `map=` the whole one, `map=at=21.3,-157.8&km=120` a part of the earth.
+
+    Args:
+        addresses: each the query of a map's own address.
+    Raises:
+        ValueError: in words for people, where a value is not allowed.
+    """
+    found: dict[str, MapFrame | None] = {}
+    for address in addresses:
+        if len(address) > WINDOW_CHARACTERS:
+            raise ValueError(f"map has {len(address)} characters; want at most {WINDOW_CHARACTERS}")
+        parts = parse_qs(address, max_num_fields=8)
+        strange = sorted(set(parts) - {"at", "km"})
+        if strange or (address and not parts):
+            raise ValueError(
+                f"map={address[:30]} is no window; write at and km, or nothing for the whole map"
+            )
+        found[address] = parse_frame(parts.get("at", [""])[-1], parts.get("km", [""])[-1])
+    if len(found) > MAPS_OF_A_PAGE:
+        raise ValueError(f"map is given {len(found)} times; want at most {MAPS_OF_A_PAGE}")
+    return found

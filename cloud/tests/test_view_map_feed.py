@@ -1,0 +1,228 @@
+"""What open maps are sent by the live feed: their state, then its changes, once for all of an audience."""
+
+import asyncio
+import json
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from opq_cloud.config import ViewSection
+from opq_cloud.service import ServiceCounters
+from opq_cloud.store import BoxRecord, LocationRecord, open_store
+from opq_cloud.view import demo
+from opq_cloud.view.accounts.visitors import OPEN, Visitor, Visitors
+from opq_cloud.view.context import ViewContext
+from opq_cloud.view.live import LiveHub
+from opq_cloud.view.public import map_feed
+from opq_cloud.view.public.grid_reader import GridReader
+from opq_cloud.view.public.map_drawing import live_state
+from opq_cloud.view.public.map_feed import MapFeeds, MapTaken, read_windows
+from opq_proto.errors import StoreError
+from opq_proto.messages import Measurement, Metric
+
+HOME = (21.3, -157.8)
+REGIONAL = frozenset("345")
+STRANGER = Visitor(public=frozenset("1"), regional=REGIONAL)
+OWNER = Visitor(public=frozenset("1"), full=frozenset("2"), regional=REGIONAL)
+NARROW = "at=21.3,-157.8&km=50"
+
+
+@dataclass
+class Maps:
+    """Six stored Boxes: one public, one of an owner, three of a region, one nobody's; a clock that is set."""
+
+    context: ViewContext
+    now_s: float = 1000.0
+    taken: dict[tuple[str, str], MapTaken | None] = field(default_factory=dict)
+    states: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.reader = GridReader(self.context, 2.0, lambda: self.now_s)
+        self.feeds = MapFeeds(self.reader, self.context.counters, lambda: self.now_s)
+
+    def place(self, box_id: str, name: str, region: str = "", off: float = 0.0) -> None:
+        store = self.context.whole_store
+        store.put_location(LocationRecord(f"at {box_id}", HOME[0] + off, HOME[1] + off))
+        store.put_box(BoxRecord(box_id, name, f"at {box_id}", nominal_v=120.0, region=region))
+
+    def send(self, box_id: str, volts: float) -> None:
+        self.now_s += 0.01
+        metrics = {"rms": Metric(volts, volts, volts), "f": Metric(60, 60, 60.01)}
+        row = Measurement(box_id, round(self.now_s * 1000), metrics)
+        self.context.whole_hub.accept_measurement(row, heard_ms=self.context.now_ns() // 1_000_000)
+
+    def take(self, who: str, visitor: Visitor, window: str = "") -> bytes:
+        """What a map is sent now; put together as a browser does (`feed_worker.js`)."""
+        asked = self.feeds.take(
+            visitor, window, read_windows([window])[window], self.taken.get((who, window))
+        )
+        text, self.taken[who, window], _ = asyncio.run(_made(asked))
+        for each in filter(None, text.decode().split("\n\n")):
+            facts = json.loads(each.partition("data: ")[2])
+            assert facts["map"] == window
+            if "whole" in facts:
+                self.states[who, window] = facts["whole"]
+            else:
+                merge(self.states[who, window], facts["changed"])
+        return text
+
+    def asked(self, visitor: Visitor, window: str = "") -> dict[str, Any]:
+        """What a map that asks for its state is answered."""
+        with self.reader.seen_by(visitor):
+            found: dict[str, Any] = json.loads(
+                json.dumps(live_state(self.reader, read_windows([window])[window]))
+            )
+        return found
+
+
+async def _made(asked: Any) -> Any:
+    return await asked
+
+
+def merge(state: dict[str, Any], changed: dict[str, Any]) -> None:
+    for mark_id, mark in changed.pop("marks").items():
+        state["marks"].setdefault(mark_id, {}).update(mark)
+    state["figures"].update(changed.pop("figures"))
+    for part, name in changed.pop("gone", ()):
+        del state[part][name]
+    state.update(changed)
+
+
+@pytest.fixture
+def maps(tmp_path: Path) -> Iterator[Maps]:
+    counters = ServiceCounters()
+    with closing(open_store(None, tmp_path)) as store:
+        people = Visitors(store.people, ViewSection())
+        now_ns = 10**18
+        made = Maps(ViewContext(store, LiveHub(counters), counters, visitors=people, now_ns=lambda: now_ns))
+        for number in range(1, 7):
+            region = "north" if str(number) in REGIONAL else ""
+            made.place(str(number), f"room {number}", region, number / 10)
+            made.send(str(number), 120.0)
+        yield made
+
+
+def test_a_map_that_is_sent_changes_shows_what_one_that_asks_is_answered(maps: Maps) -> None:
+    """Of each audience and window, whatever moves, comes and goes."""
+    people = {"everything": OPEN, "owner": OWNER, "stranger": STRANGER}
+    store, hub = maps.context.whole_store, maps.context.whole_hub
+    demo.put_together(store, 1, demo.findings_in([demo.waveform_of(demo.OUTLETS[0], 10**18)]))
+    incident = store.incident(1)
+    assert incident is not None and incident.box_ids == ("1",)
+    steps = [
+        lambda: maps.send("1", 100.0),
+        lambda: maps.send("2", 131.0),
+        lambda: [maps.send(box_id, 117.0) for box_id in "345"],
+        lambda: hub.accept_incident(incident),
+        lambda: hub.drop_incident(1),
+        lambda: maps.place("2", "attic", off=0.9),
+        lambda: maps.place("3", "barn"),
+        lambda: None,
+    ]
+    for step in [lambda: None, *steps]:
+        step()
+        maps.now_s += 1.0
+        for who, visitor in people.items():
+            for window in ("", NARROW):
+                maps.take(who, visitor, window)
+                assert maps.states[who, window] == maps.asked(visitor, window), (who, window)
+
+
+def test_a_map_says_no_more_than_its_visitor_may_know(maps: Maps) -> None:
+    texts = {who: maps.take(who, visitor).decode() for who, visitor in
+             {"everything": OPEN, "owner": OWNER, "stranger": STRANGER}.items()}  # fmt: skip
+    named = {who: {n for n in "123456" if f"room {n}" in text} for who, text in texts.items()}
+    assert named == {"everything": set("123456"), "owner": set("12"), "stranger": set("1")}
+    assert "region north u" in texts["stranger"]
+    before = maps.taken["stranger", ""]
+    hidden = Visitor(
+        regional=REGIONAL | {"1"}
+    )  # its owner hides Box 1: the next second is of the new audience
+    maps.now_s += 1.0
+    text = maps.take("stranger", hidden)
+    assert b'"whole"' in text and b"room 1" not in text and b"box-1" not in text
+    now = maps.taken["stranger", ""]
+    assert before is not None and now is not None and now.feed is not before.feed
+    assert maps.states["stranger", ""] == maps.asked(hidden)
+
+
+def test_maps_of_one_audience_get_the_same_bytes_made_once(
+    maps: Maps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[object] = []
+
+    def counted(*args: Any) -> dict[str, object]:
+        made.append(args)
+        return live_state(*args)
+
+    monkeypatch.setattr(map_feed, "live_state", counted)
+    wholes = [maps.take(f"map {n}", STRANGER) for n in range(5)]
+    assert all(each is wholes[0] for each in wholes) and len(made) == 1
+    assert [maps.take(f"map {n}", STRANGER) for n in range(5)] == [b""] * 5, "the second has not gone by"
+    maps.now_s += 1.0
+    maps.send("1", 125.0)
+    seconds = [maps.take(f"map {n}", STRANGER) for n in range(5)]
+    assert len(set(seconds)) == 1 and b'"changed"' in seconds[0] and len(made) == 2
+    assert len(seconds[0]) < len(wholes[0]) / 2
+
+
+def test_a_map_that_is_late_catches_up_or_gets_the_whole_state(maps: Maps) -> None:
+    maps.take("late", STRANGER)
+    for seconds, whole in ((map_feed.CHANGES_KEPT, False), (map_feed.CHANGES_KEPT + 1, True)):
+        for volts in range(seconds):
+            maps.now_s += 1.0
+            maps.send("1", 119.0 + volts)
+            maps.take("in time", STRANGER)
+        assert (b'"whole"' in maps.take("late", STRANGER)) is whole
+        assert maps.states["late", ""] == maps.states["in time", ""] == maps.asked(STRANGER)
+    lost = maps.context.counters.of("live_dropped", "map")
+    assert lost == map_feed.CHANGES_KEPT + 1
+
+
+def test_while_the_store_cannot_be_read_nothing_is_sent_and_then_the_whole_state(
+    maps: Maps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maps.take("map", STRANGER)
+
+    def fails(*args: object) -> None:
+        raise StoreError("gone")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(map_feed, "live_state", fails)
+        maps.now_s += 1.0
+        assert maps.take("map", STRANGER) == b""
+    maps.now_s += 1.0
+    assert b'"whole"' in maps.take("map", STRANGER)
+
+
+def test_one_map_too_many_is_not_sent_until_another_is_left(
+    maps: Maps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(map_feed, "FEEDS", 2)
+    assert maps.take("a", STRANGER) and maps.take("b", OWNER)
+    assert maps.take("c", OPEN) == b"" and maps.context.counters.total("maps_refused") == 1
+    maps.now_s += map_feed.IDLE_S - 1.0
+    maps.take("a", STRANGER)
+    maps.now_s += 1.0
+    assert b'"whole"' in maps.take("c", OPEN)
+    assert b'"changed"' in maps.take("a", STRANGER), "it was not left"
+
+
+@pytest.mark.parametrize(
+    ("addresses", "why"),
+    [
+        (["at=91,0&km=50"], "no place"),
+        (["at=21,-157&km=x"], "no width"),
+        (["zoom=3"], "no window"),
+        (["at"], "no window"),
+        (["a" * 65], "65 characters"),
+        ([f"at=2{n},0&km=50" for n in range(5)], "5 times"),
+    ],
+)
+def test_a_window_that_cannot_be_used_is_said(addresses: list[str], why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        read_windows(addresses)

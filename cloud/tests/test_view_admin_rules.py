@@ -42,13 +42,16 @@ class FakeEngine(ThreadingHTTPServer):
 
 class EngineHandler(BaseHTTPRequestHandler):
     def _rows(self, engine: FakeEngine) -> None:
-        """As the engine: 40 rows at once, then that it lives, until nobody reads."""
+        """As the engine: the state, 40 rows at once, then that it lives, until nobody reads."""
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()
         engine.count_reader(1)
         try:
-            text = "".join(f'data: {{"n": {n}}}\n\n' for n in range(40))
+            text = 'event: state\ndata: {"status":"running","message":"","dropped":3}\n\n'
+            text += "".join(f'data: {{"n": {n}}}\n\n' for n in range(40))
+            if self.path.endswith("/still"):
+                text = 'event: state\ndata: {"status":"stopped by error","message":"no <i>","dropped":0}\n\n'
             while True:
                 self.wfile.write(text.encode())
                 time.sleep(0.05)
@@ -66,7 +69,7 @@ class EngineHandler(BaseHTTPRequestHandler):
         body = json.loads(content) if is_json and content else len(content)
         method, path = self.command, self.path
         self.server.asked.append((method, path, body, self.headers.get("Authorization", "")))
-        if (method, path) == ("POST", "/query"):
+        if path.startswith("/query/") and path.rpartition("/")[2] in self.server.rules:
             self._rows(self.server)
             return
         status, answer = self._answer(self.server, method, path, body)
@@ -237,6 +240,9 @@ def test_rows_come_while_the_page_is_open_a_few_a_second_and_end_with_it(
         assert ada.get(f"{path}?look=1") == 200 and '{"n": ' in ada.text
         assert "20 rows" in ada.text and ada.text.count('<th scope="row"><time') == 20
         assert ada.get("/admin/rules/makai/none/rows") == 404
+        engine.rules["still"] = {"id": "still", "sql": "SELECT v FROM boxes"}
+        assert ada.get("/admin/rules/makai/still?look=1") == 200
+        assert "The rule does not run (stopped by error: no <i>)." in ada.text
         url = urlsplit(ada.url)
         head = {"Cookie": f"opq_session={ada.cookies['opq_session']}", "Host": url.netloc}
         pages = []
@@ -248,13 +254,13 @@ def test_rows_come_while_the_page_is_open_a_few_a_second_and_end_with_it(
             pages.append((page, answer))
         assert ada.get(f"{path}/rows") == 503 and "4 pages read rows already" in ada.text
         count, newest = 0, []
-        while count < 40:  # at once, where the machine is not busy
+        while count < 43:  # at once, where the machine is not busy
             event = next(line for line in pages[0][1] if line.startswith(b"data: "))
             found = json.loads(event.removeprefix(b"data: "))
             newest = [row for _, row in found["rows"]]
             assert 1 <= len(newest) <= ROWS_A_SECOND
             count += len(newest) + found["passed_over"]
-        assert count == 40 and newest[-1] == '{"n": 39}'
+        assert count == 43 and newest[-1] == '{"n": 39}'
         assert engine.reading == MOST_OPEN
         for page, answer in pages:
             answer.close()

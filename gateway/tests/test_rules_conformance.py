@@ -3,6 +3,7 @@
 Source: reference/rules.md, parts A and D.
 """
 
+import asyncio
 import importlib
 import io
 import json
@@ -18,8 +19,10 @@ import pytest
 from waiting import wait_for
 
 from opq_rules.api import config as configuration
+from opq_rules.api import queries
 from opq_rules.api.service import RulesService
 from opq_rules.delivery.transform import SinkProperties
+from opq_rules.engine import taps
 from opq_rules.query.trying import try_case
 
 DEMO = 'CREATE STREAM demo () WITH (DATASOURCE="demo", TYPE="memory")'
@@ -228,6 +231,58 @@ def test_a_query_leaves_no_rule_behind_when_its_client_goes(house: House) -> Non
         assert next(line for line in lines if line.startswith("data")) == 'data: {"v":1}'
         assert len(house.ask("GET", "/rules")) == 1
     wait_for(lambda: house.ask("GET", "/rules") == [])
+
+
+def test_a_rules_own_rows_come_with_what_its_window_holds_and_it_says_when_it_rests(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "_PING_S", 0.05)
+    sql = "SELECT count(*) AS n, min(v) AS low FROM demo GROUP BY COUNTWINDOW(3)"
+    house.ask("POST", "/rules", {"id": "r1", "sql": sql, "actions": [{"memory": {"topic": "out"}}]}, 201)
+    engine = house.service.engine
+    engine.topics.publish("demo", [{"v": 1}, {"v": 2}])
+    wait_for(engine.settled)
+    with house.http.stream("GET", "/query/r1") as answer:
+        lines = (line for line in answer.iter_lines() if line.startswith(("event", "data")))
+
+        def state() -> dict[str, Any]:
+            assert next(lines) == "event: state"
+            found: dict[str, Any] = json.loads(next(lines).removeprefix("data: "))
+            return found
+
+        assert state() == {"status": "running", "message": "", "dropped": 0}
+        assert len(house.ask("GET", "/rules")) == 1, "no second rule"
+        engine.topics.publish("demo", [{"v": 3}])
+        assert next(lines) == 'data: {"n":3,"low":1}', "two came before anybody read"
+        house.ask("POST", "/rules/r1/stop")
+        assert state()["status"] == "stopped"
+        house.ask("POST", "/rules/r1/start")
+        assert state()["status"] == "running"
+        engine.topics.publish("demo", [{"v": 5}] * 3)
+        assert next(lines) == 'data: {"n":3,"low":5}'
+        house.ask("DELETE", "/rules/r1")
+        assert state() == {"status": "deleted"}
+        assert list(lines) == []
+    wait_for(lambda: not engine._loop.taps.by_rule)
+    assert house.ask("GET", "/query/r1", code=404)["error"] == 1002
+
+
+def test_what_a_slow_reader_of_a_rule_misses_is_said_and_readers_are_bounded(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "MOST_WAITING", 5)
+    rows = queries._Rows()
+    rows.add_emissions([[{"n": n}] for n in range(8)])
+
+    async def first() -> list[str]:
+        events = rows.events(lambda: {"status": "running", "message": ""})
+        return [await anext(events) for _ in range(3)]
+
+    _, state, given = asyncio.run(first())
+    assert '"dropped":3' in state and given.count("data: ") == 5 and '{"n":3}' in given
+    house.ask("POST", "/rules", RULE, 201)
+    monkeypatch.setattr(taps, "MOST_TAPS", 0)
+    assert "readers of rules' rows" in house.ask("GET", "/query/r1", code=400)["message"]
 
 
 def test_a_long_body_without_a_length_is_told_to_be_too_long(tmp_path: Path) -> None:

@@ -158,20 +158,22 @@ def test_a_rule_is_judged_as_one_types_tried_on_history_saved_and_deleted(
             return bool(page.locator("#rows-list tr").count())
 
         page.get_by_role("button", name="Show them live").click()
-        house.wait_for(lambda: len(house.ask("GET", "/rules")) == 2)
         house.wait_for(row_came)
         assert '"rms":120' in page.locator("#rows-list tr").first.inner_text().replace(" ", "")
+        assert [each["id"] for each in house.ask("GET", "/rules")] == ["deep"], "its own rows, no second rule"
+        house.ask("POST", "/rules/deep/stop")
+        sync_api.expect(page.locator("#rows-said")).to_contain_text("does not run (stopped)", timeout=60_000)
         page.goto(scene.url + "/admin/rules/makai/deep")  # left, and come again
-        house.wait_for(lambda: [each["id"] for each in house.ask("GET", "/rules")] == ["deep"])
         page.fill("#actions", "no JSON")
         page.get_by_role("button", name="Save").click()
         assert "no JSON list" in page.locator("#verdict").inner_text()
         page.goto(scene.url + "/admin/rules")
+        page.get_by_role("button", name="Start deep").click()
         page.get_by_role("button", name="Stop deep").click()
         page.get_by_role("button", name="Delete deep").click()
         assert house.ask("GET", "/rules") == []
         whats = [each.what for each in scene.store.people.changes.entries(limit=3)]
-        assert whats == ["deleted a stream rule", "stopped a stream rule", "added a stream rule"]
+        assert whats == ["deleted a stream rule", "stopped a stream rule", "started a stream rule"]
         page.context.close()
         assert scene.view.counters.total("requests_failed") == 0
 

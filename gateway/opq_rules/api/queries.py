@@ -1,6 +1,6 @@
-"""POST /query: a SELECT as a temporary rule, its rows as server-sent events until the client goes.
+"""POST /query: a SELECT as a temporary rule; GET /query/{rule_id}: what a rule that is there gives.
 
-Ours: eKuiper's CLI does this over a port of its own.
+Rows come as server-sent events until the client goes. Ours: eKuiper's CLI does this over a port of its own.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from opq_rules.api.bodies import QueryText
-from opq_rules.batch import Row
+from opq_rules.batch import Emission, JsonObject, Row
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import RuleError
 
@@ -25,6 +25,8 @@ MOST_WAITING = 10_000
 _AT_ONCE_BYTES = 256 << 10
 """That are sent together, where so much waits: REST stands still while it is made."""
 _PING_S = 2.0
+"""Also the longest time until a rule's new state is sent."""
+_GONE = 'event: state\ndata: {"status":"deleted"}\n\n'
 
 
 class _Rows:
@@ -50,12 +52,26 @@ class _Rows:
             with suppress(RuntimeError):  # the server has ended
                 wake()
 
-    async def events(self) -> AsyncIterator[str]:
-        """Server-sent events, without end."""
+    def add_emissions(self, emissions: Sequence[Emission]) -> None:
+        for rows in emissions:
+            self.add_rows("", rows)
+
+    async def events(self, state: Callable[[], JsonObject] | None = None) -> AsyncIterator[str]:
+        """Server-sent events, without end.
+
+        Args:
+            state: of the rule; sent as event `state` at first and when it changes, with the rows that were
+                dropped so far. They end where it raises RuleError: the rule is gone.
+        """
         loop, some = asyncio.get_running_loop(), asyncio.Event()
-        sent_dropped = 0
+        sent_dropped, sent_state = 0, ""
         yield ": begun\n\n"
         while True:
+            if state is not None and (text := self._state(state)) != sent_state:
+                sent_state = text
+                yield text
+                if text == _GONE:
+                    return
             some.clear()
             self._wake = lambda: loop.call_soon_threadsafe(some.set)
             if not self._rows:
@@ -64,11 +80,18 @@ class _Rows:
                 except TimeoutError:
                     yield ": nothing yet\n\n"
                     continue
-            if self._dropped != sent_dropped:
+            if state is None and self._dropped != sent_dropped:
                 sent_dropped = self._dropped
                 yield f": {sent_dropped} rows were dropped so far\n\n"
             yield self._taken()
             await asyncio.sleep(0)  # others have a turn also where rows never end
+
+    def _state(self, state: Callable[[], JsonObject]) -> str:
+        try:
+            facts = {**state(), "dropped": self._dropped}
+        except RuleError:
+            return _GONE
+        return f"event: state\ndata: {msgspec.json.encode(facts).decode()}\n\n"
 
     def _taken(self) -> str:
         taken, size = [], 0
@@ -102,6 +125,15 @@ def router(engine: Engine) -> APIRouter:
             engine.delete_rule(rule_id)
 
         return _Events(rows.events(), end)
+
+    @routes.get("/query/{rule_id}")
+    def rows_of(rule_id: str) -> StreamingResponse:
+        rows = _Rows()
+        engine.tap(rule_id, rows.add_emissions)
+        return _Events(
+            rows.events(lambda: engine.views.run_state(rule_id)),
+            lambda: engine.leave(rule_id, rows.add_emissions),
+        )
 
     return routes
 

@@ -26,6 +26,7 @@ from opq_rules.engine.rule_store import RuleStore, lock_folder
 from opq_rules.engine.schemas import SchemaAdmin, schemas_in
 from opq_rules.engine.sinks import SinkPool
 from opq_rules.engine.streams import LookupTables, StreamInputs
+from opq_rules.engine.taps import Tap
 from opq_rules.engine.views import RuleViews
 from opq_rules.errors import RULE, RuleError
 from opq_rules.secrets import with_secrets
@@ -310,6 +311,14 @@ class Engine:
             if strategy is not None and len(traced) >= MOST_TRACED:
                 raise RuleError(f"{MOST_TRACED} rules are traced; stop one of them", RULE)
             self._lifecycle.trace(rule, self._store.rule(rule_id), strategy)
+
+    def tap(self, rule_id: str, tap: Tap) -> None:
+        """Hand `tap` all that a rule gives from now on, until `leave`. RuleError: no such rule, too many."""
+        self._lifecycle.rule(rule_id)
+        self._loop.taps.enter(rule_id, tap)
+
+    def leave(self, rule_id: str, tap: Tap) -> None:
+        self._loop.taps.leave(rule_id, tap)
 
     def _create(self, made: RuleDefinition) -> None:
         if made.id in self._lifecycle.rules:

@@ -21,6 +21,7 @@ from opq_rules.engine.rule import QueryUnit, Rule
 from opq_rules.engine.sinks import SinkRunner
 from opq_rules.engine.source_runner import SourceEntry, SourceRunner
 from opq_rules.engine.stream_input import MOST, StreamInput
+from opq_rules.engine.taps import RuleTaps
 
 TAKE = 4096
 """Records of one source before the others have their turn."""
@@ -71,7 +72,7 @@ class EngineLoop:
 
     def __init__(self, clock: RuleClock, checkpoint: Checkpoint) -> None:
         self.turns = 0
-        self.clock, self.checkpoint = clock, checkpoint
+        self.clock, self.checkpoint, self.taps = clock, checkpoint, RuleTaps()
         self.inputs: dict[SourceRunner, StreamInput] = {}
         self.unit_failed: Callable[[QueryUnit, Exception], None] = _raise
         self._inbox: queue.SimpleQueue[SourceRunner | Callable[[], None]] = queue.SimpleQueue()
@@ -174,6 +175,9 @@ class EngineLoop:
                 runner.offer(rule, first, emissions, self._waits)
         for topic in sinks.topics:
             topic.deliver(rule.id, first, emissions)
+        if tapped := self.taps.by_rule:
+            for tap in tapped.get(rule.id, ()):
+                tap(emissions)
 
     def commit(self) -> bool:
         """All that waits. What rules gave each other over topics is done first, or it would be lost."""

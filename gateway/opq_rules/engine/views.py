@@ -74,6 +74,11 @@ class RuleViews:
             answer["degraded"] = f"delivery: {refused}; {answer['degraded']}".rstrip("; ")
         return answer
 
+    def run_state(self, rule_id: str) -> JsonObject:
+        """`status` as in `rules`, and `message`: why it does not run. RuleError 404: there is none."""
+        rule = self._lifecycle.rule(rule_id)
+        return {"status": rule.status, "message": rule.details.message if rule.details is not None else ""}
+
     def all_status(self) -> dict[str, JsonObject]:
         return {rule_id: self.rule_status(rule_id) for rule_id in sorted(self._rules)}
 

@@ -87,16 +87,14 @@ class RuleEngine:
             reason = getattr(error, "reason", error)
             raise EngineSilentError(f"no rule engine answers at {self.address.url}: {reason}") from error
 
-    def open_query(self, sql: str) -> "OpenQuery":
-        """A SELECT as a rule that lives as long as it is read (POST /query); its lines as they come."""
+    def open_rows(self, rule: str) -> "OpenRows":
+        """What a rule gives from now on (GET /query/{rule}), and its state; lines as they come."""
         target = urlsplit(self.address.url)
         kind = HTTPSConnection if target.scheme == "https" else HTTPConnection
         connection = kind(target.hostname or "", target.port, timeout=QUIET_S)
         try:
-            headers = {"Content-Type": "application/json", **self._token()}
-            connection.request(
-                "POST", f"{target.path.rstrip('/')}/query", json.dumps({"sql": sql}).encode(), headers
-            )
+            path = f"{target.path.rstrip('/')}/query/{quote(rule, safe='')}"
+            connection.request("GET", path, headers=self._token())
             opened, answer = connection.sock, connection.getresponse()
             if answer.status != 200:
                 raise refusal_of(answer.status, answer.read(MOST_BYTES))
@@ -106,7 +104,7 @@ class RuleEngine:
         except EngineRefusedError:
             connection.close()
             raise
-        return OpenQuery(connection, opened, answer)
+        return OpenRows(connection, opened, answer)
 
     def _token(self) -> dict[str, str]:
         if self.address.token_file is None:
@@ -114,7 +112,7 @@ class RuleEngine:
         return {"Authorization": f"Bearer {self.address.token_file.read_text().strip()}"}
 
 
-class OpenQuery:
+class OpenRows:
     """What an engine sends, read by one thread; any thread may close it."""
 
     def __init__(self, connection: HTTPConnection, opened: socket.socket, answer: HTTPResponse) -> None:

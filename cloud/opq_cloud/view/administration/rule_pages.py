@@ -115,7 +115,7 @@ class RuleAdminPages:
             if not look:
                 return self._rule_page(asked, rule, typed)
             try:
-                return self._rule_page(asked, rule, typed, looked=look_at_rows(asked, typed["sql"]))
+                return self._rule_page(asked, rule, typed, looked=look_at_rows(asked, rule))
             except (TooManyRowsError, EngineRefusedError) as error:
                 return self._rule_page(asked, rule, typed, problem=_sentence(error), code=409)
         except EngineSilentError as error:
@@ -175,6 +175,8 @@ class RuleAdminPages:
         except (EngineSilentError, TooManyRowsError) as error:
             raise HTTPException(503, _sentence(error)) from error
         except EngineRefusedError as error:
+            if error.code != 404:
+                raise HTTPException(503, _sentence(error)) from error
             raise HTTPException(404, f"There is no such rule: {error}.") from error
         asking = request_facts(request.scope)
 
@@ -189,7 +191,7 @@ class RuleAdminPages:
         return RowResponse(rows, row_events(rows, may_go_on))
 
     def _open_rows(self, engine: RuleEngine, rule: str) -> RuleRows:
-        return RuleRows(engine, self._stored(engine, rule)["sql"])
+        return RuleRows(engine, rule)
 
     def check(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """For a page that asks while somebody types: JSON."""

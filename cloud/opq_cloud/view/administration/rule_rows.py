@@ -1,7 +1,7 @@
-"""Rows of a stream rule as they come: its statement once more, as a rule of its own that ends with the page.
+"""Rows of a stream rule as it gives them, with the state of its own windows, while a page is open.
 
-The engine's POST /query makes it, does no action of the rule, and deletes it when the connection ends. Of
-many rows the newest few of each second are kept; how many came is counted.
+The engine's GET /query/{rule} hands them on beside the rule's actions, and says when the rule does not run.
+Of many rows the newest few of each second are kept; how many came is counted, with what waited too long.
 """
 
 import json
@@ -9,17 +9,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import anyio
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from opq_cloud.view.administration.rule_engine import EngineSilentError, OpenQuery, RuleEngine
+from opq_cloud.view.administration.rule_engine import EngineSilentError, OpenRows, RuleEngine
 from opq_proto.errors import OpqError
 
 MOST_OPEN = 4
-"""Pages that read rows at once; each has a thread and a rule at the engine."""
+"""Pages that read rows at once; each has a thread and a connection to the engine."""
 ROWS_A_SECOND = 5
 LOOK_S, LOOK_ROWS = 5.0, 20
 """Limits for a page without JavaScript."""
@@ -27,7 +28,9 @@ LONGEST_S = 600.0
 CHECKED_EVERY_S = 5.0
 ROW_CHARACTERS = 500
 LINE_BYTES = 1 << 16
-_DATA = b"data: "
+_DATA, _EVENT = b"data: ", b"event: "
+RUNNING, DELETED = "running", "deleted"
+DELETED_WORDS = "The rule was deleted."
 
 
 class TooManyRowsError(OpqError):
@@ -42,26 +45,29 @@ class RowsTaken:
     """(when it came, ms since 1970; the row as JSON, cut), oldest first."""
     passed_over: int
     """That came too, and are not among them."""
+    resting: str = ""
+    """Why the rule gives none now, a sentence; empty: it runs."""
 
 
 class RuleRows:
-    """One statement at one engine. A thread of its own reads what the engine sends."""
+    """One rule at one engine. A thread of its own reads what the engine sends."""
 
     _open = threading.BoundedSemaphore(MOST_OPEN)
 
-    def __init__(self, engine: RuleEngine, sql: str, kept: int = ROWS_A_SECOND) -> None:
+    def __init__(self, engine: RuleEngine, rule: str, kept: int = ROWS_A_SECOND) -> None:
         """Raises TooManyRowsError, EngineSilentError, EngineRefusedError."""
         if not self._open.acquire(blocking=False):
             raise TooManyRowsError(f"{MOST_OPEN} pages read rows already; close one of them")
         try:
-            self._query: OpenQuery = engine.open_query(sql)
+            self._opened: OpenRows = engine.open_rows(rule)
         except BaseException:
             self._open.release()
             raise
         self.ended = ""
         """Why no more come; empty: they may."""
         self._rows: deque[tuple[int, str]] = deque(maxlen=kept)
-        self._count = 0
+        self._count = self._dropped = 0
+        self._resting = ""
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._read, name="view.rule_rows", daemon=True)
         self._thread.start()
@@ -69,32 +75,55 @@ class RuleRows:
     def take(self) -> RowsTaken:
         with self._changed:
             rows, count = tuple(self._rows), self._count
+            if not rows:  # what was passed over is said with the next
+                return RowsTaken((), 0, self._resting)
             self._rows.clear()
             self._count = 0
-        return RowsTaken(rows, count - len(rows))
+            return RowsTaken(rows, count - len(rows), self._resting)
 
     def wait(self, count: int, seconds: float) -> None:
-        """Until so many are there, it has ended, or the time is over."""
+        """Until so many are there, none can come any more, or the time is over."""
         with self._changed:
-            self._changed.wait_for(lambda: len(self._rows) >= count or bool(self.ended), seconds)
+            self._changed.wait_for(
+                lambda: len(self._rows) >= count or bool(self.ended or self._resting), seconds
+            )
 
     def close(self) -> None:
-        """The engine deletes its rule as soon as it sees that nobody reads."""
-        self._query.close()
+        """The engine hands nothing on as soon as it sees that nobody reads."""
+        self._opened.close()
 
     def _read(self) -> None:
+        event, text = "", "The rule engine sends no more."
         try:
-            for line in self._query.lines(LINE_BYTES):
-                if line.startswith(_DATA):
-                    self._note(line.removeprefix(_DATA).decode("utf-8", "replace").strip())
-            text = "The rule engine sends no more."
+            for line in self._opened.lines(LINE_BYTES):
+                said = line.decode("utf-8", "replace").strip()
+                if line.startswith(_EVENT):
+                    event = said.removeprefix("event: ")
+                elif line.startswith(_DATA) and event == "state":
+                    self._note_state(said.removeprefix("data: "))
+                elif line.startswith(_DATA):
+                    self._note(said.removeprefix("data: "))
+                elif not said:
+                    event = ""
         except EngineSilentError as error:
             text = f"The rule engine is gone: {error}."
         finally:
             self._open.release()
         with self._changed:
-            self.ended = text
+            self.ended = DELETED_WORDS if self._resting == DELETED_WORDS else text
             self._changed.notify_all()
+
+    def _note_state(self, text: str) -> None:
+        """`{"status", "message", "dropped"}`: whether the rule runs, and rows that waited too long for us."""
+        with suppress(ValueError, TypeError, AttributeError):
+            facts = json.loads(text)
+            status, message = str(facts["status"]), str(facts.get("message") or "")
+            dropped = int(facts.get("dropped", 0))
+            with self._changed:
+                self._count += max(0, dropped - self._dropped)
+                self._dropped = dropped
+                self._resting = _resting_words(status, message)
+                self._changed.notify_all()
 
     def _note(self, row: str) -> None:
         cut = row if len(row) <= ROW_CHARACTERS else f"{row[:ROW_CHARACTERS]}…"
@@ -104,9 +133,18 @@ class RuleRows:
             self._changed.notify_all()
 
 
-def look_at_rows(engine: RuleEngine, sql: str) -> RowsTaken:
+def _resting_words(status: str, message: str) -> str:
+    if status == RUNNING:
+        return ""
+    if status == DELETED:
+        return DELETED_WORDS
+    why = f": {message}" if message else ""
+    return f"The rule does not run ({status.rstrip('.')}{why})."
+
+
+def look_at_rows(engine: RuleEngine, rule: str) -> RowsTaken:
     """What comes within LOOK_S, LOOK_ROWS at most. Raises as RuleRows."""
-    rows = RuleRows(engine, sql, LOOK_ROWS)
+    rows = RuleRows(engine, rule, LOOK_ROWS)
     try:
         rows.wait(LOOK_ROWS, LOOK_S)
         return rows.take()
@@ -117,15 +155,22 @@ def look_at_rows(engine: RuleEngine, sql: str) -> RowsTaken:
 async def row_events(
     rows: RuleRows, may_go_on: Callable[[], Awaitable[bool]], longest_s: float = LONGEST_S
 ) -> AsyncIterator[bytes]:
-    """Server-sent events: `rows` once a second where some came, `end` with the reason."""
+    """Server-sent events: `rows` once a second where some came, `end` with the reason.
+
+    `state` has why the rule does not run, when that changes; empty: it runs again.
+    """
     began_s = checked_s = time.monotonic()
+    resting = ""
     yield b": begun\n\n"
     while True:
         await anyio.sleep(1.0)
         ended, taken, now_s = rows.ended, rows.take(), time.monotonic()
         if taken.rows:
             yield _event("rows", {"rows": taken.rows, "passed_over": taken.passed_over})
-        else:
+        if taken.resting != resting:
+            resting = taken.resting
+            yield _event("state", {"text": resting})
+        elif not taken.rows:
             yield b": nothing yet\n\n"
         if now_s - checked_s >= CHECKED_EVERY_S:
             checked_s = now_s

@@ -38,6 +38,7 @@ const SHOWN_ROWS = 50;
 let source = null;
 let count = 0;
 let passedOver = 0;
+let resting = "";
 
 function addRow([atMs, text]) {
   const row = document.createElement("tr");
@@ -64,19 +65,29 @@ function end(text) {
   said.textContent = text;
 }
 
+function say() {
+  const rows = `${count} row${count === 1 ? "" : "s"}${passedOver ? `, ${passedOver} of them not shown` : ""}`;
+  said.textContent = `${resting || "Live."} ${count ? rows : "No row yet"}.`;
+}
+
 function begin() {
   count = passedOver = 0;
+  resting = "";
   list.replaceChildren();
   document.getElementById("rows-frame").hidden = false;
   button.textContent = "Stop";
-  said.textContent = "Live. No row yet.";
+  say();
   source = new EventSource(button.dataset.rows);
   source.addEventListener("rows", (event) => {
     const given = JSON.parse(event.data);
     count += given.rows.length + given.passed_over;
     passedOver += given.passed_over;
     given.rows.forEach(addRow);
-    said.textContent = `Live. ${count} row${count === 1 ? "" : "s"}${passedOver ? `, ${passedOver} of them not shown` : ""}.`;
+    say();
+  });
+  source.addEventListener("state", (event) => {
+    resting = JSON.parse(event.data).text;
+    say();
   });
   source.addEventListener("end", (event) => end(JSON.parse(event.data).text));
   source.onerror = () => end("They cannot be had now: the rule engine does not answer, or too many pages read rows.");

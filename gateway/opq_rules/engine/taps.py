@@ -1,0 +1,37 @@
+"""RuleTaps: readers of what rules give, beside their sinks.
+
+A reader gets what its rule gives whenever it runs, also after it was stopped, started or replaced. Nothing
+waits for a reader, whatever the rule's qos: it bounds what it keeps, and counts what it misses.
+"""
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+
+from opq_rules.batch import Emission
+from opq_rules.errors import RULE, RuleError
+
+MOST_TAPS = 100
+"""Readers of all rules together."""
+Tap = Callable[[Sequence[Emission]], None]
+"""Called by the engine's thread; must not block or raise."""
+
+
+class RuleTaps:
+    """Thread-safe. `by_rule` is replaced as a whole, so the engine's thread reads it without a lock."""
+
+    def __init__(self) -> None:
+        self.by_rule: Mapping[str, tuple[Tap, ...]] = {}
+        self._lock = threading.Lock()
+
+    def enter(self, rule_id: str, tap: Tap) -> None:
+        """Raises RuleError where MOST_TAPS read already."""
+        with self._lock:
+            if sum(map(len, self.by_rule.values())) >= MOST_TAPS:
+                raise RuleError(f"{MOST_TAPS} readers of rules' rows are there; end one of them", RULE)
+            self.by_rule = {**self.by_rule, rule_id: (*self.by_rule.get(rule_id, ()), tap)}
+
+    def leave(self, rule_id: str, tap: Tap) -> None:
+        with self._lock:
+            left = tuple(each for each in self.by_rule.get(rule_id, ()) if each != tap)
+            others = {name: taps for name, taps in self.by_rule.items() if name != rule_id}
+            self.by_rule = {**others, rule_id: left} if left else others

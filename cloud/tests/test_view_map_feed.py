@@ -187,6 +187,7 @@ def test_while_the_store_cannot_be_read_nothing_is_sent_and_then_the_whole_state
     maps: Maps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     maps.take("map", STRANGER)
+    maps.take("slow", STRANGER)
 
     def fails(*args: object) -> None:
         raise StoreError("gone")
@@ -197,6 +198,9 @@ def test_while_the_store_cannot_be_read_nothing_is_sent_and_then_the_whole_state
         assert maps.take("map", STRANGER) == b""
     maps.now_s += 1.0
     assert b'"whole"' in maps.take("map", STRANGER)
+    assert b'"whole"' in maps.take("slow", STRANGER), "it took nothing meanwhile"
+    maps.now_s += 1.0
+    assert b'"changed"' in maps.take("map", STRANGER)
 
 
 def test_one_map_too_many_is_not_sent_until_another_is_left(
@@ -210,6 +214,8 @@ def test_one_map_too_many_is_not_sent_until_another_is_left(
     maps.now_s += 1.0
     assert b'"whole"' in maps.take("c", OPEN)
     assert b'"changed"' in maps.take("a", STRANGER), "it was not left"
+    maps.now_s += map_feed.IDLE_S
+    assert b'"whole"' in maps.take("b", OWNER) and len(maps.feeds._feeds) == 1
 
 
 @pytest.mark.parametrize(

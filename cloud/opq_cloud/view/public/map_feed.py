@@ -33,7 +33,7 @@ WINDOW_CHARACTERS = 64
 FEEDS = 64
 """Different maps at once; who opens one more asks for its state each second."""
 IDLE_S = 5.0
-"""A feed that nobody took from for so long may give its place to another."""
+"""A feed that nobody took from for so long goes when another begins."""
 State = Mapping[str, Any]
 Windows = Mapping[str, MapFrame | None]
 """Address of a window, as it was asked for -> the window."""
@@ -68,10 +68,16 @@ class MapFeed:
         return LiveMessage("map", text).wire
 
     def put(self, state: State, change: bytes) -> None:
-        """The next second."""
+        """The next second; `change` does not count after `lose`."""
         self.number += 1
+        if self.state is not None:
+            self._changes.append(change)
         self.state, self._whole = state, b""
-        self._changes.append(change)
+
+    def lose(self) -> None:
+        """There is no state now: whatever a map has taken, it begins with the whole of the next."""
+        self.state, self._whole = None, b""
+        self._changes.clear()
 
     def since(self, taken: int | None) -> tuple[bytes, int]:
         """The text for a map that has come to `taken` (None: it opens), and how many seconds it lost."""
@@ -121,9 +127,8 @@ class MapFeeds:
         found = self._feeds.get(key)
         if found is None:
             now_s = self._monotonic_s()
-            if len(self._feeds) >= FEEDS:
-                for idle in [key for key, each in self._feeds.items() if now_s - each.used_s >= IDLE_S]:
-                    del self._feeds[idle]
+            for idle in [key for key, each in self._feeds.items() if now_s - each.used_s >= IDLE_S]:
+                del self._feeds[idle]
             if len(self._feeds) >= FEEDS:
                 return None
             found = self._feeds[key] = MapFeed(key[1], now_s)
@@ -133,7 +138,7 @@ class MapFeeds:
         try:
             feed.put(*await anyio.to_thread.run_sync(self._second, feed, visitor, frame))
         except StoreError:
-            feed.state = None  # they begin with the whole state again
+            feed.lose()
         finally:
             late_s = self._monotonic_s() - feed.next_s
             feed.next_s += EVERY_S * (1 + int(late_s / EVERY_S))

@@ -1,9 +1,11 @@
 """Pages, the JSON API and the guard of View, with a real server and a real store."""
 
+import asyncio
 import http.client
 import json
 import math
 import re
+import socket
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,7 +18,7 @@ import pytest
 
 from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.store import BoxRecord
-from opq_cloud.view import demo
+from opq_cloud.view import demo, service
 from opq_cloud.view.words import THIN
 from opq_proto import log
 from opq_proto.messages import Finding, TimeSource, Trigger, Waveform
@@ -309,6 +311,24 @@ def test_what_the_api_cannot_answer_is_json_too(full: demo.Scene, path: str, sta
     assert code == status
     assert headers["content-type"] == "application/json"
     assert json.loads(body)["error"]
+
+
+def test_the_body_of_an_answer_does_not_wait_for_the_acknowledgement_of_its_head() -> None:
+    async def delayed() -> bool:
+        found: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def accepted(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            made = writer.get_extra_info("socket")
+            found.set_result(made.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            writer.close()
+
+        async with await asyncio.start_server(accepted, sock=service._bind("127.0.0.1", 0)) as server:
+            _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            no_delay = await asyncio.wait_for(found, 60)
+            writer.close()
+        return not no_delay
+
+    assert not asyncio.run(delayed())
 
 
 def test_health_and_metrics(full: demo.Scene) -> None:

@@ -12,6 +12,7 @@ from fleet_cloud import FleetCloud, wait_for
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
 from opq_hil.box.source import RunClock
+from opq_hil.fleet import delivery
 from opq_hil.fleet.outlets import plain_grid
 from opq_hil.fleet.worker import FleetPlan, FleetWorker
 from opq_proto.measurement_columns import NumberedColumns
@@ -26,16 +27,17 @@ IN_FLIGHT_S = 0.1
 
 
 class SlowStore:
-    """A real store that takes ROWS_PER_S Measurements a second, until `quick` is set."""
+    """A real store that takes so many Measurements a second, until `quick` is set."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, rows_per_s: float = ROWS_PER_S) -> None:
         self.quick = threading.Event()
+        self._rows_per_s = rows_per_s
         self._store = open_store(None, folder)
 
     def append_measurements(
         self, rows: Sequence[Measurement], columns: Sequence[NumberedColumns] = ()
     ) -> int:
-        self.quick.wait((len(rows) + sum(map(len, columns))) / ROWS_PER_S)
+        self.quick.wait((len(rows) + sum(map(len, columns))) / self._rows_per_s)
         return self._store.append_measurements(rows, columns)
 
     def __getattr__(self, name: str) -> Any:
@@ -93,3 +95,25 @@ def test_what_waits_in_a_late_cloud_is_not_sent_again_and_what_it_dropped_is(
     assert counts["expired"] == counts["not_held"] == 0
     assert counts["backfilled"] <= counted("measurements_dropped") + counts["unheard"]
     assert counted("measurements_doubled") == 0
+
+
+def test_what_no_cloud_acknowledged_for_long_is_held_and_stored_once_it_does(
+    cloud: FleetCloud, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "UNACKNOWLEDGED_S", 0.3)
+    store = SlowStore(tmp_path / "slow", rows_per_s=1e-6)
+    cloud.shared = CloudContext(lambda: store)  # type: ignore[arg-type,return-value]
+    plan = FleetPlan(
+        cloud.endpoints, cloud.server.public, tmp_path / "fleet", cycles=3, in_flight_s=IN_FLIGHT_S
+    )
+    worker = FleetWorker(plain_grid(IDS), cloud.pairs(), plan, RunClock.now())
+    begun = worker.held.next.copy()
+    with serving(worker), cloud.running():
+        wait_for(lambda: bool((worker.held.next >= begun + 60).all()), "3 s of Measurements of each Box")
+        assert not worker.delivery.acknowledging.any() and (worker.held.floor == begun).all()
+        store.quick.set()
+        made = worker.held.next.copy()
+        wait_for(lambda: bool((worker.held.floor >= made).all()), "everything made so far is acknowledged")
+        for box_id, first, following in zip(IDS, begun.tolist(), made.tolist(), strict=True):
+            stored = [number for number in cloud.stored(box_id) if number < following]
+            assert stored == list(range(first, following))

@@ -61,7 +61,7 @@ class MachineLoad:
             self._summaries[name].add(value)
 
     def documents(self) -> dict[str, dict[str, float | int | None]]:
-        """By the original's names; then it begins anew."""
+        """What was measured since the last call, by the original's names."""
         found = {name: summary.document() for name, summary in self._summaries.items()}
         self._clear()
         return found

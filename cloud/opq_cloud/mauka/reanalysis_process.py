@@ -37,7 +37,7 @@ class ReanalysisProgress:
 
 @dataclass(frozen=True, slots=True)
 class ReanalysisEnd:
-    """Its report, or why there is none."""
+    """How a re-analysis ended: its report, or the error that ended it."""
 
     report: dict[str, object] | None
     error: str | None = None

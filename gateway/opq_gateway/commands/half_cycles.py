@@ -9,7 +9,7 @@ from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
 LedgerReader = Callable[[], Ledger]
 LONGEST_NS = 4 * 3600 * 10**9
-"""One answer looks through so much: 72,000 rows, half a second."""
+"""One answer looks through so much: 72,000 rows."""
 LEAST_STEP_NS = 4_000_000
 """Windows overlap at a tick of ten minutes (61000-4-30, 4.5): what is not so much later was there before."""
 

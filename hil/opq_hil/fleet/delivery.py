@@ -27,7 +27,8 @@ IN_FLIGHT_S = 10.0
 """What was sent less long ago is not taken as missing: the cloud acknowledges each 5 s at least."""
 MARK_S = 1.0
 UNACKNOWLEDGED_S = 60.0
-"""Nothing acknowledged for so long: an original broker (contracts.md, Acknowledgement)."""
+"""Nothing acknowledged for so long: an original broker (contracts.md, Acknowledgement), or one that is far
+behind. What the Box made is held on, as long as its log has room."""
 BACKFILL_PER_S = 3000.0
 """Measurements a second of one process; the gateway of one Box sends 500."""
 MOST_AT_ONCE = 200
@@ -138,12 +139,6 @@ class Delivery:
             self._marks.append((now_s, self._held.next.copy()))
             while len(self._marks) > 1 and now_s - self._marks[1][0] >= self._in_flight_s:
                 self._marks.popleft()
-
-    def release(self) -> None:
-        """An original broker never acknowledges: what was handed to it is not held any more."""
-        handed = ~self.acknowledging & self._lines.stands & (self._due_first > self._due_last)
-        handed &= time.monotonic() - self._acknowledged_s > UNACKNOWLEDGED_S
-        self._held.floor[handed] = self._held.next[handed]
 
     def send_again(self, now_s: float) -> None:
         """What is due, in the order in which it was made, at a bounded rate."""

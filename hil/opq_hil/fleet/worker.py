@@ -145,7 +145,6 @@ class FleetWorker:
             self._tended_s = now_s
             self.lines.tend(now_s)
             self.delivery.tend(now_s)
-            self.delivery.release()
             self.held.tend(now_s)
             self.meter.forget()
             if self._outages is not None:

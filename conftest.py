@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import structlog
 from hypothesis import settings
 from room_costs import RoomCosts, expected_s, read_shares, read_times_s, write_times_s
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from xdist.scheduler import LoadFileScheduling
     from xdist.workermanage import WorkerController
 
@@ -37,6 +40,19 @@ settings.load_profile("opq")
 def pytest_configure(config: pytest.Config) -> None:
     if not hasattr(config, "workerinput"):
         config.pluginmanager.register(_Bill(config), "opq-room-costs")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> "Generator[None, object, object]":
+    """Give the log back as it was: a command run within a test may leave a level that hides later lines."""
+    configured, before = structlog.is_configured(), structlog.get_config()
+    try:
+        return (yield)
+    finally:
+        if configured:
+            structlog.configure(**before)
+        else:
+            structlog.reset_defaults()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -156,8 +156,13 @@ def _get(connection: http.client.HTTPConnection, path: str) -> tuple[float, floa
 
 
 def free_offset() -> int:
+    """At which the ports of View and of its feed are free."""
     for offset in PORT_OFFSETS:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", PORTS["view"] + offset)) != 0:
-                return offset
+        if all(_is_free(PORTS[name] + offset) for name in ("view", "triggering_backend")):
+            return offset
     raise RuntimeError("no free port for the server")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0

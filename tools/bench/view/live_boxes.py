@@ -12,7 +12,11 @@ from opq_proto.wire import topic
 boxes, slices = int(sys.argv[2]), 10
 socket = zmq.Context().socket(zmq.PUB)
 socket.sndhwm = 4 * boxes + 1000
-socket.bind(sys.argv[1])
+try:
+    socket.bind(sys.argv[1])
+except zmq.ZMQError as error:
+    sys.exit(f"{sys.argv[1]}: {error}")
+print("bound", flush=True)
 messages = []
 for box in range(1, boxes + 1):
     one = Measurement(box_id=box, uncertainty_ns=1000, time_source=1, sequence=1000, oldest_sequence=1)
@@ -39,10 +43,23 @@ while True:
 
 @contextmanager
 def feeding_boxes(endpoint: str, boxes: int) -> Iterator[None]:
-    """`boxes` Boxes, numbered from 1, a tenth of them each 100 ms; values move from second to second."""
-    process = subprocess.Popen([sys.executable, "-c", FEED, endpoint, str(boxes)])
+    """`boxes` Boxes, numbered from 1, a tenth of them each 100 ms; values move from second to second.
+
+    Raises:
+        RuntimeError: it cannot bind its endpoint, or it ended before it was asked to.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-c", FEED, endpoint, str(boxes)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None and process.stderr is not None
     try:
+        if process.stdout.readline() != b"bound\n":
+            why = process.stderr.read().decode().strip()
+            raise RuntimeError(f"no Box sends: the feed cannot have its port: {why}")
         yield
+        if process.poll() is not None:
+            why = process.stderr.read().decode().strip()
+            raise RuntimeError(f"no Box sends any more: the feed ended by itself: {why}")
     finally:
         process.terminate()
         try:
@@ -50,3 +67,5 @@ def feeding_boxes(endpoint: str, boxes: int) -> Iterator[None]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        process.stdout.close()
+        process.stderr.close()

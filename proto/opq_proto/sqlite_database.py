@@ -21,6 +21,8 @@ GROUP_LIMIT = 256
 """Jobs that one commit takes at most, so that the first does not wait for ever."""
 QUEUE_LIMIT = 1024
 """Jobs that may wait; their callers wait with them."""
+IDLE_READERS = 8
+"""Readers that are kept for the next query; each holds up to `cache_size` of the pages that it has read."""
 
 Result = TypeVar("Result")
 Job = Callable[[sqlite3.Connection], Any]
@@ -76,6 +78,18 @@ class SqliteDatabase:
             self._jobs.put((job, future))
         return future
 
+    def foreign_version(self) -> int:
+        """Another number after each commit of another process, or of another SqliteDatabase of this one.
+
+        Source: sqlite.org/pragma.html#pragma_data_version.
+        """
+        try:
+            row = self._file.query_row("PRAGMA data_version")
+        except sqlite3.Error as error:
+            raise store_error(self.path, error) from error
+        assert row is not None
+        return int(row[0])
+
     def on_rollback(self, call: Callable[[], None]) -> None:
         """Have `call` run, in the writer thread, when work was undone that a job had done."""
         self._rolled_back.append(call)
@@ -127,7 +141,7 @@ class SqliteDatabase:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         with self._idle_lock:
-            if self._open:
+            if self._open and len(self._idle) < IDLE_READERS:
                 self._idle.append(connection)
                 return
         connection.close()

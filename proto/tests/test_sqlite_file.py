@@ -1,14 +1,16 @@
 """SQLite files: schema and owner, transactions, group commit, errors that say what to do."""
 
+import gc
 import sqlite3
 import stat
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from opq_proto.errors import StoreError
-from opq_proto.sqlite_database import SqliteDatabase
+from opq_proto.sqlite_database import IDLE_READERS, SqliteDatabase
 from opq_proto.sqlite_file import SqliteFile, store_error
 
 NUMBERS = "CREATE TABLE IF NOT EXISTS numbers (n INTEGER PRIMARY KEY)"
@@ -139,6 +141,32 @@ def test_a_reader_sees_one_state_while_others_write(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="no such table"), database.read() as reader:
         reader.execute("SELECT * FROM strangers")
     database.close()
+
+
+def test_few_readers_stay_open_when_many_have_read_at_once(tmp_path: Path) -> None:
+    database = SqliteDatabase(tmp_path / "a.sqlite", (NUMBERS,))
+
+    def open_connections() -> int:
+        return sum(isinstance(each, sqlite3.Connection) for each in gc.get_objects())
+
+    before = open_connections()
+    with ExitStack() as reading:
+        for _ in range(3 * IDLE_READERS):
+            reading.enter_context(database.read()).execute("SELECT count(*) FROM numbers").fetchone()
+        assert open_connections() == before + 3 * IDLE_READERS
+    assert open_connections() == before + IDLE_READERS
+    database.close()
+
+
+def test_a_commit_of_another_is_seen_by_the_version_and_an_own_one_is_not(tmp_path: Path) -> None:
+    first, second = (SqliteDatabase(tmp_path / "a.sqlite", (NUMBERS,)) for _ in range(2))
+    before = first.foreign_version()
+    first.write(lambda connection: connection.execute("INSERT INTO numbers VALUES (1)"))
+    assert first.foreign_version() == before
+    second.write(lambda connection: connection.execute("INSERT INTO numbers VALUES (2)"))
+    assert first.foreign_version() != before
+    first.close()
+    second.close()
 
 
 @pytest.mark.parametrize(

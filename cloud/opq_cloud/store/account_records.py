@@ -205,6 +205,11 @@ class AccountRecords:
         found = _records(AccountSession, self._documents.find(SESSIONS, "account_id", account_id))
         return sorted(found, key=lambda each: -each.seen_ms)
 
+    def keep_sessions(self, account_id: str, most: int) -> int:
+        """End those that were not used for longest, beyond `most`; how many."""
+        longest = [each.token_hash for each in self.sessions(account_id)[most:]]
+        return self._documents.remove_many(SESSIONS, longest)
+
     def touch_session(self, token_hash: str, seen_ms: int) -> None:
         self._documents.change(SESSIONS, token_hash, lambda was: {**was, "seen_ms": seen_ms})
 
@@ -213,8 +218,8 @@ class AccountRecords:
 
     def end_sessions(self, account_id: str, keep: str = "") -> int:
         """All but one; how many."""
-        ended = [each for each in self.sessions(account_id) if each.token_hash != keep]
-        return sum(self.end_session(each.token_hash) for each in ended)
+        ended = [each.token_hash for each in self.sessions(account_id) if each.token_hash != keep]
+        return self._documents.remove_many(SESSIONS, ended)
 
     # Links, codes and tokens
     def add_ticket(self, ticket: AccountTicket) -> None:
@@ -246,6 +251,10 @@ class AccountRecords:
     def accesses(self) -> dict[str, BoxAccess]:
         """By Box."""
         return {each.box_id: each for each in _records(BoxAccess, self._documents.find(ACCESSES))}
+
+    def accesses_revision(self) -> tuple[int, ...] | None:
+        """Another one after each change of `accesses`, by whomever; None: not known, read them."""
+        return self._documents.revision(ACCESSES)
 
     def access(self, box_id: str) -> BoxAccess:
         return _record(BoxAccess, self._documents.get(ACCESSES, box_id)) or BoxAccess(box_id)
@@ -296,10 +305,7 @@ class AccountRecords:
     def expire(self, now_s: float | None = None) -> int:
         """Take away sessions, links and tokens past their time, and changes that are too old."""
         limit_s = time.time() if now_s is None else now_s
-        gone = 0
-        for table, key in ((SESSIONS, "token_hash"), (TICKETS, "ticket_hash")):
-            due = [each[key] for each in self._documents.find(table) if each["expires_s"] <= limit_s]
-            gone += sum(self._documents.remove(table, each) is not None for each in due)
+        gone = sum(self._documents.remove_expired(table, limit_s) for table in (SESSIONS, TICKETS))
         gone += self.changes.expire(min(limit_s, time.time()))
         return gone
 

@@ -10,7 +10,8 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -75,6 +76,8 @@ class EmbeddedDocuments:
         self._busy_s = busy_s
         self._lock = threading.Lock()
         self._opened: SqliteDatabase | None = None
+        self._changes: Counter[str] = Counter()
+        """Of each table, by this process."""
 
     def insert(self, table: str, key: str, document: Fields) -> bool:
         _check(table)
@@ -83,7 +86,7 @@ class EmbeddedDocuments:
         def job(connection: sqlite3.Connection) -> bool:
             return connection.execute(f"INSERT OR IGNORE INTO {table} VALUES (?, ?)", row).rowcount == 1
 
-        return self._database().write(job)
+        return self._changed(table, self._database().write(job))
 
     def get(self, table: str, key: str) -> Fields | None:
         _check(table)
@@ -103,7 +106,7 @@ class EmbeddedDocuments:
             connection.execute(f"UPDATE {table} SET document = ? WHERE key = ?", (json.dumps(after), key))
             return True
 
-        return self._path.exists() and self._database().write(job)
+        return self._path.exists() and self._changed(table, self._database().write(job))
 
     def remove(self, table: str, key: str) -> Fields | None:
         _check(table)
@@ -120,7 +123,7 @@ class EmbeddedDocuments:
             ).fetchone()
             return None if row is None else dict(json.loads(row[0]))
 
-        gone = self._database().write(job)
+        gone = self._changed(table, self._database().write(job))
         if gone is not None and table == "opq_accounts":
             self._empty_log()
         return gone
@@ -135,6 +138,29 @@ class EmbeddedDocuments:
         where, values = (" WHERE key < ?", (below, limit)) if below else ("", (limit,))
         return self._read(f"SELECT document FROM {table}{where} ORDER BY key DESC LIMIT ?", values)
 
+    def remove_many(self, table: str, keys: Sequence[str]) -> int:
+        _check(table)
+        rows = [(key,) for key in keys]
+        if not rows or not self._path.exists():
+            return 0
+        each = f"DELETE FROM {table} WHERE key = ?"
+        return self._changed(table, self._database().write(lambda c: c.executemany(each, rows).rowcount))
+
+    def remove_expired(self, table: str, now_s: float) -> int:
+        _check(table)
+        if not self._path.exists():
+            return 0
+        due = f"DELETE FROM {table} WHERE json_extract(document, '$.expires_s') <= ?"
+        return self._changed(table, self._database().write(lambda c: c.execute(due, (now_s,)).rowcount))
+
+    def revision(self, table: str) -> tuple[int, ...] | None:
+        if not self._path.exists():
+            return None
+        database = self._database()
+        with self._lock:
+            own = self._changes[table]
+        return own, database.foreign_version()
+
     def original_user(self, name: str) -> OriginalUser | None:
         return None  # the original's database is a MongoDB
 
@@ -145,6 +171,13 @@ class EmbeddedDocuments:
         with self._lock:
             if self._opened is not None:
                 self._opened.close()
+
+    def _changed(self, table: str, result: T) -> T:
+        """What is written is on disk: who reads the table next reads it anew."""
+        if result:
+            with self._lock:
+                self._changes[table] += 1
+        return result
 
     def _read(self, query: str, values: tuple[object, ...]) -> list[Fields]:
         if not self._path.exists():

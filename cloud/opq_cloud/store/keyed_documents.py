@@ -3,7 +3,7 @@
 Short; apart from `account_records.py`, which the log of changes must not import.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -47,6 +47,15 @@ class KeyedDocuments(Protocol):
 
     def newest(self, table: str, below: str, limit: int) -> list[Fields]:
         """Those with the highest keys, below a key where one is given; the highest first."""
+
+    def remove_many(self, table: str, keys: Sequence[str]) -> int:
+        """Those that are there, in one step; how many."""
+
+    def remove_expired(self, table: str, now_s: float) -> int:
+        """All whose `expires_s` is not after `now_s`, in one step; how many."""
+
+    def revision(self, table: str) -> tuple[int, ...] | None:
+        """Another one after each change of the table, by whomever; perhaps also without. None: not known."""
 
     def original_user(self, name: str) -> OriginalUser | None:
         """A user of the original's View (Meteor) by name or e-mail; None where there is none."""

@@ -5,7 +5,7 @@ reads it again. The original's users are read, never written; a deletion that a 
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
@@ -75,6 +75,17 @@ class MongoDocuments:
         query: Document = {"_id": {"$lt": below}} if below else {}
         found = self._db[table].find(query).sort("_id", DESCENDING).limit(limit)
         return [document for document in map(_plain, found) if document is not None]
+
+    @store_errors
+    def remove_many(self, table: str, keys: Sequence[str]) -> int:
+        return int(self._db[table].delete_many({"_id": {"$in": list(keys)}}).deleted_count)
+
+    @store_errors
+    def remove_expired(self, table: str, now_s: float) -> int:
+        return int(self._db[table].delete_many({"expires_s": {"$lte": now_s}}).deleted_count)
+
+    def revision(self, table: str) -> tuple[int, ...] | None:
+        return None
 
     @store_errors
     def original_user(self, name: str) -> OriginalUser | None:

@@ -89,6 +89,30 @@ def test_sessions_are_listed_ended_and_expire(store: CloudStore) -> None:
     people.add_session(_session("old", "one", expires_s=10))
     assert people.expire(10.0) == 1
     assert people.session("old") is None and people.session("other") is not None
+    for number in range(20):
+        people.add_session(_session(f"more {number}", "one", seen_ms=1000 + number))
+    assert people.keep_sessions("one", 3) == 18  # with that from before
+    assert [each.token_hash for each in people.sessions("one")] == ["more 19", "more 18", "more 17"]
+    assert people.keep_sessions("two", 3) == 0
+
+
+def test_a_change_of_accesses_is_known_by_its_revision(store: CloudStore, open_again: Another) -> None:
+    people = store.people
+    people.claim_box("1", "ada")
+    seen = people.accesses_revision()
+    if seen is None:
+        assert isinstance(store, MongoStore)  # it is read each time there
+        return
+    people.add_session(_session("a", "ada"))
+    assert people.accesses_revision() == seen
+    for change in (
+        lambda: people.share_box("1", "eve", True),
+        lambda: open_again().people.share_box("1", "eve", False),
+        lambda: people.delete_account("ada"),
+    ):
+        change()
+        before, seen = seen, people.accesses_revision()
+        assert seen != before
 
 
 def test_a_box_is_claimed_once_and_keeps_what_was_set_before(store: CloudStore) -> None:

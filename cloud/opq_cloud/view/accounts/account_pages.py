@@ -28,7 +28,7 @@ from opq_cloud.view.accounts.passwords import (
     totp_address,
     totp_step_of,
 )
-from opq_cloud.view.accounts.sign_in import SESSION_S
+from opq_cloud.view.accounts.sign_in import MOST_SESSIONS, SESSION_S
 from opq_cloud.view.accounts.visitors import ASKING, SESSION_COOKIE, Visitor
 
 THEMES = {"system": "As the system", "light": "Light", "dark": "Dark"}
@@ -89,7 +89,7 @@ class AccountPages:
         )
 
     def _sessions(self, account: Account) -> list[AccountSession]:
-        return self._context.people.sessions(account.account_id)[:50]
+        return self._context.people.sessions(account.account_id)[:MOST_SESSIONS]
 
     def change_profile(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         account = own_account(visitor)

@@ -24,6 +24,8 @@ from opq_proto.rate_limit import TokenBuckets
 
 SESSION_S = 30 * 86_400
 AGENT_CHARACTERS = 160
+MOST_SESSIONS = 100
+"""Of one account; one more ends the one that was not used for longest."""
 REMEMBERED = 100_000
 """Addresses and e-mails whose failures are remembered."""
 
@@ -113,6 +115,7 @@ class SignIn:
             agent[:AGENT_CHARACTERS],
         )
         self._people.add_session(session)
+        self._people.keep_sessions(account.account_id, MOST_SESSIONS)
         return secret
 
     def _from_original(self, email: str, password: str) -> Account | None:

@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from http.cookies import CookieError, SimpleCookie
 
 from opq_cloud.config import ViewSection
@@ -172,15 +172,26 @@ class AskingRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class _BoxAccesses:
+    """Whose the Boxes are and who may see them, as it stands in the store; read again when that changes."""
+
+    revision: tuple[int, ...] | None
+    of_box: Mapping[str, BoxAccess]
+    owned: Mapping[str, frozenset[str]]
+    """By account."""
+    shared: Mapping[str, frozenset[str]]
+    public: frozenset[str]
+    public_waveforms: frozenset[str]
+    regional: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
 class _Known:
-    """What is read of the store at most once a second: is there an account, and whose are the Boxes."""
+    """What is asked of the store at most once a second: is there an account, and whose are the Boxes."""
 
     read_s: float
     any_account: bool
-    accesses: Mapping[str, BoxAccess]
-    public: frozenset[str] = field(default=frozenset())
-    public_waveforms: frozenset[str] = field(default=frozenset())
-    regional: frozenset[str] = field(default=frozenset())
+    boxes: _BoxAccesses
 
 
 class Visitors:
@@ -197,6 +208,7 @@ class Visitors:
         self._monotonic_s = monotonic_s
         self._lock = threading.Lock()
         self._known: _Known | None = None
+        self._accesses: _BoxAccesses | None = None
         self._expire_s = monotonic_s() + EXPIRE_EVERY_S
 
     def of(self, request: AskingRequest) -> Visitor:
@@ -208,9 +220,9 @@ class Visitors:
         public = Visitor(
             form_secret=request.cookie(FORM_COOKIE),
             address=request.address,
-            public=known.public,
-            public_waveforms=known.public_waveforms,
-            regional=known.regional,
+            public=known.boxes.public,
+            public_waveforms=known.boxes.public_waveforms,
+            regional=known.boxes.regional,
         )
         if is_open:
             return Visitor(
@@ -243,7 +255,7 @@ class Visitors:
 
     def accesses(self) -> Mapping[str, BoxAccess]:
         """By Box, at most CACHED_S old."""
-        return self._read().accesses
+        return self._read().boxes.of_box
 
     def _signed_in(self, request: AskingRequest, known: _Known, public: Visitor) -> Visitor | None:
         secret = request.cookie(SESSION_COOKIE)
@@ -288,27 +300,48 @@ class Visitors:
         if now_s >= self._expire_s:
             self._expire_s = now_s + EXPIRE_EVERY_S
             self.people.expire()
-        accesses = self.people.accesses()
-        fresh = _Known(
-            now_s,
-            self.people.any_account(),
-            accesses,
-            public=frozenset(b for b, a in accesses.items() if a.privacy == "all"),
-            public_waveforms=frozenset(
-                b for b, a in accesses.items() if a.privacy == "all" and a.public_waveforms
-            ),
-            regional=frozenset(b for b, a in accesses.items() if a.privacy in ("region", "all")),
-        )
+        fresh = _Known(now_s, self.people.any_account(), self._read_accesses())
         with self._lock:
             self._known = fresh
         return fresh
+
+    def _read_accesses(self) -> _BoxAccesses:
+        """Those that were read last, while nothing of them has changed."""
+        revision = self.people.accesses_revision()
+        with self._lock:
+            before = self._accesses
+        if before is not None and revision is not None and before.revision == revision:
+            return before
+        fresh = _accesses(revision, self.people.accesses())
+        with self._lock:
+            self._accesses = fresh
+        return fresh
+
+
+def _accesses(revision: tuple[int, ...] | None, accesses: Mapping[str, BoxAccess]) -> _BoxAccesses:
+    owned: dict[str, set[str]] = {}
+    shared: dict[str, set[str]] = {}
+    for box_id, access in accesses.items():
+        owned.setdefault(access.owner_id, set()).add(box_id)
+        for account_id in access.shared_ids:
+            shared.setdefault(account_id, set()).add(box_id)
+    shown = {box_id: access for box_id, access in accesses.items() if access.privacy == "all"}
+    return _BoxAccesses(
+        revision,
+        accesses,
+        {account_id: frozenset(boxes) for account_id, boxes in owned.items() if account_id},
+        {account_id: frozenset(boxes) for account_id, boxes in shared.items()},
+        public=frozenset(shown),
+        public_waveforms=frozenset(b for b, a in shown.items() if a.public_waveforms),
+        regional=frozenset(b for b, a in accesses.items() if a.privacy in ("region", "all")),
+    )
 
 
 def _visitor(
     account: Account, known: _Known, public: Visitor, session_hash: str = "", form_secret: str = ""
 ) -> Visitor:
-    own = frozenset(b for b, a in known.accesses.items() if a.owner_id == account.account_id)
-    shared = frozenset(b for b, a in known.accesses.items() if account.account_id in a.shared_ids)
+    own = known.boxes.owned.get(account.account_id, frozenset())
+    shared = known.boxes.shared.get(account.account_id, frozenset())
     return Visitor(
         account=account,
         session_hash=session_hash,

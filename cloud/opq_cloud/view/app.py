@@ -22,6 +22,7 @@ from opq_cloud.view.accounts.account_pages import AccountPages
 from opq_cloud.view.accounts.admin_pages import AdminPages
 from opq_cloud.view.accounts.box_settings import BoxSettingsPages
 from opq_cloud.view.accounts.entry_pages import EntryPages
+from opq_cloud.view.accounts.forms import FormPlaces
 from opq_cloud.view.accounts.gate import VisitorGate
 from opq_cloud.view.accounts.notification_pages import NotificationPages
 from opq_cloud.view.accounts.openid_pages import OpenIdPages
@@ -77,6 +78,12 @@ METRIC_TEXTS = {
     "store_errors": "Reads of the store that failed",
     "requests_failed": "Requests that ended in an error of ours",
     "requests_limited": "Requests of programs that came too fast",
+    "requests_late": "Requests that were not whole in time: their connections were closed",
+    "requests_malformed": "Requests whose head was none, or larger than 16 kB",
+    "answers_unread": "Answers of which nothing was read for a minute: their connections were closed",
+    "connections_refused": "Connections that were one too many",
+    "connections_waiting_dropped": "Connections without a request that gave way to newer ones",
+    "sign_ins_refused": "Forms of who is not signed in that were one too many at once",
     "mails_sent": "Mails that the SMTP server took",
     "mails_failed": "Mails that it did not take",
     "mails_dropped": "Mails that were one too many",
@@ -101,7 +108,7 @@ def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAP
         if accounts.openid is not None:
             app.include_router(OpenIdPages(accounts, accounts.openid).router())
         for made in (
-            EntryPages(accounts),
+            EntryPages(accounts, FormPlaces(context.counters)),
             AccountPages(accounts),
             BoxSettingsPages(accounts, BoxQuestions(context.addresses).spend_claim_code),
             AdminPages(accounts),
@@ -148,7 +155,10 @@ def _add_errors(app: FastAPI, pages: Pages, context: ViewContext) -> Callable[[S
         assert isinstance(error, StarletteHTTPException)
         ours = isinstance(error, HTTPException)
         text = error.detail if ours else "There is no page at this address."
-        return answer(request, error.status_code, text)
+        made = answer(request, error.status_code, text)
+        if ours and error.headers:
+            made.headers.update(error.headers)
+        return made
 
     def on_values(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)

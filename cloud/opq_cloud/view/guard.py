@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http import HTTPStatus
 from typing import Any
 
+from opq_cloud.service import ServiceCounters
 from opq_proto.origin_guard import host_name, page_refusal
 
 Scope = MutableMapping[str, Any]
@@ -27,6 +28,8 @@ V1 = "/api/v1"
 """Its errors are problems."""
 MAX_TARGET_BYTES = 2048
 """Path and query of a request together."""
+MAX_HEAD_BYTES = 16_384
+"""Names and values of its headers together."""
 
 CONTENT_SECURITY_POLICY = "; ".join(
     (
@@ -66,8 +69,15 @@ async def send_problem(
 class ViewGuard:
     """ASGI middleware around the whole application."""
 
-    def __init__(self, app: App, allowed_hosts: Iterable[str], over_tls: bool = False) -> None:
+    def __init__(
+        self,
+        app: App,
+        allowed_hosts: Iterable[str],
+        over_tls: bool = False,
+        counters: ServiceCounters | None = None,
+    ) -> None:
         """`allowed_hosts`: names without port; `*` allows all of them. `over_tls`: browsers stay with it."""
+        self._counters = counters or ServiceCounters()
         self._app = app
         self._headers = (*HEADERS, STAY_WITH_TLS) if over_tls else HEADERS
         self._allowed = frozenset(host.lower() for host in allowed_hosts)
@@ -108,6 +118,9 @@ class ViewGuard:
                 return 403, f"{refusal}\n"
         if len(scope.get("raw_path") or b"") + len(scope.get("query_string") or b"") > MAX_TARGET_BYTES:
             return 414, f"The address is longer than {MAX_TARGET_BYTES} bytes.\n"
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEAD_BYTES:
+            self._counters.add("requests_malformed")
+            return 431, f"The headers are longer than {MAX_HEAD_BYTES} bytes together.\n"
         hosts = [value.decode("latin-1") for name, value in scope["headers"] if name == b"host"]
         if "*" not in self._allowed and (len(hosts) != 1 or host_name(hosts[0]) not in self._allowed):
             return 400, (

@@ -18,6 +18,7 @@ from opq_cloud.view.accounts.openid_provider import OpenIdProvider
 from opq_cloud.view.accounts.visitors import Visitors
 from opq_cloud.view.administration.addresses import ServiceAddresses, service_addresses
 from opq_cloud.view.app import create_app
+from opq_cloud.view.connections import ConnectionLimits, ViewConnections
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.guard import ViewGuard
 from opq_cloud.view.live import LiveHub
@@ -32,6 +33,8 @@ from opq_proto.origin_guard import LOOPBACK_NAMES
 STOP_CHECK_S = 0.1
 LAST_ANSWERS_S = 1
 """Requests that are being answered at the stop get so long."""
+SEND_BUFFER_BYTES = 131_072
+"""What the kernel keeps of an answer that its client does not read (Linux doubles it); else up to 4 MB."""
 ALL_ADDRESSES = frozenset({"", "*", "0.0.0.0", "::"})
 
 
@@ -57,6 +60,7 @@ class View:
         self._addresses = addresses or ServiceAddresses()
         self._reanalyses = reanalyses
         self.counters = ServiceCounters()
+        self.limits = ConnectionLimits()
         self.url: str | None = None
         """Where it is served, from the moment that its port is bound."""
 
@@ -85,13 +89,14 @@ class View:
             )
             over_tls = (self._config.public_url or "").startswith("https://")
             allowed = _allowed_hosts(host, self._config.allowed_hosts)
-            guarded = ViewGuard(create_app(context), allowed, over_tls)
+            guarded = ViewGuard(create_app(context), allowed, over_tls, self.counters)
+            connections = ViewConnections(self.counters, self._config.live_streams, self.limits)
             ended = threading.Event()
             with ThreadPoolExecutor(1, thread_name_prefix="view.reader") as pool:
                 reading = pool.submit(reader.run, _Either(stop, ended))
                 reading.add_done_callback(lambda _: ended.set())
                 try:
-                    asyncio.run(_serve(guarded, listener, hub, ended, stop, ready))
+                    asyncio.run(_serve(guarded, listener, hub, connections, ended, stop, ready))
                 finally:
                     ended.set()
                     mailer.close()
@@ -123,6 +128,7 @@ async def _serve(
     app: ViewGuard,
     listener: socket.socket,
     hub: LiveHub,
+    connections: ViewConnections,
     ended: threading.Event,
     stop: threading.Event,
     ready: threading.Event | None,
@@ -130,7 +136,7 @@ async def _serve(
     server = _Server(
         uvicorn.Config(
             app,
-            http="h11",
+            http=connections.protocol,  # type: ignore[arg-type]  # a class by its text; it is called alone
             ws="none",
             lifespan="off",
             log_config=None,
@@ -145,6 +151,7 @@ async def _serve(
     while not (stop.is_set() or ended.is_set() or serving.done()):
         if server.started and ready is not None and not ready.is_set():
             ready.set()
+        connections.check()
         await asyncio.sleep(STOP_CHECK_S if server.started else 0.005)
     hub.close()
     server.should_exit = True
@@ -167,6 +174,7 @@ def _bind(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER_BYTES)  # its connections' too
         listener.bind((host, port))
     except OSError as error:
         listener.close()

@@ -8,7 +8,7 @@ from fastapi.responses import HTMLResponse
 
 from opq_cloud.store.account_records import AccountTicket
 from opq_cloud.view.accounts.account_context import AccountContext, checked_email, in_days
-from opq_cloud.view.accounts.forms import SentForm, form_route, own_path, see_other
+from opq_cloud.view.accounts.forms import FormPlaces, SentForm, form_route, own_path, see_other
 from opq_cloud.view.accounts.links import RESET_S, make_ticket
 from opq_cloud.view.accounts.passwords import hash_password, password_problem, secret_hash
 from opq_cloud.view.accounts.visitors import ASKING, SESSION_COOKIE, Visitor
@@ -25,8 +25,9 @@ Next = Annotated[str, Query(alias="next", max_length=1000)]
 class EntryPages:
     """What anybody may open."""
 
-    def __init__(self, context: AccountContext) -> None:
+    def __init__(self, context: AccountContext, places: FormPlaces) -> None:
         self._context = context
+        self._places = places
 
     def router(self) -> APIRouter:
         router = APIRouter(include_in_schema=False)
@@ -38,7 +39,7 @@ class EntryPages:
             ("/reset/new", self.new_password_page, self.new_password),
         ):
             router.add_api_route(path, page, response_class=HTMLResponse)
-            router.add_api_route(path, form_route(form, signed_in=False), methods=["POST"])
+            router.add_api_route(path, form_route(form, self._places), methods=["POST"])
         router.add_api_route("/sign-out", form_route(self.sign_out), methods=["POST"])
         return router
 

@@ -7,16 +7,23 @@ cookie of its own) and comes from one of our pages (Origin, Sec-Fetch-Site; `gua
 from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import parse_qsl, urlsplit
 
+import anyio
 import anyio.to_thread
 from fastapi import HTTPException, Request, Response
 from fastapi.responses import RedirectResponse
+from starlette.requests import ClientDisconnect
 
+from opq_cloud.service import ServiceCounters
 from opq_cloud.view.accounts.visitors import ASKING, Visitor
 
 MAX_FORM_BYTES = 16_384
 MAX_FIELDS = 64
 FORM_TYPE = "application/x-www-form-urlencoded"
 NO_CONTROL = dict.fromkeys((*range(32), 127))
+AT_ONCE, MOST_WAITING = 4, 64
+"""Forms of who is not signed in: so many are worked on, so many wait, each of them for a password's 30 ms."""
+BUSY, BUSY_S = "Many are signing in at this moment. Try again in a few seconds.", 5
+BROKEN_OFF = "The form did not come whole."
 EXPIRED = "This form was made for another session. Go back, reload the page, and send it again."
 
 
@@ -49,15 +56,41 @@ class SentForm:
 Handler = Callable[[Request, Visitor, SentForm], Response]
 
 
+class FormPlaces:
+    """Forms of who is not signed in: few at once, so that the threads of all other pages stay free."""
+
+    def __init__(
+        self, counters: ServiceCounters, at_once: int = AT_ONCE, most_waiting: int = MOST_WAITING
+    ) -> None:
+        self._counters = counters
+        self._limiter = anyio.CapacityLimiter(at_once)
+        self._most = at_once + most_waiting
+        self._taken = 0
+
+    async def run(self, handler: Handler, request: Request, visitor: Visitor, form: SentForm) -> Response:
+        """Runs `handler` in a thread when its turn comes. HTTPException 503 where too many wait already."""
+        if self._taken >= self._most:
+            self._counters.add("sign_ins_refused")
+            raise HTTPException(503, BUSY, {"Retry-After": str(BUSY_S)})
+        self._taken += 1
+        try:
+            return await anyio.to_thread.run_sync(handler, request, visitor, form, limiter=self._limiter)
+        finally:
+            self._taken -= 1
+
+
 async def read_form(request: Request) -> SentForm:
     """Raises HTTPException 413, 415 or 400 with the reason."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM_TYPE:
         raise HTTPException(415, f"A form is sent as {FORM_TYPE}.")
     body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > MAX_FORM_BYTES:
-            raise HTTPException(413, f"A form has {MAX_FORM_BYTES} bytes at most.")
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > MAX_FORM_BYTES:
+                raise HTTPException(413, f"A form has {MAX_FORM_BYTES} bytes at most.")
+    except ClientDisconnect:
+        raise HTTPException(400, BROKEN_OFF) from None
     try:
         rows = parse_qsl(body.decode("ascii"), keep_blank_values=True, max_num_fields=MAX_FIELDS)
     except ValueError as error:
@@ -65,16 +98,23 @@ async def read_form(request: Request) -> SentForm:
     return SentForm(dict(rows))
 
 
-def form_route(handler: Handler, signed_in: bool = True) -> Callable[[Request], Awaitable[Response]]:
-    """The endpoint of a POST: reads the form, holds it to the visitor, then runs `handler` in a thread."""
+def form_route(
+    handler: Handler, places: FormPlaces | None = None
+) -> Callable[[Request], Awaitable[Response]]:
+    """The endpoint of a POST: reads the form, holds it to the visitor, then runs `handler` in a thread.
+
+    `places`: it is for who is not signed in; None: who is not is refused.
+    """
 
     async def endpoint(request: Request) -> Response:
         visitor = ASKING.get()
-        if signed_in and not visitor.session_hash:
+        if places is None and not visitor.session_hash:
             raise HTTPException(401, "Sign in first.")
         form = await read_form(request)
         if not visitor.accepts_form(form.text("form_token")):
             raise HTTPException(403, EXPIRED)
+        if places is not None:
+            return await places.run(handler, request, visitor, form)
         return await anyio.to_thread.run_sync(handler, request, visitor, form)
 
     endpoint.__name__ = getattr(handler, "__name__", "form")

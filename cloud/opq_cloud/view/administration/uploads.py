@@ -10,8 +10,9 @@ from email.message import EmailMessage
 
 import anyio.to_thread
 from fastapi import HTTPException, Request, Response
+from starlette.requests import ClientDisconnect
 
-from opq_cloud.view.accounts.forms import EXPIRED, FORM_TYPE, MAX_FIELDS, SentForm, read_form
+from opq_cloud.view.accounts.forms import BROKEN_OFF, EXPIRED, FORM_TYPE, MAX_FIELDS, SentForm, read_form
 from opq_cloud.view.accounts.visitors import ASKING, Visitor
 
 UPLOAD_TYPE = "multipart/form-data"
@@ -68,10 +69,13 @@ async def read_upload(request: Request, most_bytes: int) -> SentUpload:
     if kind.partition(";")[0].strip().lower() != UPLOAD_TYPE:
         raise HTTPException(415, f"A form is sent as {FORM_TYPE} or {UPLOAD_TYPE}.")
     body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > most_bytes + FIELD_BYTES:
-            raise HTTPException(413, f"The file is too large; it has {most_bytes} bytes at most.")
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > most_bytes + FIELD_BYTES:
+                raise HTTPException(413, f"The file is too large; it has {most_bytes} bytes at most.")
+    except ClientDisconnect:
+        raise HTTPException(400, BROKEN_OFF) from None
     return await anyio.to_thread.run_sync(parse_upload, kind, bytes(body))
 
 

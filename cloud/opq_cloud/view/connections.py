@@ -1,0 +1,157 @@
+"""What a connection may cost View: how slowly a request may come and an answer be read, and how many wait.
+
+uvicorn itself waits for ever for a request that was begun and for a reader that has stopped. Here a request
+that is not whole in time, and an answer of which nothing is read for a minute, end their connection. Of those
+that wait for a request only so many stay: the ones that have waited longest go, so that a new visitor is
+answered while others hold connections open. Everything is counted.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from opq_cloud.service import ServiceCounters
+
+BODY_BYTES_PER_S = 16_384
+"""A body gets a second more for so many bytes of it."""
+CHECKED_EVERY_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionLimits:
+    """Of all connections of one View."""
+
+    request_s: float = 20.0
+    """A request's head and body together, but for BODY_BYTES_PER_S."""
+    unread_s: float = 60.0
+    """An answer of which nothing is read for so long ends its connection."""
+    most_waiting: int = 256
+    """Connections without a whole request; beyond, the one that has waited longest goes."""
+    most_beside_streams: int = 1000
+    """Connections beside the live feeds; one more is closed unread."""
+
+
+class ViewConnections:
+    """All connections of one View; every method is called on its event loop."""
+
+    def __init__(
+        self,
+        counters: ServiceCounters,
+        streams: int,
+        limits: ConnectionLimits,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`streams`: live feeds that may be open at once."""
+        self.counters = counters
+        self._limits = limits
+        self._monotonic_s = monotonic_s
+        self._most_open = streams + limits.most_beside_streams
+        self._open: set[ViewProtocol] = set()
+        self._waiting: dict[ViewProtocol, None] = {}
+        self._next_check_s = monotonic_s()
+
+    def protocol(self, *args: Any, **named: Any) -> "ViewProtocol":
+        """What uvicorn makes for each connection."""
+        return ViewProtocol(self, *args, **named)
+
+    def enter(self, connection: "ViewProtocol") -> None:
+        """It was opened and waits for its first request."""
+        if len(self._open) >= self._most_open:
+            self._end(connection, "connections_refused")
+            return
+        self._open.add(connection)
+        self.wait(connection)
+
+    def wait(self, connection: "ViewProtocol") -> None:
+        """It has no whole request from now on: the last of those that wait."""
+        if connection not in self._open:
+            return
+        connection.since_s, connection.received = self._monotonic_s(), 0
+        self._waiting.pop(connection, None)
+        self._waiting[connection] = None
+        while len(self._waiting) > self._limits.most_waiting:
+            oldest = next(iter(self._waiting))
+            del self._waiting[oldest]
+            self._end(oldest, "connections_waiting_dropped")
+
+    def answered(self, connection: "ViewProtocol") -> None:
+        """Its request is whole."""
+        self._waiting.pop(connection, None)
+
+    def leave(self, connection: "ViewProtocol") -> None:
+        self._open.discard(connection)
+        self._waiting.pop(connection, None)
+
+    def check(self) -> None:
+        """Once in CHECKED_EVERY_S, however often it is called: end what takes too long."""
+        now_s = self._monotonic_s()
+        if now_s < self._next_check_s:
+            return
+        self._next_check_s = now_s + CHECKED_EVERY_S
+        for connection in list(self._waiting):
+            allowed_s = self._limits.request_s
+            if connection.conn.their_state is h11.SEND_BODY:
+                allowed_s += connection.received / BODY_BYTES_PER_S
+            if now_s - connection.since_s > allowed_s:
+                self._end(connection, "requests_late")
+        for connection in list(self._open):
+            if connection.unread_for_s(now_s) > self._limits.unread_s:
+                self._end(connection, "answers_unread")
+
+    def _end(self, connection: "ViewProtocol", counter: str) -> None:
+        self.counters.add(counter)
+        connection.transport.abort()
+
+
+class ViewProtocol(H11Protocol):
+    """One connection, as uvicorn has it, known to ViewConnections."""
+
+    def __init__(self, connections: ViewConnections, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._view_connections = connections
+        self.since_s = 0.0
+        """When it began to wait for its request; monotonic."""
+        self.received = 0
+        """Bytes of that request."""
+        self._unread_bytes = 0
+        self._unread_since_s = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._view_connections.enter(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._view_connections.leave(self)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self.received += len(data)
+        super().data_received(data)
+
+    def handle_events(self) -> None:
+        super().handle_events()
+        if self.conn.their_state not in (h11.IDLE, h11.SEND_BODY):
+            self._view_connections.answered(self)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.conn.their_state in (h11.IDLE, h11.SEND_BODY):
+            self._view_connections.wait(self)
+
+    def send_400_response(self, msg: str) -> None:
+        """A head that is none, or is larger than 16 kB."""
+        self._view_connections.counters.add("requests_malformed")
+        super().send_400_response(msg)
+
+    def unread_for_s(self, now_s: float) -> float:
+        """How long its peer has read nothing of what waits for it, as of these looks."""
+        unread = self.transport.get_write_buffer_size()
+        if not unread or unread < self._unread_bytes or not self._unread_since_s:
+            self._unread_since_s = now_s
+        self._unread_bytes = unread
+        return now_s - self._unread_since_s

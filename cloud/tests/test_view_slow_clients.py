@@ -1,0 +1,250 @@
+"""Clients that are slow, too many or too large: bounded and counted, and the page answers others."""
+
+import http.client
+import json
+import re
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from account_scene import FormBrowser, add_people
+from waiting import wait_for
+
+from opq_cloud.store.account_records import AccountSession
+from opq_cloud.store.embedded_accounts import ACCOUNTS_FILE
+from opq_cloud.view import demo
+from opq_cloud.view.accounts import passwords
+from opq_cloud.view.accounts.forms import AT_ONCE, MOST_WAITING
+from opq_cloud.view.accounts.sign_in import MOST_SESSIONS, SignIn
+from opq_cloud.view.accounts.visitors import AskingRequest, Visitors
+from opq_cloud.view.connections import ConnectionLimits
+from opq_proto.messages import Measurement, Metric, TimeSource
+
+pytestmark = pytest.mark.usefixtures("cheap_argon2")
+SOON_S = 60.0
+
+
+@pytest.fixture
+def limited(tmp_path: Path) -> Iterator[Callable[..., demo.Scene]]:
+    """A scene whose connections have these limits."""
+    with ExitStack() as ended:
+
+        def start(**limits: float) -> demo.Scene:
+            running = demo.Scene(tmp_path, poll_s=30.0)
+            running.view.limits = ConnectionLimits(**limits)  # type: ignore[arg-type]
+            return ended.enter_context(running)
+
+        yield start
+
+
+@contextmanager
+def _sockets(scene: demo.Scene, *sent: bytes) -> Iterator[list[socket.socket]]:
+    """One connection for each, on which that was sent and nothing is read."""
+    parts = urlsplit(scene.url)
+    with ExitStack() as opened:
+        found = []
+        for data in sent:
+            each = opened.enter_context(socket.socket())
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            each.settimeout(SOON_S)
+            each.connect((parts.hostname, parts.port))
+            each.sendall(data)
+            found.append(each)
+        yield found
+
+
+def _ended(each: socket.socket) -> bool:
+    """Whether View has closed it; reads what came before."""
+    try:
+        while each.recv(65_536):
+            pass
+    except ConnectionResetError:
+        pass
+    return True
+
+
+def _page(scene: demo.Scene, path: str = "/incidents") -> int:
+    parts = urlsplit(scene.url)
+    with closing(http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=SOON_S)) as connection:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+
+
+def _count(scene: demo.Scene, name: str) -> float:
+    return scene.view.counters.total(name)
+
+
+def test_a_request_that_never_becomes_whole_ends_its_connection(limited: Callable[..., demo.Scene]) -> None:
+    scene = limited(request_s=1.0)
+    head = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: "
+    form = (
+        b"POST /sign-in HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 900\r\n"
+        b"Content-Type: application/x-www-form-urlencoded\r\n\r\nemail=ada"
+    )
+    again = b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" + head
+    with _sockets(scene, b"", *(head,) * 10, *(form,) * 5, again) as slow:
+        assert _page(scene) == 200
+        assert all(map(_ended, slow))
+    wait_for(lambda: _count(scene, "requests_late") == 17, SOON_S)
+    assert _page(scene) == 200
+    assert _count(scene, "requests_failed") == 0  # that a form broke off is no fault of ours
+
+
+def test_of_those_that_wait_with_a_request_the_oldest_give_way(limited: Callable[..., demo.Scene]) -> None:
+    scene = limited(most_waiting=10)
+    with _sockets(scene, *(b"GET / HTTP/1.1\r\n",) * 50) as waiting:
+        wait_for(lambda: _count(scene, "connections_waiting_dropped") == 40, SOON_S)
+        assert all(map(_ended, waiting[:40]))
+        assert _page(scene) == 200
+        waiting[49].sendall(b"Host: 127.0.0.1\r\n\r\n")  # one of the newest goes on
+        assert waiting[49].recv(12) == b"HTTP/1.1 200"
+
+
+def test_connections_beyond_the_most_are_refused_and_those_that_ended_make_room(
+    limited: Callable[..., demo.Scene],
+) -> None:
+    scene = limited(most_beside_streams=20 - demo.ViewSection().live_streams)
+    with _sockets(scene, *(b"",) * 20) as most:
+        with _sockets(scene, b"") as beyond:
+            assert _ended(beyond[0])
+        assert _count(scene, "connections_refused") == 1
+        most[0].close()
+        wait_for(lambda: _answers(scene), SOON_S)
+
+
+def _answers(scene: demo.Scene) -> bool:
+    try:
+        return _page(scene) == 200
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+def test_a_reader_that_stops_loses_its_stream_and_its_export(limited: Callable[..., demo.Scene]) -> None:
+    scene = limited(unread_s=2.0)
+    last_ms = time.time_ns() // 1_000_000
+    rows = ({"rms": Metric(119.5, 120.5, 120.0 + each / 1e6), "f": Metric(59.9, 60.1, 60.0)}
+            for each in range(6_000))  # fmt: skip
+    scene.store.append_measurements(
+        _measured("7", last_ms - 6_000_000 + 1000 * each, metrics, each + 1)
+        for each, metrics in enumerate(rows)
+    )
+    stream = b"GET /live HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    export = b"GET /api/v1/exports/measurements?box=7&from=now-1d HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    with _sockets(scene, stream, export):
+        wait_for(lambda: _count(scene, "clients_now") == 1, SOON_S)
+        sent = 0
+
+        def gone() -> bool:
+            nonlocal sent
+            for _ in range(200 if sent < 8_000 else 10):
+                sent += 1
+                scene.publish(
+                    _measured("7", last_ms + sent, {"rms": Metric(119.0, 121.0, 120.0)}, 40_000 + sent)
+                )
+            return _count(scene, "answers_unread") == 2
+
+        wait_for(gone, 2 * SOON_S)
+        assert _page(scene) == 200
+        wait_for(lambda: _count(scene, "clients_now") == 0, SOON_S)
+    assert _count(scene, "requests_failed") == 0
+
+
+def _measured(box: str, at_ms: int, metrics: dict[str, Metric], sequence: int) -> Measurement:
+    span_ns = (at_ms - 1000) * 1_000_000, at_ms * 1_000_000
+    return Measurement(box, at_ms, metrics, *span_ns, 1000, TimeSource.NTP, sequence, 1)
+
+
+@pytest.mark.parametrize("size", [17_000, 200_000])
+def test_a_head_that_is_too_large_is_refused(scene: demo.Scene, size: int) -> None:
+    cookie = b"; ".join(b"c%d=%s" % (each, b"x" * 90) for each in range(size // 100))
+    with _sockets(scene, b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: " + cookie + b"\r\n\r\n") as large:
+        assert re.match(rb"HTTP/1.1 4(00|31) ", large[0].recv(17))
+    assert _count(scene, "requests_malformed") == 1
+    assert FormBrowser(scene.url, cookies={f"c{each}": "x" * 90 for each in range(150)}).get("/") == 200
+
+
+def test_a_flood_of_sign_ins_waits_for_few_threads_and_the_rest_is_asked_to_come_back(
+    scene: demo.Scene,
+) -> None:
+    add_people(scene, ada="admin")
+    seen = FormBrowser(scene.url)
+    seen.get("/sign-in")
+    statuses: list[int] = []
+
+    def try_it(number: int) -> None:
+        one = FormBrowser(scene.url, dict(seen.cookies), text=seen.text)
+        headers = {"X-Forwarded-For": f"192.0.2.{number}"}
+        statuses.append(one.post("/sign-in", "", headers, email=f"{number}@b.c", password="guess " * 3))
+
+    most = AT_ONCE + MOST_WAITING
+    tries = [threading.Thread(target=try_it, args=(number,)) for number in range(most + 20)]
+    with passwords.AT_ONCE, passwords.AT_ONCE:  # no password is compared meanwhile
+        for each in tries:
+            each.start()
+        wait_for(lambda: _count(scene, "sign_ins_refused") == 20, SOON_S)
+        assert _page(scene, "/sign-in") == 200
+    for each in tries:
+        each.join(SOON_S)
+    assert sorted(statuses) == [403] * most + [503] * 20
+    assert seen.sign_in("ada@example.org") == 303
+
+
+def test_ten_thousand_sessions_of_one_account_become_a_hundred_at_its_next_sign_in(
+    scene: demo.Scene, tmp_path: Path
+) -> None:
+    account_id = add_people(scene, ada="admin")["ada"]
+    people, now_ms = scene.store.people, time.time_ns() // 1_000_000
+    sessions = [
+        AccountSession(f"{each:064}", account_id, now_ms, now_ms - each, 2**33, "", "a browser")
+        for each in range(10_000)
+    ]
+    rows = [(each.token_hash, json.dumps(asdict(each))) for each in sessions]
+    with closing(sqlite3.connect(tmp_path / ACCOUNTS_FILE, timeout=SOON_S)) as beside, beside:
+        beside.executemany("INSERT INTO opq_sessions VALUES (?, ?)", rows)
+    assert len(people.sessions(account_id)) == 10_000
+    browser = FormBrowser(scene.url)
+    assert browser.sign_in("ada@example.org") == 303
+    assert len(people.sessions(account_id)) == MOST_SESSIONS
+    assert browser.get("/account") == 200
+    assert browser.text.count("a browser") == MOST_SESSIONS - 1 and len(browser.text) < 150_000
+    assert people.expire(2**33) == MOST_SESSIONS
+    assert browser.get("/account") == 303
+
+
+def test_whose_the_boxes_are_is_read_again_when_that_has_changed_alone(tmp_path: Path) -> None:
+    with demo.Scene(tmp_path, poll_s=30.0) as scene:
+        people, now_s, reads = scene.store.people, [0.0], []
+        read = people.accesses
+
+        def counted() -> object:
+            reads.append(now_s[0])
+            return read()
+
+        people.accesses = counted  # type: ignore[method-assign,assignment]
+        visitors = Visitors(people, scene.config, lambda: now_s[0])
+
+        def looked() -> int:
+            now_s[0] += 2.0
+            visitors.of(AskingRequest({"host": "pq.example"}, "192.0.2.1"))
+            return len(reads)
+
+        account_id = add_people(scene, ada="owner")["ada"]
+        first = looked()
+        secret = SignIn(people).begin_session(*people.accounts(), "", "")
+        assert [looked(), looked(), looked()] == [first] * 3  # sessions are another table
+        assert people.claim_box("1", account_id) and looked() == first + 1 == looked()
+        asked = AskingRequest({"host": "pq.example", "cookie": f"opq_session={secret}"}, "192.0.2.1")
+        assert visitors.of(asked).own == {"1"}
+        with closing(demo.open_store(None, tmp_path)) as another:
+            another.people.share_box("2", account_id, True)
+        assert looked() == first + 2
+        assert visitors.of(asked).full == {"1", "2"}

@@ -43,6 +43,8 @@ per_hour = 600.0
 hours = [22.0, 6.0]
 between = { kw = [5.0, 60.0] }
 """
+GENERATION = 'generation = [{ id = "g", bus = "street", rating_kva = 10.0, kw = 50.0 }]\n'
+HOURLY = f'[[hourly]]\nat = "street"\nkw = 5.0\nshares = [1e20, {", ".join(["0.0"] * 23)}]\n'
 
 
 def written(folder: Path, text: str) -> Path:
@@ -128,9 +130,59 @@ def test_all_problems_are_reported_at_once_with_their_keys(tmp_path):
         assert words in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("at_s = 2.0", "at_s = 2.0\nevery_s = 0.001", r"cause\[0\].every_s .*is 0.001; want 0 for once"),
+        ("[22.0, 6.0]", "[5.0, 5.0]", r"process\[0\].hours .*is \[5, 5\]; want two different hours"),
+        ("[22.0, 6.0]", "[25.0, 6.0]", r"process\[0\].hours .*is \[25, 6\]; want .* 0 to 24"),
+        ("per_hour = 600.0", "per_hour = 1e-300", r"process\[0\].per_hour .*is 1e-300"),
+        ("[5.0, 60.0]", "[60.0, 5.0]", r"process\[0\].between.kw .*want the smaller number first"),
+        ("[5.0, 60.0]", "[5.0, 1e9]", r"process\[0\].values .*motor_start: kw is 1e\+09; want"),
+        ("title =", "nominal_hz = 55.0\ntitle =", r"nominal_hz .*is 55; want 50 or 60"),
+        (
+            "[network]",
+            "nominal_hz = 60.0\n[network]\nnominal_hz = 50.0",
+            r"network.nominal_hz .*is 50; .* is 60",
+        ),
+        ("[network]", "grid.frequency_hz = 60.0\n[network]", r"grid.frequency_hz .*is 60; want 42.5 to 57.5"),
+        ('from_bus = "mv", km', "from_bus = [1], km", r"network.feeder\[0\].from_bus .*want text"),
+        ('id = "1"\n', 'id = "1"\nharmonics = [5]\n', r"box\[0\].harmonics .*order None; want 2 to"),
+        ("load = [", GENERATION + "load = [", r"network.generation\[0\].kw .*is 50; its rating_kva is 10"),
+        ("[[box]]", HOURLY + "[[box]]", r"hourly\[0\].shares\[0\] .*is 1e\+20; converter_load: kw"),
+    ],
+)
+def test_what_would_stop_or_mislead_a_run_is_refused_before(old, new, said, tmp_path):
+    """Each was taken before: some never returned, some failed at the moment when it happened."""
+    text = (FIFTEEN_LINES + MORE.replace("every_s = 5.0\n", "")).replace(old, new, 1)
+    with pytest.raises(ConfigError, match=said):
+        load_power_scenario(written(tmp_path, text))
+
+
+def test_network_and_grid_are_at_the_nominal_frequency_of_the_scenario(tmp_path):
+    for hz, given in (
+        (60.0, ""),
+        (60.0, "grid = { wander_hz = 0.01 }\n"),
+        (50.0, "grid = { wander_hz = 0.01 }\n"),
+    ):
+        text = FIFTEEN_LINES.replace("[network]", f"nominal_hz = {hz}\n{given}[network]", 1)
+        scenario = load_power_scenario(written(tmp_path, text))
+        assert (scenario.network.nominal_hz, scenario.grid.frequency_hz) == (hz, hz)
+    own = FIFTEEN_LINES.replace("[network]", "grid = { frequency_hz = 50.02 }\n[network]", 1)
+    assert load_power_scenario(written(tmp_path, own)).grid.frequency_hz == 50.02
+
+
 def test_a_box_at_a_place_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(ConfigError, match=r"box\[0\].*line/9km"):
         load_power_scenario(written(tmp_path, FIFTEEN_LINES.replace('at = "street"', 'at = "line/9km"')))
+    with pytest.raises(
+        ConfigError, match=r"box\[0\].at  'line' is a feeder of 4 km; want .*, such as line/2km"
+    ):
+        load_power_scenario(written(tmp_path, FIFTEEN_LINES.replace('at = "street"', 'at = "line"')))
+    with pytest.raises(ConfigError, match=r"box  missing; want at least one \[\[box\]\]"):
+        load_power_scenario(
+            written(tmp_path, FIFTEEN_LINES.replace('[[box]]\nid = "1"\nat = "street"\n', ""))
+        )
 
 
 def test_a_cause_that_cannot_happen_there_is_refused_before_anything_starts(tmp_path):

@@ -165,6 +165,7 @@ class _CrossCheck:
         self._same_names(document)
         self._places(document)
         self._vector_groups(document)
+        self._generation(document)
         self._one_piece(document)
 
     def _same_names(self, document: Mapping[str, object]) -> None:
@@ -220,12 +221,19 @@ class _CrossCheck:
                     text = f"is {match[0]!r}; its clock number must be {want}"
                     self.problems.append((("transformer", index, "vector_group"), text))
 
+    def _generation(self, document: Mapping[str, object]) -> None:
+        for index, row in enumerate(_rows(document, "generation")):
+            kw, rating_kva = row.get("kw"), row.get("rating_kva")
+            if isinstance(kw, int | float) and isinstance(rating_kva, int | float) and kw > rating_kva > 0:
+                text = f"is {kw:g}; its rating_kva is {rating_kva:g}"
+                self.problems.append((("generation", index, "kw"), text))
+
     def _one_piece(self, document: Mapping[str, object]) -> None:
         """Every bus has a way to the supply, and a feeder joins buses of one voltage."""
         supply = document.get("supply")
-        reached: set[object] = {supply.get("bus")} if isinstance(supply, Mapping) else set()
+        reached = {_name(supply.get("bus"))} if isinstance(supply, Mapping) else set()
         branches = [*_rows(document, "transformer"), *_rows(document, "feeder")]
-        ends = [(self._root(row.get("from_bus")), row.get("to_bus")) for row in branches]
+        ends = [(self._root(row.get("from_bus")), _name(row.get("to_bus"))) for row in branches]
         for _ in branches:
             reached |= {b for a, b in ends if a in reached} | {a for a, b in ends if b in reached}
         names_are_known = not self.problems
@@ -243,14 +251,15 @@ class _CrossCheck:
                 self.problems.append((("feeder", index, "to_bus"), text))
 
     def _ends(self, row: Mapping[str, object]) -> tuple[str, str]:
-        return str(self._root(row.get("from_bus"))), str(row.get("to_bus"))
+        return self._root(row.get("from_bus")), _name(row.get("to_bus"))
 
-    def _root(self, text: object) -> object:
+    def _root(self, place: object) -> str:
         """The bus at which the feeders behind a place begin."""
+        text = _name(place)
         for _ in range(len(self.feeders) + 1):
-            if not isinstance(text, str) or text in self.buses or "/" not in text:
+            if text in self.buses or "/" not in text:
                 break
-            text = self.feeders.get(text.split("/")[0], {}).get("from_bus")
+            text = _name(self.feeders.get(text.split("/")[0], {}).get("from_bus"))
         return text
 
 
@@ -258,6 +267,11 @@ def _rows(document: Mapping[str, object], kind: str) -> list[Mapping[str, object
     rows = document.get(kind)
     listed = rows if isinstance(rows, Sequence) and not isinstance(rows, str) else ()
     return [row if isinstance(row, Mapping) else {} for row in listed]
+
+
+def _name(value: object) -> str:
+    """A name as it stands in the file; empty where something else stands there."""
+    return value if isinstance(value, str) else ""
 
 
 def _list(names: object) -> str:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,23 +20,21 @@ from opq_hil.mains.grid import Grid
 from opq_hil.mains.recording import read_recording
 from opq_hil.mains.scenario import GridConfig
 from opq_hil.mains.steady import find_steady
-from opq_hil.mains.wave import ORDERS, Harmonic
+from opq_hil.mains.wave import Harmonic
 from opq_hil.power_system.box_supply import BoxSupplyConfig, supply_problems
 from opq_hil.power_system.causes.catalogue import CauseValue, cause_of
 from opq_hil.power_system.causes.cause import Cause
-from opq_hil.power_system.causes.converter_loads import ConverterLoad
 from opq_hil.power_system.frequency import system_frequency
 from opq_hil.power_system.network import PowerNetwork
-from opq_hil.power_system.network_config import NetworkConfig, network_problems
+from opq_hil.power_system.network_config import NetworkConfig
 from opq_hil.power_system.outlet_voltage import Outlet, SystemPhase
 from opq_hil.power_system.power_system import PowerSystem
-from opq_hil.power_system.swing_model import PRESETS, SwingModel, swing_model
+from opq_hil.power_system.scenario_problems import HOURLY, NOMINAL_HZ, scenario_problems
+from opq_hil.power_system.swing_model import SwingModel, swing_model
 from opq_hil.power_system.timekeeping import TimekeepingConfig, timekeeping_problems
-from opq_proto.config import Field, load, read_document, section
-from opq_proto.config_problems import Problem
+from opq_proto.config import Field, build, read_document, section
 from opq_proto.errors import ConfigError, OpqError, RecordingError
 
-HOURLY = ConverterLoad.name
 PROCESS_STREAM = 0x9C0C
 BACKGROUND = ((3, 1.2), (5, 1.6), (7, 0.7), (9, 0.4), (11, 0.3))
 """Percent of the usual harmonics of a low-voltage network; each outlet has 0.5 to 1.5 times of it."""
@@ -113,7 +112,7 @@ class RandomCauseConfig:
 
     kind: str = Field(description="which cause", examples=["fault"])
     at: tuple[str, ...] = Field(min_length=1, description="places, one of them by chance")
-    per_hour: float = Field(gt=0.0, le=3600.0, description="how often, while it may happen", examples=[2.0])
+    per_hour: float = Field(ge=1e-6, le=3600.0, description="how often, while it may happen", examples=[2.0])
     hours: tuple[float, float] = Field(default=(0.0, 24.0), description="from, to; 22 to 6 is the night")
     seed: int = Field(default=0, ge=0, le=2**31, description="another course of chance")
     values: dict[str, float | str | bool] = Field(default_factory=dict, description="what is set of it")
@@ -163,7 +162,8 @@ def load_power_scenario(path: Path) -> PowerScenario:
     Raises:
         ConfigError: every problem in the file at once, with its key; or what does not fit the network.
     """
-    scenario = load(PowerScenario, path, cross_check=_problems)
+    document = _at_nominal_hz(read_document(path))
+    scenario = build(PowerScenario, document, path.name, cross_check=scenario_problems)
     beside = [
         box if box.recording is None else replace(box, recording=str((path.parent / box.recording).resolve()))
         for box in scenario.box
@@ -176,6 +176,18 @@ def load_power_scenario(path: Path) -> PowerScenario:
     return scenario
 
 
+def _at_nominal_hz(document: dict[str, Any]) -> dict[str, Any]:
+    """The network and the steady frequency have the scenario's `nominal_hz` unless they give their own."""
+    hz = document.get("nominal_hz", NOMINAL_HZ[0])
+    if hz not in NOMINAL_HZ:
+        return document
+    whole = {**document, "grid": document.get("grid", {})}
+    for name, key in (("network", "nominal_hz"), ("grid", "frequency_hz")):
+        if isinstance(whole.get(name), Mapping):
+            whole[name] = {key: hz, **whole[name]}
+    return whole
+
+
 def _misplaced(scenario: PowerScenario) -> Iterator[str]:
     """What does not fit the network: Boxes at places that it does not have, causes that cannot happen."""
     for index, box in enumerate(scenario.box):
@@ -184,7 +196,10 @@ def _misplaced(scenario: PowerScenario) -> Iterator[str]:
         for text in supply_problems(box.supply) if box.supply is not None else ():
             yield f"box[{index}].supply.{text}"
         yield from (f"box[{index}].{text}" for text in _unplayable(scenario, box))
-    if scenario.box and all(box.recording is not None for box in scenario.box):
+    if not scenario.box:
+        yield 'box  missing; want at least one [[box]], such as id = "1", at = a place'
+        return
+    if all(box.recording is not None for box in scenario.box):
         yield "box  each plays a recording; want at least one that does not"
         return
     network = PowerNetwork(scenario.network)
@@ -209,13 +224,16 @@ def _misplaced(scenario: PowerScenario) -> Iterator[str]:
         for index, each in enumerate(scenario.hourly)
     ]
     for index, told in enumerate(scenario.process):
-        values = {**told.values, **{key: span[0] for key, span in told.between.items()}}
-        wanted += [(f"process[{index}]", told.kind, place, values) for place in told.at]
+        for end in (0, 1):
+            values = {**told.values, **{key: span[end] for key, span in told.between.items()}}
+            wanted += [(f"process[{index}]", told.kind, place, values) for place in told.at]
+    found: dict[str, None] = {}
     for where, kind, place, values in wanted:
         try:
             system.check(cause_of(kind, place, values))
         except (OpqError, ValueError) as error:
-            yield f"{where}  {error}"
+            found[f"{where}  {error}"] = None  # both ends of a span may say the same
+    yield from found
 
 
 def _unplayable(scenario: PowerScenario, box: OutletConfig) -> Iterator[str]:
@@ -350,50 +368,3 @@ def _harmonics(box: OutletConfig, seed: int) -> tuple[Harmonic, ...]:
         )
         for order, percent in BACKGROUND
     )
-
-
-def _problems(document: Mapping[str, object]) -> list[Problem]:
-    """What is wrong between the keys: the network's names, causes, ids that are there twice."""
-    network = document.get("network")
-    found = network_problems(network, ("network",)) if isinstance(network, Mapping) else []
-    for index, row in enumerate(_rows(document, "cause")):
-        found += _cause_problems(("cause", index), row, row.get("at"), {})
-    for index, row in enumerate(_rows(document, "process")):
-        places, between = row.get("at"), row.get("between")
-        spans = between if isinstance(between, Mapping) else {}
-        ends = {key: span[0] for key, span in spans.items() if isinstance(span, list) and span}
-        for place in places if isinstance(places, list) else []:
-            found += _cause_problems(("process", index), row, place, ends)
-            break
-    frequency = document.get("frequency")
-    preset = frequency.get("preset") if isinstance(frequency, Mapping) else None
-    if isinstance(preset, str) and preset not in PRESETS:
-        text = f"is {preset!r}; want one of {', '.join(PRESETS)}"
-        found.append(Problem(("frequency", "preset"), text))
-    ids = [row.get("id") for row in _rows(document, "box")]
-    for index, row in enumerate(_rows(document, "box")):
-        if row.get("id") in ids[:index]:
-            found.append(Problem(("box", index, "id"), f"is {row.get('id')!r} twice; want one of its own"))
-        for order, *_ in row.get("harmonics") or []:  # type: ignore[attr-defined]
-            if not isinstance(order, int) or not 2 <= order <= ORDERS:
-                found.append(Problem(("box", index, "harmonics"), f"order {order!r}; want 2 to {ORDERS}"))
-    return found
-
-
-def _cause_problems(
-    path: tuple[str | int, ...], row: Mapping[str, object], at: object, drawn: Mapping[str, object]
-) -> list[Problem]:
-    kind, values = row.get("kind"), row.get("values")
-    if not isinstance(kind, str) or not isinstance(at, str):
-        return []  # its field says what is wrong
-    told = {**(values if isinstance(values, Mapping) else {}), **drawn}
-    try:
-        cause_of(kind, at, told)
-    except ValueError as error:
-        return [Problem((*path, "kind" if "is no cause" in str(error) else "values"), str(error))]
-    return []
-
-
-def _rows(document: Mapping[str, object], kind: str) -> list[Mapping[str, object]]:
-    rows = document.get(kind)
-    return [row for row in rows if isinstance(row, Mapping)] if isinstance(rows, list) else []

@@ -130,6 +130,11 @@ class Topology:
     def _resolved(self, place: Place, depth: int) -> Place:
         if place.km is None:
             if place.name not in self._bus_v:
+                if (line := self._feeders.get(place.name)) is not None:
+                    point = f"{place.name}/{round(line.km / 2, 1):g}km"
+                    raise PlaceError(
+                        f"{place.name!r} is a feeder of {line.km:g} km; want a point of it, such as {point}"
+                    )
                 known = ", ".join([*self._bus_v, *(f"{name}/1.5km" for name in self._feeders)][:12])
                 raise PlaceError(f"{place.name!r} is no bus of the network; want one of {known}")
             return place

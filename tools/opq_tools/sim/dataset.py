@@ -35,7 +35,7 @@ def command(classes: str, per_class: int, snr_db: float, hz: str, seed: int, out
         raise DataSetError(f"hz is {hz!r}; want 50, 60 or 50,60") from error
     plan = DataSetPlan(checked_classes(classes), per_class, snr_db, nominal, seed)
     stop = threading.Event()
-    with stopped_by_signals(stop), shown_progress("recordings", plan.recordings) as show:
+    with stopped_by_signals(stop), shown_progress("recordings", plan.recordings, lines=True) as show:
         report = write_data_set(plan, out, show, stop)
     click.echo(f"{out}: {report.recordings} recordings, {report.samples / 12_000 / 60:.1f} min")
     if report.near_edges:

@@ -10,8 +10,11 @@ from opq_hil.power_system.causes.catalogue import CAUSES, CauseValue
 from opq_tools.sim.command import data_dir_option, ports_dir_option, ports_folder
 
 
-@click.command("event")
-@click.argument("kind", type=click.Choice([*KINDS, *CAUSES]))
+@click.command(
+    "event",
+    epilog=f"At a Box: {', '.join(KINDS)}.\n\nIn a network: {', '.join(CAUSES)}; docs/sim.md has each.",
+)
+@click.argument("kind", metavar="KIND", type=click.Choice([*KINDS, *CAUSES]))
 @click.option("--box", "box_id", help="Which Box is disturbed; a simulated one.")
 @click.option("--at", help="Where something happens in a network: a bus, a point of a feeder, a transformer.")
 @click.option(
@@ -52,7 +55,7 @@ def command(
       opq-tools sim event sag --box 1 --depth 0.7 --cycles 10
       opq-tools sim event phase_jump --box 1 --degrees -20
       opq-tools sim event fault --at feeder2/3.1km --type LG --clear-ms 120
-      opq-tools sim event motor_start --at lv2 --set kw=90
+      opq-tools sim event motor_start --at mill --set kw=90
     """
     folder = ports_folder(data_dir, ports_dir)
     numbers = {"depth": depth, "cycles": cycles, "angle_deg": angle_deg, "hz": hz, "degrees": degrees}
@@ -68,9 +71,8 @@ def command(
         click.echo(request_control(folder, request)["words"])
         return
     if box_id is None or at is not None or set_of_cause:
-        causes = ", ".join(CAUSES)
         raise click.UsageError(
-            f"{kind} is of one Box: give --box alone; --at, --type and --set go with {causes}"
+            f"{kind} is of one Box: give --box, such as --box 1, and no --at, --type, --clear-ms or --set"
         )
     answer = request_control(folder, {"do": "event", "box": box_id, "kind": kind, **told})
     click.echo(f"box {box_id}: {answer['words']}")

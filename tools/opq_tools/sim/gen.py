@@ -39,6 +39,8 @@ def _request(config: str) -> object:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}; nor is it a candidate's name") from error
+        raise ConfigError(
+            f"{path}: {error.strerror or error}; nor is it a candidate's name, such as sag_1200_30000_0.5"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: is no JSON: {error}") from error

@@ -93,8 +93,8 @@ def command(
                     closing(TruthWitness(path, ids, seed, truth, progress.start_ns))
                 )
             opened.enter_context(stopped_by_signals(stop))
-            what = f"{progress.days:g} days of {progress.boxes} Boxes"
-            show = opened.enter_context(shown_progress(what, round(progress.length_s)))
+            what = f"{progress.days:g} days of {progress.boxes} Boxes, seconds"
+            show = opened.enter_context(shown_progress(what, round(progress.length_s), lines=True))
 
             def note(now: HistoryProgress) -> None:
                 show(round(now.done_s))

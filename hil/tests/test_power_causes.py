@@ -1,12 +1,14 @@
 """Causes, each held to a closed form that does not come from it."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from power_system_under_test import NOMINAL_V, moments, rms_v, small_network, system_with
+from power_system_under_test import DOCUMENT, NOMINAL_V, OUTLETS, moments, rms_v, small_network, system_with
 
+from opq_hil.mains.grid import Grid
 from opq_hil.power_system.causes.capacitor_switching import CapacitorSwitching
 from opq_hil.power_system.causes.fault import ClearedFault
 from opq_hil.power_system.causes.lightning import Lightning
@@ -15,6 +17,10 @@ from opq_hil.power_system.causes.motor_start import MotorStart
 from opq_hil.power_system.causes.site import WAVE_KM_PER_S
 from opq_hil.power_system.causes.tap_changer import TapChange
 from opq_hil.power_system.causes.transformer_energising import TransformerEnergising, pulse_series
+from opq_hil.power_system.network import PowerNetwork
+from opq_hil.power_system.network_config import NetworkConfig
+from opq_hil.power_system.power_system import PowerSystem
+from opq_proto.config import build
 
 OMEGA = 2 * math.pi * 50
 
@@ -44,6 +50,28 @@ def test_a_capacitor_bank_rings_at_one_over_two_pi_root_lc_from_an_empty_bank():
     assert falls.mean() > damping  # the loads damp too
 
 
+def test_without_loads_a_bank_rings_down_by_r_over_2l():
+    unloaded = PowerNetwork(build(NetworkConfig, {**DOCUMENT, "load": []}, "no loads"))
+    bank = CapacitorSwitching(at="mv", kvar=1200.0)
+    system = PowerSystem(unloaded, Grid(50.0), OUTLETS[3:], scheduled=[(0.5, bank)])
+    outlet = system.voltages["4"]
+    start_s = outlet.changes(0.4, 0.55)[0]
+    source = unloaded.thevenin("mv").z1
+    damping, inductance = source.real / (2 * source.imag / OMEGA), source.imag / OMEGA
+    capacitance = 1200e3 / (OMEGA * 20_000.0**2)
+    speed = math.sqrt(1 / (inductance * capacitance) - damping**2)
+    steady = outlet.steady(20.0, 20.02)  # the ringing is over
+    assert steady is not None
+    t_s = np.arange(0, 0.03, 1e-5)
+    turn = 2 * math.pi * outlet.cycles(start_s + t_s)
+    free = outlet.volts(start_s + t_s) - math.sqrt(2) * steady.fundamental_v * np.sin(turn)
+    # one exponential with one frequency: v'' + 2 d v' + (w^2 + d^2) v = 0, whatever A and B are
+    courses = np.exp(-damping * t_s)[:, None] * np.column_stack([np.cos(speed * t_s), np.sin(speed * t_s)])
+    parts, *_ = np.linalg.lstsq(courses, free, rcond=None)
+    assert np.abs(free - courses @ parts).max() < 0.005 * np.abs(free).max()
+    assert np.exp(-damping * t_s[-1]) < 0.8  # so that a wrong decay would show
+
+
 def test_a_starting_motor_takes_its_impedance_share_and_lets_go_when_it_runs():
     system = system_with(MotorStart(at="lv2", kw=75.0, starting_pf=0.3))
     source = small_network().thevenin("lv2", with_loads=True).z1
@@ -57,6 +85,28 @@ def test_a_starting_motor_takes_its_impedance_share_and_lets_go_when_it_runs():
     assert rms_v(system, "3", 25.0) == pytest.approx(before_v, rel=1e-9)
     course = [rms_v(system, "3", at_s) for at_s in np.arange(0.5, 6.0, 0.1)]
     assert np.all(np.diff(course) > -1e-3 * before_v)
+
+
+def test_a_motor_runs_up_as_the_integral_of_its_torque_says():
+    """2H ds/dt = -V^2 r2 / s / ((r1 + r2 / s)^2 + x^2): without load the time to a slip is a closed form."""
+    motor = MotorStart(at="lv2", kw=75.0, load=0.0, inertia_s=0.8)
+    system = system_with(motor)
+    base_ohm = 400.0**2 / (motor.rating_kva * 1e3)
+    source = small_network().thevenin("lv2", with_loads=True).z1 / base_ohm
+    before_v = rms_v(system, "3", 0.4)
+    volts_pu = abs(small_network().voltages()["lv2"][0]) / small_network().nominal_v("lv2")
+    r2 = motor.starting_pf / motor.starting_ratio / 2
+    x = math.sqrt(1 - motor.starting_pf**2) / motor.starting_ratio
+    r1, whole_x = r2 + source.real, x + source.imag
+    for slip in (0.9, 0.6, 0.3, 0.1):
+        integral = (
+            (r1**2 + whole_x**2) * (1 - slip**2) / 2 + 2 * r1 * r2 * (1 - slip) + r2**2 * math.log(1 / slip)
+        )
+        at_s = 0.5 + 2 * motor.inertia_s / (volts_pu**2 * r2) * integral
+        taken = 1 / (r2 + r2 / slip + 1j * x)
+        assert rms_v(system, "3", at_s - 0.01) / before_v == pytest.approx(
+            1 / abs(1 + source * taken), abs=1e-3
+        )
 
 
 def test_a_heavier_motor_runs_up_for_longer():
@@ -91,6 +141,38 @@ def test_inrush_has_a_second_harmonic_that_decays_and_an_rms_that_recovers():
     assert np.all(np.diff(sizes) < 0)
     assert sizes[-1] < sizes[0] / 5
     assert rms_v(system, "1", 0.54) < 0.995 * rms_v(system, "1", 0.4)
+
+
+def test_inrush_falls_as_the_flux_equation_integrated_finely_says():
+    """d flux / d angle = sin(angle) - r i, i = (flux - knee) / x beyond it: two phases alike, one still."""
+    cause = TransformerEnergising(at="feeder1/2km", rating_kva=2000.0, angle_deg=90.0, remanence_pu=0.0)
+    system = system_with(cause)
+    outlet = system.voltages["4"]
+    start_s = outlet.changes(0.4, 0.6)[0]
+    source = small_network().thevenin("feeder1/2km").z1 * 2000e3 / 20_000.0**2
+    at_place = system_with(outlets=[replace(OUTLETS[3], box_id="p", bus="feeder1/2km")])
+    steady = at_place.voltages["p"].steady(0.1, 0.2)
+    assert steady is not None
+    size = steady.fundamental_v / 11_547.0
+    r, x = 0.01 + source.real, 0.3 + source.imag
+    steps, cycles = 2000, 12
+    flux, angle, step = 0.0, -math.pi / 6, 2 * math.pi / steps  # phase b: at 90 - 120 degrees
+    current = np.zeros((cycles, steps))
+    for k in range(cycles * steps):
+        taken = max(0.0, flux - 1.2) / x
+        current[k // steps, k % steps] = taken
+        half = flux + step / 2 * (size * math.sin(angle) - r * taken)
+        flux += step * (size * math.sin(angle + step / 2) - r * max(0.0, half - 1.2) / x)
+        angle += step
+    wanted = np.abs(np.fft.rfft(current, axis=1)[:, 2])
+    found = np.array(
+        [
+            abs(np.fft.rfft(outlet.volts(start_s + (k - 0.5 + np.arange(240) / 240) / 50))[2])
+            for k in range(1, cycles)
+        ]
+    )
+    assert found / found[0] == pytest.approx(wanted[1:] / wanted[1], rel=0.03)
+    assert wanted[-1] < 0.6 * wanted[1]  # it really decays meanwhile
 
 
 def test_a_stroke_beside_a_line_induces_what_rusck_says_and_reaches_outlets_by_distance():

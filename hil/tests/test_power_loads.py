@@ -21,6 +21,9 @@ from opq_hil.power_system.power_system import PowerSystem
 from opq_hil.power_system.swing_model import swing_model
 from opq_proto.config import build
 
+PLACES = {"tap_change": "t0", "lost_neutral": "lv2", "islanding": "feeder2", "ripple_control": "mv"}
+"""Where they happen; others at feeder2/3km."""
+
 
 def solved(system: PowerSystem):
     seen = []
@@ -115,12 +118,35 @@ def test_a_unit_that_trips_takes_everybody_along_at_the_textbook_rate():
         system_with().check(trip)
 
 
+@pytest.mark.parametrize("name", CAUSES)
+def test_samples_of_every_cause_are_the_same_bits_in_any_blocks(name):
+    model = replace(swing_model("island"), nominal_hz=50.0)
+    cause = cause_of(name, PLACES.get(name, "feeder2/3km"), {})
+
+    def voltages(box_id: str):
+        system = PowerSystem(with_diesel(), Grid(50.0), OUTLETS, scheduled=[(0.5, cause)], model=model)
+        return system.voltages[box_id]
+
+    t_s = moments(0.49, 0.74)
+    touched = False
+    for box_id in "12":
+        whole, other = voltages(box_id).volts(t_s), voltages(box_id)
+        parts = [other.volts(t_s[at : at + 97]) for at in range(0, len(t_s), 97)]
+        assert np.array_equal(np.concatenate(parts), whole)
+        backwards = voltages(box_id)
+        parts = [backwards.volts(t_s[at : at + 500]) for at in reversed(range(0, len(t_s), 500))]
+        assert np.array_equal(np.concatenate(parts[::-1]), whole)
+        calm = PowerSystem(with_diesel(), Grid(50.0), OUTLETS, model=model).voltages[box_id].volts(t_s)
+        assert np.array_equal(calm[:120], whole[:120])
+        touched |= bool(np.abs(whole - calm).max() > 1e-3)
+    assert touched
+
+
 def test_every_cause_can_be_made_by_name_and_solved_with_its_usual_values():
-    places = {"tap_change": "t0", "lost_neutral": "lv2", "islanding": "feeder2", "ripple_control": "mv"}
     model = swing_model("continental_50")
     for name in CAUSES:
         system = PowerSystem(with_diesel(), Grid(50.0), OUTLETS, model=model)
-        found = system.check(cause_of(name, places.get(name, "feeder2/3km"), {}), 1.0)
+        found = system.check(cause_of(name, PLACES.get(name, "feeder2/3km"), {}), 1.0)
         assert found.words and found.end_s >= found.terms.start_s >= 1.0
     with pytest.raises(ValueError, match="capacitor_switching"):
         cause_of("capacitor", "mv", {})

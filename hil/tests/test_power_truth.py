@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from power_system_under_test import NOMINAL_V, OUTLETS, RATE_HZ, system_with
+from power_system_under_test import NOMINAL_V, OUTLETS, RATE_HZ, small_network, system_with
 
+from opq_hil.mains.grid import Grid
 from opq_hil.mains.sampling import Converter
 from opq_hil.power_system.causes.capacitor_switching import CapacitorSwitching
 from opq_hil.power_system.causes.cause import Cause
@@ -119,3 +120,21 @@ def test_a_box_without_voltage_sees_nothing(tmp_path):
     system = fresh(first, outlets=[replace(LV[1], box_id="9")])
     dead = system.voltages["9"].steady(5.0, 6.0)
     assert dead is not None and dead.fundamental_v < 0.1
+
+
+def test_in_a_standing_overvoltage_a_disturbance_is_what_it_adds(tmp_path):
+    """Taps bring 118 %; a motor's dip there is no swell, a fault's sag is one, and another tap is nothing."""
+    taps = TapChange(at="t2", steps=12.0, step_percent=1.5, every_s=1.0)
+    rest = [MotorStart(at="lv2", kw=30.0), ClearedFault(at="feeder2/7km", type="LLL", clear_ms=100.0)]
+    system = PowerSystem(
+        small_network(),
+        Grid(50.0),
+        (LV[1],),
+        scheduled=iter([(0.5, taps), (20.0, rest[0]), (30.0, rest[1]), (40.0, replace(taps, steps=2.0))]),
+    )
+    lines = truth_of(tmp_path, system, 50.0)
+    assert [line["class"] for line in lines][:1] == ["overvoltage"]
+    assert lines[0]["boxes"]["2"]["residual_percent"] > 115
+    assert lines[1]["class"] in ("none", "rapid_voltage_change")
+    assert lines[2]["class"] in ("sag", "interruption")
+    assert lines[3]["class"] == "none"

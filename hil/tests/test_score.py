@@ -53,7 +53,7 @@ def test_a_perfect_store_scores_1_throughout(truth: Truths) -> None:
     told = score(truth, perfect(truth))
     assert (told["found"], told["false"], told["split"], told["joined"]) == (len(truth), 0, 0, 0)
     assert (told["recall"], told["precision"], told["scope_right"]) == (1.0, 1.0, 1.0)
-    assert told["start_error_ms"] == {"median": 0.0, "p99": 0.0}
+    assert told["start_error_ms"] == {"median": 0.0, "p99": 0.0, "within_1_ms": 1.0}
     assert all(row == {"precision": 1.0, "recall": 1.0, "f1": 1.0} for row in told["by_class"].values())
     assert all(set(row) == {kind} for kind, row in told["confusion"].items())
 
@@ -134,6 +134,35 @@ def test_two_disturbances_in_one_incident_are_joined_and_both_found() -> None:
     assert (told["found"], told["joined"], told["split"], told["false"]) == (2, 1, 0, 0)
 
 
+def test_what_the_rule_puts_together_is_joined_but_not_wrongly() -> None:
+    """A second of one Box, 200 ms of two; what lies further apart ought to be two incidents."""
+    for late_ms, boxes, wrongly in ((900, "1", 0), (1100, "1", 1), (150, "2", 0), (900, "2", 1)):
+        truth = [true("a", "sag", 0, 3000, "1"), true("b", "sag", late_ms, 3000, boxes)]
+        told = score(truth, [stored(1, "sag", 0, 3000, *sorted({"1", boxes}))])
+        assert (told["found"], told["joined"], told["wrongly_joined"]) == (2, 1, wrongly)
+
+
+def test_the_edge_at_the_end_of_a_disturbance_is_its_own_for_a_cycle() -> None:
+    truth = [true("a", "sag", 0, 12_000, "1")]
+    whole = stored(1, "sag", 0, 12_000, "1")
+    for late_ms, false in ((19, 0), (21, 1)):
+        told = score(truth, [whole, stored(2, "phase_jump", 12_000 + late_ms, 12_000 + late_ms, "1")])
+        assert (told["found"], told["false"]) == (1, false)
+
+
+def test_a_side_counts_where_both_say_one_and_a_steady_state_has_the_scope_of_its_box() -> None:
+    span = BoxSpan("sag", 0, 100 * MS, side="upstream")
+    fault = TrueDisturbance("a", "sag", "region", {"1": span, "2": span, "3": replace(span, side=None)})
+    lamp = replace(true("b", "flicker", 10_000, 30_000, "1", "2"), scope="region")
+    dip = replace(stored(1, "sag", 0, 100, "1", "2", "3"), scope="region")
+    dip = replace(dip, sides={"1": "upstream", "2": "downstream", "3": "upstream", "9": "upstream"})
+    flicker = replace(stored(2, "flicker", 10_000, 30_000, "1"), scope="local")
+    told = score([fault, lamp], [dip, flicker])
+    assert (told["side_right"], told["sides"]) == (0.5, 2)
+    assert (told["scope_right"], told["scope_right_sharp"]) == (0.5, 1.0)
+    assert told["start_error_ms"]["within_1_ms"] == 1.0
+
+
 def test_a_sag_within_harmonics_of_its_box_is_matched_by_class() -> None:
     truth = [true("a", "harmonics", 0, 600_000, "1"), true("b", "sag", 5000, 5100, "1")]
     told = score(truth, [stored(1, "harmonics", 900, 600_000, "1"), stored(2, "sag", 5004, 5110, "1")])
@@ -177,7 +206,7 @@ def test_nothing_at_all_has_no_shares() -> None:
         None,
         {},
     )
-    assert told["start_error_ms"] == {"median": None, "p99": None}
+    assert told["start_error_ms"] == {"median": None, "p99": None, "within_1_ms": None}
 
 
 GOOD = {"id": 7, "cause": "fault", "class": "sag", "scope": "feeder", "start_ns": 1000, "end_ns": 2000}
@@ -197,7 +226,10 @@ def test_truth_is_read_as_the_contract_has_it(tmp_path: Path) -> None:
     told = read_truth(tmp_path)
     first, second = told.disturbances
     assert (first.number, first.kind, first.scope, first.cause) == ("7", "sag", "feeder", "fault")
-    assert first.boxes == {"1": BoxSpan("sag", 1005, 2005), "4": BoxSpan("interruption", 1000, 2000)}
+    assert first.boxes == {
+        "1": BoxSpan("sag", 1005, 2005, side="downstream"),
+        "4": BoxSpan("interruption", 1000, 2000, side="downstream"),
+    }
     assert second.boxes["1"].end_ns >= OPEN_NS
     assert (told.problems, told.nothing) == ((), 1)
 

@@ -43,7 +43,7 @@ def run(tmp_path: Path) -> Path:
     lines = [line(1, "sag", 10, 0.1, "1", "2"), line(2, "swell", 30, 0.1, "1")]
     lines.append(line(3, "sag", 50, 0.1, "2"))
     text = "\n".join(map(json.dumps, lines))
-    (tmp_path / "truth.jsonl").write_text(f"{text}\nno truth\n")
+    (tmp_path / "truth.jsonl").write_text(f'{text}\nno truth\n{{"class": "none"}}\n')
     store = open_store(None, tmp_path / "data")
     try:
         found = [
@@ -89,12 +89,14 @@ def test_the_figures_are_those_of_the_contract(run: Path) -> None:
     }
     assert found["start_error_ms"]["median"] == pytest.approx(6.0, abs=0.01)
     assert (found["left_out"], found["malformed"], found["scope_right"]) == (1, 1, None)
+    assert (found["nothing"], found["sides"], found["side_right"]) == (1, 0, None)
 
 
 def test_without_json_it_is_for_people_and_a_span_can_be_given(run: Path) -> None:
     result = told(run, "--from", "2025-12-15T09:55:20")
     assert "3 disturbances: 1 found, 2 missed" in result.stdout
     assert "interruption 1" in result.stdout
+    assert "1 causes left nothing" in result.stdout
 
 
 def test_what_cannot_be_compared_is_one_error(run: Path, tmp_path: Path) -> None:

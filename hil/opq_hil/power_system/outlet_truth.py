@@ -85,7 +85,8 @@ def outlet_truth(
     if len(course.factors):
         least, most = course.extremes(hz)
         residual_pu = before_pu * (least if 1 - least >= most - 1 else most)
-        kind = _rms_kind(residual_pu, course.longest_beyond_s(before_pu))
+        sag_pu, swell_pu = _limits_pu(before_pu)
+        kind = _rms_kind(residual_pu, sag_pu, swell_pu, course.longest_beyond_s(before_pu, sag_pu, swell_pu))
         if kind is None:
             kind, residual_pu = _change_kind(course, before_pu, max(1 - least, most - 1)), None
         if kind:
@@ -99,12 +100,23 @@ def outlet_truth(
     return OutletTruth("+".join(sorted(kinds)), residual_pu, jump_deg, moments_s[0], downstream)
 
 
-def _rms_kind(residual_pu: float, seconds: float) -> str | None:
+def _limits_pu(before_pu: float) -> tuple[float, float]:
+    """Below and above which it is a sag and a swell, of nominal.
+
+    Where the voltage stood beyond one of the limits before, that state is no doing of this disturbance: a
+    further one is what leaves the voltage before by as much (sliding reference; IEC 61000-4-30:2015, 5.4.1).
+    """
+    sag_pu = SAG_PU * before_pu if before_pu < SAG_PU else SAG_PU
+    swell_pu = SWELL_PU * before_pu if before_pu > SWELL_PU else SWELL_PU
+    return sag_pu, swell_pu
+
+
+def _rms_kind(residual_pu: float, sag_pu: float, swell_pu: float, seconds: float) -> str | None:
     if residual_pu < INTERRUPTION_PU:
         return "interruption"
-    if residual_pu < SAG_PU:
+    if residual_pu < sag_pu:
         return "undervoltage" if seconds > LASTING_S else "sag"
-    if residual_pu > SWELL_PU:
+    if residual_pu > swell_pu:
         return "overvoltage" if seconds > LASTING_S else "swell"
     return None
 
@@ -206,10 +218,10 @@ class _Course:
         )
         return float(rms.min()), float(rms.max())
 
-    def longest_beyond_s(self, before_pu: float) -> float:
+    def longest_beyond_s(self, before_pu: float, sag_pu: float, swell_pu: float) -> float:
         """Longest time in a row below or above the limits of sag and swell."""
         sizes = before_pu * np.abs(self.factors)
-        return _longest((sizes < SAG_PU) | (sizes > SWELL_PU), self.seconds)
+        return _longest((sizes < sag_pu) | (sizes > swell_pu), self.seconds)
 
     def largest_step(self) -> float:
         """Largest change from the steady state before it, of the first; IEC 61000-4-30:2015, 5.11."""

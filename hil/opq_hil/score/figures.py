@@ -7,7 +7,7 @@ from typing import TypedDict
 import numpy as np
 
 from opq_hil.score.matching import ScoreMatch, match_incidents
-from opq_hil.score.records import FoundIncident, TrueDisturbance
+from opq_hil.score.records import COMPOUND_NS, JOIN_NS, FoundIncident, TrueDisturbance
 
 MISSED, NOTHING = "missed", "none"
 """In the confusion: a disturbance without an incident; the row of incidents without a disturbance."""
@@ -26,6 +26,8 @@ class StartError(TypedDict):
 
     median: float | None
     p99: float | None
+    within_1_ms: float | None
+    """Share."""
 
 
 class ScoreFigures(TypedDict):
@@ -37,21 +39,27 @@ class ScoreFigures(TypedDict):
     split: int
     wrongly_split: int
     joined: int
+    wrongly_joined: int
     recall: float | None
     precision: float | None
     by_class: dict[str, ClassFigures]
     confusion: dict[str, dict[str, int]]
     start_error_ms: StartError
     scope_right: float | None
+    scope_right_sharp: float | None
     cause_right: float | None
+    side_right: float | None
+    sides: int
     place_error_km: None
 
 
 """`truth`: disturbances; `found`: those with an incident, whatever its class; `false`: incidents without one;
 `split`: disturbances with several, `wrongly_split`: with more than the rule asks for; `joined`: incidents of
-several. `scope_right`: of found ones whose
-incident has a scope. `cause_right`: of found ones whose incident was judged, by the cause that it names
-first. `place_error_km`: no stored incident has a place."""
+several, `wrongly_joined`: of several that the rule keeps apart. `scope_right`: of found ones whose incident
+has a scope; `scope_right_sharp`: without steady states, each of which is an incident of one Box by the rule.
+`cause_right`: of found ones whose incident was judged, by the cause that it names first. `side_right`: of the
+`sides`, the Boxes of found ones of which the incident says whether they are downstream. `place_error_km`: no
+stored incident has a place."""
 
 
 def score(truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident]) -> ScoreFigures:
@@ -60,6 +68,7 @@ def score(truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident]) -> S
     seen = sum(1 for each in match.of_truth if each)
     false = sum(1 for each in match.of_found if not each)
     errors_ms = _start_errors_ms(truth, found, match)
+    sides = _sides_right(truth, found, match)
     return {
         "truth": len(truth),
         "found": seen,
@@ -69,6 +78,7 @@ def score(truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident]) -> S
         "split": sum(1 for each in match.of_truth if len(each) > 1),
         "wrongly_split": sum(1 for each in match.of_truth if _wrongly_split([found[f] for f in each])),
         "joined": sum(1 for each in match.of_found if len(each) > 1),
+        "wrongly_joined": sum(1 for each in match.of_found if _wrongly_joined([truth[t] for t in each])),
         "recall": _share(seen, len(truth)),
         "precision": _share(len(found) - false, len(found)),
         "by_class": _by_class(truth, found, match),
@@ -76,9 +86,13 @@ def score(truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident]) -> S
         "start_error_ms": {
             "median": round(float(np.median(errors_ms)), 3) if errors_ms else None,
             "p99": round(float(np.percentile(errors_ms, 99)), 3) if errors_ms else None,
+            "within_1_ms": _share(sum(each <= 1.0 for each in errors_ms), len(errors_ms)),
         },
-        "scope_right": _scope_right(truth, found, match),
+        "scope_right": _scope_right(truth, found, match, steady=True),
+        "scope_right_sharp": _scope_right(truth, found, match, steady=False),
         "cause_right": _cause_right(truth, found, match),
+        "side_right": _share(sum(sides), len(sides)),
+        "sides": len(sides),
         "place_error_km": None,
     }
 
@@ -92,6 +106,27 @@ def _wrongly_split(incidents: Sequence[FoundIncident]) -> bool:
     begun = [each for each in incidents if not each.steady and each.follows not in numbers]
     steady = [(each.kind, box_id) for each in incidents if each.steady for box_id in each.boxes]
     return len(begun) > 1 or len(set(steady)) < len(steady)
+
+
+def _wrongly_joined(disturbances: Sequence[TrueDisturbance]) -> bool:
+    """Whether one incident has disturbances that the rule keeps apart.
+
+    It puts together what begins within a second at one Box, and what begins within 200 ms anywhere.
+    """
+    if len(disturbances) < 2:
+        return False
+    first, *others = sorted(disturbances, key=lambda each: min(s.start_ns for s in each.boxes.values()))
+    return not all(_one_by_rule(first, each) for each in others)
+
+
+def _one_by_rule(first: TrueDisturbance, later: TrueDisturbance) -> bool:
+    shared = first.boxes.keys() & later.boxes.keys()
+    near_ns = min(span.start_ns for span in later.boxes.values()) - min(
+        span.start_ns for span in first.boxes.values()
+    )
+    return near_ns <= JOIN_NS or any(
+        later.boxes[box_id].start_ns - first.boxes[box_id].start_ns <= COMPOUND_NS for box_id in shared
+    )
 
 
 def _share(part: int, whole: int) -> float | None:
@@ -147,10 +182,24 @@ def _start_errors_ms(
     return errors
 
 
-def _scope_right(
+def _sides_right(
     truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident], match: ScoreMatch
+) -> list[bool]:
+    """For each Box of a found one of which both say its side: whether they say the same."""
+    return [
+        told == span.side
+        for t, each in enumerate(match.of_truth)
+        if each
+        for box_id, told in found[each[0]].sides.items()
+        if (span := truth[t].boxes.get(box_id)) is not None and span.side is not None
+    ]
+
+
+def _scope_right(
+    truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident], match: ScoreMatch, steady: bool
 ) -> float | None:
-    pairs = [(truth[t].scope, found[each[0]].scope) for t, each in enumerate(match.of_truth) if each]
+    best = [(truth[t].scope, found[each[0]]) for t, each in enumerate(match.of_truth) if each]
+    pairs = [(scope, incident.scope) for scope, incident in best if steady or not incident.steady]
     known = [(true, stored) for true, stored in pairs if true is not None and stored is not None]
     return _share(sum(true == stored for true, stored in known), len(known))
 

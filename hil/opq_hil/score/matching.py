@@ -1,7 +1,8 @@
 """Which stored incident is which true disturbance. Neither's order matters.
 
 An incident and a disturbance can belong together when they share a Box on which their spans meet, or their
-onsets are within the reach that incidents are joined by. Each incident belongs to the one that fits best:
+onsets are within the reach that incidents are joined by. Spans meet up to a cycle after the disturbance's end
+too, for its edge is its own doing. Each incident belongs to the one that fits best:
 
     1. spans meet, class of one family      2. onsets near, class of one family
     3. spans meet, another class            4. onsets near, another class
@@ -16,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from opq_hil.score.records import LONGEST_NS, BoxSpan, FoundIncident, TrueDisturbance
+from opq_hil.score.records import EDGE_NS, LONGEST_NS, BoxSpan, FoundIncident, TrueDisturbance
 
 MEET, NEAR, MEET_OTHER, NEAR_OTHER = range(4)
 Fit = tuple[int, int]
@@ -91,7 +92,7 @@ class _BoxIndex:
     def _near(self, box_id: str, span: BoxSpan) -> Iterable[tuple[int, Fit]]:
         spans, starts, latest_end = self._by_box.get(box_id, ([], [], []))
         for at in range(bisect_right(starts, max(span.end_ns, span.start_ns + LONGEST_NS)) - 1, -1, -1):
-            if latest_end[at] < span.start_ns - LONGEST_NS:
+            if latest_end[at] + EDGE_NS < span.start_ns - LONGEST_NS:
                 return  # nor does any that began earlier last so long
             fit = _fit(spans[at][2], span)
             if fit is not None:
@@ -100,7 +101,7 @@ class _BoxIndex:
 
 def _fit(true: BoxSpan, found: BoxSpan) -> Fit | None:
     distance_ns = abs(found.start_ns - true.start_ns)
-    meet = found.start_ns <= true.end_ns and true.start_ns <= found.end_ns
+    meet = found.start_ns <= true.end_ns + EDGE_NS and true.start_ns <= found.end_ns
     if not meet and distance_ns > found.reach_ns:
         return None
     family = bool(true.families & found.families)

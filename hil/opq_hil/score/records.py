@@ -5,6 +5,10 @@ from dataclasses import dataclass, field
 JOIN_NS = 200_000_000
 LONGEST_NS = 2_000_000_000
 """Onsets of one disturbance differ by 200 ms and their uncertainty, 2 s at most (contracts.md, Findings)."""
+EDGE_NS = 20_000_000
+"""What begins within a cycle of a disturbance's end is its end: the jump with which a neutral comes back."""
+COMPOUND_NS = 1_000_000_000
+"""What comes so soon at one Box is part of what began there (contracts.md, Findings)."""
 OPEN_NS = 2**62
 """The end of what never ended."""
 FAMILIES = {"interruption": "sag", "undervoltage": "sag", "overvoltage": "swell"}
@@ -26,6 +30,8 @@ class BoxSpan:
     start_ns: int
     end_ns: int
     uncertainty_ns: int = 0
+    side: str | None = None
+    """Of a fault: `downstream` or `upstream`; None: nobody says."""
 
     @property
     def families(self) -> frozenset[str]:
@@ -61,6 +67,8 @@ class FoundIncident:
     """Number of the incident before."""
     cause: str | None = None
     """Its likeliest cause; None: nobody has judged it."""
+    sides: dict[str, str] = field(default_factory=dict, hash=False)
+    """Box -> `downstream` or `upstream`, as far as it says."""
 
     @property
     def steady(self) -> bool:

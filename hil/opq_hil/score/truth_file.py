@@ -80,7 +80,10 @@ def _disturbance(line: object, number: str) -> TrueDisturbance | None:
             raise ValueError(f"boxes: {_short(box_id)} is {_short(told)}; want an object")
         late_ns = _time(told, "arrival_ns") - start_ns if told.get("arrival_ns") is not None else 0
         box_kind = _text(told, "class") if told.get("class") is not None else kind
-        spans[box_id] = BoxSpan(box_kind, start_ns + late_ns, end_ns + late_ns)
+        side = told.get("side")
+        spans[box_id] = BoxSpan(
+            box_kind, start_ns + late_ns, end_ns + late_ns, side=side if isinstance(side, str) else None
+        )
     scope = line.get("scope")
     return TrueDisturbance(
         str(line.get("id", number)),

@@ -60,10 +60,14 @@ def command(
     counted = [each for each in stored if from_ns <= _onset_ns(each) < to_ns]
     figures = score(truth.disturbances, counted)
     if as_json:
-        notes = {"left_out": len(stored) - len(counted), "malformed": len(truth.problems)}
+        notes = {
+            "left_out": len(stored) - len(counted),
+            "malformed": len(truth.problems),
+            "nothing": truth.nothing,
+        }
         click.echo(json.dumps({**figures, **notes}, indent=1))
     else:
-        _show(figures)
+        _show(figures, truth.nothing)
 
 
 def stored_incidents(mongo_uri: str | None, data_dir: Path) -> list[FoundIncident]:
@@ -93,7 +97,10 @@ def found_incident(incident: Incident) -> FoundIncident:
     for box_id in incident.box_ids:
         boxes.setdefault(box_id, whole)  # whoever stored it named the Box without a finding
     cause = incident.hypotheses[0].cause if incident.hypotheses else None
-    return FoundIncident(incident.incident_id, incident.kind, incident.scope, boxes, incident.follows, cause)
+    sides = {each.box_id: each.side for each in incident.sides}
+    return FoundIncident(
+        incident.incident_id, incident.kind, incident.scope, boxes, incident.follows, cause, sides
+    )
 
 
 def _together(first: BoxSpan, second: BoxSpan) -> BoxSpan:
@@ -115,21 +122,24 @@ def _ns(time: datetime) -> int:
     return round(time.timestamp() * 1000) * 1_000_000
 
 
-def _show(figures: ScoreFigures) -> None:
+def _show(figures: ScoreFigures, nothing: int) -> None:
     console = Console()
+    if nothing:
+        console.print(f"{nothing} causes left nothing that a Box would name at any Box, and do not count")
     console.print(
         f"{figures['truth']} disturbances: {figures['found']} found, {figures['missed']} missed, "
         f"{figures['split']} split, {figures['wrongly_split']} of them wrongly; "
         f"{figures['incidents']} incidents: {figures['false']} false, "
-        f"{figures['joined']} joined"
+        f"{figures['joined']} joined, {figures['wrongly_joined']} of them wrongly"
     )
     error = figures["start_error_ms"]
     if error["median"] is not None:
         console.print(f"start error: median {error['median']:g} ms, p99 {error['p99']:g} ms")
-    right = figures["scope_right"]
-    console.print(f"scope right: {'unknown' if right is None else f'{right:.0%}'}")
-    right = figures["cause_right"]
-    console.print(f"first cause right: {'unknown' if right is None else f'{right:.0%}'}")
+    right, sharp = figures["scope_right"], figures["scope_right_sharp"]
+    console.print(f"scope right: {_percent(right)}, without steady states {_percent(sharp)}")
+    console.print(f"first cause right: {_percent(figures['cause_right'])}")
+    told = f"upstream or downstream right: {_percent(figures['side_right'])}"
+    console.print(f"{told}, said of {figures['sides']} Boxes")
     table = Table("class", "precision", "recall", "f1", "found as")
     for kind in sorted({*figures["by_class"], *figures["confusion"]}):
         row = figures["by_class"].get(kind, {"precision": None, "recall": None, "f1": None})
@@ -137,3 +147,7 @@ def _show(figures: ScoreFigures) -> None:
         seen = figures["confusion"].get(kind, {})
         table.add_row(kind, *shares, ", ".join(f"{name} {count}" for name, count in seen.items()))
     console.print(table)
+
+
+def _percent(share: float | None) -> str:
+    return "unknown" if share is None else f"{share:.0%}"

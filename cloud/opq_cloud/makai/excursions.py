@@ -17,6 +17,8 @@ from opq_proto.messages import Measurement, Metric
 
 DIP_PU, SWELL_PU = 0.9, 1.1
 """IEC 61000-4-30:2015, 5.4, as the trigger `threshold`."""
+STANDS_PU, DEAD_PU = 0.02, 0.1
+"""A voltage that swings by no more than the hysteresis stands; of one below the other nothing is known."""
 SHORT_NS = 10 * 10**9
 """So long is asked for whole; of a longer one the end alone, its onset has an event."""
 FORGOTTEN_NS = 3600 * 10**9
@@ -78,11 +80,19 @@ class Excursions:
     """Onsets that were none, because they came in a pause."""
 
     def begin(
-        self, key: Hashable, measurement: Measurement, value: float, limit: WatchedLimit
+        self,
+        key: Hashable,
+        measurement: Measurement,
+        value: float,
+        limit: WatchedLimit,
+        pause_key: Hashable = None,
     ) -> Decision | None:
-        """The limit was passed in this window and not before."""
+        """The limit was passed in this window and not before.
+
+        `pause_key`: whose pause counts, where one key stands for several quantities.
+        """
         start_ns, end_ns = window_ns(measurement)
-        reported = self._is_onset(key, start_ns)
+        reported = self._is_onset(key if pause_key is None else pause_key, start_ns)
         self.held += not reported
         self.active[key] = Excursion(start_ns, start_ns, end_ns, value, reported)
         return Decision(limit.metric, value, limit.enter, limit.because(value)) if reported else None
@@ -114,7 +124,12 @@ class Excursions:
         return Decision(limit.metric, excursion.worst, limit.enter, because, span_ns, since_ns)
 
     def follow(
-        self, key: Hashable, measurement: Measurement, value: float, limit: WatchedLimit
+        self,
+        key: Hashable,
+        measurement: Measurement,
+        value: float,
+        limit: WatchedLimit,
+        pause_key: Hashable = None,
     ) -> Decision | None:
         """Begin, go on or end by the value alone; NaN says nothing."""
         if key in self.active:
@@ -123,7 +138,7 @@ class Excursions:
             if value > (limit.leave if self.with_tail else limit.enter):
                 self.go_on(key, measurement, value)
             return None
-        return self.begin(key, measurement, value, limit) if value > limit.enter else None
+        return self.begin(key, measurement, value, limit, pause_key) if value > limit.enter else None
 
     def forget(self, key: Hashable) -> None:
         """It is over and nobody need know: what was passed has become usual."""
@@ -147,11 +162,15 @@ class Excursions:
 
 def is_flagged(rms: Metric, nominal: Nominal) -> bool:
     """Whether a dip or a swell lies in the window: it is an event of its own, and what else the window
-    shows is its edges.
+    shows is its edges. A voltage that stands beyond a limit all the window long has no edge in it, so that
+    what else happens during minutes of overvoltage is seen.
 
-    Source: IEC 61000-4-30:2015, 4.7 (flagging), 5.4.
+    Source: IEC 61000-4-30:2015, 4.7 (flagging), 5.4; the standing voltage is ours.
     """
-    return not (rms.min >= DIP_PU * nominal.volts and rms.max <= SWELL_PU * nominal.volts)
+    if rms.min >= DIP_PU * nominal.volts and rms.max <= SWELL_PU * nominal.volts:
+        return False
+    stands = rms.min >= DEAD_PU * nominal.volts and rms.max - rms.min <= STANDS_PU * nominal.volts
+    return not stands
 
 
 def stream_of(measurement: Measurement) -> str:

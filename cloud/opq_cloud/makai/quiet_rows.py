@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.makai.excursions import DIP_PU, SWELL_PU
+from opq_cloud.makai.excursions import DEAD_PU, DIP_PU, STANDS_PU, SWELL_PU
 from opq_proto.decision import Nominal
 from opq_proto.measurement_columns import METRIC_NAMES, MeasuredBoxes, MeasurementColumns
 
@@ -43,7 +43,8 @@ def unflagged(columns: MeasurementColumns) -> NDArray[np.bool_]:
     least_v, most_v, _ = values_of(columns, "rms")
     volts, _ = nominals_of(columns)
     within: NDArray[np.bool_] = (least_v >= DIP_PU * volts) & (most_v <= SWELL_PU * volts)
-    return within
+    stands: NDArray[np.bool_] = (least_v >= DEAD_PU * volts) & (most_v - least_v <= STANDS_PU * volts)
+    return within | stands
 
 
 def nominal_of(columns: MeasurementColumns, at: int) -> Nominal:

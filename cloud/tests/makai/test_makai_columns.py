@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 import opq_cloud.makai as makai_room
 from opq_cloud.config import PluginEntry, TriggeringServiceSection
 from opq_cloud.makai.boxes import BoxRegister
+from opq_cloud.makai.excursions import is_flagged
 from opq_cloud.makai.measurement_judge import MeasurementJudge
 from opq_cloud.makai.openings import EventOpenings
+from opq_cloud.makai.quiet_rows import unflagged
 from opq_cloud.makai.trends import Trends
 from opq_cloud.makai.triggers_in_use import TriggersInUse
 from opq_cloud.service import ServiceCounters
@@ -86,6 +88,20 @@ def test_a_quiet_trigger_says_nothing_to_any_of_them_and_forgets_nothing(data: s
 def _memory(module: TriggerModule) -> Any:
     state = module._state
     return (state.passed, state.recovered) if hasattr(state, "passed") else state
+
+
+def test_a_voltage_that_stands_beyond_a_limit_is_not_flagged_one_by_one_or_in_columns() -> None:
+    percent = [(99.9, 100.1), (65.0, 100.0), (112.0, 112.1), (108.0, 112.0), (86.0, 87.0), (1.0, 1.1)]
+    for first in (0, 3):
+        metrics = second(0).metrics.copy()
+        for box, (low, high) in enumerate(percent[first : first + 3]):
+            volts = BOXES.nominals[box].volts
+            metrics[box, 1] = low / 100 * volts, high / 100 * volts, (low + high) / 200 * volts
+        columns = replace(second(0), metrics=metrics)
+        rows = zip(columns.measurements(), BOXES.nominals, strict=True)
+        told = [not is_flagged(row.metrics["rms"], nominal) for row, nominal in rows]
+        assert told == ([True, False, True] if first == 0 else [False, True, False])
+        assert unflagged(columns).tolist() == told
 
 
 def test_a_calm_second_is_quiet_for_the_default_triggers_and_a_dip_is_not() -> None:

@@ -133,6 +133,42 @@ def test_the_edges_of_a_dip_are_the_dips_own(name: str) -> None:
     assert [at for at, each in decided(name, rows).items() if each.span_ns is None] == []
 
 
+@pytest.mark.parametrize("volts", [258.0, 200.0])
+@pytest.mark.parametrize(
+    ("name", "beyond"),
+    [
+        ("rapid_change", {"rms": (-13.0, 0.0, -10.0)}),
+        ("frequency", {"f": (49.4, 50.0, 49.7)}),
+        ("transient", {"trans": (2.0, 30.0, 2.6)}),
+        ("steady_state", {"thd": 0.06}),
+        ("statistical", {"rms": (-0.5, 0.5, 0.0)}),
+    ],
+)
+def test_minutes_of_over_or_undervoltage_hide_nothing_else(
+    name: str, beyond: dict[str, tuple[float, float, float]], volts: float
+) -> None:
+    steady = (volts - 0.03, volts + 0.03, volts)
+    rows = [window(k, rms=steady) for k in range(230)]
+    changed: dict[str, tuple[float, float, float] | float] = {"rms": steady, **beyond}
+    if "rms" in beyond:
+        low, high, mean = beyond["rms"]
+        if name == "rapid_change":  # to another level, where it stands
+            low = high = mean = -13.0
+        changed["rms"] = (volts + low, volts + high, volts + mean)
+    rows[200:204] = [window(200 + k, **changed) for k in range(4)]
+    assert [at for at, each in decided(name, rows).items() if each.span_ns is None][:1] == [200]
+
+
+def test_a_figure_that_was_unusual_mutes_itself_and_no_other() -> None:
+    """A motor's start every three minutes is unusual each time, and a tone soon after one is, too."""
+    rows = calm(1200)
+    for k in range(200, 1200, 180):
+        rows[k] = window(k, rms=(228.0, 230.5, 229.5))
+    rows[395] = window(395, thd=0.05)
+    found = [at for at, each in decided("statistical", rows).items() if each.span_ns is None]
+    assert found == [200, 380, 395, 560, 740, 920, 1100]
+
+
 def test_flicker_wants_some_windows_in_a_row() -> None:
     swing = (227.0, 232.0, 230.0)
     rows = [*calm(3), *(window(3 + k, rms=swing) for k in range(9)), *calm(3, 12)]

@@ -33,6 +33,9 @@ EVERY = 16
 """Windows from one step of the percentiles to the next; each window is judged."""
 STEP = 0.05
 """Size of a step, in units of the scale."""
+CALM_S = 120.0
+"""A figure that is unusual again so soon flaps, and waits longer; each figure by itself, so that a keyed tone
+is not passed over because a motor started at the same Box some minutes before."""
 HOUR_NS = 3600 * 10**9
 UNKNOWN = [float("inf")] * len(FIGURES)
 
@@ -67,7 +70,7 @@ class StatisticalState:
     """What the trigger remembers of all Boxes."""
 
     boxes: dict[str, UsualFigures] = field(default_factory=dict)
-    excursions: Excursions = field(default_factory=lambda: Excursions(first_s=30.0, with_tail=False))
+    excursions: Excursions = field(default_factory=lambda: Excursions(30.0, calm_s=CALM_S, with_tail=False))
 
 
 def begin(config: Config) -> StatisticalState:
@@ -164,7 +167,8 @@ def _judged(
     metric, unit = FIGURES[worst]
     value = f"{metric}{' range' if worst < 2 else ''} {figures[worst]:.4g} {unit}".rstrip()
     limit = WatchedLimit(name, metric, "", config.z, config.z / 4, f"{value}, unusual by z =")
-    return state.excursions.follow(measurement.box_id, measurement, far[worst], limit)
+    pause_key = measurement.box_id, metric
+    return state.excursions.follow(measurement.box_id, measurement, far[worst], limit, pause_key)
 
 
 def _learn(

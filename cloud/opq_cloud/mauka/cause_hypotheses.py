@@ -278,9 +278,12 @@ def _lost_neutral(signs: IncidentSigns) -> Signs:
 
 
 def _islanding(signs: IncidentSigns) -> Signs:
-    apart = _apart(signs)
+    apart, was_apart = _apart(signs), _was_apart(signs)
     return (
-        _sign(not apart, -4.0, "not_apart", "no frequency left that of the others", signs.hz_apart, "Hz"),
+        _sign(
+            not (apart or was_apart), -4.0, "not_apart", "no frequency left that of the others",
+            signs.hz_apart, "Hz",
+        ),
         _sign(
             apart, 4.0, "hz_apart",
             f"the frequency went {signs.hz_apart or 0:+.2f} Hz away from that of other Boxes",
@@ -290,7 +293,12 @@ def _islanding(signs: IncidentSigns) -> Signs:
             apart and abs(signs.hz_change or 0.0) >= 0.7 * APART_HZ, 1.0, "hz_change",
             "it did so from this moment on", signs.hz_change, "Hz",
         ),
-        _sign("phase_jump" in signs.kinds and apart, 0.3, "phase_jump", "the phase jumped"),
+        _sign(
+            was_apart, 4.5, "hz_apart_before",
+            f"until now the frequency was {signs.hz_apart_before or 0:+.2f} Hz away from that of other Boxes",
+            signs.hz_apart_before, "Hz",
+        ),
+        _sign("phase_jump" in signs.kinds and (apart or was_apart), 0.3, "phase_jump", "the phase jumped"),
     )  # fmt: skip
 
 
@@ -394,6 +402,9 @@ def _coming_back(signs: IncidentSigns, weight: float) -> CauseEvidence | None:
 
 
 def _left_others(signs: IncidentSigns, weight: float) -> CauseEvidence | None:
+    if _was_apart(signs):
+        words = "the frequency came back to that of other Boxes"
+        return _sign(True, weight, "hz_apart_before", words, signs.hz_apart_before, "Hz")
     words = "the frequency left that of other Boxes"
     return _sign(_apart(signs), weight, "hz_apart", words, signs.hz_apart, "Hz")
 
@@ -410,6 +421,16 @@ def _inrush(signs: IncidentSigns) -> bool:
 
 def _apart(signs: IncidentSigns) -> bool:
     return signs.hz_apart is not None and abs(signs.hz_apart) >= APART_HZ
+
+
+def _was_apart(signs: IncidentSigns) -> bool:
+    """Whether it ends an island: apart before, and not since."""
+    return (
+        signs.hz_apart_before is not None
+        and abs(signs.hz_apart_before) >= APART_HZ
+        and signs.hz_apart is not None
+        and not _apart(signs)
+    )
 
 
 def _impulse(signs: IncidentSigns) -> bool:

@@ -49,6 +49,8 @@ class IncidentSigns:
     hz_change: float | None = None
     hz_apart: float | None = None
     """How far the Box that is furthest off differs from the others of its event."""
+    hz_apart_before: float | None = None
+    """The same of before the onset."""
     deviation_hz: float | None = None
     impulse_pu: float | None = None
     impulse_boxes: int = 0
@@ -94,6 +96,9 @@ def signs_of(kinds: frozenset[str], scope: str | None, witnesses: Sequence[Incid
             (each["onset_hz_change"] for each in seen if "onset_hz_change" in each), key=abs, default=None
         ),
         hz_apart=max(apart, key=abs, default=None),
+        hz_apart_before=max(
+            (each["hz_apart_before"] for each in figures if "hz_apart_before" in each), key=abs, default=None
+        ),
         deviation_hz=max(
             (each["deviation_hz"] for each in figures if "deviation_hz" in each), key=abs, default=None
         ),

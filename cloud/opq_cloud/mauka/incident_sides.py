@@ -5,14 +5,21 @@
                                                  upstream                       downstream
 
 Without currents the direction of power cannot be seen. What can: behind the place of a short circuit no
-fault current flows, so that Boxes there are as deep as the place itself, which is the deepest of the network;
-before it each Box is less deep, and on other feeders as deep as the busbar. A single place that is deepest
-may also be the last one before the fault: then the answer is little better than a guess, and says so.
+fault current flows, so that Boxes there have what is left at the place itself, the deepest of the network;
+before it each Box is less deep, and on other feeders as deep as the busbar.
+
+The same current makes every drop along the feeder, so the phasors of places before the fault lie on the
+straight line from the busbar's to that of the fault. A place off that line is behind the fault, and something
+else feeds it, such as a small power station. Where the line runs to zero nothing is left at the place of the
+fault: who has a rest of the voltage is before it. Else a single place that is deepest may also be the last
+one before the fault: then the answer is little better than a guess, and says so.
 
 Source: Bollen, "Understanding Power Quality Problems", 2000, 4.2 (voltage divider) and 4.3 (radial feeders).
 """
 
-from collections.abc import Sequence
+import cmath
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -25,8 +32,13 @@ LEAST_DEPTH = 0.04
 """Share of the voltage before: how far a phasor has to move somewhere for this to be asked."""
 LEAST_CONTRAST = 0.03
 """Share of the voltage before, deeper than other feeders: a feeder with less is not the one."""
-ALIKE, ALIKE_SHARE = 0.02, 0.05
-"""So much less deep than the deepest, of before and of it, is as deep."""
+ALIKE, ALIKE_SHARE = 0.02, 0.1
+"""So far from the deepest, of before and of the way from the busbar to it, is as deep."""
+OFF_LINE, OFF_LINE_SHARE = 0.01, 0.05
+"""So far from the line between busbar and deepest place, of before and of that way, is off the line."""
+REST, LARGEST_REST, REST_DEGREES = 0.015, 0.1, 3.0
+"""What is left of the voltage at a place before a short circuit without resistance: its least and its largest
+size, and how far its angle is at most from that of the busbar, which has three times as much at least."""
 SEVERAL_PLACES, ONE_DEAD_PLACE, ONE_PLACE, ELSEWHERE = 0.75, 0.85, 0.7, 0.97
 """How often each came true on two half hours of the Sim (docs/mauka.md), rounded."""
 DEAD = 0.9
@@ -39,13 +51,17 @@ class _Depth:
     place: str
     feeder: str
     phase: str | None
-    moved: float
+    phasor: complex
+
+    @property
+    def moved(self) -> float:
+        return abs(self.phasor - 1)
 
 
 def sides_of(witnesses: Sequence[IncidentWitness]) -> tuple[BoxSide, ...]:
     """By Box; without those of which nothing can be said, such as Boxes without a feeder."""
     depths = [
-        _Depth(each.box_id, each.place or "", each.feeder, phase_letter(each.phase), abs(phasor - 1))
+        _Depth(each.box_id, each.place or "", each.feeder, phase_letter(each.phase), phasor)
         for each in witnesses
         if each.feeder and (phasor := phasor_of(each)) is not None
     ]
@@ -67,7 +83,7 @@ def sides_of(witnesses: Sequence[IncidentWitness]) -> tuple[BoxSide, ...]:
     if most[faulted] < LEAST_CONTRAST:
         return ()
     found = {each.box_id: (UPSTREAM, ELSEWHERE) for each in depths if each.feeder != faulted}
-    found |= _on_feeder(by_feeder[faulted])
+    found |= _on_feeder(by_feeder[faulted], _busbar(depths, faulted))
     return tuple(BoxSide(box_id, *found[box_id]) for box_id in sorted(found))
 
 
@@ -77,24 +93,60 @@ def _contrast(one: _Depth, depths: Sequence[_Depth]) -> float | None:
     return one.moved - median(others) if others else None
 
 
-def _on_feeder(there: Sequence[_Depth]) -> dict[str, tuple[str, float]]:
+def _busbar(depths: Sequence[_Depth], faulted: str) -> dict[str | None, complex]:
+    """By phase, what other feeders have, which is what the busbar has."""
+    found: dict[str | None, complex] = {}
+    for phase in {each.phase for each in depths}:
+        others = [each.phasor for each in depths if each.feeder != faulted and each.phase == phase]
+        if others:
+            found[phase] = complex(median(each.real for each in others), median(each.imag for each in others))
+    return found
+
+
+def _on_feeder(there: Sequence[_Depth], busbar: Mapping[str | None, complex]) -> dict[str, tuple[str, float]]:
     """Box -> its side and the probability, for the Boxes of the faulted feeder.
 
-    A place whose phases are all as deep as the deepest of their phase is downstream, others are upstream.
+    A place whose phases all have what the deepest of their phase has, or are off the line to it, is
+    downstream; others are upstream.
     """
-    deep: dict[str, list[bool]] = {}
+    behind: dict[str, list[bool]] = {}
+    before: set[str] = set()
+    places = {each.place for each in there}
     for one in there:
-        same = [each.moved for each in there if each.phase == one.phase]
-        limit = max(same) - max(ALIKE, ALIKE_SHARE * max(same))
-        if len(same) > 1 or len({each.place for each in there}) == 1:
-            deep.setdefault(one.place, []).append(one.moved >= limit)
-    last = {place for place, alike in deep.items() if all(alike)}
-    if not last:
+        same = [each for each in there if each.phase == one.phase]
+        if len(same) == 1 and len(places) > 1:
+            continue
+        deepest = max(same, key=lambda each: each.moved)
+        behind.setdefault(one.place, []).append(_is_behind(one.phasor, deepest.phasor, busbar.get(one.phase)))
+        if _has_rest(one.phasor, busbar.get(one.phase)):
+            before.add(one.place)
+    last = {place for place, alike in behind.items() if all(alike)} - before
+    if not last and not before:
         return {}
+    if not last:
+        return {each.box_id: (UPSTREAM, SEVERAL_PLACES) for each in there if each.place in behind}
     dead = max(each.moved for each in there if each.place in last) >= DEAD
     sure = SEVERAL_PLACES if len(last) > 1 else ONE_DEAD_PLACE if dead else ONE_PLACE
     return {
         each.box_id: (DOWNSTREAM, sure) if each.place in last else (UPSTREAM, sure)
         for each in there
-        if each.place in deep
+        if each.place in behind
     }
+
+
+def _is_behind(phasor: complex, deepest: complex, busbar: complex | None) -> bool:
+    """Whether it is as deep as the deepest, or off the line from the busbar to it."""
+    if busbar is None or busbar == deepest:
+        return abs(phasor - deepest) <= ALIKE
+    way = deepest - busbar
+    if abs(phasor - deepest) <= max(ALIKE, ALIKE_SHARE * abs(way)):
+        return True
+    off = abs(((phasor - busbar) * way.conjugate()).imag) / abs(way)
+    return off > max(OFF_LINE, OFF_LINE_SHARE * abs(way))
+
+
+def _has_rest(phasor: complex, busbar: complex | None) -> bool:
+    """Whether it has a rest of the busbar's voltage, at the same angle: at the fault nothing is left."""
+    if busbar is None or not REST <= abs(phasor) <= min(LARGEST_REST, abs(busbar) / 3):
+        return False
+    return abs(math.degrees(cmath.phase(phasor / busbar))) <= REST_DEGREES

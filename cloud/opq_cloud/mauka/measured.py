@@ -39,6 +39,8 @@ MOST_ONSETS = 12
 """Onsets of one piece that are looked at for their cause; 1 ms each."""
 MOST_DIGESTS = 256
 """Waveforms whose hash is known while they are in memory."""
+STANDS_S, STANDS_PU = 0.1, 0.02
+"""A voltage stands that swings by no more than the hysteresis for so long, of nominal."""
 DEFAULT_LIMITS = Limits()
 EVENT_LIMITS = ClassLimits(short_changes=False)
 """Those of `classify`, but for rapid voltage changes, which keep to the second of 61000-4-30, 5.11."""
@@ -96,6 +98,17 @@ class MeasuredResults:
             for run, digest in zip(runs, self._digests_of(wave, runs), strict=True)
         ]
         return [MeasuredRun(run, self._analysis(run, key), key) for run, key in zip(runs, keys, strict=True)]
+
+    def against_before(self, piece: MeasuredRun) -> MeasuredRun:
+        """The piece measured against the voltage that it begins with, where that stands beyond a limit.
+
+        Within minutes of overvoltage all else would count as a part of it. Else the same piece.
+        """
+        before_v = _standing_v(piece.analysis)
+        if before_v is None:
+            return piece
+        key = (*piece.key[:3], before_v, *piece.key[4:])
+        return MeasuredRun(piece.run, self._analysis(piece.run, key), key)
 
     def parts_of(self, piece: MeasuredRun, limits: ClassLimits) -> tuple[ClassifiedPart, ...]:
         """The disturbances of a piece by these limits."""
@@ -157,6 +170,21 @@ def _key(run: Waveform, digest: bytes, nominal_v: float, nominal_hz: float, limi
     return (digest, run.rate_millihz, run.v_per_lsb, nominal_v, nominal_hz, limits)
 
 
+def _standing_v(analysis: SignalAnalysis) -> float | None:
+    """The rms with which a signal begins where that is beyond a limit and steady; None: it is not.
+
+    A sliding reference (IEC 61000-4-30:2015, 5.4.4) that is taken from before the event and held.
+    """
+    first = next(iter(analysis.disturbances), None)
+    if first is None or not first.open_at_start or first.kind == "interruption":
+        return None
+    seen = analysis.half_rms_v[analysis.half_starts < STANDS_S * analysis.rate_hz]
+    if len(seen) < STANDS_S * analysis.nominal_hz or not np.isfinite(seen).all():
+        return None
+    stands = float(np.ptp(seen)) <= STANDS_PU * analysis.nominal_v
+    return round(float(np.median(seen)), 1) if stands else None
+
+
 def _keep(known: OrderedDict[K, V], key: K, value: V, most: int) -> None:
     known[key] = value
     known.move_to_end(key)
@@ -181,7 +209,7 @@ def findings_of(
     measurement_type: str = "VOLTAGE",
 ) -> tuple[Finding, ...]:
     """The disturbances of these classes that `classify` finds in an event, of all Boxes in time order."""
-    pieces = measured_runs(event, config, limits.rms)
+    pieces = [RESULTS.against_before(piece) for piece in measured_runs(event, config, limits.rms)]
     findings = [
         with_onset(finding_of(part, piece.run, measurement_type), piece, part.found, pieces)
         for piece in pieces

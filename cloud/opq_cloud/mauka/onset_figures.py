@@ -21,6 +21,8 @@ BESIDE_CYCLES = 1.5
 BEFORE_WINDOWS = 8
 HZ_FROM_S, HZ_TO_S = 0.2, 2.0
 """After the onset, frequencies of Boxes are compared."""
+HZ_BEFORE_S = (-2.0, -0.22)
+"""Windows that begin then are over before the onset: 10/12 cycles are 0.2 s."""
 MOST_COMPARED = 8
 Figures = tuple[tuple[str, float], ...]
 
@@ -45,21 +47,37 @@ def onset_figures(piece: MeasuredPiece, start_sample: float) -> Figures:
 
 
 def hz_apart(
-    own: MeasuredPiece, start_ns: int, others: Iterable[MeasuredPiece], most: int = MOST_COMPARED
+    own: MeasuredPiece, start_ns: int, others: Sequence[MeasuredPiece], most: int = MOST_COMPARED
 ) -> Figures:
-    """How far the frequency after a moment is from the middle of the others', and of how many."""
-    here = _hz_after(own, start_ns)
+    """How far the frequency after a moment is from the middle of the others', and of how many; and the same
+    of before it, as at the end of an island.
+    """
+    return (
+        *_apart(own, start_ns, others, most, (HZ_FROM_S, HZ_TO_S), ("hz_apart", "hz_compared")),
+        *_apart(own, start_ns, others, most, HZ_BEFORE_S, ("hz_apart_before", "hz_compared_before")),
+    )
+
+
+def _apart(
+    own: MeasuredPiece,
+    start_ns: int,
+    others: Iterable[MeasuredPiece],
+    most: int,
+    span_s: tuple[float, float],
+    names: tuple[str, str],
+) -> Figures:
+    here = _hz_within(own, start_ns, *span_s)
     if here is None:
         return ()
     there: list[float] = []
     for other in others:
-        if other.run.box_id != own.run.box_id and (hz := _hz_after(other, start_ns)) is not None:
+        if other.run.box_id != own.run.box_id and (hz := _hz_within(other, start_ns, *span_s)) is not None:
             there.append(hz)
         if len(there) == most:
             break
     if not there:
         return ()
-    return ("hz_apart", here - float(np.median(there))), ("hz_compared", float(len(there)))
+    return (names[0], here - float(np.median(there))), (names[1], float(len(there)))
 
 
 def _hz_before(analysis: SignalAnalysis, start_sample: float) -> float | None:
@@ -71,11 +89,12 @@ def _hz_before(analysis: SignalAnalysis, start_sample: float) -> float | None:
     return float(np.median(known)) if len(known) else None
 
 
-def _hz_after(piece: MeasuredPiece, start_ns: int) -> float | None:
+def _hz_within(piece: MeasuredPiece, start_ns: int, from_s: float, to_s: float) -> float | None:
+    """The middle frequency of the windows that begin so long after a moment; None: fewer than two."""
     rate_hz = piece.run.rate_hz
-    first = (start_ns - piece.run.start_ns) / 1e9 + HZ_FROM_S
+    moment_s = (start_ns - piece.run.start_ns) / 1e9
     starts_s = piece.analysis.window_starts / rate_hz
-    low, high = np.searchsorted(starts_s, (first, first + HZ_TO_S - HZ_FROM_S)).tolist()
+    low, high = np.searchsorted(starts_s, (moment_s + from_s, moment_s + to_s)).tolist()
     known = piece.analysis.window_hz[low:high]
     known = known[np.isfinite(known)]
     return float(np.median(known)) if len(known) >= 2 else None

@@ -1,11 +1,13 @@
 """Causes of incidents: what their witnesses show together, and what is concluded from it."""
 
+import cmath
+import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from opq_cloud.mauka.analyses import rms_voltage
+from opq_cloud.mauka.analyses import phase_jump, rapid_voltage_change, rms_voltage
 from opq_cloud.mauka.cause_hypotheses import JUDGES, hypotheses_for
 from opq_cloud.mauka.cause_signs import IncidentSigns, phase_letter, signs_of
 from opq_cloud.mauka.incident_facts import facts_of
@@ -163,6 +165,53 @@ def test_names_of_phases_that_people_use(name: str | None, letter: str | None) -
     assert phase_letter(name) == letter
 
 
+def test_the_jump_with_which_an_island_comes_back_is_the_islands() -> None:
+    """Its frequency was that of an island until then, and is that of the others since."""
+    jump = {"change_percent": -1.0, "change_degrees": 12.0}
+    back = [witness(str(n), "phase_jump", None, hz_apart_before=0.9, hz_apart=0.003, **jump) for n in (1, 2)]
+    found = hypotheses_for(signs_of(frozenset({"phase_jump"}), "local", back))[0]
+    assert found.cause == "islanding" and found.probability >= 0.8
+    assert any("until now" in line for line in evidence_lines(found))
+    still = [
+        witness(str(n), "phase_jump", None, hz_apart_before=0.003, hz_apart=0.003, **jump) for n in (1, 2)
+    ]
+    assert "islanding" not in judged(*still)
+
+
+def beating(box_id: str, before_hz: float, at_s: float = 1.5) -> Waveform:
+    """50 Hz, but for another frequency until a moment at which it jumps back into phase."""
+    t = np.arange(3 * RATE_HZ) / RATE_HZ
+    volts = 325 * np.sin(2 * np.pi * np.where(t < at_s, before_hz, 50.0) * t + np.where(t < at_s, 0.0, 0.3))
+    counts = np.round(volts * 50).astype(np.int16)
+    return Waveform(box_id, 0, 1000, TimeSource.GPS, RATE_HZ * 1000, 0.02, 0, counts)
+
+
+def test_the_end_of_an_island_brings_how_far_its_frequency_was_from_the_others() -> None:
+    event = Event(1, 0, 3 * 10**9, (beating("1", 50.4), beating("2", 50.0), beating("3", 50.0)))
+    found = [each for each in phase_jump.analyse(event, phase_jump.Config(230.0, 50.0)) if each.box_id == "1"]
+    figures = dict(found[0].figures)
+    assert figures["hz_apart_before"] == pytest.approx(0.4, abs=0.02)
+    assert figures["hz_apart"] == pytest.approx(0.0, abs=0.02)
+    assert figures["hz_compared_before"] == 2.0
+
+
+def test_what_happens_in_an_overvoltage_is_measured_against_the_voltage_just_before() -> None:
+    """117 % throughout, but 110.5 % for 0.6 s from 1.5 s on: a rapid change, with its shape."""
+    t = np.arange(5 * RATE_HZ) / RATE_HZ
+    size = np.where((t >= 1.5) & (t < 2.1), 1.105, 1.17) * 325.27
+    counts = np.round(size * np.sin(2 * np.pi * 50 * t) * 50).astype(np.int16)
+    wave = Waveform("1", 0, 1000, TimeSource.GPS, RATE_HZ * 1000, 0.02, 0, counts)
+    event = Event(1, 0, 5 * 10**9, (wave,))
+    config = rapid_voltage_change.Config(230.0, 50.0)
+    found = rapid_voltage_change.analyse(event, config)
+    assert [each.kind for each in found] == ["rapid_voltage_change"]
+    assert found[0].start_ns == pytest.approx(1.5e9, abs=2e7)
+    assert dict(found[0].figures)["largest_change_percent"] == pytest.approx(-100 * 0.065 / 1.17, abs=0.2)
+    assert dict(found[0].figures)["onset_change_percent"] == pytest.approx(-100 * 0.065 / 1.17, abs=0.2)
+    (stands,) = rms_voltage.analyse(event, rms_voltage.Config(230.0, 50.0))
+    assert (stands.kind, stands.closed) == ("swell", False)  # of nominal, as ever
+
+
 def test_every_cause_has_its_words_and_the_unknown_too() -> None:
     assert set(JUDGES) | {UNKNOWN} <= set(CAUSE_WORDS)
     nothing = IncidentSigns(frozenset(), False, None, False, False, None)
@@ -191,6 +240,38 @@ def test_the_deepest_places_of_the_deepest_feeder_are_behind_the_fault() -> None
         "1": ("upstream", True), "2": ("upstream", True), "3": ("upstream", True),
         "4": ("downstream", True), "5": ("downstream", True),
     }  # fmt: skip
+
+
+def turned(one: IncidentWitness, phasor: complex) -> IncidentWitness:
+    percent, degrees = 100 * (abs(phasor) - 1), math.degrees(cmath.phase(phasor))
+    return replace(one, figures=(("onset_change_percent", percent), ("onset_change_degrees", degrees)))
+
+
+def test_a_place_off_the_line_from_the_busbar_to_the_deepest_is_behind_the_fault_and_fed_from_there() -> None:
+    """By hand: busbar 0.5-0.3j, deepest 0.2-0.3j. Half way between them is before it; aside is behind."""
+    phasors = {"1": 0.5 - 0.3j, "2": 0.5 - 0.3j, "3": 0.35 - 0.3j, "4": 0.2 - 0.3j, "5": 0.3 - 0.24j}
+    network = tuple(
+        turned(at(box_id, {"1": "f1", "2": "f2"}.get(box_id, "f3"), 0), phasor)
+        for box_id, phasor in phasors.items()
+    )
+    assert {each.box_id: each.side for each in sides_of(network)} == {
+        "1": "upstream", "2": "upstream", "3": "upstream", "4": "downstream", "5": "downstream",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("last", "side"), [(0.02 - 0.03j, "upstream"), (0.001 - 0.001j, "downstream"), (0.03 + 0j, "downstream")]
+)
+def test_a_rest_of_the_busbars_voltage_at_its_angle_is_before_a_short_circuit_without_resistance(
+    last: complex, side: str
+) -> None:
+    network = (
+        turned(at("1", "f1", 0), 0.2 - 0.3j),
+        turned(at("2", "f3", 0), 0.1 - 0.15j),
+        turned(at("3", "f3", 0), last),
+    )
+    found = {each.box_id: each.side for each in sides_of(network)}
+    assert found == {"1": "upstream", "2": "upstream", "3": side}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,14 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from opq_cloud.mauka.measured import EVENT_LIMITS, MeasuredRun, NominalConfig, findings_of, measured_runs
+from opq_cloud.mauka.measured import (
+    EVENT_LIMITS,
+    RESULTS,
+    MeasuredRun,
+    NominalConfig,
+    findings_of,
+    measured_runs,
+)
 from opq_measure.classification.short_change import short_change_in
 from opq_proto.messages import Event, Finding, SampleRequest
 
@@ -41,7 +48,7 @@ def wants(event: Event, findings: Sequence[Finding], config: Config) -> tuple[Sa
     """The steady second, where a waveform begins too late or ends too early to hold it."""
     found = {each.box_id for each in findings}
     asked = (
-        _steady_second(piece, config)
+        _steady_second(RESULTS.against_before(piece), config)
         for piece in measured_runs(event, config, EVENT_LIMITS.rms)
         if piece.run.box_id not in found
     )
@@ -54,7 +61,7 @@ def _steady_second(piece: MeasuredRun, config: Config) -> SampleRequest | None:
         return None
     known = np.isfinite(analysis.half_rms_v)
     change = short_change_in(
-        analysis.half_rms_v, known, config.nominal_v, config.nominal_hz, config.least_percent
+        analysis.half_rms_v, known, analysis.nominal_v, config.nominal_hz, config.least_percent
     )
     if change is None:
         return None

@@ -24,6 +24,8 @@ PLACES_S = 10.0
 TRIES_S = 60.0
 """So long a plan is made again and again."""
 LONGEST_PAUSE_S = 0.05
+MANY_BOXES = 200
+"""From so many on all Boxes of the store are read at once."""
 CLOCK_MS = 3000
 """A Box's clock is that of a Measurement so near."""
 CLOCK_ROWS = 8
@@ -62,6 +64,7 @@ class FindingWriter:
             return CarriedOut(())
         store = self._store()
         stamped = [self.with_clock(one) for one in findings]
+        self._read_places(stamped)
         done = carry_out_plan(store, lambda: plan_join(store, stamped, event_id, self.place_of))
         if done is None:
             raise StoreError(
@@ -81,6 +84,21 @@ class FindingWriter:
             known = BoxPlace() if box is None else box_place(box, places.locations, places.regions)
             places.boxes[box_id] = known
         return known
+
+    def _read_places(self, findings: Sequence[Finding]) -> None:
+        """Of many Boxes at once, which costs less than one after the other."""
+        boxes = {one.box_id for one in findings}
+        if len(boxes) < MANY_BOXES:
+            return
+        self.place_of(next(iter(boxes)))
+        places = self._places
+        if places is not None and not boxes <= places.boxes.keys():
+            known = {box.box_id: box for box in self._store().boxes()}
+            for box_id in boxes - places.boxes.keys():
+                box = known.get(box_id)
+                places.boxes[box_id] = (
+                    BoxPlace() if box is None else box_place(box, places.locations, places.regions)
+                )
 
     def with_clock(self, one: Finding) -> Finding:
         """The finding with the clock that the Box's Measurements of the moment name."""

@@ -24,6 +24,7 @@ from opq_proto.messages import BoxArrival, BoxSide, CauseHypothesis, Finding
 
 ARRIVALS = 50
 """Boxes that the order of arrival names."""
+AT_ONCE = 100
 _KEPT = 3
 """Different names that are kept: two, and perhaps the mark of what is not known."""
 
@@ -33,16 +34,29 @@ PlaceOf = Callable[[str], BoxPlace]
 def facts_of(incident_id: int, known: Sequence[KnownFinding], place_of: PlaceOf) -> IncidentFacts:
     """What all findings of an incident, at least one, say together."""
     boxes = {one.finding.box_id for one in known}
-    own = [_of_one(incident_id, one.finding, place_of(one.finding.box_id)) for one in known]
-    return _judged(_together(own, len(boxes)))
+    return _judged(_together(_few_of(incident_id, known, place_of), len(boxes)))
 
 
 def grown(
     facts: IncidentFacts, added: Sequence[KnownFinding], new_boxes: int, place_of: PlaceOf
 ) -> IncidentFacts:
     """The same, with findings that are new; `new_boxes` of their Boxes had none in it."""
-    own = [_of_one(facts.incident_id, one.finding, place_of(one.finding.box_id)) for one in added]
+    own = _few_of(facts.incident_id, added, place_of)
     return _judged(_together([facts, *own], facts.boxes + new_boxes))
+
+
+def _few_of(incident_id: int, known: Sequence[KnownFinding], place_of: PlaceOf) -> list[IncidentFacts]:
+    """What the findings say, put together by `AT_ONCE`: figures of 10,000 at once would keep memory busy."""
+    return [
+        _together(
+            [
+                _of_one(incident_id, one.finding, place_of(one.finding.box_id))
+                for one in known[first : first + AT_ONCE]
+            ],
+            0,
+        )
+        for first in range(0, len(known), AT_ONCE)
+    ]
 
 
 def _of_one(incident_id: int, one: Finding, place: BoxPlace) -> IncidentFacts:

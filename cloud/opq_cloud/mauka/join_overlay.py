@@ -4,7 +4,7 @@ A dry run plans against it as against the store itself. New findings and inciden
 `FIRST_NUMBER` on, which no store has.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from itertools import count, islice
 
@@ -50,6 +50,9 @@ class JoinOverlay:
             and one.finding.start_ns <= end_ns
         ]
         return self._unchanged(self._store.findings_of_box(box_id, start_ns, end_ns)) + changed
+
+    def findings_of_boxes(self, box_ids: Collection[str], start_ns: int, end_ns: int) -> list[KnownFinding]:
+        return [one for box_id in box_ids for one in self.findings_of_box(box_id, start_ns, end_ns)]
 
     def findings_of_incident(self, incident_id: int) -> list[KnownFinding]:
         stored = self._store.findings_of_incident(incident_id) if incident_id < FIRST_NUMBER else []

@@ -9,13 +9,13 @@ A plan is made by reading what is stored; `placing.py` finds where onsets belong
 what is said of each incident that changes.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Protocol
 
 from opq_cloud.mauka.incident_facts import PlaceOf, facts_of, grown
-from opq_cloud.mauka.onset_rule import COMPOUND_NS, FOLLOWS_NS, OnsetGroup, follows, onset_key
+from opq_cloud.mauka.onset_rule import COMPOUND_NS, FOLLOWS_NS, OnsetGroup, OnsetKey, follows, onset_key
 from opq_cloud.mauka.placing import PlacedOnset, place_onsets
 from opq_cloud.mauka.sightings import SAME_CLOCK_LIMIT_NS, family, is_steady, kept, reach, whole
 from opq_cloud.store.join_plan import (
@@ -37,6 +37,9 @@ class JoinReader(Protocol):
 
     def join_revision(self) -> int: ...
     def findings_of_box(self, box_id: str, start_ns: int, end_ns: int) -> list[KnownFinding]: ...
+    def findings_of_boxes(
+        self, box_ids: Collection[str], start_ns: int, end_ns: int
+    ) -> list[KnownFinding]: ...
     def findings_of_incident(self, incident_id: int) -> list[KnownFinding]: ...
     def onsets(self, start_ns: int, end_ns: int, leading: bool = False) -> list[FindingOnset]: ...
     def incident_facts(self, incident_id: int) -> IncidentFacts | None: ...
@@ -160,12 +163,15 @@ class JoinPlanning:
         self._reader, self._event_id, self._place_of = reader, event_id, place_of
         self._own: dict[str, dict[int, KnownFinding]] = {}
         """By Box: its findings around what is put, by number."""
+        self._ahead: dict[str, list[KnownFinding]] = {}
+        """By Box: its findings of the span `_ahead_ns`."""
+        self._ahead_ns = (0, 0)
         self._moved: dict[int, FindingMove] = {}
         self._removed: set[int] = set()
         self._gone: list[KnownFinding] = []
         """Stored, and found no more."""
         self._read_facts: dict[int, IncidentFacts | None] = {}
-        self._since: dict[str, FindingOnset] = {}
+        self._since: dict[str, OnsetKey] = {}
         """By Box: the first finding there of which something has changed."""
 
     def plan(self, put: Sequence[Finding]) -> JoinPlan:
@@ -185,7 +191,7 @@ class JoinPlanning:
         for each in changed:
             self._note(each)
         for one in self._gone:
-            self._changed_at(onset(one))
+            self._changed_at(one.finding)
             self._own[one.finding.box_id].pop(one.finding_id, None)
         touched = self._touched(clusters, changed)
         of_box: dict[str, list[Cluster]] = {}
@@ -208,6 +214,7 @@ class JoinPlanning:
 
     def _united(self, put: Sequence[Finding]) -> list[Cluster]:
         """What is put, with what is the same of it, in the order of time."""
+        self._read_ahead(put)
         found: list[Cluster] = []
         for box_id, own in groupby(sorted(put, key=lambda one: one.box_id), key=lambda one: one.box_id):
             found += self._united_of_box(box_id, list(own))
@@ -226,9 +233,30 @@ class JoinPlanning:
             start_ns, end_ns = min(first, start_ns), max(last, end_ns)
 
     def _read_own(self, box_id: str, start_ns: int, end_ns: int) -> list[KnownFinding]:
-        known = self._reader.findings_of_box(box_id, start_ns - AROUND_NS, end_ns + AROUND_NS)
+        first_ns, last_ns = start_ns - AROUND_NS, end_ns + AROUND_NS
+        if box_id in self._ahead and self._ahead_ns[0] <= first_ns and last_ns <= self._ahead_ns[1]:
+            ahead = self._ahead[box_id]
+            known = [
+                one for one in ahead if one.finding.end_ns >= first_ns and one.finding.start_ns <= last_ns
+            ]
+        else:
+            known = self._reader.findings_of_box(box_id, first_ns, last_ns)
         self._own[box_id] = {one.finding_id: one for one in known}
         return known
+
+    def _read_ahead(self, put: Sequence[Finding]) -> None:
+        """At once what is stored of all Boxes, where their findings are of about one time."""
+        self._ahead = {one.box_id: [] for one in put}
+        self._ahead_ns = (
+            min((one.start_ns for one in put), default=0) - AROUND_NS,
+            max((one.end_ns for one in put), default=0) + AROUND_NS,
+        )
+        longest_ns = max((one.end_ns - one.start_ns for one in put), default=0)
+        if len(self._ahead) == 1 or self._ahead_ns[1] - self._ahead_ns[0] > longest_ns + 4 * AROUND_NS:
+            self._ahead = {}
+            return
+        for one in self._reader.findings_of_boxes(self._ahead, *self._ahead_ns):
+            self._ahead[one.finding.box_id].append(one)
 
     def _join(self, clusters: list[Cluster], in_place: list[Cluster]) -> None:
         """Find the incident of each of `clusters`, which are new or have another onset.
@@ -278,17 +306,17 @@ class JoinPlanning:
             self._own[one.box_id] |= known
         self._changed_at(one)
 
-    def _changed_at(self, one: FindingOnset) -> None:
-        first = self._since.setdefault(one.box_id, one)
-        self._since[one.box_id] = min(first, one, key=onset_key)
+    def _changed_at(self, one: FindingOnset | Finding) -> None:
+        key = onset_key(one)
+        self._since[one.box_id] = min(self._since.get(one.box_id, key), key)
 
     def _note(self, cluster: Cluster) -> None:
         own = self._own[cluster.place.finding.box_id]
         for known in cluster.known:
-            self._changed_at(onset(known))
+            self._changed_at(known.finding)
             own.pop(known.finding_id, None)
         own[cluster.place.finding_id] = cluster.place
-        self._changed_at(onset(cluster.place))
+        self._changed_at(cluster.place.finding)
 
     # What is said of the incidents
 
@@ -313,6 +341,8 @@ class JoinPlanning:
                 touched.setdefault(known.incident_id, _Touched()).again = True
         for gone in self._gone:
             touched.setdefault(gone.incident_id, _Touched()).again = True
+        if not self._moved:
+            return touched
         before = {one.finding_id: one for own in self._own.values() for one in own.values()}
         for move in self._moved.values():
             touched.setdefault(move.incident_id, _Touched()).again = True
@@ -370,14 +400,17 @@ class JoinPlanning:
     def _follow(self, facts: dict[int, IncidentFacts]) -> None:
         """Name the incident before, of each that begins where and after something has changed."""
         for box_id, since in self._since.items():
-            rows = [onset(one) for one in self._own[box_id].values() if not is_steady(one.finding.kind)]
+            known_ones = self._own[box_id].values()
+            if not any(one.leads is not False or one.finding_id in self._moved for one in known_ones):
+                continue  # as nearly all of a large incident
+            rows = [onset(one) for one in known_ones if not is_steady(one.finding.kind)]
             rows = [
                 one if (move := self._moved.get(one.finding_id)) is None
                 else replace(one, incident_id=move.incident_id, leads=move.leads)
                 for one in rows
             ]  # fmt: skip
             for one in rows:
-                if not one.leads or onset_key(one) < onset_key(since):
+                if not one.leads or onset_key(one) < since:
                     continue
                 earlier = [
                     each for each in rows if each.incident_id != one.incident_id and follows(each, one)

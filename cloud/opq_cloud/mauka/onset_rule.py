@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from opq_cloud.mauka.sightings import SAME_CLOCK_LIMIT_NS, is_steady
 from opq_cloud.store.join_plan import FindingOnset
-from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding
 
 ONE_DISTURBANCE_NS = 200_000_000
 """Onsets of one disturbance at several Boxes, beside their uncertainties."""
@@ -35,7 +35,7 @@ REACH_NS = LONGEST_NS + COMPOUND_NS
 OnsetKey = tuple[int, str, str, int, int]
 
 
-def onset_key(one: FindingOnset) -> OnsetKey:
+def onset_key(one: FindingOnset | Finding) -> OnsetKey:
     """The order of the scan; it does not depend on the numbers that findings were given."""
     return one.start_ns, one.box_id, one.kind, one.end_ns, one.uncertainty_ns
 

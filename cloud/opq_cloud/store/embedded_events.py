@@ -7,7 +7,7 @@ import hashlib
 import json
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from opq_cloud.store.asked_samples import (
     WAITING,
@@ -343,8 +343,17 @@ def expire_events(connection: sqlite3.Connection, now_s: int, slice_rows: int) -
 
 def box_location(connection: sqlite3.Connection, box_id: str) -> str:
     """Where a Box stands; empty when that is not known."""
-    box = connection.execute("SELECT document FROM opq_boxes WHERE box_id = ?", (box_id,)).fetchone()
-    return (json.loads(box[0]).get("location") if box else None) or ""
+    return box_locations(connection, (box_id,)).get(box_id, "")
+
+
+def box_locations(connection: sqlite3.Connection, box_ids: Collection[str]) -> dict[str, str]:
+    """Box -> where it stands; empty or absent when that is not known."""
+    rows = connection.execute(
+        "SELECT box_id, json_extract(document, '$.location') FROM opq_boxes "
+        "WHERE box_id IN (SELECT value FROM json_each(?))",
+        (json.dumps(list(box_ids)),),
+    )
+    return {str(box_id): location or "" for box_id, location in rows}
 
 
 def put_file(connection: sqlite3.Connection, filename: str, data: bytes, metadata: Document) -> None:

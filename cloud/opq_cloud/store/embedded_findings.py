@@ -3,12 +3,12 @@
 import json
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from itertools import groupby
 
 from opq_cloud.store.documents import incident_document, known_from_document
-from opq_cloud.store.embedded_events import box_location
+from opq_cloud.store.embedded_events import box_locations
 from opq_cloud.store.embedded_index import forget_incident, heirs_of, index_plan, labels
 from opq_cloud.store.embedded_parts import enter_parts, pairs_of
 from opq_cloud.store.join_plan import (
@@ -22,7 +22,7 @@ from opq_cloud.store.join_plan import (
     incident_of,
     with_label,
 )
-from opq_cloud.store.schema import EmbeddedPart, next_number
+from opq_cloud.store.schema import EmbeddedPart, next_number, next_numbers
 from opq_proto.messages import Incident
 
 _ONSETS = (
@@ -43,6 +43,15 @@ class EmbeddedFindings(EmbeddedPart):
             rows = connection.execute(
                 "SELECT document FROM incidents WHERE box_id = ? AND end_ns >= ? AND start_ns <= ?",
                 (box_id, start_ns, end_ns),
+            )
+            return [known_from_document(json.loads(text)) for (text,) in rows]
+
+    def findings_of_boxes(self, box_ids: Collection[str], start_ns: int, end_ns: int) -> list[KnownFinding]:
+        with self._database.read() as connection:
+            rows = connection.execute(
+                "SELECT document FROM incidents WHERE box_id IN (SELECT value FROM json_each(?)) "
+                "AND end_ns >= ? AND start_ns <= ?",
+                (json.dumps(list(box_ids)), start_ns, end_ns),
             )
             return [known_from_document(json.loads(text)) for (text,) in rows]
 
@@ -75,8 +84,8 @@ class EmbeddedFindings(EmbeddedPart):
             if plan.changes:
                 next_number(connection, "joins")
             numbers = GivenNumbers(
-                [next_number(connection, "incident_id") for _ in range(plan.new_findings())],
-                [next_number(connection, "group_id") for _ in range(plan.new_incidents())],
+                next_numbers(connection, "incident_id", plan.new_findings()),
+                next_numbers(connection, "group_id", plan.new_incidents()),
             )
             _write_plan(connection, plan, numbers, expire_at)
             connection.executemany(  # what an incident rests on is kept as long as the incident
@@ -153,8 +162,7 @@ def _write_plan(
             (numbers.incident(move.incident_id), json.dumps(move.leads), move.finding_id),
         )
     written = [numbers.known(one) for one in plan.written]
-    for known in written:
-        _write(connection, known, expire_at)
+    _write(connection, written, expire_at)
     connection.executemany("DELETE FROM incidents WHERE incident_id = ?", ((gone,) for gone in plan.removed))
     connection.executemany(
         "INSERT OR REPLACE INTO incident_facts VALUES (?, ?)",
@@ -168,7 +176,9 @@ def _write_plan(
     added = [(known.incident_id, known.finding.box_id) for known in written]
     moved = [numbers.incident(one.incident_id) for one in plan.moved]
     index_plan(connection, entered, added, sorted({*changed, *moved} - {*plan.gone}), plan.gone, heirs)
-    enter_parts(connection, [*pairs, *pairs_of(connection, placed), *added], written)
+    enter_parts(
+        connection, [*pairs, *pairs_of(connection, placed), *added], written, {*numbers.incidents} - {*moved}
+    )
 
 
 def _left_by(connection: sqlite3.Connection, finding_ids: Sequence[int]) -> list[int]:
@@ -180,15 +190,18 @@ def _left_by(connection: sqlite3.Connection, finding_ids: Sequence[int]) -> list
     return [int(number) for (number,) in rows]
 
 
-def _write(connection: sqlite3.Connection, known: KnownFinding, expire_at: int) -> None:
-    document = incident_document(known, expire_at, box_location(connection, known.finding.box_id))
-    connection.execute(
+def _write(connection: sqlite3.Connection, written: Sequence[KnownFinding], expire_at: int) -> None:
+    locations = box_locations(connection, {one.finding.box_id for one in written})
+    connection.executemany(
         "INSERT INTO incidents VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (incident_id) DO UPDATE SET "
         "group_id = excluded.group_id, start_ns = excluded.start_ns, end_ns = excluded.end_ns, "
         "expire_at = excluded.expire_at, document = excluded.document",
         (
-            known.finding_id, known.incident_id, known.finding.start_ns, known.finding.end_ns,
-            expire_at, json.dumps(document),
+            (
+                known.finding_id, known.incident_id, known.finding.start_ns, known.finding.end_ns, expire_at,
+                json.dumps(incident_document(known, expire_at, locations.get(known.finding.box_id, ""))),
+            )
+            for known in written
         ),
     )  # fmt: skip
 

@@ -78,31 +78,45 @@ def parts_statement(
 
 
 def enter_parts(
-    connection: sqlite3.Connection, pairs: Iterable[Pair], written: Iterable[KnownFinding] = ()
+    connection: sqlite3.Connection,
+    pairs: Iterable[Pair],
+    written: Iterable[KnownFinding] = (),
+    whole: Collection[int] = (),
 ) -> None:
     """Enters what the findings of these incidents and Boxes say now; after their entries are written.
 
     What was just `written` is not read back, which would be a third of the commit of thousands of findings.
+
+    Args:
+        whole: incidents of which every finding is among `written`.
     """
     every, fresh = sorted(set(pairs)), {one.finding_id: one for one in written}
+    of_pair: dict[Pair, list[KnownFinding]] = {}
+    for one in fresh.values():
+        of_pair.setdefault((one.incident_id, one.finding.box_id), []).append(one)
+    parts: list[tuple[Pair, BoxPart]] = []
     for number, box_id in every:
-        rows = connection.execute(
-            "SELECT incident_id, document FROM incidents WHERE group_id = ? AND box_id = ?", (number, box_id)
-        )
-        known = [fresh.get(own_id) or known_from_document(json.loads(text)) for own_id, text in rows]
-        if not known:
-            connection.execute(
-                "DELETE FROM incident_boxes WHERE group_id = ? AND box_id = ?", (number, box_id)
+        known = of_pair.get((number, box_id), []) if number in whole else None
+        if known is None:
+            rows = connection.execute(
+                "SELECT incident_id, document FROM incidents WHERE group_id = ? AND box_id = ?",
+                (number, box_id),
             )
+            known = [fresh.get(own_id) or known_from_document(json.loads(text)) for own_id, text in rows]
+        if known:
+            parts.append(((number, box_id), part_of(known)))
             continue
-        part = part_of(known)
-        connection.execute(
-            "INSERT OR REPLACE INTO incident_boxes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        connection.execute("DELETE FROM incident_boxes WHERE group_id = ? AND box_id = ?", (number, box_id))
+    connection.executemany(
+        "INSERT OR REPLACE INTO incident_boxes VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
             (
-                number, box_id, part.start_ns, part.end_ns, part.kind, part.residual_percent,
+                *pair, part.start_ns, part.end_ns, part.kind, part.residual_percent,
                 part.length_ns, part.worst_start_ns, part.worst_id,
-            ),
-        )  # fmt: skip
+            )
+            for pair, part in parts
+        ),
+    )  # fmt: skip
     connection.executemany(
         "UPDATE incident_index SET boxes = (SELECT count(*) FROM incident_boxes WHERE group_id = ?1) "
         "WHERE group_id = ?1",

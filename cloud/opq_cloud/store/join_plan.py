@@ -203,11 +203,17 @@ class CarriedOut:
 def carried_out(plan: JoinPlan, numbers: GivenNumbers) -> CarriedOut:
     """The answer of a store that has written `plan` with these numbers."""
     return CarriedOut(
-        tuple(stored(numbers.known(one)) for one in plan.answer),
+        tuple(
+            StoredFinding(
+                numbers.finding(one.finding_id), numbers.incident(one.incident_id), min(one.event_ids),
+                one.finding,
+            )
+            for one in plan.answer
+        ),
         tuple(numbers.facts(one) for one in plan.facts),
         tuple(numbers.incidents),
         plan.gone,
-    )
+    )  # fmt: skip
 
 
 def stored(known: KnownFinding) -> StoredFinding:

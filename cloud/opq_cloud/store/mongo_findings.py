@@ -6,7 +6,7 @@ what another took in is removed, and what is said of the incidents is written la
 between leaves its event unanalysed, and putting it again completes the rest.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from heapq import merge
 from itertools import groupby, islice
 from typing import Any
@@ -57,6 +57,11 @@ class MongoFindings(MongoEvents, MongoParts):
     @store_errors
     def findings_of_box(self, box_id: str, start_ns: int, end_ns: int) -> list[KnownFinding]:
         near = {"box_id": box_id, "end_ns": {"$gte": start_ns}, "start_ns": {"$lte": end_ns}}
+        return [known_from_document(document) for document in self._incidents.find(near, _NO_BULK)]
+
+    @store_errors
+    def findings_of_boxes(self, box_ids: Collection[str], start_ns: int, end_ns: int) -> list[KnownFinding]:
+        near = {"box_id": {"$in": list(box_ids)}, "end_ns": {"$gte": start_ns}, "start_ns": {"$lte": end_ns}}
         return [known_from_document(document) for document in self._incidents.find(near, _NO_BULK)]
 
     @store_errors

@@ -230,3 +230,12 @@ def next_number(connection: sqlite3.Connection, name: str) -> int:
         "INSERT INTO counters VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET value = value + 1", (name,)
     )
     return int(connection.execute("SELECT value FROM counters WHERE name = ?", (name,)).fetchone()[0])
+
+
+def next_numbers(connection: sqlite3.Connection, name: str, count: int) -> list[int]:
+    """The next `count` numbers of a counter."""
+    if count == 0:
+        return []
+    last = next_number(connection, name) + count - 1
+    connection.execute("UPDATE counters SET value = ? WHERE name = ?", (last, name))
+    return list(range(last - count + 1, last + 1))

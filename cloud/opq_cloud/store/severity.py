@@ -15,5 +15,5 @@ def severity_of(one: Finding) -> float:
     seconds = (one.end_ns - one.start_ns) / 1e9
     cycles = one.duration_cycles
     hz = cycles / seconds if cycles and seconds > 0 else NOMINAL_HZ[0]
-    nominal_hz = min(NOMINAL_HZ, key=lambda each: abs(each - hz))
+    nominal_hz = NOMINAL_HZ[0] if hz <= sum(NOMINAL_HZ) / 2 else NOMINAL_HZ[1]
     return severity_of_part(one.kind, dict(one.figures), one.residual_percent, one.itic, seconds, nominal_hz)

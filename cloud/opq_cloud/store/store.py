@@ -367,6 +367,9 @@ class CloudStore(Protocol):
     def findings_of_box(self, box_id: str, start_ns: int, end_ns: int) -> list[KnownFinding]:
         """Those of a Box whose span meets [start_ns, end_ns]."""
 
+    def findings_of_boxes(self, box_ids: Collection[str], start_ns: int, end_ns: int) -> list[KnownFinding]:
+        """The same of several Boxes, read at once."""
+
     def findings_of_incident(self, incident_id: int) -> list[KnownFinding]: ...
 
     def onsets(self, start_ns: int, end_ns: int, leading: bool = False) -> list[FindingOnset]:

@@ -1,5 +1,6 @@
 """The joining rule: the same result in any order, and nothing new from a repeat."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from itertools import count, permutations
 from typing import Any
@@ -49,6 +50,9 @@ class Table:
     def findings_of_box(self, box_id: str, start_ns: int, end_ns: int) -> list[KnownFinding]:
         every = [one for one in self.known.values() if one.finding.box_id == box_id]
         return [one for one in every if one.finding.end_ns >= start_ns and one.finding.start_ns <= end_ns]
+
+    def findings_of_boxes(self, box_ids: Collection[str], start_ns: int, end_ns: int) -> list[KnownFinding]:
+        return [one for box_id in box_ids for one in self.findings_of_box(box_id, start_ns, end_ns)]
 
     def findings_of_incident(self, incident_id: int) -> list[KnownFinding]:
         return [one for one in self.known.values() if one.incident_id == incident_id]
@@ -326,6 +330,22 @@ def test_an_incident_of_many_boxes_grows_without_being_read() -> None:
     (facts,) = table.facts.values()
     assert (facts.boxes, len(facts.arrivals)) == (301, 50)
     assert table.read <= 1200, "a number that does not grow with each finding read"
+
+
+def test_what_is_said_of_many_findings_depends_on_neither_their_order_nor_how_many_come_at_once() -> None:
+    places = {str(n): BoxPlace(place=f"p{n % 40}", feeder=f"f{n % 3}" if n % 7 else None) for n in range(230)}
+    items = [
+        sag(n % 90, 300 + n % 11, str(n), n % 5, residual_percent=30.0 + n % 60, closed=n != 77)
+        for n in range(230)
+    ]
+    said = set()
+    for step, turned in ((230, False), (230, True), (101, False), (7, True)):
+        table, order = Table(places), items[::-1] if turned else items
+        for first in range(0, len(order), step):
+            table.put(order[first : first + step])
+        (facts,) = table.facts.values()
+        said.add(facts)
+    assert len(said) == 1 and facts.boxes == 230 and not facts.closed
 
 
 def test_two_sags_of_one_box_with_a_poor_clock_stay_two() -> None:

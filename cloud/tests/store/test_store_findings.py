@@ -1,21 +1,23 @@
 """Findings, the incidents that they join, and what is listed of those, held by both stores."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from store_cases import NOW_MS, NOW_NS, SAG, SECOND_NS, TRIGGER
 
-from opq_cloud.mauka.finding_writer import put_findings
+from opq_cloud.mauka.finding_writer import MANY_BOXES, FindingWriter, put_findings
 from opq_cloud.mauka.joining import plan_join
 from opq_cloud.mauka.outages.plugin import NO_EVENT
 from opq_cloud.mauka.outages.withdrawal import plan_withdrawal
 from opq_cloud.mauka.replacing import ReplacedEvent, Replacement, plan_replacement
-from opq_cloud.store import BoxRecord, CloudStore, LocationRecord
+from opq_cloud.store import BoxRecord, CloudStore, LocationRecord, open_store
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.cause_words import cause_sentence
 from opq_cloud.store.documents import incident_document, known_from_document
-from opq_cloud.store.incident_index import IncidentNote
+from opq_cloud.store.incident_index import IncidentFilter, IncidentNote
 from opq_cloud.store.incident_json import found_by, incident_json
 from opq_cloud.store.join_plan import KnownFinding
 from opq_cloud.store.seen_incident import incident_at
@@ -214,6 +216,34 @@ def test_what_is_said_of_an_incident_comes_back_with_it(store: CloudStore) -> No
     assert [one.box_id for one in store.onsets(0, 2**62, leading=True)] == ["1"]
     assert [one.finding for one in store.findings_of_box("4", late.end_ns, 2**62)] == [late]
     assert store.findings_of_box("4", late.end_ns + 1, 2**62) == []
+    both = store.findings_of_boxes(["1", "4", "9"], SAG.start_ns, 2**62)
+    assert sorted((one.finding for one in both), key=lambda one: one.box_id) == [SAG, late]
+    assert store.findings_of_boxes(["1", "4"], late.end_ns + 1, 2**62) == []
+
+
+def test_findings_of_many_boxes_are_stored_as_those_of_few(tmp_path: Path) -> None:
+    boxes = [str(number) for number in range(1, MANY_BOXES + 2)]
+    sags = [replace(SAG, box_id=box_id) for box_id in boxes]
+    with closing(open_store(None, tmp_path)) as store:
+        for box_id in (boxes[0], boxes[-1]):
+            store.put_box(BoxRecord(box_id, box_id, location=f"place{box_id}", feeder=f"feeder{box_id}"))
+        writer = FindingWriter(lambda: store)
+        stored = writer.put_findings(1, sags).stored
+        assert sorted(one.finding_id for one in stored) == list(range(1, len(boxes) + 1))
+        assert {one.incident_id for one in stored} == {1}
+        assert [writer.place_of(box_id).feeder for box_id in (boxes[0], boxes[1], boxes[-1])] == [
+            "feeder1", None, f"feeder{boxes[-1]}",
+        ]  # fmt: skip
+        later = replace(SAG, box_id="new", start_ns=SAG.start_ns + 1, end_ns=SAG.end_ns + 1)
+        (one,) = put_findings(store, 2, [later])
+        assert (one.finding_id, one.incident_id) == (len(boxes) + 1, 1)
+        (incident,) = store.incidents()
+        assert len(incident.box_ids) == len(boxes) + 1
+        assert [each.incident_id for each in store.find_incidents(IncidentFilter(box_id=boxes[-1]), 5)] == [1]
+        (part,) = store.incident_parts({boxes[5]}, IncidentFilter())
+        assert (part.boxes, [each.worst_id for each in part.parts]) == (
+            len(boxes) + 1, [stored[5].finding_id],
+        )  # fmt: skip
 
 
 def test_why_it_happened_is_stored_with_an_incident(store: CloudStore) -> None:

@@ -1,8 +1,9 @@
 """Re-analyses that people order over REST: one at a time, each in a process of its own, with its progress.
 
 It lies beside the rooms, as `incident_edits.py` does: Mauka's functions do the work, View knows none of them.
-Jobs are kept in the store, and who runs one says so every few seconds. One whose service was killed reads as
-`interrupted`: it has replaced what it had replaced, and the same order goes on from there.
+Jobs are kept in the store, and who runs one says so every few seconds. One whose service was killed or ended
+reads as `interrupted` until a service goes on with it: what was replaced is not replaced again, a dry run
+begins again.
 """
 
 import os
@@ -35,12 +36,14 @@ ALIVE_S = 3.0
 """Who runs a job notes it so often."""
 LEASE_S = 20.0
 """A job of which nothing was noted for so long runs no more; its service was killed."""
+MOST_RESUMED = 3
+"""So often a job goes on; one that ends its service each time is left after that."""
 LAST_TRIES = 30
 """The end of a job is noted, a second apart, until the store takes it."""
 PROGRAM = "import sys; from opq_cloud.mauka.reanalysis_process import main; sys.exit(main(sys.argv[1:]))"
-INTERRUPTED = (
-    "its service ended in the midst of it; what it replaced is replaced, the same order goes on from there"
-)
+INTERRUPTED = "its service ended in the midst of it; it goes on where it was once a service runs"
+LEFT = f"its service ended {MOST_RESUMED + 1} times in the midst of it; the same order goes on from there"
+SUPERSEDED = "its service ended in the midst of it, and another one was ordered; what it replaced is replaced"
 State = Literal["running", "done", "failed", "ended", "interrupted"]
 
 
@@ -53,9 +56,8 @@ class ReanalysisJob:
     """One order, and what became of it.
 
     Attributes:
-        state: `ended` is by a person, by the end of the service, or after `LONGEST_S`; `interrupted`: its
-            service was killed.
-        done, of: events; `of` is None until they are counted.
+        state: `ended` is by a person or after `LONGEST_S`; `interrupted`: its service was killed or ended.
+        done, of: events, over all its parts; `of` is None until they are counted.
         report: as `opq-tools reanalyse --json` has it, lists of at most 1,000.
     """
 
@@ -69,23 +71,40 @@ class ReanalysisJob:
     ended_ms: int | None = None
     report: dict[str, object] | None = None
     error: str | None = None
+    resumed: int = 0
+    """How often it went on after its service had ended."""
 
 
 OnEnd = Callable[[ReanalysisJob], None]
 
 
+def job_json(job: ReanalysisJob) -> dict[str, object]:
+    """As REST and `opq-tools reanalyse --jobs` give it."""
+    return {
+        "id": job.number, "state": job.state, "dry_run": job.order.dry_run, "started_ms": job.started_ms,
+        "ended_ms": job.ended_ms, "done": job.done, "of": job.of, "resumed": job.resumed, "error": job.error,
+        "report": job.report,
+    }  # fmt: skip
+
+
 def _as_document(job: ReanalysisJob, alive_ms: int) -> Fields:
-    return {"key": _key(job.number), "alive_ms": alive_ms, "ending": False, **asdict(job)}
+    return {"key": _key(job.number), "alive_ms": alive_ms, "ending": False, "left": False, **asdict(job)}
 
 
 def _job_of(document: Mapping[str, Any], now_ms: int, lease_s: float) -> ReanalysisJob:
     order = {**document["order"], "names": tuple(document["order"]["names"])}
-    values = {name: document[name] for name in ReanalysisJob.__dataclass_fields__ if name != "order"}
-    job = ReanalysisJob(order=ReanalysisOrder(**order), **values)
-    alive_ms = int(document["alive_ms"])
-    if job.state == "running" and abs(now_ms - alive_ms) > 1000 * lease_s:
-        return replace(job, state="interrupted", ended_ms=alive_ms, error=INTERRUPTED)
+    names = ReanalysisJob.__dataclass_fields__.keys() & document.keys() - {"order"}
+    job = ReanalysisJob(order=ReanalysisOrder(**order), **{name: document[name] for name in names})
+    if job.state == "running" and _is_left(document, now_ms, lease_s):
+        why = INTERRUPTED if job.resumed < MOST_RESUMED else LEFT
+        return replace(job, state="interrupted", ended_ms=int(document["alive_ms"]), error=why)
     return job
+
+
+def _is_left(document: Mapping[str, Any], now_ms: int, lease_s: float) -> bool:
+    """Whether nobody runs it any more."""
+    silent = abs(now_ms - int(document["alive_ms"])) > 1000 * lease_s
+    return document["state"] == "running" and (silent or bool(document.get("left")))
 
 
 def _key(number: int) -> str:
@@ -107,6 +126,8 @@ class ReanalysisJobs:
         """The job that runs here."""
         self._running: threading.Thread | None = None
         self._stop = threading.Event()
+        self._closed = threading.Event()
+        self._watch: threading.Thread | None = None
 
     def start(self, order: ReanalysisOrder, account_id: str, on_end: OnEnd) -> ReanalysisJob:
         """Begin; `on_end` is called in the job's thread, before anybody sees that it is over.
@@ -122,6 +143,11 @@ class ReanalysisJobs:
             document = _as_document(job, job.started_ms)
             if running is None and not self._documents().insert(REANALYSES, _key(number), document):
                 running = number  # another View was first
+            if running is None:
+                among = (each.number for each in self.jobs() if each.state == "running")
+                running = next((each for each in among if each != number), None)
+                if running is not None:  # another View has just gone on with it
+                    self._documents().remove(REANALYSES, _key(number))
             if running is not None:
                 raise ReanalysisBusyError(
                     f"re-analysis {running} runs; one runs at a time: wait for it, or end it"
@@ -130,13 +156,56 @@ class ReanalysisJobs:
                 self._documents().remove(REANALYSES, _key(old.number))
             for old in kept:
                 if old.state == "interrupted":  # from here on for good
-                    self._note(old)
-            self._stop, self._own = threading.Event(), number
-            self._running = threading.Thread(
-                target=self._run, args=(job, self._stop, on_end), name="reanalysis", daemon=True
-            )
-            self._running.start()
+                    self._note(replace(old, error=SUPERSEDED if old.error == INTERRUPTED else old.error))
+            self._begin(job, on_end)
         return job
+
+    def watch(self, on_end: OnEnd) -> None:
+        """Go on with what a service left that ended, now and later, until `close`."""
+
+        def watching() -> None:
+            while not self._closed.is_set():
+                try:
+                    self.resume(on_end)
+                except StoreError as error:
+                    log.warning("reanalysis.not_looked_for", error=str(error))
+                self._closed.wait(ALIVE_S)
+
+        self._watch = threading.Thread(target=watching, name="reanalysis.watch", daemon=True)
+        self._watch.start()
+
+    def resume(self, on_end: OnEnd) -> ReanalysisJob | None:
+        """Go on with the newest job if it is interrupted; None: it is not, or another View was first."""
+        with self._lock:
+            newest = self._documents().newest(REANALYSES, "", 1)
+            runs_here = self._running is not None and self._running.is_alive()
+            if not newest or runs_here or self._closed.is_set():
+                return None
+            left = _job_of(newest[0], _now_ms(), self._lease_s)
+            if left.state != "interrupted" or left.error != INTERRUPTED:
+                return None
+            job = replace(left, state="running", ended_ms=None, error=None, resumed=left.resumed + 1)
+
+            def claimed(was: Fields) -> Fields | None:
+                mine = was.get("resumed", 0) == left.resumed and _is_left(was, _now_ms(), self._lease_s)
+                return _as_document(job, _now_ms()) if mine else None
+
+            if not self._documents().change(REANALYSES, _key(job.number), claimed):
+                return None
+            if self._documents().newest(REANALYSES, "", 1)[0]["number"] != job.number:
+                self._note(replace(left, error=SUPERSEDED))
+                return None
+            log.info("reanalysis.resumed", job=job.number, times=job.resumed, done=job.done, of=job.of)
+            self._begin(job, on_end)
+        return job
+
+    def _begin(self, job: ReanalysisJob, on_end: OnEnd) -> None:
+        """With the lock."""
+        self._stop, self._own = threading.Event(), job.number
+        self._running = threading.Thread(
+            target=self._run, args=(job, self._stop, on_end), name="reanalysis", daemon=True
+        )
+        self._running.start()
 
     def jobs(self) -> list[ReanalysisJob]:
         """Those that are kept, the newest first."""
@@ -160,12 +229,14 @@ class ReanalysisJobs:
         return self._documents().change(REANALYSES, _key(number), lambda was: {**was, "ending": True})
 
     def close(self) -> None:
-        """End the one that runs, and wait for its process."""
+        """End the process of the one that runs, which is left to the next service, and wait for it."""
+        self._closed.set()
         with self._lock:
-            running = self._running
+            running, watch = self._running, self._watch
             self._stop.set()
-        if running is not None:
-            running.join()
+        for thread in (watch, running):
+            if thread is not None:
+                thread.join()
 
     def _run(self, job: ReanalysisJob, stop: threading.Event, on_end: OnEnd) -> None:
         """The process' parent is this thread: where it ends, so does the process."""
@@ -174,6 +245,10 @@ class ReanalysisJobs:
         except Exception as error:  # whatever it is, the job is over
             log.exception("reanalysis.failed", job=job.number)
             last = replace(job, state="failed", error=f"{type(error).__name__}: {error}")
+        if last.state == "running":
+            log.info("reanalysis.left", job=last.number, done=last.done, of=last.of)
+            self._note(last, left=True)
+            return
         last = replace(last, ended_ms=_now_ms())
         log.info("reanalysis.over", job=last.number, state=last.state, events=last.done, error=last.error)
         try:
@@ -216,6 +291,8 @@ class ReanalysisJobs:
                     elif isinstance(told, ReanalysisEnd):
                         state: State = "done" if told.error is None else "failed"
                         return replace(job, state=state, report=told.report, error=told.error)
+                if self._closed.is_set():
+                    return job  # the next service goes on
                 return replace(job, state="ended", error="it was ended; the same order goes on from there")
             except (EOFError, OSError):
                 return replace(
@@ -225,11 +302,11 @@ class ReanalysisJobs:
                 process.kill()
                 process.wait()
 
-    def _note(self, job: ReanalysisJob) -> bool:
-        """Whether the store has taken it."""
+    def _note(self, job: ReanalysisJob, left: bool = False) -> bool:
+        """Whether the store has taken it; `left`: nobody runs it from now on."""
 
         def changed(was: Fields) -> Fields:
-            return {**_as_document(job, _now_ms()), "ending": was["ending"]}
+            return {**_as_document(job, _now_ms()), "ending": was["ending"], "left": left}
 
         try:
             self._documents().change(REANALYSES, _key(job.number), changed)

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ from waiting import wait_for
 from opq_cloud import reanalysis_jobs
 from opq_cloud.config import CloudConfig
 from opq_cloud.mauka.finding_writer import put_findings
-from opq_cloud.reanalysis_jobs import ReanalysisJobs
+from opq_cloud.reanalysis_jobs import ReanalysisJob, ReanalysisJobs
+from opq_cloud.reanalysis_order import ReanalysisOrder
+from opq_cloud.store import open_store
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.links import make_ticket
 from opq_proto.messages import Finding, TimeSource, Trigger, Waveform
@@ -39,11 +42,16 @@ class People:
             made = store.people.add_account(f"{role}@example.org", role, role, "no-hash")
             assert made is not None
             self.ids[role] = made.account_id
+        self.put_event(1)
+
+    def put_event(self, hours_ago: int) -> None:
+        store = self.scene.store
         t_s = np.arange(12_000) / 12_000
         volts = 120 * np.sqrt(2) * np.sin(2 * np.pi * 60 * t_s)
         volts[6000:7200] *= 0.7
-        start_ns = time.time_ns() - 3600 * S
-        event_id = store.open_event(Trigger("t", start_ns, start_ns + S, ("1",), "1", "test"), "test")
+        start_ns = time.time_ns() - hours_ago * 3600 * S
+        trigger = Trigger(f"t{hours_ago}", start_ns, start_ns + S, ("1",), "1", "test")
+        event_id = store.open_event(trigger, "test")
         counts = np.round(volts / 0.02).astype(np.int16)
         store.put_waveform(
             event_id, Waveform("1", start_ns, 1000, TimeSource.GPS, 12_000_000, 0.02, 0, counts)
@@ -129,7 +137,7 @@ def test_one_runs_at_a_time_and_can_be_ended(people: People, monkeypatch: pytest
         assert wait_for(
             lambda: researcher.post("/reanalyses", json={"from": "now-1d"}).status_code == 202, 20
         )
-        # the end of View ends it
+        # the end of View ends its process
 
 
 KILLED = """
@@ -138,7 +146,7 @@ from pathlib import Path
 from opq_cloud import reanalysis_jobs
 from opq_cloud.config import CloudConfig
 from opq_cloud.store import open_store
-reanalysis_jobs.PROGRAM = "import time; time.sleep(600)"
+reanalysis_jobs.PROGRAM = {program!r}
 folder = Path({folder!r})
 store = open_store(None, folder)
 jobs = reanalysis_jobs.ReanalysisJobs(CloudConfig(data_dir=folder), lambda: store.people.documents)
@@ -146,31 +154,91 @@ order = reanalysis_jobs.ReanalysisOrder(0, dry_run=False)
 print(jobs.start(order, {account!r}, lambda job: None).number, flush=True)
 time.sleep(600)
 """
+NOTING = """
+import sys, time
+from pathlib import Path
+from opq_cloud.mauka.bulk_progress import BulkProgress
+from opq_cloud.mauka.reanalysis_process import main
+note_done, file = BulkProgress.note_done, Path({file!r})
+def noting(self, event_ids, said):
+    note_done(self, event_ids, said)
+    with file.open("a") as out:
+        out.write(f"{{event_ids}}\\n")
+    if len(file.read_text().splitlines()) == {hangs_after}:
+        time.sleep(600)
+BulkProgress.note_done = noting
+sys.exit(main(sys.argv[1:]))
+"""
 
 
-def test_a_job_whose_service_was_killed_reads_as_interrupted_and_can_be_ordered_again(people: People) -> None:
-    program = KILLED.format(folder=str(people.folder), account=people.ids["admin"])
-    service = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+def test_a_job_whose_service_was_killed_goes_on_and_analyses_each_event_once(
+    people: People, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for hours in (2, 3, 4):
+        people.put_event(hours)
+    noted = tmp_path / "noted.txt"
+    noted.touch()
+    program = NOTING.format(file=str(noted), hangs_after=2)
+    text = KILLED.format(folder=str(people.folder), account=people.ids["admin"], program=program)
+    service = subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE)
     try:
         assert service.stdout is not None and service.stdout.readline() == b"1\n"
         with people.client("admin", "write") as admin:
             assert admin.get("/reanalyses/1").json()["state"] == "running", "another View shows it"
             busy = admin.post("/reanalyses", json={"from": "now-1d"})
             assert busy.status_code == 409 and "Re-analysis 1 runs" in busy.json()["detail"]
+        assert wait_for(lambda: len(noted.read_text().splitlines()) == 2, WAIT_S)
     finally:
         service.kill()
         service.wait()
+    monkeypatch.setattr(reanalysis_jobs, "PROGRAM", NOTING.format(file=str(noted), hangs_after=99))
     people.jobs._lease_s = 1.0
     with people.client("admin", "write") as admin:
-        job = over(admin, 1)
-        assert (job["state"], job["report"]) == ("interrupted", None) and "goes on from there" in job["error"]
-        assert job["started_ms"] <= job["ended_ms"] <= time.time_ns() // 10**6
-        assert admin.post("/reanalyses/1/end").status_code == 409
-        ask = {"from": "now-1d", "dry_run": False}
-        assert admin.post("/reanalyses", json=ask).json()["id"] == 2
+        assert wait_for(lambda: admin.get("/reanalyses/1").json()["resumed"] == 1, WAIT_S)
         people.jobs._lease_s = reanalysis_jobs.LEASE_S
-        assert over(admin, 2)["state"] == "done"
-        assert people.percent() == pytest.approx(70.0, abs=0.5)
+        job = over(admin, 1)
+    assert (job["state"], job["done"], job["of"], job["error"]) == ("done", 4, 4, None), job
+    assert (job["report"]["events"], job["report"]["findings"]["figures"]) == (4, 4), "of both parts"
+    assert sorted(noted.read_text().splitlines()) == [f"[{number}]" for number in (1, 2, 3, 4)]
+    percents = [one.residual_percent or 0.0 for one in people.scene.store.incidents(limit=10)]
+    assert percents == pytest.approx([70.0] * 4, abs=0.5)
+    said = people.scene.store.people.audit(limit=1)[0]
+    assert said.what == "re-analysis done" and "4 events; findings: 4 figures" in said.subject
     store = people.scene.store
     later = ReanalysisJobs(CloudConfig(data_dir=people.folder), lambda: store.people.documents)
-    assert [(each.number, each.state) for each in later.jobs()] == [(2, "done"), (1, "interrupted")]
+    assert [(each.number, each.state, each.resumed) for each in later.jobs()] == [(1, "done", 1)]
+
+
+def test_a_job_is_left_to_the_next_service_and_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reanalysis_jobs, "PROGRAM", "import time; time.sleep(600)")
+    ends: list[str] = []
+    with closing(open_store(None, tmp_path)) as store:
+
+        def service() -> ReanalysisJobs:
+            return ReanalysisJobs(CloudConfig(data_dir=tmp_path), lambda: store.people.documents)
+
+        def note(job: ReanalysisJob) -> None:
+            ends.append(job.state)
+
+        first = service()
+        first.start(ReanalysisOrder(0), "ada", note)
+        assert service().resume(note) is None, "it runs"
+        first.close()
+        for times in range(1, reanalysis_jobs.MOST_RESUMED + 1):
+            job = service().job(1)
+            assert job is not None and (job.state, job.error) == ("interrupted", reanalysis_jobs.INTERRUPTED)
+            following = service()
+            resumed = following.resume(note)
+            assert resumed is not None and (resumed.number, resumed.resumed) == (1, times)
+            following.close()
+        job = service().job(1)
+        assert job is not None and (job.state, job.error) == ("interrupted", reanalysis_jobs.LEFT)
+        assert service().resume(note) is None and ends == []
+        last = service()
+        assert last.start(ReanalysisOrder(0), "ada", note).number == 2
+        assert last.end(2) and wait_for(lambda: ends == ["ended"], 20)
+        assert wait_for(lambda: [each.state for each in last.jobs()] == ["ended", "interrupted"], 20)
+        last.close()
+        assert service().resume(note) is None, "somebody ended it"

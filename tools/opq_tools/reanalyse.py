@@ -6,7 +6,7 @@ It works at the store, so that a cloud may run meanwhile or not.
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -15,6 +15,7 @@ from opq_cloud.config import CloudConfig
 from opq_cloud.mauka.reanalysis_json import report_json, report_lines
 from opq_cloud.mauka.reanalysis_run import AnalysisChoiceError, run_reanalysis
 from opq_cloud.original_config import read_config
+from opq_cloud.reanalysis_jobs import ReanalysisJobs, job_json
 from opq_cloud.reanalysis_order import ReanalysisOrder
 from opq_proto.config import default_data_dir
 from opq_tools.boxes.command import data_option, json_option, mongo_option, opened_store
@@ -27,9 +28,7 @@ Settings = dict[str, dict[str, object]]
 
 
 @click.command("reanalyse")
-@click.option(
-    "--from", "start", callback=moment, metavar="TIME", required=True, help="Events from then on (UTC)."
-)
+@click.option("--from", "start", callback=moment, metavar="TIME", help="Events from then on (UTC).")
 @click.option("--to", "end", callback=moment, metavar="TIME", help="Events before this time (UTC).")
 @click.option("--dry-run", is_flag=True, help="Show what it would change; the store stays as it is.")
 @click.option("--analysis", "names", multiple=True, metavar="NAME", help="Only this one; repeatable.")
@@ -52,17 +51,19 @@ Settings = dict[str, dict[str, object]]
     metavar="ADDRESS",
     help="Analyse on a Dask scheduler's workers: tcp://HOST:PORT, or local[:N] for N processes here.",
 )
+@click.option("--jobs", is_flag=True, help="List the last 20 that were ordered over REST; none is begun.")
 @json_option
 @data_option
 @mongo_option
 def command(
-    start: datetime,
+    start: datetime | None,
     end: datetime | None,
     dry_run: bool,
     names: tuple[str, ...],
     changed: tuple[str, ...],
     paths: tuple[Path, ...],
     scheduler: str | None,
+    jobs: bool,
     as_json: bool,
     data_dir: Path | None,
     mongo_uri: str | None,
@@ -77,7 +78,13 @@ def command(
     \b
     Examples: opq-tools reanalyse --from 2026-11-20 --dry-run
               opq-tools reanalyse --from 2026-11-20 --set rms_voltage.sag_percent=85 --dry-run --json
+              opq-tools reanalyse --jobs
     """
+    if jobs:
+        _show_jobs(mongo_uri, data_dir, as_json)
+        return
+    if start is None:
+        raise click.UsageError("say from when on, e.g. --from 2026-11-20; or --jobs to list jobs")
     config = read_config(paths, {}, None, []) if paths else CloudConfig()
     folder = data_dir or default_data_dir()
     store_of = replace(config.store, mongo_uri=mongo_uri, data_dir=folder)
@@ -99,6 +106,28 @@ def command(
         return
     for line in report_lines(report, dry_run, LINES):
         click.echo(line)
+
+
+def _show_jobs(mongo_uri: str | None, data_dir: Path | None, as_json: bool) -> None:
+    with opened_store(mongo_uri, data_dir) as store:
+        found = ReanalysisJobs(CloudConfig(), lambda: store.people.documents).jobs()
+    if as_json:
+        click.echo(json.dumps([job_json(job) for job in found], indent=1))
+        return
+    for job in found:
+        kind = "dry run" if job.order.dry_run else "replacing"
+        times = f", went on {job.resumed} times" if job.resumed else ""
+        why = f": {job.error}" if job.error else ""
+        click.echo(
+            f"{job.number}  {_utc(job.started_ms)}  {kind}, {job.state}, "
+            f"{job.done} of {'?' if job.of is None else job.of} events{times}{why}"
+        )
+    if not found:
+        click.echo("no re-analysis was ordered over REST")
+
+
+def _utc(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def settings_of(changed: Sequence[str]) -> Settings:

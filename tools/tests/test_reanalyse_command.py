@@ -1,6 +1,8 @@
 """`opq-tools reanalyse`: from the command line alone, on a store of a cloud that is not running."""
 
 import json
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,10 @@ from opq_cloud.mauka.bulk_progress import BulkProgress
 from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.mauka.provenance import provenance_of
 from opq_cloud.mauka.service import load_analyses
+from opq_cloud.reanalysis_jobs import ReanalysisJob
+from opq_cloud.reanalysis_order import ReanalysisOrder
 from opq_cloud.store import open_store
+from opq_cloud.store.account_records import REANALYSES
 from opq_proto.messages import Finding, TimeSource, Trigger, Waveform
 from opq_tools.cli import tools
 
@@ -62,11 +67,33 @@ def test_a_dry_run_then_the_run_then_nothing_more(folder: Path) -> None:
 
 def test_a_run_that_was_ended_goes_on_after_what_it_did(folder: Path) -> None:
     progress = BulkProgress(folder, [provenance_of(one) for one in load_analyses([])])
-    progress.note_done([1])
+    before = json.loads(run(folder, "--dry-run", "--json").stdout)
+    progress.note_done([1], {**before, "dry_run": False})
     assert json.loads(run(folder, "--dry-run", "--json").stdout)["events"] == 1, "a dry run shows all"
-    assert json.loads(run(folder, "--json").stdout)["events"] == 0
+    text = run(folder).stdout
+    assert "0 events analysed again" in text and "1 more events were analysed again before" in text
     assert not progress.path.exists(), "it is over"
+    progress = BulkProgress(folder, [provenance_of(one) for one in load_analyses([])])
+    progress.note_done([1], {**before, "dry_run": False})
+    assert json.loads(run(folder, "--json").stdout) == {**before, "dry_run": False}, "what the whole run did"
     assert json.loads(run(folder, "--json").stdout)["events"] == 1
+
+
+def test_jobs_that_were_ordered_over_rest_are_listed(folder: Path) -> None:
+    listed = CliRunner().invoke(tools, ["reanalyse", "--jobs", "--data-dir", str(folder)])
+    assert listed.stdout == "no re-analysis was ordered over REST\n"
+    order = ReanalysisOrder(0, dry_run=False)
+    job = ReanalysisJob(7, "ada", order, 1_765_792_486_000, "done", 12, 12, 1_765_792_490_000, resumed=2)
+    with closing(open_store(None, folder)) as store:
+        document = {"key": "7", "alive_ms": 0, "ending": False, **asdict(job)}
+        assert store.people.documents.insert(REANALYSES, "7", document)
+    listed = CliRunner().invoke(tools, ["reanalyse", "--jobs", "--data-dir", str(folder)])
+    assert listed.stdout == ("7  2025-12-15 09:54:46  replacing, done, 12 of 12 events, went on 2 times\n")
+    (found,) = json.loads(
+        CliRunner().invoke(tools, ["reanalyse", "--jobs", "--json", "--data-dir", str(folder)]).stdout
+    )
+    assert (found["id"], found["state"], found["resumed"], found["report"]) == (7, "done", 2, None)
+    assert "say from when on" in CliRunner().invoke(tools, ["reanalyse", "--data-dir", str(folder)]).output
 
 
 def test_a_wrong_name_or_setting_is_refused_with_what_is_allowed(folder: Path) -> None:

@@ -6,6 +6,7 @@ The same analyses with the same settings change nothing, so a re-analysis that w
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 from opq_cloud.mauka.event_analysis import EventResult
 from opq_cloud.mauka.finding_writer import FindingWriter, JoinTarget, carry_out_plan
@@ -63,6 +64,18 @@ class ReanalysisReport:
     skipped: dict[int, str] = field(default_factory=dict)
     failed: dict[int, str] = field(default_factory=dict)
     not_run: dict[str, str] = field(default_factory=dict)
+    earlier: list[Mapping[str, Any]] = field(default_factory=list)
+    """What parts of this run had changed that ended before, as JSON (`reanalysis_json.py`)."""
+
+    def add(self, more: "ReanalysisReport") -> None:
+        """Take in what another group changed."""
+        self.events += more.events
+        self.unchanged += more.unchanged
+        self.findings += more.findings
+        self.incidents += more.incidents
+        self.kept += more.kept
+        self.skipped |= more.skipped
+        self.failed |= more.failed
 
     def counts(self) -> dict[str, int]:
         """How many findings of each change."""
@@ -139,13 +152,13 @@ class Reanalysis:
         groups: Sequence[Sequence[EventRecord]],
         results: Iterable[EventResult],
         on_progress: Callable[[int], None] = lambda done: None,
-        on_replaced: Callable[[Sequence[int]], None] = lambda event_ids: None,
+        on_replaced: Callable[[Sequence[int], ReanalysisReport], None] = lambda event_ids, changes: None,
     ) -> None:
         """Replace each group when all its results are there, in the order of the groups.
 
         Args:
             on_progress: gets how many events are analysed.
-            on_replaced: gets the events of a group once the store has what was found.
+            on_replaced: gets the events of a group and what that changed, once the store has what was found.
 
         Raises:
             StoreError: the database cannot do it, or others write without a pause.
@@ -157,8 +170,13 @@ class Reanalysis:
             on_progress(done)
             while waiting and all(each.event_id in got for each in waiting[-1]):
                 group = waiting.pop()
-                if self._replace(group, [got.pop(each.event_id) for each in group]):
-                    on_replaced([each.event_id for each in group])
+                whole, self._report = self._report, ReanalysisReport()
+                try:
+                    if self._replace(group, [got.pop(each.event_id) for each in group]):
+                        on_replaced([each.event_id for each in group], self._report)
+                finally:
+                    whole.add(self._report)
+                    self._report = whole
 
     def _replace(self, group: Sequence[EventRecord], results: Sequence[EventResult]) -> bool:
         """Whether it could be."""

@@ -1,6 +1,7 @@
 """What a re-analysis changes, as JSON and as lines for people. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from opq_cloud.mauka.join_overlay import FIRST_NUMBER
 from opq_cloud.mauka.reanalysis import FindingChange, IncidentChange, ReanalysisReport
@@ -18,7 +19,7 @@ def report_json(report: ReanalysisReport, dry_run: bool, most: int | None = None
     changes = [one for one in report.findings if one.change != "origin"]
     skipped, failed = sorted(report.skipped.items()), sorted(report.failed.items())
     lists = changes, report.incidents, report.kept, skipped, failed
-    return {
+    found: dict[str, Any] = {
         "dry_run": dry_run,
         "events": report.events,
         "findings": {"unchanged": report.unchanged, **report.counts()},
@@ -30,6 +31,20 @@ def report_json(report: ReanalysisReport, dry_run: bool, most: int | None = None
         "not_run": dict(sorted(report.not_run.items())),
         "left_out": 0 if most is None else sum(max(0, len(each) - most) for each in lists),
     }
+    for part in report.earlier:
+        _add_part(found, part, most)
+    return found
+
+
+def _add_part(found: dict[str, Any], part: Mapping[str, Any], most: int | None) -> None:
+    """What a part of the run changed that was ended before; it goes before the rest."""
+    found["events"] += part["events"]
+    for name, count in part["findings"].items():
+        found["findings"][name] += count
+    for name in ("finding_changes", "incident_changes", "kept_for_people"):
+        every = [*part[name], *found[name]]
+        found[name] = every[:most]
+        found["left_out"] += len(every) - len(found[name])
 
 
 def report_lines(report: ReanalysisReport, dry_run: bool, most: int) -> Iterator[str]:
@@ -61,6 +76,9 @@ def report_lines(report: ReanalysisReport, dry_run: bool, most: int) -> Iterator
         f"{counts['origin']} found by another version or settings alone; {len(report.kept)} kept for people; "
         f"events: {len(report.skipped)} skipped, {len(report.failed)} failed"
     )
+    if report.earlier:
+        events = sum(part["events"] for part in report.earlier)
+        yield f"{events} more events were analysed again before the run was ended; --json has those changes"
     if dry_run:
         yield "nothing was written: a dry run"
 

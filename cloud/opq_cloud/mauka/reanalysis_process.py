@@ -59,7 +59,6 @@ def run_order(pipe: Connection) -> None:
                 next_s = time.monotonic() + PROGRESS_S
                 pipe.send(ReanalysisProgress(done, total))
 
-        show(0)
         yield show
 
     data_dir = config.store.data_dir or config.data_dir or default_data_dir()

@@ -27,6 +27,7 @@ from opq_cloud.mauka.installed_analyses import InstalledAnalysis
 from opq_cloud.mauka.installed_now import InstalledNow, installed_now
 from opq_cloud.mauka.provenance import Provenance, provenance_of
 from opq_cloud.mauka.reanalysis import Reanalysis, ReanalysisReport, events_to_replace
+from opq_cloud.mauka.reanalysis_json import report_json
 from opq_cloud.mauka.service import analysis_entries, policy_of, rules_folder
 from opq_cloud.reanalysis_order import ReanalysisOrder
 from opq_cloud.store import CloudStore
@@ -118,15 +119,28 @@ def _run(
     sources = [*map(provenance_of, analyses), *(one.provenance for one in installed)]
     progress = None if order.dry_run else BulkProgress(data_dir, sources)
     groups = events_to_replace(store, order.start_ns, order.end_ns, order.most_events, report)
+    before = 0
     if progress is not None:
-        groups = [group for group in groups if not progress.is_done([each.event_id for each in group])]
+        numbers = [[each.event_id for each in group] for group in groups]
+        done = {number for each in numbers if progress.is_done(each) for number in each}
+        groups = [group for group in groups if group[0].event_id not in done]
+        report.earlier, before = progress.said_of(done), len(done)
     event_ids = [each.event_id for group in groups for each in group]
     ran = frozenset(one.analysis for one in sources)
     replacing = Reanalysis(store, ran, ran >= built_in(), report, order.dry_run)
     work = BulkWork.of(config.store.mongo_uri, data_dir, entries, config.nominal)
     waiting = [_Awaited(one) for one in installed]
-    with showing(len(event_ids)) as show:
-        on_replaced = progress.note_done if progress is not None else lambda event_ids: None
+
+    def on_replaced(numbers: Sequence[int], changes: ReanalysisReport) -> None:
+        if progress is not None:
+            progress.note_done(numbers, report_json(changes, dry_run=False))
+
+    with showing(before + len(event_ids)) as show_all:
+
+        def show(done: int) -> None:
+            show_all(before + done)
+
+        show(0)
         if scheduler is None or not entries:
             every: list[Analysis | InstalledOne] = [*analyses, *waiting]
             results = analyse_stored(store, event_ids, every, config.nominal)

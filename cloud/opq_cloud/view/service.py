@@ -23,6 +23,7 @@ from opq_cloud.view.context import ViewContext
 from opq_cloud.view.guard import ViewGuard
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.live_reader import LiveReader
+from opq_cloud.view.rest.reanalysing import note_end
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL
 from opq_proto.config import default_data_dir
 from opq_proto.decision import Nominal
@@ -95,6 +96,8 @@ class View:
             with ThreadPoolExecutor(1, thread_name_prefix="view.reader") as pool:
                 reading = pool.submit(reader.run, _Either(stop, ended))
                 reading.add_done_callback(lambda _: ended.set())
+                if self._reanalyses is not None:
+                    self._reanalyses.watch(lambda job: note_end(store.people, job))
                 try:
                     asyncio.run(_serve(guarded, listener, hub, connections, ended, stop, ready))
                 finally:

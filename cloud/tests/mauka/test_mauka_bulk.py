@@ -112,12 +112,14 @@ def test_results_come_in_the_order_of_the_events_whatever_worker_was_first() -> 
 def test_progress_outlives_a_process_that_was_killed_while_it_wrote(tmp_path: Path) -> None:
     sources = [Provenance("rms_voltage", "1", "5f")]
     first = BulkProgress(tmp_path, sources)
-    first.note_done([1, 2])
+    first.note_done([1, 2], {"events": 2})
     with first.path.open("a") as file:
-        file.write("[3, ")
+        file.write('[7]\n{"events": [3')
     again = BulkProgress(tmp_path, sources)
     assert again.is_done([2, 1]) and not again.is_done([1, 3])
-    again.note_done([3])
+    assert again.is_done([7]), "as an older version wrote it"
+    assert [again.said_of({1, 2, 3}), again.said_of({1, 3})] == [[{"events": 2}], []]
+    again.note_done([3], {})
     assert BulkProgress(tmp_path, sources).is_done([3])
     assert not BulkProgress(tmp_path, [Provenance("rms_voltage", "2", "5f")]).is_done([1])
     again.finish()

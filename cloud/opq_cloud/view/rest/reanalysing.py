@@ -11,13 +11,15 @@ from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from opq_cloud.reanalysis_jobs import ReanalysisBusyError, ReanalysisJob, ReanalysisJobs
+from opq_cloud.reanalysis_jobs import ReanalysisBusyError, ReanalysisJob, ReanalysisJobs, job_json
 from opq_cloud.reanalysis_order import ReanalysisOrder
+from opq_cloud.store.account_records import AccountRecords
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.context import LARGEST_ID, ViewContext
 from opq_cloud.view.rest.problems import MEDIA_TYPE, RestProblemError
 from opq_cloud.view.rest.requesting import read_body
 from opq_cloud.view.time_span import read_span
+from opq_cloud.view.words import utc
 
 MAX_BODY_BYTES = 16_384
 MOST_EVENTS = 10_000
@@ -53,6 +55,8 @@ class ReanalysisShape(BaseModel):
     ended_ms: int | None
     done: int
     of: int | None
+    resumed: int
+    """How often it went on after its service had ended."""
     error: str | None
     report: dict[str, Any] | None
 
@@ -105,17 +109,10 @@ class ReanalysisRoutes:
         account_id = visitor.account.account_id if visitor.account else ""
         people = self._context.whole_store.people
 
-        def told(job: ReanalysisJob) -> str:
-            kind = "dry run" if job.order.dry_run else "replacing"
-            return f"re-analysis {job.number}, {kind}, from {asked.start} to {asked.end}"
-
-        def note_end(job: ReanalysisJob) -> None:
-            if not job.order.dry_run:
-                people.add_audit(account_id, "", f"re-analysis {job.state}", _result_words(told(job), job))
-
         def begun() -> ReanalysisJob:
-            job = jobs.start(order, account_id, note_end)
-            people.add_audit(account_id, visitor.address, "ordered a re-analysis by a token", told(job))
+            job = jobs.start(order, account_id, lambda job: note_end(people, job, asked.start, asked.end))
+            words = _words(job, asked.start, asked.end)
+            people.add_audit(account_id, visitor.address, "ordered a re-analysis by a token", words)
             return job
 
         try:
@@ -126,7 +123,7 @@ class ReanalysisRoutes:
         return JSONResponse(_job_json(job), 202, {"Location": where, "Cache-Control": "no-store"})
 
     def jobs(self) -> Response:
-        """The last 20, the newest first; one whose service was killed is `interrupted`."""
+        """The last 20, the newest first; one whose service ended is `interrupted` until it goes on."""
         self._check_reads()
         return _answer({"items": [_job_json(each) for each in self._jobs().jobs()], "next": None})
 
@@ -184,6 +181,22 @@ def _check_writes(visitor: Visitor) -> None:
         )
 
 
+def note_end(people: AccountRecords, job: ReanalysisJob, start: str = "", end: str = "") -> None:
+    """The line of the log of changes when a job is over; `start` and `end` as they were asked for."""
+    if not job.order.dry_run:
+        words = _words(job, start or _utc(job.order.start_ns), end or _utc(job.order.end_ns))
+        people.add_audit(job.account_id, "", f"re-analysis {job.state}", _result_words(words, job))
+
+
+def _utc(at_ns: int | None) -> str:
+    return "now" if at_ns is None else utc(at_ns, 0)
+
+
+def _words(job: ReanalysisJob, start: str, end: str) -> str:
+    kind = "dry run" if job.order.dry_run else "replacing"
+    return f"re-analysis {job.number}, {kind}, from {start} to {end}"
+
+
 def _result_words(told: str, job: ReanalysisJob) -> str:
     report = job.report
     if report is None:
@@ -195,10 +208,7 @@ def _result_words(told: str, job: ReanalysisJob) -> str:
 
 
 def _job_json(job: ReanalysisJob) -> dict[str, Any]:
-    return ReanalysisShape(
-        id=job.number, state=job.state, dry_run=job.order.dry_run, started_ms=job.started_ms,
-        ended_ms=job.ended_ms, done=job.done, of=job.of, error=job.error, report=job.report,
-    ).model_dump()  # fmt: skip
+    return ReanalysisShape.model_validate(job_json(job)).model_dump()
 
 
 def _answer(facts: dict[str, Any]) -> Response:

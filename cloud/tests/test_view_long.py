@@ -1,6 +1,7 @@
 """The page of a dip of half a minute: drawn from the event that has all of it, and quickly."""
 
 import json
+import re
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -109,6 +110,24 @@ def test_between_the_ends_of_a_long_dip_its_half_cycles_are_drawn(two_ends: demo
     assert all(after > before for before, after in pairwise(line["t_ms"]))
     assert line["t_ms"][0] < origin_ms and line["t_ms"][-1] > origin_ms + BOTH_ENDS_S * 1000
     assert sum(value < 70 for value in values) > 1000
+
+
+def test_examine_and_the_whole_course_draw_them_as_one_line_that_a_cursor_reads(
+    two_ends: demo.Scene,
+) -> None:
+    middle_ms = BOTH_ENDS_S * 500
+    page, seconds = fetched(two_ends, f"/incidents/1/examine?panel=rms&a={middle_ms * 1.2}ms")
+    assert seconds < 10.0
+    assert "the half cycles that the Box&#39;s gateway has kept" in page
+    assert "s without a waveform" in page and 'class="bars' not in page
+    for text in (page, fetched(two_ends, "/incidents/1")[0]):
+        trace = re.search(r'class="trace trace-0" d="([^"]*)"', text)
+        assert trace and trace[1].count("M") == 1 and trace[1].count("L") > 1000
+    cells = re.findall(r'<td class="num">([^<]*)</td>', page)  # of the only Box: the fourth is Urms at A
+    assert cells[0] == cells[6] == "\u2013" and float(cells[3]) == pytest.approx(DIP_V, abs=1.0)
+    near = fetched(two_ends, f"/incidents/1/examine?panel=rms&t={middle_ms}ms..{middle_ms + 100}ms")[0]
+    drawn = re.search(r'class="trace trace-0" d="([^"]*)"', near)
+    assert drawn and 10 <= max(piece.count("L") for piece in drawn[1].split("M")) <= 30, "each half cycle"
 
 
 def test_and_the_waveform_has_the_samples_of_both_ends(two_ends: demo.Scene) -> None:

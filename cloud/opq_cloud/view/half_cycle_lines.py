@@ -4,7 +4,8 @@ Pure. Where both are there the samples are shown: of a point of several half cyc
 and the most alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -44,6 +45,49 @@ def whole_line(envelopes: Sequence[ChartLine], half: HalfCycleRms | None, origin
         return ChartLine(np.empty(0), np.empty(0))
     reduced = any(line.reduced for line in envelopes) or (half is not None and half.every > 1)
     return ChartLine(np.concatenate(t_parts), np.concatenate(value_parts), reduced)
+
+
+def lines_with_ledger(
+    sampled: Sequence[ChartLine], halves: Iterable[HalfCycleRms], span_ms: tuple[float, float], origin_ns: int
+) -> list[ChartLine]:
+    """Lines of samples and of the ledger's half cycles within a span, as pieces without NaN.
+
+    Args:
+        sampled: of samples, without NaN.
+        halves: of one Box, from the ledgers of the incident's events.
+        span_ms: of the chart, from `origin_ns`; the ledger is reduced to what is drawn.
+    """
+    lines = list(sampled)
+    for half in halves:
+        line = whole_line(lines, _within(half, span_ms, origin_ns), origin_ns)
+        lines = [ChartLine(t_ms, values, line.reduced) for t_ms, values in _runs(line.t_ms, line.values)]
+    return lines
+
+
+def ledger_spans_ms(half: HalfCycleRms, origin_ns: int) -> list[tuple[float, float]]:
+    """First and last moment of each contiguous piece of the ledger."""
+    if not len(half.t_ns):
+        return []
+    t_ms = (half.t_ns - origin_ns) / 1e6
+    pieces = np.split(t_ms, np.nonzero(np.diff(t_ms) > GAP_MS * half.every)[0] + 1)
+    return [(float(piece[0]), float(piece[-1])) for piece in pieces]
+
+
+def rms_at(half: HalfCycleRms, t_ms: float, origin_ns: int) -> float | None:
+    """Volts of the cycle around a moment; None: not known, or its point is of several half cycles."""
+    if half.every > 1 or not len(half.t_ns):
+        return None
+    t_ns = origin_ns + round(t_ms * 1e6)
+    near = int(np.abs(half.t_ns - t_ns).argmin())
+    return float(half.least_v[near]) if abs(int(half.t_ns[near]) - t_ns) <= GAP_MS * 1e6 else None
+
+
+def _within(half: HalfCycleRms, span_ms: tuple[float, float], origin_ns: int) -> HalfCycleRms:
+    """The points of a span, and one more on both sides."""
+    ends_ns = [origin_ns + round(each * 1e6) for each in span_ms]
+    first, last = (int(each) for each in np.searchsorted(half.t_ns, ends_ns))
+    part = slice(max(0, first - 1), last + 1)
+    return replace(half, t_ns=half.t_ns[part], least_v=half.least_v[part], most_v=half.most_v[part])
 
 
 def _runs(t_ms: FloatArray, values: FloatArray) -> list[tuple[FloatArray, FloatArray]]:

@@ -16,6 +16,7 @@ from opq_cloud.view.examine.curves_chart import curves_chart
 from opq_cloud.view.examine.panels import PanelMaker, TimePanel
 from opq_cloud.view.examine.reading import EventSignals, read_signals
 from opq_cloud.view.examine.signals import SignalCache
+from opq_cloud.view.half_cycle_lines import rms_at
 from opq_proto.messages import Incident
 
 TABLE_ROWS = 120
@@ -178,13 +179,24 @@ class ExaminePages:
         origin_ns = incident.start_ns
         for box in found.shown:
             signal = found.signals[box.box_id]
-            at_a = figures.reading(signal, address.a_ms, origin_ns)
-            at_b = figures.reading(signal, address.b_ms, origin_ns)
+            at_a = _reading(found, box.box_id, address.a_ms, origin_ns)
+            at_b = _reading(found, box.box_id, address.b_ms, origin_ns)
             off = figures.between(signal, address.a_ms, address.b_ms, origin_ns)
+            if off.rms_v is None and at_a.rms_v is not None and at_b.rms_v is not None:
+                off = replace(off, rms_v=at_b.rms_v - at_a.rms_v)
             lead = figures.phase_between_deg(rows[0].a, at_a) if rows else None
             doubt = _doubt_deg(maker, found.shown[0], box) if lead is not None else None
             rows.append(CursorRow(box, label(box), maker.series[box.box_id], at_a, at_b, off, lead, doubt))
         return rows
+
+
+def _reading(found: EventSignals, box_id: str, t_ms: float, origin_ns: int) -> figures.Reading:
+    """Of the samples; where there are none Urms(1/2) of the ledger."""
+    read = figures.reading(found.signals[box_id], t_ms, origin_ns)
+    if read.rms_v is not None:
+        return read
+    kept = [rms_at(half, t_ms, origin_ns) for half in found.halves.get(box_id, ())]
+    return replace(read, rms_v=next((volts for volts in kept if volts is not None), None))
 
 
 TIME_PANELS = ("wave", "rms", "missing", "residual", "frequency", "spectrogram")

@@ -11,12 +11,15 @@ from opq_cloud.view.examine import drawing, figures
 from opq_cloud.view.examine.address import PANELS, ExamineAddress
 from opq_cloud.view.examine.reading import EventSignals, measured_between
 from opq_cloud.view.examine.signals import BoxSignal
+from opq_cloud.view.half_cycle_lines import ledger_spans_ms, lines_with_ledger
 from opq_cloud.view.history_chart import Tick
 from opq_measure.events.disturbances import Limits
 from opq_proto.messages import DISCIPLINED_NS, UNKNOWN_UNCERTAINTY_NS, Incident, TimeSource
 
 SERIES = 6
 GAPS_NAMED = 4
+LEAST_GAP_MS = 50.0
+"""A shorter stretch without a waveform is filled by no Measurement: these are longer."""
 LEAST_V, LEAST_HZ = 0.02, 0.02
 """Least height of a chart of voltages, of nominal, and of frequencies: no noise fills one."""
 Lines = Callable[[BoxSignal, float, float, int, int], list[ChartLine]]
@@ -151,7 +154,7 @@ class PanelMaker:
         return TimePanel(name, title, hint, tuple(lanes))
 
     def together(self, name: str) -> TimePanel:
-        """All Boxes in one chart: Urms(1/2) with what was measured between waveforms, or frequency."""
+        """All Boxes in one chart: Urms(1/2) with what is known of it between waveforms, or frequency."""
         is_rms = name == "rms"
         shown = self._found.shown
         lines = {
@@ -195,10 +198,14 @@ class PanelMaker:
             for words_, percent, tone in levels
             if scale.low < percent / 100 < scale.high
         )
-        measured = bool(rows[nominal.box_id])
+        measured = bool(rows[nominal.box_id] or self._found.halves.get(nominal.box_id))
         gaps = tuple(replace(gap, measured=measured) for gap in self._gaps(nominal))
         gaps = gaps if len(shown) == 1 or is_rms else ()
-        if any(rows.values()):
+        if is_rms and self._found.halves:
+            hint += " Between two waveforms: the half cycles that the Box's gateway has kept."
+        if any(rows.values()) and is_rms and self._found.halves:
+            hint += " Where it has none: its Measurements, lowest to highest."
+        elif any(rows.values()):
             hint += " Between two waveforms: the Box's Measurements, lowest to highest."
         lane = Lane(title, traces, scale.ticks(factor), unit, gaps, (), within)
         return TimePanel(name, title, hint, (lane,))
@@ -232,7 +239,11 @@ class PanelMaker:
     def _lines(self, name: str, box: ShownBox) -> list[ChartLine]:
         points = round(drawing.POINTS * (1 + 2 * drawing.BESIDE))
         signal = self._found.signals[box.box_id]
-        return LINES[name](signal, *self._drawn, self._origin_ns, points)
+        lines = LINES[name](signal, *self._drawn, self._origin_ns, points)
+        if name != "rms":
+            return lines
+        halves = self._found.halves.get(box.box_id, ())
+        return lines_with_ledger(lines, halves, self._drawn, self._origin_ns)
 
     @staticmethod
     def _per_unit(lines: Sequence[ChartLine], factor: float) -> list[ChartLine]:
@@ -280,13 +291,13 @@ class PanelMaker:
         return tuple(found)
 
     def _between(self, box: ShownBox) -> list[tuple[float, float, float, float]]:
-        """Measurements, per unit of nominal, where no waveform is."""
+        """Measurements, per unit of nominal, where neither a waveform nor a half cycle is."""
         signal = self._found.signals[box.box_id]
-        gaps = [
-            (first, last)
-            for first, last in signal.gaps_ms(*self._drawn, self._origin_ns)
-            if last - first >= 1.0
-        ]
+        gaps = signal.gaps_ms(*self._drawn, self._origin_ns)
+        for half in self._found.halves.get(box.box_id, ()):
+            for span in ledger_spans_ms(half, self._origin_ns):
+                gaps = [part for gap in gaps for part in _outside(gap, span)]
+        gaps = [(first, last) for first, last in gaps if last - first >= LEAST_GAP_MS]
         rows = []
         for first, last in sorted(gaps, key=lambda gap: gap[0] - gap[1])[:GAPS_NAMED]:
             measured = measured_between(self._context, box.box_id, first, last, self._origin_ns)
@@ -295,6 +306,12 @@ class PanelMaker:
                 for begin, stop, low, high in measured
             ]
         return [row for row in rows if math.isfinite(row[2]) and math.isfinite(row[3])]
+
+
+def _outside(gap: tuple[float, float], span: tuple[float, float]) -> list[tuple[float, float]]:
+    """What of a gap lies before and after a span."""
+    before, after = (gap[0], min(gap[1], span[0])), (max(gap[0], span[1]), gap[1])
+    return [part for part in (before, after) if part[1] > part[0]]
 
 
 def _title(name: str) -> tuple[str, str]:

@@ -9,6 +9,8 @@ from opq_cloud.view.charts import known_metric, window_ms
 from opq_cloud.view.context import ShownBox, ViewContext
 from opq_cloud.view.examine.address import ExamineAddress
 from opq_cloud.view.examine.signals import BoxSignal, SignalCache
+from opq_cloud.view.words import worst
+from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import Incident
 
 EVENTS_LISTED = 100
@@ -31,26 +33,42 @@ class EventSignals:
     shown: tuple[ShownBox, ...]
     signals: dict[str, BoxSignal]
     """Signals of the Boxes that are shown."""
+    halves: dict[str, tuple[HalfCycleRms, ...]]
+    """Of Boxes that are shown: half cycles of a long disturbance, as their gateways have kept them."""
     events_left_out: int
 
 
 def read_signals(
     context: ViewContext, cache: SignalCache, incident: Incident, address: ExamineAddress
 ) -> EventSignals:
-    """The signals of the Boxes that the address names, else of the first few."""
+    """The signals of the Boxes that the address names, else of those that were disturbed most."""
     records = [context.store.event_record(event_id) for event_id in _listed(incident.event_ids)]
     known = [record for record in records if record is not None]
     may = context.visitor.sees_waveform
     received = {box_id for record in known for box_id in record.boxes_received if may(box_id)}
     own = [box_id for box_id in incident.box_ids if box_id in received]
     candidates = (*own, *sorted(received - {*own}, key=box_order))
-    wanted = [box_id for box_id in address.box_ids if box_id in received] or candidates[:BOXES_FIRST]
+    first = [*sorted(own, key=lambda box_id: -_deviation(incident, box_id)), *candidates[len(own) :]]
+    wanted = [box_id for box_id in address.box_ids if box_id in received] or first[:BOXES_FIRST]
     shown = tuple(context.box(box_id) for box_id in wanted)
     asked = [record for record in known if {*wanted} & {*record.boxes_received}]
     read = _most_telling(asked)
     signals = cache.signals(read, {box.box_id: box.nominal_hz for box in shown})
     empty = {box.box_id: BoxSignal(box.box_id, ()) for box in shown}
-    return EventSignals(candidates, shown, empty | signals, len(known) - len(read))
+    halves: dict[str, tuple[HalfCycleRms, ...]] = {}
+    for record in asked:
+        if "" in record.half_cycles.values():
+            for box_id, half in context.half_cycles(record.event_id):
+                if box_id in empty:
+                    halves[box_id] = (*halves.get(box_id, ()), half)
+    return EventSignals(candidates, shown, empty | signals, halves, len(known) - len(read))
+
+
+def _deviation(incident: Incident, box_id: str) -> float:
+    """Percent of nominal between the Box's worst finding and nominal; 0 where none has a residual voltage."""
+    found = worst(incident, box_id)
+    residual = None if found is None else found.finding.residual_percent
+    return 0.0 if residual is None else abs(residual - 100.0)
 
 
 def _listed(event_ids: Sequence[int]) -> Sequence[int]:

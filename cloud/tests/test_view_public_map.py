@@ -1,6 +1,7 @@
 """The public map without a server: fuzzed places, windows, outlines, marks, figures of grids and regions."""
 
 import hashlib
+import math
 import re
 from dataclasses import replace
 from math import cos, radians
@@ -16,8 +17,10 @@ from opq_cloud.view.public.fuzz import KM_PER_DEGREE, MOST_OFF, SALT_BYTES, Plac
 from opq_cloud.view.public.grid_now import BoxNow, countable, grids_now, regions_now, tone_of
 from opq_cloud.view.public.map_drawing import map_summary
 from opq_cloud.view.public.map_frame import HEIGHT, WIDTH, WORLD, frame_at, frame_of, parse_frame
-from opq_cloud.view.public.map_marks import CELL_UNITS, LISTED, map_marks, rows_of
+from opq_cloud.view.public.map_marks import CELL_UNITS, LISTED, map_marks, rows_of, with_names
 from opq_cloud.view.public.outline import OutlinePaths, outline_paths
+from opq_cloud.view.public.spread import incident_spread
+from opq_proto.messages import BoxArrival, Incident
 
 SALT, OTHER_SALT = bytes(range(SALT_BYTES)), bytes(SALT_BYTES)
 HONOLULU = (21.297, -157.816)
@@ -299,13 +302,43 @@ def test_boxes_at_one_place_are_one_mark_that_counts_them() -> None:
 def test_names_never_lie_on_one_another_and_the_loudest_keep_theirs() -> None:
     near = [replace(BOX, box_id=str(k), label=f"Box {k}", at=(21.3 + k / 500, -157.8)) for k in range(6)]
     near[3] = replace(near[3], u_percent=80.0)
-    marks = map_marks(near, (), frame_at(HONOLULU, 120.0), 2.0)
-    named = [mark for mark in marks if mark.named]
-    assert marks[-1].mark_id == "box-3" and marks[-1].named and 0 < len(named) < 6
+    marks = with_names(map_marks(near, (), frame_at(HONOLULU, 120.0), 2.0))
+    named = [mark for mark in marks if mark.side]
+    assert marks[-1].mark_id == "box-3" and marks[-1].side and 0 < len(named) < 6
     assert {mark.mark_id for mark in marks if mark.named_small} <= {mark.mark_id for mark in named}
-    assert all(abs(a.y - b.y) >= 22 for a in named for b in named if a is not b)
+    for side in ("left", "right"):
+        column = [mark.y for mark in named if mark.side == side]
+        assert all(abs(a - b) >= 22 for a in column for b in column if a != b)
     apart = [replace(BOX, box_id=str(k), at=(21.0 + k / 5, -157.8)) for k in range(3)]
-    assert all(mark.named_small for mark in map_marks(apart, (), frame_at(HONOLULU, 300.0), 2.0))
+    assert all(mark.named_small for mark in with_names(map_marks(apart, (), frame_at(HONOLULU, 300.0), 2.0)))
+
+
+def test_the_numbers_of_two_close_places_stand_on_sides_that_are_free() -> None:
+    pairs = [
+        replace(BOX, box_id=f"{k}{n}", label=f"Box {k}{n}", at=(21.3, -157.8 + k / 35))
+        for k in range(2)
+        for n in range(3)
+    ]
+    marks = with_names(map_marks(pairs, (), frame_at(HONOLULU, 120.0), 2.0))
+    assert {(mark.name, mark.side) for mark in marks} == {("3 Boxes", "left"), ("3 Boxes", "right")}
+
+
+def test_marks_of_an_incidents_way_that_would_lie_on_one_another_are_moved_apart() -> None:
+    places = {"1": HONOLULU, "2": HONOLULU, "3": HONOLULU, "4": (22.0, -159.5)}
+    arrivals = tuple(
+        BoxArrival(box_id, 10**18 + k * 3_000, 1_000, "1" if k else None) for k, box_id in enumerate(places)
+    )
+    start_ns = 10**18
+    incident = Incident(
+        1, "sag", tuple(places), (1,), start_ns, start_ns + 10**8, True, 80.0, (), arrivals=arrivals
+    )
+    spread = incident_spread(incident, places, {})
+    assert spread is not None
+    at = {each.box_id: (each.x, each.y) for each in spread.arrivals}
+    assert all(math.dist(at[a], at[b]) > 55 for a in at for b in at if a < b)
+    moved = {each.box_id for each in spread.arrivals if each.moved_from}
+    assert {"1", "2"} & moved and "4" not in moved
+    assert [each.after_words for each in spread.arrivals][:2] == ["first", "3\u202f\u00b5s later"]
 
 
 def test_thousands_of_boxes_are_a_bounded_map_and_table() -> None:

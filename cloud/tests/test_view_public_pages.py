@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
@@ -212,6 +213,23 @@ def test_regions_have_figures_from_three_boxes_on_that_show_nowhere_else(view: P
     assert state["figures"]["grid 1 boxes"].startswith("6 Boxes")
     assert set(state["marks"]) == {"box-21", "box-22", "box-27", "region-North Shore"}
     assert "North Shore" in view.get("/grid").text
+
+
+def test_a_region_says_its_frequency_and_the_incidents_of_the_day_that_its_visitor_may_see(
+    view: PublicView,
+) -> None:
+    region, (incident,) = "Honolulu", view.store.incidents()
+    everybodys, admins = view.get("/grid").text, view.get("/grid", view.admin()).text
+    link = f'<a href="/incidents?region={region}&amp;from=now-24h">1</a>'
+    started = datetime.fromtimestamp(incident.start_ns // 10**9, UTC)
+    for page in (everybodys, admins):
+        assert f'data-figure="region {region} f"' in page
+    assert f'{link}<span class="quiet">, newest at {started:%H:%M:%S}' in admins
+    assert f"/compare?region={region}&amp;together=1" in admins
+    view.store.put_box(BoxRecord("23", "highland", region="North Shore"))
+    view.changed()
+    row = next(each for each in view.get("/grid").text.split("<tr>") if "North Shore" in each)
+    assert "/incidents?" not in row, "figures of a region say nothing of its incidents"
 
 
 def test_a_view_with_regions_alone_shows_the_map_and_nothing_else(view: PublicView) -> None:

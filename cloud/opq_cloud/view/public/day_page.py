@@ -1,4 +1,4 @@
-"""What `/grid` shows: each grid's frequency and voltage now and over the day, and each region's voltage."""
+"""What `/grid` shows: frequency and voltage of grids now and over the day; regions, with their incidents."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,9 +6,11 @@ from math import isnan
 
 import numpy as np
 
+from opq_cloud.store.incident_index import IncidentFilter
 from opq_cloud.view import history_chart as drawing
 from opq_cloud.view import words
 from opq_cloud.view.box_history import BoxHistory, HistoryRow
+from opq_cloud.view.context import ViewContext
 from opq_cloud.view.public.day_trends import (
     DAY_ROWS,
     ROW_MS,
@@ -26,6 +28,9 @@ GRIDS_SHOWN = 4
 REGIONS_READ = 12
 """Regions whose day is drawn; the others have their present figures."""
 HOUR_ROWS = 6
+DAY_NS = 86_400 * 10**9
+INCIDENTS_COUNTED = 1000
+"""Of a region and a day; more are "more than"."""
 VOLTS, HERTZ = 0, 1
 
 
@@ -44,8 +49,37 @@ class DayChart:
     sentence: str
 
 
-def day_values(boxes: BoxesNow, trends: DayTrends, now_ms: int) -> dict[str, object]:
-    """For `grid.html`."""
+@dataclass(frozen=True, slots=True)
+class RegionIncidents:
+    """Incidents of a region in the last day, of the Boxes that the visitor sees."""
+
+    words: str
+    """`3`, or `more than 1,000`."""
+    newest_ns: int | None
+    """When the newest of them began."""
+
+
+def region_incidents(context: ViewContext, region: str, now_ns: int) -> RegionIncidents | None:
+    """None where the visitor sees no Box of the region itself: figures of a region show no incident."""
+    box_ids = context.regions().get(region)
+    if not box_ids:
+        return None
+    wanted = IncidentFilter(box_ids=box_ids, start_ns=now_ns - DAY_NS)
+    count = context.store.count_incidents(wanted, INCIDENTS_COUNTED + 1)
+    newest = context.store.find_incidents(wanted, 1) if count else []
+    said = words.number(min(count, INCIDENTS_COUNTED), 0)
+    return RegionIncidents(
+        f"more than {said}" if count > INCIDENTS_COUNTED else said, newest[0].start_ns if newest else None
+    )
+
+
+def day_values(
+    boxes: BoxesNow,
+    trends: DayTrends,
+    now_ms: int,
+    incidents: Callable[[str], RegionIncidents | None] = lambda region: None,
+) -> dict[str, object]:
+    """For `grid.html`; `incidents`: those of a region."""
     first_ms = first_row_ms(now_ms)
     grids = grids_now(boxes)
     regions = regions_now(boxes)
@@ -63,7 +97,8 @@ def day_values(boxes: BoxesNow, trends: DayTrends, now_ms: int) -> dict[str, obj
         if number < REGIONS_READ:
             days = _day(region, boxes.fixed.boxes, trends, first_ms, lambda each: each.region)
             chart = day_chart(days[:, VOLTS], "Voltage", "%", 2, 0, first_ms, 100.0)
-        region_rows.append((region, group_figures(region), chart))
+        found = incidents(region.name) if number < REGIONS_READ else None
+        region_rows.append((region, group_figures(region), chart, found))
     return {
         "grids": shown,
         "grids_not_shown": max(0, len(grids) - GRIDS_SHOWN),

@@ -30,7 +30,15 @@ from opq_cloud.view.public.grid_now import (
 )
 from opq_cloud.view.public.grid_reader import GridReader
 from opq_cloud.view.public.map_frame import MapFrame, frame_of
-from opq_cloud.view.public.map_marks import LISTED, SHAPES, MapMark, map_marks, map_plan, rows_of
+from opq_cloud.view.public.map_marks import (
+    LISTED,
+    SHAPES,
+    MapMark,
+    map_marks,
+    map_plan,
+    rows_of,
+    with_names,
+)
 from opq_cloud.view.public.outline import OutlinePaths, outline_paths
 
 INCIDENTS_SHOWN = 6
@@ -71,7 +79,7 @@ def draw_map(reader: GridReader, config: ViewSection, frame: MapFrame | None) ->
     regions = regions_now(boxes)
     if frame is None:
         frame = _whole_frame(boxes)
-    marks = map_marks(boxes, regions, frame, reader.radius_km)
+    marks = with_names(map_marks(boxes, regions, frame, reader.radius_km))
     rows = rows_of(marks)
     plan = map_plan(boxes.fixed, frame, reader.radius_km)
     return MapDrawing(

@@ -3,7 +3,7 @@
 Pure. However many Boxes there are, a map has no more marks than cells; its table says the same in words.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -35,6 +35,9 @@ LETTER_UNITS, LINE_UNITS = 9.0, 22.0
 """About as wide and high is a letter of a mark's name."""
 PHONE_SCALE = 2.1
 """Marks are so much larger there; `map.css` too."""
+SIDES = ("right", "left", "below", "above")
+"""Where a name may stand beside its mark, the first that is free."""
+BUCKET_UNITS = 60.0
 LISTED = 200
 """Rows of the table; more are counted."""
 DOUBT_UNITS = 9.0
@@ -70,10 +73,16 @@ class MapMark:
     """Radius of the circle in which its Box stands; 0: exact, or too small to draw."""
     rough: bool
     """Its place is near, not where it stands."""
-    named: bool = False
-    """Its name stands beside it: there is room."""
+    side: str = ""
+    """Of SIDES, where its name stands; empty: there is no room, or nobody has looked for it."""
     named_small: bool = False
     """And on a phone."""
+
+    @property
+    def name(self) -> str:
+        """What stands beside it on the drawing."""
+        several = self.boxes > 1 and not self.mark_id.startswith("region")
+        return f"{self.boxes} Boxes" if several else self.label
 
     @property
     def text(self) -> str:
@@ -146,7 +155,7 @@ def _plan(fixed: FixedBoxes, frame: MapFrame, radius_km: float) -> MapPlan:
 def map_marks(
     boxes: Boxes, regions: Iterable[GroupNow], frame: MapFrame, radius_km: float
 ) -> tuple[MapMark, ...]:
-    """Those in the window, the loudest last, so that they lie on top."""
+    """Those in the window, the loudest last, so that they lie on top; `with_names` says which get a name."""
     now = boxes_now(boxes)
     plan = map_plan(now.fixed, frame, radius_km)
     u_percent, f_hz, count = now.u_percent[plan.members], now.f_hz[plan.members], len(plan.cells)
@@ -168,33 +177,63 @@ def map_marks(
         for cell, tone, reporting, level, frequency in rows
     ]  # fmt: skip
     marks += [_region_mark(each, frame) for each in regions if _is_mark(each, frame)]
-    return _with_names(sorted(marks, key=lambda mark: (LOUDEST[mark.tone], mark.mark_id)))
+    return tuple(sorted(marks, key=lambda mark: (LOUDEST[mark.tone], mark.mark_id)))
 
 
-def _with_names(marks: Sequence[MapMark]) -> tuple[MapMark, ...]:
-    """Which have room for their names at a desk, and of these on a phone, where all is larger."""
-    if len(marks) > SPLIT_MARKS:
-        return tuple(marks)
-    desk = _roomy(marks, 1.0)
-    phone = _roomy([mark for mark in marks if mark.mark_id in desk], PHONE_SCALE, marks)
-    return tuple(
-        replace(each, named=each.mark_id in desk, named_small=each.mark_id in phone) for each in marks
-    )
+def with_names(marks: Sequence[MapMark]) -> tuple[MapMark, ...]:
+    """Which have room for their names, and on which side; of these on a phone too, where all is larger.
 
-
-def _roomy(marks: Sequence[MapMark], scale: float, beside: Sequence[MapMark] | None = None) -> set[str]:
-    """The loudest get their names first; one that would lie on a mark or a name is left to the table."""
-    half = 12 * scale
-    taken = [(m.x - half, m.y - half, m.x + half, m.y + half) for m in (beside or marks)]
-    named = set()
+    The loudest get theirs first. One that would lie on a mark or a name, or leave the drawing, is left to the
+    table; where there are many marks single Boxes are, too.
+    """
+    many = len(marks) > SPLIT_MARKS
+    desk, phone = _Taken(marks, 1.0), _Taken(marks, PHONE_SCALE)
+    found: dict[str, MapMark] = {}
     for mark in reversed(marks):
-        wide = LETTER_UNITS * (len(str(mark.boxes)) if mark.boxes > 1 else len(mark.label))
-        left, up = mark.x + 13 * scale, LINE_UNITS * scale / 2
-        box = (left, mark.y - up, left + wide * scale, mark.y + up)
-        if box[2] <= WIDTH and not any(_meet(box, each) for each in taken):
-            taken.append(box)
-            named.add(mark.mark_id)
-    return named
+        sides = () if many and mark.boxes == 1 else SIDES
+        side = next((each for each in sides if desk.free(_name_box(mark, each, 1.0))), "")
+        small = bool(side) and phone.free(_name_box(mark, side, PHONE_SCALE))
+        if side:
+            desk.add(_name_box(mark, side, 1.0))
+        if small:
+            phone.add(_name_box(mark, side, PHONE_SCALE))
+        found[mark.mark_id] = replace(mark, side=side, named_small=small)
+    return tuple(found[mark.mark_id] for mark in marks)
+
+
+class _Taken:
+    """What lies on a drawing already, by buckets: of many marks few are near to each other."""
+
+    def __init__(self, marks: Iterable[MapMark], scale: float) -> None:
+        self._by_bucket: dict[tuple[int, int], list[Corners]] = {}
+        half = 12 * scale
+        for mark in marks:
+            self.add((mark.x - half, mark.y - half, mark.x + half, mark.y + half))
+
+    def add(self, box: Corners) -> None:
+        for bucket in _buckets(box):
+            self._by_bucket.setdefault(bucket, []).append(box)
+
+    def free(self, box: Corners) -> bool:
+        """Whether it is on the drawing, and nothing else there."""
+        inside = box[0] >= 0 and box[1] >= 0 and box[2] <= WIDTH and box[3] <= HEIGHT
+        return inside and not any(
+            _meet(box, each) for bucket in _buckets(box) for each in self._by_bucket.get(bucket, ())
+        )
+
+
+def _buckets(box: Corners) -> Iterator[tuple[int, int]]:
+    left, top, right, bottom = (int(each // BUCKET_UNITS) for each in box)
+    return ((column, row) for column in range(left, right + 1) for row in range(top, bottom + 1))
+
+
+def _name_box(mark: MapMark, side: str, scale: float) -> Corners:
+    wide, high, off = LETTER_UNITS * len(mark.name) * scale, LINE_UNITS * scale, 13 * scale
+    if side in ("right", "left"):
+        left = mark.x + off if side == "right" else mark.x - off - wide
+        return left, mark.y - high / 2, left + wide, mark.y + high / 2
+    top = mark.y + off if side == "below" else mark.y - off - high
+    return mark.x - wide / 2, top, mark.x + wide / 2, top + high
 
 
 def _meet(first: Corners, second: Corners) -> bool:

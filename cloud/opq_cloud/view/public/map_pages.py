@@ -11,7 +11,7 @@ from opq_cloud.config import ViewSection
 from opq_cloud.view.accounts.account_context import PageMaker
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.guard import CONTENT_SECURITY_POLICY
-from opq_cloud.view.public.day_page import day_values
+from opq_cloud.view.public.day_page import day_values, region_incidents
 from opq_cloud.view.public.day_trends import DayTrends
 from opq_cloud.view.public.grid_now import TONES, grids_now
 from opq_cloud.view.public.grid_reader import SEEN_S, GridReader
@@ -84,8 +84,16 @@ class MapPages:
         return with_tiles(page, self._config)
 
     def grid_page(self) -> Response:
-        reader, trends, now_ms = self._reader, self._trends, self._context.now_ns() // 1_000_000
-        values = self._days.of(reader.audience, lambda: day_values(reader.boxes(), trends, now_ms))
+        reader, trends, context, now_ns = self._reader, self._trends, self._context, self._context.now_ns()
+        values = self._days.of(
+            reader.audience,
+            lambda: day_values(
+                reader.boxes(),
+                trends,
+                now_ns // 1_000_000,
+                lambda region: region_incidents(context, region, now_ns),
+            ),
+        )
         return self._render(
             "grid.html",
             "grid",

@@ -4,17 +4,23 @@ Pure. Times are those of the disturbance at each Box, with their doubt; a Box wh
 first is drawn and said to be so.
 """
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from opq_cloud.view import words
 from opq_cloud.view.public.fuzz import Place
-from opq_cloud.view.public.map_frame import MapFrame, frame_of
+from opq_cloud.view.public.map_frame import HEIGHT, WIDTH, MapFrame, frame_of
 from opq_proto.messages import Incident
 
 FRAMES = 6
 """Pictures of the small multiples."""
 SAME_MS = 0.1
+APART_UNITS = 62.0
+"""So far from each other stand two marks of the drawing, so that their numbers can be read on a phone too."""
+MOST_APART = 60
+"""Of more Boxes the marks stand where the Boxes do: there is no room to move them."""
+MOVES = 60
 NO_ORDER = (
     "The clocks of these Boxes are not good enough to say where it came first: the numbers are the order in "
     "which they stamped it."
@@ -38,6 +44,8 @@ class Arrival:
     y: float
     placed: bool
     """Without a place it stands in the list only."""
+    moved_from: tuple[float, float] | None = None
+    """Where its Box stands, if its mark was moved away from another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +93,14 @@ def incident_spread(
                 each.box_id,
                 labels.get(each.box_id, f"Box {each.box_id}"),
                 after_ms,
-                _after_words(after_ms),
+                _after_words(after_ms, each.uncertainty_ns),
                 doubt + poor,
                 round(x, 1),
                 round(y, 1),
                 at is not None,
             )
         )
+    arrivals = _apart(arrivals)
     lasts_ms = arrivals[-1].after_ms
     known = any(each.disciplined for each in found)
     return IncidentSpread(
@@ -104,8 +113,51 @@ def incident_spread(
     )
 
 
-def _after_words(after_ms: float) -> str:
-    return "first" if after_ms == 0 else f"{after_ms:,.1f}{words.THIN}ms later"
+def _after_words(after_ms: float, uncertainty_ns: int) -> str:
+    """With no more digits than its doubt has: microseconds where that is below SAME_MS."""
+    if after_ms == 0:
+        return "first"
+    if uncertainty_ns < SAME_MS * 1e6 and after_ms < 1.0:
+        return f"{after_ms * 1000:.0f}{words.THIN}\u00b5s later"
+    if after_ms < SAME_MS / 2:
+        return f"less than {SAME_MS:g}{words.THIN}ms later"
+    return f"{after_ms:,.1f}{words.THIN}ms later"
+
+
+def _apart(arrivals: Sequence[Arrival]) -> list[Arrival]:
+    """Marks that would lie on one another moved until each can be read, each as little as it takes."""
+    placed = [each for each in arrivals if each.placed]
+    if len(placed) > MOST_APART:
+        return list(arrivals)
+    at = {each.number: [each.x, each.y] for each in placed}
+    for _ in range(MOVES):
+        moved = [_push(at, one, other) for one in at for other in at if one < other]
+        if not any(moved):
+            break
+    return [
+        replace(
+            each, x=round(at[each.number][0], 1), y=round(at[each.number][1], 1), moved_from=(each.x, each.y)
+        )
+        if each.placed and math.dist(at[each.number], (each.x, each.y)) > 1.0
+        else each
+        for each in arrivals
+    ]
+
+
+def _push(at: dict[int, list[float]], one: int, other: int) -> bool:
+    """Moves two from each other, within the drawing; whether they were too near."""
+    off_x, off_y = at[other][0] - at[one][0], at[other][1] - at[one][1]
+    away = math.hypot(off_x, off_y)
+    if away >= APART_UNITS - 0.5:
+        return False
+    if away < 1.0:  # at one place: to a side that their numbers give
+        turn = 2.4 * other
+        off_x, off_y, away = math.cos(turn), math.sin(turn), 1.0
+    step = (APART_UNITS - min(away, APART_UNITS)) / 2 / away
+    for number, sign in ((one, -1), (other, 1)):
+        at[number][0] = min(max(at[number][0] + sign * step * off_x, 32.0), WIDTH - 32.0)
+        at[number][1] = min(max(at[number][1] + sign * step * off_y, 32.0), HEIGHT - 32.0)
+    return True
 
 
 def _frames(arrivals: Sequence[Arrival]) -> tuple[SpreadFrame, ...]:

@@ -2,6 +2,7 @@
 
 opq-gateway run --config gateway.toml        (or opq-gateway --config gateway.toml)
 opq-gateway rules                            the stream rules, where they are installed
+opq-gateway status                           Boxes, clocks and open claim codes of the gateway that runs here
 opq-gateway claim-code 1                     a code for the owner of Box 1, of the gateway that runs here
 """
 
@@ -87,6 +88,25 @@ def claim_code(box_id: str, endpoint: str, port_offset: int, as_json: bool) -> N
         click.echo(f"opq-gateway: {error}", err=True)
         sys.exit(error.exit_code)
     click.echo(json.dumps(made) if as_json else claim_words(made))
+
+
+@main.command("status")
+@click.option("--endpoint", default="127.0.0.1:8913", show_default=True, help="Its `health_endpoint`.")
+@click.option("--port-offset", type=int, default=0, help="Of the running gateway.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
+def status(endpoint: str, port_offset: int, as_json: bool) -> None:
+    """Show Boxes, their clocks, GPS and open claim codes of the gateway that runs on this machine.
+
+    Example: opq-gateway status
+    """
+    from opq_gateway.local.status_client import ask_status, status_words
+
+    try:
+        found = ask_status(endpoint, port_offset)
+    except OpqError as error:
+        click.echo(f"opq-gateway: {error}", err=True)
+        sys.exit(error.exit_code)
+    click.echo(json.dumps(found) if as_json else "\n".join(status_words(found)))
 
 
 @main.command(

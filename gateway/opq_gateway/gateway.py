@@ -113,7 +113,7 @@ class Gateway:
     def _setup(self, stop: threading.Event) -> SetupService:
         keys = {box_id: pair.public.decode() for box_id, pair in self._pairs.items()}
         keys[""] = self._server_key.decode()
-        return SetupService(self.config, self.statuses, self.counters, keys, self.feed, stop)
+        return SetupService(self.config, self.statuses, self.counters, keys, self.feed, stop, self.claims)
 
     def _serve(
         self,

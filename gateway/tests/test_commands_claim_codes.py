@@ -15,6 +15,7 @@ from opq_gateway.__main__ import main
 from opq_gateway.commands.claim_codes import ALPHABET, CODE_S, MOST_TRIES, ClaimCodes, as_digits
 from opq_gateway.local import health
 from opq_gateway.local.health import HealthServer
+from opq_gateway.local.status_client import status_words
 from opq_gateway.status import BoxStatus
 
 
@@ -88,6 +89,37 @@ def test_a_code_is_shown_on_this_machine_by_the_command_and_over_http(served: tu
     assert done.exit_code == 1 and "no gateway answers" in done.stderr
     with urllib.request.urlopen(f"http://{address}/", timeout=60) as answer:
         assert shown["code"] not in answer.read().decode()  # health is read by others
+
+
+def test_status_shows_open_codes_clocks_and_gps(served: tuple[ClaimCodes, str]) -> None:
+    claims, address = served
+    done = CliRunner().invoke(main, ["status", "--endpoint", address])
+    assert done.exit_code == 0, done.output
+    assert "Box 1: port not open: opening; time not known" in done.output
+    assert "no Box here gives this machine the time" in done.output and "no claim code is open" in done.output
+    code = claims.make("2").code
+    assert (
+        f"claim code of Box 2: {code}, for 10 minutes, once"
+        in CliRunner().invoke(main, ["status", "--endpoint", address]).output
+    )
+    done = CliRunner().invoke(main, ["status", "--endpoint", address, "--json"])
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["claim_codes"][0]["code"] == code and found["boxes"][0]["name"] == "1"
+    done = CliRunner().invoke(main, ["status", "--endpoint", f"127.0.0.1:{free_port()}"])
+    assert done.exit_code == 1 and "no gateway answers" in done.stderr
+
+
+def test_status_says_whose_gps_the_machine_follows_and_who_contradicts() -> None:
+    gps = {
+        "box_id": "3", "held": True, "uncertainty_ns": 1_234_000, "system_clock_off_ns": -250_000_000,
+        "drift_ppm": 50.0, "apart_ns": {"4": 2_000_000},
+    }  # fmt: skip
+    box = {"name": "3", "info": None, "time_source": "ntp", "uncertainty_ns": 800}
+    assert status_words({"boxes": [box], "gps_comparison": gps, "claim_codes": []})[:3] == [
+        "Box 3: well; time by another clock \u00b1 800 ns",
+        "GPS: of Box 3, lost and held over \u00b1 1.2 ms; this machine's clock is off by -250.000 ms",
+        "GPS: Box 4 contradicts it by +2.000 ms",
+    ]
 
 
 @pytest.mark.parametrize(

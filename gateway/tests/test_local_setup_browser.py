@@ -1,5 +1,6 @@
 """The set-up page in a browser: its own policy lets it run, it joins a network, and it can be read by all."""
 
+import re
 import shutil
 import threading
 import time
@@ -10,6 +11,7 @@ import pytest
 from stand_in_nmcli import World, key_of
 
 from opq_gateway import config as gateway_config
+from opq_gateway.commands.claim_codes import ClaimCodes
 from opq_gateway.counters import BoxCounters
 from opq_gateway.measuring.feed import MeasuredFeed, Values
 from opq_gateway.setup.guard import SetupGuard
@@ -47,9 +49,8 @@ def address(tmp_path: Path, world: World) -> Iterator[str]:
     wifi = Wifi(Nmcli(threading.Event(), world.program), "OPQ", Secret("access point's"), True, BoxCounters())
     shown = SetupState(config, {"1": BoxStatus("1", 60)}, counters, {"": "s", "1": "b"}, feed, wifi)
     feed.offer(Values("1", "3s", 1, 2, 3, TimeSource.GPS, False, {"rms_v": 120.25, "f_hz": 60.0}))
-    server = SetupServer(
-        "127.0.0.1:0", SetupPage(shown, wifi, lambda settings: False), SetupGuard(None), wifi, counters["1"]
-    )
+    page = SetupPage(shown, wifi, lambda settings: False, claims=ClaimCodes(["1"]))
+    server = SetupServer("127.0.0.1:0", page, SetupGuard(None), wifi, counters["1"])
     stop = threading.Event()
     thread = threading.Thread(target=wifi.run, args=(stop,))
     thread.start()
@@ -72,6 +73,10 @@ def test_a_network_is_joined_from_a_phone_and_the_page_is_readable_by_all(addres
         found = axe.Axe().run(page)
         assert found.violations_count == 0, found.generate_report()
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        page.get_by_role("button", name="Show a claim code").press("Enter")
+        page.locator(
+            "#claim-said", has_text=re.compile("Box 1: [0-9A-Z]{4}-[0-9A-Z]{4} for 10 min")
+        ).wait_for()
         page.get_by_label("Password").fill("right horse")
         page.get_by_role("button", name="Join").click()
         until = time.monotonic() + 60

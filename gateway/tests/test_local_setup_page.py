@@ -3,6 +3,7 @@
 import base64
 import http.client
 import json
+import re
 import socket
 import struct
 import threading
@@ -15,6 +16,7 @@ import pytest
 from stand_in_nmcli import World
 
 from opq_gateway import config as gateway_config
+from opq_gateway.commands.claim_codes import ClaimCodes
 from opq_gateway.config import Config
 from opq_gateway.counters import MEANING, BoxCounters
 from opq_gateway.measuring.feed import MeasuredFeed, Values
@@ -92,7 +94,8 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
         restarts.append("again")
         return True
 
-    page = SetupPage(SetupState(config, statuses, counters, keys, feed, wifi), wifi, save)
+    claims = ClaimCodes(statuses)
+    page = SetupPage(SetupState(config, statuses, counters, keys, feed, wifi), wifi, save, claims=claims)
     server = SetupServer("127.0.0.1:0", page, SetupGuard(Secret(SECRET)), wifi, counters["1"])
     yield Rig(server, world, config, feed, counters, restarts)
     server.close()
@@ -114,6 +117,15 @@ def test_the_originals_get_routes(rig: Rig) -> None:
     assert rig.ask("/box_config?box=8")[0] == 404
     status, said, _ = rig.ask("/elsewhere")
     assert status == 404 and said == {"error": "not found"}
+
+
+def test_a_claim_code_is_made_for_a_box_of_this_gateway_alone(rig: Rig) -> None:
+    status, made, _ = rig.ask("/claim_code", {"box": "7"})
+    assert status == 200 and made["box_id"] == "7" and re.fullmatch("[0-9A-Z]{4}-[0-9A-Z]{4}", made["code"])
+    for wrong in ({"box": "8"}, {"box": 7}, {}):
+        status, said, _ = rig.ask("/claim_code", wrong)
+        assert status == 404 and said == {"error": "want box, one of 1, 7"}
+    assert rig.ask("/claim_code")[0] == 404, "a look makes none"
 
 
 def test_what_each_box_does_is_told_with_its_newest_values(rig: Rig) -> None:

@@ -55,6 +55,8 @@ def test_a_box_that_was_only_heard_is_listed_with_its_time(tmp_path: Path) -> No
     (row,) = rows(tmp_path, "list")
     assert (row["box_id"], row["name"], row["last_seen_ms"]) == ("7", "Box 7", 1_765_792_486_013)
     assert (row["location"], row["grid"]) == (None, "1")
+    shown = rows(tmp_path, "show", "7")
+    assert (shown["time_source"], shown["uncertainty_ns"]) == ("free", None)
 
 
 def test_a_store_that_another_process_holds_is_changed_too(tmp_path: Path) -> None:

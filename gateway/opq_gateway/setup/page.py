@@ -9,6 +9,7 @@
     POST /connect     {"ssid": ..., "password": ...}
     POST /box_config  {"box_config": "<JSON text>"}
     POST /box_update  {}
+    POST /claim_code  ours: {"box": ID}, a code by which its owner claims it in View
 
 Errors are {"error": msg}: 500 as in the original, 404 for what is unknown.
 """
@@ -21,6 +22,7 @@ from collections.abc import Callable, Mapping
 from importlib import resources
 from typing import Any
 
+from opq_gateway.commands.claim_codes import ClaimCodes
 from opq_gateway.counters import MEANING
 from opq_gateway.setup.networks import Network, Secret
 from opq_gateway.setup.nmcli import WifiError
@@ -46,6 +48,7 @@ class SetupPage:
         wifi: Wifi | None,
         save: Callable[[Mapping[str, Any]], bool],
         update: Callable[[], str] | None = None,
+        claims: ClaimCodes | None = None,
     ) -> None:
         """`save` keeps settings, and returns whether the gateway starts again by itself; raises OpqError,
         OSError. `update` starts a firmware update and returns what it does."""
@@ -57,6 +60,7 @@ class SetupPage:
         self._wifi = wifi
         self._save = save
         self._update = update
+        self._claims = claims
 
     def get(self, path: str, query: Mapping[str, list[str]]) -> Reply:
         """Answer a GET."""
@@ -86,6 +90,7 @@ class SetupPage:
             "/connect": self._connect,
             "/box_config": self._box_config,
             "/box_update": self._box_update,
+            "/claim_code": self._claim_code,
         }
         action = actions.get(path)
         if action is None:
@@ -133,6 +138,16 @@ class SetupPage:
             return _json({"saved": True, "restarts": self._save(changed)})
         except (OpqError, OSError) as problem:
             return error(str(problem))
+
+    def _claim_code(self, document: Mapping[str, Any]) -> Reply:
+        if self._claims is None:
+            return error("no claim codes are made here", 404)
+        box_id = document.get("box")
+        try:
+            made = self._claims.make(box_id if isinstance(box_id, str) else "")
+        except KeyError:
+            return error(f"want box, one of {', '.join(self._claims.box_ids)}", 404)
+        return _json({"box_id": made.box_id, "code": made.code, "valid_s": round(made.left_s)})
 
     def _box_update(self, document: Mapping[str, Any]) -> Reply:
         if self._update is None:

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from opq_gateway.commands.claim_codes import ClaimCodes
 from opq_gateway.config import Config
 from opq_gateway.counters import BoxCounters
 from opq_gateway.local.surroundings import read_password
@@ -36,6 +37,7 @@ class SetupService:
         public_keys: Mapping[str, str],
         feed: MeasuredFeed,
         stop: threading.Event,
+        claims: ClaimCodes,
     ) -> None:
         """Bind; does nothing without setup.endpoint.
 
@@ -63,7 +65,8 @@ class SetupService:
         if config.setup.wifi:
             wifi = Wifi(Nmcli(stop), config.setup.ssid, password, True, self._counters)
             self.runs["wifi"] = wifi.run
-        page = SetupPage(SetupState(config, statuses, counters, public_keys, feed, wifi), wifi, self._save)
+        shown = SetupState(config, statuses, counters, public_keys, feed, wifi)
+        page = SetupPage(shown, wifi, self._save, claims=claims)
         guard = SetupGuard(password)
         self._close = SetupServer(config.setup.endpoint, page, guard, wifi, self._counters).close
 

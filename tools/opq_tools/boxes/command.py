@@ -21,6 +21,7 @@ from opq_cloud.store.store import box_order
 from opq_proto.config import default_data_dir
 from opq_proto.errors import OpqError
 from opq_proto.keys import KeyFolder, checked_box_id
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS
 from opq_tools.boxes.facts import box_facts, fact_options, put_place
 from opq_tools.boxes.importing import read_boxes, read_locations, read_regions
 
@@ -102,6 +103,14 @@ def show(box_id: str, as_json: bool, data_dir: Path | None, mongo_uri: str | Non
     """
     with opened_store(mongo_uri, data_dir) as store:
         row = _row_of(store, box_id)
+        newest = store.latest_measurements().get(box_id)
+    if newest is not None:
+        bound_ns = newest.uncertainty_ns
+        unknown = bound_ns is None or bound_ns >= UNKNOWN_UNCERTAINTY_NS
+        row |= {
+            "time_source": newest.source.name.lower(),
+            "uncertainty_ns": None if unknown else bound_ns,
+        }
     _echo(row, as_json)
 
 

@@ -105,9 +105,8 @@ def show(event_id: int, as_json: bool, data_dir: Path | None, mongo_uri: str | N
     if as_json:
         click.echo(json.dumps(row, indent=1))
         return
-    for key, value in row.items():
-        if key not in ("causes", "found_by", "before") and value not in (None, [], {}, False):
-            click.echo(f"{key:<16} {value}")
+    for name, text in _event_words(record, [incident.incident_id for incident in incidents]):
+        click.echo(f"{name:<16} {text}")
     for incident in incidents:
         for first, each in enumerate(incident.hypotheses):
             name = "" if first else f"why {incident.incident_id}"
@@ -147,7 +146,7 @@ def trace(event_id: int, as_json: bool, data_dir: Path | None, mongo_uri: str | 
     for row in rows:
         after = "" if row["after_ms"] is None else f"{row['after_ms']:+.1f} ms"
         box = "" if row["box_id"] is None else f"Box {row['box_id']}: "
-        click.echo(f"{after:>14}  {row['step']:<9} {box}{row['what']}")
+        click.echo(f"{after:>14}  {row['step']:<9} {box}{row['what'].replace('_', ' ')}")
 
 
 def event_row(record: EventRecord) -> dict[str, Any]:
@@ -169,6 +168,31 @@ def event_row(record: EventRecord) -> dict[str, Any]:
         "finished": record.finished,
         "analysed": record.analysed,
     }
+
+
+def _event_words(record: EventRecord, incident_ids: list[int]) -> list[tuple[str, str]]:
+    """Name and text of what is known of an event, as a person reads it; what is not known is left out."""
+    asked, received = record.boxes_triggered, record.boxes_received
+    reasons = "; ".join(f"{why}: {', '.join(ids)}" for why, ids in record.asked_as.items())
+    rows = [
+        ("event", str(record.event_id)),
+        ("start", f"{_when(record.start_ns)}, {(record.end_ns - record.start_ns) / 1e9:.3g} s"),
+        ("why", record.because),
+        ("completes", "" if record.completes is None else f"event {record.completes}"),
+        ("asked", f"{len(asked)} Boxes: {', '.join(asked)}" if len(asked) > 1 else f"Box {', '.join(asked)}"),
+        ("asked because", reasons),
+        ("not asked", "; ".join(f"{why}: {count}" for why, count in record.not_asked.items())),
+        ("answered", f"{len(received)} of {len(asked)}"),
+        *(("missing", f"Box {box_id}: {why}") for box_id, why in record.missing.items()),
+        *(("short", f"Box {box_id}: {why}") for box_id, why in record.short.items()),
+        *(
+            ("more samples", f"{each.analysis}: {each.because}; {each.answer_words}")
+            for each in record.more.values()
+        ),
+        ("state", "analysed" if record.analysed else "finished" if record.finished else "open"),
+        ("incidents", ", ".join(map(str, incident_ids))),
+    ]
+    return [(name, text.replace("_", " ")) for name, text in rows if text]
 
 
 def _past_lines(past: IncidentPast) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from opq_cloud.store.asked_samples import WAITING
 from opq_cloud.store.store import EventRecord, box_order
+from opq_cloud.view.words import class_phrase
 from opq_proto.messages import Incident
 
 NS_PER_MS = 1_000_000
@@ -65,7 +66,7 @@ def traced_steps(
         for incident in incidents:
             ids = incident.box_ids
             boxes = f"{'Box' if len(ids) == 1 else 'Boxes'} {', '.join(ids)}"
-            what = f"incident {incident.incident_id}: {incident.kind} at {boxes}"
+            what = f"incident {incident.incident_id}: {class_phrase(incident.kind)} at {boxes}"
             steps.append(TracedStep("incident", record.analysed_ns, what))
     for request in record.more.values():
         steps.append(TracedStep("wanted", request.requested_ns, f"{request.analysis}: {request.because}"))

@@ -1,0 +1,189 @@
+"""Each flow by keyboard alone, in real Chromium: no trap, focus in sight, in the order of the page.
+
+One short flow by default; `pytest -m slow` goes through all of them and walks every page of `view_states.py`.
+"""
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import pytest
+from account_scene import PASSWORD, add_people
+from keyboard import WAIT_MS, Keyboard
+from test_view_admin_rules import FakeEngine
+from view_states import PAGES, PARTS
+
+from opq_cloud.mauka.finding_writer import put_findings
+from opq_cloud.view import demo
+from opq_cloud.view.administration.addresses import ServiceAddresses
+from opq_cloud.view.administration.rule_engine import EngineAddress
+from opq_proto.keys import KeyFolder
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="needs the dev extra's playwright")
+pytestmark = pytest.mark.usefixtures("cheap_argon2")
+DRAWN = "() => !document.querySelector('.scripted .plot:not([data-drawn], .plot-failed)')"
+LENGTH = "(({ end, start }) => end - start)(document.getElementById('examine').dataset)"
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
+    folder = tmp_path_factory.mktemp("keyboard")
+    keys = KeyFolder(folder / "curve")
+    keys.create(True, ["1", "2", "4"])
+    engine = FakeEngine()
+    thread = threading.Thread(target=engine.serve_forever)
+    thread.start()
+    token = folder / "token"
+    token.write_text("secret\n")
+    address = EngineAddress("makai", f"http://127.0.0.1:{engine.server_address[1]}", token)
+    addresses = ServiceAddresses(engines=(address,), folder=folder)
+    running = demo.Scene(folder, poll_s=0.5, keys=keys, addresses=addresses)
+    demo.fill(running.store, time.time_ns(), minutes=1)
+    incident = running.store.incident(1)
+    assert incident is not None
+    other = incident.findings[0].finding
+    put_findings(running.store, 1, [replace(other, box_id="4", residual_percent=89.0, residual_v=106.8)])
+    add_people(running, ada="admin", eve="owner")
+    with running:
+        yield running
+    engine.shutdown()
+    thread.join()
+    engine.server_close()
+
+
+@pytest.fixture
+def keyboard(browser: "sync_api.Browser") -> Iterator[Keyboard]:
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True)
+    context.set_default_timeout(WAIT_MS)
+    hands = Keyboard(context.new_page())
+    yield hands
+    context.close()
+    assert hands.wrong == []
+
+
+def sign_in(hands: Keyboard, scene: demo.Scene, name: str) -> None:
+    hands.open(f"{scene.url}/sign-in")
+    hands.tab_to("E-mail")
+    hands.type(f"{name}@example.org")
+    hands.press("Tab")
+    hands.type(PASSWORD)
+    hands.press("Enter")
+    hands.page.locator("h1", has_text="Boxes").wait_for()
+
+
+def at_url(hands: Keyboard, pattern: str) -> Callable[[], object]:
+    return lambda: hands.page.wait_for_url(re.compile(pattern))
+
+
+def test_sign_in_find_an_incident_and_examine_it_with_cursors_and_zoom(
+    scene: demo.Scene, keyboard: Keyboard
+) -> None:
+    page = keyboard.page
+    sign_in(keyboard, scene, "ada")
+    keyboard.follow("Incidents", at_url(keyboard, "/incidents$"), "a")
+    keyboard.tab_to("Class", "select")
+    keyboard.type("Sag")
+    keyboard.follow("Show", at_url(keyboard, "class=sag"), "button")
+    keyboard.follow("#1", at_url(keyboard, "/incidents/1"), "a")
+    keyboard.follow("Examine", at_url(keyboard, "/incidents/1/examine"), "a")
+
+    def shows(pattern: str) -> None:
+        page.wait_for_function(
+            "pattern => new RegExp(pattern).test(document.getElementById('examine').dataset.query)"
+            " && location.search.slice(1) === document.getElementById('examine').dataset.query",
+            arg=pattern,
+        )
+
+    keyboard.tab_to("Waveform,", "figure")
+    keyboard.press("b", "Home")
+    start_ms = float(page.locator("#examine").get_attribute("data-start") or "nan")
+    shows(f"b={start_ms:g}ms")
+    keyboard.press("a", "End", "Shift+ArrowLeft")
+    shows(r"a=[0-9.]+ms")
+    whole_ms = page.evaluate(LENGTH)
+    keyboard.press("+")
+    page.wait_for_function(f"whole => Math.abs({LENGTH} * 2 - whole) < 0.01", arg=whole_ms)
+    stop = keyboard.stop()
+    assert stop is not None and stop["tag"] == "figure", "the focus is where it was"
+    keyboard.press("0")
+    page.wait_for_function(f"whole => Math.abs({LENGTH} - whole) < 0.01", arg=whole_ms)
+
+
+@pytest.mark.slow
+def test_a_box_is_claimed(scene: demo.Scene, keyboard: Keyboard) -> None:
+    sign_in(keyboard, scene, "ada")
+    page = keyboard.page
+    keyboard.open(f"{scene.url}/boxes/2/settings")
+    keyboard.follow("Make a code", page.locator("code.secret").wait_for, "button")
+    code = page.locator("code.secret").inner_text()
+    page.context.clear_cookies()
+    sign_in(keyboard, scene, "eve")
+    keyboard.open(f"{scene.url}/account/boxes")
+    keyboard.tab_to("Its gateway's code")
+    keyboard.type(code)
+    keyboard.follow("Claim it", at_url(keyboard, "/boxes/2/settings"), "button")
+    keyboard.tab_to("Name")
+    keyboard.press("Control+a")
+    keyboard.type("cellar")
+    keyboard.press("Enter")
+    page.locator("#name[value=cellar]").wait_for()
+
+
+@pytest.mark.slow
+def test_an_incident_is_exported_and_split(scene: demo.Scene, keyboard: Keyboard) -> None:
+    sign_in(keyboard, scene, "ada")
+    page = keyboard.page
+    keyboard.open(f"{scene.url}/incidents/1")
+    page.wait_for_function(DRAWN)
+    keyboard.tab_to("COMTRADE", "a")
+    with page.expect_download() as download:
+        keyboard.press("Enter")
+    assert download.value.suggested_filename.endswith((".zip", ".cff", ".cfg"))
+    keyboard.tab_to("Split", "summary")
+    keyboard.press("Space")
+    keyboard.press("Tab")
+    assert (keyboard.stop() or {})["type"] == "checkbox"
+    keyboard.press("Space")
+    keyboard.follow("Split", at_url(keyboard, r"/incidents/\d+"), "button")
+    page.get_by_text("split").first.wait_for()
+    assert len(scene.store.incidents()) == 2
+
+
+@pytest.mark.slow
+def test_a_rule_is_edited_tried_on_history_and_saved(scene: demo.Scene, keyboard: Keyboard) -> None:
+    sign_in(keyboard, scene, "ada")
+    page = keyboard.page
+    keyboard.open(f"{scene.url}/admin/rules/makai/new")
+    keyboard.tab_to("Name of the rule")
+    keyboard.type("deep")
+    keyboard.tab_to("SQL", "textarea")
+    keyboard.press("Control+a")
+    keyboard.type("SELECT box FROM boxes")
+    keyboard.tab_to("Box", "select")  # Tab leaves the editor: it is no trap
+    keyboard.follow("Try it", page.get_by_role("heading", name="What it gave").wait_for, "button")
+    keyboard.follow("Save", at_url(keyboard, "/admin/rules/makai/deep|/admin/rules$"), "button")
+
+
+@pytest.mark.slow
+def test_a_key_is_revoked(scene: demo.Scene, keyboard: Keyboard) -> None:
+    sign_in(keyboard, scene, "ada")
+    keyboard.follow("Administration", at_url(keyboard, "/admin$"), "a")
+    keyboard.follow("Keys", at_url(keyboard, "/admin/keys"), "a")
+    keyboard.tab_to("Revoke the key of Box 4", "button")
+    keyboard.press("Enter")
+    keyboard.page.locator("#box-4", has_text="shut out").wait_for()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("width", [390, 1440])
+def test_tab_goes_through_every_page_and_leaves_it(scene: demo.Scene, keyboard: Keyboard, width: int) -> None:
+    sign_in(keyboard, scene, "ada")
+    keyboard.page.set_viewport_size({"width": width, "height": 844})
+    for path in (path for path in PAGES.values() if path not in PARTS):
+        keyboard.open(scene.url + path)
+        keyboard.page.wait_for_function(DRAWN)
+        names = keyboard.walk()
+        assert len(names) > 3 or path == "/wall", path  # nobody sits at a wall

@@ -112,6 +112,36 @@ def test_sessions_are_listed_and_ended_one_by_one_and_by_a_new_password(scene: d
     assert FormBrowser(scene.url).sign_in("ada@example.org", fresh) == 303
 
 
+def test_a_new_password_by_mail_is_set_once_within_an_hour_and_ends_every_session(tmp_path: Path) -> None:
+    running = demo.Scene(tmp_path, poll_s=30.0)
+    with MailSink() as sink:
+        mail = MailSection(server=f"127.0.0.1:{sink.port}", security="none")
+        running.view._config = replace(running.config, mail=mail, public_url="http://pq.example")
+        with running:
+            ids, inside, asking = (
+                add_people(running, ada="owner"),
+                FormBrowser(running.url),
+                FormBrowser(running.url),
+            )
+            assert inside.sign_in("ada@example.org") == 303
+            assert asking.post("/reset", "/reset", email="ada@example.org") == 200
+            text = wait_for(lambda: list(sink.mails))[0].get_content()
+            link = re.search(r"http://pq\.example(/reset/new\?code=([\w-]{43,}))", text)  # 256 bits or more
+            assert link is not None and PASSWORD not in text
+            people = running.store.people
+            (ticket,) = people.tickets("reset")
+            assert (
+                ticket.ticket_hash == secret_hash(link[2]) and 3500 < ticket.expires_s - time.time() <= 3600
+            )
+            fresh = {"password": "another horse", "password_again": "another horse", "link_code": link[2]}
+            assert asking.post("/reset/new", link[1], **fresh) == 303
+            assert inside.get("/account") == 303 and asking.get(link[1]) == 404
+            assert asking.sign_in("ada@example.org") == 403
+            assert asking.sign_in("ada@example.org", "another horse") == 303
+            people.add_ticket(AccountTicket(secret_hash("late"), "reset", 1, 10, account_id=ids["ada"]))
+            assert asking.get("/reset/new?code=late") == 404
+
+
 @pytest.mark.parametrize(
     ("password", "says"),
     [
@@ -259,6 +289,10 @@ def test_changes_are_logged_for_administrators(scene: demo.Scene, browser: FormB
     assert "set an account to viewer, disabled" in browser.text and "127.0.0.1" in browser.text
     assert browser.post(f"{path}/delete", "/admin/accounts") == 303
     assert [each.name for each in scene.store.people.accounts()] == ["Ada"]
+    logged = repr(scene.store.people.audit())
+    assert "was refused at sign-in" in logged and "signed in" in logged
+    secrets = (PASSWORD, browser.cookies["opq_session"], secret_hash(browser.cookies["opq_session"]))
+    assert not any(each in logged for each in secrets)
 
 
 def test_a_token_reads_what_its_account_may_see_and_changes_nothing(

@@ -349,7 +349,10 @@ def test_every_answer_carries_a_policy_that_allows_no_inline_code_and_no_other_h
         policy = headers["content-security-policy"]
         assert "default-src 'none'" in policy and "script-src 'self'" in policy
         assert "unsafe" not in policy and "http" not in policy and "*" not in policy
+        assert "frame-ancestors 'none'" in policy and "base-uri 'none'" in policy
         assert headers["x-content-type-options"] == "nosniff"
+        assert headers["referrer-policy"] == "same-origin"  # a link that carries a secret goes nowhere
+        assert headers["cross-origin-resource-policy"] == "same-origin"
         assert "server" not in headers
 
 

@@ -10,7 +10,8 @@ import opq_cloud.view as view
 
 ROOT = Path(view.__file__).parent
 VENDOR = ROOT / "static" / "vendor"
-OURS = sorted([*(ROOT / "templates").glob("*.html"), *(ROOT / "static").glob("*.*")])
+TEMPLATES = sorted((ROOT / "templates").rglob("*.html"))
+OURS = [*TEMPLATES, *sorted((ROOT / "static").glob("*.*"))]
 
 
 def test_every_vendored_file_has_the_sha256_that_vendor_md_says() -> None:
@@ -34,7 +35,8 @@ def test_no_page_or_script_names_another_host_or_carries_inline_code(path: Path)
 
 
 def test_templates_never_switch_escaping_off() -> None:
-    for path in (ROOT / "templates").glob("*.html"):
+    assert {"base.html", "audit.html"} <= {path.name for path in TEMPLATES}
+    for path in TEMPLATES:
         assert not re.search(r"\|\s*safe\b|autoescape", path.read_text()), path.name
 
 

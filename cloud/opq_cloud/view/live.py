@@ -9,7 +9,7 @@ is counted.
 import json
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from operator import attrgetter
 
@@ -30,6 +30,8 @@ AUDIENCES_COUNTED = 256
 MAX_BOXES = 10_000
 """Boxes kept in memory; a flood of strange ids must not fill it."""
 RECENT_INCIDENTS = 200
+ACCEPTED_AT_ONCE = 100
+"""Measurements under one hold of the lock: pages wait for it."""
 _newest_ms = attrgetter("newest_ms")
 
 
@@ -50,6 +52,7 @@ class LiveHub:
         self.streams = streams
         self._lock = threading.Lock()
         self._recent: dict[str, RecentMeasurements] = {}
+        self._kept = kept_of_each(0)
         self._incidents: dict[int, LiveMessage] = {}
         self._subscribers: set[Subscriber] = set()
         self._offered: BoxIndex[Subscriber] = BoxIndex()
@@ -64,18 +67,15 @@ class LiveHub:
 
         `heard_ms`: when it was heard, if not now (milliseconds since 1970).
         """
-        with self._lock:
-            recent = self._recent.get(measurement.box_id)
-            if recent is None:
-                if len(self._recent) >= MAX_BOXES:
-                    self._counters.add("boxes_refused")
-                    return
-                recent = self._recent[measurement.box_id] = RecentMeasurements()
-            at_ms = self._now_ms() if heard_ms is None else heard_ms
-            if not recent.accept(measurement, at_ms, kept_of_each(len(self._recent))):
-                self._counters.add("measurements_late")
-                return
-            self._publish_measurement(measurement, recent)
+        self.accept_measurements((measurement,), heard_ms)
+
+    def accept_measurements(self, measurements: Sequence[Measurement], heard_ms: int | None = None) -> None:
+        """As `accept_measurement`, of several that were heard in one moment."""
+        for first in range(0, len(measurements), ACCEPTED_AT_ONCE):
+            with self._lock:
+                at_ms = self._now_ms() if heard_ms is None else heard_ms
+                for measurement in measurements[first : first + ACCEPTED_AT_ONCE]:
+                    self._accept(measurement, at_ms)
 
     def accept_incident(self, incident: Incident, names: Names = NO_NAMES) -> bool:
         """Send it to every page if it is new or has changed; True when it was sent."""
@@ -241,6 +241,19 @@ class LiveHub:
                 subscriber.closed = True
                 subscriber.wake()
 
+    def _accept(self, measurement: Measurement, at_ms: int) -> None:
+        recent = self._recent.get(measurement.box_id)
+        if recent is None:
+            if len(self._recent) >= MAX_BOXES:
+                self._counters.add("boxes_refused")
+                return
+            recent = self._recent[measurement.box_id] = RecentMeasurements()
+            self._kept = kept_of_each(len(self._recent))
+        if not recent.accept(measurement, at_ms, self._kept):
+            self._counters.add("measurements_late")
+            return
+        self._publish_measurement(measurement, recent)
+
     def _missed(self, after: str | None) -> list[LiveMessage]:
         text = (after or "").partition("-")[0]
         if not (text.isascii() and text.isdigit() and len(text) <= 18):
@@ -312,7 +325,7 @@ class LiveHub:
     def _publish_measurement(self, measurement: Measurement, recent: RecentMeasurements) -> None:
         """To those who want its Box; where there is none, nothing is made of it."""
         box_id = measurement.box_id
-        audiences, offered = list(self._shown.of(box_id)), list(self._offered.of(box_id))
+        audiences, offered = self._shown.of(box_id), self._offered.of(box_id)
         if not (audiences or offered):
             return
         message = measurement_message(recent.filled(measurement), recent.newest(), self._now_ms())

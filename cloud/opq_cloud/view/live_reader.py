@@ -123,9 +123,7 @@ class LiveReader:
         )
         for error in malformed:
             self._count_malformed("measurement", str(error))
-        for measurement in found:
-            if not measurement.backfilled:
-                self._hub.accept_measurement(measurement)
+        self._hub.accept_measurements([each for each in found if not each.backfilled])
         self._counters.add("measurements", len(found))  # what is counted is there
 
     def _count_malformed(self, what: str, why: str) -> None:

@@ -17,6 +17,7 @@ from opq_cloud.view.accounts.gate import request_facts
 from opq_cloud.view.accounts.seen import SeenFeed
 from opq_cloud.view.accounts.visitors import PROXY_HEADERS, WHO, AskingRequest, Visitor, Visitors
 from opq_cloud.view.context import ViewContext
+from opq_cloud.view.live_compression import GZIP_HEAD, SharedFrames, accepts_gzip
 from opq_cloud.view.live_filter import LiveFilter, read_live_filter, read_page_boxes
 from opq_cloud.view.live_streams import Subscriber, loop_wake
 from opq_cloud.view.page_feed import Boxes
@@ -32,6 +33,7 @@ RETRY_MS = 1000
 """A browser tries again after so long."""
 AGAIN_S = 10
 """Who is refused is asked to come back after so long."""
+NOTHING_NEW = b": nothing new\n\n"
 PART_BYTES = 32_768
 """A slow reader holds about twice as much of what was sent to it."""
 
@@ -44,6 +46,7 @@ class LiveRoute:
         self._maps = maps
         self._hub = context.whole_hub
         self._heartbeat_s = heartbeat_s
+        self._frames = SharedFrames()
         self._checked: KeptAnswers[Visitor] = KeptAnswers(CHECKED_EVERY_S / 2, ASKERS_KEPT)
 
     def router(self) -> APIRouter:
@@ -58,15 +61,19 @@ class LiveRoute:
         query, feed = request.query_params, SeenFeed(self._context.visitor)
         after = request.headers.get("last-event-id") or query.get("after")
         asking = request_facts(request.scope)
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         try:
             if "values" in query:
                 windows = read_windows(query.getlist("map"))
-                stream = self._page(after, asking, feed, read_page_boxes(query), windows)
+                headers["Vary"] = "Accept-Encoding"
+                frames = self._frames if accepts_gzip(request.headers.get("accept-encoding", "")) else None
+                if frames is not None:
+                    headers["Content-Encoding"] = "gzip"
+                stream = self._page(after, asking, feed, read_page_boxes(query), windows, frames)
             else:
                 stream = self._events(after, asking, feed, read_live_filter(query, self._region_boxes))
         except ValueError as error:
             raise HTTPException(400, f"The address has a value that cannot be used: {error}.") from None
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
 
     def _region_boxes(self, region: str) -> Iterator[str]:
@@ -99,15 +106,21 @@ class LiveRoute:
                     continue
                 await _wait(news, min(self._heartbeat_s, CHECKED_EVERY_S))
                 if not news.is_set() and loop.time() - sent_s >= self._heartbeat_s:
-                    yield b": nothing new\n\n"
+                    yield NOTHING_NEW
                     sent_s = loop.time()
         finally:
             self._hub.unsubscribe(subscriber)
 
     async def _page(
-        self, after: str | None, asking: AskingRequest, feed: SeenFeed, shown: Boxes, windows: Windows
+        self,
+        after: str | None,
+        asking: AskingRequest,
+        feed: SeenFeed,
+        shown: Boxes,
+        windows: Windows,
+        frames: SharedFrames | None,
     ) -> AsyncIterator[bytes]:
-        """What a page shows, at most once a second."""
+        """What a page shows, at most once a second; compressed by `frames`, if there are any."""
         taken: dict[str, MapTaken | None] = dict.fromkeys(windows)
         news = asyncio.Event()
         loop = asyncio.get_running_loop()
@@ -117,7 +130,8 @@ class LiveRoute:
             return
         sent_s = checked_s = loop.time()
         try:
-            yield f"retry: {RETRY_MS}\n\n".encode()
+            retry = f"retry: {RETRY_MS}\n\n".encode()
+            yield retry if frames is None else GZIP_HEAD + frames.of(retry)
             while not page.closed:
                 if loop.time() - checked_s >= CHECKED_EVERY_S:
                     if not await self._still_may(asking, feed, page, shown):
@@ -135,12 +149,13 @@ class LiveRoute:
                     if text:
                         parts.append(text)
                 for part in parts:
-                    for first in range(0, len(part), PART_BYTES):
-                        yield part[first : first + PART_BYTES]
+                    data = part if frames is None else frames.of(part)
+                    for first in range(0, len(data), PART_BYTES):
+                        yield data[first : first + PART_BYTES]
                     sent_s = loop.time()
                 await _wait(news, max(0.0, min(next_s, self._heartbeat_s, CHECKED_EVERY_S)))
                 if not news.is_set() and loop.time() - sent_s >= self._heartbeat_s:
-                    yield b": nothing new\n\n"
+                    yield NOTHING_NEW if frames is None else frames.of(NOTHING_NEW)
                     sent_s = loop.time()
         finally:
             self._hub.unsubscribe(page)
@@ -153,7 +168,9 @@ class LiveRoute:
         if visitors is None:
             return True
         try:
-            now = await anyio.to_thread.run_sync(self._visitor, visitors, asking)
+            now = visitors.at_once(asking)
+            if now is None:
+                now = await anyio.to_thread.run_sync(self._visitor, visitors, asking)
         except StoreError:
             return True  # as the pages: they go on with what is known
         before = feed.visitor

@@ -8,7 +8,7 @@ Nothing here locks: the hub calls everything under its own lock.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -51,9 +51,10 @@ class BoxIndex(Generic[Who]):
                 if not wanting:
                     del self._of_box[box_id]
 
-    def of(self, box_id: str) -> Iterator[Who]:
-        yield from self._all
-        yield from self._of_box.get(box_id, ())
+    def of(self, box_id: str) -> Collection[Who]:
+        """Not to be kept: it may be what changes."""
+        wanting = self._of_box.get(box_id, ())
+        return [*self._all, *wanting] if self._all else wanting
 
 
 @dataclass(frozen=True, slots=True)

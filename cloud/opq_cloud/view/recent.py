@@ -9,6 +9,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from math import nan
 
+from opq_cloud.view.feed_decoding import WireMetrics
 from opq_proto.decision import NS_PER_MS
 from opq_proto.messages import Measurement
 
@@ -79,11 +80,14 @@ class RecentMeasurements:
     def values_now(self) -> tuple[float, float, int, int]:
         """Newest volts and hertz (NaN: not known), when heard and after how long it is silent, in ms."""
         newest = self._rows[-1]
+        silent_after_ms = FRESH_MS + self._longest_ms
+        if isinstance(newest.metrics, WireMetrics):
+            return newest.metrics.average("rms"), newest.metrics.average("f"), self._heard_ms, silent_after_ms
         rms, f = newest.metrics.get("rms"), newest.metrics.get("f")
         if newest.crossing and self._window is not None:
             rms, f = rms or self._window.metrics.get("rms"), f or self._window.metrics.get("f")
         volts, hertz = rms.average if rms else nan, f.average if f else nan
-        return volts, hertz, self._heard_ms, FRESH_MS + self._longest_ms
+        return volts, hertz, self._heard_ms, silent_after_ms
 
     def filled(self, measurement: Measurement) -> Measurement:
         """A crossing holds `rms` alone: its other values are those of the newest window."""

@@ -3,7 +3,8 @@
 import asyncio
 import re
 import time
-from collections.abc import Callable, Sequence
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 CONNECTED_AT_ONCE = 25
@@ -46,28 +47,46 @@ class _Stream(asyncio.Protocol):
         self._watched = watched
         self._path = path
         self._timed = timed
-        self._begun = False
+        self._begun = self._packed = False
+        self._chunked = b""
+        self._text = zlib.decompressobj(16 + zlib.MAX_WBITS)
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        transport.write(f"GET {self._path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode())
+        head = f"GET {self._path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept-Encoding: gzip\r\n\r\n"
+        transport.write(head.encode())
 
     def data_received(self, data: bytes) -> None:
         watched = self._watched
+        watched.wire_bytes += len(data)
         if not self._begun:
             self._begun = True
             if b" 200 " in data[:20]:
                 watched.streams += 1
             else:
                 watched.refused += 1
-        watched.wire_bytes += len(data)
-        watched.measurements += data.count(b"event: measurement")
-        watched.answers += data.count(b"event: map\n")
+            head, _, data = data.partition(b"\r\n\r\n")
+            self._packed = b"content-encoding: gzip" in head.lower()
+        text = b"".join(self._chunks(data))
+        if self._packed:
+            text = self._text.decompress(text)
+        watched.measurements += text.count(b"event: measurement")
+        watched.answers += text.count(b"event: map\n")
         if self._timed:
             now_ms = time.time() * 1000
-            watched.late_ms += [now_ms - int(each) for each in _TIME.findall(data)]
+            watched.late_ms += [now_ms - int(each) for each in _TIME.findall(text)]
+
+    def _chunks(self, data: bytes) -> Iterator[bytes]:
+        """Bodies of the whole chunks that are there (RFC 9112, 7.1)."""
+        self._chunked += data
+        while True:
+            length, ends, rest = self._chunked.partition(b"\r\n")
+            if not ends or len(rest) < int(length, 16) + 2:
+                return
+            yield rest[: int(length, 16)]
+            self._chunked = rest[int(length, 16) + 2 :]
 
     def connection_lost(self, error: Exception | None) -> None:
         self._watched.ended += 1

@@ -1,0 +1,44 @@
+"""The live feed of our pages, compressed: what many pages are sent alike is compressed once for all of them.
+
+A stream is one gzip member (RFC 1952) that does not end before its connection does. Each text in it begins
+with an empty window and ends on a byte (RFC 1951, 3.2.4), so that the same bytes fit into every stream.
+"""
+
+import zlib
+from collections import OrderedDict
+
+LEVEL = 1
+"""A second of a hundred Boxes, 28 kB: 0.3 ms, and 5 kB on the wire; 6 takes four times as long for 4 kB."""
+KEPT_BYTES = 8 << 20
+"""Texts and what became of them, of the last seconds; 500 pages of 100 Boxes send 3 MB a second."""
+GZIP_HEAD = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+"""No name, no time, system not known; what begins every stream."""
+
+
+class SharedFrames:
+    """Used on the event loop alone."""
+
+    def __init__(self) -> None:
+        self._made: OrderedDict[bytes, bytes] = OrderedDict()
+        self._bytes = 0
+
+    def of(self, text: bytes) -> bytes:
+        """Its bytes in a stream; of a text that was asked for lately the same object."""
+        made = self._made.get(text)
+        if made is None:
+            packer = zlib.compressobj(LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+            made = self._made[text] = packer.compress(text) + packer.flush(zlib.Z_SYNC_FLUSH)
+            self._bytes += len(text) + len(made)
+            while self._bytes > KEPT_BYTES:
+                old, old_made = self._made.popitem(last=False)
+                self._bytes -= len(old) + len(old_made)
+        return made
+
+
+def accepts_gzip(header: str) -> bool:
+    """Whether `Accept-Encoding` names gzip, and not to say that it is refused (RFC 9110, 12.5.3)."""
+    for each in header.lower().split(","):
+        name, _, weight = each.partition(";")
+        if name.strip() == "gzip":
+            return weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return False

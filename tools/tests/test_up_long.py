@@ -6,17 +6,22 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from command_in_process import run_in_process
 from house_under_test import House, get_json, house, until
+
+from opq_cloud.store import open_store
+from opq_cloud.store.store import CloudStore
+from opq_proto.half_cycles import HalfCycleRms
 
 pytestmark = pytest.mark.timeout(600)
 CYCLES = 300
 """5 s of 60 Hz: more than a window of a second and a second behind it."""
 
 
-def disturbed(up: House, kind: str, *more: str) -> None:
-    where = ["--box", "1", "--cycles", str(CYCLES), "--data-dir", str(up.data_dir), *more]
+def disturbed(up: House, kind: str, *more: str, cycles: int = CYCLES) -> None:
+    where = ["--box", "1", "--cycles", str(cycles), "--data-dir", str(up.data_dir), *more]
     done = run_in_process("sim", "event", kind, *where)
     assert done.returncode == 0, done.stderr
 
@@ -82,3 +87,39 @@ def test_a_cloud_that_is_killed_in_mid_dip_still_tells_all_of_it(tmp_path: Path)
         # what comes first after the start may be a later window: seen as an onset again, the same incident
         is_one_of_five_seconds(closed_one(up, 1), "sag", "temporary sag", onsets=2)
         assert len(incidents(up)) == 1, json.dumps(incidents(up))
+
+
+@pytest.mark.slow
+def test_half_cycles_are_whole_though_gateway_and_cloud_are_killed_in_mid_dip(tmp_path: Path) -> None:
+    """Every half cycle between the onset and the end, none twice, from ledger to store."""
+    config = tmp_path / "cloud.toml"
+    config.write_text("[cloud.triggering_service.triggers.threshold]\nmax_event_s = 2\n", encoding="utf-8")
+    cycles = 1080
+    with house(tmp_path, "--sim", "1", "--config", str(config)) as up:
+        up.wait_for("the page is up")
+        until(lambda: get_json(f"{up.view}/api/boxes"), 20, "a Box is on the page")
+        disturbed(up, "sag", "--depth", "0.5", cycles=cycles)
+        up.wait_for("incident 1: sag")
+        for service in ("gateway", "cloud"):
+            os.kill(up.pid_of(f"opq_{service}"), signal.SIGKILL)
+            up.wait_for(f"{service} runs again")
+        sag = closed_one(up, 1)
+        store = open_store(None, up.data_dir)
+        try:
+            found = until(lambda: half_cycles_of(store, "1"), 60, "half cycles are stored")
+        finally:
+            store.close()
+    low = found.least_v < 108.0
+    assert found.every == 1 and np.count_nonzero(low) == pytest.approx(2 * cycles, abs=3)
+    steps_ms = np.diff(found.t_ns[low]) / 1e6
+    assert steps_ms.min() > 8.0 and steps_ms.max() < 8.7
+    assert sag["end_ms"] - sag["start_ms"] == pytest.approx(cycles / 60 * 1000, abs=1000 / 60)
+
+
+def half_cycles_of(store: CloudStore, box_id: str) -> HalfCycleRms | None:
+    """Of the one event that has any."""
+    for event in store.events():
+        found = store.half_cycles(event.event_id)
+        if box_id in found:
+            return found[box_id]
+    return None

@@ -1,4 +1,4 @@
-"""What may be asked for: bytes of samples a minute, of each Box, because of each Box, and in all.
+"""What may be asked for: bytes of samples and half cycles a minute, of and because of each Box, and in all.
 
 A budget is a bucket of a minute's bytes that fills again evenly. The last quarter of the whole is only for
 Boxes that saw something themselves: neighbours and witnesses of others cannot use it up. A Box whose
@@ -10,10 +10,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from opq_cloud.config import AskingSection
+from opq_proto.half_cycles import MOST_POINTS
 from opq_proto.rate_limit import TokenBuckets
 
 BYTES_PER_S = 24_000
 """One Box sends 12 kS/s of 2 bytes."""
+HALF_CYCLES_PER_S, VALUE_BYTES, POINT_BYTES = 120, 6, 11
+"""A value on the wire is a float and the step of its time in us; a point of several has a second float and a
+longer step."""
 MOST_BOXES = 100_000
 RESERVE = 0.25
 """This share of the whole budget is kept for Boxes that saw something themselves."""
@@ -24,6 +28,14 @@ WHOLE_KEY = ""
 def bytes_of_span(start_ns: int, end_ns: int) -> int:
     """What one Box's samples of [start_ns, end_ns) take."""
     return round((end_ns - start_ns) * BYTES_PER_S / 1e9)
+
+
+def bytes_of_half_cycles(span_ns: tuple[int, int]) -> int:
+    """What one gateway's answer with Urms(1/2) of the span takes at most, at 60 Hz."""
+    values = round((span_ns[1] - span_ns[0]) * HALF_CYCLES_PER_S / 1e9)
+    if values <= MOST_POINTS:
+        return values * VALUE_BYTES
+    return MOST_POINTS * POINT_BYTES
 
 
 class AskingBudget:

@@ -261,6 +261,7 @@ class EventService:
             raise FrameError("identity is not half_<token>_<instance>, or there is not one Response")
         response = response_from_wire(frames[1])
         box_id, answer = str(response.box_id), response.command_to_plugin_response
+        self.counters.add("half_cycles_bytes", len(frames[1]), label=box_id)
         asked = self._half_cycles.asked(token, box_id)
         if asked is None:
             self.counters.add("half_cycles_not_asked_for", label=box_id)

@@ -22,6 +22,8 @@ NO_ANSWER = "no answer"
 LATEST_NS = 3600 * 10**9
 """At a start events that ended longer ago are left as they are."""
 MOST_WAITING = 10_000
+MOST_KNOWN = 10_000
+"""Events remembered as taken up; each until LATEST_NS after its end."""
 
 
 @dataclass(slots=True)
@@ -37,26 +39,33 @@ class AskedForHalfCycles:
 
 
 class HalfCycleRequests:
-    """Who is asked when; bounded by MOST_WAITING. Belongs to the event service's loop."""
+    """Who is asked when; bounded by MOST_WAITING and MOST_KNOWN. Belongs to the event service's loop."""
 
     def __init__(self) -> None:
         self._waiting: dict[tuple[str, str], AskedForHalfCycles] = {}
-        self._known: set[int] = set()
+        self._known: dict[int, int] = {}
+        """Event -> end of its span: the same event is read four times a second."""
 
     def __len__(self) -> int:
         return len(self._waiting)
 
+    @property
+    def events_known(self) -> int:
+        """How many are remembered as taken up."""
+        return len(self._known)
+
     def note_events(self, records: Iterable[EventRecord], now_s: float, utc_ns: int) -> int:
         """Take up those of a long disturbance whose Boxes have not answered; how many found no room."""
         no_room = 0
+        self._forget(utc_ns)
         for record in records:
             span_ns = record.half_cycles_ns
             if span_ns is None or record.event_id in self._known or utc_ns - span_ns[1] > LATEST_NS:
                 continue
-            self._known.add(record.event_id)
+            self._known[record.event_id] = span_ns[1]
             at_s = now_s + max(0.0, min((span_ns[1] - utc_ns) / 1e9, LATEST_NS / 1e9) + MEASURED_S)
             for box_id in record.boxes_triggered:
-                if box_id in record.half_cycles:
+                if box_id in record.half_cycles or (record.token, box_id) in self._waiting:
                     continue
                 if len(self._waiting) >= MOST_WAITING:
                     no_room += 1
@@ -64,6 +73,13 @@ class HalfCycleRequests:
                 asked = AskedForHalfCycles(record.event_id, record.token, box_id, span_ns, at_s)
                 self._waiting[record.token, box_id] = asked
         return no_room
+
+    def _forget(self, utc_ns: int) -> None:
+        """Of too many those that are too old to be taken up again, then the oldest."""
+        if len(self._known) > MOST_KNOWN:
+            over = utc_ns - LATEST_NS
+            newer = [(event, end_ns) for event, end_ns in self._known.items() if end_ns >= over]
+            self._known = dict(newer[-MOST_KNOWN:])
 
     def due(self, now_s: float) -> tuple[list[AskedForHalfCycles], list[AskedForHalfCycles]]:
         """Those to ask now, and those that are given up: they have been asked often enough."""

@@ -14,7 +14,7 @@ from dataclasses import replace
 from opq_cloud.config import TriggeringServiceSection
 from opq_cloud.makai.asked_boxes import SAW, AskedBoxes
 from opq_cloud.makai.asked_span import SHOWN_BY_TRANSIENTS, asked_span_ns, located
-from opq_cloud.makai.asking_budget import AskingBudget, bytes_of_span
+from opq_cloud.makai.asking_budget import AskingBudget, bytes_of_half_cycles, bytes_of_span
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.brief_onsets import BriefOnsets, HeldOnset
 from opq_cloud.makai.completions import BOUND, Completions
@@ -133,7 +133,7 @@ class EventOpenings:
             if not self._open_brief(held) and held.stored:
                 self._accept(held.measurement)
         for trigger, decision in self._completions.due(now_s):
-            size = bytes_of_span(trigger.start_ns, trigger.end_ns)
+            size = _bytes_of(trigger)
             affordable, refused = self._budget.spend(trigger.box_ids, (), size)
             asked = AskedBoxes(trigger.asked_as).only(affordable)
             trigger = self._with_boxes(trigger, asked, Counter(dict(trigger.not_asked)) + refused)
@@ -299,6 +299,9 @@ class EventOpenings:
         self._counters.add("triggers" if onset else "completions", label=trigger.opened_by)
         reasons = {reason: len(boxes) for reason, boxes in trigger.asked_as}
         self._send_commands(trigger.box_ids, trigger.token, trigger.start_ns, trigger.end_ns, reasons)
+        if trigger.half_cycles_ns is not None:  # the event service asks for them
+            size = bytes_of_half_cycles(trigger.half_cycles_ns)
+            self._counters.add("asked_bytes", len(trigger.box_ids) * size)
         return True
 
     def _send_commands(
@@ -345,3 +348,9 @@ class EventOpenings:
         except StoreError:
             return False
         return record is None or box_id in record.missing
+
+
+def _bytes_of(trigger: Trigger) -> int:
+    """Of each of its Boxes: the samples, and the half cycles of a long disturbance."""
+    size = bytes_of_span(trigger.start_ns, trigger.end_ns)
+    return size if trigger.half_cycles_ns is None else size + bytes_of_half_cycles(trigger.half_cycles_ns)

@@ -8,7 +8,7 @@ import pytest
 
 from opq_cloud.config import AskingSection, TriggeringServiceSection
 from opq_cloud.makai.asked_boxes import BoxPlaces
-from opq_cloud.makai.asking_budget import BYTES_PER_S, AskingBudget
+from opq_cloud.makai.asking_budget import BYTES_PER_S, AskingBudget, bytes_of_half_cycles
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.openings import EventOpenings
 from opq_cloud.original_config import read_config
@@ -201,6 +201,25 @@ def test_the_last_quarter_of_the_whole_is_for_boxes_that_saw_it() -> None:
     assert budget.spend(("5",), others, 100_000) == ((), {"budget_of_all": 1})
     clock[0] = 6.0
     assert budget.spend(("5",), others, 100_000)[0] == ("5",)
+
+
+@pytest.mark.parametrize(("budget", "asked_bytes"), [(150_000, None), (200_000, 96_000 + 42_480)])
+def test_half_cycles_of_a_long_dip_come_out_of_the_budgets_too(
+    store: CloudStore, budget: int, asked_bytes: int | None
+) -> None:
+    """A minute of dip, whose end alone is sampled: 4 s of samples, 59 s of half cycles."""
+    grid = JudgedGrid(store, {"1": BoxPlace()}, bytes_per_min_of_box=budget)
+    for first_s in (1000, 1100) if asked_bytes is None else (1000,):  # of the second one nothing is left
+        span_ns = ((first_s + 55) * SECOND_NS, (first_s + 57) * SECOND_NS)
+        end = Decision("rms", 70.0, 108.0, "its end", span_ns, since_ns=first_s * SECOND_NS)
+        grid.openings.note_end("1", end, 0.0)
+        grid.openings.advance(10.0)
+    (event,) = store.events()
+    assert event.half_cycles_ns == (999 * SECOND_NS, 1058 * SECOND_NS) and len(grid.commands) == 1
+    refused = grid.counters.of("boxes_not_asked", "budget_of_box")
+    assert refused == (asked_bytes is None)
+    assert asked_bytes is None or grid.counters.total("asked_bytes") == asked_bytes
+    assert bytes_of_half_cycles((0, 3600 * SECOND_NS)) == 220_000, "an hour comes in as many points as 166 s"
 
 
 def test_a_setting_that_cannot_be_is_named_with_what_is_allowed(tmp_path: Path) -> None:

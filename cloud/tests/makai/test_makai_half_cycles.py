@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from opq_cloud.config import EventServiceSection
-from opq_cloud.makai import event_service
+from opq_cloud.makai import event_service, half_cycle_requests
 from opq_cloud.makai.completions import Completions
 from opq_cloud.makai.event_service import EventService
 from opq_cloud.makai.half_cycle_requests import (
@@ -155,6 +155,27 @@ def test_who_does_not_answer_is_asked_again_given_up_and_found_after_a_restart(t
     again = HalfCycleRequests()
     again.note_events(store.events(), 0.0, span[1])
     assert not len(again)
+    store.close()
+
+
+def test_events_that_were_taken_up_are_remembered_within_a_bound(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of too many those that are too old to come again go first."""
+    monkeypatch.setattr(half_cycle_requests, "MOST_KNOWN", 2)
+    store = open_store(None, tmp_path / "store")
+    requests = HalfCycleRequests()
+    now_ns = 1_700_000_000 * S
+    for number in range(6):
+        span = now_ns - 60 * S, now_ns
+        trigger = Trigger(f"{number:030}", now_ns - 4 * S, now_ns, ("1",), "1", "", half_cycles_ns=span)
+        store.open_event(trigger, "long")
+        for _ in range(2):
+            requests.note_events(store.events(limit=1), 0.0, now_ns)
+            assert len(requests) == number + 1 and requests.events_known <= 3
+        now_ns += 1000 * S
+    ask, _ = requests.due(100.0)
+    assert len(ask) == 6, "what waits is asked all the same, once"
     store.close()
 
 

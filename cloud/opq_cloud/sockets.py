@@ -9,6 +9,7 @@ import zmq
 from opq_proto.backend_keys import backend_address
 from opq_proto.errors import ConfigError, PortBusyError
 from opq_proto.keys import KeyPair
+from opq_proto.zmq_inbox import copy_received
 
 Socket = zmq.Socket[bytes]
 Context = zmq.Context[Socket]
@@ -36,6 +37,7 @@ def service_context() -> Iterator[Context]:
     """A context of the service's own, ended after its sockets: no other service depends on it."""
     context: Context = zmq.Context()
     context.set(zmq.MAX_SOCKETS, 4096)
+    copy_received(context)
     try:
         yield context
     finally:

@@ -33,6 +33,9 @@ from opq_proto.wire_waveforms import read_message
 
 IDLE_S = 0.5
 """While nothing comes and no key changes, connections are looked at so often."""
+GATHER_S = 0.001
+"""While Measurements come, turns begin so far apart: what has come meanwhile is read together. The first one
+after a pause waits for nobody."""
 CONNECTION_QUEUE = 100
 """Messages per connection in libzmq's own queue; everything is read at once, see receive_queue.py."""
 PEERS_MS = 20
@@ -98,7 +101,7 @@ class TriggeringBroker:
             zap.register(quiet)
             for socket in (boxes.socket, backend.socket):
                 quiet.register(socket, zmq.POLLIN)
-            received, peers_at_s = 0, 0.0
+            received, peers_at_s, turn_s = 0, 0.0, 0.0
             while not stop.is_set():
                 if not queue and received:
                     # one socket, not a Poller over all: at 10,000 messages/s the wait is a third of the cost
@@ -109,6 +112,9 @@ class TriggeringBroker:
                         backend.check()
                         continue
                     peers_at_s = 0.0
+                if not queue and (early_s := turn_s + GATHER_S - time.monotonic()) > 0:
+                    time.sleep(early_s)
+                turn_s = time.monotonic()
                 received = queue.read_waiting(boxes.socket)
                 self._budget.begin_turn()
                 self._pass_measurements(list(queue.next_messages(BURST)), boxes, backend)

@@ -83,6 +83,8 @@ class TriggerModule:
         """(n,) whether each needs no `decide`. A module that cannot say it is asked for each of them."""
         ask = getattr(self._module, "is_quiet", None)
         quiet = ask is not None and self._begun and ask(columns, self._config, self._state)
+        if isinstance(quiet, np.ndarray) and quiet.dtype == np.bool_ and quiet.shape == (len(columns),):
+            return quiet  # as nearly all answer; the rest costs more than most triggers do
         return np.broadcast_to(np.asarray(quiet, np.bool_), len(columns))
 
     def note_quiet(self, columns: MeasurementColumns) -> None:

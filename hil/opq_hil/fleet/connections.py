@@ -9,7 +9,6 @@ takes back the subscription when the connection goes. One that does not stand fo
 refused key is not tried again by libzmq itself.
 """
 
-import contextlib
 import random
 import resource
 import select
@@ -22,7 +21,7 @@ from zmq.backend import Socket as PlainSocket
 from opq_gateway.uplink.connection import Endpoints
 from opq_proto.errors import ConfigError
 from opq_proto.keys import KeyPair
-from opq_proto.zmq_inbox import try_send, waiting_messages
+from opq_proto.zmq_inbox import copy_received, try_send, waiting_messages
 
 FILES_PER_BOX = 6
 """A descriptor to wait on and a connection, of each of the three sockets."""
@@ -38,8 +37,6 @@ OPENING_S = 3.0
 REMAKE_S = 90.0
 SWEEP_S = 20.0
 """Every socket is looked at so often, should its descriptor have shown nothing."""
-_ZERO_COPY_RECEIVE = 10
-"""ZMQ_ZERO_COPY_RECV of zmq.h; pyzmq has no name for it."""
 _FIRST = zmq.NOBLOCK | zmq.SNDMORE
 _send = PlainSocket.send  # what the Python layer adds costs as much again
 
@@ -147,8 +144,7 @@ class FleetConnections:
         if wanted > most:
             raise ConfigError(f"{len(box_ids)} Boxes in one process need {wanted} sockets, libzmq has {most}")
         self._context.set(zmq.MAX_SOCKETS, wanted)
-        with contextlib.suppress(zmq.ZMQError):  # a libzmq that cannot takes the memory
-            self._context.set(_ZERO_COPY_RECEIVE, 0)
+        copy_received(self._context)
         self._poll = select.epoll()
         self._sockets: list[BoxSockets | None] = [None] * len(box_ids)
         self._boxes: dict[int, int] = {}  # descriptor -> Box

@@ -10,8 +10,14 @@ import free_ports
 import pytest
 from original_folders import GUIDE, PRODUCING, original_plugins, plugin_code, write_folder
 
+from opq_cloud.config import MaukaSection
+from opq_cloud.mauka.incident_ids import IncidentIds
 from opq_cloud.mauka.messages import makai_event
+from opq_cloud.mauka.original_settings import INCIDENT_ID_KEY
+from opq_cloud.service import CloudContext
+from opq_cloud.store import open_store
 from opq_plugins.original.layout import listed_plugins
+from opq_proto.backend_keys import BackendAddress, BackendKeyFolder
 from opq_proto.errors import PluginError
 
 
@@ -120,6 +126,42 @@ class LaterPlugin(plugins.base_plugin.MaukaPlugin):
     assert b"LaterPlugin" in heard.recv_multipart()[1]
     until(lambda: "event 7, limit 5.0" in service.status("LaterPlugin")["output_tail"])
     assert service.status("LaterPlugin")["malformed"] == 1
+
+
+ASKING = """
+try:
+    found = self.request_next_available_incident_id()
+except Exception as error:
+    found = type(error).__name__
+self.produce("numbers", str(found))
+"""
+
+
+CONFINED = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: another user and name spaces")
+
+
+@pytest.mark.parametrize("with_keys", [False, pytest.param(True, marks=CONFINED)])
+def test_a_confined_plugin_gets_numbers_of_incidents_where_no_key_is_asked_for(
+    tmp_path, bus, running, wire, with_keys
+):
+    """The folder of keys is not in its sight, so that foreign code cannot speak for the cloud."""
+    keys = BackendKeyFolder(tmp_path / "backend")
+    keys.create(True, ["cloud"])
+    endpoint = free_ports.free_endpoint()
+    address = str(BackendAddress(endpoint, keys.root)) if with_keys else endpoint
+    store = open_store(None, tmp_path / "store")
+    ids = IncidentIds(MaukaSection(incident_id_endpoint=address), CloudContext(lambda: store))
+    running.start(ids)
+    made = original_plugins(tmp_path, {**bus.settings, INCIDENT_ID_KEY: address}, call_s=60.0)
+    running.start(made)
+    deploy(made, write_folder(tmp_path / "mine", Asking=plugin_code("Asking", ASKING)))
+    heard, writer = wire.subscriber(bus, "numbers"), wire.publisher(bus.sub)
+    for number in (b"1", b"2"):
+        writer.send_multipart([b"foo", b""])
+        assert heard.recv_multipart()[1] == (b"KeyFileError" if with_keys else number)
+    assert ids.counters.total("ids_given") == (0 if with_keys else 2)
+    running.end()
+    store.close()
 
 
 def test_kill_9_of_a_plugin_in_mid_analysis_analyses_once_after_it(tmp_path, service, bus, wire, until):

@@ -4,12 +4,15 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fleet_cloud import FleetCloud, wait_for
 
+from opq_hil.fleet.fleet_run import FleetSpec, run_fleet
+from opq_proto.keys import KeyFolder
 from opq_proto.messages import Measurement
 
 STREET = """
@@ -95,3 +98,12 @@ def test_a_fault_of_the_truth_is_in_the_stored_measurements_of_each_box(
             running.kill()
             running.communicate()
         cloud.close()
+
+
+def test_a_fleet_that_is_stopped_before_its_processes_listen_ends_well(tmp_path: Path) -> None:
+    """As with Ctrl-C in the first second: they are asked to end while Python still starts."""
+    KeyFolder(tmp_path / "curve").create(True, ["1"])
+    stop = threading.Event()
+    stop.set()
+    counts = run_fleet(FleetSpec(str(tmp_path), 1, 1, 1), stop, lambda _: None)
+    assert counts["all_standing_after_s"] == -1.0

@@ -151,7 +151,8 @@ def run_fleet(
     total["seconds"] = round(time.monotonic() - began_s, 1)
     total["all_standing_after_s"] = -1.0 if standing_s is None else round(standing_s, 1)
     codes = [each.returncode for each in running]
-    if (failed and not stop.is_set()) or any(codes):
+    ended_well = (0, -signal.SIGTERM)  # the latter: asked to end before it could listen
+    if (failed and not stop.is_set()) or any(code not in ended_well for code in codes):
         raise OpqError(f"fleet: processes ended with {', '.join(map(str, codes))}; their errors are above")
     return total
 
@@ -168,7 +169,11 @@ def total_of(latest: Mapping[int, Counts]) -> Counts:
 def _started(spec: FleetSpec, process: int, clock: RunClock) -> "subprocess.Popen[str]":
     told = {"spec": asdict(spec), "process": process, "parent": os.getpid(), "clock": asdict(clock)}
     made = subprocess.Popen(
-        [sys.executable, "-m", "opq_hil.fleet"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "opq_hil.fleet"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # a terminal's Ctrl-C is for us alone: we ask them to end
     )
     assert made.stdin is not None
     made.stdin.write(json.dumps(told) + "\n")

@@ -232,6 +232,16 @@ def test_what_a_world_left_is_judged_box_by_box() -> None:
     assert "were acknowledged and are in no store: 101" in judge(lived, frozenset(), figures)[0]
 
 
+def test_a_failure_while_the_boxes_stood_still_says_that_the_machine_was_too_busy() -> None:
+    from opq_hil.cloud_faults.verdict import late_boxes
+
+    lived = CloudEvidence(figures={"longest_turn_s": 8.3})
+    assert "stood still for 8.3 s: this machine was too busy" in late_boxes(["dip 2: no event"], lived)[0]
+    assert late_boxes([], lived) == []
+    lived.figures["longest_turn_s"] = 0.4
+    assert late_boxes(["dip 2: no event"], lived) == []
+
+
 def test_ports_that_a_world_holds_are_taken_for_others_and_free_for_its_own_services() -> None:
     (offset,) = free_offset(5, 1)
     port = ports.with_offset("triggering_box", offset)

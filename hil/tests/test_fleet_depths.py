@@ -94,6 +94,24 @@ def test_a_calm_fleet_says_what_the_gateway_measures(tmp_path, nominal_v, nomina
     assert min(lengths) < cycles == max(lengths)  # the UTC tick ended one early
 
 
+def test_a_fleet_that_is_late_says_up_to_when_all_is_measured(tmp_path):
+    clock, grid = run_clock(), plain_grid(["3", "40"], 120.0, 60.0, seed=2)
+    plan = FleetPlan(NOWHERE, generate().public, tmp_path, 60, spread=False)
+    worker = FleetWorker(grid, [generate() for _ in grid.outlets], plan, clock)
+    begin_s = clock.monotonic_ns / 1e9
+    try:
+        worker.turn(begin_s + 2.5)
+        assert worker.reached_s == begin_s + 2.5
+        worker.turn(begin_s + 25.0)  # more than a turn measures at once
+        assert worker.reached_s == begin_s + 2.5
+        for late_s in (25.1, 25.2):
+            worker.turn(begin_s + late_s)
+        assert worker.reached_s == begin_s + 25.2
+    finally:
+        worker.held.close()
+        worker.lines.close()
+
+
 @dataclass(frozen=True, slots=True)
 class DippingVoltage(WaveVoltage):
     """A plain socket with one dip."""

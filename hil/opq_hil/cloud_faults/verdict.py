@@ -8,9 +8,12 @@ from pathlib import Path
 from opq_hil.cloud_faults import accounts
 from opq_hil.cloud_faults.known_defects import sorted_out
 from opq_hil.cloud_faults.schedule import CloudFaultSchedule
-from opq_hil.cloud_faults.world import HOSTILE_ID, CloudEvidence, CloudWorld
+from opq_hil.cloud_faults.world import HOSTILE_ID, LONGEST_TURN, CloudEvidence, CloudWorld
 from opq_hil.gateway_faults.fork_server import ForkServer
 from opq_proto.errors import OpqError
+
+LATE_S = 2.0
+"""Boxes that stand still for so long answer too late for an event, which waits 7 s in all."""
 
 
 @dataclass(slots=True)
@@ -49,6 +52,7 @@ def play(
             lived = world.live()
             problems += lived.problems
             problems += judge(lived, schedule.kinds, verdict.figures)
+            problems += late_boxes(problems, lived)
             verdict.problems, verdict.known = sorted_out(problems, schedule.kinds)
             if problems and mounted:  # the file system ends with this process
                 shutil.copytree(folder / "disk", folder / "disk_kept", dirs_exist_ok=True)
@@ -56,6 +60,15 @@ def play(
         verdict.problems.append(f"{type(error).__name__}: {error}")
     verdict.figures["wall_s"] = round(time.monotonic() - begin_s, 1)
     return verdict
+
+
+def late_boxes(problems: list[str], lived: CloudEvidence) -> list[str]:
+    """Beside other problems: that the Boxes themselves were late, which no fault of the schedule makes."""
+    longest_s = float(lived.figures.get(LONGEST_TURN, 0.0))
+    if not problems or longest_s < LATE_S:
+        return []
+    text = f"the simulated Boxes themselves stood still for {longest_s:g} s: this machine was too busy, "
+    return [text + "which may be all that is wrong; play the seed again when it is not"]
 
 
 def judge(lived: CloudEvidence, kinds: frozenset[str], figures: dict[str, float | int | str]) -> list[str]:

@@ -65,6 +65,8 @@ IN_FLIGHT_S: Final = 1.0
 STORE_FORGOTTEN_S: Final = 15.0
 RECONNECT_MOST_MS: Final = 500
 """The fleet's own time-outs on the scaled clock."""
+LONGEST_TURN: Final = "longest_turn_s"
+"""Figure: the simulated Boxes stood still for so long, at the worst."""
 
 
 @dataclass(slots=True)
@@ -316,12 +318,19 @@ class CloudWorld:
         return None if time.monotonic() >= self._begin_s else "it is not yet time"
 
     def _settling(self) -> Callable[[], str | None]:
-        """Says what is not acknowledged, not analysed, or still moves."""
-        goals = {box_id: each.next for fleet in self._fleet for box_id, each in fleet.numbers().items()}
-        moved_s, before = time.monotonic(), (0, 0)
+        """Says what is not measured, not acknowledged, not analysed, or still moves."""
+        begin_s = time.monotonic()
+        goals: dict[str, int] = {}
+        moved_s, before = begin_s, (0, 0)
 
         def objection() -> str | None:
             nonlocal moved_s, before
+            if late := [fleet for fleet in self._fleet if fleet.worker.reached_s < begin_s]:
+                return f"Boxes {', '.join(late[0].box_ids)} have not measured what was due"
+            if not goals:
+                goals.update(
+                    {box_id: each.next for fleet in self._fleet for box_id, each in fleet.numbers().items()}
+                )
             now = {box_id: each for fleet in self._fleet for box_id, each in fleet.numbers().items()}
             behind = [box_id for box_id, goal in goals.items() if now[box_id].floor < goal]
             if behind:
@@ -358,6 +367,7 @@ class CloudWorld:
             "longest_stop_s": round(max(services.stops_s.values(), default=0.0), 2),
             "hostile_frames": sum(self._hostile.sent.values()),
             "database_held_s": round(self._lock.held_s, 1),
+            LONGEST_TURN: round(max(fleet.worker.longest_turn_s for fleet in self._fleet), 1),
             **{name: sum(each[name] for each in counts) for name in ("made", "backfilled", "answers_sent")},
         }
 

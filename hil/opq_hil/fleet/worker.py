@@ -74,7 +74,12 @@ class FleetPlan:
 
 
 class FleetWorker:
-    """`run` in one thread; `counts` from it, too."""
+    """`run` in one thread; `counts` from it, too.
+
+    Attributes:
+        reached_s: monotonic time up to which all calm Boxes have measured.
+        longest_turn_s: longest time from one turn's begin to the next one's; TURN_S on a machine with time.
+    """
 
     def __init__(
         self,
@@ -109,6 +114,7 @@ class FleetWorker:
         self._handler = CommandHandler(LONGEST_REQUEST_S)
         self._answers: deque[tuple[int, list[bytes]]] = deque()
         self._offered = self._taken = 0  # bytes of answers, by the handler's thread and by this one
+        self.reached_s = self.longest_turn_s = 0.0
         self._sampled_s = self._tended_s = 0.0
         self._begin(pairs)
 
@@ -123,6 +129,7 @@ class FleetWorker:
                     time.sleep(GATHER_S)
                 now_s = time.monotonic()
                 if now_s - turn_s >= TURN_S:
+                    self.longest_turn_s = max(self.longest_turn_s, now_s - turn_s)
                     turn_s = now_s
                     self.turn(now_s)
                 self._respond()
@@ -135,10 +142,12 @@ class FleetWorker:
     def turn(self, now_s: float) -> None:
         """What is due at a monotonic time."""
         t_s = now_s - self._clock.monotonic_ns / 1e9
-        self._measure(t_s)
+        all_measured = self._measure(t_s)
         if self.meter.disturbed and now_s - self._sampled_s >= SAMPLES_S:
             self._sampled_s = now_s
             self._measure_samples(t_s)
+        if all_measured:
+            self.reached_s = now_s
         self.delivery.send_again(now_s)
         self.lines.open_more(now_s)
         if now_s - self._tended_s >= TEND_S:
@@ -204,13 +213,15 @@ class FleetWorker:
             self._handler.add(outlet.box_id, desk)
             self.meter.begin(box, float(begins_s[box]))
 
-    def _measure(self, t_s: float) -> None:
+    def _measure(self, t_s: float) -> bool:
+        """Whether nothing is left that is complete by then."""
         for _ in range(MOST_BEHIND):
             found = self.meter.measure_calm(t_s)
             if found is None:
-                return
+                return True
             bodies = self._rows.bodies(found.which, found.start_ns, found.end_ns, found.metrics)
             self.delivery.deliver(found.which, bodies)
+        return False
 
     def _measure_samples(self, t_s: float) -> None:
         for part in ordered(self.meter.measure_disturbed(t_s)):

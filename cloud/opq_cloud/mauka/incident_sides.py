@@ -28,6 +28,8 @@ from opq_cloud.store.incident_witness import IncidentWitness
 from opq_proto.messages import BoxSide
 
 DOWNSTREAM, UPSTREAM = "downstream", "upstream"
+RUNS_AWAY = "frequency_deviation"
+"""With another frequency the phase runs away from that of before, whatever the size does."""
 LEAST_DEPTH = 0.04
 """Share of the voltage before: how far a phasor has to move somewhere for this to be asked."""
 LEAST_CONTRAST = 0.03
@@ -63,7 +65,7 @@ def sides_of(witnesses: Sequence[IncidentWitness]) -> tuple[BoxSide, ...]:
     depths = [
         _Depth(each.box_id, each.place or "", each.feeder, phase_letter(each.phase), phasor)
         for each in witnesses
-        if each.feeder and (phasor := phasor_of(each)) is not None
+        if each.feeder and each.kind != RUNS_AWAY and (phasor := phasor_of(each)) is not None
     ]
     if not depths or max(each.moved for each in depths) < LEAST_DEPTH:
         return ()

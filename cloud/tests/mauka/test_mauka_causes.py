@@ -259,6 +259,12 @@ def test_a_place_off_the_line_from_the_busbar_to_the_deepest_is_behind_the_fault
     }  # fmt: skip
 
 
+def test_a_phase_that_runs_away_with_the_frequency_has_no_side() -> None:
+    network = (turned(at("1", "f1", 0), 0.99 + 0.02j), turned(at("2", "f2", 0), 0.95 + 0.3j))
+    assert sides_of(network)
+    assert sides_of(tuple(replace(each, kind="frequency_deviation") for each in network)) == ()
+
+
 @pytest.mark.parametrize(
     ("last", "side"), [(0.02 - 0.03j, "upstream"), (0.001 - 0.001j, "downstream"), (0.03 + 0j, "downstream")]
 )

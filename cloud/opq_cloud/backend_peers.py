@@ -47,7 +47,7 @@ class BackendLimits:
 
     connections: int = 256
     topics: int = 1000
-    """Of one subscriber."""
+    """The most topics that one subscriber may hold."""
     asked_bytes: int = 64 * 1024
     """What a subscriber may send, subscriptions and all."""
     message_bytes: int = 8 * 2**20

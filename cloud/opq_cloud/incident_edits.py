@@ -17,7 +17,7 @@ from opq_cloud.store.store import CloudStore
 
 TRIES_S = 30.0
 CLASS_PARTS = 4
-"""Of a combination."""
+"""The most classes that a label joins by `+`."""
 
 
 class IncidentEditor:

@@ -21,7 +21,7 @@ from opq_measure.recurrence.time_of_day import DAY_S, DailySpan, daily_span
 from opq_proto.messages import Incident
 
 COMPARED = 200
-"""Of the newest at the same Boxes, and as many of the same class elsewhere."""
+"""How many of the newest at the same Boxes are compared, and as many of the same class elsewhere."""
 READ_WHOLE = 8
 SHOWN = 5
 LEAST_ALIKE = 0.8

@@ -19,7 +19,10 @@ BOUNDS_S = (
 
 
 class StageTimes:
-    """Of one service, from any thread. A negative time (a Box's clock ahead of ours) counts as 0."""
+    """The stage times of one service, noted from any thread.
+
+    A negative time counts as 0: the Box's clock is ahead of ours.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

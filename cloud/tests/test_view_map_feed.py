@@ -107,7 +107,7 @@ def maps(tmp_path: Path) -> Iterator[Maps]:
 
 
 def test_a_map_that_is_sent_changes_shows_what_one_that_asks_is_answered(maps: Maps) -> None:
-    """Of each audience and window, whatever moves, comes and goes."""
+    """For each audience and window, whatever moves, comes and goes."""
     people = {"everything": OPEN, "owner": OWNER, "stranger": STRANGER}
     store, hub = maps.context.whole_store, maps.context.whole_hub
     demo.put_together(store, 1, demo.findings_in([demo.waveform_of(demo.OUTLETS[0], 10**18)]))

@@ -31,7 +31,7 @@ class Sampler:
     """`boot_id` changes with every start: sample indices begin anew. `commanded`: a gateway spoke to us."""
 
     starts = 0
-    """Of the converter since the Box's start; an app that is built anew goes on counting."""
+    """Starts of the converter since the Box started; an app that is built again goes on counting."""
 
     def __init__(self, journal: Journal, ticks_ms: "Callable[[], int]" = time.ticks_ms) -> None:
         self.commanded = False

@@ -108,7 +108,7 @@ class SerialSide:
         self._held.close()
 
     def errors_ns(self, box_id: str) -> tuple[np.ndarray, np.ndarray]:
-        """Of each block: how far its stamp is from the truth, and what it states."""
+        """For each block: how far its stamp is from the truth, and what it states."""
         start_ns = self.host.clock.start_ns
         blocks = list(self.kept.blocks[box_id])
         off = [block.t_ns - start_ns - block.first_sample * 10**12 // RATE for block in blocks]

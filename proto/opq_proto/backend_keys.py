@@ -18,7 +18,7 @@ from opq_proto.keys import KeyFolder, KeyPair, read_key_file, read_secret_file
 
 DEFAULT_NAME = "cloud"
 FOLDER = "backend"
-"""Of the key folder, in the data folder."""
+"""Name of the key folder in the data folder."""
 _NAME = r"[a-z0-9][a-z0-9-]{0,31}"
 
 

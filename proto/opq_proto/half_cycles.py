@@ -16,7 +16,7 @@ from opq_proto.wire_waveforms import time_source
 
 HALF_CYCLES_PLUGIN = "opq-half-cycles"
 MOST_POINTS = 20_000
-"""Of one answer, 120 to 200 kB: 166 s of 60 Hz one by one, of more some half cycles in a point."""
+"""Points of one answer, 120 to 200 kB: 166 s of 60 Hz; of a longer span a point holds several half cycles."""
 _LATEST_NS = 2**62
 
 

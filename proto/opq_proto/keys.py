@@ -193,7 +193,7 @@ class KeyFolder:
     """What has a key beside the server."""
     prefix = "opqbox"
     id_pattern = r"\d+"
-    """Of the ids in names of files, before `checked_id` looks at them."""
+    """What an id looks like in the name of a file, before `checked_id` judges it."""
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)

@@ -17,7 +17,7 @@ KEYS_VARIABLE = "OPQ_BACKEND_KEYS"
 
 
 def service_address(name: str, port_offset: int) -> str:
-    """Of the port called `name`.
+    """The address of the port called `name`.
 
     Raises:
         click.UsageError: the offset leads to no port.

@@ -89,7 +89,7 @@ class AxisPiece:
     """Some samples that follow each other on a record's time axis; `counts` None: a gap."""
 
     position: int
-    """Of its first sample, from the record's."""
+    """Where its first sample lies, counted from the record's first sample."""
     samples: int
     counts: NDArray[np.int16] | None
 

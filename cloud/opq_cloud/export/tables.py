@@ -22,7 +22,7 @@ JsonRow = Mapping[str, object]
 Cell = str | int | float | bool | None
 ROWS_AT_ONCE = 1000
 ROWS_OF_A_GROUP = 20_000
-"""Of a row group of Parquet."""
+"""Rows in one row group of a Parquet file."""
 CALCULATED = tuple("=+-@\t\r\n＝＋－＠")
 MEDIA_TYPES: dict[TableForm, str] = {
     "csv": "text/csv; charset=utf-8",

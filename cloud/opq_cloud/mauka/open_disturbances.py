@@ -58,7 +58,7 @@ class FollowedFinding:
     worst_v: float
     windows: int = 0
     half_cycles: int = 0
-    """Of these its gateway's ledger has said that it went on."""
+    """How many half cycles the gateway's ledger has of it."""
     exact: bool = False
     """They have shown its end."""
     cycles: float = 0.0

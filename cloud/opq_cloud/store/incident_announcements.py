@@ -17,7 +17,7 @@ log = logs.get(service="store")
 
 BY_ANALYSIS, BY_HAND, BY_REANALYSIS = "analysis", "hand", "reanalysis"
 INCIDENTS_EACH = 20
-"""Of one announcement: so many are read and published in one go."""
+"""Incidents in one announcement: so many are read and published in one go."""
 MOST_WAITING = 2000
 """Announcements. Nobody runs Mauka, then; what comes beyond is left out, and logged."""
 LATEST_KEY = 10**20

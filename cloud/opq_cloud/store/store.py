@@ -118,7 +118,7 @@ class EventRecord:
     owed: dict[str, NsSpan] = field(default_factory=dict)
     """Box -> what it was asked for because of that, where it is not the event's own span."""
     half_cycles_ns: NsSpan | None = None
-    """Of a long dip or swell: the span whose Urms(1/2) the Boxes are asked for."""
+    """The span whose Urms(1/2) the Boxes are asked for, after a long dip or swell."""
     half_cycles: dict[str, str] = field(default_factory=dict)
     """Box -> why there is none; empty: it is stored (`CloudStore.half_cycles`)."""
 
@@ -318,7 +318,7 @@ class CloudStore(Protocol):
         """
 
     def mark_no_half_cycles(self, event_id: int, box_id: str, why: str) -> None:
-        """Of a Box that is not asked for them any more; what is stored stays."""
+        """Note that a Box is not asked for them any more, and why; what is stored stays."""
 
     def half_cycles(self, event_id: int) -> dict[str, HalfCycleRms]:
         """By Box; empty where there are none."""

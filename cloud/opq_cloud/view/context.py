@@ -114,7 +114,7 @@ class ViewContext:
         return [self._shown(records.get(box_id) or BoxRecord(box_id, "")) for box_id in ids]
 
     def box_ids(self) -> list[str]:
-        """Of all Boxes that the visitor sees, stored or heard, in the order of their numbers."""
+        """The ids of all Boxes that the visitor sees, stored or heard, in the order of their numbers."""
         if self.visitor.everything:
             return self.whole_registry.every_id(self.whole_hub.heard_count(), self.whole_hub.box_ids)
         known = self.places()
@@ -128,7 +128,7 @@ class ViewContext:
         )
 
     def places(self) -> Mapping[str, BoxPlace]:
-        """Of all stored Boxes that the visitor sees; where exactly they stand is for who sees the place."""
+        """The places of all stored Boxes that the visitor sees, exact only for who may see the place."""
         places, visitor = self.whole_registry.now().places, self.visitor
         if visitor.everything:
             return places

@@ -61,7 +61,7 @@ class RegistryReader:
         return self._registry
 
     def every_id(self, heard_count: int, heard: Callable[[], list[str]]) -> list[str]:
-        """Of all Boxes, stored or `heard`, in the order of their numbers; not to be changed.
+        """The ids of all Boxes, stored or `heard`, in the order of their numbers; not to be changed.
 
         heard_count: how many were heard; none is forgotten, so that as many are the same.
         """

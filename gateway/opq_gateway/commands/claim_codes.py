@@ -40,7 +40,7 @@ class _OpenCode:
 
 
 class ClaimCodes:
-    """Of all Boxes of this gateway; from any thread."""
+    """The open claim codes of all Boxes of this gateway; may be called from any thread."""
 
     def __init__(self, box_ids: Iterable[str], monotonic_s: Callable[[], float] = time.monotonic) -> None:
         self.box_ids = tuple(box_ids)

@@ -34,7 +34,7 @@ LOOK_NS = 2_000_000
 MOST_LOOKS = 1000
 """Per bucket: more than BUCKET_S of blocks."""
 NEAR_NS = 200_000.0
-"""Of the lower edge; the phases of reader and blocks come by within 0.35 ms (reader.ROUND_S)."""
+"""An arrival this near to the lower edge counts; reader and blocks meet within 0.35 ms (reader.ROUND_S)."""
 
 
 @dataclass(frozen=True, slots=True)

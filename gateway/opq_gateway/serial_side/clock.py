@@ -58,8 +58,8 @@ GO_ON_NS = 1_000_000_000
 HURRIED_NS = 1_000_000_000
 """In nine minutes at HURRIED_SLEW; what is further off was never set."""
 SHARED_ERROR_NS = 5_000_000
-"""Of a Box's arrivals, and what is left of the way to where they point. With the half of DELAY_NS two Boxes
-so near are 20 ms apart at most (contracts.md, clock_id)."""
+"""The most that a Box's arrivals and the rest of the way to where they point may add up to. With half of
+DELAY_NS two Boxes within it are 20 ms apart at most (contracts.md, clock_id)."""
 KEPT_NS = GO_ON_NS / CRYSTAL
 """Nearly three hours: for so long the ring's time, counted on in samples, is right to GO_ON_NS."""
 
@@ -72,7 +72,7 @@ class Clocks:
     now_ns: Callable[[], int] = time.time_ns
     system: Callable[[], ClockState] = system_clock
     gps: GpsComparison | None = None
-    """Of all Boxes of the gateway; None: they are not compared."""
+    """Shared by all Boxes of the gateway; None: they are not compared."""
 
 
 @dataclass(frozen=True, slots=True)

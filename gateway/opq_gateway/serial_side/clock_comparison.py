@@ -27,7 +27,7 @@ NO_BLOCK_NS = 2**62
 
 
 class ClockComparison:
-    """Of one Box's run of samples."""
+    """Compares the Box's clock with the gateway's over one run of samples."""
 
     def __init__(self) -> None:
         self._last: tuple[Samples, float] | None = None

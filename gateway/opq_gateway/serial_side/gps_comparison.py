@@ -37,7 +37,7 @@ STALE_S = 15.0
 ABSENT_S = 60.0
 """A Box that was away for longer is compared anew."""
 WANDER = 10e-6
-"""Of this machine's crystal after the last comparison, over 10 K."""
+"""How far the rate of this machine's crystal moves after the last comparison, over 10 K."""
 COARSE_NS = 1_000_000
 """A Box that states more is not followed by the same line as when it is locked again."""
 MOST_BOXES = 8
@@ -80,7 +80,7 @@ class TimeLine:
         return self.t_ns - self.at_ns + round((monotonic_ns - self.at_ns) * (1 / self.period_ns - 1))
 
     def bound_ns(self, monotonic_ns: int) -> float:
-        """Of that offset."""
+        """The bound of that offset's error, in ns."""
         since_ns = abs(monotonic_ns - self.at_ns)
         silent_ns = max(0.0, monotonic_ns - self.newest_ns - STALE_S * 1e9)
         return self.error_ns + self.period_bound * since_ns + WANDER * silent_ns
@@ -154,7 +154,7 @@ class _ComparedBox:
 
 
 class GpsComparison:
-    """Of one gateway; `bearing` for any of its Boxes."""
+    """The comparison of one gateway; `bearing` answers for any of its Boxes."""
 
     def __init__(
         self,

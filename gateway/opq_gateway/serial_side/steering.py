@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, TimeSource
 
 SLEW = 50e-6
-"""Of time; the rate beside the stamps is without it, so that no frequency moves with it."""
+"""Seconds per second. The rate beside the stamps is without it, so that no frequency moves with it."""
 HURRIED_SLEW = 2e-3
-"""Of time that is off by more than a quarter of its bound: 250 ms in two minutes, and no stamp goes back."""
+"""For time that is off by more than a quarter of its bound: 250 ms in two minutes, and no stamp goes back."""
 LEAST_SLEW_S = 10.0
 PIECES = 64
 """Five minutes of them: more than any Box sends again."""

@@ -28,7 +28,7 @@ SET_NS = 1_000_000
 FOLLOWED_NS = 100_000_000
 SETTLED_S = 300.0
 DRIFT = 10e-6
-"""Of the machine's crystal, corrected as its daemon left it."""
+"""How far the rate of the machine's crystal moves, corrected as its daemon left it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ LARGEST = 2**63 - 1
 
 
 class ClockIds:
-    """Of one gateway and its Boxes."""
+    """The clock ids of one gateway and its Boxes, kept on disk."""
 
     def __init__(self, path: Path) -> None:
         """`path`: where the gateway's number is kept, and in `sharing_boxes` beside it who shares its clock;

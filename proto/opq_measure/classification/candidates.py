@@ -51,7 +51,7 @@ ENVELOPE_MARGIN = 1.15
 HIDDEN = 0.8
 """A share of a line's limit: where a window needs more to be sure, the whole signal is asked."""
 BESIDE_SHARE = 0.2
-"""Of a signal that has to be clear of a dip for its lines, where the dip leaves no window."""
+"""The share of a signal that has to be clear of a dip for its lines, where the dip leaves no window."""
 LONGEST_ENVELOPE_S = 5.0
 """From here on the flickermeter of 61000-4-15 has settled, and is asked itself."""
 

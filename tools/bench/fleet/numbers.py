@@ -43,7 +43,7 @@ def held_of(begun: dict[str, tuple[int, int]], ended: dict[str, tuple[int, int]]
 
 @dataclass(frozen=True, slots=True)
 class MeasurementAccount:
-    """Of all Boxes together."""
+    """Where the Measurements of all Boxes together are."""
 
     made: int
     stored: int

@@ -31,7 +31,7 @@ from opq_proto.ports import PORTS
 BOXES, PEOPLE, INCIDENTS = 10, 50, 200
 STAY_S = 1.0
 GROWTH_LIMIT = 1.05
-"""Of memory, from the end of the first third to the end."""
+"""Memory at the end over memory at the end of the first third, at most."""
 PAGES = ("/", "/incidents", "/map/state", "/boxes/{box}", "/incidents/{incident}")
 
 

@@ -21,7 +21,7 @@ class Watched:
     wire_bytes: int = 0
     measurements: int = 0
     answers: int = 0
-    """Of maps that ask; of streams the states and changes of a map."""
+    """Answers to maps that ask; for a stream, the states and changes of its map."""
     late_ms: list[float] = field(default_factory=list)
     """From a Measurement's time to its arrival, of the first page; of maps from a question to its answer."""
     cores: float = 0.0

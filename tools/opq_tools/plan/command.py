@@ -9,7 +9,7 @@ import click
 from opq_tools.plan.site import Demand, PlanRow, SitePlan, plan_site
 
 TABLE_BOXES = (1_000, 10_000, 100_000, 1_000_000)
-"""Of docs/plan.md."""
+"""The columns of the table in docs/plan.md."""
 _STANDARD = Demand(1)
 
 

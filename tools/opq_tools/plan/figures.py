@@ -87,6 +87,6 @@ EVENT_BYTES = Figure(
 BACKEND_CONNECTIONS = 256
 """That each address behind the brokers allows (`BackendLimits`)."""
 BUDGET_BYTES_PER_MIN = 300_000_000
-"""Of samples that a Makai asks for (`asking.bytes_per_min`)."""
+"""Bytes of samples that a Makai asks for in a minute (`asking.bytes_per_min`)."""
 PROCESSES = 8
 """Commands of `opq-cloud` beside `all`."""

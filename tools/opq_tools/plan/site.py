@@ -19,9 +19,9 @@ MOST_MAKAIS = 1_000_000
 NR_OPEN = 1_048_576
 """Linux' own value of fs.nr_open: the most descriptors of one process."""
 OWN_DESCRIPTORS = 100
-"""Of a process: libraries, store, log, the sockets of its threads. Counted: 60 to 75."""
+"""What a process opens beside its Boxes: libraries, store, log, sockets of its threads. Counted: 60 to 75."""
 SPARE = 1.25
-"""Of descriptors and entries of the kernel's tables: connections that are ended and not yet forgotten."""
+"""Factor on descriptors and the kernel's tables, for connections that ended and are not yet forgotten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +32,10 @@ class Demand:
     rate_hz: float = 1.0
     """Measurements a second of each Box."""
     core_share: float = 0.5
-    """Of one core, what the busiest process may use on average."""
+    """The share of one core that the busiest process may use on average."""
     boxes_per_gateway: int = 64
     events_per_month: float = 3.0
-    """Of each Box, in which it is the one that saw it."""
+    """Events a month that one Box is the first to see."""
     boxes_per_event: int = 50
     measurements_days: float = 1.0
     trend_days: float = 90.0
@@ -59,14 +59,14 @@ class PlanRow:
 
 @dataclass(frozen=True, slots=True)
 class SitePlan:
-    """Of one Makai (`each`) and of the whole."""
+    """The rows of one Makai (`each`) and of the whole."""
 
     demand: Demand
     makais: int
     boxes_each: int
     rows: tuple[PlanRow, ...]
     settings: tuple[tuple[str, int], ...]
-    """Of the kernel and of a service's unit on a machine with one Makai, at least."""
+    """The least values for the kernel and for a service's unit, on a machine with one Makai."""
 
     def row(self, part: str, what: str) -> PlanRow:
         return next(row for row in self.rows if (row.part, row.what) == (part, what))
@@ -224,7 +224,7 @@ def _gateways(demand: Demand) -> list[PlanRow]:
 
 
 def _whole(rows: list[PlanRow], makais: int) -> list[PlanRow]:
-    """Of all Makais, without gateways."""
+    """Rows for all Makais together, without gateways."""
     used = sum(row.value for row in rows if row.what == "CPU")
     kept = next(row.value for row in rows if row.what == "kept in all")
     memory = sum(row.value for row in rows if row.what == "memory")
@@ -236,7 +236,7 @@ def _whole(rows: list[PlanRow], makais: int) -> list[PlanRow]:
 
 
 def _settings(boxes: int) -> tuple[tuple[str, int], ...]:
-    """Of one machine with one whole Makai."""
+    """Settings for one machine with one whole Makai."""
     nofile = _rounded(SPARE * _descriptors(2 * boxes, 2))
     connections = SPARE * 3 * boxes
     return (

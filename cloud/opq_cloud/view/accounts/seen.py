@@ -123,7 +123,7 @@ class SeenStore:
         )
 
     def half_cycles(self, event_id: int) -> dict[str, HalfCycleRms]:
-        """Of the Boxes whose waveforms the visitor may see."""
+        """Urms(1/2) by Box, from those whose waveforms the visitor may see."""
         found = self._store.half_cycles(event_id)
         return {box_id: each for box_id, each in found.items() if self._visitor.sees_waveform(box_id)}
 

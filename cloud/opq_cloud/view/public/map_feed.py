@@ -57,7 +57,7 @@ class MapFeed:
         self.used_s = next_s
         self.making: asyncio.Task[None] | None = None
         self.number = secrets.randbelow(1 << 40)
-        """Of the newest second; it begins anywhere, so that no other feed goes on where this one is."""
+        """The number of the newest second. The first one is random, so that no other feed goes on from it."""
         self.state: State | None = None
         self._whole = b""
         self._changes: deque[bytes] = deque(maxlen=CHANGES_KEPT)

@@ -228,7 +228,11 @@ def _with_scheduler(command: click.Command) -> click.Command:
 
 
 def _command(name: str) -> click.Command:
-    @click.command(name, help=f"{HELP[name]}\n\n{WITHOUT_FILES}\n\nExample: opq-cloud {name} --data-dir D")
+    @click.command(
+        name,
+        short_help=HELP[name],
+        help=f"{HELP[name]}\n\n{WITHOUT_FILES}\n\nExample: opq-cloud {name} --data-dir D",
+    )
     @click.argument("files", type=click.Path(path_type=Path), nargs=-1)
     @click.option(
         "--config",
@@ -295,7 +299,13 @@ class _WithPart(click.Command):
 
     def __init__(self, served: click.Command, part: click.Command, heading: str) -> None:
         more = f"{served.help}\n\n{heading}: opq-cloud {served.name} {part.name} --help"
-        super().__init__(served.name, params=served.params, help=more, callback=served.callback)
+        super().__init__(
+            served.name,
+            params=served.params,
+            help=more,
+            short_help=served.short_help,
+            callback=served.callback,
+        )
         self._part = part
 
     def make_context(

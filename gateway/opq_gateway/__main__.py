@@ -70,7 +70,7 @@ def run(
     sys.exit(_run(config_path, data_dir or outer[1], outer[2] if port_offset is None else port_offset))
 
 
-@main.command("claim-code")
+@main.command("claim-code", short_help="Show a code by which its owner claims BOX in View.")
 @click.argument("box_id", metavar="BOX")
 @click.option("--endpoint", default="127.0.0.1:8913", show_default=True, help="Its `health_endpoint`.")
 @click.option("--port-offset", type=int, default=0, help="Of the running gateway.")

@@ -43,7 +43,12 @@ licence_option = click.option(
     "--licence", default="", help="Said in the file: on which terms it may be used."
 )
 table_option = click.option(
-    "--format", "form", type=click.Choice(["csv", "json", "parquet"]), default="json", show_default=True
+    "--format",
+    "form",
+    type=click.Choice(["csv", "json", "parquet"]),
+    default="json",
+    show_default=True,
+    help="What the file is.",
 )
 
 
@@ -70,7 +75,9 @@ def waveform_options(decorated: Decorated) -> Decorated:
             show_default=True,
             help="How COMTRADE keeps samples.",
         ),
-        click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path)),
+        click.option(
+            "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="FILE to write."
+        ),
     ):
         decorated = option(decorated)
     return decorated
@@ -79,7 +86,14 @@ def waveform_options(decorated: Decorated) -> Decorated:
 @command.command("event", short_help="The waveforms of an event.")
 @click.argument("event_id", metavar="ID", type=click.IntRange(1, 2**63 - 1))
 @click.option("--box", "box_ids", multiple=True, help="This Box alone; repeatable.  [default: all]")
-@click.option("--format", "form", type=click.Choice(WAVEFORM_FORMS), default="comtrade", show_default=True)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(WAVEFORM_FORMS),
+    default="comtrade",
+    show_default=True,
+    help="What the file is; a zip where there are several.",
+)
 @waveform_options
 def event(
     event_id: int,
@@ -110,6 +124,7 @@ def event(
     type=click.Choice([*WAVEFORM_FORMS, "findings-csv", "findings-json", "findings-parquet"]),
     default="comtrade",
     show_default=True,
+    help="What the file is; a zip where there are several.",
 )
 @waveform_options
 def incident(

@@ -94,7 +94,12 @@ def list_scenarios(as_json: bool) -> None:
 
 @command.command("run")
 @click.option(
-    "--backend", "backend_name", type=click.Choice(sorted(BACKENDS)), default="qemu", show_default=True
+    "--backend",
+    "backend_name",
+    type=click.Choice(sorted(BACKENDS)),
+    default="qemu",
+    show_default=True,
+    help="What runs the firmware.",
 )
 @click.option("--port", default="", metavar="PORT", help="Serial port of the board (--backend board).")
 @click.option(
@@ -217,7 +222,7 @@ def run(
         sys.exit(1)
 
 
-@command.command("compare")
+@command.command("compare", short_help="What two kept runs of one world differ in.")
 @click.argument("run_a", type=click.Path(path_type=Path, file_okay=False))
 @click.argument("run_b", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")

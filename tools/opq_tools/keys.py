@@ -88,7 +88,7 @@ def command() -> None:
 command.add_command(backend)
 
 
-@command.command("list")
+@command.command("list", short_help="Every Box's key, its state, and whether it is connected.")
 @_key_options
 @click.option("--mongo-uri", help="The store, where it is a MongoDB: it knows when a Box was last heard.")
 @click.option("--port-offset", type=int, default=0, help="The port offset of the running system.")
@@ -131,7 +131,7 @@ def list_keys(
         click.echo("no Box has a key; opq-tools keys add 1 makes one")
 
 
-@command.command("add")
+@command.command("add", short_help="Admit Boxes, with new pairs or by public keys.")
 @_boxes
 @_public
 @_key_options
@@ -155,7 +155,7 @@ def add(
     _report(_each(boxes, lambda box_id: register.add(box_id, public), log), as_json)
 
 
-@command.command("revoke")
+@command.command("revoke", short_help="Shut Boxes out: their connections end within a second.")
 @_boxes
 @_key_options
 @_mongo
@@ -180,7 +180,7 @@ def revoke(
     _report(_each(boxes, one, KeyLog(register, "revoked a key", folder, data_dir, mongo_uri)), as_json)
 
 
-@command.command("rotate")
+@command.command("rotate", short_help="Exchange keys while Boxes send.")
 @_boxes
 @_public
 @click.option(

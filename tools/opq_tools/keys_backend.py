@@ -76,7 +76,7 @@ def list_names(folder: Path | None, data_dir: Path | None, as_json: bool) -> Non
         click.echo("no service has a key; opq-tools keys backend add cloud makes one")
 
 
-@backend.command("add")
+@backend.command("add", short_help="Make a pair for each NAME and admit it.")
 @_names
 @click.option(
     "--public-key", metavar="KEY", help="Public key of a pair that was made elsewhere: 40 characters of Z85."
@@ -121,7 +121,7 @@ def add(
         click.echo("\n".join(map(str, written)))
 
 
-@backend.command("revoke")
+@backend.command("revoke", short_help="Shut NAMEs out: their connections end within a second.")
 @_names
 @_folder
 @_data_dir

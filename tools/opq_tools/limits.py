@@ -80,7 +80,7 @@ def command() -> None:
     """
 
 
-@command.command("list")
+@command.command("list", short_help="What the store's makai_config holds.")
 @_store_options
 def list_limits(as_json: bool, data_dir: Path | None, mongo_uri: str | None) -> None:
     """What the store's makai_config holds; without one the configuration of Makai holds.
@@ -127,7 +127,7 @@ def set_limits(
     _change(change, "set limits", as_json, data_dir, mongo_uri)
 
 
-@command.command("remove")
+@command.command("remove", short_help="Take away limits of a Box, settings of a trigger, or all.")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @_box_option
 @_trigger_option

@@ -51,8 +51,9 @@ def test_settings_are_shown_and_changed_in_the_box_itself(house: House) -> None:
 
 
 def test_a_time_and_a_reset_are_acknowledged(house: House) -> None:
-    assert box(house, "time", "1").returncode == 0
-    assert box(house, "reset", "1").returncode == 0
+    said = json.loads(box(house, "time", "1", "--json").stdout)
+    assert said["box_id"] == "1" and said["done"]
+    assert "starts again" in box(house, "reset", "1").stdout
 
 
 def test_samples_of_a_span_are_a_recording_and_a_span_that_is_not_over_is_waited_for(

@@ -61,10 +61,12 @@ def _utc(_context: click.Context, option: click.Parameter, value: str | None) ->
 @click.option("--nominal-volts", type=float, callback=positive_number, help="Declared voltage; else 120.")
 @click.option("--nominal-hz", type=float, callback=positive_number, help="50 or 60; else 60.")
 @click.option("--start", "start_ns", callback=_utc, help="UTC of the first sample, ISO 8601.")
-@click.option("--dip-threshold-percent", type=float, default=90.0, show_default=True)
-@click.option("--swell-threshold-percent", type=float, default=110.0, show_default=True)
-@click.option("--interruption-threshold-percent", type=float, default=10.0, show_default=True)
-@click.option("--hysteresis-percent", type=float, default=2.0, show_default=True)
+@click.option("--dip-threshold-percent", type=float, default=90.0, show_default=True, help="Of nominal.")
+@click.option("--swell-threshold-percent", type=float, default=110.0, show_default=True, help="Of nominal.")
+@click.option(
+    "--interruption-threshold-percent", type=float, default=10.0, show_default=True, help="Of nominal."
+)
+@click.option("--hysteresis-percent", type=float, default=2.0, show_default=True, help="Of nominal.")
 @click.option("--channel", help="COMTRADE: name or number of the analogue channel; else the first voltage.")
 @click.option("--plot", type=click.Path(path_type=Path), help="Draw into a .png, .svg or .pdf file.")
 def command(

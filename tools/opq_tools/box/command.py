@@ -16,6 +16,7 @@ from opq_tools.analyze.recordings import utc_ns
 from opq_tools.box.half_cycles import facts_of, fetch_half_cycles, write_table
 from opq_tools.box.updating import update
 from opq_tools.box.waveform import fetch_waveform, write_recording
+from opq_tools.fact_line import fact_line
 from opq_tools.moment import moment
 from opq_tools.progress import shown_progress
 from opq_tools.service_address import service_address
@@ -32,7 +33,13 @@ class BoxRefusedError(OpqError):
 @click.option("--commands", metavar="URL", help="Broker's commands.  [default: tcp://127.0.0.1:9884]")
 @click.option("--answers", metavar="URL", help="Broker's answers.  [default: tcp://127.0.0.1:9899]")
 @click.option("--port-offset", type=int, default=0, help="The port offset of the running system.")
-@click.option("--timeout-s", type=click.FloatRange(0.1, 600), default=TIMEOUT_S, show_default=True)
+@click.option(
+    "--timeout-s",
+    type=click.FloatRange(0.1, 600),
+    default=TIMEOUT_S,
+    show_default=True,
+    help="The longest wait for an answer.",
+)
 @click.pass_context
 def command(
     context: click.Context, commands: str | None, answers: str | None, port_offset: int, timeout_s: float
@@ -108,30 +115,32 @@ def settings(connection: tuple[str, str, float], box_id: str, assignment: str | 
 
 @command.command()
 @box_argument
+@json_option
 @click.pass_obj
-def reset(connection: tuple[str, str, float], box_id: str) -> None:
+def reset(connection: tuple[str, str, float], box_id: str, as_json: bool) -> None:
     """Restart it.
 
     Example: opq-tools box reset 1
     """
     _order(connection, box_id, "opq-reset", "")
+    _tell({"box_id": box_id, "done": "starts again"}, as_json)
 
 
-@command.command()
+@command.command(short_help="Set its clock; a Box with GPS keeps its own.")
 @box_argument
 @click.argument("utc_ms", required=False, type=click.IntRange(0))
+@json_option
 @click.pass_obj
-def time(connection: tuple[str, str, float], box_id: str, utc_ms: int | None) -> None:
+def time(connection: tuple[str, str, float], box_id: str, utc_ms: int | None, as_json: bool) -> None:
     """Tell it the time (UTC_MS, or its gateway's); a Box with GPS keeps its own.
 
     Example: opq-tools box time 1
     """
     said = _order(connection, box_id, "opq-time", "" if utc_ms is None else str(utc_ms))
-    if said:
-        click.echo(said, err=True)
+    _tell({"box_id": box_id, "done": said or "the time is set"}, as_json)
 
 
-@command.command("update")
+@command.command("update", short_help="Put firmware into it while it samples.")
 @box_argument
 @click.argument("file", type=click.Path(path_type=Path))
 @json_option
@@ -148,7 +157,7 @@ def update_command(connection: tuple[str, str, float], box_id: str, file: Path, 
         click.echo(TRIAL)
 
 
-@command.command()
+@command.command(short_help="Its samples of a span, as a recording.")
 @box_argument
 @click.option(
     "--from", "start", callback=moment, metavar="TIME", required=True, help="From this time on (UTC)."
@@ -186,7 +195,7 @@ def waveform(
     _tell({**facts, "file": str(out)}, as_json)
 
 
-@command.command("half-cycles")
+@command.command("half-cycles", short_help="The rms of each half cycle while dips and swells lasted.")
 @box_argument
 @click.option(
     "--from", "start", callback=moment, metavar="TIME", required=True, help="From this time on (UTC)."
@@ -249,4 +258,5 @@ def _tell(facts: dict[str, Any], as_json: bool) -> None:
         click.echo(json.dumps(facts))
         return
     for key, value in facts.items():
-        click.echo(f"{key:24} {', '.join(str(value).split())}")
+        if value is not None:
+            click.echo(fact_line(key, value, 24))

@@ -24,6 +24,7 @@ from opq_proto.keys import KeyFolder, checked_box_id
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS
 from opq_tools.boxes.facts import box_facts, fact_options, put_place
 from opq_tools.boxes.importing import read_boxes, read_locations, read_regions
+from opq_tools.fact_line import fact_line
 
 
 class BoxNotKnownError(OpqError):
@@ -114,7 +115,7 @@ def show(box_id: str, as_json: bool, data_dir: Path | None, mongo_uri: str | Non
     _echo(row, as_json)
 
 
-@command.command("set")
+@command.command("set", short_help="Say what a Box is: name, place, gain, nominal values.")
 @box_argument
 @fact_options
 @json_option
@@ -212,7 +213,7 @@ def import_boxes(
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return
-    click.echo(f"imported {len(records)} Boxes, {len(places)} locations, {len(pairs)} regions")
+    click.echo(f"imported Boxes: {len(records)}, locations: {len(places)}, regions: {len(pairs)}")
     without = [row["box_id"] for row in rows if row["calibration_constant"] is None]
     if without:
         click.echo(f"without a gain: Boxes {', '.join(without)}; give each with boxes set --v-per-lsb")
@@ -305,7 +306,7 @@ def _echo(row: dict[str, Any], as_json: bool) -> None:
         return
     for key, value in row.items():
         if value is not None and value != []:
-            click.echo(f"{key:<22} {value}")
+            click.echo(fact_line(key, value, 22))
 
 
 def _line(row: dict[str, Any]) -> str:

@@ -151,7 +151,13 @@ def _positive(_context: click.Context, option: click.Parameter, value: float | N
     help="Also the phase: angle of the fundamental, as a cosine, at each whole second of UTC "
     "(a source locked to GPS at a whole number of Hz, e.g. exactly 60).",
 )
-@click.option("--seconds", type=click.FloatRange(1, 600), default=10.0, show_default=True)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(1, 600),
+    default=10.0,
+    show_default=True,
+    help="How long it measures.",
+)
 @click.option("--yes", is_flag=True, help="Put the settings without asking.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document and nothing else; wants --yes."

@@ -49,7 +49,13 @@ def command() -> None:
 @click.option("--box", "box_id", help="Those that asked this Box.")
 @click.option("--from", "start", callback=moment, metavar="TIME", help="That end after this time (UTC).")
 @click.option("--to", "end", callback=moment, metavar="TIME", help="That begin before this time (UTC).")
-@click.option("--limit", type=click.IntRange(1, MOST_EVENTS), default=50, show_default=True)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, MOST_EVENTS),
+    default=50,
+    show_default=True,
+    help="At most so many.",
+)
 @json_option
 @data_option
 @mongo_option

@@ -38,7 +38,13 @@ def command() -> None:
 )
 @click.option("--box", "box_id", default="", help="That this Box saw.")
 @click.option("--words", default="", help="Whose notes have all these words.")
-@click.option("--limit", type=click.IntRange(1, MOST_LISTED), default=50, show_default=True)
+@click.option(
+    "--limit",
+    type=click.IntRange(1, MOST_LISTED),
+    default=50,
+    show_default=True,
+    help="At most so many.",
+)
 @json_option
 @data_option
 @mongo_option

@@ -35,7 +35,11 @@ _STANDARD = Demand(1)
     help="Asked for samples of one dip.",
 )  # fmt: skip
 @click.option(
-    "--boxes-per-gateway", type=click.IntRange(1, 64), default=_STANDARD.boxes_per_gateway, show_default=True
+    "--boxes-per-gateway",
+    type=click.IntRange(1, 64),
+    default=_STANDARD.boxes_per_gateway,
+    show_default=True,
+    help="Boxes on one gateway.",
 )
 @click.option(
     "--measurements-days", type=click.FloatRange(0.01, 10_000), default=_STANDARD.measurements_days,
@@ -67,7 +71,7 @@ def command(
     if as_json:
         click.echo(json.dumps(plan_json(plan), indent=1))
         return
-    click.echo(f"{boxes} Boxes, {rate:g} Measurements a second each; figures are of one Makai")
+    click.echo(f"{boxes} Boxes, Measurements a second of each: {rate:g}; figures are of one Makai")
     for row in plan.rows:
         click.echo(f"  {row.part:<19} {row.what:<36} {shown(row):>12}")
     for name, value in plan.settings:

@@ -17,7 +17,7 @@ ASK_S = 5.0
 LOAD_S = 120.0
 
 
-@click.command("push")
+@click.command("push", short_help="Run plug-ins of the original's form in Mauka.")
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False, exists=True))
 @click.option(
     "--into",

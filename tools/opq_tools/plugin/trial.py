@@ -30,7 +30,7 @@ FOLDERS = {
 }
 
 
-@click.command("test")
+@click.command("test", short_help="Start a plug-in as a server would, and give it its samples.")
 @click.argument("plugin", type=click.Path(path_type=Path, exists=True))
 @click.option(
     "--samples", type=click.Path(path_type=Path, dir_okay=False), help=f"Default: its own {SAMPLES}."

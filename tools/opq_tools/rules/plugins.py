@@ -49,7 +49,7 @@ def _package(
     yield body
 
 
-@click.command("create")
+@click.command("create", short_help="Install a plug-in, from a URL or a zip of this machine.")
 @_KIND
 @click.argument("name")
 @click.argument("package", required=False)
@@ -75,7 +75,7 @@ def create(server: RuleServer, kind: str, name: str, package: str | None, zip_fi
         _say(server.request("POST", f"/plugins/{KINDS[kind]}", body))
 
 
-@click.command("update")
+@click.command("update", short_help="Replace a plug-in while rules run.")
 @_KIND
 @click.argument("name")
 @click.argument("package", required=False)
@@ -100,7 +100,7 @@ def update(
         _say(server.request("PUT", path, body))
 
 
-@click.command("list")
+@click.command("list", short_help="Installed plug-ins of a kind.")
 @_KIND_OR_UDF
 @asks
 def names(server: RuleServer, kind: str) -> None:
@@ -131,7 +131,7 @@ def show(server: RuleServer, kind: str, name: str) -> None:
     click.echo(json.dumps(server.request("GET", f"/plugins/{KINDS.get(kind, 'udfs')}/{name}")))
 
 
-@click.command("register")
+@click.command("register", short_help="Say again which functions a plug-in has.")
 @click.argument("name")
 @click.argument("functions", nargs=-1, required=True)
 @asks

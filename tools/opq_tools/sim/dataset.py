@@ -15,7 +15,13 @@ MOST_PER_CLASS = 99_999
 
 @click.command("dataset", short_help="Labelled recordings of every class.")
 @click.option("--classes", default=",".join(ALL_CLASSES), help="By commas; a+b: both.  [default: all]")
-@click.option("--per-class", type=click.IntRange(1, MOST_PER_CLASS), default=10, show_default=True)
+@click.option(
+    "--per-class",
+    type=click.IntRange(1, MOST_PER_CLASS),
+    default=10,
+    show_default=True,
+    help="Recordings of each class at each frequency.",
+)
 @click.option("--snr-db", type=float, default=30.0, show_default=True, help="Noise under the fundamental.")
 @click.option("--hz", default="50,60", show_default=True, help="Nominal: 50 (230 V), 60 (120 V) or both.")
 @click.option(

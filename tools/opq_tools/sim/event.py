@@ -12,6 +12,7 @@ from opq_tools.sim.command import data_dir_option, ports_dir_option, ports_folde
 
 @click.command(
     "event",
+    short_help="A disturbance now, in a running `sim` or `up`.",
     epilog=f"At a Box: {', '.join(KINDS)}.\n\nIn a network: {', '.join(CAUSES)}; docs/sim.md has each.",
 )
 @click.argument("kind", metavar="KIND", type=click.Choice([*KINDS, *CAUSES]))

@@ -31,7 +31,7 @@ SHOWN = (
 BOXES_PER_PROCESS, SAMPLED_PER_PROCESS = 1700, 200
 
 
-@click.command("fleet")
+@click.command("fleet", short_help="Boxes by the thousand, straight on the brokers.")
 @click.option(
     "--boxes", type=click.IntRange(1, 100_000), required=True, help="How many, from --first-box on."
 )
@@ -57,8 +57,12 @@ BOXES_PER_PROCESS, SAMPLED_PER_PROCESS = 1700, 200
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where the brokers are.")
 @click.option("--port-offset", type=int, default=0, help="Added to the brokers' ports.")
-@click.option("--nominal-v", type=click.FloatRange(10, 1000), default=120.0, show_default=True)
-@click.option("--nominal-hz", type=click.Choice(["50", "60"]), default="60", show_default=True)
+@click.option(
+    "--nominal-v", type=click.FloatRange(10, 1000), default=120.0, show_default=True, help="Volts, rms."
+)
+@click.option(
+    "--nominal-hz", type=click.Choice(["50", "60"]), default="60", show_default=True, help="Of the grid."
+)
 @click.option(
     "--outage-every-s",
     type=click.FloatRange(0),

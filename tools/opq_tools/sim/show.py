@@ -13,7 +13,7 @@ from opq_hil.power_system.power_scenario import PowerScenario, has_network, load
 from opq_proto.errors import ConfigError
 
 
-@click.command("show")
+@click.command("show", short_help="Draw the network of a scenario, and its causes.")
 @click.argument("scenario", metavar="F")
 @click.option(
     "--plot",

@@ -100,8 +100,13 @@ def get(out: Path, base_url: str, force: bool) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DownloadError(f"{out}: cannot be made: {error.strerror or error}") from error
-    for facts in RECORDINGS:
-        click.echo(fetch(facts, out, base_url.rstrip("/"), force=force))
+    try:
+        for facts in RECORDINGS:
+            click.echo(fetch(facts, out, base_url.rstrip("/"), force=force))
+    except DownloadError:
+        if not any(out.iterdir()):
+            out.rmdir()
+        raise
 
 
 def fetch(facts: Mapping[str, object], folder: Path, base_url: str, *, force: bool = False) -> str:

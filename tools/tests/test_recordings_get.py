@@ -121,6 +121,8 @@ def test_a_missing_file_and_a_dead_server_are_one_line_each(
 ) -> None:
     with pytest.raises(DownloadError, match="404"):
         fetch(facts, tmp_path, server)
+    made = CliRunner().invoke(command, ["get", "--out", str(tmp_path / "new"), "--base-url", server])
+    assert isinstance(made.exception, DownloadError) and not (tmp_path / "new").exists()
     with pytest.raises(DownloadError, match="cannot be reached"):
         fetch(facts, tmp_path, "http://127.0.0.1:9")
     assert names(tmp_path) == []

@@ -19,7 +19,7 @@ from opq_cloud.config import MaukaSection
 from opq_cloud.mauka.bus import NobodyListensError
 from opq_cloud.mauka.plugin_control import Facts, PluginControl
 from opq_cloud.service import ServiceCounters
-from opq_cloud.sockets import POLL_MS, Socket, connect, open_socket, service_context
+from opq_cloud.sockets import POLL_MS, Socket, connect, open_monitor, open_socket, service_context
 from opq_proto import log as logs
 from opq_proto.errors import OpqError
 
@@ -27,6 +27,8 @@ log = logs.get(service="mauka")
 
 GREEN, RED, PLAIN = "\x1b[1;32m", "\x1b[1;31m", "\x1b[0;0m"
 LARGEST_REQUEST = 4096
+CONNECTED_S = 10.0
+"""The longest wait for a connection, which libzmq makes however busy Mauka is."""
 NONE = ""
 COMMANDS: dict[str, tuple[str, str]] = {
     "completions": (NONE, "All commands and names of plug-ins, with commas."),
@@ -61,14 +63,22 @@ def error(text: str) -> str:
 def ask_manager(command: str, endpoint: str, wait_s: float = 60.0) -> str:
     """One command for a running Mauka, and its answer.
 
-    Raises NobodyListensError: none within `wait_s`; a plug-in that loads may take 30 s.
+    Raises NobodyListensError: nobody is there after CONNECTED_S, or no answer within `wait_s`; a plug-in that
+    loads may take 30 s.
     """
-    with service_context() as context, closing(open_socket(context, zmq.REQ)) as socket:
+    with (
+        service_context() as context,
+        closing(open_socket(context, zmq.REQ)) as socket,
+        closing(open_monitor(context, socket, "manager", zmq.EVENT_HANDSHAKE_SUCCEEDED)) as connected,
+    ):
         connect(socket, endpoint, "endpoint")
         socket.send(command.encode())
-        if not socket.poll(round(wait_s * 1000)):
+        there = connected.poll(round(min(wait_s, CONNECTED_S) * 1000))
+        socket.disable_monitor()
+        if not there or not socket.poll(round(wait_s * 1000)):
+            waited_s = wait_s if there else min(wait_s, CONNECTED_S)
             raise NobodyListensError(
-                f"nobody answers at {endpoint} (waited {wait_s:g} s): "
+                f"nobody answers at {endpoint} (waited {waited_s:g} s): "
                 "start `opq-tools up` or `opq-cloud mauka`, or give its --port-offset, or its keys "
                 "(docs/backend-keys.md)"
             )

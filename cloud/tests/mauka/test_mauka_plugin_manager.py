@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from original_folders import plugin_code, write_folder
 
 from opq_cloud.__main__ import cloud
+from opq_cloud.mauka import plugin_commands
 from opq_cloud.mauka.bus import NobodyListensError
 from opq_cloud.mauka.deployments import PluginDeployments
 from opq_cloud.mauka.plugin_commands import ask_manager, succeeded
@@ -255,3 +256,9 @@ def test_a_deployment_is_whole_or_not_there_and_old_ones_go(tmp_path):
     assert list((tmp_path / "plugins").glob(".new-*")) == []
     with pytest.raises(PluginError, match=r"'\.\./x' is no name"):
         deployments.add(folder, "../x")
+
+
+def test_where_nobody_is_the_command_does_not_wait_for_an_answer(monkeypatch):
+    monkeypatch.setattr(plugin_commands, "CONNECTED_S", 0.2)
+    with pytest.raises(NobodyListensError, match=r"waited 0\.2 s"):
+        ask_manager("help", f"tcp://127.0.0.1:{free_ports.free_port()}", wait_s=3600.0)

@@ -1,0 +1,162 @@
+"""Each command that a document shows exists, with its options; each of its links leads somewhere."""
+
+import importlib
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+from contract_snapshot import ROOT, SCRIPTS
+
+PAGES = sorted(
+    path
+    for path in (ROOT / "README.md", *ROOT.glob("*/**/*.md"))
+    if not any(part.startswith((".", "build")) for part in path.relative_to(ROOT).parts)
+)
+COMMAND = re.compile(r"(?:^|(?<!-u)[\s;(|/$])(opq-(?:tools|gateway|cloud)(?: .*)?)$")
+END = re.compile(r"\||&&?|;|2?>.*|<<.*")
+"""A word of the shell that ends a command's own words."""
+PLACEHOLDERS = ("...", "…", "NAME")
+
+
+def load_command(place: str) -> click.Command:
+    module, _, name = place.partition(":")
+    found = getattr(importlib.import_module(module), name)
+    assert isinstance(found, click.Command)
+    return found
+
+
+def typed_in(text: str) -> Iterator[tuple[int, str, bool]]:
+    """Line number and text of each command, and whether it stands in a block, which people copy whole."""
+    fenced = False
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.startswith("```"):
+            fenced = not fenced
+        elif fenced or line.startswith("    "):
+            for found in COMMAND.findall(line):
+                yield number, found, True
+        else:
+            for inside in re.findall(r"`([^`]*)`", line):
+                for found in COMMAND.findall(inside):
+                    yield number, found, False
+
+
+def words_of(typed: str) -> list[str]:
+    """The command's own words, as the shell splits them."""
+    typed = typed.rstrip().removesuffix("\\")
+    try:
+        words = shlex.split(typed, comments=True)
+    except ValueError:  # a text in quotes that goes on in the next line
+        words = typed.split()
+    end = next((place for place, word in enumerate(words) if END.fullmatch(word)), len(words))
+    return [word.removesuffix(";") for word in words[:end]]
+
+
+def problem_of(typed: str, whole: bool) -> str:
+    """What is wrong with it, or nothing."""
+    words = words_of(typed)
+    command, rest = load_command(SCRIPTS[words[0]]), words[1:]
+    path, arguments = words[0], 0
+    if words[:2] == ["opq-gateway", "rules"]:
+        command, path, rest = load_command(SCRIPTS["opq-gateway rules"]), "opq-gateway rules", words[2:]
+    options = options_of(command)
+    while rest:
+        word = rest.pop(0)
+        if word.startswith("-") and len(word) > 1 and word not in ("-h", "--help"):
+            name, equals, _ = word.partition("=")
+            option = options.get(name)
+            if option is None:
+                return f"{path} has no option {name}"
+            if not option.is_flag and not equals:
+                del rest[: option.nargs]
+        elif isinstance(command, click.Group):
+            inner = command.get_command(click.Context(command), word)
+            if inner is None and word.isdigit():  # `sim 3` is `sim run 3`
+                inner, rest = command.get_command(click.Context(command), "run"), [word, *rest]
+            if inner is None:
+                known = (*PLACEHOLDERS, *command.list_commands(click.Context(command)))
+                return "" if word.rstrip(",") in known else f"{path} has no command {word}"
+            command, path = inner, f"{path} {word}"
+            options = options_of(command)
+        else:
+            arguments += 1
+    wanted = [each for each in command.params if isinstance(each, click.Argument)]
+    if whole and not isinstance(command, click.Group):
+        if arguments < sum(each.required for each in wanted) and "-h" not in words and "--help" not in words:
+            return f"{path} wants more arguments than {arguments}"
+        if all(each.nargs == 1 for each in wanted) and arguments > len(wanted):
+            return f"{path} takes fewer arguments than {arguments}"
+    return ""
+
+
+def options_of(command: click.Command) -> dict[str, click.Option]:
+    return {
+        name: each
+        for each in command.params
+        if isinstance(each, click.Option)
+        for name in (*each.opts, *each.secondary_opts)
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_each_command_of_a_page_exists(page: Path) -> None:
+    wrong = [
+        f"line {number}: {typed}: {problem}"
+        for number, typed, whole in typed_in(page.read_text(encoding="utf-8"))
+        if (problem := problem_of(typed, whole))
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_a_command_that_does_not_exist_is_found() -> None:
+    assert problem_of("opq-tools boxes sett 1", True) == "opq-tools boxes has no command sett"
+    assert problem_of("opq-tools boxes set 1 --nme x", True) == "opq-tools boxes set has no option --nme"
+    assert "more arguments" in problem_of("opq-tools box rate 1", True)
+    assert problem_of("opq-tools box rate", False) == ""
+
+
+def test_a_list_of_commands_is_readable_and_each_option_says_what_it_is() -> None:
+    wrong = list(unclear(load_command(SCRIPTS["opq-tools"]), "opq-tools"))
+    for script in ("opq-gateway", "opq-gateway rules", "opq-cloud"):
+        wrong += unclear(load_command(SCRIPTS[script]), script)
+    assert not wrong, "\n".join(wrong)
+
+
+def unclear(command: click.Command, path: str) -> Iterator[str]:
+    for option in command.params:
+        if isinstance(option, click.Option) and not option.help:
+            yield f"{path} {option.opts[0]} has no help"
+    if isinstance(command, click.Group):
+        names = command.list_commands(click.Context(command))
+        for name in names:
+            inner = command.get_command(click.Context(command), name)
+            assert inner is not None
+            if path != "opq-tools" and inner.get_short_help_str(74 - max(map(len, names))).endswith("..."):
+                yield f"{path} {name} is cut in the list of commands; give it a short_help"
+            yield from unclear(inner, f"{path} {name}")
+
+
+def headings(page: Path) -> set[str]:
+    """The anchors of a page, as GitHub makes them of its headings."""
+    fenced, found = False, set()
+    for line in page.read_text(encoding="utf-8").splitlines():
+        fenced ^= line.startswith("```")
+        heading = re.match(r"#+ (.*)", line)
+        if heading and not fenced:
+            found.add(re.sub(r"[^\w\- ]", "", heading[1].strip().lower()).replace(" ", "-"))
+    return found
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_each_link_of_a_page_leads_somewhere(page: Path) -> None:
+    wrong = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        place, _, anchor = link.partition("#")
+        if place.startswith(("http:", "https:", "mailto:")):
+            continue
+        target = (page.parent / place).resolve() if place else page
+        if not target.exists() or (anchor and target.suffix == ".md" and anchor not in headings(target)):
+            wrong.append(link)
+    assert not wrong

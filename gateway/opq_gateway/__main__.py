@@ -90,7 +90,7 @@ def claim_code(box_id: str, endpoint: str, port_offset: int, as_json: bool) -> N
     click.echo(json.dumps(made) if as_json else claim_words(made))
 
 
-@main.command("status")
+@main.command("status", short_help="Boxes, clocks, GPS and claim codes of the running gateway.")
 @click.option("--endpoint", default="127.0.0.1:8913", show_default=True, help="Its `health_endpoint`.")
 @click.option("--port-offset", type=int, default=0, help="Of the running gateway.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")

@@ -47,7 +47,7 @@ UPWARD = frozenset({"swell", "overvoltage"})
 
 ITIC_WORDS = {
     "no_interruption_in_function": "No interruption in function",
-    "no_damage": "No damage region",
+    "no_damage": "No damage region: may stop, is not harmed",
     "prohibited": "Prohibited region",
 }
 ITIC_SHORT = {

@@ -87,7 +87,7 @@ const said = document.querySelector("[data-your-time]");
 const box = document.getElementById("times-beside");
 if (said && box) {
   const isUtc = ["UTC", "Etc/UTC", "Etc/GMT", "GMT"].includes(zone);
-  said.textContent = isUtc ? " Yours is UTC." : ` Yours is ${zone}; point at a time to read it there.`;
+  said.textContent = isUtc ? " Your time zone is UTC." : ` Your time zone is ${zone}; point at a time to read it there.`;
   box.parentElement.hidden = isUtc;
   box.checked = !isUtc && wanted();
   box.addEventListener("change", () => {

@@ -116,6 +116,7 @@ def test_the_fixture_hosts_boxes_of_both_generations_until_the_test_ends(
         (("2", "--foreign", "leg", "--scenario", "sag_230v_50hz"), 1, "230 V would be clipped"),
         (("1", "--foreign", "cur", "--port-offset", "60000"), 2, "65535"),
         (("1", "--fifo", "x"), 2, "--control-port, too"),
+        (("2", "--first-id", "5"), 2, "of Boxes of the original; give --foreign"),
         (("1", "--control-port", "0", "--scenario", "village"), 2, "one of them"),
     ],
 )

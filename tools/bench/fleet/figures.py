@@ -40,6 +40,8 @@ STAND_S = 1200.0
 """When not all stand by then, it is measured with those that do."""
 SETTLED_S, SETTLE_MOST_S = 5.0, 120.0
 """Nothing more is stored for so long; what takes longer is not waited for."""
+END_MOST_S = 180.0
+"""A fleet kills its processes before that."""
 LOOK_S = 1.0
 NAMED = 10
 """Lines of what was lost or not answered."""
@@ -95,7 +97,9 @@ class FleetWatch:
             yield from self._watch(watch_s)
         finally:
             self._stop.set()
-            thread.join(60.0)
+            thread.join(END_MOST_S)
+            if thread.is_alive():
+                self._failure = f"it did not end within {END_MOST_S:g} s, so what it counted is not known"
         yield case("time until all stand", "s", [self._total.get("all_standing_after_s", -1.0)])
         yield case("until then, CPU of a Box", "ms", [self._start_cpu_s / self._boxes * 1e3])
         self._settle()

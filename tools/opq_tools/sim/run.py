@@ -70,6 +70,10 @@ def command(
       opq-tools sim 2 --foreign cur --first-id 101     # beside a running `up`
       opq-tools sim 1 --control-port 8000 --fifo /tmp/opqsim
     """
+    if foreign is None and (first_id is not None or port_offset):
+        raise ConfigError(
+            "--first-id and --port-offset are of Boxes of the original; give --foreign cur or leg"
+        )
     log.configure("boxes", "warning")
     folder = ports_folder(data_dir, ports_dir)
     if control_port is None:

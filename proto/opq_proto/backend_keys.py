@@ -27,6 +27,7 @@ class BackendKeyFolder(KeyFolder):
 
     owner = "peer"
     prefix = "opqpeer_"
+    made_with = "opq-tools keys backend add"
     id_pattern = _NAME
 
     def checked_id(self, box_id: str) -> str:

@@ -60,7 +60,7 @@ class KeyRegister:
         except OSError as error:
             raise KeyFileError(
                 f"key folder {folder.public_keys} cannot be read: {error.strerror or error}; "
-                "make it with opq-tools keygen, or name it with --keys"
+                f"make it with {folder.made_with}, or name it with --keys"
             ) from error
         return sorted(found.values(), key=lambda entry: (len(entry.box_id), entry.box_id)), problems
 

@@ -192,6 +192,7 @@ class KeyFolder:
     owner = "Box"
     """What has a key beside the server."""
     prefix = "opqbox"
+    made_with = "opq-tools keygen"
     id_pattern = r"\d+"
     """What an id looks like in the name of a file, before `checked_id` judges it."""
 

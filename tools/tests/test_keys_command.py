@@ -198,6 +198,7 @@ def test_services_have_names_with_keys_and_the_first_brings_the_servers(tmp_path
         return CliRunner().invoke(keys.command, ["backend", *arguments, "--data-dir", str(tmp_path)])
 
     open_store(None, tmp_path).close()
+    assert "make it with opq-tools keys backend add" in str(of("list").exception)
     assert of("add", "cloud", "view").exit_code == 0
     found = BackendKeyFolder(tmp_path / "backend")
     assert read_secret_file(found.server_secret).public == read_key_file(found.server_public).public

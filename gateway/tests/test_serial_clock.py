@@ -125,6 +125,7 @@ def test_the_stated_bound_holds_in_nearly_all_draws_and_shrinks() -> None:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 def test_the_stated_bound_holds_in_long_draws() -> None:
     outside = np.zeros(2, int)
     for seed in range(100):

@@ -21,6 +21,7 @@ from opq_proto.errors import KeyFileError
 BOUND = {
     "triggering_broker": ("backend_endpoint",),
     "acquisition_broker": ("request_endpoint", "answer_endpoint"),
+    "triggering_service": ("share_endpoint",),
     "event_service": ("event_endpoint", "event_id_endpoint"),
     "mauka": ("bus_sub_endpoint", "bus_pub_endpoint", "plugin_manager_endpoint", "incident_id_endpoint"),
 }
@@ -60,7 +61,8 @@ def _bound(command: str, config: CloudConfig) -> Iterator[tuple[str, BackendAddr
     for section, keys in BOUND.items():
         if command in ("all", section.replace("_", "-")):
             for key in keys:
-                yield f"{section}.{key}", backend_address(getattr(getattr(config, section), key))
+                if key != "share_endpoint" or (config.triggering_service.share or "").startswith("1/"):
+                    yield f"{section}.{key}", backend_address(getattr(getattr(config, section), key))
 
 
 def in_clear(command: str, config: CloudConfig) -> str | None:

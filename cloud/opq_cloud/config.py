@@ -46,7 +46,7 @@ class CloudKeysSection:
 
 @section
 class BackendKeysSection:
-    """Where services meet: 9881 to 9884, 9899, 9777, 10000, 10001, 12000 (docs/configuration.md)."""
+    """Where services meet: 9881 to 9885, 9899, 9777, 10000, 10001, 12000 (docs/configuration.md)."""
 
     enabled: Annotated[
         bool, Field(description="these addresses want keys (CURVE); false: in clear, as the original's")
@@ -193,6 +193,16 @@ class TriggeringServiceSection:
     measurement_endpoint: str = "tcp://127.0.0.1:9881"
     request_endpoint: str = "tcp://127.0.0.1:9884"
     identity: Annotated[str | None, Field(pattern="^[^_]+$", description="instance; none: random")] = None
+    share: Annotated[
+        str | None,
+        Field(
+            pattern="^[1-9][0-9]?/[1-9][0-9]?$",
+            description='NUMBER/OF of several services that divide the Boxes, e.g. "2/5"; none: all Boxes',
+        ),
+    ] = None
+    share_endpoint: Annotated[str, Field(description="share 1 binds it, the others connect")] = (
+        "tcp://127.0.0.1:9885"
+    )
     plugins: Annotated[
         tuple[PluginEntry, ...], Field(description="in this order; the first that decides names the event")
     ] = tuple(PluginEntry(name=name) for name in DEFAULT_TRIGGERS)

@@ -136,6 +136,7 @@ def _up(path: Path) -> Checked:
 
 def _cloud(path: Path, kind: str, data_dir: Path | None) -> Checked:
     """What `opq-cloud` would say of it at its start: what it puts right or passes over, keys, triggers."""
+    from opq_cloud.makai.box_shares import configured_share
     from opq_cloud.makai.triggers_in_use import judged_triggers
     from opq_cloud.original_config import ConfigNotice, read_config
     from opq_cloud.start_check import backend_findings, missing_keys
@@ -144,6 +145,7 @@ def _cloud(path: Path, kind: str, data_dir: Path | None) -> Checked:
     overrides = None if data_dir is None else {"data_dir": str(data_dir)}
     config = read_config([path], overrides, notify=notices.append)
     judged_triggers(config.triggering_service)
+    configured_share(config.triggering_service)
     backend_keys, said = backend_findings(config)
     missing = [*missing_keys(config, data_dir is not None), *backend_keys]
     notes = [*((each.key, each.text) for each in notices), *said]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from opq_cloud.makai.asked_boxes import BoxPlaces
 from opq_cloud.makai.quiet_rows import ids_of
+from opq_cloud.makai.share_messages import HEARD_COLUMNS
 from opq_cloud.service import STALE_S, HealthReport, ServiceCounters
 from opq_cloud.store.box_place import box_place
 from opq_cloud.store.store import BoxRecord, CloudStore, box_order
@@ -90,6 +91,36 @@ class BoxRegister:
         rhythms_s = np.array([self._rhythm_s.get(box_id, 0.0) for box_id in ids])
         rhythms_s = np.maximum(lengths_s, rhythms_s * 0.5 ** (lengths_s / RHYTHM_HALVES_S))
         self._rhythm_s.update(zip(ids, rhythms_s.tolist(), strict=True))
+
+    def heard_since(self, since_s: float) -> NDArray[np.int64]:
+        """(n, HEARD_COLUMNS) the Boxes heard after `since_s`, for the first share."""
+        rows = [
+            (
+                int(box_id),
+                self._last_ms[box_id],
+                self._window_ns.get(box_id, 0),
+                round(self._rhythm_s.get(box_id, 0.0) * 1e9),
+            )
+            for box_id, at_s in self._heard.items()
+            if at_s > since_s
+        ]
+        return np.array(rows, np.int64).reshape(-1, HEARD_COLUMNS)
+
+    def note_heard_elsewhere(self, heard: NDArray[np.int64]) -> None:
+        """What `heard_since` says in another share."""
+        for number, told_ms, length_ns, longest_ns in heard.tolist():
+            box_id = str(number)
+            self.note_heard(box_id, told_ms)
+            self._window_ns[box_id] = length_ns
+            self._alive_longest_ns = max(self._alive_longest_ns, length_ns)
+            self._rhythm_s[box_id] = longest_ns / 1e9
+
+    def forget(self, box_ids: Iterable[str]) -> None:
+        """Another share hears them from now on."""
+        for box_id in box_ids:
+            for known in (self._heard, self._last_ms, self._window_ns, self._rhythm_s):
+                known.pop(box_id, None)
+        self._alive_found = (0.0, -math.inf)
 
     def alive(self, within_s: float) -> tuple[str, ...]:
         """Ids of the Boxes heard within `within_s` and the time that one of their measurements covers."""

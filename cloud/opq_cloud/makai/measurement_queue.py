@@ -6,11 +6,20 @@ As `opq_proto.channel.Channel`, which counts its items.
 import threading
 import time
 from collections import deque
+from dataclasses import dataclass
 
 from opq_proto.measurement_columns import NumberedColumns
 from opq_proto.messages import Measurement
 
-Waiting = Measurement | NumberedColumns
+
+@dataclass(frozen=True, slots=True)
+class ReleasedBoxes:
+    """What comes of these goes elsewhere, once all before it is stored; it takes no room."""
+
+    box_ids: frozenset[str]
+
+
+Waiting = Measurement | NumberedColumns | ReleasedBoxes
 
 
 class MeasurementQueue:
@@ -38,10 +47,15 @@ class MeasurementQueue:
         with self._changed:
             self._items.append(item)
             self._rows += _rows(item)
+            kept: list[Waiting] = []
             while self._rows > self._limit and len(self._items) > 1:
-                gone = _rows(self._items.popleft())
+                oldest = self._items.popleft()
+                gone = _rows(oldest)
+                if not gone:
+                    kept.append(oldest)
                 self._rows -= gone
                 self.dropped += gone
+            self._items.extendleft(reversed(kept))
             if self._rows >= self._wanted:
                 self._changed.notify()
 
@@ -65,4 +79,6 @@ class MeasurementQueue:
 
 
 def _rows(item: Waiting) -> int:
-    return len(item) if isinstance(item, NumberedColumns) else 1
+    if isinstance(item, NumberedColumns):
+        return len(item)
+    return 0 if isinstance(item, ReleasedBoxes) else 1

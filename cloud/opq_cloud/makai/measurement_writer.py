@@ -6,7 +6,8 @@ what has no room was never acknowledged, and its Box sends it again.
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from opq_cloud.config import TriggeringServiceSection
 from opq_cloud.makai.boxes import BoxNominals
-from opq_cloud.makai.measurement_queue import MeasurementQueue
+from opq_cloud.makai.measurement_queue import MeasurementQueue, ReleasedBoxes
 from opq_cloud.makai.sequence_tracker import SequenceTracker
 from opq_cloud.makai.trends import Trends, trend_of
 from opq_cloud.service import ServiceCounters
@@ -64,6 +65,9 @@ class MeasurementWriter:
         self._halves: dict[tuple[str, int], None] = {}
         self._batch: list[Measurement] = []
         self._columns: list[NumberedColumns] = []
+        self._released: list[ReleasedBoxes] = []
+        self._taken: deque[tuple[str, int]] = deque(maxlen=HALVES_KEPT)
+        """Boxes that were another share's, each with its last stored minutes."""
         self.problem: str | None = None
         """Why the store takes nothing; what comes waits meanwhile."""
 
@@ -74,6 +78,19 @@ class MeasurementWriter:
     def accept_columns(self, columns: NumberedColumns) -> None:
         """The same of many."""
         self._waiting.offer(columns)
+
+    def release_boxes(self, box_ids: Iterable[str]) -> None:
+        """Another share stores what comes of these, from its own knowledge of the store; from any thread."""
+        self._waiting.offer(ReleasedBoxes(frozenset(box_ids)))
+
+    def take_boxes(self, last_ms: Mapping[str, int]) -> None:
+        """These were another share's, which may have ended before it put their last minutes; from any thread.
+
+        last_ms: each one's last stored Measurement.
+        """
+        for box_id, at_ms in last_ms.items():
+            start_ms = at_ms // TREND_MS * TREND_MS
+            self._taken += [(box_id, start_ms - TREND_MS), (box_id, start_ms)]
 
     def run(self, stop: threading.Event) -> None:
         """Until `stop`; then what waits is stored and the open minutes too."""
@@ -113,6 +130,8 @@ class MeasurementWriter:
         for each in self._waiting.take(most, least, timeout_s):
             if isinstance(each, NumberedColumns):
                 self._columns.append(each)
+            elif isinstance(each, ReleasedBoxes):
+                self._released.append(each)
             else:
                 self._batch.append(each)
 
@@ -121,6 +140,7 @@ class MeasurementWriter:
         self._counters.set("measurements_dropped", self._waiting.dropped)
         count = self._rows
         if not count:
+            self._let_go()
             return True
         try:
             self._know_boxes()
@@ -155,7 +175,20 @@ class MeasurementWriter:
             if len(part):
                 self._trends.add_round(part, now)
         self._batch, self._columns = [], []
+        self._let_go()
         return True
+
+    def _let_go(self) -> None:
+        """Boxes are another share's: their minutes as far as they came, and no knowledge that gets old."""
+        released, self._released = self._released, []
+        if released:
+            self._acknowledge_all()
+        for box_ids in (each.box_ids for each in released):
+            if trends := self._trends.release(box_ids):
+                self._stored_trends(trends)
+            for box_id in box_ids:
+                self._trackers.pop(box_id, None)
+            self._to_acknowledge -= box_ids
 
     def _track(self, columns: NumberedColumns) -> NDArray[np.bool_]:
         """(n,) whether each is new."""
@@ -210,6 +243,8 @@ class MeasurementWriter:
         if over and self._stored_trends([trend for trend, _ in over]):
             halves = ((trend.box_id, trend.start_ms) for trend, partial in over if partial)
             self._halves |= dict.fromkeys(islice(halves, max(0, HALVES_KEPT - len(self._halves))))
+        while self._taken and len(self._halves) < HALVES_KEPT:
+            self._halves[self._taken.popleft()] = None
         until = time.monotonic() + CORRECTING_S
         while self._halves and not everything and time.monotonic() < until:
             self._correct(*self._halves.popitem()[0])
@@ -221,7 +256,7 @@ class MeasurementWriter:
         except StoreError:  # what was put stands: the limits are right, the mean is of one part
             self._counters.add("store_errors")
             return
-        if self._stored_trends([trend_of(box_id, start_ms, rows)]):
+        if rows and self._stored_trends([trend_of(box_id, start_ms, rows)]):
             self._counters.add("trends_corrected")
 
     def _stored_trends(self, trends: Sequence[Trend]) -> bool:

@@ -61,6 +61,8 @@ class EventOpenings:
         self._note_s = 0.0
         self._changed: dict[int, EventSpan] = {}
         self._brief = BriefOnsets()
+        self.lose: Callable[[Measurement], object] = lambda measurement: None
+        """Told of a Measurement whose event the store refused for too long: it is never accepted."""
         self.growing = GrowingEvents(config.asking, config.alive_s, boxes, self._budget, counters)
 
     def begin(
@@ -265,6 +267,8 @@ class EventOpenings:
             self._limited.error("event.not_opened", error=str(error), token=trigger.token)
             if len(self._refused) == RETRIES_KEPT:
                 self._counters.add("triggers_lost")
+                if (lost := self._refused.popleft()[1]) is not None:
+                    self.lose(lost)
             self._refused.append((trigger, measurement, decision))
             return True
         if measurement is not None:

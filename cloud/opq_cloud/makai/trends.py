@@ -6,7 +6,7 @@ the next a minute. The original loses a maximum that comes with a new minimum (o
 H.15), and the last minute of a Box that stops (H.16).
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from math import inf
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from opq_cloud.makai.minute_columns import MinuteColumns, OpenMetrics
 from opq_cloud.store.store import TREND_MS, Trend
 from opq_proto.decision import NS_PER_MS, window_ns
-from opq_proto.measurement_columns import METRIC_NAMES, MeasurementColumns
+from opq_proto.measurement_columns import METRIC_NAMES, MeasuredBoxes, MeasurementColumns
 from opq_proto.messages import Measurement
 
 LATE_S = 5.0
@@ -102,12 +102,23 @@ class Trends:
     def add_round(self, columns: MeasurementColumns, now_s: float) -> None:
         """The same of these, at most one of each Box, which came now."""
         if not self._minutes.is_of(columns.boxes):
-            for closed in self._minutes.over(0.0, 0.0, 0.0, True):
-                self._open[closed[:2]] = self._joined(*closed)
-            self._newest.update(self._minutes.newest_ms())
-            self._minutes.use(columns.boxes, self._newest)
+            self._use_boxes(columns.boxes)
         for left in self._minutes.add(columns, now_s):
             self.add_columns(left, np.full(len(left), now_s))
+
+    def release(self, box_ids: Collection[str]) -> list[Trend]:
+        """The open minutes of these, as far as they came; what comes of them later is another part."""
+        self._use_boxes(MeasuredBoxes((), ()))
+        for box_id in box_ids:
+            self._newest.pop(box_id, None)
+        keys = [key for key in self._open if key[0] in box_ids]
+        return [_trend(key, self._open.pop(key)) for key in keys]
+
+    def _use_boxes(self, boxes: MeasuredBoxes) -> None:
+        for closed in self._minutes.over(0.0, 0.0, 0.0, True):
+            self._open[closed[:2]] = self._joined(*closed)
+        self._newest.update(self._minutes.newest_ms())
+        self._minutes.use(boxes, self._newest)
 
     def _joined(
         self, box_id: str, start_ms: int, touched_s: float, partial: bool, metrics: OpenMetrics

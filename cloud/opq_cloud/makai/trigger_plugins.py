@@ -75,6 +75,16 @@ class TriggerPlugin:
         self._limited = RateLimitedLog(self._log, 60.0)
 
     @property
+    def compares(self) -> bool:
+        """Whether it compares Boxes: where services share them, the first share's alone decides."""
+        return isinstance(self._trigger, TriggerModule) and self._trigger.compares
+
+    def concerns(self, measurement: Measurement, nominal: Nominal) -> bool:
+        """Whether one that compares Boxes wants to see this one; it remembers nothing of it."""
+        assert isinstance(self._trigger, TriggerModule)
+        return bool(self._guard.call(self._trigger.concerns, measurement, nominal)[1])
+
+    @property
     def begins(self) -> bool:
         """Whether it has just begun, and has to be shown the last minutes."""
         if not self._forgot():  # asked of each trigger before each Measurement

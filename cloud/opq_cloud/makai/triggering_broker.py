@@ -1,7 +1,7 @@
 """Triggering broker: measurements from Boxes (CURVE, 9880) to everyone in the cloud (9881).
 
-Frames go on byte for byte, however many; only a TriggerMessage of the C++ generation becomes the Measurement
-that it stands for. A body is decoded only to hold the Box id to the key
+Frames go on byte for byte, however many, under the Box's topic; only a TriggerMessage of the C++ generation
+becomes the Measurement that it stands for. A body is decoded only to hold the Box id to the key
 that sent it, and to count holes in the sequence. What is dropped is counted: `refused` (key),
 `foreign` (another Box's id), `malformed`, `over_budget` (a Box that sends too much), `overflow` (the
 broker is late), `subscriber_full`.
@@ -14,6 +14,7 @@ from contextlib import ExitStack, closing
 import zmq
 
 from opq_cloud.backend_admission import backend_door
+from opq_cloud.backend_peers import BackendLimits
 from opq_cloud.config import TriggeringBrokerSection
 from opq_cloud.fanout_socket import FanoutSocket
 from opq_cloud.makai.admission import AdmittedSocket, ZapHandler
@@ -38,6 +39,8 @@ GATHER_S = 0.001
 after a pause waits for nobody."""
 CONNECTION_QUEUE = 100
 """Messages per connection in libzmq's own queue; everything is read at once, see receive_queue.py."""
+ASKED_BYTES = 128 * 1024
+"""With keys a subscription takes 40 bytes, and a share of the Boxes has up to a thousand."""
 PEERS_MS = 20
 """Handshakes, the key folder and subscriptions are handled so often while Measurements come. While none do,
 their sockets wake the broker, and a changed folder is seen each POLL_MS."""
@@ -86,8 +89,9 @@ class TriggeringBroker:
             boxes.socket.setsockopt(zmq.SUBSCRIBE, b"")
             queue_messages = self._config.send_queue_messages
             door = opened.enter_context(backend_door(context, [self._config.backend_endpoint], self.counters))
+            limits = BackendLimits(asked_bytes=ASKED_BYTES)
             backend = opened.enter_context(
-                closing(FanoutSocket(door.context, self.counters, queue_messages, None, door.admission))
+                closing(FanoutSocket(door.context, self.counters, queue_messages, limits, door.admission))
             )
             backend.bind(self._config.backend_endpoint, self.name, "triggering_broker.backend_endpoint")
             self._log.info(
@@ -186,6 +190,7 @@ class TriggeringBroker:
             return
         if message.HasField("sequence"):
             self._check_sequence(box_id, message.sequence, message.backfilled)
+        frames[0] = topic(box_id)  # as subscribers know it: a share of the Boxes wants its own alone
         self._passed_bytes += size_bytes
         backend.send(frames)
 

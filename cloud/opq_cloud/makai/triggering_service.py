@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,13 +22,17 @@ from typing import TYPE_CHECKING
 import zmq
 
 from opq_cloud.config import TriggeringServiceSection
+from opq_cloud.makai.box_shares import Share, configured_share
 from opq_cloud.makai.boxes import BoxRegister
+from opq_cloud.makai.first_share import FirstShare
+from opq_cloud.makai.further_share import FurtherShare
 from opq_cloud.makai.hang_watch import HangWatch
 from opq_cloud.makai.limits_follower import LimitsFollower
 from opq_cloud.makai.measurement_inbox import MeasurementInbox
 from opq_cloud.makai.measurement_judge import MeasurementJudge
 from opq_cloud.makai.measurement_writer import MeasurementWriter, ages_s
 from opq_cloud.makai.openings import EventOpenings
+from opq_cloud.makai.shared_boxes import SharedBoxes
 from opq_cloud.makai.trigger_plugins import TriggerPlugin
 from opq_cloud.makai.triggers_in_use import TriggersInUse
 from opq_cloud.service import CloudContext, HealthReport, ServiceCounters
@@ -78,13 +82,15 @@ class LastMinutes:
         while self._rows - len(self._columns[0]) >= LAST_MEASUREMENTS:
             self._rows -= len(self._columns.popleft())
 
-    def rows(self, store: CloudStore) -> Iterator[Measurement]:
-        """Box by Box, in the order of time, each once. Raises StoreError."""
+    def rows(
+        self, store: CloudStore, wanted: Callable[[str], bool] = lambda box_id: True
+    ) -> Iterator[Measurement]:
+        """Box by Box those wanted, in the order of time, each once. Raises StoreError."""
         waiting: dict[str, list[Measurement]] = {}
         for row in (*self._newest, *(row for each in self._columns for row in each.measurements())):
             waiting.setdefault(row.box_id, []).append(row)
         last_ms = {box_id: row.timestamp_ms for box_id, row in store.latest_measurements().items()}
-        for box_id in sorted(last_ms.keys() | waiting.keys()):
+        for box_id in filter(wanted, sorted(last_ms.keys() | waiting.keys())):
             newest = [row for row in waiting.get(box_id, ()) if not row.backfilled]
             end_ms = max([last_ms.get(box_id, 0), *(row.timestamp_ms for row in newest)])
             begin_ms = end_ms - self._back_ms
@@ -106,6 +112,7 @@ class TriggeringService:
         data_dir: Path | None = None,
     ) -> None:
         """Raises ConfigError when a plug-in cannot be loaded or configured. `data_dir` holds the rules."""
+        share = configured_share(config)
         self.counters = ServiceCounters()
         self.instance = config.identity or str(uuid.uuid4())
         self._config = config
@@ -116,7 +123,18 @@ class TriggeringService:
         self._boxes = BoxRegister(nominal)
         self._inbox = MeasurementInbox(self._boxes)
         self._openings = EventOpenings(config, self.instance, self._boxes, self.counters)
-        self._judge = MeasurementJudge(self._boxes, self._triggers, self._openings)
+        self._further: FurtherShare | None = None
+        self._sharing: SharedBoxes | None = None
+        if share is not None:
+            role = self._role(share)
+            self._sharing = SharedBoxes(share, role, self._boxes, self.counters, config.see_again_s)
+        further = self._further
+        self._judge = MeasurementJudge(
+            self._boxes,
+            self._triggers,
+            further or self._openings,
+            compare=None if further is None else further.compare,
+        )
         self._follower = LimitsFollower(self.counters, self._log)
         self._makai_config: MakaiConfig | None = None
         self._watch = HangWatch(self.counters, self._log)
@@ -127,13 +145,22 @@ class TriggeringService:
         self._data_dir = data_dir
         self._rules: RuleHost | None = None
 
+    def _role(self, share: Share) -> FirstShare | FurtherShare:
+        if share.first:
+            return FirstShare(share, self._openings, self._boxes, self._triggers, self.counters)
+        self._further = FurtherShare(share, str(uuid.uuid4()), self._boxes, self.counters)
+        return self._further
+
     def health(self) -> Iterable[HealthReport]:
         problem = self._writer.problem if self._writer is not None else None
+        shares = [] if self._sharing is None else [self._sharing.health()]
+        problem = problem or next((part.info for part in shares if not part.ok), None)
         own = HealthReport(self.name, problem is None, info=problem)
         rules = [] if self._rules is None else [self._rules.health()]
         parts = [*self._boxes.health(), *self._triggers.health(), *self._follower.health()]
         parts += self._watch.health()
-        return [own, self._openings.health(), *parts, *rules]
+        asking = [] if self._further is not None else [self._openings.health()]
+        return [own, *asking, *shares, *parts, *rules]
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
         config = self._config
@@ -144,7 +171,8 @@ class TriggeringService:
             context = opened.enter_context(service_context())
             measurements = opened.enter_context(closing(open_socket(context, zmq.SUB, rcvhwm=RECEIVE_QUEUE)))
             connect(measurements, config.measurement_endpoint, "triggering_service.measurement_endpoint")
-            measurements.setsockopt(zmq.SUBSCRIBE, b"")
+            if self._sharing is None:
+                measurements.subscribe(b"")
             requests = opened.enter_context(closing(open_socket(context, zmq.PUSH)))
             connect(requests, config.request_endpoint, "triggering_service.request_endpoint")
             acknowledgements = opened.enter_context(closing(open_socket(context, zmq.PUSH)))
@@ -156,9 +184,24 @@ class TriggeringService:
                 self._log,
                 lambda box_id, text: self._acknowledge(acknowledgements, box_id, text),
             )
-            self._openings.begin(
-                store, lambda command: try_send(requests, [command]), writer.accept_measurement
-            )
+            sharing, accept = self._sharing, writer.accept_measurement
+            self._poller = poller = zmq.Poller()
+            poller.register(measurements, zmq.POLLIN)
+            if sharing is not None:
+                others = opened.enter_context(sharing.opened(context, config.share_endpoint))
+                poller.register(others, zmq.POLLIN)
+                accept = sharing.accept
+                sharing.begin(
+                    measurements,
+                    store,
+                    writer,
+                    lambda rows: self._judge.see_again(rows, self._triggers.all),
+                    lambda row: self._judge_measurement(row, writer, time.monotonic()),
+                )
+            if self._further is not None:
+                self._further.begin(accept)
+            else:
+                self._openings.begin(store, lambda command: try_send(requests, [command]), accept)
             self._follower.start(store)
             opened.callback(self._follower.close)
             self._use_limits()
@@ -168,7 +211,11 @@ class TriggeringService:
             thread = threading.Thread(target=writer.run, args=(writer_stop,), name="measurement-writer")
             thread.start()
             try:
-                self._show_last_minutes(self._triggers.all)
+                if sharing is None:
+                    self._show_last_minutes(self._triggers.all)
+                else:  # each Box when it is taken
+                    for plugin in self._triggers.all:
+                        plugin.begin_again()
                 self._rules = self._opened_rules(opened)
                 if ready is not None:
                     ready.set()
@@ -188,31 +235,42 @@ class TriggeringService:
         turn_s = 0.0
         while not stop.is_set():
             began_s = time.monotonic()
-            there = measurements.poll(POLL_MS)
+            there = self._wait(measurements)
             received, woken_s = 0, time.monotonic()
             self._triggers.note_idle(woken_s - began_s)
             if there and (early_s := turn_s + GATHER_S - woken_s) > 0:
                 time.sleep(early_s)
             turn_s = time.monotonic()
-            if messages := list(waiting_messages(measurements, BURST)):
+            messages = list(waiting_messages(measurements, BURST))
+            if self._sharing is not None:
+                self._sharing.advance(turn_s)
+                messages = self._sharing.sort(messages)
+            if messages:
                 received = len(messages)
                 self._read_measurements(messages, writer, woken_s)
             self._use_limits()
             now_s = time.monotonic()
-            if received:
+            if self._judged or received:
                 self.counters.add("received", received)
                 self.counters.stages.add_all("measurement_judged", ages_s(self._judged, time.time_ns()))
                 self._judged.clear()
             if self._rules is not None:
                 for seen, decision in self._rules.decisions():  # a decision as a plug-in's is
                     self._openings.open_at_onset(seen, decision, stored=False)
-            self._openings.advance(now_s)
-            self._openings.growing.advance(now_s)
+            if self._further is None:
+                self._openings.advance(now_s)
+                self._openings.growing.advance(now_s)
             if now_s >= refresh_s:
                 refresh_s = now_s + NOMINAL_REFRESH_S
                 self._refresh_nominals()
             if not thread.is_alive():
                 raise RuntimeError("the measurement writer has ended")
+
+    def _wait(self, measurements: Socket) -> bool:
+        """For a Measurement, or for what another share says; whether a Measurement is there."""
+        if self._sharing is None:
+            return bool(measurements.poll(POLL_MS))
+        return any(socket is measurements for socket, _ in self._poller.poll(POLL_MS))
 
     def _use_limits(self) -> None:
         if self._follower.config is not self._makai_config:
@@ -287,7 +345,9 @@ class TriggeringService:
     def _show_last_minutes(self, plugins: Sequence[TriggerPlugin]) -> None:
         for plugin in plugins:
             plugin.begin_again()
-        self._judge.see_again(self._minutes.rows(self._store), plugins)
+        sharing = self._sharing
+        wanted = [] if sharing is None else [sharing.has]
+        self._judge.see_again(self._minutes.rows(self._store, *wanted), plugins)
 
     def _acknowledge(self, socket: Socket, box_id: str, text: str) -> None:
         try:

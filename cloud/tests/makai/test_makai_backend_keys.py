@@ -36,6 +36,7 @@ PORTS = {
     "triggering_broker.backend_endpoint": zmq.SUB,
     "acquisition_broker.request_endpoint": zmq.PUSH,
     "acquisition_broker.answer_endpoint": zmq.SUB,
+    "triggering_service.share_endpoint": zmq.DEALER,
     "event_service.event_endpoint": zmq.SUB,
     "event_service.event_id_endpoint": zmq.REQ,
     "mauka.bus_sub_endpoint": zmq.PUB,
@@ -67,7 +68,9 @@ class Cloud:
         )
         self.server = read_secret_file(self.box_keys.server_secret)
         file = data_dir / "cloud.toml"
-        file.write_text("[backend_keys]\nenabled = true\n[view]\nsign_in = 'never'\n")
+        file.write_text(
+            "[backend_keys]\nenabled = true\n[view]\nsign_in = 'never'\n[triggering_service]\nshare = '1/1'\n"
+        )
         command = [sys.executable, "-m", "opq_cloud", "all", "--config", str(file)]
         arguments = ["--data-dir", str(data_dir), "--port-offset", str(self.offset)]
         with (data_dir / "stderr").open("wb") as log:

@@ -7,6 +7,8 @@ trigger   name, Config, begin(config) -> state
           Measurements in turn, for all together or (n,) for each, when it is asked for those
           alone; changes nothing, and is False where it does not know                        optional
           note_quiet(columns, config, state): what `decide` would have changed in the state  optional
+          concerns(measurement, nominal, config) -> whether it compares this one with those of other
+          Boxes; only one that compares Boxes has it, and is asked where all Boxes meet      optional
 analysis  name, Config, takes, gives, analyse(event, config) -> findings
           with begin(config) -> state: analyse(event, config, state) -> (findings, state)
           wants(event, findings, config) -> SampleRequests: further Boxes or a longer span that it needs;
@@ -52,6 +54,8 @@ class TriggerModule:
         self._begun = False
         self.says_problems = hasattr(module, "problems")
         """Whether `problems` can ever be other than (0, "")."""
+        self.compares = hasattr(module, "concerns")
+        """Whether it compares Boxes."""
 
     def configure(self, settings: Mapping[str, Value]) -> None:
         """Raises ValueError with all that is wrong; whatever its `begin` raises."""
@@ -74,6 +78,12 @@ class TriggerModule:
         checked = None if decision is None else self._check(decision)
         self._state, self._begun = state, True
         return checked
+
+    def concerns(self, measurement: Measurement, nominal: Nominal) -> bool:
+        """Whether one that compares Boxes needs `decide` for this one; it remembers nothing."""
+        if not self._begun:
+            self._begin()
+        return bool(self._module.concerns(measurement, nominal, self._config))
 
     def is_quiet(self, columns: MeasurementColumns) -> bool:
         """Whether none of these needs `decide`."""

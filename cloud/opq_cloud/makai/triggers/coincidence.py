@@ -67,22 +67,26 @@ def begin(config: Config) -> CoincidenceState:
     return CoincidenceState()
 
 
+def concerns(measurement: Measurement, nominal: Nominal, config: Config) -> bool:
+    """Whether it sees a small change, at a time that is known."""
+    rms, uncertainty_ns = measurement.metrics.get("rms"), measurement.uncertainty_ns
+    if rms is None or not rms.max - rms.min > nominal.volts * config.change_percent / 100:
+        return False
+    if measurement.crossing or measurement.backfilled:
+        return False
+    start_ns, end_ns = window_ns(measurement)
+    known = uncertainty_ns is not None and uncertainty_ns < UNKNOWN_UNCERTAINTY_NS
+    return known and end_ns - start_ns <= LONGEST_WINDOW_NS
+
+
 def decide(
     measurement: Measurement, nominal: Nominal, config: Config, state: CoincidenceState
 ) -> tuple[Decision | None, CoincidenceState]:
     """The Box that makes the number full."""
-    rms = measurement.metrics.get("rms")
-    if rms is None or not rms.max - rms.min > nominal.volts * config.change_percent / 100:
+    if not concerns(measurement, nominal, config):
         return None, state
-    if measurement.crossing or measurement.backfilled:
-        return None, state
-    uncertainty_ns = measurement.uncertainty_ns
     start_ns, end_ns = window_ns(measurement)
-    known = uncertainty_ns is not None and uncertainty_ns < UNKNOWN_UNCERTAINTY_NS
-    if not known or end_ns - start_ns > LONGEST_WINDOW_NS:
-        return None, state
-    assert uncertainty_ns is not None
-    own = SmallChange(measurement.box_id, start_ns, end_ns, uncertainty_ns)
+    own = SmallChange(measurement.box_id, start_ns, end_ns, measurement.uncertainty_ns or 0)
     way_ns = round(config.distance_km / KM_PER_S * 1e9)
     together = {own.box_id} | {each.box_id for each in state.changes if _meet(own, each, way_ns)}
     state.changes.append(own)

@@ -1,0 +1,81 @@
+"""Which share of the Boxes a triggering service has: `share = "2/5"`. Pure.
+
+Boxes go together whose topics begin alike: 1230 to 1239, and 12300 to 12399. So a share subscribes to some
+of a thousand beginnings, and the broker sends it nothing else. A beginning belongs to the share, of those
+that are here, whose number mixed with it is largest (rendezvous hashing): all services find the same without
+asking, and when one comes or goes only its own Boxes move.
+Source: Thaler and Ravishankar 1998, IEEE/ACM Trans. Networking 6(1), 1-14; the mixing is SplitMix64's.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from opq_cloud.config import TriggeringServiceSection
+from opq_proto.errors import ConfigError
+from opq_proto.wire import topic
+
+MOST_SHARES = 64
+BEGINNINGS = tuple(b"%03d" % number for number in range(1000))
+"""Of the topics of all Boxes, which have four digits at least."""
+LENGTH = 3
+_MASK = 2**64 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """The `number`-th of `of` shares; the first one opens events for all."""
+
+    number: int
+    of: int
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+    @property
+    def first(self) -> bool:
+        return self.number == 1
+
+
+def read_share(text: str) -> Share:
+    """Raises ConfigError: it is no share."""
+    number, _, of = text.partition("/")
+    if number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of) <= MOST_SHARES:
+        return Share(int(number), int(of))
+    raise ConfigError(
+        f'triggering_service.share is {text!r}; want NUMBER/OF, e.g. "2/5", of at most {MOST_SHARES}'
+    )
+
+
+def configured_share(config: TriggeringServiceSection) -> Share | None:
+    """Raises ConfigError: it is none, or with rules, which compare Boxes."""
+    share = None if config.share is None else read_share(config.share)
+    if share is not None and config.rules.enabled:
+        raise ConfigError(
+            "triggering_service.rules.enabled with triggering_service.share: rules see all Measurements; "
+            "leave one of them out"
+        )
+    return share
+
+
+def beginning_of(box_id: str) -> bytes:
+    """That of its topic."""
+    return topic(box_id)[:LENGTH]
+
+
+def owner_of(beginning: bytes, shares: Iterable[int]) -> int:
+    """Whose its Boxes are; 0: nobody's, for there is no share."""
+    number = int(beginning) * 0x9E3779B97F4A7C15
+    return max(shares, key=lambda share: (_mixed(number ^ share << 40), share), default=0)
+
+
+def beginnings_of(number: int, shares: Iterable[int]) -> frozenset[bytes]:
+    """Those of one share."""
+    here = tuple(shares)
+    return frozenset(each for each in BEGINNINGS if owner_of(each, here) == number)
+
+
+def _mixed(value: int) -> int:
+    value = (value + 0x9E3779B97F4A7C15) & _MASK
+    value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 & _MASK
+    value = (value ^ value >> 27) * 0x94D049BB133111EB & _MASK
+    return value ^ value >> 31

@@ -1,0 +1,230 @@
+"""The first share of the Boxes: it says which shares are here, and opens events for all of them.
+
+Further shares say every half second that they are here. One that is silent for LEASE_S has gone, and its
+Boxes are divided among the others; what it knew is in the store. What it has handed over is taken once.
+"""
+
+import time
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+
+import zmq
+
+from opq_cloud.backend_admission import backend_door
+from opq_cloud.backend_peers import BackendPeers
+from opq_cloud.makai.box_shares import MOST_SHARES, Share
+from opq_cloud.makai.boxes import BoxRegister
+from opq_cloud.makai.openings import EventOpenings
+from opq_cloud.makai.share_messages import (
+    HandedEnd,
+    HandedOnset,
+    ShareBeat,
+    SharesHere,
+    read_message,
+    settled_frames,
+    shares_frames,
+)
+from opq_cloud.makai.triggers_in_use import TriggersInUse
+from opq_cloud.service import HealthReport, ServiceCounters
+from opq_cloud.sockets import BURST, Context, Socket, bind, open_socket
+from opq_proto import log
+from opq_proto.errors import FrameError
+from opq_proto.messages import Measurement
+from opq_proto.rate_limit import RateLimitedLog
+from opq_proto.zmq_inbox import try_send
+
+LEASE_S = 3.0
+"""A share that was silent for so long is gone."""
+START_S = 2.0
+"""After a start the others are waited for: their Boxes are in good hands."""
+STOOD_S = 1.0
+"""Who stood still itself cannot say that others were silent."""
+KNOWN = 100_000
+"""Handed over lately, so that none is taken twice."""
+QUEUE = 20_000
+KEY = "triggering_service.share_endpoint"
+Handed = tuple[bytes, int]
+"""Who handed it over, and its number there."""
+
+
+@dataclass(slots=True)
+class PresentShare:
+    """A further share that is here."""
+
+    peer: bytes
+    heard_s: float
+
+
+class FirstShare:
+    """Belongs to the triggering service's loop."""
+
+    def __init__(
+        self,
+        share: Share,
+        openings: EventOpenings,
+        boxes: BoxRegister,
+        triggers: TriggersInUse,
+        counters: ServiceCounters,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._share, self._openings, self._boxes, self._triggers = share, openings, boxes, triggers
+        self._counters, self._now = counters, monotonic_s
+        self._log = log.get(service="triggering-service")
+        self._limited = RateLimitedLog(self._log)
+        self._present: dict[int, PresentShare] = {}
+        self._gone: dict[int, float] = {}
+        """Shares that were here, and when they went."""
+        self._taken: OrderedDict[Handed, bool] = OrderedDict()
+        """Whether each is settled."""
+        self._opening: dict[int, tuple[Measurement, Handed]] = {}
+        """By the Measurement's id: its event is not on disk yet."""
+        self._settled: dict[bytes, list[int]] = defaultdict(list)
+        self.shares: tuple[int, ...] = ()
+        """Who is here; nobody before START_S, unless all are."""
+
+    @contextmanager
+    def opened(self, context: Context, endpoint: str) -> Iterator[Socket]:
+        """Its socket, to be polled. Raises as `sockets.bind`."""
+        with ExitStack() as opened:
+            door = opened.enter_context(backend_door(context, [endpoint], self._counters))
+            socket = open_socket(door.context, zmq.ROUTER, sndhwm=QUEUE, rcvhwm=QUEUE, router_handover=1)
+            opened.enter_context(closing(socket))
+            peers = BackendPeers(door.context, socket, KEY, self._counters, None, door.admission)
+            opened.enter_context(closing(peers))
+            bind(socket, endpoint, "triggering-service", KEY)
+            self._socket, self._peers = socket, peers
+            self._present, self._taken, self._opening = {}, OrderedDict(), {}
+            self._settled.clear()
+            self.shares = ()
+            self._began_s = self._looked_s = self._now()
+            self._openings.lose = self._lose
+            yield socket
+
+    def accept(self, measurement: Measurement) -> bool:
+        """Its event is on disk. True: it is another share's, which stores it."""
+        opening = self._opening.pop(id(measurement), None)
+        if opening is None:
+            return False
+        self._settle(opening[1])
+        return True
+
+    def advance(self, now_s: float) -> None:
+        """Read what the others say; tell them what has changed."""
+        self._peers.check()
+        for frames in self._peers.messages(BURST):
+            if len(frames) > 1:
+                self._read(frames[0], frames[1:], now_s)
+        if now_s - self._looked_s > STOOD_S:
+            for present in self._present.values():
+                present.heard_s = now_s
+        self._looked_s = now_s
+        for number, present in list(self._present.items()):
+            if now_s > present.heard_s + LEASE_S:
+                self._leave(number, now_s, "silent")
+        self._use_present(now_s)
+        for peer, numbers in self._settled.items():
+            try_send(self._socket, [peer, *settled_frames(numbers)])  # what is lost is asked for again
+        self._settled.clear()
+
+    def health(self) -> HealthReport:
+        """Not well while one of the shares that were said is not here; its Boxes are the others'."""
+        here = f"{self._share}; shares here: {', '.join(map(str, self.shares)) or 'not known yet'}"
+        missing = sorted((set(range(1, self._share.of + 1)) | self._gone.keys()) - set(self.shares))
+        if not missing or not self.shares:
+            return HealthReport("share", True, info=here)
+        now_s = self._now()
+        since = {number: f" for {now_s - at_s:.0f} s" for number, at_s in self._gone.items()}
+        away = ", ".join(f"{number}{since.get(number, '')}" for number in missing)
+        return HealthReport("share", False, info=f"{here}; not here: {away}; their Boxes are shared out")
+
+    def _read(self, peer: bytes, frames: list[bytes], now_s: float) -> None:
+        try:
+            said = read_message(frames)
+        except FrameError as error:
+            self._counters.add("malformed")
+            self._limited.warning("share.malformed", error=str(error))
+            return
+        if isinstance(said, ShareBeat):
+            self._boxes.note_heard_elsewhere(said.heard)
+            problem = self._meet(peer, said, now_s)
+            try_send(self._socket, [peer, *shares_frames(SharesHere(self.shares, problem))])
+        elif isinstance(said, (HandedOnset, HandedEnd)):
+            self._take(peer, said, now_s)
+        elif said is None:
+            for number, present in list(self._present.items()):
+                if present.peer == peer:
+                    self._leave(number, now_s, "left")
+
+    def _meet(self, peer: bytes, beat: ShareBeat, now_s: float) -> str:
+        """What is wrong with it, or nothing."""
+        if not 2 <= beat.number <= MOST_SHARES:
+            return f"share {beat.number} cannot be; want 2 to {MOST_SHARES} beside the first"
+        present = self._present.get(beat.number)
+        if present is not None and present.peer != peer:
+            return f"another service is share {beat.number} already"
+        if present is None:
+            self._gone.pop(beat.number, None)
+            self._log.info("share.here", share=beat.number)
+            self._counters.add("shares_joined")
+        self._present[beat.number] = PresentShare(peer, now_s)
+        return ""
+
+    def _leave(self, number: int, now_s: float, why: str) -> None:
+        del self._present[number]
+        if number <= self._share.of:
+            self._gone[number] = now_s
+        self._log.warning("share.gone", share=number, why=why)
+        self._counters.add("shares_gone", label=why)
+
+    def _use_present(self, now_s: float) -> None:
+        shares = (1, *sorted(self._present))
+        waits = not self.shares and now_s < self._began_s + START_S
+        if shares == self.shares or (waits and len(shares) < self._share.of):
+            return
+        self.shares = shares
+        self._log.info("shares.changed", share=str(self._share), here=list(shares))
+        self._counters.set("shares_here_now", len(shares))
+        for present in self._present.values():
+            try_send(self._socket, [present.peer, *shares_frames(SharesHere(shares, ""))])
+
+    def _take(self, peer: bytes, said: HandedOnset | HandedEnd, now_s: float) -> None:
+        key = peer, said.number
+        known = self._taken.get(key)
+        if known is None:
+            self._taken[key] = False
+            if len(self._taken) > KNOWN:
+                self._taken.popitem(last=False)
+            if isinstance(said, HandedOnset):
+                self._take_onset(key, said, now_s)
+                return
+            self._openings.note_end(said.box_id, said.decision, now_s)
+        if known is not False:
+            self._settle(key)
+
+    def _take_onset(self, key: Handed, said: HandedOnset, now_s: float) -> None:
+        measurement, onset = said.measurement, said.decision
+        if said.compare:
+            nominal = self._boxes.nominal_of(measurement)
+            for plugin in self._triggers.all:
+                decision = plugin.decide(measurement, nominal) if plugin.compares else None
+                if decision is not None and decision.span_ns is not None:
+                    self._openings.note_end(measurement.box_id, decision, now_s)
+                elif onset is None:
+                    onset = decision
+        self._opening[id(measurement)] = measurement, key
+        if onset is None or not self._openings.open_at_onset(measurement, onset, stored=True):
+            self.accept(measurement)
+
+    def _lose(self, measurement: Measurement) -> None:
+        """Its event could not be opened for too long: whoever sends it again begins again."""
+        opening = self._opening.pop(id(measurement), None)
+        if opening is not None:
+            self._taken.pop(opening[1], None)
+
+    def _settle(self, key: Handed) -> None:
+        peer, number = key
+        if key in self._taken:
+            self._taken[key] = True
+        self._settled[peer].append(number)

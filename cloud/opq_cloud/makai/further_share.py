@@ -1,0 +1,191 @@
+"""Share 2, 3, … of the Boxes: what it judges goes to the first share, which opens events for all.
+
+    onset --> numbered, to the first share --> its event is on disk, or another has it --> "settled"
+          the Measurement waits here meanwhile, and is stored (and acknowledged) after that
+
+What is not settled is sent again, also to a first share that began again: an event has it then, and it is
+merged. Where too much waits, the oldest is let go, unstored: its Box sends it again. Budgets, coincidences of
+several Boxes and what analyses ask for are the first share's alone.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+
+import zmq
+
+from opq_cloud.makai.box_shares import Share
+from opq_cloud.makai.boxes import BoxRegister
+from opq_cloud.makai.share_messages import (
+    BYE,
+    HandedEnd,
+    HandedOnset,
+    SharesHere,
+    beat_frames,
+    end_frames,
+    onset_frames,
+    read_message,
+)
+from opq_cloud.service import HealthReport, ServiceCounters
+from opq_cloud.sockets import BURST, Context, Socket, connect, open_socket
+from opq_proto import log
+from opq_proto.decision import Decision
+from opq_proto.errors import FrameError
+from opq_proto.messages import Measurement
+from opq_proto.rate_limit import RateLimitedLog
+from opq_proto.zmq_inbox import try_send, waiting_messages
+
+BEAT_S = 0.5
+AGAIN_S = 2.0
+AGAIN_AT_ONCE = 500
+MOST_HANDED = 10_000
+"""Onsets and ends that wait for the first share, each some 1 kB."""
+QUEUE = 20_000
+SILENT_S = 3.0
+"""The first share is taken to be away."""
+
+
+@dataclass(slots=True)
+class HandedOver:
+    """One that the first share has not settled; `measurement`: stored when it has."""
+
+    frames: list[bytes]
+    measurement: Measurement | None
+    sent_s: float
+
+
+class FurtherShare:
+    """As `EventOpenings` to the judge; belongs to the triggering service's loop."""
+
+    def __init__(
+        self,
+        share: Share,
+        instance: str,
+        boxes: BoxRegister,
+        counters: ServiceCounters,
+        monotonic_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._share, self._instance, self._boxes, self._counters = share, instance, boxes, counters
+        self._now = monotonic_s
+        self._log = log.get(service="triggering-service")
+        self._limited = RateLimitedLog(self._log)
+        self._waiting: OrderedDict[int, HandedOver] = OrderedDict()
+        self._number = 0
+        self._beat_s = self._told_s = -SILENT_S
+        self._began_s = self._answered_s = monotonic_s()
+        self._problem = ""
+        self.shares: tuple[int, ...] = ()
+        """Who is here, as the first share said last."""
+
+    @contextmanager
+    def opened(self, context: Context, endpoint: str) -> Iterator[Socket]:
+        """Its socket, to be polled. Raises ConfigError, KeyFileError."""
+        with closing(open_socket(context, zmq.DEALER, sndhwm=QUEUE, rcvhwm=QUEUE, immediate=1)) as socket:
+            socket.setsockopt(zmq.ROUTING_ID, self._instance.encode()[:200])
+            connect(socket, endpoint, "triggering_service.share_endpoint")
+            self._socket = socket
+            yield socket
+            try_send(socket, [BYE])
+
+    def begin(self, accept: Callable[[Measurement], object]) -> None:
+        """`accept` takes a Measurement whose event is on disk."""
+        self._accept = accept
+
+    def open_at_onset(self, measurement: Measurement, decision: Decision | None, *, stored: bool) -> bool:
+        """Hand it over; it is accepted when the first share has settled it."""
+        return self._hand_onset(measurement, decision, False)
+
+    def compare(self, measurement: Measurement, decision: Decision | None) -> bool:
+        """The same, of one that is to be compared with other Boxes'."""
+        return self._hand_onset(measurement, decision, True)
+
+    def note_end(self, box_id: str, decision: Decision, now_s: float) -> None:
+        """A disturbance is over."""
+        self._number += 1
+        self._hand_over(end_frames(HandedEnd(self._number, box_id, decision)), None)
+
+    def advance(self, now_s: float) -> None:
+        """Read what the first share says; say that this one is here; send again what is not settled."""
+        for frames in waiting_messages(self._socket, BURST):
+            try:
+                said = read_message(frames)
+            except FrameError as error:
+                self._counters.add("malformed")
+                self._limited.warning("share.malformed", error=str(error))
+                continue
+            if isinstance(said, SharesHere):
+                self._use(said, now_s)
+            elif isinstance(said, list):
+                self._settle(said)
+        if now_s >= self._beat_s + BEAT_S:
+            heard = self._boxes.heard_since(self._told_s)
+            self._beat_s = now_s
+            if try_send(self._socket, beat_frames(self._share.number, self._share.of, heard)):
+                self._told_s = now_s
+            self._counters.set("onsets_waiting_now", len(self._waiting))
+        if now_s < self._answered_s + SILENT_S:
+            self._send_again(now_s)
+
+    def health(self) -> HealthReport:
+        """Not well while the first share is away, or has another of the same number."""
+        name, silent_s = "share", self._now() - self._answered_s
+        waiting = f"; {len(self._waiting)} wait for their events" if self._waiting else ""
+        if silent_s > SILENT_S:
+            info = f"{self._share}: share 1 does not answer for {silent_s:.0f} s, no event is opened{waiting}"
+            return HealthReport(name, False, info=info)
+        if self._problem:
+            return HealthReport(name, False, info=f"{self._share}: {self._problem}")
+        here = ", ".join(map(str, self.shares))
+        return HealthReport(
+            name, True, info=f"{self._share}; shares here: {here or 'not known yet'}{waiting}"
+        )
+
+    def _hand_onset(self, measurement: Measurement, decision: Decision | None, compare: bool) -> bool:
+        self._number += 1
+        try:
+            frames = onset_frames(HandedOnset(self._number, measurement, decision, compare))
+        except FrameError as error:  # it came from the wire
+            self._limited.warning("onset.not_handed", error=str(error))
+            return False
+        self._hand_over(frames, measurement)
+        return True
+
+    def _hand_over(self, frames: list[bytes], measurement: Measurement | None) -> None:
+        self._counters.add("onsets_handed" if measurement is not None else "ends_handed")
+        now_s = self._now()
+        sent = try_send(self._socket, frames)
+        self._waiting[self._number] = HandedOver(frames, measurement, now_s if sent else now_s - AGAIN_S)
+        if len(self._waiting) > MOST_HANDED:
+            self._waiting.popitem(last=False)
+            self._counters.add("onsets_let_go")
+
+    def _use(self, said: SharesHere, now_s: float) -> None:
+        self._answered_s = now_s
+        if said.problem != self._problem:
+            self._log.warning("share.problem", share=str(self._share), problem=said.problem or "over")
+        self._problem = said.problem
+        shares = () if said.problem else said.shares or self.shares  # another one may have its Boxes
+        if shares != self.shares:
+            self._log.info("shares.changed", share=str(self._share), here=list(shares))
+            self.shares = shares
+
+    def _settle(self, numbers: list[int]) -> None:
+        for number in numbers:
+            handed = self._waiting.pop(number, None)
+            if handed is not None and handed.measurement is not None:
+                self._accept(handed.measurement)
+
+    def _send_again(self, now_s: float) -> None:
+        sent = 0
+        for handed in self._waiting.values():
+            if sent == AGAIN_AT_ONCE:
+                break
+            if now_s >= handed.sent_s + AGAIN_S:
+                if not try_send(self._socket, handed.frames):
+                    break
+                handed.sent_s = now_s
+                sent += 1
+        if sent:
+            self._counters.add("onsets_handed_again", sent)

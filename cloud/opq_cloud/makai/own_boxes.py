@@ -1,0 +1,120 @@
+"""Which Boxes this triggering service judges, where several services share those of one store. Pure.
+
+    a Box is gained --> subscribed to; what comes waits until its last stored minutes were shown to triggers
+    a Box is lost   --> judged on for RELEASE_S, beside its new owner
+
+Two owners at a time lose nothing and double nothing: rows are stored once by their sequence, and an onset
+that an event has already is merged. What comes while a Box has no owner is sent again by its Box.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from opq_cloud.makai.box_shares import LENGTH, beginning_of, beginnings_of
+from opq_proto.wire import topic
+
+RELEASE_S = 2.0
+"""Meanwhile the new owner's subscription has reached the broker."""
+BEGUN_AT_ONCE = 50
+"""Boxes whose last minutes are read in one turn of the loop."""
+MOST_WAITING = 100_000
+"""Messages of Boxes that wait to be begun."""
+
+Frames = list[bytes]
+
+
+class OwnBoxes:
+    """Belongs to one loop. `number`: of the own share."""
+
+    def __init__(self, number: int) -> None:
+        self.shares: tuple[int, ...] = ()
+        """Who is here, as far as is known; nobody's Boxes are judged before that."""
+        self.dropped = 0
+        """Messages that found no room while their Boxes were not begun."""
+        self._number = number
+        self._owned: frozenset[bytes] = frozenset()
+        """Beginnings of topics."""
+        self._lost: dict[bytes, float] = {}
+        """Beginning -> until when its Boxes are judged here."""
+        self._begun: set[bytes] = set()
+        """Topics of the Boxes that are judged here."""
+        self._waiting: dict[bytes, list[Frames]] = {}
+        """Topic -> what came of a Box that is not begun."""
+        self._messages = 0
+        """Those in `_waiting`."""
+
+    def __len__(self) -> int:
+        """Boxes that are judged here."""
+        return len(self._begun)
+
+    @property
+    def begins(self) -> bool:
+        """Whether a Box waits to be judged here."""
+        return bool(self._waiting)
+
+    def has(self, box_id: str) -> bool:
+        """Whether the Box is judged here."""
+        return topic(box_id) in self._begun
+
+    def sort(self, messages: Sequence[Frames]) -> list[Frames]:
+        """Those of Boxes that are judged; of others that are to be, they wait."""
+        begun = self._begun
+        if all(frames[0] in begun for frames in messages):
+            return list(messages)
+        mine: list[Frames] = []
+        for frames in messages:
+            if frames[0] in begun:
+                mine.append(frames)
+            elif frames[0][:LENGTH] not in self._owned:
+                continue  # it was on its way when its Box went
+            elif self._messages < MOST_WAITING:
+                self._waiting.setdefault(frames[0], []).append(frames)
+                self._messages += 1
+            else:
+                self.dropped += 1
+        return mine
+
+    def use_shares(self, shares: Sequence[int], stored: Iterable[str], now_s: float) -> frozenset[bytes]:
+        """From now on these are here; the beginnings to subscribe to.
+
+        `stored`: Boxes of the store, heard or not: a disturbance of theirs may have ended unseen.
+        """
+        self.shares = tuple(shares)
+        before, self._owned = self._owned, beginnings_of(self._number, self.shares)
+        for lost in before - self._owned:
+            self._lost.setdefault(lost, now_s + RELEASE_S)
+        gained = self._owned - before
+        new = gained - self._lost.keys()  # the others are subscribed to still
+        for beginning in gained:
+            self._lost.pop(beginning, None)
+        for box_id in stored:
+            if beginning_of(box_id) in new and topic(box_id) not in self._begun:
+                self._waiting.setdefault(topic(box_id), [])
+        return new
+
+    def next_gained(self) -> dict[str, list[Frames]]:
+        """Some Boxes that are to be begun, and what came of each."""
+        topics = list(self._waiting)[:BEGUN_AT_ONCE]
+        return {_box_id(each): self._waiting[each] for each in topics}
+
+    def begin(self, box_ids: Iterable[str]) -> None:
+        """They are judged here from now on."""
+        for each in map(topic, box_ids):
+            self._messages -= len(self._waiting.pop(each, ()))
+            self._begun.add(each)
+
+    def released(self, now_s: float) -> tuple[list[bytes], list[str]]:
+        """Beginnings to unsubscribe, and their Boxes: they are judged here no more."""
+        over = [beginning for beginning, until_s in self._lost.items() if now_s >= until_s]
+        if not over:
+            return [], []
+        for beginning in over:
+            del self._lost[beginning]
+        gone = [each for each in self._begun if each[:LENGTH] in set(over)]
+        self._begun -= set(gone)
+        for each in [each for each in self._waiting if each[:LENGTH] in set(over)]:
+            self._messages -= len(self._waiting.pop(each))
+        return over, [_box_id(each) for each in gone]
+
+
+def _box_id(name: bytes) -> str:
+    return str(int(name))

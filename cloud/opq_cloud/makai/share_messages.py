@@ -1,0 +1,138 @@
+"""What triggering services of several shares say to each other: frames of one message each.
+
+further share -> first   beat: it is here, with the Boxes that it heard; onset, end: numbered; bye
+first -> further share   shares: who is here; settled: numbers of what needs no sending again
+"""
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from opq_proto.decision import Decision
+from opq_proto.errors import FrameError
+from opq_proto.messages import Measurement
+from opq_proto.wire import measurement_from_wire, measurement_to_wire
+
+BEAT, ONSET, END, BYE, SHARES, SETTLED = b"beat", b"onset", b"end", b"bye", b"shares", b"settled"
+HEARD_COLUMNS = 4
+"""Box number, time of its last Measurement in ms, length of its window, its longest lately, both ns."""
+MOST_NUMBER = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class ShareBeat:
+    """A further share is here."""
+
+    number: int
+    of: int
+    heard: NDArray[np.int64]
+    """(n, HEARD_COLUMNS) its Boxes since its last beat."""
+
+
+@dataclass(frozen=True, slots=True)
+class SharesHere:
+    """The answer to each beat, and to all when it changes."""
+
+    shares: tuple[int, ...]
+    """Empty: the first share does not know yet, and what was said before holds."""
+    problem: str
+    """Why the one that it is said to is not among them; empty: it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class HandedOnset:
+    """A Measurement for the first share; with `compare` also for the triggers that compare Boxes."""
+
+    number: int
+    measurement: Measurement
+    decision: Decision | None
+    compare: bool
+
+
+@dataclass(frozen=True, slots=True)
+class HandedEnd:
+    """A disturbance is over."""
+
+    number: int
+    box_id: str
+    decision: Decision
+
+
+def beat_frames(number: int, of: int, heard: NDArray[np.int64]) -> list[bytes]:
+    """As `read_message` reads them; the same of all below."""
+    return [BEAT, json.dumps([number, of]).encode(), heard.astype("<i8").tobytes()]
+
+
+def onset_frames(handed: HandedOnset) -> list[bytes]:
+    """Raises FrameError: its Measurement does not fit the wire."""
+    said = [handed.number, handed.compare, _told(handed.decision)]
+    return [ONSET, json.dumps(said).encode(), measurement_to_wire(handed.measurement)]
+
+
+def end_frames(handed: HandedEnd) -> list[bytes]:
+    return [END, json.dumps([handed.number, handed.box_id, _told(handed.decision)]).encode()]
+
+
+def shares_frames(here: SharesHere) -> list[bytes]:
+    return [SHARES, json.dumps([here.shares, here.problem]).encode()]
+
+
+def settled_frames(numbers: list[int]) -> list[bytes]:
+    return [SETTLED, json.dumps(numbers).encode()]
+
+
+def read_message(
+    frames: list[bytes],
+) -> ShareBeat | HandedOnset | HandedEnd | SharesHere | list[int] | None:
+    """None: a further share leaves. The list: numbers that are settled. Raises FrameError: it is none."""
+    kind = frames[0]
+    try:
+        said = json.loads(frames[1]) if len(frames) > 1 else []
+        if kind == BYE:
+            return None
+        if kind == BEAT:
+            heard = np.frombuffer(frames[2], "<i8").astype(np.int64).reshape(-1, HEARD_COLUMNS)
+            return ShareBeat(_whole(said[0]), _whole(said[1]), heard)
+        if kind == ONSET:
+            row = measurement_from_wire(frames[2])
+            return HandedOnset(_whole(said[0]), row, _decision(said[2]), bool(said[1]))
+        if kind == END:
+            decision = _decision(said[2])
+            if decision is None or decision.span_ns is None or not str(said[1]).isdecimal():
+                raise ValueError("no end")
+            return HandedEnd(_whole(said[0]), str(said[1]), decision)
+        if kind == SHARES:
+            return SharesHere(tuple(map(_whole, said[0])), str(said[1]))
+        if kind == SETTLED:
+            return [_whole(number) for number in said]
+    except (ValueError, TypeError, IndexError, KeyError, RecursionError) as error:
+        raise FrameError(f"{kind[:20]!r} of another share cannot be read: {error}") from error
+    raise FrameError(f"{kind[:20]!r}: no message of another share")
+
+
+def _told(decision: Decision | None) -> list[object] | None:
+    if decision is None:
+        return None
+    each = decision
+    return [each.metric, each.value, each.limit, each.because, each.span_ns, each.since_ns]
+
+
+def _decision(said: object) -> Decision | None:
+    if said is None:
+        return None
+    if not isinstance(said, list) or len(said) != 6:
+        raise ValueError("no decision")
+    metric, value, limit, because, span_ns, since_ns = said
+    span = None if span_ns is None else (_whole(span_ns[0]), _whole(span_ns[1]))
+    return Decision(
+        str(metric), float(value), float(limit), str(because), span,
+        None if since_ns is None else _whole(since_ns),
+    )  # fmt: skip
+
+
+def _whole(value: object) -> int:
+    if type(value) is not int or not 0 <= value <= MOST_NUMBER:
+        raise ValueError(f"{value!r:.40} is no whole number")
+    return value

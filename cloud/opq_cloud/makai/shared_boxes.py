@@ -1,0 +1,158 @@
+"""Its share of the Boxes in one triggering service: who is here, which Boxes are taken over, and let go.
+
+A Box that is taken over is shown its last stored minutes, as after a restart, then what came since.
+Belongs to the triggering service's loop.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from opq_cloud.makai.box_shares import Share
+from opq_cloud.makai.boxes import BoxRegister
+from opq_cloud.makai.first_share import FirstShare
+from opq_cloud.makai.further_share import FurtherShare
+from opq_cloud.makai.measurement_writer import MeasurementWriter
+from opq_cloud.makai.own_boxes import Frames, OwnBoxes
+from opq_cloud.service import HealthReport, ServiceCounters
+from opq_cloud.sockets import Context, Socket
+from opq_cloud.store.store import CloudStore
+from opq_proto import log
+from opq_proto.errors import FrameError, StoreError
+from opq_proto.messages import Measurement
+from opq_proto.rate_limit import RateLimitedLog
+from opq_proto.wire import measurement_from_wire
+
+STORE_PAUSE_S = 1.0
+
+SeeAgain = Callable[[Iterable[Measurement]], None]
+Judge = Callable[[Measurement], None]
+"""One that came live."""
+
+
+class SharedBoxes:
+    """The part of one share."""
+
+    def __init__(
+        self,
+        share: Share,
+        role: FirstShare | FurtherShare,
+        boxes: BoxRegister,
+        counters: ServiceCounters,
+        back_s: float,
+    ) -> None:
+        """`back_s`: of the stored Measurements that triggers see of a Box that is taken over."""
+        self._share, self._role, self._boxes, self._counters = share, role, boxes, counters
+        self._back_ms = round(back_s * 1000)
+        self._limited = RateLimitedLog(log.get(service="triggering-service"))
+        self._own = OwnBoxes(share.number)
+        self._stored_ms: dict[str, int] = {}
+        """Boxes of the store -> their last Measurement there, when the shares changed last."""
+        self._again_s = 0.0
+
+    @contextmanager
+    def opened(self, context: Context, endpoint: str) -> Iterator[Socket]:
+        """The socket to be polled beside the Measurements; raises as the role's `opened`."""
+        self._own, self._stored_ms, self._again_s = OwnBoxes(self._share.number), {}, 0.0
+        with self._role.opened(context, endpoint) as socket:
+            yield socket
+
+    def begin(
+        self,
+        measurements: Socket,
+        store: CloudStore,
+        writer: MeasurementWriter,
+        see_again: SeeAgain,
+        judge: Judge,
+    ) -> None:
+        """At each start of the service; `measurements` is subscribed to nothing."""
+        self._measurements, self._store, self._writer = measurements, store, writer
+        self._see_again, self._judge = see_again, judge
+
+    def accept(self, measurement: Measurement) -> None:
+        """Its event is on disk: whoever has the Box stores it."""
+        if not (isinstance(self._role, FirstShare) and self._role.accept(measurement)):
+            self._writer.accept_measurement(measurement)
+
+    def has(self, box_id: str) -> bool:
+        """Whether the Box is judged here."""
+        return self._own.has(box_id)
+
+    def sort(self, messages: Sequence[Frames]) -> list[Frames]:
+        """Those of Boxes that are judged here."""
+        return self._own.sort(messages)
+
+    def advance(self, now_s: float) -> None:
+        """Once a turn, before what came in it is judged: who is here; take Boxes, and let them go."""
+        self._role.advance(now_s)
+        own = self._own
+        if self._role.shares != own.shares and now_s >= self._again_s:
+            self._use_shares(now_s)
+        if own.begins and now_s >= self._again_s:
+            self._take_some(now_s)
+        over, released = own.released(now_s)
+        for beginning in over:
+            self._measurements.unsubscribe(beginning)
+        if released:
+            self._counters.add("boxes_released", len(released))
+            self._writer.release_boxes(released)
+            if isinstance(self._role, FurtherShare):
+                self._boxes.forget(released)
+        self._counters.set("boxes_of_share_now", len(own))
+        self._counters.set("boxes_not_begun_dropped", own.dropped)
+
+    def health(self) -> HealthReport:
+        return self._role.health()
+
+    def _use_shares(self, now_s: float) -> None:
+        try:
+            newest = self._store.latest_measurements()
+        except StoreError as error:
+            self._store_failed(error, now_s)
+            return
+        self._stored_ms = {box_id: row.timestamp_ms for box_id, row in newest.items()}
+        for beginning in self._own.use_shares(self._role.shares, newest, now_s):
+            self._measurements.subscribe(beginning)
+
+    def _take_some(self, now_s: float) -> None:
+        gained = self._own.next_gained()
+        came = {box_id: self._read(messages) for box_id, messages in gained.items()}
+        try:
+            stored = {box_id: self._last_minutes(box_id, rows) for box_id, rows in came.items()}
+        except StoreError as error:
+            self._store_failed(error, now_s)
+            return
+        self._own.begin(gained)
+        self._writer.take_boxes({box_id: rows[-1].timestamp_ms for box_id, rows in stored.items() if rows})
+        self._counters.add("boxes_taken", len(gained))
+        for box_id, rows in came.items():
+            self._see_again(stored[box_id])
+            there = {_identity(row) for row in stored[box_id]}
+            for row in rows:
+                if _identity(row) not in there:
+                    self._judge(row)
+
+    def _read(self, messages: Iterable[Frames]) -> list[Measurement]:
+        rows = []
+        for frames in messages:
+            try:
+                rows.append(measurement_from_wire(frames[-1]))
+            except FrameError:
+                self._counters.add("malformed")
+        return rows
+
+    def _last_minutes(self, box_id: str, came: Iterable[Measurement]) -> Sequence[Measurement]:
+        """Those that are stored. Raises StoreError."""
+        live_ms = [row.timestamp_ms for row in came if not row.backfilled]
+        newest_ms = max([*live_ms, self._stored_ms.get(box_id, 0)])
+        if not newest_ms:
+            return ()
+        return self._store.measurements(box_id, newest_ms - self._back_ms, newest_ms + 1)
+
+    def _store_failed(self, error: StoreError, now_s: float) -> None:
+        self._again_s = now_s + STORE_PAUSE_S
+        self._counters.add("store_errors")
+        self._limited.warning("boxes.not_taken", error=str(error))
+
+
+def _identity(row: Measurement) -> tuple[int, int | None, int | None, bool]:
+    return row.timestamp_ms, row.start_ns, row.sequence, row.crossing

@@ -1,0 +1,353 @@
+"""Several triggering services share the Boxes of one store: brokers with CURVE, real stores, plain Boxes."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from opq_cloud.config import CloudRulesSection
+from opq_cloud.config import EventServiceSection as EventConfig
+from opq_cloud.config import TriggeringServiceSection as TriggeringConfig
+from opq_cloud.makai.box_shares import BEGINNINGS, beginning_of, beginnings_of, owner_of, read_share
+from opq_cloud.makai.event_service import EventService
+from opq_cloud.makai.own_boxes import MOST_WAITING, RELEASE_S, OwnBoxes
+from opq_cloud.makai.share_messages import (
+    HandedEnd,
+    HandedOnset,
+    ShareBeat,
+    SharesHere,
+    beat_frames,
+    end_frames,
+    onset_frames,
+    read_message,
+    settled_frames,
+    shares_frames,
+)
+from opq_cloud.makai.trends import Trends
+from opq_cloud.makai.triggering_service import TriggeringService
+from opq_cloud.service import CloudContext
+from opq_cloud.store import open_store
+from opq_proto.decision import Decision, Nominal
+from opq_proto.errors import ConfigError, FrameError
+from opq_proto.messages import Measurement, Metric
+from opq_proto.opqbox3_pb2 import Command
+from opq_proto.opqbox3_pb2 import Measurement as WireMeasurement
+from opq_proto.wire import topic
+
+S = 10**9
+BOXES = ("1", "4", "10", "30", "50", "60")
+OF_TWO = {box_id: owner_of(beginning_of(box_id), (1, 2)) for box_id in BOXES}
+
+
+class HoldingBox:
+    """A Box of ours: it keeps what nobody has acknowledged, and sends it again."""
+
+    def __init__(self, plain: Any) -> None:
+        self.plain, self.box_id = plain, plain.box_id
+        self.sequence = self.upto = 0
+        self.commands: list[Command] = []
+        self._held: dict[int, list[bytes]] = {}
+        self._again_s = time.monotonic()
+
+    def send(self, rms: float = 120.0, least: float | None = None, end_ns: int | None = None) -> None:
+        """The second that ends now."""
+        end_ns = time.time_ns() if end_ns is None else end_ns
+        self.sequence += 1
+        _, data = self.plain.measurement(
+            rms, end_ns // 10**6, start_ns=end_ns - S, end_ns=end_ns, uncertainty_ns=1000,
+            sequence=self.sequence, oldest_sequence=min([*self._held, self.sequence]),
+        )  # fmt: skip
+        body = WireMeasurement.FromString(data)
+        if least is not None:
+            body.metrics["rms"].min = least
+        self._held[self.sequence] = [topic(self.box_id), body.SerializeToString()]
+        self.plain.pub.send_multipart(self._held[self.sequence])
+
+    def serve(self) -> None:
+        """Read what has come; send again what is missing, and what nobody acknowledges for two seconds."""
+        while (command := self.plain.command(timeout_ms=0)) is not None:
+            if command.WhichOneof("command") == "data_command":
+                self.commands.append(command)
+                self.plain.push.send_multipart(self.plain.answer(command))
+                continue
+            upto, *holes = command.send_command_to_plugin.message.split(",")
+            self.upto = max(self.upto, int(upto))
+            self._held = {number: each for number, each in self._held.items() if number > self.upto}
+            self._again_s = time.monotonic()
+            for first, last in (map(int, hole.split("-")) for hole in holes):
+                self._send_again(range(first, last + 1))
+        if self._held and time.monotonic() > self._again_s + 2.0:
+            self._again_s = time.monotonic()
+            self._send_again(tuple(self._held))
+
+    def _send_again(self, numbers: Any) -> None:
+        for number in numbers:
+            if number in self._held:
+                self.plain.pub.send_multipart(self._held[number])
+
+
+class Cloud:
+    """Brokers, an event service, and triggering services of some shares, each with a store of its own."""
+
+    def __init__(self, makai: Any, folder: Path, opened: ExitStack) -> None:
+        self.makai, self.brokers, self.folder, self._opened = makai, makai.brokers(), folder, opened
+        self.brokers.keys.ensure(BOXES)
+        acquisition = self.brokers.acquisition_config
+        self.addresses = {
+            "measurement_endpoint": self.brokers.triggering_config.backend_endpoint,
+            "request_endpoint": acquisition.request_endpoint,
+            "share_endpoint": makai.free_endpoint(),
+        }
+        events = EventConfig(
+            answer_endpoint=acquisition.answer_endpoint,
+            request_endpoint=acquisition.request_endpoint,
+            event_endpoint=makai.free_endpoint(),
+            event_id_endpoint=makai.free_endpoint(),
+            answer_timeout_s=60.0,
+            ask_again_s=1.0,
+        )
+        shared = self._context()
+        self.store = shared.store
+        for service in (self.brokers.triggering, self.brokers.acquisition, EventService(events, shared)):
+            opened.enter_context(makai.running(service))
+        self.boxes = {box_id: HoldingBox(makai.box(self.brokers, box_id)) for box_id in BOXES}
+
+    def service(self, share: str) -> TriggeringService:
+        """Not running yet."""
+        config = TriggeringConfig(share=share, ack_interval_s=0.2, batch_ms=20, **self.addresses)
+        return TriggeringService(config, self._context(), Nominal(120.0, 60.0))
+
+    def run(self, share: str) -> TriggeringService:
+        service = self.service(share)
+        self._opened.enter_context(self.makai.running(service))
+        return service
+
+    def until(self, condition: Callable[[], Any], quiet: bool = False) -> Any:
+        """What the condition gives, while all Boxes send; `quiet`: they only answer."""
+
+        def turn() -> Any:
+            for box in self.boxes.values():
+                if not quiet:
+                    box.send()
+                box.serve()
+            time.sleep(0.03)
+            return condition()
+
+        return self.makai.wait_for(turn)
+
+    def all_acknowledged(self) -> None:
+        """Each Measurement is stored, once; Boxes send no more."""
+        self.until(lambda: all(box.upto == box.sequence for box in self.boxes.values()), quiet=True)
+        for box_id, box in self.boxes.items():
+            rows = self.store.measurements(box_id, 0, 2**53)
+            assert sorted(row.sequence for row in rows) == list(range(1, box.sequence + 1)), box_id
+
+    def heard(self, numbers: Any = (1, 2)) -> None:
+        """Boxes of these shares get acknowledgements."""
+        began = {box_id: box.sequence for box_id, box in self.boxes.items() if OF_TWO[box_id] in numbers}
+        self.until(lambda: all(self.boxes[box_id].upto > at for box_id, at in began.items()))
+
+    def _context(self) -> CloudContext:
+        context = CloudContext(lambda: open_store(None, self.folder / "store"))
+        self._opened.callback(context.close)
+        return context
+
+
+@pytest.fixture
+def cloud(makai: Any, tmp_path: Path) -> Iterator[Cloud]:
+    with ExitStack() as opened:
+        yield Cloud(makai, tmp_path, opened)
+
+
+def said(service: TriggeringService) -> tuple[bool, str]:
+    """What its health says of the share."""
+    return next((part.ok, part.info or "") for part in service.health() if part.name == "share")
+
+
+def count(service: TriggeringService, name: str) -> int:
+    return round(service.counters.total(name))
+
+
+def test_when_a_share_comes_or_goes_only_its_own_boxes_move() -> None:
+    assert OF_TWO == {"1": 2, "4": 2, "10": 1, "30": 2, "50": 2, "60": 1}  # and so on each machine, for ever
+    three, without = ({each: owner_of(each, shares) for each in BEGINNINGS} for shares in ((1, 2, 3), (1, 3)))
+    assert {each for each in BEGINNINGS if three[each] != without[each]} == beginnings_of(2, (1, 2, 3))
+    for shares in ((1, 2), (1, 3), tuple(range(1, 11))):
+        sizes = [len(beginnings_of(number, shares)) for number in shares]
+        assert sum(sizes) == 1000 and all(abs(size * len(shares) - 1000) < 300 for size in sizes)
+    assert owner_of(b"001", ()) == 0
+    assert beginning_of("12345") == b"123" and beginning_of("7") == b"000"
+
+
+@pytest.mark.parametrize("text", ["0/2", "3/2", "1", "1/", "/2", "1/65", "a/b", "1/2/3", "²/3"])
+def test_what_is_no_share_is_refused(text: str) -> None:
+    with pytest.raises(ConfigError, match="want NUMBER/OF"):
+        read_share(text)
+
+
+def test_rules_see_all_boxes_and_are_no_part_of_a_share() -> None:
+    config = TriggeringConfig(share="1/2", rules=CloudRulesSection(enabled=True))
+    with pytest.raises(ConfigError, match="leave one of them out"):
+        TriggeringService(config, CloudContext(lambda: open_store(None, Path("/"))), Nominal(120.0, 60.0))
+
+
+def test_a_box_that_is_taken_waits_until_it_is_begun_and_one_that_is_lost_is_judged_on() -> None:
+    def of(box_id: str) -> list[list[bytes]]:
+        return [[topic(box_id), b"x"]]
+
+    own = OwnBoxes(2)
+    assert own.sort(of("1")) == [] and not own.begins  # nobody's yet
+    new = own.use_shares((1, 2), ["4", "10"], 0.0)
+    assert new == beginnings_of(2, (1, 2))
+    assert own.sort(of("1") + of("10")) == [] and own.next_gained() == {"4": [], "1": of("1")}
+    own.begin(["1", "4"])
+    assert own.sort(of("4") + of("1") + of("10")) == of("4") + of("1") and len(own) == 2 and own.has("1")
+    assert own.use_shares((1,), [], 10.0) == frozenset()
+    assert own.released(10.0) == ([], []) and own.sort(of("1")) == of("1")
+    assert own.use_shares((1, 2), [], 10.5) == frozenset()  # it never went
+    assert own.released(99.0) == ([], []) and own.sort(of("1")) == of("1")
+    own.use_shares((1,), [], 100.0)
+    own.sort(of("30"))
+    over, gone = own.released(100.0 + RELEASE_S)
+    assert set(over) == new and sorted(gone) == ["1", "4"] and own.sort(of("1")) == [] and not own.begins
+    own.use_shares((1, 2), [], 200.0)
+    assert own.sort(of("1") * (MOST_WAITING + 3)) == [] and own.dropped == 3
+
+
+def test_messages_between_shares_come_back_as_they_were_and_others_are_refused() -> None:
+    heard = np.array([[1, 2, 3, 4], [10_000, 2**50, 10**9, 0]], np.int64)
+    beat = read_message(beat_frames(2, 5, heard))
+    assert isinstance(beat, ShareBeat) and (beat.number, beat.of) == (2, 5)
+    assert np.array_equal(beat.heard, heard)
+    row = Measurement("7", 5000, {"rms": Metric(1.0, 3.0, 2.0)}, 4 * S, 5 * S, 100, sequence=9)
+    for decision in (None, Decision("rms", 80.0, 108.0, "low"), Decision("f", 1.0, 2.0, "é", (1, 2), 0)):
+        onset = HandedOnset(3, row, decision, decision is None)
+        assert read_message(onset_frames(onset)) == onset
+    end = HandedEnd(4, "7", Decision("rms", 80.0, 108.0, "over", (1, 2**60), None))
+    assert read_message(end_frames(end)) == end
+    assert read_message(shares_frames(SharesHere((1, 3), "why"))) == SharesHere((1, 3), "why")
+    assert read_message(settled_frames([1, 2])) == [1, 2] and read_message([b"bye"]) is None
+    for frames in (
+        [b""],
+        [b"beat"],
+        [b"beat", b"[1,2]", b"short"],
+        [b"beat", b"{}", b""],
+        [b"onset", b"[1,0,null]", b""],
+        [b"end", b'[1,"x",["rms",1,2,"",[1,2],null]]'],
+        [b"end", b'[1,"7",null]'],
+        [b"end", b"[" * 100_000],
+        [b"settled", b"[-1]"],
+        [b"settled", b"[true]"],
+        [b"shares", b"[[1.5],1]"],
+        [b"shares", b"\xff"],
+    ):
+        with pytest.raises(FrameError):
+            read_message(frames)
+
+
+def test_minutes_of_boxes_that_go_are_put_as_far_as_they_came() -> None:
+    trends = Trends()
+    for box_id in ("1", "2"):
+        trends.add(Measurement(box_id, 1000, {"rms": Metric(1.0, 3.0, 2.0)}, 0, S), 0.0)
+    (gone,) = trends.release({"1"})
+    assert (gone.box_id, gone.covered_ms) == ("1", 1000)
+    for box_id in ("1", "2"):
+        trends.add(Measurement(box_id, 2000, {"rms": Metric(1.0, 3.0, 2.0)}, S, 2 * S), 0.0)
+    over = {trend.box_id: (trend.covered_ms, partial) for trend, partial in trends.over(0.0, everything=True)}
+    assert over == {"1": (1000, True), "2": (2000, True)}  # the first minute of each may have another part
+
+
+def test_what_two_shares_see_is_one_event_and_each_measurement_is_stored_once(cloud: Cloud) -> None:
+    one, two = cloud.run("1/2"), cloud.run("2/2")
+    cloud.heard()
+    assert (count(one, "boxes_of_share_now"), count(two, "boxes_of_share_now")) == (2, 4)
+    assert said(one) == (True, "1/2; shares here: 1, 2") and said(two) == (True, "2/2; shares here: 1, 2")
+    assert {part.name for part in two.health()} & set(BOXES) == {"1", "4", "30", "50"}
+    cloud.until(lambda: {part.name for part in one.health()} >= set(BOXES))  # as the other tells it
+    at_ns = time.time_ns()
+    for box in cloud.boxes.values():
+        box.send(80.0, end_ns=at_ns)
+    (event,) = cloud.until(lambda: [each for each in cloud.store.events() if each.finished])
+    assert event.boxes_received == BOXES and event.start_ns < at_ns - S and event.end_ns > at_ns
+    for box_id in ("1", "4", "10"):  # 1.5 % at three Boxes of two shares: none is worth an event by itself
+        cloud.boxes[box_id].send(120.0, 118.2, at_ns + 20 * S)
+    cloud.until(lambda: len([each for each in cloud.store.events() if each.finished]) == 2)
+    assert "coincidence" in cloud.store.events()[0].because
+    assert all(len(box.commands) == 2 for box in cloud.boxes.values())
+    cloud.all_acknowledged()
+    assert len(cloud.store.events()) == 2
+    for service, own in ((one, 1), (two, 2)):
+        wanted = sum(cloud.boxes[box_id].sequence for box_id in BOXES if OF_TWO[box_id] == own)
+        assert count(service, "measurements_stored") == wanted
+        assert set(service.counters.snapshot()["acknowledgements"]) == {
+            box_id for box_id in BOXES if OF_TWO[box_id] == own
+        }
+
+
+def test_a_share_that_is_killed_loses_nothing_and_another_one_may_come(cloud: Cloud) -> None:
+    """As a process of its own, as an operator starts it."""
+    file = cloud.folder / "two.toml"
+    addresses = "".join(f'{key} = "{value}"\n' for key, value in cloud.addresses.items())
+    health = f'health_endpoint = "127.0.0.1:{cloud.makai.free_port()}"\n'
+    file.write_text(f'[triggering_service]\nshare = "2/2"\nack_interval_s = 0.2\n{health}{addresses}')
+    one = cloud.run("1/2")
+    command = [sys.executable, "-m", "opq_cloud", "triggering-service", "--config", str(file)]
+    command += ["--data-dir", str(cloud.folder / "store")]
+    with (cloud.folder / "two.log").open("wb") as log:
+        process = subprocess.Popen(command, stderr=log, stdout=log)
+    try:
+        cloud.until(lambda: said(one) == (True, "1/2; shares here: 1, 2"))
+        cloud.until(lambda: count(one, "boxes_of_share_now") == 2)
+        cloud.heard()
+        cloud.boxes["4"].send(80.0)  # on its way, handed over or settled: nobody knows
+    finally:
+        process.kill()
+        process.wait()
+    cloud.until(lambda: count(one, "boxes_of_share_now") == 6)
+    ok, text = said(one)
+    assert not ok and text.startswith("1/2; shares here: 1; not here: 2 for ")
+    cloud.heard()
+    cloud.run("2/2")
+    cloud.until(lambda: count(one, "boxes_of_share_now") == 2)
+    cloud.heard()
+    cloud.all_acknowledged()
+    cloud.until(lambda: any(each.finished for each in cloud.store.events()), quiet=True)
+    (event,) = cloud.store.events()
+    assert event.opened_by == "4" and "4" in event.boxes_received
+    assert said(one)[0]
+
+
+def test_while_the_first_share_is_away_the_others_store_and_their_onsets_wait(cloud: Cloud) -> None:
+    makai = cloud.makai
+    with makai.running(cloud.service("1/2")):
+        two = cloud.run("2/2")
+        cloud.heard()
+    cloud.heard((2,))
+    cloud.until(lambda: not said(two)[0])
+    box = cloud.boxes["4"]
+    box.send(80.0)
+    dip = box.sequence
+    cloud.until(lambda: "wait for their events" in said(two)[1])
+    assert box.upto < dip and not cloud.store.events()  # it is stored when its event is on disk
+    cloud.run("1/2")
+    cloud.until(lambda: any(each.finished for each in cloud.store.events()))
+    cloud.heard()
+    cloud.all_acknowledged()
+    (event,) = cloud.store.events()
+    assert event.opened_by == "4" and "4" in event.boxes_received
+    assert said(two)[0] and count(two, "onsets_waiting_now") == 0
+
+
+def test_a_second_service_of_the_same_number_judges_nothing_and_says_why(cloud: Cloud) -> None:
+    cloud.run("1/2")
+    two = cloud.run("2/2")
+    cloud.heard()
+    other = cloud.run("2/2")
+    cloud.until(lambda: said(other) == (False, "2/2: another service is share 2 already"))
+    assert count(other, "boxes_of_share_now") == 0 and said(two)[0]

@@ -84,7 +84,7 @@ def _count(scene: demo.Scene, name: str) -> float:
 
 
 def test_a_request_that_never_becomes_whole_ends_its_connection(limited: Callable[..., demo.Scene]) -> None:
-    scene = limited(request_s=1.0)
+    scene = limited(request_s=3.0)
     head = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: "
     form = (
         b"POST /sign-in HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 900\r\n"
@@ -100,7 +100,7 @@ def test_a_request_that_never_becomes_whole_ends_its_connection(limited: Callabl
 
 
 def test_of_those_that_wait_with_a_request_the_oldest_give_way(limited: Callable[..., demo.Scene]) -> None:
-    scene = limited(most_waiting=10)
+    scene = limited(most_waiting=10, request_s=600.0)
     with _sockets(scene, *(b"GET / HTTP/1.1\r\n",) * 50) as waiting:
         wait_for(lambda: _count(scene, "connections_waiting_dropped") == 40, SOON_S)
         assert all(map(_ended, waiting[:40]))
@@ -112,7 +112,7 @@ def test_of_those_that_wait_with_a_request_the_oldest_give_way(limited: Callable
 def test_connections_beyond_the_most_are_refused_and_those_that_ended_make_room(
     limited: Callable[..., demo.Scene],
 ) -> None:
-    scene = limited(most_beside_streams=20 - demo.ViewSection().live_streams)
+    scene = limited(most_beside_streams=20 - demo.ViewSection().live_streams, request_s=600.0)
     with _sockets(scene, *(b"",) * 20) as most:
         with _sockets(scene, b"") as beyond:
             assert _ended(beyond[0])

@@ -78,17 +78,15 @@ class SqliteDatabase:
             self._jobs.put((job, future))
         return future
 
-    def foreign_version(self) -> int:
+    def foreign_version(self) -> int | None:
         """Another number after each commit of another process, or of another SqliteDatabase of this one.
 
-        Source: sqlite.org/pragma.html#pragma_data_version.
+        None while the writer is at work: nobody waits for a disk, or for another process, to know it.
         """
         try:
-            row = self._file.query_row("PRAGMA data_version")
+            return self._file.data_version()
         except sqlite3.Error as error:
             raise store_error(self.path, error) from error
-        assert row is not None
-        return int(row[0])
 
     def on_rollback(self, call: Callable[[], None]) -> None:
         """Have `call` run, in the writer thread, when work was undone that a job had done."""

@@ -113,6 +113,18 @@ class SqliteFile:
             row: Row | None = self.connection.execute(statement, parameters).fetchone()
         return row
 
+    def data_version(self) -> int | None:
+        """Another number after each commit of another connection; None while a thread uses this one.
+
+        Source: sqlite.org/pragma.html#pragma_data_version.
+        """
+        if not self._lock.acquire(blocking=False):
+            return None
+        try:
+            return int(self.connection.execute("PRAGMA data_version").fetchone()[0])
+        finally:
+            self._lock.release()
+
     def close(self) -> None:
         with self._lock:
             self.connection.close()

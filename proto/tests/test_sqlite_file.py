@@ -1,6 +1,5 @@
 """SQLite files: schema and owner, transactions, group commit, errors that say what to do."""
 
-import gc
 import sqlite3
 import stat
 import threading
@@ -146,16 +145,19 @@ def test_a_reader_sees_one_state_while_others_write(tmp_path: Path) -> None:
 def test_few_readers_stay_open_when_many_have_read_at_once(tmp_path: Path) -> None:
     database = SqliteDatabase(tmp_path / "a.sqlite", (NUMBERS,))
 
-    def open_connections() -> int:
-        return sum(isinstance(each, sqlite3.Connection) for each in gc.get_objects())
+    def is_open(connection: sqlite3.Connection) -> bool:
+        try:
+            connection.execute("SELECT 1")
+        except sqlite3.ProgrammingError:
+            return False
+        return True
 
-    before = open_connections()
     with ExitStack() as reading:
-        for _ in range(3 * IDLE_READERS):
-            reading.enter_context(database.read()).execute("SELECT count(*) FROM numbers").fetchone()
-        assert open_connections() == before + 3 * IDLE_READERS
-    assert open_connections() == before + IDLE_READERS
+        readers = [reading.enter_context(database.read()) for _ in range(3 * IDLE_READERS)]
+        assert all(map(is_open, readers))
+    assert sum(map(is_open, readers)) == IDLE_READERS
     database.close()
+    assert not any(map(is_open, readers))
 
 
 def test_a_commit_of_another_is_seen_by_the_version_and_an_own_one_is_not(tmp_path: Path) -> None:
@@ -165,6 +167,16 @@ def test_a_commit_of_another_is_seen_by_the_version_and_an_own_one_is_not(tmp_pa
     assert first.foreign_version() == before
     second.write(lambda connection: connection.execute("INSERT INTO numbers VALUES (2)"))
     assert first.foreign_version() != before
+    begun, hold = threading.Event(), threading.Event()
+
+    def wait(connection: sqlite3.Connection) -> bool:
+        begun.set()
+        return hold.wait(120)
+
+    writing = first.submit(wait)
+    assert begun.wait(60) and first.foreign_version() is None  # it does not wait for the writer
+    hold.set()
+    assert writing.result(60) and first.foreign_version() is not None
     first.close()
     second.close()
 

@@ -159,7 +159,8 @@ class EmbeddedDocuments:
         database = self._database()
         with self._lock:
             own = self._changes[table]
-        return own, database.foreign_version()
+        foreign = database.foreign_version()
+        return None if foreign is None else (own, foreign)
 
     def original_user(self, name: str) -> OriginalUser | None:
         return None  # the original's database is a MongoDB

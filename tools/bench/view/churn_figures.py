@@ -6,8 +6,8 @@ and their sessions end; every fifth breaks off unread. Memory is compared betwee
 end, so that what is kept within a bound has filled up. The baseline is its memory when it has started.
 
 The last five minutes of each Box are kept, so that less than 15 minutes show a growth that ends.
-Two things fill up more slowly, and grow on a little after a third: a reader of SQLite for each of up to 40
-requests at once, to each of the two databases, with the pages it has read (7 to 23 MB in seven minutes).
+One thing fills up more slowly, and grows on a little after a third: the readers of SQLite, eight that stay
+open of each of the two databases, with the pages that they have read.
 
     OPQ_BENCH_CHURN_SECONDS=900     with --quick 40; 3600 is the hour of the issue
 """

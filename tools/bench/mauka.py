@@ -30,7 +30,7 @@ EVENT_BOXES = 50
 
 
 def run(quick: bool) -> BenchResult:
-    """Some two minutes; `quick` has 2,000 Boxes and 20 events."""
+    """Some ten minutes; `quick` has 2,000 Boxes and some 20 events."""
     boxes = QUICK_BOXES if quick else BOXES
     rows: list[BenchCase] = list(event_rows(quick))
     click.echo(f"an incident of {boxes} Boxes in one plan ...", err=True)

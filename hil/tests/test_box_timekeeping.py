@@ -263,7 +263,7 @@ def test_boxes_without_supply_are_an_outage_in_the_truth_once_the_run_is_there(t
         read = read_truth(folder)
     (outage,) = read.disturbances  # that of 900 s never came
     assert (outage.kind, outage.scope, outage.cause, read.problems) == ("outage", "local", "supply_lost", ())
-    span = BoxSpan("outage", START_NS + 65 * S, START_NS + 85 * S)
+    span = BoxSpan("outage", START_NS + 65 * S, START_NS + 85 * S, side="downstream")
     assert outage.boxes == {"1": span, "2": span}
     found = FoundIncident(1, "outage", "local", {"1": replace(span, start_ns=span.start_ns + 150_000_000)})
     assert score([outage], [found])["by_class"]["outage"]["recall"] == 1.0

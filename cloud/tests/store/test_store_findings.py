@@ -266,7 +266,7 @@ def test_why_it_happened_is_stored_with_an_incident(store: CloudStore) -> None:
 
 def test_the_side_of_each_box_is_stored_with_an_incident(store: CloudStore) -> None:
     found = []
-    for box_id, feeder, change in (("1", "north", -12.0), ("4", "south", -80.0), ("5", "south", -95.0)):
+    for box_id, feeder, change in (("1", "north", -12.0), ("4", "south", -80.0), ("5", "south", -99.0)):
         store.put_box(BoxRecord(box_id, f"Box {box_id}", location=f"p{box_id}", feeder=feeder, phase="L1"))
         found.append(replace(SAG, box_id=box_id, figures=(("onset_change_percent", change),)))
     put_findings(store, 1, found)

@@ -27,6 +27,7 @@ NOT_OF_UP = {
     "event_service_health",
     "health",
     "notifications_health",
+    "shares",  # one triggering service has all Boxes
     "triggering_broker_health",
     "triggering_service_health",
     "update",

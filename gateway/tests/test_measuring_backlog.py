@@ -4,15 +4,18 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_measuring_thread import HELLO, RATE_HZ, T0_NS, Bench, blocks_of
 
 from opq_gateway.blocks import SampleBlock
+from opq_gateway.commands.half_cycles import read_half_cycles
 from opq_gateway.measuring.backlog import RingBacklog, backlog_of
 from opq_gateway.measuring.feed import Values
 from opq_gateway.ring.ring import Ring
 from opq_gateway.ring.segment import Segment
 from opq_hil.mains import mains
+from opq_hil.mains.rms_events import Sag
 from opq_proto.link_messages import BoxMeasurement
 from opq_proto.messages import Measurement, TimeSource
 
@@ -51,6 +54,32 @@ def test_a_gateway_that_was_killed_goes_on_where_its_last_measurement_ended(tmp_
     rows = list(after.ledger.read("window", 0, 2**62)) if after.ledger else []
     assert len({row.start_ns for row in rows}) == len(rows)
     assert all(one.start_ns >= other.start_ns for other, one in pairwise(rows))
+
+
+@pytest.mark.parametrize("frequency_hz", [60.0, 57.3])  # windows begin where they did before, or elsewhere
+def test_half_cycles_have_no_hole_where_a_gateway_was_killed_before_its_ledger_was_written(
+    tmp_path: Path, frequency_hz: float
+) -> None:
+    """It is written once a second; Measurements leave at once, so that the last one ends behind it."""
+    dip = Sag(depth=0.4, start_s=2.0, cycles=420)
+    blocks = blocks_of(mains(10, RATE_HZ, frequency_hz=frequency_hz, disturbances=[dip])[0])
+    before = Bench(tmp_path / "ledger")
+    before.status.prompt = True
+    before.feed(blocks[:313], at_once=12)
+    before.measuring.ledgers.write()
+    before.feed(blocks[313:380], at_once=12)
+    assert before.ledger is not None
+    last_ns, written_ns = before.measurements[-1].end_ns or 0, before.ledger.newest_ns() or 0
+    assert last_ns - written_ns > 13 * 10**8
+    ring = ring_of(tmp_path / "ring", blocks[:400])
+    after = Bench(tmp_path / "ledger", backlog=lambda _: RingBacklog(ring, last_ns, ring.segments()))
+    after.feed(blocks[400:]).end()
+    assert after.measurements[0].start_ns == last_ns
+    ledger = before.ledger  # reads what both have written
+    found = read_half_cycles(lambda: ledger, "1", (T0_NS, T0_NS + 10**10))
+    low = found.least_v < 108
+    assert np.count_nonzero(low) == pytest.approx(2 * 420, abs=1)
+    assert np.diff(found.t_ns[low]) == pytest.approx(5e8 / frequency_hz, rel=0.01)
 
 
 def test_what_waits_in_the_ring_waits_for_a_slow_disk(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """Backlog: what is in the ring and was not measured when the gateway ended; it is measured first.
 
-From a little before the end of the last Measurement that was queued (the phase must be found again) to what
-the ring held when the gateway began, file by file as it was written: where the clock was set back what came
-later has earlier times. The live blocks follow without a gap, for the Box sends again what the ring lacks.
+From a little before the end of the last Measurement that was queued (the phase must be found again), or that
+of the ledger, which is written once a second and may lie before it, to what the ring held when the gateway
+began, file by file as it was written: where the clock was set back what came later has earlier times. The
+live blocks follow without a gap, for the Box sends again what the ring lacks.
 """
 
 from collections import deque
@@ -14,6 +15,8 @@ from opq_gateway.ring.segment import Segment
 
 LEAD_NS = 1_000_000_000
 """Samples before the first cycle that counts: three windows of the tracked phase."""
+MOST_BEHIND_NS = 10 * 10**9
+"""The ledger of a gateway that was killed is 2 s behind; one further behind was not written."""
 SLICE_NS = 10 * 10**9
 """Read at once."""
 BESIDE_NS = 1_000_000
@@ -45,19 +48,26 @@ class RingBacklog:
                 start_ns = self.spans.pop()[0]
             self.spans.append((start_ns, segment.end_ns))
         self.done = not any(end_ns > start_ns for start_ns, end_ns in self.spans)
-        self._waiting = deque((one, one.start_ns) for one in segments[begin:])
-        if self._waiting:
-            self._waiting[0] = self._waiting[0][0], max(self._waiting[0][1], since_ns - LEAD_NS)
-        while not self.done and begin and self._leads(segments[begin - 1]):
-            begin -= 1
-            self._waiting.appendleft((segments[begin], since_ns - LEAD_NS))
+        self._segments, self._begin = segments, begin
+        self._waiting: deque[tuple[Segment, int]] = deque()
+        self._read_from(since_ns - LEAD_NS)
         self._last: SampleBlock | None = None
 
-    def _leads(self, before: Segment) -> bool:
-        """Whether the file before the first belongs to the samples before the first cycle that counts."""
-        first = self._waiting[0][0]
-        meets = abs(first.start_ns - before.end_ns) <= BESIDE_NS and before.boot_id == first.boot_id
-        return meets and before.end_ns > self.since_ns - LEAD_NS
+    def note_ledger(self, end_ns: int) -> None:
+        """Before `next`: what lies between there and `since_ns` is not on disk, and is read, too."""
+        behind_ns = min(self.since_ns - end_ns, MOST_BEHIND_NS)
+        if behind_ns > 0:
+            self._read_from(self.since_ns - behind_ns - LEAD_NS)
+
+    def _read_from(self, start_ns: int) -> None:
+        """From there on, also of the files before the first, as far as they meet."""
+        segments, begin = self._segments, self._begin
+        self._waiting = deque((one, one.start_ns) for one in segments[begin:])
+        if self._waiting:
+            self._waiting[0] = self._waiting[0][0], max(self._waiting[0][1], start_ns)
+        while not self.done and begin and _leads(segments[begin - 1], self._waiting[0][0], start_ns):
+            begin -= 1
+            self._waiting.appendleft((segments[begin], start_ns))
 
     def next(self) -> list[SampleBlock]:
         """The blocks that follow, none of them twice.
@@ -88,6 +98,12 @@ class RingBacklog:
     def holds(self, start_ns: int, end_ns: int) -> bool:
         """Whether a Measurement is of what was to be measured."""
         return any(start - BESIDE_NS <= start_ns and end_ns <= end for start, end in self.spans)
+
+
+def _leads(before: Segment, first: Segment, start_ns: int) -> bool:
+    """Whether a file belongs to the samples before the first cycle that counts."""
+    meets = abs(first.start_ns - before.end_ns) <= BESIDE_NS and before.boot_id == first.boot_id
+    return meets and before.end_ns > start_ns
 
 
 def _holding(segments: Sequence[Segment], since_ns: int) -> int:

@@ -30,6 +30,8 @@ BACKLOG_INBOX_S = 300.0
 """Live samples that wait at most while the ring's are measured: 7 MB."""
 BESIDE_NS = 1_000_000
 """Rows that begin so little before the newest on disk are after it."""
+OF_WINDOWS = ("window", "half")
+"""Kinds that show how far the ledger was written; the others are of longer intervals."""
 
 
 @dataclass(slots=True)
@@ -207,6 +209,9 @@ class MeasuredBox:
         if self.ledger is not None:
             known = {kind: self.ledger.newest_ns(kind) for kind in KINDS}
             self._kept_ns = {kind: end_ns for kind, end_ns in known.items() if end_ns is not None}
+            written = [self._kept_ns[kind] for kind in OF_WINDOWS if kind in self._kept_ns]
+            if written:
+                backlog.note_ledger(max(written))
 
     def _measure_backlog(self, backlog: RingBacklog, jobs: list[Job]) -> None:
         blocks = backlog.next()
@@ -266,10 +271,21 @@ class MeasuredBox:
             self._outside.publish(self.plan.box_id, measurement)
 
     def _values(self, values: Values) -> None:
-        if values.start_ns < self._kept_ns.get(values.kind, 0) - BESIDE_NS:
-            return  # on disk since before the restart
+        if self._is_kept(values):
+            return
         self.counters.add("values")
         if values.kind != "half":  # who lists them asks the ledger
             self._outside.feed.offer(values)
         if self.ledger is not None:
             self.ledger.append(values)
+
+    def _is_kept(self, values: Values) -> bool:
+        """Whether it is on disk since before the restart.
+
+        Of half cycles all of it: windows begin elsewhere than they did, and who reads passes over those that
+        come twice (`read_half_cycles`).
+        """
+        kept_ns = self._kept_ns.get(values.kind, 0)
+        if values.kind == "half":
+            return values.end_ns <= kept_ns + BESIDE_NS
+        return values.start_ns < kept_ns - BESIDE_NS

@@ -27,6 +27,8 @@ minutes, and then a minute comes in one again."""
 FORGOTTEN_S = 24 * 3600.0
 ALIVE_S = 0.5
 """Ten thousand Boxes are not counted again for each decision."""
+MOST_BOXES = 200_000
+"""Of all shares; what others say they heard beyond is not asked for."""
 LEAST_V, MOST_V = 1e-9, 1e9
 """A gain outside is none, or not finite."""
 
@@ -107,9 +109,11 @@ class BoxRegister:
         return np.array(rows, np.int64).reshape(-1, HEARD_COLUMNS)
 
     def note_heard_elsewhere(self, heard: NDArray[np.int64]) -> None:
-        """What `heard_since` says in another share."""
+        """What `heard_since` says in another share; MOST_BOXES are known at most."""
         for number, told_ms, length_ns, longest_ns in heard.tolist():
             box_id = str(number)
+            if len(self._heard) >= MOST_BOXES and box_id not in self._heard:
+                continue
             self.note_heard(box_id, told_ms)
             self._window_ns[box_id] = length_ns
             self._alive_longest_ns = max(self._alive_longest_ns, length_ns)

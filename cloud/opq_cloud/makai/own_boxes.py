@@ -18,6 +18,8 @@ BEGUN_AT_ONCE = 50
 """Boxes whose last minutes are read in one turn of the loop."""
 MOST_WAITING = 100_000
 """Messages of Boxes that wait to be begun."""
+LONGEST = 10
+"""Digits of a topic."""
 
 Frames = list[bytes]
 
@@ -29,7 +31,7 @@ class OwnBoxes:
         self.shares: tuple[int, ...] = ()
         """Who is here, as far as is known; nobody's Boxes are judged before that."""
         self.dropped = 0
-        """Messages that found no room while their Boxes were not begun."""
+        """Messages that found no room while their Boxes were not begun, or whose topic is no Box's."""
         self._number = number
         self._owned: frozenset[bytes] = frozenset()
         """Beginnings of topics."""
@@ -66,6 +68,8 @@ class OwnBoxes:
                 mine.append(frames)
             elif frames[0][:LENGTH] not in self._owned:
                 continue  # it was on its way when its Box went
+            elif not _is_topic(frames[0]):
+                self.dropped += 1
             elif self._messages < MOST_WAITING:
                 self._waiting.setdefault(frames[0], []).append(frames)
                 self._messages += 1
@@ -114,6 +118,10 @@ class OwnBoxes:
         for each in [each for each in self._waiting if each[:LENGTH] in set(over)]:
             self._messages -= len(self._waiting.pop(each))
         return over, [_box_id(each) for each in gone]
+
+
+def _is_topic(name: bytes) -> bool:
+    return name.isdigit() and len(name) <= LONGEST and name == b"%04d" % int(name)
 
 
 def _box_id(name: bytes) -> str:

@@ -10,15 +10,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_cloud.makai.box_shares import MOST_SHARES
 from opq_proto.decision import Decision
 from opq_proto.errors import FrameError
 from opq_proto.messages import Measurement
-from opq_proto.wire import measurement_from_wire, measurement_to_wire
+from opq_proto.wire import MAX_WINDOW_NS, measurement_from_wire, measurement_to_wire
+from opq_proto.wire_waveforms import box_number
 
 BEAT, ONSET, END, BYE, SHARES, SETTLED = b"beat", b"onset", b"end", b"bye", b"shares", b"settled"
 HEARD_COLUMNS = 4
 """Box number, time of its last Measurement in ms, length of its window, its longest lately, both ns."""
+MOST_HEARD = 100_000
+"""Boxes of one beat."""
 MOST_NUMBER = 2**63 - 1
+MOST_WORDS = 2000
+"""Characters of a decision's reason; what is more is left out."""
+_LATEST_NS = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,23 +100,35 @@ def read_message(
         if kind == BYE:
             return None
         if kind == BEAT:
-            heard = np.frombuffer(frames[2], "<i8").astype(np.int64).reshape(-1, HEARD_COLUMNS)
-            return ShareBeat(_whole(said[0]), _whole(said[1]), heard)
+            return ShareBeat(_whole(said[0]), _whole(said[1]), _heard(frames[2]))
         if kind == ONSET:
             row = measurement_from_wire(frames[2])
+            box_number(row.box_id)
             return HandedOnset(_whole(said[0]), row, _decision(said[2]), bool(said[1]))
         if kind == END:
             decision = _decision(said[2])
-            if decision is None or decision.span_ns is None or not str(said[1]).isdecimal():
+            if decision is None or decision.span_ns is None:
                 raise ValueError("no end")
-            return HandedEnd(_whole(said[0]), str(said[1]), decision)
+            return HandedEnd(_whole(said[0]), str(box_number(str(said[1]))), decision)
         if kind == SHARES:
-            return SharesHere(tuple(map(_whole, said[0])), str(said[1]))
+            if len(said[0]) > MOST_SHARES:
+                raise ValueError("too many shares")
+            return SharesHere(tuple(map(_whole, said[0])), str(said[1])[:MOST_WORDS])
         if kind == SETTLED:
             return [_whole(number) for number in said]
-    except (ValueError, TypeError, IndexError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, IndexError, KeyError, OverflowError, RecursionError) as error:
         raise FrameError(f"{kind[:20]!r} of another share cannot be read: {error}") from error
     raise FrameError(f"{kind[:20]!r}: no message of another share")
+
+
+def _heard(data: bytes) -> NDArray[np.int64]:
+    """No window is longer than the wire has it: a Box that says more would be taken to be here for ever."""
+    heard = np.frombuffer(data, "<i8").astype(np.int64).reshape(-1, HEARD_COLUMNS)
+    numbers = heard[:, 0]
+    if len(heard) > MOST_HEARD or bool(((numbers < 0) | (numbers >= 2**31)).any()):
+        raise ValueError("too many Boxes, or one that cannot be")
+    np.clip(heard[:, 2:], 0, MAX_WINDOW_NS, out=heard[:, 2:])
+    return heard
 
 
 def _told(decision: Decision | None) -> list[object] | None:
@@ -126,10 +145,11 @@ def _decision(said: object) -> Decision | None:
         raise ValueError("no decision")
     metric, value, limit, because, span_ns, since_ns = said
     span = None if span_ns is None else (_whole(span_ns[0]), _whole(span_ns[1]))
-    return Decision(
-        str(metric), float(value), float(limit), str(because), span,
-        None if since_ns is None else _whole(since_ns),
-    )  # fmt: skip
+    since = None if since_ns is None else _whole(since_ns)
+    if span is not None and not (since or 0) <= span[0] < span[1] < _LATEST_NS:
+        raise ValueError("a span that ends before it begins, or after 2116")
+    words = str(because)[:MOST_WORDS]
+    return Decision(str(metric)[:MOST_WORDS], float(value), float(limit), words, span, since)
 
 
 def _whole(value: object) -> int:

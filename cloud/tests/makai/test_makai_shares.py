@@ -1,5 +1,6 @@
 """Several triggering services share the Boxes of one store: brokers with CURVE, real stores, plain Boxes."""
 
+import json
 import subprocess
 import sys
 import time
@@ -218,6 +219,9 @@ def test_a_box_that_is_taken_waits_until_it_is_begun_and_one_that_is_lost_is_jud
     assert set(over) == new and sorted(gone) == ["1", "4"] and own.sort(of("1")) == [] and not own.begins
     own.use_shares((1, 2), [], 200.0)
     assert own.sort(of("1") * (MOST_WAITING + 3)) == [] and own.dropped == 3
+    own.begin(["1"])
+    for name in (b"00001", b"000x", b"000", b"000" + b"1" * 5000):
+        assert own.sort([[name, b"x"]]) == [] and not own.begins
 
 
 def test_messages_between_shares_come_back_as_they_were_and_others_are_refused() -> None:
@@ -225,6 +229,8 @@ def test_messages_between_shares_come_back_as_they_were_and_others_are_refused()
     beat = read_message(beat_frames(2, 5, heard))
     assert isinstance(beat, ShareBeat) and (beat.number, beat.of) == (2, 5)
     assert np.array_equal(beat.heard, heard)
+    ages = read_message(beat_frames(2, 5, np.array([[1, 2, -5, 2**62]], np.int64)))
+    assert isinstance(ages, ShareBeat) and ages.heard.tolist() == [[1, 2, 0, 120 * S]]
     row = Measurement("7", 5000, {"rms": Metric(1.0, 3.0, 2.0)}, 4 * S, 5 * S, 100, sequence=9)
     for decision in (None, Decision("rms", 80.0, 108.0, "low"), Decision("f", 1.0, 2.0, "é", (1, 2), 0)):
         onset = HandedOnset(3, row, decision, decision is None)
@@ -246,6 +252,15 @@ def test_messages_between_shares_come_back_as_they_were_and_others_are_refused()
         [b"settled", b"[true]"],
         [b"shares", b"[[1.5],1]"],
         [b"shares", b"\xff"],
+        [b"shares", json.dumps([list(range(1000)), ""]).encode()],
+        [b"beat", b"[2,5]", np.array([[-1, 0, 0, 0]], "<i8").tobytes()],
+        [b"beat", b"[2,5]", np.array([[2**31, 0, 0, 0]], "<i8").tobytes()],
+        [b"end", b'[1,"7",["rms",1%s,2,"",[1,2],null]]' % (b"0" * 400)],  # no float has it
+        [b"end", b'[1,"4294967296",["rms",1,2,"",[1,2],null]]'],
+        [b"end", '[1,"\u0663",["rms",1,2,"",[1,2],null]]'.encode()],
+        [b"end", b'[1,"7",["rms",1,2,"",[2,1],null]]'],
+        [b"end", b'[1,"7",["rms",1,2,"",[1,9223372036854775807],null]]'],
+        [b"end", b'[1,"7",["rms",1,2,"",[1,2],2]]'],
     ):
         with pytest.raises(FrameError):
             read_message(frames)

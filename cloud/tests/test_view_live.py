@@ -106,6 +106,24 @@ def test_pages_and_boxes_are_bounded() -> None:
     assert len(hub.known_incidents()) == live.RECENT_INCIDENTS
 
 
+def test_streams_of_one_network_are_bounded_and_those_that_ended_make_room() -> None:
+    counters = ServiceCounters()
+    hub = LiveHub(counters, streams=100)
+    assert hub.streams_of_network == 25
+    greedy = [hub.subscribe(lambda: None, None, network="192.0.2.7") for _ in range(26)]
+    assert [each is None for each in greedy] == [False] * 25 + [True]
+    assert hub.full_of("192.0.2.7") and not hub.full_of("192.0.2.8") and not hub.full_of("")
+    assert counters.total("clients_refused_of_address") == 1
+    assert greedy[0] is not None
+    for _ in range(2):  # once more changes nothing
+        hub.unsubscribe(greedy[0])
+    assert not hub.full_of("192.0.2.7")
+    nobody = frozenset[str]()
+    page = hub.open_page(lambda: None, None, lambda message: message, nobody, nobody, "192.0.2.7")
+    assert page is not None and hub.full_of("192.0.2.7")
+    assert all(hub.subscribe(lambda: None, None) for _ in range(75))
+
+
 def test_late_and_repeated_measurements_change_nothing() -> None:
     counters = ServiceCounters()
     hub = LiveHub(counters)

@@ -212,6 +212,7 @@ def test_too_many_requests_are_refused_and_counted() -> None:
 def test_addresses_of_one_ipv6_network_are_one() -> None:
     assert limit_key(Visitor(address="2001:db8::1")) == limit_key(Visitor(address="2001:db8::ffff:2"))
     assert limit_key(Visitor(address="192.0.2.1")) != limit_key(Visitor(address="192.0.2.2"))
+    assert limit_key(Visitor(address="::ffff:192.0.2.1")) == limit_key(Visitor(address="192.0.2.1"))
 
 
 def test_a_token_without_the_scope_reads_all_but_samples(tmp_path_factory: pytest.TempPathFactory) -> None:

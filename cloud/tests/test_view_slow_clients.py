@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -170,6 +170,41 @@ def test_a_head_that_is_too_large_is_refused(scene: demo.Scene, size: int) -> No
         assert re.match(rb"HTTP/1.1 4(00|31) ", large[0].recv(17))
     assert _count(scene, "requests_malformed") == 1
     assert FormBrowser(scene.url, cookies={f"c{each}": "x" * 90 for each in range(150)}).get("/") == 200
+
+
+def test_one_address_has_a_quarter_of_the_live_feeds_and_all_others_the_rest(tmp_path: Path) -> None:
+    few = demo.Scene(tmp_path, poll_s=30.0)
+    few.view._config = replace(few.config, live_streams=48, sign_in="never")
+    with few as scene, ExitStack() as opened:
+        parts, connections = urlsplit(scene.url), []
+
+        def feed(of: str | None, path: str = "/live?values=") -> http.client.HTTPResponse:
+            connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=SOON_S)
+            connections.append(opened.enter_context(closing(connection)))
+            connection.request("GET", path, headers={} if of is None else {"X-Forwarded-For": of})
+            return connection.getresponse()
+
+        def streams(count: int) -> None:
+            wait_for(lambda: scene.view.counters.of("clients_now", "") == count, SOON_S)
+
+        school = [feed(f"2001:db8::{each}") for each in range(12)]  # a /64, behind a proxy on this machine
+        assert [each.status for each in school] == [200] * 12
+        streams(12)
+        beyond = feed("2001:db8::ffff:1")
+        assert (beyond.status, beyond.getheader("Retry-After")) == (429, "10")
+        assert b"Your address has 12 live feeds open" in beyond.read()
+        program = feed("2001:db8::1", "/api/v1/live")
+        assert program.getheader("Content-Type") == "application/problem+json"
+        assert (program.status, json.loads(program.read())["status"]) == (429, 429)
+        assert _count(scene, "clients_refused_of_address") == 2
+        assert _count(scene, "clients_refused") == 0
+        others = [feed("2001:db8:0:1::1"), feed("192.0.2.7"), *(feed(None) for _ in range(13))]
+        assert [each.status for each in others] == [200] * 15  # none of this machine's own is counted
+        streams(27)
+        connections[0].close()
+        school[0].close()
+        streams(26)
+        assert feed("2001:db8::ffff:1").status == 200
 
 
 def test_a_flood_of_sign_ins_waits_for_few_threads_and_the_rest_is_asked_to_come_back(

@@ -73,6 +73,7 @@ METRIC_TEXTS = {
     "clients": "Pages that have opened the live feed",
     "clients_now": "Pages that have it open now",
     "clients_refused": "Pages that were one too many",
+    "clients_refused_of_address": "Pages that were one too many of their address",
     "maps_refused": "Seconds that a map was not sent, for there were too many different ones",
     "boxes_refused": "Boxes that were one too many",
     "store_errors": "Reads of the store that failed",

@@ -9,6 +9,7 @@ is counted.
 import json
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from operator import attrgetter
@@ -24,6 +25,9 @@ from opq_proto.messages import Incident, Measurement
 
 STREAMS = 600
 """Open at once, unless `[view] live_streams` says another number; the next is asked to come back later."""
+NETWORK_SHARE = 4
+"""One address, or /64 of IPv6, may have a quarter of them: 150 of 600 are twelve people with twelve tabs."""
+LEAST_OF_NETWORK = 12
 REPORTING_S = 2.0
 """How many Boxes report is counted so often."""
 AUDIENCES_COUNTED = 256
@@ -50,11 +54,13 @@ class LiveHub:
         self._now_ms = now_ms
         self._monotonic_s = monotonic_s
         self.streams = streams
+        self.streams_of_network = max(LEAST_OF_NETWORK, streams // NETWORK_SHARE)
         self._lock = threading.Lock()
         self._recent: dict[str, RecentMeasurements] = {}
         self._kept = kept_of_each(0)
         self._incidents: dict[int, LiveMessage] = {}
         self._subscribers: set[Subscriber] = set()
+        self._of_network: Counter[str] = Counter()
         self._offered: BoxIndex[Subscriber] = BoxIndex()
         self._audiences: dict[Boxes, Audience] = {}
         self._shown: BoxIndex[Audience] = BoxIndex()
@@ -147,15 +153,22 @@ class LiveHub:
             return [] if recent is None else recent.rows()
 
     def subscribe(
-        self, wake: Callable[[], None], after: str | None, shown: Shown | None = None, boxes: Boxes = None
+        self,
+        wake: Callable[[], None],
+        after: str | None,
+        shown: Shown | None = None,
+        boxes: Boxes = None,
+        network: str = "",
     ) -> Subscriber | None:
         """A program listens: it first gets each Box's newest values and, with `after` (a Last-Event-ID:
         `ID` or `ID-checksum`), the incidents above that id, and that one if it has changed since.
 
-        None when too many streams are open, or on the way down.
+        None when too many streams are open, of all or of `network`, or on the way down. `network`: as
+        `visitor_network`; empty: not counted by itself.
         """
         with self._lock:
             subscriber = Subscriber(wake, boxes=boxes) if shown is None else Subscriber(wake, shown, boxes)
+            subscriber.network = network
             if not self._enter(subscriber, after):
                 return None
             for recent in self._heard(boxes):
@@ -167,7 +180,13 @@ class LiveHub:
         return subscriber
 
     def open_page(
-        self, wake: Callable[[], None], after: str | None, shown: Shown, boxes: Boxes, seen: Boxes
+        self,
+        wake: Callable[[], None],
+        after: str | None,
+        shown: Shown,
+        boxes: Boxes,
+        seen: Boxes,
+        network: str = "",
     ) -> PageStream | None:
         """A page opens that shows these Boxes; `shown` is asked for incidents alone. Else as `subscribe`.
 
@@ -176,6 +195,7 @@ class LiveHub:
         """
         with self._lock:
             page = PageStream(wake, shown, boxes, audience=self._audience(boxes), seen=seen)
+            page.network = network
             if not self._enter(page, after):
                 self._leave_audience(page)
                 return None
@@ -218,11 +238,22 @@ class LiveHub:
                 return True
             return self._closed
 
+    def full_of(self, network: str) -> bool:
+        """One more page of that address would be refused."""
+        with self._lock:
+            if self._has_its_most(network):
+                self._counters.add("clients_refused_of_address")
+                return True
+            return False
+
     def unsubscribe(self, subscriber: Subscriber) -> None:
         with self._lock:
             if subscriber not in self._subscribers:
                 return
             self._subscribers.discard(subscriber)
+            self._of_network[subscriber.network] -= 1
+            if not self._of_network[subscriber.network]:
+                del self._of_network[subscriber.network]
             if isinstance(subscriber, PageStream):
                 self._leave_audience(subscriber)
             else:
@@ -268,14 +299,18 @@ class LiveHub:
         ]
 
     def _enter(self, subscriber: Subscriber, after: str | None) -> bool:
-        if self._closed or len(self._subscribers) >= self.streams:
+        if self._closed or len(self._subscribers) >= self.streams or self._has_its_most(subscriber.network):
             return False
         for message in self._missed(after):
             subscriber.add(message)
         self._subscribers.add(subscriber)
+        self._of_network[subscriber.network] += 1
         self._counters.add("clients")
         self._counters.set("clients_now", len(self._subscribers))
         return True
+
+    def _has_its_most(self, network: str) -> bool:
+        return bool(network) and self._of_network[network] >= self.streams_of_network
 
     def _audience(self, boxes: Boxes) -> Audience:
         """With one page more."""

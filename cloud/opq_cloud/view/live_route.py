@@ -15,7 +15,14 @@ from fastapi.responses import PlainTextResponse, Response, StreamingResponse
 
 from opq_cloud.view.accounts.gate import request_facts
 from opq_cloud.view.accounts.seen import SeenFeed
-from opq_cloud.view.accounts.visitors import PROXY_HEADERS, WHO, AskingRequest, Visitor, Visitors
+from opq_cloud.view.accounts.visitors import (
+    PROXY_HEADERS,
+    WHO,
+    AskingRequest,
+    Visitor,
+    Visitors,
+    visitor_network,
+)
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.live_compression import GZIP_HEAD, SharedFrames, accepts_gzip
 from opq_cloud.view.live_filter import LiveFilter, read_live_filter, read_page_boxes
@@ -58,9 +65,15 @@ class LiveRoute:
         if self._hub.full():
             text = f"All {self._hub.streams} live feeds are taken ([view] live_streams); try again.\n"
             return PlainTextResponse(text, 503, {"Retry-After": str(AGAIN_S)})
+        asking = request_facts(request.scope)
+        if self._hub.full_of(visitor_network(asking.address)):
+            text = (
+                f"Your address has {self._hub.streams_of_network} live feeds open, the most that one address "
+                "may have ([view] live_streams); close one and try again.\n"
+            )
+            return PlainTextResponse(text, 429, {"Retry-After": str(AGAIN_S)})
         query, feed = request.query_params, SeenFeed(self._context.visitor)
         after = request.headers.get("last-event-id") or query.get("after")
-        asking = request_facts(request.scope)
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         try:
             if "values" in query:
@@ -87,7 +100,10 @@ class LiveRoute:
         news = asyncio.Event()
         loop = asyncio.get_running_loop()
         boxes = _seen_of(feed.visitor, wanted.boxes)
-        subscriber = self._hub.subscribe(loop_wake(loop, news), after, wanted.after(feed.shown), boxes)
+        network = visitor_network(asking.address)
+        subscriber = self._hub.subscribe(
+            loop_wake(loop, news), after, wanted.after(feed.shown), boxes, network
+        )
         if subscriber is None:
             return
         sent_s = checked_s = loop.time()
@@ -125,7 +141,8 @@ class LiveRoute:
         news = asyncio.Event()
         loop = asyncio.get_running_loop()
         boxes, seen = _seen_of(feed.visitor, shown), _seen_of(feed.visitor, None)
-        page = self._hub.open_page(loop_wake(loop, news), after, feed.shown, boxes, seen)
+        network = visitor_network(asking.address)
+        page = self._hub.open_page(loop_wake(loop, news), after, feed.shown, boxes, seen, network)
         if page is None:
             return
         sent_s = checked_s = loop.time()

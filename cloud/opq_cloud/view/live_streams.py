@@ -32,6 +32,8 @@ class Subscriber:
     closed: bool = False
     woken: bool = False
     """Since its messages were last taken."""
+    network: str = ""
+    """Under what it is counted beside all others (`visitor_network`); empty: with all others alone."""
 
     def add(self, message: LiveMessage) -> int:
         """Queue what the stream gets of it; returns how many older ones had to go."""

@@ -7,6 +7,7 @@ is one, or beyond loopback, who is not signed in sees what the owners of Boxes s
 import contextvars
 import hashlib
 import hmac
+import ipaddress
 import secrets
 import threading
 import time
@@ -130,6 +131,19 @@ UNKNOWN = Visitor(accounts_in_use=False)
 OPEN = Visitor(everything=True, accounts_in_use=False)
 ASKING: contextvars.ContextVar[Visitor] = contextvars.ContextVar("asking", default=NOBODY)
 """The visitor of the request that this thread or task answers; who forgets to set it sees nothing."""
+
+
+def visitor_network(address: str) -> str:
+    """Under what the visitors of an address are counted: it, or of IPv6 its /64, which is one household.
+
+    Empty for this machine's own: a proxy here that names no visitor hands on everybody's requests.
+    """
+    known = ip_address(address)
+    if known is None:
+        return address
+    if known.is_loopback:
+        return ""
+    return str(ipaddress.ip_network((known, 64), strict=False)) if known.version == 6 else str(known)
 
 
 def _signed(secret: str, salt: str) -> str:

@@ -3,7 +3,6 @@
 import base64
 import binascii
 import hashlib
-import ipaddress
 import json
 from typing import Literal
 
@@ -12,7 +11,7 @@ from fastapi import Request, Response
 from opq_cloud.export.tables import known_numbers
 from opq_cloud.service import ServiceCounters
 from opq_cloud.view.accounts.gate import asking_now
-from opq_cloud.view.accounts.visitors import Visitor
+from opq_cloud.view.accounts.visitors import Visitor, visitor_network
 from opq_cloud.view.rest.problems import RestProblemError
 from opq_proto.rate_limit import TokenBuckets
 
@@ -110,8 +109,4 @@ def limit_key(visitor: Visitor) -> str:
     """Whose requests are counted together."""
     if visitor.account is not None:
         return visitor.account.account_id
-    try:
-        address = ipaddress.ip_address(visitor.address)
-    except ValueError:
-        return visitor.address
-    return str(ipaddress.ip_network((address, 64), strict=False)) if address.version == 6 else str(address)
+    return visitor_network(visitor.address)

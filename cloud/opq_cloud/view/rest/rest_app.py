@@ -13,7 +13,7 @@ from opq_cloud.view.context import ViewContext
 from opq_cloud.view.live_filter import RATES, REGION_CHARACTERS
 from opq_cloud.view.rest.answers import RequestLimits
 from opq_cloud.view.rest.exporting import ExportRoutes
-from opq_cloud.view.rest.problems import MEDIA_TYPE, add_problems
+from opq_cloud.view.rest.problems import MEDIA_TYPE, RestProblemError, add_problems
 from opq_cloud.view.rest.reading import ReadRoutes
 from opq_cloud.view.rest.reanalysing import ReanalysisRoutes
 from opq_cloud.view.rest.requesting import RequestRoutes
@@ -77,7 +77,11 @@ def _live_router(live: Live) -> APIRouter:
         rate: Annotated[float | None, Query(ge=RATES[0], le=RATES[1])] = None,
     ) -> Response:
         """Measurements and incidents as they come: of Boxes (`1,4`), of a region, `rate` a second of each."""
-        return await live(request)
+        answer = await live(request)
+        if answer.status_code < 400:
+            return answer
+        again = {"Retry-After": answer.headers["Retry-After"]}
+        raise RestProblemError(answer.status_code, bytes(answer.body).decode().strip(), again)
 
     router.add_api_route("/live", feed, response_class=Response, responses=LIVE_ANSWER)
     return router

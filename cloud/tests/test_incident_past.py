@@ -1,8 +1,10 @@
 """What came before an incident: the most alike, hours that recur, and nothing of a Box that is not seen."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -88,6 +90,24 @@ def test_who_sees_one_box_is_told_of_no_incident_at_another(store: CloudStore) -
     assert (past.similar, past.compared, past.times, past.daily) == ((), 0, 1, None)
     whole = past_of(store, incident, UTC, "UTC")
     assert whole.compared == 8, "the sags at Box 1"
+
+
+def test_what_was_entered_long_after_it_is_compared_where_few_are_near_its_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("opq_cloud.incident_past.ENTERED_LATER", 1)
+    with closing(open_store(None, tmp_path)) as store:
+        rows = [sag(day * DAY_S, box_id="2", residual=80.0 + day) for day in (0, 1)]
+        rows += [sag(9 * DAY_S), sag(8 * DAY_S, box_id="3"), sag(7 * DAY_S, box_id="3")]
+        for event_id, finding in enumerate(rows, start=1):
+            put_findings(store, event_id, [finding])
+        incident = store.incident(3)
+        assert incident is not None
+        late = [store.incident(number) for number in (4, 5)]
+        assert all(each is not None and each.start_ns < incident.start_ns for each in late)
+        assert past_of(store, incident, UTC, "UTC", 2).compared == 2, "1 and 2 are near and enough"
+        past = past_of(store, incident, UTC, "UTC", 50)
+        assert past.compared == 4 and {1, 2, 4, 5} >= {each.incident.incident_id for each in past.similar}
 
 
 def test_the_page_and_both_interfaces_say_it(store: CloudStore) -> None:

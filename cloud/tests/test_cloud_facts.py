@@ -14,11 +14,11 @@ from opq_cloud.mauka.waiting_events import FIRST_RETRY_S, LONGEST_RETRY_S, LOOK_
 from opq_cloud.runner import RESTART_S
 from opq_cloud.store.measurement_log import SEAL_ROWS, SEAL_ROWS_PER_BOX
 from opq_cloud.store.mongo_server import LEASE_S
-from opq_cloud.view.charts import SPARK_HEIGHT, SPARK_WIDTH
 from opq_cloud.view.live import STREAMS
 from opq_cloud.view.live_route import HEARTBEAT_S
 from opq_cloud.view.live_streams import INCIDENTS_WAITING, MEASUREMENTS_WAITING
 from opq_cloud.view.recent import FRESH_MS, RECENT_MS
+from opq_cloud.view.sparkline import NORMAL_PERCENT, SHOWN_PERCENT, SPARK_HEIGHT, SPARK_MARGIN, SPARK_WIDTH
 from opq_plugins.host.guard import PAUSES_S
 
 ROOM = Path(opq_cloud.__file__).parent
@@ -34,6 +34,10 @@ def test_the_pages_scripts_and_templates_have_the_figures_of_python() -> None:
     script = (ROOM / "view" / "static" / "live.js").read_text()
     figures = dict(re.findall(r"^const (\w+_MS) = ([\d_]+);", script, re.M))
     assert (int(figures["FRESH_MS"]), int(figures["SPARK_MS"])) == (FRESH_MS, RECENT_MS)
+    pairs = dict(re.findall(r"^const (\w+_PERCENT) = \[(\d+, \d+)\];", script, re.M))
+    for name, wanted in (("NORMAL_PERCENT", NORMAL_PERCENT), ("SHOWN_PERCENT", SHOWN_PERCENT)):
+        assert tuple(float(edge) for edge in pairs[name].split(",")) == wanted
+    assert f"const SPARK_MARGIN = {SPARK_MARGIN};" in script
     template = (ROOM / "view" / "templates" / "parts.html").read_text()
     assert f'data-spark viewBox="0 0 {SPARK_WIDTH} {SPARK_HEIGHT}"' in template
 

@@ -21,7 +21,9 @@ from opq_cloud.view import demo
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.accounts.visitors import AskingRequest, Visitors
 from opq_cloud.view.administration.addresses import ServiceAddresses, health_url, reachable
-from opq_cloud.view.administration.health_client import read_services
+from opq_cloud.view.administration.box_facts import AdminBox
+from opq_cloud.view.administration.front_page import concerns
+from opq_cloud.view.administration.health_client import ServicesFound, read_services
 from opq_cloud.view.administration.plugin_package import PackageFacts, read_package
 from opq_cloud.view.administration.uploads import parse_upload, read_upload
 from opq_proto.key_register import KeyRegister
@@ -294,6 +296,17 @@ def test_services_that_answer_alone_or_not_at_all_are_named(health: str) -> None
     assert [each.name for each in found.troubles] == ["makai_config napali", "SagPlugin", "gateway"]
     assert found.urls == (health,)
     assert read_services(ServiceAddresses()).states == ()
+
+
+def test_the_same_trouble_of_many_boxes_is_one_concern_and_others_are_named() -> None:
+    free = AdminBox(BoxRecord("1", ""), True, "Live", None, "free-running", True, "", "none", None, None)
+    boxes = [replace(free, record=BoxRecord(str(k), "")) for k in range(1, 13)]
+    boxes[6] = replace(free, record=BoxRecord("7", "Cellar"), live=False, state="Silent for 5 min")
+    found = concerns(boxes, ServicesFound((), ()))
+    assert [(each.what, each.why, each.link) for each in found] == [
+        ("Box 7 (Cellar)", "Silent for 5 min", "/admin/boxes/7"),
+        ("11 Boxes", "Clock: free-running", "/admin/boxes?show=attention"),
+    ]
 
 
 def test_addresses_that_are_bound_are_asked_on_this_machine() -> None:

@@ -167,6 +167,9 @@ def test_live_values_change_in_place_and_a_new_box_appears(fresh: demo.Scene, op
             break
     assert value.text_content() != before
     assert shape.count() == 1
+    page.wait_for_function(  # all have one scale: Box 1 at 101 V narrows what is shaded at Box 2
+        "() => document.querySelector('[data-box=\"2\"] .spark-normal').getAttribute('height') < 34"
+    )
     assert page.locator('[data-box="1"] [data-state]').text_content() == "Live"
     stranger = demo.DemoOutlet("9", "Box 9", 118.0, 0.02, ())
     fresh.publish(demo.measurement_of(stranger, time.time_ns() // 1_000_000, 1))

@@ -1,7 +1,6 @@
 """What the charts draw; expected values are closed form."""
 
 import math
-import re
 from dataclasses import replace
 from typing import cast
 
@@ -129,29 +128,6 @@ def test_a_minute_in_one_measurement_fills_what_it_covers_and_weighs_as_long() -
     assert [bucket.start_ms for bucket in found] == [k * 10_000 for k in range(7)]
     assert [bucket.rms_v for bucket in found[:6]] == [(119.0, 120.0, 121.0)] * 6
     assert found[6].rms_v == (60.0, pytest.approx((4 * 120 + 70) / 5), 121.0)
-
-
-def test_a_sparkline_needs_two_points_and_stays_in_its_frame() -> None:
-    rows = [_measurement(k * 1000, (100.0 + k, 120.0, 121.0)) for k in range(20)]
-    assert charts.sparkline(charts.spark_steps(rows[:1])) is None
-    line = charts.sparkline(charts.spark_steps(rows))
-    assert line is not None
-    for letter, numbers in re.findall("([MLHV])([-0-9.,]+)", line.line + line.band):
-        values = [float(number) for number in numbers.split(",")]
-        across, down = (values[:1] if letter != "V" else []), (values[-1:] if letter != "H" else [])
-        assert all(0 <= x <= 240 for x in across)
-        assert all(0 <= y <= 48 for y in down)
-    assert line.line.count("M") == 1
-    assert (line.low_v, line.high_v, line.seconds) == (100.0, 121.0, 20.0)
-
-
-def test_a_sparkline_is_empty_where_nothing_was_measured_and_a_dip_is_as_wide_as_its_window() -> None:
-    rows = [_measurement(k * 1000, (120.0, 120.0, 120.0)) for k in (1, 2, 63, 64)]
-    dip = replace(_measurement(2050, (60.0, 60.0, 60.0)), start_ns=2034 * 10**6, end_ns=2050 * 10**6)
-    line = charts.sparkline(charts.spark_steps([*rows[:2], dip, *rows[2:]]))
-    assert line is not None and line.line.count("M") == 2
-    begin, end = re.findall(r"M([0-9.]+),[0-9.]+H([0-9.]+)V", line.band)[2]
-    assert float(end) - float(begin) <= 0.2  # 16 ms of 64 s in 240
 
 
 def test_a_chart_that_many_look_at_is_read_once_and_then_what_is_new() -> None:

@@ -211,6 +211,13 @@ def test_a_bar_is_a_rectangle_and_a_mean_a_step_never_slanted(store: CloudStore)
 def test_labels_of_time_never_repeat_and_stay_within(name: str) -> None:
     found = span(f"now-{name}")
     ticks = drawing.time_ticks(found.start_ms, found.end_ms)
+    ends = [0.0]
+    for tick in ticks:  # on a phone no two touch, and none is cut
+        begin = tick.percent / 100 * drawing.PHONE_PX
+        if not tick.crowded:
+            assert begin >= ends[-1]
+            ends.append(begin + len(tick.words) * drawing.LETTER_PX)
+    assert len(ends) > 1 and ends[-1] <= drawing.PHONE_PX
     words = [tick.words for tick in ticks]
     assert 2 <= len(words) == len(set(words)) <= 7
     assert re.search("[A-Z][a-z][a-z]", words[0]), "its first says the date"

@@ -58,6 +58,13 @@ def test_a_box_that_has_a_name_is_named() -> None:
     assert words.boxes([str(k) for k in range(7)], names) == "7 Boxes"
 
 
+def test_boxes_of_which_the_same_is_said_stand_together_and_those_that_differ_come_first() -> None:
+    said = [(str(k), "refused" if k == 7 else "arrived") for k in range(1, 13)]
+    (one, refused), (rest, arrived) = words.alike(said)
+    assert (one, refused, arrived) == (["7"], "refused", "arrived")
+    assert words.boxes(rest) == "11 Boxes" and rest[:2] == ["1", "2"] and "7" not in rest
+
+
 def test_a_swell_an_interruption_and_a_class_without_a_residual_have_their_own_words() -> None:
     swell = replace(SAG, kind="swell", residual_v=138.0, residual_percent=115.0)
     assert "rose to 138.0" in words.sentence(_incident(swell, kind="swell"), 120.0)

@@ -20,6 +20,7 @@ from opq_cloud.view.history_page import From, To, asked_span
 from opq_cloud.view.incident_page import corners, past_before
 from opq_cloud.view.live_messages import measurement_json
 from opq_cloud.view.pages import BOX_ID, HOUR_MS
+from opq_cloud.view.sparkline import spark_steps
 from opq_cloud.view.words import headline
 from opq_measure.events.curves import SEMI_F47
 from opq_proto.messages import Event, StoredFinding, Waveform
@@ -81,7 +82,7 @@ class Api:
                         *(round(v, 2) for v in (step.metric.min, step.metric.average, step.metric.max)),
                         round(step.length_ms, 1),
                     ]
-                    for step in charts.spark_steps(self._context.hub.recent(box_id))
+                    for step in spark_steps(self._context.hub.recent(box_id))
                 ]
                 for box_id in self._context.hub.latest()
             }

@@ -27,11 +27,6 @@ LEAST_SAMPLES_PER_CYCLE = 20
 """What `opq_measure` takes."""
 LONGEST_MS = MAX_WINDOW_NS / NS_PER_MS
 """No Measurement on the wire is longer; a stored one that says so must not fill the chart."""
-SPARK_POINTS = 150
-SPARK_WIDTH, SPARK_HEIGHT = 240, 48
-"""The viewBox of templates/parts.html."""
-SPARK_JOINT_MS = 500.0
-"""Windows less apart than that follow on each other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,84 +229,3 @@ def _spread(rows: Sequence[tuple[Measurement, float]], key: str, scale: float = 
     mean = sum(item.average * weight for item, weight in known) / sum(weight for _, weight in known)
     low, high = min(item.min for item, _ in known), max(item.max for item, _ in known)
     return (low * scale, mean * scale, high * scale)
-
-
-@dataclass(frozen=True, slots=True)
-class Sparkline:
-    """Two SVG paths and what they span."""
-
-    line: str
-    band: str
-    low_v: float
-    high_v: float
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class SparkStep:
-    """What a Measurement says of the rms, from `start_ms` to `end_ms`; volts."""
-
-    start_ms: float
-    end_ms: int
-    metric: Metric
-
-    @property
-    def length_ms(self) -> float:
-        return self.end_ms - self.start_ms
-
-
-def spark_steps(measurements: Sequence[Measurement]) -> list[SparkStep]:
-    """Those that have a rms, each as long as its window."""
-    return [
-        SparkStep(item.timestamp_ms - window_ms(item), item.timestamp_ms, metric)
-        for item in measurements
-        if (metric := known_metric(item, "rms"))
-    ]
-
-
-def sparkline(steps: Sequence[SparkStep]) -> Sparkline | None:
-    """The rms of the last minutes as SVG paths, its mean as a line, min to max as a band.
-
-    A step is as wide as its window: nothing is drawn where nothing was measured (live.js draws the same).
-    """
-    if len(steps) < 2:
-        return None
-    stretch = -(-len(steps) // SPARK_POINTS)
-    shown = [_widest(steps[k : k + stretch]) for k in range(0, len(steps), stretch)]
-    low = min(step.metric.min for step in shown)
-    high = max(step.metric.max for step in shown)
-    pad = max(0.5, (high - low) * 0.1)
-    bottom, top = low - pad, high + pad
-    first, last = shown[0].start_ms, shown[-1].end_ms
-
-    def x(t_ms: float) -> str:
-        return f"{(t_ms - first) / max(1, last - first) * SPARK_WIDTH:.1f}"
-
-    def y(value: float) -> str:
-        return f"{(top - value) / (top - bottom) * SPARK_HEIGHT:.1f}"
-
-    line: list[str] = []
-    band: list[str] = []
-    end_ms = first
-    for step in shown:
-        start_ms = max(step.start_ms, end_ms)  # a crossing lies within its window
-        metric, begin, end = step.metric, x(start_ms), x(step.end_ms)
-        joint = "L" if line and start_ms - end_ms < SPARK_JOINT_MS else "M"
-        line.append(f"{joint}{begin},{y(metric.average)}H{end}")
-        band.append(f"M{begin},{y(metric.max)}H{end}V{y(metric.min)}H{begin}Z")
-        end_ms = step.end_ms
-    return Sparkline("".join(line), "".join(band), low, high, (last - first) / 1000)
-
-
-def _widest(steps: Sequence[SparkStep]) -> SparkStep:
-    """One for a few neighbours: their lowest, highest and mean."""
-    metrics = [step.metric for step in steps]
-    return SparkStep(
-        steps[0].start_ms,
-        steps[-1].end_ms,
-        Metric(
-            min(metric.min for metric in metrics),
-            max(metric.max for metric in metrics),
-            sum(metric.average for metric in metrics) / len(metrics),
-        ),
-    )

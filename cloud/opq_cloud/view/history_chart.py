@@ -14,6 +14,10 @@ from opq_cloud.view.box_history import BoxHistory
 WIDTH, HEIGHT = 1000, 500
 """The drawing's own coordinates; it is stretched to its place, and lines are not."""
 MOST_TICKS = 6
+PHONE_PX = 336
+"""Width of a chart on a phone of 390 pixels."""
+LETTER_PX, APART_PX = 6.6, 6.0
+"""Of an axis' words, in 12 px type."""
 _TICKS_MS = tuple(
     minutes * 60_000
     for minutes in (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2880, 5760, 10080, 20160, 43200, 86400,
@@ -27,6 +31,8 @@ class Tick:
 
     percent: float
     words: str
+    crowded: bool = False
+    """Its words would touch those before them, or leave the chart, on a phone: they are left out there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +139,7 @@ def time_ticks(start_ms: int, end_ms: int) -> tuple[Tick, ...]:
     """At whole times in UTC, MOST_TICKS at most; a date where a day begins and on the first, never twice."""
     every_ms = next((each for each in _TICKS_MS if (end_ms - start_ms) / each <= MOST_TICKS), _TICKS_MS[-1])
     days = every_ms >= 86_400_000
-    ticks, date = [], ""
+    ticks, date, free_px = [], "", 0.0
     for at_ms in range(-(-start_ms // every_ms) * every_ms, end_ms, every_ms):
         percent = (at_ms - start_ms) / (end_ms - start_ms) * 100
         if percent > 94:  # its words would leave the chart
@@ -144,7 +150,12 @@ def time_ticks(start_ms: int, end_ms: int) -> tuple[Tick, ...]:
         if words == day and not days and at.hour + at.minute:
             words = f"{day} {at:%H:%M}"
         date = day
-        ticks.append(Tick(round(percent, 2), words))
+        begin_px = percent / 100 * PHONE_PX
+        end_px = begin_px + len(words) * LETTER_PX
+        crowded = begin_px < free_px or end_px > PHONE_PX
+        if not crowded:
+            free_px = end_px + APART_PX
+        ticks.append(Tick(round(percent, 2), words, crowded))
     return tuple(ticks)
 
 

@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from opq_cloud.store.incident_index import COLUMNS, IncidentFilter, entry_of_incident
-from opq_cloud.view import charts, incident_page, words
+from opq_cloud.view import incident_page, words
 from opq_cloud.view.accounts.account_context import marked_time
 from opq_cloud.view.context import ShownBox, ViewContext, label, whole_id
 from opq_cloud.view.edit_pages import said_values
@@ -39,6 +39,15 @@ from opq_cloud.view.live_messages import measurement_json
 from opq_cloud.view.past.calendar_page import CalendarPages
 from opq_cloud.view.past.compare_page import ComparePages
 from opq_cloud.view.recent import FRESH_MS
+from opq_cloud.view.sparkline import (
+    NORMAL_PERCENT,
+    Sparkline,
+    SparkScale,
+    SparkStep,
+    spark_scale,
+    spark_steps,
+    sparkline,
+)
 from opq_proto.messages import Incident, Measurement
 
 BOX_ID = re.compile(r"[A-Za-z0-9_.-]{1,32}")
@@ -70,7 +79,7 @@ class Card:
     f_hz: float | None
     thd_percent: float | None
     trans_v: float | None
-    spark: charts.Sparkline | None
+    spark: Sparkline | None
     spark_span: str
 
 
@@ -137,10 +146,17 @@ class Pages:
             silent = (each for each in ids if each not in live)
             ordered = chain(silent, (each for each in ids if each in live))
             shown = islice(ordered, first, first + BOXES_A_PAGE)
+        records = context.boxes(shown)
+        drawn = [] if many else records
+        steps = {each.box_id: spark_steps(context.hub.recent(each.box_id)) for each in drawn}
+        scale = spark_scale((steps.get(each.box_id, ()), each.nominal_v) for each in records)
         return self.render(
             "boxes.html",
             here="boxes",
-            cards=[self._card(record, drawn=not many) for record in context.boxes(shown)],
+            cards=[self._card(each, steps.get(each.box_id, ()), scale) for each in records],
+            normal_y=scale.y(NORMAL_PERCENT[1]),
+            normal_height=scale.y(NORMAL_PERCENT[0]) - scale.y(NORMAL_PERCENT[1]),
+            normal_percent=NORMAL_PERCENT,
             many=many,
             page=page,
             pages=pages,
@@ -254,14 +270,17 @@ class Pages:
             **history_values(context, record, span, mine[:ON_BOX_PAGE]),
         )
 
-    def _card(self, record: ShownBox, drawn: bool = True) -> Card:
+    def _card(
+        self, record: ShownBox, steps: Sequence[SparkStep] = (), scale: SparkScale | None = None
+    ) -> Card:
+        """Without steps, or without a scale, no line is drawn."""
         hub = self._context.hub
         heard = hub.newest(record.box_id)
         newest = heard.measurement if heard else None
         values = measurement_json(newest) if newest else {}
         age_ms = max(0, self._context.now_ns() // 1_000_000 - heard.heard_ms) if heard else 0
         live = heard is not None and age_ms < heard.silent_after_ms
-        spark = charts.sparkline(charts.spark_steps(hub.recent(record.box_id))) if drawn else None
+        spark = sparkline(steps, record.nominal_v, scale) if scale else None
         return Card(
             box_id=record.box_id,
             label=label(record),

@@ -4,6 +4,7 @@ Who owns the Box, or an administrator, asks; the answer leads to the event's pag
 it and draws what has come. An event is shown to who sees a Box of it, samples to who may see those.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ from fastapi.responses import HTMLResponse
 from numpy.typing import NDArray
 
 from opq_cloud.store.incident_index import IncidentFilter
+from opq_cloud.store.store import EventRecord
 from opq_cloud.view import words
 from opq_cloud.view.accounts.account_context import AccountContext, PageMaker
 from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
@@ -79,8 +81,7 @@ class EventPages:
         return self._render(
             "event.html", "boxes", 200,
             record=record,
-            states=[(label(context.box(b)), b, request_state(record, b, now_ns))
-                    for b in record.boxes_triggered[:COLUMNS]],
+            states=self._states(record, now_ns),
             waiting=bool(waiting_boxes(record, now_ns)),
             waves=[draw_wave(label(context.box(wave.box_id)), k, wave) for k, wave in enumerate(waves)],
             not_drawn=len(stored) - len(waves),
@@ -90,6 +91,16 @@ class EventPages:
             length=words.duration((record.end_ns - record.start_ns) / 1e9),
             names=context.names(incidents),
         )  # fmt: skip
+
+    def _states(self, record: EventRecord, now_ns: int) -> list[tuple[str, RequestState]]:
+        """Which Boxes, and what became of the request to them."""
+        groups = words.alike((each, request_state(record, each, now_ns)) for each in record.boxes_triggered)
+        return [(self._named(box_ids), state) for box_ids, state in groups]
+
+    def _named(self, box_ids: Sequence[str]) -> str:
+        if len(box_ids) > words.BOXES_LISTED:
+            return words.boxes(box_ids)
+        return "; ".join(label(each) for each in self._context.boxes(box_ids))
 
     def _incidents(
         self, event_id: int, start_ns: int, end_ns: int, box_ids: tuple[str, ...]

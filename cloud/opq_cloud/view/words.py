@@ -6,9 +6,11 @@ Pure functions; unknown is an en dash, never 0.
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from typing import TypeVar
 
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, BoxArrival, Incident, StoredFinding, TimeSource
 
+Said = TypeVar("Said")
 Names = Mapping[str, str]
 """Box id -> the name that people gave it."""
 NO_NAMES: Names = {}
@@ -221,6 +223,14 @@ def boxes(ids: Sequence[str], names: Names = NO_NAMES) -> str:
     if len(ids) > BOXES_LISTED:
         return f"{len(ids)} Boxes"
     return ("Box " if len(ids) == 1 else "Boxes ") + listed(named(box_id, names) for box_id in ids)
+
+
+def alike(said: Iterable[tuple[str, Said]]) -> list[tuple[list[str], Said]]:
+    """The Boxes of which the same is said, in their order; what is said of fewest Boxes comes first."""
+    groups: dict[Said, list[str]] = {}
+    for box_id, what in said:
+        groups.setdefault(what, []).append(box_id)
+    return sorted(((box_ids, what) for what, box_ids in groups.items()), key=lambda pair: len(pair[0]))
 
 
 def named(box_id: str, names: Names) -> str:

@@ -6,12 +6,14 @@ from fastapi import APIRouter, Response
 from fastapi.responses import HTMLResponse
 
 from opq_cloud.store.audit_records import AuditFilter
+from opq_cloud.view import words
 from opq_cloud.view.administration.admin_context import AdminContext
 from opq_cloud.view.administration.audit_pages import audit_row
 from opq_cloud.view.administration.box_facts import AdminBox
 from opq_cloud.view.administration.box_pages import read_boxes
 from opq_cloud.view.administration.health_client import ServicesFound, read_services
 from opq_cloud.view.administration.system_pages import disk_space
+from opq_cloud.view.context import names_of
 from opq_proto.errors import KeyFileError
 
 MOST_SHOWN = 20
@@ -101,10 +103,10 @@ def concerns(boxes: list[AdminBox], services: ServicesFound) -> list[Concern]:
     ]
     if services.states and _nobody_answers(services):
         found = [Concern("Services", "None of them answers at its health address", "/admin/system")]
-    for box in boxes:
-        name = f"Box {box.box_id}"
-        label = name if box.record.name in ("", name, box.box_id) else f"{name}, {box.record.name}"
-        found += [Concern(label, why, f"/admin/boxes/{box.box_id}") for why in box.troubles]
+    given = names_of(box.record for box in boxes)
+    for box_ids, why in words.alike((box.box_id, why) for box in boxes for why in box.troubles):
+        link = f"/admin/boxes/{box_ids[0]}" if len(box_ids) == 1 else "/admin/boxes?show=attention"
+        found.append(Concern(words.boxes(box_ids, given), why, link))
     return found
 
 

@@ -57,6 +57,8 @@ class RegionIncidents:
     """`3`, or `more than 1,000`."""
     newest_ns: int | None
     """When the newest of them began."""
+    open_end: bool = False
+    """The newest has no end yet."""
 
 
 def region_incidents(context: ViewContext, region: str, now_ns: int) -> RegionIncidents | None:
@@ -67,9 +69,12 @@ def region_incidents(context: ViewContext, region: str, now_ns: int) -> RegionIn
     wanted = IncidentFilter(box_ids=box_ids, start_ns=now_ns - DAY_NS)
     count = context.store.count_incidents(wanted, INCIDENTS_COUNTED + 1)
     newest = context.store.find_incidents(wanted, 1) if count else []
+    latest = context.store.incident(newest[0].incident_id) if newest else None
     said = words.number(min(count, INCIDENTS_COUNTED), 0)
     return RegionIncidents(
-        f"more than {said}" if count > INCIDENTS_COUNTED else said, newest[0].start_ns if newest else None
+        f"more than {said}" if count > INCIDENTS_COUNTED else said,
+        newest[0].start_ns if newest else None,
+        latest is not None and not latest.closed,
     )
 
 
@@ -93,12 +98,15 @@ def day_values(
         shown.append((grid, group_figures(grid), charts))
     region_rows = []
     for number, region in enumerate(regions[:REGIONS_SHOWN]):
-        chart = None
+        charts = []
         if number < REGIONS_READ:
             days = _day(region, boxes.fixed.boxes, trends, first_ms, lambda each: each.region)
-            chart = day_chart(days[:, VOLTS], "Voltage", "%", 2, 0, first_ms, 100.0)
+            charts = [
+                day_chart(days[:, VOLTS], "Voltage", "%", 2, 0, first_ms, 100.0),
+                day_chart(days[:, HERTZ], "Frequency", "Hz", 3, 2, first_ms, region.nominal_hz),
+            ]
         found = incidents(region.name) if number < REGIONS_READ else None
-        region_rows.append((region, group_figures(region), chart, found))
+        region_rows.append((region, group_figures(region), charts, found))
     return {
         "grids": shown,
         "grids_not_shown": max(0, len(grids) - GRIDS_SHOWN),

@@ -46,6 +46,7 @@ function draw(place, rows, bucketMs) {
     chart(
       place,
       {
+        padding: [12, 28, 0, 0], // half of the last label, with its seconds
         cursor: { drag: { x: false, y: false }, sync: { key: "hour" }, y: false, points: { size: 7 } },
         scales: { x: { range: (_, low, high) => [low, Math.max(high, (Date.now() + serverLeadMs) / 1000)] }, y: { range: (_, low, high) => padded(low, high, 4 * 10 ** -Number(digits)) } },
         axes: [

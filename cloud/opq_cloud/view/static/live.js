@@ -7,6 +7,9 @@ import { ago, fixed, lost, reporting, showStale, stale, state, utc } from "./wor
 const FRESH_MS = 10_000; // younger than this, a value's age is not worth a word
 const SPARK_MS = 300_000;
 const SPARK_JOINT_MS = 500; // windows less apart than that follow on each other
+const NORMAL_PERCENT = [90, 110]; // each scale of the sparklines has at least this, of nominal
+const SHOWN_PERCENT = [0, 200]; // and reaches no further
+const SPARK_MARGIN = 0.05;
 const DIGITS = { rms_v: 2, f_hz: 3, thd_percent: 2, trans_v: 1 };
 
 document.documentElement.classList.add("scripted");
@@ -14,6 +17,9 @@ const after = document.querySelector("script[data-after]").dataset.after;
 const serverLeadMs = Number(document.documentElement.dataset.nowMs) - Date.now();
 const heard = new Map(); // box id -> { at: performance.now(), silentAfterMs, newestMs }
 const recent = new Map(); // box id -> [[end_ms, min, mean, max, window_ms], …]
+const reached = new Map(); // box id -> its lowest and highest of these, percent of nominal
+let filled = false; // whether what was measured before this page is known, or cannot be had
+let scale = null; // of all sparklines of the page: bottom and top, percent of nominal
 
 const LOST_AFTER_MS = 5000; // a connection that is back by then was hardly away
 let connection = "";
@@ -94,6 +100,7 @@ function showMeasurement(measurement) {
   if (measurement.rms_v !== null) {
     const { timestamp_ms, rms_min_v, rms_v, rms_max_v, window_ms } = measurement;
     addRecent(measurement.box_id, [[timestamp_ms, rms_min_v, rms_v, rms_max_v, window_ms]]);
+    drawSparklines(measurement.box_id);
   }
 }
 
@@ -182,11 +189,14 @@ async function fillSparklines() {
   if (!document.querySelector(".spark-frame")) return;
   try {
     const answer = await fetch("/api/recent");
-    if (!answer.ok) return;
+    if (!answer.ok) throw new Error(String(answer.status));
     for (const [boxId, rows] of Object.entries(await answer.json())) addRecent(boxId, rows);
   } catch (error) {
     console.info("no recent measurements:", error.message); // the line starts with what comes live
+  } finally {
+    filled = true;
   }
+  drawSparklines();
 }
 
 function addRecent(boxId, rows) {
@@ -195,20 +205,48 @@ function addRecent(boxId, rows) {
   const all = [...known, ...rows.filter((row) => !times.has(row[0]))].sort((a, b) => a[0] - b[0]);
   const kept = all.filter((row) => row[0] > all[all.length - 1][0] - SPARK_MS);
   recent.set(boxId, kept);
-  for (const box of document.querySelectorAll(`[data-box="${CSS.escape(boxId)}"]`)) drawSparkline(box, kept);
+  const nominalV = Number(document.querySelector(`.card[data-box="${CSS.escape(boxId)}"]`)?.dataset.nominalV);
+  if (!nominalV) return;
+  const percent = (volts) => (volts / nominalV) * 100;
+  reached.set(boxId, [percent(Math.min(...kept.map((row) => row[1]))), percent(Math.max(...kept.map((row) => row[3])))]);
+}
+
+function commonScale() {
+  const lows = [...reached.values()].map((each) => each[0]);
+  const highs = [...reached.values()].map((each) => each[1]);
+  const low = Math.max(SHOWN_PERCENT[0], Math.min(NORMAL_PERCENT[0], ...lows));
+  const high = Math.min(SHOWN_PERCENT[1], Math.max(NORMAL_PERCENT[1], ...highs));
+  const margin = (high - low) * SPARK_MARGIN;
+  return [low - margin, high + margin];
+}
+
+/** That of one Box, or of all: also where the scale that they share has changed. */
+function drawSparklines(boxId) {
+  if (!filled) return;
+  const before = scale;
+  scale = commonScale();
+  const same = before !== null && before.every((edge, k) => edge === scale[k]);
+  const which = same && boxId !== undefined ? `.card[data-box="${CSS.escape(boxId)}"]` : ".card[data-box]";
+  for (const box of document.querySelectorAll(which)) drawSparkline(box, recent.get(box.dataset.box) ?? []);
 }
 
 function drawSparkline(box, rows) {
   const svg = box.querySelector("[data-spark]");
-  if (!svg || rows.length < 2) return;
+  if (!svg) return;
+  const [bottom, top] = scale;
   const { width, height } = svg.viewBox.baseVal;
+  const place = (percent) => ((top - Math.min(top, Math.max(bottom, percent))) / (top - bottom)) * height;
+  const normal = svg.querySelector(".spark-normal");
+  normal.setAttribute("y", place(NORMAL_PERCENT[1]).toFixed(1));
+  normal.setAttribute("height", (place(NORMAL_PERCENT[0]) - place(NORMAL_PERCENT[1])).toFixed(1));
+  if (rows.length < 2) return;
   const low = Math.min(...rows.map((row) => row[1]));
   const high = Math.max(...rows.map((row) => row[3]));
-  const pad = Math.max(0.5, (high - low) * 0.1);
   const first = rows[0][0] - rows[0][4];
   const span = Math.max(1, rows[rows.length - 1][0] - first);
   const x = (t) => (((t - first) / span) * width).toFixed(1);
-  const y = (value) => (((high + pad - value) / (high - low + 2 * pad)) * height).toFixed(1);
+  const nominalV = Number(box.dataset.nominalV);
+  const y = (volts) => place((volts / nominalV) * 100).toFixed(1);
   let line = "";
   let band = "";
   let before = first;

@@ -72,6 +72,8 @@ class FurtherShare:
         self._log = log.get(service="triggering-service")
         self._limited = RateLimitedLog(self._log)
         self._waiting: OrderedDict[int, HandedOver] = OrderedDict()
+        self._held: set[tuple[str, int]] = set()
+        """Box and sequence of those Measurements."""
         self._number = 0
         self._beat_s = self._told_s = -SILENT_S
         self._began_s = self._answered_s = monotonic_s()
@@ -105,6 +107,10 @@ class FurtherShare:
         """A disturbance is over."""
         self._number += 1
         self._hand_over(end_frames(HandedEnd(self._number, box_id, decision)), None)
+
+    def holds(self, measurement: Measurement) -> bool:
+        """Whether this one was handed over and is not settled: its Box has sent it again."""
+        return (measurement.box_id, measurement.sequence) in self._held
 
     def advance(self, now_s: float) -> None:
         """Read what the first share says; say that this one is here; send again what is not settled."""
@@ -157,9 +163,17 @@ class FurtherShare:
         now_s = self._now()
         sent = try_send(self._socket, frames)
         self._waiting[self._number] = HandedOver(frames, measurement, now_s if sent else now_s - AGAIN_S)
+        if measurement is not None and measurement.sequence is not None:
+            self._held.add((measurement.box_id, measurement.sequence))
         if len(self._waiting) > MOST_HANDED:
-            self._waiting.popitem(last=False)
+            self._let_go(self._waiting.popitem(last=False)[1])
             self._counters.add("onsets_let_go")
+
+    def _let_go(self, handed: HandedOver) -> Measurement | None:
+        row = handed.measurement
+        if row is not None and row.sequence is not None:
+            self._held.discard((row.box_id, row.sequence))
+        return row
 
     def _use(self, said: SharesHere, now_s: float) -> None:
         self._answered_s = now_s
@@ -174,8 +188,8 @@ class FurtherShare:
     def _settle(self, numbers: list[int]) -> None:
         for number in numbers:
             handed = self._waiting.pop(number, None)
-            if handed is not None and handed.measurement is not None:
-                self._accept(handed.measurement)
+            if handed is not None and (row := self._let_go(handed)) is not None:
+                self._accept(row)
 
     def _send_again(self, now_s: float) -> None:
         sent = 0

@@ -77,11 +77,8 @@ class OwnBoxes:
                 self.dropped += 1
         return mine
 
-    def use_shares(self, shares: Sequence[int], stored: Iterable[str], now_s: float) -> frozenset[bytes]:
-        """From now on these are here; the beginnings to subscribe to.
-
-        `stored`: Boxes of the store, heard or not: a disturbance of theirs may have ended unseen.
-        """
+    def use_shares(self, shares: Sequence[int], now_s: float) -> frozenset[bytes]:
+        """From now on these are here; the beginnings to subscribe to."""
         self.shares = tuple(shares)
         before, self._owned = self._owned, beginnings_of(self._number, self.shares)
         for lost in before - self._owned:
@@ -90,10 +87,13 @@ class OwnBoxes:
         new = gained - self._lost.keys()  # the others are subscribed to still
         for beginning in gained:
             self._lost.pop(beginning, None)
-        for box_id in stored:
-            if beginning_of(box_id) in new and topic(box_id) not in self._begun:
-                self._waiting.setdefault(topic(box_id), [])
         return new
+
+    def know(self, box_ids: Iterable[str]) -> None:
+        """Boxes of the store, heard or not: a disturbance of theirs may have ended unseen."""
+        for box_id in box_ids:
+            if beginning_of(box_id) in self._owned and topic(box_id) not in self._begun:
+                self._waiting.setdefault(topic(box_id), [])
 
     def next_gained(self) -> dict[str, list[Frames]]:
         """Some Boxes that are to be begun, and what came of each."""

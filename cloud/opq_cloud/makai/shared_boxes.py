@@ -4,6 +4,7 @@ A Box that is taken over is shown its last stored minutes, as after a restart, t
 Belongs to the triggering service's loop.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -13,6 +14,7 @@ from opq_cloud.makai.first_share import FirstShare
 from opq_cloud.makai.further_share import FurtherShare
 from opq_cloud.makai.measurement_writer import MeasurementWriter
 from opq_cloud.makai.own_boxes import Frames, OwnBoxes
+from opq_cloud.makai.periodic_call import PeriodicCall
 from opq_cloud.service import HealthReport, ServiceCounters
 from opq_cloud.sockets import Context, Socket
 from opq_cloud.store.store import CloudStore
@@ -23,6 +25,8 @@ from opq_proto.rate_limit import RateLimitedLog
 from opq_proto.wire import measurement_from_wire
 
 STORE_PAUSE_S = 1.0
+READ_S = 0.5
+"""After a change of the shares, or a failure."""
 
 SeeAgain = Callable[[Iterable[Measurement]], None]
 Judge = Callable[[Measurement], None]
@@ -47,14 +51,23 @@ class SharedBoxes:
         self._own = OwnBoxes(share.number)
         self._stored_ms: dict[str, int] = {}
         """Boxes of the store -> their last Measurement there, when the shares changed last."""
+        self._found: deque[dict[str, int]] = deque()
+        """What the thread has read."""
+        self._read_for: tuple[int, ...] = ()
+        self._reading = PeriodicCall("stored-boxes")
         self._again_s = 0.0
 
     @contextmanager
     def opened(self, context: Context, endpoint: str) -> Iterator[Socket]:
         """The socket to be polled beside the Measurements; raises as the role's `opened`."""
         self._own, self._stored_ms, self._again_s = OwnBoxes(self._share.number), {}, 0.0
+        self._found.clear()
+        self._read_for = ()
         with self._role.opened(context, endpoint) as socket:
-            yield socket
+            try:
+                yield socket
+            finally:
+                self._reading.close()
 
     def begin(
         self,
@@ -67,6 +80,7 @@ class SharedBoxes:
         """At each start of the service; `measurements` is subscribed to nothing."""
         self._measurements, self._store, self._writer = measurements, store, writer
         self._see_again, self._judge = see_again, judge
+        self._reading.start(self._read_stored, READ_S)
 
     def accept(self, measurement: Measurement) -> None:
         """Its event is on disk: whoever has the Box stores it."""
@@ -85,8 +99,12 @@ class SharedBoxes:
         """Once a turn, before what came in it is judged: who is here; take Boxes, and let them go."""
         self._role.advance(now_s)
         own = self._own
-        if self._role.shares != own.shares and now_s >= self._again_s:
-            self._use_shares(now_s)
+        if self._role.shares != own.shares:
+            for beginning in own.use_shares(self._role.shares, now_s):
+                self._measurements.subscribe(beginning)
+        if self._found:
+            self._stored_ms = self._found.popleft()
+            own.know(self._stored_ms)
         if own.begins and now_s >= self._again_s:
             self._take_some(now_s)
         over, released = own.released(now_s)
@@ -103,15 +121,18 @@ class SharedBoxes:
     def health(self) -> HealthReport:
         return self._role.health()
 
-    def _use_shares(self, now_s: float) -> None:
+    def _read_stored(self) -> None:
+        """In a thread: it may take seconds where there are many Boxes, and others wait for a sign of life."""
+        shares = self._own.shares
+        if not shares or shares == self._read_for:
+            return
         try:
             newest = self._store.latest_measurements()
         except StoreError as error:
-            self._store_failed(error, now_s)
+            self._store_failed(error)
             return
-        self._stored_ms = {box_id: row.timestamp_ms for box_id, row in newest.items()}
-        for beginning in self._own.use_shares(self._role.shares, newest, now_s):
-            self._measurements.subscribe(beginning)
+        self._read_for = shares
+        self._found.append({box_id: row.timestamp_ms for box_id, row in newest.items()})
 
     def _take_some(self, now_s: float) -> None:
         gained = self._own.next_gained()
@@ -119,7 +140,8 @@ class SharedBoxes:
         try:
             stored = {box_id: self._last_minutes(box_id, rows) for box_id, rows in came.items()}
         except StoreError as error:
-            self._store_failed(error, now_s)
+            self._again_s = now_s + STORE_PAUSE_S
+            self._store_failed(error)
             return
         self._own.begin(gained)
         self._writer.take_boxes({box_id: rows[-1].timestamp_ms for box_id, rows in stored.items() if rows})
@@ -148,8 +170,7 @@ class SharedBoxes:
             return ()
         return self._store.measurements(box_id, newest_ms - self._back_ms, newest_ms + 1)
 
-    def _store_failed(self, error: StoreError, now_s: float) -> None:
-        self._again_s = now_s + STORE_PAUSE_S
+    def _store_failed(self, error: StoreError) -> None:
         self._counters.add("store_errors")
         self._limited.warning("boxes.not_taken", error=str(error))
 

@@ -323,6 +323,8 @@ class TriggeringService:
             writer.accept_columns(columns.part(~opened))
 
     def _judge_measurement(self, measurement: Measurement, writer: MeasurementWriter, woken_s: float) -> None:
+        if self._further is not None and self._further.holds(measurement):
+            return
         if self._rules is not None:
             self._rules.offer_measurement(measurement)
         opened = self._judge.judge(measurement)

@@ -41,6 +41,8 @@ class CrossedBox:
     """Which Box crossed, and when its command came, monotonic."""
 
     box: int = -1
+    at_ms: int = 0
+    """When it crossed, as it says: what asks it as the neighbour of another is not its own command."""
     asked_s: float = 0.0
 
 
@@ -93,9 +95,11 @@ class BoxLoad:
         found = []
         for number in range(count):
             box = number % len(self._ids)
-            self._crossed = CrossedBox(box)
+            at_ns = time.time_ns() + (number - EARLIER) * SPACING_NS
+            self._crossed = CrossedBox(box, at_ns // 10**6)
+            body = self._crossing(box, at_ns)
             began_s = time.monotonic()
-            self.lines.publish(box, self._topics[box], self._crossing(box, number))
+            self.lines.publish(box, self._topics[box], body)
             while not self._crossed.asked_s and time.monotonic() < began_s + COMMAND_S:
                 self.lines.wait(COMMAND_S)
             if self._crossed.asked_s:
@@ -112,9 +116,8 @@ class BoxLoad:
         tails = sequence_tails(self._sequences[which], self._sequences[which])
         return [body + tail for body, tail in zip(bodies, tails, strict=True)]
 
-    def _crossing(self, box: int, number: int) -> bytes:
+    def _crossing(self, box: int, end_ns: int) -> bytes:
         """A dip of one cycle, each half a minute after the one before: no other event has it."""
-        end_ns = time.time_ns() + (number - EARLIER) * SPACING_NS
         self._sequences[box] += 1
         sequence = int(self._sequences[box])
         rms = {"rms": Metric(60.0, 60.0, 60.0)}
@@ -125,9 +128,12 @@ class BoxLoad:
         return measurement_to_wire(row)
 
     def _command(self, box: int, data: bytes) -> None:
-        asks = command_from_wire(data).WhichOneof("command") == "data_command"
-        if asks and box == self._crossed.box and not self._crossed.asked_s:
-            self._crossed.asked_s = time.monotonic()
+        crossed = self._crossed
+        if box != crossed.box or crossed.asked_s:
+            return
+        asked = command_from_wire(data).data_command  # of another command all is 0
+        if asked.start_ms <= crossed.at_ms <= asked.end_ms:
+            crossed.asked_s = time.monotonic()
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The scenario `village`, and causes on demand through the control socket."""
+"""The scenarios `village` and `village_random`, and causes on demand through the control socket."""
 
 import hashlib
 import json
@@ -40,6 +40,17 @@ def test_something_happens_each_minute_and_every_cause_within_half_an_hour(villa
     feeders = {power_system_of(village).feeder_of(box.at) for box in village.box}
     assert len(village.box) == 12
     assert feeders == {"feeder1", "feeder2", "feeder3"}
+
+
+def test_the_random_village_is_the_village_with_each_of_its_causes_three_times_an_hour(village):
+    random = load_power_scenario(scenario_path("village_random"))
+    assert (random.network, random.box, random.place) == (village.network, village.box, village.place)
+    assert (random.frequency, random.nominal_v, random.start_hour) == (village.frequency, 230.0, 8.0)
+    assert [each.kind for each in random.process] == [each.kind for each in village.cause]
+    assert {each.per_hour for each in random.process} == {3.0} and not random.cause
+    planned = [list(takewhile(lambda item: item[0] < 36000, schedule_of(random, seed))) for seed in (1, 2)]
+    assert planned[0] != planned[1]
+    assert all(len(each) == pytest.approx(900, abs=150) for each in planned)  # five standard deviations
 
 
 def test_its_truth_has_the_classes_of_the_contract_and_is_the_same_twice(village, tmp_path):

@@ -19,6 +19,8 @@ CLEAR_MOVE = 0.05
 """Share of the voltage before: so far a phasor has to go to show when the fault was cleared."""
 OPPOSITE_PERCENT = 4.0
 """One phase of a place up and another down by this share of before."""
+STANDS_PERCENT = 110.0
+"""Of nominal: a swell that comes from above this has not begun there."""
 _PHASES = {"a": "a1r", "b": "b2s", "c": "c3t"}
 """Names in use: a, A, L1, 1, R; IEC 60445 has L1, L2, L3."""
 
@@ -67,7 +69,7 @@ class IncidentSigns:
 def signs_of(kinds: frozenset[str], scope: str | None, witnesses: Sequence[IncidentWitness]) -> IncidentSigns:
     """The signs of an incident of one witness at least."""
     figures = [dict(each.figures) for each in witnesses]
-    seen = [each for each in figures if "onset_change_percent" in each]
+    seen = _onsets(witnesses)
     strongest = sorted(seen, key=_moved, reverse=True)[:STRONGEST]
     residuals = [each.residual_percent for each in witnesses if each.residual_percent is not None]
     ringing = max(figures, key=lambda each: each.get("ringing_pu", 0.0), default={})
@@ -111,6 +113,27 @@ def signs_of(kinds: frozenset[str], scope: str | None, witnesses: Sequence[Incid
         dip_type=dip_type,
         dip_place=place,
     )
+
+
+def shows_onset(kind: str, residual_percent: float | None, figures: Mapping[str, float]) -> bool:
+    """Whether a finding's figures are those of a beginning.
+
+    Minutes of overvoltage that a short disturbance divides begin anew when it is over: that finding is a
+    Box's worst, and says nothing of what made it.
+    """
+    change = figures.get("onset_change_percent")
+    if change is None:
+        return False
+    if family(kind) != HIGH or residual_percent is None:
+        return True
+    return residual_percent <= STANDS_PERCENT * (1 + change / 100)
+
+
+def _onsets(witnesses: Sequence[IncidentWitness]) -> list[dict[str, float]]:
+    """The figures of those that show the onset; where nobody does, of those that have figures of one."""
+    known = [(each, dict(each.figures)) for each in witnesses]
+    shown = [figures for each, figures in known if shows_onset(each.kind, each.residual_percent, figures)]
+    return shown or [figures for _, figures in known if "onset_change_percent" in figures]
 
 
 def phase_letter(phase: str | None) -> str | None:

@@ -14,7 +14,7 @@ from functools import lru_cache
 from itertools import chain
 
 from opq_cloud.mauka.cause_hypotheses import hypotheses_for
-from opq_cloud.mauka.cause_signs import signs_of
+from opq_cloud.mauka.cause_signs import shows_onset, signs_of
 from opq_cloud.mauka.incident_sides import sides_of
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.incident_witness import IncidentWitness, heaviest
@@ -25,6 +25,8 @@ from opq_proto.messages import BoxArrival, BoxSide, CauseHypothesis, Finding
 ARRIVALS = 50
 """Boxes that the order of arrival names."""
 AT_ONCE = 100
+LESS = 1e6
+"""So much lighter is a witness that shows no onset; nothing is further from nominal, in percent."""
 _KEPT = 3
 """Different names that are kept: two, and perhaps the mark of what is not known."""
 
@@ -88,8 +90,11 @@ def _arrival(one: Finding) -> BoxArrival:
 
 
 def _witness(one: Finding, place: BoxPlace) -> IncidentWitness:
+    off, length_ns = badness(one)
+    if not shows_onset(one.kind, one.residual_percent, dict(one.figures)):
+        off -= LESS
     return IncidentWitness(
-        one.box_id, one.kind, one.start_ns, one.end_ns, (*badness(one), -one.start_ns, one.kind),
+        one.box_id, one.kind, one.start_ns, one.end_ns, (off, length_ns, -one.start_ns, one.kind),
         one.residual_percent, place.place, place.feeder, place.phase, one.uncertainty_ns, one.figures,
     )  # fmt: skip
 

@@ -15,7 +15,10 @@ WITNESSES = 12
 
 @dataclass(frozen=True, slots=True)
 class IncidentWitness:
-    """`weight` orders them, the heaviest first: off nominal, length in ns, minus its start, kind."""
+    """`weight` orders them, the heaviest first: off nominal, length in ns, minus its start, kind.
+
+    Off nominal is far below 0 where a finding shows no onset: what does goes before it.
+    """
 
     box_id: str
     kind: str

@@ -316,6 +316,47 @@ def test_an_incident_keeps_few_witnesses_the_same_in_any_order() -> None:
     assert told["hypotheses"][0]["probability"] == one.hypotheses[0].probability  # type: ignore[index]
 
 
+STARTED = {"onset_change_percent": -5.6, "onset_change_degrees": -0.5, "onset_lasting_s": 0.8,
+           "onset_recovery_cycles": 5.0, "onset_fading_percent": 99.0}  # fmt: skip
+
+
+def seen_by(box_id: str, kind: str, start_s: float, residual: float | None, **figures: float) -> Finding:
+    start_ns = round(start_s * 1e9)
+    found = tuple(figures.items())
+    return Finding(kind, box_id, start_ns, start_ns + 90 * 10**9, 0, residual_percent=residual, figures=found)
+
+
+@pytest.mark.parametrize("renewed", [{}, {"onset_change_percent": 0.6, "onset_after_percent": 1.1}])
+def test_an_overvoltage_that_begins_anew_after_a_disturbance_says_nothing_of_its_cause(
+    renewed: dict[str, float],
+) -> None:
+    """A motor starts at 117 % of nominal: the overvoltage of each Box is over, and begins again."""
+    findings = [
+        known(1, seen_by("1", "rapid_voltage_change", 10.0, None, **STARTED)),
+        *(known(n, seen_by(str(n - 1), "overvoltage", 10.2, 117.0, **renewed)) for n in range(2, 9)),
+    ]
+    facts = facts_of(1, findings, lambda box_id: BoxPlace(place=f"p{box_id}", feeder="f1"))
+    assert facts == facts_of(1, findings[::-1], lambda box_id: BoxPlace(place=f"p{box_id}", feeder="f1"))
+    assert (facts.kind, facts.residual_percent) == ("overvoltage", 117.0)  # its class stays that of the worst
+    assert facts.witnesses[0].kind == "rapid_voltage_change"
+    assert sorted(each.box_id for each in facts.witnesses[1:]) == ["2", "3", "4", "5", "6", "7"]
+    assert facts.hypotheses[0].cause == "motor_start"
+
+
+def test_a_swell_that_begins_within_the_limits_shows_its_onset_and_stays_the_witness() -> None:
+    findings = [
+        known(1, seen_by("1", "swell", 10.0, 117.0, onset_change_percent=12.0)),
+        known(2, seen_by("1", "rapid_voltage_change", 10.3, None, onset_change_percent=-5.6)),
+    ]
+    assert facts_of(1, findings, lambda box_id: BoxPlace()).witnesses[0].kind == "swell"
+
+
+def test_where_every_box_has_stood_above_the_limit_what_they_have_still_counts() -> None:
+    findings = [known(1, seen_by("1", "overvoltage", 10.0, 117.0, onset_change_percent=1.4))]
+    facts = facts_of(1, findings, lambda box_id: BoxPlace())
+    assert signs_of(frozenset(facts.kinds), None, facts.witnesses).change_percent == 1.4
+
+
 def test_a_dip_brings_the_traits_of_its_onset_with_it() -> None:
     t = np.arange(2 * RATE_HZ) / RATE_HZ
     volts = 170 * np.sin(2 * np.pi * 60 * t) * np.where((t >= 1) & (t < 1.1), 0.5, 1.0)

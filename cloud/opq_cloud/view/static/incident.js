@@ -90,8 +90,7 @@ async function drawWaveform(place) {
     if (mine === asked && closer?.t_ms.length) plot.setData([closer.t_ms, closer.values], false);
     if (mine === asked) plot.setScale("x", { min: range[0], max: range[1] });
   };
-  linked.push({ plot, refine });
-  refine();
+  linked.push({ plot, refine }); // drawAll zooms, and so asks for each closer look once, when the whole range is known
 }
 
 /** A faint ground where the incident lies. */

@@ -101,7 +101,7 @@ def one(raw: bytes) -> None:
         name = package.manifest.name
         own.add(PLUGINS / name)
         if name != "neighbour":
-            INSTALLER.unpack(package, signed_by, ())
+            INSTALLER.unpack(package, signed_by)
             folder = INSTALLER.folder(name, str(package.manifest.version))
             for kind, symbol in package.manifest.symbols:
                 try:

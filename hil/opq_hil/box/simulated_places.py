@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from opq_hil.box.fleet import Fleet
+from opq_hil.power_system.map_places import KM_PER_DEGREE
 from opq_hil.power_system.power_scenario import PowerScenario, power_system_of
 
 BORNHOLM, OAHU = (55.130, 14.915), (21.500, -158.020)
 """(latitude, longitude), degrees: the middle of an island of 50 Hz and of one of 60 Hz."""
-KM_PER_DEGREE = 111.195
-"""Length of a degree of latitude, on a sphere of 6371.009 km."""
 SPIRAL_KM = 1.1
 """The n-th point lies so far off times the root of n + 1; 200 points lie within 16 km."""
 GOLDEN_DEGREES = 137.50776

@@ -26,7 +26,8 @@ TruthLine = dict[str, object]
 
 
 def disturbance_line(found: GridDisturbance, start_ns: int) -> TruthLine:
-    """One line of truth.jsonl: contracts' keys, and `place`, `words`, `values` of the cause.
+    """One line of truth.jsonl: contracts' keys, and the cause's `place` (with `latitude` and `longitude`),
+    `words` and `values`.
 
     Args:
         start_ns: UTC of the run's moment 0.
@@ -43,6 +44,7 @@ def disturbance_line(found: GridDisturbance, start_ns: int) -> TruthLine:
         "end_ns": start_ns + _ns(solved.end_s),
         "boxes": {box_id: _box_line(truth, start_ns) for box_id, truth in seen.items()},
         "place": solved.place,
+        **_on_map(found.system, solved.place),
         "words": solved.words,
         "values": _values(found),
     }
@@ -102,9 +104,17 @@ def outage_line(outage: BoxOutage, system: PowerSystem, start_ns: int) -> TruthL
         "end_ns": start_ns + _ns(outage.end_s),
         "boxes": dict.fromkeys(buses, seen),
         "place": buses[first],
+        **_on_map(system, buses[first]),
         "words": f"Box {', '.join((first, *others))}: no supply",
         "values": {},
     }
+
+
+def _on_map(system: PowerSystem, place: str) -> TruthLine:
+    """`latitude` and `longitude` of a place, degrees; null: nobody knows."""
+    at = None if system.places is None else system.places.coordinates(place)
+    latitude, longitude = (None, None) if at is None else (round(at[0], 6), round(at[1], 6))
+    return {"latitude": latitude, "longitude": longitude}
 
 
 def _extent_of(system: PowerSystem, buses: set[str]) -> str | None:

@@ -25,6 +25,7 @@ from opq_hil.power_system.box_supply import BoxSupplyConfig, supply_problems
 from opq_hil.power_system.causes.catalogue import CauseValue, cause_of
 from opq_hil.power_system.causes.cause import Cause
 from opq_hil.power_system.frequency import system_frequency
+from opq_hil.power_system.map_places import MapPlaces
 from opq_hil.power_system.network import PowerNetwork
 from opq_hil.power_system.network_config import NetworkConfig
 from opq_hil.power_system.outlet_voltage import Outlet, SystemPhase
@@ -283,8 +284,16 @@ def power_system_of(scenario: PowerScenario, seed: int = 1, phase: SystemPhase |
     course = phase or grid_course(scenario, seed)
     model = model_of(scenario)
     schedule = schedule_of(scenario, seed)
+    named = {each.at: (each.latitude, each.longitude) for each in scenario.place}
+    places = MapPlaces(scenario.network, named) if named else None
     return PowerSystem(
-        power_network(scenario), course, outlets_of(scenario, seed), seed, schedule, model=model
+        power_network(scenario),
+        course,
+        outlets_of(scenario, seed),
+        seed,
+        schedule,
+        model=model,
+        places=places,
     )
 
 

@@ -17,6 +17,7 @@ from opq_hil.mains.courses import FloatArray
 from opq_hil.power_system.causes.cause import Cause
 from opq_hil.power_system.causes.site import NetworkState, Site, SolvedCause
 from opq_hil.power_system.disturbance_terms import ComplexArray, DisturbanceTerms, FundamentalTerm, SlipTerm
+from opq_hil.power_system.map_places import MapPlaces
 from opq_hil.power_system.network import PowerNetwork
 from opq_hil.power_system.outlet_voltage import Outlet, OutletVoltage, SystemPhase
 from opq_hil.power_system.swing_model import SwingModel
@@ -90,6 +91,7 @@ class PowerSystem:
 
     Args:
         model: of the whole system's frequency, for units that trip; None: nothing trips here.
+        places: where its places stand on a map; None: nobody says.
         scheduled: (seconds, cause) in rising order, endless if wanted; read as far as moments are asked for.
 
     Attributes:
@@ -107,10 +109,12 @@ class PowerSystem:
         scheduled: Iterable[tuple[float, Cause]] = (),
         keep_s: float = KEEP_S,
         model: SwingModel | None = None,
+        places: MapPlaces | None = None,
     ) -> None:
         self.network = network.with_places([outlet.bus for outlet in outlets])
         self.phase = SharedPhase(phase)
         self.outlets = tuple(outlets)
+        self.places = places
         self.refused: deque[Refusal] = deque(maxlen=REFUSED_KEPT)
         self.happened = 0
         self.latest: GridDisturbance | None = None

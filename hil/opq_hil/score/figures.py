@@ -6,6 +6,7 @@ from typing import TypedDict
 
 import numpy as np
 
+from opq_hil.power_system.map_places import distance_km
 from opq_hil.score.matching import ScoreMatch, match_incidents
 from opq_hil.score.records import COMPOUND_NS, JOIN_NS, FoundIncident, TrueDisturbance
 
@@ -30,6 +31,14 @@ class StartError(TypedDict):
     """Share."""
 
 
+class PlaceDistance(TypedDict):
+    """From an incident's centre to the true place, km, of those of which both are known."""
+
+    median: float | None
+    p90: float | None
+    incidents: int
+
+
 class ScoreFigures(TypedDict):
     truth: int
     found: int
@@ -50,7 +59,7 @@ class ScoreFigures(TypedDict):
     cause_right: float | None
     side_right: float | None
     sides: int
-    place_error_km: None
+    place_error_km: PlaceDistance
 
 
 """`truth`: disturbances; `found`: those with an incident, whatever its class; `false`: incidents without one;
@@ -58,8 +67,8 @@ class ScoreFigures(TypedDict):
 several, `wrongly_joined`: of several that the rule keeps apart. `scope_right`: of found ones whose incident
 has a scope; `scope_right_sharp`: without steady states, each of which is an incident of one Box by the rule.
 `cause_right`: of found ones whose incident was judged, by the cause that it names first. `side_right`: of the
-`sides`, the Boxes of found ones of which the incident says whether they are downstream. `place_error_km`: no
-stored incident has a place."""
+`sides`, the Boxes of found ones of which the incident says whether they are downstream. `place_error_km`: an
+incident's centre is the mean of its Boxes, so it cannot be better than they stand dense."""
 
 
 def score(truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident]) -> ScoreFigures:
@@ -93,7 +102,7 @@ def score(truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident]) -> S
         "cause_right": _cause_right(truth, found, match),
         "side_right": _share(sum(sides), len(sides)),
         "sides": len(sides),
-        "place_error_km": None,
+        "place_error_km": _place_distance(truth, found, match),
     }
 
 
@@ -210,3 +219,14 @@ def _cause_right(
     pairs = [(truth[t].cause, found[each[0]].cause) for t, each in enumerate(match.of_truth) if each]
     known = [(true, named) for true, named in pairs if true and named is not None]
     return _share(sum(true == named for true, named in known), len(known))
+
+
+def _place_distance(
+    truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident], match: ScoreMatch
+) -> PlaceDistance:
+    best = [(truth[t].at, found[each[0]].centre) for t, each in enumerate(match.of_truth) if each]
+    off_km = [distance_km(at, centre) for at, centre in best if at is not None and centre is not None]
+    median, p90 = (
+        (None, None) if not off_km else (round(float(q), 3) for q in np.percentile(off_km, (50, 90)))
+    )
+    return {"median": median, "p90": p90, "incidents": len(off_km)}

@@ -53,6 +53,8 @@ class TrueDisturbance:
     scope: str | None
     boxes: dict[str, BoxSpan] = field(hash=False)
     cause: str = ""
+    at: tuple[float, float] | None = None
+    """(latitude, longitude) of its place, degrees; None: nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ class FoundIncident:
     """Its likeliest cause; None: nobody has judged it."""
     sides: dict[str, str] = field(default_factory=dict, hash=False)
     """Box -> `downstream` or `upstream`, as far as it says."""
+    centre: tuple[float, float] | None = None
+    """(latitude, longitude), degrees: the mean of its Boxes, weighted; None: they have no coordinates."""
 
     @property
     def steady(self) -> bool:

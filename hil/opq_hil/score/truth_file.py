@@ -91,7 +91,19 @@ def _disturbance(line: object, number: str) -> TrueDisturbance | None:
         scope if isinstance(scope, str) else None,
         {box_id: span for box_id, span in spans.items() if span.kind != "none"} or spans,
         str(line.get("cause", "")),
+        _coordinates(line),
     )
+
+
+def _coordinates(line: Mapping[str, Any]) -> tuple[float, float] | None:
+    """None: the line says none."""
+    at = line.get("latitude"), line.get("longitude")
+    if at == (None, None):
+        return None
+    for value, most in zip(at, (90.0, 180.0), strict=True):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= most:
+            raise ValueError(f"latitude, longitude are {_short(at)}; want degrees")
+    return float(at[0]), float(at[1])  # type: ignore[arg-type]
 
 
 def _text(line: Mapping[str, Any], key: str) -> str:

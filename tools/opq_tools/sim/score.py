@@ -99,7 +99,14 @@ def found_incident(incident: Incident) -> FoundIncident:
     cause = incident.hypotheses[0].cause if incident.hypotheses else None
     sides = {each.box_id: each.side for each in incident.sides}
     return FoundIncident(
-        incident.incident_id, incident.kind, incident.scope, boxes, incident.follows, cause, sides
+        incident.incident_id,
+        incident.kind,
+        incident.scope,
+        boxes,
+        incident.follows,
+        cause,
+        sides,
+        incident.centre,
     )
 
 
@@ -140,6 +147,10 @@ def _show(figures: ScoreFigures, nothing: int) -> None:
     console.print(f"first cause right: {_percent(figures['cause_right'])}")
     told = f"upstream or downstream right: {_percent(figures['side_right'])}"
     console.print(f"{told}, said of {figures['sides']} Boxes")
+    off = figures["place_error_km"]
+    if off["median"] is not None:
+        within = f"90 % within {off['p90']:g} km, of {off['incidents']} incidents"
+        console.print(f"place error: median {off['median']:g} km, {within}")
     table = Table("class", "precision", "recall", "f1", "found as")
     for kind in sorted({*figures["by_class"], *figures["confusion"]}):
         row = figures["by_class"].get(kind, {"precision": None, "recall": None, "f1": None})

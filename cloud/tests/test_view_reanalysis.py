@@ -194,7 +194,7 @@ def test_a_job_whose_service_was_killed_goes_on_and_analyses_each_event_once(
     monkeypatch.setattr(reanalysis_jobs, "PROGRAM", NOTING.format(file=str(noted), hangs_after=99))
     people.jobs._lease_s = 1.0
     with people.client("admin", "write") as admin:
-        assert wait_for(lambda: admin.get("/reanalyses/1").json()["resumed"] == 1, WAIT_S)
+        assert wait_for(lambda: admin.get("/reanalyses/1").json().get("resumed") == 1, WAIT_S)
         people.jobs._lease_s = reanalysis_jobs.LEASE_S
         job = over(admin, 1)
     assert (job["state"], job["done"], job["of"], job["error"]) == ("done", 4, 4, None), job

@@ -1,4 +1,5 @@
-"""What came before an incident: those most like it, and whether its kind recurs at an hour or an interval.
+"""Finds what came before an incident: the earlier incidents most like it, and whether its class recurs at an
+hour of the day or after an interval.
 
 It lies beside the rooms, as `incident_edits.py` does: pages, API and `opq-tools events show` say the same. It
 reads through the interface that View's visitors read through, so that nobody is told of an incident that he

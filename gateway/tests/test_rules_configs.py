@@ -9,12 +9,10 @@ from pathlib import Path
 import pytest
 from rules_house import House
 
-from opq_proto import log
-
 
 @pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
-    """A server in a process of its own: it can be ended. Log and time zone are as they were, afterwards."""
+    """A server in a process of its own: it can be ended. The time zone is as it was, afterwards."""
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     made = House(tmp_path, alone=True)
@@ -22,7 +20,6 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     assert made.stop() == []
     monkeypatch.undo()
     time.tzset()
-    log.configure("rules")
 
 
 def test_debug_says_each_request(house: House, capsys: pytest.CaptureFixture[str]) -> None:

@@ -37,7 +37,7 @@ class Share:
 
 
 def read_share(text: str) -> Share:
-    """Raises ConfigError: it is no share."""
+    """The share that a text such as "2/5" names. Raises ConfigError where it names none."""
     number, _, of = text.partition("/")
     if number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of) <= MOST_SHARES:
         return Share(int(number), int(of))
@@ -47,7 +47,10 @@ def read_share(text: str) -> Share:
 
 
 def configured_share(config: TriggeringServiceSection) -> Share | None:
-    """Raises ConfigError: it is none, or with rules, which compare Boxes."""
+    """The share that the settings name; None: this service has all Boxes.
+
+    Raises ConfigError where the text is no share, or stream rules are on, which compare all Boxes.
+    """
     share = None if config.share is None else read_share(config.share)
     if share is not None and config.rules.enabled:
         raise ConfigError(

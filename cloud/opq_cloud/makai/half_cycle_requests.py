@@ -75,7 +75,7 @@ class HalfCycleRequests:
         return no_room
 
     def _forget(self, utc_ns: int) -> None:
-        """Of too many those that are too old to be taken up again, then the oldest."""
+        """Where too many are known, drop those too old to be taken up again, then the oldest."""
         if len(self._known) > MOST_KNOWN:
             over = utc_ns - LATEST_NS
             newer = [(event, end_ns) for event, end_ns in self._known.items() if end_ns >= over]

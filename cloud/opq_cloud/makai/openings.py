@@ -355,6 +355,6 @@ class EventOpenings:
 
 
 def _bytes_of(trigger: Trigger) -> int:
-    """Of each of its Boxes: the samples, and the half cycles of a long disturbance."""
+    """What asking one Box costs: its samples, and the half cycles of a long disturbance."""
     size = bytes_of_span(trigger.start_ns, trigger.end_ns)
     return size if trigger.half_cycles_ns is None else size + bytes_of_half_cycles(trigger.half_cycles_ns)

@@ -8,6 +8,7 @@ that an event has already is merged. What comes while a Box has no owner is sent
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 from opq_cloud.makai.box_shares import LENGTH, beginning_of, beginnings_of
 from opq_proto.wire import topic
@@ -97,8 +98,7 @@ class OwnBoxes:
 
     def next_gained(self) -> dict[str, list[Frames]]:
         """Some Boxes that are to be begun, and what came of each."""
-        topics = list(self._waiting)[:BEGUN_AT_ONCE]
-        return {_box_id(each): self._waiting[each] for each in topics}
+        return {_box_id(each): came for each, came in islice(self._waiting.items(), BEGUN_AT_ONCE)}
 
     def begin(self, box_ids: Iterable[str]) -> None:
         """They are judged here from now on."""
@@ -108,16 +108,16 @@ class OwnBoxes:
 
     def released(self, now_s: float) -> tuple[list[bytes], list[str]]:
         """Beginnings to unsubscribe, and their Boxes: they are judged here no more."""
-        over = [beginning for beginning, until_s in self._lost.items() if now_s >= until_s]
+        over = {beginning for beginning, until_s in self._lost.items() if now_s >= until_s}
         if not over:
             return [], []
         for beginning in over:
             del self._lost[beginning]
-        gone = [each for each in self._begun if each[:LENGTH] in set(over)]
-        self._begun -= set(gone)
-        for each in [each for each in self._waiting if each[:LENGTH] in set(over)]:
+        gone = {each for each in self._begun if each[:LENGTH] in over}
+        self._begun -= gone
+        for each in [each for each in self._waiting if each[:LENGTH] in over]:
             self._messages -= len(self._waiting.pop(each))
-        return over, [_box_id(each) for each in gone]
+        return list(over), [_box_id(each) for each in gone]
 
 
 def _is_topic(name: bytes) -> bool:

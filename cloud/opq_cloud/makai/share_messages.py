@@ -93,7 +93,10 @@ def settled_frames(numbers: list[int]) -> list[bytes]:
 def read_message(
     frames: list[bytes],
 ) -> ShareBeat | HandedOnset | HandedEnd | SharesHere | list[int] | None:
-    """None: a further share leaves. The list: numbers that are settled. Raises FrameError: it is none."""
+    """The message in these frames; a list holds the numbers that are settled, None says that a share leaves.
+
+    Raises FrameError where the frames are no message of a share.
+    """
     kind = frames[0]
     try:
         said = json.loads(frames[1]) if len(frames) > 1 else []

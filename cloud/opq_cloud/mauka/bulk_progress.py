@@ -41,7 +41,7 @@ class BulkProgress:
         return self._done.issuperset(event_ids)
 
     def said_of(self, event_ids: Collection[int]) -> list[Said]:
-        """What replacing these had changed, as `note_done` was told."""
+        """What the replacing of these events changed, as `note_done` got it."""
         wanted = frozenset(event_ids)
         return [said for numbers, said in self._said if wanted.issuperset(numbers)]
 

@@ -116,10 +116,10 @@ def signs_of(kinds: frozenset[str], scope: str | None, witnesses: Sequence[Incid
 
 
 def shows_onset(kind: str, residual_percent: float | None, figures: Mapping[str, float]) -> bool:
-    """Whether a finding's figures are those of a beginning.
+    """Whether a finding's onset figures describe the disturbance's own beginning.
 
-    Minutes of overvoltage that a short disturbance divides begin anew when it is over: that finding is a
-    Box's worst, and says nothing of what made it.
+    A short disturbance within minutes of overvoltage cuts them in two. The second part is found as an
+    overvoltage of its own, often the Box's worst; its onset is the recovery and says nothing of the cause.
     """
     change = figures.get("onset_change_percent")
     if change is None:

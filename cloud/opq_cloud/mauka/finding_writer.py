@@ -15,7 +15,7 @@ from opq_cloud.mauka.joining import JoinReader, plan_join
 from opq_cloud.mauka.sightings import SAME_CLOCK_LIMIT_NS
 from opq_cloud.store.box_place import BoxPlace, box_place
 from opq_cloud.store.join_plan import CarriedOut, JoinPlan
-from opq_cloud.store.store import CloudStore, LocationRecord
+from opq_cloud.store.store import BoxRecord, CloudStore, LocationRecord
 from opq_proto.errors import StoreError
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Finding, StoredFinding, WaveformAlignment
 
@@ -42,6 +42,10 @@ class _Places:
     regions: dict[str, tuple[str, ...]]
     locations: dict[str, LocationRecord]
     boxes: dict[str, BoxPlace]
+
+    def enter(self, box_id: str, box: BoxRecord | None) -> None:
+        """Keep what the store says of a Box; None: it does not know it."""
+        self.boxes[box_id] = BoxPlace() if box is None else box_place(box, self.locations, self.regions)
 
 
 class FindingWriter:
@@ -74,31 +78,27 @@ class FindingWriter:
 
     def place_of(self, box_id: str) -> BoxPlace:
         """What the store knows of a Box, at most `PLACES_S` old."""
+        places = self._fresh_places()
+        if box_id not in places.boxes:
+            places.enter(box_id, self._store().box(box_id))
+        return places.boxes[box_id]
+
+    def _fresh_places(self) -> _Places:
         store, now_s = self._store(), self._clock()
         if self._places is None or now_s >= self._places.until_s:
             self._places = _Places(now_s + PLACES_S, store.regions(), store.locations(), {})
-        places = self._places
-        known = places.boxes.get(box_id)
-        if known is None:
-            box = store.box(box_id)
-            known = BoxPlace() if box is None else box_place(box, places.locations, places.regions)
-            places.boxes[box_id] = known
-        return known
+        return self._places
 
     def _read_places(self, findings: Sequence[Finding]) -> None:
-        """Of many Boxes at once, which costs less than one after the other."""
+        """Read the places of many Boxes at once, which costs less than one after the other."""
         boxes = {one.box_id for one in findings}
         if len(boxes) < MANY_BOXES:
             return
-        self.place_of(next(iter(boxes)))
-        places = self._places
-        if places is not None and not boxes <= places.boxes.keys():
+        places = self._fresh_places()
+        if unknown := boxes - places.boxes.keys():
             known = {box.box_id: box for box in self._store().boxes()}
-            for box_id in boxes - places.boxes.keys():
-                box = known.get(box_id)
-                places.boxes[box_id] = (
-                    BoxPlace() if box is None else box_place(box, places.locations, places.regions)
-                )
+            for box_id in unknown:
+                places.enter(box_id, known.get(box_id))
 
     def with_clock(self, one: Finding) -> Finding:
         """The finding with the clock that the Box's Measurements of the moment name."""

@@ -19,7 +19,7 @@ Coordinates = tuple[float, float]
 
 
 def distance_km(first: Coordinates, second: Coordinates) -> float:
-    """The way between two points some hundred km apart at most, on a sphere; within 0.1 % there."""
+    """The way between two points on a sphere: within 0.1 % up to 300 km, and 70 degrees from the equator."""
     north = first[0] - second[0]
     east = ((first[1] - second[1] + 180.0) % 360.0 - 180.0) * math.cos(
         math.radians((first[0] + second[0]) / 2)

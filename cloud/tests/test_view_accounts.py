@@ -289,7 +289,7 @@ def test_changes_are_logged_for_administrators(scene: demo.Scene, browser: FormB
     assert "set an account to viewer, disabled" in browser.text and "127.0.0.1" in browser.text
     assert browser.post(f"{path}/delete", "/admin/accounts") == 303
     assert [each.name for each in scene.store.people.accounts()] == ["Ada"]
-    logged = repr(scene.store.people.audit())
+    logged = repr(scene.store.people.changes.entries())
     assert "was refused at sign-in" in logged and "signed in" in logged
     secrets = (PASSWORD, browser.cookies["opq_session"], secret_hash(browser.cookies["opq_session"]))
     assert not any(each in logged for each in secrets)

@@ -103,7 +103,7 @@ def test_pages_of_accounts_fit_and_axe_finds_nothing(
     people = scene.store.people
     people.claim_box("1", ids["ada"])
     people.share_box("1", ids["eve"], True)
-    people.add_audit(ids["ada"], "127.0.0.1", "claimed a Box", "box 1")
+    people.changes.add(ids["ada"], "127.0.0.1", "claimed a Box", "box 1")
     account = people.account(ids["ada"])
     assert account is not None
     secret = SignIn(people).begin_session(account, "127.0.0.1", "a browser")

@@ -126,7 +126,7 @@ def test_guessing_stops_after_five_and_the_right_password_waits_too(scene: demo.
     assert browser.headers["retry-after"] == "60"
     assert browser.sign_in("ada@example.org") == 429
     assert browser.sign_in("eve@example.org") == 303  # another account, from the same address
-    what = [each.what for each in scene.store.people.audit()]
+    what = [each.what for each in scene.store.people.changes.entries()]
     assert what.count("was refused at sign-in") == 5
 
 

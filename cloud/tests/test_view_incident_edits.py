@@ -68,7 +68,7 @@ def test_a_note_stands_on_the_page_with_who_and_when_and_nothing_of_it_is_markup
     cookie = {"Cookie": f"{SESSION_COOKIE}={olga.cookies[SESSION_COOKIE]}"}
     with urllib.request.urlopen(urllib.request.Request(cast.scene.url + page, headers=cookie)) as answer:
         assert b"&lt;script&gt;alert(" in answer.read()
-    assert cast.scene.store.people.audit()[0].what == "wrote a note"
+    assert cast.scene.store.people.changes.entries()[0].what == "wrote a note"
 
 
 def test_a_class_by_hand_is_shown_with_what_the_analyses_say_and_can_be_taken_back(cast: Cast) -> None:

@@ -88,7 +88,7 @@ def test_an_invited_person_comes_in_by_the_provider_and_comes_in_again(
     assert again.get("/sign-in?next=/incidents") == 200 and "Sign in with Campus" in again.text
     assert through(again, "/sign-in/openid?next=/incidents") == 303
     assert again.headers["location"] == "/incidents" and again.get("/account") == 200
-    assert "accepted an invitation by Campus" in [entry.what for entry in people.audit()]
+    assert "accepted an invitation by Campus" in [entry.what for entry in people.changes.entries()]
     assert through(FormBrowser(scene.url), f"/sign-in/openid?invitation={code}") == 303  # known by now
     house.claims["sub"] = "eve"
     assert through(FormBrowser(scene.url), f"/sign-in/openid?invitation={code}") == 404  # used up
@@ -173,7 +173,7 @@ def test_a_refused_token_signs_nobody_in_and_is_in_the_log(scene: demo.Scene, ho
     browser = FormBrowser(scene.url)
     assert through(browser) == 502 and "does not hold" in browser.text
     assert "opq_session" not in browser.cookies and "opq_openid" not in browser.cookies
-    assert scene.store.people.audit()[0].what == "was refused at sign-in"
+    assert scene.store.people.changes.entries()[0].what == "was refused at sign-in"
 
 
 def test_new_keys_of_the_provider_are_read_and_a_flood_of_unknown_ones_is_not(house: OpenIdHouse) -> None:

@@ -116,7 +116,7 @@ def test_a_dry_run_shows_and_the_run_replaces_for_whom_it_is_meant(people: Peopl
         assert job["state"] == "done" and job["report"]["findings"]["figures"] == 1, job
         assert people.percent() == pytest.approx(70.0, abs=0.5)
         assert [each["id"] for each in admin.get("/reanalyses").json()["items"]] == [2, 1]
-    said = [(each.what, each.subject) for each in people.scene.store.people.audit(limit=3)]
+    said = [(each.what, each.subject) for each in people.scene.store.people.changes.entries(limit=3)]
     assert [what for what, _ in reversed(said)] == [
         "ordered a re-analysis by a token", "ordered a re-analysis by a token", "re-analysis done",
     ]  # fmt: skip
@@ -202,7 +202,7 @@ def test_a_job_whose_service_was_killed_goes_on_and_analyses_each_event_once(
     assert sorted(noted.read_text().splitlines()) == [f"[{number}]" for number in (1, 2, 3, 4)]
     percents = [one.residual_percent or 0.0 for one in people.scene.store.incidents(limit=10)]
     assert percents == pytest.approx([70.0] * 4, abs=0.5)
-    said = people.scene.store.people.audit(limit=1)[0]
+    said = people.scene.store.people.changes.entries(limit=1)[0]
     assert said.what == "re-analysis done" and "4 events; findings: 4 figures" in said.subject
     store = people.scene.store
     later = ReanalysisJobs(CloudConfig(data_dir=people.folder), lambda: store.people.documents)

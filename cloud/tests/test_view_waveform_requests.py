@@ -145,7 +145,7 @@ def test_an_owner_asks_and_sees_what_became_of_it(people: People) -> None:
     assert owner.get(f"/api/v1/events/{event_id}/export?format=csv") == 200, "the link below the drawing"
     owner.get("/boxes/1/waveforms")
     assert f'<a href="{where}">Event {event_id}</a>' in owner.text
-    (entry,) = [each for each in store.people.audit() if each.subject.endswith(f"event {event_id}")]
+    (entry,) = [each for each in store.people.changes.entries() if each.subject.endswith(f"event {event_id}")]
     assert (entry.account_id, entry.what) == (people.ids["owner"], "asked for a waveform")
     other = people.browser("other")
     assert other.get(where) == 404, "an event of a Box that is not seen"
@@ -187,6 +187,6 @@ def test_a_token_asks_with_the_scope_write_alone(people: People) -> None:
             f"{url}/1/waveforms", json={}, headers=writer | {"Origin": "https://evil.example"}
         )
         assert cross.status_code == 403
-    entry = store.people.audit(limit=1)[0]
+    entry = store.people.changes.entries(limit=1)[0]
     assert entry.what == "asked for a waveform by a token" and entry.account_id == people.ids["owner"]
     assert time.time_ns() - store.event_record(made.json()["event_id"]).decided_ns < 3600 * NS  # type: ignore[union-attr, operator]

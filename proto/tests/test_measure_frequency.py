@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from opq_measure.frequency.bound import bound_hz
 from opq_measure.frequency.harmonic_fit import fit_harmonics, gram_of
 from opq_measure.frequency.one_second import coarse_hz, one_second_hz
-from opq_measure.frequency.short import short_frequencies_hz, short_hz
+from opq_measure.frequency.short import short_hz, short_span
 
 RATE_HZ = 12_000.0
 HARMONICS = {3: 0.02, 5: 0.02, 7: 0.0088, 9: 0.005}
@@ -166,8 +166,10 @@ def test_what_is_no_mains_is_unknown() -> None:
     assert math.isnan(one_second_hz(np.zeros(12_000), RATE_HZ))
     assert math.isnan(one_second_hz(np.full(12_000, 7.0), RATE_HZ))
     assert math.isnan(short_hz(np.zeros(300), RATE_HZ, 60.0))
-    found = short_frequencies_hz(mains(random, 60.0, 0.05, None)[0], RATE_HZ, 60.0, np.array([100.0, 300.0]))
-    assert math.isnan(found[0]) and found[1] == pytest.approx(60.0, abs=1e-6)
+    volts = mains(random, 60.0, 0.05, None)[0]
+    span = short_span(300.0, 60.0, RATE_HZ, len(volts))
+    assert short_span(100.0, 60.0, RATE_HZ, len(volts)) is None and span is not None
+    assert short_hz(volts[span], RATE_HZ, 60.0) == pytest.approx(60.0, abs=1e-6)
 
 
 def test_too_little_signal_is_refused_with_the_reason() -> None:

@@ -19,9 +19,6 @@ from opq_measure.events.spans import spans_below
 from opq_measure.rms import cycle_rms_v, half_cycle_rms_v
 from opq_measure.timebase.cycles import track
 from opq_measure.waveform.alignment import lag_between
-from opq_measure.waveform.clipping import clipping_in
-from opq_measure.waveform.noise import noise_rms_v
-from opq_measure.waveform.offset import cycle_offset_v
 from opq_measure.waveform.steady import steady_wave
 from opq_measure.waveform.transients import transients_in
 
@@ -226,8 +223,6 @@ def test_the_windows_of_analyze_say_the_same(box: Box) -> None:
 
 def test_mean_extremes_and_noise(box: Box) -> None:
     volts, readme = box
-    whole = cycle_offset_v(volts, np.array((0.0, len(volts) - 1.0)))
-    assert whole[0] == pytest.approx(readme["mean"], abs=0.01)
     assert volts.mean() == pytest.approx(readme["mean"], abs=0.0006)
     for place, row in ((np.argmax(volts), "highest"), (np.argmin(volts), "lowest")):
         assert (pytest.approx(volts[place], abs=6e-4), int(place)) == readme[row]
@@ -238,12 +233,10 @@ def test_mean_extremes_and_noise(box: Box) -> None:
     left = steady_wave(volts, RATE_HZ, 0, 10_000, 60.0).rest
     v_per_lsb = float(np.diff(np.unique(volts)).min()) / 256  # of 16 bits 8 are set
     assert 69.0 < left / v_per_lsb < 73.0  # "70 to 72", and 73.9 for all of the rounding
-    assert noise_rms_v(volts, track(volts, RATE_HZ)) == pytest.approx(left, rel=0.05)
 
 
-def test_eight_bits_are_neither_clipped_nor_transient(box: Box) -> None:
+def test_eight_bits_are_no_transient(box: Box) -> None:
     volts, _ = box
-    assert clipping_in(volts, RATE_HZ, 60.0).tops == 0
     assert transients_in(volts, track(volts, RATE_HZ)) == ()
 
 

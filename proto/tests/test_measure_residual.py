@@ -1,4 +1,4 @@
-"""Steady waves, residuals, noise, offset and clipping against signals of closed form."""
+"""Steady waves and residuals against signals of closed form."""
 
 import math
 
@@ -9,11 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from opq_measure.timebase.cycles import track
-from opq_measure.waveform.clipping import clipping_in
-from opq_measure.waveform.noise import noise_db, noise_rms_v
-from opq_measure.waveform.offset import cycle_offset_v, offset_v
 from opq_measure.waveform.residual import (
-    carried_residual_v,
     fundamental_v,
     residual_v,
     wave_before,
@@ -57,7 +53,7 @@ def test_a_wave_without_noise_is_found_exactly(hz: float, cycles: float, phase: 
     assert wave.lines[0].real == pytest.approx(2.5, abs=1e-6)
     assert wave.thd == pytest.approx(math.hypot(*HARMONICS.values()), abs=1e-8)
     assert math.remainder(wave.phase_rad(0.0) - phase, 2 * math.pi) == pytest.approx(0.0, abs=1e-6)
-    assert np.abs(carried_residual_v(volts, wave, 0, len(volts))).max() < 1e-5
+    assert np.abs(volts - wave.volts(0, len(volts))).max() < 1e-5
 
 
 @pytest.mark.parametrize(("cycles", "orders"), [(1.5, 10), (6, 50)])
@@ -82,7 +78,7 @@ def test_a_wave_carried_over_six_cycles_leaves_the_disturbance_alone() -> None:
     pulse[2500:2520] = 30.0
     wave = wave_before(volts + pulse, track(volts, RATE_HZ), 2400.0)
     assert wave is not None
-    assert np.abs(carried_residual_v(volts + pulse, wave, 2400, 3600) - pulse[2400:3600]).max() < 1e-3
+    assert np.abs(volts[2400:3600] - wave.volts(2400, 3600)).max() < 1e-3
 
 
 def test_a_wave_scaled_to_half_a_cycle_of_a_dip_has_its_depth_and_angle() -> None:
@@ -107,66 +103,11 @@ def test_without_the_tracked_fundamental_harmonics_and_dc_are_left() -> None:
     assert len(residual_v(volts, tracked, 100, 300)) == len(fundamental_v(tracked, 100, 300)) == 200
 
 
-@pytest.mark.parametrize("decibels", [40.0, 60.0, 78.0])
-def test_noise_is_told_within_two_percent_whatever_else_happens(decibels: float) -> None:
-    volts = mains(24_000, 60.05)
-    volts[8000:9000] *= 0.3
-    volts[15_000:15_010] += 100.0
-    volts += noise(24_000, decibels)
-    tracked = track(volts, RATE_HZ)
-    assert noise_rms_v(volts, tracked) == pytest.approx(120.0 * 10 ** (-decibels / 20), rel=0.02)
-    assert noise_db(volts, tracked) == pytest.approx(-decibels, abs=0.2)
-
-
-def test_noise_and_offset_of_nothing_are_unknown() -> None:
+def test_the_waves_of_nothing_are_unknown() -> None:
     nothing = np.zeros(100)
     tracked = track(nothing, RATE_HZ)
-    assert math.isnan(noise_rms_v(nothing, tracked))
-    assert math.isnan(noise_db(nothing, tracked))
-    assert math.isnan(offset_v(nothing, tracked))
     assert wave_behind(nothing, tracked, 0.0) is None
     assert not fundamental_v(tracked, 0, 100).any()
-
-
-@settings(max_examples=30)
-@given(hz=st.floats(42.5, 69.0), dc=st.floats(-20, 20), phase=st.floats(0, 6.28))
-def test_the_offset_is_the_mean_over_whole_cycles(hz: float, dc: float, phase: float) -> None:
-    volts = dc + mains(6000, hz, phase)
-    tracked = track(volts, RATE_HZ, 60.0 if hz > 55 else 50.0)
-    assert offset_v(volts, tracked) == pytest.approx(dc, abs=2e-5 * PEAK_V)
-    period = RATE_HZ / hz  # edges of truth: the mean of a whole number of cycles is the DC
-    edges = (np.arange(1, 20) - phase / (2 * math.pi)) * period + 2 * period
-    assert np.abs(cycle_offset_v(volts, edges) - dc).max() < 2e-3 * PEAK_V
-
-
-def test_edges_of_an_offset_have_to_rise_and_stay_inside() -> None:
-    with pytest.raises(ValueError, match="rise"):
-        cycle_offset_v(np.ones(10), np.array([3.0, 2.0]))
-    with pytest.raises(ValueError, match="leave"):
-        cycle_offset_v(np.ones(10), np.array([3.0, 9.5]))
-    assert cycle_offset_v(np.array([0.0, 1.0, 2.0, 3.0]), np.array([0.5, 2.5])).tolist() == [1.5]
-
-
-@pytest.mark.parametrize("level", [0.6, 0.9, 0.97])
-def test_clipped_tops_are_told_with_their_level_and_share(level: float) -> None:
-    volts = np.clip(mains(12_000, 60.0) / PEAK_V, -1.1 * level, level) * PEAK_V
-    found = clipping_in(volts, RATE_HZ, 60.0)
-    assert found.high == pytest.approx(level * PEAK_V)
-    assert found.tops >= 59
-
-
-def test_sines_flat_tops_and_few_bits_are_not_clipped() -> None:
-    t = np.arange(12_000) / RATE_HZ
-    flat = (
-        np.sin(2 * np.pi * 60 * t) + 0.06 * np.sin(2 * np.pi * 180 * t) + 0.02 * np.sin(2 * np.pi * 300 * t)
-    )
-    for volts in (
-        PEAK_V * flat,
-        mains(12_000, 60.0),
-        np.floor(mains(12_000, 59.98) / 1.74) * 1.74,
-        np.zeros(99),
-    ):
-        assert clipping_in(volts, RATE_HZ, 60.0).tops == 0
 
 
 def test_what_is_no_stretch_is_refused() -> None:

@@ -35,7 +35,7 @@ TAP_PERCENT = (0.4, 2.8)
 TAP_DEGREES = 1.5
 BAND_KINDS = frozenset({"sag", "undervoltage", "swell", "overvoltage", "rapid_voltage_change"})
 """What a step is named by where it takes the voltage across 90 or 110 %."""
-LASTS_S, SHORT_S, BRIEF_S = 1.0, 0.5, 0.012
+SHORT_S, BRIEF_S = 0.5, 0.012
 ODD_PERCENT = 1.5
 LOAD_PERCENT = (-12.0, -0.8)
 SURE_TYPE = 0.5

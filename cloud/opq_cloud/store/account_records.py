@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
-from opq_cloud.store.audit_records import AUDIT, AuditEntry, AuditRecords
+from opq_cloud.store.audit_records import AUDIT, AuditRecords
 from opq_cloud.store.keyed_documents import Fields, KeyedDocuments, OriginalUser
 
 R = TypeVar("R")
@@ -288,19 +288,6 @@ class AccountRecords:
         found = self._documents.get(SECRETS, name)
         assert found is not None  # nothing takes one away
         return bytes.fromhex(found["hex"])
-
-    # The log of changes
-    def add_audit(self, account_id: str, address: str, what: str, subject: str) -> None:
-        """As `AuditRecords.add`, where nothing is said of before and after."""
-        self.changes.add(account_id, address, what, subject)
-
-    def audit(self, below: str = "", limit: int = 100) -> list[AuditEntry]:
-        """Newest first, below the key of the last one that was read."""
-        return self.changes.entries(below=below, limit=limit)
-
-    def audit_of(self, account_id: str) -> list[AuditEntry]:
-        """What one account did, oldest first."""
-        return self.changes.of_account(account_id)
 
     def expire(self, now_s: float | None = None) -> int:
         """Take away sessions, links and tokens past their time, and changes that are too old."""

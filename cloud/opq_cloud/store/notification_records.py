@@ -17,8 +17,6 @@ from opq_cloud.store.account_records import (
 )
 from opq_cloud.store.keyed_documents import Fields, KeyedDocuments
 
-CHANNELS = ("mail", "webhook", "mqtt")
-DIGESTS = ("none", "hourly", "daily")
 UNSENT = ("waiting", "sending")
 MOST_RULES = 50
 """Rules of one account."""

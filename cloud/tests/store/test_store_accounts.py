@@ -152,11 +152,11 @@ def test_writers_of_one_account_lose_nothing_of_each_other(store: CloudStore, op
 def test_the_log_of_changes_is_read_newest_first_in_pages(store: CloudStore) -> None:
     people = store.people
     for number in range(5):
-        people.add_audit("ada", "127.0.0.1", f"change {number}", "box 1")
-    first = people.audit(limit=2)
-    rest = people.audit(below=first[-1].key, limit=9)
+        people.changes.add("ada", "127.0.0.1", f"change {number}", "box 1")
+    first = people.changes.entries(limit=2)
+    rest = people.changes.entries(below=first[-1].key, limit=9)
     assert [each.what for each in (*first, *rest)] == [f"change {number}" for number in (4, 3, 2, 1, 0)]
-    assert people.audit_of("ada")[0].what == "change 0"
+    assert people.changes.of_account("ada")[0].what == "change 0"
 
 
 def test_nothing_of_a_deleted_account_is_left(store: CloudStore) -> None:
@@ -170,15 +170,17 @@ def test_nothing_of_a_deleted_account_is_left(store: CloudStore) -> None:
     people.add_session(_session("s", ada.account_id))
     people.add_ticket(AccountTicket("t", "reset", 1, 2**33, account_id=ada.account_id))
     people.add_ticket(AccountTicket("i", "invitation", 1, 2**33, email="ada@example.org"))
-    people.add_audit(ada.account_id, "192.0.2.7", "claimed a Box", "box 1")
-    people.add_audit(eve.account_id, "192.0.2.8", "made an account", ada.account_id)
+    people.changes.add(ada.account_id, "192.0.2.7", "claimed a Box", "box 1")
+    people.changes.add(eve.account_id, "192.0.2.8", "made an account", ada.account_id)
     assert people.delete_account(ada.account_id) == ("1",)
     assert people.account(ada.account_id) is None and people.account_of("ada@example.org") is None
     assert people.sessions(ada.account_id) == [] and people.tickets() == []
     assert people.access("1") == BoxAccess("1")
     assert people.access("2") == BoxAccess("2", eve.account_id)
-    assert ada.account_id not in repr(people.audit()) and "192.0.2.7" not in repr(people.audit())
-    assert [each.what for each in people.audit()] != []
+    assert ada.account_id not in repr(people.changes.entries()) and "192.0.2.7" not in repr(
+        people.changes.entries()
+    )
+    assert [each.what for each in people.changes.entries()] != []
     if isinstance(store, EmbeddedStore):
         folder = store._database.path.parent
         left = b"".join(path.read_bytes() for path in folder.glob("accounts.db*"))
@@ -189,7 +191,7 @@ def test_nothing_of_a_deleted_account_is_left(store: CloudStore) -> None:
 
 def test_the_file_of_accounts_is_made_by_the_first_of_them_and_private(tmp_path: Path) -> None:
     store = EmbeddedStore(tmp_path / "opq.db")
-    assert store.people.accounts() == [] and store.people.audit() == []
+    assert store.people.accounts() == [] and store.people.changes.entries() == []
     assert not store.people.end_session("x") and store.people.ticket("x", "reset") is None
     assert not (tmp_path / "accounts.db").exists()
     store.people.add_account("a@b.c", "A", "viewer", "hash")

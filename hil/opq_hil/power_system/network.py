@@ -34,7 +34,7 @@ from opq_hil.power_system.topology import SAME_KM, Topology
 LEAKAGE_S = 1e-9
 """From every node to earth, so that what nothing feeds is at 0 V and not undefined."""
 SOURCE_ROUNDS = 50
-ZERO, POSITIVE, NEGATIVE = 0, 1, 2
+ZERO, POSITIVE = 0, 1
 
 
 @dataclass(frozen=True, slots=True)

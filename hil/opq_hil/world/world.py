@@ -141,8 +141,8 @@ class World:
         yield f"end {self.end_ns}"
 
 
-TEMPERATURE, REFERENCE = 16, 17
-"""Channels of ADC1 inside the chip."""
+TEMPERATURE = 16
+"""Channel of ADC1 inside the chip."""
 SUPPLY, BATTERY = 11, 12
 """Channels that both boards use, with dividers by 2."""
 FULL = 4095

@@ -6,7 +6,7 @@ One cycle with unknown harmonics bounds the frequency at 9 mHz (60 dB); half a c
 import math
 
 from opq_measure.frequency.harmonic_fit import FREE, fit_harmonics
-from opq_measure.signal import FloatArray, SignalArray, check_samples
+from opq_measure.signal import SignalArray, check_samples
 
 CYCLES = 1.5
 ORDERS = 25
@@ -39,11 +39,3 @@ def short_span(middle: float, near_hz: float, rate_hz: float, samples: int) -> s
     length = round(CYCLES * rate_hz / near_hz)
     first = round(middle - length / 2)
     return slice(first, first + length) if first >= 0 and first + length <= samples else None
-
-
-def short_frequencies_hz(
-    volts: SignalArray, rate_hz: float, near_hz: float, middles: FloatArray
-) -> list[float]:
-    """`short_hz` around each position; NaN where one and a half cycles do not lie in `volts`."""
-    spans = [short_span(float(middle), near_hz, rate_hz, len(volts)) for middle in middles]
-    return [float("nan") if span is None else short_hz(volts[span], rate_hz, near_hz) for span in spans]

@@ -19,7 +19,7 @@ def fundamental_v(tracked: Track, first: int, stop: int) -> FloatArray:
 
     Zeros where nothing was tracked at all. At the ends of the signal the last amplitude is held.
     Error: 1e-4 of the amplitude for a steady sine (test_measure_residual.py); within a cycle of a step
-    the track is smeared over its window of two cycles, use `carried_residual_v` there.
+    the track is smeared over its window of two cycles; take off a `wave_before` there.
     """
     if len(tracked.positions) == 0:
         return np.zeros(stop - first)
@@ -65,11 +65,6 @@ def wave_behind(volts: SignalArray, tracked: Track, position: float, cycles: flo
     start = max(0, math.ceil(position))
     stop = min(math.floor(start + cycles * tracked.rate_hz / tracked.nominal_hz), len(volts))
     return _wave(volts, tracked, start, stop)
-
-
-def carried_residual_v(volts: SignalArray, wave: Steady, first: int, stop: int) -> FloatArray:
-    """(stop - first,) samples `first` .. `stop` - 1 without a steady wave that is carried over to them."""
-    return np.asarray(volts[first:stop], dtype=np.float64) - wave.volts(first, stop)
 
 
 def _wave(volts: SignalArray, tracked: Track, start: int, stop: int) -> Steady | None:

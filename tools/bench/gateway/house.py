@@ -116,8 +116,6 @@ class GatewayCost:
 
     cpu_ms_per_s: float
     """CPU of its own process."""
-    children_ms_per_s: float
-    """CPU of its children: background compression."""
     resident_bytes: float
 
 
@@ -199,20 +197,11 @@ class BenchHouse:
 
     def cost(self, seconds: float) -> GatewayCost:
         """What the gateway takes for so long."""
-        before, began = self._cpu_s(), time.monotonic()
+        before, began = self.gateway.cpu_times(), time.monotonic()
         self.rest(seconds)
-        after, elapsed = self._cpu_s(), time.monotonic() - began
-        own, children = ((late - early) / elapsed * 1e3 for late, early in zip(after, before, strict=True))
-        return GatewayCost(own, children, float(self.gateway.memory_info().rss))
-
-    def _cpu_s(self) -> tuple[float, float]:
-        """User and system, of the gateway and of its children, ended ones included."""
-        times = self.gateway.cpu_times()
-        children = times.children_user + times.children_system
-        for child in self.gateway.children(recursive=True):
-            theirs = child.cpu_times()
-            children += theirs.user + theirs.system
-        return times.user + times.system, children
+        after, elapsed = self.gateway.cpu_times(), time.monotonic() - began
+        used_s = after.user + after.system - before.user - before.system
+        return GatewayCost(1e3 * used_s / elapsed, float(self.gateway.memory_info().rss))
 
 
 @contextmanager

@@ -18,7 +18,6 @@ class Images:
     flash: str
     key_fingerprint: str
     development_key: bool
-    update_bytes: int
 
 
 def replace(path: Path, data: bytes) -> None:
@@ -43,8 +42,7 @@ def lay_out(folder: Path, board: str, version: str, key: Path, *, development: b
         )
         for slot in Slot
     }
-    bundle = pack_bundle(images)
-    replace(folder / "firmware.opqfw", bundle)
+    replace(folder / "firmware.opqfw", pack_bundle(images))
     flash = bytearray(b"\xff" * FLASH_BYTES)
     for address, data in (
         (FLASH_ORIGIN, (folder / "boot.bin").read_bytes()),
@@ -52,4 +50,4 @@ def lay_out(folder: Path, board: str, version: str, key: Path, *, development: b
     ):
         flash[address - FLASH_ORIGIN : address - FLASH_ORIGIN + len(data)] = data
     replace(folder / "flash.bin", bytes(flash))
-    return Images("firmware.opqfw", "flash.bin", public_of(private).fingerprint, development, len(bundle))
+    return Images("firmware.opqfw", "flash.bin", public_of(private).fingerprint, development)

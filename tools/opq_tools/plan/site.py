@@ -41,10 +41,6 @@ class Demand:
     trend_days: float = 90.0
     event_days: float = 30.0
 
-    @property
-    def measurements_per_s(self) -> float:
-        return self.boxes * self.rate_hz
-
 
 @dataclass(frozen=True, slots=True)
 class PlanRow:

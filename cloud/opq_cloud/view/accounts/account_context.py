@@ -82,7 +82,7 @@ class AccountContext:
             request.headers.get("user-agent", ""),
             replaces=secret_hash(before) if before else "",
         )
-        self.people.add_audit(account.account_id, visitor.address, "signed in", "")
+        self.people.changes.add(account.account_id, visitor.address, "signed in", "")
         self.visitors.forget()
         return self.begin_session(see_other(where), secret, SESSION_S)
 

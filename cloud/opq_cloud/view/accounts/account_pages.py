@@ -258,7 +258,7 @@ class AccountPages:
             ],
             "boxes": [{**asdict(each), "box": _box_facts(self._context, each.box_id)} for each in own],
             "shared_with_me": [each.box_id for each in accesses if account.account_id in each.shared_ids],
-            "changes": [asdict(each) for each in people.audit_of(account.account_id)],
+            "changes": [asdict(each) for each in people.changes.of_account(account.account_id)],
             **notification_data(people, account.account_id),
             "saved_views": [
                 asdict(each) for each in SavedViewRecords(people.documents).saved(account.account_id)

@@ -136,7 +136,7 @@ class EntryPages:
         if made is None:
             raise HTTPException(409, "This e-mail has an account since a moment ago. Sign in with it.")
         what = "became the first administrator" if purpose == "first_admin" else "accepted an invitation"
-        people.add_audit(made.account_id, visitor.address, what, made.account_id)
+        people.changes.add(made.account_id, visitor.address, what, made.account_id)
         return self._context.enter(request, made, visitor, "/account")
 
     def _wanted_account(self, form: SentForm) -> tuple[str | None, str, str]:
@@ -237,6 +237,6 @@ class EntryPages:
         hashed = hash_password(password)
         self._context.people.change_account(ticket.account_id, lambda was: replace(was, password_hash=hashed))
         self._context.people.end_sessions(ticket.account_id)
-        self._context.people.add_audit(ticket.account_id, visitor.address, "set a new password by mail", "")
+        self._context.people.changes.add(ticket.account_id, visitor.address, "set a new password by mail", "")
         self._context.visitors.forget()
         return see_other("/sign-in")

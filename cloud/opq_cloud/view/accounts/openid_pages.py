@@ -193,7 +193,7 @@ class OpenIdPages:
             raise HTTPException(409, f"{email} has an account since a moment ago. Sign in with it.")
         people.change_account(made.account_id, lambda was: replace(was, openid=person.subject))
         what = f"registered by {name}" if ticket is None else f"accepted an invitation by {name}"
-        people.add_audit(made.account_id, visitor.address, what, made.account_id)
+        people.changes.add(made.account_id, visitor.address, what, made.account_id)
         return replace(made, openid=person.subject)
 
     def _address(self, request: Request, flow: OpenIdFlow) -> str:

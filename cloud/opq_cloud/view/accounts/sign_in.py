@@ -133,7 +133,7 @@ class SignIn:
         now_ms = time.time_ns() // 1_000_000
         for rule in original_rules(made.account_id, user.preferences, role == "admin", now_ms):
             records.put_rule(rule)
-        self._people.add_audit(
+        self._people.changes.add(
             made.account_id, "", "came over from the original's View", f"account {made.account_id}"
         )
         return made

@@ -112,7 +112,7 @@ class ReanalysisRoutes:
         def begun() -> ReanalysisJob:
             job = jobs.start(order, account_id, lambda job: note_end(people, job, asked.start, asked.end))
             words = _words(job, asked.start, asked.end)
-            people.add_audit(account_id, visitor.address, "ordered a re-analysis by a token", words)
+            people.changes.add(account_id, visitor.address, "ordered a re-analysis by a token", words)
             return job
 
         try:
@@ -143,7 +143,7 @@ class ReanalysisRoutes:
         if not self._jobs().end(number):
             raise RestProblemError(409, f"Re-analysis {number} does not run any more; it is {job.state}.")
         people = self._context.whole_store.people
-        people.add_audit(account_id, visitor.address, "ended a re-analysis by a token", f"{number}")
+        people.changes.add(account_id, visitor.address, "ended a re-analysis by a token", f"{number}")
         return _answer(_job_json(job))
 
     def _order(self, asked: ReanalysisAsk) -> ReanalysisOrder:
@@ -185,7 +185,7 @@ def note_end(people: AccountRecords, job: ReanalysisJob, start: str = "", end: s
     """The line of the log of changes when a job is over; `start` and `end` as they were asked for."""
     if not job.order.dry_run:
         words = _words(job, start or _utc(job.order.start_ns), end or _utc(job.order.end_ns))
-        people.add_audit(job.account_id, "", f"re-analysis {job.state}", _result_words(words, job))
+        people.changes.add(job.account_id, "", f"re-analysis {job.state}", _result_words(words, job))
 
 
 def _utc(at_ns: int | None) -> str:

@@ -89,7 +89,7 @@ class RequestRoutes:
             account_id = visitor.account.account_id if visitor.account else ""
             subject = f"box {box_id}, event {event_id}"
             people = self._context.whole_store.people
-            people.add_audit(account_id, visitor.address, "asked for a waveform by a token", subject)
+            people.changes.add(account_id, visitor.address, "asked for a waveform by a token", subject)
             return event_id
 
         try:

@@ -126,7 +126,7 @@ def past_of(
     Args:
         incident: as who asks sees it.
         zone: of times of the day.
-        compared: how many entries of the index are read, twice.
+        compared: how many entries of the index are read, at its Boxes and of its class.
     """
     boxes = tuple(dict.fromkeys([each.finding.box_id for each in incident.findings] or incident.box_ids))
     here = IncidentFilter(
@@ -152,14 +152,16 @@ def past_of(
 
 
 def _of_its_class(store: IncidentReader, incident: Incident, compared: int) -> list[IndexedIncident]:
-    """Earlier ones: with few of them near its number, the newest of all.
+    """Earlier ones: near its number first, then what was entered long after it.
 
     The index goes by numbers: from the newest down it would look at every later incident of the class.
     """
     there = IncidentFilter(kind=incident.kind.split("+")[0], end_ns=incident.start_ns)
-    near = IndexPlace(0.0, incident.incident_id + ENTERED_LATER)
-    found = store.find_incidents(there, compared, near)
-    return found if len(found) == compared else store.find_incidents(there, compared)
+    near = incident.incident_id + ENTERED_LATER
+    found = store.find_incidents(there, compared, IndexPlace(0.0, near))
+    missing = compared - len(found)
+    late = store.find_incidents(there, missing, IndexPlace(0.0, near - 1), back=True) if missing else []
+    return [*found, *late]
 
 
 def _before(entry: IndexedIncident, incident: Incident) -> bool:

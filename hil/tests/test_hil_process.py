@@ -86,6 +86,7 @@ def test_an_event_on_demand_goes_to_the_box_named_and_nonsense_is_counted_and_an
             {"do": "event", "box": "1", "kind": "sag", "depth": "deep"},
             {"do": "event", "box": "1", "kind": "sag", "deep": 1},
             {"do": "dance"},
+            {"do": "stop"},  # as `sim stop` asks: these Boxes are another program's to end
         ]
         for request in wrong:
             with pytest.raises(OpqError):

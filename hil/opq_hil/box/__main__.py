@@ -14,6 +14,8 @@ from opq_proto import log
 from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import OpqError
 
+ENDED_BY = "they run for `opq-tools up`, or by `python -m opq_hil.box`; end that one with Ctrl-C"
+
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
@@ -63,7 +65,7 @@ def main(
             boxes = plan_fleet(replay, scenario, simulated, every_s, lead_s, seed).boxes()
             host = BoxHost(boxes, HARDWARE if bad_wire else None, ports_dir)
             with truth_written(host, truth):
-                serve(host, ports_dir, stop)
+                serve(host, ports_dir, stop, ENDED_BY)
     except (OpqError, OSError) as error:
         click.echo(f"boxes: {error}", err=True)
         sys.exit(getattr(error, "exit_code", 1))

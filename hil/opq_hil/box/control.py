@@ -6,8 +6,9 @@
     {"do": "status"}, {"do": "stop"}
     {"do": "list"}   ->   {"ok": true, "boxes": {"1": "/dev/pts/3"}}
 
-What cannot be understood is answered with `{"ok": false, "error": ...}` and counted. `serve` runs a host
-and its socket, for processes that do nothing else.
+What cannot be understood is answered with `{"ok": false, "error": ...}` and counted, and so is `stop` where
+another program runs the Boxes and would start them again. `serve` runs a host and its socket, for processes
+that do nothing else.
 """
 
 import contextlib
@@ -71,12 +72,15 @@ class EventHost(Protocol):
 class Control:
     """Serves one host of Boxes; `run` in a thread of its own.
 
+    Args:
+        ended_by: what ends the Boxes, in words, where `stop` does not; empty: `stop` ends them.
     Attributes:
         malformed: requests that were not understood or not possible.
     """
 
-    def __init__(self, host: EventHost, folder: Path) -> None:
+    def __init__(self, host: EventHost, folder: Path, ended_by: str = "") -> None:
         self.malformed = 0
+        self._ended_by = ended_by
         self._host = host
         self._folder = folder
         self._stop = threading.Event()
@@ -119,8 +123,10 @@ class Control:
             if request.get("do") == "status":
                 return {"ok": True, **self._status()}
             if request.get("do") == "stop":
+                if self._ended_by:
+                    raise ValueError(f"Boxes {', '.join(self._host.boxes)} go on: {self._ended_by}")
                 self._stop.set()
-                return {"ok": True}
+                return {"ok": True, "boxes": list(self._host.boxes)}
             raise ValueError(f"do is {request.get('do')!r}; want 'event', 'list', 'status' or 'stop'")
         except (ValueError, RecursionError, OpqError) as error:
             self.malformed += 1
@@ -306,8 +312,8 @@ def truth_written(host: EventHost, folder: Path | None) -> Iterator[None]:
             each.close()
 
 
-def serve(host: EventHost, folder: Path | None, stop: threading.Event) -> None:
-    """Host Boxes until `stop`, with a control socket in `folder`.
+def serve(host: EventHost, folder: Path | None, stop: threading.Event, ended_by: str = "") -> None:
+    """Host Boxes until `stop`, with a control socket in `folder`; `ended_by` as of `Control`.
 
     Raises:
         PortBusyError: others run in `folder`.
@@ -320,7 +326,7 @@ def serve(host: EventHost, folder: Path | None, stop: threading.Event) -> None:
 
     def control() -> None:
         try:
-            Control(host, folder).run(stop, ready)
+            Control(host, folder, ended_by).run(stop, ready)
         except (OpqError, OSError) as error:
             problems.append(error)
             stop.set()

@@ -38,9 +38,10 @@ def command(as_json: bool, data_dir: Path | None, ports_dir: Path | None) -> Non
 @data_dir_option
 @ports_dir_option
 def stop_command(data_dir: Path | None, ports_dir: Path | None) -> None:
-    """End a running `sim` as Ctrl-C does; an `up` starts its Boxes again, as after any end.
+    """End a running `sim` as Ctrl-C does. The Boxes of an `up` are refused: they end with it.
 
     Example: opq-tools sim stop --ports-dir /tmp/boxes
     """
-    request_control(ports_folder(data_dir, ports_dir), {"do": "stop"})
-    click.echo("it ends")
+    folder = ports_folder(data_dir, ports_dir)
+    answer = request_control(folder, {"do": "stop"})
+    click.echo(f"Boxes {', '.join(answer['boxes'])} in {folder} end")

@@ -301,12 +301,21 @@ def test_services_that_answer_alone_or_not_at_all_are_named(health: str) -> None
 def test_the_same_trouble_of_many_boxes_is_one_concern_and_others_are_named() -> None:
     free = AdminBox(BoxRecord("1", ""), True, "Live", None, "free-running", True, "", "none", None, None)
     boxes = [replace(free, record=BoxRecord(str(k), "")) for k in range(1, 13)]
-    boxes[6] = replace(free, record=BoxRecord("7", "Cellar"), live=False, state="Silent for 5 min")
+    boxes[6] = replace(
+        free, record=BoxRecord("7", "Cellar"), live=False, state="Silent for 5 min", age_ms=300_000
+    )
     found = concerns(boxes, ServicesFound((), ()))
     assert [(each.what, each.why, each.link) for each in found] == [
         ("Box 7 (Cellar)", "Silent for 5 min", "/admin/boxes/7"),
         ("11 Boxes", "Clock: free-running", "/admin/boxes?show=attention"),
     ]
+    boxes[2] = replace(free, record=BoxRecord("3", ""), live=False, state="Silent for 42 s", age_ms=42_000)
+    boxes[4] = replace(free, record=BoxRecord("5", ""), live=False, state="Not heard yet")
+    found = concerns(boxes, ServicesFound((), ()))
+    assert [(each.what, each.why) for each in found] == [
+        ("Box 5", "Not heard yet"), ("Boxes 3 and 7 (Cellar)", "Silent for 5 min at most"),
+        ("9 Boxes", "Clock: free-running"),
+    ], "silence of other lengths is one line"  # fmt: skip
 
 
 def test_addresses_that_are_bound_are_asked_on_this_machine() -> None:

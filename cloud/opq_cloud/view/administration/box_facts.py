@@ -28,6 +28,16 @@ KEY_WORDS = {
 
 
 @dataclass(frozen=True, slots=True)
+class Trouble:
+    """What needs attention at a Box; Boxes of one `kind` share a line."""
+
+    kind: str
+    words: str
+    size: int = 0
+    """How bad, in the unit of its kind: of several Boxes the worst is said."""
+
+
+@dataclass(frozen=True, slots=True)
 class AdminBox:
     """A Box as its administrator sees it."""
 
@@ -43,6 +53,10 @@ class AdminBox:
     key_since_ms: int | None
     connected: bool | None
     """None: no broker answers."""
+    age_ms: int = 0
+    """Since its newest Measurement came."""
+    bound_ns: int = 0
+    """What its clock may be wrong by; 0: nobody says."""
 
     @property
     def box_id(self) -> str:
@@ -57,19 +71,20 @@ class AdminBox:
         return KEY_WORDS[self.key_state]
 
     @property
-    def troubles(self) -> tuple[str, ...]:
+    def troubles(self) -> tuple[Trouble, ...]:
         """What needs attention; nothing of a Box that nobody expects to hear."""
         if self.retired or self.record.unplugged:
             return ()
         found = []
         if not self.live:
-            found.append(self.state)
+            found.append(Trouble("silent" if self.age_ms else self.state, self.state, self.age_ms))
         elif self.clock_doubtful:
-            found.append(f"Clock: {self.clock}")
+            source = self.clock.partition(",")[0]
+            found.append(Trouble(f"clock {source}", f"Clock: {self.clock}", self.bound_ns))
         if self.key_state == "rotating":
-            found.append("Its new key has not spoken yet")
+            found.append(Trouble("new key", "Its new key has not spoken yet"))
         if self.key_state == "revoked":
-            found.append("Its key is revoked")
+            found.append(Trouble("revoked key", "Its key is revoked"))
         return tuple(found)
 
 
@@ -101,6 +116,8 @@ def admin_box(
         key_state=key.state if key else "none",
         key_since_ms=key.since_ms if key else None,
         connected=None if connections is None else connections.get(record.box_id, 0) > 0,
+        age_ms=age_ms,
+        bound_ns=bound_ns or 0,
     )  # fmt: skip
 
 

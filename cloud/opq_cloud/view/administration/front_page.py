@@ -104,9 +104,13 @@ def concerns(boxes: list[AdminBox], services: ServicesFound) -> list[Concern]:
     if services.states and _nobody_answers(services):
         found = [Concern("Services", "None of them answers at its health address", "/admin/system")]
     given = names_of(box.record for box in boxes)
-    for box_ids, why in words.alike((box.box_id, why) for box in boxes for why in box.troubles):
+    troubles = {(box.box_id, each.kind): each for box in boxes for each in box.troubles}
+    for box_ids, kind in words.alike(troubles):
         link = f"/admin/boxes/{box_ids[0]}" if len(box_ids) == 1 else "/admin/boxes?show=attention"
-        found.append(Concern(words.boxes(box_ids, given), why, link))
+        said = {each.words: each for each in (troubles[box_id, kind] for box_id in box_ids)}
+        worst = max(said.values(), key=lambda each: each.size)
+        at_most = " at most" if len(said) > 1 else ""
+        found.append(Concern(words.boxes(box_ids, given), worst.words + at_most, link))
     return found
 
 

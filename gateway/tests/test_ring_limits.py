@@ -1,15 +1,13 @@
 """How much a ring holds, what it takes of the disk, who sees it; files of the first format."""
 
 import os
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
-from telling_blocks import RATE, T0_NS, block, blocks, ns, pattern
+from telling_blocks import T0_NS, block, blocks, ns, pattern
 
 from opq_gateway.counters import BoxCounters
 from opq_gateway.ring.catalogue import LASTING_NS, MOST_FILES, due
@@ -17,7 +15,6 @@ from opq_gateway.ring.ring import MOST_BROKEN, Ring
 from opq_gateway.ring.sealing import seal
 from opq_gateway.ring.segment import Segment
 from opq_gateway.ring.syncing import Syncing
-from opq_proto.messages import TimeSource
 
 ALL = (0, 2**62)
 
@@ -102,47 +99,6 @@ def test_blocks_that_come_together_are_written_as_one_by_one(tmp_path: Path) -> 
     left, right = one.read_blocks(*ALL), many.read_blocks(*ALL)
     assert [(b.first_sample, b.t_ns) for b in left] == [(b.first_sample, b.t_ns) for b in right]
     assert one.read_lost(*ALL) == many.read_lost(*ALL) and one.span() == many.span()
-
-
-def first_format(folder: Path, count: int) -> None:
-    """A file as the first format had it: records 0 .. count - 1, without the third."""
-    data = struct.pack("<8sI32s", b"OPQRING1", 200, b"1").ljust(64, b"\0")
-    for index in range(count):
-        if index == 2:
-            continue
-        flags = 2 if index == 3 else 0
-        body = struct.pack(
-            "<HBBIIQqIId",
-            200,
-            int(TimeSource.GPS),
-            flags,
-            7,
-            1000,
-            200 * index,
-            ns(200 * index),
-            RATE,
-            0,
-            0.0068,
-        )
-        body += pattern(200 * index, 200).tobytes()
-        data += struct.pack("<I", zlib.crc32(body)) + body
-    (folder / "000000000001.seg").write_bytes(data)
-
-
-def test_a_ring_of_the_first_format_is_read_and_gone_on_with(tmp_path: Path) -> None:
-    first_format(tmp_path, 100)
-    ring = Ring(tmp_path, "1", 1.0)
-    newest = ring.newest()
-    assert newest is not None and (newest.boot_id, newest.end_sample) == (7, 20_000)
-    ring.append_all(blocks(20_000, 40_000))
-    assert ring.unsealed() == []
-    wave = ring.read(*ALL)
-    assert wave is not None and (wave.first_sample, wave.v_per_lsb, wave.start_ns) == (0, 0.0068, ns(0))
-    assert [(gap.first_sample, gap.samples) for gap in wave.gaps] == [(400, 200)]
-    assert "overran" in wave.gaps[0].reason
-    assert np.array_equal(np.delete(pattern(0, 40_000), np.arange(400, 600)), wave.counts)
-    wave = ring.read(ns(5000), ns(5001))
-    assert wave is not None and wave.first_sample == 5000 and len(wave.counts) == 200
 
 
 def test_a_box_whose_time_jumps_to_and_fro_makes_few_files_and_every_sample_is_accounted_for(

@@ -2,7 +2,6 @@
 
 import time
 import uuid
-from types import TracebackType
 
 import zmq
 from zmq.utils.monitor import recv_monitor_message
@@ -50,9 +49,7 @@ class CommandClient:
         time.sleep(SETTLE_S)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._context.destroy(linger=0)
 
     def send_command(self, command: bytes, timeout_s: float) -> Response:

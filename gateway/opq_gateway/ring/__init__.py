@@ -11,7 +11,6 @@
 | live.py, record.py, raw.py | the file being written; one record; a raw file, bisected by time |
 | sealed.py, columns.py | a sealed file; its stamps in few bytes |
 | codec/ | its samples in few bytes |
-| first_format.py | files of gateways before this one, read only |
 | lost.py, pending.py | a loss with its reason; losses that wait for the block after them |
 | waveform.py | a Waveform, or the holes, of records in columns |
 | sealing.py, sealer.py | the child that seals; the thread that keeps it at work |

@@ -14,11 +14,10 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final
 
-from opq_gateway.ring import first_format, record
+from opq_gateway.ring import record
 from opq_gateway.ring.segment import RecordColumns, Segment
 
 MAGIC: Final = b"OPQRING2"
@@ -40,8 +39,6 @@ class RawLayout:
     """`t_ns` of one record's bytes and index; None when it is damaged or unwritten."""
     parse: Callable[[bytes, int], RecordColumns]
     """Consecutive records, the first with this index."""
-    current: bool = True
-    """The format that is written today."""
 
     def at(self, index: int) -> int:
         """Where a record begins in the file."""
@@ -63,8 +60,6 @@ def layout(data: bytes) -> RawLayout | None:
     """The layout that the first 64 bytes of a file say; None: this is no raw segment."""
     if len(data) < HEAD_BYTES:
         return None
-    if data.startswith(first_format.MAGIC):
-        return _first_layout(int.from_bytes(data[8:12], "little"))
     magic, capacity, _, epoch, boot_id, v_per_lsb, _ = _HEAD.unpack_from(data)
     told = int.from_bytes(data[_HEAD.size : _HEAD.size + 4], "little")
     if magic != MAGIC or told != zlib.crc32(data[: _HEAD.size]) or not 0 < capacity <= MOST_CAPACITY:
@@ -77,16 +72,6 @@ def layout(data: bytes) -> RawLayout | None:
         return record.parse(many, capacity, epoch, first_index, boot_id, v_per_lsb)
 
     return RawLayout(record.stride_bytes(capacity), time_ns, parse)
-
-
-def _first_layout(capacity: int) -> RawLayout | None:
-    if not 0 < capacity <= 1 << 20:
-        return None
-    parse = partial(first_format.parse, capacity=capacity)
-    stride = first_format.stride_bytes(capacity)
-    return RawLayout(
-        stride, lambda one, _: first_format.good_time_ns(one), lambda many, _: parse(many), False
-    )
 
 
 def describe(path: Path, fd: int, found: RawLayout) -> Segment | None:
@@ -114,7 +99,7 @@ def describe(path: Path, fd: int, found: RawLayout) -> Segment | None:
         int(last.ends[-1]),
         size,
         found.at(records),
-        may_seal=found.current,
+        may_seal=True,
     )
 
 

@@ -37,7 +37,7 @@ def seal(path: Path, goes_on: Callable[[], bool] = lambda: True) -> Path | None:
         fd = file.fileno()
         head = os.pread(fd, raw.HEAD_BYTES, 0)
         layout = raw.layout(head)
-        segment = raw.describe(path, fd, layout) if layout is not None and layout.current else None
+        segment = raw.describe(path, fd, layout) if layout is not None else None
         if layout is None or segment is None:
             raise NotSealableError(f"{path}: no raw segment with samples")
         chunks = []

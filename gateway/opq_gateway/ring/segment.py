@@ -34,7 +34,7 @@ class Segment:
     written_bytes: int = 0
     """Bytes that are written; what lies after them is preallocated room."""
     may_seal: bool = False
-    """A raw segment of the format that is written today."""
+    """A raw segment that is not sealed yet."""
 
     @property
     def span_ns(self) -> int:

@@ -12,7 +12,6 @@ import termios
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 
 READ_BYTES = 65_536
 PENDING_BYTES = 4096
@@ -62,9 +61,7 @@ class PtyRelay:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         os.write(self._waker, b"\0")
         self._thread.join()
         for fd in (self._theirs, self._wake, self._waker):

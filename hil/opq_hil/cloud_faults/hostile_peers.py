@@ -10,7 +10,6 @@ import random
 import threading
 import time
 from dataclasses import dataclass, field, replace
-from types import TracebackType
 from typing import Final
 
 import zmq
@@ -98,9 +97,7 @@ class HostilePeers:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
 

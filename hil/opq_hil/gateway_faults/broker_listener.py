@@ -5,7 +5,6 @@ Box once more.
 """
 
 import threading
-from types import TracebackType
 
 import zmq
 
@@ -43,9 +42,7 @@ class BrokerListener:
         self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
 

@@ -9,7 +9,6 @@ import threading
 import time
 from collections import OrderedDict
 from pathlib import Path
-from types import TracebackType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,9 +124,7 @@ class OriginalSimControl:
         self._server.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._server.end()
         if self._thread is not None:

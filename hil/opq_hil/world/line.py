@@ -7,7 +7,6 @@ prompt by script.
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import TypeVar
 
 import serial
@@ -51,9 +50,7 @@ class BenchLine:
         self._start_s = self.now_s()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._serial.close()
 
     def send(self, message: LinkMessage) -> None:

@@ -18,13 +18,13 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from pickle import UnpicklingError
 
-from opq_cloud.mauka.analysis_worker import READY, WorkerResult, WorkerSetup, WorkerTask
+from opq_cloud.mauka.analysis_worker import READY, FirstFindings, WorkerResult, WorkerSetup, WorkerTask
 from opq_cloud.mauka_settings import AnalysisWorkersSection
 from opq_cloud.store.store import EventRecord
 from opq_plugins.sandbox.process_tree import resident_bytes
 from opq_proto import log as logs
 from opq_proto.decision import Nominal
-from opq_proto.messages import Event
+from opq_proto.messages import Event, Finding
 
 log = logs.get(service="mauka")
 
@@ -49,7 +49,9 @@ class AnalysisJob:
     Attributes:
         record: of the event when it was read; where it has changed since, it is not marked.
         again, complete: as the runner has them.
+        order: Boxes in which order they are looked at, until one shows something.
         ended: analyses that ended a process on this event, and how often.
+        begun_ns: incidents that began with its first Box, and when (monotonic) they were stored.
         result: when it is over.
     """
 
@@ -60,7 +62,9 @@ class AnalysisJob:
     again: bool = False
     complete: bool = True
     left_out: frozenset[str] = frozenset()
+    order: tuple[str, ...] = ()
     ended: Counter[str] = field(default_factory=Counter)
+    begun_ns: dict[int, int] = field(default_factory=dict)
     result: WorkerResult = field(default_factory=WorkerResult)
 
     @property
@@ -100,10 +104,10 @@ class AnalysisProcess:
         """Begin an event."""
         self.job, self.analysis, self.since_s = job, STARTING, self._clock()
         with suppress(OSError):
-            self.pipe.send(WorkerTask(job.parts, job.left_out | job.given_up))
+            self.pipe.send(WorkerTask(job.parts, job.left_out | job.given_up, job.order))
 
-    def read(self) -> WorkerResult | None:
-        """One of its messages; the result of its job, if it is that.
+    def read(self) -> WorkerResult | FirstFindings | None:
+        """One of its messages; the result of its job, or the first of it, if it is that.
 
         Raises:
             EOFError, OSError: it has ended.
@@ -113,7 +117,7 @@ class AnalysisProcess:
         except UnpicklingError as error:
             raise EOFError("half a message") from error
         self.since_s = self._clock()
-        if isinstance(message, WorkerResult):
+        if isinstance(message, WorkerResult | FirstFindings):
             return message
         if message == READY:
             self.ready = True
@@ -166,6 +170,7 @@ class AnalysisPool:
         self._waiting: deque[AnalysisJob] = deque()
         self._processes: list[AnalysisProcess] = []
         self._finished: list[AnalysisJob] = []
+        self._first: list[tuple[AnalysisJob, tuple[Finding, ...]]] = []
 
     def __contains__(self, event_id: int) -> bool:
         return any(job.event_id == event_id for job in self._jobs())
@@ -204,6 +209,11 @@ class AnalysisPool:
         found, self._finished = self._finished, []
         return found
 
+    def first_found(self) -> list[tuple[AnalysisJob, tuple[Finding, ...]]]:
+        """Events of which one Box shows something, since the last call: to be read after `finished`."""
+        found, self._first = self._first, []
+        return found
+
     def rows(self) -> list[dict[str, object]]:
         """Each process, for the status."""
         return [each.row() for each in list(self._processes)]
@@ -215,6 +225,7 @@ class AnalysisPool:
         self._processes.clear()
         self._waiting.clear()
         self._finished.clear()
+        self._first.clear()
 
     def _jobs(self) -> list[AnalysisJob]:
         under_way = [each.job for each in self._processes if each.job is not None]
@@ -234,7 +245,9 @@ class AnalysisPool:
         try:
             while each.pipe.poll():
                 result = each.read()
-                if result is not None and each.job is not None:
+                if isinstance(result, FirstFindings) and each.job is not None:
+                    self._first.append((each.job, result.findings))
+                elif isinstance(result, WorkerResult) and each.job is not None:
                     each.job.result = result
                     self._finished.append(each.job)
                     each.job = None

@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from opq_cloud.mauka.built_in_analyses import load_analyses
-from opq_cloud.mauka.event_analysis import analyse_parts
+from opq_cloud.mauka.event_analysis import analyse_parts, first_findings
 from opq_cloud.mauka.provenance import provenance_of
 from opq_plugins.sandbox.protection import end_with_parent
 from opq_proto.decision import Nominal
@@ -40,10 +40,21 @@ class WorkerSetup:
 
 @dataclass(frozen=True, slots=True)
 class WorkerTask:
-    """One event, in parts of equal nominal values; `left_out` names analyses that are not asked."""
+    """One event, in parts of equal nominal values; `left_out` names analyses that are not asked.
+
+    `order`: of the Boxes, until something is found; empty: all at once.
+    """
 
     parts: tuple[tuple[Nominal, Event], ...]
     left_out: frozenset[str] = frozenset()
+    order: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FirstFindings:
+    """What one Box of an event shows; the result follows."""
+
+    findings: tuple[Finding, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +77,14 @@ def run_worker(pipe: Connection) -> None:
         findings: list[Finding] = []
         failed: dict[str, str] = {}
         spent_s: dict[str, float] = {}
-        for analysis in analyses:
-            if analysis.name in task.left_out:
-                continue
+        asked = [analysis for analysis in analyses if analysis.name not in task.left_out]
+        try:
+            first = first_findings(task.parts, task.order, asked, pipe.send)
+        except MemoryError:
+            os._exit(1)
+        if first:
+            pipe.send(FirstFindings(tuple(first)))
+        for analysis in asked:
             pipe.send(analysis.name)
             began_s = time.perf_counter()
             found, error = analyse_parts(analysis, task.parts, {})

@@ -50,7 +50,7 @@ def analyse_waiting(
     writer = FindingWriter(lambda: store)
     failed = 0
     for done, result in enumerate(in_order(revisions, analyse(list(revisions))), start=1):
-        writer.put_findings(result.event_id, result.findings)
+        writer.put_result(result)
         if result.failed:
             failed += 1
             log.warning("bulk.event_failed", event_id=result.event_id, failed=dict(result.failed))

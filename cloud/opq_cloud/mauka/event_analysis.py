@@ -4,12 +4,19 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
+import numpy as np
+
 from opq_cloud.mauka.clock_alignment import clock_alignments, stamped
 from opq_cloud.mauka.provenance import Provenance, provenance_of
 from opq_cloud.store.store import CloudStore
 from opq_plugins.sdk.modules import Analysis
 from opq_proto.decision import Nominal
 from opq_proto.messages import Event, Finding, Waveform
+
+FEW_BOXES = 3
+"""So many are analysed before anything is stored; a larger event's incident begins with one of its Boxes."""
+DEVIATION_S = 0.02
+"""Rms of pieces so long shows which Box to look at first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,12 +26,14 @@ class EventResult:
     Attributes:
         box_ids: those whose samples were there.
         failed: analysis -> what it raised; then `findings` are not all there are.
+        order: as `in_order_of_look` gives it.
     """
 
     event_id: int
     findings: tuple[Finding, ...]
     box_ids: tuple[str, ...]
     failed: Mapping[str, str] = field(default_factory=dict)
+    order: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -123,6 +132,61 @@ def analyse_event(
     )
 
 
+def in_order_of_look(event: Event, opened_by: str) -> tuple[str, ...]:
+    """The Boxes of a large event: the one that opened it, then those whose rms varies most.
+
+    Empty for `FEW_BOXES` and fewer, which are not worth a step of their own.
+    """
+    if len(event.waveforms) <= FEW_BOXES:
+        return ()
+    far = {wave.box_id: -_deviation(wave) for wave in event.waveforms}
+    return tuple(sorted(far, key=lambda box_id: (box_id != opened_by, far[box_id], len(box_id), box_id)))
+
+
+def _deviation(wave: Waveform) -> float:
+    """Span of the rms of short pieces, as a share of their median; 0 where there is none."""
+    many = max(1, round(DEVIATION_S * wave.rate_hz))
+    whole = len(wave.counts) // many * many
+    pieces = wave.counts[:whole].reshape(-1, many).astype(np.float32)
+    rms = np.sqrt(np.einsum("ij,ij->i", pieces, pieces))
+    middle = float(np.median(rms)) if len(rms) else 0.0
+    return float(np.ptp(rms)) / middle if middle > 0 else 0.0
+
+
+def first_findings(
+    parts: Iterable[tuple[Nominal, Event]],
+    order: Sequence[str],
+    analyses: Sequence[Analysis],
+    note_analysis: Callable[[str], object] = lambda name: None,
+) -> list[Finding]:
+    """What the first Box of `order` at which anything is found shows alone, before the others are looked at.
+
+    Nothing is measured twice: all of it is there when the whole event is analysed. What an analysis raises
+    is left to that, but for MemoryError. Frequencies of other Boxes and alignments are not in it.
+
+    Args:
+        note_analysis: is told each analysis before it begins.
+    """
+    alone = {
+        wave.box_id: (nominal, replace(part, waveforms=(wave,)))
+        for nominal, part in parts
+        for wave in part.waveforms
+    }
+    for box_id in order:
+        findings: list[Finding] = []
+        for analysis in analyses:
+            if not analysis.alone:
+                continue
+            note_analysis(analysis.name)
+            found, error = analyse_parts(analysis, [alone[box_id]], {})
+            if isinstance(error, MemoryError):
+                raise error
+            findings += provenance_of(analysis).stamped(found)
+        if findings:
+            return findings
+    return []
+
+
 def analyse_stored(
     store: CloudStore,
     event_ids: Iterable[int],
@@ -146,4 +210,6 @@ def analyse_stored(
             continue
         result = analyse_event(event, analyses, nominal_of, states)
         by = clock_alignments(event, result.findings, lambda box_id: phase_of_box(store, box_id), nominal_of)
-        yield replace(result, findings=tuple(stamped(result.findings, by)))
+        record = store.event_record(event_id)
+        order = () if record is None else in_order_of_look(event, record.opened_by)
+        yield replace(result, findings=tuple(stamped(result.findings, by)), order=order)

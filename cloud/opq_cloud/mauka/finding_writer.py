@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from opq_cloud.mauka.event_analysis import EventResult
 from opq_cloud.mauka.joining import JoinReader, plan_join
 from opq_cloud.mauka.sightings import SAME_CLOCK_LIMIT_NS
 from opq_cloud.store.box_place import BoxPlace, box_place
@@ -75,6 +76,32 @@ class FindingWriter:
                 f"event {event_id}: others changed the store's findings for {TRIES_S:g} s without a pause"
             )
         return done
+
+    def begin_incidents(self, event_id: int, findings: Sequence[Finding]) -> CarriedOut | None:
+        """Store what one Box of an event shows, if that begins an incident; None: it comes with the others'.
+
+        Nothing of a Box whose clock nobody knows, which alignment with the others may tell. Idempotent, and
+        left out where others write at the same moment.
+        """
+        box_alone = [self.with_clock(replace(one, alignment=None)) for one in findings]
+        known = [
+            one
+            for one in box_alone
+            if one.clock_id is not None or one.uncertainty_ns < UNKNOWN_UNCERTAINTY_NS
+        ]
+        if not known:
+            return None
+        plan = plan_join(self._store(), known, event_id, self.place_of)
+        return self._store().carry_out(plan) if plan.new_incidents() else None
+
+    def put_result(self, result: EventResult) -> CarriedOut:
+        """As the live path stores it, so that numbers are the same: first the Box that is looked at first."""
+        for box_id in result.order:
+            first = [one for one in result.findings if one.box_id == box_id]
+            if first:
+                self.begin_incidents(result.event_id, first)
+                break
+        return self.put_findings(result.event_id, result.findings)
 
     def place_of(self, box_id: str) -> BoxPlace:
         """What the store knows of a Box, at most `PLACES_S` old."""

@@ -1,7 +1,8 @@
 """The runner: one plug-in around all pure analyses; the only one of Mauka that writes findings.
 
 It reads an event, runs every analysis, stores what they found (which joins it into
-incidents), marks the event analysed and reports on the bus, in this order: a crash anywhere leaves
+incidents; of a large event first what one Box shows), marks the event analysed and reports on the bus, in
+this order: a crash anywhere leaves
 an event that is not marked, and doing it again changes nothing (the store is idempotent).
 A notification that was lost does not matter: the store is read at the start and twice a second.
 """
@@ -19,7 +20,13 @@ from opq_cloud.mauka.analyses.rms_voltage import Config as RmsConfig
 from opq_cloud.mauka.analysis_pool import AnalysisJob, AnalysisPool
 from opq_cloud.mauka.asking import SampleAsking
 from opq_cloud.mauka.clock_alignment import Alignments, clock_alignments, stamped
-from opq_cloud.mauka.event_analysis import EventOutcome, by_nominal, nominal_of_box
+from opq_cloud.mauka.event_analysis import (
+    EventOutcome,
+    by_nominal,
+    first_findings,
+    in_order_of_look,
+    nominal_of_box,
+)
 from opq_cloud.mauka.finding_writer import FindingWriter
 from opq_cloud.mauka.incident_announcer import IncidentAnnouncer
 from opq_cloud.mauka.incident_notice import INCIDENT, MOST_BOXES
@@ -48,8 +55,9 @@ UNREAD_EVENTS = 1000
 
 
 class AnalysisRunner(MaukaPlugin):
-    """Counters: `events`, `findings`, `boxes_aligned`, `incident_notices`, `unknown_events`,
-    `forgotten_events`; by analysis `analysis_ms`, `not_asked`, `processes_ended`, `given_up`; the base's."""
+    """Counters: `events`, `findings`, `incidents_begun` by one Box of a large event, `boxes_aligned`,
+    `incident_notices`, `unknown_events`, `forgotten_events`; by analysis `analysis_ms`, `not_asked`,
+    `processes_ended`, `given_up`; the base's."""
 
     NAME = "AnalysisRunner"
     GIVES = (LAHA_GC, INCIDENT)
@@ -141,7 +149,10 @@ class AnalysisRunner(MaukaPlugin):
 
     def _serve_pool(self, pool: AnalysisPool) -> bool:
         """Take what is over, hand on what waits; False: the pool has room for what waits in the store."""
-        for job in pool.finished(POOL_WAIT_S if pool.busy else 0.0):
+        over = pool.finished(POOL_WAIT_S if pool.busy else 0.0)
+        for job, findings in pool.first_found():
+            self.guard("event", partial(self._begin_incidents, job, findings), event_id=job.event_id)
+        for job in over:
             self._settle(job.event_id, partial(self._finish_job, job))
         while self._unread and pool.has_room:
             self._hand_over(pool, *self._unread.popleft())
@@ -171,8 +182,21 @@ class AnalysisRunner(MaukaPlugin):
         read = self._read(event_id)
         if read is not None:
             event, record = read
-            findings = self._run_analyses(self.analyses, event, outcome)
-            self._finish(AnalysisJob(event_id, event, (), record, again, complete), findings, outcome)
+            order = in_order_of_look(event, record.opened_by)
+            job = AnalysisJob(event_id, event, (), record, again, complete)
+            asked = [one for one in self.analyses if one.name not in self.left_out]
+            parts = by_nominal(event, self._nominal_of).items() if order else ()
+            self._begin_incidents(job, first_findings(parts, order, asked))
+            self._finish(job, self._run_analyses(self.analyses, event, outcome), outcome)
+
+    def _begin_incidents(self, job: AnalysisJob, findings: Sequence[Finding]) -> None:
+        """Stored and announced before the other Boxes of the event are looked at."""
+        done = self._writer.begin_incidents(job.event_id, findings) if findings else None
+        if done is None:
+            return
+        job.begun_ns.update(dict.fromkeys(done.new_incidents, time.monotonic_ns()))
+        self.counters.add("incidents_begun", len(done.new_incidents))
+        self._announcer.announce(done)
 
     def _read(self, event_id: int) -> tuple[Event, EventRecord] | None:
         """The event and what is said of it."""
@@ -192,7 +216,8 @@ class AnalysisRunner(MaukaPlugin):
             if found is not None:
                 event, record = found
                 parts = tuple(by_nominal(event, self._nominal_of).items())
-                pool.add(AnalysisJob(event_id, event, parts, record, again, complete, self.left_out))
+                order = in_order_of_look(event, record.opened_by)
+                pool.add(AnalysisJob(event_id, event, parts, record, again, complete, self.left_out, order))
 
         self.guard("event", read, event_id=event_id)
 
@@ -254,7 +279,8 @@ class AnalysisRunner(MaukaPlugin):
             self.produce(LAHA_GC, gc_update(INCIDENTS, item.finding_id, self.name))
         first_ns = {item.incident_id: stored_ns for item, stored_ns in reversed(written)}
         for incident_id, stored_ns in sorted(first_ns.items()):
-            self._log_incident(store, incident_id, stored_ns, job.again)
+            at_ns = job.begun_ns.get(incident_id, stored_ns)
+            self._log_incident(store, incident_id, at_ns, job.again)
         log.info("event.analysed", event_id=event_id, findings=len(written), again=job.again)
         self.counters.add("events")
 

@@ -152,12 +152,13 @@ def _covers(one: Finding, other: Finding) -> bool:
     return all(more >= less for more, less in zip(mine, its, strict=True))
 
 
-def _order(finding: Finding) -> tuple[float, float, float, str]:
+def _order(finding: Finding) -> tuple[float, float, float, int, str]:
     """The worse one last: the further from 100 %, a dip before a swell; a total order.
 
-    Of two that are equal but for what waveforms said of the clock, the better told one is last.
+    Of two that are equal but for what waveforms said of the clock, the better told one is last; then the
+    one with more figures: the first look at an event compares no Boxes.
     """
     percent = finding.residual_percent
     off = -1.0 if percent is None else abs(percent - 100.0)
     told = -math.inf if finding.alignment is None else -float(finding.alignment.uncertainty_ns)
-    return off, -(percent or 0.0), told, repr(finding)
+    return off, -(percent or 0.0), told, len(finding.figures), repr(finding)

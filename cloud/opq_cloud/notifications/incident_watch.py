@@ -5,8 +5,11 @@ and whenever its revision has risen. What a rule is told of is the incident as i
 """
 
 import json
+import math
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
+from time import monotonic
 
 import zmq
 from google.protobuf.message import DecodeError
@@ -30,6 +33,9 @@ LOOKED_BACK_NS = 3_600 * 10**9
 person or a re-analysis has changed it."""
 MOST_LOOKED_AT = 500
 MOST_BOXES_SENT = 100
+HELD_S = 5.0
+"""So long an incident waits for the rest of its event: Mauka may store what one Box shows before that."""
+MOST_HELD = 1000
 
 
 class IncidentWatch:
@@ -47,6 +53,8 @@ class IncidentWatch:
         self._counters = counters
         self._now_ns = now_ns
         self._revision: int | None = None
+        self._held: OrderedDict[int, float] = OrderedDict()
+        """Incident -> until when (monotonic) it waits."""
 
     def read_bus(self, bus: "zmq.Socket[bytes]") -> None:
         """What waits on the bus. Raises StoreError; what was read is then left to `look`."""
@@ -67,6 +75,30 @@ class IncidentWatch:
             self._revision = None
             raise
 
+    def look_at_held(self) -> bool:
+        """Those whose events were not analysed whole before; whether that made news. Raises StoreError."""
+        made = 0
+        for number in list(self._held):
+            incident = self._store.incident(number)
+            if incident is None:
+                del self._held[number]
+            else:
+                made += self.accept_incident(incident)
+        return made > 0
+
+    def _is_held(self, incident: Incident) -> bool:
+        """Whether more of it is about to come; of what waits longer than `HELD_S` nobody knows."""
+        number, now_s = incident.incident_id, monotonic()
+        record = self._store.event_record(max(incident.event_ids, default=0))
+        whole = record is None or record.analysed or not record.finished
+        if whole or now_s >= self._held.get(number, math.inf):
+            self._held.pop(number, None)
+            return False
+        self._held.setdefault(number, now_s + HELD_S)
+        while len(self._held) > MOST_HELD:
+            self._held.popitem(last=False)
+        return True
+
     def look(self) -> None:
         """The newest incidents, where anything has changed since the last look. Raises StoreError."""
         if not self._book.rules("incident"):
@@ -82,6 +114,8 @@ class IncidentWatch:
     def accept_incident(self, incident: Incident) -> int:
         """To every rule that it is news to; how many."""
         self._counters.add("looked_at")
+        if self._is_held(incident):
+            return 0
         made = 0
         for held in self._book.rules("incident"):
             seen = incident_at(incident, held.sight.sees, held.sight.sees_place)

@@ -102,6 +102,7 @@ class Notifications:
             try:
                 if heard:
                     watch.read_bus(bus)
+                heard |= watch.look_at_held()
                 if heard or time.monotonic() >= look_s:
                     look_s = time.monotonic() + self._section.poll_s
                     if not heard:

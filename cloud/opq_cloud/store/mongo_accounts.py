@@ -6,17 +6,24 @@ reads it again. The original's users are read, never written; a deletion that a 
 
 import time
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
+from bson.int64 import Int64
 from pymongo import ASCENDING, DESCENDING
 from pymongo.errors import DuplicateKeyError
 
-from opq_cloud.store.account_records import TABLES
+from opq_cloud.store.account_records import ACCESSES, TABLES
 from opq_cloud.store.audit_records import AUDIT, checked_change, checked_removal
 from opq_cloud.store.documents import Document
 from opq_cloud.store.keyed_documents import Fields, OriginalUser
-from opq_cloud.store.mongo_server import MongoServer, store_errors
+from opq_cloud.store.mongo_server import MongoServer, store_errors, upsert
 
+T = TypeVar("T")
 REVISION = "_revision"
+COUNTED = frozenset({ACCESSES})
+"""Tables whose changes are counted, after each write: who reads before it may keep what it read."""
+UNCOUNTED_S = 30.0
+"""A process that is killed between a write and its count: the change is seen after so long."""
 
 
 class MongoDocuments:
@@ -33,7 +40,7 @@ class MongoDocuments:
             self._db[table].insert_one({"_id": key, REVISION: 0, **document})
         except DuplicateKeyError:
             return False
-        return True
+        return self._changed(table, True)
 
     @store_errors
     def get(self, table: str, key: str) -> Fields | None:
@@ -54,7 +61,7 @@ class MongoDocuments:
                 {"_id": key, REVISION: revision}, {"$set": {**after, REVISION: revision + 1}}
             )
             if done.matched_count == 1:
-                return True
+                return self._changed(table, True)
 
     @store_errors
     def remove(self, table: str, key: str) -> Fields | None:
@@ -63,7 +70,7 @@ class MongoDocuments:
             checked_removal(found, time.time())
         if found is None or self._db[table].delete_one({"_id": key}).deleted_count != 1:
             return None
-        return _plain(found)
+        return self._changed(table, _plain(found))
 
     @store_errors
     def find(self, table: str, field: str = "", value: str = "") -> list[Fields]:
@@ -78,14 +85,26 @@ class MongoDocuments:
 
     @store_errors
     def remove_many(self, table: str, keys: Sequence[str]) -> int:
-        return int(self._db[table].delete_many({"_id": {"$in": list(keys)}}).deleted_count)
+        gone = self._db[table].delete_many({"_id": {"$in": list(keys)}}).deleted_count
+        return self._changed(table, int(gone))
 
     @store_errors
     def remove_expired(self, table: str, now_s: float) -> int:
-        return int(self._db[table].delete_many({"expires_s": {"$lte": now_s}}).deleted_count)
+        gone = self._db[table].delete_many({"expires_s": {"$lte": now_s}}).deleted_count
+        return self._changed(table, int(gone))
 
+    @store_errors
     def revision(self, table: str) -> tuple[int, ...] | None:
-        return None
+        if table not in COUNTED:
+            return None
+        found = self._db.opq_counters.find_one({"_id": f"{table}_revision"})
+        return (0 if found is None else int(found["value"])), int(time.monotonic() / UNCOUNTED_S)
+
+    def _changed(self, table: str, result: T) -> T:
+        if result and table in COUNTED:
+            key, change = {"_id": f"{table}_revision"}, {"$inc": {"value": Int64(1)}}
+            upsert(lambda: self._db.opq_counters.update_one(key, change, upsert=True))
+        return result
 
     @store_errors
     def original_user(self, name: str) -> OriginalUser | None:

@@ -101,6 +101,8 @@ def test_a_dry_run_shows_and_the_run_replaces_for_whom_it_is_meant(people: Peopl
         assert reads.post("/reanalyses", json=ask).status_code == 403
     with people.client("researcher", "write") as researcher:
         assert researcher.post("/reanalyses", json=ask | {"dry_run": False}).status_code == 403
+        unclear = researcher.post("/reanalyses", json=ask | {"dry_run": 0})
+        assert unclear.status_code == 400 and "dry_run" in unclear.json()["detail"]
         wrong = researcher.post("/reanalyses", json=ask | {"from": "noon"})
         assert wrong.status_code == 400 and "noon" in wrong.json()["detail"]
         made = researcher.post("/reanalyses", json=ask)

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from opq_cloud.config import CloudConfig
+from opq_cloud.reanalysis_jobs import ReanalysisJobs
 from opq_cloud.view import demo
+from opq_cloud.view.accounts.links import make_ticket
 from opq_cloud.view.rest import rest_app
 from opq_cloud.view.rest.answers import RequestLimits
 from opq_proto.rate_limit import TokenBuckets
@@ -34,13 +37,21 @@ def test_no_request_ends_in_a_fault_of_ours(tmp_path: Path, monkeypatch: pytest.
     )
     running = demo.Scene(tmp_path / "store", poll_s=0.2)
     demo.fill(running.store, time.time_ns(), minutes=1)
+    people = running.store.people
+    ada = people.add_account("ada@example.org", "ada", "admin", "no-hash")
+    assert ada is not None
+    running.view._reanalyses = ReanalysisJobs(
+        CloudConfig(data_dir=tmp_path), lambda: running.store.people.documents
+    )
+    token = make_ticket(people, "token", 3600, account_id=ada.account_id, scopes=("read", "write"))
     with running:
         done = subprocess.run(
             [
                 sys.executable, "-c", "from schemathesis.cli import schemathesis; schemathesis()",
                 "run", f"{running.url}/api/v1/openapi.json", "--checks", ",".join(CHECKS),
                 "--phases", "examples,coverage,fuzzing", "--max-examples", str(CASES),
-                "--exclude-path", "/live", "--no-color", "--seed", "1", "--continue-on-failure",
+                "--exclude-path", "/live", "--no-color",
+                "-H", f"Authorization: Bearer {token}", "--seed", "1", "--continue-on-failure",
             ],
             cwd=tmp_path, capture_output=True, text=True, timeout=1700, check=False,
         )  # fmt: skip

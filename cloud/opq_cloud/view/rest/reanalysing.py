@@ -68,7 +68,7 @@ class ReanalysisList(BaseModel):
 
 BODY: dict[str, Any] = {
     "requestBody": {
-        "content": {"application/json": {"schema": ReanalysisAsk.model_json_schema()}}, "required": True
+        "content": {"application/json": {"schema": ReanalysisAsk.model_json_schema()}}, "required": False
     }
 }  # fmt: skip
 REFUSALS: dict[int | str, dict[str, Any]] = {

@@ -43,7 +43,7 @@ class WaveformAsked(BaseModel):
 
 BODY: dict[str, Any] = {
     "requestBody": {
-        "content": {"application/json": {"schema": WaveformAsk.model_json_schema()}}, "required": True
+        "content": {"application/json": {"schema": WaveformAsk.model_json_schema()}}, "required": False
     }
 }  # fmt: skip
 
@@ -110,7 +110,7 @@ async def read_body(request: Request, shape: type[Body], most_bytes: int) -> Bod
         if len(body) > most_bytes:
             raise RestProblemError(413, f"A request has {most_bytes} bytes at most.")
     try:
-        return shape.model_validate_json(body or b"{}")
+        return shape.model_validate_json(body or b"{}", strict=True)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"])) or "the body"

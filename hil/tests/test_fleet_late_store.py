@@ -1,4 +1,6 @@
-"""A store that is too slow for a fleet: nothing is lost, and what waits in the cloud is not sent twice."""
+"""A store that is too slow for a fleet: nothing is lost, what waits in the cloud is not sent twice, and what
+it dropped is sent again slowly until it has time.
+"""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -44,6 +46,10 @@ class SlowStore:
         return getattr(self._store, name)
 
 
+def slow_boxes(worker: FleetWorker) -> int:
+    return sum(pace.per_s is not None and pace.per_s < 1.0 for pace in worker.delivery.paces)
+
+
 @contextmanager
 def serving(worker: FleetWorker) -> Iterator[None]:
     stop = threading.Event()
@@ -83,8 +89,10 @@ def test_what_waits_in_a_late_cloud_is_not_sent_again_and_what_it_dropped_is(
         assert service is not None
         counted = service.counters.total
         wait_for(worker.delivery.acknowledging.all, "every Box acknowledged")
-        wait_for(lambda: counted("measurements_dropped") > 300, "the cloud drops what it has no room for")
-        wait_for(lambda: worker.delivery.counts.backfilled > 600, "what it dropped is sent again")
+        wait_for(lambda: worker.delivery.counts.backfilled > 0, "what the cloud dropped is sent again")
+        wait_for(
+            lambda: slow_boxes(worker) > len(IDS) / 2, "Boxes yield: they send less than one a second again"
+        )
         store.quick.set()
         made = worker.held.next.copy()
         wait_for(lambda: bool((worker.held.floor >= made).all()), "everything made so far is acknowledged")

@@ -66,6 +66,11 @@ class MeasurementColumns:
         """(n,) of each, -1: it has none; None: none has."""
         return None
 
+    @property
+    def backfilled(self) -> bool:
+        """Whether all of them were sent later, or again: they are of another time than what is live."""
+        return False
+
     def part(self, rows: NDArray[np.bool_] | NDArray[np.int64]) -> "MeasurementColumns":
         """Those of the rows, in the same order."""
         changes = {name: getattr(self, name)[rows] for name in ("which", "start_ns", "end_ns", "metrics")}
@@ -126,6 +131,7 @@ class NumberedColumns(MeasurementColumns):
     """(n,) 0: it says none."""
     said: NDArray[np.float32]
     """(n, 2) nominal volts and hertz that it says itself; 0: none."""
+    backfilled: bool = False
 
     @cached_property
     def timestamp_ms(self) -> NDArray[np.int64]:
@@ -152,6 +158,7 @@ class NumberedColumns(MeasurementColumns):
                 _SOURCES[source],
                 None if sequence < 0 else sequence,
                 None if oldest < 0 else oldest,
+                self.backfilled,
                 nominal_v=nominal_v or None,
                 nominal_hz=nominal_hz or None,
                 clock_id=clock_id or None,

@@ -43,10 +43,12 @@ def body(
 def objects(wire: WireRows) -> list[Measurement]:
     boxes = MeasuredBoxes(tuple(map(str, wire.box.tolist())), (Nominal(0.0, 0.0),) * len(wire))
     said = np.stack((wire.nominal_v, wire.nominal_hz), axis=1)
-    return NumberedColumns(
+    rows = NumberedColumns(
         boxes, np.arange(len(wire)), wire.start_ns, wire.end_ns, wire.metrics, 0, TimeSource.FREE,
         wire.told_ms, wire.sequence, wire.oldest, wire.uncertainty_ns, wire.source, wire.clock_id, said,
     ).measurements()  # fmt: skip
+    late = wire.backfilled.tolist()
+    return [replace(row, backfilled=bool(each)) for row, each in zip(rows, late, strict=True)]
 
 
 def read_twice(bodies: list[bytes]) -> int:

@@ -214,6 +214,8 @@ class BoxNominals:
 
     def read_columns(self, columns: MeasurementColumns) -> int:
         """The same of the Boxes of these."""
+        if columns.backfilled:
+            return 0
         boxes = columns.boxes
         if boxes is not self._boxes:
             self._boxes, self._seen = boxes, np.zeros(len(boxes.ids), np.bool_)

@@ -175,4 +175,9 @@ def is_flagged(rms: Metric, nominal: Nominal) -> bool:
 
 def stream_of(measurement: Measurement) -> str:
     """The Box and whether it is live: what it sends again from its disk is of another time."""
-    return f"{measurement.box_id} backfilled" if measurement.backfilled else measurement.box_id
+    return backfilled_stream(measurement.box_id) if measurement.backfilled else measurement.box_id
+
+
+def backfilled_stream(box_id: str) -> str:
+    """What a Box sends later, or again."""
+    return f"{box_id} backfilled"

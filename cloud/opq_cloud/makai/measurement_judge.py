@@ -120,6 +120,7 @@ class MeasurementJudge:
         return quiet
 
     def _note_quiet(self, columns: MeasurementColumns) -> None:
-        self._boxes.note_columns(columns)
+        if not columns.backfilled:
+            self._boxes.note_columns(columns)
         for plugin in self._triggers.all:
             plugin.note_quiet(columns)

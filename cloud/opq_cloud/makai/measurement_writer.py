@@ -68,6 +68,8 @@ class MeasurementWriter:
         self._released: list[ReleasedBoxes] = []
         self._taken: deque[tuple[str, int]] = deque(maxlen=HALVES_KEPT)
         """Boxes that were another share's, each with its last stored minutes."""
+        self._again: deque[Iterable[str]] = deque()
+        """Boxes that sent what is stored: they have not heard so."""
         self.problem: str | None = None
         """Why the store takes nothing; what comes waits meanwhile."""
 
@@ -78,6 +80,29 @@ class MeasurementWriter:
     def accept_columns(self, columns: NumberedColumns) -> None:
         """The same of many."""
         self._waiting.offer(columns)
+
+    def has_stored(self, row: Measurement) -> bool:
+        """Whether one that was sent again is stored, so that nobody need judge it; counted. Any thread."""
+        tracker = self._trackers.get(row.box_id)
+        if row.sequence is None or tracker is None or not tracker.has(row.sequence):
+            return False
+        self._counters.add("measurements_doubled")
+        self._again.append((row.box_id,))
+        return True
+
+    def without_stored(self, columns: NumberedColumns) -> NumberedColumns:
+        """The same of many that were sent again: those that are left."""
+        ids, known = columns.boxes.ids, self._trackers.get
+        rows = zip(columns.which.tolist(), columns.sequence.tolist(), strict=True)
+        stored = np.array(
+            [(tracker := known(ids[box])) is not None and tracker.has(sequence) for box, sequence in rows],
+            np.bool_,
+        )
+        if not stored.any():
+            return columns
+        self._counters.add("measurements_doubled", int(stored.sum()))
+        self._again.append([ids[box] for box in columns.which[stored].tolist()])
+        return columns.part(~stored)
 
     def release_boxes(self, box_ids: Iterable[str]) -> None:
         """Another share stores what comes of these, from its own knowledge of the store; from any thread."""
@@ -169,7 +194,8 @@ class MeasurementWriter:
             if fresh:  # one that was sent again counts once in its minute
                 self._trends.add(row, now)
         for columns in self._columns:
-            self._counters.stages.add_array("measurement_stored", (now_ns - columns.end_ns) / 1e9)
+            if not columns.backfilled:
+                self._counters.stages.add_array("measurement_stored", (now_ns - columns.end_ns) / 1e9)
             new_rows = self._track(columns)
             part = columns if new_rows.all() else columns.part(new_rows)
             if len(part):
@@ -230,10 +256,12 @@ class MeasurementWriter:
         return SequenceTracker(self._store.sequences(box_id, first, highest), first)
 
     def _acknowledge_all(self) -> None:
+        while self._again:
+            self._to_acknowledge.update(self._again.popleft())
         for box_id in sorted(self._to_acknowledge):
-            tracker = self._trackers[box_id]
-            message = tracker.message()
-            if message is not None:
+            tracker = self._trackers.get(box_id)
+            message = None if tracker is None else tracker.message()
+            if tracker is not None and message is not None:
                 self._acknowledge(box_id, message)
                 self._counters.set("measurements_lost", tracker.lost, label=box_id)
         self._to_acknowledge.clear()

@@ -58,7 +58,7 @@ class MinuteColumns:
                     continue
                 minute = self._open[start_ms] = _Minute(len(self._boxes.ids))
             newest = self._newest_ms[part.which]
-            minute.add(part, now_s, newest == NEVER_MS)
+            minute.add(part, now_s, (newest == NEVER_MS) | columns.backfilled)
             self._newest_ms[part.which] = np.maximum(newest, start_ms)
         return left
 

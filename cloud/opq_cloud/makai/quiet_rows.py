@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from opq_cloud.makai.excursions import DEAD_PU, DIP_PU, STANDS_PU, SWELL_PU
+from opq_cloud.makai.excursions import DEAD_PU, DIP_PU, STANDS_PU, SWELL_PU, backfilled_stream
 from opq_proto.decision import Nominal
 from opq_proto.measurement_columns import METRIC_NAMES, MeasuredBoxes, MeasurementColumns
 
@@ -20,8 +20,10 @@ KEPT = 2
 
 @lru_cache(maxsize=KEPT)
 def ids_of(columns: MeasurementColumns) -> list[str]:
-    """(n,) the Box of each."""
+    """(n,) the Box of each, as `excursions.stream_of` says it of one."""
     ids = columns.boxes.ids
+    if columns.backfilled:
+        return [backfilled_stream(ids[box]) for box in columns.which.tolist()]
     return [ids[box] for box in columns.which.tolist()]
 
 

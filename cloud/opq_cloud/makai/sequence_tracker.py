@@ -21,6 +21,8 @@ class SequenceTracker:
         """The highest number stored without a hole; None before the first."""
         self.lost = 0
         """Numbers below the Box's oldest that never came."""
+        self._unsure: int | None = None if begin is None else begin - 1
+        """Up to there numbers may be lost: never stored, though `upto` is beyond them."""
         self._runs: list[tuple[int, int]] = []
         for sequence in stored:
             self.add(sequence)
@@ -37,13 +39,24 @@ class SequenceTracker:
             oldest = min(oldest, sequence)
         if self.upto is None:
             # a new cloud begins where the Box does
-            self.upto = (sequence if oldest is None else oldest) - 1
+            self._unsure = self.upto = (sequence if oldest is None else oldest) - 1
         if oldest is not None and oldest - 1 > self.upto:
             self._give_up(oldest - 1)
         new = sequence > self.upto and self._insert(sequence)
         while self._runs and self._runs[0][0] <= self.upto + 1:
             self.upto = max(self.upto, self._runs.pop(0)[1])
         return new
+
+    def has(self, sequence: int) -> bool:
+        """Whether it is stored for certain. From any thread: what is added meanwhile may not count yet."""
+        upto, unsure = self.upto, self._unsure
+        if upto is None or unsure is None or sequence <= unsure:
+            return False
+        if sequence <= upto:
+            return True
+        runs = self._runs[:]
+        at = bisect_left(runs, (sequence + 1,)) - 1
+        return at >= 0 and runs[at][0] <= sequence <= runs[at][1]
 
     def missing(self, limit: int = MAX_HOLES) -> list[tuple[int, int]]:
         """Holes between what is stored, as (first, last), the lowest first."""
@@ -72,7 +85,7 @@ class SequenceTracker:
         assert self.upto is not None
         there = sum(min(last, upto) - first + 1 for first, last in self._runs if first <= upto)
         self.lost += upto - self.upto - there
-        self.upto = upto
+        self._unsure = self.upto = upto  # in this order: `has` reads them in the other
         self._runs = [(max(first, upto + 1), last) for first, last in self._runs if last > upto]
 
     def _insert(self, sequence: int) -> bool:

@@ -85,6 +85,8 @@ class Trends:
                 columns.which[first].tolist(), starts_ms[first].tolist(), came_s, strict=True
             )
         ]
+        for window in windows if columns.backfilled else ():
+            window.partial = True
         for place, name in enumerate(METRIC_NAMES):  # sums in the order of `add`, from what is there on
             before = [window.metrics.get(name, (inf, -inf, 0.0, 0)) for window in windows]
             sums = np.bincount(

@@ -4,7 +4,7 @@ Frames go on byte for byte, however many, under the Box's topic; only a TriggerM
 becomes the Measurement that it stands for. A body is decoded only to hold the Box id to the key
 that sent it, and to count holes in the sequence. What is dropped is counted: `refused` (key),
 `foreign` (another Box's id), `malformed`, `over_budget` (a Box that sends too much), `overflow` (the
-broker is late), `subscriber_full`.
+broker is late), `subscriber_full`. What its Box sent later, or again, is counted as `backfilled`.
 """
 
 import threading
@@ -65,7 +65,7 @@ class TriggeringBroker:
         self._batch = MeasurementBatch()
         self._sequences: dict[str, int] = {}
         self._overflow = 0
-        self._passed_bytes = 0
+        self._passed_bytes = self._backfilled = 0
         self._zap: ZapHandler | None = None
 
     def connections(self) -> dict[str, int]:
@@ -128,7 +128,8 @@ class TriggeringBroker:
                     self._count_overflow(queue)
                 if self._passed_bytes:
                     self.counters.add("passed_bytes", self._passed_bytes)
-                    self._passed_bytes = 0
+                    self.counters.add("backfilled", self._backfilled)
+                    self._passed_bytes = self._backfilled = 0
                 now_s = time.monotonic()
                 if now_s >= peers_at_s:
                     peers_at_s = now_s + PEERS_MS / 1000
@@ -140,11 +141,12 @@ class TriggeringBroker:
     ) -> None:
         """Regular ones are read together, for their Box and their number."""
         wire, _ = self._batch.read([frames[1] if len(frames) > 1 else b"" for _, frames in messages])
-        known: list[tuple[int, int] | None] = [None] * len(messages)
+        known: list[tuple[int, int, bool] | None] = [None] * len(messages)
         if wire is not None:
-            rows = zip(wire.at.tolist(), wire.box.tolist(), wire.sequence.tolist(), strict=True)
-            for at, number, sequence in rows:
-                known[at] = number, sequence
+            late = (wire.backfilled == 1).tolist()
+            rows = zip(wire.at.tolist(), wire.box.tolist(), wire.sequence.tolist(), late, strict=True)
+            for at, number, sequence, again in rows:
+                known[at] = number, sequence, again
         for (first, frames), claimed in zip(messages, known, strict=True):
             self._pass_measurement(first, frames, claimed, boxes, backend)
 
@@ -152,11 +154,12 @@ class TriggeringBroker:
         self,
         first: zmq.Frame,
         frames: list[bytes],
-        regular: tuple[int, int] | None,
+        regular: tuple[int, int, bool] | None,
         boxes: AdmittedSocket,
         backend: FanoutSocket,
     ) -> None:
-        """`regular`: number of its Box and its sequence, -1: none. None: it is not read yet."""
+        """`regular`: number of its Box, its sequence (-1: none), whether it was sent later or again. None: it
+        is not read yet."""
         box_id = boxes.sender(first)
         if box_id is None:
             return
@@ -169,7 +172,7 @@ class TriggeringBroker:
         number = int(box_id)
         if regular is not None and regular[0] == number and frames[0] == b"%04d" % number:
             if regular[1] >= 0:
-                self._check_sequence(box_id, regular[1], False)
+                self._check_sequence(box_id, regular[1], regular[2])
             self._passed_bytes += size_bytes
             backend.send(frames)
             return
@@ -202,6 +205,7 @@ class TriggeringBroker:
             self._limited.warning("broker.late", key="overflow", dropped=self._overflow, waiting=len(queue))
 
     def _check_sequence(self, box_id: str, sequence: int, backfilled: bool) -> None:
+        self._backfilled += backfilled
         last = self._sequences.get(box_id)
         if last is not None and sequence > last + 1 and not backfilled:
             self.counters.add("sequence_holes", sequence - last - 1, label=box_id)

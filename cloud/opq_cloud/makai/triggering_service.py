@@ -302,8 +302,12 @@ class TriggeringService:
             self._limited.warning("measurement.malformed", error=str(error))
         self._show_new_triggers()
         for columns in read.rounds:
-            self._judge_columns(columns, writer, woken_s)
+            left = writer.without_stored(columns) if columns.backfilled else columns
+            if len(left):
+                self._judge_columns(left, writer, woken_s)
         for row in read.rows:
+            if row.backfilled and writer.has_stored(row):
+                continue
             self._show_new_triggers()
             self._judge_measurement(row, writer, woken_s)
 
@@ -313,7 +317,8 @@ class TriggeringService:
                 self._rules.offer_measurement(row)
         opened = self._judge.judge_columns(columns)
         self._minutes.add_columns(columns)
-        self.counters.stages.add_array("measurement_judged", (time.time_ns() - columns.end_ns) / 1e9)
+        if not columns.backfilled:
+            self.counters.stages.add_array("measurement_judged", (time.time_ns() - columns.end_ns) / 1e9)
         if not opened.any():
             writer.accept_columns(columns)
             return

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_cloud.store.rows import (
+    BACKFILLED_FLAG,
     CLOCKED_ROW,
     FIXED_FLAGS,
     METRIC_FIELDS,
@@ -68,7 +69,8 @@ def parcel_rows(columns: NumberedColumns, numbers: NDArray[np.int64]) -> ParcelR
     holds = columns.oldest >= 0
     rows["sequence"] = columns.sequence
     rows["averages"] = metrics[:, :, 2]
-    rows["flags"] = FIXED_FLAGS | SEQUENCE_FLAG | columns.sources << 4 | np.where(holds, OLDEST_FLAG, 0)
+    flags = FIXED_FLAGS | SEQUENCE_FLAG | (BACKFILLED_FLAG if columns.backfilled else 0)
+    rows["flags"] = flags | columns.sources << 4 | np.where(holds, OLDEST_FLAG, 0)
     rows["end_offset_ns"] = columns.end_ns - columns.timestamp_ms * NS_PER_MS
     rows["duration_ns"] = columns.end_ns - columns.start_ns
     rows["uncertainty_ns"] = columns.uncertainties_ns

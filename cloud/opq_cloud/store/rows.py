@@ -53,7 +53,7 @@ _NOTHING = Metric(0.0, 0.0, 0.0)
 _SOURCES = tuple(TimeSource)
 _TIMES, _UNCERTAINTY, _OLDEST, _SEQUENCE, _CLOCK = 0x100, 0x200, 0x400, 0x800, 0x1000
 _JSON = 0x8000
-SEQUENCE_FLAG, OLDEST_FLAG = _SEQUENCE, _OLDEST
+SEQUENCE_FLAG, OLDEST_FLAG, BACKFILLED_FLAG = _SEQUENCE, _OLDEST, 1 << 6
 FIXED_FLAGS = 0x0F | _TIMES | _UNCERTAINTY
 """Flags of a row with all four metrics, exact times and no sequence number; its time source is added << 4."""
 

@@ -75,18 +75,18 @@ def _measurements(wire: WireRows) -> list[Measurement]:
     """As `measurement_from_wire` gives them."""
     columns = (
         wire.box, wire.told_ms, wire.start_ns, wire.end_ns, wire.uncertainty_ns, wire.source,
-        wire.sequence, wire.oldest, wire.nominal_v, wire.nominal_hz, wire.clock_id,
+        wire.sequence, wire.oldest, wire.backfilled, wire.nominal_v, wire.nominal_hz, wire.clock_id,
     )  # fmt: skip
     floats = wire.metrics.tobytes()
     return [
         Measurement(
             str(box), told_ms, WireMetrics(floats[first : first + _ROW_BYTES]),
             start_ns, end_ns, uncertainty_ns, _SOURCES[source], None if sequence < 0 else sequence,
-            None if oldest < 0 else oldest, False, False, nominal_v or None, nominal_hz or None,
+            None if oldest < 0 else oldest, bool(backfilled), False, nominal_v or None, nominal_hz or None,
             clock_id or None,
         )
-        for first, box, told_ms, start_ns, end_ns, uncertainty_ns, source, sequence, oldest, nominal_v,
-        nominal_hz, clock_id in zip(
+        for first, box, told_ms, start_ns, end_ns, uncertainty_ns, source, sequence, oldest, backfilled,
+        nominal_v, nominal_hz, clock_id in zip(
             range(0, len(floats), _ROW_BYTES), *(column.tolist() for column in columns), strict=True
         )
     ]  # fmt: skip

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from opq_cloud.config import TriggeringServiceSection
+from opq_cloud.makai import measurement_inbox
 from opq_cloud.makai.boxes import BoxNominals, BoxRegister
 from opq_cloud.makai.measurement_inbox import BoxTable, MeasurementInbox
 from opq_cloud.makai.measurement_judge import MeasurementJudge
@@ -18,7 +19,7 @@ from opq_cloud.makai.trends import Trends
 from opq_cloud.makai.triggers_in_use import TriggersInUse
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store.store import BoxRecord
-from opq_proto import log
+from opq_proto import log, measurement_batch
 from opq_proto.decision import Decision, Nominal
 from opq_proto.measurement_columns import NumberedColumns
 from opq_proto.messages import Measurement, Metric, TimeSource
@@ -27,6 +28,16 @@ from opq_proto.wire import measurement_from_wire, measurement_to_wire
 S = 10**9
 START_NS = 1_765_792_486_000_000_000
 NOMINAL = Nominal(120.0, 60.0)
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dozen Boxes are enough for columns."""
+    monkeypatch.setattr(measurement_batch, "LEAST_ALIKE", 3)
+    monkeypatch.setattr(measurement_inbox, "LEAST_TOGETHER", 1)
+
+
+pytestmark = pytest.mark.usefixtures("few")
 
 
 def row(box: int, number: int, percent: float = 100.0, swing: float = 0.01, **changes: Any) -> Measurement:
@@ -84,13 +95,14 @@ class Side:
 def test_what_comes_together_is_decided_as_one_by_one(seed: int) -> None:
     draw = random.Random(seed)
     together, single = Side(), Side()
-    passed = 0
+    passed = again = 0
     for number in range(25):
         rows = []
         for box in draw.sample(range(1, 13), 12):
             percent = draw.choice([100.0] * 30 + [85.0, 104.0, 112.0, 94.0])
             swing = draw.choice([0.01] * 30 + [1.0, 2.5])
-            rows.append(row(box, number, percent, swing, crossing=draw.random() < 0.02))
+            changes = draw.choice([{}] * 20 + [{"crossing": True}] + [{"backfilled": True}] * 9)
+            rows.append(row(box, number, percent, swing, **changes))
         if number % 5 == 4:  # some boxes are behind and send two at once
             rows += [row(box, number + 1) for box in range(1, 4)]
         messages = frames(rows)
@@ -98,6 +110,7 @@ def test_what_comes_together_is_decided_as_one_by_one(seed: int) -> None:
             single.judge.judge(measurement_from_wire(body))
         read = together.inbox.read(messages)
         passed += sum(map(len, read.rounds))
+        again += sum(len(columns) for columns in read.rounds if columns.backfilled)
         for columns in read.rounds:
             together.judge.judge_columns(columns)
         for each in read.rows:
@@ -105,7 +118,7 @@ def test_what_comes_together_is_decided_as_one_by_one(seed: int) -> None:
         # what is over of a Box is said with no sequence: the order over Boxes is open
         assert sorted(map(repr, together.openings.seen)) == sorted(map(repr, single.openings.seen))
         assert repr(by_key(together.states())) == repr(by_key(single.states()))
-    assert passed > 150, "most of them went as columns"
+    assert passed > 150 and again > 20, "most of them went as columns"
     assert together.boxes.health() == single.boxes.health()
     assert single.openings.seen
 
@@ -190,6 +203,17 @@ def test_the_queue_is_bounded_in_rows_and_counts_what_it_drops() -> None:
     assert (len(queue), queue.dropped) == (21, 10)
     assert [len(each) if isinstance(each, NumberedColumns) else 1 for each in queue.take(15)] == [1, 10, 10]
     assert queue.take(1, 1, 0.001) == [] and len(queue) == 0
+
+
+def test_few_are_judged_one_by_one_and_many_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    inbox = MeasurementInbox(BoxRegister(NOMINAL), iter(range(10**6)).__next__)
+    enough = measurement_inbox.LEAST_TOGETHER
+    for _ in range(2):  # Boxes are known from the second turn on
+        read = inbox.read(frames([row(box, 1, backfilled=box % 2 == 0) for box in range(1, 2 * enough + 1)]))
+    assert not read.rows and [columns.backfilled for columns in read.rounds] == [False, True]
+    read = inbox.read(frames([row(box, 2) for box in range(1, enough)]))
+    assert not read.rounds and len(read.rows) == enough - 1
 
 
 def test_minutes_of_columns_and_of_single_ones_are_one_trend() -> None:

@@ -1,11 +1,14 @@
 """What is acknowledged to a Box: held to a plain set, in any order of arrival."""
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from store_cases import numbered
 
 from opq_cloud.config import TriggeringServiceSection as Config
 from opq_cloud.makai.measurement_writer import MeasurementWriter
@@ -13,6 +16,7 @@ from opq_cloud.makai.sequence_tracker import MAX_RANGES, SequenceTracker
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store import open_store
 from opq_proto import log
+from opq_proto.measurement_columns import NumberedColumns
 from opq_proto.messages import Measurement
 
 
@@ -86,6 +90,47 @@ def test_a_hole_below_all_that_is_stored_of_what_the_box_holds_stays_a_hole() ->
     assert tracker.add(263, oldest=263)
     assert tracker.message() == "263,264-284,287-287,289-288"
     assert tracker.lost == 0
+
+
+@given(st.lists(st.tuples(st.integers(1, 40), st.integers(0, 3)), min_size=1, max_size=60))
+def test_only_what_was_stored_is_said_to_be(rows: list[tuple[int, int]]) -> None:
+    tracker, stored = SequenceTracker(), set[int]()
+    for sequence, held in rows:  # a Box may let go what was never stored
+        tracker.add(sequence, sequence - held if held < 3 else None)
+        stored.add(sequence)
+        assert {number for number in range(45) if tracker.has(number)} <= stored
+        assert tracker.has(sequence) or sequence <= (tracker.upto or 0)
+    assert not SequenceTracker([5, 6], begin=3).has(2) and SequenceTracker([5, 6], begin=3).has(5)
+
+
+def test_what_is_stored_is_not_judged_again_but_acknowledged_again(makai: Any, tmp_path: Path) -> None:
+    def columns(*sequences: int) -> NumberedColumns:
+        return replace(
+            numbered(sequences[0], len(sequences), 1), backfilled=True, sequence=np.array(sequences)
+        )
+
+    store = open_store(None, tmp_path)
+    counters, told = ServiceCounters(), list[str]()
+    config = Config(batch_ms=20, ack_interval_s=0.1)
+    writer = MeasurementWriter(store, config, counters, log.get(), lambda _, text: told.append(text))
+    stop = threading.Event()
+    thread = threading.Thread(target=writer.run, args=(stop,))
+    thread.start()
+    try:
+        for each in (columns(7), columns(8), columns(9)):
+            assert writer.without_stored(each) is each
+            writer.accept_columns(each)
+        makai.wait_for(lambda: told[-1:] == ["9"])
+        before = len(told)
+        assert writer.without_stored(columns(8, 9, 10)).sequence.tolist() == [10]
+        (single,) = columns(8).measurements()
+        assert writer.has_stored(single) and not writer.has_stored(replace(single, sequence=11))
+        makai.wait_for(lambda: len(told) > before)
+    finally:
+        stop.set()
+        thread.join(60)
+    store.close()
+    assert told[-1] == "9" and counters.total("measurements_doubled") == 3
 
 
 def test_after_a_restart_the_cloud_asks_for_what_its_killed_one_never_stored(

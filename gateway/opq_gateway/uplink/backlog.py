@@ -60,8 +60,9 @@ class ResendBacklog:
             merged[nearest - 1 : nearest + 1] = [(merged[nearest - 1][0], merged[nearest][1])]
         self._due = merged
 
-    def missed(self, holes: Sequence[Range], upto: int, highest: int | None, now_s: float) -> None:
+    def missed(self, holes: Sequence[Range], upto: int, highest: int | None, now_s: float) -> int:
         """The cloud has all up to `upto`, and not these above it: those that are not in flight are due.
+        How many were not due before: they are lost on the way.
 
         `holes` rise; up to the number after the last one the cloud has everything else, and it has
         `highest`; where it does not say that, what was sent IN_FLIGHT_S ago is not in flight any more.
@@ -71,12 +72,14 @@ class ResendBacklog:
             self._flown = deque(young)
         else:
             self._land(holes, upto, highest, now_s)
+        before = self.count
         for hole in holes:
             rest = [hole]
             for _, first, last in self._flown:
                 rest = [part for one in rest for part in _without(one, (first, last))]
             for part in rest:
                 self.add(*part)
+        return self.count - before
 
     def sent(self, first: int, last: int, now_s: float) -> None:
         """These were handed to a standing connection, and all of `due` below them."""

@@ -19,6 +19,7 @@ from opq_gateway.uplink.backlog import CloudAcknowledgement, ResendBacklog
 from opq_gateway.uplink.connection import UplinkConnection
 from opq_gateway.uplink.idle import DeadBands
 from opq_gateway.uplink.queue import Queue
+from opq_gateway.uplink.resend_pace import ResendPace
 from opq_gateway.uplink.sequence_numbers import Queued
 from opq_gateway.uplink.store_acknowledgements import StoreAcknowledgements
 from opq_proto import log
@@ -78,6 +79,7 @@ class BoxUplink:
     acknowledging: bool = False
     backlog: ResendBacklog = field(init=False)
     stores: StoreAcknowledgements = field(default_factory=StoreAcknowledgements)
+    pace: ResendPace = field(default_factory=ResendPace)
     _waits_since_s: float | None = None
     """Since when something that was sent is not acknowledged."""
     _told_ahead: bool = False
@@ -104,6 +106,12 @@ class BoxUplink:
         """Whether something is to be sent that is not new, and can be."""
         stands = self.connection is not None and self.connection.stands
         return bool(self.backlog) and stands and not self.queue.holds_back
+
+    def allowed(self, most: int, now_s: float) -> int:
+        """How many of `most` that are behind may be sent now."""
+        if not self.behind:
+            return 0
+        return self.pace.allowed(most, now_s) if self.acknowledging else most
 
     def remember(self) -> None:
         """How far its Measurements were sent goes to the disk with what comes next."""
@@ -150,6 +158,7 @@ class BoxUplink:
         if reached >= first:
             self._left(first, reached, now_s)
         self.counters.add("measurements_backfilled", done)
+        self.pace.note_sent(done)
         return done
 
     def connected(self, now_s: float) -> None:
@@ -181,11 +190,13 @@ class BoxUplink:
         self.backlog.acknowledged(told.upto)
         held = self.queue.held(self.box_id)
         self._waits_since_s = None if held is None else now_s
+        lost = 0
         if held is not None:
             least, most = held[0], held[1] - 1
             holes = [(max(first, least), min(last, most)) for first, last in told.missing]
             holes = [hole for hole in holes if hole[0] <= hole[1]]
-            self.backlog.missed(holes, told.upto, told.highest, now_s)
+            lost = self.backlog.missed(holes, told.upto, told.highest, now_s)
+        self.pace.note_acknowledged(lost, now_s)
 
     def tend(self, now_s: float) -> None:
         """Time passes."""

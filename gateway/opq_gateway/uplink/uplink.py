@@ -260,13 +260,13 @@ class Uplink:
         """In turns, so that the Boxes share the rate and new ones get in between."""
         left = max(1, round(self._backfill_per_s * min(2 * BACKFILL_S, now_s - self._sent_again_s)))
         self._sent_again_s = now_s
-        behind = deque(line for line in self._lines if line.behind)
+        behind = deque(line for line in self._lines if line.allowed(1, now_s))
         self._behind = bool(behind)
         while behind and left > 0:
             line = behind.popleft()
-            done = line.send_again(min(PER_TURN, left), now_s)
+            done = line.send_again(line.allowed(min(PER_TURN, left), now_s), now_s)
             left -= max(1, done)
-            if done and line.behind:
+            if done and line.allowed(1, now_s):
                 behind.append(line)
 
     def _end(self) -> None:

@@ -4,8 +4,8 @@
                                     no --> due, sent later with backfilled=true
     connected again: what was not acknowledged is due; an acknowledgement names holes: those are
 
-The rules are those of the gateway's BoxUplink; here one array has the state of all Boxes. What is due of a
-Box is one span; what lies between the holes of its newest acknowledgement is left out.
+The rules are those of the gateway's BoxUplink, with its ResendPace; one array has the state of all Boxes.
+What is due of a Box is one span; what lies between the holes of its newest acknowledgement is left out.
 """
 
 import time
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from opq_gateway.uplink.backlog import CloudAcknowledgement
+from opq_gateway.uplink.resend_pace import ResendPace
 from opq_gateway.uplink.store_acknowledgements import FORGOTTEN_S, StoreAcknowledgements
 from opq_hil.fleet.connections import FleetConnections
 from opq_hil.fleet.held_log import FlagArray, HeldLog, HeldRow
@@ -32,6 +33,8 @@ behind. What the Box made is held on, as long as its log has room."""
 BACKFILL_PER_S = 3000.0
 """Measurements a second of one process; the gateway of one Box sends 500."""
 MOST_AT_ONCE = 200
+SWEEP_S = 0.5
+"""Which Boxes may send again is looked at so often, of all of them."""
 
 
 @dataclass(slots=True)
@@ -78,6 +81,8 @@ class Delivery:
         self._swept: tuple[FlagArray, IndexArray] | None = None
         """Boxes of this sweep, and up to where."""
         self._stores = [StoreAcknowledgements(store_forgotten_s) for _ in box_ids]
+        self.paces = [ResendPace() for _ in box_ids]
+        self._swept_s = 0.0
         self._told: dict[int, CloudAcknowledgement] = {}
         """The newest with holes, by Box."""
         self._left_out: set[int] = set()
@@ -121,8 +126,14 @@ class Delivery:
         flown = int(self._marks[0][1][box]) if self._marks else 0
         waits = told.highest is not None and told.highest < self._flown_until[box]
         under_way = int(self._flown_last[box]) if waits else -1
+        lost = 0
+        due_first, due_last = int(self._due_first[box]), int(self._due_last[box])
         for first, last in told.missing:
-            self._add_due(box, max(first, under_way + 1), min(last, flown - 1))
+            first, last = max(first, under_way + 1), min(last, flown - 1)
+            if first <= last:
+                lost += last - first + 1 - max(0, min(last, due_last) - max(first, due_first) + 1)
+                self._add_due(box, first, last)
+        self.paces[box].note_acknowledged(lost, now_s)
 
     def tend(self, now_s: float) -> None:
         """Time passes: whose connections came back, and who is not acknowledged any more."""
@@ -147,7 +158,7 @@ class Delivery:
             return
         self._again_s = now_s
         while left > 0:
-            if not self._rows and not self._read_rows():
+            if not self._rows and not self._read_rows(now_s):
                 return
             row = self._rows.popleft()
             box = row.box
@@ -163,12 +174,13 @@ class Delivery:
             self._due_first[box] = row.sequence + 1
             self._flown_last[box] = max(row.sequence, self._flown_last[box])
             self._flown_until[box] = self._held.next[box]
+            self.paces[box].note_sent(1)
             self.counts.backfilled += 1
             left -= 1
 
-    def _read_rows(self) -> bool:
+    def _read_rows(self, now_s: float) -> bool:
         """The next rows of this sweep, or of a new one; False: nothing is due that can be sent."""
-        if self._again is None and not self._begin_sweep():
+        if self._again is None and not self._begin_sweep(now_s):
             return False
         assert self._again is not None
         try:
@@ -181,16 +193,32 @@ class Delivery:
         self._end_sweep()
         return False
 
-    def _begin_sweep(self) -> bool:
+    def _begin_sweep(self, now_s: float) -> bool:
+        if now_s - self._swept_s < SWEEP_S:
+            return False
+        self._swept_s = now_s
         self._due_first = np.maximum(self._due_first, self._held.floor)
         ready = self._lines.stands & (self._due_last >= self._due_first)
+        last = self._due_last.copy()
+        for box in np.flatnonzero(ready).tolist():
+            first = self._first_hole(box)
+            most = self.paces[box].allowed(int(last[box]) - first + 1, now_s)
+            ready[box], last[box] = most > 0, first + most - 1
         if not ready.any():
             return False
-        last = self._due_last.copy()
         self._swept = ready, last
         self._left_out.clear()
         self._again = self._held.rows(self._due_first.copy(), last, ready)
         return True
+
+    def _first_hole(self, box: int) -> int:
+        """The lowest that is due and not stored, as far as is known."""
+        first = int(self._due_first[box])
+        if (told := self._told.get(box)) is not None:
+            first = next((max(first, hole[0]) for hole in told.missing if hole[1] >= first), first)
+            first = min(first, int(self._due_last[box]))
+            self._due_first[box] = first
+        return first
 
     def _end_sweep(self) -> None:
         """What was due and is not on disk is nowhere."""

@@ -61,10 +61,10 @@ def _next_ns(after_ns: int, config: Config) -> int:
 
 def is_quiet(columns: MeasurementColumns, config: Config, state: NextSnapshot) -> bool | NDArray[np.bool_]:
     """Whether none is due."""
-    return not state.due_ns or columns.end_ns < state.due_ns
+    return columns.backfilled or not state.due_ns or columns.end_ns < state.due_ns
 
 
 def note_quiet(columns: MeasurementColumns, config: Config, state: NextSnapshot) -> None:
     """The first of all sets when the next is due."""
-    if not state.due_ns and len(columns):
+    if not state.due_ns and len(columns) and not columns.backfilled:
         state.due_ns = _next_ns(int(columns.end_ns[0]) + HOUR_NS, config)

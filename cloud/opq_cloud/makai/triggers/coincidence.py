@@ -102,9 +102,11 @@ def decide(
     return state.excursions.begin(WHOLE, measurement, float(len(together)), limit), state
 
 
-def is_quiet(columns: MeasurementColumns, config: Config, state: CoincidenceState) -> NDArray[np.bool_]:
+def is_quiet(
+    columns: MeasurementColumns, config: Config, state: CoincidenceState
+) -> bool | NDArray[np.bool_]:
     """Whether each sees not even a small change."""
-    return ~swings_by(columns, config.change_percent)
+    return columns.backfilled or ~swings_by(columns, config.change_percent)
 
 
 def _meet(one: SmallChange, other: SmallChange, way_ns: int) -> bool:

@@ -84,6 +84,8 @@ def is_quiet(
     columns: MeasurementColumns, config: Config, state: dict[str, LastWindow]
 ) -> bool | NDArray[np.bool_]:
     """Whether each follows its Box's last."""
+    if columns.backfilled:
+        return True
     if not columns.once:
         return False
     last_ns = [
@@ -95,6 +97,8 @@ def is_quiet(
 
 def note_quiet(columns: MeasurementColumns, config: Config, state: dict[str, LastWindow]) -> None:
     """The last of each."""
+    if columns.backfilled:
+        return
     numbers = columns.sequences
     sequences = [None] * len(columns) if numbers is None else numbers.tolist()
     rows = zip(ids_of(columns), columns.end_ns.tolist(), sequences, strict=True)

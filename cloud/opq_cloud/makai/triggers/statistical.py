@@ -117,6 +117,8 @@ def is_quiet(
     columns: MeasurementColumns, config: Config, state: StatisticalState
 ) -> bool | NDArray[np.bool_]:
     """Whether nothing of each is far outside; a Box that is not known yet has no outside."""
+    if columns.backfilled:
+        return True
     if not columns.once:
         return False
     known = map(state.boxes.get, ids_of(columns))
@@ -129,6 +131,8 @@ def is_quiet(
 
 def note_quiet(columns: MeasurementColumns, config: Config, state: StatisticalState) -> None:
     """Each is counted, and learned from where its turn has come."""
+    if columns.backfilled:
+        return
     figures = _figures_of(columns)
     for at, box_id in enumerate(ids_of(columns)):
         usual = state.boxes.get(box_id)

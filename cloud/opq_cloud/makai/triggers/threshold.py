@@ -8,12 +8,13 @@ before what is known of its Box says nothing new (or a dip soon after another wo
 Source: IEC 61000-4-30:2015, 5.4 (dip and swell thresholds, hysteresis 2 % of nominal).
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_cloud.makai.excursions import backfilled_stream
 from opq_cloud.makai.quiet_rows import none_of
 from opq_proto.decision import Decision, Nominal, window_ns
 from opq_proto.measurement_columns import METRIC_NAMES, MeasurementColumns
@@ -163,8 +164,11 @@ def is_quiet(columns: MeasurementColumns, config: Config, state: ThresholdState)
     """Whether no limit is passed by the Box of each, in this window or before."""
     if OTHERS in config.boxes:
         return False
-    passed = {box_id for box_id, backfilled in state.passed if not backfilled}
-    calm = none_of(columns, passed, config.boxes)
+    passed = {box_id for box_id, backfilled in state.passed if backfilled == columns.backfilled}
+    own_limits: Collection[str] = config.boxes
+    if columns.backfilled:
+        passed, own_limits = set(map(backfilled_stream, passed)), set(map(backfilled_stream, own_limits))
+    calm = none_of(columns, passed, own_limits)
     for nominal, whose in columns.boxes.alike:
         own = whose[columns.which]
         for limit in _limits_of("", nominal, config, state).values():

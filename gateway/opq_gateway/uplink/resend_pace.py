@@ -1,0 +1,66 @@
+"""ResendPace: how fast one Box sends again; it yields to what is new. Pure.
+
+What is new is sent as it is made, whatever happens. Where a cloud that is late drops Measurements, sending
+them again at once takes the time that it lacks, and with more Boxes than it can serve it never catches up. So
+each acknowledgement steers:
+
+    something was lost since the last one   a quarter of the rate that was used, but at least LEAST_PER_S
+    nothing was lost                        half as much again; from FREE_PER_S on there is no limit
+
+A lost Measurement that is new counts as one that was sent again: both say that the path is full, and what is
+sent again is the one that can wait. Boxes that lose together do not come back together: JITTER. The simulated
+fleet has it too. The idea is that of TCP (RFC 5681), as a background transfer (RFC 6817, LEDBAT).
+"""
+
+import random
+
+LEAST_PER_S = 1 / 60
+"""10,000 Boxes that cannot be served then send 170 a second again."""
+FREE_PER_S = 500.0
+"""As fast as a gateway sends again at all."""
+SLOWER, FASTER = 0.25, 1.5
+"""With a loss in more than every fourth acknowledgement it gets slower on the whole."""
+JITTER = 0.25
+
+
+class ResendPace:
+    """One Box's; times are monotonic and handed in."""
+
+    __slots__ = ("_at_s", "_credit", "_sent", "_since_s", "per_s")
+
+    def __init__(self) -> None:
+        self.per_s: float | None = None
+        """Measurements a second; None: there is no limit."""
+        self._credit = 0.0
+        self._at_s = 0.0
+        self._sent, self._since_s = 0, 0.0
+        """How many were sent again since the last acknowledgement, and when that was."""
+
+    def allowed(self, most: int, now_s: float) -> int:
+        """How many of `most` may be sent again now."""
+        if self.per_s is None:
+            return most
+        self._credit = min(max(1.0, self.per_s), self._credit + self.per_s * (now_s - self._at_s))
+        self._at_s = now_s
+        return min(most, max(0, int(self._credit)))
+
+    def note_sent(self, count: int) -> None:
+        """So many were sent again."""
+        self._sent += count
+        if self.per_s is not None:
+            self._credit -= count
+
+    def note_acknowledged(self, lost: int, now_s: float) -> None:
+        """The cloud says what it has; `lost`: Measurements of which it is new that they did not arrive."""
+        if lost:
+            elapsed_s = max(now_s - self._since_s, 0.001)
+            used = min(self.per_s or FREE_PER_S, self._sent / elapsed_s if self._sent else FREE_PER_S)
+            slower = max(LEAST_PER_S, SLOWER * used)
+            if self.per_s is None or slower < self.per_s:  # the slowest goes on towards its next one
+                self._credit, self._at_s = random.uniform(-JITTER, JITTER), now_s
+                self.per_s = slower
+        elif self.per_s is not None:
+            self.allowed(0, now_s)
+            faster = FASTER * self.per_s
+            self.per_s = None if faster >= FREE_PER_S else faster
+        self._sent, self._since_s = 0, now_s

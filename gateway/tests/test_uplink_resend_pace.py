@@ -1,0 +1,64 @@
+"""How fast a Box sends again: it yields where the cloud loses, and comes back when it does not. Pure."""
+
+import pytest
+
+from opq_gateway.uplink.resend_pace import FREE_PER_S, LEAST_PER_S, ResendPace
+
+ACKNOWLEDGED_S = 5.0
+
+
+def sent_in(pace: ResendPace, first_s: float, seconds: float, lost: int) -> int:
+    """It has always something to send, asks each 50 ms, and hears each 5 s that so many were lost."""
+    total = 0
+    for step in range(1, round(seconds / 0.05) + 1):
+        now_s = first_s + step * 0.05
+        count = pace.allowed(25, now_s)
+        pace.note_sent(count)
+        total += count
+        if step % round(ACKNOWLEDGED_S / 0.05) == 0:
+            pace.note_acknowledged(lost, now_s)
+    return total
+
+
+def test_while_nothing_is_lost_there_is_no_limit() -> None:
+    pace = ResendPace()
+    assert sent_in(pace, 0.0, 60.0, lost=0) == 60 * 25 / 0.05 and pace.per_s is None
+
+
+def test_while_all_is_lost_nearly_nothing_is_sent_again() -> None:
+    pace = ResendPace()
+    sent_in(pace, 0.0, 60.0, lost=3)
+    assert pace.per_s is not None and pace.per_s < 2 * LEAST_PER_S
+    assert 1 <= sent_in(pace, 60.0, 600.0, lost=3) <= 20
+
+
+def test_a_loss_of_what_is_new_slows_it_too_and_a_clean_time_lifts_the_limit() -> None:
+    pace = ResendPace()
+    pace.note_acknowledged(1, 5.0)  # it had sent nothing again
+    assert pace.per_s == FREE_PER_S / 4
+    for number in range(2, 12):
+        pace.note_acknowledged(1, 5.0 * number)
+    assert pace.per_s == LEAST_PER_S
+    held = sent_in(pace, 55.0, 100.0, lost=0)
+    assert 50 <= held <= 1500, "it comes back step by step"
+    sent_in(pace, 155.0, 50.0, lost=0)
+    assert pace.per_s is None
+
+
+def test_boxes_that_lost_together_do_not_send_together() -> None:
+    paces = [ResendPace() for _ in range(200)]
+    for pace in paces:
+        for number in range(1, 12):
+            pace.note_acknowledged(1, 5.0 * number)
+    begun = [sum(pace.allowed(1, at_s) for pace in paces) for at_s in (84.0, 100.0, 116.0)]
+    assert begun[0] == 0 and 50 < begun[1] < 150 and begun[2] == 200
+
+
+@pytest.mark.parametrize("per_second", [1, 10])
+def test_it_settles_near_what_the_cloud_can_take(per_second: int) -> None:
+    pace, total = ResendPace(), 0
+    for number in range(1, 400):
+        sent = sent_in(pace, 5.0 * (number - 1), 5.0 - 0.05, lost=0)
+        pace.note_acknowledged(max(0, sent - 5 * per_second), 5.0 * number)
+        total += min(sent, 5 * per_second) if number > 20 else 0
+    assert 0.3 < total / (380 * 5 * per_second) <= 1.0

@@ -42,7 +42,7 @@ _EPOCH = datetime(1970, 1, 1)
 class IncidentReader(Protocol):
     """The store, or the part of it that a visitor sees."""
 
-    def incident(self, incident_id: int) -> Incident | None: ...
+    def incidents_of(self, incident_ids: Sequence[int]) -> list[Incident]: ...
 
     def find_incidents(
         self, wanted: IncidentFilter, limit: int, beyond: IndexPlace | None = None, back: bool = False
@@ -186,7 +186,7 @@ def _similar(
         reverse=True,
     )
     alike = sum(value >= LEAST_ALIKE for value, _ in ranked)
-    whole = [known for _, number in ranked[:READ_WHOLE] if (known := store.incident(number)) is not None]
+    whole = store.incidents_of([number for _, number in ranked[:READ_WHOLE]])
     found = [SimilarIncident(each, like := likeness(own, traits_of(each)), _words(like)) for each in whole]
     kept = sorted(
         (each for each in found if each.likeness.alike >= LEAST_ALIKE),

@@ -3,9 +3,10 @@
 import json
 import sqlite3
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from itertools import groupby
+from operator import itemgetter
 
 from opq_cloud.store.documents import incident_document, known_from_document
 from opq_cloud.store.embedded_events import box_locations
@@ -100,13 +101,17 @@ class EmbeddedFindings(EmbeddedPart):
         return self._database.write(lambda connection: next_number(connection, "incident_id"))
 
     def incident(self, incident_id: int) -> Incident | None:
+        return next(iter(self.incidents_of([incident_id])), None)
+
+    def incidents_of(self, incident_ids: Sequence[int]) -> list[Incident]:
         with self._database.read() as connection:
-            rows = connection.execute("SELECT document FROM incidents WHERE group_id = ?", (incident_id,))
-            known = [known_from_document(json.loads(text)) for (text,) in rows]
-            facts = _facts(connection, [incident_id])
-            given = labels(connection, [incident_id])
-        found = incident_of(known, facts.get(incident_id)) if known else None
-        return None if found is None else with_label(found, given.get(incident_id))
+            rows = connection.execute(
+                "SELECT group_id, document FROM incidents WHERE group_id IN "
+                "(SELECT value FROM json_each(?)) ORDER BY group_id",
+                (json.dumps(list(incident_ids)),),
+            ).fetchall()
+            found = {each.incident_id: each for each in _incidents(connection, rows)}
+        return [found[number] for number in incident_ids if number in found]
 
     def incidents(
         self, after_id: int = 0, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
@@ -119,16 +124,7 @@ class EmbeddedFindings(EmbeddedPart):
                 "ORDER BY group_id DESC",
                 (after_id, start_ns, end_ns, limit),
             ).fetchall()
-            numbers = sorted({row[0] for row in rows})
-            facts, given = _facts(connection, numbers), labels(connection, numbers)
-        groups = groupby(rows, key=lambda row: row[0])
-        return [
-            with_label(
-                incident_of([known_from_document(json.loads(row[1])) for row in group], facts.get(number)),
-                given.get(number),
-            )
-            for number, group in groups
-        ]
+            return list(_incidents(connection, rows))
 
 
 def _revision(connection: sqlite3.Connection) -> int:
@@ -136,16 +132,22 @@ def _revision(connection: sqlite3.Connection) -> int:
     return 0 if found is None else int(found[0])
 
 
+def _incidents(connection: sqlite3.Connection, rows: Sequence[tuple[int, str]]) -> Iterator[Incident]:
+    """Incidents that these findings make; rows of (group_id, document), those of one incident together."""
+    numbers = list(dict.fromkeys(number for number, _ in rows))
+    facts, given = _facts(connection, numbers), labels(connection, numbers)
+    for number, group in groupby(rows, key=itemgetter(0)):
+        known = [known_from_document(json.loads(text)) for _, text in group]
+        yield with_label(incident_of(known, facts.get(number)), given.get(number))
+
+
 def _facts(connection: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, IncidentFacts]:
-    """By incident, for those that have some; `numbers` rise."""
-    if not numbers:
-        return {}
+    """By incident, for those that have some."""
     rows = connection.execute(
-        "SELECT group_id, document FROM incident_facts WHERE group_id BETWEEN ? AND ?",
-        (numbers[0], numbers[-1]),
+        "SELECT group_id, document FROM incident_facts WHERE group_id IN (SELECT value FROM json_each(?))",
+        (json.dumps(numbers),),
     )
-    wanted = set(numbers)
-    return {number: IncidentFacts.of_document(json.loads(text)) for number, text in rows if number in wanted}
+    return {number: IncidentFacts.of_document(json.loads(text)) for number, text in rows}
 
 
 def _write_plan(

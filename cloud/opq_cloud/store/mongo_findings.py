@@ -221,15 +221,27 @@ class MongoFindings(MongoEvents, MongoParts):
 
     @store_errors
     def incident(self, incident_id: int) -> Incident | None:
+        return next(iter(self.incidents_of([incident_id])), None)
+
+    @store_errors
+    def incidents_of(self, incident_ids: Sequence[int]) -> list[Incident]:
         """An incident that the original stored has no group: it is one of its own."""
-        found = list(self._incidents.find({"group_id": incident_id}))
-        if not found:
-            found = list(self._incidents.find({"incident_id": incident_id, "group_id": {"$exists": False}}))
-        if not found:
-            return None
-        facts = self._facts([incident_id]).get(incident_id)
-        made = incident_of([known_from_document(document) for document in found], facts)
-        return with_label(made, self._labels([incident_id]).get(incident_id))
+        groups: dict[int, list[Document]] = {}
+        for document in self._incidents.find({"group_id": {"$in": list(incident_ids)}}):
+            groups.setdefault(int(document["group_id"]), []).append(document)
+        others = [number for number in incident_ids if number not in groups]
+        if others:
+            theirs = {"incident_id": {"$in": others}, "group_id": {"$exists": False}}
+            groups |= {int(each["incident_id"]): [each] for each in self._incidents.find(theirs)}
+        facts, given = self._facts(list(groups)), self._labels(list(groups))
+        return [
+            with_label(
+                incident_of(list(map(known_from_document, groups[number])), facts.get(number)),
+                given.get(number),
+            )
+            for number in incident_ids
+            if number in groups
+        ]
 
     @store_errors
     def incidents(

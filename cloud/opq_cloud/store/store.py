@@ -392,6 +392,9 @@ class CloudStore(Protocol):
 
     def incident(self, incident_id: int) -> Incident | None: ...
 
+    def incidents_of(self, incident_ids: Sequence[int]) -> list[Incident]:
+        """Those of these that are there, in this order."""
+
     def incidents(
         self, after_id: int = 0, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
     ) -> list[Incident]:

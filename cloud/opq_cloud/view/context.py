@@ -218,6 +218,5 @@ def read_incidents(
     """Up to `limit` incidents below the id `before` that a Box saw and that have a class, from the index."""
     beyond = None if before is None else IndexPlace(0.0, before)
     entries = store.find_incidents(IncidentFilter(kind or "", box_id or ""), limit + 1, beyond)
-    found = [store.incident(each.incident_id) for each in entries[:limit]]
     older = entries[limit - 1].incident_id if len(entries) > limit else None
-    return IncidentPage(tuple(each for each in found if each is not None), older)
+    return IncidentPage(tuple(store.incidents_of([each.incident_id for each in entries[:limit]])), older)

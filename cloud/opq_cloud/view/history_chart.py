@@ -4,7 +4,7 @@ Pure. A row is a bar from its lowest to its highest with its mean as a step: not
 nothing is drawn where nothing was measured. x is exactly the span that was asked for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import ceil, floor, log10
@@ -77,15 +77,16 @@ def history_chart(history: BoxHistory, name: str, nominal: float | None = None) 
         return (top - value) / (top - bottom) * HEIGHT
 
     bars, means = [], []
-    end_x = -1.0
+    end_x, scale = -1.0, HEIGHT / (top - bottom)
+    x_of, step_ms = _x_of(history), history.step_ms
     for start_ms, (least, mean, most) in spreads:
-        begin, end = _x(history, start_ms), _x(history, start_ms + history.step_ms)
-        upper, lower = y(most), y(least)
+        begin, end = x_of(start_ms), x_of(start_ms + step_ms)
+        upper, lower = (top - most) * scale, (top - least) * scale
         if lower - upper < 1.5:  # a bar that can be seen
             upper, lower = (upper + lower) / 2 - 0.75, (upper + lower) / 2 + 0.75
-        bars.append(f"M{begin:.1f},{upper:.1f}H{end:.1f}V{lower:.1f}H{begin:.1f}Z")
-        joint = f"V{y(mean):.1f}" if begin - end_x < 0.05 else f"M{begin:.1f},{y(mean):.1f}"
-        means.append(f"{joint}H{end:.1f}")
+        from_x, to_x, middle = f"{begin:.1f}", f"{end:.1f}", f"{(top - mean) * scale:.1f}"
+        bars.append(f"M{from_x},{upper:.1f}H{to_x}V{lower:.1f}H{from_x}Z")
+        means.append(f"V{middle}H{to_x}" if begin - end_x < 0.05 else f"M{from_x},{middle}H{to_x}")
         end_x = end
     levels = round_levels(bottom, top)
     within = nominal is not None and bottom < nominal < top
@@ -105,19 +106,20 @@ def history_chart(history: BoxHistory, name: str, nominal: float | None = None) 
 
 def gap_stretches(history: BoxHistory) -> tuple[GapStretch, ...]:
     """Where nothing was measured."""
+    x_of = _x_of(history)
     return tuple(
-        GapStretch(_x(history, start) / 10, max(0.05, (_x(history, end) - _x(history, start)) / 10))
-        for start, end in history.gaps
+        GapStretch(x_of(start) / 10, max(0.05, (x_of(end) - x_of(start)) / 10)) for start, end in history.gaps
     )
 
 
 def coverage_path(history: BoxHistory) -> str:
     """Bars over the whole height: as high as the share of the row that was measured."""
-    paths = []
-    for row in history.rows:
-        begin, end = _x(history, row.start_ms), _x(history, row.start_ms + history.step_ms)
-        paths.append(f"M{begin:.1f},{HEIGHT}V{(1 - row.coverage) * HEIGHT:.0f}H{end:.1f}V{HEIGHT}Z")
-    return "".join(paths)
+    x_of, step_ms = _x_of(history), history.step_ms
+    return "".join(
+        f"M{x_of(row.start_ms):.1f},{HEIGHT}V{(1 - row.coverage) * HEIGHT:.0f}"
+        f"H{x_of(row.start_ms + step_ms):.1f}V{HEIGHT}Z"
+        for row in history.rows
+    )
 
 
 def incident_marks(history: BoxHistory) -> tuple[IncidentMark, ...]:
@@ -129,10 +131,15 @@ def incident_marks(history: BoxHistory) -> tuple[IncidentMark, ...]:
     )
 
 
-def _x(history: BoxHistory, moment_ms: float) -> float:
-    """Within the span."""
-    share = (moment_ms - history.span.start_ms) / history.span.length_ms
-    return min(1.0, max(0.0, share)) * WIDTH
+def _x_of(history: BoxHistory) -> Callable[[float], float]:
+    """Places of moments in ms, within the span; called for each row of each chart."""
+    start_ms, scale = history.span.start_ms, WIDTH / history.span.length_ms
+
+    def x(moment_ms: float) -> float:
+        place = (moment_ms - start_ms) * scale
+        return 0.0 if place < 0.0 else WIDTH if place > WIDTH else place
+
+    return x
 
 
 def time_ticks(start_ms: int, end_ms: int) -> tuple[Tick, ...]:

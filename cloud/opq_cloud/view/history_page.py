@@ -1,15 +1,16 @@
 """What the part of a Box's page shows that has any span of its past, and its time picker."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 from fastapi import HTTPException, Query
+from markupsafe import Markup
 
 from opq_cloud.view import history_chart as drawing
-from opq_cloud.view.box_history import BoxHistory, first_span, read_history
+from opq_cloud.view.box_history import BoxHistory, HistoryRow, first_span, read_history
 from opq_cloud.view.context import ShownBox, ViewContext
 from opq_cloud.view.time_span import DEFAULT, PRESET_WORDS, TimeSpan, input_words, preset, read_span
-from opq_cloud.view.words import THIN, number
+from opq_cloud.view.words import THIN, number, utc, utc_attribute
 from opq_proto.messages import Incident
 
 ROWS_DRAWN = 750
@@ -22,6 +23,7 @@ METRICS = (
     ("rms_v", "Voltage", "V", 2, 0), ("f_hz", "Frequency", "Hz", 3, 2), ("thd_percent", "THD", "%", 2, 1),
 )  # fmt: skip
 """Name in JSON, words, unit, digits, colour of the series."""
+_UNKNOWN = (None, None, None)
 
 
 def asked_span(context: ViewContext, start: str, end: str) -> TimeSpan:
@@ -48,8 +50,8 @@ def history_values(
     """For `history.html`; `listed` are incidents that the page names elsewhere."""
     now_ms = context.now_ns() // 1_000_000
     history = read_history(context.store, record.box_id, span, now_ms, ROWS_DRAWN)
-    found = (context.store.incident(each.incident_id) for each in history.incidents[:INCIDENTS_LISTED])
-    incidents = [each for each in found if each is not None]
+    shown = [each.incident_id for each in history.incidents[:INCIDENTS_LISTED]]
+    incidents = context.store.incidents_of(shown)
     nominal = {"rms_v": record.nominal_v, "f_hz": record.nominal_hz}
     charts = [
         {
@@ -67,7 +69,8 @@ def history_values(
         "history_coverage": drawing.coverage_path(history),
         "history_marks": drawing.incident_marks(history),
         "history_ticks": drawing.time_ticks(span.start_ms, span.end_ms),
-        "history_rows": history.rows[: -ROWS_LISTED - 1 : -1],
+        "history_rows": len(history.rows[-ROWS_LISTED:]),
+        "history_lines": row_lines(history.rows[: -ROWS_LISTED - 1 : -1]),
         "history_incidents": incidents,
         "step_words": step_words(history.step_ms),
         "coverage_words": number(history.coverage * 100, 1, "%"),
@@ -82,6 +85,23 @@ def history_values(
         "to_input": input_words(span.end_ms),
         "names": context.names([*incidents, *listed]),
     }
+
+
+def row_lines(rows: Iterable[HistoryRow]) -> Markup:
+    """Rows of the table; numbers alone, made at once, for there are many."""
+    found = []
+    for row in rows:
+        known, t_ns = row.values, row.start_ms * 1_000_000
+        volts = known.get("rms_v", _UNKNOWN)
+        cells = (
+            *(number(value, 2) for value in volts),
+            number(known.get("f_hz", _UNKNOWN)[1], 3),
+            number(known.get("thd_percent", _UNKNOWN)[1], 2),
+            number(row.coverage * 100, 1),
+        )
+        head = f'<tr><th scope="row"><time datetime="{utc_attribute(t_ns)}">{utc(t_ns, 0)}</time></th>'
+        found.append(head + "".join(f'<td class="num">{cell}</td>' for cell in cells) + "</tr>")
+    return Markup("".join(found))
 
 
 def step_words(step_ms: int) -> str:

@@ -152,8 +152,7 @@ def find_incidents(
     """Up to `limit` incidents as the visitor sees them, and whether there are more."""
     store = context.store
     entries = store.find_incidents(wanted, limit + 1, beyond, back)
-    found = [store.incident(each.incident_id) for each in entries[:limit]]
-    return [each for each in found if each is not None], len(entries) > limit
+    return store.incidents_of([each.incident_id for each in entries[:limit]]), len(entries) > limit
 
 
 def neighbours(context: ViewContext, address: ListAddress, incident: Incident) -> dict[str, object]:

@@ -15,6 +15,7 @@ from opq_cloud.view.words import THIN, class_tone, class_words, duration, number
 
 WIDTH, HEIGHT = 1000.0, 400.0
 SHORTEST_S, LONGEST_S = 0.004, 10_000.0
+_DECADE = WIDTH / log10(LONGEST_S / SHORTEST_S)
 MOST_PERCENT = 140.0
 MOST_DOTS = 500
 """The newest of the filter; each is a link."""
@@ -119,8 +120,7 @@ def _fields(chosen: int | None, query_of: Callable[[str], str]) -> Iterable[Scat
 
 def _x(seconds: float) -> float:
     within = min(LONGEST_S, max(SHORTEST_S, seconds))
-    share = log10(within / SHORTEST_S) / log10(LONGEST_S / SHORTEST_S)
-    return round(share * WIDTH, 1)
+    return round(log10(within / SHORTEST_S) * _DECADE, 1)
 
 
 def _y(percent: float) -> float:

@@ -108,10 +108,9 @@ class EventPages:
         """What was found in it."""
         wanted = IncidentFilter(box_ids=box_ids, start_ns=start_ns, end_ns=end_ns)
         store = self._context.store
-        found = (
-            store.incident(each.incident_id) for each in store.find_incidents(wanted, INCIDENTS_COMPARED)
-        )
-        return [each for each in found if each is not None and event_id in each.event_ids]
+        near = store.find_incidents(wanted, INCIDENTS_COMPARED)
+        found = store.incidents_of([each.incident_id for each in near])
+        return [each for each in found if event_id in each.event_ids]
 
 
 class WaveformPages:

@@ -153,6 +153,8 @@ def test_an_earlier_onset_that_comes_late_moves_findings_to_other_incidents(stor
     found = {one.incident_id: [f.finding_id for f in one.findings] for one in store.incidents()}
     assert found == {1: [4, 1], 2: [2, 3]}
     assert store.incident(1) == store.incidents()[1]
+    assert [each.incident_id for each in store.incidents_of([2, 9, 1])] == [2, 1]
+    assert store.incidents_of([2, 1]) == store.incidents() and store.incidents_of([]) == []
     (next_one,) = put_findings(store, 4, [at(10_000, "1")])
     assert next_one.incident_id == 3, "numbers only rise"
     known = store.incident(3)

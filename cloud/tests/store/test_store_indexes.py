@@ -71,6 +71,7 @@ def use(store: CloudStore) -> None:
     store.event_record(event_id)
     store.next_finding_id()
     store.incident(stored.incident_id)
+    store.incidents_of([stored.incident_id, 7])
     store.incidents(limit=1)
     store.incidents(after_id=1, limit=200)
     store.find_incidents(IncidentFilter("sag", "1"), 25, IndexPlace(0.0, 9))

@@ -5,7 +5,7 @@ made again from the findings that the visitor may see: class, residual and times
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice, takewhile
 from operator import itemgetter
@@ -40,6 +40,7 @@ class ShownStore(Protocol):
     def event_record(self, event_id: int) -> EventRecord | None: ...
     def half_cycles(self, event_id: int) -> dict[str, HalfCycleRms]: ...
     def incident(self, incident_id: int) -> Incident | None: ...
+    def incidents_of(self, incident_ids: Sequence[int]) -> list[Incident]: ...
     def incidents(
         self, after_id: int = 0, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
     ) -> list[Incident]: ...
@@ -128,8 +129,11 @@ class SeenStore:
         return {box_id: each for box_id, each in found.items() if self._visitor.sees_waveform(box_id)}
 
     def incident(self, incident_id: int) -> Incident | None:
-        found = self._store.incident(incident_id)
-        return None if found is None else seen_incident(found, self._visitor)
+        return next(iter(self.incidents_of([incident_id])), None)
+
+    def incidents_of(self, incident_ids: Sequence[int]) -> list[Incident]:
+        parts = (seen_incident(each, self._visitor) for each in self._store.incidents_of(incident_ids))
+        return [each for each in parts if each is not None]
 
     def incidents(
         self, after_id: int = 0, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
@@ -138,8 +142,7 @@ class SeenStore:
             return self._store.incidents(after_id, start_ns, end_ns, limit)
         wanted = IncidentFilter(start_ns=start_ns, end_ns=end_ns)
         above = takewhile(lambda one: one.incident_id > after_id, self._found(wanted))
-        found = [self.incident(one.incident_id) for one in islice(above, limit)]
-        return [each for each in found if each is not None]
+        return self.incidents_of([one.incident_id for one in islice(above, limit)])
 
     def find_incidents(
         self, wanted: IncidentFilter, limit: int, beyond: IndexPlace | None = None, back: bool = False

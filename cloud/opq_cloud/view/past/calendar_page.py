@@ -194,8 +194,7 @@ class CalendarPages:
             box_ids=choice.box_ids, start_ns=day.start_ms * 1_000_000, end_ns=day.end_ms * 1_000_000
         )
         store = self._context.store
-        found = (store.incident(each.incident_id) for each in store.find_incidents(wanted, LISTED))
-        return [each for each in found if each is not None]
+        return store.incidents_of([each.incident_id for each in store.find_incidents(wanted, LISTED)])
 
 
 def _date(name: str, given: str, pattern: str, whole: str) -> date:

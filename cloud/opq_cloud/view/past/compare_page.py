@@ -109,11 +109,9 @@ class ComparePages:
             ticks=week_ticks() if address.weeks else drawing.time_ticks(*axis),
             marks=self._marks(address, incidents, axis),
             incident_count=len(incidents),
-            incident_rows=[
-                found
-                for each in incidents[:INCIDENTS_LISTED]
-                if (found := context.store.incident(each.incident_id)) is not None
-            ],
+            incident_rows=context.store.incidents_of(
+                [each.incident_id for each in incidents[:INCIDENTS_LISTED]]
+            ),
             most_marked=INCIDENTS_SHOWN,
             metric_words=words_of, unit=unit, digits=digits,
             summary=_summary(series, unit, digits),

@@ -5,25 +5,28 @@ a second of each Box; this one has the pages open. Each page shows a hundred Box
 there are as many different pages as the Boxes fill. Then as many maps are sent their state by the live feed,
 and then as many ask for it each second, as those do that lost the feed, walls and widgets.
 The baseline is a bare Starlette under the same uvicorn that sends as many streams as many bytes each second.
+It takes some 130 s, with --quick 40; each wait has an end, so that a starved machine gives
+figures too, and how much of what was wanted never came. Each figure is written to stderr as it comes.
 Other sizes by the environment:
 
-    OPQ_BENCH_LIVE_BOXES=1000,10000   with --quick 1000
+    OPQ_BENCH_LIVE_BOXES=10000        one number or several (1000,10000); with --quick 1000
     OPQ_BENCH_LIVE_VIEWERS=500        with --quick 50
-    OPQ_BENCH_LIVE_SECONDS=20         with --quick 4
+    OPQ_BENCH_LIVE_SECONDS=15         each of the five parts; with --quick 4
 """
 
 import os
+import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from bench.result import Baseline, BenchCase, BenchResult, case, percentile
+from bench.result import Baseline, BenchCase, BenchResult, case, percentile, row_text
 from bench.view.asking import Server, streaming_server, view_server
 from bench.view.filled import fill_boxes
 from bench.view.live_boxes import feeding_boxes
-from bench.view.viewers import ViewCost, watch
+from bench.view.viewers import ViewCost, Watched, watch
 from opq_cloud.store import open_store
 from opq_proto.ports import PORTS
 
@@ -33,7 +36,7 @@ ON_A_PAGE = 100
 SETTLE_S = 5.0
 MAP_EVERY_S = 1.0
 MAP = "/live?values=&map="
-FULL = {"BOXES": "1000,10000", "VIEWERS": "500", "SECONDS": "20"}
+FULL = {"BOXES": "10000", "VIEWERS": "500", "SECONDS": "15"}
 QUICK = {"BOXES": "1000", "VIEWERS": "50", "SECONDS": "4"}
 
 
@@ -46,7 +49,7 @@ def run(quick: bool) -> BenchResult:
         found, wire_bytes, cores = _of_boxes(boxes, viewers, seconds)
         rows += found
     with streaming_server(round(wire_bytes)) as server:
-        bare = watch(server.port, ["/"] * viewers, SETTLE_S, seconds, lambda: _figures(server))
+        bare = _watch(server, ["/"] * viewers, seconds)
     baseline = Baseline(f"{viewers} streams of as many bytes, bare: CPU", bare.cores, "cores")
     return BenchResult(tuple(rows), baseline, cores / max(1e-9, bare.cores))
 
@@ -55,54 +58,66 @@ def _of_boxes(boxes: int, viewers: int, seconds: float) -> tuple[list[BenchCase]
     """Its rows; bytes a second of one page; cores that the pages cost beyond the Boxes."""
     pages = -(-boxes // ON_A_PAGE)
     paths = [_page(number % pages, boxes) for number in range(viewers)]
+    rows: list[BenchCase] = []
     with tempfile.TemporaryDirectory() as folder:
         with closing(open_store(None, Path(folder))) as store:
             fill_boxes(store, boxes)
         with view_server(Path(folder)) as server:
             endpoint = f"tcp://127.0.0.1:{PORTS['triggering_backend'] + server.port - PORTS['view']}"
             with feeding_boxes(endpoint, boxes):
-                alone = watch(server.port, [], 2 * SETTLE_S, seconds, lambda: _figures(server))
-                open_ = watch(server.port, paths, SETTLE_S, seconds, lambda: _figures(server))
-                sent = watch(server.port, [MAP] * viewers, SETTLE_S, seconds, lambda: _figures(server))
-                maps = watch(
-                    server.port,
-                    ["/map/state"] * viewers,
-                    SETTLE_S,
-                    seconds,
-                    lambda: _figures(server),
-                    MAP_EVERY_S,
+                alone = _watch(server, [], seconds)
+                rows += _said(case(f"{boxes} Boxes, nobody looks: CPU", "cores", [alone.cores]))
+                open_ = _watch(server, paths, seconds)
+                rows += _said(*_of_pages(boxes, paths, open_, alone))
+                sent = _watch(server, [MAP] * viewers, seconds)
+                rows += _said(*_of_maps(f"{boxes} Boxes, {viewers} maps", viewers, sent, alone, CORES_LIMIT))
+                asked = _watch(server, ["/map/state"] * viewers, seconds, MAP_EVERY_S)
+                rows += _said(
+                    *_of_maps(f"{boxes} Boxes, {viewers} maps that ask", viewers, asked, alone),
+                    *_late("  from a question to its answer", asked.late_ms, MAP_LATE_LIMIT_MS),
+                    case("resident memory of View", "MB", [asked.resident_bytes / 1e6]),
                 )
-    wire_bytes = open_.wire_bytes / seconds / viewers
+    return rows, open_.wire_bytes / open_.seconds / viewers, open_.cores - alone.cores
+
+
+def _watch(server: Server, paths: Sequence[str], seconds: float, every_s: float = 0.0) -> Watched:
+    settle_s = min(SETTLE_S, seconds) * (1 if paths else 2)
+    return watch(server.port, paths, settle_s, seconds, lambda: _figures(server), every_s)
+
+
+def _said(*rows: BenchCase) -> tuple[BenchCase, ...]:
+    """A run that is ended early has said what it measured."""
+    for row in rows:
+        print(row_text(row), file=sys.stderr, flush=True)
+    return rows
+
+
+def _of_pages(boxes: int, paths: Sequence[str], open_: Watched, alone: Watched) -> Iterator[BenchCase]:
+    viewers, wanted = len(paths), _wanted(paths, open_.seconds)
     grown_bytes = (open_.grown_bytes_per_s - alone.grown_bytes_per_s) * open_.opened_s
-    rows = [
-        case(f"{boxes} Boxes, nobody looks: CPU", "cores", [alone.cores]),
-        case(f"{boxes} Boxes, {viewers} pages: CPU", "cores", [open_.cores], limit=CORES_LIMIT),
-        case("  of that each page", "ms/s", [(open_.cores - alone.cores) / viewers * 1e3]),
-        case("  each page, on the wire", "kB/s", [wire_bytes / 1e3]),
-        case(
-            "  each page, memory",
-            "kB",
-            [grown_bytes / viewers / 1e3],
-            limit=KB_LIMIT,
-        ),
-        case("  refused or ended", "pages", [open_.refused + open_.ended]),
-        case(
-            "  Measurements that came of those shown", "share", [open_.measurements / _wanted(paths, seconds)]
-        ),
-        *_late("  from a Measurement's time to its page", open_.late_ms),
-        case(f"{boxes} Boxes, {viewers} maps: CPU", "cores", [sent.cores], limit=CORES_LIMIT),
-        case("  of that each map", "ms/s", [(sent.cores - alone.cores) / viewers * 1e3]),
-        case("  each map, sent", "1/s", [sent.answers / seconds / viewers]),
-        case("  each map, on the wire", "kB/s", [sent.wire_bytes / seconds / viewers / 1e3]),
-        case("  refused or ended", "maps", [sent.refused + sent.ended]),
-        case(f"{boxes} Boxes, {viewers} maps that ask: CPU", "cores", [maps.cores]),
-        case("  of that each map", "ms/s", [(maps.cores - alone.cores) / viewers * 1e3]),
-        case("  each map, asked", "1/s", [maps.answers / seconds / viewers]),
-        case("  each map, on the wire", "kB/s", [maps.wire_bytes / seconds / viewers / 1e3]),
-        *_late("  from a question to its answer", maps.late_ms, MAP_LATE_LIMIT_MS),
-        case("resident memory of View", "MB", [maps.resident_bytes / 1e6]),
-    ]
-    return rows, wire_bytes, open_.cores - alone.cores
+    yield case(f"{boxes} Boxes, {viewers} pages: CPU", "cores", [open_.cores], limit=CORES_LIMIT)
+    yield case("  of that each page", "ms/s", [(open_.cores - alone.cores) / viewers * 1e3])
+    yield case("  each page, on the wire", "kB/s", [open_.wire_bytes / open_.seconds / viewers / 1e3])
+    yield case("  each page, memory", "kB", [grown_bytes / viewers / 1e3], limit=KB_LIMIT)
+    yield from _missed("pages", open_)
+    yield case("  Measurements that came of those shown", "share", [open_.measurements / wanted])
+    yield case("  Measurements that did not come", "rows", [max(0.0, wanted - open_.measurements)])
+    yield from _late("  from a Measurement's time to its page", open_.late_ms)
+
+
+def _of_maps(
+    name: str, viewers: int, maps: Watched, alone: Watched, limit: float | None = None
+) -> Iterator[BenchCase]:
+    yield case(f"{name}: CPU", "cores", [maps.cores], limit=limit)
+    yield case("  of that each map", "ms/s", [(maps.cores - alone.cores) / viewers * 1e3])
+    yield case("  each map, states and changes", "1/s", [maps.answers / maps.seconds / viewers])
+    yield case("  each map, on the wire", "kB/s", [maps.wire_bytes / maps.seconds / viewers / 1e3])
+    yield from _missed("maps", maps)
+
+
+def _missed(what: str, watched: Watched) -> Iterator[BenchCase]:
+    yield case("  not opened, refused or ended", what, [watched.unopened + watched.refused + watched.ended])
+    yield case("  to which nothing came", what, [watched.empty])
 
 
 def _late(name: str, late_ms: Sequence[float], limit: float | None = None) -> list[BenchCase]:

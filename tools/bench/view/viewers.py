@@ -1,6 +1,7 @@
 """Open pages as View meets them: many streams of `/live`, many maps that ask again each second."""
 
 import asyncio
+import contextlib
 import re
 import time
 import zlib
@@ -8,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 CONNECTED_AT_ONCE = 25
+OPEN_LIMIT_S = 30.0
 _TIME = re.compile(rb'"timestamp_ms": ?(\d+)')
 
 
@@ -15,9 +17,15 @@ _TIME = re.compile(rb'"timestamp_ms": ?(\d+)')
 class Watched:
     """What came to all pages together while it was measured."""
 
+    seconds: float = 0.0
+    """How long it was measured: longer than asked where the machine is busy."""
     streams: int = 0
+    unopened: int = 0
+    """Pages whose connection was not there in OPEN_LIMIT_S all together."""
     refused: int = 0
     ended: int = 0
+    empty: int = 0
+    """Pages that got nothing at all while it was measured."""
     wire_bytes: int = 0
     measurements: int = 0
     answers: int = 0
@@ -48,6 +56,8 @@ class _Stream(asyncio.Protocol):
         self._path = path
         self._timed = timed
         self._begun = self._packed = False
+        self.got_something = False
+        """An event since it was measured."""
         self._chunked = b""
         self._text = zlib.decompressobj(16 + zlib.MAX_WBITS)
         self.transport: asyncio.Transport | None = None
@@ -69,9 +79,12 @@ class _Stream(asyncio.Protocol):
                 watched.refused += 1
             head, _, data = data.partition(b"\r\n\r\n")
             self._packed = b"content-encoding: gzip" in head.lower()
+            if b" 200 " not in head[:20]:
+                return
         text = b"".join(self._chunks(data))
         if self._packed:
             text = self._text.decompress(text)
+        self.got_something |= b"event: " in text
         watched.measurements += text.count(b"event: measurement")
         watched.answers += text.count(b"event: map\n")
         if self._timed:
@@ -83,7 +96,7 @@ class _Stream(asyncio.Protocol):
         self._chunked += data
         while True:
             length, ends, rest = self._chunked.partition(b"\r\n")
-            if not ends or len(rest) < int(length, 16) + 2:
+            if not ends or not length or len(rest) < int(length, 16) + 2:
                 return
             yield rest[: int(length, 16)]
             self._chunked = rest[int(length, 16) + 2 :]
@@ -102,12 +115,14 @@ class _Map(asyncio.Protocol):
         self._etag = b""
         self._data = b""
         self._asked_s = 0.0
+        self.got_something = False
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self._watched.streams += 1
+        self.got_something = False
         self._ask()
 
     def _ask(self) -> None:
@@ -130,6 +145,7 @@ class _Map(asyncio.Protocol):
         etag = re.search(rb"etag: ([^\r]+)", head)
         self._etag = etag[1] if etag else self._etag
         self._data = b""
+        self.got_something = True
         self._watched.answers += 1
         self._watched.late_ms.append((time.monotonic() - self._asked_s) * 1000)
         asyncio.get_running_loop().call_later(self._every_s, self._ask)
@@ -164,33 +180,40 @@ async def _watch(
     figures: Callable[[], ViewCost],
     every_s: float,
 ) -> Watched:
-    loop, watched, pages, closed = asyncio.get_running_loop(), Watched(), [], figures()
-    for number, path in enumerate(paths):
+    loop, watched, closed = asyncio.get_running_loop(), Watched(), figures()
+    pages: list[tuple[asyncio.Transport, _Stream | _Map]] = []
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(OPEN_LIMIT_S):
+            for number, path in enumerate(paths):
 
-        def page(number: int = number, path: str = path) -> asyncio.Protocol:
-            return _Map(watched, path, every_s) if every_s else _Stream(watched, path, number == 0)
+                def page(number: int = number, path: str = path) -> _Stream | _Map:
+                    return _Map(watched, path, every_s) if every_s else _Stream(watched, path, number == 0)
 
-        transport, _ = await loop.create_connection(page, "127.0.0.1", port)
-        pages.append(transport)
-        if number % CONNECTED_AT_ONCE == 0:
-            await asyncio.sleep(0.1)
+                pages.append(await loop.create_connection(page, "127.0.0.1", port))
+                if number % CONNECTED_AT_ONCE == 0:
+                    await asyncio.sleep(0.1)
     await asyncio.sleep(settle_s)
     if not paths:
         closed = figures()
     watched.wire_bytes = watched.measurements = watched.answers = watched.ended = 0
     watched.late_ms.clear()
+    for _, each in pages:
+        each.got_something = False
     before = figures()
     await asyncio.sleep(seconds)
     after = figures()
     counted = replace(
         watched,
+        seconds=after.at_s - before.at_s,
+        unopened=len(paths) - len(pages),
+        empty=sum(not each.got_something for _, each in pages),
         late_ms=sorted(watched.late_ms),
         cores=(after.cpu_s - before.cpu_s) / (after.at_s - before.at_s),
         resident_bytes=after.resident_bytes,
         grown_bytes_per_s=(after.resident_bytes - closed.resident_bytes) / (after.at_s - closed.at_s),
         opened_s=after.at_s - closed.at_s,
     )
-    for transport in pages:
+    for transport, _ in pages:
         transport.abort()
     await asyncio.sleep(0.2)
     return counted

@@ -13,7 +13,6 @@
 // Memory (RM0090 3.3, table 5; 2.3.1)
 #define OPQ_FLASH_BASE UINT32_C(0x08000000)
 #define OPQ_SRAM_BASE UINT32_C(0x20000000)
-#define OPQ_CCM_BASE UINT32_C(0x10000000)
 
 // Interrupt numbers (RM0090 12.2, table 61)
 enum {
@@ -65,7 +64,6 @@ typedef struct {                  // RM0090 7.3 RCC
 #define RCC_CFGR_HPRE (UINT32_C(0xF) << 4)
 #define RCC_CFGR_PPRE1_DIV4 (UINT32_C(5) << 10)
 #define RCC_CFGR_PPRE2_DIV2 (UINT32_C(4) << 13)
-#define RCC_CIR_CSSF OPQ_BIT(7)
 #define RCC_CIR_CSSC OPQ_BIT(23)
 #define RCC_AHB1ENR_GPIOAEN OPQ_BIT(0)
 #define RCC_AHB1ENR_GPIOBEN OPQ_BIT(1)
@@ -73,9 +71,7 @@ typedef struct {                  // RM0090 7.3 RCC
 #define RCC_AHB1ENR_CCMDATARAMEN OPQ_BIT(20)
 #define RCC_AHB1ENR_DMA1EN OPQ_BIT(21)
 #define RCC_AHB1ENR_DMA2EN OPQ_BIT(22)
-#define RCC_APB1ENR_TIM2EN OPQ_BIT(0)
 #define RCC_APB1ENR_TIM3EN OPQ_BIT(1)
-#define RCC_APB1ENR_TIM4EN OPQ_BIT(2)
 #define RCC_APB1ENR_TIM5EN OPQ_BIT(3)
 #define RCC_APB1ENR_SPI2EN OPQ_BIT(14)
 #define RCC_APB1ENR_USART3EN OPQ_BIT(18)
@@ -83,8 +79,6 @@ typedef struct {                  // RM0090 7.3 RCC
 #define RCC_APB2ENR_USART1EN OPQ_BIT(4)
 #define RCC_APB2ENR_ADC1EN OPQ_BIT(8)
 #define RCC_APB2ENR_SYSCFGEN OPQ_BIT(14)
-#define RCC_CSR_LSION OPQ_BIT(0)
-#define RCC_CSR_LSIRDY OPQ_BIT(1)
 #define RCC_CSR_RMVF OPQ_BIT(24)
 #define RCC_CSR_BORRSTF OPQ_BIT(25)
 #define RCC_CSR_PINRSTF OPQ_BIT(26)
@@ -117,7 +111,6 @@ typedef struct {                    // RM0090 9.2 SYSCFG
     volatile uint32_t CMPCR;        // 0x20
 } opq_syscfg_t;
 #define SYSCFG OPQ_AT(opq_syscfg_t, 0x40013800)
-#define SYSCFG_PMC_ADC1DC2 OPQ_BIT(16) // RM0090 9.2.2, AN4073: less ADC noise, when flash is not pre-fetched
 
 typedef struct {               // RM0090 12.3 EXTI
     volatile uint32_t IMR;     // 0x00
@@ -158,46 +151,25 @@ typedef struct {                // RM0090 18.4 TIM2 to TIM5
 #define TIM4 OPQ_AT(opq_tim_t, 0x40000800)
 #define TIM5 OPQ_AT(opq_tim_t, 0x40000C00)
 #define TIM_CR1_CEN OPQ_BIT(0)
-#define TIM_CR1_UDIS OPQ_BIT(1)
-#define TIM_CR1_URS OPQ_BIT(2)
-#define TIM_CR1_OPM OPQ_BIT(3)
-#define TIM_CR1_DIR OPQ_BIT(4)
-#define TIM_CR1_ARPE OPQ_BIT(7)
-#define TIM_CR2_CCDS OPQ_BIT(3)
 #define TIM_CR2_MMS_UPDATE (UINT32_C(2) << 4)
-#define TIM_SMCR_SMS (UINT32_C(7) << 0)
 #define TIM_SMCR_TS_ITR1 (UINT32_C(1) << 4) // TIM5: TIM3_TRGO (RM0090 18.4.3, table 97)
-#define TIM_DIER_UIE OPQ_BIT(0)
 #define TIM_DIER_CC1IE OPQ_BIT(1)
-#define TIM_DIER_CC2IE OPQ_BIT(2)
 #define TIM_DIER_CC3IE OPQ_BIT(3)
-#define TIM_DIER_CC4IE OPQ_BIT(4)
-#define TIM_DIER_UDE OPQ_BIT(8)
-#define TIM_DIER_CC1DE OPQ_BIT(9)
 #define TIM_DIER_CC2DE OPQ_BIT(10)
 #define TIM_SR_UIF OPQ_BIT(0)
 #define TIM_SR_CC1IF OPQ_BIT(1)
 #define TIM_SR_CC2IF OPQ_BIT(2)
 #define TIM_SR_CC3IF OPQ_BIT(3)
-#define TIM_SR_CC4IF OPQ_BIT(4)
 #define TIM_SR_CC1OF OPQ_BIT(9)
 #define TIM_SR_CC2OF OPQ_BIT(10)
 #define TIM_EGR_UG OPQ_BIT(0)
 #define TIM_CCMR1_CC1S_TI1 (UINT32_C(1) << 0)
 #define TIM_CCMR1_IC1F(n) ((uint32_t)(n) << 4)
 #define TIM_CCMR1_CC2S_TRC (UINT32_C(3) << 8)
-#define TIM_CCMR1_OC1PE OPQ_BIT(3)
 #define TIM_CCMR1_OC1M_PWM1 (UINT32_C(6) << 4)
-#define TIM_CCMR1_OC1M_PWM2 (UINT32_C(7) << 4)
-#define TIM_CCMR1_OC2PE OPQ_BIT(11)
 #define TIM_CCMR1_OC2M_PWM1 (UINT32_C(6) << 12)
-#define TIM_CCMR2_OC4PE OPQ_BIT(11)
-#define TIM_CCMR2_OC4M_PWM1 (UINT32_C(6) << 12)
 #define TIM_CCER_CC1E OPQ_BIT(0)
-#define TIM_CCER_CC1P OPQ_BIT(1)
-#define TIM_CCER_CC1NP OPQ_BIT(3)
 #define TIM_CCER_CC2E OPQ_BIT(4)
-#define TIM_CCER_CC2P OPQ_BIT(5)
 #define TIM_CCER_CC4E OPQ_BIT(12)
 
 typedef struct {                // RM0090 13.13 ADC
@@ -223,19 +195,13 @@ typedef struct {                // RM0090 13.13.15 ADC common
 } opq_adc_common_t;
 #define ADC1 OPQ_AT(opq_adc_t, 0x40012000)
 #define ADC_COMMON OPQ_AT(opq_adc_common_t, 0x40012300)
-#define ADC_SR_AWD OPQ_BIT(0)
 #define ADC_SR_EOC OPQ_BIT(1)
 #define ADC_SR_JEOC OPQ_BIT(2)
 #define ADC_SR_JSTRT OPQ_BIT(3)
-#define ADC_SR_STRT OPQ_BIT(4)
 #define ADC_SR_OVR OPQ_BIT(5)
-#define ADC_CR1_EOCIE OPQ_BIT(5)
-#define ADC_CR1_JEOCIE OPQ_BIT(7)
 #define ADC_CR1_SCAN OPQ_BIT(8)
-#define ADC_CR1_JAUTO OPQ_BIT(10)
 #define ADC_CR1_OVRIE OPQ_BIT(26)
 #define ADC_CR2_ADON OPQ_BIT(0)
-#define ADC_CR2_CONT OPQ_BIT(1)
 #define ADC_CR2_DMA OPQ_BIT(8)
 #define ADC_CR2_DDS OPQ_BIT(9)
 #define ADC_CR2_JEXTSEL_TIM3_CC4 (UINT32_C(5) << 16) // 13.13.3: 0101, timer 3 CC4 event
@@ -247,7 +213,6 @@ typedef struct {                // RM0090 13.13.15 ADC common
 #define ADC_SQR1_L(count) (((uint32_t)(count) - 1u) << 20)
 #define ADC_JSQR_JL(count) (((uint32_t)(count) - 1u) << 20)
 #define ADC_CCR_ADCPRE_DIV4 (UINT32_C(1) << 16)
-#define ADC_CCR_VBATE OPQ_BIT(22)
 #define ADC_CCR_TSVREFE OPQ_BIT(23)
 #define ADC_CHANNEL_TEMPERATURE 16u // 13.10: ADC1_IN16 on the F405
 #define ADC_CHANNEL_VREFINT 17u
@@ -276,7 +241,6 @@ typedef struct {                 // RM0090 10.5 DMA
 #define DMA_SxCR_TCIE OPQ_BIT(4)
 #define DMA_SxCR_DIR_M2P (UINT32_C(1) << 6)
 #define DMA_SxCR_CIRC OPQ_BIT(8)
-#define DMA_SxCR_PINC OPQ_BIT(9)
 #define DMA_SxCR_MINC OPQ_BIT(10)
 #define DMA_SxCR_PSIZE_16 (UINT32_C(1) << 11)
 #define DMA_SxCR_MSIZE_16 (UINT32_C(1) << 13)
@@ -301,7 +265,6 @@ typedef struct {                // RM0090 30.6 USART
 } opq_usart_t;
 #define USART1 OPQ_AT(opq_usart_t, 0x40011000)
 #define USART3 OPQ_AT(opq_usart_t, 0x40004800)
-#define USART_SR_PE OPQ_BIT(0)
 #define USART_SR_FE OPQ_BIT(1)
 #define USART_SR_NF OPQ_BIT(2)
 #define USART_SR_ORE OPQ_BIT(3)
@@ -322,8 +285,6 @@ typedef struct {                // RM0090 28.5 SPI
     volatile uint32_t DR;       // 0x0C
 } opq_spi_t;
 #define SPI2 OPQ_AT(opq_spi_t, 0x40003800)
-#define SPI_CR1_CPHA OPQ_BIT(0)
-#define SPI_CR1_CPOL OPQ_BIT(1)
 #define SPI_CR1_MSTR OPQ_BIT(2)
 #define SPI_CR1_BR(n) ((uint32_t)(n) << 3) // PCLK / 2^(n+1)
 #define SPI_CR1_SPE OPQ_BIT(6)
@@ -331,11 +292,8 @@ typedef struct {                // RM0090 28.5 SPI
 #define SPI_CR1_SSM OPQ_BIT(9)
 #define SPI_CR1_DFF OPQ_BIT(11) // 16-bit frames
 #define SPI_CR2_RXDMAEN OPQ_BIT(0)
-#define SPI_CR2_TXDMAEN OPQ_BIT(1)
 #define SPI_SR_RXNE OPQ_BIT(0)
-#define SPI_SR_TXE OPQ_BIT(1)
 #define SPI_SR_OVR OPQ_BIT(6)
-#define SPI_SR_BSY OPQ_BIT(7)
 
 typedef struct {                // RM0090 3.9 embedded flash interface
     volatile uint32_t ACR;      // 0x00
@@ -393,7 +351,6 @@ typedef struct {               // RM0090 5.4 PWR
 #define PWR_CR_PLS(n) ((uint32_t)(n) << 5)
 #define PWR_CR_VOS OPQ_BIT(14) // scale 1, needed for 168 MHz (RM0090 5.1.4)
 #define PWR_CSR_PVDO OPQ_BIT(2)
-#define PWR_CSR_VOSRDY OPQ_BIT(14)
 
 // RM0090 38.6 DBGMCU, 39 device electronic signature, DS8626 table 80/82 (factory calibration at 3.3 V)
 #define DBGMCU_IDCODE (*OPQ_AT(uint32_t, 0xE0042000))

@@ -20,36 +20,14 @@ from opq_cloud.export.selection import (
     measurement_table,
 )
 from opq_cloud.export.tables import ExportTable, TableForm, table_pieces
-from opq_cloud.store import open_store
 from opq_cloud.store.store import CloudStore
-from opq_proto.config import default_data_dir
-from opq_tools.boxes.command import data_option, mongo_option, opened_store
+from opq_tools.boxes.command import store_command
 from opq_tools.moment import moment
 from opq_tools.whole_file import write_whole_file
 
 LATEST_MS = 4 * 10**12
 """The year 2096."""
 Decorated = Callable[..., None]
-from_option = click.option(
-    "--from", "start", callback=moment, metavar="TIME", help="From this time on (UTC)."
-)
-to_option = click.option("--to", "end", callback=moment, metavar="TIME", help="Before this time (UTC).")
-out_option = click.option(
-    "--out",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Written whole or not at all, with where the data come from in it.",
-)
-licence_option = click.option(
-    "--licence", default="", help="Said in the file: on which terms it may be used."
-)
-table_option = click.option(
-    "--format",
-    "form",
-    type=click.Choice(["csv", "json", "parquet"]),
-    default="json",
-    show_default=True,
-    help="What the file is.",
-)
 
 
 @click.group("export", context_settings={"help_option_names": ["-h", "--help"]})
@@ -62,11 +40,15 @@ def command() -> None:
     """
 
 
+licence_option = click.option(
+    "--licence", default="", help="Said in the file: on which terms it may be used."
+)
+
+
 def waveform_options(decorated: Decorated) -> Decorated:
-    """Adds the options of commands that write samples."""
+    """Adds the options of commands that write samples, and the store."""
     for option in (
-        mongo_option,
-        data_option,
+        store_command,
         licence_option,
         click.option(
             "--data",
@@ -78,6 +60,31 @@ def waveform_options(decorated: Decorated) -> Decorated:
         click.option(
             "--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="FILE to write."
         ),
+    ):
+        decorated = option(decorated)
+    return decorated
+
+
+def table_options(decorated: Decorated) -> Decorated:
+    """Adds the options of commands that write a table of a span of time, and the store."""
+    for option in (
+        store_command,
+        licence_option,
+        click.option(
+            "--out",
+            type=click.Path(dir_okay=False, path_type=Path),
+            help="Written whole or not at all, with where the data come from in it.",
+        ),
+        click.option(
+            "--format",
+            "form",
+            type=click.Choice(["csv", "json", "parquet"]),
+            default="json",
+            show_default=True,
+            help="What the file is.",
+        ),
+        click.option("--to", "end", callback=moment, metavar="TIME", help="Before this time (UTC)."),
+        click.option("--from", "start", callback=moment, metavar="TIME", help="From this time on (UTC)."),
     ):
         decorated = option(decorated)
     return decorated
@@ -96,24 +103,17 @@ def waveform_options(decorated: Decorated) -> Decorated:
 )
 @waveform_options
 def event(
-    event_id: int,
-    box_ids: tuple[str, ...],
-    form: WaveformForm,
-    out: Path,
-    data: DataForm,
-    licence: str,
-    data_dir: Path | None,
-    mongo_uri: str | None,
-) -> None:
+    store: CloudStore, event_id: int, box_ids: tuple[str, ...], form: WaveformForm, out: Path,
+    data: DataForm, licence: str,
+) -> None:  # fmt: skip
     """The waveforms of an event, as converter counts with their gain and time.
 
     COMTRADE and NPY are a zip; CFF and WAV are one file of one Box, a zip of several; CSV and JSON hold all.
 
     Example: opq-tools export event 17 --format cff --box 1 --out dip.cff
     """
-    with opened_store(mongo_uri, data_dir) as store:
-        records = event_records(store, event_id, box_ids, licence)
-        _write(event_file(f"event-{event_id}", records, form, data), out)
+    records = event_records(store, event_id, box_ids, licence)
+    _write(event_file(f"event-{event_id}", records, form, data), out)
 
 
 @command.command("incident", short_help="An incident: its findings, or the waveforms of its events.")
@@ -127,110 +127,61 @@ def event(
     help="What the file is; a zip where there are several.",
 )
 @waveform_options
-def incident(
-    incident_id: int,
-    form: str,
-    out: Path,
-    data: DataForm,
-    licence: str,
-    data_dir: Path | None,
-    mongo_uri: str | None,
-) -> None:
+def incident(store: CloudStore, incident_id: int, form: str, out: Path, data: DataForm, licence: str) -> None:
     """All waveforms of an incident's events, or its findings as a table.
 
     Example: opq-tools export incident 3 --format findings-csv --out findings.csv
     """
-    with opened_store(mongo_uri, data_dir) as store:
-        found = known_incident(store, incident_id)
-        if form.startswith("findings-"):
-            made = _table_form(form.removeprefix("findings-"))
-            _write_pieces(table_pieces(finding_table([found], licence), made), out)
-        else:
-            records: list[WaveformRecord] = incident_records(store, found, licence)
-            wanted = next(each for each in WAVEFORM_FORMS if each == form)
-            _write(event_file(f"incident-{incident_id}", records, wanted, data), out)
+    found = known_incident(store, incident_id)
+    if form.startswith("findings-"):
+        made = _table_form(form.removeprefix("findings-"))
+        _write_pieces(table_pieces(finding_table([found], licence), made), out)
+    else:
+        records: list[WaveformRecord] = incident_records(store, found, licence)
+        wanted = next(each for each in WAVEFORM_FORMS if each == form)
+        _write(event_file(f"incident-{incident_id}", records, wanted, data), out)
 
 
 @command.command("incidents", short_help="Every incident of a span of time.")
-@from_option
-@to_option
-@table_option
-@out_option
-@licence_option
-@data_option
-@mongo_option
+@table_options
 def incidents(
-    start: datetime | None,
-    end: datetime | None,
-    form: TableForm,
-    out: Path | None,
+    store: CloudStore, start: datetime | None, end: datetime | None, form: TableForm, out: Path | None,
     licence: str,
-    data_dir: Path | None,
-    mongo_uri: str | None,
-) -> None:
+) -> None:  # fmt: skip
     """Every incident of a span of time, by rising id.
 
     Example: opq-tools export incidents --from 2026-11-20 --format csv --out incidents.csv
     """
-    with opened_store(mongo_uri, data_dir) as store:
-        _write_table(incident_table(all_incidents(store, *_ns(start, end)), licence), form, out)
+    _write_table(incident_table(all_incidents(store, *_ns(start, end)), licence), form, out)
 
 
 @command.command("findings", short_help="Every finding of a span of time.")
-@from_option
-@to_option
-@table_option
-@out_option
-@licence_option
-@data_option
-@mongo_option
+@table_options
 def findings(
-    start: datetime | None,
-    end: datetime | None,
-    form: TableForm,
-    out: Path | None,
+    store: CloudStore, start: datetime | None, end: datetime | None, form: TableForm, out: Path | None,
     licence: str,
-    data_dir: Path | None,
-    mongo_uri: str | None,
-) -> None:
+) -> None:  # fmt: skip
     """Every finding of the incidents of a span of time.
 
     Example: opq-tools export findings --format parquet --out findings.parquet
     """
-    with opened_store(mongo_uri, data_dir) as store:
-        _write_table(finding_table(all_incidents(store, *_ns(start, end)), licence), form, out)
+    _write_table(finding_table(all_incidents(store, *_ns(start, end)), licence), form, out)
 
 
 @command.command("measurements", short_help="Every Measurement of a span of time.")
 @click.option("--box", "box_ids", multiple=True, help="This Box alone; repeatable.  [default: all]")
-@from_option
-@to_option
-@table_option
-@out_option
-@licence_option
-@data_option
-@mongo_option
+@table_options
 def measurements(
-    box_ids: tuple[str, ...],
-    start: datetime | None,
-    end: datetime | None,
-    form: TableForm,
-    out: Path | None,
-    licence: str,
-    data_dir: Path | None,
-    mongo_uri: str | None,
-) -> None:
+    store: CloudStore, box_ids: tuple[str, ...], start: datetime | None, end: datetime | None,
+    form: TableForm, out: Path | None, licence: str,
+) -> None:  # fmt: skip
     """Every Measurement of a span of time, in time order per Box; on stdout the rows alone.
 
     Example: opq-tools export measurements --from 2026-11-20 --format json
     """
-    store: CloudStore = open_store(mongo_uri, data_dir or default_data_dir())
-    try:
-        boxes = sorted(box_ids or tuple(store.latest_measurements()), key=_number)
-        span_ms = (_ms(start, 0), _ms(end, LATEST_MS))
-        _write_table(measurement_table(store, boxes, *span_ms, licence), form, out)
-    finally:
-        store.close()
+    boxes = sorted(box_ids or tuple(store.latest_measurements()), key=_number)
+    span_ms = (_ms(start, 0), _ms(end, LATEST_MS))
+    _write_table(measurement_table(store, boxes, *span_ms, licence), form, out)
 
 
 def _write_table(table: ExportTable, form: TableForm, out: Path | None) -> None:

@@ -6,8 +6,9 @@ with each waveform.
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,17 @@ def opened_store(mongo_uri: str | None, data_dir: Path | None, make: bool = Fals
         store.close()
 
 
+def store_command(function: Callable[..., None]) -> Callable[..., None]:
+    """Adds --data-dir and --mongo-uri to a command; its function gets the store, open as long as it runs."""
+
+    @wraps(function)
+    def opened(*given: Any, data_dir: Path | None, mongo_uri: str | None, **named: Any) -> None:
+        with opened_store(mongo_uri, data_dir) as store:
+            function(store, *given, **named)
+
+    return data_option(mongo_option(opened))
+
+
 @click.group("boxes", context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
     """Names, places, gains and duties of Boxes, in the store of a running or a stopped cloud.
@@ -74,15 +86,13 @@ def command() -> None:
 @command.command("list")
 @click.option("--all", "everyone", is_flag=True, help="Those too that are retired.")
 @json_option
-@data_option
-@mongo_option
-def list_boxes(everyone: bool, as_json: bool, data_dir: Path | None, mongo_uri: str | None) -> None:
+@store_command
+def list_boxes(store: CloudStore, everyone: bool, as_json: bool) -> None:
     """Every Box that is stored or was heard, by number.
 
     Example: opq-tools boxes list --json
     """
-    with opened_store(mongo_uri, data_dir) as store:
-        rows = [row for row in box_rows(store) if everyone or row["retired_ms"] is None]
+    rows = [row for row in box_rows(store) if everyone or row["retired_ms"] is None]
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return
@@ -95,16 +105,14 @@ def list_boxes(everyone: bool, as_json: bool, data_dir: Path | None, mongo_uri: 
 @command.command("show")
 @box_argument
 @json_option
-@data_option
-@mongo_option
-def show(box_id: str, as_json: bool, data_dir: Path | None, mongo_uri: str | None) -> None:
+@store_command
+def show(store: CloudStore, box_id: str, as_json: bool) -> None:
     """All that is known of one Box.
 
     Example: opq-tools boxes show 1
     """
-    with opened_store(mongo_uri, data_dir) as store:
-        row = _row_of(store, box_id)
-        newest = store.latest_measurements().get(box_id)
+    row = _row_of(store, box_id)
+    newest = store.latest_measurements().get(box_id)
     if newest is not None:
         bound_ns = newest.uncertainty_ns
         unknown = bound_ns is None or bound_ns >= UNKNOWN_UNCERTAINTY_NS

@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import click
@@ -18,7 +17,7 @@ from opq_cloud.store.store import EventRecord
 from opq_cloud.view.words import class_phrase
 from opq_proto.errors import OpqError
 from opq_proto.messages import Incident
-from opq_tools.boxes.command import data_option, json_option, mongo_option, opened_store
+from opq_tools.boxes.command import json_option, store_command
 from opq_tools.events.trace import step_rows, traced_steps
 from opq_tools.moment import moment
 
@@ -57,23 +56,20 @@ def command() -> None:
     help="At most so many.",
 )
 @json_option
-@data_option
-@mongo_option
+@store_command
 def list_events(
+    store: CloudStore,
     box_id: str | None,
     start: datetime | None,
     end: datetime | None,
     limit: int,
     as_json: bool,
-    data_dir: Path | None,
-    mongo_uri: str | None,
 ) -> None:
     """Events, newest first.
 
     Example: opq-tools events list --box 1 --limit 10
     """
-    with opened_store(mongo_uri, data_dir) as store:
-        found = store.events(_ns(start), _ns(end), MOST_EVENTS if box_id else limit)
+    found = store.events(_ns(start), _ns(end), MOST_EVENTS if box_id else limit)
     rows = [event_row(record) for record in found if box_id is None or box_id in record.boxes_triggered]
     if as_json:
         click.echo(json.dumps(rows[:limit], indent=1))
@@ -87,17 +83,15 @@ def list_events(
 @command.command("show", short_help="All that is known of one event.")
 @event_argument
 @json_option
-@data_option
-@mongo_option
-def show(event_id: int, as_json: bool, data_dir: Path | None, mongo_uri: str | None) -> None:
+@store_command
+def show(store: CloudStore, event_id: int, as_json: bool) -> None:
     """All that is known of one event: whom it asked, why each, who answered, its incidents and their causes.
 
     Example: opq-tools events show 17
     """
-    with opened_store(mongo_uri, data_dir) as store:
-        record = _record(store, event_id)
-        incidents = _incidents_of(store, record)
-        pasts = {each.incident_id: past_of(store, each, UTC, "UTC") for each in incidents}
+    record = _record(store, event_id)
+    incidents = _incidents_of(store, record)
+    pasts = {each.incident_id: past_of(store, each, UTC, "UTC") for each in incidents}
     row = event_row(record) | {
         "incident_ids": [incident.incident_id for incident in incidents],
         "causes": {
@@ -126,9 +120,8 @@ def show(event_id: int, as_json: bool, data_dir: Path | None, mongo_uri: str | N
 @command.command("trace", short_help="One event's way from the crossing to the incident.")
 @event_argument
 @json_option
-@data_option
-@mongo_option
-def trace(event_id: int, as_json: bool, data_dir: Path | None, mongo_uri: str | None) -> None:
+@store_command
+def trace(store: CloudStore, event_id: int, as_json: bool) -> None:
     """One event's way from the crossing to the incident, with the time of each step.
 
     Times count from the end of the Measurement that crossed. A step of an event that an older version stored
@@ -136,14 +129,13 @@ def trace(event_id: int, as_json: bool, data_dir: Path | None, mongo_uri: str | 
 
     Example: opq-tools events trace 17
     """
-    with opened_store(mongo_uri, data_dir) as store:
-        record = _record(store, event_id)
-        near = store.events(record.start_ns, None, NEAR_EVENTS)
-        completed_by = sorted(
-            (each for each in near if each.completes == event_id), key=lambda each: each.event_id
-        )
-        incidents = _incidents_of(store, record)
-        steps = traced_steps(record, store.waveform_times(event_id), incidents, completed_by)
+    record = _record(store, event_id)
+    near = store.events(record.start_ns, None, NEAR_EVENTS)
+    completed_by = sorted(
+        (each for each in near if each.completes == event_id), key=lambda each: each.event_id
+    )
+    incidents = _incidents_of(store, record)
+    steps = traced_steps(record, store.waveform_times(event_id), incidents, completed_by)
     rows = step_rows(record, steps)
     if as_json:
         click.echo(json.dumps({"event_id": event_id, "completes": record.completes, "steps": rows}, indent=1))

@@ -2,7 +2,6 @@
 
 import json
 from datetime import UTC, datetime
-from pathlib import Path
 
 import click
 
@@ -13,7 +12,7 @@ from opq_cloud.store.incident_index import IncidentEditError, IncidentFilter, In
 from opq_cloud.store.incident_json import incident_json
 from opq_cloud.view.words import CLASS_WORDS, headline
 from opq_proto.messages import Incident
-from opq_tools.boxes.command import data_option, json_option, mongo_option, opened_store
+from opq_tools.boxes.command import json_option, store_command
 
 MOST_LISTED = 10_000
 incident_argument = click.argument("incident_id", metavar="ID", type=click.IntRange(1, 2**63 - 1))
@@ -46,19 +45,16 @@ def command() -> None:
     help="At most so many.",
 )
 @json_option
-@data_option
-@mongo_option
+@store_command
 def list_incidents(
-    kind: str | None, box_id: str, words: str, limit: int, as_json: bool, data_dir: Path | None,
-    mongo_uri: str | None,
-) -> None:  # fmt: skip
+    store: CloudStore, kind: str | None, box_id: str, words: str, limit: int, as_json: bool
+) -> None:
     """Incidents, newest first, from the index.
 
     Example: opq-tools incidents list --class sag --limit 10
     """
-    with opened_store(mongo_uri, data_dir) as store:
-        entries = store.find_incidents(IncidentFilter(kind or "", box_id, words=words), limit)
-        found = [each for entry in entries if (each := store.incident(entry.incident_id)) is not None]
+    entries = store.find_incidents(IncidentFilter(kind or "", box_id, words=words), limit)
+    found = [each for entry in entries if (each := store.incident(entry.incident_id)) is not None]
     if as_json:
         click.echo(json.dumps([incident_json(each) for each in found], indent=1))
         return
@@ -71,16 +67,14 @@ def list_incidents(
 @command.command("notes", short_help="What people said of an incident, and did to it.")
 @incident_argument
 @json_option
-@data_option
-@mongo_option
-def notes(incident_id: int, as_json: bool, data_dir: Path | None, mongo_uri: str | None) -> None:
+@store_command
+def notes(store: CloudStore, incident_id: int, as_json: bool) -> None:
     """What people said of an incident, and did to it, oldest first.
 
     Example: opq-tools incidents notes 17
     """
-    with opened_store(mongo_uri, data_dir) as store:
-        _known(store, incident_id)
-        found = store.notes(incident_id)
+    _known(store, incident_id)
+    found = store.notes(incident_id)
     if as_json:
         click.echo(json.dumps([each.as_document() for each in found], indent=1))
         return
@@ -93,48 +87,42 @@ def notes(incident_id: int, as_json: bool, data_dir: Path | None, mongo_uri: str
 @command.command("note", short_help="Say something of an incident.")
 @incident_argument
 @click.argument("text")
-@data_option
-@mongo_option
-def note(incident_id: int, text: str, data_dir: Path | None, mongo_uri: str | None) -> None:
+@store_command
+def note(store: CloudStore, incident_id: int, text: str) -> None:
     """Keep a note with an incident.
 
     Example: opq-tools incidents note 17 "the crane again"
     """
-    with opened_store(mongo_uri, data_dir) as store:
-        _known(store, incident_id)
-        IncidentEditor(store).note_incident(incident_id, text)
+    _known(store, incident_id)
+    IncidentEditor(store).note_incident(incident_id, text)
     click.echo(f"incident {incident_id} has the note")
 
 
 @command.command("label", short_help="Give an incident a class, which wins over the machine's.")
 @incident_argument
 @click.argument("kind", metavar="CLASS", required=False, default="")
-@data_option
-@mongo_option
-def label(incident_id: int, kind: str, data_dir: Path | None, mongo_uri: str | None) -> None:
+@store_command
+def label(store: CloudStore, incident_id: int, kind: str) -> None:
     """Give an incident a class; without CLASS, take the label back.
 
     Example: opq-tools incidents label 17 mains_signalling
     """
-    with opened_store(mongo_uri, data_dir) as store:
-        _known(store, incident_id)
-        IncidentEditor(store).label_incident(incident_id, kind, CLASS_WORDS)
-        click.echo(_line(_known(store, incident_id)))
+    _known(store, incident_id)
+    IncidentEditor(store).label_incident(incident_id, kind, CLASS_WORDS)
+    click.echo(_line(_known(store, incident_id)))
 
 
 @command.command("labels", short_help="All labelled incidents, and how often the analyses agree.")
 @json_option
-@data_option
-@mongo_option
-def labels(as_json: bool, data_dir: Path | None, mongo_uri: str | None) -> None:
+@store_command
+def labels(store: CloudStore, as_json: bool) -> None:
     """All incidents that people labelled, and the precision and recall of the analyses against them.
 
     With --json each has the figures of its findings: a set to train with.
 
     Example: opq-tools incidents labels --json
     """
-    with opened_store(mongo_uri, data_dir) as store:
-        found = list(labelled_incidents(store))
+    found = list(labelled_incidents(store))
     scores = class_scores((each.kind, each.machine_kind or each.kind) for each in found)
     agree = sum(each.kind == each.machine_kind for each in found)
     if as_json:
@@ -162,38 +150,33 @@ def labels(as_json: bool, data_dir: Path | None, mongo_uri: str | None) -> None:
     multiple=True,
     help="A finding's number; repeatable.",
 )
-@data_option
-@mongo_option
+@store_command
 def split(
-    incident_id: int, box_ids: tuple[str, ...], finding_ids: tuple[int, ...], data_dir: Path | None,
-    mongo_uri: str | None,
-) -> None:  # fmt: skip
+    store: CloudStore, incident_id: int, box_ids: tuple[str, ...], finding_ids: tuple[int, ...]
+) -> None:
     """Make some findings of an incident an incident of their own; the next analysis leaves it so.
 
     Example: opq-tools incidents split 17 --box 4
     """
-    with opened_store(mongo_uri, data_dir) as store:
-        findings = _known(store, incident_id).findings
-        chosen = {*finding_ids, *(each.finding_id for each in findings if each.finding.box_id in box_ids)}
-        fresh = IncidentEditor(store).split_incident(incident_id, chosen)
-        for number in (incident_id, fresh):
-            click.echo(_line(_known(store, number)))
+    findings = _known(store, incident_id).findings
+    chosen = {*finding_ids, *(each.finding_id for each in findings if each.finding.box_id in box_ids)}
+    fresh = IncidentEditor(store).split_incident(incident_id, chosen)
+    for number in (incident_id, fresh):
+        click.echo(_line(_known(store, number)))
 
 
 @command.command("merge", short_help="Make several incidents one.")
 @click.argument(
     "incident_ids", metavar="ID ID...", type=click.IntRange(1, 2**63 - 1), nargs=-1, required=True
 )
-@data_option
-@mongo_option
-def merge(incident_ids: tuple[int, ...], data_dir: Path | None, mongo_uri: str | None) -> None:
+@store_command
+def merge(store: CloudStore, incident_ids: tuple[int, ...]) -> None:
     """Make several incidents one, under the lowest of their numbers; the next analysis leaves it so.
 
     Example: opq-tools incidents merge 17 18
     """
-    with opened_store(mongo_uri, data_dir) as store:
-        kept = IncidentEditor(store).merge_incidents(incident_ids)
-        click.echo(_line(_known(store, kept)))
+    kept = IncidentEditor(store).merge_incidents(incident_ids)
+    click.echo(_line(_known(store, kept)))
 
 
 def _known(store: CloudStore, incident_id: int) -> Incident:

@@ -12,7 +12,7 @@ from opq_measure.analysis.analyser import analyze
 from opq_measure.analysis.level_steps import step_places
 from opq_measure.classification.class_limits import ClassLimits
 from opq_measure.classification.classifier import classify
-from opq_measure.classification.edge_ringing import edge_ringing
+from opq_measure.classification.edge_transients import edge_transient
 from opq_measure.classification.envelope_flicker import envelope_flicker
 from opq_measure.classification.faint_jump import faint_jump
 from opq_measure.classification.faint_transients import faint_transient
@@ -251,13 +251,35 @@ def test_a_ringing_at_the_edge_of_an_interruption_shows_in_noise_and_a_block_is_
     volts = noisy(1.0, 3) - mains(1.0, noise_db=400) * 0.96 * during(1.0, 0.5, 0.62)
     ring = 0.3 * PEAK_V * np.sin(2 * np.pi * 900 * (at_s(1.0) - 0.5)) * np.exp(-(at_s(1.0) - 0.5) / 0.0025)
     start, end = 0.5 * RATE_HZ, 0.62 * RATE_HZ
-    found = edge_ringing(volts + np.where(at_s(1.0) >= 0.5, ring, 0.0), RATE_HZ, 60.0, start, end, True)
+    found = edge_transient(volts + np.where(at_s(1.0) >= 0.5, ring, 0.0), RATE_HZ, 60.0, start, end, True)
     assert found is not None and found.frequency_hz == pytest.approx(900, abs=100)
     assert found.start == pytest.approx(start, abs=24) and found.peak / PEAK_V == pytest.approx(0.3, rel=0.35)
-    assert edge_ringing(volts, RATE_HZ, 60.0, start, end, True) is None
+    assert edge_transient(volts, RATE_HZ, 60.0, start, end, True) is None
     block = np.where(during(1.0, 0.5, 0.501), 0.5 * PEAK_V, 0.0)
-    assert edge_ringing(volts + block, RATE_HZ, 60.0, start, end, True) is None
-    assert edge_ringing(volts, RATE_HZ, 60.0, 20.0, 400.0, True) is None, "nothing before it is known"
+    assert edge_transient(volts + block, RATE_HZ, 60.0, start, end, True) is None
+    assert edge_transient(volts, RATE_HZ, 60.0, 20.0, 400.0, True) is None, "nothing before it is known"
+
+
+@pytest.mark.parametrize(("size", "end_s"), [(0.9, 0.8), (-0.6, 0.8), (0.9, 0.54)])
+def test_an_impulse_at_the_edge_of_a_dip_shows_in_noise_however_short_the_dip(
+    size: float, end_s: float
+) -> None:
+    volts = noisy(1.2, 5) - mains(1.2, noise_db=400) * 0.5 * during(1.2, 0.5, end_s)
+    after = at_s(1.2) - 0.5
+    impulse = np.where(after >= 0, size * PEAK_V * np.exp(-np.maximum(after, 0.0) / 2e-4), 0.0)
+    found = edge_transient(volts + impulse, RATE_HZ, 60.0, 6010.0, end_s * RATE_HZ, False)
+    assert found is not None and math.isnan(found.frequency_hz)
+    assert found.start == pytest.approx(6000, abs=2) and found.peak / PEAK_V == pytest.approx(size, abs=0.2)
+
+
+def test_the_edge_of_a_dip_behind_the_filter_of_a_sampler_is_no_transient() -> None:
+    taps = np.sinc(0.9 * np.arange(-20, 21)) * np.hamming(41)
+    for seed in range(12):
+        place = 0.5 + seed * 0.0013
+        dip = 1 - 0.07 * seed * during(1.2, place, 0.8)
+        volts = np.convolve(mains(1.2, noise_db=400) * dip, taps / taps.sum(), "same")
+        volts += noisy(1.2, seed) - mains(1.2, noise_db=400)
+        assert edge_transient(volts, RATE_HZ, 60.0, place * RATE_HZ + 9, 0.8 * RATE_HZ, False) is None, seed
 
 
 @pytest.mark.parametrize("size", [0.9, -0.5])

@@ -27,7 +27,8 @@ from opq_measure.analysis.sudden import sudden_after
 from opq_measure.analysis.tones import MOST_INTERHARMONIC_PERCENT, OVER_NOISE, tones_in
 from opq_measure.classification.between_levels import frequency_between, harmonics_between, offset_between
 from opq_measure.classification.class_limits import ClassLimits
-from opq_measure.classification.edge_ringing import edge_ringing
+from opq_measure.classification.edge_transients import BESIDE_CYCLES as BESIDE_EDGE_CYCLES
+from opq_measure.classification.edge_transients import edge_transient
 from opq_measure.classification.envelope_flicker import envelope_flicker
 from opq_measure.classification.faint_jump import faint_jump
 from opq_measure.classification.faint_tones import LEAST_SHARE, faint_tone
@@ -61,8 +62,8 @@ def candidates_in(signal: MeasuredSignal, limits: ClassLimits) -> list[Found]:
     analysis, course = signal.analysis, signal.analysis.course
     sudden = [*signal.sudden(), *_after_windows(signal)]
     cycles = _Cycles(signal)
+    sudden = _with_edges(signal, sudden, limits)
     found: list[Found] = [*analysis.disturbances, *(each for each in sudden if _counts(each, limits))]
-    found += _at_edges(signal, sudden, limits)
     found += _faint_jump(signal, sudden, limits)
     found += dc_offset_in(course, analysis.nominal_v, limits.dc)
     found += noise_in(_between_transients(signal), limits.noise)
@@ -315,25 +316,34 @@ def _faint(
     yield _faint_occurrence(analysis, found, first, mean.peak_v)
 
 
-def _at_edges(signal: MeasuredSignal, sudden: list[Occurrence], limits: ClassLimits) -> Iterable[Occurrence]:
-    """A ringing at the beginning of a dip or swell, in so much noise that no single sample shows it."""
+def _with_edges(signal: MeasuredSignal, sudden: list[Occurrence], limits: ClassLimits) -> list[Occurrence]:
+    """What is sudden, in much noise with what both waves around the beginning of a dip or swell leave there.
+
+    That sees what no single sample shows, and tells a ringing from an impulse by all of it.
+    """
     analysis = signal.analysis
     known = analysis.frequency_hz[np.isfinite(analysis.frequency_hz)]
-    if not len(known) or any(each.kind in TRANSIENTS for each in sudden):
-        return
     peak_v = math.sqrt(2) * signal.usual_rms_v
-    if not FAINT_FROM_PU * peak_v < analysis.noise_v:
-        return
+    if not len(known) or not FAINT_FROM_PU * peak_v < analysis.noise_v:
+        return sudden
+    near = BESIDE_EDGE_CYCLES * signal.cycle
     for each, with_it in zip(analysis.disturbances, analysis.details, strict=True):
+        others = [
+            one for one in sudden
+            if not (one.kind in TRANSIENTS and abs(one.start_sample - each.start_sample) <= near)
+        ]  # fmt: skip
         if each.open_at_start or any(one.kind == "phase_jump" for one in with_it):
             continue  # between a jump and its dip there may be a third wave, for some milliseconds
+        if any(one.kind in TRANSIENTS for one in others):
+            continue
         level = without_noise(each, analysis.noise_v, analysis.nominal_v, limits)
-        found = edge_ringing(
+        found = edge_transient(
             signal.volts, analysis.rate_hz, float(np.median(known)), each.start_sample, each.end_sample,
             level.kind == "interruption",
         )  # fmt: skip
         if found is not None and abs(found.peak) >= limits.transient_pu * peak_v:
-            yield _faint_occurrence(analysis, found, 0, peak_v)
+            sudden = [*others, _faint_occurrence(analysis, found, 0, peak_v)]
+    return sudden
 
 
 def _faint_jump(

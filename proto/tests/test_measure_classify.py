@@ -234,6 +234,16 @@ def test_a_change_without_a_steady_second_after_it_counts_where_it_is_asked_for(
     assert classify(volts, RATE_HZ, limits=ClassLimits(short_changes=False)).kind == "none"  # nor flicker
 
 
+@pytest.mark.parametrize("seconds", [1.2, 3.0])
+def test_a_rapid_change_begins_where_the_samples_step(seconds: float) -> None:
+    for place in (0.404, 0.406, 0.411):
+        step_s = place * seconds
+        volts = mains(seconds, noise_db=50.0) * np.where(at_s(seconds) < step_s, 1.0, 0.93)
+        (part,) = classify(volts, RATE_HZ).parts
+        assert part.kind == "rapid_voltage_change"
+        assert part.found.start_s == pytest.approx(step_s, abs=3e-4)
+
+
 def test_a_part_is_one_json_object() -> None:
     entry = classify(mains(1.0) + 4.0, RATE_HZ).entry("f")
     assert entry["class"] == "dc_offset" and entry["file"] == "f"

@@ -35,7 +35,7 @@ from opq_measure.classification.faint_tones import LEAST_SHARE, faint_tone
 from opq_measure.classification.faint_transients import FaintTransient, faint_transient
 from opq_measure.classification.mean_cycle import MeanCycle, mean_cycle, notching_of, thd_outside
 from opq_measure.classification.measured_signal import BESIDE_CYCLES, TRANSIENTS, MeasuredSignal
-from opq_measure.classification.short_change import short_change_in
+from opq_measure.classification.short_change import EARLY_CYCLES, begun_at_step, short_change_in
 from opq_measure.events.disturbance import Disturbance
 from opq_measure.signal import BoolArray, FloatArray, IndexArray
 from opq_measure.timebase.cycles import WINDOW_S
@@ -63,6 +63,7 @@ def candidates_in(signal: MeasuredSignal, limits: ClassLimits) -> list[Found]:
     sudden = [*signal.sudden(), *_after_windows(signal)]
     cycles = _Cycles(signal)
     sudden = _with_edges(signal, sudden, limits)
+    sudden = [begun_at_step(each, signal) if each.kind == "rapid_voltage_change" else each for each in sudden]
     found: list[Found] = [*analysis.disturbances, *(each for each in sudden if _counts(each, limits))]
     found += _faint_jump(signal, sudden, limits)
     found += dc_offset_in(course, analysis.nominal_v, limits.dc)
@@ -245,7 +246,7 @@ def _change(signal: MeasuredSignal, limits: ClassLimits) -> Iterable[Occurrence]
     )
     if found is None:
         return
-    yield Occurrence(
+    change = Occurrence(
         kind="rapid_voltage_change",
         start_sample=float(analysis.half_starts[found.start]),
         end_sample=float(analysis.half_starts[found.stop]),
@@ -264,6 +265,7 @@ def _change(signal: MeasuredSignal, limits: ClassLimits) -> Iterable[Occurrence]
         },
         open=not found.back,
     )
+    yield begun_at_step(change, signal, -EARLY_CYCLES)
 
 
 def _of_mean_cycle(

@@ -135,7 +135,7 @@ def _impulse(
     weighed = np.correlate(late, shape, "valid")[: len(energy)] / weight
     at = int(np.argmin(energy - weighed**2))
     gain = float(bare.min()) - float(energy[at] - weighed[at] ** 2)
-    tries = max(len(shape), np.count_nonzero(bare < bare.min() + AS_GOOD))
+    tries = max(len(shape), int(np.count_nonzero(bare < bare.min() + AS_GOOD)))
     peak, step = float(weighed[at]) / weight, float(late[at] - early[at])
     if gain < NormalDist().inv_cdf(1 - EDGE_CHANCE / (2 * tries)) ** 2 or abs(peak) < OF_STEP * abs(step):
         return None

@@ -42,6 +42,9 @@ SURE_TYPE = 0.5
 HELD_PERCENT, BEGUN = 95.0, (0.1, 0.93)
 """A motor holds the voltage down, and then lets it come back."""
 
+CAME_BACK_PERCENT = 30.0
+"""No switching raises a voltage by so much into its band: it was that much too low before."""
+
 Signs = Sequence[CauseEvidence | None]
 
 
@@ -98,6 +101,11 @@ def _fault(signs: IncidentSigns) -> Signs:
     kind = signs.dip_type
     moved = signs.low or "phase_jump" in signs.kinds
     return (
+        _sign(
+            _came_back(signs), 3.0, "cleared",
+            f"the voltage came back by {change or 0:.0f} %, as when a short circuit is cleared", change,
+            "%",
+        ),
         _sign(not moved, -4.0, "no_dip", "no Box saw a dip or a jump of its phase"),
         _sign(signs.low, 0.5, "dip", f"the voltage fell at {_boxes(signs)}"),
         _sign(deep > 0, deep, "deep", f"it changed by {depth:.0f} %", depth, "%"),
@@ -128,7 +136,10 @@ def _fault(signs: IncidentSigns) -> Signs:
             f"{DIP_WORDS[kind.letter]}", None if kind is None else kind.probability,
         ),
         _sign(signs.scope in ("feeder", "region", "wide_area"), 0.5, "wide", "several places saw it"),
-        _sign(_stays(signs), -3.0, "stays", "the change stays for more than a second", lasting_s, "s"),
+        _sign(
+            _stays(signs) and not _came_back(signs), -3.0, "stays",
+            "the change stays for more than a second", lasting_s, "s",
+        ),
         _second_came(signs, -2.0),
         _left_others(signs, -3.0),
         _sign(_impulse(signs), -2.0, "impulse", "an impulse came first", signs.impulse_pu, "pu"),
@@ -267,14 +278,24 @@ def _lost_neutral(signs: IncidentSigns) -> Signs:
         else f"at {found[0]} one phase fell by {-found[1]:.0f} %, another rose by {found[2]:.0f} %"
     )
     short = signs.lasting_s is not None and signs.lasting_s < SHORT_S
+    turned = found is None and _turned(signs)
     return (
-        _sign(found is None, -4.0, "no_opposite", "no two phases of a place went opposite ways"),
+        _sign(
+            turned, 2.5, "turned",
+            f"at one place the phase turned by {signs.change_degrees or 0:+.0f}°, and stays so".replace(
+                "-", "\N{MINUS SIGN}"
+            ),
+            signs.change_degrees, "deg",
+        ),
+        _sign(
+            found is None and not turned, -4.0, "no_opposite", "no two phases of a place went opposite ways"
+        ),
         _sign(found is not None, 3.5, "opposite", words, None if found is None else found[2] - found[1], "%"),
         _sign(found is not None and short, -3.5, "short", "it was over soon", signs.lasting_s, "s"),
         _sign(found is not None and not short, 1.0, "stays", "it stayed", signs.lasting_s, "s"),
         _sign(signs.scope == "local", 0.7, "local", "one place alone saw it"),
         _sign(signs.scope in ("region", "wide_area"), -1.5, "wide", "several feeders saw it"),
-    )
+    )  # fmt: skip
 
 
 def _islanding(signs: IncidentSigns) -> Signs:
@@ -320,7 +341,7 @@ def _unit_trip(signs: IncidentSigns) -> Signs:
 
 def _converter_load(signs: IncidentSigns) -> Signs:
     steady = bool(signs.kinds & {"harmonics", "periodic_notching"})
-    odd = signs.odd_percent or 0.0
+    odd = 0.0 if _came_back(signs) else signs.odd_percent or 0.0  # of the little that was before
     return (
         _sign(not steady and odd < ODD_PERCENT, -4.0, "no_harmonics", "no harmonics came", odd, "%"),
         _sign(steady, 4.0, "harmonics", "harmonics are up for as long as it lasts, as converters make them"),
@@ -358,7 +379,11 @@ def _load(signs: IncidentSigns) -> Signs:
             _apart(signs), -2.0, "hz_apart", "the frequency left that of other Boxes", signs.hz_apart, "Hz"
         ),
         _sign(signs.opposite is not None, -2.0, "opposite", "another phase rose"),
-    )
+        _sign(
+            abs(signs.change_degrees or 0.0) >= JUMP_DEGREES, -2.0, "phase_jump", "the phase jumped",
+            signs.change_degrees, "deg",
+        ),
+    )  # fmt: skip
 
 
 def _supply_lost(signs: IncidentSigns) -> Signs:
@@ -373,6 +398,21 @@ def _supply_lost(signs: IncidentSigns) -> Signs:
 def _stays(signs: IncidentSigns) -> bool:
     fades = signs.fading_percent
     return (signs.lasting_s is None and fades is not None and fades > 90) or (signs.lasting_s or 0.0) > 3.0
+
+
+def _came_back(signs: IncidentSigns) -> bool:
+    """Whether its onset is the end of a deep dip, after which the voltage is in its band."""
+    return (signs.change_percent or 0.0) >= CAME_BACK_PERCENT and not signs.high
+
+
+def _turned(signs: IncidentSigns) -> bool:
+    """A phasor that turned at one place alone and stays so, as no load and no tap turns it."""
+    return (
+        signs.scope == "local"
+        and _stays(signs)
+        and abs(signs.change_degrees or 0.0) >= JUMP_DEGREES
+        and not (_came_back(signs) or _apart(signs) or _was_apart(signs))
+    )
 
 
 def _bare_step(signs: IncidentSigns) -> bool:

@@ -118,6 +118,22 @@ def test_a_small_step_out_of_the_band_that_is_more_than_a_step_is_hardly_a_tap(
     assert found.get("tap_change", 0.0) < plain["tap_change"] - 0.15
 
 
+def test_the_end_of_a_deep_dip_is_its_fault_and_no_converters() -> None:
+    """Harmonics are measured against what the dip left of the voltage."""
+    back = {"change_percent": 127.0, "change_degrees": 22.9, "fading_percent": 100.0, "odd_percent": 4.0}
+    found = judged(*(witness(str(n), "phase_jump", None, **back) for n in (1, 2, 3)), scope="region")
+    assert next(iter(found)) == "fault" and found["fault"] > 0.9
+
+
+def test_a_neutral_that_is_back_is_no_load() -> None:
+    back = {"change_percent": -9.7, "change_degrees": -12.8, "fading_percent": 100.0}
+    found = judged(witness(kind="phase_jump", residual=None, **back))
+    assert next(iter(found)) == "lost_neutral"
+    assert next(iter(judged(witness(kind="phase_jump", residual=None, **back), scope="region"))) == UNKNOWN
+    load = judged(witness(kind="rapid_voltage_change", residual=None, **{**back, "change_degrees": -1.5}))
+    assert next(iter(load)) == "load"
+
+
 def test_a_step_after_which_the_voltage_fell_deep_is_hardly_a_tap() -> None:
     step = {**STEP, "change_percent": -1.5, "after_percent": -1.5}
     found = judged(*(witness(str(n), "sag", 42.0, **step) for n in (1, 2)), scope="region")

@@ -47,6 +47,8 @@ UNSURE_CYCLES = 2
 """More of them beside a change in which the tracked phase is off by parts of a sample: no residual there."""
 FAINT_FROM_PU = 0.012
 """Noise of the fundamental's peak from which single samples no longer show a transient of 0.1."""
+SURE_SIGMAS = 3.0
+"""What stands out by so much as a whole is as likely noise as not; none is told below 3.5, few below 5."""
 ENVELOPE_MARGIN = 1.15
 """Times its limit that Pst of a second or two has at least; it is good to a tenth."""
 HIDDEN = 0.8
@@ -389,7 +391,7 @@ def _faint_occurrence(
         end_sample=float(first + found.stop),
         rate_hz=analysis.rate_hz,
         nominal_hz=analysis.nominal_hz,
-        confidence=confidence_of(found.sigmas, 5.0, 1.0),
+        confidence=confidence_of(found.sigmas, SURE_SIGMAS, 1.0),
         because=(
             f"{found.peak:+.4g} V{ringing}, {100 * peak_pu:.1f} % of the fundamental's peak, "
             f"{found.sigmas:.1f} sigma of the noise by its whole energy"

@@ -14,7 +14,6 @@ Source: matched filter for a known shape in white noise, Turin 1960; classes of 
 
 import math
 from dataclasses import replace
-from statistics import NormalDist
 
 import numpy as np
 
@@ -108,7 +107,7 @@ def edge_transient(
     energy = np.concatenate(([0.0], np.cumsum(early * early - late * late)))
     edge = int(np.argmin(energy[: high - low]))
     left = np.concatenate((early[:edge], late[edge:])) / sigma
-    found = _impulse(early / sigma, late / sigma, energy[: high - low] / sigma**2, rate_hz)
+    found = _impulse(early / sigma, late / sigma, energy[: high - low] / sigma**2, ahead / sigma, rate_hz)
     ringing = _ringing(left, edge, ahead / sigma, rate_hz)
     if found is None or (ringing is not None and ringing.sigmas > RINGS_ON * found.sigmas):
         found = ringing
@@ -118,13 +117,14 @@ def edge_transient(
 
 
 def _impulse(
-    early: FloatArray, late: FloatArray, energy: FloatArray, rate_hz: float
+    early: FloatArray, late: FloatArray, energy: FloatArray, ahead: FloatArray, rate_hz: float
 ) -> FaintTransient | None:
     """The impulse with which the wave after begins, if that explains more than a bare edge does.
 
     Args:
         early, late: (m,) against the waves before and after, in sigmas of the noise.
         energy: (e,) what an edge at each instant leaves, but for a constant.
+        ahead: (n,) what the wave before leaves; a line between harmonics looks like impulses, too.
     Returns:
         None where a third wave is between both for a while, which the instants just before show.
     """
@@ -134,13 +134,15 @@ def _impulse(
     bare = energy - np.where(first[0] * first[1] < 0, first[1] ** 2, 0.0)
     weighed = np.correlate(late, shape, "valid")[: len(energy)] / weight
     at = int(np.argmin(energy - weighed**2))
-    gain = float(bare.min()) - float(energy[at] - weighed[at] ** 2)
+    usual = np.correlate(ahead, shape, "valid") / weight
+    gain = float(bare.min() - energy[at] + weighed[at] ** 2) / max(1.0, float(np.mean(usual * usual)))
     tries = max(len(shape), int(np.count_nonzero(bare < bare.min() + AS_GOOD)))
     peak, step = float(weighed[at]) / weight, float(late[at] - early[at])
-    if gain < NormalDist().inv_cdf(1 - EDGE_CHANCE / (2 * tries)) ** 2 or abs(peak) < OF_STEP * abs(step):
+    by_chance = tries * math.erfc(math.sqrt(max(gain, 0.0) / 2))
+    if by_chance > EDGE_CHANCE or abs(peak) < OF_STEP * abs(step):
         return None
-    ahead = early[max(0, at - round(THIRD_WAVE_S * rate_hz)) : at]
-    if float(np.sum(ahead * ahead)) > len(ahead) + THIRD_WAVE_SIGMAS * math.sqrt(2 * len(ahead)):
+    near = early[max(0, at - round(THIRD_WAVE_S * rate_hz)) : at]
+    if float(np.sum(near * near)) > len(near) + THIRD_WAVE_SIGMAS * math.sqrt(2 * len(near)):
         return None
     return FaintTransient(at, at + len(shape), peak, math.nan, math.sqrt(gain))
 

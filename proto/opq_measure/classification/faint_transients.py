@@ -10,7 +10,6 @@ Source: matched filter for a known shape in white noise, Turin 1960; classes of 
 
 import math
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 
@@ -94,11 +93,8 @@ def _impulse(clean: FloatArray, rate_hz: float) -> FaintTransient | None:
     shape = np.exp(-np.arange(size) / (IMPULSE_DECAY_S * rate_hz))
     weighed = np.correlate(clean, shape, "valid") / math.sqrt(float(np.sum(shape * shape)))
     at = int(np.argmax(np.abs(weighed)))
-    least = NormalDist().inv_cdf(1 - CHANCE / (2 * len(clean)))
-    if abs(float(weighed[at])) < least:
-        return None
     most = abs(float(weighed[at])) / max(1.0, 1.4826 * float(np.median(np.abs(weighed))))
-    if most < least:
+    if len(clean) * math.erfc(most / math.sqrt(2)) > CHANCE:
         return None
     peak = float(weighed[at]) / math.sqrt(float(np.sum(shape * shape)))
     return FaintTransient(at, at + size, peak, math.nan, most)

@@ -123,6 +123,8 @@ LINES = {
         "POST /admin/rules/{engine}/{rule}/check", "POST /admin/rules/{engine}/{rule}/run",
         "GET /admin/system", "POST /admin/system/retention",
         "GET /admin/audit", "GET /admin/audit.csv", "GET /admin/audit.json",
+        "GET /admin/reanalyses", "POST /admin/reanalyses", "POST /admin/reanalyses/{number}/end",
+        "POST /admin/reanalyses/{number}/run",
     ),
 }  # fmt: skip
 NO_PROVIDER = OpenIdSection(issuer="http://127.0.0.1:9", client_id="view")

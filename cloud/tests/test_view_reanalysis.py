@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from account_scene import FormBrowser
 from waiting import wait_for
 
 from opq_cloud import reanalysis_jobs
@@ -21,6 +22,8 @@ from opq_cloud.reanalysis_order import ReanalysisOrder
 from opq_cloud.store import open_store
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.links import make_ticket
+from opq_cloud.view.accounts.sign_in import SignIn
+from opq_cloud.view.accounts.visitors import SESSION_COOKIE
 from opq_proto.messages import Finding, TimeSource, Trigger, Waveform
 
 S = 10**9
@@ -244,3 +247,47 @@ def test_a_job_is_left_to_the_next_service_and_not_for_ever(
         assert wait_for(lambda: [each.state for each in last.jobs()] == ["ended", "interrupted"], 20)
         last.close()
         assert service().resume(note) is None, "somebody ended it"
+
+
+def test_the_page_shows_a_dry_run_carries_it_out_and_ends_what_runs(
+    people: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = "/admin/reanalyses"
+    store = people.scene.store
+    account = store.people.account(people.ids["admin"])
+    assert account is not None
+    session = SignIn(store.people).begin_session(account, "127.0.0.1", "page")
+    admin = FormBrowser(people.scene.url, {SESSION_COOKIE: session})
+    assert admin.get(page) == 200 and "Nothing was analysed again yet." in admin.text
+    assert admin.post(page, page, **{"from": "noon", "to": "now"}) == 400 and "noon" in admin.text
+    assert admin.post(page, page, **{"from": "now-1d", "to": "now", "analyses": "a/b"}) == 400
+    assert admin.post(f"{page}/7/end", page) == 404
+    ask = {"from": "now-1d", "to": "now", "analyses": "", "dry_run": "on"}
+    assert admin.post(page, page, **ask) == 303
+
+    def done(number: int) -> bool:
+        job = people.jobs.job(number)
+        return job is not None and job.state != "running"
+
+    assert wait_for(lambda: done(1), WAIT_S)
+    admin.get(page)
+    for said in ("Dry run 1", "1 with other figures", "1 of 1", ">admin <", "Carry out"):
+        assert said in admin.text, said
+    assert people.percent() == 75.0, "a dry run writes nothing"
+    assert admin.post(f"{page}/1/run", page) == 303
+    assert wait_for(lambda: done(2), WAIT_S)
+    admin.get(page)
+    assert "Replaces 2" in admin.text and people.percent() == pytest.approx(70.0, abs=0.5)
+    assert admin.post(f"{page}/2/run", page) == 409, "that was no dry run"
+    monkeypatch.setattr(reanalysis_jobs, "PROGRAM", "import time; time.sleep(600)")
+    assert admin.post(page, page, **ask) == 303 and admin.post(page, page, **ask) == 409
+    admin.get(page)
+    assert ">End<" in admin.text and "Load the page again" in admin.text
+    assert admin.post(f"{page}/3/end", page) == 303
+    assert wait_for(lambda: done(3), WAIT_S)
+    assert admin.post(f"{page}/3/end", page) == 409
+    words = [each.what for each in store.people.changes.entries(limit=6)]
+    assert words == [
+        "ended a re-analysis", "ordered a re-analysis", "re-analysis done", "ordered a re-analysis",
+        "ordered a re-analysis",
+    ]  # fmt: skip

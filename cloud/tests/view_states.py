@@ -27,6 +27,7 @@ PAGES = {
     "/admin/keys": "/admin/keys", "/admin/plugins": "/admin/plugins", "/admin/rules": "/admin/rules",
     "/admin/rules/{engine}/{rule}": "/admin/rules/none/new", "/admin/system": "/admin/system",
     "/admin/audit": "/admin/audit", "/admin/accounts": "/admin/accounts",
+    "/admin/reanalyses": "/admin/reanalyses",
 }  # fmt: skip
 """Route -> an address of it that has something to show in the filled scene."""
 PARTS = {"/incidents/1/examine/part", "/boxes/1/history"}
@@ -45,6 +46,7 @@ NEW = {
     "/admin/boxes": "No Box is known yet.", "/admin/keys": "This View knows no key folder.",
     "/admin/plugins": "This View knows no rule engine.", "/admin/rules": "This View knows no rule engine.",
     "/admin/system": "This View knows no service.", "/admin/audit": "Nothing was changed yet.",
+    "/admin/reanalyses": "This View carries no re-analysis out.",
 }  # fmt: skip
 """On its own machine, without Box, incident and account: why it is empty, and what changes that."""
 

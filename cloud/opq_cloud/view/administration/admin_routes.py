@@ -9,6 +9,7 @@ from opq_cloud.view.administration.box_pages import BoxAdminPages
 from opq_cloud.view.administration.front_page import AdminFrontPage
 from opq_cloud.view.administration.key_pages import KeyAdminPages
 from opq_cloud.view.administration.plugin_pages import PluginAdminPages
+from opq_cloud.view.administration.reanalysis_pages import ReanalysisPages
 from opq_cloud.view.administration.rule_pages import RuleAdminPages
 from opq_cloud.view.administration.system_pages import SystemPages
 from opq_cloud.view.context import ViewContext
@@ -21,6 +22,7 @@ PARTS = (
     PluginAdminPages,
     RuleAdminPages,
     SystemPages,
+    ReanalysisPages,
 )
 
 

@@ -4,6 +4,7 @@ An administrator's token with the scope `write` orders any, a researcher's a dry
 may order one sees every Box anyway.
 """
 
+import re
 from typing import Annotated, Any
 
 import anyio.to_thread
@@ -25,7 +26,8 @@ MAX_BODY_BYTES = 16_384
 MOST_EVENTS = 10_000
 """Events of one job, the newest of its span; the command line takes ten times as many."""
 MS = 1_000_000
-Name = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$")]
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+Name = Annotated[str, Field(pattern=rf"^{NAME.pattern}$")]
 JobNumber = Annotated[int, Path(ge=1, le=LARGEST_ID, examples=[1])]
 
 
@@ -106,17 +108,11 @@ class ReanalysisRoutes:
         if not (visitor.admin or asked.dry_run):
             raise RestProblemError(403, "This is for administrators; a researcher may have a dry run.")
         order = self._order(asked)
-        account_id = visitor.account.account_id if visitor.account else ""
-        people = self._context.whole_store.people
-
-        def begun() -> ReanalysisJob:
-            job = jobs.start(order, account_id, lambda job: note_end(people, job, asked.start, asked.end))
-            words = _words(job, asked.start, asked.end)
-            people.changes.add(account_id, visitor.address, "ordered a re-analysis by a token", words)
-            return job
-
+        span = asked.start, asked.end
         try:
-            job = await anyio.to_thread.run_sync(begun)
+            job = await anyio.to_thread.run_sync(
+                begin_reanalysis, jobs, self._context.whole_store.people, visitor, order, span, " by a token"
+            )
         except ReanalysisBusyError as error:
             raise RestProblemError(409, f"{str(error)[:1].upper()}{str(error)[1:]}.") from None
         where = f"/api/v1/reanalyses/{job.number}"
@@ -179,6 +175,26 @@ def _check_writes(visitor: Visitor) -> None:
         raise RestProblemError(
             403, "This needs a token with the scope write of an administrator or a researcher."
         )
+
+
+def begin_reanalysis(
+    jobs: ReanalysisJobs,
+    people: AccountRecords,
+    visitor: Visitor,
+    order: ReanalysisOrder,
+    span: tuple[str, str] | None = None,
+    how: str = "",
+) -> ReanalysisJob:
+    """Start the job and note who ordered it. `span`: its beginning and end as they were asked for.
+
+    Raises:
+        ReanalysisBusyError: another one runs.
+    """
+    account_id = visitor.account.account_id if visitor.account else ""
+    start, end = span or (_utc(order.start_ns), _utc(order.end_ns))
+    job = jobs.start(order, account_id, lambda job: note_end(people, job, start, end))
+    people.changes.add(account_id, visitor.address, f"ordered a re-analysis{how}", _words(job, start, end))
+    return job
 
 
 def note_end(people: AccountRecords, job: ReanalysisJob, start: str = "", end: str = "") -> None:

@@ -32,7 +32,7 @@ def requested_key(request: list[bytes], domain: str) -> tuple[str, str]:
     if len(request) <= CREDENTIALS_AT or request[5] != b"CURVE" or len(request[6]) != 32:
         return "", "no CURVE key"
     key = z85.encode(request[CREDENTIALS_AT]).decode("ascii")
-    return key, "" if request[2] == domain.encode() else "wrong domain"
+    return key, "" if request[2].partition(b"/")[0] == domain.encode() else "wrong domain"
 
 
 class FurtherKeys(Protocol):

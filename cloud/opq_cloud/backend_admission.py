@@ -1,11 +1,15 @@
 """Who may connect to the back-end addresses of one service: CURVE with ZAP, from a live key folder.
 
-A thread answers the handshakes of the service's context; its sockets stay the service's own. A key that goes
-from the folder goes from `names` within a second, and `BackendPeers` ends the connections that came with it.
-Counted: `backend_refused` by key, `backend_admitted_now`.
+A thread answers the handshakes of the service's context; its sockets stay the service's own. A key that
+goes from the folder goes from `admitted_at` within a second, and `BackendPeers` ends the connections that
+came with it. A key that is exchanged: the second one is admitted beside the first, which ends TOGETHER_S
+after the second was first heard, so that every service that has the name may follow.
+Counted: `backend_refused` by key, `backend_without_right` by name and port, `backend_keys_exchanged` by name,
+`backend_admitted_now`.
 """
 
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -17,21 +21,43 @@ from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import BACKEND_DOMAIN, POLL_MS, Context, open_socket, service_context
 from opq_proto import log
 from opq_proto.backend_keys import BackendAddress, BackendKeyFolder, backend_address
-from opq_proto.errors import ConfigError
+from opq_proto.backend_rights import NOTHING, BackendRights
+from opq_proto.errors import ConfigError, KeyFileError
+from opq_proto.key_register import KeyRegister
 from opq_proto.rate_limit import RateLimitedLog
 from opq_proto.zmq_inbox import waiting_messages
 
 JOIN_S = 2.0
+TOGETHER_S = 10.0
+"""So long after the second key of a name was first heard both are admitted."""
+CHECK_S = 0.5
+
+Rights = Mapping[str, BackendRights | None]
+
+
+@dataclass(frozen=True, slots=True)
+class AdmittedPeer:
+    """Who a key is at one address."""
+
+    name: str
+    topics: tuple[bytes, ...]
+    """How the topics begin that it may subscribe to; one that is empty: all."""
 
 
 class BackendAdmission:
-    """Between `start` and `close`; `names` and `name_of` from any thread."""
+    """Between `start` and `close`; `current` and `admitted_at` from any thread."""
 
     def __init__(self, context: Context, folder: BackendKeyFolder, counters: ServiceCounters) -> None:
-        self._counters = counters
+        self._folder, self._counters = folder, counters
         self._log = log.get()
         self._limited = RateLimitedLog(self._log)
         self._allowed = AllowList(folder, counters, self._log, counted_as="backend_admitted_now")
+        self._heard_s: dict[str, float] = {}
+        """Second key of a name -> when it was first heard."""
+        self._problems: dict[str, str] = {}
+        self._check_s = 0.0
+        self.current: tuple[Mapping[str, str], Rights] = {}, {}
+        """Key (Z85) -> name, and what each name may do; another object when one of them changes."""
         self._zap = open_socket(context, zmq.REP)
         self._zap.bind(ZAP_ENDPOINT)
         self._stop = threading.Event()
@@ -39,6 +65,7 @@ class BackendAdmission:
 
     def start(self) -> None:
         self._allowed.start()
+        self._read_rights()
         self._thread.start()
 
     def close(self) -> None:
@@ -50,18 +77,19 @@ class BackendAdmission:
         self._allowed.close()
 
     @property
-    def names(self) -> Mapping[str, str]:
-        """Key (Z85) -> name of who is admitted; another object when that changes."""
-        return self._allowed.boxes
-
-    @property
     def alive(self) -> bool:
         """False: nobody is let in, or shut out, any more."""
         return self._thread.is_alive() and self._allowed.alive
 
-    def name_of(self, key: str) -> str | None:
-        """Whose key it is; None: it is not admitted (any more)."""
-        return self._allowed.boxes.get(key)
+    def admitted_at(self, port: int, publishes: bool) -> dict[str, AdmittedPeer]:
+        """By key (Z85), whom the list and its rights admit at one address."""
+        names, rights = self.current
+        found = {}
+        for key, name in names.items():
+            topics = _topics(rights.get(name, NOTHING), port, publishes)
+            if topics is not None:
+                found[key] = AdmittedPeer(name, topics)
+        return found
 
     def _answer_handshakes(self) -> None:
         try:
@@ -74,6 +102,11 @@ class BackendAdmission:
                     for what, keys in (("admitted", change.admitted), ("revoked", change.revoked)):
                         for key, name in keys.items():
                             self._log.info(f"backend.{what}", public_key=key, peer=name)
+                now_s = time.monotonic()
+                if change is not None or now_s >= self._check_s:
+                    self._check_s = now_s + CHECK_S
+                    self._read_rights()
+                    self._end_first_keys(now_s)
         finally:
             self._zap.close()
 
@@ -81,8 +114,17 @@ class BackendAdmission:
         """As of Boxes, 300 and not 400: libzmq gives up for good after 400."""
         key, problem = requested_key(request, BACKEND_DOMAIN)
         request_id = request[1] if len(request) > 1 else b""
-        if not problem and self.name_of(key) is not None:
-            return [b"1.0", request_id, b"200", b"OK", key.encode(), b""]
+        name = self._allowed.boxes.get(key)
+        if not problem and name is not None:
+            port, publishes = _address_of(request[2])
+            rights = self.current[1]
+            right = rights[name] if name in rights else self._right_of(name)
+            if _topics(right, port, publishes) is not None:
+                if key in self._allowed.incoming:
+                    self._heard_s.setdefault(key, time.monotonic())
+                return [b"1.0", request_id, b"200", b"OK", key.encode(), b""]
+            problem = f"{name} has no right to port {port}"
+            self._counters.add("backend_without_right", label=f"{name} {port}")
         problem = problem or "key is not in public_keys"
         self.refuse(key, problem)
         return [b"1.0", request_id, b"300", problem.encode(), b"", b""]
@@ -91,6 +133,57 @@ class BackendAdmission:
         """Count by key; a line at most every 10 s per key."""
         self._counters.add("backend_refused", label=key)
         self._limited.warning("backend.refused", key=(key, reason), public_key=key, reason=reason)
+
+    def refuse_topic(self, peer: AdmittedPeer, key: str, port: int) -> None:
+        """It has subscribed to what it has no right to."""
+        self._counters.add("backend_without_right", label=f"{peer.name} {port}")
+        self.refuse(key, f"{peer.name} has no right to that topic of port {port}")
+
+    def _read_rights(self) -> None:
+        names = self._allowed.boxes
+        rights = {name: self._right_of(name) for name in names.values()}
+        if names is not self.current[0] or rights != self.current[1]:
+            self.current = names, rights
+
+    def _right_of(self, name: str) -> BackendRights | None:
+        try:
+            found = self._folder.rights(name)
+        except KeyFileError as error:
+            if self._problems.get(name) != str(error):
+                self._problems[name] = str(error)
+                self._counters.add("key_files_refused")
+                self._log.warning("keys.file_refused", problem=str(error))
+            return NOTHING
+        self._problems.pop(name, None)
+        return found
+
+    def _end_first_keys(self, now_s: float) -> None:
+        for key, heard_s in list(self._heard_s.items()):
+            if now_s < heard_s + TOGETHER_S:
+                continue
+            del self._heard_s[key]
+            name = self._allowed.incoming.get(key)
+            if name is None:
+                continue  # revoked meanwhile, or another service was first
+            try:
+                done = KeyRegister(self._folder).complete_rotation(name, key.encode("ascii"))
+            except KeyFileError as error:
+                self._limited.error("backend.key_not_exchanged", key=name, name=name, error=str(error))
+                self._heard_s[key] = now_s
+                continue
+            if done:
+                self._counters.add("backend_keys_exchanged", label=name)
+                self._log.info("backend.first_key_ended", name=name)
+
+
+def _topics(rights: BackendRights | None, port: int, publishes: bool) -> tuple[bytes, ...] | None:
+    return (b"",) if rights is None else rights.topics(port, publishes)
+
+
+def _address_of(domain: bytes) -> tuple[int, bool]:
+    """Of `sockets.backend_domain`."""
+    _, port, kind = (*domain.split(b"/"), b"", b"")[:3]
+    return int(port) if port.isdigit() else 0, kind == b"read"
 
 
 @dataclass(frozen=True, slots=True)

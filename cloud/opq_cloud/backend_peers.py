@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from opq_cloud.backend_admission import BackendAdmission, backend_door
+from opq_cloud.backend_admission import AdmittedPeer, BackendAdmission, backend_door
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import Context, Socket, bind, open_monitor, open_socket, receive, service_context
 from opq_cloud.tcp_connections import (
@@ -93,8 +93,12 @@ class BackendPeers:
         self._heard: set[int] = set()
         self._checked_s = time.monotonic()
         self._admission = admission
-        self._names = None if admission is None else admission.names
-        """As they were when its connections were last held to them."""
+        self._admitted: dict[str, AdmittedPeer] = {}
+        """By key; as it was when its connections were last held to it."""
+        self._list: object = None
+        """The admission's, that this was made of."""
+        if admission is not None and self._publishes:
+            socket.setsockopt(zmq.XPUB_MANUAL, 1)  # nobody is sent what it has no right to
         self._monitor = open_monitor(context, socket, name, EVENTS | WITHOUT_HANDSHAKE)
 
     def __len__(self) -> int:
@@ -119,19 +123,16 @@ class BackendPeers:
     def subscriptions(self) -> Iterator[bytes]:
         """What subscribers send, each with its first byte; an XPUB's."""
         for first, frames in receive(self._socket, SUBSCRIPTIONS_AT_ONCE):
-            if self._admission is not None:
-                self._note_key(_descriptor(first), first)
-            yield frames[0]
+            if self._admits_topic(_descriptor(first), first, frames[0]):
+                yield frames[0]
 
     def note_subscription(self, first: zmq.Frame, data: bytes) -> None:
         """What an XPUB received (with XPUB_VERBOSER, so that each peer's are seen)."""
         number = _descriptor(first)
-        if number is None:
+        if not self._admits_topic(number, first, data) or number is None:
             return
         if number not in self._peers:
             self._note_changes()
-        if self._admission is not None and not self._note_key(number, first):
-            return
         peer = self._peers.get(number)
         if peer is None:
             return
@@ -176,8 +177,26 @@ class BackendPeers:
                     if len(self._peers) > self._limits.connections:
                         self._end(number, "connections")
 
-    def _note_key(self, number: int | None, first: zmq.Frame) -> bool:
-        """Whether the key that sent this is admitted; its connection is ended where it is not."""
+    def _admits_topic(self, number: int | None, first: zmq.Frame, data: bytes) -> bool:
+        """Of what a subscriber sent; its connection is ended where it has no right to the topic."""
+        admission, subscribes = self._admission, data[:1] == b"\x01"
+        if admission is None:
+            return True
+        if subscribes:
+            peer = self._note_key(number, first)
+            if peer is None:
+                return False
+            if not data[1:].startswith(peer.topics):
+                admission.refuse_topic(peer, str(first.get("User-Id")), self._port)
+                if number in self._peers:
+                    self._end(number, "without right")
+                return False
+        if data[:1] in (b"\x00", b"\x01"):
+            self._socket.setsockopt(zmq.SUBSCRIBE if subscribes else zmq.UNSUBSCRIBE, data[1:])
+        return True
+
+    def _note_key(self, number: int | None, first: zmq.Frame) -> AdmittedPeer | None:
+        """Whose key sent this; None: it is not admitted, and its connection is ended."""
         admission = self._admission
         assert admission is not None
         try:
@@ -189,25 +208,34 @@ class BackendPeers:
         peer = None if number is None else self._peers.get(number)
         if peer is not None:
             peer.key = key
-        if admission.name_of(key) is not None:
-            return True
-        admission.refuse(key, "key is not admitted any more")
-        if number is not None and peer is not None:
-            self._end(number, "revoked")
-        return False
+        self._end_revoked()
+        admitted = self._admitted.get(key)
+        if admitted is None:
+            admission.refuse(key, "key is not admitted any more")
+            if number is not None and number in self._peers:
+                self._end(number, "revoked")
+        return admitted
 
     def _end_revoked(self) -> None:
         """Who shook hands before a key was revoked and sent nothing since may be anybody: it comes again."""
-        if self._admission is None or self._admission.names is self._names:
+        if self._admission is None or self._admission.current is self._list:
             return
-        before, self._names = self._names or {}, self._admission.names
-        if all(key in self._names for key in before):
+        self._list = self._admission.current
+        before, now = self._admitted, self._admission.admitted_at(self._port, self._publishes)
+        self._admitted = now
+        if all(now.get(key) == peer for key, peer in before.items()):
             return
         for number, peer in list(self._peers.items()):
             if peer.key is None:
                 self._end(number, "not heard before a key was revoked")
-            elif peer.key not in self._names:
+            elif now.get(peer.key) != before.get(peer.key):
                 self._end(number, "revoked")
+
+    @property
+    def _port(self) -> int:
+        """Where the socket is bound; 0: it is not yet."""
+        endpoint = str(self._socket.last_endpoint, "ascii").rstrip("\0")
+        return int(endpoint.rpartition(":")[2] or 0)
 
     @property
     def _most_received(self) -> int:

@@ -92,7 +92,7 @@ def bind(socket: Socket, endpoint: str, service: str, key: str) -> None:
     address = backend_address(endpoint)
     endpoint = address.endpoint
     if address.folder is not None:
-        curve_server(socket, address.server_keys(), BACKEND_DOMAIN)
+        curve_server(socket, address.server_keys(), backend_domain(socket, endpoint))
         socket.setsockopt(zmq.HANDSHAKE_IVL, BACKEND_HANDSHAKE_MS)
     try:
         socket.bind(endpoint)
@@ -105,6 +105,12 @@ def bind(socket: Socket, endpoint: str, service: str, key: str) -> None:
         raise ConfigError(
             f"{key} is {endpoint!r}: {error.strerror}; want e.g. tcp://127.0.0.1:9880"
         ) from error
+
+
+def backend_domain(socket: Socket, endpoint: str) -> str:
+    """The ZAP domain of an address with keys: which port it is, and whether it publishes, for the rights."""
+    kind = "read" if socket.getsockopt(zmq.TYPE) in (zmq.PUB, zmq.XPUB) else "write"
+    return f"{BACKEND_DOMAIN}/{endpoint.rpartition(':')[2]}/{kind}"
 
 
 def connect(socket: Socket, endpoint: str, key: str) -> None:

@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, quote
 
 import zmq
 
+from opq_proto.backend_rights import BackendRights, read_rights
 from opq_proto.errors import ConfigError, KeyFileError
 from opq_proto.keys import KeyFolder, KeyPair, read_key_file, read_secret_file
 
@@ -28,6 +29,7 @@ class BackendKeyFolder(KeyFolder):
     owner = "peer"
     prefix = "opqpeer_"
     made_with = "opq-tools keys backend add"
+    command = "keys backend"
     id_pattern = _NAME
 
     def checked_id(self, box_id: str) -> str:
@@ -37,6 +39,25 @@ class BackendKeyFolder(KeyFolder):
         raise KeyFileError(
             f"the name is {box_id!r}; want up to 32 small letters, digits and dashes, such as {DEFAULT_NAME}"
         )
+
+    def rights_file(self, name: str) -> Path:
+        return self.public_keys / f"{self.prefix}{self.checked_id(name)}.rights"
+
+    def rights(self, name: str) -> BackendRights | None:
+        """What the name's key may do; None: everything.
+
+        Raises:
+            KeyFileError: its file cannot be read, or says something else.
+        """
+        path = self.rights_file(name)
+        try:
+            return read_rights(path.read_text())
+        except FileNotFoundError:
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            raise KeyFileError(f"{path} cannot be read: {error}") from error
+        except KeyFileError as error:
+            raise KeyFileError(f"{path}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +103,14 @@ class BackendAddress:
             zmq.ZMQError: it is no address.
         """
         if self.folder is not None:
-            server, own = self.client_keys()
-            socket.setsockopt(zmq.CURVE_SERVERKEY, server)
-            socket.setsockopt(zmq.CURVE_PUBLICKEY, own.public)
-            socket.setsockopt(zmq.CURVE_SECRETKEY, own.secret or b"")
+            self.use_keys(socket, *self.client_keys())
         socket.connect(self.endpoint)
+
+    def use_keys(self, socket: "zmq.Socket[bytes]", server: bytes, own: KeyPair) -> None:
+        """Have connections that `socket` makes from now on speak with these keys."""
+        socket.setsockopt(zmq.CURVE_SERVERKEY, server)
+        socket.setsockopt(zmq.CURVE_PUBLICKEY, own.public)
+        socket.setsockopt(zmq.CURVE_SECRETKEY, own.secret or b"")
 
 
 def _read(path: Path, secret: bool = False) -> KeyPair:

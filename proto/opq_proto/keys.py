@@ -193,6 +193,8 @@ class KeyFolder:
     """What has a key beside the server."""
     prefix = "opqbox"
     made_with = "opq-tools keygen"
+    command = "keys"
+    """Of `opq-tools`, for its keys."""
     id_pattern = r"\d+"
     """What an id looks like in the name of a file, before `checked_id` judges it."""
 

@@ -6,17 +6,19 @@ Its folder is watched as the Boxes' is: a change holds within a second, in every
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import click
 
 from opq_cloud.command_audit import key_values, note_in_store
 from opq_proto.backend_keys import FOLDER, BackendKeyFolder
+from opq_proto.backend_rights import READ, read_rights
 from opq_proto.config import default_data_dir
 from opq_proto.errors import KeyFileError, StoreError
 from opq_proto.key_register import KeyEntry, KeyRegister, key_fingerprint
 from opq_proto.keys import public_key_in
+from opq_tools.whole_file import write_whole_file
 
 _folder = click.option(
     "--keys",
@@ -31,6 +33,9 @@ _data_dir = click.option(
 )
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 _mongo = click.option("--mongo-uri", help="The store with the log of changes, where it is a MongoDB.")
+_public = click.option(
+    "--public-key", metavar="KEY", help="Public key of a pair that was made elsewhere: 40 characters of Z85."
+)
 _names = click.argument("names", metavar="NAME...", nargs=-1, required=True)
 
 
@@ -53,7 +58,8 @@ def list_names(folder: Path | None, data_dir: Path | None, as_json: bool) -> Non
 
     Example: opq-tools keys backend list --json
     """
-    entries, problems = KeyRegister(_keys(folder, data_dir)).entries()
+    keys = _keys(folder, data_dir)
+    entries, problems = KeyRegister(keys).entries()
     for problem in problems:
         click.echo(f"not admitted: {problem}", err=True)
     if as_json:
@@ -64,6 +70,8 @@ def list_names(folder: Path | None, data_dir: Path | None, as_json: bool) -> Non
                 "state": entry.state,
                 "since_ms": entry.since_ms,
                 "fingerprint": key_fingerprint(entry.public_key),
+                "next_public_key": entry.next_public_key,
+                "rights": _lines(keys, entry.box_id),
             }
             for entry in entries
         ]
@@ -72,15 +80,15 @@ def list_names(folder: Path | None, data_dir: Path | None, as_json: bool) -> Non
     for entry in entries:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(entry.since_ms / 1000))
         click.echo(f"{entry.box_id:<12}  {entry.public_key}  {entry.state} since {since} UTC")
+        for line in _lines(keys, entry.box_id) or ():
+            click.echo(f"{'':<12}  may {line}")
     if not entries:
         click.echo("no service has a key; opq-tools keys backend add cloud makes one")
 
 
 @backend.command("add", short_help="Make a pair for each NAME and admit it.")
 @_names
-@click.option(
-    "--public-key", metavar="KEY", help="Public key of a pair that was made elsewhere: 40 characters of Z85."
-)
+@_public
 @_folder
 @_data_dir
 @_mongo
@@ -96,8 +104,7 @@ def add(
     """Make a pair for each NAME and admit it; the first time the server's pair too.
 
     A service on another machine needs, in a folder like this one, `public_keys/opqserver.key` and
-    `private_keys/opqpeer_NAME_secret`. A key is exchanged by a second name: add it, start the services with
-    it, revoke the first.
+    `private_keys/opqpeer_NAME_secret`.
 
     Example: opq-tools keys backend add cloud view
     """
@@ -106,7 +113,9 @@ def add(
     keys = _keys(folder, data_dir)
     for name in names:
         if os.path.lexists(keys.box_public(name)):
-            raise KeyFileError(f"{name} is admitted already, nothing was changed; take another name")
+            raise KeyFileError(
+                f"{name} is admitted already, nothing was changed; exchange its key with rotate"
+            )
     written = []
     if not os.path.lexists(keys.server_secret):
         written += keys.create(server=True, box_ids=())
@@ -143,6 +152,126 @@ def revoke(names: tuple[str, ...], folder: Path | None, data_dir: Path | None, m
     _note("revoked the key of services", names, before, _entries(register), keys, data_dir, mongo_uri)
 
 
+@backend.command("rotate", short_help="Exchange the keys of NAMEs while services run.")
+@click.argument("names", metavar="[NAME...]", nargs=-1)
+@_public
+@click.option(
+    "--force", is_flag=True, help="Also where an exchange waits: the key that was made for it ends."
+)
+@_folder
+@_data_dir
+@_mongo
+@_json
+def rotate(
+    names: tuple[str, ...],
+    public_key: str | None,
+    force: bool,
+    folder: Path | None,
+    data_dir: Path | None,
+    mongo_uri: str | None,
+    as_json: bool,
+) -> None:
+    """Exchange the keys of NAMEs while services run, or before they start; without NAME of all whose private
+    file is here.
+
+    The new key is admitted beside the old one. Running services take the new private file within two
+    seconds, on a second connection beside the first; ten seconds after it was first heard the old key ends.
+    Bring the private file of a service on another machine there: until then its old key holds.
+
+    Example: opq-tools keys backend rotate
+    """
+    keys = _keys(folder, data_dir)
+    register = KeyRegister(keys)
+    before = _entries(register)
+    wanted = names or tuple(
+        name for name in before if before[name].state != "revoked" and keys.box_secret(name).exists()
+    )
+    if not wanted:
+        raise KeyFileError(f"no name has its private file in {keys.private_keys}; nothing was changed")
+    if public_key is not None and len(wanted) != 1:
+        raise click.UsageError("--public-key is one name's; give one name")
+    waiting = [name for name in wanted if name in before and before[name].state == "rotating"]
+    missing = [name for name in wanted if name not in before or before[name].state == "revoked"]
+    if missing or (waiting and not force):
+        why = f"no key that is admitted: {', '.join(missing)}" if missing else ""
+        why = why or f"not yet heard with the key of the last exchange: {', '.join(waiting)} (see --force)"
+        raise KeyFileError(f"{why}; nothing was changed")
+    public = None if public_key is None else public_key_in(public_key)
+    written = {name: register.rotate(name, public, force) for name in wanted}
+    _note(
+        "began to exchange the key of services", wanted, before, _entries(register), keys, data_dir, mongo_uri
+    )
+    if as_json:
+        rows = [{"name": name, "files": list(map(str, files))} for name, files in written.items()]
+        click.echo(json.dumps(rows, indent=1))
+    else:
+        click.echo("\n".join(str(path) for files in written.values() for path in files))
+
+
+@backend.command("allow", short_help="What NAME's key may do: everything, read, or some ports.")
+@click.argument("name")
+@click.argument("rights", metavar="RIGHT...", nargs=-1, required=True)
+@_folder
+@_data_dir
+@_mongo
+@_json
+def allow(
+    name: str,
+    rights: tuple[str, ...],
+    folder: Path | None,
+    data_dir: Path | None,
+    mongo_uri: str | None,
+    as_json: bool,
+) -> None:
+    """What NAME's key may do: `everything`, `read` (subscribe, at each address that publishes), a port, or a
+    port and how the topics begin that it may subscribe to.
+
+    It holds within a second, also for who is connected; who may do less is ended and connects again.
+
+    \b
+    Examples: opq-tools keys backend allow view read
+              opq-tools keys backend allow probe "9881 1001 1002" 9884
+              opq-tools keys backend allow probe everything
+    """
+    keys = _keys(folder, data_dir)
+    path = keys.rights_file(name)
+    if not keys.public_keys.is_dir():
+        raise KeyFileError(f"{keys.public_keys} is missing; opq-tools keys backend add makes it")
+    before = {"rights": _told(keys, name)}
+    if rights == ("everything",):
+        path.unlink(missing_ok=True)
+    else:
+        try:
+            read_rights("\n".join(rights))
+        except KeyFileError as error:
+            raise click.UsageError(str(error)) from error
+        write_whole_file(path, [f"{line}\n".encode() for line in rights])
+    row = ("changed what services may do", f"services {name}", before, {"rights": _told(keys, name)})
+    _write_rows([row], keys, data_dir, mongo_uri)
+    if as_json:
+        click.echo(json.dumps({"name": name, "rights": _lines(keys, name)}, indent=1))
+    else:
+        click.echo(f"{name} may: {_told(keys, name)}")
+
+
+def _told(keys: BackendKeyFolder, name: str) -> str:
+    lines = _lines(keys, name)
+    return "everything" if lines is None else ", ".join(lines) or "nothing"
+
+
+def _lines(keys: BackendKeyFolder, name: str) -> list[str] | None:
+    """Of the name's rights; None: it may do everything, empty: nothing."""
+    try:
+        rights = keys.rights(name)
+    except KeyFileError as error:
+        click.echo(f"without any right: {error}", err=True)
+        return []
+    if rights is None:
+        return None
+    ports = [b" ".join((b"%d" % port, *topics)).decode() for port, topics in rights.ports.items()]
+    return [*([READ] if rights.read else []), *ports]
+
+
 def _entries(register: KeyRegister) -> dict[str, KeyEntry]:
     return {entry.box_id: entry for entry in register.entries()[0]}
 
@@ -156,12 +285,20 @@ def _note(
     data_dir: Path | None,
     mongo_uri: str | None,
 ) -> None:
-    """Into the log of changes of the store beside the key folder, if there is one."""
-
     def values(entries: Mapping[str, KeyEntry], name: str) -> Mapping[str, object]:
         return key_values(entries[name]) if name in entries else {"key": "none"}
 
     rows = [(what, f"services {name}", values(before, name), values(after, name)) for name in names]
+    _write_rows(rows, keys, data_dir, mongo_uri)
+
+
+def _write_rows(
+    rows: Collection[tuple[str, str, Mapping[str, object], Mapping[str, object]]],
+    keys: BackendKeyFolder,
+    data_dir: Path | None,
+    mongo_uri: str | None,
+) -> None:
+    """Into the log of changes of the store beside the key folder, if there is one."""
     try:
         note_in_store(mongo_uri, data_dir or keys.root.parent, rows)
     except StoreError as error:

@@ -39,8 +39,9 @@ from opq_cloud.makai.half_cycle_requests import (
 )
 from opq_cloud.makai.half_cycle_requests import PREFIX as HALF_CYCLES
 from opq_cloud.makai.requested_events import EVENT_REQUEST, RequestedEvents
+from opq_cloud.own_keys import OwnKeys
 from opq_cloud.service import CloudContext, HealthReport, ServiceCounters
-from opq_cloud.sockets import POLL_MS, Socket, bind, connect, open_socket, service_context
+from opq_cloud.sockets import POLL_MS, Socket, bind, open_socket, service_context
 from opq_cloud.store.store import EventRecord
 from opq_proto import log
 from opq_proto.errors import FrameError, StoreError
@@ -109,12 +110,13 @@ class EventService:
         with ExitStack() as opened:
             context = opened.enter_context(service_context())
             answers = opened.enter_context(closing(open_socket(context, zmq.SUB, rcvhwm=RECEIVE_QUEUE)))
-            connect(answers, config.answer_endpoint, "event_service.answer_endpoint")
+            self._keys = keys = OwnKeys()
+            keys.connect(answers, config.answer_endpoint, "event_service.answer_endpoint")
             answers.setsockopt(zmq.SUBSCRIBE, PREFIX.encode())
             answers.setsockopt(zmq.SUBSCRIBE, HALF_CYCLES.encode())
             answers.setsockopt(zmq.SUBSCRIBE, EVENT_REQUEST)
             self._requests = opened.enter_context(closing(open_socket(context, zmq.PUSH)))
-            connect(self._requests, config.request_endpoint, "event_service.request_endpoint")
+            keys.connect(self._requests, config.request_endpoint, "event_service.request_endpoint")
             addresses = config.event_endpoint, config.event_id_endpoint
             door = opened.enter_context(backend_door(context, addresses, self.counters))
             made = door.context
@@ -163,6 +165,8 @@ class EventService:
             self._reply_ids(ids)
             self._read_subscriptions()
             self._inbox.receive(answers)
+            if not self._inbox.behind:
+                self._keys.follow()
             for _ in range(ANSWERS_AT_ONCE):
                 if not self._read_oldest_answer():
                     break

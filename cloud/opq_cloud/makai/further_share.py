@@ -28,8 +28,9 @@ from opq_cloud.makai.share_messages import (
     onset_frames,
     read_message,
 )
+from opq_cloud.own_keys import OwnKeys
 from opq_cloud.service import HealthReport, ServiceCounters
-from opq_cloud.sockets import BURST, Context, Socket, connect, open_socket
+from opq_cloud.sockets import BURST, Context, Socket, open_socket
 from opq_proto import log
 from opq_proto.decision import Decision
 from opq_proto.errors import FrameError
@@ -86,7 +87,8 @@ class FurtherShare:
         """Its socket, to be polled. Raises ConfigError, KeyFileError."""
         with closing(open_socket(context, zmq.DEALER, sndhwm=QUEUE, rcvhwm=QUEUE, immediate=1)) as socket:
             socket.setsockopt(zmq.ROUTING_ID, self._instance.encode()[:200])
-            connect(socket, endpoint, "triggering_service.share_endpoint")
+            self._keys = OwnKeys()
+            self._keys.connect(socket, endpoint, "triggering_service.share_endpoint")
             self._socket = socket
             yield socket
             try_send(socket, [BYE])
@@ -114,6 +116,7 @@ class FurtherShare:
 
     def advance(self, now_s: float) -> None:
         """Read what the first share says; say that this one is here; send again what is not settled."""
+        self._keys.follow()
         for frames in waiting_messages(self._socket, BURST):
             try:
                 said = read_message(frames)

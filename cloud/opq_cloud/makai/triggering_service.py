@@ -35,8 +35,9 @@ from opq_cloud.makai.openings import EventOpenings
 from opq_cloud.makai.shared_boxes import SharedBoxes
 from opq_cloud.makai.trigger_plugins import TriggerPlugin
 from opq_cloud.makai.triggers_in_use import TriggersInUse
+from opq_cloud.own_keys import OwnKeys
 from opq_cloud.service import CloudContext, HealthReport, ServiceCounters
-from opq_cloud.sockets import BURST, POLL_MS, Socket, connect, open_socket, service_context
+from opq_cloud.sockets import BURST, POLL_MS, Socket, open_socket, service_context
 from opq_cloud.store.makai_documents import MakaiConfig
 from opq_cloud.store.store import CloudStore
 from opq_proto import log
@@ -170,13 +171,14 @@ class TriggeringService:
         with ExitStack() as opened:
             context = opened.enter_context(service_context())
             measurements = opened.enter_context(closing(open_socket(context, zmq.SUB, rcvhwm=RECEIVE_QUEUE)))
-            connect(measurements, config.measurement_endpoint, "triggering_service.measurement_endpoint")
+            self._keys = keys = OwnKeys()
+            keys.connect(measurements, config.measurement_endpoint, "triggering_service.measurement_endpoint")
             if self._sharing is None:
                 measurements.subscribe(b"")
             requests = opened.enter_context(closing(open_socket(context, zmq.PUSH)))
-            connect(requests, config.request_endpoint, "triggering_service.request_endpoint")
+            keys.connect(requests, config.request_endpoint, "triggering_service.request_endpoint")
             acknowledgements = opened.enter_context(closing(open_socket(context, zmq.PUSH)))
-            connect(acknowledgements, config.request_endpoint, "triggering_service.request_endpoint")
+            keys.connect(acknowledgements, config.request_endpoint, "triggering_service.request_endpoint")
             self._writer = writer = MeasurementWriter(
                 store,
                 config,
@@ -242,6 +244,7 @@ class TriggeringService:
                 time.sleep(early_s)
             turn_s = time.monotonic()
             messages = list(waiting_messages(measurements, BURST))
+            self._keys.follow()
             if self._sharing is not None:
                 self._sharing.advance(turn_s)
                 messages = self._sharing.sort(messages)

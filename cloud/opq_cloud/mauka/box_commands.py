@@ -14,7 +14,8 @@ import zmq
 
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.mauka.publisher import Stop
-from opq_cloud.sockets import Context, Socket, connect, open_socket, service_context
+from opq_cloud.own_keys import OwnKeys
+from opq_cloud.sockets import Context, Socket, open_socket, service_context
 from opq_proto.errors import FrameError
 from opq_proto.wire import Response, response_from_wire
 from opq_proto.zmq_inbox import try_send, waiting_messages
@@ -46,11 +47,12 @@ class BoxCommandPlugin(MaukaPlugin):
         with ExitStack() as opened:
             context = self._command_context = opened.enter_context(service_context())
             self._answers = opened.enter_context(closing(open_socket(context, zmq.SUB, rcvhwm=RECEIVE_QUEUE)))
-            connect(self._answers, str(self.config[DATA_KEY]), DATA_KEY)
+            self._keys = OwnKeys()
+            self._keys.connect(self._answers, str(self.config[DATA_KEY]), DATA_KEY)
             for prefix in self._prefixes:
                 self._answers.setsockopt(zmq.SUBSCRIBE, prefix.encode())
             self._requests = opened.enter_context(closing(open_socket(context, zmq.PUSH)))
-            connect(self._requests, str(self.config[TRIGGER_KEY]), TRIGGER_KEY)
+            self._keys.connect(self._requests, str(self.config[TRIGGER_KEY]), TRIGGER_KEY)
             try:
                 super().run(stop, ready)
             finally:
@@ -75,6 +77,7 @@ class BoxCommandPlugin(MaukaPlugin):
         if self._answers is not None:
             for frames in waiting_messages(self._answers, ANSWERS_AT_ONCE):
                 self.guard("answer", partial(self._read_answer, frames))
+            self._keys.follow()
         return False
 
     def _read_answer(self, frames: list[bytes]) -> None:

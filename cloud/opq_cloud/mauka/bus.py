@@ -17,8 +17,9 @@ from opq_cloud.backend_peers import BackendLimits, BackendPeers
 from opq_cloud.config import MaukaSection
 from opq_cloud.mauka.messages import BRIDGE_SOURCE, LARGEST_ID, MAKAI_EVENT, makai_event
 from opq_cloud.mauka.publisher import HWM, LARGEST_MESSAGE_BYTES, Publisher, subscriber
+from opq_cloud.own_keys import OwnKeys
 from opq_cloud.service import ServiceCounters
-from opq_cloud.sockets import BURST, POLL_MS, bind, connect, service_context
+from opq_cloud.sockets import BURST, POLL_MS, bind, service_context
 from opq_proto import log as logs
 from opq_proto.errors import FrameError, OpqError
 from opq_proto.rate_limit import RateLimitedLog
@@ -106,12 +107,15 @@ class EventBridge:
             out = opened.enter_context(closing(Publisher(context, HWM, self.counters)))
             source = opened.enter_context(closing(subscriber(context, HWM, [""])))
             out.connect(self._config.bus_sub_endpoint, "mauka.bus_sub_endpoint")
-            connect(source, self._config.event_endpoint, "mauka.event_endpoint")
+            keys = OwnKeys()
+            keys.connect(source, self._config.event_endpoint, "mauka.event_endpoint")
             if ready is not None:
                 ready.set()
             while not stop.is_set():
                 if source.poll(POLL_MS):
                     self._publish_event(source.recv_multipart(), out)
+                keys.follow()
+                out.follow_keys()
 
     def _publish_event(self, frames: list[bytes], out: Publisher) -> None:
         self.counters.add("received")

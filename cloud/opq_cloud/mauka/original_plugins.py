@@ -19,8 +19,9 @@ from opq_cloud.mauka.original_plugin import OriginalPlugin
 from opq_cloud.mauka.plugin import BUSY, CRASHED, HEARTBEAT_KEY, IDLE, PUB_KEY, STOPPED, SUB_KEY
 from opq_cloud.mauka.plugin_states import PluginStates
 from opq_cloud.mauka.publisher import HWM, Publisher, subscriber
+from opq_cloud.own_keys import OwnKeys
 from opq_cloud.service import HealthReport, ServiceCounters
-from opq_cloud.sockets import Socket, connect, service_context
+from opq_cloud.sockets import Socket, service_context
 from opq_plugins.policy import Policy
 from opq_proto import log as logs
 from opq_proto.errors import FrameError, PluginError, StoreError
@@ -167,7 +168,8 @@ class OriginalPlugins:
             out = opened.enter_context(closing(Publisher(context, HWM, self.counters)))
             source = opened.enter_context(closing(subscriber(context, 100 * HWM, [])))
             out.connect(str(self.settings[PUB_KEY]), PUB_KEY)
-            connect(source, str(self.settings[SUB_KEY]), SUB_KEY)
+            keys = OwnKeys()
+            keys.connect(source, str(self.settings[SUB_KEY]), SUB_KEY)
             opened.callback(self._end)
             self._inbox, self._out = inbox, out
             self._next_beat_s = time.monotonic() + 1.0
@@ -181,6 +183,8 @@ class OriginalPlugins:
                     topics = self._subscribe(source, topics)
                 self._read(source, out)
                 self._send_heartbeats()
+                keys.follow()
+                out.follow_keys()
 
     def _wait_for_inbox(self, stop: threading.Event) -> PluginInbox | None:
         """As soon as the disk takes it; None: we end before that."""

@@ -13,8 +13,9 @@ import zmq
 
 from opq_cloud.backend_admission import BackendAdmission
 from opq_cloud.backend_peers import BackendPeers
+from opq_cloud.own_keys import OwnKeys
 from opq_cloud.service import ServiceCounters
-from opq_cloud.sockets import LARGEST_TOPIC_BYTES, Context, Socket, bind, connect, send_past_full
+from opq_cloud.sockets import LARGEST_TOPIC_BYTES, Context, Socket, bind, send_past_full
 from opq_proto.zmq_inbox import try_send, waiting_messages
 
 HWM = 1000
@@ -64,6 +65,7 @@ class Publisher:
         self._topics: set[bytes] = set()
         self._lock = threading.Lock()
         self._one_peer = True
+        self._keys = OwnKeys()
 
     def bind(self, endpoint: str, service: str, key: str, admission: BackendAdmission | None = None) -> None:
         """Raises PortBusyError. `admission`: of the context, where the address has keys."""
@@ -73,7 +75,12 @@ class Publisher:
 
     def connect(self, endpoint: str, key: str = "endpoint") -> None:
         """Raises ConfigError."""
-        connect(self.socket, endpoint, key)
+        self._keys.connect(self.socket, endpoint, key)
+
+    def follow_keys(self) -> None:
+        """Belongs into a loop that may publish nothing for long, where it connects."""
+        with self._lock:
+            self._keys.follow()
 
     def wait_heard(self, timeout_s: float, stop: Stop | None = None) -> bool:
         """Wait until somebody subscribed: what is sent before is lost (the slow joiner)."""
@@ -121,6 +128,7 @@ class Publisher:
             self.socket.close()
 
     def _read_subscriptions(self) -> None:
+        self._keys.follow()
         if self._peers is None:
             waiting: Iterable[bytes] = (frames[0] for frames in waiting_messages(self.socket))
         else:

@@ -17,8 +17,9 @@ from opq_cloud.notifications.outbox import NotificationOutbox, SendingChannels
 from opq_cloud.notifications.rows_endpoint import RowsEndpoint
 from opq_cloud.notifications.rule_book import RuleBook
 from opq_cloud.notifications.webhook_channel import WebhookChannel
+from opq_cloud.own_keys import OwnKeys
 from opq_cloud.service import CloudContext, CloudService, ServiceCounters
-from opq_cloud.sockets import LARGEST_FRAME_BYTES, POLL_MS, Context, Socket, connect, service_context
+from opq_cloud.sockets import LARGEST_FRAME_BYTES, POLL_MS, Context, Socket, service_context
 from opq_proto import log as logs
 from opq_proto.errors import StoreError
 from opq_proto.http_server import HttpServer
@@ -85,7 +86,8 @@ class Notifications:
         bus.setsockopt(zmq.MAXMSGSIZE, LARGEST_FRAME_BYTES)
         bus.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
         bus.setsockopt(zmq.SUBSCRIBE, TOPIC)
-        connect(bus, self._section.bus_endpoint, "notifications.bus_endpoint")
+        self._keys = OwnKeys()
+        self._keys.connect(bus, self._section.bus_endpoint, "notifications.bus_endpoint")
         return bus
 
     def _loop(
@@ -102,6 +104,7 @@ class Notifications:
             try:
                 if heard:
                     watch.read_bus(bus)
+                self._keys.follow()
                 heard |= watch.look_at_held()
                 if heard or time.monotonic() >= look_s:
                     look_s = time.monotonic() + self._section.poll_s

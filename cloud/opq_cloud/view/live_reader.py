@@ -13,8 +13,9 @@ import zmq
 from google.protobuf.message import DecodeError
 
 from opq_cloud.config import ViewSection
+from opq_cloud.own_keys import OwnKeys
 from opq_cloud.service import ServiceCounters
-from opq_cloud.sockets import BURST, POLL_MS, connect
+from opq_cloud.sockets import BURST, POLL_MS
 from opq_cloud.store.store import CloudStore
 from opq_cloud.view.context import given_names
 from opq_cloud.view.feed_decoding import FeedDecoder
@@ -65,6 +66,7 @@ class LiveReader:
     def run(self, stop: threading.Event) -> None:
         """Connects its own sockets and closes them. Raises ConfigError when an address is none."""
         context = zmq.Context()
+        keys = OwnKeys()
         measurements, bus = context.socket(zmq.SUB), context.socket(zmq.SUB)
         try:
             for socket, endpoint, key, topics in (
@@ -76,13 +78,17 @@ class LiveReader:
                 socket.reconnect_ivl, socket.reconnect_ivl_max = 100, 1000
                 for topic in topics:
                     socket.subscribe(topic)
-                connect(socket, endpoint, key)
-            self._loop(stop, measurements, bus)
+                keys.connect(socket, endpoint, key)
+            self._loop(stop, measurements, bus, keys)
         finally:
             context.destroy(linger=0)
 
     def _loop(
-        self, stop: threading.Event, measurements: "zmq.Socket[bytes]", bus: "zmq.Socket[bytes]"
+        self,
+        stop: threading.Event,
+        measurements: "zmq.Socket[bytes]",
+        bus: "zmq.Socket[bytes]",
+        keys: OwnKeys,
     ) -> None:
         poller = zmq.Poller()
         poller.register(bus, zmq.POLLIN)
@@ -97,6 +103,7 @@ class LiveReader:
                 next_read_s = time.monotonic() + self._config.poll_s
             if measurements in ready:
                 self._read_measurements(measurements)
+            keys.follow()
 
     def _read_bus(self, bus: "zmq.Socket[bytes]") -> bool:
         """True when an incident was named."""

@@ -29,6 +29,7 @@ from opq_proto.backend_keys import BackendAddress, BackendKeyFolder, backend_add
 from opq_proto.errors import ConfigError, KeyFileError
 from opq_proto.key_register import KeyRegister
 from opq_proto.keys import KeyFolder, generate, read_secret_file
+from opq_tools import keys as key_command
 from opq_tools import mauka
 
 WAIT_S = 60.0
@@ -297,6 +298,89 @@ def test_a_revoked_key_is_cut_off_and_nobody_else(cloud: Cloud, client: Any, mak
     wait_for(lambda: cloud.count("backend_refused", public))  # it comes again by itself
     wait_for(lambda: hears(kept))
     assert not gone.let_in() and not kept.changed()
+
+
+def test_who_may_read_some_topics_gets_no_others_and_is_let_in_nowhere_else(
+    cloud: Cloud, client: Any, makai: Any
+) -> None:
+    key, name = "triggering_broker.backend_endpoint", "gone-2"
+    keys, box = cloud.backend_keys, makai.box(cloud, "1")
+    KeyRegister(keys).add(name)
+    port = int(cloud.address(key).endpoint.rpartition(":")[2])
+    keys.rights_file(name).write_text(f"{port} 0001\n")
+
+    def joined(address: str, topic: bytes = b"") -> Client:
+        found: Client = client(PORTS[address])
+        if PORTS[address] == zmq.SUB:
+            found.socket.unsubscribe(b"")
+            found.socket.subscribe(topic)
+        replace(cloud.address(address), name=name).connect(found.socket)
+        return found
+
+    def hears(each: Client) -> bool:
+        box.pub.send_multipart(box.measurement())
+        return bool(each.socket.poll(20)) and bool(each.socket.recv_multipart())
+
+    one = joined(key, b"0001")
+    wait_for(lambda: hears(one))
+    everything = joined(key)
+    wait_for(lambda: cloud.count("backend_ended", f"{key} without right"))
+    other, pushing = joined("mauka.bus_pub_endpoint"), joined("acquisition_broker.request_endpoint")
+    for address in ("mauka.bus_pub_endpoint", "acquisition_broker.request_endpoint"):
+        label = f"{name} {cloud.address(address).endpoint.rpartition(':')[2]}"
+        wait_for(lambda label=label: cloud.count("backend_without_right", label))
+    assert hears(one) and not (everything.socket.poll(0) or other.let_in() or pushing.let_in())
+    keys.rights_file(name).write_text("read\n")
+    wait_for(lambda: hears(everything))
+    wait_for(other.let_in)
+    keys.rights_file(name).write_text("readd\n")  # gives no right
+    wait_for(lambda: cloud.count("backend_ended", f"{key} revoked") > 0 and not hears(one))
+    assert not pushing.let_in()
+
+
+def test_an_exchanged_key_is_followed_by_what_runs_and_the_old_one_ends(
+    cloud: Cloud, client: Any, makai: Any
+) -> None:
+    """Each Measurement that is sent meanwhile is stored, once, as a Box sends it: without a second try."""
+    keys, box, key = cloud.backend_keys, makai.box(cloud, "1"), "triggering_broker.backend_endpoint"
+    old = client(zmq.SUB)
+    cloud.address(key).connect(old.socket)
+    assert old.joined()
+    ended = {each: cloud.count("backend_ended", f"{each} revoked") for each in PORTS}
+    store = open_store(None, cloud.data_dir)
+    began_ms, sent = time.time_ns() // 10**6, 0
+
+    def send() -> None:
+        nonlocal sent
+        sent += 1
+        at_ns = (began_ms + 100 * sent) * 10**6
+        box.pub.send_multipart(
+            box.measurement(
+                120.0, at_ns // 10**6, start_ns=at_ns - 10**8, end_ns=at_ns, sequence=10**6 + sent
+            )
+        )
+
+    def stored() -> list[int]:
+        rows = store.measurements("1", began_ms, 2**53)
+        return sorted(row.sequence - 10**6 for row in rows if (row.sequence or 0) > 10**6)
+
+    try:
+        wait_for(lambda: send() or stored())
+        asked = ["backend", "rotate", "cloud", "tool", "--data-dir", str(cloud.data_dir), "--json"]
+        result = CliRunner().invoke(key_command.command, asked)
+        assert result.exit_code == 0, result.output
+        wait_for(lambda: send() or not keys.box_incoming("cloud").exists())
+        assert keys.box_incoming("tool").exists() and not old.changed()  # nobody has spoken with that one
+        first = stored()[0]
+        wait_for(lambda: stored() == list(range(first, sent + 1)))
+    finally:
+        store.close()
+    assert {each: cloud.count("backend_ended", f"{each} revoked") for each in PORTS} == ended
+    new = client(zmq.SUB)
+    cloud.address(key).connect(new.socket)
+    assert new.joined()
+    wait_for(lambda: cloud.count("backend_ended", f"{key} revoked") > ended[key])
+    assert not keys.box_incoming("tool").exists() and old.changed() and not new.changed()
 
 
 def test_a_start_without_its_keys_says_what_is_missing(tmp_path: Path) -> None:

@@ -1,0 +1,145 @@
+"""The connections that one loop has made with keys: they follow the private file when it is exchanged.
+
+    another file --> SETTLE_S --> a second connection with it --> it is let in --> BOTH_S --> the first ends
+
+Until the second is let in the first one stays, so a key that nobody admits changes nothing. While both are
+open a subscriber hears each message twice, and misses none.
+"""
+
+import os
+import time
+from dataclasses import dataclass
+
+import zmq
+from zmq.utils.monitor import recv_monitor_message
+
+from opq_cloud.sockets import Socket, connect, connectable
+from opq_proto import log
+from opq_proto.backend_keys import BackendAddress, backend_address
+from opq_proto.errors import KeyFileError
+from opq_proto.keys import KeyPair
+
+CHECK_S = 0.5
+SETTLE_S = 1.0
+"""Meanwhile whoever binds has seen the new public file."""
+BOTH_S = 0.5
+"""Meanwhile the subscriptions of the second connection have arrived."""
+
+Mark = tuple[tuple[int, int, int] | None, ...]
+
+
+@dataclass(slots=True)
+class _KeyedConnection:
+    socket: Socket
+    address: BackendAddress
+    endpoint: str
+    """As it was given to libzmq."""
+    keys: tuple[bytes, KeyPair]
+    mark: Mark
+    """Of the files that `keys` were read from, or that were looked at after that."""
+    changed_s: float | None = None
+    """When other files were seen."""
+    monitor: Socket | None = None
+    """While there is a second connection."""
+    next_keys: tuple[bytes, KeyPair] | None = None
+    joined_s: float | None = None
+    """When the second one was let in."""
+
+    def follow(self, now_s: float) -> None:
+        if self.socket.getsockopt(zmq.TYPE) != zmq.SUB:
+            self.socket.getsockopt(zmq.EVENTS)  # or libzmq ends no connection of a socket that only sends
+        mark = _mark(self.address)
+        if mark != self.mark:
+            self.mark, self.changed_s = mark, now_s
+            if self.joined_s is None:
+                self._end_second()
+        if self.monitor is not None:
+            self._exchange(now_s)
+        elif self.changed_s is not None and now_s >= self.changed_s + SETTLE_S:
+            self.changed_s = None
+            self._begin_second()
+
+    def _begin_second(self) -> None:
+        try:
+            keys = self.address.client_keys()
+        except KeyFileError as error:
+            log.get().warning("backend.key_not_read", address=self.address.endpoint, error=str(error))
+            return
+        if keys == self.keys:
+            return
+        self.monitor, self.next_keys = self.socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED), keys
+        self.address.use_keys(self.socket, *keys)
+        self.socket.connect(_other_spelling(self.endpoint))
+
+    def _exchange(self, now_s: float) -> None:
+        assert self.monitor is not None and self.next_keys is not None
+        while self.joined_s is None and self.monitor.poll(0):
+            if recv_monitor_message(self.monitor)["endpoint"] == _other_spelling(self.endpoint).encode():
+                self.joined_s = now_s
+        if self.joined_s is None or now_s < self.joined_s + BOTH_S:
+            return
+        self.socket.disconnect(self.endpoint)
+        self.endpoint, self.keys = _other_spelling(self.endpoint), self.next_keys
+        self._close_monitor()
+        log.get().info("backend.key_exchanged", address=self.address.endpoint, name=self.address.name)
+
+    def _end_second(self) -> None:
+        """It was not let in, and the files have changed again."""
+        if self.monitor is not None:
+            self.socket.disconnect(_other_spelling(self.endpoint))
+            self._close_monitor()
+
+    def _close_monitor(self) -> None:
+        assert self.monitor is not None
+        self.socket.disable_monitor()
+        self.monitor.close(linger=0)
+        self.monitor = self.next_keys = self.joined_s = None
+
+
+class OwnKeys:
+    """Belongs to the loop whose sockets it connects; `follow` belongs into that loop, after what was read.
+
+    A subscriber that was polled holds the first frame of what it has not read (libzmq's xsub.cpp). If its
+    connection is ended then, libzmq ends the process: between poll and `follow` at least one message is read.
+    """
+
+    def __init__(self) -> None:
+        self._made: list[_KeyedConnection] = []
+        self._next_s = 0.0
+
+    def connect(self, socket: Socket, endpoint: str, key: str) -> None:
+        """As `sockets.connect`; what is connected here follows its keys."""
+        address = backend_address(connectable(endpoint))
+        mark = _mark(address)
+        connect(socket, endpoint, key)
+        if address.folder is not None:
+            keys = address.client_keys()
+            self._made.append(_KeyedConnection(socket, address, address.endpoint, keys, mark))
+
+    def follow(self) -> None:
+        """Exchange connections whose keys were exchanged; does nothing most times that it is called."""
+        if self._made and (now_s := time.monotonic()) >= self._next_s:
+            self._next_s = now_s + CHECK_S
+            for each in self._made:
+                each.follow(now_s)
+
+
+def _mark(address: BackendAddress) -> Mark:
+    keys = address.keys
+    if keys is None:
+        return ()
+    return tuple(map(_file_mark, (keys.box_secret(address.name), keys.server_public)))
+
+
+def _file_mark(path: os.PathLike[str]) -> tuple[int, int, int] | None:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - twice a second in each loop
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _other_spelling(endpoint: str) -> str:
+    """The same address: libzmq takes a subscriber's second connection only where it is written otherwise."""
+    host, _, port = endpoint.rpartition(":")
+    return f"{host}:{port[1:] if port.startswith('0') else '0' + port}"

@@ -1,0 +1,51 @@
+"""What a key of the services may do: `public_keys/opqpeer_<NAME>.rights` beside its public file.
+
+    read              # subscribe, at each address that publishes
+    9884              # connect to this port
+    9899 data_ 1000   # subscribe at this port, to topics that begin so
+
+A line each; without the file a key may do everything. A file that cannot be read gives no right.
+"""
+
+from dataclasses import dataclass
+
+from opq_proto.errors import KeyFileError
+
+READ = "read"
+MOST_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class BackendRights:
+    """As the lines of a file have them."""
+
+    read: bool
+    ports: dict[int, tuple[bytes, ...]]
+    """Port -> how the topics begin that may be subscribed to there; none: all."""
+
+    def topics(self, port: int, publishes: bool) -> tuple[bytes, ...] | None:
+        """How topics begin that this key may subscribe to at a port; None: it may not connect there."""
+        if port in self.ports:
+            return self.ports[port] or (b"",)
+        return (b"",) if self.read and publishes else None
+
+
+NOTHING = BackendRights(False, {})
+
+
+def read_rights(text: str) -> BackendRights:
+    """The rights in a file. Raises KeyFileError, which names the line."""
+    read, ports = False, dict[int, tuple[bytes, ...]]()
+    for number, line in enumerate(text[:MOST_BYTES].splitlines(), 1):
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
+        if words == [READ]:
+            read = True
+        elif words[0].isascii() and words[0].isdecimal() and 0 < int(words[0][:6]) < 65536:
+            ports[int(words[0])] = tuple(word.encode() for word in words[1:])
+        else:
+            raise KeyFileError(
+                f"line {number} is {line.strip()!r:.80}; want `{READ}`, or a port and how its topics begin"
+            )
+    return BackendRights(read, ports)

@@ -234,8 +234,9 @@ class BackendPeers:
     @property
     def _port(self) -> int:
         """Where the socket is bound; 0: it is not yet."""
-        endpoint = str(self._socket.last_endpoint, "ascii").rstrip("\0")
-        return int(endpoint.rpartition(":")[2] or 0)
+        endpoint = self._socket.getsockopt(zmq.LAST_ENDPOINT)
+        assert isinstance(endpoint, bytes)
+        return int(endpoint.rstrip(b"\0").rpartition(b":")[2] or 0)
 
     @property
     def _most_received(self) -> int:

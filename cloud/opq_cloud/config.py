@@ -200,7 +200,7 @@ class TriggeringServiceSection:
             description='NUMBER/OF of several services that divide the Boxes, e.g. "2/5"; none: all Boxes',
         ),
     ] = None
-    share_endpoint: Annotated[str, Field(description="share 1 binds it, the others connect")] = (
+    share_endpoint: Annotated[str, Field(description="share 1 binds it, or who takes its place")] = (
         "tcp://127.0.0.1:9885"
     )
     plugins: Annotated[

@@ -6,7 +6,7 @@ Its folder is watched as the Boxes' is: a change holds within a second, in every
 import json
 import os
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import click
@@ -293,7 +293,7 @@ def _note(
 
 
 def _write_rows(
-    rows: Collection[tuple[str, str, Mapping[str, object], Mapping[str, object]]],
+    rows: list[tuple[str, str, Mapping[str, object], Mapping[str, object]]],
     keys: BackendKeyFolder,
     data_dir: Path | None,
     mongo_uri: str | None,

@@ -1,12 +1,13 @@
 """The first share of the Boxes: it says which shares are here, and opens events for all of them.
 
+It is the one that has the port: share 1 as a rule, and another where that is away (`further_share.py`).
 Further shares say every half second that they are here. One that is silent for LEASE_S has gone, and its
 Boxes are divided among the others; what it knew is in the store. What it has handed over is taken once.
 """
 
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
@@ -102,6 +103,16 @@ class FirstShare:
             self._openings.lose = self._lose
             yield socket
 
+    def open_left(
+        self, left: Iterable[HandedOnset | HandedEnd], store: Callable[[Measurement], object]
+    ) -> None:
+        """What this share held before it took the place; `store` takes what opens nothing."""
+        for said in left:
+            if isinstance(said, HandedEnd):
+                self._openings.note_end(said.box_id, said.decision, self._now())
+            elif not self._open(said, self._now()):
+                store(said.measurement)
+
     def accept(self, measurement: Measurement) -> bool:
         """Its event is on disk. True: it is another share's, which stores it."""
         opening = self._opening.pop(id(measurement), None)
@@ -159,8 +170,10 @@ class FirstShare:
 
     def _meet(self, peer: bytes, beat: ShareBeat, now_s: float) -> str:
         """What is wrong with it, or nothing."""
-        if not 2 <= beat.number <= MOST_SHARES:
-            return f"share {beat.number} cannot be; want 2 to {MOST_SHARES} beside the first"
+        if beat.number == self._share.number:
+            return f"another service is share {beat.number} already"
+        if not 1 <= beat.number <= MOST_SHARES:
+            return f"share {beat.number} cannot be; want 1 to {MOST_SHARES}"
         present = self._present.get(beat.number)
         if present is not None and present.peer != peer:
             return f"another service is share {beat.number} already"
@@ -179,7 +192,7 @@ class FirstShare:
         self._counters.add("shares_gone", label=why)
 
     def _use_present(self, now_s: float) -> None:
-        shares = (1, *sorted(self._present))
+        shares = tuple(sorted({self._share.number, *self._present}))
         waits = not self.shares and now_s < self._began_s + START_S
         if shares == self.shares or (waits and len(shares) < self._share.of):
             return
@@ -204,6 +217,11 @@ class FirstShare:
             self._settle(key)
 
     def _take_onset(self, key: Handed, said: HandedOnset, now_s: float) -> None:
+        self._opening[id(said.measurement)] = said.measurement, key
+        if not self._open(said, now_s):
+            self.accept(said.measurement)
+
+    def _open(self, said: HandedOnset, now_s: float) -> bool:
         measurement, onset = said.measurement, said.decision
         if said.compare:
             nominal = self._boxes.nominal_of(measurement)
@@ -213,9 +231,7 @@ class FirstShare:
                     self._openings.note_end(measurement.box_id, decision, now_s)
                 elif onset is None:
                     onset = decision
-        self._opening[id(measurement)] = measurement, key
-        if onset is None or not self._openings.open_at_onset(measurement, onset, stored=True):
-            self.accept(measurement)
+        return onset is not None and self._openings.open_at_onset(measurement, onset, stored=True)
 
     def _lose(self, measurement: Measurement) -> None:
         """Its event could not be opened for too long: whoever sends it again begins again."""

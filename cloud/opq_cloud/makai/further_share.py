@@ -1,4 +1,4 @@
-"""Share 2, 3, … of the Boxes: what it judges goes to the first share, which opens events for all.
+"""A further share of the Boxes: what it judges goes to the first share, which opens events for all.
 
     onset --> numbered, to the first share --> its event is on disk, or another has it --> "settled"
           the Measurement waits here meanwhile, and is stored (and acknowledged) after that
@@ -6,13 +6,16 @@
 What is not settled is sent again, also to a first share that began again: an event has it then, and it is
 merged. Where too much waits, the oldest is let go, unstored: its Box sends it again. Budgets, coincidences of
 several Boxes and what analyses ask for are the first share's alone.
+
+Where the first share is silent, and its port is free because its process has ended, the lowest of the others
+takes its place: whoever binds the port opens the events, so that two at once cannot be.
 """
 
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import zmq
 
@@ -30,7 +33,7 @@ from opq_cloud.makai.share_messages import (
 )
 from opq_cloud.own_keys import OwnKeys
 from opq_cloud.service import HealthReport, ServiceCounters
-from opq_cloud.sockets import BURST, Context, Socket, open_socket
+from opq_cloud.sockets import BURST, Context, Socket, can_bind, open_socket
 from opq_proto import log
 from opq_proto.decision import Decision
 from opq_proto.errors import FrameError
@@ -46,6 +49,8 @@ MOST_HANDED = 10_000
 QUEUE = 20_000
 SILENT_S = 3.0
 """The first share is taken to be away."""
+TURN_S = 1.0
+"""So much later tries each share with a lower one before it; and so often each."""
 
 
 @dataclass(slots=True)
@@ -79,6 +84,7 @@ class FurtherShare:
         self._beat_s = self._told_s = -SILENT_S
         self._began_s = self._answered_s = monotonic_s()
         self._problem = ""
+        self._try_s = 0.0
         self.shares: tuple[int, ...] = ()
         """Who is here, as the first share said last."""
 
@@ -89,7 +95,8 @@ class FurtherShare:
             socket.setsockopt(zmq.ROUTING_ID, self._instance.encode()[:200])
             self._keys = OwnKeys()
             self._keys.connect(socket, endpoint, "triggering_service.share_endpoint")
-            self._socket = socket
+            self._socket, self._endpoint = socket, endpoint
+            self._answered_s, self._beat_s, self._problem, self.shares = self._now(), -SILENT_S, "", ()
             yield socket
             try_send(socket, [BYE])
 
@@ -137,12 +144,33 @@ class FurtherShare:
         if now_s < self._answered_s + SILENT_S:
             self._send_again(now_s)
 
+    def may_be_first(self, now_s: float) -> bool:
+        """Whether the first share is away, and it is this one's turn to take its place."""
+        before = sum(number < self._share.number for number in self.shares or range(1, self._share.number))
+        if now_s < max(self._try_s, self._answered_s + SILENT_S + TURN_S * before):
+            return False
+        self._try_s = now_s + TURN_S
+        return can_bind(self._endpoint)
+
+    def give_left(self) -> list[HandedOnset | HandedEnd]:
+        """What nobody has settled, from the oldest on; it is no longer held here."""
+        left: list[HandedOnset | HandedEnd] = []
+        for handed in self._waiting.values():
+            said = read_message(handed.frames)
+            if isinstance(said, HandedOnset) and handed.measurement is not None:
+                left.append(replace(said, measurement=handed.measurement))
+            elif isinstance(said, HandedEnd):
+                left.append(said)
+        self._waiting.clear()
+        self._held.clear()
+        return left
+
     def health(self) -> HealthReport:
         """Not well while the first share is away, or has another of the same number."""
         name, silent_s = "share", self._now() - self._answered_s
         waiting = f"; {len(self._waiting)} wait for their events" if self._waiting else ""
         if silent_s > SILENT_S:
-            info = f"{self._share}: share 1 does not answer for {silent_s:.0f} s, no event is opened{waiting}"
+            info = f"{self._share}: who opens events does not answer for {silent_s:.0f} s{waiting}"
             return HealthReport(name, False, info=info)
         if self._problem:
             return HealthReport(name, False, info=f"{self._share}: {self._problem}")

@@ -45,7 +45,8 @@ class SharedBoxes:
         back_s: float,
     ) -> None:
         """`back_s`: of the stored Measurements that triggers see of a Box that is taken over."""
-        self._share, self._role, self._boxes, self._counters = share, role, boxes, counters
+        self._share, self._boxes, self._counters = share, boxes, counters
+        self.role = role
         self._back_ms = round(back_s * 1000)
         self._limited = RateLimitedLog(log.get(service="triggering-service"))
         self._own = OwnBoxes(share.number)
@@ -63,7 +64,7 @@ class SharedBoxes:
         self._own, self._stored_ms, self._again_s = OwnBoxes(self._share.number), {}, 0.0
         self._found.clear()
         self._read_for = ()
-        with self._role.opened(context, endpoint) as socket:
+        with self.role.opened(context, endpoint) as socket:
             try:
                 yield socket
             finally:
@@ -84,7 +85,7 @@ class SharedBoxes:
 
     def accept(self, measurement: Measurement) -> None:
         """Its event is on disk: whoever has the Box stores it."""
-        if not (isinstance(self._role, FirstShare) and self._role.accept(measurement)):
+        if not (isinstance(self.role, FirstShare) and self.role.accept(measurement)):
             self._writer.accept_measurement(measurement)
 
     def has(self, box_id: str) -> bool:
@@ -97,10 +98,10 @@ class SharedBoxes:
 
     def advance(self, now_s: float) -> None:
         """Once a turn, before what came in it is judged: who is here; take Boxes, and let them go."""
-        self._role.advance(now_s)
+        self.role.advance(now_s)
         own = self._own
-        if self._role.shares != own.shares:
-            for beginning in own.use_shares(self._role.shares, now_s):
+        if self.role.shares != own.shares:
+            for beginning in own.use_shares(self.role.shares, now_s):
                 self._measurements.subscribe(beginning)
         if self._found:
             self._stored_ms = self._found.popleft()
@@ -113,13 +114,13 @@ class SharedBoxes:
         if released:
             self._counters.add("boxes_released", len(released))
             self._writer.release_boxes(released)
-            if isinstance(self._role, FurtherShare):
+            if isinstance(self.role, FurtherShare):
                 self._boxes.forget(released)
         self._counters.set("boxes_of_share_now", len(own))
         self._counters.set("boxes_not_begun_dropped", own.dropped)
 
     def health(self) -> HealthReport:
-        return self._role.health()
+        return self.role.health()
 
     def _read_stored(self) -> None:
         """In a thread: it may take seconds where there are many Boxes, and others wait for a sign of life."""

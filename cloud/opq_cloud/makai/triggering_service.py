@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import zmq
 
 from opq_cloud.config import TriggeringServiceSection
-from opq_cloud.makai.box_shares import Share, configured_share
+from opq_cloud.makai.box_shares import configured_share
 from opq_cloud.makai.boxes import BoxRegister
 from opq_cloud.makai.first_share import FirstShare
 from opq_cloud.makai.further_share import FurtherShare
@@ -42,7 +42,7 @@ from opq_cloud.store.makai_documents import MakaiConfig
 from opq_cloud.store.store import CloudStore
 from opq_proto import log
 from opq_proto.decision import Nominal
-from opq_proto.errors import StoreError
+from opq_proto.errors import PortBusyError, StoreError
 from opq_proto.measurement_columns import NumberedColumns
 from opq_proto.messages import Measurement
 from opq_proto.rate_limit import RateLimitedLog
@@ -126,16 +126,10 @@ class TriggeringService:
         self._openings = EventOpenings(config, self.instance, self._boxes, self.counters)
         self._further: FurtherShare | None = None
         self._sharing: SharedBoxes | None = None
+        self._share = share
         if share is not None:
-            role = self._role(share)
-            self._sharing = SharedBoxes(share, role, self._boxes, self.counters, config.see_again_s)
-        further = self._further
-        self._judge = MeasurementJudge(
-            self._boxes,
-            self._triggers,
-            further or self._openings,
-            compare=None if further is None else further.compare,
-        )
+            self._as_further = FurtherShare(share, str(uuid.uuid4()), self._boxes, self.counters)
+        self._use_role(share is None or share.first)
         self._follower = LimitsFollower(self.counters, self._log)
         self._makai_config: MakaiConfig | None = None
         self._watch = HangWatch(self.counters, self._log)
@@ -146,11 +140,17 @@ class TriggeringService:
         self._data_dir = data_dir
         self._rules: RuleHost | None = None
 
-    def _role(self, share: Share) -> FirstShare | FurtherShare:
-        if share.first:
-            return FirstShare(share, self._openings, self._boxes, self._triggers, self.counters)
-        self._further = FurtherShare(share, str(uuid.uuid4()), self._boxes, self.counters)
-        return self._further
+    def _use_role(self, first: bool) -> None:
+        """Open events from now on (`first`), or hand them to the share that does."""
+        share, counters = self._share, self.counters
+        self._further = further = None if first else self._as_further
+        if share is not None:
+            role = further or FirstShare(share, self._openings, self._boxes, self._triggers, counters)
+            self._sharing = SharedBoxes(share, role, self._boxes, counters, self._config.see_again_s)
+        compare = None if further is None else further.compare
+        self._judge = MeasurementJudge(
+            self._boxes, self._triggers, further or self._openings, compare=compare
+        )
 
     def health(self) -> Iterable[HealthReport]:
         problem = self._writer.problem if self._writer is not None else None
@@ -164,6 +164,22 @@ class TriggeringService:
         return [own, *asking, *shares, *parts, *rules]
 
     def run(self, stop: threading.Event, ready: threading.Event | None = None) -> None:
+        """Until `stop`. A share that takes the first one's place, or does not get it, begins again."""
+        while not stop.is_set():
+            try:
+                self._run(stop, ready)
+            except PortBusyError:
+                if self._share is None or self._further is not None:
+                    raise
+                self._log.info("share.place_taken", share=str(self._share))
+                self._use_role(first=False)
+            else:
+                if not stop.is_set():
+                    self._log.warning("share.takes_place", share=str(self._share))
+                    self.counters.add("share_places_taken")
+                    self._use_role(first=True)
+
+    def _run(self, stop: threading.Event, ready: threading.Event | None) -> None:
         config = self._config
         self._store = store = self._shared.store
         self._boxes.read_places(store)
@@ -219,6 +235,8 @@ class TriggeringService:
                     for plugin in self._triggers.all:
                         plugin.begin_again()
                 self._rules = self._opened_rules(opened)
+                if isinstance(role := sharing and sharing.role, FirstShare):
+                    role.open_left(self._as_further.give_left(), writer.accept_measurement)
                 if ready is not None:
                     ready.set()
                 self._loop(stop, measurements, writer, thread)
@@ -237,6 +255,8 @@ class TriggeringService:
         turn_s = 0.0
         while not stop.is_set():
             began_s = time.monotonic()
+            if self._further is not None and self._further.may_be_first(began_s):
+                return
             there = self._wait(measurements)
             received, woken_s = 0, time.monotonic()
             self._triggers.note_idle(woken_s - began_s)

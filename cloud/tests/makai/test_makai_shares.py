@@ -1,11 +1,13 @@
 """Several triggering services share the Boxes of one store: brokers with CURVE, real stores, plain Boxes."""
 
 import json
+import re
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -311,25 +313,31 @@ def test_what_two_shares_see_is_one_event_and_each_measurement_is_stored_once(cl
         }
 
 
-def test_a_share_that_is_killed_loses_nothing_and_another_one_may_come(cloud: Cloud) -> None:
-    """As a process of its own, as an operator starts it."""
-    file = cloud.folder / "two.toml"
+@contextmanager
+def killed(cloud: Cloud, share: str) -> Iterator[None]:
+    """A share as a process of its own, as an operator starts it; `kill -9` at the end."""
+    file = cloud.folder / "share.toml"
     addresses = "".join(f'{key} = "{value}"\n' for key, value in cloud.addresses.items())
     health = f'health_endpoint = "127.0.0.1:{cloud.makai.free_port()}"\n'
-    file.write_text(f'[triggering_service]\nshare = "2/2"\nack_interval_s = 0.2\n{health}{addresses}')
-    one = cloud.run("1/2")
+    file.write_text(f'[triggering_service]\nshare = "{share}"\nack_interval_s = 0.2\n{health}{addresses}')
     command = [sys.executable, "-m", "opq_cloud", "triggering-service", "--config", str(file)]
     command += ["--data-dir", str(cloud.folder / "store")]
-    with (cloud.folder / "two.log").open("wb") as log:
+    with (cloud.folder / "share.log").open("wb") as log:
         process = subprocess.Popen(command, stderr=log, stdout=log)
     try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_share_that_is_killed_loses_nothing_and_another_one_may_come(cloud: Cloud) -> None:
+    one = cloud.run("1/2")
+    with killed(cloud, "2/2"):
         cloud.until(lambda: said(one) == (True, "1/2; shares here: 1, 2"))
         cloud.until(lambda: count(one, "boxes_of_share_now") == 2)
         cloud.heard()
         cloud.boxes["4"].send(80.0)  # on its way, handed over or settled: nobody knows
-    finally:
-        process.kill()
-        process.wait()
     cloud.until(lambda: count(one, "boxes_of_share_now") == 6)
     ok, text = said(one)
     assert not ok and text.startswith("1/2; shares here: 1; not here: 2 for ")
@@ -344,25 +352,52 @@ def test_a_share_that_is_killed_loses_nothing_and_another_one_may_come(cloud: Cl
     assert said(one)[0]
 
 
-def test_while_the_first_share_is_away_the_others_store_and_their_onsets_wait(cloud: Cloud) -> None:
-    makai = cloud.makai
-    with makai.running(cloud.service("1/2")):
+def test_the_first_share_is_killed_and_the_next_one_opens_the_events(cloud: Cloud) -> None:
+    with killed(cloud, "1/2"):
+        cloud.until(lambda: (cloud.folder / "share.log").read_bytes().count(b"shares.changed"))
         two = cloud.run("2/2")
         cloud.heard()
-    cloud.heard((2,))
-    cloud.until(lambda: not said(two)[0])
-    box = cloud.boxes["4"]
-    box.send(80.0)
-    dip = box.sequence
-    cloud.until(lambda: "wait for their events" in said(two)[1])
-    assert box.upto < dip and not cloud.store.events()  # it is stored when its event is on disk
-    cloud.run("1/2")
-    cloud.until(lambda: any(each.finished for each in cloud.store.events()))
+        assert count(two, "boxes_of_share_now") == 4
+        at_ns = time.time_ns()
+        for box_id in ("4", "10"):  # of one share each; on disk, handed over or on their way: nobody knows
+            cloud.boxes[box_id].send(80.0, end_ns=at_ns)
+    cloud.until(lambda: count(two, "boxes_of_share_now") == 6)
     cloud.heard()
     cloud.all_acknowledged()
+    cloud.until(lambda: any(each.finished for each in cloud.store.events()), quiet=True)
     (event,) = cloud.store.events()
-    assert event.opened_by == "4" and "4" in event.boxes_received
-    assert said(two)[0] and count(two, "onsets_waiting_now") == 0
+    assert {"4", "10"} <= set(event.boxes_received)
+    assert count(two, "share_places_taken") == 1
+
+
+def test_onsets_wait_while_the_port_is_held_and_whoever_takes_it_opens_them(cloud: Cloud) -> None:
+    """Who has the port and says nothing is a first share that hangs: its place is not taken."""
+    with cloud.makai.running(cloud.service("1/2")):
+        two = cloud.run("2/2")
+        cloud.heard()
+    port = int(cloud.addresses["share_endpoint"].rpartition(":")[2])
+    box = cloud.boxes["4"]
+    with socket.create_server(("127.0.0.1", port)):
+        cloud.heard((2,))
+        box.send(80.0)
+        dip = box.sequence
+        waits = re.compile(r"does not answer for ([6-9]|\d\d+) s; \d+ wait for their events")
+        cloud.until(lambda: waits.search(said(two)[1]))
+        assert box.upto < dip and not cloud.store.events()  # it is stored when its event is on disk
+        assert count(two, "share_places_taken") == 0
+    cloud.until(lambda: any(each.finished for each in cloud.store.events()))
+    cloud.heard()
+    (event,) = cloud.store.events()
+    assert event.opened_by == "4" and "4" in event.boxes_received and box.upto >= dip
+    one = cloud.run("1/2")  # it finds its place taken, and shares its Boxes
+    cloud.until(lambda: said(one) == (True, "1/2; shares here: 1, 2"))
+    cloud.until(lambda: (count(one, "boxes_of_share_now"), count(two, "boxes_of_share_now")) == (2, 4))
+    cloud.boxes["10"].send(80.0)
+    cloud.until(lambda: len([each for each in cloud.store.events() if each.finished]) == 2)
+    cloud.all_acknowledged()
+    assert cloud.store.events()[0].opened_by == "10" and said(two) == (True, "2/2; shares here: 1, 2")
+    cloud.until(lambda: count(one, "onsets_waiting_now") == 0, quiet=True)
+    assert count(one, "onsets_handed") >= 1
 
 
 def test_a_second_service_of_the_same_number_judges_nothing_and_says_why(cloud: Cloud) -> None:

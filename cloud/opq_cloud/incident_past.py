@@ -2,7 +2,7 @@
 hour of the day or after an interval.
 
 It lies beside the rooms, as `incident_edits.py` does: pages, API and `opq-tools events show` say the same. It
-reads through the interface that View's visitors read through, so that nobody is told of an incident that he
+reads through the interface that View's visitors read through, so that nobody reads of an incident that he
 may not see.
 """
 

@@ -1,7 +1,7 @@
 """One connection of a socket that libzmq owns: its bytes by the kernel's count, and its end.
 
 libzmq has no call that ends one peer. Its frames and monitors name the file descriptor, and what is done
-to that is done to the peer alone; a number that is somebody else's by now is told by the peer's address.
+to that is done to the peer alone; a number that is somebody else's by now shows in the peer's address.
 Source: include/uapi/linux/tcp.h (TCP_INFO).
 """
 

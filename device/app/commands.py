@@ -61,7 +61,7 @@ class Commands:
                 self._updater.data(command_id, what, more)
 
     def second(self) -> None:
-        """Once a second: commands that found the inbox full are never answered, but told."""
+        """Once a second: commands that found the inbox full are never answered, but logged."""
         lost = pipeline.counters()[REFUSED]
         if lost != self._lost:
             self._journal.put(codes.COMMANDS_LOST, lost - self._lost, lost)
@@ -93,7 +93,7 @@ class Commands:
         return codes.UNKNOWN, ""
 
     def _then(self, operation: int) -> None:
-        """What comes behind the acknowledgement."""
+        """What comes after the acknowledgement."""
         if operation == codes.HELLO:
             self._sampler.hello_now()
         elif operation == codes.GET_SETTINGS:

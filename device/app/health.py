@@ -16,7 +16,7 @@ from power import Power
 THRESHOLD_BYTES = 8192
 """Collect after so much was allocated: the second's own collection usually comes first."""
 LOW_BYTES = 6144
-"""Below, it is told: the settings' answer and one piece of an update need about 4 KB."""
+"""Below, it is logged: the settings' answer and one piece of an update need about 4 KB."""
 
 
 class Health:

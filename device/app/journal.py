@@ -1,7 +1,7 @@
 """Journal: Log messages for the gateway; what the line does not take now waits here, bounded.
 
 A code with two integers, no text: words are the gateway's. When all places are taken the newest is lost
-and counted, and the count is told when there is room again.
+and counted, and the count is logged when there is room again.
 """
 
 import codes

@@ -46,7 +46,7 @@ def start() -> None:
 
 
 def build(journal: Journal, supervisor: Supervisor) -> "list[tuple[Callable[[], None], int]]":
-    """All nouns anew, and what of them runs how often (ms). The order is the numbering in Log's `where`."""
+    """Make every part; what of them runs how often (ms). The order is the numbering in Log's `where`."""
     sampler = Sampler(journal)
     receiver = Receiver(journal)
     power = Power(journal, sampler, supervisor)

@@ -1,6 +1,6 @@
 """Power: which supply the Box runs from, and an orderly stop before the battery is empty.
 
-    MAINS --supply low--> BATTERY --battery low--> STOPPED --supply back--> sampling begins anew
+    MAINS --supply low--> BATTERY --battery low--> STOPPED --supply back--> sampling begins again
       ^---supply back--------'
 
 The supply is read beside the samples (ADC1's injected group). While stopped the converter runs for
@@ -143,7 +143,7 @@ class Power:
         self._journal.put(codes.STOPPED, reason)
 
     def _recover(self) -> None:
-        """Sampling begins anew; the slow channels only go with it, so what they say is judged afresh."""
+        """Sampling begins again; the slow channels only go with it, so what they say is judged afresh."""
         self.state = MAINS
         self._count = 0
         self._supervisor.exempt &= ~EXEMPT_POWER

@@ -22,7 +22,7 @@ KEYS = (
     "tcxo_ppb_per_k",
     "tcxo_ppb_per_k_sigma",
 )
-"""Settings that the clock is told."""
+"""Settings that go to the clock."""
 KEEP_MS = 3_600_000
 """What is learnt of the crystal is kept at most once an hour: 16 KB of flash, 10,000 erases."""
 KEEP_SHARE = 0.1

@@ -24,11 +24,11 @@ CONVERTERS = ("board", "internal", "external")
 START_KEYS = ("converter", "oversampling", "offset_lsb", "phase_ns")
 """Settings that a running converter does not take."""
 FEATURE_KEYS = ("nominal_v", "nominal_hz", "gain", "dip_pu", "swell_pu", "interruption_pu", "hysteresis_pu")
-"""Settings that begin the Box's own features anew."""
+"""Settings that begin the Box's own features again."""
 
 
 class Sampler:
-    """`boot_id` changes with every start: sample indices begin anew. `commanded`: a gateway spoke to us."""
+    """`boot_id` changes with every start: sample indices begin at 0. `commanded`: a gateway spoke to us."""
 
     starts = 0
     """Starts of the converter since the Box started; an app that is built again goes on counting."""
@@ -51,7 +51,7 @@ class Sampler:
         return (board.boot_id() + Sampler.starts) & 0x7FFFFFFF
 
     def begin(self) -> None:
-        """At the app's start; a converter that runs already (the app was built anew) goes on."""
+        """At the app's start; a converter that runs already (the app was built again) goes on."""
         if acquire.converter() is None:
             self.start()
         else:

@@ -1,7 +1,7 @@
 """Supervisor: runs the app's steps over and over; an exception costs a step, never the Box.
 
-A step that raises is counted, told, and tried again at its next time; FAILURES in a row of one step, and
-the whole app is built anew (its state may be what is broken). The watchdog is fed only here, when the loop
+A step that raises is counted, logged, and tried again at its next time; FAILURES in a row of one step, and
+the whole app is built again (its state may be what is broken). The watchdog is fed only here, when the loop
 went round and the samples moved on. Sampling itself goes on in interrupts meanwhile.
 """
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     Steps = list[tuple[Callable[[], None], int]]
 
 FAILURES = 5
-"""In a row of one step before the app is built anew."""
+"""In a row of one step before the app is built again."""
 STALL_MS = 4000
 """No new samples for so long, and the watchdog is not fed any more; by then the sampler has tried again."""
 TOLD_MS = 1000
-"""Exceptions are told at most so often; all are counted."""
+"""Exceptions are logged at most so often; all are counted."""
 BUILD_AGAIN_MS = 1000
 EXEMPT_POWER = 1
 EXEMPT_UPDATE = 2

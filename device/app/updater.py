@@ -125,7 +125,7 @@ class Updater:
         return codes.FAILED, f"status {status}"
 
     def _refuse(self, at_byte: int) -> None:
-        """Each verdict is told once per update, however many pieces follow."""
+        """Each verdict is logged once per update, however many pieces follow."""
         self._receives(False)
         verdict = update.verdict()
         if verdict != self._refused:

@@ -1,4 +1,4 @@
-"""Make the golden vectors anew: `python proto/golden/make.py`; a test compares them byte for byte.
+"""Make the golden vectors again: `python proto/golden/make.py`; a test compares them byte for byte.
 
 Independent of opq_proto on purpose, so that the answers do not come from the code under test:
 struct, zlib's CRC-32, and COBS, Z85 and protobuf written out from their specifications.

@@ -134,7 +134,7 @@ def bessel_i0(x: float) -> float:
 
 
 def high_passed_peak_v(tone: Tone) -> float:
-    """A burst's peak behind 125 taps of 400 Hz, Kaiser window of beta 5.65; the fundamental leaves 0.16 V."""
+    """A burst's peak after 125 taps of 400 Hz, Kaiser window of beta 5.65; the fundamental leaves 0.16 V."""
     middle, cutoff = 62, 400 / RATE_HZ
     low = []
     for k in range(-middle, middle + 1):

@@ -16,7 +16,7 @@ SETTLE_S = 0.2
 
 
 class UnansweredError(OpqError):
-    """No broker, or no Box behind it."""
+    """No broker, or no Box connected to it."""
 
 
 class CommandClient:

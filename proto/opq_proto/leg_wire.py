@@ -1,6 +1,6 @@
 """Messages of the original's C++ generation (LEG, opq.proto) to and from those of today's.
 
-What is LEG is told by the message itself: TriggerMessage has floats where a Measurement has a map,
+What is LEG shows in the message itself: TriggerMessage has floats where a Measurement has a map,
 RequestEventMessage a double where a Command has a text, an answer no part of a Response's one-of.
 Whatever cannot be read raises FrameError and nothing else. Source: opq-interop A.3 to A.5, B.3.
 """

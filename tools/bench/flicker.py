@@ -195,7 +195,7 @@ def _phase_jumps() -> Iterator[BenchCase]:
 
 
 def _floor() -> Iterator[BenchCase]:
-    """What a steady voltage with noise has for Pst: nothing below that can be told."""
+    """What a steady voltage with noise has for Pst: nothing below that can be seen."""
     generator = np.random.default_rng(15)
     for noise_db in (78.0, 60.0, 40.0):
         _, carrier = _carrier(LAMP_230V, 10.0)

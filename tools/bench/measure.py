@@ -258,7 +258,7 @@ def errors_of(volts: FloatArray, truth: Truth, rate_hz: float, nominal_hz: float
 
 
 def _cycles_hz(windows: list[Window]) -> FloatArray:
-    """Behind the first second, whose harmonics are carried over."""
+    """After the first second, whose harmonics are carried over."""
     cycles = CycleFrequency()
     return np.concatenate([cycles.push_window(window).hz for window in windows][WINDOWS:])
 
@@ -274,7 +274,7 @@ def _seconds_hz(volts: FloatArray, rate_hz: float, nominal_hz: float) -> FloatAr
 
 
 def _short_hz(volts: FloatArray, rate_hz: float, near_hz: float) -> FloatArray:
-    """Told a running estimate that is 10 mHz off."""
+    """With a running estimate that is 10 mHz off."""
     size, step = round(CYCLES * rate_hz / near_hz), round(rate_hz / SHORT_PER_SECOND)
     firsts = range(0, len(volts) - size, step)
     return np.array([short_hz(volts[first : first + size], rate_hz, near_hz + 0.01) for first in firsts])

@@ -15,7 +15,7 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True, slots=True)
 class BenchCase:
-    """One figure: the value to quote and the spread of the runs behind it.
+    """One figure: the value to quote and the spread of its runs.
 
     `limit`: what it may be at most; `peer`: the same figure of the peer named in the baseline; `because`: why
     it is not as good as one of them. None and empty where there is none.

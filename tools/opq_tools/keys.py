@@ -287,7 +287,7 @@ def _report(done: Mapping[str, list[Path]], as_json: bool) -> None:
 
 
 def _is_connected(connected: dict[str, int] | None, box_id: str) -> bool | None:
-    """None: nobody says, or it may be among those that are not told apart."""
+    """None: nobody says, or it may be among those that are not named."""
     if connected is None:
         return None
     return True if connected.get(box_id, 0) > 0 else None if UNKNOWN in connected else False

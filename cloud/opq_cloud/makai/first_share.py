@@ -122,7 +122,7 @@ class FirstShare:
         return True
 
     def advance(self, now_s: float) -> None:
-        """Read what the others say; tell them what has changed."""
+        """Read what the others say; send them what has changed."""
         self._peers.check()
         for frames in self._peers.messages(BURST):
             if len(frames) > 1:

@@ -62,7 +62,7 @@ class EventOpenings:
         self._changed: dict[int, EventSpan] = {}
         self._brief = BriefOnsets()
         self.lose: Callable[[Measurement], object] = lambda measurement: None
-        """Told of a Measurement whose event the store refused for too long: it is never accepted."""
+        """Called with a Measurement whose event the store refused for too long: it is never accepted."""
         self.growing = GrowingEvents(config.asking, config.alive_s, boxes, self._budget, counters)
 
     def begin(
@@ -130,7 +130,7 @@ class EventOpenings:
         self._completions.add_span(box_id, decision, now_s + pad_ns / 1e9 + SETTLE_S, pad_ns)
 
     def advance(self, now_s: float) -> None:
-        """Open what is due, and what was refused; tell events whom nobody asked."""
+        """Open what is due, and what was refused; note with the events whom nobody asked."""
         for held in self._brief.due(now_s):
             if not self._open_brief(held) and held.stored:
                 self._accept(held.measurement)

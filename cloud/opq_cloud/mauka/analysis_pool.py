@@ -154,7 +154,7 @@ class AnalysisPool:
 
     Args:
         entries: (analysis, its settings); none: all in `folders`.
-        on_ended: is told analysis, event and why, of each process that was lost.
+        on_ended: is called with analysis, event and why, for each process that was lost.
     """
 
     def __init__(

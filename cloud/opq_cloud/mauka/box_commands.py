@@ -1,6 +1,6 @@
 """What the original's plug-ins that command Boxes have in common: PUSH 9884, and answers from SUB 9899.
 
-Commands are told apart by their identity (opq-interop A.6): `mauka_`, `maukarate_`, `maukainfo_`. The
+Commands differ in their identity (opq-interop A.6): `mauka_`, `maukarate_`, `maukainfo_`. The
 acquisition broker sends an answer to everybody under the identity of its command.
 """
 

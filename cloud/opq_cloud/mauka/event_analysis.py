@@ -165,7 +165,7 @@ def first_findings(
     is left to that, but for MemoryError. Frequencies of other Boxes and alignments are not in it.
 
     Args:
-        note_analysis: is told each analysis before it begins.
+        note_analysis: is called with each analysis before it begins.
     """
     alone = {
         wave.box_id: (nominal, replace(part, waveforms=(wave,)))

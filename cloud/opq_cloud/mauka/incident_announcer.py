@@ -1,4 +1,4 @@
-"""The one place from which topic `incident` is told: what a plug-in has stored, and what others did.
+"""The one place that publishes topic `incident`: what a plug-in has stored, and what others did.
 
 Edits by hand and re-analyses are made in processes without a bus; they leave the numbers in the store, and
 the runner's announcer publishes them. What was published and not taken away comes again (a kill in between).

@@ -1,4 +1,4 @@
-"""Tells which Boxes are fed through the place of a short circuit, from their voltages alone. Pure.
+"""Says which Boxes are fed through the place of a short circuit, from their voltages alone. Pure.
 
     supply --- busbar ---+--- other feeders: all as deep as the busbar                       upstream
                          +--- faulted feeder --- deeper and deeper --- place ---(no current)--- as deep as it

@@ -1,6 +1,6 @@
 """What each plug-in costs: time of its calls, and memory of its process; for `/status` and `opq-tools mauka`.
 
-A plug-in in Mauka's own process has no memory of its own to be told apart.
+A plug-in in Mauka's own process has no memory of its own that could be measured.
 """
 
 import threading

@@ -41,7 +41,7 @@ REST_MOST_S = 5.0
 """An installed analysis that rests after a crash is waited for so long; then the event fails."""
 Entry = tuple[str, dict[str, object]]
 Showing = Callable[[int], AbstractContextManager[Callable[[int], None]]]
-"""Is told how many events there are, and gives a function to call with how many are done."""
+"""Is called with how many events there are, and gives a function to call with how many are done."""
 
 
 class AnalysisChoiceError(OpqError):

@@ -125,7 +125,7 @@ class _Replacing(JoinPlanning):
         return touched
 
     def _parted(self, stored: Sequence[KnownFinding]) -> tuple[list[KnownFinding], list[Cluster]]:
-        """(whose sightings all are given anew, what others have seen and stays)."""
+        """(whose sightings all are given again, what others have seen and stays)."""
         gone: list[KnownFinding] = []
         kept: list[Cluster] = []
         events = self._replacement.events

@@ -155,8 +155,8 @@ def _covers(one: Finding, other: Finding) -> bool:
 def _order(finding: Finding) -> tuple[float, float, float, int, str]:
     """The worse one last: the further from 100 %, a dip before a swell; a total order.
 
-    Of two that are equal but for what waveforms said of the clock, the better told one is last; then the
-    one with more figures: the first look at an event compares no Boxes.
+    Of two that are equal but for what waveforms said of the clock, the one with the better known clock is
+    last; then the one with more figures: the first look at an event compares no Boxes.
     """
     percent = finding.residual_percent
     off = -1.0 if percent is None else abs(percent - 100.0)

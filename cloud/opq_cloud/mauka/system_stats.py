@@ -2,7 +2,7 @@
 
 The original's plug-in of this name (opq-interop D.7, E.3), for its readers: View's system page and programs
 for figures. Sizes are null in the embedded store, which does not know them. `gc_stats` counts what `gc_stat`
-messages say: what our own retention deletes is not among it, for nobody tells of that.
+messages say: what our own retention deletes is not among it, for nobody reports that.
 """
 
 import time

@@ -36,7 +36,7 @@ class EventTurn:
     """An event that is to be analysed now.
 
     Attributes:
-        again: it was analysed before; nobody is told of its incidents once more.
+        again: it was analysed before; nobody is notified of its incidents once more.
         complete: it may be marked as analysed.
     """
 

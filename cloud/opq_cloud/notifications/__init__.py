@@ -1,1 +1,1 @@
-"""Notifications: who is told of which incident, silent Box or service, by mail, webhook or MQTT."""
+"""Notifications: who is notified of which incident, silent Box or service, by mail, webhook or MQTT."""

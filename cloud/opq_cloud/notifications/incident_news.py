@@ -1,7 +1,7 @@
 """Whether an incident is news to a rule, once over all its growth. Pure.
 
 What was said is remembered by findings, not by the incident's number: Mauka may put a finding into another
-incident when an earlier onset comes late, and a disturbance that was told of stays told under its new number.
+incident when an earlier onset comes late, and what was reported stays so under its new number.
 So any order, repetition and grouping of what comes of one disturbance is news once; with `updates` once more
 for each level of severity that it reaches.
 """
@@ -86,7 +86,7 @@ def incident_news(rule: NotificationRule, incident: Incident, said: SaidFindings
     numbers = tuple(sorted(each.finding_id for each in incident.findings))
     known = said.level(numbers)
     if known is not None:
-        said.add(numbers, known)  # what joins an incident that was told of is told of
+        said.add(numbers, known)  # what joins a reported incident is reported
     level = severity_level(shown_severity(incident))
     if known is not None and not (rule.updates and level > known):
         return None

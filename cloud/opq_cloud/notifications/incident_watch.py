@@ -1,7 +1,7 @@
 """Hears of incidents on Mauka's bus (topic `incident`) and reads them of the store, for every rule.
 
 The bus is heard at once and may lose; so the newest incidents of the store are looked through at the start
-and whenever its revision has risen. What a rule is told of is the incident as its account sees it.
+and whenever its revision has risen. A rule gets the incident as its account sees it.
 """
 
 import json

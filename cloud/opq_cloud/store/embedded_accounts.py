@@ -174,7 +174,7 @@ class EmbeddedDocuments:
                 self._opened.close()
 
     def _changed(self, table: str, result: T) -> T:
-        """What is written is on disk: who reads the table next reads it anew."""
+        """What is written is on disk: who reads the table next reads it again."""
         if result:
             with self._lock:
                 self._changes[table] += 1

@@ -1,4 +1,4 @@
-"""What others than Mauka's plug-ins did to incidents, until Mauka has told of it on its bus.
+"""What others than Mauka's plug-ins did to incidents, until Mauka has published it on its bus.
 
 Pages, commands and re-analyses write to the store, in processes that may know no bus. They leave the numbers
 here; `opq_cloud.mauka.incident_announcer` publishes them. Pure over a table of `KeyedDocuments`.

@@ -76,7 +76,7 @@ def explain(error: PyMongoError) -> StoreError:
 
 
 class MongoServer:
-    """The database behind a `mongodb://…` address."""
+    """The database at a `mongodb://…` address."""
 
     @store_errors
     def __init__(self, uri: str) -> None:

@@ -39,7 +39,7 @@ class SavedViewRecords:
         return sorted(views, key=lambda each: (each.name.casefold(), each.view_id))
 
     def save(self, account_id: str, name: str, path: str) -> SavedView | None:
-        """None where the account has MOST_SAVED; the same path again is named anew, not doubled."""
+        """None where the account has MOST_SAVED; the same path again gets the new name and is not doubled."""
         known = self.saved(account_id)
         for each in known:
             if each.path == path:

@@ -1,4 +1,4 @@
-"""What somebody who does not see every Box is told: which Boxes, and of an incident the part at those Boxes.
+"""What somebody sees who does not see every Box: which Boxes, and of an incident the part at those Boxes.
 
 Pages, API, live feed and notifications show no more than this. An incident is made again from the findings
 at the Boxes that are seen: class, residual and times of another Box do not show. Pure.

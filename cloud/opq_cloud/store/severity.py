@@ -1,7 +1,7 @@
 """Severity of a finding: the scale of `opq_measure.classification.severity`, from what it says. Pure.
 
 It follows from the finding's other fields, so it is made where a finding is written, and again where one of
-an older version is read; who sees a part of an incident is told the worst of that part.
+an older version is read; who sees a part of an incident reads the worst of that part.
 """
 
 from opq_measure.classification.severity import severity_of_part

@@ -61,7 +61,7 @@ ACKNOWLEDGE = "opq-ack"
 
 @dataclass(frozen=True, slots=True)
 class CommandedBox:
-    """What the command desk needs of one Box."""
+    """What the command handler needs of one Box."""
 
     status: BoxStatus
     ring: SampleStore
@@ -93,7 +93,7 @@ class WaitingRequest:
 
 
 class CommandHandler:
-    """The command desk: `offer` from the uplink's thread, `run` in its own."""
+    """Commands of all Boxes: `offer` from the uplink's thread, `run` in its own."""
 
     def __init__(
         self,
@@ -127,7 +127,7 @@ class CommandHandler:
         self._later(box_id, partial(self.handle_command, box_id, data))
 
     def _later(self, box_id: str, what: Callable[[], None]) -> bool:
-        """From any thread: done by the desk's; False and counted when too much waits."""
+        """From any thread: done by the handler's; False and counted when too much waits."""
         taken = self._channel.offer(what)
         if not taken:
             self._desks[box_id].counters.add("commands_overflow")

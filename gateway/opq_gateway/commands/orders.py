@@ -6,7 +6,7 @@
     opq-update     see update.py          firmware, by pieces, with progress
 
 Answered with `ok`, and in `detail` (field 1000) what the Box said, or why not. One Orders per Box, owned by
-the command desk's thread: what the Box answers comes back through `later`.
+the command handler's thread: what the Box answers comes back through `later`.
 """
 
 import json
@@ -28,7 +28,7 @@ class BoxOrders:
     """Carries out the orders for one Box."""
 
     def __init__(self, line: BoxCommandLink, later: Later, now_ns: Callable[[], int]) -> None:
-        """`later` runs a function in the desk's thread; False when it cannot be taken."""
+        """`later` runs a function in the handler's thread; False when it cannot be taken."""
         self._line = line
         self._later = later
         self._now_ns = now_ns

@@ -7,7 +7,7 @@
     cancel                      forget it; what the Box has already got is not started
 
 The Box judges image and signature itself and starts it on trial; until it has verified all of it the
-firmware that it has stays. A piece that the line lost is sent again. Owned by the command desk's thread.
+firmware that it has stays. A piece that the line lost is sent again. Owned by the command handler's thread.
 """
 
 import base64

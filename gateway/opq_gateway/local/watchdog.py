@@ -1,4 +1,4 @@
-"""Watchdog: systemd hears that the gateway lives, while every thread on the samples' way comes round its
+"""Watchdog: systemd hears that the gateway runs, while every thread on the samples' way comes round its
 loop.
 
 A thread's loop asks its stop event at every turn; a Beat is that event, and notes the time. So a thread that
@@ -30,7 +30,7 @@ class Notifier:
 
     @property
     def listening(self) -> bool:
-        """Whether a service manager asked to be told."""
+        """Whether a service manager asked for notices."""
         return bool(self._address)
 
     def ready(self) -> None:

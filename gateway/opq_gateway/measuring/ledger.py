@@ -280,7 +280,7 @@ class LedgerWriter:
         self.write()
 
     def write(self) -> None:
-        """What waits; what the disk does not take, or had no room to wait, is lost, counted and told."""
+        """What waits; what the disk does not take, or had no room to wait, is lost, counted and logged."""
         for at, (counters, ledger, dropped) in enumerate(self._ledgers):
             if ledger.dropped > dropped:
                 counters.add("ledger_dropped", ledger.dropped - dropped)

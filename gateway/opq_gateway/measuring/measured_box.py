@@ -44,7 +44,7 @@ class Job:
     steps: list[Step] = field(default_factory=list)
 
     def take_steps(self) -> list[Window]:
-        """Behind `cut_all`: the windows of its steps."""
+        """After `cut_all`: the windows of its steps."""
         self.steps = self.meter.steps()
         return [step for step in self.steps if isinstance(step, Window)]
 

@@ -1,4 +1,4 @@
-"""Measuring: one thread for all Boxes, from blocks to Measurements, Values and Told.
+"""Measuring: one thread for all Boxes, from blocks to Measurements, Values and notices.
 
     reader's thread: accept_blocks, gap, restart, figures -> Inbox per Box
     measuring thread: due Boxes -> cut -> figures_of all their windows at once -> finish

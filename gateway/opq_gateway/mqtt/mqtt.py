@@ -36,7 +36,7 @@ GOODBYE_S = 0.5
 
 
 class MqttPublisher:
-    """Publishes until `run` is told to stop."""
+    """Publishes until `run` is stopped."""
 
     def __init__(
         self,

@@ -1,7 +1,7 @@
 """Lost: samples of one Box that the ring does not have, with the reason.
 
 Every hole in the sample indices is recorded beside the samples when it is known: what the Box or the line
-lost (told by `Ring.gap`), what the disk did not take, what came while no gateway ran. A hole that has no
+lost (reported to `Ring.gap`), what the disk did not take, what came while no gateway ran. A hole that has no
 record is damage of the disk, for the ring records all others.
 """
 

@@ -42,7 +42,7 @@ class Syncing:
         self.sync()
 
     def sync(self) -> None:
-        """One round; a disk that cannot is counted and told, the others go on."""
+        """One round; a disk that cannot is counted and logged, the others go on."""
         if not self._by_disk:
             for box_id, ring in self._rings.items():
                 self._by_disk.setdefault(ring.folder.stat().st_dev, []).append(box_id)

@@ -28,7 +28,7 @@ class Outputs(Protocol):
         ...
 
     def gap(self, box_id: str, gap: Gap) -> None:
-        """Samples that will never come; the next block is behind them."""
+        """Samples that will never come; the next block comes after them."""
         ...
 
     def figures(self, box_id: str, figures: BoxMeasurement) -> None:

@@ -1,6 +1,6 @@
 """Backlog: which of a Box's held Measurements have to be sent, again or for the first time. Pure.
 
-New Measurements do not wait behind it: they are sent as they come, and what lies before them is
+New Measurements do not wait for it: they are sent as they come, and what lies before them is
 sent in between, the lowest first. One connection keeps the order, so what was sent is missing only
 once the cloud has stored something that was sent after it: a cloud that is minutes late is sent
 nothing twice. The idea is that of RACK (RFC 8985) with order instead of time.

@@ -34,7 +34,7 @@ class UplinkPoller:
             os.write(self._write, b"\0")
 
     def watch(self, name: str, files: list[int]) -> None:
-        """Tell `name` when one of these is readable."""
+        """Call `name` when one of these is readable."""
         for file in files:
             self._names[file] = name
             self._poll.register(file, select.EPOLLIN)

@@ -143,7 +143,7 @@ class Uplink:
         self._wake(box_id)
 
     def respond(self, box_id: str, frames: list[bytes]) -> None:
-        """Hand in an answer, from the command desk's thread; refused when too many wait."""
+        """Hand in an answer, from the command handler's thread; refused when too many wait."""
         line = self._lines[box_id]
         size = sum(map(len, frames))
         waiting = line.offered_bytes - line.taken_bytes

@@ -2,7 +2,7 @@
 
 No suite of Debian's mirrors holds its package `monocypher`. `pymonocypher` brings the one
 C file of Monocypher 4.0.3, and pip fetches it wherever pip works, pinned by its SHA-256. (Debian's libsodium
-was the alternative: 40 files behind a configure script for the same answer.) `MONOCYPHER_DIR` names a folder
+was the alternative: 40 files and a configure script for the same answer.) `MONOCYPHER_DIR` names a folder
 with monocypher.c and monocypher.h instead.
 """
 

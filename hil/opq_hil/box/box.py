@@ -277,7 +277,7 @@ class Box:
         return np.clip(counts.astype(np.int32) - offset_lsb, -32768, 32767).astype(np.int16)
 
     def _check_crossings(self, newest: Samples) -> None:
-        """Tell crossings of the last nominal cycle's rms."""
+        """Report crossings of the last nominal cycle's rms."""
         source = self.source
         cycle = round(source.rate_millihz / 1000 / source.nominal_hz)
         rms_v = float(np.sqrt(np.mean(self.ring.newest(cycle) ** 2))) * self.v_per_lsb

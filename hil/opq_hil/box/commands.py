@@ -73,7 +73,7 @@ CALIBRATION = {"gain": (1.0, 0.5, 2.0), "offset_lsb": (0.0, -32768, 32767), "pha
 
 
 class BoxSettings:
-    """Settings of a simulated Box, kept as long as it lives; `sequence` counts changes."""
+    """Settings of a simulated Box, kept as long as it runs; `sequence` counts changes."""
 
     def __init__(self, **values: str) -> None:
         self.sequence = 0

@@ -24,7 +24,7 @@ def play_all(
     told: Callable[[Document], None] = lambda _: None,
     side_by_side: int = SIDE_BY_SIDE,
 ) -> list[Document]:
-    """Live through the schedules of `seeds`, as `gateway_faults.runner.play_all` does."""
+    """Play the schedules of `seeds`, as `gateway_faults.runner.play_all` does."""
     return runner.play_all(seeds, folder, told, side_by_side, CLOUD)
 
 

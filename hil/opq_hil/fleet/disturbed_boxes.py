@@ -3,7 +3,7 @@
     calm Box --a change--> samples from LEAD_S before its Measurement begins --> BoxMeter --> Measurements
              <--calm again after a Measurement's end-------------------------------------+
 
-The meter is told where the closed forms ended, as it is after a restart of the gateway: its Measurements go
+The meter begins where the closed forms ended, as after a restart of the gateway: its Measurements go
 on from there. Times are seconds after the run's start by the Box's own clock.
 """
 

@@ -2,7 +2,7 @@
 
 It does what the original does, faults included: it subscribes to the prefix of its id and answers what it
 hears, also when `Command.box_id` is another (H.3, H.4); it ignores `wait` (H.12); it says ok to any
-plug-in command; it stamps a window when it has read it (H.13) and tells its uptime in seconds.
+plug-in command; it stamps a window when it has read it (H.13) and gives its uptime in seconds.
 """
 
 import random
@@ -27,7 +27,7 @@ class CurBox:
 
     Args:
         calibration: counts per volt.
-        public_key: Z85, told in the answer to an info command.
+        public_key: Z85, given in the answer to an info command.
         addresses: of its interfaces.
     Raises:
         ForeignBoxError: the id is no number of the wire.

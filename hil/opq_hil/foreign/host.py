@@ -229,7 +229,7 @@ class ForeignHost:
     def _rebuild(
         self, context: "zmq.Context[zmq.Socket[bytes]]", box: ConnectedBox, poller: zmq.Poller
     ) -> None:
-        """The command sockets anew; a command on its way is lost, as in the original (H.41)."""
+        """The command sockets again; a command on its way is lost, as in the original (H.41)."""
         self._open_commands(context, box, poller)
         if box.peer.sockets.rebuilds_push and box.push is not None:
             box.push.close(0)

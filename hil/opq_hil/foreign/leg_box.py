@@ -4,7 +4,7 @@ It hears everything on 8194 and answers only the topic `evget`: PING with PONG, 
 
 The reference does not say which edge of a range counts, nor what stands in the optional fields of an answer;
 here every cycle read within it is sent, both edges included, ten to a DataMessage, and an empty range is
-answered with ERROR; boxId, time and num_cycles are told.
+answered with ERROR; boxId, time and num_cycles are given.
 The counters of GPS are those of a Box without a receiver: 0.
 """
 

@@ -3,7 +3,7 @@
 A schedule starts and kills a dozen processes of Python, and most of what that costs is imports. The server is
 forked from the world before it has threads, sockets or open files; each service is forked from the server, by
 its own process id, with its own standard error, and dies with the world as one that was started from
-nothing does. What it lives through is the same; it is only up sooner.
+nothing does. What happens to it is the same; it is only up sooner.
 """
 
 import gc

@@ -22,7 +22,7 @@ Document = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class SeededWorld:
-    """A kind of world that lives through schedules by seed."""
+    """A kind of world that plays schedules by seed."""
 
     module: str
     """`python -m MODULE SEED FOLDER PARENT_PID [--mounted]` prints a verdict."""
@@ -53,7 +53,7 @@ def play_all(
     side_by_side: int = SIDE_BY_SIDE,
     kind: SeededWorld = GATEWAY,
 ) -> list[Document]:
-    """Live through the schedules of `seeds`; `told` is called as each ends, one call at a time.
+    """Play the schedules of `seeds`; `told` is called as each ends, one call at a time.
 
     What a schedule left behind is kept, in `folder`, when something is not accounted for, or is known to go
     wrong.

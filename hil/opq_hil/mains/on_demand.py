@@ -165,7 +165,7 @@ KINDS = tuple(ON_DEMAND)
 
 
 def numbers_for(kind: str, told: dict[str, float]) -> EventNumbers:
-    """The kind's usual numbers, with those that were told.
+    """The kind's usual numbers, with those that were given.
 
     Raises:
         ValueError: what is wrong, and what is wanted.

@@ -3,7 +3,7 @@
 Its faults are kept: `phase` is ignored and the sample index wraps at 200, so that any frequency but a
 multiple of 60 Hz jumps in phase with every frame; a value is taken only if its JSON type is that of the
 current one, so that 50 for 60.0 changes nothing. The reference does not say what filters do that
-arrive while others run: here they wait behind them.
+arrive while others run: here they wait for them.
 """
 
 import math

@@ -254,7 +254,7 @@ class _CrossCheck:
         return self._root(row.get("from_bus")), _name(row.get("to_bus"))
 
     def _root(self, place: object) -> str:
-        """The bus at which the feeders behind a place begin."""
+        """The bus at which the feeders beyond a place begin."""
         text = _name(place)
         for _ in range(len(self.feeders) + 1):
             if text in self.buses or "/" not in text:

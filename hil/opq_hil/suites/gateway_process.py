@@ -46,7 +46,7 @@ class Kills:
     """`deaf_s`: of each kill, from the newest sample on disk until the last Box was asked for what it holds,
     and how long this machine held up Boxes that it plays itself meanwhile.
 
-    A gateway that a busy machine held up is behind when it is killed: what it had not read is gone.
+    A gateway that a busy machine held up is late when it is killed: what it had not read is gone.
     """
 
     deaf_s: tuple[float, ...]
@@ -135,7 +135,7 @@ class GatewayProcess:
     def pass_time(self, seconds: float) -> None:
         """Let it work for so long, in its own time and in that of the Boxes; it must not end.
 
-        In both: an emulator that was behind catches up faster than real time.
+        In both: an emulator that was late catches up faster than real time.
         """
         end, box_end = time.monotonic() + seconds, self._now_s() + seconds
         self.wait_until(

@@ -198,7 +198,7 @@ def flash_digest(flash: bytes, firmware: Firmware) -> Digest:
 
 
 def _marks(rest: bytes, image: bytes) -> str:
-    """The words behind an image that are not empty; that which names the image as `tag`."""
+    """The words after an image that are not empty; that which names the image as `tag`."""
     words = np.frombuffer(rest[len(rest) % 4 :], "<u4")
     tag = int.from_bytes(read_header(image).sha256[:4], "little")
     return " ".join("tag" if word == tag else f"{word:08x}" for word in words[words != 0xFFFF_FFFF][:16])

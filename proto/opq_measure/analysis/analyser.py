@@ -167,7 +167,7 @@ class Analyser:
             self._measure(self._flagging.push_window(window, notices))
 
     def _end_run(self, last: Iterable[Window]) -> None:
-        """The last windows of a run, what is left behind them, and whatever waited for them."""
+        """The last windows of a run, what is left after them, and whatever waited for them."""
         self._take(last)
         assert self._detector is not None
         notices: list[Notice] = []

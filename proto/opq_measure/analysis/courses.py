@@ -42,7 +42,7 @@ class Growing:
         return self._count
 
     def add(self, values: FloatArray) -> None:
-        """Behind what is there."""
+        """After what is there."""
         needed = self._count + len(values)
         if needed > len(self._room):
             room = np.empty(max(needed, 2 * len(self._room)))
@@ -252,7 +252,7 @@ class CycleCourse:
         self._last = -np.inf
 
     def push_window(self, window: Window) -> None:
-        """The next window, or what is left of a run behind its last one."""
+        """The next window, or what is left of a run after its last one."""
         halves = window.half_edges
         if np.isfinite(window.next_half):
             halves = np.append(halves, window.next_half)

@@ -11,7 +11,7 @@ NONE, UNKNOWN = "none", "unknown"
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One measured number behind a verdict. `limit` is None where it only describes."""
+    """One measured number that a verdict rests on. `limit` is None where it only describes."""
 
     name: str
     value: float

@@ -1,4 +1,4 @@
-"""Calm windows: those in which no Urms(1/2) can lie beyond a threshold, told from what was measured anyhow.
+"""Calm windows: those in which no Urms(1/2) can lie beyond a threshold, known from what was measured anyhow.
 
 Urms(1/2) for events takes the usual length of a cycle, that of a window the distance of its own edges. The
 two spans begin alike and differ by d samples, which can change the length by d at most, and the energy by d

@@ -261,7 +261,7 @@ class Detector:
     def _find_both(
         self, event: ThresholdCrossing, stop: int, start: float, end: float
     ) -> tuple[float, float]:
-        """Both ends of a short event, if that can be told better together."""
+        """Both ends of a short event, if they are better known together."""
         around, begin = self._surroundings(event.first, stop, event.first)
         found = around.dip(start - begin, end - begin)
         return (start, end) if found is None else (begin + found[0], begin + found[1])

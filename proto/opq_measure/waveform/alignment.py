@@ -1,6 +1,6 @@
 """How far two recordings of one event are apart in time, from their samples alone.
 
-The fundamental's phase tells the lag to a hundredth of a sample, but not which cycle. The cycle is told by
+The fundamental's phase gives the lag to a hundredth of a sample, but not the cycle. The cycle is given by
 what happens only once: the difference from one cycle before, which is nothing while the voltage is steady
 and lasts for a cycle at each edge of a dip. Two places of one grid differ in phase by some tenths of a
 degree, and by others before and after an event: the lag is the middle of both, its uncertainty holds that.
@@ -69,7 +69,7 @@ def lag_between(
         least_overlap_s: how much of the two has to overlap.
     Raises:
         ValueError: see `signal.check_signal`; shorter than 10 cycles; nothing happens in them by which the
-            cycle could be told; no steady stretch in both.
+            cycle could be found; no steady stretch in both.
 
     Error: 0.001 samples rms for a grid without angle between the places, at 30 dB of noise within 20 us rms
     for dips of 15 to 90 % (test_measure_alignment.py); on the two real recordings 822.5

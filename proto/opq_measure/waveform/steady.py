@@ -27,7 +27,7 @@ ORDERS = 50
 BAND = 0.45
 """A share of the rate: harmonics above are left in the signal, there a sampler's filter has its edge."""
 LEAST_CYCLES = 1.05
-"""Below one cycle DC and fundamental can't be told apart."""
+"""Below one cycle DC and fundamental can't be separated."""
 FREE_CYCLES = 1.4
 """From here on the frequency is fitted, too; limits.md section 8: 1.4 mHz over 1.5 cycles at 60 dB."""
 SETTLED_RAD = 1e-6

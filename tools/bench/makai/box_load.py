@@ -2,7 +2,7 @@
 
     python -m bench.makai.box_load PLAN.json     orders on stdin, a JSON line each; answers on stdout
 
-Measurements have the bytes of a fleet's; a Box that is told to crosses, and measures how long its command
+Measurements have the bytes of a fleet's; a Box that is asked to crosses, and measures how long its command
 takes. No Box answers: what waveforms cost is not in this bench.
 """
 

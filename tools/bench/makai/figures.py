@@ -1,6 +1,6 @@
 """Every figure of `bench makai`: CPU a Measurement, latency, memory, handshakes, beside a bare forwarder.
 
-For each number of Boxes Makai is started anew, in three processes; the Boxes are in one more. CPU is user and
+For each number of Boxes Makai is started again, in three processes, the Boxes in one more. CPU is user and
 system time of Makai's processes over a span, so that what else the machine does matters less; what they cost
 without any Measurement is measured first and said, and is not taken off. Latencies are of the wall's clock: a
 machine that has other work shows them longer.

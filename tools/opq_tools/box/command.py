@@ -132,7 +132,7 @@ def reset(connection: tuple[str, str, float], box_id: str, as_json: bool) -> Non
 @json_option
 @click.pass_obj
 def time(connection: tuple[str, str, float], box_id: str, utc_ms: int | None, as_json: bool) -> None:
-    """Tell it the time (UTC_MS, or its gateway's); a Box with GPS keeps its own.
+    """Give it the time (UTC_MS, or its gateway's); a Box with GPS keeps its own.
 
     Example: opq-tools box time 1
     """

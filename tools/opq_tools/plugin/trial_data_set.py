@@ -1,4 +1,4 @@
-"""`opq-tools plugin test --data-set`: how well an analysis tells the Sim's recordings apart.
+"""`opq-tools plugin test --data-set`: how well an analysis classifies the Sim's recordings.
 
 Each recording is one Event of one Box. A recording is found when the analysis gives a finding of a class that
 it looks for, or of its own name; that is right when such a class is in the recording. It may wrongly find

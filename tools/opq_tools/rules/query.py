@@ -31,7 +31,7 @@ def command(server: RuleServer, sql: str | None, limit: int | None) -> None:
 
 
 def _asked() -> str | None:
-    """A line of the prompt, which is told apart from the rows; None: enough."""
+    """A line of the prompt, which differs from the rows; None: enough."""
     try:
         line: str = click.prompt("opq", default="", show_default=False, prompt_suffix="> ", err=True).strip()
     except click.Abort:

@@ -60,7 +60,7 @@ class RuleServer:
         return answer.json() if is_json else answer.text
 
     def events(self, path: str, body: Any, sql: str) -> Iterator[str]:
-        """`data:` of server-sent events, as they come; comments are not told."""
+        """`data:` of server-sent events, as they come; comments are left out."""
         try:
             with self._http.stream("POST", path, json=body, timeout=None) as answer:
                 if answer.status_code >= 400:

@@ -1,4 +1,4 @@
-"""The processes of one run and the page's live feed, behind one queue of lines."""
+"""The processes of one run and the page's live feed, in one queue of lines."""
 
 import queue
 from collections.abc import Mapping

@@ -4,7 +4,7 @@ Each service stamps its lines with the machine's monotonic clock, so that the st
 processes can be subtracted: t0 the first sample below the threshold leaves the Box, t1 its
 Measurement reaches the triggering broker, t2 the trigger is decided, t3 the last waveform is
 stored, t4 the incident is stored, t5 the page's live feed delivers it. What an analysis asks for
-afterwards is stored behind t4 and is none of these.
+afterwards is stored after t4 and is none of these.
 """
 
 from collections import OrderedDict

@@ -99,7 +99,7 @@ def decide(
         return None, state
     rms = metrics.get("rms")
     if rms is not None and is_flagged(rms, nominal):
-        del state.last[key]  # the window after it begins anew
+        del state.last[key]  # the window after it begins again
         return None, state
     rate_hz_s = (most_hz - least_hz) / max(SHORTEST_S, _length_s(measurement, last))
     if "rocof" in metrics:

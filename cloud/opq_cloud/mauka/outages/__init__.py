@@ -1,1 +1,1 @@
-"""Boxes that lost their supply, told apart from Boxes whose network is gone (docs/mauka.md, "Outages")."""
+"""Boxes that lost their supply, and not only their network (docs/mauka.md, "Outages")."""

@@ -55,7 +55,7 @@ def read_progress(folder: Path) -> HistoryProgress | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise OpqError(f"{path}: no progress of a history: {error}; move it away to begin anew") from error
+        raise OpqError(f"{path}: no progress of a history: {error}; move it away to begin again") from error
 
 
 def write_progress(folder: Path, progress: HistoryProgress) -> None:

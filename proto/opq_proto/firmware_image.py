@@ -20,6 +20,10 @@ SLOT_BYTES = 0x6_0000
 STATUS_BYTES = 1024
 """At the end of a slot: the Box's own marks."""
 MAX_BODY_BYTES = SLOT_BYTES - HEADER_BYTES - STATUS_BYTES
+PIECE_BYTES = 1024
+"""The most that UpdateData of the link holds."""
+ERASE_S = 30.0
+"""Three sectors of 128 KB, 4 s each at most (DS8626 table 40), and the Box's other work between."""
 HARDWARE_BYTES = 16
 LABEL_BYTES = 40
 FLAG_DEVELOPMENT_KEY = 1

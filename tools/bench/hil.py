@@ -17,10 +17,10 @@ from bench.result import Baseline, BenchResult, case
 from opq_hil.backends.firmware import Firmware, read_firmware
 from opq_hil.backends.qemu import Qemu
 from opq_hil.suites.scenario import Bench
-from opq_hil.suites.updates import BOARD, BOOT_NS, PIECE_BYTES, confirmed, update_script
+from opq_hil.suites.updates import BOARD, BOOT_NS, confirmed, update_script
 from opq_hil.world.world import NS, World
 from opq_proto.errors import OpqError
-from opq_proto.firmware_image import Slot, read_bundle
+from opq_proto.firmware_image import PIECE_BYTES, Slot, read_bundle
 from opq_proto.link_messages import Resend
 from opq_tools.built_firmware import firmware_for
 

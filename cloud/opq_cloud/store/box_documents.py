@@ -16,6 +16,8 @@ _TEXTS = ("description", "region", "feeder", "phase", "grid", "public_key")
 """Fields that are a text, or "" where somebody took the text away."""
 LARGEST_LATITUDE = 90.0
 LARGEST_LONGITUDE = 180.0
+REVISION = "boxes_revision"
+"""Counter of both stores: each change of a Box, location or region raises it."""
 
 
 def box_document(box: BoxRecord) -> dict[str, Any]:

@@ -11,16 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from opq_cloud.store.rows import FIXED_FLAGS, FIXED_ROW, METRIC_FIELDS, fixed_head, unpack_block
+from opq_cloud.store.rows import FIXED_FLAGS, FIXED_ROW, METRIC_ORDER, fixed_head, unpack_block
 from opq_cloud.store.schema import BOXES_PER_SEGMENT, next_number
 from opq_cloud.store.sealing import EVER
-from opq_proto.measurement_columns import METRIC_NAMES, MeasurementColumns
+from opq_proto.measurement_columns import MeasurementColumns
 
 LEAST_ROWS = 30
 """Per Box: a block of fewer costs more in every query than its sealing."""
 MOST_OFFSET = 1 << 32
 """ms from a block's first row."""
-_ORDER = [METRIC_NAMES.index(name) for name in METRIC_FIELDS]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ def column_blocks(columns: MeasurementColumns) -> list[ColumnBlock] | None:
     if not later.all() or int((told_ms - first_ms).max()) >= MOST_OFFSET:
         return None
     rows = np.zeros(len(columns), FIXED_ROW)
-    metrics = columns.metrics[order][:, _ORDER]
+    metrics = columns.metrics[order][:, METRIC_ORDER]
     rows["offset_ms"] = told_ms - first_ms
     rows["averages"] = metrics[:, :, 2]
     rows["flags"] = FIXED_FLAGS | int(columns.source) << 4

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from opq_cloud.store.box_documents import (
+    REVISION,
     box_changes,
     box_from_document,
     location_document,
@@ -17,8 +18,6 @@ from opq_cloud.store.box_documents import (
 )
 from opq_cloud.store.schema import EmbeddedPart, next_number
 from opq_cloud.store.store import BoxRecord, LocationRecord
-
-_REVISION = "boxes_revision"
 
 
 class EmbeddedBoxes(EmbeddedPart):
@@ -29,7 +28,7 @@ class EmbeddedBoxes(EmbeddedPart):
 
     def boxes_revision(self) -> int:
         with self._database.read() as connection:
-            row = connection.execute("SELECT value FROM counters WHERE name = ?", (_REVISION,)).fetchone()
+            row = connection.execute("SELECT value FROM counters WHERE name = ?", (REVISION,)).fetchone()
         return 0 if row is None else int(row[0])
 
     def put_box(self, box: BoxRecord) -> None:
@@ -43,7 +42,7 @@ class EmbeddedBoxes(EmbeddedPart):
             document = json.dumps({**(known or {}), **box_changes(known, box, now_ms)})
             if row is not None and document == row[0]:
                 return
-            next_number(connection, _REVISION)
+            next_number(connection, REVISION)
             connection.execute("INSERT OR REPLACE INTO opq_boxes VALUES (?, ?)", (box.box_id, document))
 
         self._database.write(job)
@@ -66,14 +65,14 @@ class EmbeddedBoxes(EmbeddedPart):
         row = location.slug, json.dumps(location_document(location))
 
         def job(connection: sqlite3.Connection) -> None:
-            next_number(connection, _REVISION)
+            next_number(connection, REVISION)
             connection.execute("INSERT OR REPLACE INTO locations VALUES (?, ?)", row)
 
         self._database.write(job)
 
     def remove_location(self, slug: str) -> None:
         def job(connection: sqlite3.Connection) -> None:
-            next_number(connection, _REVISION)
+            next_number(connection, REVISION)
             connection.execute("DELETE FROM locations WHERE slug = ?", (slug,))
             connection.execute("DELETE FROM regions WHERE location = ?", (slug,))
 
@@ -87,7 +86,7 @@ class EmbeddedBoxes(EmbeddedPart):
 
     def put_region(self, region: str, location: str) -> None:
         def job(connection: sqlite3.Connection) -> None:
-            next_number(connection, _REVISION)
+            next_number(connection, REVISION)
             connection.execute("INSERT OR IGNORE INTO regions VALUES (?, ?)", (location, region))
 
         self._database.write(job)

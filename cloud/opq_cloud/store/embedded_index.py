@@ -27,7 +27,7 @@ FILL_ROWS = 500
 """Incidents of an older version that one write enters."""
 FEW_SINCE = 10_000
 """Where fewer incidents end after a moment, what is asked since it begins at the first of them."""
-_ENTRY = "i.group_id, i.start_ns, i.end_ns, i.kind, i.residual_percent, i.severity, i.scope, i.label"
+ENTRY = "i.group_id, i.start_ns, i.end_ns, i.kind, i.residual_percent, i.severity, i.scope, i.label"
 _SORTED_BY = {"newest": None, "severe": "i.severity", "long": "i.length_ns"}
 _SINCE = (
     f"SELECT CASE WHEN count(*) < {FEW_SINCE} THEN min(group_id) ELSE 0 END FROM "
@@ -127,7 +127,7 @@ def find_statement(
         where += f" AND (coalesce({key}, 0), {number}) {less} (?, ?)"
         values += [beyond.value, beyond.incident_id]
     order = f"{number} {turn}" if key is None else f"coalesce({key}, 0) {turn}, {number} {turn}"
-    return f"SELECT {_ENTRY} FROM {source} WHERE {where} ORDER BY {order} LIMIT ?", [*values, limit]
+    return f"SELECT {ENTRY} FROM {source} WHERE {where} ORDER BY {order} LIMIT ?", [*values, limit]
 
 
 def count_statement(wanted: IncidentFilter, most: int) -> tuple[str, list[object]]:

@@ -9,6 +9,7 @@ import sqlite3
 import time
 
 from opq_cloud.store.makai_documents import (
+    IDENTITY,
     BrokerTraffic,
     MakaiConfig,
     makai_config_document,
@@ -18,8 +19,6 @@ from opq_cloud.store.makai_documents import (
 )
 from opq_cloud.store.schema import EmbeddedPart
 from opq_cloud.store.sealing import counter
-
-IDENTITY = "store_identity"
 
 
 class EmbeddedMakai(EmbeddedPart):

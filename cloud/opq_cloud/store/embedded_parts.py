@@ -7,20 +7,18 @@ from itertools import groupby
 from operator import itemgetter
 
 from opq_cloud.store.documents import known_from_document
+from opq_cloud.store.embedded_index import ENTRY, FILL_ROWS
 from opq_cloud.store.incident_index import IncidentFilter, IndexedIncident
 from opq_cloud.store.incident_parts import BoxPart, IndexedParts, part_of
 from opq_cloud.store.join_plan import KnownFinding
 from opq_cloud.store.schema import EmbeddedPart
 
-FILL_ROWS = 500
-"""Incidents of an older version that one write enters."""
 FEW_BOXES = 100
 """Rows of so many Boxes are sorted; of more, all rows are read in their order until there are enough."""
 _FILLED, _FILLED_TO = "incident_boxes", "incident_boxes_to"
 _PART = (
     "b.box_id, b.start_ns, b.end_ns, b.kind, b.residual_percent, b.length_ns, b.worst_start_ns, b.worst_id"
 )
-_ENTRY = "i.group_id, i.start_ns, i.end_ns, i.kind, i.residual_percent, i.severity, i.scope, i.label"
 _ENTRY_FIELDS = 8
 
 Pair = tuple[int, str]
@@ -73,7 +71,7 @@ def parts_statement(
             where.append(text)
             values.append(value)
     source = "incident_boxes b CROSS JOIN incident_index i ON i.group_id = b.group_id"
-    what = f"SELECT {_ENTRY}, i.words, i.boxes, {_PART} FROM {source}"
+    what = f"SELECT {ENTRY}, i.words, i.boxes, {_PART} FROM {source}"
     return f"{what} WHERE {' AND '.join(where)} ORDER BY b.group_id {'ASC' if back else 'DESC'}", values
 
 

@@ -22,6 +22,8 @@ _DEFAULT_NAMES = {
 }
 _MOST = {"ref_hz": 1000.0, "ref_v": 1e6, "percent_hz_high": 1000.0, "percent_v_high": 1000.0}
 _MOST_PERCENT = 100.0
+IDENTITY = "store_identity"
+"""Counter of both stores that says which store this is."""
 MAKAI_CONFIG_KEYS = ("triggering", "triggers")
 """What of the document is ours to write."""
 SettingValue = float | int | bool | str | None

@@ -7,6 +7,7 @@ from bson.int64 import Int64
 from pymongo import ASCENDING
 
 from opq_cloud.store.box_documents import (
+    REVISION,
     box_changes,
     box_from_document,
     location_document,
@@ -18,7 +19,6 @@ from opq_cloud.store.store import BoxRecord, LocationRecord, box_order
 
 FOREIGN_S = 5.0
 """The original's View writes these collections and counts nothing: what it wrote is seen after so long."""
-_REVISION = "boxes_revision"
 
 
 class MongoBoxes(MongoPart):
@@ -26,13 +26,13 @@ class MongoBoxes(MongoPart):
 
     @store_errors
     def boxes_revision(self) -> int:
-        found = self._db.opq_counters.find_one({"_id": _REVISION})
+        found = self._db.opq_counters.find_one({"_id": REVISION})
         return (0 if found is None else int(found["value"])) + int(time.monotonic() / FOREIGN_S)
 
     def _count_change(self) -> None:
         """After the write: who reads before it may keep what it read under the number before."""
         change = {"$inc": {"value": Int64(1)}}
-        upsert(lambda: self._db.opq_counters.update_one({"_id": _REVISION}, change, upsert=True))
+        upsert(lambda: self._db.opq_counters.update_one({"_id": REVISION}, change, upsert=True))
 
     @store_errors
     def put_box(self, box: BoxRecord) -> None:

@@ -9,6 +9,7 @@ from bson.int64 import Int64
 from pymongo import ASCENDING
 
 from opq_cloud.store.makai_documents import (
+    IDENTITY,
     MAKAI_CONFIG_KEYS,
     BrokerTraffic,
     MakaiConfig,
@@ -19,8 +20,6 @@ from opq_cloud.store.makai_documents import (
 )
 from opq_cloud.store.mongo_server import MongoPart, store_errors, upsert
 from opq_proto.errors import StoreError
-
-IDENTITY = "store_identity"
 
 
 class MongoMakai(MongoPart):

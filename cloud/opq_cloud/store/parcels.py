@@ -22,7 +22,7 @@ from opq_cloud.store.rows import (
     BACKFILLED_FLAG,
     CLOCKED_ROW,
     FIXED_FLAGS,
-    METRIC_FIELDS,
+    METRIC_ORDER,
     OLDEST_FLAG,
     SEQUENCE_FLAG,
     MeasurementRow,
@@ -32,7 +32,7 @@ from opq_cloud.store.rows import (
     unpacked_rows,
 )
 from opq_proto.decision import NS_PER_MS
-from opq_proto.measurement_columns import METRIC_NAMES, NumberedColumns
+from opq_proto.measurement_columns import NumberedColumns
 from opq_proto.messages import Measurement
 
 PARCEL_ROW = np.dtype([("box", "<u4"), ("told_ms", "<i8"), ("row", CLOCKED_ROW)])
@@ -47,7 +47,6 @@ STRETCH_ROWS = 200
 """Part of the form: it is never changed. As small as all rows at once, and unpacked in 40 us."""
 LEVEL = 1
 _RAW = -zlib.MAX_WBITS
-_ORDER = [METRIC_NAMES.index(name) for name in METRIC_FIELDS]
 
 ParcelRows = NDArray[np.void]
 
@@ -65,7 +64,7 @@ def parcel_rows(columns: NumberedColumns, numbers: NDArray[np.int64]) -> ParcelR
     found: ParcelRows = np.zeros(len(columns), PARCEL_ROW)
     found["box"], found["told_ms"] = numbers, columns.timestamp_ms
     rows = found["row"]
-    metrics = columns.metrics[:, _ORDER]
+    metrics = columns.metrics[:, METRIC_ORDER]
     holds = columns.oldest >= 0
     rows["sequence"] = columns.sequence
     rows["averages"] = metrics[:, :, 2]

@@ -14,10 +14,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from opq_proto.measurement_columns import METRIC_NAMES
 from opq_proto.messages import Measurement, Metric, TimeSource
 
 METRIC_FIELDS = {"rms": "voltage", "f": "frequency", "thd": "thd", "trans": "transient"}
 """Wire key -> field of the original's documents (opq-interop, D.1 and D.2)."""
+METRIC_ORDER = [METRIC_NAMES.index(name) for name in METRIC_FIELDS]
+"""Columns of a batch in this order."""
 
 _KEYS = tuple(METRIC_FIELDS)
 _MORE = struct.Struct("<HiqII8f")  # flags, end offset, duration, uncertainty, back, 4 x (min, max)

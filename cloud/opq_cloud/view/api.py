@@ -19,7 +19,8 @@ from opq_cloud.view.half_cycle_lines import whole_line
 from opq_cloud.view.history_page import From, To, asked_span
 from opq_cloud.view.incident_page import corners, past_before
 from opq_cloud.view.live_messages import measurement_json
-from opq_cloud.view.pages import BOX_ID, HOUR_MS
+from opq_cloud.view.pages import HOUR_MS
+from opq_cloud.view.registry import BOX_ID
 from opq_cloud.view.sparkline import spark_steps
 from opq_cloud.view.words import headline
 from opq_measure.events.curves import SEMI_F47

@@ -24,13 +24,13 @@ from opq_cloud.store.incident_index import (
 )
 from opq_cloud.view import words
 from opq_cloud.view.context import LARGEST_ID, ViewContext
+from opq_cloud.view.registry import BOX_ID
 from opq_cloud.view.time_span import read_span
 from opq_proto.messages import Incident
 
 PER_PAGE = 25
 MOST_COUNTED = 10_000
 """More are said to be more."""
-BOX_ID = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 SCOPES = {"local": "Local", "feeder": "Feeder", "region": "Region", "wide_area": "Wide area"}
 ORDER_WORDS = {"newest": "Newest first", "severe": "Most severe first", "long": "Longest first"}
 SEVERITIES = (2, 4, 6, 8)

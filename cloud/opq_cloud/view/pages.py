@@ -1,6 +1,5 @@
 """The HTML pages: `/`, `/incidents`, `/incidents/{id}`, `/boxes/{id}`, and the error page."""
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -39,6 +38,7 @@ from opq_cloud.view.live_messages import measurement_json
 from opq_cloud.view.past.calendar_page import CalendarPages
 from opq_cloud.view.past.compare_page import ComparePages
 from opq_cloud.view.recent import FRESH_MS
+from opq_cloud.view.registry import BOX_ID
 from opq_cloud.view.sparkline import (
     NORMAL_PERCENT,
     Sparkline,
@@ -50,7 +50,6 @@ from opq_cloud.view.sparkline import (
 )
 from opq_proto.messages import Incident, Measurement
 
-BOX_ID = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 ON_FRONT_PAGE = 8
 CARDS = 24
 """More Boxes than that are rows of a table."""

@@ -3,6 +3,7 @@
 A page that names a few of 10,000 Boxes takes them from here: what a page costs does not rise with the fleet.
 """
 
+import re
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from opq_cloud.store.box_place import BoxPlace, box_place
 from opq_cloud.store.store import BoxRecord, CloudStore, LocationRecord
 
+BOX_ID = re.compile(r"[A-Za-z0-9_.-]{1,32}")
+"""What an address or a form may name as a Box."""
 Regions = Mapping[str, tuple[str, ...]]
 
 

@@ -19,19 +19,15 @@ from functools import partial
 
 from opq_gateway.serial_side.box_commands import BoxAnswer, BoxCommandLink
 from opq_proto.errors import OpqError
-from opq_proto.firmware_image import Slot, read_bundle, refusal_words, sha256_of
+from opq_proto.firmware_image import ERASE_S, PIECE_BYTES, Slot, read_bundle, refusal_words, sha256_of
 from opq_proto.link_messages import Operation, Status
 
 MOST_BYTES = 2_000_000
 """Two images of 384 KB and some."""
-PIECE_BYTES = 1024
-"""The most that the link's UpdateData holds."""
 ANSWER_S = 1.0
-ERASE_S = 30.0
-"""Three sectors of 128 KB, 4 s each at most (DS8626 table 40), and the Box's other work between."""
 BUSY_S = 0.05
 LOST_S = 5.0
-"""Behind the line's own time-out: its answer did not get through to the desk, which had too much to do."""
+"""After the line's own time-out: its answer did not get through to the handler, which had too much to do."""
 TRIES = 10
 
 

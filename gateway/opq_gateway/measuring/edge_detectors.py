@@ -24,7 +24,7 @@ from opq_measure.events.limits import Limits
 from opq_measure.events.rapid_change import RapidChanges, RapidLimits
 from opq_measure.timebase.cycles import WINDOW_S
 from opq_measure.timebase.window import Window
-from opq_measure.waveform.notches import notching_in
+from opq_measure.waveform.notches import SHARP, SHARP_ORDER, notching_in
 from opq_proto.messages import Measurement, Metric, TimeSource
 
 TOGETHER = 5
@@ -34,9 +34,6 @@ MOST_TRANSIENTS = 8
 MOST_LOOKS, LOOK_S = 4.0, 5.0
 """Seconds looked at closely in a row, and when there is one more: lasting noise takes no other Box's time."""
 EVERY_S = 10.0
-SHARP = 0.002
-"""Share of the fundamental that notches of 3 % exceed from order SHARP_ORDER on (`analysis.courses`)."""
-SHARP_ORDER = 14
 ROSE = 1.5
 """Times the usual power of these orders: a wave that always has them is looked at once, not each second."""
 PREFIX = "edge_"

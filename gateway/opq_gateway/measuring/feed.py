@@ -1,4 +1,4 @@
-"""Feed: what was measured (Values, Phasor, notices), to whoever on this machine reads it: MQTT, C37.118, page.
+"""Feed: what was measured (Values, Phasor, notices), to its readers on this machine: MQTT, C37.118, page.
 
 A slow reader loses its oldest items, counted in its channel, and holds up nobody.
 """

@@ -23,7 +23,7 @@ from zlib import crc32
 
 from opq_gateway.blocks import SampleBlock
 from opq_gateway.ring.catalogue import SegmentCatalogue, read_span
-from opq_gateway.ring.live import LiveSegment
+from opq_gateway.ring.live import LEAST_RECORDS, LiveSegment
 from opq_gateway.ring.lost import Lost
 from opq_gateway.ring.pending import PendingLosses
 from opq_gateway.ring.raw import HEAD_BYTES
@@ -38,7 +38,6 @@ SEGMENTS_PER_RING = 12
 """At least; the ring holds between its hours, or bytes, and 1/12 more, or less."""
 RECORD_SAMPLES = 200
 """Samples per record at least: the default block of the link and the wire's Cycle."""
-LEAST_RECORDS = 128
 MOST_RECORDS = 1 << 16
 RETRY_S = 1.0
 """A disk that refused is tried again after this."""

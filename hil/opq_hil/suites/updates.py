@@ -14,6 +14,7 @@ from opq_hil.world.strategy import when
 from opq_hil.world.world import NS, World
 from opq_proto.firmware_image import (
     HEADER_BYTES,
+    PIECE_BYTES,
     SIGNED_BYTES,
     Slot,
     Verdict,
@@ -35,7 +36,6 @@ from opq_proto.link_messages import (
 from opq_proto.signing import firmware_key
 
 BOARD = "opqbox"
-PIECE_BYTES = 1024
 PIECE_NS = 14_000_000
 """A frame of 1,040 bytes is 11.3 ms on the line; its 256 words are 4 ms of programming."""
 ERASE_NS = 9 * NS

@@ -18,15 +18,12 @@ from opq_measure.signal import BoolArray, FloatArray, SignalPiece
 from opq_measure.timebase.cycles import cycles_per_window
 from opq_measure.timebase.window import WindowTime
 from opq_measure.timebase.windows import Window
-from opq_measure.waveform.notches import notching_in
+from opq_measure.waveform.notches import SHARP, SHARP_ORDER, notching_in
 
 QUANTITIES = (Quantity("rms_v"), Quantity("frequency_hz", mean="arithmetic"), Quantity("thd_percent"))
 """Put together over 150/180 cycles, ten minutes and two hours."""
 LOOK_EVERY = 4
 """Windows; for notches and for the noise one of them is looked at, which says as much."""
-SHARP = 0.002
-"""Share of the fundamental that notches of 3 % exceed in the orders which their search does not fit."""
-SHARP_ORDER = 14
 NOISY = 1.4
 """Times the power that noise has in these orders: four times the scatter of 111 bins."""
 

@@ -42,6 +42,9 @@ APART_DEGREES = 4.0
 MOST_CYCLES = 0.75
 """Share of the cycles that have a notch at a place, from which it is periodic."""
 LEAST_CYCLES = 3
+SHARP = 0.002
+"""Share of the fundamental that notches of 3 % exceed from order SHARP_ORDER on, which ORDERS do not fit."""
+SHARP_ORDER = 14
 
 
 @dataclass(frozen=True, slots=True)

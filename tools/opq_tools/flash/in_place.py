@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from opq_proto.firmware_image import ImageError, Slot, refusal_words, version_number
+from opq_proto.firmware_image import ERASE_S, PIECE_BYTES, ImageError, Slot, refusal_words, version_number
 from opq_proto.link import Decoder, encode
 from opq_proto.link_messages import (
     Acknowledgement,
@@ -27,14 +27,10 @@ from opq_tools.flash.chip import FlashError, LineError
 from opq_tools.flash.progress import FlashProgress
 from opq_tools.flash.serial_line import SerialLine
 
-PIECE_BYTES = 1024
-"""The most that UpdateData holds."""
 ANSWER_S = 1.0
 TRIES = 10
 HELLO_S = 8.0
 """A commanded Box says hello every 5 s even if the question is lost."""
-ERASE_S = 30.0
-"""Three sectors of 128 KB, 4 s each at most (DS8626 table 40), and the Box's other work between."""
 CONFIRM_S = 20.0
 """The app confirms itself after 10 s of samples without a loss (device/app/updater.py)."""
 CONFIRMED, ROLLED_BACK = 53, 55

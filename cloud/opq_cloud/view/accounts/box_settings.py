@@ -17,11 +17,11 @@ from opq_cloud.view.accounts.links import CLAIM_S, make_ticket
 from opq_cloud.view.accounts.nominal_form import read_nominal_form
 from opq_cloud.view.accounts.passwords import same_fingerprint, secret_hash
 from opq_cloud.view.accounts.visitors import ASKING, Visitor
+from opq_cloud.view.registry import BOX_ID
 from opq_proto.errors import KeyFileError, OpqError
 from opq_proto.key_register import key_fingerprint
 from opq_proto.keys import read_key_file
 
-BOX = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 BOX_NUMBER = re.compile(r"[0-9]{1,10}")
 GATEWAY_CODE = re.compile(r"[0-9A-Za-z]{4}[ -]?[0-9A-Za-z]{4}")
 """What a gateway shows, as people type it; nothing else is sent to a Box."""
@@ -127,7 +127,7 @@ class BoxSettingsPages:
 
     def _public_key(self, box_id: str) -> str | None:
         """From the folder of keys that admits Boxes, else from the store (the original's list)."""
-        if not BOX.fullmatch(box_id):
+        if not BOX_ID.fullmatch(box_id):
             return None
         if self._context.keys is not None and box_id.isdigit():
             try:
@@ -240,7 +240,7 @@ class BoxSettingsPages:
     def _own(self, box_id: str) -> str:
         """404 for another's Box: whether it exists is not said."""
         visitor = ASKING.get()
-        if not BOX.fullmatch(box_id) or not visitor.may_change(box_id):
+        if not BOX_ID.fullmatch(box_id) or not visitor.may_change(box_id):
             raise HTTPException(404, "You have no Box with this id.")
         if box_id not in visitor.own and self._context.store.box(box_id) is None:
             raise HTTPException(404, "No Box with this id is known.")

@@ -3,7 +3,6 @@
 A rule names only Boxes that its account sees; whoever sends looks again (`notifications/rule_book.py`).
 """
 
-import re
 import secrets
 import time
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from opq_cloud.store.account_records import AccountRecords
 from opq_cloud.store.notification_records import NotificationRecords, NotificationRule, wall_time
 from opq_cloud.view.accounts.forms import SentForm
 from opq_cloud.view.accounts.visitors import Visitor
+from opq_cloud.view.registry import BOX_ID
 from opq_cloud.view.words import CLASS_WORDS
 from opq_cloud.webhook_address import checked_url
 
@@ -33,7 +33,6 @@ STATE_WORDS = {
     "failed": "not sent",
     "dropped": "dropped",
 }
-BOX = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 MOST_BOXES = 100
 MOST_MINUTES = 7 * 24 * 60
 
@@ -58,7 +57,7 @@ def rule_of(form: SentForm, was: NotificationRule, visitor: Visitor) -> tuple[No
     if digest not in DIGEST_WORDS:
         problems.append(f"{digest} is no digest; there are {', '.join(DIGEST_WORDS)}.")
     box_ids = tuple(dict.fromkeys(form.text("box_ids", 1000).replace(",", " ").split()))
-    unseen = [each for each in box_ids if not BOX.fullmatch(each) or not visitor.sees(each)]
+    unseen = [each for each in box_ids if not BOX_ID.fullmatch(each) or not visitor.sees(each)]
     if unseen or len(box_ids) > MOST_BOXES:
         problems.append(f"You see no Box {unseen[0]}." if unseen else f"{MOST_BOXES} Boxes at most.")
     url = form.text("url", 1000)

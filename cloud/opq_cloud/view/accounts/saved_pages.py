@@ -11,10 +11,11 @@ from opq_cloud.view.accounts.account_context import AccountContext
 from opq_cloud.view.accounts.account_pages import own_account
 from opq_cloud.view.accounts.forms import SentForm, form_route, own_path, see_other
 from opq_cloud.view.accounts.visitors import ASKING, Visitor
+from opq_cloud.view.registry import BOX_ID
 
 NAME_CHARACTERS = 80
 PATH_CHARACTERS = 1000
-SAVED = re.compile(r"/(incidents|compare|calendar|boxes/[A-Za-z0-9_.-]{1,32})")
+SAVED = re.compile(rf"/(incidents|compare|calendar|boxes/{BOX_ID.pattern})")
 """Pages whose address may be saved."""
 KIND_WORDS = {"incidents": "Incidents", "compare": "Comparison", "calendar": "Calendar", "boxes": "Box"}
 

@@ -13,6 +13,7 @@ from fastapi.responses import HTMLResponse, StreamingResponse
 from opq_cloud.export.tables import MEDIA_TYPES, ExportTable, JsonRow, TableColumn, TableForm, table_pieces
 from opq_cloud.store.audit_records import BY_COMMAND, BY_PAGE, AuditEntry, AuditFilter
 from opq_cloud.view.administration.admin_context import AdminContext
+from opq_cloud.view.registry import BOX_ID
 
 PER_PAGE = 50
 BY_WORDS = {BY_PAGE: "A page", BY_COMMAND: "The command line"}
@@ -145,7 +146,7 @@ def _day(text: str) -> datetime | None:
 
 def audit_row(entry: AuditEntry, names: Mapping[str, str]) -> AuditRow:
     """With the names that accounts have now."""
-    found = re.fullmatch(r"(box|incident) ([A-Za-z0-9_.-]{1,32})", entry.subject)
+    found = re.fullmatch(rf"(box|incident) ({BOX_ID.pattern})", entry.subject)
     link = ""
     if found:
         link = f"/admin/boxes/{found[2]}" if found[1] == "box" else f"/incidents/{found[2]}"

@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse
 from opq_cloud.box_service import box_of_name, retire_box, return_box
 from opq_cloud.store.audit_records import AuditFilter
 from opq_cloud.store.store import BoxRecord, LocationRecord, box_order
-from opq_cloud.view.accounts.box_settings import BOX, PRIVACY_WORDS, box_values, put_name_and_place
+from opq_cloud.view.accounts.box_settings import PRIVACY_WORDS, box_values, put_name_and_place
 from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.administration.admin_context import AdminContext
@@ -25,6 +25,7 @@ from opq_cloud.view.administration.asked_box import (
 from opq_cloud.view.administration.audit_pages import audit_row
 from opq_cloud.view.administration.box_facts import AdminBox, admin_box, counts_of, read_box_form, window_s
 from opq_cloud.view.administration.health_client import read_connections, read_counts, read_services
+from opq_cloud.view.registry import BOX_ID
 from opq_proto.errors import KeyFileError
 from opq_proto.key_register import KeyEntry
 
@@ -202,7 +203,7 @@ class BoxAdminPages:
     def _known(self, box_id: str) -> BoxRecord:
         """HTTPException 404 where no Box of this id is stored, was heard, or has a key."""
         context = self._context
-        if not BOX.fullmatch(box_id):
+        if not BOX_ID.fullmatch(box_id):
             raise HTTPException(404, "No Box with this id is known.")
         record = context.store.box(box_id)
         heard = context.view.whole_hub.newest(box_id) is not None

@@ -10,7 +10,6 @@ import anyio.to_thread
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 
-from opq_cloud.view.accounts.box_settings import BOX
 from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
 from opq_cloud.view.accounts.gate import request_facts
 from opq_cloud.view.accounts.visitors import Visitor
@@ -40,6 +39,7 @@ from opq_cloud.view.administration.rule_trial import (
     trial_body,
     trial_drawing,
 )
+from opq_cloud.view.registry import BOX_ID
 from opq_proto.errors import StoreError
 
 SQL_CHARACTERS = 8000
@@ -241,7 +241,7 @@ class RuleAdminPages:
         verdict: RuleVerdict,
     ) -> Response:
         box_id, hours = form.text("box", 32), form.text("hours", 5)
-        if not BOX.fullmatch(box_id) or hours not in {str(each) for each in HOURS}:
+        if not BOX_ID.fullmatch(box_id) or hours not in {str(each) for each in HOURS}:
             return self._rule_page(engine, rule, typed, verdict, problem="Choose a Box and a span.", code=400)
         end_ms = self._context.view.now_ns() // 1_000_000 + 1
         start_ms = end_ms - int(hours) * 3_600_000

@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
+from opq_cloud.view.registry import BOX_ID
+
 PANELS = {
     "wave": "Waveform",
     "rms": "Half-cycle rms",
@@ -28,7 +30,6 @@ LONGEST_MS = 400 * 86_400_000.0
 MOST_BOXES = 12
 _SCALES = {"us": 1e-3, "µs": 1e-3, "ms": 1.0, "s": 1e3, "min": 60e3}
 _MOMENT = re.compile(r"([-+\u2212]?[0-9]{1,12}(?:\.[0-9]{1,9})?)\s*(us|µs|ms|s|min)?")
-_BOX_ID = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 _WANT = "want a time from the start such as -20ms, 1.5s or 2min"
 
 
@@ -105,7 +106,7 @@ def read_address(
         if not SHORTEST_MS <= end_ms - start_ms <= LONGEST_MS:
             raise ValueError(f"t is {t[:40]!r}; want a span from {SHORTEST_MS} ms to 400 days")
     boxes = tuple(dict.fromkeys(each for each in show.split(",") if each))
-    if len(boxes) > MOST_BOXES or not all(_BOX_ID.fullmatch(each) for each in boxes):
+    if len(boxes) > MOST_BOXES or not all(BOX_ID.fullmatch(each) for each in boxes):
         raise ValueError(f"show is {show[:40]!r}; want up to {MOST_BOXES} Boxes such as 1,4")
     panels = {each for each in panel.split(",") if each} or {*FIRST_PANELS}
     if unknown := sorted(panels - PANELS.keys()):

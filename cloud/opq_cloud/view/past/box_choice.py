@@ -4,16 +4,14 @@ A group holds the Boxes of it that the visitor sees: whoever sees two of a regio
 of these two.
 """
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from fastapi import HTTPException
 
 from opq_cloud.view.context import ShownBox, ViewContext, label
-from opq_cloud.view.registry import natural_order
+from opq_cloud.view.registry import BOX_ID, natural_order
 
-BOX_ID = re.compile(r"[A-Za-z0-9_.-]{1,32}")
 MOST_NAMED = 50
 """Boxes that one address names."""
 GROUP_CHARACTERS = 100

@@ -25,7 +25,7 @@ from opq_cloud.export.selection import (
 )
 from opq_cloud.export.tables import MEDIA_TYPES, ExportTable, TableForm, table_pieces
 from opq_cloud.view.context import ViewContext
-from opq_cloud.view.pages import BOX_ID
+from opq_cloud.view.registry import BOX_ID
 from opq_cloud.view.rest.answers import RequestLimits, etag_of, tagged
 from opq_cloud.view.rest.problems import RestProblemError
 from opq_cloud.view.rest.reading import From, Number, To

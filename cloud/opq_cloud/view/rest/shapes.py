@@ -4,7 +4,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-BOX_PATTERN = r"^[A-Za-z0-9_.-]{1,32}$"
+from opq_cloud.view.registry import BOX_ID
+
+BOX_PATTERN = f"^{BOX_ID.pattern}$"
 NEWEST: dict[str, Any] = {
     "box_id": "1", "timestamp_ms": 1795000000000, "rms_v": 119.87, "rms_min_v": 119.7, "rms_max_v": 120.0,
     "f_hz": 59.983, "thd_percent": 2.98, "trans_v": 1.6, "window_ms": 1000.0, "uncertainty_ns": 1200000,

@@ -1,5 +1,6 @@
 """A large event's incident begins with what one Box shows; in the end it is what all of them make at once."""
 
+import gc
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -16,6 +17,7 @@ from opq_cloud.mauka.analysis_pool import AnalysisPool
 from opq_cloud.mauka.built_in_analyses import BUILT_IN, load_analyses
 from opq_cloud.mauka.bulk_run import analyse_waiting
 from opq_cloud.mauka.event_analysis import analyse_stored, in_order_of_look
+from opq_cloud.mauka.finding_writer import MANY_BOXES, FindingWriter
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka_settings import AnalysisWorkersSection
 from opq_cloud.notifications import incident_watch
@@ -181,3 +183,19 @@ def test_a_rule_speaks_of_it_once_and_of_all_of_it_or_of_what_there_is_in_the_en
     watch.look()
     (entry,) = records.entries(limit=9)
     assert entry.box_ids == (("1", "2", "3", "4") if is_analysed else (OPENED_BY,))
+
+
+def test_python_collects_again_after_a_large_plan_also_one_that_failed(
+    store: CloudStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = FindingWriter(lambda: store)
+    dips = [Finding("sag", f"{n}", START_NS, START_NS + S, 0) for n in range(1, MANY_BOXES + 1)]
+    seen: list[bool] = []
+    monkeypatch.setattr(store, "join_revision", lambda: seen.append(gc.isenabled()) or 0)  # type: ignore[func-returns-value]
+    writer.put_findings(1, dips)
+    assert seen == [False] and gc.isenabled()
+    assert [len(each.box_ids) for each in store.incidents()] == [MANY_BOXES]
+    monkeypatch.setattr(store, "onsets", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        writer.put_findings(2, [replace(one, kind="swell", start_ns=START_NS - S) for one in dips])
+    assert gc.isenabled()

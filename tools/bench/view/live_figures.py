@@ -14,12 +14,14 @@ Other sizes by the environment:
     OPQ_BENCH_LIVE_SECONDS=15         each of the five parts; with --quick 4
 """
 
+import contextlib
 import os
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 
 from bench.result import Baseline, BenchCase, BenchResult, case, percentile, row_text
@@ -35,6 +37,7 @@ CORES_LIMIT, KB_LIMIT, MAP_LATE_LIMIT_MS = 0.5, 100.0, 1000.0
 ON_A_PAGE = 100
 SETTLE_S = 5.0
 MAP_EVERY_S = 1.0
+ROOM_LIMIT_S = 30.0
 MAP = "/live?values=&map="
 FULL = {"BOXES": "10000", "VIEWERS": "500", "SECONDS": "15"}
 QUICK = {"BOXES": "1000", "VIEWERS": "50", "SECONDS": "4"}
@@ -69,8 +72,10 @@ def _of_boxes(boxes: int, viewers: int, seconds: float) -> tuple[list[BenchCase]
                 rows += _said(case(f"{boxes} Boxes, nobody looks: CPU", "cores", [alone.cores]))
                 open_ = _watch(server, paths, seconds)
                 rows += _said(*_of_pages(boxes, paths, open_, alone))
+                _wait_for_room(server)
                 sent = _watch(server, [MAP] * viewers, seconds)
                 rows += _said(*_of_maps(f"{boxes} Boxes, {viewers} maps", viewers, sent, alone, CORES_LIMIT))
+                _wait_for_room(server)
                 asked = _watch(server, ["/map/state"] * viewers, seconds, MAP_EVERY_S)
                 rows += _said(
                     *_of_maps(f"{boxes} Boxes, {viewers} maps that ask", viewers, asked, alone),
@@ -83,6 +88,20 @@ def _of_boxes(boxes: int, viewers: int, seconds: float) -> tuple[list[BenchCase]
 def _watch(server: Server, paths: Sequence[str], seconds: float, every_s: float = 0.0) -> Watched:
     settle_s = min(SETTLE_S, seconds) * (1 if paths else 2)
     return watch(server.port, paths, settle_s, seconds, lambda: _figures(server), every_s)
+
+
+def _wait_for_room(server: Server) -> None:
+    """Until View knows that the pages before are gone, ROOM_LIMIT_S at most: the next would be too many."""
+    until_s = time.monotonic() + ROOM_LIMIT_S
+    while time.monotonic() < until_s:
+        with (
+            contextlib.suppress(OSError),
+            closing(HTTPConnection("127.0.0.1", server.port, timeout=5)) as asked,
+        ):
+            asked.request("GET", "/metrics")
+            if b"\nopq_view_clients_now 0.0" in asked.getresponse().read():
+                return
+        time.sleep(0.5)
 
 
 def _said(*rows: BenchCase) -> tuple[BenchCase, ...]:

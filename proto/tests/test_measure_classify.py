@@ -244,6 +244,33 @@ def test_a_rapid_change_begins_where_the_samples_step(seconds: float) -> None:
         assert part.found.start_s == pytest.approx(step_s, abs=3e-4)
 
 
+def test_a_frequency_shows_in_the_cycles_on_both_sides_of_a_dip_that_leaves_few_on_each() -> None:
+    volts = mains(0.9, 48.2) * np.where(during(0.9, 0.16, 0.72), 0.4, 1.0)
+    assert classify(volts, RATE_HZ, nominal_hz=50.0).kind == "frequency_deviation+sag"
+
+
+@pytest.mark.parametrize(("seconds", "jump_s", "jump_rad"), [(1.4, 0.334, 0.918), (0.8, 0.644, -0.77)])
+def test_a_jump_hides_no_frequency_and_does_not_ring(seconds: float, jump_s: float, jump_rad: float) -> None:
+    """A jump moves the frequency of its window by a hertz; in the other signal no window holds it."""
+    turned = 2 * np.pi * 48.74 * at_s(seconds) + np.where(at_s(seconds) < jump_s, 0.0, jump_rad)
+    volts = PEAK_V * np.sin(turned) + mains(seconds, noise_db=30.0) - mains(seconds, noise_db=400)
+    assert classify(volts, RATE_HZ, nominal_hz=50.0).kind == "frequency_deviation+phase_jump"
+
+
+def test_a_line_beside_what_a_short_dip_leaves_is_no_phase_jump() -> None:
+    line = 0.076 * PEAK_V * np.sin(2 * np.pi * 786 * at_s(1.2) + 1.0)
+    for begin_s in (0.5, 0.505, 0.51):
+        volts = mains(1.2, 50.0) * np.where(during(1.2, begin_s, begin_s + 0.045), 0.15, 1.0)
+        assert classify(volts + line, RATE_HZ, nominal_hz=50.0).kind == "interharmonics+sag"
+
+
+def test_a_jump_some_milliseconds_before_its_long_dip_is_no_impulse() -> None:
+    seconds = at_s(0.9)
+    turned = 2 * np.pi * 60 * seconds + np.where(seconds < 0.28, 0.3, 0.3 - 0.9)
+    volts = PEAK_V * np.sin(turned) * np.where(during(0.9, 0.283, 0.75), 0.33, 1.0)
+    assert classify(volts + 0.5 * (mains(0.9) - mains(0.9, noise_db=400)), RATE_HZ).kind == "phase_jump+sag"
+
+
 def test_a_part_is_one_json_object() -> None:
     entry = classify(mains(1.0) + 4.0, RATE_HZ).entry("f")
     assert entry["class"] == "dc_offset" and entry["file"] == "f"

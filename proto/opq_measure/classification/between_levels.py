@@ -18,6 +18,8 @@ from opq_measure.classification.mean_cycle import LEAST_CYCLES, MeanCycle
 from opq_measure.classification.measured_signal import MeasuredSignal
 from opq_measure.signal import BoolArray
 
+LEAST_BESIDE = 3
+"""Cycles that follow each other, for their length to be known."""
 ORDERS = 25
 """Harmonics of the mean cycle that count; higher ones are small, and its noise is in all."""
 
@@ -64,7 +66,7 @@ def mean_thd(mean: MeanCycle, cycle_samples: float) -> float:
 
 
 def frequency_between(signal: MeasuredSignal, usable: BoolArray, limits: ClassLimits) -> Iterable[Occurrence]:
-    """The frequency of the longest clear stretch, eight cycles at least; nothing where a window is clear.
+    """The frequency of the clear stretches, eight cycles in all at least; nothing where a window is clear.
 
     Args:
         usable: (c,) which cycles are clear, as many as the analysis has starts of cycles, less one.
@@ -73,15 +75,18 @@ def frequency_between(signal: MeasuredSignal, usable: BoolArray, limits: ClassLi
     if np.isfinite(analysis.course.frequency_hz).any():
         return
     bounds = np.flatnonzero(np.diff(np.concatenate(([0], usable.astype(np.int8), [0]))))
-    if len(bounds) == 0:
+    parts = [
+        analysis.cycle_starts[begin : end + 1]
+        for begin, end in zip(bounds[::2].tolist(), bounds[1::2].tolist(), strict=True)
+        if end - begin >= LEAST_BESIDE
+    ]
+    count = sum(len(each) - 1 for each in parts)
+    if count < LEAST_CYCLES:
         return
-    widest = int(np.argmax(bounds[1::2] - bounds[::2]))
-    begin, end = int(bounds[2 * widest]), int(bounds[2 * widest + 1])
-    if end - begin < LEAST_CYCLES:
-        return
-    starts = analysis.cycle_starts[begin : end + 1]
-    at = np.arange(len(starts), dtype=np.float64)
-    hz = analysis.rate_hz / float(np.polyfit(at, starts, 1)[0])
+    # one length of the cycle for all of them, with an offset of each
+    at = [np.arange(len(each)) - (len(each) - 1) / 2 for each in parts]
+    sums = [float(place @ each) for place, each in zip(at, parts, strict=True)]
+    hz = analysis.rate_hz * sum(float(place @ place) for place in at) / sum(sums)
     off_hz, nominal_hz = hz - analysis.nominal_hz, analysis.nominal_hz
     limit_hz = limits.deviation_percent / 100 * nominal_hz
     if not limit_hz < abs(off_hz) <= OTHER_NOMINAL_PERCENT / 100 * nominal_hz:
@@ -89,6 +94,6 @@ def frequency_between(signal: MeasuredSignal, usable: BoolArray, limits: ClassLi
     yield signal.throughout(
         "frequency_deviation",
         confidence_of(abs(off_hz), limit_hz, 2 * FREQUENCY_SIGMA_HZ),
-        f"{hz:.3f} Hz over the {end - begin} cycles beside it, off nominal by more than {limit_hz:g} Hz",
+        f"{hz:.3f} Hz over the {count} cycles beside it, off nominal by more than {limit_hz:g} Hz",
         {"deviation_hz": off_hz},
     )

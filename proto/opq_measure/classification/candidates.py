@@ -63,14 +63,15 @@ def candidates_in(signal: MeasuredSignal, limits: ClassLimits) -> list[Found]:
     """All of them, in no order; which explain each other is the classifier's."""
     analysis, course = signal.analysis, signal.analysis.course
     sudden = [*signal.sudden(), *_after_windows(signal)]
-    cycles = _Cycles(signal)
     sudden = _with_edges(signal, sudden, limits)
     sudden = [begun_at_step(each, signal) if each.kind == "rapid_voltage_change" else each for each in sudden]
     found: list[Found] = [*analysis.disturbances, *(each for each in sudden if _counts(each, limits))]
-    found += _faint_jump(signal, sudden, limits)
+    jumps = list(_faint_jump(signal, sudden, limits))
+    found += jumps
+    cycles = _Cycles(signal, [*sudden, *jumps])
     found += dc_offset_in(course, analysis.nominal_v, limits.dc)
-    found += noise_in(_between_transients(signal), limits.noise)
-    found += frequency_deviations_in(course, limits.deviation_percent)
+    found += noise_in(_between(signal, TRANSIENTS), limits.noise)
+    found += frequency_deviations_in(_between(signal, ("phase_jump",)), limits.deviation_percent)
     if len(analysis.cycle_starts) > 1:
         found += frequency_between(signal, cycles.usable, limits)
     least = min(limits.line_percent, limits.signal_percent)
@@ -88,14 +89,14 @@ def candidates_in(signal: MeasuredSignal, limits: ClassLimits) -> list[Found]:
 class _Cycles:
     """The cycles of a signal that are like each other, their mean and what it leaves, each computed once."""
 
-    def __init__(self, signal: MeasuredSignal) -> None:
-        self._signal = signal
+    def __init__(self, signal: MeasuredSignal, sudden: list[Occurrence]) -> None:
+        self._signal, self._sudden = signal, sudden
         self.starts = signal.analysis.cycle_starts
 
     @cached_property
     def usable(self) -> BoolArray:
         """(c - 1,) those that no dip, step, jump or transient touches."""
-        return self._signal.clear_of(self.starts[:-1])
+        return self._signal.clear_of(self.starts[:-1], self._sudden)
 
     @cached_property
     def mean(self) -> MeanCycle | None:
@@ -112,10 +113,17 @@ class _Cycles:
         return self.mean.residual_of(self._signal.volts, self.starts)
 
 
-def _between_transients(signal: MeasuredSignal) -> Course:
-    """The course, where a transient's spectrum, as wide as that of noise, is not taken for it."""
-    course = signal.analysis.course
-    return replace(course, noise=np.where(signal.without_transients(), course.noise, np.nan))
+def _between(signal: MeasuredSignal, kinds: tuple[str, ...]) -> Course:
+    """The course where nothing of these classes touches its windows.
+
+    A transient's spectrum is as wide as that of noise, and a jump of the phase looks like another frequency.
+    """
+    course, clear = signal.analysis.course, signal.windows_without(kinds)
+    return replace(
+        course,
+        noise=np.where(clear, course.noise, np.nan),
+        frequency_hz=np.where(clear, course.frequency_hz, np.nan),
+    )
 
 
 def _after_windows(signal: MeasuredSignal) -> Iterable[Occurrence]:

@@ -6,6 +6,7 @@ is sudden on the residual. Then what one disturbance explains is taken from the 
 
 import cmath
 import math
+from typing import TypeGuard
 
 import numpy as np
 
@@ -32,6 +33,10 @@ UNSEEN_CYCLES = 1.5
 """So much there has to be on both sides of an edge, or its wave is not known and it looks like an impulse."""
 OWN_WAVE = 2.0
 """Times the fundamental's frequency: below, nothing is a ringing, which is sought above 240 Hz."""
+TURNED_CYCLES = 3.5
+"""In a shorter dip no stretch beside its edges is long enough to tell a line apart."""
+BEFORE_CYCLES = 4
+"""Cycles by whose size a step is known in volts."""
 BEAT_HZ = 1.5
 """Good to so much; both frequencies are known to a bin of the waveform at least."""
 DEFAULT_LIMITS = ClassLimits()
@@ -129,7 +134,12 @@ def _explained(each: Found, found: list[Found], signal: MeasuredSignal) -> bool:
             for one in jumps
         )
     if each.kind == "phase_jump":  # where nothing is left there is no phase
-        return any(one.kind == "interruption" and _within(each, one, signal.cycle) for one in found)
+        return any(
+            isinstance(one, Disturbance)
+            and _within(each, one, signal.cycle)
+            and (one.kind == "interruption" or _is_turned_by_line(each, one, found))
+            for one in found
+        )
     if each.kind in TRANSIENTS and any(
         isinstance(one, Disturbance) and (_is_cut_edge(each, one, signal) or _is_own_wave(each, one))
         for one in found
@@ -142,7 +152,8 @@ def _explained(each: Found, found: list[Found], signal: MeasuredSignal) -> bool:
     ):  # an edge that is off by parts of a sample leaves less than the step
         near = NEAR_S * each.rate_hz
         return any(
-            abs(one.start_sample - each.start_sample) <= near and each.figures["peak_pu"] <= _step(one)
+            abs(one.start_sample - each.start_sample) <= near
+            and (each.figures["peak_pu"] <= _step(one) or abs(each.figures["peak_v"]) <= _step_v(one, signal))
             for one in jumps
         )
     return False
@@ -180,6 +191,32 @@ def _step(jump: Occurrence) -> float:
     """From the wave before to that after, of the fundamental's peak."""
     after = cmath.rect(jump.figures["amplitude_ratio"], math.radians(jump.figures["phase_jump_degrees"]))
     return abs(after - 1)
+
+
+def _step_v(jump: Occurrence, signal: MeasuredSignal) -> float:
+    """The same in volts, by the cycles before the jump: most of a signal may be the dip that it begins."""
+    analysis = signal.analysis
+    last = int(np.searchsorted(analysis.cycle_starts, jump.start_sample - 2 * signal.cycle))
+    before_v = analysis.rms_v[max(0, last - BEFORE_CYCLES) : last]
+    return math.sqrt(2) * float(np.median(before_v)) * _step(jump) if len(before_v) else 0.0
+
+
+def _is_turned_by_line(jump: Occurrence, level: Disturbance, found: list[Found]) -> bool:
+    """Whether a line between harmonics may turn by so much what a dip of some cycles leaves.
+
+    Over so few cycles it cannot be told from the fundamental, and against little it is large.
+    """
+    if level.duration_cycles >= TURNED_CYCLES or level.residual_percent <= 0:
+        return False
+    percent = max(
+        (one.figures.get("interharmonic_percent_max", 0.0) for one in found if _is_line(one)), default=0.0
+    )
+    most = math.degrees(math.asin(min(1.0, percent / level.residual_percent)))
+    return abs(jump.figures["phase_jump_degrees"]) <= most
+
+
+def _is_line(one: Found) -> TypeGuard[Occurrence]:
+    return isinstance(one, Occurrence) and one.kind == "interharmonics"
 
 
 def _within(each: Occurrence, one: Found, slack: float) -> bool:

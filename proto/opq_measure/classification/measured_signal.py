@@ -1,6 +1,7 @@
 """A signal with its analysis: what a classification is made of."""
 
 import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
@@ -77,8 +78,11 @@ class MeasuredSignal:
         percent = 100 * math.sqrt(max(0.0, square)) / self.analysis.nominal_v
         return percent > limit_percent if level.residual_percent > 100 else percent < limit_percent
 
-    def clear_of(self, starts: FloatArray) -> BoolArray:
-        """(k,) which cycles that begin at `starts` (k,) no dip, step, jump or transient touches."""
+    def clear_of(self, starts: FloatArray, also: Sequence[Occurrence] = ()) -> BoolArray:
+        """(k,) which cycles that begin at `starts` (k,) no dip, step, jump or transient touches.
+
+        `also` is what else was found of these, as in the end of a signal that no window holds.
+        """
         clear = np.ones(len(starts), dtype=np.bool_)
         beside = BESIDE_CYCLES * self.cycle
         for begin, end in chain(
@@ -87,17 +91,17 @@ class MeasuredSignal:
                 for each in self.analysis.disturbances
                 if not self.by_noise(each)
             ),
-            ((each.start_sample, each.end_sample) for each in self.sudden()),
+            ((each.start_sample, each.end_sample) for each in (*self.sudden(), *also)),
         ):
             clear &= (starts + beside < begin) | (starts > end + beside)
         return clear
 
-    def without_transients(self) -> BoolArray:
-        """(w,) which windows of the course no transient touches."""
+    def windows_without(self, kinds: Collection[str]) -> BoolArray:
+        """(w,) which windows of the course nothing sudden of these classes touches."""
         course = self.analysis.course
         clear = np.ones(len(course.starts), dtype=np.bool_)
         for each in self.sudden():
-            if each.kind in TRANSIENTS:
+            if each.kind in kinds:
                 clear &= (course.stops <= each.start_sample) | (course.starts >= each.end_sample)
         return clear
 

@@ -22,7 +22,7 @@ from opq_proto.measurement_columns import MeasuredBoxes, NumberedColumns
 from opq_proto.messages import Measurement, TimeSource
 from opq_proto.wire import measurement_from_wire
 
-LEAST_TOGETHER = 24
+LEAST_TOGETHER = 16
 """Fewer are judged one by one, which takes 12 us each: together they begin at 280 us."""
 RENEW_S = 0.1
 """A Box that says something else each time does not have the table made again each time."""

@@ -232,7 +232,8 @@ class MongoFindings(MongoEvents, MongoParts):
         others = [number for number in incident_ids if number not in groups]
         if others:
             theirs = {"incident_id": {"$in": others}, "group_id": {"$exists": False}}
-            groups |= {int(each["incident_id"]): [each] for each in self._incidents.find(theirs)}
+            for document in self._incidents.find(theirs):
+                groups.setdefault(int(document["incident_id"]), []).append(document)
         facts, given = self._facts(list(groups)), self._labels(list(groups))
         return [
             with_label(

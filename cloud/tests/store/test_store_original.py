@@ -144,7 +144,7 @@ def test_an_original_event_is_read_with_its_calibration_and_not_analysed_again(s
 
 def test_an_original_incident_is_one_of_its_own(store: MongoStore) -> None:
     (incident,) = store.incidents()
-    assert incident == store.incident(41)
+    assert incident == store.incident(41) and store.incidents_of([40, 41]) == [incident]
     assert (incident.kind, incident.box_ids, incident.event_ids) == ("sag", ("1",), (9354,))
     assert incident.start_ns == T_MS * 1_000_000 + 10_500_000
     assert incident.residual_percent is None

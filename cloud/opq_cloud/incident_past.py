@@ -98,8 +98,8 @@ class IncidentPast:
                 else {
                     "count": daily.count,
                     "of": daily.total,
-                    "from": clock_words(daily.first_s),
-                    "to": clock_words(daily.last_s),
+                    "from": _clock_time(daily.first_s),
+                    "to": _clock_time(daily.last_s),
                     "zone": self.zone,
                     "chance": daily.chance,
                 },
@@ -227,8 +227,8 @@ def recurrence_sentences(past: IncidentPast) -> list[str]:
     if past.daily is not None and past.daily.chance <= SURE:
         daily = past.daily
         found.append(
-            f"{_of(daily.count, daily.total)} fell between {clock_words(daily.first_s)} and "
-            f"{clock_words(daily.last_s, up=True)} {past.zone}; by chance {_rarely(daily.chance)}."
+            f"{_of(daily.count, daily.total)} fell between {_clock_time(daily.first_s)} and "
+            f"{_clock_time(daily.last_s, up=True)} {past.zone}; by chance {_rarely(daily.chance)}."
         )
     alike = past.interval
     daily_again = bool(found) and alike is not None and abs(alike.middle_s / DAY_S - 1) < SAME
@@ -241,7 +241,7 @@ def recurrence_sentences(past: IncidentPast) -> list[str]:
     return found
 
 
-def clock_words(seconds: float, up: bool = False) -> str:
+def _clock_time(seconds: float, up: bool = False) -> str:
     """`06:58`, down to the minute or up."""
     minutes = math.ceil(seconds / 60) if up else math.floor(seconds / 60)
     return f"{minutes // 60 % 24:02d}:{minutes % 60:02d}"

@@ -23,7 +23,7 @@ def incident_headline(incident: Incident, worse: bool = False) -> str:
     if incident.residual_percent is not None:
         words += f" to {incident.residual_percent:.1f} %"
     words += f" at {box_words(incident.box_ids)}"
-    words += f", {duration_words((incident.end_ns - incident.start_ns) / 1e9)}" if incident.closed else ""
+    words += f", {_duration((incident.end_ns - incident.start_ns) / 1e9)}" if incident.closed else ""
     words += f", {SCOPE_WORDS[incident.scope]}" if incident.scope in SCOPE_WORDS else ""
     severity = shown_severity(incident)
     if severity is not None:
@@ -40,7 +40,7 @@ def box_words(box_ids: Sequence[str]) -> str:
     return f"Boxes {', '.join(box_ids[:-1])} and {box_ids[-1]}"
 
 
-def duration_words(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     """`158 ms`, `2.5 s`, `12 min`."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"

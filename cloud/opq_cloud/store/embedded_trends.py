@@ -46,7 +46,7 @@ class EmbeddedTrends(EmbeddedPart):
         def job(connection: sqlite3.Connection) -> None:
             for row in rows:
                 widen(connection, row, location)
-                mark(connection, row.box_id, TEN_MINUTES_MS, row.start_ms)
+                _mark_due(connection, row.box_id, TEN_MINUTES_MS, row.start_ms)
 
         if rows:
             self._database.write(job)
@@ -116,7 +116,7 @@ _BOXES_OF_ROLLUPS = """
 """One look into the key per Box."""
 
 
-def mark(connection: sqlite3.Connection, box_id: str, length_ms: int, at_ms: int) -> None:
+def _mark_due(connection: sqlite3.Connection, box_id: str, length_ms: int, at_ms: int) -> None:
     """The row of this level that holds a moment is due."""
     connection.execute(
         "INSERT OR IGNORE INTO rollups_due VALUES (?, ?, ?)",
@@ -155,7 +155,7 @@ def _roll_minutes(connection: sqlite3.Connection, box_id: str, start_ms: int, ol
     found = read_minutes(connection, box_id, start_ms, start_ms + TEN_MINUTES_MS)
     minutes = [row for row in found if row.length_ms == TREND_MS]
     if len(minutes) < len(found):  # an hour that is one row already, of a store that had no pyramid
-        mark(connection, box_id, HOUR_MS, start_ms)
+        _mark_due(connection, box_id, HOUR_MS, start_ms)
     if not minutes:
         return
     known = _rollups(connection, box_id, TEN_MINUTES_MS, start_ms, start_ms + 1) if start_ms < old_ms else []
@@ -163,7 +163,7 @@ def _roll_minutes(connection: sqlite3.Connection, box_id: str, start_ms: int, ol
     if gone:  # the others of these minutes are an hour by now: what is late is added, and goes there too
         minutes = known + minutes
     _put_rollup(connection, merged(box_id, start_ms, TEN_MINUTES_MS, minutes))
-    mark(connection, box_id, HOUR_MS, start_ms)
+    _mark_due(connection, box_id, HOUR_MS, start_ms)
     if gone:
         merge_hour(connection, box_id, start_ms // HOUR_MS * HOUR_MS)
 
@@ -181,7 +181,7 @@ def _roll_rows(connection: sqlite3.Connection, box_id: str, start_ms: int, lengt
     _put_rollup(connection, best if best.histograms else merged(box_id, start_ms, length_ms, [best]))
     above_ms = level_above(length_ms)
     if above_ms is not None:
-        mark(connection, box_id, above_ms, start_ms)
+        _mark_due(connection, box_id, above_ms, start_ms)
 
 
 def _put_rollup(connection: sqlite3.Connection, row: Trend) -> None:
@@ -250,6 +250,6 @@ def _fill(connection: sqlite3.Connection) -> int:
         connection.execute("DELETE FROM rollups_fill")
         return 0
     for box_id, start_ms in {(box_id, at_ms // TEN_MINUTES_MS * TEN_MINUTES_MS) for box_id, at_ms in rows}:
-        mark(connection, box_id, TEN_MINUTES_MS, start_ms)
+        _mark_due(connection, box_id, TEN_MINUTES_MS, start_ms)
     connection.execute("UPDATE rollups_fill SET box_id = ?, start_ms = ?", rows[-1])
     return len(rows)

@@ -99,7 +99,7 @@ def merged(box_id: str, start_ms: int, length_ms: int, parts: Sequence[Trend]) -
     return Trend(box_id, start_ms, metrics, length_ms, covered_ms, histograms)
 
 
-def grouped(box_id: str, length_ms: int, parts: Sequence[Trend]) -> Iterator[Trend]:
+def _grouped(box_id: str, length_ms: int, parts: Sequence[Trend]) -> Iterator[Trend]:
     """Rows of a level of all parts in them; these are in time order."""
     for start_ms, group in groupby(parts, key=lambda part: part.start_ms // length_ms * length_ms):
         yield merged(box_id, start_ms, length_ms, list(group))
@@ -123,5 +123,5 @@ def _read(
     open_ms = max(open_ms, rows[-1].start_ms + length_ms if rows else start_ms)
     if open_ms < end_ms:
         below = _read(stored, box_id, open_ms, end_ms, level_below(length_ms), open_ms)
-        rows.extend(grouped(box_id, length_ms, below))
+        rows.extend(_grouped(box_id, length_ms, below))
     return rows

@@ -30,7 +30,7 @@ class SearchPages:
 
     def page(self, q: Words = "") -> HTMLResponse:
         hits = find(self._context, q)
-        return self._render("search.html", "search", 200, q=q, count=len(hits), groups=grouped(hits))
+        return self._render("search.html", "search", 200, q=q, count=len(hits), groups=_by_kind(hits))
 
     def found(self, q: Words = "") -> JSONResponse:
         rows = [
@@ -40,7 +40,7 @@ class SearchPages:
         return JSONResponse({"items": rows}, headers={"Cache-Control": "no-store"})
 
 
-def grouped(hits: list[SearchHit]) -> list[tuple[str, list[SearchHit]]]:
+def _by_kind(hits: list[SearchHit]) -> list[tuple[str, list[SearchHit]]]:
     """By kind, in the order in which the best of each was found."""
     kinds = dict.fromkeys(hit.kind for hit in hits)
     return [(KINDS[kind], [hit for hit in hits if hit.kind == kind]) for kind in kinds]

@@ -57,7 +57,7 @@ class ClaimCodes:
         with self._lock:
             self._open[box_id] = _OpenCode(digits, self._monotonic_s() + CODE_S)
         self._log.info("claim_code.made", box_id=box_id, valid_s=CODE_S)
-        return ClaimCode(box_id, written(digits), CODE_S)
+        return ClaimCode(box_id, _grouped(digits), CODE_S)
 
     def open_codes(self) -> tuple[ClaimCode, ...]:
         """Those that still hold, in the order of the Boxes."""
@@ -65,7 +65,7 @@ class ClaimCodes:
         with self._lock:
             rows = [(box_id, self._open.get(box_id)) for box_id in self.box_ids]
         return tuple(
-            ClaimCode(box_id, written(each.code), each.until_s - now_s)
+            ClaimCode(box_id, _grouped(each.code), each.until_s - now_s)
             for box_id, each in rows
             if each is not None and each.until_s > now_s
         )
@@ -89,7 +89,7 @@ class ClaimCodes:
         return fits
 
 
-def written(digits: str) -> str:
+def _grouped(digits: str) -> str:
     """`K7QF-3M9X`."""
     return f"{digits[: CHARACTERS // 2]}-{digits[CHARACTERS // 2 :]}"
 

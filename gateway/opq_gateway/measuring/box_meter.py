@@ -1,7 +1,7 @@
 """BoxMeter: everything that is measured of one Box's samples, from blocks to Values and Measurements.
 
     blocks -> pieces -> [windows of many Boxes] -> steps -> [figures of many Boxes] -> Measurements -> uplink
-                     -> Flickermeter, Pmu                                           -> Disturbances -> Told
+                     -> Flickermeter, Pmu                                           -> Disturbances -> notices
                                                                                     -> Intervals    -> Values
 
 `push_blocks`, `cut_all`, `figures_of` and `finish` are calls of their own, so that the pieces and windows of

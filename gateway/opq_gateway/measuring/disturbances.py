@@ -1,7 +1,7 @@
 """Disturbances of one Box as they begin and end, and which windows they touch.
 
     windows -> Detector (dips, swells) -> Flagging -> windows with their flags, one window later
-                                       -> Told, at once
+                                       -> notices, at once
 
 An interruption is a dip below the interruption threshold: it is reported apart while the dip lasts.
 """

@@ -99,13 +99,15 @@ def main(
                 linked(port, box.port),
             ):
                 logger.info("box.started", port=str(port), emulator=found.version)
-                serve(stop, box, lead_s % every_s, every_s, logger)
+                _serve(stop, box, lead_s % every_s, every_s, logger)
     except (OpqError, OSError) as error:
         click.echo(f"box {box_id}: {error}", err=True)
         sys.exit(getattr(error, "exit_code", 1))
 
 
-def serve(stop: threading.Event, box: LiveBox, first_s: float, every_s: int, logger: log.BoundLogger) -> None:
+def _serve(
+    stop: threading.Event, box: LiveBox, first_s: float, every_s: int, logger: log.BoundLogger
+) -> None:
     """Wait for the end; report each dip when it begins in the Box, and bytes that no gateway took."""
     lines = RateLimitedLog(logger)
     began = time.monotonic()

@@ -99,12 +99,12 @@ class Qemu:
         said, code = _played(command, folder, wall_limit_s)
         wall_s = time.monotonic() - began
         if code is None:
-            reached_ns = int(read_report(files["report"])["virtual_ns"]) if files["report"].exists() else 0
+            reached_ns = int(_read_report(files["report"])["virtual_ns"]) if files["report"].exists() else 0
             raise WallLimitError("QEMU", wall_limit_s, reached_ns, world.end_ns, wall_s, folder)
         locked_up = "fatal: Lockup" in said  # ARMv7-M B1.5.15: a fault in a fault; the report says "hang"
         if (code and not locked_up) or not files["report"].exists():
             raise BackendError(f"QEMU ended with {code}: {_last(said)}")
-        report = read_report(files["report"])
+        report = _read_report(files["report"])
         if report["end"] == STOPPED:
             raise BackendError(f"QEMU was ended from outside at {report['virtual_ns'] / 1e9:.3f} s virtual")
         return FirmwareRun(
@@ -150,7 +150,7 @@ class Qemu:
         return self.binary
 
 
-def read_report(path: Path) -> Mapping[str, Any]:
+def _read_report(path: Path) -> Mapping[str, Any]:
     """The machine's account of a run (hil/qemu/README.md)."""
     report: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return report

@@ -80,7 +80,7 @@ def blocks() -> Mapping[str, RegisterBlock]:
 
 
 @cache
-def words() -> Mapping[str, int]:
+def lone_registers() -> Mapping[str, int]:
     """Registers without a struct: DBGMCU_IDCODE, UID …"""
     pattern = r"#define (\w+) \(\*?OPQ_AT\(uint\d+_t, (0x[0-9A-Fa-f]+)\)\)"
     return {
@@ -125,7 +125,7 @@ def _used_in(text: str) -> Iterator[ChipRegister]:
         ):
             for block in all_of_them:
                 yield from _registers(block, member, index, inner, text)
-    for name, address in words().items():
+    for name, address in lone_registers().items():
         if re.search(rf"\b{name}\b", text):
             yield ChipRegister("", name, address, address)
 

@@ -131,7 +131,7 @@ class Renode:
             world,
             folder,
             read_log(folder / "uart1.log"),
-            read_report(folder),
+            _read_report(folder),
             folder / "flash.bin",
             wall_s,
             tuple(session.said),
@@ -249,7 +249,7 @@ def seconds(ns: int) -> str:
     return f"{ns // NS}.{ns % NS:09d}"
 
 
-def read_report(folder: Path) -> Mapping[str, Any]:
+def _read_report(folder: Path) -> Mapping[str, Any]:
     """What World.cs counted; accesses outside every model are read from Renode's log."""
     report: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     log = folder / "renode.log"

@@ -169,6 +169,7 @@ class MeasurementWriter:
             return True
         try:
             self._know_boxes()
+            count = self._drop_stored()
             nominals = self._nominals.read_measurements(self._batch)
             nominals += sum(map(self._nominals.read_columns, self._columns))
             self._counters.add("nominals_stored", nominals)
@@ -203,6 +204,13 @@ class MeasurementWriter:
         self._batch, self._columns = [], []
         self._let_go()
         return True
+
+    def _drop_stored(self) -> int:
+        """What was sent again and stored while it waited is not written again; how many rows are left."""
+        self._batch = [row for row in self._batch if not (row.backfilled and self.has_stored(row))]
+        columns = (self.without_stored(each) if each.backfilled else each for each in self._columns)
+        self._columns = [each for each in columns if len(each)]
+        return self._rows
 
     def _let_go(self) -> None:
         """Boxes are another share's: their minutes as far as they came, and no knowledge that gets old."""

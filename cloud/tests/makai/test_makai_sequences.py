@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from store_cases import numbered
@@ -131,6 +132,40 @@ def test_what_is_stored_is_not_judged_again_but_acknowledged_again(makai: Any, t
         thread.join(60)
     store.close()
     assert told[-1] == "9" and counters.total("measurements_doubled") == 3
+
+
+def test_what_was_stored_while_its_copies_waited_is_not_written_again(
+    makai: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Box sends again what a slow store has not taken; a copy would cost it as much as a new row."""
+    store = open_store(None, tmp_path)
+    written, append = list[int](), store.append_measurements
+
+    def counted(rows: Any, columns: Any) -> int:
+        written.append(len(rows) + sum(map(len, columns)))
+        return append(rows, columns)
+
+    monkeypatch.setattr(store, "append_measurements", counted)
+    counters, told = ServiceCounters(), list[str]()
+    config = Config(batch_ms=20, ack_interval_s=0.1)
+    writer = MeasurementWriter(store, config, counters, log.get(), lambda _, text: told.append(text))
+    stop = threading.Event()
+    thread = threading.Thread(target=writer.run, args=(stop,))
+    thread.start()
+    rows = [replace(row, backfilled=True) for row in numbered(7, 2, 1).measurements()]
+    try:
+        writer.accept_measurement(rows[0])
+        makai.wait_for(lambda: told[-1:] == ["7"])
+        for _ in range(3):
+            writer.accept_measurement(rows[0])
+            writer.accept_columns(replace(numbered(7, 1, 1), backfilled=True))
+        writer.accept_columns(replace(numbered(7, 2, 1), backfilled=True))
+        makai.wait_for(lambda: told[-1:] == ["8"])
+    finally:
+        stop.set()
+        thread.join(60)
+    store.close()
+    assert sum(written) == 2 and counters.total("measurements_doubled") == 7
 
 
 def test_after_a_restart_the_cloud_asks_for_what_its_killed_one_never_stored(

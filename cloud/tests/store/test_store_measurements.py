@@ -10,17 +10,15 @@ from opq_proto.messages import Measurement, Metric, TimeSource
 
 
 def test_columns_with_numbers_are_stored_with_single_rows_and_come_back_exactly(store: CloudStore) -> None:
-    columns = numbered(10, 12)
-    assert (
-        store.append_measurements(
-            [measured(9), measured(None, "2")], [columns.part(np.arange(18)), numbered(5, 2)]
-        )
-        == 26
-    )
+    columns, late = numbered(10, 12), replace(numbered(5, 2), backfilled=True)
+    first = [columns.part(np.arange(18)), late]
+    assert store.append_measurements([measured(9), measured(None, "2")], first) == 26
     assert store.append_measurements([measured(11)], [columns]) == 18, "the rest of them"
     for box_id in ("1", "2", "3"):
         own = [row for row in stored_rows(columns) if row.box_id == box_id]
         assert store.measurements(box_id, NOW_MS + 10_000, NOW_MS + 10**6) == own
+        again = [row for row in stored_rows(late) if row.box_id == box_id]
+        assert store.measurements(box_id, NOW_MS + 5000, NOW_MS + 7000) == again and again[0].backfilled
         assert store.sequences(box_id, 0, 100) == [5, 6, *([9] if box_id == "1" else []), *range(10, 22)]
         assert store.highest_sequence(box_id) == 21
         assert store.latest_measurements()[box_id] == own[-1]

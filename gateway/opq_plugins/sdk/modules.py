@@ -5,7 +5,8 @@ trigger   name, Config, begin(config) -> state
           problems(state) -> (how many things it could not judge so far, the last reason)    optional
           is_quiet(columns, config, state) -> whether `decide` would answer None to each of these
           Measurements in turn, for all together or (n,) for each, when it is asked for those
-          alone; changes nothing, and is False where it does not know                        optional
+          alone; changes nothing, and is False where it does not know. All of them are live, or
+          all `backfilled`: then they are a stream of their own                              optional
           note_quiet(columns, config, state): what `decide` would have changed in the state  optional
           concerns(measurement, nominal, config) -> whether it compares this one with those of other
           Boxes; only one that compares Boxes has it, and is asked where all Boxes meet      optional

@@ -14,7 +14,7 @@ from opq_proto import log
 from opq_proto.ending import stopped_by_signals
 from opq_proto.errors import OpqError
 
-ENDED_BY = "they run for `opq-tools up`, or by `python -m opq_hil.box`; end that one with Ctrl-C"
+ENDED_BY = "these Boxes run for `opq-tools up`, or by `python -m opq_hil.box`; end that one with Ctrl-C"
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})

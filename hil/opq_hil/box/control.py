@@ -124,7 +124,7 @@ class Control:
                 return {"ok": True, **self._status()}
             if request.get("do") == "stop":
                 if self._ended_by:
-                    raise ValueError(f"Boxes {', '.join(self._host.boxes)} go on: {self._ended_by}")
+                    raise ValueError(self._ended_by)
                 self._stop.set()
                 return {"ok": True, "boxes": list(self._host.boxes)}
             raise ValueError(f"do is {request.get('do')!r}; want 'event', 'list', 'status' or 'stop'")

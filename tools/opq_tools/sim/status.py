@@ -44,4 +44,5 @@ def stop_command(data_dir: Path | None, ports_dir: Path | None) -> None:
     """
     folder = ports_folder(data_dir, ports_dir)
     answer = request_control(folder, {"do": "stop"})
-    click.echo(f"Boxes {', '.join(answer['boxes'])} in {folder} end")
+    several = len(answer["boxes"]) != 1
+    click.echo(f"Box{'es' * several} {', '.join(answer['boxes'])} in {folder} end{'' if several else 's'}")

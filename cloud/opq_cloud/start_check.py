@@ -3,6 +3,7 @@
 Short, and apart from `config.py`, which reads no file but its own.
 """
 
+import os
 from collections.abc import Iterator
 
 from opq_cloud.backend_addresses import in_clear, missing_backend_keys, with_backend_keys
@@ -47,3 +48,15 @@ def missing_keys(config: CloudConfig, data_dir_named: bool) -> Iterator[tuple[st
             "keys.public_keys",
             f"{keys.public_keys} is no folder: no Box would be admitted until it is there",
         )
+
+
+def missing_secrets(config: CloudConfig) -> Iterator[tuple[str, str]]:
+    """(key, what is wrong) of files with a password that View would end without."""
+    mail, openid = config.view.mail, config.view.openid
+    named = (
+        ("view.mail.password_file", mail.password_file),
+        ("view.openid.client_secret_file", None if openid is None else openid.client_secret_file),
+    )
+    for key, path in named:
+        if path is not None and not os.access(path, os.R_OK):
+            yield key, f"{path} is not there, or may not be read"

@@ -139,7 +139,7 @@ def _cloud(path: Path, kind: str, data_dir: Path | None) -> Checked:
     from opq_cloud.makai.box_shares import configured_share
     from opq_cloud.makai.triggers_in_use import judged_triggers
     from opq_cloud.original_config import ConfigNotice, read_config
-    from opq_cloud.start_check import backend_findings, missing_keys
+    from opq_cloud.start_check import backend_findings, missing_keys, missing_secrets
 
     notices: list[ConfigNotice] = []
     overrides = None if data_dir is None else {"data_dir": str(data_dir)}
@@ -147,7 +147,7 @@ def _cloud(path: Path, kind: str, data_dir: Path | None) -> Checked:
     judged_triggers(config.triggering_service)
     configured_share(config.triggering_service)
     backend_keys, said = backend_findings(config)
-    missing = [*missing_keys(config, data_dir is not None), *backend_keys]
+    missing = [*missing_keys(config, data_dir is not None), *missing_secrets(config), *backend_keys]
     notes = [*((each.key, each.text) for each in notices), *said]
     return Checked(
         kind,

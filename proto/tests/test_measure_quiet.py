@@ -1,4 +1,4 @@
-"""Clean mains that wander, with harmonics and noise: no transient, notch, jump or change in it.
+"""Clean mains that wander, with harmonics and noise: no transient, notch, jump, change or clipped top in it.
 
 And a stream that looks at one window after another, each with its context, finds what the whole has.
 """
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from opq_measure.timebase.cycles import track
 from opq_measure.timebase.windows import windows_of
 from opq_measure.waveform.change import changes_in
+from opq_measure.waveform.clipping import clipping_in
 from opq_measure.waveform.notches import notching_in
 from opq_measure.waveform.phase_jump import phase_jumps_in
 from opq_measure.waveform.transients import transients_in
@@ -42,6 +43,7 @@ def nothing_in(volts: Floats, nominal_hz: float) -> None:
     assert notching_in(volts, tracked) == ()
     assert phase_jumps_in(volts, tracked) == ()
     assert changes_in(volts, tracked) == ()
+    assert clipping_in(volts, RATE_HZ, nominal_hz).tops == 0
 
 
 @pytest.mark.parametrize("nominal_hz", [50.0, 60.0])

@@ -19,6 +19,7 @@ from opq_measure.events.spans import spans_below
 from opq_measure.rms import cycle_rms_v, half_cycle_rms_v
 from opq_measure.timebase.cycles import track
 from opq_measure.waveform.alignment import lag_between
+from opq_measure.waveform.clipping import clipping_in
 from opq_measure.waveform.steady import steady_wave
 from opq_measure.waveform.transients import transients_in
 
@@ -235,8 +236,9 @@ def test_mean_extremes_and_noise(box: Box) -> None:
     assert 69.0 < left / v_per_lsb < 73.0  # "70 to 72", and 73.9 for all of the rounding
 
 
-def test_eight_bits_are_no_transient(box: Box) -> None:
+def test_eight_bits_are_neither_clipped_nor_transient(box: Box) -> None:
     volts, _ = box
+    assert clipping_in(volts, RATE_HZ, 60.0).tops == 0
     assert transients_in(volts, track(volts, RATE_HZ)) == ()
 
 

@@ -1,4 +1,4 @@
-"""Steady waves and residuals against signals of closed form."""
+"""Steady waves, residuals and clipping against signals of closed form."""
 
 import math
 
@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from opq_measure.timebase.cycles import track
+from opq_measure.waveform.clipping import clipping_in
 from opq_measure.waveform.residual import (
     fundamental_v,
     residual_v,
@@ -108,6 +109,28 @@ def test_the_waves_of_nothing_are_unknown() -> None:
     tracked = track(nothing, RATE_HZ)
     assert wave_behind(nothing, tracked, 0.0) is None
     assert not fundamental_v(tracked, 0, 100).any()
+
+
+@pytest.mark.parametrize("level", [0.6, 0.9, 0.97])
+def test_clipped_tops_are_told_with_their_level_and_share(level: float) -> None:
+    volts = np.clip(mains(12_000, 60.0) / PEAK_V, -1.1 * level, level) * PEAK_V
+    found = clipping_in(volts, RATE_HZ, 60.0)
+    assert found.high == pytest.approx(level * PEAK_V)
+    assert found.tops >= 59
+
+
+def test_sines_flat_tops_and_few_bits_are_not_clipped() -> None:
+    t = np.arange(12_000) / RATE_HZ
+    flat = (
+        np.sin(2 * np.pi * 60 * t) + 0.06 * np.sin(2 * np.pi * 180 * t) + 0.02 * np.sin(2 * np.pi * 300 * t)
+    )
+    for volts in (
+        PEAK_V * flat,
+        mains(12_000, 60.0),
+        np.floor(mains(12_000, 59.98) / 1.74) * 1.74,
+        np.zeros(99),
+    ):
+        assert clipping_in(volts, RATE_HZ, 60.0).tops == 0
 
 
 def test_what_is_no_stretch_is_refused() -> None:

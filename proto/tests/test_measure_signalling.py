@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from opq_measure.harmonics.signalling import Bins, signalling_v
+from opq_measure.harmonics.signalling import Bins, Telegrams, signalling_v
 from opq_measure.harmonics.spectrum import Spectrum
 
 SAMPLES = 2400
@@ -72,3 +72,30 @@ def test_bins_beyond_the_last_are_unknown() -> None:
 def test_what_is_no_carrier_is_refused() -> None:
     with pytest.raises(ValueError, match="want a positive number"):
         signalling_v(flat(9), 0.0)
+    with pytest.raises(ValueError, match="want a positive number"):
+        Telegrams(0.0)
+    with pytest.raises(ValueError, match="120"):
+        Telegrams(1.0, 121.0)
+
+
+def test_a_telegram_is_recorded_from_its_first_pulse_for_the_time_asked_for() -> None:
+    telegrams, found = Telegrams(1.0, record_s=2.0), []
+    pulses = [0.1, math.nan, 3.0, 3.0, 0.1, 0.1, 3.0, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 2.0]
+    for k, level in enumerate(pulses):
+        found += telegrams.push_level(k * 200_000_000, (k + 1) * 200_000_000, level)
+    assert [(each.start_ns, each.end_ns, each.complete) for each in found] == [
+        (400_000_000, 2_400_000_000, True)
+    ]
+    assert found[0].levels.tolist() == pulses[2:12] and found[0].max == 3.0
+    (rest,) = telegrams.end()
+    assert rest.levels.tolist() == [2.0] and not rest.complete
+    assert telegrams.end() == []
+
+
+def test_a_clock_that_is_set_back_ends_a_telegram() -> None:
+    telegrams = Telegrams(1.0)
+    assert telegrams.push_level(1000, 1200, 3.0) == []
+    (found,) = telegrams.push_level(200, 400, 4.0)
+    assert (found.start_ns, found.end_ns, found.levels.tolist(), found.complete) == (1000, 1200, [3.0], False)
+    (rest,) = telegrams.end()
+    assert (rest.start_ns, rest.end_ns, rest.levels.tolist()) == (200, 400, [4.0])

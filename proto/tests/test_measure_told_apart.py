@@ -19,6 +19,7 @@ from opq_hil.mains.rms_events import Interruption, Sag, Swell
 from opq_hil.mains.transients import ImpulsiveTransient, OscillatoryTransient, PeriodicNotching
 from opq_measure.timebase.cycles import track
 from opq_measure.waveform.change import changes_in
+from opq_measure.waveform.clipping import clipping_in
 from opq_measure.waveform.notches import notching_in
 from opq_measure.waveform.phase_jump import phase_jumps_in
 from opq_measure.waveform.transients import transients_in
@@ -42,6 +43,7 @@ def told(disturbances: list[MainsDisturbance], seed: int) -> Counter[str]:
     found["notching"] = len(notching_in(volts, tracked))
     found["jump"] = len(phase_jumps_in(volts, tracked))
     found["change"] = len(changes_in(volts, tracked))
+    found["clipped"] = clipping_in(volts, 12_000.0, 60.0).tops
     return +found
 
 
@@ -75,7 +77,7 @@ def test_each_kind_is_told_by_its_own_primitive_alone(
 def test_notching_is_told_in_each_of_its_windows(seed: int) -> None:
     found = told([PeriodicNotching(start_s=0.6, seconds=0.6)], seed)
     assert found["notching"] in (3, 4)  # of 0.2 s
-    assert found["jump"] == found["impulsive"] == 0
+    assert found["jump"] == found["clipped"] == found["impulsive"] == 0
     assert found["oscillatory"] <= 1  # where it begins in the middle of a notch
 
 

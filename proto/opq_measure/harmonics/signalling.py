@@ -1,15 +1,16 @@
-"""Mains signalling: the voltage of a ripple control carrier below 3 kHz.
+"""Mains signalling: the voltage of a ripple control carrier below 3 kHz, and its telegrams from a threshold.
 
 The carrier's level in a 10/12-cycle window is the one bin of the DFT nearest to it, or the root of the sum of
 squares of the four nearest that are no harmonics. Off the middle of a bin part of a steady carrier falls
 outside of them (four bins: up to 5.1 %, 3.7 % at 316.67 Hz; one bin: up to 36 %); how much follows from
 the carrier's frequency alone, and is put back with `restored`. The standard's own value has it not.
 
-Source: IEC 61000-4-30:2015, 5.10 (single bin or four nearest bins;
+Source: IEC 61000-4-30:2015, 5.10 (single bin or four nearest bins, record of up to 120 s from the threshold;
 class A: 5 % of levels from 3 to 15 % of Udin, 0.15 % of Udin from 1 to 3 %); clause from memory.
 """
 
 import math
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -18,6 +19,8 @@ from opq_measure.harmonics.spectrum import Spectrum
 from opq_measure.signal import FloatArray
 
 Bins = Literal["single", "four"]
+MOST_RECORD_S = 120.0
+"""IEC 61000-4-30:2015, 5.10."""
 
 
 def signalling_v(
@@ -55,3 +58,57 @@ def signalling_v(
         power = power / (np.sinc(np.take_along_axis(distance, chosen, axis=1)) ** 2).sum(axis=1)
     found: FloatArray = np.where(seen, np.sqrt(power), np.nan)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Telegram:
+    """A record from the first window above the threshold: `levels` (k,) per window, NaN where unknown.
+
+    `complete` is False when the signal, or its count of time, ended before the record did.
+    """
+
+    start_ns: int
+    end_ns: int
+    levels: FloatArray
+    complete: bool
+
+    @property
+    def max(self) -> float:
+        return float(np.nanmax(self.levels))
+
+
+class Telegrams:
+    """Levels in, records out: each begins above `threshold` and lasts `record_s`.
+
+    Raises:
+        ValueError: a threshold that is not positive, or a record not in 0 .. 120 s.
+    """
+
+    def __init__(self, threshold: float, record_s: float = MOST_RECORD_S) -> None:
+        if not (math.isfinite(threshold) and threshold > 0):
+            raise ValueError(f"threshold is {threshold}, want a positive number")
+        if not 0 < record_s <= MOST_RECORD_S:
+            raise ValueError(f"record_s is {record_s}, want above 0 and to {MOST_RECORD_S:g}")
+        self.threshold = threshold
+        self._record_ns = round(record_s * 1e9)
+        self._levels: list[float] = []
+        self._start_ns = self._end_ns = 0
+
+    def push_level(self, start_ns: int, end_ns: int, level: float) -> list[Telegram]:
+        """The record that this window finishes; a clock that was set back ends one, too."""
+        found = self._close(False) if self._levels and end_ns <= self._end_ns else []
+        if not self._levels and not level > self.threshold:  # also NaN
+            return found
+        if not self._levels:
+            self._start_ns = start_ns
+        self._levels.append(level)
+        self._end_ns = end_ns
+        return found + (self._close(True) if end_ns - self._start_ns >= self._record_ns else [])
+
+    def end(self) -> list[Telegram]:
+        """The end of the run: the record under way."""
+        return self._close(False) if self._levels else []
+
+    def _close(self, complete: bool) -> list[Telegram]:
+        levels, self._levels = np.array(self._levels), []
+        return [Telegram(self._start_ns, self._end_ns, levels, complete)]

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 LEAST_CHARACTERS = 12
 MOST_CHARACTERS = 256
-HASHERS = ThreadPoolExecutor(2, thread_name_prefix="view.password")
+HASHERS = ThreadPoolExecutor(2, thread_name_prefix="passwords")
 """Each takes 19 MiB and a core for some 30 ms: a flood of sign-ins waits, it does not fill the memory.
 
-Threads of their own: glibc keeps those 19 MiB for each thread that ever took them, 330 MB for those of pages.
+Threads of their own, which end with the process: glibc keeps those 19 MiB for each thread that ever took
+them, 330 MB for those of pages.
 """
 TOTP_STEP_S = 30
 TOTP_DRIFT = 1

@@ -1,6 +1,8 @@
 """View in a real browser: Debian's Chromium, driven by Playwright."""
 
+import math
 import re
+import shutil
 import time
 import urllib.request
 from collections import Counter
@@ -353,6 +355,36 @@ def test_a_time_says_what_it_is_where_its_reader_lives(scene: demo.Scene, open_p
     assert beside.is_checked() and page.locator("time[data-local]").count() > 0
     beside.press("Space")
     assert page.evaluate("() => !document.documentElement.classList.contains('times-beside')")
+
+
+def test_nothing_moves_when_the_page_outgrows_its_window(
+    scene: demo.Scene, browser: "sync_api.Browser"
+) -> None:
+    """The zone in the foot makes a page longer, here by what brings the scroll bar."""
+    with browser.browser_type.launch(
+        executable_path=shutil.which("chromium"),
+        args=["--no-sandbox", "--disable-gpu"],
+        ignore_default_args=["--hide-scrollbars"],
+    ) as shown:
+        page = shown.new_page(viewport={"width": 1350, "height": 900}, timezone_id="Asia/Tokyo")
+        page.goto(f"{scene.url}/search?q=box")
+        page.locator("[data-your-time]").get_by_text("Asia/Tokyo").wait_for()
+        grown = page.locator(".foot").bounding_box()
+        page.route("**/times.js", lambda route: route.abort())
+        page.reload()
+        short = page.locator(".foot").bounding_box()
+        assert short is not None and grown is not None and grown["height"] > short["height"]
+        page.set_viewport_size({"width": 1350, "height": math.ceil(short["y"] + short["height"])})
+        places = """() => ["main", ".foot p:has(a)"].map(
+            (each) => document.querySelector(each).getBoundingClientRect().toJSON())"""
+        before = page.evaluate(places)
+        assert page.evaluate("() => document.documentElement.scrollHeight <= innerHeight")
+        page.unroute("**/times.js")
+        page.reload()
+        page.locator("[data-your-time]").get_by_text("Asia/Tokyo").wait_for()
+        assert page.evaluate("() => document.documentElement.scrollHeight > innerHeight")
+        assert page.evaluate("() => document.documentElement.clientWidth < innerWidth")  # it takes place
+        assert page.evaluate(places) == before
 
 
 def test_the_hour_that_comes_twice_is_told_apart(scene: demo.Scene, open_page: NewPage) -> None:

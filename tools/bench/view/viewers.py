@@ -106,27 +106,36 @@ class _Stream(asyncio.Protocol):
 
 
 class _Map(asyncio.Protocol):
-    """One map: it asks for the state again, a second after each answer."""
+    """One map: it asks for the state again, a second after each answer.
 
-    def __init__(self, watched: Watched, path: str, every_s: float) -> None:
+    A connection that was ended while it waited is opened again, as a browser does.
+    """
+
+    def __init__(self, watched: Watched, port: int, path: str, every_s: float) -> None:
         self._watched = watched
+        self._port = port
         self._path = path
         self._every_s = every_s
         self._etag = b""
         self._data = b""
-        self._asked_s = 0.0
+        self._asked_s: float | None = None
+        """While its answer is due."""
+        self._opening: asyncio.Task[object] | None = None
         self.got_something = False
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
+        if self._opening is None:
+            self._watched.streams += 1
         self.transport = transport
-        self._watched.streams += 1
-        self.got_something = False
+        self._data = b""
         self._ask()
 
     def _ask(self) -> None:
         if self.transport is None or self.transport.is_closing():
+            loop = asyncio.get_running_loop()
+            self._opening = loop.create_task(self._open_again())
             return
         held = b"If-None-Match: " + self._etag + b"\r\n" if self._etag else b""
         head = f"GET {self._path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept-Encoding: gzip\r\n".encode()
@@ -147,11 +156,19 @@ class _Map(asyncio.Protocol):
         self._data = b""
         self.got_something = True
         self._watched.answers += 1
-        self._watched.late_ms.append((time.monotonic() - self._asked_s) * 1000)
+        if self._asked_s is not None:
+            self._watched.late_ms.append((time.monotonic() - self._asked_s) * 1000)
+        self._asked_s = None
         asyncio.get_running_loop().call_later(self._every_s, self._ask)
+
+    async def _open_again(self) -> None:
+        with contextlib.suppress(OSError):
+            await asyncio.get_running_loop().create_connection(lambda: self, "127.0.0.1", self._port)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._watched.ended += 1
+        if self._asked_s is not None:
+            asyncio.get_running_loop().call_later(self._every_s, self._ask)
 
 
 def watch(
@@ -187,7 +204,9 @@ async def _watch(
             for number, path in enumerate(paths):
 
                 def page(number: int = number, path: str = path) -> _Stream | _Map:
-                    return _Map(watched, path, every_s) if every_s else _Stream(watched, path, number == 0)
+                    return (
+                        _Map(watched, port, path, every_s) if every_s else _Stream(watched, path, number == 0)
+                    )
 
                 pages.append(await loop.create_connection(page, "127.0.0.1", port))
                 if number % CONNECTED_AT_ONCE == 0:
@@ -213,7 +232,8 @@ async def _watch(
         grown_bytes_per_s=(after.resident_bytes - closed.resident_bytes) / (after.at_s - closed.at_s),
         opened_s=after.at_s - closed.at_s,
     )
-    for transport, _ in pages:
-        transport.abort()
+    for _, each in pages:
+        if each.transport is not None:
+            each.transport.abort()
     await asyncio.sleep(0.2)
     return counted

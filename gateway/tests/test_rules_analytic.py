@@ -130,9 +130,7 @@ def test_what_cannot_be_computed_is_told_and_the_state_stays(
         ("lag", [UNKNOWN, UNKNOWN], "a constant"),
         ("lag", [UNKNOWN, 1, None, "x"], "true or false"),
         ("changed_col", [1, UNKNOWN], "true or false"),
-        ("changed_cols", [1, True, UNKNOWN], "want a text"),
         ("acc_sum", [UNKNOWN, UNKNOWN], "one argument, or three"),
-        ("acc_sum", [UNKNOWN, 1, UNKNOWN], "true or false"),
     ],
 )
 def test_wrong_constants_are_refused_when_the_rule_is_made(

@@ -37,7 +37,7 @@ OTHERWISE: dict[str, str] = {
     "GROUP BY without a window is taken, per record": "parse-237",
     "units of windows are no reserved words": "function_arguments-007 function_arguments-012",
     "functions of text take numbers and booleans as text": """
-        function_arguments-031 function_arguments-032 function_arguments-033 function_arguments-067""",
+        function_arguments-031 function_arguments-032 function_arguments-033""",
     "an alias named as a column of an aggregate's argument means the column": "plan-010 aggregate-088",
     "last_agg_hit_count is for rules with aggregates": "plan-018",
     "beyond the end of an array is null": "array-007",

@@ -93,6 +93,8 @@ TEXT = [
     ('indexof(s, "l")', 2),
     ('indexof(s, "z")', -1),
     ('indexof(missing, "z")', -1),
+    ("indexof(array_create(3, 5), 5)", 1),
+    ("indexof(array_create(3, 5), true)", -1),
     ("length(s)", 5),
     ("length(a)", 4),
     ("length(missing)", 0),

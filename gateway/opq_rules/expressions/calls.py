@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from opq_rules.batch import Value
 from opq_rules.errors import RowError
 from opq_rules.expressions.closures import Compiled, Evaluate, folded, refused
-from opq_rules.expressions.values import shown
+from opq_rules.expressions.values import kind_of, shown
 from opq_rules.functions.registry import (
     MANY,
     UNKNOWN,
@@ -18,6 +18,7 @@ from opq_rules.functions.registry import (
     find,
     near,
 )
+from opq_rules.functions.signatures import signature
 from opq_rules.sql.syntax import Column, Expression, FunctionCall, Literal, MemberOf, Star
 
 FUNCTION_ERRORS = (RowError, ValueError, TypeError, ArithmeticError, RecursionError)
@@ -55,10 +56,24 @@ def checked_definition(node: FunctionCall, functions: Functions | None = None) -
 def check_constants(
     node: FunctionCall, found: Scalar | AggregateFunction | Analytic, constants: Sequence[Value]
 ) -> None:
-    """Asks the definition's `check`. Raises RuleError naming the function."""
-    wrong = found.check(constants) if found.check else ""
+    """By their kinds, then by the definition's `check`. Raises RuleError naming the function."""
+    wrong = _wrong_kind(node.name, constants) or (found.check(constants) if found.check else "")
     if wrong:
         raise refused(node.at, f"{node.written}: {wrong}")
+
+
+def _wrong_kind(name: str, constants: Sequence[Value]) -> str:
+    known = signature(name, len(constants))
+    if known is None:
+        return ""
+    for place, value in enumerate(constants):
+        wanted = known.wants_constant(place)
+        if wanted is None or value is UNKNOWN or value is None:
+            continue
+        kinds, words = wanted
+        if kind_of(value) not in kinds:
+            return f"argument {place + 1} is {shown(value)}; want {words}"
+    return ""
 
 
 def _counted(found: Definition) -> str:

@@ -11,7 +11,6 @@ from dataclasses import replace
 
 from opq_rules.batch import Value
 from opq_rules.expressions.values import COMPARISONS, NUMBERS, compare
-from opq_rules.functions.arguments import want
 from opq_rules.functions.exact import ExactMoments, Sum
 from opq_rules.functions.registry import Accumulator, AggregateFunction, Definition, KeepsState, merged
 
@@ -128,7 +127,7 @@ class ExtremeAt(KeepsState):
 
 
 def _of_numbers(name: str, start: Callable[..., Accumulator]) -> AggregateFunction:
-    return AggregateFunction(name, start, 1, 1, merge=merged, remove=True, check=want("number"))
+    return AggregateFunction(name, start, 1, 1, merge=merged, remove=True)
 
 
 FUNCTIONS: tuple[Definition, ...] = (

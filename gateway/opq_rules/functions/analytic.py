@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from opq_rules.batch import Value
 from opq_rules.expressions.values import condition, shown, whole
 from opq_rules.functions.aggregates import CountAccumulator, Extreme
-from opq_rules.functions.arguments import both, want
+from opq_rules.functions.arguments import both
 from opq_rules.functions.changes import checked_flag
 from opq_rules.functions.exact import Sum
 from opq_rules.functions.registry import Analytic, AnalyticState, Definition, KeepsState
@@ -142,9 +142,8 @@ def _running(name: str, start: Callable[[], Value], value: Callable[[Value], Val
 
 
 def _check_running(constants: Sequence[Value]) -> str:
-    if len(constants) == 2:
-        return "want one argument, or three: what, where it begins, where it is reset"
-    return want("any", "boolean", "boolean")(constants)
+    wanted = "want one argument, or three: what, where it begins, where it is reset"
+    return wanted if len(constants) == 2 else ""
 
 
 def _check_offset(constants: Sequence[Value]) -> str:

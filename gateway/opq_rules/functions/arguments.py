@@ -78,6 +78,11 @@ def text(value: Value) -> str:
     raise TypeError(f"want a text, not {shown(value)}")
 
 
+def octets(value: Value) -> bytes:
+    """Bytes as they are, a text in UTF-8."""
+    return value if type(value) is bytes else text(value).encode()
+
+
 def time(value: Value) -> datetime:
     """A datetime, Unix ms, or a text that is a time; UTC where it names no zone."""
     if type(value) is datetime:
@@ -86,29 +91,6 @@ def time(value: Value) -> datetime:
 
 
 Check = Callable[[Sequence[Value]], str]
-
-_WANTED: dict[str, tuple[Callable[[Value], bool], str]] = {
-    "number": (lambda value: type(value) in NUMBERS, "a number"),
-    "whole": (lambda value: type(value) is int, "a whole number"),
-    "text": (lambda value: type(value) is str, "a text"),
-    "boolean": (lambda value: type(value) is bool, "true or false"),
-    "array": (lambda value: isinstance(value, list), "an array"),
-    "any": (lambda value: True, "anything"),
-}
-
-
-def want(*kinds: str, rest: str | None = None) -> Check:
-    """A check of constants: one of number, whole, text, boolean, array, any per argument, `rest` for more."""
-
-    def check(constants: Sequence[Value]) -> str:
-        for place, value in enumerate(constants):
-            kind = kinds[place] if place < len(kinds) else rest or "any"
-            fits, words = _WANTED[kind]
-            if value is not UNKNOWN and value is not None and not fits(value):
-                return f"argument {place + 1} is {shown(value)}; want {words}"
-        return ""
-
-    return check
 
 
 def one_of(place: int, *allowed: str) -> Check:
@@ -123,14 +105,15 @@ def one_of(place: int, *allowed: str) -> Check:
     return check
 
 
-def reads(place: int, read: Callable[[str], object]) -> Check:
-    """A check: `read` takes the constant at `place` (from 0) where that is a text, or says what is wrong."""
+def reads(place: int, read: Callable[[Value], object]) -> Check:
+    """A check: `read` takes the constant at `place` (from 0), where there is one, or says what is wrong."""
 
     def check(constants: Sequence[Value]) -> str:
-        if type(constants[place]) is str:
+        value = constants[place] if place < len(constants) else UNKNOWN
+        if value is not UNKNOWN and value is not None:
             try:
-                read(constants[place])
-            except ValueError as error:
+                read(value)
+            except (TypeError, ValueError) as error:
                 return str(error)
         return ""
 

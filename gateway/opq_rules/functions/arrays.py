@@ -15,9 +15,9 @@ from opq_rules.functions.arguments import (
     bounded,
     counted,
     number,
+    reads,
     struct,
     text,
-    want,
     whole,
 )
 from opq_rules.functions.registry import MANY, Definition, Scalar, find, near
@@ -30,19 +30,19 @@ def _element_at(of: Value, at: Value) -> Value:
     return of.get(text(at)) if isinstance(of, dict) else index(array(of), whole(at))
 
 
-def _position(of: Value, value: Value) -> int:
+def position(of: Value, value: Value) -> int:
     wanted = identity(value)
     places = (place for place, each in enumerate(of or ()) if identity(each) == wanted)
     return next(places, -1)
 
 
 def _last_position(of: Value, value: Value) -> int:
-    back = _position(list(reversed(of or ())), value)
+    back = position(list(reversed(of or ())), value)
     return -1 if back < 0 else len(of) - 1 - back
 
 
 def _contains(of: Value, value: Value) -> bool | None:
-    return None if of is None else _position(array(of), value) >= 0
+    return None if of is None else position(array(of), value) >= 0
 
 
 def _contains_any(left: Value, right: Value) -> bool:
@@ -116,27 +116,20 @@ def _flatten(of: Value) -> list[Value]:
 
 
 def _map(name: Value, of: Value) -> list[Value]:
-    function = find(text(name))
-    wrong = _cannot_map(text(name))
-    if wrong or not isinstance(function, Scalar):
-        raise ValueError(wrong)
+    function = _mapped(text(name))
     strict, run = function.null_in_null_out, function.run
     return [None if strict and each is None else run(each) for each in array(of)]
 
 
-def _cannot_map(name: str) -> str:
+def _mapped(name: str) -> Scalar:
     function = find(name)
     if function is None:
-        return f"function {name} not found; {near(name)}".rstrip("; ")
+        raise ValueError(f"function {name} not found; {near(name)}".rstrip("; "))
     if not isinstance(function, Scalar) or function.context or function.path or function.spread:
-        return f"{name} is no function of one value"
+        raise ValueError(f"{name} is no function of one value")
     if not function.least <= 1 <= function.most:
-        return f"{name} takes no single argument"
-    return ""
-
-
-def _check_map(constants: Sequence[Value]) -> str:
-    return _cannot_map(constants[0]) if type(constants[0]) is str else want("text")(constants)
+        raise ValueError(f"{name} takes no single argument")
+    return function
 
 
 def _join(of: Value, delimiter: Value, instead: Value = None) -> str | None:
@@ -224,7 +217,7 @@ def _loose(name: str, run: Value, least: int, most: int) -> Scalar:
 FUNCTIONS: tuple[Definition, ...] = (
     _loose("cardinality", _cardinality, 1, 1),
     _loose("array_cardinality", _cardinality, 1, 1),
-    _loose("array_position", _position, 2, 2),
+    _loose("array_position", position, 2, 2),
     _loose("array_last_position", _last_position, 2, 2),
     Scalar("element_at", _element_at, 2, 2),
     _loose("array_contains", _contains, 2, 2),
@@ -239,12 +232,12 @@ FUNCTIONS: tuple[Definition, ...] = (
     Scalar("array_avg", _average, 1, 1),
     Scalar("array_flatten", _flatten, 1, 1),
     Scalar("array_distinct", lambda of: _distinct(array(of)), 1, 1),
-    Scalar("array_map", _map, 2, 2, check=_check_map),
+    Scalar("array_map", _map, 2, 2, check=reads(0, _mapped)),
     _loose("array_join", _join, 2, 3),
     Scalar("array_shuffle", _shuffle, 1, 1, volatile=True),
     _loose("array_concat", _concat, 1, MANY),
     Scalar("array_sort", _sort, 1, 1),
-    Scalar("repeat", _repeat, 2, 2, check=want("any", "whole")),
-    Scalar("sequence", _sequence, 2, 3, check=want("whole", "whole", "whole")),
+    Scalar("repeat", _repeat, 2, 2),
+    Scalar("sequence", _sequence, 2, 3),
     Scalar("kvpair_array_to_obj", _to_object, 1, 1),
 )

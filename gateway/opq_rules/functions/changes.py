@@ -8,7 +8,6 @@ from typing import ClassVar
 
 from opq_rules.batch import Value
 from opq_rules.expressions.values import condition, identity
-from opq_rules.functions.arguments import both, want
 from opq_rules.functions.registry import MANY, UNKNOWN, Analytic, Definition, KeepsState
 
 
@@ -136,7 +135,7 @@ def checked_flag(place: int) -> Callable[[Sequence[Value]], str]:
 FUNCTIONS: tuple[Definition, ...] = (
     Analytic("changed_col", ChangedCol, 2, 2, check=checked_flag(0)),
     Analytic("had_changed", HadChanged, 2, MANY, check=checked_flag(0), star=True),
-    Analytic("changed_cols", ChangedCols, 3, MANY, spread=True, check=both(want("text"), checked_flag(1))),
+    Analytic("changed_cols", ChangedCols, 3, MANY, spread=True, check=checked_flag(1)),
     Analytic("change_to", ChangeTo, 2, 3, check=checked_flag(2)),
     Analytic("change_capture", ChangeCapture, 3, 4, check=checked_flag(3)),
 )

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from opq_rules.batch import Value
 from opq_rules.expressions.values import NUMBERS, shown, unix_ms
-from opq_rules.functions.arguments import both, number, one_of, reads, text, time, want, whole
+from opq_rules.functions.arguments import number, octets, one_of, reads, text, time, whole
 from opq_rules.functions.registry import Definition, Scalar
 
 MAX_UNPACKED_BYTES = 64 * 2**20
@@ -120,7 +120,7 @@ def _trunc(value: Value, places: Value) -> Value:
 
 def _encode(value: Value, form: Value) -> str:
     _base64_alone(form)
-    return base64.b64encode(_as_bytes(value)).decode()
+    return base64.b64encode(octets(value)).decode()
 
 
 def _decode(value: Value, form: Value) -> bytes:
@@ -140,10 +140,6 @@ def _base64_alone(form: Value) -> None:
         raise ValueError(f"encoding {form!r}; want base64")
 
 
-def _as_bytes(value: Value) -> bytes:
-    return value if type(value) is bytes else text(value).encode()
-
-
 def _zstd() -> Value:
     import zstandard  # only rules that use it need it
 
@@ -151,7 +147,7 @@ def _zstd() -> Value:
 
 
 def _compress(value: Value, method: Value) -> bytes:
-    packed = _as_bytes(value)
+    packed = octets(value)
     name = text(method).lower()
     if name == "gzip":
         return gzip.compress(packed, mtime=0)
@@ -209,12 +205,12 @@ _METHODS = one_of(1, "zlib", "gzip", "flate", "zstd")
 FUNCTIONS: tuple[Definition, ...] = (
     Scalar("cast", _cast, 2, 2, check=one_of(1, *_CASTS)),
     Scalar("chr", _chr, 1, 1),
-    Scalar("dec2hex", _dec2hex, 1, 1, check=want("whole")),
-    Scalar("hex2dec", _hex2dec, 1, 1, check=want("text")),
-    Scalar("encode", _encode, 2, 2, check=both(want("text"), one_of(1, "base64"))),
-    Scalar("decode", _decode, 2, 2, check=both(want("text"), one_of(1, "base64"))),
-    Scalar("trunc", _trunc, 2, 2, check=want("number", "whole")),
-    Scalar("convert_tz", _convert_tz, 2, 2, check=both(want("any", "text"), reads(1, _zone))),
+    Scalar("dec2hex", _dec2hex, 1, 1),
+    Scalar("hex2dec", _hex2dec, 1, 1),
+    Scalar("encode", _encode, 2, 2, check=one_of(1, "base64")),
+    Scalar("decode", _decode, 2, 2, check=one_of(1, "base64")),
+    Scalar("trunc", _trunc, 2, 2, check=reads(1, whole)),
+    Scalar("convert_tz", _convert_tz, 2, 2, check=reads(1, _zone)),
     Scalar("to_seconds", lambda value: unix_ms(time(value)) // 1_000, 1, 1),
     Scalar("compress", _compress, 2, 2, check=_METHODS),
     Scalar("decompress", _decompress, 2, 2, check=_METHODS),

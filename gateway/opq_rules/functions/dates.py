@@ -6,14 +6,14 @@ Source: reference/rules.md, D.5, Date/time; patterns of format_time as Java writ
 
 import calendar
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 
 from opq_rules.batch import Value
 from opq_rules.expressions.values import moment
-from opq_rules.functions.arguments import both, number, reads, text, time, want, whole
-from opq_rules.functions.registry import UNKNOWN, Definition, RunContext, Scalar, renamed
+from opq_rules.functions.arguments import number, reads, text, time, whole
+from opq_rules.functions.registry import Definition, RunContext, Scalar, renamed
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3_600.0}
 _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
@@ -121,15 +121,8 @@ def _cur_date(context: RunContext) -> str:
 
 def _places(value: Value) -> int:
     if not 0 <= whole(value) <= 6:
-        raise ValueError(f"{value} places; want 0 to 6")
+        raise ValueError(f"places are {value}; want 0 to 6")
     return int(value)
-
-
-def _check_places(constants: Sequence[Value]) -> str:
-    value = constants[0] if constants else UNKNOWN
-    if value is UNKNOWN or (type(value) is int and 0 <= value <= 6):
-        return ""
-    return f"places are {value}; want a whole number from 0 to 6"
 
 
 def _date_calc(value: Value, words: Value) -> str:
@@ -161,7 +154,7 @@ def _of(name: str, run: Callable[[datetime], Value]) -> Scalar:
 
 
 def _clock(name: str, run: Callable[..., Value], most: int = 1) -> Scalar:
-    return Scalar(name, run, 0, most, context=True, check=_check_places)
+    return Scalar(name, run, 0, most, context=True, check=reads(0, _places))
 
 
 FUNCTIONS: tuple[Definition, ...] = (
@@ -169,11 +162,11 @@ FUNCTIONS: tuple[Definition, ...] = (
     *renamed(_clock("cur_time", _cur_time), "current_time"),
     *renamed(_clock("cur_date", _cur_date, 0), "current_date"),
     Scalar("tstamp", lambda context: context.now_ms, 0, 0, context=True),
-    Scalar("format_time", _format_time, 2, 2, check=both(want("any", "text"), reads(1, _compiled))),
-    Scalar("date_calc", _date_calc, 2, 2, check=both(want("any", "text"), reads(1, duration))),
+    Scalar("format_time", _format_time, 2, 2, check=reads(1, _compiled)),
+    Scalar("date_calc", _date_calc, 2, 2, check=reads(1, duration)),
     Scalar("date_diff", _date_diff, 2, 2),
-    Scalar("from_days", _from_days, 1, 1, check=want("whole")),
-    Scalar("from_unix_time", _from_unix_time, 1, 1, check=want("number")),
+    Scalar("from_days", _from_days, 1, 1),
+    Scalar("from_unix_time", _from_unix_time, 1, 1),
     Scalar("last_day", _last_day, 1, 1),
     *renamed(_of("day_of_month", lambda at: at.day), "day"),
     _of("day_name", lambda at: calendar.day_name[at.weekday()]),

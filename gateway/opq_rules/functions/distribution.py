@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from opq_rules.batch import Value
-from opq_rules.functions.arguments import number, want, whole
+from opq_rules.functions.arguments import number, whole
 from opq_rules.functions.exact import SlopeSums
 from opq_rules.functions.registry import (
     UNKNOWN,
@@ -161,9 +161,7 @@ def _percentile(name: str, start: Callable[..., Accumulator]) -> AggregateFuncti
 
 
 FUNCTIONS: tuple[Definition, ...] = (
-    AggregateFunction(
-        "median", lambda: Ranked(_median), 1, 1, merge=merged, remove=True, check=want("number")
-    ),
+    AggregateFunction("median", lambda: Ranked(_median), 1, 1, merge=merged, remove=True),
     *renamed(_percentile("percentile_cont", _percentile_cont), "percentile"),
     _percentile("percentile_disc", _percentile_disc),
     AggregateFunction("histogram", Histogram, 4, 4, 3, merge=merged, remove=True, check=_check_histogram),

@@ -11,7 +11,7 @@ from opq_rules.batch import Value
 from opq_rules.expressions import values
 from opq_rules.expressions.arithmetic import ARITHMETIC
 from opq_rules.expressions.values import shown
-from opq_rules.functions.arguments import both, number, want, whole
+from opq_rules.functions.arguments import number, whole
 from opq_rules.functions.registry import UNKNOWN, Definition, Scalar, renamed
 
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -101,34 +101,26 @@ def _sign(value: Value) -> int:
     return int(number(value) > 0) - int(value < 0)
 
 
-def _of_numbers(name: str, run: Callable[..., Value], count: int = 1) -> Scalar:
-    return Scalar(name, run, count, count, check=want(*["number"] * count))
-
-
-def _of_wholes(name: str, run: Callable[..., Value], count: int = 2) -> Scalar:
-    return Scalar(name, run, count, count, check=want(*["whole"] * count))
-
-
 _AS_PYTHON = "acos asin atan cos cosh degrees exp radians sin sinh sqrt tan tanh"
 
 FUNCTIONS: tuple[Definition, ...] = (
-    *[_of_numbers(name, _real(getattr(math, name))) for name in _AS_PYTHON.split()],
-    _of_numbers("cot", _real(_cot)),
-    _of_numbers("ln", _real(math.log)),
-    _of_numbers("abs", lambda value: abs(number(value))),
-    _of_numbers("atan2", _real(math.atan2), 2),
-    _of_numbers("mod", ARITHMETIC["%"], 2),
-    *renamed(_of_numbers("power", _real(math.pow), 2), "pow"),
-    *renamed(_of_numbers("ceil", _towards(math.ceil)), "ceiling"),
-    _of_numbers("floor", _towards(math.floor)),
-    _of_numbers("sign", _sign),
-    Scalar("log", _real(_log), 1, 2, check=want("number", "number")),
-    Scalar("round", rounded, 1, 2, check=both(want("number", "whole"), _check_round)),
-    _of_wholes("bitand", lambda a, b: whole(a) & whole(b)),
-    _of_wholes("bitor", lambda a, b: whole(a) | whole(b)),
-    _of_wholes("bitxor", lambda a, b: whole(a) ^ whole(b)),
-    _of_wholes("bitnot", lambda value: ~whole(value), 1),
-    Scalar("conv", _conv, 3, 3, check=want("any", "whole", "whole")),
+    *[Scalar(name, _real(getattr(math, name)), 1, 1) for name in _AS_PYTHON.split()],
+    Scalar("cot", _real(_cot), 1, 1),
+    Scalar("ln", _real(math.log), 1, 1),
+    Scalar("abs", lambda value: abs(number(value)), 1, 1),
+    Scalar("atan2", _real(math.atan2), 2, 2),
+    Scalar("mod", ARITHMETIC["%"], 2, 2),
+    *renamed(Scalar("power", _real(math.pow), 2, 2), "pow"),
+    *renamed(Scalar("ceil", _towards(math.ceil), 1, 1), "ceiling"),
+    Scalar("floor", _towards(math.floor), 1, 1),
+    Scalar("sign", _sign, 1, 1),
+    Scalar("log", _real(_log), 1, 2),
+    Scalar("round", rounded, 1, 2, check=_check_round),
+    Scalar("bitand", lambda a, b: whole(a) & whole(b), 2, 2),
+    Scalar("bitor", lambda a, b: whole(a) | whole(b), 2, 2),
+    Scalar("bitxor", lambda a, b: whole(a) ^ whole(b), 2, 2),
+    Scalar("bitnot", lambda value: ~whole(value), 1, 1),
+    Scalar("conv", _conv, 3, 3),
     Scalar("pi", lambda: math.pi, 0, 0),
     Scalar("rand", random.random, 0, 0, volatile=True),
 )

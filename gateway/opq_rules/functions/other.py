@@ -10,16 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from uuid import uuid4
 
 from opq_rules.batch import Value
-from opq_rules.functions.arguments import boolean, number, text, time, want, whole
+from opq_rules.functions.arguments import boolean, number, octets, text, time, whole
 from opq_rules.functions.registry import MANY, UNKNOWN, Definition, Planned, RunContext, Scalar
 
 
-def _bytes(value: Value) -> bytes:
-    return value if type(value) is bytes else text(value).encode()
-
-
 def _digest(name: str) -> Callable[[Value], str]:
-    return lambda value: hashlib.new(name, _bytes(value), usedforsecurity=False).hexdigest()
+    return lambda value: hashlib.new(name, octets(value), usedforsecurity=False).hexdigest()
 
 
 _MQTT = ("topic", "messageid")
@@ -68,11 +64,8 @@ def _check_state(constants: Sequence[Value]) -> str:
 
 
 FUNCTIONS: tuple[Definition, ...] = (
-    *[
-        Scalar(name, _digest(name), 1, 1, check=want("text"))
-        for name in ("md5", "sha1", "sha256", "sha384", "sha512")
-    ],
-    Scalar("crc32", lambda value: f"{zlib.crc32(_bytes(value)):x}", 1, 1, check=want("text")),
+    *[Scalar(name, _digest(name), 1, 1) for name in ("md5", "sha1", "sha256", "sha384", "sha512")],
+    Scalar("crc32", lambda value: f"{zlib.crc32(octets(value)):x}", 1, 1),
     Scalar("isnull", lambda value: value is None, 1, 1, null_in_null_out=False),
     Scalar("coalesce", _coalesce, 1, MANY, null_in_null_out=False),
     Scalar("newuuid", lambda: str(uuid4()), 0, 0, volatile=True),

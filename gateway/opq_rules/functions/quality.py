@@ -8,12 +8,11 @@ NumPy and `opq_measure` are loaded by the first call: rules without power qualit
 """
 
 import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from opq_rules.batch import Value
 from opq_rules.expressions.values import NUMBERS, shown
-from opq_rules.functions.arguments import array, number, want, whole
+from opq_rules.functions.arguments import array, number, reads, whole
 from opq_rules.functions.exact import Sum
 from opq_rules.functions.registry import AggregateFunction, Definition, KeepsState, Scalar, merged
 
@@ -128,18 +127,15 @@ def _harmonics(value: Value, rate_hz: Value = RATE_HZ, nominal_hz: Value = MAINS
 def _harmonic(
     value: Value, order: Value, rate_hz: Value = RATE_HZ, nominal_hz: Value = MAINS_HZ
 ) -> float | None:
-    order = whole(order)
-    if not 1 <= order <= ORDERS:
-        raise ValueError(f"order {order}; want 1 to {ORDERS}")
+    place = _order(order) - 1
     orders = _harmonics(value, rate_hz, nominal_hz)
-    return None if orders is None else orders[order - 1]
+    return None if orders is None else orders[place]
 
 
-def _check_order(constants: Sequence[Value]) -> str:
-    order = constants[1]
-    if type(order) is int and not 1 <= order <= ORDERS:
-        return f"order {order}; want 1 to {ORDERS}"
-    return want("array", "whole", "number", "number")(constants)
+def _order(value: Value) -> int:
+    if not 1 <= whole(value) <= ORDERS:
+        raise ValueError(f"order {value}; want 1 to {ORDERS}")
+    return int(value)
 
 
 def _frequency(value: Value, rate_hz: Value = RATE_HZ, nominal_hz: Value = MAINS_HZ) -> float | None:
@@ -209,17 +205,15 @@ def _known(value: Value) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-_SIGNAL = want("array", "number", "number")
-
 FUNCTIONS: tuple[Definition, ...] = (
     AggregateFunction("rms", Rms, 1, 1, merge=merged, remove=True, scalar=Scalar("rms", _rms, 1, 1)),
-    Scalar("thd", _thd, 1, 3, check=_SIGNAL),
-    Scalar("frequency", _frequency, 1, 3, check=_SIGNAL),
-    Scalar("harmonic", _harmonic, 2, 4, check=_check_order),
-    Scalar("harmonics", _harmonics, 1, 3, check=_SIGNAL),
-    Scalar("phasor", _phasor, 3, 3, check=_SIGNAL),
-    Scalar("pst", _pst, 2, 4, check=want("array", "number", "number", "number")),
-    Scalar("itic", _itic, 2, 2, check=want("number", "number")),
-    Scalar("f47", _f47, 2, 2, check=want("number", "number")),
-    Scalar("sag_depth", _sag_depth, 2, 2, check=want("number", "number")),
+    Scalar("thd", _thd, 1, 3),
+    Scalar("frequency", _frequency, 1, 3),
+    Scalar("harmonic", _harmonic, 2, 4, check=reads(1, _order)),
+    Scalar("harmonics", _harmonics, 1, 3),
+    Scalar("phasor", _phasor, 3, 3),
+    Scalar("pst", _pst, 2, 4),
+    Scalar("itic", _itic, 2, 2),
+    Scalar("f47", _f47, 2, 2),
+    Scalar("sag_depth", _sag_depth, 2, 2),
 )

@@ -34,9 +34,11 @@ _TEXT = frozenset({"string", "boolean", "bigint", "float", "datetime", "bytea"})
 """What `arguments.text` writes."""
 _KINDS: dict[str, tuple[Kinds, str]] = {
     "any": (UNKNOWN_TYPE.kinds, "anything"),
+    "prefix": (UNKNOWN_TYPE.kinds, "anything"),
     "number": (NUMBER.kinds, "a number"),
     "whole": (NUMBER.kinds, "a whole number"),
     "text": (_TEXT, "a text"),
+    "written": (_TEXT, "a text"),
     "boolean": (BOOLEAN.kinds, "a condition"),
     "array": (ARRAY.kinds, "an array"),
     "struct": (STRUCT.kinds, "an object"),
@@ -49,18 +51,37 @@ _KINDS: dict[str, tuple[Kinds, str]] = {
     "samples": (NUMBER.kinds | ARRAY.kinds, "a number or an array"),
     "ranked": (_TEXT - BOOLEAN.kinds, "what compares"),
 }
+_CONSTANTS: dict[str, tuple[Kinds, str]] = {
+    "number": _KINDS["number"],
+    "whole": (BIGINT.kinds, "a whole number"),
+    "text": (STRING.kinds, "a text"),
+    "prefix": (STRING.kinds, "a text"),
+    "boolean": (BOOLEAN.kinds, "true or false"),
+    "array": _KINDS["array"],
+}
+"""What a constant has to be: lower(5) is a slip, though of a column 5 is taken as its text.
+
+Constants of the other words may be anything: numbytes(5), which takes what is `written`, is 1.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """`takes`: kinds and their words per argument; the last one's for all that follow."""
+    """`takes`: a word of `_KINDS` per argument; the last one's for all that follow."""
 
-    takes: tuple[tuple[Kinds, str], ...]
+    takes: tuple[str, ...]
     gives: ValueType | Give
 
     def wants(self, place: int) -> tuple[Kinds, str]:
-        """What the argument at `place` (from 0) may be."""
-        return self.takes[min(place, len(self.takes) - 1)] if self.takes else _KINDS["any"]
+        """What the argument at `place` (from 0) may be, and that in words."""
+        return _KINDS[self._word(place)]
+
+    def wants_constant(self, place: int) -> tuple[Kinds, str] | None:
+        """The same of a constant; None: anything."""
+        return _CONSTANTS.get(self._word(place))
+
+    def _word(self, place: int) -> str:
+        return self.takes[min(place, len(self.takes) - 1)] if self.takes else "any"
 
     def answer(self, given: Sequence[ValueType], arguments: Sequence[Expression]) -> ValueType:
         if isinstance(self.gives, ValueType):
@@ -155,7 +176,7 @@ _TABLE: tuple[tuple[str, str, ValueType | Give], ...] = (
     ("endswith startswith regexp_matches", "text", BOOLEAN),
     ("indexof", "listed any", BIGINT),
     ("length", "any", BIGINT),
-    ("numbytes", "text", BIGINT),
+    ("numbytes", "written", BIGINT),
     ("format", "number whole text", STRING),
     ("lower upper trim ltrim rtrim reverse", "text", STRING),
     ("lpad rpad substring", "text whole", STRING),
@@ -167,19 +188,20 @@ _TABLE: tuple[tuple[str, str, ValueType | Give], ...] = (
     ("dec2hex", "whole", STRING),
     ("hex2dec", "text", BIGINT),
     ("encode", "text", STRING),
-    ("decode compress", "text", BYTEA),
+    ("decode", "text", BYTEA),
+    ("compress", "written text", BYTEA),
     ("decompress", "bytes text", BYTEA),
     ("convert_tz", "time text", DATETIME),
     ("to_seconds", "time", BIGINT),
     ("md5 sha1 sha256 sha384 sha512 crc32", "text", STRING),
     # JSON
     ("to_json", "any", STRING),
-    ("parse_json", "text", UNKNOWN_TYPE),
+    ("parse_json", "written", UNKNOWN_TYPE),
     ("json_path_query json_path_query_first", "json text", UNKNOWN_TYPE),
     ("json_path_exists", "json text", BOOLEAN),
     # arrays
     ("cardinality array_cardinality array_position array_last_position", "any", BIGINT),
-    ("element_at", "nested text", _element),
+    ("element_at", "nested written", _element),
     ("array_contains", "array any", BOOLEAN),
     ("array_contains_any", "array", BOOLEAN),
     ("array_create", "any", _array),
@@ -190,7 +212,7 @@ _TABLE: tuple[tuple[str, str, ValueType | Give], ...] = (
     ("array_avg", "array", FLOAT),
     ("array_flatten array_concat", "array", ARRAY),
     ("array_map", "text array", ARRAY),
-    ("array_join", "array text any", STRING),
+    ("array_join", "array written any", STRING),
     ("repeat", "any whole", _array_of_first),
     ("sequence", "whole", array_of(BIGINT)),
     ("kvpair_array_to_obj zip", "array", STRUCT),
@@ -252,7 +274,7 @@ _TABLE: tuple[tuple[str, str, ValueType | Give], ...] = (
     ("consecutive_start", "boolean any", _second),
     ("changed_col", "boolean any", _second),
     ("had_changed", "boolean any", BOOLEAN),
-    ("changed_cols", "any boolean any", STRUCT),
+    ("changed_cols", "prefix boolean any", STRUCT),
     ("change_to", "any", BOOLEAN),
     ("change_capture", "any", _same),
     # power quality
@@ -270,7 +292,7 @@ _TABLE: tuple[tuple[str, str, ValueType | Give], ...] = (
 @cache
 def _table() -> dict[str, Signature]:
     return {
-        name: Signature(tuple(_KINDS[word] for word in takes.split()), gives)
+        name: Signature(tuple(takes.split()), gives)
         for names, takes, gives in _TABLE
         for name in names.split()
     }

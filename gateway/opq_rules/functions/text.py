@@ -10,7 +10,8 @@ from decimal import Decimal
 
 from opq_rules.batch import Value
 from opq_rules.functions import arguments
-from opq_rules.functions.arguments import array, both, bounded, counted, number, reads, text, want, whole
+from opq_rules.functions.arguments import bounded, counted, number, reads, text, whole
+from opq_rules.functions.arrays import position
 from opq_rules.functions.mathematics import rounded
 from opq_rules.functions.patterns import pattern
 from opq_rules.functions.registry import MANY, UNKNOWN, Definition, Scalar, renamed
@@ -107,34 +108,30 @@ def _starts(value: Value, start: Value) -> bool:
 def _indexof(value: Value, part: Value) -> int:
     if value is None or part is None:
         return -1
-    return array(value).index(part) if isinstance(value, list) else text(value).find(text(part))
+    return position(value, part) if isinstance(value, list) else text(value).find(text(part))
 
 
-_ONE, _TWO, _PATTERN = want("text"), want("text", "text"), reads(1, pattern)
+_PATTERN = reads(1, pattern)
 
 FUNCTIONS: tuple[Definition, ...] = (
     Scalar("concat", _concat, 1, MANY, null_in_null_out=False),
-    Scalar("endswith", _ends, 2, 2, null_in_null_out=False, check=_TWO),
-    Scalar("startswith", _starts, 2, 2, null_in_null_out=False, check=_TWO),
-    Scalar("indexof", _indexof, 2, 2, null_in_null_out=False, check=_TWO),
+    Scalar("endswith", _ends, 2, 2, null_in_null_out=False),
+    Scalar("startswith", _starts, 2, 2, null_in_null_out=False),
+    Scalar("indexof", _indexof, 2, 2, null_in_null_out=False),
     Scalar("length", _length, 1, 1, null_in_null_out=False),
     Scalar("numbytes", lambda value: 0 if value is None else len(text(value).encode()), 1, 1, False),
-    Scalar("format", _format, 2, 3, check=want("number", "whole", "text")),
-    Scalar("lower", lambda value: text(value).lower(), 1, 1, check=_ONE),
-    Scalar("upper", lambda value: text(value).upper(), 1, 1, check=_ONE),
-    Scalar("trim", lambda value: text(value).strip(), 1, 1, check=_ONE),
-    Scalar("ltrim", lambda value: text(value).lstrip(), 1, 1, check=_ONE),
-    Scalar("rtrim", lambda value: text(value).rstrip(), 1, 1, check=_ONE),
-    Scalar(
-        "lpad", lambda value, count: " " * counted(count) + text(value), 2, 2, check=want("text", "whole")
-    ),
-    Scalar(
-        "rpad", lambda value, count: text(value) + " " * counted(count), 2, 2, check=want("text", "whole")
-    ),
-    Scalar("reverse", lambda value: text(value)[::-1], 1, 1, check=_ONE),
-    Scalar("regexp_matches", _matches, 2, 2, null_in_null_out=False, check=both(_TWO, _PATTERN)),
-    Scalar("regexp_replace", _replace, 3, 3, check=both(want("text", "text", "text"), _PATTERN)),
-    *renamed(Scalar("regexp_substring", _first, 2, 2, check=both(_TWO, _PATTERN)), "regexp_substr"),
-    Scalar("split_value", _split_value, 3, 3, check=want("text", "text", "whole")),
-    Scalar("substring", _substring, 2, 3, check=both(want("text", "whole", "whole"), _check_substring)),
+    Scalar("format", _format, 2, 3),
+    Scalar("lower", lambda value: text(value).lower(), 1, 1),
+    Scalar("upper", lambda value: text(value).upper(), 1, 1),
+    Scalar("trim", lambda value: text(value).strip(), 1, 1),
+    Scalar("ltrim", lambda value: text(value).lstrip(), 1, 1),
+    Scalar("rtrim", lambda value: text(value).rstrip(), 1, 1),
+    Scalar("lpad", lambda value, count: " " * counted(count) + text(value), 2, 2),
+    Scalar("rpad", lambda value, count: text(value) + " " * counted(count), 2, 2),
+    Scalar("reverse", lambda value: text(value)[::-1], 1, 1),
+    Scalar("regexp_matches", _matches, 2, 2, null_in_null_out=False, check=_PATTERN),
+    Scalar("regexp_replace", _replace, 3, 3, check=_PATTERN),
+    *renamed(Scalar("regexp_substring", _first, 2, 2, check=_PATTERN), "regexp_substr"),
+    Scalar("split_value", _split_value, 3, 3),
+    Scalar("substring", _substring, 2, 3, check=_check_substring),
 )

@@ -7,11 +7,8 @@ import sys
 from collections.abc import Callable
 
 MODULES = (
-    "opq_rules.api.service",
     "opq_rules.engine.clock",
-    "opq_rules.engine.loop",
     "opq_rules.engine.sinks",
-    "opq_rules.engine.source_runner",
 )
 PATIENCE_S = 60.0
 

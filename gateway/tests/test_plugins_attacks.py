@@ -227,7 +227,7 @@ def test_a_process_that_lies_of_its_protections_is_not_asked(fresh: Plugins) -> 
         "    if isinstance(each, dict) and 'no new privileges' in each: each['magic'] = 'on'\n"
     )
     url = stored(fresh.uploads, plugin_zip("f", "1.0.1", kind="function", code=lying))
-    fresh.replace("function", "f", url)
+    fresh.create("function", "f", url)
     assert fresh.status("f")["protections"] == real
 
 

@@ -109,7 +109,7 @@ def test_a_rule_of_plugins_alone_goes_on_through_replacements(
         for number in range(1, 4):
             before = rows.stat().st_size
             wait_for(lambda before=before: rows.stat().st_size > before, 60)
-            replaced = plugins.replace("portable", "three", version_of(plugins, number))
+            replaced = plugins.create("portable", "three", version_of(plugins, number))
             assert replaced is not None and replaced.new == f"1.0.{number}"
         wait_for(lambda: "1.0.3" in rows.read_text(), 60)
         with pytest.raises(RuleError, match="used by"):
@@ -217,7 +217,7 @@ def test_what_is_only_looked_at_leaves_nothing_in_the_worker_and_holds_up_no_new
         refused = plugins.sink("picky")()
         with pytest.raises(ValueError, match="a b"):
             refused.configure({"table": "a b"})
-        replaced = plugins.replace("portable", "p", picky(1))
+        replaced = plugins.create("portable", "p", picky(1))
         assert replaced is not None and replaced.new == "1.0.1"
         refused.configure({"table": "t"})
     finally:

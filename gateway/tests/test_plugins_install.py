@@ -80,8 +80,8 @@ def test_unknown_names_are_404_and_types_are_listed(plugins: RulePlugins) -> Non
 def test_versions_only_go_up_unless_asked(plugins: RulePlugins) -> None:
     plugins.create("sink", "m", inproc(plugins, "1.1.0"))
     assert "installed already" in refusal(plugins.create, "sink", "m", inproc(plugins, "1.1.0"))
-    assert "below the installed" in refusal(plugins.replace, "sink", "m", inproc(plugins, "1.0.0"))
-    replaced = plugins.replace("sink", "m", inproc(plugins, "1.0.0"), downgrade=True)
+    assert "below the installed" in refusal(plugins.create, "sink", "m", inproc(plugins, "1.0.0"))
+    replaced = plugins.create("sink", "m", inproc(plugins, "1.0.0"), downgrade=True)
     assert replaced is not None and replaced.as_json()["to"] == "1.0.0"
     assert plugins.rollback("m").as_json() == {
         "name": "m", "from": "1.0.0", "to": "1.1.0", "rules": 0, "pause_ms": {"p50": 0.0, "max": 0.0}
@@ -105,7 +105,7 @@ def test_a_version_that_does_not_load_or_takes_other_properties_leaves_the_old_o
         "1.0.6": "Sink = 3",
     }
     for version, code in broken.items():
-        assert refusal(plugins.replace, "sink", "m", inproc(plugins, version, code=code))
+        assert refusal(plugins.create, "sink", "m", inproc(plugins, version, code=code))
         assert plugins.describe("sink", "m")["version"] == "1.0.0"
         sink.collect(whose, [{}])
     assert len((tmp_path / "out").read_text().splitlines()) == len(broken)
@@ -138,7 +138,7 @@ def test_all_is_there_after_a_restart_and_a_crash_in_between(tmp_path: Path) -> 
     assert second.describe("sink", "m")["version"] == "1.0.1"
     assert list((tmp_path / "plugins/.staging").iterdir()) == []
     second.sink("m")().configure({})
-    assert second.replace("sink", "m", inproc(second, "1.0.2")) is not None
+    assert second.create("sink", "m", inproc(second, "1.0.2")) is not None
     second.close()
 
 
@@ -241,7 +241,7 @@ def test_a_new_version_that_fails_in_its_trial_is_taken_back(plugins: RulePlugin
     sink.configure({"path": str(tmp_path / "out")})
     sink.open(whose)
     bad = SINK.replace("with open(", "raise RuntimeError('bug')\n        with open(")
-    plugins.replace("sink", "m", inproc(plugins, "2.0.0", code=bad))
+    plugins.create("sink", "m", inproc(plugins, "2.0.0", code=bad))
     for _ in range(2):
         with pytest.raises(RuntimeError):
             sink.collect(whose, [{}])

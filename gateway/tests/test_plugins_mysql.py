@@ -136,7 +136,7 @@ def test_a_new_version_takes_over_while_rows_flow_into_the_table(
         files["plugin.json"] = (
             (EXAMPLE / "plugin.json").read_bytes().replace(b"1.0.0", f"1.0.{number}".encode())
         )
-        replaced = plugins.replace("sink", "mysql", stored(plugins.uploads, zipped(files)))
+        replaced = plugins.create("sink", "mysql", stored(plugins.uploads, zipped(files)))
         assert replaced is not None and replaced.new == f"1.0.{number}" and replaced.rules == 1
     end.set()
     thread.join(60)

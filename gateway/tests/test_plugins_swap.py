@@ -144,7 +144,7 @@ def swapped_under_load(plugins: Plugins, path: Path, mode: str, swaps: int) -> d
     for number in range(1, swaps + 1):
         count = chain.count
         wait_for(lambda count=count: chain.count > count or chain.failure, 60)
-        replaced = plugins.replace("portable", "chain", version_of(plugins, number, mode))
+        replaced = plugins.create("portable", "chain", version_of(plugins, number, mode))
         assert replaced is not None and replaced.rules == 1
         pauses.append(replaced.pause_max_ms)
         if number == warm:
@@ -205,7 +205,7 @@ def test_a_swap_that_fails_half_way_is_undone_without_loss(plugins: Plugins, row
             Exception,
             match=r"(not here|no way back)",
         ):
-            plugins.replace("portable", "chain", version_of(plugins, number, mode, **code))
+            plugins.create("portable", "chain", version_of(plugins, number, mode, **code))
         count = chain.count
         wait_for(lambda count=count: chain.count > count + 10 or chain.failure)
     chain.stop()
@@ -233,7 +233,7 @@ def test_sinks_of_many_rules_swap_in_one_replacement(plugins: Plugins, rows: Pat
         sink.configure({"path": str(path)})
         sink.open(whose)
         held.append((sink, whose, path))
-    replaced = plugins.replace("sink", "chain", url(1))
+    replaced = plugins.create("sink", "chain", url(1))
     assert replaced is not None and replaced.rules == 50
     for sink, whose, path in held:
         sink.collect(whose, [{}])

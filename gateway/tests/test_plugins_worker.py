@@ -310,7 +310,7 @@ def test_an_open_circuit_lets_one_try_and_waits_longer_each_time() -> None:
 def test_two_versions_do_not_end_each_others_processes(plugins: Plugins) -> None:
     sink = sink_that(plugins, "pass")
     for number in range(1, 4):
-        plugins.replace("sink", "m", stored(plugins.uploads, plugin_zip("m", f"1.0.{number}")))
+        plugins.create("sink", "m", stored(plugins.uploads, plugin_zip("m", f"1.0.{number}")))
         sink.collect(Whose(), [{}])  # the old one, and what it had started, is gone by now
     assert plugins.status("m")["crashes"] == 0 and plugins.status("m")["status"] == "running"
 

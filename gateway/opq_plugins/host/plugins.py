@@ -97,10 +97,6 @@ class Plugins(PluginHost):
         self._notify(manifest)
         return None if current is None else self._replaced(manifest, current, pauses)
 
-    def replace(self, kind: str, name: str, file: str, *, downgrade: bool = False) -> Replaced | None:
-        """As `create`; PUT in eKuiper's API. Installs where there is none."""
-        return self.create(kind, name, file, downgrade=downgrade)
-
     @refusing
     def delete(self, kind: str, name: str, *, force: bool = False) -> None:
         """All versions. PluginError that names the rules which use it, unless `force`."""

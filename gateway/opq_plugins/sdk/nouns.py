@@ -47,18 +47,12 @@ def decision_from(plain: Value) -> Decision | None:
     """What a worker answered, checked. Raises ValueError."""
     if plain is not None and not isinstance(plain, dict):
         raise ValueError(f"decide() gave {type(plain).__name__}; want a Decision or None")
-    try:
-        return checked_decision(None if plain is None else from_plain(plain, Decision))
-    except msgspec.ValidationError as error:
-        raise ValueError(f"gave no Decision: {error}") from None
+    return None if plain is None else checked_decision(_given(plain, Decision, "Decision"))
 
 
 def findings_from(plain: Value, event: Event) -> tuple[Finding, ...]:
     """What a worker answered, checked. Raises ValueError."""
-    try:
-        return checked_findings(from_plain(plain, list[Finding]), event)
-    except msgspec.ValidationError as error:
-        raise ValueError(f"gave no Findings: {error}") from None
+    return checked_findings(_given(plain, list[Finding], "Findings"), event)
 
 
 def checked_decision(decision: object) -> Decision | None:
@@ -110,10 +104,7 @@ def checked_findings(findings: Iterable[object], event: Event) -> tuple[Finding,
 
 def requests_from(plain: Value) -> tuple[SampleRequest, ...]:
     """What a worker asked for, checked. Raises ValueError."""
-    try:
-        return checked_requests(from_plain(plain, list[SampleRequest]))
-    except msgspec.ValidationError as error:
-        raise ValueError(f"gave no SampleRequests: {error}") from None
+    return checked_requests(_given(plain, list[SampleRequest], "SampleRequests"))
 
 
 def checked_requests(requests: Iterable[object]) -> tuple[SampleRequest, ...]:
@@ -143,6 +134,13 @@ def checked_requests(requests: Iterable[object]) -> tuple[SampleRequest, ...]:
         if len(found) > MAX_REQUESTS:
             raise ValueError(f"asks more than {MAX_REQUESTS} times for one event")
     return tuple(found)
+
+
+def _given(plain: Value, noun: type[Noun], name: str) -> Noun:
+    try:
+        return from_plain(plain, noun)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"gave no {name}: {error}") from None
 
 
 def _check_figures(figures: object) -> None:

@@ -6,7 +6,7 @@ is undone. Source: reference/rules.md, A.5.
 """
 
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -121,13 +121,8 @@ def _rehearse(
 
     for name, kept in sections.get("Schema", {}).items():
         tried(f"Schema.{name}", partial(schema, name, kept))
-    for section, (kind, _) in CONFIGURED.items():
-        for type_name, named in sections.get(section, {}).items():
-            for name, properties in named.items():
-                tried(
-                    f"{section}.{type_name}.{name}",
-                    partial(configured, kind, type_name, name, properties),
-                )
+    for section, kind, type_name, name, properties in _named(sections):
+        tried(f"{section}.{type_name}.{name}", partial(configured, kind, type_name, name, properties))
     names = set() if alone else {*engine.catalogue.names("stream"), *engine.catalogue.names("table")}
     for what in ("streams", "tables"):
         for name, sql in new[what].items():
@@ -159,22 +154,18 @@ def _made(engine: Engine, new: Mapping[str, Mapping[str, Any]]) -> dict[str, int
 def _configure(engine: Engine, sections: Mapping[str, Mapping[str, Any]]) -> None:
     for name, kept in sections.get("Schema", {}).items():
         engine.schemas.take_over(name, *content_of(kept))
-    for section, (kind, _) in CONFIGURED.items():
-        for type_name, named in sections.get(section, {}).items():
-            for name, properties in named.items():
-                _put(engine, kind, type_name, name, properties)
+    for _, kind, type_name, name, properties in _named(sections):
+        put_properties(engine, kind, type_name, name, properties)
 
 
 def _unconfigure(engine: Engine, sections: Sections, before: Sections) -> None:
     """Named properties as they were; one that was not there goes."""
-    for section, (kind, _) in CONFIGURED.items():
-        for type_name, named in sections.get(section, {}).items():
-            old = before[section].get(type_name, {})
-            for name in named:
-                if name in old:
-                    _put(engine, kind, type_name, name, old[name])
-                elif engine.configurations.has(kind, type_name, name):
-                    engine.configurations.delete(kind, type_name, name)
+    for section, kind, type_name, name, _ in _named(sections):
+        old = before[section].get(type_name, {})
+        if name in old:
+            put_properties(engine, kind, type_name, name, old[name])
+        elif engine.configurations.has(kind, type_name, name):
+            engine.configurations.delete(kind, type_name, name)
     for name in sections["Schema"]:
         if name in before["Schema"]:
             engine.schemas.take_over(name, *content_of(before["Schema"][name]))
@@ -182,7 +173,19 @@ def _unconfigure(engine: Engine, sections: Sections, before: Sections) -> None:
             engine.schemas.delete(name)
 
 
-def _put(engine: Engine, kind: str, type_name: str, name: str, properties: Mapping[str, Any]) -> None:
+def _named(
+    sections: Mapping[str, Mapping[str, Any]],
+) -> Iterator[tuple[str, str, str, str, Mapping[str, Any]]]:
+    """Section, kind, type and name of each set of properties, and the set; connections first."""
+    for section, (kind, _) in CONFIGURED.items():
+        for type_name, sets in sections.get(section, {}).items():
+            for name, properties in sets.items():
+                yield section, kind, type_name, name, properties
+
+
+def put_properties(
+    engine: Engine, kind: str, type_name: str, name: str, properties: Mapping[str, Any]
+) -> None:
     if kind == CONNECTIONS:
         engine.connections.put(type_name, name, properties)
     else:

@@ -56,7 +56,7 @@ def router(plugins: Plugins) -> APIRouter:
         if body.name != name:
             raise RuleError(f"the path says {name[:80]!r}, the body {body.name[:80]!r}", CONFIGURATION)
         kind = _kind(kinds)
-        done = plugins.replace(kind, name, body.file, downgrade=downgrade)
+        done = plugins.create(kind, name, body.file, downgrade=downgrade)
         if done is None:
             return PlainTextResponse(f"{kind} plugin {name} is created")
         return JSONResponse(done.as_json())

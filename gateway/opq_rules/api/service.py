@@ -15,11 +15,10 @@ from opq_proto.errors import PortBusyError
 from opq_rules.api.app import create_app
 from opq_rules.api.config import Config, address, folder, policy, tokens
 from opq_rules.api.guard import RequestGuard, connection_of_users
+from opq_rules.engine.clock import ended
 from opq_rules.engine.endpoints import OwnTypes
 from opq_rules.engine.engine import Engine
 from opq_rules.rule_plugins import RulePlugins
-
-STOP_S = 2.0
 
 
 class RulesService:
@@ -72,8 +71,7 @@ class RulesService:
     def stop(self) -> list[str]:
         """Names of what did not end in time."""
         self._server.should_exit = True
-        self._thread.join(STOP_S)
-        late = ["rest"] if self._thread.is_alive() else []
+        late = [] if ended(self._thread) else ["rest"]
         late += self.engine.stop()
         self.plugins.close()
         return late

@@ -13,6 +13,7 @@ from typing import Protocol
 from opq_proto import log
 
 STOP_S = 2.0
+"""How long a thread that was asked to end may take."""
 
 
 class RuleClock(Protocol):
@@ -31,6 +32,14 @@ class SystemClock:
 
     def monotonic_s(self) -> float:
         return time.monotonic()
+
+
+def ended(thread: threading.Thread | None, wait_s: float | None = None) -> bool:
+    """Wait for a thread that was asked to end, by default STOP_S. False: it goes on, and is left behind."""
+    if thread is None:
+        return True
+    thread.join(STOP_S if wait_s is None else wait_s)
+    return not thread.is_alive()
 
 
 class DelayedCalls:
@@ -63,10 +72,7 @@ class DelayedCalls:
         with self._change:
             self._stopping = True
             self._change.notify()
-        if self._thread is not None:
-            self._thread.join(STOP_S)
-            return not self._thread.is_alive()
-        return True
+        return ended(self._thread)
 
     def _run(self) -> None:
         while True:

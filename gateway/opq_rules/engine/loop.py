@@ -16,7 +16,7 @@ from typing import TypeVar
 from opq_proto import log
 from opq_rules.batch import Batch, Emission
 from opq_rules.engine.checkpoint import MOST_STAGED, MOST_WAITING, Checkpoint
-from opq_rules.engine.clock import RuleClock
+from opq_rules.engine.clock import RuleClock, ended
 from opq_rules.engine.rule import QueryUnit, Rule
 from opq_rules.engine.sinks import SinkRunner
 from opq_rules.engine.source_runner import SourceEntry, SourceRunner
@@ -34,7 +34,6 @@ TURNS = 64
 HOPS = 32
 """How often memory topics may feed each other before the rest waits for the next turn."""
 IDLE_S = 60.0
-STOP_S = 2.0
 T = TypeVar("T")
 
 
@@ -95,10 +94,7 @@ class EngineLoop:
         """Ends after what it has in hand; False: it did not within two seconds."""
         self._stop.set()
         self._inbox.put(lambda: None)
-        if self._thread is not None:
-            self._thread.join(STOP_S)
-            return not self._thread.is_alive()
-        return True
+        return ended(self._thread)
 
     def wake(self, runner: SourceRunner) -> None:
         """A source has given something."""

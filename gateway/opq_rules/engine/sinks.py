@@ -18,13 +18,12 @@ from opq_proto import log
 from opq_rules.batch import Emission
 from opq_rules.delivery.pipeline import Pipeline, RefusedParcels
 from opq_rules.delivery.transform import SinkProperties
-from opq_rules.engine.clock import RuleClock
+from opq_rules.engine.clock import STOP_S, RuleClock, ended
 from opq_rules.engine.definition import Action, RuleDefinition
 from opq_rules.engine.endpoints import MEMORY, EndpointFactory
 from opq_rules.engine.options import Options
 from opq_rules.sinks.memory import Sink as MemorySink
 
-STOP_S = 2.0
 DURABLE_MOST = 4096
 """Emissions of the outbox that are in memory as well, for each sink."""
 DURABLE_REFUSED_MOST = 256
@@ -119,12 +118,9 @@ class SinkRunner:
             self._stopping = True
             self._change.notify_all()
 
-    def join(self, wait_s: float | None = None) -> bool:
-        """False: the sink does not end within `wait_s`, by default STOP_S; it is left behind."""
-        if self._thread is not None:
-            self._thread.join(STOP_S if wait_s is None else wait_s)
-            return not self._thread.is_alive()
-        return True
+    def join(self, wait_s: float) -> bool:
+        """False: the sink does not end within `wait_s`; it is left behind."""
+        return ended(self._thread, wait_s)
 
     def reopen(self, make: Callable[[], Sink]) -> None:
         """Another sink in place of the one that is open; what waits, waits for that."""

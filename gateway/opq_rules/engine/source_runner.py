@@ -14,13 +14,12 @@ from opq_plugins.sdk import Source
 from opq_proto import log
 from opq_proto.backoff import Backoff, doubling
 from opq_rules.batch import JsonObject, Metas, Row
-from opq_rules.engine.clock import RuleClock
+from opq_rules.engine.clock import RuleClock, ended
 from opq_rules.sources.memory import Source as MemorySource
 
 WAITS_S = doubling(0.5, 30.0)
 STEADY_S = 60.0
 """A source that ran so long begins again with the shortest wait."""
-STOP_S = 2.0
 MOST_BYTES = 64 << 20
 """Bytes of all payloads in the queue: a thousand bodies may be a thousand times 16 MiB."""
 
@@ -120,10 +119,7 @@ class SourceRunner:
 
     def join(self) -> bool:
         """False: the source does not end within two seconds; it is left behind."""
-        if self._thread is not None:
-            self._thread.join(STOP_S)
-            return not self._thread.is_alive()
-        return True
+        return ended(self._thread)
 
     @property
     def waiting(self) -> int:

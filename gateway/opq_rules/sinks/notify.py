@@ -12,7 +12,7 @@ from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_proto.settings import configured
 from opq_rules.batch import JsonObject
 from opq_rules.delivery.template import per_row
-from opq_rules.delivery.transform import encoded
+from opq_rules.delivery.transform import encoded, rows_of
 from opq_rules.http_client import answered, check_accepted, check_url, http_client
 
 TEXT_CHARACTERS = 300
@@ -43,11 +43,9 @@ class Sink(SinkOfSdk):
         self._client = http_client(self._config.timeout / 1000, headers)
 
     def collect(self, context: SinkContext, data: object) -> None:
-        rows, url = data if isinstance(data, list) else [data], self._config.url
+        rows, url = rows_of("notify", data), self._config.url
         ids = [*context.row_ids, *[context.row_id] * (len(rows) - len(context.row_ids))]
         for row, row_id in zip(rows, ids, strict=False):
-            if not isinstance(row, Mapping):
-                raise ValueError(f"want rows, not {type(row).__name__}; leave dataTemplate and format out")
             document = self._document(row, row_id, context.rule_id)
             check_accepted(answered(self._client, "POST", url, content=encoded(document)), url)
 

@@ -6,6 +6,7 @@ Pure but for the clock that is handed in. A filter comes after `SeenFeed`: it ne
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from opq_cloud.view.live_messages import LiveMessage
 from opq_cloud.view.live_streams import Shown
@@ -16,6 +17,8 @@ MOST_BOXES = 1000
 REGION_CHARACTERS = 100
 ALL_BOXES = "*"
 """No Box is called that."""
+ALIKE_KEPT = 128
+"""Sets of Boxes that pages show; one of 100 Boxes takes 13 kB, which each page would have for itself."""
 
 
 @dataclass(slots=True)
@@ -88,7 +91,13 @@ def read_page_boxes(query: Mapping[str, str]) -> frozenset[str] | None:
         raise ValueError(f"values stands without {beside[0]}: a page is sent what it shows once a second")
     if query["values"] == ALL_BOXES:
         return None
-    boxes = frozenset(each.strip() for each in query["values"].split(",")) - {""}
+    return _named_boxes(query["values"])
+
+
+@lru_cache(ALIKE_KEPT)
+def _named_boxes(values: str) -> frozenset[str]:
+    """One set for all pages that show the same."""
+    boxes = frozenset(each.strip() for each in values.split(",")) - {""}
     if len(boxes) > MOST_BOXES:
         raise ValueError(
             f"values names {len(boxes)} Boxes; want at most {MOST_BOXES}, or {ALL_BOXES} for all"

@@ -88,6 +88,20 @@ def test_the_incident_page_tells_and_tabulates_everything(full: demo.Scene) -> N
     assert len(re.findall(r"<tr><td class=\"num\">", page)) > 60  # half cycles of three Boxes
 
 
+def test_an_old_incident_is_shown_by_the_nominal_voltage_that_it_was_judged_by(tmp_path: Path) -> None:
+    with demo.Scene(tmp_path, poll_s=0.2) as scene:
+        demo.fill(scene.store, time.time_ns(), minutes=1)
+        before = _get(scene, "/incidents/1")[1]
+        for box_id in ("1", "2", "4"):
+            scene.store.put_box(BoxRecord(box_id, f"Box {box_id}", nominal_v=230.0))
+        after = _get(scene, "/incidents/1")[1]
+    for page in (before, after):
+        text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page)).replace("\u202f", " ")
+        assert "102.2 V, 85.2 % of the nominal 120 V" in text
+        assert "Box 4 (lowest 111.6 V, 93.0 %)" in text, "it has no finding, and had the same nominal voltage"
+        assert 'data-nominal-v="120.0"' in page
+
+
 def test_an_incident_is_drawn_from_the_event_that_its_headline_speaks_of(tmp_path: Path) -> None:
     with demo.Scene(tmp_path, poll_s=0.2) as scene:
         whole = demo.waveform_of(demo.OUTLETS[0], time.time_ns())

@@ -12,6 +12,7 @@ from opq_cloud.store.store import EventRecord
 from opq_cloud.view import words
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.incident_panels import BOXES_SHOWN, Panel, incident_panels, shared_ns
+from opq_cloud.view.judged_nominal import judged_nominal_v
 from opq_cloud.view.live_messages import fingerprint
 from opq_cloud.view.past.compare_address import asked_zone
 from opq_cloud.view.registry import natural_order
@@ -92,9 +93,10 @@ def page(context: ViewContext, incident: Incident, draw_all: bool = False) -> di
     limits = Limits()
     records = _records(context, incident)
     events = _events(context, records)
-    panels = incident_panels(context, incident, events, draw_all)
+    judged_v = judged_nominal_v(incident, lambda box_id: context.box(box_id).nominal_v)
+    panels = incident_panels(context, incident, events, judged_v, draw_all)
     worst = words.worst(incident)
-    nominal_v = context.box(worst.finding.box_id).nominal_v if worst else context.nominal.volts
+    nominal_v = judged_v(worst.finding.box_id) if worst else context.nominal.volts
     points = _points(incident, panels)
     names = context.names([incident])
     findings = sorted(incident.findings, key=_least_bad)

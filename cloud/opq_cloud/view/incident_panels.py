@@ -84,10 +84,15 @@ class _Seen:
 
 
 def incident_panels(
-    context: ViewContext, incident: Incident, events: Sequence[Event], draw_all: bool = False
+    context: ViewContext,
+    incident: Incident,
+    events: Sequence[Event],
+    nominal_v: Callable[[str], float],
+    draw_all: bool = False,
 ) -> list[Panel]:
     """Boxes of the incident first, then those that were asked beside them, the most disturbed first.
 
+    `nominal_v`: by which each Box was judged.
     `draw_all`: all of them in full, instead of the first DRAWN.
     """
     candidates: dict[str, list[tuple[int, Waveform]]] = {}
@@ -99,7 +104,8 @@ def incident_panels(
     order = [box_id for box_id in incident.box_ids if box_id in candidates]
     order += [box_id for box_id in candidates if box_id not in incident.box_ids]
     seen = [
-        _drawn(context, incident, candidates[box_id], halves.get(box_id)) for box_id in order[:BOXES_SHOWN]
+        _drawn(context, incident, candidates[box_id], nominal_v(box_id), halves.get(box_id))
+        for box_id in order[:BOXES_SHOWN]
     ]
     seen.sort(key=lambda one: (one.wave.box_id not in incident.box_ids, -one.deviation))
     peaks_v = [float(abs(one.wave.volts).max()) for one in seen if len(one.wave.counts)]
@@ -115,6 +121,7 @@ def _drawn(
     context: ViewContext,
     incident: Incident,
     candidates: Sequence[tuple[int, Waveform]],
+    nominal_v: float,
     half: tuple[int, HalfCycleRms] | None,
 ) -> _Seen:
     """The waveform that shows what is said of its Box; of several the one with most of the incident.
@@ -130,7 +137,7 @@ def _drawn(
         if half is not None and between:
             envelope = whole_line([envelope], half[1], incident.start_ns)
         extremes = charts.extremes(envelope)
-        facts = record.nominal_v, record.nominal_hz, named
+        facts = nominal_v, record.nominal_hz, named
         found.append(_Seen(event_id, wave, *facts, envelope, extremes, between))
     if len(found) == 1:
         return found[0]

@@ -160,6 +160,13 @@ def test_a_restart_loses_neither_the_beginning_nor_the_completion(grid: Grid, se
             grid.window(one, k, 70.0 if k < 25 else 120.0)
         grid.makai.wait_for(lambda: grid.service.counters.total("received") >= before + seen_before)
     with grid.running():
+
+        def reached() -> bool:
+            """The service that began again, by what was sent last: it missed what came before it."""
+            grid.window(one, seen_before - 1, 70.0 if seen_before <= 25 else 120.0)
+            return bool(grid.service.counters.total("received"))
+
+        grid.makai.wait_for(reached)
         for k in range(seen_before, 30):
             grid.window(one, k, 70.0 if k < 25 else 120.0)
         commands = data_commands(one, 2)

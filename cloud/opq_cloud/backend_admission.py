@@ -181,7 +181,7 @@ def _topics(rights: BackendRights | None, port: int, publishes: bool) -> tuple[b
 
 
 def _address_of(domain: bytes) -> tuple[int, bool]:
-    """Of `sockets.backend_domain`."""
+    """The port, and whether it publishes, that `sockets.backend_domain` has put into a ZAP domain."""
     _, port, kind = (*domain.split(b"/"), b"", b"")[:3]
     return int(port) if port.isdigit() else 0, kind == b"read"
 

@@ -178,7 +178,7 @@ class BackendPeers:
                         self._end(number, "connections")
 
     def _admits_topic(self, number: int | None, first: zmq.Frame, data: bytes) -> bool:
-        """Of what a subscriber sent; its connection is ended where it has no right to the topic."""
+        """Whether a subscription may be heard; the connection of who has no right to its topic is ended."""
         admission, subscribes = self._admission, data[:1] == b"\x01"
         if admission is None:
             return True

@@ -45,6 +45,18 @@ def cheap_argon2() -> Iterator[None]:
 
 
 @pytest.fixture
+def without_rest_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """REST answers however often a client asks: who waits for a job asks more often than it may."""
+    from opq_cloud.view.rest import rest_app
+    from opq_cloud.view.rest.answers import RequestLimits
+    from opq_proto.rate_limit import TokenBuckets
+
+    monkeypatch.setattr(
+        rest_app, "RequestLimits", lambda counters: RequestLimits(counters, *(TokenBuckets(1e9, 1e9),) * 2)
+    )
+
+
+@pytest.fixture
 def scene(tmp_path: Path) -> Iterator["Scene"]:
     """View over an empty store, which it reads by itself every 30 s only."""
     from opq_cloud.view import demo

@@ -24,10 +24,7 @@ from opq_cloud.view import demo
 from opq_cloud.view.accounts.links import make_ticket
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.accounts.visitors import SESSION_COOKIE
-from opq_cloud.view.rest import rest_app
-from opq_cloud.view.rest.answers import RequestLimits
 from opq_proto.messages import Finding, TimeSource, Trigger, Waveform
-from opq_proto.rate_limit import TokenBuckets
 
 S = 10**9
 WAIT_S = 100.0
@@ -80,10 +77,7 @@ class People:
 
 
 @pytest.fixture
-def people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[People]:
-    monkeypatch.setattr(  # who waits for a job asks more often than a client may
-        rest_app, "RequestLimits", lambda counters: RequestLimits(counters, *(TokenBuckets(1e9, 1e9),) * 2)
-    )
+def people(tmp_path: Path, without_rest_limits: None) -> Iterator[People]:
     made = People(tmp_path)
     with made.scene:
         yield made

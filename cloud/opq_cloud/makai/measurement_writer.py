@@ -68,8 +68,8 @@ class MeasurementWriter:
         self._released: list[ReleasedBoxes] = []
         self._taken: deque[tuple[str, int]] = deque(maxlen=HALVES_KEPT)
         """Boxes that were another share's, each with its last stored minutes."""
-        self._again: deque[Iterable[str]] = deque()
-        """Boxes that sent what is stored: they have not heard so."""
+        self._again: set[str] = set()
+        """Boxes that sent what is stored: they have not heard so. Any thread adds, the writer's takes."""
         self.problem: str | None = None
         """Why the store takes nothing; what comes waits meanwhile."""
 
@@ -87,7 +87,7 @@ class MeasurementWriter:
         if row.sequence is None or tracker is None or not tracker.has(row.sequence):
             return False
         self._counters.add("measurements_doubled")
-        self._again.append((row.box_id,))
+        self._again.add(row.box_id)
         return True
 
     def without_stored(self, columns: NumberedColumns) -> NumberedColumns:
@@ -101,7 +101,7 @@ class MeasurementWriter:
         if not stored.any():
             return columns
         self._counters.add("measurements_doubled", int(stored.sum()))
-        self._again.append([ids[box] for box in columns.which[stored].tolist()])
+        self._again.update([ids[box] for box in columns.which[stored].tolist()])
         return columns.part(~stored)
 
     def release_boxes(self, box_ids: Iterable[str]) -> None:
@@ -265,7 +265,7 @@ class MeasurementWriter:
 
     def _acknowledge_all(self) -> None:
         while self._again:
-            self._to_acknowledge.update(self._again.popleft())
+            self._to_acknowledge.add(self._again.pop())
         for box_id in sorted(self._to_acknowledge):
             tracker = self._trackers.get(box_id)
             message = None if tracker is None else tracker.message()

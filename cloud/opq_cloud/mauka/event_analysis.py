@@ -144,7 +144,7 @@ def in_order_of_look(event: Event, opened_by: str) -> tuple[str, ...]:
 
 
 def _deviation(wave: Waveform) -> float:
-    """Span of the rms of short pieces, as a share of their median; 0 where there is none."""
+    """How far the rms of pieces of `DEVIATION_S` varies: highest less lowest, by the median."""
     many = max(1, round(DEVIATION_S * wave.rate_hz))
     whole = len(wave.counts) // many * many
     pieces = wave.counts[:whole].reshape(-1, many).astype(np.float32)

@@ -82,7 +82,10 @@ class SaidFindings:
 
 
 def incident_news(rule: NotificationRule, incident: Incident, said: SaidFindings) -> IncidentNews | None:
-    """What is to be said now; `said` knows it afterwards. None: it was said, or is none of the rule's."""
+    """What the rule has to say of the incident now; None where it has said so, or does not speak of it.
+
+    Whoever says it adds it to `said`.
+    """
     numbers = tuple(sorted(each.finding_id for each in incident.findings))
     known = said.level(numbers)
     if known is not None:
@@ -92,5 +95,4 @@ def incident_news(rule: NotificationRule, incident: Incident, said: SaidFindings
         return None
     if mismatch(rule, incident):
         return None
-    said.add(numbers, level)
     return IncidentNews("incident" if known is None else "incident_changed", level, numbers)

@@ -5,9 +5,7 @@ and whenever its revision has risen. A rule gets the incident as its account see
 """
 
 import json
-import math
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from time import monotonic
 
@@ -36,6 +34,7 @@ MOST_BOXES_SENT = 100
 HELD_S = 5.0
 """So long an incident waits for the rest of its event: Mauka may store what one Box shows before that."""
 MOST_HELD = 1000
+"""One more does not wait."""
 
 
 class IncidentWatch:
@@ -53,8 +52,8 @@ class IncidentWatch:
         self._counters = counters
         self._now_ns = now_ns
         self._revision: int | None = None
-        self._held: OrderedDict[int, float] = OrderedDict()
-        """Incident -> until when (monotonic) it waits."""
+        self._held: dict[int, tuple[int, float]] = {}
+        """Incident that is news -> the event it waits for, and until when (monotonic)."""
 
     def read_bus(self, bus: "zmq.Socket[bytes]") -> None:
         """What waits on the bus. Raises StoreError; what was read is then left to `look`."""
@@ -78,7 +77,9 @@ class IncidentWatch:
     def look_at_held(self) -> bool:
         """Those whose events were not analysed whole before; whether that made news. Raises StoreError."""
         made = 0
-        for number in list(self._held):
+        for number, (event_id, until_s) in list(self._held.items()):
+            if monotonic() < until_s and self._analysis_is_due(event_id):
+                continue
             incident = self._store.incident(number)
             if incident is None:
                 del self._held[number]
@@ -86,18 +87,19 @@ class IncidentWatch:
                 made += self.accept_incident(incident)
         return made > 0
 
-    def _is_held(self, incident: Incident) -> bool:
-        """Whether more of it is about to come; of what waits longer than `HELD_S` nobody knows."""
-        number, now_s = incident.incident_id, monotonic()
-        record = self._store.event_record(max(incident.event_ids, default=0))
-        whole = record is None or record.analysed or not record.finished
-        if whole or now_s >= self._held.get(number, math.inf):
-            self._held.pop(number, None)
+    def _waits(self, incident: Incident) -> bool:
+        """Whether more of it is about to come; of what has waited for `HELD_S` nobody knows."""
+        number, event_id, now_s = incident.incident_id, max(incident.event_ids, default=0), monotonic()
+        _, until_s = self._held.get(number, (0, now_s + HELD_S))
+        full = number not in self._held and len(self._held) >= MOST_HELD
+        if full or now_s >= until_s or not self._analysis_is_due(event_id):
             return False
-        self._held.setdefault(number, now_s + HELD_S)
-        while len(self._held) > MOST_HELD:
-            self._held.popitem(last=False)
+        self._held[number] = event_id, until_s
         return True
+
+    def _analysis_is_due(self, event_id: int) -> bool:
+        record = self._store.event_record(event_id)
+        return record is not None and record.finished and not record.analysed
 
     def look(self) -> None:
         """The newest incidents, where anything has changed since the last look. Raises StoreError."""
@@ -114,16 +116,19 @@ class IncidentWatch:
     def accept_incident(self, incident: Incident) -> int:
         """To every rule that it is news to; how many."""
         self._counters.add("looked_at")
-        if self._is_held(incident):
-            return 0
-        made = 0
+        made, checked = 0, False
         for held in self._book.rules("incident"):
             seen = incident_at(incident, held.sight.sees, held.sight.sees_place)
             if seen is None:
                 continue
-            news = incident_news(held.rule, seen, self._book.findings[held.rule.rule_id])
+            said = self._book.findings[held.rule.rule_id]
+            news = incident_news(held.rule, seen, said)
             if news is None:
                 continue
+            if not checked and self._waits(incident):
+                return 0
+            checked = True
+            said.add(news.finding_ids, news.level)
             content = {"incident": _bounded(incident_json(seen), shown_severity(seen))}
             made += self._book.add(
                 held,
@@ -137,6 +142,7 @@ class IncidentWatch:
                 finding_ids=news.finding_ids[:MOST_LOOKED_AT],
                 level=news.level,
             )
+        self._held.pop(incident.incident_id, None)
         return made
 
     def _heard(self, frames: list[bytes]) -> tuple[int, bool] | None:

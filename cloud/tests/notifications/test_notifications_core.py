@@ -43,8 +43,13 @@ def incident_of(
 
 def kinds_said(rule: NotificationRule, incidents: list[Incident]) -> list[str]:
     said = SaidFindings()
-    news = (incident_news(rule, each, said) for each in incidents)
-    return [each.kind for each in news if each is not None]
+    kinds = []
+    for each in incidents:
+        news = incident_news(rule, each, said)
+        if news is not None:
+            said.add(news.finding_ids, news.level)
+            kinds.append(news.kind)
+    return kinds
 
 
 @pytest.mark.parametrize(

@@ -314,7 +314,10 @@ class EventService:
         event_id, messages = self._requested.open_event(
             data, self._store, lambda token: self._open.get(token) is not None, now_ms
         )
-        self._open.refresh(self._store.unfinished_events(), time.monotonic(), time.time_ns())
+        try:
+            self._open.refresh(self._store.unfinished_events(), time.monotonic(), time.time_ns())
+        except StoreError as error:  # the event is open: the request is not tried again
+            self._store_failed(error)
         self._log.info("event.requested", event_id=event_id, boxes=len(messages) - 1)
         for message in messages:
             frames = [message] if isinstance(message, bytes) else message

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 
+import numpy as np
 import zmq
 
 from opq_cloud.makai.box_shares import Share
@@ -37,6 +38,7 @@ from opq_cloud.sockets import BURST, Context, Socket, can_bind, open_socket
 from opq_proto import log
 from opq_proto.decision import Decision
 from opq_proto.errors import FrameError
+from opq_proto.measurement_columns import NumberedColumns
 from opq_proto.messages import Measurement
 from opq_proto.rate_limit import RateLimitedLog
 from opq_proto.zmq_inbox import try_send, waiting_messages
@@ -120,6 +122,15 @@ class FurtherShare:
     def holds(self, measurement: Measurement) -> bool:
         """Whether this one was handed over and is not settled: its Box has sent it again."""
         return (measurement.box_id, measurement.sequence) in self._held
+
+    def without_held(self, columns: NumberedColumns) -> NumberedColumns:
+        """The same of many: those that are left."""
+        if not self._held:
+            return columns
+        ids, held = columns.boxes.ids, self._held
+        rows = zip(columns.which.tolist(), columns.sequence.tolist(), strict=True)
+        left = np.array([(ids[box], sequence) not in held for box, sequence in rows], np.bool_)
+        return columns if left.all() else columns.part(left)
 
     def advance(self, now_s: float) -> None:
         """Read what the first share says; say that this one is here; send again what is not settled."""

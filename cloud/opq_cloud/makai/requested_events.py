@@ -49,6 +49,8 @@ class RequestedEvents:
         self._instance = instance
         self._open: set[str] = set()
         """Tokens; those that are over are removed when another comes."""
+        self._begun: tuple[bytes, str] | None = None
+        """A request whose event the store has not taken whole, and its token: it is tried again."""
 
     def open_event(
         self, data: bytes, store: CloudStore, is_open: Callable[[str], bool], now_ms: int
@@ -59,20 +61,22 @@ class RequestedEvents:
             is_open: whether the event of a token waits for Boxes still.
         Raises:
             FrameError: it cannot be had, or too many are under way.
-            StoreError: it could not be opened; nothing was.
+            StoreError: the store has not taken all of it; the same request goes on with the same event.
         """
         request = read_event_request(data)
         if request is None:
             raise FrameError("no RequestEventMessage")
-        self._open = {token for token in self._open if is_open(token)}
-        if len(self._open) >= self._most_open:
-            self._counters.add("event_requests_refused")
-            raise FrameError(f"{self._most_open} requested events wait for their Boxes; ask again later")
         boxes = request.box_ids or _heard(store, now_ms)
-        if not request.wants_data:
-            self._note_without_data(boxes)
+        if self._begun is None or self._begun[0] != data:
+            self._open = {token for token in self._open if is_open(token)}
+            if len(self._open) >= self._most_open:
+                self._counters.add("event_requests_refused")
+                raise FrameError(f"{self._most_open} requested events wait for their Boxes; ask again later")
+            if not request.wants_data:
+                self._note_without_data(boxes)
+            self._begun = data, new_token()
         trigger = Trigger(
-            token=new_token(),
+            token=self._begun[1],
             start_ns=request.start_ms * NS_PER_MS,
             end_ns=request.end_ms * NS_PER_MS,
             box_ids=boxes,
@@ -80,12 +84,14 @@ class RequestedEvents:
             because=f"{request.requestee} asked: {request.trigger} of {request.percent:g} %",
         )
         event_id = store.open_event(trigger, _description(request))
-        self._counters.add("events_requested")
         messages: list[bytes | list[bytes]] = [[NEW_EVENT, str(event_id).encode("ascii")]]
         if not request.wants_data:
             for box_id in boxes:
                 store.mark_missing(event_id, box_id, "not asked: request_data is false")
             store.finish_event(event_id)
+        self._counters.add("events_requested")
+        self._begun = None
+        if not request.wants_data:
             return event_id, messages
         self._open.add(trigger.token)
         identity = request_identity(trigger.token, self._instance)

@@ -326,6 +326,8 @@ class TriggeringService:
         self._show_new_triggers()
         for columns in read.rounds:
             left = writer.without_stored(columns) if columns.backfilled else columns
+            if columns.backfilled and self._further is not None:
+                left = self._further.without_held(left)
             if len(left):
                 self._judge_columns(left, writer, woken_s)
         for row in read.rows:

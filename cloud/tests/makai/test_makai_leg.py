@@ -27,7 +27,7 @@ from opq_hil.foreign.host import CALIBRATION, ConnectedBox, ForeignEndpoints, Fo
 from opq_hil.foreign.leg_box import LegBox
 from opq_hil.mains.generator import Generator, MainsSignal
 from opq_proto.decision import Nominal
-from opq_proto.errors import FrameError
+from opq_proto.errors import FrameError, StoreError
 from opq_proto.messages import TimeSource, Waveform
 from opq_proto.opq_pb2 import RequestDataMessage, RequestEventMessage
 from opq_proto.opqbox3_pb2 import Command, Cycle, Measurement, Response
@@ -241,6 +241,29 @@ def test_events_without_data_are_bounded_for_each_box(tmp_path: Path) -> None:
     clock[0] = 30.0
     ask(4)
     assert len(store.events()) == 4, "what was refused is not on disk"
+    store.close()
+
+
+def test_a_request_that_the_store_takes_in_parts_is_one_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, counters = open_store(None, tmp_path / "store"), ServiceCounters()
+    asked, refusals = RequestedEvents(counters, "test", noted_per_min=2), [StoreError("full")] * 3
+    mark = store.mark_missing
+
+    def refusing(*values: Any) -> None:
+        if refusals:
+            raise refusals.pop()
+        mark(*values)
+
+    monkeypatch.setattr(store, "mark_missing", refusing)
+    data = request([4], 1000, 2000, data=False)
+    for _ in range(3):  # as the event service tries it again
+        with pytest.raises(StoreError):
+            asked.open_event(data, store, lambda token: True, 3000)
+    assert [asked.open_event(data, store, lambda token: True, 3000)[0] for _ in range(2)] == [1, 2]
+    assert [each.finished for each in store.events()] == [True, True]
+    assert counters.total("events_requested") == 2
     store.close()
 
 

@@ -7,18 +7,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import zmq
 
 from opq_cloud.config import CloudRulesSection
 from opq_cloud.config import EventServiceSection as EventConfig
 from opq_cloud.config import TriggeringServiceSection as TriggeringConfig
 from opq_cloud.makai.box_shares import BEGINNINGS, beginning_of, beginnings_of, owner_of, read_share
 from opq_cloud.makai.event_service import EventService
+from opq_cloud.makai.measurement_writer import MeasurementWriter
 from opq_cloud.makai.own_boxes import MOST_WAITING, RELEASE_S, OwnBoxes
 from opq_cloud.makai.share_messages import (
     HandedEnd,
@@ -33,15 +35,17 @@ from opq_cloud.makai.share_messages import (
     shares_frames,
 )
 from opq_cloud.makai.trends import Trends
-from opq_cloud.makai.triggering_service import TriggeringService
+from opq_cloud.makai.triggering_service import LastMinutes, TriggeringService
 from opq_cloud.service import CloudContext
 from opq_cloud.store import open_store
+from opq_proto import log
 from opq_proto.decision import Decision, Nominal
 from opq_proto.errors import ConfigError, FrameError
-from opq_proto.messages import Measurement, Metric
+from opq_proto.measurement_columns import NumberedColumns
+from opq_proto.messages import Measurement, Metric, TimeSource
 from opq_proto.opqbox3_pb2 import Command
 from opq_proto.opqbox3_pb2 import Measurement as WireMeasurement
-from opq_proto.wire import ACK_PLUGIN, topic
+from opq_proto.wire import ACK_PLUGIN, measurement_to_wire, topic
 
 S = 10**9
 BOXES = ("1", "4", "10", "30", "50", "60")
@@ -284,6 +288,45 @@ def test_minutes_of_boxes_that_go_are_put_as_far_as_they_came() -> None:
         trends.add(Measurement(box_id, 2000, {"rms": Metric(1.0, 3.0, 2.0)}, S, 2 * S), 0.0)
     over = {trend.box_id: (trend.covered_ms, partial) for trend, partial in trends.over(0.0, everything=True)}
     assert over == {"1": (1000, True), "2": (2000, True)}  # the first minute of each may have another part
+
+
+def test_an_onset_that_comes_again_among_many_waits_for_its_event_too(tmp_path: Path) -> None:
+    """Nobody has the port of the first share: it is not stored, for its Box would not send it again."""
+    began_ns = time.time_ns() // S * S
+    calm = {"f": Metric(59.99, 60.01, 60.0), "thd": Metric(0.01, 0.03, 0.02), "trans": Metric(0.5, 1.5, 1.0)}
+
+    def sent(number: int, dip: bool, again: bool = False) -> list[list[bytes]]:
+        """One second of 20 Boxes; Box 5 may see a dip."""
+        found = []
+        for box in range(1, 21):
+            volts, end_ns = 72.0 if dip and box == 5 else 120.0, began_ns + number * S
+            row = Measurement(
+                str(box), end_ns // 10**6, {"rms": Metric(volts, volts, volts), **calm}, end_ns - S, end_ns,
+                1000, TimeSource.GPS, number, 1, again, nominal_v=120.0, nominal_hz=60.0,
+            )  # fmt: skip
+            found.append([topic(row.box_id), measurement_to_wire(row)])
+        return found
+
+    with closing(CloudContext(lambda: open_store(None, tmp_path))) as shared, zmq.Context() as context:
+        config = TriggeringConfig(share="2/2")
+        service = TriggeringService(config, shared, Nominal(120.0, 60.0))
+        writer = MeasurementWriter(shared.store, config, service.counters, log.get(), lambda *_: None)
+        service._minutes, further = LastMinutes(60.0), service._as_further
+        with further.opened(context, "tcp://127.0.0.1:9"):
+            further.begin(writer.accept_measurement)
+            for number in range(1, 7):
+                service._read_measurements(sent(number, number == 3), writer, 0.0)
+            assert count(service, "onsets_handed") == 1
+            for _ in range(3):
+                service._read_measurements(sent(3, True, again=True), writer, 0.0)
+            assert count(service, "onsets_handed") == 1
+            waiting = writer._waiting.take()
+    stored = [each for each in waiting if isinstance(each, NumberedColumns)]
+    rows = [row for each in stored for row in each.measurements()]
+    rows += [each for each in waiting if isinstance(each, Measurement)]
+    assert sorted(row.sequence or 0 for row in rows if row.box_id == "5") == [1, 2, 4, 5, 6]
+    assert sum(row.box_id == "6" and row.sequence == 3 for row in rows) == 4
+    assert any(each.backfilled for each in stored), "they came as columns"
 
 
 def test_what_two_shares_see_is_one_event_and_each_measurement_is_stored_once(cloud: Cloud) -> None:

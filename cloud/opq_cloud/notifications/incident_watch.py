@@ -128,7 +128,6 @@ class IncidentWatch:
             if not checked and self._waits(incident):
                 return 0
             checked = True
-            said.add(news.finding_ids, news.level)
             content = {"incident": _bounded(incident_json(seen), shown_severity(seen))}
             made += self._book.add(
                 held,
@@ -142,6 +141,7 @@ class IncidentWatch:
                 finding_ids=news.finding_ids[:MOST_LOOKED_AT],
                 level=news.level,
             )
+            said.add(news.finding_ids, news.level)
         self._held.pop(incident.incident_id, None)
         return made
 

@@ -129,8 +129,9 @@ class RuleBook:
             level=level,
             content=json.dumps(content),
         )
-        self._remember(entry)
-        if not self.records.add_entry(entry):
+        new = self.records.add_entry(entry)
+        self._remember(entry)  # what the store has refused is news still
+        if not new:
             return False
         self._waiting[rule.account_id] += 1
         self._counters.add("made", label=rule.channel)

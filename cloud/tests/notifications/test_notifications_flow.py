@@ -4,6 +4,7 @@ import json
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,16 @@ from waiting import wait_for
 from opq_cloud.mail_server import MailServer
 from opq_cloud.notification_settings import NotificationMqttSection
 from opq_cloud.notifications.address_guard import AddressGuard
+from opq_cloud.notifications.incident_watch import IncidentWatch
 from opq_cloud.notifications.mqtt_channel import MqttChannel
 from opq_cloud.notifications.outbox import NotificationOutbox, SendingChannels
+from opq_cloud.notifications.rule_book import RuleBook
 from opq_cloud.notifications.webhook_channel import SIGNATURE, WebhookChannel, signature
 from opq_cloud.service import ServiceCounters
+from opq_cloud.store import open_store
 from opq_cloud.store.notification_records import NotificationEntry
 from opq_cloud.view_settings import MailSection
+from opq_proto.errors import StoreError
 
 SECOND_NS = 10**9
 GUIDE = Path(__file__).resolve().parents[3] / "docs" / "notifications.md"
@@ -273,6 +278,31 @@ def test_a_box_that_is_no_longer_seen_is_not_told_of_though_it_waits(
         wait_for(lambda: outbox.sending == 0)
         assert hook.requests == []
         assert [each.state for each in scene.records.entries(ada)] == ["dropped"]
+
+
+def test_what_the_store_refuses_is_said_once_it_takes_it(tmp_path: Path, mail: MailSink) -> None:
+    with notification_scene(tmp_path, mail=plain(mail)) as scene:
+        ada = scene.add_account("ada", "admin")
+        scene.add_rule(ada, "mail")
+        with closing(open_store(None, tmp_path)) as store:
+            counters, refusals = ServiceCounters(), [StoreError("the disk is full")] * 2
+            documents, watch = store.people.documents, RuleBook(store.people, counters)
+            insert = documents.insert
+
+            def refusing(*values: Any) -> bool:
+                if refusals:
+                    raise refusals.pop()
+                return insert(*values)
+
+            documents.insert = refusing  # type: ignore[method-assign]
+            incidents = IncidentWatch(store, watch, counters)
+            scene.put_findings(sag_at("1", time.time_ns()), heard=False)
+            for _ in range(2):
+                with pytest.raises(StoreError):
+                    incidents.look()
+            incidents.look()
+            incidents.look()
+        assert len(scene.records.entries(ada)) == 1
 
 
 def test_who_was_away_from_the_bus_reads_the_store_and_a_digest_is_one_mail(

@@ -39,7 +39,7 @@ LEASE_S = 20.0
 MOST_RESUMED = 3
 """So often a job goes on; one that ends its service each time is left after that."""
 LAST_TRIES = 30
-"""The end of a job is noted, a second apart, until the store takes it."""
+"""The end of a job is noted, a second apart, until the store takes it or the service ends."""
 PROGRAM = "import sys; from opq_cloud.mauka.reanalysis_process import main; sys.exit(main(sys.argv[1:]))"
 INTERRUPTED = "its service ended in the midst of it; it goes on where it was once a service runs"
 LEFT = f"its service ended {MOST_RESUMED + 1} times in the midst of it; the same order goes on from there"
@@ -256,9 +256,8 @@ class ReanalysisJobs:
         except OpqError as error:
             log.error("reanalysis.end_not_noted", job=last.number, error=str(error))
         for _ in range(LAST_TRIES):
-            if self._note(last):
+            if self._note(last) or self._closed.wait(1.0):
                 return
-            time.sleep(1.0)
 
     def _follow(self, job: ReanalysisJob, stop: threading.Event) -> ReanalysisJob:
         ours, theirs = socket.socketpair()

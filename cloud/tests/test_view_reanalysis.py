@@ -24,6 +24,7 @@ from opq_cloud.view import demo
 from opq_cloud.view.accounts.links import make_ticket
 from opq_cloud.view.accounts.sign_in import SignIn
 from opq_cloud.view.accounts.visitors import SESSION_COOKIE
+from opq_proto.errors import StoreError
 from opq_proto.messages import Finding, TimeSource, Trigger, Waveform
 
 S = 10**9
@@ -247,6 +248,29 @@ def test_a_job_is_left_to_the_next_service_and_not_for_ever(
         assert wait_for(lambda: [each.state for each in last.jobs()] == ["ended", "interrupted"], 20)
         last.close()
         assert service().resume(note) is None, "somebody ended it"
+
+
+def test_the_end_of_view_waits_for_no_store_that_is_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reanalysis_jobs, "PROGRAM", "")
+    away: list[str] = []
+    with closing(open_store(None, tmp_path)) as store:
+        documents = store.people.documents
+        change = documents.change
+
+        def changed(*values: Any) -> bool:
+            if away:
+                away.append("refused")
+                raise StoreError("the database is away")
+            return change(*values)
+
+        monkeypatch.setattr(documents, "change", changed)
+        jobs = ReanalysisJobs(CloudConfig(data_dir=tmp_path), lambda: documents)
+        jobs.start(ReanalysisOrder(0), "ada", lambda job: away.append(job.state))
+        assert wait_for(lambda: len(away) > 1, 20)
+        jobs.close()
+        assert len(away) < 10, "it tries 30 times, a second apart"
 
 
 def test_the_page_shows_a_dry_run_carries_it_out_and_ends_what_runs(

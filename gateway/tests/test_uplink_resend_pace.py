@@ -45,6 +45,14 @@ def test_a_loss_of_what_is_new_slows_it_too_and_a_clean_time_lifts_the_limit() -
     assert pace.per_s is None
 
 
+@pytest.mark.parametrize("up_s", [30.0, 1e6])
+def test_the_first_loss_says_the_same_however_long_the_machine_runs(up_s: float) -> None:
+    pace = ResendPace()
+    pace.note_sent(1000)
+    pace.note_acknowledged(3, up_s)
+    assert pace.per_s == FREE_PER_S / 4
+
+
 def test_boxes_that_lost_together_do_not_send_together() -> None:
     paces = [ResendPace() for _ in range(200)]
     for pace in paces:

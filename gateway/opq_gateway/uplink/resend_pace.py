@@ -33,8 +33,9 @@ class ResendPace:
         """Measurements a second; None: there is no limit."""
         self._credit = 0.0
         self._at_s = 0.0
-        self._sent, self._since_s = 0, 0.0
-        """How many were sent again since the last acknowledgement, and when that was."""
+        self._sent = 0
+        self._since_s: float | None = None
+        """How many were sent again since the last acknowledgement, and when that was; None: never."""
 
     def allowed(self, most: int, now_s: float) -> int:
         """How many of `most` may be sent again now."""
@@ -53,8 +54,9 @@ class ResendPace:
     def note_acknowledged(self, lost: int, now_s: float) -> None:
         """The cloud says what it has; `lost`: Measurements of which it is new that they did not arrive."""
         if lost:
-            elapsed_s = max(now_s - self._since_s, 0.001)
-            used = min(self.per_s or FREE_PER_S, self._sent / elapsed_s if self._sent else FREE_PER_S)
+            used = self.per_s or FREE_PER_S
+            if self._sent and self._since_s is not None:
+                used = min(used, self._sent / max(now_s - self._since_s, 0.001))
             slower = max(LEAST_PER_S, SLOWER * used)
             if self.per_s is None or slower < self.per_s:  # the slowest goes on towards its next one
                 self._credit, self._at_s = random.uniform(-JITTER, JITTER), now_s

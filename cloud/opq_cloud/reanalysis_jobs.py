@@ -161,7 +161,8 @@ class ReanalysisJobs:
         return job
 
     def watch(self, on_end: OnEnd) -> None:
-        """Go on with what a service left that ended, now and later, until `close`."""
+        """Go on with what a service left that ended, now and later, until `close`; again after one."""
+        self._closed.clear()
 
         def watching() -> None:
             while not self._closed.is_set():

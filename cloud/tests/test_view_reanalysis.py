@@ -250,6 +250,24 @@ def test_a_job_is_left_to_the_next_service_and_not_for_ever(
         assert service().resume(note) is None, "somebody ended it"
 
 
+def test_a_view_that_began_again_goes_on_with_jobs_and_ends_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reanalysis_jobs, "PROGRAM", "import time; time.sleep(600)")
+    ends: list[str] = []
+    with closing(open_store(None, tmp_path)) as store:
+        jobs = ReanalysisJobs(CloudConfig(data_dir=tmp_path), lambda: store.people.documents)
+        jobs.watch(lambda job: ends.append(job.state))
+        jobs.start(ReanalysisOrder(0), "ada", lambda job: ends.append(job.state))
+        jobs.close()  # its service has failed, and its runner begins it again
+        assert [each.state for each in jobs.jobs()] == ["interrupted"]
+        jobs.watch(lambda job: ends.append(job.state))
+        assert wait_for(lambda: [each.state for each in jobs.jobs()] == ["running"], 20)
+        assert jobs.end(1) and wait_for(lambda: ends == ["ended"], 20)
+        assert wait_for(lambda: [each.state for each in jobs.jobs()] == ["ended"], 20)
+        jobs.close()
+
+
 def test_the_end_of_view_waits_for_no_store_that_is_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from openid_house import CLIENT, SECRET, OpenIdHouse
 
 from opq_cloud.view import demo
 from opq_cloud.view.accounts.links import make_ticket
+from opq_cloud.view.accounts.openid_pages import OpenIdFlow
 from opq_cloud.view.accounts.openid_provider import OpenIdError, OpenIdPerson, OpenIdProvider
 from opq_cloud.view_settings import OpenIdSection
 from opq_proto.errors import ConfigError
@@ -174,6 +175,25 @@ def test_a_refused_token_signs_nobody_in_and_is_in_the_log(scene: demo.Scene, ho
     assert through(browser) == 502 and "does not hold" in browser.text
     assert "opq_session" not in browser.cookies and "opq_openid" not in browser.cookies
     assert scene.store.people.changes.entries()[0].what == "was refused at sign-in"
+
+
+def test_tries_of_strangers_do_not_close_the_way_to_others(
+    scene: demo.Scene, house: OpenIdHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_: str) -> OpenIdPerson:
+        raise OpenIdError("the provider knows no such code")
+
+    ids = add_people(scene, ada="owner")
+    scene.store.people.change_account(ids["ada"], lambda was: replace(was, openid=f"{house.issuer} ada"))
+    flow = OpenIdFlow.begun("enter", "/")
+    back, answers = f"/sign-in/openid/back?code=made-up&state={flow.state}", []
+    with monkeypatch.context() as quick:
+        quick.setattr(OpenIdProvider, "person", unknown)
+        for number in range(36):
+            stranger = FormBrowser(scene.url, {"opq_openid": flow.cookie()})
+            answers.append(stranger.get(back, x_forwarded_for=f"198.51.100.{min(number, 30)}"))
+    assert answers == [502] * 35 + [429]
+    assert through(FormBrowser(scene.url)) == 303
 
 
 def test_new_keys_of_the_provider_are_read_and_a_flood_of_unknown_ones_is_not(house: OpenIdHouse) -> None:

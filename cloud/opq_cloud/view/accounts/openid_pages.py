@@ -129,14 +129,15 @@ class OpenIdPages:
             raise HTTPException(400, BEGIN_AGAIN)
         if error or not code:
             raise HTTPException(403, f"{self._context.openid_name} did not let you in. Begin again.")
-        if not self._context.sign_in.limits.spend(FLOW_COOKIE, visitor.address):
+        own_way = f"{FLOW_COOKIE} {visitor.address}"  # the tries of strangers take nobody's
+        if not self._context.sign_in.limits.spend(own_way, visitor.address):
             raise HTTPException(429, TOO_OFTEN)
         try:
             person = self._provider.person(code, self._back_url(request), flow.nonce, flow.verifier)
         except OpenIdError as wrong:
             self._context.note(visitor, "was refused at sign-in", str(wrong)[:200])
             raise HTTPException(502, f"{self._context.openid_name}: {wrong}.") from wrong
-        self._context.sign_in.limits.give_back(FLOW_COOKIE, visitor.address)
+        self._context.sign_in.limits.give_back(own_way, visitor.address)
         if flow.purpose == "connect":
             return self._connected(visitor, flow, person)
         account = self._context.people.account_of_openid(person.subject)

@@ -20,6 +20,7 @@ from opq_cloud.view.accounts.passwords import (
     secret_hash,
     totp_step_of,
 )
+from opq_cloud.view.accounts.visitors import visitor_network
 from opq_proto.rate_limit import TokenBuckets
 
 SESSION_S = 30 * 86_400
@@ -35,6 +36,7 @@ class GuessLimits:
 
     For one e-mail from one address 5 at once, then one a minute; for one e-mail from anywhere 30, then one in
     30 s (a flood delays its owner, and locks nobody out for good); from one address 30, then two a minute.
+    An address of IPv6 is its /64: whoever has one has them all.
     """
 
     def __init__(self, monotonic_s: Callable[[], float] = time.monotonic) -> None:
@@ -45,7 +47,7 @@ class GuessLimits:
 
     def spend(self, email: str, address: str) -> bool:
         """False: too often; nothing was spent."""
-        email = email.strip().lower()[:320]
+        email, address = _keys(email, address)
         rows: tuple[tuple[TokenBuckets, object], ...] = (
             (self._pairs, (email, address)), (self._emails, email), (self._addresses, address),
         )  # fmt: skip
@@ -57,11 +59,15 @@ class GuessLimits:
         return True
 
     def give_back(self, email: str, address: str) -> None:
-        email = email.strip().lower()[:320]
+        email, address = _keys(email, address)
         with self._lock:
             self._pairs.give_back((email, address))
             self._emails.give_back(email)
             self._addresses.give_back(address)
+
+
+def _keys(email: str, address: str) -> tuple[str, str]:
+    return email.strip().lower()[:320], visitor_network(address) or address
 
 
 class SignIn:

@@ -7,7 +7,7 @@ import math
 import re
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,11 @@ import numpy as np
 import pytest
 
 from opq_cloud.mauka.finding_writer import put_findings
-from opq_cloud.store import BoxRecord
+from opq_cloud.store import BoxRecord, CloudStore
 from opq_cloud.view import demo, service
 from opq_cloud.view.words import THIN
 from opq_proto import log
-from opq_proto.messages import Finding, TimeSource, Trigger, Waveform
+from opq_proto.messages import Finding, StoredFinding, TimeSource, Trigger, Waveform
 
 
 @pytest.fixture(scope="module")
@@ -89,17 +89,42 @@ def test_the_incident_page_tells_and_tabulates_everything(full: demo.Scene) -> N
 
 
 def test_an_old_incident_is_shown_by_the_nominal_voltage_that_it_was_judged_by(tmp_path: Path) -> None:
+    parts = ("/incidents/1/examine/part?y=percent", "/api/events/1/rms/1", "/api/v1/events/1/waveforms/4")
     with demo.Scene(tmp_path, poll_s=0.2) as scene:
         demo.fill(scene.store, time.time_ns(), minutes=1)
-        before = _get(scene, "/incidents/1")[1]
-        for box_id in ("1", "2", "4"):
-            scene.store.put_box(BoxRecord(box_id, f"Box {box_id}", nominal_v=230.0))
-        after = _get(scene, "/incidents/1")[1]
+        before, parts_before = _get(scene, "/incidents/1")[1], [_get(scene, path)[:2] for path in parts]
+        for box in scene.store.boxes():
+            scene.store.put_box(replace(box, nominal_v=230.0))
+        after, parts_after = _get(scene, "/incidents/1")[1], [_get(scene, path)[:2] for path in parts]
+        spread = _get(scene, "/incidents/1/spread")[1]
+    assert parts_before == parts_after and {status for status, _ in parts_after} == {200}
+    assert json.loads(parts_after[1][1])["nominal_v"] == 120.0
+    assert '"nominal_volts":120.0,"nominal_from":"findings"' in parts_after[2][1].replace(" ", "")
+    assert f"of the nominal 120{THIN}V" in spread and "present nominal" not in before + parts_after[0][1]
     for page in (before, after):
         text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", page)).replace("\u202f", " ")
         assert "102.2 V, 85.2 % of the nominal 120 V" in text
         assert "Box 4 (lowest 111.6 V, 93.0 %)" in text, "it has no finding, and had the same nominal voltage"
         assert 'data-nominal-v="120.0"' in page
+
+
+def test_what_no_finding_says_is_shown_by_the_present_nominal_voltage_and_called_so(tmp_path: Path) -> None:
+    with demo.Scene(tmp_path, poll_s=0.2) as scene:
+        wave = demo.waveform_of(demo.OUTLETS[1], time.time_ns() - 5 * 10**9)
+        scene.store.put_box(BoxRecord("2", "workshop", nominal_v=230.0))
+
+        def put(store: CloudStore, event_id: int, _: Sequence[Finding]) -> Sequence[StoredFinding]:
+            drift = Finding("frequency_deviation", "2", wave.start_ns, wave.end_ns, 1000)
+            return demo.put_together(store, event_id, [drift])
+
+        demo.put_event(scene.store, [wave], "drift", put)
+        for path in ("/incidents/1", "/incidents/1/examine"):
+            words = (
+                f"By the present nominal voltage, for no finding says another: Box 2 (workshop) (230{THIN}V)."
+            )
+            assert words in _get(scene, path)[1]
+        facts = json.loads(_get(scene, "/api/v1/events/1/waveforms/2")[1])
+        assert (facts["nominal_volts"], facts["nominal_from"]) == (230.0, "present record")
 
 
 def test_an_incident_is_drawn_from_the_event_that_its_headline_speaks_of(tmp_path: Path) -> None:

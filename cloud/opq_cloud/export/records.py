@@ -46,6 +46,8 @@ class WaveformRecord:
     """On which terms the data may be used; empty: nobody says."""
     half_cycles: HalfCycleRms | None = None
     """Urms(1/2) between the ends of a long dip or swell, as its gateway kept it."""
+    judged_v: float | None = None
+    """The nominal voltage that the event was judged by; None: no finding says it."""
 
     @property
     def stem(self) -> str:
@@ -67,7 +69,8 @@ class WaveformRecord:
             "box_name": box.name,
             "phase": box.phase,
             "firmware": None,
-            "nominal_volts": box.nominal_v,
+            "nominal_volts": self.judged_v or box.nominal_v,
+            "nominal_from": "present record" if self.judged_v is None else "findings",
             "nominal_hz": box.nominal_hz,
             "rate_hz": wave.rate_hz,
             "rate_millihz": wave.rate_millihz,

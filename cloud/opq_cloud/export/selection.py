@@ -4,14 +4,16 @@
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict
 from typing import Protocol
 
 from opq_cloud.export.records import ExportError, WaveformRecord, known_uncertainty_ns, software_name
 from opq_cloud.export.tables import ExportTable, JsonRow, TableColumn
+from opq_cloud.judged_nominal import judged_in_event
 from opq_cloud.store.incident_index import IncidentFilter, IndexedIncident, IndexPlace
 from opq_cloud.store.incident_json import incident_json
+from opq_cloud.store.join_plan import KnownFinding
 from opq_cloud.store.store import BoxRecord, EventRecord
 from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import Event, Incident, Measurement, StoredFinding
@@ -85,6 +87,9 @@ class ExportSource(Protocol):
     def event(self, event_id: int) -> Event | None: ...
     def event_record(self, event_id: int) -> EventRecord | None: ...
     def half_cycles(self, event_id: int) -> dict[str, HalfCycleRms]: ...
+    def findings_of_boxes(
+        self, box_ids: Collection[str], start_ns: int, end_ns: int
+    ) -> list[KnownFinding]: ...
     def incident(self, incident_id: int) -> Incident | None: ...
     def incidents(
         self, after_id: int = 0, start_ns: int | None = None, end_ns: int | None = None, limit: int = 100
@@ -110,6 +115,7 @@ def event_records(
         if box_id not in found:
             have = ", ".join(found) or "none"
             raise ExportError(f"event {event_id} has no waveform of Box {box_id}; it has {have}")
+    judged = judged_in_event(source, record)
     halves = source.half_cycles(event_id) if "" in record.half_cycles.values() else {}
     return [
         WaveformRecord(
@@ -118,6 +124,7 @@ def event_records(
             source.box(box_id) or BoxRecord(box_id, f"Box {box_id}"),
             licence,
             halves.get(box_id),
+            judged.volts(box_id),
         )
         for box_id, wave in found.items()
         if not box_ids or box_id in box_ids

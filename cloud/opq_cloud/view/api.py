@@ -10,6 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, HTTPException, Query
 from fastapi.responses import JSONResponse
 
+from opq_cloud.judged_nominal import judged_in_event
 from opq_cloud.store.incident_json import incident_json
 from opq_cloud.store.pyramid import MAX_ROWS
 from opq_cloud.view import charts
@@ -207,7 +208,9 @@ class Api:
                 for each in self._onset(event_id, box_id)
             ]
             line = whole_line([*onsets, line], half, origin)
-        shared = {**_wave_json(wave, event_id, origin), "nominal_v": record.nominal_v}
+        event = self._context.store.event_record(int(event_id))
+        judged_v = None if event is None else judged_in_event(self._context.store, event).volts(wave.box_id)
+        shared = {**_wave_json(wave, event_id, origin), "nominal_v": judged_v or record.nominal_v}
         return JSONResponse({**shared, **line.as_json(3)})
 
     def curves(self) -> JSONResponse:

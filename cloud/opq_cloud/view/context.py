@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fastapi import HTTPException
 
+from opq_cloud.judged_nominal import JudgedNominals
 from opq_cloud.reanalysis_jobs import ReanalysisJobs
 from opq_cloud.service import ServiceCounters
 from opq_cloud.store.box_place import BoxPlace
@@ -101,6 +102,16 @@ class ViewContext:
     def box(self, box_id: str) -> ShownBox:
         """As stored, or without a name where it is not."""
         return self._shown(self._records((box_id,)).get(box_id) or BoxRecord(box_id, ""))
+
+    def judged(self, incident: Incident) -> JudgedNominals:
+        """By which nominal voltage the Boxes of an incident were judged."""
+        findings = (item.finding for item in incident.findings)
+        return JudgedNominals(findings, lambda box_id: self.box(box_id).nominal_v)
+
+    def judged_box(self, box_id: str, judged: JudgedNominals) -> ShownBox:
+        """As `box`, with the nominal voltage that it was judged by, where something says it."""
+        found = self.box(box_id)
+        return replace(found, nominal_v=judged.volts(box_id) or found.nominal_v)
 
     def names(self, incidents: Iterable[Incident]) -> dict[str, str]:
         """Names that people gave to the Boxes of these incidents."""

@@ -12,7 +12,6 @@ from opq_cloud.store.store import EventRecord
 from opq_cloud.view import words
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.incident_panels import BOXES_SHOWN, Panel, incident_panels, shared_ns
-from opq_cloud.view.judged_nominal import judged_nominal_v
 from opq_cloud.view.live_messages import fingerprint
 from opq_cloud.view.past.compare_address import asked_zone
 from opq_cloud.view.registry import natural_order
@@ -93,10 +92,10 @@ def page(context: ViewContext, incident: Incident, draw_all: bool = False) -> di
     limits = Limits()
     records = _records(context, incident)
     events = _events(context, records)
-    judged_v = judged_nominal_v(incident, lambda box_id: context.box(box_id).nominal_v)
-    panels = incident_panels(context, incident, events, judged_v, draw_all)
+    judged = context.judged(incident)
+    panels = incident_panels(context, incident, events, judged, draw_all)
     worst = words.worst(incident)
-    nominal_v = judged_v(worst.finding.box_id) if worst else context.nominal.volts
+    nominal_v = context.judged_box(worst.finding.box_id, judged).nominal_v if worst else context.nominal.volts
     points = _points(incident, panels)
     names = context.names([incident])
     findings = sorted(incident.findings, key=_least_bad)
@@ -110,6 +109,9 @@ def page(context: ViewContext, incident: Incident, draw_all: bool = False) -> di
         "worst": worst.finding if worst else None,
         "residual_v": worst.finding.residual_v if worst else None,
         "nominal_v": nominal_v,
+        "present_nominal": words.present_nominal(
+            ((each.box_id, each.nominal_v) for each in panels if judged.volts(each.box_id) is None), names
+        ),
         "duration_words": _duration(incident),
         "cycle_words": _cycles(incident, worst.finding if worst else None),
         "panels": [panel for panel in panels if panel.picture is None],

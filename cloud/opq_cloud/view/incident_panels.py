@@ -8,9 +8,10 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from opq_cloud.judged_nominal import JudgedNominals
 from opq_cloud.store.store import EventRecord
 from opq_cloud.view import charts, words
-from opq_cloud.view.context import ViewContext, label
+from opq_cloud.view.context import ShownBox, ViewContext, label
 from opq_cloud.view.half_cycle_lines import whole_line
 from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import Event, Gap, Incident, Waveform
@@ -87,12 +88,12 @@ def incident_panels(
     context: ViewContext,
     incident: Incident,
     events: Sequence[Event],
-    nominal_v: Callable[[str], float],
+    judged: JudgedNominals,
     draw_all: bool = False,
 ) -> list[Panel]:
     """Boxes of the incident first, then those that were asked beside them, the most disturbed first.
 
-    `nominal_v`: by which each Box was judged.
+    `judged`: by which nominal voltage each Box was judged.
     `draw_all`: all of them in full, instead of the first DRAWN.
     """
     candidates: dict[str, list[tuple[int, Waveform]]] = {}
@@ -104,7 +105,7 @@ def incident_panels(
     order = [box_id for box_id in incident.box_ids if box_id in candidates]
     order += [box_id for box_id in candidates if box_id not in incident.box_ids]
     seen = [
-        _drawn(context, incident, candidates[box_id], nominal_v(box_id), halves.get(box_id))
+        _drawn(context.judged_box(box_id, judged), incident, candidates[box_id], halves.get(box_id))
         for box_id in order[:BOXES_SHOWN]
     ]
     seen.sort(key=lambda one: (one.wave.box_id not in incident.box_ids, -one.deviation))
@@ -118,18 +119,15 @@ def incident_panels(
 
 
 def _drawn(
-    context: ViewContext,
+    record: ShownBox,
     incident: Incident,
     candidates: Sequence[tuple[int, Waveform]],
-    nominal_v: float,
     half: tuple[int, HalfCycleRms] | None,
 ) -> _Seen:
     """The waveform that shows what is said of its Box; of several the one with most of the incident.
 
     `half`: of a long one the event that has its half cycles, and them; that one is drawn.
     """
-    record = context.box(candidates[0][1].box_id)
-    named = label(record)
     found = []
     for event_id, wave in candidates:
         envelope = charts.envelope_line(wave, incident.start_ns, record.nominal_hz)
@@ -137,7 +135,7 @@ def _drawn(
         if half is not None and between:
             envelope = whole_line([envelope], half[1], incident.start_ns)
         extremes = charts.extremes(envelope)
-        facts = nominal_v, record.nominal_hz, named
+        facts = record.nominal_v, record.nominal_hz, label(record)
         found.append(_Seen(event_id, wave, *facts, envelope, extremes, between))
     if len(found) == 1:
         return found[0]

@@ -225,6 +225,12 @@ def boxes(ids: Sequence[str], names: Names = NO_NAMES) -> str:
     return ("Box " if len(ids) == 1 else "Boxes ") + listed(named(box_id, names) for box_id in ids)
 
 
+def present_nominal(nominal_v: Iterable[tuple[str, float]], names: Names = NO_NAMES) -> str:
+    """Of which Boxes no finding says by which nominal voltage they were judged; empty: of none."""
+    parts = [f"{boxes(ids, names)} ({plain(volts, 'V')})" for ids, volts in alike(nominal_v)]
+    return f"By the present nominal voltage, for no finding says another: {listed(parts)}." if parts else ""
+
+
 def alike(said: Iterable[tuple[str, Said]]) -> list[tuple[list[str], Said]]:
     """The Boxes of which the same is said, in their order; what is said of fewest Boxes comes first."""
     groups: dict[Said, list[str]] = {}

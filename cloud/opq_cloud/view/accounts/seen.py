@@ -5,7 +5,7 @@ made again from the findings that the visitor may see: class, residual and times
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice, takewhile
 from operator import itemgetter
@@ -17,6 +17,7 @@ from opq_cloud.store.incident_index import (
     IndexPlace,
     cell_of,
 )
+from opq_cloud.store.join_plan import KnownFinding
 from opq_cloud.store.seen_incident import incident_at
 from opq_cloud.store.store import QUERY_ROWS, BoxRecord, CloudStore, EventRecord, Trend
 from opq_cloud.view.accounts.visitors import Visitor
@@ -39,6 +40,9 @@ class ShownStore(Protocol):
     def event(self, event_id: int) -> Event | None: ...
     def event_record(self, event_id: int) -> EventRecord | None: ...
     def half_cycles(self, event_id: int) -> dict[str, HalfCycleRms]: ...
+    def findings_of_boxes(
+        self, box_ids: Collection[str], start_ns: int, end_ns: int
+    ) -> list[KnownFinding]: ...
     def incident(self, incident_id: int) -> Incident | None: ...
     def incidents_of(self, incident_ids: Sequence[int]) -> list[Incident]: ...
     def incidents(
@@ -127,6 +131,9 @@ class SeenStore:
         """Urms(1/2) by Box, from those whose waveforms the visitor may see."""
         found = self._store.half_cycles(event_id)
         return {box_id: each for box_id, each in found.items() if self._visitor.sees_waveform(box_id)}
+
+    def findings_of_boxes(self, box_ids: Collection[str], start_ns: int, end_ns: int) -> list[KnownFinding]:
+        return self._store.findings_of_boxes(tuple(filter(self._visitor.sees, box_ids)), start_ns, end_ns)
 
     def incident(self, incident_id: int) -> Incident | None:
         return next(iter(self.incidents_of([incident_id])), None)

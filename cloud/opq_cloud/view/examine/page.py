@@ -157,6 +157,14 @@ class ExaminePages:
                 for unit, words_ in UNITS.items()
             ],
             "steps": _steps(address, length_ms),
+            "present_nominal": words.present_nominal(
+                (
+                    (box.box_id, box.nominal_v)
+                    for box in found.shown
+                    if found.judged.volts(box.box_id) is None
+                ),
+                names,
+            ),
             "events_left_out": found.events_left_out,
             "pixel_words": words.duration(address.length_ms / 1e3 / (drawing.POINTS / 2)),
             "sample_ms": max(

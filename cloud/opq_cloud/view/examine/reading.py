@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from opq_cloud.judged_nominal import JudgedNominals
 from opq_cloud.store.pyramid import LEVELS_MS
 from opq_cloud.store.store import EventRecord, box_order
 from opq_cloud.view.charts import known_metric, window_ms
@@ -36,6 +37,8 @@ class EventSignals:
     halves: dict[str, tuple[HalfCycleRms, ...]]
     """Of Boxes that are shown: half cycles of a long disturbance, as their gateways have kept them."""
     events_left_out: int
+    judged: JudgedNominals
+    """By which nominal voltage: that of `shown`."""
 
 
 def read_signals(
@@ -50,7 +53,8 @@ def read_signals(
     candidates = (*own, *sorted(received - {*own}, key=box_order))
     first = [*sorted(own, key=lambda box_id: -_deviation(incident, box_id)), *candidates[len(own) :]]
     wanted = [box_id for box_id in address.box_ids if box_id in received] or first[:BOXES_FIRST]
-    shown = tuple(context.box(box_id) for box_id in wanted)
+    judged = context.judged(incident)
+    shown = tuple(context.judged_box(box_id, judged) for box_id in wanted)
     asked = [record for record in known if {*wanted} & {*record.boxes_received}]
     read = _most_telling(asked)
     signals = cache.signals(read, {box.box_id: box.nominal_hz for box in shown})
@@ -61,7 +65,7 @@ def read_signals(
             for box_id, half in context.half_cycles(record.event_id):
                 if box_id in empty:
                     halves[box_id] = (*halves.get(box_id, ()), half)
-    return EventSignals(candidates, shown, empty | signals, halves, len(known) - len(read))
+    return EventSignals(candidates, shown, empty | signals, halves, len(known) - len(read), judged)
 
 
 def _deviation(incident: Incident, box_id: str) -> float:

@@ -96,9 +96,10 @@ class SharedPages:
         spread = incident_spread(incident, places, {each.box_id: each.label for each in boxes})
         worst = words.worst(incident)
         lasting = worst.finding if worst else incident
-        nominal_v = (
-            self._context.box(worst.finding.box_id).nominal_v if worst else self._context.nominal.volts
-        )
+        judged = self._context.judged(incident)
+        nominal_v = self._context.nominal.volts
+        if worst:
+            nominal_v = self._context.judged_box(worst.finding.box_id, judged).nominal_v
         return {
             "incident": incident,
             "names": names,

@@ -4,8 +4,9 @@ import socket
 
 import pytest
 
-from bench.view.asking import free_offset
+from bench.view.asking import CLAIM, free_offset, held_offset
 from bench.view.live_boxes import feeding_boxes
+from opq_hil.gateway_faults.places import OFFSETS
 from opq_proto.ports import PORTS
 
 
@@ -18,11 +19,13 @@ def test_a_feed_whose_port_is_taken_is_said_and_ends() -> None:
             pytest.fail("it goes on without Boxes")
 
 
-def test_ports_that_are_taken_are_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        offset = taken.getsockname()[1] - PORTS["triggering_backend"]
-        monkeypatch.setattr("bench.view.asking.PORT_OFFSETS", (offset,))
-        with pytest.raises(RuntimeError, match="no free port"):
-            free_offset()
+def test_benches_that_see_the_same_free_ports_do_not_take_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = [*free_offset(0), *free_offset(99)]
+    monkeypatch.setattr("bench.view.asking.free_offset", lambda number, _: [free[number]])
+    with held_offset() as first, held_offset() as second:
+        assert first == free[0] and second == free[1]
+    assert CLAIM % OFFSETS.step not in {port % OFFSETS.step for port in PORTS.values()}, (
+        "a service's elsewhere"
+    )
+    with held_offset() as again:
+        assert again == first

@@ -12,9 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from opq_cloud.view.rest.answers import PER_S
+from opq_hil.gateway_faults.places import free_offset
+from opq_proto.errors import PortBusyError
+from opq_proto.keys import KeyFolder
 from opq_proto.ports import PORTS
 
-PORT_OFFSETS = range(23_000, 33_000, 100)
+CLAIM, CLAIMS = 8895, 50
+"""The port whose owner has all others at its offset; it is no service's at any of them."""
 START_LIMIT_S = 120.0
 HEADERS = {"Accept-Encoding": "gzip"}
 REST_PAUSE_S = 1.1 / PER_S
@@ -67,6 +71,10 @@ class Server:
     started_s: float
     """From its start to its first answer."""
 
+    @property
+    def offset(self) -> int:
+        return self.port - PORTS["view"]
+
     def cpu_s(self) -> float:
         """User and system time so far."""
         fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
@@ -80,26 +88,43 @@ class Server:
 @contextmanager
 def view_server(folder: Path) -> Iterator[Server]:
     """`opq-cloud view` over a store."""
-    offset = free_offset()
-    options = ["--data-dir", str(folder), "--port-offset", str(offset)]
-    with _running([sys.executable, "-m", "opq_cloud", "view", *options], PORTS["view"] + offset) as server:
+    with _cloud("view", folder) as server:
         yield server
+
+
+@contextmanager
+def cloud_server(folder: Path) -> Iterator[Server]:
+    """`opq-cloud all` over a store, as `up` runs it."""
+    KeyFolder(folder / "curve").ensure(())
+    with _cloud("all", folder) as server:
+        yield server
+
+
+@contextmanager
+def _cloud(command: str, folder: Path) -> Iterator[Server]:
+    with held_offset() as offset:
+        options = ["--data-dir", str(folder), "--port-offset", str(offset)]
+        run = [sys.executable, "-m", "opq_cloud", command, *options]
+        with _running(run, PORTS["view"] + offset) as server:
+            yield server
 
 
 @contextmanager
 def bare_server() -> Iterator[Server]:
     """One page of Starlette without anything else."""
-    port = PORTS["view"] + free_offset()
-    with _running([sys.executable, "-c", BARE, str(port)], port) as server:
-        yield server
+    with held_offset() as offset:
+        port = PORTS["view"] + offset
+        with _running([sys.executable, "-c", BARE, str(port)], port) as server:
+            yield server
 
 
 @contextmanager
 def streaming_server(size: int) -> Iterator[Server]:
     """A bare Starlette whose `/` is a stream of so many bytes each second."""
-    port = PORTS["view"] + free_offset()
-    with _running([sys.executable, "-c", STREAMING, str(port), str(size)], port, "/ready") as server:
-        yield server
+    with held_offset() as offset:
+        port = PORTS["view"] + offset
+        with _running([sys.executable, "-c", STREAMING, str(port), str(size)], port, "/ready") as server:
+            yield server
 
 
 @contextmanager
@@ -159,14 +184,20 @@ def _get(connection: http.client.HTTPConnection, path: str) -> tuple[float, floa
     return first_ms, (time.perf_counter() - began) * 1e3, size
 
 
-def free_offset() -> int:
-    """At which the ports of View and of its feed are free."""
-    for offset in PORT_OFFSETS:
-        if all(_is_free(PORTS[name] + offset) for name in ("view", "triggering_backend")):
-            return offset
-    raise RuntimeError("no free port for the server")
+@contextmanager
+def held_offset() -> Iterator[int]:
+    """A `--port-offset` that no other bench has while this one holds it, every default port free.
 
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
+    Raises:
+        PortBusyError: there is none.
+    """
+    with socket.socket() as claim:
+        for number in range(CLAIMS):
+            (offset,) = free_offset(number, 1)
+            try:
+                claim.bind(("127.0.0.1", CLAIM + offset))
+            except OSError:
+                continue
+            yield offset
+            return
+    raise PortBusyError("other benches have all free ports of 127.0.0.1; end one")

@@ -5,7 +5,8 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from opq_cloud.view import demo
 from opq_cloud.view.live_route import HEARTBEAT_S
 from opq_cloud.view.service import View
 from opq_proto.errors import ConfigError, PortBusyError
+from opq_proto.messages import Incident
 
 
 class _Live:
@@ -126,6 +128,63 @@ def test_an_incident_is_on_the_page_with_maukas_message_and_again_when_a_box_joi
     assert (got["id"], got["box_ids"]) == (stored[0].incident_id, ["1", "4"])
     print(f"on the page after {lags_ms} ms")  # 100 at most on an idle machine
     assert max(lags_ms) < 30_000, "by a look into the store"
+    page.close()
+
+
+def _notice(incident_id: int, kind: str = "incident") -> str:
+    return json.dumps({"kind": kind, "incident": {"id": incident_id}, "boxes": 1, "by": "analysis"})
+
+
+def test_a_new_incident_is_read_alone_and_at_once_while_another_one_grows_in_a_storm(
+    asleep: demo.Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene, looks = asleep, Counter[str]()
+    page = _Live(scene)
+    _wait_until(lambda: _bus_is_joined(scene))
+    made = demo.findings_in([demo.waveform_of(demo.OUTLETS[0], 10**18)])
+    grows = put_findings(scene.store, 1, made)[0].incident_id
+    scene.tell(_notice(grows))
+    assert page.next("incident")["id"] == grows
+    incidents_of, incidents = scene.store.incidents_of, scene.store.incidents
+
+    def slow_where_it_grows(numbers: Sequence[int]) -> list[Incident]:
+        looks["grown" if grows in numbers else "new"] += 1
+        time.sleep(0.2 if grows in numbers else 0.0)
+        return incidents_of(numbers)
+
+    def whole(*bounds: Any, **more: Any) -> list[Incident]:
+        looks["all"] += 1
+        return incidents(*bounds, **more)
+
+    monkeypatch.setattr(scene.store, "incidents_of", slow_where_it_grows)
+    monkeypatch.setattr(scene.store, "incidents", whole)
+    later = [replace(each, start_ns=each.start_ns + 10**13, end_ns=each.end_ns + 10**13) for each in made]
+    new = put_findings(scene.store, 2, later)[0].incident_id
+    began_s, told = time.monotonic(), 0
+    while time.monotonic() - began_s < 1.2:
+        scene.tell(_notice(grows, "incident_changed"))
+        told += 1
+        time.sleep(0.002)
+    scene.tell(_notice(new))
+    assert page.next("incident")["id"] == new
+    spent_s = time.monotonic() - began_s
+    assert looks["new"] == 1 and looks["all"] <= 1, "the newest are not looked at for one that is named"
+    assert 1 <= looks["grown"] <= 1 + spent_s / 0.8, f"of {told} notices; a read and three times as long"
+    page.close()
+
+
+def test_what_mauka_says_is_gone_leaves_the_pages_and_nonsense_is_counted(asleep: demo.Scene) -> None:
+    scene, page = asleep, _Live(asleep)
+    _wait_until(lambda: _bus_is_joined(scene))
+    made = demo.findings_in([demo.waveform_of(demo.OUTLETS[0], 10**18)])
+    stored = put_findings(scene.store, 1, made)[0].incident_id
+    for nonsense in ("{", "[]", '{"incident": 7}', '{"incident": {"id": "x"}, "kind": "incident"}'):
+        scene.tell(nonsense)
+    scene.tell(_notice(stored))
+    assert page.next("incident")["id"] == stored
+    assert scene.view.counters.of("malformed", "bus") == 4
+    scene.tell(_notice(stored, "incident_gone"))
+    assert page.next("incident_gone") == {"id": stored}
     page.close()
 
 

@@ -196,18 +196,13 @@ def label(box: ShownBox) -> str:
     return f"{plain}, {box.name}" if _is_given(box.box_id, box.name) else plain
 
 
-def given_names(store: ShownStore, incidents: Iterable[Incident]) -> dict[str, str]:
-    """Box id -> name, where people gave one, of the Boxes that a list of these incidents names."""
-    records = (store.box(box_id) for box_id in listed_boxes(incidents))
-    return names_of(record for record in records if record is not None)
-
-
 def listed_boxes(incidents: Iterable[Incident]) -> set[str]:
     """Those that a list of these incidents names."""
     return {box for each in incidents if len(each.box_ids) <= BOXES_LISTED for box in each.box_ids}
 
 
 def names_of(records: Iterable[BoxRecord]) -> dict[str, str]:
+    """Box id -> name, where people gave one."""
     return {box.box_id: box.name for box in records if _is_given(box.box_id, box.name)}
 
 

@@ -268,6 +268,11 @@ class Scene:
         message.laha.gc_update.id = finding_id
         self._bus.send_multipart([b"laha_gc", message.SerializeToString()])
 
+    def tell(self, notice: str) -> None:
+        """As Mauka does on topic `incident`."""
+        message = mauka_pb2.MaukaMessage(source="demo", incident_json=notice)
+        self._bus.send_multipart([b"incident", message.SerializeToString()])
+
     def _publisher(self) -> "tuple[zmq.Socket[bytes], str]":
         socket = self._zmq.socket(zmq.PUB)
         port = socket.bind_to_random_port("tcp://127.0.0.1")

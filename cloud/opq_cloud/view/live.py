@@ -85,6 +85,10 @@ class LiveHub:
 
     def accept_incident(self, incident: Incident, names: Names = NO_NAMES) -> bool:
         """Send it to every page if it is new or has changed; True when it was sent."""
+        with self._lock:
+            known = self._incidents.get(incident.incident_id)
+        if known is not None and known.incident == incident:
+            return False
         message = incident_message(incident, names)
         with self._lock:
             known = self._incidents.get(incident.incident_id)

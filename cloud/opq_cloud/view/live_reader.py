@@ -1,12 +1,19 @@
 """The live reader: from the measurements' socket, the bus and the store to the hub.
 
 In: Measurements (SUB 9881), `incident` and `laha_gc` messages (SUB 9883), the store. Out: `LiveHub`.
-An incident is looked up in the store as soon as the bus names one; the store is polled beside
-it, so that a message lost on the bus (PUB/SUB promises nothing) is a second late, not missing.
+An incident is read from the store as soon as the bus names it, new ones before those that grow, and in a
+storm at most so often (`_Pace`). The newest are looked at beside it, so that a message lost on the bus
+(PUB/SUB promises nothing) is a second late, not missing.
 """
 
+import json
+import math
 import threading
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import structlog
 import zmq
@@ -17,7 +24,7 @@ from opq_cloud.own_keys import OwnKeys
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import BURST, POLL_MS
 from opq_cloud.store.store import CloudStore
-from opq_cloud.view.context import given_names
+from opq_cloud.view.context import listed_boxes, names_of
 from opq_cloud.view.feed_decoding import FeedDecoder
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.recent import RECENT_MEASUREMENTS, RECENT_MS
@@ -36,6 +43,25 @@ SEEDED, LEAST_SEEDED = 50_000, 3
 """Measurements that are read at the start: of all Boxes together, and at least of each."""
 INCIDENTS_COMPARED = 20
 """The newest incidents are compared with what was last sent: one may still grow or be joined."""
+MOST_NAMED = 100
+"""Incidents that wait to be read; of more the newest."""
+COMPARED_ANYWAY_S = 10.0
+"""Also where the store's revision says that nothing has changed: what expires does not raise it."""
+
+
+@dataclass(slots=True)
+class _Pace:
+    """The first at once, the next after `between_s` and so many times what the last one took."""
+
+    between_s: float
+    times: float
+    next_s: float = 0.0
+    named: set[int] = field(default_factory=set)
+    """Incidents that wait."""
+
+    def note_end(self, began_s: float) -> None:
+        now_s = time.monotonic()
+        self.next_s = now_s + max(self.between_s, self.times * (now_s - began_s))
 
 
 class LiveReader:
@@ -51,8 +77,11 @@ class LiveReader:
         self._decoder = FeedDecoder()
         self._failing: set[str] = set()
         self._names: Names = {}
-        self._named_boxes: set[tuple[str, ...]] = set()
+        self._named_boxes: set[str] = set()
         self._names_until_s = 0.0
+        self._new, self._grown = _Pace(0.05, 1.0), _Pace(0.1, 3.0)
+        self._newest, self._look = _Pace(0.25, 3.0), True
+        self._revision, self._next_poll_s, self._compare_s = -1, 0.0, 0.0
 
     def seed(self) -> None:
         """The last minutes and incidents from the store, before the first page is served."""
@@ -93,21 +122,24 @@ class LiveReader:
         poller = zmq.Poller()
         poller.register(bus, zmq.POLLIN)
         poller.register(measurements, zmq.POLLIN)
-        next_read_s = 0.0
         while not stop.is_set():
-            ready = dict(poller.poll(POLL_MS))
-            if bus in ready and self._read_bus(bus):
-                next_read_s = 0.0
-            if time.monotonic() >= next_read_s:
-                self._try_read_incidents()
-                next_read_s = time.monotonic() + self._config.poll_s
+            ready = dict(poller.poll(self._wait_ms()))
+            if bus in ready:
+                self._read_bus(bus)
+            self._tell()
             if measurements in ready:
                 self._read_measurements(measurements)
             keys.follow()
 
-    def _read_bus(self, bus: "zmq.Socket[bytes]") -> bool:
-        """True when an incident was named."""
-        named = False
+    def _wait_ms(self) -> int:
+        """Until what waits may be read, POLL_MS at most."""
+        waiting = [pace.next_s for pace in (self._new, self._grown) if pace.named]
+        waiting += [self._newest.next_s] if self._look else []
+        due_ms = 1000 * (min(waiting, default=math.inf) - time.monotonic())
+        return math.ceil(min(max(due_ms, 0.0), POLL_MS))
+
+    def _read_bus(self, bus: "zmq.Socket[bytes]") -> None:
+        known = self._hub.known_incidents()
         for frames in waiting_messages(bus):
             if len(frames) != 2:
                 self._count_malformed("bus", f"{len(frames)} frames, not 2")
@@ -115,14 +147,38 @@ class LiveReader:
             message = mauka_pb2.MaukaMessage()
             try:
                 message.ParseFromString(frames[1])
-            except DecodeError as error:
+                if message.incident_json:
+                    self._note_named(json.loads(message.incident_json), known)
+            except (DecodeError, ValueError, KeyError, TypeError) as error:
                 self._count_malformed("bus", str(error))
                 continue
             self._counters.add("bus_messages")
-            named = named or bool(message.incident_json)
             if message.laha.WhichOneof("laha_type") == "gc_update":
-                named = named or message.laha.gc_update.from_domain == mauka_pb2.INCIDENTS
-        return named
+                self._look |= message.laha.gc_update.from_domain == mauka_pb2.INCIDENTS
+
+    def _note_named(self, notice: Mapping[str, Any], known: set[int]) -> None:
+        """What Mauka tells on topic `incident` (`mauka/incident_notice.py`)."""
+        number = int(notice["incident"]["id"])
+        if notice["kind"] == "incident_gone":
+            self._hub.drop_incident(number)
+        elif number > max(known, default=0) - INCIDENTS_COMPARED:
+            named = (self._grown if number in known else self._new).named
+            named.add(number)
+            if len(named) > MOST_NAMED:
+                named.remove(min(named))
+                self._counters.add("live_dropped", label="incident")
+
+    def _tell(self) -> None:
+        """Read what is due."""
+        for pace in (self._new, self._grown):
+            if pace.named and time.monotonic() >= pace.next_s:
+                named = sorted(pace.named)
+                pace.named.clear()
+                self._try(pace, partial(self._read_named, named))
+        if self._look and time.monotonic() >= self._newest.next_s:
+            self._try(self._newest, self._read_newest)
+        elif time.monotonic() >= self._next_poll_s:
+            self._try(self._newest, self._poll)
 
     def _read_measurements(self, measurements: "zmq.Socket[bytes]") -> None:
         found, malformed = self._decoder.read(
@@ -139,35 +195,59 @@ class LiveReader:
             self._failing.add(what)
             log.warning("message.malformed", what=what, why=why, logged="once, then counted")
 
-    def _try_read_incidents(self) -> None:
+    def _try(self, pace: _Pace, read: Callable[[], None]) -> None:
+        began_s = time.monotonic()
         try:
-            self._read_incidents(INCIDENTS_COMPARED)
+            read()
             self._failing.discard("store")
         except StoreError as error:
+            self._look = True
             self._counters.add("store_errors")
             if "store" not in self._failing:
                 self._failing.add("store")
                 log.warning("store.unreadable", why=str(error))
+        pace.note_end(began_s)
 
     def _given_names(self, found: list[Incident]) -> Names:
-        """Read again for other Boxes, and every `NAMES_S`, not at every poll."""
-        shown, now_s = {incident.box_ids for incident in found}, time.monotonic()
-        if shown != self._named_boxes or now_s >= self._names_until_s:
-            self._names = given_names(self._store, found)
-            self._named_boxes, self._names_until_s = shown, now_s + NAMES_S
+        """Read again every `NAMES_S`, not at every look."""
+        now_s = time.monotonic()
+        if now_s >= self._names_until_s:
+            self._names, self._named_boxes, self._names_until_s = {}, set(), now_s + NAMES_S
+        strange = listed_boxes(found) - self._named_boxes
+        records = [self._store.box(box_id) for box_id in strange]
+        self._names = {**self._names, **names_of(record for record in records if record is not None)}
+        self._named_boxes |= strange
         return self._names
+
+    def _read_named(self, numbers: list[int]) -> None:
+        self._send(self._store.incidents_of(numbers))
+
+    def _poll(self) -> None:
+        self._next_poll_s = time.monotonic() + self._config.poll_s
+        if self._store.join_revision() != self._revision or time.monotonic() >= self._compare_s:
+            self._read_newest()
+
+    def _read_newest(self) -> None:
+        revision = self._store.join_revision()  # before what it says something of
+        self._read_incidents(INCIDENTS_COMPARED)
+        self._revision, self._look = revision, False
+        self._compare_s = time.monotonic() + COMPARED_ANYWAY_S
+        self._next_poll_s = time.monotonic() + self._config.poll_s
 
     def _read_incidents(self, limit: int) -> None:
         """The newest incidents: send what is new, has changed or was joined into an older one."""
         known = self._hub.known_incidents()
         floor = max(known, default=0) - INCIDENTS_COMPARED
         found = self._store.incidents(after_id=max(0, floor), limit=max(limit, 2 * INCIDENTS_COMPARED))
-        names = self._given_names(found)
-        for incident in sorted(found, key=lambda item: item.incident_id):
-            if self._hub.accept_incident(incident, names):
-                self._counters.add("incidents_told")
+        self._send(sorted(found, key=lambda item: item.incident_id))
         if found:
             lowest = min(incident.incident_id for incident in found)
             for gone in known - {incident.incident_id for incident in found}:
                 if gone > max(lowest, floor):
                     self._hub.drop_incident(gone)
+
+    def _send(self, found: list[Incident]) -> None:
+        names = self._given_names(found)
+        for incident in found:
+            if self._hub.accept_incident(incident, names):
+                self._counters.add("incidents_told")

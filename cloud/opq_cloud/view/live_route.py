@@ -7,7 +7,7 @@ looked at again every other second.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 
 import anyio.to_thread
 from fastapi import APIRouter, HTTPException, Request
@@ -156,6 +156,9 @@ class LiveRoute:
                     checked_s = loop.time()
                 news.clear()
                 parts, next_s = self._hub.page_parts(page)
+                for data in _pieces(parts, frames):  # they do not wait for a map that is being made
+                    yield data
+                    sent_s = loop.time()
                 if windows and page.boxes is not None and not page.boxes:
                     next_s = CHECKED_EVERY_S  # it wakes with its maps alone
                 for window, frame in windows.items():
@@ -163,13 +166,9 @@ class LiveRoute:
                         feed.visitor, window, frame, taken[window]
                     )
                     next_s = min(next_s, more_s)
-                    if text:
-                        parts.append(text)
-                for part in parts:
-                    data = part if frames is None else frames.of(part)
-                    for first in range(0, len(data), PART_BYTES):
-                        yield data[first : first + PART_BYTES]
-                    sent_s = loop.time()
+                    for data in _pieces([text] if text else [], frames):
+                        yield data
+                        sent_s = loop.time()
                 await _wait(news, max(0.0, min(next_s, self._heartbeat_s, CHECKED_EVERY_S)))
                 if not news.is_set() and loop.time() - sent_s >= self._heartbeat_s:
                     yield NOTHING_NEW if frames is None else frames.of(NOTHING_NEW)
@@ -208,6 +207,13 @@ def _seen_of(visitor: Visitor, boxes: Boxes) -> Boxes:
     if visitor.everything:
         return boxes
     return visitor.full | visitor.public if boxes is None else frozenset(filter(visitor.sees, boxes))
+
+
+def _pieces(parts: Iterable[bytes], frames: SharedFrames | None) -> Iterator[bytes]:
+    for part in parts:
+        data = part if frames is None else frames.of(part)
+        for first in range(0, len(data), PART_BYTES):
+            yield data[first : first + PART_BYTES]
 
 
 async def _wait(news: asyncio.Event, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""What events and joining cost: `mauka_events`, and an incident of 10,000 Boxes that grows, embedded store.
+"""What events and joining cost: `mauka_events`, `view.incident_way`, and an incident of 10,000 Boxes.
 
 Findings of one disturbance come in a random order, one of each Box, their onsets within 180 ms: all in one
 plan, one a plan, as Boxes that answer late, and 50 a plan, as an event of 50 Boxes. Beside them what a
@@ -16,6 +16,7 @@ import click
 
 from bench.mauka_events import rows as event_rows
 from bench.result import Baseline, BenchCase, BenchResult, case
+from bench.view.incident_way import rows as way_rows
 from opq_cloud.mauka.finding_writer import FindingWriter
 from opq_cloud.store import open_store
 from opq_proto.messages import Finding
@@ -32,7 +33,7 @@ EVENT_BOXES = 50
 def run(quick: bool) -> BenchResult:
     """Some ten minutes; `quick` has 2,000 Boxes and some 20 events."""
     boxes = QUICK_BOXES if quick else BOXES
-    rows: list[BenchCase] = list(event_rows(quick))
+    rows: list[BenchCase] = [*event_rows(quick), *way_rows(quick)]
     click.echo(f"an incident of {boxes} Boxes in one plan ...", err=True)
     (joined_ms,) = _grow(boxes, boxes)
     rows.append(case(f"an incident of {boxes} Boxes, all in one plan", "s", [joined_ms / 1000], limit=JOIN_S))

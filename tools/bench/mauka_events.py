@@ -209,6 +209,12 @@ def _store() -> Iterator[CloudStore]:
 
 
 def _put_event(store: CloudStore, number: int, boxes: int = 2) -> int:
+    event_id = put_waveforms(store, number, boxes)
+    store.finish_event(event_id)
+    return event_id
+
+
+def put_waveforms(store: CloudStore, number: int, boxes: int) -> int:
     """Stores an event of 3 s with a dip and noise of 40 dB; no two waveforms are the same."""
     box_ids = tuple(str(place + 1) for place in range(boxes))
     chance = np.random.default_rng(number)
@@ -221,7 +227,6 @@ def _put_event(store: CloudStore, number: int, boxes: int = 2) -> int:
     for box_id in box_ids:
         counts = np.round((volts + chance.normal(0, 1.2, len(volts))) / V_PER_LSB).astype(np.int16)
         store.put_waveform(event_id, _waveform(counts, start_ns, box_id))
-    store.finish_event(event_id)
     return event_id
 
 

@@ -1,0 +1,164 @@
+"""From a stored waveform to an open page: the whole cloud in one process, as `up` runs it, and a live feed.
+
+This process stores events as Makai does, names them on Mauka's bus, and reads what a page is sent. Both have
+one clock. Events begin at any moment of View's second, one after another.
+"""
+
+import json
+import os
+import random
+import socket
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+
+from bench.mauka_events import put_waveforms
+from bench.result import BenchCase, case, percentile
+from bench.view.asking import cloud_server
+from opq_cloud.mauka.incident_notice import INCIDENT, read_notice
+from opq_cloud.mauka.messages import MAKAI_EVENT, makai_event
+from opq_cloud.mauka.publisher import Publisher, subscriber
+from opq_cloud.service import ServiceCounters
+from opq_cloud.sockets import Context, service_context
+from opq_cloud.store import open_store
+from opq_proto.mauka_pb2 import MaukaMessage
+from opq_proto.ports import PORTS
+
+LATENCY_MS = 250.0
+EVENTS, QUICK_EVENTS, WARM_EVENTS = 200, 10, 4
+BOXES = 2
+END_S = 60.0
+
+
+class _Arrivals(threading.Thread):
+    """When the first word of each event's incident came; `run` of those that inherit ends with `close`."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._came = threading.Condition()
+        self._came_ns: dict[int, int] = {}
+
+    def note(self, now_ns: int, event_ids: Sequence[int]) -> None:
+        with self._came:
+            for event_id in event_ids:
+                self._came_ns.setdefault(event_id, now_ns)
+            self._came.notify()
+
+    def wait_for(self, event_id: int) -> int:
+        """UTC in ns; END_S from now: it did not come."""
+        last_ns = time.time_ns() + round(END_S * 1e9)
+        with self._came:
+            self._came.wait_for(lambda: event_id in self._came_ns, END_S)
+            return self._came_ns.get(event_id, last_ns)
+
+
+class _ToldOnBus(_Arrivals):
+    """Where Mauka tells of incidents."""
+
+    def __init__(self, context: Context, endpoint: str) -> None:
+        super().__init__()
+        self._socket, self._ended = subscriber(context, 1000, [INCIDENT]), threading.Event()
+        self._socket.connect(endpoint)
+
+    def run(self) -> None:
+        while not self._ended.is_set():
+            if self._socket.poll(100):
+                _, body = self._socket.recv_multipart()
+                now_ns, message = time.time_ns(), MaukaMessage()
+                message.ParseFromString(body)
+                self.note(now_ns, read_notice(message).incident.get("event_ids", ()))
+        self._socket.close()
+
+    def close(self) -> None:
+        self._ended.set()
+        self.join()
+
+
+class _Page(_Arrivals):
+    """A page of no Box that has `/live` open."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__()
+        self._socket = socket.create_connection(("127.0.0.1", port))
+        self._socket.sendall(b"GET /live?values= HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+
+    def run(self) -> None:
+        text = b""
+        while part := self._received():
+            now_ns = time.time_ns()
+            *events, text = (text + part).split(b"\n\n")
+            for event in events:
+                if b"event: incident\n" in event:
+                    self.note(now_ns, json.loads(event.partition(b"data: ")[2])["event_ids"])
+
+    def _received(self) -> bytes:
+        with suppress(OSError):
+            return self._socket.recv(65536)
+        return b""
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self.join()
+        self._socket.close()
+
+
+@contextmanager
+def _bus(context: Context, port: int) -> Iterator[Publisher]:
+    """Where Makai's events are named to Mauka."""
+    with closing(Publisher(context, 1000, ServiceCounters())) as bus:
+        bus.connect(f"tcp://127.0.0.1:{port}")
+        if not bus.wait_heard(END_S):
+            raise RuntimeError(f"nobody listens on {port}")
+        yield bus
+
+
+def rows(quick: bool) -> Iterator[BenchCase]:
+    """Percentiles of the wall; what did not come is as late as END_S."""
+    count = QUICK_EVENTS if quick else EVENTS
+    click.echo(f"{count} events of {BOXES} Boxes to an open page, one at a time ...", err=True)
+    spent_ms = list(_spent_ms(count))
+    why = f"{count} events, load {os.getloadavg()[0]:.1f}"
+    for place, name in enumerate(("their incident on a page's live feed", "that, from Mauka's word on")):
+        each_ms = [one[place] for one in spent_ms]
+        name = f"waveforms of {BOXES} Boxes stored to {name}"
+        for percent in (50, 90, 99):
+            value = percentile(each_ms, percent / 100)
+            limit = LATENCY_MS if percent == 99 and not place else None
+            yield case(f"{name}, p{percent}", "ms", each_ms, value, limit=limit, because=why)
+        yield case(f"{name}, longest", "ms", [max(each_ms)], because=why)
+
+
+def _spent_ms(count: int) -> Iterator[tuple[float, float]]:
+    """To the page's feed, and what of that came after the bus had it."""
+    chance = random.Random(1)
+    with (
+        TemporaryDirectory() as folder,
+        closing(open_store(None, Path(folder))) as store,
+        cloud_server(Path(folder)) as server,
+        service_context() as context,
+        _bus(context, PORTS["mauka_in"] + server.offset) as bus,
+        closing(_ToldOnBus(context, f"tcp://127.0.0.1:{PORTS['mauka_out'] + server.offset}")) as told,
+        closing(_Page(server.port)) as page,
+    ):
+        told.start()
+        page.start()
+        for number in range(WARM_EVENTS + count):
+            event_id = put_waveforms(store, number, BOXES)
+            stored_ns = time.time_ns()
+            store.finish_event(event_id)
+            bus.send([MAKAI_EVENT.encode(), makai_event(event_id).SerializeToString()])
+            came_ns = page.wait_for(event_id)
+            if number >= WARM_EVENTS:
+                yield (came_ns - stored_ns) / 1e6, (came_ns - told.wait_for(event_id)) / 1e6
+            until_s = time.monotonic() + END_S
+            while time.monotonic() < until_s and any(
+                one.event_id == event_id for one in store.unanalysed_events()
+            ):
+                time.sleep(0.02)
+            time.sleep(chance.random())

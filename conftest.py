@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-import structlog
 from hypothesis import settings
 from room_costs import RoomCosts, expected_s, read_shares, read_times_s, write_times_s
 
-if TYPE_CHECKING:
-    from collections.abc import Generator
+from opq_proto import log
 
+if TYPE_CHECKING:
     from xdist.scheduler import LoadFileScheduling
     from xdist.workermanage import WorkerController
 
@@ -42,17 +41,14 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(_Bill(config), "opq-room-costs")
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_protocol(item: pytest.Item) -> "Generator[None, object, object]":
-    """Give the log back as it was: a command run within a test may leave a level that hides later lines."""
-    configured, before = structlog.is_configured(), structlog.get_config()
-    try:
-        return (yield)
-    finally:
-        if configured:
-            structlog.configure(**before)
-        else:
-            structlog.reset_defaults()
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> None:
+    """Log as a service does, whatever an earlier test left.
+
+    A command run within a test may leave a level that hides later lines, and structlog's own default
+    draws each traceback with rich and every local value: seconds where a value is a long waveform.
+    """
+    log.configure("test")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -13,7 +13,6 @@ import zmq
 from opq_cloud.config import MaukaSection
 from opq_cloud.mauka.bus import BusBroker
 from opq_cloud.mauka.plugin import HEARTBEAT_KEY, PUB_KEY, SUB_KEY
-from opq_proto import log as logs
 
 
 @dataclass
@@ -48,11 +47,6 @@ class Bus:
     @property
     def settings(self) -> dict[str, Any]:
         return {PUB_KEY: self.sub, SUB_KEY: self.pub, HEARTBEAT_KEY: 0.1}
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _log_as_services_do() -> None:
-    logs.configure("mauka")
 
 
 @pytest.fixture

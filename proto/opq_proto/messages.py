@@ -168,6 +168,17 @@ class Waveform:
 
 
 @dataclass(frozen=True, slots=True)
+class BoxWiring:
+    """Where a Box is plugged in, as the registry has it; None: nobody said."""
+
+    place: str | None = None
+    """Its location."""
+    feeder: str | None = None
+    phase: str | None = None
+    """Whatever people call it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """The answer to a trigger: waveforms, and which Box did not answer and why."""
 
@@ -177,6 +188,8 @@ class Event:
     waveforms: tuple[Waveform, ...]
     missing: Mapping[str, str] = field(default_factory=dict)
     """box id -> why it has no waveform here."""
+    wiring: Mapping[str, BoxWiring] = field(default_factory=dict)
+    """box id -> where it is plugged in; filled in where the event is analysed."""
 
 
 @dataclass(frozen=True, slots=True)

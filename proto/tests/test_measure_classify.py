@@ -69,7 +69,8 @@ def test_classes_at_once_are_joined_in_alphabetical_order() -> None:
         ("phase_jump", {"phase_jump_degrees": -90.0}, None, None, 1e-3, 10.0),
         ("flicker+harmonics", {"pst": 4.0, "thd_percent": 8.0}, None, None, 3.0, 8.0),
         ("outage", {}, None, None, 3.0, 10.0),
-        ("unbalance", {}, None, None, 3.0, 2.0),
+        ("unbalance", {"u2_percent": 4.0, "magnitudes_percent": 99.0}, None, None, 3.0, 5.0),
+        ("of_a_plugin", {}, None, None, 3.0, 2.0),
         ("harmonics", {"thd_percent": math.inf}, None, None, 3.0, 2.0),
     ],
 )
@@ -87,6 +88,7 @@ def test_the_scale_has_the_limits_of_the_classes() -> None:
         "mains_signalling": limits.signal_percent, "rapid_voltage_change": limits.change_percent,
         "periodic_notching": limits.notch_pu, "dc_offset": limits.dc.most_percent,
         "noise": limits.noise.most_percent, "flicker": limits.pst,
+        "unbalance": 2.0,  # Mauka's: test_mauka_unbalance.py
     }  # fmt: skip
     assert limits.deviation_percent / 100 == DEVIATION_SHARE
 

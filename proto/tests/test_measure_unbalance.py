@@ -15,6 +15,7 @@ from opq_measure.aggregation.unbalance import (
     Unbalance,
     fundamental,
     line_unbalance_percent,
+    magnitude_unbalance_percent,
     symmetrical_components,
     unbalance,
 )
@@ -48,6 +49,20 @@ def test_magnitudes_at_120_degrees_give_u2_and_u0_alike(
     found = unbalance(phases(a, b, c))
     assert found.u2_percent == pytest.approx(by_hand, abs=1e-9) == pytest.approx(percent, abs=0.01)
     assert found.u0_percent == pytest.approx(by_hand, abs=1e-9)
+
+
+@given(st.floats(0, 0.1), st.floats(0, 2 * math.pi), st.booleans())
+def test_magnitudes_alone_show_most_of_one_sequence(size: float, angle: float, negative: bool) -> None:
+    other = cmath.rect(size, angle)
+    turned = (cmath.exp(1j * THIRD), cmath.exp(-1j * THIRD)) if negative else (1.0, 1.0)
+    phasors = phases(1, 1, 1) + other * np.array([1, *turned])
+    shown = float(magnitude_unbalance_percent(np.abs(phasors)))
+    assert 86.6 * size - 300 * size**2 - 1e-9 <= shown <= 100 * size + 300 * size**2 + 1e-9
+
+
+def test_magnitudes_of_nothing_are_unknown() -> None:
+    assert np.isnan(magnitude_unbalance_percent(np.zeros((2, 3)))).all()
+    assert magnitude_unbalance_percent(np.array([109.0, 120.0, 120.0])) == pytest.approx(100 * 22 / 349)
 
 
 def test_swapped_phases_are_told_and_do_not_change_the_unbalance() -> None:

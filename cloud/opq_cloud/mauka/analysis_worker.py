@@ -14,7 +14,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from opq_cloud.mauka.built_in_analyses import load_analyses
-from opq_cloud.mauka.event_analysis import analyse_parts, first_findings
+from opq_cloud.mauka.event_analysis import analyse_parts, first_findings, unjudged_by
 from opq_cloud.mauka.provenance import provenance_of
 from opq_plugins.sandbox.protection import end_with_parent
 from opq_proto.decision import Nominal
@@ -59,11 +59,13 @@ class FirstFindings:
 
 @dataclass(frozen=True, slots=True)
 class WorkerResult:
-    """What the analyses gave: their findings, what failed and with what, seconds of each."""
+    """What the analyses gave: their findings, what failed and with what, seconds of each, and more."""
 
     findings: tuple[Finding, ...] = ()
     failed: dict[str, str] = field(default_factory=dict)
     spent_s: dict[str, float] = field(default_factory=dict)
+    unjudged: dict[str, str] = field(default_factory=dict)
+    """Analysis -> why it could find nothing."""
 
 
 def run_worker(pipe: Connection) -> None:
@@ -77,6 +79,7 @@ def run_worker(pipe: Connection) -> None:
         findings: list[Finding] = []
         failed: dict[str, str] = {}
         spent_s: dict[str, float] = {}
+        unjudged: dict[str, str] = {}
         asked = [analysis for analysis in analyses if analysis.name not in task.left_out]
         try:
             first = first_findings(task.parts, task.order, asked, pipe.send)
@@ -93,8 +96,10 @@ def run_worker(pipe: Connection) -> None:
             findings += provenance_of(analysis).stamped(found)
             if error is not None:
                 failed[analysis.name] = f"{type(error).__name__}: {error}"
+            elif not found and (why := unjudged_by(analysis, task.parts)):
+                unjudged[analysis.name] = why
             spent_s[analysis.name] = time.perf_counter() - began_s
-        pipe.send(WorkerResult(tuple(findings), failed, spent_s))
+        pipe.send(WorkerResult(tuple(findings), failed, spent_s, unjudged))
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -2,16 +2,18 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 
 from opq_cloud.mauka.clock_alignment import clock_alignments, stamped
 from opq_cloud.mauka.provenance import Provenance, provenance_of
+from opq_cloud.store.box_place import BoxPlace, box_place
 from opq_cloud.store.store import CloudStore
 from opq_plugins.sdk.modules import Analysis
 from opq_proto.decision import Nominal
-from opq_proto.messages import Event, Finding, Waveform
+from opq_proto.messages import BoxWiring, Event, Finding, Waveform
 
 FEW_BOXES = 3
 """So many are analysed before anything is stored; a larger event's incident begins with one of its Boxes."""
@@ -58,10 +60,19 @@ def nominal_of_box(store: CloudStore, box_id: str, otherwise: Nominal) -> Nomina
     return Nominal(box.nominal_v or otherwise.volts, box.nominal_hz or otherwise.hz)
 
 
-def phase_of_box(store: CloudStore, box_id: str) -> str | None:
-    """What the registry says of a Box; None: nothing."""
+def place_of_box(store: CloudStore, box_id: str) -> BoxPlace:
+    """What the registry says of a Box itself."""
     box = store.box(box_id)
-    return None if box is None else box.phase
+    return BoxPlace() if box is None else box_place(box, {}, {})
+
+
+def with_wiring(event: Event, place_of: Callable[[str], BoxPlace]) -> Event:
+    """The event with what the registry says of where its Boxes are plugged in."""
+    places = {wave.box_id: place_of(wave.box_id) for wave in event.waveforms}
+    return replace(
+        event,
+        wiring={box_id: BoxWiring(each.place, each.feeder, each.phase) for box_id, each in places.items()},
+    )
 
 
 def by_nominal(event: Event, nominal_of: Callable[[str], Nominal]) -> dict[Nominal, Event]:
@@ -105,6 +116,15 @@ def analyse_parts(
                 if piece is part:
                     break
     return found, failed
+
+
+def unjudged_by(analysis: Analysis | InstalledOne, parts: Iterable[tuple[Nominal, Event]]) -> str:
+    """Why an analysis that found nothing could find nothing; empty: there was nothing, or it does not say."""
+    if not isinstance(analysis, Analysis) or analysis.unjudged is None:
+        return ""
+    return "; ".join(
+        why for nominal, part in parts if (why := analysis.unjudged(part, analysis.for_nominal(nominal)))
+    )
 
 
 def analyse_event(
@@ -208,8 +228,10 @@ def analyse_stored(
         if event is None or not event.waveforms:
             yield EventResult(event_id, (), (), {"store": "its waveforms are not there any more"})
             continue
+        event = with_wiring(event, partial(place_of_box, store))
         result = analyse_event(event, analyses, nominal_of, states)
-        by = clock_alignments(event, result.findings, lambda box_id: phase_of_box(store, box_id), nominal_of)
+        phases = {box_id: told.phase for box_id, told in event.wiring.items()}
+        by = clock_alignments(event, result.findings, phases.get, nominal_of)
         record = store.event_record(event_id)
         order = () if record is None else in_order_of_look(event, record.opened_by)
         yield replace(result, findings=tuple(stamped(result.findings, by)), order=order)

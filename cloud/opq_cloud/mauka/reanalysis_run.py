@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from opq_cloud.config import CloudConfig
@@ -22,6 +23,8 @@ from opq_cloud.mauka.event_analysis import (
     analyse_event,
     analyse_stored,
     nominal_of_box,
+    place_of_box,
+    with_wiring,
 )
 from opq_cloud.mauka.installed_analyses import InstalledAnalysis
 from opq_cloud.mauka.installed_now import InstalledNow, installed_now
@@ -184,6 +187,7 @@ def _with_installed(
         if event is None or not result.box_ids:
             yield result
             continue
+        event = with_wiring(event, partial(place_of_box, store))
         more = analyse_event(
             event, installed, lambda box_id: nominal_of_box(store, box_id, otherwise), states
         )

@@ -26,6 +26,8 @@ from opq_cloud.mauka.event_analysis import (
     first_findings,
     in_order_of_look,
     nominal_of_box,
+    unjudged_by,
+    with_wiring,
 )
 from opq_cloud.mauka.finding_writer import FindingWriter
 from opq_cloud.mauka.incident_announcer import IncidentAnnouncer
@@ -57,7 +59,7 @@ UNREAD_EVENTS = 1000
 class AnalysisRunner(MaukaPlugin):
     """Counters: `events`, `findings`, `incidents_begun` by one Box of a large event, `boxes_aligned`,
     `incident_notices`, `unknown_events`, `forgotten_events`; by analysis `analysis_ms`, `not_asked`,
-    `processes_ended`, `given_up`; the base's."""
+    `unjudged`, `processes_ended`, `given_up`; the base's."""
 
     NAME = "AnalysisRunner"
     GIVES = (LAHA_GC, INCIDENT)
@@ -87,6 +89,8 @@ class AnalysisRunner(MaukaPlugin):
         self._announcer = IncidentAnnouncer(self, store, clock)
         self._asking = SampleAsking(store, asking or MoreSamplesSection(), self.counters, clock)
         self._costs = PluginCosts()
+        self._unjudged: dict[str, str] = {}
+        """Analysis -> why it could find nothing in the last event of which that is so."""
         self._generation = 0
         self._nominal = nominal
         self._clock = clock
@@ -204,7 +208,7 @@ class AnalysisRunner(MaukaPlugin):
         if event is None or record is None:
             self.counters.add("unknown_events")
             return None
-        return event, record
+        return with_wiring(event, self._writer.place_of), record
 
     def _hand_over(self, pool: AnalysisPool, event_id: int, again: bool, complete: bool) -> None:
         """To a process; what comes for it meanwhile keeps it from being marked."""
@@ -234,11 +238,19 @@ class AnalysisRunner(MaukaPlugin):
             log.error(
                 "plugin.failed", plugin=self.name, what=f"analysis {name}", why=why, event_id=job.event_id
             )
+        for name, why in job.result.unjudged.items():
+            self._note_unjudged(name, why, job.event_id)
         for name in job.given_up:
             self.counters.add("given_up", label=name)
             self._errors[f"analysis {name}"] = f"analysis {name}: event {job.event_id} is done without it"
             log.error("analysis.given_up", analysis=name, event_id=job.event_id)
         self._finish(job, job.result.findings, outcome)
+
+    def _note_unjudged(self, name: str, why: str, event_id: int) -> None:
+        self.counters.add("unjudged", label=name)
+        if self._unjudged.get(name) != why:
+            self._unjudged[name] = why
+            log.info("analysis.unjudged", analysis=name, why=why, event_id=event_id)
 
     def note_ended(self, analysis: str, event_id: int, why: str) -> None:
         """A process ended, or had to be ended, in the midst of an analysis."""
@@ -289,8 +301,8 @@ class AnalysisRunner(MaukaPlugin):
         found: dict[str, WaveformAlignment] = {}
 
         def align() -> None:
-            phase_of = lambda box_id: self._writer.place_of(box_id).phase  # noqa: E731
-            found.update(clock_alignments(event, findings, phase_of, self._nominal_of))
+            phases = {box_id: told.phase for box_id, told in event.wiring.items()}
+            found.update(clock_alignments(event, findings, phases.get, self._nominal_of))
 
         self.guard("alignment", align, event_id=event.event_id)
         self.counters.add("boxes_aligned", len(found))
@@ -338,6 +350,9 @@ class AnalysisRunner(MaukaPlugin):
         for row in rows:
             row |= self._costs.row(str(row["name"]), int(str(row.get("pid", 0))))
             row["failures"] = int(self.counters.of("failures", f"analysis {row['name']}"))
+            if row["name"] in self._unjudged:
+                row["unjudged"] = int(self.counters.of("unjudged", str(row["name"])))
+                row["unjudged_because"] = self._unjudged[str(row["name"])]
             if row["name"] in self.left_out:
                 row["stopped"] = True
         return rows
@@ -356,8 +371,11 @@ class AnalysisRunner(MaukaPlugin):
                 outcome.rest_s = max(outcome.rest_s, analysis.rest_s)
                 continue
             started_s = time.perf_counter()
-            for nominal, part in parts.items():
-                outcome.failed |= not self._run_analysis(analysis, part, nominal, findings)
+            before = len(findings)
+            done = [self._run_analysis(analysis, part, nominal, findings) for nominal, part in parts.items()]
+            outcome.failed |= not all(done)
+            if all(done) and len(findings) == before and (why := unjudged_by(analysis, parts.items())):
+                self._note_unjudged(analysis.name, why, event.event_id)
             spent_s = time.perf_counter() - started_s
             self.counters.add("analysis_ms", 1000 * spent_s, label=analysis.name)
             self._costs.add(analysis.name, spent_s)

@@ -141,6 +141,7 @@ def test_all_built_in_analyses_load_with_their_defaults():
     assert [analysis.name for analysis in load_analyses([])] == [
         "dc_offset", "flicker", "frequency_deviation", "harmonics", "interharmonics", "mains_signalling",
         "noise", "periodic_notching", "phase_jump", "rapid_voltage_change", "rms_voltage", "transient",
+        "unbalance",
     ]  # fmt: skip
 
 

@@ -14,6 +14,8 @@ analysis  name, Config, takes, gives, analyse(event, config) -> findings
           with begin(config) -> state: analyse(event, config, state) -> (findings, state)
           wants(event, findings, config) -> SampleRequests: further Boxes or a longer span that it needs;
           `findings` are its own of this event. Pure; when they have come it sees the event again  optional
+          unjudged(event, config) -> what it cannot say anything about, and why, or ""; asked where it found
+          nothing. Built-in ones only                                                        optional
 both      export_state(state) -> what JSON has; import_state(version, data, config) -> state   optional
           selftest() -> "" or what is wrong                                                  optional
 """
@@ -152,6 +154,8 @@ class Analysis:
     """The nouns of its module, by name."""
     wants: Callable[..., Any] | None = None
     """What asks for more samples; None: it never does."""
+    unjudged: Callable[..., str] | None = None
+    """Says why nothing was found where nothing could be; None: it always can."""
 
     @classmethod
     def of(cls, module: ModuleType, config: Config, settings: Mapping[str, Value]) -> "Analysis":
@@ -159,7 +163,8 @@ class Analysis:
         begin = getattr(module, "begin", None)
         nouns = module.takes.__name__, module.gives.__name__
         wants = getattr(module, "wants", None)
-        return cls(module.name, module.analyse, config, frozenset(settings), begin, *nouns, wants)
+        says = getattr(module, "unjudged", None)
+        return cls(module.name, module.analyse, config, frozenset(settings), begin, *nouns, wants, says)
 
     @property
     def rest_s(self) -> float:

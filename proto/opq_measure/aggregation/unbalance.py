@@ -11,6 +11,7 @@ Source: IEC 61000-4-30:2015, 5.7 (fundamental only, 10/12 cycles; u2, u0 and the
 import cmath
 import math
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
@@ -112,6 +113,28 @@ def unbalance(phasors: ComplexArray, start_ns: int = 0, end_ns: int = 0) -> Unba
     rotation: Rotation = "abc" if forward >= backward else "acb"
     u2, u0 = 100 * negative / positive, 100 * zero / positive
     return Unbalance(start_ns, end_ns, u2, u0, rotation, positive, negative, zero)
+
+
+def clock_percent(frequency_hz: float, uncertainties_ns: Sequence[float]) -> float:
+    """Standard uncertainty of u2 and u0, in percentage points, from those of the three clocks.
+
+    A phase that is late by e rad adds e / 3 to the negative and to the zero sequence.
+    """
+    return 100 / 3 * 2 * math.pi * frequency_hz * math.hypot(*uncertainties_ns) / 1e9
+
+
+def magnitude_unbalance_percent(magnitudes: FloatArray) -> FloatArray:
+    """(...) largest deviation of (..., 3) rms to neutral from their mean, of that mean; NaN where that is 0.
+
+    What can be said without a clock in common: of u2 alone, and of u0 alone, it is 87 to 100 %; where both
+    are there it is anything from 0 to their sum.
+
+    Source: IEEE Std 112-1991, phase voltage unbalance rate; NEMA MG 1 has the same of line voltages.
+    """
+    mean = np.mean(magnitudes, axis=-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        percent = 100 * np.max(np.abs(magnitudes - mean[..., None]), axis=-1) / mean
+    return np.asarray(np.where(mean > 0, percent, np.nan))
 
 
 def line_unbalance_percent(u12_v: float, u23_v: float, u31_v: float) -> float:
@@ -234,6 +257,5 @@ def _joined(windows: list[PhaseWindow]) -> Unbalance:
     found = unbalance(
         np.array(turned), min(each.start_ns for each in windows), max(each.end_ns for each in windows)
     )
-    # a phase that is late by e rad adds e / 3 to the negative and to the zero sequence
-    late_s = math.hypot(*(each.uncertainty_ns for each in windows)) / 1e9
-    return replace(found, clock_percent=100 / 3 * 2 * math.pi * windows[0].frequency_hz * late_s)
+    uncertainties_ns = [each.uncertainty_ns for each in windows]
+    return replace(found, clock_percent=clock_percent(windows[0].frequency_hz, uncertainties_ns))

@@ -91,7 +91,7 @@ def flicker_of(intervals: Iterable[FlickerInterval], rate_hz: float, nominal_hz:
 def harmonics_in(course: Course, limit_percent: float = MOST_THD_PERCENT) -> Iterator[Occurrence]:
     """THD above a limit."""
     percent = 100 * course.thd
-    for span in lasting(course, percent, limit_percent):
+    for span in lasting(percent, limit_percent):
         most, mean = most_and_mean(percent, span)
         yield condition(
             course,
@@ -150,7 +150,7 @@ def _notching(course: Course) -> Iterator[Occurrence]:
         )
 
 
-def lasting(course: Course, values: FloatArray, limit: float, least_s: float = LEAST_S) -> Iterator[Span]:
+def lasting(values: FloatArray, limit: float, least_s: float = LEAST_S) -> Iterator[Span]:
     """Spans above a limit for `least_s`; of one that is cut `LEAST_CUT_S` is enough, or the whole signal."""
     known = np.isfinite(values)
     first, last = np.flatnonzero(known)[[0, -1]] if known.any() else (0, 0)

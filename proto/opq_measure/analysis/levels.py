@@ -101,7 +101,7 @@ def _first_that_lasts(
     course: Course, looks: Iterator[tuple[FloatArray, float, str]]
 ) -> Iterator[tuple[Span, float, str]]:
     for values, limit, since in looks:
-        spans = list(lasting(course, values, limit, LEAST_S))
+        spans = list(lasting(values, limit, LEAST_S))
         if spans:
             yield from ((span, limit, since) for span in spans)
             return

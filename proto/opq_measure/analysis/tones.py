@@ -54,7 +54,7 @@ def tones_in(course: Course, limit_percent: float = MOST_INTERHARMONIC_PERCENT) 
         taken[span.start : span.stop] = True
         found.append(_signalling(course, span, percent, hz, limit_percent))
     steady = np.where(taken | ~heard & np.isfinite(percent), 0.0, percent)
-    for span in lasting(course, steady, limit_percent):
+    for span in lasting(steady, limit_percent):
         most, mean = most_and_mean(percent, span)
         hz = float(np.nanmedian(course.interharmonic_hz[span.start : span.stop]))
         found.append(

@@ -33,6 +33,7 @@ LASTING: Mapping[str, tuple[tuple[str, ...], float]] = {
     "dc_offset": (("dc_percent",), 1.5),
     "noise": (("noise_percent",), 6.0),
     "flicker": (("pst_of_seen", "pst"), 1.0),
+    "unbalance": (("u2_percent", "magnitudes_percent"), 2.0),
 }
 """Class -> the figures that say how much, the first that is known counts; and the limit. The scale is fixed:
 these are the limits by default (a test holds them together), and stay where somebody sets another one."""

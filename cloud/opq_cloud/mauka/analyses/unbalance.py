@@ -1,0 +1,119 @@
+"""Unbalance: u2 and u0 of three Boxes on the phases of one place; where clocks are poor, of their magnitudes.
+
+In: Event.  Out: Finding of the Box on phase a, in time order.  State: none.
+Needs Boxes whose location and phase the registry has; windows with a dip or swell at one do not count.
+Where clocks leave u2 uncertain by more than `most_clock_percent`, the angles between the phases say nothing:
+then the largest deviation of the three rms from their mean counts, which is no u2.
+Source: IEC 61000-4-30:2015, 5.7.1; EN 50160:2010, 4.2.4 (u2 2 %), there of ten minutes; of magnitudes IEEE
+Std 112-1991 (phase voltage unbalance rate) and ANSI C84.1 (3 %, there of line voltages without load)."""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from opq_cloud.mauka.measured import NominalConfig
+from opq_cloud.mauka.phase_places import PhaseCourse, PhasePlace, course_of, phase_places
+from opq_measure.aggregation.unbalance import magnitude_unbalance_percent
+from opq_measure.analysis.conditions import lasting, most_and_mean
+from opq_measure.analysis.occurrence import confidence_of
+from opq_measure.events.spans import Span
+from opq_proto.messages import Event, Finding
+
+name = "unbalance"
+takes, gives = Event, Finding
+PHASOR_SIGMA, MAGNITUDE_SIGMA = 0.075, 0.25
+"""Standard uncertainties in points: half of what class A allows for u2; ours for three Boxes' gains."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config(NominalConfig):
+    """Limits in percent, of u2 and of the magnitudes."""
+
+    u2_percent: float = field(default=2.0, metadata={"minimum": 0.1, "maximum": 100.0})
+    magnitudes_percent: float = field(default=3.0, metadata={"minimum": 0.1, "maximum": 100.0})
+    most_clock_percent: float = field(default=0.25, metadata={"minimum": 0.0, "maximum": 10.0})
+
+
+def analyse(event: Event, config: Config) -> tuple[Finding, ...]:
+    """From where it passes the limit until it is back by a tenth, for 3 s, or 1 s at the waveform's ends."""
+    found = [
+        finding
+        for place in phase_places(event)[0]
+        for finding in _judged(place, course_of(place, config), config)[0]
+    ]
+    return tuple(sorted(found, key=lambda one: one.start_ns))
+
+
+def unjudged(event: Event, config: Config) -> str:
+    """Places with three Boxes of which nothing can be said, and why; empty: none."""
+    places, problems = phase_places(event)
+    for place in places:
+        why = _judged(place, course_of(place, config), config)[1]
+        problems += [f"{place.name} ({place.boxes}): {why}"] if why else []
+    return "; ".join(problems)
+
+
+def _judged(place: PhasePlace, course: PhaseCourse, config: Config) -> tuple[list[Finding], str]:
+    """What there is, or why nothing can be said."""
+    if not np.isfinite(course.phasors).any():
+        return [], "no window is in all three waveforms and free of dips and swells"
+    if course.clock_percent > config.most_clock_percent:
+        return _by_magnitudes(place, course, config), ""
+    if why := course.wrong_angles():
+        return [], why
+    u2, u0, rotation = course.sequences()
+    sigma = math.hypot(PHASOR_SIGMA, course.clock_percent)
+    found = []
+    for span in lasting(u2, config.u2_percent):
+        most, mean = most_and_mean(u2, span)
+        zero = most_and_mean(u0, span)[1]
+        because = (
+            f"u2 is {mean:.2f} % in the mean, {most:.2f} % at most, above {config.u2_percent:g} %, "
+            f"with u0 of {zero:.2f} %"
+        )
+        if rotation == "acb":
+            because += "; two phases are swapped in the registry, they rotate a, c, b"
+        figures = {"u2_percent": mean, "u2_percent_max": most, "u0_percent": zero}
+        confidence = confidence_of(mean, config.u2_percent, sigma)
+        found.append(_finding(place, course, span, config, because, figures, sigma, confidence))
+    return found, ""
+
+
+def _by_magnitudes(place: PhasePlace, course: PhaseCourse, config: Config) -> list[Finding]:
+    percent = magnitude_unbalance_percent(course.magnitudes)
+    found = []
+    for span in lasting(percent, config.magnitudes_percent):
+        most, mean = most_and_mean(percent, span)
+        because = (
+            f"one phase's rms is off the mean of three by {mean:.2f} %, {most:.2f} % at most, above "
+            f"{config.magnitudes_percent:g} %; the clocks leave the angles open: u2 and u0 are not known"
+        )
+        figures = {"magnitudes_percent": mean, "magnitudes_percent_max": most}
+        confidence = confidence_of(mean, config.magnitudes_percent, MAGNITUDE_SIGMA)
+        found.append(_finding(place, course, span, config, because, figures, MAGNITUDE_SIGMA, confidence))
+    return found
+
+
+def _finding(
+    place: PhasePlace, course: PhaseCourse, span: Span, config: Config, because: str,
+    figures: dict[str, float], sigma: float, confidence: float,
+) -> Finding:  # fmt: skip
+    """A finding of the Box on phase a, which stands for the place."""
+    volts = np.sqrt(np.nanmean(course.magnitudes[span.start : span.stop] ** 2, axis=0)).tolist()
+    start_ns, end_ns = course.starts_ns[span.start], course.ends_ns[span.stop - 1]
+    told = ", ".join(f"{letter} {level_v:.1f} V" for letter, level_v in zip("abc", volts, strict=True))
+    figures |= {"uncertainty_percent": sigma}
+    figures |= {f"rms_{letter}_v": level_v for letter, level_v in zip("abc", volts, strict=True)}
+    return Finding(
+        kind=name,
+        box_id=place.waves[0].box_id,
+        start_ns=start_ns,
+        end_ns=max(start_ns, end_ns),
+        uncertainty_ns=max(wave.uncertainty_ns for wave in place.waves),
+        closed=span.closed,
+        duration_cycles=(end_ns - start_ns) / 1e9 * config.nominal_hz,
+        confidence=confidence,
+        because=f"{because}, \N{PLUS-MINUS SIGN}{sigma:.2f} points ({place.boxes} at {place.name}: {told})",
+        figures=tuple(figures.items()),
+    )

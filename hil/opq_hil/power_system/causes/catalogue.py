@@ -17,6 +17,7 @@ from opq_hil.power_system.causes.motor_start import MotorStart
 from opq_hil.power_system.causes.ripple_control import RippleControl
 from opq_hil.power_system.causes.tap_changer import TapChange
 from opq_hil.power_system.causes.transformer_energising import TransformerEnergising
+from opq_hil.power_system.causes.uneven_load import UnevenLoad
 from opq_hil.power_system.causes.unit_trip import UnitTrip
 
 CauseValue = float | int | str | bool
@@ -33,6 +34,7 @@ KINDS: tuple[type[Cause], ...] = (
     RippleControl,
     Islanding,
     UnitTrip,
+    UnevenLoad,
 )
 CAUSES: dict[str, type[Cause]] = {kind.name: kind for kind in KINDS}
 """Name -> the kind."""

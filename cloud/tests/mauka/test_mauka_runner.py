@@ -188,7 +188,7 @@ def test_a_box_whose_waveform_breaks_an_analysis_hides_no_other_box(runner, runn
     event_id = put_event(store, sine("1", (1.0, 1.1, 0.6)), bad, sine("3"))
     running.start(runner)
     assert until(lambda: found_in(store) == ([("1", "sag")], 1))
-    assert until(lambda: runner.counters.total("events") == 1)
+    assert until(lambda: runner.counters.total("events") >= 1)  # it is tried again after 2 s
     assert not store.event_record(event_id).analysed
     assert until(lambda: (runner.last_error or "").startswith("analysis "))
     assert until(lambda: runner.counters.of("failures", "analysis rms_voltage"))

@@ -1,4 +1,4 @@
-"""Health: once a second to the gateway; and the heap, which must not creep.
+"""Health: once a second to the gateway; what was lost when it changes; and the heap, which must not creep.
 
 `low_water` is the least free heap right after a collection: what a leak would lower, second by second.
 """
@@ -8,6 +8,7 @@ import math
 
 import acquire
 import board
+import clock
 import codes
 import pipeline
 from journal import Journal
@@ -17,6 +18,9 @@ THRESHOLD_BYTES = 8192
 """Collect after so much was allocated: the second's own collection usually comes first."""
 LOW_BYTES = 6144
 """Below, it is logged: the settings' answer and one piece of an update need about 4 KB."""
+
+LOSSES_EACH_S = 60
+"""A gateway that has just begun knows after so long that nothing was lost."""
 
 
 class Health:
@@ -28,6 +32,7 @@ class Health:
         self._power = power
         self._told_low = False
         self._reset_cause = board.reset_cause()
+        self._untold_s = LOSSES_EACH_S
 
     def second(self) -> None:
         gc.collect()
@@ -44,3 +49,6 @@ class Health:
             self.low_water,
             self._reset_cause,
         )
+        self._untold_s += 1
+        if pipeline.losses(clock.damaged(), self._untold_s >= LOSSES_EACH_S):
+            self._untold_s = 0

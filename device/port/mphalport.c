@@ -12,6 +12,7 @@ enum { ROOM = 1024 };
 static uint8_t out_bytes[ROOM];
 static opq_queue_t out, *in; // `in` was the link's: 2 KB
 static bool has_line;
+static uint32_t lost_bytes;
 
 // Interrupt context: Ctrl-C stops the running line at the next byte code. In flash: at the prompt an erase may stall it.
 static void on_prompt_byte(uint8_t byte) {
@@ -36,6 +37,8 @@ void opq_console_take_line(void) {
     opq_interrupts_feed(true);
 }
 
+uint32_t opq_console_lost_bytes(void) { return lost_bytes; }
+
 int mp_hal_stdin_rx_chr(void) {
     for (;;) {
         int byte = has_line ? opq_queue_take_byte(in) : -1;
@@ -57,6 +60,7 @@ mp_uint_t mp_hal_stdout_tx_strn(const char *text, size_t length) {
                 }
             } else {
                 (void)opq_queue_take_byte(&out);
+                lost_bytes++;
             }
         }
         (void)opq_queue_put_byte(&out, (uint8_t)text[n]);

@@ -28,6 +28,24 @@ def case_gps_and_health_come_once_a_second():
     assert clock.polls > 500
 
 
+def case_what_is_lost_is_told_at_the_start_each_minute_and_when_it_rises():
+    told = []
+
+    def trouble():
+        clock.damaged_messages = 7
+
+    def look():
+        told.append(pipeline.named("losses"))
+
+    run = Run()
+    run.later(30_500, trouble)
+    for at_ms in (29_000, 32_500, 89_000):
+        run.later(at_ms, look)
+    run.for_ms(93_000)
+    look()
+    assert told == [[(0,)], [(0,), (7,)], [(0,), (7,)], [(0,), (7,), (7,)]], told
+
+
 def case_a_converter_that_does_not_start_is_tried_each_second_and_told():
     acquire.status = acquire.NO_CLOCK
     Run().for_ms(5000)

@@ -101,6 +101,24 @@ static void flash(void) {
     printf(" busy %d\n", (int)nor->erase(nor->context, 11));
 }
 
+// Six bytes into four places: one of them with a doubtful stop bit, two that came too fast.
+static void overrun(void) {
+    static uint8_t out_bytes[16], in_bytes[4];
+    static const opq_uart_events_t none = {NULL, NULL};
+    opq_queue_t out, in;
+    opq_queue_init(&out, out_bytes, sizeof out_bytes);
+    opq_queue_init(&in, in_bytes, sizeof in_bytes);
+    opq_uart_start(OPQ_UART_LINK, 921600, &out, &in, &none);
+    static const uint32_t more[] = {0, USART_SR_ORE, USART_SR_FE, 0, USART_SR_ORE, 0};
+    for (size_t i = 0; i < sizeof more / sizeof *more; i++) {
+        USART1->SR = USART_SR_RXNE | more[i];
+        opq_uart_on_interrupt(OPQ_UART_LINK);
+    }
+    opq_uart_counters_t count = opq_uart_counters(OPQ_UART_LINK), gps = opq_uart_counters(OPQ_UART_GPS);
+    printf("%u %u %u %u gps %u\n", (unsigned)count.received, (unsigned)count.overruns, (unsigned)count.noise,
+           (unsigned)count.refused, (unsigned)(gps.received + gps.overruns + gps.noise + gps.refused));
+}
+
 static void causes(void) {
     static const uint32_t flags[] = {
         RCC_CSR_PORRSTF | RCC_CSR_BORRSTF | RCC_CSR_PINRSTF, RCC_CSR_BORRSTF | RCC_CSR_PINRSTF, RCC_CSR_PINRSTF,
@@ -122,6 +140,8 @@ int main(int argc, char **argv) {
         clocks(true, false);
     } else if (strcmp(what, "flash") == 0) {
         flash();
+    } else if (strcmp(what, "overrun") == 0) {
+        overrun();
     } else if (strcmp(what, "cause") == 0) {
         causes();
     }

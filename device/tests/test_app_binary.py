@@ -12,6 +12,7 @@ from opq_hil.backends.firmware import Firmware
 from opq_hil.suites.scenario import Bench
 from opq_hil.world.world import NS, PowerScript, Sine, World
 from opq_proto import link, log_codes
+from opq_proto.box_losses import box_losses
 from opq_proto.errors import OpqError
 from opq_proto.link_messages import (
     FLAG_OVERRUN_BEFORE,
@@ -23,6 +24,7 @@ from opq_proto.link_messages import (
     Hello,
     LinkMessage,
     Log,
+    Losses,
     Operation,
     Resend,
     Samples,
@@ -281,6 +283,9 @@ def test_a_pulse_line_that_rings_costs_no_sample_and_no_command(hil_bench: Bench
     assert [block.first_sample for block in blocks] == [200 * n for n in range(len(blocks))]
     assert [answer.status for answer in run.capture.of(Acknowledgement)] == [Status.DONE]
     assert run.report["usart1"]["overruns"] == 0
+    lost = box_losses(None, run.capture.of(Losses)[-1])
+    assert lost["pps_overtaken"] > 100 and lost["pps_dropped"] > 100  # eight a millisecond are read, 16 kept
+    assert run.report["tim5"]["overcaptures1"] >= lost["pps_overtaken"]
 
 
 def test_a_jumper_on_the_repl_pin_gives_the_prompt_from_the_start(hil_bench: Bench) -> None:

@@ -2,6 +2,7 @@
 
 import ctypes
 import random
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from host_library import CMODULES, DEVICE, library
 
 from opq_proto import link
 from opq_proto import link_messages as m
+from opq_proto.box_losses import LOSSES
 from opq_proto.messages import TimeSource
 
 GOLDEN = DEVICE.parent / "proto" / "golden"
@@ -202,3 +204,21 @@ def test_the_frame_of_the_longest_payload_fits_exactly_whatever_its_bytes(c: Any
         body = b"\x7f" + struct.pack("<H", 1) + payload
         assert new_body(out.raw[:length]) == body
     assert c.opq_frame_write(out, 2049, 0x7F, 1, bytes(most + 1), most + 1) == 0
+
+
+@pytest.mark.parametrize("name", ["losses", "losses_none"])
+def test_c_writes_the_losses_as_the_golden_frame_has_them(c: Any, name: str) -> None:
+    words = dict(facts(GOLDEN / "link" / f"{name}.txt"))
+    [(_, message)] = link.Decoder().feed(bytes.fromhex(words["frame"]))
+    assert isinstance(message, m.Losses)
+    counts = (ctypes.c_uint32 * len(message.counts))(*message.counts)
+    c.opq_write_losses.restype = ctypes.c_size_t
+    out = ctypes.create_string_buffer(256)
+    length = c.opq_write_losses(out, ctypes.c_size_t(256), counts, ctypes.c_uint8(len(counts)))
+    assert out.raw[:length] == new_body(bytes.fromhex(words["frame"]))[3:]
+    assert c.opq_write_losses(out, ctypes.c_size_t(length - 1), counts, ctypes.c_uint8(len(counts))) == 0
+
+
+def test_what_the_c_counts_has_its_name_at_its_place() -> None:
+    told = (LINK / "messages.h").read_text().partition("opq_lost_t")[0].rpartition("typedef enum")[2]
+    assert [name.lower() for name in re.findall(r"OPQ_LOST_(\w+),", told)] == list(LOSSES)

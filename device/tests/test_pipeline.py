@@ -36,6 +36,7 @@ COUNTERS = (
     "crossings",
     "measurements",
     "inbox_refused",
+    "features_lost",
 )
 
 

@@ -48,6 +48,10 @@ def test_flash_writes_lock_again_refuse_what_is_outside_and_always_end() -> None
     assert said == ("program 0 reads 12345678 locked 1 outside 1 odd 1 erase 0 sector 1 flag 4 low 2 busy 3")
 
 
+def test_a_line_counts_what_it_loses_and_doubts() -> None:
+    assert probe("overrun") == "6 2 1 2 gps 0"  # received, overruns, noise, refused
+
+
 @pytest.mark.parametrize("cause", range(6), ids=("power", "brown-out", "pin", "software", "iwdg", "lp"))
 def test_the_reset_cause_is_the_most_telling_flag_and_the_flags_are_cleared(cause: int) -> None:
     assert probe("cause", cause) == f"{cause + 1} 1"  # opq_reset_cause_t

@@ -5,7 +5,8 @@ One writer per field (said beside it), any reader; single values, so no lock is 
 
 from dataclasses import dataclass
 
-from opq_proto.link_messages import GpsStatus, Health, Hello
+from opq_proto.box_losses import box_losses
+from opq_proto.link_messages import GpsStatus, Health, Hello, Losses
 from opq_proto.messages import TimeSource
 
 ORDINARY_RATE_HZ = 12_000.0
@@ -31,6 +32,8 @@ class BoxStatus:
     gps: GpsStatus | None = None
     health: Health | None = None
     """The Box's own; intake."""
+    losses: Losses | None = None
+    """None: it has said none since its start, as a Box does whose firmware knows them not; intake."""
     sample_monotonic_s: float | None = None
     """When the newest samples came in order; intake."""
     sample_ns: int | None = None
@@ -68,6 +71,11 @@ class BoxStatus:
     def rate_hz(self) -> float:
         """Samples per second, as the Box says; before its hello ORDINARY_RATE_HZ."""
         return ORDINARY_RATE_HZ if self.hello is None else self.hello.rate_millihz / 1000
+
+    @property
+    def lost(self) -> dict[str, int]:
+        """What the Box lost since its start, by name (`opq_proto.box_losses`), as far as it says."""
+        return box_losses(self.health, self.losses)
 
     def problem(self, now_monotonic_s: float, silent_s: float = 5.0) -> str | None:
         """What is wrong in one line; None: all is well."""

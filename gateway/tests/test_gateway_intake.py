@@ -20,7 +20,10 @@ from opq_gateway.serial_side.intake import Intake
 from opq_gateway.serial_side.reassembly import NOT_RESENT
 from opq_gateway.status import BoxStatus
 from opq_hil.mains.generator import Generator
+from opq_proto import link_payloads
+from opq_proto.box_losses import LOSS_WORDS
 from opq_proto.clock import ClockState
+from opq_proto.link import Decoder, encode
 from opq_proto.link_messages import (
     FLAG_CLIPPED,
     FLAG_OVERRUN_BEFORE,
@@ -32,6 +35,7 @@ from opq_proto.link_messages import (
     Hello,
     LinkMessage,
     Log,
+    Losses,
     Operation,
     Resend,
     Samples,
@@ -449,3 +453,43 @@ def facts(block: SampleBlock) -> tuple[object, ...]:
         *(getattr(block, name) for name in SampleBlock.__slots__ if name != "counts"),
         block.counts.tobytes(),
     )
+
+
+GOLDEN = Path(__file__).parents[2] / "proto" / "golden" / "link"
+
+
+def golden_bytes(name: str) -> bytes:
+    return bytes.fromhex((GOLDEN / f"{name}.txt").read_text().rpartition("frame ")[2])
+
+
+def test_a_box_that_says_what_it_lost_is_believed_and_one_that_does_not_is_not_guessed(bench: Bench) -> None:
+    bench.intake.accept_message(HELLO)
+    bench.intake.accept_messages(Decoder().feed(golden_bytes("health")))  # an older Box says no more
+    assert bench.status.lost == {"overruns": 1, "missing_samples": 200, "crc_errors": 3, "tx_dropped": 4}
+    assert bench.status.losses is None
+    with capture_logs() as log:
+        bench.intake.accept_messages(Decoder().feed(golden_bytes("losses")))
+        bench.now_s += 60
+        bench.intake.accept_messages(Decoder().feed(golden_bytes("losses")))  # a minute later, the same
+    told = [line for line in log if line["event"] == "box.lost"]
+    assert [(line["link_overruns"], line["pps_dropped"]) for line in told] == [(1, 13)]
+    assert "link_noise" not in told[0]  # doubted, not gone
+    assert bench.status.lost.items() >= {"missing_samples": 200, "link_noise": 2, "prints": 2**32 - 1}.items()
+    bench.intake.accept_messages(Decoder().feed(golden_bytes("losses_more")))  # a newer Box
+    assert set(bench.status.lost) == set(LOSS_WORDS)
+    bench.intake.accept_message(replace(HELLO, boot_id=6))
+    assert bench.status.losses is None
+
+
+def test_a_gateway_that_does_not_know_the_message_skips_it_and_hears_the_rest(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a gateway of an earlier version with a new Box: one frame is counted, nothing else is amiss."""
+    monkeypatch.delitem(link_payloads._READERS, Losses.TYPE)
+    decoder = Decoder()
+    stream = b"".join(golden_bytes(name) for name in ("command_repl", "losses", "health"))
+    assert [message.TYPE for _, message in decoder.feed(stream)] == [0x08, 0x06]
+    assert (decoder.malformed, decoder.crc_errors) == (1, 0)
+    follows = Decoder()
+    frames = [encode(message, at) for at, message in enumerate((HELLO, Losses((0,)), HELLO))]
+    assert len(follows.feed(b"".join(frames))) == 2 and follows.sequence_gaps == 0

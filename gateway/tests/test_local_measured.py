@@ -21,7 +21,7 @@ from opq_gateway.measuring.feed import MeasuredFeed, Values
 from opq_gateway.measuring.ledger import Ledger
 from opq_gateway.ring.ring import Ring
 from opq_gateway.status import BoxStatus
-from opq_proto.link_messages import Health
+from opq_proto.link_messages import Health, Losses
 from opq_proto.messages import TimeSource
 
 NOON_NS = 1_800_014_400 * 10**9  # 2027-01-15T12:00:00Z
@@ -89,6 +89,7 @@ def test_more_rows_than_an_answer_holds_say_where_to_go_on(tmp_path: Path) -> No
 def address(tmp_path: Path, ledger: Ledger) -> Iterator[str]:
     statuses = {"1": BoxStatus("1", 60), "2": BoxStatus("2", 60)}
     statuses["1"].health = Health(61_000, 31.5, 5.02, None, 100, 0, 0, 0, 0, 0, 1000, 0)
+    statuses["1"].losses = Losses((4, 2))
     metrics = GatewayMetrics(statuses, {"1": BoxCounters(), "2": BoxCounters()})
     ring = Ring(tmp_path / "ring", "1", 1.0)
     heartbeats = Heartbeats()
@@ -122,6 +123,11 @@ def test_the_routes_answer_over_http(address: str) -> None:
     assert status == 500 and "cannot be read" in text
     assert get(f"{address}/elsewhere") == (404, "not found; there are /, /metrics, /measured\n")
     health = json.loads(get(address)[1])
+    assert [part["lost"].get("link_overruns") for part in health["subcomponents"]] == [4, None]
+    assert health["subcomponents"][0]["info"] == (
+        "port not open: opening; lost in the Box since its start: "
+        "4 times that bytes of the gateway were lost: the Box's UART was read too late"
+    )
     assert health["subcomponents"][0]["supply_v"] == 5.02 and health["subcomponents"][1]["supply_v"] is None
 
 
@@ -134,8 +140,10 @@ def test_every_metric_has_its_help_and_what_is_unknown_is_absent(address: str) -
     assert 'opq_gateway_box_supply_volts{box_id="1"} 5.02' in lines
     assert not any(line.startswith('opq_gateway_box_supply_volts{box_id="2"}') for line in lines)
     assert not any(line.startswith("opq_gateway_box_battery_volts{") for line in lines)
+    assert not any(line.startswith("opq_gateway_box_lost_pps_dropped{") for line in lines)
     for name in (
         'opq_gateway_box_ok{box_id="1"} 0.0',
+        'opq_gateway_box_lost_link_overruns{box_id="1"} 4.0',
         'opq_gateway_ring_bytes{box_id="1"}',
         'opq_gateway_thread_age_seconds{thread="reader"}',
         'opq_gateway_feed_waiting{reader="mqtt"} 0.0',

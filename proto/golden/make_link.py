@@ -39,6 +39,8 @@ def pack(kind: str, value: object) -> bytes:
         return struct.pack(f"<{len(value)}h", *value)
     if kind == "u8[]":
         return bytes(value)
+    if kind == "u32[]":
+        return struct.pack(f"<{len(value)}I", *value)
     return struct.pack("<" + CODES[kind], value)
 
 
@@ -48,7 +50,7 @@ def frame(kind: int, sequence: int, payload: bytes, crc_xor: int = 0) -> bytes:
 
 
 def show(kind: str, value: object) -> str:
-    if kind in ("i16[]", "u8[]"):
+    if kind.endswith("[]"):
         return " ".join(str(entry) for entry in value)
     if isinstance(value, float):
         return "nan" if math.isnan(value) else repr(value)
@@ -83,6 +85,10 @@ def update(offset: int, data: bytes) -> list[tuple[str, str, object]]:
         ("command_id", "u16", 514), ("offset", "u32", offset), ("count", "u16", len(data)),
         ("bytes", "u8[]", list(data)),
     ]  # fmt: skip
+
+
+def losses(*counts: int) -> list[tuple[str, str, object]]:
+    return [("count", "u8", len(counts)), ("counts", "u32[]", list(counts))]
 
 
 COMMAND = [("command_id", "u16", 513), ("operation", "u8", 3), ("argument", "str8", "nominal_v=230")]
@@ -162,6 +168,10 @@ MESSAGES = {
     "command_repl": (
         0x08, 27, [("command_id", "u16", 7), ("operation", "u8", 9), ("argument", "str8", "")],
         "hand the line to the prompt"),
+    "losses": (0x0D, 28, losses(*range(1, 20), 2**32 - 1), "all that a Box counts"),
+    "losses_few": (0x0D, 29, losses(7, 0), "of a Box that counts two"),
+    "losses_more": (0x0D, 30, losses(*[0] * 20, 8, 9), "of a newer Box: two that have no name yet"),
+    "losses_none": (0x0D, 31, losses(), "of a Box that counts nothing"),
 }  # fmt: skip
 
 

@@ -198,6 +198,18 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
+class Losses:
+    """What the Box could not take or keep since its start; each minute, and each second in which one rose.
+
+    A message of its own: a gateway that does not know it skips and counts it, where a longer Health would be
+    malformed to it. An older Box says none, a newer one more than `opq_proto.box_losses` has names for.
+    """
+
+    TYPE: ClassVar[int] = 0x0D
+    counts: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Log:
     """A code with two integers; the gateway gives it words."""
 
@@ -265,6 +277,7 @@ LinkMessage = (
     | Crossing
     | GpsStatus
     | Health
+    | Losses
     | Log
     | Command
     | Acknowledgement

@@ -202,6 +202,14 @@ def _read_health(data: bytes) -> m.Health:
     return m.Health(uptime_ms, _known(temperature_c), _known(supply_v), _known(battery_v), *rest)
 
 
+def _write_losses(x: m.Losses) -> bytes:
+    return struct.pack(f"<B{len(x.counts)}I", len(x.counts), *x.counts)
+
+
+def _read_losses(data: bytes) -> m.Losses:
+    return m.Losses(struct.unpack(f"<{data[0]}I", data[1:]))
+
+
 def _write_settings(x: m.Settings) -> bytes:
     if len(x.values) > 255:
         raise FrameError(f"link: {len(x.values)} settings in one message; want at most 255")
@@ -256,6 +264,7 @@ _WRITERS: dict[type[Any], Callable[[Any], bytes]] = {
     m.Crossing: _write_crossing,
     m.GpsStatus: _write_gps,
     m.Health: _write_health,
+    m.Losses: _write_losses,
     m.Log: lambda x: LOG.pack(x.code, x.a, x.b, x.uptime_ms),
     m.Command: lambda x: COMMAND.pack(x.command_id, x.operation) + _str8(x.argument),
     m.Acknowledgement: lambda x: ACKNOWLEDGEMENT.pack(x.command_id, x.status) + _str8(x.detail),
@@ -271,6 +280,7 @@ _READERS: dict[int, Callable[[bytes], m.LinkMessage]] = {
     m.Crossing.TYPE: _read_crossing,
     m.GpsStatus.TYPE: _read_gps,
     m.Health.TYPE: _read_health,
+    m.Losses.TYPE: _read_losses,
     m.Log.TYPE: lambda data: m.Log(*LOG.unpack(data)),
     m.Command.TYPE: _read_command,
     m.Acknowledgement.TYPE: _read_acknowledgement,

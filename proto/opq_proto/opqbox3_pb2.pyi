@@ -116,7 +116,14 @@ class Command(_message.Message):
     def __init__(self, seq: _Optional[int] = ..., box_id: _Optional[int] = ..., timestamp_ms: _Optional[int] = ..., identity: _Optional[str] = ..., info_command: _Optional[_Union[GetInfoCommand, _Mapping]] = ..., data_command: _Optional[_Union[GetDataCommand, _Mapping]] = ..., sampling_rate_command: _Optional[_Union[SetMeasturementRateCommand, _Mapping]] = ..., send_command_to_plugin: _Optional[_Union[SendCommandToPlugin, _Mapping]] = ...) -> None: ...
 
 class GetInfoResponse(_message.Message):
-    __slots__ = ("mac_addr", "wifi_network", "ip", "uptime", "calibration_constant", "pub_key", "measurement_rate", "firmware", "hardware", "software")
+    __slots__ = ("mac_addr", "wifi_network", "ip", "uptime", "calibration_constant", "pub_key", "measurement_rate", "firmware", "hardware", "software", "losses")
+    class LossesEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
     MAC_ADDR_FIELD_NUMBER: _ClassVar[int]
     WIFI_NETWORK_FIELD_NUMBER: _ClassVar[int]
     IP_FIELD_NUMBER: _ClassVar[int]
@@ -127,6 +134,7 @@ class GetInfoResponse(_message.Message):
     FIRMWARE_FIELD_NUMBER: _ClassVar[int]
     HARDWARE_FIELD_NUMBER: _ClassVar[int]
     SOFTWARE_FIELD_NUMBER: _ClassVar[int]
+    LOSSES_FIELD_NUMBER: _ClassVar[int]
     mac_addr: str
     wifi_network: str
     ip: str
@@ -137,7 +145,8 @@ class GetInfoResponse(_message.Message):
     firmware: str
     hardware: str
     software: str
-    def __init__(self, mac_addr: _Optional[str] = ..., wifi_network: _Optional[str] = ..., ip: _Optional[str] = ..., uptime: _Optional[int] = ..., calibration_constant: _Optional[int] = ..., pub_key: _Optional[str] = ..., measurement_rate: _Optional[int] = ..., firmware: _Optional[str] = ..., hardware: _Optional[str] = ..., software: _Optional[str] = ...) -> None: ...
+    losses: _containers.ScalarMap[str, int]
+    def __init__(self, mac_addr: _Optional[str] = ..., wifi_network: _Optional[str] = ..., ip: _Optional[str] = ..., uptime: _Optional[int] = ..., calibration_constant: _Optional[int] = ..., pub_key: _Optional[str] = ..., measurement_rate: _Optional[int] = ..., firmware: _Optional[str] = ..., hardware: _Optional[str] = ..., software: _Optional[str] = ..., losses: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class SetMeasurementRateResponse(_message.Message):
     __slots__ = ("old_rate_cycles",)

@@ -100,14 +100,14 @@ static bool pack(const char *type, const char *value, uint8_t *out, size_t *at) 
         *at += length;
         return true;
     }
-    if (strcmp(type, "i16[]") == 0 || strcmp(type, "u8[]") == 0) {
+    if (strchr(type, '[') != NULL) {
         char *next = NULL;
         for (const char *from = value;; from = next) {
-            long count = strtol(from, &next, 10);
+            long long count = strtoll(from, &next, 10);
             if (next == from) {
                 return true;
             }
-            put(out, at, (uint64_t)count, kind == 'i' ? 2 : 1);
+            put(out, at, (uint64_t)count, (size_t)strtoul(type + 1, NULL, 10) / 8);
         }
     }
     size_t bytes = (size_t)strtoul(type + 1, NULL, 10) / 8;

@@ -60,6 +60,8 @@ def pack(kind, value):
     if kind == "str8":
         data = value.encode()
         return bytes([len(data)]) + data
+    if kind == "u32[]":
+        return b"".join([struct.pack("<I", int(count)) for count in value.split()])
     if kind == "u8[]":
         return bytes(int(part) for part in value.split())
     if kind == "i16[]":

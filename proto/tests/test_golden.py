@@ -72,9 +72,7 @@ def values_of(message: m.LinkMessage) -> list[Any]:
     values: list[Any] = []
     for field in dataclasses.fields(message):
         value = getattr(message, field.name)
-        if field.name == "counts":
-            values += [len(value), value.tolist()]
-        elif field.name == "data":
+        if field.name in ("counts", "data"):
             values += [len(value), list(value)]
         elif field.name == "values":
             values += [len(value), *(text for pair in value for text in pair)]
@@ -86,7 +84,7 @@ def values_of(message: m.LinkMessage) -> list[Any]:
 def expected(kind: str, text: str) -> Any:
     if kind == "str8":
         return text
-    if kind in ("i16[]", "u8[]"):
+    if kind.endswith("[]"):
         return [int(count) for count in text.split()]
     if kind.startswith("f"):
         return None if text == "nan" else float(text)

@@ -17,6 +17,8 @@ from opq_proto.opqbox3_pb2 import Command, Response
 
 pytestmark = pytest.mark.usefixtures("cheap_argon2")
 
+LOST = ("3 GPS pulses that found their queue full", "1,234 of tomorrow")
+
 
 class AnsweringBox:
     """A Box of ours behind its gateway: `most` cycles at most; `mute`: what it does not answer."""
@@ -47,6 +49,9 @@ class AnsweringBox:
                     answer.info_response.firmware = "opqbox 1.4.2"
                     answer.info_response.hardware = "<b>NUCLEO</b>"
                     answer.info_response.software = "0.1.0"
+                    answer.info_response.losses.update(
+                        {"pps_dropped": 3, "link_noise": 0, "of_tomorrow": 1234}
+                    )
             case "sampling_rate_command":
                 answer.message_rate_reponse.old_rate_cycles = self.cycles
                 wanted = command.sampling_rate_command.measurement_window_cycles
@@ -89,7 +94,7 @@ def test_a_box_says_its_versions_and_its_rate_is_set_and_logged(
     ada, page = signed_in(scene), "/admin/boxes/1"
     assert ada.get(page) == 200 and "Ask the Box" in ada.text and "opqbox 1.4.2" not in ada.text
     assert ada.get(f"{page}?ask=1") == 200
-    for text in ("opqbox 1.4.2", "<b>NUCLEO</b>", "0.1.0", "one of 60 cycles", "led", "nominal_v"):
+    for text in ("opqbox 1.4.2", "<b>NUCLEO</b>", "0.1.0", "one of 60 cycles", "led", "nominal_v", *LOST):
         assert text in ada.text, text
     assert ada.post(f"{page}/rate", page, cycles="12") == 303
     assert answering.cycles == 12

@@ -26,6 +26,9 @@ def sync(t_ns: int, uncertainty_ns: int, ntp: bool) -> None:
     """The gateway's time, valid now."""
 
 def labels_wrong() -> int: ...
+def damaged() -> int:
+    """Messages of the receiver that could not be read, since the start."""
+
 def seen() -> tuple[int, int, int]:
     """Satellites, latitude and longitude in 1e-7 degrees."""
 

@@ -30,6 +30,9 @@ def health(
 ) -> bool:
     """Uptime, load and counters are the pipeline's and the acquisition's."""
 
+def losses(gps_damaged: int, again: bool) -> bool:
+    """All that was lost since the start; what is as last time only `again`. Whether it was sent."""
+
 def log(code: int, a: int, b: int) -> bool: ...
 def restart() -> None:
     """Before acquire.start: indices begin anew."""

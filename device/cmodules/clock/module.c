@@ -140,6 +140,12 @@ static mp_obj_t clock_labels_wrong(void) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_0(clock_labels_wrong_obj, clock_labels_wrong);
 
+// Messages of the receiver that could not be read, since the start.
+static mp_obj_t clock_damaged(void) {
+    return mp_obj_new_int_from_uint(nmea.checksums + nmea.malformed + nmea.overlong + ubx.checksums + ubx.malformed);
+}
+static MP_DEFINE_CONST_FUN_OBJ_0(clock_damaged_obj, clock_damaged);
+
 static mp_obj_t clock_seen(void) {
     mp_obj_t items[] = {
         MP_OBJ_NEW_SMALL_INT(fix.satellites),
@@ -187,6 +193,7 @@ static const mp_rom_map_elem_t clock_globals_table[] = {
     {MP_ROM_QSTR(MP_QSTR_second), MP_ROM_PTR(&clock_second_obj)},
     {MP_ROM_QSTR(MP_QSTR_sync), MP_ROM_PTR(&clock_sync_obj)},
     {MP_ROM_QSTR(MP_QSTR_labels_wrong), MP_ROM_PTR(&clock_labels_wrong_obj)},
+    {MP_ROM_QSTR(MP_QSTR_damaged), MP_ROM_PTR(&clock_damaged_obj)},
     {MP_ROM_QSTR(MP_QSTR_seen), MP_ROM_PTR(&clock_seen_obj)},
     {MP_ROM_QSTR(MP_QSTR_learnt), MP_ROM_PTR(&clock_learnt_obj)},
     {MP_ROM_QSTR(MP_QSTR_status), MP_ROM_PTR(&clock_status_obj)},

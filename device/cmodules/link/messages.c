@@ -143,6 +143,13 @@ size_t opq_write_health(uint8_t *out, size_t room, const opq_health_t *health) {
     return done(&writer);
 }
 
+size_t opq_write_losses(uint8_t *out, size_t room, const uint32_t *counts, uint8_t count) {
+    opq_writer_t writer = opq_writer(out, room);
+    opq_put_u8(&writer, count);
+    opq_put_bytes(&writer, (const uint8_t *)counts, (size_t)count * sizeof *counts);
+    return done(&writer);
+}
+
 size_t opq_write_log(uint8_t *out, size_t room, uint16_t code, int32_t a, int32_t b, uint32_t uptime_ms) {
     opq_writer_t writer = opq_writer(out, room);
     opq_put_u16(&writer, code);

@@ -22,6 +22,7 @@ enum {
     OPQ_SETTINGS = 0x0A,
     OPQ_RESEND = 0x0B,
     OPQ_UPDATE_DATA = 0x0C,
+    OPQ_LOSSES = 0x0D,
 };
 
 enum { OPQ_PROTOCOL = 1, OPQ_MAX_SAMPLES = 900, OPQ_UPDATE_BYTES = 1024 };
@@ -125,6 +126,32 @@ typedef struct {
     uint8_t reset_cause;
 } opq_health_t;
 
+// Losses: what the Box could not take or keep since its start, each a count. Wire order: new ones go to the end,
+// none is taken away (opq_proto.link_messages has the same names).
+typedef enum {
+    OPQ_LOST_LINK_OVERRUNS,  // times that USART1 lost bytes of the gateway: read too late
+    OPQ_LOST_LINK_NOISE,     // its bytes with noise or without a stop bit
+    OPQ_LOST_LINK_REFUSED,   // its bytes that found the receive queue full
+    OPQ_LOST_LINK_MALFORMED, // its frames with an unknown type or bad payload
+    OPQ_LOST_LINK_OVERSIZE,  // its runs without a delimiter
+    OPQ_LOST_LINK_GAPS,      // places where its sequence jumped
+    OPQ_LOST_COMMANDS,       // commands and pieces of an update that found the inbox full
+    OPQ_LOST_GPS_OVERRUNS,   // times that USART3 lost bytes of the receiver
+    OPQ_LOST_GPS_NOISE,
+    OPQ_LOST_GPS_REFUSED,
+    OPQ_LOST_GPS_DAMAGED,    // its messages with a wrong checksum or content, cut or too long
+    OPQ_LOST_PPS_OVERTAKEN,  // pulses gone: the next came before they were read
+    OPQ_LOST_PPS_DROPPED,    // pulses that found their queue full
+    OPQ_LOST_PPS_REJECTED,   // pulses not believed, or told too late
+    OPQ_LOST_BLOCKS,         // blocks that found the line's queue full; the ring has them still
+    OPQ_LOST_RESENDS_GONE,   // blocks asked for again that the ring no longer had
+    OPQ_LOST_RESENDS,        // spans asked for again beyond OPQ_RESENDS
+    OPQ_LOST_FIGURES,        // the Box's own figures and crossings overwritten before they were sent
+    OPQ_LOST_TRIGGERS,       // conversions triggered off the grid
+    OPQ_LOST_PRINTS,         // bytes printed (tracebacks) that gave way to newer ones before a prompt showed them
+    OPQ_LOST,
+} opq_lost_t;
+
 typedef struct {
     uint16_t command_id;
     uint8_t operation;
@@ -168,6 +195,7 @@ size_t opq_write_measurement(uint8_t *out, size_t room, const opq_box_measuremen
 size_t opq_write_crossing(uint8_t *out, size_t room, const opq_crossing_t *crossing);
 size_t opq_write_gps_status(uint8_t *out, size_t room, const opq_gps_status_t *status);
 size_t opq_write_health(uint8_t *out, size_t room, const opq_health_t *health);
+size_t opq_write_losses(uint8_t *out, size_t room, const uint32_t *counts, uint8_t count);
 size_t opq_write_log(uint8_t *out, size_t room, uint16_t code, int32_t a, int32_t b, uint32_t uptime_ms);
 size_t opq_write_acknowledgement(uint8_t *out, size_t room, uint16_t command_id, opq_status_t status,
                                  opq_text_t detail);

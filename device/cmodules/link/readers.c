@@ -49,7 +49,7 @@ static bool is_utf8(const uint8_t *text, size_t length) {
 
 // A digit is that many bytes of anything; t (time source, clock state), k (kind of crossing), b (no or yes),
 // o (operation) and a (status) are one byte with a range; S is a text, I a u16 and as many int16, B a u16
-// and at most OPQ_UPDATE_BYTES bytes, P a u8 and as many pairs of texts.
+// and at most OPQ_UPDATE_BYTES bytes, P a u8 and as many pairs of texts, N a u8 and as many u32.
 static const char *const LAYOUTS[] = {
     [OPQ_HELLO] = "1444844424SS",
     [OPQ_SAMPLES] = "884t41I",
@@ -63,6 +63,7 @@ static const char *const LAYOUTS[] = {
     [OPQ_SETTINGS] = "4P",
     [OPQ_RESEND] = "84",
     [OPQ_UPDATE_DATA] = "24B",
+    [OPQ_LOSSES] = "N",
 };
 
 // What is left of a payload. Once something was missing or wrong, `bad` stays.
@@ -109,6 +110,7 @@ static void pass(cursor_t *cursor, char letter) {
         case 'a': within(cursor, OPQ_STATUS_DONE, OPQ_STATUS_FAILED); break;
         case 'S': (void)text(cursor); break;
         case 'I': (void)skip(cursor, 2U * (size_t)number(cursor, 2)); break;
+        case 'N': (void)skip(cursor, 4U * (size_t)number(cursor, 1)); break;
         case 'B': {
             size_t bytes = (size_t)number(cursor, 2);
             cursor->bad = cursor->bad || bytes > OPQ_UPDATE_BYTES;

@@ -1,10 +1,13 @@
 // `pipeline` for MicroPython: the data path seen from the main thread. Names as in app/typings/pipeline.pyi.
 #include <string.h>
 
+#include "console.h"
 #include "messages.h"
 #include "pipeline.h"
 #include "py/objstr.h"
 #include "py/runtime.h"
+#include "tick.h"
+#include "uart.h"
 
 enum { TICKS_PER_MS = 84000 };
 
@@ -136,6 +139,49 @@ static mp_obj_t pipeline_health(size_t n, const mp_obj_t *args) {
 }
 static MP_DEFINE_CONST_FUN_OBJ_VAR_BETWEEN(pipeline_health_obj, 5, 5, pipeline_health);
 
+// losses(gps_damaged, again) -> sent: all that was lost since the start; when it is as last time only if `again`.
+static mp_obj_t pipeline_losses(mp_obj_t gps_damaged, mp_obj_t again) {
+    static uint32_t told[OPQ_LOST];
+    opq_uart_counters_t line = opq_uart_counters(OPQ_UART_LINK), gps = opq_uart_counters(OPQ_UART_GPS);
+    opq_pps_counters_t pps = opq_tick_pps_counters();
+    opq_acquire_counters_t samples;
+    opq_pipeline_counters_t path;
+    opq_clock_status_t clock;
+    opq_acquire_counters(&samples);
+    opq_pipeline_counters(&path);
+    opq_clock_status(opq_pipeline_config()->clock, &clock);
+    const uint32_t now[OPQ_LOST] = {
+        [OPQ_LOST_LINK_OVERRUNS] = line.overruns,
+        [OPQ_LOST_LINK_NOISE] = line.noise,
+        [OPQ_LOST_LINK_REFUSED] = line.refused,
+        [OPQ_LOST_LINK_MALFORMED] = path.link.malformed,
+        [OPQ_LOST_LINK_OVERSIZE] = path.link.oversize,
+        [OPQ_LOST_LINK_GAPS] = path.link.sequence_gaps,
+        [OPQ_LOST_COMMANDS] = path.inbox_refused,
+        [OPQ_LOST_GPS_OVERRUNS] = gps.overruns,
+        [OPQ_LOST_GPS_NOISE] = gps.noise,
+        [OPQ_LOST_GPS_REFUSED] = gps.refused,
+        [OPQ_LOST_GPS_DAMAGED] = (uint32_t)mp_obj_get_int_truncated(gps_damaged),
+        [OPQ_LOST_PPS_OVERTAKEN] = pps.overcaptured,
+        [OPQ_LOST_PPS_DROPPED] = pps.dropped,
+        [OPQ_LOST_PPS_REJECTED] = clock.pulses_rejected + clock.pulses_late,
+        [OPQ_LOST_BLOCKS] = path.blocks_dropped,
+        [OPQ_LOST_RESENDS_GONE] = path.resend_gone,
+        [OPQ_LOST_RESENDS] = path.resend_refused,
+        [OPQ_LOST_FIGURES] = path.features_lost,
+        [OPQ_LOST_TRIGGERS] = samples.grid_errors,
+        [OPQ_LOST_PRINTS] = opq_console_lost_bytes(),
+    };
+    bool news = memcmp(told, now, sizeof told) != 0;
+    if ((!news && !mp_obj_is_true(again)) ||
+        !mp_obj_is_true(posted(OPQ_LOSSES, opq_write_losses(payload, sizeof payload, now, OPQ_LOST)))) {
+        return mp_const_false;
+    }
+    memcpy(told, now, sizeof told);
+    return mp_const_true;
+}
+static MP_DEFINE_CONST_FUN_OBJ_2(pipeline_losses_obj, pipeline_losses);
+
 static mp_obj_t pipeline_log(mp_obj_t code, mp_obj_t a, mp_obj_t b) {
     return posted(OPQ_LOG, opq_write_log(payload, sizeof payload, (uint16_t)mp_obj_get_int(code),
                                          (int32_t)mp_obj_get_int_truncated(a), (int32_t)mp_obj_get_int_truncated(b),
@@ -239,6 +285,7 @@ static const mp_rom_map_elem_t pipeline_globals_table[] = {
     {MP_ROM_QSTR(MP_QSTR_settings), MP_ROM_PTR(&pipeline_settings_obj)},
     {MP_ROM_QSTR(MP_QSTR_gps_status), MP_ROM_PTR(&pipeline_gps_status_obj)},
     {MP_ROM_QSTR(MP_QSTR_health), MP_ROM_PTR(&pipeline_health_obj)},
+    {MP_ROM_QSTR(MP_QSTR_losses), MP_ROM_PTR(&pipeline_losses_obj)},
     {MP_ROM_QSTR(MP_QSTR_log), MP_ROM_PTR(&pipeline_log_obj)},
     {MP_ROM_QSTR(MP_QSTR_restart), MP_ROM_PTR(&pipeline_restart_obj)},
     {MP_ROM_QSTR(MP_QSTR_features), MP_ROM_PTR(&pipeline_features_obj)},

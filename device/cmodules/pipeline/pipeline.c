@@ -21,7 +21,7 @@ static uint8_t frame[OPQ_LINK_MAX_FRAME];
 
 static opq_features_t features;
 static bool features_run, measurements;
-static uint32_t features_rate_millihz;
+static uint32_t features_rate_millihz, features_lost_before;
 
 static _Atomic bool held;
 
@@ -50,6 +50,7 @@ void opq_pipeline_init(const opq_pipeline_config_t *with) {
     resends = (opq_resends_t){0};
     sequence = 0;
     features_run = measurements = false;
+    features.lost = features_lost_before = 0;
     atomic_store(&coming.features, false);
     atomic_store(&coming.limits, false);
     atomic_store(&held, false);
@@ -161,6 +162,8 @@ static void send_measurements(void) {
 static void take_what_is_coming(void) {
     if (atomic_load_explicit(&coming.features, memory_order_acquire)) {
         atomic_store(&coming.features, false);
+        features_lost_before += features.lost;
+        features.lost = 0;
         features_run = coming.features_run && opq_features_init(&features, &coming.features_config) == OPQ_FEATURES_OK;
         measurements = coming.measurements;
         features_rate_millihz = 0;
@@ -297,6 +300,7 @@ void opq_pipeline_run(void) {
         config.wake();
     }
     counters.link = decoder.counters;
+    counters.features_lost = features_lost_before + features.lost;
     counters.resend_gone = resends.gone;
     counters.resend_refused = resends.refused;
     (void)spent(OPQ_STAGE_TOTAL, from);

@@ -58,6 +58,7 @@ typedef struct {
     uint32_t crossings;
     uint32_t measurements;
     uint32_t inbox_refused;     // commands that the main thread did not take in time
+    uint32_t features_lost;     // figures and crossings that were overwritten before they were sent
     opq_link_counters_t link;
 } opq_pipeline_counters_t;
 

@@ -8,6 +8,7 @@ temperatures = []
 configured = []
 synced = []
 wrong = 0
+damaged_messages = 0
 learnt_value = None
 
 
@@ -31,6 +32,10 @@ def sync(t_ns, uncertainty_ns, ntp):
 
 def labels_wrong():
     return wrong
+
+
+def damaged():
+    return damaged_messages
 
 
 def seen():

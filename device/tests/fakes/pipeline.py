@@ -9,6 +9,7 @@ room = 1000
 held = False
 restarts = 0
 refused = 0
+losses_told = 0
 features_set = []
 limits_set = []
 
@@ -47,6 +48,16 @@ def gps_status(satellites, latitude_e7, longitude_e7):
 
 def health(*facts):
     return _send("health", *facts)
+
+
+def losses(gps_damaged, again):
+    global losses_told
+    if gps_damaged == losses_told and not again:
+        return False
+    if not _send("losses", gps_damaged):
+        return False
+    losses_told = gps_damaged
+    return True
 
 
 def log(code, a, b):

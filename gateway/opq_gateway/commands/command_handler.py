@@ -246,6 +246,7 @@ class CommandHandler:
             info.firmware, info.hardware = desk.status.hello.firmware, desk.status.hello.hardware
         if self._software:
             info.software = self._software
+        info.losses.update(desk.status.lost)
         info.pub_key = desk.public_key
         info.measurement_rate = desk.status.measurement_cycles
         desk.respond([response.SerializeToString()])

@@ -12,6 +12,7 @@ from opq_gateway.local.metrics import CONTENT_TYPE, GatewayMetrics
 from opq_gateway.serial_side.gps_comparison import GpsComparison, GpsComparisonState
 from opq_gateway.status import BoxStatus
 from opq_proto import log
+from opq_proto.box_losses import gone_in_words
 from opq_proto.errors import PortBusyError
 from opq_proto.http_server import MOST_AT_ONCE, HttpServer, Reply, ReplyHandler, target_of
 from opq_proto.origin_guard import ip_address, page_refusal
@@ -27,7 +28,7 @@ FORWARDED = ("forwarded", "x-forwarded-for")
 def health(
     boxes: Mapping[str, BoxStatus], monotonic_s: float, now_s: float, gps: GpsComparison | None = None
 ) -> dict[str, object]:
-    """The contract's object: one subcomponent per Box, with `info` saying what is wrong."""
+    """The contract's object: one subcomponent per Box; `info` says what is wrong and what it lost."""
     parts = [_box(status, monotonic_s, now_s) for status in boxes.values()]
     return {
         "name": "gateway",
@@ -51,13 +52,13 @@ def _compared(state: GpsComparisonState) -> dict[str, object]:
 
 
 def _box(status: BoxStatus, monotonic_s: float, now_s: float) -> dict[str, object]:
-    problem = status.problem(monotonic_s)
+    problem, lost = status.problem(monotonic_s), status.lost
     seen_s = status.sample_monotonic_s
     return {
         "name": status.box_id,
         "ok": problem is None,
         "timestamp": int(now_s if seen_s is None else now_s - (monotonic_s - seen_s)) if seen_s else 0,
-        "info": problem,
+        "info": "; ".join(filter(None, (problem, gone_in_words(lost)))) or None,
         "subcomponents": None,
         "hardware": status.hello.hardware if status.hello else None,
         "sampling": seen_s is not None and monotonic_s - seen_s < 5,
@@ -70,6 +71,7 @@ def _box(status: BoxStatus, monotonic_s: float, now_s: float) -> dict[str, objec
         "uncertainty_ns": status.sample_uncertainty_ns,
         "supply_v": status.health.supply_v if status.health else None,
         "battery_v": status.health.battery_v if status.health else None,
+        "lost": lost,
     }
 
 

@@ -20,6 +20,7 @@ from opq_gateway.measuring.feed import MeasuredFeed
 from opq_gateway.ring.ring import Ring
 from opq_gateway.serial_side.gps_comparison import GpsComparison, GpsComparisonState
 from opq_gateway.status import BoxStatus
+from opq_proto.box_losses import LOSS_WORDS
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -151,6 +152,10 @@ def _source(status: BoxStatus) -> float | None:
     return None if status.sample_source is None else float(status.sample_source)
 
 
+def _lost(name: str, status: BoxStatus) -> float | None:
+    return status.lost.get(name)
+
+
 GAUGES: Mapping[str, tuple[str, Callable[[BoxStatus], float | None]]] = {
     "box_ok": ("1 when the Box samples and its uplink stands", _ok),
     "box_sample_age_seconds": ("time since the newest samples came", _age_s),
@@ -173,6 +178,7 @@ GAUGES: Mapping[str, tuple[str, Callable[[BoxStatus], float | None]]] = {
         "since the Box's start",
         lambda one: one.health.uptime_ms / 1000 if one.health else None,
     ),
+    **{f"box_lost_{name}": (words, partial(_lost, name)) for name, words in LOSS_WORDS.items()},
 }
 """Name -> its help and what it reads of a Box's status."""
 

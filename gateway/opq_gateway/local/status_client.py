@@ -52,7 +52,7 @@ def _json(host: str, port: int, path: str) -> object:
 def status_words(status: dict[str, Any]) -> list[str]:
     """Lines that a person reads."""
     lines = [
-        f"Box {box.get('name')}: {box.get('info') or 'well'}; "
+        f"Box {box.get('name')}: {_state(box)}; "
         f"time {SOURCES.get(str(box.get('time_source')), 'not known')}{_bound(box.get('uncertainty_ns'))}"
         for box in status["boxes"]
     ]
@@ -72,6 +72,11 @@ def status_words(status: dict[str, Any]) -> list[str]:
         for code in status["claim_codes"]
     ]
     return lines + (codes or ["no claim code is open; opq-gateway claim-code BOX shows one"])
+
+
+def _state(box: dict[str, Any]) -> str:
+    info = box.get("info")
+    return "; ".join(filter(None, ("well" if box.get("ok") or not info else "", info)))
 
 
 def _bound(ns: object) -> str:

@@ -22,6 +22,7 @@ from opq_gateway.serial_side.outputs import Outputs, RingWriter
 from opq_gateway.serial_side.reassembly import ENDED, Output
 from opq_gateway.status import BoxStatus
 from opq_proto import log
+from opq_proto.box_losses import GONE, box_losses
 from opq_proto.link_messages import (
     FLAG_CLIPPED,
     FLAG_OVERRUN_BEFORE,
@@ -33,6 +34,7 @@ from opq_proto.link_messages import (
     Hello,
     LinkMessage,
     Log,
+    Losses,
     Operation,
     Resend,
     Samples,
@@ -160,6 +162,8 @@ class Intake:
             self._time_for_gps.gps(message)
         elif isinstance(message, Health):
             self._status.health = message
+        elif isinstance(message, Losses):
+            self._losses(message)
         elif isinstance(message, Log):
             self._box_log.write_line(message)
 
@@ -181,7 +185,16 @@ class Intake:
         self._lines.info("box.hello", **facts)
         if before is not None:
             self._counters.add("restarts")
+            self._status.losses = None
         self._restart(hello)
+
+    def _losses(self, losses: Losses) -> None:
+        """What rose of that which is gone for good is told in the log."""
+        before, now = box_losses(None, self._status.losses), box_losses(None, losses)
+        self._status.losses = losses
+        told = {name: now[name] for name in GONE if now.get(name, 0) > before.get(name, 0)}
+        if told:
+            self._lines.warning("box.lost", **told)
 
     def _restart(self, hello: Hello) -> None:
         """Sample indices begin again; after a restart of the gateway they go on from the ring."""

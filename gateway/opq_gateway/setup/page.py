@@ -29,6 +29,7 @@ from opq_gateway.setup.nmcli import WifiError
 from opq_gateway.setup.state import SetupState, version_number
 from opq_gateway.setup.wifi import Wifi
 from opq_gateway.software_version import software_version
+from opq_proto.box_losses import LOSS_WORDS
 from opq_proto.errors import OpqError
 from opq_proto.http_server import Reply
 
@@ -71,7 +72,7 @@ class SetupPage:
         if path == "/state":
             return _json(self._shown.state())
         if path == "/meaning":
-            return _json(dict(MEANING))
+            return _json({**MEANING, **{f"box_lost_{name}": words for name, words in LOSS_WORDS.items()}})
         if path == "/version":
             text = software_version()
             return _json({"version": version_number(text), "text": text})

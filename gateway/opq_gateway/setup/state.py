@@ -148,5 +148,6 @@ class SetupState:
                 name: count
                 for name, count in self._counters[status.box_id].snapshot().items()
                 if count and name not in ORDINARY
-            },
+            }
+            | {f"box_lost_{name}": count for name, count in status.lost.items() if count},
         }

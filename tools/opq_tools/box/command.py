@@ -72,13 +72,14 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON doc
 @json_option
 @click.pass_obj
 def info(connection: tuple[str, str, float], box_id: str, as_json: bool) -> None:
-    """Who it is: addresses, uptime, gain, key, measurement rate.
+    """Who it is: addresses, uptime, gain, key, measurement rate, what it lost.
 
     Example: opq-tools box info 1 --json
     """
     with _asking(connection) as (asking, timeout_s):
         found = asking.send_command(info_command(box_id, asking.identity), timeout_s).info_response
-    _tell({field.name: getattr(found, field.name) for field in found.DESCRIPTOR.fields}, as_json)
+    told = {field.name: getattr(found, field.name) for field in found.DESCRIPTOR.fields}
+    _tell(told | {"losses": dict(found.losses)}, as_json)
 
 
 @command.command()

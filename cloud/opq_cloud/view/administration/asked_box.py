@@ -1,5 +1,5 @@
-"""What a Box says of itself, asked through the acquisition broker: versions, rate, settings; its rate set;
-whether a code is the one that its gateway shows.
+"""What a Box says of itself, asked through the acquisition broker: versions, rate, losses, settings;
+its rate set; whether a code is the one that its gateway shows.
 
 The same commands as `opq-tools box` and Mauka's BoxOptimizationPlugin send. One Box is asked at a time.
 """
@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from opq_cloud.view.administration.addresses import ServiceAddresses
+from opq_proto.box_losses import LOSS_WORDS, LOSSES
 from opq_proto.command_client import CommandClient, UnansweredError
 from opq_proto.errors import FrameError, OpqError
 from opq_proto.wire import CLAIM_PLUGIN, claim_accepted, info_command, plugin_command, rate_command
 
 LEAST_CYCLES, MOST_CYCLES = 1, 600
 """Per Measurement; a gateway takes no others."""
+MOST_LOSSES = 100
 CONNECT_S = 2.0
 ANSWER_S = 4.0
 """A gateway waits 3 s for what its Box keeps itself."""
@@ -38,6 +40,10 @@ class SaidByBox:
     software: str
     """The gateway's version."""
     addresses: tuple[str, ...]
+    lost: tuple[tuple[int, str], ...] = ()
+    """What the Box lost since its start: how many, of what."""
+    says_losses: bool = False
+    """Whether its firmware counts all that it may lose."""
     settings: Mapping[str, str] = field(default_factory=dict)
     settings_trouble: str = ""
     """Why there are none."""
@@ -136,6 +142,12 @@ def _said(client: CommandClient, box_id: str) -> SaidByBox:
         info.hardware[:60],
         info.software[:60],
         tuple(info.ip.split())[:10],
+        tuple(
+            (count, LOSS_WORDS.get(name) or name[:60].replace("_", " "))
+            for name, count in list(info.losses.items())[:MOST_LOSSES]
+            if count
+        ),
+        any(name in LOSSES for name in info.losses),
     )
 
 

@@ -13,6 +13,7 @@ MEANING = MappingProxyType(
         "serial_opened": "times the port was opened",
         "serial_lost": "times an open port went away or failed",
         "serial_bytes": "bytes read from the port",
+        "serial_early_dropped": "bytes dropped before the gateway was ready: its start took five minutes",
         "serial_rests": "times the port was left alone for a while, for it took the time of all others",
         "serial_overruns": "bytes that the UART or its driver lost because they were read too late",
         "serial_line_errors": "bytes with wrong framing or parity, as the kernel counts them",
@@ -69,6 +70,7 @@ MEANING = MappingProxyType(
         "sequences_failed": "measurements without a number: the disk lets none be reserved",
         "edges_found": "transients, phase jumps, notches and rapid changes that the detectors found",
         "edges_limited": "of a run, those not reported: less than 10 s after one of their class",
+        "box_figures_dropped": "the Box's own figures dropped: too many waited to be measured",
         "box_figures_checked": "the Box's own figures compared with ours",
         "box_figures_differ": "of these, those that differed by more than the tolerance",
         # uplink

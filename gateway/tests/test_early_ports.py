@@ -66,6 +66,23 @@ def test_a_box_is_asked_who_it_is_and_for_what_it_sampled_before_its_first_block
     taken.device.close()
 
 
+def test_what_a_start_of_minutes_has_no_room_for_is_counted(
+    line: tuple[int, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    master, path = line
+    monkeypatch.setattr("opq_gateway.serial_side.early_ports.MOST_BYTES", 1)
+    ports = EarlyPorts([(path, 921_600, None)])
+    wait_for(lambda: path in ports._open)
+    port = ports._open[path]
+    os.write(master, b"first")
+    wait_for(lambda: bytes(port.data) == b"first")
+    os.write(master, b"second")
+    wait_for(lambda: port.dropped_bytes == len("second"))
+    taken = ports.take_port(path)
+    assert taken is port and bytes(port.data) == b"first"
+    taken.device.close()
+
+
 @pytest.mark.parametrize(
     ("written_s", "least", "most"), [(None, 0, 0), (0.0, 6_000, 18_000), (-3.0, 42_000, 54_000)]
 )

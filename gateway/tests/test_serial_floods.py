@@ -20,7 +20,7 @@ from opq_gateway.serial_side.outputs import Outputs
 from opq_gateway.serial_side.reader import LONG_S, REST, SerialReader
 from opq_gateway.serial_side.station import BoxStation
 from opq_gateway.status import BoxStatus
-from opq_proto.link_messages import Hello, Samples
+from opq_proto.link_messages import BoxMeasurement, Hello, Samples
 from opq_proto.messages import Gap, TimeSource
 
 HELLO = Hello(1, 1, 5, 12_000_000, 0.0068, 120.0, 60.0, 15.0, 200, 120_000, "test", "1")
@@ -142,5 +142,8 @@ def test_what_waits_to_be_measured_of_a_box_that_floods_is_bounded() -> None:
         inbox.offer(Gap(2 * at, 1, "lost"))
         inbox.offer(Gap(2 * at, 1, "lost"))
         inbox.offer(replace(one, first_sample=2 * at + 1))
+    for at in range(7):
+        inbox.offer(BoxMeasurement(at, 1, 120.0, 60.0, None, None))
     assert len(inbox) <= 102 and counters["unmeasured_samples"] == 450
+    assert counters["box_figures_dropped"] == 7
     assert sum(isinstance(item, SampleBlock) for item in inbox.take_items()) == 50

@@ -30,7 +30,11 @@ Item = SampleBlock | Gap | StreamRestart | BoxMeasurement
 
 
 class Inbox:
-    """Bounded by samples; a block too many is dropped, counted, and a gap to whoever measures."""
+    """Bounded; a block too many is dropped, counted, and a gap to whoever measures.
+
+    So are the Box's own figures. Gaps and restarts are always taken: one gap stands for those that follow
+    it, and a Box that begins again too often is not heard (`intake`).
+    """
 
     def __init__(self, counters: BoxCounters, most_s: float = MOST_S, most_items: int = MOST_ITEMS) -> None:
         self._counters = counters
@@ -63,6 +67,9 @@ class Inbox:
             self.end_sample = item.end_sample
         elif isinstance(item, Gap) and self._gap_last:
             return  # one says it
+        elif isinstance(item, BoxMeasurement) and len(self._items) >= self._most_items:
+            self._counters.add("box_figures_dropped")
+            return
         self._gap_last = isinstance(item, Gap)
         self._items.append(item)
 

@@ -10,7 +10,6 @@ import socket
 import ssl
 import threading
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
 
 import paho.mqtt.client as paho
@@ -142,7 +141,7 @@ class MqttPublisher:
         while not stop.wait(LOOK_S):
             self._gather()
             broker.is_connected()
-            if broker.was_told(ONLINE):  # a Home Assistant that starts learns of its devices again
+            if broker.was_told_online():  # a Home Assistant that starts learns of its devices again
                 self._discovery.repeat_all()
             self._send(broker, self._discovery.due(), stop)
             self._send(broker, self._board.due(time.monotonic()), stop)
@@ -189,10 +188,10 @@ class _Broker:
         self._client = client
         self._connected = threading.Event()
         self._problem: Exception | None = None
-        self._heard: deque[bytes] = deque()
+        self._online = threading.Event()
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
-        client.on_message = lambda _client, _data, message: self._heard.append(bytes(message.payload))
+        client.on_message = self._on_message
 
         def connect() -> None:
             try:
@@ -209,10 +208,12 @@ class _Broker:
             raise self._problem
         return self._connected.is_set()
 
-    def was_told(self, text: bytes) -> bool:
-        """Whether somebody has said this since the last call."""
-        count = len(self._heard)
-        return text in [self._heard.popleft() for _ in range(count)]
+    def was_told_online(self) -> bool:
+        """Whether somebody has said ONLINE since the last call."""
+        if not self._online.is_set():
+            return False
+        self._online.clear()
+        return True
 
     def subscribe(self, topic: str) -> None:
         self._client.subscribe(topic, qos=1)
@@ -234,6 +235,10 @@ class _Broker:
 
     def close(self) -> None:
         self._client.disconnect()
+
+    def _on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
+        if message.payload == ONLINE:
+            self._online.set()
 
     def _on_connect(
         self,

@@ -51,6 +51,7 @@ class EarlyPort:
         self.device = device
         self._ring = ring
         self.data = bytearray()
+        self.dropped_bytes = 0
         self.asked_s: float | None = None
         """Monotonic; None: not yet."""
         self._read_to = 0
@@ -190,6 +191,8 @@ def _read(port: EarlyPort) -> bool:
         while data:
             if len(port.data) < MOST_BYTES:
                 port.data += data
+            else:
+                port.dropped_bytes += len(data)
             data = os.read(port.device.fileno(), READ_BYTES) if len(data) == READ_BYTES else b""
     except BlockingIOError:
         return True

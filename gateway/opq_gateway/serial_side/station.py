@@ -193,7 +193,8 @@ class BoxStation:
         if found is None:
             return False
         self._opened(SerialPort(found.device), now_s, 0.0 if found.asked_s is None else now_s - found.asked_s)
-        self._bytes += len(found.data)
+        self._bytes += len(found.data) + found.dropped_bytes
+        self.counters.add("serial_early_dropped", found.dropped_bytes)
         self._arrears = in_arrears(self._decoder.feed(bytes(found.data)))
         return True
 

@@ -29,8 +29,10 @@ from opq_gateway.setup.server import SetupServer
 from opq_gateway.setup.state import ORDINARY, SetupState, version_number
 from opq_gateway.setup.wifi import Wifi
 from opq_gateway.status import BoxStatus
+from opq_proto.box_losses import LOSS_WORDS
 from opq_proto.errors import ConfigError, PortBusyError
 from opq_proto.http_server import MOST_AT_ONCE
+from opq_proto.link_messages import Losses
 from opq_proto.messages import TimeSource
 
 SECRET = "a set-up password"
@@ -53,6 +55,7 @@ class Rig:
     config: Config
     feed: MeasuredFeed
     counters: dict[str, BoxCounters]
+    statuses: dict[str, BoxStatus]
     restarts: list[str] = field(default_factory=list)
 
     def ask(self, path: str, document: Any = None, **headers: str) -> tuple[int, Any, dict[str, str]]:
@@ -97,7 +100,7 @@ def rig(tmp_path: Path) -> Iterator[Rig]:
     claims = ClaimCodes(statuses)
     page = SetupPage(SetupState(config, statuses, counters, keys, feed, wifi), wifi, save, claims=claims)
     server = SetupServer("127.0.0.1:0", page, SetupGuard(Secret(SECRET)), wifi, counters["1"])
-    yield Rig(server, world, config, feed, counters, restarts)
+    yield Rig(server, world, config, feed, counters, statuses, restarts)
     server.close()
 
 
@@ -135,12 +138,15 @@ def test_what_each_box_does_is_told_with_its_newest_values(rig: Rig) -> None:
     for f_hz in (60.0, 60.01):
         values = {"rms_v": 120.5, "f_hz": f_hz}
         rig.feed.offer(Values("1", "3s", 1, 2, 3, TimeSource.GPS, False, values))
+    rig.statuses["1"].losses = Losses((0, 7))
     state = rig.ask("/state")[1]
     one, seven = state["boxes"]
-    assert one["values"]["f_hz"]["value"] == 60.01 and one["counters"] == {"gaps": 3}
+    assert one["values"]["f_hz"]["value"] == 60.01
+    assert one["counters"] == {"gaps": 3, "box_lost_link_noise": 7}
     assert "port not open" in one["problem"] and seven["values"] == {}
     assert state["wifi"] == {"state": "starting", "problem": None}
-    assert rig.ask("/meaning")[1] == dict(MEANING)
+    meaning = rig.ask("/meaning")[1]
+    assert meaning.items() >= MEANING.items() and meaning["box_lost_pps_dropped"] == LOSS_WORDS["pps_dropped"]
 
 
 def test_no_route_tells_a_secret(rig: Rig) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opq_cloud.mauka.onset_rule import ONE_DISTURBANCE_NS
+from opq_cloud.mauka.onset_rule import FOLLOWS_NS, ONE_DISTURBANCE_NS
 from opq_cloud.mauka.sightings import STEADY_STATES, family
 from opq_hil.power_system.disturbance_truth import TRUTH
 from opq_hil.score import records
@@ -269,6 +269,7 @@ def test_without_the_file_there_is_one_clear_error(tmp_path: Path) -> None:
 def test_it_joins_as_the_store_does() -> None:
     """The score cannot import the cloud; what both state is held together here."""
     assert records.JOIN_NS == ONE_DISTURBANCE_NS
+    assert records.FOLLOWS_NS == FOLLOWS_NS
     assert records.STEADY == STEADY_STATES
     kinds = {*records.FAMILIES, *records.FAMILIES.values()}
     together = {(a, b) for a in kinds for b in kinds if family(a) == family(b)}
@@ -282,11 +283,19 @@ def test_what_the_rule_calls_several_incidents_is_not_wrongly_split() -> None:
         return FoundIncident(number, kind, None, {str(number % 2): span}, follows)
 
     def figures(*found: FoundIncident) -> tuple[int, int]:
-        spans = {box_id: BoxSpan("sag", 0, 40 * 10**9) for box_id in ("0", "1")}
-        told = score([TrueDisturbance("1", "sag", "local", spans)], found)
+        spans = {box_id: BoxSpan("sag", 0, 90 * 10**9) for box_id in ("0", "1")}
+        between = {"1": BoxSpan("swell", 20 * 10**9, 21 * 10**9)}
+        disturbances = [
+            TrueDisturbance("1", "sag", "local", spans),
+            TrueDisturbance("2", "swell", "local", between),
+        ]
+        told = score(disturbances, found)
         return told["split"], told["wrongly_split"]
 
     assert figures(at(1, "sag", 1), at(2, "sag", 3, follows=1)) == (1, 0)
     assert figures(at(1, "sag", 1), at(2, "sag", 3)) == (1, 1)
     assert figures(at(1, "harmonics", 1), at(2, "harmonics", 1)) == (1, 0)
+    other = at(5, "swell", 20, follows=1)  # of another disturbance, between two of the first
+    assert figures(at(1, "sag", 1), other, at(3, "sag", 40, follows=5)) == (1, 0)
+    assert figures(at(1, "sag", 1), other, at(3, "sag", 80, follows=5)) == (1, 1)  # long after
     assert figures(at(1, "harmonics", 1), at(3, "harmonics", 9)) == (1, 1)

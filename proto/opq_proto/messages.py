@@ -229,6 +229,8 @@ class Finding:
     so that findings which are the same without it are the same."""
     alignment: "WaveformAlignment | None" = None
     """How far the Box's clock was off another's, by their waveforms; None: that was not looked at."""
+    onset_seen: bool = True
+    """False: it was there already where its waveform began, so `start_ns` is that moment."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,8 @@ def second(number: int, dip_s: int = 1) -> list[Measurement]:
     for box_id in "123":
         low_v = 60.0 if box_id in "12" and 0 <= number - DIP_S < dip_s else 120.0
         end_ns = START_NS + (number + 1) * 10**9
-        metrics = {"rms": Metric(low_v, 120.0, 120.0), "f": Metric(60.0, 60.0, 60.0)}
+        high_v = low_v if dip_s > 3 else 120.0
+        metrics = {"rms": Metric(low_v, high_v, high_v), "f": Metric(60.0, 60.0, 60.0)}
         rows.append(
             Measurement(
                 box_id, end_ns // 10**6, metrics, end_ns - 10**9, end_ns, 1000, TimeSource.GPS,
@@ -116,3 +117,18 @@ def test_a_dip_that_outlasts_its_event_is_asked_for_and_seen_whole(store: CloudS
     (incident,) = store.incidents()
     assert (incident.closed, incident.box_ids) == (True, ("1", "2"))
     assert (incident.end_ns - incident.start_ns) / 1e9 == pytest.approx(2.5, abs=0.05)
+
+
+def test_a_long_dip_of_which_waveforms_show_both_ends_is_one_incident(store: CloudStore) -> None:
+    def answer(box_id: str, start_ns: int, end_ns: int) -> Waveform:
+        return samples(box_id, start_ns, end_ns, cycles=25 * 60)
+
+    cloud = VirtualCloud(CloudConfig(), store, answer)
+    for number in range(75):  # Measurements reach the store after the answers, as they do by the minute
+        cloud.accept_measurements(second(number, 25), float(number + 1))
+        cloud.answer_events(START_NS + (number + 1) * 10**9)
+    cloud.store_accepted()
+    cloud.finish(75.0)
+    (incident,) = store.incidents()
+    assert (incident.closed, incident.box_ids) == (True, ("1", "2"))
+    assert (incident.end_ns - incident.start_ns) / 1e9 == pytest.approx(25.0, abs=0.05)

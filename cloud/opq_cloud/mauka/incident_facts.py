@@ -16,6 +16,7 @@ from itertools import chain
 from opq_cloud.mauka.cause_hypotheses import hypotheses_for
 from opq_cloud.mauka.cause_signs import shows_onset, signs_of
 from opq_cloud.mauka.incident_sides import sides_of
+from opq_cloud.mauka.sightings import is_steady
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.incident_witness import IncidentWitness, heaviest
 from opq_cloud.store.join_plan import IncidentFacts, KnownFinding, badness, worst_rank
@@ -36,7 +37,19 @@ PlaceOf = Callable[[str], BoxPlace]
 def facts_of(incident_id: int, known: Sequence[KnownFinding], place_of: PlaceOf) -> IncidentFacts:
     """What all findings of an incident, at least one, say together."""
     boxes = {one.finding.box_id for one in known}
-    return _judged(_together(_few_of(incident_id, known, place_of), len(boxes)))
+    facts = _together(_few_of(incident_id, known, place_of), len(boxes))
+    return _judged(replace(facts, closed=_is_closed([one.finding for one in known])))
+
+
+def _is_closed(findings: Sequence[Finding]) -> bool:
+    """Of steady states the last part of each says whether it is over; the others have gone on in it."""
+    if not all(is_steady(one.kind) for one in findings):
+        return all(one.closed for one in findings)
+    last = {
+        (one.box_id, one.kind): one.closed
+        for one in sorted(findings, key=lambda one: (one.end_ns, not one.closed))
+    }
+    return all(last.values())
 
 
 def grown(

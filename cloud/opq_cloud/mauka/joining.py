@@ -1,9 +1,9 @@
 """Joining: findings in, a plan of what to write out. Pure; it asks the store through `JoinReader`.
 
 Of one Box, findings of one family whose spans meet are one (`sightings.py` says what the one is).
-Findings with a sharp onset belong together by their onsets (`onset_rule.py`); a steady state is an
-incident of its own. The result depends on neither the order of arrival nor repetition, but for the
-numbers.
+Findings with a sharp onset belong together by their onsets (`onset_rule.py`); a steady state of a Box is an
+incident of its own, with all parts that were seen of it (`steady_placing.py`). The result depends on
+neither the order of arrival nor repetition, but for the numbers.
 
 A plan is made by reading what is stored; `placing.py` finds where onsets belong, `incident_facts.py` says
 what is said of each incident that changes.
@@ -18,6 +18,7 @@ from opq_cloud.mauka.incident_facts import PlaceOf, facts_of, grown
 from opq_cloud.mauka.onset_rule import COMPOUND_NS, FOLLOWS_NS, OnsetGroup, OnsetKey, follows, onset_key
 from opq_cloud.mauka.placing import PlacedOnset, place_onsets
 from opq_cloud.mauka.sightings import SAME_CLOCK_LIMIT_NS, family, is_steady, kept, reach, whole
+from opq_cloud.mauka.steady_placing import place_steady
 from opq_cloud.store.join_plan import (
     FindingMove,
     FindingOnset,
@@ -265,6 +266,7 @@ class JoinPlanning:
         """
         groups: dict[int, tuple[OnsetGroup, bool]] = {}
         sharp = []
+        steady = [each for each in in_place if is_steady(each.place.finding.kind)]
         before = [onset(one) for one in self._gone if not is_steady(one.finding.kind)]
         for each in clusters:
             before += [onset(one) for one in each.known if not is_steady(one.finding.kind)]
@@ -272,18 +274,17 @@ class JoinPlanning:
             if not is_steady(one.kind):
                 sharp.append(one)
                 continue
-            number = min((known.incident_id for known in each.known), default=None)
-            alone = OnsetGroup("", number, anchors=[one])
-            groups[one.finding_id] = (alone, False)
+            steady.append(each)
         own = {box_id: [onset(one) for one in known.values()] for box_id, known in self._own.items()}
         places = place_onsets(self._reader, sharp, before, own, lambda box_id: self._place_of(box_id).grid)
         groups |= {each.one.finding_id: (each.group, each.leads) for each in places.asked}
+        places.moved += self._placed_steady(steady, groups)
         unique = {id(group): group for group, _ in groups.values()}
         unique |= {id(each.group): each.group for each in places.moved}
         fresh = [group for group in unique.values() if group.incident_id is None]
         for number, group in enumerate(sorted(fresh, key=lambda one: onset_key(one.leader)), start=1):
             group.incident_id = -number
-        for each in clusters:
+        for each in (*clusters, *steady):
             group, leads = groups[each.place.finding_id]
             assert group.incident_id is not None
             each.place = replace(each.place, incident_id=group.incident_id, leads=leads)
@@ -295,6 +296,48 @@ class JoinPlanning:
                 continue
             assert move.group.incident_id is not None
             each_moved.place = replace(each_moved.place, incident_id=move.group.incident_id, leads=move.leads)
+
+    def _placed_steady(
+        self, clusters: list[Cluster], groups: dict[int, tuple[OnsetGroup, bool]]
+    ) -> list[PlacedOnset]:
+        """Enter the incidents of these parts of steady states; returns what is stored and goes elsewhere."""
+        before = [*self._gone, *(known for each in clusters for known in each.known)]
+        leaving = {one.finding_id for one in before}
+        states: dict[tuple[str, str], list[KnownFinding]] = {
+            (one.finding.box_id, one.finding.kind): [] for one in before if is_steady(one.finding.kind)
+        }
+        for each in clusters:
+            states.setdefault((each.place.finding.box_id, each.place.finding.kind), []).append(each.place)
+        moved: list[PlacedOnset] = []
+        used: set[int] = set()
+        for state, placed in states.items():
+            stored, beside = self._parts_of_state(state, {one.incident_id for one in placed})
+            parts = [*placed, *(one for one in stored if one.finding_id not in leaving)]
+            others = {one.incident_id for one in beside if one.finding_id not in leaving}
+            fresh = {one.finding_id for one in placed}
+            for one, group in place_steady(parts, others | used):
+                if group.incident_id is not None:
+                    used.add(group.incident_id)
+                if one.finding_id in fresh:
+                    groups[one.finding_id] = (group, False)
+                elif group.incident_id != one.incident_id:
+                    moved.append(PlacedOnset(onset(one), group, leads=False))
+        return moved
+
+    def _parts_of_state(
+        self, state: tuple[str, str], numbers: set[int]
+    ) -> tuple[list[KnownFinding], list[KnownFinding]]:
+        """(what is stored of this Box and class in these incidents and those nearby, what else they hold)."""
+        own = [one for one in self._own[state[0]].values() if one.finding.kind == state[1]]
+        every = {one.finding_id: one for one in own}
+        for number in numbers | {one.incident_id for one in own}:
+            if number > 0:
+                every |= {one.finding_id: one for one in self._reader.findings_of_incident(number)}
+        parts: list[KnownFinding] = []
+        others: list[KnownFinding] = []
+        for one in every.values():
+            (parts if (one.finding.box_id, one.finding.kind) == state else others).append(one)
+        return parts, others
 
     def _move(self, move: PlacedOnset) -> None:
         one, number = move.one, move.group.incident_id
@@ -336,6 +379,7 @@ class JoinPlanning:
             own = touched.setdefault(each.place.incident_id, _Touched())
             if not each.known:
                 own.added.append(each.place)
+                own.again |= is_steady(each.place.finding.kind)  # what was open before it may be over
             for known in each.known:
                 own.again = True
                 touched.setdefault(known.incident_id, _Touched()).again = True

@@ -241,6 +241,7 @@ def finding_of(part: ClassifiedPart, run: Waveform, measurement_type: str = "VOL
         end_ns=run.end_ns if each.open else run.time_ns(each.end_sample),
         uncertainty_ns=run.uncertainty_ns,
         closed=not each.open,
+        onset_seen=not each.open_at_start,
         duration_cycles=each.duration_s * each.nominal_hz,
         confidence=part.confidence,
         because=part.because,

@@ -205,16 +205,20 @@ class OpenDisturbances:
         """It is over: nothing more is looked for."""
         self._followed.pop(finding_id, None)
 
-    def due(self) -> Iterator[tuple[int, Finding]]:
-        """Every 10 s: (event, finding) to put for each that has grown enough, or is over."""
-        if not self._followed or self._clock() < self._next_s:
+    def due(self, at_once: bool = False) -> Iterator[tuple[int, Finding]]:
+        """Every 10 s: (event, finding) to put for each that has grown enough, or is over.
+
+        Args:
+            at_once: whenever it is asked, for each that has grown at all.
+        """
+        if not self._followed or (self._clock() < self._next_s and not at_once):
             return
         self._next_s = self._clock() + CHECK_S
         for finding_id, followed in list(self._followed.items()):
             if self._is_over(finding_id, followed):
                 del self._followed[finding_id]
-            elif self._clock() >= followed.again_s:
-                yield from self._grown(finding_id, followed, GROW_NS)
+            elif at_once or self._clock() >= followed.again_s:
+                yield from self._grown(finding_id, followed, 0 if at_once else GROW_NS)
 
     def _grown(
         self, finding_id: int, followed: FollowedFinding, least_ns: int, half: HalfCycleRms | None = None

@@ -112,7 +112,7 @@ class AnalysisRunner(MaukaPlugin):
         """Find finished events that are not analysed; analyse one of them per call."""
         for turn in self._waiting.overdue():
             self._take(turn)
-        self.guard("open disturbances", lambda: self._put_grown(self._open.due()))
+        self.grow_open_disturbances()
         self.guard("answers to requests", self._asking.note_answers)
         self.guard("announcements", self._announcer.announce_others)
         self._waiting.take_originals()
@@ -123,6 +123,10 @@ class AnalysisRunner(MaukaPlugin):
         if following is not None:
             self._take(following)
         return self._waiting.more or (self.pool is not None and self.pool.busy)
+
+    def grow_open_disturbances(self, at_once: bool = False) -> None:
+        """Dips and swells that went on where their waveform ended, by the Measurements stored since."""
+        self.guard("open disturbances", lambda: self._put_grown(self._open.due(at_once)))
 
     def _is_in_hand(self, event_id: int) -> bool:
         return self.pool is not None and event_id in self.pool

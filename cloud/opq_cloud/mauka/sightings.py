@@ -17,6 +17,15 @@ SAME_CLOCK_LIMIT_NS = 20_000_000
 """One Box has one clock, whose error is common to its findings: at most a cycle of 50 Hz
 counts, else sags of a Box with free time (uncertainty 4.3 s) would be taken for one."""
 
+UNSEEN_NS = 30_000_000_000
+"""For so long a steady state may go on between two waveforms that show it. Longer, and what comes again at
+the same place is taken for it: notching and flicker are told of a waveform as a whole."""
+PAUSE_NS = 3_000_000_000
+"""A shorter pause is none: steady states are told by values of 3 s (IEC 61000-4-30:2015, 4.5)."""
+TELEGRAM_PAUSE_NS = 10_000_000_000
+"""A mains signal is recorded through its pauses (IEC 61000-4-30:2015, 5.10, up to 120 s after the first
+pulse); in a telegram of pulses of a second they are some seconds long."""
+
 LOW, HIGH = "low voltage", "high voltage"
 _FAMILY = {
     "sag": LOW, "interruption": LOW, "undervoltage": LOW, "swell": HIGH, "overvoltage": HIGH,
@@ -40,6 +49,18 @@ def is_steady(kind: str) -> bool:
 def family(kind: str) -> str:
     """Classes that one disturbance passes through while it deepens and lasts (IEEE 1159-2019, table 2)."""
     return _FAMILY.get(kind, kind)
+
+
+def goes_on(earlier: Finding, later: Finding) -> bool:
+    """Whether two parts of one Box and class are one steady state.
+
+    One that goes on where its waveform ends is what a later waveform begins with: between them nobody looked.
+    And one that pauses for a moment, as a telegram does between its pulses, goes on.
+    """
+    gap_ns = later.start_ns - earlier.end_ns
+    if gap_ns <= (TELEGRAM_PAUSE_NS if later.kind == "mains_signalling" else PAUSE_NS):
+        return True
+    return not earlier.closed and not later.onset_seen and gap_ns <= UNSEEN_NS
 
 
 def kept(sightings: Iterable[Finding]) -> tuple[Finding, ...]:
@@ -109,6 +130,9 @@ def _together(pieces: tuple[Finding, ...], span: Finding) -> Finding:
         start_ns=span.start_ns,
         end_ns=last.end_ns,
         closed=last.closed,
+        onset_seen=any(
+            one.onset_seen for one in pieces if one.start_ns <= span.start_ns + SAME_CLOCK_LIMIT_NS
+        ),
         uncertainty_ns=span.uncertainty_ns,
         duration_cycles=None if hz is None else duration_s * hz,
         because=f"put together from {len(pieces)} overlapping waveforms, the longest: {longest.because}",

@@ -341,7 +341,7 @@ def incident_document(known: KnownFinding, expire_at: int, location: str = "") -
         "group_id": known.incident_id, "class": finding.kind,
         "start_ns": finding.start_ns, "end_ns": finding.end_ns,
         "uncertainty_ns": finding.uncertainty_ns, "event_ids": list(known.event_ids),
-        "closed": finding.closed, "residual_v": finding.residual_v,
+        "closed": finding.closed, "onset_seen": finding.onset_seen, "residual_v": finding.residual_v,
         "residual_percent": finding.residual_percent, "duration_cycles": finding.duration_cycles,
         "ieee1159": finding.ieee1159, "itic": finding.itic, "semi_f47": finding.semi_f47,
         "confidence": finding.confidence, "because": finding.because,
@@ -385,6 +385,7 @@ def known_from_document(document: Document) -> KnownFinding:
         analysis_version=document.get("analysis_version"),
         settings_hash=document.get("settings_hash"),
         alignment=_alignment(document),
+        onset_seen=bool(document.get("onset_seen", True)),
     )
     known = document.get("severity")  # null and absent: written by an older version, or by the original
     return KnownFinding(

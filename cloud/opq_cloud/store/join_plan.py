@@ -278,6 +278,6 @@ def with_facts(incident: Incident, facts: IncidentFacts | None) -> Incident:
     if facts is None:
         return incident
     return replace(
-        incident, scope=facts.scope, severity=facts.severity, follows=facts.follows,
+        incident, closed=facts.closed, scope=facts.scope, severity=facts.severity, follows=facts.follows,
         arrivals=facts.arrivals, centre=facts.centre, hypotheses=facts.hypotheses, sides=facts.sides,
     )  # fmt: skip

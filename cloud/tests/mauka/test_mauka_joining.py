@@ -114,24 +114,26 @@ class Table:
 
 
 findings = st.builds(
-    lambda kind, box_id, start, length, uncertainty, percent, cycles, closed, clock: replace(
+    lambda kind, box_id, start, length, uncertainty, percent, cycles, closed, seen, clock: replace(
         sag(start, start + length, box_id, uncertainty),
         kind=kind,
         residual_percent=percent,
         residual_v=None if percent is None else percent * 1.2,
         duration_cycles=cycles,
         closed=closed,
+        onset_seen=seen,
         because=f"{percent}",
         clock_id=clock,
         uncertainty_ns=UNKNOWN_UNCERTAINTY_NS if uncertainty > 1000 else uncertainty * MS,
     ),
-    st.sampled_from(["sag", "interruption", "undervoltage", "swell", "phase_jump", "harmonics"]),
+    st.sampled_from(["sag", "interruption", "undervoltage", "swell", "phase_jump", "harmonics", "harmonics"]),
     st.sampled_from(["1", "2", "3", "4"]),
     st.integers(0, 30).map(lambda step: 97 * step) | st.integers(0, 70_000),
     st.integers(0, 400) | st.integers(59_000, 61_000),
     st.sampled_from([0, 0, 1, 30, 200, 900, UNKNOWN_UNCERTAINTY_NS // MS]),
     st.none() | st.integers(0, 180).map(float),
     st.none() | st.integers(0, 30).map(float),
+    st.booleans(),
     st.booleans(),
     st.sampled_from([None, None, 7]),
 )
@@ -208,8 +210,9 @@ def test_what_is_stored_is_apart_and_covers_what_was_put(items: list[Finding]) -
         for other in stored[place + 1 :]:
             assert not same(one.finding, other.finding)
             if one.incident_id == other.incident_id:
-                assert abs(one.finding.start_ns - other.finding.start_ns) <= REACH_NS
-                assert not is_steady(one.finding.kind)
+                same_state = is_steady(one.finding.kind) and one.finding.box_id == other.finding.box_id
+                near = abs(one.finding.start_ns - other.finding.start_ns) <= REACH_NS
+                assert same_state if is_steady(one.finding.kind) or is_steady(other.finding.kind) else near
     for item in items:
         holders = [
             known for known in stored
@@ -269,6 +272,73 @@ def test_a_dip_during_an_hour_of_harmonics_does_not_join_it() -> None:
     table = Table()
     table.put([sag(0, 3_600_000, kind="harmonics"), sag(100, 200)])
     assert len(table.incidents()) == 2
+
+
+def state(start_s: int, end_s: int, closed: bool, onset_seen: bool, box_id: str = "1") -> Finding:
+    return Finding(
+        "flicker", box_id, start_s * 1000 * MS, end_s * 1000 * MS, 0, closed=closed, onset_seen=onset_seen
+    )
+
+
+def test_a_steady_state_that_goes_on_between_its_waveforms_is_one_incident() -> None:
+    first, second, last = state(0, 5, False, True), state(30, 40, False, False), state(65, 70, True, False)
+    other_box = state(30, 40, False, False, "2")
+    for order in permutations([first, second, last, other_box]):
+        table = Table()
+        for one in order:
+            table.put([one])
+        assert table.incidents() == {frozenset({first, second, last}), frozenset({other_box})}
+        (facts,) = (each for each in table.facts.values() if each.start_ns == 0)
+        assert (facts.end_ns, facts.closed, facts.boxes) == (70_000 * MS, True, 1)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (state(0, 5, True, True), state(30, 40, False, False)),  # its end was seen
+        (state(0, 5, False, True), state(30, 40, False, True)),  # its beginning was
+        (state(0, 5, False, True), state(36, 40, False, False)),  # for too long nobody looked
+        (state(0, 5, False, True), replace(state(30, 40, False, False), kind="noise")),
+    ],
+)
+def test_a_steady_state_that_ended_or_was_not_looked_at_is_two(before: Finding, after: Finding) -> None:
+    table = Table()
+    table.put([after])
+    table.put([before])
+    assert table.incidents() == {frozenset({before}), frozenset({after})}
+
+
+def test_a_pause_of_3_s_is_none_nor_are_those_of_a_telegram() -> None:
+    def incidents(kind: str, pause_s: int) -> int:
+        table = Table()
+        for one in (state(0, 5, True, True), state(5 + pause_s, 20, True, True)):
+            table.put([replace(one, kind=kind)])
+        return len(table.incidents())
+
+    assert [incidents("flicker", pause_s) for pause_s in (3, 4)] == [1, 2]
+    assert [incidents("mains_signalling", pause_s) for pause_s in (10, 11)] == [1, 2]
+
+
+def test_a_part_that_shows_an_end_between_two_others_parts_them_again() -> None:
+    first, end, last = state(0, 5, False, True), state(12, 15, True, False), state(30, 36, False, False)
+    for order in permutations([first, end, last]):
+        table = Table()
+        for one in order:
+            table.put([one])
+        assert table.incidents() == {frozenset({first, end}), frozenset({last})}
+
+
+def test_parts_of_a_steady_state_that_were_placed_by_hand_stay_and_take_what_goes_on_with_them() -> None:
+    first, second, third = (state(start, start + 5, False, start == 0) for start in (0, 30, 60))
+    table = Table()
+    table.put([first, second])
+    (one, other) = sorted(table.known.values(), key=lambda known: known.finding.start_ns)
+    table.known[other.finding_id] = replace(other, incident_id=7, by_hand=True)
+    table.known[one.finding_id] = replace(one, by_hand=True)
+    table.facts[7] = table.facts[one.incident_id]
+    table.put([third])
+    assert table.incidents() == {frozenset({first}), frozenset({second, third})}
+    assert {known.incident_id for known in table.known.values()} == {1, 7}
 
 
 def test_joining_does_not_chain() -> None:

@@ -1,14 +1,14 @@
 """The figures of a score, as contracts.md has them: recall and precision by class, splits, joins, errors."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypedDict
 
 import numpy as np
 
 from opq_hil.power_system.map_places import distance_km
 from opq_hil.score.matching import ScoreMatch, match_incidents
-from opq_hil.score.records import COMPOUND_NS, JOIN_NS, FoundIncident, TrueDisturbance
+from opq_hil.score.records import COMPOUND_NS, FOLLOWS_NS, JOIN_NS, FoundIncident, TrueDisturbance
 
 MISSED, NOTHING = "missed", "none"
 """In the confusion: a disturbance without an incident; the row of incidents without a disturbance."""
@@ -76,6 +76,7 @@ def score(truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident]) -> S
     match = match_incidents(truth, found)
     seen = sum(1 for each in match.of_truth if each)
     false = sum(1 for each in match.of_found if not each)
+    every = {each.number: each for each in found}
     errors_ms = _start_errors_ms(truth, found, match)
     sides = _sides_right(truth, found, match)
     return {
@@ -85,7 +86,7 @@ def score(truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident]) -> S
         "incidents": len(found),
         "false": false,
         "split": sum(1 for each in match.of_truth if len(each) > 1),
-        "wrongly_split": sum(1 for each in match.of_truth if _wrongly_split([found[f] for f in each])),
+        "wrongly_split": sum(1 for each in match.of_truth if _wrongly_split([found[f] for f in each], every)),
         "joined": sum(1 for each in match.of_found if len(each) > 1),
         "wrongly_joined": sum(1 for each in match.of_found if _wrongly_joined([truth[t] for t in each])),
         "recall": _share(seen, len(truth)),
@@ -106,15 +107,37 @@ def score(truth: Sequence[TrueDisturbance], found: Sequence[FoundIncident]) -> S
     }
 
 
-def _wrongly_split(incidents: Sequence[FoundIncident]) -> bool:
+def _wrongly_split(incidents: Sequence[FoundIncident], every: Mapping[int, FoundIncident]) -> bool:
     """Whether one disturbance has more incidents than the rule asks for.
 
     It asks for one per Box and class of a steady state, and one for each part that follows another.
     """
-    numbers = {each.number for each in incidents}
-    begun = [each for each in incidents if not each.steady and each.follows not in numbers]
+    begun = [each for each in incidents if not each.steady and not _follows(each, incidents, every)]
     steady = [(each.kind, box_id) for each in incidents if each.steady for box_id in each.boxes]
     return len(begun) > 1 or len(set(steady)) < len(steady)
+
+
+def _follows(
+    later: FoundIncident, incidents: Sequence[FoundIncident], every: Mapping[int, FoundIncident]
+) -> bool:
+    """Whether it follows one of these within 60 s at a Box, and names it, or one between that does.
+
+    By the rule an incident names the one before: where a fault comes while a neutral is lost, the neutral
+    that comes back names the fault.
+    """
+    own = {each.number for each in incidents}
+    if later.follows in own:
+        return True
+    earlier, passed = later, {later.number}
+    while earlier.follows is not None and earlier.follows in every and earlier.follows not in passed:
+        earlier = every[earlier.follows]
+        passed.add(earlier.number)
+        if earlier.number in own and any(
+            later.boxes[box_id].start_ns - earlier.boxes[box_id].end_ns <= FOLLOWS_NS
+            for box_id in later.boxes.keys() & earlier.boxes.keys()
+        ):
+            return True
+    return False
 
 
 def _wrongly_joined(disturbances: Sequence[TrueDisturbance]) -> bool:

@@ -9,6 +9,8 @@ EDGE_NS = 20_000_000
 """What begins within a cycle of a disturbance's end is its end: the jump with which a neutral comes back."""
 COMPOUND_NS = 1_000_000_000
 """What comes so soon at one Box is part of what began there (contracts.md, Findings)."""
+FOLLOWS_NS = 60_000_000_000
+"""What comes so soon at one Box names what came before (contracts.md, Findings)."""
 OPEN_NS = 2**62
 """The end of what never ended."""
 FAMILIES = {"interruption": "sag", "undervoltage": "sag", "overvoltage": "swell"}

@@ -114,6 +114,7 @@ def _finding(disturbance: Disturbance, details: tuple[Occurrence, ...], run: Wav
         end_ns=run.end_ns if disturbance.open else run.time_ns(disturbance.end_sample),
         uncertainty_ns=run.uncertainty_ns,
         closed=not disturbance.open,
+        onset_seen=not disturbance.open_at_start,
         residual_v=disturbance.residual_v,
         residual_percent=disturbance.residual_percent,
         duration_cycles=disturbance.duration_cycles,

@@ -138,6 +138,7 @@ class VirtualCloud:
         self._accepted = []
         self._store.put_trends(self._trends.due(self._now_s))
         self._outages.on_idle()
+        self.runner.grow_open_disturbances(at_once=True)
 
     def _append(self, rows: list[Measurement]) -> None:
         self._nominals.read_measurements(rows)

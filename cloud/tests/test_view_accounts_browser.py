@@ -92,6 +92,23 @@ def test_from_the_first_administrator_to_a_deleted_account(
         page.context.close()
 
 
+def test_a_form_that_is_clicked_twice_is_sent_once(scene: demo.Scene, browser: "sync_api.Browser") -> None:
+    people = scene.store.people
+    account = people.account(add_people(scene, joe="owner")["joe"])
+    assert account is not None
+    secret = SignIn(people).begin_session(account, "127.0.0.1", "a browser")
+    page = _new_page(browser)
+    page.context.add_cookies([{"name": "opq_session", "value": secret, "url": scene.url}])
+    page.goto(scene.url + "/account")
+    page.fill("#label", "a program")
+    page.get_by_role("button", name="Make a token").dblclick()
+    page.locator("code.secret").wait_for()
+    assert len(people.tickets("token")) == 1
+    page.get_by_role("button", name="Sign out").click()  # it leaves by another form
+    page.wait_for_url("**/sign-in")
+    page.context.close()
+
+
 @pytest.mark.parametrize(
     ("scheme", "width"), [pytest.param("light", 1440, marks=pytest.mark.slow), ("dark", 390)]
 )

@@ -5,6 +5,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import bcrypt
 import pytest
@@ -14,6 +15,7 @@ from opq_cloud.store.account_records import BoxAccess, secret_hash
 from opq_cloud.store.keyed_documents import OriginalUser
 from opq_cloud.store.notification_records import NotificationEntry, NotificationRecords, NotificationRule
 from opq_cloud.view import demo
+from opq_cloud.view.accounts import notification_pages
 from opq_cloud.view.accounts.original_rules import original_rules
 from opq_cloud.view.accounts.passwords import hash_password
 from opq_cloud.view.accounts.sign_in import SignIn
@@ -117,8 +119,9 @@ def test_services_are_an_administrators_alone(scene: demo.Scene, ids: dict[str, 
 
 
 def test_the_button_puts_a_test_into_the_outbox_and_not_without_end(
-    scene: demo.Scene, ids: dict[str, str]
+    scene: demo.Scene, ids: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(notification_pages, "TEST_SHOWN_S", 0.0)  # nobody sends here
     rule = NotificationRule("rule-of-eve", ids["eve"], "mine", "incident", "mail", 0, quiet_from="00:00")
     records(scene).put_rule(rule)
     browser = browser_of(scene, ids["eve"])
@@ -132,6 +135,28 @@ def test_the_button_puts_a_test_into_the_outbox_and_not_without_end(
     assert all(each.due_ms <= time.time_ns() // 1_000_000 for each in made)
     browser.get(PAGE)
     assert browser.text.count("A test of the rule mine") == 5
+
+
+def test_the_answer_to_a_test_says_what_became_of_it(
+    scene: demo.Scene, ids: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(notification_pages, "TEST_SHOWN_S", 60.0)
+    out = records(scene)
+    out.put_rule(NotificationRule("rule-of-root", ids["root"], "root's", "incident", "mail", 0))
+    browser = browser_of(scene, ids["root"])
+    assert browser.get(PAGE) == 200
+
+    def send() -> None:
+        while not (waiting := [each for each in out.unsent() if each.account_id == ids["root"]]):
+            time.sleep(0.02)
+        out.settle(waiting[0].entry_id, "failed", 1, "no mail server is set")
+
+    with ThreadPoolExecutor(1) as sending:
+        sent = sending.submit(send)
+        assert browser.post(f"{PAGE}/rule-of-root/test") == 303
+        sent.result(60)
+    assert out.unsent() == [] or all(each.account_id != ids["root"] for each in out.unsent())
+    assert browser.get(PAGE) == 200 and "not sent: no mail server is set" in browser.text
 
 
 def test_anothers_rule_is_not_there_and_a_form_without_its_token_changes_nothing(

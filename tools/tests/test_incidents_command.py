@@ -1,15 +1,18 @@
 """`opq-tools incidents`: find, note, label, split and merge, from the command line alone."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from click import BadParameter, Context, Option
 from click.testing import CliRunner
 
 from opq_cloud.mauka.finding_writer import put_findings
 from opq_cloud.store import open_store
 from opq_proto.messages import Finding
 from opq_tools.incidents import command
+from opq_tools.moment import moment
 
 S = 10**9
 ZERO_NS = 1_795_000_000 * S
@@ -48,6 +51,21 @@ def test_labels_come_out_with_their_figures_and_a_score(folder: Path) -> None:
     assert (rows[1]["label"], rows[1]["machine_class"]) == ("mains_signalling", "sag")
     assert [one["box_id"] for one in rows[1]["findings"]] == ["1", "4"]
     assert "1 of 2 labels are what the analyses say" in run(folder, "labels")
+
+
+def test_incidents_are_found_by_their_span(folder: Path) -> None:
+    middle = datetime.fromtimestamp(ZERO_NS / S + 50, UTC).isoformat()
+    for option, number in (("--from", 2), ("--to", 1)):
+        assert [each["id"] for each in json.loads(run(folder, "list", option, middle, "--json"))] == [number]
+    assert "now-24h" in run(folder, "list", "--from", "yesterday")
+
+
+def test_a_time_may_be_relative_as_on_the_pages() -> None:
+    context, option = Context(command), Option(["--from"])
+    found = moment(context, option, "now-90m")
+    assert found is not None and 5399 < (datetime.now(UTC) - found).total_seconds() < 5460
+    with pytest.raises(BadParameter):
+        moment(context, option, "now-999999y")
 
 
 def test_what_is_said_and_done_is_found_again(folder: Path) -> None:

@@ -22,7 +22,7 @@ from opq_cloud.view.accounts.account_pages import AccountPages
 from opq_cloud.view.accounts.admin_pages import AdminPages
 from opq_cloud.view.accounts.box_settings import BoxSettingsPages
 from opq_cloud.view.accounts.entry_pages import EntryPages
-from opq_cloud.view.accounts.forms import FormPlaces
+from opq_cloud.view.accounts.forms import SIGNED_OUT, FormPlaces
 from opq_cloud.view.accounts.gate import VisitorGate
 from opq_cloud.view.accounts.notification_pages import NotificationPages
 from opq_cloud.view.accounts.openid_pages import OpenIdPages
@@ -138,14 +138,16 @@ def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAP
     app.add_middleware(  # it leaves /live as it is, from starlette 0.46 on
         GZipMiddleware, minimum_size=LEAST_COMPRESSED_BYTES, compresslevel=COMPRESSION
     )
-    on_store = _add_errors(app, pages, context)
+    on_store, on_form = _add_errors(app, pages, context)
     if context.visitors is not None:
-        app.add_middleware(VisitorGate, visitors=context.visitors, unavailable=on_store)
+        app.add_middleware(VisitorGate, visitors=context.visitors, unavailable=on_store, signed_out=on_form)
     return app
 
 
-def _add_errors(app: FastAPI, pages: Pages, context: ViewContext) -> Callable[[Scope, StoreError], Response]:
-    """Returns what answers when the store fails before it is known who asks."""
+def _add_errors(
+    app: FastAPI, pages: Pages, context: ViewContext
+) -> tuple[Callable[[Scope, StoreError], Response], Callable[[Scope], Response]]:
+    """Returns what answers at the gate: while it cannot be read who asks, and to forms of strangers."""
 
     def answer(request: Request, code: int, text: str) -> Response:
         if request.url.path.startswith(NO_PAGES):
@@ -190,7 +192,7 @@ def _add_errors(app: FastAPI, pages: Pages, context: ViewContext) -> Callable[[S
     app.add_exception_handler(RequestValidationError, on_values)
     app.add_exception_handler(StoreError, on_store)
     app.add_exception_handler(Exception, on_failure)
-    return on_gate
+    return on_gate, lambda scope: answer(Request(scope), 401, SIGNED_OUT)
 
 
 def unavailable_words(error: Exception, visitor: Visitor) -> str:

@@ -47,7 +47,7 @@ def error_ways(code: int, visitor: Visitor, path: str, method: str = "GET", came
     first = [("Back to the form", back)] if back else []
     rest = [("Boxes", "/"), ("Incidents", "/incidents")]
     if code in (401, 403, 404):
-        first += _ways_in(visitor, path if reads else "/")
+        first += _ways_in(visitor, path if reads else back or "/")
         rest.append(("Search", "/search"))
     if code in (500, 503) and reads:
         first.append(("Try again", own_path(path)))

@@ -92,6 +92,7 @@ def test_a_key_is_revoked_and_the_box_goes_dark_a_box_gets_a_name_and_the_log_sh
         makai.wait_for(lambda: brokers.triggering.connections() == {"1": 1})
         page.goto(scene.url + "/admin")
         page.get_by_role("link", name="Keys", exact=True).click()
+        page.locator("#box-1 .sure summary").click()
         page.get_by_role("button", name="Revoke the key of Box 1", exact=True).click()
         assert "shut out" in page.locator("#box-1").inner_text()
         makai.wait_for(lambda: "1" not in brokers.triggering.connections())
@@ -117,6 +118,7 @@ def test_a_revoked_box_is_dark_within_a_second(
         box = makai.box(brokers, "1", read_secret_file(brokers.keys.box_secret("1")))
         with SendingBox(makai, brokers, box, makai.client(brokers)) as sending:
             page.goto(scene.url + "/admin/keys")
+            page.locator("#box-1 .sure summary").click()
             button = page.get_by_role("button", name="Revoke the key of Box 1", exact=True)
             began_s = time.monotonic()
             button.click()

@@ -170,6 +170,7 @@ def test_a_rule_is_judged_as_one_types_tried_on_history_saved_and_deleted(
         page.goto(scene.url + "/admin/rules")
         page.get_by_role("button", name="Start deep").click()
         page.get_by_role("button", name="Stop deep").click()
+        page.locator(".sure summary").click()
         page.get_by_role("button", name="Delete deep").click()
         assert house.ask("GET", "/rules") == []
         whats = [each.what for each in scene.store.people.changes.entries(limit=3)]

@@ -64,8 +64,8 @@ class AccountPages:
             router.add_api_route(path, form_route(form), methods=["POST"])
         return router
 
-    def account_page(self) -> Response:
-        return self._page(own_account(ASKING.get()))
+    def account_page(self, saved: bool = False) -> Response:
+        return self._page(own_account(ASKING.get()), notice="Saved." if saved else "")
 
     def _page(
         self, account: Account, notice: str = "", problem: str = "", token: str = "", code: int = 200
@@ -99,12 +99,14 @@ class AccountPages:
             raise HTTPException(400, f"{theme} is no theme; there are {', '.join(THEMES)}.")
         if not _is_zone(zone):
             problem = f"{zone} is no time zone; write one such as Pacific/Honolulu, or UTC."
-            return self._page(account, problem=problem, code=400)
+            return self._page(
+                replace(account, name=name, theme=theme, time_zone=zone), problem=problem, code=400
+            )
         self._change(visitor, lambda was: replace(was, name=name, theme=theme, time_zone=zone))
         before = {"theme": account.theme, "time_zone": account.time_zone}
         after = {"theme": theme, "time_zone": zone}
         self._context.note(visitor, "changed name and preferences", account.account_id, before, after)
-        return see_other("/account")
+        return see_other("/account?saved=1")
 
     def change_password(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """Other sessions end; this one gets a new cookie."""
@@ -124,7 +126,7 @@ class AccountPages:
         secret = self._context.sign_in.begin_session(account, visitor.address, agent)
         self._context.note(visitor, "changed the password", account.account_id)
         self._context.warn_owner(account, "The password was changed.")
-        return self._context.begin_session(see_other("/account"), secret, SESSION_S)
+        return self._context.begin_session(see_other("/account?saved=1"), secret, SESSION_S)
 
     # The second factor
     def second_factor_page(self) -> Response:

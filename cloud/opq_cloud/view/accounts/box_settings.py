@@ -1,9 +1,12 @@
 """Boxes of one's own: claim one, name and place it, share it, say what the public sees, give it back."""
 
+import hashlib
+import json
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import HTMLResponse
@@ -35,6 +38,10 @@ PRIVACY_WORDS = {
     "all": "The Box: values, incidents, name, and on the map a place near it",
 }
 CLAIMERS = ("admin", "owner")
+OWNERS_FIELDS = (
+    "name", "region", "latitude", "longitude", "nominal_v", "nominal_hz", "privacy", "public_waveforms",
+)  # fmt: skip
+"""What the form of an owner holds, of `box_values`."""
 
 
 class BoxSettingsPages:
@@ -138,11 +145,17 @@ class BoxSettingsPages:
         return box.public_key if box else None
 
     # Settings
-    def settings_page(self, box_id: str) -> Response:
-        return self._settings_page(self._own(box_id))
+    def settings_page(self, box_id: str, saved: bool = False) -> Response:
+        return self._settings_page(self._own(box_id), notice="Saved." if saved else "")
 
     def _settings_page(
-        self, box_id: str, problem: str = "", code_made: str = "", code: int = 200
+        self,
+        box_id: str,
+        problem: str = "",
+        code_made: str = "",
+        code: int = 200,
+        notice: str = "",
+        typed: Mapping[str, str] = MappingProxyType({}),
     ) -> HTMLResponse:
         people = self._context.people
         box = self._record(box_id)
@@ -161,6 +174,9 @@ class BoxSettingsPages:
             privacies=PRIVACY_WORDS,
             problem=problem,
             code_made=code_made,
+            notice=notice,
+            typed=typed,
+            seen=seen_values(box_values(self._context, box_id), OWNERS_FIELDS),
         )
 
     def change(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
@@ -170,22 +186,29 @@ class BoxSettingsPages:
             raise HTTPException(400, f"{privacy} is not offered; there are {', '.join(PRIVACIES)}.")
         name = form.text("name", 60)
         if any(each.name == name and each.box_id != box_id for each in self._context.store.boxes()):
-            return self._settings_page(box_id, "Another Box has this name; names are unique.", code=400)
+            text = "Another Box has this name; names are unique."
+            return self._settings_page(box_id, text, code=400, typed=form.fields)
+        before = box_values(self._context, box_id)
+        if changed := changed_meanwhile(form, before, OWNERS_FIELDS):
+            return self._settings_page(box_id, changed, code=409, typed=form.fields)
         try:
             place = read_place(form, box_id)
             nominal = read_nominal_form(form, self._context.store, box_id)
         except ValueError as error:
-            return self._settings_page(box_id, str(error), code=400)
-        before = box_values(self._context, box_id)
-        put_name_and_place(self._context.store, box_id, name, form.text("region", 60), place)
-        self._context.store.put_box(nominal)
+            return self._settings_page(box_id, str(error), code=400, typed=form.fields)
+        store, record = self._context.store, self._record(box_id)
+        stands = store.locations().get(record.location or "")
+        put_name_and_place(store, box_id, name, form.text("region", 60), moved_to(place, stands))
+        if place is None and stands is not None:
+            forget_place(store, box_id, stands)
+        store.put_box(nominal)
         waveforms = form.checked("public_waveforms")
         self._context.people.change_access(
             box_id, lambda was: replace(was, privacy=privacy, public_waveforms=waveforms)
         )
         what = f"set name, place, nominal values and what the public sees ({privacy})"
         self._context.note(visitor, what, f"box {box_id}", before, box_values(self._context, box_id))
-        return see_other(f"/boxes/{box_id}/settings")
+        return see_other(f"/boxes/{box_id}/settings?saved=1")
 
     def share(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """With somebody who has an account; whether an e-mail has one can be tried as often as a password."""
@@ -300,6 +323,49 @@ def box_values(context: AccountContext, box_id: str) -> dict[str, object]:
         "privacy": access.privacy,
         "public_waveforms": access.public_waveforms,
     }
+
+
+def seen_values(values: Mapping[str, object], fields: tuple[str, ...]) -> str:
+    """Short mark of what a form shows, which comes back with it."""
+    text = json.dumps([values[name] for name in fields])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def changed_meanwhile(form: SentForm, values: Mapping[str, object], fields: tuple[str, ...]) -> str:
+    """Why a form is not carried out that was opened before somebody else changed the Box; empty: it is."""
+    if form.text("seen", 16) in ("", seen_values(values, fields)):
+        return ""
+    other = [
+        f"{name.replace('_', ' ')} {'empty' if values[name] is None else values[name]}"
+        for name in fields
+        if not _typed_as(form, name, values[name])
+    ]
+    return (
+        "This Box was changed after you opened this page, so nothing was saved. What you typed stands here; "
+        f"stored is now: {', '.join(other) or 'the same'}. Save again to put yours in its place."
+    )
+
+
+def _typed_as(form: SentForm, name: str, value: object) -> bool:
+    if isinstance(value, bool):
+        return form.checked(name) is value
+    text = "" if value is None else str(value)
+    return form.text(name) in (text, text.removesuffix(".0"))
+
+
+def moved_to(wanted: LocationRecord | None, stands: LocationRecord | None) -> LocationRecord | None:
+    """None where the Box stays: nothing was typed, or where it stands already, under whatever name."""
+    if wanted is None or stands is None:
+        return wanted
+    same = (wanted.latitude, wanted.longitude) == (stands.latitude, stands.longitude)
+    return None if same else wanted
+
+
+def forget_place(store: CloudStore, box_id: str, stands: LocationRecord) -> None:
+    """The Box stands nowhere; a place that others may have too is left."""
+    store.put_box(BoxRecord(box_id, "", location=""))
+    if stands.slug == place_of(box_id):
+        store.remove_location(stands.slug)
 
 
 def read_place(form: SentForm, box_id: str) -> LocationRecord | None:

@@ -24,6 +24,7 @@ AT_ONCE, MOST_WAITING = 4, 64
 """Forms of who is not signed in: so many are worked on, so many wait, each of them for a password's 30 ms."""
 BUSY, BUSY_S = "Many are signing in at this moment. Try again in a few seconds.", 5
 BROKEN_OFF = "The form did not come whole."
+SIGNED_OUT = "You are not signed in now, so what you sent was not done. Sign in, then send it again."
 EXPIRED = "This form was made for another session. Go back, reload the page, and send it again."
 
 
@@ -109,7 +110,7 @@ def form_route(
     async def endpoint(request: Request) -> Response:
         visitor = ASKING.get()
         if places is None and not visitor.session_hash:
-            raise HTTPException(401, "Sign in first.")
+            raise HTTPException(401, SIGNED_OUT)
         form = await read_form(request)
         if not visitor.accepts_form(form.text("form_token")):
             raise HTTPException(403, EXPIRED)

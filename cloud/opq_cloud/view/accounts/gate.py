@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import anyio.to_thread
 
+from opq_cloud.view.accounts.forms import FORM_TYPE
 from opq_cloud.view.accounts.visitors import ASKING, NOBODY, AskingRequest, Visitor, Visitors
 from opq_cloud.view.guard import V1, App, Receive, Scope, Send, send_problem
 from opq_proto.errors import StoreError
@@ -22,6 +23,7 @@ FOR_EVERYBODY = ("/embed", "/feeds", "/share")
 """The same for everybody: who is signed in sees there what anybody would."""
 WITH_REGIONS = ("/map", "/grid", "/wall")
 """They show figures of regions too, where no Box itself is public."""
+FORM_TYPES = (FORM_TYPE, "multipart/form-data")
 NO_PAGE = ("/api/", "/live", "/map/state", "/search/found")
 
 
@@ -33,11 +35,13 @@ class VisitorGate:
         app: App,
         visitors: Visitors,
         unavailable: Callable[[Scope, StoreError], App],
+        signed_out: Callable[[Scope], App],
     ) -> None:
-        """`unavailable` makes the answer while it cannot be read who asks."""
+        """`unavailable` answers while it cannot be read who asks, `signed_out` a form of a stranger."""
         self._app = app
         self._visitors = visitors
         self._unavailable = unavailable
+        self._signed_out = signed_out
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or _under(scope["path"], FOR_ALL):
@@ -58,7 +62,15 @@ class VisitorGate:
         path = scope["path"]
         regions = bool(visitor.regional) and _under(path, WITH_REGIONS)
         if not (visitor.sees_something or regions or _under(path, (*TO_SIGN_IN, *FOR_EVERYBODY))):
-            await _refuse(scope, send)
+            if _is_form(scope, facts) and not _under(path, NO_PAGE):
+                token = ASKING.set(visitor)
+                try:
+                    answer = self._signed_out(scope)
+                finally:
+                    ASKING.reset(token)
+                await answer(scope, receive, send)
+            else:
+                await _refuse(scope, send)
             return
         token = ASKING.set(visitor)
         try:
@@ -81,6 +93,10 @@ def asking_now() -> Visitor:
 
 def _under(path: str, roots: tuple[str, ...]) -> bool:
     return any(path == root or path.startswith(f"{root.rstrip('/')}/") for root in roots)
+
+
+def _is_form(scope: Scope, facts: AskingRequest) -> bool:
+    return scope["method"] == "POST" and facts.headers.get("content-type", "").startswith(FORM_TYPES)
 
 
 async def _refuse(scope: Scope, send: Send) -> None:

@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse
 
 from opq_cloud.store.notification_records import (
     MOST_RULES,
+    UNSENT,
     NotificationEntry,
     NotificationRecords,
     NotificationRule,
@@ -37,6 +38,8 @@ from opq_cloud.view.words import CLASS_WORDS
 PAGE = "/account/notifications"
 LINES_SHOWN = 100
 TESTS_MS = 600_000
+TEST_SHOWN_S = 3.0
+"""So long the answer waits for what becomes of a test; what takes longer is shown as waiting."""
 MOST_TESTS = 5
 """So many tests in TESTS_MS: a button is not for sending mail."""
 NO_RULE = "There is no such rule; it may have been deleted."
@@ -151,9 +154,10 @@ class NotificationPages:
         lines = self._records.entries(rule.account_id)
         if sum(each.kind == "test" and each.made_ms > now_ms - TESTS_MS for each in lines) >= MOST_TESTS:
             return self._list_page(f"{MOST_TESTS} tests in 10 minutes are enough; wait a little.", code=400)
+        number = entry_id(rule.rule_id, "test", new_secret())
         self._records.add_entry(
             NotificationEntry(
-                entry_id(rule.rule_id, "test", new_secret()),
+                number,
                 rule.account_id,
                 rule.rule_id,
                 rule.name,
@@ -164,6 +168,12 @@ class NotificationPages:
                 now_ms,
             )
         )
+        until_s = time.monotonic() + TEST_SHOWN_S
+        while time.monotonic() < until_s:
+            entry = self._records.entry(number)
+            if entry is None or entry.state not in UNSENT or (entry.tried and entry.state == "waiting"):
+                break
+            time.sleep(0.1)
         return see_other(f"{PAGE}#log")
 
     # Tokens for stream rules

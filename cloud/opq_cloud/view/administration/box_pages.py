@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
@@ -9,8 +10,17 @@ from fastapi.responses import HTMLResponse
 
 from opq_cloud.box_service import box_of_name, retire_box, return_box
 from opq_cloud.store.audit_records import AuditFilter
-from opq_cloud.store.store import BoxRecord, LocationRecord, box_order
-from opq_cloud.view.accounts.box_settings import PRIVACY_WORDS, box_values, put_name_and_place
+from opq_cloud.store.store import BoxRecord, box_order
+from opq_cloud.view.accounts.box_settings import (
+    OWNERS_FIELDS,
+    PRIVACY_WORDS,
+    box_values,
+    changed_meanwhile,
+    forget_place,
+    moved_to,
+    put_name_and_place,
+    seen_values,
+)
 from opq_cloud.view.accounts.forms import SentForm, form_route, see_other
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.administration.admin_context import AdminContext
@@ -30,6 +40,7 @@ from opq_proto.errors import KeyFileError
 from opq_proto.key_register import KeyEntry
 
 PER_PAGE = 100
+FIELDS = (*OWNERS_FIELDS, "description", "feeder", "phase", "grid", "unplugged")
 CHANGES_SHOWN = 10
 
 
@@ -79,12 +90,14 @@ class BoxAdminPages:
             pages=max(1, -(-len(found) // PER_PAGE)),
         )
 
-    def box_page(self, box_id: str, ask: Annotated[str, Query(max_length=20)] = "") -> Response:
+    def box_page(
+        self, box_id: str, ask: Annotated[str, Query(max_length=20)] = "", saved: bool = False
+    ) -> Response:
         """`ask`: who may change it asks the Box itself; it waits for its answer some seconds at most."""
         visitor = self._context.looks()
         record = self._known(box_id)
         if not ask or not visitor.administers:
-            return self._box_page(record)
+            return self._box_page(record, notice="Saved." if saved else "")
         try:
             return self._box_page(record, said=self._asked.ask(record.box_id))
         except BoxNotAskedError as error:
@@ -97,6 +110,8 @@ class BoxAdminPages:
         code: int = 200,
         said: SaidByBox | None = None,
         not_asked: str = "",
+        notice: str = "",
+        typed: Mapping[str, str] = MappingProxyType({}),
     ) -> Response:
         context, box_id = self._context, record.box_id
         services = read_services(context.addresses)
@@ -114,6 +129,9 @@ class BoxAdminPages:
             owner=names.get(owner_id, ""),
             privacies=PRIVACY_WORDS,
             problem=problem,
+            notice=notice,
+            typed=typed,
+            seen=seen_values(box_values(context.accounts, box_id), FIELDS),
             said=said,
             not_asked=not_asked,
             window_s=window_s(context.view.whole_hub.newest(box_id)),
@@ -134,14 +152,19 @@ class BoxAdminPages:
         try:
             wanted = read_box_form(form, box_id)
         except ValueError as error:
-            return self._box_page(record, str(error), 400)
+            return self._box_page(record, str(error), 400, typed=form.fields)
         if (other := box_of_name(store, wanted.name, but=box_id)) is not None:
-            return self._box_page(record, f"Box {other} has this name; names are unique.", 400)
+            text = f"Box {other} has this name; names are unique."
+            return self._box_page(record, text, 400, typed=form.fields)
         accounts = self._context.accounts
         before = box_values(accounts, box_id)
+        if changed := changed_meanwhile(form, before, FIELDS):
+            return self._box_page(record, changed, 409, typed=form.fields)
         store.put_box(wanted.record)
         stands = store.locations().get(record.location or "")
         put_name_and_place(store, box_id, wanted.name, wanted.region, moved_to(wanted.place, stands))
+        if wanted.place is None and stands is not None:
+            forget_place(store, box_id, stands)
         accounts.people.change_access(
             box_id,
             lambda was: replace(was, privacy=wanted.privacy, public_waveforms=wanted.public_waveforms),
@@ -149,7 +172,7 @@ class BoxAdminPages:
         self._context.accounts.note(
             visitor, "set facts of a Box", f"box {box_id}", before, box_values(accounts, box_id)
         )
-        return see_other(f"/admin/boxes/{box_id}")
+        return see_other(f"/admin/boxes/{box_id}?saved=1")
 
     def set_rate(self, request: Request, visitor: Visitor, form: SentForm) -> Response:
         """The original's command to a Box; what it says before and after goes into the log of changes."""
@@ -210,14 +233,6 @@ class BoxAdminPages:
         if record is None and not heard and box_id not in read_keys(context):
             raise HTTPException(404, "No Box with this id is known.")
         return record or BoxRecord(box_id, f"Box {box_id}")
-
-
-def moved_to(wanted: LocationRecord | None, stands: LocationRecord | None) -> LocationRecord | None:
-    """None where the Box stays: nothing was typed, or where it stands already, under whatever name."""
-    if wanted is None or stands is None:
-        return wanted
-    same = (wanted.latitude, wanted.longitude) == (stands.latitude, stands.longitude)
-    return None if same else wanted
 
 
 def read_boxes(context: AdminContext) -> list[AdminBox]:

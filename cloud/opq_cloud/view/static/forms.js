@@ -1,0 +1,17 @@
+// A form is sent once: a second click while it is under way would do it twice. Of its own, as every page has it.
+
+const GIVE_UP_MS = 20_000;
+
+/** May be sent again: it was left, or nothing answers. */
+function free(form) {
+  delete form.dataset.sent;
+}
+
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.method !== "post" || event.defaultPrevented) return;
+  if (form.dataset.sent) return event.preventDefault();
+  form.dataset.sent = "yes";
+  setTimeout(free, GIVE_UP_MS, form);
+});
+addEventListener("pageshow", () => document.querySelectorAll("form[data-sent]").forEach(free)); // came back to

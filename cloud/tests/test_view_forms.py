@@ -1,0 +1,104 @@
+"""Forms that cannot be carried out: what was typed stays, and nothing is overwritten unseen."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from account_scene import FormBrowser, add_people
+
+from opq_cloud.store.store import BoxRecord, LocationRecord
+from opq_cloud.view import demo
+
+pytestmark = pytest.mark.usefixtures("cheap_argon2")
+SETTINGS = "/boxes/1/settings"
+ADMIN = "/admin/boxes/1"
+
+
+@pytest.fixture(scope="module")
+def ids(scene: demo.Scene) -> dict[str, str]:
+    made = add_people(scene, ada="admin", bob="admin", eve="owner")
+    scene.store.put_box(BoxRecord("1", "Cellar"))
+    scene.store.people.claim_box("1", made["eve"])
+    return made
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[demo.Scene]:
+    with demo.Scene(tmp_path_factory.mktemp("view"), poll_s=30.0) as running:
+        yield running
+
+
+def browser_of(scene: demo.Scene, name: str) -> FormBrowser:
+    browser = FormBrowser(scene.url)
+    assert browser.sign_in(f"{name}@example.org") == 303
+    return browser
+
+
+def seen_in(browser: FormBrowser) -> str:
+    found = re.search(r'name="seen" value="(\w+)"', browser.text)
+    assert found is not None
+    return found[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "page", "form"), [("eve", SETTINGS, SETTINGS), ("ada", ADMIN, f"{ADMIN}/facts")]
+)
+def test_a_refused_form_keeps_what_was_typed(
+    scene: demo.Scene, ids: dict[str, str], name: str, page: str, form: str
+) -> None:
+    browser = browser_of(scene, name)
+    typed = {"name": "Attic", "region": "north", "privacy": "all", "public_waveforms": "on"}
+    assert browser.post(form, page, **typed, nominal_v="many") == 400
+    assert 'value="Attic"' in browser.text and 'value="many"' in browser.text
+    assert re.search(r'value="all" checked', browser.text)
+    assert re.search(r'name="public_waveforms" checked', browser.text)
+    assert scene.store.box("1").name == "Cellar"
+
+
+@pytest.mark.parametrize(("page", "form"), [(SETTINGS, SETTINGS), (ADMIN, f"{ADMIN}/facts")])
+def test_a_change_by_another_is_not_overwritten_unseen(
+    scene: demo.Scene, ids: dict[str, str], page: str, form: str
+) -> None:
+    ada, bob = browser_of(scene, "ada"), browser_of(scene, "bob")
+    for each in (ada, bob):
+        assert each.get(page) == 200
+    seen = seen_in(bob)
+    assert ada.post(form, name="Garage", privacy="region", seen=seen_in(ada)) == 303
+    assert ada.get(ada.headers["location"]) == 200 and "Saved." in ada.text
+    assert bob.post(form, name="Shed", privacy="nothing", seen=seen) == 409
+    assert "stored is now: name Garage, privacy region" in bob.text, re.findall(
+        r"stored is now[^<]*", bob.text
+    )
+    assert 'value="Shed"' in bob.text
+    assert scene.store.box("1").name == "Garage"
+    assert bob.post(form, name="Shed", privacy="nothing", seen=seen_in(bob)) == 303, "who saw it may"
+    assert scene.store.box("1").name == "Shed"
+    scene.store.put_box(BoxRecord("1", "Cellar"))
+
+
+def test_a_place_that_was_typed_can_be_taken_away(scene: demo.Scene, ids: dict[str, str]) -> None:
+    eve, store = browser_of(scene, "eve"), scene.store
+    where = {"latitude": "0", "longitude": "21.5"}
+    assert eve.post(SETTINGS, SETTINGS, name="Cellar", privacy="nothing", **where) == 303
+    assert eve.get(SETTINGS) == 200 and 'name="latitude" type="text" value="0.0"' in eve.text
+    assert eve.post(SETTINGS, name="Cellar", privacy="nothing") == 303
+    assert not store.box("1").location and "box-1" not in store.locations()
+    store.put_location(LocationRecord("kailua", 21.4, -157.7))
+    store.put_box(BoxRecord("1", "", location="kailua"))
+    where = {"latitude": "21.4", "longitude": "-157.7"}
+    assert eve.post(SETTINGS, SETTINGS, name="Cellar", privacy="nothing", **where) == 303
+    assert store.box("1").location == "kailua", "what was not changed is no move"
+    assert eve.post(SETTINGS, SETTINGS, name="Cellar", privacy="nothing") == 303
+    assert not store.box("1").location and "kailua" in store.locations(), "others may stand there"
+
+
+def test_a_form_whose_session_has_ended_leads_to_signing_in(scene: demo.Scene, ids: dict[str, str]) -> None:
+    eve = browser_of(scene, "eve")
+    assert eve.get(SETTINGS) == 200
+    scene.store.people.end_sessions(ids["eve"])
+    came = {"Referer": f"{scene.url}{SETTINGS}"}
+    assert eve.post(SETTINGS, headers=came, name="Attic", privacy="all") == 401
+    assert eve.headers["content-type"].startswith("text/html")
+    assert "what you sent was not done" in eve.text
+    assert "/sign-in?next=%2Fboxes%2F1%2Fsettings" in eve.text
+    assert scene.store.box("1").name == "Cellar"

@@ -4,7 +4,7 @@ From the levels of the trends (`opq_cloud.store.pyramid`), so that any span cost
 ten minutes from the Measurements themselves, while they are kept.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from opq_cloud.store.histogram import bin_of, quantile
@@ -78,7 +78,7 @@ def read_history(
         missing_spans([row.start_ms for row in found], span.start_ms, until_ms, step_ms),
         _coverage(found, span.start_ms, until_ms, step_ms),
         tuple(store.find_incidents(wanted, INCIDENTS_SHOWN)),
-        percentiles,
+        _held_to_rows(percentiles, found),
     )
 
 
@@ -140,6 +140,19 @@ def _percentiles_of_rows(rows: Iterable[HistoryRow]) -> dict[str, tuple[float, f
             key, scale = METRICS[name]
             _count(counts[name], bin_of(key, mean / scale), 1)
     return _quantiles(counts)
+
+
+def _held_to_rows(
+    percentiles: dict[str, tuple[float, float, float]], rows: Sequence[HistoryRow]
+) -> dict[str, tuple[float, float, float]]:
+    """A percentile is the middle of a bin, which may lie beyond the lowest or highest value."""
+    held = dict(percentiles)
+    for name, values in percentiles.items():
+        if spreads := [row.values[name] for row in rows if name in row.values]:
+            least, most = min(each[0] for each in spreads), max(each[2] for each in spreads)
+            low, middle, high = (min(max(value, least), most) for value in values)
+            held[name] = low, middle, high
+    return held
 
 
 def _values(bucket: Bucket) -> dict[str, Spread]:

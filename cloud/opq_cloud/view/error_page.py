@@ -47,16 +47,16 @@ def error_ways(code: int, visitor: Visitor, path: str, method: str = "GET", came
     first = [("Back to the form", back)] if back else []
     rest = [("Boxes", "/"), ("Incidents", "/incidents")]
     if code in (401, 403, 404):
-        first += _ways_in(visitor, path if reads else back or "/")
+        first += _ways_in(code, visitor, path if reads else back or "/")
         rest.append(("Search", "/search"))
     if code in (500, 503) and reads:
         first.append(("Try again", own_path(path)))
     return ErrorWays(heading, _advice(code, visitor), (*first, *rest), code == 503 and reads)
 
 
-def _ways_in(visitor: Visitor, path: str) -> list[tuple[str, str]]:
+def _ways_in(code: int, visitor: Visitor, path: str) -> list[tuple[str, str]]:
     if not visitor.accounts_in_use:
-        return []
+        return [("How the first account is made", "/sign-in")] if code == 401 else []
     if visitor.account is None:
         return [("Sign in", f"/sign-in?next={quote(own_path(path), safe='')}")]
     return [("Your Boxes", "/account/boxes")]
@@ -64,6 +64,8 @@ def _ways_in(visitor: Visitor, path: str) -> list[tuple[str, str]]:
 
 def _advice(code: int, visitor: Visitor) -> str:
     if code == 401:
+        if not visitor.accounts_in_use:
+            return "No account has been made here yet: until then this page is open to its own machine."
         return "Who has no account asks an administrator of this View for an invitation."
     if code in (403, 404) and visitor.accounts_in_use:
         if visitor.account is None:

@@ -271,7 +271,10 @@ def request_control(folder: Path, request: Mapping[str, Any], timeout_s: float =
             connection.sendall(json.dumps(request).encode() + b"\n")
             line = connection.makefile("rb").readline(65536)
     except OSError as error:
-        raise OpqError(f"no Boxes answer at {folder / NAME}: {error.strerror or error}") from error
+        raise OpqError(
+            f"no Boxes answer at {folder / NAME} ({error.strerror or error}); start some with "
+            "`opq-tools up --sim 3` or `opq-tools sim 3`, or name those that run by --data-dir"
+        ) from error
     try:
         answer = json.loads(line)
     except ValueError as error:

@@ -29,8 +29,8 @@ BOX_NUMBER = re.compile(r"[0-9]{1,10}")
 GATEWAY_CODE = re.compile(r"[0-9A-Za-z]{4}[ -]?[0-9A-Za-z]{4}")
 """What a gateway shows, as people type it; nothing else is sent to a Box."""
 NOT_CLAIMED = (
-    "This does not fit, the Box is not connected, or has an owner. At its gateway `opq-gateway claim-code` "
-    "shows a code for ten minutes and `opq-tools keys list` the fingerprint; an administrator makes codes."
+    "This does not fit, the Box is not connected, or has an owner. At its gateway, opq-gateway claim-code "
+    "shows a code for ten minutes and opq-tools keys list the fingerprint; an administrator makes codes."
 )
 PRIVACY_WORDS = {
     "nothing": "Nothing",
@@ -72,13 +72,20 @@ class BoxSettingsPages:
             raise HTTPException(401, "Sign in first.")
         return self._boxes_page(visitor)
 
-    def _boxes_page(self, visitor: Visitor, problem: str = "", code: int = 200) -> HTMLResponse:
+    def _boxes_page(
+        self,
+        visitor: Visitor,
+        problem: str = "",
+        code: int = 200,
+        typed: Mapping[str, str] = MappingProxyType({}),
+    ) -> HTMLResponse:
         own = [self._record(box_id) for box_id in sorted(visitor.own, key=box_order)]
         shared = [self._record(box_id) for box_id in sorted(visitor.full - visitor.own, key=box_order)]
         return self._context.page(
             "own_boxes.html",
             code=code,
             problem=problem,
+            typed=typed,
             own=own,
             shared=shared,
             may_claim=visitor.account is not None and visitor.account.role in CLAIMERS,
@@ -99,7 +106,7 @@ class BoxSettingsPages:
             or self._claim_at_gateway(box_id, proof, account.account_id)
         )
         if claimed is None:
-            return self._boxes_page(visitor, NOT_CLAIMED, 403)
+            return self._boxes_page(visitor, NOT_CLAIMED, 403, form.fields)
         limits.give_back(f"claim {account.account_id}", visitor.address)
         self._context.note(visitor, "claimed a Box", f"box {claimed}")
         return see_other(f"/boxes/{claimed}/settings")

@@ -172,7 +172,8 @@ class EntryPages:
         )
 
     def _refused_account(self, path: str, form: SentForm, problem: str) -> HTMLResponse:
-        heading = "The first administrator" if path == "/first-admin" else "Make an account"
+        by_link = "Accept the invitation" if form.text("link_code") else "Make an account"
+        heading = "The first administrator" if path == "/first-admin" else by_link
         return self._new_account_page(
             path, form.text("link_code"), form.text("email"), heading, problem, 400, form.text("name", 80)
         )

@@ -33,9 +33,16 @@ def read_nominal_form(form: SentForm, store: CloudStore, box_id: str) -> BoxReco
     rms, f = (newest[0].metrics.get(name) if newest else None for name in ("rms", "f"))
     supplied = rms is not None and rms.average > LEAST_SUPPLY_V
     if volts and rms is not None and supplied and not LEAST_SHARE <= rms.average / volts <= MOST_SHARE:
-        raise ValueError(f"The Box measures {rms.average:.1f} V now; {volts:g} V is not its outlet's.")
+        low, high = rms.average / MOST_SHARE, rms.average / LEAST_SHARE
+        raise ValueError(
+            f"The Box measures {rms.average:.1f} V now; {volts:g} V is not its outlet's. "
+            f"Want {low:.0f} to {high:.0f} V."
+        )
     if hertz is not None and f is not None and abs(f.average - hertz) > MOST_HZ_OFF:
-        raise ValueError(f"The Box measures {f.average:.2f} Hz now; {hertz:g} Hz is not its grid's.")
+        raise ValueError(
+            f"The Box measures {f.average:.2f} Hz now; {hertz:g} Hz is not its grid's. "
+            f"Want a nominal frequency within {MOST_HZ_OFF:g} Hz of that."
+        )
     if hertz is not None and hertz != known.nominal_hz:
         _hold_to_grid(store, known, hertz)
     return BoxRecord(box_id, "", nominal_v=volts, nominal_hz=hertz)

@@ -33,6 +33,8 @@ STATE_WORDS = {
     "failed": "not sent",
     "dropped": "dropped",
 }
+MAY_STOP = 4.0
+"""From this severity on equipment may stop: what most people want to hear of."""
 MOST_BOXES = 100
 MOST_MINUTES = 7 * 24 * 60
 
@@ -45,7 +47,8 @@ def may_be_about(visitor: Visitor) -> dict[str, str]:
 def new_rule(account_id: str, about: str) -> NotificationRule:
     """With what most people want, not stored."""
     rule = NotificationRule(secrets.token_hex(8), account_id, "", about, "mail", 0)
-    return replace(rule, updates=about in ("silence", "health"))
+    severity = MAY_STOP if about == "incident" else 0.0
+    return replace(rule, updates=about in ("silence", "health"), least_severity=severity)
 
 
 def rule_of(form: SentForm, was: NotificationRule, visitor: Visitor) -> tuple[NotificationRule, list[str]]:

@@ -115,6 +115,7 @@ class NotificationPages:
             digest_words=DIGEST_WORDS,
             class_words=CLASS_WORDS,
             scope_words=SCOPE_WORDS,
+            mail_ready=self._context.mailer.ready,
         )
 
     def add(self, request: Request, visitor: Visitor, form: SentForm) -> Response:

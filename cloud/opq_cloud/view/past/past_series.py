@@ -219,16 +219,18 @@ def rows_together(
         )
     if not found:
         return (), None
-    p05, p50, p95 = _quantiles(every, SHARES) or (found[0].mean,) * 3
+    low, high = min(row.low for row in found), max(row.high for row in found)
+    middles = _quantiles(every, SHARES) or (found[0].mean,) * 3
+    p05, p50, p95 = (min(max(value, low), high) for value in middles)  # a bin's middle may lie outside
     whole_weight = sum(each.weight for each in places.values())
     weighted = sum(each.weighted for each in places.values())
     figures = PastFigures(
-        min(row.low for row in found),
+        low,
         p05,
         p50,
         weighted / whole_weight,
         p95,
-        max(row.high for row in found),
+        high,
     )
     return tuple(found), figures
 

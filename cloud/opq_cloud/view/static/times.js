@@ -100,3 +100,6 @@ if (said && box) {
   });
   if (box.checked) beside(true);
 }
+
+// Names of zones for the form that asks for one.
+document.getElementById("zones")?.append(...Intl.supportedValuesOf("timeZone").map((name) => new Option("", name)));

@@ -235,6 +235,7 @@ def test_a_token_without_the_scope_reads_all_but_samples(tmp_path_factory: pytes
                 assert len(client.get("/boxes").json()["items"]) == 3, name
                 wanted = 404 if name == "read" else 200
                 assert [client.get(path).status_code for path in raw] == [wanted] * 3, name
+                assert ("reads no raw waveforms" in client.get(raw[1]).text) == (name == "read")
                 assert client.get("/incidents/1").status_code == 200
                 old = httpx.get(f"{running.url}/api/events/1/waveform/1", headers=headers, timeout=60)
                 assert old.status_code == wanted, "the older interface too"

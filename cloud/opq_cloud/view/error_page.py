@@ -43,8 +43,9 @@ def error_ways(code: int, visitor: Visitor, path: str, method: str = "GET", came
     """`path` and `came_from` (of a form: the page that it stood on) are paths of ours, with their queries."""
     heading = HEADINGS.get(code, HTTPStatus(code).phrase)
     reads = method in ("GET", "HEAD")
-    back = own_path(came_from, "") if not reads and len(came_from) <= MOST_BACK_CHARACTERS else ""
-    first = [("Back to the form", back)] if back else []
+    wrote = not reads or code == 400
+    back = own_path(came_from, "") if wrote and len(came_from) <= MOST_BACK_CHARACTERS else ""
+    first = [("Back to the form", back)] if back and back != path else []
     rest = [("Boxes", "/"), ("Incidents", "/incidents")]
     if code in (401, 403, 404):
         first += _ways_in(code, visitor, path if reads else back or "/")
@@ -75,7 +76,8 @@ def _advice(code: int, visitor: Visitor) -> str:
                 "You see your own Boxes, those that are shared with you, and public ones. "
                 "The owner of a Box can share it, an administrator can change your role."
             )
-        return "" if visitor.admin else "An administrator of this View can change your role."
+        refused = code == 403 and not visitor.admin
+        return "An administrator of this View can change your role." if refused else ""
     if code == 429:
         return "Wait a minute, then try again."
     if code == 500:

@@ -94,7 +94,7 @@ def read_list_address(context: ViewContext, params: Mapping[str, str]) -> ListAd
     if box and not BOX_ID.fullmatch(box):
         raise HTTPException(404, "No Box has such an id.")
     if kind and kind not in words.CLASS_WORDS:
-        raise HTTPException(404, "There is no such class of incident.")
+        raise HTTPException(404, f"There is no such class; there are {', '.join(words.CLASS_WORDS)}.")
     if scope and scope not in SCOPES:
         raise HTTPException(404, f"There is no such scope; there are {', '.join(SCOPES)}.")
     if order not in ORDERS:

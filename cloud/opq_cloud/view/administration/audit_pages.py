@@ -156,7 +156,11 @@ def audit_row(entry: AuditEntry, names: Mapping[str, str]) -> AuditRow:
         who_words(entry, names),
         names.get(entry.subject, entry.subject[:1].upper() + entry.subject[1:]),
         link,
-        tuple(ChangedValue(key, entry.before.get(key, ""), entry.after.get(key, "")) for key in keys),
+        tuple(
+            ChangedValue(key, entry.before.get(key, ""), entry.after.get(key, ""))
+            for key in keys
+            if entry.before.get(key, "") or entry.after.get(key, "")
+        ),
     )
 
 

@@ -31,7 +31,7 @@ LINES: dict[str, Lines] = {
     "frequency": figures.frequency_lines,
 }
 HINTS = {
-    "wave": "Volts at the outlet, as sampled.",
+    "wave": "The voltage at the outlet, as sampled.",
     "rms": "Urms(1/2): the rms of one cycle, renewed every half cycle (IEC 61000-4-30, 5.4).",
     "missing": "The waveform less the wave of the six cycles before the incident, carried on for 120 cycles.",
     "residual": "The waveform less its own tracked fundamental: harmonics, transients and noise stay.",

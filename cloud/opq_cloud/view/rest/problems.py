@@ -11,10 +11,12 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from opq_cloud.export.records import ExportError
 from opq_cloud.service import ServiceCounters
+from opq_cloud.view.accounts.visitors import ASKING
 from opq_proto.errors import StoreError
 
 MEDIA_TYPE = "application/problem+json"
 MOST_ERRORS = 5
+UNTICKED = " This token reads no raw waveforms: make one with “Raw waveforms too” ticked."
 log = structlog.get_logger()
 
 
@@ -75,7 +77,8 @@ def add_problems(app: FastAPI, counters: ServiceCounters) -> None:
         return problem(error.status, error.detail, request.url.path, headers=error.headers)
 
     def on_export(request: Request, error: Exception) -> JSONResponse:
-        return problem(404, f"{str(error)[:1].upper()}{str(error)[1:]}.", request.url.path)
+        text = f"{str(error)[:1].upper()}{str(error)[1:]}."
+        return problem(404, text + (UNTICKED if ASKING.get().without_waveforms else ""), request.url.path)
 
     def on_store(request: Request, error: Exception) -> JSONResponse:
         counters.add("store_errors")

@@ -45,7 +45,8 @@ def error_ways(code: int, visitor: Visitor, path: str, method: str = "GET", came
     reads = method in ("GET", "HEAD")
     wrote = not reads or code == 400
     back = own_path(came_from, "") if wrote and len(came_from) <= MOST_BACK_CHARACTERS else ""
-    first = [("Back to the form", back)] if back and back != path else []
+    leads_on = back and code != 401 and (back != path or not reads)
+    first = [("Back to the form", back)] if leads_on else []
     rest = [("Boxes", "/"), ("Incidents", "/incidents")]
     if code in (401, 403, 404):
         first += _ways_in(code, visitor, path if reads else back or "/")

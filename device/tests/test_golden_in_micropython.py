@@ -26,7 +26,7 @@ def micropython_of_the_box(cache: Path) -> Path:
     if shutil.which("cc") is None:
         pytest.skip("no C compiler here: apt install gcc libc6-dev")
     try:
-        tools = toolchain.find()
+        tools = toolchain.find_toolchain()
     except OpqError as problem:
         pytest.skip(str(problem))
     sources = [path for room in (*MODULES, "acquire") for path in (CMODULES / room).glob("*.[ch]")]

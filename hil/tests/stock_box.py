@@ -55,7 +55,7 @@ def stock_firmware() -> bytes:
         told = os.environ.pop("OPQ_FIRMWARE_DIR", None)  # a folder that was named has no objects
         try:
             firmware_for(boards=("opqbox",))
-            tools = toolchain.find()
+            tools = toolchain.find_toolchain()
         finally:
             if told is not None:
                 os.environ["OPQ_FIRMWARE_DIR"] = told

@@ -18,8 +18,8 @@ from opq_hil.cloud_faults.accounts import HeldNumbers
 from opq_hil.cloud_faults.database_lock import DatabaseLock
 from opq_hil.cloud_faults.dips import NOMINAL_HZ, dipping_grid, placed_dips, true_dips
 from opq_hil.cloud_faults.known_defects import KNOWN_DEFECTS, KnownDefect, seen_of, sorted_out
-from opq_hil.cloud_faults.runner import SIDE_BY_SIDE, line, play_all, tally
-from opq_hil.cloud_faults.schedule import BOX_IDS, LAST_END_S, SPANS_S, DrawnDip, draw
+from opq_hil.cloud_faults.runner import SIDE_BY_SIDE, cloud_line, cloud_tally, play_cloud_seeds
+from opq_hil.cloud_faults.schedule import BOX_IDS, LAST_END_S, SPANS_S, DrawnDip, draw_cloud
 from opq_hil.cloud_faults.stored_rows import StoredEvent, incident_of_findings
 from opq_hil.cloud_faults.world import HOSTILE_ID, CloudEvidence
 from opq_hil.fleet.fleet_meter import FleetMeter
@@ -32,12 +32,12 @@ S = 10**9
 
 
 def test_a_seed_gives_the_same_schedule_every_time_and_another_seed_another() -> None:
-    assert draw(7) == draw(7)
-    assert draw(7).faults != draw(8).faults and draw(7).dips != draw(8).dips
+    assert draw_cloud(7) == draw_cloud(7)
+    assert draw_cloud(7).faults != draw_cloud(8).faults and draw_cloud(7).dips != draw_cloud(8).dips
 
 
 def test_two_hundred_schedules_have_every_kind_and_end_in_time() -> None:
-    schedules = [draw(seed) for seed in range(200)]
+    schedules = [draw_cloud(seed) for seed in range(200)]
     assert {kind for schedule in schedules for kind in schedule.kinds} == set(SPANS_S)
     assert max(fault.end_s for schedule in schedules for fault in schedule.faults) <= LAST_END_S + 1e-3
     assert {fault.step_s for schedule in schedules for fault in schedule.faults} == {-3600, 0, 3600}
@@ -198,14 +198,14 @@ def test_the_table_of_known_defects_says_what_goes_wrong_and_after_which_faults(
 
 
 def test_the_tally_names_seeds_that_failed_and_the_line_what_was_wrong_and_what_is_known() -> None:
-    good = {**draw(1).document(), "ok": True, "problems": [], "known": {"double": ["stored twice"]}}
+    good = {**draw_cloud(1).document(), "ok": True, "problems": [], "known": {"double": ["stored twice"]}}
     good["figures"] = {"stored": 5, "wall_s": 1.5}
-    bad = {**draw(2).document(), "ok": False, "problems": ["one is lost"], "known": {}, "figures": {}}
-    found = tally([good, bad], TABLE)
+    bad = {**draw_cloud(2).document(), "ok": False, "problems": ["one is lost"], "known": {}, "figures": {}}
+    found = cloud_tally([good, bad], TABLE)
     assert (found["schedules"], found["failed_seeds"], found["stored"]) == (2, [2], 5)
     assert found["known_defects"]["double"] == "1 of 2"
-    assert "known, double: stored twice" in line(good) and line(good).startswith("ok")
-    assert line(bad).startswith("FAILED seed 2") and "one is lost" in line(bad)
+    assert "known, double: stored twice" in cloud_line(good) and cloud_line(good).startswith("ok")
+    assert cloud_line(bad).startswith("FAILED seed 2") and "one is lost" in cloud_line(bad)
 
 
 def test_what_a_world_left_is_judged_box_by_box() -> None:
@@ -290,11 +290,13 @@ def test_a_locked_store_takes_no_write_and_a_slow_one_takes_it_late(tmp_path: Pa
 
 
 def played(seeds: Sequence[int], folder: Path, side_by_side: int = SIDE_BY_SIDE) -> dict[str, Any]:
-    documents = play_all(seeds, folder, lambda document: print(line(document), flush=True), side_by_side)
+    documents = play_cloud_seeds(
+        seeds, folder, lambda document: print(cloud_line(document), flush=True), side_by_side
+    )
     for document in documents:
         if not document["ok"]:  # also in the summary of a run that goes on well
-            warnings.warn(line(document), stacklevel=2)
-    found = tally(documents)
+            warnings.warn(cloud_line(document), stacklevel=2)
+    found = cloud_tally(documents)
     print(found)
     return found
 
@@ -304,7 +306,7 @@ TWO_SEEDS = (4, 77)
 
 
 def test_two_seeds_have_almost_every_kind_of_fault() -> None:
-    kinds = {kind for seed in TWO_SEEDS for kind in draw(seed).kinds}
+    kinds = {kind for seed in TWO_SEEDS for kind in draw_cloud(seed).kinds}
     assert kinds == {*SPANS_S} - {"triggering_service_killed"}
 
 

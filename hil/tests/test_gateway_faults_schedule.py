@@ -21,10 +21,10 @@ from opq_hil.gateway_faults.boxes import Cable
 from opq_hil.gateway_faults.child import put_step_ns
 from opq_hil.gateway_faults.gauges import GatewayReading, SampleFlow
 from opq_hil.gateway_faults.places import free_offset
-from opq_hil.gateway_faults.runner import line, play_all, tally
+from opq_hil.gateway_faults.runner import line, play_seeds, tally
 from opq_hil.gateway_faults.schedule import LAST_END_S, SPANS_S, Fault, FaultSchedule, draw
 from opq_hil.gateway_faults.service import ServiceProcess, longest_deaf_s
-from opq_hil.gateway_faults.verdict import play, unexcused
+from opq_hil.gateway_faults.verdict import play_gateway, unexcused_gaps
 from opq_hil.gateway_faults.wire import FaultyRelay
 from opq_hil.gateway_faults.world import BOX_IDS
 from opq_proto.messages import Gap, Measurement, TimeSource
@@ -90,10 +90,10 @@ def test_a_wrong_count_and_a_block_kept_twice_are_told() -> None:
 
 def test_a_gap_whose_samples_the_box_could_have_sent_again_needs_an_excuse() -> None:
     lived = {BEFORE_HEARD: 800, "lost": 200}
-    assert "200 samples" in unexcused(FaultSchedule(1, ()), lived, 0.0)[0]
-    assert not unexcused(FaultSchedule(1, (Fault("disk_full", 2.0, 3.0),)), lived, 0.0)
-    assert not unexcused(FaultSchedule(1, ()), lived, 12.0)
-    assert "400000 samples" in unexcused(FaultSchedule(1, ()), {BEFORE_HEARD: 400_000}, 0.0)[0]
+    assert "200 samples" in unexcused_gaps(FaultSchedule(1, ()), lived, 0.0)[0]
+    assert not unexcused_gaps(FaultSchedule(1, (Fault("disk_full", 2.0, 3.0),)), lived, 0.0)
+    assert not unexcused_gaps(FaultSchedule(1, ()), lived, 12.0)
+    assert "400000 samples" in unexcused_gaps(FaultSchedule(1, ()), {BEFORE_HEARD: 400_000}, 0.0)[0]
 
 
 def test_a_stamp_that_is_not_the_boxs_own_or_was_revised_is_told() -> None:
@@ -141,7 +141,7 @@ def test_a_jump_of_time_between_neighbours_is_counted_and_one_at_a_hole_is_not()
 
 
 def test_holes_between_sequence_numbers_are_counted() -> None:
-    assert accounts.holes([measured(number, number, number + 1) for number in (5, 6, 9)]) == 2
+    assert accounts.missing_sequences([measured(number, number, number + 1) for number in (5, 6, 9)]) == 2
 
 
 def test_a_cable_comes_back_as_another_pty_behind_the_same_path(tmp_path: Path) -> None:
@@ -280,7 +280,7 @@ def test_the_tally_names_seeds_that_failed_and_the_line_what_was_wrong() -> None
 
 
 def test_without_faults_everything_is_accounted_for(tmp_path: Path) -> None:
-    verdict = play(FaultSchedule(0, (), length_s=3.0), tmp_path, mounted=False)
+    verdict = play_gateway(FaultSchedule(0, (), length_s=3.0), tmp_path, mounted=False)
     assert verdict.ok, verdict.problems
     figures = verdict.figures
     assert int(figures["samples_in_ring"]) + int(figures["samples_in_gaps"]) == figures["samples_sent"]
@@ -291,12 +291,12 @@ def test_without_faults_everything_is_accounted_for(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_plug_that_is_out_until_the_end_of_a_schedule_costs_no_sample(tmp_path: Path) -> None:
     unplugged = Fault("unplugged", 1.6, 3.95, "10")
-    verdict = play(FaultSchedule(0, (unplugged,), length_s=5.6), tmp_path, mounted=False)
+    verdict = play_gateway(FaultSchedule(0, (unplugged,), length_s=5.6), tmp_path, mounted=False)
     assert verdict.ok, verdict.problems
 
 
 def played(seeds: Sequence[int], folder: Path, side_by_side: int = 2) -> dict[str, Any]:
-    documents = play_all(seeds, folder, lambda document: print(line(document), flush=True), side_by_side)
+    documents = play_seeds(seeds, folder, lambda document: print(line(document), flush=True), side_by_side)
     for document in documents:
         if not document["ok"]:  # also in the summary of a run that goes on well
             warnings.warn(line(document), stacklevel=2)

@@ -200,7 +200,7 @@ def test_a_given_binary_is_taken_and_known_for_what_it_is(
     )
     stand_in.chmod(0o755)
     monkeypatch.setenv("OPQ_QEMU", str(stand_in))
-    found = qemu_build.find()
+    found = qemu_build.find_qemu()
     assert found is not None
     assert (found.path, found.kind, found.version) == (
         stand_in,
@@ -222,13 +222,13 @@ def test_where_ours_cannot_be_built_the_machines_own_is_taken_and_the_reason_kep
     monkeypatch.delenv("OPQ_QEMU", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     told: list[str] = []
-    found = qemu_build.find(told.append)
+    found = qemu_build.find_qemu(told.append)
     assert found is not None
     assert (found.path, found.kind) == (stand_in, "stock")
     assert "sudo apt install flex" in found.why
     assert "sudo apt install flex" in told[0]
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
-    assert qemu_build.find() is None
+    assert qemu_build.find_qemu() is None
 
 
 def test_missing_tools_are_one_apt_line(monkeypatch: pytest.MonkeyPatch) -> None:

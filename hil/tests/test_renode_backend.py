@@ -293,7 +293,7 @@ def test_the_robot_runner_leaves_soaks_out_and_says_when_there_is_no_renode(
 
 @pytest.mark.timeout(600)
 def test_the_box_samples_in_the_real_renode(tmp_path: Path) -> None:
-    if renode.find() is None:
+    if renode.find_renode() is None:
         pytest.skip(Renode().why_not(None) or "no Renode")
     built = os.environ.get("OPQ_FIRMWARE_DIR")
     if built is None:

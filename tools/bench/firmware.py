@@ -114,7 +114,7 @@ def link_s(bench: Bench, board: str) -> float:
     """Measured time of an update over the link by the command's own client, up to the new hello."""
     from opq_hil.suites.updates import BOOT_NS, CONFIRM_S, Versions
     from opq_proto.firmware_image import Slot, read_header
-    from opq_tools.flash.in_place import BoxLink, update
+    from opq_tools.flash.in_place import BoxLink, update_in_place
     from opq_tools.flash.progress import FlashProgress
     from opq_tools.flash.serial_line import SerialLine
 
@@ -126,7 +126,9 @@ def link_s(bench: Bench, board: str) -> float:
         closing(SerialLine(str(live.port), LINK_BAUD)) as line,
     ):
         box = BoxLink(line)
-        outcome = update(box, images, read_header(images[Slot.A]).version, box.hello(), FlashProgress(None))
+        outcome = update_in_place(
+            box, images, read_header(images[Slot.A]).version, box.hello(), FlashProgress(None)
+        )
     return outcome.seconds
 
 

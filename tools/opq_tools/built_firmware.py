@@ -33,7 +33,7 @@ def firmware_for(
     from opq_tools.firmware import build, toolchain
     from opq_tools.firmware.toolchain import tree_version
 
-    tools = toolchain.find()
+    tools = toolchain.find_toolchain()
     out = cache_folder() / "firmware"
     key = development_key(build.data_folder())
     for board in boards:
@@ -79,7 +79,7 @@ def prepare(say: Callable[[str], None], emulators: Collection[str] = ("qemu",)) 
     for name in sorted(set(emulators) - {"qemu"}):
         backend(name)  # ours to find, not to build
     if "qemu" in emulators:
-        binary = qemu_build.find(say)
+        binary = qemu_build.find_qemu(say)
         if binary is None or binary.kind != qemu_build.MACHINE:
             qemu_build.make(say)  # says why, and what to install
     return firmware_for(boards=(BOARD,), say=say)[BOARD].image.flash

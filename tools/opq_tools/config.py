@@ -77,7 +77,7 @@ def kind_of(document: Mapping[str, Any]) -> str:
     return max(scores, key=lambda name: scores[name])  # the gateway where none is known
 
 
-def check(path: Path, document: Mapping[str, Any], kind: str, data_dir: Path | None) -> Checked:
+def _check(path: Path, document: Mapping[str, Any], kind: str, data_dir: Path | None) -> Checked:
     """Load it as its service does, and look around.
 
     Raises:
@@ -218,7 +218,7 @@ def check_command(
         raise click.UsageError("FILE is missing; an example: opq-tools config check gateway.toml")
     try:
         document = read_document(file)
-        checked = check(file, document, kind or kind_of(document), data_dir)
+        checked = _check(file, document, kind or kind_of(document), data_dir)
     except ConfigError as error:
         _tell_error(file, error, as_json)
         sys.exit(error.exit_code)

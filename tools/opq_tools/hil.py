@@ -42,7 +42,7 @@ class SeededFaults:
 FAULTS = {
     "gateway-faults": SeededFaults(
         "Faults by seed at a real gateway: each sample in ring or gap, each Measurement stored once.",
-        gateway_faults.play_all,
+        gateway_faults.play_seeds,
         gateway_faults.GATEWAY.drawn,
         gateway_faults.SIDE_BY_SIDE,
         gateway_faults.tally,
@@ -50,11 +50,11 @@ FAULTS = {
     ),
     "cloud-faults": SeededFaults(
         "Faults by seed at a real cloud: each Measurement stored or held, each dip one incident.",
-        cloud_faults.play_all,
+        cloud_faults.play_cloud_seeds,
         cloud_faults.CLOUD.drawn,
         cloud_faults.SIDE_BY_SIDE,
-        cloud_faults.tally,
-        cloud_faults.line,
+        cloud_faults.cloud_tally,
+        cloud_faults.cloud_line,
     ),
 }
 
@@ -207,7 +207,7 @@ def run(
             f"{firmware_identity(firmware[BOARD])['image_sha256'][:12]}): a difference may be the firmware's",
             err=True,
         )
-    verdicts = play_all(scenarios, found, firmware, folder, told)
+    verdicts = play_all(scenarios, found, firmware, folder, _show_verdict)
     if as_json:
         document = {"backend": found.version, "verdicts": [verdict.document() for verdict in verdicts]}
         click.echo(json.dumps(document, indent=2))
@@ -260,7 +260,7 @@ def _made(folder: Path) -> Path:
     return folder.absolute()
 
 
-def told(verdict: ScenarioVerdict) -> None:
+def _show_verdict(verdict: ScenarioVerdict) -> None:
     """One line as a scenario ends."""
     speed = f", {verdict.virtual_s / verdict.wall_s:.1f} x real time" if verdict.virtual_s else ""
     what = verdict.reason or ", ".join(f"{name} {_short(value)}" for name, value in verdict.figures.items())

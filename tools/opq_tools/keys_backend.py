@@ -93,7 +93,7 @@ def list_names(folder: Path | None, data_dir: Path | None, as_json: bool) -> Non
 @_data_dir
 @_mongo
 @_json
-def add(
+def add_service(
     names: tuple[str, ...],
     public_key: str | None,
     folder: Path | None,
@@ -135,7 +135,9 @@ def add(
 @_folder
 @_data_dir
 @_mongo
-def revoke(names: tuple[str, ...], folder: Path | None, data_dir: Path | None, mongo_uri: str | None) -> None:
+def revoke_service(
+    names: tuple[str, ...], folder: Path | None, data_dir: Path | None, mongo_uri: str | None
+) -> None:
     """Shut NAMEs out: their connections end within a second, and nobody else's.
 
     Example: opq-tools keys backend revoke view
@@ -162,7 +164,7 @@ def revoke(names: tuple[str, ...], folder: Path | None, data_dir: Path | None, m
 @_data_dir
 @_mongo
 @_json
-def rotate(
+def rotate_service(
     names: tuple[str, ...],
     public_key: str | None,
     force: bool,

@@ -17,7 +17,7 @@ from opq_proto.firmware_image import Slot, Verdict, judge, read_bundle
 from opq_proto.signing import SigningError, firmware_public_key, new_key
 from opq_tools.firmware import sealed, stack, toolchain
 from opq_tools.firmware.build import DEVICE, ROOMS, Built, boards, build, copy_sources
-from opq_tools.firmware.checks import check
+from opq_tools.firmware.checks import check_build
 from opq_tools.firmware.command import command
 from opq_tools.firmware.elf import ElfBinary, ElfFunction
 from opq_tools.firmware.images import lay_out
@@ -29,7 +29,7 @@ BOARD = "opqbox"
 @pytest.fixture(scope="module")
 def tools() -> toolchain.Toolchain:
     try:
-        return toolchain.find()
+        return toolchain.find_toolchain()
     except OpqError as problem:
         pytest.skip(str(problem))
 
@@ -121,7 +121,7 @@ def test_what_is_over_its_budget_is_an_excess_by_name(built: dict[str, Built], t
     shutil.copy(DEVICE / "port/stack.toml", port)
     kept = (DEVICE / "port/boards" / BOARD / "budget.toml").read_text()
     budget.write_text(re.sub(r"flash_bytes = \d+", "flash_bytes = 1000", kept))
-    (excess,) = check(folder, built[BOARD].folder / "obj", port, BOARD).excesses
+    (excess,) = check_build(folder, built[BOARD].folder / "obj", port, BOARD).excesses
     assert re.fullmatch(r"flash_bytes: \d+ of 1000", excess)
 
 
@@ -251,7 +251,7 @@ def test_without_a_compiler_the_line_to_install_it_is_named(monkeypatch: pytest.
     with pytest.raises(
         FirmwareBuildError, match="sudo apt install gcc-arm-none-eabi libnewlib-arm-none-eabi"
     ):
-        toolchain.find()
+        toolchain.find_toolchain()
 
 
 def test_a_micropython_dir_without_micropython_or_of_another_version_is_refused(

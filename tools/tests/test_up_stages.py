@@ -4,7 +4,7 @@ from typing import Any
 
 from opq_tools.up.children import ChildLine
 from opq_tools.up.silence import SilenceWatch
-from opq_tools.up.stages import KEPT, LATENCIES, IncidentTrace, Newest, told
+from opq_tools.up.stages import KEPT, LATENCIES, IncidentTrace, Newest, stage_line
 
 MS = 1_000_000
 
@@ -78,13 +78,13 @@ def test_lines_without_a_moment_or_a_known_name_are_passed_over() -> None:
 def test_a_stage_is_told_in_words_and_other_lines_are_not() -> None:
     facts = {"box_id": "1", "because": "Box 1, threshold: rms 102.2 V below 108", "boxes": ["1", "4"]}
     sentence = "trigger: Box 1, threshold: rms 102.2 V below 108; asking Boxes 1, 4"
-    assert told(line("trigger.decided", 1, **facts)) == ("makai", sentence)
-    assert told(line("measurement.received", 1)) is None
-    assert told(line("box.started", 1, box_id="2", port="/dev/pts/3")) == ("Box 2", "on /dev/pts/3")
-    assert told(line("box.started", 1, box_id="2", boot_id=7)) == ("Box 2", "has started again")
+    assert stage_line(line("trigger.decided", 1, **facts)) == ("makai", sentence)
+    assert stage_line(line("measurement.received", 1)) is None
+    assert stage_line(line("box.started", 1, box_id="2", port="/dev/pts/3")) == ("Box 2", "on /dev/pts/3")
+    assert stage_line(line("box.started", 1, box_id="2", boot_id=7)) == ("Box 2", "has started again")
     found: dict[str, Any] = {"incident_id": 3, "box_ids": ["1"], "class": "oscillatory_transient+sag"}
     stored = line("incident.stored", 1, **found)
-    assert told(stored) == ("mauka", "incident 3: oscillatory transient and sag at Box 1")
+    assert stage_line(stored) == ("mauka", "incident 3: oscillatory transient and sag at Box 1")
 
 
 def test_only_the_newest_entries_are_remembered() -> None:

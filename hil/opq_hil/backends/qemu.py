@@ -30,7 +30,7 @@ from opq_hil.backends.backend import (
 )
 from opq_hil.backends.firmware import BOARDS
 from opq_hil.backends.processes import end_group, tethered
-from opq_hil.backends.qemu_build import MACHINE, QemuBinary, find
+from opq_hil.backends.qemu_build import MACHINE, QemuBinary, find_qemu
 from opq_hil.world.capture import read_log
 from opq_hil.world.world import NS, World
 
@@ -66,7 +66,7 @@ class Qemu:
     def binary(self) -> QemuBinary | None:
         """What is run; None when there is no QEMU at all."""
         if not self._found:
-            self._found.append(find(_silent if self.quiet else _tell))
+            self._found.append(find_qemu(_silent if self.quiet else _tell))
         return self._found[0]
 
     @property

@@ -65,7 +65,7 @@ class QemuBinary:
     """Why it is only the stock one."""
 
 
-def find(say: Say = lambda text: None, *, build: bool = True) -> QemuBinary | None:
+def find_qemu(say: Say = lambda text: None, *, build: bool = True) -> QemuBinary | None:
     """Our QEMU, built first if need be; else the machine's own, with the reason; None when there is neither.
 
     `OPQ_QEMU` names a binary that is taken as it is.

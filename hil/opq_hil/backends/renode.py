@@ -56,7 +56,7 @@ _TIME = re.compile(r"Elapsed Virtual Time: (\d+):(\d+):(\d+\.\d+)")
 _OUTSIDE = re.compile(r"non existing peripheral at (0x[0-9A-F]+)")
 
 
-def find() -> Path | None:
+def find_renode() -> Path | None:
     """The `renode` that is run: of the variable, else on PATH."""
     told = os.environ.get(VARIABLE)
     found = told if told else shutil.which("renode")
@@ -86,7 +86,7 @@ class Renode:
 
     @property
     def version(self) -> str:
-        binary = find()
+        binary = find_renode()
         if binary is None:
             return "no Renode"
         line = [str(binary), "--version"]
@@ -95,7 +95,7 @@ class Renode:
 
     def why_not(self, world: World | None) -> str | None:
         """Why nothing can be played: mostly that Renode is not here."""
-        if find() is None:
+        if find_renode() is None:
             return f"no Renode here ({VARIABLE}, or renode on PATH); hil/renode/README.md says whence"
         if not SCRIPT.exists():
             return f"{SCRIPT} is not here: run from a checkout of the project"
@@ -262,7 +262,7 @@ def _read_report(folder: Path) -> Mapping[str, Any]:
 @contextmanager
 def _session(folder: Path, world: World, flash: Path) -> Iterator[RenodeSession]:
     """Renode started, the world loaded; ended however the block ends."""
-    binary = find()
+    binary = find_renode()
     if binary is None:
         raise BackendError(Renode().why_not(None) or "no Renode")
     if any(" " in str(path) for path in (folder, flash, SCRIPT)):

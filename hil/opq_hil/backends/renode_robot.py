@@ -20,7 +20,7 @@ TEST_LIMIT = "30 min"
 """Real time for one test; timeouts inside are virtual and stand still when Renode does."""
 
 
-def find() -> Path | None:
+def find_renode_test() -> Path | None:
     """`renode-test`: beside what RENODE names, else on PATH."""
     told = os.environ.get("RENODE")
     beside = Path(told).parent / "renode-test" if told else None
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=Path("renode-results"))
     parser.add_argument("--include", action="append", default=[], metavar="TAG")
     told = parser.parse_args(arguments)
-    program = find()
+    program = find_renode_test()
     if program is None:
         print("no renode-test here (RENODE, or PATH): hil/renode/README.md says whence", file=sys.stderr)
         return NO_RENODE

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from opq_hil.cloud_faults.known_defects import KNOWN_DEFECTS, KnownDefect, seen_of
-from opq_hil.cloud_faults.schedule import draw
+from opq_hil.cloud_faults.schedule import draw_cloud
 from opq_hil.gateway_faults import runner
 from opq_hil.gateway_faults.runner import Document, SeededWorld
 
-CLOUD: Final = SeededWorld("opq_hil.cloud_faults", lambda seed: {**draw(seed).document(), "known": {}})
+CLOUD: Final = SeededWorld("opq_hil.cloud_faults", lambda seed: {**draw_cloud(seed).document(), "known": {}})
 SIDE_BY_SIDE: Final = 4
 """A world takes a third of a core: it waits for its faults most of the time."""
 ADDED: Final = (
@@ -18,23 +18,25 @@ ADDED: Final = (
 )  # fmt: skip
 
 
-def play_all(
+def play_cloud_seeds(
     seeds: Sequence[int],
     folder: Path,
     told: Callable[[Document], None] = lambda _: None,
     side_by_side: int = SIDE_BY_SIDE,
 ) -> list[Document]:
-    """Play the schedules of `seeds`, as `gateway_faults.runner.play_all` does."""
-    return runner.play_all(seeds, folder, told, side_by_side, CLOUD)
+    """Play the schedules of `seeds`, as `gateway_faults.runner.play_seeds` does."""
+    return runner.play_seeds(seeds, folder, told, side_by_side, CLOUD)
 
 
-def tally(documents: Sequence[Document], table: Sequence[KnownDefect] = KNOWN_DEFECTS) -> dict[str, Any]:
+def cloud_tally(
+    documents: Sequence[Document], table: Sequence[KnownDefect] = KNOWN_DEFECTS
+) -> dict[str, Any]:
     """All schedules together, with what was seen of the known defects."""
     played = [({fault["kind"] for fault in each["faults"]}, each["known"]) for each in documents]
     return {**runner.tally(documents, ADDED), "known_defects": seen_of(played, table)}
 
 
-def line(document: Document) -> str:
+def cloud_line(document: Document) -> str:
     """One schedule in a line; below it what is known to go wrong and did, and what failed."""
     figures = document["figures"]
     kinds = ", ".join(fault["kind"] for fault in document["faults"])

@@ -87,7 +87,7 @@ class CloudFaultSchedule:
         }
 
 
-def draw(seed: int) -> CloudFaultSchedule:
+def draw_cloud(seed: int) -> CloudFaultSchedule:
     """The schedule of a seed; the same one whenever and wherever it is drawn."""
     chance = random.Random(seed)
     faults = []

@@ -40,7 +40,7 @@ class CloudVerdict:
         }
 
 
-def play(
+def play_cloud(
     schedule: CloudFaultSchedule, folder: Path, mounted: bool, server: ForkServer | None = None
 ) -> CloudVerdict:
     """Live through a schedule; what the cloud does never raises."""

@@ -181,7 +181,7 @@ def unmeasured(
     return [f"Box {box_id}: {total_s:.2f} s in the ring were never measured: {spans}"]
 
 
-def holes(stored: Sequence[Measurement]) -> int:
+def missing_sequences(stored: Sequence[Measurement]) -> int:
     """Sequence numbers between the lowest and the highest stored that are not."""
     numbers = {each.sequence for each in stored if each.sequence is not None}
     return max(numbers) - min(numbers) + 1 - len(numbers) if numbers else 0

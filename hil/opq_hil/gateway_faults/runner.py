@@ -46,7 +46,7 @@ ADDED = (
 )
 
 
-def play_all(
+def play_seeds(
     seeds: Sequence[int],
     folder: Path,
     told: Callable[[Document], None] = lambda _: None,

@@ -45,7 +45,7 @@ class ScheduleVerdict:
         return {**self.schedule.document(), "ok": self.ok, "problems": self.problems, "figures": self.figures}
 
 
-def play(schedule: FaultSchedule, folder: Path, mounted: bool) -> ScheduleVerdict:
+def play_gateway(schedule: FaultSchedule, folder: Path, mounted: bool) -> ScheduleVerdict:
     """Live through a schedule; what the gateway does never raises."""
     begin_s = time.monotonic()
     verdict = ScheduleVerdict(schedule)
@@ -85,8 +85,8 @@ def _judge(verdict: ScheduleVerdict, world: FaultWorld, lived: Evidence) -> None
         jumps = accounts.jumps(ring.blocks)
         if jumps >= world.gateway.starts:
             problems.append(f"Box {box_id}: time jumped {jumps} times in {world.gateway.starts} starts")
-        figures[f"holes_{box_id}"] = accounts.holes(stored)
-    problems += unexcused(verdict.schedule, reasons, max(lived.deaf_s.values()))
+        figures[f"holes_{box_id}"] = accounts.missing_sequences(stored)
+    problems += unexcused_gaps(verdict.schedule, reasons, max(lived.deaf_s.values()))
     problems += accounts.once(lived.stored, world.ear.heard)
     problems += accounts.kept_promise(lived.stored, lived.queued)
     if world.ear.contradicted:
@@ -100,7 +100,7 @@ def _judge(verdict: ScheduleVerdict, world: FaultWorld, lived: Evidence) -> None
     }
 
 
-def unexcused(schedule: FaultSchedule, in_gaps: Mapping[str, int], deaf_s: float) -> list[str]:
+def unexcused_gaps(schedule: FaultSchedule, in_gaps: Mapping[str, int], deaf_s: float) -> list[str]:
     """Gaps that no fault explains: whatever is shorter than the Box's own ring can be sent again.
 
     Args:

@@ -76,7 +76,7 @@ def outage(bench: Bench) -> tuple[FirmwareRun, Digest]:
     return _run(bench, World(36 * NS, gps=replace(GPS, outages=((26.0, 31.0),))))
 
 
-def leap_second(bench: Bench) -> tuple[FirmwareRun, Digest]:
+def _leap_second(bench: Bench) -> tuple[FirmwareRun, Digest]:
     """23:59:60 after 26.7 s."""
     start_ns = (MIDNIGHT_S - 27) * NS + 300_000_000
     return _run(bench, World(32 * NS, gps=Gps(start_ns, leap_after_utc_s=MIDNIGHT_S, form="ubx")))
@@ -114,7 +114,7 @@ def line_noise(bench: Bench) -> tuple[FirmwareRun, Digest]:
     return run, {}
 
 
-def brown_out(bench: Bench) -> tuple[FirmwareRun, Digest]:
+def _brown_out(bench: Bench) -> tuple[FirmwareRun, Digest]:
     """The supply sinks below the detector's threshold for 100 ms: sampling ends and begins again."""
     power = PowerScript(pvd=((5 * NS, True), (5 * NS + NS // 10, False)))
     return _run(bench, World(10 * NS, gps=None, power=power))
@@ -131,7 +131,7 @@ WORLDS: Mapping[str, DigestWorld] = {
             "outage", "5 s without sky", outage, DigestScope(stamps_s=tuple(range(STAMPS_FROM_S, 35))), 36
         ),
         DigestWorld(
-            "leap_second", "23:59:60", leap_second, DigestScope(stamps_s=(23, 24, 25, 28, 29, 30)), 31
+            "leap_second", "23:59:60", _leap_second, DigestScope(stamps_s=(23, 24, 25, 28, 29, 30)), 31
         ),
         DigestWorld(
             "update",
@@ -147,7 +147,7 @@ WORLDS: Mapping[str, DigestWorld] = {
         DigestWorld(
             "brown_out",
             "the supply sinks for 100 ms",
-            brown_out,
+            _brown_out,
             DigestScope(((2_400, 48_000), (2_400, 48_000))),
         ),
     )

@@ -14,7 +14,7 @@ from opq_proto.errors import OpqError
 from opq_proto.wire import info_command, plugin_command, rate_command
 from opq_tools.analyze.recordings import utc_ns
 from opq_tools.box.half_cycles import facts_of, fetch_half_cycles, write_table
-from opq_tools.box.updating import update
+from opq_tools.box.updating import update_box
 from opq_tools.box.waveform import fetch_waveform, write_recording
 from opq_tools.fact_line import fact_line
 from opq_tools.moment import moment
@@ -152,7 +152,7 @@ def update_command(connection: tuple[str, str, float], box_id: str, file: Path, 
     Example: opq-tools box update 1 build/firmware/opqbox/firmware.opqfw
     """
     with _asking(connection) as (asking, timeout_s), shown_progress(f"Box {box_id}", 1000) as bar:
-        state = update(asking, box_id, file, timeout_s, _permille(bar))
+        state = update_box(asking, box_id, file, timeout_s, _permille(bar))
     _tell({"state": state}, as_json)
     if not as_json:
         click.echo(TRIAL)

@@ -27,7 +27,7 @@ Shown = Callable[[str, int, int], None]
 """State, bytes done, bytes in all."""
 
 
-def update(asking: CommandClient, box_id: str, path: Path, timeout_s: float, show: Shown) -> str:
+def update_box(asking: CommandClient, box_id: str, path: Path, timeout_s: float, show: Shown) -> str:
     """Send the file, have it installed, and wait until the Box has all of it; its last state.
 
     Raises:

@@ -106,7 +106,7 @@ def list_boxes(store: CloudStore, everyone: bool, as_json: bool) -> None:
 @box_argument
 @json_option
 @store_command
-def show(store: CloudStore, box_id: str, as_json: bool) -> None:
+def show_box(store: CloudStore, box_id: str, as_json: bool) -> None:
     """All that is known of one Box.
 
     Example: opq-tools boxes show 1

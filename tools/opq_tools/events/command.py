@@ -84,7 +84,7 @@ def list_events(
 @event_argument
 @json_option
 @store_command
-def show(store: CloudStore, event_id: int, as_json: bool) -> None:
+def show_event(store: CloudStore, event_id: int, as_json: bool) -> None:
     """All that is known of one event: whom it asked, why each, who answered, its incidents and their causes.
 
     Example: opq-tools events show 17

@@ -24,7 +24,7 @@ from pathlib import Path
 
 from opq_proto.firmware_image import version_number
 from opq_proto.signing import development_key, firmware_key, public_of
-from opq_tools.firmware.checks import BuildFigures, check
+from opq_tools.firmware.checks import BuildFigures, check_build
 from opq_tools.firmware.images import Images, lay_out, replace
 from opq_tools.firmware.toolchain import BudgetError, FirmwareBuildError, Toolchain
 
@@ -125,7 +125,7 @@ def build(
             if made.suffix in (".elf", ".bin"):
                 replace(folder / made.name, made.read_bytes())
         images = lay_out(folder, board, version, private, development=key is None)
-        figures = check(folder, objects, device / "port", board)
+        figures = check_build(folder, objects, device / "port", board)
         hashed = [
             *folder.glob("firmware_?.bin"),
             *(folder / name for name in ("boot.bin", "flash.bin", images.update)),

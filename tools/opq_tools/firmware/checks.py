@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from opq_tools.firmware import sealed, stack
-from opq_tools.firmware.elf import ElfBinary, ElfFunction, loaded_bytes, read
+from opq_tools.firmware.elf import ElfBinary, ElfFunction, loaded_bytes, read_elf
 from opq_tools.firmware.toolchain import FirmwareBuildError
 
 BUDGETS = ("flash_bytes", "sram_bytes", "boot_bytes", "interrupt_stack_bytes", "task_stack_bytes")
@@ -52,7 +52,7 @@ class BuildFigures:
     excesses: tuple[str, ...]
 
 
-def check(folder: Path, objects: Path, port: Path, board: str) -> BuildFigures:
+def check_build(folder: Path, objects: Path, port: Path, board: str) -> BuildFigures:
     """Figures of slot A's image (B differs in addresses only); kept with the binary while nothing changes."""
     budget_file, pointer_file = port / "boards" / board / "budget.toml", port / "stack.toml"
     inputs = [
@@ -83,8 +83,8 @@ def _budgets(path: Path) -> dict[str, int]:
 def _check(
     folder: Path, objects: Path, budgets: Mapping[str, int], pointers: Mapping[str, list[str]]
 ) -> BuildFigures:
-    binary = read(folder / "firmware_a.elf")
-    boot = stack.Depths(read(folder / "boot.elf"), _frames(objects / "boot"), {})
+    binary = read_elf(folder / "firmware_a.elf")
+    boot = stack.Depths(read_elf(folder / "boot.elf"), _frames(objects / "boot"), {})
     for target in {name for names in pointers.values() for name in names if name.startswith(BOOT)}:
         depth = boot.below(
             target.removeprefix(BOOT)

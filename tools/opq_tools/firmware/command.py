@@ -11,7 +11,7 @@ from rich.table import Table
 from opq_proto.errors import OpqError
 from opq_proto.firmware_image import version_number
 from opq_tools.firmware.build import Built, boards, build
-from opq_tools.firmware.toolchain import ROOT, Toolchain, find, tree_version
+from opq_tools.firmware.toolchain import ROOT, Toolchain, find_toolchain, tree_version
 
 
 @click.group("firmware")
@@ -81,7 +81,7 @@ def build_command(
     told_version = version or tree_version()
     wait = Console(stderr=True)  # a pipe sees none of it
     with wait.status("looking for compiler and sources"):
-        tools = find(refresh=refresh)
+        tools = find_toolchain(refresh=refresh)
     built = []
     for board in chosen or boards():
         with wait.status(f"building {board} {told_version} (25 s the first time)"):

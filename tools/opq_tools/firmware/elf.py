@@ -51,7 +51,7 @@ class ElfBinary:
     functions: dict[str, ElfFunction]
 
 
-def read(path: Path) -> ElfBinary:
+def read_elf(path: Path) -> ElfBinary:
     """Everything at once; about two seconds for 200 kB of code."""
     with path.open("rb") as handle:
         elf = ELFFile(handle)

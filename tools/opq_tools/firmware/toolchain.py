@@ -36,7 +36,7 @@ class Toolchain:
     mpy_cross: Path
 
 
-def find(*, refresh: bool = False) -> Toolchain:
+def find_toolchain(*, refresh: bool = False) -> Toolchain:
     """All that is needed, or one error that names what is missing.
 
     Raises:

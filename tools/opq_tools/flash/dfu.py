@@ -24,7 +24,7 @@ class Dfu:
     """One chip in DFU mode."""
 
     def __init__(self, serial: str = "") -> None:
-        self._program = programs.find("dfu-util")
+        self._program = programs.find_program("dfu-util")
         self._which: tuple[str, ...] = ("-d", USB_ID)
         self._serial = serial
 
@@ -34,7 +34,7 @@ class Dfu:
         Raises:
             FlashError: none, several, or the wrong one.
         """
-        listing = programs.run(self._program, ["-l", "-d", USB_ID], doing="looking for a chip")
+        listing = programs.run_program(self._program, ["-l", "-d", USB_ID], doing="looking for a chip")
         found = [match.groups() for match in map(_FOUND.search, listing.splitlines()) if match]
         if self._serial:
             found = [each for each in found if each[2] == self._serial]
@@ -57,7 +57,7 @@ class Dfu:
 
     def read(self, address: int, count: int) -> bytes:
         """Bytes of the flash."""
-        return programs.read(f"reading 0x{address:08X}", address, count, self._save)
+        return programs.read_flash(f"reading 0x{address:08X}", address, count, self._save)
 
     def write(self, parts: Sequence[ImagePart], steps: FlashProgress) -> None:
         """Write each part and read it back; dfu-util erases the sectors that it touches.
@@ -81,4 +81,4 @@ class Dfu:
         self._run(doing, "-s", f"0x{address:08X}", "-D", str(file))
 
     def _run(self, doing: str, *arguments: str, accept: Sequence[int] = (0,)) -> None:
-        programs.run(self._program, [*self._which, *arguments], doing=doing, accept=accept)
+        programs.run_program(self._program, [*self._which, *arguments], doing=doing, accept=accept)

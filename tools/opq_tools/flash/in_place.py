@@ -184,7 +184,7 @@ class BoxLink:
         return code in self.logged or self._wait(tells, within_s) is not None
 
 
-def update(
+def update_in_place(
     box: BoxLink, images: Mapping[Slot, bytes], version: int, before: Hello, steps: FlashProgress
 ) -> UpdateOutcome:
     """The image for the free slot into the Box, verified and started by it.

@@ -72,7 +72,7 @@ def read_installed(read: Callable[[int, int], bytes]) -> InstalledFirmware:
     return InstalledFirmware(read_boot_info(read(INFO_ADDRESS, INFO_BYTES)), headers)
 
 
-def check(
+def judge_firmware(
     firmware: FlashImage, installed: InstalledFirmware, allowed: Allowed, *, by_the_box: bool
 ) -> list[str]:
     """Notes for the user, when it may be written. `by_the_box`: a Box that judges signatures itself.

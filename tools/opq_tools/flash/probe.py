@@ -23,7 +23,7 @@ class Probe(ABC):
     name: str
 
     def __init__(self) -> None:
-        self._program = programs.find(self.name)
+        self._program = programs.find_program(self.name)
 
     def chip(self) -> Chip:
         """The chip at the probe.
@@ -46,7 +46,7 @@ class Probe(ABC):
 
     def read(self, address: int, count: int) -> bytes:
         """Bytes of the flash."""
-        return programs.read(f"reading 0x{address:08X}", address, count, self._save)
+        return programs.read_flash(f"reading 0x{address:08X}", address, count, self._save)
 
     def write(self, parts: Sequence[ImagePart], steps: FlashProgress) -> None:
         """Write each part and read it back; the program erases the sectors that it touches.
@@ -87,7 +87,7 @@ class OpenOcd(Probe):
 
     def _run(self, doing: str, *commands: str, last: str = "shutdown") -> str:
         script = "; ".join(("init", "reset halt", *commands, last))
-        return programs.run(self._program, [*self._files, "-c", script], doing=doing)
+        return programs.run_program(self._program, [*self._files, "-c", script], doing=doing)
 
     def _words(self, doing: str, wanted: dict[int, int]) -> dict[int, int]:
         try:
@@ -124,7 +124,7 @@ class PyOcd(Probe):
 
     def _run(self, doing: str, subcommand: str, *arguments: str) -> str:
         fixed = (subcommand, "--no-wait", "-t", self.TARGET)
-        return programs.run(self._program, [*fixed, *arguments], doing=doing)
+        return programs.run_program(self._program, [*fixed, *arguments], doing=doing)
 
     def _words(self, doing: str, wanted: dict[int, int]) -> dict[int, int]:
         asked = [

@@ -23,7 +23,7 @@ Write = Callable[[str, int, Path], None]
 """(doing, address, file): a file into the flash."""
 
 
-def find(name: str) -> str:
+def find_program(name: str) -> str:
     """The program's path.
 
     Raises:
@@ -35,7 +35,7 @@ def find(name: str) -> str:
     return found
 
 
-def run(program: str, arguments: Sequence[str], *, doing: str, accept: Sequence[int] = (0,)) -> str:
+def run_program(program: str, arguments: Sequence[str], *, doing: str, accept: Sequence[int] = (0,)) -> str:
     """Its standard output and error, joined.
 
     Raises:
@@ -74,7 +74,7 @@ def compare(name: str, path: Path, wanted: bytes) -> None:
     raise FlashError(f"{name}: what was read back differs from byte {where} of {len(wanted)} on")
 
 
-def read(doing: str, address: int, count: int, save: Save) -> bytes:
+def read_flash(doing: str, address: int, count: int, save: Save) -> bytes:
     """Bytes of the flash; fewer when the program left no file."""
     with tempfile.TemporaryDirectory(prefix="opq-flash-") as folder:
         back = Path(folder) / "back.bin"

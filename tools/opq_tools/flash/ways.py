@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from opq_proto.firmware_image import ImageError, Slot, version_number, version_text
 from opq_tools.flash.chip import FLASH, Chip, FlashError, LineError, check_fits
 from opq_tools.flash.image import FlashImage, ImagePart
-from opq_tools.flash.in_place import BoxLink, update
-from opq_tools.flash.judgement import Allowed, InstalledFirmware, check, read_installed
+from opq_tools.flash.in_place import BoxLink, update_in_place
+from opq_tools.flash.judgement import Allowed, InstalledFirmware, judge_firmware, read_installed
 from opq_tools.flash.progress import FlashProgress
 from opq_tools.flash.writing import stretches, write_parts
 
@@ -111,10 +111,10 @@ def by_link(box: BoxLink, firmware: FlashImage | None, allowed: Allowed, steps: 
     result.installed = {"hardware": hardware, "firmware": before.firmware, "box_id": before.box_id}
     if firmware is None:
         return result
-    result.notes += check(firmware, installed, allowed, by_the_box=True)
+    result.notes += judge_firmware(firmware, installed, allowed, by_the_box=True)
     header = firmware.header
     assert header is not None, "check refuses bare files"
-    outcome = update(box, firmware.images, header.version, before, steps)
+    outcome = update_in_place(box, firmware.images, header.version, before, steps)
     result.written_bytes = len(firmware.images[Slot[outcome.slot]])
     result.verified = result.started = result.done = True
     result.retries = outcome.resent_pieces
@@ -133,7 +133,7 @@ def _parts(
     chip: Chip, firmware: FlashImage, installed: InstalledFirmware, allowed: Allowed, result: FlashResult
 ) -> tuple[ImagePart, ...]:
     """What is to be written, after everything that speaks against it has been looked at."""
-    result.notes += check(firmware, installed, allowed, by_the_box=False)
+    result.notes += judge_firmware(firmware, installed, allowed, by_the_box=False)
     parts = list(firmware.parts)
     header = firmware.header
     written = {part.address for part in parts}

@@ -9,14 +9,14 @@ COMMANDS = {
     "test": ("opq_tools.plugin.trial", "Run a plug-in in the real worker with its samples."),
     "pack": ("opq_tools.plugin.pack", "A folder -> a zip that can be installed, signed if wanted."),
     "push": ("opq_tools.plugin.push", "Plug-ins of the original Mauka into a running system, on each save."),
-    "create": ("opq_tools.rules.plugins:create", "Install one in a running rule engine."),
-    "update": ("opq_tools.rules.plugins:update", "Replace one while rules run."),
-    "list": ("opq_tools.rules.plugins:names", "What is installed."),
-    "show": ("opq_tools.rules.plugins:show", "Its name and version."),
-    "status": ("opq_tools.rules.plugins:status", "Its process, protections and counters."),
+    "create": ("opq_tools.rules.plugins:create_plugin", "Install one in a running rule engine."),
+    "update": ("opq_tools.rules.plugins:update_plugin", "Replace one while rules run."),
+    "list": ("opq_tools.rules.plugins:list_plugins", "What is installed."),
+    "show": ("opq_tools.rules.plugins:show_plugin", "Its name and version."),
+    "status": ("opq_tools.rules.plugins:plugin_status", "Its process, protections and counters."),
     "register": ("opq_tools.rules.plugins:register", "Say which functions one has."),
     "rollback": ("opq_tools.rules.plugins:rollback", "Back to the version before."),
-    "delete": ("opq_tools.rules.plugins:delete", "Remove one."),
+    "delete": ("opq_tools.rules.plugins:delete_plugin", "Remove one."),
 }
 """Name -> the module (whose `command` it is, or `:name`), and its line in the list."""
 

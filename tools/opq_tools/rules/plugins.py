@@ -61,7 +61,9 @@ def _package(
     help="A zip on this machine; it is uploaded.",
 )
 @asks
-def create(server: RuleServer, kind: str, name: str, package: str | None, zip_file: Path | None) -> None:
+def create_plugin(
+    server: RuleServer, kind: str, name: str, package: str | None, zip_file: Path | None
+) -> None:
     """Install a plug-in, from a URL or of this machine; a higher version takes over live.
 
     KIND is source, sink, function, trigger, analysis or portable.
@@ -88,7 +90,7 @@ def create(server: RuleServer, kind: str, name: str, package: str | None, zip_fi
 )
 @click.option("--downgrade", is_flag=True, help="Also to a lower version.")
 @asks
-def update(
+def update_plugin(
     server: RuleServer, kind: str, name: str, package: str | None, zip_file: Path | None, downgrade: bool
 ) -> None:
     """Replace a plug-in while rules run; when the new one fails the old one goes on.
@@ -103,7 +105,7 @@ def update(
 @click.command("list", short_help="Installed plug-ins of a kind.")
 @_KIND_OR_UDF
 @asks
-def names(server: RuleServer, kind: str) -> None:
+def list_plugins(server: RuleServer, kind: str) -> None:
     """Installed plug-ins of a kind; udf: the functions that they bring to SQL.
 
     \b
@@ -123,7 +125,7 @@ def names(server: RuleServer, kind: str) -> None:
 @_KIND_OR_UDF
 @click.argument("name")
 @asks
-def show(server: RuleServer, kind: str, name: str) -> None:
+def show_plugin(server: RuleServer, kind: str, name: str) -> None:
     """Name and version; of a udf the plug-in that has it.
 
     Example: opq-tools plugin show sink mysql
@@ -147,7 +149,7 @@ def register(server: RuleServer, name: str, functions: tuple[str, ...]) -> None:
 @_KIND
 @click.argument("name")
 @asks
-def status(server: RuleServer, kind: str, name: str) -> None:
+def plugin_status(server: RuleServer, kind: str, name: str) -> None:
     """Process, protections, rules that use it, calls and failures.
 
     Example: opq-tools plugin status sink mysql
@@ -172,7 +174,7 @@ def rollback(server: RuleServer, kind: str, name: str) -> None:
 @click.argument("name")
 @click.option("--force", is_flag=True, help="Also while rules use it.")
 @asks
-def delete(server: RuleServer, kind: str, name: str, force: bool) -> None:
+def delete_plugin(server: RuleServer, kind: str, name: str, force: bool) -> None:
     """Remove all versions of a plug-in.
 
     Example: opq-tools plugin delete sink mysql

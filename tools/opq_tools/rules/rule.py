@@ -48,7 +48,7 @@ def command() -> None:
 )
 @click.option("--qos", type=click.IntRange(0, 2), default=None, help="With a SELECT: 0, 1 or 2.")
 @asks
-def create(
+def create_rule(
     server: RuleServer,
     name: str,
     rule: str | None,
@@ -77,7 +77,7 @@ def create(
 @click.option("--action", "actions", multiple=True, help="With a SELECT.")
 @click.option("--qos", type=click.IntRange(0, 2), default=None, help="With a SELECT.")
 @asks
-def update(
+def update_rule(
     server: RuleServer,
     name: str,
     rule: str | None,
@@ -129,7 +129,7 @@ def rules(server: RuleServer, as_json: bool) -> None:
 @command.command("show")
 @click.argument("name")
 @asks
-def show(server: RuleServer, name: str) -> None:
+def show_rule(server: RuleServer, name: str) -> None:
     """The rule's JSON; passwords and tokens as ******.
 
     Example: opq-tools rule show deep
@@ -141,7 +141,7 @@ def show(server: RuleServer, name: str) -> None:
 @click.argument("name")
 @_JSON
 @asks
-def status(server: RuleServer, name: str, as_json: bool) -> None:
+def rule_status(server: RuleServer, name: str, as_json: bool) -> None:
     """State and counters.
 
     Example: opq-tools rule status deep

@@ -85,7 +85,7 @@ def take(server: RuleServer, file: str, data: bool, partial: bool, dry: bool) ->
 
 @command.command("status")
 @asks
-def status(server: RuleServer) -> None:
+def import_status(server: RuleServer) -> None:
     """Why the last import of data was refused, as JSON; {}: it was not.
 
     Example: opq-tools ruleset status

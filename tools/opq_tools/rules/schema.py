@@ -27,7 +27,7 @@ def command() -> None:
 @_FILE
 @_VERSION
 @asks
-def create(server: RuleServer, name: str, file: Path, version: str) -> None:
+def create_schema(server: RuleServer, name: str, file: Path, version: str) -> None:
     """Make a schema of a .proto file or a descriptor set.
 
     \b
@@ -45,7 +45,7 @@ def create(server: RuleServer, name: str, file: Path, version: str) -> None:
 @_FILE
 @_VERSION
 @asks
-def update(server: RuleServer, name: str, file: Path, version: str) -> None:
+def update_schema(server: RuleServer, name: str, file: Path, version: str) -> None:
     """Replace a schema while rules run, or make it.
 
     Example: opq-tools schema update lab lab.proto
@@ -57,7 +57,7 @@ def update(server: RuleServer, name: str, file: Path, version: str) -> None:
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @asks
-def names(server: RuleServer, as_json: bool) -> None:
+def list_schemas(server: RuleServer, as_json: bool) -> None:
     """Names of all schemas, the built-in ones too.
 
     Example: opq-tools schema list
@@ -70,7 +70,7 @@ def names(server: RuleServer, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--json", "as_json", is_flag=True, help="One JSON document on stdout.")
 @asks
-def show(server: RuleServer, name: str, as_json: bool) -> None:
+def show_schema(server: RuleServer, name: str, as_json: bool) -> None:
     """Its messages, as SCHEMAID names them, and who uses it.
 
     Example: opq-tools schema show lab
@@ -86,7 +86,7 @@ def show(server: RuleServer, name: str, as_json: bool) -> None:
 @command.command("delete")
 @click.argument("name")
 @asks
-def delete(server: RuleServer, name: str) -> None:
+def delete_schema(server: RuleServer, name: str) -> None:
     """Refused while streams or sinks use it.
 
     Example: opq-tools schema delete lab

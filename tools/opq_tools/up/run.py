@@ -12,7 +12,7 @@ from opq_tools.up.access import NO_ACCESS, PageAccess
 from opq_tools.up.children import ChildLine
 from opq_tools.up.plan import UpPlan
 from opq_tools.up.session import PAGE, UpSession
-from opq_tools.up.stages import Newest, SeenIncident, told, trouble
+from opq_tools.up.stages import Newest, SeenIncident, stage_line, trouble
 
 START_S = 15.0
 """A process that ends by itself so soon has said why; it is not started again."""
@@ -120,7 +120,7 @@ class UpRun:
         name = line.facts.get("event")
         if name in self._counted:
             self._counted[name] += 1
-        stage = told(line)
+        stage = stage_line(line)
         if stage:
             self._say(*stage)
         elif name == "serial.absent" and line.facts.get("port") in self._real_ports:

@@ -121,7 +121,7 @@ class IncidentTrace:
         return SeenIncident(incident, events, moments)
 
 
-def told(line: ChildLine) -> tuple[str, str] | None:
+def stage_line(line: ChildLine) -> tuple[str, str] | None:
     """(who, what) for a person, when a log line is a stage worth a line on the terminal."""
     facts = line.facts
     box = f"Box {facts.get('box_id')}"

@@ -86,17 +86,17 @@ def test_too_short_a_waveform_has_no_envelope_and_no_extremes() -> None:
     wave = replace(_sine(), counts=np.zeros(50, dtype=np.int16))
     assert len(charts.envelope_line(wave, START_NS, 60.0).values) == 0
     assert charts.extremes(charts.envelope_line(wave, START_NS, 60.0)) == charts.Extremes(None, None)
-    assert charts.half_cycles(wave, START_NS, 60.0, -1e9, 1e9, 100) == ()
+    assert charts.half_cycle_table(wave, START_NS, 60.0, -1e9, 1e9, 100) == ()
 
 
 def test_the_table_of_half_cycles_has_rms_and_both_peaks() -> None:
-    rows = charts.half_cycles(_sine(), START_NS, 60.0, 100.0, 200.0, 100)
+    rows = charts.half_cycle_table(_sine(), START_NS, 60.0, 100.0, 200.0, 100)
     assert 11 <= len(rows) <= 13
     for row in rows:
         assert row.rms_v == pytest.approx(120.0, rel=2e-4)
         assert row.high_v == pytest.approx(120 * math.sqrt(2), rel=2e-3)
         assert row.low_v == pytest.approx(-120 * math.sqrt(2), rel=2e-3)
-    assert len(charts.half_cycles(_sine(seconds=4.0), START_NS, 60.0, 0.0, 4000.0, 40)) <= 44
+    assert len(charts.half_cycle_table(_sine(seconds=4.0), START_NS, 60.0, 0.0, 4000.0, 40)) <= 44
 
 
 def _measurement(t_ms: int, rms: tuple[float, float, float] | None) -> Measurement:

@@ -22,8 +22,8 @@ from opq_cloud.view.waveform_requests import (
     NS,
     WaveformRefusedError,
     WaveformRequests,
-    asked_samples,
     request_state,
+    waveform_span,
 )
 
 NOW = 1_767_225_600 * NS
@@ -35,9 +35,9 @@ RECORD = EventRecord(
 
 
 def test_a_span_is_what_was_written_and_bounded() -> None:
-    assert asked_samples("now-30s", "2", NOW) == (NOW - 30 * NS, NOW - 28 * NS)
-    assert asked_samples("", "0.5", NOW) == (NOW, NOW + NS // 2)
-    start_ns, _ = asked_samples("2025-12-31T23:59:50.250", "1", NOW)
+    assert waveform_span("now-30s", "2", NOW) == (NOW - 30 * NS, NOW - 28 * NS)
+    assert waveform_span("", "0.5", NOW) == (NOW, NOW + NS // 2)
+    start_ns, _ = waveform_span("2025-12-31T23:59:50.250", "1", NOW)
     assert start_ns == NOW - 9_750_000_000
     for start, seconds, said in (
         ("now", "0", "seconds is '0'; want a number from 0.1 to 10"),
@@ -48,7 +48,7 @@ def test_a_span_is_what_was_written_and_bounded() -> None:
         ("2025-11-01", "1", "began more than 31 days ago"),
     ):
         with pytest.raises(WaveformRefusedError, match=said) as refused:
-            asked_samples(start, seconds, NOW)
+            waveform_span(start, seconds, NOW)
         assert refused.value.status == 400
 
 

@@ -148,7 +148,7 @@ def _serve(config_path: Path, data_dir: Path | None, port_offset: int) -> int:
     log.configure("gateway")
     stop = threading.Event()
     try:
-        config = saved.load(config_path, data_dir, port_offset)  # before the signals: reading a pipe may wait
+        config = saved.load_saved(config_path, data_dir, port_offset)  # before the signals: a pipe may wait
         refuse(config)
         gateway = Gateway(config, early)
         gc.freeze()  # what the imports brought stays: no collection looks through it, 40 ms each time

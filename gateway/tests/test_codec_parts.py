@@ -136,7 +136,7 @@ def test_a_course_counts_the_stretches_of_its_group_as_groups_do() -> None:
 
 
 def decoded(data: bytes, centres: list[int], most: int) -> list[Integers]:
-    return entropy.decode([entropy.CodedRuns(data, centres, most)])[0]
+    return entropy.decode_runs([entropy.CodedRuns(data, centres, most)])[0]
 
 
 def entropy_bits(run: Integers) -> float:
@@ -148,7 +148,7 @@ def entropy_bits(run: Integers) -> float:
 def test_a_normal_run_costs_little_more_than_its_entropy(sigma: float) -> None:
     told = np.rint(RNG.normal(0, 20, 500)).astype(np.int64)  # its low bits fill the lanes
     runs = [told, np.rint(RNG.normal(0, sigma, 40_000)).astype(np.int64)]
-    data = entropy.encode(runs, [0, 0])
+    data = entropy.encode_runs(runs, [0, 0])
     for one, two in zip(decoded(data, [0, 0], 40_500), runs, strict=True):
         np.testing.assert_array_equal(one, two)
     bits = 500 * np.log2(20 * np.sqrt(2 * np.pi * np.e)) + entropy_bits(runs[1])
@@ -170,10 +170,10 @@ def test_any_runs_come_back(kinds: list[tuple[int, float, int, bool]], seed: int
         values = chance.standard_cauchy(length) if heavy else chance.normal(0, 1, length)
         runs.append(np.clip(np.rint(sigma * values), -32_768, 32_767).astype(np.int64))
     centres = [centre for _, _, centre, _ in kinds]
-    coded = entropy.CodedRuns(entropy.encode(runs, centres), centres, sum(map(len, runs)))
+    coded = entropy.CodedRuns(entropy.encode_runs(runs, centres), centres, sum(map(len, runs)))
     others = [run[::2] for run in runs]
-    other = entropy.CodedRuns(entropy.encode(others, centres), centres, sum(map(len, others)))
-    for back in (*entropy.decode([coded]), entropy.decode([other, coded])[1]):
+    other = entropy.CodedRuns(entropy.encode_runs(others, centres), centres, sum(map(len, others)))
+    for back in (*entropy.decode_runs([coded]), entropy.decode_runs([other, coded])[1]):
         assert len(back) == len(runs)
         for one, two in zip(back, runs, strict=True):
             np.testing.assert_array_equal(one, two)
@@ -193,9 +193,12 @@ def test_tuples_give_their_values_or_tell_where_they_do_not(
     chance = np.random.default_rng(seed)
     run = np.rint(chance.normal(centre / 64, shapes.sigma_64(shape) / 64, length)).astype(np.int64)
     run[chance.integers(0, length, far)] = 30_000
-    laid = tuples.layout(shape, centre)
+    laid = tuples.tuple_layout(shape, centre)
     symbols = tuples.joined(run, shape, centre)
-    assert len(symbols) == -(-length // laid.size) and (tuples.frequencies(shape, centre)[symbols] > 0).all()
+    assert (
+        len(symbols) == -(-length // laid.size)
+        and (tuples.tuple_frequencies(shape, centre)[symbols] > 0).all()
+    )
     escaped = tuples.escaped(symbols, laid, length)
     found = tuples.parted(symbols, laid, length) << shapes.low_bits(shape)
     wanted = run >> shapes.low_bits(shape) << shapes.low_bits(shape)
@@ -206,11 +209,11 @@ def test_tuples_give_their_values_or_tell_where_they_do_not(
 
 
 def test_values_that_hardly_vary_go_four_at_a_time() -> None:
-    assert [tuples.layout(shape, 0).size for shape in (0, 8, 12, 16, 30)] == [4, 4, 3, 2, 1]
+    assert [tuples.tuple_layout(shape, 0).size for shape in (0, 8, 12, 16, 30)] == [4, 4, 3, 2, 1]
 
 
 def test_more_values_than_wanted_are_refused_before_they_are_made() -> None:
-    data = entropy.encode([np.zeros(5000, np.int64)], [0])
+    data = entropy.encode_runs([np.zeros(5000, np.int64)], [0])
     with pytest.raises(ValueError, match="more than 4999"):
         decoded(data, [0], 4999)
 
@@ -220,7 +223,7 @@ def test_every_table_is_whole(centre: int) -> None:
     for shape in range(256):
         if shapes.COARSE <= shape < shapes.COARSE + shapes.COARSE_FROM:
             continue
-        for table in (shapes.frequencies(shape, centre), tuples.frequencies(shape, centre)):
+        for table in (shapes.frequencies(shape, centre), tuples.tuple_frequencies(shape, centre)):
             assert table.sum() == shapes.TOTAL and table.min() >= 0 and table[shapes.ESCAPE] >= 1
 
 

@@ -173,7 +173,7 @@ def test_settings_are_kept_beside_the_file_and_hold_at_the_next_start(rig: Rig, 
     known["windows_per_measurements"] = 12
     assert rig.ask("/box_config", {"box_config": json.dumps(known)})[1] == {"saved": True, "restarts": True}
     assert rig.restarts == ["again"]
-    loaded = saved.load(tmp_path / "gateway.toml")
+    loaded = saved.load_saved(tmp_path / "gateway.toml")
     assert loaded.uplink.trigger_endpoint == "tcp://makai.example:9880" and loaded.measurement_cycles == 12
     assert loaded.uplink.command_endpoint == rig.config.uplink.command_endpoint
     assert (tmp_path / "gateway" / "setup.json").stat().st_mode & 0o077 == 0
@@ -205,7 +205,7 @@ def test_wrong_settings_change_nothing(rig: Rig, tmp_path: Path, settings: Any, 
 def test_a_broken_saved_file_is_left_aside(rig: Rig, tmp_path: Path) -> None:
     for text in ("{", '{"trg_push_ep": 3}', '"x"', ""):
         (tmp_path / "gateway" / "setup.json").write_text(text)
-        assert saved.load(tmp_path / "gateway.toml") == rig.config
+        assert saved.load_saved(tmp_path / "gateway.toml") == rig.config
 
 
 def test_an_update_says_how_it_is_done_here(rig: Rig) -> None:
@@ -374,10 +374,10 @@ def test_only_what_was_set_on_the_page_stands_over_the_file_and_the_first_is_kep
     saved.save(rig.config, {"windows_per_measurements": 12})
     file = tmp_path / "gateway.toml"
     file.write_text(file.read_text() + '\n[uplink]\ntrigger_endpoint = "tcp://later:9880"\n')
-    loaded = saved.load(file)
+    loaded = saved.load_saved(file)
     assert (loaded.uplink.trigger_endpoint, loaded.measurement_cycles) == ("tcp://later:9880", 12)
     saved.save(rig.config, {"cmd_sub_ep": "tcp://other:8194"})  # no start in between
-    loaded = saved.load(file)
+    loaded = saved.load_saved(file)
     assert (loaded.uplink.command_endpoint, loaded.measurement_cycles) == ("tcp://other:8194", 12)
     assert loaded.uplink.trigger_endpoint == "tcp://later:9880"
 

@@ -69,4 +69,4 @@ def test_a_service_tells_it_lives_serves_its_page_and_ends_for_new_settings(tmp_
         process.kill()
         process.wait()
         manager.close()
-    assert saved.load(config).uplink.trigger_endpoint == "tcp://makai.example:9880"
+    assert saved.load_saved(config).uplink.trigger_endpoint == "tcp://makai.example:9880"

@@ -15,7 +15,7 @@ from opq_rules.sql.parse import parse
 from opq_rules.sql.syntax import Create
 from opq_rules.streams.decoding import Decoded, StreamDecoder
 from opq_rules.streams.definition import definition_of
-from opq_rules.streams.protobuf import reader
+from opq_rules.streams.protobuf import protobuf_reader
 from opq_rules.streams.schemas import Schemas
 
 
@@ -110,7 +110,7 @@ def test_every_built_in_schema_reads_an_empty_message_of_its_own() -> None:
     for schema_id in Schemas():
         message = Schemas().message(schema_id)
         if message().IsInitialized():
-            row = reader(message)(message().SerializeToString())
+            row = protobuf_reader(message)(message().SerializeToString())
             assert json.dumps({key: value for key, value in row.items() if not isinstance(value, bytes)})
 
 

@@ -16,7 +16,7 @@ from opq_plugins.sdk import Source
 from opq_proto.opq_pb2 import TriggerMessage
 from opq_rules.engine.engine import Engine
 from opq_rules.errors import RuleError
-from opq_rules.streams.payload import Payload, divided, unpacker
+from opq_rules.streams.payload import Payload, divided_payload, unpacker
 from opq_rules.streams.sampling import MOST_VALUES, SampledSource, Sampling, sampling_of
 from opq_rules.streams.schemas import Schemas
 
@@ -82,7 +82,7 @@ def test_what_is_wrong_with_the_properties_of_a_payload_is_named(
     properties: dict[str, Any], part: str
 ) -> None:
     with pytest.raises(ValueError, match=part):
-        divided({"qos": 1, **properties})
+        divided_payload({"qos": 1, **properties})
 
 
 def test_a_stream_with_payloads_counts_those_that_it_cannot_read(tmp_path: Path) -> None:

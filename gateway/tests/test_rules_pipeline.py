@@ -12,7 +12,7 @@ from jinja2.exceptions import SecurityError, TemplateError, UndefinedError
 
 from opq_plugins.sdk import Context, Sink, SinkContext
 from opq_rules.delivery.pipeline import Parcel, Pipeline, RefusedParcels
-from opq_rules.delivery.template import compiled
+from opq_rules.delivery.template import compiled_template
 from opq_rules.delivery.transform import divided, encoded, transformer
 from opq_rules.streams.schemas import Schemas
 
@@ -297,7 +297,7 @@ def test_whatever_fails_when_nothing_is_lost_doubled_or_out_of_order(steps: str,
     ],
 )
 def test_templates_of_both_kinds(template: str, data: Any, text: str) -> None:
-    assert compiled(template)(data) == text
+    assert compiled_template(template)(data) == text
 
 
 @pytest.mark.parametrize(
@@ -313,7 +313,7 @@ def test_templates_of_both_kinds(template: str, data: Any, text: str) -> None:
 )
 def test_a_template_reaches_neither_python_nor_all_memory(template: str) -> None:
     try:
-        text = compiled(template)({"v": 1})
+        text = compiled_template(template)({"v": 1})
     except (SecurityError, UndefinedError, ValueError):
         return
     assert text == ""
@@ -338,7 +338,7 @@ def test_a_template_reaches_neither_python_nor_all_memory(template: str) -> None
 )
 def test_a_template_that_grows_without_bound_is_refused(template: str) -> None:
     with pytest.raises((ValueError, TemplateError), match=r"dataTemplate|No filter"):
-        compiled(template)({"t": "x" * 1000})
+        compiled_template(template)({"t": "x" * 1000})
 
 
 @settings(max_examples=100)
@@ -346,11 +346,11 @@ def test_a_template_that_grows_without_bound_is_refused(template: str) -> None:
 def test_any_tag_is_read_or_refused(inner: str) -> None:
     for text in ("{{" + inner + "}}", "{{range .}}{{" + inner + "}}{{end}}", "{{" + inner + "}}{{end}}"):
         with contextlib.suppress(ValueError, TypeError, TemplateError):
-            compiled(text)([{"a": 1}])
+            compiled_template(text)([{"a": 1}])
 
 
 def test_loops_in_each_other_end_each_emission_anew() -> None:
-    written = compiled(
+    written = compiled_template(
         "{% for a in rows %}{% for b in rows %}{% for c in rows %}{% endfor %}{% endfor %}{% endfor %}"
     )
     for _ in range(2):
@@ -358,29 +358,29 @@ def test_loops_in_each_other_end_each_emission_anew() -> None:
             written([{"v": k} for k in range(200)])
         assert written([{"v": k} for k in range(50)]) == ""
     last = "{% for a in rows %}{{ a.v }}{% if not loop.last %},{% endif %}{% else %}none{% endfor %}"
-    assert [compiled(last)(rows) for rows in ([{"v": 1}, {"v": 2}], [])] == ["1,2", "none"]
+    assert [compiled_template(last)(rows) for rows in ([{"v": 1}, {"v": 2}], [])] == ["1,2", "none"]
 
 
 def test_a_template_that_would_calculate_for_ever_is_refused() -> None:
     with pytest.raises(ValueError, match="places"):
-        compiled("{{ v|round(99999999, 'ceil') }}")({"v": 1.5})
-    assert compiled("{{ v|round(1) }}")({"v": 1.26}) == "1.3"
+        compiled_template("{{ v|round(99999999, 'ceil') }}")({"v": 1.5})
+    assert compiled_template("{{ v|round(1) }}")({"v": 1.26}) == "1.3"
     with pytest.raises(ValueError, match="in each other"):
-        compiled("{{ " + "(" * 3_000 + "1" + ")" * 3_000 + " }}")
+        compiled_template("{{ " + "(" * 3_000 + "1" + ")" * 3_000 + " }}")
 
 
 def test_what_templates_are_for_is_left() -> None:
     row = {"box": 4, "tags": ["a", "b"], "o": {"x": 1.26}}
     assert (
-        compiled("{{ tags | join(', ') }} {{ o.x | round(1) }} {{ nope | default('-') }}")(row)
+        compiled_template("{{ tags | join(', ') }} {{ o.x | round(1) }} {{ nope | default('-') }}")(row)
         == "a, b 1.3 -"
     )
     assert (
-        compiled("{% for key, value in o.items() %}{{ key.upper() }}={{ value }}{% endfor %}")(row)
+        compiled_template("{% for key, value in o.items() %}{{ key.upper() }}={{ value }}{% endfor %}")(row)
         == "X=1.26"
     )
     assert (
-        compiled("{{ rows | map(attribute='box') | sum }}|{{ rows | join('+', 'box') }}")([row, row])
+        compiled_template("{{ rows | map(attribute='box') | sum }}|{{ rows | join('+', 'box') }}")([row, row])
         == "8|4+4"
     )
 
@@ -395,9 +395,9 @@ def test_a_template_that_does_not_parse_names_its_line() -> None:
         ("{{if .v}}", "dataTemplate"),
     ):
         with pytest.raises(ValueError, match=told):
-            compiled(text)
+            compiled_template(text)
     with pytest.raises(ValueError, match="dataTemplate, line 2"):
-        compiled("fine\n{{ nope")
+        compiled_template("fine\n{{ nope")
 
 
 def test_fields_and_data_field_pick_and_delimited_writes_lines() -> None:

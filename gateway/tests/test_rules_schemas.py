@@ -21,8 +21,16 @@ from opq_proto import opqbox3_pb2
 from opq_rules.delivery.protobuf import writer
 from opq_rules.delivery.transform import divided, transformer
 from opq_rules.errors import RuleError
-from opq_rules.streams.protobuf import reader
-from opq_rules.streams.schemas import MOST_BYTES, Schemas, compiled, compiler, messages_of, of_bytes, of_text
+from opq_rules.streams.protobuf import protobuf_reader
+from opq_rules.streams.schemas import (
+    MOST_BYTES,
+    Schemas,
+    compiled_schema,
+    compiler,
+    messages_of,
+    of_bytes,
+    of_text,
+)
 
 LAB = """
 syntax = "proto3";
@@ -56,7 +64,7 @@ def lab() -> bytes:
     """The descriptor set of LAB, made once."""
     if compiler() is None:
         pytest.skip("no compiler of protobuf (extra protoc)")
-    return compiled(LAB)
+    return compiled_schema(LAB)
 
 
 @pytest.fixture
@@ -81,7 +89,7 @@ ROW: dict[str, Any] = {
 
 def test_what_is_written_is_read_again(lab: bytes) -> None:
     reading = messages_of(lab)["Reading"]
-    assert reader(reading)(writer(reading)(ROW)) == ROW
+    assert protobuf_reader(reading)(writer(reading)(ROW)) == ROW
 
 
 def test_messages_are_found_below_their_package_and_by_their_whole_names(lab: bytes) -> None:
@@ -116,7 +124,9 @@ def test_a_row_that_the_message_cannot_hold_is_named(lab: bytes, row: Any, part:
 
 def test_rows_whole_in_kind_convert_and_the_rest_is_left_out(lab: bytes) -> None:
     reading = messages_of(lab)["Reading"]
-    read = reader(reading)(writer(reading)({"box": 4.0, "rms": 5, "raw": "AP8=", "phase": 1, "more": [1]}))
+    read = protobuf_reader(reading)(
+        writer(reading)({"box": 4.0, "rms": 5, "raw": "AP8=", "phase": 1, "more": [1]})
+    )
     assert (read["box"], read["rms"], read["raw"], read["phase"]) == (4, 5.0, b"\0\xff", "L1")
     assert "more" not in read and "at" not in read
 
@@ -129,14 +139,14 @@ def test_messages_in_each_other_end_somewhere(lab: bytes) -> None:
     with pytest.raises(ValueError, match="in each other"):
         writer(reading)(deep)
     with pytest.raises(ValueError, match=r"no lab\.v1\.Reading"):
-        reader(reading)(b"\x4a" * 3000)
+        protobuf_reader(reading)(b"\x4a" * 3000)
 
 
 @settings(max_examples=60)
 @given(payload=st.binary(max_size=80))
 def test_no_payload_raises_anything_but_what_is_counted(lab: bytes, payload: bytes) -> None:
     try:
-        assert isinstance(reader(messages_of(lab)["Reading"])(payload), dict)
+        assert isinstance(protobuf_reader(messages_of(lab)["Reading"])(payload), dict)
     except ValueError as error:
         assert "no lab.v1.Reading" in str(error)
 
@@ -149,7 +159,7 @@ def test_a_set_that_was_damaged_is_refused_or_good(lab: bytes, data: st.DataObje
         broken[data.draw(st.integers(0, len(lab) - 1))] = data.draw(st.integers(0, 255))
     try:
         for message in messages_of(bytes(broken)).values():
-            reader(message)(b"")
+            protobuf_reader(message)(b"")
     except ValueError as error:
         assert str(error)
 
@@ -195,7 +205,7 @@ def test_text_set_and_file_mean_the_same(lab: bytes) -> None:
 
 def test_without_a_compiler_it_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch, lab: bytes) -> None:
     monkeypatch.setattr("opq_rules.streams.schemas.compiler", lambda: None)
-    compiled.cache_clear()
+    compiled_schema.cache_clear()
     with pytest.raises(ValueError, match=r"opq-toolkit\[protoc\].*--descriptor_set_out"):
         of_text(LAB)
     assert "Reading" in of_text(in_base64(lab)).messages
@@ -229,7 +239,7 @@ def test_a_rule_reads_and_writes_a_schema_that_is_replaced_under_it(tmp_path: Pa
         wait_for(engine.settled)
         newer = of_text(NEWER)
         assert engine.schemas.put("lab", newer, "") is False
-        write, read = writer(newer.messages["Reading"]), reader(newer.messages["Reading"])
+        write, read = writer(newer.messages["Reading"]), protobuf_reader(newer.messages["Reading"])
         hands.contexts[0].emit_bytes([b"\xff", write({"box": 2, "rms": 2.5, "site": "roof"})])
         wait_for(lambda: hands.got)
         found = read(hands.got[0][1])

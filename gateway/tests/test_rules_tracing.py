@@ -8,7 +8,7 @@ from rules_engine import Hands, rule, running, stream
 from waiting import wait_for
 
 from opq_rules.engine.engine import Engine
-from opq_rules.engine.traces import MOST_BYTES, MOST_TRACES, Traces, TraceSpan, shown
+from opq_rules.engine.traces import MOST_BYTES, MOST_TRACES, Traces, TraceSpan, traced_value
 from opq_rules.errors import RuleError
 
 
@@ -192,9 +192,9 @@ def test_traces_are_bounded() -> None:
 
 
 def test_what_is_shown_is_json_and_small() -> None:
-    assert shown({"a": float("nan"), "b": b"12", "c": 1 << 70, 1: (1, 2)}) == {
+    assert traced_value({"a": float("nan"), "b": b"12", "c": 1 << 70, 1: (1, 2)}) == {
         "a": "nan", "b": "2 bytes", "c": str(1 << 70), "1": [1, 2]
     }  # fmt: skip
-    assert shown({"Token": {"deep": 1}}) == {"Token": "******"}
-    assert shown({"a": {"b": {"c": {"d": 1}}}}) == {"a": {"b": {"c": "1 in all"}}}
-    assert len(shown({str(k): k for k in range(100)})) == 31
+    assert traced_value({"Token": {"deep": 1}}) == {"Token": "******"}
+    assert traced_value({"a": {"b": {"c": {"d": 1}}}}) == {"a": {"b": {"c": "1 in all"}}}
+    assert len(traced_value({str(k): k for k in range(100)})) == 31

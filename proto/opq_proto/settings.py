@@ -40,7 +40,9 @@ def milliseconds(value: Any) -> int:
     raise ValueError(f"is {value!r}; {DURATION_WANTED}")
 
 
-def configure(config_class: type[Config], settings: Mapping[str, Any]) -> tuple[Config | None, list[str]]:
+def checked_config(
+    config_class: type[Config], settings: Mapping[str, Any]
+) -> tuple[Config | None, list[str]]:
     """The Config and no problem, or None and every problem as `key  what is wrong`.
 
     Raises:
@@ -70,8 +72,8 @@ def configure(config_class: type[Config], settings: Mapping[str, Any]) -> tuple[
 
 
 def configured(config_class: type[Config], settings: Mapping[str, Any]) -> Config:
-    """As `configure`; raises ValueError with every problem."""
-    config, problems = configure(config_class, settings)
+    """As `checked_config`; raises ValueError with every problem."""
+    config, problems = checked_config(config_class, settings)
     if config is None:
         raise ValueError("; ".join(problems))
     return config

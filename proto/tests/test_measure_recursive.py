@@ -8,15 +8,18 @@ import pytest
 from scipy import signal
 
 from opq_measure.flicker.lamps import LAMP_120V
-from opq_measure.flicker.recursive import Recursive, bilinear, high_pass, low_pass
+from opq_measure.flicker.recursive import Recursive, bilinear, high_pass_sections, low_pass_sections
 from opq_measure.flicker.sensation import Sensation
 
 LAMP_ZEROS, LAMP_POLES = [0j, -14.3 + 0j], [-25.5 + 51.5j, -25.5 - 51.5j, -7.7 + 0j, -137.6 + 0j]
 NOISE = np.random.default_rng(1).normal(size=4000)
 PEERS = {
-    "low pass": (low_pass(6, 42.0, 4000.0), signal.butter(6, 42.0, output="sos", fs=4000.0)),
-    "smoothing": (low_pass(1, 0.5, 4000.0), signal.butter(1, 0.5, output="sos", fs=4000.0)),
-    "high pass": (high_pass(0.05, 4000.0), signal.butter(1, 0.05, "highpass", output="sos", fs=4000.0)),
+    "low pass": (low_pass_sections(6, 42.0, 4000.0), signal.butter(6, 42.0, output="sos", fs=4000.0)),
+    "smoothing": (low_pass_sections(1, 0.5, 4000.0), signal.butter(1, 0.5, output="sos", fs=4000.0)),
+    "high pass": (
+        high_pass_sections(0.05, 4000.0),
+        signal.butter(1, 0.05, "highpass", output="sos", fs=4000.0),
+    ),
     "lamp": (
         bilinear(LAMP_ZEROS, LAMP_POLES, 1640.0, 8.8, 4000.0),
         signal.zpk2sos(
@@ -38,7 +41,7 @@ def test_a_filter_by_blocks_gives_what_sample_by_sample_gives(name: str, block: 
 
 
 def test_a_settled_filter_stays_where_it_is() -> None:
-    settled = Recursive(low_pass(6, 35.0, 4000.0), 20)
+    settled = Recursive(low_pass_sections(6, 35.0, 4000.0), 20)
     settled.settle(7.0)
     assert settled.run(np.full(400, 7.0)) == pytest.approx(np.full(400, 7.0), abs=1e-9)
 

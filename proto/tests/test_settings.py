@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import pytest
 
-from opq_proto.settings import configure, configured, milliseconds
+from opq_proto.settings import checked_config, configured, milliseconds
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ def test_settings_become_a_config() -> None:
 
 
 def test_every_problem_is_reported_at_once() -> None:
-    config, problems = configure(
+    config, problems = checked_config(
         Config,
         {
             "retris": 1, "share": 2, "retries": True, "timeout": "soon", "method": "GET", "topics": "a",
@@ -58,7 +58,7 @@ def test_a_rule_over_several_fields_is_a_problem_too() -> None:
 
 def test_a_class_that_is_no_dataclass_is_the_parts_own_fault() -> None:
     with pytest.raises(TypeError, match="int is no dataclass"):
-        configure(int, {})
+        checked_config(int, {})
 
 
 @pytest.mark.parametrize(

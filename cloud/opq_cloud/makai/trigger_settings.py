@@ -14,7 +14,7 @@ from opq_cloud.makai.trigger_plugins import BUILT_IN
 from opq_cloud.store.makai_documents import SettingValue
 from opq_plugins.package.built_in import available
 from opq_proto.errors import PluginError
-from opq_proto.settings import configure
+from opq_proto.settings import checked_config
 
 NOT_LIVE = {
     "sql": "its statement stands in the configuration; what changes live is a rule: opq-tools rule",
@@ -112,7 +112,7 @@ def setting_problems(trigger: str, settings: Mapping[str, SettingValue]) -> list
     table = dict(settings)
     on = table.pop("enabled", True)
     wrong = [] if isinstance(on, bool) else [f"enabled  is {on!r:.40}; want true or false"]
-    return wrong + configure(_config_class(trigger), table)[1]
+    return wrong + checked_config(_config_class(trigger), table)[1]
 
 
 def settings_table(triggers: Iterable[str]) -> str:

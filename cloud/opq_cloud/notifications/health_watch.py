@@ -12,7 +12,7 @@ from opq_cloud.notifications.messages import outage_headline
 from opq_cloud.notifications.outage_news import (
     ComponentOutages,
     HealthComponent,
-    concerns,
+    is_about,
     outage_is_news,
 )
 from opq_cloud.notifications.rule_book import RuleBook, RuleInForce
@@ -69,7 +69,7 @@ class HealthWatch:
         return [
             held
             for held in self._book.rules()
-            if concerns(held.rule, component) and (not component.is_box or held.sight.sees(component.name))
+            if is_about(held.rule, component) and (not component.is_box or held.sight.sees(component.name))
         ]
 
     def _say_back(self, component: HealthComponent) -> int:

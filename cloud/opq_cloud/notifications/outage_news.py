@@ -55,7 +55,7 @@ class ComponentOutages:
         return sorted(self._down.values(), key=lambda each: each.since_ms)
 
 
-def concerns(rule: NotificationRule, component: HealthComponent) -> bool:
+def is_about(rule: NotificationRule, component: HealthComponent) -> bool:
     """Whether a rule is about it at all."""
     if component.is_box:
         return rule.about == "silence" and (not rule.box_ids or component.name in rule.box_ids)
@@ -70,7 +70,7 @@ def outage_is_news(
     Args:
         said: subject -> since when what this rule has said of last is down; without what is well again.
     """
-    if not concerns(rule, outage.component):
+    if not is_about(rule, outage.component):
         return False
     known_ms = said.get(outage.component.subject)
     if known_ms is not None and (not outage.component.is_box or known_ms == outage.since_ms):

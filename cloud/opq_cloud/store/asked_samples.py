@@ -152,7 +152,7 @@ def new_requests(
     return {number: each for number, each in made.items() if number not in known}
 
 
-def answered(request: AskedSamples, answer: SamplesAnswer) -> AskedSamples:
+def answered_request(request: AskedSamples, answer: SamplesAnswer) -> AskedSamples:
     """The request as Makai has answered it."""
     return replace(
         request,

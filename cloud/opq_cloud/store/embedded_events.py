@@ -13,7 +13,7 @@ from opq_cloud.store.asked_samples import (
     WAITING,
     AskedSamples,
     SamplesAnswer,
-    answered,
+    answered_request,
     new_requests,
     request_document,
     requests_of,
@@ -36,7 +36,7 @@ from opq_cloud.store.documents import (
 from opq_cloud.store.schema import EmbeddedPart, next_number
 from opq_cloud.store.sealing import counter
 from opq_cloud.store.store import EventRecord
-from opq_cloud.store.waveform_parts import joined
+from opq_cloud.store.waveform_parts import joined_waveform
 from opq_proto.errors import StoreError
 from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import Event, Trigger, Waveform
@@ -112,7 +112,7 @@ class EmbeddedEvents(EmbeddedPart):
             request = requests_of(document).get(number)
             if request is None or request.state != WAITING:
                 return False
-            document["more"][str(number)] = request_document(answered(request, answer))
+            document["more"][str(number)] = request_document(answered_request(request, answer))
             if answer.spans:
                 document |= owing_fields(document, answer.spans)
                 connection.execute("UPDATE events SET finished = 0 WHERE event_id = ?", (event_id,))
@@ -129,7 +129,7 @@ class EmbeddedEvents(EmbeddedPart):
             document = _document(connection, event_id)
             known = wave.box_id in document["boxes_received"]
             held = _stored_waveform(connection, event_id, wave.box_id) if known else None
-            whole = wave if held is None else joined(held, wave)
+            whole = wave if held is None else joined_waveform(held, wave)
             if whole is held:
                 return False
             described = waveform_document(event_id, whole, box_location(connection, wave.box_id))

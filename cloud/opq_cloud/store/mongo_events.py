@@ -21,7 +21,7 @@ from opq_cloud.store.asked_samples import (
     WAITING,
     AskedSamples,
     SamplesAnswer,
-    answered,
+    answered_request,
     new_requests,
     request_document,
     requests_of,
@@ -42,7 +42,7 @@ from opq_cloud.store.documents import (
 )
 from opq_cloud.store.mongo_server import MongoPart, MongoServer, store_errors
 from opq_cloud.store.store import EventRecord
-from opq_cloud.store.waveform_parts import joined
+from opq_cloud.store.waveform_parts import joined_waveform
 from opq_proto.decision import NS_PER_MS
 from opq_proto.errors import StoreError
 from opq_proto.half_cycles import HalfCycleRms
@@ -121,7 +121,7 @@ class MongoEvents(MongoPart):
         request = None if document is None else requests_of(document).get(number)
         if document is None or request is None or request.state != WAITING:
             return False
-        change: Document = {f"more.{number}": request_document(answered(request, answer))}
+        change: Document = {f"more.{number}": request_document(answered_request(request, answer))}
         update: Document = {"$set": change, "$inc": {"requests": -1}}
         if answer.spans:
             own = document["start_ns"], document["end_ns"]
@@ -177,7 +177,7 @@ class MongoEvents(MongoPart):
         except StoreError:
             whole = wave  # in the place of what cannot be read
         else:
-            whole = joined(held, wave)
+            whole = joined_waveform(held, wave)
             if whole is held:
                 return False
         document, file_id = self._put_file(int(part["event_id"]), whole, key)

@@ -23,7 +23,7 @@ AXES_AGREE_NS = 10**9
 Counts = NDArray[np.int16]
 
 
-def joined(held: Waveform, more: Waveform) -> Waveform:
+def joined_waveform(held: Waveform, more: Waveform) -> Waveform:
     """`held` with what `more` adds to it; `held` itself when that is nothing.
 
     Parts that cannot be of one recording are not put together: the longer one stays.

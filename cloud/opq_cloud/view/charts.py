@@ -137,7 +137,7 @@ class HalfCycle:
     high_v: float
 
 
-def half_cycles(
+def half_cycle_table(
     wave: Waveform, origin_ns: int, nominal_hz: float, start_ms: float, end_ms: float, rows: int
 ) -> tuple[HalfCycle, ...]:
     """The half cycles between two moments, as a table; where there are more than `rows`, those that

@@ -131,7 +131,7 @@ def _number(given: Mapping[str, str], name: str, most: float) -> float | None:
     return float(text)
 
 
-def read_place(before: str) -> IndexPlace | None:
+def read_index_place(before: str) -> IndexPlace | None:
     """Where a page goes on; HTTPException 400 where it is no key."""
     if not before:
         return None

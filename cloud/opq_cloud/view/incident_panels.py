@@ -178,7 +178,7 @@ def _panel(incident: Incident, one: _Seen, peak_v: float, small: tuple[float, fl
         gaps=tuple(_gap(gap, wave) for gap in wave.gaps),
         rows=()
         if small is not None
-        else charts.half_cycles(
+        else charts.half_cycle_table(
             wave,
             incident.start_ns,
             one.nominal_hz,

@@ -29,8 +29,8 @@ from opq_cloud.view.incident_list import (
     find_incidents,
     neighbours,
     plane,
+    read_index_place,
     read_list_address,
-    read_place,
     regions,
 )
 from opq_cloud.view.incident_scatter import DOT_SHAPES, MOST_DOTS, dot_links, scatter_of
@@ -177,7 +177,7 @@ class Pages:
         context = self._context
         address = read_list_address(context, request.query_params)
         order = address.wanted.order
-        found, more = find_incidents(context, address.wanted, PER_PAGE, read_place(before))
+        found, more = find_incidents(context, address.wanted, PER_PAGE, read_index_place(before))
         last = entry_of_incident(found[-1]).place(order) if found and more else None
         box, ids = address.wanted.box_id, context.box_ids()
         choices = None  # so many that a number is typed

@@ -73,7 +73,7 @@ def preset(name: str) -> str:
 
 def read_span(from_words: str, to_words: str, now_ms: int) -> TimeSpan:
     """Raises ValueError, in words for people, where they are no span from 10 s to 5.5 years."""
-    start_ms, end_ms = read_moment("from", from_words, now_ms), read_moment("to", to_words, now_ms)
+    start_ms, end_ms = read_time_ms("from", from_words, now_ms), read_time_ms("to", to_words, now_ms)
     if not SHORTEST_MS <= end_ms - start_ms <= LONGEST_MS:
         raise ValueError(
             f"from {from_words} to {to_words} is no span that can be shown; from must be 10 s to "
@@ -84,7 +84,7 @@ def read_span(from_words: str, to_words: str, now_ms: int) -> TimeSpan:
     return TimeSpan(start_ms, end_ms, from_words, to_words)
 
 
-def read_moment(name: str, words: str, now_ms: int) -> int:
+def read_time_ms(name: str, words: str, now_ms: int) -> int:
     """In ms since 1970; a part of a second is kept. Raises ValueError, in words for people."""
     relative = _RELATIVE.fullmatch(words)
     if relative is not None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from opq_cloud.store.store import PERSON_ASKED, CloudStore, EventRecord
-from opq_cloud.view.time_span import read_moment
+from opq_cloud.view.time_span import read_time_ms
 from opq_proto.errors import OpqError
 from opq_proto.messages import Trigger
 from opq_proto.rate_limit import TokenBuckets
@@ -74,7 +74,7 @@ class WaveformRequests:
             WaveformRefusedError: the span is none that can be had (400), or there are too many (429).
             StoreError: nothing was opened.
         """
-        start_ns, end_ns = asked_samples(start, seconds, now_ns)
+        start_ns, end_ns = waveform_span(start, seconds, now_ns)
         with self._lock:
             open_now = sum(PERSON_ASKED in each.asked_as for each in self._store.unfinished_events())
             if open_now >= MOST_OPEN:
@@ -104,7 +104,7 @@ class WaveformRequests:
         return [each for each in newest if box_id in each.asked_as.get(PERSON_ASKED, ())][:LISTED]
 
 
-def asked_samples(start: str, seconds: str, now_ns: int) -> tuple[int, int]:
+def waveform_span(start: str, seconds: str, now_ns: int) -> tuple[int, int]:
     """[start, end) in ns. Raises WaveformRefusedError 400, in words for people."""
     try:
         length_s = float(seconds)
@@ -115,7 +115,7 @@ def asked_samples(start: str, seconds: str, now_ns: int) -> tuple[int, int]:
             400, f"seconds is {seconds[:20]!r}; want a number from {SHORTEST_S:g} to {LONGEST_S:g}."
         )
     try:
-        start_ns = read_moment("from", start or "now", now_ns // 1_000_000) * 1_000_000
+        start_ns = read_time_ms("from", start or "now", now_ns // 1_000_000) * 1_000_000
     except ValueError as error:
         raise WaveformRefusedError(400, f"{error}.") from None
     end_ns = start_ns + round(length_s * NS)

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from opq_cloud.store.waveform_parts import NOT_RECEIVED, joined
+from opq_cloud.store.waveform_parts import NOT_RECEIVED, joined_waveform
 from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS, Gap, TimeSource, Waveform
 
 START_NS = 1_765_792_486_000_000_000
@@ -37,7 +37,7 @@ PARTS = [(0, 8000), (6000, 14_000), (14_000, 20_000), (19_000, 24_000)]
 def test_numbered_parts_in_any_order_are_the_recording(order: tuple[int, ...]) -> None:
     held = numbered(*PARTS[order[0]])
     for place in order[1:]:
-        held = joined(held, numbered(*PARTS[place]))
+        held = joined_waveform(held, numbered(*PARTS[place]))
     whole = numbered(0, 24_000)
     assert np.array_equal(held.counts, WHOLE)
     assert replace(held, counts=whole.counts) == whole
@@ -48,30 +48,30 @@ def test_an_original_box_s_parts_are_laid_where_their_samples_are_the_same(order
     parts = [original(0, 8000, 3), original(7000, 15_000, -4), original(14_000, 24_000, 30)]
     held = parts[order[0]]
     for place in order[1:]:
-        held = joined(held, parts[place])
+        held = joined_waveform(held, parts[place])
     assert np.array_equal(held.counts, WHOLE)
     assert held.gaps == ()
 
 
 def test_a_periodic_signal_is_laid_where_the_stamps_say() -> None:
     sine = np.round(20_000 * np.sin(2 * np.pi * np.arange(24_000) / 200)).astype(np.int16)
-    held = joined(original(0, 12_000, 0, sine), original(10_000, 24_000, 5, sine))
+    held = joined_waveform(original(0, 12_000, 0, sine), original(10_000, 24_000, 5, sine))
     assert len(held.counts) == 24_000
 
 
 def test_what_brings_nothing_new_is_the_same_waveform() -> None:
     held = numbered(0, 8000)
-    assert joined(held, numbered(2000, 6000)) is held
-    assert joined(held, held) is held
+    assert joined_waveform(held, numbered(2000, 6000)) is held
+    assert joined_waveform(held, held) is held
     box = original(0, 8000)
-    assert joined(box, original(2000, 8000, 7)) is box
+    assert joined_waveform(box, original(2000, 8000, 7)) is box
 
 
 def test_a_part_that_is_missing_is_a_gap_and_a_later_answer_fills_it() -> None:
-    apart = joined(numbered(0, 4000), numbered(8000, 12_000))
+    apart = joined_waveform(numbered(0, 4000), numbered(8000, 12_000))
     assert apart.gaps == (Gap(1_004_000, 4000, NOT_RECEIVED),)
     assert apart.end_ns == numbered(0, 12_000).end_ns
-    filled = joined(apart, numbered(3000, 9000))
+    filled = joined_waveform(apart, numbered(3000, 9000))
     assert filled.gaps == () and np.array_equal(filled.counts, WHOLE[:12_000])
 
 
@@ -81,7 +81,7 @@ def test_a_gap_keeps_its_reason_and_moves_with_its_part() -> None:
         counts=np.concatenate([WHOLE[4000:5000], WHOLE[5400:8000]]),
         gaps=(Gap(1_005_000, 400, "serial link"),),
     )
-    for held in (joined(numbered(0, 4200), hole), joined(hole, numbered(0, 4200))):
+    for held in (joined_waveform(numbered(0, 4200), hole), joined_waveform(hole, numbered(0, 4200))):
         assert held.gaps == (Gap(1_005_000, 400, "serial link"),)
         assert np.array_equal(held.counts, np.concatenate([WHOLE[:5000], WHOLE[5400:8000]]))
 
@@ -89,7 +89,7 @@ def test_a_gap_keeps_its_reason_and_moves_with_its_part() -> None:
 def test_what_is_no_part_of_one_recording_is_not_put_together() -> None:
     held = numbered(0, 8000)
     restarted = replace(numbered(6000, 14_200), first_sample=0)  # numbers from 0, half a second on
-    assert joined(held, restarted) is restarted, "the longer one"
-    assert joined(restarted, held) is restarted
+    assert joined_waveform(held, restarted) is restarted, "the longer one"
+    assert joined_waveform(restarted, held) is restarted
     other = original(1000, 5000, counts=WHOLE[::-1].copy())
-    assert joined(box := original(0, 8000), other) is box
+    assert joined_waveform(box := original(0, 8000), other) is box

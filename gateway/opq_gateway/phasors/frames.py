@@ -70,7 +70,7 @@ class Frame:
     body: bytes = b""
 
 
-def encode(frame: Frame) -> bytes:
+def frame_bytes(frame: Frame) -> bytes:
     """All bytes of a frame.
 
     Raises:

@@ -11,7 +11,7 @@ from opq_gateway.measuring.feed import DisturbanceNotice, Item, PhasorReport
 from opq_gateway.phasors import configuration as configurations
 from opq_gateway.phasors.alignment import Alignment, Instant
 from opq_gateway.phasors.configuration import PmuStream, data
-from opq_gateway.phasors.frames import Frame, FrameKind, FrameTime, Order, encode
+from opq_gateway.phasors.frames import Frame, FrameKind, FrameTime, Order, frame_bytes
 from opq_gateway.phasors.quality import PhasorTrigger, PmuStatus, in_sync
 from opq_gateway.status import BoxStatus
 from opq_measure.synchrophasor.filter import PmuClass
@@ -93,7 +93,7 @@ class PhasorStream:
                 self._alignment.accept_phasor(item, now_s)
             elif isinstance(item, DisturbanceNotice):
                 self._tell(item)
-        return [encode(self._data(instant, now_s)) for instant in self._alignment.due(now_s)]
+        return [frame_bytes(self._data(instant, now_s)) for instant in self._alignment.due(now_s)]
 
     def next_s(self) -> float | None:
         """When `accept_items` must be called again though nothing comes; monotonic."""
@@ -102,9 +102,11 @@ class PhasorStream:
     def answer(self, order: int) -> bytes | None:
         """The frame that answers an order; None: it asks for none that is known."""
         if order == Order.SEND_HEADER:
-            return encode(configurations.header(self.stream, self._now()))
+            return frame_bytes(configurations.header(self.stream, self._now()))
         kind = ANSWERS.get(order)
-        return None if kind is None else encode(configurations.configuration(self.stream, kind, self._now()))
+        if kind is None:
+            return None
+        return frame_bytes(configurations.configuration(self.stream, kind, self._now()))
 
     def _now(self) -> FrameTime:
         """Time of a frame that carries no data: when it is sent, by this machine's clock."""

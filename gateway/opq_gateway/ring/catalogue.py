@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from opq_gateway.ring import raw, sealed
-from opq_gateway.ring.raw import HEAD_BYTES, layout, written
+from opq_gateway.ring.raw import HEAD_BYTES, raw_layout, written
 from opq_gateway.ring.segment import RecordColumns, Segment
 
 SUFFIX = ".seg"
@@ -206,7 +206,7 @@ def _dropped_unwritten(path: Path) -> bool:
     """Delete a file that never got a record: empty, zeros, or a head of ours and zeros."""
     with path.open("rb", buffering=0) as file:
         head = file.read(HEAD_BYTES)
-        found = layout(head)
+        found = raw_layout(head)
         size = file.seek(0, os.SEEK_END)
         unwritten = found is not None and not written(file.fileno(), found, size)
     if size <= HEAD_BYTES or unwritten or not any(head):
@@ -252,8 +252,8 @@ def open_segment(path: Path) -> Segment | None:
     """
     with path.open("rb", buffering=0) as file:
         fd = file.fileno()
-        layout = raw.layout(os.pread(fd, raw.HEAD_BYTES, 0))
-        return sealed.describe(path, fd) if layout is None else raw.describe(path, fd, layout)
+        layout = raw.raw_layout(os.pread(fd, raw.HEAD_BYTES, 0))
+        return sealed.describe_sealed(path, fd) if layout is None else raw.describe_raw(path, fd, layout)
 
 
 def read_span(segment: Segment, start_ns: int, end_ns: int, counts: bool = True) -> RecordColumns | None:
@@ -265,11 +265,11 @@ def read_span(segment: Segment, start_ns: int, end_ns: int, counts: bool = True)
     try:
         with segment.path.open("rb", buffering=0) as file:
             fd = file.fileno()
-            layout = raw.layout(os.pread(fd, raw.HEAD_BYTES, 0))
+            layout = raw.raw_layout(os.pread(fd, raw.HEAD_BYTES, 0))
             if layout is None:
-                found = sealed.read(fd, start_ns, end_ns, counts)
+                found = sealed.read_sealed(fd, start_ns, end_ns, counts)
             else:
-                found = raw.read(fd, layout, segment.records, start_ns, end_ns)
+                found = raw.read_raw(fd, layout, segment.records, start_ns, end_ns)
     except FileNotFoundError:
         return None
     return found if len(found.rows) or found.lost or found.bad else None

@@ -88,7 +88,7 @@ def _steps_ns(jumps: NDArray[np.int64], rates: NDArray[np.int64]) -> NDArray[np.
 
 
 def _loss(one: Lost) -> bytes:
-    payload = losses.to_bytes(one, 1000)
+    payload = losses.loss_to_bytes(one, 1000)
     return _LOSS.pack(one.first_sample, len(payload)) + payload
 
 
@@ -98,6 +98,6 @@ def _losses(data: bytes) -> list[Lost]:
     while at < len(data):
         first_sample, length = _LOSS.unpack_from(data, at)
         at += _LOSS.size
-        found.append(losses.from_bytes(data[at : at + length], first_sample))
+        found.append(losses.loss_from_bytes(data[at : at + length], first_sample))
         at += length
     return found

@@ -39,14 +39,14 @@ class Lost:
         return replace(self, samples=samples, end_ns=end_ns, reason=later.reason)
 
 
-def to_bytes(lost: Lost, most_bytes: int) -> bytes:
+def loss_to_bytes(lost: Lost, most_bytes: int) -> bytes:
     """A record's payload; the reason is cut where it would be longer than `most_bytes`."""
     reason = lost.reason.encode()[: most_bytes - _PAYLOAD.size]
     end_ns = max(lost.start_ns, lost.end_ns)
     return _PAYLOAD.pack(lost.boot_id, lost.samples, lost.start_ns, end_ns, len(reason)) + reason
 
 
-def from_bytes(data: bytes, first_sample: int) -> Lost:
+def loss_from_bytes(data: bytes, first_sample: int) -> Lost:
     """The payload of a record whose head says `first_sample`.
 
     Raises:

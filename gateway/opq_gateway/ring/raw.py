@@ -56,7 +56,7 @@ def box_id(data: bytes) -> str:
     return data[36:60].rstrip(b"\0").decode(errors="replace")
 
 
-def layout(data: bytes) -> RawLayout | None:
+def raw_layout(data: bytes) -> RawLayout | None:
     """The layout that the first 64 bytes of a file say; None: this is no raw segment."""
     if len(data) < HEAD_BYTES:
         return None
@@ -74,7 +74,7 @@ def layout(data: bytes) -> RawLayout | None:
     return RawLayout(record.stride_bytes(capacity), time_ns, parse)
 
 
-def describe(path: Path, fd: int, found: RawLayout) -> Segment | None:
+def describe_raw(path: Path, fd: int, found: RawLayout) -> Segment | None:
     """What the file holds; None when no record of it is good.
 
     Raises:
@@ -132,7 +132,7 @@ def _first_good(fd: int, found: RawLayout, indices: range) -> RecordColumns | No
     return None
 
 
-def read(fd: int, found: RawLayout, records: int, start_ns: int, end_ns: int) -> RecordColumns:
+def read_raw(fd: int, found: RawLayout, records: int, start_ns: int, end_ns: int) -> RecordColumns:
     """The records that touch [start_ns, end_ns); the place is found by bisection on time."""
     low = max(0, _first_not_before(fd, found, records, start_ns) - 1)
     high = min(records, _first_not_before(fd, found, records, end_ns) + LOSSES_BEHIND)

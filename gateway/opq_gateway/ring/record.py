@@ -64,7 +64,7 @@ def of_block(block: SampleBlock, capacity: int, crc_seed: int) -> bytes:
 def of_lost(lost: Lost, t_ns: int, capacity: int, crc_seed: int) -> bytes:
     """One loss; `t_ns` is that of the block after it, so that times rise from record to record."""
     rest = _FACTS.pack(0, 0, FLAG_LOST, lost.first_sample, t_ns, _UNKNOWN, 1)
-    rest += losses.to_bytes(lost, 2 * capacity)
+    rest += losses.loss_to_bytes(lost, 2 * capacity)
     rest = rest.ljust(_FACTS.size + 2 * capacity, b"\0")
     return _CRC.pack(crc32(rest, crc_seed)) + rest
 
@@ -101,7 +101,7 @@ def parse(
     else:
         flat = counts[np.arange(capacity) < rows["count"][:, None]]
     lost = [
-        losses.from_bytes(table["counts"][at].tobytes(), int(table["first_sample"][at]))
+        losses.loss_from_bytes(table["counts"][at].tobytes(), int(table["first_sample"][at]))
         for at in np.flatnonzero(good & lost_here)
     ]
     unwritten = sum(

@@ -81,7 +81,7 @@ def chunk(part: RecordColumns) -> bytes:
     return data
 
 
-def whole(segment: Segment, box_id: str, chunks: list[tuple[bytes, int, int]]) -> bytes:
+def sealed_file(segment: Segment, box_id: str, chunks: list[tuple[bytes, int, int]]) -> bytes:
     """The file of all chunks, each with the [start_ns, end_ns) that it touches."""
     length = _HEAD.size + len(chunks) * _ROW.itemsize + 4
     table = np.zeros(len(chunks), _ROW)
@@ -107,7 +107,7 @@ def whole(segment: Segment, box_id: str, chunks: list[tuple[bytes, int, int]]) -
     return b"".join([index, *(data for data, _, _ in chunks), index, _END.pack(length, END_MAGIC)])
 
 
-def describe(path: Path, fd: int) -> Segment | None:
+def describe_sealed(path: Path, fd: int) -> Segment | None:
     """What the file holds; None when it is no sealed segment, or neither index can be read."""
     index = _index(fd)
     if index is None:
@@ -126,7 +126,7 @@ def describe(path: Path, fd: int) -> Segment | None:
     )
 
 
-def read(fd: int, start_ns: int, end_ns: int, counts: bool = True) -> RecordColumns:
+def read_sealed(fd: int, start_ns: int, end_ns: int, counts: bool = True) -> RecordColumns:
     """What touches [start_ns, end_ns), in order; a damaged chunk counts as one bad record, so does a file
     of which neither index can be read."""
     index = _index(fd)

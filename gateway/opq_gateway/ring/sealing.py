@@ -36,8 +36,8 @@ def seal(path: Path, goes_on: Callable[[], bool] = lambda: True) -> Path | None:
     with path.open("rb", buffering=0) as file:
         fd = file.fileno()
         head = os.pread(fd, raw.HEAD_BYTES, 0)
-        layout = raw.layout(head)
-        segment = raw.describe(path, fd, layout) if layout is not None else None
+        layout = raw.raw_layout(head)
+        segment = raw.describe_raw(path, fd, layout) if layout is not None else None
         if layout is None or segment is None:
             raise NotSealableError(f"{path}: no raw segment with samples")
         chunks = []
@@ -60,7 +60,7 @@ def seal(path: Path, goes_on: Callable[[], bool] = lambda: True) -> Path | None:
     beside = path.with_suffix(SEALING)
     try:
         with beside.open("wb") as out:
-            out.write(sealed.whole(segment, raw.box_id(head), chunks))
+            out.write(sealed.sealed_file(segment, raw.box_id(head), chunks))
             out.flush()
             os.fsync(out.fileno())
     except OSError:

@@ -41,7 +41,7 @@ def settings_of(config: Config) -> dict[str, str | int]:
     }
 
 
-def load(path: Path | None, data_dir: Path | None = None, port_offset: int = 0) -> Config:
+def load_saved(path: Path | None, data_dir: Path | None = None, port_offset: int = 0) -> Config:
     """As `config.load`, with what was saved on top; a saved file that is broken is logged and left aside.
 
     Raises:

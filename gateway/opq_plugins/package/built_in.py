@@ -16,7 +16,7 @@ from typing import Any
 
 from opq_plugins.sdk import API_VERSION, Value
 from opq_proto.errors import PluginError
-from opq_proto.settings import configure
+from opq_proto.settings import checked_config
 
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 """File names of plug-ins; also keeps a name from the config inside the folder."""
@@ -65,7 +65,7 @@ def load(kind: str, name: str, settings: Mapping[str, Value], folders: Sequence[
     config = None
     if hasattr(module, "Config"):
         try:
-            config, wrong = configure(module.Config, settings)
+            config, wrong = checked_config(module.Config, settings)
         except (TypeError, NameError) as error:
             wrong = [f"its Config cannot be used: {error}"]
         problems += wrong

@@ -14,7 +14,7 @@ from typing import Literal
 from opq_plugins.policy import ProcessLimits
 from opq_plugins.sdk import API_VERSION, Value
 from opq_proto.errors import PluginError
-from opq_proto.settings import configure
+from opq_proto.settings import checked_config
 
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 SYMBOL = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
@@ -187,7 +187,7 @@ def parse_manifest(raw: bytes, file_name: str) -> PackageManifest:
         facts = json.loads(raw)
         if not isinstance(facts, dict):
             raise PluginError(f"{file_name} is {type(facts).__name__}; want an object")
-        written, problems = configure(_Written, _known({"name": own} | facts if portable else facts))
+        written, problems = checked_config(_Written, _known({"name": own} | facts if portable else facts))
     except (ValueError, RecursionError):
         raise PluginError(f"{file_name} is no JSON") from None
     if portable:

@@ -50,7 +50,7 @@ _PARTS = (
 )  # fmt: skip
 
 
-def check(node: nodes.Node, loops: int = 0) -> None:
+def _check(node: nodes.Node, loops: int = 0) -> None:
     """Raises ValueError for the first part that a template may not have."""
     where = f"dataTemplate, line {node.lineno}"
     if not isinstance(node, _PARTS) or (isinstance(node, nodes.For) and node.recursive):
@@ -63,7 +63,7 @@ def check(node: nodes.Node, loops: int = 0) -> None:
     if loops > MOST_LOOPS:
         raise ValueError(f"{where}: more than {MOST_LOOPS} loops in each other")
     for each in node.iter_child_nodes():
-        check(each, loops)
+        _check(each, loops)
 
 
 def count_rounds(node: nodes.Node) -> None:
@@ -83,7 +83,7 @@ def rounds(context: Context, values: Iterable[object]) -> Iterator[object]:
         yield each
 
 
-def rounded(value: float, precision: int = 0, method: str = "common") -> float:
+def _rounded(value: float, precision: int = 0, method: str = "common") -> float:
     """Jinja's, which takes 10 to the power of any precision."""
     if not -_PLACES_MOST <= precision <= _PLACES_MOST:
         raise ValueError(f"dataTemplate: round to {precision}; want at most {_PLACES_MOST} places")
@@ -99,7 +99,7 @@ def numbered(
     return enumerate(values if values is not None else ())
 
 
-def join(values: Iterable[object], separator: object = "", attribute: str | None = None) -> str:
+def _join(values: Iterable[object], separator: object = "", attribute: str | None = None) -> str:
     """Jinja's, which has no bound."""
     texts = [
         str(each.get(attribute, "") if attribute is not None and isinstance(each, Mapping) else each)
@@ -130,9 +130,9 @@ def _written(value: object) -> object:
 
 _SANDBOX = _Sandbox(undefined=ChainableUndefined, autoescape=False, finalize=_written)
 _SANDBOX.filters = {name: each for name, each in _SANDBOX.filters.items() if name in FILTERS} | {
-    "join": join,
+    "join": _join,
     "numbered": numbered,
-    "round": rounded,
+    "round": _rounded,
     "rounds": rounds,
 }
 _SANDBOX.filters["json"] = lambda value: msgspec.json.encode(value).decode()
@@ -141,7 +141,7 @@ for _name in ("lipsum", "range"):  # text and loops out of nothing; loops go ove
     _SANDBOX.globals.pop(_name, None)
 
 
-def compiled(text: str) -> Callable[[object], str]:
+def compiled_template(text: str) -> Callable[[object], str]:
     """`text` as a function of an emission (a list of rows), or of one row.
 
     Raises ValueError: the template does not parse; its line is named.
@@ -149,7 +149,7 @@ def compiled(text: str) -> Callable[[object], str]:
     try:
         source = as_jinja(text)
         tree = _SANDBOX.parse(source)
-        check(tree)
+        _check(tree)
         count_rounds(tree)
         template = Template.from_code(_SANDBOX, _SANDBOX.compile(tree), _SANDBOX.make_globals(None))
     except RecursionError:
@@ -182,5 +182,5 @@ def per_row(text: str) -> Callable[[object], str]:
     """
     if "{{" not in text and "{%" not in text:
         return lambda data: text
-    render = compiled(text)
+    render = compiled_template(text)
     return lambda data: render(data[0] if isinstance(data, list) and data else data)

@@ -18,7 +18,7 @@ import msgspec
 from opq_proto.settings import configured
 from opq_rules.batch import JsonObject, Row
 from opq_rules.delivery.protobuf import writer
-from opq_rules.delivery.template import compiled
+from opq_rules.delivery.template import compiled_template
 from opq_rules.streams.schemas import Schemas
 
 
@@ -100,7 +100,7 @@ def transformer(properties: SinkProperties, schemas: Schemas | None = None) -> C
     """
     steps: list[Callable[[object], object]] = []
     if properties.dataTemplate:
-        steps.append(compiled(properties.dataTemplate))
+        steps.append(compiled_template(properties.dataTemplate))
         if properties.dataField or properties.fields:
             steps.append(_parsed)
     if properties.dataField:

@@ -219,6 +219,6 @@ class UsageGraph:
             return None
 
 
-def shown(users: list[str]) -> str:
+def first_users(users: list[str]) -> str:
     """The first ones, for people."""
     return ", ".join(users[:SHOWN]) + (" ..." if len(users) > SHOWN else "")

@@ -24,7 +24,7 @@ from opq_proto import log
 from opq_rules.batch import Emission, JsonObject
 from opq_rules.engine.clock import RuleClock
 from opq_rules.engine.rule import QueryUnit, Rule
-from opq_rules.engine.rule_store import opened
+from opq_rules.engine.rule_store import open_engine_file
 from opq_rules.engine.sinks import SinkRunner
 from opq_rules.engine.stream_input import StreamInput
 
@@ -47,7 +47,7 @@ class Outbox:
 
     def __init__(self, path: Path) -> None:
         """Raises RuleError: the file cannot be used."""
-        self._file = opened(path, _MIGRATIONS)
+        self._file = open_engine_file(path, _MIGRATIONS)
         found = self._file.query_row("SELECT seq FROM sqlite_sequence WHERE name = 'outbox'")
         self._last = int(found[0]) if found else 0
 

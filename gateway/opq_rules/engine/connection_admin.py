@@ -13,7 +13,7 @@ from types import ModuleType
 from opq_rules.batch import JsonObject
 from opq_rules.built_in import module_of
 from opq_rules.delivery.transform import NAMES
-from opq_rules.engine.catalogue import ConnectionUsers, UsageGraph, shown
+from opq_rules.engine.catalogue import ConnectionUsers, UsageGraph, first_users
 from opq_rules.engine.connections import (
     CONNECTIONS,
     SINKS,
@@ -163,7 +163,9 @@ class ConnectionAdmin:
             if kind not in (None, self._connections.type_of(name)):
                 raise RuleError(f"connection {name} of type {kind} is not found", NOT_FOUND, 404)
             if users := self._users(name).names:
-                raise RuleError(f"connection {name} cannot be deleted: used by {shown(users)}", CONFIGURATION)
+                raise RuleError(
+                    f"connection {name} cannot be deleted: used by {first_users(users)}", CONFIGURATION
+                )
             self._connections.delete(name)
 
     def try_out(self, kind: str, type_name: str, properties: Mapping[str, object]) -> None:

@@ -223,7 +223,7 @@ class EndpointFactory:
         return table
 
     def decoder(self, definition: StreamDefinition) -> StreamDecoder:
-        column, _ = payload.divided(self._properties(definition))
+        column, _ = payload.divided_payload(self._properties(definition))
         unpack = payload.unpacker(column, self.schemas) if column is not None else None
         return StreamDecoder(definition, schemas=self.schemas, unpack=unpack)
 
@@ -237,7 +237,7 @@ class EndpointFactory:
         try:
             sampling = None
             if definition.kind != "lookup":
-                column, properties = payload.divided(properties)
+                column, properties = payload.divided_payload(properties)
                 if column is not None:
                     payload.unpacker(column, self.schemas)
                 sampling, properties = sampling_of(definition.type, properties)

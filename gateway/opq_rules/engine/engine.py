@@ -10,7 +10,7 @@ import msgspec
 
 from opq_proto import log
 from opq_rules.batch import JsonObject, JsonValue
-from opq_rules.engine.catalogue import StreamCatalogue, UsageGraph, shown
+from opq_rules.engine.catalogue import StreamCatalogue, UsageGraph, first_users
 from opq_rules.engine.checkpoint import Checkpoint, Outbox
 from opq_rules.engine.clock import DelayedCalls, RuleClock, SystemClock
 from opq_rules.engine.connection_admin import ConnectionAdmin, Rehearsal
@@ -168,7 +168,7 @@ class Engine:
         users = self._usage.of_stream(name)
         if users and not force:
             raise RuleError(
-                f"{what} {name} cannot be dropped: {len(users)} rules use it: {shown(users)}", RULE
+                f"{what} {name} cannot be dropped: {len(users)} rules use it: {first_users(users)}", RULE
             )
         for rule in self._rules_of(users):
             self._lifecycle.stop(rule, FAILED, f"{what} {name} was dropped")

@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from opq_proto.settings import configure
+from opq_proto.settings import checked_config
 from opq_rules.batch import JsonObject
 from opq_rules.engine.schedule import RuleSchedule
 from opq_rules.errors import RULE, RuleError
@@ -80,7 +80,7 @@ def _options(text: bytes) -> Options:
     restart = values.pop("restartStrategy", None) or {}
     if not isinstance(restart, dict):
         restart, problems = {}, [*problems, "restartStrategy  want an object"]
-    read_restart, wrong = configure(RestartStrategy, restart)
+    read_restart, wrong = checked_config(RestartStrategy, restart)
     problems += [f"restartStrategy.{each}" for each in wrong]
     try:
         schedule = RuleSchedule.of(
@@ -90,7 +90,7 @@ def _options(text: bytes) -> Options:
         schedule, problems = None, [*problems, str(error)]
     problems += ["schedule  unknown key; it has cron, duration, cronDatetimeRange"] * ("schedule" in values)
     values.pop("schedule", None)
-    read, wrong = configure(Options, values)
+    read, wrong = checked_config(Options, values)
     problems += [each.replace("schedule", "cron, duration, cronDatetimeRange") for each in wrong]
     if problems:
         raise RuleError("options: " + "; ".join(problems), RULE)

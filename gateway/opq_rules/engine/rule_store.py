@@ -45,7 +45,7 @@ class RuleStore:
     def __init__(self, path: Path) -> None:
         self._changing = threading.RLock()
         self._temporary: dict[str, str] = {}
-        self._file = opened(path, _MIGRATIONS)
+        self._file = open_engine_file(path, _MIGRATIONS)
 
     @contextmanager
     def changing(self) -> Iterator[None]:
@@ -136,7 +136,7 @@ class Draft:
         self._put.setdefault(kind, {}).update(dict.fromkeys(names))
 
 
-def opened(path: Path, migrations: Sequence[str]) -> SqliteFile:
+def open_engine_file(path: Path, migrations: Sequence[str]) -> SqliteFile:
     """A file of the engine's; only its owner may read it: rules hold passwords, emissions measured values."""
     try:
         return SqliteFile(path, migrations, private=True)

@@ -11,7 +11,7 @@ import msgspec
 
 from opq_proto import log
 from opq_rules.batch import JsonObject
-from opq_rules.engine.catalogue import UsageGraph, shown
+from opq_rules.engine.catalogue import UsageGraph, first_users
 from opq_rules.engine.definition import checked_id
 from opq_rules.engine.endpoints import EndpointFactory
 from opq_rules.engine.rule_store import ObjectStore, RuleStore
@@ -120,7 +120,9 @@ class SchemaAdmin:
             self.one(name)
             _not_built_in(name)
             if users := [user for user, _ in self._usage.of_schema(name)]:
-                raise RuleError(f"schema {name} cannot be deleted: used by {shown(users)}", CONFIGURATION)
+                raise RuleError(
+                    f"schema {name} cannot be deleted: used by {first_users(users)}", CONFIGURATION
+                )
             self._store.delete(KIND, [name])
             self._schemas.remove(name)
             self._factory.changed()

@@ -130,10 +130,10 @@ class Traces:
 
 def shown_rows(rows: Sequence[Row]) -> list[JsonValue]:
     """The first ones as they may be shown: JSON, cut short, without secrets."""
-    return [shown(row) for row in rows[:MOST_ROWS]]
+    return [traced_value(row) for row in rows[:MOST_ROWS]]
 
 
-def shown(value: object, depth: int = 0) -> JsonValue:
+def traced_value(value: object, depth: int = 0) -> JsonValue:
     """As much of a value as fits on a screen; secrets, by the name of their key, are hidden."""
     if value is None or isinstance(value, bool):
         return value
@@ -147,12 +147,12 @@ def shown(value: object, depth: int = 0) -> JsonValue:
         return f"{len(value)} bytes"
     if isinstance(value, dict) and depth < _MOST_DEPTH:
         few: dict[str, JsonValue] = {
-            str(key)[:_MOST_TEXT]: MASK if str(key).lower() in HIDDEN else shown(each, depth + 1)
+            str(key)[:_MOST_TEXT]: MASK if str(key).lower() in HIDDEN else traced_value(each, depth + 1)
             for key, each in itertools.islice(value.items(), _MOST_COLUMNS)
         }
         return few | ({"...": f"{len(value)} in all"} if len(value) > _MOST_COLUMNS else {})
     if isinstance(value, list | tuple) and depth < _MOST_DEPTH:
-        first = [shown(each, depth + 1) for each in value[:_MOST_ITEMS]]
+        first = [traced_value(each, depth + 1) for each in value[:_MOST_ITEMS]]
         return [*first, f"... {len(value)} in all"] if len(value) > _MOST_ITEMS else first
     if isinstance(value, dict | list | tuple):
         return f"{len(value)} in all"

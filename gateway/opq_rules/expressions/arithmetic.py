@@ -12,7 +12,7 @@ from functools import partial
 
 from opq_rules.batch import Value
 from opq_rules.errors import RowError
-from opq_rules.expressions.values import EXACT, NUMBERS, shown, whole
+from opq_rules.expressions.values import EXACT, NUMBERS, shown, whole_as_int
 
 
 def negate(value: Value) -> Value:
@@ -63,7 +63,7 @@ def _remainder(left: Value, right: Value) -> Value:
 def _bitwise(sign: str, work: Callable[[Value, Value], Value], left: Value, right: Value) -> Value:
     if left is None or right is None:
         return None
-    left, right = whole(left), whole(right)
+    left, right = whole_as_int(left), whole_as_int(right)
     if type(left) is not type(right) or type(left) not in (int, bool):
         raise RowError(f"{shown(left)} {sign} {shown(right)}: want whole numbers")
     return work(left, right)

@@ -118,7 +118,7 @@ def in_array(of: Evaluate, array: Evaluate, negated: bool) -> Evaluate:
 
 
 def like(of: Evaluate, pattern: Evaluate, negated: bool) -> Evaluate:
-    match = values.like
+    match = values.is_like
 
     def evaluate(row: Value, context: Value) -> bool:
         value, wanted = of(row, context), pattern(row, context)
@@ -134,7 +134,7 @@ def like_constant(of: Evaluate, pattern: str, negated: bool) -> Evaluate:
         value = of(row, context)
         if type(value) is str:
             return (match(value) is not None) is not negated
-        return value is not None and values.like(value, pattern) is not negated
+        return value is not None and values.is_like(value, pattern) is not negated
 
     return evaluate
 

@@ -152,7 +152,7 @@ def time_of_text(text: str) -> datetime:
     return found if found.tzinfo else found.replace(tzinfo=UTC)
 
 
-def whole(value: Value) -> Value:
+def whole_as_int(value: Value) -> Value:
     """A float without a fraction as the int that it is; anything else as it is."""
     return int(value) if type(value) is float and value.is_integer() else value
 
@@ -188,7 +188,7 @@ def index(of: Value, at: Value) -> Value:
         return None
     if not isinstance(of, list):
         raise RowError(f"({shown(of)})[{shown(at)}]: want an array before [ ]")
-    at = whole(at)
+    at = whole_as_int(at)
     if type(at) is not int:
         raise RowError(f"array[{shown(at)}]: want a whole number")
     return of[at] if -len(of) <= at < len(of) else None
@@ -200,7 +200,7 @@ def cut(of: Value, start: Value, end: Value) -> Value:
         return None
     if not isinstance(of, list):
         raise RowError(f"({shown(of)})[:]: want an array before [ ]")
-    start, end = whole(start), whole(end)
+    start, end = whole_as_int(start), whole_as_int(end)
     for bound in (start, end):
         if bound is not None and type(bound) is not int:
             raise RowError(f"array[{shown(start)}:{shown(end)}]: want whole numbers")
@@ -233,7 +233,7 @@ def like_pattern(pattern: str) -> re.Pattern[str]:
     return re.compile(f"{first}{between}.*{last}", re.DOTALL)
 
 
-def like(of: Value, pattern: Value) -> bool:
+def is_like(of: Value, pattern: Value) -> bool:
     """`of LIKE pattern`; false where one is null."""
     if of is None or pattern is None:
         return False

@@ -39,7 +39,7 @@ class Config:
     decompression: Literal["", "gzip"] = ""
 
 
-def options(datasource: str, properties: Mapping[str, object]) -> tuple[Config, Path]:
+def file_options(datasource: str, properties: Mapping[str, object]) -> tuple[Config, Path]:
     """Checked, and the file or folder that is meant. Raises ValueError naming what is wrong."""
     config: Config = configured(Config, properties)
     if config.actionAfterRead == "move" and not config.moveTo:
@@ -64,7 +64,7 @@ PAUSE = "nothing more for now"
 _AT_ONCE_BYTES = 1 << 16
 
 
-def opened(path: Path) -> BinaryIO:
+def open_plain_file(path: Path) -> BinaryIO:
     """Raises OSError; a pipe or a device would never end."""
     if not path.is_file():
         raise OSError(errno.ENOENT, "no plain file is there", str(path))
@@ -128,7 +128,7 @@ class Lines:
                 self._begun.clear()
 
 
-def between(lines: Lines, start: int, end: int) -> Iterator[bytes | str | None]:
+def _between(lines: Lines, start: int, end: int) -> Iterator[bytes | str | None]:
     """Without the first `start` and the last `end` lines."""
     held: deque[bytes | str | None] = deque()
     lines.held = end
@@ -154,13 +154,13 @@ def records(
 ) -> Iterator[Record]:
     """The records of the whole file; the first `taken` are None. Raises OSError, BrokenFileError."""
     try:
-        with opened(path) as plain, gzip.open(plain) if config.decompression else plain as file:
+        with open_plain_file(path) as plain, gzip.open(plain) if config.decompression else plain as file:
             if config.fileType == "json":
                 yield from _of_json(file, path, taken, tell)
                 return
             lines = Lines(file, stopped=stopped)
             start, end = config.ignoreStartLines, config.ignoreEndLines
-            some = between(lines, start, end) if start or end else iter(lines)
+            some = _between(lines, start, end) if start or end else iter(lines)
             if config.fileType == "lines":
                 yield from of_lines(some, lines, path, taken, tell)
             else:

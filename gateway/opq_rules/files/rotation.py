@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from opq_plugins.sdk import SourceContext
-from opq_rules.files.records import PAUSE, Lines, opened
+from opq_rules.files.records import PAUSE, Lines, open_plain_file
 
 HEAD_BYTES = 1024
 _LOOK_S = 0.02
@@ -49,7 +49,7 @@ class Generation:
     """Raises OSError where `found` is no plain file. `ignored`: so many lines at its head are skipped."""
 
     def __init__(self, found: Path, ignored: int) -> None:
-        self._file = opened(found)
+        self._file = open_plain_file(found)
         self.inode = os.fstat(self._file.fileno()).st_ino
         self._ignored, self._begin = ignored, -1
         self._head_at = self._head_lines = 0

@@ -7,7 +7,7 @@ of the state and without changing it. Source: reference/rules.md, D.5, Analytic.
 from collections.abc import Callable, Sequence
 
 from opq_rules.batch import Value
-from opq_rules.expressions.values import condition, shown, whole
+from opq_rules.expressions.values import condition, shown, whole_as_int
 from opq_rules.functions.aggregates import CountAccumulator, Extreme
 from opq_rules.functions.arguments import both
 from opq_rules.functions.changes import checked_flag
@@ -44,7 +44,7 @@ class LagValue(KeepsState):
     def _arguments(
         self, value: Value, offset: Value = 1, default: Value = None, ignore_null: Value = True
     ) -> tuple[Value, int, Value, bool]:
-        back = whole(offset)
+        back = whole_as_int(offset)
         if type(back) is not int or not 0 <= back <= _LAG_MOST:
             raise ValueError(f"offset {shown(offset)}; want 0 to {_LAG_MOST}")
         return value, back, default, condition(ignore_null)

@@ -77,7 +77,7 @@ def _conv(value: Value, source: Value, target: Value) -> str:
     for base in (source, target):
         if not 2 <= base <= 36:
             raise ValueError(f"base is {base}; want 2 to 36")
-    written = str(values.whole(value))
+    written = str(values.whole_as_int(value))
     if len(written) > _MOST_DIGITS:
         raise ValueError(f"{len(written)} digits; want at most {_MOST_DIGITS}")
     try:

@@ -274,7 +274,7 @@ def number_of(call: AggregateCall, calls: Sequence[AggregateCall]) -> int:
     return next(number for number, each in enumerate(calls) if each is call)
 
 
-def merged(contents: Sequence[WindowContent], fresh: Callable[[], RecordGroups]) -> RecordGroups:
+def merged_panes(contents: Sequence[WindowContent], fresh: Callable[[], RecordGroups]) -> RecordGroups:
     """One of all panes, oldest first."""
     whole = fresh()
     for content in contents:

@@ -6,7 +6,7 @@ from functools import partial
 
 from opq_rules.errors import RowError
 from opq_rules.expressions.closures import Evaluate
-from opq_rules.query.groups import RecordGroups, RunningGroups, hashable, merged
+from opq_rules.query.groups import RecordGroups, RunningGroups, hashable, merged_panes
 from opq_rules.query.plan import QueryPlan
 from opq_rules.query.run import QueryContext, QueryErrors, RuleFacts
 from opq_rules.query.windows.by_record import CountWindow, SessionWindow, StateWindow
@@ -25,7 +25,7 @@ _CYCLES_MS = {10: 200, 12: 200, 150: 3_000, 180: 3_000}
 """10 and 12 cycles are nominally 200 ms at 50 and 60 Hz, 150 and 180 are 3 s. IEC 61000-4-30, 4.4."""
 
 
-def opened(
+def query_window(
     plan: QueryPlan, facts: RuleFacts, context: QueryContext, faults: QueryErrors
 ) -> QueryWindow | None:
     """None: the statement has no window."""
@@ -73,7 +73,7 @@ def opened(
     again: Fresh = KeptRecords
     merge: Merge = joined_records
     if grouping is not None and grouping.merges:
-        part, again, merge = groups, quiet_groups, partial(merged, fresh=groups)
+        part, again, merge = groups, quiet_groups, partial(merged_panes, fresh=groups)
     length_ms, empty = asked.length_ms or 0, facts.send_empty_window
     triggers = None if plan.when is None else guarded(plan.when)
     window: Tumbling | Hopping

@@ -13,7 +13,7 @@ from opq_rules.query.emitting import Emitter, Plain
 from opq_rules.query.event_time import Watermark, event_times
 from opq_rules.query.groups import RecordGroups
 from opq_rules.query.joins import Lookup, Scans
-from opq_rules.query.opening import opened
+from opq_rules.query.opening import query_window
 from opq_rules.query.plan import QueryPlan
 from opq_rules.query.run import QueryContext, QueryCounters, QueryErrors, RuleFacts, frozen, placed, thawed
 from opq_rules.query.windows.by_time import Hopping, Tumbling
@@ -56,7 +56,7 @@ class Query:
         self._emitter = Emitter(
             plan, facts, self._context, self._groups, self._scans.rows, self._lookups, self._late
         )
-        self._window = opened(plan, facts, self._context, self._faults)
+        self._window = query_window(plan, facts, self._context, self._faults)
         self._watermark: Watermark | None = None
         self._time_of: dict[int, Callable[[Value], int]] = {}
         if facts.event_time:

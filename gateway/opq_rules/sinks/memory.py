@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_plugins.sdk import SinkContext
 from opq_proto.settings import configured
-from opq_rules.delivery.template import compiled
+from opq_rules.delivery.template import compiled_template
 from opq_rules.sources.memory import Topics
 
 
@@ -33,7 +33,7 @@ class Sink(SinkOfSdk):
         if not config.topic or "#" in config.topic or "+" in config.topic:
             raise ValueError(f"topic  is {config.topic!r}; want one topic, without + and #")
         self._topic = config.topic
-        self._of_row = compiled(config.topic) if "{{" in config.topic else None
+        self._of_row = compiled_template(config.topic) if "{{" in config.topic else None
 
     def collect(self, context: SinkContext, data: object) -> None:
         given = data if isinstance(data, list) else [data]

@@ -13,7 +13,7 @@ from opq_plugins.sdk import Context, SinkContext
 from opq_plugins.sdk import Sink as SinkOfSdk
 from opq_proto.rate_limit import TokenBuckets
 from opq_proto.settings import configured
-from opq_rules.expressions.values import whole
+from opq_rules.expressions.values import whole_as_int
 
 NS_PER_MS = 1_000_000
 LONGEST_MS = 110_000
@@ -119,7 +119,7 @@ def request_of(row: object, rule_id: str, config: Config) -> Request:
     missing = [name for name in (config.box, config.start, config.end) if row.get(name) is None]
     if missing:
         raise ValueError(f"a row lacks {', '.join(missing)}; it has {', '.join(map(str, row))[:200]}")
-    box = str(whole(row[config.box]))
+    box = str(whole_as_int(row[config.box]))
     times = row[config.start], row[config.end]
     if not (box.isascii() and box.isdigit() and len(box) <= 10 and int(box) <= MOST_BOX):
         raise ValueError(f"{config.box} is {box[:40]!r}; want the number of a Box")

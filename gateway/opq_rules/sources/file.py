@@ -15,7 +15,7 @@ from opq_plugins.sdk import Source as SourceOfSdk
 from opq_plugins.sdk import SourceContext
 from opq_rules.batch import JsonObject
 from opq_rules.files import rotation
-from opq_rules.files.records import BrokenFileError, Record, of_lines, options, records
+from opq_rules.files.records import BrokenFileError, Record, file_options, of_lines, records
 from opq_rules.files.records import Config as Config
 from opq_rules.files.rotation import Generation, Mark
 
@@ -30,7 +30,7 @@ _STILL_LOOKS, _MOST_LOOKS = 5, 60
 
 class Source(SourceOfSdk):
     def configure(self, datasource: str, properties: Mapping[str, object]) -> None:
-        self._config, self._at = options(datasource, properties)
+        self._config, self._at = file_options(datasource, properties)
         self._done: tuple[str, int] = ("", 0)
         self._mark: Mark | None = None
         self._why = ""

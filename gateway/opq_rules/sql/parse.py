@@ -12,7 +12,7 @@ from opq_rules.sql.cursor import Cursor
 from opq_rules.sql.ddl import create, stream_or_table
 from opq_rules.sql.select import select
 from opq_rules.sql.syntax import Create, Named, Select, Show, Statement
-from opq_rules.sql.tokens import COMMENT, NAME, NUMBER, TEXT, UNENDED, Tokens, check, literal
+from opq_rules.sql.tokens import COMMENT, NAME, NUMBER, TEXT, UNENDED, Tokens, check_text, literal
 
 _PIECE = re.compile(rf"({NUMBER}|{TEXT})|({COMMENT}|{NAME}|{UNENDED}.*)", re.DOTALL)
 _MARKS = {int: "\0i", float: "\0f", str: "\0s"}
@@ -29,7 +29,7 @@ class StatementShape:
 
 def shape(text: str) -> StatementShape:
     """The shape of any text; `parse` says whether it is a statement. Raises RuleError as the tokens do."""
-    check(text)
+    check_text(text)
     pieces = _PIECE.split(text)
     if len(pieces) == 1:
         return StatementShape(text, ())

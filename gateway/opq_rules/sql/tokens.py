@@ -52,7 +52,7 @@ class Tokens:
 
     def __init__(self, text: str) -> None:
         """Raises RuleError: too long, a character of no token, a text or comment that does not end."""
-        check(text)
+        check_text(text)
         self.text = text
         self.kinds: list[str] = []
         self.values: list[Any] = []
@@ -139,7 +139,7 @@ class Tokens:
         return RuleError(message, SQL_SYNTAX, line=at.line, column=at.column, hint=hint)
 
 
-def check(text: str) -> None:
+def check_text(text: str) -> None:
     """Raises RuleError: `text` is too long, or cannot be stored as UTF-8."""
     if len(text) > MAX_CHARS:
         raise RuleError(f"the statement has {len(text):_} characters; want at most {MAX_CHARS:_}", SQL_SYNTAX)

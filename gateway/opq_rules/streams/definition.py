@@ -31,15 +31,15 @@ def read_options(create: Create) -> JsonObject:
         if reader is None:
             near = difflib.get_close_matches(name, OPTIONS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(OPTIONS)}"
-            raise refused(f"unknown option {name}", at, hint)
+            raise _refused(f"unknown option {name}", at, hint)
         try:
             found[name.lower()] = reader(value)
         except ValueError as error:
-            raise refused(f"option {name} is {value[:80]!r}; want {error}", at) from None
+            raise _refused(f"option {name} is {value[:80]!r}; want {error}", at) from None
     return found
 
 
-def refused(message: str, at: TextPlace | None, hint: str | None = None) -> RuleError:
+def _refused(message: str, at: TextPlace | None, hint: str | None = None) -> RuleError:
     line, column = (at.line, at.column) if at is not None else (None, None)
     return RuleError(message, SQL_SYNTAX, line=line, column=column, hint=hint)
 
@@ -219,9 +219,9 @@ def _timestamp(create: Create, found: Mapping[str, object], places: Mapping[str,
     column = next((field for field in create.fields if field.name.lower() == name.lower()), None)
     if column is None:
         known = ", ".join(field.name for field in create.fields)
-        raise refused(f"TIMESTAMP column {name} is not among the columns", places["timestamp"], known)
+        raise _refused(f"TIMESTAMP column {name} is not among the columns", places["timestamp"], known)
     if column.type.name not in _TIMES:
-        raise refused(
+        raise _refused(
             f"TIMESTAMP column {name} is {column.type.name.upper()}; want {', '.join(_TIMES).upper()}",
             places["timestamp"],
         )
@@ -230,18 +230,18 @@ def _timestamp(create: Create, found: Mapping[str, object], places: Mapping[str,
 
 def _go_together(found: StreamDefinition, places: Mapping[str, TextPlace]) -> None:
     if "datasource" not in found.written and found.type not in WITHOUT_DATASOURCE:
-        raise refused("option DATASOURCE is missing", None, f"it says where {found.type} finds {found.name}")
+        raise _refused("option DATASOURCE is missing", None, f"it says where {found.type} finds {found.name}")
     if found.kind == "stream" and "kind" in found.written:
-        raise refused("KIND is of tables; a stream has none", places["kind"])
+        raise _refused("KIND is of tables; a stream has none", places["kind"])
     if found.kind == "lookup" and found.type == "memory" and found.key is None:
-        raise refused("a lookup table of TYPE memory needs the option KEY", None)
+        raise _refused("a lookup table of TYPE memory needs the option KEY", None)
     if found.format == "protobuf":
         if found.schema_id is None:
-            raise refused("FORMAT protobuf needs the option SCHEMAID", None, "as schema.Message")
+            raise _refused("FORMAT protobuf needs the option SCHEMAID", None, "as schema.Message")
         if "." not in found.schema_id.strip("."):
-            raise refused(f"SCHEMAID is {found.schema_id!r}; want schema.Message", places["schemaid"])
+            raise _refused(f"SCHEMAID is {found.schema_id!r}; want schema.Message", places["schemaid"])
     if found.format == "binary" and found.fields is not None and _binary_column(found.fields) is None:
-        raise refused("FORMAT binary wants one column of type BYTEA, or none", places["format"])
+        raise _refused("FORMAT binary wants one column of type BYTEA, or none", places["format"])
 
 
 def _binary_column(fields: tuple[Field, ...]) -> str | None:

@@ -10,7 +10,7 @@ import msgspec
 
 from opq_rules.batch import Row
 from opq_rules.streams.definition import StreamDefinition
-from opq_rules.streams.protobuf import reader as protobuf_reader
+from opq_rules.streams.protobuf import protobuf_reader
 from opq_rules.streams.schemas import Schemas
 
 ReadOne = Callable[[bytes], list[Row]]

@@ -44,7 +44,7 @@ class Payload:
 NAMES = frozenset(each.name for each in fields(Payload))
 
 
-def divided(properties: Mapping[str, object]) -> tuple[Payload | None, JsonObject]:
+def divided_payload(properties: Mapping[str, object]) -> tuple[Payload | None, JsonObject]:
     """What is said of payloads (None: nothing), and the rest. Raises ValueError with every wrong property."""
     own = {key: value for key, value in properties.items() if key not in NAMES}
     if len(own) == len(properties):

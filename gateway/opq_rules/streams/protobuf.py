@@ -14,7 +14,7 @@ from opq_rules.batch import JsonObject
 Read = Callable[[Any], Any]
 
 
-def reader(message_class: type[Message]) -> Callable[[bytes], JsonObject]:
+def protobuf_reader(message_class: type[Message]) -> Callable[[bytes], JsonObject]:
     """Payload -> record. It raises ValueError for what is no such message."""
     descriptor: Any = message_class.DESCRIPTOR
     name = descriptor.full_name

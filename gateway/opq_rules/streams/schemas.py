@@ -54,7 +54,7 @@ def compiler() -> list[str] | None:
 
 
 @functools.lru_cache(maxsize=4)  # an import reads one three times: to check, to rehearse, to keep
-def compiled(text: str) -> bytes:
+def compiled_schema(text: str) -> bytes:
     """With what it imports: Google's own files, for others are not to be had here.
 
     Raises ValueError: the compiler is not here, or it refuses the text, with its line and column.
@@ -219,7 +219,7 @@ def of_kept(text: str, descriptors: bytes) -> SchemaContent:
 
 
 def _of_proto(text: str) -> SchemaContent:
-    descriptors = compiled(text)
+    descriptors = compiled_schema(text)
     return SchemaContent(text, descriptors, messages_of(descriptors))
 
 

@@ -92,7 +92,7 @@ def _at_once(sections: tuple[Section, ...], block: int) -> _AtOnce:
     return _AtOnce(from_samples, out[:places].copy(), left[::-1].copy(), states[:places].copy())
 
 
-def low_pass(order: int, corner_hz: float, rate_hz: float) -> list[Section]:
+def low_pass_sections(order: int, corner_hz: float, rate_hz: float) -> list[Section]:
     """Butterworth of order 1 or an even one; bilinear, true at its corner."""
     k = math.tan(math.pi * corner_hz / rate_hz)
     if order == 1:
@@ -106,7 +106,7 @@ def low_pass(order: int, corner_hz: float, rate_hz: float) -> list[Section]:
     return sections
 
 
-def high_pass(corner_hz: float, rate_hz: float) -> list[Section]:
+def high_pass_sections(corner_hz: float, rate_hz: float) -> list[Section]:
     """A filter of first order; bilinear, true at its corner."""
     k = math.tan(math.pi * corner_hz / rate_hz)
     return [(1 / (1 + k), -1 / (1 + k), 0.0, (k - 1) / (k + 1), 0.0)]

@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 
 from opq_measure.flicker.lamps import FEELING_HZ, LOW_CORNER_HZ, ORDER, SMOOTH_S, Lamp
-from opq_measure.flicker.recursive import Recursive, bilinear, high_pass, low_pass
+from opq_measure.flicker.recursive import Recursive, bilinear, high_pass_sections, low_pass_sections
 from opq_measure.signal import FloatArray, SignalArray, check_signal
 
 WORK_HZ = 4000.0
@@ -196,8 +196,8 @@ def _filters(lamp: Lamp, work_hz: float) -> tuple[Recursive, Recursive, Recursiv
     Bilinear, each filter true at the frequency where it matters: the low pass at its corner, the
     weighting where it is felt most.
     """
-    weigh = high_pass(LOW_CORNER_HZ, work_hz) + bilinear(*lamp.weighting(), FEELING_HZ, work_hz)
-    smooth = low_pass(1, 1 / (2 * np.pi * SMOOTH_S), work_hz)
-    cascades = (low_pass(ORDER, lamp.high_corner_hz, work_hz), weigh, smooth)
+    weigh = high_pass_sections(LOW_CORNER_HZ, work_hz) + bilinear(*lamp.weighting(), FEELING_HZ, work_hz)
+    smooth = low_pass_sections(1, 1 / (2 * np.pi * SMOOTH_S), work_hz)
+    cascades = (low_pass_sections(ORDER, lamp.high_corner_hz, work_hz), weigh, smooth)
     low, weighing, smoothing = (Recursive(sections, STEPS) for sections in cascades)
     return low, weighing, smoothing

@@ -20,7 +20,7 @@ from opq_measure.timebase.hops import (
     is_steady,
     straightened,
 )
-from opq_measure.timebase.phasors import phasors
+from opq_measure.timebase.phasors import hop_phasors
 from opq_measure.timebase.tracker import (
     CONTEXT,
     FAINT,
@@ -78,7 +78,7 @@ def _step(trackers: Sequence[Tracker]) -> list[FloatArray | None]:
     looked, believed, first, usual, since, anchor_rad, highest_rad = (
         np.array(each) for each in zip(*(tracker.row() for tracker in trackers), strict=True)
     )
-    phase, size, share = phasors(blocks, count, tuned)
+    phase, size, share = hop_phasors(blocks, count, tuned)
     usual, quiet = _usual(size, share, usual)
     per_sample = TURN * tuned_hz / rate_hz
     hz = _frequency_hz(phase, per_sample, hop, rate_hz, nominal_hz)

@@ -67,7 +67,7 @@ def hops_of(volts: FloatArray, first: int, hop: int, count: int, tuned: Kernel) 
     return part.reshape(-1, hop)
 
 
-def phasors(blocks: FloatArray, count: int, tuned: Kernel) -> FloatArray:
+def hop_phasors(blocks: FloatArray, count: int, tuned: Kernel) -> FloatArray:
     """The fundamental at `count` hops of one signal, or of many, in one call.
 
     Args:

@@ -34,7 +34,7 @@ from opq_measure.timebase.hops import (
     usual_slope,
 )
 from opq_measure.timebase.phase import Track
-from opq_measure.timebase.phasors import Kernel, hops_of, kernel, phasors
+from opq_measure.timebase.phasors import Kernel, hop_phasors, hops_of, kernel
 
 WINDOW_S = 0.2
 """Nominal length of the 10/12-cycle window; IEC 61000-4-30:2015, 4.4. A chunk is as long."""
@@ -213,7 +213,7 @@ class Tracker:
         looked = np.empty((5, last - first))
         looked[0] = np.arange(first * self._hop, last * self._hop, self._hop)
         blocks = hops_of(self._volts, first * self._hop - self._base, self._hop, last - first, tuned)
-        looked[1:4] = phasors(blocks[np.newaxis], last - first, tuned)[:, 0]
+        looked[1:4] = hop_phasors(blocks[np.newaxis], last - first, tuned)[:, 0]
         clear = (looked[3] > SHARE) & (looked[2] > 0)
         usual = self._usual_size(looked[2][clear])
         looked[3] = clear & (looked[2] > FAINT * usual)

@@ -18,7 +18,7 @@ from opq_cloud.store.account_records import AccountRecords
 from opq_cloud.view.accounts.visitors import Visitor
 from opq_cloud.view.context import LARGEST_ID, ViewContext
 from opq_cloud.view.rest.problems import MEDIA_TYPE, RestProblemError
-from opq_cloud.view.rest.requesting import read_body
+from opq_cloud.view.rest.requesting import read_request_body
 from opq_cloud.view.time_span import read_span
 from opq_cloud.view.words import utc
 
@@ -104,7 +104,7 @@ class ReanalysisRoutes:
         visitor = self._context.visitor
         _check_writes(visitor)
         jobs = self._jobs()
-        asked = await read_body(request, ReanalysisAsk, MAX_BODY_BYTES)
+        asked = await read_request_body(request, ReanalysisAsk, MAX_BODY_BYTES)
         if not (visitor.admin or asked.dry_run):
             raise RestProblemError(403, "This is for administrators; a researcher may have a dry run.")
         order = self._order(asked)

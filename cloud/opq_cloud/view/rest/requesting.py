@@ -79,7 +79,7 @@ class RequestRoutes:
             )
         if not visitor.may_request(box_id) or self._context.whole_store.box(box_id) is None:
             raise RestProblemError(404, f"There is no Box {box_id} that you may ask.")
-        asked = await read_body(request, WaveformAsk, MAX_BODY_BYTES)
+        asked = await read_request_body(request, WaveformAsk, MAX_BODY_BYTES)
 
         def opened() -> int:
             now_ns = self._context.now_ns()
@@ -102,7 +102,7 @@ class RequestRoutes:
         return JSONResponse(body.model_dump(), 202, {"Location": where, "Cache-Control": "no-store"})
 
 
-async def read_body(request: Request, shape: type[Body], most_bytes: int) -> Body:
+async def read_request_body(request: Request, shape: type[Body], most_bytes: int) -> Body:
     """Raises RestProblemError 400 or 413."""
     body = b""
     async for part in request.stream():

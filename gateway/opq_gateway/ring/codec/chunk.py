@@ -22,9 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_gateway.ring.codec import cycles
-from opq_gateway.ring.codec.entropy import CodedRuns
-from opq_gateway.ring.codec.entropy import decode as decode_runs
-from opq_gateway.ring.codec.entropy import encode as encode_runs
+from opq_gateway.ring.codec.entropy import CodedRuns, decode_runs, encode_runs
 
 MOST_SAMPLES: Final = 1 << 20
 """Per chunk; bounds what a damaged head can make `unpack` allocate."""
@@ -50,7 +48,7 @@ def pack(counts: NDArray[np.int16]) -> bytes:
     bodies = {RAW: counts.astype("<i2").tobytes()}
     step, offset = _grid(counts)
     values = (counts.astype(np.int64) - offset) // step
-    coded = cycles.encode(values)
+    coded = cycles.encode_cycles(values)
     if coded is not None:
         bodies[CYCLES] = _GRID.pack(step, offset) + coded
     if len(counts) and (coded is None or 4 * len(coded) > 5 * len(counts)):  # over 10 bits: no mains of a Box
@@ -90,7 +88,7 @@ def unpack_all(chunks: Sequence[bytes], most: Sequence[int | None]) -> list[NDAr
             found.append(np.zeros(0, np.int16))
         else:
             found.append(_samples_of(method, samples, body)[:wanted])
-    for (at, step, offset), values in zip(mains, cycles.decode(coded), strict=True):
+    for (at, step, offset), values in zip(mains, cycles.decode_cycles(coded), strict=True):
         found[at] = _on_grid(values, step, offset)
     return found
 

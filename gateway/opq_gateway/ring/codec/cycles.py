@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from opq_gateway.ring.codec.entropy import CodedRuns as RunsCoded
-from opq_gateway.ring.codec.entropy import decode as decode_runs
-from opq_gateway.ring.codec.entropy import encode as encode_runs
+from opq_gateway.ring.codec.entropy import decode_runs, encode_runs
 from opq_gateway.ring.codec.predictor import (
     LEAST_PERIOD,
     MOST_PERIOD,
@@ -43,7 +42,7 @@ from opq_gateway.ring.codec.residuals import (
     Kinds,
     Residuals,
     laid_out,
-    whole,
+    nearest_counts,
 )
 
 _HEAD: Final = struct.Struct("<IBBBBB")
@@ -55,7 +54,7 @@ FINE_BELOW: Final = 1.0
 """Counts of noise below which stretches are coded in two parts, and residuals by class."""
 
 
-def encode(values: Integers) -> bytes | None:
+def encode_cycles(values: Integers) -> bytes | None:
     """(n,) whole numbers in the range of int16; None where no period is found or n is below three."""
     period = period_samples(values, LEAST_PERIOD, MOST_PERIOD)
     if period is None or len(values) < 3 * period:
@@ -90,15 +89,15 @@ def encode(values: Integers) -> bytes | None:
 
 @dataclass(frozen=True, slots=True)
 class CodedCycles:
-    """What `encode` gave of so many samples; only the first `most` of them are wanted."""
+    """What `encode_cycles` gave of so many samples; only the first `most` of them are wanted."""
 
     body: bytes
     samples: int
     most: int
 
 
-def decode(coded: Sequence[CodedCycles]) -> list[Integers]:
-    """The values of each `encode`, unpacked side by side: six take four times as long as one.
+def decode_cycles(coded: Sequence[CodedCycles]) -> list[Integers]:
+    """The values of each `encode_cycles`, unpacked side by side: six take four times as long as one.
 
     Raises:
         ValueError: one is damaged.
@@ -188,7 +187,7 @@ def _walk(chunks: list[_ChunkReader], classes: int) -> None:
         cycles = predictor.cycles(first, periods[group], lags[group])
         predicted = corrected(cycles, delays[group], gains[group])
         if classes == 1:
-            values = whole(predicted)
+            values = nearest_counts(predicted)
             values += plain[group]
         else:
             values = classified.added(predicted, first)

@@ -51,7 +51,7 @@ class SymbolRun:
 
     @property
     def laid(self) -> tuples.TupleLayout:
-        return tuples.SINGLE if self.deflated else tuples.layout(self.shape, self.centre)
+        return tuples.SINGLE if self.deflated else tuples.tuple_layout(self.shape, self.centre)
 
     @property
     def symbols(self) -> int:
@@ -63,8 +63,8 @@ class SymbolRun:
         return self.shape - DEFLATED if self.deflated else shapes.low_bits(self.shape)
 
 
-def encode(runs: Sequence[Integers], centres: Sequence[int]) -> bytes:
-    """Code runs of int16 values, each (n,) int64, so that `decode` gives them again.
+def encode_runs(runs: Sequence[Integers], centres: Sequence[int]) -> bytes:
+    """Code runs of int16 values, each (n,) int64, so that `decode_runs` gives them again.
 
     Args:
         centres: where the values of each run are expected to lie, in 1/64, from -64 to 64.
@@ -95,7 +95,7 @@ def encode(runs: Sequence[Integers], centres: Sequence[int]) -> bytes:
     if laned:
         tables = [(head.shape, head.centre) for head in heads if head.laned]
         front = lanes.FRONT_BYTES * lanes.lanes_for(sum(map(len, laned)))
-        states, words = lanes.encode(tables, laned, bytes(stash[:front].ljust(front, b"\0")))
+        states, words = lanes.encode_lanes(tables, laned, bytes(stash[:front].ljust(front, b"\0")))
         out += varint(len(words) // lanes.WORD_BYTES) + states + words
         del stash[:front]
     return out + bytes(streams) + bytes(stash)
@@ -125,9 +125,9 @@ def _coarsened(heads: list[SymbolRun]) -> list[SymbolRun]:
 
 @dataclass(frozen=True, slots=True)
 class CodedRuns:
-    """What `encode` gave.
+    """What `encode_runs` gave.
 
-    `centres` as they were given to `encode`; `most` values may all runs hold together.
+    `centres` as they were given to `encode_runs`; `most` values may all runs hold together.
     """
 
     data: bytes
@@ -135,15 +135,15 @@ class CodedRuns:
     most: int
 
 
-def decode(coded: Sequence[CodedRuns]) -> list[list[Integers]]:
-    """The runs of each `encode`, unpacked side by side.
+def decode_runs(coded: Sequence[CodedRuns]) -> list[list[Integers]]:
+    """The runs of each `encode_runs`, unpacked side by side.
 
     Raises:
         ValueError: the bytes of one are damaged.
     """
     try:
         read = [_RunReader(one) for one in coded]
-        found = iter(lanes.decode([one.laned for one in read if one.laned is not None]))
+        found = iter(lanes.decode_lanes([one.laned for one in read if one.laned is not None]))
         return [one.runs(*(next(found) if one.laned is not None else ([], b""))) for one in read]
     except (IndexError, struct.error, zlib.error) as error:
         raise ValueError(f"coded runs are damaged: {error}") from error

@@ -60,7 +60,7 @@ def _bits(centre: int) -> NDArray[np.float64]:
         for size in range(FINE_SIZES):
             shape = family * SIZES + size
             share = frequencies(shape, centre)
-            laid = tuples.layout(shape, centre)
+            laid = tuples.tuple_layout(shape, centre)
             bits = PRECISION - np.log2(np.maximum(share, 1))
             bits[ESCAPE] += _ESCAPED_BITS * laid.size
             places = np.arange(256) - ZERO - laid.least

@@ -31,7 +31,7 @@ def lanes_for(symbols: int) -> int:
     return max(1, min(symbols // 32, 16 + symbols // 150, 255))
 
 
-def encode(tables: Sequence[Table], symbols: Sequence[Integers], front: bytes) -> tuple[bytes, bytes]:
+def encode_lanes(tables: Sequence[Table], symbols: Sequence[Integers], front: bytes) -> tuple[bytes, bytes]:
     """States and words.
 
     Args:
@@ -39,7 +39,7 @@ def encode(tables: Sequence[Table], symbols: Sequence[Integers], front: bytes) -
         symbols: none of a share of 0 in its table, and one at least.
         front: FRONT_BYTES per lane.
     """
-    shares = [tuples.frequencies(*table) for table in tables]
+    shares = [tuples.tuple_frequencies(*table) for table in tables]
     own = np.concatenate([share[run] for share, run in zip(shares, symbols, strict=True)])
     below = np.concatenate(
         [(np.cumsum(share) - share)[run] for share, run in zip(shares, symbols, strict=True)]
@@ -60,7 +60,7 @@ def encode(tables: Sequence[Table], symbols: Sequence[Integers], front: bytes) -
 
 @dataclass(frozen=True, slots=True)
 class CodedLanes:
-    """What `encode` gave, and what has to be known beside it."""
+    """What `encode_lanes` gave, and what has to be known beside it."""
 
     tables: Sequence[Table]
     lengths: Sequence[int]
@@ -68,7 +68,7 @@ class CodedLanes:
     words: bytes
 
 
-def decode(coded: Sequence[CodedLanes]) -> list[tuple[list[Integers], bytes]]:
+def decode_lanes(coded: Sequence[CodedLanes]) -> list[tuple[list[Integers], bytes]]:
     """The symbols of each run, and `front`, of each; side by side, for a step costs little more for many.
 
     Raises:
@@ -161,7 +161,7 @@ def _laid(bases: Sequence[int], lengths: Sequence[int], steps: int, lanes: int) 
 @lru_cache(maxsize=256)
 def _slots(shape: int, centre: int) -> tuple[NDArray[np.int16], NDArray[np.int16], NDArray[np.uint8]]:
     """For each of the TOTAL remainders of a state: its symbol's share, its place in that, and the symbol."""
-    table = tuples.frequencies(shape, centre)
+    table = tuples.tuple_frequencies(shape, centre)
     offset = np.arange(shapes.TOTAL) - np.repeat(np.cumsum(table) - table, table)
     symbol = np.repeat(np.arange(len(table)), table)
     return np.repeat(table, table).astype(np.int16), offset.astype(np.int16), symbol.astype(np.uint8)

@@ -52,7 +52,7 @@ def laid_out(
         stretch: samples of each but the last.
         fine: the noise is below a count.
     """
-    plain = values.astype(np.int16) - whole(predicted)
+    plain = values.astype(np.int16) - nearest_counts(predicted)
     order = _order(plain)
     if fine and not order:
         _, turned, places = _split(predicted, MOST_CLASSES)
@@ -139,7 +139,7 @@ class Classified:
             raise ValueError("chunk is damaged: a run of residuals ends early")
 
 
-def whole(predicted: Floats) -> Counts:
+def nearest_counts(predicted: Floats) -> Counts:
     """Whole number nearest to each Q12 prediction."""
     rounded = predicted.astype(np.int64)
     rounded += UNIT // 2
@@ -148,7 +148,7 @@ def whole(predicted: Floats) -> Counts:
 
 
 def _split(predicted: Floats, classes: int) -> tuple[Counts, NDArray[np.int8], NDArray[np.uint8]]:
-    """As `whole`; -1 where the prediction is below that; and the class."""
+    """As `nearest_counts`; -1 where the prediction is below that; and the class."""
     place = predicted.astype(np.int64)
     place += UNIT // 2
     nearest = (place >> 12).astype(np.int16)

@@ -38,7 +38,7 @@ SINGLE: Final = TupleLayout(1, -ZERO, ESCAPE, 0)
 
 
 @lru_cache(maxsize=4096)
-def layout(shape: int, centre: int) -> TupleLayout:
+def tuple_layout(shape: int, centre: int) -> TupleLayout:
     """How the tuples of a shape are laid out."""
     if shapes.low_bits(shape):
         return SINGLE
@@ -60,9 +60,9 @@ def layout(shape: int, centre: int) -> TupleLayout:
 
 
 @lru_cache(maxsize=4096)
-def frequencies(shape: int, centre: int) -> Integers:
+def tuple_frequencies(shape: int, centre: int) -> Integers:
     """The frequency of each symbol, (256,) of sum TOTAL; 0 where there is none."""
-    laid = layout(shape, centre)
+    laid = tuple_layout(shape, centre)
     if laid == SINGLE:
         return shapes.frequencies(shape, centre)
     first = laid.least + ZERO
@@ -81,7 +81,7 @@ def frequencies(shape: int, centre: int) -> Integers:
 
 def joined(run: Integers, shape: int, centre: int) -> Integers:
     """The symbol of each tuple of a run."""
-    laid = layout(shape, centre)
+    laid = tuple_layout(shape, centre)
     if laid == SINGLE:
         return shapes.symbols(run, shape, centre)
     filled = np.full(-(-len(run) // laid.size) * laid.size, laid.usual)

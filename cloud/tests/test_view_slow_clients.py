@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
 from account_scene import FormBrowser, add_people
 from waiting import wait_for
 
+from opq_cloud.service import ServiceCounters
 from opq_cloud.store.account_records import AccountSession
 from opq_cloud.store.embedded_accounts import ACCOUNTS_FILE
 from opq_cloud.view import demo
@@ -24,7 +26,7 @@ from opq_cloud.view.accounts import passwords
 from opq_cloud.view.accounts.forms import AT_ONCE, MOST_WAITING
 from opq_cloud.view.accounts.sign_in import MOST_SESSIONS, SignIn
 from opq_cloud.view.accounts.visitors import AskingRequest, Visitors
-from opq_cloud.view.connections import ConnectionLimits
+from opq_cloud.view.connections import ConnectionLimits, ViewConnections, ViewProtocol
 from opq_proto.messages import Measurement, Metric, TimeSource
 
 pytestmark = pytest.mark.usefixtures("cheap_argon2")
@@ -107,6 +109,25 @@ def test_of_those_that_wait_with_a_request_the_oldest_give_way(limited: Callable
         assert _page(scene) == 200
         waiting[49].sendall(b"Host: 127.0.0.1\r\n\r\n")  # one of the newest goes on
         assert waiting[49].recv(12) == b"HTTP/1.1 200"
+
+
+class _Connection(ViewProtocol):
+    """One that was opened, without a socket: uvicorn ends one that is idle after 5 s by itself."""
+
+    def __init__(self, number: int, ended: list[int], served: bool) -> None:
+        self.transport = SimpleNamespace(abort=lambda: ended.append(number))
+        self.served = served
+
+
+def test_of_those_that_were_answered_the_oldest_give_way_and_none_of_them_to_new_ones() -> None:
+    counters, ended = ServiceCounters(), list[int]()
+    connections = ViewConnections(counters, 4, ConnectionLimits(most_waiting=2, most_between=3))
+    for number in range(5):
+        connections.enter(_Connection(number, ended, served=True))
+    assert ended == [0, 1]
+    for number in range(5, 9):
+        connections.enter(_Connection(number, ended, served=False))
+    assert ended == [0, 1, 5, 6] and counters.total("connections_waiting_dropped") == 4
 
 
 def test_connections_beyond_the_most_are_refused_and_those_that_ended_make_room(

@@ -39,6 +39,7 @@ from opq_cloud.view.guard import Scope
 from opq_cloud.view.live_route import HEARTBEAT_S, LiveRoute
 from opq_cloud.view.pages import Pages
 from opq_cloud.view.public.map_feed import MapFeeds
+from opq_cloud.view.public.map_states import MapStates, StatesAtOnce
 from opq_cloud.view.public.public_routes import grid_reader, public_router
 from opq_cloud.view.rest.rest_app import PREFIX, create_rest
 from opq_cloud.view.search_pages import SearchPages
@@ -128,7 +129,8 @@ def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAP
     app.include_router(EventPages(context, pages.render).router())
     app.include_router(SearchPages(context, pages.render).router())
     reader = grid_reader(context)
-    app.include_router(public_router(context, reader, pages.render))
+    states = MapStates(reader)
+    app.include_router(public_router(context, reader, states, pages.render))
     app.include_router(Api(context).router())
     live = LiveRoute(context, MapFeeds(reader, context.counters), heartbeat_s)
     app.include_router(live.router())
@@ -139,6 +141,7 @@ def create_app(context: ViewContext, heartbeat_s: float = HEARTBEAT_S) -> FastAP
         GZipMiddleware, minimum_size=LEAST_COMPRESSED_BYTES, compresslevel=COMPRESSION
     )
     on_store, on_form = _add_errors(app, pages, context)
+    app.add_middleware(StatesAtOnce, states=states)
     if context.visitors is not None:
         app.add_middleware(VisitorGate, visitors=context.visitors, unavailable=on_store, signed_out=on_form)
     return app

@@ -31,7 +31,9 @@ class ConnectionLimits:
     unread_s: float = 60.0
     """An answer of which nothing is read for so long ends its connection."""
     most_waiting: int = 256
-    """Connections without a whole request; beyond, the one that has waited longest goes."""
+    """Connections without a first whole request; beyond, the one that has waited longest goes."""
+    most_between: int = 512
+    """Connections that were answered and wait for the next request; beyond, the same."""
     most_beside_streams: int = 1000
     """Connections beside the live feeds; one more is closed unread."""
 
@@ -53,6 +55,7 @@ class ViewConnections:
         self._most_open = streams + limits.most_beside_streams
         self._open: set[ViewProtocol] = set()
         self._waiting: dict[ViewProtocol, None] = {}
+        self._between: dict[ViewProtocol, None] = {}
         self._next_check_s = monotonic_s()
 
     def protocol(self, *args: Any, **named: Any) -> "ViewProtocol":
@@ -72,20 +75,23 @@ class ViewConnections:
         if connection not in self._open:
             return
         connection.since_s, connection.received = self._monotonic_s(), 0
-        self._waiting.pop(connection, None)
-        self._waiting[connection] = None
-        while len(self._waiting) > self._limits.most_waiting:
-            oldest = next(iter(self._waiting))
-            del self._waiting[oldest]
+        self.answered(connection)
+        new = self._waiting, self._limits.most_waiting
+        waiting, most = (self._between, self._limits.most_between) if connection.served else new
+        waiting[connection] = None
+        while len(waiting) > most:
+            oldest = next(iter(waiting))
+            del waiting[oldest]
             self._end(oldest, "connections_waiting_dropped")
 
     def answered(self, connection: "ViewProtocol") -> None:
         """Its request is whole."""
         self._waiting.pop(connection, None)
+        self._between.pop(connection, None)
 
     def leave(self, connection: "ViewProtocol") -> None:
         self._open.discard(connection)
-        self._waiting.pop(connection, None)
+        self.answered(connection)
 
     def check(self) -> None:
         """Once in CHECKED_EVERY_S, however often it is called: end what takes too long."""
@@ -93,7 +99,7 @@ class ViewConnections:
         if now_s < self._next_check_s:
             return
         self._next_check_s = now_s + CHECKED_EVERY_S
-        for connection in list(self._waiting):
+        for connection in (*self._waiting, *self._between):
             allowed_s = self._limits.request_s
             if connection.conn.their_state is h11.SEND_BODY:
                 allowed_s += connection.received / BODY_BYTES_PER_S
@@ -118,6 +124,8 @@ class ViewProtocol(H11Protocol):
         """When it began to wait for its request; monotonic."""
         self.received = 0
         """Bytes of that request."""
+        self.served = False
+        """Whether it had an answer."""
         self._unread_bytes = 0
         self._unread_since_s = 0.0
 
@@ -140,6 +148,7 @@ class ViewProtocol(H11Protocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        self.served = True
         if self.conn.their_state in (h11.IDLE, h11.SEND_BODY):
             self._view_connections.wait(self)
 

@@ -1,7 +1,5 @@
 """`/map`, `/grid` and `/wall`, and `/map/state`, which their script asks for each second."""
 
-import json
-import zlib
 from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
@@ -14,7 +12,7 @@ from opq_cloud.view.guard import CONTENT_SECURITY_POLICY
 from opq_cloud.view.public.day_page import day_values, region_incidents
 from opq_cloud.view.public.day_trends import DayTrends
 from opq_cloud.view.public.grid_now import TONES, grids_now
-from opq_cloud.view.public.grid_reader import SEEN_S, GridReader
+from opq_cloud.view.public.grid_reader import GridReader
 from opq_cloud.view.public.kept import KeptAnswers
 from opq_cloud.view.public.map_drawing import (
     INCIDENTS_SHOWN,
@@ -22,7 +20,6 @@ from opq_cloud.view.public.map_drawing import (
     draw_map,
     group_figures,
     incident_line,
-    live_state,
     mark_figures,
     page_version,
     silent_words,
@@ -30,6 +27,7 @@ from opq_cloud.view.public.map_drawing import (
 )
 from opq_cloud.view.public.map_frame import WORLD, MapFrame, parse_frame
 from opq_cloud.view.public.map_marks import SHAPES
+from opq_cloud.view.public.map_states import MapStates
 
 At = Annotated[str, Query(max_length=24)]
 Km = Annotated[str, Query(max_length=12)]
@@ -44,14 +42,19 @@ class MapPages:
     """Pages of the present, for whoever asks."""
 
     def __init__(
-        self, context: ViewContext, reader: GridReader, config: ViewSection, render: PageMaker
+        self,
+        context: ViewContext,
+        reader: GridReader,
+        states: MapStates,
+        config: ViewSection,
+        render: PageMaker,
     ) -> None:
         self._context = context
         self._reader = reader
+        self._states = states
         self._config = config
         self._render = render
         self._trends = DayTrends(context.whole_store)
-        self._states: KeptAnswers[bytes] = KeptAnswers(SEEN_S)
         self._days: KeptAnswers[dict[str, object]] = KeptAnswers(DAY_KEPT_S)
 
     def router(self) -> APIRouter:
@@ -133,7 +136,7 @@ class MapPages:
         )
 
     async def state(self, request: Request, at: At = "", km: Km = "") -> Response:
-        return await state_answer(request, self._reader, self._states, asked_frame(at, km))
+        return await self._states.answer(request, asked_frame(at, km))
 
 
 def map_values(drawing: MapDrawing, state: str) -> dict[str, object]:
@@ -170,19 +173,3 @@ def with_tiles(page: HTMLResponse, config: ViewSection) -> HTMLResponse:
         policy = CONTENT_SECURITY_POLICY.replace("img-src 'self'", f"img-src 'self' {origin}")
         page.headers["Content-Security-Policy"] = policy
     return page
-
-
-def state_json(reader: GridReader, frame: MapFrame | None) -> bytes:
-    return json.dumps(live_state(reader, frame), separators=(",", ":")).encode()
-
-
-async def state_answer(
-    request: Request, reader: GridReader, states: KeptAnswers[bytes], frame: MapFrame | None
-) -> Response:
-    """JSON with an ETag: what has not changed is not sent again; made once for all who ask."""
-    body = await states.of_all((reader.audience, frame), lambda: state_json(reader, frame))
-    etag = f'W/"{zlib.crc32(body):08x}-{len(body)}"'
-    headers = {"ETag": etag, "Cache-Control": "no-cache"}
-    if etag in request.headers.get("if-none-match", ""):
-        return Response(status_code=304, headers=headers)
-    return Response(body, media_type="application/json", headers=headers)

@@ -10,6 +10,7 @@ from opq_cloud.view.accounts.account_context import PageMaker
 from opq_cloud.view.context import ViewContext
 from opq_cloud.view.public.grid_reader import GridReader
 from opq_cloud.view.public.map_pages import MapPages
+from opq_cloud.view.public.map_states import MapStates
 from opq_cloud.view.public.shared_pages import SharedPages
 
 
@@ -18,13 +19,15 @@ def grid_reader(context: ViewContext) -> GridReader:
     return GridReader(context, _config(context).map_radius_km)
 
 
-def public_router(context: ViewContext, reader: GridReader, render: PageMaker) -> APIRouter:
+def public_router(
+    context: ViewContext, reader: GridReader, states: MapStates, render: PageMaker
+) -> APIRouter:
     """`render` is `Pages.render`."""
     config = _config(context)
     router = APIRouter(include_in_schema=False)
     for made in (
-        MapPages(context, reader, config, render),
-        SharedPages(context, reader, config, render),
+        MapPages(context, reader, states, config, render),
+        SharedPages(context, reader, states, config, render),
     ):
         router.include_router(made.router())
     return router

@@ -16,7 +16,7 @@ from opq_cloud.view.accounts.account_context import PageMaker
 from opq_cloud.view.context import ViewContext, whole_id
 from opq_cloud.view.guard import CONTENT_SECURITY_POLICY
 from opq_cloud.view.public.feeds import FeedEntry, atom_feed, entry_of, icalendar
-from opq_cloud.view.public.grid_reader import SEEN_S, GridReader
+from opq_cloud.view.public.grid_reader import GridReader
 from opq_cloud.view.public.kept import KeptAnswers
 from opq_cloud.view.public.map_drawing import SCOPE_SHORT, draw_map, tile_origin
 from opq_cloud.view.public.map_pages import (
@@ -25,9 +25,9 @@ from opq_cloud.view.public.map_pages import (
     Km,
     asked_frame,
     map_values,
-    state_answer,
     state_path,
 )
+from opq_cloud.view.public.map_states import MapStates
 from opq_cloud.view.public.outline import outline_paths
 from opq_cloud.view.public.spread import incident_spread
 from opq_proto.messages import Incident
@@ -42,13 +42,18 @@ class SharedPages:
     """`/share/…`, `/embed/…`, `/feeds/…` and `/incidents/{id}/spread`."""
 
     def __init__(
-        self, context: ViewContext, reader: GridReader, config: ViewSection, render: PageMaker
+        self,
+        context: ViewContext,
+        reader: GridReader,
+        states: MapStates,
+        config: ViewSection,
+        render: PageMaker,
     ) -> None:
         self._context = context
         self._reader = reader
+        self._states = states
         self._config = config
         self._render = render
-        self._states: KeptAnswers[bytes] = KeptAnswers(SEEN_S)
         self._entries: KeptAnswers[tuple[FeedEntry, ...]] = KeptAnswers(FEED_KEPT_S)
 
     def router(self) -> APIRouter:
@@ -127,7 +132,7 @@ class SharedPages:
         return page
 
     async def embed_state(self, request: Request, at: At = "", km: Km = "") -> Response:
-        return await state_answer(request, self._reader, self._states, asked_frame(at, km))
+        return await self._states.answer(request, asked_frame(at, km))
 
     # Feeds
     def atom(self, request: Request) -> Response:

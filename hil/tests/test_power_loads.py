@@ -15,6 +15,7 @@ from opq_hil.power_system.causes.islanding import Islanding
 from opq_hil.power_system.causes.ripple_control import RippleControl
 from opq_hil.power_system.causes.uneven_load import UnevenLoad
 from opq_hil.power_system.causes.unit_trip import UnitTrip
+from opq_hil.power_system.disturbance_truth import outlet_truths
 from opq_hil.power_system.network import PowerNetwork
 from opq_hil.power_system.network_config import NetworkConfig
 from opq_hil.power_system.outlet_truth import outlet_truth
@@ -122,18 +123,24 @@ def test_a_unit_that_trips_takes_everybody_along_at_the_textbook_rate():
 
 
 def test_a_load_between_two_phases_makes_u2_of_its_share_of_the_short_circuit_power():
-    outlets = tuple(Outlet(str(phase), "mv", phase, 11_547.0, 50.0) for phase in range(3))
-    system = system_with(UnevenLoad(at="mv", kw=3000.0, phases="bc", seconds=5.0), outlets=outlets)
+    outlets = [Outlet(str(phase), "mv", phase, 11_547.0, 50.0) for phase in range(3)]
+
+    def with_load(kw: float):
+        return system_with(UnevenLoad(at="mv", kw=kw, phases="bc", seconds=5.0), outlets=outlets)
 
     def found(at_s: float):
         volts = [system.voltages[box_id].volts(at_s + np.arange(2400) / 12_000) for box_id in "012"]
         return unbalance(np.array([fundamental(each, 0.0, 2400.0, 10) for each in volts]))
 
-    source = small_network().thevenin("mv", with_loads=True).z1
+    system, source = with_load(4000.0), small_network().thevenin("mv", with_loads=True).z1
     before, during = found(0.1), found(1.0)
-    assert during.u2_percent - before.u2_percent == pytest.approx(100 * 3e6 * abs(source) / 20e3**2, rel=0.1)
+    assert during.u2_percent - before.u2_percent == pytest.approx(100 * 4e6 * abs(source) / 20e3**2, rel=0.1)
     assert during.u0_percent == pytest.approx(before.u0_percent, abs=0.01)
     assert found(6.0).u2_percent == pytest.approx(before.u2_percent, abs=0.01)
+    ((box_id, truth),) = outlet_truths(solved(with_load(4000.0))).items()
+    assert (box_id, truth.kind, truth.residual_pu) == ("0", "unbalance", None)
+    assert truth.arrival_s == pytest.approx(0.5)
+    assert not outlet_truths(solved(with_load(1000.0)))
 
 
 @pytest.mark.parametrize("name", CAUSES)

@@ -7,8 +7,8 @@ sampled it. Numbers are rounded, so that one seed gives the same bytes on every 
 import json
 import math
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -19,7 +19,11 @@ from opq_hil.power_system.box_times import BoxOutage
 from opq_hil.power_system.causes.catalogue import CauseValue
 from opq_hil.power_system.outlet_truth import OutletTruth, outlet_truth
 from opq_hil.power_system.power_system import GridDisturbance, PowerSystem
+from opq_measure.aggregation.unbalance import unbalance
 
+U2_PERCENT = 2.0
+"""EN 50160:2010, 4.2.4."""
+UNBALANCE_LEAST_S = 3.0
 TRUTH, FREQUENCY = "truth.jsonl", "frequency.csv"
 FREQUENCY_STEP_S = 0.1
 TruthLine = dict[str, object]
@@ -67,7 +71,36 @@ def outlet_truths(found: GridDisturbance) -> Mapping[str, OutletTruth]:
         seen = known[key]
         if seen is not None:
             truths[outlet.box_id] = seen
+    for index, start_s in _unbalanced(found, truths):
+        box_id, behind = system.outlets[index].box_id, downstream[system.outlets[index].bus]
+        own = truths.get(box_id) or OutletTruth("", None, 0.0, start_s, behind)
+        truths[box_id] = replace(own, kind="+".join(sorted({*own.kind.split("+"), "unbalance"} - {""})))
     return truths
+
+
+def _unbalanced(found: GridDisturbance, truths: Mapping[str, OutletTruth]) -> Iterator[tuple[int, float]]:
+    """Outlets on phase a of places whose three phases become uneven for long, and since when.
+
+    It stands for the place (docs/mauka.md, Unbalance). Where one of the three dips or swells, it is not.
+    """
+    terms = [
+        term
+        for term in found.solved.terms.fundamental
+        if term.course.constant and term.end_s - term.start_s >= UNBALANCE_LEAST_S
+    ]
+    if not terms:
+        return
+    after_v = found.before_v * np.prod([1 + term.changes for term in terms], axis=0)
+    places: dict[str, dict[int, int]] = {}
+    for index, outlet in enumerate(found.system.outlets):
+        places.setdefault(outlet.bus, {}).setdefault(outlet.phase, index)
+    for phases in places.values():
+        three = [phases[phase] for phase in sorted(phases)]
+        seen = (truths.get(found.system.outlets[index].box_id) for index in three)
+        if len(three) < 3 or any(each is not None and each.residual_pu is not None for each in seen):
+            continue
+        if unbalance(after_v[three]).u2_percent > U2_PERCENT >= unbalance(found.before_v[three]).u2_percent:
+            yield three[0], min(term.start_s for term in terms)
 
 
 def scope_of(found: GridDisturbance, box_ids: tuple[str, ...]) -> str | None:

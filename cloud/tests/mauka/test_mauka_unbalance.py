@@ -2,6 +2,7 @@
 
 import cmath
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.view import words
 from opq_hil.mains.disturbance import MainsDisturbance
 from opq_hil.mains.grid import Grid
-from opq_hil.mains.rms_events import Sag
+from opq_hil.mains.rms_events import RapidVoltageChange, Sag
 from opq_hil.mains.three_phase import three_phase
 from opq_hil.mains.voltage import Mains
 from opq_hil.mains.wave import Harmonic, Wave
@@ -62,7 +63,9 @@ def waves(
 def put_event(store: CloudStore, given: Sequence[Waveform]) -> int:
     boxes = tuple(wave.box_id for wave in given)
     end_ns = max(wave.end_ns for wave in given)
-    event_id = store.open_event(Trigger("t1", given[0].start_ns, end_ns, boxes, boxes[0], "test"), "test")
+    event_id = store.open_event(
+        Trigger(str(given[0].start_ns), given[0].start_ns, end_ns, boxes, boxes[0], "test"), "test"
+    )
     for wave in given:
         store.put_waveform(event_id, wave)
     store.finish_event(event_id)
@@ -110,7 +113,9 @@ def test_three_percent_at_one_place_are_one_incident_of_class_unbalance(store: C
     assert 0.07 < figures["uncertainty_percent"] < 0.1
     assert finding.confidence is not None and finding.confidence > 0.99
     assert incident.severity == pytest.approx(2 + 3 * np.log2(3.0 / 2.0), abs=0.1)
-    assert not finding.closed and abs(finding.start_ns - given[0].start_ns) < 250_000_000
+    assert (
+        not (finding.closed or finding.onset_seen) and abs(finding.start_ns - given[0].start_ns) < 250_000_000
+    )
     assert (finding.analysis, finding.measurement_type) == ("unbalance", "VOLTAGE")
     said = words.sentence(incident, 230.0)
     assert said.startswith("Unbalance at Box 1") and "u2 is 3.0" in said and "Boxes 1, 2, 3 at cellar" in said
@@ -160,6 +165,21 @@ def test_without_a_clock_in_common_the_magnitudes_say_what_they_can(store: Cloud
     assert figures["magnitudes_percent"] == pytest.approx(magnitude_unbalance_percent(rms), abs=0.02)
     assert figures["magnitudes_percent"] == pytest.approx(5.0, abs=0.1)
     assert "u2_percent" not in figures and "u2 and u0 are not known" in finding.because
+
+
+def test_two_waveforms_of_one_unbalance_are_one_incident(store: CloudStore) -> None:
+    begins, ends = ((RapidVoltageChange(change=-0.09, start_s=at_s, seconds=20.0),) for at_s in (1.5, 0.0))
+    first = waves(negative=0.0, zero=0.0, own=((), (), begins))
+    later = [
+        replace(wave, start_ns=wave.start_ns + 15 * 10**9) for wave in waves(0.0, 0.0, own=((), (), ends))
+    ]
+    analysed(store, first)
+    found, _ = analysed(store, later)
+    (incident,) = [one for one in found if one.kind == "unbalance"]
+    findings = sorted((one.finding for one in incident.findings), key=lambda one: one.start_ns)
+    assert [one.onset_seen for one in findings] == [True, False]
+    assert (incident.kind, incident.box_ids, len(incident.event_ids)) == ("unbalance", ("1",), 2)
+    assert abs(incident.start_ns - START_NS - 1_500_000_000) < 250_000_000
 
 
 def test_a_dip_at_one_phase_is_a_dip_and_no_unbalance(store: CloudStore) -> None:

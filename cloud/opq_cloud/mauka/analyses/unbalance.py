@@ -56,7 +56,7 @@ def unjudged(event: Event, config: Config) -> str:
 
 def _judged(place: PhasePlace, course: PhaseCourse, config: Config) -> tuple[list[Finding], str]:
     """What there is, or why nothing can be said."""
-    if not np.isfinite(course.phasors).any():
+    if not np.isfinite(course.phasors).all(axis=1).any():
         return [], "no window is in all three waveforms and free of dips and swells"
     if course.clock_percent > config.most_clock_percent:
         return _by_magnitudes(place, course, config), ""
@@ -112,6 +112,7 @@ def _finding(
         end_ns=max(start_ns, end_ns),
         uncertainty_ns=max(wave.uncertainty_ns for wave in place.waves),
         closed=span.closed,
+        onset_seen=bool(np.isfinite(course.phasors[: span.start]).all(axis=1).any()),
         duration_cycles=(end_ns - start_ns) / 1e9 * config.nominal_hz,
         confidence=confidence,
         because=f"{because}, \N{PLUS-MINUS SIGN}{sigma:.2f} points ({place.boxes} at {place.name}: {told})",

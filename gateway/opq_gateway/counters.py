@@ -125,6 +125,8 @@ MEANING = MappingProxyType(
         # rules; stand with the first Box
         "rule_requests": "waveforms that rules of this gateway asked Makai for",
         "rules_dropped": "values and disturbances that the rules never saw: they do not keep up",
+        # health and metrics; stands with the first Box
+        "health_overflow": "requests for health and metrics closed unheard or cut off: too many, or too slow",
         # set-up page; stands with the first Box
         "setup_refused": "requests that the set-up page did not serve: password, another page, pace",
         "setup_overflow": "requests that the set-up page closed unheard: too many at once",

@@ -100,7 +100,14 @@ class Gateway:
         with contextlib.ExitStack() as held:
             held.callback(os.close, _lock(data_folder(self.config)))
             pages = pages_of(self.metrics, ledgers_of(self.config))
-            health = HealthServer(self.config.health_endpoint, self.statuses, pages, self.claims, self._gps)
+            health = HealthServer(
+                self.config.health_endpoint,
+                self.statuses,
+                pages,
+                self.claims,
+                self._gps,
+                self.counters[self.config.box[0].id],
+            )
             held.callback(health.close)
             outlets = FeedReaders(self.config, self.feed, self.statuses, self.counters)
             held.callback(outlets.close)

@@ -1,6 +1,7 @@
 """`/measured` and `/metrics` over HTTP: the ledger by time and kind, gauges with their help."""
 
 import json
+import socket
 import threading
 import urllib.error
 import urllib.request
@@ -21,6 +22,7 @@ from opq_gateway.measuring.feed import MeasuredFeed, Values
 from opq_gateway.measuring.ledger import Ledger
 from opq_gateway.ring.ring import Ring
 from opq_gateway.status import BoxStatus
+from opq_proto.http_server import MOST_AT_ONCE
 from opq_proto.link_messages import Health, Losses
 from opq_proto.messages import TimeSource
 
@@ -150,3 +152,15 @@ def test_every_metric_has_its_help_and_what_is_unknown_is_absent(address: str) -
         "process_resident_memory_bytes",
     ):
         assert any(line.startswith(name) for line in lines), name
+
+
+def test_more_requests_for_health_than_places_are_closed_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("opq_gateway.local.health.SOCKET_TIMEOUT_S", 120.0)
+    port, counters = free_port(), BoxCounters()
+    server = HealthServer(f"127.0.0.1:{port}", {}, {}, counters=counters)
+    held = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(MOST_AT_ONCE + 2)]
+    assert [one.recv(1) for one in held[MOST_AT_ONCE:]] == [b"", b""]
+    assert counters["health_overflow"] == 2
+    for one in held:
+        one.close()
+    server.close()

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from opq_gateway.commands.claim_codes import ClaimCode, ClaimCodes
+from opq_gateway.counters import BoxCounters
 from opq_gateway.local.measured import Ledgers, measured
 from opq_gateway.local.metrics import CONTENT_TYPE, GatewayMetrics
 from opq_gateway.serial_side.gps_comparison import GpsComparison, GpsComparisonState
@@ -14,8 +15,9 @@ from opq_gateway.status import BoxStatus
 from opq_proto import log
 from opq_proto.box_losses import gone_in_words
 from opq_proto.errors import PortBusyError
-from opq_proto.http_server import MOST_AT_ONCE, HttpServer, Reply, ReplyHandler, target_of
+from opq_proto.http_server import HttpServer, Reply, ReplyHandler, target_of
 from opq_proto.origin_guard import ip_address, page_refusal
+from opq_proto.rate_limit import RateLimitedLog
 
 Query = Mapping[str, list[str]]
 Page = Callable[[Query], Reply]
@@ -85,8 +87,9 @@ class HealthServer:
         pages: Mapping[str, Page],
         claims: ClaimCodes | None = None,
         gps: GpsComparison | None = None,
+        counters: BoxCounters | None = None,
     ) -> None:
-        """Bind; `/` is health, `pages` are the others by path.
+        """Bind; `/` is health, `pages` are the others by path; `counters` get what is not heard.
 
         Raises:
             PortBusyError: the address is taken, or none of this machine.
@@ -99,9 +102,16 @@ class HealthServer:
                 json.dumps(health(statuses, time.monotonic(), time.time(), gps)).encode(),
             )
 
+        lines = RateLimitedLog(log.get(service="gateway"))
+
+        def unheard(reason: str) -> None:
+            lines.warning("health.overflow", reason=reason)
+            if counters is not None:
+                counters.add("health_overflow")
+
         handler = _handler({"/": page, **pages}, claims)
         try:
-            self._server = HttpServer("health", endpoint, handler, on_refused=_overflow)
+            self._server = HttpServer("health", endpoint, handler, on_refused=unheard, on_late=unheard)
         except PortBusyError as error:
             more = "is another gateway running? Set health_endpoint, or move all ports with --port-offset"
             raise PortBusyError(f"{error}; {more}") from error
@@ -110,10 +120,6 @@ class HealthServer:
     def close(self) -> None:
         """Stop serving and free the address."""
         self._server.end()
-
-
-def _overflow(reason: str) -> None:
-    log.get(service="gateway").warning("health.overflow", at_once=MOST_AT_ONCE)
 
 
 def pages_of(metrics: GatewayMetrics, ledgers: Ledgers) -> dict[str, Page]:

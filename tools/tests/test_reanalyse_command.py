@@ -79,6 +79,20 @@ def test_a_run_that_was_ended_goes_on_after_what_it_did(folder: Path) -> None:
     assert json.loads(run(folder, "--json").stdout)["events"] == 1
 
 
+def test_what_another_run_has_replaced_since_is_not_taken_for_done(folder: Path) -> None:
+    deep = "--set", "rms_voltage.sag_percent=60", "--analysis", "rms_voltage", "--json"
+    run(folder, "--json")
+    first = json.loads(run(folder, *deep).stdout)
+    assert first["findings"]["gone"] == 1
+    settings = [("rms_voltage", {"sag_percent": 60})]
+    ended = BulkProgress(folder, [provenance_of(one) for one in load_analyses(settings)])
+    ended.note_done([1], first)
+    assert json.loads(run(folder, *deep[2:]).stdout)["findings"]["added"] == 1
+    assert json.loads(run(folder, *deep).stdout)["findings"]["gone"] == 1
+    with closing(open_store(None, folder)) as store:
+        assert store.incidents() == []
+
+
 def test_jobs_that_were_ordered_over_rest_are_listed(folder: Path) -> None:
     listed = CliRunner().invoke(tools, ["reanalyse", "--jobs", "--data-dir", str(folder)])
     assert listed.stdout == "no re-analysis was ordered over REST\n"

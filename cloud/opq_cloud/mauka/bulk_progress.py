@@ -2,7 +2,7 @@
 
 A line for each group of events that was replaced, with what that changed: so the report of a run that went on
 is that of the whole. The file belongs to one choice of analyses, versions and settings, and goes when the run
-is over.
+is over, or when one of another choice begins, which replaces what this one did.
 """
 
 import json
@@ -27,6 +27,8 @@ class BulkProgress:
         named = {one.analysis: f"{one.version} {one.settings_hash}" for one in sources}
         self.path = data_dir / "mauka" / FOLDER / f"{settings_hash(named)}.jsonl"
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        for other in {*self.path.parent.glob("*.jsonl")} - {self.path}:
+            other.unlink(missing_ok=True)
         self._done: set[int] = set()
         self._said: list[tuple[list[int], Said]] = []
         text = self.path.read_text() if self.path.exists() else ""

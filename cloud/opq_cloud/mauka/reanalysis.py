@@ -206,6 +206,8 @@ class Reanalysis:
         plans: list[JoinPlan] = []
 
         def plan() -> JoinPlan:
+            if any(_has_changed(self._store, each) for each in group):
+                raise _EventChangedError
             made, kept[:] = plan_replacement(self._target, replacement, self._writer.place_of)
             plans.append(made)
             was.clear()
@@ -214,7 +216,12 @@ class Reanalysis:
             return made
 
         was: dict[int, dict[int, KnownFinding]] = {}
-        done = carry_out_plan(self._target, plan)
+        try:
+            done = carry_out_plan(self._target, plan)
+        except _EventChangedError:
+            self._report.events -= len(group)
+            self._report.skipped |= {each.event_id: "has changed since it was read" for each in group}
+            return False
         if done is None:
             raise StoreError(
                 f"event {group[0].event_id}: others changed the store's findings without a pause"
@@ -275,6 +282,15 @@ class Reanalysis:
 
     def _members(self, number: int) -> dict[int, KnownFinding]:
         return {one.finding_id: one for one in self._target.findings_of_incident(number)}
+
+
+class _EventChangedError(Exception):
+    """More samples have come since an event was read: what is to be put is of less than there is."""
+
+
+def _has_changed(store: CloudStore, read: EventRecord) -> bool:
+    now = store.event_record(read.event_id)
+    return now is None or now.revision != read.revision
 
 
 def _finding_change(before: KnownFinding | None, after: KnownFinding) -> str:

@@ -179,6 +179,25 @@ def test_what_other_analyses_and_measurements_found_stays(store: CloudStore) -> 
     assert [one.findings[0].finding.kind for one in store.incidents()] == ["noise"]
 
 
+def test_an_event_that_has_grown_since_it_was_read_stays_as_it_is_now(store: CloudStore) -> None:
+    put_event(store, sine("1", 0, (1.0, 1.1, 0.6)))
+    analyse(store)
+    report, analyses = ReanalysisReport(), load_analyses([("rms_voltage", {})])
+    groups = events_to_replace(store, None, None, 1000, report)
+    (old,) = analyse_stored(store, [1], analyses, NOMINAL)
+
+    def late() -> Iterator[EventResult]:
+        """As from a worker that was slow: the Box's samples came whole meanwhile."""
+        store.put_waveform(1, replace(sine("1", 3, (0.0, 0.5, 0.4)), first_sample=36_000))
+        analyse(store)
+        yield old
+
+    Reanalysis(store, frozenset({"rms_voltage"}), True, report, False).replace_groups(groups, late())
+    now = all_findings(store)
+    assert report.skipped == {1: "has changed since it was read"} and not report.events
+    assert len(now) == 2, "also the second dip"
+
+
 def test_an_event_whose_analysis_fails_or_whose_samples_are_gone_stays_as_it_was(store: CloudStore) -> None:
     seven_events(store)
     analyse(store)

@@ -34,7 +34,7 @@ from opq_cloud.mauka.incident_announcer import IncidentAnnouncer
 from opq_cloud.mauka.incident_notice import INCIDENT, MOST_BOXES
 from opq_cloud.mauka.installed_analyses import InstalledAnalyses, InstalledAnalysis
 from opq_cloud.mauka.messages import LAHA_GC, MAKAI_EVENT, gc_update
-from opq_cloud.mauka.open_disturbances import OpenDisturbances
+from opq_cloud.mauka.open_disturbances import MOST_FOLLOWED, OpenDisturbances
 from opq_cloud.mauka.plugin import MaukaPlugin, PluginConfig
 from opq_cloud.mauka.plugin_cost import PluginCosts
 from opq_cloud.mauka.provenance import VERSION, provenance_of
@@ -46,6 +46,7 @@ from opq_cloud.store.store import CloudStore, EventRecord
 from opq_plugins.sdk.modules import DEFAULT_NOMINAL, Analysis
 from opq_proto import log as logs
 from opq_proto.decision import Nominal
+from opq_proto.errors import StoreError
 from opq_proto.mauka_pb2 import INCIDENTS, MaukaMessage
 from opq_proto.messages import Event, Finding, WaveformAlignment
 
@@ -98,6 +99,8 @@ class AnalysisRunner(MaukaPlugin):
         self._waiting = WaitingEvents(store, self.counters, clock)
         rms = next((one.config for one in analyses if isinstance(one.config, RmsConfig)), RmsConfig())
         self._open = OpenDisturbances(store, rms.limits(), clock)
+        self._grown: deque[tuple[int, Finding]] = deque(maxlen=MOST_FOLLOWED)
+        """Event and finding that are to be put."""
 
     def on_message(self, topic: str, mauka_message: MaukaMessage) -> None:
         """A MakaiEvent: a new one, or one that somebody injects again."""
@@ -313,10 +316,20 @@ class AnalysisRunner(MaukaPlugin):
         return found
 
     def _put_grown(self, grown: Iterable[tuple[int, Finding]]) -> None:
-        """What Measurements show of disturbances that outlasted their waveform."""
-        for event_id, piece in grown:
+        """What Measurements show of disturbances that outlasted their waveform; what is refused comes again.
+
+        Raises StoreError.
+        """
+        self._grown.extend(grown)
+        while self._grown:
+            event_id, piece = self._grown.popleft()
+            try:
+                stored = self._put_findings(event_id, [piece]).stored
+            except StoreError:
+                self._grown.append((event_id, piece))
+                raise
             self.counters.add("findings_grown")
-            for item in self._put_findings(event_id, [piece]).stored:
+            for item in stored:
                 if item.finding.closed:
                     self._open.note_closed(item.finding_id)
                     self._log_incident(self._store(), item.incident_id, time.monotonic_ns(), again=False)

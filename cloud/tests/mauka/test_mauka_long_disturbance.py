@@ -11,6 +11,8 @@ from opq_cloud.mauka.open_disturbances import PATIENCE_NS
 from opq_cloud.mauka.runner import AnalysisRunner
 from opq_cloud.mauka.service import load_analyses
 from opq_cloud.store import BoxRecord, CloudStore, open_store
+from opq_cloud.store.join_plan import CarriedOut, JoinPlan
+from opq_proto.errors import StoreError
 from opq_proto.half_cycles import HalfCycleRms
 from opq_proto.messages import Incident, Measurement, Metric, TimeSource, Trigger, Waveform
 
@@ -126,6 +128,20 @@ def test_a_restart_in_between_changes_nothing(store: CloudStore) -> None:
     assert incident.closed and lasted_s(incident) == pytest.approx(290.3, abs=0.02)
 
 
+def test_parts_that_become_one_while_they_grow_are_over_together(store: CloudStore) -> None:
+    dip = LongDip(store, begin_s=10.3, end_s=60.6)
+    dip.event(30.0, 33.0)
+    dip.event(9.0, 12.0)
+    assert len(store.incidents()) == 2
+    dip.measure(0, 200)
+    dip.runner = dip.started()
+    dip.runner._open.find_again(ZERO_NS + 200 * S)
+    dip.idle()
+    incident = dip.only()
+    assert incident.closed and lasted_s(incident) == pytest.approx(50.7, abs=1.0)
+    assert dip.runner.counters.total("failures") == 0
+
+
 def test_without_a_waveform_of_its_end_the_measurements_close_it_on_a_second(store: CloudStore) -> None:
     dip = LongDip(store, begin_s=10.3, end_s=200.6)
     dip.measure(0, 205)
@@ -137,6 +153,25 @@ def test_without_a_waveform_of_its_end_the_measurements_close_it_on_a_second(sto
     incident = dip.only()
     assert incident.closed and lasted_s(incident) == pytest.approx(190.3, abs=1.0)
     assert "its end is known to a second" in incident.findings[0].finding.because
+
+
+def test_an_end_that_the_store_refuses_is_put_again(
+    store: CloudStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dip, carry_out, refusals = LongDip(store, begin_s=10.3, end_s=60.6), store.carry_out, [StoreError("full")]
+
+    def refusing(plan: JoinPlan) -> CarriedOut | None:
+        if refusals:
+            raise refusals.pop()
+        return carry_out(plan)
+
+    dip.event(9.0, 12.0)
+    dip.measure(0, 200)
+    monkeypatch.setattr(store, "carry_out", refusing)
+    dip.idle()
+    assert not refusals and not dip.only().closed
+    dip.idle()
+    assert dip.only().closed
 
 
 def test_what_recovered_in_between_is_not_one_disturbance(store: CloudStore) -> None:

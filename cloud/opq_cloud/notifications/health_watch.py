@@ -76,9 +76,11 @@ class HealthWatch:
         """It is well: rules that said that it is down say so, where they are to, and forget it."""
         made = 0
         for held in self._concerned(component):
-            since_ms = self._book.outages[held.rule.rule_id].pop(component.subject, None)
+            said = self._book.outages[held.rule.rule_id]
+            since_ms = said.get(component.subject)
             if since_ms is not None and held.rule.updates:
                 made += self._add(held, component, since_ms, "", back=True)
+            said.pop(component.subject, None)
         return made
 
     def _add(

@@ -17,6 +17,7 @@ from opq_cloud.store import BoxRecord, CloudStore, open_store
 from opq_cloud.store.box_place import BoxPlace
 from opq_cloud.store.documents import classifications
 from opq_proto.decision import Nominal
+from opq_proto.errors import StoreError
 from opq_proto.measurement_columns import MeasuredBoxes, MeasurementColumns
 from opq_proto.messages import Incident, Measurement, Metric, TimeSource
 
@@ -101,6 +102,27 @@ def test_a_box_whose_numbers_go_on_where_they_stopped_had_no_supply(store: Cloud
     assert abs(item.finding.start_ns - (ZERO_NS + 20 * S)) <= item.finding.uncertainty_ns
     assert item.finding.end_ns == ZERO_NS + 60 * S
     assert "measured nothing for 40.0 s" in item.finding.because
+
+
+def test_what_was_found_before_the_store_failed_is_put_after(
+    store: CloudStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = SilentGrid(store, FEEDERS)
+    grid.pass_seconds(0, 20)
+    grid.pass_seconds(20, 60, silent=("4", "1"))
+    watch, box, refusals = grid.plugin.watch, store.box, [StoreError("the database is away")]
+
+    def refusing(box_id: str) -> BoxRecord | None:
+        if box_id == "1" and refusals and watch._heard["4"].end_ns > ZERO_NS + 60 * S:
+            raise refusals.pop()
+        return box(box_id)
+
+    monkeypatch.setattr(store, "box", refusing)
+    with pytest.raises(StoreError):
+        grid.pass_seconds(60, 64, silent=("1",))
+    grid.now_s += 10.0
+    grid.plugin.on_idle()
+    assert [each.box_ids for each in grid.incidents()] == [("4",)]
 
 
 @pytest.mark.parametrize(("goes_on", "lost"), [((), set()), (("5",), {"1", "2", "3", "4"})])

@@ -31,6 +31,7 @@ from opq_cloud.store import BoxRecord
 from opq_cloud.store.notification_records import NotificationEntry
 from opq_cloud.view.accounts.links import make_ticket
 from opq_cloud.view_settings import MailSection
+from opq_proto.errors import StoreError
 from opq_proto.http_server import HttpServer, ReplyHandler
 from opq_rules.sinks import notify
 
@@ -301,7 +302,12 @@ def test_who_nobody_listens_to_is_tried_again_and_a_wrong_property_is_said() -> 
     sink.close(SinkFacts())
 
 
-def test_silence_is_told_to_who_sees_the_box_and_its_end_where_asked_over_a_restart(tmp_path: Path) -> None:
+def test_silence_is_told_to_who_sees_the_box_and_its_end_where_asked_over_a_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> bool:
+        raise StoreError("the disk is full")
+
     with notification_scene(tmp_path) as scene:
         for box_id in ("3", "7"):
             scene.store.put_box(BoxRecord(box_id, f"Box {box_id}"))
@@ -324,8 +330,12 @@ def test_silence_is_told_to_who_sees_the_box_and_its_end_where_asked_over_a_rest
         for late_ms in (300_000, 400_000):  # the second after a restart
             made = watch(at_ms + late_ms).accept_reports(silent)
             assert made == (late_ms == 300_000)
-        back = [HealthReport("3", True, at_ms // 1000 + 500)]
-        assert [watch(at_ms + 500_000).accept_reports(back) for _ in range(2)] == [1, 0]
+        back, late = [HealthReport("3", True, at_ms // 1000 + 500)], watch(at_ms + 500_000)
+        with monkeypatch.context() as refusing:  # what the store does not take is said once it does
+            refusing.setattr(scene.store.people.documents, "insert", refused)
+            with pytest.raises(StoreError):
+                late.accept_reports(back)
+        assert [late.accept_reports(back) for _ in range(2)] == [1, 0]
         assert [each.headline for each in reversed(scene.records.entries(ada))] == [
             "Box 3 is silent since 2027-01-15 08:00:00 UTC", "Box 3 reports again",
         ]  # fmt: skip

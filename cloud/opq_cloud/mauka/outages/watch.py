@@ -100,6 +100,8 @@ class OutageWatch:
         self._stored: dict[str, _StoredStretch] = {}
         """By Box: since the last look, as far as it was shown."""
         self._open: dict[str, Finding] = {}
+        self._changes: list[OutageChange] = []
+        """Those of a look that the store ended; the next one has them."""
         self.network_losses = 0
 
     @property
@@ -130,8 +132,7 @@ class OutageWatch:
         """What has changed since the last look. Raises StoreError."""
         store, now_s = self._store(), self._clock()
         newest = store.latest_measurements()
-        changes: list[OutageChange] = []
-        back: list[tuple[str, Measurement]] = []
+        changes, back = self._changes, list[tuple[str, Measurement]]()
         for box_id, row in newest.items():
             known, end_ns = self._heard.get(box_id), _end_ns(row)
             if known is None:
@@ -151,6 +152,7 @@ class OutageWatch:
         for box_id, row in back:
             changes += self._judge_back(store, box_id, row, now_s)
         changes += self._judge_silent(store, now_s)
+        self._changes = []
         return changes
 
     def _first_since(self, row: Measurement) -> Measurement:
@@ -245,7 +247,7 @@ class OutageWatch:
         others = (other_id for other_id in self._heard if other_id != box_id)
         return first_ms < last_ms and any(store.measurements(each, first_ms, last_ms, 1) for each in others)
 
-    def _judge_silent(self, store: CloudStore, now_s: float) -> list[OutageChange]:
+    def _judge_silent(self, store: CloudStore, now_s: float) -> Iterator[OutageChange]:
         """Those that are silent now; the one that has been silent for the shortest time first."""
         after_s = max(ORIGINAL_S, self._config.silence_s) if self._config.compat else self._config.silence_s
         silent = [
@@ -253,7 +255,6 @@ class OutageWatch:
             for box_id, known in self._heard.items()
             if box_id not in self._open and not known.judged and now_s - known.at_s >= after_s
         ]
-        changes = []
         for silent_s, box_id in sorted(silent)[:MOST_JUDGED]:
             if silent_s > self._config.longest_h * 3600 or not self._is_expected(store.box(box_id)):
                 self._heard[box_id].judged = True
@@ -265,8 +266,7 @@ class OutageWatch:
                 because = judged.because or f"nothing came for {silent_s:.0f} s"
                 finding = self._finding(box_id, row, because, judged.probability, None)
                 self._open[box_id] = finding
-                changes.append(OutageChange(finding))
-        return changes
+                yield OutageChange(finding)
 
     def _by_original(self, signs: SilenceSigns) -> bool:
         return self._config.compat and signs.silent_s >= ORIGINAL_S

@@ -175,6 +175,15 @@ def test_percentiles_are_of_all_minutes_whatever_the_rows(store: CloudStore) -> 
     assert any_of_them == pytest.approx((120.0, 120.1, 120.2), rel=1.2e-3)
 
 
+def test_percentiles_of_a_steady_voltage_lie_within_what_was_measured(store: CloudStore) -> None:
+    store.put_trends(
+        Trend("1", NOW - k * MINUTE, {"rms": (121.20, 121.22, 121.21)}, covered_ms=MINUTE)
+        for k in range(2, 30)
+    )
+    found = read_history(store, "1", span("now-6h"), NOW).percentiles["rms_v"]
+    assert 121.20 <= found[0] <= found[2] <= 121.22
+
+
 def test_incidents_of_this_box_in_the_span_are_marked(store: CloudStore) -> None:
     put_minutes(store, 1, 121)
     for place, box_id in enumerate(("1", "2", "1"), 1):

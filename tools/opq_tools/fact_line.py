@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
+from opq_proto.messages import UNKNOWN_UNCERTAINTY_NS
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIMES = {"_ms": (10**11, 1e3), "_ns": (10**17, 1e-3)}
 """Ending of a key -> the least value that is taken for a time since 1970 (it is in 1973), and one in us."""
@@ -18,6 +20,8 @@ def fact_words(key: str, value: object) -> str:
     """yes and no; numbers with ten digits at most; times in UTC; lists and tables without brackets."""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if key == "uncertainty_ns" and value == UNKNOWN_UNCERTAINTY_NS:
+        return "not known"
     if isinstance(value, int | float):
         return _number_words(key, value)
     if isinstance(value, Mapping):

@@ -73,7 +73,10 @@ class DownloadError(OpqError):
 
 @click.group()
 def command() -> None:
-    """The public recordings of a real dip in the mains, seen by two Boxes."""
+    """The public recordings of a real dip in the mains, seen by two Boxes.
+
+    Example: opq-tools recordings get
+    """
 
 
 @command.command("get", short_help="Download both recordings and check them.")

@@ -1,6 +1,7 @@
 """`opq-tools box` against a running house: broker, gateway and a simulated Box in processes of their own."""
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -34,6 +35,7 @@ def test_info_says_who_it_is(house: House) -> None:
     found = json.loads(box(house, "info", "1", "--json").stdout)
     assert found["measurement_rate"] == 60 and len(found["pub_key"]) == 40
     assert "127.0.0.1:0" in found["ip"] and found["uptime"] > 0
+    assert re.search(r"^uptime +\d+ ms$", box(house, "info", "1").stdout, re.M)
 
 
 def test_the_rate_is_set_and_the_old_one_told(house: House) -> None:

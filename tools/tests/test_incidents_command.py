@@ -71,6 +71,7 @@ def test_a_time_may_be_relative_as_on_the_pages() -> None:
 def test_what_is_said_and_done_is_found_again(folder: Path) -> None:
     assert [each["id"] for each in json.loads(run(folder, "list", "--json"))] == [2, 1]
     assert run(folder, "note", "1", "the crane again") == "incident 1 has the note\n"
+    assert "command line  note: the crane again" in run(folder, "notes", "1")
     assert "Rapid voltage change" in run(folder, "label", "1", "rapid_voltage_change")
     assert "(analyses: sag)" in run(folder, "list", "--class", "rapid_voltage_change", "--words", "crane")
     assert "Box 4" in run(folder, "split", "1", "--box", "4").splitlines()[1]

@@ -1,10 +1,11 @@
 """`opq-tools box`: what people type."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import click
@@ -22,6 +23,8 @@ from opq_tools.progress import shown_progress
 from opq_tools.service_address import service_address
 
 TIMEOUT_S = 5.0
+NO_UNITS: Mapping[str, str] = MappingProxyType({})
+INFO_UNITS = {"calibration_constant": "counts per volt", "measurement_rate": "cycles a Measurement"}
 TRIAL = "The Box has all of it and starts it on trial; it goes back to the old one by itself without health."
 
 
@@ -48,6 +51,7 @@ def command(
 
     \b
     Examples: opq-tools box info 1
+              opq-tools box --port-offset 100 info 1
               opq-tools box settings 1 led=off
               opq-tools box update 1 build/firmware/opqbox/firmware.opqfw
               opq-tools box waveform 1 --from 2026-11-20T10:00:00 --to 2026-11-20T10:00:02 --out dip.i16
@@ -79,7 +83,8 @@ def info(connection: tuple[str, str, float], box_id: str, as_json: bool) -> None
     with _asking(connection) as (asking, timeout_s):
         found = asking.send_command(info_command(box_id, asking.identity), timeout_s).info_response
     told = {field.name: getattr(found, field.name) for field in found.DESCRIPTOR.fields}
-    _tell(told | {"losses": dict(found.losses)}, as_json)
+    units = {"uptime": "ms" if found.firmware else "s", **INFO_UNITS}  # an original Box sends seconds
+    _tell(told | {"losses": dict(found.losses)}, as_json, units)
 
 
 @command.command()
@@ -254,10 +259,11 @@ def _order(connection: tuple[str, str, float], box_id: str, plugin: str, message
     return told.detail
 
 
-def _tell(facts: dict[str, Any], as_json: bool) -> None:
+def _tell(facts: dict[str, Any], as_json: bool, units: Mapping[str, str] = NO_UNITS) -> None:
+    """`units`: of those whose key does not end in one."""
     if as_json:
         click.echo(json.dumps(facts))
         return
     for key, value in facts.items():
         if value is not None:
-            click.echo(fact_line(key, value, 24))
+            click.echo(f"{fact_line(key, value, 24)} {units.get(key, '')}".rstrip())

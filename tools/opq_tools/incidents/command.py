@@ -1,6 +1,7 @@
 """`opq-tools incidents`: find, note, label, split and merge, in the store of a running or a stopped cloud."""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import click
@@ -92,8 +93,10 @@ def notes(store: CloudStore, incident_id: int, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([each.as_document() for each in found], indent=1))
         return
+    people = {each.account_id: store.people.account(each.account_id) for each in found if each.account_id}
+    names = {account_id: found.name for account_id, found in people.items() if found is not None}
     for each in found:
-        click.echo(_note_line(each))
+        click.echo(_note_line(each, names))
     if not found:
         click.echo(f"nobody has said anything of incident {incident_id}")
 
@@ -211,8 +214,8 @@ def _percent(share: float | None) -> str:
     return "      -" if share is None else f"{100 * share:6.1f}%"
 
 
-def _note_line(one: IncidentNote) -> str:
-    who = one.account_id or "command line"
+def _note_line(one: IncidentNote, names: Mapping[str, str]) -> str:
+    who = names.get(one.account_id, "an account that is gone") if one.account_id else "command line"
     return f"{_utc(one.at_ms)}  {who}  {one.kind}: {one.text or '(taken back)'}"
 
 

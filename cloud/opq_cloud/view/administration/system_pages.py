@@ -72,11 +72,11 @@ class SystemPages:
         router.add_api_route("/admin/system/retention", form_route(self.change), methods=["POST"])
         return router
 
-    def system_page(self) -> Response:
+    def system_page(self, saved: bool = False) -> Response:
         self._context.looks()
-        return self._page()
+        return self._page(saved=saved)
 
-    def _page(self, problem: str = "", code: int = 200) -> Response:
+    def _page(self, problem: str = "", code: int = 200, saved: bool = False) -> Response:
         services = read_services(self._context.addresses)
         counts = read_counts(services.urls)
         try:
@@ -96,6 +96,7 @@ class SystemPages:
             flows=flows,
             mauka_silent=silent,
             problem=problem,
+            saved=saved,
         )
 
     def drawing(self) -> Response:
@@ -123,7 +124,7 @@ class SystemPages:
         self._context.store.put_ttls(wanted)
         values = ({f"{key}_s": value for key, value in asdict(each).items()} for each in (before, wanted))
         self._context.accounts.note(visitor, "set how long things are kept", "retention", *values)
-        return see_other("/admin/system#kept")
+        return see_other("/admin/system?saved=1#kept")
 
 
 def _seconds(form: SentForm, name: str, before: int | None) -> int:

@@ -124,9 +124,9 @@ def rows(quick: bool) -> Iterator[BenchCase]:
     click.echo(f"{count} events of {BOXES} Boxes to an open page, one at a time ...", err=True)
     spent_ms = list(_spent_ms(count))
     why = f"{count} events, load {os.getloadavg()[0]:.1f}"
-    for place, name in enumerate(("their incident on a page's live feed", "that, from Mauka's word on")):
+    whole = f"waveforms of {BOXES} Boxes stored to their incident on a page's live feed"
+    for place, name in enumerate((whole, "of that from Mauka's word on the bus")):
         each_ms = [one[place] for one in spent_ms]
-        name = f"waveforms of {BOXES} Boxes stored to {name}"
         for percent in (50, 90, 99):
             value = percentile(each_ms, percent / 100)
             limit = LATENCY_MS if percent == 99 and not place else None

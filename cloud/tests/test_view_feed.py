@@ -178,11 +178,13 @@ def test_what_mauka_says_is_gone_leaves_the_pages_and_nonsense_is_counted(asleep
     _wait_until(lambda: _bus_is_joined(scene))
     made = demo.findings_in([demo.waveform_of(demo.OUTLETS[0], 10**18)])
     stored = put_findings(scene.store, 1, made)[0].incident_id
-    for nonsense in ("{", "[]", '{"incident": 7}', '{"incident": {"id": "x"}, "kind": "incident"}'):
+    ids = ('"x"', "1e999", str(2**70), "true")  # an exception would end the reader, and View with it
+    named = [f'{{"incident": {{"id": {each}}}, "kind": "incident"}}' for each in ids]
+    for nonsense in ("{", "[]", '{"incident": 7}', "[" * 100_000, *named):
         scene.tell(nonsense)
     scene.tell(_notice(stored))
     assert page.next("incident")["id"] == stored
-    assert scene.view.counters.of("malformed", "bus") == 4
+    assert scene.view.counters.of("malformed", "bus") == 8
     scene.tell(_notice(stored, "incident_gone"))
     assert page.next("incident_gone") == {"id": stored}
     page.close()

@@ -24,7 +24,7 @@ from opq_cloud.own_keys import OwnKeys
 from opq_cloud.service import ServiceCounters
 from opq_cloud.sockets import BURST, POLL_MS
 from opq_cloud.store.store import CloudStore
-from opq_cloud.view.context import listed_boxes, names_of
+from opq_cloud.view.context import LARGEST_ID, listed_boxes, names_of
 from opq_cloud.view.feed_decoding import FeedDecoder
 from opq_cloud.view.live import LiveHub
 from opq_cloud.view.recent import RECENT_MEASUREMENTS, RECENT_MS
@@ -149,7 +149,7 @@ class LiveReader:
                 message.ParseFromString(frames[1])
                 if message.incident_json:
                     self._note_named(json.loads(message.incident_json), known)
-            except (DecodeError, ValueError, KeyError, TypeError) as error:
+            except (DecodeError, ValueError, KeyError, TypeError, RecursionError) as error:
                 self._count_malformed("bus", str(error))
                 continue
             self._counters.add("bus_messages")
@@ -158,7 +158,9 @@ class LiveReader:
 
     def _note_named(self, notice: Mapping[str, Any], known: set[int]) -> None:
         """What Mauka tells on topic `incident` (`mauka/incident_notice.py`)."""
-        number = int(notice["incident"]["id"])
+        number = notice["incident"]["id"]
+        if type(number) is not int or not 0 < number <= LARGEST_ID:
+            raise ValueError("the id is no number of an incident")
         if notice["kind"] == "incident_gone":
             self._hub.drop_incident(number)
         elif number > max(known, default=0) - INCIDENTS_COMPARED:

@@ -76,7 +76,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="One JSON doc
 @json_option
 @click.pass_obj
 def info(connection: tuple[str, str, float], box_id: str, as_json: bool) -> None:
-    """Who it is: addresses, uptime, gain, key, measurement rate, what it lost.
+    """Who it is: addresses, uptime, gain, key, rate, what it lost.
 
     Example: opq-tools box info 1 --json
     """
